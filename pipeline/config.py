@@ -1,0 +1,326 @@
+"""The schema of an experiment, read from strict YAML; and identities. The only home of yaml.
+
+In:   YAML files.   Out: frozen models; `feature_id` and `run_id`.
+Not here: where a run executes (jobs/profile.py); the product of axes (sweep.py).
+
+Everything in `Experiment` changes the answer, and so enters its identity. Nothing else may stand
+here: number of workers, partition, paths live in other types and so cannot leak in.
+"""
+
+import difflib
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pipeline.files import InputError, digest
+
+FEATURE_VERSION = 1  # enters every feature_id: raise it when the same settings give other frames
+RUN_VERSION = 1  # enters every run_id: raise it when the same experiment gives other rows
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Settings(BaseModel):
+    """Frozen, and an unknown key is an error: a misspelt key is a wasted night."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Corpus(Settings):
+    """Audio on disk and how to read it. `root` is a path and so not part of any identity."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    reader: Literal["an4", "demo"]
+    root: str | None = Field(
+        default=None,
+        description="folder of the corpus; $NAME is read from the environment; "
+        "null: corpora/<name> in the work folder",
+    )
+    split: Literal["espnet", "balanced", "given"] = "given"
+    seed: int = Field(default=0, ge=0, description="of a drawn split, or of the synthesised corpus")
+    exclude: tuple[str, ...] = Field(default=(), description="utterance ids to leave out")
+    minutes: float = Field(
+        default=17.0, gt=0, le=600, description="demo only: speech to synthesise"
+    )
+    voices: int = Field(default=30, ge=3, le=200, description="demo only: number of voices")
+
+
+class FeatureSettings(Settings):
+    """What a frame is. Window and hop are in milliseconds, independent of n_fft."""
+
+    sample_rate: int = Field(default=16_000, ge=4_000, le=192_000, description="Hz")
+    spectrum: Literal["amplitude", "power", "mel"] = "mel"
+    scale: Literal["none", "log1p", "log", "decibel"] = "log"
+    n_fft: int = Field(default=512, ge=16, le=65_536, description="points of the FFT")
+    window: Literal["hann", "hamming", "blackman", "rectangular"] = "hann"
+    window_ms: float = Field(default=25.0, gt=0, le=1000)
+    hop_ms: float = Field(default=10.0, gt=0, le=1000)
+    mel_bins: int = Field(default=80, ge=1, le=1024)
+    mel_low_hz: float = Field(default=0.0, ge=0)
+    mel_high_hz: float | None = Field(default=None, gt=0, description="null: half the sample rate")
+    floor: float = Field(default=1e-10, gt=0, description="smallest value under a logarithm")
+    storage: Literal["float16", "float32"] = "float16"
+
+    @property
+    def window_length(self) -> int:  # samples: 400
+        return round(self.sample_rate * self.window_ms / 1000)
+
+    @property
+    def hop(self) -> int:  # samples: 160
+        return round(self.sample_rate * self.hop_ms / 1000)
+
+    @property
+    def bins(self) -> int:
+        return self.mel_bins if self.spectrum == "mel" else self.n_fft // 2 + 1
+
+    @model_validator(mode="after")
+    def _window_fits(self) -> "FeatureSettings":
+        if self.window_length > self.n_fft:
+            raise ValueError(
+                f"window_ms {self.window_ms:g} is {self.window_length} samples at "
+                f"{self.sample_rate} Hz, more than n_fft {self.n_fft}; raise n_fft"
+            )
+        if self.hop < 1:
+            raise ValueError(f"hop_ms {self.hop_ms:g} is less than one sample")
+        nyquist = self.sample_rate / 2
+        if (self.mel_high_hz or nyquist) > nyquist or self.mel_low_hz >= (
+            self.mel_high_hz or nyquist
+        ):
+            raise ValueError(
+                f"mel_low_hz {self.mel_low_hz:g} and mel_high_hz {self.mel_high_hz} must ascend "
+                f"and stay within {nyquist:g} Hz, half the sample rate"
+            )
+        return self
+
+
+class InputSettings(Settings):
+    """What happens to stored frames before the network sees them."""
+
+    normalisation: Literal["none", "standardise", "utterance", "pca", "zca"] = "standardise"
+    epsilon: float = Field(
+        default=1e-2, ge=0, description="of pca and zca, relative to the mean variance"
+    )
+    stack: int = Field(default=1, ge=1, le=8, description="neighbouring frames joined into one")
+
+
+class ModelSettings(Settings):
+    """Convolutions? -> FC1 -> FC2 -> recurrent layers -> FC3 (the alphabet), as in Deep Speech."""
+
+    convolutions: Literal[0, 1, 2] = 0
+    fc1: int = Field(default=128, ge=1, le=8192, description="units")
+    fc2: int = Field(default=128, ge=1, le=8192, description="units")
+    hidden: int = Field(default=128, ge=1, le=8192, description="units per direction")
+    cell: Literal["lstm", "gru", "tanh", "relu"] = "lstm"
+    layers: int = Field(default=1, ge=1, le=7)
+    bidirectional: bool = True
+    clamp: float | None = Field(default=20.0, gt=0, description="ceiling of the ReLUs; null: none")
+    batch_norm: Literal["none", "input", "sequence", "unmasked"] = Field(
+        default="none",
+        description="input: on every layer's input, over valid frames; sequence: on the "
+        "input-to-hidden term (Deep Speech 2); unmasked: like input, counting the padding",
+    )
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    bias: Literal["zero", "optimum"] = Field(
+        default="zero", description="output bias; optimum: the best constant output"
+    )
+
+
+class TrainSettings(Settings):
+    epochs: int = Field(default=40, ge=1, le=100_000)
+    batch: int = Field(default=16, ge=1, le=4096, description="utterances")
+    optimiser: Literal["adam", "adamw", "sgd"] = "adamw"
+    learning_rate: float = Field(default=1e-3, gt=0, le=10)
+    weight_decay: float = Field(default=0.0, ge=0)
+    schedule: Literal["constant", "warmup-cosine"] = "constant"
+    warmup_updates: int = Field(default=0, ge=0)
+    clip: float | None = Field(default=None, gt=0, description="largest gradient norm; null: none")
+    order: Literal["random", "bucketed", "sorted"] = Field(
+        default="bucketed", description="random; by length in random order; ascending length"
+    )
+    sortagrad_epochs: int = Field(
+        default=0, ge=0, description="first epochs in ascending length (Deep Speech 2)"
+    )
+    time_masks: int = Field(default=0, ge=0, le=20, description="SpecAugment")
+    time_mask_frames: int = Field(default=0, ge=0, le=1000, description="largest width")
+    frequency_masks: int = Field(default=0, ge=0, le=20, description="SpecAugment")
+    frequency_mask_bins: int = Field(default=0, ge=0, le=1000, description="largest width")
+    precision: Literal["float32", "bfloat16"] = "float32"
+    seed: int = Field(default=0, ge=0, lt=2**31)
+
+
+class DecodeSettings(Settings):
+    beam: int | None = Field(
+        default=None, ge=2, le=1000, description="prefix beam search on test; null: greedy"
+    )
+
+
+class Experiment(Settings):
+    """What to run: one resolved configuration."""
+
+    corpus: Corpus
+    alphabet: Literal["english-38", "english-28"] = "english-38"
+    features: FeatureSettings = FeatureSettings()
+    input: InputSettings = InputSettings()
+    model: ModelSettings = ModelSettings()
+    train: TrainSettings = TrainSettings()
+    decode: DecodeSettings = DecodeSettings()
+
+
+def feature_id(settings: FeatureSettings, manifest_digest: str) -> str:
+    """Identity of a feature set: its settings, the manifest's content, the format's version."""
+    key = {
+        "version": FEATURE_VERSION,
+        "manifest": manifest_digest,
+        "settings": settings.model_dump(),
+    }
+    return f"{settings.spectrum}-{digest(key)[:12]}"
+
+
+def run_id(experiment: Experiment, feature_id: str) -> str:
+    """Identity of a run: the resolved experiment (without its corpus's path) on its feature set.
+
+    The corpus enters through the feature set, whose identity holds the manifest's content.
+    """
+    settings = experiment.model_dump(exclude={"corpus"})
+    return digest({"version": RUN_VERSION, "features": feature_id, "settings": settings})[:12]
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; anything else is refused in one line."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file{_neighbours(path)}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}" if mark else ""
+        raise InputError(
+            f"{path}:{where} is not YAML: {getattr(error, 'problem', error)}"
+        ) from None
+    if not isinstance(content, dict):
+        raise InputError(
+            f"{path}: a mapping of keys to values is needed, not {type(content).__name__}"
+        )
+    return content
+
+
+def dump_yaml(model: BaseModel) -> str:
+    return yaml.safe_dump(model.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def validated(kind: type[Model], content: Any, path: Path) -> Model:
+    """`content` as a `kind`, or an InputError: file, dotted key, value, limit, likely spelling."""
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        lines = [_sentence(kind, dict(problem)) for problem in error.errors()]
+        raise InputError(f"{path}: " + "; ".join(lines)) from None
+
+
+def load_corpus(path: Path) -> Corpus:
+    """A corpus file; its name is the file's, and $NAME in `root` comes from the environment."""
+    content = {"name": path.stem, **read_yaml(path)}
+    corpus = validated(Corpus, content, path)
+    if corpus.root is None:
+        return corpus
+    return corpus.model_copy(update={"root": _expand(corpus.root, path)})
+
+
+def load_experiment(path: Path, changes: Mapping[str, Any] | None = None) -> Experiment:
+    """An experiment file with `changes` (dotted key -> value) applied.
+
+    `corpus:` in the file is the path, relative to it, of a corpus file; a resolved experiment, as
+    stored in a run folder, carries the corpus itself.
+    """
+    content = read_yaml(path)
+    for key, value in (changes or {}).items():
+        set_key(content, key, value)
+    if isinstance(content.get("corpus"), str):
+        corpus = load_corpus(path.parent / content["corpus"])
+        content["corpus"] = corpus.model_dump()
+    return validated(Experiment, content, path)
+
+
+def parse_changes(words: Iterable[str]) -> dict[str, Any]:
+    """`["train.epochs=3", …]` as a mapping; values are read as YAML."""
+    changes = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise InputError(f"SET: {word!r} is not of the form key=value, such as train.epochs=3")
+        changes[key] = _scalar(value)
+    return changes
+
+
+def set_key(content: dict[str, Any], dotted: str, value: Any) -> None:
+    """Set `a.b.c` in nested mappings, in place."""
+    *parents, last = dotted.split(".")
+    for parent in parents:
+        content = content.setdefault(parent, {})
+        if not isinstance(content, dict):
+            raise InputError(f"{dotted}: {parent!r} has no keys below it")
+    content[last] = value
+
+
+def _scalar(text: str) -> Any:
+    """YAML 1.1 reads 1e-3 as a string; a person who types it means the number."""
+    value = yaml.safe_load(text)
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _expand(root: str, path: Path) -> str:
+    if root.startswith("$"):
+        name, slash, rest = root[1:].partition("/")
+        folder = os.environ.get(name)
+        if not folder:
+            raise InputError(
+                f"{path}: root is {root}, and the environment variable {name} is not set; "
+                f"say where the corpus lies, for example {name}=/path/to/it"
+            )
+        root = folder + slash + rest
+    return root
+
+
+def _neighbours(path: Path) -> str:
+    if not path.parent.is_dir():
+        return ""
+    names = [p.name for p in path.parent.glob("*.yaml")]
+    close = difflib.get_close_matches(path.name, names, n=1)
+    return f"; did you mean {path.parent / close[0]}?" if close else ""
+
+
+def _sentence(kind: type[BaseModel], problem: dict[str, Any]) -> str:
+    keys = [str(part) for part in problem["loc"]]
+    dotted = ".".join(keys) or "the file"
+    if problem["type"] == "extra_forbidden":
+        known = list(_fields(kind, keys[:-1]))
+        close = difflib.get_close_matches(keys[-1], known, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
+        return f"{dotted}: unknown key; {hint}"
+    if problem["type"] == "missing":
+        return f"{dotted}: is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    value = "" if isinstance(problem["input"], dict) else f" {problem['input']!r}"
+    return f"{dotted}:{value} {'—' if value else ''} {message}".replace("  ", " ")
+
+
+def _fields(kind: type[BaseModel], keys: list[str]) -> Iterable[str]:
+    for key in keys:
+        field = kind.model_fields.get(key)
+        nested = field.annotation if field else None
+        if not (isinstance(nested, type) and issubclass(nested, BaseModel)):
+            return ()
+        kind = nested
+    return kind.model_fields
