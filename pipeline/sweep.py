@@ -1,0 +1,161 @@
+"""Sweeps: one base and axes -> many experiments, in the written order.
+
+In:   a sweep file.   Out: `Sweep`, with a label and the swept settings of each experiment.
+Not here: which of them still have to run (jobs/plan.py).
+"""
+
+import itertools
+import math
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from pipeline.config import Experiment, Settings, load_experiment, read_yaml, validated
+from pipeline.files import InputError
+
+Changes = dict[str, Any]  # dotted key -> value
+
+
+class Range(Settings):
+    """Where a random draw comes from: uniform, or uniform in the logarithm."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _ascends(self) -> "Range":
+        if self.low >= self.high or (self.log and self.low <= 0):
+            raise ValueError(
+                f"low {self.low:g} and high {self.high:g} must ascend, from above 0 if log"
+            )
+        return self
+
+
+class Random(Settings):
+    """`draws` experiments, each key drawn independently; the same seed gives the same draws."""
+
+    draws: int = Field(ge=1, le=100_000)
+    seed: int = 0
+    settings: dict[str, Range | list[Any]]
+
+
+class SweepFile(Settings):
+    """The grid of `axes`, the `random` draws and the `list`, each combined with the others.
+
+    An entry of `list` may carry its own `label` and its own `base`.
+    """
+
+    base: str
+    axes: dict[str, list[Any]] = Field(default_factory=dict)
+    random: Random | None = None
+    list: tuple[Changes, ...] = ()
+    exclude: tuple[Changes, ...] = ()
+
+
+@dataclass(frozen=True)
+class SweptExperiment:
+    label: str  # what differs from its neighbours: "mel, whiten, seed 0"
+    settings: Changes  # swept dotted keys -> values
+    experiment: Experiment
+
+
+@dataclass(frozen=True)
+class Sweep:
+    name: str
+    question: str  # the comment that opens the file
+    path: Path
+    experiments: tuple[SweptExperiment, ...]
+
+
+def load_sweep(path: Path, changes: Mapping[str, Any] | None = None) -> Sweep:
+    """Read a sweep file; `changes` are applied to every experiment, under the swept settings."""
+    file = validated(SweepFile, read_yaml(path), path)
+    swept = list(_combinations(file))
+    if not swept:
+        raise InputError(
+            f"{path}: no experiment is left; widen axes, random or list, or narrow exclude"
+        )
+    keys = list(dict.fromkeys(key for settings in swept for key in settings))
+    experiments = []
+    for settings in swept:
+        try:
+            base = path.parent / settings.get("base", file.base)
+            experiment = load_experiment(base, {**(changes or {}), **_plain(settings)})
+        except InputError as error:
+            raise InputError(f"{path}: {_label(settings, keys)}: {error}") from None
+        experiments.append(SweptExperiment(_label(settings, keys), _plain(settings), experiment))
+    _refuse_duplicate_labels(path, experiments)
+    return Sweep(path.stem, _question(path), path, tuple(experiments))
+
+
+def _combinations(file: SweepFile) -> Iterator[Changes]:
+    """Grid x draws x list, the last one fastest, without what `exclude` matches."""
+    grid = [
+        dict(zip(file.axes, values, strict=True))
+        for values in itertools.product(*file.axes.values())
+    ]
+    draws = list(_draws(file.random)) if file.random else [{}]
+    for parts in itertools.product(grid, draws, file.list or ({},)):
+        settings = {key: value for part in parts for key, value in part.items()}
+        if settings and not any(_matches(settings, pattern) for pattern in file.exclude):
+            yield settings
+
+
+def _draws(drawn: Random) -> Iterator[Changes]:
+    generator = random.Random(drawn.seed)
+    for _ in range(drawn.draws):
+        yield {key: _draw(source, generator) for key, source in drawn.settings.items()}
+
+
+def _draw(source: Range | list[Any], generator: random.Random) -> Any:
+    if isinstance(source, list):
+        return generator.choice(source)
+    if source.log:
+        # Six digits: enough to repeat a draw from its label, few enough to read.
+        value = math.exp(generator.uniform(math.log(source.low), math.log(source.high)))
+        return float(f"{value:.6g}")
+    return float(f"{generator.uniform(source.low, source.high):.6g}")
+
+
+def _matches(settings: Changes, pattern: Changes) -> bool:
+    return all(settings.get(key) == value for key, value in pattern.items())
+
+
+def _plain(settings: Changes) -> Changes:
+    return {key: value for key, value in settings.items() if key not in {"label", "base"}}
+
+
+def _label(settings: Changes, keys: list[str]) -> str:
+    """`label:` in the file, or the values, named by their key where they are not words."""
+    if "label" in settings:
+        return str(settings["label"])
+    parts = []
+    for key in keys:
+        if key in settings:
+            value = settings[key]
+            text = f"{value:g}" if isinstance(value, float) else str(value)
+            parts.append(text if isinstance(value, str) else f"{key.split('.')[-1]} {text}")
+    return ", ".join(parts)
+
+
+def _refuse_duplicate_labels(path: Path, experiments: list[SweptExperiment]) -> None:
+    seen: set[str] = set()
+    for swept in experiments:
+        if swept.label in seen:
+            raise InputError(
+                f"{path}: two experiments are called {swept.label!r}; give one a label:"
+            )
+        seen.add(swept.label)
+
+
+def _question(path: Path) -> str:
+    """Lines of the opening comment, without the #."""
+    lines = itertools.takewhile(
+        lambda line: line.startswith("#"), path.read_text(encoding="utf-8").splitlines()
+    )
+    return "\n".join(line.lstrip("#").strip() for line in lines)
