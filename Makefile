@@ -1,0 +1,98 @@
+# Every target is a thin line over one program: `blankslate VERB …` (python -m jobs VERB …).
+# `make` alone prints this list.
+
+PYTHON ?= python3
+CORPUS ?=
+SWEEP ?= configs/sweeps/spectrum.yaml
+EXPERIMENT ?= configs/experiments/baseline.yaml
+CLUSTER ?= cluster/local.yaml
+WORK ?=
+SET ?=
+DRY ?=
+WATCH ?=
+RUN ?=
+export AN4 ?= ../shared/an4
+
+ifeq ($(OS),Windows_NT)
+bin := .venv/Scripts
+else
+bin := .venv/bin
+endif
+blankslate := $(bin)/python -m jobs
+work := $(if $(WORK),--work $(WORK))
+set := $(foreach change,$(SET),--set $(change))
+dry := $(if $(DRY),--dry-run)
+stamp := .venv/.complete
+pip := $(bin)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: help setup demo test check format lock features train sweep status logs cancel report bench cluster-check slurm-up slurm-down clean
+
+help:  ## print this list
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r name text; do printf '  %-14s %s\n' "$$name" "$$text"; done
+
+setup: $(stamp)  ## .venv with the exact locked versions; does nothing when nothing changed
+
+$(stamp): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("blankslate needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + "; name another: make setup PYTHON=python3.12")'
+	@$(PYTHON) -m venv .venv || { echo "venv is missing: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }
+	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > .venv/uv.txt
+	@$(pip) install --require-hashes --requirement .venv/uv.txt
+	$(bin)/uv pip install --quiet --python .venv --require-hashes --requirement requirements.lock
+	@$(bin)/uv pip install --quiet --python .venv --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup  ## synthesise a corpus, precompute, run a small sweep, write a report: minutes, no data needed
+	@$(blankslate) demo $(work)
+
+test: setup  ## every test that this machine can run
+	@$(bin)/python -m pytest
+
+check: setup  ## formatter, linter, types, architecture, docs
+	@$(bin)/ruff format --check .
+	@$(bin)/ruff check .
+	@$(bin)/mypy
+	@$(bin)/python -m pytest --quiet tests/test_architecture.py tests/test_docs.py
+
+format: setup  ## let the formatter and the linter mend what they can
+	@$(bin)/ruff format .
+	@$(bin)/ruff check --fix .
+
+lock: setup  ## choose the newest versions that pyproject.toml allows, for every system
+	@$(bin)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
+		--python-version 3.11 --group dev --upgrade pyproject.toml --output-file requirements.lock
+
+features: setup  ## CORPUS=… or SWEEP=…, CLUSTER=…: every feature set that is missing
+	@$(blankslate) features $(if $(CORPUS),--corpus $(CORPUS),--sweep $(SWEEP)) --cluster $(CLUSTER) $(work) $(dry) $(set)
+
+train: setup  ## EXPERIMENT=…: one run in the foreground, live progress
+	@$(blankslate) train $(EXPERIMENT) --cluster $(CLUSTER) $(work) $(set)
+
+sweep: setup  ## SWEEP=… CLUSTER=…: what is missing of it, features then runs; DRY=1 prints the plan
+	@$(blankslate) sweep $(SWEEP) --cluster $(CLUSTER) $(work) $(dry) $(set)
+
+status: setup  ## SWEEP=…: a live table of its runs; WATCH=0 for one shot
+	@$(blankslate) status $(SWEEP) --cluster $(CLUSTER) $(work) $(set) $(if $(filter 0,$(WATCH)),--once)
+
+logs: setup  ## RUN=…: the log of one run
+	@$(blankslate) logs $(RUN) --cluster $(CLUSTER) $(work)
+
+cancel: setup  ## SWEEP=…: cancel its queued and running jobs
+	@$(blankslate) cancel $(SWEEP) --cluster $(CLUSTER) $(work) $(set)
+
+report: setup  ## SWEEP=…: results.csv, summary.csv, report.html and figures, at any time
+	@$(blankslate) report $(SWEEP) --cluster $(CLUSTER) $(work) $(set)
+
+bench: setup  ## performance against the limits and the peers of this machine; a table and bench.json
+	@$(bin)/python -m tests.benchmarks
+
+cluster-check: setup  ## CLUSTER=…: prove a profile with tiny jobs before a sweep trusts it
+	@$(blankslate) cluster-check $(CLUSTER) $(work)
+
+slurm-up:  ## a real SLURM on this machine, for tests and for trying things (Debian, as root)
+	@cluster/dev/slurm-up
+
+slurm-down:  ## stop it
+	@cluster/dev/slurm-down
+
+clean:  ## remove .venv and caches; the work folder stays
+	@rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
