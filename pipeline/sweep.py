@@ -14,8 +14,9 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from pipeline.config import Experiment, Settings, load_experiment, read_yaml, validated
+from pipeline.config import Experiment, load_experiment
 from pipeline.files import InputError
+from pipeline.settings import Settings, read_yaml, validated
 
 Changes = dict[str, Any]  # dotted key -> value
 
