@@ -38,7 +38,8 @@ def replacing(path: Path) -> Iterator[Path]:
         )
         raise
     finally:
-        partial.unlink(missing_ok=True)
+        if partial.parent.is_dir():
+            partial.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -1,0 +1,155 @@
+"""A wrong setting is refused in one line; identity is what changes the answer."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import (
+    Experiment,
+    FeatureSettings,
+    feature_id,
+    load_corpus,
+    load_experiment,
+    run_id,
+)
+from pipeline.files import InputError
+from pipeline.settings import dump_yaml, parse_changes
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+CORPUS = "reader: demo\n"
+
+
+@pytest.fixture
+def experiment_file(tmp_path: Path) -> Path:
+    (tmp_path / "corpora").mkdir()
+    (tmp_path / "corpora" / "tones.yaml").write_text(CORPUS)
+    path = tmp_path / "base.yaml"
+    path.write_text("corpus: corpora/tones.yaml\nfeatures: {spectrum: power}\n")
+    return path
+
+
+def refusal(path: Path, text: str) -> str:
+    path.write_text(text)
+    with pytest.raises(InputError) as caught:
+        load_experiment(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith(str(path))
+    return message.removeprefix(f"{path}: ")
+
+
+def test_an_experiment_takes_its_corpus_from_the_named_file(experiment_file: Path):
+    experiment = load_experiment(experiment_file)
+    assert experiment.corpus.name == "tones"
+    assert experiment.features.spectrum == "power"
+    assert experiment.features.bins == 257
+
+
+def test_a_resolved_experiment_reads_back_equal(experiment_file: Path, tmp_path: Path):
+    experiment = load_experiment(experiment_file, {"train.seed": 7})
+    (tmp_path / "experiment.yaml").write_text(dump_yaml(experiment))
+    assert load_experiment(tmp_path / "experiment.yaml") == experiment
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "corpus: corpora/tones.yaml\nfeatures: {hop_mss: 5}\n",
+            "features.hop_mss: unknown key; did you mean 'hop_ms'?",
+        ),
+        ("corpus: corpora/tones.yaml\ntrian: {}\n", "trian: unknown key; did you mean 'train'?"),
+        (
+            "corpus: corpora/tones.yaml\ntrain: {epochs: 0}\n",
+            "train.epochs: 0 — input should be greater than or equal to 1",
+        ),
+        (
+            "corpus: corpora/tones.yaml\nfeatures: {spectrum: melody}\n",
+            "features.spectrum: 'melody' — input should be 'amplitude', 'power' or 'mel'",
+        ),
+        (
+            "corpus: corpora/tones.yaml\nfeatures: {n_fft: 256}\n",
+            "features: window_ms 25 is 400 samples at 16000 Hz, more than n_fft 256; raise n_fft",
+        ),
+        ("features: {}\n", "corpus: is missing"),
+        ("- a\n- b\n", "a mapping of keys to values is needed, not list"),
+        ("corpus: [\n", "line 2 is not YAML: expected the node content, but found '<stream end>'"),
+        (
+            "corpus: corpora/tones.yaml\ntrain: {learning_rate: .nan}\n",
+            "train.learning_rate: nan — input should be a finite number",
+        ),
+    ],
+)
+def test_a_wrong_file_is_refused_with_key_value_and_limit(
+    experiment_file: Path, text: str, message: str
+):
+    assert refusal(experiment_file, text) == message
+
+
+def test_a_misspelt_file_name_is_answered_with_the_likely_one(experiment_file: Path):
+    with pytest.raises(InputError, match=r"bse.yaml: no such file; did you mean .*base.yaml\?"):
+        load_experiment(experiment_file.with_name("bse.yaml"))
+
+
+def test_code_in_yaml_is_refused(experiment_file: Path):
+    message = refusal(experiment_file, "corpus: !!python/object/apply:os.getcwd []\n")
+    assert "could not determine a constructor" in message
+
+
+def test_the_root_of_a_corpus_comes_from_the_environment(tmp_path: Path, monkeypatch):
+    path = tmp_path / "mine.yaml"
+    path.write_text("reader: an4\nroot: $MINE/audio\n")
+    monkeypatch.setenv("MINE", "/data")
+    assert load_corpus(path).root == "/data/audio"
+    monkeypatch.delenv("MINE")
+    with pytest.raises(InputError, match="the environment variable MINE is not set"):
+        load_corpus(path)
+
+
+def test_changes_are_typed_as_yaml_and_as_numbers():
+    changes = parse_changes(["train.learning_rate=1e-3", "model.clamp=null", "train.epochs=3"])
+    assert changes == {"train.learning_rate": 1e-3, "model.clamp": None, "train.epochs": 3}
+    with pytest.raises(InputError, match="'epochs' is not of the form key=value"):
+        parse_changes(["epochs"])
+
+
+def test_a_change_below_a_value_is_refused(experiment_file: Path):
+    with pytest.raises(InputError, match=r"features\.spectrum\.x"):
+        load_experiment(experiment_file, {"features.spectrum.x": 1})
+
+
+def test_where_the_corpus_lies_does_not_change_the_identity(experiment_file: Path):
+    experiment = load_experiment(experiment_file)
+    moved = experiment.model_copy(
+        update={"corpus": experiment.corpus.model_copy(update={"root": "/elsewhere"})}
+    )
+    assert run_id(experiment, "mel-1") == run_id(moved, "mel-1")
+
+
+def test_every_other_setting_changes_the_identity(experiment_file: Path):
+    changes = {
+        "train.seed": 1,
+        "train.learning_rate": 0.5,
+        "features.hop_ms": 5,
+        "input.stack": 2,
+        "model.clamp": None,
+        "alphabet": "english-28",
+        "decode.beam": 4,
+    }
+    ids = {run_id(load_experiment(experiment_file, {k: v}), "mel-1") for k, v in changes.items()}
+    ids.add(run_id(load_experiment(experiment_file), "mel-1"))
+    ids.add(run_id(load_experiment(experiment_file), "mel-2"))
+    assert len(ids) == len(changes) + 2
+
+
+def test_a_feature_set_is_named_by_settings_and_manifest():
+    mel = FeatureSettings()
+    assert feature_id(mel, "a") == feature_id(FeatureSettings(), "a")
+    assert feature_id(mel, "a") != feature_id(mel, "b")
+    assert feature_id(mel, "a") != feature_id(FeatureSettings(hop_ms=5), "a")
+
+
+@pytest.mark.parametrize("path", sorted(REPOSITORY.glob("configs/experiments/*.yaml")), ids=str)
+def test_each_experiment_in_the_repository_is_valid(path: Path, monkeypatch):
+    monkeypatch.setenv("AN4", "/an4")
+    assert isinstance(load_experiment(path), Experiment)

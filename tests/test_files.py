@@ -1,0 +1,64 @@
+"""A file appears whole or not at all; digests ignore the order of keys."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.files import digest, read_json, replacing, write_json, write_text
+
+
+def test_a_written_value_reads_back(tmp_path):
+    write_json(tmp_path / "deep" / "value.json", {"a": [1, "ğ"]})
+    assert read_json(tmp_path / "deep" / "value.json") == {"a": [1, "ğ"]}
+
+
+def test_a_failing_block_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "rows"
+    write_text(path, "old")
+    with pytest.raises(RuntimeError), replacing(path) as partial:
+        partial.write_text("new")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_killed_writer_leaves_the_old_file(tmp_path):
+    path = tmp_path / "rows"
+    write_text(path, "old")
+    script = (
+        "import os, sys, pathlib\n"
+        "from pipeline.files import replacing\n"
+        "with replacing(pathlib.Path(sys.argv[1])) as partial:\n"
+        "    partial.write_text('half')\n"
+        "    os._exit(9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script, path], check=False).returncode == 9
+    assert path.read_text() == "old"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which Linux has")
+def test_a_full_disk_is_named_with_the_way_out(tmp_path):
+    path = tmp_path / "rows"
+    write_text(path, "old")
+    with pytest.raises(OSError, match="No space left") as caught, replacing(path) as partial:
+        partial.symlink_to("/dev/full")
+        with partial.open("w") as full:
+            full.write("x" * 100_000)
+    assert (
+        f"while writing {path}; choose another work folder with WORK=" in caught.value.__notes__[0]
+    )
+    assert path.read_text() == "old"
+
+
+def test_a_file_where_the_folder_should_be_is_named(tmp_path):
+    (tmp_path / "work").write_text("not a folder")
+    with pytest.raises(OSError, match="work") as caught:
+        write_text(tmp_path / "work" / "rows", "x")
+    assert "choose another work folder" in caught.value.__notes__[0]
+
+
+def test_the_order_of_keys_does_not_change_a_digest():
+    assert digest({"a": 1, "b": [1, 2]}) == digest({"b": [1, 2], "a": 1})
+    assert digest({"a": 1}) != digest({"a": 1.5})

@@ -1,0 +1,122 @@
+"""A sweep file becomes the experiments it describes, in the written order."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.files import InputError
+from pipeline.sweep import SweepFile, _combinations, load_sweep
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "demo.yaml").write_text("reader: demo\n")
+    (tmp_path / "base.yaml").write_text("corpus: demo.yaml\ntrain: {epochs: 5}\n")
+    (tmp_path / "other.yaml").write_text("corpus: demo.yaml\ntrain: {epochs: 9}\n")
+    return tmp_path
+
+
+def sweep(folder: Path, text: str):
+    (folder / "sweep.yaml").write_text(text)
+    return load_sweep(folder / "sweep.yaml")
+
+
+def test_a_grid_keeps_the_written_order(folder: Path):
+    loaded = sweep(
+        folder,
+        "# Question: which?\n# Cost: little.\n\nbase: base.yaml\n"
+        "axes: {features.spectrum: [power, mel], train.seed: [1, 0]}\n",
+    )
+    assert loaded.question == "Question: which?\nCost: little."
+    assert [swept.label for swept in loaded.experiments] == [
+        "power, seed 1",
+        "power, seed 0",
+        "mel, seed 1",
+        "mel, seed 0",
+    ]
+    assert loaded.experiments[1].experiment.train.seed == 0
+    assert loaded.experiments[1].experiment.train.epochs == 5
+
+
+def test_a_list_may_name_its_entries_and_their_bases(folder: Path):
+    loaded = sweep(
+        folder,
+        "base: base.yaml\nlist:\n- {label: first, base: other.yaml}\n"
+        "- {label: second, train.seed: 3}\n",
+    )
+    assert [(s.label, s.experiment.train.epochs) for s in loaded.experiments] == [
+        ("first", 9),
+        ("second", 5),
+    ]
+    assert loaded.experiments[1].settings == {"train.seed": 3}
+
+
+def test_random_draws_repeat_with_their_seed_and_stay_in_range(folder: Path):
+    text = (
+        "base: base.yaml\nrandom:\n  draws: 20\n  seed: 1\n  settings:\n"
+        "    train.learning_rate: {low: 1e-6, high: 1e-2, log: true}\n    model.layers: [1, 2]\n"
+    )
+    rates = [swept.experiment.train.learning_rate for swept in sweep(folder, text).experiments]
+    assert rates == [s.experiment.train.learning_rate for s in sweep(folder, text).experiments]
+    assert all(1e-6 <= rate <= 1e-2 for rate in rates)
+    # Uniform in the logarithm: half of the draws lie below the geometric mean.
+    assert 5 <= sum(rate < 1e-4 for rate in rates) <= 15
+
+
+def test_what_exclude_matches_is_left_out(folder: Path):
+    loaded = sweep(
+        folder,
+        "base: base.yaml\naxes: {features.spectrum: [power, mel], train.seed: [0, 1]}\n"
+        "exclude: [{features.spectrum: power, train.seed: 1}]\n",
+    )
+    assert [s.label for s in loaded.experiments] == ["power, seed 0", "mel, seed 0", "mel, seed 1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("base: base.yaml\n", "no experiment is left"),
+        ("base: base.yaml\naxis: {}\n", "axis: unknown key; did you mean 'axes'"),
+        ("base: bse.yaml\naxes: {train.seed: [0]}\n", "no such file; did you mean .*base.yaml"),
+        (
+            "base: base.yaml\naxes: {train.sed: [0]}\n",
+            "train.sed: unknown key; did you mean 'seed'",
+        ),
+        ("base: base.yaml\naxes: {train.seed: [0, 0]}\n", "two experiments are called 'seed 0'"),
+        (
+            "base: base.yaml\nrandom: {draws: 2, settings: {train.seed: {low: 1, high: 0}}}\n",
+            "must ascend",
+        ),
+    ],
+)
+def test_a_wrong_sweep_is_refused_in_one_line(folder: Path, text: str, message: str):
+    with pytest.raises(InputError, match=message) as caught:
+        sweep(folder, text)
+    assert "\n" not in str(caught.value)
+    assert "sweep.yaml" in str(caught.value)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from("abc"), st.lists(st.integers(0, 9), min_size=1, max_size=4, unique=True)
+    ).filter(bool)
+)
+def test_a_grid_holds_each_combination_once(axes: dict[str, list[int]]):
+    combinations = list(_combinations(SweepFile(base="b", axes=axes)))
+    expected = 1
+    for values in axes.values():
+        expected *= len(values)
+    assert len(combinations) == len({tuple(c.items()) for c in combinations}) == expected
+
+
+@pytest.mark.parametrize("path", sorted(REPOSITORY.glob("configs/sweeps/*.yaml")), ids=str)
+def test_each_sweep_in_the_repository_is_valid_and_asks_a_question(path: Path, monkeypatch):
+    monkeypatch.setenv("AN4", "/an4")
+    loaded = load_sweep(path)
+    assert loaded.question.startswith("Question:")
+    assert "Cost:" in loaded.question
