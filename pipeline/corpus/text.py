@@ -1,0 +1,75 @@
+"""Text: one normal form, and alphabets that map it to classes.
+
+In:   transcripts as people wrote them.   Out: normalised text; classes, where 0 is the blank.
+Not here: collapsing repeats and dropping blanks (training/ctc.py), scoring (training/scoring.py).
+"""
+
+import string
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from pipeline.files import InputError
+
+BLANK = 0
+
+AlphabetName = Literal["english-38", "english-28"]
+
+
+def normalise(text: str) -> str:
+    """NFC, upper case, every run of white space one space, none at the ends."""
+    upper = unicodedata.normalize("NFC", text).upper()
+    return " ".join(unicodedata.normalize("NFC", upper).split())
+
+
+@dataclass(frozen=True)
+class Alphabet:
+    """Class c > 0 is `characters[c - 1]`; class 0 is the blank, which is no character."""
+
+    name: str
+    characters: str
+
+    @property
+    def size(self) -> int:  # classes, the blank included
+        return len(self.characters) + 1
+
+    @cached_property
+    def classes(self) -> Mapping[str, int]:
+        return {character: c for c, character in enumerate(self.characters, start=1)}
+
+    def unknown(self, text: str) -> set[str]:
+        return set(text) - self.classes.keys()
+
+    def encode(self, text: str) -> list[int]:
+        try:
+            return [self.classes[character] for character in text]
+        except KeyError:
+            raise InputError(
+                f"{text!r}: the alphabet {self.name} lacks {quoted(self.unknown(text))}; choose "
+                "another alphabet, mend the transcript, or list the utterance under exclude: in "
+                "the corpus file"
+            ) from None
+
+    def decode(self, classes: Iterable[int]) -> str:
+        """Each class as its character; repeats stay, and a blank is an error."""
+        classes = list(classes)
+        if not all(BLANK < c < self.size for c in classes):
+            raise ValueError(f"{classes}: the characters of {self.name} are 1 to {self.size - 1}")
+        return "".join(self.characters[c - 1] for c in classes)
+
+
+def quoted(characters: Iterable[str]) -> str:
+    """`'É', 'Ö'`: characters in code point order, as an error line shows them."""
+    return ", ".join(map(repr, sorted(characters)))
+
+
+ALPHABETS = {
+    "english-38": Alphabet("english-38", " " + string.ascii_uppercase + string.digits),
+    "english-28": Alphabet("english-28", " " + string.ascii_uppercase),
+}
+
+
+def alphabet(name: AlphabetName) -> Alphabet:
+    return ALPHABETS[name]

@@ -1,0 +1,117 @@
+"""A manifest survives the disk; its digest is its utterances; slices cover it evenly."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.corpus import manifest as manifests
+from pipeline.corpus.manifest import Manifest, Refusal, Utterance
+from pipeline.corpus.text import alphabet
+from pipeline.files import InputError
+
+
+def utterance(index: int = 0, seconds: float = 2.0, transcript: str = "YES") -> Utterance:
+    return Utterance(
+        id=f"u{index:05d}",
+        audio=f"wav/s/u{index:05d}.wav",
+        samples=round(8000 * seconds),
+        rate=8000,
+        transcript=transcript,
+        speaker="s",
+        split="train",
+    )
+
+
+def manifest_of(*seconds: float) -> Manifest:
+    utterances = tuple(utterance(i, s) for i, s in enumerate(seconds))
+    return Manifest("tones", Path("/corpora/tones"), utterances)
+
+
+def test_an_utterance_knows_its_length():
+    assert utterance(seconds=1.25).seconds == 1.25
+
+
+def test_what_is_written_is_read(tmp_path):
+    written = Manifest(
+        "café", tmp_path, (utterance(transcript="CAFÉ"),), (Refusal("u9", "u9.wav: cut short"),)
+    )
+    manifests.write(written, tmp_path / "manifest.jsonl")
+    assert manifests.read(tmp_path / "manifest.jsonl") == written
+
+
+def test_the_file_is_a_header_and_a_line_per_utterance(tmp_path):
+    manifests.write(manifest_of(1, 2, 3), tmp_path / "m.jsonl")
+    header, *lines = map(json.loads, (tmp_path / "m.jsonl").read_text().splitlines())
+    assert header == {
+        "manifest": 1,
+        "corpus": "tones",
+        "root": "/corpora/tones",
+        "refusals": [],
+    }
+    assert [line["samples"] for line in lines] == [8000, 16000, 24000]
+
+
+def test_digest_is_of_the_utterances_alone():
+    first = manifest_of(1, 2)
+    moved = replace(first, root=Path("/elsewhere"), refusals=(Refusal("x", "gone"),))
+    assert moved.digest == first.digest
+    assert manifest_of(1, 3).digest != first.digest
+    assert manifest_of(1).digest != first.digest
+
+
+def test_missing_manifest_says_who_writes_it(tmp_path):
+    with pytest.raises(InputError, match=r"an4\.jsonl: no such manifest; make features writes it"):
+        manifests.read(tmp_path / "an4.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("content", "finding"),
+    [
+        ("", "not a manifest"),
+        ("{cut", "not a manifest"),
+        ("[]\n", "line 1 does not say manifest version 1"),
+        ('{"manifest": 2}\n', "line 1 does not say manifest version 1"),
+        ('{"manifest": 1, "root": "/", "refusals": []}\n', "'corpus'"),
+        ('{"manifest": 1, "corpus": "c", "root": "/", "refusals": []}\n{"id": "a"}\n', "missing"),
+        ('{"manifest": 1, "corpus": "c", "root": "/", "refusals": []}\n[1]\n', "must be a mapping"),
+    ],
+)
+def test_a_damaged_manifest_is_refused_in_one_line(tmp_path, content, finding):
+    path = tmp_path / "m.jsonl"
+    path.write_text(content)
+    with pytest.raises(InputError, match=r"m\.jsonl: .*; delete it") as error:
+        manifests.read(path)
+    assert finding in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@given(st.lists(st.floats(0.1, 2000), max_size=60))
+def test_slices_are_contiguous_and_cover_the_manifest(seconds):
+    manifest = manifest_of(*seconds)
+    ranges = manifests.slices(manifest)
+    assert [i for part in ranges for i in part] == list(range(len(seconds)))
+    assert all(ranges)
+
+
+def test_slices_are_of_about_six_minutes():
+    manifest = manifest_of(*[3.0] * 848)  # 42.4 min
+    ranges = manifests.slices(manifest)
+    lengths = [sum(manifest.utterances[i].seconds for i in part) for part in ranges]
+    assert len(ranges) == 7
+    assert all(355 < length < 370 for length in lengths)
+
+
+def test_a_large_corpus_has_at_most_512_slices():
+    assert len(manifests.slices(manifest_of(*[400.0] * 1000))) == 512
+
+
+def test_unknown_characters_are_listed_per_utterance():
+    texts = ("YES", "NO?", "ÉÀ!")
+    utterances = tuple(utterance(i, transcript=text) for i, text in enumerate(texts))
+    manifest = Manifest("c", Path(), utterances)
+    found = manifests.unknown_characters(manifest, alphabet("english-38"))
+    assert found == [("u00001", "?"), ("u00002", "!ÀÉ")]

@@ -1,0 +1,60 @@
+"""One normal form; classes count from 1; an unknown character is named."""
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.corpus.text import BLANK, alphabet, normalise
+from pipeline.files import InputError
+
+ENGLISH = alphabet("english-38")
+
+
+def test_normal_form_is_upper_case_with_single_spaces():
+    assert normalise("  rubout\tg m\n e  f ") == "RUBOUT G M E F"
+
+
+def test_two_spellings_of_an_accent_are_one():
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    assert normalise(composed) == normalise(decomposed) == "CAF\u00c9"
+
+
+@given(st.text(st.characters(codec="latin-1")))
+def test_normalising_twice_changes_nothing(text):
+    once = normalise(text)
+    assert normalise(once) == once
+    assert unicodedata.is_normalized("NFC", once)
+
+
+def test_english_38_is_blank_space_letters_digits():
+    assert ENGLISH.size == 38
+    assert BLANK == 0
+    assert ENGLISH.encode(" AZ09") == [1, 2, 27, 28, 37]
+
+
+def test_english_28_has_no_digits():
+    letters = alphabet("english-28")
+    assert letters.size == 28
+    assert letters.unknown("ROUTE 66") == {"6"}
+
+
+@given(st.text(ENGLISH.characters))
+def test_decode_undoes_encode(text):
+    assert ENGLISH.decode(ENGLISH.encode(text)) == text
+
+
+def test_decode_collapses_nothing():
+    assert ENGLISH.decode([2, 2, 3, 3]) == "AABB"
+
+
+@pytest.mark.parametrize("outside", [BLANK, -1, 38])
+def test_a_class_that_is_no_character_does_not_decode(outside):
+    with pytest.raises(ValueError, match="characters of english-38 are 1 to 37"):
+        ENGLISH.decode([2, outside])
+
+
+def test_unknown_characters_are_named_with_the_way_out():
+    with pytest.raises(InputError, match=r"'CAFÉ!': .* english-38 lacks '!', 'É'; .*exclude:"):
+        ENGLISH.encode("CAFÉ!")
