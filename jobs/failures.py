@@ -1,0 +1,97 @@
+"""Why it ended: an exception, an exit code or a scheduler's state -> cause, sentence, remedy.
+
+In:   what Python, the operating system or SLURM said.   Out: a cause (one of `REMEDIES`), one line.
+Not here: recording it (pipeline/training/run.py), acting on it.
+"""
+
+import errno
+import signal
+
+from pipeline.files import InputError
+
+# Cause -> what a person can do about it.
+REMEDIES = {
+    "bad configuration": "mend the file that the line names, then make sweep again",
+    "missing features": "make sweep again: it computes what is missing",
+    "infeasible": "lower input.stack or features.hop_ms, or leave the utterances out",
+    "divergence": "lower train.learning_rate, or set train.clip",
+    "out of memory": "raise memory_gb in the profile, or lower train.batch",
+    "GPU out of memory": "lower train.batch, or ask for a larger GPU with gpu_type",
+    "disk full": "free some space, or choose another work folder with WORK=…",
+    "timeout": "make sweep again: it goes on from the last save; or raise minutes",
+    "preemption": "make sweep again: it goes on from the last save",
+    "node failure": "make sweep again: it goes on from the last save",
+    "cancelled": "make sweep again: it goes on from the last save",
+    "killed": "make sweep again; if it recurs, look at the machine's memory",
+    "code error": "make logs RUN=… shows the traceback",
+}
+
+# SLURM's job state -> cause, and what it means.
+SLURM_STATES = {
+    "TIMEOUT": ("timeout", "the job reached its time limit"),
+    "DEADLINE": ("timeout", "the job reached its deadline"),
+    "OUT_OF_MEMORY": ("out of memory", "the job used more memory than it asked for"),
+    "NODE_FAIL": ("node failure", "a node of the job failed"),
+    "BOOT_FAIL": ("node failure", "the node of the job did not start"),
+    "PREEMPTED": ("preemption", "another job took the node"),
+    "REVOKED": ("preemption", "another cluster took the job"),
+    "CANCELLED": ("cancelled", "the job was cancelled"),
+    "FAILED": ("code error", "the job ended with an error before it could record one"),
+}
+
+
+# Name of an exception's class -> cause, the most derived first; torch's errors are known by name
+# because torch is not imported here.
+CAUSES = {
+    "MissingFeaturesError": "missing features",
+    "InfeasibleError": "infeasible",
+    "DivergedError": "divergence",
+    "InputError": "bad configuration",
+    "OutOfMemoryError": "GPU out of memory",
+    "MemoryError": "out of memory",
+}
+
+
+class MissingFeaturesError(InputError):
+    """A run started before its feature set was whole."""
+
+
+def classify(error: BaseException) -> tuple[str, str]:
+    """(cause, one line)."""
+    return _cause(error), sentence(error)
+
+
+def sentence(error: BaseException) -> str:
+    """One line; an OSError brings its file, and the notes say during what it happened."""
+    text = " ".join(str(error).split()) or "no message"
+    name = "" if isinstance(error, InputError | OSError) else f"{type(error).__name__}: "
+    return " ".join([name + text, *getattr(error, "__notes__", [])])
+
+
+def of_exit(code: int) -> tuple[str, str]:
+    """What a child process's exit code says when the child itself could say nothing."""
+    if code == -getattr(signal, "SIGKILL", 9):
+        return "killed", (
+            "the process was killed by signal 9, which is what the system does when memory runs out"
+        )
+    if code < 0:
+        return "killed", f"the process was killed by signal {-code}"
+    return "code error", f"the process ended with exit code {code}"
+
+
+def of_slurm(state: str) -> tuple[str, str] | None:
+    """None where the state is no failure. sacct writes `CANCELLED by 1000`."""
+    return SLURM_STATES.get(state.split(maxsplit=1)[0]) if state else None
+
+
+def _cause(error: BaseException) -> str:
+    for kind in type(error).__mro__:
+        if kind.__name__ in CAUSES:
+            return CAUSES[kind.__name__]
+    if "CUDA out of memory" in str(error):
+        return "GPU out of memory"
+    if "not enough memory" in str(error):
+        return "out of memory"
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return "disk full"
+    return "code error"

@@ -1,0 +1,113 @@
+"""Profiles: where to run.
+
+In:   a file of cluster/.   Out: a frozen `Local` or `Slurm`.
+Not here: what to run (pipeline/config.py), how much of it at once (plan.py).
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PrivateAttr
+
+from pipeline.files import InputError
+from pipeline.settings import Settings, read_yaml, validated
+
+# A number; `auto`: what the scheduler says; `unlimited`.
+Limit = Annotated[int, Field(ge=1)] | Literal["auto", "unlimited"]
+Device = Literal["auto", "cpu", "cuda"]
+
+
+class Everywhere(Settings):
+    """What each profile says, whatever the scheduler."""
+
+    work: str = Field(default="work", description="folder; $NAME is read from the environment")
+    device: Device = Field(default="auto", description="auto: a GPU where there is one")
+    _path: Path = PrivateAttr(default=Path("the built-in profile"))
+
+    @property
+    def path(self) -> Path:
+        """The file it was read from: error messages name it."""
+        return self._path
+
+
+class Local(Everywhere):
+    """This machine: as many processes at once as there are slots."""
+
+    scheduler: Literal["local"] = "local"
+    slots: int | None = Field(
+        default=None, ge=1, description="runs at once; null: one per GPU, else one per CPU"
+    )
+    threads: int | None = Field(
+        default=None, ge=1, description="of each run; null: CPUs shared by the slots"
+    )
+
+
+class FeatureJobs(Settings):
+    """Jobs that compute features: no GPU, and so often another partition."""
+
+    partition: str | None = Field(default=None, description="null: the partition of the runs")
+    qos: str | None = Field(default=None, description="null: the qos of the runs")
+    constraint: str | None = None
+    tasks: int = Field(default=8, ge=1, description="jobs at most, each with its share of slices")
+    cpus: int = Field(default=1, ge=1)
+    memory_gb: float = Field(default=4.0, gt=0)
+    minutes: int = Field(default=60, ge=1)
+
+
+class Slurm(Everywhere):
+    """A SLURM cluster. What is null is not asked for, and the site's default holds."""
+
+    scheduler: Literal["slurm"]
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    wckey: str | None = Field(default=None, description="null: none is sent; some sites refuse any")
+    gpus: int = Field(default=1, ge=0, description="of each job")
+    gpu_type: str | None = Field(default=None, description="as in gres: gpu:TYPE:1")
+    gpu_request_style: Literal["gres", "gpus_per_node", "gpus"] = "gres"
+    cpus: int = Field(default=2, ge=1, description="of each job; also the threads of a run")
+    memory_gb: float = Field(default=16.0, gt=0)
+    minutes: int = Field(default=120, ge=1, description="time limit of a job")
+    max_submit: Limit = Field(default="auto", description="queued and running jobs of one user")
+    max_running: Limit = Field(default="auto", description="running jobs of one user")
+    max_array_size: Limit = Field(default="auto", description="largest index of an array, plus 1")
+    setup: tuple[str, ...] = Field(default=(), description="shell lines before python starts")
+    python: str | None = Field(
+        default=None, description="null: the interpreter that submits; or a command"
+    )
+    features: FeatureJobs = FeatureJobs()
+
+
+Profile = Local | Slurm
+
+
+def load_profile(path: Path) -> Profile:
+    content = read_yaml(path)
+    kinds: dict[Any, type[Local] | type[Slurm]] = {"local": Local, "slurm": Slurm}
+    scheduler = content.get("scheduler", "local")
+    if scheduler not in kinds:
+        raise InputError(f"{path}: scheduler: {scheduler!r} — choose local or slurm")
+    profile = validated(kinds[scheduler], content, path)
+    profile._path = path
+    return profile
+
+
+def work_folder(profile: Profile, chosen: Path | None) -> Path:
+    """The work folder, absolute, because a job may start elsewhere; `chosen` (WORK=…) wins."""
+    if chosen is not None:
+        return chosen.expanduser().resolve()
+    expanded = os.path.expandvars(profile.work)
+    if "$" in expanded:
+        raise InputError(
+            f"{profile.path}: work: {profile.work} names an environment variable that is not set; "
+            f"set it, or say WORK=…"
+        )
+    return Path(expanded).expanduser().resolve()
+
+
+def cpus() -> int:
+    """CPUs that this process may use: on a shared machine often fewer than there are."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not on Windows, not on macOS
+    return len(affinity(0)) if affinity else os.cpu_count() or 1

@@ -1,0 +1,97 @@
+"""The plan: each missing run in exactly one task, no limit passed, order kept."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.plan import Limits, Run, Slice, missing_runs, missing_slices, plan
+
+limits_drawn = st.builds(
+    Limits,
+    tasks=st.none() | st.integers(0, 40),
+    array=st.none() | st.integers(1, 12),
+    running=st.none() | st.integers(1, 12),
+    feature_tasks=st.none() | st.integers(1, 12),
+)
+
+
+def runs(count: int) -> list[Run]:
+    return [Run(f"r{index}", "mel-0") for index in range(count)]
+
+
+def slices(count: int) -> list[Slice]:
+    return [Slice("corpus.jsonl", index, ("mel-0",)) for index in range(count)]
+
+
+def flat(arrays):
+    return [item for array in arrays for task in array.tasks for item in task]
+
+
+@given(st.integers(0, 60), st.integers(0, 60), limits_drawn)
+def test_each_item_is_in_exactly_one_task_in_order_or_is_deferred(n_slices, n_runs, limits):
+    made = plan(slices(n_slices), runs(n_runs), limits)
+    assert flat(made.features) == slices(n_slices)[: n_slices - made.deferred_slices]
+    assert flat(made.runs) == runs(n_runs)[: n_runs - made.deferred_runs]
+    assert made.deferred_slices in {0, n_slices}
+    assert made.deferred_runs in {0, n_runs}
+
+
+@given(st.integers(0, 60), st.integers(0, 60), limits_drawn)
+def test_no_limit_is_passed(n_slices, n_runs, limits):
+    made = plan(slices(n_slices), runs(n_runs), limits)
+    assert limits.tasks is None or made.tasks <= limits.tasks
+    for arrays in (made.features, made.runs):
+        assert all(array.tasks and all(array.tasks) for array in arrays)
+        if limits.array is not None:
+            assert all(len(array.tasks) <= limits.array for array in arrays)
+        if limits.running is not None and arrays:
+            assert all(array.throttle >= 1 for array in arrays)
+            assert sum(array.throttle for array in arrays) <= limits.running
+    if limits.feature_tasks is not None:
+        assert sum(len(array.tasks) for array in made.features) <= limits.feature_tasks
+
+
+@given(st.integers(0, 60), st.integers(1, 60), limits_drawn)
+def test_runs_are_deferred_only_where_the_features_left_no_room(n_slices, n_runs, limits):
+    made = plan(slices(n_slices), runs(n_runs), limits)
+    room = None if limits.tasks is None else limits.tasks - sum(len(a.tasks) for a in made.features)
+    assert bool(made.deferred_runs) == (room == 0)
+
+
+def test_480_runs_where_100_may_be_submitted_become_96_tasks_of_5():
+    made = plan([], runs(480), Limits(tasks=100))
+    assert [len(task) for array in made.runs for task in array.tasks] == [5] * 96
+
+
+def test_one_task_is_kept_for_the_runs():
+    made = plan(slices(10), runs(10), Limits(tasks=2))
+    assert [len(array.tasks) for array in (*made.features, *made.runs)] == [1, 1]
+
+
+def test_without_limits_each_run_is_a_task_of_one_array():
+    made = plan([], runs(7), Limits())
+    assert [len(array.tasks) for array in made.runs] == [7]
+    assert made.runs[0].throttle is None
+
+
+@given(st.lists(st.sampled_from("abcdefgh")), st.sets(st.sampled_from("abcdefgh")), st.data())
+def test_missing_is_wanted_minus_done_minus_live(names, done, data):
+    live = data.draw(st.sets(st.sampled_from("abcdefgh")))
+    left = [run.run_id for run in missing_runs([Run(n, "f") for n in names], done, live)]
+    assert set(left) == set(names) - done - live
+    assert len(left) == len(set(left))
+    assert left == sorted(left, key=names.index)
+
+
+@pytest.mark.parametrize(
+    ("live", "left"),
+    [
+        (set(), [("mel", "power")]),
+        ({("mel", 3)}, [("power",)]),
+        ({("mel", 3), ("power", 3)}, []),
+        ({("mel", 4)}, [("mel", "power")]),
+    ],
+)
+def test_a_shard_that_a_live_job_computes_is_not_computed_twice(live, left):
+    piece = Slice("corpus.jsonl", 3, ("mel", "power"))
+    assert [piece.feature_ids for piece in missing_slices([piece], live)] == left
