@@ -1,0 +1,306 @@
+"""A run folder: one experiment on disk, and its resumption.
+
+In:   rows, the trainer's state as opaque bytes (a zip archive, as torch.save writes), heartbeats.
+Out:  the files of `work/runs/<run_id>/`, each whole or absent; what they say, read back.
+Not here: what a state holds (trainer.py), why a run failed (jobs/failures.py). Free of torch, so
+that a login node can read a run.
+
+The state carries the rows: whoever resumes from a state calls `restore` with its rows.
+"""
+
+import csv
+import io
+import json
+import math
+import os
+import socket
+import time
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, TypedDict, TypeVar, cast
+
+from pipeline.config import Experiment, load_experiment
+from pipeline.files import InputError, read_json, write_bytes, write_json, write_text
+from pipeline.settings import dump_yaml
+from pipeline.training.scoring import Score
+
+# What zipfile raises when bytes of an archive are missing or changed.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError)
+
+Record = TypeVar("Record", bound="Heartbeat | Failure")
+
+
+class Stopped(Exception):  # noqa: N818  (no error: the run was asked to stop, and saved)
+    """The trainer saved its state and stopped because it was asked to; `fit` again continues."""
+
+
+class Row(TypedDict):
+    """One epoch of one split. Rates are fractions beside their counts; nan: not measured."""
+
+    run_id: str
+    epoch: int
+    split: str
+    updates: int  # since the beginning
+    loss_per_utterance: float  # nats
+    loss_per_character: float  # nats; PyTorch's 'mean'
+    reference_loss: float  # per character, of the best constant output
+    cer: float
+    cer_no_spaces: float
+    wer: float
+    ser: float
+    char_errors: int
+    chars: int
+    word_errors: int
+    words: int
+    utterances: int
+    infeasible: int  # utterances left out
+    blank_argmax: float  # share of frames
+    blank_posterior: float
+    empty_hypotheses: int
+    input_dependence: float  # nats
+    clamp_saturation: float  # share of activations
+    grad_norm: float
+    learning_rate: float
+    frames: int
+    seconds: float
+    frames_per_second: float
+    loader_wait: float  # share of the time
+    peak_memory_bytes: int
+
+
+COLUMNS = tuple(Row.__annotations__)
+_FRACTIONAL = {name for name, kind in Row.__annotations__.items() if kind is float}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heartbeat:
+    """Where a run stands, as its own process last said."""
+
+    status: Literal["running", "finished", "stopped"] = "running"
+    epoch: int = 0
+    epochs: int = 0
+    update: int = 0
+    loss_per_character: float = math.nan
+    reference_loss: float = math.nan
+    dev_cer: float = math.nan
+    blank_argmax: float = math.nan
+    frames_per_second: float = math.nan
+    seconds_left: float = math.nan
+    host: str = field(default_factory=socket.gethostname)
+    pid: int = field(default_factory=os.getpid)
+    time: float = field(default_factory=time.time)  # seconds since 1970
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why a run ended early; jobs/failures.py finds the cause and the words."""
+
+    cause: str  # a short phrase: "out of memory"
+    message: str  # one line, with the way out
+    traceback: str = ""
+    host: str = field(default_factory=socket.gethostname)
+    time: float = field(default_factory=time.time)  # seconds since 1970
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """What was heard in one utterance, and its errors: one line of hypotheses.csv."""
+
+    utterance_id: str
+    split: str
+    reference: str
+    hypothesis: str
+    char_errors: int
+    chars: int
+    char_errors_no_spaces: int
+    chars_no_spaces: int
+    word_errors: int
+    words: int
+
+    @classmethod
+    def of(cls, utterance_id: str, split: str, reference: str, hypothesis: str) -> "Hypothesis":
+        score = Score.of(reference, hypothesis)
+        counts = (score.characters, score.characters_no_spaces, score.words)
+        numbers = [number for count in counts for number in (count.errors, count.reference)]
+        return cls(utterance_id, split, reference, hypothesis, *numbers)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    path: Path
+
+    @property
+    def run_id(self) -> str:
+        return self.path.name
+
+    @property
+    def experiment_file(self) -> Path:
+        return self.path / "experiment.yaml"
+
+    @property
+    def environment_file(self) -> Path:
+        return self.path / "environment.json"
+
+    @property
+    def rows_file(self) -> Path:
+        return self.path / "rows.jsonl"
+
+    @property
+    def state_file(self) -> Path:
+        return self.path / "state.pt"
+
+    @property
+    def hypotheses_file(self) -> Path:
+        return self.path / "hypotheses.csv"
+
+    @property
+    def heartbeat_file(self) -> Path:
+        return self.path / "heartbeat.json"
+
+    @property
+    def failure_file(self) -> Path:
+        return self.path / "failure.json"
+
+    @property
+    def log_file(self) -> Path:
+        return self.path / "log"
+
+    def write_experiment(self, experiment: Experiment) -> None:
+        write_text(self.experiment_file, dump_yaml(experiment))
+
+    def experiment(self) -> Experiment:
+        return load_experiment(self.experiment_file)
+
+    def write_environment(self, environment: Mapping[str, Any]) -> None:
+        write_json(self.environment_file, dict(environment))
+
+    def environment(self) -> dict[str, Any]:
+        return dict(read_json(self.environment_file)) if self.environment_file.exists() else {}
+
+    def commit(self, rows: Sequence[Row], state: bytes) -> None:
+        """Keep `state`, which carries `rows`, and the state before it; then rewrite the rows.
+
+        Killed anywhere between, the folder holds a whole state, and resuming rewrites the rows.
+        """
+        lines = _lines(rows)  # a wrong row is refused before anything is written
+        newest, newer, older = self._state_files()
+        write_bytes(newest, state)
+        if newer.exists():
+            newer.replace(older)
+        newest.replace(newer)
+        write_text(self.rows_file, lines)
+
+    def restore(self, rows: Sequence[Row]) -> None:
+        """Make the rows those of the state that the run resumes from."""
+        write_text(self.rows_file, _lines(rows))
+
+    def states(self) -> Iterator[bytes]:
+        """The states whose checksums hold, newest first; the newest is read before the next."""
+        for file in self._state_files():
+            content = file.read_bytes() if file.exists() else b""
+            if _intact(content):
+                yield content
+
+    def rows(self) -> list[Row]:
+        if not self.rows_file.exists():
+            return []
+        lines = self.rows_file.read_text(encoding="utf-8").splitlines()
+        return [_row(json.loads(line)) for line in lines]
+
+    def beat(self, heartbeat: Heartbeat) -> None:
+        write_json(self.heartbeat_file, _plain(asdict(heartbeat)))
+
+    def heartbeat(self) -> Heartbeat | None:
+        return _record(Heartbeat, self.heartbeat_file)
+
+    def fail(self, failure: Failure) -> None:
+        write_json(self.failure_file, asdict(failure))
+
+    def failure(self) -> Failure | None:
+        return _record(Failure, self.failure_file)
+
+    def clear_failure(self) -> None:
+        self.failure_file.unlink(missing_ok=True)
+
+    def finish(self, hypotheses: Sequence[Hypothesis]) -> None:
+        """Write the hypotheses and then, last of all, the heartbeat that says so."""
+        columns = [column.name for column in fields(Hypothesis)]
+        table = io.StringIO(newline="")
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerows([columns, *map(astuple, hypotheses)])
+        write_text(self.hypotheses_file, table.getvalue())
+        last = self.heartbeat() or Heartbeat()
+        self.beat(replace(last, status="finished", seconds_left=0.0, time=time.time()))
+
+    def hypotheses(self) -> list[Hypothesis]:
+        if not self.hypotheses_file.exists():
+            return []
+        text = self.hypotheses_file.read_text(encoding="utf-8")
+        _, *lines = csv.reader(io.StringIO(text, newline=""))
+        return [_hypothesis(*line) for line in lines]
+
+    @property
+    def finished(self) -> bool:
+        heartbeat = self.heartbeat()
+        return heartbeat is not None and heartbeat.status == "finished"
+
+    def _state_files(self) -> tuple[Path, Path, Path]:
+        """Newest first. The first exists only while, or after being killed while, committing."""
+        return self.path / "state.next.pt", self.state_file, self.path / "state.previous.pt"
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON has no nan and no infinity: null and the words "inf", "-inf" stand for them."""
+    return {
+        key: (None if math.isnan(value) else str(value))
+        if isinstance(value, float) and not math.isfinite(value)
+        else value
+        for key, value in values.items()
+    }
+
+
+def _number(value: float | str | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _lines(rows: Sequence[Row]) -> str:
+    for row in rows:
+        if row.keys() != set(COLUMNS):
+            raise ValueError(f"a row differs from its columns in {row.keys() ^ set(COLUMNS)}")
+    ordered = (_plain({name: dict(row)[name] for name in COLUMNS}) for row in rows)
+    return "".join(json.dumps(row, allow_nan=False) + "\n" for row in ordered)
+
+
+def _row(values: Mapping[str, Any]) -> Row:
+    return cast("Row", {n: _number(v) if n in _FRACTIONAL else v for n, v in values.items()})
+
+
+def _hypothesis(
+    utterance_id: str, split: str, reference: str, hypothesis: str, *counts: str
+) -> Hypothesis:
+    return Hypothesis(utterance_id, split, reference, hypothesis, *map(int, counts))
+
+
+def _record(kind: type[Record], path: Path) -> Record | None:
+    try:
+        types = {column.name: column.type for column in fields(kind)}
+        values: dict[str, Any] = {
+            name: _number(value) if types.get(name) is float else value
+            for name, value in read_json(path).items()
+        }
+        return kind(**values)
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: is no {kind.__name__}: {error}; delete it") from None
+
+
+def _intact(state: bytes) -> bool:
+    try:
+        with zipfile.ZipFile(io.BytesIO(state)) as archive:
+            return archive.testzip() is None
+    except _DAMAGE:
+        return False
