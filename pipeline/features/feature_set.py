@@ -1,0 +1,121 @@
+"""Feature set: the folder that holds the shards of one manifest under one setting.
+
+In:   the folder.   Out: its utterances, their frames, the statistics of the training split.
+Not here: the inside of a file (shards.py), making the shards (precompute.py).
+"""
+
+import contextlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from pipeline.config import FeatureSettings
+from pipeline.features.shards import (
+    Shard,
+    StoredUtterance,
+    read_statistics,
+    shard_name,
+    write_statistics,
+)
+from pipeline.features.statistics import Statistics
+from pipeline.files import InputError
+from pipeline.settings import Settings, read_yaml, validated
+
+DESCRIPTION = "feature_set.yaml"
+STATISTICS = "statistics.h5"
+MOST_NAMED = 3  # shards in an error message
+
+
+class Description(Settings):
+    """What feature_set.yaml says."""
+
+    version: Literal[1]
+    feature_id: str
+    corpus: str
+    manifest: str  # its digest
+    shards: int
+    settings: FeatureSettings
+
+
+def describe(folder: Path) -> Description:
+    return validated(Description, read_yaml(folder / DESCRIPTION), folder / DESCRIPTION)
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureSet:
+    """A complete feature set. No file stays open but for the mapping of rows that were asked for.
+
+    It can be pickled: each process maps for itself.
+    """
+
+    folder: Path
+    feature_id: str
+    settings: FeatureSettings
+    shards: tuple[Shard, ...]
+
+    @classmethod
+    def open(cls, folder: Path) -> "FeatureSet":
+        """Refuse, by name, what is missing or damaged."""
+        description = describe(folder)
+        shards = [find_shard(folder, index, description) for index in range(description.shards)]
+        wrong = [shard for shard in shards if isinstance(shard, InputError)]
+        if wrong:
+            more = f" (and {len(wrong) - MOST_NAMED} more)" if len(wrong) > MOST_NAMED else ""
+            found = "; ".join(map(str, wrong[:MOST_NAMED]))
+            raise InputError(
+                f"{folder}: {len(wrong)} of {len(shards)} shards cannot be used: {found}{more}"
+            )
+        whole = tuple(shard for shard in shards if isinstance(shard, Shard))
+        return cls(folder, description.feature_id, description.settings, whole)
+
+    @property
+    def bins(self) -> int:
+        return self.settings.bins
+
+    @cached_property
+    def utterances(self) -> tuple[StoredUtterance, ...]:
+        return tuple(utterance for shard in self.shards for utterance in shard.utterances)
+
+    def frames(self, utterance: StoredUtterance) -> Float[np.ndarray, "T F"]:
+        """A read-only view of the file."""
+        return self.shards[utterance.shard].frames[utterance.start : utterance.stop]
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        """Of the training split: read, or added up from the shards' parts and kept."""
+        path = self.folder / STATISTICS
+        with contextlib.suppress(InputError):  # not there yet, or damaged: the parts are the truth
+            return read_statistics(path, self.feature_id)
+        total = sum((shard.statistics for shard in self.shards), Statistics.empty(self.bins))
+        with contextlib.suppress(OSError):  # a feature set may be another person's, read-only
+            write_statistics(path, self.feature_id, total)
+        return total
+
+
+def missing(folder: Path, slices: int) -> list[int]:
+    """The indices of shards that are not there, damaged, or another feature set's."""
+    if not (folder / DESCRIPTION).exists():
+        return list(range(slices))
+    description = describe(folder)
+    found = [find_shard(folder, index, description) for index in range(slices)]
+    return [index for index, shard in enumerate(found) if isinstance(shard, InputError)]
+
+
+def find_shard(folder: Path, index: int, description: Description) -> Shard | InputError:
+    """A shard that can be used, or what is wrong with it."""
+    path = folder / shard_name(index, description.shards)
+    try:
+        shard = Shard.open(path)
+    except InputError as error:
+        return error
+    found = (shard.feature_id, shard.index, shard.count)
+    wanted = (description.feature_id, index, description.shards)
+    if found != wanted:
+        return InputError(
+            f"{path}: is shard {found}, not {wanted}; delete it and run make features again"
+        )
+    return shard

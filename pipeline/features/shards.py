@@ -1,0 +1,295 @@
+"""Shards: frames on disk. The only home of HDF5.
+
+In:   blocks of rows, the utterances they belong to.   Out: one file per slice; views of its rows.
+Not here: computing rows (spectrum.py, precompute.py), padding them (training/batches.py).
+
+Shard format, version 1. One HDF5 file, little-endian; N rows, F bins, U utterances, R refusals.
+
+    frames (N, F)        float16 or float32
+    offsets (U+1,)       int64: utterance u is rows offsets[u]:offsets[u+1]; 0 first, N last
+    utterance_ids, transcripts, speakers, splits (U,)    UTF-8 of fixed length, padded with NUL
+    statistics/count ()  int64: rows of the training split, which alone are counted
+    statistics/mean (F,), statistics/comoment (F, F)     float64; comoment: sum (x-mean)(x-mean)'
+    refusals/utterance_ids, refusals/reasons (R,)        UTF-8 of fixed length
+    attributes of /      version = 1, feature_id, settings (JSON), index, count (of the shards),
+                         complete = true
+    attribute of each dataset: crc32, of its bytes
+
+MUST: frames contiguous, at an offset divisible by 64 (readers map the file there and need neither
+HDF5's lock nor an open handle). MUST: the same input gives the same bytes (no times are stored).
+Forbidden: chunks, filters, external or virtual storage. Other names may be there; readers ignore
+them. Checked at opening: everything but the checksums, which `verify` checks. Not checked: that the
+values are finite.
+
+CRC-32 because it must find a flipped bit, not an attacker: SHA-256 takes three times as long.
+"""
+
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import h5py
+import numpy as np
+from jaxtyping import Bool, Float
+from pydantic import ValidationError
+
+from pipeline.config import FeatureSettings
+from pipeline.corpus.manifest import Refusal
+from pipeline.features.statistics import Statistics
+from pipeline.files import InputError, replacing
+
+VERSION: Final = 1
+ALIGNMENT = 64  # bytes: a cache line
+ROWS_READ = 4096  # at a time, when they are checked
+# A fixed range of formats, so that a newer library writes what an older one reads.
+LAYOUT: Mapping[str, Any] = {
+    "libver": ("v110", "v110"),
+    "alignment_interval": ALIGNMENT,
+    "locking": False,
+}
+AGAIN = "run make features again, which writes it anew"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredUtterance:
+    id: str
+    transcript: str
+    speaker: str
+    split: str
+    shard: int
+    start: int  # row of the shard
+    stop: int
+
+    @property
+    def frames(self) -> int:
+        return self.stop - self.start
+
+
+def shard_name(index: int, count: int) -> str:
+    return f"shard-{index:05}-of-{count:05}.h5"
+
+
+@contextmanager
+def writing_shard(
+    path: Path,
+    *,
+    feature_id: str,
+    settings: FeatureSettings,
+    index: int,
+    count: int,
+    utterances: Sequence[StoredUtterance],
+    refusals: Sequence[Refusal] = (),
+) -> Iterator[Callable[[Float[np.ndarray, "T F"]], None]]:
+    """Yield the function that appends rows; the file appears when all rows are there."""
+    offsets = np.array([0, *(utterance.stop for utterance in utterances)])
+    with replacing(path) as partial, h5py.File(partial, "x", **LAYOUT) as file:
+        _write(file, "offsets", offsets.astype("<i8"))
+        _write(file, "utterance_ids", _fixed([utterance.id for utterance in utterances]))
+        _write(file, "transcripts", _fixed([utterance.transcript for utterance in utterances]))
+        _write(file, "speakers", _fixed([utterance.speaker for utterance in utterances]))
+        _write(file, "splits", _fixed([utterance.split for utterance in utterances]))
+        _write(file, "refusals/utterance_ids", _fixed([each.utterance for each in refusals]))
+        _write(file, "refusals/reasons", _fixed([each.reason for each in refusals]))
+        shape = (int(offsets[-1]), settings.bins)
+        dataset = file.create_dataset("frames", shape, np.dtype(settings.storage).newbyteorder("<"))
+        training = np.array([utterance.split == "train" for utterance in utterances], bool)
+        rows = _Rows(dataset, np.repeat(training, np.diff(offsets)))
+        yield rows.append
+        rows.finish()
+        _write_statistics(file, rows.statistics)
+        file.attrs["settings"] = settings.model_dump_json()
+        file.attrs.update(version=VERSION, feature_id=feature_id, index=index, count=count)
+        file.attrs["complete"] = True
+
+
+class _Rows:
+    """Rows as they come: written, summed up, and counted into the training statistics."""
+
+    def __init__(self, dataset: h5py.Dataset, training: Bool[np.ndarray, " N"]) -> None:
+        self._dataset = dataset
+        self._training = training
+        self._written = self._checksum = 0
+        self.statistics = Statistics.empty(dataset.shape[1])
+
+    def append(self, rows: Float[np.ndarray, "T F"]) -> None:
+        end = self._written + len(rows)
+        self._dataset[self._written : end] = rows
+        self._checksum = zlib.crc32(np.ascontiguousarray(rows).data, self._checksum)
+        counted = self._training[self._written : end]
+        self.statistics += Statistics.of(rows if counted.all() else rows[counted])
+        self._written = end
+
+    def finish(self) -> None:
+        if self._written != len(self._training):
+            raise ValueError(f"{self._written} rows were written, not {len(self._training)}")
+        self._dataset.attrs["crc32"] = np.uint32(self._checksum)
+
+
+@dataclass(frozen=True, eq=False)
+class Shard:
+    """One shard, checked; its rows are mapped when first asked for, and again in each process."""
+
+    path: Path
+    feature_id: str
+    settings: FeatureSettings
+    index: int
+    count: int
+    utterances: tuple[StoredUtterance, ...]
+    refusals: tuple[Refusal, ...]
+    rows: int
+    offset: int | None  # of the frames in the file, bytes; None where there are none
+
+    @classmethod
+    def open(cls, path: Path) -> "Shard":
+        """Check everything but the checksums; an InputError says what is wrong."""
+        with _reading(path) as file:
+            settings = FeatureSettings.model_validate_json(file.attrs["settings"])
+            index = int(file.attrs["index"])
+            utterances = _read_utterances(path, file, index)
+            frames = file["frames"]
+            _require_mappable(path, frames, settings, utterances[-1].stop if utterances else 0)
+            return cls(
+                path=path,
+                feature_id=file.attrs["feature_id"],
+                settings=settings,
+                index=index,
+                count=int(file.attrs["count"]),
+                utterances=utterances,
+                refusals=tuple(map(Refusal, *_texts(file["refusals"], "utterance_ids", "reasons"))),
+                rows=len(frames),
+                offset=frames.id.get_offset(),
+            )
+
+    @cached_property
+    def frames(self) -> Float[np.ndarray, "N F"]:
+        """All rows, read-only: the file's own pages."""
+        shape, dtype = (self.rows, self.settings.bins), np.dtype(self.settings.storage)
+        if self.offset is None:
+            return np.empty(shape, dtype)
+        mapped = np.memmap(self.path, dtype.newbyteorder("<"), "r", self.offset, shape)
+        return mapped.view(np.ndarray)
+
+    @property
+    def statistics(self) -> Statistics:
+        """Of the rows of the training split."""
+        with _reading(self.path) as file:
+            return _read_statistics(file)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "frames"}
+
+
+def verify(path: Path) -> None:
+    """Compare every dataset with its checksum."""
+    with _reading(path) as file:
+        names: list[str] = []
+        file.visit(names.append)
+        for name in names:
+            dataset = file[name]
+            if isinstance(dataset, h5py.Dataset) and _crc32(dataset) != dataset.attrs["crc32"]:
+                raise InputError(
+                    f"{path}: the bytes of {name} are not those that were written; delete it and "
+                    "run make features again"
+                )
+
+
+def write_statistics(path: Path, feature_id: str, statistics: Statistics) -> None:
+    """A file of its own, for the sum over all shards."""
+    with replacing(path) as partial, h5py.File(partial, "x", **LAYOUT) as file:
+        _write_statistics(file, statistics)
+        file.attrs.update(version=VERSION, feature_id=feature_id, complete=True)
+
+
+def read_statistics(path: Path, feature_id: str) -> Statistics:
+    with _reading(path) as file:
+        if file.attrs["feature_id"] != feature_id:
+            raise InputError(f"{path}: belongs to {file.attrs['feature_id']}, not {feature_id}")
+        return _read_statistics(file)
+
+
+def _write_statistics(file: h5py.File, statistics: Statistics) -> None:
+    _write(file, "statistics/count", np.array(statistics.count, "<i8"))
+    _write(file, "statistics/mean", statistics.mean.astype("<f8"))
+    _write(file, "statistics/comoment", statistics.comoment.astype("<f8"))
+
+
+def _read_statistics(file: h5py.File) -> Statistics:
+    group = file["statistics"]
+    return Statistics(int(group["count"][()]), group["mean"][()], group["comoment"][()])
+
+
+def _write(file: h5py.File, name: str, value: np.ndarray) -> None:
+    dataset = file.create_dataset(name, data=value)
+    dataset.attrs["crc32"] = np.uint32(_crc32(dataset))
+
+
+def _read_utterances(path: Path, file: h5py.File, shard: int) -> tuple[StoredUtterance, ...]:
+    offsets = file["offsets"][()]
+    columns = _texts(file, "utterance_ids", "transcripts", "speakers", "splits")
+    even = all(len(column) == len(offsets) - 1 for column in columns)
+    if not even or offsets[0] != 0 or (np.diff(offsets) < 0).any():
+        raise InputError(f"{path}: offsets and utterances disagree; {AGAIN}")
+    rows = zip(*columns, offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)
+    return tuple(
+        StoredUtterance(
+            id=name, transcript=transcript, speaker=speaker, split=split,
+            shard=shard, start=start, stop=stop,
+        )
+        for name, transcript, speaker, split, start, stop in rows
+    )  # fmt: skip
+
+
+def _require_mappable(
+    path: Path, frames: h5py.Dataset, settings: FeatureSettings, rows: int
+) -> None:
+    """HDF5 refuses to open a truncated file; what is left is that mapping gives what it says."""
+    wanted = ((rows, settings.bins), np.dtype(settings.storage).newbyteorder("<"))
+    if (frames.shape, frames.dtype) != wanted:
+        raise InputError(f"{path}: frames are {frames.shape} {frames.dtype}, not {wanted}; {AGAIN}")
+    offset = frames.id.get_offset()
+    stored = offset is not None and offset % ALIGNMENT == 0
+    end = (offset or 0) + frames.size * frames.dtype.itemsize
+    if frames.size and (not stored or end > path.stat().st_size):
+        raise InputError(f"{path}: frames are not contiguous, aligned and whole; {AGAIN}")
+
+
+def _fixed(texts: Sequence[str]) -> np.ndarray:
+    """Texts as UTF-8 of the longest one's length."""
+    encoded = [text.encode() for text in texts]
+    longest = max(map(len, encoded), default=1) or 1
+    return np.array(encoded, h5py.string_dtype("utf-8", longest))
+
+
+def _texts(group: h5py.Group, *names: str) -> list[list[str]]:
+    return [[text.decode() for text in group[name][()].tolist()] for name in names]
+
+
+def _crc32(dataset: h5py.Dataset) -> int:
+    if not dataset.ndim:
+        return zlib.crc32(dataset[()].tobytes())
+    checksum = 0
+    for start in range(0, len(dataset), ROWS_READ):
+        checksum = zlib.crc32(dataset[start : start + ROWS_READ].tobytes(), checksum)
+    return checksum
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[h5py.File]:
+    """The open file, of a version we know and complete; what is wrong with it in one line."""
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            version = file.attrs["version"]
+            if version != VERSION:
+                raise InputError(f"{path}: version {version}; this program reads version {VERSION}")
+            if not file.attrs["complete"]:
+                raise InputError(f"{path}: was not completed; {AGAIN}")
+            yield file
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such shard; {AGAIN}") from None
+    except (OSError, KeyError, ValidationError) as error:
+        said = " ".join(str(error).split())
+        raise InputError(f"{path}: is not a whole shard ({said}); {AGAIN}") from None
