@@ -49,7 +49,7 @@ class Ledger:
                 record = json.loads(line)
                 found.append(Entry(**{**record, "items": tuple(record["items"])}))
             except (ValueError, TypeError, KeyError):
-                continue  # half a line, from a power cut: its job is found by its name
+                continue  # half a line, from a power cut
         return found
 
     def latest(self) -> dict[str, Entry]:

@@ -4,7 +4,9 @@ In:   a file of cluster/.   Out: a frozen `Local` or `Slurm`.
 Not here: what to run (pipeline/config.py), how much of it at once (plan.py).
 """
 
+import argparse
 import os
+import secrets
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -105,6 +107,25 @@ def work_folder(profile: Profile, chosen: Path | None) -> Path:
             f"set it, or say WORK=…"
         )
     return Path(expanded).expanduser().resolve()
+
+
+def place(options: argparse.Namespace) -> tuple[Profile, Path]:
+    """--cluster and --work: where to run, and the work folder."""
+    profile = load_profile(options.cluster) if options.cluster else Local()
+    return profile, work_folder(profile, options.work)
+
+
+def require_writable(work: Path) -> None:
+    probe = work / f".{secrets.token_hex(8)}"
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"{work}: the work folder cannot be written: {error.strerror}; "
+            f"choose another with WORK=…"
+        ) from None
 
 
 def cpus() -> int:

@@ -1,6 +1,7 @@
 """Code snapshot: what a job imports is what was there when it was submitted.
 
-In:   the running code.   Out: `work/sweeps/<sweep>/code/<digest>/` with pipeline/ and jobs/.
+In:   the running code.   Out: `work/sweeps/<sweep>/code/<digest>/` with pipeline/ and jobs/, and
+the environment in which a task finds it.
 """
 
 import hashlib
@@ -12,6 +13,7 @@ from pathlib import Path
 SOURCE = Path(__file__).resolve().parent.parent
 PACKAGES = ("pipeline", "jobs")
 SUFFIXES = {".py", ".html", ".css", ".js"}  # python and the package data of pyproject.toml
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 def take(folder: Path, source: Path = SOURCE) -> Path:
@@ -39,13 +41,17 @@ def take(folder: Path, source: Path = SOURCE) -> Path:
     return snapshot
 
 
-def environment(snapshot: Path) -> dict[str, str]:
-    """Variables that put the snapshot first.
+def environment(snapshot: Path, threads: int) -> dict[str, str]:
+    """What the process of a task must find: its code first, and how many threads it may use.
 
     Without the safe path, `-m` prefers the folder that the job starts in: the working tree.
     """
     paths = [str(snapshot), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {"PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}
+    return {
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONSAFEPATH": "1",
+        **{name: str(threads) for name in THREADS},
+    }
 
 
 def _digest(content: dict[Path, bytes]) -> str:

@@ -1,0 +1,158 @@
+"""The program: one verb per thing a person does; each is also a make target.
+
+In:   words typed.   Out: an exit code: 0 done, 1 something failed or was refused, 2 bad input,
+130 interrupted.
+Not here: what a verb does. Its module is imported when it is typed, so that --help and status
+answer at once and a login node loads nothing that it does not need.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TypeAlias
+
+from pipeline.files import InputError
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+LOCAL = Path("cluster/local.yaml")
+
+# Verb -> the module whose function of the same name does it.
+VERBS = {
+    "features": "jobs.verbs",
+    "train": "jobs.verbs",
+    "sweep": "jobs.verbs",
+    "demo": "jobs.verbs",
+    "status": "jobs.looking",
+    "logs": "jobs.looking",
+    "cancel": "jobs.looking",
+    "report": "jobs.reporting",
+    "cluster-check": "jobs.check",
+    "task": "jobs.tasks",
+}
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    options = parser().parse_args(words)
+    try:
+        module = import_module(VERBS[options.verb])
+        act: Callable[[argparse.Namespace], int] = getattr(module, options.verb.replace("-", "_"))
+        return act(options)
+    except (InputError, OSError) as error:
+        if os.environ.get("BLANKSLATE_DEBUG"):
+            raise
+        print(f"blankslate: {_line(error)}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("blankslate: stopped; typed again it continues", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _line(error: Exception) -> str:
+    return " ".join(" ".join([str(error), *getattr(error, "__notes__", [])]).split())
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="blankslate",
+        description="From wav files to a comparison table of CTC training runs, with the same "
+        "commands on a laptop and on a SLURM cluster.",
+        epilog="BLANKSLATE_DEBUG=1 shows the traceback of an error.",
+    )
+    verbs = made.add_subparsers(dest="verb", required=True, metavar="VERB")
+    _add_makers(verbs)
+    _add_lookers(verbs)
+    return made
+
+
+Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def _add_makers(verbs: Verbs) -> None:
+    features = _verb(verbs, "features", "compute every feature set that is missing")
+    source = features.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--corpus", type=Path, metavar="FILE", help="amplitude, power and mel of this corpus"
+    )
+    source.add_argument(
+        "--sweep", type=Path, metavar="FILE", help="what the experiments of this sweep need"
+    )
+    _changeable(features)
+    _plannable(features)
+
+    train = _verb(verbs, "train", "train one experiment in the foreground, its features first")
+    train.add_argument("experiment", type=Path, metavar="EXPERIMENT", help="a YAML file")
+    _changeable(train)
+
+    sweep = _verb(
+        verbs,
+        "sweep",
+        "run what is missing of a sweep: features, then runs. Typed again it continues, submits "
+        "what failed, and does nothing when all is finished",
+    )
+    sweep.add_argument("sweep", type=Path, metavar="SWEEP", help="a YAML file")
+    _changeable(sweep)
+    _plannable(sweep)
+
+    _verb(verbs, "demo", "synthesise a corpus, run a small sweep on it, write its report")
+
+
+def _add_lookers(verbs: Verbs) -> None:
+    status = _verb(verbs, "status", "show the state of each run of a sweep until all have ended")
+    _swept(status)
+    status.add_argument("--once", action="store_true", help="show it once")
+    status.add_argument("--json", action="store_true", help="show it once, for a program")
+
+    logs = _verb(verbs, "logs", "print the log of one run, and why it failed")
+    logs.add_argument("run", metavar="RUN", help="a run id or its beginning, or a run folder")
+
+    cancel = _verb(verbs, "cancel", "cancel the queued and running jobs of a sweep; work is saved")
+    _swept(cancel)
+
+    report = _verb(verbs, "report", "write results.csv, summary.csv, report.html and figures")
+    _swept(report)
+
+    check = _verb(verbs, "cluster-check", "prove a profile with one tiny job")
+    check.add_argument("profile", type=Path, metavar="CLUSTER", help="a file of cluster/")
+
+    task = _verb(verbs, "task", "internal: execute one task file", cluster=False)
+    task.add_argument("file", type=Path, metavar="FILE")
+
+
+def _verb(
+    verbs: Verbs, name: str, purpose: str, *, cluster: bool = True
+) -> argparse.ArgumentParser:
+    verb = verbs.add_parser(name, help=purpose, description=f"{purpose}.")
+    if cluster and name != "cluster-check":
+        verb.add_argument(
+            "--cluster",
+            type=Path,
+            metavar="FILE",
+            help=f"where to run: a file of cluster/ (default {LOCAL})",
+        )
+    verb.add_argument(
+        "--work", type=Path, metavar="FOLDER", help="work folder (default: the profile's)"
+    )
+    return verb
+
+
+def _swept(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("sweep", type=Path, metavar="SWEEP", help="the sweep's file, or its name")
+    _changeable(verb)
+
+
+def _changeable(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change one field of every experiment, such as train.epochs=3; repeatable",
+    )
+
+
+def _plannable(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--dry-run", action="store_true", help="print the plan; submit nothing")

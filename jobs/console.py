@@ -1,0 +1,149 @@
+"""What a person reads: durations, rates, the table of runs. Quiet, and plain when piped.
+
+In:   statuses, plans.   Out: text on the terminal.
+"""
+
+import math
+import sys
+import time
+from collections.abc import Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from jobs.plan import Plan
+from jobs.status import FeatureStatus, RunStatus
+
+STYLES = {
+    "finished": "green",
+    "running": "cyan",
+    "failed": "red",
+    "lost": "red",
+    "stopped": "yellow",
+    "queued": "default",
+    "waiting": "dim",
+}
+COLUMNS = ("run", "state", "epoch", "loss", "uniform", "dev CER", "blank", "frames/s", "left", "")
+
+# Colour only in a terminal, and not with NO_COLOR; piped lines are as long as they are.
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+
+
+def say(text: str) -> None:
+    console.print(text, markup=False, soft_wrap=True)
+
+
+def duration(seconds: float | None) -> str:
+    """`4 s`, `3 min 20 s`, `2 h 05 min`."""
+    if seconds is None or not math.isfinite(seconds):
+        return ""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def percent(rate: float | None) -> str:
+    return "" if rate is None or math.isnan(rate) else f"{100 * rate:.1f} %"
+
+
+def number(value: float | None, form: str = ".2f") -> str:
+    return "" if value is None or math.isnan(value) else format(value, form)
+
+
+def count(items: int, noun: str) -> str:
+    return f"{items} {noun}{'' if items == 1 else 's'}"
+
+
+def summary(statuses: Sequence[RunStatus]) -> str:
+    """`4 runs: 2 finished, 1 running, 1 failed`."""
+    states = [status.state for status in statuses]
+    parts = [f"{states.count(state)} {state}" for state in STYLES if state in states]
+    return f"{count(len(states), 'run')}: {', '.join(parts)}"
+
+
+def table(statuses: Sequence[RunStatus]) -> Table:
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for name in COLUMNS:
+        right = name not in {"run", "state", ""}
+        made.add_column(name, justify="right" if right else "left", no_wrap=name != "")
+    for status in statuses:
+        made.add_row(*_cells(status), style=STYLES[status.state])
+    return made
+
+
+def overview(
+    statuses: Sequence[RunStatus], features: Sequence[FeatureStatus], note: str = ""
+) -> RenderableType:
+    """The whole picture; the line of features is there as long as some are missing."""
+    lines: list[RenderableType] = []
+    if any(f.done < f.slices for f in features):
+        done, all_slices = sum(f.done for f in features), sum(f.slices for f in features)
+        sets = count(len(features), "set")
+        lines.append(Text(f"features: {done} of {all_slices} shards of {sets}"))
+    lines += [table(statuses), Text(summary(statuses))]
+    if note:
+        lines.append(Text(note, style="yellow"))
+    return Group(*lines)
+
+
+def epoch_line(status: RunStatus) -> str:
+    """One finished epoch, for a log."""
+    beat = status.heartbeat
+    if beat is None:
+        return f"{status.label}: {status.state}"
+    parts = [
+        f"epoch {beat.epoch} of {beat.epochs}",
+        f"loss {number(beat.loss_per_character)}",
+        f"dev CER {percent(beat.dev_cer)}",
+        f"blank {percent(beat.blank_argmax)}",
+        f"{duration(beat.seconds_left)} left",
+    ]
+    filled = [part for part in parts if not part.endswith(" ") and not part.startswith(" ")]
+    return f"{status.label}: {', '.join(filled)}"
+
+
+def plan_lines(plan: Plan) -> list[str]:
+    """For DRY=1: what would be submitted."""
+    lines = []
+    for name, arrays in (("features", plan.features), ("runs", plan.runs)):
+        noun = "slice" if name == "features" else "run"
+        for array in arrays:
+            items = sum(map(len, array.tasks))
+            at_once = f", {array.throttle} at once" if array.throttle else ""
+            lines.append(
+                f"{name}: {count(items, noun)} in {count(len(array.tasks), 'task')} "
+                f"of at most {max(map(len, array.tasks))}{at_once}"
+            )
+    for left, noun in ((plan.deferred_slices, "slice"), (plan.deferred_runs, "run")):
+        if left:
+            lines.append(f"no room now for {count(left, noun)}: make sweep again later")
+    return lines
+
+
+def _cells(status: RunStatus) -> list[str]:
+    beat = status.heartbeat
+    why = ": ".join(filter(None, [status.cause, status.detail]))
+    if beat is None:
+        return [status.label, status.state, *[""] * 7, why]
+    running = status.state == "running"
+    return [
+        status.label,
+        status.state,
+        f"{beat.epoch}/{beat.epochs}",
+        number(beat.loss_per_character),
+        number(beat.reference_loss),
+        percent(beat.dev_cer),
+        percent(beat.blank_argmax),
+        number(beat.frames_per_second, ",.0f") if running else "",
+        duration(beat.seconds_left) if running else "",
+        why or (_age(beat.time) if running else ""),
+    ]
+
+
+def _age(then: float) -> str:
+    seconds = time.time() - then
+    return f"{duration(seconds)} ago" if seconds > 30 else ""

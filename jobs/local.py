@@ -1,0 +1,144 @@
+"""This machine: tasks as child processes, as many at once as there are slots.
+
+In:   task files.   Out: how each ended.
+Not here: what the processes do (tasks.py), what a person sees meanwhile (watching.py).
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from jobs import snapshot
+from jobs.profile import Device, Local, cpus
+
+SECONDS_BETWEEN_LOOKS = 0.2
+SECONDS_TO_STOP = 60  # a child saves at the next step boundary; one that hangs is killed
+
+
+@dataclass
+class Process:
+    """One task under way."""
+
+    task: Path
+    slot: int
+    child: subprocess.Popen[bytes]
+
+
+@dataclass(frozen=True)
+class Ended:
+    task: Path
+    code: int  # of the process; negative: the signal that killed it
+
+
+@dataclass(frozen=True)
+class Slots:
+    """How many tasks at once, with how many threads, each on which GPU."""
+
+    number: int
+    threads: int
+    gpus: tuple[str, ...] = ()
+
+    def environment(self, slot: int, code: Path) -> dict[str, str]:
+        variables = snapshot.environment(code, self.threads)
+        if self.gpus:
+            variables["CUDA_VISIBLE_DEVICES"] = self.gpus[slot % len(self.gpus)]
+        return variables
+
+
+def slots_for_runs(profile: Local) -> Slots:
+    gpus = visible_gpus(profile.device)
+    number = profile.slots or len(gpus) or cpus()
+    return Slots(number, profile.threads or max(1, cpus() // number), gpus)
+
+
+def slots_for_features(profile: Local) -> Slots:
+    """One process per CPU: decoding and the transform are single-threaded, and need no GPU."""
+    return Slots(profile.slots or cpus(), threads=1)
+
+
+def visible_gpus(device: Device) -> tuple[str, ...]:
+    if device == "cpu":
+        return ()
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return tuple(word.strip() for word in chosen.split(",") if word.strip())
+    if not shutil.which("nvidia-smi"):
+        return ()
+    command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    with suppress(OSError, subprocess.SubprocessError):
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+        return tuple(answer.stdout.split())
+    return ()
+
+
+def run(
+    files: Sequence[Path],
+    slots: Slots,
+    code: Path,
+    look: Callable[[Sequence[Process]], None],
+    ended: Callable[[Ended], None],
+) -> None:
+    """Run every task; `look` is called while they run, `ended` after each.
+
+    Ctrl-C and SIGTERM stop the children at a step boundary, and travel on as KeyboardInterrupt.
+    """
+    waiting = deque(files)
+    running: list[Process] = []
+    former = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        while waiting or running:
+            free = sorted(set(range(slots.number)) - {process.slot for process in running})
+            for slot in free[: len(waiting)]:
+                task = waiting.popleft()
+                running.append(Process(task, slot, _start(task, slots.environment(slot, code))))
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+            for process in [p for p in running if p.child.poll() is not None]:
+                running.remove(process)
+                ended(Ended(process.task, process.child.returncode))
+            look(running)
+    finally:
+        _stop(running)
+        signal.signal(signal.SIGTERM, former)
+
+
+def output_path(task: Path) -> Path:
+    """What the process of a task printed; a crash before the run's own log is seen here."""
+    return task.with_suffix(".out")
+
+
+def _start(task: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    with output_path(task).open("wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "jobs", "task", str(task)],
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def _stop(running: Sequence[Process]) -> None:
+    """Ask, wait, then kill. On Windows the console has asked already, and terminate() kills."""
+    if sys.platform != "win32":
+        for process in running:
+            process.child.terminate()
+    deadline = time.monotonic() + SECONDS_TO_STOP
+    for process in running:
+        try:
+            process.child.wait(max(0.0, deadline - time.monotonic()))
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            process.child.kill()  # it hangs, or the person typed Ctrl-C again
+            process.child.wait()
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

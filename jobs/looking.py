@@ -1,0 +1,108 @@
+"""Verbs that look at a sweep or a run, and cancel: status, logs, cancel.
+
+In:   typed options, the files of a work folder.   Out: what they say; an exit code.
+Not here: how a state is found (status.py), refreshing the picture (watching.py).
+"""
+
+import argparse
+import json
+import os
+import signal
+import socket
+from pathlib import Path
+
+from jobs import scheduler
+from jobs import status as states
+from jobs.console import count, say
+from jobs.failures import REMEDIES
+from jobs.processes import alive
+from jobs.profile import place
+from jobs.wanted import SweepFolder, Wanted, content, recorded
+from jobs.watching import watch
+from pipeline.files import InputError, read_json
+from pipeline.settings import parse_changes
+from pipeline.sweep import load_sweep
+from pipeline.training.run import RunFolder
+
+
+def status(options: argparse.Namespace) -> int:
+    folder = sweep_folder(options)
+    wanted = recorded(folder)
+    if options.json:
+        queue = states.ask(folder.ledger, states.unfinished(wanted, folder))
+        found = [run.record() for run in states.survey(wanted, folder, queue)]
+        print(json.dumps(found, indent=1, ensure_ascii=False))
+        return 0
+    _tell_if_changed(options, wanted)
+    watch(wanted, folder, once=options.once)
+    return 0
+
+
+def logs(options: argparse.Namespace) -> int:
+    _, work = place(options)
+    run = _run(options.run, work)
+    if not run.log_file.exists() and not run.failure():
+        raise InputError(f"{run.path}: has no log yet: the run has not started")
+    if run.log_file.exists():
+        print(run.log_file.read_text(encoding="utf-8"), end="")
+    if failure := run.failure():
+        say(f"failed: {failure.cause}: {failure.message}")
+        say(REMEDIES.get(failure.cause, ""))
+    return 0
+
+
+def cancel(options: argparse.Namespace) -> int:
+    folder = sweep_folder(options)
+    cancelled = _cancel_here(folder)
+    entries = {entry.job for entry in folder.ledger.entries() if entry.scheduler == "slurm"}
+    if entries:
+        queued = scheduler.queue()
+        jobs = sorted({job.split("_")[0] for job in entries if job in queued})
+        if jobs:
+            scheduler.cancel(jobs)
+            say(f"cancelled {count(len(jobs), 'job')}: {', '.join(jobs)}")
+            cancelled = True
+    if not cancelled:
+        say(f"nothing to cancel: no job of {folder.name} is queued or running")
+    return 0
+
+
+def sweep_folder(options: argparse.Namespace) -> SweepFolder:
+    """SWEEP may be the file or the name."""
+    _, work = place(options)
+    return SweepFolder(work, Path(options.sweep).stem)
+
+
+def _cancel_here(folder: SweepFolder) -> bool:
+    """Ask the process that deals the tasks on this machine; it stops its children in turn."""
+    if not folder.owner.exists():
+        return False
+    owner = read_json(folder.owner)
+    if owner["host"] != socket.gethostname() or not alive(owner["pid"]):
+        return False
+    os.kill(owner["pid"], signal.SIGTERM)
+    say(f"asked process {owner['pid']} to stop; it saves first")
+    return True
+
+
+def _run(name: str, work: Path) -> RunFolder:
+    if Path(name).is_dir():
+        return RunFolder(Path(name))
+    found = sorted((work / "runs").glob(f"{name}*")) if name else []
+    if len(found) == 1:
+        return RunFolder(found[0])
+    what = f"{len(found)} runs begin with it" if found else "no run begins with it"
+    raise InputError(f"RUN={name}: {what} in {work / 'runs'}; make status --json lists their ids")
+
+
+def _tell_if_changed(options: argparse.Namespace, wanted: Wanted) -> None:
+    path = Path(options.sweep)
+    if not path.is_file():
+        return
+    try:
+        now = content(load_sweep(path, parse_changes(options.set)))
+    except InputError as error:
+        say(f"{error}; this is the last make sweep")
+        return
+    if now != wanted.digest:
+        say(f"{path} has changed since the last make sweep, which this shows")

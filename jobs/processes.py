@@ -1,0 +1,74 @@
+"""Processes: whether one lives, and how one is asked to stop.
+
+In:   a pid; SIGTERM, SIGINT, SIGUSR2, or the death of the process that started this one.
+Out:  `alive`; a `StopRequest`, which training looks at between steps.
+Not here: starting them (local.py).
+"""
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+# SIGUSR2 announces SLURM's time limit; Windows has it not, but SIGBREAK.
+NAMES = ("SIGTERM", "SIGINT", "SIGUSR2", "SIGBREAK")
+
+
+class StopRequest:
+    def __init__(self, parent: int | None = None) -> None:
+        self.signal: int | None = None
+        self._parent = parent
+
+    def __call__(self) -> bool:
+        return self.signal is not None or self._orphaned()
+
+    def note(self, number: int, frame: FrameType | None = None) -> None:
+        self.signal = number
+
+    def _orphaned(self) -> bool:
+        # A killed parent can deal no further tasks; Windows keeps saying the old number.
+        return self._parent is not None and os.getppid() != self._parent
+
+
+@contextmanager
+def listening(parent: int | None = None) -> Iterator[StopRequest]:
+    """Within the block signals only set the flag; afterwards the former handlers stand again."""
+    stop = StopRequest(parent)
+    numbers = [number for name in NAMES if (number := getattr(signal, name, None)) is not None]
+    former = {number: signal.signal(number, stop.note) for number in numbers}
+    try:
+        yield stop
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+# os.kill(pid, 0) asks on Unix and kills on Windows, so Windows is asked in its own way.
+STILL_ACTIVE = 259
+QUERY_LIMITED_INFORMATION = 0x1000
+
+if sys.platform == "win32":
+
+    def alive(pid: int) -> bool:
+        kernel = ctypes.windll.kernel32
+        handle = kernel.OpenProcess(QUERY_LIMITED_INFORMATION, False, pid)
+        if not handle:
+            return False
+        code = ctypes.c_ulong()
+        kernel.GetExitCodeProcess(handle, ctypes.byref(code))
+        kernel.CloseHandle(handle)
+        return code.value == STILL_ACTIVE
+
+else:
+
+    def alive(pid: int) -> bool:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True  # somebody else's
+        return True

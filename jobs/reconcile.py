@@ -1,0 +1,213 @@
+"""Reconciliation: what a sweep wants, less what is done or on its way, is submitted.
+
+In:   a sweep, a profile, a work folder.   Out: lines for a person; an exit code.
+Not here: the arithmetic of it (plan.py), carrying it out (submit.py).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from jobs import console, plan, scheduler, status
+from jobs.console import count, duration, say
+from jobs.failures import REMEDIES
+from jobs.ledger import Entry
+from jobs.local import slots_for_features
+from jobs.plan import Limits, Plan, Slice
+from jobs.profile import Local, Profile, Slurm, require_writable
+from jobs.status import LIVE, Queue
+from jobs.submit import Outcome, submit_local, submit_slurm
+from jobs.wanted import SweepFolder, Wanted, manifest_path, refuse_unknown_characters, wanted
+from jobs.watching import Watcher
+from pipeline.config import Corpus
+from pipeline.corpus import manifest as manifests
+from pipeline.corpus import readers
+from pipeline.corpus.manifest import Manifest
+from pipeline.features import feature_set, precompute
+from pipeline.files import write_json
+from pipeline.sweep import Sweep
+
+Found = Mapping[Corpus, Manifest]
+
+
+def reconcile(
+    sweep: Sweep, profile: Profile, work: Path, *, runs: bool = True, dry: bool = False
+) -> int:
+    """Submit what is missing; `runs` False: its features alone; `dry`: print the plan."""
+    require_writable(work)
+    found = _manifests(sweep, work)
+    refuse_unknown_characters(sweep, found)
+    refused = _tell_corpora(found)
+    want = wanted(sweep, found, work)
+    folder = SweepFolder(work, want.name)
+    slices = _lacking(want, folder, runs=runs)
+    unfinished = [run for run in want.runs if not folder.run(run.run_id).finished] if runs else []
+    if not slices and not unfinished:
+        if not dry:
+            _store(sweep, want, found, folder)
+        say(_nothing_to_do(want, runs=runs))
+        return 1 if refused else 0
+    queue = _ask(want, folder, profile)
+    made = _plan(want, slices, folder, queue, _limits(profile, queue), runs=runs)
+    if dry:
+        for line in console.plan_lines(made):
+            say(line)
+        return 1 if refused else 0
+    _store(sweep, want, found, folder)
+    if isinstance(profile, Slurm):
+        return max(refused, _through_slurm(want, made, profile, folder, queue))
+    return max(refused, _on_this_machine(want, made, profile, folder, runs=runs))
+
+
+def _through_slurm(
+    want: Wanted, made: Plan, profile: Slurm, folder: SweepFolder, queue: Queue
+) -> int:
+    before = {entry.job.split("_")[0] for entry in _live_features(want, folder, queue)}
+    outcome = submit_slurm(made, profile, folder, sorted(before))
+    for job, tasks in outcome.jobs.items():
+        say(f"submitted job {job}: {count(tasks, 'task')}")
+    _tell_plan(made)
+    if not outcome.jobs:
+        say(f"nothing to submit: all that is missing of {want.name} is queued or running")
+    return 0
+
+
+def _on_this_machine(
+    want: Wanted, made: Plan, profile: Local, folder: SweepFolder, *, runs: bool
+) -> int:
+    with Watcher(want, folder) as watcher:
+        outcome = submit_local(made, profile, folder, watcher.look)
+    for utterance, reason in outcome.refusals:
+        say(f"refused: {utterance}: {reason}")
+    _tell_speed(want, made, outcome)
+    statuses = status.survey(want, folder, Queue()) if runs else []
+    for run in statuses:
+        if run.state == "failed":
+            remedy = REMEDIES.get(run.cause, "make logs RUN=… says more")
+            say(f"{run.label}: failed: {run.cause}: {run.detail}; {remedy}")
+    if runs:
+        say(console.summary(statuses))
+    whole = all(run.state == "finished" for run in statuses)
+    return 0 if whole and not outcome.refusals and not outcome.failed_tasks else 1
+
+
+def _plan(
+    want: Wanted,
+    slices: Sequence[Slice],
+    folder: SweepFolder,
+    queue: Queue,
+    limits: Limits,
+    *,
+    runs: bool,
+) -> Plan:
+    statuses = status.survey(want, folder, queue)
+    live = {run.run_id for run in statuses if run.state in LIVE}
+    done = {run.run_id for run in statuses if run.state == "finished"}
+    shards_on_their_way = {
+        (name, int(index))
+        for entry in _live_features(want, folder, queue)
+        for name, _, index in (item.rpartition("/") for item in entry.items)
+    }
+    if live and runs:
+        say(f"{count(len(live), 'run')} of {want.name} {'is' if len(live) == 1 else 'are'} live")
+    return plan.plan(
+        plan.missing_slices(slices, shards_on_their_way),
+        plan.missing_runs([run.run for run in want.runs], done, live) if runs else (),
+        limits,
+    )
+
+
+def _live_features(want: Wanted, folder: SweepFolder, queue: Queue) -> list[Entry]:
+    """Tasks in the queue that compute shards of this sweep."""
+    latest = folder.ledger.latest()
+    items = (f"{f.feature_id}/{index}" for f in want.features for index in range(f.slices))
+    entries = (latest[item] for item in items if item in latest)
+    return list(dict.fromkeys(entry for entry in entries if queue.live(entry)))
+
+
+def _ask(want: Wanted, folder: SweepFolder, profile: Profile) -> Queue:
+    """What SLURM knows; who wants to submit to it must reach it."""
+    if isinstance(profile, Local):
+        return status.ask(folder.ledger, status.unfinished(want, folder))
+    queued = scheduler.queue()
+    return Queue(queued, {})
+
+
+def _limits(profile: Profile, queue: Queue) -> Limits:
+    if isinstance(profile, Slurm):
+        return scheduler.limits(profile, live=len(queue.jobs or ()))
+    return Limits(feature_tasks=slots_for_features(profile).number)
+
+
+def _manifests(sweep: Sweep, work: Path) -> Found:
+    corpora = dict.fromkeys(swept.experiment.corpus for swept in sweep.experiments)
+    return {corpus: readers.build(corpus, work) for corpus in corpora}
+
+
+def _lacking(want: Wanted, folder: SweepFolder, *, runs: bool) -> list[Slice]:
+    """Slices without a valid shard, of the feature sets that an unfinished run needs."""
+    needed = {
+        run.feature_id for run in want.runs if not runs or not folder.run(run.run_id).finished
+    }
+    lacking: dict[tuple[str, int], list[str]] = {}
+    for features in want.features:
+        if features.feature_id in needed:
+            missing = feature_set.missing(folder.features(features.feature_id), features.slices)
+            for index in missing:
+                lacking.setdefault((features.manifest, index), []).append(features.feature_id)
+    return [Slice(manifest, index, tuple(ids)) for (manifest, index), ids in lacking.items()]
+
+
+def _store(sweep: Sweep, want: Wanted, found: Found, folder: SweepFolder) -> None:
+    """What tasks, status and report read."""
+    for manifest in found.values():
+        manifests.write(manifest, manifest_path(manifest, folder.work))
+    for swept, run in zip(sweep.experiments, want.runs, strict=True):
+        if not folder.features(run.feature_id).is_dir():
+            precompute.prepare(
+                found[swept.experiment.corpus], swept.experiment.features, folder.work
+            )
+        if not folder.run(run.run_id).experiment_file.exists():
+            folder.run(run.run_id).write_experiment(swept.experiment)
+    write_json(folder.record, asdict(want))
+
+
+def _tell_corpora(found: Found) -> int:
+    """A line per corpus and one per refused utterance; 1 if there was one."""
+    for corpus, manifest in found.items():
+        parts = []
+        for split in ("train", "dev", "test"):
+            of_split = [u for u in manifest.utterances if u.split == split]
+            speakers = len({utterance.speaker for utterance in of_split})
+            parts.append(f"{split} {len(of_split)} of {count(speakers, 'speaker')}")
+        heading = f"{corpus.name}: {count(len(manifest.utterances), 'utterance')}"
+        say(f"{heading}, {duration(manifest.seconds)}; {', '.join(parts)}")
+        for refusal in manifest.refusals:
+            say(f"refused: {refusal.utterance}: {refusal.reason}")
+    return int(any(manifest.refusals for manifest in found.values()))
+
+
+def _tell_speed(want: Wanted, made: Plan, outcome: Outcome) -> None:
+    speech = 0.0
+    per_slice = {f.manifest: f.seconds / f.slices for f in want.features}
+    for array in made.features:
+        speech += sum(per_slice[piece.manifest] for task in array.tasks for piece in task)
+    if speech:
+        sets = {name for a in made.features for t in a.tasks for p in t for name in p.feature_ids}
+        took = outcome.feature_seconds
+        say(
+            f"features: {count(len(sets), 'set')} of {duration(speech)} of speech "
+            f"in {duration(took)}, {speech / took:.0f} times real time"
+        )
+
+
+def _tell_plan(made: Plan) -> None:
+    for line in console.plan_lines(made):
+        if line.startswith("no room"):
+            say(line)
+
+
+def _nothing_to_do(want: Wanted, *, runs: bool) -> str:
+    if runs:
+        return f"nothing to do: {len(want.runs)} of {count(len(want.runs), 'run')} are finished"
+    return f"nothing to do: {count(len(want.features), 'feature set')} of {want.name} are there"

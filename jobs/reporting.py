@@ -1,0 +1,44 @@
+"""The report of a sweep, at any time, from files alone.
+
+In:   what the last `make sweep` wanted, and its run folders.   Out: `work/reports/<sweep>/`.
+Not here: what a report says (pipeline/results).
+"""
+
+import argparse
+import csv
+from pathlib import Path
+
+from jobs.console import percent, say
+from jobs.looking import sweep_folder
+from jobs.wanted import SweepFolder, recorded
+from pipeline.results import report as reports
+from pipeline.results.table import SweepRun
+
+
+def report(options: argparse.Namespace) -> int:
+    write(sweep_folder(options))
+    return 0
+
+
+def write(folder: SweepFolder) -> None:
+    """Write the report; print the best run and the path."""
+    wanted = recorded(folder)
+    runs = [SweepRun(run.label, run.settings, folder.run(run.run_id)) for run in wanted.runs]
+    target = folder.work / "reports" / folder.name
+    page = reports.write(wanted.name, wanted.question, runs, target)
+    if best := _best(target / "summary.csv"):
+        say(best)
+    say(f"report: {page}")
+
+
+def _best(summary: Path) -> str:
+    """The run with the lowest dev CER: the test split must not choose."""
+    with summary.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["dev_cer"] and row["test_cer"]]
+    if not rows:
+        return ""
+    best = min(rows, key=lambda row: float(row["dev_cer"]))
+    return (
+        f"best run: {best['label']} ({best['run_id']}): "
+        f"test CER {percent(float(best['test_cer']))}, WER {percent(float(best['test_wer']))}"
+    )

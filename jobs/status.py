@@ -1,0 +1,177 @@
+"""Status: what is true of each run; the disk first, then the scheduler.
+
+In:   what a sweep wants, its ledger, run folders, one answer of squeue and sacct.
+Out:  a state for each run: waiting, queued, running, stopped, finished, failed, lost.
+Not here: printing it (console.py).
+"""
+
+import math
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from jobs import failures, scheduler
+from jobs.ledger import Entry, Ledger
+from jobs.processes import alive
+from jobs.scheduler import QueuedJob, SchedulerError
+from jobs.wanted import SweepFolder, Wanted, WantedRun
+from pipeline.training.run import Heartbeat, RunFolder
+
+State = Literal["waiting", "queued", "running", "stopped", "finished", "failed", "lost"]
+
+Found = tuple[State, str, str]  # with cause and detail
+
+LIVE: frozenset[State] = frozenset({"queued", "running"})
+SECONDS_OF_SILENCE = 600  # a heartbeat comes each second, but a first batch may take long
+SECONDS_OF_SILENCE_ELSEWHERE = 120  # on another host nobody can look at the process
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    label: str
+    run_id: str
+    state: State
+    cause: str = ""  # of failed and stopped
+    detail: str = ""  # one line: message, or why it waits
+    job: str = ""
+    heartbeat: Heartbeat | None = None
+
+    def record(self) -> dict[str, Any]:
+        """Flat, for --json."""
+        own = {name: value for name, value in asdict(self).items() if name != "heartbeat"}
+        beat = asdict(self.heartbeat) if self.heartbeat else {}
+        beat.pop("status", None)
+        return {**own, **{name: _plain(value) for name, value in beat.items()}}
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no nan and no infinity."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@dataclass(frozen=True)
+class FeatureStatus:
+    feature_id: str
+    slices: int
+    done: int
+
+
+@dataclass(frozen=True)
+class Queue:
+    """What SLURM says. `jobs` is None where it could not be asked."""
+
+    jobs: Mapping[str, QueuedJob] | None = field(default_factory=dict)
+    ended: Mapping[str, str] = field(default_factory=dict)  # job -> state
+    complaint: str = ""
+
+    def live(self, entry: Entry) -> bool:
+        """Whether the task may still do its work; one that cannot be asked for counts as live."""
+        if entry.scheduler != "slurm":
+            return False
+        return self.jobs is None or entry.job in self.jobs
+
+
+def ask(ledger: Ledger, unfinished: Sequence[str]) -> Queue:
+    """One squeue, one sacct; none at all where the ledger has no SLURM job that matters."""
+    latest = ledger.latest()
+    entries = [latest[item] for item in unfinished if item in latest]
+    jobs = {entry.job for entry in entries if entry.scheduler == "slurm"}
+    if not jobs:
+        return Queue()
+    try:
+        queued = scheduler.queue()
+    except SchedulerError as error:
+        return Queue(None, {}, str(error))
+    return Queue(queued, scheduler.ended(jobs - set(queued)))
+
+
+def unfinished(wanted: Wanted, folder: SweepFolder) -> list[str]:
+    """Items of the ledger that a scheduler could still know something about."""
+    runs = [run for run in wanted.runs if not folder.run(run.run_id).finished]
+    needed = {run.feature_id for run in runs}
+    shards = [
+        f"{features.feature_id}/{index}"
+        for features in wanted.features
+        if features.feature_id in needed
+        for index in range(features.slices)
+    ]
+    return [run.run_id for run in runs] + shards
+
+
+def survey(wanted: Wanted, folder: SweepFolder, queue: Queue) -> list[RunStatus]:
+    latest = folder.ledger.latest()
+    return [
+        _status(run, folder.run(run.run_id), latest.get(run.run_id), queue) for run in wanted.runs
+    ]
+
+
+def survey_features(wanted: Wanted, folder: SweepFolder) -> list[FeatureStatus]:
+    """Counted by name: a shard appears whole or not at all, and opening 512 of them takes long."""
+    return [
+        FeatureStatus(
+            features.feature_id,
+            features.slices,
+            len(list(folder.features(features.feature_id).glob("shard-*.h5"))),
+        )
+        for features in wanted.features
+    ]
+
+
+def _status(run: WantedRun, folder: RunFolder, entry: Entry | None, queue: Queue) -> RunStatus:
+    beat = folder.heartbeat()
+    state, cause, detail = _state(folder, beat, entry, queue)
+    job = entry.job if entry else ""
+    return RunStatus(run.label, run.run_id, state, cause, detail, job, beat)
+
+
+def _state(folder: RunFolder, beat: Heartbeat | None, entry: Entry | None, queue: Queue) -> Found:
+    if beat and beat.status == "finished":
+        return "finished", "", ""
+    if failure := folder.failure():  # cleared at submission, and so of the latest task
+        return "failed", failure.cause, failure.message
+    if beat and beat.status == "running" and _beats(beat):
+        return "running", "", ""
+    if entry and entry.scheduler == "slurm":
+        return _state_in_slurm(beat, entry, queue)
+    return _state_here(beat)
+
+
+def _state_here(beat: Heartbeat | None) -> Found:
+    if beat is None:
+        return "waiting", "", ""
+    if beat.status == "running":
+        return "stopped", "killed", f"its process on {beat.host} is gone; typed again it continues"
+    return "stopped", "", "typed again it continues"
+
+
+def _state_in_slurm(beat: Heartbeat | None, entry: Entry, queue: Queue) -> Found:
+    if queue.jobs is None:
+        return "queued", "", f"job {entry.job}; the scheduler does not answer"
+    job = queue.jobs.get(entry.job)
+    if beat and beat.time < entry.time:
+        beat = None  # of an earlier job
+    if job:
+        return _state_in_queue(beat, job)
+    ended = failures.of_slurm(queue.ended.get(entry.job, ""))
+    if ended and ended[0] != "cancelled":
+        return "failed", *ended
+    if ended or (beat and beat.status == "stopped"):
+        return "stopped", *(ended or ("", "typed again it continues"))
+    return "lost", "", f"job {entry.job} left the queue without a word; make sweep again"
+
+
+def _state_in_queue(beat: Heartbeat | None, job: QueuedJob) -> Found:
+    if job.waits:
+        return "queued", "", job.reason
+    if beat and beat.status == "running":
+        return "running", "", f"silent for {time.time() - beat.time:.0f} s"
+    return "queued", "", "starting, or behind another run of its job"
+
+
+def _beats(beat: Heartbeat) -> bool:
+    age = time.time() - beat.time
+    if beat.host == socket.gethostname():
+        return age < SECONDS_OF_SILENCE and alive(beat.pid)
+    return age < SECONDS_OF_SILENCE_ELSEWHERE

@@ -1,0 +1,175 @@
+"""Submission: a plan -> jobs -> ledger; processes of this machine, or SLURM.
+
+In:   a plan, a profile.   Out: an `Outcome`; task files, lines of the ledger.
+Not here: deciding what to submit (plan.py, reconcile.py); submitit (slurm.py).
+"""
+
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from jobs import failures, local, slurm, snapshot, tasks
+from jobs.console import say
+from jobs.ledger import Entry
+from jobs.local import Ended, Process
+from jobs.plan import Array, Plan, Run, Slice
+from jobs.processes import alive
+from jobs.profile import Device, Local, Slurm
+from jobs.tasks import FeatureTask, RunTask, Task
+from jobs.wanted import SweepFolder
+from pipeline.files import InputError, read_json, write_json
+from pipeline.training.run import Failure
+
+Look = Callable[[Sequence[Process]], None]
+
+
+@dataclass
+class Outcome:
+    """What came of a submission."""
+
+    jobs: dict[str, int] = field(default_factory=dict)  # slurm: job id -> number of its tasks
+    failed_tasks: int = 0
+    refusals: list[tuple[str, str]] = field(default_factory=list)  # utterance id, reason
+    feature_seconds: float = 0.0  # that computing them took, where it was waited for
+
+
+def submit_slurm(plan: Plan, profile: Slurm, folder: SweepFolder, after: Sequence[str]) -> Outcome:
+    """Features as arrays, the runs as arrays behind them; returns when sbatch has accepted all.
+
+    `after`: jobs of an earlier submission that still compute features.
+    """
+    code = snapshot.take(folder.code)
+    submission = slurm.Submission(profile=profile, name=folder.name, folder=folder.jobs, code=code)
+    outcome = Outcome()
+    for features in plan.features:
+        written = _write(_feature_tasks(features, folder), folder)
+        asked = slurm.feature_parameters(profile)
+        jobs = submission.submit(list(written), asked, throttle=features.throttle)
+        _record(folder, "slurm", jobs, written, code)
+        outcome.jobs[_array(jobs)] = len(jobs)
+    before = [*after, *outcome.jobs]
+    for runs in plan.runs:
+        written = _write(_run_tasks(runs, folder, profile.device, profile.cpus), folder)
+        asked = slurm.run_parameters(profile)
+        jobs = submission.submit(list(written), asked, throttle=runs.throttle, after=before)
+        _record(folder, "slurm", jobs, written, code)
+        outcome.jobs[_array(jobs)] = len(jobs)
+    return outcome
+
+
+def submit_local(plan: Plan, profile: Local, folder: SweepFolder, look: Look) -> Outcome:
+    """Features, then runs, as processes of this machine; returns when all have ended."""
+    code = snapshot.take(folder.code)
+    outcome = Outcome()
+
+    def features_ended(ended: Ended) -> None:
+        outcome.refusals += tasks.read_progress(ended.task).refusals
+        if ended.code != tasks.DONE:
+            outcome.failed_tasks += 1
+            say(_why_features_failed(ended))
+
+    def run_ended(ended: Ended) -> None:
+        if ended.code not in {tasks.DONE, tasks.STOPPED, tasks.FAILED}:
+            _fail_for(ended, folder)
+
+    with _owned(folder):
+        started = time.monotonic()
+        for features in plan.features:
+            written = _write(_feature_tasks(features, folder), folder)
+            _record(folder, "local", [str(os.getpid())] * len(written), written, code)
+            slots = local.slots_for_features(profile)
+            local.run(list(written), slots, code, look, features_ended)
+        outcome.feature_seconds = time.monotonic() - started
+        for runs in plan.runs:
+            slots = local.slots_for_runs(profile)
+            written = _write(_run_tasks(runs, folder, profile.device, slots.threads), folder)
+            _record(folder, "local", [str(os.getpid())] * len(written), written, code)
+            local.run(list(written), slots, code, look, run_ended)
+    return outcome
+
+
+def _feature_tasks(array: Array[Slice], folder: SweepFolder) -> list[Task]:
+    return [FeatureTask(work=str(folder.work), slices=slices) for slices in array.tasks]
+
+
+def _run_tasks(array: Array[Run], folder: SweepFolder, device: Device, threads: int) -> list[Task]:
+    for runs in array.tasks:
+        for run in runs:
+            folder.run(run.run_id).clear_failure()
+    return [
+        RunTask(work=str(folder.work), runs=runs, device=device, threads=threads)
+        for runs in array.tasks
+    ]
+
+
+def _write(written: Sequence[Task], folder: SweepFolder) -> dict[Path, Task]:
+    return {tasks.write(task, folder.tasks): task for task in written}
+
+
+def _record(
+    folder: SweepFolder,
+    scheduler: Literal["local", "slurm"],
+    jobs: Sequence[str],
+    written: Mapping[Path, Task],
+    code: Path,
+) -> None:
+    folder.ledger.append(
+        Entry(
+            time=time.time(),
+            scheduler=scheduler,
+            job=job,
+            kind="features" if isinstance(task, FeatureTask) else "runs",
+            items=task.items,
+            task=path.name,
+            code=code.name,
+        )
+        for job, (path, task) in zip(jobs, written.items(), strict=True)
+    )
+
+
+def _array(jobs: Sequence[str]) -> str:
+    """`12` of `12_0`, `12_1`; of a single task the job itself."""
+    return jobs[0].split("_")[0]
+
+
+def _why_features_failed(ended: Ended) -> str:
+    path = tasks.failure_path(ended.task)
+    if path.exists():
+        failure = Failure(**read_json(path))
+        return f"features: {failure.cause}: {failure.message}; {failures.REMEDIES[failure.cause]}"
+    cause, message = failures.of_exit(ended.code)
+    return f"features: {cause}: {message}; see {local.output_path(ended.task)}"
+
+
+def _fail_for(ended: Ended, folder: SweepFolder) -> None:
+    """A process that died without a word: the run that it was at gets its failure from here."""
+    task = tasks.read(ended.task)
+    for run_id in task.items:
+        run = folder.run(run_id)
+        if not run.finished and not run.failure():
+            cause, message = failures.of_exit(ended.code)
+            printed = local.output_path(ended.task)
+            run.fail(Failure(cause=cause, message=f"{message}; see {printed}"))
+            return
+
+
+@contextmanager
+def _owned(folder: SweepFolder) -> Iterator[None]:
+    """One process at a time deals the tasks of a sweep on this machine."""
+    if folder.owner.exists():
+        owner = read_json(folder.owner)
+        if owner["host"] == socket.gethostname() and alive(owner["pid"]):
+            raise InputError(
+                f"{folder.name}: process {owner['pid']} is running this sweep already; "
+                f"make status shows it, make cancel stops it"
+            )
+    write_json(folder.owner, {"host": socket.gethostname(), "pid": os.getpid()})
+    try:
+        yield
+    finally:
+        folder.owner.unlink(missing_ok=True)

@@ -1,0 +1,80 @@
+"""Verbs that make something: features, train, sweep, demo.
+
+In:   typed options.   Out: an exit code.
+Not here: verbs that look (looking.py), the report (reporting.py), the work itself (reconcile.py).
+"""
+
+import argparse
+from importlib import import_module
+from pathlib import Path
+
+from jobs.console import percent, say
+from jobs.profile import Local, place
+from jobs.reconcile import reconcile
+from jobs.snapshot import SOURCE
+from jobs.wanted import SweepFolder, recorded
+from pipeline.config import Experiment, load_corpus, load_experiment
+from pipeline.settings import parse_changes, set_key, validated
+from pipeline.sweep import Sweep, SweptExperiment, load_sweep
+
+DEMO = SOURCE / "configs" / "sweeps" / "demo.yaml"
+SPECTRA = ("amplitude", "power", "mel")
+
+
+def features(options: argparse.Namespace) -> int:
+    profile, work = place(options)
+    sweep = (
+        load_sweep(options.sweep, parse_changes(options.set))
+        if options.sweep
+        else _spectra(options.corpus, options.set)
+    )
+    return reconcile(sweep, profile, work, runs=False, dry=options.dry_run)
+
+
+def sweep(options: argparse.Namespace) -> int:
+    return _sweep(load_sweep(options.sweep, parse_changes(options.set)), options, options.dry_run)
+
+
+def demo(options: argparse.Namespace) -> int:
+    return _sweep(load_sweep(DEMO), options, dry=False)
+
+
+def train(options: argparse.Namespace) -> int:
+    """A sweep of one, so that it resumes, fails and is looked at like any run."""
+    profile, work = place(options)
+    experiment = load_experiment(options.experiment, parse_changes(options.set))
+    name = f"train-{options.experiment.stem}"
+    swept = SweptExperiment(options.experiment.stem, {}, experiment)
+    code = reconcile(Sweep(name, "", options.experiment, (swept,)), profile, work)
+    if isinstance(profile, Local):
+        _tell_result(SweepFolder(work, name))
+    return code
+
+
+def _sweep(sweep: Sweep, options: argparse.Namespace, dry: bool) -> int:
+    profile, work = place(options)
+    code = reconcile(sweep, profile, work, dry=dry)
+    if isinstance(profile, Local) and not dry:
+        # pandas and matplotlib take a second: a sweep that goes to SLURM must not wait for them.
+        import_module("jobs.reporting").write(SweepFolder(work, sweep.name))
+    return code
+
+
+def _spectra(corpus_file: Path, changes: list[str]) -> Sweep:
+    """The three spectra of a corpus, with SET applied to each; a sweep without runs."""
+    corpus = load_corpus(corpus_file)
+    swept = []
+    for spectrum in SPECTRA:
+        content = {"corpus": corpus.model_dump(), "features": {"spectrum": spectrum}}
+        for key, value in parse_changes(changes).items():
+            set_key(content, key, value)
+        swept.append(SweptExperiment(spectrum, {}, validated(Experiment, content, corpus_file)))
+    return Sweep(f"features-{corpus.name}", "", corpus_file, tuple(swept))
+
+
+def _tell_result(folder: SweepFolder) -> None:
+    run = folder.run(recorded(folder).runs[0].run_id)
+    for row in run.rows():
+        if row["split"] == "test":
+            say(f"test CER {percent(row['cer'])}, WER {percent(row['wer'])}, epoch {row['epoch']}")
+    say(str(run.path))

@@ -1,0 +1,179 @@
+"""What a sweep wants of a work folder: manifests, feature sets, runs, with their identities.
+
+In:   a sweep.   Out: `Wanted`, stored in the `SweepFolder`, so that status and report know
+the sweep without reading any audio.
+Not here: what of it is there already (status.py), what to do about it (plan.py).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs.ledger import Ledger
+from jobs.plan import Run
+from pipeline.config import Corpus, FeatureSettings, feature_id, run_id
+from pipeline.corpus import manifest as manifests
+from pipeline.corpus.manifest import Manifest
+from pipeline.corpus.text import alphabet
+from pipeline.files import InputError, digest, read_json
+from pipeline.sweep import Sweep
+from pipeline.training.run import RunFolder
+
+NAMED_IN_ERRORS = 3  # utterances; more would not fit the line
+
+
+@dataclass(frozen=True)
+class WantedRun:
+    label: str
+    settings: dict[str, Any]  # swept dotted keys -> values
+    run_id: str
+    feature_id: str
+
+    @property
+    def run(self) -> Run:
+        return Run(self.run_id, self.feature_id)
+
+
+@dataclass(frozen=True)
+class WantedFeatures:
+    feature_id: str
+    manifest: str  # path of the file
+    slices: int
+    seconds: float  # of speech
+
+
+@dataclass(frozen=True)
+class Wanted:
+    name: str
+    question: str
+    path: str  # of the sweep file
+    digest: str  # of labels and experiments: whether the file has changed since
+    runs: tuple[WantedRun, ...]
+    features: tuple[WantedFeatures, ...]
+
+
+@dataclass(frozen=True)
+class SweepFolder:
+    """`work/sweeps/<sweep>/`."""
+
+    work: Path
+    name: str
+
+    @property
+    def path(self) -> Path:
+        return self.work / "sweeps" / self.name
+
+    @property
+    def record(self) -> Path:
+        return self.path / "sweep.json"
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(self.path / "ledger.jsonl")
+
+    @property
+    def tasks(self) -> Path:
+        return self.path / "tasks"
+
+    @property
+    def jobs(self) -> Path:  # scripts and output of SLURM jobs
+        return self.path / "jobs"
+
+    @property
+    def code(self) -> Path:
+        return self.path / "code"
+
+    @property
+    def owner(self) -> Path:  # the process on this machine that deals its tasks
+        return self.path / "owner.json"
+
+    def run(self, run_id: str) -> RunFolder:
+        return RunFolder(self.work / "runs" / run_id)
+
+    def features(self, feature_id: str) -> Path:
+        return self.work / "features" / feature_id
+
+
+def wanted(sweep: Sweep, found: Mapping[Corpus, Manifest], work: Path) -> Wanted:
+    """Identities of everything that the sweep needs; `found` has the manifest of each corpus."""
+    runs, features = [], {}
+    for swept in sweep.experiments:
+        manifest = found[swept.experiment.corpus]
+        features_id = feature_id(swept.experiment.features, manifest.digest)
+        identity = run_id(swept.experiment, features_id)
+        runs.append(WantedRun(swept.label, swept.settings, identity, features_id))
+        features[features_id] = WantedFeatures(
+            features_id,
+            str(manifest_path(manifest, work)),
+            len(manifests.slices(manifest)),
+            manifest.seconds,
+        )
+    return Wanted(
+        name=sweep.name,
+        question=sweep.question,
+        path=str(sweep.path),
+        digest=content(sweep),
+        runs=tuple(runs),
+        features=tuple(features.values()),
+    )
+
+
+def content(sweep: Sweep) -> str:
+    """Digest of what the sweep file says; where a corpus lies changes no answer."""
+    return digest(
+        [
+            [swept.label, swept.experiment.model_dump(exclude={"corpus": {"root"}})]
+            for swept in sweep.experiments
+        ]
+    )
+
+
+def manifest_path(manifest: Manifest, work: Path) -> Path:
+    """Named by its content: another split of a corpus must not replace what queued jobs read."""
+    return work / "manifests" / f"{manifest.corpus}-{manifest.digest[:8]}.jsonl"
+
+
+def settings_of(sweep: Sweep, wanted: Wanted) -> dict[str, tuple[FeatureSettings, Corpus]]:
+    """Feature set -> how it is computed, and from which corpus."""
+    return {
+        run.feature_id: (swept.experiment.features, swept.experiment.corpus)
+        for swept, run in zip(sweep.experiments, wanted.runs, strict=True)
+    }
+
+
+def refuse_unknown_characters(sweep: Sweep, found: Mapping[Corpus, Manifest]) -> None:
+    """A character that an alphabet lacks is found here, before anything is submitted."""
+    pairs = dict.fromkeys((s.experiment.corpus, s.experiment.alphabet) for s in sweep.experiments)
+    for corpus, name in pairs:
+        unknown = manifests.unknown_characters(found[corpus], alphabet(name))
+        if unknown:
+            named = ", ".join(
+                f"{utterance} has {characters!r}"
+                for utterance, characters in unknown[:NAMED_IN_ERRORS]
+            )
+            more = len(unknown) - NAMED_IN_ERRORS
+            raise InputError(
+                f"corpus {corpus.name}: {named}{f' and {more} more' if more > 0 else ''}, "
+                f"not in alphabet {name}; choose another alphabet, correct the transcripts, "
+                f"or name the utterances in exclude:"
+            )
+
+
+def recorded(folder: SweepFolder) -> Wanted:
+    """What the last `make sweep` wanted."""
+    if not folder.record.exists():
+        known = sorted(path.parent.name for path in folder.path.parent.glob("*/sweep.json"))
+        raise InputError(
+            f"{folder.name}: not in the work folder {folder.work}; "
+            + (f"there are {', '.join(known)}; " if known else "")
+            + "make sweep puts it there, WORK=… names another work folder"
+        )
+    stored = read_json(folder.record)
+    return Wanted(
+        **{
+            **stored,
+            "runs": tuple(WantedRun(**run) for run in stored["runs"]),
+            "features": tuple(WantedFeatures(**features) for features in stored["features"]),
+        }
+    )

@@ -1,0 +1,103 @@
+"""Watching a sweep: live in a terminal, a line per event where the output is piped.
+
+In:   what a sweep wants, the files of its runs.   Out: the picture, refreshed.
+Not here: how a state is found (status.py), how it is written out (console.py).
+"""
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+
+from rich.console import RenderableType
+from rich.live import Live
+
+from jobs import status, tasks
+from jobs.console import console, epoch_line, overview, say
+from jobs.local import Process
+from jobs.status import LIVE, Queue, RunStatus
+from jobs.wanted import SweepFolder, Wanted
+
+SECONDS_BETWEEN_PICTURES = 0.5
+SECONDS_BETWEEN_LINES = 5.0  # of one run
+SECONDS_BETWEEN_FILES = 2.0
+SECONDS_BETWEEN_QUESTIONS = 30.0  # to the scheduler: administrators complain about less
+
+
+class Watcher:
+    """What a person sees while this machine works on a sweep."""
+
+    def __init__(self, wanted: Wanted, folder: SweepFolder) -> None:
+        self._wanted = wanted
+        self._folder = folder
+        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+        self._next = 0.0
+        self._told: dict[str, tuple[str, int]] = {}  # run -> state and epoch of its last line
+        self._when: dict[str, float] = {}
+
+    def __enter__(self) -> "Watcher":
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._next = 0.0
+        self.look(())
+        if self._live:
+            self._live.stop()
+
+    def look(self, running: Sequence[Process]) -> None:
+        if time.monotonic() < self._next:
+            return
+        began = time.monotonic()
+        statuses = status.survey(self._wanted, self._folder, Queue())
+        if self._live:
+            self._live.update(self._picture(statuses, running), refresh=True)
+        else:
+            for run in statuses:
+                self._tell(run)
+        # Of a thousand runs, looking must not be the work.
+        spent = time.monotonic() - began
+        self._next = time.monotonic() + max(SECONDS_BETWEEN_PICTURES, 10 * spent)
+
+    def _picture(self, statuses: Sequence[RunStatus], running: Sequence[Process]) -> RenderableType:
+        speech = sum(tasks.read_progress(process.task).seconds for process in running)
+        note = f"{speech / 60:.0f} min of speech decoded" if speech else ""
+        features = status.survey_features(self._wanted, self._folder)
+        return overview(statuses, features, note)
+
+    def _tell(self, run: RunStatus) -> None:
+        """A line when a run starts, ends, or has finished an epoch and was silent for a while."""
+        now = (run.state, run.heartbeat.epoch if run.heartbeat else 0)
+        before = self._told.setdefault(run.run_id, now)
+        silent = time.monotonic() - self._when.get(run.run_id, 0.0)
+        if now[0] != before[0] or (now[1] > before[1] and silent > SECONDS_BETWEEN_LINES):
+            self._told[run.run_id] = now
+            self._when[run.run_id] = time.monotonic()
+            say(epoch_line(run))
+
+
+def watch(wanted: Wanted, folder: SweepFolder, *, once: bool) -> list[RunStatus]:
+    """Show the state until nothing is queued or running any more; the last one is returned."""
+    queue = status.ask(folder.ledger, status.unfinished(wanted, folder))
+    statuses = status.survey(wanted, folder, queue)
+    features = status.survey_features(wanted, folder)
+    if once or not console.is_terminal:
+        console.print(overview(statuses, features, queue.complaint))
+        return statuses
+    asked = time.monotonic()
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            live.update(overview(statuses, features, queue.complaint), refresh=True)
+            if not any(run.state in LIVE for run in statuses):
+                return statuses
+            time.sleep(SECONDS_BETWEEN_FILES)
+            if time.monotonic() - asked > SECONDS_BETWEEN_QUESTIONS:
+                queue = status.ask(folder.ledger, status.unfinished(wanted, folder))
+                asked = time.monotonic()
+            statuses = status.survey(wanted, folder, queue)
+            features = status.survey_features(wanted, folder)
