@@ -15,6 +15,7 @@ from jaxtyping import Float
 
 from pipeline.config import FeatureSettings
 from pipeline.features.shards import (
+    AGAIN,
     Shard,
     StoredUtterance,
     read_statistics,
@@ -62,12 +63,13 @@ class FeatureSet:
         """Refuse, by name, what is missing or damaged."""
         description = describe(folder)
         shards = [find_shard(folder, index, description) for index in range(description.shards)]
-        wrong = [shard for shard in shards if isinstance(shard, InputError)]
+        wrong = {n: shard for n, shard in enumerate(shards) if isinstance(shard, InputError)}
         if wrong:
-            more = f" (and {len(wrong) - MOST_NAMED} more)" if len(wrong) > MOST_NAMED else ""
-            found = "; ".join(map(str, wrong[:MOST_NAMED]))
+            names = [shard_name(index, len(shards)) for index in wrong][:MOST_NAMED]
+            more = f" and {len(wrong) - MOST_NAMED} more" if len(wrong) > MOST_NAMED else ""
             raise InputError(
-                f"{folder}: {len(wrong)} of {len(shards)} shards cannot be used: {found}{more}"
+                f"{folder}: {len(wrong)} of {len(shards)} shards cannot be used "
+                f"({', '.join(names)}{more}); {next(iter(wrong.values()))}"
             )
         whole = tuple(shard for shard in shards if isinstance(shard, Shard))
         return cls(folder, description.feature_id, description.settings, whole)
@@ -115,7 +117,5 @@ def find_shard(folder: Path, index: int, description: Description) -> Shard | In
     found = (shard.feature_id, shard.index, shard.count)
     wanted = (description.feature_id, index, description.shards)
     if found != wanted:
-        return InputError(
-            f"{path}: is shard {found}, not {wanted}; delete it and run make features again"
-        )
+        return InputError(f"{path}: is shard {found}, not {wanted}; {AGAIN}")
     return shard

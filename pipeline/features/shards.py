@@ -86,7 +86,7 @@ def writing_shard(
 ) -> Iterator[Callable[[Float[np.ndarray, "T F"]], None]]:
     """Yield the function that appends rows; the file appears when all rows are there."""
     offsets = np.array([0, *(utterance.stop for utterance in utterances)])
-    with replacing(path) as partial, h5py.File(partial, "x", **LAYOUT) as file:
+    with _creating(path) as file:
         _write(file, "offsets", offsets.astype("<i8"))
         _write(file, "utterance_ids", _fixed([utterance.id for utterance in utterances]))
         _write(file, "transcripts", _fixed([utterance.transcript for utterance in utterances]))
@@ -199,7 +199,7 @@ def verify(path: Path) -> None:
 
 def write_statistics(path: Path, feature_id: str, statistics: Statistics) -> None:
     """A file of its own, for the sum over all shards."""
-    with replacing(path) as partial, h5py.File(partial, "x", **LAYOUT) as file:
+    with _creating(path) as file:
         _write_statistics(file, statistics)
         file.attrs.update(version=VERSION, feature_id=feature_id, complete=True)
 
@@ -275,6 +275,19 @@ def _crc32(dataset: h5py.Dataset) -> int:
     for start in range(0, len(dataset), ROWS_READ):
         checksum = zlib.crc32(dataset[start : start + ROWS_READ].tobytes(), checksum)
     return checksum
+
+
+@contextmanager
+def _creating(path: Path) -> Iterator[h5py.File]:
+    with replacing(path) as partial:
+        try:
+            with h5py.File(partial, "x", **LAYOUT) as file:
+                yield file
+        except RuntimeError as error:
+            # On a full disk closing may fail as well, and HDF5 then hides the reason behind it.
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 @contextmanager

@@ -1,0 +1,129 @@
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.config import FeatureSettings
+from pipeline.corpus import manifest as manifests
+from pipeline.corpus.manifest import Manifest, slices
+from pipeline.features.feature_set import STATISTICS, FeatureSet, missing
+from pipeline.features.precompute import precompute_slice, prepare
+from pipeline.features.shards import shard_name
+from pipeline.files import InputError
+
+SETTINGS = FeatureSettings(mel_bins=12)
+
+
+@pytest.fixture
+def folder(
+    make_manifest: Callable[..., Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A whole feature set of four shards."""
+    monkeypatch.setattr(manifests, "SLICE_SECONDS", 1.7)
+    manifest = make_manifest(count=9)
+    identity, folder = prepare(manifest, SETTINGS, tmp_path / "work")
+    for index in range(len(slices(manifest))):
+        precompute_slice(manifest, index, [(SETTINGS, folder, identity)])
+    return folder
+
+
+def test_a_feature_set_gives_each_utterance_its_frames(folder: Path):
+    features = FeatureSet.open(folder)
+    assert len(features.shards) == 4
+    assert features.feature_id == folder.name
+    assert (features.settings, features.bins) == (SETTINGS, 12)
+    assert [utterance.id for utterance in features.utterances] == [
+        f"speaker-{number:02}" for number in range(9)
+    ]
+    for utterance in features.utterances:
+        frames = features.frames(utterance)
+        assert frames.shape == (utterance.frames, 12)
+        assert frames.base is not None  # a view, not a copy
+
+
+def test_statistics_are_those_of_all_training_frames(folder: Path):
+    features = FeatureSet.open(folder)
+    training = np.concatenate(
+        [features.frames(u) for u in features.utterances if u.split == "train"]
+    ).astype(np.float64)
+    for _ in range(2):  # added up, then read
+        statistics = FeatureSet.open(folder).statistics
+        assert statistics.count == len(training)
+        np.testing.assert_allclose(statistics.mean, training.mean(axis=0), rtol=1e-6)
+        np.testing.assert_allclose(
+            statistics.covariance,
+            np.cov(training, rowvar=False, bias=True),
+            atol=1e-5 * training.var(),
+        )
+        assert (folder / STATISTICS).is_file()
+
+
+def test_damaged_statistics_are_added_up_again(folder: Path):
+    count = FeatureSet.open(folder).statistics.count
+    whole = (folder / STATISTICS).read_bytes()
+    (folder / STATISTICS).write_bytes(whole[:-1])
+    assert FeatureSet.open(folder).statistics.count == count
+    assert (folder / STATISTICS).read_bytes() == whole
+
+
+def test_another_persons_feature_set_can_be_used(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pipeline.features.feature_set.write_statistics", refuse)
+    assert FeatureSet.open(folder).statistics.count > 0
+    assert not (folder / STATISTICS).exists()
+
+
+def test_missing_and_damaged_shards_are_named(folder: Path):
+    assert missing(folder, 4) == []
+    (folder / shard_name(1, 4)).unlink()
+    damaged = folder / shard_name(3, 4)
+    damaged.write_bytes(damaged.read_bytes()[:-10])
+    assert missing(folder, 4) == [1, 3]
+    message = (
+        r"2 of 4 shards cannot be used \(shard-00001-of-00004\.h5, shard-00003-of-00004\.h5\); "
+        r".*00001-of-00004\.h5: no such shard; run make features again"
+    )
+    with pytest.raises(InputError, match=message) as caught:
+        FeatureSet.open(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_long_list_of_missing_shards_is_counted(folder: Path):
+    for path in folder.glob("shard-*"):
+        path.unlink()
+    with pytest.raises(InputError, match=r"4 of 4 shards .*00002-of-00004\.h5 and 1 more\)"):
+        FeatureSet.open(folder)
+
+
+def test_a_shard_in_the_wrong_place_is_refused(folder: Path):
+    shutil.copy(folder / shard_name(0, 4), folder / shard_name(2, 4))
+    assert missing(folder, 4) == [2]
+    with pytest.raises(
+        InputError, match=r"00002-of-00004\.h5: is shard .*, 0, 4\), not .*, 2, 4\)"
+    ):
+        FeatureSet.open(folder)
+
+
+def test_everything_is_missing_from_a_folder_that_is_not_there(tmp_path: Path):
+    assert missing(tmp_path / "nothing", 3) == [0, 1, 2]
+    with pytest.raises(InputError, match=r"feature_set\.yaml: no such file"):
+        FeatureSet.open(tmp_path / "nothing")
+
+
+def test_a_later_version_is_refused(folder: Path):
+    path = folder / "feature_set.yaml"
+    path.write_text(path.read_text().replace("version: 1", "version: 2"))
+    with pytest.raises(InputError, match=r"feature_set\.yaml: version: 2 .*should be 1"):
+        FeatureSet.open(folder)
+
+
+def test_a_feature_set_travels_to_another_process(folder: Path):
+    features = FeatureSet.open(folder)
+    first = features.frames(features.utterances[0]).copy()
+    again = pickle.loads(pickle.dumps(features))  # noqa: S301
+    np.testing.assert_array_equal(again.frames(again.utterances[0]), first)

@@ -1,0 +1,310 @@
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.config import FeatureSettings
+from pipeline.corpus import audio
+from pipeline.corpus import manifest as manifests
+from pipeline.corpus.manifest import Manifest, slices
+from pipeline.features import precompute
+from pipeline.features.feature_set import FeatureSet, missing
+from pipeline.features.precompute import Target, precompute_slice, prepare, stored
+from pipeline.features.shards import Shard, verify
+from pipeline.features.spectrum import spectra
+from pipeline.files import InputError
+
+MEL = FeatureSettings(mel_bins=20)
+AMPLITUDE = FeatureSettings(spectrum="amplitude", storage="float32")
+POWER = FeatureSettings(spectrum="power", hop_ms=8.0)
+
+
+MakeManifest = Callable[..., Manifest]
+
+
+def target(manifest: Manifest, settings: FeatureSettings, work: Path) -> Target:
+    identity, folder = prepare(manifest, settings, work)
+    return settings, folder, identity
+
+
+def shard_bytes(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("*.h5")}
+
+
+def test_every_stored_frame_is_that_of_its_utterance(make_manifest: MakeManifest, tmp_path: Path):
+    manifest = make_manifest()
+    sets = [target(manifest, settings, tmp_path / "work") for settings in (MEL, AMPLITUDE, POWER)]
+    assert precompute_slice(manifest, 0, sets) == []
+    for settings, folder, _ in sets:
+        features = FeatureSet.open(folder)
+        for stored_utterance, utterance in zip(
+            features.utterances, manifest.utterances, strict=True
+        ):
+            waveform = audio.load(manifest.root / utterance.audio, 16_000)
+            (expected,) = spectra(waveform, [settings])
+            frames = features.frames(stored_utterance)
+            assert frames.dtype == settings.storage
+            np.testing.assert_allclose(frames, expected, rtol=1e-3, atol=1e-3)
+            for name in ("id", "transcript", "speaker", "split"):
+                assert getattr(stored_utterance, name) == getattr(utterance, name)
+
+
+def test_all_feature_sets_come_from_one_decoding(
+    make_manifest: MakeManifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    manifest = make_manifest()
+    loaded: list[Path] = []
+    load = audio.load
+
+    def counted(path: Path, rate: int) -> np.ndarray:
+        loaded.append(path)
+        return load(path, rate)
+
+    monkeypatch.setattr(audio, "load", counted)
+    sets = [target(manifest, settings, tmp_path / "work") for settings in (MEL, AMPLITUDE, POWER)]
+    precompute_slice(manifest, 0, sets)
+    assert loaded == [manifest.root / utterance.audio for utterance in manifest.utterances]
+    precompute_slice(manifest, 0, sets)
+    assert len(loaded) == len(manifest.utterances)
+
+
+def test_one_pass_gives_the_bytes_of_separate_passes(make_manifest: MakeManifest, tmp_path: Path):
+    manifest = make_manifest()
+    together = [target(manifest, settings, tmp_path / "one") for settings in (MEL, AMPLITUDE)]
+    precompute_slice(manifest, 0, together)
+    for settings, folder, _ in together:
+        alone = target(manifest, settings, tmp_path / "two")
+        precompute_slice(manifest, 0, [alone])
+        assert shard_bytes(folder) == shard_bytes(alone[1])
+
+
+def test_a_shard_that_is_there_is_not_written_again(make_manifest: MakeManifest, tmp_path: Path):
+    manifest = make_manifest()
+    mel = target(manifest, MEL, tmp_path / "work")
+    precompute_slice(manifest, 0, [mel])
+    (shard,) = mel[1].glob("*.h5")
+    before = shard.stat()
+    amplitude = target(manifest, AMPLITUDE, tmp_path / "work")
+    precompute_slice(manifest, 0, [mel, amplitude])
+    assert (shard.stat().st_mtime_ns, shard.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
+    assert missing(amplitude[1], 1) == []
+
+
+def test_a_damaged_shard_is_written_anew(make_manifest: MakeManifest, tmp_path: Path):
+    manifest = make_manifest()
+    mel = target(manifest, MEL, tmp_path / "work")
+    precompute_slice(manifest, 0, [mel])
+    (shard,) = mel[1].glob("*.h5")
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[: len(whole) // 2])
+    precompute_slice(manifest, 0, [mel])
+    assert shard.read_bytes() == whole
+
+
+def test_slices_together_hold_the_manifest_in_order(
+    make_manifest: MakeManifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(manifests, "SLICE_SECONDS", 1.0)
+    manifest = make_manifest(count=10)
+    mel = target(manifest, MEL, tmp_path / "work")
+    count = len(slices(manifest))
+    assert count > 3
+    for index in reversed(range(count)):
+        assert index in missing(mel[1], count)
+        precompute_slice(manifest, index, [mel])
+    ids = [utterance.id for utterance in FeatureSet.open(mel[1]).utterances]
+    assert ids == [utterance.id for utterance in manifest.utterances]
+
+
+def test_an_utterance_that_cannot_be_decoded_is_left_out_and_recorded(
+    make_manifest: MakeManifest, tmp_path: Path
+):
+    manifest = make_manifest()
+    for number in (1, 4):
+        path = manifest.root / f"audio/{number}.wav"
+        path.write_bytes(path.read_bytes()[:3000])
+    sets = [target(manifest, settings, tmp_path / "work") for settings in (MEL, AMPLITUDE)]
+    heard: list[tuple[int, float]] = []
+    refusals = precompute_slice(manifest, 0, sets, lambda *done: heard.append(done))
+    assert [refusal.utterance for refusal in refusals] == ["speaker-01", "speaker-04"]
+    assert "1.wav: is cut short" in refusals[0].reason
+    assert heard[-1] == (6, pytest.approx(manifest.seconds))
+    for _, folder, _ in sets:
+        features = FeatureSet.open(folder)
+        assert [u.id[-1] for u in features.utterances] == ["0", "2", "3", "5"]
+        assert features.shards[0].refusals == tuple(refusals)
+    assert precompute_slice(manifest, 0, sets) == refusals  # remembered by the shards
+
+
+def test_a_slice_without_one_good_utterance_gives_an_empty_shard(
+    make_manifest: MakeManifest, tmp_path: Path
+):
+    manifest = make_manifest(count=2)
+    for utterance in manifest.utterances:
+        (manifest.root / utterance.audio).write_bytes(b"RIFF")
+    mel = target(manifest, MEL, tmp_path / "work")
+    assert len(precompute_slice(manifest, 0, [mel])) == 2
+    assert FeatureSet.open(mel[1]).utterances == ()
+
+
+def test_a_length_other_than_announced_is_stored_as_decoded(
+    make_manifest: MakeManifest, write_wav: Callable[..., None], tmp_path: Path
+):
+    """As an mp3 does, whose length is an estimate."""
+    manifest = make_manifest()
+    write_wav(manifest.root / "audio/2.wav", np.full(20_000, 0.1))
+    mel = target(manifest, MEL, tmp_path / "work")
+    assert precompute_slice(manifest, 0, [mel]) == []
+    assert FeatureSet.open(mel[1]).utterances[2].frames == 1 + 20_000 // 160
+
+
+def test_a_file_that_changes_while_it_is_read_is_named(
+    make_manifest: MakeManifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    lengths = iter(range(5000, 50_000, 1000))
+    monkeypatch.setattr(audio, "load", lambda *_: np.full(next(lengths), 0.1, np.float32))
+    manifest = make_manifest()
+    mel = target(manifest, MEL, tmp_path / "work")
+    with pytest.raises(InputError, match=r"0\.wav: .* it changed while it was read"):
+        precompute_slice(manifest, 0, [mel])
+    assert list(mel[1].glob(".*")) == []
+
+
+def test_another_rate_is_resampled(make_manifest: MakeManifest, tmp_path: Path):
+    manifest = make_manifest(rate=11_025)
+    sets = [
+        target(manifest, MEL, tmp_path / "work"),
+        target(manifest, FeatureSettings(sample_rate=8000, mel_bins=20), tmp_path / "work"),
+    ]
+    assert precompute_slice(manifest, 0, sets) == []
+    for settings, folder, _ in sets:
+        for stored_utterance, utterance in zip(
+            FeatureSet.open(folder).utterances, manifest.utterances, strict=True
+        ):
+            seconds = stored_utterance.frames * settings.hop / settings.sample_rate
+            assert seconds == pytest.approx(utterance.seconds, abs=0.011)
+
+
+def test_settings_that_storage_cannot_hold_leave_no_shard(
+    make_manifest: MakeManifest, tmp_path: Path
+):
+    manifest = make_manifest()
+    loud = FeatureSettings(spectrum="power", scale="none", n_fft=4096, window_ms=200)
+    power = target(manifest, loud, tmp_path / "work")
+    with pytest.raises(InputError, match="float16 holds at most 65504"):
+        precompute_slice(manifest, 0, [power])
+    assert [path.name for path in power[1].iterdir()] == ["feature_set.yaml"]
+
+
+def test_more_bins_than_a_covariance_can_have_are_refused(
+    make_manifest: MakeManifest, tmp_path: Path
+):
+    with pytest.raises(InputError, match="lower n_fft to 8192"):
+        prepare(make_manifest(), FeatureSettings(spectrum="power", n_fft=16_384), tmp_path)
+
+
+def test_prepare_twice_is_once(make_manifest: MakeManifest, tmp_path: Path):
+    manifest = make_manifest()
+    settings, folder, identity = target(manifest, MEL, tmp_path / "work")
+    written = (folder / "feature_set.yaml").stat().st_mtime_ns
+    assert prepare(manifest, MEL, tmp_path / "work") == (identity, folder)
+    assert (folder / "feature_set.yaml").stat().st_mtime_ns == written
+    assert stored(tmp_path / "work", identity) == (settings, folder, identity)
+
+
+def _precompute_slowly(manifest: Manifest, sets: list[Target], started: Path) -> None:
+    def progress(utterances: int, seconds: float) -> None:
+        started.touch()
+        time.sleep(0.2)
+
+    precompute_slice(manifest, 0, sets, progress)
+
+
+@pytest.fixture
+def spawn() -> Callable[..., multiprocessing.process.BaseProcess]:
+    def start(*arguments: object) -> multiprocessing.process.BaseProcess:
+        context = multiprocessing.get_context("fork" if os.name == "posix" else "spawn")
+        process = context.Process(target=_precompute_slowly, args=arguments)
+        process.start()
+        return process
+
+    return start
+
+
+@pytest.mark.skipif(os.name == "nt", reason="kill -9")
+def test_a_kill_leaves_nothing_half_and_the_next_run_gives_the_same_bytes(
+    make_manifest: MakeManifest, tmp_path: Path, spawn: Callable
+):
+    manifest = make_manifest()
+    undisturbed = target(manifest, MEL, tmp_path / "undisturbed")
+    precompute_slice(manifest, 0, [undisturbed])
+    killed = target(manifest, MEL, tmp_path / "killed")
+    process = spawn(manifest, [killed], tmp_path / "started")
+    while not (tmp_path / "started").exists():
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert missing(killed[1], 1) == [0]
+    precompute_slice(manifest, 0, [killed])
+    (shard,) = killed[1].glob("shard-*.h5")
+    verify(shard)
+    assert shard_bytes(killed[1]) == shard_bytes(undisturbed[1])
+
+
+def test_two_copies_started_at_once_do_no_harm(
+    make_manifest: MakeManifest, tmp_path: Path, spawn: Callable
+):
+    manifest = make_manifest()
+    mel = target(manifest, MEL, tmp_path / "work")
+    copies = [spawn(manifest, [mel], tmp_path / f"started-{number}") for number in range(2)]
+    for copy in copies:
+        copy.join()
+    assert [copy.exitcode for copy in copies] == [0, 0]
+    assert sorted(path.name for path in mel[1].iterdir()) == [
+        "feature_set.yaml",
+        "shard-00000-of-00001.h5",
+    ]
+    assert len(Shard.open(mel[1] / "shard-00000-of-00001.h5").utterances) == 6
+
+
+def test_progress_counts_up_to_the_whole_slice(make_manifest: MakeManifest, tmp_path: Path):
+    manifest = make_manifest()
+    heard: list[tuple[int, float]] = []
+    mel = target(manifest, MEL, tmp_path / "work")
+    precompute_slice(manifest, 0, [mel], lambda *done: heard.append(done))
+    assert [utterances for utterances, _ in heard] == [1, 2, 3, 4, 5, 6, 6]
+    assert heard[-1][1] == pytest.approx(manifest.seconds)
+
+
+@pytest.mark.an4
+def test_an4_gives_a_frame_per_hop(an4: Path, tmp_path: Path):
+    paths = sorted(an4.glob("wav/*/*/*.wav"))[:20]
+    utterances = []
+    for path in paths:
+        rate, samples = audio.probe(path)
+        utterances.append(
+            manifests.Utterance(
+                id=path.stem,
+                audio=path.relative_to(an4).as_posix(),
+                samples=samples,
+                rate=rate,
+                transcript="A",
+                speaker=path.parent.name,
+                split="train",
+            )
+        )
+    manifest = Manifest("an4", an4, tuple(utterances))
+    sets = [
+        target(manifest, FeatureSettings(spectrum=spectrum), tmp_path)
+        for spectrum in ("amplitude", "power", "mel")
+    ]
+    assert precompute.precompute_slice(manifest, 0, sets) == []
+    for _, folder, _ in sets:
+        features = FeatureSet.open(folder)
+        assert [u.frames for u in features.utterances] == [1 + u.samples // 160 for u in utterances]
+        assert features.statistics.count == sum(u.frames for u in features.utterances)

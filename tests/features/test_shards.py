@@ -1,0 +1,294 @@
+import os
+import pickle
+import time
+import zlib
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from pipeline.config import FeatureSettings
+from pipeline.corpus.manifest import Refusal
+from pipeline.features.shards import (
+    Shard,
+    StoredUtterance,
+    read_statistics,
+    shard_name,
+    verify,
+    write_statistics,
+    writing_shard,
+)
+from pipeline.features.statistics import Statistics
+from pipeline.files import InputError
+
+DATA = Path(__file__).parent / "data"
+SETTINGS = FeatureSettings(mel_bins=5)
+REFUSALS = (Refusal("u9", "audio/u9.wav: is cut short; repair the file"),)
+
+
+def utterances(lengths: tuple[int, ...]) -> list[StoredUtterance]:
+    stops = np.cumsum(lengths).tolist()
+    return [
+        StoredUtterance(
+            id=f"u{number}",
+            transcript="ÇAY İÇ" if number else "",
+            speaker="anna",
+            split="train" if number % 2 else "dev",
+            shard=3,
+            start=stop - length,
+            stop=stop,
+        )
+        for number, (length, stop) in enumerate(zip(lengths, stops, strict=True))
+    ]
+
+
+def rows_of(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((count, 5)).astype(np.float16)
+
+
+def write(path: Path, lengths: tuple[int, ...] = (7, 4, 9), block: int = 6) -> np.ndarray:
+    rows = rows_of(sum(lengths))
+    with writing_shard(
+        path,
+        feature_id="mel-0123",
+        settings=SETTINGS,
+        index=3,
+        count=8,
+        utterances=utterances(lengths),
+        refusals=REFUSALS,
+    ) as append:
+        for start in range(0, len(rows), block):
+            append(rows[start : start + block])
+    return rows
+
+
+def test_a_shard_gives_back_what_was_written(tmp_path: Path):
+    path = tmp_path / shard_name(3, 8)
+    rows = write(path)
+    shard = Shard.open(path)
+    assert path.name == "shard-00003-of-00008.h5"
+    assert (shard.feature_id, shard.index, shard.count) == ("mel-0123", 3, 8)
+    assert shard.settings == SETTINGS
+    assert shard.utterances == tuple(utterances((7, 4, 9)))
+    assert shard.refusals == REFUSALS
+    np.testing.assert_array_equal(shard.frames, rows)
+    verify(path)
+
+
+def test_hdf5_and_the_mapping_see_the_same_rows(tmp_path: Path):
+    rows = write(tmp_path / "shard.h5")
+    with h5py.File(tmp_path / "shard.h5") as file:
+        np.testing.assert_array_equal(file["frames"][()], rows)
+        assert file["frames"].id.get_offset() % 64 == 0
+        assert file["frames"].attrs["crc32"] == zlib.crc32(rows.tobytes())
+        assert file.attrs["complete"]
+
+
+def test_statistics_count_the_training_split_alone(tmp_path: Path):
+    rows = write(tmp_path / "shard.h5")
+    training = rows[7:11].astype(np.float64)
+    statistics = Shard.open(tmp_path / "shard.h5").statistics
+    assert statistics.count == 4
+    np.testing.assert_allclose(statistics.mean, training.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(
+        statistics.covariance, np.cov(training, rowvar=False, bias=True), atol=1e-6
+    )
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path: Path):
+    write(tmp_path / "one.h5")
+    time.sleep(1.1)  # HDF5 keeps times in seconds
+    write(tmp_path / "two.h5")
+    assert (tmp_path / "one.h5").read_bytes() == (tmp_path / "two.h5").read_bytes()
+
+
+def test_rows_are_read_only_and_no_file_stays_open(tmp_path: Path):
+    write(tmp_path / "shard.h5")
+    shard = Shard.open(tmp_path / "shard.h5")
+    with pytest.raises(ValueError, match="read-only"):
+        shard.frames[0] = 0
+    (tmp_path / "shard.h5").rename(tmp_path / "moved.h5")
+    write(tmp_path / "moved.h5")
+
+
+def test_a_pickled_shard_maps_again(tmp_path: Path):
+    rows = write(tmp_path / "shard.h5", lengths=(4000, 4000))
+    shard = Shard.open(tmp_path / "shard.h5")
+    assert shard.frames[0, 0] == rows[0, 0]
+    pickled = pickle.dumps(shard)
+    assert len(pickled) < 4000
+    np.testing.assert_array_equal(pickle.loads(pickled).frames, rows)  # noqa: S301
+
+
+@pytest.mark.parametrize("lengths", [(), (0,), (0, 3, 0)])
+def test_no_rows_and_empty_utterances_are_well(tmp_path: Path, lengths: tuple[int, ...]):
+    write(tmp_path / "shard.h5", lengths)
+    shard = Shard.open(tmp_path / "shard.h5")
+    verify(tmp_path / "shard.h5")
+    assert [utterance.frames for utterance in shard.utterances] == list(lengths)
+    assert shard.frames.shape == (sum(lengths), 5)
+
+
+def test_a_failure_while_writing_leaves_no_file(tmp_path: Path):
+    with (
+        pytest.raises(RuntimeError, match="power cut"),
+        writing_shard(
+            tmp_path / "shard.h5",
+            feature_id="f",
+            settings=SETTINGS,
+            index=0,
+            count=1,
+            utterances=utterances((3,)),
+        ) as append,
+    ):
+        append(rows_of(3))
+        raise RuntimeError("power cut")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_too_few_rows_are_a_mistake_of_the_program(tmp_path: Path):
+    with (
+        pytest.raises(ValueError, match="2 rows were written, not 3"),
+        writing_shard(
+            tmp_path / "shard.h5",
+            feature_id="f",
+            settings=SETTINGS,
+            index=0,
+            count=1,
+            utterances=utterances((3,)),
+        ) as append,
+    ):
+        append(rows_of(2))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_shard_cut_anywhere_is_refused(tmp_path: Path):
+    path = tmp_path / "shard.h5"
+    write(path, lengths=(700, 500))
+    whole = path.read_bytes()
+    for length in [0, 7, 8, 100, *range(500, len(whole), 999), len(whole) - 1]:
+        path.write_bytes(whole[:length])
+        with pytest.raises(InputError, match=r"not a whole shard .*run make features again"):
+            Shard.open(path)
+
+
+def test_verify_finds_one_flipped_bit_in_any_dataset(tmp_path: Path):
+    path = tmp_path / "shard.h5"
+    write(path)
+    whole = path.read_bytes()
+    with h5py.File(path) as file:
+        names: list[str] = []
+        file.visit(names.append)
+        offsets = {
+            name: file[name].id.get_offset()
+            for name in names
+            if isinstance(file[name], h5py.Dataset)
+        }
+    assert len(offsets) == 11
+    for name, offset in offsets.items():
+        damaged = bytearray(whole)
+        damaged[offset] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match=f"the bytes of {name} are not those"):
+            verify(path)
+
+
+def test_a_folder_a_text_and_a_missing_file_are_refused_in_one_line(tmp_path: Path):
+    (tmp_path / "text.h5").write_text("no shard")
+    (tmp_path / "folder.h5").mkdir()
+    for name in ("text.h5", "folder.h5", "missing.h5"):
+        with pytest.raises(InputError, match=name) as caught:
+            Shard.open(tmp_path / name)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: f.attrs.update(version=2), "version 2; this program reads version 1"),
+        (lambda f: f.attrs.update(complete=False), "was not completed; run make features"),
+        (lambda f: f.attrs.__delitem__("complete"), "not a whole shard"),
+        (lambda f: f.__delitem__("speakers"), "not a whole shard"),
+        (lambda f: f["offsets"].write_direct(np.array([0, 9, 7, 20])), "offsets and utterances"),
+        (lambda f: f["offsets"].write_direct(np.array([0, 7, 11, 21])), "frames are"),
+        (lambda f: f.attrs.update(settings='{"mel_binz": 5}'), "mel_binz"),
+    ],
+)
+def test_a_shard_that_is_not_what_it_says_is_refused(tmp_path: Path, change, message: str):
+    path = tmp_path / "shard.h5"
+    write(path)
+    with h5py.File(path, "r+") as file:
+        change(file)
+    with pytest.raises(InputError, match=message):
+        Shard.open(path)
+
+
+def test_chunked_frames_are_refused(tmp_path: Path):
+    path = tmp_path / "shard.h5"
+    rows = write(path)
+    with h5py.File(path, "r+") as file:
+        del file["frames"]
+        file.create_dataset("frames", data=rows, chunks=True)
+    with pytest.raises(InputError, match="not contiguous"):
+        Shard.open(path)
+
+
+def test_an_unwritable_folder_is_named(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"(?i)directory|exists"):
+        write(tmp_path / "file" / "shard.h5")
+
+
+@pytest.mark.parametrize("limit", [4096, 40_000, 200_000])
+def test_a_full_disk_is_said_and_leaves_no_file(tmp_path: Path, limit: int):
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            write(tmp_path / "shard.h5", lengths=(20_000, 20_000), block=40_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "free some space" in caught.value.__notes__[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_held_by_another_does_not_stop_a_reader(tmp_path: Path):
+    fcntl = pytest.importorskip("fcntl")
+    write(tmp_path / "shard.h5")
+    with (tmp_path / "shard.h5").open("rb+") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert Shard.open(tmp_path / "shard.h5").rows == 20
+
+
+def test_the_sum_of_statistics_has_a_file_of_its_own(tmp_path: Path):
+    statistics = Statistics.of(rows_of(50))
+    write_statistics(tmp_path / "statistics.h5", "mel-0123", statistics)
+    again = read_statistics(tmp_path / "statistics.h5", "mel-0123")
+    assert again.count == 50
+    np.testing.assert_array_equal(again.comoment, statistics.comoment)
+    with pytest.raises(InputError, match="belongs to mel-0123, not mel-9999"):
+        read_statistics(tmp_path / "statistics.h5", "mel-9999")
+
+
+@pytest.mark.parametrize("path", sorted(DATA.glob("shard-v*.h5")), ids=lambda path: path.stem)
+def test_yesterdays_shard_is_read_for_ever(path: Path):
+    verify(path)
+    shard = Shard.open(path)
+    assert shard.feature_id == "mel-000000000000"
+    assert (shard.index, shard.count) == (0, 1)
+    assert [(u.id, u.transcript, u.speaker, u.split, u.frames) for u in shard.utterances] == [
+        ("anna-one", "ONE", "anna", "train", 3),
+        ("bülent-iki", "İKİ", "bülent", "test", 2),
+    ]
+    assert shard.refusals == (Refusal("anna-two", "audio/anna-two.wav: is cut short"),)
+    np.testing.assert_array_equal(shard.frames, np.arange(20, dtype=np.float16).reshape(5, 4) / 4)
+    assert shard.statistics.count == 3
+    np.testing.assert_allclose(shard.statistics.mean, [1, 1.25, 1.5, 1.75])
+    np.testing.assert_allclose(shard.statistics.comoment, np.full((4, 4), 2.0))
+
+
+def test_a_sample_is_kept():
+    assert [path.name for path in DATA.glob("shard-v*.h5")] == ["shard-v1.h5"]
+    assert os.path.getsize(DATA / "shard-v1.h5") < 20_000  # noqa: PTH202

@@ -1,0 +1,255 @@
+import subprocess
+import sys
+import wave
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torchaudio
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from pipeline.config import FeatureSettings
+from pipeline.features.spectrum import Stream, frame_count, mel_filters, spectra
+from pipeline.files import InputError
+
+WINDOWS = {
+    "hann": torch.hann_window,
+    "hamming": torch.hamming_window,
+    "blackman": torch.blackman_window,
+    "rectangular": torch.ones,
+}
+
+
+def noise(samples: int, seed: int = 0, loudness: float = 0.1) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    return (loudness * random.standard_normal(samples)).astype(np.float32)
+
+
+def linear(**changes: Any) -> FeatureSettings:
+    return FeatureSettings(**{"scale": "none", "storage": "float32", **changes})
+
+
+def reference(waveform: np.ndarray, settings: FeatureSettings) -> np.ndarray:
+    """Frame by frame, in float64, the window zero-padded to n_fft points."""
+    n_fft, length = settings.n_fft, settings.window_length
+    window = np.zeros(n_fft)
+    left = (n_fft - length) // 2
+    window[left : left + length] = WINDOWS[settings.window](length, dtype=torch.float64).numpy()
+    padded = np.pad(waveform.astype(np.float64), n_fft // 2, mode="reflect")
+    starts = range(0, len(padded) - n_fft + 1, settings.hop)
+    frames = np.stack([padded[start : start + n_fft] * window for start in starts])
+    values = np.abs(np.fft.rfft(frames))
+    if settings.spectrum != "amplitude":
+        values = values**2
+    if settings.spectrum == "mel":
+        values = values @ mel_filters(settings)
+    decibels = 20 if settings.spectrum == "amplitude" else 10
+    scaled = {
+        "none": lambda: values,
+        "log1p": lambda: np.log1p(values),
+        "log": lambda: np.log(np.maximum(values, settings.floor)),
+        "decibel": lambda: decibels * np.log10(np.maximum(values, settings.floor)),
+    }
+    return scaled[settings.scale]()
+
+
+@pytest.mark.parametrize("spectrum", ["amplitude", "power", "mel"])
+@pytest.mark.parametrize("scale", ["none", "log1p", "log", "decibel"])
+def test_frames_equal_a_float64_reference(spectrum: str, scale: str):
+    settings = linear(spectrum=spectrum, scale=scale)
+    waveform = noise(20_000)
+    (frames,) = spectra(waveform, [settings])
+    assert frames.dtype == np.float32
+    np.testing.assert_allclose(frames, reference(waveform, settings), rtol=2e-4, atol=2e-4)
+
+
+@hypothesis_settings(deadline=None, max_examples=60)
+@given(
+    n_fft=st.integers(16, 700),
+    window_ms=st.floats(0.5, 40),
+    hop_ms=st.floats(0.1, 30),
+    window=st.sampled_from(sorted(WINDOWS)),
+    samples=st.integers(1, 3000),
+)
+def test_any_window_hop_and_length_equals_the_reference(
+    n_fft: int, window_ms: float, hop_ms: float, window: str, samples: int
+):
+    milliseconds = 1000 / 16_000
+    settings = linear(
+        spectrum="amplitude",
+        n_fft=n_fft,
+        window_ms=min(window_ms, n_fft * milliseconds),
+        hop_ms=max(hop_ms, 8 * milliseconds),
+        window=window,
+    )
+    waveform = noise(samples, seed=samples)
+    (frames,) = spectra(waveform, [settings])
+    expected = reference(waveform, settings)
+    assert frames.shape == (frame_count(samples, settings), settings.bins)
+    np.testing.assert_allclose(frames, expected, rtol=1e-4, atol=2e-6 * expected.max())
+
+
+@pytest.mark.parametrize("n_fft", [400, 512, 1024])
+@pytest.mark.parametrize("window", ["hann", "hamming", "blackman", "rectangular"])
+@pytest.mark.parametrize(("spectrum", "power"), [("amplitude", 1.0), ("power", 2.0)])
+def test_linear_spectra_equal_torchaudio(n_fft: int, window: str, spectrum: str, power: float):
+    settings = linear(spectrum=spectrum, n_fft=n_fft, window=window)
+    waveform = noise(16_123)
+    transform = torchaudio.transforms.Spectrogram(
+        n_fft=n_fft,
+        win_length=settings.window_length,
+        hop_length=settings.hop,
+        power=power,
+        window_fn=WINDOWS[window],
+    )
+    expected = transform(torch.from_numpy(waveform)).numpy().T
+    (frames,) = spectra(waveform, [settings])
+    np.testing.assert_allclose(frames, expected, rtol=1e-3, atol=1e-6 * expected.max())
+
+
+@pytest.mark.parametrize("changes", [{}, {"mel_bins": 40, "mel_low_hz": 20, "mel_high_hz": 7600}])
+def test_mel_equals_torchaudio(changes: dict[str, float]):
+    settings = linear(spectrum="mel", **changes)
+    waveform = noise(16_000)
+    transform = torchaudio.transforms.MelSpectrogram(
+        n_fft=settings.n_fft,
+        win_length=settings.window_length,
+        hop_length=settings.hop,
+        f_min=settings.mel_low_hz,
+        f_max=settings.mel_high_hz,
+        n_mels=settings.mel_bins,
+        norm=None,
+        mel_scale="htk",
+    )
+    expected = transform(torch.from_numpy(waveform)).numpy().T
+    (frames,) = spectra(waveform, [settings])
+    np.testing.assert_allclose(frames, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("samples", [1, 2, 3, 100, 201, 255, 256, 257])
+def test_a_waveform_shorter_than_half_a_window_is_mirrored_repeatedly(samples: int):
+    settings = linear(spectrum="power")
+    waveform = noise(samples)
+    (frames,) = spectra(waveform, [settings])
+    expected = reference(waveform, settings)
+    np.testing.assert_allclose(frames, expected, rtol=1e-4, atol=2e-6 * expected.max())
+
+
+def test_a_waveform_without_samples_is_refused():
+    with pytest.raises(InputError, match="no samples; leave the utterance out"):
+        spectra(np.zeros(0, np.float32), [linear()])
+
+
+def test_sharing_a_transform_changes_no_bit():
+    waveform = noise(30_000)
+    settings = [
+        linear(spectrum="mel", scale="log"),
+        linear(spectrum="amplitude"),
+        linear(spectrum="power", n_fft=1024),
+        linear(spectrum="power", hop_ms=5.0),
+    ]
+    together = spectra(waveform, settings)
+    for frames, each in zip(together, settings, strict=True):
+        np.testing.assert_array_equal(frames, spectra(waveform, [each])[0])
+
+
+def test_utterances_that_follow_each_other_do_not_mix():
+    settings = linear(spectrum="mel", scale="log")
+    waveforms = [noise(samples, seed=samples) for samples in (9000, 300, 70_000, 16_000, 1, 41_000)]
+    rows: list[np.ndarray] = []
+    stream = Stream([settings], [lambda block: rows.append(block.copy())])
+    for waveform in waveforms:
+        stream.add(waveform)
+    stream.close()
+    alone = np.concatenate([spectra(waveform, [settings])[0] for waveform in waveforms])
+    np.testing.assert_allclose(np.concatenate(rows), alone, rtol=1e-5, atol=1e-5)
+
+
+def test_the_longest_transform_is_still_right():
+    settings = linear(spectrum="amplitude", n_fft=65_536, window_ms=1000.0, hop_ms=500.0)
+    waveform = noise(100_000)
+    (frames,) = spectra(waveform, [settings])
+    expected = reference(waveform, settings)
+    np.testing.assert_allclose(frames, expected, rtol=1e-3, atol=2e-6 * expected.max())
+
+
+def stored(waveform: np.ndarray, settings: FeatureSettings) -> np.ndarray:
+    rows: list[np.ndarray] = []
+    stream = Stream([settings], [lambda block: rows.append(block.copy())])
+    stream.add(waveform)
+    stream.close()
+    return np.concatenate(rows)
+
+
+def test_float16_storage_rounds_the_same_values():
+    settings = FeatureSettings(spectrum="mel", scale="log", storage="float16")
+    waveform = noise(16_000)
+    rows = stored(waveform, settings)
+    assert rows.dtype == np.float16
+    np.testing.assert_array_equal(rows, spectra(waveform, [settings])[0].astype(np.float16))
+
+
+def test_float16_refuses_what_it_cannot_hold():
+    settings = FeatureSettings(spectrum="power", scale="none", n_fft=2048, window_ms=100)
+    loud = np.sin(np.arange(16_000) * 0.3).astype(np.float32)
+    message = (
+        r"float16 holds at most 65504, and power with scale none reached \d+\.?\d*(e\+\d+)?; "
+        "choose features.scale log or features.storage float32"
+    )
+    with pytest.raises(InputError, match=message):
+        stored(loud, settings)
+    assert stored(loud, settings.model_copy(update={"storage": "float32"})).max() > 65_504
+
+
+def test_float16_refuses_values_that_would_vanish():
+    settings = FeatureSettings(spectrum="power", scale="none")
+    quiet = noise(16_000, loudness=1e-5)
+    with pytest.raises(InputError, match=r"8\d% of the power with scale none values would vanish"):
+        stored(quiet, settings)
+    stored(quiet, settings.model_copy(update={"scale": "log"}))
+    stored(quiet, settings.model_copy(update={"storage": "float32"}))
+
+
+def test_digital_silence_does_not_vanish():
+    settings = FeatureSettings(spectrum="power", scale="none")
+    waveform = np.concatenate([np.zeros(16_000, np.float32), noise(16_000)])
+    assert (stored(waveform, settings)[:90] == 0).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
+def test_a_waveform_of_absurd_samples_is_refused(value: float):
+    waveform = np.full(1000, value, np.float32)
+    with np.errstate(invalid="ignore"), pytest.raises(InputError, match="float32 holds at most"):
+        spectra(waveform, [linear(spectrum="power")])
+
+
+def test_silence_stays_at_the_floor():
+    settings = linear(scale="log", floor=1e-10)
+    (frames,) = spectra(np.zeros(4000, np.float32), [settings])
+    np.testing.assert_allclose(frames, np.log(1e-10), rtol=1e-6)
+
+
+def test_a_floor_below_float32_gives_no_infinity():
+    (frames,) = spectra(np.zeros(4000, np.float32), [linear(scale="log", floor=1e-300)])
+    assert np.isfinite(frames).all()
+
+
+@pytest.mark.an4
+def test_an4_frames_equal_a_float64_reference(an4: Path):
+    path = sorted(an4.glob("wav/*/*/*.wav"))[0]
+    with wave.open(str(path)) as file:
+        samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
+    waveform = samples.astype(np.float32) / np.float32(32_768)
+    for spectrum in ("amplitude", "power", "mel"):
+        settings = linear(spectrum=spectrum, scale="log")
+        (frames,) = spectra(waveform, [settings])
+        np.testing.assert_allclose(frames, reference(waveform, settings), atol=2e-3)
+
+
+def test_the_feature_stage_does_not_import_torch():
+    program = "import sys, pipeline.features.precompute; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
