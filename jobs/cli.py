@@ -41,6 +41,9 @@ def main(words: Sequence[str] | None = None) -> int:
         module = import_module(VERBS[options.verb])
         act: Callable[[argparse.Namespace], int] = getattr(module, options.verb.replace("-", "_"))
         return act(options)
+    except BrokenPipeError:  # `blankslate status --json | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (InputError, OSError) as error:
         if os.environ.get("BLANKSLATE_DEBUG"):
             raise

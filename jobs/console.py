@@ -84,26 +84,25 @@ def overview(
         done, all_slices = sum(f.done for f in features), sum(f.slices for f in features)
         sets = count(len(features), "set")
         lines.append(Text(f"features: {done} of {all_slices} shards of {sets}"))
-    lines += [table(statuses), Text(summary(statuses))]
+    if statuses:
+        lines += [table(statuses), Text(summary(statuses))]
     if note:
         lines.append(Text(note, style="yellow"))
     return Group(*lines)
 
 
-def epoch_line(status: RunStatus) -> str:
-    """One finished epoch, for a log."""
+def event_line(status: RunStatus) -> str:
+    """A run has started, has finished an epoch, or has ended."""
     beat = status.heartbeat
-    if beat is None:
-        return f"{status.label}: {status.state}"
-    parts = [
-        f"epoch {beat.epoch} of {beat.epochs}",
-        f"loss {number(beat.loss_per_character)}",
-        f"dev CER {percent(beat.dev_cer)}",
-        f"blank {percent(beat.blank_argmax)}",
-        f"{duration(beat.seconds_left)} left",
-    ]
-    filled = [part for part in parts if not part.endswith(" ") and not part.startswith(" ")]
-    return f"{status.label}: {', '.join(filled)}"
+    if status.state != "running" or beat is None or beat.epoch == 0:
+        cause = f": {status.cause}" if status.cause else ""
+        scored = f", dev CER {percent(beat.dev_cer)}" if beat and status.state == "finished" else ""
+        return f"{status.label}: {status.state}{cause}{scored}"
+    return (
+        f"{status.label}: epoch {beat.epoch} of {beat.epochs}, "
+        f"loss {number(beat.loss_per_character)}, dev CER {percent(beat.dev_cer)}, "
+        f"blank {percent(beat.blank_argmax)}, {duration(beat.seconds_left) or '?'} left"
+    )
 
 
 def plan_lines(plan: Plan) -> list[str]:

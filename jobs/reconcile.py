@@ -16,7 +16,7 @@ from jobs.local import slots_for_features
 from jobs.plan import Limits, Plan, Slice
 from jobs.profile import Local, Profile, Slurm, require_writable
 from jobs.status import LIVE, Queue
-from jobs.submit import Outcome, submit_local, submit_slurm
+from jobs.submit import Outcome, compute_features, execute_runs, owned, submit_slurm
 from jobs.wanted import SweepFolder, Wanted, manifest_path, refuse_unknown_characters, wanted
 from jobs.watching import Watcher
 from pipeline.config import Corpus
@@ -64,10 +64,10 @@ def _through_slurm(
 ) -> int:
     before = {entry.job.split("_")[0] for entry in _live_features(want, folder, queue)}
     outcome = submit_slurm(made, profile, folder, sorted(before))
-    for job, tasks in outcome.jobs.items():
-        say(f"submitted job {job}: {count(tasks, 'task')}")
-    _tell_plan(made)
-    if not outcome.jobs:
+    _tell_deferred(made)
+    if outcome.jobs:
+        say(f"make status SWEEP={want.path} shows them; they need no terminal")
+    elif not made.deferred_runs and not made.deferred_slices:
         say(f"nothing to submit: all that is missing of {want.name} is queued or running")
     return 0
 
@@ -75,15 +75,15 @@ def _through_slurm(
 def _on_this_machine(
     want: Wanted, made: Plan, profile: Local, folder: SweepFolder, *, runs: bool
 ) -> int:
-    with Watcher(want, folder) as watcher:
-        outcome = submit_local(made, profile, folder, watcher.look)
-    for utterance, reason in outcome.refusals:
-        say(f"refused: {utterance}: {reason}")
-    _tell_speed(want, made, outcome)
+    with owned(folder), Watcher(want, folder, runs=runs) as watcher:
+        outcome = compute_features(made, profile, folder, watcher.look)
+        _tell_features(want, made, outcome)
+        execute_runs(made, profile, folder, watcher.look)
     statuses = status.survey(want, folder, Queue()) if runs else []
     for run in statuses:
         if run.state == "failed":
             remedy = REMEDIES.get(run.cause, "make logs RUN=… says more")
+            remedy = remedy.replace("RUN=…", f"RUN={run.run_id}")
             say(f"{run.label}: failed: {run.cause}: {run.detail}; {remedy}")
     if runs:
         say(console.summary(statuses))
@@ -187,21 +187,23 @@ def _tell_corpora(found: Found) -> int:
     return int(any(manifest.refusals for manifest in found.values()))
 
 
-def _tell_speed(want: Wanted, made: Plan, outcome: Outcome) -> None:
+def _tell_features(want: Wanted, made: Plan, outcome: Outcome) -> None:
+    for utterance, reason in outcome.refusals:
+        say(f"refused: {utterance}: {reason}")
     speech = 0.0
     per_slice = {f.manifest: f.seconds / f.slices for f in want.features}
     for array in made.features:
         speech += sum(per_slice[piece.manifest] for task in array.tasks for piece in task)
     if speech:
         sets = {name for a in made.features for t in a.tasks for p in t for name in p.feature_ids}
-        took = outcome.feature_seconds
+        took = outcome.seconds
         say(
             f"features: {count(len(sets), 'set')} of {duration(speech)} of speech "
             f"in {duration(took)}, {speech / took:.0f} times real time"
         )
 
 
-def _tell_plan(made: Plan) -> None:
+def _tell_deferred(made: Plan) -> None:
     for line in console.plan_lines(made):
         if line.startswith("no room"):
             say(line)

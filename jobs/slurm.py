@@ -142,6 +142,7 @@ def _asked(profile: Slurm, cpus: int, memory_gb: float, minutes: int) -> dict[st
         "time": minutes,
         "signal_delay_s": min(WARNING_SECONDS, minutes * 60 // 10),
         "stderr_to_stdout": True,
+        "additional_parameters": {"requeue": True},  # the site's default may be not to
     }
 
 
@@ -153,7 +154,7 @@ def _gpus(profile: Slurm) -> dict[str, Any]:
         return {"gres": f"gpu:{number}"}
     if profile.gpu_request_style == "gpus_per_node":
         return {"gpus_per_node": number}
-    return {"additional_parameters": {"gpus": number}}
+    return {"additional_parameters": {"requeue": True, "gpus": number}}
 
 
 def _refusal(text: str) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from jobs import failures, local, slurm, snapshot, tasks
-from jobs.console import say
+from jobs.console import count, say
 from jobs.ledger import Entry
 from jobs.local import Ended, Process
 from jobs.plan import Array, Plan, Run, Slice
@@ -32,10 +32,10 @@ Look = Callable[[Sequence[Process]], None]
 class Outcome:
     """What came of a submission."""
 
-    jobs: dict[str, int] = field(default_factory=dict)  # slurm: job id -> number of its tasks
+    jobs: list[str] = field(default_factory=list)  # of SLURM; an array counts once
     failed_tasks: int = 0
     refusals: list[tuple[str, str]] = field(default_factory=list)  # utterance id, reason
-    feature_seconds: float = 0.0  # that computing them took, where it was waited for
+    seconds: float = 0.0  # it took, where it was waited for
 
 
 def submit_slurm(plan: Plan, profile: Slurm, folder: SweepFolder, after: Sequence[str]) -> Outcome:
@@ -51,46 +51,62 @@ def submit_slurm(plan: Plan, profile: Slurm, folder: SweepFolder, after: Sequenc
         asked = slurm.feature_parameters(profile)
         jobs = submission.submit(list(written), asked, throttle=features.throttle)
         _record(folder, "slurm", jobs, written, code)
-        outcome.jobs[_array(jobs)] = len(jobs)
+        outcome.jobs.append(_array(jobs))
+        say(f"submitted features: job {_array(jobs)}, {count(len(jobs), 'task')}")
     before = [*after, *outcome.jobs]
     for runs in plan.runs:
         written = _write(_run_tasks(runs, folder, profile.device, profile.cpus), folder)
         asked = slurm.run_parameters(profile)
         jobs = submission.submit(list(written), asked, throttle=runs.throttle, after=before)
         _record(folder, "slurm", jobs, written, code)
-        outcome.jobs[_array(jobs)] = len(jobs)
+        outcome.jobs.append(_array(jobs))
+        behind = f", after job {', '.join(before)}" if before else ""
+        say(f"submitted runs: job {_array(jobs)}, {count(len(jobs), 'task')}{behind}")
     return outcome
 
 
-def submit_local(plan: Plan, profile: Local, folder: SweepFolder, look: Look) -> Outcome:
-    """Features, then runs, as processes of this machine; returns when all have ended."""
-    code = snapshot.take(folder.code)
+def compute_features(plan: Plan, profile: Local, folder: SweepFolder, look: Look) -> Outcome:
+    """Processes of this machine; returns when all have ended."""
     outcome = Outcome()
 
-    def features_ended(ended: Ended) -> None:
-        outcome.refusals += tasks.read_progress(ended.task).refusals
-        if ended.code != tasks.DONE:
+    def ended(process: Ended) -> None:
+        outcome.refusals += tasks.read_progress(process.task).refusals
+        if process.code != tasks.DONE:
             outcome.failed_tasks += 1
-            say(_why_features_failed(ended))
+            say(_why_features_failed(process))
 
-    def run_ended(ended: Ended) -> None:
-        if ended.code not in {tasks.DONE, tasks.STOPPED, tasks.FAILED}:
-            _fail_for(ended, folder)
-
-    with _owned(folder):
-        started = time.monotonic()
-        for features in plan.features:
-            written = _write(_feature_tasks(features, folder), folder)
-            _record(folder, "local", [str(os.getpid())] * len(written), written, code)
-            slots = local.slots_for_features(profile)
-            local.run(list(written), slots, code, look, features_ended)
-        outcome.feature_seconds = time.monotonic() - started
-        for runs in plan.runs:
-            slots = local.slots_for_runs(profile)
-            written = _write(_run_tasks(runs, folder, profile.device, slots.threads), folder)
-            _record(folder, "local", [str(os.getpid())] * len(written), written, code)
-            local.run(list(written), slots, code, look, run_ended)
+    started = time.monotonic()
+    slots = local.slots_for_features(profile)
+    for features in plan.features:
+        _run_here(_feature_tasks(features, folder), slots, folder, look, ended)
+    outcome.seconds = time.monotonic() - started
     return outcome
+
+
+def execute_runs(plan: Plan, profile: Local, folder: SweepFolder, look: Look) -> None:
+    """Processes of this machine; what came of the runs is in their folders."""
+
+    def ended(process: Ended) -> None:
+        if process.code not in {tasks.DONE, tasks.STOPPED, tasks.FAILED}:
+            _fail_for(process, folder)
+
+    slots = local.slots_for_runs(profile)
+    for runs in plan.runs:
+        made = _run_tasks(runs, folder, profile.device, slots.threads)
+        _run_here(made, slots, folder, look, ended)
+
+
+def _run_here(
+    made: Sequence[Task],
+    slots: local.Slots,
+    folder: SweepFolder,
+    look: Look,
+    ended: Callable[[Ended], None],
+) -> None:
+    code = snapshot.take(folder.code)
+    written = _write(made, folder)
+    _record(folder, "local", [str(os.getpid())] * len(written), written, code)
+    local.run(list(written), slots, code, look, ended)
 
 
 def _feature_tasks(array: Array[Slice], folder: SweepFolder) -> list[Task]:
@@ -159,7 +175,7 @@ def _fail_for(ended: Ended, folder: SweepFolder) -> None:
 
 
 @contextmanager
-def _owned(folder: SweepFolder) -> Iterator[None]:
+def owned(folder: SweepFolder) -> Iterator[None]:
     """One process at a time deals the tasks of a sweep on this machine."""
     if folder.owner.exists():
         owner = read_json(folder.owner)

@@ -6,13 +6,14 @@ Not here: how a state is found (status.py), how it is written out (console.py).
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from types import TracebackType
 
 from rich.console import RenderableType
 from rich.live import Live
 
 from jobs import status, tasks
-from jobs.console import console, epoch_line, overview, say
+from jobs.console import console, event_line, overview, say
 from jobs.local import Process
 from jobs.status import LIVE, Queue, RunStatus
 from jobs.wanted import SweepFolder, Wanted
@@ -26,8 +27,8 @@ SECONDS_BETWEEN_QUESTIONS = 30.0  # to the scheduler: administrators complain ab
 class Watcher:
     """What a person sees while this machine works on a sweep."""
 
-    def __init__(self, wanted: Wanted, folder: SweepFolder) -> None:
-        self._wanted = wanted
+    def __init__(self, wanted: Wanted, folder: SweepFolder, *, runs: bool) -> None:
+        self._wanted = wanted if runs else replace(wanted, runs=())
         self._folder = folder
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
         self._next = 0.0
@@ -78,7 +79,7 @@ class Watcher:
         if now[0] != before[0] or (now[1] > before[1] and silent > SECONDS_BETWEEN_LINES):
             self._told[run.run_id] = now
             self._when[run.run_id] = time.monotonic()
-            say(epoch_line(run))
+            say(event_line(run))
 
 
 def watch(wanted: Wanted, folder: SweepFolder, *, once: bool) -> list[RunStatus]:

@@ -1,0 +1,86 @@
+"""Why it ended: each error has a cause, each cause a remedy."""
+
+import errno
+
+import pytest
+
+from jobs.failures import (
+    CAUSES,
+    REMEDIES,
+    SLURM_STATES,
+    MissingFeaturesError,
+    classify,
+    of_exit,
+    of_slurm,
+)
+from pipeline.files import InputError
+
+
+class OutOfMemoryError(RuntimeError):
+    """Named as torch.cuda.OutOfMemoryError is."""
+
+
+class DivergedError(RuntimeError):
+    """Named as the trainer's."""
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (InputError("x.yaml: no such file"), "bad configuration"),
+        (MissingFeaturesError("shard 3 is missing"), "missing features"),
+        (OSError(errno.ENOSPC, "No space left on device", "state.pt"), "disk full"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "disk full"),
+        (MemoryError(), "out of memory"),
+        (OutOfMemoryError("tried to allocate 2 GiB"), "GPU out of memory"),
+        (RuntimeError("CUDA out of memory. Tried to allocate"), "GPU out of memory"),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried"), "out of memory"),
+        (DivergedError("loss is nan in epoch 3"), "divergence"),
+        (ZeroDivisionError("division by zero"), "code error"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "x"), "code error"),
+    ],
+)
+def test_an_error_has_its_cause(error: Exception, cause: str):
+    assert classify(error)[0] == cause
+
+
+def test_the_sentence_is_one_line_with_the_notes():
+    error = OSError(errno.ENOSPC, "No space left on device")
+    error.add_note("while writing work/runs/1/state.pt")
+    sentence = classify(error)[1]
+    assert sentence == "[Errno 28] No space left on device while writing work/runs/1/state.pt"
+    assert classify(ValueError("two\nlines"))[1] == "ValueError: two lines"
+
+
+def test_each_cause_has_a_remedy():
+    causes = {*CAUSES.values(), *(cause for cause, _ in SLURM_STATES.values())}
+    causes |= {of_exit(code)[0] for code in (-9, -11, 1, 137)} | {"disk full"}
+    assert causes <= set(REMEDIES)
+
+
+@pytest.mark.parametrize(
+    ("state", "cause"),
+    [
+        ("TIMEOUT", "timeout"),
+        ("OUT_OF_MEMORY", "out of memory"),
+        ("NODE_FAIL", "node failure"),
+        ("PREEMPTED", "preemption"),
+        ("CANCELLED by 1000", "cancelled"),
+        ("FAILED", "code error"),
+    ],
+)
+def test_a_state_of_slurm_has_its_cause(state: str, cause: str):
+    found = of_slurm(state)
+    assert found is not None
+    assert found[0] == cause
+
+
+@pytest.mark.parametrize("state", ["COMPLETED", "", "RUNNING"])
+def test_a_state_that_is_no_failure_has_none(state: str):
+    assert of_slurm(state) is None
+
+
+def test_a_kill_is_told_from_an_exit():
+    assert of_exit(-9)[0] == "killed"
+    assert "memory" in of_exit(-9)[1]
+    assert of_exit(3) == ("code error", "the process ended with exit code 3")

@@ -1,0 +1,87 @@
+"""Profiles: strict, each of cluster/ valid, the work folder found or refused in one line."""
+
+from pathlib import Path
+
+import pytest
+
+from jobs import profile
+from jobs.profile import Local, Slurm, load_profile, require_writable, work_folder
+from pipeline.files import InputError
+
+CLUSTER = Path(__file__).resolve().parents[2] / "cluster"
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "site.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    "path", sorted(CLUSTER.glob("**/*.yaml")), ids=lambda p: str(p.relative_to(CLUSTER))
+)
+def test_each_profile_of_the_folder_is_valid_and_says_where_its_facts_come_from(path: Path):
+    assert isinstance(load_profile(path), Local | Slurm)
+    assert "Facts:" in path.read_text()
+
+
+def test_the_template_names_every_field_with_its_default():
+    assert (
+        load_profile(CLUSTER / "slurm.yaml").model_dump() == Slurm(scheduler="slurm").model_dump()
+    )
+    text = (CLUSTER / "slurm.yaml").read_text()
+    fields = [*Slurm.model_fields, *profile.FeatureJobs.model_fields]
+    assert [name for name in fields if f"{name}:" not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("scheduler: slurm\nacount: ai", "acount: unknown key; did you mean 'account'?"),
+        ("scheduler: local\nslot: 2", "slot: unknown key; did you mean 'slots'?"),
+        ("scheduler: local\npartition: ai", "partition: unknown key"),
+        ("scheduler: pbs", "scheduler: 'pbs' — choose local or slurm"),
+        ("scheduler: slurm\nmax_submit: 0", "max_submit"),
+        ("scheduler: slurm\nfeatures: {cpu: 1}", "features.cpu: unknown key; did you mean 'cpus'?"),
+        ("device: gpu", "device: 'gpu'"),
+    ],
+)
+def test_a_wrong_profile_is_refused_in_one_line(tmp_path: Path, text: str, complaint: str):
+    path = written(tmp_path, text)
+    with pytest.raises(InputError) as refusal:
+        load_profile(path)
+    assert str(path) in str(refusal.value)
+    assert complaint in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_profile_knows_its_file(tmp_path: Path):
+    path = written(tmp_path, "scheduler: local")
+    assert load_profile(path).path == path
+
+
+def test_the_work_folder_is_absolute_and_work_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SCRATCH", str(tmp_path))
+    site = load_profile(written(tmp_path, "work: $SCRATCH/blankslate"))
+    assert work_folder(site, None) == tmp_path / "blankslate"
+    assert work_folder(site, Path("here")) == Path.cwd() / "here"
+
+
+def test_an_unset_variable_in_work_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("SCRATCH", raising=False)
+    site = load_profile(written(tmp_path, "work: $SCRATCH/blankslate"))
+    with pytest.raises(InputError, match=r"SCRATCH.* is not set"):
+        work_folder(site, None)
+
+
+def test_a_file_in_the_place_of_the_work_folder_is_refused_in_one_line(tmp_path: Path):
+    (tmp_path / "work").write_text("in the way")
+    with pytest.raises(InputError, match=r"work: the work folder cannot be written: .*WORK=…"):
+        require_writable(tmp_path / "work")
+    with pytest.raises(InputError, match="cannot be written"):
+        require_writable(tmp_path / "work" / "below")
+
+
+def test_a_writable_work_folder_is_left_empty(tmp_path: Path):
+    require_writable(tmp_path / "a" / "b")
+    assert list((tmp_path / "a" / "b").iterdir()) == []

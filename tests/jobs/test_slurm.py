@@ -1,0 +1,155 @@
+"""SLURM through submitit: what sbatch gets, and what becomes of what it refuses."""
+
+from pathlib import Path
+
+import pytest
+
+from jobs import slurm
+from jobs.profile import FeatureJobs, Slurm
+from pipeline.files import InputError
+
+
+@pytest.fixture
+def submission(fake_slurm, tmp_path: Path):
+    fake_slurm("srun")
+    fake_slurm("sbatch", "Submitted batch job 42\n")
+
+    def make(**settings) -> slurm.Submission:
+        profile = Slurm(scheduler="slurm", **settings)
+        return slurm.Submission(
+            profile=profile, name="spectrum", folder=tmp_path / "jobs", code=tmp_path / "code dir"
+        )
+
+    return make
+
+
+def script_of(submission: slurm.Submission) -> str:
+    (script,) = submission.folder.glob("42_submission.sh")
+    return script.read_text()
+
+
+def submit(submission: slurm.Submission, tasks: int = 3, **options) -> list[str]:
+    files = [submission.folder / f"task-{index}.json" for index in range(tasks)]
+    asked = slurm.run_parameters(submission.profile)
+    return submission.submit(files, asked, **{"throttle": None, **options})
+
+
+def test_an_array_has_a_job_id_per_task(submission):
+    assert submit(submission()) == ["42_0", "42_1", "42_2"]
+
+
+def test_an_array_of_one_is_a_plain_job(submission):
+    assert submit(submission(), tasks=1) == ["42"]
+
+
+def test_no_wckey_is_sent_unless_one_is_set(submission):
+    submit(submission())
+    assert "--wckey" not in script_of(submission())
+    submit(submission(wckey="thesis"))
+    assert "#SBATCH --wckey=thesis" in script_of(submission())
+
+
+def test_the_script_asks_for_what_the_profile_says(submission):
+    made = submission(
+        partition="ai",
+        account="ai",
+        qos="ai",
+        constraint="tesla_v100",
+        gpus=2,
+        gpu_type="tesla_v100",
+        cpus=5,
+        memory_gb=20,
+        minutes=120,
+        setup=["module load cuda/11.8"],
+    )
+    submit(made, throttle=2, after=["7", "9_3"])
+    lines = script_of(made).splitlines()
+    for line in (
+        "#SBATCH --partition=ai",
+        "#SBATCH --account=ai",
+        "#SBATCH --qos=ai",
+        "#SBATCH --constraint=tesla_v100",
+        "#SBATCH --gres=gpu:tesla_v100:2",
+        "#SBATCH --cpus-per-task=5",
+        "#SBATCH --mem=20480MB",
+        "#SBATCH --time=120",
+        "#SBATCH --array=0-2%2",
+        "#SBATCH --dependency=afterany:7:9_3",
+        "#SBATCH --job-name=blankslate-spectrum",
+        "module load cuda/11.8",
+        "export OMP_NUM_THREADS=5",
+        "export PYTHONSAFEPATH=1",
+    ):
+        assert line in lines
+    assert lines.index("module load cuda/11.8") < lines.index("export OMP_NUM_THREADS=5")
+    assert any(line.startswith("srun ") and "--cpus-per-task=5" in line for line in lines)
+
+
+def test_the_snapshot_is_first_on_the_path_even_with_a_space_in_its_name(submission, tmp_path):
+    made = submission()
+    submit(made)
+    assert f"export PYTHONPATH='{tmp_path / 'code dir'}" in script_of(made)
+
+
+@pytest.mark.parametrize(
+    ("style", "line"),
+    [
+        ("gres", "#SBATCH --gres=gpu:1"),
+        ("gpus_per_node", "#SBATCH --gpus-per-node=1"),
+        ("gpus", "#SBATCH --gpus=1"),
+    ],
+)
+def test_a_gpu_is_asked_for_as_the_site_wants_it(submission, style: str, line: str):
+    made = submission(gpu_request_style=style)
+    submit(made)
+    assert line in script_of(made).splitlines()
+
+
+def test_jobs_of_features_ask_for_no_gpu_and_may_have_their_own_partition():
+    own = FeatureJobs(partition="cpu", cpus=1, memory_gb=2, minutes=30)
+    asked = slurm.feature_parameters(Slurm(scheduler="slurm", partition="ai", features=own))
+    assert asked["partition"] == "cpu"
+    assert "gres" not in asked
+    shared = slurm.feature_parameters(Slurm(scheduler="slurm", partition="ai"))
+    assert shared["partition"] == "ai"
+
+
+@pytest.mark.parametrize(("minutes", "seconds"), [(2, 12), (10, 60), (15, 90), (7200, 90)])
+def test_the_warning_of_a_short_limit_does_not_arrive_before_python(minutes: int, seconds: int):
+    asked = slurm.run_parameters(Slurm(scheduler="slurm", minutes=minutes))
+    assert asked["signal_delay_s"] == seconds
+
+
+@pytest.mark.parametrize("tasks", [1, 3])
+def test_another_python_is_used_for_one_task_and_for_many(submission, tasks: int):
+    made = submission(python="apptainer exec image.sif python3")
+    submit(made, tasks=tasks)
+    assert "apptainer exec image.sif python3 -u -m submitit.core._submit" in script_of(made)
+
+
+@pytest.mark.parametrize("tasks", [1, 3])
+def test_a_refusal_is_one_line_with_its_usual_cause_and_leaves_no_files(
+    submission, fake_slurm, tasks: int
+):
+    fake_slurm(
+        "sbatch",
+        complains="sbatch: error: AssocMaxSubmitJobLimit\n"
+        "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy\n",
+        code=1,
+    )
+    made = submission()
+    with pytest.raises(InputError) as refusal:
+        submit(made, tasks=tasks)
+    assert "AssocMaxSubmitJobLimit; sbatch: error: Batch job" in str(refusal.value)
+    assert "max_submit in the profile is above what the site allows" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    assert list(made.folder.iterdir()) == []
+
+
+def test_a_machine_without_slurm_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    made = slurm.Submission(
+        profile=Slurm(scheduler="slurm"), name="s", folder=tmp_path / "jobs", code=tmp_path
+    )
+    with pytest.raises(InputError, match="sbatch is not on PATH: type this on a login node"):
+        submit(made)

@@ -1,0 +1,44 @@
+"""The snapshot: what was there when it was taken, once per content."""
+
+from pathlib import Path
+
+from jobs import snapshot
+
+
+def source(folder: Path) -> Path:
+    for name, text in {
+        "pipeline/__init__.py": "",
+        "pipeline/results/report.html": "<html>",
+        "pipeline/__pycache__/x.py": "no",
+        "jobs/cli.py": "answer = 41\n",
+        "jobs/notes.txt": "no",
+        "tests/test_x.py": "no",
+    }.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+def test_code_and_package_data_are_copied_and_nothing_else(tmp_path: Path):
+    taken = snapshot.take(tmp_path / "code", source(tmp_path / "source"))
+    files = {path.relative_to(taken).as_posix() for path in taken.rglob("*") if path.is_file()}
+    assert files == {"pipeline/__init__.py", "pipeline/results/report.html", "jobs/cli.py"}
+
+
+def test_an_edit_afterwards_changes_nothing_and_gives_another_snapshot(tmp_path: Path):
+    code = source(tmp_path / "source")
+    first = snapshot.take(tmp_path / "code", code)
+    (code / "jobs/cli.py").write_text("answer = 42\n")
+    second = snapshot.take(tmp_path / "code", code)
+    assert (first / "jobs/cli.py").read_text() == "answer = 41\n"
+    assert (second / "jobs/cli.py").read_text() == "answer = 42\n"
+    assert snapshot.take(tmp_path / "code", code) == second
+    assert len(list((tmp_path / "code").iterdir())) == 2
+
+
+def test_the_environment_puts_the_snapshot_before_the_working_tree(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+    variables = snapshot.environment(tmp_path, 3)
+    assert variables["PYTHONPATH"].split(snapshot.os.pathsep) == [str(tmp_path), "/elsewhere"]
+    assert variables["PYTHONSAFEPATH"] == "1"
+    assert variables["OMP_NUM_THREADS"] == "3"

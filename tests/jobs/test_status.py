@@ -1,0 +1,214 @@
+"""Status: the disk first, then the scheduler; each state from what is there."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from jobs import status
+from jobs.ledger import Entry
+from jobs.scheduler import QueuedJob
+from jobs.status import Queue
+from jobs.wanted import SweepFolder, Wanted, WantedFeatures, WantedRun
+from pipeline.training.run import Failure, Heartbeat, RunFolder
+
+RUN = "0123456789ab"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> SweepFolder:
+    return SweepFolder(tmp_path, "spectrum")
+
+
+@pytest.fixture
+def run(folder: SweepFolder) -> RunFolder:
+    return folder.run(RUN)
+
+
+def wanted(*runs: str) -> Wanted:
+    return Wanted(
+        name="spectrum",
+        question="",
+        path="spectrum.yaml",
+        digest="",
+        runs=tuple(WantedRun(f"run {name}", {}, name, "mel-0") for name in runs or (RUN,)),
+        features=(WantedFeatures("mel-0", "m.jsonl", 3, 60.0),),
+    )
+
+
+def state(folder: SweepFolder, queue: Queue | None = None) -> status.RunStatus:
+    (found,) = status.survey(wanted(), folder, queue or Queue())
+    return found
+
+
+def submitted(folder: SweepFolder, job: str = "12_0", when: float | None = None) -> None:
+    entry = Entry(
+        time=time.time() - 60 if when is None else when,
+        scheduler="slurm",
+        job=job,
+        kind="runs",
+        items=(RUN,),
+        task="t.json",
+        code="c",
+    )
+    folder.ledger.append([entry])
+
+
+def beat(age: float = 0.0, **facts) -> Heartbeat:
+    return Heartbeat(**{"time": time.time() - age, "epoch": 3, "epochs": 40, **facts})
+
+
+def gone_pid() -> int:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    return child.pid
+
+
+def test_a_run_that_nothing_was_done_for_waits(folder):
+    assert state(folder).state == "waiting"
+
+
+def test_a_finished_run_is_finished_whatever_the_queue_says(folder, run):
+    run.beat(beat())
+    run.finish([])
+    submitted(folder)
+    assert state(folder, Queue({"12_0": QueuedJob("12_0", "RUNNING", "None")})).state == "finished"
+
+
+def test_a_failure_has_its_cause_and_message(folder, run):
+    run.fail(Failure(cause="disk full", message="no space"))
+    found = state(folder)
+    assert (found.state, found.cause, found.detail) == ("failed", "disk full", "no space")
+
+
+def test_a_living_process_of_this_host_runs(folder, run):
+    run.beat(beat(pid=os.getpid()))
+    assert state(folder).state == "running"
+
+
+@pytest.mark.parametrize("age", [0.0, 300.0])
+def test_a_heartbeat_of_a_dead_process_of_this_host_is_a_stopped_run(folder, run, age):
+    run.beat(beat(age, pid=gone_pid()))
+    assert (state(folder).state, state(folder).cause) == ("stopped", "killed")
+
+
+@pytest.mark.parametrize(("age", "expected"), [(10.0, "running"), (3600.0, "stopped")])
+def test_on_another_host_a_heartbeat_counts_while_it_is_fresh(folder, run, age, expected):
+    run.beat(beat(age, host="node7", pid=1))
+    assert state(folder).state == expected
+
+
+def test_a_run_that_saved_and_stopped_is_stopped(folder, run):
+    run.beat(beat(3600.0, status="stopped"))
+    assert state(folder).state == "stopped"
+
+
+def test_a_waiting_job_is_queued_with_its_reason(folder):
+    submitted(folder)
+    found = state(folder, Queue({"12_0": QueuedJob("12_0", "PENDING", "Priority")}))
+    assert (found.state, found.detail, found.job) == ("queued", "Priority", "12_0")
+
+
+def test_a_run_of_a_running_job_is_queued_until_its_turn_comes(folder, run):
+    submitted(folder)
+    queue = Queue({"12_0": QueuedJob("12_0", "RUNNING", "None")})
+    assert state(folder, queue).state == "queued"
+    run.beat(beat(host="node7"))
+    assert state(folder, queue).state == "running"
+
+
+def test_a_silent_run_of_a_running_job_still_runs(folder, run):
+    submitted(folder, when=time.time() - 7200)
+    run.beat(beat(3600.0, host="node7"))
+    found = state(folder, Queue({"12_0": QueuedJob("12_0", "RUNNING", "None")}))
+    assert found.state == "running"
+    assert found.detail.startswith("silent for 36")
+
+
+def test_a_heartbeat_of_an_earlier_job_says_nothing_about_this_one(folder, run):
+    run.beat(beat(3600.0, host="node7"))
+    submitted(folder)
+    queue = Queue({"12_0": QueuedJob("12_0", "RUNNING", "None")})
+    assert state(folder, queue).state == "queued"
+
+
+@pytest.mark.parametrize(
+    ("slurm", "expected", "cause"),
+    [
+        ("TIMEOUT", "failed", "timeout"),
+        ("OUT_OF_MEMORY", "failed", "out of memory"),
+        ("NODE_FAIL", "failed", "node failure"),
+        ("CANCELLED by 0", "stopped", "cancelled"),
+        ("COMPLETED", "lost", ""),
+        ("", "lost", ""),
+    ],
+)
+def test_a_job_that_left_the_queue_is_explained_by_accounting(folder, slurm, expected, cause):
+    submitted(folder)
+    found = state(folder, Queue({}, {"12_0": slurm} if slurm else {}))
+    assert (found.state, found.cause) == (expected, cause)
+
+
+def test_without_an_answer_of_the_scheduler_a_submitted_run_counts_as_queued(folder):
+    submitted(folder)
+    found = state(folder, Queue(None))
+    assert found.state == "queued"
+    assert "does not answer" in found.detail
+
+
+def test_a_run_typed_again_on_this_machine_is_no_longer_the_lost_job(folder, run):
+    submitted(folder)
+    (old,) = folder.ledger.entries()
+    folder.ledger.append([replace(old, scheduler="local", job="1")])
+    assert state(folder).state == "waiting"
+
+
+def test_the_scheduler_is_asked_once_and_only_for_jobs_that_matter(folder, fake_slurm):
+    squeue, sacct = fake_slurm("squeue", "12_1|RUNNING|None\n"), fake_slurm("sacct", "12_0|FAILED")
+    assert status.ask(folder.ledger, [RUN]) == Queue()
+    assert not squeue.exists()
+    submitted(folder)
+    queue = status.ask(folder.ledger, [RUN])
+    assert queue.ended == {"12_0": "FAILED"}
+    assert [asked.read_text().count("\n") for asked in (squeue, sacct)] == [1, 1]
+    assert status.ask(folder.ledger, []) == Queue()
+
+
+def test_a_scheduler_that_is_down_leaves_a_complaint(folder, fake_slurm):
+    fake_slurm("squeue", complains="Unable to contact slurm controller", code=1)
+    submitted(folder)
+    queue = status.ask(folder.ledger, [RUN])
+    assert queue.jobs is None
+    assert "Unable to contact slurm controller" in queue.complaint
+
+
+def test_shards_are_counted(folder):
+    target = folder.features("mel-0")
+    target.mkdir(parents=True)
+    (target / "shard-00001-of-00003.h5").touch()
+    (target / ".shard-00002-of-00003.h5.7.partial").touch()
+    (found,) = status.survey_features(wanted(), folder)
+    assert (found.done, found.slices) == (1, 3)
+
+
+def test_a_record_is_json_without_nan(folder, run):
+    run.beat(beat(dev_cer=0.25))
+    record = json.loads(json.dumps(state(folder).record(), allow_nan=False))
+    assert record["dev_cer"] == 0.25
+    assert record["loss_per_character"] is None
+    assert record["state"] == "running"
+
+
+def test_a_thousand_runs_are_surveyed_within_a_second(folder):
+    names = [f"{index:012x}" for index in range(1000)]
+    for name in names:
+        folder.run(name).beat(beat(host="node7"))
+    began = time.perf_counter()
+    found = status.survey(wanted(*names), folder, Queue())
+    assert time.perf_counter() - began < 1.0
+    assert {run.state for run in found} == {"running"}
