@@ -100,6 +100,18 @@ def total(pairs: Iterable[tuple[str, str]]) -> Score:
     return sum((Score.of(*pair) for pair in pairs), Score())
 
 
+def alignment(reference: str, hypothesis: str) -> list[tuple[str, str, str]]:
+    """(equal | replace | delete | insert, part of the reference, part of the hypothesis)."""
+    return [
+        (
+            edit.tag,
+            reference[edit.src_start : edit.src_end],
+            hypothesis[edit.dest_start : edit.dest_end],
+        )
+        for edit in Levenshtein.opcodes(reference, hypothesis)
+    ]
+
+
 def _edits(reference: Sequence[str], hypothesis: Sequence[str]) -> ErrorCount:
     operations = Counter(edit.tag for edit in Levenshtein.editops(reference, hypothesis))
     return ErrorCount(

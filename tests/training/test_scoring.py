@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.training.scoring import ErrorCount, Score, characters, total, words
+from pipeline.training.scoring import ErrorCount, Score, alignment, characters, total, words
 
 word = st.text(alphabet="ABCÉ1", min_size=1, max_size=4)
 sentences = st.lists(word, max_size=8).map(" ".join)
@@ -96,3 +96,14 @@ def test_a_corpus_rate_is_no_mean_of_rates():
 def test_a_sentence_is_wrong_if_a_word_is():
     assert Score.of("YES", " YES ").ser == 0.0
     assert Score.of("YES", "YE S").ser == 1.0
+
+
+@given(sentences, sentences)
+def test_an_alignment_spells_both_texts_with_as_many_errors_as_are_counted(
+    reference: str, hypothesis: str
+):
+    parts = alignment(reference, hypothesis)
+    assert "".join(said for _, said, _ in parts) == reference
+    assert "".join(heard for _, _, heard in parts) == hypothesis
+    errors = sum(max(len(said), len(heard)) for tag, said, heard in parts if tag != "equal")
+    assert errors == characters(reference, hypothesis).errors
