@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +32,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield partial
         with partial.open("rb+") as written:
             os.fsync(written.fileno())
-        partial.replace(path)
+        _move(partial, path)
     except OSError as error:
         error.add_note(
             f"while writing {path}; choose another work folder with WORK=…, or free some space"
@@ -40,6 +41,20 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         if partial.parent.is_dir():
             partial.unlink(missing_ok=True)
+
+
+def _move(partial: Path, path: Path) -> None:
+    """Windows refuses while another process has `path` open, as a status table does for a moment."""
+    for _ in range(20):
+        try:
+            partial.replace(path)
+        except PermissionError:
+            if os.name != "nt":
+                raise
+            time.sleep(0.05)
+        else:
+            return
+    partial.replace(path)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
