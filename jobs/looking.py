@@ -8,18 +8,17 @@ import argparse
 import json
 import os
 import signal
-import socket
 from pathlib import Path
 
 from jobs import scheduler
 from jobs import status as states
 from jobs.console import count, say
 from jobs.failures import REMEDIES
-from jobs.processes import alive
+from jobs.processes import owner
 from jobs.profile import place
 from jobs.wanted import SweepFolder, Wanted, content, recorded
 from jobs.watching import watch
-from pipeline.files import InputError, read_json
+from pipeline.files import InputError
 from pipeline.settings import parse_changes
 from pipeline.sweep import load_sweep
 from pipeline.training.run import RunFolder
@@ -75,13 +74,11 @@ def sweep_folder(options: argparse.Namespace) -> SweepFolder:
 
 def _cancel_here(folder: SweepFolder) -> bool:
     """Ask the process that deals the tasks on this machine; it stops its children in turn."""
-    if not folder.owner.exists():
+    pid = owner(folder.owner)
+    if pid is None:
         return False
-    owner = read_json(folder.owner)
-    if owner["host"] != socket.gethostname() or not alive(owner["pid"]):
-        return False
-    os.kill(owner["pid"], signal.SIGTERM)
-    say(f"asked process {owner['pid']} to stop; it saves first")
+    os.kill(pid, signal.SIGTERM)
+    say(f"asked process {pid} to stop; it saves first")
     return True
 
 

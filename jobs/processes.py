@@ -1,17 +1,22 @@
-"""Processes: whether one lives, and how one is asked to stop.
+"""Processes: whether one lives, how one is asked to stop, which one owns a sweep here.
 
 In:   a pid; SIGTERM, SIGINT, SIGUSR2, or the death of the process that started this one.
-Out:  `alive`; a `StopRequest`, which training looks at between steps.
+Out:  `alive`, `owner`; a `StopRequest`, which training looks at between steps.
 Not here: starting them (local.py).
 """
 
 import ctypes
 import os
 import signal
+import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
+
+from pipeline.files import InputError, read_json, write_json
 
 # SIGUSR2 announces SLURM's time limit; Windows has it not, but SIGBREAK.
 NAMES = ("SIGTERM", "SIGINT", "SIGUSR2", "SIGBREAK")
@@ -47,7 +52,8 @@ def listening(parent: int | None = None) -> Iterator[StopRequest]:
 
 
 # os.kill(pid, 0) asks on Unix and kills on Windows, so Windows is asked in its own way.
-STILL_ACTIVE = 259
+SECONDS_OF_OWNERSHIP = 60
+STILL_ACTIVE = 259  # Windows
 QUERY_LIMITED_INFORMATION = 0x1000
 
 if sys.platform == "win32":
@@ -72,3 +78,32 @@ else:
         except PermissionError:
             return True  # somebody else's
         return True
+
+
+def owner(file: Path) -> int | None:
+    """The living process that owns what `file` stands for.
+
+    A pid is soon another process's, so the owner also touches the file while it lives.
+    """
+    try:
+        said, touched = read_json(file), file.stat().st_mtime
+    except FileNotFoundError:
+        return None
+    here = said["host"] == socket.gethostname()
+    fresh = time.time() - touched < SECONDS_OF_OWNERSHIP
+    return int(said["pid"]) if here and fresh and alive(said["pid"]) else None
+
+
+@contextmanager
+def owning(file: Path) -> Iterator[None]:
+    """One process at a time deals the tasks of a sweep on this machine."""
+    if pid := owner(file):
+        raise InputError(
+            f"{file}: process {pid} is running this sweep already; "
+            f"make status shows it, make cancel stops it"
+        )
+    write_json(file, {"host": socket.gethostname(), "pid": os.getpid()})
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)

@@ -14,9 +14,10 @@ from jobs.failures import REMEDIES
 from jobs.ledger import Entry
 from jobs.local import slots_for_features
 from jobs.plan import Limits, Plan, Slice
+from jobs.processes import owning
 from jobs.profile import Local, Profile, Slurm, require_writable
 from jobs.status import LIVE, Queue
-from jobs.submit import Outcome, compute_features, execute_runs, owned, submit_slurm
+from jobs.submit import Outcome, compute_features, execute_runs, submit_slurm
 from jobs.wanted import SweepFolder, Wanted, manifest_path, refuse_unknown_characters, wanted
 from jobs.watching import Watcher
 from pipeline.config import Corpus
@@ -75,7 +76,7 @@ def _through_slurm(
 def _on_this_machine(
     want: Wanted, made: Plan, profile: Local, folder: SweepFolder, *, runs: bool
 ) -> int:
-    with owned(folder), Watcher(want, folder, runs=runs) as watcher:
+    with owning(folder.owner), Watcher(want, folder, runs=runs) as watcher:
         outcome = compute_features(made, profile, folder, watcher.look)
         _tell_features(want, made, outcome)
         execute_runs(made, profile, folder, watcher.look)
@@ -85,7 +86,7 @@ def _on_this_machine(
             remedy = REMEDIES.get(run.cause, "make logs RUN=… says more")
             remedy = remedy.replace("RUN=…", f"RUN={run.run_id}")
             say(f"{run.label}: failed: {run.cause}: {run.detail}; {remedy}")
-    if runs:
+    if runs and not console.console.is_terminal:  # where the last picture does not stand
         say(console.summary(statuses))
     whole = all(run.state == "finished" for run in statuses)
     return 0 if whole and not outcome.refusals and not outcome.failed_tasks else 1
@@ -163,10 +164,7 @@ def _store(sweep: Sweep, want: Wanted, found: Found, folder: SweepFolder) -> Non
     for manifest in found.values():
         manifests.write(manifest, manifest_path(manifest, folder.work))
     for swept, run in zip(sweep.experiments, want.runs, strict=True):
-        if not folder.features(run.feature_id).is_dir():
-            precompute.prepare(
-                found[swept.experiment.corpus], swept.experiment.features, folder.work
-            )
+        precompute.prepare(found[swept.experiment.corpus], swept.experiment.features, folder.work)
         if not folder.run(run.run_id).experiment_file.exists():
             folder.run(run.run_id).write_experiment(swept.experiment)
     write_json(folder.record, asdict(want))

@@ -5,10 +5,8 @@ Not here: deciding what to submit (plan.py, reconcile.py); submitit (slurm.py).
 """
 
 import os
-import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -18,11 +16,10 @@ from jobs.console import count, say
 from jobs.ledger import Entry
 from jobs.local import Ended, Process
 from jobs.plan import Array, Plan, Run, Slice
-from jobs.processes import alive
 from jobs.profile import Device, Local, Slurm
 from jobs.tasks import FeatureTask, RunTask, Task
 from jobs.wanted import SweepFolder
-from pipeline.files import InputError, read_json, write_json
+from pipeline.files import read_json
 from pipeline.training.run import Failure
 
 Look = Callable[[Sequence[Process]], None]
@@ -106,7 +103,12 @@ def _run_here(
     code = snapshot.take(folder.code)
     written = _write(made, folder)
     _record(folder, "local", [str(os.getpid())] * len(written), written, code)
-    local.run(list(written), slots, code, look, ended)
+
+    def look_and_own(running: Sequence[Process]) -> None:
+        folder.owner.touch()
+        look(running)
+
+    local.run(list(written), slots, code, look_and_own, ended)
 
 
 def _feature_tasks(array: Array[Slice], folder: SweepFolder) -> list[Task]:
@@ -172,20 +174,3 @@ def _fail_for(ended: Ended, folder: SweepFolder) -> None:
             printed = local.output_path(ended.task)
             run.fail(Failure(cause=cause, message=f"{message}; see {printed}"))
             return
-
-
-@contextmanager
-def owned(folder: SweepFolder) -> Iterator[None]:
-    """One process at a time deals the tasks of a sweep on this machine."""
-    if folder.owner.exists():
-        owner = read_json(folder.owner)
-        if owner["host"] == socket.gethostname() and alive(owner["pid"]):
-            raise InputError(
-                f"{folder.name}: process {owner['pid']} is running this sweep already; "
-                f"make status shows it, make cancel stops it"
-            )
-    write_json(folder.owner, {"host": socket.gethostname(), "pid": os.getpid()})
-    try:
-        yield
-    finally:
-        folder.owner.unlink(missing_ok=True)

@@ -23,6 +23,7 @@ from jobs.failures import MissingFeaturesError, classify
 from jobs.plan import Run, Slice
 from jobs.processes import StopRequest, listening
 from jobs.profile import Device, cpus
+from pipeline.config import feature_id
 from pipeline.corpus import manifest as manifests
 from pipeline.files import InputError, digest, read_json, write_json
 from pipeline.training.run import Failure, Heartbeat, RunFolder, Stopped
@@ -147,7 +148,7 @@ def _execute_slices(task: FeatureTask, path: Path, stop: StopRequest) -> int:
 
 def _precompute(work: Path, piece: Slice, before: Progress, path: Path) -> Progress:
     # h5py and soundfile belong on the node: a login node imports this module only to write tasks.
-    from pipeline.features import feature_set, precompute  # noqa: PLC0415
+    from pipeline.features import precompute  # noqa: PLC0415
 
     reported = time.monotonic()
 
@@ -163,8 +164,10 @@ def _precompute(work: Path, piece: Slice, before: Progress, path: Path) -> Progr
             write_json(progress_path(path), asdict(now))
 
     manifest = manifests.read(Path(piece.manifest))
-    folders = {name: work / "features" / name for name in piece.feature_ids}
-    sets = [(feature_set.describe(f).settings, f, name) for name, f in folders.items()]
+    sets = [precompute.stored(work, name) for name in piece.feature_ids]
+    for settings, folder, name in sets:
+        if feature_id(settings, manifest.digest) != name:
+            raise InputError(f"{piece.manifest}: is not what {folder} was made for; make features")
     refusals = precompute.precompute_slice(manifest, piece.index, sets, report)
     utterances = [manifest.utterances[i] for i in manifests.slices(manifest)[piece.index]]
     after = Progress(

@@ -1,0 +1,113 @@
+"""The program: help for each verb, bad input in one line and code 2, light on a login node."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from jobs import cli
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+HEAVY = ("torch", "matplotlib", "pandas", "h5py", "submitit", "numpy")
+
+
+def loaded(program: str, *words: str) -> tuple[set[str], float]:
+    """Modules of HEAVY that a fresh interpreter has after `program`, and its seconds."""
+    script = (
+        f"import sys, contextlib\n{program}\n"
+        f"print('loaded', *[name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    began = time.perf_counter()
+    answer = subprocess.run(
+        [sys.executable, "-c", script, *words],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=REPOSITORY,
+    )
+    return set(answer.stdout.splitlines()[-1].split()[1:]), time.perf_counter() - began
+
+
+def test_help_is_light_and_answers_at_once():
+    program = "from jobs import cli\nwith contextlib.suppress(SystemExit): cli.main(['--help'])"
+    heavy, seconds = loaded(program)
+    assert heavy == set()
+    assert seconds < 1.0
+
+
+@pytest.mark.parametrize("module", ["plan", "profile", "status", "looking", "wanted", "watching"])
+def test_what_looks_and_plans_imports_no_torch_no_matplotlib_no_h5py(module: str):
+    heavy, _ = loaded(f"import jobs.{module}")
+    assert heavy & {"torch", "matplotlib", "pandas", "h5py", "submitit"} == set()
+
+
+@pytest.mark.parametrize("module", ["verbs", "submit", "slurm", "tasks"])
+def test_a_login_node_submits_without_torch_and_matplotlib(module: str):
+    heavy, _ = loaded(f"import jobs.{module}")
+    assert heavy & {"torch", "matplotlib", "pandas"} == set()
+
+
+def test_the_guard_can_fail():
+    assert loaded("import torch")[0] >= {"torch"}
+
+
+@pytest.mark.parametrize("verb", sorted(cli.VERBS))
+def test_each_verb_has_help_and_a_function(verb: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([verb, "--help"])
+    assert ended.value.code == 0
+    assert len(capsys.readouterr().out.splitlines()) > 3
+    source = (REPOSITORY / cli.VERBS[verb].replace(".", "/")).with_suffix(".py").read_text()
+    assert f"def {verb.replace('-', '_')}(options: argparse.Namespace) -> int:" in source
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
+    """What a refused command printed: one line, and exit code 2."""
+    assert cli.main([str(word) for word in words]) == cli.BAD_INPUT
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1
+    assert printed.startswith("blankslate: ")
+    return printed
+
+
+def test_a_missing_sweep_file_is_refused_with_the_likely_one(capsys, tmp_path):
+    (tmp_path / "spectrum.yaml").write_text("base: x.yaml\n")
+    line = refused(capsys, "sweep", tmp_path / "spectum.yaml", "--work", tmp_path)
+    assert "spectum.yaml: no such file; did you mean" in line
+
+
+def test_an_unknown_key_is_refused_with_the_likely_spelling(capsys, tmp_path):
+    (tmp_path / "corpus.yaml").write_text("reader: an4\nrot: /data\n")
+    (tmp_path / "e.yaml").write_text("corpus: corpus.yaml\n")
+    line = refused(capsys, "train", tmp_path / "e.yaml", "--work", tmp_path)
+    assert "corpus.yaml: rot: unknown key; did you mean 'root'?" in line
+
+
+def test_a_change_that_is_no_change_is_refused(capsys, tmp_path):
+    line = refused(capsys, "train", tmp_path / "e.yaml", "--set", "epochs", "--work", tmp_path)
+    assert "'epochs' is not of the form key=value" in line
+
+
+def test_a_missing_profile_is_refused(capsys, tmp_path):
+    line = refused(capsys, "status", "spectrum", "--cluster", tmp_path / "kuac.yaml")
+    assert "kuac.yaml: no such file" in line
+
+
+def test_the_status_of_an_unknown_sweep_names_the_known_ones(capsys, tmp_path):
+    (tmp_path / "sweeps" / "spectrum").mkdir(parents=True)
+    (tmp_path / "sweeps" / "spectrum" / "sweep.json").write_text("{}")
+    line = refused(capsys, "status", "plateau.yaml", "--work", tmp_path)
+    assert "plateau: not in the work folder" in line
+    assert "there are spectrum" in line
+
+
+def test_the_log_of_an_unknown_run_is_refused(capsys, tmp_path):
+    assert "no run begins with it" in refused(capsys, "logs", "abc", "--work", tmp_path)
+
+
+def test_debug_shows_the_traceback(monkeypatch, tmp_path):
+    monkeypatch.setenv("BLANKSLATE_DEBUG", "1")
+    with pytest.raises(ValueError, match="no such file"):
+        cli.main(["sweep", str(tmp_path / "none.yaml")])

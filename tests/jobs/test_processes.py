@@ -1,0 +1,63 @@
+"""Processes: alive or not, asked to stop by a flag, one owner of a sweep."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from jobs.processes import SECONDS_OF_OWNERSHIP, alive, listening, owner, owning
+from pipeline.files import InputError
+
+
+def test_this_process_lives_and_an_ended_one_does_not():
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    assert alive(os.getpid())
+    assert not alive(child.pid)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR2"])
+def test_a_signal_only_sets_a_flag_and_the_former_handler_returns(name: str):
+    number = getattr(signal, name)
+    before = signal.getsignal(number)
+    with listening() as stop:
+        assert not stop()
+        os.kill(os.getpid(), number)
+        assert stop()
+        assert stop.signal == number
+    assert signal.getsignal(number) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps the number of a dead parent")
+def test_a_process_whose_parent_is_gone_is_asked_to_stop():
+    with listening(parent=os.getppid()) as stop:
+        assert not stop()
+    with listening(parent=os.getppid() + 1) as stop:
+        assert stop()
+
+
+def test_an_owner_owns_while_it_lives(tmp_path: Path):
+    file = tmp_path / "owner.json"
+    assert owner(file) is None
+    with owning(file):
+        assert owner(file) == os.getpid()
+        with pytest.raises(InputError, match="is running this sweep already"), owning(file):
+            pass
+    assert owner(file) is None
+    assert not file.exists()
+
+
+@pytest.mark.parametrize(("host", "age"), [("elsewhere", 0), ("here", SECONDS_OF_OWNERSHIP + 1)])
+def test_a_file_of_another_host_or_a_silent_process_is_no_owner(tmp_path: Path, host, age):
+    file = tmp_path / "owner.json"
+    name = socket.gethostname() if host == "here" else host
+    file.write_text(json.dumps({"host": name, "pid": os.getpid()}))
+    os.utime(file, (time.time() - age, time.time() - age))
+    assert owner(file) is None
