@@ -1,0 +1,242 @@
+"""Layers that padding cannot touch: BatchNorm over valid frames, recurrence, convolution.
+
+In:   padded activations, true lengths.   Out: activations; what stands in the padding is arbitrary.
+Not here: how the layers are put together (model.py).
+
+Nothing is packed: on a CPU, packed sequences take time quadratic in the length.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+Cell = Literal["lstm", "gru", "tanh", "relu"]
+
+CHANNELS = 32
+# (time, frequency) of the two convolutions, as in Deep Speech 2; both odd, so that half a kernel
+# of padding on either side gives ceil(T / stride) steps.
+KERNELS = ((11, 41), (11, 21))
+STRIDES = ((2, 2), (1, 2))
+
+MOMENTUM, EPSILON = 0.1, 1e-5  # torch's own defaults of BatchNorm
+
+
+def valid(lengths_B: Int[Tensor, " B"], longest: int) -> Bool[Tensor, "B T"]:
+    return torch.arange(longest, device=lengths_B.device) < lengths_B[:, None]
+
+
+def reversal(lengths_B: Int[Tensor, " B"], longest: int) -> Int[Tensor, "B T"]:
+    """The frame to read at each place so that utterances run backwards and padding stays last."""
+    t = torch.arange(longest, device=lengths_B.device)
+    return torch.where(t < lengths_B[:, None], lengths_B[:, None] - 1 - t, t)
+
+
+def reordered(
+    x_BTF: Float[Tensor, "B T F"], order_BT: Int[Tensor, "B T"]
+) -> Float[Tensor, "B T F"]:
+    return x_BTF.gather(1, order_BT[:, :, None].expand_as(x_BTF))
+
+
+class MaskedBatchNorm(nn.Module):
+    """BatchNorm of the last axis over valid frames alone; 0 in the padding.
+
+    Without a mask every position counts, padding included: the careless arm of experiments.
+    """
+
+    def __init__(self, units: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(units)
+
+    def forward(
+        self, x: Float[Tensor, "B T *G F"], mask_BT: Bool[Tensor, "B T"] | None
+    ) -> Float[Tensor, "B T *G F"]:
+        rows = x.float().reshape(-1, x.shape[-1])
+        if mask_BT is None:
+            return self._normed(rows).view(x.shape)
+        inner = x[0, 0, ..., 0].numel()
+        counted = mask_BT.flatten().repeat_interleave(inner).nonzero()[:, 0]
+        normed = self._normed(rows.index_select(0, counted))
+        return torch.zeros_like(rows).index_copy(0, counted, normed).view(x.shape)
+
+    def _normed(self, rows: Float[Tensor, "N F"]) -> Float[Tensor, "N F"]:
+        if len(rows) > 1 or not self.training:
+            normed: Tensor = self.norm(rows)
+            return normed
+        norm = self.norm  # one row has no variance: take the running one
+        return nn.functional.batch_norm(
+            rows, norm.running_mean, norm.running_var, norm.weight, norm.bias
+        )
+
+
+class InputTermNorm(nn.Module):
+    """Deep Speech 2's sequence-wise BatchNorm: h = f(B(W x) + U h), over all valid time steps.
+
+    B(W x) is affine in W x, so it is folded into the weights: with the mean m and the covariance S
+    of x over valid frames, W x has mean W m and variance diag(W S W'). That is exact, gradients
+    included, leaves the recurrence to the fast kernel, and never forms W x twice.
+    """
+
+    def __init__(self, units: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(units))
+        self.running_mean: Tensor
+        self.running_var: Tensor
+        self.register_buffer("running_mean", torch.zeros(units))
+        self.register_buffer("running_var", torch.ones(units))
+
+    def forward(
+        self,
+        x_BTF: Float[Tensor, "B T F"],
+        mask_BT: Bool[Tensor, "B T"],
+        weight_GF: Float[Tensor, "G F"],
+        bias_G: Float[Tensor, " G"],
+    ) -> tuple[Float[Tensor, "G F"], Float[Tensor, " G"]]:
+        """The weight and the bias that make W x + b the normalised, scaled and shifted term."""
+        with torch.autocast(x_BTF.device.type, enabled=False):
+            mean, variance = self.running_mean, self.running_var
+            if self.training:
+                mean, variance = self._of_batch(x_BTF.float(), mask_BT, weight_GF)
+            scale = self.weight * (variance + EPSILON).rsqrt()
+            return scale[:, None] * weight_GF, bias_G - scale * mean
+
+    def _of_batch(
+        self,
+        x_BTF: Float[Tensor, "B T F"],
+        mask_BT: Bool[Tensor, "B T"],
+        weight_GF: Float[Tensor, "G F"],
+    ) -> tuple[Float[Tensor, " G"], Float[Tensor, " G"]]:
+        counted = mask_BT[:, :, None].to(x_BTF.dtype)
+        count = mask_BT.sum().float()
+        mean = (x_BTF * counted).sum((0, 1)) / count
+        centred = ((x_BTF - mean) * counted).flatten(0, 1)
+        covariance = centred.T @ centred / count
+        mean_G, variance_G = weight_GF @ mean, ((weight_GF @ covariance) * weight_GF).sum(1)
+        with torch.no_grad():  # running averages; of the variance without bias, as in torch
+            self.running_mean.lerp_(mean_G, MOMENTUM)
+            self.running_var.lerp_(variance_G * count / (count - 1).clamp(min=1), MOMENTUM)
+        return mean_G, variance_G
+
+
+class Direction(nn.Module):
+    """A recurrence from the first frame to the last. Its input bias is also the shift of `norm`."""
+
+    def __init__(
+        self, cell: Cell, inputs: int, hidden: int, *, clamp: float | None, sequence_norm: bool
+    ) -> None:
+        super().__init__()
+        self.cell = _cell(cell, inputs, hidden)
+        self.recur = _RECURRENCES[cell]
+        self.clamp = clamp if cell == "relu" else None
+        self.norm = InputTermNorm(len(self.weights[0])) if sequence_norm else None
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """Of the input and of the state, then their biases."""
+        names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+        return [self.cell.get_parameter(name) for name in names]
+
+    def forward(
+        self, x_BTF: Float[Tensor, "B T F"], mask_BT: Bool[Tensor, "B T"]
+    ) -> Float[Tensor, "B T H"]:
+        if self.norm is None and self.clamp is None:
+            h_BTH: Tensor = self.cell(x_BTF)[0]
+            return h_BTH
+        weight, weight_HH, bias, bias_H = self.weights
+        if self.norm is not None:
+            weight, bias = self.norm(x_BTF, mask_BT, weight, bias)
+        h_BTH = self.recur(x_BTF, [weight, weight_HH, bias, bias_H], self.training)
+        # Where the ceiling never binds, the kernel without one has computed the same thing.
+        if self.clamp is None or bool(h_BTH.detach().amax() <= self.clamp):
+            return h_BTH
+        term_BTH = nn.functional.linear(x_BTF, weight, bias + bias_H)
+        return _clamped(term_BTH, weight_HH, self.clamp)
+
+
+class Recurrent(nn.Module):
+    """One recurrent layer; the outputs of two directions stand side by side.
+
+    The second is a recurrence of its own, on utterances reversed within their true lengths.
+    """
+
+    def __init__(self, directions: Sequence[Direction]) -> None:
+        super().__init__()
+        self.directions = nn.ModuleList(directions)
+
+    def forward(
+        self,
+        x_BTF: Float[Tensor, "B T F"],
+        mask_BT: Bool[Tensor, "B T"],
+        reversal_BT: Int[Tensor, "B T"],
+    ) -> Float[Tensor, "B T H"]:
+        outputs = [self.directions[0](x_BTF, mask_BT)]
+        for backward in self.directions[1:]:
+            reverse_BTH = backward(reordered(x_BTF, reversal_BT), mask_BT)
+            outputs.append(reordered(reverse_BTH, reversal_BT))
+        return torch.cat(outputs, -1)
+
+
+class Convolution(nn.Module):
+    """A 2-D convolution over time and frequency, blind to what stands in the padding."""
+
+    def __init__(self, index: int, channels: int) -> None:
+        super().__init__()
+        kernel, self.stride = KERNELS[index], STRIDES[index]
+        padding = (kernel[0] // 2, kernel[1] // 2)
+        self.convolve = nn.Conv2d(channels, CHANNELS, kernel, self.stride, padding)
+
+    def forward(
+        self, x_BKTF: Float[Tensor, "B K T F"], lengths_B: Int[Tensor, " B"]
+    ) -> tuple[Float[Tensor, "B J S G"], Int[Tensor, " B"]]:
+        mask = valid(lengths_B, x_BKTF.shape[2])[:, None, :, None]
+        y_BJSG = self.convolve(x_BKTF * mask)
+        return y_BJSG, -(-lengths_B // self.stride[0])
+
+
+def _cell(kind: Cell, inputs: int, hidden: int) -> nn.LSTM | nn.GRU | nn.RNN:
+    if kind == "lstm":
+        return nn.LSTM(inputs, hidden, batch_first=True)
+    if kind == "gru":
+        return nn.GRU(inputs, hidden, batch_first=True)
+    rnn = nn.RNN(inputs, hidden, nonlinearity=kind, batch_first=True)
+    if kind == "relu":  # random weights explode or die; Le, Jaitly and Hinton (2015)
+        rnn.weight_hh_l0.data = torch.eye(hidden) / 2
+    return rnn
+
+
+def _lstm(
+    x_BTF: Float[Tensor, "B T F"], weights: list[Tensor], training: bool
+) -> Float[Tensor, "B T H"]:
+    rest = x_BTF.new_zeros(1, len(x_BTF), weights[1].shape[1])
+    return torch.lstm(x_BTF, [rest, rest], weights, True, 1, 0.0, training, False, True)[0]
+
+
+def _simple(recurrence: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., Tensor]:
+    def recur(
+        x_BTF: Float[Tensor, "B T F"], weights: list[Tensor], training: bool
+    ) -> Float[Tensor, "B T H"]:
+        rest = x_BTF.new_zeros(1, len(x_BTF), weights[1].shape[1])
+        return recurrence(x_BTF, rest, weights, True, 1, 0.0, training, False, True)[0]
+
+    return recur
+
+
+_RECURRENCES: dict[Cell, Callable[..., Tensor]] = {
+    "lstm": _lstm,
+    "gru": _simple(torch.gru),
+    "tanh": _simple(torch.rnn_tanh),
+    "relu": _simple(torch.rnn_relu),
+}
+
+
+def _clamped(
+    term_BTH: Float[Tensor, "B T H"], weight_HH: Float[Tensor, "H H"], clamp: float
+) -> Float[Tensor, "B T H"]:
+    """Give h = min(max(term + U h, 0), clamp), step by step: no kernel has a ceiling."""
+    h_BH, steps = term_BTH.new_zeros(len(term_BTH), term_BTH.shape[2]), []
+    for term_BH in term_BTH.unbind(1):
+        h_BH = nn.functional.hardtanh(term_BH + h_BH @ weight_HH.T, 0.0, clamp)
+        steps.append(h_BH)
+    return torch.stack(steps, 1)

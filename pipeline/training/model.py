@@ -1,0 +1,151 @@
+"""The network: convolutions? -> FC1 -> FC2 -> recurrent layers -> FC3, as in Deep Speech 2.
+
+In:   frames (B, T, F), padded, and their true lengths.
+Out:  logits (B, S, C) and their true lengths; how many activations stand at the clamp's ends.
+Not here: the layers (layers.py), the loss (ctc.py).
+
+Padding never changes an answer: not the logits of a valid step, no gradient, no statistic. The one
+exception is there on purpose: `batch_norm: unmasked`.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple, TypeVar
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from pipeline.config import ModelSettings
+from pipeline.training.layers import (
+    CHANNELS,
+    STRIDES,
+    Convolution,
+    Direction,
+    MaskedBatchNorm,
+    Recurrent,
+    reversal,
+    valid,
+)
+
+Length = TypeVar("Length", int, Tensor)
+
+
+class Output(NamedTuple):
+    logits: Float[Tensor, "B S C"]
+    lengths: Int[Tensor, " B"]
+    activations: Float[Tensor, "3"]  # behind a clamp, on valid steps: all, at 0, at the ceiling
+
+
+class Clamp(nn.Module):
+    """min(max(x, 0), ceiling), or max(x, 0); counts what stands at either end."""
+
+    def __init__(self, ceiling: float | None) -> None:
+        super().__init__()
+        self.ceiling = ceiling
+
+    def forward(
+        self, x: Float[Tensor, "B T *F"], mask_BT: Bool[Tensor, "B T"]
+    ) -> tuple[Float[Tensor, "B T *F"], Float[Tensor, "3"]]:
+        ceiling = math.inf if self.ceiling is None else self.ceiling
+        y = x.relu() if self.ceiling is None else nn.functional.hardtanh(x, 0.0, ceiling)
+        counted = mask_BT.view(*mask_BT.shape, *(1,) * (y.ndim - 2))
+        full = y >= ceiling
+        ends = [counted.expand_as(y), (y == 0) & counted, full & counted]
+        return y, torch.stack([end.sum() for end in ends]).float()
+
+
+class Network(nn.Module):
+    """In the input, `stack` frames of `bins` stand side by side.
+
+    Convolutions take them as channels, so that neighbouring bins stay neighbours.
+    """
+
+    def __init__(self, settings: ModelSettings, bins: int, stack: int, classes: int) -> None:
+        super().__init__()
+        self.settings, self.bins, self.stack = settings, bins, stack
+        self.clamp = Clamp(settings.clamp)
+        self.dropout = nn.Dropout(settings.dropout)
+        channels = [stack] + [CHANNELS] * settings.convolutions
+        self.convolutions = nn.ModuleList(
+            Convolution(index, channels[index]) for index in range(settings.convolutions)
+        )
+        inputs = bins * stack
+        for _, stride in STRIDES[: settings.convolutions]:
+            bins = -(-bins // stride)
+        width = settings.hidden * (2 if settings.bidirectional else 1)
+        self.fc1 = nn.Linear(channels[-1] * bins, settings.fc1)
+        self.fc2 = nn.Linear(settings.fc1, settings.fc2)
+        widths = [settings.fc2] + [width] * settings.layers
+        self.recurrent = nn.ModuleList(_layer(settings, units) for units in widths[:-1])
+        self.fc3 = nn.Linear(width, classes)
+        nn.init.zeros_(self.fc3.bias)
+        normed = [inputs, *channels[1:], settings.fc1, *widths]
+        on_inputs = settings.batch_norm in ("input", "unmasked")
+        self.norms = nn.ModuleList(MaskedBatchNorm(n) for n in normed if on_inputs)
+
+    def steps(self, frames: Length) -> Length:
+        """How many steps come out for so many input frames."""
+        for stride, _ in STRIDES[: self.settings.convolutions]:
+            frames = -(-frames // stride)
+        return frames
+
+    def forward(self, x_BTF: Float[Tensor, "B T F"], lengths_B: Int[Tensor, " B"]) -> Output:
+        norms = iter(self.norms)
+        x_BTF = self._normed(next(norms, None), x_BTF, valid(lengths_B, x_BTF.shape[1]))
+        ends = x_BTF.new_zeros(3)
+        if self.convolutions:
+            x_BTF, lengths_B, ends = self._convolved(x_BTF, lengths_B, norms)
+        mask_BT = valid(lengths_B, x_BTF.shape[1])
+        for linear in (self.fc1, self.fc2):
+            x_BTF, more = self.clamp(linear(x_BTF), mask_BT)
+            ends = ends + more
+            x_BTF = self.dropout(self._normed(next(norms, None), x_BTF, mask_BT))
+        reversal_BT = reversal(lengths_B, x_BTF.shape[1])
+        for layer in self.recurrent:
+            x_BTF = self._normed(next(norms, None), layer(x_BTF, mask_BT, reversal_BT), mask_BT)
+            x_BTF = self.dropout(x_BTF)
+        return Output(self.fc3(x_BTF), lengths_B, ends)
+
+    def _convolved(
+        self,
+        x_BTF: Float[Tensor, "B T F"],
+        lengths_B: Int[Tensor, " B"],
+        norms: Iterator[nn.Module],
+    ) -> tuple[Float[Tensor, "B S G"], Int[Tensor, " B"], Float[Tensor, "3"]]:
+        x_BKTF = x_BTF.reshape(*x_BTF.shape[:2], self.stack, self.bins).transpose(1, 2)
+        ends = x_BTF.new_zeros(3)
+        for convolution in self.convolutions:
+            x_BKTF, lengths_B = convolution(x_BKTF, lengths_B)
+            mask_BT = valid(lengths_B, x_BKTF.shape[2])
+            x_BTFK, more = self.clamp(x_BKTF.permute(0, 2, 3, 1), mask_BT)
+            ends = ends + more
+            x_BTFK = self._normed(next(norms, None), x_BTFK, mask_BT)
+            x_BKTF = x_BTFK.permute(0, 3, 1, 2)
+        return x_BKTF.transpose(1, 2).flatten(2), lengths_B, ends
+
+    def _normed(
+        self,
+        norm: nn.Module | None,
+        x: Float[Tensor, "B T *F"],
+        mask_BT: Bool[Tensor, "B T"],
+    ) -> Float[Tensor, "B T *F"]:
+        if norm is None:
+            return x
+        normed: Tensor = norm(x, None if self.settings.batch_norm == "unmasked" else mask_BT)
+        return normed
+
+
+def _layer(settings: ModelSettings, inputs: int) -> Recurrent:
+    return Recurrent(
+        [
+            Direction(
+                settings.cell,
+                inputs,
+                settings.hidden,
+                clamp=settings.clamp,
+                sequence_norm=settings.batch_norm == "sequence",
+            )
+            for _ in range(2 if settings.bidirectional else 1)
+        ]
+    )
