@@ -69,7 +69,7 @@ def table(statuses: Sequence[RunStatus]) -> Table:
     made = Table(box=None, pad_edge=False, header_style="bold")
     for name in COLUMNS:
         right = name not in {"run", "state", ""}
-        made.add_column(name, justify="right" if right else "left", no_wrap=name != "")
+        made.add_column(name, justify="right" if right else "left", no_wrap=True)
     for status in statuses:
         made.add_row(*_cells(status), style=STYLES[status.state])
     return made

@@ -17,7 +17,8 @@ from jobs.ledger import Entry, Ledger
 from jobs.processes import alive
 from jobs.scheduler import QueuedJob, SchedulerError
 from jobs.wanted import SweepFolder, Wanted, WantedRun
-from pipeline.training.run import Heartbeat, RunFolder
+from pipeline.files import read_json
+from pipeline.training.run import Failure, Heartbeat, RunFolder
 
 State = Literal["waiting", "queued", "running", "stopped", "finished", "failed", "lost"]
 
@@ -117,6 +118,13 @@ def survey_features(wanted: Wanted, folder: SweepFolder) -> list[FeatureStatus]:
         )
         for features in wanted.features
     ]
+
+
+def feature_failures(folder: SweepFolder) -> list[str]:
+    """Why tasks of features failed, a line each; a task typed again starts without."""
+    files = sorted(folder.tasks.glob("features-*.failure"))
+    found = [Failure(**read_json(file)) for file in files]
+    return [f"features failed: {failure.cause}: {failure.message}" for failure in found]
 
 
 def _status(run: WantedRun, folder: RunFolder, entry: Entry | None, queue: Queue) -> RunStatus:

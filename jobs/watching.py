@@ -82,23 +82,30 @@ class Watcher:
             say(event_line(run))
 
 
-def watch(wanted: Wanted, folder: SweepFolder, *, once: bool) -> list[RunStatus]:
-    """Show the state until nothing is queued or running any more; the last one is returned."""
-    queue = status.ask(folder.ledger, status.unfinished(wanted, folder))
-    statuses = status.survey(wanted, folder, queue)
-    features = status.survey_features(wanted, folder)
+def watch(wanted: Wanted, folder: SweepFolder, *, once: bool) -> None:
+    """Show the state until nothing is queued or running any more."""
+
+    def picture() -> tuple[RenderableType, bool]:
+        runs = status.survey(wanted, folder, queue)
+        features = status.survey_features(wanted, folder)
+        missing = any(each.done < each.slices for each in features)
+        notes = status.feature_failures(folder) if missing else []
+        shown = overview(runs, features, "\n".join([*notes, queue.complaint]).strip())
+        return shown, any(run.state in LIVE for run in runs)
+
+    queue, asked = _ask(wanted, folder), time.monotonic()
+    shown, live = picture()
     if once or not console.is_terminal:
-        console.print(overview(statuses, features, queue.complaint))
-        return statuses
-    asked = time.monotonic()
-    with Live(console=console, auto_refresh=False) as live:
-        while True:
-            live.update(overview(statuses, features, queue.complaint), refresh=True)
-            if not any(run.state in LIVE for run in statuses):
-                return statuses
+        console.print(shown)
+        return
+    with Live(shown, console=console, auto_refresh=False) as screen:
+        while live:
             time.sleep(SECONDS_BETWEEN_FILES)
             if time.monotonic() - asked > SECONDS_BETWEEN_QUESTIONS:
-                queue = status.ask(folder.ledger, status.unfinished(wanted, folder))
-                asked = time.monotonic()
-            statuses = status.survey(wanted, folder, queue)
-            features = status.survey_features(wanted, folder)
+                queue, asked = _ask(wanted, folder), time.monotonic()
+            shown, live = picture()
+            screen.update(shown, refresh=True)
+
+
+def _ask(wanted: Wanted, folder: SweepFolder) -> Queue:
+    return status.ask(folder.ledger, status.unfinished(wanted, folder))

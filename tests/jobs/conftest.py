@@ -1,11 +1,16 @@
-"""A scheduler that is a folder of small scripts on PATH."""
+"""A scheduler that is a folder of small scripts on PATH; a bench with a tiny corpus and sweep."""
 
 import shlex
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
+
+from jobs.wanted import SweepFolder
 
 Answer = Callable[..., Path]
 
@@ -36,3 +41,79 @@ def fake_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Answer:
         return asked
 
     return answer
+
+
+SPEAKERS = ("faaa", "fbbb", "fccc", "fddd", "maaa", "mbbb", "mccc", "mddd")
+WORDS = ("YES", "NO", "GO SIX")
+SETTINGS = {
+    "corpora/tiny.yaml": "reader: an4\nroot: {root}\nsplit: balanced\n",
+    "experiments/tiny.yaml": "corpus: ../corpora/tiny.yaml\n"
+    "model: {{fc1: 8, fc2: 8, hidden: 8}}\n"
+    "train: {{epochs: {epochs}, batch: 4}}\n",
+    "sweeps/tiny.yaml": "# Question: which spectrum?\nbase: ../experiments/tiny.yaml\n"
+    "axes:\n  features.spectrum: [power, mel]\n",
+}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A corpus in the layout of AN4, a sweep of two tiny runs on it, a work folder."""
+
+    corpus: Path
+    configs: Path
+    work: Path
+
+    @property
+    def sweep(self) -> Path:
+        return self.configs / "sweeps" / "tiny.yaml"
+
+    @property
+    def folder(self) -> SweepFolder:
+        return SweepFolder(self.work, "tiny")
+
+    def wav(self, utterance: str) -> Path:
+        return self.corpus / "wav" / "an4_clstk" / utterance.split("-")[1] / f"{utterance}.wav"
+
+    def retell(self, utterance: str, words: str) -> None:
+        """Replace a transcript."""
+        path = self.corpus / "etc" / "an4_train.transcription"
+        lines = path.read_text().splitlines()
+        changed = [
+            f"<s> {words} </s> ({utterance})" if f"({utterance})" in line else line
+            for line in lines
+        ]
+        path.write_text("\n".join(changed) + "\n")
+
+
+@pytest.fixture
+def make_bench(tmp_path: Path) -> Callable[..., Bench]:
+    def make(epochs: int = 2) -> Bench:
+        bench = Bench(tmp_path / "an4", tmp_path / "configs", tmp_path / "work")
+        _write_corpus(bench.corpus)
+        for name, text in SETTINGS.items():
+            path = bench.configs / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text.format(root=bench.corpus, epochs=epochs))
+        return bench
+
+    return make
+
+
+def _write_corpus(root: Path) -> None:
+    """Three utterances of eight speakers; two of the speakers are the test set."""
+    generator = np.random.default_rng(0)
+    for kind, speakers in (("train", SPEAKERS[:3] + SPEAKERS[4:7]), ("test", SPEAKERS[3::4])):
+        folder = "an4_clstk" if kind == "train" else "an4test_clstk"
+        ids, lines = [], []
+        for speaker in speakers:
+            for number, words in enumerate(WORDS):
+                name = f"an{number}-{speaker}-b"
+                path = root / "wav" / folder / speaker / f"{name}.wav"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                noise = generator.normal(0, 3000, 16_000).astype(np.int16)
+                soundfile.write(path, noise, 16_000)
+                ids.append(f"{folder}/{speaker}/{name}")
+                lines.append(f"<s> {words} </s> ({name})")
+        (root / "etc").mkdir(exist_ok=True)
+        (root / "etc" / f"an4_{kind}.fileids").write_text("\n".join(ids) + "\n")
+        (root / "etc" / f"an4_{kind}.transcription").write_text("\n".join(lines) + "\n")

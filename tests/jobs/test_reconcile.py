@@ -1,0 +1,241 @@
+"""A sweep, the whole way on this machine: it continues, refuses, and does nothing twice."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from jobs import cli, status
+from jobs.status import Queue, RunStatus
+from jobs.wanted import recorded
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+LOCAL = REPOSITORY / "cluster" / "local.yaml"
+SECONDS = 60.0  # for what takes a few
+
+
+def program(*words: str | Path) -> list[str]:
+    return [sys.executable, "-m", "jobs", *map(str, words)]
+
+
+def typed(*words: str | Path) -> tuple[int, str, str]:
+    """Exit code, output and errors of the program."""
+    answer = subprocess.run(
+        program(*words), capture_output=True, text=True, check=False, cwd=REPOSITORY
+    )
+    return answer.returncode, answer.stdout, answer.stderr
+
+
+def states(bench) -> list[RunStatus]:
+    return status.survey(recorded(bench.folder), bench.folder, Queue())
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def has_epochs(bench, number: int) -> bool:
+    """Each run that is not finished has committed so many epochs."""
+    if not bench.folder.record.exists():
+        return False
+    runs = [bench.folder.run(run.run_id) for run in recorded(bench.folder).runs]
+    return all(max((row["epoch"] for row in run.rows()), default=0) >= number for run in runs)
+
+
+def sweep(bench, *words: str) -> list[str]:
+    return ["sweep", str(bench.sweep), "--work", str(bench.work), "--cluster", str(LOCAL), *words]
+
+
+def test_a_sweep_runs_reports_and_typed_again_does_nothing(make_bench):
+    bench = make_bench()
+    code, printed, errors = typed(*sweep(bench))
+    assert (code, errors) == (0, "")
+    assert {run.state for run in states(bench)} == {"finished"}
+    assert "features: 2 sets" in printed
+    assert "times real time" in printed
+    assert "best run: " in printed
+    assert (bench.work / "reports" / "tiny" / "report.html").exists()
+    assert "\x1b[" not in printed  # no colour in a pipe
+
+    lines = bench.folder.ledger.entries()
+    code, printed, errors = typed(*sweep(bench))
+    assert (code, errors) == (0, "")
+    assert "nothing to do: 2 of 2 runs are finished" in printed
+    assert bench.folder.ledger.entries() == lines
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_interrupted_and_killed_it_continues_when_typed_again(make_bench):
+    bench = make_bench(epochs=60)
+    parent = subprocess.Popen(
+        program(*sweep(bench)), cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    until(lambda: has_epochs(bench, 2))
+    parent.send_signal(signal.SIGINT)
+    _, errors = parent.communicate(timeout=SECONDS)
+    assert parent.returncode == cli.INTERRUPTED
+    assert b"typed again it continues" in errors
+    assert {run.state for run in states(bench)} == {"stopped"}
+    before = {run.run_id: bench.folder.run(run.run_id).rows() for run in states(bench)}
+
+    parent = subprocess.Popen(program(*sweep(bench)), cwd=REPOSITORY, stdout=subprocess.DEVNULL)
+    most = max(row["epoch"] for rows in before.values() for row in rows)
+    until(lambda: has_epochs(bench, most + 1))
+    victim = states(bench)[0]
+    assert victim.heartbeat is not None
+    os.kill(victim.heartbeat.pid, signal.SIGKILL)
+    assert parent.wait(SECONDS) == 1
+    killed, other = states(bench)
+    assert (killed.state, killed.cause, other.state) == ("failed", "killed", "finished")
+
+    code, _, _ = typed(*sweep(bench))
+    assert code == 0
+    for run in states(bench):
+        rows = bench.folder.run(run.run_id).rows()
+        assert run.state == "finished"
+        assert rows[: len(before[run.run_id])] == before[run.run_id]
+        assert [row["epoch"] for row in rows if row["split"] == "train"] == list(range(1, 61))
+
+
+def test_features_that_are_there_are_not_computed_again_and_a_damaged_shard_is(make_bench):
+    bench = make_bench()
+    words = ["--work", bench.work, "--cluster", LOCAL]
+    assert typed("features", "--sweep", bench.sweep, *words)[0] == 0
+    shards = sorted(bench.work.glob("features/*/shard-*.h5"))
+    content = [shard.read_bytes() for shard in shards]
+    shards[0].write_bytes(content[0][:-1])
+    code, printed, _ = typed("features", "--sweep", bench.sweep, *words)
+    assert code == 0
+    assert "features: 1 set " in printed
+    assert [shard.read_bytes() for shard in shards] == content
+    assert "nothing to do: 2 feature sets" in typed("features", "--sweep", bench.sweep, *words)[1]
+
+
+def test_a_plan_is_printed_and_nothing_is_submitted(make_bench, capsys):
+    bench = make_bench()
+    assert cli.main(sweep(bench, "--dry-run")) == 0
+    printed = capsys.readouterr().out
+    assert "features: 1 slice in 1 task of at most 1" in printed
+    assert "runs: 2 runs in 2 tasks of at most 1" in printed
+    assert not list(bench.work.glob("*/*"))
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
+    """What a refused command printed: one line, and exit code 2."""
+    assert cli.main([str(word) for word in words]) == cli.BAD_INPUT
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1
+    assert printed.startswith("blankslate: ")
+    return printed
+
+
+def test_a_missing_corpus_is_refused_in_one_line(make_bench, capsys):
+    bench = make_bench()
+    bench.corpus.rename(bench.corpus.with_name("elsewhere"))
+    assert str(bench.corpus) in refused(capsys, *sweep(bench))
+    assert not bench.folder.path.exists()
+
+
+def test_an_unset_variable_of_a_corpus_is_refused_in_one_line(make_bench, capsys, monkeypatch):
+    bench = make_bench()
+    monkeypatch.delenv("AN4", raising=False)
+    corpus = bench.configs / "corpora" / "tiny.yaml"
+    corpus.write_text("reader: an4\nroot: $AN4\n")
+    assert "environment variable AN4 is not set" in refused(capsys, *sweep(bench))
+
+
+def test_a_character_outside_the_alphabet_is_refused_before_anything_is_submitted(
+    make_bench, capsys
+):
+    bench = make_bench()
+    bench.retell("an1-fbbb-b", "NÉE")
+    line = refused(capsys, *sweep(bench))
+    assert "an1-fbbb-b has 'É'" in line
+    assert "not in alphabet english-38" in line
+    assert not bench.folder.path.exists()
+
+
+def test_a_work_folder_that_cannot_be_written_is_refused_in_one_line(make_bench, capsys):
+    bench = make_bench()
+    bench.work.write_text("in the way")
+    assert "the work folder cannot be written" in refused(capsys, *sweep(bench))
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a folder that even root cannot write")
+def test_a_read_only_work_folder_is_refused_in_one_line(make_bench, capsys):
+    words = ["sweep", make_bench().sweep, "--work", "/proc/blankslate"]
+    assert "the work folder cannot be written" in refused(capsys, *words)
+
+
+def test_an_unreachable_scheduler_is_refused_in_one_line(make_bench, capsys, fake_slurm):
+    bench = make_bench()
+    words = [*sweep(bench)[:-1], str(REPOSITORY / "cluster" / "slurm.yaml")]
+    assert "squeue is not on PATH" in refused(capsys, *words)
+    fake_slurm("squeue", complains="Unable to contact slurm controller", code=1)
+    assert "Unable to contact slurm controller" in refused(capsys, *words)
+    assert not bench.folder.path.exists()
+
+
+def test_what_sbatch_refuses_is_quoted_and_what_it_took_is_in_the_ledger(
+    make_bench, capsys, fake_slurm
+):
+    bench = make_bench()
+    site = bench.configs / "site.yaml"
+    site.write_text("scheduler: slurm\nmax_submit: 10\nmax_running: 5\nmax_array_size: 9\n")
+    fake_slurm("squeue")
+    fake_slurm("srun")
+    fake_slurm("sbatch", "Submitted batch job 42\n")
+    words = ["--work", str(bench.work), "--cluster", str(site)]
+    assert cli.main(["features", "--sweep", str(bench.sweep), *words]) == 0
+    assert [entry.job for entry in bench.folder.ledger.entries()] == ["42"]
+    capsys.readouterr()
+
+    fake_slurm("squeue", "42|PENDING|Priority\n")
+    fake_slurm("sbatch", complains="sbatch: error: Invalid account or partition", code=1)
+    line = refused(capsys, "sweep", str(bench.sweep), *words)
+    assert "site.yaml: sbatch: error: Invalid account or partition" in line
+    assert [entry.job for entry in bench.folder.ledger.entries()] == ["42"]
+
+    sbatch = fake_slurm("sbatch", "Submitted batch job 43\n")
+    sbatch.unlink()
+    assert cli.main(["sweep", str(bench.sweep), *words]) == 0
+    (script,) = (bench.folder.jobs).glob("43_submission.sh")
+    assert "#SBATCH --dependency=afterany:42" in script.read_text()
+    assert sbatch.read_text().count("\n") == 1  # the features are on their way already
+
+    fake_slurm("squeue", "42|PENDING|Priority\n43_0|PENDING|Dependency\n43_1|PENDING|Dependency\n")
+    sbatch.unlink()
+    assert cli.main(["sweep", str(bench.sweep), *words]) == 0
+    assert not sbatch.exists()
+
+
+def test_a_cut_file_and_an_empty_transcript_are_refused_and_the_good_ones_kept(make_bench):
+    bench = make_bench()
+    cut = bench.wav("an0-faaa-b")
+    cut.write_bytes(cut.read_bytes()[:-4000])
+    bench.retell("an2-mbbb-b", "")
+    words = ["--work", bench.work, "--cluster", LOCAL]
+    code, printed, errors = typed("features", "--sweep", bench.sweep, *words)
+    assert (code, errors) == (1, "")
+    refusals = [line for line in printed.splitlines() if line.startswith("refused: ")]
+    assert sorted(line.split(": ")[1] for line in refusals) == ["an0-faaa-b", "an2-mbbb-b"]
+    assert "22 utterances" in printed
+    assert len(list(bench.work.glob("features/*/shard-*.h5"))) == 2
+
+
+def test_one_experiment_trains_in_the_foreground(make_bench):
+    bench = make_bench()
+    experiment = bench.configs / "experiments" / "tiny.yaml"
+    code, printed, errors = typed(
+        "train", experiment, "--work", bench.work, "--cluster", LOCAL, "--set", "train.epochs=1"
+    )
+    assert (code, errors) == (0, "")
+    assert "test CER" in printed
