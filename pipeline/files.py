@@ -44,7 +44,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _move(partial: Path, path: Path) -> None:
-    """Windows refuses while another process has `path` open, as a status table does for a moment."""
+    """Windows refuses while another process has `path` open, as status does for a moment."""
     for _ in range(20):
         try:
             partial.replace(path)

@@ -48,10 +48,12 @@ class Random(Settings):
 class SweepFile(Settings):
     """The grid of `axes`, the `random` draws and the `list`, each combined with the others.
 
-    An entry of `list` may carry its own `label` and its own `base`.
+    An entry of `list` may carry its own `label` and its own `base`. What is `fixed` holds for all
+    experiments, under their swept settings, and is no column of a table.
     """
 
     base: str
+    fixed: dict[str, Any] = Field(default_factory=dict)
     axes: dict[str, list[Any]] = Field(default_factory=dict)
     random: Random | None = None
     list: tuple[Changes, ...] = ()
@@ -86,7 +88,9 @@ def load_sweep(path: Path, changes: Mapping[str, Any] | None = None) -> Sweep:
     for settings in swept:
         try:
             base = path.parent / settings.get("base", file.base)
-            experiment = load_experiment(base, {**(changes or {}), **_plain(settings)})
+            experiment = load_experiment(
+                base, {**file.fixed, **(changes or {}), **_plain(settings)}
+            )
         except InputError as error:
             raise InputError(f"{path}: {_label(settings, keys)}: {error}") from None
         experiments.append(SweptExperiment(_label(settings, keys), _plain(settings), experiment))

@@ -55,6 +55,14 @@ def test_a_list_may_name_its_entries_and_their_bases(folder: Path):
     assert loaded.experiments[1].settings == {"train.seed": 3}
 
 
+def test_what_is_fixed_holds_for_all_and_is_not_swept(folder: Path):
+    loaded = sweep(
+        folder, "base: base.yaml\nfixed: {train.epochs: 2}\naxes: {train.seed: [0, 1]}\n"
+    )
+    assert [s.experiment.train.epochs for s in loaded.experiments] == [2, 2]
+    assert loaded.experiments[0].settings == {"train.seed": 0}
+
+
 def test_random_draws_repeat_with_their_seed_and_stay_in_range(folder: Path):
     text = (
         "base: base.yaml\nrandom:\n  draws: 20\n  seed: 1\n  settings:\n"
