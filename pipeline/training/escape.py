@@ -1,0 +1,108 @@
+"""Escape: whether a run has left the blank plateau, when, and in words where it stands.
+
+In:   a run's rows.   Out: the update of escape; one sentence.
+Not here: measuring the rows (health.py, trainer.py). Free of torch: reports import this.
+
+CTC's first phase is to print blanks only. There the loss stands on the reference line, that of the
+best constant output, and the output hardly depends on the input. A run has escaped when its dev
+loss is below the line by MARGIN and its input dependence above DEPENDENCE, twice running.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
+from pipeline.training.run import Row
+
+MARGIN = 0.1  # nats per character
+DEPENDENCE = 0.05  # nats
+USUAL = (300, 1500)  # updates until escape, at a sane learning rate
+PATIENCE = 3000  # updates after which the plateau is no longer a phase
+# One weight's way under Adam is at most the sum of the learning rates. A logit has a bias and some
+# hundred weights and must move by about 5: below this way it cannot.
+LEAST_REACH = 0.03
+NEAR = 0.3  # nats per character above the line that count as standing on it
+SATURATED = 0.05  # share of activations at the ceiling; science: below 0.001 where input is scaled
+
+Optimiser = Literal["adam", "adamw", "sgd"]
+
+
+def escape_updates(rows: Sequence[Row]) -> int | None:
+    """Updates until the first of two evaluations running that have escaped; None: not yet."""
+    dev = _of(rows, "dev")
+    for row, following in pairwise(dev):
+        if _is_below(row) and _is_below(following):
+            return row["updates"]
+    return None
+
+
+def reach(rows: Sequence[Row]) -> float:
+    """Sum of the learning rates of all updates: how far Adam can have moved one weight at most."""
+    train = _of(rows, "train")
+    before = [0, *(row["updates"] for row in train)]
+    return sum(
+        row["learning_rate"] * (row["updates"] - u) for row, u in zip(train, before, strict=False)
+    )
+
+
+def sentence(rows: Sequence[Row], optimiser: Optimiser = "adamw") -> str:
+    """Where the run stands, from its train and dev rows."""
+    dev = _of(rows, "dev")
+    if not dev:
+        return "no epoch has ended yet"
+    where = _where(dev, reach(rows) if optimiser != "sgd" else math.inf)
+    return where + _clamp(dev[-1])
+
+
+def _where(dev: Sequence[Row], way: float) -> str:
+    last = dev[-1]
+    loss, line, updates = last["loss_per_character"], last["reference_loss"], last["updates"]
+    level = f"{loss:.2f} against {line:.2f} nats per character after {updates} updates"
+    if not math.isfinite(loss) or (loss > 2 * line and loss > 1.5 * _least(dev)):
+        return f"diverging: {level}; lower the learning rate, or clip the gradient"
+    escaped = escape_updates(dev)
+    if escaped is not None:
+        return f"escaped at update {escaped}: {level}; CER {100 * last['cer']:.1f} %"
+    if way < LEAST_REACH:
+        return (
+            f"not learning: lr {last['learning_rate']:g} can move a weight by at most {way:.0e} "
+            f"in {updates} updates; {level}"
+        )
+    return _before_escape(loss - line, updates, level, last["input_dependence"])
+
+
+def _before_escape(above: float, updates: int, level: str, dependence: float) -> str:
+    if above < -MARGIN:
+        return f"leaving the blank plateau: {level}; input dependence {dependence:.2f} nats"
+    if above > NEAR:
+        return f"on the way to the blank plateau: {level}"
+    if updates > PATIENCE:
+        return (
+            f"on the blank plateau: {level}, longer than usual; is the input on a logarithm, and "
+            "normalised?"
+        )
+    return (
+        f"on the blank plateau: {level}; escape usually comes after {USUAL[0]} to {USUAL[1]}; "
+        "nothing is wrong yet"
+    )
+
+
+def _clamp(row: Row) -> str:
+    share = row["clamp_saturation"]
+    if not share >= SATURATED:  # nan: there is no clamp
+        return ""
+    return f"; clamp: {100 * share:.0f} % of activations at the ceiling: the input is not scaled"
+
+
+def _is_below(row: Row) -> bool:
+    below = row["loss_per_character"] < row["reference_loss"] - MARGIN
+    return below and row["input_dependence"] > DEPENDENCE
+
+
+def _least(dev: Sequence[Row]) -> float:
+    return min(row["loss_per_character"] for row in dev)
+
+
+def _of(rows: Sequence[Row], split: str) -> list[Row]:
+    return [row for row in rows if row["split"] == split]

@@ -1,0 +1,59 @@
+"""Machine: what a run computes on, and what it says about it.
+
+In:   the device that was asked for.   Out: a device that is there; versions, threads, memory.
+"""
+
+import platform
+import socket
+import sys
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from pipeline.files import InputError
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+def gpus() -> list[str]:
+    """Names of the GPUs that this process may use."""
+    return [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
+
+
+def device(wish: Device) -> torch.device:
+    if wish == "cuda" and not torch.cuda.is_available():
+        raise InputError(
+            "device cuda: torch sees no GPU here; set device: auto in the profile, or ask the "
+            "scheduler for a GPU"
+        )
+    return torch.device("cuda" if wish != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def describe(chosen: torch.device) -> dict[str, Any]:
+    """For environment.json: what may make the same experiment give other digits."""
+    gpu = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else None
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "cuda": torch.version.cuda if gpu else None,
+        "device": gpu or chosen.type,
+        "processor": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
+        "platform": platform.platform(),
+        "threads": torch.get_num_threads(),
+        "host": socket.gethostname(),
+    }
+
+
+def peak_memory_bytes(chosen: torch.device) -> int:
+    """Of the GPU, or of this process; Windows has no cheap answer: 0."""
+    if chosen.type == "cuda":
+        return torch.cuda.max_memory_allocated(chosen)
+    if sys.platform == "win32":
+        return 0
+    # Not at the top: Windows has no such module.
+    import resource  # noqa: PLC0415
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,73 @@
+"""Recogniser: a network that reads batches and writes texts.
+
+In:   a network, an alphabet, a split.   Out: outputs, texts; the tally of a whole split.
+Not here: training it (trainer.py).
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from pipeline.corpus.text import Alphabet
+from pipeline.training import ctc, decoding
+from pipeline.training.batches import Batch, Split
+from pipeline.training.health import Health
+from pipeline.training.model import Network, Output
+from pipeline.training.tally import Tally
+
+
+@dataclass(frozen=True)
+class Recogniser:
+    network: Network
+    letters: Alphabet
+    device: torch.device
+    half: bool  # bfloat16 where the operation allows it
+
+    def output(self, batch: Batch) -> Output:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
+            output: Output = self.network(batch.frames, batch.lengths)
+        return output
+
+    def texts(self, output: Output, beam: int | None = None) -> list[str]:
+        logits = output.logits.detach()
+        if beam is None:
+            labels = ctc.greedy(logits, output.lengths)
+        else:
+            labels = decoding.beam_search(logits, output.lengths, beam)
+        return [self.letters.decode(label) for label in labels]
+
+    @torch.no_grad()
+    def evaluate(self, split: Split, size: int, beam: int | None = None) -> tuple[Tally, list[str]]:
+        """All of a split, `size` utterances at a time; texts in the split's order."""
+        self.network.eval()
+        tally = Tally(Health.empty(self.letters.size))
+        texts = [""] * len(split)
+        started = time.perf_counter()
+        for batch in _by_length(split, size):
+            output = self.output(batch)
+            losses = ctc.loss(output.logits, output.lengths, batch.targets, batch.target_lengths)
+            found = self.texts(output, beam)
+            count(tally, batch, output, losses=losses.tolist(), texts=found)
+            for place, text in zip(batch.places, found, strict=True):
+                texts[place] = text
+        tally.seconds = time.perf_counter() - started
+        return tally, texts
+
+
+def count(
+    tally: Tally, batch: Batch, output: Output, *, losses: list[float], texts: list[str]
+) -> None:
+    """Add a batch to a tally."""
+    tally.add_losses(losses, batch.target_lengths.tolist())
+    tally.add_texts([utterance.transcript for utterance in batch.utterances], texts)
+    tally.frames += sum(utterance.frames for utterance in batch.utterances)
+    tally.health += Health.of(output.logits.detach(), output.lengths, output.activations)
+
+
+def _by_length(split: Split, size: int) -> Iterator[Batch]:
+    ascending = np.argsort(split.lengths, kind="stable")
+    for start in range(0, len(split), size):
+        yield split.batch(ascending[start : start + size])

@@ -1,0 +1,273 @@
+"""Trainer: a feature set and an experiment -> a finished run folder.
+
+In:   the experiment, its features, its run folder.
+Out:  rows, state, hypotheses; `Stopped` when asked to stop, DivergedError when a loss is no number.
+Not here: what a batch, a network, a loss, a row or a state is (their own modules).
+
+Starting and resuming are the same call. All randomness derives from (seed, epoch, update), so that
+a run that was stopped or killed goes on to bit-identical rows and weights, times aside.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.config import Experiment
+from pipeline.corpus.text import alphabet
+from pipeline.features.feature_set import FeatureSet
+from pipeline.files import InputError
+from pipeline.training import augment, batches, ctc, machine, schedule
+from pipeline.training.batches import Batch, Split
+from pipeline.training.escape import sentence
+from pipeline.training.machine import Device, gpus
+from pipeline.training.model import Network
+from pipeline.training.recogniser import Recogniser, count
+from pipeline.training.run import Heartbeat, Hypothesis, Row, RunFolder, Stopped
+from pipeline.training.splits import Splits
+from pipeline.training.state import Best, State, packed, restored
+from pipeline.training.tally import Tally
+
+__all__ = ["DivergedError", "fit", "gpus"]
+
+SECONDS_BETWEEN_SAVES = 50.0
+SECONDS_BETWEEN_BEATS = 1.0
+EVALUATION_BATCH = 32  # at least; no answer depends on it
+
+log = logging.getLogger(__name__)
+
+Status = Literal["running", "stopped"]
+
+
+class DivergedError(InputError):
+    """A loss or a gradient is no finite number."""
+
+
+def fit(
+    experiment: Experiment,
+    features: FeatureSet,
+    run: RunFolder,
+    *,
+    device: Device = "auto",
+    threads: int | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+    observe: Callable[[Heartbeat], None] = lambda heartbeat: None,
+) -> None:
+    """Train, evaluate each epoch, and test once; go on where an earlier call was interrupted."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    chosen = machine.device(device)
+    run.write_environment(machine.describe(chosen))
+    trainer = Trainer.prepare(experiment, features, run, chosen)
+    trainer.should_stop, trainer.observe = should_stop, observe
+    while trainer.state.epoch <= experiment.train.epochs:
+        trainer.train_epoch()
+        trainer.finish_epoch()
+    trainer.conclude()
+
+
+@dataclass
+class Trainer:
+    experiment: Experiment
+    run: RunFolder
+    splits: Splits
+    recogniser: Recogniser
+    optimiser: torch.optim.Optimizer
+    state: State
+    should_stop: Callable[[], bool] = lambda: False
+    observe: Callable[[Heartbeat], None] = lambda heartbeat: None
+    saved: float = field(default_factory=time.monotonic)
+    beaten: float = -math.inf
+    began: tuple[float, int] = (0.0, 0)  # when this process began, and after which update
+
+    @classmethod
+    def prepare(
+        cls, experiment: Experiment, features: FeatureSet, run: RunFolder, device: torch.device
+    ) -> "Trainer":
+        """The network at its beginning, or as the run's state left it."""
+        settings, letters = experiment.train, alphabet(experiment.alphabet)
+        torch.manual_seed(derived(settings.seed, 0))
+        network = Network(experiment.model, features.bins, experiment.input.stack, letters.size).to(
+            device
+        )
+        splits = Splits.gather(features, experiment, network.steps, device)
+        reference = splits.references["train"]
+        if experiment.model.bias == "optimum" and reference is not None:
+            network.fc3.bias.data.copy_(ctc.optimum_bias(reference))
+        optimiser = schedule.optimiser(settings, network.parameters())
+        recogniser = Recogniser(network, letters, device, settings.precision == "bfloat16")
+        state = restored(run, network, optimiser, device) or State.start(letters.size)
+        run.restore(state.rows)
+        began = (time.monotonic(), state.update)
+        return cls(experiment, run, splits, recogniser, optimiser, state, began=began)
+
+    def train_epoch(self) -> None:
+        """The epoch's updates, from where the state stands in it."""
+        state, split, settings = self.state, self.splits.train, self.experiment.train
+        plan = batches.order(split.lengths, settings, state.epoch)
+        draws = augment.draws(settings, state.epoch, len(split))
+        for places in plan[state.position :]:
+            self._pause(time.monotonic() - self.saved > SECONDS_BETWEEN_SAVES)
+            started = time.perf_counter()
+            batch = split.batch(places)
+            if draws is not None:
+                stack = self.experiment.input.stack
+                augment.masked(batch.frames, batch.lengths, draws[places], settings, stack)
+            state.tally.waited += time.perf_counter() - started
+            self._update(batch, len(plan))
+            state.tally.seconds += time.perf_counter() - started
+            self._beat()
+        self._pause(False)
+
+    def finish_epoch(self) -> None:
+        """Evaluate, keep the best weights, and commit: the epoch is done when its rows stand."""
+        state, epoch = self.state, self.state.epoch
+        train = self._row("train", state.tally, epoch, state.update)
+        tally, _ = self._evaluate(self.splits.dev)
+        dev = self._row("dev", tally, epoch, state.update)
+        state.rows = [*state.rows, train, dev]
+        if state.best is None or dev["cer"] < state.best.cer:
+            weights = self.recogniser.network.state_dict()
+            copies = {name: tensor.detach().clone() for name, tensor in weights.items()}
+            state.best = Best(epoch, state.update, dev["cer"], copies)
+        self.state = state.next_epoch(self.recogniser.letters.size)
+        self._save()
+        self._beat(always=True)
+        log.info("epoch %d: %s", epoch, sentence(state.rows, self.experiment.train.optimiser))
+
+    def conclude(self) -> None:
+        """Test once, with the weights that dev chose."""
+        state, best = self.state, self.state.best
+        if best is None:
+            raise RuntimeError("no epoch has been evaluated")
+        self._pause(False)
+        self.recogniser.network.load_state_dict(dict(best.weights))
+        _, found = self._evaluate(self.splits.dev)
+        hypotheses = _hypotheses(self.splits.dev, found)
+        state.rows = [row for row in state.rows if row["split"] != "test"]
+        if len(self.splits.test):
+            tally, found = self._evaluate(self.splits.test, self.experiment.decode.beam)
+            hypotheses += _hypotheses(self.splits.test, found)
+            state.rows.append(self._row("test", tally, best.epoch, best.updates))
+            log.info("epoch %d chosen; test CER %.1f %%", best.epoch, 100 * tally.score.cer)
+        self._save()
+        self._beat(always=True)
+        self.run.finish(hypotheses)
+
+    def _update(self, batch: Batch, updates_per_epoch: int) -> None:
+        state, settings = self.state, self.experiment.train
+        network = self.recogniser.network.train()
+        update = state.update + 1
+        torch.manual_seed(derived(settings.seed, update))  # of dropout
+        rate = schedule.learning_rate(settings, update, settings.epochs * updates_per_epoch)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        output = self.recogniser.output(batch)
+        losses = ctc.loss(output.logits, output.lengths, batch.targets, batch.target_lengths)
+        self.optimiser.zero_grad()
+        torch.autograd.backward(losses.sum() / batch.target_lengths.sum())
+        limit = math.inf if settings.clip is None else settings.clip
+        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), limit)
+        self._check(batch, losses.detach(), norm, update, rate)
+        self.optimiser.step()
+        texts = self.recogniser.texts(output)
+        count(state.tally, batch, output, losses=losses.tolist(), texts=texts)
+        state.tally.grad_norm += norm.item()
+        state.tally.updates += 1
+        state.position, state.update = state.position + 1, update
+
+    def _check(self, batch: Batch, losses: Tensor, norm: Tensor, update: int, rate: float) -> None:
+        if bool(losses.isfinite().all()) and bool(norm.isfinite()):
+            return
+        ids = [utterance.id for utterance in batch.utterances]
+        finite = losses.isfinite().tolist()
+        wrong = [name for name, well in zip(ids, finite, strict=True) if not well]
+        what = f"loss of {', '.join(wrong)}" if wrong else f"gradient of {', '.join(ids)}"
+        raise DivergedError(
+            f"the {what} is no finite number after {update - 1} updates, at learning rate {rate:g}; "
+            "lower train.learning_rate, or set train.clip"
+        )
+
+    def _evaluate(self, split: Split, beam: int | None = None) -> tuple[Tally, list[str]]:
+        size = max(self.experiment.train.batch, EVALUATION_BATCH)
+        return self.recogniser.evaluate(split, size, beam)
+
+    def _row(self, split: str, tally: Tally, epoch: int, updates: int) -> Row:
+        return tally.row(
+            run_id=self.run.run_id,
+            epoch=epoch,
+            split=split,
+            updates=updates,
+            reference_loss=self.splits.reference_loss(split),
+            infeasible=self.splits.infeasible[split],
+            learning_rate=self.optimiser.param_groups[0]["lr"],
+            peak_memory_bytes=machine.peak_memory_bytes(self.recogniser.device),
+        )
+
+    def _pause(self, save: bool) -> None:
+        """At a step boundary: save if it is time to, and stop if asked to."""
+        stop = self.should_stop()
+        if save or stop:
+            self._save()
+        if stop:
+            self._beat(always=True, status="stopped")
+            raise Stopped
+
+    def _save(self) -> None:
+        content = packed(self.state, self.recogniser.network, self.optimiser)
+        self.run.commit(self.state.rows, content)
+        self.saved = time.monotonic()
+
+    def _beat(self, *, always: bool = False, status: Status = "running") -> None:
+        now = time.monotonic()
+        if always or now - self.beaten >= SECONDS_BETWEEN_BEATS:
+            self.beaten = now
+            self.observe(self._heartbeat(status))
+
+    def _heartbeat(self, status: Status) -> Heartbeat:
+        state, epochs = self.state, self.experiment.train.epochs
+        epoch = min(state.epoch, epochs)
+        if state.tally.updates:
+            row: Row | None = self._row("train", state.tally, epoch, state.update)
+        else:
+            row = _last(state.rows, "train")
+        dev, nan = _last(state.rows, "dev"), math.nan
+        return Heartbeat(
+            status=status,
+            epoch=epoch,
+            epochs=epochs,
+            update=state.update,
+            loss_per_character=row["loss_per_character"] if row else nan,
+            reference_loss=self.splits.reference_loss("train"),
+            dev_cer=dev["cer"] if dev else nan,
+            blank_argmax=row["blank_argmax"] if row else nan,
+            frames_per_second=row["frames_per_second"] if row else nan,
+            seconds_left=self._seconds_left(),
+        )
+
+    def _seconds_left(self) -> float:
+        settings, (began, before) = self.experiment.train, self.began
+        updates = settings.epochs * math.ceil(len(self.splits.train) / settings.batch)
+        done = self.state.update - before
+        each = (time.monotonic() - began) / done if done else math.nan
+        return each * (updates - self.state.update)
+
+
+def derived(seed: int, update: int) -> int:
+    """A seed for torch; update 0 is the beginning, the weights."""
+    return int(np.random.SeedSequence([seed, update]).generate_state(1, np.uint64)[0])
+
+
+def _hypotheses(split: Split, found: list[str]) -> list[Hypothesis]:
+    pairs = zip(split.utterances, found, strict=True)
+    return [Hypothesis.of(u.id, split.name, u.transcript, text) for u, text in pairs]
+
+
+def _last(rows: list[Row], split: str) -> Row | None:
+    return next((row for row in reversed(rows) if row["split"] == split), None)
