@@ -1,0 +1,199 @@
+"""What the runs show: the best one, which differences are chance, who left the blank, seeds.
+
+In:   readings of a sweep.   Out: findings, which the page puts into sentences; health sentences.
+Not here: the numbers of the table (table.py), the page (report.py).
+"""
+
+import math
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.results.numerals import decimal, percent, whole
+from pipeline.results.reading import Reading, escaped
+from pipeline.results.significance import Improvement, paired_bootstrap
+from pipeline.results.table import counts
+from pipeline.training.run import Row
+
+NEAR = 1.15  # times the reference line: on the plateau, not above it
+SATURATED = 0.05  # share of activations at the clamp that slows learning
+WAITING = 0.10  # share of the time spent waiting for data that is worth a word
+OVERFITTED = 1.10  # rise of the dev loss over its lowest
+SEED = "train.seed"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A run against the best one, on the test utterances that both have heard."""
+
+    reading: Reading
+    cer: Improvement
+    utterances: int
+
+    @property
+    def verdict(self) -> str:
+        if self.cer.low > 0:
+            return "worse"
+        return "better" if self.cer.high < 0 else "not told apart"
+
+
+@dataclass(frozen=True)
+class SeedGroup:
+    """Runs that differ in their seed only."""
+
+    settings: dict[str, Any]
+    readings: tuple[Reading, ...]
+
+    @property
+    def rates(self) -> list[float]:
+        return [row["cer"] for reading in self.readings if (row := reading.test)]
+
+    @property
+    def mean(self) -> float:
+        return statistics.fmean(self.rates)
+
+    @property
+    def deviation(self) -> float:
+        return statistics.stdev(self.rates) if len(self.rates) > 1 else math.nan
+
+
+@dataclass(frozen=True)
+class Findings:
+    best: Reading | None  # by dev CER, for the test split must not choose
+    lowest: Reading | None  # by test CER; not always the same
+    differences: tuple[Difference, ...]  # from small to large
+    left_the_blank: tuple[Reading, ...]  # the earliest first
+    on_the_blank: tuple[Reading, ...]  # to the end of their updates
+    seeds: tuple[SeedGroup, ...]
+    one_seed: bool
+
+
+def findings(readings: Sequence[Reading]) -> Findings:
+    done = [one for one in readings if one.state == "finished" and one.test and one.chosen]
+    best = min(done, key=_dev_cer, default=None)
+    left = [one for one in readings if one.escape_updates is not None]
+    return Findings(
+        best=best,
+        lowest=min(done, key=_test_cer, default=None),
+        differences=tuple(_differences(best, done)) if best else (),
+        left_the_blank=tuple(sorted(left, key=lambda one: one.escape_updates or 0)),
+        on_the_blank=tuple(one for one in done if one.escape_updates is None),
+        seeds=tuple(_seed_groups(done)),
+        one_seed=len({one.setting(SEED) for one in done}) == 1,
+    )
+
+
+def _dev_cer(one: Reading) -> tuple[float, float]:
+    """With the loss as second word: on the plateau every CER is 1."""
+    row = one.chosen
+    return (row["cer"], row["loss_per_character"]) if row else (math.inf, math.inf)
+
+
+def _test_cer(one: Reading) -> float:
+    row = one.test
+    return row["cer"] if row else math.inf
+
+
+def _differences(best: Reading, done: Sequence[Reading]) -> list[Difference]:
+    others = [_difference(best, one) for one in done if one is not best]
+    return sorted((one for one in others if one), key=lambda one: one.cer.difference)
+
+
+def _difference(best: Reading, other: Reading) -> Difference | None:
+    """None where the two have no utterance in common, as of different corpora."""
+    theirs = {one.utterance_id: one for one in other.heard("test")}
+    mine = [one for one in best.heard("test") if one.utterance_id in theirs]
+    if not mine:
+        return None
+    errors_a, totals = counts(mine, "cer")
+    errors_b, _ = counts([theirs[one.utterance_id] for one in mine], "cer")
+    return Difference(other, paired_bootstrap(errors_a, errors_b, totals), len(mine))
+
+
+def _seed_groups(done: Sequence[Reading]) -> Iterator[SeedGroup]:
+    """Only where the sweep varies the seed, and only where that has given two runs."""
+    groups: dict[str, list[Reading]] = {}
+    for one in done:
+        if SEED in one.run.settings:
+            rest = {key: value for key, value in one.run.settings.items() if key != SEED}
+            groups.setdefault(repr(rest), []).append(one)
+    for members in groups.values():
+        if len(members) > 1:
+            settings = members[0].run.settings
+            rest = {key: value for key, value in settings.items() if key != SEED}
+            yield SeedGroup(rest, tuple(members))
+
+
+def health(one: Reading) -> str:
+    """What the rows say about how a run goes, in a few sentences."""
+    dev = one.of("dev")
+    if not dev:
+        return {
+            "missing": "Its folder is not there yet.",
+            "waiting": "It has not begun.",
+        }.get(one.state, "No epoch is complete.")
+    return " ".join([*_blank(one, dev), *_learning(one, dev), *_hints(one)])
+
+
+def _blank(one: Reading, dev: Sequence[Row]) -> Iterator[str]:
+    last = dev[-1]
+    loss, line = last["loss_per_character"], last["reference_loss"]
+    if math.isnan(loss):
+        yield f"The dev loss of epoch {last['epoch']} is not a number."
+    elif one.escape_updates is not None:
+        yield f"It left the blank after {whole(one.escape_updates)} updates."
+        if not escaped(last):
+            yield f"It fell back: the dev loss is {decimal(loss)} again."
+    elif loss <= NEAR * line:
+        yield (
+            f"After {whole(last['updates'])} updates it is on the blank plateau: dev loss "
+            f"{decimal(loss)}, best constant output {decimal(line)}; "
+            f"{percent(last['blank_argmax'])} of the frames are blank, and the output varies with "
+            f"the audio by {decimal(last['input_dependence'], 3)} nats."
+        )
+    else:
+        yield (
+            f"After {whole(last['updates'])} updates the dev loss of {decimal(loss)} has not come "
+            f"down to that of the best constant output, {decimal(line)}."
+        )
+
+
+def _learning(one: Reading, dev: Sequence[Row]) -> Iterator[str]:
+    chosen = one.chosen
+    if one.escape_updates is None or chosen is None:
+        return
+    last, lowest = dev[-1], min(dev, key=lambda row: row["loss_per_character"])
+    yield (
+        f"Lowest dev CER {percent(chosen['cer'])} in epoch {chosen['epoch']} of {last['epoch']}."
+        if one.state == "finished"
+        else f"Lowest dev CER until now {percent(chosen['cer'])}, in epoch {chosen['epoch']}."
+    )
+    if last["loss_per_character"] > OVERFITTED * lowest["loss_per_character"]:
+        yield (
+            f"It overfits: the dev loss has risen from {decimal(lowest['loss_per_character'])} in "
+            f"epoch {lowest['epoch']} to {decimal(last['loss_per_character'])}."
+        )
+    elif one.state == "finished" and chosen["epoch"] == last["epoch"]:
+        yield "The last epoch is the best one: more epochs may pay."
+
+
+def _hints(one: Reading) -> Iterator[str]:
+    train = one.of("train")
+    if not train:
+        return
+    last = train[-1]
+    if last["infeasible"]:
+        yield (
+            f"{whole(last['infeasible'])} training utterances have more labels than frames "
+            "and were left out."
+        )
+    if last["clamp_saturation"] > SATURATED:
+        yield (
+            f"{percent(last['clamp_saturation'])} of the activations sit at the clamp, where no "
+            "gradient passes: take logarithms of the input, or standardise it."
+        )
+    seconds = sum(row["seconds"] for row in train)
+    waited = sum(row["loader_wait"] * row["seconds"] for row in train)
+    if seconds and waited / seconds > WAITING:
+        yield f"{percent(waited / seconds)} of the training time waits for data."

@@ -1,0 +1,159 @@
+"""What a run folder says now: state, rows, hypotheses, the epoch chosen on the dev split.
+
+In:   a run of a sweep, at any time: not begun, running, failed, damaged.   Out: `Reading`.
+Not here: tables (table.py), asking a scheduler (jobs/status.py).
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from pipeline.config import Experiment
+from pipeline.training.run import Failure, Heartbeat, Hypothesis, Row, RunFolder
+
+State = Literal["missing", "waiting", "running", "stopped", "finished", "failed"]
+
+SECONDS_OF_SILENCE = 600  # a heartbeat comes each second, but a first batch may take long
+
+# Below the best constant output by this much, the output depends on the input: the dev loss of a
+# constant output cannot be lower than its reference line, but for rounding.
+ESCAPED = 0.95
+
+Part = TypeVar("Part")
+
+
+@dataclass(frozen=True)
+class SweepRun:
+    """One run as a sweep knows it."""
+
+    label: str
+    settings: dict[str, Any]  # swept dotted keys -> values
+    folder: RunFolder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    run: SweepRun
+    state: State = "missing"
+    cause: str = ""  # of failed, and of some stopped: a short phrase
+    message: str = ""  # one line
+    rows: Sequence[Row] = ()
+    hypotheses: Sequence[Hypothesis] = ()
+    heartbeat: Heartbeat | None = None
+    experiment: Experiment | None = None
+    environment: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def run_id(self) -> str:
+        return self.run.folder.run_id
+
+    def of(self, split: str) -> list[Row]:
+        return [row for row in self.rows if row["split"] == split]
+
+    def heard(self, split: str) -> list[Hypothesis]:
+        return [hypothesis for hypothesis in self.hypotheses if hypothesis.split == split]
+
+    @property
+    def test(self) -> Row | None:
+        return next(iter(self.of("test")), None)
+
+    @property
+    def chosen(self) -> Row | None:
+        """The dev row of the epoch that the test split was heard with; the best so far before."""
+        dev = self.of("dev")
+        if test := self.test:
+            dev = [row for row in dev if row["epoch"] == test["epoch"]]
+        return min(dev, key=_by_dev, default=None)
+
+    @property
+    def escape_updates(self) -> int | None:
+        """Updates at the first dev loss clearly below the best constant output's."""
+        return next((row["updates"] for row in self.of("dev") if escaped(row)), None)
+
+    def setting(self, dotted: str) -> Any:
+        """A swept value; where the sweep leaves it to the base, the resolved experiment's."""
+        if dotted in self.run.settings:
+            return self.run.settings[dotted]
+        value: Any = self.experiment
+        for name in dotted.split("."):
+            value = getattr(value, name, None)
+        return value
+
+
+def escaped(row: Row) -> bool:
+    return row["loss_per_character"] < ESCAPED * row["reference_loss"]
+
+
+def swept_keys(runs: Sequence[SweepRun]) -> list[str]:
+    """In the order in which the sweep names them."""
+    return list(dict.fromkeys(key for run in runs for key in run.settings))
+
+
+def read(run: SweepRun, now: float | None = None) -> Reading:
+    """Whatever can be read is kept; a damaged file makes the run a failed one."""
+    folder = run.folder
+    if not folder.path.is_dir():
+        return Reading(run=run)
+    damage: list[str] = []
+
+    def part(name: str, reader: Callable[[], Part], otherwise: Part) -> Part:
+        try:
+            return reader()
+        except FileNotFoundError:
+            return otherwise
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            damage.append(f"{folder.path / name} cannot be read: {error}")
+            return otherwise
+
+    heartbeat = part("heartbeat.json", folder.heartbeat, None)
+    failure = part("failure.json", folder.failure, None)
+    rows: Sequence[Row] = part("rows.jsonl", folder.rows, [])
+    hypotheses: Sequence[Hypothesis] = part("hypotheses.csv", folder.hypotheses, [])
+    experiment = part("experiment.yaml", folder.experiment, None)
+    nothing: dict[str, Any] = {}
+    environment = part("environment.json", folder.environment, nothing)
+    state, cause, message = _state(heartbeat, failure, time.time() if now is None else now)
+    if damage:
+        state, cause, message = "failed", "damaged file", _line(damage[0])
+    return Reading(
+        run=run,
+        state=state,
+        cause=cause,
+        message=message,
+        rows=rows,
+        hypotheses=hypotheses,
+        heartbeat=heartbeat,
+        experiment=experiment,
+        environment=environment,
+    )
+
+
+def _state(
+    heartbeat: Heartbeat | None, failure: Failure | None, now: float
+) -> tuple[State, str, str]:
+    """From files alone: a scheduler may know of a job that waits, or that it was killed."""
+    if heartbeat and heartbeat.status == "finished":
+        return "finished", "", ""
+    if failure:
+        return "failed", failure.cause, _line(failure.message)
+    if heartbeat is None:
+        return "waiting", "", ""
+    silence = now - heartbeat.time
+    if heartbeat.status == "running" and silence > SECONDS_OF_SILENCE:
+        return "stopped", "silent", f"no word from {heartbeat.host} for {silence:.0f} s"
+    return heartbeat.status, "", ""
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _by_dev(row: Row) -> tuple[float, float, int]:
+    """Lowest dev CER; then, as on the plateau where all are 1, lowest loss; then the earliest."""
+    return _number(row["cer"]), _number(row["loss_per_character"]), row["epoch"]
+
+
+def _number(value: float) -> float:
+    return math.inf if math.isnan(value) else value

@@ -1,0 +1,215 @@
+"""The report of a sweep: results.csv, summary.csv, figures and one self-contained page.
+
+In:   the runs of a sweep, in any state; its question.   Out: a folder; the path of report.html.
+Not here: what the page looks like (page.html, page.css, page.js), what it finds (findings.py).
+"""
+
+import base64
+import hashlib
+import math
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from pipeline.files import write_text
+from pipeline.results import figures, numerals, panels, reading, table
+from pipeline.results.figures import Curve
+from pipeline.results.findings import findings, health
+from pipeline.results.reading import Reading, SweepRun
+from pipeline.results.samples import samples
+
+HERE = Path(__file__).parent
+
+WIDE, SMALL = (1000, 400), (480, 330)  # pixels
+LEADING = "loss"  # the figure that gets the width of the page
+
+OPENING = re.compile(r"^(Question|Cost|Expect)(?:ed|ation)?:\s*", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A run as the page shows it."""
+
+    number: int  # in the sweep, from 1
+    colour: int | None  # place in the palette; None: in the background
+    reading: Reading
+    summary: Mapping[str, Any]  # its line of summary.csv
+    health: str
+
+    @property
+    def label(self) -> str:
+        return self.reading.run.label
+
+
+def write(
+    name: str,
+    question: str,
+    runs: Sequence[SweepRun],
+    folder: Path,
+    expected: str | None = None,
+    *,
+    now: float | None = None,
+    remedies: Mapping[str, str] | None = None,
+    commands: Sequence[str] = (),
+) -> Path:
+    """Write the report of `runs` as they are at `now` (seconds since 1970).
+
+    `remedies` maps a cause of failure to what a person can do; `commands` repeat the sweep.
+    """
+    now = time.time() if now is None else now
+    readings = [reading.read(run, now) for run in runs]
+    summary = table.summary_table(readings)
+    table.write(table.rows_table(readings), folder / "results.csv")
+    table.write(summary, folder / "summary.csv")
+    views = _views(readings, summary)
+    context = {
+        "name": name,
+        "opening": _opening(question, expected),
+        "generated": now,
+        "drawings": _draw(views, folder / "figures"),
+        "commands": commands or _commands(name),
+        "remedies": remedies or {},
+        **_content(views),
+    }
+    page = folder / "report.html"
+    write_text(page, _page(context))
+    return page
+
+
+def _views(readings: Sequence[Reading], summary: pd.DataFrame) -> list[RunView]:
+    colours = _colours(readings)
+    lines = [
+        {str(key): math.nan if value is None or value is pd.NA else value for key, value in pairs}
+        for pairs in (line.items() for line in summary.to_dict("records"))
+    ]
+    return [
+        RunView(place + 1, colours.get(place), one, line, health(one))
+        for place, (one, line) in enumerate(zip(readings, lines, strict=True))
+    ]
+
+
+def _colours(readings: Sequence[Reading]) -> dict[int, int]:
+    """All runs where the palette reaches; else the best by dev CER, and one that stays blank."""
+    places = list(range(len(readings)))
+    most = len(figures.PALETTE)
+    if len(places) > most:
+        begun = [place for place in places if readings[place].chosen]
+        begun.sort(key=lambda place: _dev_cer(readings[place]))
+        blank = [place for place in begun[most - 1 :] if not readings[place].escape_updates]
+        places = sorted([*begun[: most - 1], *(blank[:1] or begun[most - 1 : most])])
+    return {place: colour for colour, place in enumerate(places)}
+
+
+def _dev_cer(one: Reading) -> float:
+    return one.chosen["cer"] if one.chosen else math.inf
+
+
+def _opening(question: str, expected: str | None) -> dict[str, str]:
+    """The parts of a sweep file's opening comment: question, cost, expect."""
+    parts: dict[str, list[str]] = {}
+    part = "question"
+    for line in question.splitlines():
+        start = OPENING.match(line)
+        part = start[1].lower() if start else part
+        parts.setdefault(part, []).append(line[start.end() if start else 0 :].strip())
+    parts |= {"expect": [expected]} if expected else {}
+    texts = {part: " ".join(lines).strip() for part, lines in parts.items()}
+    return {part: text[:1].upper() + text[1:] for part, text in texts.items()}
+
+
+def _draw(views: Sequence[RunView], folder: Path) -> list[dict[str, Any]]:
+    """Each figure as a file of its own, with names, and once or twice for the page."""
+    curves = [Curve(view.reading, view.number, view.colour) for view in views]
+    drawings = []
+    for panel in panels.PANELS:
+        alone = figures.draw(panel, curves, 760, 420, named=True)
+        small = figures.draw(panel, curves, *SMALL, named=False)
+        if alone is None or small is None:
+            continue
+        write_text(folder / f"{panel.name}.svg", alone)
+        shown = {"small": small}
+        if panel.name == LEADING:
+            shown["wide"] = figures.draw(panel, curves, *WIDE, named=True) or small
+        description = f"{panel.title}, over updates. {panel.caption}"
+        pictures = {
+            size: Markup(figures.for_page(svg, f"{panel.name}-{size}", description))  # noqa: S704
+            for size, svg in shown.items()
+        }
+        drawings.append({"panel": panel, "pictures": pictures})
+    return drawings
+
+
+def _content(views: Sequence[RunView]) -> dict[str, Any]:
+    found = findings([view.reading for view in views])
+    of_run = {view.label: view for view in views}
+    heard = [view for view in views if view.colour is not None and view.reading.heard("test")]
+    best = of_run[found.best.run.label] if found.best else None
+    return {
+        "views": views,
+        "of_run": of_run,
+        "found": found,
+        "best": best,
+        "scale": _scale(views),
+        "states": _states(views),
+        "samples": samples([view.reading for view in heard], found.best),
+        "ended": [view for view in views if view.reading.state in {"failed", "stopped"}],
+        "environment": _environment([view.reading for view in views]),
+        "swept": reading.swept_keys([view.reading.run for view in views]),
+    }
+
+
+def _scale(views: Sequence[RunView]) -> float:
+    """The CER at the right end of the intervals' axis; what says nothing at all falls off it."""
+    highs = [view.summary["test_cer_high"] for view in views]
+    known = [high for high in highs if not math.isnan(high)]
+    return 1.08 * max([high for high in known if high < 0.9] or known or [1.0]) or 1.0
+
+
+def _states(views: Sequence[RunView]) -> dict[str, int]:
+    order = ("finished", "running", "stopped", "failed", "waiting", "missing")
+    found = [view.reading.state for view in views]
+    return {state: found.count(state) for state in order if state in found}
+
+
+def _environment(readings: Sequence[Reading]) -> dict[str, list[str]]:
+    """Each fact with its values, in order of appearance: one, where all runs agree."""
+    facts: dict[str, dict[str, None]] = {}
+    for one in readings:
+        for fact, value in one.environment.items():
+            facts.setdefault(fact, {})[str(value)] = None
+    return {fact: list(values) for fact, values in facts.items()}
+
+
+def _commands(name: str) -> list[str]:
+    return [f"make {verb} SWEEP=configs/sweeps/{name}.yaml" for verb in ("sweep", "report")]
+
+
+def _page(context: Mapping[str, Any]) -> str:
+    """Everything escaped; the only script that may run is the one whose digest the page names."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for present in (
+        *(numerals.percent, numerals.interval, numerals.points, numerals.probability),
+        *(numerals.decimal, numerals.whole, numerals.duration, numerals.moment),
+    ):
+        environment.filters[present.__name__] = present
+    script = (HERE / "page.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template("page.html").render(
+        **context,
+        style=Markup((HERE / "page.css").read_text(encoding="utf-8")),  # noqa: S704
+        script=Markup(script),  # noqa: S704
+        script_digest=digest,
+    )
