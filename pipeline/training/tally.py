@@ -105,5 +105,5 @@ class Tally:
         return cls(**{**values, "score": score, "health": health})
 
 
-def _ratio(total: float, count: float) -> float:
+def _ratio(total: int | float, count: int | float) -> float:
     return total / count if count else math.nan

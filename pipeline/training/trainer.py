@@ -190,8 +190,8 @@ class Trainer:
         wrong = [name for name, well in zip(ids, finite, strict=True) if not well]
         what = f"loss of {', '.join(wrong)}" if wrong else f"gradient of {', '.join(ids)}"
         raise DivergedError(
-            f"the {what} is no finite number after {update - 1} updates, at learning rate {rate:g}; "
-            "lower train.learning_rate, or set train.clip"
+            f"after {update - 1} updates, at learning rate {rate:g}: the {what} is no finite "
+            "number; lower train.learning_rate, or clip the gradient with train.clip"
         )
 
     def _evaluate(self, split: Split, beam: int | None = None) -> tuple[Tally, list[str]]:

@@ -1,0 +1,18 @@
+"""Fixtures: the spoken letters, or other utterances, as a feature set on disk."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.features.feature_set import FeatureSet
+from tests.training.letters import MakeFeatures, corpus, stored
+
+
+@pytest.fixture
+def make_features(tmp_path: Path) -> MakeFeatures:
+    return lambda utterances: stored(utterances, tmp_path / "features")
+
+
+@pytest.fixture
+def features(make_features: MakeFeatures) -> FeatureSet:
+    return make_features(corpus())

@@ -1,0 +1,82 @@
+"""A feature set of a few spoken letters: each letter is a bin that lights up for some frames."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.config import Corpus, Experiment, FeatureSettings
+from pipeline.features.feature_set import DESCRIPTION, Description, FeatureSet
+from pipeline.features.shards import StoredUtterance, shard_name, writing_shard
+from pipeline.files import write_text
+from pipeline.settings import dump_yaml
+
+LETTERS = " ABC"
+SETTINGS = FeatureSettings(mel_bins=6, storage="float32")
+
+Utterance = tuple[str, str, str, int]  # id, split, transcript, frames
+MakeFeatures = Callable[[Sequence[Utterance]], FeatureSet]
+
+
+def spoken(transcript: str, frames: int, draw: np.random.Generator) -> np.ndarray:
+    """(T, 6): every letter takes an equal share of the frames; two bins are noise."""
+    x = draw.normal(scale=0.3, size=(frames, 6)).astype(np.float32) + 2
+    shares = np.array_split(np.arange(frames), len(transcript))
+    for letter, share in zip(transcript, shares, strict=True):
+        x[share, LETTERS.find(letter)] += 3  # an unknown letter lights the last bin
+    return x
+
+
+def drawn(count: int, split: str, draw: np.random.Generator) -> list[Utterance]:
+    utterances = []
+    for n in range(count):
+        text = "".join(draw.choice(list("ABC"), size=draw.integers(1, 5)))
+        utterances.append((f"{split}-{n:02}", split, text, int(draw.integers(5, 9)) * len(text)))
+    return utterances
+
+
+def corpus() -> list[Utterance]:
+    draw = np.random.default_rng(7)
+    return [*drawn(14, "train", draw), *drawn(5, "dev", draw), *drawn(4, "test", draw)]
+
+
+def stored(utterances: Sequence[Utterance], folder: Path) -> FeatureSet:
+    draw = np.random.default_rng(0)
+    blocks = [spoken(text, frames, draw) for _, _, text, frames in utterances]
+    ends = np.cumsum([len(block) for block in blocks]).tolist()
+    rows = [
+        StoredUtterance(
+            id=name,
+            transcript=text,
+            speaker="x",
+            split=split,
+            shard=0,
+            start=end - frames,
+            stop=end,
+        )
+        for (name, split, text, frames), end in zip(utterances, ends, strict=True)
+    ]
+    folder.mkdir()
+    with writing_shard(
+        folder / shard_name(0, 1),
+        feature_id="mel-x",
+        settings=SETTINGS,
+        index=0,
+        count=1,
+        utterances=rows,
+    ) as append:
+        for block in blocks:
+            append(block)
+    description = Description(
+        version=1, feature_id="mel-x", corpus="x", manifest="x", shards=1, settings=SETTINGS
+    )
+    write_text(folder / DESCRIPTION, dump_yaml(description))
+    return FeatureSet.open(folder)
+
+
+def experiment(**sections: dict[str, object]) -> Experiment:
+    """A small one that learns the letters in seconds, with some sections changed."""
+    model = {"fc1": 12, "fc2": 12, "hidden": 12, **sections.pop("model", {})}
+    train = {"epochs": 3, "batch": 4, "learning_rate": 1e-2, **sections.pop("train", {})}
+    named = Corpus(name="x", reader="demo")
+    return Experiment(corpus=named, features=SETTINGS, model=model, train=train, **sections)

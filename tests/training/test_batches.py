@@ -1,0 +1,155 @@
+"""Orders that hold everyone once and derive from (seed, epoch); frames normalised and joined."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.config import InputSettings, TrainSettings
+from pipeline.corpus.text import ALPHABETS
+from pipeline.features.feature_set import FeatureSet
+from pipeline.training.batches import Split, order, stacked
+
+LETTERS = ALPHABETS["english-38"]
+LENGTHS = np.random.default_rng(0).integers(10, 500, 1000)
+
+
+def gathered(features: FeatureSet, split: str = "train", **settings: object) -> Split:
+    return Split.gather(features, split, InputSettings(**settings), LETTERS, torch.device("cpu"))
+
+
+def stored(features: FeatureSet, split: str = "train") -> list[np.ndarray]:
+    return [features.frames(u) for u in features.utterances if u.split == split]
+
+
+@given(
+    lengths=st.lists(st.integers(1, 300), min_size=1, max_size=80),
+    kind=st.sampled_from(["random", "bucketed", "sorted"]),
+    batch=st.integers(1, 20),
+    epoch=st.integers(1, 3),
+)
+def test_every_order_holds_everyone_once(lengths: list[int], kind: str, batch: int, epoch: int):
+    plan = order(np.array(lengths), TrainSettings(order=kind, batch=batch), epoch)
+    assert sorted(np.concatenate(plan)) == list(range(len(lengths)))
+    assert len(plan) == -(-len(lengths) // batch)
+    assert all(1 <= len(places) <= batch for places in plan)
+
+
+@pytest.mark.parametrize("kind", ["random", "bucketed"])
+def test_an_order_derives_from_seed_and_epoch_only(kind: str):
+    plans = {}
+    for seed in (0, 1):
+        for epoch in (1, 2):
+            settings = TrainSettings(order=kind, seed=seed)
+            one, again = order(LENGTHS, settings, epoch), order(LENGTHS, settings, epoch)
+            assert all(map(np.array_equal, one, again))
+            plans[seed, epoch] = tuple(np.concatenate(one))
+    assert len(set(plans.values())) == 4
+
+
+def waste(kind: str, epoch: int = 1) -> float:
+    """Share of the frames of padded batches that is padding."""
+    plan = order(LENGTHS, TrainSettings(order=kind), epoch)
+    padded = sum(len(places) * LENGTHS[places].max() for places in plan)
+    return 1 - LENGTHS.sum() / padded
+
+
+def test_batches_of_similar_length_waste_little_and_do_not_ascend():
+    assert waste("sorted") < waste("bucketed") < waste("random") / 5
+    plan = order(LENGTHS, TrainSettings(order="bucketed"), 1)
+    assert [LENGTHS[p].max() for p in plan] != sorted(LENGTHS[p].max() for p in plan)
+
+
+def test_neighbours_change_from_epoch_to_epoch():
+    settings = TrainSettings(order="bucketed")
+    one, two = ({frozenset(p) for p in order(LENGTHS, settings, e)} for e in (1, 2))
+    assert len(one & two) < 3
+
+
+def test_sortagrad_sorts_its_first_epochs_only():
+    settings = TrainSettings(order="random", sortagrad_epochs=2)
+    for epoch, ascends in ((1, True), (2, True), (3, False)):
+        longest = [LENGTHS[places].max() for places in order(LENGTHS, settings, epoch)]
+        assert (longest == sorted(longest)) == ascends
+
+
+@pytest.mark.parametrize(("frames", "stack", "steps"), [(6, 3, 2), (7, 3, 3), (1, 8, 1), (5, 1, 5)])
+def test_stacking_joins_neighbours_and_repeats_the_last_frame(frames: int, stack: int, steps: int):
+    x = np.arange(frames * 2, dtype=np.float32).reshape(frames, 2)
+    y = stacked(x, stack)
+    assert y.shape == (steps, 2 * stack)
+    assert np.array_equal(y.reshape(-1, 2)[:frames], x)
+    assert (y.reshape(-1, 2)[frames:] == x[-1]).all()
+
+
+def test_a_batch_is_its_utterances_padded_with_zeros(features: FeatureSet):
+    split = gathered(features, normalisation="none", stack=2)
+    places = np.array([3, 0, 7])
+    batch = split.batch(places)
+    assert batch.utterances == tuple(split.utterances[p] for p in places)
+    for b, place in enumerate(places):
+        own = stacked(stored(features)[place], 2)
+        length = int(batch.lengths[b])
+        assert length == len(own) == split.lengths[place]
+        assert np.array_equal(batch.frames[b, :length], own)
+        assert not batch.frames[b, length:].any()
+    labels = [LETTERS.encode(utterance.transcript) for utterance in batch.utterances]
+    assert batch.targets.tolist() == [label for y in labels for label in y]
+    assert batch.target_lengths.tolist() == [len(y) for y in labels]
+
+
+def test_a_batch_owns_its_frames(features: FeatureSet):
+    split = gathered(features)
+    split.batch(np.array([1])).frames.zero_()
+    assert split.batch(np.array([1])).frames.any()
+
+
+def test_chosen_utterances_keep_their_frames(features: FeatureSet):
+    split = gathered(features)
+    few = split.choose([5, 2])
+    assert [u.id for u in few.utterances] == [split.utterances[p].id for p in (5, 2)]
+    one, same = few.batch(np.array([0, 1])), split.batch(np.array([5, 2]))
+    assert torch.equal(one.frames, same.frames)
+    assert torch.equal(one.targets, same.targets)
+
+
+def frames_of(split: Split) -> np.ndarray:
+    return split.frames[:-1].numpy().astype(np.float64)
+
+
+def test_standardised_training_frames_have_mean_0_and_variance_1(features: FeatureSet):
+    x = frames_of(gathered(features, normalisation="standardise"))
+    np.testing.assert_allclose(x.mean(0), 0, atol=1e-5)
+    np.testing.assert_allclose(x.var(0), 1, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["pca", "zca"])
+def test_whitened_training_frames_have_the_identity_as_covariance(features: FeatureSet, kind: str):
+    x = frames_of(gathered(features, normalisation=kind, epsilon=0.0))
+    np.testing.assert_allclose(np.cov(x.T, bias=True), np.eye(6), atol=1e-4)
+    damped = frames_of(gathered(features, normalisation=kind, epsilon=0.5))
+    assert np.trace(np.cov(damped.T)) < 5
+
+
+def test_dev_is_normalised_by_the_statistics_of_train(features: FeatureSet):
+    train = np.concatenate(stored(features))
+    x = frames_of(gathered(features, "dev", normalisation="standardise"))
+    expected = (np.concatenate(stored(features, "dev")) - train.mean(0)) / train.std(0)
+    np.testing.assert_allclose(x, expected, atol=1e-4)
+
+
+def test_utterance_normalisation_looks_at_one_utterance(features: FeatureSet):
+    split = gathered(features, normalisation="utterance")
+    own = stored(features)[4]
+    frames = split.batch(np.array([4])).frames[0]
+    np.testing.assert_allclose(frames, (own - own.mean(0)) / own.std(0), atol=1e-5)
+
+
+def test_without_normalisation_frames_are_as_stored(features: FeatureSet):
+    split = gathered(features, normalisation="none")
+    assert np.array_equal(frames_of(split), np.concatenate(stored(features)).astype(np.float64))
+
+
+def test_an_absent_split_is_empty(features: FeatureSet):
+    assert len(gathered(features, "nonsense")) == 0

@@ -1,0 +1,110 @@
+"""The sentences on runs that have the illness, and the update of escape."""
+
+import math
+from typing import Any
+
+import pytest
+
+from pipeline.training.escape import escape_updates, reach, sentence
+from pipeline.training.run import COLUMNS, Row
+
+LINE = 3.02
+
+
+def row(split: str, updates: int, loss: float, dependence: float, **values: Any) -> Row:
+    empty: dict[str, Any] = dict.fromkeys(COLUMNS, math.nan)
+    given = {
+        "split": split,
+        "updates": updates,
+        "loss_per_character": loss,
+        "reference_loss": LINE,
+        "input_dependence": dependence,
+        "learning_rate": 1e-3,
+        "cer": 1.0,
+    }
+    return Row(**{**empty, **given, **values})
+
+
+def history(*points: tuple[float, float], per_epoch: int = 53, **values: Any) -> list[Row]:
+    """Train and dev rows of epochs with these (dev loss, input dependence)."""
+    rows = []
+    for n, (loss, dependence) in enumerate(points, 1):
+        rows += [
+            row(split, per_epoch * n, loss, dependence, **values) for split in ("train", "dev")
+        ]
+    return rows
+
+
+PLATEAU, BELOW, ESCAPED = (3.01, 0.0), (2.8, 0.01), (2.8, 0.06)
+
+
+@pytest.mark.parametrize(
+    ("points", "updates"),
+    [
+        ([PLATEAU, PLATEAU], None),
+        ([PLATEAU, ESCAPED], None),  # once may be chance
+        ([PLATEAU, ESCAPED, ESCAPED], 106),
+        ([ESCAPED, PLATEAU, ESCAPED, ESCAPED, PLATEAU], 159),
+        ([BELOW, BELOW], None),  # a lower loss that owes nothing to the input
+        ([(2.93, 1.0), (2.93, 1.0)], None),  # not below by the margin
+        ([], None),
+    ],
+)
+def test_escape_is_the_first_of_two_evaluations_running(
+    points: list[tuple[float, float]], updates: int | None
+):
+    assert escape_updates(history(*points)) == updates
+
+
+def test_escape_looks_at_dev_only():
+    rows = [one for one in history(ESCAPED, ESCAPED) if one["split"] == "train"]
+    assert escape_updates(rows) is None
+
+
+def test_reach_is_the_sum_of_the_rates():
+    rows = [row("train", 10, 3, 0), row("train", 30, 3, 0, learning_rate=1e-4)]
+    assert reach(rows) == pytest.approx(10 * 1e-3 + 20 * 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([], "no epoch has ended yet"),
+        (
+            history(PLATEAU, PLATEAU),
+            (
+                "on the blank plateau: 3.01 against 3.02 nats per character after 106 updates; "
+                "escape usually comes after 300 to 1500; nothing is wrong yet"
+            ),
+        ),
+        (
+            history(PLATEAU, per_epoch=90, learning_rate=1e-6),
+            (
+                "not learning: lr 1e-06 can move a weight by at most 9e-05 in 90 updates; 3.01 "
+                "against 3.02 nats per character after 90 updates"
+            ),
+        ),
+        (history(PLATEAU, per_epoch=5000), "longer than usual; is the input on a logarithm"),
+        (history((9.1, 0.0)), "on the way to the blank plateau: 9.10 against 3.02"),
+        (history(PLATEAU, BELOW), "leaving the blank plateau: 2.80 against 3.02"),
+        (history(PLATEAU, ESCAPED), "input dependence 0.06 nats"),
+        (history(ESCAPED, (1.2, 1.0), cer=0.4), "escaped at update 53: 1.20 against 3.02"),
+        (history(ESCAPED, (1.2, 1.0), cer=0.4), "CER 40.0 %"),
+        (history(PLATEAU, (60.0, 0.0)), "diverging: 60.00 against 3.02"),
+        (history(PLATEAU, (math.nan, 0.0)), "diverging: nan against 3.02"),
+        (
+            history(PLATEAU, clamp_saturation=0.61),
+            "; clamp: 61 % of activations at the ceiling: the input is not scaled",
+        ),
+    ],
+)
+def test_the_sentence_says_where_the_run_stands(rows: list[Row], words: str):
+    assert words in sentence(rows)
+
+
+def test_a_first_loss_far_above_the_line_is_no_divergence():
+    assert "on the way" in sentence(history((27.0, 0.0)))
+
+
+def test_adams_reach_says_nothing_about_sgd():
+    assert "plateau" in sentence(history(PLATEAU, learning_rate=1e-6), "sgd")

@@ -1,0 +1,53 @@
+"""The signs of health against their definitions, written out for each valid step."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.training.health import Health
+
+NONE = torch.zeros(3)
+
+
+def test_every_sign_is_its_definition_over_valid_steps():
+    torch.manual_seed(0)
+    logits, lengths = torch.randn(3, 6, 4) * 2, torch.tensor([6, 2, 4])
+    health = Health.of(logits, lengths, torch.tensor([200.0, 90.0, 10.0]))
+    steps = np.concatenate([logits[b, :n].double().numpy() for b, n in enumerate(lengths)])
+    p = np.exp(steps) / np.exp(steps).sum(1, keepdims=True)
+    entropy = lambda q: -(q * np.log(q)).sum(-1)  # noqa: E731
+    assert health.blank_argmax == np.mean(steps.argmax(1) == 0)
+    assert health.blank_posterior == pytest.approx(p[:, 0].mean(), rel=1e-6)
+    expected = entropy(p.mean(0)) - entropy(p).mean()
+    assert health.input_dependence == pytest.approx(expected, rel=1e-5)
+    assert (health.at_zero, health.at_ceiling) == (0.45, 0.05)
+
+
+def test_batches_add_up_to_the_whole():
+    torch.manual_seed(1)
+    logits, lengths = torch.randn(4, 5, 3), torch.tensor([5, 3, 1, 4])
+    whole = Health.of(logits, lengths, NONE)
+    parts = [Health.of(logits[i : i + 2], lengths[i : i + 2], NONE) for i in (0, 2)]
+    np.testing.assert_allclose((parts[0] + parts[1]).sums, whole.sums, rtol=1e-6)
+
+
+def test_a_constant_output_does_not_depend_on_the_input():
+    logits = torch.tensor([2.0, 0.0, -1.0]).expand(2, 5, 3)
+    health = Health.of(logits, torch.tensor([5, 3]), NONE)
+    assert health.input_dependence == pytest.approx(0, abs=1e-6)
+    assert health.blank_argmax == 1
+
+
+def test_an_output_that_follows_the_input_depends_on_it_by_up_to_the_logarithm_of_the_classes():
+    logits = 100 * torch.eye(4)[None]
+    health = Health.of(logits, torch.tensor([4]), NONE)
+    assert health.input_dependence == pytest.approx(math.log(4))
+    assert health.blank_argmax == health.blank_posterior == 0.25
+
+
+def test_nothing_seen_is_nan():
+    empty = Health.empty(4)
+    signs = (empty.blank_argmax, empty.blank_posterior, empty.input_dependence, empty.at_ceiling)
+    assert all(map(math.isnan, signs))

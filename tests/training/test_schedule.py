@@ -1,0 +1,70 @@
+"""The learning rate of an update, and optimisers that do what their settings say."""
+
+import math
+
+import pytest
+import torch
+
+from pipeline.config import TrainSettings
+from pipeline.training.schedule import learning_rate, optimiser
+
+
+def rates(updates: int = 110, **settings: object) -> list[float]:
+    train = TrainSettings(learning_rate=0.5, **settings)
+    return [learning_rate(train, update, updates) for update in range(1, updates + 1)]
+
+
+def test_a_constant_rate_is_constant_after_its_warm_up():
+    assert set(rates()) == {0.5}
+    warming = rates(warmup_updates=10)
+    assert warming[:10] == pytest.approx([0.05 * n for n in range(1, 11)])
+    assert set(warming[10:]) == {0.5}
+
+
+def test_warm_up_and_cosine_rise_to_the_rate_and_fall_towards_zero():
+    line = rates(schedule="warmup-cosine", warmup_updates=10)
+    assert max(line) == line[9] == line[10] == 0.5
+    assert line[60] == pytest.approx(0.25)
+    assert line[10:] == sorted(line[10:], reverse=True)
+    assert 0 < line[-1] < 0.001
+
+
+def test_a_warm_up_longer_than_the_training_is_allowed():
+    assert max(rates(5, schedule="warmup-cosine", warmup_updates=10)) == 0.25
+
+
+def after(updates: int, gradient: float, **settings: object) -> tuple[float, float]:
+    """A matrix and a bias of one, after updates with a constant gradient."""
+    weights = [torch.nn.Parameter(torch.ones(1, 1)), torch.nn.Parameter(torch.ones(1))]
+    steps = optimiser(TrainSettings(learning_rate=0.1, **settings), weights)
+    for _ in range(updates):
+        for weight in weights:
+            weight.grad = torch.full_like(weight, gradient)
+        steps.step()
+    return weights[0].item(), weights[1].item()
+
+
+@pytest.mark.parametrize("kind", ["adam", "adamw"])
+def test_adams_way_is_the_sum_of_the_rates_whatever_the_gradient(kind: str):
+    for gradient in (1e-3, 1e3):
+        assert after(3, gradient, optimiser=kind) == pytest.approx((0.7, 0.7), abs=1e-3)
+
+
+def test_sgd_has_nesterovs_momentum():
+    # v = 0.9 v + g; w -= 0.1 (g + 0.9 v)
+    assert after(2, 1.0, optimiser="sgd")[0] == pytest.approx(1 - 0.1 * 1.9 - 0.1 * (1 + 0.9 * 1.9))
+
+
+@pytest.mark.parametrize(
+    ("kind", "matrix"),
+    [
+        ("adamw", 1 - 0.1 * 0.5),  # decoupled: without a gradient the weight shrinks by lr * decay
+        ("sgd", 1 - 0.1 * 0.5 * 1.9),  # a gradient of its own
+        ("adam", 0.9),  # the same, rescaled to one step
+    ],
+)
+def test_weight_decay_pulls_at_matrices_only(kind: str, matrix: float):
+    found, bias = after(1, 0.0, optimiser=kind, weight_decay=0.5)
+    assert found == pytest.approx(matrix)
+    assert bias == 1
+    assert math.isclose(after(1, 0.0, optimiser=kind)[0], 1)
