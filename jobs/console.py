@@ -24,7 +24,7 @@ STYLES = {
     "queued": "default",
     "waiting": "dim",
 }
-COLUMNS = ("run", "state", "epoch", "loss", "uniform", "dev CER", "blank", "frames/s", "left", "")
+COLUMNS = ("run", "state", "epoch", "loss", "line", "dev CER", "blank", "frames/s", "left", "")
 
 # Colour only in a terminal, and not with NO_COLOR; piped lines are as long as they are.
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)

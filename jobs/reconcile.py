@@ -5,7 +5,7 @@ Not here: the arithmetic of it (plan.py), carrying it out (submit.py).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from jobs import console, plan, scheduler, status
@@ -31,9 +31,15 @@ from pipeline.sweep import Sweep
 Found = Mapping[Corpus, Manifest]
 
 
+@dataclass(frozen=True)
+class Result:
+    code: int
+    worked: bool = False  # here and now, so that there is something new to report
+
+
 def reconcile(
     sweep: Sweep, profile: Profile, work: Path, *, runs: bool = True, dry: bool = False
-) -> int:
+) -> Result:
     """Submit what is missing; `runs` False: its features alone; `dry`: print the plan."""
     require_writable(work)
     found = _manifests(sweep, work)
@@ -47,22 +53,24 @@ def reconcile(
         if not dry:
             _store(sweep, want, found, folder)
         say(_nothing_to_do(want, runs=runs))
-        return 1 if refused else 0
+        return Result(refused)
     queue = _ask(want, folder, profile)
     made = _plan(want, slices, folder, queue, _limits(profile, queue), runs=runs)
     if dry:
         for line in console.plan_lines(made):
             say(line)
-        return 1 if refused else 0
+        return Result(refused)
     _store(sweep, want, found, folder)
     if isinstance(profile, Slurm):
-        return max(refused, _through_slurm(want, made, profile, folder, queue))
-    return max(refused, _on_this_machine(want, made, profile, folder, runs=runs))
+        _through_slurm(want, made, profile, folder, queue)
+        return Result(refused)
+    ended = _on_this_machine(want, made, profile, folder, runs=runs)
+    return Result(max(refused, ended), worked=True)
 
 
 def _through_slurm(
     want: Wanted, made: Plan, profile: Slurm, folder: SweepFolder, queue: Queue
-) -> int:
+) -> None:
     before = {entry.job.split("_")[0] for entry in _live_features(want, folder, queue)}
     outcome = submit_slurm(made, profile, folder, sorted(before))
     _tell_deferred(made)
@@ -70,7 +78,6 @@ def _through_slurm(
         say(f"make status SWEEP={want.path} shows them; they need no terminal")
     elif not made.deferred_runs and not made.deferred_slices:
         say(f"nothing to submit: all that is missing of {want.name} is queued or running")
-    return 0
 
 
 def _on_this_machine(
@@ -142,7 +149,17 @@ def _limits(profile: Profile, queue: Queue) -> Limits:
 
 def _manifests(sweep: Sweep, work: Path) -> Found:
     corpora = dict.fromkeys(swept.experiment.corpus for swept in sweep.experiments)
-    return {corpus: readers.build(corpus, work) for corpus in corpora}
+    return {corpus: _manifest(corpus, work) for corpus in corpora}
+
+
+def _manifest(corpus: Corpus, work: Path) -> Manifest:
+    """The demo corpus takes half a minute to speak, and says how far it is."""
+    with console.console.status(f"{corpus.name}: looking at its files") as shown:
+
+        def progress(done: int, total: int) -> None:
+            shown.update(f"{corpus.name}: {duration(done)} of {duration(total)} spoken")
+
+        return readers.build(corpus, work, progress)
 
 
 def _lacking(want: Wanted, folder: SweepFolder, *, runs: bool) -> list[Slice]:

@@ -9,10 +9,11 @@ import csv
 from pathlib import Path
 
 from jobs.console import percent, say
+from jobs.failures import REMEDIES
 from jobs.looking import sweep_folder
 from jobs.wanted import SweepFolder, recorded
 from pipeline.results import report as reports
-from pipeline.results.table import SweepRun
+from pipeline.results.reading import SweepRun
 
 
 def report(options: argparse.Namespace) -> int:
@@ -24,9 +25,15 @@ def write(folder: SweepFolder) -> None:
     """Write the report; print the best run and the path."""
     wanted = recorded(folder)
     runs = [SweepRun(run.label, run.settings, folder.run(run.run_id)) for run in wanted.runs]
-    target = folder.work / "reports" / folder.name
-    page = reports.write(wanted.name, wanted.question, runs, target)
-    if best := _best(target / "summary.csv"):
+    page = reports.write(
+        wanted.name,
+        wanted.question,
+        runs,
+        folder.reports,
+        remedies=REMEDIES,
+        commands=[f"make {verb} SWEEP={wanted.path}" for verb in ("sweep", "report")],
+    )
+    if best := _best(folder.reports / "summary.csv"):
         say(best)
     say(f"report: {page}")
 

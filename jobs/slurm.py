@@ -7,11 +7,13 @@ submitit writes the script, submits it and starts the function; the traps around
 where they are stepped over.
 """
 
+import io
 import shlex
 import shutil
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,7 +105,8 @@ class Submission:
         )
         before = set(self.folder.iterdir())
         try:
-            jobs = executor.map_array(OnNode(), [str(file) for file in files])
+            with redirect_stderr(io.StringIO()):  # submitit prints what it also raises
+                jobs = executor.map_array(OnNode(), [str(file) for file in files])
         except (FailedJobError, FailedSubmissionError) as error:
             for left in set(self.folder.iterdir()) - before:
                 left.unlink()  # pickles and script of what was refused

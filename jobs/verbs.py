@@ -28,7 +28,7 @@ def features(options: argparse.Namespace) -> int:
         if options.sweep
         else _spectra(options.corpus, options.set)
     )
-    return reconcile(sweep, profile, work, runs=False, dry=options.dry_run)
+    return reconcile(sweep, profile, work, runs=False, dry=options.dry_run).code
 
 
 def sweep(options: argparse.Namespace) -> int:
@@ -45,19 +45,22 @@ def train(options: argparse.Namespace) -> int:
     experiment = load_experiment(options.experiment, parse_changes(options.set))
     name = f"train-{options.experiment.stem}"
     swept = SweptExperiment(options.experiment.stem, {}, experiment)
-    code = reconcile(Sweep(name, "", options.experiment, (swept,)), profile, work)
+    result = reconcile(Sweep(name, "", options.experiment, (swept,)), profile, work)
     if isinstance(profile, Local):
         _tell_result(SweepFolder(work, name))
-    return code
+    return result.code
 
 
 def _sweep(sweep: Sweep, options: argparse.Namespace, dry: bool) -> int:
     profile, work = place(options)
-    code = reconcile(sweep, profile, work, dry=dry)
-    if isinstance(profile, Local) and not dry:
-        # pandas and matplotlib take a second: a sweep that goes to SLURM must not wait for them.
-        import_module("jobs.reporting").write(SweepFolder(work, sweep.name))
-    return code
+    result = reconcile(sweep, profile, work, dry=dry)
+    folder = SweepFolder(work, sweep.name)
+    if result.worked or (isinstance(profile, Local) and not dry and not folder.report.exists()):
+        # pandas and matplotlib take seconds: a sweep that goes to SLURM must not wait for them.
+        import_module("jobs.reporting").write(folder)
+    elif not dry and folder.report.exists():
+        say(f"report: {folder.report}")
+    return result.code
 
 
 def _spectra(corpus_file: Path, changes: list[str]) -> Sweep:

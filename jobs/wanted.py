@@ -88,6 +88,14 @@ class SweepFolder:
     def owner(self) -> Path:  # the process on this machine that deals its tasks
         return self.path / "owner.json"
 
+    @property
+    def reports(self) -> Path:
+        return self.work / "reports" / self.name
+
+    @property
+    def report(self) -> Path:
+        return self.reports / "report.html"
+
     def run(self, run_id: str) -> RunFolder:
         return RunFolder(self.work / "runs" / run_id)
 

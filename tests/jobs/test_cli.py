@@ -32,9 +32,9 @@ def loaded(program: str, *words: str) -> tuple[set[str], float]:
 
 def test_help_is_light_and_answers_at_once():
     program = "from jobs import cli\nwith contextlib.suppress(SystemExit): cli.main(['--help'])"
-    heavy, seconds = loaded(program)
-    assert heavy == set()
-    assert seconds < 1.0
+    answers = [loaded(program) for _ in range(3)]
+    assert [heavy for heavy, _ in answers] == [set()] * 3
+    assert min(seconds for _, seconds in answers) < 1.0
 
 
 @pytest.mark.parametrize("module", ["plan", "profile", "status", "looking", "wanted", "watching"])
