@@ -70,7 +70,7 @@ class Curve:
 
 
 def draw(
-    panel: Panel, curves: Sequence[Curve], width: float, height: float, *, named: bool
+    panel: Panel, curves: Sequence[Curve], width: int, height: int, *, named: bool
 ) -> str | None:
     """An SVG document; None if there is nothing to draw yet.
 
@@ -115,7 +115,7 @@ def _variable(colour: str) -> str:
 
 
 def _place(
-    curves: Sequence[Curve], width: float, height: float, *, named: bool
+    curves: Sequence[Curve], width: int, height: int, *, named: bool
 ) -> tuple[float, float, float, float]:
     """Left, bottom, width, height of the axes as shares of the figure."""
     longest = max((len(_name(curve)) for curve in curves if curve.colour is not None), default=0)
@@ -131,6 +131,8 @@ def _draw_lines(axes: Axes, panel: Panel, curves: Sequence[Curve]) -> None:
         splits = ["train", "dev"] if panel.train and curve.colour is not None else ["dev"]
         for split in splits:
             x, y = _points(curve, panel, split)
+            if not x:
+                continue
             thick = split == "dev" and curve.colour is not None
             axes.plot(
                 x,
@@ -171,10 +173,11 @@ def _set_scale(axes: Axes, panel: Panel, curves: Sequence[Curve]) -> None:
     lowest, highest = min(values), max(values)
     if panel.scale == "log":
         smallest = min((value for value in values if value > 0), default=0.01)
-        axes.set_yscale("log")
         bottom, top = max(smallest / 1.4, 1e-4), max(1.15, min(highest * 1.1, 3))
-        axes.set_yticks([tick for tick in _TICKS if bottom <= tick <= top])
         axes.set_ylim(bottom, top)
+        axes.set_yscale("log")
+        axes.set_yticks([tick for tick in _TICKS if bottom <= tick <= top])
+        axes.set_ylim(bottom, top)  # again: ticks move it
         axes.yaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_minor_formatter(NullFormatter())
     elif panel.scale == "capped":
@@ -184,7 +187,7 @@ def _set_scale(axes: Axes, panel: Panel, curves: Sequence[Curve]) -> None:
     else:
         axes.set_ylim(0, max(highest * 1.08, 0.05))
     if panel.scale != "log":
-        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 4, 5, 10]))
 
 
 def _set_capped(axes: Axes, panel: Panel, curves: Sequence[Curve], highest: float) -> None:
@@ -258,7 +261,7 @@ def _end(axes: Axes, panel: Panel, curve: Curve) -> End | None:
     if not x or not math.isfinite(y[-1]):
         return None
     low, high = axes.get_ylim()
-    point = (x[-1], min(max(y[-1], low), high))
+    point = (float(x[-1]), float(min(max(y[-1], low), high)))
     across, up = axes.transData.transform(point) * 72 / axes.figure.dpi
     return End(curve, point, float(across), float(up))
 

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.results.numerals import decimal, percent, whole
-from pipeline.results.reading import Reading, escaped
+from pipeline.results.reading import Reading
 from pipeline.results.significance import Improvement, paired_bootstrap
 from pipeline.results.table import counts
+from pipeline.training import escape
 from pipeline.training.run import Row
 
-NEAR = 1.15  # times the reference line: on the plateau, not above it
-SATURATED = 0.05  # share of activations at the clamp that slows learning
 WAITING = 0.10  # share of the time spent waiting for data that is worth a word
 OVERFITTED = 1.10  # rise of the dev loss over its lowest
 SEED = "train.seed"
@@ -133,30 +132,9 @@ def health(one: Reading) -> str:
             "missing": "Its folder is not there yet.",
             "waiting": "It has not begun.",
         }.get(one.state, "No epoch is complete.")
-    return " ".join([*_blank(one, dev), *_learning(one, dev), *_hints(one)])
-
-
-def _blank(one: Reading, dev: Sequence[Row]) -> Iterator[str]:
-    last = dev[-1]
-    loss, line = last["loss_per_character"], last["reference_loss"]
-    if math.isnan(loss):
-        yield f"The dev loss of epoch {last['epoch']} is not a number."
-    elif one.escape_updates is not None:
-        yield f"It left the blank after {whole(one.escape_updates)} updates."
-        if not escaped(last):
-            yield f"It fell back: the dev loss is {decimal(loss)} again."
-    elif loss <= NEAR * line:
-        yield (
-            f"After {whole(last['updates'])} updates it is on the blank plateau: dev loss "
-            f"{decimal(loss)}, best constant output {decimal(line)}; "
-            f"{percent(last['blank_argmax'])} of the frames are blank, and the output varies with "
-            f"the audio by {decimal(last['input_dependence'], 3)} nats."
-        )
-    else:
-        yield (
-            f"After {whole(last['updates'])} updates the dev loss of {decimal(loss)} has not come "
-            f"down to that of the best constant output, {decimal(line)}."
-        )
+    optimiser = one.experiment.train.optimiser if one.experiment else "adamw"
+    where = escape.sentence(one.rows, optimiser)
+    return " ".join([f"{where[0].upper()}{where[1:]}.", *_learning(one, dev), *_hints(one)])
 
 
 def _learning(one: Reading, dev: Sequence[Row]) -> Iterator[str]:
@@ -187,11 +165,6 @@ def _hints(one: Reading) -> Iterator[str]:
         yield (
             f"{whole(last['infeasible'])} training utterances have more labels than frames "
             "and were left out."
-        )
-    if last["clamp_saturation"] > SATURATED:
-        yield (
-            f"{percent(last['clamp_saturation'])} of the activations sit at the clamp, where no "
-            "gradient passes: take logarithms of the input, or standardise it."
         )
     seconds = sum(row["seconds"] for row in train)
     waited = sum(row["loader_wait"] * row["seconds"] for row in train)

@@ -11,15 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from pipeline.config import Experiment
+from pipeline.training import escape
 from pipeline.training.run import Failure, Heartbeat, Hypothesis, Row, RunFolder
 
 State = Literal["missing", "waiting", "running", "stopped", "finished", "failed"]
 
 SECONDS_OF_SILENCE = 600  # a heartbeat comes each second, but a first batch may take long
-
-# Below the best constant output by this much, the output depends on the input: the dev loss of a
-# constant output cannot be lower than its reference line, but for rounding.
-ESCAPED = 0.95
 
 Part = TypeVar("Part")
 
@@ -69,8 +66,7 @@ class Reading:
 
     @property
     def escape_updates(self) -> int | None:
-        """Updates at the first dev loss clearly below the best constant output's."""
-        return next((row["updates"] for row in self.of("dev") if escaped(row)), None)
+        return escape.escape_updates(self.rows)
 
     def setting(self, dotted: str) -> Any:
         """A swept value; where the sweep leaves it to the base, the resolved experiment's."""
@@ -80,10 +76,6 @@ class Reading:
         for name in dotted.split("."):
             value = getattr(value, name, None)
         return value
-
-
-def escaped(row: Row) -> bool:
-    return row["loss_per_character"] < ESCAPED * row["reference_loss"]
 
 
 def swept_keys(runs: Sequence[SweepRun]) -> list[str]:
@@ -150,10 +142,6 @@ def _line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _by_dev(row: Row) -> tuple[float, float, int]:
-    """Lowest dev CER; then, as on the plateau where all are 1, lowest loss; then the earliest."""
-    return _number(row["cer"]), _number(row["loss_per_character"]), row["epoch"]
-
-
-def _number(value: float) -> float:
-    return math.inf if math.isnan(value) else value
+def _by_dev(row: Row) -> tuple[float, int]:
+    """Lowest dev CER, of equals the earliest, as the trainer chooses."""
+    return math.inf if math.isnan(row["cer"]) else row["cer"], row["epoch"]

@@ -24,6 +24,7 @@ from pipeline.results.figures import Curve
 from pipeline.results.findings import findings, health
 from pipeline.results.reading import Reading, SweepRun
 from pipeline.results.samples import samples
+from pipeline.training import escape
 
 HERE = Path(__file__).parent
 
@@ -76,6 +77,7 @@ def write(
         "drawings": _draw(views, folder / "figures"),
         "commands": commands or _commands(name),
         "remedies": remedies or {},
+        "escape": escape,
         **_content(views),
     }
     page = folder / "report.html"
@@ -121,7 +123,8 @@ def _opening(question: str, expected: str | None) -> dict[str, str]:
         parts.setdefault(part, []).append(line[start.end() if start else 0 :].strip())
     parts |= {"expect": [expected]} if expected else {}
     texts = {part: " ".join(lines).strip() for part, lines in parts.items()}
-    return {part: text[:1].upper() + text[1:] for part, text in texts.items()}
+    empty = dict.fromkeys(("question", "expect", "cost"), "")
+    return empty | {part: text[:1].upper() + text[1:] for part, text in texts.items()}
 
 
 def _draw(views: Sequence[RunView], folder: Path) -> list[dict[str, Any]]:

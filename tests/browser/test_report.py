@@ -1,0 +1,146 @@
+"""The report in a real browser: it loads without complaint, fits a phone, and its script works."""
+
+import json
+import shutil
+import subprocess
+from dataclasses import dataclass
+from html import escape, unescape
+from pathlib import Path
+
+import pytest
+
+from pipeline.results import report
+from pipeline.results.panels import PANELS
+from tests.results.examples import NOW, Course, make_run, make_sweep
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+
+HOSTILE = "<script>document.title = 'owned'</script><img src=x onerror=\"document.title='owned'\">"
+PHONE = 400  # pixels
+
+# Written into a copy of the page, whose security policy would rightly refuse it.
+PROBE = """
+<script>
+const lines = () => [...document.querySelectorAll(".runs tbody tr")].map((row) => row.dataset.run);
+const root = document.documentElement;
+const over = [...document.querySelectorAll("body *")].filter((one) => one.getBoundingClientRect().right > innerWidth && !one.closest(".scroll, pre, svg, .hidden"))
+  .map((one) => one.tagName + "." + one.className);
+const found = {over, width: innerWidth, overflow: root.scrollWidth - root.clientWidth, before: lines()};
+const heading = [...document.querySelectorAll(".runs thead th")].find(
+  (one) => one.textContent === "Test CER");
+heading.querySelector("button").click();
+found.ascending = lines();
+heading.querySelector("button").click();
+found.descending = lines();
+document.querySelector('.runs tr[data-run="2"]').dispatchEvent(new Event("mouseenter"));
+found.pointed = document.querySelectorAll(".figures .pointed").length;
+found.wide = document.querySelector(".leading .wide").getBoundingClientRect().width;
+found.small = document.querySelector(".leading .small").getBoundingClientRect().width;
+parent.document.body.setAttribute("data-found", JSON.stringify(found));
+</script>
+"""
+
+
+@dataclass(frozen=True)
+class Visit:
+    dom: str
+    console: list[str]
+
+    @property
+    def found(self) -> dict:
+        text = self.dom.split('data-found="')[1].split('"')[0]
+        return json.loads(unescape(text))
+
+
+def visit(page: Path, width: int, profile: Path) -> Visit:
+    """Load a page with no network; what its scripts have made of it, and what they complain of."""
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+    if chromium is None:
+        pytest.skip("chromium is not installed: apt-get install chromium")
+    done = subprocess.run(
+        [
+            chromium,
+            *("--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"),
+            *("--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={profile}"),
+            *(f"--window-size={width},900", "--dump-dom", page.as_uri()),
+        ],
+        capture_output=True,
+        check=True,
+        timeout=240,
+    )
+    lines = done.stderr.decode(errors="replace").splitlines()
+    return Visit(done.stdout.decode(), [line for line in lines if "CONSOLE" in line])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("browser")
+    hostile = make_run(folder / "h8", HOSTILE, {"train.seed": 7}, Course(epochs=2))
+    runs = [*make_sweep(folder), hostile]
+    report.write(HOSTILE, f"Question: {HOSTILE}", runs, folder / "report", now=NOW)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path) -> Visit:
+    return visit(folder / "report/report.html", 1400, folder / "profile")
+
+
+@pytest.fixture(scope="module")
+def phone(folder: Path) -> dict:
+    text = (folder / "report/report.html").read_text(encoding="utf-8")
+    open_to_probe = text.replace('http-equiv="Content-Security-Policy"', "")
+    probed = escape(open_to_probe.replace("</body>", PROBE + "</body>"))
+    # In a frame, because no window of this browser is narrower than 500 pixels.
+    frame = f'<iframe style="border: 0; width: {PHONE}px; height: 900px" srcdoc="{probed}">'
+    phone = folder / "phone.html"
+    phone.write_text(f'<!DOCTYPE html><meta charset="utf-8"><body>{frame}</iframe>', "utf-8")
+    return visit(phone, 1400, folder / "phone").found
+
+
+def test_the_page_loads_without_a_word_on_the_console(page: Visit):
+    assert page.console == []
+
+
+def test_the_pages_own_script_is_the_one_that_its_policy_allows(page: Visit):
+    assert "<button>Test CER</button>" in page.dom
+
+
+def test_a_hostile_label_stays_text(page: Visit):
+    assert "<title>&lt;script&gt;" in page.dom
+    assert page.dom.count("<script") == 1
+    assert "<img" not in page.dom
+    assert "&lt;script&gt;document.title = 'owned'&lt;/script&gt;" in page.dom
+
+
+def test_every_figure_is_there_and_says_what_it_shows(page: Visit):
+    for panel in PANELS:
+        assert f'id="figure-{panel.name}"' in page.dom
+        assert f'aria-label="{panel.title}, over updates.' in page.dom
+    assert page.dom.count("<svg") == len(PANELS) + 1  # the first one twice: wide and small
+
+
+def test_every_run_is_in_the_table(phone: dict):
+    assert phone["before"] == ["1", "2", "3", "4", "5", "6", "7", "8"]
+
+
+def test_nothing_runs_over_the_edge_of_a_phone(phone: dict):
+    assert phone["width"] == PHONE
+    assert phone["over"] == []
+    assert phone["overflow"] == 0
+    assert 300 < phone["small"] <= PHONE
+    assert phone["wide"] == 0, "the wide figure is for wide screens"
+
+
+def test_a_heading_sorts_its_column_and_unknown_values_stay_last(phone: dict):
+    known = ["2", "4", "3"]  # from the lowest test CER; two runs hear nothing
+    assert phone["ascending"][:3] == known
+    assert phone["descending"][2:5] == known[::-1]
+    assert sorted(phone["ascending"][5:]) == sorted(phone["descending"][5:]) == ["5", "6", "7"]
+
+
+def test_a_run_under_the_pointer_is_pointed_out_in_every_figure(phone: dict):
+    lines = len(PANELS) + 1 + 2  # dev; the first figure twice, with train
+    ends = len(PANELS) + 1
+    rings = 2
+    assert phone["pointed"] == lines + ends + rings

@@ -1,0 +1,15 @@
+"""Run folders, made once: nothing below writes into them."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.results.reading import SweepRun
+from tests.results.examples import make_sweep
+
+
+@pytest.fixture(scope="session")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> list[SweepRun]:
+    """Four finished runs, of which the first stays blank; one running, one failed, one waiting."""
+    folder: Path = tmp_path_factory.mktemp("runs")
+    return make_sweep(folder)

@@ -1,0 +1,153 @@
+"""All rows, and one line per run, whatever state the runs are in."""
+
+import csv
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipeline.results import table
+from pipeline.results.reading import SweepRun
+from pipeline.training.run import RunFolder
+from tests.results.examples import NOW, Course, make_run
+
+# DESIGN, section 5.
+ROW = """run_id epoch split updates loss_per_utterance loss_per_character reference_loss cer
+    cer_no_spaces wer ser char_errors chars word_errors words utterances infeasible blank_argmax
+    blank_posterior empty_hypotheses input_dependence clamp_saturation grad_norm learning_rate
+    frames seconds frames_per_second loader_wait peak_memory_bytes"""
+SWEPT = ["features.scale", "features.spectrum", "model.bias", "train.learning_rate", "input.stack"]
+RATES = ["dev_cer", "dev_wer", "test_cer", "test_cer_no_spaces", "test_wer", "test_ser"]
+
+
+@pytest.fixture(scope="module")
+def summary(sweep: list[SweepRun]) -> pd.DataFrame:
+    return table.summarise(sweep, NOW)
+
+
+def test_results_have_every_row_and_its_swept_settings(sweep: list[SweepRun]):
+    results = table.collect(sweep)
+    assert list(results.columns) == ["label", *SWEPT, *ROW.split()]
+    assert len(results) == sum(len(run.folder.rows()) for run in sweep)
+    assert list(results["run_id"].unique()) == ["a1", "b2", "c3", "d4", "e5", "f6"]
+    first = results[results["run_id"] == "a1"]
+    assert set(first["features.scale"]) == {"none"}
+    assert set(first["split"]) == {"train", "dev", "test"}
+
+
+def test_the_summary_has_the_columns_of_the_design(summary: pd.DataFrame):
+    rates = [rate + end for rate in RATES for end in ("", "_low", "_high")]
+    assert list(summary.columns) == [
+        *("run_id", "label", "state", "cause", *SWEPT, "epoch", *rates),
+        *("escape_updates", "updates", "seconds", "frames_per_second", "loader_wait", "host"),
+    ]
+
+
+def test_the_summary_has_one_line_per_run_in_the_order_of_the_sweep(
+    summary: pd.DataFrame, sweep: list[SweepRun]
+):
+    assert list(summary["label"]) == [run.label for run in sweep]
+    assert list(summary["state"]) == ["finished"] * 4 + ["running", "failed", "waiting"]
+    assert summary["cause"][5] == "divergence"
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_an_interval_contains_its_rate(summary: pd.DataFrame, rate: str):
+    finished = summary[summary["state"] == "finished"]
+    assert (finished[f"{rate}_low"] <= finished[rate]).all()
+    assert (finished[rate] <= finished[f"{rate}_high"]).all()
+    assert finished[rate].between(0, 1).all(), "fractions, not percent"
+
+
+def test_rates_of_the_summary_are_errors_over_lengths_of_the_hypotheses(
+    summary: pd.DataFrame, sweep: list[SweepRun]
+):
+    file = pd.read_csv(sweep[1].folder.hypotheses_file, keep_default_na=False)
+    test = file[file["split"] == "test"]
+    line = summary.iloc[1]
+    assert line["test_cer"] == pytest.approx(test["char_errors"].sum() / test["chars"].sum())
+    assert line["test_wer"] == pytest.approx(test["word_errors"].sum() / test["words"].sum())
+    assert line["test_ser"] == pytest.approx((test["word_errors"] > 0).mean())
+    dev = file[file["split"] == "dev"]
+    assert line["dev_cer"] == pytest.approx(dev["char_errors"].sum() / dev["chars"].sum())
+
+
+def test_a_run_under_way_has_its_best_dev_rate_until_now_and_no_test_rate(summary: pd.DataFrame):
+    line = summary.iloc[4]
+    assert 0 < line["dev_cer"] < 1
+    assert math.isnan(line["dev_cer_low"])
+    assert math.isnan(line["test_cer"])
+    assert line["epoch"] == 10
+    assert line["updates"] == 900
+
+
+def test_a_run_that_waits_has_its_settings_and_nothing_else(summary: pd.DataFrame):
+    line = summary.iloc[6]
+    assert line["input.stack"] == 1
+    assert line[["epoch", "updates", "seconds", "dev_cer", "escape_updates"]].isna().all()
+
+
+def test_only_the_run_that_stays_blank_has_no_escape(summary: pd.DataFrame):
+    finished = summary[summary["state"] == "finished"]
+    assert list(finished["escape_updates"].isna()) == [True, False, False, False]
+    assert finished["escape_updates"][1] < finished["escape_updates"][3]
+
+
+def test_speed_is_added_up_and_divided_once(sweep: list[SweepRun], summary: pd.DataFrame):
+    rows = [row for row in sweep[1].folder.rows() if row["split"] == "train"]
+    frames, seconds = sum(row["frames"] for row in rows), sum(row["seconds"] for row in rows)
+    assert summary["frames_per_second"][1] == pytest.approx(frames / seconds)
+    assert summary["loader_wait"][1] == pytest.approx(0.013)
+
+
+def test_what_is_written_reads_back_as_it_was(
+    tmp_path: Path, summary: pd.DataFrame, sweep: list[SweepRun]
+):
+    for frame in (summary, table.collect(sweep)):
+        table.write(frame, tmp_path / "table.csv")
+        with (tmp_path / "table.csv").open(encoding="utf-8", newline="") as file:
+            lines = list(csv.DictReader(file))
+        for name in frame.columns:
+            assert [cell(line[name], frame[name]) for line in lines] == [
+                "" if pd.isna(value) else value for value in frame[name]
+            ]
+
+
+def cell(text: str, column: pd.Series) -> str | float:
+    return float(text) if text and pd.api.types.is_numeric_dtype(column) else text
+
+
+def test_the_same_runs_give_the_same_bytes(tmp_path: Path, sweep: list[SweepRun]):
+    for name in ("one.csv", "two.csv"):
+        table.write(table.summarise(sweep, NOW), tmp_path / name)
+    assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()
+
+
+def test_a_sweep_without_runs_has_tables_without_lines(tmp_path: Path):
+    assert table.collect([]).empty
+    table.write(table.summarise([]), tmp_path / "summary.csv")
+    assert pd.read_csv(tmp_path / "summary.csv").empty
+
+
+def test_a_null_is_a_setting_and_not_a_gap(tmp_path: Path):
+    run = make_run(tmp_path / "r", "no clamp", {"model.clamp": None}, Course(epochs=2))
+    table.write(table.summarise([run], NOW), tmp_path / "s.csv")
+    again = pd.read_csv(tmp_path / "s.csv")
+    assert again["model.clamp"][0] == "none"
+
+
+def test_runs_that_do_not_exist_yet_are_missing(tmp_path: Path):
+    run = SweepRun("later", {"train.seed": 4}, RunFolder(tmp_path / "nowhere"))
+    line = table.summarise([run], NOW).iloc[0]
+    assert (line["state"], line["train.seed"]) == ("missing", 4)
+
+
+def test_a_login_node_gets_tables_without_torch_and_without_matplotlib():
+    script = "import sys, pipeline.results.table; print(sorted(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout
+    assert b"'pandas'" in loaded
+    assert b"'torch'" not in loaded
+    assert b"'matplotlib'" not in loaded
