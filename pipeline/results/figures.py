@@ -5,10 +5,8 @@ Not here: what a figure shows and how to read it (panels.py), which runs get a c
 (report.py).
 """
 
-import html
 import io
 import math
-import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,16 +25,6 @@ PALETTE = (
     *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#9a8c00", "#1b1b1b"),
 )
 INK, MUTED, GRID, REST = "#222222", "#6b6b6b", "#e3e3e3", "#bdbdbd"
-
-# The page recolours its figures for a dark screen; a file of its own keeps the colours above.
-VARIABLES = {
-    **{colour: f"--run-{number}" for number, colour in enumerate(PALETTE)},
-    INK: "--ink",
-    MUTED: "--muted",
-    GRID: "--grid",
-    REST: "--rest",
-    "#ffffff": "--paper",
-}
 
 SIZE = 12.0  # of text, in the units of the SVG: pixels where it is shown unscaled
 MOST_POINTS = {True: 400, False: 60}  # of a line with and without a colour
@@ -91,27 +79,6 @@ def draw(
         file = io.StringIO()
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     return file.getvalue()
-
-
-def for_page(svg: str, name: str, description: str) -> str:
-    """The same drawing inside a page: its colours follow the page, its ids are its own."""
-    head, body = svg[svg.index("<svg") :].split(">", 1)
-    view = "".join(re.findall(r'viewBox="[^"]*"', head))
-    body = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
-    body = re.sub(r"<[^>]*>", lambda tag: _tag(tag[0], name), body)  # and no text between tags
-    return f'<svg {view} role="img" aria-label="{html.escape(description)}">{body}'
-
-
-def _tag(tag: str, name: str) -> str:
-    tag = re.sub(r'\bid="', f'id="{name}-', tag)
-    tag = re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", tag)
-    tag = re.sub(r"-?\d+\.\d{2,}", lambda number: f"{float(number[0]):.1f}", tag)
-    tag = re.sub(r"#[0-9a-f]{6}\b", lambda colour: _variable(colour[0]), tag)
-    return re.sub(r" font-family: [^;\"]*;?", "", tag)  # the page's own typeface
-
-
-def _variable(colour: str) -> str:
-    return f"var({VARIABLES[colour]})" if colour in VARIABLES else colour
 
 
 def _place(

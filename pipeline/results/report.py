@@ -19,7 +19,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from pipeline.files import write_text
-from pipeline.results import figures, numerals, panels, reading, table
+from pipeline.results import figures, inlay, numerals, panels, reading, table
 from pipeline.results.figures import Curve
 from pipeline.results.findings import findings, health
 from pipeline.results.reading import Reading, SweepRun
@@ -142,7 +142,7 @@ def _draw(views: Sequence[RunView], folder: Path) -> list[dict[str, Any]]:
             shown["wide"] = figures.draw(panel, curves, *WIDE, named=True) or small
         description = f"{panel.title}, over updates. {panel.caption}"
         pictures = {
-            size: Markup(figures.for_page(svg, f"{panel.name}-{size}", description))  # noqa: S704
+            size: Markup(inlay.for_page(svg, f"{panel.name}-{size}", description))  # noqa: S704
             for size, svg in shown.items()
         }
         drawings.append({"panel": panel, "pictures": pictures})

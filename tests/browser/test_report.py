@@ -23,9 +23,12 @@ PROBE = """
 <script>
 const lines = () => [...document.querySelectorAll(".runs tbody tr")].map((row) => row.dataset.run);
 const root = document.documentElement;
-const over = [...document.querySelectorAll("body *")].filter((one) => one.getBoundingClientRect().right > innerWidth && !one.closest(".scroll, pre, svg, .hidden"))
-  .map((one) => one.tagName + "." + one.className);
-const found = {over, width: innerWidth, overflow: root.scrollWidth - root.clientWidth, before: lines()};
+const beyond = (one) => one.getBoundingClientRect().right > innerWidth;
+const over = [...document.querySelectorAll("body *")].filter(
+  (one) => beyond(one) && !one.closest(".scroll, pre, svg, .hidden"));
+const found = {over: over.map((one) => one.tagName + "." + one.className), before: lines()};
+found.width = innerWidth;
+found.overflow = root.scrollWidth - root.clientWidth;
 const heading = [...document.querySelectorAll(".runs thead th")].find(
   (one) => one.textContent === "Test CER");
 heading.querySelector("button").click();

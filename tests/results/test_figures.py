@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.results import figures
-from pipeline.results.figures import Curve, draw, for_page, spread
+from pipeline.results.figures import Curve, draw, spread
 from pipeline.results.panels import PANELS
 from pipeline.results.reading import SweepRun, read
 from tests.results.examples import NOW
@@ -113,24 +113,6 @@ def test_a_label_is_text_whatever_it_holds(curves: list[Curve], label: str):
     svg = drawn(LOSS, [relabelled(curves[1], label)])
     kept = "".join(letter if letter.isprintable() else " " for letter in label)
     assert any(kept[:20].strip() in text for text in texts(svg))
-    assert "<script" not in for_page(svg, "loss", "a loss")
-
-
-def test_in_a_page_ids_differ_between_figures_and_colours_are_the_pages(curves: list[Curve]):
-    pages = [for_page(drawn(panel, curves), panel.name, panel.title) for panel in PANELS]
-    ids = [name for page in pages for name in re.findall(r'\bid="([^"]*)"', page)]
-    assert len(ids) == len(set(ids))
-    for page in pages:
-        assert set(re.findall(r"url\(#([^)]*)\)", page)) <= set(ids)
-        assert not re.findall(r"#[0-9a-f]{6}\b", page)
-        assert "font-family" not in page
-        assert "http://www.w3.org/1999/xlink" not in page.split(">", 1)[0]
-
-
-def test_in_a_page_text_stays_as_it_is(curves: list[Curve]):
-    label = "lr 0.0025, #0072b2"
-    page = for_page(drawn(LOSS, [relabelled(curves[1], label)]), "loss", "a loss")
-    assert f">2 {label}</text>" in page
 
 
 def test_a_run_in_the_background_has_a_line_and_no_name(curves: list[Curve]):
