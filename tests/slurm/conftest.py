@@ -1,0 +1,296 @@
+"""A bench on the real SLURM: two tiny spoken corpora, sweeps on them, and nothing left behind.
+
+What a test submitted is cancelled at its end by its ids, because others may use the same SLURM.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from jobs.ledger import Entry
+from jobs.wanted import SweepFolder, WantedRun, recorded
+from pipeline.settings import read_yaml
+from pipeline.training.run import Row, RunFolder
+
+HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parents[1]
+DEVELOPMENT = REPOSITORY / "cluster" / "dev" / "slurm.yaml"
+SECONDS = 300.0  # for what takes a few, on a machine that does much else
+SECONDS_BETWEEN_LOOKS = 0.1
+
+# What two computations of the same run may differ in: how long it took, and on which machine.
+MEASURED = {"seconds", "frames_per_second", "loader_wait", "peak_memory_bytes"}
+
+EPOCHS = 40  # of about 30 ms
+CORPUS = "reader: demo\nroot: {corpora}/%s\nminutes: 0.5\nvoices: 6\nseed: %d\n"
+SETTINGS = {
+    "corpora/one.yaml": CORPUS % ("one", 1),
+    "corpora/two.yaml": CORPUS % ("two", 2),
+    "experiments/tiny.yaml": "corpus: ../corpora/one.yaml\n"
+    "input: {{stack: 4}}\n"
+    "model: {{fc1: 8, fc2: 8, hidden: 8}}\n"
+    f"train: {{{{epochs: {EPOCHS}, batch: 4, learning_rate: 1.0e-2}}}}\n",
+    # Two corpora are two slices, and so an array of features with two tasks.
+    "sweeps/three.yaml": "# Question: which spectrum, which voices?\n"
+    "base: ../experiments/tiny.yaml\n"
+    "list:\n"
+    "  - {{label: mel, features.spectrum: mel}}\n"
+    "  - {{label: power, features.spectrum: power}}\n"
+    "  - {{label: others, corpus: ../corpora/two.yaml}}\n",
+    "sweeps/two.yaml": "base: ../experiments/tiny.yaml\n"
+    "axes: {{features.spectrum: [mel, power]}}\n",
+    "sweeps/six.yaml": "base: ../experiments/tiny.yaml\n"
+    "axes: {{train.seed: [0, 1, 2, 3, 4, 5], train.epochs: [1]}}\n",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker("slurm")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command said."""
+
+    code: int
+    out: str
+    errors: str
+
+
+def run_command(*words: str | Path, **options: Any) -> Answer:
+    said = subprocess.run(
+        [str(word) for word in words], capture_output=True, text=True, check=False, **options
+    )
+    return Answer(said.returncode, said.stdout, said.stderr)
+
+
+@dataclass
+class Bench:
+    """Configurations, a work folder, the program, and what tests ask of both and of SLURM."""
+
+    DEVELOPMENT: ClassVar = DEVELOPMENT
+    REPOSITORY: ClassVar = REPOSITORY
+    EPOCHS: ClassVar = EPOCHS
+
+    folder: Path
+    corpora: Path
+    submitted: list[str] = field(default_factory=list)  # jobs of the test itself
+
+    def __post_init__(self) -> None:
+        for name, text in SETTINGS.items():
+            path = self.folder / "configs" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text.format(corpora=self.corpora))
+
+    @property
+    def work(self) -> Path:
+        return self.folder / "work"
+
+    @property
+    def gate(self) -> Path:
+        return self.folder / "open"
+
+    def profile(self, *, gated: bool = False, **changes: Any) -> Path:
+        """The development SLURM's with `changes`; a gated job waits for `gate` before python."""
+        if gated:
+            changes["setup"] = [f"while [ ! -e '{self.gate}' ]; do sleep 0.1; done"]
+        path = self.folder / "site.yaml"
+        path.write_text(json.dumps({**read_yaml(DEVELOPMENT), **changes}))  # JSON is YAML
+        return path
+
+    def typed(
+        self,
+        verb: str,
+        *words: str | Path,
+        profile: Path = DEVELOPMENT,
+        environment: dict[str, str] | None = None,
+        source: Path = REPOSITORY,
+    ) -> Answer:
+        """The program, as make starts it; `source` is the working copy of the code."""
+        place = [] if verb == "cluster-check" else ["--cluster", profile]
+        return run_command(
+            *(sys.executable, "-m", "jobs", verb, *words, *place, "--work", self.work),
+            cwd=source,
+            env={**os.environ, **(environment or {})},
+        )
+
+    def sweep(self, name: str, **options: Any) -> Answer:
+        return self.typed("sweep", self.folder / f"configs/sweeps/{name}.yaml", **options)
+
+    def submits(self, name: str, **options: Any) -> str:
+        """Type the sweep, demand that all goes well, return what was printed."""
+        answer = self.sweep(name, **options)
+        assert (answer.code, answer.errors) == (0, ""), answer
+        return answer.out
+
+    def sweep_folder(self, name: str) -> SweepFolder:
+        return SweepFolder(self.work, name)
+
+    def ledger(self, name: str) -> list[Entry]:
+        return self.sweep_folder(name).ledger.entries()
+
+    def masters(self, name: str) -> list[str]:
+        """Its arrays, in the order of their submission."""
+        return list(dict.fromkeys(entry.job.split("_")[0] for entry in self.ledger(name)))
+
+    def wanted(self, name: str) -> dict[str, WantedRun]:
+        """Label -> run, and its feature set."""
+        return {run.label: run for run in recorded(self.sweep_folder(name)).runs}
+
+    def runs(self, name: str) -> dict[str, RunFolder]:
+        """Label -> run."""
+        folder = self.sweep_folder(name)
+        return {label: folder.run(run.run_id) for label, run in self.wanted(name).items()}
+
+    def states(self, name: str) -> dict[str, dict[str, Any]]:
+        """Label -> what `status --json` says of the run."""
+        answer = self.typed("status", name, "--json")
+        assert (answer.code, answer.errors) == (0, ""), answer
+        return {run["label"]: run for run in json.loads(answer.out)}
+
+    def until(self, condition: Callable[[], Any]) -> Any:
+        """The first value of `condition` that is true."""
+        deadline = time.monotonic() + SECONDS
+        while not (value := condition()):
+            assert time.monotonic() < deadline, self.queued()
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        return value
+
+    def sbatch(self, *words: str) -> str:
+        """A job of the test's own -> its id."""
+        answer = run_command("sbatch", "--parsable", "--output=/dev/null", *words)
+        assert answer.code == 0, answer
+        self.submitted.append(answer.out.strip())
+        return self.submitted[-1]
+
+    def queued(self) -> dict[str, str]:
+        """Job -> state and reason, of the jobs in the queue that this bench submitted."""
+        own = self.job_ids()
+        return {job: state for job, state in self.all_queued().items() if job.split("_")[0] in own}
+
+    def all_queued(self) -> dict[str, str]:
+        answer = run_command("squeue", "--me", "--noheader", "--array", "--format=%i|%T %r")
+        assert answer.code == 0, answer
+        return dict(line.split("|") for line in answer.out.splitlines())
+
+    def job_ids(self) -> set[str]:
+        """Also those that no ledger tells of: submitit names its scripts by the job."""
+        scripts = self.work.glob("sweeps/*/jobs/*_submission.sh")
+        found = (re.fullmatch(r"(\d+)_submission.sh", script.name) for script in scripts)
+        return {*self.submitted, *(match[1] for match in found if match)}
+
+    def await_jobs(self) -> None:
+        self.until(lambda: not self.queued())
+
+    def pause(self, run: RunFolder) -> list[Row]:
+        """Stop the run's process in the middle of its training; the rows it has by then.
+
+        SLURM lets a stopped process go on when it tells it to end.
+        """
+        self.until(lambda: run.rows() and run.rows()[-1]["epoch"] >= 2)
+        heartbeat = run.heartbeat()
+        assert heartbeat is not None
+        assert heartbeat.host == socket.gethostname()
+        os.kill(heartbeat.pid, signal.SIGSTOP)
+        assert not run.finished, "it was too fast to be caught in the middle"
+        return run.rows()
+
+
+def answers(run: RunFolder) -> list[dict[str, Any]]:
+    """The rows without what was measured with a clock."""
+    kept = [{k: v for k, v in row.items() if k not in MEASURED} for row in run.rows()]
+    assert len(kept) == 2 * EPOCHS + 1, "not a whole run"
+    return kept
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The runs of a sweep that this machine made without SLURM, undisturbed."""
+
+    bench: Bench
+
+    def demands_the_same_of(self, runs: dict[str, RunFolder]) -> None:
+        assert runs
+        for label, run in runs.items():
+            assert run.finished, label
+            other = RunFolder(self.bench.work / "runs" / run.run_id)
+            assert repr(answers(run)) == repr(answers(other)), label  # repr: nan is not nan
+            assert run.hypotheses() == other.hypotheses(), label
+            assert run.hypotheses(), label
+
+
+@pytest.fixture(scope="session")
+def slurm() -> None:
+    if not shutil.which("sinfo"):
+        pytest.skip("sinfo is not on PATH: make slurm-up starts a SLURM")
+    try:
+        subprocess.run(["sinfo"], capture_output=True, check=True, timeout=60)
+    except subprocess.SubprocessError as error:
+        pytest.skip(f"sinfo does not answer ({error}): make slurm-up starts a SLURM")
+
+
+@pytest.fixture
+def command() -> Callable[..., Answer]:
+    """`command("sacct", "-X")`: what it said."""
+    return run_command
+
+
+@pytest.fixture
+def silent_slurm(tmp_path: Path) -> dict[str, str]:
+    """The environment of a SLURM without a controller: nothing listens on port 1."""
+    path = tmp_path / "slurm.conf"
+    path.write_text(
+        "ClusterName=silent\nSlurmctldHost=localhost(127.0.0.1)\nSlurmctldPort=1\n"
+        "SlurmctldTimeout=1\nMessageTimeout=2\nGresTypes=gpu\nNodeName=node1 CPUs=1 Gres=gpu:1\n"
+        "PartitionName=main Nodes=ALL\n"
+    )
+    return {"SLURM_CONF": str(path)}
+
+
+@pytest.fixture
+def alone(slurm: None) -> Iterator[None]:
+    """One of these tests at a time on this machine: they take nodes from one another."""
+    import fcntl  # Windows has it not, and no SLURM
+
+    with (Path(tempfile.gettempdir()) / "blankslate-tests-slurm.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture(scope="session")
+def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the corpora lie: the first sweep synthesises them, the others find them."""
+    return tmp_path_factory.mktemp("corpora")
+
+
+@pytest.fixture
+def bench(tmp_path: Path, corpora: Path, alone: None) -> Iterator[Bench]:
+    made = Bench(tmp_path, corpora)
+    yield made
+    if ids := made.job_ids():
+        run_command("scancel", *ids)
+        made.await_jobs()
+
+
+@pytest.fixture(scope="session")
+def reference(slurm: None, tmp_path_factory: pytest.TempPathFactory, corpora: Path) -> Reference:
+    bench = Bench(tmp_path_factory.mktemp("reference"), corpora)
+    local = bench.folder / "local.yaml"
+    local.write_text("scheduler: local\ndevice: cpu\nslots: 2\nthreads: 1\n")
+    bench.submits("three", profile=local)
+    return Reference(bench)

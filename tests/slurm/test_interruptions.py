@@ -1,0 +1,68 @@
+"""What SLURM or a person takes away is named, and goes on from where it was."""
+
+
+def test_a_preempted_run_goes_on_to_the_rows_of_an_undisturbed_one(bench, reference, command):
+    # Both GPUs of a node for each run, so that the owner's job takes one run's place alone.
+    bench.submits("two", profile=bench.profile(gpus=2))
+    mel = bench.runs("two")["mel"]
+    job = bench.states("two")["mel"]["job"]
+    before = bench.pause(mel)
+    node = command("squeue", "--noheader", f"--jobs={job}", "--format=%N").out.strip()
+    owner = bench.sbatch(
+        "--partition=priority", f"--nodelist={node}", "--gres=gpu:1", "--wrap=sleep 600"
+    )
+    bench.until(lambda: bench.queued()[job].startswith("PENDING"))
+    bench.until(lambda: bench.queued()[owner].startswith("RUNNING"))
+    assert bench.states("two")["mel"]["state"] == "queued"
+    assert command("scancel", owner).code == 0
+    # SLURM holds a requeued job back for a while.
+    released = command("scontrol", "update", f"JobId={job}", "StartTime=now")
+    assert released.code == 0, released
+    bench.await_jobs()
+
+    lives = command("sacct", "-X", "-n", "--duplicates", f"--jobs={job}", "--format=State%20")
+    assert lives.out.split() == ["PREEMPTED", "COMPLETED"]
+    reference.demands_the_same_of(bench.runs("two"))
+    # It went on: what stood before was not computed anew, or its times would differ.
+    assert repr(mel.rows()[: len(before)]) == repr(before)
+    assert len(bench.ledger("two")) == 3
+
+
+def test_what_failed_is_named_and_exactly_what_is_missing_is_submitted_again(
+    bench, reference, command
+):
+    bench.submits("three", profile=bench.profile(gated=True))
+    (manifest,) = bench.work.glob("manifests/two-*.jsonl")
+    manifest.write_text(manifest.read_text()[:-20])
+    bench.gate.touch()
+    mel = bench.runs("three")["mel"]
+    before = bench.pause(mel)
+    assert command("scancel", bench.states("three")["mel"]["job"]).code == 0
+    bench.await_jobs()
+
+    # Accounting lags.
+    bench.until(lambda: bench.states("three")["mel"]["cause"])
+    found = {label: (run["state"], run["cause"]) for label, run in bench.states("three").items()}
+    assert found == {
+        "mel": ("stopped", "cancelled"),
+        "power": ("finished", ""),
+        "others": ("failed", "missing features"),
+    }
+    shown = bench.typed("status", "three", "--once").out
+    assert "features failed: " in shown
+    assert str(manifest) in shown
+
+    first = bench.ledger("three")
+    bench.submits("three")
+    again = bench.ledger("three")[len(first) :]
+    wanted = bench.wanted("three")
+    assert [(entry.kind, entry.items) for entry in again] == [
+        ("features", (f"{wanted['others'].feature_id}/0",)),
+        ("runs", (wanted["mel"].run_id,)),
+        ("runs", (wanted["others"].run_id,)),
+    ]
+    bench.await_jobs()
+    reference.demands_the_same_of(bench.runs("three"))
+    assert repr(mel.rows()[: len(before)]) == repr(before)
+    assert "features failed" not in bench.typed("status", "three", "--once").out
+    assert "nothing to do: 3 of 3 runs are finished" in bench.submits("three")

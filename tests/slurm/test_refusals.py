@@ -1,0 +1,59 @@
+"""What SLURM refuses, or does not answer, is one line; what it took before is kept."""
+
+from pathlib import Path
+
+import pytest
+
+
+def refused(answer) -> str:
+    """What a refused command printed: one line, and exit code 2."""
+    assert answer.code == 2, answer
+    assert answer.errors.count("\n") == 1, answer
+    assert answer.errors.startswith("blankslate: ")
+    assert "Traceback" not in answer.out
+    return answer.errors
+
+
+@pytest.fixture
+def empty_path(tmp_path: Path) -> dict[str, str]:
+    """A PATH without SLURM."""
+    (tmp_path / "bin").mkdir()
+    return {"PATH": str(tmp_path / "bin")}
+
+
+def test_a_machine_without_slurm_is_refused_in_one_line_and_nothing_is_left(bench, empty_path):
+    line = refused(bench.sweep("two", environment=empty_path))
+    assert "squeue is not on PATH" in line
+    assert "CLUSTER=cluster/local.yaml" in line
+    assert not bench.sweep_folder("two").path.exists()
+    check = bench.typed("cluster-check", bench.profile(), environment=empty_path)
+    assert "sbatch is not on PATH" in refused(check)
+
+
+def test_a_controller_that_does_not_answer_is_quoted_in_one_line(bench, silent_slurm):
+    line = refused(bench.sweep("two", environment=silent_slurm))
+    assert "Unable to contact slurm controller" in line
+    assert not bench.sweep_folder("two").path.exists()
+    check = bench.typed("cluster-check", bench.profile(), environment=silent_slurm)
+    assert "Unable to contact slurm controller" in refused(check)
+
+
+def test_what_sbatch_refuses_is_quoted_and_what_it_took_before_is_in_the_ledger(bench):
+    wrong = bench.profile(gated=True, features={"partition": "main"}, partition="nowhere")
+    line = refused(bench.sweep("two", profile=wrong))
+    assert f"{wrong}: sbatch: error: " in line
+    assert "invalid partition specified: nowhere" in line
+    assert "partition in the profile must be one that sinfo lists" in line
+    (features,) = bench.ledger("two")
+    assert features.kind == "features"
+    assert bench.queued().keys() == {features.job}
+    state = {run["state"] for run in bench.states("two").values()}
+    assert state == {"waiting"}
+
+    mended = bench.profile(gated=True)
+    printed = bench.submits("two", profile=mended)
+    assert "submitted runs: job" in printed
+    assert "submitted features" not in printed
+    assert [entry.kind for entry in bench.ledger("two")] == ["features", "runs", "runs"]
+    waiting = {state for job, state in bench.queued().items() if job != features.job}
+    assert waiting == {"PENDING Dependency"}

@@ -1,0 +1,79 @@
+"""A sweep the whole way through SLURM: the rows are those of this machine, and of the snapshot."""
+
+import csv
+import shutil
+from pathlib import Path
+
+
+def state_of(bench, name: str) -> list[str]:
+    return [run["state"] for run in bench.states(name).values()]
+
+
+def test_a_sweep_goes_through_slurm_to_the_rows_of_this_machine(bench, reference, silent_slurm):
+    profile = bench.profile(gated=True)
+    printed = bench.submits("three", profile=profile)
+    two, three = "2 tasks", "3 tasks, after job"
+    assert [line for line in printed.splitlines() if line.startswith("submitted")] == [
+        f"submitted features: job {bench.masters('three')[0]}, {two}",
+        f"submitted runs: job {bench.masters('three')[1]}, {three} {bench.masters('three')[0]}",
+    ]
+    # The gate is closed and the program has returned: it waits for nothing.
+    assert state_of(bench, "three") == ["queued"] * 3
+    assert {run["detail"] for run in bench.states("three").values()} == {"Dependency"}
+    submitted = bench.sweep_folder("three").ledger.path.read_bytes()
+    assert "nothing to submit" in bench.submits("three", profile=profile)
+    assert bench.sweep_folder("three").ledger.path.read_bytes() == submitted
+
+    bench.gate.touch()
+    bench.until(lambda: any(run.rows() for run in bench.runs("three").values()))
+    shown = bench.typed("status", "three", "--once")
+    assert (shown.code, shown.errors) == (0, "")
+    assert "3 runs: " in shown.out
+    assert "/40" in shown.out
+    alone = bench.typed("status", "three", "--once", environment=silent_slurm)
+    assert (alone.code, alone.errors) == (0, "")
+    assert "3 runs: " in alone.out
+    report = bench.typed("report", "three")
+    assert (report.code, report.errors) == (0, "")
+
+    bench.await_jobs()
+    assert state_of(bench, "three") == ["finished"] * 3
+    reference.demands_the_same_of(bench.runs("three"))
+    assert "3 runs: 3 finished" in bench.typed("status", "three", "--once").out
+    assert "best run: " in bench.typed("report", "three").out
+    summary = bench.work / "reports" / "three" / "summary.csv"
+    with summary.open(encoding="utf-8", newline="") as file:
+        assert [row["state"] for row in csv.DictReader(file)] == ["finished"] * 3
+
+    assert "nothing to do: 3 of 3 runs are finished" in bench.submits("three", profile=profile)
+    assert bench.sweep_folder("three").ledger.path.read_bytes() == submitted
+
+
+def test_jobs_import_the_code_as_it_was_when_they_were_submitted(bench, reference, tmp_path):
+    copy = working_copy(bench.REPOSITORY, tmp_path / "copy")
+    seen = tmp_path / "seen"
+    for module in ("pipeline/features/precompute.py", "pipeline/training/trainer.py"):
+        with (copy / module).open("a") as file:
+            file.write(
+                f"\nwith open({str(seen)!r}, 'a') as seen:\n    print(__file__, file=seen)\n"
+            )
+    bench.submits("two", profile=bench.profile(gated=True), source=copy)
+    seen.unlink(missing_ok=True)
+    for path in copy.rglob("*.py"):
+        path.write_text("raise SystemExit('edited after submission')\n")
+    assert "edited after submission" in bench.typed("status", "two", source=copy).errors
+
+    bench.gate.touch()
+    bench.await_jobs()
+    reference.demands_the_same_of(bench.runs("two"))
+    (code,) = bench.sweep_folder("two").code.iterdir()
+    assert {Path(line).parents[2] for line in seen.read_text().splitlines()} == {code}
+    imported = {Path(line).stem for line in seen.read_text().splitlines()}
+    assert imported == {"precompute", "trainer"}
+
+
+def working_copy(repository: Path, folder: Path) -> Path:
+    for package in ("pipeline", "jobs"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(repository / package, folder / package, ignore=ignored)
+    return folder
