@@ -94,7 +94,7 @@ def overview(
 def event_line(status: RunStatus) -> str:
     """A run has started, has finished an epoch, or has ended."""
     beat = status.heartbeat
-    if status.state != "running" or beat is None or beat.epoch == 0:
+    if status.state != "running" or beat is None or math.isnan(beat.dev_cer):
         cause = f": {status.cause}" if status.cause else ""
         scored = f", dev CER {percent(beat.dev_cer)}" if beat and status.state == "finished" else ""
         return f"{status.label}: {status.state}{cause}{scored}"

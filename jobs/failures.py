@@ -23,6 +23,7 @@ REMEDIES = {
     "node failure": "make sweep again: it goes on from the last save",
     "cancelled": "make sweep again: it goes on from the last save",
     "killed": "make sweep again; if it recurs, look at the machine's memory",
+    "damaged file": "delete the file that the line names, then make sweep again",
     "code error": "make logs RUN=… shows the traceback",
 }
 

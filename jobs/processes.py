@@ -34,8 +34,10 @@ class StopRequest:
         self.signal = number
 
     def _orphaned(self) -> bool:
-        # A killed parent can deal no further tasks; Windows keeps saying the old number.
-        return self._parent is not None and os.getppid() != self._parent
+        """A killed parent can deal no further tasks. Windows goes on naming the dead one."""
+        if self._parent is None:
+            return False
+        return os.getppid() != self._parent or not alive(self._parent)
 
 
 @contextmanager

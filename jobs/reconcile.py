@@ -83,6 +83,9 @@ def _through_slurm(
 def _on_this_machine(
     want: Wanted, made: Plan, profile: Local, folder: SweepFolder, *, runs: bool
 ) -> int:
+    slices = sum(len(task) for array in made.features for task in array.tasks)
+    if slices:
+        say(f"features: {count(slices, 'slice')} to compute")
     with owning(folder.owner), Watcher(want, folder, runs=runs) as watcher:
         outcome = compute_features(made, profile, folder, watcher.look)
         _tell_features(want, made, outcome)

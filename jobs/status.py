@@ -17,8 +17,8 @@ from jobs.ledger import Entry, Ledger
 from jobs.processes import alive
 from jobs.scheduler import QueuedJob, SchedulerError
 from jobs.wanted import SweepFolder, Wanted, WantedRun
-from pipeline.files import read_json
-from pipeline.training.run import Failure, Heartbeat, RunFolder
+from pipeline.files import InputError, read_json
+from pipeline.training.run import Failure, Heartbeat
 
 State = Literal["waiting", "queued", "running", "stopped", "finished", "failed", "lost"]
 
@@ -103,9 +103,7 @@ def unfinished(wanted: Wanted, folder: SweepFolder) -> list[str]:
 
 def survey(wanted: Wanted, folder: SweepFolder, queue: Queue) -> list[RunStatus]:
     latest = folder.ledger.latest()
-    return [
-        _status(run, folder.run(run.run_id), latest.get(run.run_id), queue) for run in wanted.runs
-    ]
+    return [_status(run, folder, latest.get(run.run_id), queue) for run in wanted.runs]
 
 
 def survey_features(wanted: Wanted, folder: SweepFolder) -> list[FeatureStatus]:
@@ -127,17 +125,24 @@ def feature_failures(folder: SweepFolder) -> list[str]:
     return [f"features failed: {failure.cause}: {failure.message}" for failure in found]
 
 
-def _status(run: WantedRun, folder: RunFolder, entry: Entry | None, queue: Queue) -> RunStatus:
-    beat = folder.heartbeat()
-    state, cause, detail = _state(folder, beat, entry, queue)
-    job = entry.job if entry else ""
+def _status(run: WantedRun, sweep: SweepFolder, entry: Entry | None, queue: Queue) -> RunStatus:
+    folder, job = sweep.run(run.run_id), entry.job if entry else ""
+    try:
+        beat, failure = folder.heartbeat(), folder.failure()
+    except InputError as error:
+        return RunStatus(run.label, run.run_id, "failed", "damaged file", str(error), job)
+    state, cause, detail = _state(beat, failure, entry, queue)
+    if entry and entry.scheduler == "slurm" and cause == "code error" and not failure:
+        detail += f"; see {sweep.jobs / f'{job}_0_log.out'}"
     return RunStatus(run.label, run.run_id, state, cause, detail, job, beat)
 
 
-def _state(folder: RunFolder, beat: Heartbeat | None, entry: Entry | None, queue: Queue) -> Found:
+def _state(
+    beat: Heartbeat | None, failure: Failure | None, entry: Entry | None, queue: Queue
+) -> Found:
     if beat and beat.status == "finished":
         return "finished", "", ""
-    if failure := folder.failure():  # cleared at submission, and so of the latest task
+    if failure:  # cleared at submission, and so of the latest task
         return "failed", failure.cause, failure.message
     if beat and beat.status == "running" and _beats(beat):
         return "running", "", ""

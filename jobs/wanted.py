@@ -178,10 +178,11 @@ def recorded(folder: SweepFolder) -> Wanted:
             + "make sweep puts it there, WORK=… names another work folder"
         )
     stored = read_json(folder.record)
-    return Wanted(
-        **{
-            **stored,
-            "runs": tuple(WantedRun(**run) for run in stored["runs"]),
-            "features": tuple(WantedFeatures(**features) for features in stored["features"]),
-        }
-    )
+    try:
+        runs = tuple(WantedRun(**run) for run in stored["runs"])
+        features = tuple(WantedFeatures(**each) for each in stored["features"])
+        return Wanted(**{**stored, "runs": runs, "features": features})
+    except (KeyError, TypeError):
+        raise InputError(
+            f"{folder.record}: was written by another version; make sweep writes it anew"
+        ) from None

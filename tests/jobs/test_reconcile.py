@@ -62,7 +62,7 @@ def start(bench) -> "subprocess.Popen[bytes]":
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 def test_a_sweep_interrupted_and_killed_continues_until_there_is_nothing_to_do(make_bench):
-    bench = make_bench(epochs=150)
+    bench = make_bench(epochs=60)
     parent = start(bench)
     until(lambda: has_epochs(bench, 2))
     parent.send_signal(signal.SIGINT)
@@ -91,7 +91,7 @@ def test_a_sweep_interrupted_and_killed_continues_until_there_is_nothing_to_do(m
         rows = bench.folder.run(run.run_id).rows()
         assert run.state == "finished"
         assert rows[: len(before[run.run_id])] == before[run.run_id]
-        assert [row["epoch"] for row in rows if row["split"] == "train"] == list(range(1, 151))
+        assert [row["epoch"] for row in rows if row["split"] == "train"] == list(range(1, 61))
 
     entries, report = bench.folder.ledger.entries(), bench.folder.report.stat()
     code, printed, errors = typed(*sweep(bench))

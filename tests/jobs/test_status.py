@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -152,6 +152,30 @@ def test_a_job_that_left_the_queue_is_explained_by_accounting(folder, slurm, exp
     submitted(folder)
     found = state(folder, Queue({}, {"12_0": slurm} if slurm else {}))
     assert (found.state, found.cause) == (expected, cause)
+
+
+def test_a_job_that_failed_without_a_word_is_named_with_its_output(folder):
+    submitted(folder)
+    found = state(folder, Queue({}, {"12_0": "FAILED"}))
+    assert (found.state, found.cause) == ("failed", "code error")
+    assert str(folder.jobs / "12_0_0_log.out") in found.detail
+
+
+def test_a_damaged_file_is_a_failed_run_and_hides_no_other(folder, run):
+    run.path.mkdir(parents=True)
+    run.heartbeat_file.write_text("{")
+    found = state(folder)
+    assert (found.state, found.cause) == ("failed", "damaged file")
+    assert str(run.heartbeat_file) in found.detail
+
+
+def test_why_features_failed_is_a_line(folder):
+    folder.tasks.mkdir(parents=True)
+    failure = Failure(cause="disk full", message="No space left on device")
+    (folder.tasks / "features-1.failure").write_text(json.dumps(asdict(failure)))
+    assert status.feature_failures(folder) == [
+        "features failed: disk full: No space left on device"
+    ]
 
 
 def test_without_an_answer_of_the_scheduler_a_submitted_run_counts_as_queued(folder):
