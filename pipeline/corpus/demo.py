@@ -18,7 +18,7 @@ import sys
 import tempfile
 import wave
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from random import Random
@@ -61,11 +61,17 @@ def synthesise(corpus: Corpus, folder: Path, progress: Progress = lambda done, t
     write_json(folder / STATE, {"settings": settings, "complete": True})
 
 
-def table(folder: Path) -> Iterator[dict[str, str]]:
+def table(folder: Path) -> list[dict[str, str]]:
     """The rows of utterances.tsv, keyed by COLUMNS; `audio` is the path below `folder`."""
-    with (folder / TABLE).open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file, delimiter="\t"):
-            yield {**row, "audio": _audio(row["voice"], row["id"])}
+    try:
+        with (folder / TABLE).open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t", strict=True))
+        return [{**row, "audio": _audio(row["voice"], row["id"])} for row in rows]
+    except (OSError, KeyError, ValueError, csv.Error) as error:
+        raise InputError(
+            f"{folder / TABLE}: cannot be read ({error}); delete {folder}, and the corpus is "
+            "synthesised again"
+        ) from None
 
 
 def _begin(folder: Path, settings: dict[str, Any]) -> bool:

@@ -6,7 +6,7 @@ Not here: sound and files (demo.py).
 Everything is drawn through `Random.random`, the one method whose sequence Python promises to keep.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, cycle, repeat
 from random import Random
@@ -80,8 +80,8 @@ def voices(count: int, rng: Random) -> tuple[Voice, ...]:
     women = cycle(_training(PAIRED_WOMEN, WOMEN, held, rng))
     men = cycle(_training(PAIRED_MEN, MEN, held, rng))
     trained = [next(men if i % 2 else women) for i in range(count - len(held))]
-    splits = chain(repeat("test", each), repeat("dev", each), repeat("train", len(trained)))
-    cast = zip([*held, *trained], splits, strict=True)
+    splits: Iterable[Split] = chain(repeat("test", each), repeat("dev", each), repeat("train"))
+    cast = zip([*held, *trained], splits, strict=False)
     return tuple(_voice(i, variant, split, rng) for i, (variant, split) in enumerate(cast))
 
 
@@ -134,7 +134,7 @@ def _voice(number: int, variant: str, split: Split, rng: Random) -> Voice:
     )
 
 
-def _number(value: int) -> list[str]:
+def number(value: int) -> list[str]:
     """0 to 99 in words."""
     if value < 10:
         return [UNITS[value]]
@@ -165,7 +165,7 @@ def _digits(rng: Random, count: int) -> list[str]:
 
 def _date(rng: Random) -> list[str]:
     """OCTOBER THIRTIETH NINETEEN SIXTY ONE."""
-    year = ["NINETEEN", *_number(between(rng, 10, 99))] if rng.random() < 0.7 else []
+    year = ["NINETEEN", *number(between(rng, 10, 99))] if rng.random() < 0.7 else []
     return [pick(rng, MONTHS), pick(rng, DAYS), *year]
 
 
@@ -173,8 +173,8 @@ def _amount(rng: Random) -> list[str]:
     """ENTER SEVENTY ONE; TWELVE FOUR SIXTY SEVEN; FIVE HUNDRED AND TWELVE."""
     if rng.random() < 0.3:
         unit = pick(rng, ("HUNDRED", "THOUSAND"))
-        return [pick(rng, UNITS[1:]), unit, "AND", *_number(between(rng, 1, 99))]
-    numbers = [_number(between(rng, 1, 99)) for _ in range(between(rng, 1, 2))]
+        return [pick(rng, UNITS[1:]), unit, "AND", *number(between(rng, 1, 99))]
+    numbers = [number(between(rng, 1, 99)) for _ in range(between(rng, 1, 2))]
     command = ["ENTER"] if rng.random() < 0.4 else []
     return [*command, *(word for number in numbers for word in number)]
 

@@ -6,10 +6,12 @@ Not here: the inside of an audio file (audio.py), synthesising one (demo.py).
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from random import Random
+from typing import cast
 
 from pipeline.config import Corpus
 from pipeline.corpus import audio, demo
@@ -43,6 +45,7 @@ def build(corpus: Corpus, work: Path, progress: Progress = lambda done, total: N
             demo.synthesise(corpus, root, progress)
             entries = [_demo_entry(row) for row in demo.table(root)]
     _require_unique(entries, root)
+    _require_known(corpus, {entry.id for entry in entries})
     return _examined(corpus, root, [e for e in entries if e.id not in corpus.exclude])
 
 
@@ -64,13 +67,12 @@ def _examine(root: Path, entry: Entry) -> Utterance | Refusal:
     transcript = normalise(entry.transcript)
     path = root / entry.audio
     if not transcript:
-        way_out = "write what is said, or list the id under exclude: in the corpus file"
-        return Refusal(entry.id, f"{entry.id}: the transcript of {path} is empty; {way_out}")
+        way_out = "write what is said, or list the utterance under exclude: in the corpus file"
+        return Refusal(entry.id, f"{path}: its transcript is empty; {way_out}")
     try:
         rate, samples = audio.probe(path)
     except InputError as error:
-        way_out = "or list the id under exclude: in the corpus file"
-        return Refusal(entry.id, f"{entry.id}: {error}, {way_out}")
+        return Refusal(entry.id, str(error))
     return Utterance(
         id=entry.id,
         audio=entry.audio,
@@ -90,21 +92,30 @@ def _require_unique(entries: Iterable[Entry], root: Path) -> None:
         seen.add(entry.id)
 
 
+def _require_known(corpus: Corpus, ids: Collection[str]) -> None:
+    """An id under exclude: that the corpus lacks is misspelt, and its utterance would stay."""
+    for excluded in corpus.exclude:
+        if excluded not in ids:
+            close = get_close_matches(excluded, ids, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else "take it out"
+            raise InputError(f"exclude: {corpus.name} has no utterance {excluded!r}; {hint}")
+
+
 def _demo_entry(row: dict[str, str]) -> Entry:
-    split: Split = (
-        "train" if row["split"] == "train" else "dev" if row["split"] == "dev" else "test"
-    )
+    split = cast("Split", row["split"])
     return Entry(row["id"], row["audio"], row["transcript"], row["voice"], split)
 
 
 # AN4: etc/an4_{train,test}.{fileids,transcription}; wav/<fileid>.wav, or .sph in the original.
 
-TRANSCRIPTION = re.compile(r"^(?:<s>\s*)?(.*?)(?:\s*</s>)?\s*\(([^()\s]+)\)\s*$")
+FILEID = re.compile(r"(?P<folder>.+)/(?P<speaker>[^/]+)/(?P<name>([^/-]+)-[^/-]+-([^/-]+))")
+TRANSCRIPTION = re.compile(r"(?:<s>\s*)?(.*?)(?:\s*</s>)?\s*\(([^()\s]+)\)\s*")
 
 
 def _an4_root(root: Path, name: str) -> Path:
-    """The folder with etc/; the original archive keeps it in a folder an4/."""
-    for folder in (root, root / "an4"):
+    """The folder with etc/, which is `root` or a folder in it: the archive has it in an4/."""
+    below = sorted(root.iterdir()) if root.is_dir() else []
+    for folder in (root, *below):
         if (folder / "etc" / "an4_train.fileids").is_file():
             return folder
     raise InputError(
@@ -116,14 +127,13 @@ def _an4_root(root: Path, name: str) -> Path:
 def _an4(root: Path) -> Iterator[Entry]:
     parts: tuple[Split, Split] = ("train", "test")
     for part in parts:
-        transcripts = dict(_an4_transcripts(root / "etc" / f"an4_{part}.transcription"))
-        for fileid in (root / "etc" / f"an4_{part}.fileids").read_text("utf-8").split():
-            folder, speaker, name = fileid.rsplit("/", 2)
-            prefix, _, suffix = name.split("-")
+        said = dict(_an4_transcripts(root / "etc" / f"an4_{part}.transcription"))
+        for found in _lines(root / "etc" / f"an4_{part}.fileids", FILEID, "FOLDER/SPEAKER/A-B-C"):
+            speaker = found["speaker"]
             yield Entry(
-                id=f"{speaker}-{prefix}-{suffix}",  # as in ESPnet and Kaldi: speakers sort together
-                audio=_an4_audio(root, f"wav/{folder}/{speaker}/{name}"),
-                transcript=transcripts.get(name, ""),
+                id=f"{speaker}-{found[4]}-{found[5]}",  # as in ESPnet: speakers sort together
+                audio=_an4_audio(root, f"wav/{found[0]}"),
+                transcript=said.get(found["name"], ""),
                 speaker=speaker,
                 split=part,
             )
@@ -135,14 +145,22 @@ def _an4_audio(root: Path, stem: str) -> str:
 
 def _an4_transcripts(path: Path) -> Iterator[tuple[str, str]]:
     """(name of the file, what is said)."""
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
-        found = TRANSCRIPTION.match(line)
-        if found is None and line.strip():
-            raise InputError(
-                f"{path}:{number}: {line!r} is not of the form `<s> WORDS </s> (utterance)`"
-            )
+    for found in _lines(path, TRANSCRIPTION, "<s> WORDS </s> (utterance)"):
+        yield found[2], found[1]
+
+
+def _lines(path: Path, form: re.Pattern[str], example: str) -> Iterator[re.Match[str]]:
+    """Each line that is not blank, as the match of `form`."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); restore it from the corpus") from None
+    for number, line in enumerate(lines, start=1):
+        found = form.fullmatch(line.strip())
         if found:
-            yield found[2], found[1]
+            yield found
+        elif line.strip():
+            raise InputError(f"{path}:{number}: {line!r} is not of the form {example}")
 
 
 def _split_an4(entries: list[Entry], corpus: Corpus) -> list[Entry]:
@@ -164,8 +182,8 @@ def _of_both_sexes(training: Sequence[Entry], seed: int) -> set[str]:
     by_speaker: dict[str, list[str]] = defaultdict(list)
     for entry in training:
         by_speaker[entry.speaker].append(entry.id)
-    speakers = sorted(by_speaker)
-    Random(seed).shuffle(speakers)
+    rng = Random(seed)
+    speakers = sorted(sorted(by_speaker), key=lambda _: rng.random())
     dev: set[str] = set()
     for sex in ("f", "m"):
         chosen: set[str] = set()

@@ -1,0 +1,271 @@
+"""AN4 in both its layouts, its splits; what is refused, and that the rest is kept."""
+
+import re
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import Corpus
+from pipeline.corpus.manifest import Manifest
+from pipeline.corpus.readers import build
+from pipeline.files import InputError
+
+TRAIN = {
+    "an4_clstk/fash/an251-fash-b": "<s> YES </s>",
+    "an4_clstk/fash/cen1-fash-b": "<s> B A O Z </s>",
+    "an4_clstk/mblb/an9-mblb-b": "<s> GO </s>",
+    "an4_clstk/mblb/cen2-mblb-b": "<s> rubout  seven </s>",
+}
+TEST = {"an4test_clstk/fcaw/an406-fcaw-b": "RUBOUT G M E F THREE NINE"}
+
+
+def corpus(root: Path, **changes) -> Corpus:
+    return Corpus(name="an4", reader="an4", root=str(root), **{"split": "given", **changes})
+
+
+def rewrite(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+@pytest.fixture
+def write_an4(write_wav, write_sphere):
+    def write(root: Path, ending: str = ".wav") -> Path:
+        (root / "etc").mkdir(parents=True)
+        for part, said in (("train", TRAIN), ("test", TEST)):
+            lines = (f"{words} ({name.rsplit('/')[-1]})" for name, words in said.items())
+            (root / "etc" / f"an4_{part}.fileids").write_text("\n".join(said) + "\n")
+            (root / "etc" / f"an4_{part}.transcription").write_text("\n".join(lines) + "\n")
+            for name in said:
+                (write_wav if ending == ".wav" else write_sphere)(root / "wav" / (name + ending))
+        return root
+
+    return write
+
+
+@pytest.fixture
+def root(write_an4, tmp_path) -> Path:
+    return write_an4(tmp_path / "an4")
+
+
+def read(root: Path, **changes) -> Manifest:
+    return build(corpus(root, **changes), root / "work")
+
+
+def ids(manifest: Manifest) -> list[str]:
+    return [utterance.id for utterance in manifest.utterances]
+
+
+def test_an4_is_read_with_ids_that_sort_by_speaker(root):
+    manifest = read(root)
+    assert ids(manifest) == [
+        "fash-an251-b",
+        "fash-cen1-b",
+        "mblb-an9-b",
+        "mblb-cen2-b",
+        "fcaw-an406-b",
+    ]
+    second, last = manifest.utterances[1], manifest.utterances[-1]
+    assert (second.transcript, second.speaker, second.split) == ("B A O Z", "fash", "train")
+    assert (second.samples, second.rate) == (8000, 16000)
+    assert second.audio == "wav/an4_clstk/fash/cen1-fash-b.wav"
+    assert (last.transcript, last.split) == ("RUBOUT G M E F THREE NINE", "test")
+    assert manifest.refusals == ()
+
+
+def test_transcripts_are_normalised(root):
+    assert read(root).utterances[3].transcript == "RUBOUT SEVEN"
+
+
+def test_the_sphere_archive_gives_the_same_utterances(write_an4, root, tmp_path):
+    """The archive keeps everything in a folder an4/."""
+    write_an4(tmp_path / "sphere" / "an4", ".sph")
+    sphere, wav = read(tmp_path / "sphere"), read(root)
+    assert sphere.root == (tmp_path / "sphere" / "an4").resolve()
+    assert [u.audio for u in sphere.utterances] == [
+        u.audio.replace(".wav", ".sph") for u in wav.utterances
+    ]
+    assert [(u.id, u.samples, u.transcript, u.split) for u in sphere.utterances] == [
+        (u.id, u.samples, u.transcript, u.split) for u in wav.utterances
+    ]
+
+
+def test_the_root_may_be_the_folder_above(root):
+    assert read(root.parent) == read(root)
+
+
+def test_a_moved_corpus_is_the_same_manifest(root, tmp_path):
+    before = read(root).digest
+    root.rename(tmp_path / "moved")
+    assert read(tmp_path / "moved").digest == before
+
+
+def refused(manifest: Manifest) -> tuple[str, str]:
+    """The one utterance that was refused and why; all others are kept."""
+    assert len(manifest.utterances) == len(TRAIN) + len(TEST) - 1
+    (refusal,) = manifest.refusals
+    assert "\n" not in refusal.reason
+    assert "exclude: in the corpus file" in refusal.reason
+    return refusal.utterance, refusal.reason
+
+
+def test_a_wav_cut_short_is_refused_and_the_rest_kept(root):
+    path = root / "wav/an4_clstk/fash/an251-fash-b.wav"
+    path.write_bytes(path.read_bytes()[:1000])
+    utterance, reason = refused(read(root))
+    assert utterance == "fash-an251-b"
+    assert reason.startswith(f"{path}: is cut short: 16000 bytes of sound announced, 956 there; ")
+
+
+def test_a_missing_wav_is_refused_and_the_rest_kept(root):
+    (root / "wav/an4_clstk/mblb/an9-mblb-b.wav").unlink()
+    utterance, reason = refused(read(root))
+    assert utterance == "mblb-an9-b"
+    assert "an9-mblb-b.wav: no such file; " in reason
+
+
+def test_an_empty_transcript_is_refused_and_the_rest_kept(root):
+    rewrite(root / "etc/an4_train.transcription", "<s> GO </s>", "<s> </s>")
+    utterance, reason = refused(read(root))
+    assert utterance == "mblb-an9-b"
+    assert re.search(r"an9-mblb-b\.wav: its transcript is empty; write what is said, or", reason)
+
+
+def test_an_utterance_without_a_transcript_is_refused_and_the_rest_kept(root):
+    rewrite(root / "etc/an4_train.transcription", "<s> GO </s> (an9-mblb-b)\n", "")
+    assert refused(read(root))[0] == "mblb-an9-b"
+
+
+def test_what_is_excluded_is_neither_kept_nor_refused(root):
+    (root / "wav/an4_clstk/mblb/an9-mblb-b.wav").unlink()
+    manifest = read(root, exclude=("mblb-an9-b",))
+    assert manifest.refusals == ()
+    assert "mblb-an9-b" not in ids(manifest)
+
+
+def test_a_misspelt_exclusion_is_refused_with_the_likely_id(root):
+    with pytest.raises(InputError, match="no utterance 'mblb-an9'; did you mean 'mblb-an9-b'"):
+        read(root, exclude=("mblb-an9",))
+
+
+def test_a_missing_corpus_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"nowhere: no corpus an4 is here .*; say where AN4 lies"):
+        read(tmp_path / "nowhere")
+
+
+def test_a_corpus_without_one_good_utterance_is_refused_with_the_first_reason(root):
+    for path in root.rglob("*.wav"):
+        path.write_bytes(b"")
+    with pytest.raises(InputError, match=r"no utterance of an4 is left .*: is empty"):
+        read(root)
+
+
+def test_an_id_that_comes_twice_is_refused(root):
+    path = root / "etc/an4_train.fileids"
+    path.write_text(path.read_text() + "an4_clstk/fash/an251-fash-b\n")
+    with pytest.raises(InputError, match="two utterances have the id fash-an251-b"):
+        read(root)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("an4_train.transcription", " (an9-mblb-b)", ""),
+        ("an4_train.fileids", "an4_clstk/mblb/an9-mblb-b", "an9"),
+    ],
+)
+def test_a_line_of_another_form_is_refused_with_its_number(root, name, old, new):
+    rewrite(root / "etc" / name, old, new)
+    with pytest.raises(InputError, match=rf"{re.escape(name)}:3: .* is not of the form"):
+        read(root)
+
+
+def test_a_missing_list_is_refused(root):
+    (root / "etc/an4_test.transcription").unlink()
+    with pytest.raises(InputError, match=r"an4_test\.transcription: cannot be read"):
+        read(root)
+
+
+def test_a_list_that_is_not_text_is_refused(root):
+    (root / "etc/an4_test.fileids").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match=r"an4_test\.fileids: cannot be read"):
+        read(root)
+
+
+def test_the_demo_corpus_is_synthesised_into_the_work_folder(tmp_path):
+    spoken = Corpus(name="tiny", reader="demo", minutes=0.2, voices=3)
+    manifest = build(spoken, tmp_path)
+    assert manifest.root == (tmp_path / "corpora" / "tiny").resolve()
+    assert {utterance.split for utterance in manifest.utterances} == {"train", "dev", "test"}
+    assert manifest.seconds >= 12
+    assert build(spoken, tmp_path) == manifest
+
+
+@pytest.fixture(scope="module")
+def espnet(an4) -> Manifest:
+    return read(an4, split="espnet")
+
+
+@pytest.fixture(scope="module")
+def balanced(an4) -> Manifest:
+    return read(an4, split="balanced")
+
+
+@pytest.mark.an4
+def test_espnet_s_split_has_its_published_sizes(espnet):
+    """Numbers of ESPnet's own tables: utterances, then words and characters of dev and test."""
+    splits = Counter(utterance.split for utterance in espnet.utterances)
+    assert splits == {"train": 848, "dev": 100, "test": 130}
+    said = {
+        split: [u.transcript for u in espnet.utterances if u.split == split]
+        for split in ("dev", "test")
+    }
+    assert sum(len(text.split()) for text in said["dev"]) == 591
+    assert sum(map(len, said["dev"])) == 1915
+    assert sum(len(text.split()) for text in said["test"]) == 773
+    assert sum(map(len, said["test"])) == 2565
+    assert espnet.refusals == ()
+
+
+@pytest.mark.an4
+def test_espnet_s_dev_speakers_are_the_first_eight(espnet):
+    speakers = {u.speaker for u in espnet.utterances if u.split == "dev"}
+    assert sorted(speakers) == ["fash", "fbbh", "fclc", "fejs", "ffmm", "fjam", "fjdn", "fjmd"]
+
+
+@pytest.mark.an4
+def test_espnet_s_split_is_by_sorted_id(espnet):
+    others = [u for u in espnet.utterances if u.split != "test"]
+    by_id = sorted(others, key=lambda u: u.id)
+    assert [u.split for u in by_id] == ["dev"] * 100 + ["train"] * 848
+
+
+@pytest.mark.an4
+def test_balanced_dev_has_both_sexes_and_shares_no_speaker(balanced):
+    speakers = defaultdict(set)
+    for utterance in balanced.utterances:
+        speakers[utterance.split].add(utterance.speaker)
+    assert not speakers["dev"] & speakers["train"]
+    assert not speakers["dev"] & speakers["test"]
+    sexes = Counter(speaker[0] for speaker in speakers["dev"])
+    assert sexes.keys() == {"f", "m"}
+    dev = [u for u in balanced.utterances if u.split == "dev"]
+    assert 90 <= len(dev) <= 115
+    women = sum(u.speaker.startswith("f") for u in dev)
+    assert 0.4 < women / len(dev) < 0.6
+
+
+@pytest.mark.an4
+def test_balanced_tests_on_the_standard_test_set(balanced, espnet):
+    balanced_test, espnet_test = (
+        [u.id for u in manifest.utterances if u.split == "test"] for manifest in (balanced, espnet)
+    )
+    assert balanced_test == espnet_test
+
+
+@pytest.mark.an4
+def test_another_seed_draws_another_dev_split_and_the_same_seed_the_same(an4, balanced):
+    assert read(an4, split="balanced").digest == balanced.digest
+    assert read(an4, split="balanced", seed=1).digest != balanced.digest
