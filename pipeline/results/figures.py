@@ -28,7 +28,9 @@ INK, MUTED, GRID, REST = "#222222", "#6b6b6b", "#e3e3e3", "#bdbdbd"
 
 SIZE = 12.0  # of text, in the units of the SVG: pixels where it is shown unscaled
 MOST_POINTS = {True: 400, False: 60}  # of a line with and without a colour
+LOGARITHMIC = 0.2  # an error rate below which small rates need the room of a logarithm
 CAP = 1.5  # height of the loss figure over the reference line
+SAME = 0.05  # nats per character between reference lines that are drawn as one
 LONGEST_NAME = 26  # characters beside a line; the page has the whole label
 
 RC = {
@@ -137,24 +139,36 @@ def _set_scale(axes: Axes, panel: Panel, curves: Sequence[Curve]) -> None:
     longest = max(x[-1] for x, _ in points if x)
     axes.set_xlim(0, longest * 1.005 or 1)
     values = [value for _, y in points for value in y if math.isfinite(value)] or [0.0, 1.0]
-    lowest, highest = min(values), max(values)
-    if panel.scale == "log":
-        smallest = min((value for value in values if value > 0), default=0.01)
-        bottom, top = max(smallest / 1.4, 1e-4), max(1.15, min(highest * 1.1, 3))
-        axes.set_ylim(bottom, top)
-        axes.set_yscale("log")
-        axes.set_yticks([tick for tick in _TICKS if bottom <= tick <= top])
-        axes.set_ylim(bottom, top)  # again: ticks move it
-        axes.yaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_minor_formatter(NullFormatter())
-    elif panel.scale == "capped":
-        _set_capped(axes, panel, curves, highest)
-    elif panel.percent:
-        axes.set_ylim(max(0.0, lowest - 0.03), 1.006)
+    lowest, highest = min(values), max(*values, 1e-3)
+    if panel.scale == "log" and lowest < LOGARITHMIC:
+        _set_logarithmic(axes, min((value for value in values if value > 0), default=0.01), highest)
+    elif panel.scale == "log":
+        axes.set_ylim(0, min(highest * 1.08, 2))
+        axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
     else:
-        axes.set_ylim(0, max(highest * 1.08, 0.05))
-    if panel.scale != "log":
-        axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 4, 5, 10]))
+        _set_linear(axes, panel, curves, highest)
+
+
+def _set_linear(axes: Axes, panel: Panel, curves: Sequence[Curve], highest: float) -> None:
+    if panel.scale == "capped":
+        _set_capped(axes, panel, curves, highest)
+    elif panel.scale == "late":
+        heights = [_points(curve, panel, "dev")[1] for curve in curves]
+        late = [value for y in heights for value in y[len(y) // 2 :] if math.isfinite(value)]
+        axes.set_ylim(max(0.0, min(late, default=0.0) - 0.03), 1.006)
+    else:
+        axes.set_ylim(0, highest * 1.08)
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 4, 5, 10]))
+
+
+def _set_logarithmic(axes: Axes, smallest: float, highest: float) -> None:
+    bottom, top = max(smallest / 1.4, 1e-4), max(1.15, min(highest * 1.1, 3))
+    axes.set_ylim(bottom, top)
+    axes.set_yscale("log")
+    axes.set_yticks([tick for tick in _TICKS if bottom <= tick <= top])
+    axes.set_ylim(bottom, top)  # again: ticks move it
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _set_capped(axes: Axes, panel: Panel, curves: Sequence[Curve], highest: float) -> None:
@@ -171,7 +185,11 @@ _TICKS = [digit * 10.0**power for power in range(-4, 0) for digit in (1, 2, 5)] 
 def _references(curves: Sequence[Curve]) -> list[float]:
     """Distinct to the eye; runs with other frames or other text have other lines."""
     last = [rows[-1]["reference_loss"] for curve in curves if (rows := curve.reading.of("dev"))]
-    return sorted({round(value, 2) for value in last if math.isfinite(value)})
+    lines: list[float] = []
+    for value in sorted(filter(math.isfinite, last)):
+        if not lines or value > lines[-1] + SAME:
+            lines.append(value)
+    return lines
 
 
 def _draw_references(axes: Axes, panel: Panel, curves: Sequence[Curve]) -> None:

@@ -16,7 +16,9 @@ class Panel:
     title: str  # the quantity and its unit
     caption: str  # what to look for
     value: Callable[[Row], float]
-    scale: str = "linear"  # linear; log; capped: at the reference line, in reach of the eye
+    # linear; log, where rates are low; capped, a little above the reference line; late, without
+    # the lows of the first epochs
+    scale: str = "linear"
     percent: bool = False
     train: bool = False  # also the train split, thin
 
@@ -34,8 +36,8 @@ PANELS = (
     Panel(
         "cer",
         "Dev CER",
-        "Characters wrong on the dev split, spaces counted: 100 % is silence, and on this "
-        "logarithmic axis equal steps are equal factors.",
+        "Characters wrong on the dev split, spaces counted: 100 % is silence, and "
+        "low rates get a logarithmic axis, where equal steps are equal factors.",
         lambda row: row["cer"],
         scale="log",
         percent=True,
@@ -54,6 +56,7 @@ PANELS = (
         "Frames whose likeliest output is the blank: 100 % is the blank slate, and a healthy end "
         "lies at one minus labels per frame, not at zero.",
         lambda row: row["blank_argmax"],
+        scale="late",
         percent=True,
     ),
     Panel(

@@ -72,6 +72,31 @@ def test_a_run_that_never_comes_down_to_the_line_stays_in_the_figure(curves: lis
     assert 30 < heights(svg, "dev-of-run-1")[-1] < heights(svg, "line")[0]
 
 
+def test_reference_lines_that_look_the_same_are_one(curves: list[Curve]):
+    def with_line(curve: Curve, value: float) -> Curve:
+        rows = [{**row, "reference_loss": value} for row in curve.reading.rows]
+        return replace(curve, reading=replace(curve.reading, rows=rows))
+
+    near = [with_line(curves[0], 3.02), with_line(curves[1], 3.04)]
+    assert drawn(LOSS, near).count('id="line"') == 1
+    far = [with_line(curves[0], 3.02), with_line(curves[1], 3.4)]
+    assert "best constant output 3.02 to 3.40" in " ".join(texts(drawn(LOSS, far)))
+
+
+def test_rates_that_stay_high_get_a_linear_axis_from_zero(curves: list[Curve]):
+    high = drawn(PANELS[1], [curves[0]])
+    assert {"0 %", "50 %", "100 %"} <= set(texts(high))
+    assert "10 %" in texts(drawn(PANELS[1], curves))
+
+
+def test_the_blank_share_is_scaled_to_the_later_epochs(curves: list[Curve]):
+    rows = [
+        {**row, "blank_argmax": 0.1 if row["epoch"] == 1 else 0.9} for row in curves[0].reading.rows
+    ]
+    begun = replace(curves[0], reading=replace(curves[0].reading, rows=rows))
+    assert "10 %" not in texts(drawn(PANELS[3], [begun]))
+
+
 def test_losses_that_are_no_numbers_leave_a_gap(curves: list[Curve]):
     rows = [
         {**row, "loss_per_character": math.nan, "cer": math.nan} for row in curves[0].reading.rows
