@@ -35,6 +35,7 @@ Found = Mapping[Corpus, Manifest]
 class Result:
     code: int
     worked: bool = False  # here and now, so that there is something new to report
+    whole: bool = False  # before anything was typed
 
 
 def reconcile(
@@ -53,7 +54,7 @@ def reconcile(
         if not dry:
             _store(sweep, want, found, folder)
         say(_nothing_to_do(want, runs=runs))
-        return Result(refused)
+        return Result(refused, whole=True)
     queue = _ask(want, folder, profile)
     made = _plan(want, slices, folder, queue, _limits(profile, queue), runs=runs)
     if dry:

@@ -55,10 +55,10 @@ def _sweep(sweep: Sweep, options: argparse.Namespace, dry: bool) -> int:
     profile, work = place(options)
     result = reconcile(sweep, profile, work, dry=dry)
     folder = SweepFolder(work, sweep.name)
-    if result.worked or (isinstance(profile, Local) and not dry and not folder.report.exists()):
+    if result.worked or (result.whole and not dry and not folder.report.exists()):
         # pandas and matplotlib take seconds: a sweep that goes to SLURM must not wait for them.
         import_module("jobs.reporting").write(folder)
-    elif not dry and folder.report.exists():
+    elif result.whole and folder.report.exists():
         say(f"report: {folder.report}")
     return result.code
 
