@@ -135,6 +135,15 @@ class TrainSettings(Settings):
     sortagrad_epochs: int = Field(
         default=0, ge=0, description="first epochs in ascending length (Deep Speech 2)"
     )
+    shift: bool = Field(
+        default=False, description="join frames (input.stack) from a random one of the first on"
+    )
+    tempo: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.5,
+        description="largest change of tempo, a share; frames are repeated or left out",
+    )
     time_masks: int = Field(default=0, ge=0, le=20, description="SpecAugment")
     time_mask_frames: int = Field(default=0, ge=0, le=1000, description="largest width")
     frequency_masks: int = Field(default=0, ge=0, le=20, description="SpecAugment")

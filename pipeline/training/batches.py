@@ -1,8 +1,8 @@
-"""Batches: a split, normalised and joined once, resident on the device; who sits with whom.
+"""Batches: a split, normalised once, resident on the device; who sits with whom.
 
 In:   a feature set, input settings, an alphabet.
 Out:  `Split`, its utterances and their frames; the order of an epoch; padded batches on the device.
-Not here: masks in time and frequency (augment.py), what the network makes of a batch (model.py).
+Not here: what is changed at random (augment.py), what the network makes of a batch (model.py).
 
 No worker process and no copy per epoch: batches are gathered by index arithmetic where the frames
 lie. All order derives from (seed, epoch).
@@ -21,6 +21,7 @@ from pipeline.corpus.text import Alphabet
 from pipeline.features import statistics
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.shards import StoredUtterance
+from pipeline.training.augment import Timing
 
 BUCKET = 2  # batches in a bucket of similar lengths: 4 % padding on AN4, random order has 47 %
 QUIET = 1e-3  # deviation below which `utterance` does not amplify a bin further
@@ -33,7 +34,7 @@ Normalise = Callable[[Float[np.ndarray, "T F"]], Float32[np.ndarray, "T F"]]
 class Batch:
     utterances: tuple[StoredUtterance, ...]
     places: Int64[np.ndarray, " B"]  # of the utterances in the split
-    frames: Float32[Tensor, "B T F"]  # zero in the padding
+    frames: Float32[Tensor, "B T F"]  # joined; zero in the padding
     lengths: Int64[Tensor, " B"]
     targets: Int64[Tensor, " L"]  # one utterance after the other
     target_lengths: Int64[Tensor, " B"]
@@ -48,11 +49,16 @@ class Split:
     labels: tuple[tuple[int, ...], ...]
     frames: Float32[Tensor, "N F"] = field(repr=False)  # the last row is zero: the padding
     starts: Int64[np.ndarray, " U"]  # rows of `frames`
-    lengths: Int64[np.ndarray, " U"]
+    stored: Int64[np.ndarray, " U"]  # how many rows each utterance has
     stack: int
 
     def __len__(self) -> int:
         return len(self.utterances)
+
+    @property
+    def lengths(self) -> Int64[np.ndarray, " U"]:
+        """Of the utterances, once their frames are joined."""
+        return joined(self.stored, self.stack)
 
     @classmethod
     def gather(
@@ -63,39 +69,42 @@ class Split:
         alphabet: Alphabet,
         device: torch.device,
     ) -> "Split":
-        """Read, normalise and join the frames of a split, once."""
+        """Read and normalise the frames of a split, once."""
         utterances = tuple(u for u in features.utterances if u.split == name)
         labels = tuple(tuple(alphabet.encode(u.transcript)) for u in utterances)
-        lengths = np.array([-(-u.frames // settings.stack) for u in utterances], np.int64)
-        ends = lengths.cumsum()
-        width = features.bins * settings.stack
-        frames = np.zeros((int(lengths.sum()) + 1, width), np.float32)
+        stored = np.array([u.frames for u in utterances], np.int64)
+        ends = stored.cumsum()
+        frames = np.zeros((int(stored.sum()) + 1, features.bins), np.float32)
         normalise = normaliser(settings, features)
-        for utterance, start, end in zip(utterances, ends - lengths, ends, strict=True):
-            stored = normalise(features.frames(utterance))
-            frames[start:end] = stacked(stored, settings.stack)
+        for utterance, start, end in zip(utterances, ends - stored, ends, strict=True):
+            frames[start:end] = normalise(features.frames(utterance))
         return cls(
             name=name,
             utterances=utterances,
             labels=labels,
             frames=torch.from_numpy(frames).to(device),
-            starts=ends - lengths,
-            lengths=lengths,
+            starts=ends - stored,
+            stored=stored,
             stack=settings.stack,
         )
 
-    def batch(self, places: Int64[np.ndarray, " B"]) -> Batch:
-        lengths = self.lengths[places]
-        t = np.arange(lengths.max())
-        padding = len(self.frames) - 1
-        rows = np.where(t < lengths[:, None], self.starts[places, None] + t, padding)
+    def batch(self, places: Int64[np.ndarray, " B"], timing: Timing | None = None) -> Batch:
+        """`stack` neighbours make one frame; the last frame is repeated to fill the last one."""
+        stored = self.stored[places]
+        timing = Timing.plain(stored) if timing is None else timing.choose(places)
+        lengths = joined(timing.frames, self.stack)
+        t = np.arange(lengths.max() * self.stack)
+        shown_BT = timing.first[:, None] + (t * timing.pace[:, None]).astype(np.int64)
+        rows_BT = self.starts[places, None] + np.minimum(shown_BT, stored[:, None] - 1)
+        rows_BT[t >= lengths[:, None] * self.stack] = len(self.frames) - 1
         device = self.frames.device
+        frames = self.frames.index_select(0, torch.from_numpy(rows_BT.ravel()).to(device))
         labels = [self.labels[place] for place in places]
         targets = [label for one in labels for label in one]
         return Batch(
             utterances=tuple(self.utterances[place] for place in places),
             places=places,
-            frames=self.frames[torch.from_numpy(rows).to(device)],
+            frames=frames.view(len(places), int(lengths.max()), -1),
             lengths=torch.from_numpy(lengths).to(device),
             targets=torch.tensor(targets, dtype=torch.int64, device=device),
             target_lengths=torch.tensor([len(one) for one in labels], device=device),
@@ -108,16 +117,12 @@ class Split:
             utterances=tuple(self.utterances[place] for place in places),
             labels=tuple(self.labels[place] for place in places),
             starts=self.starts[list(places)],
-            lengths=self.lengths[list(places)],
+            stored=self.stored[list(places)],
         )
 
 
-def stacked(frames: Float32[np.ndarray, "T F"], stack: int) -> Float32[np.ndarray, "S G"]:
-    """Join `stack` neighbours into one frame; the last frame is repeated to fill the last one."""
-    missing = -len(frames) % stack
-    if missing:
-        frames = np.concatenate([frames, np.repeat(frames[-1:], missing, axis=0)])
-    return frames.reshape(len(frames) // stack, -1)
+def joined(frames: Int64[np.ndarray, " U"], stack: int) -> Int64[np.ndarray, " U"]:
+    return -(-frames // stack)
 
 
 def normaliser(settings: InputSettings, features: FeatureSet) -> Normalise:

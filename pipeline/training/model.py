@@ -12,8 +12,9 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple, TypeVar
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor, nn
 
 from pipeline.config import ModelSettings
@@ -28,7 +29,7 @@ from pipeline.training.layers import (
     valid,
 )
 
-Length = TypeVar("Length", int, Tensor)
+Length = TypeVar("Length", int, Tensor, Int64[np.ndarray, " U"])
 
 
 class Output(NamedTuple):
@@ -50,9 +51,8 @@ class Clamp(nn.Module):
         ceiling = math.inf if self.ceiling is None else self.ceiling
         y = x.relu() if self.ceiling is None else nn.functional.hardtanh(x, 0.0, ceiling)
         counted = mask_BT.view(*mask_BT.shape, *(1,) * (y.ndim - 2))
-        full = y >= ceiling
-        ends = [counted.expand_as(y), (y == 0) & counted, full & counted]
-        return y, torch.stack([end.sum() for end in ends]).float()
+        at_ends = [((y == 0) & counted).count_nonzero(), ((y >= ceiling) & counted).count_nonzero()]
+        return y, torch.stack([mask_BT.sum() * y[0, 0].numel(), *at_ends]).float()
 
 
 class Network(nn.Module):

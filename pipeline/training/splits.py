@@ -9,20 +9,24 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+import numpy as np
 import torch
+from jaxtyping import Bool, Int64
 
-from pipeline.config import Experiment, InputSettings
+from pipeline.config import Experiment
 from pipeline.corpus.text import Alphabet, alphabet, quoted
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.shards import StoredUtterance
 from pipeline.files import InputError
-from pipeline.training.batches import Split
+from pipeline.training.batches import Split, joined
 from pipeline.training.ctc import ConstantReference, constant_reference, minimum_frames
 
 MOST_NAMED = 3  # utterances in an error message
 
-Steps = Callable[[int], int]  # frames of the network's input -> steps of its output
+Lengths = Int64[np.ndarray, " U"]
+Steps = Callable[[Lengths], Lengths]  # frames of the network's input -> steps of its output
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +44,7 @@ class Splits:
     test: Split
     infeasible: Mapping[str, int]
     references: Mapping[str, ConstantReference | None]  # None: nothing can be aligned
+    fits: Callable[[Lengths], Bool[np.ndarray, " U"]]  # so many frames each, in train
 
     @classmethod
     def gather(
@@ -52,8 +57,8 @@ class Splits:
             for name in ("train", "dev", "test")
         )
         every = {split.name: split for split in (train, dev, test)}
-        fitting = {name: split.choose(_feasible(split, steps)) for name, split in every.items()}
-        _report(train, fitting["train"], experiment.input, steps)
+        fitting = {name: _fitting(split, steps) for name, split in every.items()}
+        _report(train, steps)
         return cls(
             train=fitting["train"],
             dev=dev,
@@ -62,6 +67,7 @@ class Splits:
             references={
                 name: _reference(split, steps, letters.size) for name, split in fitting.items()
             },
+            fits=partial(_fits, fitting["train"], steps, experiment.input.stack),
         )
 
     def reference_loss(self, name: str) -> float:
@@ -88,41 +94,47 @@ def check(utterances: Sequence[StoredUtterance], letters: Alphabet) -> None:
         )
 
 
-def _feasible(split: Split, steps: Steps) -> list[int]:
-    lengths = map(steps, split.lengths.tolist())
-    pairs = zip(lengths, split.labels, strict=True)
-    return [place for place, (length, y) in enumerate(pairs) if length >= minimum_frames(y)]
+def _needs(split: Split) -> Lengths:
+    return np.array([minimum_frames(labels) for labels in split.labels], np.int64)
+
+
+def _fits(split: Split, steps: Steps, stack: int, frames: Lengths) -> Bool[np.ndarray, " U"]:
+    """Whether so many stored frames, joined and strided, can align each utterance's transcript."""
+    enough: np.ndarray = steps(joined(frames, stack)) >= _needs(split)
+    return enough
+
+
+def _fitting(split: Split, steps: Steps) -> Split:
+    return split.choose(np.flatnonzero(_fits(split, steps, split.stack, split.stored)).tolist())
 
 
 def _reference(split: Split, steps: Steps, classes: int) -> ConstantReference | None:
     if not len(split):
         return None
-    return constant_reference([steps(n) for n in split.lengths.tolist()], split.labels, classes)
+    return constant_reference(steps(split.lengths).tolist(), split.labels, classes)
 
 
-def _report(every: Split, fitting: Split, settings: InputSettings, steps: Steps) -> None:
+def _report(train: Split, steps: Steps) -> None:
     """Say which training utterances are left out, and what would keep them."""
-    kept = {utterance.id for utterance in fitting.utterances}
+    there, needs = steps(train.lengths), _needs(train)
     left_out = [
-        f"{u.id} ({steps(-(-u.frames // settings.stack))} steps, needs {minimum_frames(y)})"
-        for u, y in zip(every.utterances, every.labels, strict=True)
-        if u.id not in kept
+        f"{utterance.id} ({have} steps, needs {need})"
+        for utterance, have, need in zip(train.utterances, there, needs, strict=True)
+        if have < need
     ]
     if not left_out:
         return
-    found = f"{len(left_out)} of {len(every)} training utterances are too short to be aligned"
-    remedy = _remedy(every, settings, steps)
-    if not kept:
+    found = f"{len(left_out)} of {len(train)} training utterances are too short to be aligned"
+    remedy = _remedy(train, steps)
+    if len(left_out) == len(train):
         named = "; ".join(left_out[:MOST_NAMED])
         raise InfeasibleError(f"{found}: {named}; {remedy}")
     log.warning("%s and are left out: %s; %s", found, "; ".join(left_out), remedy)
 
 
-def _remedy(split: Split, settings: InputSettings, steps: Steps) -> str:
+def _remedy(split: Split, steps: Steps) -> str:
     """The largest `input.stack` at which every transcript fits."""
-    needs = [minimum_frames(y) for y in split.labels]
-    frames = [utterance.frames for utterance in split.utterances]
-    for stack in range(settings.stack, 0, -1):
-        if all(steps(-(-t // stack)) >= n for t, n in zip(frames, needs, strict=True)):
+    for stack in range(split.stack, 0, -1):
+        if _fits(split, steps, stack, split.stored).all():
             return f"input.stack: {stack} would fit all"
     return "no input.stack fits all: set model.convolutions: 0, or lower features.hop_ms"

@@ -111,13 +111,14 @@ class Trainer:
         """The epoch's updates, from where the state stands in it."""
         state, split, settings = self.state, self.splits.train, self.experiment.train
         plan = batches.order(split.lengths, settings, state.epoch)
-        draws = augment.draws(settings, state.epoch, len(split))
+        stack, epoch = split.stack, state.epoch
+        timing = augment.timing(settings, epoch, stack, split.stored, self.splits.fits)
+        draws = augment.draws(settings, epoch, len(split))
         for places in plan[state.position :]:
             self._pause(time.monotonic() - self.saved > SECONDS_BETWEEN_SAVES)
             started = time.perf_counter()
-            batch = split.batch(places)
+            batch = split.batch(places, timing)
             if draws is not None:
-                stack = self.experiment.input.stack
                 augment.masked(batch.frames, batch.lengths, draws[places], settings, stack)
             state.tally.waited += time.perf_counter() - started
             self._update(batch, len(plan))

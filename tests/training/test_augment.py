@@ -1,11 +1,12 @@
-"""Stripes: of the right width, over valid frames, and moved by nothing but (seed, epoch, place)."""
+"""Stripes and timings: of the right size, and moved by nothing but (seed, epoch, utterance)."""
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
 from pipeline.config import TrainSettings
-from pipeline.training.augment import LONGEST_SHARE, draws, masked
+from pipeline.training.augment import LONGEST_SHARE, Timing, draws, masked, timing
 
 SETTINGS = TrainSettings(
     time_masks=2, time_mask_frames=7, frequency_masks=1, frequency_mask_bins=3, seed=5
@@ -77,3 +78,64 @@ def test_one_kind_of_stripe_alone():
     only_frequency = SETTINGS.model_copy(update={"time_masks": 0})
     assert not stripes(only_time, 1).all(1).any()
     assert not stripes(only_frequency, 1).all(2).any()
+
+
+STORED = np.random.default_rng(0).integers(4, 300, 400)
+
+
+def everything(frames: np.ndarray) -> np.ndarray:
+    return np.ones(len(frames), bool)
+
+
+def timed(stack: int = 3, epoch: int = 1, **settings: object) -> Timing:
+    return timing(TrainSettings(**settings), epoch, stack, STORED, everything)
+
+
+def test_no_shift_and_no_tempo_show_every_frame_once():
+    plain = timed()
+    assert not plain.first.any()
+    assert (plain.pace == 1).all()
+    assert np.array_equal(plain.frames, STORED)
+
+
+def test_a_shift_begins_at_each_of_the_first_frames():
+    shifted = timed(shift=True)
+    assert set(shifted.first) == {0, 1, 2}
+    assert np.array_equal(shifted.frames, STORED - shifted.first)
+    assert set(timed(stack=1, shift=True).first) == {0}
+
+
+def test_a_tempo_makes_an_utterance_longer_or_shorter_by_at_most_its_share():
+    changed = timed(tempo=0.25)
+    ratio = STORED / changed.frames
+    assert ratio[STORED > 100].min() == pytest.approx(0.8, abs=0.02)
+    assert ratio[STORED > 100].max() == pytest.approx(1.25, abs=0.02)
+    last = changed.first + ((changed.frames - 1) * changed.pace).astype(int)
+    beyond = changed.first + (changed.frames * changed.pace).astype(int)
+    assert (last < STORED).all()
+    assert (beyond >= STORED).all()
+
+
+def test_an_utterance_that_would_no_longer_fit_is_shown_as_it_is():
+    def even(frames: np.ndarray) -> np.ndarray:
+        return frames % 2 == 0
+
+    settings = TrainSettings(tempo=0.25, shift=True)
+    changed = timing(settings, 1, 3, STORED, even)
+    odd = (timed(tempo=0.25, shift=True).frames % 2).astype(bool)
+    assert np.array_equal(changed.frames[odd], STORED[odd])
+    assert (changed.pace[odd] == 1).all()
+    assert (changed.frames[~odd] % 2 == 0).all()
+
+
+def test_timings_derive_from_seed_and_epoch():
+    paces = {tuple(timed(epoch=e, seed=s, tempo=0.1).pace) for e in (1, 2) for s in (0, 1)}
+    assert len(paces) == 4
+    assert np.array_equal(timed(tempo=0.1).pace, timed(tempo=0.1).pace)
+
+
+def test_even_a_single_frame_can_be_shifted():
+    one = np.ones(50, np.int64)
+    shifted = timing(TrainSettings(shift=True), 1, 8, one, everything)
+    assert (shifted.frames == 1).all()
+    assert not shifted.first.any()

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from pipeline.config import InputSettings, TrainSettings
 from pipeline.corpus.text import ALPHABETS
 from pipeline.features.feature_set import FeatureSet
-from pipeline.training.batches import Split, order, stacked
+from pipeline.training.augment import Timing
+from pipeline.training.batches import Split, order
 
 LETTERS = ALPHABETS["english-38"]
 LENGTHS = np.random.default_rng(0).integers(10, 500, 1000)
@@ -74,22 +75,23 @@ def test_sortagrad_sorts_its_first_epochs_only():
         assert (longest == sorted(longest)) == ascends
 
 
-@pytest.mark.parametrize(("frames", "stack", "steps"), [(6, 3, 2), (7, 3, 3), (1, 8, 1), (5, 1, 5)])
-def test_stacking_joins_neighbours_and_repeats_the_last_frame(frames: int, stack: int, steps: int):
-    x = np.arange(frames * 2, dtype=np.float32).reshape(frames, 2)
-    y = stacked(x, stack)
-    assert y.shape == (steps, 2 * stack)
-    assert np.array_equal(y.reshape(-1, 2)[:frames], x)
-    assert (y.reshape(-1, 2)[frames:] == x[-1]).all()
+def stacked(frames: np.ndarray, stack: int) -> np.ndarray:
+    """Neighbours side by side, the last frame repeated to fill the last row."""
+    rows = []
+    for start in range(0, len(frames), stack):
+        group = [frames[min(start + k, len(frames) - 1)] for k in range(stack)]
+        rows.append(np.concatenate(group))
+    return np.stack(rows)
 
 
-def test_a_batch_is_its_utterances_padded_with_zeros(features: FeatureSet):
-    split = gathered(features, normalisation="none", stack=2)
+@pytest.mark.parametrize("stack", [1, 2, 3, 8])
+def test_a_batch_is_its_utterances_joined_and_padded_with_zeros(features: FeatureSet, stack: int):
+    split = gathered(features, normalisation="none", stack=stack)
     places = np.array([3, 0, 7])
     batch = split.batch(places)
     assert batch.utterances == tuple(split.utterances[p] for p in places)
     for b, place in enumerate(places):
-        own = stacked(stored(features)[place], 2)
+        own = stacked(stored(features)[place], stack)
         length = int(batch.lengths[b])
         assert length == len(own) == split.lengths[place]
         assert np.array_equal(batch.frames[b, :length], own)
@@ -97,6 +99,25 @@ def test_a_batch_is_its_utterances_padded_with_zeros(features: FeatureSet):
     labels = [LETTERS.encode(utterance.transcript) for utterance in batch.utterances]
     assert batch.targets.tolist() == [label for y in labels for label in y]
     assert batch.target_lengths.tolist() == [len(y) for y in labels]
+
+
+def test_a_batch_shows_the_frames_that_its_timing_says(features: FeatureSet):
+    split = gathered(features, normalisation="none", stack=2)
+    first, pace = np.full(14, 1), np.linspace(0.7, 1.5, 14)
+    timing = Timing.of(first, pace, split.stored)
+    places = np.array([13, 4, 0])
+    batch = split.batch(places, timing)
+    for b, place in enumerate(places):
+        own = stored(features)[place]
+        shown = []
+        while (n := 1 + int(len(shown) * pace[place])) < len(own):
+            shown.append(own[n])
+        expected = stacked(np.stack(shown), 2)
+        length = int(batch.lengths[b])
+        assert length == len(expected)
+        # Where half a frame is missing, the frame that comes next may fill it, if there is one.
+        assert np.array_equal(batch.frames[b, : length - 1], expected[:-1])
+        assert not batch.frames[b, length:].any()
 
 
 def test_a_batch_owns_its_frames(features: FeatureSet):

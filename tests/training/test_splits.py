@@ -100,3 +100,15 @@ def test_the_reference_is_that_of_the_steps_the_network_makes(make_features: Mak
     frames = [math.ceil(utterance.frames / 4) for utterance in splits.dev.utterances]
     expected = ctc.constant_reference(frames, splits.dev.labels, 38)
     assert splits.reference_loss("dev") == expected.loss_per_character
+
+
+def test_frames_that_would_be_too_few_after_a_change_of_tempo_are_known(
+    make_features: MakeFeatures,
+):
+    splits = gather(make_features([*REST, *TIGHT]), stack=2)
+    places = [u.id for u in splits.train.utterances]
+    fewer = splits.train.stored.copy()
+    fewer[places.index("tight")] = 4
+    changed = splits.fits(fewer)
+    assert not changed[places.index("tight")]
+    assert changed.sum() == len(places) - 1

@@ -33,6 +33,8 @@ RESTLESS = experiment(
         "schedule": "warmup-cosine",
         "warmup_updates": 3,
         "clip": 1.0,
+        "shift": True,
+        "tempo": 0.1,
         "time_masks": 1,
         "time_mask_frames": 3,
         "frequency_masks": 1,
