@@ -7,8 +7,10 @@ Not here: submitting (slurm.py); what a state means (failures.py).
 import csv
 import getpass
 import io
+import os
+import re
 import subprocess
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from jobs.plan import Limits
@@ -54,7 +56,7 @@ def ended(jobs: Collection[str]) -> dict[str, str]:
         text = _ask([*command, f"--jobs={','.join(masters)}"])
     except SchedulerError:
         return {}
-    return {job: state for job, state in _rows(text, 2) if job in set(jobs)}
+    return {job: state for name, state in _rows(text, 2) for job in _jobs(name) if job in jobs}
 
 
 def cancel(jobs: Iterable[str]) -> None:
@@ -115,6 +117,16 @@ def _association(profile: Slurm) -> dict[str, int]:
     }
 
 
+def _jobs(name: str) -> Iterator[str]:
+    """`12_[0-1,4%2]`: tasks of an array that ended before they started share a line of sacct."""
+    array, _, tasks = name.partition("_[")
+    if not tasks:
+        yield name
+    for first, last, step in re.findall(r"(\d+)(?:-(\d+))?(?::(\d+))?", tasks.split("%")[0]):
+        for index in range(int(first), int(last or first) + 1, int(step or 1)):
+            yield f"{array}_{index}"
+
+
 def _rows(text: str, columns: int) -> list[list[str]]:
     """Rows of the expected width; a site's wrapper may print other lines around them."""
     reader = csv.reader(io.StringIO(text), delimiter="|", quoting=csv.QUOTE_NONE)
@@ -130,6 +142,7 @@ def _ask(command: list[str]) -> str:
             errors="replace",
             check=True,
             timeout=SECONDS_TO_ANSWER,
+            env={**os.environ, "SLURM_BITSTR_LEN": "0"},  # long lists of tasks are not cut short
         )
     except FileNotFoundError:
         raise SchedulerError(

@@ -39,6 +39,15 @@ def test_ended_jobs_are_asked_for_by_id_in_one_call(fake_slurm):
     assert asked.read_text().count("\n") == 1
 
 
+def test_tasks_that_were_cancelled_together_before_they_started_are_told_apart(fake_slurm):
+    fake_slurm("sacct", "12_[0-1,4-8:2%3]|CANCELLED by 0\n12_3|FAILED\n13_[7]|CANCELLED\n")
+    asked = {f"12_{index}" for index in range(10)} | {"13_7", "13_8"}
+    found = scheduler.ended(asked)
+    cancelled = {job for job, state in found.items() if state.startswith("CANCELLED")}
+    assert cancelled == {"12_0", "12_1", "12_4", "12_6", "12_8", "13_7"}
+    assert found.keys() - cancelled == {"12_3"}
+
+
 def test_nothing_is_asked_about_no_jobs(fake_slurm):
     asked = fake_slurm("sacct", SACCT)
     assert scheduler.ended(set()) == {}

@@ -66,3 +66,21 @@ def test_what_failed_is_named_and_exactly_what_is_missing_is_submitted_again(
     assert repr(mel.rows()[: len(before)]) == repr(before)
     assert "features failed" not in bench.typed("status", "three", "--once").out
     assert "nothing to do: 3 of 3 runs are finished" in bench.submits("three")
+
+
+def test_a_sweep_cancelled_before_it_started_says_so_and_is_submitted_again(bench):
+    gated = bench.profile(gated=True)
+    bench.submits("three", profile=gated)
+    answer = bench.typed("cancel", "three")
+    assert (answer.code, answer.errors) == (0, "")
+    assert f"cancelled 2 jobs: {', '.join(bench.masters('three'))}" in answer.out
+    bench.await_jobs()
+    bench.until(lambda: all(run["cause"] for run in bench.states("three").values()))
+    found = {(run["state"], run["cause"]) for run in bench.states("three").values()}
+    assert found == {("stopped", "cancelled")}
+    assert "nothing to cancel" in bench.typed("cancel", "three").out
+
+    first = bench.ledger("three")
+    bench.submits("three", profile=gated)
+    again = bench.ledger("three")[len(first) :]
+    assert [(e.kind, e.items) for e in again] == [(e.kind, e.items) for e in first]
