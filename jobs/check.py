@@ -110,7 +110,7 @@ def _await(answer: Path, job: str, folder: SweepFolder) -> None:
             raise InputError(f"job {job} ended without an answer; see {output}")
         # A network file system may show the file of another host late: one more round.
         gone = queued is None
-        now = f"job {job}: {queued.state.lower()}, {queued.reason}" if queued else told
+        now = f"job {job}: {queued.state.lower()} {queued.reason}".rstrip() if queued else told
         if now != told:
             say(now)
             told = now

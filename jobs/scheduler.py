@@ -32,7 +32,7 @@ class SchedulerError(InputError):
 class QueuedJob:
     id: str  # 12_3 in an array, else 12
     state: str
-    reason: str
+    reason: str  # why it waits, or nothing
 
     @property
     def waits(self) -> bool:
@@ -42,7 +42,10 @@ class QueuedJob:
 def queue() -> dict[str, QueuedJob]:
     """Every queued or running job of this user, array tasks one by one."""
     text = _ask(["squeue", "--me", "--noheader", "--array", "--format=%i|%T|%r"])
-    return {row[0]: QueuedJob(*row) for row in _rows(text, 3)}
+    return {
+        job: QueuedJob(job, state, "" if reason == "None" else reason)
+        for job, state, reason in _rows(text, 3)
+    }
 
 
 def ended(jobs: Collection[str]) -> dict[str, str]:

@@ -25,6 +25,7 @@ SACCT = """\
 def test_the_queue_is_read_task_by_task_and_chatter_is_ignored(fake_slurm):
     asked = fake_slurm("squeue", SQUEUE)
     queue = scheduler.queue()
+    assert queue["12_0"] == QueuedJob("12_0", "RUNNING", "")
     assert queue["12_1"] == QueuedJob("12_1", "PENDING", "Resources")
     assert [job.id for job in queue.values() if job.waits] == ["12_1", "13"]
     assert asked.read_text().count("\n") == 1

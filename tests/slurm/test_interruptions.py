@@ -20,8 +20,8 @@ def test_a_preempted_run_goes_on_to_the_rows_of_an_undisturbed_one(bench, refere
     assert released.code == 0, released
     bench.await_jobs()
 
-    lives = command("sacct", "-X", "-n", "--duplicates", f"--jobs={job}", "--format=State%20")
-    assert lives.out.split() == ["PREEMPTED", "COMPLETED"]
+    lives = ("sacct", "-X", "-n", "--duplicates", f"--jobs={job}", "--format=State%20")
+    bench.until(lambda: command(*lives).out.split() == ["PREEMPTED", "COMPLETED"])
     reference.demands_the_same_of(bench.runs("two"))
     # It went on: what stood before was not computed anew, or its times would differ.
     assert repr(mel.rows()[: len(before)]) == repr(before)

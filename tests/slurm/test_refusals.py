@@ -55,5 +55,5 @@ def test_what_sbatch_refuses_is_quoted_and_what_it_took_before_is_in_the_ledger(
     assert "submitted runs: job" in printed
     assert "submitted features" not in printed
     assert [entry.kind for entry in bench.ledger("two")] == ["features", "runs", "runs"]
-    waiting = {state for job, state in bench.queued().items() if job != features.job}
-    assert waiting == {"PENDING Dependency"}
+    runs = {entry.job for entry in bench.ledger("two")} - {features.job}
+    bench.until(lambda: {bench.queued()[job] for job in runs} == {"PENDING Dependency"})
