@@ -22,6 +22,7 @@ PATIENCE = 3000  # updates after which the plateau is no longer a phase
 # One weight's way under Adam is at most the sum of the learning rates. A logit has a bias and some
 # hundred weights and must move by about 5: below this way it cannot.
 LEAST_REACH = 0.03
+FALLEN = 0.99  # of a loss that has fallen at all
 NEAR = 0.3  # nats per character above the line that count as standing on it
 SATURATED = 0.05  # share of activations at the ceiling; science: below 0.001 where input is scaled
 
@@ -51,11 +52,12 @@ def sentence(rows: Sequence[Row], optimiser: Optimiser = "adamw") -> str:
     dev = _of(rows, "dev")
     if not dev:
         return "no epoch has ended yet"
-    where = _where(dev, reach(rows) if optimiser != "sgd" else math.inf)
-    return where + _clamp(dev[-1])
+    stuck = optimiser != "sgd" and reach(rows) < LEAST_REACH and not _falls(rows)
+    return _where(dev, reach(rows) if stuck else None) + _clamp(dev[-1])
 
 
-def _where(dev: Sequence[Row], way: float) -> str:
+def _where(dev: Sequence[Row], way: float | None) -> str:
+    """`way` is how far a weight can have moved, where that is too little."""
     last = dev[-1]
     loss, line, updates = last["loss_per_character"], last["reference_loss"], last["updates"]
     level = f"{loss:.2f} against {line:.2f} nats per character after {updates} updates"
@@ -64,7 +66,7 @@ def _where(dev: Sequence[Row], way: float) -> str:
     escaped = escape_updates(dev)
     if escaped is not None:
         return f"escaped at update {escaped}: {level}; CER {100 * last['cer']:.1f} %"
-    if way < LEAST_REACH:
+    if way is not None:
         return (
             f"not learning: lr {last['learning_rate']:g} can move a weight by at most {way:.0e} "
             f"in {updates} updates; {level}"
@@ -93,6 +95,14 @@ def _clamp(row: Row) -> str:
     if not share >= SATURATED:  # nan: there is no clamp
         return ""
     return f"; clamp: {100 * share:.0f} % of activations at the ceiling: the input is not scaled"
+
+
+def _falls(rows: Sequence[Row]) -> bool:
+    """Still on its way down to the line: below what the first epoch had on average."""
+    last = _of(rows, "dev")[-1]
+    loss = last["loss_per_character"]
+    first = min(_of(rows, "train"), key=lambda row: row["epoch"], default=last)
+    return last["reference_loss"] + NEAR < loss < FALLEN * first["loss_per_character"]
 
 
 def _is_below(row: Row) -> bool:

@@ -84,6 +84,14 @@ def test_reach_is_the_sum_of_the_rates():
                 "against 3.02 nats per character after 90 updates"
             ),
         ),
+        (
+            history((27.2, 0.0), (27.1, 0.0), learning_rate=1e-6),
+            "not learning: lr 1e-06 can move a weight by at most 1e-04 in 106 updates",
+        ),
+        (
+            history((64.6, 0.0), (61.5, 0.0), learning_rate=1e-6),
+            "on the way to the blank plateau: 61.50 against 3.02",
+        ),
         (history(PLATEAU, per_epoch=5000), "longer than usual; is the input on a logarithm"),
         (history((9.1, 0.0)), "on the way to the blank plateau: 9.10 against 3.02"),
         (history(PLATEAU, BELOW), "leaving the blank plateau: 2.80 against 3.02"),
