@@ -37,7 +37,7 @@ $(stamp): requirements.lock pyproject.toml
 	@$(PYTHON) -m venv .venv || { echo "venv is missing: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }
 	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > .venv/uv.txt
 	@$(pip) install --require-hashes --requirement .venv/uv.txt
-	$(bin)/uv pip install --quiet --python .venv --require-hashes --requirement requirements.lock
+	$(bin)/uv pip install --quiet --compile-bytecode --python .venv --require-hashes --requirement requirements.lock
 	@$(bin)/uv pip install --quiet --python .venv --no-deps --no-build-isolation --editable .
 	@touch $@
 
