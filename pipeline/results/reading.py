@@ -4,7 +4,6 @@ In:   a run of a sweep, at any time: not begun, running, failed, damaged.   Out:
 Not here: tables (table.py), asking a scheduler (jobs/status.py).
 """
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -62,7 +61,7 @@ class Reading:
         dev = self.of("dev")
         if test := self.test:
             dev = [row for row in dev if row["epoch"] == test["epoch"]]
-        return min(dev, key=_by_dev, default=None)
+        return min(dev, key=escape.rank, default=None)
 
     @property
     def escape_updates(self) -> int | None:
@@ -140,8 +139,3 @@ def _state(
 
 def _line(text: str) -> str:
     return " ".join(text.split())
-
-
-def _by_dev(row: Row) -> tuple[float, int]:
-    """Lowest dev CER, of equals the earliest, as the trainer chooses."""
-    return math.inf if math.isnan(row["cer"]) else row["cer"], row["epoch"]

@@ -23,11 +23,11 @@ Weights = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Best:
-    """The weights with the lowest dev CER so far; of equals, the earliest."""
+    """The weights with the lowest rank so far; of equals, the earliest."""
 
     epoch: int
     updates: int
-    cer: float
+    rank: tuple[float, float]  # escape.py says what ranks
     weights: Weights = field(repr=False)
 
 

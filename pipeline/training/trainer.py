@@ -25,7 +25,7 @@ from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError
 from pipeline.training import augment, batches, ctc, machine, schedule
 from pipeline.training.batches import Batch, Split
-from pipeline.training.escape import sentence
+from pipeline.training.escape import rank, sentence
 from pipeline.training.machine import Device, gpus
 from pipeline.training.model import Network
 from pipeline.training.recogniser import Recogniser, count
@@ -133,10 +133,10 @@ class Trainer:
         tally, _ = self._evaluate(self.splits.dev)
         dev = self._row("dev", tally, epoch, state.update)
         state.rows = [*state.rows, train, dev]
-        if state.best is None or dev["cer"] < state.best.cer:
+        if state.best is None or rank(dev) < state.best.rank:
             weights = self.recogniser.network.state_dict()
             copies = {name: tensor.detach().clone() for name, tensor in weights.items()}
-            state.best = Best(epoch, state.update, dev["cer"], copies)
+            state.best = Best(epoch, state.update, rank(dev), copies)
         self.state = state.next_epoch(self.recogniser.letters.size)
         self._save()
         self._beat(always=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.training.escape import escape_updates, reach, sentence
+from pipeline.training.escape import escape_updates, rank, reach, sentence
 from pipeline.training.run import COLUMNS, Row
 
 LINE = 3.02
@@ -116,3 +116,16 @@ def test_a_first_loss_far_above_the_line_is_no_divergence():
 
 def test_adams_reach_says_nothing_about_sgd():
     assert "plateau" in sentence(history(PLATEAU, learning_rate=1e-6), "sgd")
+
+
+def test_above_the_line_an_epoch_is_chosen_by_loss_because_silence_has_the_worst_cer():
+    gibberish = row("dev", 53, 50.0, 0.0, cer=0.95)
+    silence = row("dev", 106, 3.1, 0.0, cer=1.0)
+    learnt = row("dev", 159, 2.5, 0.2, cer=0.99)
+    better = row("dev", 212, 2.6, 0.2, cer=0.9)
+    assert sorted([gibberish, silence, learnt, better], key=rank) == [
+        better,
+        learnt,
+        silence,
+        gibberish,
+    ]
