@@ -1,22 +1,23 @@
 # Every target is a thin line over one program: `blankslate VERB …` (python -m jobs VERB …).
 # `make` alone prints this list.
 
-PYTHON ?= python3
-CORPUS ?=
-SWEEP ?= configs/sweeps/spectrum.yaml
-EXPERIMENT ?= configs/experiments/baseline.yaml
-CLUSTER ?= cluster/local.yaml
-WORK ?=
-SET ?=
-DRY ?=
-WATCH ?=
-RUN ?=
-export AN4 ?= ../shared/an4
+# Not `?=`: clusters export names such as WORK, which must not win over a profile unasked.
+CORPUS :=
+SWEEP := configs/sweeps/spectrum.yaml
+EXPERIMENT := configs/experiments/baseline.yaml
+CLUSTER := cluster/local.yaml
+WORK :=
+SET :=
+DRY :=
+WATCH :=
+RUN :=
 
 ifeq ($(OS),Windows_NT)
 bin := .venv/Scripts
+PYTHON ?= python
 else
 bin := .venv/bin
+PYTHON ?= python3
 endif
 blankslate := $(bin)/python -m jobs
 work := $(if $(WORK),--work $(WORK))
@@ -34,7 +35,7 @@ setup: $(stamp)  ## .venv with the exact locked versions; does nothing when noth
 
 $(stamp): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("blankslate needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + "; name another: make setup PYTHON=python3.12")'
-	@$(PYTHON) -m venv .venv || { echo "venv is missing: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -m venv --clear .venv || { echo "venv is missing: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }
 	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > .venv/uv.txt
 	@$(pip) install --require-hashes --requirement .venv/uv.txt
 	$(bin)/uv pip install --quiet --compile-bytecode --python .venv --require-hashes --requirement requirements.lock
@@ -42,7 +43,7 @@ $(stamp): requirements.lock pyproject.toml
 	@touch $@
 
 demo: setup  ## synthesise a corpus, precompute, run a small sweep, write a report: minutes, no data needed
-	@$(blankslate) demo $(work)
+	@$(blankslate) demo --cluster $(CLUSTER) $(work)
 
 test: setup  ## every test that this machine can run
 	@$(bin)/python -m pytest
@@ -75,13 +76,13 @@ status: setup  ## SWEEP=…: a live table of its runs; WATCH=0 for one shot
 	@$(blankslate) status $(SWEEP) --cluster $(CLUSTER) $(work) $(set) $(if $(filter 0,$(WATCH)),--once)
 
 logs: setup  ## RUN=…: the log of one run
-	@$(blankslate) logs $(RUN) --cluster $(CLUSTER) $(work)
+	@$(blankslate) logs "$(RUN)" --cluster $(CLUSTER) $(work)
 
 cancel: setup  ## SWEEP=…: cancel its queued and running jobs
-	@$(blankslate) cancel $(SWEEP) --cluster $(CLUSTER) $(work) $(set)
+	@$(blankslate) cancel $(SWEEP) --cluster $(CLUSTER) $(work)
 
 report: setup  ## SWEEP=…: results.csv, summary.csv, report.html and figures, at any time
-	@$(blankslate) report $(SWEEP) --cluster $(CLUSTER) $(work) $(set)
+	@$(blankslate) report $(SWEEP) --cluster $(CLUSTER) $(work)
 
 bench: setup  ## performance against the limits and the peers of this machine; a table and bench.json
 	@$(bin)/python -m tests.benchmarks

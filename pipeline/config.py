@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.files import InputError, digest
-from pipeline.settings import Settings, read_yaml, set_key, validated
+from pipeline.files import digest
+from pipeline.settings import Settings, expand, read_yaml, set_key, validated
 
 FEATURE_VERSION = 1  # enters every feature_id: raise it when the same settings give other frames
 RUN_VERSION = 1  # enters every run_id: raise it when the same experiment gives other rows
@@ -75,8 +75,9 @@ class FeatureSettings(Settings):
                 f"window_ms {self.window_ms:g} is {self.window_length} samples at "
                 f"{self.sample_rate} Hz, more than n_fft {self.n_fft}; raise n_fft"
             )
-        if self.hop < 1:
-            raise ValueError(f"hop_ms {self.hop_ms:g} is less than one sample")
+        for name, samples in (("window_ms", self.window_length), ("hop_ms", self.hop)):
+            if samples < 1:
+                raise ValueError(f"{name} {getattr(self, name):g} is less than one sample")
         nyquist = self.sample_rate / 2
         if (self.mel_high_hz or nyquist) > nyquist or self.mel_low_hz >= (
             self.mel_high_hz or nyquist
@@ -195,7 +196,7 @@ def load_corpus(path: Path) -> Corpus:
     corpus = validated(Corpus, content, path)
     if corpus.root is None:
         return corpus
-    return corpus.model_copy(update={"root": _expand(corpus.root, path)})
+    return corpus.model_copy(update={"root": expand(corpus.root, path, "root")})
 
 
 def load_experiment(path: Path, changes: Mapping[str, Any] | None = None) -> Experiment:
@@ -208,19 +209,6 @@ def load_experiment(path: Path, changes: Mapping[str, Any] | None = None) -> Exp
     for key, value in (changes or {}).items():
         set_key(content, key, value)
     if isinstance(content.get("corpus"), str):
-        corpus = load_corpus(path.parent / content["corpus"])
+        corpus = load_corpus(Path(os.path.normpath(path.parent / content["corpus"])))
         content["corpus"] = corpus.model_dump()
     return validated(Experiment, content, path)
-
-
-def _expand(root: str, path: Path) -> str:
-    if root.startswith("$"):
-        name, slash, rest = root[1:].partition("/")
-        folder = os.environ.get(name)
-        if not folder:
-            raise InputError(
-                f"{path}: root is {root}, and the environment variable {name} is not set; "
-                f"say where the corpus lies, for example {name}=/path/to/it"
-            )
-        root = folder + slash + rest
-    return root

@@ -6,9 +6,11 @@ Not here: what the keys mean (config.py, sweep.py, jobs/profile.py).
 """
 
 import difflib
-from collections.abc import Iterable
+import os
+import re
+from collections.abc import Hashable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -24,10 +26,25 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+class _Loader(yaml.SafeLoader):
+    """The safe loader, but for a key that stands twice, of which YAML keeps the last in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Any] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key.value!r} stands here a second time",
+                    problem_mark=key.start_mark,
+                )
+            seen.add(key.value if isinstance(key.value, str) else id(key))
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; anything else is refused in one line."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 (a safe one)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file{_neighbours(path)}") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -54,8 +71,7 @@ def validated(kind: type[Model], content: Any, path: Path) -> Model:
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        lines = [_sentence(kind, dict(problem)) for problem in error.errors()]
-        raise InputError(f"{path}: " + "; ".join(lines)) from None
+        raise InputError(f"{path}: " + "; ".join(_sentences(kind, error))) from None
 
 
 def parse_changes(words: Iterable[str]) -> dict[str, Any]:
@@ -79,9 +95,24 @@ def set_key(content: dict[str, Any], dotted: str, value: Any) -> None:
     content[last] = value
 
 
+def expand(text: str, path: Path, key: str) -> str:
+    """`~` and `$NAME` in a path that a settings file names."""
+    expanded = os.path.expandvars(text)
+    if missing := re.search(r"\$\{?(\w+)", expanded):
+        name = missing[1]
+        raise InputError(
+            f"{path}: {key} is {text}, and the environment variable {name} is not set; "
+            f"say where it lies, for example {name}=/path/to/it"
+        )
+    return str(Path(expanded).expanduser())
+
+
 def _scalar(text: str) -> Any:
     """YAML 1.1 reads 1e-3 as a string; a person who types it means the number."""
-    value = yaml.safe_load(text)
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InputError(f"SET: {text!r} is not a YAML value") from None
     if isinstance(value, str):
         try:
             return float(value)
@@ -98,27 +129,45 @@ def _neighbours(path: Path) -> str:
     return f"; did you mean {path.parent / close[0]}?" if close else ""
 
 
-def _sentence(kind: type[BaseModel], problem: dict[str, Any]) -> str:
-    keys = [str(part) for part in problem["loc"]]
-    dotted = ".".join(keys) or "the file"
+def _sentences(kind: type[BaseModel], error: ValidationError) -> list[str]:
+    """One per key; what each branch of a union has against a value is joined by `or`."""
+    found: dict[str, list[str]] = {}
+    for problem in error.errors():
+        keys = [str(part) for part in problem["loc"] if not _BRANCH.search(str(part))]
+        complaint = _complaint(kind, keys, dict(problem))
+        found.setdefault(".".join(keys) or "the file", []).append(complaint)
+    return [f"{dotted}: {' or '.join(dict.fromkeys(said))}" for dotted, said in found.items()]
+
+
+# What pydantic puts into a location for a branch of a union: no key looks like these.
+_BRANCH = re.compile(r"\[|^constrained-|^function-|^[A-Z]")
+
+
+def _complaint(kind: type[BaseModel], keys: list[str], problem: dict[str, Any]) -> str:
     if problem["type"] == "extra_forbidden":
         known = list(_fields(kind, keys[:-1]))
         close = difflib.get_close_matches(keys[-1], known, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
-        return f"{dotted}: unknown key; {hint}"
+        return f"unknown key; {hint}"
     if problem["type"] == "missing":
-        return f"{dotted}: is missing"
+        return "is missing"
     message = problem["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
-    value = "" if isinstance(problem["input"], dict) else f" {problem['input']!r}"
-    return f"{dotted}:{value} {'—' if value else ''} {message}".replace("  ", " ")
+    return message if isinstance(problem["input"], dict) else f"{problem['input']!r} — {message}"
 
 
 def _fields(kind: type[BaseModel], keys: list[str]) -> Iterable[str]:
+    """Names of the fields below `keys`, through `X | None` and `dict[str, X]`."""
+    models: list[Any] = [kind]
     for key in keys:
-        field = kind.model_fields.get(key)
-        nested = field.annotation if field else None
-        if not (isinstance(nested, type) and issubclass(nested, BaseModel)):
-            return ()
-        kind = nested
-    return kind.model_fields
+        annotations = [m.model_fields[key].annotation for m in models if key in m.model_fields]
+        models = list(_models(annotations)) if annotations else models
+    return [name for model in models for name in model.model_fields]
+
+
+def _models(annotations: Iterable[Any]) -> Iterable[type[BaseModel]]:
+    for annotation in annotations:
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            yield annotation
+        else:
+            yield from _models(get_args(annotation))

@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
@@ -42,7 +42,7 @@ class Random(Settings):
 
     draws: int = Field(ge=1, le=100_000)
     seed: int = 0
-    settings: dict[str, Range | list[Any]]
+    settings: dict[str, Range | Annotated[list[Any], Field(min_length=1)]]
 
 
 class SweepFile(Settings):
@@ -87,7 +87,7 @@ def load_sweep(path: Path, changes: Mapping[str, Any] | None = None) -> Sweep:
     experiments = []
     for settings in swept:
         try:
-            base = path.parent / settings.get("base", file.base)
+            base = path.parent / str(settings.get("base", file.base))
             experiment = load_experiment(
                 base, {**file.fixed, **(changes or {}), **_plain(settings)}
             )
@@ -112,9 +112,14 @@ def _combinations(file: SweepFile) -> Iterator[Changes]:
 
 
 def _draws(drawn: Random) -> Iterator[Changes]:
+    """Each combination once: a choice from a short list soon repeats itself."""
     generator = random.Random(drawn.seed)
+    seen = []
     for _ in range(drawn.draws):
-        yield {key: _draw(source, generator) for key, source in drawn.settings.items()}
+        settings = {key: _draw(source, generator) for key, source in drawn.settings.items()}
+        if settings not in seen:
+            seen.append(settings)
+            yield settings
 
 
 def _draw(source: Range | list[Any], generator: random.Random) -> Any:

@@ -75,6 +75,14 @@ def test_a_resolved_experiment_reads_back_equal(experiment_file: Path, tmp_path:
         ("- a\n- b\n", "a mapping of keys to values is needed, not list"),
         ("corpus: [\n", "line 2 is not YAML: expected the node content, but found '<stream end>'"),
         (
+            "corpus: corpora/tones.yaml\ncorpus: corpora/other.yaml\n",
+            "line 2 is not YAML: the key 'corpus' stands here a second time",
+        ),
+        (
+            "corpus: corpora/tones.yaml\nfeatures: {window_ms: 0.01}\n",
+            "features: window_ms 0.01 is less than one sample",
+        ),
+        (
             "corpus: corpora/tones.yaml\ntrain: {learning_rate: .nan}\n",
             "train.learning_rate: nan — input should be a finite number",
         ),
@@ -101,6 +109,9 @@ def test_the_root_of_a_corpus_comes_from_the_environment(tmp_path: Path, monkeyp
     path.write_text("reader: an4\nroot: $MINE/audio\n")
     monkeypatch.setenv("MINE", "/data")
     assert load_corpus(path).root == "/data/audio"
+    path.write_text("reader: an4\nroot: ~/${MINE}/x\n")
+    monkeypatch.setenv("MINE", "deep")
+    assert load_corpus(path).root == str(Path.home() / "deep/x")
     monkeypatch.delenv("MINE")
     with pytest.raises(InputError, match="the environment variable MINE is not set"):
         load_corpus(path)
@@ -111,6 +122,8 @@ def test_changes_are_typed_as_yaml_and_as_numbers():
     assert changes == {"train.learning_rate": 1e-3, "model.clamp": None, "train.epochs": 3}
     with pytest.raises(InputError, match="'epochs' is not of the form key=value"):
         parse_changes(["epochs"])
+    with pytest.raises(InputError, match=r"SET: '\[x' is not a YAML value"):
+        parse_changes(["a=[x"])
 
 
 def test_a_change_below_a_value_is_refused(experiment_file: Path):

@@ -63,3 +63,7 @@ def test_each_dependency_has_a_sentence_in_readme():
     block = pyproject.split("dependencies = [")[1].split("\n]")[0]
     names = re.findall(r'"([a-z0-9-]+)[<>=]', block)
     assert {name for name in names if name not in README.lower()} == set()
+
+
+def test_readme_holds_no_placeholder():
+    assert "@@" not in README

@@ -75,6 +75,13 @@ def test_random_draws_repeat_with_their_seed_and_stay_in_range(folder: Path):
     assert 5 <= sum(rate < 1e-4 for rate in rates) <= 15
 
 
+def test_a_draw_that_repeats_another_is_left_out(folder: Path):
+    loaded = sweep(
+        folder, "base: base.yaml\nrandom: {draws: 9, settings: {model.hidden: [64, 128]}}\n"
+    )
+    assert sorted(s.label for s in loaded.experiments) == ["hidden 128", "hidden 64"]
+
+
 def test_what_exclude_matches_is_left_out(folder: Path):
     loaded = sweep(
         folder,
@@ -99,6 +106,16 @@ def test_what_exclude_matches_is_left_out(folder: Path):
             "base: base.yaml\nrandom: {draws: 2, settings: {train.seed: {low: 1, high: 0}}}\n",
             "must ascend",
         ),
+        (
+            "base: base.yaml\nrandom: {drows: 2}\n",
+            "random.drows: unknown key; did you mean 'draws'",
+        ),
+        (
+            "base: base.yaml\nrandom: {draws: 2, settings: {train.seed: {lo: 1, high: 2}}}\n",
+            "random.settings.train.seed.lo: unknown key; did you mean 'low'",
+        ),
+        ("base: base.yaml\nrandom: {draws: 2, settings: {train.seed: []}}\n", "at least 1 item"),
+        ("base: base.yaml\nlist: [{label: x, base: 3}]\n", "3: no such file"),
     ],
 )
 def test_a_wrong_sweep_is_refused_in_one_line(folder: Path, text: str, message: str):
