@@ -28,7 +28,7 @@ def status(options: argparse.Namespace) -> int:
     folder = sweep_folder(options)
     wanted = recorded(folder)
     if options.json:
-        queue = states.ask(folder.ledger, states.unfinished(wanted, folder))
+        queue = states.ask(folder, states.unfinished(wanted, folder))
         found = [run.record() for run in states.survey(wanted, folder, queue)]
         print(json.dumps(found, indent=1, ensure_ascii=False))
         return 0

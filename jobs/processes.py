@@ -53,8 +53,9 @@ def listening(parent: int | None = None) -> Iterator[StopRequest]:
             signal.signal(number, handler)
 
 
-# os.kill(pid, 0) asks on Unix and kills on Windows, so Windows is asked in its own way.
 SECONDS_OF_OWNERSHIP = 60
+
+# os.kill(pid, 0) asks on Unix and kills on Windows, so Windows is asked in its own way.
 STILL_ACTIVE = 259  # Windows
 QUERY_LIMITED_INFORMATION = 0x1000
 

@@ -5,7 +5,7 @@ Not here: the arithmetic of it (plan.py), carrying it out (submit.py).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from jobs import console, plan, scheduler, status
@@ -16,7 +16,7 @@ from jobs.local import slots_for_features
 from jobs.plan import Limits, Plan, Slice
 from jobs.processes import owning
 from jobs.profile import Local, Profile, Slurm, require_writable
-from jobs.status import LIVE, Queue
+from jobs.status import LIVE, Queue, RunStatus
 from jobs.submit import Outcome, compute_features, execute_runs, submit_slurm
 from jobs.wanted import SweepFolder, Wanted, manifest_path, refuse_unknown_characters, wanted
 from jobs.watching import Watcher
@@ -65,7 +65,7 @@ def reconcile(
     if isinstance(profile, Slurm):
         _through_slurm(want, made, profile, folder, queue)
         return Result(refused)
-    ended = _on_this_machine(want, made, profile, folder, runs=runs)
+    ended = _on_this_machine(want, made, profile, folder, queue, runs=runs)
     return Result(max(refused, ended), worked=True)
 
 
@@ -82,25 +82,43 @@ def _through_slurm(
 
 
 def _on_this_machine(
-    want: Wanted, made: Plan, profile: Local, folder: SweepFolder, *, runs: bool
+    want: Wanted,
+    made: Plan,
+    profile: Local,
+    folder: SweepFolder,
+    queue: Queue,
+    *,
+    runs: bool,
 ) -> int:
     slices = sum(len(task) for array in made.features for task in array.tasks)
     if slices:
         say(f"features: {count(slices, 'slice')} to compute")
-    with owning(folder.owner), Watcher(want, folder, runs=runs) as watcher:
+    with owning(folder.owner), Watcher(want, folder, queue, runs=runs) as watcher:
         outcome = compute_features(made, profile, folder, watcher.look)
         _tell_features(want, made, outcome)
         execute_runs(made, profile, folder, watcher.look)
-    statuses = status.survey(want, folder, Queue()) if runs else []
+    if not queue.ignored:
+        queue = status.ask(folder, status.unfinished(want, folder))
+    statuses = status.survey(want, folder, queue) if runs else []
     for run in statuses:
-        if run.state == "failed":
-            remedy = REMEDIES.get(run.cause, "make logs RUN=… says more")
-            remedy = remedy.replace("RUN=…", f"RUN={run.run_id}")
-            say(f"{run.label}: failed: {run.cause}: {run.detail}; {remedy}")
+        _tell_unfinished(run)
     if runs and not console.console.is_terminal:  # where the last picture does not stand
         say(console.summary(statuses))
     whole = all(run.state == "finished" for run in statuses)
     return 0 if whole and not outcome.refusals and not outcome.failed_tasks else 1
+
+
+def _tell_unfinished(run: RunStatus) -> None:
+    """Why this sweep ended without it."""
+    if run.state == "failed":
+        remedy = REMEDIES.get(run.cause, "make logs RUN=… says more")
+        remedy = remedy.replace("RUN=…", f"RUN={run.run_id}")
+        say(f"{run.label}: failed: {run.cause}: {run.detail}; {remedy}")
+    elif run.state == "running" and run.heartbeat:
+        beat = run.heartbeat
+        say(f"{run.label}: left to process {beat.pid} on {beat.host}, which trains it already")
+    elif run.state == "queued":
+        say(f"{run.label}: left to job {run.job}, which is queued already")
 
 
 def _plan(
@@ -131,7 +149,7 @@ def _plan(
 
 def _live_features(want: Wanted, folder: SweepFolder, queue: Queue) -> list[Entry]:
     """Tasks in the queue that compute shards of this sweep."""
-    latest = folder.ledger.latest()
+    latest = folder.latest()
     items = (f"{f.feature_id}/{index}" for f in want.features for index in range(f.slices))
     entries = (latest[item] for item in items if item in latest)
     return list(dict.fromkeys(entry for entry in entries if queue.live(entry)))
@@ -140,7 +158,11 @@ def _live_features(want: Wanted, folder: SweepFolder, queue: Queue) -> list[Entr
 def _ask(want: Wanted, folder: SweepFolder, profile: Profile) -> Queue:
     """What SLURM knows; who wants to submit to it must reach it."""
     if isinstance(profile, Local):
-        return status.ask(folder.ledger, status.unfinished(want, folder))
+        queue = status.ask(folder, status.unfinished(want, folder))
+        if queue.jobs is not None:
+            return queue
+        say(f"{queue.complaint}; what was submitted there is done here, unless it is running")
+        return replace(queue, jobs={})
     queued = scheduler.queue()
     return Queue(queued, {})
 

@@ -6,15 +6,14 @@ Not here: printing it (console.py).
 """
 
 import math
-import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from jobs import failures, scheduler
-from jobs.ledger import Entry, Ledger
-from jobs.processes import alive
+from jobs.claims import beats
+from jobs.ledger import Entry
 from jobs.scheduler import QueuedJob, SchedulerError
 from jobs.wanted import SweepFolder, Wanted, WantedRun
 from pipeline.files import InputError, read_json
@@ -25,8 +24,6 @@ State = Literal["waiting", "queued", "running", "stopped", "finished", "failed",
 Found = tuple[State, str, str]  # with cause and detail
 
 LIVE: frozenset[State] = frozenset({"queued", "running"})
-SECONDS_OF_SILENCE = 600  # a heartbeat comes each second, but a first batch may take long
-SECONDS_OF_SILENCE_ELSEWHERE = 120  # on another host nobody can look at the process
 
 
 @dataclass(frozen=True)
@@ -67,6 +64,11 @@ class Queue:
     ended: Mapping[str, str] = field(default_factory=dict)  # job -> state
     complaint: str = ""
 
+    @property
+    def ignored(self) -> bool:
+        """Asked in vain by a sweep that runs here: jobs of SLURM count no longer."""
+        return self.jobs is not None and bool(self.complaint)
+
     def live(self, entry: Entry) -> bool:
         """Whether the task may still do its work; one that cannot be asked for counts as live."""
         if entry.scheduler != "slurm":
@@ -74,9 +76,9 @@ class Queue:
         return self.jobs is None or entry.job in self.jobs
 
 
-def ask(ledger: Ledger, unfinished: Sequence[str]) -> Queue:
-    """One squeue, one sacct; none at all where the ledger has no SLURM job that matters."""
-    latest = ledger.latest()
+def ask(folder: SweepFolder, unfinished: Sequence[str]) -> Queue:
+    """One squeue, one sacct; none at all where no ledger has a SLURM job that matters."""
+    latest = folder.latest()
     entries = [latest[item] for item in unfinished if item in latest]
     jobs = {entry.job for entry in entries if entry.scheduler == "slurm"}
     if not jobs:
@@ -102,7 +104,7 @@ def unfinished(wanted: Wanted, folder: SweepFolder) -> list[str]:
 
 
 def survey(wanted: Wanted, folder: SweepFolder, queue: Queue) -> list[RunStatus]:
-    latest = folder.ledger.latest()
+    latest = folder.latest()
     return [_status(run, folder, latest.get(run.run_id), queue) for run in wanted.runs]
 
 
@@ -133,7 +135,7 @@ def _status(run: WantedRun, sweep: SweepFolder, entry: Entry | None, queue: Queu
         return RunStatus(run.label, run.run_id, "failed", "damaged file", str(error), job)
     state, cause, detail = _state(beat, failure, entry, queue)
     if entry and entry.scheduler == "slurm" and cause == "code error" and not failure:
-        detail += f"; see {sweep.jobs / f'{job}_0_log.out'}"
+        detail += f"; see {sweep.output(job)}"
     return RunStatus(run.label, run.run_id, state, cause, detail, job, beat)
 
 
@@ -144,9 +146,9 @@ def _state(
         return "finished", "", ""
     if failure:  # cleared at submission, and so of the latest task
         return "failed", failure.cause, failure.message
-    if beat and beat.status == "running" and _beats(beat):
+    if beat and beats(beat):
         return "running", "", ""
-    if entry and entry.scheduler == "slurm":
+    if entry and entry.scheduler == "slurm" and not queue.ignored:
         return _state_in_slurm(beat, entry, queue)
     return _state_here(beat)
 
@@ -181,10 +183,3 @@ def _state_in_queue(beat: Heartbeat | None, job: QueuedJob) -> Found:
     if beat and beat.status == "running":
         return "running", "", f"silent for {time.time() - beat.time:.0f} s"
     return "queued", "", "starting, or behind another run of its job"
-
-
-def _beats(beat: Heartbeat) -> bool:
-    age = time.time() - beat.time
-    if beat.host == socket.gethostname():
-        return age < SECONDS_OF_SILENCE and alive(beat.pid)
-    return age < SECONDS_OF_SILENCE_ELSEWHERE

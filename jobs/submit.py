@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from jobs import failures, local, slurm, snapshot, tasks
+from jobs.claims import beats
 from jobs.console import count, say
 from jobs.ledger import Entry
 from jobs.local import Ended, Process
@@ -169,7 +170,8 @@ def _fail_for(ended: Ended, folder: SweepFolder) -> None:
     task = tasks.read(ended.task)
     for run_id in task.items:
         run = folder.run(run_id)
-        if not run.finished and not run.failure():
+        beat = run.heartbeat()
+        if not run.finished and not run.failure() and not (beat and beats(beat)):
             cause, message = failures.of_exit(ended.code)
             printed = local.output_path(ended.task)
             run.fail(Failure(cause=cause, message=f"{message}; see {printed}"))

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from jobs import claims
 from jobs.failures import MissingFeaturesError, classify
 from jobs.plan import Run, Slice
 from jobs.processes import StopRequest, listening
@@ -216,7 +217,12 @@ def _execute_runs(task: RunTask, stop: StopRequest) -> int:
 
 def _execute_run(task: RunTask, run: Run, folder: RunFolder, stop: StopRequest) -> int:
     with _log(folder) as log:
+        if other := claims.other(folder, stop):
+            log.info("left to process %d on %s, which trains this run", other.pid, other.host)
+            return DONE
         try:
+            # Importing torch takes seconds: until the first heartbeat this one keeps others away.
+            claims.mark(folder, "running")
             _fit(task, run, folder, stop)
         except Stopped:
             log.info("stopped at a step boundary, state saved; typed again it continues")
@@ -225,6 +231,7 @@ def _execute_run(task: RunTask, run: Run, folder: RunFolder, stop: StopRequest) 
             failure = _failure(error)
             log.error("%s: %s\n%s", failure.cause, failure.message, failure.traceback)
             folder.fail(failure)
+            claims.mark(folder, "stopped")  # this process lives on, with the next run
             return FAILED
     return DONE
 

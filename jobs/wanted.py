@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.ledger import Ledger
+from jobs.ledger import Entry, Ledger
 from jobs.plan import Run
 from pipeline.config import Corpus, FeatureSettings, feature_id, run_id
 from pipeline.corpus import manifest as manifests
@@ -72,6 +72,16 @@ class SweepFolder:
     def ledger(self) -> Ledger:
         return Ledger(self.path / "ledger.jsonl")
 
+    def latest(self) -> dict[str, Entry]:
+        """Item -> the last task that was to make it, of whichever sweep: sweeps share runs."""
+        ledgers = sorted(self.path.parent.glob("*/ledger.jsonl"))
+        entries = (entry for path in ledgers for entry in Ledger(path).entries())
+        return {
+            item: entry
+            for entry in sorted(entries, key=lambda entry: entry.time)
+            for item in entry.items
+        }
+
     @property
     def tasks(self) -> Path:
         return self.path / "tasks"
@@ -79,6 +89,11 @@ class SweepFolder:
     @property
     def jobs(self) -> Path:  # scripts and output of SLURM jobs
         return self.path / "jobs"
+
+    def output(self, job: str) -> Path:
+        """What a SLURM job printed; another sweep may have submitted it."""
+        name = f"{job}_0_log.out"
+        return next(self.path.parent.glob(f"*/jobs/{name}"), self.jobs / name)
 
     @property
     def code(self) -> Path:

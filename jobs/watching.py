@@ -27,9 +27,10 @@ SECONDS_BETWEEN_QUESTIONS = 30.0  # to the scheduler: administrators complain ab
 class Watcher:
     """What a person sees while this machine works on a sweep."""
 
-    def __init__(self, wanted: Wanted, folder: SweepFolder, *, runs: bool) -> None:
+    def __init__(self, wanted: Wanted, folder: SweepFolder, queue: Queue, *, runs: bool) -> None:
         self._wanted = wanted if runs else replace(wanted, runs=())
         self._folder = folder
+        self._queue = queue  # as it was at the beginning
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
         self._next = 0.0
         self._told: dict[str, tuple[str, int]] = {}  # run -> state and epoch of its last line
@@ -55,7 +56,7 @@ class Watcher:
         if time.monotonic() < self._next:
             return
         began = time.monotonic()
-        statuses = status.survey(self._wanted, self._folder, Queue())
+        statuses = status.survey(self._wanted, self._folder, self._queue)
         if self._live:
             self._live.update(self._picture(statuses, running), refresh=True)
         else:
@@ -108,4 +109,4 @@ def watch(wanted: Wanted, folder: SweepFolder, *, once: bool) -> None:
 
 
 def _ask(wanted: Wanted, folder: SweepFolder) -> Queue:
-    return status.ask(folder.ledger, status.unfinished(wanted, folder))
+    return status.ask(folder, status.unfinished(wanted, folder))

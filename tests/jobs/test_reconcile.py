@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from jobs import cli, status
+from jobs.ledger import Entry
 from jobs.status import Queue, RunStatus
 from jobs.wanted import recorded
+from pipeline.training.run import Heartbeat
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LOCAL = REPOSITORY / "cluster" / "local.yaml"
@@ -237,3 +239,37 @@ def test_a_cut_file_and_an_empty_transcript_are_refused_and_the_good_ones_kept(m
     assert sorted(line.split(": ")[1] for line in refusals) == ["faaa-an0-b", "maaa-an2-b"]
     assert "10 utterances" in printed
     assert len(list(bench.work.glob("features/*/shard-*.h5"))) == 2
+
+
+def test_a_sweep_of_a_cluster_goes_on_where_there_is_no_scheduler(make_bench, monkeypatch):
+    bench = make_bench(epochs=1)
+    monkeypatch.setenv("PATH", str(bench.work / "empty"))  # no squeue
+    assert typed(*sweep(bench, "--dry-run"))[0] == 0
+    assert typed("features", *sweep(bench)[2:], "--sweep", bench.sweep)[0] == 0
+    assert recorded(bench.folder).runs
+    submitted = Entry(
+        time=time.time() - 60,
+        scheduler="slurm",
+        job="12_0",
+        kind="runs",
+        items=tuple(run.run_id for run in recorded(bench.folder).runs),
+        task="t.json",
+        code="c",
+    )
+    bench.folder.ledger.append([submitted])
+    code, printed, errors = typed(*sweep(bench))
+    assert (code, errors) == (0, "")
+    assert printed.count("squeue is not on PATH") == 1
+    assert "2 runs: 2 finished" in printed
+
+
+def test_a_run_that_another_terminal_trains_is_left_to_it_and_has_not_failed(make_bench):
+    bench = make_bench(epochs=1)
+    assert typed("features", *sweep(bench)[2:], "--sweep", bench.sweep)[0] == 0
+    first, _ = recorded(bench.folder).runs
+    bench.folder.run(first.run_id).beat(Heartbeat(pid=os.getpid()))
+    code, printed, errors = typed(*sweep(bench))
+    assert (code, errors) == (1, "")  # not all is done
+    assert f"left to process {os.getpid()} on " in printed
+    assert "2 runs: 1 finished, 1 running" in printed
+    assert not bench.folder.run(first.run_id).rows()

@@ -194,19 +194,19 @@ def test_a_run_typed_again_on_this_machine_is_no_longer_the_lost_job(folder, run
 
 def test_the_scheduler_is_asked_once_and_only_for_jobs_that_matter(folder, fake_slurm):
     squeue, sacct = fake_slurm("squeue", "12_1|RUNNING|None\n"), fake_slurm("sacct", "12_0|FAILED")
-    assert status.ask(folder.ledger, [RUN]) == Queue()
+    assert status.ask(folder, [RUN]) == Queue()
     assert not squeue.exists()
     submitted(folder)
-    queue = status.ask(folder.ledger, [RUN])
+    queue = status.ask(folder, [RUN])
     assert queue.ended == {"12_0": "FAILED"}
     assert [asked.read_text().count("\n") for asked in (squeue, sacct)] == [1, 1]
-    assert status.ask(folder.ledger, []) == Queue()
+    assert status.ask(folder, []) == Queue()
 
 
 def test_a_scheduler_that_is_down_leaves_a_complaint(folder, fake_slurm):
     fake_slurm("squeue", complains="Unable to contact slurm controller", code=1)
     submitted(folder)
-    queue = status.ask(folder.ledger, [RUN])
+    queue = status.ask(folder, [RUN])
     assert queue.jobs is None
     assert "Unable to contact slurm controller" in queue.complaint
 
@@ -236,3 +236,11 @@ def test_a_thousand_runs_are_surveyed_within_a_second(folder):
     found = status.survey(wanted(*names), folder, Queue())
     assert time.process_time() - began < 1.0
     assert {run.state for run in found} == {"running"}
+
+
+def test_a_run_that_another_sweep_submitted_is_queued_there(folder):
+    submitted(SweepFolder(folder.work, "seeds"))
+    found = state(folder, Queue({"12_0": QueuedJob("12_0", "PENDING", "Priority")}))
+    assert (found.state, found.job) == ("queued", "12_0")
+    submitted(folder, "13_0", when=time.time())
+    assert state(folder, Queue({"13_0": QueuedJob("13_0", "PENDING", "")})).job == "13_0"
