@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 
 from jobs import snapshot
+from jobs.processes import DEALER
 from jobs.profile import Device, Local, cpus
 
 SECONDS_BETWEEN_LOOKS = 0.2
@@ -119,7 +120,7 @@ def _start(task: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes
     with output_path(task).open("wb") as output:
         return subprocess.Popen(
             [sys.executable, "-m", "jobs", "task", str(task)],
-            env={**os.environ, **environment},
+            env={**os.environ, **environment, DEALER: str(os.getpid())},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

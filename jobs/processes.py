@@ -19,13 +19,14 @@ from types import FrameType
 from pipeline.files import InputError, read_json, write_json
 
 # SIGUSR2 announces SLURM's time limit; Windows has it not, but SIGBREAK.
+DEALER = "BLANKSLATE_DEALER"
 NAMES = ("SIGTERM", "SIGINT", "SIGUSR2", "SIGBREAK")
 
 
 class StopRequest:
     def __init__(self, parent: int | None = None) -> None:
         self.signal: int | None = None
-        self._parent = parent
+        self._parent, self._started_by = parent, os.getppid()
 
     def __call__(self) -> bool:
         return self.signal is not None or self._orphaned()
@@ -34,10 +35,19 @@ class StopRequest:
         self.signal = number
 
     def _orphaned(self) -> bool:
-        """A killed parent can deal no further tasks. Windows goes on naming the dead one."""
+        """A killed dealer can deal no further tasks.
+
+        Unix gives its children another parent, and may keep its number for a while. Windows goes
+        on naming the dead one, and what started this process may be a launcher in between.
+        """
         if self._parent is None:
             return False
-        return os.getppid() != self._parent or not alive(self._parent)
+        return os.getppid() != self._started_by or not alive(self._parent)
+
+
+def dealer() -> int:
+    """The process that deals this one its task, as it said in the environment."""
+    return int(os.environ.get(DEALER, os.getppid()))
 
 
 @contextmanager
@@ -90,11 +100,12 @@ def owner(file: Path) -> int | None:
     """
     try:
         said, touched = read_json(file), file.stat().st_mtime
-    except FileNotFoundError:
-        return None
-    here = said["host"] == socket.gethostname()
+        host, pid = str(said["host"]), int(said["pid"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None  # nobody, or half a file from a power cut
+    here = host == socket.gethostname()
     fresh = time.time() - touched < SECONDS_OF_OWNERSHIP
-    return int(said["pid"]) if here and fresh and alive(said["pid"]) else None
+    return pid if here and fresh and alive(pid) else None
 
 
 @contextmanager

@@ -8,7 +8,6 @@ A failing run leaves its reason in its folder, and the next one has its turn.
 
 import argparse
 import logging
-import os
 import socket
 import sys
 import time
@@ -22,7 +21,7 @@ from typing import Literal
 from jobs import claims
 from jobs.failures import MissingFeaturesError, classify
 from jobs.plan import Run, Slice
-from jobs.processes import StopRequest, listening
+from jobs.processes import StopRequest, dealer, listening
 from jobs.profile import Device, cpus
 from pipeline.config import feature_id
 from pipeline.corpus import manifest as manifests
@@ -299,5 +298,5 @@ def _log(folder: RunFolder) -> Iterator[logging.Logger]:
 
 def task(options: argparse.Namespace) -> int:
     """The verb that a local child process is started with."""
-    with listening(parent=os.getppid()) as stop:
+    with listening(parent=dealer()) as stop:
         return execute(options.file, stop)

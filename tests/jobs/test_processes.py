@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.processes import SECONDS_OF_OWNERSHIP, alive, listening, owner, owning
+from jobs.processes import DEALER, SECONDS_OF_OWNERSHIP, alive, dealer, listening, owner, owning
 from pipeline.files import InputError
 
 
@@ -36,10 +36,10 @@ def test_a_signal_only_sets_a_flag_and_the_former_handler_returns(name: str):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps the number of a dead parent")
-def test_a_process_whose_parent_is_gone_is_asked_to_stop():
+def test_a_process_whose_parent_is_gone_is_asked_to_stop(monkeypatch):
     with listening(parent=os.getppid()) as stop:
         assert not stop()
-    with listening(parent=os.getppid() + 1) as stop:
+        monkeypatch.setattr(os, "getppid", lambda: 1)  # the dead one may still be named
         assert stop()
 
 
@@ -61,3 +61,28 @@ def test_a_file_of_another_host_or_a_silent_process_is_no_owner(tmp_path: Path, 
     file.write_text(json.dumps({"host": name, "pid": os.getpid()}))
     os.utime(file, (time.time() - age, time.time() - age))
     assert owner(file) is None
+
+
+@pytest.mark.parametrize("content", ["", '{"host": "h', "[]", "{}", '{"host": "h", "pid": null}'])
+def test_a_damaged_file_is_no_owner(tmp_path: Path, content):
+    file = tmp_path / "owner.json"
+    file.write_text(content)
+    assert owner(file) is None
+    with owning(file):
+        assert owner(file) == os.getpid()
+
+
+def test_a_child_behind_a_launcher_stops_with_its_dealer_not_with_the_launcher(monkeypatch):
+    def gone() -> int:
+        child = subprocess.Popen([sys.executable, "-c", ""])
+        child.wait()
+        return child.pid
+
+    monkeypatch.delenv(DEALER, raising=False)
+    assert dealer() == os.getppid()
+    monkeypatch.setenv(DEALER, str(os.getpid()))  # lives, and is not this one's parent
+    with listening(parent=dealer()) as stop:
+        assert not stop()
+    monkeypatch.setenv(DEALER, str(gone()))
+    with listening(parent=dealer()) as stop:
+        assert stop()
