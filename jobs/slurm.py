@@ -36,6 +36,8 @@ WARNING_SECONDS = 90
 
 # What sbatch says -> the usual cause.
 USUAL_CAUSES = {
+    "account/partition combination": "account and partition in the profile must be a pair that "
+    "sacctmgr show assoc lists; an account must be named where you have no default",
     "association": "account, partition and qos in the profile must be ones you may use together",
     "QOSMaxSubmit": "max_submit in the profile is above what the site allows",
     "AssocMaxSubmit": "max_submit in the profile is above what the site allows",

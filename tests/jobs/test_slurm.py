@@ -153,3 +153,12 @@ def test_a_machine_without_slurm_is_told_so(tmp_path: Path, monkeypatch: pytest.
     )
     with pytest.raises(InputError, match="sbatch is not on PATH: type this on a login node"):
         submit(made)
+
+
+def test_an_account_that_does_not_go_with_the_partition_is_named_as_the_cause(
+    submission, fake_slurm
+):
+    said = "Invalid account or account/partition combination specified"
+    fake_slurm("sbatch", complains=f"sbatch: error: {said}\n", code=1)
+    with pytest.raises(InputError, match="account and partition in the profile must be a pair"):
+        submit(submission())
