@@ -160,7 +160,10 @@ def _why_features_failed(ended: Ended) -> str:
     path = tasks.failure_path(ended.task)
     if path.exists():
         failure = Failure(**read_json(path))
-        return f"features: {failure.cause}: {failure.message}; {failures.REMEDIES[failure.cause]}"
+        remedy = failures.REMEDIES.get(failure.cause, "RUN=")
+        if "RUN=" in remedy:  # there is no run yet
+            remedy = f"see {local.output_path(ended.task)}"
+        return f"features: {failure.cause}: {failure.message}; {remedy}"
     cause, message = failures.of_exit(ended.code)
     return f"features: {cause}: {message}; see {local.output_path(ended.task)}"
 
