@@ -106,6 +106,7 @@ def _add_makers(verbs: Verbs) -> None:
 def _add_lookers(verbs: Verbs) -> None:
     status = _verb(verbs, "status", "show the state of each run of a sweep until all have ended")
     _swept(status)
+    _changeable(status)
     status.add_argument("--once", action="store_true", help="show it once")
     status.add_argument("--json", action="store_true", help="show it once, for a program")
 
@@ -118,7 +119,7 @@ def _add_lookers(verbs: Verbs) -> None:
     report = _verb(verbs, "report", "write results.csv, summary.csv, report.html and figures")
     _swept(report)
 
-    check = _verb(verbs, "cluster-check", "prove a profile with one tiny job")
+    check = _verb(verbs, "cluster-check", "prove a profile with one tiny job", cluster=False)
     check.add_argument("profile", type=Path, metavar="CLUSTER", help="a file of cluster/")
 
     task = _verb(verbs, "task", "internal: execute one task file", cluster=False)
@@ -129,7 +130,7 @@ def _verb(
     verbs: Verbs, name: str, purpose: str, *, cluster: bool = True
 ) -> argparse.ArgumentParser:
     verb = verbs.add_parser(name, help=purpose, description=f"{purpose}.")
-    if cluster and name != "cluster-check":
+    if cluster:
         verb.add_argument(
             "--cluster",
             type=Path,
@@ -144,7 +145,6 @@ def _verb(
 
 def _swept(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("sweep", type=Path, metavar="SWEEP", help="the sweep's file, or its name")
-    _changeable(verb)
 
 
 def _changeable(verb: argparse.ArgumentParser) -> None:

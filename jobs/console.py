@@ -24,7 +24,21 @@ STYLES = {
     "queued": "default",
     "waiting": "dim",
 }
-COLUMNS = ("run", "state", "epoch", "loss", "line", "dev CER", "blank", "frames/s", "left", "")
+COLUMNS = (
+    "run",
+    "id",
+    "state",
+    "epoch",
+    "loss",
+    "line",
+    "dev CER",
+    "blank",
+    "frames/s",
+    "left",
+    "",
+)
+
+LETTERS_OF_ID = 8  # enough for RUN=…
 
 # Colour only in a terminal, and not with NO_COLOR; piped lines are as long as they are.
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
@@ -68,7 +82,7 @@ def summary(statuses: Sequence[RunStatus]) -> str:
 def table(statuses: Sequence[RunStatus]) -> Table:
     made = Table(box=None, pad_edge=False, header_style="bold")
     for name in COLUMNS:
-        right = name not in {"run", "state", ""}
+        right = name not in {"run", "id", "state", ""}
         made.add_column(name, justify="right" if right else "left", no_wrap=True)
     for status in statuses:
         made.add_row(*_cells(status), style=STYLES[status.state])
@@ -126,11 +140,13 @@ def plan_lines(plan: Plan) -> list[str]:
 def _cells(status: RunStatus) -> list[str]:
     beat = status.heartbeat
     why = ": ".join(filter(None, [status.cause, status.detail]))
+    identity = status.run_id[:LETTERS_OF_ID]
     if beat is None:
-        return [status.label, status.state, *[""] * 7, why]
+        return [status.label, identity, status.state, *[""] * 7, why]
     running = status.state == "running"
     return [
         status.label,
+        identity,
         status.state,
         f"{beat.epoch}/{beat.epochs}",
         number(beat.loss_per_character),

@@ -69,7 +69,8 @@ def cancel(options: argparse.Namespace) -> int:
 def sweep_folder(options: argparse.Namespace) -> SweepFolder:
     """SWEEP may be the file or the name."""
     _, work = place(options)
-    return SweepFolder(work, Path(options.sweep).stem)
+    path = Path(options.sweep)
+    return SweepFolder(work, path.stem if path.suffix in {".yaml", ".yml"} else path.name)
 
 
 def _cancel_here(folder: SweepFolder) -> bool:
@@ -83,13 +84,21 @@ def _cancel_here(folder: SweepFolder) -> bool:
 
 
 def _run(name: str, work: Path) -> RunFolder:
-    if Path(name).is_dir():
-        return RunFolder(Path(name))
-    found = sorted((work / "runs").glob(f"{name}*")) if name else []
+    """An id, or its beginning; or a run folder."""
+    if not name:
+        raise InputError("say which run: make logs RUN=…; make status lists the ids")
+    runs = work / "runs"
+    every = sorted(runs.iterdir()) if runs.is_dir() else []
+    found = [path for path in every if path.name.startswith(name)]
     if len(found) == 1:
         return RunFolder(found[0])
+    if not found and RunFolder(Path(name)).experiment_file.exists():
+        return RunFolder(Path(name))
     what = f"{len(found)} runs begin with it" if found else "no run begins with it"
-    raise InputError(f"RUN={name}: {what} in {work / 'runs'}; make status --json lists their ids")
+    raise InputError(
+        f"RUN={name}: {what} in {runs}; "
+        f"make status lists the ids, blankslate status SWEEP --json in full"
+    )
 
 
 def _tell_if_changed(options: argparse.Namespace, wanted: Wanted) -> None:

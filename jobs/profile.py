@@ -15,6 +15,9 @@ from pydantic import Field, PrivateAttr
 from pipeline.files import InputError
 from pipeline.settings import Settings, read_yaml, validated
 
+BUILT_IN = Path("the built-in profile")
+DEFAULTS = {BUILT_IN, Path("cluster/local.yaml")}  # what make takes unasked
+
 # A number; `auto`: what the scheduler says; `unlimited`.
 Limit = Annotated[int, Field(ge=1)] | Literal["auto", "unlimited"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -25,7 +28,7 @@ class Everywhere(Settings):
 
     work: str = Field(default="work", description="folder; $NAME is read from the environment")
     device: Device = Field(default="auto", description="auto: a GPU where there is one")
-    _path: Path = PrivateAttr(default=Path("the built-in profile"))
+    _path: Path = PrivateAttr(default=BUILT_IN)
 
     @property
     def path(self) -> Path:
@@ -113,6 +116,20 @@ def place(options: argparse.Namespace) -> tuple[Profile, Path]:
     """--cluster and --work: where to run, and the work folder."""
     profile = load_profile(options.cluster) if options.cluster else Local()
     return profile, work_folder(profile, options.work)
+
+
+def typed_again(command: str, profile: Profile, work: Path) -> str:
+    """A make command, with the CLUSTER= and WORK= that it needs to mean this place."""
+    words = [command]
+    if profile.path not in DEFAULTS:
+        words.append(f"CLUSTER={profile.path}")
+    try:
+        moved = work != work_folder(profile, None)
+    except InputError:
+        moved = True  # the profile's own needs a variable that is not set
+    if moved:
+        words.append(f"WORK={work}")
+    return " ".join(words)
 
 
 def require_writable(work: Path) -> None:

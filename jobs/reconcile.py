@@ -15,7 +15,7 @@ from jobs.ledger import Entry
 from jobs.local import slots_for_features
 from jobs.plan import Limits, Plan, Slice
 from jobs.processes import owning
-from jobs.profile import Local, Profile, Slurm, require_writable
+from jobs.profile import Local, Profile, Slurm, require_writable, typed_again
 from jobs.status import LIVE, Queue, RunStatus
 from jobs.submit import Outcome, compute_features, execute_runs, submit_slurm
 from jobs.wanted import SweepFolder, Wanted, manifest_path, refuse_unknown_characters, wanted
@@ -76,7 +76,8 @@ def _through_slurm(
     outcome = submit_slurm(made, profile, folder, sorted(before))
     _tell_deferred(made)
     if outcome.jobs:
-        say(f"make status SWEEP={want.path} shows them; they need no terminal")
+        command = typed_again(f"make status SWEEP={want.sweep}", profile, folder.work)
+        say(f"{command} shows them; they need no terminal")
     elif not made.deferred_runs and not made.deferred_slices:
         say(f"nothing to submit: all that is missing of {want.name} is queued or running")
 

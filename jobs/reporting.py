@@ -11,17 +11,19 @@ from pathlib import Path
 from jobs.console import percent, say
 from jobs.failures import REMEDIES
 from jobs.looking import sweep_folder
+from jobs.profile import Profile, place, typed_again
 from jobs.wanted import SweepFolder, recorded
 from pipeline.results import report as reports
 from pipeline.results.reading import SweepRun
 
 
 def report(options: argparse.Namespace) -> int:
-    write(sweep_folder(options))
+    profile, _ = place(options)
+    write(sweep_folder(options), profile)
     return 0
 
 
-def write(folder: SweepFolder) -> None:
+def write(folder: SweepFolder, profile: Profile) -> None:
     """Write the report; print the best run and the path."""
     wanted = recorded(folder)
     runs = [SweepRun(run.label, run.settings, folder.run(run.run_id)) for run in wanted.runs]
@@ -31,7 +33,10 @@ def write(folder: SweepFolder) -> None:
         runs,
         folder.reports,
         remedies=REMEDIES,
-        commands=[f"make {verb} SWEEP={wanted.path}" for verb in ("sweep", "report")],
+        commands=[
+            typed_again(command, profile, folder.work)
+            for command in (wanted.command, f"make report SWEEP={wanted.sweep}")
+        ],
     )
     if best := _best(folder.reports / "summary.csv"):
         say(best)

@@ -57,7 +57,7 @@ def _sweep(sweep: Sweep, options: argparse.Namespace, dry: bool) -> int:
     folder = SweepFolder(work, sweep.name)
     if result.worked or (result.whole and not dry and not folder.report.exists()):
         # pandas and matplotlib take seconds: a sweep that goes to SLURM must not wait for them.
-        import_module("jobs.reporting").write(folder)
+        import_module("jobs.reporting").write(folder, profile)
     elif result.whole and folder.report.exists():
         say(f"report: {folder.report}")
     return result.code

@@ -52,6 +52,18 @@ class Wanted:
     runs: tuple[WantedRun, ...]
     features: tuple[WantedFeatures, ...]
 
+    @property
+    def sweep(self) -> str:
+        """SWEEP=… that finds it: its file, or its name where the file is an experiment's."""
+        return self.path if Path(self.path).stem == self.name else self.name
+
+    @property
+    def command(self) -> str:
+        """What was typed, and continues it."""
+        if self.sweep == self.path:
+            return f"make sweep SWEEP={self.path}"
+        return f"make {'train EXPERIMENT' if self.runs else 'features CORPUS'}={self.path}"
+
 
 @dataclass(frozen=True)
 class SweepFolder:
@@ -192,12 +204,12 @@ def recorded(folder: SweepFolder) -> Wanted:
             + (f"there are {', '.join(known)}; " if known else "")
             + "make sweep puts it there, WORK=… names another work folder"
         )
-    stored = read_json(folder.record)
     try:
+        stored = read_json(folder.record)
         runs = tuple(WantedRun(**run) for run in stored["runs"])
         features = tuple(WantedFeatures(**each) for each in stored["features"])
         return Wanted(**{**stored, "runs": runs, "features": features})
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, ValueError):
         raise InputError(
-            f"{folder.record}: was written by another version; make sweep writes it anew"
+            f"{folder.record}: is damaged, or of another version; make sweep writes it anew"
         ) from None

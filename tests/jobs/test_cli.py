@@ -111,3 +111,54 @@ def test_debug_shows_the_traceback(monkeypatch, tmp_path):
     monkeypatch.setenv("BLANKSLATE_DEBUG", "1")
     with pytest.raises(ValueError, match="no such file"):
         cli.main(["sweep", str(tmp_path / "none.yaml")])
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    for name in ("0123456789ab", "0123abcdef01", "ffff00000000"):
+        folder = tmp_path / "runs" / name
+        folder.mkdir(parents=True)
+        (folder / "log").write_text(f"log of {name}\n")
+    return tmp_path
+
+
+def test_logs_without_a_run_say_what_to_type(capsys, runs):
+    assert "say which run: make logs RUN=…; make status lists" in refused(
+        capsys, "logs", "", "--work", runs
+    )
+
+
+def test_the_beginning_of_an_id_finds_a_run_and_an_ambiguous_one_is_refused(
+    capsys, runs, monkeypatch
+):
+    monkeypatch.chdir(runs)
+    (runs / "ffff").mkdir()  # a folder of that name is no run
+    assert cli.main(["logs", "ffff", "--work", str(runs)]) == 0
+    assert capsys.readouterr().out == "log of ffff00000000\n"
+    assert "2 runs begin with it" in refused(capsys, "logs", "0123", "--work", runs)
+    assert "no run begins with it" in refused(capsys, "logs", "runs", "--work", runs)
+    line = refused(capsys, "logs", "*", "--work", runs)
+    assert "make status lists the ids" in line
+    assert "blankslate status SWEEP --json" in line
+
+
+def test_a_path_finds_a_run_folder(capsys, runs):
+    folder = runs / "runs" / "ffff00000000"
+    (folder / "experiment.yaml").touch()
+    assert cli.main(["logs", str(folder), "--work", str(runs / "elsewhere")]) == 0
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}"])
+def test_a_damaged_record_of_a_sweep_is_refused_with_its_name(capsys, tmp_path, content):
+    record = tmp_path / "sweeps" / "spectrum" / "sweep.json"
+    record.parent.mkdir(parents=True)
+    record.write_text(content)
+    line = refused(capsys, "status", "spectrum", "--work", tmp_path)
+    assert f"{record}: is damaged, or of another version; make sweep writes it anew" in line
+
+
+@pytest.mark.parametrize("verb", ["cancel", "report", "cluster-check"])
+def test_a_verb_has_no_option_that_it_does_not_read(verb, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([verb, "--help"])
+    assert ("--set" if verb != "cluster-check" else "--cluster ") not in capsys.readouterr().out

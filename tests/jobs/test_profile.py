@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 
 from jobs import profile
-from jobs.profile import Local, Slurm, load_profile, require_writable, work_folder
+from jobs.profile import (
+    Local,
+    Slurm,
+    load_profile,
+    require_writable,
+    typed_again,
+    work_folder,
+)
 from pipeline.files import InputError
 
 CLUSTER = Path(__file__).resolve().parents[2] / "cluster"
@@ -85,3 +92,30 @@ def test_a_file_in_the_place_of_the_work_folder_is_refused_in_one_line(tmp_path:
 def test_a_writable_work_folder_is_left_empty(tmp_path: Path):
     require_writable(tmp_path / "a" / "b")
     assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "work", "expected"),
+    [
+        (None, "work", "make x"),
+        ("kuacc.yaml", "from-profile", "make x CLUSTER={file}"),
+        ("kuacc.yaml", "other", "make x CLUSTER={file} WORK={work}"),
+        (None, "other", "make x WORK={work}"),
+    ],
+)
+def test_a_printed_command_names_the_place_where_it_is_not_the_default(
+    tmp_path, monkeypatch, file, work, expected
+):
+    monkeypatch.chdir(tmp_path)
+    profile = Local()
+    if file:
+        (tmp_path / file).write_text("scheduler: slurm\nwork: from-profile\n")
+        profile = load_profile(tmp_path / file)
+    folder = tmp_path.resolve() / work
+    command = typed_again("make x", profile, folder)
+    assert command == expected.format(file=tmp_path / (file or ""), work=folder)
+
+
+def test_a_printed_command_names_the_work_folder_of_an_unset_variable(tmp_path, monkeypatch):
+    monkeypatch.delenv("SCRATCH", raising=False)
+    assert typed_again("make x", Local(work="$SCRATCH/b"), tmp_path) == f"make x WORK={tmp_path}"

@@ -1,0 +1,48 @@
+"""What a sweep wants: how it is found, and typed, again."""
+
+import pytest
+
+from jobs import cli
+from jobs.console import table
+from jobs.status import RunStatus
+from jobs.wanted import Wanted, WantedRun
+
+RUNS = (WantedRun("mel", {}, "0123456789ab", "mel-0"),)
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "runs", "found", "typed"),
+    [
+        ("a", "c/a.yaml", RUNS, "c/a.yaml", "make sweep SWEEP=c/a.yaml"),
+        ("train-a", "c/a.yaml", RUNS, "train-a", "make train EXPERIMENT=c/a.yaml"),
+        ("features-a", "c/a.yaml", (), "features-a", "make features CORPUS=c/a.yaml"),
+    ],
+)
+def test_a_sweep_is_found_by_its_file_and_an_experiment_by_its_name(name, path, runs, found, typed):
+    want = Wanted(name=name, question="", path=path, digest="", runs=runs, features=())
+    assert (want.sweep, want.command) == (found, typed)
+
+
+@pytest.mark.parametrize("stem", ["tiny", "tiny.v2"])
+def test_the_printed_status_of_an_experiment_on_a_cluster_answers(
+    make_bench, capsys, fake_slurm, stem: str
+):
+    bench = make_bench("an4")
+    site = bench.configs / "site.yaml"
+    site.write_text("scheduler: slurm\nmax_submit: 10\nmax_running: 5\nmax_array_size: 9\n")
+    for command in ("squeue", "srun", "sacct"):
+        fake_slurm(command)
+    fake_slurm("sbatch", "Submitted batch job 42\n")
+    source = bench.configs / "experiments" / "tiny.yaml"
+    experiment = source.rename(source.with_name(f"{stem}.yaml"))
+    words = ["--work", str(bench.work), "--cluster", str(site)]
+    assert cli.main(["train", str(experiment), *words]) == 0
+    printed = capsys.readouterr().out
+    name = f"train-{stem}"
+    assert f"make status SWEEP={name} CLUSTER={site} WORK={bench.work} shows" in printed
+    assert cli.main(["status", name, "--once", *words]) == 0
+
+
+def test_the_table_shows_enough_of_the_id_for_logs():
+    made = table([RunStatus("mel", "0123456789ab", "waiting")])
+    assert list(made.columns[1].cells) == ["01234567"]
