@@ -1,4 +1,4 @@
-"""Beam search finds what enumerating every alignment finds, and finds it fast."""
+"""Beam search finds what enumerating every alignment finds."""
 
 import itertools
 import math
