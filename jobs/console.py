@@ -148,7 +148,7 @@ def _cells(status: RunStatus) -> list[str]:
         status.label,
         identity,
         status.state,
-        f"{beat.epoch}/{beat.epochs}",
+        f"{beat.epoch}/{beat.epochs}" if beat.epochs else "",  # a claim knows none yet
         number(beat.loss_per_character),
         number(beat.reference_loss),
         percent(beat.dev_cer),

@@ -273,3 +273,22 @@ def test_a_run_that_another_terminal_trains_is_left_to_it_and_has_not_failed(mak
     assert f"left to process {os.getpid()} on " in printed
     assert "2 runs: 1 finished, 1 running" in printed
     assert not bench.folder.run(first.run_id).rows()
+
+
+def test_two_sweeps_typed_at_once_train_a_run_that_they_share_once(make_bench):
+    bench = make_bench(epochs=30)
+    assert typed("features", *sweep(bench)[2:], "--sweep", bench.sweep)[0] == 0
+    twin = bench.sweep.with_name("twin.yaml")
+    twin.write_text(bench.sweep.read_text())
+    first = start(bench)
+    until(lambda: has_epochs(bench, 1))
+    code, printed, errors = typed("sweep", twin, *sweep(bench)[2:])
+    said, complaints = first.communicate(timeout=SECONDS)
+    assert (first.returncode, complaints, errors) == (0, b"", "")
+    assert "failed" not in printed
+    assert b"failed" not in said
+    assert (code, "which trains it already" in printed) in {(1, True), (0, False)}
+    for run in states(bench):
+        assert run.state == "finished"
+        log = bench.folder.run(run.run_id).log_file.read_text()
+        assert log.count("chosen; test CER") == 1
