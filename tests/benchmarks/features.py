@@ -63,7 +63,8 @@ def bare(folder: Path, manifest: Manifest) -> None:
         count = 1 + len(waveform) // MEL.hop
         for start in range(0, count, TILE):
             rows = min(TILE, count - start)
-            np.fft.rfft(block[:rows], axis=1, out=spectrum[:rows])
+            # norm="forward", because with the default numpy transforms float32 in float64.
+            np.fft.rfft(block[:rows], axis=1, norm="forward", out=spectrum[:rows])
         frames += count
     (folder / "frames").write_bytes(np.zeros((frames, MEL.bins), np.float32).data)
 
