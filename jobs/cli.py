@@ -18,7 +18,6 @@ from pipeline.files import InputError
 
 BAD_INPUT = 2
 INTERRUPTED = 130
-LOCAL = Path("cluster/local.yaml")
 
 # Verb -> the module whose function of the same name does it.
 VERBS = {
@@ -135,7 +134,7 @@ def _verb(
             "--cluster",
             type=Path,
             metavar="FILE",
-            help=f"where to run: a file of cluster/ (default {LOCAL})",
+            help="where to run: a file of cluster/ (default: this machine)",
         )
     verb.add_argument(
         "--work", type=Path, metavar="FOLDER", help="work folder (default: the profile's)"

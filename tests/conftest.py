@@ -11,9 +11,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """CI has AN4, SLURM and a browser, so that there a skip hides a test; only a GPU may lack."""
+    """CI has AN4, SLURM and a browser, so that there a skip hides a test."""
     report = yield
-    if report.skipped and os.environ.get("CI") and "gpu" not in item.keywords:
+    if report.skipped and os.environ.get("CI"):
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped in CI: {report.longrepr}"
     return report

@@ -23,17 +23,14 @@ HOMES = {
     "torch": ("pipeline.training",),
     "torchaudio": ("pipeline.training",),
     "pandas": ("pipeline.results",),
-    "matplotlib": ("pipeline.results.report", "pipeline.results.figures"),
+    "matplotlib": ("pipeline.results.figures",),
     "jinja2": ("pipeline.results.report",),
-    "submitit": ("jobs.submit", "jobs.slurm"),
+    "submitit": ("jobs.slurm",),
     "rich": ("jobs",),
 }
 
 # A login node imports these, so none may reach torch.
 LIGHT = ("pipeline.training.run", "pipeline.training.scoring", "pipeline.training.escape")
-
-# Who may import what is a job's, not a module's: the one lazy import, reasons beside it.
-LAZY = {"jobs.tasks"}
 
 LONGEST_MODULE = 320
 LONGEST_FUNCTION = 50

@@ -52,6 +52,12 @@ def test_each_module_is_in_the_list_of_readme():
     assert {name for name in modules if name not in README} == set()
 
 
+def test_each_module_that_readme_names_exists():
+    names = set(re.findall(r"\b(\w+\.py)\b", README))
+    found = {path.name for path in REPOSITORY.glob("*/**/*.py")}
+    assert names - found == set()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(REPOSITORY)))
 def test_each_relative_link_leads_somewhere(page: Path):
     links = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page.read_text(encoding="utf-8"))

@@ -2,7 +2,7 @@
 
 In:   rows, the trainer's state as opaque bytes (a zip archive, as torch.save writes), heartbeats.
 Out:  the files of `work/runs/<run_id>/`, each whole or absent; what they say, read back.
-Not here: what a state holds (trainer.py), why a run failed (jobs/failures.py). Free of torch, so
+Not here: what a state holds (state.py), why a run failed (jobs/failures.py). Free of torch, so
 that a login node can read a run.
 
 The state carries the rows: whoever resumes from a state calls `restore` with its rows.
