@@ -243,6 +243,7 @@ def _fit(task: RunTask, run: Run, folder: RunFolder, stop: StopRequest) -> None:
 
     try:
         features = FeatureSet.open(Path(task.work) / "features" / run.feature_id)
+        features.verify()  # training reads it all anyway; flipped bits must not change an answer
     except InputError as error:
         raise MissingFeaturesError(str(error)) from None
     trainer.fit(

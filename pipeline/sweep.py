@@ -84,6 +84,10 @@ def load_sweep(path: Path, changes: Mapping[str, Any] | None = None) -> Sweep:
             f"{path}: no experiment is left; widen axes, random or list, or narrow exclude"
         )
     keys = list(dict.fromkeys(key for settings in swept for key in settings))
+    if both := sorted(set(keys) & set(changes or {})):
+        raise InputError(
+            f"SET {both[0]}: {path} varies it; change it there, or leave it out of SET"
+        )
     experiments = []
     for settings in swept:
         try:

@@ -116,6 +116,7 @@ def test_what_exclude_matches_is_left_out(folder: Path):
         ),
         ("base: base.yaml\nrandom: {draws: 2, settings: {train.seed: []}}\n", "at least 1 item"),
         ("base: base.yaml\nlist: [{label: x, base: 3}]\n", "3: no such file"),
+        ('base: "a\\0b.yaml"\naxes: {train.seed: [0]}\n', "cannot be read: embedded null byte"),
     ],
 )
 def test_a_wrong_sweep_is_refused_in_one_line(folder: Path, text: str, message: str):
@@ -145,3 +146,9 @@ def test_each_sweep_in_the_repository_is_valid_and_asks_a_question(path: Path, m
     loaded = load_sweep(path)
     assert loaded.question.startswith("Question:")
     assert "Cost:" in loaded.question
+
+
+def test_a_change_to_what_the_sweep_varies_is_refused(folder: Path):
+    (folder / "sweep.yaml").write_text("base: base.yaml\naxes: {train.seed: [0, 1]}\n")
+    with pytest.raises(InputError, match=r"SET train\.seed: .*sweep.yaml varies it"):
+        load_sweep(folder / "sweep.yaml", {"train.seed": 7})

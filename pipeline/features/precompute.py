@@ -21,7 +21,7 @@ from pipeline.corpus.manifest import Manifest, Refusal, Utterance, slices
 from pipeline.features.feature_set import DESCRIPTION, Description, describe, find_shard
 from pipeline.features.shards import VERSION, Shard, StoredUtterance, shard_name, writing_shard
 from pipeline.features.spectrum import Sink, Stream, frame_count, transform_of
-from pipeline.files import InputError, write_text
+from pipeline.files import InputError, write_bytes
 from pipeline.settings import dump_yaml
 
 Target = tuple[FeatureSettings, Path, str]  # settings, folder and identity of a feature set
@@ -45,8 +45,9 @@ def prepare(manifest: Manifest, settings: FeatureSettings, work: Path) -> tuple[
         shards=len(slices(manifest)),
         settings=settings,
     )
-    if not (folder / DESCRIPTION).exists():
-        write_text(folder / DESCRIPTION, dump_yaml(description))
+    path, content = folder / DESCRIPTION, dump_yaml(description).encode()
+    if not path.exists() or path.read_bytes() != content:
+        write_bytes(path, content)
     return identity, folder
 
 

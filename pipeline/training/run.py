@@ -208,7 +208,10 @@ class RunFolder:
         if not self.rows_file.exists():
             return []
         lines = self.rows_file.read_text(encoding="utf-8").splitlines()
-        return [_row(json.loads(line)) for line in lines]
+        found = [json.loads(line) for line in lines]
+        if not all(isinstance(values, dict) and values.keys() == set(COLUMNS) for values in found):
+            raise ValueError(f"{self.rows_file}: holds something other than rows")
+        return [_row(values) for values in found]
 
     def beat(self, heartbeat: Heartbeat) -> None:
         write_json(self.heartbeat_file, _plain(asdict(heartbeat)))

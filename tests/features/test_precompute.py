@@ -217,6 +217,32 @@ def test_prepare_twice_is_once(make_manifest: MakeManifest, tmp_path: Path):
     assert stored(tmp_path / "work", identity) == (settings, folder, identity)
 
 
+def test_a_damaged_description_is_written_anew(make_manifest: MakeManifest, tmp_path: Path):
+    manifest = make_manifest()
+    _, folder, _ = target(manifest, MEL, tmp_path / "work")
+    whole = (folder / "feature_set.yaml").read_bytes()
+    (folder / "feature_set.yaml").write_text("x: [")
+    prepare(manifest, MEL, tmp_path / "work")
+    assert (folder / "feature_set.yaml").read_bytes() == whole
+
+
+def test_flipped_bits_among_the_frames_are_named(make_manifest: MakeManifest, tmp_path: Path):
+    manifest = make_manifest()
+    made = target(manifest, MEL, tmp_path / "work")
+    precompute_slice(manifest, 0, [made])
+    features = FeatureSet.open(made[1])
+    features.verify()
+    shard = features.shards[0]
+    assert shard.offset is not None
+    with shard.path.open("rb+") as file:
+        file.seek(shard.offset + 100)
+        byte = file.read(1)[0]
+        file.seek(shard.offset + 100)
+        file.write(bytes([byte ^ 1]))
+    with pytest.raises(InputError, match="the bytes of frames are not those that were written"):
+        FeatureSet.open(made[1]).verify()
+
+
 def _precompute_slowly(manifest: Manifest, sets: list[Target], started: Path) -> None:
     def progress(utterances: int, seconds: float) -> None:
         started.touch()

@@ -251,3 +251,11 @@ def test_stopping_is_no_error_of_the_input():
 def test_a_login_node_reads_a_run_without_torch():
     script = "import sys, pipeline.training.run as r; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("line", ["[1]", '{"epoch": "x"}', "null"])
+def test_json_that_is_no_row_is_refused_by_its_file(run: RunFolder, line: str):
+    run.rows_file.parent.mkdir(parents=True, exist_ok=True)
+    run.rows_file.write_text(line + "\n")
+    with pytest.raises(ValueError, match=r"rows.jsonl: holds something other than rows"):
+        run.rows()
