@@ -183,8 +183,9 @@ def refuse_unknown_characters(sweep: Sweep, found: Mapping[Corpus, Manifest]) ->
     for corpus, name in pairs:
         unknown = manifests.unknown_characters(found[corpus], alphabet(name))
         if unknown:
+            files = {u.id: found[corpus].root / u.audio for u in found[corpus].utterances}
             named = ", ".join(
-                f"{utterance} has {characters!r}"
+                f"the transcript of {utterance} ({files[utterance]}) has {characters!r}"
                 for utterance, characters in unknown[:NAMED_IN_ERRORS]
             )
             more = len(unknown) - NAMED_IN_ERRORS
