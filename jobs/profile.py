@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PrivateAttr
 
 from pipeline.files import InputError
-from pipeline.settings import Settings, read_yaml, validated
+from pipeline.settings import Settings, expand, read_yaml, validated
 
 BUILT_IN = Path("the built-in profile")
 DEFAULTS = {BUILT_IN, Path("cluster/local.yaml")}  # what make takes unasked
@@ -103,13 +103,7 @@ def work_folder(profile: Profile, chosen: Path | None) -> Path:
     """The work folder, absolute, because a job may start elsewhere; `chosen` (WORK=…) wins."""
     if chosen is not None:
         return chosen.expanduser().resolve()
-    expanded = os.path.expandvars(profile.work)
-    if "$" in expanded:
-        raise InputError(
-            f"{profile.path}: work: {profile.work} names an environment variable that is not set; "
-            f"set it, or say WORK=…"
-        )
-    return Path(expanded).expanduser().resolve()
+    return Path(expand(profile.work, profile.path, "work")).resolve()
 
 
 def place(options: argparse.Namespace) -> tuple[Profile, Path]:
