@@ -48,8 +48,9 @@ class Random(Settings):
 class SweepFile(Settings):
     """The grid of `axes`, the `random` draws and the `list`, each combined with the others.
 
-    An entry of `list` may carry its own `label` and its own `base`. What is `fixed` holds for all
-    experiments, under their swept settings, and is no column of a table.
+    An entry of `list` may carry its own `label`, to which the values of axes and draws are added,
+    and its own `base`. What is `fixed` holds for all experiments, under their swept settings, and
+    is no column of a table.
     """
 
     base: str
@@ -109,8 +110,11 @@ def _combinations(file: SweepFile) -> Iterator[Changes]:
         for values in itertools.product(*file.axes.values())
     ]
     draws = list(_draws(file.random)) if file.random else [{}]
-    for parts in itertools.product(grid, draws, file.list or ({},)):
-        settings = {key: value for part in parts for key, value in part.items()}
+    for *drawn, entry in itertools.product(grid, draws, file.list or ({},)):
+        others = {key: value for part in drawn for key, value in part.items()}
+        settings = others | entry
+        if "label" in entry:
+            settings["label"] = ", ".join([str(entry["label"]), *_words(others, list(others))])
         if settings and not any(_matches(settings, pattern) for pattern in file.exclude):
             yield settings
 
@@ -146,15 +150,15 @@ def _plain(settings: Changes) -> Changes:
 
 def _label(settings: Changes, keys: list[str]) -> str:
     """`label:` in the file, or the values, named by their key where they are not words."""
-    if "label" in settings:
-        return str(settings["label"])
-    parts = []
+    return str(settings["label"]) if "label" in settings else ", ".join(_words(settings, keys))
+
+
+def _words(settings: Changes, keys: list[str]) -> Iterator[str]:
     for key in keys:
         if key in settings:
             value = settings[key]
             text = f"{value:g}" if isinstance(value, float) else str(value)
-            parts.append(text if isinstance(value, str) else f"{key.split('.')[-1]} {text}")
-    return ", ".join(parts)
+            yield text if isinstance(value, str) else f"{key.split('.')[-1]} {text}"
 
 
 def _refuse_duplicate_labels(path: Path, experiments: list[SweptExperiment]) -> None:

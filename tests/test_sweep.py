@@ -55,6 +55,15 @@ def test_a_list_may_name_its_entries_and_their_bases(folder: Path):
     assert loaded.experiments[1].settings == {"train.seed": 3}
 
 
+def test_a_label_is_joined_by_what_the_axes_add(folder: Path):
+    loaded = sweep(
+        folder,
+        "base: base.yaml\naxes: {train.seed: [0, 1]}\nlist: [{label: as is}, {input.stack: 2}]\n",
+    )
+    labels = [swept.label for swept in loaded.experiments]
+    assert labels == ["as is, seed 0", "seed 0, stack 2", "as is, seed 1", "seed 1, stack 2"]
+
+
 def test_what_is_fixed_holds_for_all_and_is_not_swept(folder: Path):
     loaded = sweep(
         folder, "base: base.yaml\nfixed: {train.epochs: 2}\naxes: {train.seed: [0, 1]}\n"

@@ -41,6 +41,7 @@ class Difference:
 class SeedGroup:
     """Runs that differ in their seed only."""
 
+    name: str  # what they share: their label without the seed
     settings: dict[str, Any]
     readings: tuple[Reading, ...]
 
@@ -55,6 +56,19 @@ class SeedGroup:
     @property
     def deviation(self) -> float:
         return statistics.stdev(self.rates) if len(self.rates) > 1 else math.nan
+
+    @property
+    def escapes(self) -> list[int]:
+        """Updates, the earliest first, of those that left the blank."""
+        updates = (one.escape_updates for one in self.readings)
+        return sorted(each for each in updates if each is not None)
+
+    @property
+    def median_escape(self) -> float | None:
+        """Over all runs, those that stayed counted as later than any; None: never."""
+        stayed = [math.inf] * (len(self.readings) - len(self.escapes))
+        median = statistics.median([*self.escapes, *stayed])
+        return float(median) if math.isfinite(median) else None
 
 
 @dataclass(frozen=True)
@@ -112,16 +126,28 @@ def _difference(best: Reading, other: Reading) -> Difference | None:
 
 def _seed_groups(done: Sequence[Reading]) -> Iterator[SeedGroup]:
     """Only where the sweep varies the seed, and only where that has given two runs."""
-    groups: dict[str, list[Reading]] = {}
+    groups: dict[tuple[str, str], list[Reading]] = {}
     for one in done:
         if SEED in one.run.settings:
-            rest = {key: value for key, value in one.run.settings.items() if key != SEED}
-            groups.setdefault(repr(rest), []).append(one)
-    for members in groups.values():
+            groups.setdefault((_arm(one), repr(_but_seed(one))), []).append(one)
+    for (arm, _), members in groups.items():
         if len(members) > 1:
-            settings = members[0].run.settings
-            rest = {key: value for key, value in settings.items() if key != SEED}
-            yield SeedGroup(rest, tuple(members))
+            rest = _but_seed(members[0])
+            named = ", ".join(
+                f"{key} {'null' if value is None else value}" for key, value in rest.items()
+            )
+            yield SeedGroup(arm or named or "all", rest, tuple(members))
+
+
+def _but_seed(one: Reading) -> dict[str, Any]:
+    return {key: value for key, value in one.run.settings.items() if key != SEED}
+
+
+def _arm(one: Reading) -> str:
+    """The label without the seed that sweep.py puts at its end or within; empty if it has none."""
+    parts = one.run.label.split(", ")
+    seed = f"seed {one.run.settings[SEED]}"
+    return ", ".join(part for part in parts if part != seed) if seed in parts else ""
 
 
 def health(one: Reading) -> str:

@@ -21,7 +21,7 @@ from markupsafe import Markup
 from pipeline.files import write_text
 from pipeline.results import figures, inlay, numerals, panels, reading, table
 from pipeline.results.figures import Curve
-from pipeline.results.findings import findings, health
+from pipeline.results.findings import SeedGroup, findings, health
 from pipeline.results.reading import Reading, SweepRun
 from pipeline.results.samples import samples
 from pipeline.training import escape
@@ -70,6 +70,9 @@ def write(
     table.write(table.rows_table(readings), folder / "results.csv")
     table.write(summary, folder / "summary.csv")
     views = _views(readings, summary)
+    content = _content(views)
+    if content["found"].seeds:
+        table.write(_seeds(content["found"].seeds), folder / "seeds.csv")
     context = {
         "name": name,
         "opening": _opening(question, expected),
@@ -78,7 +81,7 @@ def write(
         "commands": commands or _commands(name),
         "remedies": remedies or {},
         "escape": escape,
-        **_content(views),
+        **content,
     }
     page = folder / "report.html"
     write_text(page, _page(context))
@@ -166,6 +169,27 @@ def _content(views: Sequence[RunView]) -> dict[str, Any]:
         "environment": _environment([view.reading for view in views]),
         "swept": reading.swept_keys([view.reading.run for view in views]),
     }
+
+
+def _seeds(groups: Sequence[SeedGroup]) -> pd.DataFrame:
+    """One line per group of runs that differ in their seed only; an empty median is `never`."""
+    return pd.DataFrame.from_records(
+        [
+            {
+                "runs": group.name,
+                "seeds": len(group.readings),
+                "escaped": len(group.escapes),
+                "escape_updates_median": group.median_escape,
+                "escape_updates_lowest": min(group.escapes, default=None),
+                "escape_updates_highest": max(group.escapes, default=None),
+                "test_cer_mean": group.mean,
+                "test_cer_deviation": group.deviation,
+                "test_cer_lowest": min(group.rates),
+                "test_cer_highest": max(group.rates),
+            }
+            for group in groups
+        ]
+    )
 
 
 def _scale(views: Sequence[RunView]) -> float:

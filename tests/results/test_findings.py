@@ -110,6 +110,25 @@ def test_seeds_are_gathered_and_their_mean_and_deviation_are_numpys(tmp_path: Pa
     assert not found.one_seed
 
 
+def test_labelled_arms_stay_apart_and_who_never_escapes_counts_as_latest(tmp_path: Path):
+    escapes = {"repaired": (100, 200, math.inf), "first": (math.inf, 100, math.inf)}
+    runs = [
+        make_run(
+            tmp_path / f"{arm}-{seed}",
+            f"{arm}, seed {seed}",
+            {"train.seed": seed},
+            Course(escape=escape, epochs=9, utterances=5, seed=seed),
+        )
+        for arm, courses in escapes.items()
+        for seed, escape in enumerate(courses)
+    ]
+    repaired, first = findings([read(run, NOW) for run in runs]).seeds
+    assert (repaired.name, first.name) == ("repaired", "first")
+    assert (len(repaired.escapes), len(first.escapes)) == (2, 1)
+    assert repaired.median_escape == repaired.escapes[1]  # of two and one that is later than both
+    assert first.median_escape is None
+
+
 def test_one_seed_is_said_to_be_one(readings: list[Reading]):
     found = findings(readings)
     assert found.one_seed

@@ -187,6 +187,9 @@ def test_with_more_runs_than_colours_the_best_and_a_silent_one_are_coloured(tmp_
     assert "silent" in legend
     assert "the other runs" in legend
     assert "Over seeds" in text
+    lines = (path.parent / "seeds.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[1].startswith("all,12,11,")  # eleven and the silent one
+    assert len(lines) == 2
 
 
 def test_runs_of_equal_settings_may_share_a_folder(tmp_path: Path):
