@@ -20,6 +20,8 @@ from pipeline.settings import Settings, expand, read_yaml, set_key, validated
 FEATURE_VERSION = 1  # enters every feature_id: raise it when the same settings give other frames
 RUN_VERSION = 1  # enters every run_id: raise it when the same experiment gives other rows
 
+Stride = Literal[1, 2, 3]
+
 
 class Corpus(Settings):
     """Audio on disk and how to read it. `root` is a path and so not part of any identity."""
@@ -100,24 +102,69 @@ class InputSettings(Settings):
 
 
 class ModelSettings(Settings):
-    """Convolutions? -> FC1 -> FC2 -> recurrent layers -> FC3 (the alphabet), as in Deep Speech."""
+    """Convolutions? -> FC1 -> FC2 -> recurrent layers -> look-ahead? -> FC3, the alphabet."""
 
     convolutions: Literal[0, 1, 2] = 0
+    time_strides: tuple[Stride, Stride] = Field(
+        default=(2, 1), description="of the first and the second convolution"
+    )
+    frequency_strides: tuple[Stride, Stride] = Field(
+        default=(2, 2), description="of the first and the second convolution"
+    )
     fc1: int = Field(default=128, ge=1, le=8192, description="units")
     fc2: int = Field(default=128, ge=1, le=8192, description="units")
     hidden: int = Field(default=128, ge=1, le=8192, description="units per direction")
     cell: Literal["lstm", "gru", "tanh", "relu"] = "lstm"
     layers: int = Field(default=1, ge=1, le=7)
     bidirectional: bool = True
+    lookahead: int = Field(
+        default=0,
+        ge=0,
+        le=100,
+        description="steps that a network of one direction sees ahead (row convolution); 0: none",
+    )
     clamp: float | None = Field(default=20.0, gt=0, description="ceiling of the ReLUs; null: none")
-    batch_norm: Literal["none", "input", "sequence", "unmasked"] = Field(
+    batch_norm: Literal["none", "input", "sequence", "input-unmasked", "sequence-unmasked"] = Field(
         default="none",
         description="input: on every layer's input, over valid frames; sequence: on the "
-        "input-to-hidden term (Deep Speech 2); unmasked: like input, counting the padding",
+        "input-to-hidden term (Deep Speech 2); unmasked: counting the padding, for experiments",
+    )
+    layer_norm: bool = Field(
+        default=False, description="on every layer's input, over the units of each frame"
     )
     dropout: float = Field(default=0.0, ge=0, lt=1)
     bias: Literal["zero", "optimum"] = Field(
         default="zero", description="output bias; optimum: the best constant output"
+    )
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> "ModelSettings":
+        if self.lookahead and self.bidirectional:
+            raise ValueError(
+                f"lookahead {self.lookahead} is for one direction; set bidirectional: false, or "
+                "lookahead: 0"
+            )
+        if self.layer_norm and self.batch_norm.startswith("input"):
+            raise ValueError(
+                f"batch_norm {self.batch_norm} and layer_norm normalise the same inputs; choose one"
+            )
+        return self
+
+
+class CtcSettings(Settings):
+    """What training minimises besides the CTC loss. Rows hold the loss alone, at its lines."""
+
+    prior: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="label prior: align by log p - prior * log(running mean of p); 0: none",
+    )
+    entropy: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="weight of the entropy of a transcript's alignments, in the loss; 0: none",
     )
 
 
@@ -167,6 +214,7 @@ class Experiment(Settings):
     features: FeatureSettings = FeatureSettings()
     input: InputSettings = InputSettings()
     model: ModelSettings = ModelSettings()
+    ctc: CtcSettings = CtcSettings()
     train: TrainSettings = TrainSettings()
     decode: DecodeSettings = DecodeSettings()
 

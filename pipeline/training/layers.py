@@ -1,4 +1,4 @@
-"""Layers that padding cannot touch: BatchNorm over valid frames, recurrence, convolution.
+"""Layers that padding cannot touch: BatchNorm over valid frames, recurrence, convolutions.
 
 In:   padded activations, true lengths.   Out: activations; what stands in the padding is arbitrary.
 Not here: how the layers are put together (model.py).
@@ -14,12 +14,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 Cell = Literal["lstm", "gru", "tanh", "relu"]
+Norm = Literal["sequence", "sequence-unmasked"]
 
 CHANNELS = 32
-# (time, frequency) of the two convolutions, as in Deep Speech 2; both odd, so that half a kernel
-# of padding on either side gives ceil(T / stride) steps.
-KERNELS = ((11, 41), (11, 21))
-STRIDES = ((2, 2), (1, 2))
+KERNELS = ((11, 41), (11, 21))  # (time, frequency) of the two convolutions, as in Deep Speech 2
 
 MOMENTUM, EPSILON = 0.1, 1e-5  # torch's own defaults of BatchNorm
 
@@ -43,18 +41,19 @@ def reordered(
 class MaskedBatchNorm(nn.Module):
     """BatchNorm of the last axis over valid frames alone; 0 in the padding.
 
-    Without a mask every position counts, padding included: the careless arm of experiments.
+    Not `masked`, every position counts, padding included: the careless arm of experiments.
     """
 
-    def __init__(self, units: int) -> None:
+    def __init__(self, units: int, *, masked: bool = True) -> None:
         super().__init__()
         self.norm = nn.BatchNorm1d(units)
+        self.masked = masked
 
     def forward(
-        self, x: Float[Tensor, "B T *G F"], mask_BT: Bool[Tensor, "B T"] | None
+        self, x: Float[Tensor, "B T *G F"], mask_BT: Bool[Tensor, "B T"]
     ) -> Float[Tensor, "B T *G F"]:
         rows = x.float().reshape(-1, x.shape[-1])
-        if mask_BT is None:
+        if not self.masked:
             return self._normed(rows).view(x.shape)
         inner = x[0, 0, ..., 0].numel()
         counted = mask_BT.flatten().repeat_interleave(inner).nonzero()[:, 0]
@@ -77,10 +76,13 @@ class InputTermNorm(nn.Module):
     B(W x) is affine in W x, so it is folded into the weights: with the mean m and the covariance S
     of x over valid frames, W x has mean W m and variance diag(W S W'). That is exact, gradients
     included, leaves the recurrence to the fast kernel, and never forms W x twice.
+
+    Not `masked`, the padding counts as well: the careless arm of experiments.
     """
 
-    def __init__(self, units: int) -> None:
+    def __init__(self, units: int, *, masked: bool = True) -> None:
         super().__init__()
+        self.masked = masked
         self.weight = nn.Parameter(torch.ones(units))
         self.running_mean: Tensor
         self.running_var: Tensor
@@ -98,20 +100,20 @@ class InputTermNorm(nn.Module):
         with torch.autocast(x_BTF.device.type, enabled=False):
             mean, variance = self.running_mean, self.running_var
             if self.training:
-                mean, variance = self._of_batch(x_BTF.float(), mask_BT, weight_GF)
+                counted_BT = mask_BT if self.masked else torch.ones_like(mask_BT)
+                mean, variance = self._of_batch(x_BTF.float(), counted_BT, weight_GF)
             scale = self.weight * (variance + EPSILON).rsqrt()
             return scale[:, None] * weight_GF, bias_G - scale * mean
 
     def _of_batch(
         self,
         x_BTF: Float[Tensor, "B T F"],
-        mask_BT: Bool[Tensor, "B T"],
+        counted_BT: Bool[Tensor, "B T"],
         weight_GF: Float[Tensor, "G F"],
     ) -> tuple[Float[Tensor, " G"], Float[Tensor, " G"]]:
-        counted = mask_BT[:, :, None].to(x_BTF.dtype)
-        count = mask_BT.sum().float()
-        mean = (x_BTF * counted).sum((0, 1)) / count
-        centred = ((x_BTF - mean) * counted).flatten(0, 1)
+        padding, count = ~counted_BT[:, :, None], counted_BT.sum().float()
+        mean = x_BTF.masked_fill(padding, 0).sum((0, 1)) / count
+        centred = (x_BTF - mean).masked_fill(padding, 0).flatten(0, 1)
         covariance = centred.T @ centred / count
         mean_G, variance_G = weight_GF @ mean, ((weight_GF @ covariance) * weight_GF).sum(1)
         with torch.no_grad():  # running averages; of the variance without bias, as in torch
@@ -124,13 +126,20 @@ class Direction(nn.Module):
     """A recurrence from the first frame to the last. Its input bias is also the shift of `norm`."""
 
     def __init__(
-        self, cell: Cell, inputs: int, hidden: int, *, clamp: float | None, sequence_norm: bool
+        self,
+        cell: Cell,
+        inputs: int,
+        hidden: int,
+        *,
+        clamp: float | None = None,
+        norm: Norm | None = None,
     ) -> None:
         super().__init__()
         self.cell = _cell(cell, inputs, hidden)
         self.recur = _RECURRENCES[cell]
         self.clamp = clamp if cell == "relu" else None
-        self.norm = InputTermNorm(len(self.weights[0])) if sequence_norm else None
+        gates = len(self.weights[0])
+        self.norm = InputTermNorm(gates, masked=norm == "sequence") if norm else None
 
     @property
     def weights(self) -> list[Tensor]:
@@ -178,20 +187,42 @@ class Recurrent(nn.Module):
         return torch.cat(outputs, -1)
 
 
-class Convolution(nn.Module):
-    """A 2-D convolution over time and frequency, blind to what stands in the padding."""
+class Lookahead(nn.Module):
+    """Deep Speech 2's row convolution: of each unit, a weighted sum of this and later steps.
 
-    def __init__(self, index: int, channels: int) -> None:
+    A network of one direction sees so much of what comes, and waits no longer than for that.
+    """
+
+    def __init__(self, units: int, ahead: int) -> None:
         super().__init__()
-        kernel, self.stride = KERNELS[index], STRIDES[index]
+        self.ahead = ahead
+        self.convolve = nn.Conv1d(units, units, ahead + 1, groups=units, bias=False)
+
+    def forward(
+        self, x_BTF: Float[Tensor, "B T F"], mask_BT: Bool[Tensor, "B T"]
+    ) -> Float[Tensor, "B T F"]:
+        x_BFT = x_BTF.masked_fill(~mask_BT[:, :, None], 0).transpose(1, 2)
+        y_BFT: Tensor = self.convolve(nn.functional.pad(x_BFT, (0, self.ahead)))
+        return y_BFT.transpose(1, 2)
+
+
+class Convolution(nn.Module):
+    """A 2-D convolution over time and frequency, blind to what stands in the padding.
+
+    Kernels are odd: half of one as padding on either side gives ceil(T / stride) steps.
+    """
+
+    def __init__(self, channels: int, kernel: tuple[int, int], stride: tuple[int, int]) -> None:
+        super().__init__()
+        self.stride = stride
         padding = (kernel[0] // 2, kernel[1] // 2)
-        self.convolve = nn.Conv2d(channels, CHANNELS, kernel, self.stride, padding)
+        self.convolve = nn.Conv2d(channels, CHANNELS, kernel, stride, padding)
 
     def forward(
         self, x_BKTF: Float[Tensor, "B K T F"], lengths_B: Int[Tensor, " B"]
     ) -> tuple[Float[Tensor, "B J S G"], Int[Tensor, " B"]]:
-        mask = valid(lengths_B, x_BKTF.shape[2])[:, None, :, None]
-        y_BJSG = self.convolve(x_BKTF * mask)
+        mask_BT = valid(lengths_B, x_BKTF.shape[2])
+        y_BJSG = self.convolve(x_BKTF.masked_fill(~mask_BT[:, None, :, None], 0))
         return y_BJSG, -(-lengths_B // self.stride[0])
 
 

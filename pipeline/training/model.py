@@ -1,11 +1,11 @@
-"""The network: convolutions? -> FC1 -> FC2 -> recurrent layers -> FC3, as in Deep Speech 2.
+"""The network: convolutions? -> FC1 -> FC2 -> recurrent layers -> look-ahead? -> FC3.
 
 In:   frames (B, T, F), padded, and their true lengths.
 Out:  logits (B, S, C) and their true lengths; how many activations stand at the clamp's ends.
-Not here: the layers (layers.py), the loss (ctc.py).
+Not here: the layers (layers.py), the loss (ctc.py), what a network costs (cost.py).
 
-Padding never changes an answer: not the logits of a valid step, no gradient, no statistic. The one
-exception is there on purpose: `batch_norm: unmasked`.
+Padding never changes an answer: not the logits of a valid step, no gradient, no statistic. The
+exceptions are there on purpose: the unmasked kinds of `batch_norm`.
 """
 
 import math
@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from pipeline.config import ModelSettings
 from pipeline.training.layers import (
     CHANNELS,
-    STRIDES,
+    KERNELS,
     Convolution,
     Direction,
+    Lookahead,
     MaskedBatchNorm,
     Recurrent,
     reversal,
@@ -66,27 +67,31 @@ class Network(nn.Module):
         self.settings, self.bins, self.stack = settings, bins, stack
         self.clamp = Clamp(settings.clamp)
         self.dropout = nn.Dropout(settings.dropout)
-        channels = [stack] + [CHANNELS] * settings.convolutions
+        strides = zip(settings.time_strides, settings.frequency_strides, strict=True)
+        self.strides = list(strides)[: settings.convolutions]
         self.convolutions = nn.ModuleList(
-            Convolution(index, channels[index]) for index in range(settings.convolutions)
+            Convolution(CHANNELS if index else stack, KERNELS[index], stride)
+            for index, stride in enumerate(self.strides)
         )
-        inputs = bins * stack
-        for _, stride in STRIDES[: settings.convolutions]:
+        frames = [[bins * stack]]  # what one frame holds at each layer's input
+        for _, stride in self.strides:
             bins = -(-bins // stride)
+            frames.append([bins, CHANNELS])
         width = settings.hidden * (2 if settings.bidirectional else 1)
-        self.fc1 = nn.Linear(channels[-1] * bins, settings.fc1)
+        self.fc1 = nn.Linear(math.prod(frames[-1]), settings.fc1)
         self.fc2 = nn.Linear(settings.fc1, settings.fc2)
         widths = [settings.fc2] + [width] * settings.layers
         self.recurrent = nn.ModuleList(_layer(settings, units) for units in widths[:-1])
+        self.lookahead = Lookahead(width, settings.lookahead) if settings.lookahead else None
+        widths += [width] if settings.lookahead else []
         self.fc3 = nn.Linear(width, classes)
         nn.init.zeros_(self.fc3.bias)
-        normed = [inputs, *channels[1:], settings.fc1, *widths]
-        on_inputs = settings.batch_norm in ("input", "unmasked")
-        self.norms = nn.ModuleList(MaskedBatchNorm(n) for n in normed if on_inputs)
+        frames += [[units] for units in (settings.fc1, *widths)]
+        self.norms = nn.ModuleList(norm for frame in frames if (norm := _norm(settings, frame)))
 
     def steps(self, frames: Length) -> Length:
         """How many steps come out for so many input frames."""
-        for stride, _ in STRIDES[: self.settings.convolutions]:
+        for stride, _ in self.strides:
             frames = -(-frames // stride)
         return frames
 
@@ -103,8 +108,11 @@ class Network(nn.Module):
             x_BTF = self.dropout(self._normed(next(norms, None), x_BTF, mask_BT))
         reversal_BT = reversal(lengths_B, x_BTF.shape[1])
         for layer in self.recurrent:
-            x_BTF = self._normed(next(norms, None), layer(x_BTF, mask_BT, reversal_BT), mask_BT)
-            x_BTF = self.dropout(x_BTF)
+            x_BTF = layer(x_BTF, mask_BT, reversal_BT)
+            x_BTF = self.dropout(self._normed(next(norms, None), x_BTF, mask_BT))
+        if self.lookahead is not None:
+            x_BTF = self.lookahead(x_BTF, mask_BT)
+            x_BTF = self.dropout(self._normed(next(norms, None), x_BTF, mask_BT))
         return Output(self.fc3(x_BTF), lengths_B, ends)
 
     def _convolved(
@@ -132,11 +140,21 @@ class Network(nn.Module):
     ) -> Float[Tensor, "B T *F"]:
         if norm is None:
             return x
-        normed: Tensor = norm(x, None if self.settings.batch_norm == "unmasked" else mask_BT)
+        normed: Tensor = norm(x, mask_BT) if isinstance(norm, MaskedBatchNorm) else norm(x)
         return normed
 
 
+def _norm(settings: ModelSettings, frame: list[int]) -> nn.Module | None:
+    """Of a layer's input; BatchNorm of a convolution is per channel, the last axis."""
+    if settings.layer_norm:
+        return nn.LayerNorm(frame)
+    if settings.batch_norm.startswith("input"):
+        return MaskedBatchNorm(frame[-1], masked=settings.batch_norm == "input")
+    return None
+
+
 def _layer(settings: ModelSettings, inputs: int) -> Recurrent:
+    norm = settings.batch_norm
     return Recurrent(
         [
             Direction(
@@ -144,7 +162,7 @@ def _layer(settings: ModelSettings, inputs: int) -> Recurrent:
                 inputs,
                 settings.hidden,
                 clamp=settings.clamp,
-                sequence_norm=settings.batch_norm == "sequence",
+                norm=norm if norm in ("sequence", "sequence-unmasked") else None,
             )
             for _ in range(2 if settings.bidirectional else 1)
         ]

@@ -2,12 +2,15 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from pipeline.training.layers import (
     CHANNELS,
     Convolution,
     Direction,
+    Lookahead,
     MaskedBatchNorm,
     Recurrent,
     reordered,
@@ -51,10 +54,12 @@ def test_masked_batch_norm_is_torchs_on_the_valid_frames():
     torch.testing.assert_close(norm(x, mask)[mask], torchs(again))
 
 
-def test_batch_norm_without_a_mask_counts_the_padding():
-    norm, torchs = MaskedBatchNorm(4), nn.BatchNorm1d(4)
+def test_unmasked_batch_norm_counts_the_padding():
+    norm, torchs = MaskedBatchNorm(4, masked=False), nn.BatchNorm1d(4)
     x = frames()
-    torch.testing.assert_close(norm(x, None).flatten(0, 1), torchs(x.flatten(0, 1)))
+    y = norm(x, valid(LENGTHS, 7))
+    torch.testing.assert_close(y.flatten(0, 1), torchs(x.flatten(0, 1)))
+    torch.testing.assert_close(norm.norm.running_mean, torchs.running_mean)
 
 
 def test_batch_norm_of_a_convolution_is_per_channel():
@@ -76,7 +81,7 @@ def test_two_directions_are_torchs_bidirectional_layer_on_packed_utterances(cell
     kinds = {"lstm": nn.LSTM, "gru": nn.GRU, "tanh": nn.RNN, "relu": nn.RNN}
     options = {"nonlinearity": cell} if cell in ("tanh", "relu") else {}
     torchs = kinds[cell](4, 6, batch_first=True, bidirectional=True, **options)
-    directions = [Direction(cell, 4, 6, clamp=1e9, sequence_norm=False) for _ in range(2)]
+    directions = [Direction(cell, 4, 6, clamp=1e9) for _ in range(2)]
     for direction, suffix in zip(directions, ("", "_reverse"), strict=True):
         for name, weight in direction.cell.named_parameters():
             weight.data = getattr(torchs, name + suffix).data
@@ -104,10 +109,11 @@ def step(cell: str, term: Tensor, h: Tensor, c: Tensor, direction: Direction):
     return (total.tanh() if cell == "tanh" else total.clamp(0, direction.clamp)), c
 
 
+@pytest.mark.parametrize("norm", ["sequence", "sequence-unmasked"])
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("cell", ["lstm", "gru", "tanh", "relu"])
-def test_sequence_norm_is_batch_norm_of_the_input_term_over_valid_frames(cell: str, training: bool):
-    direction = Direction(cell, 4, 6, clamp=0.5, sequence_norm=True)
+def test_sequence_norm_is_batch_norm_of_the_input_term(cell: str, training: bool, norm: str):
+    direction = Direction(cell, 4, 6, clamp=0.5, norm=norm)
     norm = direction.norm
     torchs = nn.BatchNorm1d(len(norm.weight))
     norm.weight.data.uniform_(0.5, 2)
@@ -121,7 +127,8 @@ def test_sequence_norm_is_batch_norm_of_the_input_term_over_valid_frames(cell: s
 
     z = x.detach().clone().requires_grad_()
     term = z.new_zeros(3, 7, len(norm.weight))
-    term[mask] = torchs((z @ direction.cell.weight_ih_l0.T)[mask])
+    counted = mask if norm.masked else torch.ones_like(mask)
+    term[counted] = torchs((z @ direction.cell.weight_ih_l0.T)[counted])
     h, c, expected = torch.zeros(3, 6), torch.zeros(3, 6), []
     for t in range(7):
         h, c = step(cell, term[:, t], h, c, direction)
@@ -136,24 +143,65 @@ def test_sequence_norm_is_batch_norm_of_the_input_term_over_valid_frames(cell: s
 
 
 def test_the_ceiling_of_a_relu_recurrence_holds_and_costs_nothing_where_it_does_not_bind():
-    free = Direction("relu", 4, 6, clamp=None, sequence_norm=False)
+    free = Direction("relu", 4, 6, clamp=None)
     x, mask = frames(), valid(LENGTHS, 7)
     top = free(x, mask).max().item()
     for ceiling, same in ((top / 2, False), (top * 2, True)):
-        bound = Direction("relu", 4, 6, clamp=ceiling, sequence_norm=False)
+        bound = Direction("relu", 4, 6, clamp=ceiling)
         bound.load_state_dict(free.state_dict())
         y = bound(x, mask)
         assert y.max() <= ceiling
         assert torch.equal(y, free(x, mask)) == same
 
 
-@pytest.mark.parametrize("index", [0, 1])
-@pytest.mark.parametrize("frames", [1, 2, 3, 10, 11])
-def test_a_convolutions_lengths_are_exact(index: int, frames: int):
-    layer = Convolution(index, 2)
-    x, lengths = torch.randn(2, 2, frames, 9), torch.tensor([frames, 1])
-    y, steps = layer(x, lengths)
-    assert y.shape[:3] == (2, CHANNELS, steps[0])
-    alone, one = layer(x[1:, :, :1], lengths[1:])
-    assert one.tolist() == [1] == [int(steps[1])]
-    torch.testing.assert_close(y[1:, :, :1], alone)
+@pytest.mark.parametrize("ahead", [1, 3, 20])
+def test_look_ahead_is_the_sum_over_the_steps_to_come_within_the_utterance(ahead: int):
+    layer, x = Lookahead(4, ahead), frames()
+    y = layer(x, valid(LENGTHS, 7))
+    weight = layer.convolve.weight[:, 0]  # (F, ahead + 1)
+    for b, length in enumerate(LENGTHS.tolist()):
+        for t in range(length):
+            there = range(min(ahead + 1, length - t))
+            expected = sum(weight[:, j] * x[b, t + j] for j in there)
+            torch.testing.assert_close(y[b, t], expected)
+
+
+odd = st.integers(0, 6).map(lambda n: 2 * n + 1)
+strides = st.integers(1, 4)
+
+
+@given(
+    kernel=st.tuples(odd, odd),
+    stride=st.tuples(strides, strides),
+    lengths=st.lists(st.integers(1, 20), min_size=1, max_size=3),
+    padding=st.integers(0, 5),
+    bins=st.integers(1, 9),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_convolutions_lengths_are_exact_whatever_its_kernel_and_stride(
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    lengths: list[int],
+    padding: int,
+    bins: int,
+):
+    layer = Convolution(2, kernel, stride)
+    x = torch.randn(len(lengths), 2, max(lengths) + padding, bins)
+    y, steps = layer(x, torch.tensor(lengths))
+    for b, length in enumerate(lengths):
+        alone, one = layer(x[b : b + 1, :, :length], torch.tensor([length]))
+        assert alone.shape[1:3] == (CHANNELS, int(steps[b])) == (CHANNELS, int(one))
+        torch.testing.assert_close(y[b : b + 1, :, : int(one)], alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "layer", [Lookahead(4, 2), MaskedBatchNorm(4), Convolution(1, (3, 3), (1, 1))]
+)
+def test_not_even_nan_in_the_padding_is_seen(layer: nn.Module):
+    x, mask = frames(), valid(LENGTHS, 7)
+    x[~mask] = torch.nan
+    if isinstance(layer, Convolution):
+        y = layer(x[:, None], LENGTHS)[0].permute(0, 2, 1, 3)
+    else:
+        y = layer(x, mask)
+    assert y[mask].isfinite().all()

@@ -2,6 +2,9 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
 from torch import Tensor
 
 from pipeline.config import ModelSettings
@@ -19,6 +22,15 @@ VARIANTS = [
     {"cell": "relu"},
     {"cell": "relu", "clamp": 0.2, "layers": 2, "batch_norm": "sequence"},
     {"layers": 3, "bidirectional": False},
+    {"layers": 7, "cell": "gru"},
+    {"layers": 7, "cell": "relu", "bidirectional": False, "batch_norm": "input"},
+    {"bidirectional": False, "lookahead": 3},
+    {"bidirectional": False, "lookahead": 20, "batch_norm": "input", "cell": "tanh"},
+    {"layer_norm": True, "layers": 2},
+    {"layer_norm": True, "convolutions": 2},
+    {"layer_norm": True, "batch_norm": "sequence", "bidirectional": False, "lookahead": 2},
+    {"convolutions": 2, "time_strides": (1, 3), "frequency_strides": (3, 1)},
+    {"convolutions": 2, "time_strides": (2, 2), "batch_norm": "input"},
     {"layers": 2, "batch_norm": "input"},
     {"layers": 2, "batch_norm": "sequence"},
     {"cell": "gru", "batch_norm": "sequence", "bidirectional": False},
@@ -76,9 +88,20 @@ def test_neighbours_change_nothing_in_evaluation(variant: dict[str, object]):
         )
 
 
-def test_the_careless_batch_norm_does_count_the_padding():
-    few, many = (network(batch_norm="unmasked")(frames(p), LENGTHS).logits for p in (0, 9))
-    assert not torch.allclose(few[0, :11], many[0, :11], atol=1e-2)
+@pytest.mark.parametrize("kind", ["input", "sequence"])
+@pytest.mark.parametrize("convolutions", [0, 1])
+def test_the_careless_batch_norm_does_count_the_padding(kind: str, convolutions: int):
+    few, many = (
+        network(batch_norm=f"{kind}-unmasked", convolutions=convolutions)(frames(p), LENGTHS)
+        for p in (0, 9)
+    )
+    n = int(few.lengths[0])
+    assert not torch.allclose(few.logits[0, :n], many.logits[0, :n], atol=1e-2)
+    alike = (
+        network(batch_norm=name)(frames()[:1], LENGTHS[:1]).logits
+        for name in (kind, f"{kind}-unmasked")
+    )
+    torch.testing.assert_close(*alike)  # where nothing is padded
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
@@ -96,6 +119,75 @@ def test_steps_are_the_length_of_the_output(convolutions: int):
         output = net(torch.randn(1, length, BINS), torch.tensor([length]))
         assert net.steps(length) == int(output.lengths[0]) == output.logits.shape[1]
     assert net.steps(LENGTHS).tolist() == [net.steps(int(n)) for n in LENGTHS]
+
+
+strides = st.tuples(st.integers(1, 3), st.integers(1, 3))
+
+
+@given(
+    convolved=st.fixed_dictionaries(
+        {
+            "convolutions": st.integers(1, 2),
+            "time_strides": strides,
+            "frequency_strides": strides,
+            "batch_norm": st.sampled_from(["none", "input", "sequence"]),
+        }
+    ),
+    lengths=st.lists(st.integers(1, 25), min_size=1, max_size=3),
+    padding=st.integers(0, 7),
+)
+@settings(max_examples=30, deadline=None)
+def test_whatever_the_strides_padding_changes_nothing_and_lengths_are_exact(
+    convolved: dict[str, object], lengths: list[int], padding: int
+):
+    results, x = [], torch.randn(len(lengths), max(lengths), BINS)
+    for more in (0, padding):
+        net = network(**convolved)
+        padded = torch.cat([x, torch.full((len(lengths), more, BINS), 5.0)], 1)
+        output = net(padded, torch.tensor(lengths))
+        valid = [output.logits[b, :n] for b, n in enumerate(output.lengths)]
+        assert [len(one) for one in valid] == [net.steps(n) for n in lengths]
+        torch.cat(valid).logsumexp(-1).sum().backward()
+        gradients = [p.grad for p in net.parameters()]
+        results.append((output.lengths, valid, gradients, list(net.buffers())))
+    torch.testing.assert_close(*results, rtol=1e-3, atol=1e-4)
+
+
+def test_a_total_stride_is_the_product_of_the_strides():
+    net = network(convolutions=2, time_strides=(3, 2))
+    assert [net.steps(n) for n in range(1, 20)] == [-(-n // 6) for n in range(1, 20)]
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "tanh", "relu"])
+def test_a_network_that_looks_ahead_sees_no_further(cell: str):
+    net = network(bidirectional=False, lookahead=2, cell=cell, layers=2).eval()
+    x, lengths = torch.randn(1, 11, BINS), torch.tensor([11])
+    before = net(x, lengths).logits[0]
+    x[0, 6] += 1
+    changed = (net(x, lengths).logits[0] != before).any(-1)
+    assert changed.tolist() == [t >= 4 for t in range(11)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"lookahead": 4}, "lookahead 4 is for one direction; set bidirectional: false"),
+        ({"layer_norm": True, "batch_norm": "input"}, "normalise the same inputs; choose one"),
+        ({"time_strides": (4, 1)}, "Input should be 1, 2 or 3"),
+        ({"time_strides": (2,)}, "Field required"),
+        ({"layers": 8}, "less than or equal to 7"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(settings: dict[str, object], message: str):
+    with pytest.raises(ValidationError, match=message):
+        ModelSettings(**settings)
+
+
+def test_layer_norm_makes_a_layer_blind_to_the_scale_of_each_frame():
+    net = network(layer_norm=True, layers=2).eval()
+    louder = frames() * torch.linspace(1, 50, 11)[:, None]
+    one, other = (net(x, LENGTHS).logits[0] for x in (frames(), louder))
+    torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("convolutions", [0, 2])

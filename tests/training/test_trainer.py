@@ -232,7 +232,7 @@ def test_no_constant_output_is_below_the_reference(undisturbed: RunFolder, lette
     ("section", "settings"),
     [
         ("model", {"cell": "relu", "convolutions": 1, "batch_norm": "input"}),
-        ("model", {"cell": "gru", "bidirectional": False, "batch_norm": "unmasked"}),
+        ("model", {"cell": "gru", "bidirectional": False, "batch_norm": "input-unmasked"}),
         ("train", {"precision": "bfloat16"}),
         ("train", {"optimiser": "sgd", "order": "random", "sortagrad_epochs": 1}),
         ("train", {"order": "sorted", "optimiser": "adam", "weight_decay": 0.1}),
