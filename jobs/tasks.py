@@ -169,7 +169,7 @@ def _precompute(work: Path, piece: Slice, before: Progress, path: Path) -> Progr
         if feature_id(settings, manifest.digest) != name:
             raise InputError(f"{piece.manifest}: is not what {folder} was made for; make features")
     refusals = precompute.precompute_slice(manifest, piece.index, sets, report)
-    utterances = [manifest.utterances[i] for i in manifests.slices(manifest)[piece.index]]
+    utterances = [manifest.utterances[i] for i in manifest.slices[piece.index]]
     after = Progress(
         before.utterances + len(utterances),
         before.seconds + sum(utterance.seconds for utterance in utterances),

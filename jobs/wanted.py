@@ -141,7 +141,7 @@ def wanted(sweep: Sweep, found: Mapping[Corpus, Manifest], work: Path) -> Wanted
         features[features_id] = WantedFeatures(
             features_id,
             str(manifest_path(manifest, work)),
-            len(manifests.slices(manifest)),
+            len(manifest.slices),
             manifest.seconds,
         )
     return Wanted(

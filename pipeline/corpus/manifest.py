@@ -34,7 +34,8 @@ class Utterance:
     transcript: str  # normalised
     speaker: str
     split: Split
-    start: float = 0.0  # seconds into the file
+    start: int = 0  # of the first sample, at the file's own rate
+    channel: int | None = None  # of the file, from 0; None: the mean of all
 
     @property
     def seconds(self) -> float:
@@ -59,9 +60,25 @@ class Manifest:
         """Of the utterances alone: where they lie and what was refused change no frame."""
         return digest([asdict(utterance) for utterance in self.utterances])
 
-    @property
+    @cached_property
     def seconds(self) -> float:
         return math.fsum(utterance.seconds for utterance in self.utterances)
+
+    @cached_property
+    def slices(self) -> tuple[range, ...]:
+        """Ranges of utterance indices, contiguous and none empty, of about SLICE_SECONDS each.
+
+        A function of the utterances alone, so that an array's tasks and a laptop cut the same
+        shards; computed once for a manifest that is in memory.
+        """
+        wanted = min(max(1, round(self.seconds / SLICE_SECONDS)), LARGEST_SLICES)
+        starts: dict[int, int] = {}  # slice -> its first utterance
+        elapsed = 0.0
+        for index, utterance in enumerate(self.utterances):
+            middle = elapsed + utterance.seconds / 2
+            starts.setdefault(min(int(wanted * middle / self.seconds), wanted - 1), index)
+            elapsed += utterance.seconds
+        return tuple(range(*edge) for edge in pairwise([*starts.values(), len(self.utterances)]))
 
 
 def write(manifest: Manifest, path: Path) -> None:
@@ -95,23 +112,6 @@ def read(path: Path) -> Manifest:
         )
     except (KeyError, TypeError) as error:
         raise _damaged(path, str(error)) from None
-
-
-def slices(manifest: Manifest) -> list[range]:
-    """Ranges of utterance indices, contiguous and none empty, of about SLICE_SECONDS each.
-
-    A function of the manifest alone, so that an array's tasks and a laptop cut the same shards.
-    """
-    total = manifest.seconds
-    wanted = min(max(1, round(total / SLICE_SECONDS)), LARGEST_SLICES)
-    starts: dict[int, int] = {}  # slice -> its first utterance
-    elapsed = 0.0
-    for index, utterance in enumerate(manifest.utterances):
-        middle = elapsed + utterance.seconds / 2
-        starts.setdefault(min(int(wanted * middle / total), wanted - 1), index)
-        elapsed += utterance.seconds
-    edges = [*starts.values(), len(manifest.utterances)]
-    return [range(*edge) for edge in pairwise(edges)]
 
 
 def unknown_characters(manifest: Manifest, alphabet: Alphabet) -> list[tuple[str, str]]:

@@ -70,7 +70,7 @@ def _examine(root: Path, entry: Entry) -> Utterance | Refusal:
         way_out = "write what is said, or list the utterance under exclude: in the corpus file"
         return Refusal(entry.id, f"{path}: its transcript is empty; {way_out}")
     try:
-        rate, samples = audio.probe(path)
+        rate, samples, _ = audio.probe(path)
     except InputError as error:
         return Refusal(entry.id, str(error))
     return Utterance(

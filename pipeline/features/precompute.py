@@ -17,7 +17,7 @@ from jaxtyping import Float32
 
 from pipeline.config import FeatureSettings, feature_id
 from pipeline.corpus import audio
-from pipeline.corpus.manifest import Manifest, Refusal, Utterance, slices
+from pipeline.corpus.manifest import Manifest, Refusal, Utterance
 from pipeline.features.feature_set import DESCRIPTION, Description, describe, find_shard
 from pipeline.features.shards import VERSION, Shard, StoredUtterance, shard_name, writing_shard
 from pipeline.features.spectrum import Sink, Stream, frame_count, transform_of
@@ -42,7 +42,7 @@ def prepare(manifest: Manifest, settings: FeatureSettings, work: Path) -> tuple[
         feature_id=identity,
         corpus=manifest.corpus,
         manifest=manifest.digest,
-        shards=len(slices(manifest)),
+        shards=len(manifest.slices),
         settings=settings,
     )
     path, content = folder / DESCRIPTION, dump_yaml(description).encode()
@@ -68,7 +68,7 @@ def precompute_slice(
     An utterance that cannot be decoded is left out and recorded in the shards. `progress` hears
     the utterances and the seconds of audio done so far in this slice.
     """
-    ranges = slices(manifest)
+    ranges = manifest.slices
     utterances = [manifest.utterances[number] for number in ranges[index]]
     there = [find_shard(folder, index, describe(folder)) for _, folder, _ in sets]
     wanted = [sets[n] for n, shard in enumerate(there) if isinstance(shard, InputError)]

@@ -12,7 +12,7 @@ import torchaudio
 
 from pipeline.config import Corpus, FeatureSettings
 from pipeline.corpus import audio
-from pipeline.corpus.manifest import Manifest, slices
+from pipeline.corpus.manifest import Manifest
 from pipeline.corpus.readers import build
 from pipeline.features.precompute import precompute_slice, prepare
 
@@ -49,7 +49,7 @@ def in_folder(job: Callable[..., None], *words: object) -> None:
 
 def ours(folder: Path, manifest: Manifest, sets: list[FeatureSettings]) -> None:
     targets = [(settings, *reversed(prepare(manifest, settings, folder))) for settings in sets]
-    for index in range(len(slices(manifest))):
+    for index in range(len(manifest.slices)):
         assert precompute_slice(manifest, index, targets) == []
 
 

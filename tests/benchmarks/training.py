@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from pipeline.config import Corpus, Experiment, load_experiment
-from pipeline.corpus.manifest import slices
 from pipeline.corpus.readers import build
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.precompute import precompute_slice, prepare
@@ -41,7 +40,7 @@ def cases(an4: Path) -> dict[str, dict[str, Callable[[], None]]]:
 def _features(corpus: Corpus, experiment: Experiment, work: Path) -> FeatureSet:
     manifest = build(corpus, work)
     identity, folder = prepare(manifest, experiment.features, work)
-    for index in range(len(slices(manifest))):
+    for index in range(len(manifest.slices)):
         precompute_slice(manifest, index, [(experiment.features, folder, identity)])
     return FeatureSet.open(folder)
 

@@ -53,7 +53,7 @@ def test_a_wav_of_the_standard_library_is_read(tmp_path):
         file.setsampwidth(2)
         file.setframerate(8000)
         file.writeframes(samples.tobytes())
-    assert audio.probe(tmp_path / "a.wav") == (8000, 4000)
+    assert audio.probe(tmp_path / "a.wav") == (8000, 4000, 1)
     assert np.array_equal(audio.load(tmp_path / "a.wav", 8000), samples / 32768)
 
 
@@ -61,7 +61,7 @@ def test_a_wav_of_the_standard_library_is_read(tmp_path):
 def test_other_wav_encodings_are_read(tmp_path, subtype):
     path, sine = tmp_path / "a.wav", np.sin(np.arange(4000) / 9) / 2
     soundfile.write(path, sine, RATE, subtype=subtype)
-    assert audio.probe(path) == (RATE, 4000)
+    assert audio.probe(path) == (RATE, 4000, 1)
     assert np.allclose(audio.load(path, RATE), sine, atol=0.02)
 
 
@@ -69,14 +69,14 @@ def test_other_wav_encodings_are_read(tmp_path, subtype):
 def test_other_containers_are_read(tmp_path, kind, tolerance):
     path, sine = tmp_path / f"a.{kind}", np.sin(np.arange(8000) / 9) / 2
     soundfile.write(path, sine, RATE)
-    assert audio.probe(path) == (RATE, 8000)
+    assert audio.probe(path) == (RATE, 8000, 1)
     assert np.allclose(audio.load(path, RATE), sine, atol=tolerance)
 
 
 def test_an_extensible_wav_is_read_by_its_header(tmp_path):
     path, samples = tmp_path / "a.wav", noise()
     soundfile.write(path, samples, RATE, format="WAVEX")
-    assert audio.probe(path) == (RATE, 4000)
+    assert audio.probe(path) == (RATE, 4000, 1)
     assert np.array_equal(audio.load(path, RATE), samples / 32768)
 
 
@@ -84,7 +84,7 @@ def test_an_extensible_wav_is_read_by_its_header(tmp_path):
 def test_nist_sphere_is_read_in_either_byte_order(tmp_path, write_sphere, order):
     samples = noise()
     path = write_sphere(tmp_path / "a.sph", samples, order)
-    assert audio.probe(path) == (RATE, 4000)
+    assert audio.probe(path) == (RATE, 4000, 1)
     assert np.array_equal(audio.load(path, RATE), samples / 32768)
 
 
@@ -93,7 +93,7 @@ def test_chunks_around_the_samples_are_passed_over(tmp_path):
     path = tmp_path / "a.wav"
     extra = chunk(b"LIST", b"odd")  # padded to an even length
     path.write_bytes(riff(extra, FORMAT, extra, chunk(b"data", samples.tobytes()), extra))
-    assert audio.probe(path) == (RATE, 100)
+    assert audio.probe(path) == (RATE, 100, 1)
     assert np.array_equal(audio.load(path, RATE), samples / 32768)
 
 
@@ -101,7 +101,7 @@ def test_a_wav_from_a_pipe_lasts_to_the_end_of_its_file(tmp_path):
     path = tmp_path / "a.wav"
     head = riff(FORMAT) + b"data" + struct.pack("<I", 0xFFFFFFFF)
     path.write_bytes(head + noise(100).tobytes())
-    assert audio.probe(path) == (RATE, 100)
+    assert audio.probe(path) == (RATE, 100, 1)
     assert len(audio.load(path, RATE)) == 100
 
 

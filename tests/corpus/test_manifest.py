@@ -92,21 +92,21 @@ def test_a_damaged_manifest_is_refused_in_one_line(tmp_path, content, finding):
 @given(st.lists(st.floats(0.1, 2000), max_size=60))
 def test_slices_are_contiguous_and_cover_the_manifest(seconds):
     manifest = manifest_of(*seconds)
-    ranges = manifests.slices(manifest)
+    ranges = manifest.slices
     assert [i for part in ranges for i in part] == list(range(len(seconds)))
     assert all(ranges)
 
 
 def test_slices_are_of_about_six_minutes():
     manifest = manifest_of(*[3.0] * 848)  # 42.4 min
-    ranges = manifests.slices(manifest)
+    ranges = manifest.slices
     lengths = [sum(manifest.utterances[i].seconds for i in part) for part in ranges]
     assert len(ranges) == 7
     assert all(355 < length < 370 for length in lengths)
 
 
 def test_a_large_corpus_has_at_most_512_slices():
-    assert len(manifests.slices(manifest_of(*[400.0] * 1000))) == 512
+    assert len(manifest_of(*[400.0] * 1000).slices) == 512
 
 
 def test_unknown_characters_are_listed_per_utterance():

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.config import FeatureSettings
 from pipeline.corpus import manifest as manifests
-from pipeline.corpus.manifest import Manifest, slices
+from pipeline.corpus.manifest import Manifest
 from pipeline.features.feature_set import STATISTICS, FeatureSet, missing
 from pipeline.features.precompute import precompute_slice, prepare
 from pipeline.features.shards import shard_name
@@ -25,7 +25,7 @@ def folder(
     monkeypatch.setattr(manifests, "SLICE_SECONDS", 1.7)
     manifest = make_manifest(count=9)
     identity, folder = prepare(manifest, SETTINGS, tmp_path / "work")
-    for index in range(len(slices(manifest))):
+    for index in range(len(manifest.slices)):
         precompute_slice(manifest, index, [(SETTINGS, folder, identity)])
     return folder
 
