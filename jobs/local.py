@@ -22,6 +22,7 @@ from jobs.processes import DEALER
 from jobs.profile import Device, Local, cpus
 
 SECONDS_BETWEEN_LOOKS = 0.2
+SHARE_OF_WAITING = 0.02  # of the time so far: short tasks are noticed sooner
 SECONDS_TO_STOP = 60  # a child saves at the next step boundary; one that hangs is killed
 
 
@@ -95,13 +96,15 @@ def run(
     waiting = deque(files)
     running: list[Process] = []
     former = signal.signal(signal.SIGTERM, _interrupt)
+    began = time.monotonic()
     try:
         while waiting or running:
             free = sorted(set(range(slots.number)) - {process.slot for process in running})
             for slot in free[: len(waiting)]:
                 task = waiting.popleft()
                 running.append(Process(task, slot, _start(task, slots.environment(slot, code))))
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+            waited = time.monotonic() - began
+            time.sleep(min(SECONDS_BETWEEN_LOOKS, max(0.005, SHARE_OF_WAITING * waited)))
             for process in [p for p in running if p.child.poll() is not None]:
                 running.remove(process)
                 ended(Ended(process.task, process.child.returncode))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from jobs import failures, local, slurm, snapshot, tasks
+from jobs import failures, local, slices, slurm, snapshot, tasks
 from jobs.claims import beats
 from jobs.console import count, say
 from jobs.ledger import Entry
@@ -68,7 +68,7 @@ def compute_features(plan: Plan, profile: Local, folder: SweepFolder, look: Look
     outcome = Outcome()
 
     def ended(process: Ended) -> None:
-        outcome.refusals += tasks.read_progress(process.task).refusals
+        outcome.refusals += slices.read_progress(process.task).refusals
         if process.code != tasks.DONE:
             outcome.failed_tasks += 1
             say(_why_features_failed(process))

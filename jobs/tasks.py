@@ -1,7 +1,7 @@
 """Tasks: what one job executes; an ordered list of slices or of runs.
 
 In:   a task file, written at submission.   Out: shards, or run folders; an exit code.
-Not here: where the process starts (local.py, slurm.py).
+Not here: where the process starts (local.py, slurm.py), the slices one by one (slices.py).
 
 A failing run leaves its reason in its folder, and the next one has its turn.
 """
@@ -14,17 +14,15 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from jobs import claims
+from jobs import claims, slices
 from jobs.failures import MissingFeaturesError, classify
 from jobs.plan import Run, Slice
 from jobs.processes import StopRequest, dealer, listening
 from jobs.profile import Device, cpus
-from pipeline.config import feature_id
-from pipeline.corpus import manifest as manifests
 from pipeline.files import InputError, digest, read_json, write_json
 from pipeline.training.run import Failure, Heartbeat, RunFolder, Stopped
 
@@ -72,22 +70,13 @@ KINDS: dict[type[Task], Literal["features", "runs", "check"]] = {
 }
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far a features task is."""
-
-    utterances: int = 0
-    seconds: float = 0.0  # of speech, decoded and stored
-    refusals: tuple[tuple[str, str], ...] = ()  # utterance id, reason
-
-
 def write(task: Task, folder: Path) -> Path:
     """A file named by its content: the same task typed again is the same file."""
     kind = KINDS[type(task)]
     content = {"kind": kind, **asdict(task)}
     path = folder / f"{kind}-{digest(content)[:12]}.json"
     write_json(path, content)
-    for stale in (progress_path(path), failure_path(path)):
+    for stale in (slices.progress_path(path), failure_path(path)):
         stale.unlink(missing_ok=True)
     return path
 
@@ -96,32 +85,18 @@ def read(path: Path) -> Task:
     content = read_json(path)
     kind = content.pop("kind")
     if kind == "features":
-        slices = (
+        pieces = (
             Slice(s["manifest"], s["index"], tuple(s["feature_ids"])) for s in content["slices"]
         )
-        return FeatureTask(work=content["work"], slices=tuple(slices))
+        return FeatureTask(work=content["work"], slices=tuple(pieces))
     if kind == "check":
         return CheckTask(answer=content["answer"])
     runs = tuple(Run(**run) for run in content["runs"])
     return RunTask(**{**content, "runs": runs})
 
 
-def progress_path(task: Path) -> Path:
-    return task.with_suffix(".progress")
-
-
 def failure_path(task: Path) -> Path:
     return task.with_suffix(".failure")
-
-
-def read_progress(task: Path) -> Progress:
-    path = progress_path(task)
-    if not path.exists():
-        return Progress()
-    content = read_json(path)
-    return Progress(
-        content["utterances"], content["seconds"], tuple(map(tuple, content["refusals"]))
-    )
 
 
 def execute(path: Path, stop: StopRequest) -> int:
@@ -131,52 +106,11 @@ def execute(path: Path, stop: StopRequest) -> int:
     if isinstance(task, CheckTask):
         return _examine(task)
     try:
-        return _execute_slices(task, path, stop)
+        done = slices.execute(Path(task.work), task.slices, path, stop)
+        return DONE if done else STOPPED
     except Exception as error:
         write_json(failure_path(path), asdict(_failure(error)))
         raise
-
-
-def _execute_slices(task: FeatureTask, path: Path, stop: StopRequest) -> int:
-    progress = Progress()
-    for piece in task.slices:
-        if stop():
-            return STOPPED
-        progress = _precompute(Path(task.work), piece, progress, path)
-    return DONE
-
-
-def _precompute(work: Path, piece: Slice, before: Progress, path: Path) -> Progress:
-    # h5py and soundfile belong on the node: a login node imports this module only to write tasks.
-    from pipeline.features import precompute  # noqa: PLC0415
-
-    reported = time.monotonic()
-
-    def report(utterances: int, seconds: float) -> None:
-        nonlocal reported
-        if time.monotonic() - reported > SECONDS_BETWEEN_BEATS:
-            reported = time.monotonic()
-            now = replace(
-                before,
-                utterances=before.utterances + utterances,
-                seconds=before.seconds + seconds,
-            )
-            write_json(progress_path(path), asdict(now))
-
-    manifest = manifests.read(Path(piece.manifest))
-    sets = [precompute.stored(work, name) for name in piece.feature_ids]
-    for settings, folder, name in sets:
-        if feature_id(settings, manifest.digest) != name:
-            raise InputError(f"{piece.manifest}: is not what {folder} was made for; make features")
-    refusals = precompute.precompute_slice(manifest, piece.index, sets, report)
-    utterances = [manifest.utterances[i] for i in manifest.slices[piece.index]]
-    after = Progress(
-        before.utterances + len(utterances),
-        before.seconds + sum(utterance.seconds for utterance in utterances),
-        (*before.refusals, *((refusal.utterance, refusal.reason) for refusal in refusals)),
-    )
-    write_json(progress_path(path), asdict(after))
-    return after
 
 
 def _examine(task: CheckTask) -> int:

@@ -12,7 +12,7 @@ from types import TracebackType
 from rich.console import RenderableType
 from rich.live import Live
 
-from jobs import status, tasks
+from jobs import slices, status
 from jobs.console import console, event_line, overview, say
 from jobs.local import Process
 from jobs.status import LIVE, Queue, RunStatus
@@ -67,7 +67,7 @@ class Watcher:
         self._next = time.monotonic() + max(SECONDS_BETWEEN_PICTURES, 10 * spent)
 
     def _picture(self, statuses: Sequence[RunStatus], running: Sequence[Process]) -> RenderableType:
-        speech = sum(tasks.read_progress(process.task).seconds for process in running)
+        speech = sum(slices.read_progress(process.task).seconds for process in running)
         note = f"{speech / 60:.0f} min of speech decoded" if speech else ""
         features = status.survey_features(self._wanted, self._folder)
         return overview(statuses, features, note)

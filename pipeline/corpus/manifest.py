@@ -4,19 +4,19 @@ In:   utterances from a reader.   Out: a JSON-lines file; its digest; slices of 
 Not here: how a corpus lies on the disk (readers.py), sound (audio.py).
 """
 
+import hashlib
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pipeline.corpus.text import Alphabet
-from pipeline.files import InputError, digest, write_text
+from pipeline.files import InputError, write_bytes
 
-VERSION = 1
+VERSION = 2
 SLICE_SECONDS = 360.0  # one shard: about 12 MB of 80 float16 mel bins at 100 frames per second
 LARGEST_SLICES = 512
 
@@ -56,9 +56,15 @@ class Manifest:
     refusals: tuple[Refusal, ...] = ()
 
     @cached_property
+    def content(self) -> bytes:
+        """A line of JSON per utterance."""
+        records = map(asdict, self.utterances)
+        return "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in records).encode()
+
+    @cached_property
     def digest(self) -> str:
         """Of the utterances alone: where they lie and what was refused change no frame."""
-        return digest([asdict(utterance) for utterance in self.utterances])
+        return hashlib.sha256(self.content).hexdigest()
 
     @cached_property
     def seconds(self) -> float:
@@ -69,7 +75,7 @@ class Manifest:
         """Ranges of utterance indices, contiguous and none empty, of about SLICE_SECONDS each.
 
         A function of the utterances alone, so that an array's tasks and a laptop cut the same
-        shards; computed once for a manifest that is in memory.
+        shards.
         """
         wanted = min(max(1, round(self.seconds / SLICE_SECONDS)), LARGEST_SLICES)
         starts: dict[int, int] = {}  # slice -> its first utterance
@@ -78,40 +84,63 @@ class Manifest:
             middle = elapsed + utterance.seconds / 2
             starts.setdefault(min(int(wanted * middle / self.seconds), wanted - 1), index)
             elapsed += utterance.seconds
-        return tuple(range(*edge) for edge in pairwise([*starts.values(), len(self.utterances)]))
+        return _ranges([*starts.values(), len(self.utterances)])
+
+    def slice(self, index: int) -> tuple[Utterance, ...]:
+        utterances = self.slices[index]
+        return self.utterances[utterances.start : utterances.stop]
+
+
+@dataclass(frozen=True)
+class ManifestFile:
+    """A manifest on the disk, of which one slice at a time enters memory."""
+
+    path: Path
+    root: Path
+    digest: str
+    slices: tuple[range, ...]  # bytes of the file
+
+    @classmethod
+    def open(cls, path: Path) -> "ManifestFile":
+        total, edges = hashlib.sha256(), []
+        try:
+            with path.open("rb") as file:
+                header = json.loads(file.readline())
+                if not isinstance(header, dict) or header.get("manifest") != VERSION:
+                    raise _damaged(path, f"line 1 does not say manifest version {VERSION}")
+                starts, here = set(header["slices"]), file.tell()
+                for number, line in enumerate(file):
+                    if number in starts:
+                        edges.append(here)
+                    total.update(line)
+                    here += len(line)
+            return cls(path, Path(header["root"]), total.hexdigest(), _ranges([*edges, here]))
+        except FileNotFoundError:
+            raise InputError(f"{path}: no such manifest; make features writes it") from None
+        except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise _damaged(path, str(error)) from None
+
+    def slice(self, index: int) -> tuple[Utterance, ...]:
+        lines = self.slices[index]
+        try:
+            with self.path.open("rb") as file:
+                file.seek(lines.start)
+                records = map(json.loads, file.read(len(lines)).splitlines())
+                return tuple(Utterance(**record) for record in records)
+        except (TypeError, ValueError) as error:
+            raise _damaged(self.path, str(error)) from None
 
 
 def write(manifest: Manifest, path: Path) -> None:
-    """JSON lines: a header with format version, corpus, root and refusals; then the utterances."""
+    """JSON lines: a header with version, corpus, root, slices and refusals; then the utterances."""
     header = {
         "manifest": VERSION,
         "corpus": manifest.corpus,
         "root": manifest.root.as_posix(),
+        "slices": [utterances.start for utterances in manifest.slices],
         "refusals": [asdict(refusal) for refusal in manifest.refusals],
     }
-    records = [header, *map(asdict, manifest.utterances)]
-    lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-    write_text(path, "".join(lines))
-
-
-def read(path: Path) -> Manifest:
-    try:
-        header, *records = _records(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such manifest; make features writes it") from None
-    except ValueError as error:
-        raise _damaged(path, str(error)) from None
-    if not isinstance(header, dict) or header.get("manifest") != VERSION:
-        raise _damaged(path, f"line 1 does not say manifest version {VERSION}")
-    try:
-        return Manifest(
-            corpus=header["corpus"],
-            root=Path(header["root"]),
-            utterances=tuple(Utterance(**record) for record in records),
-            refusals=tuple(Refusal(**refusal) for refusal in header["refusals"]),
-        )
-    except (KeyError, TypeError) as error:
-        raise _damaged(path, str(error)) from None
+    write_bytes(path, json.dumps(header, ensure_ascii=False).encode() + b"\n" + manifest.content)
 
 
 def unknown_characters(manifest: Manifest, alphabet: Alphabet) -> list[tuple[str, str]]:
@@ -120,9 +149,8 @@ def unknown_characters(manifest: Manifest, alphabet: Alphabet) -> list[tuple[str
     return [(utterance, "".join(sorted(unknown))) for utterance, unknown in found if unknown]
 
 
-def _records(path: Path) -> Iterator[Any]:
-    with path.open(encoding="utf-8") as file:
-        yield from map(json.loads, file)
+def _ranges(edges: list[int]) -> tuple[range, ...]:
+    return tuple(range(*edge) for edge in pairwise(edges))
 
 
 def _damaged(path: Path, finding: str) -> InputError:

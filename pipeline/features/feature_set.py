@@ -5,10 +5,11 @@ Not here: the inside of a file (shards.py), making the shards (precompute.py).
 """
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -30,6 +31,7 @@ from pipeline.settings import Settings, read_yaml, validated
 DESCRIPTION = "feature_set.yaml"
 STATISTICS = "statistics.h5"
 MOST_NAMED = 3  # shards in an error message
+MOST_MAPPED = 64  # files at once: some systems let a process open 256
 
 
 class Description(Settings):
@@ -49,9 +51,9 @@ def describe(folder: Path) -> Description:
 
 @dataclass(frozen=True, eq=False)
 class FeatureSet:
-    """A complete feature set. No file stays open but for the mapping of rows that were asked for.
+    """A complete feature set; the last MOST_MAPPED files of which rows were asked for stay mapped.
 
-    It can be pickled: each process maps for itself.
+    A view keeps its file mapped too. It can be pickled: each process maps for itself.
     """
 
     folder: Path
@@ -63,17 +65,18 @@ class FeatureSet:
     def open(cls, folder: Path) -> "FeatureSet":
         """Refuse, by name, what is missing or damaged."""
         description = describe(folder)
-        shards = [find_shard(folder, index, description) for index in range(description.shards)]
+        identity, count = description.feature_id, description.shards
+        shards = [find_shard(folder, identity, index, count) for index in range(count)]
         wrong = {n: shard for n, shard in enumerate(shards) if isinstance(shard, InputError)}
         if wrong:
-            names = [shard_name(index, len(shards)) for index in wrong][:MOST_NAMED]
+            names = [shard_name(index, count) for index in wrong][:MOST_NAMED]
             more = f" and {len(wrong) - MOST_NAMED} more" if len(wrong) > MOST_NAMED else ""
             raise InputError(
-                f"{folder}: {len(wrong)} of {len(shards)} shards cannot be used "
+                f"{folder}: {len(wrong)} of {count} shards cannot be used "
                 f"({', '.join(names)}{more}); {next(iter(wrong.values()))}"
             )
         whole = tuple(shard for shard in shards if isinstance(shard, Shard))
-        return cls(folder, description.feature_id, description.settings, whole)
+        return cls(folder, identity, description.settings, whole)
 
     def verify(self) -> None:
         """Compare every byte of every shard with its checksum: gigabytes a second."""
@@ -90,7 +93,12 @@ class FeatureSet:
 
     def frames(self, utterance: StoredUtterance) -> Float[np.ndarray, "T F"]:
         """A read-only view of the file."""
-        return self.shards[utterance.shard].frames[utterance.start : utterance.stop]
+        return self._mapped(utterance.shard)[utterance.start : utterance.stop]
+
+    @cached_property
+    def _mapped(self) -> Callable[[int], Float[np.ndarray, "N F"]]:
+        shards = self.shards
+        return lru_cache(MOST_MAPPED)(lambda index: shards[index].frames)
 
     @cached_property
     def statistics(self) -> Statistics:
@@ -103,25 +111,26 @@ class FeatureSet:
             write_statistics(path, self.feature_id, total)
         return total
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_mapped"}
+
 
 def missing(folder: Path, slices: int) -> list[int]:
     """The indices of shards that are not there, damaged, or another feature set's."""
     if not (folder / DESCRIPTION).exists():
         return list(range(slices))
-    description = describe(folder)
-    found = [find_shard(folder, index, description) for index in range(slices)]
+    found = [find_shard(folder, folder.name, index, slices) for index in range(slices)]
     return [index for index, shard in enumerate(found) if isinstance(shard, InputError)]
 
 
-def find_shard(folder: Path, index: int, description: Description) -> Shard | InputError:
+def find_shard(folder: Path, identity: str, index: int, count: int) -> Shard | InputError:
     """A shard that can be used, or what is wrong with it."""
-    path = folder / shard_name(index, description.shards)
+    path = folder / shard_name(index, count)
     try:
         shard = Shard.open(path)
     except InputError as error:
         return error
-    found = (shard.feature_id, shard.index, shard.count)
-    wanted = (description.feature_id, index, description.shards)
+    found, wanted = (shard.feature_id, shard.index, shard.count), (identity, index, count)
     if found != wanted:
         return InputError(f"{path}: is shard {found}, not {wanted}; {AGAIN}")
     return shard

@@ -17,7 +17,7 @@ from jaxtyping import Float32
 
 from pipeline.config import FeatureSettings, feature_id
 from pipeline.corpus import audio
-from pipeline.corpus.manifest import Manifest, Refusal, Utterance
+from pipeline.corpus.manifest import Manifest, ManifestFile, Refusal, Utterance
 from pipeline.features.feature_set import DESCRIPTION, Description, describe, find_shard
 from pipeline.features.shards import VERSION, Shard, StoredUtterance, shard_name, writing_shard
 from pipeline.features.spectrum import Sink, Stream, frame_count, transform_of
@@ -58,7 +58,7 @@ def stored(work: Path, identity: str) -> Target:
 
 
 def precompute_slice(
-    manifest: Manifest,
+    manifest: Manifest | ManifestFile,
     index: int,
     sets: Sequence[Target],
     progress: Callable[[int, float], None] = lambda utterances, seconds: None,
@@ -68,13 +68,12 @@ def precompute_slice(
     An utterance that cannot be decoded is left out and recorded in the shards. `progress` hears
     the utterances and the seconds of audio done so far in this slice.
     """
-    ranges = manifest.slices
-    utterances = [manifest.utterances[number] for number in ranges[index]]
-    there = [find_shard(folder, index, describe(folder)) for _, folder, _ in sets]
+    utterances, count = manifest.slice(index), len(manifest.slices)
+    there = [find_shard(folder, name, index, count) for _, folder, name in sets]
     wanted = [sets[n] for n, shard in enumerate(there) if isinstance(shard, InputError)]
     refusals = [each for shard in there if isinstance(shard, Shard) for each in shard.refusals]
     if wanted:
-        plan = _Plan(manifest.root, index, len(ranges), _announced(utterances, wanted), [])
+        plan = _Plan(manifest.root, index, count, _announced(utterances, wanted), [])
         try:
             _write_shards(plan, wanted, progress)
         except _OtherThanAnnouncedError:

@@ -28,7 +28,6 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -131,7 +130,7 @@ class _Rows:
 
 @dataclass(frozen=True, eq=False)
 class Shard:
-    """One shard, checked; its rows are mapped when first asked for, and again in each process."""
+    """One shard, checked; no file stays open but for the rows that somebody holds."""
 
     path: Path
     feature_id: str
@@ -164,9 +163,9 @@ class Shard:
                 offset=frames.id.get_offset(),
             )
 
-    @cached_property
+    @property
     def frames(self) -> Float[np.ndarray, "N F"]:
-        """All rows, read-only: the file's own pages."""
+        """All rows, read-only: the file's own pages, mapped anew each time."""
         shape, dtype = (self.rows, self.settings.bins), np.dtype(self.settings.storage)
         if self.offset is None:
             return np.empty(shape, dtype)
@@ -178,9 +177,6 @@ class Shard:
         """Of the rows of the training split."""
         with _reading(self.path) as file:
             return _read_statistics(file)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "frames"}
 
 
 def verify(path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.corpus import manifest as manifests
-from pipeline.corpus.manifest import Manifest, Refusal, Utterance
+from pipeline.corpus.manifest import Manifest, ManifestFile, Refusal, Utterance
 from pipeline.corpus.text import alphabet
 from pipeline.files import InputError
 
@@ -35,22 +35,31 @@ def test_an_utterance_knows_its_length():
     assert utterance(seconds=1.25).seconds == 1.25
 
 
-def test_what_is_written_is_read(tmp_path):
-    written = Manifest(
-        "café", tmp_path, (utterance(transcript="CAFÉ"),), (Refusal("u9", "u9.wav: cut short"),)
-    )
+@pytest.mark.parametrize("seconds", [[1.0], [200.0] * 9, [700.0, 1.0, 1.0, 900.0]])
+def test_what_is_written_is_read_slice_by_slice(tmp_path, seconds):
+    written = manifest_of(*seconds)
+    written = replace(written, utterances=(utterance(99, 3.0, "CAFÉ\u2028"), *written.utterances))
     manifests.write(written, tmp_path / "manifest.jsonl")
-    assert manifests.read(tmp_path / "manifest.jsonl") == written
+    found = ManifestFile.open(tmp_path / "manifest.jsonl")
+    assert (found.root, found.digest) == (written.root, written.digest)
+    assert len(found.slices) == len(written.slices)
+    for index in range(len(written.slices)):
+        assert found.slice(index) == written.slice(index)
+    assert [u for index in range(len(found.slices)) for u in found.slice(index)] == [
+        *written.utterances
+    ]
 
 
 def test_the_file_is_a_header_and_a_line_per_utterance(tmp_path):
-    manifests.write(manifest_of(1, 2, 3), tmp_path / "m.jsonl")
+    refused = replace(manifest_of(1, 2, 3), refusals=(Refusal("u9", "u9.wav: cut short"),))
+    manifests.write(refused, tmp_path / "m.jsonl")
     header, *lines = map(json.loads, (tmp_path / "m.jsonl").read_text().splitlines())
     assert header == {
-        "manifest": 1,
+        "manifest": 2,
         "corpus": "tones",
         "root": "/corpora/tones",
-        "refusals": [],
+        "slices": [0],
+        "refusals": [{"utterance": "u9", "reason": "u9.wav: cut short"}],
     }
     assert [line["samples"] for line in lines] == [8000, 16000, 24000]
 
@@ -65,7 +74,7 @@ def test_digest_is_of_the_utterances_alone():
 
 def test_missing_manifest_says_who_writes_it(tmp_path):
     with pytest.raises(InputError, match=r"an4\.jsonl: no such manifest; make features writes it"):
-        manifests.read(tmp_path / "an4.jsonl")
+        ManifestFile.open(tmp_path / "an4.jsonl")
 
 
 @pytest.mark.parametrize(
@@ -73,20 +82,29 @@ def test_missing_manifest_says_who_writes_it(tmp_path):
     [
         ("", "not a manifest"),
         ("{cut", "not a manifest"),
-        ("[]\n", "line 1 does not say manifest version 1"),
-        ('{"manifest": 2}\n', "line 1 does not say manifest version 1"),
-        ('{"manifest": 1, "root": "/", "refusals": []}\n', "'corpus'"),
-        ('{"manifest": 1, "corpus": "c", "root": "/", "refusals": []}\n{"id": "a"}\n', "missing"),
-        ('{"manifest": 1, "corpus": "c", "root": "/", "refusals": []}\n[1]\n', "must be a mapping"),
+        ("[]\n", "line 1 does not say manifest version 2"),
+        ('{"manifest": 1}\n', "line 1 does not say manifest version 2"),
+        ('{"manifest": 2, "root": "/"}\n', "'slices'"),
+        ('{"manifest": 2, "slices": [0]}\n', "'root'"),
+        ('{"manifest": 2, "slices": [0], "root": "/"}\n{"id": "a"}\n', "missing"),
+        ('{"manifest": 2, "slices": [0], "root": "/"}\n[1]\n', "must be a mapping"),
+        ('{"manifest": 2, "slices": [0], "root": "/"}\n{"id":\n', "Expecting value"),
     ],
 )
 def test_a_damaged_manifest_is_refused_in_one_line(tmp_path, content, finding):
     path = tmp_path / "m.jsonl"
     path.write_text(content)
     with pytest.raises(InputError, match=r"m\.jsonl: .*; delete it") as error:
-        manifests.read(path)
+        ManifestFile.open(path).slice(0)
     assert finding in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_changed_line_is_another_digest(tmp_path):
+    path = tmp_path / "m.jsonl"
+    manifests.write(manifest_of(1, 2), path)
+    path.write_text(path.read_text().replace("YES", "NO", 1))
+    assert ManifestFile.open(path).digest != manifest_of(1, 2).digest
 
 
 @given(st.lists(st.floats(0.1, 2000), max_size=60))

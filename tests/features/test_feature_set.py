@@ -1,6 +1,9 @@
+import os
 import pickle
 import shutil
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -127,3 +130,26 @@ def test_a_feature_set_travels_to_another_process(folder: Path):
     first = features.frames(features.utterances[0]).copy()
     again = pickle.loads(pickle.dumps(features))  # noqa: S301
     np.testing.assert_array_equal(again.frames(again.utterances[0]), first)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows counts no file descriptors")
+def test_more_shards_than_a_process_may_open_files(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    import resource  # there is none on Windows
+
+    features = FeatureSet.open(folder)
+    copies = []
+    for index in range(1000):
+        os.link(features.shards[index % 4].path, tmp_path / f"copy-{index}.h5")
+        copies.append(replace(features.shards[index % 4], path=tmp_path / f"copy-{index}.h5"))
+    many = replace(features, shards=tuple(copies))
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+    try:
+        for index in [*range(1000), *range(0, 1000, 7)]:
+            first = many.shards[index].utterances[0]
+            frames = many.frames(replace(first, shard=index))
+            np.testing.assert_array_equal(frames, features.frames(first))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

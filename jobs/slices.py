@@ -1,0 +1,93 @@
+"""Slices on the node: one after another, through every feature set that lacks their shard.
+
+In:   the slices of a task.   Out: shards; beside the task's file, how far it is.
+Not here: the transform (pipeline/features/precompute.py), which slices are missing (reconcile.py).
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from jobs.plan import Slice
+from jobs.processes import StopRequest
+from pipeline.config import feature_id
+from pipeline.corpus.manifest import ManifestFile
+from pipeline.files import InputError, read_json, write_json
+
+SECONDS_BETWEEN_WORDS = 0.5
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a task is."""
+
+    utterances: int = 0
+    seconds: float = 0.0  # of speech, decoded and stored
+    refusals: tuple[tuple[str, str], ...] = ()  # utterance id, reason
+
+
+def progress_path(task: Path) -> Path:
+    return task.with_suffix(".progress")
+
+
+def read_progress(task: Path) -> Progress:
+    path = progress_path(task)
+    if not path.exists():
+        return Progress()
+    content = read_json(path)
+    return Progress(
+        content["utterances"], content["seconds"], tuple(map(tuple, content["refusals"]))
+    )
+
+
+def execute(work: Path, pieces: Sequence[Slice], task: Path, stop: StopRequest) -> bool:
+    """Whether all are done; `stop` is asked between them."""
+    # h5py and soundfile belong on the node: a login node imports this module only to write tasks.
+    from pipeline.features import precompute  # noqa: PLC0415
+
+    manifests = {name: ManifestFile.open(Path(name)) for name in {p.manifest for p in pieces}}
+    names = {name for piece in pieces for name in piece.feature_ids}
+    sets = {name: precompute.stored(work, name) for name in names}
+    diary = _Diary(progress_path(task))
+    for piece in pieces:
+        if stop():
+            diary.close()
+            return False
+        manifest = manifests[piece.manifest]
+        for name in piece.feature_ids:
+            if feature_id(sets[name][0], manifest.digest) != name:
+                raise InputError(
+                    f"{manifest.path}: is not what {sets[name][1]} was made for; make features"
+                )
+        targets = [sets[name] for name in piece.feature_ids]
+        refusals = precompute.precompute_slice(manifest, piece.index, targets, diary.note)
+        diary.end_slice([(refusal.utterance, refusal.reason) for refusal in refusals])
+    diary.close()
+    return True
+
+
+class _Diary:
+    """Tells the process that waits, now and then, how far this one is."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._before = self._now = Progress()  # with the slices that are done; and now
+        self._written = time.monotonic()
+
+    def note(self, utterances: int, seconds: float) -> None:
+        """Of the slice under way."""
+        done = self._before
+        self._now = replace(
+            done, utterances=done.utterances + utterances, seconds=done.seconds + seconds
+        )
+        if time.monotonic() - self._written > SECONDS_BETWEEN_WORDS:
+            self.close()
+
+    def end_slice(self, refusals: Sequence[tuple[str, str]]) -> None:
+        self._now = replace(self._now, refusals=(*self._now.refusals, *refusals))
+        self._before = self._now
+
+    def close(self) -> None:
+        write_json(self._path, asdict(self._now))
+        self._written = time.monotonic()
