@@ -167,6 +167,10 @@ class CtcSettings(Settings):
         description="weight of the entropy of a transcript's alignments, in the loss; 0: none",
     )
 
+    @property
+    def plain(self) -> bool:
+        return self.prior == 0 == self.entropy
+
 
 class TrainSettings(Settings):
     epochs: int = Field(default=40, ge=1, le=100_000)

@@ -37,13 +37,37 @@ def loss(
 ) -> Float32[Tensor, " B"]:
     """-ln P(target | logits) of each utterance. Targets are padded, or one after the other.
 
-    The softmax is taken in float32, and int64 targets keep torch on its native kernel: cuDNN's
-    wants all lengths equal.
+    The softmax is taken in float32.
     """
-    log_probabilities_SBC = logits_BSC.float().log_softmax(-1).transpose(0, 1)
-    return functional.ctc_loss(
-        log_probabilities_SBC, targets, lengths_B, target_lengths_B, BLANK, reduction="none"
+    return of_log_probabilities(
+        logits_BSC.float().log_softmax(-1), lengths_B, targets, target_lengths_B
     )
+
+
+def of_log_probabilities(
+    logs_BSC: Float[Tensor, "B S C"],
+    lengths_B: Int[Tensor, " B"],
+    targets: Int64[Tensor, "B L"] | Int64[Tensor, " L"],
+    target_lengths_B: Int64[Tensor, " B"],
+) -> Float[Tensor, " B"]:
+    """The same of logarithms of which each row sums to 1: only there is torch's gradient right.
+
+    int64 targets keep torch on its native kernel: cuDNN's wants all lengths equal. On a GPU that
+    kernel adds up a gradient atomically, in an order that differs from call to call. So where
+    torch was told to be deterministic the loss is computed on the CPU, whose kernel gives each
+    utterance to one thread: the same bits, at the price of two copies and of waiting for them.
+    """
+    home = logs_BSC.device
+    device = torch.device("cpu") if torch.are_deterministic_algorithms_enabled() else home
+    losses_B = functional.ctc_loss(
+        logs_BSC.transpose(0, 1).to(device),
+        targets.to(device),
+        lengths_B.to(device),
+        target_lengths_B.to(device),
+        BLANK,
+        reduction="none",
+    )
+    return losses_B.to(home)
 
 
 def greedy(logits_BSC: Float[Tensor, "B S C"], lengths_B: Int[Tensor, " B"]) -> list[list[int]]:

@@ -39,6 +39,7 @@ class State:
     update: int = 0  # done
     best: Best | None = None
     rows: list[Row] = field(default_factory=list)
+    prior: Tensor | None = None  # objective.py says of what
 
     @classmethod
     def start(cls, classes: int) -> "State":
@@ -57,6 +58,7 @@ def packed(state: State, network: nn.Module, optimiser: torch.optim.Optimizer) -
         "tally": state.tally.plain(),
         "best": None if state.best is None else {**vars(state.best)},
         "rows": [dict(row) for row in state.rows],
+        "prior": state.prior,
         "network": network.state_dict(),
         "optimiser": optimiser.state_dict(),
     }
@@ -88,4 +90,5 @@ def restored(
         update=content["update"],
         best=best and Best(**best),
         rows=cast("list[Row]", content["rows"]),
+        prior=content["prior"],
     )

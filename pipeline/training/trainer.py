@@ -23,7 +23,7 @@ from pipeline.config import Experiment
 from pipeline.corpus.text import alphabet
 from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError
-from pipeline.training import augment, batches, ctc, machine, schedule
+from pipeline.training import augment, batches, ctc, machine, objective, schedule
 from pipeline.training.batches import Batch, Split
 from pipeline.training.escape import rank, sentence
 from pipeline.training.machine import Device, gpus
@@ -171,8 +171,12 @@ class Trainer:
             group["lr"] = rate
         output = self.recogniser.output(batch)
         losses = ctc.loss(output.logits, output.lengths, batch.targets, batch.target_lengths)
+        minimised = losses
+        if not self.experiment.ctc.plain:
+            minimised = objective.minimised(output, batch, self.experiment.ctc, state.prior)
+            state.prior = objective.moved(state.prior, output)
         self.optimiser.zero_grad()
-        torch.autograd.backward(losses.sum() / batch.target_lengths.sum())
+        torch.autograd.backward(minimised.sum() / batch.target_lengths.sum())
         limit = math.inf if settings.clip is None else settings.clip
         norm = torch.nn.utils.clip_grad_norm_(network.parameters(), limit)
         self._check(batch, losses.detach(), norm, update, rate)

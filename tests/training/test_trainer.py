@@ -28,6 +28,7 @@ TIMES = {"seconds", "frames_per_second", "loader_wait", "peak_memory_bytes", "ru
 RESTLESS = experiment(
     input={"stack": 2, "normalisation": "utterance"},
     model={"dropout": 0.3, "batch_norm": "sequence", "layers": 2},
+    ctc={"prior": 0.4, "entropy": 0.05},
     train={
         "epochs": 4,
         "schedule": "warmup-cosine",
