@@ -93,25 +93,38 @@ def run(
 
     Ctrl-C and SIGTERM stop the children at a step boundary, and travel on as KeyboardInterrupt.
     """
+    former = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        deal(files, slots, code, look, ended)
+    finally:
+        signal.signal(signal.SIGTERM, former)
+
+
+def deal(
+    files: Sequence[Path],
+    slots: Slots,
+    code: Path,
+    look: Callable[[Sequence[Process]], None],
+    ended: Callable[[Ended], None],
+    *,
+    stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """Without an eye on signals: `stop` says when the children are to save and end."""
     waiting = deque(files)
     running: list[Process] = []
-    former = signal.signal(signal.SIGTERM, _interrupt)
-    began = time.monotonic()
     try:
-        while waiting or running:
+        while (waiting or running) and not stop():
             free = sorted(set(range(slots.number)) - {process.slot for process in running})
             for slot in free[: len(waiting)]:
                 task = waiting.popleft()
                 running.append(Process(task, slot, _start(task, slots.environment(slot, code))))
-            waited = time.monotonic() - began
-            time.sleep(min(SECONDS_BETWEEN_LOOKS, max(0.005, SHARE_OF_WAITING * waited)))
+            time.sleep(SECONDS_BETWEEN_LOOKS)
             for process in [p for p in running if p.child.poll() is not None]:
                 running.remove(process)
                 ended(Ended(process.task, process.child.returncode))
             look(running)
     finally:
         _stop(running)
-        signal.signal(signal.SIGTERM, former)
 
 
 def output_path(task: Path) -> Path:

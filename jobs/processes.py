@@ -18,6 +18,10 @@ from types import FrameType
 
 from pipeline.files import InputError, read_json, write_json
 
+# Exit codes of a task.
+DONE, FAILED = 0, 1
+STOPPED = 75  # sysexits' "temporary failure: try again"; typed again it continues
+
 # SIGUSR2 announces SLURM's time limit; Windows has it not, but SIGBREAK.
 DEALER = "BLANKSLATE_DEALER"
 NAMES = ("SIGTERM", "SIGINT", "SIGUSR2", "SIGBREAK")

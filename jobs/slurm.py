@@ -22,7 +22,7 @@ import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from jobs import snapshot, tasks
-from jobs.processes import listening
+from jobs.processes import STOPPED, listening
 from jobs.profile import Slurm
 from pipeline.files import InputError
 
@@ -62,7 +62,7 @@ class OnNode:
         requeue: Any = signal.getsignal(signal.SIGUSR2)
         with listening() as stop:
             code = tasks.execute(Path(task), stop)
-            if code == tasks.STOPPED and stop.signal == signal.SIGUSR2:
+            if code == STOPPED and stop.signal == signal.SIGUSR2:
                 requeue(signal.SIGUSR2, None)
         if code:
             sys.exit(code)

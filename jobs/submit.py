@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Literal
 
 from jobs import failures, local, slices, slurm, snapshot, tasks
-from jobs.claims import beats
 from jobs.console import count, say
 from jobs.ledger import Entry
 from jobs.local import Ended, Process
 from jobs.plan import Array, Plan, Run, Slice
+from jobs.processes import DONE
 from jobs.profile import Device, Local, Slurm
 from jobs.tasks import FeatureTask, RunTask, Task
 from jobs.wanted import SweepFolder
@@ -69,7 +69,7 @@ def compute_features(plan: Plan, profile: Local, folder: SweepFolder, look: Look
 
     def ended(process: Ended) -> None:
         outcome.refusals += slices.read_progress(process.task).refusals
-        if process.code != tasks.DONE:
+        if process.code != DONE:
             outcome.failed_tasks += 1
             say(_why_features_failed(process))
 
@@ -85,8 +85,7 @@ def execute_runs(plan: Plan, profile: Local, folder: SweepFolder, look: Look) ->
     """Processes of this machine; what came of the runs is in their folders."""
 
     def ended(process: Ended) -> None:
-        if process.code not in {tasks.DONE, tasks.STOPPED, tasks.FAILED}:
-            _fail_for(process, folder)
+        tasks.fail_for_silent(process, folder.work)
 
     slots = local.slots_for_runs(profile)
     for runs in plan.runs:
@@ -166,16 +165,3 @@ def _why_features_failed(ended: Ended) -> str:
         return f"features: {failure.cause}: {failure.message}; {remedy}"
     cause, message = failures.of_exit(ended.code)
     return f"features: {cause}: {message}; see {local.output_path(ended.task)}"
-
-
-def _fail_for(ended: Ended, folder: SweepFolder) -> None:
-    """A process that died without a word: the run that it was at gets its failure from here."""
-    task = tasks.read(ended.task)
-    for run_id in task.items:
-        run = folder.run(run_id)
-        beat = run.heartbeat()
-        if not run.finished and not run.failure() and not (beat and beats(beat)):
-            cause, message = failures.of_exit(ended.code)
-            printed = local.output_path(ended.task)
-            run.fail(Failure(cause=cause, message=f"{message}; see {printed}"))
-            return

@@ -1,35 +1,26 @@
 """Tasks: what one job executes; an ordered list of slices or of runs.
 
 In:   a task file, written at submission.   Out: shards, or run folders; an exit code.
-Not here: where the process starts (local.py, slurm.py), the slices one by one (slices.py).
-
-A failing run leaves its reason in its folder, and the next one has its turn.
+Not here: where the process starts (local.py, slurm.py), the slices and the runs one by one
+(slices.py, runs.py).
 """
 
 import argparse
-import logging
 import socket
 import sys
 import time
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from jobs import claims, slices
-from jobs.failures import MissingFeaturesError, classify
+from jobs import claims, local, runs, slices
+from jobs.failures import of_exit
 from jobs.plan import Run, Slice
-from jobs.processes import StopRequest, dealer, listening
+from jobs.processes import DONE, FAILED, STOPPED, StopRequest, dealer, listening
 from jobs.profile import Device, cpus
-from pipeline.files import InputError, digest, read_json, write_json
-from pipeline.training.run import Failure, Heartbeat, RunFolder, Stopped
-
-DONE, FAILED = 0, 1
-STOPPED = 75  # sysexits' "temporary failure: try again"; typed again it continues
-
-SECONDS_BETWEEN_BEATS = 1.0
+from jobs.snapshot import SOURCE
+from pipeline.files import digest, read_json, write_json
+from pipeline.training.run import Failure, RunFolder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +38,8 @@ class RunTask:
     work: str
     runs: tuple[Run, ...]
     device: Device
-    threads: int
+    threads: int  # of each run
+    at_once: int = 1  # runs side by side, as processes
 
     @property
     def items(self) -> tuple[str, ...]:
@@ -91,8 +83,7 @@ def read(path: Path) -> Task:
         return FeatureTask(work=content["work"], slices=tuple(pieces))
     if kind == "check":
         return CheckTask(answer=content["answer"])
-    runs = tuple(Run(**run) for run in content["runs"])
-    return RunTask(**{**content, "runs": runs})
+    return RunTask(**{**content, "runs": tuple(Run(**run) for run in content["runs"])})
 
 
 def failure_path(task: Path) -> Path:
@@ -102,14 +93,14 @@ def failure_path(task: Path) -> Path:
 def execute(path: Path, stop: StopRequest) -> int:
     task = read(path)
     if isinstance(task, RunTask):
-        return _execute_runs(task, stop)
+        return _execute_runs(task, path, stop)
     if isinstance(task, CheckTask):
         return _examine(task)
     try:
         done = slices.execute(Path(task.work), task.slices, path, stop)
         return DONE if done else STOPPED
     except Exception as error:
-        write_json(failure_path(path), asdict(_failure(error)))
+        write_json(failure_path(path), asdict(runs.failure_of(error)))
         raise
 
 
@@ -130,105 +121,41 @@ def _examine(task: CheckTask) -> int:
     return DONE
 
 
-def _execute_runs(task: RunTask, stop: StopRequest) -> int:
+def _execute_runs(task: RunTask, path: Path, stop: StopRequest) -> int:
+    if task.at_once == 1 or len(task.runs) == 1:
+        return runs.execute(Path(task.work), task.runs, task.device, task.threads, stop)
+    return _execute_side_by_side(task, path, stop)
+
+
+def _execute_side_by_side(task: RunTask, path: Path, stop: StopRequest) -> int:
+    """A process for each run, `at_once` at a time: small ones share a GPU."""
     code = DONE
-    for run in task.runs:
-        folder = RunFolder(Path(task.work) / "runs" / run.run_id)
-        if stop():
-            return STOPPED
-        if folder.finished:
-            continue
-        if folder.failure():
-            code = FAILED  # failed before the job was requeued; a new submission clears it
-            continue
-        ended = _execute_run(task, run, folder, stop)
-        if ended == STOPPED:
-            return STOPPED
-        code = max(code, ended)
-    return code
+
+    def ended(process: local.Ended) -> None:
+        nonlocal code
+        code = max(code, int(process.code != DONE))
+        if not stop():
+            fail_for_silent(process, Path(task.work))
+
+    files = [write(replace(task, runs=(run,), at_once=1), path.parent) for run in task.runs]
+    slots = local.Slots(task.at_once, task.threads)
+    local.deal(files, slots, SOURCE, lambda _: None, ended, stop=stop)
+    return STOPPED if stop() else code
 
 
-def _execute_run(task: RunTask, run: Run, folder: RunFolder, stop: StopRequest) -> int:
-    with _log(folder) as log:
-        if other := claims.other(folder, stop):
-            log.info("left to process %d on %s, which trains this run", other.pid, other.host)
-            return DONE
-        try:
-            # Importing torch takes seconds: until the first heartbeat this one keeps others away.
-            claims.mark(folder, "running")
-            _fit(task, run, folder, stop)
-        except Stopped:
-            log.info("stopped at a step boundary, state saved; typed again it continues")
-            return STOPPED
-        except Exception as error:
-            failure = _failure(error)
-            log.error("%s: %s\n%s", failure.cause, failure.message, failure.traceback)
-            folder.fail(failure)
-            claims.mark(folder, "stopped")  # this process lives on, with the next run
-            return FAILED
-    return DONE
-
-
-def _fit(task: RunTask, run: Run, folder: RunFolder, stop: StopRequest) -> None:
-    # torch takes seconds and memory that a login node must not pay: only a run that is executed
-    # imports the trainer.
-    from pipeline.features.feature_set import FeatureSet  # noqa: PLC0415
-    from pipeline.training import trainer  # noqa: PLC0415
-
-    try:
-        features = FeatureSet.open(Path(task.work) / "features" / run.feature_id)
-        features.verify()  # training reads it all anyway; flipped bits must not change an answer
-    except InputError as error:
-        raise MissingFeaturesError(str(error)) from None
-    trainer.fit(
-        folder.experiment(),
-        features,
-        folder,
-        device=task.device,
-        threads=task.threads,
-        should_stop=stop,
-        observe=_beats(folder),
-    )
-
-
-def _beats(folder: RunFolder) -> Callable[[Heartbeat], None]:
-    """Write a heartbeat at most each second, and whenever an epoch or the run ends."""
-    last: tuple[str, int] | None = None
-    written = 0.0
-
-    def beat(heartbeat: Heartbeat) -> None:
-        nonlocal last, written
-        now = time.monotonic()
-        if (heartbeat.status, heartbeat.epoch) != last or now - written >= SECONDS_BETWEEN_BEATS:
-            folder.beat(heartbeat)
-            last, written = (heartbeat.status, heartbeat.epoch), now
-
-    return beat
-
-
-def _failure(error: Exception) -> Failure:
-    cause, message = classify(error)
-    return Failure(
-        cause=cause, message=message, traceback="".join(traceback.format_exception(error))
-    )
-
-
-@contextmanager
-def _log(folder: RunFolder) -> Iterator[logging.Logger]:
-    """What the pipeline logs during a run goes to the run's own file."""
-    folder.path.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(folder.log_file, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    root = logging.getLogger()
-    former = root.level
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)
-    try:
-        yield logging.getLogger("jobs.tasks")
-    finally:
-        root.setLevel(former)
-        root.removeHandler(handler)
-        handler.close()
+def fail_for_silent(ended: local.Ended, work: Path) -> None:
+    """A process that died without a word: the run that it was at gets its failure from here."""
+    task = read(ended.task)
+    if ended.code in {DONE, FAILED, STOPPED} or not isinstance(task, RunTask):
+        return
+    for run_id in task.items:
+        run = RunFolder(work / "runs" / run_id)
+        beat = run.heartbeat()
+        if not run.finished and not run.failure() and not (beat and claims.beats(beat)):
+            cause, message = of_exit(ended.code)
+            printed = local.output_path(ended.task)
+            run.fail(Failure(cause=cause, message=f"{message}; see {printed}"))
+            return
 
 
 def task(options: argparse.Namespace) -> int:

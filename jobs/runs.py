@@ -1,0 +1,151 @@
+"""Runs on the node: each is claimed, trained, and leaves its reason where it fails.
+
+In:   runs, one after another; a work folder.   Out: run folders; an exit code.
+Not here: which task they belong to (tasks.py), the training (pipeline/training/trainer.py).
+
+A failing run leaves its reason in its folder, and the next one has its turn.
+"""
+
+import logging
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from jobs import claims
+from jobs.claims import Claim, Taken
+from jobs.failures import MissingFeaturesError, classify
+from jobs.plan import Run
+from jobs.processes import DONE, FAILED, STOPPED, StopRequest
+from jobs.profile import Device
+from pipeline.files import InputError
+from pipeline.training.run import Failure, Heartbeat, RunFolder, Stopped
+
+SECONDS_BETWEEN_BEATS = 1.0
+
+Fit = Callable[[Callable[[], bool]], None]  # until it is asked to stop
+
+
+def execute(
+    work: Path, runs: Sequence[Run], device: Device, threads: int, stop: StopRequest
+) -> int:
+    code = DONE
+    for run in runs:
+        folder = RunFolder(work / "runs" / run.run_id)
+        if stop():
+            return STOPPED
+        if folder.finished:
+            continue
+        if folder.failure():
+            code = FAILED  # failed before the job was requeued; a new submission clears it
+            continue
+        fit = partial(_fit, folder, work / "features" / run.feature_id, device, threads)
+        ended = _execute(folder, fit, stop)
+        if ended == STOPPED:
+            return STOPPED
+        code = max(code, ended)
+    return code
+
+
+def _execute(folder: RunFolder, fit: Fit, stop: StopRequest) -> int:
+    code = DONE
+    with _log(folder) as log:
+        try:
+            with claims.holding(folder.path, stop) as claim:
+                if not folder.finished:  # by whoever let it go just now
+                    code = _train(folder, fit, stop, claim, log)
+        except Taken as taken:
+            owner = taken.owner
+            log.info("left to process %d on %s, which trains this run", owner.pid, owner.host)
+            return STOPPED if stop() else DONE
+        if folder.finished:
+            claims.settle(folder.path)
+    return code
+
+
+def _train(
+    folder: RunFolder, fit: Fit, stop: StopRequest, claim: Claim, log: logging.Logger
+) -> int:
+    try:
+        # Importing torch takes seconds: until the first heartbeat this one says that it runs.
+        claims.mark(folder, "running")
+        fit(lambda: stop() or claim.lost)
+    except Stopped:
+        if claim.lost:
+            log.warning("another process took this one for dead, and has the run now")
+            return DONE
+        log.info("stopped at a step boundary, state saved; typed again it continues")
+        return STOPPED
+    except Exception as error:
+        failure = failure_of(error)
+        log.error("%s: %s\n%s", failure.cause, failure.message, failure.traceback)
+        folder.fail(failure)
+        claims.mark(folder, "stopped")  # this process lives on, with the next run
+        return FAILED
+    return DONE
+
+
+def _fit(
+    folder: RunFolder, features: Path, device: Device, threads: int, stop: Callable[[], bool]
+) -> None:
+    # torch takes seconds and memory that a login node must not pay: only a run that is executed
+    # imports the trainer.
+    from pipeline.features.feature_set import FeatureSet  # noqa: PLC0415
+    from pipeline.training import trainer  # noqa: PLC0415
+
+    try:
+        whole = FeatureSet.open(features)
+        whole.verify()  # training reads it all anyway; flipped bits must not change an answer
+    except InputError as error:
+        raise MissingFeaturesError(str(error)) from None
+    trainer.fit(
+        folder.experiment(),
+        whole,
+        folder,
+        device=device,
+        threads=threads,
+        should_stop=stop,
+        observe=_beats(folder),
+    )
+
+
+def _beats(folder: RunFolder) -> Callable[[Heartbeat], None]:
+    """Write a heartbeat at most each second, and whenever an epoch or the run ends."""
+    last: tuple[str, int] | None = None
+    written = 0.0
+
+    def beat(heartbeat: Heartbeat) -> None:
+        nonlocal last, written
+        now = time.monotonic()
+        if (heartbeat.status, heartbeat.epoch) != last or now - written >= SECONDS_BETWEEN_BEATS:
+            folder.beat(heartbeat)
+            last, written = (heartbeat.status, heartbeat.epoch), now
+
+    return beat
+
+
+def failure_of(error: Exception) -> Failure:
+    cause, message = classify(error)
+    return Failure(
+        cause=cause, message=message, traceback="".join(traceback.format_exception(error))
+    )
+
+
+@contextmanager
+def _log(folder: RunFolder) -> Iterator[logging.Logger]:
+    """What the pipeline logs during a run goes to the run's own file."""
+    folder.path.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(folder.log_file, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    former = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        yield logging.getLogger("jobs.runs")
+    finally:
+        root.setLevel(former)
+        root.removeHandler(handler)
+        handler.close()
