@@ -201,6 +201,10 @@ class TrainSettings(Settings):
     frequency_masks: int = Field(default=0, ge=0, le=20, description="SpecAugment")
     frequency_mask_bins: int = Field(default=0, ge=0, le=1000, description="largest width")
     precision: Literal["float32", "bfloat16"] = "float32"
+    deterministic: bool = Field(
+        default=False,
+        description="on a GPU too the same bits in each run, for some time: CTC on the CPU",
+    )
     seed: int = Field(default=0, ge=0, lt=2**31)
 
 

@@ -94,6 +94,14 @@ def feasible(frames: int, labels: Labels) -> bool:
     return len(labels) > 0 and frames >= minimum_frames(labels)
 
 
+def largest_stride(frames: int, labels: Labels) -> int:
+    """Frames per step, at most, with which the steps can align `labels`; 0: not even one can."""
+    if not feasible(frames, labels):
+        return 0
+    steps = minimum_frames(labels)
+    return frames if steps == 1 else -(-frames // (steps - 1)) - 1  # ceil(frames / stride) >= steps
+
+
 def uniform_loss(frames: int, labels: Labels, classes: int) -> float:
     """Of equal probabilities: T ln C - ln(number of alignments), which is C(T + U - R, 2U)."""
     if not feasible(frames, labels):

@@ -3,6 +3,7 @@
 In:   the device that was asked for.   Out: a device that is there; versions, threads, memory.
 """
 
+import os
 import platform
 import socket
 import sys
@@ -30,6 +31,21 @@ def device(wish: Device) -> torch.device:
     return torch.device("cuda" if wish != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+def be_deterministic(wish: bool, chosen: torch.device) -> None:
+    """Have a GPU give the same bits each time; the CPU does so of itself.
+
+    torch takes deterministic kernels then, cuDNN's among them, and refuses where there is none;
+    ctc.py computes the loss on the CPU. cuBLAS reads its variable when it is first used, so this
+    comes before anything is computed. Neither the cost nor the effect was measured: no GPU was at
+    hand.
+    """
+    on = wish and chosen.type == "cuda"
+    if on:
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+        torch.backends.cudnn.benchmark = False  # it chooses by timing
+    torch.use_deterministic_algorithms(on)
+
+
 def describe(chosen: torch.device) -> dict[str, Any]:
     """For environment.json: what may make the same experiment give other digits."""
     gpu = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else None
@@ -42,6 +58,7 @@ def describe(chosen: torch.device) -> dict[str, Any]:
         "processor": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
         "platform": platform.platform(),
         "threads": torch.get_num_threads(),
+        "deterministic": not gpu or torch.are_deterministic_algorithms_enabled(),
         "host": socket.gethostname(),
     }
 

@@ -21,7 +21,12 @@ from pipeline.features.feature_set import FeatureSet
 from pipeline.features.shards import StoredUtterance
 from pipeline.files import InputError
 from pipeline.training.batches import Split, joined
-from pipeline.training.ctc import ConstantReference, constant_reference, minimum_frames
+from pipeline.training.ctc import (
+    ConstantReference,
+    constant_reference,
+    largest_stride,
+    minimum_frames,
+)
 
 MOST_NAMED = 3  # utterances in an error message
 
@@ -117,24 +122,34 @@ def _reference(split: Split, steps: Steps, classes: int) -> ConstantReference | 
 def _report(train: Split, steps: Steps) -> None:
     """Say which training utterances are left out, and what would keep them."""
     there, needs = steps(train.lengths), _needs(train)
+    strides = list(map(largest_stride, train.stored.tolist(), train.labels))
     left_out = [
-        f"{utterance.id} ({have} steps, needs {need})"
-        for utterance, have, need in zip(train.utterances, there, needs, strict=True)
+        f"{utterance.id} ({have} steps, needs {need}: fits at {_stride(stride)})"
+        for utterance, have, need, stride in zip(
+            train.utterances, there, needs, strides, strict=True
+        )
         if have < need
     ]
     if not left_out:
         return
     found = f"{len(left_out)} of {len(train)} training utterances are too short to be aligned"
-    remedy = _remedy(train, steps)
+    remedy = _remedy(train, steps, min(strides))
     if len(left_out) == len(train):
         named = "; ".join(left_out[:MOST_NAMED])
         raise InfeasibleError(f"{found}: {named}; {remedy}")
     log.warning("%s and are left out: %s; %s", found, "; ".join(left_out), remedy)
 
 
-def _remedy(split: Split, steps: Steps) -> str:
-    """The largest `input.stack` at which every transcript fits."""
+def _remedy(split: Split, steps: Steps, stride: int) -> str:
+    """The largest `input.stack` at which every transcript fits, or what else would do it."""
     for stack in range(split.stack, 0, -1):
         if _fits(split, steps, stack, split.stored).all():
             return f"input.stack: {stack} would fit all"
-    return "no input.stack fits all: set model.convolutions: 0, or lower features.hop_ms"
+    found = f"no input.stack fits all, {_stride(stride)} does"
+    if stride:
+        return f"{found}: lower model.time_strides, or set model.convolutions: 0"
+    return f"{found}: lower features.hop_ms, or list them under exclude: in the corpus file"
+
+
+def _stride(stride: int) -> str:
+    return f"stride {stride}" if stride else "no stride"

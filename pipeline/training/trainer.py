@@ -63,6 +63,7 @@ def fit(
     if threads is not None:
         torch.set_num_threads(threads)
     chosen = machine.device(device)
+    machine.be_deterministic(experiment.train.deterministic, chosen)
     run.write_environment(machine.describe(chosen))
     trainer = Trainer.prepare(experiment, features, run, chosen)
     trainer.should_stop, trainer.observe = should_stop, observe

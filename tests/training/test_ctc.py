@@ -110,6 +110,33 @@ def test_padding_changes_neither_loss_nor_gradient_nor_path(frames: int, labels:
     assert ctc.greedy(logits, lengths) == ctc.greedy(padded, lengths)
 
 
+DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_told_to_be_deterministic_it_gives_the_cpus_loss_and_gradient_bit_for_bit(device: str):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(8, 60, 30, generator=generator)
+    targets = torch.randint(1, 30, (8, 12), generator=generator)
+    lengths, target_lengths = torch.tensor([60] * 4 + [41] * 4), torch.tensor([12, 7] * 4)
+    given = lengths, targets, target_lengths
+    log_probabilities = logits.log_softmax(-1).requires_grad_()
+    expected = functional.ctc_loss(
+        log_probabilities.transpose(0, 1), targets, lengths, target_lengths, reduction="none"
+    )
+    (gradient,) = torch.autograd.grad(expected.sum(), log_probabilities)
+    torch.use_deterministic_algorithms(True)
+    try:
+        there = log_probabilities.detach().to(device).requires_grad_()
+        found = ctc.of_log_probabilities(there, *(one.to(device) for one in given))
+        (again,) = torch.autograd.grad(found.sum(), there)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert found.device == again.device == there.device
+    assert torch.equal(found.cpu(), expected)
+    assert torch.equal(again.cpu(), gradient)
+
+
 def test_padded_and_joined_targets_are_the_same():
     logits = torch.randn(2, 12, 6, generator=torch.Generator().manual_seed(0))
     lengths, target_lengths = torch.tensor([12, 9]), torch.tensor([3, 2])
@@ -142,6 +169,12 @@ def test_feasible_is_a_finite_loss_of_a_target_that_is_not_empty(frames: int, la
         assert ctc.feasible(frames, labels) == finite
     else:
         assert not ctc.feasible(frames, labels)
+
+
+@given(st.integers(1, 40), st.lists(st.integers(1, 3), max_size=9))
+def test_the_largest_stride_is_the_last_one_that_fits(frames: int, labels: list[int]):
+    fits = [s for s in range(1, frames + 1) if ctc.feasible(math.ceil(frames / s), labels)]
+    assert ctc.largest_stride(frames, labels) == max(fits, default=0)
 
 
 @given(st.integers(1, 60), st.lists(st.integers(1, 3), min_size=1, max_size=12))

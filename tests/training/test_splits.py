@@ -39,7 +39,7 @@ def test_utterances_too_short_to_align_are_left_out_of_training_and_named(
     (message,) = caplog.messages
     assert message == (
         "1 of 5 training utterances are too short to be aligned and are left out: "
-        "short (2 steps, needs 3); input.stack: 1 would fit all"
+        "short (2 steps, needs 3: fits at stride 1); input.stack: 1 would fit all"
     )
 
 
@@ -64,8 +64,15 @@ def test_when_nothing_can_be_aligned_it_says_what_would_help(make_features: Make
     features = make_features([*TIGHT, *drawn(1, "dev", DRAW)])
     with pytest.raises(InfeasibleError, match=r"2 of 2 training .*input\.stack: 1 would fit all"):
         gather(features, stack=5)
-    with pytest.raises(InfeasibleError, match=r"set model\.convolutions: 0"):
+    with pytest.raises(InfeasibleError, match=r"stride 1 does: lower model\.time_strides, or set"):
         gather(features, stride=3)
+
+
+def test_where_no_stride_helps_it_says_so(make_features: MakeFeatures):
+    features = make_features([("x", "train", "AAA", 4), *drawn(1, "dev", DRAW)])
+    message = r"x \(4 steps, needs 5: fits at no stride\); .*no stride does: lower features\.hop_ms"
+    with pytest.raises(InfeasibleError, match=message):
+        gather(features)
 
 
 def test_characters_outside_the_alphabet_are_refused_with_their_utterances(
