@@ -11,6 +11,8 @@ SET :=
 DRY :=
 WATCH :=
 RUN :=
+ONLY :=
+BENCH :=
 
 ifeq ($(OS),Windows_NT)
 bin := .venv/Scripts
@@ -24,9 +26,10 @@ work := $(if $(WORK),--work $(WORK))
 set := $(foreach change,$(SET),--set $(change))
 dry := $(if $(DRY),--dry-run)
 stamp := .venv/.complete
+peers := .venv-bench
 pip := $(bin)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help setup demo test check format lock features train sweep status logs cancel report bench cluster-check slurm-up slurm-down clean
+.PHONY: help setup demo test check format lock features train sweep status logs cancel report bench bench-setup cluster-check slurm-up slurm-down clean
 
 help:  ## print this list
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r name text; do printf '  %-14s %s\n' "$$name" "$$text"; done
@@ -84,8 +87,17 @@ cancel: setup  ## SWEEP=…: cancel its queued and running jobs
 report: setup  ## SWEEP=…: results.csv, summary.csv, report.html and figures, at any time
 	@$(blankslate) report $(SWEEP) --cluster $(CLUSTER) $(work)
 
-bench: setup  ## performance against the limits and the peers of this machine; a table and bench.json
-	@$(bin)/python -m tests.benchmarks
+bench: setup  ## speed against this machine's limits and the peers; ONLY="features reading" of it; bench.json
+	@$(if $(wildcard $(peers)/.complete),$(peers)/$(notdir $(bin)),$(bin))/python -m tests.benchmarks $(ONLY) $(if $(filter all,$(BENCH)),--all)
+
+bench-setup: $(peers)/.complete  ## .venv-bench: the same versions and what make bench compares with
+
+$(peers)/.complete: $(stamp)
+	@$(bin)/uv venv --quiet --clear --python $(bin)/python $(peers)
+	@$(bin)/uv pip install --quiet --compile-bytecode --python $(peers) --require-hashes --requirement requirements.lock
+	@$(bin)/uv pip install --quiet --compile-bytecode --python $(peers) --constraint requirements.lock --group bench
+	@$(bin)/uv pip install --quiet --python $(peers) --no-deps --no-build-isolation --editable .
+	@touch $@
 
 cluster-check: setup  ## CLUSTER=…: prove a profile with tiny jobs before a sweep trusts it
 	@$(blankslate) cluster-check $(CLUSTER) $(work)
@@ -97,4 +109,4 @@ slurm-down:  ## stop it
 	@cluster/dev/slurm-down
 
 clean:  ## remove .venv and caches; the work folder stays
-	@rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	@rm -rf .venv .venv-bench build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -13,7 +13,7 @@ TARGETS = set(re.findall(r"^([a-z-]+):.*  ## ", MAKEFILE, flags=re.MULTILINE))
 PAGES = [
     path
     for path in REPOSITORY.glob("**/*.md")
-    if not {".venv", "work", "build"} & set(path.relative_to(REPOSITORY).parts)
+    if not {".venv", ".venv-bench", "work", "build"} & set(path.relative_to(REPOSITORY).parts)
 ]
 
 

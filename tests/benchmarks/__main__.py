@@ -1,69 +1,108 @@
-"""`make bench`: side by side in one run, rounds interleaved, medians; a table and bench.json.
+"""`make bench`: blankslate, the limits of this machine and the peers, side by side; bench.json.
 
-Single numbers move with the machine; the ratio of two rows of one run is what holds.
+A table per group of cases, with the ratios that are aimed for. A target that is not met is no
+failure: this measures. Single numbers move with the machine; ratios of one run's medians hold.
 """
 
+import argparse
+import importlib.metadata
 import json
 import os
 import platform
-import statistics
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # one core on either side of each ratio
-
 from rich.console import Console
-from rich.table import Table
 
 from tests.benchmarks import features, training
+from tests.benchmarks.corpora import Corpora
+from tests.benchmarks.measure import MODULES_OF_PEERS, REPOSITORY, Group, absent, measure
+from tests.benchmarks.show import kept, show
 
-ROUNDS = 3
-REPOSITORY = Path(__file__).resolve().parents[2]
+LIBRARIES = ("numpy", "h5py", "soundfile", "torch", "torchaudio", *MODULES_OF_PEERS)
+WIDTH = 120  # of what is not a terminal
+MODEL = Path("/proc/cpuinfo")
 
-
-def measure(cases: dict[str, Callable[[], None]]) -> dict[str, list[float]]:
-    """Seconds of each case, one warm-up and then `ROUNDS` rounds, the cases in turn."""
-    for case in cases.values():
-        case()
-    seconds: dict[str, list[float]] = {name: [] for name in cases}
-    for _ in range(ROUNDS):
-        for name, case in cases.items():
-            start = time.perf_counter()
-            case()
-            seconds[name].append(time.perf_counter() - start)
-    return seconds
-
-
-def table(title: str, seconds: dict[str, list[float]]) -> Table:
-    """The first case is the measure of the others."""
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
-    unit = next(iter(medians.values()))
-    made = Table(title=title)
-    for heading in ("case", "median s", "min", "max", "x first"):
-        made.add_column(heading, justify="left" if heading == "case" else "right")
-    for name, values in seconds.items():
-        row = (medians[name], min(values), max(values), medians[name] / unit)
-        made.add_row(name, *(f"{value:.2f}" for value in row))
-    return made
+Groups = Callable[[Corpora, bool], Iterable[Group]]
+GROUPS: dict[str, Groups] = {
+    "features": lambda corpora, everything: features.features(corpora),
+    "command": lambda corpora, everything: features.command(corpora),
+    "scale": features.scale,
+    "compressed": lambda corpora, everything: features.compressed(corpora),
+    "training": lambda corpora, everything: training.training(corpora),
+}
 
 
 def main() -> int:
+    options = arguments()
     an4 = Path(os.environ.get("AN4", REPOSITORY / "../shared/an4"))
     if not (an4 / "etc").is_dir():
         print(f"bench: AN4 is not at {an4}; set AN4 to its folder", file=sys.stderr)
         return 2
     console = Console()
-    found = {"machine": platform.platform(), "cpus": os.cpu_count(), "rounds": ROUNDS}
-    for room in (features, training):
-        for title, cases in room.cases(an4).items():
-            seconds = measure(cases)
-            console.print(table(title, seconds))
-            found[title] = seconds
-    (REPOSITORY / "bench.json").write_text(json.dumps(found, indent=1) + "\n")
-    console.print("bench.json")
+    if not console.is_terminal:
+        console.width = WIDTH
+    missing = list(MODULES_OF_PEERS) if options.no_peers else absent()
+    for name in missing:
+        console.print(f"without {name}; to compare with it: make bench-setup, then make bench")
+    found, started = machine(options.rounds), time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="blankslate-bench-") as folder:
+        corpora = Corpora(an4, Path(folder), options.thin)
+        for name in options.groups or GROUPS:
+            found[name] = {}
+            for group in GROUPS[name](corpora, options.all):
+                rounds, failed = measure(group, options.rounds, missing)
+                show(console, group, rounds)
+                for line in failed:
+                    console.print(line, style="red", markup=False)
+                found[name][group.title] = kept(group, rounds)
+                write(options.out, found)
+    console.print(f"{time.monotonic() - started:.0f} s; the rounds are in {options.out}")
     return 0
 
 
-sys.exit(main())
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser("python -m tests.benchmarks", description=__doc__)
+    parser.add_argument(
+        "groups", nargs="*", metavar="GROUP", help=f"all, or of {', '.join(GROUPS)}"
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="of each case; the medians are shown")
+    parser.add_argument("--all", action="store_true", help="AN4 fifty times too: 5 GB of disk")
+    parser.add_argument("--no-peers", action="store_true", help="limits and blankslate alone")
+    parser.add_argument("--thin", type=int, default=1, help="take each so manieth utterance of AN4")
+    parser.add_argument("--out", type=Path, default=REPOSITORY / "bench.json")
+    options = parser.parse_args()
+    for name in options.groups:
+        if name not in GROUPS:
+            parser.error(f"no group {name}; there are {', '.join(GROUPS)}")
+    return options
+
+
+def machine(rounds: int) -> dict[str, object]:
+    models = MODEL.read_text().splitlines() if MODEL.exists() else []
+    names = {line.split(":")[1].strip() for line in models if line.startswith("model name")}
+    versions = {}
+    for library in LIBRARIES:
+        try:
+            versions[library] = importlib.metadata.version(library)
+        except importlib.metadata.PackageNotFoundError:
+            versions[library] = None
+    return {
+        "machine": platform.platform(),
+        "processor": sorted(names),
+        "cpus": os.cpu_count(),
+        "python": platform.python_version(),
+        "versions": versions,
+        "rounds": rounds,
+    }
+
+
+def write(path: Path, found: dict[str, object]) -> None:
+    path.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

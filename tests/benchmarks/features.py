@@ -1,81 +1,163 @@
-"""Features: wav to shards, against what the machine needs at least and a loop over torchaudio."""
+"""Features: from sound to stored frames, against the limits and the peers.
 
-import shutil
-import tempfile
-from collections.abc import Callable
-from pathlib import Path
+In:   the corpora.   Out: the groups features, command, scale and compressed.
+Not here: what a job does (product.py, limits.py and the peers' modules).
+"""
 
-import h5py
-import numpy as np
-import torch
-import torchaudio
+from collections.abc import Iterator
 
-from pipeline.config import Corpus, FeatureSettings
-from pipeline.corpus import audio
-from pipeline.corpus.manifest import Manifest
-from pipeline.corpus.readers import build
-from pipeline.features.precompute import precompute_slice, prepare
+from tests.benchmarks.corpora import Corpora
+from tests.benchmarks.judge import Target
+from tests.benchmarks.limits import TUNED_MALLOC
+from tests.benchmarks.measure import Case, Group
+from tests.benchmarks.shares import WORKERS
 
-MEL = FeatureSettings(storage="float32")
-ALL = [FeatureSettings(spectrum=kind) for kind in ("amplitude", "power", "mel")]
-TILE = 256  # frames: they stay in the cache
-
-
-def cases(an4: Path) -> dict[str, dict[str, Callable[[], None]]]:
-    torch.set_num_threads(1)
-    manifest = build(Corpus(name="an4", reader="an4", root=str(an4), split="espnet"), Path())
-    hours = manifest.seconds / 3600
-    return {
-        f"wav to 80 log-mel, float32, {hours:.2f} hours, one process": {
-            "read + bare FFT + write": lambda: in_folder(bare, manifest),
-            "blankslate": lambda: in_folder(ours, manifest, [MEL]),
-            "torchaudio, file by file": lambda: in_folder(per_file, manifest),
-        },
-        f"feature sets from one decoding, float16, {hours:.2f} hours, one process": {
-            "amplitude alone": lambda: in_folder(ours, manifest, ALL[:1]),
-            "mel alone": lambda: in_folder(ours, manifest, ALL[2:]),
-            "amplitude, power and mel": lambda: in_folder(ours, manifest, ALL),
-        },
-    }
+MEL = {"storage": "float32"}
+OURS, LIMIT = "blankslate", "limit-min"
+DEFAULT, FORK = "Lhotse, default", "Lhotse, fork executor"
+CACHE, PER_FILE, LOOP = "SpeechBrain, HDF5 cache", "torchaudio, per file", "librosa, loop"
+HOUR = "hour of audio"
+LISTED = 5  # times: starting the workers is then no longer most of the job
 
 
-def in_folder(job: Callable[..., None], *words: object) -> None:
-    folder = Path(tempfile.mkdtemp(prefix="blankslate-bench-"))
-    try:
-        job(folder, *words)
-    finally:
-        shutil.rmtree(folder)
+def features(corpora: Corpora) -> Iterator[Group]:
+    yield _mel(corpora)
+    yield _linear(corpora)
+    yield _sets(corpora)
 
 
-def ours(folder: Path, manifest: Manifest, sets: list[FeatureSettings]) -> None:
-    targets = [(settings, *reversed(prepare(manifest, settings, folder))) for settings in sets]
-    for index in range(len(manifest.slices)):
-        assert precompute_slice(manifest, index, targets) == []
+def _ours(name: str, path: str, hours: float, *sets: dict[str, str]) -> Case:
+    settings = {"manifest_file": path, "sets": sets}
+    return Case(name, "product:features", settings, hours)
 
 
-def bare(folder: Path, manifest: Manifest) -> None:
-    """No window, no magnitude, no filters: a reference, not a bound."""
-    spectrum = np.empty((TILE, MEL.n_fft // 2 + 1), np.complex64)
-    block = np.zeros((TILE, MEL.n_fft), np.float32)
-    frames = 0
-    for utterance in manifest.utterances:
-        waveform = audio.load(manifest.root / utterance.audio, MEL.sample_rate)
-        count = 1 + len(waveform) // MEL.hop
-        for start in range(0, count, TILE):
-            rows = min(TILE, count - start)
-            # norm="forward", because with the default numpy transforms float32 in float64.
-            np.fft.rfft(block[:rows], axis=1, norm="forward", out=spectrum[:rows])
-        frames += count
-    (folder / "frames").write_bytes(np.zeros((frames, MEL.bins), np.float32).data)
+def _limit(path: str, hours: float, bins: int, itemsize: int) -> Case:
+    settings = {"manifest_file": path, "bins": bins, "itemsize": itemsize}
+    return Case(LIMIT, "limits:limit_min", settings, hours, environment=TUNED_MALLOC)
 
 
-def per_file(folder: Path, manifest: Manifest) -> None:
-    """What a student's loop does: one dataset per utterance."""
-    transform = torchaudio.transforms.MelSpectrogram(
-        MEL.sample_rate, MEL.n_fft, MEL.window_length, MEL.hop, n_mels=MEL.mel_bins
+def _mel(corpora: Corpora) -> Group:
+    path, hours = _listed(corpora, LISTED)
+    file = {"manifest_file": path}
+    return Group(
+        title=f"wav to 80 log-mel, float32, AN4 listed {LISTED} times, two workers",
+        unit=HOUR,
+        cases=[
+            _limit(path, hours, 80, 4),
+            _ours(OURS, path, hours, MEL),
+            Case(DEFAULT, "lhotse_cases:features", {**file, "fork": False}, hours, "lhotse"),
+            Case(FORK, "lhotse_cases:features", {**file, "fork": True}, hours, "lhotse"),
+            Case(CACHE, "speechbrain_cases:features", file, hours, "speechbrain"),
+            Case(PER_FILE, "loops:torchaudio_files", file, hours),
+            Case(LOOP, "loops:librosa_loop", file, hours, "librosa"),
+        ],
+        targets=[
+            Target([OURS], [LIMIT], at_most=1.4),
+            Target([DEFAULT], [OURS], at_least=5),
+            Target([FORK], [OURS], at_least=4.5),
+            Target([CACHE, PER_FILE, LOOP], [OURS], at_least=4.5),
+        ],
+        warm_up=False,  # the slow cases need none, and take a minute
     )
-    with h5py.File(folder / "frames.h5", "w") as file:
-        for utterance in manifest.utterances:
-            waveform = audio.load(manifest.root / utterance.audio, MEL.sample_rate)
-            frames = transform(torch.from_numpy(waveform)).clamp(min=MEL.floor).log()
-            file.create_dataset(utterance.id, data=frames.numpy().T)
+
+
+def _linear(corpora: Corpora) -> Group:
+    path, hours = _listed(corpora, LISTED)
+    scales = {f"{OURS}, scale {scale}": scale for scale in ("none", "log")}
+    return Group(
+        title=f"wav to 257 amplitudes, float16, AN4 listed {LISTED} times, two workers",
+        unit=HOUR,
+        cases=[
+            _limit(path, hours, 257, 2),
+            *(
+                _ours(name, path, hours, {"spectrum": "amplitude", "scale": scale})
+                for name, scale in scales.items()
+            ),
+        ],
+        targets=[Target([name], [LIMIT], at_most=1.3) for name in scales],
+    )
+
+
+def _sets(corpora: Corpora) -> Group:
+    path, hours = _listed(corpora, 1)
+    sets = [{"spectrum": kind} for kind in ("amplitude", "power", "mel")]
+    alone = [_ours(f"{each['spectrum']} alone", path, hours, each) for each in sets]
+    together = _ours("all three in one pass", path, hours, *sets)
+    names = [case.name for case in alone]
+    return Group(
+        title="three feature sets from one decoding, float16, AN4, two workers",
+        unit=HOUR,
+        cases=[*alone, together],
+        targets=[Target([together.name], names, at_most=1.5, those_are="greatest")],
+    )
+
+
+def command(corpora: Corpora) -> Iterator[Group]:
+    """Interpreter, imports, planning; a fresh process each time."""
+    path, _ = _listed(corpora, 1)
+    file = {"manifest_file": path}
+    yield Group(
+        title="the whole command on AN4, float32 log-mel: one process started, its workers, all",
+        unit="command",
+        cases=[
+            _command(OURS, corpora, [1], WORKERS, 1.0),
+            Case(DEFAULT, "lhotse_cases:process", {**file, "fork": False}, needs="lhotse"),
+            Case(FORK, "lhotse_cases:process", {**file, "fork": True}, needs="lhotse"),
+        ],
+        targets=[
+            Target([OURS], at_most=1.0),
+            Target([DEFAULT], [OURS], at_least=6),
+            Target([FORK], [OURS], at_least=6),
+        ],
+    )
+
+
+def _command(name: str, corpora: Corpora, times: list[int], slots: int, amount: float) -> Case:
+    files = [str(corpora.corpus_file(each)) for each in times]
+    settings = {"corpus_files": files, "slots": slots, "changes": ["features.storage=float32"]}
+    return Case(name, "product:command", settings, amount)
+
+
+def scale(corpora: Corpora, everything: bool) -> Iterator[Group]:
+    listed = {times: _listed(corpora, times) for times in (5, 10, *((50,) if everything else ()))}
+    cases = [_ours(f"AN4 x {times}", *found, {}) for times, found in listed.items()]
+    first, *others = [case.name for case in cases]
+    yield Group(
+        title="the cost per hour of audio as the corpus grows, float16 log-mel, two workers",
+        unit=HOUR,
+        cases=cases,
+        targets=[Target([name], [first], at_most=1.1) for name in others],
+    )
+    both, apart = "one command, two workers, AN4 x 10", "two commands, a worker each, AN4 x 5"
+    hours = listed[10][1]
+    yield Group(
+        title="two workers of one command, and two commands at once",
+        unit=HOUR,
+        cases=[
+            _command(both, corpora, [10], 2, hours),
+            _command(apart, corpora, [5, 5], 1, hours),
+        ],
+        targets=[Target([apart], [both], at_least=0.9)],
+    )
+
+
+def compressed(corpora: Corpora) -> Iterator[Group]:
+    path, hours = _listed(corpora, 1)
+    cases, targets = [_ours("wav", path, hours, {})], []
+    for encoding in ("flac", "mp3"):
+        file = str(corpora.encoded(encoding)[0])
+        decoder = f"{encoding}, its decoder alone"
+        cases.append(Case(decoder, "limits:decoder", {"manifest_file": file}, hours))
+        cases.append(_ours(encoding, file, hours, {}))
+        targets.append(Target([encoding], [decoder, "wav"], at_most=1.2))
+    yield Group(
+        title="compressed audio, AN4, float16 log-mel, two workers",
+        unit=HOUR,
+        cases=cases,
+        targets=targets,
+    )
+
+
+def _listed(corpora: Corpora, times: int) -> tuple[str, float]:
+    path, listed = corpora.manifest(times)
+    return str(path), listed.seconds / 3600

@@ -1,74 +1,196 @@
-"""Training: an epoch with every metric on, against a bare loop over the same batches."""
+"""Training: an epoch with every metric on, against bare loops and SpeechBrain, same network.
 
-import tempfile
-from collections.abc import Callable
+In:   the corpora.   Out: the group training: its cases, and what they do.
+Not here: reading from disk (reading.py).
+
+Frames lie in memory, normalised and joined, whoever trains; one thread, so that the other core's
+users disturb less.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from pipeline.config import Corpus, Experiment, load_experiment
-from pipeline.corpus.readers import build
-from pipeline.features.feature_set import FeatureSet
-from pipeline.features.precompute import precompute_slice, prepare
+from pipeline.config import Corpus, load_experiment
 from pipeline.training import batches
+from pipeline.training.batches import Batch
+from pipeline.training.model import Network
 from pipeline.training.run import RunFolder
 from pipeline.training.trainer import Trainer
+from tests.benchmarks.child import Job
+from tests.benchmarks.corpora import Corpora
+from tests.benchmarks.judge import Target
+from tests.benchmarks.measure import Case, Group
+from tests.benchmarks.product import feature_set
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+BASELINE = REPOSITORY / "configs/experiments/baseline.yaml"
+BARE, OURS, EVALUATED = "bare padded loop", "blankslate", "blankslate, and evaluation on dev"
+PACKED, BRAIN, HALF = "bare packed loop", "SpeechBrain, Brain.fit", "blankslate, bfloat16"
+WARMING = 3  # batches before the first round
+
+Changes = Mapping[str, Any]
+UNSTACKED: Changes = {"input.stack": 1, "model.batch_norm": "none", "train.batch": 32}
 
 
-def cases(an4: Path) -> dict[str, dict[str, Callable[[], None]]]:
-    torch.set_num_threads(1)
-    corpus = Corpus(name="an4", reader="an4", root=str(an4), split="espnet")
-    experiment = load_experiment(
-        REPOSITORY / "configs/experiments/baseline.yaml",
-        {"corpus": corpus.model_dump(), "train.epochs": 1000},
+def training(corpora: Corpora) -> Iterator[Group]:
+    path = str(corpora.manifest(1)[0])
+    yield from (_epoch(path, batch) for batch in (16, 32))
+    yield _unstacked(path)
+
+
+def _epoch(path: str, batch: int) -> Group:
+    settings = {"manifest_file": path, "changes": {"train.batch": batch}}
+    half = {"manifest_file": path, "changes": {"train.batch": batch, "train.precision": "bfloat16"}}
+    return Group(
+        title=f"an epoch of the baseline, AN4, batches of {batch}, one thread",
+        unit="utterance",
+        cases=[
+            Case(BARE, "training:bare", settings),
+            Case(OURS, "training:ours", settings),
+            Case(EVALUATED, "training:ours", {**settings, "evaluate": True}),
+            Case(HALF, "training:ours", half),
+            Case(PACKED, "training:packed", {**settings, "most": 144 // batch}),
+            Case(BRAIN, "speechbrain_cases:fit", settings, needs="speechbrain"),
+        ],
+        targets=[
+            Target([BARE], [OURS], at_least=0.95),
+            Target([PACKED], [OURS], at_least=5),
+            Target([BRAIN], [OURS], at_least=1),
+            Target([OURS], of="waited, share", at_most=0.01),
+        ],
+        warm_up=False,  # the makers do it, on a few batches
     )
-    folder = Path(tempfile.mkdtemp(prefix="blankslate-bench-"))
-    features = _features(corpus, experiment, folder)
-    trainer = Trainer.prepare(experiment, features, RunFolder(folder / "run"), torch.device("cpu"))
-    return {
-        "an epoch of the baseline, 848 utterances, one thread": {
-            "bare loop over the same batches": lambda: bare(trainer),
-            "blankslate, training": lambda: training(trainer),
-            "blankslate, training and evaluation": lambda: whole(trainer),
-        }
-    }
 
 
-def _features(corpus: Corpus, experiment: Experiment, work: Path) -> FeatureSet:
-    manifest = build(corpus, work)
-    identity, folder = prepare(manifest, experiment.features, work)
-    for index in range(len(manifest.slices)):
-        precompute_slice(manifest, index, [(experiment.features, folder, identity)])
-    return FeatureSet.open(folder)
+def _unstacked(path: str) -> Group:
+    """The report's network on the report's 100 frames a second, where packing costs the most."""
+    settings = {"manifest_file": path, "changes": UNSTACKED, "most": 4}
+    return Group(
+        title="four batches of 32, 100 frames a second, no BatchNorm, one thread",
+        unit="utterance",
+        cases=[
+            Case(BARE, "training:bare", settings),
+            Case(OURS, "training:ours", settings),
+            Case(PACKED, "training:packed", settings),
+        ],
+        targets=[
+            Target([BARE], [OURS], at_least=0.95),
+            Target([PACKED], [OURS], at_least=5),
+        ],
+        warm_up=False,
+    )
 
 
-def training(trainer: Trainer) -> None:
-    trainer.state.position = 0
-    trainer.train_epoch()
+def prepared(scratch: Path, manifest_file: str, changes: Changes) -> Trainer:
+    torch.set_num_threads(1)
+    corpus = Corpus(name="an4", reader="an4", root=str(scratch), split="espnet")
+    experiment = load_experiment(
+        BASELINE, {"corpus": corpus.model_dump(), "train.epochs": 1000, **changes}
+    )
+    features = feature_set(scratch, manifest_file, **experiment.features.model_dump())
+    run = RunFolder(scratch / "run")
+    return Trainer.prepare(experiment, features, run, torch.device("cpu"))
 
 
-def whole(trainer: Trainer) -> None:
-    training(trainer)
-    trainer.finish_epoch()
+def ours(
+    scratch: Path,
+    *,
+    manifest_file: str,
+    changes: Changes,
+    most: int | None = None,
+    evaluate: bool = False,
+) -> Job:
+    """Order, masks, every metric of the training rows; with `evaluate` all that ends an epoch."""
+    trainer = prepared(scratch, manifest_file, changes)
+
+    def job(folder: Path, most: int | None = most) -> dict[str, float]:
+        state, split = trainer.state, trainer.splits.train
+        plan = batches.order(split.lengths, trainer.experiment.train, state.epoch)
+        state.position = 0 if most is None else max(0, len(plan) - most)
+        before = dataclasses.replace(state.tally)
+        trained = sum(len(places) for places in plan[state.position :])
+        trainer.train_epoch()
+        after = state.tally
+        waited = (after.waited - before.waited) / (after.seconds - before.seconds)
+        if evaluate:
+            trainer.finish_epoch()
+        return {"amount": trained, "waited, share": waited}
+
+    job(scratch, WARMING)
+    return job
 
 
-def bare(trainer: Trainer) -> None:
-    """Network, loss, step; no order of its own, no masks, no metric, no text."""
-    network, split = trainer.recogniser.network.train(), trainer.splits.train
-    for places in batches.order(split.lengths, trainer.experiment.train, epoch=1):
-        batch = split.batch(places)
-        output = network(batch.frames, batch.lengths)
-        loss = nn.functional.ctc_loss(
-            output.logits.log_softmax(-1).transpose(0, 1),
-            batch.targets,
-            output.lengths,
-            batch.target_lengths,
-            reduction="sum",
-        )
+def bare(scratch: Path, *, manifest_file: str, changes: Changes, most: int | None = None) -> Job:
+    """Network, loss, step, over batches that lie ready; no masks, no metric, no text."""
+    return _job(prepared(scratch, manifest_file, changes), most)
+
+
+def packed(scratch: Path, *, manifest_file: str, changes: Changes, most: int | None = None) -> Job:
+    """The same with PackedSequence, on some of the batches."""
+    trainer = prepared(scratch, manifest_file, changes)
+    network = trainer.recogniser.network
+    for number, layer in enumerate(network.recurrent):
+        network.recurrent[number] = Packed(layer, trainer.experiment.model.batch_norm != "none")
+    return _job(trainer, most)
+
+
+def _job(trainer: Trainer, most: int | None) -> Job:
+    split = trainer.splits.train
+    plan = batches.order(split.lengths, trainer.experiment.train, epoch=1)
+    made = [split.batch(places) for places in (plan if most is None else plan[-most:])]
+
+    def job(folder: Path) -> dict[str, float]:
+        _loop(trainer, made)
+        return {"amount": sum(len(batch.lengths) for batch in made)}
+
+    _loop(trainer, made[:WARMING])
+    return job
+
+
+def _loop(trainer: Trainer, made: Sequence[Batch]) -> None:
+    network = trainer.recogniser.network.train()
+    for batch in made:
         trainer.optimiser.zero_grad()
-        (loss / batch.target_lengths.sum()).backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        loss(network, batch.frames, batch.lengths, batch.targets, batch.target_lengths).backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         trainer.optimiser.step()
+
+
+def loss(
+    network: Network, frames: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tensor
+) -> Tensor:
+    output = network(frames, lengths)
+    summed = nn.functional.ctc_loss(
+        output.logits.log_softmax(-1).transpose(0, 1),
+        targets,
+        output.lengths,
+        target_lengths,
+        reduction="sum",
+    )
+    return summed / target_lengths.sum()
+
+
+class Packed(nn.Module):
+    """A recurrent layer as people pack it; BatchNorm, if any, is then on its input."""
+
+    def __init__(self, layer: nn.Module, normed: bool) -> None:
+        super().__init__()
+        cell = layer.directions[0].cell
+        both = len(layer.directions) == 2
+        self.norm = nn.BatchNorm1d(cell.input_size) if normed else nn.Identity()
+        self.cell = type(cell)(
+            cell.input_size, cell.hidden_size, batch_first=True, bidirectional=both
+        )
+
+    def forward(self, x_BTF: Tensor, mask_BT: Tensor, _: Tensor) -> Tensor:
+        x_BTF = x_BTF.masked_scatter(mask_BT[..., None], self.norm(x_BTF[mask_BT]))
+        lengths = mask_BT.sum(1)
+        rows = nn.utils.rnn.pack_padded_sequence(
+            x_BTF, lengths, batch_first=True, enforce_sorted=False
+        )
+        return nn.utils.rnn.pad_packed_sequence(self.cell(rows)[0], batch_first=True)[0]

@@ -1,0 +1,65 @@
+"""The process of one case: `python -m tests.benchmarks.child MODULE:MAKER SETTINGS`.
+
+In:   a maker and its settings (JSON); the word `run` on stdin for each round.
+Out:  a JSON line on stdout when it is ready, and for each round.
+Not here: whose turn it is (measure.py).
+
+A maker is called once with a folder that lasts as long as the process, and the settings. What it
+returns is the job: called in each round with an empty folder, timed, and asked for numbers of its
+own. The folder is removed when the clock has stopped.
+"""
+
+import importlib
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+Job = Callable[[Path], Mapping[str, float] | None]
+
+STATISTICS = Path("/proc/stat")
+
+
+def busy() -> float:
+    """Seconds that the CPUs of this machine have worked; NaN where nobody counts them."""
+    if not STATISTICS.exists():
+        return float("nan")
+    ticks = [int(word) for word in STATISTICS.read_text().split("\n", 1)[0].split()[1:]]
+    user_nice_system, irq_softirq_steal = ticks[:3], ticks[5:8]
+    return (sum(user_nice_system) + sum(irq_softirq_steal)) / os.sysconf("SC_CLK_TCK")
+
+
+def own() -> float:
+    """Seconds that this process and the children it has waited for have worked."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
+
+
+def timed(job: Job) -> dict[str, float]:
+    """Seconds of the job, the share of a core that others used meanwhile, what the job says."""
+    with tempfile.TemporaryDirectory(prefix="blankslate-bench-") as folder:
+        before, start = busy() - own(), time.perf_counter()
+        said = job(Path(folder)) or {}
+        seconds = time.perf_counter() - start
+        foreign = (busy() - own() - before) / seconds
+    return {"seconds": seconds, "foreign": foreign, **said}
+
+
+def main(maker: str, settings: str) -> None:
+    module, function = maker.split(":")
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what a peer prints is no answer
+    with tempfile.TemporaryDirectory(prefix="blankslate-bench-") as scratch:
+        make = getattr(importlib.import_module(f"tests.benchmarks.{module}"), function)
+        job = make(Path(scratch), **json.loads(settings))
+        print(json.dumps("ready"), file=answers, flush=True)
+        for _ in sys.stdin:
+            print(json.dumps(timed(job)), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

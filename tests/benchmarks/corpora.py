@@ -1,0 +1,105 @@
+"""Corpora of the benchmark: AN4 listed several times over, and as flac and mp3.
+
+In:   AN4.   Out: folders in AN4's layout, of links; manifests.
+Not here: what is measured on them.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import soundfile
+
+from pipeline.config import Corpus
+from pipeline.corpus import audio, manifest
+from pipeline.corpus.manifest import Manifest, ManifestFile
+from pipeline.corpus.readers import build
+
+PARTS = ("train", "test")
+FOLDERS = ("an4_clstk", "an4test_clstk")
+Encoding = Literal["flac", "mp3"]
+
+
+@dataclass(frozen=True)
+class Corpora:
+    """Made when first asked for, below `folder`; `thin` takes every so manieth utterance."""
+
+    an4: Path
+    folder: Path
+    thin: int = 1
+
+    def root(self, times: int) -> Path:
+        """AN4's layout, each speaker under `times` names: more utterances, the same files."""
+        root = self.folder / f"an4-{times}"
+        if root.exists():
+            return root
+        for folder in FOLDERS:
+            (root / "wav" / folder).mkdir(parents=True)
+            for speaker in sorted((self.an4 / "wav" / folder).iterdir()):
+                for n in range(times):
+                    (root / "wav" / folder / f"{speaker.name}{n}").symlink_to(speaker.resolve())
+        (root / "etc").mkdir()
+        for part in PARTS:
+            self._list(root, part, times)
+        return root
+
+    def _list(self, root: Path, part: str, times: int) -> None:
+        name = f"an4_{part}.transcription"
+        (root / "etc" / name).write_bytes((self.an4 / "etc" / name).read_bytes())
+        fileids = (self.an4 / "etc" / f"an4_{part}.fileids").read_text().split()[:: self.thin]
+        listed = []
+        for n in range(times):
+            for folder, speaker, utterance in (fileid.split("/") for fileid in fileids):
+                listed.append(f"{folder}/{speaker}{n}/{utterance}\n")
+        (root / "etc" / f"an4_{part}.fileids").write_text("".join(listed))
+
+    def corpus(self, times: int) -> Corpus:
+        return Corpus(name="an4", reader="an4", root=str(self.root(times)), split="espnet")
+
+    def corpus_file(self, times: int) -> Path:
+        path = self.folder / f"an4-{times}.yaml"
+        path.write_text(f"name: an4\nreader: an4\nroot: {self.root(times)}\nsplit: espnet\n")
+        return path
+
+    def manifest(self, times: int) -> tuple[Path, Manifest]:
+        path = self.folder / f"an4-{times}.jsonl"
+        return _kept(path, lambda: build(self.corpus(times), self.folder))
+
+    def encoded(self, encoding: Encoding) -> tuple[Path, Manifest]:
+        """AN4 once, in another encoding."""
+        return _kept(self.folder / f"{encoding}.jsonl", lambda: self._encode(encoding))
+
+    def _encode(self, encoding: Encoding) -> Manifest:
+        _, wav = self.manifest(1)
+        root = self.folder / encoding
+        names = {u.id: f"{u.id}.{encoding}" for u in wav.utterances}
+        root.mkdir()
+
+        def encode(path: Path, name: str) -> None:
+            sound, rate = soundfile.read(path, dtype="int16")
+            soundfile.write(root / name, sound, rate, format=encoding.upper())
+
+        with ThreadPoolExecutor() as pool:
+            sources = [wav.root / u.audio for u in wav.utterances]
+            list(pool.map(encode, sources, names.values()))
+        utterances = []
+        for utterance in wav.utterances:
+            found = audio.probe(root / names[utterance.id])
+            changed = {"audio": names[utterance.id], "rate": found.rate, "samples": found.samples}
+            utterances.append(replace(utterance, **changed))
+        return replace(wav, root=root, utterances=tuple(utterances))
+
+
+def _kept(path: Path, make: Callable[[], Manifest]) -> tuple[Path, Manifest]:
+    if not path.exists():
+        manifest.write(make(), path)
+    return path, read(path)
+
+
+def read(path: Path) -> Manifest:
+    """All of it, as the command that plans has it."""
+    file = ManifestFile.open(path)
+    utterances = [each for index in range(len(file.slices)) for each in file.slice(index)]
+    return Manifest("an4", file.root, tuple(utterances))

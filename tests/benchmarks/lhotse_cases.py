@@ -1,0 +1,123 @@
+"""Lhotse: its feature extraction, its storages, its loader, as its documentation has them.
+
+In:   a manifest.   Out: jobs. `python -m tests.benchmarks.lhotse_cases` is the whole process.
+Not here: the other toolkits.
+
+Its Fbank also removes the mean and pre-emphasises; its cuts are validated and written as a
+manifest; lilcom is lossy, about 8 bits a coefficient.
+"""
+
+import multiprocessing
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.child import Job
+from tests.benchmarks.shares import WORKERS, sounds
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def features(scratch: Path, *, manifest_file: str, fork: bool) -> Job:
+    """Log-mel-80 into NumpyHdf5, the fastest of its storages to write.
+
+    num_jobs starts processes afresh, which import Lhotse and torch anew; the fork executor does
+    not, and is left to its user. compute_and_store_features_batch took three times as long on a
+    CPU, and so is no case.
+    """
+    import lhotse.dataset  # noqa: F401
+    import torch
+
+    torch.set_num_threads(1)
+    cuts = _cuts(manifest_file)
+
+    def job(folder: Path) -> None:
+        _store(cuts, folder, fork)
+
+    return job
+
+
+def process(scratch: Path, *, manifest_file: str, fork: bool) -> Job:
+    """The whole process, interpreter, imports and its manifest included."""
+    words = [sys.executable, "-m", "tests.benchmarks.lhotse_cases", manifest_file]
+
+    def job(folder: Path) -> None:
+        chosen = [str(folder), "fork" if fork else "spawn"]
+        subprocess.run([*words, *chosen], cwd=REPOSITORY, check=True, stdout=subprocess.DEVNULL)
+
+    return job
+
+
+def _cuts(manifest_file: str) -> Any:
+    from lhotse import CutSet, MonoCut, Recording
+    from lhotse.utils import fastcopy
+
+    known: dict[Path, Recording] = {}
+    cuts = []
+    for name, path in sounds(manifest_file):
+        found = known.setdefault(path.resolve(), Recording.from_file(path))
+        recording = fastcopy(found, id=name)
+        cut = MonoCut(id=name, start=0, duration=found.duration, channel=0, recording=recording)
+        cuts.append(cut)
+    return CutSet.from_cuts(cuts)
+
+
+def _store(cuts: Any, folder: Path, fork: bool) -> None:
+    from lhotse import Fbank, FbankConfig
+    from lhotse.features.io import get_writer
+
+    forked = multiprocessing.get_context("fork") if fork else None
+    stored = cuts.compute_and_store_features(
+        Fbank(FbankConfig(num_filters=80)),
+        str(folder / "frames"),
+        num_jobs=WORKERS,
+        storage_type=get_writer("numpy_hdf5"),
+        executor=ProcessPoolExecutor(WORKERS, mp_context=forked) if fork else None,
+        progress_bar=False,
+    )
+    stored.to_file(folder / "cuts.jsonl")
+
+
+def write_storage(folder: Path, storage: str, utterances: Any) -> Any:
+    """Cuts of (id, transcript, frames), the frames in one of its storages."""
+    from lhotse import CutSet, Features, MonoCut, SupervisionSegment
+    from lhotse.features.io import get_writer
+
+    cuts = []
+    with get_writer(storage)(str(folder / "frames")) as writer:
+        for name, transcript, frames in utterances:
+            seconds = round(len(frames) * 0.01, 2)
+            features = Features(
+                type="kaldi-fbank",
+                num_frames=len(frames),
+                num_features=frames.shape[1],
+                frame_shift=0.01,
+                sampling_rate=16_000,
+                start=0,
+                duration=seconds,
+                storage_type=writer.name,
+                storage_path=str(writer.storage_path),
+                storage_key=writer.write(name, frames),
+                recording_id=name,
+                channels=0,
+            )
+            said = SupervisionSegment(
+                id=name, recording_id=name, start=0, duration=seconds, text=transcript
+            )
+            cut = MonoCut(
+                id=name,
+                start=0,
+                duration=seconds,
+                channel=0,
+                features=features,
+                supervisions=[said],
+            )
+            cuts.append(cut)
+    return CutSet.from_cuts(cuts)
+
+
+if __name__ == "__main__":
+    path, folder, start = sys.argv[1:]
+    _store(_cuts(path), Path(folder), start == "fork")

@@ -1,0 +1,82 @@
+"""Limits: what any program must do at least, through the same harness.
+
+In:   a manifest, the size of what is to be written.   Out: jobs.
+Not here: blankslate (product.py), the peers.
+"""
+
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from tests.benchmarks.child import Job
+from tests.benchmarks.shares import WORKERS, dealt, in_processes, sounds
+
+TILE = 256  # frames, which stay in the cache
+N_FFT, HOP = 512, 160  # samples
+BLOCK = 1 << 20  # bytes written at a time
+
+# glibc gives a freed tile back to the kernel and faults its pages in anew at every call: numpy's
+# transform takes four times as long. A limit does not pay that.
+TUNED_MALLOC = {
+    "MALLOC_TOP_PAD_": str(1 << 26),
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
+}
+
+
+def limit_min(scratch: Path, *, manifest_file: str, bins: int, itemsize: int) -> Job:
+    """Read the files, transform as many frames, write as many bytes; nothing else.
+
+    A reference, not a bound: no window, no magnitude, no filters, no logarithm, no checksum, no
+    statistics, and nothing waits for the disk.
+    """
+    shares = dealt(sounds(manifest_file), WORKERS)
+
+    def job(folder: Path) -> None:
+        jobs = [(folder / str(n), share, bins * itemsize) for n, share in enumerate(shares)]
+        in_processes(_read_transform_write, jobs)
+
+    return job
+
+
+def _read_transform_write(path: Path, items: Sequence[tuple[str, Path]], row: int) -> int:
+    frames = sum(1 + len(_read(sound)) // HOP for _, sound in items)
+    points = np.zeros((TILE, N_FFT), np.float32)
+    spectrum = np.empty((TILE, N_FFT // 2 + 1), np.complex64)
+    for _ in range(0, frames, TILE):
+        # norm="forward", because with the default numpy transforms float32 in float64.
+        np.fft.rfft(points, axis=1, norm="forward", out=spectrum)
+    block, left = memoryview(bytes(BLOCK)), frames * row
+    with path.open("wb", buffering=0) as file:
+        while left > 0:
+            left -= file.write(block[:left])
+    return frames
+
+
+def _read(path: Path) -> np.ndarray:
+    """The samples of a 16-bit mono wav, as they lie in the file."""
+    with path.open("rb", buffering=0) as file:
+        content = file.read()
+    position = 12
+    while True:
+        name, size = struct.unpack_from("<4sI", content, position)
+        if name == b"data":
+            return np.frombuffer(content, "<i2", size // 2, position + 8)
+        position += 8 + size + size % 2
+
+
+def decoder(scratch: Path, *, manifest_file: str) -> Job:
+    """Decode every file with libsndfile, and nothing else."""
+    shares = [(share,) for share in dealt(sounds(manifest_file), WORKERS)]
+
+    def job(folder: Path) -> None:
+        in_processes(_decode, shares)
+
+    return job
+
+
+def _decode(items: Sequence[tuple[str, Path]]) -> int:
+    return sum(len(soundfile.read(path, dtype="float32")[0]) for _, path in items)

@@ -1,0 +1,129 @@
+"""Measure: the cases of a table in turn, round by round, each case in a process of its own.
+
+In:   groups of cases.   Out: for each case its rounds: seconds, foreign CPU use, what it says.
+Not here: what a case does (its maker), what is made of the numbers (judge.py).
+
+Imports and what a maker prepares are not measured; starting worker processes is. Single numbers
+move with the machine, so the cases of a table take turns, and each round begins with another one.
+"""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from tests.benchmarks.judge import Round, Rounds, Target
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+MODULES_OF_PEERS = ("lhotse", "librosa", "speechbrain")
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # of each process: the cores are shared by processes
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    maker: str  # module:function below tests.benchmarks; child.py says what it is given
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    amount: float = 1.0  # of work, in the group's unit; a job that knows better says its own
+    needs: str | None = None  # the module of a peer, which may be absent
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Group:
+    title: str
+    unit: str  # of the cases' amounts
+    cases: Sequence[Case]
+    targets: Sequence[Target] = ()
+    warm_up: bool = True  # run each case once unmeasured
+
+
+class CaseError(Exception):
+    """The process of a case ended or said nothing; the text is the end of what it printed."""
+
+
+def absent() -> list[str]:
+    return [name for name in MODULES_OF_PEERS if importlib.util.find_spec(name) is None]
+
+
+def measure(group: Group, rounds: int, skip: Sequence[str] = ()) -> tuple[Rounds, list[str]]:
+    """The rounds of each case, and in a line each the cases of peers that failed."""
+    cases = [case for case in group.cases if case.needs not in skip]
+    found: dict[str, list[Round]] = {case.name: [] for case in cases}
+    failed: dict[str, str] = {}
+    with ExitStack() as stack:
+        children = [(case, stack.enter_context(_child(case))) for case in cases]
+        for number in range(-1 if group.warm_up else 0, rounds):
+            first = number % max(1, len(cases))
+            for case, child in (*children[first:], *children[:first]):
+                if case.name in failed:
+                    continue
+                try:
+                    answer = {"amount": case.amount, **child.run()}
+                except CaseError as error:
+                    if case.needs is None:
+                        raise
+                    failed[case.name] = f"{case.name} failed: {error}"
+                    continue
+                if number >= 0:
+                    found[case.name].append(answer)
+    kept = {name: rounds for name, rounds in found.items() if name not in failed}
+    return kept, list(failed.values())
+
+
+class _Child:
+    def __init__(self, case: Case, errors: IO[bytes]) -> None:
+        self._errors = errors
+        self._ready = False
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.benchmarks.child", case.maker, json.dumps(case.settings)],
+            cwd=REPOSITORY,
+            env={**os.environ, "PYTHONWARNINGS": "ignore", **ONE_THREAD, **case.environment},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+        )
+
+    def run(self) -> Round:
+        if not self._ready:  # all are started before the first is waited for
+            self._answer()
+            self._ready = True
+        self._tell(b"run\n")
+        answer: Round = self._answer()
+        return answer
+
+    def _tell(self, line: bytes) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(line)
+        self.process.stdin.flush()
+
+    def _answer(self) -> Any:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            self._errors.seek(0)
+            said = self._errors.read().decode(errors="replace").strip().splitlines()
+            raise CaseError(" | ".join(said[-3:]) or "it ended without a word")
+        return json.loads(line)
+
+
+@contextmanager
+def _child(case: Case) -> Iterator[_Child]:
+    with tempfile.TemporaryFile() as errors:
+        child = _Child(case, errors)
+        try:
+            yield child
+        finally:
+            assert child.process.stdin is not None
+            assert child.process.stdout is not None
+            with suppress(BrokenPipeError):
+                child.process.stdin.close()  # which ends it
+            child.process.wait()
+            child.process.stdout.close()

@@ -1,0 +1,82 @@
+"""Blankslate's own cases of feature extraction.
+
+In:   a manifest or a corpus file, feature settings.   Out: jobs that write feature sets.
+Not here: the peers, the limits.
+"""
+
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jobs import tasks
+from jobs.plan import Slice
+from pipeline.config import FeatureSettings
+from pipeline.corpus.manifest import Manifest
+from pipeline.features.feature_set import FeatureSet
+from pipeline.features.precompute import prepare
+from tests.benchmarks import corpora
+from tests.benchmarks.child import Job
+from tests.benchmarks.shares import WORKERS, dealt, in_processes
+
+Settings = Mapping[str, Any]
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def features(
+    scratch: Path, *, manifest_file: str, sets: Sequence[Settings], workers: int = WORKERS
+) -> Job:
+    """As `blankslate features` does it behind its planning: tasks that worker processes execute."""
+    listed = corpora.read(Path(manifest_file))
+    wanted = [FeatureSettings(**each) for each in sets]
+
+    def job(folder: Path) -> None:
+        files = _tasks(folder, manifest_file, listed, wanted, workers)
+        codes = in_processes(tasks.execute, [(file, _never) for file in files])
+        assert codes == [tasks.DONE] * len(files)
+
+    return job
+
+
+def _tasks(
+    work: Path, path: str, listed: Manifest, wanted: Sequence[FeatureSettings], workers: int
+) -> list[Path]:
+    names = tuple(prepare(listed, each, work)[0] for each in wanted)
+    slices = [Slice(path, index, names) for index in range(len(listed.slices))]
+    shares = [share for share in dealt(slices, workers) if share]
+    made = [tasks.FeatureTask(work=str(work), slices=tuple(share)) for share in shares]
+    return [tasks.write(each, work / "tasks") for each in made]
+
+
+def _never() -> bool:
+    return False
+
+
+def feature_set(folder: Path, manifest_file: str, **settings: object) -> FeatureSet:
+    """Computed in this process: what other cases read."""
+    features(folder, manifest_file=manifest_file, sets=[settings], workers=1)(folder)
+    return FeatureSet.open(next((folder / "features").glob("*/feature_set.yaml")).parent)
+
+
+def command(
+    scratch: Path, *, corpus_files: Sequence[str], slots: int, changes: Sequence[str]
+) -> Job:
+    """`blankslate features`, one command for each of the corpora, all at once."""
+    profile = scratch / "cluster.yaml"
+    profile.write_text(f"scheduler: local\nslots: {slots}\n")
+    words = [sys.executable, "-m", "jobs", "features", "--cluster", str(profile)]
+    words += [word for change in changes for word in ("--set", change)]
+
+    def job(folder: Path) -> None:
+        running = [
+            subprocess.Popen(
+                [*words, "--corpus", corpus, "--work", str(folder / str(number))],
+                cwd=REPOSITORY,
+                stdout=subprocess.DEVNULL,
+            )
+            for number, corpus in enumerate(corpus_files)
+        ]
+        assert [process.wait() for process in running] == [0] * len(running)
+
+    return job

@@ -1,0 +1,129 @@
+"""The benchmark still runs, and judges rightly. Whole corpora and peers are for `make bench`."""
+
+import importlib
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks import __main__ as bench
+from tests.benchmarks.corpora import Corpora
+from tests.benchmarks.judge import Round, Target, clean, median, value, verdict
+from tests.benchmarks.measure import MODULES_OF_PEERS, Case, CaseError, Group, measure
+from tests.benchmarks.show import kept, table
+
+pytestmark = pytest.mark.an4
+
+THIN = 8  # every eighth utterance of AN4: 119 and 17, so that some are left to train on
+IN_PROCESSES_OF_THEIR_OWN = ("limits:limit_min", "limits:decoder", "product:features")
+
+
+@pytest.fixture(scope="module")
+def groups(an4: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Group]:
+    corpora = Corpora(an4, tmp_path_factory.mktemp("corpora"), THIN)
+    return [group for made in bench.GROUPS.values() for group in made(corpora, False)]
+
+
+def cases(groups: list[Group]) -> Iterator[Case]:
+    """The first of each maker that needs no peer."""
+    first: dict[str, Case] = {}
+    for case in (case for group in groups for case in group.cases if case.needs is None):
+        first.setdefault(case.maker, case)
+    yield from first.values()
+
+
+def test_each_target_names_cases_of_its_table(groups: list[Group]):
+    for group in groups:
+        names = [case.name for case in group.cases]
+        assert len(set(names)) == len(names)
+        assert {name for t in group.targets for name in (*t.these, *t.those)} <= set(names)
+
+
+def test_each_case_of_a_peer_says_which_module_it_needs(groups: list[Group]):
+    for case in (case for group in groups for case in group.cases):
+        peer = case.maker.split("_cases:")[0] if "_cases:" in case.maker else case.needs
+        assert case.needs == peer
+        assert case.needs in (None, *MODULES_OF_PEERS)
+
+
+def test_cases_run_in_processes_of_their_own_and_are_timed(groups: list[Group]):
+    chosen = [case for case in cases(groups) if case.maker in IN_PROCESSES_OF_THEIR_OWN]
+    group = Group("some", "hour of audio", chosen, [Target([chosen[0].name], at_least=0)])
+    found, failed = measure(group, rounds=1)
+    assert failed == []
+    assert [len(found[case.name]) for case in chosen] == [1, 1, 1]
+    assert all(found[case.name][0]["seconds"] > 0 for case in chosen)
+    assert all(found[case.name][0]["amount"] == case.amount for case in chosen)
+    assert table(group, found).row_count == len(chosen)
+    assert json.loads(json.dumps(kept(group, found)))["targets"][0]["verdict"] == "met"
+
+
+def test_every_other_case_without_a_peer_runs(groups: list[Group], tmp_path: Path):
+    for number, case in enumerate(cases(groups)):
+        if case.maker in IN_PROCESSES_OF_THEIR_OWN or case.maker.startswith("loops:"):
+            continue  # a loop forks, which a process with threads must not
+        module, maker = case.maker.split(":")
+        scratch, folder = tmp_path / f"{number}-scratch", tmp_path / f"{number}"
+        scratch.mkdir()
+        folder.mkdir()
+        make = getattr(importlib.import_module(f"tests.benchmarks.{module}"), maker)
+        said = make(scratch, **case.settings)(folder) or {}
+        assert all(math.isfinite(number) for number in said.values()), (case.maker, said)
+
+
+@pytest.mark.parametrize("needs", [None, "lhotse"])
+def test_a_case_that_fails_stops_the_benchmark_unless_it_is_a_peers(needs: str | None):
+    broken = Case("broken", "limits:decoder", {"manifest_file": "nowhere"}, needs=needs)
+    group = Group("one", "hour", [broken], [])
+    if needs is None:
+        with pytest.raises(CaseError, match="nowhere: no such manifest"):
+            measure(group, rounds=1)
+    else:
+        found, failed = measure(group, rounds=1)
+        assert found == {}
+        assert "broken failed" in failed[0]
+
+
+def test_a_peer_that_is_not_installed_is_left_out(groups: list[Group]):
+    absent = [replace(case, needs="lhotse") for case in groups[0].cases]
+    assert measure(Group("none", "hour", absent), 1, skip=["lhotse"]) == ({}, [])
+
+
+def taken(*seconds: float, amount: float = 1, foreign: float = 0) -> list[Round]:
+    return [{"seconds": each, "amount": amount, "foreign": foreign} for each in seconds]
+
+
+ROUNDS = {
+    "ours": taken(4, 2, 3),
+    "slow": taken(30, 45, 36, amount=2),
+    "fast": taken(6, 12, 9),
+}
+
+
+@pytest.mark.parametrize(
+    ("target", "found", "said"),
+    [
+        (Target(["slow"], ["ours"], at_least=5), 6, "met"),  # 36 seconds for 2, over 3
+        (Target(["slow"], ["ours"], at_least=7), 6, "not met"),
+        (Target(["slow", "fast"], ["ours"], at_least=3), 3, "met"),
+        (Target(["slow"], ["ours", "fast"], at_most=1.4), 1.5, "not met"),
+        (Target(["slow"], ["ours", "fast"], at_most=2, those_are="greatest"), 2, "met"),
+        (Target(["ours"], at_most=3), 3, "met"),
+        (Target(["ours"], at_most=1, of="amount"), 1, "met"),
+        (Target(["slow", "absent"], ["ours"], at_least=1), None, "not measured"),
+    ],
+)
+def test_a_target_is_judged_by_the_medians(target: Target, found: float | None, said: str):
+    assert value(target, ROUNDS) == found
+    assert verdict(target, value(target, ROUNDS)) == said
+
+
+def test_rounds_that_others_disturbed_do_not_count_unless_all_were():
+    disturbed, alone = taken(9, 9, foreign=0.5), taken(2, 4)
+    assert clean([*disturbed, *alone]) == alone
+    assert median([*disturbed, *alone]) == 3
+    assert median(disturbed) == 9
+    assert median(taken(1, 2, 3, foreign=math.nan)) == 2
