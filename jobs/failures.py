@@ -17,13 +17,13 @@ REMEDIES = {
     "divergence": "lower train.learning_rate, or set train.clip",
     "out of memory": "raise memory_gb in the profile, or lower train.batch",
     "GPU out of memory": "lower train.batch, or ask for a larger GPU with gpu_type",
-    "disk full": "make sweep again when there is room",
+    "disk full": "free some space, or choose another work folder with WORK=…",
     "timeout": "make sweep again: it goes on from the last save; or raise minutes",
     "preemption": "make sweep again: it goes on from the last save",
     "node failure": "make sweep again: it goes on from the last save",
     "cancelled": "make sweep again: it goes on from the last save",
     "killed": "make sweep again; if it recurs, look at the machine's memory",
-    "damaged file": "delete the file that the line names, then make sweep again",
+    "damaged file": "make sweep again: it writes the file anew",
     "code error": "make logs RUN=… shows the traceback",
 }
 

@@ -16,7 +16,7 @@ from jobs.claims import beats
 from jobs.ledger import Entry
 from jobs.scheduler import QueuedJob, SchedulerError
 from jobs.wanted import SweepFolder, Wanted, WantedRun
-from pipeline.files import InputError, read_json
+from pipeline.files import read_json
 from pipeline.training.run import Failure, Heartbeat
 
 State = Literal["waiting", "queued", "running", "stopped", "finished", "failed", "lost"]
@@ -129,10 +129,9 @@ def feature_failures(folder: SweepFolder) -> list[str]:
 
 def _status(run: WantedRun, sweep: SweepFolder, entry: Entry | None, queue: Queue) -> RunStatus:
     folder, job = sweep.run(run.run_id), entry.job if entry else ""
-    try:
-        beat, failure = folder.heartbeat(), folder.failure()
-    except InputError as error:
-        return RunStatus(run.label, run.run_id, "failed", "damaged file", str(error), job)
+    beat, failure = folder.heartbeat(), folder.failure()
+    if damage := folder.damage():
+        return RunStatus(run.label, run.run_id, "failed", "damaged file", damage, job, beat)
     state, cause, detail = _state(beat, failure, entry, queue)
     if entry and entry.scheduler == "slurm" and cause == "code error" and not failure:
         detail += f"; see {sweep.output(job)}"

@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import secrets
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,8 +26,7 @@ def replacing(path: Path) -> Iterator[Path]:
     The file is flushed to the disk before the move, so that a power cut leaves the old file or
     the new one. The temporary name is unique, because array tasks race for the same target.
     """
-    writer = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-    partial = path.with_name(f".{path.name}.{writer}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial

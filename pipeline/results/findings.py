@@ -15,7 +15,7 @@ from pipeline.results.reading import Reading
 from pipeline.results.significance import Improvement, paired_bootstrap
 from pipeline.results.table import counts
 from pipeline.training import escape
-from pipeline.training.run import Row
+from pipeline.training.row import Row
 
 WAITING = 0.10  # share of the time spent waiting for data that is worth a word
 OVERFITTED = 1.10  # rise of the dev loss over its lowest

@@ -7,7 +7,7 @@ Not here: drawing (figures.py).
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pipeline.training.run import Row
+from pipeline.training.row import Row
 
 
 @dataclass(frozen=True)

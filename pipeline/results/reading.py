@@ -11,7 +11,8 @@ from typing import Any, Literal, TypeVar
 
 from pipeline.config import Experiment
 from pipeline.training import escape
-from pipeline.training.run import Failure, Heartbeat, Hypothesis, Row, RunFolder
+from pipeline.training.row import Row
+from pipeline.training.run import Failure, Heartbeat, Hypothesis, RunFolder
 
 State = Literal["missing", "waiting", "running", "stopped", "finished", "failed"]
 
@@ -106,6 +107,8 @@ def read(run: SweepRun, now: float | None = None) -> Reading:
     nothing: dict[str, Any] = {}
     environment = part("environment.json", folder.environment, nothing)
     state, cause, message = _state(heartbeat, failure, time.time() if now is None else now)
+    if changed := folder.damage():
+        damage.append(changed)
     if damage:
         state, cause, message = "failed", "damaged file", _line(damage[0])
     return Reading(

@@ -18,8 +18,9 @@ from pipeline.files import replacing
 from pipeline.results import reading
 from pipeline.results.reading import Reading, SweepRun
 from pipeline.results.significance import bootstrap_interval
-from pipeline.training.run import COLUMNS as ROW_COLUMNS
-from pipeline.training.run import Hypothesis, Row
+from pipeline.training.row import COLUMNS as ROW_COLUMNS
+from pipeline.training.row import Row
+from pipeline.training.run import Hypothesis
 
 __all__ = ["SweepRun", "collect", "counts", "rows_table", "summarise", "summary_table", "write"]
 

@@ -39,6 +39,18 @@ class Batch:
     targets: Int64[Tensor, " L"]  # one utterance after the other
     target_lengths: Int64[Tensor, " B"]
 
+    def choose(self, kept: Sequence[int]) -> "Batch":
+        """Some of its utterances, in as much padding as before."""
+        targets = torch.split(self.targets, self.target_lengths.tolist())
+        return Batch(
+            utterances=tuple(self.utterances[b] for b in kept),
+            places=self.places[list(kept)],
+            frames=self.frames[list(kept)],
+            lengths=self.lengths[list(kept)],
+            targets=torch.cat([targets[b] for b in kept]),
+            target_lengths=self.target_lengths[list(kept)],
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Split:

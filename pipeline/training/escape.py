@@ -9,11 +9,11 @@ loss is below the line by MARGIN and its input dependence above DEPENDENCE, twic
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
-from pipeline.training.run import Row
+from pipeline.training.row import CLAMPED, Row
 
 MARGIN = 0.1  # nats per character
 DEPENDENCE = 0.05  # nats
@@ -24,7 +24,9 @@ PATIENCE = 3000  # updates after which the plateau is no longer a phase
 LEAST_REACH = 0.03
 FALLEN = 0.99  # of a loss that has fallen at all
 NEAR = 0.3  # nats per character above the line that count as standing on it
-SATURATED = 0.05  # share of activations at the ceiling; science: below 0.001 where input is scaled
+SATURATED = 0.05  # share of a layer at the ceiling; below 0.001 where the input is scaled
+DEAD = 0.99  # share of a layer at zero
+UNSCALED = 12.0  # largest |z| of the input; 7 after a logarithm, some hundred without
 
 Optimiser = Literal["adam", "adamw", "sgd"]
 
@@ -58,12 +60,13 @@ def reach(rows: Sequence[Row]) -> float:
 
 
 def sentence(rows: Sequence[Row], optimiser: Optimiser = "adamw") -> str:
-    """Where the run stands, from its train and dev rows."""
-    dev = _of(rows, "dev")
+    """Where the run stands, from its train and dev rows; and each illness that it has."""
+    dev, train = _of(rows, "dev"), _of(rows, "train")
     if not dev:
         return "no epoch has ended yet"
     stuck = optimiser != "sgd" and reach(rows) < LEAST_REACH and not _falls(rows)
-    return _where(dev, reach(rows) if stuck else None) + _clamp(dev[-1])
+    where = _where(dev, reach(rows) if stuck else None)
+    return "; ".join([where, *_clamp(dev[-1]), *_nonfinite(train[-1] if train else dev[-1])])
 
 
 def _where(dev: Sequence[Row], way: float | None) -> str:
@@ -100,11 +103,34 @@ def _before_escape(above: float, updates: int, level: str, dependence: float) ->
     )
 
 
-def _clamp(row: Row) -> str:
-    share = row["clamp_saturation"]
-    if not share >= SATURATED:  # nan: there is no clamp
-        return ""
-    return f"; clamp: {100 * share:.0f} % of activations at the ceiling: the input is not scaled"
+def _clamp(row: Row) -> Iterator[str]:
+    """The layer with the largest share at an end of the clamp, where that is an illness."""
+    values: dict[str, Any] = dict(row)
+    ceiling, layer = _worst(values, "ceiling")
+    if ceiling >= SATURATED:
+        why = "the input is not scaled"
+        if row["largest_z"] < UNSCALED:  # the weights did it
+            why = "no gradient passes there; lower the learning rate, or set model.batch_norm"
+        yield f"clamp: {100 * ceiling:.0f} % of {layer} at the ceiling: {why}"
+    zero, layer = _worst(values, "zero")
+    if zero >= DEAD:
+        yield f"clamp: {100 * zero:.0f} % of {layer} at zero: it passes no gradient"
+
+
+def _worst(values: dict[str, Any], end: str) -> tuple[float, str]:
+    """(0, "") where there is no clamp: its shares are not numbers."""
+    shares = [(values[f"saturation_{layer}_{end}"], layer) for layer in CLAMPED]
+    return max((one for one in shares if one[0] > 0), default=(0.0, ""))
+
+
+def _nonfinite(train: Row) -> Iterator[str]:
+    if number := train["nonfinite_utterances"]:
+        which = train["nonfinite_ids"].replace(" ", ", ")
+        yield (
+            f"left out of the epoch: {which}{', …' if which.count(',') + 1 < number else ''}: "
+            f"{number} of {train['utterances'] + number} training utterances hold values that are "
+            "no finite numbers"
+        )
 
 
 def _falls(rows: Sequence[Row]) -> bool:

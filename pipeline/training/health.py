@@ -1,6 +1,6 @@
 """Health: what the outputs of a network look like, beyond being right or wrong.
 
-In:   logits (B, S, C), true lengths; activations at the clamp's ends.
+In:   logits (B, S, C), true lengths; activations at the clamp's ends; frames.
 Out:  `Health`, sums over valid steps that add up over batches; shares, divided last.
 Not here: what the numbers mean (escape.py).
 """
@@ -10,18 +10,21 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from pipeline.corpus.text import BLANK
 from pipeline.training.layers import valid
+from pipeline.training.row import CLAMPED
 
-_SCALARS = 6  # of a Health, before the probabilities
+_SIGNS = 3  # of a Health, before the activations
+_SCALARS = _SIGNS + 3 * len(CLAMPED)  # before the probabilities
 
 
 @dataclass(frozen=True, eq=False)
 class Health:
-    sums: Float64[np.ndarray, " V"]  # steps, blank argmax, entropy, activations…, probabilities…
+    # steps, blank argmax, entropy; of each layer: activations, at 0, at the ceiling; probabilities
+    sums: Float64[np.ndarray, " V"]
 
     @classmethod
     def empty(cls, classes: int) -> "Health":
@@ -33,7 +36,7 @@ class Health:
         cls,
         logits_BSC: Float[Tensor, "B S C"],
         lengths_B: Int[Tensor, " B"],
-        activations: Float[Tensor, "3"],
+        activations: Float[Tensor, "L 3"],
     ) -> "Health":
         logits = logits_BSC[valid(lengths_B, logits_BSC.shape[1])].float()
         logs = logits.log_softmax(-1)
@@ -43,7 +46,7 @@ class Health:
                 lengths_B.sum()[None],
                 (logits.argmax(-1) == BLANK).sum()[None],
                 -(probabilities * logs).sum(dtype=torch.float64)[None],
-                activations,
+                activations.flatten(),
                 probabilities.sum(0, dtype=torch.float64),
             ]
         )
@@ -71,21 +74,43 @@ class Health:
         return max(entropy - self._per_step(self.sums[2]), 0.0)
 
     @property
-    def at_zero(self) -> float:
-        """Share of activations that a ReLU holds at zero."""
-        return self._per_activation(self.sums[4])
+    def at_ceiling(self) -> float:
+        """Share of all activations at the clamp, where no gradient passes."""
+        count, _, ceiling = self._activations.sum(0)
+        return _ratio(ceiling, count)
 
     @property
-    def at_ceiling(self) -> float:
-        """Share of activations at the clamp, where no gradient passes."""
-        return self._per_activation(self.sums[5])
+    def saturation(self) -> dict[str, float]:
+        """Of each layer the share that a ReLU holds at zero, and the share at the ceiling."""
+        return {
+            f"saturation_{layer}_{end}": _ratio(at_end, counts[0])
+            for layer, counts in zip(CLAMPED, self._activations, strict=True)
+            for end, at_end in zip(("zero", "ceiling"), counts[1:], strict=True)
+        }
+
+    @property
+    def _activations(self) -> Float64[np.ndarray, "L 3"]:
+        return self.sums[_SIGNS:_SCALARS].reshape(-1, 3)
 
     @property
     def _probabilities(self) -> Float64[np.ndarray, " C"]:
         return self.sums[_SCALARS:]
 
     def _per_step(self, total: float) -> float:
-        return float(total / self.sums[0]) if self.sums[0] else math.nan
+        return _ratio(total, self.sums[0])
 
-    def _per_activation(self, total: float) -> float:
-        return float(total / self.sums[3]) if self.sums[3] else math.nan
+
+def largest(frames_BTF: Float[Tensor, "B T F"]) -> float:
+    """The largest |z| of the input; nan or infinite if one of them is."""
+    low, high = frames_BTF.aminmax()
+    return float(torch.maximum(-low, high))
+
+
+def finite(frames_BTF: Float[Tensor, "B T F"]) -> Bool[np.ndarray, " B"]:
+    """Which utterances of a batch hold finite numbers only."""
+    whole: np.ndarray = frames_BTF.isfinite().all(dim=(1, 2)).cpu().numpy()
+    return whole
+
+
+def _ratio(part: float, whole: float) -> float:
+    return float(part / whole) if whole else math.nan

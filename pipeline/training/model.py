@@ -1,7 +1,8 @@
 """The network: convolutions? -> FC1 -> FC2 -> recurrent layers -> look-ahead? -> FC3.
 
 In:   frames (B, T, F), padded, and their true lengths.
-Out:  logits (B, S, C) and their true lengths; how many activations stand at the clamp's ends.
+Out:  logits (B, S, C) and their true lengths; how many activations of each layer stand at the
+clamp's ends.
 Not here: the layers (layers.py), the loss (ctc.py), what a network costs (cost.py).
 
 Padding never changes an answer: not the logits of a valid step, no gradient, no statistic. The
@@ -29,6 +30,7 @@ from pipeline.training.layers import (
     reversal,
     valid,
 )
+from pipeline.training.row import CLAMPED
 
 Length = TypeVar("Length", int, Tensor, Int64[np.ndarray, " U"])
 
@@ -36,7 +38,7 @@ Length = TypeVar("Length", int, Tensor, Int64[np.ndarray, " U"])
 class Output(NamedTuple):
     logits: Float[Tensor, "B S C"]
     lengths: Int[Tensor, " B"]
-    activations: Float[Tensor, "3"]  # behind a clamp, on valid steps: all, at 0, at the ceiling
+    activations: Float[Tensor, "L 3"]  # of CLAMPED, on valid steps: all, at 0, at the ceiling
 
 
 class Clamp(nn.Module):
@@ -49,11 +51,14 @@ class Clamp(nn.Module):
     def forward(
         self, x: Float[Tensor, "B T *F"], mask_BT: Bool[Tensor, "B T"]
     ) -> tuple[Float[Tensor, "B T *F"], Float[Tensor, "3"]]:
+        y = x.relu() if self.ceiling is None else nn.functional.hardtanh(x, 0.0, self.ceiling)
+        return y, self.ends(y.detach(), mask_BT)
+
+    def ends(self, y: Float[Tensor, "B T *F"], mask_BT: Bool[Tensor, "B T"]) -> Float[Tensor, "3"]:
         ceiling = math.inf if self.ceiling is None else self.ceiling
-        y = x.relu() if self.ceiling is None else nn.functional.hardtanh(x, 0.0, ceiling)
         counted = mask_BT.view(*mask_BT.shape, *(1,) * (y.ndim - 2))
         at_ends = [((y == 0) & counted).count_nonzero(), ((y >= ceiling) & counted).count_nonzero()]
-        return y, torch.stack([mask_BT.sum() * y[0, 0].numel(), *at_ends]).float()
+        return torch.stack([mask_BT.sum() * y[0, 0].numel(), *at_ends]).double()
 
 
 class Network(nn.Module):
@@ -98,17 +103,18 @@ class Network(nn.Module):
     def forward(self, x_BTF: Float[Tensor, "B T F"], lengths_B: Int[Tensor, " B"]) -> Output:
         norms = iter(self.norms)
         x_BTF = self._normed(next(norms, None), x_BTF, valid(lengths_B, x_BTF.shape[1]))
-        ends = x_BTF.new_zeros(3)
+        ends = x_BTF.new_zeros(len(CLAMPED), 3, dtype=torch.float64)
         if self.convolutions:
-            x_BTF, lengths_B, ends = self._convolved(x_BTF, lengths_B, norms)
+            x_BTF, lengths_B = self._convolved(x_BTF, lengths_B, norms, ends)
         mask_BT = valid(lengths_B, x_BTF.shape[1])
-        for linear in (self.fc1, self.fc2):
-            x_BTF, more = self.clamp(linear(x_BTF), mask_BT)
-            ends = ends + more
+        for place, linear in enumerate((self.fc1, self.fc2), CLAMPED.index("fc1")):
+            x_BTF, ends[place] = self.clamp(linear(x_BTF), mask_BT)
             x_BTF = self.dropout(self._normed(next(norms, None), x_BTF, mask_BT))
         reversal_BT = reversal(lengths_B, x_BTF.shape[1])
         for layer in self.recurrent:
             x_BTF = layer(x_BTF, mask_BT, reversal_BT)
+            if self.settings.cell == "relu":
+                ends[-1] += self.clamp.ends(x_BTF.detach(), mask_BT)
             x_BTF = self.dropout(self._normed(next(norms, None), x_BTF, mask_BT))
         if self.lookahead is not None:
             x_BTF = self.lookahead(x_BTF, mask_BT)
@@ -120,17 +126,16 @@ class Network(nn.Module):
         x_BTF: Float[Tensor, "B T F"],
         lengths_B: Int[Tensor, " B"],
         norms: Iterator[nn.Module],
-    ) -> tuple[Float[Tensor, "B S G"], Int[Tensor, " B"], Float[Tensor, "3"]]:
+        ends: Float[Tensor, "L 3"],
+    ) -> tuple[Float[Tensor, "B S G"], Int[Tensor, " B"]]:
         x_BKTF = x_BTF.reshape(*x_BTF.shape[:2], self.stack, self.bins).transpose(1, 2)
-        ends = x_BTF.new_zeros(3)
-        for convolution in self.convolutions:
+        for place, convolution in enumerate(self.convolutions):
             x_BKTF, lengths_B = convolution(x_BKTF, lengths_B)
             mask_BT = valid(lengths_B, x_BKTF.shape[2])
-            x_BTFK, more = self.clamp(x_BKTF.permute(0, 2, 3, 1), mask_BT)
-            ends = ends + more
+            x_BTFK, ends[place] = self.clamp(x_BKTF.permute(0, 2, 3, 1), mask_BT)
             x_BTFK = self._normed(next(norms, None), x_BTFK, mask_BT)
             x_BKTF = x_BTFK.permute(0, 3, 1, 2)
-        return x_BKTF.transpose(1, 2).flatten(2), lengths_B, ends
+        return x_BKTF.transpose(1, 2).flatten(2), lengths_B
 
     def _normed(
         self,

@@ -4,9 +4,11 @@ In:   a network, an alphabet, a split.   Out: outputs, texts; the tally of a who
 Not here: training it (trainer.py).
 """
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,7 +16,7 @@ import torch
 from pipeline.corpus.text import Alphabet
 from pipeline.training import ctc, decoding
 from pipeline.training.batches import Batch, Split
-from pipeline.training.health import Health
+from pipeline.training.health import Health, finite, largest
 from pipeline.training.model import Network, Output
 from pipeline.training.tally import Tally
 
@@ -46,15 +48,36 @@ class Recogniser:
         tally = Tally(Health.empty(self.letters.size))
         texts = [""] * len(split)
         started = time.perf_counter()
-        for batch in _by_length(split, size):
+        for batch in map(partial(finite_part, tally), _by_length(split, size)):
+            if batch is None:
+                continue
             output = self.output(batch)
             losses = ctc.loss(output.logits, output.lengths, batch.targets, batch.target_lengths)
             found = self.texts(output, beam)
             count(tally, batch, output, losses=losses.tolist(), texts=found)
             for place, text in zip(batch.places, found, strict=True):
                 texts[place] = text
+        missed = [u for u in split.utterances if u.id in tally.nonfinite]
+        tally.add_texts([utterance.transcript for utterance in missed], [""] * len(missed))
         tally.seconds = time.perf_counter() - started
         return tally, texts
+
+
+def finite_part(tally: Tally, batch: Batch) -> Batch | None:
+    """The batch without utterances whose input is no finite number; the tally names them.
+
+    One of them would spread to its neighbours: through BatchNorm, and through the gradient.
+    """
+    peak = largest(batch.frames)
+    if not math.isfinite(peak):
+        whole = finite(batch.frames)
+        tally.nonfinite += [batch.utterances[b].id for b in np.flatnonzero(~whole)]
+        if not whole.any():
+            return None
+        batch = batch.choose(np.flatnonzero(whole).tolist())
+        peak = largest(batch.frames)
+    tally.largest_z = max(tally.largest_z, peak)
+    return batch
 
 
 def count(

@@ -9,6 +9,7 @@ The state carries the rows: whoever resumes from a state calls `restore` with it
 """
 
 import csv
+import hashlib
 import io
 import json
 import math
@@ -19,12 +20,14 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field, fields, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, TypedDict, TypeVar, cast
+from typing import Any, Literal, TypeVar
 
 from pipeline.config import Experiment, load_experiment
-from pipeline.files import InputError, read_json, write_bytes, write_json, write_text
+from pipeline.files import InputError, digest, read_json, write_bytes, write_json, write_text
 from pipeline.settings import dump_yaml
+from pipeline.training.row import COLUMNS, Row, as_lines, as_row, number, plain
 from pipeline.training.scoring import Score
 
 # What zipfile raises when bytes of an archive are missing or changed.
@@ -35,44 +38,6 @@ Record = TypeVar("Record", bound="Heartbeat | Failure")
 
 class Stopped(Exception):  # noqa: N818  (no error: the run was asked to stop, and saved)
     """The trainer saved its state and stopped because it was asked to; `fit` again continues."""
-
-
-class Row(TypedDict):
-    """One epoch of one split. Rates are fractions beside their counts; nan: not measured."""
-
-    run_id: str
-    epoch: int
-    split: str
-    updates: int  # since the beginning
-    loss_per_utterance: float  # nats
-    loss_per_character: float  # nats; PyTorch's 'mean'
-    reference_loss: float  # per character, of the best constant output
-    cer: float
-    cer_no_spaces: float
-    wer: float
-    ser: float
-    char_errors: int
-    chars: int
-    word_errors: int
-    words: int
-    utterances: int
-    infeasible: int  # utterances left out
-    blank_argmax: float  # share of frames
-    blank_posterior: float
-    empty_hypotheses: int
-    input_dependence: float  # nats
-    clamp_saturation: float  # share of activations
-    grad_norm: float
-    learning_rate: float
-    frames: int
-    seconds: float
-    frames_per_second: float
-    loader_wait: float  # share of the time
-    peak_memory_bytes: int
-
-
-COLUMNS = tuple(Row.__annotations__)
-_FRACTIONAL = {name for name, kind in Row.__annotations__.items() if kind is float}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +54,8 @@ class Heartbeat:
     blank_argmax: float = math.nan
     frames_per_second: float = math.nan
     seconds_left: float = math.nan
+    doing: str = ""  # before the first update: what takes the time
+    digest: str = ""  # of what a finished run has written
     host: str = field(default_factory=socket.gethostname)
     pid: int = field(default_factory=os.getpid)
     time: float = field(default_factory=time.time)  # seconds since 1970
@@ -103,6 +70,15 @@ class Failure:
     traceback: str = ""
     host: str = field(default_factory=socket.gethostname)
     time: float = field(default_factory=time.time)  # seconds since 1970
+
+
+@dataclass(frozen=True)
+class Account:
+    """What a person is told about the latest epoch."""
+
+    epoch: int
+    sentence: str
+    samples: tuple[tuple[str, str, str], ...]  # utterance id, reference, hypothesis
 
 
 @dataclass(frozen=True)
@@ -161,6 +137,10 @@ class RunFolder:
         return self.path / "heartbeat.json"
 
     @property
+    def account_file(self) -> Path:
+        return self.path / "account.json"
+
+    @property
     def failure_file(self) -> Path:
         return self.path / "failure.json"
 
@@ -185,7 +165,7 @@ class RunFolder:
 
         Killed anywhere between, the folder holds a whole state, and resuming rewrites the rows.
         """
-        lines = _lines(rows)  # a wrong row is refused before anything is written
+        lines = as_lines(rows)  # a wrong row is refused before anything is written
         newest, newer, older = self._state_files()
         write_bytes(newest, state)
         if newer.exists():
@@ -195,7 +175,7 @@ class RunFolder:
 
     def restore(self, rows: Sequence[Row]) -> None:
         """Make the rows those of the state that the run resumes from."""
-        write_text(self.rows_file, _lines(rows))
+        write_text(self.rows_file, as_lines(rows))
 
     def states(self) -> Iterator[bytes]:
         """The states whose checksums hold, newest first; the newest is read before the next."""
@@ -211,19 +191,38 @@ class RunFolder:
         found = [json.loads(line) for line in lines]
         if not all(isinstance(values, dict) and values.keys() == set(COLUMNS) for values in found):
             raise ValueError(f"{self.rows_file}: holds something other than rows")
-        return [_row(values) for values in found]
+        return [as_row(values) for values in found]
 
     def beat(self, heartbeat: Heartbeat) -> None:
-        write_json(self.heartbeat_file, _plain(asdict(heartbeat)))
+        write_json(self.heartbeat_file, plain(asdict(heartbeat)))
 
     def heartbeat(self) -> Heartbeat | None:
-        return _record(Heartbeat, self.heartbeat_file)
+        """One that cannot be read says that its process is gone: the next beat replaces it."""
+        try:
+            return _record(Heartbeat, self.heartbeat_file)
+        except InputError:
+            then = self.heartbeat_file.stat().st_mtime
+            return Heartbeat(status="stopped", host="", pid=0, time=then)
+
+    def tell(self, account: Account) -> None:
+        write_json(self.account_file, asdict(account))
+
+    def account(self) -> Account | None:
+        """None also where it cannot be read: the next epoch writes another."""
+        try:
+            said = read_json(self.account_file)
+            return Account(said["epoch"], said["sentence"], tuple(map(tuple, said["samples"])))
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
 
     def fail(self, failure: Failure) -> None:
         write_json(self.failure_file, asdict(failure))
 
     def failure(self) -> Failure | None:
-        return _record(Failure, self.failure_file)
+        try:
+            return _record(Failure, self.failure_file)
+        except InputError as error:
+            return Failure(cause="damaged file", message=str(error))
 
     def clear_failure(self) -> None:
         self.failure_file.unlink(missing_ok=True)
@@ -236,7 +235,8 @@ class RunFolder:
         writer.writerows([columns, *map(astuple, hypotheses)])
         write_text(self.hypotheses_file, table.getvalue())
         last = self.heartbeat() or Heartbeat()
-        self.beat(replace(last, status="finished", seconds_left=0.0, time=time.time()))
+        done = replace(last, status="finished", seconds_left=0.0, digest=self._digest())
+        self.beat(replace(done, time=time.time()))
 
     def hypotheses(self) -> list[Hypothesis]:
         if not self.hypotheses_file.exists():
@@ -247,38 +247,40 @@ class RunFolder:
 
     @property
     def finished(self) -> bool:
+        """Says so, and holds what it wrote then."""
         heartbeat = self.heartbeat()
-        return heartbeat is not None and heartbeat.status == "finished"
+        return heartbeat is not None and heartbeat.status == "finished" and not self.damage()
+
+    def damage(self) -> str:
+        """Why a run that says it is finished does not count as such; nothing where it does."""
+        heartbeat = self.heartbeat()
+        if heartbeat is None or heartbeat.status != "finished":
+            return ""
+        if heartbeat.digest == self._digest():
+            return ""
+        files = f"{self.rows_file.name} or {self.hypotheses_file.name}"
+        return f"{self.path}: {files} is not what the run wrote; make sweep again mends it"
+
+    def _digest(self) -> str:
+        return digest([_checksum(file) for file in (self.rows_file, self.hypotheses_file)])[:12]
 
     def _state_files(self) -> tuple[Path, Path, Path]:
         """Newest first. The first exists only while, or after being killed while, committing."""
         return self.path / "state.next.pt", self.state_file, self.path / "state.previous.pt"
 
 
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON has no nan and no infinity: null and the words "inf", "-inf" stand for them."""
-    return {
-        key: (None if math.isnan(value) else str(value))
-        if isinstance(value, float) and not math.isfinite(value)
-        else value
-        for key, value in values.items()
-    }
+def _checksum(file: Path) -> str:
+    """Looked at again and again by status, and read when it has changed."""
+    try:
+        facts = file.stat()
+        return _sha256(file, facts.st_mtime_ns, facts.st_size)
+    except FileNotFoundError:
+        return ""
 
 
-def _number(value: float | str | None) -> float:
-    return math.nan if value is None else float(value)
-
-
-def _lines(rows: Sequence[Row]) -> str:
-    for row in rows:
-        if row.keys() != set(COLUMNS):
-            raise ValueError(f"a row differs from its columns in {row.keys() ^ set(COLUMNS)}")
-    ordered = (_plain({name: dict(row)[name] for name in COLUMNS}) for row in rows)
-    return "".join(json.dumps(row, allow_nan=False) + "\n" for row in ordered)
-
-
-def _row(values: Mapping[str, Any]) -> Row:
-    return cast("Row", {n: _number(v) if n in _FRACTIONAL else v for n, v in values.items()})
+@lru_cache(maxsize=4096)
+def _sha256(file: Path, changed: int, size: int) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _hypothesis(
@@ -291,7 +293,7 @@ def _record(kind: type[Record], path: Path) -> Record | None:
     try:
         types = {column.name: column.type for column in fields(kind)}
         values: dict[str, Any] = {
-            name: _number(value) if types.get(name) is float else value
+            name: number(value) if types.get(name) is float else value
             for name, value in read_json(path).items()
         }
         return kind(**values)

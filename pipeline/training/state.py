@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from pipeline.files import InputError
 from pipeline.training.health import Health
-from pipeline.training.run import Row, RunFolder
+from pipeline.training.row import Row
+from pipeline.training.run import RunFolder
 from pipeline.training.tally import Tally
 
 VERSION = 1

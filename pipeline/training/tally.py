@@ -9,14 +9,16 @@ Only sums are kept, and each rate is divided once, when the row is written.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from pipeline.training import scoring
 from pipeline.training.health import Health
-from pipeline.training.run import Row
+from pipeline.training.row import Row
 from pipeline.training.scoring import ErrorCount, Score
+
+MOST_NAMED = 5  # utterances in a row
 
 
 @dataclass
@@ -28,9 +30,14 @@ class Tally:
     score: Score = field(default_factory=Score)
     utterances: int = 0
     empty: int = 0  # hypotheses without a letter
+    emitted: int = 0  # characters of the hypotheses
     frames: int = 0  # as stored, before they are joined
+    largest_z: float = 0.0
+    nonfinite: list[str] = field(default_factory=list)  # utterances that were left out
     grad_norm: float = 0.0  # summed over the updates
     updates: int = 0  # in this epoch
+    update_size: float = 0.0  # summed over the updates that were sized
+    sized: int = 0
     seconds: float = 0.0
     waited: float = 0.0  # seconds, for batches
 
@@ -44,6 +51,7 @@ class Tally:
         self.score += scoring.total(zip(references, hypotheses, strict=True))
         self.utterances += len(references)
         self.empty += sum(not hypothesis.strip() for hypothesis in hypotheses)
+        self.emitted += sum(map(len, hypotheses))
 
     def row(
         self,
@@ -62,37 +70,50 @@ class Tally:
         That is each utterance's loss by its own length, then averaged.
         """
         score = self.score
-        return Row(
-            run_id=run_id,
-            epoch=epoch,
-            split=split,
-            updates=updates,
-            loss_per_utterance=_ratio(self.loss, self.aligned),
-            loss_per_character=_ratio(self.loss_per_label, self.aligned),
-            reference_loss=reference_loss,
-            cer=score.cer,
-            cer_no_spaces=score.cer_no_spaces,
-            wer=score.wer,
-            ser=score.ser,
-            char_errors=score.characters.errors,
-            chars=score.characters.reference,
-            word_errors=score.words.errors,
-            words=score.words.reference,
-            utterances=self.utterances,
-            infeasible=infeasible,
-            blank_argmax=self.health.blank_argmax,
-            blank_posterior=self.health.blank_posterior,
-            empty_hypotheses=self.empty,
-            input_dependence=self.health.input_dependence,
-            clamp_saturation=self.health.at_ceiling,
-            grad_norm=_ratio(self.grad_norm, self.updates),
-            learning_rate=learning_rate,
-            frames=self.frames,
-            seconds=self.seconds,
-            frames_per_second=_ratio(self.frames, self.seconds),
-            loader_wait=_ratio(self.waited, self.seconds),
-            peak_memory_bytes=peak_memory_bytes,
-        )
+        columns = {
+            "run_id": run_id,
+            "epoch": epoch,
+            "split": split,
+            "updates": updates,
+            "loss_per_utterance": _ratio(self.loss, self.aligned),
+            "loss_per_character": _ratio(self.loss_per_label, self.aligned),
+            "reference_loss": reference_loss,
+            "cer": score.cer,
+            "cer_no_spaces": score.cer_no_spaces,
+            "wer": score.wer,
+            "ser": score.ser,
+            "char_errors": score.characters.errors,
+            "chars": score.characters.reference,
+            "word_errors": score.words.errors,
+            "words": score.words.reference,
+            "utterances": self.utterances,
+            "infeasible": infeasible,
+            "blank_argmax": self.health.blank_argmax,
+            "blank_posterior": self.health.blank_posterior,
+            "empty_hypotheses": self.empty,
+            "input_dependence": self.health.input_dependence,
+            "clamp_saturation": self.health.at_ceiling,
+            "grad_norm": _ratio(self.grad_norm, self.updates),
+            "learning_rate": learning_rate,
+            "frames": self.frames,
+            "seconds": self.seconds,
+            "frames_per_second": _ratio(self.frames, self.seconds),
+            "loader_wait": _ratio(self.waited, self.seconds),
+            "peak_memory_bytes": peak_memory_bytes,
+        }
+        return cast("Row", {**columns, **self._signs()})
+
+    def _signs(self) -> dict[str, Any]:
+        """The last columns of a row."""
+        return {
+            "emitted_chars": self.emitted,
+            "length_ratio": _ratio(self.emitted, self.score.characters.reference),
+            "largest_z": self.largest_z if self.frames else math.nan,
+            "update_size": _ratio(self.update_size, self.sized),
+            "nonfinite_utterances": len(self.nonfinite),
+            "nonfinite_ids": " ".join(self.nonfinite[:MOST_NAMED]),
+            **self.health.saturation,
+        }
 
     def plain(self) -> dict[str, Any]:
         """Numbers and lists only, so that a state can be read without running code."""

@@ -15,21 +15,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from pipeline.config import Experiment
 from pipeline.corpus.text import alphabet
 from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError
-from pipeline.training import augment, batches, ctc, machine, objective, schedule
-from pipeline.training.batches import Batch, Split
+from pipeline.training import augment, batches, ctc, machine, schedule
+from pipeline.training.batches import Split
 from pipeline.training.escape import rank, sentence
+from pipeline.training.learner import DivergedError, Learner, derived
 from pipeline.training.machine import Device, gpus
 from pipeline.training.model import Network
-from pipeline.training.recogniser import Recogniser, count
-from pipeline.training.run import Heartbeat, Hypothesis, Row, RunFolder, Stopped
+from pipeline.training.recogniser import Recogniser, finite_part
+from pipeline.training.row import Row
+from pipeline.training.run import Heartbeat, Hypothesis, RunFolder, Stopped
 from pipeline.training.splits import Splits
 from pipeline.training.state import Best, State, packed, restored
 from pipeline.training.tally import Tally
@@ -43,10 +43,6 @@ EVALUATION_BATCH = 32  # at least; no answer depends on it
 log = logging.getLogger(__name__)
 
 Status = Literal["running", "stopped"]
-
-
-class DivergedError(InputError):
-    """A loss or a gradient is no finite number."""
 
 
 def fit(
@@ -78,8 +74,7 @@ class Trainer:
     experiment: Experiment
     run: RunFolder
     splits: Splits
-    recogniser: Recogniser
-    optimiser: torch.optim.Optimizer
+    learner: Learner
     state: State
     should_stop: Callable[[], bool] = lambda: False
     observe: Callable[[Heartbeat], None] = lambda heartbeat: None
@@ -106,7 +101,12 @@ class Trainer:
         state = restored(run, network, optimiser, device) or State.start(letters.size)
         run.restore(state.rows)
         began = (time.monotonic(), state.update)
-        return cls(experiment, run, splits, recogniser, optimiser, state, began=began)
+        learner = Learner(experiment, recogniser, optimiser)
+        return cls(experiment, run, splits, learner, state, began=began)
+
+    @property
+    def recogniser(self) -> Recogniser:
+        return self.learner.recogniser
 
     def train_epoch(self) -> None:
         """The epoch's updates, from where the state stands in it."""
@@ -122,10 +122,13 @@ class Trainer:
             if draws is not None:
                 augment.masked(batch.frames, batch.lengths, draws[places], settings, stack)
             state.tally.waited += time.perf_counter() - started
-            self._update(batch, len(plan))
+            if (whole := finite_part(state.tally, batch)) is not None:
+                self.learner.learn(whole, state, settings.epochs * len(plan))
+            state.position += 1
             state.tally.seconds += time.perf_counter() - started
             self._beat()
         self._pause(False)
+        _check_learnt(state.tally)
 
     def finish_epoch(self) -> None:
         """Evaluate, keep the best weights, and commit: the epoch is done when its rows stand."""
@@ -162,44 +165,6 @@ class Trainer:
         self._beat(always=True)
         self.run.finish(hypotheses)
 
-    def _update(self, batch: Batch, updates_per_epoch: int) -> None:
-        state, settings = self.state, self.experiment.train
-        network = self.recogniser.network.train()
-        update = state.update + 1
-        torch.manual_seed(derived(settings.seed, update))  # of dropout
-        rate = schedule.learning_rate(settings, update, settings.epochs * updates_per_epoch)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        output = self.recogniser.output(batch)
-        losses = ctc.loss(output.logits, output.lengths, batch.targets, batch.target_lengths)
-        minimised = losses
-        if not self.experiment.ctc.plain:
-            minimised = objective.minimised(output, batch, self.experiment.ctc, state.prior)
-            state.prior = objective.moved(state.prior, output)
-        self.optimiser.zero_grad()
-        torch.autograd.backward(minimised.sum() / batch.target_lengths.sum())
-        limit = math.inf if settings.clip is None else settings.clip
-        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), limit)
-        self._check(batch, losses.detach(), norm, update, rate)
-        self.optimiser.step()
-        texts = self.recogniser.texts(output)
-        count(state.tally, batch, output, losses=losses.tolist(), texts=texts)
-        state.tally.grad_norm += norm.item()
-        state.tally.updates += 1
-        state.position, state.update = state.position + 1, update
-
-    def _check(self, batch: Batch, losses: Tensor, norm: Tensor, update: int, rate: float) -> None:
-        if bool(losses.isfinite().all()) and bool(norm.isfinite()):
-            return
-        ids = [utterance.id for utterance in batch.utterances]
-        finite = losses.isfinite().tolist()
-        wrong = [name for name, well in zip(ids, finite, strict=True) if not well]
-        what = f"loss of {', '.join(wrong)}" if wrong else f"gradient of {', '.join(ids)}"
-        raise DivergedError(
-            f"after {update - 1} updates, at learning rate {rate:g}: the {what} is no finite "
-            "number; lower train.learning_rate, or clip the gradient with train.clip"
-        )
-
     def _evaluate(self, split: Split, beam: int | None = None) -> tuple[Tally, list[str]]:
         size = max(self.experiment.train.batch, EVALUATION_BATCH)
         return self.recogniser.evaluate(split, size, beam)
@@ -212,7 +177,7 @@ class Trainer:
             updates=updates,
             reference_loss=self.splits.reference_loss(split),
             infeasible=self.splits.infeasible[split],
-            learning_rate=self.optimiser.param_groups[0]["lr"],
+            learning_rate=self.learner.learning_rate,
             peak_memory_bytes=machine.peak_memory_bytes(self.recogniser.device),
         )
 
@@ -226,7 +191,7 @@ class Trainer:
             raise Stopped
 
     def _save(self) -> None:
-        content = packed(self.state, self.recogniser.network, self.optimiser)
+        content = packed(self.state, self.recogniser.network, self.learner.optimiser)
         self.run.commit(self.state.rows, content)
         self.saved = time.monotonic()
 
@@ -265,9 +230,13 @@ class Trainer:
         return each * (updates - self.state.update)
 
 
-def derived(seed: int, update: int) -> int:
-    """A seed for torch; update 0 is the beginning, the weights."""
-    return int(np.random.SeedSequence([seed, update]).generate_state(1, np.uint64)[0])
+def _check_learnt(tally: Tally) -> None:
+    if not tally.updates:
+        raise InputError(
+            f"the input of all {len(tally.nonfinite)} training utterances, the first of them "
+            f"{', '.join(tally.nonfinite[:3])}, holds values that are no finite numbers; set "
+            "features.storage: float32, or leave them out with exclude: in the corpus file"
+        )
 
 
 def _hypotheses(split: Split, found: list[str]) -> list[Hypothesis]:

@@ -15,8 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.config import load_experiment
-from pipeline.corpora import Corpus
+from pipeline.config import Corpus, load_experiment
 from pipeline.training import batches
 from pipeline.training.batches import Batch
 from pipeline.training.model import Network
@@ -156,10 +155,10 @@ def _job(trainer: Trainer, most: int | None) -> Job:
 def _loop(trainer: Trainer, made: Sequence[Batch]) -> None:
     network = trainer.recogniser.network.train()
     for batch in made:
-        trainer.optimiser.zero_grad()
+        trainer.learner.optimiser.zero_grad()
         loss(network, batch.frames, batch.lengths, batch.targets, batch.target_lengths).backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        trainer.optimiser.step()
+        trainer.learner.optimiser.step()
 
 
 def loss(

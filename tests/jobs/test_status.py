@@ -161,12 +161,20 @@ def test_a_job_that_failed_without_a_word_is_named_with_its_output(folder):
     assert str(folder.jobs / "12_0_0_log.out") in found.detail
 
 
-def test_a_damaged_file_is_a_failed_run_and_hides_no_other(folder, run):
+def test_an_empty_heartbeat_is_a_stopped_run(folder, run):
     run.path.mkdir(parents=True)
-    run.heartbeat_file.write_text("{")
+    run.heartbeat_file.write_text("")
+    assert state(folder).state == "stopped"
+
+
+def test_a_finished_run_whose_rows_have_changed_is_a_failed_one(folder, run):
+    run.restore([])
+    run.finish([])
+    assert state(folder).state == "finished"
+    run.rows_file.write_text("{}\n")
     found = state(folder)
     assert (found.state, found.cause) == ("failed", "damaged file")
-    assert str(run.heartbeat_file) in found.detail
+    assert str(run.path) in found.detail
 
 
 def test_why_features_failed_is_a_line(folder):

@@ -8,11 +8,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import Experiment
-from pipeline.corpora import Corpus
+from pipeline.config import Corpus, Experiment
 from pipeline.results.reading import SweepRun
 from pipeline.settings import set_key
-from pipeline.training.run import Failure, Heartbeat, Hypothesis, Row, RunFolder
+from pipeline.training.row import CLAMPED, Row
+from pipeline.training.run import Failure, Heartbeat, Hypothesis, RunFolder
 from pipeline.training.scoring import ErrorCount, Score
 
 NOW = 1_790_000_000.0  # seconds since 1970: 2026-09-21
@@ -132,7 +132,26 @@ def row(run_id: str, split: str, epoch: int, course: Course, score: Score) -> Ro
         frames_per_second=48_000 * (1 + 0.02 * draw.random()),
         loader_wait=0.013,
         peak_memory_bytes=611_000_000,
+        emitted_chars=score.characters.reference,
+        length_ratio=1.0,
+        largest_z=6.0,
+        update_size=3e-3,
+        nonfinite_utterances=0,
+        nonfinite_ids="",
+        **saturation(0.12 if math.isinf(course.escape) else 0.004),
     )
+
+
+def saturation(ceiling: float) -> dict[str, float]:
+    """Of FC1 and FC2; the other layers have no clamp."""
+    layers = dict.fromkeys(CLAMPED, (math.nan, math.nan)) | dict.fromkeys(
+        ("fc1", "fc2"), (0.5, ceiling)
+    )
+    return {
+        f"saturation_{layer}_{end}": share
+        for layer, shares in layers.items()
+        for end, share in zip(("zero", "ceiling"), shares, strict=True)
+    }
 
 
 def error_rate(course: Course, split: str, epoch: int) -> float:
@@ -195,7 +214,7 @@ def make_run(
         table.append(row(run.run_id, "test", chosen["epoch"], course, added(test)))
         run.restore(table)
         run.finish([*dev, *test])
-        beat = replace(beat, time=now - 100)
+        beat = replace(beat, digest=(run.heartbeat() or beat).digest, time=now - 100)
     run.restore(table)
     run.beat(beat)
     if state == "failed":

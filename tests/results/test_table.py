@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.results import table
 from pipeline.results.reading import SweepRun
+from pipeline.training.row import COLUMNS
 from pipeline.training.run import RunFolder
 from tests.results.examples import NOW, Course, make_run
 
@@ -19,6 +20,7 @@ ROW = """run_id epoch split updates loss_per_utterance loss_per_character refere
     cer_no_spaces wer ser char_errors chars word_errors words utterances infeasible blank_argmax
     blank_posterior empty_hypotheses input_dependence clamp_saturation grad_norm learning_rate
     frames seconds frames_per_second loader_wait peak_memory_bytes"""
+MORE = COLUMNS[len(ROW.split()) :]  # of health, beyond the design
 SWEPT = ["features.scale", "features.spectrum", "model.bias", "train.learning_rate", "input.stack"]
 RATES = ["dev_cer", "dev_wer", "test_cer", "test_cer_no_spaces", "test_wer", "test_ser"]
 
@@ -30,7 +32,7 @@ def summary(sweep: list[SweepRun]) -> pd.DataFrame:
 
 def test_results_have_every_row_and_its_swept_settings(sweep: list[SweepRun]):
     results = table.collect(sweep)
-    assert list(results.columns) == ["label", *SWEPT, *ROW.split()]
+    assert list(results.columns) == ["label", *SWEPT, *ROW.split(), *MORE]
     assert len(results) == sum(len(run.folder.rows()) for run in sweep)
     assert list(results["run_id"].unique()) == ["a1", "b2", "c3", "d4", "e5", "f6"]
     first = results[results["run_id"] == "a1"]

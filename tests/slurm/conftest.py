@@ -23,7 +23,8 @@ import pytest
 from jobs.ledger import Entry
 from jobs.wanted import SweepFolder, WantedRun, recorded
 from pipeline.settings import read_yaml
-from pipeline.training.run import Row, RunFolder
+from pipeline.training.row import Row
+from pipeline.training.run import RunFolder
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.config import Experiment, FeatureSettings
-from pipeline.corpora import Corpus
+from pipeline.config import Corpus, Experiment, FeatureSettings
 from pipeline.features.feature_set import DESCRIPTION, Description, FeatureSet
 from pipeline.features.shards import StoredUtterance, shard_name, writing_shard
 from pipeline.files import write_text
@@ -41,9 +40,14 @@ def corpus() -> list[Utterance]:
     return [*drawn(14, "train", draw), *drawn(5, "dev", draw), *drawn(4, "test", draw)]
 
 
-def stored(utterances: Sequence[Utterance], folder: Path) -> FeatureSet:
+def stored(
+    utterances: Sequence[Utterance],
+    folder: Path,
+    change: Callable[[str, np.ndarray], np.ndarray] = lambda name, frames: frames,
+) -> FeatureSet:
+    """`change` makes other frames of an utterance's, to spoil them."""
     draw = np.random.default_rng(0)
-    blocks = [spoken(text, frames, draw) for _, _, text, frames in utterances]
+    blocks = [change(name, spoken(text, n, draw)) for name, _, text, n in utterances]
     ends = np.cumsum([len(block) for block in blocks]).tolist()
     rows = [
         StoredUtterance(

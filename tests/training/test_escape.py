@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pipeline.training.escape import escape_updates, rank, reach, sentence
-from pipeline.training.run import COLUMNS, Row
+from pipeline.training.row import COLUMNS, Row
 
 LINE = 3.02
 
@@ -21,6 +21,10 @@ def row(split: str, updates: int, loss: float, dependence: float, **values: Any)
         "input_dependence": dependence,
         "learning_rate": 1e-3,
         "cer": 1.0,
+        "largest_z": 6.0,
+        "nonfinite_utterances": 0,
+        "nonfinite_ids": "",
+        "utterances": 20,
     }
     return Row(**{**empty, **given, **values})
 
@@ -101,13 +105,30 @@ def test_reach_is_the_sum_of_the_rates():
         (history(PLATEAU, (60.0, 0.0)), "diverging: 60.00 against 3.02"),
         (history(PLATEAU, (math.nan, 0.0)), "diverging: nan against 3.02"),
         (
-            history(PLATEAU, clamp_saturation=0.61),
-            "; clamp: 61 % of activations at the ceiling: the input is not scaled",
+            history(
+                PLATEAU, saturation_fc2_ceiling=0.61, saturation_fc1_ceiling=0.2, largest_z=431
+            ),
+            "; clamp: 61 % of fc2 at the ceiling: the input is not scaled",
+        ),
+        (
+            history(PLATEAU, saturation_fc1_ceiling=0.06),
+            "; clamp: 6 % of fc1 at the ceiling: no gradient passes there; lower the learning rate",
+        ),
+        (history(PLATEAU, saturation_fc1_zero=1.0), "; clamp: 100 % of fc1 at zero"),
+        (
+            history(PLATEAU, nonfinite_utterances=7, nonfinite_ids="a-1 b-2"),
+            "; left out of the epoch: a-1, b-2, …: 7 of 27 training utterances hold values that",
         ),
     ],
 )
 def test_the_sentence_says_where_the_run_stands(rows: list[Row], words: str):
     assert words in sentence(rows)
+
+
+@pytest.mark.parametrize("share", [0.04, math.nan])
+def test_a_clamp_that_is_hardly_reached_or_not_there_is_no_word_worth(share: float):
+    rows = history(PLATEAU, saturation_fc2_ceiling=share, saturation_fc1_zero=0.6)
+    assert "clamp" not in sentence(rows)
 
 
 def test_a_first_loss_far_above_the_line_is_no_divergence():

@@ -6,15 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.training.health import Health
+from pipeline.training.health import Health, finite, largest
 
-NONE = torch.zeros(3)
+NONE = torch.zeros(5, 3)
 
 
 def test_every_sign_is_its_definition_over_valid_steps():
     torch.manual_seed(0)
     logits, lengths = torch.randn(3, 6, 4) * 2, torch.tensor([6, 2, 4])
-    health = Health.of(logits, lengths, torch.tensor([200.0, 90.0, 10.0]))
+    activations = torch.zeros(5, 3)
+    activations[2:4] = torch.tensor([[150.0, 90.0, 2.0], [50.0, 0.0, 8.0]])
+    health = Health.of(logits, lengths, activations)
     steps = np.concatenate([logits[b, :n].double().numpy() for b, n in enumerate(lengths)])
     p = np.exp(steps) / np.exp(steps).sum(1, keepdims=True)
     entropy = lambda q: -(q * np.log(q)).sum(-1)  # noqa: E731
@@ -22,7 +24,10 @@ def test_every_sign_is_its_definition_over_valid_steps():
     assert health.blank_posterior == pytest.approx(p[:, 0].mean(), rel=1e-6)
     expected = entropy(p.mean(0)) - entropy(p).mean()
     assert health.input_dependence == pytest.approx(expected, rel=1e-5)
-    assert (health.at_zero, health.at_ceiling) == (0.45, 0.05)
+    assert health.at_ceiling == 0.05
+    assert health.saturation["saturation_fc1_zero"] == 0.6
+    assert health.saturation["saturation_fc2_ceiling"] == 0.16
+    assert math.isnan(health.saturation["saturation_conv1_zero"])  # there is none
 
 
 def test_batches_add_up_to_the_whole():
@@ -51,3 +56,17 @@ def test_nothing_seen_is_nan():
     empty = Health.empty(4)
     signs = (empty.blank_argmax, empty.blank_posterior, empty.input_dependence, empty.at_ceiling)
     assert all(map(math.isnan, signs))
+
+
+def test_the_largest_z_looks_at_both_sides_and_hides_nothing():
+    frames = torch.tensor([[[1.0, -7.5], [0.0, 2.0]]])
+    assert largest(frames) == largest(-frames) == 7.5
+    frames[0, 1, 0] = math.nan
+    assert math.isnan(largest(frames))
+    assert largest(torch.tensor([[[math.inf, 1.0]]])) == math.inf
+
+
+def test_an_utterance_with_one_value_that_is_no_number_is_found():
+    frames = torch.zeros(3, 4, 2)
+    frames[0, 3, 1], frames[2, 0, 0] = math.inf, math.nan
+    assert finite(frames).tolist() == [False, True, False]

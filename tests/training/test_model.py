@@ -213,16 +213,27 @@ def test_activations_at_either_end_of_the_clamp_are_counted_on_valid_steps():
     counts = net(frames(9), LENGTHS).activations
     first = net.fc1(frames())
     second = net.fc2(first.clamp(0, 0.5))
-    valid = [torch.cat([y[b, :n] for b, n in enumerate(LENGTHS)]) for y in (first, second)]
-    assert counts[0] == sum(y.numel() for y in valid) == LENGTHS.sum() * (7 + 8)
-    assert counts[1] == sum((y <= 0).sum() for y in valid)
-    assert counts[2] == sum((y >= 0.5).sum() for y in valid) > 0
+    for y, (count, zero, ceiling) in zip((first, second), counts[2:4], strict=True):
+        valid = torch.cat([y[b, :n] for b, n in enumerate(LENGTHS)])
+        assert count == valid.numel()
+        assert zero == (valid <= 0).sum()
+        assert ceiling == (valid >= 0.5).sum() > 0
+    assert counts[[0, 1, 4]].sum() == 0  # no convolution, and a cell without a clamp
+
+
+def test_convolutions_and_clamped_recurrent_layers_are_counted_where_they_are():
+    net = network(convolutions=2, cell="relu", layers=2, clamp=0.1)
+    counts = net(frames(9), LENGTHS).activations
+    steps = int(net.steps(LENGTHS).sum())
+    assert counts[4, 0] == steps * 2 * 10  # two layers, two directions of five units
+    assert (counts[:, 0] > 0).all()
+    assert (counts[[0, 4], 2] > 0).all()
 
 
 def test_without_a_clamp_nothing_is_at_the_ceiling():
     counts = network(clamp=None)(frames() * 1e4, LENGTHS).activations
-    assert counts[2] == 0
-    assert counts[1] > 0
+    assert counts[:, 2].sum() == 0
+    assert counts[:, 1].sum() > 0
 
 
 def test_dropout_acts_in_training_only():

@@ -13,15 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config import Experiment
-from pipeline.corpora import Corpus
-from pipeline.files import InputError
+from pipeline.config import Corpus, Experiment
+from pipeline.training.row import CLAMPED, COLUMNS, Row
 from pipeline.training.run import (
-    COLUMNS,
+    Account,
     Failure,
     Heartbeat,
     Hypothesis,
-    Row,
     RunFolder,
     Stopped,
 )
@@ -30,7 +28,9 @@ DESIGNED = (  # DESIGN, section 5
     "run_id, epoch, split, updates, loss_per_utterance, loss_per_character, reference_loss, cer, "
     "cer_no_spaces, wer, ser, char_errors, chars, word_errors, words, utterances, infeasible, "
     "blank_argmax, blank_posterior, empty_hypotheses, input_dependence, clamp_saturation, "
-    "grad_norm, learning_rate, frames, seconds, frames_per_second, loader_wait, peak_memory_bytes"
+    "grad_norm, learning_rate, frames, seconds, frames_per_second, loader_wait, peak_memory_bytes, "
+    "emitted_chars, length_ratio, largest_z, update_size, nonfinite_utterances, nonfinite_ids, "
+    + ", ".join(f"saturation_{layer}_{end}" for layer in CLAMPED for end in ("zero", "ceiling"))
 )
 
 
@@ -93,9 +93,9 @@ def test_rows_read_back_and_nan_and_infinity_are_json(run: RunFolder):
 
 @given(st.floats(allow_nan=False))
 def test_a_number_reads_back_to_the_last_bit(number: float):
-    from pipeline.training.run import _lines, _row  # the pair that commit and rows use
+    from pipeline.training.row import as_lines, as_row  # the pair that commit and rows use
 
-    assert _row(json.loads(_lines([row(cer=number)])))["cer"] == number
+    assert as_row(json.loads(as_lines([row(cer=number)])))["cer"] == number
 
 
 def test_a_row_with_other_columns_is_refused_and_nothing_is_written(run: RunFolder):
@@ -198,12 +198,54 @@ def test_a_heartbeat_reads_back_with_what_is_unknown(run: RunFolder):
     assert not run.finished
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"status": "running", "mood": 1}'])
-def test_a_broken_heartbeat_is_named(run: RunFolder, content: str):
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"status": "running", "mood": 1}'])
+def test_a_broken_heartbeat_is_that_of_a_process_that_is_gone(run: RunFolder, content: str):
     run.path.mkdir()
     run.heartbeat_file.write_text(content)
-    with pytest.raises(InputError, match=r"heartbeat.json: is no Heartbeat: .*; delete it"):
-        run.heartbeat()
+    found = run.heartbeat()
+    assert found is not None
+    assert (found.status, found.host, found.pid) == ("stopped", "", 0)
+    assert not run.finished
+    assert not run.damage()
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"cause": "x"}'])
+def test_a_broken_failure_is_a_failure(run: RunFolder, content: str):
+    run.path.mkdir()
+    run.failure_file.write_text(content)
+    found = run.failure()
+    assert found is not None
+    assert found.cause == "damaged file"
+    assert str(run.failure_file) in found.message
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "hypotheses.csv"])
+@pytest.mark.parametrize(
+    "damage", [lambda text: text[: text.find("\n") + 1], None], ids=["cut", "gone"]
+)
+def test_a_finished_run_whose_files_have_changed_is_not_finished(
+    run: RunFolder, name: str, damage: Any
+):
+    run.restore([row(epoch=1), row(epoch=2)])
+    run.finish([Hypothesis.of("a-1", "dev", "ENTER SIX", "ENTERSIX")])
+    assert run.finished
+    assert not run.damage()
+    file = run.path / name
+    if damage:
+        file.write_text(damage(file.read_text()))
+    else:
+        file.unlink()
+    assert not run.finished
+    assert "make sweep again mends it" in run.damage()
+
+
+def test_what_a_person_is_told_of_an_epoch_reads_back(run: RunFolder):
+    assert run.account() is None
+    said = Account(3, "on the blank plateau", (("a-1", "ENTER SIX", "ENTR"), ("b-2", "YES", "")))
+    run.tell(said)
+    assert run.account() == said
+    run.account_file.write_text("{")
+    assert run.account() is None
 
 
 def test_a_failure_reads_back_and_is_cleared(run: RunFolder):

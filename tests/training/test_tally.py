@@ -8,18 +8,21 @@ import numpy as np
 import pytest
 
 from pipeline.training.health import Health
-from pipeline.training.run import COLUMNS, Row
+from pipeline.training.row import COLUMNS, Row
 from pipeline.training.tally import Tally
 
 
 def tally() -> Tally:
-    made = Tally(Health(np.array([10, 4, 5.5, 100, 30, 2, 6, 4.0])))
+    layers = [0, 0, 0, 0, 0, 0, 60, 20, 0, 40, 10, 2, 0, 0, 0]
+    made = Tally(Health(np.array([10, 4, 5.5, *layers, 6, 4.0])))
     made.add_losses([6.0, math.inf, 3.0], [3, 9, 1])
     made.add_losses([1.0], [2])
     made.add_texts(["AB", "C"], ["AB", " "])
     made.add_texts(["A B"], ["AB B"])
     made.frames, made.seconds, made.waited = 600, 2.0, 0.5
     made.grad_norm, made.updates = 3.0, 2
+    made.update_size, made.sized, made.largest_z = 3e-3, 2, 6.5
+    made.nonfinite = [f"a-{n}" for n in range(7)]
     return made
 
 
@@ -46,6 +49,10 @@ def test_a_row_divides_what_was_added():
     assert (found["utterances"], found["empty_hypotheses"]) == (3, 1)
     assert (found["frames_per_second"], found["loader_wait"]) == (300, 0.25)
     assert (found["grad_norm"], found["clamp_saturation"]) == (1.5, 0.02)
+    assert (found["saturation_fc1_zero"], found["saturation_fc2_ceiling"]) == (20 / 60, 2 / 40)
+    assert (found["emitted_chars"], found["length_ratio"]) == (7, 7 / 6)
+    assert (found["update_size"], found["largest_z"]) == (1.5e-3, 6.5)
+    assert (found["nonfinite_utterances"], found["nonfinite_ids"]) == (7, "a-0 a-1 a-2 a-3 a-4")
     assert (found["blank_argmax"], found["blank_posterior"]) == (0.4, 0.6)
     assert tuple(found) == COLUMNS
 

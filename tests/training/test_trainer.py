@@ -19,7 +19,8 @@ from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError
 from pipeline.training import ctc, trainer
 from pipeline.training.escape import escape_updates, rank
-from pipeline.training.run import Heartbeat, Row, RunFolder, Stopped
+from pipeline.training.row import Row
+from pipeline.training.run import Heartbeat, RunFolder, Stopped
 from pipeline.training.scoring import total
 from tests.training.letters import corpus, experiment, stored
 

@@ -1,0 +1,99 @@
+"""Learner: a batch moves the weights, and says how that went.
+
+In:   a recogniser, its optimiser; a batch; the state, which counts the updates.
+Out:  weights after one step; its losses, texts and signs of health, added to the state's tally;
+DivergedError when a loss or a gradient is no number.
+Not here: which batch comes next, rows, saving (trainer.py).
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_, get_total_norm
+
+from pipeline.config import Experiment
+from pipeline.files import InputError
+from pipeline.training import ctc, objective, schedule
+from pipeline.training.batches import Batch
+from pipeline.training.recogniser import Recogniser, count
+from pipeline.training.state import State
+from pipeline.training.tally import Tally
+
+UPDATES_PER_SIZE = 10  # one update in so many is sized: that takes a copy of the weights
+
+
+class DivergedError(InputError):
+    """A loss or a gradient is no finite number."""
+
+
+@dataclass(frozen=True)
+class Learner:
+    experiment: Experiment
+    recogniser: Recogniser
+    optimiser: torch.optim.Optimizer
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the latest update."""
+        return float(self.optimiser.param_groups[0]["lr"])
+
+    def learn(self, batch: Batch, state: State, updates: int) -> None:
+        """The next of `updates` updates. The state moves on, all but its place in the epoch."""
+        settings, network, tally = self.experiment.train, self.recogniser.network, state.tally
+        network.train()
+        state.update += 1
+        torch.manual_seed(derived(settings.seed, state.update))  # of dropout
+        for group in self.optimiser.param_groups:
+            group["lr"] = schedule.learning_rate(settings, state.update, updates)
+        output = self.recogniser.output(batch)
+        losses = ctc.loss(output.logits, output.lengths, batch.targets, batch.target_lengths)
+        minimised = losses
+        if not self.experiment.ctc.plain:
+            minimised = objective.minimised(output, batch, self.experiment.ctc, state.prior)
+            state.prior = objective.moved(state.prior, output)
+        self.optimiser.zero_grad()
+        torch.autograd.backward(minimised.sum() / batch.target_lengths.sum())
+        limit = math.inf if settings.clip is None else settings.clip
+        norm = clip_grad_norm_(network.parameters(), limit)
+        self._check(batch, losses.detach(), norm, state.update)
+        with self._sized(tally):
+            self.optimiser.step()
+        texts = self.recogniser.texts(output)
+        count(tally, batch, output, losses=losses.tolist(), texts=texts)
+        tally.grad_norm += norm.item()
+        tally.updates += 1
+
+    @contextmanager
+    def _sized(self, tally: Tally) -> Iterator[None]:
+        """How far the weights move in the block, relative to where they stood."""
+        if tally.updates % UPDATES_PER_SIZE:
+            yield
+            return
+        weights = [weight.detach() for weight in self.recogniser.network.parameters()]
+        before = [weight.clone() for weight in weights]
+        yield
+        moved = [now - then for now, then in zip(weights, before, strict=True)]
+        tally.update_size += float(get_total_norm(moved) / get_total_norm(before))
+        tally.sized += 1
+
+    def _check(self, batch: Batch, losses: Tensor, norm: Tensor, update: int) -> None:
+        if bool(losses.isfinite().all()) and bool(norm.isfinite()):
+            return
+        ids = [utterance.id for utterance in batch.utterances]
+        finite = losses.isfinite().tolist()
+        wrong = [name for name, well in zip(ids, finite, strict=True) if not well]
+        what = f"loss of {', '.join(wrong)}" if wrong else f"gradient of {', '.join(ids)}"
+        raise DivergedError(
+            f"after {update - 1} updates, at learning rate {self.learning_rate:g}: the {what} is "
+            "no finite number; lower train.learning_rate, or clip the gradient with train.clip"
+        )
+
+
+def derived(seed: int, update: int) -> int:
+    """A seed for torch; update 0 is the beginning, the weights."""
+    return int(np.random.SeedSequence([seed, update]).generate_state(1, np.uint64)[0])

@@ -1,0 +1,133 @@
+"""Runs that have an illness say so, and say nothing of the illnesses that they do not have."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.files import InputError
+from pipeline.training import trainer
+from pipeline.training.escape import escape_updates, sentence
+from pipeline.training.run import RunFolder
+from tests.training.letters import corpus, experiment, stored
+
+# What no sentence says but that of its illness.
+SIGNS = {
+    "healthy": "escaped at update",
+    "slow": "not learning: lr",
+    "unlearnable": "on the blank plateau",
+    "unscaled": "the input is not scaled",
+    "diverging": "diverging",
+    "non-finite": "are no finite numbers",
+}
+
+Change = Callable[[str, np.ndarray], np.ndarray]
+
+
+def same(name: str, frames: np.ndarray) -> np.ndarray:
+    return frames
+
+
+def loud(name: str, frames: np.ndarray) -> np.ndarray:
+    """As a power spectrum without a logarithm is: all of it positive, most small, some huge."""
+    return np.exp(3 * frames).astype(np.float32)
+
+
+def noise(name: str, frames: np.ndarray) -> np.ndarray:
+    draw = np.random.default_rng(sum(name.encode()))
+    return draw.normal(size=frames.shape).astype(np.float32)
+
+
+def broken(name: str, frames: np.ndarray) -> np.ndarray:
+    if name in {"train-03", "dev-01"}:
+        frames[2, 1] = np.nan
+    return frames
+
+
+def said(folder: Path, change: Change, **sections: dict[str, object]) -> tuple[str, RunFolder]:
+    settings = experiment(**{"input": {"stack": 2}, **sections})
+    run = RunFolder(folder / "run")
+    features = stored(corpus(), folder / "features", change)
+    trainer.fit(settings, features, run, device="cpu", threads=1)
+    return sentence(run.rows(), settings.train.optimiser), run
+
+
+def assert_only(words: str, *illnesses: str) -> None:
+    assert {name for name, sign in SIGNS.items() if sign in words} == set(illnesses), words
+
+
+LEARNS = {"epochs": 20, "batch": 2, "learning_rate": 3e-2}
+
+
+def test_a_healthy_run_escapes_and_says_when(tmp_path: Path):
+    words, run = said(tmp_path, same, train=LEARNS)
+    assert_only(words, "healthy")
+    assert f"escaped at update {escape_updates(run.rows())}: " in words
+
+
+def test_a_rate_too_low_is_told_by_how_far_it_can_move_a_weight(tmp_path: Path):
+    words, _run = said(tmp_path, same, train={"epochs": 30, "batch": 5, "learning_rate": 1e-6})
+    assert_only(words, "slow")
+    assert "lr 1e-06 can move a weight by at most 9e-05 in 90 updates" in words
+
+
+def test_what_cannot_be_learnt_stays_on_the_plateau_and_nothing_is_wrong_yet(tmp_path: Path):
+
+    words, _run = said(tmp_path, noise, train={"epochs": 12, "learning_rate": 5e-3, "batch": 2})
+    assert_only(words, "unlearnable")
+    assert "nothing is wrong yet" in words
+
+
+def test_an_input_that_is_not_scaled_stands_at_the_clamp(tmp_path: Path):
+    words, run = said(
+        tmp_path,
+        loud,
+        input={"stack": 2, "normalisation": "none"},
+        train={"epochs": 12, "batch": 2, "learning_rate": 5e-3},
+    )
+    assert SIGNS["unscaled"] in words
+    assert SIGNS["diverging"] not in words
+    assert SIGNS["slow"] not in words
+    last = run.rows()[-2]
+    shares = {layer: last[f"saturation_{layer}_ceiling"] for layer in ("fc1", "fc2")}
+    layer = max(shares, key=shares.get)
+    assert f"clamp: {100 * shares[layer]:.0f} % of {layer} at the ceiling" in words
+    assert last["largest_z"] > 100
+
+
+def test_a_rate_too_high_diverges(tmp_path: Path):
+    words, _run = said(
+        tmp_path,
+        same,
+        model={"clamp": None},
+        train={"epochs": 6, "optimiser": "adam", "learning_rate": 5.0, "batch": 2},
+    )
+    assert_only(words, "diverging")
+
+
+@pytest.mark.parametrize("batch_norm", ["none", "sequence"])
+def test_an_utterance_that_is_no_number_is_named_and_spoils_no_other(
+    tmp_path: Path, batch_norm: str
+):
+    words, run = said(
+        tmp_path,
+        broken,
+        input={"stack": 2, "normalisation": "utterance"},
+        model={"batch_norm": batch_norm},
+    )
+    assert SIGNS["slow"] not in words
+    assert SIGNS["unscaled"] not in words
+    assert "left out of the epoch: train-03: 1 of 14 training utterances" in words
+    for row in run.rows():
+        named = {"train": "train-03", "dev": "dev-01", "test": ""}[row["split"]]
+        assert row["nonfinite_ids"] == named
+        assert np.isfinite([row["loss_per_character"], row["largest_z"], row["cer"]]).all()
+    dev = next(h for h in run.hypotheses() if h.utterance_id == "dev-01")
+    assert (dev.hypothesis, dev.char_errors) == ("", dev.chars)
+
+
+def test_where_no_utterance_is_a_number_there_is_nothing_to_train_on(tmp_path: Path):
+    nothing = {"input": {"normalisation": "none"}}
+    with pytest.raises(InputError, match=r"all 14 training utterances.* no finite numbers; set"):
+        said(tmp_path, lambda name, frames: frames * np.nan, **nothing)
