@@ -95,13 +95,20 @@ class Hypothesis:
     chars_no_spaces: int
     word_errors: int
     words: int
+    char_substitutions: int
+    char_deletions: int
+    char_insertions: int
+    word_substitutions: int
+    word_deletions: int
+    word_insertions: int
 
     @classmethod
     def of(cls, utterance_id: str, split: str, reference: str, hypothesis: str) -> "Hypothesis":
         score = Score.of(reference, hypothesis)
         counts = (score.characters, score.characters_no_spaces, score.words)
         numbers = [number for count in counts for number in (count.errors, count.reference)]
-        return cls(utterance_id, split, reference, hypothesis, *numbers)
+        kinds = [*score.characters.operations, *score.words.operations]
+        return cls(utterance_id, split, reference, hypothesis, *numbers, *kinds)
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,12 @@ class ErrorCount:
         )
 
     @property
+    def operations(self) -> tuple[int, int, int]:
+        return self.substitutions, self.deletions, self.insertions
+
+    @property
     def errors(self) -> int:
-        return self.substitutions + self.deletions + self.insertions
+        return sum(self.operations)
 
     @property
     def rate(self) -> float:

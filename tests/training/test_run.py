@@ -272,9 +272,10 @@ def test_finishing_writes_the_hypotheses_and_keeps_the_last_numbers(run: RunFold
     header, first, _ = run.hypotheses_file.read_text().splitlines()
     assert header == (
         "utterance_id,split,reference,hypothesis,char_errors,chars,char_errors_no_spaces,"
-        "chars_no_spaces,word_errors,words"
+        "chars_no_spaces,word_errors,words,char_substitutions,char_deletions,char_insertions,"
+        "word_substitutions,word_deletions,word_insertions"
     )
-    assert first == "a-1,dev,ENTER SIX,ENTERSIX,1,9,0,8,2,2"
+    assert first == "a-1,dev,ENTER SIX,ENTERSIX,1,9,0,8,2,2,0,1,0,1,1,0"
 
 
 def test_a_run_is_not_finished_before_its_hypotheses_stand(run: RunFolder, monkeypatch: Any):

@@ -15,7 +15,7 @@ spoken = st.lists(word, min_size=1, max_size=8).map(" ".join)  # jiwer refuses a
 
 
 def operations(count: ErrorCount) -> tuple[int, int, int, int]:
-    return count.substitutions, count.deletions, count.insertions, count.reference
+    return *count.operations, count.reference
 
 
 def jiwers(output: jiwer.WordOutput | jiwer.CharacterOutput) -> tuple[int, int, int, int]:
@@ -47,6 +47,8 @@ def test_corpus_rates_equal_jiwers(pairs: list[tuple[str, str]]):
     score = total(pairs)
     assert score.wer == pytest.approx(jiwer.wer(references, hypotheses))
     assert score.cer == pytest.approx(jiwer.cer(references, hypotheses))
+    assert operations(score.words) == jiwers(jiwer.process_words(references, hypotheses))
+    assert operations(score.characters) == jiwers(jiwer.process_characters(references, hypotheses))
 
 
 @given(sentences, sentences)
