@@ -17,7 +17,7 @@ REMEDIES = {
     "divergence": "lower train.learning_rate, or set train.clip",
     "out of memory": "raise memory_gb in the profile, or lower train.batch",
     "GPU out of memory": "lower train.batch, or ask for a larger GPU with gpu_type",
-    "disk full": "free some space, or choose another work folder with WORK=…",
+    "disk full": "make sweep again when there is room",
     "timeout": "make sweep again: it goes on from the last save; or raise minutes",
     "preemption": "make sweep again: it goes on from the last save",
     "node failure": "make sweep again: it goes on from the last save",

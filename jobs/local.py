@@ -112,13 +112,15 @@ def deal(
     """Without an eye on signals: `stop` says when the children are to save and end."""
     waiting = deque(files)
     running: list[Process] = []
+    began = time.monotonic()
     try:
         while (waiting or running) and not stop():
             free = sorted(set(range(slots.number)) - {process.slot for process in running})
             for slot in free[: len(waiting)]:
                 task = waiting.popleft()
                 running.append(Process(task, slot, _start(task, slots.environment(slot, code))))
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+            waited = time.monotonic() - began
+            time.sleep(min(SECONDS_BETWEEN_LOOKS, max(0.005, SHARE_OF_WAITING * waited)))
             for process in [p for p in running if p.child.poll() is not None]:
                 running.remove(process)
                 ended(Ended(process.task, process.child.returncode))

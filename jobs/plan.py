@@ -6,7 +6,7 @@ Not here: reading the disk or the queue (status.py, scheduler.py), submitting (s
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -53,6 +53,11 @@ class Plan:
     deferred_runs: int = 0
 
     @property
+    def waiting(self) -> int:
+        """Runs that have a task."""
+        return sum(len(task) for array in self.runs for task in array.tasks)
+
+    @property
     def tasks(self) -> int:
         in_features = sum(len(array.tasks) for array in self.features)
         return in_features + sum(len(array.tasks) for array in self.runs)
@@ -89,6 +94,16 @@ def plan(slices: Sequence[Slice], runs: Sequence[Run], limits: Limits) -> Plan:
         deferred_slices=len(slices) - sum(map(len, feature_tasks)),
         deferred_runs=len(runs) - sum(map(len, run_tasks)),
     )
+
+
+def without(made: Plan, feature_ids: Collection[str]) -> Plan:
+    """The plan less the runs that need one of these feature sets."""
+    arrays = []
+    for array in made.runs:
+        left = [tuple(r for r in task if r.feature_id not in feature_ids) for task in array.tasks]
+        if tasks := tuple(task for task in left if task):
+            arrays.append(replace(array, tasks=tasks))
+    return replace(made, runs=tuple(arrays))
 
 
 def _chunks(items: Sequence[Item], most: int | None) -> list[tuple[Item, ...]]:

@@ -7,6 +7,7 @@ Not here: starting them (local.py).
 
 import ctypes
 import os
+import re
 import signal
 import socket
 import sys
@@ -95,6 +96,14 @@ else:
         except PermissionError:
             return True  # somebody else's
         return True
+
+
+def abandoned(partial: Path) -> bool:
+    """Whether `files.replacing` began this file in a process of this host that is gone."""
+    found = re.search(r"\.(?P<host>[^/]+)-(?P<pid>\d+)-[0-9a-f]{8}\.partial$", partial.name)
+    if not found or not found["host"].endswith(socket.gethostname()):
+        return False
+    return not alive(int(found["pid"]))
 
 
 def owner(file: Path) -> int | None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from jobs import console, plan, scheduler, status
+from jobs import console, lacking, plan, scheduler, status
 from jobs.console import count, duration, say
 from jobs.failures import REMEDIES
 from jobs.ledger import Entry
@@ -16,6 +16,7 @@ from jobs.local import slots_for_features
 from jobs.plan import Limits, Plan, Slice
 from jobs.processes import owning
 from jobs.profile import Local, Profile, Slurm, require_writable, typed_again
+from jobs.slices import Progress
 from jobs.status import LIVE, Queue, RunStatus
 from jobs.submit import Outcome, compute_features, execute_runs, submit_slurm
 from jobs.wanted import SweepFolder, Wanted, manifest_path, refuse_unknown_characters, wanted
@@ -23,7 +24,7 @@ from jobs.watching import Watcher
 from pipeline.config import Corpus
 from pipeline.corpus import manifest as manifests
 from pipeline.corpus import readers
-from pipeline.corpus.manifest import Manifest
+from pipeline.corpus.manifest import Manifest, Refusal
 from pipeline.features import feature_set, precompute
 from pipeline.files import write_json
 from pipeline.sweep import Sweep
@@ -48,24 +49,29 @@ def reconcile(
     refused = _tell_corpora(found)
     want = wanted(sweep, found, work)
     folder = SweepFolder(work, want.name)
-    slices = _lacking(want, folder, runs=runs)
+    by_path = {str(manifest_path(each, work)): each for each in found.values()}
+    lacks = lacking.survey(want, by_path, folder, _needed(want, folder, runs=runs))
+    refused = max(refused, _tell_refusals(lacks.refusals))
     unfinished = [run for run in want.runs if not folder.run(run.run_id).finished] if runs else []
-    if not slices and not unfinished:
+    if not lacks.slices and not unfinished:
         if not dry:
             _store(sweep, want, found, folder)
         say(_nothing_to_do(want, runs=runs))
         return Result(refused, whole=True)
     queue = _ask(want, folder, profile)
-    made = _plan(want, slices, folder, queue, _limits(profile, queue), runs=runs)
+    made = _plan(want, lacks.slices, folder, queue, _limits(profile, queue), runs=runs)
     if dry:
         for line in console.plan_lines(made):
             say(line)
         return Result(refused)
     _store(sweep, want, found, folder)
+    lacking.prepare(lacks, folder)
     if isinstance(profile, Slurm):
         _through_slurm(want, made, profile, folder, queue)
         return Result(refused)
-    ended = _on_this_machine(want, made, profile, folder, queue, runs=runs)
+    pieces = [piece for array in made.features for task in array.tasks for piece in task]
+    speech = lacking.total(pieces, by_path)
+    ended = _on_this_machine(want, made, profile, folder, queue, speech=speech, runs=runs)
     return Result(max(refused, ended), worked=True)
 
 
@@ -89,14 +95,17 @@ def _on_this_machine(
     folder: SweepFolder,
     queue: Queue,
     *,
+    speech: Progress,
     runs: bool,
 ) -> int:
     slices = sum(len(task) for array in made.features for task in array.tasks)
     if slices:
         say(f"features: {count(slices, 'slice')} to compute")
     with owning(folder.owner), Watcher(want, folder, queue, runs=runs) as watcher:
-        outcome = compute_features(made, profile, folder, watcher.look)
-        _tell_features(want, made, outcome)
+        outcome = compute_features(made, profile, folder, speech, watcher.look)
+        _tell_features(made, speech, outcome)
+        if outcome.failed_tasks:
+            made = _startable(want, made, folder)
         execute_runs(made, profile, folder, watcher.look)
     if not queue.ignored:
         queue = status.ask(folder, status.unfinished(want, folder))
@@ -189,18 +198,23 @@ def _manifest(corpus: Corpus, work: Path) -> Manifest:
         return readers.build(corpus, work, progress)
 
 
-def _lacking(want: Wanted, folder: SweepFolder, *, runs: bool) -> list[Slice]:
-    """Slices without a valid shard, of the feature sets that an unfinished run needs."""
-    needed = {
-        run.feature_id for run in want.runs if not runs or not folder.run(run.run_id).finished
+def _needed(want: Wanted, folder: SweepFolder, *, runs: bool) -> set[str]:
+    """Feature sets of unfinished runs; without runs, all."""
+    return {run.feature_id for run in want.runs if not runs or not folder.run(run.run_id).finished}
+
+
+def _startable(want: Wanted, made: Plan, folder: SweepFolder) -> Plan:
+    """The plan without runs that would find their features incomplete."""
+    incomplete = {
+        each.feature_id
+        for each in want.features
+        if feature_set.missing(folder.features(each.feature_id), each.slices)
     }
-    lacking: dict[tuple[str, int], list[str]] = {}
-    for features in want.features:
-        if features.feature_id in needed:
-            missing = feature_set.missing(folder.features(features.feature_id), features.slices)
-            for index in missing:
-                lacking.setdefault((features.manifest, index), []).append(features.feature_id)
-    return [Slice(manifest, index, tuple(ids)) for (manifest, index), ids in lacking.items()]
+    startable = plan.without(made, incomplete)
+    left_out = made.waiting - startable.waiting
+    if left_out:
+        say(f"{count(left_out, 'run')} not started: the features are incomplete")
+    return startable
 
 
 def _store(sweep: Sweep, want: Wanted, found: Found, folder: SweepFolder) -> None:
@@ -224,24 +238,26 @@ def _tell_corpora(found: Found) -> int:
             parts.append(f"{split} {len(of_split)} of {count(speakers, 'speaker')}")
         heading = f"{corpus.name}: {count(len(manifest.utterances), 'utterance')}"
         say(f"{heading}, {duration(manifest.seconds)}; {', '.join(parts)}")
-        for refusal in manifest.refusals:
-            say(f"refused: {refusal.utterance}: {refusal.reason}")
-    return int(any(manifest.refusals for manifest in found.values()))
+    return max(_tell_refusals(manifest.refusals) for manifest in found.values())
 
 
-def _tell_features(want: Wanted, made: Plan, outcome: Outcome) -> None:
-    for utterance, reason in outcome.refusals:
-        say(f"refused: {utterance}: {reason}")
-    speech = 0.0
-    per_slice = {f.manifest: f.seconds / f.slices for f in want.features}
-    for array in made.features:
-        speech += sum(per_slice[piece.manifest] for task in array.tasks for piece in task)
-    if speech:
-        sets = {name for a in made.features for t in a.tasks for p in t for name in p.feature_ids}
-        took = outcome.seconds
+def _tell_refusals(refusals: Sequence[Refusal]) -> int:
+    """A line each; 1 if there was one."""
+    for refusal in refusals:
+        say(f"refused: {refusal.utterance}: {refusal.reason}")
+    return int(bool(refusals))
+
+
+def _tell_features(made: Plan, speech: Progress, outcome: Outcome) -> None:
+    _tell_refusals(outcome.refusals)
+    sets = {name for a in made.features for t in a.tasks for p in t for name in p.feature_ids}
+    if sets and not outcome.failed_tasks:
+        took, refused = outcome.seconds, len(outcome.refusals)
+        less = f"; {refused} refused" if refused else ""
         say(
-            f"features: {count(len(sets), 'set')} of {duration(speech)} of speech "
-            f"in {duration(took)}, {speech / took:.0f} times real time"
+            f"features: {count(len(sets), 'set')} of {count(speech.utterances, 'utterance')}, "
+            f"{duration(speech.seconds)} of speech in {duration(took)}, "
+            f"{speech.seconds / took:.0f} times real time{less}"
         )
 
 

@@ -6,13 +6,13 @@ Not here: the transform (pipeline/features/precompute.py), which slices are miss
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from jobs.plan import Slice
 from jobs.processes import StopRequest
 from pipeline.config import feature_id
-from pipeline.corpus.manifest import ManifestFile
+from pipeline.corpus.manifest import ManifestFile, Refusal
 from pipeline.files import InputError, read_json, write_json
 
 SECONDS_BETWEEN_WORDS = 0.5
@@ -24,7 +24,14 @@ class Progress:
 
     utterances: int = 0
     seconds: float = 0.0  # of speech, decoded and stored
-    refusals: tuple[tuple[str, str], ...] = ()  # utterance id, reason
+    refusals: tuple[Refusal, ...] = ()
+
+    def __add__(self, other: "Progress") -> "Progress":
+        return Progress(
+            self.utterances + other.utterances,
+            self.seconds + other.seconds,
+            self.refusals + other.refusals,
+        )
 
 
 def progress_path(task: Path) -> Path:
@@ -36,9 +43,8 @@ def read_progress(task: Path) -> Progress:
     if not path.exists():
         return Progress()
     content = read_json(path)
-    return Progress(
-        content["utterances"], content["seconds"], tuple(map(tuple, content["refusals"]))
-    )
+    refusals = tuple(Refusal(**each) for each in content["refusals"])
+    return Progress(content["utterances"], content["seconds"], refusals)
 
 
 def execute(work: Path, pieces: Sequence[Slice], task: Path, stop: StopRequest) -> bool:
@@ -62,7 +68,7 @@ def execute(work: Path, pieces: Sequence[Slice], task: Path, stop: StopRequest) 
                 )
         targets = [sets[name] for name in piece.feature_ids]
         refusals = precompute.precompute_slice(manifest, piece.index, targets, diary.note)
-        diary.end_slice([(refusal.utterance, refusal.reason) for refusal in refusals])
+        diary.end_slice(refusals)
     diary.close()
     return True
 
@@ -77,16 +83,12 @@ class _Diary:
 
     def note(self, utterances: int, seconds: float) -> None:
         """Of the slice under way."""
-        done = self._before
-        self._now = replace(
-            done, utterances=done.utterances + utterances, seconds=done.seconds + seconds
-        )
+        self._now = self._before + Progress(utterances, seconds)
         if time.monotonic() - self._written > SECONDS_BETWEEN_WORDS:
             self.close()
 
-    def end_slice(self, refusals: Sequence[tuple[str, str]]) -> None:
-        self._now = replace(self._now, refusals=(*self._now.refusals, *refusals))
-        self._before = self._now
+    def end_slice(self, refusals: Sequence[Refusal]) -> None:
+        self._before = self._now = self._now + Progress(refusals=tuple(refusals))
 
     def close(self) -> None:
         write_json(self._path, asdict(self._now))

@@ -11,19 +11,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from jobs import failures, local, slices, slurm, snapshot, tasks
+from jobs import failures, local, slices, snapshot, tasks
 from jobs.console import count, say
 from jobs.ledger import Entry
 from jobs.local import Ended, Process
 from jobs.plan import Array, Plan, Run, Slice
 from jobs.processes import DONE
 from jobs.profile import Device, Local, Slurm
+from jobs.progress import Tally
+from jobs.slices import Progress
+from jobs.snapshot import SOURCE
 from jobs.tasks import FeatureTask, RunTask, Task
 from jobs.wanted import SweepFolder
+from pipeline.corpus.manifest import Refusal
 from pipeline.files import read_json
 from pipeline.training.run import Failure
 
-Look = Callable[[Sequence[Process]], None]
+Look = Callable[..., None]  # at the runs; or with a function that says how far the features are
 
 
 @dataclass
@@ -32,7 +36,7 @@ class Outcome:
 
     jobs: list[str] = field(default_factory=list)  # of SLURM; an array counts once
     failed_tasks: int = 0
-    refusals: list[tuple[str, str]] = field(default_factory=list)  # utterance id, reason
+    refusals: list[Refusal] = field(default_factory=list)
     seconds: float = 0.0  # it took, where it was waited for
 
 
@@ -41,6 +45,8 @@ def submit_slurm(plan: Plan, profile: Slurm, folder: SweepFolder, after: Sequenc
 
     `after`: jobs of an earlier submission that still compute features.
     """
+    from jobs import slurm  # noqa: PLC0415 (submitit takes its time, and few need it)
+
     code = snapshot.take(folder.code)
     submission = slurm.Submission(profile=profile, name=folder.name, folder=folder.jobs, code=code)
     outcome = Outcome()
@@ -63,21 +69,28 @@ def submit_slurm(plan: Plan, profile: Slurm, folder: SweepFolder, after: Sequenc
     return outcome
 
 
-def compute_features(plan: Plan, profile: Local, folder: SweepFolder, look: Look) -> Outcome:
+def compute_features(
+    plan: Plan, profile: Local, folder: SweepFolder, total: Progress, look: Look
+) -> Outcome:
     """Processes of this machine; returns when all have ended."""
-    outcome = Outcome()
+    outcome, tally = Outcome(), Tally(total)
 
     def ended(process: Ended) -> None:
-        outcome.refusals += slices.read_progress(process.task).refusals
+        tally.ended += slices.read_progress(process.task)
         if process.code != DONE:
             outcome.failed_tasks += 1
             say(_why_features_failed(process))
 
-    started = time.monotonic()
     slots = local.slots_for_features(profile)
     for features in plan.features:
-        _run_here(_feature_tasks(features, folder), slots, folder, look, ended)
-    outcome.seconds = time.monotonic() - started
+        made = _feature_tasks(features, folder)
+        # They start now, all at once: no snapshot needs to outlive what is edited meanwhile.
+        _run_here(
+            made, slots, folder,
+            code=SOURCE, look=lambda n: look(lambda: tally.line(n)), ended=ended,
+        )  # fmt: skip
+    outcome.refusals += dict.fromkeys(tally.ended.refusals)
+    outcome.seconds = tally.seconds
     return outcome
 
 
@@ -87,20 +100,21 @@ def execute_runs(plan: Plan, profile: Local, folder: SweepFolder, look: Look) ->
     def ended(process: Ended) -> None:
         tasks.fail_for_silent(process, folder.work)
 
-    slots = local.slots_for_runs(profile)
+    slots, code = local.slots_for_runs(profile), snapshot.take(folder.code)
     for runs in plan.runs:
         made = _run_tasks(runs, folder, profile.device, slots.threads)
-        _run_here(made, slots, folder, look, ended)
+        _run_here(made, slots, folder, code=code, look=lambda _: look(), ended=ended)
 
 
 def _run_here(
     made: Sequence[Task],
     slots: local.Slots,
     folder: SweepFolder,
-    look: Look,
+    *,
+    code: Path,
+    look: Callable[[Sequence[Process]], None],
     ended: Callable[[Ended], None],
 ) -> None:
-    code = snapshot.take(folder.code)
     written = _write(made, folder)
     _record(folder, "local", [str(os.getpid())] * len(written), written, code)
 

@@ -5,21 +5,20 @@ Not here: how a state is found (status.py), how it is written out (console.py).
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from types import TracebackType
 
 from rich.console import RenderableType
 from rich.live import Live
 
-from jobs import slices, status
+from jobs import status
 from jobs.console import console, event_line, overview, say
-from jobs.local import Process
 from jobs.status import LIVE, Queue, RunStatus
 from jobs.wanted import SweepFolder, Wanted
 
 SECONDS_BETWEEN_PICTURES = 0.5
-SECONDS_BETWEEN_LINES = 5.0  # of one run
+SECONDS_BETWEEN_LINES = 5.0  # of one run, or of the features
 SECONDS_BETWEEN_FILES = 2.0
 SECONDS_BETWEEN_QUESTIONS = 30.0  # to the scheduler: administrators complain about less
 
@@ -35,6 +34,7 @@ class Watcher:
         self._next = 0.0
         self._told: dict[str, tuple[str, int]] = {}  # run -> state and epoch of its last line
         self._when: dict[str, float] = {}
+        self._features_told = time.monotonic()
 
     def __enter__(self) -> "Watcher":
         if self._live:
@@ -48,29 +48,30 @@ class Watcher:
         trace: TracebackType | None,
     ) -> None:
         self._next = 0.0
-        self.look(())
+        self.look()
         if self._live:
             self._live.stop()
 
-    def look(self, running: Sequence[Process]) -> None:
+    def look(self, features: Callable[[], str] = lambda: "") -> None:
+        """`features` says how far they are, while they are computed."""
         if time.monotonic() < self._next:
             return
         began = time.monotonic()
         statuses = status.survey(self._wanted, self._folder, self._queue)
         if self._live:
-            self._live.update(self._picture(statuses, running), refresh=True)
+            self._live.update(overview(statuses, (), features()), refresh=True)
         else:
             for run in statuses:
                 self._tell(run)
+            self._tell_features(features)
         # Of a thousand runs, looking must not be the work.
         spent = time.monotonic() - began
         self._next = time.monotonic() + max(SECONDS_BETWEEN_PICTURES, 10 * spent)
 
-    def _picture(self, statuses: Sequence[RunStatus], running: Sequence[Process]) -> RenderableType:
-        speech = sum(slices.read_progress(process.task).seconds for process in running)
-        note = f"{speech / 60:.0f} min of speech decoded" if speech else ""
-        features = status.survey_features(self._wanted, self._folder)
-        return overview(statuses, features, note)
+    def _tell_features(self, features: Callable[[], str]) -> None:
+        if time.monotonic() - self._features_told > SECONDS_BETWEEN_LINES and (line := features()):
+            self._features_told = time.monotonic()
+            say(line)
 
     def _tell(self, run: RunStatus) -> None:
         """A line when a run starts, ends, or has finished an epoch and was silent for a while."""

@@ -115,12 +115,15 @@ class FeatureSet:
         return {name: value for name, value in vars(self).items() if name != "_mapped"}
 
 
+def survey(folder: Path, slices: int) -> list[Shard | InputError]:
+    """Each shard, or what is wrong with it: not there, damaged, or another feature set's."""
+    return [find_shard(folder, folder.name, index, slices) for index in range(slices)]
+
+
 def missing(folder: Path, slices: int) -> list[int]:
-    """The indices of shards that are not there, damaged, or another feature set's."""
-    if not (folder / DESCRIPTION).exists():
-        return list(range(slices))
-    found = [find_shard(folder, folder.name, index, slices) for index in range(slices)]
-    return [index for index, shard in enumerate(found) if isinstance(shard, InputError)]
+    """The indices of shards that cannot be used."""
+    shards = survey(folder, slices)
+    return [index for index, shard in enumerate(shards) if isinstance(shard, InputError)]
 
 
 def find_shard(folder: Path, identity: str, index: int, count: int) -> Shard | InputError:

@@ -13,7 +13,7 @@ from pipeline.training.run import Failure
 
 @pytest.mark.parametrize(
     ("cause", "remedy"),
-    [("code error", "see {output}"), ("disk full", "free some space, or choose another")],
+    [("code error", "see {output}"), ("disk full", "make sweep again when there is room")],
 )
 def test_a_features_task_that_failed_names_a_way_out_that_needs_no_run(
     tmp_path: Path, cause: str, remedy: str
