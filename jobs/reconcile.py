@@ -21,7 +21,7 @@ from jobs.status import LIVE, Queue, RunStatus
 from jobs.submit import Outcome, compute_features, execute_runs, submit_slurm
 from jobs.wanted import SweepFolder, Wanted, manifest_path, refuse_unknown_characters, wanted
 from jobs.watching import Watcher
-from pipeline.config import Corpus
+from pipeline.corpora import Corpus
 from pipeline.corpus import manifest as manifests
 from pipeline.corpus import readers
 from pipeline.corpus.manifest import Manifest, Refusal
@@ -192,8 +192,11 @@ def _manifest(corpus: Corpus, work: Path) -> Manifest:
     """The demo corpus takes half a minute to speak, and says how far it is."""
     with console.console.status(f"{corpus.name}: looking at its files") as shown:
 
-        def progress(done: int, total: int) -> None:
-            shown.update(f"{corpus.name}: {duration(done)} of {duration(total)} spoken")
+        def progress(done: int, total: int, unit: str) -> None:
+            spoken = f"{duration(done)} of {duration(total)} spoken"
+            shown.update(
+                f"{corpus.name}: {spoken if unit == 'seconds' else f'{done} of {total} files'}"
+            )
 
         return readers.build(corpus, work, progress)
 

@@ -13,7 +13,8 @@ from jobs.profile import Local, place
 from jobs.reconcile import reconcile
 from jobs.snapshot import SOURCE
 from jobs.wanted import SweepFolder, recorded
-from pipeline.config import Experiment, load_corpus, load_experiment
+from pipeline.config import Experiment, load_experiment
+from pipeline.corpora import load_corpus
 from pipeline.settings import parse_changes, set_key, validated
 from pipeline.sweep import Sweep, SweptExperiment, load_sweep
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from jobs.ledger import Entry, Ledger
 from jobs.plan import Run
-from pipeline.config import Corpus, FeatureSettings, feature_id, run_id
+from pipeline.config import FeatureSettings, feature_id, run_id
+from pipeline.corpora import Corpus
 from pipeline.corpus import manifest as manifests
 from pipeline.corpus.manifest import Manifest
 from pipeline.corpus.text import alphabet

@@ -14,32 +14,14 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from pipeline.corpora import Corpus, load_corpus
 from pipeline.files import digest
-from pipeline.settings import Settings, expand, read_yaml, set_key, validated
+from pipeline.settings import Settings, read_yaml, set_key, validated
 
 FEATURE_VERSION = 1  # enters every feature_id: raise it when the same settings give other frames
 RUN_VERSION = 2  # enters every run_id: raise it when the same experiment gives other rows
 
 Stride = Literal[1, 2, 3]
-
-
-class Corpus(Settings):
-    """Audio on disk and how to read it. `root` is a path and so not part of any identity."""
-
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
-    reader: Literal["an4", "demo"]
-    root: str | None = Field(
-        default=None,
-        description="folder of the corpus; $NAME is read from the environment; "
-        "null: corpora/<name> in the work folder",
-    )
-    split: Literal["espnet", "balanced", "given"] = "given"
-    seed: int = Field(default=0, ge=0, description="of a drawn split, or of the synthesised corpus")
-    exclude: tuple[str, ...] = Field(default=(), description="utterance ids to leave out")
-    minutes: float = Field(
-        default=17.0, gt=0, le=600, description="demo only: speech to synthesise"
-    )
-    voices: int = Field(default=30, ge=3, le=200, description="demo only: number of voices")
 
 
 class FeatureSettings(Settings):
@@ -218,7 +200,7 @@ class Experiment(Settings):
     """What to run: one resolved configuration."""
 
     corpus: Corpus
-    alphabet: Literal["english-38", "english-28"] = "english-38"
+    alphabet: Literal["english-38", "english-29", "english-28"] = "english-38"
     features: FeatureSettings = FeatureSettings()
     input: InputSettings = InputSettings()
     model: ModelSettings = ModelSettings()
@@ -244,15 +226,6 @@ def run_id(experiment: Experiment, feature_id: str) -> str:
     """
     settings = experiment.model_dump(exclude={"corpus"})
     return digest({"version": RUN_VERSION, "features": feature_id, "settings": settings})[:12]
-
-
-def load_corpus(path: Path) -> Corpus:
-    """A corpus file; its name is the file's, and $NAME in `root` comes from the environment."""
-    content = {"name": path.stem, **read_yaml(path)}
-    corpus = validated(Corpus, content, path)
-    if corpus.root is None:
-        return corpus
-    return corpus.model_copy(update={"root": expand(corpus.root, path, "root")})
 
 
 def load_experiment(path: Path, changes: Mapping[str, Any] | None = None) -> Experiment:

@@ -7,7 +7,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from jobs.profile import Local, Slurm
-from pipeline.config import Corpus, Experiment
+from pipeline.config import Experiment
+from pipeline.corpora import Corpus
 from pipeline.sweep import SweepFile
 
 REPOSITORY = Path(__file__).resolve().parent.parent

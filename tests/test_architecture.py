@@ -10,7 +10,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 # A room of pipeline/ imports from the rooms to its left and from these modules.
 ROOMS = ("corpus", "features", "training", "results")
-FOUNDATION = {"pipeline.config", "pipeline.files", "pipeline.settings"}
+FOUNDATION = {"pipeline.config", "pipeline.corpora", "pipeline.files", "pipeline.settings"}
 
 # Library -> the only places that import it: a module, or a package and all below.
 HOMES = {

@@ -4,14 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import (
-    Experiment,
-    FeatureSettings,
-    feature_id,
-    load_corpus,
-    load_experiment,
-    run_id,
-)
+from pipeline.config import Experiment, FeatureSettings, feature_id, load_experiment, run_id
+from pipeline.corpora import load_corpus
 from pipeline.files import InputError
 from pipeline.settings import dump_yaml, parse_changes
 

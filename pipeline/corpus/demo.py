@@ -29,7 +29,7 @@ import espeakng_loader
 import numpy as np
 from jaxtyping import Int16
 
-from pipeline.config import Corpus
+from pipeline.corpora import Corpus
 from pipeline.corpus import audio
 from pipeline.corpus.prompts import Voice, pronunciation, sentence, voices
 from pipeline.files import InputError, read_json, write_bytes, write_json, write_text

@@ -54,6 +54,7 @@ class Manifest:
     root: Path
     utterances: tuple[Utterance, ...]
     refusals: tuple[Refusal, ...] = ()
+    drawn: str = ""  # in words, what of its splits was drawn and how
 
     @cached_property
     def content(self) -> bytes:

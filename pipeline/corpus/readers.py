@@ -1,95 +1,176 @@
-"""Readers: known corpus layouts -> a manifest.
+"""Readers: a corpus as it lies on the disk -> a manifest.
 
 In:   a corpus file, the work folder.   Out: a `Manifest`; what it refuses, and why.
-Not here: the inside of an audio file (audio.py), synthesising one (demo.py).
+Not here: the layouts that corpora have (layouts/), the inside of an audio file (audio.py),
+drawing splits (drawing.py), what one wants to know of the result (survey.py).
 """
 
-import re
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from random import Random
-from typing import cast
+from typing import Literal, cast
 
-from pipeline.config import Corpus
+from pipeline.corpora import Corpus
 from pipeline.corpus import audio, demo
+from pipeline.corpus.audio import Header
+from pipeline.corpus.drawing import draw_splits
+from pipeline.corpus.layouts.an4 import an4_root, read_an4, split_an4
+from pipeline.corpus.layouts.folders import read_librispeech, read_pairs
+from pipeline.corpus.layouts.json_lines import read_lhotse, read_nemo
+from pipeline.corpus.layouts.kaldi import read_kaldi
+from pipeline.corpus.layouts.lists import Entry
+from pipeline.corpus.layouts.tables import (
+    read_audiofolder,
+    read_common_voice,
+    read_csv,
+    read_ljspeech,
+)
 from pipeline.corpus.manifest import Manifest, Refusal, Split, Utterance
-from pipeline.corpus.text import normalise
+from pipeline.corpus.text import normalise, without_punctuation
 from pipeline.files import InputError
 
-ESPNET_DEV = 100  # utterances
-Progress = Callable[[int, int], None]  # done, of
+Progress = Callable[[int, int, Literal["seconds", "files"]], None]  # done, of: spoken; looked at
+Read = Callable[[Corpus, Path], Iterator[Entry | Refusal]]
+
+LAYOUTS: Mapping[str, Read] = {
+    "audiofolder": read_audiofolder,
+    "common-voice": read_common_voice,
+    "csv": read_csv,
+    "kaldi": read_kaldi,
+    "lhotse": read_lhotse,
+    "librispeech": read_librispeech,
+    "ljspeech": read_ljspeech,
+    "nemo": read_nemo,
+    "pairs": read_pairs,
+}
+OVERSHOOT = 0.5  # seconds that a stretch may end beyond its file, as Kaldi has it; it is cut there
+ROUNDING = 0.01  # seconds by which a list may round the length of a whole file
+TOLD = 1000  # files from one word of progress to the next
+WAY_OUT = "mend the list, or name the utterance under exclude: in the corpus file"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What a corpus says of an utterance, before its audio has been looked at."""
-
-    id: str
-    audio: str  # posix path below the root
-    transcript: str
-    speaker: str
-    split: Split
-
-
-def build(corpus: Corpus, work: Path, progress: Progress = lambda done, total: None) -> Manifest:
+def build(
+    corpus: Corpus, work: Path, progress: Progress = lambda done, total, unit: None
+) -> Manifest:
     """The corpus as it lies there now; the demo corpus is synthesised if it does not."""
     root = Path(corpus.root) if corpus.root else work / "corpora" / corpus.name
+    drawn = ""
     match corpus.reader:
         case "an4":
-            root = _an4_root(root, corpus.name)
-            entries = _split_an4(list(_an4(root)), corpus)
+            root = an4_root(root, corpus.name)
+            found: list[Entry | Refusal] = [*split_an4(list(read_an4(root)), corpus)]
         case "demo":
-            demo.synthesise(corpus, root, progress)
-            entries = [_demo_entry(row) for row in demo.table(root)]
-    _require_unique(entries, root)
-    _require_known(corpus, {entry.id for entry in entries})
-    return _examined(corpus, root, [e for e in entries if e.id not in corpus.exclude])
+            demo.synthesise(corpus, root, lambda done, total: progress(done, total, "seconds"))
+            found = [_demo_entry(row) for row in demo.table(root)]
+        case other:
+            if not root.is_dir():
+                raise InputError(f"{root}: no corpus {corpus.name} is here; say where it lies")
+            found = list(LAYOUTS[other](corpus, root))
+    _require_known(corpus, {_id(each) for each in found})
+    found = [each for each in found if _id(each) not in corpus.exclude]
+    entries, refusals = _once_each(found, root)
+    if corpus.reader not in ("an4", "demo"):
+        entries, drawn = draw_splits(entries, corpus.seed)
+    headers = _headers(root, entries, progress)
+    examined = [_examine(corpus, root, entry, headers[entry.audio]) for entry in entries]
+    utterances = [each for each in examined if isinstance(each, Utterance)]
+    refusals += [each for each in examined if isinstance(each, Refusal)]
+    _require_use(corpus, root, utterances, refusals)
+    return Manifest(corpus.name, root.resolve(), tuple(utterances), tuple(refusals), drawn)
 
 
-def _examined(corpus: Corpus, root: Path, entries: Sequence[Entry]) -> Manifest:
-    utterances, refusals = [], []
-    for entry in entries:
-        found = _examine(root, entry)
-        if isinstance(found, Utterance):
-            utterances.append(found)
-        else:
-            refusals.append(found)
+def _require_use(
+    corpus: Corpus, root: Path, utterances: Sequence[Utterance], refusals: Sequence[Refusal]
+) -> None:
     if not utterances:
         reason = f"; the first: {refusals[0].reason}" if refusals else ""
         raise InputError(f"{root}: no utterance of {corpus.name} is left to use{reason}")
-    return Manifest(corpus.name, root.resolve(), tuple(utterances), tuple(refusals))
+    if corpus.strict and refusals:
+        raise InputError(
+            f"{corpus.name} is strict, and {len(refusals)} of its utterances cannot be used; the "
+            f"first: {refusals[0].utterance}: {refusals[0].reason}"
+        )
 
 
-def _examine(root: Path, entry: Entry) -> Utterance | Refusal:
-    transcript = normalise(entry.transcript)
-    path = root / entry.audio
+def _headers(
+    root: Path, entries: Sequence[Entry], progress: Progress
+) -> dict[str, Header | InputError]:
+    """Of each file once, however many utterances it holds."""
+    files = dict.fromkeys(entry.audio for entry in entries)
+    headers: dict[str, Header | InputError] = {}
+    for name in files:
+        try:
+            headers[name] = audio.probe(root / name)
+        except InputError as error:
+            headers[name] = error
+        if len(headers) % TOLD == 0:
+            progress(len(headers), len(files), "files")
+    return headers
+
+
+def _examine(
+    corpus: Corpus, root: Path, entry: Entry, header: Header | InputError
+) -> Utterance | Refusal:
+    keep = corpus.punctuation == "keep"
+    transcript = normalise(entry.transcript if keep else without_punctuation(entry.transcript))
     if not transcript:
         way_out = "write what is said, or list the utterance under exclude: in the corpus file"
-        return Refusal(entry.id, f"{path}: its transcript is empty; {way_out}")
+        return Refusal(entry.id, f"{root / entry.audio}: its transcript is empty; {way_out}")
     try:
-        rate, samples, _ = audio.probe(path)
+        if isinstance(header, InputError):
+            raise header
+        start, stop = _stretch(entry, header)
     except InputError as error:
         return Refusal(entry.id, str(error))
+    except ValueError as error:
+        return Refusal(entry.id, f"{root / entry.audio}: {error}; {WAY_OUT}")
     return Utterance(
         id=entry.id,
         audio=entry.audio,
-        samples=samples,
-        rate=rate,
+        samples=stop - start,
+        rate=header.rate,
         transcript=transcript,
-        speaker=entry.speaker,
-        split=entry.split,
+        speaker=entry.speaker or entry.id,  # nobody's: a speaker of its own, as Kaldi has it
+        split=entry.split or "train",
+        start=start,
+        channel=None if header.channels == 1 else entry.channel,
     )
 
 
-def _require_unique(entries: Iterable[Entry], root: Path) -> None:
-    seen: set[str] = set()
-    for entry in entries:
-        if entry.id in seen:
-            raise InputError(f"{root}: two utterances have the id {entry.id}; rename one of them")
-        seen.add(entry.id)
+def _stretch(entry: Entry, header: Header) -> tuple[int, int]:
+    """First sample and the one after the last; a ValueError where the file has no such stretch."""
+    rate, samples = header.rate, header.samples
+    start, stop = round(entry.start * rate), samples
+    if entry.duration is not None:
+        stop = round((entry.start + entry.duration) * rate)
+        near = OVERSHOOT if stop > samples else ROUNDING if start == 0 else 0.0
+        stop = samples if abs(stop - samples) <= near * rate else stop
+    asked = f"{entry.start:g} s to {stop / rate:g} s"
+    if not 0 <= start < samples or stop > samples:
+        raise ValueError(f"lasts {samples / rate:g} s, and its utterance is from {asked}")
+    if stop <= start:
+        raise ValueError(f"its utterance lasts no time, from {asked}")
+    if entry.channel is not None and not 0 <= entry.channel < max(header.channels, 1):
+        raise ValueError(f"has {header.channels} channels, and number {entry.channel} is asked for")
+    return start, stop
+
+
+def _once_each(found: Iterable[Entry | Refusal], root: Path) -> tuple[list[Entry], list[Refusal]]:
+    entries: dict[str, Entry] = {}
+    refusals: list[Refusal] = []
+    for each in found:
+        if isinstance(each, Refusal):
+            refusals.append(each)
+        elif first := entries.get(each.id):
+            finding = f"{root / each.audio}: a second utterance has this id, as {first.audio} has"
+            refusals.append(Refusal(each.id, f"{finding}; rename one of them, or take it out"))
+        else:
+            entries[each.id] = each
+    return list(entries.values()), refusals
+
+
+def _id(each: Entry | Refusal) -> str:
+    return each.id if isinstance(each, Entry) else each.utterance
 
 
 def _require_known(corpus: Corpus, ids: Collection[str]) -> None:
@@ -104,91 +185,3 @@ def _require_known(corpus: Corpus, ids: Collection[str]) -> None:
 def _demo_entry(row: dict[str, str]) -> Entry:
     split = cast("Split", row["split"])
     return Entry(row["id"], row["audio"], row["transcript"], row["voice"], split)
-
-
-# AN4: etc/an4_{train,test}.{fileids,transcription}; wav/<fileid>.wav, or .sph in the original.
-
-FILEID = re.compile(r"(?P<folder>.+)/(?P<speaker>[^/]+)/(?P<name>([^/-]+)-[^/-]+-([^/-]+))")
-TRANSCRIPTION = re.compile(r"(?:<s>\s*)?(.*?)(?:\s*</s>)?\s*\(([^()\s]+)\)\s*")
-
-
-def _an4_root(root: Path, name: str) -> Path:
-    """The folder with etc/, which is `root` or a folder in it: the archive has it in an4/."""
-    below = sorted(root.iterdir()) if root.is_dir() else []
-    for folder in (root, *below):
-        if (folder / "etc" / "an4_train.fileids").is_file():
-            return folder
-    raise InputError(
-        f"{root}: no corpus {name} is here (etc/an4_train.fileids is missing); say where AN4 lies, "
-        "for example AN4=/path/to/an4"
-    )
-
-
-def _an4(root: Path) -> Iterator[Entry]:
-    parts: tuple[Split, Split] = ("train", "test")
-    for part in parts:
-        said = dict(_an4_transcripts(root / "etc" / f"an4_{part}.transcription"))
-        for found in _lines(root / "etc" / f"an4_{part}.fileids", FILEID, "FOLDER/SPEAKER/A-B-C"):
-            speaker = found["speaker"]
-            yield Entry(
-                id=f"{speaker}-{found[4]}-{found[5]}",  # as in ESPnet: speakers sort together
-                audio=_an4_audio(root, f"wav/{found[0]}"),
-                transcript=said.get(found["name"], ""),
-                speaker=speaker,
-                split=part,
-            )
-
-
-def _an4_audio(root: Path, stem: str) -> str:
-    return f"{stem}.sph" if (root / f"{stem}.sph").is_file() else f"{stem}.wav"
-
-
-def _an4_transcripts(path: Path) -> Iterator[tuple[str, str]]:
-    """(name of the file, what is said)."""
-    for found in _lines(path, TRANSCRIPTION, "<s> WORDS </s> (utterance)"):
-        yield found[2], found[1]
-
-
-def _lines(path: Path, form: re.Pattern[str], example: str) -> Iterator[re.Match[str]]:
-    """Each line that is not blank, as the match of `form`."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); restore it from the corpus") from None
-    for number, line in enumerate(lines, start=1):
-        found = form.fullmatch(line.strip())
-        if found:
-            yield found
-        elif line.strip():
-            raise InputError(f"{path}:{number}: {line!r} is not of the form {example}")
-
-
-def _split_an4(entries: list[Entry], corpus: Corpus) -> list[Entry]:
-    """The test split is the corpus's own; dev is taken from its training speakers."""
-    training = sorted((e for e in entries if e.split == "train"), key=lambda e: e.id)
-    test = sorted((e for e in entries if e.split == "test"), key=lambda e: e.id)
-    match corpus.split:
-        case "espnet":
-            dev = {entry.id for entry in training[:ESPNET_DEV]}
-        case "balanced":
-            dev = _of_both_sexes(training, corpus.seed)
-        case "given":
-            dev = set()
-    return [replace(e, split="dev") if e.id in dev else e for e in training] + test
-
-
-def _of_both_sexes(training: Sequence[Entry], seed: int) -> set[str]:
-    """Whole speakers, half women and half men by the first letter, about ESPNET_DEV utterances."""
-    by_speaker: dict[str, list[str]] = defaultdict(list)
-    for entry in training:
-        by_speaker[entry.speaker].append(entry.id)
-    rng = Random(seed)
-    speakers = sorted(sorted(by_speaker), key=lambda _: rng.random())
-    dev: set[str] = set()
-    for sex in ("f", "m"):
-        chosen: set[str] = set()
-        for speaker in (s for s in speakers if s.startswith(sex)):
-            if len(chosen) < ESPNET_DEV // 2:
-                chosen.update(by_speaker[speaker])
-        dev |= chosen
-    return dev

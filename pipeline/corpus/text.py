@@ -4,6 +4,7 @@ In:   transcripts as people wrote them.   Out: normalised text; classes, where 0
 Not here: collapsing repeats and dropping blanks (training/ctc.py), scoring (training/scoring.py).
 """
 
+import re
 import string
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -15,13 +16,20 @@ from pipeline.files import InputError
 
 BLANK = 0
 
-AlphabetName = Literal["english-38", "english-28"]
+AlphabetName = Literal["english-38", "english-29", "english-28"]
 
 
 def normalise(text: str) -> str:
     """NFC, upper case, every run of white space one space, none at the ends."""
     upper = unicodedata.normalize("NFC", text).upper()
     return " ".join(unicodedata.normalize("NFC", upper).split())
+
+
+def without_punctuation(text: str) -> str:
+    """Marks and symbols as spaces; the apostrophe stays within a word, and is the straight one."""
+    straight = text.replace("\u2019", "'")
+    kept = (" " if unicodedata.category(c)[0] in "PS" and c != "'" else c for c in straight)
+    return re.sub(r"(?<!\w)'|'(?!\w)", " ", "".join(kept))
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,7 @@ def quoted(characters: Iterable[str]) -> str:
 
 ALPHABETS = {
     "english-38": Alphabet("english-38", " " + string.ascii_uppercase + string.digits),
+    "english-29": Alphabet("english-29", " '" + string.ascii_uppercase),
     "english-28": Alphabet("english-28", " " + string.ascii_uppercase),
 }
 

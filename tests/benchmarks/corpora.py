@@ -12,7 +12,7 @@ from typing import Literal
 
 import soundfile
 
-from pipeline.config import Corpus
+from pipeline.corpora import Corpus
 from pipeline.corpus import audio, manifest
 from pipeline.corpus.manifest import Manifest, ManifestFile
 from pipeline.corpus.readers import build

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.config import Corpus, load_experiment
+from pipeline.config import load_experiment
+from pipeline.corpora import Corpus
 from pipeline.training import batches
 from pipeline.training.batches import Batch
 from pipeline.training.model import Network

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipeline.config import Corpus
+from pipeline.corpora import Corpus
 from pipeline.corpus import demo
 from pipeline.files import InputError, read_json, write_json
 

@@ -8,7 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import Corpus, Experiment
+from pipeline.config import Experiment
+from pipeline.corpora import Corpus
 from pipeline.results.reading import SweepRun
 from pipeline.settings import set_key
 from pipeline.training.row import CLAMPED, Row

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.config import Corpus, Experiment, FeatureSettings
+from pipeline.config import Experiment, FeatureSettings
+from pipeline.corpora import Corpus
 from pipeline.features.feature_set import DESCRIPTION, Description, FeatureSet
 from pipeline.features.shards import StoredUtterance, shard_name, writing_shard
 from pipeline.files import write_text

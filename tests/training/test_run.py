@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config import Corpus, Experiment
+from pipeline.config import Experiment
+from pipeline.corpora import Corpus
 from pipeline.training.row import CLAMPED, COLUMNS, Row
 from pipeline.training.run import (
     Account,

@@ -1,0 +1,89 @@
+"""AN4: etc/an4_{train,test}.{fileids,transcription}; wav/<fileid>.wav, or .sph in the original.
+
+In:   the folder of the corpus.   Out: entries; dev as the corpus file's `split` says.
+Not here: what is in the sound files (audio.py).
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+from pipeline.corpora import Corpus
+from pipeline.corpus.layouts.lists import Entry, matches
+from pipeline.corpus.manifest import Split
+from pipeline.files import InputError
+
+ESPNET_DEV = 100  # utterances
+FILEID = re.compile(r"(?P<folder>.+)/(?P<speaker>[^/]+)/(?P<name>([^/-]+)-[^/-]+-([^/-]+))")
+TRANSCRIPTION = re.compile(r"(?:<s>\s*)?(.*?)(?:\s*</s>)?\s*\(([^()\s]+)\)\s*")
+
+
+def an4_root(root: Path, name: str) -> Path:
+    """The folder with etc/, which is `root` or a folder in it: the archive has it in an4/."""
+    below = sorted(root.iterdir()) if root.is_dir() else []
+    for folder in (root, *below):
+        if (folder / "etc" / "an4_train.fileids").is_file():
+            return folder
+    raise InputError(
+        f"{root}: no corpus {name} is here (etc/an4_train.fileids is missing); say where AN4 lies, "
+        "for example AN4=/path/to/an4"
+    )
+
+
+def read_an4(root: Path) -> Iterator[Entry]:
+    parts: tuple[Split, Split] = ("train", "test")
+    for part in parts:
+        said = dict(_an4_transcripts(root / "etc" / f"an4_{part}.transcription"))
+        for found in matches(root / "etc" / f"an4_{part}.fileids", FILEID, "FOLDER/SPEAKER/A-B-C"):
+            speaker = found["speaker"]
+            yield Entry(
+                id=f"{speaker}-{found[4]}-{found[5]}",  # as in ESPnet: speakers sort together
+                audio=_an4_audio(root, f"wav/{found[0]}"),
+                transcript=said.get(found["name"], ""),
+                speaker=speaker,
+                split=part,
+            )
+
+
+def _an4_audio(root: Path, stem: str) -> str:
+    return f"{stem}.sph" if (root / f"{stem}.sph").is_file() else f"{stem}.wav"
+
+
+def _an4_transcripts(path: Path) -> Iterator[tuple[str, str]]:
+    """(name of the file, what is said)."""
+    for found in matches(path, TRANSCRIPTION, "<s> WORDS </s> (utterance)"):
+        yield found[2], found[1]
+
+
+def split_an4(entries: list[Entry], corpus: Corpus) -> list[Entry]:
+    """The test split is the corpus's own; dev is taken from its training speakers."""
+    training = sorted((e for e in entries if e.split == "train"), key=lambda e: e.id)
+    test = sorted((e for e in entries if e.split == "test"), key=lambda e: e.id)
+    match corpus.split:
+        case "espnet":
+            dev = {entry.id for entry in training[:ESPNET_DEV]}
+        case "balanced":
+            dev = _of_both_sexes(training, corpus.seed)
+        case "given":
+            dev = set()
+    return [replace(e, split="dev") if e.id in dev else e for e in training] + test
+
+
+def _of_both_sexes(training: Sequence[Entry], seed: int) -> set[str]:
+    """Whole speakers, half women and half men by the first letter, about ESPNET_DEV utterances."""
+    by_speaker: dict[str, list[str]] = defaultdict(list)
+    for entry in training:
+        by_speaker[entry.speaker].append(entry.id)
+    rng = Random(seed)
+    speakers = sorted(sorted(by_speaker), key=lambda _: rng.random())
+    dev: set[str] = set()
+    for sex in ("f", "m"):
+        chosen: set[str] = set()
+        for speaker in (s for s in speakers if s.startswith(sex)):
+            if len(chosen) < ESPNET_DEV // 2:
+                chosen.update(by_speaker[speaker])
+        dev |= chosen
+    return dev

@@ -1,0 +1,101 @@
+"""JSON lines: NeMo's manifests, and Lhotse's recordings with their supervisions.
+
+In:   the folder of a corpus.   Out: entries.
+Not here: commands and addresses, which Lhotse allows as sources: only files are read.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline.corpora import Corpus
+from pipeline.corpus.layouts.lists import Entry, Record, json_lines, parts_of
+from pipeline.corpus.layouts.tables import segment_id
+from pipeline.corpus.manifest import Refusal
+from pipeline.files import InputError
+
+ENDINGS = (".jsonl", ".jsonl.gz")
+
+
+def read_nemo(corpus: Corpus, root: Path) -> Iterator[Entry]:
+    """A line has audio_filepath, relative to its list or absolute, and text.
+
+    Where a file holds several utterances offset and duration too; speaker if it is there.
+    """
+    found = sorted(path for end in ("json", "jsonl", "jsonl.gz") for path in root.glob(f"*.{end}"))
+    for path, split in parts_of(corpus, root, found, "a manifest *.json or *.jsonl"):
+        folder = path.parent.relative_to(root) if path.is_relative_to(root) else path.parent
+        for row in json_lines(path):
+            audio = (folder / row.needed("audio_filepath")).as_posix()
+            offset = row.seconds("offset")
+            yield Entry(
+                id=segment_id(audio, offset),
+                audio=audio,
+                transcript=row.text(corpus.text_column or "text"),
+                speaker=row.text("speaker"),
+                split=split,
+                start=offset or 0.0,
+                duration=row.seconds("duration"),
+            )
+
+
+def read_lhotse(corpus: Corpus, root: Path) -> Iterator[Entry | Refusal]:
+    """…supervisions….jsonl(.gz), and beside each its recordings: the same name but for the word."""
+    found = sorted(p for p in root.glob("*supervisions*") if p.name.endswith(ENDINGS))
+    for path, split in parts_of(corpus, root, found, "…supervisions….jsonl or .jsonl.gz"):
+        recordings = {r.needed("id"): r for r in json_lines(_recordings(path))}
+        for row in json_lines(path):
+            recording = recordings.get(row.needed("recording_id"))
+            if recording is None:
+                name = row.text("recording_id")
+                finding = f"the recording {name!r} is not in {_recordings(path).name}"
+                yield Refusal(row.needed("id"), f"{path}:{row.line}: {finding}; add it there")
+                continue
+            audio, channel = _source(recording, row)
+            yield Entry(
+                id=row.needed("id"),
+                audio=audio,
+                transcript=row.text("text"),
+                speaker=row.text("speaker"),
+                split=split,
+                start=row.seconds("start") or 0.0,
+                duration=row.seconds("duration"),
+                channel=channel,
+            )
+
+
+def _recordings(supervisions: Path) -> Path:
+    path = supervisions.with_name(supervisions.name.replace("supervisions", "recordings"))
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; {supervisions.name} has its recordings there")
+    return path
+
+
+def _source(recording: Record, supervision: Record) -> tuple[str, int | None]:
+    """The file that holds the supervision's channel, and the channel's place in it."""
+    if recording.values.get("transforms"):
+        raise recording.wrong("has transforms, which are not applied; save the recording with them")
+    wanted = _channels(supervision, supervision.values.get("channel", 0))
+    for source in recording.values.get("sources") or []:
+        channels = _channels(recording, source.get("channels"))
+        if not set(wanted) <= set(channels):
+            continue
+        if source.get("type") != "file":
+            raise recording.wrong(
+                f"its source is of type {source.get('type')!r}, and only files are read; save it "
+                "as a file"
+            )
+        every = len(wanted) == len(channels)
+        if not every and len(wanted) > 1:
+            raise supervision.wrong(f"channel is {wanted} of {channels}; one, or all, is needed")
+        return Path(source["source"]).as_posix(), None if every else channels.index(wanted[0])
+    raise supervision.wrong(
+        f"channel is {supervision.values.get('channel')!r}, which no source of its recording has"
+    )
+
+
+def _channels(record: Record, value: Any) -> list[int]:
+    channels = [value] if isinstance(value, int) else value
+    if not isinstance(channels, list) or not all(isinstance(c, int) for c in channels):
+        raise record.wrong(f"channel is {value!r}; a number or a list of numbers is needed")
+    return channels

@@ -1,0 +1,120 @@
+"""Tables: corpora of which one table says all. Common Voice, LJSpeech, audiofolder, a plain CSV.
+
+In:   the folder of a corpus.   Out: entries.
+Not here: JSON lines of NeMo and Lhotse (json_lines.py), how a table is read (lists.py).
+"""
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+from pipeline.corpora import Corpus
+from pipeline.corpus.layouts.folders import split_in
+from pipeline.corpus.layouts.lists import (
+    Entry,
+    Record,
+    json_lines,
+    parts_of,
+    read_lines,
+    split_of,
+    table,
+)
+from pipeline.corpus.manifest import Split
+from pipeline.files import InputError
+
+AUDIOFOLDER_TEXTS = ("transcription", "text", "sentence")
+SPEAKERS = ("speaker", "speaker_id", "client_id")
+
+
+def read_common_voice(corpus: Corpus, root: Path) -> Iterator[Entry]:
+    """train.tsv, dev.tsv, test.tsv, or validated.tsv where they are not there; clips/*.mp3."""
+    official = [
+        path for name in ("train", "dev", "test") if (path := root / f"{name}.tsv").exists()
+    ]
+    validated = [path for path in [root / "validated.tsv"] if path.exists()]
+    for path, split in parts_of(corpus, root, official or validated, "train.tsv or validated.tsv"):
+        for row in table(path, ("client_id", "path", "sentence"), "\t", csv.QUOTE_NONE):
+            clip = row.needed("path")
+            clip = clip if clip.endswith(".mp3") else f"{clip}.mp3"  # the first releases
+            speaker = row.text("client_id")
+            name = clip.removesuffix(".mp3")
+            yield Entry(name, f"clips/{clip}", row.text("sentence"), speaker, split)
+
+
+def read_ljspeech(corpus: Corpus, root: Path) -> Iterator[Entry]:
+    """metadata.csv: id|as printed|as spoken, nothing quoted; wavs/<id>.wav; one speaker."""
+    inner = root / "LJSpeech-1.1"  # the archive's own folder
+    home = inner if inner.is_dir() else root
+    path = home / "metadata.csv"
+    if not path.is_file():
+        raise InputError(f"{root}: no corpus {corpus.name} is here: metadata.csv is missing")
+    folder = home.relative_to(root)
+    for number, line in read_lines(path):
+        fields = line.split("|")
+        if len(fields) != 3 or not fields[0]:
+            raise InputError(f"{path}:{number}: {line[:60]!r} is not of the form ID|TEXT|SPOKEN")
+        audio = (folder / "wavs" / f"{fields[0]}.wav").as_posix()
+        yield Entry(fields[0], audio, fields[2] or fields[1], speaker="LJ")
+
+
+def read_audiofolder(corpus: Corpus, root: Path) -> Iterator[Entry]:
+    """metadata.csv or metadata.jsonl, at the top or in each split's folder, with file_name."""
+    lists = sorted(path for end in ("csv", "jsonl") for path in root.rglob(f"metadata.{end}"))
+    if not lists:
+        raise InputError(f"{root}: no corpus {corpus.name} is here: metadata.csv is missing")
+    for path in lists:
+        rows = json_lines(path) if path.suffix == ".jsonl" else table(path, ["file_name"])
+        for row in rows:
+            audio = _audio(root, path, row.needed("file_name"))
+            words = row.text(*_text_columns(corpus, row, AUDIOFOLDER_TEXTS))
+            name = PurePosixPath(audio).with_suffix("").as_posix()
+            yield Entry(name, audio, words, row.text(*SPEAKERS), split_in(audio))
+
+
+def read_csv(corpus: Corpus, root: Path) -> Iterator[Entry]:
+    """The first line names the columns: audio, text; speaker, split, start, duration if any.
+
+    Paths are relative to the table.
+    """
+    column = corpus.text_column or "text"
+    for path, named in parts_of(corpus, root, sorted(root.glob("*.csv")), "a table *.csv"):
+        for row in table(path, ("audio", column)):
+            audio, start = _audio(root, path, row.needed("audio")), row.seconds("start")
+            yield Entry(
+                id=segment_id(audio, start),
+                audio=audio,
+                transcript=row.text(column),
+                speaker=row.text("speaker"),
+                split=_said_split(row) or named,
+                start=start or 0.0,
+                duration=row.seconds("duration"),
+            )
+
+
+def segment_id(audio: str, start: float | None) -> str:
+    """The path without its ending; of a stretch, with its start in milliseconds."""
+    name = PurePosixPath(audio).with_suffix("").as_posix()
+    return name if start is None else f"{name}-{round(start * 1000):07d}"
+
+
+def _audio(root: Path, path: Path, name: str) -> str:
+    """As a path below the root, from one that is relative to the table."""
+    folder = path.parent.relative_to(root) if path.is_relative_to(root) else path.parent
+    return (folder / name).as_posix()
+
+
+def _text_columns(corpus: Corpus, row: Record, usual: Sequence[str]) -> Sequence[str]:
+    names = (corpus.text_column,) if corpus.text_column else usual
+    if not any(name in row.values for name in names):
+        raise row.wrong(
+            f"has none of {', '.join(names)}, only {', '.join(map(str, row.values))}; say which "
+            "holds the transcript under text_column: in the corpus file"
+        )
+    return names
+
+
+def _said_split(row: Record) -> Split | None:
+    said = row.text("split")
+    if said and not (split := split_of(said)):
+        raise row.wrong(f"split is {said!r}; train, dev or test is needed, or nothing")
+    return split if said else None

@@ -1,0 +1,49 @@
+"""Small corpora in the true form of each layout."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from pipeline.corpora import Corpus
+from pipeline.corpus.manifest import Manifest
+from pipeline.corpus.readers import build
+
+RATE = 16_000
+
+
+def sound(path: Path, seconds: float = 0.5, rate: int = RATE, channels: int = 1) -> Path:
+    """Its content follows from its name, so that no two files are alike."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(sum(path.name.encode()))
+    soundfile.write(path, rng.uniform(-0.3, 0.3, (round(seconds * rate), channels)), rate)
+    return path
+
+
+def text(path: Path, *lines: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[..., Manifest]:
+    """The corpus in tmp_path, by a reader."""
+
+    def read(reader: str, root: Path = tmp_path, **settings) -> Manifest:
+        settings.setdefault("name", "tiny")
+        return build(Corpus(reader=reader, root=str(root), **settings), tmp_path / "work")
+
+    return read
+
+
+def rows(manifest: Manifest) -> list[tuple[str, str, str, str]]:
+    """Id, split, speaker, transcript."""
+    return [(u.id, u.split, u.speaker, u.transcript) for u in manifest.utterances]
+
+
+def reasons(manifest: Manifest) -> dict[str, str]:
+    assert all("\n" not in refusal.reason for refusal in manifest.refusals)
+    return {refusal.utterance: refusal.reason for refusal in manifest.refusals}

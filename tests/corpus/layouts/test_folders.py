@@ -1,0 +1,121 @@
+"""LibriSpeech as its archives lie; a folder of sounds with their texts beside them."""
+
+import pytest
+
+from pipeline.files import InputError
+from tests.corpus.layouts.conftest import reasons, rows, sound, text
+
+
+@pytest.fixture
+def librispeech(tmp_path):
+    root = tmp_path / "LibriSpeech"
+    text(root / "SPEAKERS.TXT", ";ID  |SEX| SUBSET           |MINUTES| NAME")
+    for part, speaker, chapter in (
+        ("train-clean-100", 103, 1240),
+        ("train-other-500", 20, 205),
+        ("dev-clean", 1272, 128104),
+        ("test-clean", 1089, 134686),
+    ):
+        folder, stem = root / part / str(speaker) / str(chapter), f"{speaker}-{chapter}"
+        sound(folder / f"{stem}-0000.flac")
+        sound(folder / f"{stem}-0001.flac")
+        text(
+            folder / f"{stem}.trans.txt",
+            f"{stem}-0000 CHAPTER ONE MISSUS RACHEL LYNDE IS SURPRISED",
+            f"{stem}-0001 THAT HAD ITS SOURCE AWAY BACK IN THE WOODS OF THE OLD CUTHBERT'S PLACE",
+        )
+    return root
+
+
+def test_librispeech_has_its_splits_by_its_folders(librispeech, read):
+    manifest = read("librispeech", librispeech)
+    assert [(u.id, u.split, u.speaker) for u in manifest.utterances] == [
+        ("1272-128104-0000", "dev", "1272"),
+        ("1272-128104-0001", "dev", "1272"),
+        ("1089-134686-0000", "test", "1089"),
+        ("1089-134686-0001", "test", "1089"),
+        ("103-1240-0000", "train", "103"),
+        ("103-1240-0001", "train", "103"),
+        ("20-205-0000", "train", "20"),
+        ("20-205-0001", "train", "20"),
+    ]
+    assert manifest.utterances[5].audio == "train-clean-100/103/1240/103-1240-0001.flac"
+    assert manifest.utterances[5].transcript.endswith("CUTHBERT'S PLACE")
+    assert (manifest.refusals, manifest.drawn) == ((), "")
+
+
+def test_librispeech_s_root_may_be_the_folder_above(librispeech, read):
+    above, inside = read("librispeech", librispeech.parent), read("librispeech", librispeech)
+    assert rows(above) == rows(inside)
+    assert above.utterances[0].audio.startswith("LibriSpeech/dev-clean/")
+
+
+def test_librispeech_in_part(librispeech, read):
+    parts = {"train": ["train-clean-100"], "dev": ["dev-clean"], "test": ["test-clean"]}
+    manifest = read("librispeech", librispeech, parts=parts)
+    assert {u.speaker for u in manifest.utterances} == {"103", "1272", "1089"}
+
+
+def test_a_part_that_is_not_there_is_named(librispeech, read):
+    with pytest.raises(InputError, match="train-clean-360: parts in tiny names it, and it is not"):
+        read("librispeech", librispeech, parts={"train": ["train-clean-360"]})
+
+
+def test_an_empty_folder_is_no_librispeech(tmp_path, read):
+    with pytest.raises(InputError, match="a folder such as train-clean-100 is missing"):
+        read("librispeech", tmp_path)
+
+
+def test_a_flac_that_is_missing_or_cut_is_refused_and_the_rest_kept(librispeech, read):
+    chapter = librispeech / "dev-clean/1272/128104"
+    (chapter / "1272-128104-0000.flac").unlink()
+    cut = chapter / "1272-128104-0001.flac"
+    cut.write_bytes(cut.read_bytes()[:30])
+    manifest = read("librispeech", librispeech)
+    found = reasons(manifest)
+    assert "1272-128104-0000.flac: no such file; " in found["1272-128104-0000"]
+    assert "1272-128104-0001.flac: " in found["1272-128104-0001"]
+    assert len(manifest.utterances) == 6
+
+
+def test_pairs_are_found_at_any_depth(tmp_path, read):
+    sound(tmp_path / "a.wav")
+    text(tmp_path / "a.txt", "Hello,", "world")
+    sound(tmp_path / "b" / "c.flac")
+    text(tmp_path / "b" / "c.txt", "Über alles")
+    manifest = read("pairs")
+    assert {(u.id, u.audio, u.transcript, u.speaker) for u in manifest.utterances} == {
+        ("a", "a.wav", "HELLO, WORLD", "a"),
+        ("b/c", "b/c.flac", "ÜBER ALLES", "b/c"),
+    }
+
+
+def test_folders_of_pairs_are_splits_by_their_names(tmp_path, read):
+    for split in ("train", "valid", "test"):
+        sound(tmp_path / split / "test-x.wav")
+        text(tmp_path / split / "test-x.txt", "yes")
+    splits = {u.id: u.split for u in read("pairs").utterances}
+    assert splits == {"train/test-x": "train", "valid/test-x": "dev", "test/test-x": "test"}
+
+
+def test_a_sound_without_a_text_and_a_text_without_a_sound_are_refused(tmp_path, read):
+    sound(tmp_path / "a.wav")
+    text(tmp_path / "a.txt", "yes")
+    sound(tmp_path / "b.wav")
+    text(tmp_path / "c.txt", "no")
+    found = reasons(read("pairs"))
+    assert "b.wav: its transcript is empty; write what is said" in found["b"]
+    assert "c.wav: no such file" in found["c"]
+
+
+def test_a_folder_without_pairs_is_refused(tmp_path, read):
+    sound(tmp_path / "a.wav")
+    with pytest.raises(InputError, match=r"a sound file with its text beside it .* is missing"):
+        read("pairs")
+
+
+def test_a_text_that_is_not_utf_8_is_refused(tmp_path, read):
+    sound(tmp_path / "a.wav")
+    (tmp_path / "a.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match=r"a\.txt: cannot be read .* write it as UTF-8 text"):
+        read("pairs")

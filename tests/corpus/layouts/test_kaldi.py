@@ -1,0 +1,132 @@
+"""Kaldi data folders as Kaldi's and ESPnet's recipes write them."""
+
+import pytest
+
+from pipeline.files import InputError
+from tests.corpus.layouts.conftest import reasons, rows, sound, text
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Recordings with spaces in their path, cut by segments."""
+    recording = sound(tmp_path / "my audio" / "sw02001.wav", 10.0, 8000, channels=2)
+    other = sound(tmp_path / "my audio" / "sw02005.wav", 4.0, 8000)
+    data = tmp_path / "data"
+    text(data / "wav.scp", f"sw02001 {recording}", f"sw02005   {other} ")
+    text(
+        data / "segments",
+        "sw02001-A_000098-001156 sw02001 0.98 11.56",
+        "sw02001-A_000200-000300 sw02001 2.00 3.00",
+        "sw02001-B_000100-000250 sw02001 1.0 2.5 1",
+        "sw02005-A_000050-000400 sw02005 0.5 -1",
+    )
+    text(
+        data / "text",
+        "sw02001-A_000098-001156 HI UM YEAH",
+        "sw02001-A_000200-000300   i'd like  to talk",
+        "sw02001-B_000100-000250 OKAY",
+        "sw02005-A_000050-000400 BYE",
+    )
+    text(
+        data / "utt2spk",
+        "sw02001-A_000098-001156 2001-A",
+        "sw02001-A_000200-000300 2001-A",
+        "sw02001-B_000100-000250 2001-B",
+        "sw02005-A_000050-000400 2005-A",
+    )
+    return data
+
+
+def test_segments_cut_recordings(folder, read):
+    manifest = read("kaldi", folder)
+    assert [(u.id, u.start, u.samples, u.channel) for u in manifest.utterances] == [
+        ("sw02001-A_000200-000300", 16_000, 8000, None),
+        ("sw02001-B_000100-000250", 8000, 12_000, 1),
+        ("sw02005-A_000050-000400", 4000, 28_000, None),
+    ]
+    assert [u.transcript for u in manifest.utterances] == ["I'D LIKE TO TALK", "OKAY", "BYE"]
+    assert [u.speaker for u in manifest.utterances] == ["2001-A", "2001-B", "2005-A"]
+    assert (
+        "lasts 10 s, and its utterance is from 0.98 s to 11.56 s"
+        in (reasons(manifest)["sw02001-A_000098-001156"])
+    )
+    assert all(u.audio.startswith("/") for u in manifest.utterances)
+
+
+def data_folder(folder, *utterances):
+    text(folder / "wav.scp", *(f"{u} {sound(folder / 'wav' / f'{u}.wav')}" for u in utterances))
+    text(folder / "text", *(f"{u} YES" for u in utterances))
+
+
+def test_without_segments_each_recording_is_an_utterance_and_its_own_speaker(tmp_path, read):
+    data_folder(tmp_path, "u1", "u2")
+    text(tmp_path / "wav.scp", "u1 wav/u1.wav", "u2 ./wav/u2.wav")  # below the root
+    assert [row[::2] for row in rows(read("kaldi"))] == [("u1", "u1"), ("u2", "u2")]
+
+
+def test_several_folders_are_splits_by_their_names(tmp_path, read):
+    for name in ("train", "valid", "test_clean"):
+        data_folder(tmp_path / name, f"{name}-1")
+    assert [row[:2] for row in rows(read("kaldi"))] == [
+        ("test_clean-1", "test"),
+        ("train-1", "train"),
+        ("valid-1", "dev"),
+    ]
+
+
+def test_folders_whose_names_do_not_say_are_named_by_parts(tmp_path, read):
+    """ESPnet's recipe for AN4 has train_nodev, train_dev and test."""
+    for name in ("train_nodev", "train_dev", "test"):
+        data_folder(tmp_path / name, f"{name}-1")
+    with pytest.raises(InputError, match="train_dev: its name says no split, or two; say under"):
+        read("kaldi")
+    parts = {"train": ["train_nodev"], "dev": ["train_dev"], "test": ["test"]}
+    assert [row[1] for row in rows(read("kaldi", parts=parts))] == ["train", "dev", "test"]
+
+
+@pytest.mark.parametrize(
+    "source", ["sph2pipe -f wav -p -c 1 sw02001.sph |", "| cat x.wav", "flac -d -c -s x.flac|"]
+)
+def test_a_command_is_refused_and_never_run(tmp_path, read, source):
+    data_folder(tmp_path, "u1")
+    path = tmp_path / "wav.scp"
+    path.write_text(path.read_text() + f"u2 {source}\n")
+    with pytest.raises(InputError, match=r"wav\.scp:2: .* is a command, and none is run; run it"):
+        read("kaldi")
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "reason"),
+    [
+        ("wav.scp", "u2 raw.ark:17", "wav.scp:2: 'raw.ark:17' is an archive of Kaldi's"),
+        ("wav.scp", "u2", "wav.scp:2: names no file"),
+        ("segments", "u1 rec 0.5", "segments:1: 'rec 0.5' is not of the form RECORDING START END"),
+        ("segments", "u1 rec zero 1", "segments:1: 'rec zero 1' is not of the form"),
+    ],
+)
+def test_a_malformed_line_is_refused(tmp_path, read, name, line, reason):
+    data_folder(tmp_path, "u1")
+    path = tmp_path / name
+    path.write_text((path.read_text() if path.exists() else "") + line + "\n")
+    with pytest.raises(InputError, match=r"is|names") as error:
+        read("kaldi")
+    assert reason in str(error.value)
+
+
+def test_what_has_no_sound_or_no_words_is_refused(tmp_path, read):
+    data_folder(tmp_path, "u1", "u2")
+    text(tmp_path / "text", "u1 YES", "u3 NO")
+    found = reasons(read("kaldi"))
+    assert "u2.wav: its transcript is empty" in found["u2"]
+    assert "text: has it, and no sound of it is listed" in found["u3"]
+
+
+def test_a_segment_of_no_recording_is_refused(folder, read):
+    text(folder / "wav.scp", (folder / "wav.scp").read_text().splitlines()[0])
+    found = reasons(read("kaldi", folder))
+    assert "segments: its recording is not in wav.scp" in found["sw02005-A_000050-000400"]
+
+
+def test_a_folder_without_wav_scp_is_refused(tmp_path, read):
+    with pytest.raises(InputError, match=r"a folder with wav\.scp is missing"):
+        read("kaldi")

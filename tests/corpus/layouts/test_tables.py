@@ -1,0 +1,232 @@
+"""Common Voice, LJSpeech, Hugging Face's audiofolder and a plain CSV, as they are written."""
+
+import json
+
+import pytest
+
+from pipeline.files import InputError
+from tests.corpus.layouts.conftest import RATE, reasons, rows, sound, text
+
+OLD = "client_id\tpath\tsentence\tup_votes\tdown_votes\tage\tgender\taccent"
+NEW = (
+    "client_id\tpath\tsentence_id\tsentence\tsentence_domain\tup_votes\tdown_votes\tage\tgender\t"
+    "accents\tvariant\tlocale\tsegment"
+)
+
+
+def new_row(client: str, clip: str, sentence: str) -> str:
+    return f"{client}\t{clip}\tf00d\t{sentence}\t\t2\t0\ttwenties\tfemale_feminine\t\t\ten\t"
+
+
+@pytest.fixture
+def common_voice(tmp_path):
+    for number in range(1, 5):
+        sound(tmp_path / "clips" / f"common_voice_en_{number}.mp3", 0.7, 32_000)
+    clip = "common_voice_en_{}.mp3".format
+    quoted = '"Who said that?" he asked — loudly.'
+    text(tmp_path / "train.tsv", NEW, new_row("ann", clip(1), quoted))
+    text(tmp_path / "dev.tsv", NEW, new_row("bob", clip(2), '"Yes", and no'))
+    text(tmp_path / "test.tsv", NEW, new_row("cid", clip(3), "It’s the dogs' home."))
+    text(tmp_path / "validated.tsv", NEW, *(new_row(s, clip(4), "a") for s in ("ann", "bob")))
+    return tmp_path
+
+
+def test_common_voice_has_the_splits_of_its_tables(common_voice, read):
+    """Quotation marks are part of a sentence there: nothing in these tables is quoted."""
+    manifest = read("common-voice")
+    assert rows(manifest) == [
+        ("common_voice_en_1", "train", "ann", '"WHO SAID THAT?" HE ASKED — LOUDLY.'),
+        ("common_voice_en_2", "dev", "bob", '"YES", AND NO'),
+        ("common_voice_en_3", "test", "cid", "IT’S THE DOGS' HOME."),
+    ]
+    assert manifest.utterances[0].audio == "clips/common_voice_en_1.mp3"
+    assert (manifest.utterances[0].rate, manifest.utterances[0].samples) == (32_000, 22_400)
+
+
+def test_punctuation_may_be_dropped(common_voice, read):
+    said = [u.transcript for u in read("common-voice", punctuation="drop").utterances]
+    assert said == ["WHO SAID THAT HE ASKED LOUDLY", "YES AND NO", "IT'S THE DOGS HOME"]
+
+
+def test_of_validated_clips_alone_the_splits_are_drawn(tmp_path, read):
+    """The columns and the paths without an ending are those of the first releases."""
+    lines = [f"client{n % 10}\tclip{n}\tyes {n}\t2\t0\t\t\t" for n in range(40)]
+    for n in range(40):
+        sound(tmp_path / "clips" / f"clip{n}.mp3")
+    text(tmp_path / "validated.tsv", OLD, *lines)
+    manifest = read("common-voice")
+    speakers = {
+        split: {u.speaker for u in manifest.utterances if u.split == split}
+        for split in ("train", "dev", "test")
+    }
+    assert [len(each) for each in speakers.values()] == [8, 1, 1]
+    assert manifest.drawn == "dev and test drawn from train: whole speakers, seed 0"
+
+
+def test_a_row_of_another_length_is_refused_with_its_line(common_voice, read):
+    path = common_voice / "train.tsv"
+    path.write_text(path.read_text(encoding="utf-8") + "ann\tclip\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"train\.tsv:3: has 2 columns, .* names 13; mend the"):
+        read("common-voice")
+
+
+def test_a_missing_column_is_named(common_voice, read):
+    text(common_voice / "dev.tsv", OLD.replace("sentence", "text"))
+    with pytest.raises(InputError, match=r"dev\.tsv:1: has no column 'sentence' among client_id"):
+        read("common-voice")
+
+
+def test_a_folder_without_tables_is_no_common_voice(tmp_path, read):
+    with pytest.raises(InputError, match=r"train\.tsv or validated\.tsv is missing"):
+        read("common-voice")
+
+
+@pytest.fixture
+def ljspeech(tmp_path):
+    home = tmp_path / "LJSpeech-1.1"
+    lines = []
+    for number in range(1, 31):
+        sound(home / "wavs" / f"LJ001-{number:04d}.wav", rate=22_050)
+        lines.append(f'LJ001-{number:04d}|in 14{number} he said "so|in fourteen {number} he "said')
+    text(home / "metadata.csv", *lines)
+    return tmp_path
+
+
+def test_ljspeech_gives_what_is_spoken_and_draws_utterances(ljspeech, read):
+    """Its quotation marks stand alone at times; its one speaker cannot be drawn whole."""
+    manifest = read("ljspeech")
+    assert manifest.utterances[2].transcript == 'IN FOURTEEN 3 HE "SAID'
+    assert manifest.utterances[2].audio == "LJSpeech-1.1/wavs/LJ001-0003.wav"
+    assert {u.speaker for u in manifest.utterances} == {"LJ"}
+    splits = [u.split for u in manifest.utterances]
+    assert [splits.count(s) for s in ("train", "dev", "test")] == [24, 3, 3]
+    assert manifest.drawn.endswith("utterances, by their ids (too few speakers), seed 0")
+    assert rows(read("ljspeech", ljspeech / "LJSpeech-1.1")) == rows(manifest)
+
+
+@pytest.mark.parametrize("line", ["LJ001-0001|one", "LJ001-0001|a|b|c", "|a|b"])
+def test_a_line_of_another_form_is_refused(ljspeech, read, line):
+    path = ljspeech / "LJSpeech-1.1/metadata.csv"
+    path.write_text(path.read_text() + line + "\n")
+    with pytest.raises(InputError, match=r"metadata\.csv:31: .* not of the form ID\|TEXT\|SPOKEN"):
+        read("ljspeech")
+
+
+def test_a_folder_without_metadata_is_no_ljspeech(tmp_path, read):
+    with pytest.raises(InputError, match=r"no corpus tiny is here: metadata\.csv is missing"):
+        read("ljspeech")
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_an_audiofolder_has_metadata_in_each_split_s_folder(tmp_path, read, kind):
+    for split, name in (("train", "train"), ("validation", "dev"), ("test", "test")):
+        sound(tmp_path / "data" / split / "audio" / "1.wav")
+        row = {"file_name": "audio/1.wav", "transcription": f'{name}, "so"', "speaker_id": 7}
+        lines = ["file_name,transcription,speaker_id", f'audio/1.wav,"{name}, ""so""",7']
+        lines = lines if kind == "csv" else [json.dumps(row)]
+        text(tmp_path / "data" / split / f"metadata.{kind}", *lines)
+    assert sorted(rows(read("audiofolder"))) == [
+        ("data/test/audio/1", "test", "7", 'TEST, "SO"'),
+        ("data/train/audio/1", "train", "7", 'TRAIN, "SO"'),
+        ("data/validation/audio/1", "dev", "7", 'DEV, "SO"'),
+    ]
+
+
+def test_an_audiofolder_may_have_one_metadata_for_all(tmp_path, read):
+    for name in ("train/a.wav", "test/b.flac"):
+        sound(tmp_path / name)
+    text(tmp_path / "metadata.csv", "file_name,words", "train/a.wav,yes", "test/b.flac,no")
+    manifest = read("audiofolder", text_column="words")
+    assert [(u.id, u.split, u.transcript) for u in manifest.utterances] == [
+        ("train/a", "train", "YES"),
+        ("test/b", "test", "NO"),
+    ]
+
+
+def test_an_audiofolder_without_a_known_text_names_what_it_has(tmp_path, read):
+    sound(tmp_path / "a.wav")
+    text(tmp_path / "metadata.csv", "file_name,words", "a.wav,yes")
+    with pytest.raises(InputError, match=r":2: has none of transcription, .*only file_name, words"):
+        read("audiofolder")
+
+
+def test_an_audiofolder_without_metadata_is_refused(tmp_path, read):
+    with pytest.raises(InputError, match=r"metadata\.csv is missing"):
+        read("audiofolder")
+
+
+def test_a_csv_may_cut_stretches_and_say_splits(tmp_path, read):
+    sound(tmp_path / "long.wav", 10.0)
+    sound(tmp_path / "short.wav", 1.0)
+    text(
+        tmp_path / "corpus.csv",
+        "\ufeffaudio,text,speaker,split,start,duration",  # as a spreadsheet saves it
+        "long.wav,one,ann,train,0.5,1.25",
+        'long.wav,"two, three",ann,train,2,',
+        "short.wav,four,bob,dev,,",
+        f"{(tmp_path / 'short.wav').as_posix()},five,cid,test,0,0.5",
+    )
+    manifest = read("csv")
+    assert [(u.id, u.split, u.start / RATE, u.seconds) for u in manifest.utterances] == [
+        ("long-0000500", "train", 0.5, 1.25),
+        ("long-0002000", "train", 2.0, 8.0),
+        ("short", "dev", 0.0, 1.0),
+        (f"{(tmp_path / 'short').as_posix()}-0000000", "test", 0.0, 0.5),
+    ]
+    assert manifest.utterances[1].transcript == "TWO, THREE"
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("a.wav,yes,2.5,1", "a.wav: lasts 2 s, and its utterance is from 2.5 s to 3.5 s; mend the"),
+        ("a.wav,yes,1,1.6", "a.wav: lasts 2 s, and its utterance is from 1 s to 2.6 s"),
+        ("a.wav,yes,-1,1", "its utterance is from -1 s to 0 s"),
+        ("a.wav,yes,1,0", "its utterance lasts no time, from 1 s to 1 s"),
+        ("a.wav, ,1,1", "its transcript is empty"),
+        ("b.wav,yes,,", "b.wav: no such file"),
+    ],
+)
+def test_a_stretch_that_a_file_has_not_is_refused(tmp_path, read, row, reason):
+    sound(tmp_path / "a.wav", 2.0)
+    text(tmp_path / "c.csv", "audio,text,start,duration", "a.wav,yes,,", row)
+    (found,) = reasons(read("csv")).values()
+    assert reason in found
+    with pytest.raises(InputError, match="tiny is strict, and 1 of its utterances cannot be used"):
+        read("csv", strict=True)
+
+
+def test_a_stretch_may_end_a_little_beyond_its_file(tmp_path, read):
+    """Half a second, as Kaldi allows; it ends with the file."""
+    sound(tmp_path / "a.wav", 2.0)
+    text(tmp_path / "c.csv", "audio,text,start,duration", "a.wav,yes,1,1.5", "a.wav,no,0,1.995")
+    assert [(u.start, u.samples) for u in read("csv").utterances] == [(16_000, 16_000), (0, 32_000)]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("a.wav,yes,x,1,", "c.csv:2: start is 'x'; a number of seconds is needed"),
+        ("a.wav,yes,0,inf,", "c.csv:2: duration is 'inf'"),
+        ("a.wav,yes,,,holdout", "c.csv:2: split is 'holdout'; train, dev or test is needed"),
+        (",yes,,,", "c.csv:2: audio is missing or empty"),
+        ('"a.wav,yes', "c.csv:2: cannot be read"),
+    ],
+)
+def test_a_malformed_row_is_refused_with_its_line(tmp_path, read, row, reason):
+    text(tmp_path / "c.csv", "audio,text,start,duration,split", row)
+    with pytest.raises(InputError, match=r"c\.csv:2: ") as error:
+        read("csv")
+    assert reason in str(error.value)
+
+
+def test_two_tables_need_names_that_say_their_splits(tmp_path, read):
+    for name in ("a", "b"):
+        sound(tmp_path / f"{name}.wav")
+        text(tmp_path / f"{name}.csv", "audio,text", f"{name}.wav,yes")
+    with pytest.raises(
+        InputError, match=r"a\.csv: its name says no split, or two; say under parts"
+    ):
+        read("csv")
+    manifest = read("csv", parts={"train": ["a.csv"], "test": ["b.csv"]})
+    assert [(u.id, u.split) for u in manifest.utterances] == [("a", "train"), ("b", "test")]
