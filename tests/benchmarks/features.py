@@ -138,6 +138,7 @@ def scale(corpora: Corpora, everything: bool) -> Iterator[Group]:
             _command(apart, corpora, [5, 5], 1, hours),
         ],
         targets=[Target([apart], [both], at_least=0.9)],
+        warm_up=False,  # each round starts its processes anew
     )
 
 

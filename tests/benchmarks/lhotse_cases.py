@@ -10,10 +10,15 @@ manifest; lilcom is lossy, about 8 bits a coefficient.
 import multiprocessing
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from pipeline.features.feature_set import FeatureSet
+from pipeline.features.shards import StoredUtterance
 from tests.benchmarks.child import Job
 from tests.benchmarks.shares import WORKERS, sounds
 
@@ -80,14 +85,22 @@ def _store(cuts: Any, folder: Path, fork: bool) -> None:
     stored.to_file(folder / "cuts.jsonl")
 
 
-def write_storage(folder: Path, storage: str, utterances: Any) -> Any:
-    """Cuts of (id, transcript, frames), the frames in one of its storages."""
+def utterances(
+    features: FeatureSet, chosen: Iterable[StoredUtterance]
+) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Id, transcript, frames: a copy, as lilcom takes no read-only ones."""
+    for each in chosen:
+        yield each.id, each.transcript, np.array(features.frames(each))
+
+
+def write_storage(folder: Path, storage: str, given: Iterable[tuple[str, str, np.ndarray]]) -> Any:
+    """Cuts whose frames are in one of its storages."""
     from lhotse import CutSet, Features, MonoCut, SupervisionSegment
     from lhotse.features.io import get_writer
 
     cuts = []
     with get_writer(storage)(str(folder / "frames")) as writer:
-        for name, transcript, frames in utterances:
+        for name, transcript, frames in given:
             seconds = round(len(frames) * 0.01, 2)
             features = Features(
                 type="kaldi-fbank",
@@ -116,6 +129,29 @@ def write_storage(folder: Path, storage: str, utterances: Any) -> Any:
             )
             cuts.append(cut)
     return CutSet.from_cuts(cuts)
+
+
+def read_all(scratch: Path, *, manifest_file: str, storage: str) -> Job:
+    """The same frames as blankslate's, written by Lhotse; every utterance as an array."""
+    import torch
+
+    from tests.benchmarks.product import feature_set
+    from tests.benchmarks.storage import of_storage
+
+    torch.set_num_threads(1)
+    exact = feature_set(scratch / "exact", manifest_file, storage="float32")
+    stored = scratch / "stored"
+    stored.mkdir()
+    cuts = write_storage(stored, storage, utterances(exact, exact.utterances))
+    size = sum(path.stat().st_size for path in stored.rglob("*") if path.is_file())
+    said = of_storage(exact, size, [cut.load_features() for cut in cuts])
+
+    def job(folder: Path) -> dict[str, float]:
+        read = [cut.load_features() for cut in cuts]
+        assert len(read) == len(exact.utterances)
+        return said
+
+    return job
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def table(group: Group, rounds: Rounds) -> Table:
     made = Table(title=group.title, title_justify="left")
     headings = ("case", "median s", "min", "max", f"s/{group.unit}", "x first", "clean", *extras)
     for heading in headings:
-        made.add_column(heading, justify="left" if heading == "case" else "right")
+        made.add_column(heading, justify="left" if heading == "case" else "right", no_wrap=True)
     unit = None
     for case in group.cases:
         if case.name not in rounds:
