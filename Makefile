@@ -11,6 +11,9 @@ SET :=
 DRY :=
 WATCH :=
 RUN :=
+FEATURES :=
+UTTERANCE :=
+OUT :=
 ONLY :=
 BENCH :=
 
@@ -29,7 +32,7 @@ stamp := .venv/.complete
 peers := .venv-bench
 pip := $(bin)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help setup demo test check format lock features train sweep status logs cancel report bench bench-setup cluster-check slurm-up slurm-down clean
+.PHONY: help setup demo test check format lock features verify inspect train sweep status logs cancel report bench bench-setup cluster-check slurm-up slurm-down clean
 
 help:  ## print this list
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r name text; do printf '  %-14s %s\n' "$$name" "$$text"; done
@@ -68,6 +71,12 @@ lock: setup  ## choose the newest versions that pyproject.toml allows, for every
 
 features: setup  ## CORPUS=… or SWEEP=…, CLUSTER=…: every feature set that is missing
 	@$(blankslate) features $(if $(CORPUS),--corpus $(CORPUS),--sweep $(SWEEP)) --cluster $(CLUSTER) $(work) $(dry) $(set)
+
+verify: setup  ## CORPUS=…, SWEEP=… or FEATURES=…: compare every byte of feature sets with its checksum
+	@$(blankslate) verify $(or $(FEATURES),$(CORPUS),$(SWEEP)) --cluster $(CLUSTER) $(work)
+
+inspect: setup  ## FEATURES=… (a shard or a feature set), UTTERANCE=…, OUT=….png: what it holds, drawn
+	@$(blankslate) inspect $(or $(FEATURES),$(CORPUS),$(SWEEP)) --cluster $(CLUSTER) $(work) $(if $(UTTERANCE),--utterance $(UTTERANCE)) $(if $(OUT),--output $(OUT))
 
 train: setup  ## EXPERIMENT=…: one run in the foreground, live progress
 	@$(blankslate) train $(EXPERIMENT) --cluster $(CLUSTER) $(work) $(set)

@@ -28,6 +28,8 @@ VERBS = {
     "status": "jobs.looking",
     "logs": "jobs.looking",
     "cancel": "jobs.looking",
+    "verify": "jobs.examining",
+    "inspect": "jobs.examining",
     "report": "jobs.reporting",
     "cluster-check": "jobs.check",
     "task": "jobs.tasks",
@@ -114,6 +116,18 @@ def _add_lookers(verbs: Verbs) -> None:
 
     cancel = _verb(verbs, "cancel", "cancel the queued and running jobs of a sweep; work is saved")
     _swept(cancel)
+
+    verify = _verb(verbs, "verify", "compare every byte of feature sets with its checksum")
+    verify.add_argument(
+        "sets", nargs="+", metavar="SET", help="a feature set; or a sweep or corpus, all of its"
+    )
+
+    inspect = _verb(verbs, "inspect", "print what a shard or a feature set holds; draw utterances")
+    inspect.add_argument("target", metavar="SET", help="a shard, a feature set, a sweep, a corpus")
+    inspect.add_argument("--utterance", metavar="ID", help="this one alone")
+    inspect.add_argument(
+        "--output", "-o", type=Path, metavar="FILE", help="draw spectrograms: .png or .svg"
+    )
 
     report = _verb(verbs, "report", "write results.csv, summary.csv, report.html and figures")
     _swept(report)

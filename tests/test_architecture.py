@@ -23,7 +23,7 @@ HOMES = {
     "torch": ("pipeline.training",),
     "torchaudio": ("pipeline.training",),
     "pandas": ("pipeline.results",),
-    "matplotlib": ("pipeline.results.figures",),
+    "matplotlib": ("pipeline.results.figures", "pipeline.results.spectrograms"),
     "jinja2": ("pipeline.results.report",),
     "submitit": ("jobs.slurm",),
     "rich": ("jobs",),

@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import h5py
 import numpy as np
@@ -179,18 +179,34 @@ class Shard:
             return _read_statistics(file)
 
 
-def verify(path: Path) -> None:
-    """Compare every dataset with its checksum."""
+class Stored(NamedTuple):
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    whole: bool  # its bytes are those that were written
+
+
+def contents(path: Path) -> list[Stored]:
+    """Every dataset, compared with its checksum."""
     with _reading(path) as file:
         names: list[str] = []
         file.visit(names.append)
-        for name in names:
-            dataset = file[name]
-            if isinstance(dataset, h5py.Dataset) and _crc32(dataset) != dataset.attrs["crc32"]:
-                raise InputError(
-                    f"{path}: the bytes of {name} are not those that were written; delete it and "
-                    "run make features again"
-                )
+        return [
+            Stored(name, each.shape, str(each.dtype), _crc32(each) == each.attrs["crc32"])
+            for name in names
+            if isinstance(each := file[name], h5py.Dataset)
+        ]
+
+
+def verify(path: Path) -> int:
+    """The bytes that were compared with their checksums, if none differs."""
+    wrong = ", ".join(stored.name for stored in contents(path) if not stored.whole)
+    if wrong:
+        raise InputError(
+            f"{path}: the bytes of {wrong} are not those that were written; delete it and "
+            "run make features again"
+        )
+    return path.stat().st_size
 
 
 def write_statistics(path: Path, feature_id: str, statistics: Statistics) -> None:

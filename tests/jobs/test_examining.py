@@ -1,0 +1,139 @@
+"""verify names what is damaged; inspect says and draws what is there; neither imports torch."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from jobs.cli import main
+from tests.jobs.conftest import Bench
+
+Verb = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def bench(make_bench: Callable[..., Bench]) -> Bench:
+    made = make_bench("an4")
+    assert features(made) == 0
+    return made
+
+
+def features(bench: Bench) -> int:
+    corpus = str(bench.configs / "corpora" / "tiny.yaml")
+    words = ["features", "--corpus", corpus, "--work", str(bench.work)]
+    return main([*words, "--set", "features.mel_bins=20"])
+
+
+@pytest.fixture
+def verb(bench: Bench, capsys: pytest.CaptureFixture[str]) -> Verb:
+    def act(*words: object) -> tuple[int, str]:
+        capsys.readouterr()
+        code = main([*map(str, words), "--work", str(bench.work)])
+        told = capsys.readouterr()
+        return code, told.out + told.err
+
+    return act
+
+
+def shard_of(bench: Bench, spectrum: str) -> Path:
+    (path,) = bench.work.glob(f"features/{spectrum}-*/shard-*.h5")
+    return path
+
+
+def flip(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("named", ["configs/corpora/tiny.yaml", "tiny", "features-tiny"])
+def test_verify_reads_every_set_of_a_corpus_and_says_how_much(bench, verb, named):
+    path = bench.configs.parent / named
+    code, told = verb("verify", path if path.exists() else named)
+    assert code == 0
+    assert told.count("1 of 1 shard read") == 3
+    assert told.count("GB/s: all whole") == 3
+
+
+def test_verify_names_a_flipped_byte_and_a_shard_that_is_not_there(bench, verb):
+    mel, power = shard_of(bench, "mel"), shard_of(bench, "power")
+    flip(mel, mel.stat().st_size // 2)
+    power.unlink()
+    code, told = verb("verify", mel.parent, power.parent.name)
+    assert code == 1
+    assert f"damaged: {mel}: the bytes of" in told
+    assert f"damaged: {power}: no such shard" in told
+    code, told = verb("verify", shard_of(bench, "amplitude").parent)
+    assert code == 0
+
+
+def test_a_damaged_shard_is_deleted_and_made_again_byte_for_byte(bench, verb):
+    mel = shard_of(bench, "mel")
+    whole = mel.read_bytes()
+    flip(mel, len(whole) // 2)
+    assert verb("verify", mel.parent)[0] == 1
+    mel.unlink()
+    assert features(bench) == 0
+    assert mel.read_bytes() == whole
+    mel.write_bytes(whole[:-100])
+    assert features(bench) == 0
+    assert mel.read_bytes() == whole
+
+
+def test_what_has_no_features_is_refused(verb):
+    code, told = verb("verify", "elsewhere")
+    assert code == 2
+    assert "elsewhere: no feature set, and no sweep or corpus" in told
+
+
+def test_inspect_says_what_a_feature_set_holds(bench, verb):
+    code, told = verb("inspect", shard_of(bench, "mel").parent)
+    assert code == 0
+    for said in (
+        "1 shard of 1", "mel_bins 20", "frames (1212, 20) float16", "offsets (13,) int64",
+        "12 utterances (test 6, train 6), 1212 frames, 0.003 h", "maaa-an0-b: 101 frames: YES",
+        "statistics of 606 training frames", "0 refusals",
+    ):  # fmt: skip
+        assert said in told
+
+
+def test_inspect_draws_one_utterance(bench, verb, tmp_path):
+    mel = shard_of(bench, "mel")
+    for name, magic in (("x.png", b"\x89PNG"), ("x.svg", b"<?xml")):
+        words = ("inspect", mel, "--utterance", "maaa-an2-b", "-o", tmp_path / name)
+        code, told = verb(*words)
+        assert code == 0
+        assert "maaa-an2-b: GO SIX" in told
+        assert (tmp_path / name).read_bytes().startswith(magic)
+    assert "maaa-an2-b: GO SIX" in (tmp_path / "x.svg").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--utterance", "nobody"], "--utterance nobody: not in"),
+        (["-o", "x.bmp"], "a drawing ends in .png or .svg"),
+    ],
+)
+def test_inspect_refuses_what_it_cannot_show(bench, verb, words, complaint):
+    code, told = verb("inspect", shard_of(bench, "mel"), *words)
+    assert code == 2
+    assert complaint in told
+
+
+def test_inspect_wants_one_feature_set(verb):
+    code, told = verb("inspect", "tiny")
+    assert code == 2
+    assert "has 3 feature sets: " in told
+
+
+def test_neither_imports_torch_and_only_drawing_imports_matplotlib():
+    script = (
+        "import sys, jobs.examining, jobs.verbs\n"
+        "print([name for name in ('torch', 'matplotlib', 'pandas', 'submitit') "
+        "if name in sys.modules])"
+    )
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    assert told.stdout.decode().strip() == "[]"
