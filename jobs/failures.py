@@ -47,6 +47,7 @@ CAUSES = {
     "MissingFeaturesError": "missing features",
     "InfeasibleError": "infeasible",
     "DivergedError": "divergence",
+    "WorkerDiedError": "killed",
     "InputError": "bad configuration",
     "OutOfMemoryError": "GPU out of memory",
     "MemoryError": "out of memory",

@@ -7,6 +7,9 @@ Not here: what to run (pipeline/config.py), how much of it at once (plan.py).
 import argparse
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +19,8 @@ from pipeline.files import InputError
 from pipeline.settings import Settings, expand, read_yaml, validated
 
 BUILT_IN = Path("the built-in profile")
+CGROUPS = Path("/sys/fs/cgroup")
+MOST_AUTO = 2  # workers of a run
 DEFAULTS = {BUILT_IN, Path("cluster/local.yaml")}  # what make takes unasked
 
 # A number; `auto`: what the scheduler says; `unlimited`.
@@ -23,11 +28,30 @@ Limit = Annotated[int, Field(ge=1)] | Literal["auto", "unlimited"]
 Device = Literal["auto", "cpu", "cuda"]
 
 
+# A number; of each thread; `auto`: as `Means` says.
+Workers = (
+    Annotated[int, Field(ge=0, le=256)]
+    | Literal["auto"]
+    | Annotated[str, Field(pattern=r"^[1-8] per thread$")]
+)
+
+
 class Everywhere(Settings):
     """What each profile says, whatever the scheduler."""
 
     work: str = Field(default="work", description="folder; $NAME is read from the environment")
     device: Device = Field(default="auto", description="auto: a GPU where there is one")
+    workers: Workers = Field(
+        default="auto",
+        description="processes of a run that read frames which are not resident: a number, such "
+        "as 0 (a thread reads ahead), or '2 per thread'; auto: up to 2 CPUs that a GPU leaves idle",
+    )
+    resident_gb: float | None = Field(
+        default=None,
+        ge=0,
+        description="frames of a run that are held on the GPU, or in memory, at most; null: a "
+        "quarter of what is free; larger sets are read from their shards",
+    )
     _path: Path = PrivateAttr(default=BUILT_IN)
 
     @property
@@ -142,4 +166,43 @@ def require_writable(work: Path) -> None:
 def cpus() -> int:
     """CPUs that this process may use: on a shared machine often fewer than there are."""
     affinity = getattr(os, "sched_getaffinity", None)  # not on Windows, not on macOS
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+    there = len(affinity(0)) if affinity else os.cpu_count() or 1
+    given = os.environ.get("SLURM_CPUS_PER_TASK", "")  # where the site does not bind its tasks
+    return min([there, *([int(given)] if given.isdigit() else []), *_quota()])
+
+
+def _quota() -> Iterator[int]:
+    """Of a container: CPU time in each period, under control groups of version 2, then 1."""
+    with suppress(OSError, ValueError):
+        quota, period = (CGROUPS / "cpu.max").read_text(encoding="ascii").split()
+        yield max(1, round(int(quota) / int(period)))
+    with suppress(OSError, ValueError):
+        quota, period = (
+            (CGROUPS / "cpu" / f"cpu.cfs_{name}_us").read_text(encoding="ascii")
+            for name in ("quota", "period")
+        )
+        if int(quota) > 0:
+            yield max(1, round(int(quota) / int(period)))
+
+
+@dataclass(frozen=True)
+class Means:
+    """What a run has on its node. No answer depends on it but by rounding."""
+
+    device: Device
+    threads: int
+    workers: Workers = "auto"
+    resident_gb: float | None = None
+
+    def feeders(self, *, gpu: bool) -> int:
+        """Worker processes that read for a run.
+
+        Beside a CPU that trains they only take its time: a thread of the run reads ten times as
+        fast as one of them can hand over. Where a GPU trains, CPUs idle that spare its launching
+        thread the reading.
+        """
+        if isinstance(self.workers, int):
+            return self.workers
+        if self.workers != "auto":
+            return int(self.workers.split()[0]) * self.threads
+        return min(MOST_AUTO, cpus() - 1) if gpu else 0

@@ -19,7 +19,7 @@ from jobs.claims import Claim, Taken
 from jobs.failures import MissingFeaturesError, classify
 from jobs.plan import Run
 from jobs.processes import DONE, FAILED, STOPPED, StopRequest
-from jobs.profile import Device
+from jobs.profile import Means
 from pipeline.files import InputError
 from pipeline.training.run import Failure, Heartbeat, RunFolder, Stopped
 
@@ -28,9 +28,7 @@ SECONDS_BETWEEN_BEATS = 1.0
 Fit = Callable[[Callable[[], bool]], None]  # until it is asked to stop
 
 
-def execute(
-    work: Path, runs: Sequence[Run], device: Device, threads: int, stop: StopRequest
-) -> int:
+def execute(work: Path, runs: Sequence[Run], means: Means, stop: StopRequest) -> int:
     code = DONE
     for run in runs:
         folder = RunFolder(work / "runs" / run.run_id)
@@ -41,7 +39,7 @@ def execute(
         if folder.failure():
             code = FAILED  # failed before the job was requeued; a new submission clears it
             continue
-        fit = partial(_fit, folder, work / "features" / run.feature_id, device, threads)
+        fit = partial(_fit, folder, work / "features" / run.feature_id, means)
         ended = _execute(folder, fit, stop)
         if ended == STOPPED:
             return STOPPED
@@ -87,9 +85,7 @@ def _train(
     return DONE
 
 
-def _fit(
-    folder: RunFolder, features: Path, device: Device, threads: int, stop: Callable[[], bool]
-) -> None:
+def _fit(folder: RunFolder, features: Path, means: Means, stop: Callable[[], bool]) -> None:
     # torch takes seconds and memory that a login node must not pay: only a run that is executed
     # imports the trainer.
     from pipeline.features.feature_set import FeatureSet  # noqa: PLC0415
@@ -104,8 +100,10 @@ def _fit(
         folder.experiment(),
         whole,
         folder,
-        device=device,
-        threads=threads,
+        device=means.device,
+        threads=means.threads,
+        workers=means.feeders(gpu=means.device != "cpu" and bool(trainer.gpus())),
+        resident_gb=means.resident_gb,
         should_stop=stop,
         observe=_beats(folder),
     )

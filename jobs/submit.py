@@ -17,7 +17,7 @@ from jobs.ledger import Entry
 from jobs.local import Ended, Process
 from jobs.plan import Array, Plan, Run, Slice
 from jobs.processes import DONE
-from jobs.profile import Device, Local, Slurm
+from jobs.profile import Local, Profile, Slurm
 from jobs.progress import Tally
 from jobs.slices import Progress
 from jobs.snapshot import SOURCE
@@ -59,7 +59,7 @@ def submit_slurm(plan: Plan, profile: Slurm, folder: SweepFolder, after: Sequenc
         say(f"submitted features: job {_array(jobs)}, {count(len(jobs), 'task')}")
     before = [*after, *outcome.jobs]
     for runs in plan.runs:
-        written = _write(_run_tasks(runs, folder, profile.device, profile.cpus), folder)
+        written = _write(_run_tasks(runs, folder, profile, profile.cpus), folder)
         asked = slurm.run_parameters(profile)
         jobs = submission.submit(list(written), asked, throttle=runs.throttle, after=before)
         _record(folder, "slurm", jobs, written, code)
@@ -102,7 +102,7 @@ def execute_runs(plan: Plan, profile: Local, folder: SweepFolder, look: Look) ->
 
     slots, code = local.slots_for_runs(profile), snapshot.take(folder.code)
     for runs in plan.runs:
-        made = _run_tasks(runs, folder, profile.device, slots.threads)
+        made = _run_tasks(runs, folder, profile, slots.threads)
         _run_here(made, slots, folder, code=code, look=lambda _: look(), ended=ended)
 
 
@@ -129,12 +129,21 @@ def _feature_tasks(array: Array[Slice], folder: SweepFolder) -> list[Task]:
     return [FeatureTask(work=str(folder.work), slices=slices) for slices in array.tasks]
 
 
-def _run_tasks(array: Array[Run], folder: SweepFolder, device: Device, threads: int) -> list[Task]:
+def _run_tasks(
+    array: Array[Run], folder: SweepFolder, profile: Profile, threads: int
+) -> list[Task]:
     for runs in array.tasks:
         for run in runs:
             folder.run(run.run_id).clear_failure()
     return [
-        RunTask(work=str(folder.work), runs=runs, device=device, threads=threads)
+        RunTask(
+            work=str(folder.work),
+            runs=runs,
+            device=profile.device,
+            threads=threads,
+            workers=profile.workers,
+            resident_gb=profile.resident_gb,
+        )
         for runs in array.tasks
     ]
 

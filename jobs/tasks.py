@@ -17,7 +17,7 @@ from jobs import claims, local, runs, slices
 from jobs.failures import of_exit
 from jobs.plan import Run, Slice
 from jobs.processes import DONE, FAILED, STOPPED, StopRequest, dealer, listening
-from jobs.profile import Device, cpus
+from jobs.profile import Device, Means, Workers, cpus
 from jobs.snapshot import SOURCE
 from pipeline.files import digest, read_json, write_json
 from pipeline.training.run import Failure, RunFolder
@@ -40,6 +40,8 @@ class RunTask:
     device: Device
     threads: int  # of each run
     at_once: int = 1  # runs side by side, as processes
+    workers: Workers = "auto"
+    resident_gb: float | None = None
 
     @property
     def items(self) -> tuple[str, ...]:
@@ -123,7 +125,8 @@ def _examine(task: CheckTask) -> int:
 
 def _execute_runs(task: RunTask, path: Path, stop: StopRequest) -> int:
     if task.at_once == 1 or len(task.runs) == 1:
-        return runs.execute(Path(task.work), task.runs, task.device, task.threads, stop)
+        means = Means(task.device, task.threads, task.workers, task.resident_gb)
+        return runs.execute(Path(task.work), task.runs, means, stop)
     return _execute_side_by_side(task, path, stop)
 
 

@@ -156,15 +156,31 @@ class CtcSettings(Settings):
 
 class TrainSettings(Settings):
     epochs: int = Field(default=40, ge=1, le=100_000)
-    batch: int = Field(default=16, ge=1, le=4096, description="utterances")
+    batch: int = Field(default=16, ge=1, le=4096, description="utterances, at most")
+    batch_frames: int | None = Field(
+        default=None,
+        ge=1,
+        description="frames of a batch with its padding, at most; null: `batch` alone limits it",
+    )
     optimiser: Literal["adam", "adamw", "sgd"] = "adamw"
     learning_rate: float = Field(default=1e-3, gt=0, le=10)
     weight_decay: float = Field(default=0.0, ge=0)
-    schedule: Literal["constant", "warmup-cosine"] = "constant"
-    warmup_updates: int = Field(default=0, ge=0)
+    schedule: Literal["constant", "warmup-cosine", "one-cycle", "plateau"] = Field(
+        default="constant",
+        description="after the warm-up: constant; down by half a cosine; up from a 25th and down "
+        "to nothing; lowered each time that the dev loss has stopped falling",
+    )
+    warmup_updates: int = Field(
+        default=0, ge=0, description="one-cycle rises so long; 0: for 30 % of all updates"
+    )
+    plateau_epochs: int = Field(
+        default=3, ge=1, le=1000, description="without a lower dev loss, until plateau acts"
+    )
+    plateau_factor: float = Field(default=0.5, gt=0, lt=1, description="of plateau, each time")
     clip: float | None = Field(default=None, gt=0, description="largest gradient norm; null: none")
-    order: Literal["random", "bucketed", "sorted"] = Field(
-        default="bucketed", description="random; by length in random order; ascending length"
+    order: Literal["random", "bucketed", "sorted", "reversed"] = Field(
+        default="bucketed",
+        description="random; by length in random order; ascending length; descending length",
     )
     sortagrad_epochs: int = Field(
         default=0, ge=0, description="first epochs in ascending length (Deep Speech 2)"

@@ -1,7 +1,7 @@
 """Augment: other utterances out of the same ones, at no cost in storage.
 
 In:   train settings, an epoch; how long the utterances are, or a padded batch of them.
-Out:  which stored frames an utterance shows (shift, tempo); stripes set to zero (SpecAugment).
+Out:  which stored frames an utterance shows (shift, tempo); which are set to zero (SpecAugment).
 Not here: who is in the batch (batches.py).
 
 All draws belong to (seed, epoch, utterance), so that neither neighbours nor padding change them.
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float64, Int, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from pipeline.config import TrainSettings
@@ -50,6 +50,14 @@ class Timing:
     def choose(self, places: Int64[np.ndarray, " B"]) -> "Timing":
         return Timing(self.first[places], self.pace[places], self.frames[places])
 
+    def plain_at(self, place: int) -> bool:
+        return bool(self.first[place] == 0 and self.pace[place] == 1)
+
+    def shown(self, place: int, count: int, stored: int) -> Int64[np.ndarray, " T"]:
+        """The first `count` frames that an utterance shows of its `stored` ones."""
+        steps = (np.arange(count) * self.pace[place]).astype(np.int64)
+        return np.asarray((self.first[place] + steps).clip(max=stored - 1))
+
 
 def timing(
     settings: TrainSettings, epoch: int, stack: int, stored: Int64[np.ndarray, " U"], fits: Fits
@@ -70,48 +78,60 @@ def timing(
     )
 
 
-def draws(
-    settings: TrainSettings, epoch: int, utterances: int
-) -> Float64[np.ndarray, "U M 2"] | None:
-    """Uniform numbers for the width and the place of each stripe, those in time first."""
+@dataclass(frozen=True, eq=False)
+class Stripes:
+    """First and last + 1 of the frames, and of the bins, that an utterance does not show."""
+
+    time: Int64[np.ndarray, "U M 2"]
+    frequency: Int64[np.ndarray, "U K 2"]
+
+    def choose(self, places: Int64[np.ndarray, " B"]) -> "Stripes":
+        return Stripes(self.time[places], self.frequency[places])
+
+
+def stripes(
+    settings: TrainSettings, epoch: int, frames: Int64[np.ndarray, " U"], bins: int
+) -> Stripes | None:
+    """Of utterances that show so many `frames`. None: nothing is to be masked."""
     masks = settings.time_masks + settings.frequency_masks
     if not masks:
         return None
-    return np.random.default_rng([settings.seed, epoch, _STRIPES]).random((utterances, masks, 2))
+    u_UM2 = np.random.default_rng([settings.seed, epoch, _STRIPES]).random((len(frames), masks, 2))
+    widest = np.minimum(frames * LONGEST_SHARE, settings.time_mask_frames).astype(np.int64)
+    time = _stripes(u_UM2[:, : settings.time_masks], widest, frames)
+    every_bin = np.full_like(frames, bins)
+    widest = every_bin.clip(max=settings.frequency_mask_bins)
+    return Stripes(time, _stripes(u_UM2[:, settings.time_masks :], widest, every_bin))
 
 
 def masked(
-    frames_BTF: Float[Tensor, "B T F"],
-    lengths_B: Int[Tensor, " B"],
-    draws_BM2: Float64[np.ndarray, "B M 2"],
-    settings: TrainSettings,
-    stack: int,
+    frames_BTF: Float[Tensor, "B T F"], stripes: Stripes, stack: int
 ) -> Float[Tensor, "B T F"]:
     """Write zeros, which after normalisation is the mean, into the stripes, in place."""
-    u_BM2 = torch.from_numpy(draws_BM2).to(frames_BTF.device)
-    in_time, in_frequency = u_BM2[:, : settings.time_masks], u_BM2[:, settings.time_masks :]
     frames, bins = frames_BTF.shape[1] * stack, frames_BTF.shape[2] // stack
     single_BTF = frames_BTF.view(-1, frames, bins)  # as before they were joined
-    lengths_B = lengths_B * stack
-    widest_B = (lengths_B * LONGEST_SHARE).clamp(max=settings.time_mask_frames).floor()
-    stripes_BT = _stripes(in_time, widest_B, lengths_B, frames)
-    bins_B = torch.full_like(lengths_B, bins)
-    widest_B = bins_B.clamp(max=settings.frequency_mask_bins)
-    stripes_BF = _stripes(in_frequency, widest_B, bins_B, bins)
-    single_BTF.mul_((~stripes_BT)[:, :, None].float())  # several times faster than masked_fill_
-    single_BTF.mul_((~stripes_BF)[:, None, :].float())
+    # Products, because masked_fill_ takes several times as long.
+    single_BTF.mul_(_shown(stripes.time, frames, single_BTF)[:, :, None])
+    single_BTF.mul_(_shown(stripes.frequency, bins, single_BTF)[:, None, :])
     return frames_BTF
 
 
 def _stripes(
-    u_BM2: Float64[Tensor, "B M 2"],
-    widest_B: Float[Tensor, " B"] | Int[Tensor, " B"],
-    lengths_B: Int[Tensor, " B"],
-    places: int,
-) -> Bool[Tensor, "B P"]:
-    """Whether a place is in any of the M stripes; a width is 0 … widest, all equally likely."""
-    width_BM = (u_BM2[..., 0] * (widest_B[:, None] + 1)).floor()
-    start_BM = (u_BM2[..., 1] * (lengths_B[:, None] - width_BM + 1)).floor()
-    place = torch.arange(places, device=u_BM2.device)
-    inside = (place >= start_BM[..., None]) & (place < (start_BM + width_BM)[..., None])
-    return inside.any(1)
+    u_UM2: Float64[np.ndarray, "U M 2"],
+    widest: Int64[np.ndarray, " U"],
+    room: Int64[np.ndarray, " U"],
+) -> Int64[np.ndarray, "U M 2"]:
+    """A width below the widest, a place that leaves it in the room: torchaudio's arithmetic."""
+    width_UM = u_UM2[..., 0] * widest[:, None]
+    start_UM = (u_UM2[..., 1] * (room[:, None] - width_UM)).astype(np.int64)
+    return np.stack([start_UM, start_UM + width_UM.astype(np.int64)], axis=2)
+
+
+def _shown(
+    stripes_BM2: Int64[np.ndarray, "B M 2"], places: int, frames: Float[Tensor, "B T F"]
+) -> Float[Tensor, "B P"]:
+    """0 in the stripes, 1 beside them."""
+    start_BM, stop_BM = torch.from_numpy(stripes_BM2).to(frames.device).unbind(2)
+    place = torch.arange(places, device=frames.device)
+    inside = (place >= start_BM[..., None]) & (place < stop_BM[..., None])
+    return (~inside.any(1)).to(frames.dtype)

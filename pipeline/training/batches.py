@@ -1,33 +1,33 @@
-"""Batches: a split, normalised once, resident on the device; who sits with whom.
+"""Batches: a split and its utterances; who sits with whom; padded batches.
 
 In:   a feature set, input settings, an alphabet.
-Out:  `Split`, its utterances and their frames; the order of an epoch; padded batches on the device.
-Not here: what is changed at random (augment.py), what the network makes of a batch (model.py).
+Out:  `Split`; the order of an epoch; batches with their labels.
+Not here: where frames lie (store.py), when a batch is made (feed.py), what is changed at random
+(augment.py).
 
-No worker process and no copy per epoch: batches are gathered by index arithmetic where the frames
-lie. All order derives from (seed, epoch).
+All order derives from (seed, epoch), all that is random in an utterance from (seed, epoch, its
+place): a `Selection` says it all, so that whoever makes its batch makes the same one.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from pipeline.config import InputSettings, TrainSettings
 from pipeline.corpus.text import Alphabet
-from pipeline.features import statistics
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.shards import StoredUtterance
-from pipeline.training.augment import Timing
+from pipeline.training import augment
+from pipeline.training.augment import Fits, Stripes, Timing
+from pipeline.training.store import Mapped, Store, joined
 
 BUCKET = 2  # batches in a bucket of similar lengths: 4 % padding on AN4, random order has 47 %
-QUIET = 1e-3  # deviation below which `utterance` does not amplify a bin further
 _PURPOSE = 0  # keeps the order's draws apart from those of the masks
-
-Normalise = Callable[[Float[np.ndarray, "T F"]], Float32[np.ndarray, "T F"]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,19 +53,31 @@ class Batch:
 
 
 @dataclass(frozen=True, eq=False)
+class Selection:
+    """What a batch is to show."""
+
+    places: Int64[np.ndarray, " B"]  # in the split
+    timing: Timing  # of these places
+    stripes: Stripes | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Split:
-    """The utterances of one split and their frames, one after the other, on the device."""
+    """The utterances of one split, and the store that holds their frames."""
 
     name: str
     utterances: tuple[StoredUtterance, ...]
     labels: tuple[tuple[int, ...], ...]
-    frames: Float32[Tensor, "N F"] = field(repr=False)  # the last row is zero: the padding
-    starts: Int64[np.ndarray, " U"]  # rows of `frames`
-    stored: Int64[np.ndarray, " U"]  # how many rows each utterance has
+    store: Store
     stack: int
 
     def __len__(self) -> int:
         return len(self.utterances)
+
+    @property
+    def stored(self) -> Int64[np.ndarray, " U"]:
+        """How many frames each utterance has."""
+        return self.store.stored
 
     @property
     def lengths(self) -> Int64[np.ndarray, " U"]:
@@ -73,51 +85,40 @@ class Split:
         return joined(self.stored, self.stack)
 
     @classmethod
-    def gather(
-        cls,
-        features: FeatureSet,
-        name: str,
-        settings: InputSettings,
-        alphabet: Alphabet,
-        device: torch.device,
+    def mapped(
+        cls, features: FeatureSet, name: str, settings: InputSettings, alphabet: Alphabet
     ) -> "Split":
-        """Read and normalise the frames of a split, once."""
+        """Frames stay in the shards."""
         utterances = tuple(u for u in features.utterances if u.split == name)
         labels = tuple(tuple(alphabet.encode(u.transcript)) for u in utterances)
-        stored = np.array([u.frames for u in utterances], np.int64)
-        ends = stored.cumsum()
-        frames = np.zeros((int(stored.sum()) + 1, features.bins), np.float32)
-        normalise = normaliser(settings, features)
-        for utterance, start, end in zip(utterances, ends - stored, ends, strict=True):
-            frames[start:end] = normalise(features.frames(utterance))
-        return cls(
-            name=name,
-            utterances=utterances,
-            labels=labels,
-            frames=torch.from_numpy(frames).to(device),
-            starts=ends - stored,
-            stored=stored,
-            stack=settings.stack,
-        )
+        store = Mapped.of(features, utterances, settings)
+        return cls(name, utterances, labels, store, settings.stack)
+
+    def resident(self, device: torch.device) -> "Split":
+        """The same with its frames on the device."""
+        store = self.store.resident(device) if isinstance(self.store, Mapped) else self.store
+        return replace(self, store=store)
+
+    def select(self, places: Int64[np.ndarray, " B"], timing: Timing | None = None) -> Selection:
+        """`timing` is that of the whole split."""
+        if timing is None:
+            return Selection(places, Timing.plain(self.stored[places]))
+        return Selection(places, timing.choose(places))
 
     def batch(self, places: Int64[np.ndarray, " B"], timing: Timing | None = None) -> Batch:
-        """`stack` neighbours make one frame; the last frame is repeated to fill the last one."""
-        stored = self.stored[places]
-        timing = Timing.plain(stored) if timing is None else timing.choose(places)
-        lengths = joined(timing.frames, self.stack)
-        t = np.arange(lengths.max() * self.stack)
-        shown_BT = timing.first[:, None] + (t * timing.pace[:, None]).astype(np.int64)
-        rows_BT = self.starts[places, None] + np.minimum(shown_BT, stored[:, None] - 1)
-        rows_BT[t >= lengths[:, None] * self.stack] = len(self.frames) - 1
-        device = self.frames.device
-        frames = self.frames.index_select(0, torch.from_numpy(rows_BT.ravel()).to(device))
+        selection = self.select(places, timing)
+        return self.labelled(selection, self.store.gather(places, selection.timing))
+
+    def labelled(self, selection: Selection, frames: Float32[Tensor, "B T F"]) -> Batch:
+        """Frames that show the selection, with all that belongs to them, on their device."""
+        places, device = selection.places, frames.device
         labels = [self.labels[place] for place in places]
         targets = [label for one in labels for label in one]
         return Batch(
             utterances=tuple(self.utterances[place] for place in places),
             places=places,
-            frames=frames.view(len(places), int(lengths.max()), -1),
-            lengths=torch.from_numpy(lengths).to(device),
+            frames=frames,
+            lengths=torch.from_numpy(joined(selection.timing.frames, self.stack)).to(device),
             targets=torch.tensor(targets, dtype=torch.int64, device=device),
             target_lengths=torch.tensor([len(one) for one in labels], device=device),
         )
@@ -128,53 +129,75 @@ class Split:
             self,
             utterances=tuple(self.utterances[place] for place in places),
             labels=tuple(self.labels[place] for place in places),
-            starts=self.starts[list(places)],
-            stored=self.stored[list(places)],
+            store=self.store.choose(places),
         )
 
 
-def joined(frames: Int64[np.ndarray, " U"], stack: int) -> Int64[np.ndarray, " U"]:
-    return -(-frames // stack)
+def selections(split: Split, settings: TrainSettings, epoch: int, fits: Fits) -> list[Selection]:
+    """An epoch of training."""
+    timing = augment.timing(settings, epoch, split.stack, split.stored, fits)
+    lengths = joined(timing.frames, split.stack)
+    stripes = augment.stripes(settings, epoch, lengths * split.stack, split.store.bins)
+    return [
+        Selection(places, timing.choose(places), stripes and stripes.choose(places))
+        for places in order(lengths, settings, epoch, split.stack)
+    ]
 
 
-def normaliser(settings: InputSettings, features: FeatureSet) -> Normalise:
-    """From the statistics of the training split, or of each utterance alone."""
-    match settings.normalisation:
-        case "none":
-            return lambda frames: frames.astype(np.float32)
-        case "utterance":
-            return _by_itself
-        case "standardise":
-            return statistics.standardise(features.statistics)
-        case "pca":
-            return statistics.pca(features.statistics, settings.epsilon)
-        case "zca":
-            return statistics.zca(features.statistics, settings.epsilon)
+def updates(split: Split, settings: TrainSettings, fits: Fits) -> int:
+    """Of the whole training; batches by frames differ in number from epoch to epoch."""
+    if settings.batch_frames is None:
+        return settings.epochs * -(-len(split) // settings.batch)
+    epochs = range(1, settings.epochs + 1)
+    return sum(len(selections(split, settings, epoch, fits)) for epoch in epochs)
 
 
 def order(
-    lengths: Int64[np.ndarray, " U"], settings: TrainSettings, epoch: int
+    lengths: Int64[np.ndarray, " U"], settings: TrainSettings, epoch: int, stack: int = 1
 ) -> list[Int64[np.ndarray, " B"]]:
-    """The batches of an epoch, as places in the split; epochs count from 1."""
+    """The batches of an epoch, as places in the split; epochs count from 1.
+
+    `lengths` are those of joined frames: each is `stack` frames for `batch_frames`.
+    """
+    limits = _Limits(lengths * stack, settings)
     ascending = np.argsort(lengths, kind="stable")
     if settings.order == "sorted" or epoch <= settings.sortagrad_epochs:
-        return _cut(ascending, settings.batch)
+        return limits.cut(ascending)
+    if settings.order == "reversed":
+        return limits.cut(ascending[::-1])
     draw = np.random.default_rng([settings.seed, epoch, _PURPOSE])
     if settings.order == "random":
-        return _cut(draw.permutation(len(lengths)), settings.batch)
-    size = BUCKET * settings.batch
+        return limits.cut(draw.permutation(len(lengths)))
+    size = BUCKET * limits.typical
     # The first bucket is cut short by chance, so that the borders move from epoch to epoch.
     borders = np.arange(draw.integers(1, size + 1), len(lengths), size)
     buckets = [draw.permutation(bucket) for bucket in np.split(ascending, borders)]
-    batches = _cut(np.concatenate(buckets), settings.batch)
+    batches = limits.cut(np.concatenate(buckets))
     return [batches[b] for b in draw.permutation(len(batches))]
 
 
-def _cut(utterances: Int64[np.ndarray, " U"], size: int) -> list[Int64[np.ndarray, " B"]]:
-    return [utterances[start : start + size] for start in range(0, len(utterances), size)]
+@dataclass(frozen=True)
+class _Limits:
+    """How much a batch may hold: so many utterances, and so many frames with their padding."""
 
+    frames: Int64[np.ndarray, " U"]  # of each utterance
+    settings: TrainSettings
 
-def _by_itself(frames: Float[np.ndarray, "T F"]) -> Float32[np.ndarray, "T F"]:
-    frames = frames.astype(np.float32)
-    normed: np.ndarray = (frames - frames.mean(0)) / np.maximum(frames.std(0), QUIET)
-    return normed
+    @property
+    def typical(self) -> int:
+        """Utterances of a batch of the mean length."""
+        batch, most = self.settings.batch, self.settings.batch_frames
+        if most is None or not len(self.frames):
+            return batch
+        return max(1, min(batch, int(most / self.frames.mean())))
+
+    def cut(self, utterances: Int64[np.ndarray, " U"]) -> list[Int64[np.ndarray, " B"]]:
+        """A batch takes the next utterance as long as it fits; one too long for any is alone."""
+        batch, most = self.settings.batch, self.settings.batch_frames or math.inf
+        starts, longest = [0], 0
+        for place, frames in enumerate(self.frames[utterances].tolist()):
+            count, longest = place - starts[-1], max(longest, frames)
+            if count == batch or (count and (count + 1) * longest > most):
+                starts.append(place)
+                longest = frames
+        return np.split(utterances, starts[1:]) if len(utterances) else []

@@ -49,7 +49,7 @@ class Learner:
         state.update += 1
         torch.manual_seed(derived(settings.seed, state.update))  # of dropout
         for group in self.optimiser.param_groups:
-            group["lr"] = schedule.learning_rate(settings, state.update, updates)
+            group["lr"] = schedule.learning_rate(settings, state.update, updates, state.dev_losses)
         output = self.recogniser.output(batch)
         losses = ctc.loss(output.logits, output.lengths, batch.targets, batch.target_lengths)
         minimised = losses

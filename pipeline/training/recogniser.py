@@ -6,7 +6,6 @@ Not here: training it (trainer.py).
 
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,6 +15,7 @@ import torch
 from pipeline.corpus.text import Alphabet
 from pipeline.training import ctc, decoding
 from pipeline.training.batches import Batch, Split
+from pipeline.training.feed import Feed
 from pipeline.training.health import Health, finite, largest
 from pipeline.training.model import Network, Output
 from pipeline.training.tally import Tally
@@ -48,7 +48,9 @@ class Recogniser:
         tally = Tally(Health.empty(self.letters.size))
         texts = [""] * len(split)
         started = time.perf_counter()
-        for batch in map(partial(finite_part, tally), _by_length(split, size)):
+        ascending = np.argsort(split.lengths, kind="stable")
+        plan = [split.select(ascending[n : n + size]) for n in range(0, len(split), size)]
+        for batch in map(partial(finite_part, tally), Feed(split, self.device).batches(plan)):
             if batch is None:
                 continue
             output = self.output(batch)
@@ -88,9 +90,3 @@ def count(
     tally.add_texts([utterance.transcript for utterance in batch.utterances], texts)
     tally.frames += sum(utterance.frames for utterance in batch.utterances)
     tally.health += Health.of(output.logits.detach(), output.lengths, output.activations)
-
-
-def _by_length(split: Split, size: int) -> Iterator[Batch]:
-    ascending = np.argsort(split.lengths, kind="stable")
-    for start in range(0, len(split), size):
-        yield split.batch(ascending[start : start + size])

@@ -1,7 +1,7 @@
 """Splits: the three parts of a feature set as training wants them, checked before it begins.
 
 In:   features, an experiment, how many steps the network makes of a length.
-Out:  `Splits`: resident parts, what was left out of them, their reference lines.
+Out:  `Splits`: three parts, what was left out of them, their reference lines.
 Not here: gathering one part (batches.py), the lines' formulas (ctc.py).
 """
 
@@ -15,18 +15,19 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int64
 
-from pipeline.config import Experiment
+from pipeline.config import Experiment, TrainSettings
 from pipeline.corpus.text import Alphabet, alphabet, quoted
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.shards import StoredUtterance
 from pipeline.files import InputError
-from pipeline.training.batches import Split, joined
+from pipeline.training.batches import Split
 from pipeline.training.ctc import (
     ConstantReference,
     constant_reference,
     largest_stride,
     minimum_frames,
 )
+from pipeline.training.store import joined
 
 MOST_NAMED = 3  # utterances in an error message
 
@@ -53,17 +54,25 @@ class Splits:
 
     @classmethod
     def gather(
-        cls, features: FeatureSet, experiment: Experiment, steps: Steps, device: torch.device
+        cls,
+        features: FeatureSet,
+        experiment: Experiment,
+        steps: Steps,
+        residence: torch.device | None,
     ) -> "Splits":
+        """`residence`: where their frames are to lie; None: they stay in the shards."""
         letters = alphabet(experiment.alphabet)
         check(features.utterances, letters)
         train, dev, test = (
-            Split.gather(features, name, experiment.input, letters, device)
+            Split.mapped(features, name, experiment.input, letters)
             for name in ("train", "dev", "test")
         )
+        if residence is not None:
+            train, dev, test = (split.resident(residence) for split in (train, dev, test))
         every = {split.name: split for split in (train, dev, test)}
         fitting = {name: _fitting(split, steps) for name, split in every.items()}
         _report(train, steps)
+        _require_room(fitting["train"], experiment.train)
         return cls(
             train=fitting["train"],
             dev=dev,
@@ -138,6 +147,19 @@ def _report(train: Split, steps: Steps) -> None:
         named = "; ".join(left_out[:MOST_NAMED])
         raise InfeasibleError(f"{found}: {named}; {remedy}")
     log.warning("%s and are left out: %s; %s", found, "; ".join(left_out), remedy)
+
+
+def _require_room(train: Split, settings: TrainSettings) -> None:
+    """The longest utterance alone must not be more than a batch may hold."""
+    if settings.batch_frames is None:
+        return
+    longest = int(train.stored.argmax())
+    frames = math.ceil(train.stored[longest] * (1 + settings.tempo)) + train.stack - 1
+    if frames > settings.batch_frames:
+        raise InputError(
+            f"train.batch_frames: {settings.batch_frames} cannot hold {frames} frames of "
+            f"{train.utterances[longest].id}, the longest training utterance; raise it"
+        )
 
 
 def _remedy(split: Split, steps: Steps, stride: int) -> str:

@@ -46,6 +46,10 @@ class State:
     def start(cls, classes: int) -> "State":
         return cls(Tally(Health.empty(classes)))
 
+    @property
+    def dev_losses(self) -> list[float]:
+        return [row["loss_per_character"] for row in self.rows if row["split"] == "dev"]
+
     def next_epoch(self, classes: int) -> "State":
         return replace(self, tally=Tally(Health.empty(classes)), epoch=self.epoch + 1, position=0)
 

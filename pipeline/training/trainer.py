@@ -12,6 +12,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -21,9 +22,10 @@ from pipeline.config import Experiment
 from pipeline.corpus.text import alphabet
 from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError
-from pipeline.training import augment, batches, ctc, machine, schedule
+from pipeline.training import batches, ctc, machine, memory, schedule
 from pipeline.training.batches import Split
 from pipeline.training.escape import rank, sentence
+from pipeline.training.feed import Feed
 from pipeline.training.learner import DivergedError, Learner, derived
 from pipeline.training.machine import Device, gpus
 from pipeline.training.model import Network
@@ -32,6 +34,7 @@ from pipeline.training.row import Row
 from pipeline.training.run import Heartbeat, Hypothesis, RunFolder, Stopped
 from pipeline.training.splits import Splits
 from pipeline.training.state import Best, State, packed, restored
+from pipeline.training.store import resident_bytes
 from pipeline.training.tally import Tally
 
 __all__ = ["DivergedError", "fit", "gpus"]
@@ -52,21 +55,30 @@ def fit(
     *,
     device: Device = "auto",
     threads: int | None = None,
+    workers: int = 0,
+    resident_gb: float | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     observe: Callable[[Heartbeat], None] = lambda heartbeat: None,
 ) -> None:
-    """Train, evaluate each epoch, and test once; go on where an earlier call was interrupted."""
+    """Train, evaluate each epoch, and test once; go on where an earlier call was interrupted.
+
+    Frames are resident up to `resident_gb` (None: as memory.py decides), else mapped and fed by
+    `workers` processes (0: a thread). No row depends on either.
+    """
     if threads is not None:
         torch.set_num_threads(threads)
     chosen = machine.device(device)
     machine.be_deterministic(experiment.train.deterministic, chosen)
     run.write_environment(machine.describe(chosen))
-    trainer = Trainer.prepare(experiment, features, run, chosen)
+    trainer = Trainer.prepare(
+        experiment, features, run, chosen, workers=workers, resident_gb=resident_gb
+    )
     trainer.should_stop, trainer.observe = should_stop, observe
-    while trainer.state.epoch <= experiment.train.epochs:
-        trainer.train_epoch()
-        trainer.finish_epoch()
-    trainer.conclude()
+    with trainer.feed.watched():
+        while trainer.state.epoch <= experiment.train.epochs:
+            trainer.train_epoch()
+            trainer.finish_epoch()
+        trainer.conclude()
 
 
 @dataclass
@@ -74,6 +86,8 @@ class Trainer:
     experiment: Experiment
     run: RunFolder
     splits: Splits
+    feed: Feed  # of the training split
+    updates: int  # of the whole training
     learner: Learner
     state: State
     should_stop: Callable[[], bool] = lambda: False
@@ -84,7 +98,14 @@ class Trainer:
 
     @classmethod
     def prepare(
-        cls, experiment: Experiment, features: FeatureSet, run: RunFolder, device: torch.device
+        cls,
+        experiment: Experiment,
+        features: FeatureSet,
+        run: RunFolder,
+        device: torch.device,
+        *,
+        workers: int = 0,
+        resident_gb: float | None = None,
     ) -> "Trainer":
         """The network at its beginning, or as the run's state left it."""
         settings, letters = experiment.train, alphabet(experiment.alphabet)
@@ -92,7 +113,8 @@ class Trainer:
         network = Network(experiment.model, features.bins, experiment.input.stack, letters.size).to(
             device
         )
-        splits = Splits.gather(features, experiment, network.steps, device)
+        residence = memory.residence(device, resident_bytes(features), resident_gb)
+        splits = Splits.gather(features, experiment, network.steps, residence)
         reference = splits.references["train"]
         if experiment.model.bias == "optimum" and reference is not None:
             network.fc3.bias.data.copy_(ctc.optimum_bias(reference))
@@ -102,7 +124,9 @@ class Trainer:
         run.restore(state.rows)
         began = (time.monotonic(), state.update)
         learner = Learner(experiment, recogniser, optimiser)
-        return cls(experiment, run, splits, learner, state, began=began)
+        feed = Feed(splits.train, device, workers)
+        updates = batches.updates(splits.train, settings, splits.fits)
+        return cls(experiment, run, splits, feed, updates, learner, state, began=began)
 
     @property
     def recogniser(self) -> Recogniser:
@@ -111,22 +135,20 @@ class Trainer:
     def train_epoch(self) -> None:
         """The epoch's updates, from where the state stands in it."""
         state, split, settings = self.state, self.splits.train, self.experiment.train
-        plan = batches.order(split.lengths, settings, state.epoch)
-        stack, epoch = split.stack, state.epoch
-        timing = augment.timing(settings, epoch, stack, split.stored, self.splits.fits)
-        draws = augment.draws(settings, epoch, len(split))
-        for places in plan[state.position :]:
-            self._pause(time.monotonic() - self.saved > SECONDS_BETWEEN_SAVES)
-            started = time.perf_counter()
-            batch = split.batch(places, timing)
-            if draws is not None:
-                augment.masked(batch.frames, batch.lengths, draws[places], settings, stack)
-            state.tally.waited += time.perf_counter() - started
-            if (whole := finite_part(state.tally, batch)) is not None:
-                self.learner.learn(whole, state, settings.epochs * len(plan))
-            state.position += 1
-            state.tally.seconds += time.perf_counter() - started
-            self._beat()
+        plan = batches.selections(split, settings, state.epoch, self.splits.fits)
+        with closing(self.feed.batches(plan[state.position :])) as coming:
+            asked = time.perf_counter()
+            for batch in coming:
+                waited = time.perf_counter() - asked
+                self._pause(time.monotonic() - self.saved > SECONDS_BETWEEN_SAVES)
+                started = time.perf_counter()
+                if (whole := finite_part(state.tally, batch)) is not None:
+                    self.learner.learn(whole, state, self.updates)
+                state.position += 1
+                state.tally.waited += waited
+                state.tally.seconds += waited + time.perf_counter() - started
+                self._beat()
+                asked = time.perf_counter()
         self._pause(False)
         _check_learnt(state.tally)
 
@@ -223,11 +245,10 @@ class Trainer:
         )
 
     def _seconds_left(self) -> float:
-        settings, (began, before) = self.experiment.train, self.began
-        updates = settings.epochs * math.ceil(len(self.splits.train) / settings.batch)
+        began, before = self.began
         done = self.state.update - before
         each = (time.monotonic() - began) / done if done else math.nan
-        return each * (updates - self.state.update)
+        return each * (self.updates - self.state.update)
 
 
 def _check_learnt(tally: Tally) -> None:

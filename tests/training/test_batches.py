@@ -10,14 +10,19 @@ from pipeline.config import InputSettings, TrainSettings
 from pipeline.corpus.text import ALPHABETS
 from pipeline.features.feature_set import FeatureSet
 from pipeline.training.augment import Timing
-from pipeline.training.batches import Split, order
+from pipeline.training.batches import Split, order, selections, updates
 
 LETTERS = ALPHABETS["english-38"]
+KINDS = st.sampled_from(["random", "bucketed", "sorted", "reversed"])
 LENGTHS = np.random.default_rng(0).integers(10, 500, 1000)
 
 
+def mapped(features: FeatureSet, split: str = "train", **settings: object) -> Split:
+    return Split.mapped(features, split, InputSettings(**settings), LETTERS)
+
+
 def gathered(features: FeatureSet, split: str = "train", **settings: object) -> Split:
-    return Split.gather(features, split, InputSettings(**settings), LETTERS, torch.device("cpu"))
+    return mapped(features, split, **settings).resident(torch.device("cpu"))
 
 
 def stored(features: FeatureSet, split: str = "train") -> list[np.ndarray]:
@@ -26,7 +31,7 @@ def stored(features: FeatureSet, split: str = "train") -> list[np.ndarray]:
 
 @given(
     lengths=st.lists(st.integers(1, 300), min_size=1, max_size=80),
-    kind=st.sampled_from(["random", "bucketed", "sorted"]),
+    kind=KINDS,
     batch=st.integers(1, 20),
     epoch=st.integers(1, 3),
 )
@@ -35,6 +40,37 @@ def test_every_order_holds_everyone_once(lengths: list[int], kind: str, batch: i
     assert sorted(np.concatenate(plan)) == list(range(len(lengths)))
     assert len(plan) == -(-len(lengths) // batch)
     assert all(1 <= len(places) <= batch for places in plan)
+
+
+@given(
+    lengths=st.lists(st.integers(1, 300), min_size=1, max_size=80),
+    kind=KINDS,
+    batch=st.integers(1, 20),
+    most=st.integers(900, 4000),
+    stack=st.integers(1, 3),
+)
+def test_batches_by_frames_hold_everyone_once_and_no_more_frames_than_allowed(
+    lengths: list[int], kind: str, batch: int, most: int, stack: int
+):
+    joined = np.array(lengths)
+    settings = TrainSettings(order=kind, batch=batch, batch_frames=most)
+    plan = order(joined, settings, 2, stack)
+    assert sorted(np.concatenate(plan)) == list(range(len(lengths)))
+    for places in plan:
+        assert len(places) <= batch
+        assert len(places) * joined[places].max() * stack <= most
+
+
+def test_a_batch_by_frames_is_as_full_as_the_next_utterance_lets_it_be():
+    lengths = np.array([10, 10, 10, 20, 20, 30])
+    settings = TrainSettings(order="sorted", batch_frames=60)
+    assert [list(lengths[p]) for p in order(lengths, settings, 1)] == [[10, 10, 10], [20, 20], [30]]
+    assert len(order(lengths, settings, 1, stack=2)) == 4
+
+
+def test_bucketed_batches_by_frames_waste_as_little_as_those_by_count():
+    by_frames = {"batch": 4096, "batch_frames": 16 * 250}
+    assert waste("bucketed", **by_frames) < 1.5 * waste("bucketed")
 
 
 @pytest.mark.parametrize("kind", ["random", "bucketed"])
@@ -49,9 +85,9 @@ def test_an_order_derives_from_seed_and_epoch_only(kind: str):
     assert len(set(plans.values())) == 4
 
 
-def waste(kind: str, epoch: int = 1) -> float:
+def waste(kind: str, epoch: int = 1, **settings: int) -> float:
     """Share of the frames of padded batches that is padding."""
-    plan = order(LENGTHS, TrainSettings(order=kind), epoch)
+    plan = order(LENGTHS, TrainSettings(order=kind, **settings), epoch)
     padded = sum(len(places) * LENGTHS[places].max() for places in plan)
     return 1 - LENGTHS.sum() / padded
 
@@ -73,6 +109,33 @@ def test_sortagrad_sorts_its_first_epochs_only():
     for epoch, ascends in ((1, True), (2, True), (3, False)):
         longest = [LENGTHS[places].max() for places in order(LENGTHS, settings, epoch)]
         assert (longest == sorted(longest)) == ascends
+
+
+def test_reversed_descends_but_for_the_epochs_of_sortagrad():
+    settings = TrainSettings(order="reversed", sortagrad_epochs=1)
+    ascending, descending = (np.concatenate(order(LENGTHS, settings, e)) for e in (1, 2))
+    assert (np.diff(LENGTHS[ascending]) >= 0).all()
+    assert (np.diff(LENGTHS[descending]) <= 0).all()
+
+
+def everything(frames: np.ndarray) -> np.ndarray:
+    return np.ones(len(frames), bool)
+
+
+@pytest.mark.parametrize("changes", [{"batch": 3}, {"batch_frames": 80, "tempo": 0.2}], ids=str)
+def test_the_updates_of_a_training_are_its_batches(features: FeatureSet, changes: dict[str, float]):
+    split, settings = mapped(features), TrainSettings(epochs=5, order="random", **changes)
+    epochs = [selections(split, settings, epoch, everything) for epoch in range(1, 6)]
+    assert updates(split, settings, everything) == sum(map(len, epochs))
+
+
+def test_frames_that_a_tempo_adds_count_for_a_batch_by_frames(features: FeatureSet):
+    split = mapped(features, stack=2)
+    settings = TrainSettings(batch_frames=80, tempo=0.5, batch=9)
+    for epoch in range(1, 20):
+        for chosen in selections(split, settings, epoch, everything):
+            frames = split.store.gather(chosen.places, chosen.timing)
+            assert frames.shape[0] * frames.shape[1] * 2 <= 80
 
 
 def stacked(frames: np.ndarray, stack: int) -> np.ndarray:
@@ -133,43 +196,6 @@ def test_chosen_utterances_keep_their_frames(features: FeatureSet):
     one, same = few.batch(np.array([0, 1])), split.batch(np.array([5, 2]))
     assert torch.equal(one.frames, same.frames)
     assert torch.equal(one.targets, same.targets)
-
-
-def frames_of(split: Split) -> np.ndarray:
-    return split.frames[:-1].numpy().astype(np.float64)
-
-
-def test_standardised_training_frames_have_mean_0_and_variance_1(features: FeatureSet):
-    x = frames_of(gathered(features, normalisation="standardise"))
-    np.testing.assert_allclose(x.mean(0), 0, atol=1e-5)
-    np.testing.assert_allclose(x.var(0), 1, rtol=1e-4)
-
-
-@pytest.mark.parametrize("kind", ["pca", "zca"])
-def test_whitened_training_frames_have_the_identity_as_covariance(features: FeatureSet, kind: str):
-    x = frames_of(gathered(features, normalisation=kind, epsilon=0.0))
-    np.testing.assert_allclose(np.cov(x.T, bias=True), np.eye(6), atol=1e-4)
-    damped = frames_of(gathered(features, normalisation=kind, epsilon=0.5))
-    assert np.trace(np.cov(damped.T)) < 5
-
-
-def test_dev_is_normalised_by_the_statistics_of_train(features: FeatureSet):
-    train = np.concatenate(stored(features))
-    x = frames_of(gathered(features, "dev", normalisation="standardise"))
-    expected = (np.concatenate(stored(features, "dev")) - train.mean(0)) / train.std(0)
-    np.testing.assert_allclose(x, expected, atol=1e-4)
-
-
-def test_utterance_normalisation_looks_at_one_utterance(features: FeatureSet):
-    split = gathered(features, normalisation="utterance")
-    own = stored(features)[4]
-    frames = split.batch(np.array([4])).frames[0]
-    np.testing.assert_allclose(frames, (own - own.mean(0)) / own.std(0), atol=1e-5)
-
-
-def test_without_normalisation_frames_are_as_stored(features: FeatureSet):
-    split = gathered(features, normalisation="none")
-    assert np.array_equal(frames_of(split), np.concatenate(stored(features)).astype(np.float64))
 
 
 def test_an_absent_split_is_empty(features: FeatureSet):

@@ -2,11 +2,12 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from pipeline.config import TrainSettings
-from pipeline.training.schedule import learning_rate, optimiser
+from pipeline.training.schedule import learning_rate, optimiser, plateaus
 
 
 def rates(updates: int = 110, **settings: object) -> list[float]:
@@ -31,6 +32,64 @@ def test_warm_up_and_cosine_rise_to_the_rate_and_fall_towards_zero():
 
 def test_a_warm_up_longer_than_the_training_is_allowed():
     assert max(rates(5, schedule="warmup-cosine", warmup_updates=10)) == 0.25
+
+
+def by_torch(scheduler: type, updates: int, **settings: object) -> list[float]:
+    """Rates of `updates` steps of one of torch's own schedulers."""
+    steps = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.5)
+    schedule = scheduler(steps, **settings)
+    found = []
+    for _ in range(updates):
+        found.append(steps.param_groups[0]["lr"])
+        steps.step()
+        schedule.step()
+    return found
+
+
+@pytest.mark.parametrize(("updates", "warmup"), [(100, 0), (100, 20), (10, 9)])
+def test_one_cycle_is_torchs(updates: int, warmup: int):
+    ours = rates(updates, schedule="one-cycle", warmup_updates=warmup)
+    theirs = by_torch(
+        torch.optim.lr_scheduler.OneCycleLR,
+        updates - 1,  # torch refuses to be asked for a rate after the last
+        max_lr=0.5,
+        total_steps=updates,
+        pct_start=(warmup or 30) / updates,
+        cycle_momentum=False,
+    )
+    assert ours[:-1] == pytest.approx(theirs)
+    assert ours[-1] == pytest.approx(0.5 / 25 / 1e4)
+    assert ours.index(0.5) == (warmup or 30) - 1
+
+
+def test_one_cycle_of_very_few_updates_is_allowed():
+    assert rates(1, schedule="one-cycle") == [0.5]
+    assert max(rates(5, schedule="one-cycle", warmup_updates=10)) < 0.5
+
+
+@pytest.mark.parametrize("patience", [1, 2, 5])
+def test_a_plateau_lowers_the_rate_when_torch_would(patience: int):
+    draw = np.random.default_rng(patience)
+    losses = (3 / np.sqrt(np.arange(1, 80)) + draw.normal(scale=0.1, size=79)).tolist()
+    losses[7] = math.nan
+    steps = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.5)
+    # torch acts one epoch after its patience is spent.
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        steps, factor=0.7, patience=patience - 1, eps=0
+    )
+    settings = TrainSettings(
+        learning_rate=0.5, schedule="plateau", plateau_epochs=patience, plateau_factor=0.7
+    )
+    for epoch, loss in enumerate(losses, 1):
+        theirs.step(loss)
+        ours = learning_rate(settings, 1000, 2000, losses[:epoch])
+        assert ours == pytest.approx(steps.param_groups[0]["lr"])
+    assert plateaus(losses, patience) > 3
+
+
+def test_without_a_dev_loss_there_is_no_plateau():
+    assert plateaus([], 1) == 0
+    assert rates(3, schedule="plateau", warmup_updates=2) == [0.25, 0.5, 0.5]
 
 
 def after(updates: int, gradient: float, **settings: object) -> tuple[float, float]:

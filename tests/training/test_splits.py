@@ -12,6 +12,7 @@ from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError
 from pipeline.training import ctc
 from pipeline.training.splits import InfeasibleError, Splits
+from pipeline.training.store import Mapped
 from tests.training.letters import MakeFeatures, drawn, experiment
 
 DRAW = np.random.default_rng(3)
@@ -119,3 +120,17 @@ def test_frames_that_would_be_too_few_after_a_change_of_tempo_are_known(
     changed = splits.fits(fewer)
     assert not changed[places.index("tight")]
     assert changed.sum() == len(places) - 1
+
+
+def test_an_utterance_that_no_batch_could_hold_is_named(make_features: MakeFeatures):
+    features = make_features([*REST, ("long", "train", "AB", 90)])
+    train = {"batch_frames": 90, "tempo": 0.1}
+    with pytest.raises(InputError, match="batch_frames: 90 cannot hold 102 frames of long, the lo"):
+        gather(features, experiment(train=train, input={"stack": 3}))
+    gather(features, experiment(train={"batch_frames": 102, "tempo": 0.1}, input={"stack": 3}))
+
+
+def test_frames_that_are_not_to_be_resident_stay_in_the_shards(make_features: MakeFeatures):
+    features = make_features(REST)
+    splits = Splits.gather(features, experiment(), lambda n: n, None)
+    assert all(isinstance(split.store, Mapped) for split in (splits.train, splits.dev, splits.test))

@@ -1,5 +1,6 @@
 """Training learns; and a run that was stopped or killed anywhere ends as if it never had been."""
 
+import contextlib
 import json
 import math
 import os
@@ -172,6 +173,32 @@ def test_fitting_a_finished_run_changes_nothing(
     assert_same(fit(RESTLESS, letters, run), undisturbed)
 
 
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_rows_and_weights_do_not_depend_on_the_feed(
+    workers: int, letters: FeatureSet, undisturbed: RunFolder, tmp_path: Path
+):
+    """Resident undisturbed, here mapped; stopped once in the middle of an epoch."""
+    run, options = RunFolder(tmp_path), {"resident_gb": 0.0, "workers": workers}
+    with pytest.raises(Stopped):
+        fit(RESTLESS, letters, run, should_stop=after(6), **options)
+    assert_same(fit(RESTLESS, letters, run, **options), undisturbed)
+
+
+def test_a_plateau_goes_on_where_it_was(letters: FeatureSet, tmp_path: Path):
+    """So large a rate that dev losses rise, so that it is lowered again and again."""
+    train = {"schedule": "plateau", "plateau_epochs": 1, "learning_rate": 1.0, "clip": 1.0}
+    settings = experiment(train={**train, "batch_frames": 100, "epochs": 6})
+    whole = fit(settings, letters, RunFolder(tmp_path / "whole"))
+    rates = [row["learning_rate"] for row in whole.rows() if row["split"] == "train"]
+    assert rates[0] == 1
+    assert rates[-1] < 0.5
+    run = RunFolder(tmp_path / "stopped")
+    while not run.finished:
+        with contextlib.suppress(Stopped):
+            fit(settings, letters, run, should_stop=after(9))
+    assert_same(run, whole)
+
+
 def child(features: Path, run: Path) -> None:
     """In a process of its own: slow enough to be killed, saving at every step."""
     trainer.SECONDS_BETWEEN_SAVES = 0.0
@@ -238,6 +265,7 @@ def test_no_constant_output_is_below_the_reference(undisturbed: RunFolder, lette
         ("train", {"precision": "bfloat16"}),
         ("train", {"optimiser": "sgd", "order": "random", "sortagrad_epochs": 1}),
         ("train", {"order": "sorted", "optimiser": "adam", "weight_decay": 0.1}),
+        ("train", {"order": "reversed", "schedule": "one-cycle", "batch_frames": 120}),
         ("input", {"normalisation": "zca", "stack": 3}),
         ("decode", {"beam": 3}),
     ],

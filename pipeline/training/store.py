@@ -1,0 +1,155 @@
+"""Store: where the frames of a split lie, and how a padded batch is gathered there.
+
+In:   a feature set, input settings; places in a split, which frames of each to show.
+Out:  normalised frames, joined and padded with zeros.
+Not here: who is in a batch (batches.py), when it is gathered and by whom (feed.py).
+
+`Resident` frames were normalised once and lie on a device or in memory. `Mapped` ones lie in the
+shards, and each process maps those for itself: no handle stays open, and nothing is held but the
+pages that the system keeps. Both give the same bits.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int64
+from torch import Tensor
+
+from pipeline.config import InputSettings
+from pipeline.features import statistics
+from pipeline.features.feature_set import FeatureSet
+from pipeline.features.shards import StoredUtterance
+from pipeline.training.augment import Timing
+
+QUIET = 1e-3  # deviation below which `utterance` does not amplify a bin further
+
+Normalise = Callable[[Float[np.ndarray, "T F"]], Float[np.ndarray, "T F"]]
+
+
+@dataclass(frozen=True, eq=False)
+class Mapped:
+    """Frames in the shards, normalised each time that they are shown."""
+
+    features: FeatureSet
+    utterances: tuple[StoredUtterance, ...]
+    normalise: Normalise
+    stack: int
+
+    @classmethod
+    def of(
+        cls, features: FeatureSet, utterances: Sequence[StoredUtterance], settings: InputSettings
+    ) -> "Mapped":
+        normalise = normaliser(settings, features)
+        return cls(features, tuple(utterances), normalise, settings.stack)
+
+    @property
+    def bins(self) -> int:
+        return self.features.bins
+
+    @cached_property
+    def stored(self) -> Int64[np.ndarray, " U"]:
+        """How many frames each utterance has."""
+        return np.array([utterance.frames for utterance in self.utterances], np.int64)
+
+    def gather(self, places: Int64[np.ndarray, " B"], timing: Timing) -> Float32[Tensor, "B T F"]:
+        """`timing` is that of these places."""
+        lengths = joined(timing.frames, self.stack) * self.stack
+        frames_BTF = np.empty((len(places), int(lengths.max()), self.bins), np.float32)
+        for b, place in enumerate(places.tolist()):
+            self._show(place, timing, b, frames_BTF[b, : lengths[b]])
+            frames_BTF[b, lengths[b] :] = 0
+        return torch.from_numpy(frames_BTF).view(len(places), -1, self.stack * self.bins)
+
+    def _show(
+        self, place: int, timing: Timing, b: int, frames_TF: Float32[np.ndarray, "T F"]
+    ) -> None:
+        stored_TF = self.features.frames(self.utterances[place])
+        normed_TF = self.normalise(stored_TF)
+        if timing.plain_at(b):
+            frames_TF[: len(stored_TF)] = normed_TF
+            frames_TF[len(stored_TF) :] = frames_TF[len(stored_TF) - 1]
+        else:
+            frames_TF[...] = normed_TF[timing.shown(b, len(frames_TF), len(stored_TF))]
+
+    def choose(self, places: Sequence[int]) -> "Mapped":
+        return replace(self, utterances=tuple(self.utterances[place] for place in places))
+
+    def resident(self, device: torch.device) -> "Resident":
+        """Read and normalise all of it, once."""
+        ends = self.stored.cumsum()
+        frames = np.zeros((int(self.stored.sum()) + 1, self.bins), np.float32)
+        for utterance, start, end in zip(self.utterances, ends - self.stored, ends, strict=True):
+            frames[start:end] = self.normalise(self.features.frames(utterance))
+        there = torch.from_numpy(frames).to(device)
+        return Resident(there, ends - self.stored, self.stored, self.stack)
+
+
+@dataclass(frozen=True, eq=False)
+class Resident:
+    """Normalised frames, one utterance after the other."""
+
+    frames: Float32[Tensor, "N F"] = field(repr=False)  # the last row is zero: the padding
+    starts: Int64[np.ndarray, " U"]  # rows of `frames`
+    stored: Int64[np.ndarray, " U"]  # how many rows each utterance has
+    stack: int
+
+    @property
+    def bins(self) -> int:
+        return self.frames.shape[1]
+
+    def gather(self, places: Int64[np.ndarray, " B"], timing: Timing) -> Float32[Tensor, "B T F"]:
+        """By index arithmetic where the frames lie; `timing` is that of these places."""
+        lengths = joined(timing.frames, self.stack) * self.stack
+        t = np.arange(lengths.max())
+        shown_BT = timing.first[:, None] + (t * timing.pace[:, None]).astype(np.int64)
+        rows_BT = self.starts[places, None] + np.minimum(shown_BT, self.stored[places, None] - 1)
+        rows_BT[t >= lengths[:, None]] = len(self.frames) - 1
+        rows = torch.from_numpy(rows_BT.ravel()).to(self.frames.device)
+        return self.frames.index_select(0, rows).view(len(places), -1, self.stack * self.bins)
+
+    def choose(self, places: Sequence[int]) -> "Resident":
+        """The frames stay where they are."""
+        chosen = list(places)
+        return replace(self, starts=self.starts[chosen], stored=self.stored[chosen])
+
+
+Store = Mapped | Resident
+
+
+def resident_bytes(features: FeatureSet) -> int:
+    """What all of its splits take, once they are resident."""
+    rows = sum(utterance.frames for utterance in features.utterances)
+    return rows * features.bins * np.dtype(np.float32).itemsize
+
+
+def joined(frames: Int64[np.ndarray, " U"], stack: int) -> Int64[np.ndarray, " U"]:
+    """`stack` neighbours make one frame; the last frame is repeated to fill the last one."""
+    return -(-frames // stack)
+
+
+def normaliser(settings: InputSettings, features: FeatureSet) -> Normalise:
+    """From the statistics of the training split, or of each utterance alone."""
+    match settings.normalisation:
+        case "none":
+            return _as_stored
+        case "utterance":
+            return _by_itself
+        case "standardise":
+            return statistics.standardise(features.statistics)
+        case "pca":
+            return statistics.pca(features.statistics, settings.epsilon)
+        case "zca":
+            return statistics.zca(features.statistics, settings.epsilon)
+
+
+def _as_stored(frames: Float[np.ndarray, "T F"]) -> Float[np.ndarray, "T F"]:
+    return frames
+
+
+def _by_itself(frames: Float[np.ndarray, "T F"]) -> Float32[np.ndarray, "T F"]:
+    frames = frames.astype(np.float32)
+    normed: np.ndarray = (frames - frames.mean(0)) / np.maximum(frames.std(0), QUIET)
+    return normed
