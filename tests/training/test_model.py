@@ -244,8 +244,17 @@ def test_dropout_acts_in_training_only():
         assert torch.equal(one, other) != training
 
 
-def test_bfloat16_stays_near_float32():
-    net = network(batch_norm="sequence").eval()
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {"batch_norm": "sequence"},
+        {"batch_norm": "input", "convolutions": 1},
+        {"layer_norm": True, "bidirectional": False, "lookahead": 3, "cell": "gru"},
+    ],
+    ids=str,
+)
+def test_bfloat16_stays_near_float32(variant: dict[str, object]):
+    net = network(**variant).eval()
     with torch.autocast("cpu", torch.bfloat16):
         rough = net(frames(), LENGTHS).logits
     torch.testing.assert_close(rough.float(), net(frames(), LENGTHS).logits, rtol=0.1, atol=0.05)

@@ -29,7 +29,7 @@ def given(logits_BSC: Tensor, lengths: list[int], labels: list[list[int]]) -> tu
         targets=torch.tensor([label for one in labels for label in one]),
         target_lengths=torch.tensor([len(one) for one in labels]),
     )
-    return Output(logits_BSC, lengths_B, torch.zeros(3)), batch
+    return Output(logits_BSC, lengths_B, torch.zeros(0, 3)), batch
 
 
 def minimised(logits_SC: Tensor, labels: list[int], prior: float, entropy: float) -> Tensor:
