@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.benchmarks import features, storage, training
+from tests.benchmarks import features, padding, storage, training
 from tests.benchmarks.corpora import Corpora
 from tests.benchmarks.measure import MODULES_OF_PEERS, REPOSITORY, Group, absent, measure
 from tests.benchmarks.show import kept, show
@@ -34,6 +34,7 @@ GROUPS: dict[str, Groups] = {
     "compressed": lambda corpora, everything: features.compressed(corpora),
     "storage": lambda corpora, everything: storage.storage(corpora),
     "training": lambda corpora, everything: training.training(corpora),
+    "padding": lambda corpora, everything: padding.padding(corpora),
 }
 
 
