@@ -123,6 +123,15 @@ class Split:
             target_lengths=torch.tensor([len(one) for one in labels], device=device),
         )
 
+    def typical(self, number: int) -> list[int]:
+        """Places of so many utterances, evenly spread over the lengths; fewer where there are not.
+
+        They depend on the split alone.
+        """
+        ascending = np.argsort(self.stored, kind="stable")
+        spread = (2 * np.arange(number) + 1) * len(ascending) // (2 * number)
+        return [int(place) for place in ascending[np.unique(spread)]]
+
     def choose(self, places: Sequence[int]) -> "Split":
         """Some of the utterances; their frames stay where they are."""
         return replace(

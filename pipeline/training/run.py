@@ -12,23 +12,22 @@ import csv
 import hashlib
 import io
 import json
-import math
-import os
-import socket
 import time
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, field, fields, replace
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from pipeline.config import Experiment, load_experiment
 from pipeline.files import InputError, digest, read_json, write_bytes, write_json, write_text
 from pipeline.settings import dump_yaml
+from pipeline.training.records import Account, Failure, Heartbeat, Hypothesis
 from pipeline.training.row import COLUMNS, Row, as_lines, as_row, number, plain
-from pipeline.training.scoring import Score
+
+__all__ = ["Account", "Failure", "Heartbeat", "Hypothesis", "RunFolder", "Stopped"]
 
 # What zipfile raises when bytes of an archive are missing or changed.
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError)
@@ -38,77 +37,6 @@ Record = TypeVar("Record", bound="Heartbeat | Failure")
 
 class Stopped(Exception):  # noqa: N818  (no error: the run was asked to stop, and saved)
     """The trainer saved its state and stopped because it was asked to; `fit` again continues."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Heartbeat:
-    """Where a run stands, as its own process last said."""
-
-    status: Literal["running", "finished", "stopped"] = "running"
-    epoch: int = 0
-    epochs: int = 0
-    update: int = 0
-    loss_per_character: float = math.nan
-    reference_loss: float = math.nan
-    dev_cer: float = math.nan
-    blank_argmax: float = math.nan
-    frames_per_second: float = math.nan
-    seconds_left: float = math.nan
-    doing: str = ""  # before the first update: what takes the time
-    digest: str = ""  # of what a finished run has written
-    host: str = field(default_factory=socket.gethostname)
-    pid: int = field(default_factory=os.getpid)
-    time: float = field(default_factory=time.time)  # seconds since 1970
-
-
-@dataclass(frozen=True, kw_only=True)
-class Failure:
-    """Why a run ended early; jobs/failures.py finds the cause and the words."""
-
-    cause: str  # a short phrase: "out of memory"
-    message: str  # one line, with the way out
-    traceback: str = ""
-    host: str = field(default_factory=socket.gethostname)
-    time: float = field(default_factory=time.time)  # seconds since 1970
-
-
-@dataclass(frozen=True)
-class Account:
-    """What a person is told about the latest epoch."""
-
-    epoch: int
-    sentence: str
-    samples: tuple[tuple[str, str, str], ...]  # utterance id, reference, hypothesis
-
-
-@dataclass(frozen=True)
-class Hypothesis:
-    """What was heard in one utterance, and its errors: one line of hypotheses.csv."""
-
-    utterance_id: str
-    split: str
-    reference: str
-    hypothesis: str
-    char_errors: int
-    chars: int
-    char_errors_no_spaces: int
-    chars_no_spaces: int
-    word_errors: int
-    words: int
-    char_substitutions: int
-    char_deletions: int
-    char_insertions: int
-    word_substitutions: int
-    word_deletions: int
-    word_insertions: int
-
-    @classmethod
-    def of(cls, utterance_id: str, split: str, reference: str, hypothesis: str) -> "Hypothesis":
-        score = Score.of(reference, hypothesis)
-        counts = (score.characters, score.characters_no_spaces, score.words)
-        numbers = [number for count in counts for number in (count.errors, count.reference)]
-        kinds = [*score.characters.operations, *score.words.operations]
-        return cls(utterance_id, split, reference, hypothesis, *numbers, *kinds)
 
 
 @dataclass(frozen=True)
@@ -142,6 +70,10 @@ class RunFolder:
     @property
     def heartbeat_file(self) -> Path:
         return self.path / "heartbeat.json"
+
+    @property
+    def events_file(self) -> Path:  # TensorBoard finds it by the middle of its name
+        return self.path / "events.out.tfevents.blankslate"
 
     @property
     def account_file(self) -> Path:

@@ -31,16 +31,18 @@ from pipeline.training.machine import Device, gpus
 from pipeline.training.model import Network
 from pipeline.training.recogniser import Recogniser, finite_part
 from pipeline.training.row import Row
-from pipeline.training.run import Heartbeat, Hypothesis, RunFolder, Stopped
+from pipeline.training.run import Account, Heartbeat, Hypothesis, RunFolder, Stopped
 from pipeline.training.splits import Splits
 from pipeline.training.state import Best, State, packed, restored
 from pipeline.training.store import resident_bytes
 from pipeline.training.tally import Tally
+from pipeline.training.tracking import Tracking
 
 __all__ = ["DivergedError", "fit", "gpus"]
 
 SECONDS_BETWEEN_SAVES = 50.0
 SECONDS_BETWEEN_BEATS = 1.0
+SAMPLES = 3  # of dev, shown after each epoch
 EVALUATION_BATCH = 32  # at least; no answer depends on it
 
 log = logging.getLogger(__name__)
@@ -90,6 +92,7 @@ class Trainer:
     updates: int  # of the whole training
     learner: Learner
     state: State
+    tracking: Tracking
     should_stop: Callable[[], bool] = lambda: False
     observe: Callable[[Heartbeat], None] = lambda heartbeat: None
     saved: float = field(default_factory=time.monotonic)
@@ -126,7 +129,10 @@ class Trainer:
         learner = Learner(experiment, recogniser, optimiser)
         feed = Feed(splits.train, device, workers)
         updates = batches.updates(splits.train, settings, splits.fits)
-        return cls(experiment, run, splits, feed, updates, learner, state, began=began)
+        tracking = Tracking(run, experiment, len(state.rows))
+        return cls(
+            experiment, run, splits, feed, updates, learner, state, tracking, began=began
+        )
 
     @property
     def recogniser(self) -> Recogniser:
@@ -156,7 +162,7 @@ class Trainer:
         """Evaluate, keep the best weights, and commit: the epoch is done when its rows stand."""
         state, epoch = self.state, self.state.epoch
         train = self._row("train", state.tally, epoch, state.update)
-        tally, _ = self._evaluate(self.splits.dev)
+        tally, texts = self._evaluate(self.splits.dev)
         dev = self._row("dev", tally, epoch, state.update)
         state.rows = [*state.rows, train, dev]
         if state.best is None or rank(dev) < state.best.rank:
@@ -165,8 +171,8 @@ class Trainer:
             state.best = Best(epoch, state.update, rank(dev), copies)
         self.state = state.next_epoch(self.recogniser.letters.size)
         self._save()
+        self._tell(epoch, texts)
         self._beat(always=True)
-        log.info("epoch %d: %s", epoch, sentence(state.rows, self.experiment.train.optimiser))
 
     def conclude(self) -> None:
         """Test once, with the weights that dev chose."""
@@ -184,8 +190,19 @@ class Trainer:
             state.rows.append(self._row("test", tally, best.epoch, best.updates))
             log.info("epoch %d chosen; test CER %.1f %%", best.epoch, 100 * tally.score.cer)
         self._save()
+        self.tracking.follow(state.rows)
         self._beat(always=True)
         self.run.finish(hypotheses)
+
+    def _tell(self, epoch: int, texts: list[str]) -> None:
+        """A sentence, and how three utterances of dev are heard by now, the same each time."""
+        self.tracking.follow(self.state.rows)
+        said, utterances = sentence(self.state.rows, self.experiment.train.optimiser), []
+        for place in self.splits.dev.typical(SAMPLES):
+            utterance = self.splits.dev.utterances[place]
+            utterances.append((utterance.id, utterance.transcript, texts[place]))
+        self.run.tell(Account(epoch, said, tuple(utterances)))
+        log.info("epoch %d: %s", epoch, said)
 
     def _evaluate(self, split: Split, beam: int | None = None) -> tuple[Tally, list[str]]:
         size = max(self.experiment.train.batch, EVALUATION_BATCH)
