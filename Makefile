@@ -32,7 +32,7 @@ stamp := .venv/.complete
 peers := .venv-bench
 pip := $(bin)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help setup demo test check format lock features verify inspect train sweep status logs cancel report bench bench-setup cluster-check slurm-up slurm-down clean
+.PHONY: help setup demo test check format lock features verify inspect train doctor sweep status logs cancel report bench bench-setup cluster-check slurm-up slurm-down clean
 
 help:  ## print this list
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r name text; do printf '  %-14s %s\n' "$$name" "$$text"; done
@@ -80,6 +80,9 @@ inspect: setup  ## FEATURES=… (a shard or a feature set), UTTERANCE=…, OUT=�
 
 train: setup  ## EXPERIMENT=…: one run in the foreground, live progress
 	@$(blankslate) train $(EXPERIMENT) --cluster $(CLUSTER) $(work) $(set)
+
+doctor: setup  ## EXPERIMENT=…: what is wrong with it, before it is trained
+	@$(blankslate) doctor $(EXPERIMENT) --cluster $(CLUSTER) $(work) $(set)
 
 sweep: setup  ## SWEEP=… CLUSTER=…: what is missing of it, features then runs; DRY=1 prints the plan
 	@$(blankslate) sweep $(SWEEP) --cluster $(CLUSTER) $(work) $(dry) $(set)

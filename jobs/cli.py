@@ -23,6 +23,7 @@ INTERRUPTED = 130
 VERBS = {
     "features": "jobs.verbs",
     "train": "jobs.verbs",
+    "doctor": "jobs.doctor",
     "sweep": "jobs.verbs",
     "demo": "jobs.verbs",
     "status": "jobs.looking",
@@ -90,6 +91,15 @@ def _add_makers(verbs: Verbs) -> None:
     train = _verb(verbs, "train", "train one experiment in the foreground, its features first")
     train.add_argument("experiment", type=Path, metavar="EXPERIMENT", help="a YAML file")
     _changeable(train)
+
+    doctor = _verb(
+        verbs,
+        "doctor",
+        "look at an experiment before it is trained: what cannot be aligned, the scale of its "
+        "input, its reference lines, its cost, one batch learnt by heart. 1: something is wrong",
+    )
+    doctor.add_argument("experiment", type=Path, metavar="EXPERIMENT", help="a YAML file")
+    _changeable(doctor)
 
     sweep = _verb(
         verbs,

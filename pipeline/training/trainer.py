@@ -130,9 +130,7 @@ class Trainer:
         feed = Feed(splits.train, device, workers)
         updates = batches.updates(splits.train, settings, splits.fits)
         tracking = Tracking(run, experiment, len(state.rows))
-        return cls(
-            experiment, run, splits, feed, updates, learner, state, tracking, began=began
-        )
+        return cls(experiment, run, splits, feed, updates, learner, state, tracking, began=began)
 
     @property
     def recogniser(self) -> Recogniser:
