@@ -320,3 +320,13 @@ def test_without_the_dev_speakers_an4s_line_is_a_little_lower(an4: Path):
     best = ctc.constant_reference([math.floor(50 * s) for s in seconds], labels, 38)
     assert best.loss_per_utterance == pytest.approx(54.45, abs=0.0051)
     assert best.loss_per_character == pytest.approx(3.022, abs=0.00051)
+
+
+@pytest.mark.an4
+def test_an4_fits_at_25_frames_a_second_and_71_utterances_do_not_at_12(an4: Path):
+    seconds, labels = an4_train(an4)
+    at_100 = [math.floor(100 * s) for s in seconds]
+    strides = np.array([ctc.largest_stride(t, y) for t, y in zip(at_100, labels, strict=True)])
+    assert strides.min() >= 4
+    at_12 = [math.floor(12.5 * s) for s in seconds]
+    assert sum(not ctc.feasible(t, y) for t, y in zip(at_12, labels, strict=True)) == 71

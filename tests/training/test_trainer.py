@@ -239,6 +239,19 @@ def test_another_seed_is_another_run(letters: FeatureSet, undisturbed: RunFolder
     assert settled(other.rows()) != settled(undisturbed.rows())
 
 
+def test_the_wish_to_be_deterministic_reaches_the_machine(
+    letters: FeatureSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    wishes = []
+    monkeypatch.setattr(
+        trainer.machine, "be_deterministic", lambda wish, on: wishes.append((wish, on.type))
+    )
+    for wish in (True, False):
+        settings = experiment(train={"epochs": 1, "deterministic": wish})
+        fit(settings, letters, RunFolder(tmp_path / str(wish)))
+    assert wishes == [(True, "cpu"), (False, "cpu")]
+
+
 def test_an_optimum_bias_starts_on_the_reference_line(letters: FeatureSet, tmp_path: Path):
     losses = {}
     for bias in ("zero", "optimum"):
