@@ -76,7 +76,10 @@ class FeatureSettings(Settings):
 class InputSettings(Settings):
     """What happens to stored frames before the network sees them."""
 
-    normalisation: Literal["none", "standardise", "utterance", "pca", "zca"] = "standardise"
+    normalisation: Literal["none", "standardise", "utterance", "speaker", "pca", "zca"] = Field(
+        default="standardise",
+        description="standardise, pca, zca: by the training split; utterance, speaker: of each",
+    )
     epsilon: float = Field(
         default=1e-2, ge=0, description="of pca and zca, relative to the mean variance"
     )

@@ -9,24 +9,20 @@ shards, and each process maps those for itself: no handle stays open, and nothin
 pages that the system keeps. Both give the same bits.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from pipeline.config import InputSettings
-from pipeline.features import statistics
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.shards import StoredUtterance
 from pipeline.training.augment import Timing
-
-QUIET = 1e-3  # deviation below which `utterance` does not amplify a bin further
-
-Normalise = Callable[[Float[np.ndarray, "T F"]], Float[np.ndarray, "T F"]]
+from pipeline.training.normalisation import Normalise, normaliser
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +38,7 @@ class Mapped:
     def of(
         cls, features: FeatureSet, utterances: Sequence[StoredUtterance], settings: InputSettings
     ) -> "Mapped":
-        normalise = normaliser(settings, features)
+        normalise = normaliser(settings, features, utterances)
         return cls(features, tuple(utterances), normalise, settings.stack)
 
     @property
@@ -67,7 +63,7 @@ class Mapped:
         self, place: int, timing: Timing, b: int, frames_TF: Float32[np.ndarray, "T F"]
     ) -> None:
         stored_TF = self.features.frames(self.utterances[place])
-        normed_TF = self.normalise(stored_TF)
+        normed_TF = self.normalise(self.utterances[place], stored_TF)
         if timing.plain_at(b):
             frames_TF[: len(stored_TF)] = normed_TF
             frames_TF[len(stored_TF) :] = frames_TF[len(stored_TF) - 1]
@@ -82,7 +78,7 @@ class Mapped:
         ends = self.stored.cumsum()
         frames = np.zeros((int(self.stored.sum()) + 1, self.bins), np.float32)
         for utterance, start, end in zip(self.utterances, ends - self.stored, ends, strict=True):
-            frames[start:end] = self.normalise(self.features.frames(utterance))
+            frames[start:end] = self.normalise(utterance, self.features.frames(utterance))
         there = torch.from_numpy(frames).to(device)
         return Resident(there, ends - self.stored, self.stored, self.stack)
 
@@ -128,28 +124,3 @@ def resident_bytes(features: FeatureSet) -> int:
 def joined(frames: Int64[np.ndarray, " U"], stack: int) -> Int64[np.ndarray, " U"]:
     """`stack` neighbours make one frame; the last frame is repeated to fill the last one."""
     return -(-frames // stack)
-
-
-def normaliser(settings: InputSettings, features: FeatureSet) -> Normalise:
-    """From the statistics of the training split, or of each utterance alone."""
-    match settings.normalisation:
-        case "none":
-            return _as_stored
-        case "utterance":
-            return _by_itself
-        case "standardise":
-            return statistics.standardise(features.statistics)
-        case "pca":
-            return statistics.pca(features.statistics, settings.epsilon)
-        case "zca":
-            return statistics.zca(features.statistics, settings.epsilon)
-
-
-def _as_stored(frames: Float[np.ndarray, "T F"]) -> Float[np.ndarray, "T F"]:
-    return frames
-
-
-def _by_itself(frames: Float[np.ndarray, "T F"]) -> Float32[np.ndarray, "T F"]:
-    frames = frames.astype(np.float32)
-    normed: np.ndarray = (frames - frames.mean(0)) / np.maximum(frames.std(0), QUIET)
-    return normed

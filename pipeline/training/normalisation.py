@@ -1,0 +1,113 @@
+"""Normalisation: stored frames -> what the network reads.
+
+In:   settings, a feature set, the utterances of one split.   Out: a function of one utterance's
+frames, that another process can be sent.
+Not here: the sums over the training split and the maps made of them (features/statistics.py).
+
+`utterance` and `speaker` look at no other split: of an utterance alone, or of all that its speaker
+says in the split. `standardise`, `pca` and `zca` carry the training split's statistics to all.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Float32, Float64
+
+from pipeline.config import InputSettings
+from pipeline.features import statistics
+from pipeline.features.feature_set import FeatureSet
+from pipeline.features.shards import StoredUtterance
+from pipeline.features.statistics import Affine
+
+QUIET = 1e-3  # deviation below which a bin is not amplified further
+
+Frames = Float[np.ndarray, "T F"]
+Normalise = Callable[[StoredUtterance, Frames], Frames]
+
+
+def normaliser(
+    settings: InputSettings, features: FeatureSet, utterances: Sequence[StoredUtterance]
+) -> Normalise:
+    match settings.normalisation:
+        case "none":
+            return _as_stored
+        case "utterance":
+            return _by_itself
+        case "speaker":
+            return BySpeaker.of(features, utterances)
+        case "standardise":
+            return Shared(statistics.standardise(features.statistics))
+        case "pca":
+            return Shared(statistics.pca(features.statistics, settings.epsilon))
+        case "zca":
+            return Shared(statistics.zca(features.statistics, settings.epsilon))
+
+
+@dataclass(frozen=True, eq=False)
+class Shared:
+    """One map for all."""
+
+    affine: Affine
+
+    def __call__(self, utterance: StoredUtterance, frames: Frames) -> Float32[np.ndarray, "T F"]:
+        return self.affine(frames)
+
+
+@dataclass(frozen=True, eq=False)
+class BySpeaker:
+    """Each speaker's frames get mean 0 and variance 1 in each bin (per-speaker CMVN)."""
+
+    affines: Mapping[str, Affine]
+
+    @classmethod
+    def of(cls, features: FeatureSet, utterances: Sequence[StoredUtterance]) -> "BySpeaker":
+        """Reads the frames once more: shards have no sums by speaker."""
+        moments: dict[str, _Moments] = {}
+        for utterance in utterances:
+            found = _Moments.of(features.frames(utterance))
+            before = moments.get(utterance.speaker)
+            moments[utterance.speaker] = before + found if before else found
+        return cls({speaker: each.affine for speaker, each in moments.items()})
+
+    def __call__(self, utterance: StoredUtterance, frames: Frames) -> Float32[np.ndarray, "T F"]:
+        return self.affines[utterance.speaker](frames)
+
+
+@dataclass(frozen=True, eq=False)
+class _Moments:
+    """Mean and squared deviations, which add up as in features/statistics.py, bin by bin."""
+
+    count: int
+    mean: Float64[np.ndarray, " F"]
+    deviations: Float64[np.ndarray, " F"]  # sum over frames of (x - mean)^2
+
+    @classmethod
+    def of(cls, frames: Frames) -> "_Moments":
+        if not len(frames):
+            return cls(0, np.zeros(frames.shape[1]), np.zeros(frames.shape[1]))
+        x = frames.astype(np.float64)
+        return cls(len(x), x.mean(axis=0), len(x) * x.var(axis=0))
+
+    def __add__(self, other: "_Moments") -> "_Moments":
+        count = self.count + other.count
+        share = other.count / max(1, count)
+        apart = other.mean - self.mean
+        between = apart**2 * (self.count * share)
+        deviations = self.deviations + other.deviations + between
+        return _Moments(count, self.mean + apart * share, deviations)
+
+    @property
+    def affine(self) -> Affine:
+        deviation = np.maximum(np.sqrt(self.deviations / max(1, self.count)), QUIET)
+        return Affine(self.mean.astype(np.float32), (1 / deviation).astype(np.float32))
+
+
+def _as_stored(utterance: StoredUtterance, frames: Frames) -> Frames:
+    return frames
+
+
+def _by_itself(utterance: StoredUtterance, frames: Frames) -> Float32[np.ndarray, "T F"]:
+    frames = frames.astype(np.float32)
+    normed: np.ndarray = (frames - frames.mean(0)) / np.maximum(frames.std(0), QUIET)
+    return normed
