@@ -10,6 +10,7 @@ from pathlib import Path
 
 from jobs import console, lacking, plan, scheduler, status
 from jobs.console import count, duration, say
+from jobs.corpora import tell_corpora
 from jobs.failures import REMEDIES
 from jobs.ledger import Entry
 from jobs.local import slots_for_features
@@ -45,8 +46,10 @@ def reconcile(
     """Submit what is missing; `runs` False: its features alone; `dry`: print the plan."""
     require_writable(work)
     found = _manifests(sweep, work)
-    refuse_unknown_characters(sweep, found)
-    refused = _tell_corpora(found)
+    if runs:
+        refuse_unknown_characters(sweep, found)
+    tell_corpora(sweep, found)
+    refused = max(_tell_refusals(manifest.refusals) for manifest in found.values())
     want = wanted(sweep, found, work)
     folder = SweepFolder(work, want.name)
     by_path = {str(manifest_path(each, work)): each for each in found.values()}
@@ -229,19 +232,6 @@ def _store(sweep: Sweep, want: Wanted, found: Found, folder: SweepFolder) -> Non
         if not folder.run(run.run_id).experiment_file.exists():
             folder.run(run.run_id).write_experiment(swept.experiment)
     write_json(folder.record, asdict(want))
-
-
-def _tell_corpora(found: Found) -> int:
-    """A line per corpus and one per refused utterance; 1 if there was one."""
-    for corpus, manifest in found.items():
-        parts = []
-        for split in ("train", "dev", "test"):
-            of_split = [u for u in manifest.utterances if u.split == split]
-            speakers = len({utterance.speaker for utterance in of_split})
-            parts.append(f"{split} {len(of_split)} of {count(speakers, 'speaker')}")
-        heading = f"{corpus.name}: {count(len(manifest.utterances), 'utterance')}"
-        say(f"{heading}, {duration(manifest.seconds)}; {', '.join(parts)}")
-    return max(_tell_refusals(manifest.refusals) for manifest in found.values())
 
 
 def _tell_refusals(refusals: Sequence[Refusal]) -> int:

@@ -49,14 +49,14 @@ def _choose(utterances: Counter[str], lacking: Sequence[Split], seed: int) -> di
     share = SHARE * utterances.total()
     order = sorted(utterances, key=lambda name: sha256(f"{seed}:{name}".encode()).digest())
     chosen: dict[str, Split] = {}
-    for split in lacking:
+    for later, split in zip(range(len(lacking) - 1, -1, -1), lacking, strict=True):
         left = [name for name in order if name not in chosen]
-        if len(left) < 2:
-            break
+        spare = len(left) - later - 1  # one for each later split, and one for train
         held = 0
         for name in left:
-            if held < share and held + utterances[name] <= MOST * share:
-                chosen[name], held = split, held + utterances[name]
-        if not held:  # every speaker has more than a share
+            if spare > 0 and held < share and held + utterances[name] <= MOST * share:
+                chosen[name] = split
+                held, spare = held + utterances[name], spare - 1
+        if not held and spare > 0:  # every speaker has more than a share
             chosen[min(left, key=lambda name: utterances[name])] = split
     return chosen

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.corpus.text import BLANK, alphabet, normalise
+from pipeline.corpus.text import BLANK, alphabet, normalise, without_punctuation
 from pipeline.files import InputError
 
 ENGLISH = alphabet("english-38")
@@ -58,3 +58,22 @@ def test_a_class_that_is_no_character_does_not_decode(outside):
 def test_unknown_characters_are_named_with_the_way_out():
     with pytest.raises(InputError, match=r"'CAFÉ!': .* english-38 lacks '!', 'É'; .*exclude:"):
         ENGLISH.encode("CAFÉ!")
+
+
+def test_english_29_has_the_apostrophe():
+    assert set(alphabet("english-29").characters) == set(" '") | set(
+        alphabet("english-28").characters
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("“Don’t!” he said—twice.", "Don't he said twice"),
+        ("the dogs' home, 'tis", "the dogs home tis"),
+        ("well-known & 5 %", "well known 5"),
+        ("नमस्ते, दुनिया।", "नमस्ते दुनिया"),
+    ],
+)
+def test_punctuation_becomes_spaces_but_for_the_apostrophe_within_a_word(text, left):
+    assert normalise(without_punctuation(text)) == normalise(left)

@@ -1,0 +1,67 @@
+"""What is printed of a corpus: one line of its size, and one for each thing that looks wrong."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from jobs.corpora import tell_corpora
+from pipeline.config import Experiment
+from pipeline.corpora import Corpus
+from pipeline.corpus.manifest import Manifest, Utterance
+from pipeline.sweep import Sweep, SweptExperiment
+
+CORPUS = Corpus(name="tiny", reader="csv", root="nowhere")
+
+
+def utterance(number: int, **changes) -> Utterance:
+    return Utterance(
+        **{
+            "id": f"u{number}",
+            "audio": f"u{number}.wav",
+            "samples": 16_000 + number,
+            "rate": 8000,
+            "transcript": "TWENTY LETTERS OR SO",
+            "speaker": f"s{number % 10}",
+            "split": "test" if number % 10 == 9 else "train",
+            **changes,
+        }
+    )
+
+
+@pytest.fixture
+def told(capsys):
+    def lines(*utterances: Utterance, drawn: str = "") -> list[str]:
+        sweep = Sweep(
+            "tiny", "", Path("tiny.yaml"), (SweptExperiment("", {}, Experiment(corpus=CORPUS)),)
+        )
+        manifest = Manifest("tiny", Path("nowhere"), utterances, drawn=drawn)
+        tell_corpora(sweep, {CORPUS: manifest})
+        return capsys.readouterr().out.splitlines()
+
+    return lines
+
+
+def test_a_sound_corpus_is_one_line(told):
+    assert told(*map(utterance, range(20))) == [
+        "tiny: 20 utterances, 40 s; train 18 of 9 speakers, 36 s; test 2 of 1 speaker, 4.0 s"
+    ]
+
+
+def test_what_looks_wrong_is_a_line_each(told):
+    utterances = [utterance(n) for n in range(30)]
+    utterances[3] = replace(utterances[3], transcript="CAFÉ, PLEASE", split="test")
+    again = replace(utterances[1], id="again", split="test", speaker="s9")
+    short = replace(utterance(31), samples=400)
+    assert told(*utterances, again, short, drawn="test drawn from train")[1:] == [
+        "tiny: test drawn from train",
+        "tiny: 1 speaker in more than one split: s3",
+        "tiny: characters outside english-38, and in how many utterances: ',' in 1, 'É' in 1",
+        "tiny: 1 sound listed again, 1 across splits: u1 = again",
+        "tiny: 1 utterance of unlikely length (characters per second): u31 (0.05 s, 400.0)",
+    ]
+
+
+def test_of_many_only_a_few_are_named(told):
+    lines = told(*(utterance(n, transcript="ÀÉÎÖÛŸÇ") for n in range(3)))
+    assert lines[1].endswith(" and 2 more")
