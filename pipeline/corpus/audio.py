@@ -33,6 +33,7 @@ NO_JUMPS = ("OGG", "MP3")
 SPHERE_HEADER = 1024  # bytes
 COMPRESSED_SPHERE = (b"shorten", b"wavpack", b"shortpack")
 LAST_PAGE = 65_307  # bytes: the longest that an Ogg page can be
+PAGE_HEADER = 27  # bytes, of which the last counts the sizes that follow
 END_OF_STREAM = 4  # flag of an Ogg page
 NONE = np.zeros(0, np.float32)
 
@@ -187,6 +188,8 @@ def _decoder(path: Path, file: BinaryIO) -> Iterator[soundfile.SoundFile]:
     except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a headerless .raw
         raise refused(path, f"is no sound file ({_said(error)})") from None
     with decoder:
+        if decoder.format == "RAW":  # what libsndfile makes of any file that is named .au
+            raise refused(path, "is no sound file (no header is in it)")
         if decoder.frames == 0:
             raise refused(path, "holds no samples")
         if decoder.format == "NIST":
@@ -251,8 +254,9 @@ def _require_last_page(path: Path, file: BinaryIO) -> None:
     """The end of an Ogg stream is marked; libsndfile reads one that was cut without a word."""
     file.seek(max(0, os.fstat(file.fileno()).st_size - LAST_PAGE))
     end = file.read()
-    last = end.rfind(b"OggS")
-    if last < 0 or len(end) < last + 6 or not end[last + 5] & END_OF_STREAM:
+    page = end[max(end.rfind(b"OggS"), 0) :]
+    sizes = page[PAGE_HEADER : PAGE_HEADER + page[PAGE_HEADER - 1]] if len(page) > 26 else b""
+    if len(page) < PAGE_HEADER + len(sizes) + sum(sizes) or not (sizes and page[5] & END_OF_STREAM):
         raise refused(path, "is cut short: its last Ogg page does not end it")
 
 
