@@ -138,7 +138,7 @@ def decibels(amplitude: float) -> float:
 
 @pytest.mark.parametrize(("rate", "wanted"), [(48_000, 16_000), (44_100, 16_000), (8000, 16_000)])
 def test_below_nine_tenths_of_the_band_a_tone_keeps_its_height_and_place(rate, wanted):
-    """Within 0.01 dB, and -70 dB of the tone that a recording at the wanted rate would hold."""
+    """Within 0.01 dB, and -60 dB of the tone that a recording at the wanted rate would hold."""
     for hertz in np.linspace(100, 0.9 * min(rate, wanted) / 2, 7):
         tone = np.sin(2 * np.pi * hertz * np.arange(2 * rate) / rate)
         exact = np.sin(2 * np.pi * hertz * np.arange(2 * wanted) / wanted)
@@ -146,7 +146,7 @@ def test_below_nine_tenths_of_the_band_a_tone_keeps_its_height_and_place(rate, w
         ours = resampled(tone, rate, wanted)[inner]
         height = np.sqrt(2 * np.mean(ours.astype(np.float64) ** 2))
         assert abs(decibels(height)) < 0.01
-        assert decibels(np.abs(ours - exact[inner]).max()) < -70
+        assert decibels(np.abs(ours - exact[inner]).max()) < -60
 
 
 @pytest.mark.parametrize(("rate", "wanted"), [(48_000, 16_000), (44_100, 16_000), (16_000, 8000)])
