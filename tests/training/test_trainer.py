@@ -3,11 +3,6 @@
 import contextlib
 import json
 import math
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -197,40 +192,6 @@ def test_a_plateau_goes_on_where_it_was(letters: FeatureSet, tmp_path: Path):
         with contextlib.suppress(Stopped):
             fit(settings, letters, run, should_stop=after(9))
     assert_same(run, whole)
-
-
-def child(features: Path, run: Path) -> None:
-    """In a process of its own: slow enough to be killed, saving at every step."""
-    trainer.SECONDS_BETWEEN_SAVES = 0.0
-
-    def slow() -> bool:
-        time.sleep(0.05)
-        return False
-
-    settings = Experiment.model_validate_json((run / "settings.json").read_text())
-    fit(settings, FeatureSet.open(features), RunFolder(run), should_stop=slow)
-
-
-def test_killed_without_warning_it_goes_on_to_the_same_bits(
-    letters: FeatureSet, undisturbed: RunFolder, tmp_path: Path
-):
-    (tmp_path / "settings.json").write_text(RESTLESS.model_dump_json())
-    run = RunFolder(tmp_path)
-    code = "import sys, pathlib; from tests.training.test_trainer import child; "
-    code += "child(*map(pathlib.Path, sys.argv[1:]))"
-    repository = Path(__file__).resolve().parents[2]
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(letters.folder), str(tmp_path)], cwd=repository
-    )
-    try:
-        while len(run.rows()) < 4:  # two epochs
-            assert process.poll() is None
-            time.sleep(0.02)
-    finally:
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-    assert not run.finished
-    assert_same(fit(RESTLESS, letters, run), undisturbed)
 
 
 def test_another_seed_is_another_run(letters: FeatureSet, undisturbed: RunFolder, tmp_path: Path):
