@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.benchmarks import features, padding, storage, training
+from tests.benchmarks import features, padding, reading, storage, training
 from tests.benchmarks.corpora import Corpora
 from tests.benchmarks.measure import MODULES_OF_PEERS, REPOSITORY, Group, absent, measure
 from tests.benchmarks.show import kept, show
@@ -33,6 +33,7 @@ GROUPS: dict[str, Groups] = {
     "scale": features.scale,
     "compressed": lambda corpora, everything: features.compressed(corpora),
     "storage": lambda corpora, everything: storage.storage(corpora),
+    "reading": lambda corpora, everything: reading.reading(corpora),
     "training": lambda corpora, everything: training.training(corpora),
     "padding": lambda corpora, everything: padding.padding(corpora),
 }

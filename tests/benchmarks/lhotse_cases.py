@@ -154,6 +154,36 @@ def read_all(scratch: Path, *, manifest_file: str, storage: str) -> Job:
     return job
 
 
+def batches(scratch: Path, *, manifest_file: str, storage: str, batch: int, workers: int) -> Job:
+    """Bucketed, shuffled, padded batches of the training split, with their transcripts."""
+    import torch
+    from lhotse.dataset import DynamicBucketingSampler, K2SpeechRecognitionDataset
+    from lhotse.dataset.input_strategies import PrecomputedFeatures
+    from torch.utils.data import DataLoader
+
+    from tests.benchmarks.reading import stored
+
+    torch.set_num_threads(1)
+    exact, chosen = stored(scratch / "exact", manifest_file)
+    (scratch / "stored").mkdir()
+    cuts = write_storage(scratch / "stored", storage, utterances(exact, chosen))
+    sampler = DynamicBucketingSampler(cuts, max_cuts=batch, shuffle=True, num_buckets=30)
+    loader = DataLoader(
+        K2SpeechRecognitionDataset(input_strategy=PrecomputedFeatures()),
+        sampler=sampler,
+        batch_size=None,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+    )
+
+    def job(folder: Path) -> dict[str, float]:
+        sampler.set_epoch(sampler.epoch + 1)
+        frames = sum(int(made["supervisions"]["num_frames"].sum()) for made in loader)
+        return {"amount": frames / 1e6}
+
+    return job
+
+
 if __name__ == "__main__":
     path, folder, start = sys.argv[1:]
     _store(_cuts(path), Path(folder), start == "fork")

@@ -23,6 +23,7 @@ from tests.benchmarks.judge import Round, Rounds, Target
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODULES_OF_PEERS = ("lhotse", "librosa", "speechbrain")
+SECONDS_TO_END = 30  # for a process that is told that there are no more rounds
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # of each process: the cores are shared by processes
 
 
@@ -125,5 +126,9 @@ def _child(case: Case) -> Iterator[_Child]:
             assert child.process.stdout is not None
             with suppress(BrokenPipeError):
                 child.process.stdin.close()  # which ends it
-            child.process.wait()
+            try:
+                child.process.wait(SECONDS_TO_END)
+            except subprocess.TimeoutExpired:
+                child.process.kill()
+                child.process.wait()
             child.process.stdout.close()
