@@ -149,7 +149,7 @@ def _show_statistics(statistics: Statistics) -> None:
 
 
 def _show_utterance(shard: Shard, utterance: StoredUtterance) -> None:
-    frames = shard.frames[utterance.start : utterance.stop].astype(np.float32)
+    frames = shard.reader()(utterance.start, utterance.stop).astype(np.float32)
     say(f"{utterance.id}: {utterance.transcript}")
     say(
         f"  {shard.path.name}, rows {utterance.start} to {utterance.stop}, speaker "

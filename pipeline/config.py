@@ -7,6 +7,7 @@ Everything in `Experiment` changes the answer, and so enters its identity. Nothi
 here: number of workers, partition, paths live in other types and so cannot leak in.
 """
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,7 +39,10 @@ class FeatureSettings(Settings):
     mel_low_hz: float = Field(default=0.0, ge=0)
     mel_high_hz: float | None = Field(default=None, gt=0, description="null: half the sample rate")
     floor: float = Field(default=1e-10, gt=0, description="smallest value under a logarithm")
-    storage: Literal["float16", "float32"] = "float16"
+    storage: Literal["float16", "float32", "uint8"] = Field(
+        default="float16",
+        description="uint8: a code of 8 bits, each bin of 128 frames on its own scale",
+    )
 
     @property
     def window_length(self) -> int:  # samples: 400
@@ -70,7 +74,28 @@ class FeatureSettings(Settings):
                 f"mel_low_hz {self.mel_low_hz:g} and mel_high_hz {self.mel_high_hz} must ascend "
                 f"and stay within {nyquist:g} Hz, half the sample rate"
             )
+        if empty := self._empty_filters():
+            raise ValueError(
+                f"mel_bins {self.mel_bins}: {empty} of them are narrower than the "
+                f"{self.sample_rate / self.n_fft:g} Hz between the points of n_fft {self.n_fft} "
+                "and would hold nothing; lower mel_bins or raise n_fft"
+            )
         return self
+
+    @property
+    def mel_corners(self) -> list[float]:
+        """Hz, where each filter begins, the next has its peak and the one before it ends."""
+        ends = (self.mel_low_hz, self.mel_high_hz or self.sample_rate / 2)
+        low, high = (2595 * math.log10(1 + hertz / 700) for hertz in ends)
+        step = (high - low) / (self.mel_bins + 1)
+        return [700 * (10 ** ((low + n * step) / 2595) - 1) for n in range(self.mel_bins + 2)]
+
+    def _empty_filters(self) -> int:
+        if self.spectrum != "mel":
+            return 0
+        points = [hertz * self.n_fft / self.sample_rate for hertz in self.mel_corners]
+        # The first point above where a filter begins lies at or above where it ends.
+        return sum(math.floor(a) + 1 >= b for a, b in zip(points, points[2:], strict=False))
 
 
 class InputSettings(Settings):

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from pipeline.config import FeatureSettings
 from pipeline.features.shards import (
     AGAIN,
+    Reader,
     Shard,
     StoredUtterance,
     read_statistics,
@@ -92,13 +93,13 @@ class FeatureSet:
         return tuple(utterance for shard in self.shards for utterance in shard.utterances)
 
     def frames(self, utterance: StoredUtterance) -> Float[np.ndarray, "T F"]:
-        """A read-only view of the file."""
-        return self._mapped(utterance.shard)[utterance.start : utterance.stop]
+        """A read-only view of the file, or decoded rows."""
+        return self._reader(utterance.shard)(utterance.start, utterance.stop)
 
     @cached_property
-    def _mapped(self) -> Callable[[int], Float[np.ndarray, "N F"]]:
+    def _reader(self) -> Callable[[int], Reader]:
         shards = self.shards
-        return lru_cache(MOST_MAPPED)(lambda index: shards[index].frames)
+        return lru_cache(MOST_MAPPED)(lambda index: shards[index].reader())
 
     @cached_property
     def statistics(self) -> Statistics:
@@ -112,7 +113,7 @@ class FeatureSet:
         return total
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_mapped"}
+        return {name: value for name, value in vars(self).items() if name != "_reader"}
 
 
 def survey(folder: Path, slices: int) -> list[Shard | InputError]:

@@ -7,6 +7,9 @@ Typed again after any accident it does what is missing: a shard is there whole o
 two copies started at once write the same bytes.
 """
 
+import ctypes
+import functools
+import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -25,6 +28,8 @@ from pipeline.files import InputError, write_bytes
 from pipeline.settings import dump_yaml
 
 Target = tuple[FeatureSettings, Path, str]  # settings, folder and identity of a feature set
+KEPT = 1 << 25  # bytes; malloc.h: glibc maps larger blocks anew each time
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 MOST_BINS = 4097  # their covariance takes 134 MB
 
 
@@ -68,23 +73,21 @@ def precompute_slice(
     An utterance that cannot be decoded is left out and recorded in the shards. `progress` hears
     the utterances and the seconds of audio done so far in this slice.
     """
+    keep_memory()
     utterances, count = manifest.slice(index), len(manifest.slices)
     there = [find_shard(folder, name, index, count) for _, folder, name in sets]
     wanted = [sets[n] for n, shard in enumerate(there) if isinstance(shard, InputError)]
     refusals = [each for shard in there if isinstance(shard, Shard) for each in shard.refusals]
     if wanted:
-        plan = _Plan(manifest.root, index, count, _announced(utterances, wanted), [])
+        plan = _Plan(manifest.root, index, count, utterances)
         try:
             _write_shards(plan, wanted, progress)
-        except _OtherThanAnnouncedError:
-            plan = _decoded(plan, wanted)
+        except _UndecodableError:
+            plan = _decodable(plan)
             _write_shards(plan, wanted, progress)
         refusals += plan.refusals
     progress(len(utterances), sum(utterance.seconds for utterance in utterances))
     return list(dict.fromkeys(refusals))
-
-
-Announced = tuple[Utterance, dict[int, int]]  # its samples at each rate
 
 
 @dataclass(frozen=True)
@@ -94,36 +97,38 @@ class _Plan:
     root: Path
     index: int  # of the slice
     count: int  # of all slices
-    utterances: list[Announced]
-    refusals: list[Refusal]
+    utterances: tuple[Utterance, ...]
+    refusals: tuple[Refusal, ...] = ()
 
 
-class _OtherThanAnnouncedError(InputError):
-    """A file that cannot be decoded, or whose length is not what its header said."""
+class _UndecodableError(InputError):
+    """The manifest announces what cannot be decoded."""
 
 
-def _rates(sets: Sequence[Target]) -> list[int]:
-    return sorted({settings.sample_rate for settings, _, _ in sets})
-
-
-def _announced(utterances: Sequence[Utterance], sets: Sequence[Target]) -> list[Announced]:
-    """By the manifest, which is right but for damaged files and some compressed ones."""
-    rates = _rates(sets)
-    return [(u, {rate: round(u.samples * rate / u.rate) for rate in rates}) for u in utterances]
-
-
-def _decoded(plan: _Plan, sets: Sequence[Target]) -> _Plan:
-    """By decoding everything once more."""
-    decoded = replace(plan, utterances=[], refusals=[])
-    for utterance, _ in plan.utterances:
-        path = plan.root / utterance.audio
+def _decodable(plan: _Plan) -> _Plan:
+    """Without the utterances that cannot be decoded: each is tried."""
+    refusals = []
+    for utterance in plan.utterances:
         try:
-            lengths = {rate: len(audio.load(path, rate)) for rate in _rates(sets)}
-        except InputError as error:
-            decoded.refusals.append(Refusal(utterance.id, str(error)))
-        else:
-            decoded.utterances.append((utterance, lengths))
-    return decoded
+            for _ in _blocks(plan, utterance, utterance.rate):
+                pass
+        except _UndecodableError as error:
+            refusals.append(Refusal(utterance.id, str(error)))
+    refused = {refusal.utterance for refusal in refusals}
+    left = tuple(utterance for utterance in plan.utterances if utterance.id not in refused)
+    return replace(plan, utterances=left, refusals=tuple(refusals))
+
+
+@functools.cache
+def keep_memory() -> None:
+    """Have glibc keep what numpy frees: given back to the kernel, it comes again page by page.
+
+    That made the transform take twice to four times as long. No other C library needs it.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_THRESHOLD, KEPT)
+        libc.mallopt(M_TRIM_THRESHOLD, KEPT)
 
 
 def _write_shards(
@@ -132,31 +137,32 @@ def _write_shards(
     done, seconds = len(plan.refusals), 0.0
     with ExitStack() as files:
         streams = list(_streams(plan, sets, files))
-        for utterance, lengths in plan.utterances:
-            for rate, waveform in _waveforms(plan.root / utterance.audio, lengths):
-                for stream in streams:
-                    if stream.transform.sample_rate == rate:
-                        stream.add(waveform)
+        rates = sorted({stream.transform.sample_rate for stream in streams})
+        for utterance in plan.utterances:
+            for rate in rates:
+                samples = _samples(utterance, rate)
+                for block in _blocks(plan, utterance, rate):
+                    samples -= len(block)
+                    for stream in streams:
+                        if stream.transform.sample_rate == rate:
+                            stream.add(block, last=samples == 0)
             done, seconds = done + 1, seconds + utterance.seconds
             progress(done, seconds)
         for stream in streams:
             stream.close()
 
 
-def _waveforms(
-    path: Path, lengths: dict[int, int]
-) -> Iterator[tuple[int, Float32[np.ndarray, " N"]]]:
-    for rate, samples in lengths.items():
-        try:
-            waveform = audio.load(path, rate)
-        except InputError as error:
-            raise _OtherThanAnnouncedError(str(error)) from None
-        if len(waveform) != samples:
-            raise _OtherThanAnnouncedError(
-                f"{path}: {len(waveform)} samples at {rate} Hz, not {samples}; it changed while "
-                "it was read: run make features again"
-            )
-        yield rate, waveform
+def _samples(utterance: Utterance, rate: int) -> int:
+    return audio.resampled_length(utterance.samples, utterance.rate, rate)
+
+
+def _blocks(plan: _Plan, utterance: Utterance, rate: int) -> Iterator[Float32[np.ndarray, " N"]]:
+    """Together `_samples`: a recording of hours does not enter memory whole."""
+    path = plan.root / utterance.audio
+    try:
+        yield from audio.blocks(path, rate, utterance.start, utterance.samples, utterance.channel)
+    except InputError as error:
+        raise _UndecodableError(str(error)) from None
 
 
 def _streams(plan: _Plan, sets: Sequence[Target], files: ExitStack) -> Iterator[Stream]:
@@ -170,8 +176,8 @@ def _streams(plan: _Plan, sets: Sequence[Target], files: ExitStack) -> Iterator[
 def _open_shard(plan: _Plan, target: Target, files: ExitStack) -> Sink:
     settings, folder, identity = target
     rows, start = [], 0
-    for utterance, samples in plan.utterances:
-        stop = start + frame_count(samples[settings.sample_rate], settings)
+    for utterance in plan.utterances:
+        stop = start + frame_count(_samples(utterance, settings.sample_rate), settings)
         rows.append(
             StoredUtterance(
                 id=utterance.id,

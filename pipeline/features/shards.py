@@ -1,15 +1,18 @@
 """Shards: frames on disk. The only home of HDF5.
 
-In:   blocks of rows, the utterances they belong to.   Out: one file per slice; views of its rows.
-Not here: computing rows (spectrum.py, precompute.py), padding them (training/batches.py).
+In:   blocks of rows, the utterances they belong to.   Out: one file per slice; its rows.
+Not here: computing rows (spectrum.py), what is kept of them (storage.py), padding (training/).
 
 Shard format, version 1. One HDF5 file, little-endian; N rows, F bins, U utterances, R refusals.
 
-    frames (N, F)        float16 or float32
+    frames (N, F)        float16, float32 or uint8, which is a code of 8 bits
+    code/low, code/step (P, F)  float32, beside uint8 only: in piece p a value is low + step * code;
+                         the pieces: of each utterance 128 rows each, and what is left over
     offsets (U+1,)       int64: utterance u is rows offsets[u]:offsets[u+1]; 0 first, N last
     utterance_ids, transcripts, speakers, splits (U,)    UTF-8 of fixed length, padded with NUL
     statistics/count ()  int64: rows of the training split, which alone are counted
-    statistics/mean (F,), statistics/comoment (F, F)     float64; comoment: sum (x-mean)(x-mean)'
+    statistics/mean (F,), statistics/comoment (F, F)     float64; comoment: sum (x-mean)(x-mean)';
+                         of the float32 rows, before they were stored
     refusals/utterance_ids, refusals/reasons (R,)        UTF-8 of fixed length
     attributes of /      version = 1, feature_id, settings (JSON), index, count (of the shards),
                          complete = true
@@ -20,7 +23,6 @@ HDF5's lock nor an open handle). MUST: the same input gives the same bytes (no t
 Forbidden: chunks, filters, external or virtual storage. Other names may be there; readers ignore
 them. Checked at opening: everything but the checksums, which `verify` checks. Not checked: that the
 values are finite.
-
 CRC-32 because it must find a flipped bit, not an attacker: SHA-256 takes three times as long.
 """
 
@@ -33,11 +35,12 @@ from typing import Any, Final, NamedTuple
 
 import h5py
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Shaped
 from pydantic import ValidationError
 
 from pipeline.config import FeatureSettings
 from pipeline.corpus.manifest import Refusal
+from pipeline.features import storage
 from pipeline.features.statistics import Statistics
 from pipeline.files import InputError, replacing
 
@@ -45,11 +48,9 @@ VERSION: Final = 1
 ALIGNMENT = 64  # bytes: a cache line
 ROWS_READ = 4096  # at a time, when they are checked
 # A fixed range of formats, so that a newer library writes what an older one reads.
-LAYOUT: Mapping[str, Any] = {
-    "libver": ("v110", "v110"),
-    "alignment_interval": ALIGNMENT,
-    "locking": False,
-}
+V110 = ("v110", "v110")
+LAYOUT: Mapping[str, Any] = {"libver": V110, "alignment_interval": ALIGNMENT, "locking": False}
+Reader = Callable[[int, int], Float[np.ndarray, "T F"]]
 AGAIN = "run make features again, which writes it anew"
 
 
@@ -84,48 +85,27 @@ def writing_shard(
     refusals: Sequence[Refusal] = (),
 ) -> Iterator[Callable[[Float[np.ndarray, "T F"]], None]]:
     """Yield the function that appends rows; the file appears when all rows are there."""
-    offsets = np.array([0, *(utterance.stop for utterance in utterances)])
+    offsets = [0, *(utterance.stop for utterance in utterances)]
     with _creating(path) as file:
-        _write(file, "offsets", offsets.astype("<i8"))
+        _write(file, "offsets", np.array(offsets, "<i8"))
         _write(file, "utterance_ids", _fixed([utterance.id for utterance in utterances]))
         _write(file, "transcripts", _fixed([utterance.transcript for utterance in utterances]))
         _write(file, "speakers", _fixed([utterance.speaker for utterance in utterances]))
         _write(file, "splits", _fixed([utterance.split for utterance in utterances]))
         _write(file, "refusals/utterance_ids", _fixed([each.utterance for each in refusals]))
         _write(file, "refusals/reasons", _fixed([each.reason for each in refusals]))
-        shape = (int(offsets[-1]), settings.bins)
+        shape = (offsets[-1], settings.bins)
         dataset = file.create_dataset("frames", shape, np.dtype(settings.storage).newbyteorder("<"))
-        training = np.array([utterance.split == "train" for utterance in utterances], bool)
-        rows = _Rows(dataset, np.repeat(training, np.diff(offsets)))
+        training = [utterance.split == "train" for utterance in utterances]
+        rows = storage.Rows(dataset, settings, offsets, training)
         yield rows.append
-        rows.finish()
+        dataset.attrs["crc32"] = np.uint32(rows.finish())
+        for name, scale in rows.scales.items():
+            _write(file, f"code/{name}", scale)
         _write_statistics(file, rows.statistics)
         file.attrs["settings"] = settings.model_dump_json()
         file.attrs.update(version=VERSION, feature_id=feature_id, index=index, count=count)
         file.attrs["complete"] = True
-
-
-class _Rows:
-    """Rows as they come: written, summed up, and counted into the training statistics."""
-
-    def __init__(self, dataset: h5py.Dataset, training: Bool[np.ndarray, " N"]) -> None:
-        self._dataset = dataset
-        self._training = training
-        self._written = self._checksum = 0
-        self.statistics = Statistics.empty(dataset.shape[1])
-
-    def append(self, rows: Float[np.ndarray, "T F"]) -> None:
-        end = self._written + len(rows)
-        self._dataset[self._written : end] = rows
-        self._checksum = zlib.crc32(np.ascontiguousarray(rows).data, self._checksum)
-        counted = self._training[self._written : end]
-        self.statistics += Statistics.of(rows if counted.all() else rows[counted])
-        self._written = end
-
-    def finish(self) -> None:
-        if self._written != len(self._training):
-            raise ValueError(f"{self._written} rows were written, not {len(self._training)}")
-        self._dataset.attrs["crc32"] = np.uint32(self._checksum)
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,6 +131,8 @@ class Shard:
             utterances = _read_utterances(path, file, index)
             frames = file["frames"]
             _require_mappable(path, frames, settings, utterances[-1].stop if utterances else 0)
+            if settings.storage == "uint8":
+                _read_code(path, file, utterances)
             return cls(
                 path=path,
                 feature_id=file.attrs["feature_id"],
@@ -163,9 +145,18 @@ class Shard:
                 offset=frames.id.get_offset(),
             )
 
+    def reader(self) -> Reader:
+        """Rows by their numbers, from `start` to `stop`: views of the mapped file, or decoded."""
+        frames = self.frames
+        if self.settings.storage != "uint8":
+            return lambda start, stop: frames[start:stop]
+        with _reading(self.path) as file:
+            code = _read_code(self.path, file, self.utterances)
+        return lambda start, stop: code.decode(frames[start:stop], start)
+
     @property
-    def frames(self) -> Float[np.ndarray, "N F"]:
-        """All rows, read-only: the file's own pages, mapped anew each time."""
+    def frames(self) -> Shaped[np.ndarray, "N F"]:
+        """All rows as they are stored, read-only: the file's own pages, mapped anew each time."""
         shape, dtype = (self.rows, self.settings.bins), np.dtype(self.settings.storage)
         if self.offset is None:
             return np.empty(shape, dtype)
@@ -253,6 +244,15 @@ def _read_utterances(path: Path, file: h5py.File, shard: int) -> tuple[StoredUtt
         )
         for name, transcript, speaker, split, start, stop in rows
     )  # fmt: skip
+
+
+def _read_code(path: Path, file: h5py.File, rows: Sequence[StoredUtterance]) -> storage.Code:
+    edges = storage.pieces([0, *(utterance.stop for utterance in rows)])
+    low, step = (file["code"][name][()] for name in ("low", "step"))
+    shape, kinds = (len(edges) - 1, file["frames"].shape[1]), {low.dtype.str, step.dtype.str}
+    if (low.shape, step.shape, kinds) != (shape, shape, {"<f4"}):
+        raise InputError(f"{path}: 8-bit codes and their scales disagree; {AGAIN}")
+    return storage.Code(edges, low, step)
 
 
 def _require_mappable(

@@ -1,32 +1,32 @@
 """Spectra: waveforms -> amplitude, power or mel frames. Not with torch, which imports for seconds.
 
-In:   mono waveforms, float32, full scale 1; feature settings.   Out: frames (T, F).
-Not here: decoding (corpus/audio.py), the file (shards.py), normalisation (statistics.py).
+In:   mono waveforms, float32, full scale 1, whole or in blocks; feature settings.
+Out:  frames (T, F), float32, a few hundred at a time.
+Not here: decoding (corpus/audio.py), what is kept of a frame (storage.py), the file (shards.py).
 
 Frame t is centred on sample t * hop, the ends are mirrored, and the window stands in the middle of
 the n_fft points, as in torch.stft(center=True, pad_mode="reflect") and so in torchaudio's
 Spectrogram and MelScale. A waveform shorter than that, which torch refuses, is mirrored repeatedly.
 
-Why it is fast: a tile of frames stays in the cache from windowing to storage, utterances follow
-each other through the same buffers, and settings that share a transform share its result.
+Why it is fast: a tile of frames stays in the cache from windowing to scaling, utterances follow
+each other through the same buffers, and settings that share a transform share its result. A tile is
+transformed whole even where it is not full, so that no frame depends on its neighbours in it.
 """
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float32, Float64
+from jaxtyping import Float32, Float64
 
 from pipeline.config import FeatureSettings
 from pipeline.files import InputError
 
-TILE = 131_072  # points transformed at a time: 256 frames of 512
-BLOCK = 4096  # rows handed to a sink at a time; at least one tile
+TILE = 65_536  # points transformed at a time: 128 frames of 512
+BLOCK = 2048  # rows handed to a sink at a time, at least one tile
 BAND = 16  # neighbouring mel filters multiplied together: together they touch few FFT points
-MOST_VANISHED = 0.001  # of the values that are not zero
-HALF_OF_SMALLEST_FLOAT16 = 2.0**-25  # what is not above it is stored as zero
 
-Sink = Callable[[Float[np.ndarray, "T F"]], None]  # the rows are overwritten after the call
+Sink = Callable[[Float32[np.ndarray, "T F"]], None]  # the rows are overwritten after the call
 
 
 class Transform(NamedTuple):
@@ -60,9 +60,8 @@ def spectra(
     frames: list[list[Float32[np.ndarray, "T F"]]] = [[] for _ in settings]
     for shared in {transform_of(each) for each in settings}:
         numbers = [n for n, each in enumerate(settings) if transform_of(each) == shared]
-        exact = [settings[n].model_copy(update={"storage": "float32"}) for n in numbers]
         sinks = [lambda rows, n=n: frames[n].append(rows.copy()) for n in numbers]
-        stream = Stream(exact, sinks)
+        stream = Stream([settings[n] for n in numbers], sinks)
         stream.add(waveform)
         stream.close()
     return [np.concatenate(rows) for rows in frames]
@@ -75,166 +74,192 @@ class Stream:
         (self.transform,) = {transform_of(each) for each in settings}
         rows = max(8, TILE // self.transform.n_fft)
         bins = self.transform.n_fft // 2 + 1
-        self._window = _window(self.transform)
+        # As large as the tile: one product of whole arrays takes half as long as one row by row.
+        self._window = np.tile(_window(self.transform), (rows, 1))
+        self._waveform = _Waveform(self.transform)
         self._points = np.zeros((rows, self.transform.n_fft), np.float32)
         self._filled = 0
         self._spectrum = np.empty((rows, bins), np.complex64)
         self._amplitude = np.empty((rows, bins), np.float32)
         self._power = np.empty((rows, bins), np.float32)
-        self._padded = np.empty(0, np.float32)
         self._bins = [_Bins(*pair, rows) for pair in zip(settings, sinks, strict=True)]
         self._wants_power = any(each.spectrum != "amplitude" for each in settings)
 
-    def add(self, waveform: Float32[np.ndarray, " N"]) -> None:
-        if not waveform.size:
-            raise InputError("a waveform has no samples; leave the utterance out")
-        windows = self._windows(waveform)
+    def add(self, block: Float32[np.ndarray, " N"], *, last: bool = True) -> None:
+        """The next samples of an utterance, which ends with them if they are the `last`."""
+        windows = self._waveform.extend(block, last=last)
         done = 0
         while done < len(windows):
             end = min(self._filled + len(windows) - done, len(self._points))
             taken = windows[done : done + end - self._filled]
-            points = self._points[self._filled : end, : self.transform.window_length]
-            np.multiply(taken, self._window, out=points)
+            self._points[self._filled : end, : self.transform.window_length] = taken
             done += len(taken)
             self._filled = end
             if end == len(self._points):
                 self._transform_tile()
 
     def close(self) -> None:
-        """Hand out what is left, or refuse what float16 cannot hold."""
-        self._transform_tile()
+        """Hand out what is left."""
+        if self._filled:
+            self._transform_tile()
         for bins in self._bins:
-            bins.close()
-
-    def _windows(self, waveform: Float32[np.ndarray, " N"]) -> Float32[np.ndarray, "T W"]:
-        """A view: row t is what the window of frame t sees, the ends mirrored."""
-        _, _, length, hop, n_fft = self.transform
-        count = 1 + (len(waveform) - n_fft % 2) // hop
-        before = n_fft // 2 - (n_fft - length) // 2
-        after = max(0, (count - 1) * hop + length - before - len(waveform))
-        padded = self._mirrored(waveform, before, after)
-        return np.ndarray((count, length), np.float32, padded, strides=(4 * hop, 4))
-
-    def _mirrored(
-        self, waveform: Float32[np.ndarray, " N"], before: int, after: int
-    ) -> Float32[np.ndarray, " P"]:
-        samples = len(waveform)
-        if samples <= max(before, after):
-            return np.pad(waveform, (before, after), mode="reflect")
-        if len(self._padded) < before + samples + after:
-            self._padded = np.empty(before + samples + after, np.float32)
-        padded = self._padded[: before + samples + after]
-        padded[:before] = waveform[before:0:-1]
-        padded[before : before + samples] = waveform
-        padded[before + samples :] = waveform[samples - 1 - after : samples - 1][::-1]
-        return padded
+            bins.hand_out()
 
     def _transform_tile(self) -> None:
         count, self._filled = self._filled, 0
-        if not count:
-            return
-        points, spectrum = self._points[:count], self._spectrum[:count]
-        amplitude, power = self._amplitude[:count], self._power[:count]
+        np.multiply(self._points, self._window, out=self._points)
         # numpy multiplies by 1 in float64 unless a norm is named, and so transforms in float64, at
         # twice the time; the window holds the factor n_fft by which this norm divides.
-        np.fft.rfft(points, norm="forward", out=spectrum)  # type: ignore[arg-type]  # stub: complex128
+        np.fft.rfft(self._points, norm="forward", out=self._spectrum)  # type: ignore[arg-type]  # stub: complex128
         with np.errstate(over="ignore", under="ignore"):  # _Bins refuses what overflows
-            np.abs(spectrum, out=amplitude)
+            np.abs(self._spectrum, out=self._amplitude)
             if self._wants_power:
-                np.multiply(amplitude, amplitude, out=power)
+                np.multiply(self._amplitude, self._amplitude, out=self._power)
             for bins in self._bins:
-                bins.add(amplitude, power)
+                bins.add(self._amplitude, self._power, count)
+
+
+class _Waveform:
+    """One utterance after another, in blocks of samples -> what the windows of its frames see."""
+
+    def __init__(self, transform: Transform) -> None:
+        _, _, self._length, self._hop, self._n_fft = transform
+        self._before = self._n_fft // 2 - (self._n_fft - self._length) // 2  # mirrored, at least
+        self._begin()
+
+    def _begin(self) -> None:
+        self._samples = 0  # of the utterance, so far
+        self._frames = 0  # given out
+        self._held = np.empty(0, np.float32)  # samples that are still needed
+        self._origin: int | None = None  # of them, counted from where frame 0 begins; None: unknown
+
+    def extend(self, block: Float32[np.ndarray, " N"], *, last: bool) -> Float32[np.ndarray, "T W"]:
+        """A view: each row is what the window of the next frame sees, the ends mirrored."""
+        self._samples += len(block)
+        held = np.concatenate((self._held, block)) if self._held.size else block
+        if self._origin is None and self._samples <= self._n_fft and not last:
+            self._held = held.copy()  # too few to mirror
+            return np.empty((0, self._length), np.float32)
+        if not self._samples:
+            raise InputError("a waveform has no samples; leave the utterance out")
+        end = (
+            self._samples - self._n_fft % 2 if last else self._samples + self._before - self._length
+        )
+        count = 1 + end // self._hop
+        held = self._mirrored(held, count if last else None)
+        origin = self._origin or 0
+        windows = self._windows(held, self._frames * self._hop - origin, count - self._frames)
+        if last:
+            self._begin()
+            return windows
+        # What the mirrored end may need is kept as well.
+        kept = min(count * self._hop, self._before + self._samples - 1) - self._length
+        self._origin = max(origin, kept)
+        self._held = held[self._origin - origin :].copy()
+        self._frames = count
+        return windows
+
+    def _windows(
+        self, held: Float32[np.ndarray, " P"], start: int, count: int
+    ) -> Float32[np.ndarray, "T W"]:
+        if count < 1:
+            return np.empty((0, self._length), np.float32)
+        shape, strides = (count, self._length), (4 * self._hop, 4)
+        return np.ndarray(shape, np.float32, held, offset=4 * start, strides=strides)
+
+    def _mirrored(
+        self, held: Float32[np.ndarray, " P"], count: int | None
+    ) -> Float32[np.ndarray, " Q"]:
+        """With the start before it, if this is the start, and the end of `count` frames after."""
+        before = self._before if self._origin is None else 0
+        after = 0
+        if count is not None:
+            after = (count - 1) * self._hop + self._length - self._before - self._samples
+            after = max(0, after)
+        if self._origin is None and self._samples <= max(before, after):
+            return np.pad(held, (before, after), mode="reflect")
+        end = len(held) - 1
+        return np.concatenate((held[before:0:-1], held, held[end - after : end][::-1]))
 
 
 class _Bins:
-    """One feature setting: from the transform of a tile to scaled, stored rows."""
+    """One feature setting: from the transform of a tile to scaled rows."""
 
     def __init__(self, settings: FeatureSettings, sink: Sink, rows: int) -> None:
         self._settings = settings
         self._sink = sink
         self._bands = _bands(settings) if settings.spectrum == "mel" else []
-        self._values = np.empty((rows, settings.bins), np.float32)
-        self._rows = np.empty((max(BLOCK, rows), settings.bins), settings.storage)
+        self._rows = np.empty((max(1, BLOCK // rows) * rows, settings.bins), np.float32)
         self._filled = 0
-        self._nonzero = self._vanished = 0
-        self._may_vanish = settings.storage == "float16" and settings.scale in ("none", "log1p")
 
-    def add(self, amplitude: Float32[np.ndarray, "T K"], power: Float32[np.ndarray, "T K"]) -> None:
-        if self._filled + len(amplitude) > len(self._rows):
-            self._hand_out()
-        values = self._values[: len(amplitude)]
+    def add(
+        self,
+        amplitude: Float32[np.ndarray, "T K"],
+        power: Float32[np.ndarray, "T K"],
+        count: int,
+    ) -> None:
+        """The first `count` rows of a tile; what the others hold is computed and not used."""
+        rows = self._rows[self._filled : self._filled + len(amplitude)]
         if self._settings.spectrum == "mel":
             for low, high, first, filters in self._bands:
-                band = values[:, first : first + filters.shape[1]]
+                band = rows[:, first : first + filters.shape[1]]
                 np.matmul(power[:, low:high], filters, out=band)
-            linear = values
+            self._scale(rows, rows)
         else:
-            linear = amplitude if self._settings.spectrum == "amplitude" else power
-        scaled = self._scale(linear, values)
-        self._check(scaled)
-        self._rows[self._filled : self._filled + len(scaled)] = scaled
-        self._filled += len(scaled)
-
-    def close(self) -> None:
-        self._hand_out()
-        if self._vanished > MOST_VANISHED * self._nonzero:
+            self._scale(amplitude if self._settings.spectrum == "amplitude" else power, rows)
+        largest = rows.max()
+        if not largest <= np.finfo(np.float32).max:
             raise InputError(
-                f"features.storage float16: {self._vanished / self._nonzero:.0%} of the "
-                f"{self._named()} values would vanish, being below 3e-8; choose features.scale "
-                "log or features.storage float32"
+                f"{named(self._settings)} reached {largest:g}, and float32 holds at most "
+                f"{np.finfo(np.float32).max:g}; repair the sound"
             )
+        self._filled += count
+        if self._filled == len(self._rows):
+            self.hand_out()
 
-    def _hand_out(self) -> None:
+    def hand_out(self) -> None:
         if self._filled:
             self._sink(self._rows[: self._filled])
         self._filled = 0
 
-    def _scale(
-        self, linear: Float32[np.ndarray, "T F"], out: Float32[np.ndarray, "T F"]
-    ) -> Float32[np.ndarray, "T F"]:
-        scale = self._settings.scale
-        if scale == "none":
-            return linear
-        if scale == "log1p":
-            np.log1p(linear, out=out)
-            return out
+    def _scale(self, linear: Float32[np.ndarray, "T F"], out: Float32[np.ndarray, "T F"]) -> None:
+        match self._settings.scale:
+            case "none":
+                if linear is not out:
+                    np.copyto(out, linear)
+            case "log1p":
+                np.log1p(linear, out=out)
+            case "log":
+                self._log(np.log, linear, out)
+            case "decibel":
+                self._log(np.log10, linear, out)
+                factor = 20 if self._settings.spectrum == "amplitude" else 10
+                np.multiply(out, np.float32(factor), out=out)
+
+    def _log(
+        self,
+        logarithm: np.ufunc,
+        linear: Float32[np.ndarray, "T F"],
+        out: Float32[np.ndarray, "T F"],
+    ) -> None:
         floor = max(self._settings.floor, float(np.finfo(np.float32).tiny))
         np.maximum(linear, np.float32(floor), out=out)
-        if scale == "log":
-            np.log(out, out=out)
-            return out
-        np.log10(out, out=out)
-        np.multiply(out, np.float32(20 if self._settings.spectrum == "amplitude" else 10), out=out)
-        return out
+        logarithm(out, out=out)
 
-    def _check(self, scaled: Float32[np.ndarray, "T F"]) -> None:
-        largest = scaled.max()
-        if not largest <= np.finfo(self._settings.storage).max:
-            raise InputError(
-                f"features.storage {self._settings.storage} holds at most "
-                f"{np.finfo(self._settings.storage).max:g}, and {self._named()} reached "
-                f"{largest:g}; choose features.scale log or features.storage float32"
-            )
-        if self._may_vanish:
-            zeros = int(np.count_nonzero(scaled == 0))
-            self._nonzero += scaled.size - zeros
-            tiny = int(np.count_nonzero(scaled <= HALF_OF_SMALLEST_FLOAT16))
-            self._vanished += tiny - zeros
 
-    def _named(self) -> str:
-        return f"{self._settings.spectrum} with scale {self._settings.scale}"
+def named(settings: FeatureSettings) -> str:
+    return f"{settings.spectrum} with scale {settings.scale}"
 
 
 def mel_filters(settings: FeatureSettings) -> Float64[np.ndarray, "K F"]:
     """Triangles on the HTK mel scale, each of height 1: torchaudio's melscale_fbanks, norm=None."""
     hertz = np.fft.rfftfreq(settings.n_fft, 1 / settings.sample_rate)
-    ends = np.array([settings.mel_low_hz, settings.mel_high_hz or settings.sample_rate / 2])
-    mel_low, mel_high = 2595 * np.log10(1 + ends / 700)
-    corners = 700 * (10 ** (np.linspace(mel_low, mel_high, settings.mel_bins + 2) / 2595) - 1)
+    corners = np.array(settings.mel_corners)
     low, centre, high = corners[:-2], corners[1:-1], corners[2:]
     rising = (hertz[:, None] - low) / (centre - low)
     falling = (high - hertz[:, None]) / (high - centre)
-    return np.maximum(0, np.minimum(rising, falling))
+    filters: np.ndarray = np.maximum(0, np.minimum(rising, falling))
+    return filters
 
 
 def _bands(
@@ -251,8 +276,8 @@ def _bands(
     return bands
 
 
-def _window(transform: Transform) -> Float32[np.ndarray, " W"]:
-    """Periodic, as torch's, times n_fft."""
+def _window(transform: Transform) -> Float32[np.ndarray, " points"]:
+    """Periodic, as torch's, times n_fft; zeros up to n_fft points."""
     phase = 2 * np.pi * np.arange(transform.window_length) / transform.window_length
     match transform.window:
         case "hann":
@@ -263,4 +288,6 @@ def _window(transform: Transform) -> Float32[np.ndarray, " W"]:
             window = 0.42 - 0.5 * np.cos(phase) + 0.08 * np.cos(2 * phase)
         case _:
             window = np.ones_like(phase)
-    return (window * transform.n_fft).astype(np.float32)
+    padded = np.zeros(transform.n_fft, np.float32)
+    padded[: len(window)] = window * transform.n_fft
+    return padded

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from pipeline.config import FeatureSettings
+from pipeline.corpus import audio
 from pipeline.corpus import manifest as manifests
 from pipeline.corpus.manifest import Manifest
 from pipeline.features.feature_set import STATISTICS, FeatureSet, missing
 from pipeline.features.precompute import precompute_slice, prepare
 from pipeline.features.shards import shard_name
+from pipeline.features.spectrum import spectra
 from pipeline.files import InputError
 
 SETTINGS = FeatureSettings(mel_bins=12)
@@ -47,10 +49,20 @@ def test_a_feature_set_gives_each_utterance_its_frames(folder: Path):
         assert frames.base is not None  # a view, not a copy
 
 
-def test_statistics_are_those_of_all_training_frames(folder: Path):
-    features = FeatureSet.open(folder)
+@pytest.mark.parametrize("storage", ["float32", "float16", "uint8"])
+def test_statistics_are_those_of_all_training_frames_before_storage(
+    make_manifest: Callable[..., Manifest], tmp_path: Path, storage: str
+):
+    manifest = make_manifest(count=9)
+    settings = SETTINGS.model_copy(update={"storage": storage})
+    identity, folder = prepare(manifest, settings, tmp_path / "work")
+    precompute_slice(manifest, 0, [(settings, folder, identity)])
     training = np.concatenate(
-        [features.frames(u) for u in features.utterances if u.split == "train"]
+        [
+            spectra(audio.load(manifest.root / u.audio, 16_000), [settings])[0]
+            for u in manifest.utterances
+            if u.split == "train"
+        ]
     ).astype(np.float64)
     for _ in range(2):  # added up, then read
         statistics = FeatureSet.open(folder).statistics
@@ -62,6 +74,21 @@ def test_statistics_are_those_of_all_training_frames(folder: Path):
             atol=1e-5 * training.var(),
         )
         assert (folder / STATISTICS).is_file()
+
+
+def test_8_bit_frames_are_decoded_to_float32(
+    make_manifest: Callable[..., Manifest], tmp_path: Path
+):
+    manifest = make_manifest()
+    settings = SETTINGS.model_copy(update={"storage": "uint8"})
+    identity, folder = prepare(manifest, settings, tmp_path / "work")
+    precompute_slice(manifest, 0, [(settings, folder, identity)])
+    features = FeatureSet.open(folder)
+    for stored, utterance in zip(features.utterances, manifest.utterances, strict=True):
+        exact = spectra(audio.load(manifest.root / utterance.audio, 16_000), [settings])[0]
+        frames = features.frames(stored)
+        assert frames.dtype == np.float32
+        np.testing.assert_allclose(frames, exact, atol=np.ptp(exact, axis=0).max() / 509)
 
 
 def test_damaged_statistics_are_added_up_again(folder: Path):

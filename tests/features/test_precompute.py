@@ -2,7 +2,8 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,13 +60,13 @@ def test_all_feature_sets_come_from_one_decoding(
 ):
     manifest = make_manifest()
     loaded: list[Path] = []
-    load = audio.load
+    blocks = audio.blocks
 
-    def counted(path: Path, rate: int) -> np.ndarray:
+    def counted(path: Path, *words: object) -> Iterator[np.ndarray]:
         loaded.append(path)
-        return load(path, rate)
+        return blocks(path, *words)
 
-    monkeypatch.setattr(audio, "load", counted)
+    monkeypatch.setattr(audio, "blocks", counted)
     sets = [target(manifest, settings, tmp_path / "work") for settings in (MEL, AMPLITUDE, POWER)]
     precompute_slice(manifest, 0, sets)
     assert loaded == [manifest.root / utterance.audio for utterance in manifest.utterances]
@@ -152,27 +153,54 @@ def test_a_slice_without_one_good_utterance_gives_an_empty_shard(
     assert FeatureSet.open(mel[1]).utterances == ()
 
 
-def test_a_length_other_than_announced_is_stored_as_decoded(
+def test_segments_of_one_recording_are_cut_out_of_it(
     make_manifest: MakeManifest, write_wav: Callable[..., None], tmp_path: Path
 ):
-    """As an mp3 does, whose length is an estimate."""
-    manifest = make_manifest()
-    write_wav(manifest.root / "audio/2.wav", np.full(20_000, 0.1))
-    mel = target(manifest, MEL, tmp_path / "work")
-    assert precompute_slice(manifest, 0, [mel]) == []
-    assert FeatureSet.open(mel[1]).utterances[2].frames == 1 + 20_000 // 160
+    whole = np.random.default_rng(0).uniform(-0.5, 0.5, 50_000)
+    manifest = make_manifest(count=3)
+    write_wav(manifest.root / "long.wav", whole)
+    starts, samples = (20_000, 0, 49_000), (9_000, 20_000, 1_000)
+    segments = tuple(
+        replace(utterance, audio="long.wav", start=start, samples=count)
+        for utterance, start, count in zip(manifest.utterances, starts, samples, strict=True)
+    )
+    manifest = replace(manifest, utterances=segments)
+    amplitude = target(manifest, AMPLITUDE, tmp_path / "work")
+    assert precompute_slice(manifest, 0, [amplitude]) == []
+    features, waveform = (
+        FeatureSet.open(amplitude[1]),
+        audio.load(manifest.root / "long.wav", 16_000),
+    )
+    for stored_utterance, start, count in zip(features.utterances, starts, samples, strict=True):
+        (expected,) = spectra(waveform[start : start + count], [AMPLITUDE])
+        np.testing.assert_array_equal(features.frames(stored_utterance), expected)
 
 
-def test_a_file_that_changes_while_it_is_read_is_named(
-    make_manifest: MakeManifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("rate", [16_000, 22_050])
+def test_a_recording_in_blocks_gives_the_bytes_of_the_whole(
+    make_manifest: MakeManifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: int
 ):
-    lengths = iter(range(5000, 50_000, 1000))
-    monkeypatch.setattr(audio, "load", lambda *_: np.full(next(lengths), 0.1, np.float32))
+    manifest = make_manifest(rate=rate)
+    sets = [MEL, AMPLITUDE, MEL.model_copy(update={"storage": "uint8"})]
+    for folder, samples in (("whole", audio.BLOCK), ("blocks", 1777)):
+        monkeypatch.setattr(audio, "BLOCK", samples)
+        targets = [target(manifest, settings, tmp_path / folder) for settings in sets]
+        precompute_slice(manifest, 0, targets)
+    whole, blocks = (sorted((tmp_path / name).rglob("*.h5")) for name in ("whole", "blocks"))
+    assert len(whole) == 3
+    assert [path.read_bytes() for path in whole] == [path.read_bytes() for path in blocks]
+
+
+def test_a_file_that_was_cut_since_the_manifest_is_refused_by_itself(
+    make_manifest: MakeManifest, write_wav: Callable[..., None], tmp_path: Path
+):
     manifest = make_manifest()
+    write_wav(manifest.root / "audio/2.wav", np.full(2_000, 0.1))
     mel = target(manifest, MEL, tmp_path / "work")
-    with pytest.raises(InputError, match=r"0\.wav: .* it changed while it was read"):
-        precompute_slice(manifest, 0, [mel])
-    assert list(mel[1].glob(".*")) == []
+    (refusal,) = precompute_slice(manifest, 0, [mel])
+    assert refusal.utterance == "speaker-02"
+    assert "2.wav: holds 2000 samples" in refusal.reason
+    assert len(FeatureSet.open(mel[1]).utterances) == 5
 
 
 def test_another_rate_is_resampled(make_manifest: MakeManifest, tmp_path: Path):

@@ -44,22 +44,29 @@ def utterances(lengths: tuple[int, ...]) -> list[StoredUtterance]:
 
 
 def rows_of(count: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal((count, 5)).astype(np.float16)
+    """Such that float16 holds them exactly."""
+    rows = np.random.default_rng(seed).standard_normal((count, 5))
+    return rows.astype(np.float16).astype(np.float32)
 
 
-def write(path: Path, lengths: tuple[int, ...] = (7, 4, 9), block: int = 6) -> np.ndarray:
+def write(
+    path: Path,
+    lengths: tuple[int, ...] = (7, 4, 9),
+    block: int = 6,
+    settings: FeatureSettings = SETTINGS,
+) -> np.ndarray:
     rows = rows_of(sum(lengths))
     with writing_shard(
         path,
         feature_id="mel-0123",
-        settings=SETTINGS,
+        settings=settings,
         index=3,
         count=8,
         utterances=utterances(lengths),
         refusals=REFUSALS,
     ) as append:
         for start in range(0, len(rows), block):
-            append(rows[start : start + block])
+            append(rows[start : start + block].copy())
     return rows
 
 
@@ -81,7 +88,8 @@ def test_hdf5_and_the_mapping_see_the_same_rows(tmp_path: Path):
     with h5py.File(tmp_path / "shard.h5") as file:
         np.testing.assert_array_equal(file["frames"][()], rows)
         assert file["frames"].id.get_offset() % 64 == 0
-        assert file["frames"].attrs["crc32"] == zlib.crc32(rows.tobytes())
+        stored = rows.astype(np.float16).tobytes()
+        assert file["frames"].attrs["crc32"] == zlib.crc32(stored)
         assert file.attrs["complete"]
 
 
@@ -229,7 +237,7 @@ def test_chunked_frames_are_refused(tmp_path: Path):
     rows = write(path)
     with h5py.File(path, "r+") as file:
         del file["frames"]
-        file.create_dataset("frames", data=rows, chunks=True)
+        file.create_dataset("frames", data=rows.astype(np.float16), chunks=True)
     with pytest.raises(InputError, match="not contiguous"):
         Shard.open(path)
 
@@ -272,6 +280,63 @@ def test_the_sum_of_statistics_has_a_file_of_its_own(tmp_path: Path):
         read_statistics(tmp_path / "statistics.h5", "mel-9999")
 
 
+CODED = FeatureSettings(mel_bins=5, storage="uint8")
+
+
+@pytest.mark.parametrize("block", [1, 6, 300, 1000])
+def test_an_8_bit_shard_gives_rows_back_within_half_a_step(tmp_path: Path, block: int):
+    lengths = (300, 0, 1, 128, 129)
+    rows = write(tmp_path / "shard.h5", lengths, block, CODED)
+    verify(tmp_path / "shard.h5")
+    shard = pickle.loads(pickle.dumps(Shard.open(tmp_path / "shard.h5")))  # noqa: S301
+    read = shard.reader()
+    with h5py.File(tmp_path / "shard.h5") as file:
+        assert file["frames"].dtype == np.uint8
+        steps = file["code/step"][()]
+    assert steps.shape == (3 + 1 + 1 + 2, 5)
+    half = np.repeat(steps / 2, [128, 128, 44, 1, 128, 128, 1], axis=0)
+    for utterance in shard.utterances:
+        here = slice(utterance.start, utterance.stop)
+        decoded = read(utterance.start, utterance.stop)
+        assert decoded.dtype == np.float32
+        assert (np.abs(decoded - rows[here]) <= half[here] * 1.001 + 1e-6).all()
+    np.testing.assert_array_equal(read(100, 400), read(0, 558)[100:400])
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, CODED])
+def test_frames_do_not_depend_on_how_rows_were_handed_over(tmp_path: Path, settings):
+    for block in (7, 500):
+        write(tmp_path / f"{block}.h5", (300, 200), block, settings)
+    one, two = (Shard.open(tmp_path / f"{block}.h5") for block in (7, 500))
+    np.testing.assert_array_equal(one.frames, two.frames)
+    np.testing.assert_allclose(one.statistics.comoment, two.statistics.comoment, atol=1e-4)
+
+
+def test_statistics_are_of_the_rows_before_they_are_stored(tmp_path: Path):
+    for storage in ("float32", "float16", "uint8"):
+        settings = FeatureSettings(mel_bins=5, storage=storage)
+        write(tmp_path / f"{storage}.h5", settings=settings)
+    found = [Shard.open(path).statistics for path in sorted(tmp_path.glob("*.h5"))]
+    for statistics in found:
+        np.testing.assert_array_equal(statistics.mean, found[0].mean)
+        np.testing.assert_array_equal(statistics.comoment, found[0].comoment)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda f: f.__delitem__("code/low"),
+        lambda f: (f.__delitem__("code/step"), f.create_dataset("code/step", data=np.ones((2, 5)))),
+    ],
+)
+def test_an_8_bit_shard_without_its_scales_is_refused(tmp_path: Path, change):
+    write(tmp_path / "shard.h5", settings=CODED)
+    with h5py.File(tmp_path / "shard.h5", "r+") as file:
+        change(file)
+    with pytest.raises(InputError, match=r"shard\.h5: .*run make features again"):
+        Shard.open(tmp_path / "shard.h5")
+
+
 @pytest.mark.parametrize("path", sorted(DATA.glob("shard-v*.h5")), ids=lambda path: path.stem)
 def test_yesterdays_shard_is_read_for_ever(path: Path):
     verify(path)
@@ -283,12 +348,16 @@ def test_yesterdays_shard_is_read_for_ever(path: Path):
         ("bülent-iki", "İKİ", "bülent", "test", 2),
     ]
     assert shard.refusals == (Refusal("anna-two", "audio/anna-two.wav: is cut short"),)
-    np.testing.assert_array_equal(shard.frames, np.arange(20, dtype=np.float16).reshape(5, 4) / 4)
+    read = shard.reader()
+    found = np.concatenate([read(u.start, u.stop) for u in shard.utterances])
+    half_a_step = 0.004 if shard.settings.storage == "uint8" else 0
+    np.testing.assert_allclose(found, np.arange(20).reshape(5, 4) / 4, atol=half_a_step)
     assert shard.statistics.count == 3
     np.testing.assert_allclose(shard.statistics.mean, [1, 1.25, 1.5, 1.75])
     np.testing.assert_allclose(shard.statistics.comoment, np.full((4, 4), 2.0))
 
 
-def test_a_sample_is_kept():
-    assert [path.name for path in DATA.glob("shard-v*.h5")] == ["shard-v1.h5"]
-    assert os.path.getsize(DATA / "shard-v1.h5") < 20_000  # noqa: PTH202
+def test_a_sample_of_each_version_and_code_is_kept():
+    kept = sorted(DATA.glob("shard-v*.h5"))
+    assert [path.name for path in kept] == ["shard-v1-uint8.h5", "shard-v1.h5"]
+    assert max(os.path.getsize(path) for path in kept) < 20_000  # noqa: PTH202

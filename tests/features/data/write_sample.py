@@ -1,4 +1,4 @@
-"""Writes the frozen sample of the present shard version: see README.md beside it."""
+"""Writes the frozen samples of the present shard version: see README.md beside them."""
 
 from pathlib import Path
 
@@ -17,13 +17,17 @@ UTTERANCES = [
     ),
 ]
 
-with writing_shard(
-    Path(__file__).parent / f"shard-v{VERSION}.h5",
-    feature_id="mel-000000000000",
-    settings=FeatureSettings(mel_bins=4),
-    index=0,
-    count=1,
-    utterances=UTTERANCES,
-    refusals=[Refusal("anna-two", "audio/anna-two.wav: is cut short")],
-) as append:
-    append(np.arange(20, dtype=np.float16).reshape(5, 4) / np.float16(4))
+for storage, name in (("float16", ""), ("uint8", "-uint8")):
+    path = Path(__file__).parent / f"shard-v{VERSION}{name}.h5"
+    if path.exists():
+        continue
+    with writing_shard(
+        path,
+        feature_id="mel-000000000000",
+        settings=FeatureSettings(mel_bins=4, storage=storage),
+        index=0,
+        count=1,
+        utterances=UTTERANCES,
+        refusals=[Refusal("anna-two", "audio/anna-two.wav: is cut short")],
+    ) as append:
+        append(np.arange(20, dtype=np.float32).reshape(5, 4) / 4)

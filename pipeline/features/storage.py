@@ -1,0 +1,230 @@
+"""Storage: float32 rows -> what is kept of them, and back.
+
+In:   rows of float32, block after block, in the order of the utterances.
+Out:  the same in float32, in float16 or as a code of 8 bits, and their statistics; decoded rows.
+Not here: the file (shards.py), computing rows (spectrum.py).
+
+The 8-bit code: at most CODE_ROWS neighbouring frames of one utterance are a piece, and each bin of
+a piece has its lowest value `low` and its `step`, a 255th of its range: a value is
+low + step * code, off by at most half a step. An utterance's code depends on no other utterance.
+"""
+
+import zlib
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from jaxtyping import Float16, Float32, Int64, UInt8, UInt32
+
+from pipeline.config import FeatureSettings
+from pipeline.features.spectrum import named
+from pipeline.features.statistics import Part, Statistics
+from pipeline.files import InputError
+
+CODE_ROWS: Final = 128  # part of the shard format
+MOST_VANISHED = 0.001  # of the values that are not zero
+HALF_OF_SMALLEST_FLOAT16 = 2.0**-25  # what is not above it is stored as zero
+CONVERTED = 65_536  # values converted at a time: they stay in the cache
+
+# Bits of float32: the sign, what rounds to 2**-14 (the smallest normal float16) and to infinity.
+SIGN, NORMAL, INFINITE = np.uint32(1 << 31), np.uint32(113 << 23), np.uint32(0x477FF000)
+# To half a unit of float16's last place, less one; and from the bias of one exponent to the other.
+ROUNDED = np.uint32((0xFFF - (112 << 23)) % (1 << 32))
+DROPPED = np.uint32(13)  # bits of the significand
+
+
+def to_float16(rows: Float32[np.ndarray, "T F"]) -> Float16[np.ndarray, "T F"]:
+    """Numpy's astype, bit for bit, in half of its time: to the nearest, ties to even."""
+    values = np.ascontiguousarray(rows).reshape(-1)
+    halves = np.empty(len(values), np.float16)
+    scratch = np.empty((2, min(CONVERTED, len(values))), np.uint32)
+    for start in range(0, len(values), CONVERTED):
+        some = slice(start, start + CONVERTED)
+        _convert(values[some], halves[some], *scratch[:, : len(values[some])])
+    return halves.reshape(rows.shape)
+
+
+def _convert(
+    values: Float32[np.ndarray, " n"],
+    halves: Float16[np.ndarray, " n"],
+    bits: UInt32[np.ndarray, " n"],
+    sign: UInt32[np.ndarray, " n"],
+) -> None:
+    """In integers, as far as float16 has a normal number; `bits` and `sign` are overwritten."""
+    given = values.view(np.uint32)
+    np.bitwise_and(given, ~SIGN, out=bits)
+    if bits.max(initial=0) >= INFINITE:
+        with np.errstate(over="ignore"):
+            halves[:] = values
+        return
+    small = np.flatnonzero(bits < NORMAL) if bits.min(initial=NORMAL) < NORMAL else ()
+    np.right_shift(given, DROPPED, out=bits)
+    np.bitwise_and(bits, np.uint32(1), out=bits)
+    np.add(bits, given, out=bits)
+    np.add(bits, ROUNDED, out=bits)
+    np.right_shift(bits, DROPPED, out=bits)
+    np.right_shift(bits, np.uint32(3), out=sign)
+    np.bitwise_and(sign, np.uint32(0x8000), out=sign)
+    np.bitwise_or(bits, sign, out=bits)
+    np.copyto(halves.view(np.uint16), bits, casting="unsafe")
+    if len(small):
+        halves[small] = values[small]
+
+
+class Exact:
+    """float32: rows as they are."""
+
+    def encode(self, rows: Float32[np.ndarray, "T F"]) -> Float32[np.ndarray, "T F"]:
+        return rows
+
+    def close(self) -> None:
+        pass
+
+
+class Half:
+    """float16, which refuses what it cannot hold."""
+
+    def __init__(self, settings: FeatureSettings) -> None:
+        self._named = named(settings)
+        self._may_vanish = settings.scale in ("none", "log1p")
+        self._nonzero = self._vanished = 0
+
+    def encode(self, rows: Float32[np.ndarray, "T F"]) -> Float16[np.ndarray, "T F"]:
+        largest = rows.max(initial=0)
+        if largest > np.finfo(np.float16).max:
+            raise InputError(
+                f"features.storage float16 holds at most {np.finfo(np.float16).max:g}, and "
+                f"{self._named} reached {largest:g}; choose features.scale log or "
+                "features.storage float32"
+            )
+        if self._may_vanish:
+            zeros = rows.size - int(np.count_nonzero(rows))
+            self._nonzero += rows.size - zeros
+            self._vanished += int(np.count_nonzero(rows <= HALF_OF_SMALLEST_FLOAT16)) - zeros
+        return to_float16(rows)
+
+    def close(self) -> None:
+        if self._vanished > MOST_VANISHED * self._nonzero:
+            raise InputError(
+                f"features.storage float16: {self._vanished / self._nonzero:.0%} of the "
+                f"{self._named} values would vanish, being below 3e-8; choose features.scale "
+                "log or features.storage float32"
+            )
+
+
+class Code(NamedTuple):
+    """What turns 8-bit codes back into values, for each piece of rows."""
+
+    edges: Int64[np.ndarray, " pieces_and_one"]  # rows
+    low: Float32[np.ndarray, "pieces F"]
+    step: Float32[np.ndarray, "pieces F"]
+
+    def decode(self, codes: UInt8[np.ndarray, "T F"], start: int) -> Float32[np.ndarray, "T F"]:
+        """The values of rows `start` and on."""
+        rows = np.empty(codes.shape, np.float32)
+        stop = start + len(codes)
+        first, end = np.searchsorted(self.edges, (start, stop - 1), side="right")
+        for piece in range(first - 1, end):
+            low, high = self.edges[piece : piece + 2].clip(start, stop) - start
+            np.multiply(codes[low:high], self.step[piece], out=rows[low:high])
+            np.add(rows[low:high], self.low[piece], out=rows[low:high])
+        return rows
+
+
+def pieces(offsets: Sequence[int]) -> Int64[np.ndarray, " edges"]:
+    """Where pieces of at most CODE_ROWS rows of one utterance begin, and the end of the last."""
+    starts = [np.arange(*edge, CODE_ROWS) for edge in pairwise(offsets)]
+    return np.concatenate([*starts, offsets[-1:]]).astype(np.int64)
+
+
+class Coded:
+    """8 bits: rows wait until their piece is whole."""
+
+    def __init__(self, offsets: Sequence[int], bins: int) -> None:
+        edges = pieces(offsets)
+        shape = (len(edges) - 1, bins)
+        self.code = Code(edges, np.zeros(shape, np.float32), np.zeros(shape, np.float32))
+        self._waiting = np.empty((0, bins), np.float32)
+        self._pieces = 0  # done
+
+    def encode(self, rows: Float32[np.ndarray, "T F"]) -> UInt8[np.ndarray, "S F"]:
+        """The codes of the pieces that these rows complete."""
+        rows = np.concatenate((self._waiting, rows))
+        edges = self.code.edges[self._pieces :] - self.code.edges[self._pieces]
+        whole = int(np.searchsorted(edges, len(rows), side="right")) - 1
+        codes = np.empty((int(edges[whole]), rows.shape[1]), np.uint8)
+        for start, stop in pairwise(edges[: whole + 1]):
+            self._encode_piece(rows[start:stop], codes[start:stop])
+        self._waiting = rows[len(codes) :].copy()
+        return codes
+
+    def _encode_piece(
+        self, rows: Float32[np.ndarray, "T F"], codes: UInt8[np.ndarray, "T F"]
+    ) -> None:
+        low, step = self.code.low[self._pieces], self.code.step[self._pieces]
+        np.min(rows, axis=0, out=low)
+        np.divide(rows.max(axis=0) - low, np.float32(255), out=step)
+        scaled = (rows - low) / np.where(step > 0, step, np.float32(1))
+        np.copyto(codes, np.rint(scaled, out=scaled), casting="unsafe")
+        self._pieces += 1
+
+    def close(self) -> None:
+        pass
+
+
+Encoder = Exact | Half | Coded
+
+
+def _encoder(settings: FeatureSettings, offsets: Sequence[int]) -> Encoder:
+    match settings.storage:
+        case "float32":
+            return Exact()
+        case "float16":
+            return Half(settings)
+        case "uint8":
+            return Coded(offsets, settings.bins)
+
+
+class Rows:
+    """Rows as they come: counted into the training statistics, encoded, written."""
+
+    def __init__(
+        self,
+        target: Any,  # takes slices of rows, as an array or a dataset does
+        settings: FeatureSettings,
+        offsets: Sequence[int],
+        training: Sequence[bool],  # of each utterance
+    ) -> None:
+        self._target = target
+        self._encoder = _encoder(settings, offsets)
+        self._training = np.repeat(np.array(training, bool), np.diff(offsets))
+        self._counted = self._written = self._checksum = 0
+        self._part = Part(settings.bins)
+
+    def append(self, rows: Float32[np.ndarray, "T F"]) -> None:
+        training = self._training[self._counted : self._counted + len(rows)]
+        self._part.add(rows if training.all() else rows[training])
+        self._counted += len(rows)
+        stored = self._encoder.encode(rows)
+        self._target[self._written : self._written + len(stored)] = stored
+        self._checksum = zlib.crc32(stored.data, self._checksum)
+        self._written += len(stored)
+
+    def finish(self) -> int:
+        """The checksum of all bytes that were written."""
+        if self._written != len(self._training):
+            raise ValueError(f"{self._counted} rows were written, not {len(self._training)}")
+        self._encoder.close()
+        return self._checksum
+
+    @property
+    def statistics(self) -> Statistics:
+        return self._part.statistics
+
+    @property
+    def scales(self) -> dict[str, Float32[np.ndarray, "pieces F"]]:
+        """What goes with 8-bit codes."""
+        if not isinstance(self._encoder, Coded):
+            return {}
+        return {"low": self._encoder.code.low, "step": self._encoder.code.step}
