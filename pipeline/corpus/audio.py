@@ -22,7 +22,8 @@ import soundfile
 import soxr
 from jaxtyping import Float32
 
-from pipeline.corpus import mp3, riff
+from pipeline.corpus import riff
+from pipeline.corpus.mp3 import WithLength, counted, length_told
 from pipeline.corpus.riff import PCM, Wav
 from pipeline.files import InputError
 
@@ -47,12 +48,12 @@ class Header(NamedTuple):
 
 
 def probe(path: Path) -> Header:
-    """What decoding will give; an mp3 whose header does not say its length is decoded for it."""
+    """What decoding will give; an mp3 that does not say it, and has gaps, is decoded."""
     with _opened(path) as (file, wav):
         if wav and wav.plain:
             return Header(wav.rate, wav.samples, wav.channels)
-        with _decoder(path, file) as decoder:
-            samples = _announced(path, decoder)
+        with _decoder(path, file) as (decoder, announced):
+            samples = announced
             if samples is None:
                 samples = sum(map(len, _decoded(path, decoder, 0, None)))
             if samples == 0:
@@ -147,8 +148,8 @@ def _channels(
             for block in _pcm16(path, file, wav, start, stop):
                 yield wav.rate, block
             return
-        with _decoder(path, file) as decoder:
-            there = wav.samples if wav and wav.plain else _announced(path, decoder)
+        with _decoder(path, file) as (decoder, announced):
+            there = wav.samples if wav and wav.plain else announced
             for block in _decoded(path, decoder, start, _stop(path, start, samples, there)):
                 yield decoder.samplerate, block
 
@@ -178,13 +179,17 @@ def _pcm16(
 
 
 @contextmanager
-def _decoder(path: Path, file: BinaryIO) -> Iterator[soundfile.SoundFile]:
-    """Of anything but plain RIFF; `file` is looked at for what libsndfile keeps quiet about."""
+def _decoder(path: Path, file: BinaryIO) -> Iterator[tuple[soundfile.SoundFile, int | None]]:
+    """And how many samples it will give; None for an mp3 of which only decoding tells.
+
+    `file` is looked at for what libsndfile keeps quiet about.
+    """
     file.seek(0)
     head = file.read(SPHERE_HEADER)
     _require_plain_sphere(path, head)
+    source, exact = _source(path, file)
     try:
-        decoder = soundfile.SoundFile(path)
+        decoder = soundfile.SoundFile(source)
     except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a headerless .raw
         raise refused(path, f"is no sound file ({_said(error)})") from None
     with decoder:
@@ -196,7 +201,16 @@ def _decoder(path: Path, file: BinaryIO) -> Iterator[soundfile.SoundFile]:
             _require_whole_sphere(path, head, decoder.frames)
         if decoder.format == "OGG":
             _require_last_page(path, file)
-        yield decoder
+        yield decoder, int(decoder.frames) if exact or decoder.format != "MP3" else None
+
+
+def _source(path: Path, file: BinaryIO) -> tuple[Path | WithLength, bool]:
+    """What to decode; and whether its length will be exact, if it is an mp3."""
+    with mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+        if length_told(content):
+            return path, True
+        samples = counted(content)
+        return (path, False) if samples is None else (WithLength(file, content, samples), True)
 
 
 def _decoded(
@@ -220,20 +234,6 @@ def _decoded(
     if at <= start or (stop is not None and at < stop):
         announced = f"{start + 1} or more" if stop is None else stop
         raise refused(path, f"is cut short: {announced} samples announced, {at} decoded")
-
-
-def _announced(path: Path, decoder: soundfile.SoundFile) -> int | None:
-    """None for an mp3 of which only decoding tells the length."""
-    if decoder.format != "MP3":
-        return int(decoder.frames)
-    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
-        if mp3.length_told(content):
-            return int(decoder.frames)
-        counted = mp3.counted(content)
-    if counted is not None and counted > decoder.frames:
-        finding = f"says no length, and libsndfile finds {decoder.frames} of its {counted} samples"
-        raise refused(path, f"{finding}; ffmpeg -i IN.mp3 -c copy OUT.mp3 writes the length")
-    return counted
 
 
 def _require_plain_sphere(path: Path, head: bytes) -> None:

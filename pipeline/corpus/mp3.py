@@ -1,11 +1,17 @@
-"""MP3: how many samples a file holds, which libsndfile only estimates where no header says it.
+"""MP3: a file that does not say its length, with a first frame that says it.
 
-In:   a file's bytes, or a map of them.   Out: whether its first frame says its length; or its
-frames, counted.
+In:   a file.   Out: whether it says its length; the same file, saying it.
 Not here: decoding (audio.py).
+
+Libsndfile estimates the length of a file without such a frame from its first frames and its size,
+and gives nothing beyond: half of a file may be lost. With the frame, it also leaves out the 529
+samples by which every decoder lags.
 """
 
+import io
+import os
 from mmap import mmap
+from typing import Any, BinaryIO
 
 LAYER_3 = 1  # as a frame header codes it
 MPEG_1, MPEG_2, MPEG_25 = 3, 2, 0  # likewise
@@ -15,18 +21,49 @@ RATES = {MPEG_1: (44_100, 48_000, 32_000), MPEG_2: (22_050, 24_000, 16_000)}
 RATES[MPEG_25] = (11_025, 12_000, 8_000)  # Hz, by index
 LENGTH_TOLD = (b"Xing", b"Info")
 HAS_FRAMES = 1  # flag of either
+MIDDLE = 9 << 4  # index of a bitrate, 128 or 80 kbps
+
+
+class WithLength(io.RawIOBase):
+    """A file behind a first frame that says how many follow, in the place of its tags."""
+
+    def __init__(self, file: BinaryIO, content: bytes | mmap, samples: int) -> None:
+        super().__init__()
+        self._file, self._skipped, self._at = file, _after_tags(content), 0
+        self._first = _length_frame(content, samples)
+        self._size = len(self._first) + len(content) - self._skipped
+
+    def seekable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        part = self._first[self._at : self._at + len(view)]
+        view[: len(part)] = part
+        self._file.seek(max(0, self._at + len(part) - len(self._first)) + self._skipped)
+        rest = self._file.read(len(view) - len(part))
+        view[len(part) : len(part) + len(rest)] = rest
+        self._at += len(part) + len(rest)
+        return len(part) + len(rest)
 
 
 def length_told(content: bytes | mmap) -> bool:
     """Whether the first frame is a header with the number of frames; libsndfile then is exact."""
     at = _after_tags(content)
-    frame = _frame(content, at)
-    if frame is None:
+    if _frame(content, at) is None:
         return False
-    mono, first_version = content[at + 3] >> 6 == 3, content[at + 1] >> 3 & 3 == MPEG_1
-    side = (17 if mono else 32) if first_version else (9 if mono else 17)  # bytes
-    told = content[at + 4 + side : at + 12 + side]
-    return told[:4] in LENGTH_TOLD and bool(told[-1] & HAS_FRAMES)
+    tag = at + _tag_place(content, at)
+    return content[tag : tag + 4] in LENGTH_TOLD and bool(content[tag + 7] & HAS_FRAMES)
 
 
 def counted(content: bytes | mmap) -> int | None:
@@ -39,6 +76,21 @@ def counted(content: bytes | mmap) -> int | None:
         at, samples = at + length, samples + of_frame
     trailer = content[at : at + 8]
     return samples if samples and (not trailer or trailer[:3] == b"TAG") else None
+
+
+def _length_frame(content: bytes | mmap, samples: int) -> bytes:
+    """Of the first frame's kind, without checksum and padding, long enough for any tag."""
+    at = _after_tags(content)
+    head = bytes([0xFF, content[at + 1] | 1, content[at + 2] & 0x0C | MIDDLE, content[at + 3]])
+    length, of_frame = _frame(head, 0) or (0, 1)
+    tag = LENGTH_TOLD[0] + HAS_FRAMES.to_bytes(4, "big") + (samples // of_frame).to_bytes(4, "big")
+    return (head + bytes(_tag_place(head, 0) - 4) + tag).ljust(length, b"\0")
+
+
+def _tag_place(content: bytes | mmap, at: int) -> int:
+    """Bytes from the start of a frame to where it would say how many follow."""
+    mono, first_version = content[at + 3] >> 6 == 3, content[at + 1] >> 3 & 3 == MPEG_1
+    return 4 + ((17 if mono else 32) if first_version else (9 if mono else 17))
 
 
 def _after_tags(content: bytes | mmap) -> int:

@@ -1,5 +1,6 @@
 """A stretch of a sound file, whole or in blocks, is the same samples, as many as foretold."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -120,3 +121,22 @@ def test_a_stretch_beyond_the_file_is_refused(tmp_path, ending, start, samples):
     soundfile.write(path, sound(4000), rate, format=kind, subtype=subtype)
     with pytest.raises(InputError, match=r"holds 4000 samples, and .* are asked for; repair"):
         audio.load(path, rate, start, samples)
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac", "mp3"])
+def test_memory_does_not_grow_with_the_file(tmp_path, ending):
+    """Ten minutes at 16 kHz are 38 MB as floats; blocks of them, resampled, stay far below."""
+    kind, subtype, rate = CONTAINERS[ending]
+    path = tmp_path / f"a.{ending}"
+    with soundfile.SoundFile(path, "w", rate, 1, subtype, format=kind) as file:
+        minute = sound(60 * rate)
+        for _ in range(10):
+            file.write(minute)
+    tracemalloc.start()
+    try:
+        samples = sum(len(block) for block in audio.blocks(path, 22_050))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert samples == audio.resampled_length(600 * rate, rate, 22_050)
+    assert peak < 16e6
