@@ -21,7 +21,8 @@ from pathlib import Path
 
 Job = Callable[[Path], Mapping[str, float] | None]
 
-STATISTICS = Path("/proc/stat")
+PROCESSES = Path("/proc")
+STATISTICS = PROCESSES / "stat"
 
 
 def busy() -> float:
@@ -34,9 +35,28 @@ def busy() -> float:
 
 
 def own() -> float:
-    """Seconds that this process and the children it has waited for have worked."""
+    """Seconds that this process and all below it have worked, those that live on included."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(each.ru_utime + each.ru_stime for each in used)
+    return sum(each.ru_utime + each.ru_stime for each in used) + living(os.getpid())
+
+
+def living(parent: int) -> float:
+    """Seconds that the processes below `parent` which it has not waited for have worked."""
+    below: dict[int, list[int]] = {}
+    worked: dict[int, int] = {}
+    for path in PROCESSES.glob("[0-9]*/stat"):
+        try:
+            words = path.read_text().rpartition(")")[2].split()
+        except OSError:  # it has just ended
+            continue
+        below.setdefault(int(words[1]), []).append(int(path.parent.name))
+        worked[int(path.parent.name)] = sum(map(int, words[11:15]))
+    ticks, waiting = 0, below.get(parent, [])
+    while waiting:
+        process = waiting.pop()
+        ticks += worked[process]
+        waiting += below.get(process, [])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def timed(job: Job) -> dict[str, float]:

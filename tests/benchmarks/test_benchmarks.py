@@ -3,6 +3,9 @@
 import importlib
 import json
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks import __main__ as bench
+from tests.benchmarks.child import living
 from tests.benchmarks.corpora import Corpora
 from tests.benchmarks.judge import Round, Target, clean, median, value, verdict
 from tests.benchmarks.measure import MODULES_OF_PEERS, Case, CaseError, Group, measure
@@ -90,6 +94,16 @@ def test_a_case_that_fails_stops_the_benchmark_unless_it_is_a_peers(needs: str |
 def test_a_peer_that_is_not_installed_is_left_out(groups: list[Group]):
     absent = [replace(case, needs="lhotse") for case in groups[0].cases]
     assert measure(Group("none", "hour", absent), 1, skip=["lhotse"]) == ({}, [])
+
+
+def test_the_work_of_a_worker_that_lives_on_is_not_foreign():
+    working = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        while not living(os.getpid()):
+            assert working.poll() is None
+    finally:
+        working.kill()
+        working.wait()
 
 
 def taken(*seconds: float, amount: float = 1, foreign: float = 0) -> list[Round]:
