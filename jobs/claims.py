@@ -197,4 +197,5 @@ def beats(beat: Heartbeat) -> bool:
 def mark(folder: RunFolder, status: Literal["running", "stopped"]) -> None:
     """This process says that it has the run, or lets it go; how far it is stays as it was."""
     before, own = folder.heartbeat() or Heartbeat(), Heartbeat(status=status)
+    before = replace(before, doing="starting torch" if status == "running" else "")
     folder.beat(replace(before, status=status, host=own.host, pid=own.pid, time=own.time))

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from jobs.plan import Plan
 from jobs.status import FeatureStatus, RunStatus
+from pipeline.training.run import Account
 
 STYLES = {
     "finished": "green",
@@ -110,13 +111,24 @@ def event_line(status: RunStatus) -> str:
     beat = status.heartbeat
     if status.state != "running" or beat is None or math.isnan(beat.dev_cer):
         cause = f": {status.cause}" if status.cause else ""
+        cause += f": {beat.doing}" if beat and beat.doing else ""
         scored = f", dev CER {percent(beat.dev_cer)}" if beat and status.state == "finished" else ""
         return f"{status.label}: {status.state}{cause}{scored}"
     return (
         f"{status.label}: epoch {beat.epoch} of {beat.epochs}, "
-        f"loss {number(beat.loss_per_character)}, dev CER {percent(beat.dev_cer)}, "
-        f"blank {percent(beat.blank_argmax)}, {duration(beat.seconds_left) or '?'} left"
+        f"loss {number(beat.loss_per_character)} against {number(beat.reference_loss)}, "
+        f"dev CER {percent(beat.dev_cer)}, blank {percent(beat.blank_argmax)}, "
+        f"{number(beat.frames_per_second, ',.0f')} frames/s, "
+        f"{duration(beat.seconds_left) or '?'} left"
     )
+
+
+def account_lines(account: Account) -> list[str]:
+    """An epoch in words, and some utterances as they are heard by now."""
+    lines = [f"epoch {account.epoch}: {account.sentence}"]
+    for _, reference, hypothesis in account.samples:
+        lines += [f"    said   {reference}", f"    heard  {hypothesis.strip() or '(nothing)'}"]
+    return lines
 
 
 def plan_lines(plan: Plan) -> list[str]:
@@ -155,7 +167,7 @@ def _cells(status: RunStatus) -> list[str]:
         percent(beat.blank_argmax),
         number(beat.frames_per_second, ",.0f") if running else "",
         duration(beat.seconds_left) if running else "",
-        why or (_age(beat.time) if running else ""),
+        why or ((beat.doing or _age(beat.time)) if running else ""),
     ]
 
 

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 from jobs.console import percent, say
-from jobs.profile import Local, place
+from jobs.profile import Local, place, typed_again
 from jobs.reconcile import reconcile
 from jobs.snapshot import SOURCE
 from jobs.wanted import SweepFolder, recorded
@@ -46,7 +46,13 @@ def train(options: argparse.Namespace) -> int:
     experiment = load_experiment(options.experiment, parse_changes(options.set))
     name = f"train-{options.experiment.stem}"
     swept = SweptExperiment(options.experiment.stem, {}, experiment)
-    result = reconcile(Sweep(name, "", options.experiment, (swept,)), profile, work)
+    try:
+        result = reconcile(Sweep(name, "", options.experiment, (swept,)), profile, work)
+    except KeyboardInterrupt:
+        changes = f' SET="{" ".join(options.set)}"' if options.set else ""
+        again = typed_again(f"make train EXPERIMENT={options.experiment}{changes}", profile, work)
+        say(f"saved at the last step boundary: {again} continues")
+        raise
     if isinstance(profile, Local):
         _tell_result(SweepFolder(work, name))
     return result.code

@@ -13,7 +13,7 @@ from rich.console import RenderableType
 from rich.live import Live
 
 from jobs import status
-from jobs.console import console, event_line, overview, say
+from jobs.console import account_lines, console, event_line, overview, say
 from jobs.status import LIVE, Queue, RunStatus
 from jobs.wanted import SweepFolder, Wanted
 
@@ -35,6 +35,8 @@ class Watcher:
         self._told: dict[str, tuple[str, int]] = {}  # run -> state and epoch of its last line
         self._when: dict[str, float] = {}
         self._features_told = time.monotonic()
+        self._alone = self._folder.run(wanted.runs[0].run_id) if len(wanted.runs) == 1 else None
+        self._account = self._alone.account() if self._alone else None  # of before
 
     def __enter__(self) -> "Watcher":
         if self._live:
@@ -64,9 +66,18 @@ class Watcher:
             for run in statuses:
                 self._tell(run)
             self._tell_features(features)
+        self._tell_epoch()
         # Of a thousand runs, looking must not be the work.
         spent = time.monotonic() - began
         self._next = time.monotonic() + max(SECONDS_BETWEEN_PICTURES, 10 * spent)
+
+    def _tell_epoch(self) -> None:
+        """Of one run alone: where it stands, and what it hears by now."""
+        account = self._alone.account() if self._alone else None
+        if account and account != self._account:
+            self._account = account
+            for line in account_lines(account):
+                say(line)
 
     def _tell_features(self, features: Callable[[], str]) -> None:
         if time.monotonic() - self._features_told > SECONDS_BETWEEN_LINES and (line := features()):
@@ -75,10 +86,14 @@ class Watcher:
 
     def _tell(self, run: RunStatus) -> None:
         """A line when a run starts, ends, or has finished an epoch and was silent for a while."""
-        now = (run.state, run.heartbeat.epoch if run.heartbeat else 0)
+        beat, state = run.heartbeat, str(run.state)
+        if self._alone and beat and beat.doing:
+            state = f"{state}, {beat.doing}"
+        now = (state, beat.epoch if beat else 0)
         before = self._told.setdefault(run.run_id, now)
         silent = time.monotonic() - self._when.get(run.run_id, 0.0)
-        if now[0] != before[0] or (now[1] > before[1] and silent > SECONDS_BETWEEN_LINES):
+        patience = 0.0 if self._alone else SECONDS_BETWEEN_LINES
+        if now[0] != before[0] or (now[1] > before[1] and silent > patience):
             self._told[run.run_id] = now
             self._when[run.run_id] = time.monotonic()
             say(event_line(run))

@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -72,6 +72,9 @@ def fit(
     chosen = machine.device(device)
     machine.be_deterministic(experiment.train.deterministic, chosen)
     run.write_environment(machine.describe(chosen))
+    own, before = Heartbeat(), run.heartbeat() or Heartbeat()
+    began = replace(before, status="running", host=own.host, pid=own.pid, time=own.time)
+    observe(replace(began, epochs=experiment.train.epochs, doing="reading frames"))
     trainer = Trainer.prepare(
         experiment, features, run, chosen, workers=workers, resident_gb=resident_gb
     )
