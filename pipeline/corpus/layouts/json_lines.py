@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.corpora import Corpus
-from pipeline.corpus.layouts.lists import Entry, Record, json_lines, parts_of
+from pipeline.corpus.layouts.lists import Entry, Record, json_lines, parts_of, placed
 from pipeline.corpus.layouts.tables import segment_id
 from pipeline.corpus.manifest import Refusal
 from pipeline.files import InputError
@@ -24,9 +24,8 @@ def read_nemo(corpus: Corpus, root: Path) -> Iterator[Entry]:
     """
     found = sorted(path for end in ("json", "jsonl", "jsonl.gz") for path in root.glob(f"*.{end}"))
     for path, split in parts_of(corpus, root, found, "a manifest *.json or *.jsonl"):
-        folder = path.parent.relative_to(root) if path.is_relative_to(root) else path.parent
         for row in json_lines(path):
-            audio = (folder / row.needed("audio_filepath")).as_posix()
+            audio = placed(root, path.parent, row.needed("audio_filepath"))
             offset = row.seconds("offset")
             yield Entry(
                 id=segment_id(audio, offset),
@@ -54,7 +53,7 @@ def read_lhotse(corpus: Corpus, root: Path) -> Iterator[Entry | Refusal]:
             audio, channel = _source(recording, row)
             yield Entry(
                 id=row.needed("id"),
-                audio=audio,
+                audio=placed(root, root, audio),
                 transcript=row.text("text"),
                 speaker=row.text("speaker"),
                 split=split,

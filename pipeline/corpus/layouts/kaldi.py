@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.corpora import Corpus
-from pipeline.corpus.layouts.lists import Entry, keyed, parts_of
+from pipeline.corpus.layouts.lists import Entry, keyed, parts_of, placed
 from pipeline.corpus.manifest import Refusal, Split
 from pipeline.files import InputError
 
@@ -20,15 +20,18 @@ ARCHIVE = re.compile(r".*\.ark(:\d+)?")
 def read_kaldi(corpus: Corpus, root: Path) -> Iterator[Entry | Refusal]:
     found = [root] if (root / "wav.scp").is_file() else sorted(_below(root))
     for folder, split in parts_of(corpus, root, found, "a folder with wav.scp"):
-        yield from _read_folder(folder, None if folder == root else split)
+        yield from _read_folder(root, folder, None if folder == root else split)
 
 
 def _below(root: Path) -> list[Path]:
     return [path.parent for path in root.glob("*/wav.scp")]
 
 
-def _read_folder(folder: Path, split: Split | None) -> Iterator[Entry | Refusal]:
-    recordings = {key: _path(folder, line, rest) for line, key, rest in keyed(folder / "wav.scp")}
+def _read_folder(root: Path, folder: Path, split: Split | None) -> Iterator[Entry | Refusal]:
+    recordings = {
+        key: placed(root, root, _path(folder, line, rest))
+        for line, key, rest in keyed(folder / "wav.scp")
+    }
     said = {key: words for _, key, words in keyed(folder / "text")}
     speakers = {}
     if (folder / "utt2spk").is_file():
@@ -77,4 +80,4 @@ def _path(folder: Path, line: int, rest: str) -> str:
         raise InputError(
             f"{where}: {rest[:60]!r} is an archive of Kaldi's, which is not read; list sound files"
         )
-    return Path(rest).as_posix()
+    return rest

@@ -175,6 +175,12 @@ def parts_of(
     return named
 
 
+def placed(root: Path, folder: Path, name: str) -> str:
+    """As a path below the root, from one relative to `folder`; absolute where it lies elsewhere."""
+    path = folder / name
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+
+
 def _columns(path: Path, row: list[str], needed: Sequence[str]) -> list[str]:
     for name in needed:
         if name not in row:

@@ -15,6 +15,7 @@ from pipeline.corpus.layouts.lists import (
     Record,
     json_lines,
     parts_of,
+    placed,
     read_lines,
     split_of,
     table,
@@ -65,7 +66,7 @@ def read_audiofolder(corpus: Corpus, root: Path) -> Iterator[Entry]:
     for path in lists:
         rows = json_lines(path) if path.suffix == ".jsonl" else table(path, ["file_name"])
         for row in rows:
-            audio = _audio(root, path, row.needed("file_name"))
+            audio = placed(root, path.parent, row.needed("file_name"))
             words = row.text(*_text_columns(corpus, row, AUDIOFOLDER_TEXTS))
             name = PurePosixPath(audio).with_suffix("").as_posix()
             yield Entry(name, audio, words, row.text(*SPEAKERS), split_in(audio))
@@ -79,7 +80,8 @@ def read_csv(corpus: Corpus, root: Path) -> Iterator[Entry]:
     column = corpus.text_column or "text"
     for path, named in parts_of(corpus, root, sorted(root.glob("*.csv")), "a table *.csv"):
         for row in table(path, ("audio", column)):
-            audio, start = _audio(root, path, row.needed("audio")), row.seconds("start")
+            audio = placed(root, path.parent, row.needed("audio"))
+            start = row.seconds("start")
             yield Entry(
                 id=segment_id(audio, start),
                 audio=audio,
@@ -95,12 +97,6 @@ def segment_id(audio: str, start: float | None) -> str:
     """The path without its ending; of a stretch, with its start in milliseconds."""
     name = PurePosixPath(audio).with_suffix("").as_posix()
     return name if start is None else f"{name}-{round(start * 1000):07d}"
-
-
-def _audio(root: Path, path: Path, name: str) -> str:
-    """As a path below the root, from one that is relative to the table."""
-    folder = path.parent.relative_to(root) if path.is_relative_to(root) else path.parent
-    return (folder / name).as_posix()
 
 
 def _text_columns(corpus: Corpus, row: Record, usual: Sequence[str]) -> Sequence[str]:

@@ -18,7 +18,8 @@ def lines(path: Path, *records: dict) -> Path:
 
 
 def test_nemo_cuts_by_offset_and_duration(tmp_path, read):
-    a, b = sound(tmp_path / "wav" / "a.wav", 4.0), sound(tmp_path / "wav" / "b.flac", 3.1415)
+    a = sound(tmp_path / "wav" / "a.wav", 4.0)
+    sound(tmp_path / "wav" / "b.flac", 3.1415)
     lines(
         tmp_path / "train_manifest.json",
         {"audio_filepath": str(a), "duration": 1.5, "offset": 0.25, "text": "one", "speaker": 12},
@@ -28,14 +29,16 @@ def test_nemo_cuts_by_offset_and_duration(tmp_path, read):
         tmp_path / "validation_manifest.json",
         {"audio_filepath": "wav/b.flac", "duration": 3.142, "text": "tre", "lang": "it"},
     )
-    lines(tmp_path / "test.jsonl.gz", {"audio_filepath": str(b), "text": "quattro"})
+    c = sound(tmp_path.parent / f"{tmp_path.name}-beside" / "c.wav", 3.1415)
+    lines(tmp_path / "test.jsonl.gz", {"audio_filepath": str(c), "text": "quattro"})
     manifest = read("nemo")
+    assert {u.audio for u in manifest.utterances} == {"wav/a.wav", "wav/b.flac", c.as_posix()}
     found = {(u.transcript, u.split, u.start, u.samples, u.speaker) for u in manifest.utterances}
     assert found == {
         ("ONE", "train", 4000, 24_000, "12"),
         ("TWO", "train", 32_000, 16_000, "wav/a-0002000"),
         ("TRE", "dev", 0, 50_264, "wav/b"),
-        ("QUATTRO", "test", 0, 50_264, b.with_suffix("").as_posix()),
+        ("QUATTRO", "test", 0, 50_264, c.with_suffix("").as_posix()),
     }
 
 
