@@ -48,7 +48,7 @@ def inspect(options: argparse.Namespace) -> int:
     if options.output:
         spectrograms = import_module("pipeline.results.spectrograms")
         pictures = [
-            spectrograms.Picture(f"{u.id}: {u.transcript}", s.frames[u.start : u.stop])
+            spectrograms.Picture(f"{u.id}: {u.transcript}", s.reader()(u.start, u.stop))
             for s, u in found
         ]
         spectrograms.draw(pictures, shard.settings, options.output)

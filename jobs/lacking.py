@@ -14,6 +14,7 @@ from jobs.plan import Slice
 from jobs.processes import abandoned
 from jobs.slices import Progress
 from jobs.wanted import SweepFolder, Wanted
+from pipeline.corpora import Corpus
 from pipeline.corpus import audio
 from pipeline.corpus.manifest import Manifest, Refusal
 from pipeline.features import feature_set
@@ -67,6 +68,18 @@ def _mended(shard: Shard, manifest: Manifest) -> bool:
                     pass
                 return True
     return False
+
+
+def refuse_if_strict(found: Mapping[Corpus, Manifest], refusals: Collection[Refusal]) -> None:
+    """What decoding found, as the reader refuses what a header shows."""
+    for corpus, manifest in found.items():
+        names = {utterance.id for utterance in manifest.utterances} if corpus.strict else set()
+        mine = [refusal for refusal in refusals if refusal.utterance in names]
+        if mine:
+            raise InputError(
+                f"{corpus.name} is strict, and {len(mine)} of its utterances cannot be used; the "
+                f"first: {mine[0].utterance}: {mine[0].reason}"
+            )
 
 
 def prepare(found: Lacking, folder: SweepFolder) -> None:

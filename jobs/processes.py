@@ -88,6 +88,14 @@ if sys.platform == "win32":
 
 else:
 
+    def _dead(pid: int) -> bool:
+        """Killed, but not yet waited for by whoever started it; Linux tells."""
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return False
+        return stat.rpartition(")")[2].split()[0] == "Z"
+
     def alive(pid: int) -> bool:
         try:
             os.kill(pid, 0)
@@ -95,7 +103,7 @@ else:
             return False
         except PermissionError:
             return True  # somebody else's
-        return True
+        return not _dead(pid)
 
 
 def abandoned(partial: Path) -> bool:

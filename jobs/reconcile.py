@@ -52,9 +52,10 @@ def reconcile(
     refused = max(_tell_refusals(manifest.refusals) for manifest in found.values())
     want = wanted(sweep, found, work)
     folder = SweepFolder(work, want.name)
-    by_path = {str(manifest_path(each, work)): each for each in found.values()}
-    lacks = lacking.survey(want, by_path, folder, _needed(want, folder, runs=runs))
+    needed = _needed(want, folder, runs=runs)
+    lacks = lacking.survey(want, _by_path(found, work), folder, needed)
     refused = max(refused, _tell_refusals(lacks.refusals))
+    lacking.refuse_if_strict(found, lacks.refusals)
     unfinished = [run for run in want.runs if not folder.run(run.run_id).finished] if runs else []
     if not lacks.slices and not unfinished:
         if not dry:
@@ -72,9 +73,7 @@ def reconcile(
     if isinstance(profile, Slurm):
         _through_slurm(want, made, profile, folder, queue)
         return Result(refused)
-    pieces = [piece for array in made.features for task in array.tasks for piece in task]
-    speech = lacking.total(pieces, by_path)
-    ended = _on_this_machine(want, made, profile, folder, queue, speech=speech, runs=runs)
+    ended = _on_this_machine(want, made, profile, folder, queue, found=found, runs=runs)
     return Result(max(refused, ended), worked=True)
 
 
@@ -98,15 +97,17 @@ def _on_this_machine(
     folder: SweepFolder,
     queue: Queue,
     *,
-    speech: Progress,
+    found: Found,
     runs: bool,
 ) -> int:
-    slices = sum(len(task) for array in made.features for task in array.tasks)
+    slices = [piece for array in made.features for task in array.tasks for piece in task]
+    speech = lacking.total(slices, _by_path(found, folder.work))
     if slices:
-        say(f"features: {count(slices, 'slice')} to compute")
+        say(f"features: {count(len(slices), 'slice')} to compute")
     with owning(folder.owner), Watcher(want, folder, queue, runs=runs) as watcher:
         outcome = compute_features(made, profile, folder, speech, watcher.look)
         _tell_features(made, speech, outcome)
+        lacking.refuse_if_strict(found, outcome.refusals)
         if outcome.failed_tasks:
             made = _startable(want, made, folder)
         execute_runs(made, profile, folder, watcher.look)
@@ -202,6 +203,10 @@ def _manifest(corpus: Corpus, work: Path) -> Manifest:
             )
 
         return readers.build(corpus, work, progress)
+
+
+def _by_path(found: Found, work: Path) -> dict[str, Manifest]:
+    return {str(manifest_path(manifest, work)): manifest for manifest in found.values()}
 
 
 def _needed(want: Wanted, folder: SweepFolder, *, runs: bool) -> set[str]:

@@ -113,7 +113,9 @@ def _decodable(plan: _Plan) -> _Plan:
             for _ in _blocks(plan, utterance, utterance.rate):
                 pass
         except _UndecodableError as error:
-            refusals.append(Refusal(utterance.id, str(error)))
+            # The bytes of a shard do not depend on where the corpus lies.
+            reason = str(error).replace(str(plan.root / utterance.audio), utterance.audio)
+            refusals.append(Refusal(utterance.id, reason))
     refused = {refusal.utterance for refusal in refusals}
     left = tuple(utterance for utterance in plan.utterances if utterance.id not in refused)
     return replace(plan, utterances=left, refusals=tuple(refusals))

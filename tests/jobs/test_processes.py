@@ -11,7 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from jobs.processes import DEALER, SECONDS_OF_OWNERSHIP, alive, dealer, listening, owner, owning
+from jobs.processes import (
+    DEALER,
+    SECONDS_OF_OWNERSHIP,
+    abandoned,
+    alive,
+    dealer,
+    listening,
+    owner,
+    owning,
+)
 from pipeline.files import InputError
 
 
@@ -20,6 +29,30 @@ def test_this_process_lives_and_an_ended_one_does_not():
     child.wait()
     assert alive(os.getpid())
     assert not alive(child.pid)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only Linux tells")
+def test_a_killed_process_that_nobody_has_waited_for_is_not_alive():
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    assert alive(child.pid)
+    child.kill()
+    limit = time.monotonic() + 10
+    while alive(child.pid) and time.monotonic() < limit:
+        time.sleep(0.01)
+    assert not alive(child.pid)
+    assert child.returncode is None
+    child.communicate()
+
+
+def test_a_partial_file_of_a_process_that_is_gone_is_abandoned(tmp_path: Path):
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    here = socket.gethostname()
+    for pid, host, gone in (
+        (child.pid, here, True), (os.getpid(), here, False), (child.pid, "elsewhere", False),
+    ):  # fmt: skip
+        assert abandoned(tmp_path / f".shard.h5.{host}-{pid}-0123abcd.partial") == gone
+    assert not abandoned(tmp_path / "shard.h5")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
