@@ -18,7 +18,7 @@ from pipeline.training.row import Row
 from pipeline.training.run import RunFolder
 from pipeline.training.tally import Tally
 
-VERSION = 1
+VERSION = 2
 Weights = Mapping[str, Tensor]
 
 
