@@ -51,7 +51,7 @@ def submit_slurm(plan: Plan, profile: Slurm, folder: SweepFolder, after: Sequenc
     submission = slurm.Submission(profile=profile, name=folder.name, folder=folder.jobs, code=code)
     outcome = Outcome()
     for features in plan.features:
-        written = _write(_feature_tasks(features, folder), folder)
+        written = _write(_feature_tasks(features, folder, verify=True), folder)
         asked = slurm.feature_parameters(profile)
         jobs = submission.submit(list(written), asked, throttle=features.throttle)
         _record(folder, "slurm", jobs, written, code)
@@ -125,8 +125,9 @@ def _run_here(
     local.run(list(written), slots, code, look_and_own, ended)
 
 
-def _feature_tasks(array: Array[Slice], folder: SweepFolder) -> list[Task]:
-    return [FeatureTask(work=str(folder.work), slices=slices) for slices in array.tasks]
+def _feature_tasks(array: Array[Slice], folder: SweepFolder, *, verify: bool = False) -> list[Task]:
+    work = str(folder.work)
+    return [FeatureTask(work=work, slices=slices, verify=verify) for slices in array.tasks]
 
 
 def _run_tasks(

@@ -27,6 +27,7 @@ from pipeline.training.run import Failure, RunFolder
 class FeatureTask:
     work: str
     slices: tuple[Slice, ...]
+    verify: bool = False  # by whoever completes a feature set
 
     @property
     def items(self) -> tuple[str, ...]:
@@ -82,7 +83,7 @@ def read(path: Path) -> Task:
         pieces = (
             Slice(s["manifest"], s["index"], tuple(s["feature_ids"])) for s in content["slices"]
         )
-        return FeatureTask(work=content["work"], slices=tuple(pieces))
+        return FeatureTask(**{**content, "slices": tuple(pieces)})
     if kind == "check":
         return CheckTask(answer=content["answer"])
     return RunTask(**{**content, "runs": tuple(Run(**run) for run in content["runs"])})
@@ -100,6 +101,8 @@ def execute(path: Path, stop: StopRequest) -> int:
         return _examine(task)
     try:
         done = slices.execute(Path(task.work), task.slices, path, stop)
+        if done and task.verify:
+            slices.finish(Path(task.work), task.slices)
         return DONE if done else STOPPED
     except Exception as error:
         write_json(failure_path(path), asdict(runs.failure_of(error)))

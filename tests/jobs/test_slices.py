@@ -1,0 +1,90 @@
+"""Slices as the tasks of an array: whoever comes last compares every byte and adds up."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from jobs import slices, tasks
+from jobs.plan import Slice
+from jobs.processes import DONE, StopRequest
+from jobs.tasks import FeatureTask
+from pipeline.config import FeatureSettings
+from pipeline.corpora import Corpus
+from pipeline.corpus import manifest as manifests
+from pipeline.corpus import readers
+from pipeline.features import precompute
+from pipeline.features.feature_set import STATISTICS, FeatureSet
+from pipeline.files import InputError
+from tests.jobs.conftest import Bench
+
+MEL = FeatureSettings(mel_bins=12)
+
+
+@pytest.fixture
+def array(
+    make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> tuple[Path, list[Path]]:
+    """The folder of a feature set, and the files of three tasks that compute it."""
+    monkeypatch.setattr(manifests, "SLICE_SECONDS", 4.0)
+    bench = make_bench("an4")
+    corpus = Corpus(name="tiny", reader="an4", root=str(bench.corpus))
+    manifest = readers.build(corpus, bench.work)
+    manifests.write(manifest, bench.work / "m.jsonl")
+    name, folder = precompute.prepare(manifest, MEL, bench.work)
+    assert len(manifest.slices) == 3
+    files = []
+    for index in range(3):
+        piece = Slice(str(bench.work / "m.jsonl"), index, (name,))
+        task = FeatureTask(work=str(bench.work), slices=(piece,), verify=True)
+        files.append(tasks.write(task, bench.work / "tasks"))
+        assert tasks.read(files[-1]) == task
+    return folder, files
+
+
+def test_the_last_task_of_an_array_verifies_and_adds_the_statistics_up(array):
+    folder, files = array
+    for file in (files[2], files[0]):
+        assert tasks.execute(file, StopRequest()) == DONE
+        assert not (folder / STATISTICS).exists()
+    assert tasks.execute(files[1], StopRequest()) == DONE
+    assert (folder / STATISTICS).exists()
+    parts = [shard.statistics.count for shard in FeatureSet.open(folder).shards]
+    assert FeatureSet.open(folder).statistics.count == sum(parts)
+
+
+def test_the_last_task_names_a_shard_whose_bytes_have_changed(array):
+    folder, files = array
+    for file in files[:2]:
+        tasks.execute(file, StopRequest())
+    damaged = next(folder.glob("shard-00000-*"))
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    with pytest.raises(InputError, match=r"shard-00000-of-00003\.h5: the bytes of"):
+        tasks.execute(files[2], StopRequest())
+    assert tasks.failure_path(files[2]).exists()
+
+
+def test_a_task_lost_with_its_node_leaves_the_set_incomplete_by_name(array):
+    folder, files = array
+    for file in files[1:]:
+        tasks.execute(file, StopRequest())
+    with pytest.raises(InputError, match=r"1 of 3 shards cannot be used \(shard-00000-of-00003"):
+        FeatureSet.open(folder)
+    assert tasks.execute(files[0], StopRequest()) == DONE
+    assert FeatureSet.open(folder).utterances
+
+
+def test_progress_counts_what_all_slices_of_a_task_have(array):
+    folder, files = array
+    every = tuple(piece for file in files for piece in tasks.read(file).slices)
+    task = replace(tasks.read(files[0]), slices=every)
+    file = tasks.write(task, folder.parent)
+    tasks.execute(file, StopRequest())
+    found = slices.read_progress(file)
+    seconds = [soundfile.info(path).duration for path in folder.parents[2].glob("an4/wav/*/*/*")]
+    assert (found.utterances, found.refusals) == (12, ())
+    assert found.seconds == pytest.approx(sum(seconds))
