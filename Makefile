@@ -32,7 +32,7 @@ stamp := .venv/.complete
 peers := .venv-bench
 pip := $(bin)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help setup demo test check format lock features verify inspect train doctor sweep status logs cancel report bench bench-setup cluster-check slurm-up slurm-down clean
+.PHONY: help setup demo test check format lock features verify inspect train lr-range doctor sweep status logs cancel report bench bench-setup cluster-check slurm-up slurm-down clean
 
 help:  ## print this list
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r name text; do printf '  %-14s %s\n' "$$name" "$$text"; done
@@ -83,6 +83,9 @@ train: setup  ## EXPERIMENT=…: one run in the foreground, live progress
 
 doctor: setup  ## EXPERIMENT=…: what is wrong with it, before it is trained
 	@$(blankslate) doctor $(EXPERIMENT) --cluster $(CLUSTER) $(work) $(set)
+
+lr-range: setup  ## EXPERIMENT=…: learning rates from 1e-6 to 1e-2 in 200 updates; suggests one
+	@$(blankslate) lr-range $(EXPERIMENT) --cluster $(CLUSTER) $(work) $(set)
 
 sweep: setup  ## SWEEP=… CLUSTER=…: what is missing of it, features then runs; DRY=1 prints the plan
 	@$(blankslate) sweep $(SWEEP) --cluster $(CLUSTER) $(work) $(dry) $(set)

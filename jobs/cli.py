@@ -23,6 +23,7 @@ INTERRUPTED = 130
 VERBS = {
     "features": "jobs.verbs",
     "train": "jobs.verbs",
+    "lr-range": "jobs.ranging",
     "doctor": "jobs.doctor",
     "sweep": "jobs.verbs",
     "demo": "jobs.verbs",
@@ -100,6 +101,14 @@ def _add_makers(verbs: Verbs) -> None:
     )
     doctor.add_argument("experiment", type=Path, metavar="EXPERIMENT", help="a YAML file")
     _changeable(doctor)
+
+    ranged = _verb(
+        verbs,
+        "lr-range",
+        "try learning rates from 1e-6 to 1e-2 on one experiment, in 200 updates; suggest one",
+    )
+    ranged.add_argument("experiment", type=Path, metavar="EXPERIMENT", help="a YAML file")
+    _changeable(ranged)
 
     sweep = _verb(
         verbs,

@@ -23,7 +23,11 @@ HOMES = {
     "torch": ("pipeline.training",),
     "torchaudio": ("pipeline.training",),
     "pandas": ("pipeline.results",),
-    "matplotlib": ("pipeline.results.figures", "pipeline.results.spectrograms"),
+    "matplotlib": (
+        "pipeline.results.figures",
+        "pipeline.results.rates",
+        "pipeline.results.spectrograms",
+    ),
     "jinja2": ("pipeline.results.report",),
     "submitit": ("jobs.slurm",),
     "rich": ("jobs",),

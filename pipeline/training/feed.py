@@ -10,6 +10,7 @@ Nothing random happens here, so that no answer depends on who makes a batch.
 """
 
 import signal
+import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -97,19 +98,21 @@ class Feed:
 
     def _from_workers(self, plan: Sequence[Selection]) -> Iterator[Tensor]:
         self._asked[:] = plan
-        self._loader = self._loader or DataLoader(
-            Reader(self.split.store),
-            batch_size=None,  # a selection is a whole batch
-            sampler=self._asked,
-            num_workers=self.workers,
-            prefetch_factor=AHEAD,
-            persistent_workers=True,
-            pin_memory=self.device.type == "cuda",
-            worker_init_fn=_begin,
-            multiprocessing_context=self.start,
-            generator=torch.Generator(),  # not the one that dropout draws from
-        )
-        with unheard():
+        with unheard(), warnings.catch_warnings():
+            # More workers than CPUs are somebody's wish.
+            warnings.filterwarnings("ignore", message="This DataLoader will create")
+            self._loader = self._loader or DataLoader(
+                Reader(self.split.store),
+                batch_size=None,  # a selection is a whole batch
+                sampler=self._asked,
+                num_workers=self.workers,
+                prefetch_factor=AHEAD,
+                persistent_workers=True,
+                pin_memory=self.device.type == "cuda",
+                worker_init_fn=_begin,
+                multiprocessing_context=self.start,
+                generator=torch.Generator(),  # not the one that dropout draws from
+            )
             return iter(self._loader)
 
 

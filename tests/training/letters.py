@@ -80,6 +80,27 @@ def stored(
     return FeatureSet.open(folder)
 
 
+def sharded(folder: Path, count: int) -> None:
+    """A training utterance of 1000 frames in each of so many shards."""
+    folder.mkdir()
+    frames = np.random.default_rng(0).normal(size=(1000, 6)).astype(np.float32)
+    words = {"transcript": "AB", "speaker": "x", "split": "train", "start": 0, "stop": 1000}
+    for index in range(count):
+        with writing_shard(
+            folder / shard_name(index, count),
+            feature_id="mel-x",
+            settings=SETTINGS,
+            index=index,
+            count=count,
+            utterances=[StoredUtterance(id=f"u{index}", shard=index, **words)],
+        ) as append:
+            append(frames)
+    description = Description(
+        version=1, feature_id="mel-x", corpus="x", manifest="x", shards=count, settings=SETTINGS
+    )
+    write_text(folder / DESCRIPTION, dump_yaml(description))
+
+
 def experiment(**sections: dict[str, object]) -> Experiment:
     """A small one that learns the letters in seconds, with some sections changed."""
     model = {"fc1": 12, "fc2": 12, "hidden": 12, **sections.pop("model", {})}

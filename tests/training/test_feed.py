@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -18,6 +19,7 @@ from pipeline.corpus.text import ALPHABETS
 from pipeline.features.feature_set import FeatureSet
 from pipeline.training.batches import Batch, Selection, Split, selections
 from pipeline.training.feed import UNHEARD, Feed, WorkerDiedError, ahead
+from tests.training.letters import sharded
 
 CPU = torch.device("cpu")
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -163,3 +165,38 @@ def test_an_error_in_making_comes_to_whoever_asks():
     with pytest.raises(ZeroDivisionError):
         list(ahead(lambda number: 1 // number, [1, 0, 1]))
     assert list(ahead(str, [])) == []
+
+
+THOUSAND, EPOCHS, MOST_FILES = 1000, 50, 256
+
+
+def child(folder: Path) -> None:
+    """50 epochs over a thousand shards; after the second and the last: open files, peak memory."""
+    import resource  # Windows has no such module
+
+    resource.setrlimit(resource.RLIMIT_NOFILE, (MOST_FILES, MOST_FILES))
+    features = FeatureSet.open(folder)
+    split = Split.mapped(features, "train", InputSettings(), ALPHABETS["english-38"])
+    feed, settings = Feed(split, CPU), TrainSettings(batch=32)
+    for epoch in range(1, EPOCHS + 1):
+        asked = selections(split, settings, epoch, lambda frames: np.ones(len(frames), bool))
+        assert sum(len(batch.places) for batch in feed.batches(asked)) == THOUSAND
+        if epoch in {2, EPOCHS}:
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+            print(len(list(Path("/proc/self/fd").iterdir())), peak)
+
+
+@linux
+def test_fifty_epochs_over_a_thousand_shards_hold_no_file_open_and_take_no_more_memory(
+    tmp_path: Path,
+):
+    sharded(tmp_path / "features", THOUSAND)
+    code = "import sys, pathlib; from tests.training.test_feed import child; "
+    code += "child(pathlib.Path(sys.argv[1]))"
+    command = [sys.executable, "-c", code, str(tmp_path / "features")]
+    printed = subprocess.check_output(command, cwd=REPOSITORY, text=True)
+    (files, peak), (files_at_the_end, peak_at_the_end) = (
+        map(int, line.split()) for line in printed.splitlines()
+    )
+    assert files_at_the_end == files < 128  # 64 maps of shards among them
+    assert peak_at_the_end - peak < 8  # MB; all frames are 24

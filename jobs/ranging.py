@@ -1,0 +1,62 @@
+"""Ranging: the learning-rate range test of one experiment, typed by a person.
+
+In:   typed options.   Out: lines for a person; a CSV and a figure in the reports folder.
+Not here: the test (pipeline/training/ranging.py), how it is drawn (pipeline/results/rates.py).
+"""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from jobs.console import say
+from jobs.profile import Local, cpus, place
+from jobs.reconcile import reconcile
+from jobs.wanted import SweepFolder, recorded
+from pipeline.config import load_experiment
+from pipeline.features.feature_set import FeatureSet
+from pipeline.files import InputError, write_text
+from pipeline.settings import parse_changes
+from pipeline.sweep import Sweep, SweptExperiment
+
+if TYPE_CHECKING:  # its module imports torch
+    from pipeline.training.ranging import Range
+
+
+def lr_range(options: argparse.Namespace) -> int:
+    """Here and now, since it takes less time than a queue; its features first."""
+    profile, work = place(options)
+    if not isinstance(profile, Local):
+        raise InputError(f"{profile.path}: lr-range trains on this machine: leave out CLUSTER=…")
+    experiment = load_experiment(options.experiment, parse_changes(options.set))
+    stem = options.experiment.stem
+    swept = SweptExperiment(stem, {}, experiment)
+    name = f"lr-range-{stem}"
+    reconcile(Sweep(name, "", options.experiment, (swept,)), profile, work, runs=False)
+    folder = SweepFolder(work, name)
+    features = FeatureSet.open(folder.features(recorded(folder).runs[0].feature_id))
+    # torch and matplotlib take seconds, which no other verb of this program must pay.
+    from pipeline.results import rates  # noqa: PLC0415
+    from pipeline.training.ranging import range_test  # noqa: PLC0415
+
+    threads = profile.threads or cpus()
+    found = range_test(experiment, features, device=profile.device, threads=threads)
+    write_text(folder.reports / "lr-range.csv", rates.table(found))
+    drawn = folder.reports / "lr-range.svg"
+    write_text(drawn, rates.figure(found, f"{stem}: learning-rate range test"))
+    for line in [*told(found), str(drawn)]:
+        say(line)
+    return 0
+
+
+def told(found: "Range") -> list[str]:
+    first, last, lowest = found.tried[0], found.tried[-1], found.lowest
+    end = "where it diverged" if found.diverged else "where the test ends"
+    tried = f"{len(found.tried)} updates, at rates from {first.learning_rate:.0e} to "
+    best = f"lowest smoothed loss {lowest.smoothed:.2f} nats per character, at rate "
+    rule = f"suggested train.learning_rate: {found.suggestion:.1e}, a tenth of that rate"
+    if not found.diverged and lowest is last:
+        rule += "; the loss was still falling, so that a larger one may do as well"
+    return [
+        tried + f"{last.learning_rate:.1e}, {end}",
+        best + f"{lowest.learning_rate:.1e}; on the blank plateau it is {found.reference_loss:.2f}",
+        rule,
+    ]
