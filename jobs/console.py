@@ -111,7 +111,7 @@ def event_line(status: RunStatus) -> str:
     beat = status.heartbeat
     if status.state != "running" or beat is None or math.isnan(beat.dev_cer):
         cause = f": {status.cause}" if status.cause else ""
-        cause += f": {beat.doing}" if beat and beat.doing else ""
+        cause += f": {beat.doing}" if beat and beat.doing and status.state == "running" else ""
         scored = f", dev CER {percent(beat.dev_cer)}" if beat and status.state == "finished" else ""
         return f"{status.label}: {status.state}{cause}{scored}"
     return (

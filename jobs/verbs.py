@@ -84,7 +84,7 @@ def _spectra(corpus_file: Path, changes: list[str]) -> Sweep:
 
 def _tell_result(folder: SweepFolder) -> None:
     run = folder.run(recorded(folder).runs[0].run_id)
-    for row in run.rows():
+    for row in run.rows() if run.finished else ():  # else the failure has been told
         if row["split"] == "test":
             say(f"test CER {percent(row['cer'])}, WER {percent(row['wer'])}, epoch {row['epoch']}")
     say(str(run.path))

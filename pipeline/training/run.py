@@ -127,7 +127,10 @@ class RunFolder:
         if not self.rows_file.exists():
             return []
         lines = self.rows_file.read_text(encoding="utf-8").splitlines()
-        found = [json.loads(line) for line in lines]
+        try:
+            found = [json.loads(line) for line in lines]
+        except ValueError as error:
+            raise InputError(f"{self.rows_file}: {error}; make sweep again mends it") from None
         if not all(isinstance(values, dict) and values.keys() == set(COLUMNS) for values in found):
             raise ValueError(f"{self.rows_file}: holds something other than rows")
         return [as_row(values) for values in found]
@@ -174,7 +177,7 @@ class RunFolder:
         writer.writerows([columns, *map(astuple, hypotheses)])
         write_text(self.hypotheses_file, table.getvalue())
         last = self.heartbeat() or Heartbeat()
-        done = replace(last, status="finished", seconds_left=0.0, digest=self._digest())
+        done = replace(last, status="finished", seconds_left=0.0, doing="", digest=self._digest())
         self.beat(replace(done, time=time.time()))
 
     def hypotheses(self) -> list[Hypothesis]:

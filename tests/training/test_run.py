@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from pipeline.config import Experiment
 from pipeline.corpora import Corpus
+from pipeline.files import InputError
 from pipeline.training.row import CLAMPED, COLUMNS, Row
 from pipeline.training.run import (
     Account,
@@ -296,6 +297,13 @@ def test_stopping_is_no_error_of_the_input():
 def test_a_login_node_reads_a_run_without_torch():
     script = "import sys, pipeline.training.run as r; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_half_a_line_of_rows_is_refused_with_the_way_out(run: RunFolder):
+    run.commit([row(epoch=1)], state("1"))
+    run.rows_file.write_text(run.rows_file.read_text()[:50])
+    with pytest.raises(InputError, match=r"rows.jsonl: .*; make sweep again mends it"):
+        run.rows()
 
 
 @pytest.mark.parametrize("line", ["[1]", '{"epoch": "x"}', "null"])
