@@ -97,11 +97,10 @@ def test_an_input_that_is_not_scaled_stands_at_the_clamp(tmp_path: Path):
 
 
 def test_a_rate_too_high_diverges(tmp_path: Path):
-    words, _run = said(
-        tmp_path,
-        same,
-        model={"clamp": None},
-        train={"epochs": 6, "optimiser": "adam", "learning_rate": 5.0, "batch": 2},
+    """It rises from one that learns to one that no network bears."""
+    rising = {"optimiser": "adam", "learning_rate": 5.0, "warmup_updates": 98}
+    words, _ = said(
+        tmp_path, same, model={"clamp": None}, train={"epochs": 14, "batch": 2, **rising}
     )
     assert_only(words, "diverging")
 
