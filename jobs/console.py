@@ -143,6 +143,8 @@ def plan_lines(plan: Plan) -> list[str]:
                 f"{name}: {count(items, noun)} in {count(len(array.tasks), 'task')} "
                 f"of at most {max(map(len, array.tasks))}{at_once}"
             )
+    if plan.report:
+        lines.append("report: 1 task")
     for left, noun in ((plan.deferred_slices, "slice"), (plan.deferred_runs, "run")):
         if left:
             lines.append(f"no room now for {count(left, noun)}: make sweep again later")

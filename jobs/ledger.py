@@ -17,7 +17,7 @@ class Entry:
     time: float  # unix
     scheduler: Literal["local", "slurm"]
     job: str  # slurm: 12_3 in an array, else 12; local: the pid of the process that deals tasks
-    kind: Literal["features", "runs"]
+    kind: Literal["features", "runs", "report", "check"]
     items: tuple[str, ...]  # run ids, or feature_id/index of shards
     task: str  # name of its file in tasks/
     code: str  # digest of the snapshot it imports

@@ -11,6 +11,8 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
+MARGIN = 1.25  # a run takes longer beside others, and a task has to start
+
 
 @dataclass(frozen=True)
 class Slice:
@@ -35,6 +37,17 @@ class Limits:
     array: int | None = None  # tasks in one array
     running: int | None = None  # tasks at once
     feature_tasks: int | None = None  # of the tasks, those for features
+    minutes: int | None = None  # of one task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """How a profile wants its jobs of runs."""
+
+    runs_per_task: int | None = None  # None: as few as the limits allow
+    at_once: int = 1  # runs of a task side by side on one GPU
+    minutes: int | None = None  # a task's time limit; more is asked where its runs need more
+    report: bool = False  # a last task writes the report
 
 
 @dataclass(frozen=True)
@@ -43,12 +56,15 @@ class Array(Generic[Item]):
 
     tasks: tuple[tuple[Item, ...], ...]
     throttle: int | None = None  # tasks of this array at once
+    minutes: int | None = None  # time limit of a task, where it is not the profile's
 
 
 @dataclass(frozen=True)
 class Plan:
     features: tuple[Array[Slice], ...] = ()
     runs: tuple[Array[Run], ...] = ()
+    report: bool = False
+    minutes_needed: float | None = None  # by the longest task of runs, where that can be told
     deferred_slices: int = 0  # the limits leave no room for them now
     deferred_runs: int = 0
 
@@ -60,7 +76,10 @@ class Plan:
     @property
     def tasks(self) -> int:
         in_features = sum(len(array.tasks) for array in self.features)
-        return in_features + sum(len(array.tasks) for array in self.runs)
+        return in_features + sum(len(array.tasks) for array in self.runs) + self.report
+
+
+NOTHING_SPECIAL = Wish()
 
 
 def missing_slices(wanted: Sequence[Slice], live: Collection[tuple[str, int]]) -> tuple[Slice, ...]:
@@ -80,17 +99,36 @@ def missing_runs(
     return tuple(r for r in dict.fromkeys(wanted) if r.run_id not in done and r.run_id not in live)
 
 
-def plan(slices: Sequence[Slice], runs: Sequence[Run], limits: Limits) -> Plan:
-    """Features get their tasks before the runs: without features no run can start."""
-    # One task is kept for the runs where that still leaves one for the features.
-    keep = 1 if runs and limits.tasks is not None and limits.tasks > 1 else 0
+def plan(
+    slices: Sequence[Slice],
+    runs: Sequence[Run],
+    limits: Limits,
+    wish: Wish = NOTHING_SPECIAL,
+    minutes_per_run: float | None = None,
+) -> Plan:
+    """Features get their tasks before the runs: without features no run can start.
+
+    `minutes_per_run`: what finished runs took, where there are any.
+    """
+    room = limits.tasks
+    report = bool(wish.report and runs) and (room is None or room > 1 + bool(slices))
     feature_tasks = _chunks(
-        slices, _least(limits.feature_tasks, _minus(limits.tasks, keep), _widest(limits))
+        slices,
+        _least(
+            limits.feature_tasks,
+            _for_features(_minus(room, int(report)), runs=bool(runs)),
+            _widest(limits),
+        ),
     )
-    run_tasks = _chunks(runs, _least(_minus(limits.tasks, len(feature_tasks)), _widest(limits)))
+    left = _minus(room, len(feature_tasks) + report)
+    run_tasks = _chunks(runs, _least(left, _widest(limits)), wish.runs_per_task, wish.at_once)
+    most = max(map(len, run_tasks), default=0)
+    needed = _minutes_needed(most, wish.at_once, minutes_per_run)
     return Plan(
         features=_arrays(feature_tasks, limits),
-        runs=_arrays(run_tasks, limits),
+        runs=_arrays(run_tasks, limits, _minutes(needed, wish.minutes, limits.minutes)),
+        report=report and bool(run_tasks),
+        minutes_needed=needed,
         deferred_slices=len(slices) - sum(map(len, feature_tasks)),
         deferred_runs=len(runs) - sum(map(len, run_tasks)),
     )
@@ -106,22 +144,50 @@ def without(made: Plan, feature_ids: Collection[str]) -> Plan:
     return replace(made, runs=tuple(arrays))
 
 
-def _chunks(items: Sequence[Item], most: int | None) -> list[tuple[Item, ...]]:
+def _for_features(room: int | None, *, runs: bool) -> int | None:
+    """A third of the room where runs wait behind them, which take longer; one at least."""
+    if room is None or not runs:
+        return room
+    return min(room, max(1, room // 3))
+
+
+def _chunks(
+    items: Sequence[Item], most: int | None, per_task: int | None = None, at_once: int = 1
+) -> list[tuple[Item, ...]]:
     """At most `most` tasks, as short as that allows: 480 runs in 100 tasks are 96 of 5."""
     if most == 0 or not items:
         return []
-    size = 1 if most is None else math.ceil(len(items) / most)
+    size = per_task or at_once
+    if most is not None:
+        fitting = math.ceil(len(items) / most)
+        size = max(size, math.ceil(fitting / at_once) * at_once)
     return [tuple(items[start : start + size]) for start in range(0, len(items), size)]
 
 
-def _arrays(tasks: list[tuple[Item, ...]], limits: Limits) -> tuple[Array[Item], ...]:
+def _minutes_needed(runs: int, at_once: int, minutes_per_run: float | None) -> float | None:
+    if minutes_per_run is None or not runs:
+        return None
+    return math.ceil(runs / at_once) * minutes_per_run
+
+
+def _minutes(needed: float | None, wished: int | None, longest: int | None) -> int | None:
+    """What to ask for: more than was wished where the runs of a task need it, never too much."""
+    if wished is None:
+        return None
+    asked = wished if needed is None else max(wished, math.ceil(MARGIN * needed))
+    return asked if longest is None else min(asked, longest)
+
+
+def _arrays(
+    tasks: list[tuple[Item, ...]], limits: Limits, minutes: int | None = None
+) -> tuple[Array[Item], ...]:
     """Arrays of a permitted length; they run side by side, and so share the throttle."""
     if not tasks:
         return ()
     length = limits.array or len(tasks)
     groups = [tuple(tasks[start : start + length]) for start in range(0, len(tasks), length)]
     throttle = None if limits.running is None else limits.running // len(groups)
-    return tuple(Array(group, throttle) for group in groups)
+    return tuple(Array(group, throttle, minutes) for group in groups)
 
 
 def _widest(limits: Limits) -> int | None:

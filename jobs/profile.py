@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, model_validator
 
 from pipeline.files import InputError
 from pipeline.settings import Settings, expand, read_yaml, validated
@@ -52,6 +52,7 @@ class Everywhere(Settings):
         description="frames of a run that are held on the GPU, or in memory, at most; null: a "
         "quarter of what is free; larger sets are read from their shards",
     )
+    max_runs: int = Field(default=1000, ge=1, description="of one sweep; stops a runaway grid")
     _path: Path = PrivateAttr(default=BUILT_IN)
 
     @property
@@ -84,6 +85,16 @@ class FeatureJobs(Settings):
     minutes: int = Field(default=60, ge=1)
 
 
+class Preemption(Settings):
+    """What happens to a job when somebody with more right to its node comes."""
+
+    mode: Literal["none", "requeue", "cancel", "unknown"] = "unknown"
+    grace_seconds: int | None = Field(default=None, ge=0, description="SIGTERM to SIGKILL")
+    user_signal: bool | Literal["unknown"] = Field(  # YAML reads yes and no so
+        default="unknown", description="whether SIGUSR2 is sent first (send_user_signal)"
+    )
+
+
 class Slurm(Everywhere):
     """A SLURM cluster. What is null is not asked for, and the site's default holds."""
 
@@ -96,9 +107,19 @@ class Slurm(Everywhere):
     gpus: int = Field(default=1, ge=0, description="of each job")
     gpu_type: str | None = Field(default=None, description="as in gres: gpu:TYPE:1")
     gpu_request_style: Literal["gres", "gpus_per_node", "gpus"] = "gres"
-    cpus: int = Field(default=2, ge=1, description="of each job; also the threads of a run")
+    cpus: int = Field(default=2, ge=1, description="of each job; its runs at once share them")
+    min_cpus_per_gpu: int | None = Field(default=None, ge=1, description="the site wants so many")
+    max_cpus_per_gpu: int | None = Field(default=None, ge=1, description="the site gives so many")
     memory_gb: float = Field(default=16.0, gt=0)
+    memory_style: Literal["mem", "mem_per_cpu"] = Field(
+        default="mem", description="mem_per_cpu: memory_gb is asked for as a share of each CPU"
+    )
     minutes: int = Field(default=120, ge=1, description="time limit of a job")
+    max_minutes: Limit = Field(default="auto", description="the longest that a job may ask for")
+    runs_per_task: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        default="auto", description="auto: as few as the limits allow, each in its own job"
+    )
+    runs_per_gpu: int = Field(default=1, ge=1, description="side by side in one job")
     max_submit: Limit = Field(default="auto", description="queued and running jobs of one user")
     max_running: Limit = Field(default="auto", description="running jobs of one user")
     max_array_size: Limit = Field(default="auto", description="largest index of an array, plus 1")
@@ -106,7 +127,26 @@ class Slurm(Everywhere):
     python: str | None = Field(
         default=None, description="null: the interpreter that submits; or a command"
     )
+    requeue_from: Literal["job", "batch"] = Field(
+        default="job", description="batch: python runs in a container that has no scontrol"
+    )
+    preemption: Preemption = Preemption()
+    report: bool = Field(default=True, description="a last job writes the report")
     features: FeatureJobs = FeatureJobs()
+
+    @model_validator(mode="after")
+    def _cpus_fit_the_gpus(self) -> "Slurm":
+        least, most = self.min_cpus_per_gpu, self.max_cpus_per_gpu
+        if least and self.cpus < least * self.gpus:
+            raise ValueError(f"cpus: {self.cpus} for {self.gpus} GPU, and {least} each are wanted")
+        if most and self.gpus and self.cpus > most * self.gpus:
+            raise ValueError(f"cpus: {self.cpus} for {self.gpus} GPU, and {most} each are given")
+        return self
+
+    @property
+    def threads(self) -> int:
+        """Of each run."""
+        return max(1, self.cpus // self.runs_per_gpu)
 
 
 Profile = Local | Slurm

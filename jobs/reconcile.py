@@ -8,26 +8,33 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from jobs import console, lacking, plan, scheduler, status
+from jobs import console, lacking, leftovers, limits, plan, scheduler, status
 from jobs.console import count, duration, say
 from jobs.corpora import tell_corpora
 from jobs.failures import REMEDIES
 from jobs.ledger import Entry
 from jobs.local import slots_for_features
-from jobs.plan import Limits, Plan, Slice
+from jobs.plan import Limits, Plan, Slice, Wish
 from jobs.processes import owning
 from jobs.profile import Local, Profile, Slurm, require_writable, typed_again
 from jobs.slices import Progress
 from jobs.status import LIVE, Queue, RunStatus
 from jobs.submit import Outcome, compute_features, execute_runs, submit_slurm
-from jobs.wanted import SweepFolder, Wanted, manifest_path, refuse_unknown_characters, wanted
+from jobs.wanted import (
+    SweepFolder,
+    Wanted,
+    manifest_path,
+    refuse_unknown_characters,
+    typed,
+    wanted,
+)
 from jobs.watching import Watcher
 from pipeline.corpora import Corpus
 from pipeline.corpus import manifest as manifests
 from pipeline.corpus import readers
 from pipeline.corpus.manifest import Manifest, Refusal
 from pipeline.features import feature_set, precompute
-from pipeline.files import write_json
+from pipeline.files import InputError, write_json
 from pipeline.sweep import Sweep
 
 Found = Mapping[Corpus, Manifest]
@@ -45,6 +52,7 @@ def reconcile(
 ) -> Result:
     """Submit what is missing; `runs` False: its features alone; `dry`: print the plan."""
     require_writable(work)
+    _refuse_too_many(sweep, profile)
     found = _manifests(sweep, work)
     if runs:
         refuse_unknown_characters(sweep, found)
@@ -60,28 +68,46 @@ def reconcile(
     if not lacks.slices and not unfinished:
         if not dry:
             _store(sweep, want, found, folder)
+            leftovers.clear_code(folder)
         say(_nothing_to_do(want, runs=runs))
         return Result(refused, whole=True)
     queue = _ask(want, folder, profile)
-    made = _plan(want, lacks.slices, folder, queue, _limits(profile, queue), runs=runs)
     if dry:
-        for line in console.plan_lines(made):
+        from jobs import dry as dry_run  # noqa: PLC0415 (submitit takes its time, few need it)
+
+        made, allowed = _plan(want, lacks.slices, folder, queue, profile, runs=runs)
+        for line in dry_run.lines(made, profile, allowed, folder):
             say(line)
         return Result(refused)
+    if isinstance(profile, Slurm):
+        with leftovers.submitting(folder):
+            queue = leftovers.cancel(folder, _ask(want, folder, profile))
+            made, _ = _plan(want, lacks.slices, folder, queue, profile, runs=runs)
+            _store(sweep, want, found, folder)
+            lacking.prepare(lacks, folder)
+            _through_slurm(want, made, profile, folder, queue)
+        return Result(refused)
+    made, _ = _plan(want, lacks.slices, folder, queue, profile, runs=runs)
     _store(sweep, want, found, folder)
     lacking.prepare(lacks, folder)
-    if isinstance(profile, Slurm):
-        _through_slurm(want, made, profile, folder, queue)
-        return Result(refused)
     ended = _on_this_machine(want, made, profile, folder, queue, found=found, runs=runs)
     return Result(max(refused, ended), worked=True)
+
+
+def _refuse_too_many(sweep: Sweep, profile: Profile) -> None:
+    if len(sweep.experiments) > profile.max_runs:
+        raise InputError(
+            f"{sweep.path}: plans {len(sweep.experiments)} runs, and {profile.path} allows "
+            f"{profile.max_runs}; narrow the sweep, or raise max_runs there"
+        )
 
 
 def _through_slurm(
     want: Wanted, made: Plan, profile: Slurm, folder: SweepFolder, queue: Queue
 ) -> None:
     before = {entry.job.split("_")[0] for entry in _live_features(want, folder, queue)}
-    outcome = submit_slurm(made, profile, folder, sorted(before))
+    commands = typed(want, profile, folder.work)
+    outcome = submit_slurm(made, profile, folder, after=sorted(before), commands=commands)
     _tell_deferred(made)
     if outcome.jobs:
         command = typed_again(f"make status SWEEP={want.sweep}", profile, folder.work)
@@ -140,10 +166,10 @@ def _plan(
     slices: Sequence[Slice],
     folder: SweepFolder,
     queue: Queue,
-    limits: Limits,
+    profile: Profile,
     *,
     runs: bool,
-) -> Plan:
+) -> tuple[Plan, Limits]:
     statuses = status.survey(want, folder, queue)
     live = {run.run_id for run in statuses if run.state in LIVE}
     done = {run.run_id for run in statuses if run.state == "finished"}
@@ -154,10 +180,26 @@ def _plan(
     }
     if live and runs:
         say(f"{count(len(live), 'run')} of {want.name} {'is' if len(live) == 1 else 'are'} live")
-    return plan.plan(
+    allowed = _limits(profile, queue)
+    made = plan.plan(
         plan.missing_slices(slices, shards_on_their_way),
         plan.missing_runs([run.run for run in want.runs], done, live) if runs else (),
-        limits,
+        allowed,
+        _wish(profile),
+        status.minutes_per_run(want, folder),
+    )
+    return made, allowed
+
+
+def _wish(profile: Profile) -> Wish:
+    if isinstance(profile, Local):
+        return Wish()
+    own = profile.runs_per_task
+    return Wish(
+        runs_per_task=None if own == "auto" else own,
+        at_once=profile.runs_per_gpu,
+        minutes=profile.minutes,
+        report=profile.report,
     )
 
 
@@ -183,7 +225,7 @@ def _ask(want: Wanted, folder: SweepFolder, profile: Profile) -> Queue:
 
 def _limits(profile: Profile, queue: Queue) -> Limits:
     if isinstance(profile, Slurm):
-        return scheduler.limits(profile, live=len(queue.jobs or ()))
+        return limits.limits(profile, queue.jobs or {})
     return Limits(feature_tasks=slots_for_features(profile).number)
 
 

@@ -6,24 +6,26 @@ Not here: what a report says (pipeline/results).
 
 import argparse
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 from jobs.console import percent, say
 from jobs.failures import REMEDIES
 from jobs.looking import sweep_folder
-from jobs.profile import Profile, place, typed_again
-from jobs.wanted import SweepFolder, recorded
+from jobs.profile import place
+from jobs.wanted import SweepFolder, recorded, typed
 from pipeline.results import report as reports
 from pipeline.results.reading import SweepRun
 
 
 def report(options: argparse.Namespace) -> int:
-    profile, _ = place(options)
-    write(sweep_folder(options), profile)
+    profile, work = place(options)
+    folder = sweep_folder(options)
+    write(folder, typed(recorded(folder), profile, work))
     return 0
 
 
-def write(folder: SweepFolder, profile: Profile) -> None:
+def write(folder: SweepFolder, commands: Sequence[str]) -> None:
     """Write the report; print the best run and the path."""
     wanted = recorded(folder)
     runs = [SweepRun(run.label, run.settings, folder.run(run.run_id)) for run in wanted.runs]
@@ -33,10 +35,7 @@ def write(folder: SweepFolder, profile: Profile) -> None:
         runs,
         folder.reports,
         remedies=REMEDIES,
-        commands=[
-            typed_again(command, profile, folder.work)
-            for command in (wanted.command, f"make report SWEEP={wanted.sweep}")
-        ],
+        commands=commands,
     )
     if best := _best(folder.reports / "summary.csv"):
         say(best)

@@ -1,24 +1,24 @@
 """Questions to SLURM, each in one batched call.
 
-In:   squeue, sacct, scontrol, sacctmgr.   Out: the queue, states of ended jobs, limits.
-Not here: submitting (slurm.py); what a state means (failures.py).
+In:   squeue, sacct.   Out: the queue, states of ended jobs.
+Not here: what a site allows (limits.py), submitting (slurm.py); what a state means (failures.py).
 """
 
 import csv
-import getpass
 import io
 import os
 import re
 import subprocess
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
-from jobs.plan import Limits
-from jobs.profile import Limit, Slurm
-from pipeline.files import InputError
+from pipeline.files import InputError, digest
 
 SECONDS_TO_ANSWER = 60
-LARGEST_ARRAY = 1001  # SLURM's own default of MaxArraySize
+
+QUEUE_FORMAT = "%i|%T|%r|%P|%a|%q|%k"
 
 # Squeue's states in which a job still waits; every other one in the queue holds a node.
 WAITING = {"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD"}
@@ -33,18 +33,29 @@ class QueuedJob:
     id: str  # 12_3 in an array, else 12
     state: str
     reason: str  # why it waits, or nothing
+    partition: str = ""
+    account: str = ""
+    qos: str = ""
+    comment: str = ""
 
     @property
     def waits(self) -> bool:
         return self.state in WAITING
 
+    @property
+    def never_starts(self) -> bool:
+        """What it depends on can no longer happen; SLURM would leave it there for ever."""
+        return self.waits and self.reason == "DependencyNeverSatisfied"
+
 
 def queue() -> dict[str, QueuedJob]:
     """Every queued or running job of this user, array tasks one by one."""
-    text = _ask(["squeue", "--me", "--noheader", "--array", "--format=%i|%T|%r"])
+    text = ask(["squeue", "--me", "--noheader", "--array", f"--format={QUEUE_FORMAT}"])
+    found = [line.split("|", 6) for line in text.splitlines()]  # a comment may hold anything
     return {
-        job: QueuedJob(job, state, "" if reason == "None" else reason)
-        for job, state, reason in _rows(text, 3)
+        row[0]: QueuedJob(row[0], row[1], "" if row[2] == "None" else row[2], *row[3:])
+        for row in found
+        if len(row) == 7
     }
 
 
@@ -56,68 +67,31 @@ def ended(jobs: Collection[str]) -> dict[str, str]:
     command = ["sacct", "--noheader", "--parsable2", "--allocations", "--format=JobID,State"]
     try:
         # Ids are given, so that sacct does not begin at midnight.
-        text = _ask([*command, f"--jobs={','.join(masters)}"])
+        text = ask([*command, f"--jobs={','.join(masters)}"])
     except SchedulerError:
         return {}
-    return {job: state for name, state in _rows(text, 2) for job in _jobs(name) if job in jobs}
+    found = {job: state for name, state in rows(text, 2) for job in _jobs(name)}
+    # A task cancelled on its own before it started vanishes from its array's lines (22.05).
+    known = {job.split("_")[0] for job in found}
+    vanished = {job: "CANCELLED" for job in jobs if job.split("_")[0] in known}
+    return {**vanished, **{job: state for job, state in found.items() if job in jobs}}
 
 
 def cancel(jobs: Iterable[str]) -> None:
-    _ask(["scancel", *jobs])
+    ask(["scancel", *jobs])
 
 
-def limits(profile: Slurm, live: int) -> Limits:
-    """The profile's limits with `auto` looked up, less the `live` jobs that count already."""
-    submit, running, array = profile.max_submit, profile.max_running, profile.max_array_size
-    found = _association(profile) if "auto" in {submit, running} else {}
-    most = _limit(submit, found.get("submit"))
-    return Limits(
-        tasks=None if most is None else max(0, most - live),
-        running=_limit(running, found.get("running")),
-        array=_limit(array, _max_array_size() if array == "auto" else None),
-        feature_tasks=profile.features.tasks,
-    )
+def mark_of(folder: Path) -> str:
+    """Begins the comment of every job of a sweep's folder: one that no ledger knows is found."""
+    return f"blankslate-{digest(str(folder.resolve()))[:12]}-"
 
 
-def _limit(limit: Limit, found: int | None) -> int | None:
-    if limit == "auto":
-        return found
-    return None if limit == "unlimited" else limit
-
-
-def _max_array_size() -> int:
-    for line in _ask(["scontrol", "show", "config"]).splitlines():
-        name, _, value = line.partition("=")
-        if name.strip() == "MaxArraySize":
-            return int(value)
-    return LARGEST_ARRAY
-
-
-def _association(profile: Slurm) -> dict[str, int]:
-    """The smallest limits of the user's associations and QOS; a site may forbid the question."""
-    answers = [
-        f"show assoc where user={getpass.getuser()} format=Account,Partition,MaxSubmit,MaxJobs"
-    ]
-    if profile.qos:
-        answers.append(f"show qos where name={profile.qos} format=Name,Name,MaxSubmitPU,MaxJobsPU")
-    rows: list[list[str]] = []
-    for words in answers:
-        try:
-            rows += _rows(_ask(["sacctmgr", "--noheader", "--parsable2", *words.split()]), 4)
-        except SchedulerError:
-            continue
-    ours = [
-        row
-        for row in rows
-        if row[0] in {profile.account or row[0], profile.qos}
-        and row[1] in {"", profile.partition, profile.qos}
-    ]
-    columns = {"submit": 2, "running": 3}
-    return {
-        name: min(int(row[column]) for row in ours if row[column])
-        for name, column in columns.items()
-        if any(row[column] for row in ours)
-    }
+def withdraw(mark: str) -> None:
+    """Cancel whatever carries this mark, where the scheduler answers."""
+    with suppress(SchedulerError):
+        jobs = {job.id.split("_")[0] for job in queue().values() if job.comment == mark}
+        if jobs:
+            cancel(sorted(jobs))
 
 
 def _jobs(name: str) -> Iterator[str]:
@@ -130,13 +104,14 @@ def _jobs(name: str) -> Iterator[str]:
             yield f"{array}_{index}"
 
 
-def _rows(text: str, columns: int) -> list[list[str]]:
+def rows(text: str, columns: int) -> list[list[str]]:
     """Rows of the expected width; a site's wrapper may print other lines around them."""
     reader = csv.reader(io.StringIO(text), delimiter="|", quoting=csv.QUOTE_NONE)
     return [row for row in reader if len(row) == columns]
 
 
-def _ask(command: list[str]) -> str:
+def ask(command: list[str]) -> str:
+    """What a command of SLURM prints."""
     try:
         answer = subprocess.run(
             command,

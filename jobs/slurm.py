@@ -8,10 +8,14 @@ where they are stepped over.
 """
 
 import io
+import math
+import os
+import secrets
 import shlex
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
@@ -22,8 +26,10 @@ import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from jobs import snapshot, tasks
+from jobs.console import say
 from jobs.processes import STOPPED, listening
 from jobs.profile import Slurm
+from jobs.scheduler import mark_of, withdraw
 from pipeline.files import InputError
 
 # submitit requeues a job that reached its limit this often. Training resumes from its own files,
@@ -53,6 +59,25 @@ USUAL_CAUSES = {
 }
 
 
+# What sbatch says when the same words may be accepted a little later.
+TRANSIENT = (
+    "socket timed out",
+    "unable to contact",
+    "communication connection failure",
+    "connection refused",
+    "zero bytes were transmitted",
+    "temporarily unable to accept",
+    "temporarily unavailable",
+    "rate limit",
+)
+SECONDS_UNTIL_AGAIN = (1.0, 2.0, 4.0, 8.0)
+SECONDS_BETWEEN_ARRAYS = 0.3  # sites allow a few calls a second
+
+# Set where python runs in a container, from which scontrol cannot be reached.
+BATCH = "BLANKSLATE_REQUEUE_FROM_BATCH"
+REQUEUE = 76  # exit code: the batch script is to ask for another turn
+
+
 class OnNode:
     """What submitit starts on the node."""
 
@@ -63,6 +88,8 @@ class OnNode:
         with listening() as stop:
             code = tasks.execute(Path(task), stop)
             if code == STOPPED and stop.signal == signal.SIGUSR2:
+                if BATCH in os.environ:
+                    sys.exit(REQUEUE)
                 requeue(signal.SIGUSR2, None)
         if code:
             sys.exit(code)
@@ -86,7 +113,7 @@ class Submission:
         files: Sequence[Path],
         asked: Mapping[str, Any],
         *,
-        throttle: int | None,
+        throttle: int | None = None,
         after: Sequence[str] = (),
     ) -> list[str]:
         """One array of task files -> their job ids: `12_0` and on, or `12` for a single one."""
@@ -96,38 +123,98 @@ class Submission:
                 f"cluster, or run here with CLUSTER=cluster/local.yaml"
             )
         self.folder.mkdir(parents=True, exist_ok=True)
+        for seconds in (*SECONDS_UNTIL_AGAIN, None):
+            mark = mark_of(self.folder) + secrets.token_hex(4)
+            executor = self._executor(asked, throttle or len(files), after, mark)
+            try:
+                jobs = self._submit(executor, files, mark)
+            except (FailedJobError, FailedSubmissionError) as error:
+                said = _said(str(error))
+                if seconds is None or not any(word in said.lower() for word in TRANSIENT):
+                    raise InputError(f"{self.profile.path}: {_with_cause(said)}") from None
+                say(f"{said}; again in {seconds:.0f} s")
+                time.sleep(seconds)
+            else:
+                time.sleep(SECONDS_BETWEEN_ARRAYS)
+                return jobs
+        raise AssertionError
+
+    def script(
+        self, tasks: int, asked: Mapping[str, Any], throttle: int | None, after: Sequence[str] = ()
+    ) -> str:
+        """What sbatch would be given."""
+        mark = mark_of(self.folder) + "0"
+        executor = self._executor(asked, throttle or tasks, after, mark)
+        if tasks > 1:
+            executor.parameters["map_count"] = tasks
+        return str(executor._make_submission_file_text(executor._submitit_command_str, "0"))
+
+    def _executor(
+        self, asked: Mapping[str, Any], throttle: int, after: Sequence[str], mark: str
+    ) -> submitit.SlurmExecutor:
         executor = submitit.SlurmExecutor(self.folder, REQUEUES, python=self.profile.python)
+        parameters = {**asked, "additional_parameters": {**asked["additional_parameters"]}}
+        parameters["additional_parameters"]["comment"] = mark
         executor.update_parameters(
-            **asked,
+            **parameters,
             job_name=f"blankslate-{self.name}",
             setup=[*self.profile.setup, *self._exports(asked)],
-            array_parallelism=throttle or len(files),
+            teardown=_requeue_from_batch() if self.profile.requeue_from == "batch" else None,
+            array_parallelism=throttle,
             # Not afterok, which one failed slice would make wait for ever: a run checks for itself.
             dependency=f"afterany:{':'.join(after)}" if after else None,
         )
+        return executor
+
+    def _submit(
+        self, executor: submitit.SlurmExecutor, files: Sequence[Path], mark: str
+    ) -> list[str]:
         before = set(self.folder.iterdir())
         try:
             with redirect_stderr(io.StringIO()):  # submitit prints what it also raises
                 jobs = executor.map_array(OnNode(), [str(file) for file in files])
-        except (FailedJobError, FailedSubmissionError) as error:
+        except BaseException:
             for left in set(self.folder.iterdir()) - before:
                 left.unlink()  # pickles and script of what was refused
-            raise InputError(f"{self.profile.path}: {_refusal(str(error))}") from None
+            # Also after a refusal: an answer that timed out may stand for a job that was accepted.
+            withdraw(mark)
+            raise
         return [job.job_id for job in jobs]
 
     def _exports(self, asked: Mapping[str, Any]) -> list[str]:
         variables = snapshot.environment(self.code, asked["cpus_per_task"])
+        if self.profile.requeue_from == "batch":
+            variables[BATCH] = "1"
         return [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
 
 
-def run_parameters(profile: Slurm) -> dict[str, Any]:
+def _requeue_from_batch() -> list[str]:
+    """After python has saved and ended, the batch script asks: it is outside the container."""
+    job = "${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"
+    return [
+        "code=$?",
+        f"if [ $code -eq {REQUEUE} ] && [ ${{SLURM_RESTART_COUNT:-0}} -lt {REQUEUES} ]; then",
+        f'    scontrol requeue "{job}"',
+        "fi",
+        "exit $code",
+    ]
+
+
+def run_parameters(profile: Slurm, minutes: int | None = None) -> dict[str, Any]:
     """What a job of runs asks for, in submitit's words."""
-    asked = _asked(profile, profile.cpus, profile.memory_gb, profile.minutes)
-    return asked | _gpus(profile)
+    asked = _asked(profile, profile.cpus, profile.memory_gb, minutes or profile.minutes)
+    return {
+        **asked,
+        **_gpus(profile),
+        "additional_parameters": {
+            **asked["additional_parameters"],
+            **_gpus(profile).get("additional_parameters", {}),
+        },
+    }
 
 
 def feature_parameters(profile: Slurm) -> dict[str, Any]:
-    """Features need no GPU, and so often another partition."""
+    """Features need no GPU, and so often another partition; so does the report."""
     jobs = profile.features
     own = {"partition": jobs.partition, "qos": jobs.qos, "constraint": jobs.constraint}
     asked = _asked(profile, jobs.cpus, jobs.memory_gb, jobs.minutes)
@@ -143,12 +230,19 @@ def _asked(profile: Slurm, cpus: int, memory_gb: float, minutes: int) -> dict[st
         "wckey": profile.wckey,  # submitit sends its own name where this is not passed
         "cpus_per_task": cpus,
         "srun_args": [f"--cpus-per-task={cpus}"],  # since SLURM 22.05 the step does not inherit it
-        "mem": f"{round(memory_gb * 1024)}MB",
+        **_memory(profile, cpus, memory_gb),
         "time": minutes,
         "signal_delay_s": min(WARNING_SECONDS, minutes * 60 // 10),
         "stderr_to_stdout": True,
         "additional_parameters": {"requeue": True},  # the site's default may be not to
     }
+
+
+def _memory(profile: Slurm, cpus: int, memory_gb: float) -> dict[str, str]:
+    megabytes = memory_gb * 1024
+    if profile.memory_style == "mem":
+        return {"mem": f"{round(megabytes)}MB"}
+    return {"mem_per_cpu": f"{math.ceil(megabytes / cpus)}MB"}
 
 
 def _gpus(profile: Slurm) -> dict[str, Any]:
@@ -159,13 +253,16 @@ def _gpus(profile: Slurm) -> dict[str, Any]:
         return {"gres": f"gpu:{number}"}
     if profile.gpu_request_style == "gpus_per_node":
         return {"gpus_per_node": number}
-    return {"additional_parameters": {"requeue": True, "gpus": number}}
+    return {"additional_parameters": {"gpus": number}}
 
 
-def _refusal(text: str) -> str:
-    """What sbatch said, in one line, with its usual cause."""
+def _said(text: str) -> str:
+    """The complaint of sbatch, in one line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    said = "; ".join(line for line in lines if "error" in line.lower()) or text.strip()
+    return "; ".join(line for line in lines if "error" in line.lower()) or " ".join(text.split())
+
+
+def _with_cause(said: str) -> str:
     for word, cause in USUAL_CAUSES.items():
         if word.lower() in said.lower():
             return f"{said} — {cause}"

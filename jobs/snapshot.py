@@ -1,23 +1,31 @@
 """Code snapshot: what a job imports is what was there when it was submitted.
 
-In:   the running code.   Out: `work/sweeps/<sweep>/code/<digest>/` with pipeline/ and jobs/, and
-the environment in which a task finds it.
+In:   the running code.   Out: `work/sweeps/<sweep>/code/<digest>/` with pipeline/ and jobs/,
+`<digest>.patch` with what was not committed, and the environment in which a task finds it.
 """
 
 import hashlib
 import os
 import secrets
 import shutil
+import subprocess
 from pathlib import Path
+
+from pipeline.files import write_bytes
 
 SOURCE = Path(__file__).resolve().parent.parent
 PACKAGES = ("pipeline", "jobs")
+SECONDS_FOR_GIT = 30  # a working copy may lie on a slow file system
 SUFFIXES = {".py", ".html", ".css", ".js"}  # python and the package data of pyproject.toml
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 def take(folder: Path, source: Path = SOURCE) -> Path:
-    """Copy the packages into `folder/<digest>`, unless they are there; return that path."""
+    """Copy the packages into `folder/<digest>`, unless they are there; return that path.
+
+    Beside it, in a working copy of git: what differs from the last commit, which alone would not
+    bring the code back.
+    """
     files = sorted(
         path
         for package in PACKAGES
@@ -38,7 +46,39 @@ def take(folder: Path, source: Path = SOURCE) -> Path:
             shutil.rmtree(partial)
             if not snapshot.exists():
                 raise
+        if patch := _uncommitted(source):
+            write_bytes(folder / f"{snapshot.name}.patch", patch)
     return snapshot
+
+
+def clear(folder: Path) -> None:
+    """Of a sweep that is finished no job imports code; the patches stay, to tell what it ran."""
+    for snapshot in folder.glob("*"):
+        if snapshot.is_dir():
+            shutil.rmtree(snapshot, ignore_errors=True)
+
+
+def _uncommitted(source: Path) -> bytes:
+    """The commit, untracked files of the packages, and what `git apply` needs; nothing without."""
+    try:
+        if not (source / ".git").exists():
+            return b""
+        commit = _git(source, "rev-parse", "HEAD").strip()
+        changed = _git(source, "diff", "--binary", "HEAD")
+        untracked = _git(source, "ls-files", "--others", "--exclude-standard", "--", *PACKAGES)
+    except (OSError, subprocess.SubprocessError):
+        return b""
+    if not changed and not untracked:
+        return b""
+    listed = b"".join(b"untracked: " + name + b"\n" for name in untracked.splitlines())
+    return b"commit: " + commit + b"\n" + listed + changed
+
+
+def _git(source: Path, *words: str) -> bytes:
+    answer = subprocess.run(
+        ["git", "-C", str(source), *words], capture_output=True, check=True, timeout=SECONDS_FOR_GIT
+    )
+    return answer.stdout
 
 
 def environment(snapshot: Path, threads: int) -> dict[str, str]:

@@ -5,7 +5,9 @@ Out:  a state for each run: waiting, queued, running, stopped, finished, failed,
 Not here: printing it (console.py).
 """
 
+import itertools
 import math
+import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -22,6 +24,8 @@ from pipeline.training.run import Failure, Heartbeat
 State = Literal["waiting", "queued", "running", "stopped", "finished", "failed", "lost"]
 
 Found = tuple[State, str, str]  # with cause and detail
+
+RUNS_TO_JUDGE_BY = 9  # more would only take longer
 
 LIVE: frozenset[State] = frozenset({"queued", "running"})
 
@@ -106,6 +110,14 @@ def unfinished(wanted: Wanted, folder: SweepFolder) -> list[str]:
 def survey(wanted: Wanted, folder: SweepFolder, queue: Queue) -> list[RunStatus]:
     latest = folder.latest()
     return [_status(run, folder, latest.get(run.run_id), queue) for run in wanted.runs]
+
+
+def minutes_per_run(wanted: Wanted, folder: SweepFolder) -> float | None:
+    """What the finished runs of a sweep took, in the middle; None where there is none."""
+    folders = (folder.run(run.run_id) for run in wanted.runs)
+    done = itertools.islice((run for run in folders if run.finished), RUNS_TO_JUDGE_BY)
+    took = [sum(row["seconds"] for row in run.rows()) / 60 for run in done]
+    return statistics.median(took) if took else None
 
 
 def survey_features(wanted: Wanted, folder: SweepFolder) -> list[FeatureStatus]:

@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from jobs import failures, local, slices, snapshot, tasks
+from jobs import failures, local, scheduler, slices, snapshot, tasks
 from jobs.console import count, say
 from jobs.ledger import Entry
 from jobs.local import Ended, Process
@@ -21,7 +21,7 @@ from jobs.profile import Local, Profile, Slurm
 from jobs.progress import Tally
 from jobs.slices import Progress
 from jobs.snapshot import SOURCE
-from jobs.tasks import FeatureTask, RunTask, Task
+from jobs.tasks import FeatureTask, ReportTask, RunTask, Task
 from jobs.wanted import SweepFolder
 from pipeline.corpus.manifest import Refusal
 from pipeline.files import read_json
@@ -40,32 +40,55 @@ class Outcome:
     seconds: float = 0.0  # it took, where it was waited for
 
 
-def submit_slurm(plan: Plan, profile: Slurm, folder: SweepFolder, after: Sequence[str]) -> Outcome:
-    """Features as arrays, the runs as arrays behind them; returns when sbatch has accepted all.
+def submit_slurm(
+    plan: Plan,
+    profile: Slurm,
+    folder: SweepFolder,
+    *,
+    after: Sequence[str],
+    commands: tuple[str, ...] = (),
+) -> Outcome:
+    """Features as arrays, the runs behind them, the report behind those; sbatch has accepted all.
 
-    `after`: jobs of an earlier submission that still compute features.
+    `after`: jobs of an earlier submission that still compute features. `commands`: for the report.
     """
     from jobs import slurm  # noqa: PLC0415 (submitit takes its time, and few need it)
 
     code = snapshot.take(folder.code)
     submission = slurm.Submission(profile=profile, name=folder.name, folder=folder.jobs, code=code)
     outcome = Outcome()
+
+    def send(
+        made: Sequence[Task],
+        what: str,
+        asked: dict[str, Any],
+        behind: list[str],
+        throttle: int | None = None,
+    ) -> str:
+        written = _write(made, folder)
+        jobs = submission.submit(list(written), asked, throttle=throttle, after=behind)
+        try:
+            _record(folder, "slurm", jobs, written, code)
+        except BaseException:
+            scheduler.cancel([_array(jobs)])  # nobody would ever find it
+            raise
+        outcome.jobs.append(_array(jobs))
+        waits = f", after job {', '.join(behind)}" if behind else ""
+        say(f"submitted {what}: job {_array(jobs)}, {count(len(jobs), 'task')}{waits}")
+        return _array(jobs)
+
+    of_features, of_runs = list(after), []
+    asked = slurm.feature_parameters(profile)
     for features in plan.features:
-        written = _write(_feature_tasks(features, folder, verify=True), folder)
-        asked = slurm.feature_parameters(profile)
-        jobs = submission.submit(list(written), asked, throttle=features.throttle)
-        _record(folder, "slurm", jobs, written, code)
-        outcome.jobs.append(_array(jobs))
-        say(f"submitted features: job {_array(jobs)}, {count(len(jobs), 'task')}")
-    before = [*after, *outcome.jobs]
+        made = _feature_tasks(features, folder, verify=True)
+        of_features.append(send(made, "features", asked, [], features.throttle))
     for runs in plan.runs:
-        written = _write(_run_tasks(runs, folder, profile, profile.cpus), folder)
-        asked = slurm.run_parameters(profile)
-        jobs = submission.submit(list(written), asked, throttle=runs.throttle, after=before)
-        _record(folder, "slurm", jobs, written, code)
-        outcome.jobs.append(_array(jobs))
-        behind = f", after job {', '.join(before)}" if before else ""
-        say(f"submitted runs: job {_array(jobs)}, {count(len(jobs), 'task')}{behind}")
+        made = _run_tasks(runs, folder, profile, profile.threads, profile.runs_per_gpu)
+        wanted = slurm.run_parameters(profile, runs.minutes)
+        of_runs.append(send(made, "runs", wanted, of_features, runs.throttle))
+    if plan.report:
+        report = ReportTask(work=str(folder.work), sweep=folder.name, commands=commands)
+        send([report], "the report", asked, of_runs)
     return outcome
 
 
@@ -131,7 +154,7 @@ def _feature_tasks(array: Array[Slice], folder: SweepFolder, *, verify: bool = F
 
 
 def _run_tasks(
-    array: Array[Run], folder: SweepFolder, profile: Profile, threads: int
+    array: Array[Run], folder: SweepFolder, profile: Profile, threads: int, at_once: int = 1
 ) -> list[Task]:
     for runs in array.tasks:
         for run in runs:
@@ -142,6 +165,7 @@ def _run_tasks(
             runs=runs,
             device=profile.device,
             threads=threads,
+            at_once=at_once,
             workers=profile.workers,
             resident_gb=profile.resident_gb,
         )
@@ -165,7 +189,7 @@ def _record(
             time=time.time(),
             scheduler=scheduler,
             job=job,
-            kind="features" if isinstance(task, FeatureTask) else "runs",
+            kind=tasks.KINDS[type(task)],
             items=task.items,
             task=path.name,
             code=code.name,

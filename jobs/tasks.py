@@ -19,6 +19,7 @@ from jobs.plan import Run, Slice
 from jobs.processes import DONE, FAILED, STOPPED, StopRequest, dealer, listening
 from jobs.profile import Device, Means, Workers, cpus
 from jobs.snapshot import SOURCE
+from jobs.wanted import SweepFolder
 from pipeline.files import digest, read_json, write_json
 from pipeline.training.run import Failure, RunFolder
 
@@ -57,10 +58,22 @@ class CheckTask:
     items: tuple[str, ...] = ()
 
 
-Task = FeatureTask | RunTask | CheckTask
-KINDS: dict[type[Task], Literal["features", "runs", "check"]] = {
+@dataclass(frozen=True, kw_only=True)
+class ReportTask:
+    """Writes the report of a sweep, of whatever there is when it starts."""
+
+    work: str
+    sweep: str  # name
+    commands: tuple[str, ...]  # that a reader may type
+    items: tuple[str, ...] = ()
+
+
+Kind = Literal["features", "runs", "report", "check"]
+Task = FeatureTask | RunTask | ReportTask | CheckTask
+KINDS: dict[type[Task], Kind] = {
     FeatureTask: "features",
     RunTask: "runs",
+    ReportTask: "report",
     CheckTask: "check",
 }
 
@@ -86,6 +99,8 @@ def read(path: Path) -> Task:
         return FeatureTask(**{**content, "slices": tuple(pieces)})
     if kind == "check":
         return CheckTask(answer=content["answer"])
+    if kind == "report":
+        return ReportTask(**{**content, "commands": tuple(content["commands"]), "items": ()})
     return RunTask(**{**content, "runs": tuple(Run(**run) for run in content["runs"])})
 
 
@@ -99,6 +114,8 @@ def execute(path: Path, stop: StopRequest) -> int:
         return _execute_runs(task, path, stop)
     if isinstance(task, CheckTask):
         return _examine(task)
+    if isinstance(task, ReportTask):
+        return _report(task)
     try:
         done = slices.execute(Path(task.work), task.slices, path, stop)
         if done and task.verify:
@@ -123,6 +140,15 @@ def _examine(task: CheckTask) -> int:
         "time": time.time(),
     }
     write_json(Path(task.answer), answer)
+    return DONE
+
+
+def _report(task: ReportTask) -> int:
+    # pandas and matplotlib, for the same reason; and a sweep that goes to SLURM has written no
+    # report before its first run.
+    from jobs import reporting  # noqa: PLC0415
+
+    reporting.write(SweepFolder(Path(task.work), task.sweep), task.commands)
     return DONE
 
 

@@ -12,7 +12,7 @@ from jobs.console import percent, say
 from jobs.profile import Local, place, typed_again
 from jobs.reconcile import reconcile
 from jobs.snapshot import SOURCE
-from jobs.wanted import SweepFolder, recorded
+from jobs.wanted import SweepFolder, recorded, typed
 from pipeline.config import Experiment, load_experiment
 from pipeline.corpora import load_corpus
 from pipeline.settings import parse_changes, set_key, validated
@@ -64,7 +64,8 @@ def _sweep(sweep: Sweep, options: argparse.Namespace, dry: bool) -> int:
     folder = SweepFolder(work, sweep.name)
     if result.worked or (result.whole and not dry and not folder.report.exists()):
         # pandas and matplotlib take seconds: a sweep that goes to SLURM must not wait for them.
-        import_module("jobs.reporting").write(folder, profile)
+        commands = typed(recorded(folder), profile, work)
+        import_module("jobs.reporting").write(folder, commands)
     elif result.whole and folder.report.exists():
         say(f"report: {folder.report}")
     return result.code

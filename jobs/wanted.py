@@ -12,6 +12,7 @@ from typing import Any
 
 from jobs.ledger import Entry, Ledger
 from jobs.plan import Run
+from jobs.profile import Profile, typed_again
 from pipeline.config import FeatureSettings, feature_id, run_id
 from pipeline.corpora import Corpus
 from pipeline.corpus import manifest as manifests
@@ -195,6 +196,14 @@ def refuse_unknown_characters(sweep: Sweep, found: Mapping[Corpus, Manifest]) ->
                 f"not in alphabet {name}; choose another alphabet, correct the transcripts, "
                 f"or name the utterances in exclude:"
             )
+
+
+def typed(wanted: Wanted, profile: Profile, work: Path) -> tuple[str, ...]:
+    """What a reader of its report may type: to continue it, to report again."""
+    return tuple(
+        typed_again(command, profile, work)
+        for command in (wanted.command, f"make report SWEEP={wanted.sweep}")
+    )
 
 
 def recorded(folder: SweepFolder) -> Wanted:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.plan import Limits, Run, Slice, missing_runs, missing_slices, plan
+from jobs.plan import MARGIN, Limits, Run, Slice, Wish, missing_runs, missing_slices, plan
 
 limits_drawn = st.builds(
     Limits,
@@ -12,7 +12,17 @@ limits_drawn = st.builds(
     array=st.none() | st.integers(1, 12),
     running=st.none() | st.integers(1, 12),
     feature_tasks=st.none() | st.integers(1, 12),
+    minutes=st.none() | st.integers(1, 300),
 )
+wishes_drawn = st.builds(
+    Wish,
+    runs_per_task=st.none() | st.integers(1, 9),
+    at_once=st.integers(1, 4),
+    minutes=st.integers(1, 300),
+    report=st.booleans(),
+)
+drawn = (st.integers(0, 60), st.integers(0, 60), limits_drawn, wishes_drawn)
+estimates_drawn = st.none() | st.floats(0.1, 500)
 
 
 def runs(count: int) -> list[Run]:
@@ -27,18 +37,20 @@ def flat(arrays):
     return [item for array in arrays for task in array.tasks for item in task]
 
 
-@given(st.integers(0, 60), st.integers(0, 60), limits_drawn)
-def test_each_item_is_in_exactly_one_task_in_order_or_is_deferred(n_slices, n_runs, limits):
-    made = plan(slices(n_slices), runs(n_runs), limits)
+@given(*drawn)
+def test_each_item_is_in_exactly_one_task_in_order_or_is_deferred(n_slices, n_runs, limits, wish):
+    made = plan(slices(n_slices), runs(n_runs), limits, wish)
     assert flat(made.features) == slices(n_slices)[: n_slices - made.deferred_slices]
     assert flat(made.runs) == runs(n_runs)[: n_runs - made.deferred_runs]
     assert made.deferred_slices in {0, n_slices}
     assert made.deferred_runs in {0, n_runs}
 
 
-@given(st.integers(0, 60), st.integers(0, 60), limits_drawn)
-def test_no_limit_is_passed(n_slices, n_runs, limits):
-    made = plan(slices(n_slices), runs(n_runs), limits)
+@given(*drawn, estimates_drawn)
+def test_no_limit_is_passed(n_slices, n_runs, limits, wish, minutes_per_run):
+    made = plan(slices(n_slices), runs(n_runs), limits, wish, minutes_per_run)
+    if limits.minutes is not None:
+        assert all(array.minutes <= limits.minutes for array in made.runs)
     assert limits.tasks is None or made.tasks <= limits.tasks
     for arrays in (made.features, made.runs):
         assert all(array.tasks and all(array.tasks) for array in arrays)
@@ -51,11 +63,45 @@ def test_no_limit_is_passed(n_slices, n_runs, limits):
         assert sum(len(array.tasks) for array in made.features) <= limits.feature_tasks
 
 
-@given(st.integers(0, 60), st.integers(1, 60), limits_drawn)
-def test_runs_are_deferred_only_where_the_features_left_no_room(n_slices, n_runs, limits):
-    made = plan(slices(n_slices), runs(n_runs), limits)
+@given(st.integers(0, 60), st.integers(1, 60), limits_drawn, wishes_drawn)
+def test_runs_are_deferred_only_where_the_features_left_no_room(n_slices, n_runs, limits, wish):
+    made = plan(slices(n_slices), runs(n_runs), limits, wish)
     room = None if limits.tasks is None else limits.tasks - sum(len(a.tasks) for a in made.features)
     assert bool(made.deferred_runs) == (room == 0)
+    assert not made.report or wish.report
+
+
+@given(st.integers(1, 60), limits_drawn, wishes_drawn, st.floats(0.1, 500))
+def test_a_task_gets_the_time_that_its_runs_need_where_the_site_allows_it(n, limits, wish, each):
+    made = plan([], runs(n), limits, wish, each)
+    for array in made.runs:
+        for task in array.tasks:
+            turns = -(-len(task) // wish.at_once)
+            enough = array.minutes >= MARGIN * turns * each
+            assert enough or array.minutes == limits.minutes
+        assert array.minutes >= min(wish.minutes, limits.minutes or wish.minutes)
+
+
+@given(st.integers(1, 60), wishes_drawn)
+def test_without_limits_a_task_holds_what_was_wished(n, wish):
+    made = plan([], runs(n), Limits(), wish)
+    sizes = [len(task) for array in made.runs for task in array.tasks]
+    wished = wish.runs_per_task or wish.at_once
+    assert sizes[:-1] == [wished] * (len(sizes) - 1)
+    assert sizes[-1] <= wished
+
+
+def test_a_task_is_filled_with_whole_turns_of_runs_that_share_a_gpu():
+    made = plan([], runs(20), Limits(tasks=3), Wish(at_once=4))
+    assert [len(task) for array in made.runs for task in array.tasks] == [8, 8, 4]
+
+
+def test_60_runs_under_10_jobs_and_arrays_of_8_need_one_submission():
+    limits = Limits(tasks=10, array=8, feature_tasks=8)
+    made = plan(slices(9), runs(60), limits, Wish(report=True))
+    assert [len(array.tasks) for array in made.features] == [3]
+    assert [len(array.tasks) for array in made.runs] == [6]
+    assert (made.tasks, made.report, made.deferred_runs) == (10, True, 0)
 
 
 def test_480_runs_where_100_may_be_submitted_become_96_tasks_of_5():

@@ -40,7 +40,8 @@ def test_the_template_names_every_field_with_its_default():
         load_profile(CLUSTER / "slurm.yaml").model_dump() == Slurm(scheduler="slurm").model_dump()
     )
     text = (CLUSTER / "slurm.yaml").read_text()
-    fields = [*Slurm.model_fields, *profile.FeatureJobs.model_fields]
+    own = (Slurm, profile.FeatureJobs, profile.Preemption)
+    fields = [name for kind in own for name in kind.model_fields]
     assert [name for name in fields if f"{name}:" not in text] == []
 
 
@@ -56,6 +57,10 @@ def test_the_template_names_every_field_with_its_default():
         ("device: gpu", "device: 'gpu'"),
         ("workers: 2 each", "workers: "),
         ("resident_gb: -1", "resident_gb: "),
+        ("scheduler: slurm\ncpus: 8\nmin_cpus_per_gpu: 10", "8 for 1 GPU, and 10 each are wanted"),
+        ("scheduler: slurm\ncpus: 8\nmax_cpus_per_gpu: 5", "8 for 1 GPU, and 5 each are given"),
+        ("scheduler: slurm\nruns_per_task: 0", "runs_per_task"),
+        ("scheduler: slurm\npreemption: {mode: kill}", "preemption.mode: 'kill'"),
     ],
 )
 def test_a_wrong_profile_is_refused_in_one_line(tmp_path: Path, text: str, complaint: str):

@@ -200,7 +200,9 @@ def test_what_sbatch_refuses_is_quoted_and_what_it_took_is_in_the_ledger(
 ):
     bench = make_bench("an4")
     site = bench.configs / "site.yaml"
-    site.write_text("scheduler: slurm\nmax_submit: 10\nmax_running: 5\nmax_array_size: 9\n")
+    site.write_text(
+        "scheduler: slurm\nmax_submit: 10\nmax_running: 5\nmax_array_size: 9\nreport: false\n"
+    )
     fake_slurm("squeue")
     fake_slurm("srun")
     fake_slurm("sbatch", "Submitted batch job 42\n")
@@ -209,7 +211,7 @@ def test_what_sbatch_refuses_is_quoted_and_what_it_took_is_in_the_ledger(
     assert [entry.job for entry in bench.folder.ledger.entries()] == ["42"]
     capsys.readouterr()
 
-    fake_slurm("squeue", "42|PENDING|Priority\n")
+    fake_slurm("squeue", "42|PENDING|Priority|main|lab|normal|(null)\n")
     fake_slurm("sbatch", complains="sbatch: error: Invalid account or partition", code=1)
     line = refused(capsys, "sweep", str(bench.sweep), *words)
     assert "site.yaml: sbatch: error: Invalid account or partition" in line
@@ -222,7 +224,9 @@ def test_what_sbatch_refuses_is_quoted_and_what_it_took_is_in_the_ledger(
     assert "#SBATCH --dependency=afterany:42" in script.read_text()
     assert sbatch.read_text().count("\n") == 1  # the features are on their way already
 
-    fake_slurm("squeue", "42|PENDING|Priority\n43_0|PENDING|Dependency\n43_1|PENDING|Dependency\n")
+    rest = "|main|lab|normal|(null)\n"
+    jobs = ("42|PENDING|Priority", "43_0|PENDING|Dependency", "43_1|PENDING|Dependency")
+    fake_slurm("squeue", "".join(job + rest for job in jobs))
     sbatch.unlink()
     assert cli.main(["sweep", str(bench.sweep), *words]) == 0
     assert not sbatch.exists()

@@ -3,15 +3,14 @@
 import pytest
 
 from jobs import scheduler
-from jobs.profile import Slurm
 from jobs.scheduler import QueuedJob, SchedulerError
 
 SQUEUE = """\
 welcome to the cluster
-12_0|RUNNING|None
-12_1|PENDING|Resources
-13|PENDING|Dependency
-14|SUSPENDED|None
+12_0|RUNNING|None|main|lab|normal|a comment|with a bar
+12_1|PENDING|Resources|main|lab|normal|(null)
+13|PENDING|DependencyNeverSatisfied|main|lab|normal|(null)
+14|SUSPENDED|None|main|lab|normal|(null)
 """
 SACCT = """\
 12_0|COMPLETED
@@ -25,8 +24,10 @@ SACCT = """\
 def test_the_queue_is_read_task_by_task_and_chatter_is_ignored(fake_slurm):
     asked = fake_slurm("squeue", SQUEUE)
     queue = scheduler.queue()
-    assert queue["12_0"] == QueuedJob("12_0", "RUNNING", "")
-    assert queue["12_1"] == QueuedJob("12_1", "PENDING", "Resources")
+    place = ("main", "lab", "normal")
+    assert queue["12_0"] == QueuedJob("12_0", "RUNNING", "", *place, "a comment|with a bar")
+    assert queue["12_1"] == QueuedJob("12_1", "PENDING", "Resources", *place, "(null)")
+    assert [job.id for job in queue.values() if job.never_starts] == ["13"]
     assert [job.id for job in queue.values() if job.waits] == ["12_1", "13"]
     assert asked.read_text().count("\n") == 1
     assert "--array" in asked.read_text()
@@ -45,8 +46,16 @@ def test_tasks_that_were_cancelled_together_before_they_started_are_told_apart(f
     asked = {f"12_{index}" for index in range(10)} | {"13_7", "13_8"}
     found = scheduler.ended(asked)
     cancelled = {job for job, state in found.items() if state.startswith("CANCELLED")}
-    assert cancelled == {"12_0", "12_1", "12_4", "12_6", "12_8", "13_7"}
+    assert cancelled == asked - {"12_3"}
+    # Of array 12 accounting knows the others, so these are tasks cancelled on their own.
     assert found.keys() - cancelled == {"12_3"}
+
+
+def test_a_task_that_was_cancelled_on_its_own_before_it_started_has_no_line_of_its_own(fake_slurm):
+    fake_slurm("sacct", "12_[0,2]|PENDING\n")
+    assert scheduler.ended({"12_1"}) == {"12_1": "CANCELLED"}
+    fake_slurm("sacct", "")  # accounting lags: nothing is known of the array
+    assert scheduler.ended({"12_1"}) == {}
 
 
 def test_nothing_is_asked_about_no_jobs(fake_slurm):
@@ -75,40 +84,3 @@ def test_an_unreachable_controller_is_quoted_in_one_line(fake_slurm):
         scheduler.queue()
     assert "Unable to contact slurm controller (connect failure)" in str(refusal.value)
     assert "\n" not in str(refusal.value)
-
-
-CONFIG = "MaxArraySize            = 8\nMaxJobCount = 10000\n"
-ASSOCIATIONS = "lab||10|\nlab|debug|2|1\nother||1|\n"
-
-
-UNLIMITED = {
-    "max_submit": "unlimited",
-    "max_running": "unlimited",
-    "max_array_size": "unlimited",
-}
-
-
-@pytest.mark.parametrize(
-    ("settings", "live", "limits"),
-    [
-        ({}, 0, (10, None, 8)),
-        ({}, 4, (6, None, 8)),
-        ({}, 40, (0, None, 8)),
-        ({"partition": "debug"}, 0, (2, 1, 8)),
-        ({"max_submit": 300, "max_running": 50, "max_array_size": 20}, 1, (299, 50, 20)),
-        (UNLIMITED, 5, (None, None, None)),
-    ],
-)
-def test_limits_are_the_profiles_or_asked_for(fake_slurm, settings, live, limits):
-    """Limits: tasks that may be submitted, tasks running at once, tasks in an array."""
-    fake_slurm("scontrol", CONFIG)
-    fake_slurm("sacctmgr", ASSOCIATIONS)
-    found = scheduler.limits(Slurm(scheduler="slurm", account="lab", **settings), live)
-    assert (found.tasks, found.running, found.array) == limits
-
-
-def test_limits_that_a_site_hides_are_none(fake_slurm):
-    fake_slurm("scontrol", "nothing of use")
-    fake_slurm("sacctmgr", complains="permission denied", code=1)
-    found = scheduler.limits(Slurm(scheduler="slurm"), live=3)
-    assert (found.tasks, found.running, found.array) == (None, None, scheduler.LARGEST_ARRAY)

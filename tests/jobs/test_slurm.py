@@ -1,12 +1,20 @@
 """SLURM through submitit: what sbatch gets, and what becomes of what it refuses."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from jobs import slurm
 from jobs.profile import FeatureJobs, Slurm
+from jobs.scheduler import mark_of
 from pipeline.files import InputError
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slurm, "SECONDS_BETWEEN_ARRAYS", 0.0)
+    monkeypatch.setattr(slurm, "SECONDS_UNTIL_AGAIN", (0.01, 0.02))
 
 
 @pytest.fixture
@@ -31,7 +39,7 @@ def script_of(submission: slurm.Submission) -> str:
 def submit(submission: slurm.Submission, tasks: int = 3, **options) -> list[str]:
     files = [submission.folder / f"task-{index}.json" for index in range(tasks)]
     asked = slurm.run_parameters(submission.profile)
-    return submission.submit(files, asked, **{"throttle": None, **options})
+    return submission.submit(files, asked, **options)
 
 
 def test_an_array_has_a_job_id_per_task(submission):
@@ -162,3 +170,82 @@ def test_an_account_that_does_not_go_with_the_partition_is_named_as_the_cause(
     fake_slurm("sbatch", complains=f"sbatch: error: {said}\n", code=1)
     with pytest.raises(InputError, match="account and partition in the profile must be a pair"):
         submit(submission())
+
+
+def test_a_busy_controller_is_asked_again_and_what_it_took_unawares_is_cancelled(
+    submission, fake_slurm, tmp_path
+):
+    asked = fake_slurm("sbatch", complains="sbatch: error: Socket timed out on send/recv", code=1)
+    cancelled = fake_slurm("scancel")
+    made = submission()
+    fake_slurm("squeue", f"41_0|PENDING|None|main|lab|normal|{mark_of(made.folder)}0\n")
+    with pytest.raises(InputError, match=r"Socket timed out on send/recv$"):
+        submit(made)
+    assert asked.read_text().count("\n") == 3
+    assert not cancelled.exists()  # the mark is another submission's
+    assert list(made.folder.iterdir()) == []
+
+    # It answers in vain once; the job that it took all the same carries the mark of that call.
+    script = tmp_path / "bin" / "sbatch"
+    script.write_text(
+        "#!/bin/sh\n"
+        f"if [ -e {tmp_path}/second ]; then echo Submitted batch job 42; exit 0; fi\n"
+        f": > {tmp_path}/second\n"
+        "while read -r line; do case $line in *--comment=*) mark=${line#*--comment=};; esac; done"
+        ' < "$1"\n'
+        f'echo "41_0|PENDING|None|main|lab|normal|$mark" > {tmp_path}/answer\n'
+        "echo 'sbatch: error: Socket timed out on send/recv' >&2; exit 1\n"
+    )
+    (tmp_path / "bin" / "squeue").write_text(
+        f'#!/bin/sh\nwhile read -r line; do echo "$line"; done < {tmp_path}/answer\n'
+    )
+    assert submit(made) == ["42_0", "42_1", "42_2"]
+    assert cancelled.read_text() == "41\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        ("Invalid wckey specification", "the site wants wckey in the profile"),
+        ("Requested time limit is invalid (missing or exceeds some limit)", "minutes in the"),
+        ("Invalid qos specification", "qos in the profile must be one that you may use"),
+        ("Invalid job array specification", "max_array_size in the profile"),
+    ],
+)
+def test_what_will_never_be_accepted_is_said_once(submission, fake_slurm, said, cause):
+    asked = fake_slurm("sbatch", complains=f"sbatch: error: {said}\n", code=1)
+    fake_slurm("squeue")
+    with pytest.raises(InputError, match=f"{re.escape(said)} — .*{cause}"):
+        submit(submission())
+    assert asked.read_text().count("\n") == 1
+
+
+def test_memory_may_be_asked_for_by_the_cpu(submission):
+    made = submission(memory_style="mem_per_cpu", memory_gb=20, cpus=8)
+    submit(made)
+    assert "#SBATCH --mem-per-cpu=2560MB" in script_of(made).splitlines()
+    assert "--mem=" not in script_of(made)
+
+
+def test_in_a_container_the_batch_script_asks_for_another_turn(submission):
+    made = submission(python="apptainer exec image.sif python3", requeue_from="batch")
+    submit(made)
+    lines = script_of(made).splitlines()
+    step = next(number for number, line in enumerate(lines) if line.startswith("srun "))
+    assert f"export {slurm.BATCH}=1" in lines[:step]
+    after = [line.strip() for line in lines[step + 1 :] if line and not line.startswith("#")]
+    assert after[0] == "code=$?"
+    assert f"[ $code -eq {slurm.REQUEUE} ]" in after[1]
+    job = "${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"
+    assert after[2] == f'scontrol requeue "{job}"'
+    assert after[-1] == "exit $code"
+
+
+def test_the_script_can_be_read_before_it_is_submitted(submission, fake_slurm):
+    asked = fake_slurm("sbatch")
+    made = submission()
+    text = made.script(3, slurm.run_parameters(made.profile, 240), 2)
+    assert "#SBATCH --array=0-2%2" in text.splitlines()
+    assert "#SBATCH --time=240" in text.splitlines()
+    assert not asked.exists()
+    assert not made.folder.exists()

@@ -1,6 +1,10 @@
 """The snapshot: what was there when it was taken, once per content."""
 
+import shutil
+import subprocess
 from pathlib import Path
+
+import pytest
 
 from jobs import snapshot
 
@@ -42,3 +46,42 @@ def test_the_environment_puts_the_snapshot_before_the_working_tree(tmp_path: Pat
     assert variables["PYTHONPATH"].split(snapshot.os.pathsep) == [str(tmp_path), "/elsewhere"]
     assert variables["PYTHONSAFEPATH"] == "1"
     assert variables["OMP_NUM_THREADS"] == "3"
+
+
+def test_uncommitted_changes_are_kept_beside_the_snapshot_and_outlive_it(tmp_path):
+    if not shutil.which("git"):
+        pytest.skip("git is not on PATH")
+    source = tmp_path / "source"
+    for package in snapshot.PACKAGES:
+        (source / package).mkdir(parents=True)
+        (source / package / "a.py").write_text("one = 1\n")
+
+    def git(*words: str) -> str:
+        own = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        command = ["git", "-C", str(source), *own, *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    git("init", "--quiet")
+    git("add", ".")
+    git("commit", "--quiet", "--message", "one")
+    clean = snapshot.take(tmp_path / "code", source)
+    assert [path.name for path in (tmp_path / "code").iterdir()] == [clean.name]
+
+    (source / "jobs" / "a.py").write_text("two = 2\n")
+    (source / "jobs" / "new.py").write_text("")
+    changed = snapshot.take(tmp_path / "code", source)
+    snapshot.clear(tmp_path / "code")
+    (patch,) = (tmp_path / "code").iterdir()
+    assert patch.name == f"{changed.name}.patch"
+    said = patch.read_text()
+    assert said.startswith(f"commit: {git('rev-parse', 'HEAD')}untracked: jobs/new.py\n")
+    git("stash", "--quiet")
+    git("apply", str(patch))
+    assert (source / "jobs" / "a.py").read_text() == "two = 2\n"
+
+
+def test_code_outside_git_has_no_patch(tmp_path):
+    (tmp_path / "source" / "jobs").mkdir(parents=True)
+    (tmp_path / "source" / "jobs" / "a.py").write_text("")
+    snapshot.take(tmp_path / "code", tmp_path / "source")
+    assert list((tmp_path / "code").glob("*.patch")) == []

@@ -1,7 +1,11 @@
 """Tasks: a run that another process trains is left to it; one of a dead process is taken up."""
 
+import json
 import os
+import signal
 import socket
+import sys
+import threading
 import time
 from pathlib import Path
 
@@ -76,3 +80,73 @@ def test_a_failed_run_may_be_taken_up_while_its_process_goes_on_with_others(fold
     assert execute(folder) == processes.FAILED
     assert folder.heartbeat().status == "stopped"
     assert folder.failure().message == "ValueError: no"
+
+
+PROGRAM = """
+import json, os, signal, sys, time
+from pathlib import Path
+task = Path(sys.argv[2])
+run = json.loads(task.read_text())["runs"][0]["run_id"]
+folder = Path(json.loads(task.read_text())["work"]) / "runs" / run
+def stop(number, frame):
+    (folder / "saved").touch()
+    sys.exit(75)
+signal.signal(signal.SIGTERM, stop)
+folder.mkdir(parents=True)
+(folder / "began").write_text(json.dumps([time.time(), os.environ["OMP_NUM_THREADS"]]))
+if run == "dies":
+    os.kill(os.getpid(), 9)
+time.sleep(60 if run.startswith("long") else 0.4)
+(folder / "ended").write_text(str(time.time()))
+"""
+
+
+@pytest.fixture
+def side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """`side_by_side(stop, *run ids)`: two at once, in processes whose program is known here."""
+    code = tmp_path / "code"
+    (code / "jobs").mkdir(parents=True)
+    (code / "jobs" / "__init__.py").touch()
+    (code / "jobs" / "__main__.py").write_text(PROGRAM)
+    monkeypatch.setattr(tasks, "SOURCE", code)
+
+    def execute(stop: StopRequest, *names: str) -> int:
+        made = tuple(Run(name, "mel-0") for name in names)
+        task = RunTask(work=str(tmp_path), runs=made, device="cpu", threads=3, at_once=2)
+        return tasks.execute(tasks.write(task, tmp_path / "tasks"), stop)
+
+    return execute
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL to send")
+def test_runs_share_a_job_side_by_side_and_one_that_dies_stops_no_other(tmp_path, side_by_side):
+    assert side_by_side(StopRequest(), "a", "dies", "b", "c") == processes.FAILED
+    times = {}
+    for name in ("a", "b", "c"):
+        run = tmp_path / "runs" / name
+        began, threads = json.loads((run / "began").read_text())
+        assert threads == "3"
+        times[name] = (began, float((run / "ended").read_text()))
+    for moment, _ in times.values():
+        assert sum(began <= moment < ended for began, ended in times.values()) <= 2
+    assert times["b"][0] < times["a"][1], "they ran one after another"
+    died = RunFolder(tmp_path / "runs" / "dies")
+    assert died.failure().cause == "killed"
+    assert RunFolder(tmp_path / "runs" / "a").failure() is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to send")
+def test_a_signal_to_the_job_is_passed_on_to_the_runs_beside_each_other(tmp_path, side_by_side):
+    stop = StopRequest()
+    began = [tmp_path / "runs" / name / "began" for name in ("long-a", "long-b")]
+
+    def warn() -> None:
+        while not all(path.exists() for path in began):
+            time.sleep(0.05)
+        stop.note(signal.SIGUSR2)
+
+    threading.Thread(target=warn).start()
+    assert side_by_side(stop, "long-a", "long-b", "c") == processes.STOPPED
+    assert all((path.parent / "saved").exists() for path in began)
+    assert not (tmp_path / "runs" / "c").exists()
+    assert not list(tmp_path.glob("runs/*/failure.json"))

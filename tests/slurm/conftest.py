@@ -110,20 +110,21 @@ class Bench:
         """The development SLURM's with `changes`; a gated job waits for `gate` before python."""
         if gated:
             changes["setup"] = [f"while [ ! -e '{self.gate}' ]; do sleep 0.1; done"]
-        path = self.folder / "site.yaml"
-        path.write_text(json.dumps({**read_yaml(DEVELOPMENT), **changes}))  # JSON is YAML
+        path = self.folder / ("site.yaml" if changes else "development.yaml")
+        settings = {**read_yaml(DEVELOPMENT), "report": False, **changes}  # importing takes seconds
+        path.write_text(json.dumps(settings))  # JSON is YAML
         return path
 
     def typed(
         self,
         verb: str,
         *words: str | Path,
-        profile: Path = DEVELOPMENT,
+        profile: Path | None = None,
         environment: dict[str, str] | None = None,
         source: Path = REPOSITORY,
     ) -> Answer:
         """The program, as make starts it; `source` is the working copy of the code."""
-        place = [] if verb == "cluster-check" else ["--cluster", profile]
+        place = [] if verb == "cluster-check" else ["--cluster", profile or self.profile()]
         return run_command(
             *(sys.executable, "-m", "jobs", verb, *words, *place, "--work", self.work),
             cwd=source,

@@ -1,0 +1,79 @@
+"""What DRY=1 prints: jobs, arrays, GPU-hours, the limits that they stay within, the scripts.
+
+In:   a plan, a profile, limits.   Out: lines.
+Not here: making the plan (plan.py), submitting it (submit.py).
+"""
+
+import shutil
+from collections.abc import Iterator
+
+from jobs import slurm
+from jobs.console import count, plan_lines
+from jobs.plan import Limits, Plan
+from jobs.profile import Profile, Slurm
+from jobs.wanted import SweepFolder
+
+
+def lines(plan: Plan, profile: Profile, limits: Limits, folder: SweepFolder) -> Iterator[str]:
+    yield from plan_lines(plan)
+    if isinstance(profile, Slurm) and plan.tasks:
+        yield _cost(plan, profile)
+        yield _limits(plan, limits)
+        if plan.minutes_needed and limits.minutes and plan.minutes_needed > limits.minutes:
+            yield (
+                f"a task of runs needs about {plan.minutes_needed:.0f} min, {limits.minutes} are "
+                f"allowed: it is requeued, and goes on"
+            )
+        yield from _scripts(plan, profile, folder)
+
+
+def _cost(plan: Plan, profile: Slurm) -> str:
+    runs = [(len(array.tasks), array.minutes or profile.minutes) for array in plan.runs]
+    hours = sum(tasks * minutes for tasks, minutes in runs) / 60
+    features = sum(len(array.tasks) for array in plan.features)
+    parts = [f"{count(plan.tasks, 'job')} in {count(_calls(plan), 'call')} of sbatch"]
+    if profile.gpus:
+        parts.append(f"at most {profile.gpus * hours:.1f} GPU-hours")
+    cpu_hours = profile.cpus * hours + features * profile.features.cpus * (
+        profile.features.minutes / 60
+    )
+    return ", ".join([*parts, f"at most {cpu_hours:.1f} CPU-hours"])
+
+
+def _calls(plan: Plan) -> int:
+    return len(plan.features) + len(plan.runs) + plan.report
+
+
+def _limits(plan: Plan, limits: Limits) -> str:
+    lengths = [len(array.tasks) for array in plan.features]
+    largest = max([*lengths, *(len(array.tasks) for array in plan.runs)], default=0)
+    asked = max((array.minutes or 0 for array in plan.runs), default=0)
+    parts = [
+        f"{plan.tasks} of {_number(limits.tasks)} jobs that may be submitted",
+        f"arrays of {largest}, {_number(limits.array)} allowed",
+        f"{_number(limits.running)} at once",
+        f"{asked} min each, {_number(limits.minutes)} allowed",
+    ]
+    return f"limits: {'; '.join(parts)}"
+
+
+def _number(limit: int | None) -> str:
+    return "unlimited" if limit is None else str(limit)
+
+
+def _scripts(plan: Plan, profile: Slurm, folder: SweepFolder) -> Iterator[str]:
+    if not shutil.which("srun"):
+        yield "srun is not on PATH: the scripts are written on a login node"
+        return
+    made = slurm.Submission(
+        profile=profile, name=folder.name, folder=folder.jobs, code=folder.code / "SNAPSHOT"
+    )
+    small = slurm.feature_parameters(profile)
+    for features in plan.features:
+        yield f"\n# features\n{made.script(len(features.tasks), small, features.throttle)}"
+    behind = ["FEATURES"] if plan.features else []
+    for runs in plan.runs:
+        asked = slurm.run_parameters(profile, runs.minutes)
+        yield f"\n# runs\n{made.script(len(runs.tasks), asked, runs.throttle, behind)}"
+    if plan.report:
+        yield f"\n# report\n{made.script(1, small, None, ['RUNS'])}"

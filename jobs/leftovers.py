@@ -1,0 +1,75 @@
+"""Leftovers: jobs in the queue that nobody would ever find, or that will never start.
+
+In:   a sweep's folder, the queue.   Out: the queue without them; a line for each cancelled.
+Not here: what is submitted instead (reconcile.py).
+
+Whoever submits holds the sweep's claim, so that two terminals do not submit the same runs, and so
+that a job without a line in the ledger was left by a submission that died, not by one under way.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+
+from jobs import claims, scheduler, snapshot
+from jobs.claims import Taken
+from jobs.console import count, say
+from jobs.scheduler import QueuedJob, SchedulerError, mark_of
+from jobs.status import Queue
+from jobs.wanted import SweepFolder
+from pipeline.files import InputError
+
+
+@contextmanager
+def submitting(folder: SweepFolder) -> Iterator[None]:
+    """One process at a time submits a sweep; a job does not."""
+    if job := os.environ.get("SLURM_JOB_ID"):
+        raise InputError(
+            f"this is inside job {job}, and a job may not submit jobs: type it on a login node"
+        )
+    try:
+        with claims.holding(folder.path):
+            yield
+    except Taken as taken:
+        raise InputError(
+            f"{folder.name}: process {taken.owner.pid} on {taken.owner.host} submits it now; "
+            f"make status shows what came of it"
+        ) from None
+
+
+def cancel(folder: SweepFolder, queue: Queue) -> Queue:
+    """Cancel what an interrupted submission left, and what waits for what cannot happen."""
+    queued = queue.jobs or {}
+    known = {entry.job for entry in folder.ledger.entries() if entry.scheduler == "slurm"}
+    mark = mark_of(folder.jobs)
+    orphans = {
+        job.id for job in queued.values() if job.comment.startswith(mark) and job.id not in known
+    }
+    stuck = {job.id for job in queued.values() if job.id in known and job.never_starts}
+    _cancel(orphans, "was left by a submission that was interrupted")
+    _cancel(stuck, "waits for a job that can no longer succeed (DependencyNeverSatisfied)")
+    left: Mapping[str, QueuedJob] = {
+        name: job for name, job in queued.items() if name not in orphans | stuck
+    }
+    return replace(queue, jobs=left)
+
+
+def clear_code(folder: SweepFolder) -> None:
+    """The snapshots of a sweep that is finished, unless one of its jobs still imports them."""
+    jobs = {entry.job for entry in folder.ledger.entries() if entry.scheduler == "slurm"}
+    try:
+        live = bool(jobs) and not jobs.isdisjoint(scheduler.queue())
+    except SchedulerError:
+        return
+    if not live:
+        snapshot.clear(folder.code)
+
+
+def _cancel(jobs: set[str], why: str) -> None:
+    if not jobs:
+        return
+    scheduler.cancel(sorted(jobs))
+    for array in sorted({job.split("_")[0] for job in jobs}):
+        tasks = sum(job.split("_")[0] == array for job in jobs)
+        say(f"cancelled job {array} ({count(tasks, 'task')}): it {why}")

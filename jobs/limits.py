@@ -1,0 +1,163 @@
+"""What a site allows: the profile's limits, with `auto` looked up, less what counts already.
+
+In:   a profile, the queue, scontrol, sacctmgr.   Out: `Limits`.
+Not here: what is done within them (plan.py).
+"""
+
+import getpass
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from jobs.plan import Limits
+from jobs.profile import Limit, Slurm
+from jobs.scheduler import QueuedJob, SchedulerError, ask, rows
+from pipeline.files import InputError
+
+LARGEST_ARRAY = 1001  # SLURM's own default of MaxArraySize
+
+Queued = Mapping[str, QueuedJob]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One line of accounting that limits a user's jobs; an empty name stands for every one."""
+
+    submit: int | None
+    running: int | None
+    minutes: int | None
+    account: str = ""
+    partition: str = ""
+    qos: Collection[str] = ()
+
+    def counts(self, job: QueuedJob) -> bool:
+        return (
+            self.account in {"", job.account}
+            and self.partition in {"", job.partition}
+            and (not self.qos or job.qos in self.qos)
+        )
+
+
+def limits(profile: Slurm, queue: Queued) -> Limits:
+    """`queue`: the user's jobs, of which each limit counts its own."""
+    auto = "auto" in {profile.max_submit, profile.max_running, profile.max_minutes}
+    partitions = _partitions() if auto else {}
+    own = profile.features
+    place = (profile.partition or _default(partitions), profile.qos)
+    of_features = (own.partition or place[0], own.qos or profile.qos)
+    rules = _rules(profile, *place, partitions) if auto else []
+    others = _rules(profile, *of_features, partitions) if auto and of_features != place else []
+    array = _max_array_size() if profile.max_array_size == "auto" else None
+    found = Limits(
+        tasks=_room(profile, rules, queue),
+        array=_limit(profile.max_array_size, array),
+        running=_limit(profile.max_running, _least(rule.running for rule in rules)),
+        feature_tasks=_least([own.tasks, _room(profile, others, queue)]),
+        minutes=_limit(profile.max_minutes, _least(rule.minutes for rule in rules)),
+    )
+    if found.minutes is not None and profile.minutes > found.minutes:
+        raise InputError(
+            f"{profile.path}: minutes: {profile.minutes} is above the {found.minutes} that "
+            f"partition {place[0] or 'of the site'} allows a job; lower it: a longer run goes on "
+            f"in the next one"
+        )
+    return found
+
+
+def _room(profile: Slurm, rules: Iterable[Rule], queue: Queued) -> int | None:
+    if isinstance(profile.max_submit, int):
+        rules = [Rule(profile.max_submit, None, None, account=profile.account or "")]
+    elif profile.max_submit == "unlimited":
+        return None
+    return _least(
+        max(0, rule.submit - sum(map(rule.counts, queue.values())))
+        for rule in rules
+        if rule.submit is not None
+    )
+
+
+def _rules(
+    profile: Slurm, partition: str, qos: str | None, partitions: Mapping[str, Mapping[str, str]]
+) -> list[Rule]:
+    """Of the partition, the user's association and each QOS; a site may forbid the question."""
+    at = [partitions[name] for name in partition.split(",") if name in partitions]
+    found = [Rule(None, None, minutes(each.get("MaxTime", ""))) for each in at]
+    names = {each.get("QoS") for each in at} - {None, "", "N/A"}
+    for row in _ask_accounting(
+        f"show user {getpass.getuser()} withassoc "
+        f"format=DefaultAccount,Account,Partition,DefaultQOS,MaxSubmit,MaxJobs,MaxWall",
+        7,
+    ):
+        default, account, of, default_qos, *numbers = row
+        if account == (profile.account or default) and of in {"", *partition.split(",")}:
+            found.append(Rule(*_numbers(numbers), account=account, partition=of))
+            qos = qos or default_qos
+    names.add(qos or "normal")  # SLURM's own name for what every job has
+    listed = ",".join(sorted(str(name) for name in names))
+    words = f"show qos where name={listed} format=Name,MaxSubmitPU,MaxJobsPU,MaxWall"
+    for row in _ask_accounting(words, 4):
+        name, limit = row[0], _numbers(row[1:])
+        if name not in names:
+            continue
+        # A partition's QOS counts the jobs in the partition, whatever QOS they name.
+        using = [each for each, settings in partitions.items() if settings.get("QoS") == name]
+        found += [Rule(*limit, partition=each) for each in using]
+        if not using:
+            found.append(Rule(*limit, qos=(name,)))
+    return found
+
+
+def _ask_accounting(words: str, columns: int) -> list[list[str]]:
+    try:
+        return rows(ask(["sacctmgr", "--noheader", "--parsable2", *words.split()]), columns)
+    except SchedulerError:
+        return []
+
+
+def _partitions() -> dict[str, dict[str, str]]:
+    """Partition -> its settings, as scontrol writes them."""
+    try:
+        text = ask(["scontrol", "show", "partition", "--oneliner"])
+    except SchedulerError:
+        return {}
+    found = [
+        dict(word.split("=", 1) for word in line.split() if "=" in word)
+        for line in text.splitlines()
+    ]
+    return {each["PartitionName"]: each for each in found if "PartitionName" in each}
+
+
+def _default(partitions: Mapping[str, Mapping[str, str]]) -> str:
+    return next((name for name, each in partitions.items() if each.get("Default") == "YES"), "")
+
+
+def _max_array_size() -> int:
+    for line in ask(["scontrol", "show", "config"]).splitlines():
+        name, _, value = line.partition("=")
+        if name.strip() == "MaxArraySize":
+            return int(value)
+    return LARGEST_ARRAY
+
+
+def minutes(text: str) -> int | None:
+    """`1-00:00:00`, `02:30:00` or `30:00` of SLURM -> 1440, 150, 30; None: no limit."""
+    match = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", text)
+    if not match:
+        return None
+    days, hours, least, _ = (int(part or 0) for part in match.groups())
+    return max(1, 1440 * days + 60 * hours + least)
+
+
+def _numbers(texts: Iterable[str]) -> tuple[int | None, int | None, int | None]:
+    submit, running, wall = texts
+    return int(submit) if submit else None, int(running) if running else None, minutes(wall)
+
+
+def _limit(limit: Limit, found: int | None) -> int | None:
+    if limit == "auto":
+        return found
+    return None if limit == "unlimited" else limit
+
+
+def _least(numbers: Iterable[int | None]) -> int | None:
+    return min((number for number in numbers if number is not None), default=None)

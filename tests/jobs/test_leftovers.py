@@ -1,0 +1,91 @@
+"""Leftovers: what nobody would find is cancelled by name; nobody else's job is touched."""
+
+import pytest
+
+from jobs import claims, leftovers
+from jobs.ledger import Entry
+from jobs.scheduler import QueuedJob, mark_of
+from jobs.status import Queue
+from jobs.wanted import SweepFolder
+from pipeline.files import InputError
+
+
+@pytest.fixture
+def folder(tmp_path) -> SweepFolder:
+    made = SweepFolder(tmp_path, "spectrum")
+    made.ledger.append(
+        Entry(time=1.0, scheduler="slurm", job=job, kind="runs", items=(), task="t", code="c")
+        for job in ("12_0", "12_1", "13")
+    )
+    return made
+
+
+def queue(*jobs: QueuedJob) -> Queue:
+    return Queue({job.id: job for job in jobs})
+
+
+def test_a_job_without_a_line_in_the_ledger_is_cancelled_and_others_are_left(
+    folder, fake_slurm, capsys
+):
+    cancelled = fake_slurm("scancel")
+    ours, other = mark_of(folder.jobs), mark_of(folder.work / "another" / "jobs")
+    waits = ("PENDING", "Priority", "main", "lab", "normal")
+    left = leftovers.cancel(
+        folder,
+        queue(
+            QueuedJob("12_0", *waits, f"{ours}1"),
+            QueuedJob("20_0", *waits, f"{ours}2"),
+            QueuedJob("20_1", *waits, f"{ours}2"),
+            QueuedJob("21", *waits, f"{other}3"),
+            QueuedJob("22", *waits, "(null)"),
+        ),
+    )
+    assert cancelled.read_text().split() == ["20_0", "20_1"]
+    assert left.jobs.keys() == {"12_0", "21", "22"}
+    assert "cancelled job 20 (2 tasks): it was left by a submission" in capsys.readouterr().out
+
+
+def test_what_waits_for_what_cannot_happen_is_named_and_cancelled(folder, fake_slurm, capsys):
+    cancelled = fake_slurm("scancel")
+    left = leftovers.cancel(
+        folder,
+        queue(
+            QueuedJob("13", "PENDING", "DependencyNeverSatisfied"),
+            QueuedJob("30", "PENDING", "DependencyNeverSatisfied"),  # not of this sweep
+            QueuedJob("12_0", "PENDING", "Dependency"),
+        ),
+    )
+    assert cancelled.read_text().split() == ["13"]
+    assert left.jobs.keys() == {"12_0", "30"}
+    assert "cancelled job 13 (1 task): it waits for a job that can no" in capsys.readouterr().out
+
+
+def test_nothing_is_asked_where_nothing_is_left(folder):
+    assert leftovers.cancel(folder, queue()).jobs == {}
+
+
+def test_a_job_may_not_submit_jobs(folder, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    told = pytest.raises(InputError, match=r"inside job 77, .* on a login node")
+    with told, leftovers.submitting(folder):
+        pytest.fail("submitted")
+
+
+def test_two_terminals_do_not_submit_a_sweep_at_once(folder, monkeypatch):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    monkeypatch.setattr(claims, "SECONDS_BETWEEN_COUNTS", 0.05)
+    monkeypatch.setattr(claims, "SECONDS_BETWEEN_LOOKS", 0.02)
+    told = pytest.raises(InputError, match=r"spectrum: process .* submits it now")
+    with leftovers.submitting(folder), told, leftovers.submitting(folder):
+        pytest.fail("submitted twice")
+
+
+def test_the_code_of_a_finished_sweep_goes_when_no_job_imports_it(folder, fake_slurm):
+    (folder.code / "0123456789ab" / "jobs").mkdir(parents=True)
+    (folder.code / "0123456789ab.patch").touch()
+    fake_slurm("squeue", "13|RUNNING|None|main|lab|normal|(null)\n")
+    leftovers.clear_code(folder)
+    assert len(list(folder.code.iterdir())) == 2
+    fake_slurm("squeue", "14|RUNNING|None|main|lab|normal|(null)\n")
+    leftovers.clear_code(folder)
+    assert [path.name for path in folder.code.iterdir()] == ["0123456789ab.patch"]

@@ -1,0 +1,107 @@
+"""Limits: each counts the jobs that it limits; a number in the profile wins over the question."""
+
+import pytest
+
+from jobs import limits
+from jobs.profile import FeatureJobs, Slurm
+from jobs.scheduler import QueuedJob
+from pipeline.files import InputError
+
+CONFIG = "MaxArraySize            = 8\nMaxJobCount = 10000\n"
+PARTITIONS = (
+    "PartitionName=main AllowQos=ALL Default=YES QoS=N/A MaxTime=1-00:00:00 State=UP\n"
+    "PartitionName=debug Default=NO QoS=quick MaxTime=02:00:00\n"
+    "PartitionName=cpu Default=NO QoS=N/A MaxTime=UNLIMITED\n"
+)
+UNLIMITED = dict.fromkeys(
+    ("max_submit", "max_running", "max_array_size", "max_minutes"), "unlimited"
+)
+
+
+def job(number: int, partition="main", account="lab", qos="normal") -> QueuedJob:
+    return QueuedJob(str(number), "PENDING", "", partition, account, qos)
+
+
+@pytest.fixture
+def site(fake_slurm):
+    """`sacctmgr` answers both questions at once: rows of the other width are left out."""
+
+    def make(associations: str = "", qualities: str = "") -> None:
+        fake_slurm("sacctmgr", associations + qualities)
+        asked = fake_slurm("scontrol", CONFIG + PARTITIONS)
+        assert not asked.exists()
+
+    return make
+
+
+def found(queue=(), **settings):
+    profile = Slurm(scheduler="slurm", **settings)
+    return limits.limits(profile, {each.id: each for each in queue})
+
+
+ASSOCIATIONS = "lab|lab||normal|10||\nlab|lab|debug|normal|2|1|\nlab|other||normal|1||\n"
+
+
+@pytest.mark.parametrize(
+    ("settings", "queue", "tasks"),
+    [
+        ({}, [], 10),
+        ({}, [job(1), job(2, qos="high")], 8),
+        ({}, [job(n) for n in range(40)], 0),
+        ({}, [job(1, account="other")], 10),  # another account's limit counts it
+        ({"account": "other"}, [job(1)], 1),
+        ({"partition": "debug"}, [job(1), job(2, "debug")], 1),
+        ({"max_submit": 300, "account": "lab"}, [job(1), job(2, account="other")], 299),
+        ({"max_submit": 300}, [job(1), job(2, account="other")], 298),
+        (UNLIMITED, [job(1)], None),
+    ],
+)
+def test_a_limit_counts_the_jobs_that_it_limits(site, settings, queue, tasks):
+    site(ASSOCIATIONS)
+    assert found(queue, **settings).tasks == tasks
+
+
+def test_a_qos_counts_its_own_jobs_and_a_partitions_qos_those_of_the_partition(site):
+    qualities = "normal|5|4|\nquick|3|2|01:00:00\n"
+    queue = [job(1), job(2, "debug"), job(3, "debug", qos="normal"), job(4, qos="high")]
+    site(qualities=qualities)
+    assert (found(queue).tasks, found(queue).running) == (2, 4)
+    debug = found(queue, partition="debug", minutes=30)
+    assert (debug.tasks, debug.running, debug.minutes) == (1, 2, 60)
+
+
+def test_features_in_another_partition_have_its_limits(site):
+    site(ASSOCIATIONS)
+    own = found(features=FeatureJobs(partition="debug", tasks=8), minutes=60)
+    assert (own.tasks, own.feature_tasks) == (10, 2)
+
+
+def test_arrays_and_time_are_what_the_site_says(site):
+    site()
+    main = found()
+    assert (main.array, main.minutes, main.running) == (8, 1440, None)
+    assert found(partition="cpu").minutes is None
+    given = found(max_array_size=20, max_minutes=200, max_running=50)
+    assert (given.array, given.minutes, given.running) == (20, 200, 50)
+
+
+def test_a_time_limit_above_the_partitions_is_refused_before_anything_is_submitted(site):
+    site()
+    with pytest.raises(InputError, match="minutes: 180 is above the 120 that partition debug"):
+        found(partition="debug", minutes=180)
+
+
+def test_what_a_site_hides_is_no_limit(fake_slurm):
+    fake_slurm("scontrol", "nothing of use")
+    fake_slurm("sacctmgr", complains="permission denied", code=1)
+    hidden = found([job(1)])
+    assert (hidden.tasks, hidden.running, hidden.minutes) == (None, None, None)
+    assert hidden.array == limits.LARGEST_ARRAY
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("1-00:00:00", 1440), ("02:30:00", 150), ("30:00", 30), ("UNLIMITED", None), ("", None)],
+)
+def test_a_time_of_slurm_in_minutes(text, expected):
+    assert limits.minutes(text) == expected
