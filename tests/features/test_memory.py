@@ -1,0 +1,113 @@
+"""What a worker's memory grows with: neither the corpus nor the length of a recording."""
+
+import json
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import Corpus, FeatureSettings
+from pipeline.corpus import manifest as manifests
+from pipeline.corpus.manifest import Manifest, Utterance
+from pipeline.corpus.readers import build
+from pipeline.features.feature_set import FeatureSet
+from pipeline.features.precompute import prepare
+
+pytest.importorskip("resource")  # not on Windows
+
+MEGABYTE = 1024  # the unit of ru_maxrss is a kilobyte on Linux
+WORKER = """
+import json, resource, sys
+from pathlib import Path
+from pipeline.corpus.manifest import ManifestFile
+from pipeline.features.precompute import precompute_slice, stored
+path, work, name = sys.argv[1:]
+manifest = ManifestFile.open(Path(path))
+for index in range(len(manifest.slices)):
+    assert precompute_slice(manifest, index, [stored(Path(work), name)]) == []
+print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
+"""
+
+
+def peak(manifest: Manifest, settings: FeatureSettings, work: Path) -> tuple[float, FeatureSet]:
+    """Megabytes that a worker needed at most, and what it made."""
+    path = work / "manifest.jsonl"
+    manifests.write(manifest, path)
+    identity, folder = prepare(manifest, settings, work)
+    command = [sys.executable, "-c", WORKER, str(path), str(work), identity]
+    said = subprocess.run(command, check=True, capture_output=True, text=True)
+    return json.loads(said.stdout) / MEGABYTE, FeatureSet.open(folder)
+
+
+def silence(path: Path, seconds: int, rate: int) -> None:
+    """A wav of zeros that takes no room on the disk."""
+    size = 2 * seconds * rate
+    form = struct.pack("<IHHIIHH", 16, 1, 1, rate, 2 * rate, 2, 16)
+    with path.open("wb") as file:
+        file.write(b"RIFF" + struct.pack("<I", 36 + size) + b"WAVEfmt " + form)
+        file.write(b"data" + struct.pack("<I", size))
+        file.truncate(44 + size)
+
+
+@pytest.mark.parametrize("storage", ["float16", "uint8"])
+def test_a_recording_of_three_hours_takes_no_more_memory_than_one_of_a_minute(
+    tmp_path: Path, storage: str
+):
+    settings = FeatureSettings(
+        sample_rate=8_000, n_fft=256, mel_bins=20, hop_ms=20.0, storage=storage
+    )
+    peaks = []
+    for seconds in (60, 3 * 3600):
+        work = tmp_path / str(seconds)
+        work.mkdir()
+        silence(work / "long.wav", seconds, 8_000)
+        utterance = Utterance(
+            id="long",
+            audio="long.wav",
+            samples=seconds * 8_000,
+            rate=8_000,
+            transcript="A",
+            speaker="s",
+            split="train",
+        )
+        megabytes, features = peak(Manifest("long", work, (utterance,)), settings, work)
+        assert features.utterances[0].frames == 1 + 50 * seconds
+        peaks.append(megabytes)
+    assert peaks[1] - peaks[0] < 16  # its waveform alone is 346 megabytes
+
+
+def listed(manifest: Manifest, times: int) -> Manifest:
+    utterances = (
+        replace(u, id=f"{u.id}-{number}") for number in range(times) for u in manifest.utterances
+    )
+    return replace(manifest, utterances=tuple(utterances))
+
+
+def test_a_corpus_ten_times_as_large_takes_no_more_memory(
+    make_manifest: Callable[..., Manifest], tmp_path: Path
+):
+    """Slices of six minutes."""
+    small = listed(make_manifest(count=20), 30)
+    settings = FeatureSettings(spectrum="amplitude", hop_ms=25.0)
+    peaks, shards = [], []
+    for times in (1, 10):
+        work = tmp_path / str(times)
+        megabytes, features = peak(listed(small, times), settings, work)
+        peaks.append(megabytes)
+        shards.append(len(features.shards))
+    assert shards[0] == 1
+    assert shards[1] > 9
+    assert peaks[1] - peaks[0] < 8
+
+
+@pytest.mark.an4
+def test_an4_listed_ten_times_takes_no_more_memory(an4: Path, tmp_path: Path):
+    whole = build(Corpus(name="an4", reader="an4", root=str(an4), split="espnet"), tmp_path)
+    peaks = [
+        peak(listed(whole, times), FeatureSettings(), tmp_path / str(times))[0] for times in (1, 10)
+    ]
+    assert peaks[1] - peaks[0] < 8
