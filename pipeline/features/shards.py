@@ -227,7 +227,7 @@ def _read_statistics(file: h5py.File) -> Statistics:
 
 def _write(file: h5py.File, name: str, value: np.ndarray) -> None:
     dataset = file.create_dataset(name, data=value)
-    dataset.attrs["crc32"] = np.uint32(_crc32(dataset))
+    dataset.attrs["crc32"] = np.uint32(zlib.crc32(value.tobytes()))
 
 
 def _read_utterances(path: Path, file: h5py.File, shard: int) -> tuple[StoredUtterance, ...]:

@@ -23,7 +23,7 @@ from pipeline.config import FeatureSettings
 from pipeline.files import InputError
 
 TILE = 65_536  # points transformed at a time: 128 frames of 512
-BLOCK = 2048  # rows handed to a sink at a time, at least one tile
+BLOCK = 4096  # rows handed to a sink at a time, at least one tile
 BAND = 16  # neighbouring mel filters multiplied together: together they touch few FFT points
 
 Sink = Callable[[Float32[np.ndarray, "T F"]], None]  # the rows are overwritten after the call

@@ -27,11 +27,11 @@ MOST_VANISHED = 0.001  # of the values that are not zero
 HALF_OF_SMALLEST_FLOAT16 = 2.0**-25  # what is not above it is stored as zero
 CONVERTED = 65_536  # values converted at a time: they stay in the cache
 
-# Bits of float32: the sign, what rounds to 2**-14 (the smallest normal float16) and to infinity.
-SIGN, NORMAL, INFINITE = np.uint32(1 << 31), np.uint32(113 << 23), np.uint32(0x477FF000)
-# To half a unit of float16's last place, less one; and from the bias of one exponent to the other.
-ROUNDED = np.uint32((0xFFF - (112 << 23)) % (1 << 32))
+NORMAL = 2.0**-14  # the smallest normal float16
 DROPPED = np.uint32(13)  # bits of the significand
+# To half a unit of float16's last place, less one; and from the bias of one exponent to the other.
+ROUNDED = (0xFFF - (112 << 23)) % (1 << 32)
+NEGATIVE = 1 << 28  # becomes float16's sign
 
 
 def to_float16(rows: Float32[np.ndarray, "T F"]) -> Float16[np.ndarray, "T F"]:
@@ -52,24 +52,29 @@ def _convert(
     sign: UInt32[np.ndarray, " n"],
 ) -> None:
     """In integers, as far as float16 has a normal number; `bits` and `sign` are overwritten."""
-    given = values.view(np.uint32)
-    np.bitwise_and(given, ~SIGN, out=bits)
-    if bits.max(initial=0) >= INFINITE:
+    low, high = values.min(), values.max()
+    largest = np.finfo(np.float16).max
+    if not (low >= -largest and high <= largest):
         with np.errstate(over="ignore"):
             halves[:] = values
         return
-    small = np.flatnonzero(bits < NORMAL) if bits.min(initial=NORMAL) < NORMAL else ()
+    mixed = low <= 0 <= high  # a zero has either sign
+    given = values.view(np.uint32)
     np.right_shift(given, DROPPED, out=bits)
     np.bitwise_and(bits, np.uint32(1), out=bits)
     np.add(bits, given, out=bits)
-    np.add(bits, ROUNDED, out=bits)
+    np.add(bits, np.uint32(ROUNDED + NEGATIVE * bool(high < 0)), out=bits)
     np.right_shift(bits, DROPPED, out=bits)
-    np.right_shift(bits, np.uint32(3), out=sign)
-    np.bitwise_and(sign, np.uint32(0x8000), out=sign)
-    np.bitwise_or(bits, sign, out=bits)
+    if mixed:
+        np.right_shift(bits, np.uint32(3), out=sign)
+        np.bitwise_and(sign, np.uint32(0x8000), out=sign)
+        np.bitwise_or(bits, sign, out=bits)
     np.copyto(halves.view(np.uint16), bits, casting="unsafe")
-    if len(small):
-        halves[small] = values[small]
+    if mixed or -NORMAL < high < NORMAL or -NORMAL < low < NORMAL:
+        magnitudes = np.abs(values, out=bits.view(np.float32))
+        if magnitudes.min() < NORMAL:
+            small = np.flatnonzero(magnitudes < NORMAL)
+            halves[small] = values[small]
 
 
 class Exact:
