@@ -1,12 +1,11 @@
 """TensorBoard's file of a run: one record per row, never a step twice.
 
 In:   rows, all of a run so far.   Out: a file of events that TensorBoard follows while it grows.
-Not here: other trackers, and what happens when one fails (tracking.py). Free of torch.
+Not here: other trackers, and what happens when one fails (tracking.py).
 
-The format has stood since 2015: TensorFlow's records (a length, its checksum, the content, its
-checksum) around a few fields of a protocol buffer. Writing these takes fewer lines than following
-a library through its threads, and what a resumed run takes back can be cut off: TensorBoard keeps
-the file open, so that a new one in its place would not be seen.
+The records are tensorboardX's. Its writer is not used: it begins a new file in each process, and a
+resumed run has to take back what it told; TensorBoard keeps the file open, so that a new one in its
+place would not be seen. Hence records are cut off at the end and appended.
 """
 
 import math
@@ -17,11 +16,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.proto.summary_pb2 import Summary
+from tensorboardX.record_writer import masked_crc32c
+
 from pipeline.training.row import Row
 
 _KEYS = {"run_id", "epoch", "split", "updates", "nonfinite_ids"}  # no curves
-_HEAD, _TAIL = 12, 4  # bytes of a record around its content
-_CASTAGNOLI = 0x82F63B78
+_HEAD, _TAIL = 12, 4  # bytes of a record around its content: length and checksum, checksum
 
 
 def follow(file: Path, rows: Sequence[Row]) -> None:
@@ -32,9 +34,10 @@ def follow(file: Path, rows: Sequence[Row]) -> None:
         opened.truncate(ends[-1] if ends else 0)
         opened.seek(0, 2)
         if not ends:
-            opened.write(_record(_event(0, _bytes(3, b"brain.Event:2"))))
+            opened.write(_record(Event(wall_time=time.time(), file_version="brain.Event:2")))
         for row in rows[max(len(ends) - 1, 0) :]:
-            opened.write(_record(_event(row["updates"], _bytes(5, _summary(row)))))
+            told = Event(wall_time=time.time(), step=row["updates"], summary=_summary(row))
+            opened.write(_record(told))
 
 
 def _ends(content: bytes) -> Iterator[int]:
@@ -50,53 +53,24 @@ def _ends(content: bytes) -> Iterator[int]:
         yield place
 
 
-def _summary(row: Row) -> bytes:
+def _summary(row: Row) -> Summary:
     """Tags such as cer/dev: TensorBoard draws the splits of a rate side by side."""
     values: Mapping[str, Any] = row
-    named = ((name, value) for name, value in values.items() if name not in _KEYS)
-    scalars = (
-        _bytes(1, f"{name}/{row['split']}".encode()) + b"\x15" + struct.pack("<f", value)
-        for name, value in named
-        if not math.isnan(value)
+    named = {name: value for name, value in values.items() if name not in _KEYS}
+    return Summary(
+        value=[
+            Summary.Value(tag=f"{name}/{row['split']}", simple_value=value)
+            for name, value in named.items()
+            if not math.isnan(value)
+        ]
     )
-    return b"".join(_bytes(1, scalar) for scalar in scalars)
 
 
-def _event(step: int, what: bytes) -> bytes:
-    return b"\x09" + struct.pack("<d", time.time()) + b"\x10" + _varint(step) + what
-
-
-def _bytes(field: int, content: bytes) -> bytes:
-    """A field of a protocol buffer that has a length."""
-    return _varint(field << 3 | 2) + _varint(len(content)) + content
-
-
-def _varint(number: int) -> bytes:
-    groups = []
-    while number > 0x7F:
-        groups.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*groups, number])
-
-
-def _record(content: bytes) -> bytes:
-    head = struct.pack("<Q", len(content))
-    return head + _checksum(head) + content + _checksum(content)
+def _record(event: Event) -> bytes:
+    content: bytes = event.SerializeToString()
+    length = struct.pack("<Q", len(content))
+    return length + _checksum(length) + content + _checksum(content)
 
 
 def _checksum(content: bytes) -> bytes:
-    """CRC-32C, rotated and shifted: TensorFlow's mask, for checksums that stand in the data."""
-    crc = 0xFFFFFFFF
-    for byte in content:
-        crc = _TABLE[(crc ^ byte) & 0xFF] ^ crc >> 8
-    crc ^= 0xFFFFFFFF
-    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
-
-
-def _folded(byte: int) -> int:
-    for _ in range(8):
-        byte = byte >> 1 ^ (_CASTAGNOLI if byte & 1 else 0)
-    return byte
-
-
-_TABLE = tuple(map(_folded, range(256)))
+    return struct.pack("<I", masked_crc32c(content))

@@ -1,4 +1,4 @@
-"""TensorBoard's file, read back by its own protocol buffer and another's checksums."""
+"""TensorBoard's file, its records taken apart again: lengths, checksums, events."""
 
 import math
 import struct
