@@ -53,6 +53,8 @@ SETTINGS = {
     "  - {{label: others, corpus: ../corpora/two.yaml}}\n",
     "sweeps/two.yaml": "base: ../experiments/tiny.yaml\n"
     "axes: {{features.spectrum: [mel, power]}}\n",
+    "sweeps/sixty.yaml": "base: ../experiments/tiny.yaml\n"
+    f"axes: {{{{train.seed: {list(range(60))}, train.epochs: [1]}}}}\n",
     "sweeps/six.yaml": "base: ../experiments/tiny.yaml\n"
     "axes: {{train.seed: [0, 1, 2, 3, 4, 5], train.epochs: [1]}}\n",
 }

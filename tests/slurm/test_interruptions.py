@@ -84,3 +84,50 @@ def test_a_sweep_cancelled_before_it_started_says_so_and_is_submitted_again(benc
     bench.submits("three", profile=gated)
     again = bench.ledger("three")[len(first) :]
     assert [(e.kind, e.items) for e in again] == [(e.kind, e.items) for e in first]
+
+
+def test_a_task_of_an_array_that_is_warned_goes_on_under_its_own_number(bench, reference, command):
+    bench.submits("two")
+    mel = bench.runs("two")["mel"]
+    job = bench.states("two")["mel"]["job"]
+    assert "_" in job
+    bench.until(mel.rows)
+    before = mel.rows()
+    # As SLURM does before the time limit: to every process of the step.
+    assert command("scancel", "--signal=USR2", job).code == 0
+    bench.until(lambda: bench.queued().get(job, "").startswith("PENDING") or mel.finished)
+    assert not mel.finished, "it was too fast to be caught in the middle"
+    assert mel.heartbeat().status == "stopped"
+    bench.await_jobs()  # SLURM holds it for a while: started at once, its credential is revoked
+    reference.demands_the_same_of(bench.runs("two"))
+    assert repr(mel.rows()[: len(before)]) == repr(before)
+    assert len(bench.ledger("two")) == 3
+
+
+def test_what_waits_for_what_cannot_happen_is_cancelled_and_submitted_again(bench, command):
+    gated = bench.profile(gated=True)
+    bench.submits("two", profile=gated)
+    features, runs = bench.masters("two")
+    lost = bench.sbatch("--wrap=false")
+    bench.until(lambda: lost not in bench.queued())
+    behind = command("scontrol", "update", f"JobId={runs}", f"Dependency=afterok:{lost}")
+    assert behind.code == 0, behind
+    bench.until(lambda: "PENDING DependencyNeverSatisfied" in bench.queued().values())
+    printed = bench.submits("two", profile=gated)
+    assert f"cancelled job {runs} (2 tasks): it waits for a job that can no longer" in printed
+    assert [entry.kind for entry in bench.ledger("two")] == ["features", *["runs"] * 4]
+    assert features in {job.split("_")[0] for job in bench.queued()}
+
+
+def test_a_job_that_an_interrupted_submission_left_is_found_and_cancelled(bench):
+    gated = bench.profile(gated=True)
+    bench.submits("two", profile=gated)
+    folder = bench.sweep_folder("two")
+    lines = folder.ledger.path.read_text().splitlines(keepends=True)
+    folder.ledger.path.write_text(lines[0])  # killed before it could write the others
+    orphans = bench.masters("two")
+    printed = bench.submits("two", profile=gated)
+    assert "it was left by a submission that was interrupted" in printed
+    assert [entry.kind for entry in bench.ledger("two")] == ["features", "runs", "runs"]
+    queued = {job.split("_")[0] for job in bench.queued()}
+    assert queued == {*orphans, bench.masters("two")[-1]}

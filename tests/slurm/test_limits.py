@@ -1,26 +1,28 @@
 """A site's limits, in force: a sweep is cut into the tasks that fit, and none is rejected."""
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
-MOST = 3  # jobs that may be submitted
-
 
 @pytest.fixture
-def account(bench, command) -> Iterator[str]:
-    """An account of this test's own, in which root may submit few jobs."""
+def account(bench, command) -> Iterator[Callable[[int], str]]:
+    """`account(3)`: one of this test's own, in which root may submit 3 jobs."""
     user = command("id", "-un").out.strip()
     name = f"test-{secrets.token_hex(4)}"
-    for words in (
-        f"add account {name}",
-        f"add user {user} account={name}",
-        f"modify user {user} where account={name} set MaxSubmitJobs={MOST}",
-    ):
-        assert command("sacctmgr", "-i", *words.split()).code == 0, words
+
+    def make(most: int) -> str:
+        for words in (
+            f"add account {name}",
+            f"add user {user} account={name}",
+            f"modify user {user} where account={name} set MaxSubmitJobs={most}",
+        ):
+            assert command("sacctmgr", "-i", *words.split()).code == 0, words
+        return name
+
     try:
-        yield name
+        yield make
     finally:
         command("scancel", f"--account={name}")
         bench.await_jobs()
@@ -28,23 +30,50 @@ def account(bench, command) -> Iterator[str]:
     assert gone.code == 0, gone
 
 
-def test_runs_are_chunked_into_the_jobs_that_a_user_may_submit(bench, account):
-    careless = bench.profile(gated=True, account=account, max_submit="unlimited")
+def test_runs_are_chunked_into_the_jobs_that_a_user_may_submit(bench, account, command):
+    most = 3
+    lab = account(most)
+    careless = bench.profile(gated=True, account=lab, max_submit="unlimited")
     refused = bench.sweep("six", profile=careless)
     assert refused.code == 2
     assert "AssocMaxSubmitJobLimit" in refused.errors
     assert "max_submit in the profile is above what the site allows" in refused.errors
     assert [entry.kind for entry in bench.ledger("six")] == ["features"]
 
-    # The limit counts the user's jobs in every account, to be safe; others' must not be there.
-    bench.until(lambda: set(bench.all_queued()) == set(bench.queued()))
-    printed = bench.submits("six", profile=bench.profile(gated=True, account=account))
+    # A job in another account is not counted by the limit of this one.
+    bench.sbatch("--account=lab", "--wrap=sleep 300")
+    (own,) = bench.queued().keys() & bench.submitted
+    printed = bench.submits("six", profile=bench.profile(gated=True, account=lab))
     assert "no room" not in printed
     features, *runs = bench.ledger("six")
-    assert bench.queued().keys() == {features.job, *(entry.job for entry in runs)}
-    assert len(bench.queued()) == MOST
+    assert bench.queued().keys() - {own} == {features.job, *(entry.job for entry in runs)}
+    assert len(bench.queued().keys() - {own}) == most
+    assert command("scancel", own).code == 0
     assert [len(entry.items) for entry in runs] == [3, 3]
     bench.gate.touch()
     bench.await_jobs()
     assert {run["state"] for run in bench.states("six").values()} == {"finished"}
     assert "nothing to do: 6 of 6 runs are finished" in bench.submits("six")
+
+
+def test_60_runs_under_10_jobs_and_arrays_of_8_end_without_a_human(bench, account):
+    site = bench.profile(account=account(10), max_array_size=8, report=True)
+    printed = bench.submits("sixty", profile=site)
+    assert "no room" not in printed
+    assert "again in" not in printed
+    entries = bench.ledger("sixty")
+    assert len(entries) <= 10
+    assert [entry.kind for entry in (entries[0], entries[-1])] == ["features", "report"]
+    done = [run for entry in entries if entry.kind == "runs" for run in entry.items]
+    assert sorted(done) == sorted(run.run_id for run in bench.wanted("sixty").values())
+    arrays = [entry.job.split("_")[0] for entry in entries]
+    assert max(map(arrays.count, arrays)) <= 8
+
+    # Nobody is there: no process of ours lives, and nothing is typed until the last job ends.
+    bench.await_jobs()
+    assert {run["state"] for run in bench.states("sixty").values()} == {"finished"}
+    page = bench.work / "reports" / "sixty" / "report.html"
+    written = page.stat().st_mtime
+    assert written >= max(run.rows_file.stat().st_mtime for run in bench.runs("sixty").values())
+    assert "nothing to do: 60 of 60 runs are finished" in bench.submits("sixty", profile=site)
+    assert len(bench.ledger("sixty")) == len(entries)
