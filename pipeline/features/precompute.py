@@ -7,9 +7,6 @@ Typed again after any accident it does what is missing: a shard is there whole o
 two copies started at once write the same bytes.
 """
 
-import ctypes
-import functools
-import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -28,8 +25,6 @@ from pipeline.files import InputError, write_bytes
 from pipeline.settings import dump_yaml
 
 Target = tuple[FeatureSettings, Path, str]  # settings, folder and identity of a feature set
-KEPT = 1 << 25  # bytes; malloc.h: glibc maps larger blocks anew each time
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 MOST_BINS = 4097  # their covariance takes 134 MB
 
 
@@ -73,7 +68,6 @@ def precompute_slice(
     An utterance that cannot be decoded is left out and recorded in the shards. `progress` hears
     the utterances and the seconds of audio done so far in this slice.
     """
-    keep_memory()
     utterances, count = manifest.slice(index), len(manifest.slices)
     there = [find_shard(folder, name, index, count) for _, folder, name in sets]
     wanted = [sets[n] for n, shard in enumerate(there) if isinstance(shard, InputError)]
@@ -119,18 +113,6 @@ def _decodable(plan: _Plan) -> _Plan:
     refused = {refusal.utterance for refusal in refusals}
     left = tuple(utterance for utterance in plan.utterances if utterance.id not in refused)
     return replace(plan, utterances=left, refusals=tuple(refusals))
-
-
-@functools.cache
-def keep_memory() -> None:
-    """Have glibc keep what numpy frees: given back to the kernel, it comes again page by page.
-
-    That made the transform take twice to four times as long. No other C library needs it.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
-        libc.mallopt(M_MMAP_THRESHOLD, KEPT)
-        libc.mallopt(M_TRIM_THRESHOLD, KEPT)
 
 
 def _write_shards(
