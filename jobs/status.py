@@ -19,6 +19,7 @@ from jobs.ledger import Entry
 from jobs.scheduler import QueuedJob, SchedulerError
 from jobs.wanted import SweepFolder, Wanted, WantedRun
 from pipeline.files import read_json
+from pipeline.results.reading import standing
 from pipeline.training.run import Failure, Heartbeat
 
 State = Literal["waiting", "queued", "running", "stopped", "finished", "failed", "lost"]
@@ -153,23 +154,11 @@ def _status(run: WantedRun, sweep: SweepFolder, entry: Entry | None, queue: Queu
 def _state(
     beat: Heartbeat | None, failure: Failure | None, entry: Entry | None, queue: Queue
 ) -> Found:
-    if beat and beat.status == "finished":
-        return "finished", "", ""
-    if failure:  # cleared at submission, and so of the latest task
-        return "failed", failure.cause, failure.message
-    if beat and beats(beat):
-        return "running", "", ""
-    if entry and entry.scheduler == "slurm" and not queue.ignored:
+    by_files = standing(beat, failure, lives=bool(beat and beats(beat)))
+    asked = entry and entry.scheduler == "slurm" and not queue.ignored
+    if entry and asked and by_files[0] in {"waiting", "stopped"}:
         return _state_in_slurm(beat, entry, queue)
-    return _state_here(beat)
-
-
-def _state_here(beat: Heartbeat | None) -> Found:
-    if beat is None:
-        return "waiting", "", ""
-    if beat.status == "running":
-        return "stopped", "killed", f"its process on {beat.host} is gone; typed again it continues"
-    return "stopped", "", "typed again it continues"
+    return by_files
 
 
 def _state_in_slurm(beat: Heartbeat | None, entry: Entry, queue: Queue) -> Found:

@@ -14,7 +14,8 @@ from pipeline.training import escape
 from pipeline.training.row import Row
 from pipeline.training.run import Failure, Heartbeat, Hypothesis, RunFolder
 
-State = Literal["missing", "waiting", "running", "stopped", "finished", "failed"]
+Standing = Literal["waiting", "running", "stopped", "finished", "failed"]
+State = Literal["missing"] | Standing
 
 SECONDS_OF_SILENCE = 600  # a heartbeat comes each second, but a first batch may take long
 
@@ -106,7 +107,9 @@ def read(run: SweepRun, now: float | None = None) -> Reading:
     experiment = part("experiment.yaml", folder.experiment, None)
     nothing: dict[str, Any] = {}
     environment = part("environment.json", folder.environment, nothing)
-    state, cause, message = _state(heartbeat, failure, time.time() if now is None else now)
+    silence = (time.time() if now is None else now) - (heartbeat.time if heartbeat else 0)
+    state: State
+    state, cause, message = standing(heartbeat, failure, lives=silence <= SECONDS_OF_SILENCE)
     if changed := folder.damage():
         damage.append(changed)
     if damage:
@@ -124,20 +127,25 @@ def read(run: SweepRun, now: float | None = None) -> Reading:
     )
 
 
-def _state(
-    heartbeat: Heartbeat | None, failure: Failure | None, now: float
-) -> tuple[State, str, str]:
-    """From files alone: a scheduler may know of a job that waits, or that it was killed."""
+def standing(
+    heartbeat: Heartbeat | None, failure: Failure | None, *, lives: bool
+) -> tuple[Standing, str, str]:
+    """State, cause, message, of files alone: a scheduler may know of a job that waits.
+
+    `lives`: whether the process of the heartbeat is still there, as far as can be told.
+    """
     if heartbeat and heartbeat.status == "finished":
         return "finished", "", ""
-    if failure:
+    if failure:  # cleared at submission, and so of the latest task
         return "failed", failure.cause, _line(failure.message)
     if heartbeat is None:
         return "waiting", "", ""
-    silence = now - heartbeat.time
-    if heartbeat.status == "running" and silence > SECONDS_OF_SILENCE:
-        return "stopped", "silent", f"no word from {heartbeat.host} for {silence:.0f} s"
-    return heartbeat.status, "", ""
+    if heartbeat.status == "running" and lives:
+        return "running", "", ""
+    if heartbeat.status == "running":
+        gone = f"its process on {heartbeat.host} is gone"
+        return "stopped", "killed", f"{gone}; typed again it continues"
+    return "stopped", "", "typed again it continues"
 
 
 def _line(text: str) -> str:

@@ -33,7 +33,7 @@ def test_a_running_run_without_a_word_for_long_is_stopped(tmp_path: Path):
     run = make_run(tmp_path / "r", "mel", course=SHORT, state="running")
     assert read(run, NOW + SECONDS_OF_SILENCE - 10).state == "running"
     late = read(run, NOW + SECONDS_OF_SILENCE)
-    assert (late.state, late.cause) == ("stopped", "silent")
+    assert (late.state, late.cause) == ("stopped", "killed")
     assert "node-7" in late.message
 
 
