@@ -76,9 +76,9 @@ class FeatureSettings(Settings):
             )
         if empty := self._empty_filters():
             raise ValueError(
-                f"mel_bins {self.mel_bins}: {empty} of them are narrower than the "
-                f"{self.sample_rate / self.n_fft:g} Hz between the points of n_fft {self.n_fft} "
-                "and would hold nothing; lower mel_bins or raise n_fft"
+                f"mel_bins {self.mel_bins}: {empty} of the filters, narrower than the "
+                f"{self.sample_rate / self.n_fft:g} Hz between the points of n_fft {self.n_fft}, "
+                "would hold nothing; lower mel_bins or raise n_fft"
             )
         return self
 

@@ -150,7 +150,7 @@ def test_filters_that_would_hold_nothing_are_refused():
         }
         if empty:
             refused += 1
-            message = rf"mel_bins {bins}: {empty} of them .* lower mel_bins or raise n_fft"
+            message = rf"mel_bins {bins}: {empty} of the filters, .* lower mel_bins or raise n_fft"
             with pytest.raises(ValueError, match=message):
                 linear(spectrum="mel", **changes)
         else:

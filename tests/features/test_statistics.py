@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from pipeline.features.statistics import Affine, Statistics, pca, standardise, zca
+from pipeline.features.statistics import BLOCK, Affine, Part, Statistics, pca, standardise, zca
 from pipeline.files import InputError
 
 
@@ -56,6 +56,19 @@ def test_a_large_offset_does_not_cancel():
     found = Statistics.of(frames.astype(np.float32))
     exact = frames.astype(np.float32).astype(np.float64)
     np.testing.assert_allclose(found.covariance, covariance(exact), rtol=1e-4, atol=1e-7)
+
+
+def test_a_silent_beginning_costs_no_precision():
+    """What is multiplied is the distance from the first block's mean."""
+    speech = correlated(20_000) + 12
+    silence = np.full((BLOCK, 6), np.log(1e-10), np.float32)
+    frames = np.concatenate([silence, speech])
+    part = Part(6)
+    for block in np.array_split(frames, 37):
+        part.add(block)
+    largest = frames.var(axis=0, dtype=np.float64).max()
+    np.testing.assert_allclose(part.statistics.covariance, covariance(frames), atol=1e-5 * largest)
+    np.testing.assert_allclose(part.statistics.mean, frames.mean(axis=0, dtype=float), rtol=1e-5)
 
 
 def test_standardised_training_frames_have_mean_0_and_variance_1():
