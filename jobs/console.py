@@ -12,7 +12,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from jobs.plan import Plan
+from jobs.plan import Plan, Request
 from jobs.status import FeatureStatus, RunStatus
 from pipeline.training.run import Account
 
@@ -141,7 +141,7 @@ def plan_lines(plan: Plan) -> list[str]:
             at_once = f", {array.throttle} at once" if array.throttle else ""
             lines.append(
                 f"{name}: {count(items, noun)} in {count(len(array.tasks), 'task')} "
-                f"of at most {max(map(len, array.tasks))}{at_once}"
+                f"of at most {max(map(len, array.tasks))}{at_once}{_otherwise(array.request)}"
             )
     if plan.report:
         lines.append("report: 1 task")
@@ -149,6 +149,11 @@ def plan_lines(plan: Plan) -> list[str]:
         if left:
             lines.append(f"no room now for {count(left, noun)}: make sweep again later")
     return lines
+
+
+def _otherwise(request: Request) -> str:
+    memory = f", {request.memory_gb:g} GB each" if request.memory_gb else ""
+    return memory + (f", not on {', '.join(request.exclude)}" if request.exclude else "")
 
 
 def _cells(status: RunStatus) -> list[str]:

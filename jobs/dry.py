@@ -74,6 +74,7 @@ def _scripts(plan: Plan, profile: Slurm, folder: SweepFolder) -> Iterator[str]:
     behind = ["FEATURES"] if plan.features else []
     for runs in plan.runs:
         asked = slurm.run_parameters(profile, runs.minutes)
+        asked = slurm.with_request(asked, runs.request, profile)
         yield f"\n# runs\n{made.script(len(runs.tasks), asked, runs.throttle, behind)}"
     if plan.report:
         yield f"\n# report\n{made.script(1, small, None, ['RUNS'])}"

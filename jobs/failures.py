@@ -1,10 +1,11 @@
 """Why it ended: an exception, an exit code or a scheduler's state -> cause, sentence, remedy.
 
 In:   what Python, the operating system or SLURM said.   Out: a cause (one of `REMEDIES`), one line.
-Not here: recording it (pipeline/training/run.py), acting on it.
+Not here: recording it (endings.py), acting on it (remedies.py).
 """
 
 import errno
+import re
 import signal
 
 from pipeline.files import InputError
@@ -15,12 +16,12 @@ REMEDIES = {
     "missing features": "make sweep again: it computes what is missing",
     "infeasible": "lower input.stack or features.hop_ms, or leave the utterances out",
     "divergence": "lower train.learning_rate, or set train.clip",
-    "out of memory": "raise memory_gb in the profile, or lower train.batch",
+    "out of memory": "make sweep again: a job asks for twice the memory; or lower train.batch",
     "GPU out of memory": "lower train.batch, or ask for a larger GPU with gpu_type",
     "disk full": "make sweep again when there is room",
     "timeout": "make sweep again: it goes on from the last save; or raise minutes",
     "preemption": "make sweep again: it goes on from the last save",
-    "node failure": "make sweep again: it goes on from the last save",
+    "node failure": "make sweep again: it goes on from the last save, on another node",
     "cancelled": "make sweep again: it goes on from the last save",
     "killed": "make sweep again; if it recurs, look at the machine's memory",
     "damaged file": "make sweep again: it writes the file anew",
@@ -39,6 +40,16 @@ SLURM_STATES = {
     "CANCELLED": ("cancelled", "the job was cancelled"),
     "FAILED": ("code error", "the job ended with an error before it could record one"),
 }
+
+# What slurmstepd writes at the end of a job's output, also where there is no accounting.
+OUTPUTS = (
+    (r"exceeded (?:job )?memory limit|oom[-_ ]kill|out of memory", "OUT_OF_MEMORY"),
+    (r"DUE TO TIME LIMIT", "TIMEOUT"),
+    (r"DUE TO PREEMPTION", "PREEMPTED"),
+    (r"DUE TO NODE FAILURE", "NODE_FAIL"),
+)
+CANCELLED = r"(?:STEP|JOB) \S+ ON \S+ CANCELLED AT"  # also follows the reasons above
+SHARE_OF_LIMIT = 0.95  # memory peaks are sampled, and the last of them is missed
 
 
 # Name of an exception's class -> cause, the most derived first; torch's errors are known by name
@@ -79,6 +90,34 @@ def of_exit(code: int) -> tuple[str, str]:
     if code < 0:
         return "killed", f"the process was killed by signal {-code}"
     return "code error", f"the process ended with exit code {code}"
+
+
+def of_job(state: str, killed_by: int, said: str, share: float) -> tuple[str, str] | None:
+    """What SLURM says of a job that left its queue; None where nobody says anything.
+
+    `said` is the end of the job's output, `share` its peak of memory in what it asked for. Without
+    control groups SLURM calls a job that took too much memory FAILED, or CANCELLED.
+    """
+    named = state.split(maxsplit=1)[0] if state else ""
+    if named in {"FAILED", "CANCELLED", ""}:
+        if killed_by == 9 and share >= SHARE_OF_LIMIT:
+            return SLURM_STATES["OUT_OF_MEMORY"]
+        told = _of_output(said)
+        if told and (named != "CANCELLED" or told == "OUT_OF_MEMORY"):
+            return SLURM_STATES[told]
+    if named == "FAILED" and killed_by:
+        return "killed", f"the job was killed by signal {killed_by}"
+    return of_slurm(state)
+
+
+def _of_output(said: str) -> str | None:
+    """The state that the last line with a reason tells: a requeued job goes on in the same file."""
+    lines = [line for line in reversed(said.splitlines()) if "error:" in line]
+    for line in lines:
+        for pattern, state in OUTPUTS:
+            if re.search(pattern, line, re.IGNORECASE):
+                return state
+    return "CANCELLED" if any(re.search(CANCELLED, line) for line in lines) else None
 
 
 def of_slurm(state: str) -> tuple[str, str] | None:

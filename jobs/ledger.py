@@ -21,6 +21,9 @@ class Entry:
     items: tuple[str, ...]  # run ids, or feature_id/index of shards
     task: str  # name of its file in tasks/
     code: str  # digest of the snapshot it imports
+    causes: tuple[str, ...] = ()  # of each item: why it failed before; nothing where it had not
+    memory_gb: float | None = None  # asked for, of SLURM
+    exclude: tuple[str, ...] = ()  # nodes it must not start on
 
 
 class Ledger:
@@ -47,7 +50,8 @@ class Ledger:
         for line in self.path.read_text(encoding="utf-8").splitlines():
             try:
                 record = json.loads(line)
-                found.append(Entry(**{**record, "items": tuple(record["items"])}))
+                lists = {k: tuple(v) for k, v in record.items() if isinstance(v, list)}
+                found.append(Entry(**{**record, **lists}))
             except (ValueError, TypeError, KeyError):
                 continue  # half a line, from a power cut
         return found

@@ -1,6 +1,6 @@
 """What a site allows: the profile's limits, with `auto` looked up, less what counts already.
 
-In:   a profile, the queue, scontrol, sacctmgr.   Out: `Limits`.
+In:   a profile, the queue, scontrol, sacctmgr.   Out: `Limits`, and the `Wish` within them.
 Not here: what is done within them (plan.py).
 """
 
@@ -9,8 +9,8 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from jobs.plan import Limits
-from jobs.profile import Limit, Slurm
+from jobs.plan import Limits, Wish
+from jobs.profile import Limit, Local, Profile, Slurm
 from jobs.scheduler import QueuedJob, SchedulerError, ask, rows
 from pipeline.files import InputError
 
@@ -36,6 +36,18 @@ class Rule:
             and self.partition in {"", job.partition}
             and (not self.qos or job.qos in self.qos)
         )
+
+
+def wish(profile: Profile) -> Wish:
+    if isinstance(profile, Local):
+        return Wish()
+    own = profile.runs_per_task
+    return Wish(
+        runs_per_task=None if own == "auto" else own,
+        at_once=profile.runs_per_gpu,
+        minutes=profile.minutes,
+        report=profile.report,
+    )
 
 
 def limits(profile: Slurm, queue: Queued) -> Limits:

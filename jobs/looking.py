@@ -10,7 +10,7 @@ import os
 import signal
 from pathlib import Path
 
-from jobs import scheduler
+from jobs import endings, scheduler
 from jobs import status as states
 from jobs.console import count, say
 from jobs.failures import REMEDIES
@@ -29,8 +29,10 @@ def status(options: argparse.Namespace) -> int:
     wanted = recorded(folder)
     if options.json:
         queue = states.ask(folder, states.unfinished(wanted, folder))
-        found = [run.record() for run in states.survey(wanted, folder, queue)]
-        print(json.dumps(found, indent=1, ensure_ascii=False))
+        found = states.survey(wanted, folder, queue)
+        endings.keep(found, folder)
+        records = [run.record() for run in found]
+        print(json.dumps(records, indent=1, ensure_ascii=False))
         return 0
     _tell_if_changed(options, wanted)
     watch(wanted, folder, once=options.once)

@@ -51,12 +51,24 @@ class Wish:
 
 
 @dataclass(frozen=True)
+class Request:
+    """What a job asks for otherwise than its profile says, because of how a run ended before."""
+
+    memory_gb: float | None = None
+    exclude: tuple[str, ...] = ()  # nodes
+
+
+AS_THE_PROFILE_SAYS = Request()
+
+
+@dataclass(frozen=True)
 class Array(Generic[Item]):
     """What one submission carries: tasks, each an ordered list of runs or slices."""
 
     tasks: tuple[tuple[Item, ...], ...]
     throttle: int | None = None  # tasks of this array at once
     minutes: int | None = None  # time limit of a task, where it is not the profile's
+    request: Request = AS_THE_PROFILE_SAYS
 
 
 @dataclass(frozen=True)

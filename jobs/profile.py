@@ -52,6 +52,12 @@ class Everywhere(Settings):
         description="frames of a run that are held on the GPU, or in memory, at most; null: a "
         "quarter of what is free; larger sets are read from their shards",
     )
+    retries: int = Field(
+        default=3,
+        ge=0,
+        description="of a run that was killed, ran out of memory, or lost its node; typed once "
+        "more, make sweep leaves it out",
+    )
     max_runs: int = Field(default=1000, ge=1, description="of one sweep; stops a runaway grid")
     _path: Path = PrivateAttr(default=BUILT_IN)
 
@@ -114,6 +120,12 @@ class Slurm(Everywhere):
     memory_style: Literal["mem", "mem_per_cpu"] = Field(
         default="mem", description="mem_per_cpu: memory_gb is asked for as a share of each CPU"
     )
+    max_memory_gb: float | None = Field(
+        default=None,
+        gt=0,
+        description="a run that ran out of memory asks for twice as much, at most so much; "
+        "null: four times memory_gb",
+    )
     minutes: int = Field(default=120, ge=1, description="time limit of a job")
     max_minutes: Limit = Field(default="auto", description="the longest that a job may ask for")
     runs_per_task: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
@@ -147,6 +159,10 @@ class Slurm(Everywhere):
     def threads(self) -> int:
         """Of each run."""
         return max(1, self.cpus // self.runs_per_gpu)
+
+    @property
+    def most_memory_gb(self) -> float:
+        return self.max_memory_gb or 4 * self.memory_gb
 
 
 Profile = Local | Slurm

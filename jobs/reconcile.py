@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from jobs import console, lacking, leftovers, limits, plan, scheduler, status
+from jobs import console, endings, lacking, leftovers, limits, plan, remedies, status
 from jobs.console import count, duration, say
 from jobs.corpora import tell_corpora
 from jobs.failures import REMEDIES
 from jobs.ledger import Entry
 from jobs.local import slots_for_features
-from jobs.plan import Limits, Plan, Slice, Wish
+from jobs.plan import Limits, Plan, Slice
 from jobs.processes import owning
 from jobs.profile import Local, Profile, Slurm, require_writable, typed_again
 from jobs.slices import Progress
@@ -82,6 +82,7 @@ def reconcile(
     if isinstance(profile, Slurm):
         with leftovers.submitting(folder):
             queue = leftovers.cancel(folder, _ask(want, folder, profile))
+            endings.keep(status.survey(want, folder, queue), folder)
             made, _ = _plan(want, lacks.slices, folder, queue, profile, runs=runs)
             _store(sweep, want, found, folder)
             lacking.prepare(lacks, folder)
@@ -89,6 +90,7 @@ def reconcile(
         return Result(refused)
     made, _ = _plan(want, lacks.slices, folder, queue, profile, runs=runs)
     _store(sweep, want, found, folder)
+    endings.keep(status.survey(want, folder, queue), folder)
     lacking.prepare(lacks, folder)
     ended = _on_this_machine(want, made, profile, folder, queue, found=found, runs=runs)
     return Result(max(refused, ended), worked=True)
@@ -113,7 +115,7 @@ def _through_slurm(
         command = typed_again(f"make status SWEEP={want.sweep}", profile, folder.work)
         say(f"{command} shows them; they need no terminal")
     elif not made.deferred_runs and not made.deferred_slices:
-        say(f"nothing to submit: all that is missing of {want.name} is queued or running")
+        say(f"nothing to submit: what is missing of {want.name} is queued, running, or left out")
 
 
 def _on_this_machine(
@@ -181,26 +183,20 @@ def _plan(
     if live and runs:
         say(f"{count(len(live), 'run')} of {want.name} {'is' if len(live) == 1 else 'are'} live")
     allowed = _limits(profile, queue)
-    made = plan.plan(
+    missing = plan.missing_runs([run.run for run in want.runs], done, live) if runs else ()
+    found = remedies.chosen(statuses, missing, folder, profile)
+    made = remedies.planned(
         plan.missing_slices(slices, shards_on_their_way),
-        plan.missing_runs([run.run for run in want.runs], done, live) if runs else (),
+        [run for run in missing if run.run_id not in found or not found[run.run_id].refused],
+        {run_id: each.request for run_id, each in found.items()},
         allowed,
-        _wish(profile),
-        status.minutes_per_run(want, folder),
+        limits.wish(profile),
+        minutes_per_run=status.minutes_per_run(want, folder),
     )
+    for run in statuses:
+        if run.run_id in found and found[run.run_id].told:
+            say(f"{run.label}: {found[run.run_id].told}")
     return made, allowed
-
-
-def _wish(profile: Profile) -> Wish:
-    if isinstance(profile, Local):
-        return Wish()
-    own = profile.runs_per_task
-    return Wish(
-        runs_per_task=None if own == "auto" else own,
-        at_once=profile.runs_per_gpu,
-        minutes=profile.minutes,
-        report=profile.report,
-    )
 
 
 def _live_features(want: Wanted, folder: SweepFolder, queue: Queue) -> list[Entry]:
@@ -219,8 +215,7 @@ def _ask(want: Wanted, folder: SweepFolder, profile: Profile) -> Queue:
             return queue
         say(f"{queue.complaint}; what was submitted there is done here, unless it is running")
         return replace(queue, jobs={})
-    queued = scheduler.queue()
-    return Queue(queued, {})
+    return status.answer(folder, status.unfinished(want, folder))
 
 
 def _limits(profile: Profile, queue: Queue) -> Limits:

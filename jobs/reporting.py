@@ -1,4 +1,4 @@
-"""The report of a sweep, at any time, from files alone.
+"""The report of a sweep, at any time, from files; where SLURM answers it may explain an end.
 
 In:   what the last `make sweep` wanted, and its run folders.   Out: `work/reports/<sweep>/`.
 Not here: what a report says (pipeline/results).
@@ -9,6 +9,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+from jobs import endings, status
 from jobs.console import percent, say
 from jobs.failures import REMEDIES
 from jobs.looking import sweep_folder
@@ -28,6 +29,8 @@ def report(options: argparse.Namespace) -> int:
 def write(folder: SweepFolder, commands: Sequence[str]) -> None:
     """Write the report; print the best run and the path."""
     wanted = recorded(folder)
+    queue = status.ask(folder, status.unfinished(wanted, folder))
+    endings.keep(status.survey(wanted, folder, queue), folder)
     runs = [SweepRun(run.label, run.settings, folder.run(run.run_id)) for run in wanted.runs]
     page = reports.write(
         wanted.name,

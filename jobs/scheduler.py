@@ -1,15 +1,14 @@
 """Questions to SLURM, each in one batched call.
 
-In:   squeue, sacct.   Out: the queue, states of ended jobs.
-Not here: what a site allows (limits.py), submitting (slurm.py); what a state means (failures.py).
+In:   squeue.   Out: the queue.
+Not here: what a site allows (limits.py), submitting (slurm.py); jobs that ended (accounting.py).
 """
 
 import csv
 import io
 import os
-import re
 import subprocess
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,24 +58,6 @@ def queue() -> dict[str, QueuedJob]:
     }
 
 
-def ended(jobs: Collection[str]) -> dict[str, str]:
-    """Job -> its last state, as far as accounting knows; nothing where there is no accounting."""
-    masters = sorted({job.split("_")[0] for job in jobs})
-    if not masters:
-        return {}
-    command = ["sacct", "--noheader", "--parsable2", "--allocations", "--format=JobID,State"]
-    try:
-        # Ids are given, so that sacct does not begin at midnight.
-        text = ask([*command, f"--jobs={','.join(masters)}"])
-    except SchedulerError:
-        return {}
-    found = {job: state for name, state in rows(text, 2) for job in _jobs(name)}
-    # A task cancelled on its own before it started vanishes from its array's lines (22.05).
-    known = {job.split("_")[0] for job in found}
-    vanished = {job: "CANCELLED" for job in jobs if job.split("_")[0] in known}
-    return {**vanished, **{job: state for job, state in found.items() if job in jobs}}
-
-
 def cancel(jobs: Iterable[str]) -> None:
     ask(["scancel", *jobs])
 
@@ -94,23 +75,13 @@ def withdraw(mark: str) -> None:
             cancel(sorted(jobs))
 
 
-def _jobs(name: str) -> Iterator[str]:
-    """`12_[0-1,4%2]`: tasks of an array that ended before they started share a line of sacct."""
-    array, _, tasks = name.partition("_[")
-    if not tasks:
-        yield name
-    for first, last, step in re.findall(r"(\d+)(?:-(\d+))?(?::(\d+))?", tasks.split("%")[0]):
-        for index in range(int(first), int(last or first) + 1, int(step or 1)):
-            yield f"{array}_{index}"
-
-
 def rows(text: str, columns: int) -> list[list[str]]:
     """Rows of the expected width; a site's wrapper may print other lines around them."""
     reader = csv.reader(io.StringIO(text), delimiter="|", quoting=csv.QUOTE_NONE)
     return [row for row in reader if len(row) == columns]
 
 
-def ask(command: list[str]) -> str:
+def ask(command: list[str], **environment: str) -> str:
     """What a command of SLURM prints."""
     try:
         answer = subprocess.run(
@@ -120,7 +91,8 @@ def ask(command: list[str]) -> str:
             errors="replace",
             check=True,
             timeout=SECONDS_TO_ANSWER,
-            env={**os.environ, "SLURM_BITSTR_LEN": "0"},  # long lists of tasks are not cut short
+            # Long lists of tasks are not cut short.
+            env={**os.environ, "SLURM_BITSTR_LEN": "0", **environment},
         )
     except FileNotFoundError:
         raise SchedulerError(

@@ -27,6 +27,7 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from jobs import snapshot, tasks
 from jobs.console import say
+from jobs.plan import Request
 from jobs.processes import STOPPED, listening
 from jobs.profile import Slurm
 from jobs.scheduler import mark_of, withdraw
@@ -211,6 +212,16 @@ def run_parameters(profile: Slurm, minutes: int | None = None) -> dict[str, Any]
             **_gpus(profile).get("additional_parameters", {}),
         },
     }
+
+
+def with_request(asked: Mapping[str, Any], request: Request, profile: Slurm) -> dict[str, Any]:
+    """The same, with what a run asks for because of how it ended before."""
+    more: dict[str, Any] = {}
+    if request.memory_gb is not None:
+        more |= _memory(profile, profile.cpus, request.memory_gb)
+    if request.exclude:
+        more["exclude"] = ",".join(request.exclude)
+    return {**asked, **more}
 
 
 def feature_parameters(profile: Slurm) -> dict[str, Any]:

@@ -26,13 +26,7 @@ def take(folder: Path, source: Path = SOURCE) -> Path:
     Beside it, in a working copy of git: what differs from the last commit, which alone would not
     bring the code back.
     """
-    files = sorted(
-        path
-        for package in PACKAGES
-        for path in (source / package).rglob("*")
-        if path.suffix in SUFFIXES and "__pycache__" not in path.parts
-    )
-    content = {path.relative_to(source): path.read_bytes() for path in files}
+    content = _content(source)
     snapshot = folder / _digest(content)
     if not snapshot.exists():
         partial = folder / f".{snapshot.name}.{os.getpid()}-{secrets.token_hex(4)}.partial"
@@ -49,6 +43,11 @@ def take(folder: Path, source: Path = SOURCE) -> Path:
         if patch := _uncommitted(source):
             write_bytes(folder / f"{snapshot.name}.patch", patch)
     return snapshot
+
+
+def name(source: Path = SOURCE) -> str:
+    """Of the snapshot that would be taken now."""
+    return _digest(_content(source))
 
 
 def clear(folder: Path) -> None:
@@ -92,6 +91,16 @@ def environment(snapshot: Path, threads: int) -> dict[str, str]:
         "PYTHONSAFEPATH": "1",
         **{name: str(threads) for name in THREADS},
     }
+
+
+def _content(source: Path) -> dict[Path, bytes]:
+    files = sorted(
+        path
+        for package in PACKAGES
+        for path in (source / package).rglob("*")
+        if path.suffix in SUFFIXES and "__pycache__" not in path.parts
+    )
+    return {path.relative_to(source): path.read_bytes() for path in files}
 
 
 def _digest(content: dict[Path, bytes]) -> str:

@@ -11,11 +11,14 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
-from jobs import failures, scheduler
+from jobs import accounting, failures, scheduler
+from jobs.accounting import Life
 from jobs.claims import beats
 from jobs.ledger import Entry
+from jobs.processes import STOPPED
 from jobs.scheduler import QueuedJob, SchedulerError
 from jobs.wanted import SweepFolder, Wanted, WantedRun
 from pipeline.files import read_json
@@ -30,6 +33,8 @@ RUNS_TO_JUDGE_BY = 9  # more would only take longer
 
 LIVE: frozenset[State] = frozenset({"queued", "running"})
 
+BYTES_OF_OUTPUT = 8192  # at its end stands why SLURM ended a job
+
 
 @dataclass(frozen=True)
 class RunStatus:
@@ -40,6 +45,7 @@ class RunStatus:
     detail: str = ""  # one line: message, or why it waits
     job: str = ""
     heartbeat: Heartbeat | None = None
+    failed_nodes: tuple[str, ...] = ()  # under its last job
 
     def record(self) -> dict[str, Any]:
         """Flat, for --json."""
@@ -66,7 +72,7 @@ class Queue:
     """What SLURM says. `jobs` is None where it could not be asked."""
 
     jobs: Mapping[str, QueuedJob] | None = field(default_factory=dict)
-    ended: Mapping[str, str] = field(default_factory=dict)  # job -> state
+    ended: Mapping[str, Sequence[Life]] = field(default_factory=dict)
     complaint: str = ""
 
     @property
@@ -83,16 +89,24 @@ class Queue:
 
 def ask(folder: SweepFolder, unfinished: Sequence[str]) -> Queue:
     """One squeue, one sacct; none at all where no ledger has a SLURM job that matters."""
-    latest = folder.latest()
-    entries = [latest[item] for item in unfinished if item in latest]
-    jobs = {entry.job for entry in entries if entry.scheduler == "slurm"}
-    if not jobs:
+    if not _jobs(folder, unfinished):
         return Queue()
     try:
-        queued = scheduler.queue()
+        return answer(folder, unfinished)
     except SchedulerError as error:
         return Queue(None, {}, str(error))
-    return Queue(queued, scheduler.ended(jobs - set(queued)))
+
+
+def answer(folder: SweepFolder, unfinished: Sequence[str]) -> Queue:
+    """The same for who must know, and with the whole queue: a SchedulerError where it is silent."""
+    queued = scheduler.queue()
+    return Queue(queued, accounting.lives(_jobs(folder, unfinished) - set(queued)))
+
+
+def _jobs(folder: SweepFolder, unfinished: Sequence[str]) -> set[str]:
+    latest = folder.latest()
+    entries = [latest[item] for item in unfinished if item in latest]
+    return {entry.job for entry in entries if entry.scheduler == "slurm"}
 
 
 def unfinished(wanted: Wanted, folder: SweepFolder) -> list[str]:
@@ -145,23 +159,30 @@ def _status(run: WantedRun, sweep: SweepFolder, entry: Entry | None, queue: Queu
     beat, failure = folder.heartbeat(), folder.failure()
     if damage := folder.damage():
         return RunStatus(run.label, run.run_id, "failed", "damaged file", damage, job, beat)
-    state, cause, detail = _state(beat, failure, entry, queue)
-    if entry and entry.scheduler == "slurm" and cause == "code error" and not failure:
+    state, cause, detail = _state(beat, failure, entry, queue, sweep)
+    if entry and entry.scheduler == "slurm" and cause in {"code error", "killed"} and not failure:
         detail += f"; see {sweep.output(job)}"
-    return RunStatus(run.label, run.run_id, state, cause, detail, job, beat)
+    nodes = tuple(life.failed_node for life in queue.ended.get(job, ()) if life.failed_node)
+    return RunStatus(run.label, run.run_id, state, cause, detail, job, beat, nodes)
 
 
 def _state(
-    beat: Heartbeat | None, failure: Failure | None, entry: Entry | None, queue: Queue
+    beat: Heartbeat | None,
+    failure: Failure | None,
+    entry: Entry | None,
+    queue: Queue,
+    sweep: SweepFolder,
 ) -> Found:
     by_files = standing(beat, failure, lives=bool(beat and beats(beat)))
     asked = entry and entry.scheduler == "slurm" and not queue.ignored
     if entry and asked and by_files[0] in {"waiting", "stopped"}:
-        return _state_in_slurm(beat, entry, queue)
+        return _state_in_slurm(beat, entry, queue, sweep)
     return by_files
 
 
-def _state_in_slurm(beat: Heartbeat | None, entry: Entry, queue: Queue) -> Found:
+def _state_in_slurm(
+    beat: Heartbeat | None, entry: Entry, queue: Queue, sweep: SweepFolder
+) -> Found:
     if queue.jobs is None:
         return "queued", "", f"job {entry.job}; the scheduler does not answer"
     job = queue.jobs.get(entry.job)
@@ -169,12 +190,35 @@ def _state_in_slurm(beat: Heartbeat | None, entry: Entry, queue: Queue) -> Found
         beat = None  # of an earlier job
     if job:
         return _state_in_queue(beat, job)
-    ended = failures.of_slurm(queue.ended.get(entry.job, ""))
-    if ended and ended[0] != "cancelled":
+    return _state_after(beat, entry, queue.ended.get(entry.job, ()), sweep.output(entry.job))
+
+
+def _state_after(
+    beat: Heartbeat | None, entry: Entry, lives: Sequence[Life], output: Path
+) -> Found:
+    """Of a job that has left the queue."""
+    life = lives[-1] if lives else Life("")
+    asked = (entry.memory_gb or math.inf) * 1024**3
+    ended = failures.of_job(life.state, life.signal, _end_of(output), life.peak_bytes / asked)
+    saved = beat is not None and beat.status == "stopped" and life.code in {0, STOPPED}
+    if ended and ended[0] == "node failure" and life.failed_node:
+        ended = ended[0], f"{ended[1]}: {life.failed_node}"
+    if ended and ended[0] != "cancelled" and not (saved and ended[0] == "code error"):
         return "failed", *ended
-    if ended or (beat and beat.status == "stopped"):
-        return "stopped", *(ended or ("", "typed again it continues"))
+    if ended and ended[0] == "cancelled":
+        return "stopped", *ended
+    if saved:
+        return "stopped", "", "typed again it continues"
     return "lost", "", f"job {entry.job} left the queue without a word; make sweep again"
+
+
+def _end_of(output: Path) -> str:
+    try:
+        with output.open("rb") as file:
+            file.seek(max(0, output.stat().st_size - BYTES_OF_OUTPUT))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def _state_in_queue(beat: Heartbeat | None, job: QueuedJob) -> Found:

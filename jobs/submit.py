@@ -6,10 +6,11 @@ Not here: deciding what to submit (plan.py, reconcile.py); submitit (slurm.py).
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from jobs import failures, local, scheduler, slices, snapshot, tasks
 from jobs.console import count, say
@@ -27,6 +28,11 @@ from pipeline.corpus.manifest import Refusal
 from pipeline.files import read_json
 from pipeline.training.run import Failure
 
+if TYPE_CHECKING:
+    from jobs.slurm import Submission
+
+NOTHING_BEFORE: Mapping[str, str] = {}
+
 Look = Callable[..., None]  # at the runs; or with a function that says how far the features are
 
 
@@ -38,6 +44,38 @@ class Outcome:
     failed_tasks: int = 0
     refusals: list[Refusal] = field(default_factory=list)
     seconds: float = 0.0  # it took, where it was waited for
+
+
+@dataclass(frozen=True)
+class _Sender:
+    """One array after another, each in the ledger once sbatch has accepted it."""
+
+    submission: "Submission"
+    folder: SweepFolder
+    code: Path
+    outcome: Outcome
+
+    def send(
+        self,
+        made: Sequence[Task],
+        what: str,
+        asked: dict[str, Any],
+        behind: list[str],
+        *,
+        throttle: int | None = None,
+        **noted: Any,
+    ) -> str:
+        written = _write(made, self.folder)
+        jobs = self.submission.submit(list(written), asked, throttle=throttle, after=behind)
+        try:
+            _record(self.folder, "slurm", jobs, written, self.code, **noted)
+        except BaseException:
+            scheduler.cancel([_array(jobs)])  # nobody would ever find it
+            raise
+        self.outcome.jobs.append(_array(jobs))
+        waits = f", after job {', '.join(behind)}" if behind else ""
+        say(f"submitted {what}: job {_array(jobs)}, {count(len(jobs), 'task')}{waits}")
+        return _array(jobs)
 
 
 def submit_slurm(
@@ -58,37 +96,32 @@ def submit_slurm(
     submission = slurm.Submission(profile=profile, name=folder.name, folder=folder.jobs, code=code)
     outcome = Outcome()
 
-    def send(
-        made: Sequence[Task],
-        what: str,
-        asked: dict[str, Any],
-        behind: list[str],
-        throttle: int | None = None,
-    ) -> str:
-        written = _write(made, folder)
-        jobs = submission.submit(list(written), asked, throttle=throttle, after=behind)
-        try:
-            _record(folder, "slurm", jobs, written, code)
-        except BaseException:
-            scheduler.cancel([_array(jobs)])  # nobody would ever find it
-            raise
-        outcome.jobs.append(_array(jobs))
-        waits = f", after job {', '.join(behind)}" if behind else ""
-        say(f"submitted {what}: job {_array(jobs)}, {count(len(jobs), 'task')}{waits}")
-        return _array(jobs)
-
+    sender = _Sender(submission, folder, code, outcome)
     of_features, of_runs = list(after), []
     asked = slurm.feature_parameters(profile)
     for features in plan.features:
         made = _feature_tasks(features, folder, verify=True)
-        of_features.append(send(made, "features", asked, [], features.throttle))
+        memory_gb = profile.features.memory_gb
+        job = sender.send(
+            made, "features", asked, [], throttle=features.throttle, memory_gb=memory_gb
+        )
+        of_features.append(job)
     for runs in plan.runs:
         made = _run_tasks(runs, folder, profile, profile.threads, profile.runs_per_gpu)
         wanted = slurm.run_parameters(profile, runs.minutes)
-        of_runs.append(send(made, "runs", wanted, of_features, runs.throttle))
+        wanted = slurm.with_request(wanted, runs.request, profile)
+        noted = {
+            "memory_gb": runs.request.memory_gb or profile.memory_gb,
+            "exclude": runs.request.exclude,
+        }
+        with _cleared(runs, folder) as causes:
+            job = sender.send(
+                made, "runs", wanted, of_features, throttle=runs.throttle, causes=causes, **noted
+            )
+        of_runs.append(job)
     if plan.report:
         report = ReportTask(work=str(folder.work), sweep=folder.name, commands=commands)
-        send([report], "the report", asked, of_runs)
+        sender.send([report], "the report", asked, of_runs)
     return outcome
 
 
@@ -106,10 +139,11 @@ def compute_features(
 
     slots = local.slots_for_features(profile)
     for features in plan.features:
-        made = _feature_tasks(features, folder)
+        written = _write(_feature_tasks(features, folder), folder)
+        _record_here(folder, written, SOURCE, {})
         # They start now, all at once: no snapshot needs to outlive what is edited meanwhile.
         _run_here(
-            made, slots, folder,
+            written, slots, folder,
             code=SOURCE, look=lambda n: look(lambda: tally.line(n)), ended=ended,
         )  # fmt: skip
     outcome.refusals += dict.fromkeys(tally.ended.refusals)
@@ -126,11 +160,14 @@ def execute_runs(plan: Plan, profile: Local, folder: SweepFolder, look: Look) ->
     slots, code = local.slots_for_runs(profile), snapshot.take(folder.code)
     for runs in plan.runs:
         made = _run_tasks(runs, folder, profile, slots.threads)
-        _run_here(made, slots, folder, code=code, look=lambda _: look(), ended=ended)
+        with _cleared(runs, folder) as causes:
+            written = _write(made, folder)
+            _record_here(folder, written, code, causes)
+        _run_here(written, slots, folder, code=code, look=lambda _: look(), ended=ended)
 
 
 def _run_here(
-    made: Sequence[Task],
+    written: Mapping[Path, Task],
     slots: local.Slots,
     folder: SweepFolder,
     *,
@@ -138,9 +175,6 @@ def _run_here(
     look: Callable[[Sequence[Process]], None],
     ended: Callable[[Ended], None],
 ) -> None:
-    written = _write(made, folder)
-    _record(folder, "local", [str(os.getpid())] * len(written), written, code)
-
     def look_and_own(running: Sequence[Process]) -> None:
         folder.owner.touch()
         look(running)
@@ -156,9 +190,6 @@ def _feature_tasks(array: Array[Slice], folder: SweepFolder, *, verify: bool = F
 def _run_tasks(
     array: Array[Run], folder: SweepFolder, profile: Profile, threads: int, at_once: int = 1
 ) -> list[Task]:
-    for runs in array.tasks:
-        for run in runs:
-            folder.run(run.run_id).clear_failure()
     return [
         RunTask(
             work=str(folder.work),
@@ -173,8 +204,30 @@ def _run_tasks(
     ]
 
 
+@contextmanager
+def _cleared(array: Array[Run], folder: SweepFolder) -> Iterator[dict[str, str]]:
+    """Without the failures of the last attempt, whose causes are yielded; kept if none follows."""
+    runs = [folder.run(run.run_id) for task in array.tasks for run in task]
+    failures = {run.run_id: failure for run in runs if (failure := run.failure())}
+    for run in runs:
+        run.clear_failure()
+    try:
+        yield {run_id: failure.cause for run_id, failure in failures.items()}
+    except BaseException:
+        for run_id, failure in failures.items():
+            folder.run(run_id).fail(failure)
+        raise
+
+
 def _write(written: Sequence[Task], folder: SweepFolder) -> dict[Path, Task]:
     return {tasks.write(task, folder.tasks): task for task in written}
+
+
+def _record_here(
+    folder: SweepFolder, written: Mapping[Path, Task], code: Path, causes: Mapping[str, str]
+) -> None:
+    jobs = [str(os.getpid())] * len(written)
+    _record(folder, "local", jobs, written, code, causes=causes)
 
 
 def _record(
@@ -183,6 +236,10 @@ def _record(
     jobs: Sequence[str],
     written: Mapping[Path, Task],
     code: Path,
+    *,
+    causes: Mapping[str, str] = NOTHING_BEFORE,
+    memory_gb: float | None = None,
+    exclude: tuple[str, ...] = (),
 ) -> None:
     folder.ledger.append(
         Entry(
@@ -193,6 +250,9 @@ def _record(
             items=task.items,
             task=path.name,
             code=code.name,
+            causes=tuple(causes.get(item, "") for item in task.items),
+            memory_gb=memory_gb,
+            exclude=exclude,
         )
         for job, (path, task) in zip(jobs, written.items(), strict=True)
     )

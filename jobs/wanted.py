@@ -86,15 +86,19 @@ class SweepFolder:
     def ledger(self) -> Ledger:
         return Ledger(self.path / "ledger.jsonl")
 
-    def latest(self) -> dict[str, Entry]:
-        """Item -> the last task that was to make it, of whichever sweep: sweeps share runs."""
+    def attempts(self) -> dict[str, list[Entry]]:
+        """Item -> the tasks that were to make it, of whichever sweep: sweeps share runs."""
         ledgers = sorted(self.path.parent.glob("*/ledger.jsonl"))
         entries = (entry for path in ledgers for entry in Ledger(path).entries())
-        return {
-            item: entry
-            for entry in sorted(entries, key=lambda entry: entry.time)
-            for item in entry.items
-        }
+        found: dict[str, list[Entry]] = {}
+        for entry in sorted(entries, key=lambda entry: entry.time):
+            for item in entry.items:
+                found.setdefault(item, []).append(entry)
+        return found
+
+    def latest(self) -> dict[str, Entry]:
+        """Item -> the last of its tasks."""
+        return {item: entries[-1] for item, entries in self.attempts().items()}
 
     @property
     def tasks(self) -> Path:

@@ -12,7 +12,7 @@ from types import TracebackType
 from rich.console import RenderableType
 from rich.live import Live
 
-from jobs import status
+from jobs import endings, status
 from jobs.console import account_lines, console, event_line, overview, say
 from jobs.status import LIVE, Queue, RunStatus
 from jobs.wanted import SweepFolder, Wanted
@@ -104,6 +104,7 @@ def watch(wanted: Wanted, folder: SweepFolder, *, once: bool) -> None:
 
     def picture() -> tuple[RenderableType, bool]:
         runs = status.survey(wanted, folder, queue)
+        endings.keep(runs, folder)
         features = status.survey_features(wanted, folder)
         missing = any(each.done < each.slices for each in features)
         notes = status.feature_failures(folder) if missing else []

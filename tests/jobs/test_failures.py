@@ -11,6 +11,7 @@ from jobs.failures import (
     MissingFeaturesError,
     classify,
     of_exit,
+    of_job,
     of_slurm,
 )
 from pipeline.files import InputError
@@ -84,3 +85,47 @@ def test_a_kill_is_told_from_an_exit():
     assert of_exit(-9)[0] == "killed"
     assert "memory" in of_exit(-9)[1]
     assert of_exit(3) == ("code error", "the process ended with exit code 3")
+
+
+# As slurmstepd and srun of 22.05 write them.
+LOST = "slurmstepd-node1: error: *** STEP 343.0 ON node1 CANCELLED AT 2026-11-22T23:04:51 {}***\n"
+MEMORY = "slurmstepd-node1: error: StepId=343.0 exceeded memory limit (407800832 > 104857600), "
+CGROUP = "slurmstepd: error: Detected 1 oom-kill event(s) in StepId=343.0. Some of your processes"
+
+
+@pytest.mark.parametrize("state", ["FAILED", "CANCELLED by 0", ""])
+@pytest.mark.parametrize("said", [MEMORY, CGROUP, MEMORY + "\n" + LOST.format("")])
+def test_too_much_memory_is_told_by_the_output_whatever_slurm_calls_it(state, said):
+    found = of_job(state, 9, said, 0.0)
+    assert found is not None
+    assert found[0] == "out of memory"
+
+
+def test_too_much_memory_is_told_by_its_measure():
+    assert of_job("FAILED", 9, "", 0.97) == of_slurm("OUT_OF_MEMORY")
+    killed = of_job("FAILED", 9, "", 0.5)
+    assert killed == ("killed", "the job was killed by signal 9")
+
+
+@pytest.mark.parametrize(
+    ("why", "cause"),
+    [
+        ("DUE TO TIME LIMIT ", "timeout"),
+        ("DUE TO PREEMPTION ", "preemption"),
+        ("DUE TO NODE FAILURE, SEE SLURMCTLD LOG FOR DETAILS ", "node failure"),
+        ("", "cancelled"),
+    ],
+)
+def test_without_accounting_the_output_says_why(why, cause):
+    found = of_job("", 0, "epoch 3\n" + LOST.format(why) + "srun: error: node1: task 0: Killed", 0)
+    assert found is not None
+    assert found[0] == cause
+
+
+def test_the_last_word_counts_and_a_traceback_is_no_word_of_slurm():
+    said = LOST.format("DUE TO PREEMPTION ") + LOST.format("DUE TO TIME LIMIT ")
+    assert of_job("", 0, said, 0)[0] == "timeout"
+    assert of_job("", 0, "RuntimeError: CUDA out of memory", 0) is None
+    assert of_job("FAILED", 0, "RuntimeError: out of memory", 0)[0] == "code error"
+    assert of_job("TIMEOUT", 0, LOST.format("DUE TO PREEMPTION "), 0)[0] == "timeout"
+    assert of_job("COMPLETED", 0, "", 0) is None

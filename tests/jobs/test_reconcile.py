@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from jobs import cli, status
 from jobs.ledger import Entry
 from jobs.status import Queue, RunStatus
 from jobs.wanted import recorded
-from pipeline.training.run import Heartbeat
+from pipeline.training.run import Failure, Heartbeat
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LOCAL = REPOSITORY / "cluster" / "local.yaml"
@@ -297,3 +298,25 @@ def test_two_sweeps_typed_at_once_train_a_run_that_they_share_once(make_bench):
         assert run.state == "finished"
         log = bench.folder.run(run.run_id).log_file.read_text()
         assert log.count("chosen; test CER") == 1
+
+
+def test_a_run_that_failed_in_the_code_is_left_out_until_the_code_is_another(make_bench):
+    bench = make_bench()
+    code, printed, errors = typed(*sweep(bench))
+    assert (code, errors) == (0, "")
+    power = next(run for run in states(bench) if run.label == "power")
+    run = bench.folder.run(power.run_id)
+    run.heartbeat_file.unlink()
+    run.fail(Failure(cause="code error", message="division by zero", traceback="Traceback"))
+    code, printed, _ = typed(*sweep(bench))
+    assert code == 1
+    assert "power: left out: code error, and the code is still the same" in printed
+    assert "make logs RUN=" in printed
+    assert run.failure() is not None
+
+    last = bench.folder.latest()[power.run_id]
+    bench.folder.ledger.append([replace(last, code="another")])
+    code, printed, errors = typed(*sweep(bench))
+    assert (code, errors) == (0, "")
+    assert {run.state for run in states(bench)} == {"finished"}
+    assert bench.folder.ledger.entries()[-1].causes == ("code error",)

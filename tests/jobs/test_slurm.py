@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from jobs import slurm
+from jobs.plan import Request
 from jobs.profile import FeatureJobs, Slurm
 from jobs.scheduler import mark_of
 from pipeline.files import InputError
@@ -249,3 +250,14 @@ def test_the_script_can_be_read_before_it_is_submitted(submission, fake_slurm):
     assert "#SBATCH --time=240" in text.splitlines()
     assert not asked.exists()
     assert not made.folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("style", "memory"), [("mem", {"mem": "33280MB"}), ("mem_per_cpu", {"mem_per_cpu": "16640MB"})]
+)
+def test_a_request_changes_memory_and_nodes_alone(style, memory):
+    profile = Slurm(scheduler="slurm", memory_style=style)
+    asked = slurm.run_parameters(profile)
+    more = slurm.with_request(asked, Request(32.5, ("node1", "node2")), profile)
+    assert more == {**asked, **memory, "exclude": "node1,node2"}
+    assert slurm.with_request(asked, Request(), profile) == asked

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs import status
+from jobs import endings, status
+from jobs.accounting import Life
 from jobs.ledger import Entry
 from jobs.scheduler import QueuedJob
 from jobs.status import Queue
@@ -46,7 +47,7 @@ def state(folder: SweepFolder, queue: Queue | None = None) -> status.RunStatus:
     return found
 
 
-def submitted(folder: SweepFolder, job: str = "12_0", when: float | None = None) -> None:
+def submitted(folder: SweepFolder, job: str = "12_0", when: float | None = None, **facts) -> None:
     entry = Entry(
         time=time.time() - 60 if when is None else when,
         scheduler="slurm",
@@ -55,6 +56,7 @@ def submitted(folder: SweepFolder, job: str = "12_0", when: float | None = None)
         items=(RUN,),
         task="t.json",
         code="c",
+        **facts,
     )
     folder.ledger.append([entry])
 
@@ -150,15 +152,62 @@ def test_a_heartbeat_of_an_earlier_job_says_nothing_about_this_one(folder, run):
 )
 def test_a_job_that_left_the_queue_is_explained_by_accounting(folder, slurm, expected, cause):
     submitted(folder)
-    found = state(folder, Queue({}, {"12_0": slurm} if slurm else {}))
+    found = state(folder, Queue({}, {"12_0": [Life(slurm)]} if slurm else {}))
     assert (found.state, found.cause) == (expected, cause)
 
 
 def test_a_job_that_failed_without_a_word_is_named_with_its_output(folder):
     submitted(folder)
-    found = state(folder, Queue({}, {"12_0": "FAILED"}))
+    found = state(folder, Queue({}, {"12_0": [Life("FAILED", code=1)]}))
     assert (found.state, found.cause) == ("failed", "code error")
     assert str(folder.jobs / "12_0_0_log.out") in found.detail
+
+
+def test_a_job_over_its_memory_is_told_by_accounting_or_by_its_output(folder):
+    submitted(folder, memory_gb=1.0)
+    life = Life("FAILED", signal=9, peak_bytes=2**30)
+    assert state(folder, Queue({}, {"12_0": [life]})).cause == "out of memory"
+    assert state(folder, Queue({}, {"12_0": [replace(life, peak_bytes=2**29)]})).cause == "killed"
+    folder.jobs.mkdir(parents=True)
+    said = "x" * 10_000 + "\nslurmstepd: error: Detected 1 oom-kill event(s) in StepId=12.0\n"
+    (folder.jobs / "12_0_0_log.out").write_text(said)
+    assert state(folder, Queue({})).cause == "out of memory"
+
+
+def test_a_job_that_saved_and_stopped_is_no_code_error(folder, run):
+    submitted(folder)
+    run.beat(beat(status="stopped"))
+    found = state(folder, Queue({}, {"12_0": [Life("FAILED", code=75)]}))
+    assert (found.state, found.cause) == ("stopped", "")
+
+
+def test_nodes_that_failed_in_any_life_of_the_job_are_told(folder):
+    submitted(folder)
+    lives = [Life("NODE_FAIL", nodes="node2"), Life("FAILED", code=1, nodes="node1")]
+    found = state(folder, Queue({}, {"12_0": lives}))
+    assert found.failed_nodes == ("node2",)
+    found = state(folder, Queue({}, {"12_0": lives[:1]}))
+    assert found.detail == "a node of the job failed: node2"
+
+
+def test_what_accounting_said_is_kept_for_those_who_cannot_ask(folder, run):
+    submitted(folder)
+    queue = Queue({}, {"12_0": [Life("TIMEOUT")]})
+    endings.keep(status.survey(wanted(), folder, queue), folder)
+    kept = run.failure()
+    assert (kept.cause, kept.message) == ("timeout", "the job reached its time limit")
+    found = state(folder)
+    assert (found.state, found.cause) == ("failed", "timeout")
+
+
+def test_what_is_not_failed_for_good_is_not_kept(folder, run):
+    submitted(folder)
+    for queue in (Queue({}, {"12_0": [Life("CANCELLED by 0")]}), Queue({}), Queue(None)):
+        endings.keep(status.survey(wanted(), folder, queue), folder)
+    assert not run.path.exists()
+    run.fail(Failure(cause="disk full", message="no space"))
+    endings.keep(status.survey(wanted(), folder, Queue()), folder)
+    assert run.failure().cause == "disk full"
 
 
 def test_an_empty_heartbeat_is_a_stopped_run(folder, run):
@@ -201,12 +250,15 @@ def test_a_run_typed_again_on_this_machine_is_no_longer_the_lost_job(folder, run
 
 
 def test_the_scheduler_is_asked_once_and_only_for_jobs_that_matter(folder, fake_slurm):
-    squeue, sacct = fake_slurm("squeue", "12_1|RUNNING|None\n"), fake_slurm("sacct", "12_0|FAILED")
+    squeue, sacct = (
+        fake_slurm("squeue", "12_1|RUNNING|None\n"),
+        fake_slurm("sacct", "12_0|FAILED|1:0|node1|1|2|3|00:01||1"),
+    )
     assert status.ask(folder, [RUN]) == Queue()
     assert not squeue.exists()
     submitted(folder)
     queue = status.ask(folder, [RUN])
-    assert queue.ended == {"12_0": "FAILED"}
+    assert [life.state for life in queue.ended["12_0"]] == ["FAILED"]
     assert [asked.read_text().count("\n") for asked in (squeue, sacct)] == [1, 1]
     assert status.ask(folder, []) == Queue()
 

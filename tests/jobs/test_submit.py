@@ -7,7 +7,9 @@ import pytest
 
 from jobs import local, submit, tasks
 from jobs.local import Ended
-from pipeline.files import write_json
+from jobs.plan import Array, Run
+from jobs.wanted import SweepFolder
+from pipeline.files import InputError, write_json
 from pipeline.training.run import Failure
 
 
@@ -25,3 +27,19 @@ def test_a_features_task_that_failed_names_a_way_out_that_needs_no_run(
         f"features: {cause}: no; {remedy}".format(output=local.output_path(task))
     )
     assert "RUN=" not in line
+
+
+def test_causes_are_handed_to_the_ledger_and_kept_where_nothing_was_submitted(tmp_path):
+    folder = SweepFolder(tmp_path, "spectrum")
+    failed, fresh = folder.run("0123456789ab"), folder.run("ba9876543210")
+    array = Array(((Run(failed.run_id, "mel"), Run(fresh.run_id, "mel")),))
+    failure = Failure(cause="out of memory", message="more")
+    failed.fail(failure)
+    with pytest.raises(InputError), submit._cleared(array, folder):
+        assert failed.failure() is None
+        raise InputError("sbatch: error")
+    assert failed.failure() == failure
+    with submit._cleared(array, folder) as causes:
+        pass
+    assert causes == {failed.run_id: "out of memory"}
+    assert failed.failure() is None

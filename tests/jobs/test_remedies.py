@@ -1,0 +1,157 @@
+"""Remedies: twice the memory, another node, or nothing; and a plan that keeps the limits."""
+
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs import remedies
+from jobs.ledger import Entry
+from jobs.plan import Limits, Request, Run, Slice, Wish
+from jobs.profile import Local, Slurm
+from jobs.remedies import Failed
+
+RUN = "0123456789ab"
+SLURM = Slurm(scheduler="slurm", memory_gb=4)
+
+
+def attempt(cause: str = "", **facts) -> Entry:
+    """An entry that was submitted after the run had ended for `cause`."""
+    return Entry(
+        **{
+            "time": 0.0,
+            "scheduler": "slurm",
+            "job": "12_0",
+            "kind": "runs",
+            "items": ("another", RUN),
+            "task": "t.json",
+            "code": "c",
+            "causes": ("killed", cause),
+            **facts,
+        }
+    )
+
+
+def remedy(failed: Failed | str, *attempts: Entry, profile=SLURM, code: str = "c"):
+    failed = Failed(failed) if isinstance(failed, str) else failed
+    return remedies.remedy(RUN, failed, attempts or (attempt(),), profile, code)
+
+
+def test_out_of_memory_asks_for_twice_as_much_each_time_up_to_the_limit():
+    profile = SLURM.model_copy(update={"max_memory_gb": 12.0, "retries": 9})
+    asked, attempts = [], [attempt(memory_gb=4.0)]
+    while not (found := remedy("out of memory", *attempts, profile=profile)).refused:
+        asked.append(found.request.memory_gb)
+        attempts.append(attempt("out of memory", memory_gb=found.request.memory_gb))
+    assert asked == [8.0, 12.0]
+    assert found.told == "left out: out of memory at 12 GB; raise max_memory_gb in the profile"
+
+
+def test_memory_stays_as_it_was_raised_when_the_run_ends_otherwise():
+    raised = attempt("out of memory", memory_gb=8.0)
+    assert remedy("timeout", attempt(), raised).request == Request(8.0)
+    assert remedy("timeout", attempt(memory_gb=4.0)).request == Request()
+
+
+def test_a_profile_that_asks_for_more_by_now_is_heeded():
+    more = SLURM.model_copy(update={"memory_gb": 32.0})
+    assert remedy("out of memory", attempt(memory_gb=16.0), profile=more).request == Request()
+
+
+@pytest.mark.parametrize(
+    "cause", ["timeout", "preemption", "GPU out of memory", "killed", "node failure", "disk full"]
+)
+def test_nothing_but_out_of_memory_raises_the_memory(cause):
+    assert remedy(cause).request.memory_gb is None
+
+
+def test_a_node_that_failed_is_excluded_from_then_on():
+    found = remedy(Failed("node failure", frozenset({"node2"})))
+    assert found.request.exclude == ("node2",)
+    assert found.told == "node failure: again not on node2"
+    later = attempt("node failure", exclude=("node2",))
+    assert remedy("timeout", later).request.exclude == ("node2",)
+    second = remedy(Failed("node failure", frozenset({"node1"})), later)
+    assert second.request.exclude == ("node1", "node2")
+
+
+@pytest.mark.parametrize("cause", ["code error", "divergence", "infeasible"])
+def test_what_the_run_itself_could_not_do_waits_for_other_code(cause):
+    recorded = Failed(cause, recorded=True)
+    refused = remedy(recorded)
+    assert refused.refused
+    assert refused.told == f"left out: {cause}, and the code is still the same"
+    assert not remedy(recorded, code="mended").refused
+    # A job that died before the run could say why may have missed a module.
+    assert not remedy(Failed(cause)).refused
+
+
+@pytest.mark.parametrize("cause", sorted(remedies.COUNTED))
+@pytest.mark.parametrize("profile", [SLURM, Local()])
+def test_the_number_of_retries_is_the_profiles(cause, profile):
+    profile = profile.model_copy(update={"retries": 2, "max_memory_gb": 1e9})
+    tries = [attempt(), attempt("killed"), attempt("node failure")]
+    assert not remedy(cause, *tries[:2], profile=profile).refused
+    found = remedy(cause, *tries, profile=profile)
+    assert found.refused
+    assert found.told == f"left out: {cause}, after 2 retries; raise retries in the profile"
+
+
+def test_what_goes_on_from_its_last_save_is_never_counted():
+    tries = [attempt("preemption")] * 50
+    assert not remedy("timeout", *tries).refused
+
+
+requests = st.builds(Request, st.sampled_from([None, 8.0, 16.0]), st.sampled_from([(), ("node2",)]))
+numbers = st.none() | st.integers(1, 12)
+
+
+@given(
+    st.integers(0, 6),
+    st.lists(requests, max_size=30),
+    st.none() | st.integers(0, 20),
+    numbers,
+    st.none() | st.integers(1, 5),
+)
+def test_each_run_is_in_one_task_that_asks_for_its_own_and_no_limit_is_passed(
+    slices, asked, room, array, features
+):
+    runs = [Run(f"{number}", "mel") for number in range(len(asked))]
+    wanted = {run.run_id: request for run, request in zip(runs, asked, strict=True)}
+    limits = Limits(tasks=room, array=array, feature_tasks=features)
+    pieces = [Slice("m", index, ("mel",)) for index in range(slices)]
+    made = remedies.planned(pieces, runs, wanted, limits)
+    placed = [(run, a.request) for a in made.runs for task in a.tasks for run in task]
+    assert all(wanted[run.run_id] == request for run, request in placed)
+    ids = [run.run_id for run, _ in placed]
+    assert len(set(ids)) == len(ids)
+    assert len(ids) + made.deferred_runs == len(runs)
+    assert made.tasks <= (math.inf if room is None else room)
+    assert all(len(a.tasks) <= (array or math.inf) for a in (*made.features, *made.runs))
+    if room is None:
+        assert not made.deferred_runs
+        assert not made.deferred_slices
+
+
+def test_runs_without_a_request_of_their_own_are_planned_as_ever():
+    runs = [Run(f"{number}", "mel") for number in range(9)]
+    limits = Limits(tasks=4, array=2, running=3)
+    made = remedies.planned((), runs, {}, limits)
+    assert made == remedies.plan.plan((), runs, limits)
+    assert replace(made, runs=()).tasks == 0
+
+
+def test_the_report_comes_once_behind_runs_of_every_kind():
+    runs = [Run(f"{number}", "mel") for number in range(2)]
+    for wanted in ({}, {"0": Request(8.0)}, {"0": Request(8.0), "1": Request(16.0)}):
+        made = remedies.planned((), runs, wanted, Limits(), Wish(report=True))
+        assert made.report
+        assert made.tasks == 3
+
+
+def test_tasks_at_once_are_shared_by_the_requests():
+    runs = [Run(f"{number}", "mel") for number in range(9)]
+    made = remedies.planned((), runs, {"0": Request(8.0)}, Limits(running=4))
+    assert [array.throttle for array in made.runs] == [3, 1]
