@@ -40,16 +40,18 @@ class Remedy:
 def chosen(
     statuses: Sequence[RunStatus], missing: Sequence[Run], folder: SweepFolder, profile: Profile
 ) -> dict[str, Remedy]:
-    """Of the missing runs that failed."""
-    ids = {run.run_id for run in missing}
-    failed = {run.run_id: run for run in statuses if run.state == "failed" and run.run_id in ids}
-    if not failed:
-        return {}
-    attempts, code, found = folder.attempts(), snapshot.name(), {}
-    for run_id, run in failed.items():
-        failure = folder.run(run_id).failure()
-        how = Failed(run.cause, frozenset(run.failed_nodes), bool(failure and failure.traceback))
-        found[run_id] = remedy(run_id, how, attempts.get(run_id, ()), profile, code)
+    """Of the missing runs that were tried before."""
+    ids, attempts = {run.run_id for run in missing}, folder.attempts()
+    tried = [run for run in statuses if run.run_id in ids and run.run_id in attempts]
+    code, found = snapshot.name() if tried else "", {}
+    for run in tried:
+        failure = folder.run(run.run_id).failure()
+        how = Failed(
+            run.cause if run.state == "failed" else "",
+            frozenset(run.failed_nodes),
+            recorded=bool(failure and failure.traceback),
+        )
+        found[run.run_id] = remedy(run.run_id, how, attempts[run.run_id], profile, code)
     return found
 
 

@@ -6,7 +6,7 @@ Not here: what a report says (pipeline/results).
 
 import argparse
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jobs import endings, status
@@ -16,6 +16,7 @@ from jobs.looking import sweep_folder
 from jobs.profile import place
 from jobs.wanted import SweepFolder, recorded, typed
 from pipeline.results import report as reports
+from pipeline.results import thrift
 from pipeline.results.reading import SweepRun
 
 
@@ -40,15 +41,22 @@ def write(folder: SweepFolder, commands: Sequence[str]) -> None:
         remedies=REMEDIES,
         commands=commands,
     )
-    if best := _best(folder.reports / "summary.csv"):
+    lines = _lines(folder.reports / "summary.csv")
+    if best := _best(lines):
         say(best)
+    for line in thrift.advice(lines):
+        say(line)
     say(f"report: {page}")
 
 
-def _best(summary: Path) -> str:
-    """The run with the lowest dev CER: the test split must not choose."""
+def _lines(summary: Path) -> list[dict[str, str]]:
     with summary.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["dev_cer"] and row["test_cer"]]
+        return list(csv.DictReader(file))
+
+
+def _best(lines: Sequence[Mapping[str, str]]) -> str:
+    """The run with the lowest dev CER: the test split must not choose."""
+    rows = [row for row in lines if row["dev_cer"] and row["test_cer"]]
     if not rows:
         return ""
     best = min(rows, key=lambda row: float(row["dev_cer"]))

@@ -17,6 +17,7 @@ from pathlib import Path
 from jobs import claims
 from jobs.claims import Claim, Taken
 from jobs.failures import MissingFeaturesError, classify
+from jobs.meter import Asked, Meter
 from jobs.plan import Run
 from jobs.processes import DONE, FAILED, STOPPED, StopRequest
 from jobs.profile import Means
@@ -28,7 +29,10 @@ SECONDS_BETWEEN_BEATS = 1.0
 Fit = Callable[[Callable[[], bool]], None]  # until it is asked to stop
 
 
-def execute(work: Path, runs: Sequence[Run], means: Means, stop: StopRequest) -> int:
+def execute(
+    work: Path, runs: Sequence[Run], means: Means, stop: StopRequest, asked: Asked | None = None
+) -> int:
+    """`asked`: what the job was given, if its use is to be measured against that."""
     code = DONE
     for run in runs:
         folder = RunFolder(work / "runs" / run.run_id)
@@ -40,6 +44,7 @@ def execute(work: Path, runs: Sequence[Run], means: Means, stop: StopRequest) ->
             code = FAILED  # failed before the job was requeued; a new submission clears it
             continue
         fit = partial(_fit, folder, work / "features" / run.feature_id, means)
+        fit = partial(_metered, folder, fit, asked or Asked(means.threads))
         ended = _execute(folder, fit, stop)
         if ended == STOPPED:
             return STOPPED
@@ -83,6 +88,11 @@ def _train(
         claims.mark(folder, "stopped")  # this process lives on, with the next run
         return FAILED
     return DONE
+
+
+def _metered(folder: RunFolder, fit: Fit, asked: Asked, stop: Callable[[], bool]) -> None:
+    with Meter(folder, asked):
+        fit(stop)
 
 
 def _fit(folder: RunFolder, features: Path, means: Means, stop: Callable[[], bool]) -> None:

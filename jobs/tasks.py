@@ -15,6 +15,7 @@ from typing import Literal
 
 from jobs import claims, local, runs, slices
 from jobs.failures import of_exit
+from jobs.meter import Asked
 from jobs.plan import Run, Slice
 from jobs.processes import DONE, FAILED, STOPPED, StopRequest, dealer, listening
 from jobs.profile import Device, Means, Workers, cpus
@@ -155,7 +156,8 @@ def _report(task: ReportTask) -> int:
 def _execute_runs(task: RunTask, path: Path, stop: StopRequest) -> int:
     if task.at_once == 1 or len(task.runs) == 1:
         means = Means(task.device, task.threads, task.workers, task.resident_gb)
-        return runs.execute(Path(task.work), task.runs, means, stop)
+        asked = Asked.here(task.threads, path.stat().st_mtime)
+        return runs.execute(Path(task.work), task.runs, means, stop, asked)
     return _execute_side_by_side(task, path, stop)
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 from pipeline.config import Experiment
 from pipeline.training import escape
 from pipeline.training.row import Row
-from pipeline.training.run import Failure, Heartbeat, Hypothesis, RunFolder
+from pipeline.training.run import Failure, Heartbeat, Hypothesis, RunFolder, Usage
 
 Standing = Literal["waiting", "running", "stopped", "finished", "failed"]
 State = Literal["missing"] | Standing
@@ -42,6 +42,7 @@ class Reading:
     heartbeat: Heartbeat | None = None
     experiment: Experiment | None = None
     environment: dict[str, Any] = field(default_factory=dict)
+    usages: Sequence[Usage] = ()
 
     @property
     def run_id(self) -> str:
@@ -124,6 +125,7 @@ def read(run: SweepRun, now: float | None = None) -> Reading:
         heartbeat=heartbeat,
         experiment=experiment,
         environment=environment,
+        usages=folder.usages(),
     )
 
 

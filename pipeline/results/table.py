@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.files import replacing
-from pipeline.results import reading
+from pipeline.results import reading, thrift
 from pipeline.results.reading import Reading, SweepRun
 from pipeline.results.significance import bootstrap_interval
 from pipeline.training.row import COLUMNS as ROW_COLUMNS
@@ -43,6 +43,7 @@ AFTER = (
     "epoch",
     *(f"{split}_{rate}{end}" for split, rate in RATES for end in ("", "_low", "_high")),
     *("escape_updates", "updates", "seconds", "frames_per_second", "loader_wait", "host"),
+    *thrift.COLUMNS,
 )
 WHOLE = ("epoch", "escape_updates", "updates")  # whole numbers, or nothing yet
 
@@ -115,6 +116,7 @@ def _summary(one: Reading, keys: Sequence[str]) -> dict[str, Any]:
         "updates": max((row["updates"] for row in one.rows), default=None),
         **_speed(one),
         "host": one.heartbeat.host if one.heartbeat else "",
+        **thrift.figures(one.usages),
     }
 
 

@@ -45,6 +45,21 @@ class Failure:
     time: float = field(default_factory=time.time)  # seconds since 1970
 
 
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What one process used while it had the run, and what its job had asked for."""
+
+    began: float  # seconds since 1970
+    seconds: float
+    cpu_seconds: float  # with the processes that it started
+    peak_bytes: int = 0  # of memory; 0: the system does not say
+    gpu_busy: float = math.nan  # share of samples
+    cpus: int = 1
+    memory_gb: float | None = None  # None: not asked for
+    gpus: int = 0
+    waited: float = math.nan  # seconds until its job started
+
+
 @dataclass(frozen=True)
 class Account:
     """What a person is told about the latest epoch."""

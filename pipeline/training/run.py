@@ -24,10 +24,10 @@ from typing import Any, TypeVar
 from pipeline.config import Experiment, load_experiment
 from pipeline.files import InputError, digest, read_json, write_bytes, write_json, write_text
 from pipeline.settings import dump_yaml
-from pipeline.training.records import Account, Failure, Heartbeat, Hypothesis
+from pipeline.training.records import Account, Failure, Heartbeat, Hypothesis, Usage
 from pipeline.training.row import COLUMNS, Row, as_lines, as_row, number, plain
 
-__all__ = ["Account", "Failure", "Heartbeat", "Hypothesis", "RunFolder", "Stopped"]
+__all__ = ["Account", "Failure", "Heartbeat", "Hypothesis", "RunFolder", "Stopped", "Usage"]
 
 # What zipfile raises when bytes of an archive are missing or changed.
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError)
@@ -78,6 +78,10 @@ class RunFolder:
     @property
     def account_file(self) -> Path:
         return self.path / "account.json"
+
+    @property
+    def usage_file(self) -> Path:
+        return self.path / "usage.json"
 
     @property
     def failure_file(self) -> Path:
@@ -156,6 +160,22 @@ class RunFolder:
             return Account(said["epoch"], said["sentence"], tuple(map(tuple, said["samples"])))
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
+
+    def write_usages(self, usages: Sequence[Usage]) -> None:
+        write_json(self.usage_file, [plain(asdict(usage)) for usage in usages])
+
+    def usages(self) -> list[Usage]:
+        """One for each process that has had the run; nothing where the file cannot be read."""
+        try:
+            said = read_json(self.usage_file)
+            return [
+                Usage(
+                    **{**one, "gpu_busy": number(one["gpu_busy"]), "waited": number(one["waited"])}
+                )
+                for one in said
+            ]
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return []
 
     def fail(self, failure: Failure) -> None:
         write_json(self.failure_file, asdict(failure))

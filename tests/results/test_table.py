@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipeline.results import table
+from pipeline.results import table, thrift
 from pipeline.results.reading import SweepRun
 from pipeline.training.row import COLUMNS
 from pipeline.training.run import RunFolder
@@ -45,6 +45,7 @@ def test_the_summary_has_the_columns_of_the_design(summary: pd.DataFrame):
     assert list(summary.columns) == [
         *("run_id", "label", "state", "cause", *SWEPT, "epoch", *rates),
         *("escape_updates", "updates", "seconds", "frames_per_second", "loader_wait", "host"),
+        *thrift.COLUMNS,
     ]
 
 

@@ -55,6 +55,8 @@ SETTINGS = {
     "axes: {{features.spectrum: [mel, power]}}\n",
     "sweeps/sixty.yaml": "base: ../experiments/tiny.yaml\n"
     f"axes: {{{{train.seed: {list(range(60))}, train.epochs: [1]}}}}\n",
+    "sweeps/twelve.yaml": "base: ../experiments/tiny.yaml\n"
+    "axes: {{train.seed: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]}}\n",
     "sweeps/six.yaml": "base: ../experiments/tiny.yaml\n"
     "axes: {{train.seed: [0, 1, 2, 3, 4, 5], train.epochs: [1]}}\n",
 }

@@ -1,0 +1,87 @@
+"""Meter: what a process and its children use, against the system's own books."""
+
+import math
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from jobs import meter
+from jobs.meter import Asked, Meter
+from pipeline.training.run import RunFolder
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="measured through /proc")
+
+BURN = "import time\nx = b'1' * 200_000_000\nwhile time.process_time() < 1.2: pass\n"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    folder = RunFolder(tmp_path / "a1")
+    folder.path.mkdir()
+    return folder
+
+
+def test_what_a_child_burns_and_holds_counts_while_it_lives_and_after(run, monkeypatch):
+    monkeypatch.setattr(meter, "SECONDS_BETWEEN_SAMPLES", 0.05)
+    monkeypatch.setattr(meter, "SECONDS_BETWEEN_NOTES", 0.05)
+    own = time.process_time()
+    with Meter(run, Asked(4, 8.0, 1, 12.5)):
+        with subprocess.Popen([sys.executable, "-c", BURN]) as child:
+            while not (noted := run.usages()) or noted[-1].cpu_seconds < 0.6:
+                assert child.poll() is None
+                time.sleep(0.02)
+        own = time.process_time() - own
+    (used,) = run.usages()
+    assert 1.2 <= used.cpu_seconds <= 1.2 + own + 0.5
+    assert used.peak_bytes > 200_000_000
+    assert (used.cpus, used.memory_gb, used.gpus, used.waited) == (4, 8.0, 1, 12.5)
+    assert math.isnan(used.gpu_busy)
+
+
+def test_each_process_adds_its_line(run):
+    for cpus in (1, 2):
+        with Meter(run, Asked(cpus)):
+            pass
+    assert [used.cpus for used in run.usages()] == [1, 2]
+
+
+def test_a_folder_that_cannot_be_written_does_not_end_the_run(run):
+    with Meter(run, Asked(1)):
+        run.path.rmdir()
+        run.path.write_text("a file")
+
+
+def test_the_job_says_what_was_asked_for(monkeypatch):
+    for name in [name for name in os.environ if name.startswith(("SLURM_", "CUDA_"))]:
+        monkeypatch.delenv(name)
+    here = Asked.here(2, time.time() - 100)
+    assert (here.cpus, here.memory_gb, here.gpus) == (2, None, 0)
+    assert here.waited == pytest.approx(100, abs=5)
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "8")
+    monkeypatch.setenv("SLURM_MEM_PER_NODE", "16384")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    # Four runs of two threads share the job.
+    here = Asked.here(2, time.time())
+    assert (here.memory_gb, here.gpus) == (4.0, 2)
+    monkeypatch.delenv("SLURM_MEM_PER_NODE")
+    monkeypatch.setenv("SLURM_MEM_PER_CPU", "1024")
+    monkeypatch.setenv("SLURM_GPUS_ON_NODE", "1")
+    here = Asked.here(8, time.time())
+    assert (here.memory_gb, here.gpus) == (8.0, 1)
+
+
+def test_the_cards_are_asked_how_busy_they_are(fake_slurm, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,2")
+    assert meter._gpu_busy() == []
+    asked = fake_slurm("nvidia-smi", "90\n30\n")
+    assert meter._gpu_busy() == [pytest.approx(0.6)]
+    assert "--id=0,2" in asked.read_text()
+    fake_slurm("nvidia-smi", "[N/A]\n")
+    assert meter._gpu_busy() == []
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    fake_slurm("nvidia-smi", "90\n")
+    assert meter._gpu_busy() == []

@@ -1,0 +1,219 @@
+"""Twelve runs, and all that a cluster does to them at once: each good one ends as if undisturbed.
+
+It restarts daemons of the development SLURM, so it leaves any other alone.
+"""
+
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.slurm.conftest import Reference
+
+AT_ONCE = 4  # GPUs of the development SLURM
+STATE = Path(os.environ.get("BLANKSLATE_SLURM_STATE", "/var/lib/blankslate-slurm"))
+BAD_CODE = """
+
+_fit = fit
+
+
+def fit(experiment, *words, **options):
+    if experiment.train.seed == 11:
+        raise ZeroDivisionError("seed 11")
+    _fit(experiment, *words, **options)
+"""
+
+
+@pytest.fixture
+def daemons(bench, command):
+    """Stops daemons; at the end all are up again, and all nodes."""
+    if not os.access(STATE / "run" / "slurmctld.pid", os.W_OK):
+        pytest.skip("this SLURM is not the development one, or not this user's to restart")
+    up = bench.REPOSITORY / "cluster" / "dev" / "slurm-up"
+
+    def start() -> None:
+        answer = command(up, stdin=subprocess.DEVNULL)
+        assert answer.code == 0, answer
+
+    yield start
+    start()
+
+
+@pytest.fixture
+def undisturbed(bench, tmp_path):
+    """Starts the same sweep on this machine; what it returns waits for it."""
+    children: list[subprocess.Popen[bytes]] = []
+    other = type(bench)(tmp_path / "alone", bench.corpora)
+
+    def wait() -> Reference:
+        _, errors = children[0].communicate()
+        assert children[0].returncode == 0, errors
+        return Reference(other)
+
+    def begin() -> Callable[[], Reference]:
+        local = tmp_path / "local.yaml"
+        local.write_text("scheduler: local\ndevice: cpu\nslots: 1\nthreads: 1\n")
+        words = ("sweep", other.folder / "configs/sweeps/twelve.yaml", "--cluster", local)
+        children.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "jobs", *map(str, words), "--work", str(other.work)],
+                cwd=bench.REPOSITORY,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+            )
+        )
+        return wait
+
+    yield begin
+    for child in children:
+        with child:
+            child.kill()
+
+
+def test_twelve_runs_survive_what_a_cluster_does_to_them(
+    bench, command, daemons, undisturbed, tmp_path
+):
+    bad = copy_of(bench.REPOSITORY, tmp_path / "copy")
+    profile = bench.profile(gated=True, memory_gb=1, retries=1)
+    bench.submits("twelve", profile=profile, source=bad)
+    begun = undisturbed()
+    runs = bench.runs("twelve")
+    jobs = {label: state["job"] for label, state in bench.states("twelve").items()}
+    labels = list(runs)
+    hungry, wrong = labels[10], labels[11]
+    scontrol(command, "update", f"JobId={jobs[hungry]}", "MinMemoryNode=60")
+    bench.gate.touch()
+
+    # The first four are caught in the middle of their training, two on each node.
+    caught = catch(bench, runs, AT_ONCE)
+    before = {label: runs[label].rows() for label in caught}
+    nodes = {label: node_of(command, jobs[label]) for label in caught}
+    first, second = sorted(set(nodes.values()))
+    here = [label for label in caught if nodes[label] == first]
+    there = [label for label in caught if nodes[label] == second]
+    assert (len(here), len(there)) == (2, 2)
+
+    assert command("sacctmgr", "-i", "shutdown").code == 0
+    owner = bench.sbatch(
+        "--partition=priority", f"--nodelist={first}", "--gres=gpu:1", "--wrap=sleep 600"
+    )
+    bench.until(lambda: bench.queued()[owner].startswith("RUNNING"))
+    (taken,) = (label for label in here if bench.queued()[jobs[label]].startswith("PENDING"))
+    (late,) = set(here) - {taken}
+    soon = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(time.time() + 1))
+    scontrol(command, "update", f"JobId={jobs[late]}", f"EndTime={soon}")
+    scontrol(command, "update", f"NodeName={second}", "State=DOWN", "Reason=ordeal")
+    bench.until(lambda: all(bench.queued()[jobs[each]].startswith("PENDING") for each in there))
+    assert {bench.states("twelve")[each]["state"] for each in [taken, *there]} == {"queued"}
+
+    scontrol(command, "shutdown", "slurmctld")
+    bench.until(lambda: command("scontrol", "ping").code != 0)
+    blind = bench.states("twelve")  # files alone
+    assert {blind[each]["state"] for each in there} == {"queued"}
+    daemons()  # and the node
+    assert command("scancel", owner).code == 0
+    for each in (taken, *there):  # SLURM holds a requeued job back for a while
+        command("scontrol", "update", f"JobId={jobs[each]}", "StartTime=now")
+    bench.await_jobs()
+
+    bench.until(lambda: all(state["cause"] for state in unfinished(bench).values()))
+    causes = {label: (run["state"], run["cause"]) for label, run in unfinished(bench).items()}
+    assert causes == {
+        late: ("failed", "timeout"),
+        hungry: ("failed", "out of memory"),
+        wrong: ("failed", "code error"),
+    }
+    good = {label: run for label, run in runs.items() if label not in causes}
+    reference = begun()
+    reference.demands_the_same_of(good)
+    # It went on: what stood before was not computed anew, or its times would differ.
+    for label in {taken, *there}:
+        assert repr(runs[label].rows()[: len(before[label])]) == repr(before[label])
+    the_report_tells(bench, {label: cause for label, (_, cause) in causes.items()})
+
+    again_exactly_what_is_missing(bench, bad, profile, [late, hungry, wrong], labels)
+    reference.demands_the_same_of(runs)
+    assert repr(runs[late].rows()[: len(before[late])]) == repr(before[late])
+    assert "nothing to do: 12 of 12 runs are finished" in bench.submits("twelve", profile=profile)
+
+
+def the_report_tells(bench, causes: dict[str, str]) -> None:
+    report = bench.typed("report", "twelve")
+    assert (report.code, report.errors) == (0, "")
+    summary = bench.work / "reports" / "twelve" / "summary.csv"
+    with summary.open(encoding="utf-8", newline="") as file:
+        told = {row["label"]: row["cause"] for row in csv.DictReader(file)}
+    assert {label: cause for label, cause in told.items() if cause} == causes
+
+
+def again_exactly_what_is_missing(bench, bad: Path, profile: Path, missing, labels) -> None:
+    late, hungry, wrong = missing
+    ids = {label: run.run_id for label, run in bench.wanted("twelve").items()}
+    done = bench.ledger("twelve")
+    submitted = [item for entry in done if entry.kind == "runs" for item in entry.items]
+    assert sorted(submitted) == sorted(ids[label] for label in labels)  # each once
+    planned = bench.typed(
+        "sweep", bench.folder / "configs/sweeps/twelve.yaml", "--dry-run", profile=profile,
+        source=bad,
+    )  # fmt: skip
+    assert f"{hungry}: out of memory: again with 2 GB" in planned.out
+    assert f"{wrong}: left out: code error, and the code is still the same" in planned.out
+    assert "2 GB each" in planned.out
+    bench.submits("twelve", profile=profile)  # the code is mended
+    again = bench.ledger("twelve")[len(done) :]
+    assert {entry.items: (entry.causes, entry.memory_gb) for entry in again} == {
+        (ids[late],): (("timeout",), 1.0),
+        (ids[hungry],): (("out of memory",), 2.0),
+        (ids[wrong],): (("code error",), 1.0),
+    }
+    bench.await_jobs()
+
+
+def copy_of(repository: Path, folder: Path) -> Path:
+    """The code, in which one run fails."""
+    for package in ("pipeline", "jobs"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(repository / package, folder / package, ignore=ignored)
+    with (folder / "pipeline/training/trainer.py").open("a") as trainer:
+        trainer.write(BAD_CODE)
+    return folder
+
+
+def catch(bench, runs, number: int) -> list[str]:
+    """Stop so many runs in the middle of their training."""
+    caught: list[str] = []
+
+    def look() -> bool:
+        for label, run in runs.items():
+            beat = run.heartbeat()
+            if label not in caught and beat and run.rows() and len(caught) < number:
+                os.kill(beat.pid, signal.SIGSTOP)
+                assert not run.finished, "it was too fast to be caught in the middle"
+                caught.append(label)
+        return len(caught) == number
+
+    bench.until(look)
+    time.sleep(0.2)  # a stopped process has no file half open now
+    return caught
+
+
+def unfinished(bench):
+    return {
+        label: run for label, run in bench.states("twelve").items() if run["state"] != "finished"
+    }
+
+
+def node_of(command, job: str) -> str:
+    return command("squeue", "--noheader", f"--jobs={job}", "--format=%N").out.strip()
+
+
+def scontrol(command, *words: str) -> None:
+    answer = command("scontrol", *words)
+    assert answer.code == 0, answer
