@@ -153,6 +153,8 @@ def compute_features(
 
 def execute_runs(plan: Plan, profile: Local, folder: SweepFolder, look: Look) -> None:
     """Processes of this machine; what came of the runs is in their folders."""
+    if not plan.runs:
+        return  # nothing needs a snapshot
 
     def ended(process: Ended) -> None:
         tasks.fail_for_silent(process, folder.work)

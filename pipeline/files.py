@@ -21,19 +21,22 @@ class InputError(ValueError):
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Yield a path beside `path`; move it over `path` when the block ends well.
 
-    The file is flushed to the disk before the move, so that a power cut leaves the old file or
-    the new one. The temporary name is unique, because array tasks race for the same target.
+    A `durable` file is flushed to the disk before the move, so that a power cut leaves the old file
+    or the new one. Shards are not: that costs more than writing them, and half a shard is found (if
+    cut short at opening, else by `verify`) and made again. The temporary name is unique,
+    because array tasks race for the same target.
     """
     writer = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     partial = path.with_name(f".{path.name}.{writer}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
-        with partial.open("rb+") as written:
-            os.fsync(written.fileno())
+        if durable:
+            with partial.open("rb+") as written:
+                os.fsync(written.fileno())
         _move(partial, path)
     except OSError as error:
         error.add_note(

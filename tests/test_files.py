@@ -1,5 +1,6 @@
 """A file appears whole or not at all; digests ignore the order of keys."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,18 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path):
     )
     assert subprocess.run([sys.executable, "-c", script, path], check=False).returncode == 9
     assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_file_is_flushed_to_the_disk_before_it_moves_unless_it_can_be_made_again(
+    tmp_path, monkeypatch, durable
+):
+    path, flushed = tmp_path / "rows", []
+    monkeypatch.setattr(os, "fsync", lambda number: flushed.append(path.exists()))
+    with replacing(path, durable=durable) as partial:
+        partial.write_text("new")
+    assert flushed == ([False] if durable else [])
+    assert path.read_text() == "new"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which Linux has")

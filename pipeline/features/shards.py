@@ -291,7 +291,7 @@ def _crc32(dataset: h5py.Dataset) -> int:
 
 @contextmanager
 def _creating(path: Path) -> Iterator[h5py.File]:
-    with replacing(path) as partial:
+    with replacing(path, durable=False) as partial:  # half a file is found, and made again
         try:
             with h5py.File(partial, "x", **LAYOUT) as file:
                 yield file
