@@ -1,5 +1,16 @@
 """What SLURM or a person takes away is named, and goes on from where it was."""
 
+import os
+import signal
+from pathlib import Path
+
+
+def forks(pid: int) -> int:
+    """Children that run their parent's program, as those that read for a run do."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    program = Path(f"/proc/{pid}/cmdline").read_bytes()
+    return sum(Path(f"/proc/{child}/cmdline").read_bytes() == program for child in children)
+
 
 def test_a_preempted_run_goes_on_to_the_rows_of_an_undisturbed_one(bench, reference, command):
     # Both GPUs of a node for each run, so that the owner's job takes one run's place alone.
@@ -87,14 +98,17 @@ def test_a_sweep_cancelled_before_it_started_says_so_and_is_submitted_again(benc
 
 
 def test_a_task_of_an_array_that_is_warned_goes_on_under_its_own_number(bench, reference, command):
-    bench.submits("two")
+    # With processes that read for it, which the signal reaches too.
+    bench.submits("two", profile=bench.profile(workers=2, resident_gb=0))
     mel = bench.runs("two")["mel"]
     job = bench.states("two")["mel"]["job"]
     assert "_" in job
-    bench.until(mel.rows)
-    before = mel.rows()
+    before = bench.pause(mel)
+    pid = mel.heartbeat().pid
+    assert forks(pid) >= 2
     # As SLURM does before the time limit: to every process of the step.
     assert command("scancel", "--signal=USR2", job).code == 0
+    os.kill(pid, signal.SIGCONT)
     bench.until(lambda: bench.queued().get(job, "").startswith("PENDING") or mel.finished)
     assert not mel.finished, "it was too fast to be caught in the middle"
     assert mel.heartbeat().status == "stopped"
@@ -102,6 +116,31 @@ def test_a_task_of_an_array_that_is_warned_goes_on_under_its_own_number(bench, r
     reference.demands_the_same_of(bench.runs("two"))
     assert repr(mel.rows()[: len(before)]) == repr(before)
     assert len(bench.ledger("two")) == 3
+
+
+def test_runs_side_by_side_in_one_job_are_all_warned_and_all_go_on(bench, reference, command):
+    together = bench.profile(cpus=3, runs_per_gpu=3, runs_per_task=3)
+    bench.submits("three", profile=together)
+    _, _, *entries = bench.ledger("three")
+    (job,) = {entry.job for entry in entries}
+    runs = bench.runs("three")
+    assert [entry.items for entry in entries] == [tuple(run.run_id for run in runs.values())]
+    before = {label: bench.pause(run) for label, run in runs.items()}
+    pids = {run.heartbeat().pid for run in runs.values()}
+    assert len(pids) == 3
+    assert command("scancel", "--signal=USR2", job).code == 0
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+    bench.until(lambda: bench.queued().get(job, "").startswith("PENDING"))
+    assert {run.heartbeat().status for run in runs.values()} == {"stopped"}
+    bench.await_jobs()
+    reference.demands_the_same_of(runs)
+    for label, run in runs.items():
+        assert repr(run.rows()[: len(before[label])]) == repr(before[label])
+        log = run.log_file.read_text()
+        assert log.count("stopped at a step boundary") == 1
+        assert not any(other.run_id in log for other in runs.values() if other is not run)
+    assert bench.ledger("three")[2:] == entries
 
 
 def test_what_waits_for_what_cannot_happen_is_cancelled_and_submitted_again(bench, command):
