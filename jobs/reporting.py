@@ -6,8 +6,7 @@ Not here: what a report says (pipeline/results).
 
 import argparse
 import csv
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 from jobs import endings, status
 from jobs.console import percent, say
@@ -17,7 +16,7 @@ from jobs.profile import place
 from jobs.wanted import SweepFolder, recorded, typed
 from pipeline.results import report as reports
 from pipeline.results import thrift
-from pipeline.results.reading import SweepRun
+from pipeline.results.reading import Reading, SweepRun
 
 
 def report(options: argparse.Namespace) -> int:
@@ -33,7 +32,7 @@ def write(folder: SweepFolder, commands: Sequence[str]) -> None:
     queue = status.ask(folder, status.unfinished(wanted, folder))
     endings.keep(status.survey(wanted, folder, queue), folder)
     runs = [SweepRun(run.label, run.settings, folder.run(run.run_id)) for run in wanted.runs]
-    page = reports.write(
+    written = reports.write(
         wanted.name,
         wanted.question,
         runs,
@@ -41,26 +40,15 @@ def write(folder: SweepFolder, commands: Sequence[str]) -> None:
         remedies=REMEDIES,
         commands=commands,
     )
-    lines = _lines(folder.reports / "summary.csv")
-    if best := _best(lines):
-        say(best)
-    for line in thrift.advice(lines):
-        say(line)
-    say(f"report: {page}")
+    if written.best:
+        say(_scored(written.best))
+    with (folder.reports / "summary.csv").open(encoding="utf-8", newline="") as file:
+        for line in thrift.advice(list(csv.DictReader(file))):
+            say(line)
+    say(f"report: {written.page}")
 
 
-def _lines(summary: Path) -> list[dict[str, str]]:
-    with summary.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def _best(lines: Sequence[Mapping[str, str]]) -> str:
-    """The run with the lowest dev CER: the test split must not choose."""
-    rows = [row for row in lines if row["dev_cer"] and row["test_cer"]]
-    if not rows:
-        return ""
-    best = min(rows, key=lambda row: float(row["dev_cer"]))
-    return (
-        f"best run: {best['label']} ({best['run_id']}): "
-        f"test CER {percent(float(best['test_cer']))}, WER {percent(float(best['test_wer']))}"
-    )
+def _scored(best: Reading) -> str:
+    test = best.test
+    rates = f": test CER {percent(test['cer'])}, WER {percent(test['wer'])}" if test else ""
+    return f"best run: {best.run.label} ({best.run_id}){rates}"

@@ -84,7 +84,7 @@ class Findings:
 
 def findings(readings: Sequence[Reading]) -> Findings:
     done = [one for one in readings if one.state == "finished" and one.test and one.chosen]
-    best = min(done, key=_dev_cer, default=None)
+    best = min(done, key=dev_rank, default=None)
     left = [one for one in readings if one.escape_updates is not None]
     return Findings(
         best=best,
@@ -97,10 +97,9 @@ def findings(readings: Sequence[Reading]) -> Findings:
     )
 
 
-def _dev_cer(one: Reading) -> tuple[float, float]:
-    """With the loss as second word: on the plateau every CER is 1."""
-    row = one.chosen
-    return (row["cer"], row["loss_per_character"]) if row else (math.inf, math.inf)
+def dev_rank(one: Reading) -> tuple[float, float]:
+    """A run has the rank of the epoch that is chosen for it: one rule for both choices."""
+    return escape.rank(one.chosen) if one.chosen else (math.inf, math.inf)
 
 
 def _test_cer(one: Reading) -> float:

@@ -1,6 +1,6 @@
 """The report of a sweep: results.csv, summary.csv, figures and one self-contained page.
 
-In:   the runs of a sweep, in any state; its question.   Out: a folder; the path of report.html.
+In:   the runs of a sweep, in any state; its question.   Out: a folder; page and best run.
 Not here: what the page looks like (page.html, page.css, page.js), what it finds (findings.py).
 """
 
@@ -21,7 +21,7 @@ from markupsafe import Markup
 from pipeline.files import write_text
 from pipeline.results import figures, inlay, numerals, panels, reading, table
 from pipeline.results.figures import Curve
-from pipeline.results.findings import SeedGroup, findings, health
+from pipeline.results.findings import SeedGroup, dev_rank, findings, health
 from pipeline.results.reading import Reading, SweepRun
 from pipeline.results.samples import samples
 from pipeline.training import escape
@@ -32,6 +32,12 @@ WIDE, SMALL = (1000, 400), (480, 330)  # pixels
 LEADING = "loss"  # the figure that gets the width of the page
 
 OPENING = re.compile(r"^(Question|Cost|Expect)(?:ed|ation)?:\s*", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Written:
+    page: Path
+    best: Reading | None  # by dev; None before a run has finished
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,7 @@ def write(
     now: float | None = None,
     remedies: Mapping[str, str] | None = None,
     commands: Sequence[str] = (),
-) -> Path:
+) -> Written:
     """Write the report of `runs` as they are at `now` (seconds since 1970).
 
     `remedies` maps a cause of failure to what a person can do; `commands` repeat the sweep.
@@ -85,7 +91,7 @@ def write(
     }
     page = folder / "report.html"
     write_text(page, _page(context))
-    return page
+    return Written(page, content["found"].best)
 
 
 def _views(readings: Sequence[Reading], summary: pd.DataFrame) -> list[RunView]:
@@ -106,14 +112,10 @@ def _colours(readings: Sequence[Reading]) -> dict[int, int]:
     most = len(figures.PALETTE)
     if len(places) > most:
         begun = [place for place in places if readings[place].chosen]
-        begun.sort(key=lambda place: _dev_cer(readings[place]))
+        begun.sort(key=lambda place: dev_rank(readings[place]))
         blank = [place for place in begun[most - 1 :] if not readings[place].escape_updates]
         places = sorted([*begun[: most - 1], *(blank[:1] or begun[most - 1 : most])])
     return {place: colour for colour, place in enumerate(places)}
-
-
-def _dev_cer(one: Reading) -> float:
-    return one.chosen["cer"] if one.chosen else math.inf
 
 
 def _opening(question: str, expected: str | None) -> dict[str, str]:

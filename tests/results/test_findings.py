@@ -30,6 +30,18 @@ def test_the_best_run_is_chosen_on_dev_and_the_lowest_on_test(readings: list[Rea
     assert found.lowest is lucky
 
 
+def test_letters_of_a_run_above_the_reference_line_do_not_make_it_the_best(
+    readings: list[Reading],
+):
+    chosen = readings[0].chosen
+    assert chosen is not None
+    untrained = {"cer": 0.001, "loss_per_character": chosen["reference_loss"] + 1.0}
+    rows = [{**row, **untrained} if row is chosen else row for row in readings[0].rows]
+    lucky = replace(readings[0], rows=rows)  # type: ignore[arg-type]
+    assert findings([lucky, readings[1]]).best is readings[1]
+    assert findings([readings[1], lucky]).best is readings[1]
+
+
 def test_a_run_that_has_not_finished_cannot_be_the_best(readings: list[Reading]):
     assert findings([readings[4], readings[5], readings[6]]).best is None
 

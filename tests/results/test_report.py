@@ -91,7 +91,7 @@ def test_every_run_is_on_the_page_with_its_state(page: Page, sweep: list[SweepRu
 def test_a_failure_stands_with_its_cause_and_remedy(sweep: list[SweepRun], tmp_path: Path):
     remedies = {"divergence": "sleep on it"}
     text = Page(
-        report.write("s", "", sweep, tmp_path, now=NOW, remedies=remedies).read_text("utf-8")
+        report.write("s", "", sweep, tmp_path, now=NOW, remedies=remedies).page.read_text("utf-8")
     ).text
     assert "Failed: divergence. epoch 15: the loss is nan" in text
     assert "Remedy: sleep on it." in text
@@ -101,7 +101,9 @@ def test_a_remedy_that_the_message_says_already_is_not_said_twice(
     sweep: list[SweepRun], tmp_path: Path
 ):
     remedies = {"divergence": "lower train.learning_rate, or set train.clip"}
-    text = report.write("s", "", sweep, tmp_path, now=NOW, remedies=remedies).read_text("utf-8")
+    text = report.write("s", "", sweep, tmp_path, now=NOW, remedies=remedies).page.read_text(
+        "utf-8"
+    )
     assert text.count(remedies["divergence"]) == 1
 
 
@@ -123,7 +125,9 @@ def test_the_same_runs_give_the_same_bytes(folder: Path, sweep: list[SweepRun], 
 
 
 def test_only_the_time_differs_a_minute_later(folder: Path, sweep: list[SweepRun], tmp_path: Path):
-    later = report.write("spectrum", QUESTION, sweep, tmp_path, now=NOW + 60).read_text("utf-8")
+    later = report.write("spectrum", QUESTION, sweep, tmp_path, now=NOW + 60).page.read_text(
+        "utf-8"
+    )
     before = (folder / "report.html").read_text(encoding="utf-8")
     assert later != before
     times = r"<time>[^<]*</time>"
@@ -133,7 +137,7 @@ def test_only_the_time_differs_a_minute_later(folder: Path, sweep: list[SweepRun
 def test_a_hostile_label_is_text(tmp_path: Path):
     hostile = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'"
     run = make_run(tmp_path / "r", hostile, {"input.stack": 2}, SHORT)
-    path = report.write(hostile, hostile, [run], tmp_path / "report", now=NOW)
+    path = report.write(hostile, hostile, [run], tmp_path / "report", now=NOW).page
     page = Page(path.read_text(encoding="utf-8"))
     assert page.tags.count("script") == 1
     assert "img" not in page.tags
@@ -145,7 +149,7 @@ def test_there_is_a_page_before_anything_has_finished(tmp_path: Path, states: li
     runs = [
         make_run(tmp_path / state, state, {"train.seed": 1}, SHORT, state=state) for state in states
     ]
-    text = Page(report.write("s", "", runs, tmp_path / "r", now=NOW).read_text("utf-8")).text
+    text = Page(report.write("s", "", runs, tmp_path / "r", now=NOW).page.read_text("utf-8")).text
     assert "no answer yet" in text
     assert all(state in text for state in states)
 
@@ -153,7 +157,9 @@ def test_there_is_a_page_before_anything_has_finished(tmp_path: Path, states: li
 def test_a_single_silent_run_has_a_page(tmp_path: Path):
     course = Course(escape=STUDENT.escape, epochs=2, utterances=3)
     run = make_run(tmp_path / "r", "student", course=course)
-    text = Page(report.write("s", "Why?", [run], tmp_path / "report", now=NOW).read_text("utf-8"))
+    text = Page(
+        report.write("s", "Why?", [run], tmp_path / "report", now=NOW).page.read_text("utf-8")
+    )
     assert "student does best." in text.text
     assert "100.0" in text.text
 
@@ -162,7 +168,9 @@ def test_a_damaged_run_does_not_take_the_others_with_it(tmp_path: Path):
     good = make_run(tmp_path / "good", "good", course=SHORT)
     bad = make_run(tmp_path / "bad", "bad", course=SHORT)
     (tmp_path / "bad/rows.jsonl").write_text('{"run_id": "ba', encoding="utf-8")
-    text = Page(report.write("s", "", [good, bad], tmp_path / "r", now=NOW).read_text("utf-8")).text
+    text = Page(
+        report.write("s", "", [good, bad], tmp_path / "r", now=NOW).page.read_text("utf-8")
+    ).text
     assert "good does best" in text
     assert "damaged file" in text
     assert "rows.jsonl cannot be read" in text
@@ -180,7 +188,7 @@ def test_with_more_runs_than_colours_the_best_and_a_silent_one_are_coloured(tmp_
     ]
     silent = Course(escape=STUDENT.escape, epochs=4, utterances=5)
     runs.append(make_run(tmp_path / "silent", "silent", {"train.seed": 99}, silent))
-    path = report.write("s", "", runs, tmp_path / "report", now=NOW)
+    path = report.write("s", "", runs, tmp_path / "report", now=NOW).page
     text = path.read_text(encoding="utf-8")
     legend = text.split('class="legend"')[1].split("</ul>")[0]
     assert legend.count("data-run") == len(figures.PALETTE)
@@ -195,13 +203,24 @@ def test_with_more_runs_than_colours_the_best_and_a_silent_one_are_coloured(tmp_
 def test_runs_of_equal_settings_may_share_a_folder(tmp_path: Path):
     run = make_run(tmp_path / "r", "one", {"train.seed": 1}, SHORT)
     twin = SweepRun("two", {"train.seed": 2}, RunFolder(tmp_path / "r"))
-    text = Page(report.write("s", "", [run, twin], tmp_path / "x", now=NOW).read_text("utf-8")).text
+    text = Page(
+        report.write("s", "", [run, twin], tmp_path / "x", now=NOW).page.read_text("utf-8")
+    ).text
     assert "Not told apart from it by these 6 test utterances: 2 two" in text
+
+
+def test_the_best_run_that_is_handed_back_is_the_one_on_the_page(
+    sweep: list[SweepRun], tmp_path: Path
+):
+    written = report.write("s", "", sweep, tmp_path, now=NOW)
+    assert written.best is not None
+    assert f"{written.best.run.label} does best" in Page(written.page.read_text("utf-8")).text
+    assert report.write("s", "", sweep[-1:], tmp_path, now=NOW).best is None
 
 
 def test_commands_are_those_given_or_those_of_the_sweep(folder: Path, tmp_path: Path):
     assert "make sweep SWEEP=configs/sweeps/spectrum.yaml" in (folder / "report.html").read_text(
         encoding="utf-8"
     )
-    path = report.write("s", "", [], tmp_path, now=NOW, commands=["make demo"])
+    path = report.write("s", "", [], tmp_path, now=NOW, commands=["make demo"]).page
     assert "<pre>make demo" in path.read_text(encoding="utf-8")
