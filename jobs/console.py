@@ -35,9 +35,13 @@ COLUMNS = (
     "dev CER",
     "blank",
     "frames/s",
+    "CPUs",
+    "GPU",
     "left",
     "",
 )
+
+EXPLAINED = {"failed", "lost", "stopped"}  # in sentences below the table
 
 LETTERS_OF_ID = 8  # enough for RUN=…
 
@@ -80,11 +84,26 @@ def summary(statuses: Sequence[RunStatus]) -> str:
     return f"{count(len(states), 'run')}: {', '.join(parts)}"
 
 
+def explanations(statuses: Sequence[RunStatus]) -> list[str]:
+    """Why runs ended, below the table: a long sentence would squeeze its columns."""
+    labels: dict[tuple[str, str], list[str]] = {}
+    for status in statuses:
+        if status.state in EXPLAINED and status.detail:
+            labels.setdefault((status.cause or status.state, status.detail), []).append(
+                status.label
+            )
+    return [
+        f"{runs[0]}{f' and {len(runs) - 1} more' if runs[1:] else ''}: {cause}: {detail}"
+        for (cause, detail), runs in labels.items()
+    ]
+
+
 def table(statuses: Sequence[RunStatus]) -> Table:
     made = Table(box=None, pad_edge=False, header_style="bold")
     for name in COLUMNS:
         right = name not in {"run", "id", "state", ""}
-        made.add_column(name, justify="right" if right else "left", no_wrap=True)
+        # Where there is no room the reasons alone give way, in lines of their own.
+        made.add_column(name, justify="right" if right else "left", no_wrap=bool(name))
     for status in statuses:
         made.add_row(*_cells(status), style=STYLES[status.state])
     return made
@@ -100,7 +119,7 @@ def overview(
         sets = count(len(features), "set")
         lines.append(Text(f"features: {done} of {all_slices} shards of {sets}"))
     if statuses:
-        lines += [table(statuses), Text(summary(statuses))]
+        lines += [table(statuses), Text(summary(statuses)), *map(Text, explanations(statuses))]
     if note:
         lines.append(Text(note, style="yellow"))
     return Group(*lines)
@@ -158,11 +177,11 @@ def _otherwise(request: Request) -> str:
 
 def _cells(status: RunStatus) -> list[str]:
     beat = status.heartbeat
-    why = ": ".join(filter(None, [status.cause, status.detail]))
+    why = status.cause or ("" if status.state in EXPLAINED else status.detail)
     identity = status.run_id[:LETTERS_OF_ID]
     if beat is None:
-        return [status.label, identity, status.state, *[""] * 7, why]
-    running = status.state == "running"
+        return [status.label, identity, status.state, *[""] * 9, why]
+    running, used = status.state == "running", status.usage
     return [
         status.label,
         identity,
@@ -173,6 +192,8 @@ def _cells(status: RunStatus) -> list[str]:
         percent(beat.dev_cer),
         percent(beat.blank_argmax),
         number(beat.frames_per_second, ",.0f") if running else "",
+        number(used.cpus_used, ".1f") if used else "",
+        percent(used.gpu_busy) if used else "",
         duration(beat.seconds_left) if running else "",
         why or ((beat.doing or _age(beat.time)) if running else ""),
     ]

@@ -54,6 +54,8 @@ def logs(options: argparse.Namespace) -> int:
 
 def cancel(options: argparse.Namespace) -> int:
     folder = sweep_folder(options)
+    if not folder.path.exists():
+        recorded(folder)  # refuses it, and names the sweeps that there are
     cancelled = _cancel_here(folder)
     entries = {entry.job for entry in folder.ledger.entries() if entry.scheduler == "slurm"}
     if entries:

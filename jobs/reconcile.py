@@ -304,5 +304,7 @@ def _tell_deferred(made: Plan) -> None:
 
 def _nothing_to_do(want: Wanted, *, runs: bool) -> str:
     if runs:
-        return f"nothing to do: {len(want.runs)} of {count(len(want.runs), 'run')} are finished"
-    return f"nothing to do: {count(len(want.features), 'feature set')} of {want.name} are there"
+        are = "is" if len(want.runs) == 1 else "are"
+        return f"nothing to do: {len(want.runs)} of {count(len(want.runs), 'run')} {are} finished"
+    are = "is" if len(want.features) == 1 else "are"
+    return f"nothing to do: {count(len(want.features), 'feature set')} of {want.name} {are} there"

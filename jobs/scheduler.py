@@ -17,7 +17,7 @@ from pipeline.files import InputError, digest
 
 SECONDS_TO_ANSWER = 60
 
-QUEUE_FORMAT = "%i|%T|%r|%P|%a|%q|%k"
+QUEUE_FORMAT = "%i|%T|%r|%P|%a|%q|%S|%k"
 
 # Squeue's states in which a job still waits; every other one in the queue holds a node.
 WAITING = {"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD"}
@@ -36,6 +36,7 @@ class QueuedJob:
     account: str = ""
     qos: str = ""
     comment: str = ""
+    starts: float | None = None  # unix, where SLURM estimates it; or when it did
 
     @property
     def waits(self) -> bool:
@@ -49,13 +50,24 @@ class QueuedJob:
 
 def queue() -> dict[str, QueuedJob]:
     """Every queued or running job of this user, array tasks one by one."""
-    text = ask(["squeue", "--me", "--noheader", "--array", f"--format={QUEUE_FORMAT}"])
-    found = [line.split("|", 6) for line in text.splitlines()]  # a comment may hold anything
-    return {
-        row[0]: QueuedJob(row[0], row[1], "" if row[2] == "None" else row[2], *row[3:])
-        for row in found
-        if len(row) == 7
-    }
+    command = ["squeue", "--me", "--noheader", "--array", f"--format={QUEUE_FORMAT}"]
+    text = ask(command, SLURM_TIME_FORMAT="%s")
+    found = [line.split("|", 7) for line in text.splitlines()]  # a comment may hold anything
+    return {row[0]: _queued(*row) for row in found if len(row) == 8}
+
+
+def _queued(job: str, state: str, reason: str, *place: str) -> QueuedJob:
+    partition, account, qos, starts, comment = place
+    return QueuedJob(
+        id=job,
+        state=state,
+        reason="" if reason == "None" else reason,
+        partition=partition,
+        account=account,
+        qos=qos,
+        comment=comment,
+        starts=float(starts) if starts.isdigit() else None,
+    )
 
 
 def cancel(jobs: Iterable[str]) -> None:

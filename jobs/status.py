@@ -19,11 +19,12 @@ from jobs.accounting import Life
 from jobs.claims import beats
 from jobs.ledger import Entry
 from jobs.processes import STOPPED
+from jobs.reasons import in_words
 from jobs.scheduler import QueuedJob, SchedulerError
 from jobs.wanted import SweepFolder, Wanted, WantedRun
 from pipeline.files import read_json
 from pipeline.results.reading import standing
-from pipeline.training.run import Failure, Heartbeat
+from pipeline.training.run import Failure, Heartbeat, Usage
 
 State = Literal["waiting", "queued", "running", "stopped", "finished", "failed", "lost"]
 
@@ -46,10 +47,14 @@ class RunStatus:
     job: str = ""
     heartbeat: Heartbeat | None = None
     failed_nodes: tuple[str, ...] = ()  # under its last job
+    usage: Usage | None = None  # of the process that has it
 
     def record(self) -> dict[str, Any]:
         """Flat, for --json."""
-        own = {name: value for name, value in asdict(self).items() if name != "heartbeat"}
+        apart = {"heartbeat", "usage"}
+        own = {name: value for name, value in asdict(self).items() if name not in apart}
+        if self.usage:
+            own |= {"cpus_used": self.usage.cpus_used, "gpu_busy": _plain(self.usage.gpu_busy)}
         beat = asdict(self.heartbeat) if self.heartbeat else {}
         beat.pop("status", None)
         return {**own, **{name: _plain(value) for name, value in beat.items()}}
@@ -163,7 +168,8 @@ def _status(run: WantedRun, sweep: SweepFolder, entry: Entry | None, queue: Queu
     if entry and entry.scheduler == "slurm" and cause in {"code error", "killed"} and not failure:
         detail += f"; see {sweep.output(job)}"
     nodes = tuple(life.failed_node for life in queue.ended.get(job, ()) if life.failed_node)
-    return RunStatus(run.label, run.run_id, state, cause, detail, job, beat, nodes)
+    usage = next(reversed(folder.usages()), None) if state == "running" else None
+    return RunStatus(run.label, run.run_id, state, cause, detail, job, beat, nodes, usage)
 
 
 def _state(
@@ -221,9 +227,17 @@ def _end_of(output: Path) -> str:
         return ""
 
 
+def _clock(then: float) -> str:
+    """`14:05`, with the day where it is another."""
+    local = time.localtime(then)
+    same = local[:3] == time.localtime()[:3]
+    return time.strftime("%H:%M" if same else "%d %b %H:%M", local)
+
+
 def _state_in_queue(beat: Heartbeat | None, job: QueuedJob) -> Found:
     if job.waits:
-        return "queued", "", job.reason
+        starts = "" if job.starts is None else f", starts about {_clock(job.starts)}"
+        return "queued", "", in_words(job.reason) + starts
     if beat and beat.status == "running":
         return "running", "", f"silent for {time.time() - beat.time:.0f} s"
     return "queued", "", "starting, or behind another run of its job"

@@ -20,7 +20,8 @@ from jobs.wanted import SweepFolder, Wanted
 SECONDS_BETWEEN_PICTURES = 0.5
 SECONDS_BETWEEN_LINES = 5.0  # of one run, or of the features
 SECONDS_BETWEEN_FILES = 2.0
-SECONDS_BETWEEN_QUESTIONS = 30.0  # to the scheduler: administrators complain about less
+# To the scheduler: administrators complain about less. Longer each time that nothing has changed.
+SECONDS_BETWEEN_QUESTIONS, MOST_SECONDS_BETWEEN = 30.0, 180.0
 
 
 class Watcher:
@@ -102,27 +103,35 @@ class Watcher:
 def watch(wanted: Wanted, folder: SweepFolder, *, once: bool) -> None:
     """Show the state until nothing is queued or running any more."""
 
-    def picture() -> tuple[RenderableType, bool]:
+    def picture() -> tuple[RenderableType, list[str]]:
         runs = status.survey(wanted, folder, queue)
         endings.keep(runs, folder)
         features = status.survey_features(wanted, folder)
         missing = any(each.done < each.slices for each in features)
         notes = status.feature_failures(folder) if missing else []
         shown = overview(runs, features, "\n".join([*notes, queue.complaint]).strip())
-        return shown, any(run.state in LIVE for run in runs)
+        return shown, [run.state for run in runs]
 
-    queue, asked = _ask(wanted, folder), time.monotonic()
-    shown, live = picture()
+    queue, asked, patience = _ask(wanted, folder), time.monotonic(), SECONDS_BETWEEN_QUESTIONS
+    shown, states = picture()
     if once or not console.is_terminal:
         console.print(shown)
         return
     with Live(shown, console=console, auto_refresh=False) as screen:
-        while live:
+        while LIVE.intersection(states):
             time.sleep(SECONDS_BETWEEN_FILES)
-            if time.monotonic() - asked > SECONDS_BETWEEN_QUESTIONS:
+            before = states
+            if time.monotonic() - asked > patience:
                 queue, asked = _ask(wanted, folder), time.monotonic()
-            shown, live = picture()
+                patience = longer(patience)
+            shown, states = picture()
+            if states != before:
+                patience = SECONDS_BETWEEN_QUESTIONS
             screen.update(shown, refresh=True)
+
+
+def longer(patience: float) -> float:
+    return min(patience + SECONDS_BETWEEN_QUESTIONS, MOST_SECONDS_BETWEEN)
 
 
 def _ask(wanted: Wanted, folder: SweepFolder) -> Queue:

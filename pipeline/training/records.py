@@ -59,6 +59,10 @@ class Usage:
     gpus: int = 0
     waited: float = math.nan  # seconds until its job started
 
+    @property
+    def cpus_used(self) -> float:
+        return self.cpu_seconds / self.seconds if self.seconds else 0.0
+
 
 @dataclass(frozen=True)
 class Account:

@@ -162,3 +162,12 @@ def test_a_verb_has_no_option_that_it_does_not_read(verb, capsys):
     with pytest.raises(SystemExit):
         cli.main([verb, "--help"])
     assert ("--set" if verb != "cluster-check" else "--cluster ") not in capsys.readouterr().out
+
+
+def test_a_sweep_that_nobody_ever_typed_cannot_be_cancelled(tmp_path, capsys):
+    (tmp_path / "sweeps" / "known").mkdir(parents=True)
+    (tmp_path / "sweeps" / "known" / "sweep.json").write_text("{}")
+    assert cli.main(["cancel", "unknown", "--work", str(tmp_path)]) == cli.BAD_INPUT
+    said = capsys.readouterr().err
+    assert "unknown" in said
+    assert "known" in said

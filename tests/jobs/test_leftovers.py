@@ -83,9 +83,9 @@ def test_two_terminals_do_not_submit_a_sweep_at_once(folder, monkeypatch):
 def test_the_code_of_a_finished_sweep_goes_when_no_job_imports_it(folder, fake_slurm):
     (folder.code / "0123456789ab" / "jobs").mkdir(parents=True)
     (folder.code / "0123456789ab.patch").touch()
-    fake_slurm("squeue", "13|RUNNING|None|main|lab|normal|(null)\n")
+    fake_slurm("squeue", "13|RUNNING|None|main|lab|normal|N/A|(null)\n")
     leftovers.clear_code(folder)
     assert len(list(folder.code.iterdir())) == 2
-    fake_slurm("squeue", "14|RUNNING|None|main|lab|normal|(null)\n")
+    fake_slurm("squeue", "14|RUNNING|None|main|lab|normal|N/A|(null)\n")
     leftovers.clear_code(folder)
     assert [path.name for path in folder.code.iterdir()] == ["0123456789ab.patch"]

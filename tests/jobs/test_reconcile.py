@@ -212,7 +212,7 @@ def test_what_sbatch_refuses_is_quoted_and_what_it_took_is_in_the_ledger(
     assert [entry.job for entry in bench.folder.ledger.entries()] == ["42"]
     capsys.readouterr()
 
-    fake_slurm("squeue", "42|PENDING|Priority|main|lab|normal|(null)\n")
+    fake_slurm("squeue", "42|PENDING|Priority|main|lab|normal|N/A|(null)\n")
     fake_slurm("sbatch", complains="sbatch: error: Invalid account or partition", code=1)
     line = refused(capsys, "sweep", str(bench.sweep), *words)
     assert "site.yaml: sbatch: error: Invalid account or partition" in line
@@ -225,7 +225,7 @@ def test_what_sbatch_refuses_is_quoted_and_what_it_took_is_in_the_ledger(
     assert "#SBATCH --dependency=afterany:42" in script.read_text()
     assert sbatch.read_text().count("\n") == 1  # the features are on their way already
 
-    rest = "|main|lab|normal|(null)\n"
+    rest = "|main|lab|normal|N/A|(null)\n"
     jobs = ("42|PENDING|Priority", "43_0|PENDING|Dependency", "43_1|PENDING|Dependency")
     fake_slurm("squeue", "".join(job + rest for job in jobs))
     sbatch.unlink()

@@ -7,10 +7,10 @@ from jobs.scheduler import QueuedJob, SchedulerError
 
 SQUEUE = """\
 welcome to the cluster
-12_0|RUNNING|None|main|lab|normal|a comment|with a bar
-12_1|PENDING|Resources|main|lab|normal|(null)
-13|PENDING|DependencyNeverSatisfied|main|lab|normal|(null)
-14|SUSPENDED|None|main|lab|normal|(null)
+12_0|RUNNING|None|main|lab|normal|1700000000|a comment|with a bar
+12_1|PENDING|Resources|main|lab|normal|N/A|(null)
+13|PENDING|DependencyNeverSatisfied|main|lab|normal|N/A|(null)
+14|SUSPENDED|None|main|lab|normal|N/A|(null)
 """
 
 
@@ -18,7 +18,7 @@ def test_the_queue_is_read_task_by_task_and_chatter_is_ignored(fake_slurm):
     asked = fake_slurm("squeue", SQUEUE)
     queue = scheduler.queue()
     place = ("main", "lab", "normal")
-    assert queue["12_0"] == QueuedJob("12_0", "RUNNING", "", *place, "a comment|with a bar")
+    assert queue["12_0"] == QueuedJob("12_0", "RUNNING", "", *place, "a comment|with a bar", 1.7e9)
     assert queue["12_1"] == QueuedJob("12_1", "PENDING", "Resources", *place, "(null)")
     assert [job.id for job in queue.values() if job.never_starts] == ["13"]
     assert [job.id for job in queue.values() if job.waits] == ["12_1", "13"]

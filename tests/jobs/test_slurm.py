@@ -179,7 +179,7 @@ def test_a_busy_controller_is_asked_again_and_what_it_took_unawares_is_cancelled
     asked = fake_slurm("sbatch", complains="sbatch: error: Socket timed out on send/recv", code=1)
     cancelled = fake_slurm("scancel")
     made = submission()
-    fake_slurm("squeue", f"41_0|PENDING|None|main|lab|normal|{mark_of(made.folder)}0\n")
+    fake_slurm("squeue", f"41_0|PENDING|None|main|lab|normal|N/A|{mark_of(made.folder)}0\n")
     with pytest.raises(InputError, match=r"Socket timed out on send/recv$"):
         submit(made)
     assert asked.read_text().count("\n") == 3
@@ -194,7 +194,7 @@ def test_a_busy_controller_is_asked_again_and_what_it_took_unawares_is_cancelled
         f": > {tmp_path}/second\n"
         "while read -r line; do case $line in *--comment=*) mark=${line#*--comment=};; esac; done"
         ' < "$1"\n'
-        f'echo "41_0|PENDING|None|main|lab|normal|$mark" > {tmp_path}/answer\n'
+        f'echo "41_0|PENDING|None|main|lab|normal|N/A|$mark" > {tmp_path}/answer\n'
         "echo 'sbatch: error: Socket timed out on send/recv' >&2; exit 1\n"
     )
     (tmp_path / "bin" / "squeue").write_text(

@@ -16,7 +16,7 @@ from jobs.ledger import Entry
 from jobs.scheduler import QueuedJob
 from jobs.status import Queue
 from jobs.wanted import SweepFolder, Wanted, WantedFeatures, WantedRun
-from pipeline.training.run import Failure, Heartbeat, RunFolder
+from pipeline.training.run import Failure, Heartbeat, RunFolder, Usage
 
 RUN = "0123456789ab"
 
@@ -113,7 +113,33 @@ def test_a_run_that_saved_and_stopped_is_stopped(folder, run):
 def test_a_waiting_job_is_queued_with_its_reason(folder):
     submitted(folder)
     found = state(folder, Queue({"12_0": QueuedJob("12_0", "PENDING", "Priority")}))
-    assert (found.state, found.detail, found.job) == ("queued", "Priority", "12_0")
+    assert (found.state, found.detail, found.job) == (
+        "queued",
+        "others come first (Priority)",
+        "12_0",
+    )
+
+
+def test_a_waiting_job_says_when_it_may_start(folder):
+    submitted(folder)
+    soon = time.time() + 60
+    job = QueuedJob("12_0", "PENDING", "Resources", starts=soon)
+    clock = time.strftime("%H:%M", time.localtime(soon))
+    found = state(folder, Queue({"12_0": job}))
+    assert found.detail.startswith("next, when there is room (Resources), starts about ")
+    assert found.detail.endswith(clock)
+    later = replace(job, starts=soon + 40 * 86400)
+    days = time.strftime("%d %b %H:%M", time.localtime(soon + 40 * 86400))
+    assert state(folder, Queue({"12_0": later})).detail.endswith(days)
+
+
+def test_a_running_run_says_what_it_uses(folder, run):
+    run.beat(beat(pid=os.getpid()))
+    run.write_usages([Usage(began=0.0, seconds=10.0, cpu_seconds=13.0, gpu_busy=0.5)])
+    record = state(folder).record()
+    assert (record["cpus_used"], record["gpu_busy"]) == (1.3, 0.5)
+    run.finish([])
+    assert "cpus_used" not in state(folder).record()
 
 
 def test_a_run_of_a_running_job_is_queued_until_its_turn_comes(folder, run):

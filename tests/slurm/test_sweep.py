@@ -19,7 +19,8 @@ def test_a_sweep_goes_through_slurm_to_the_rows_of_this_machine(bench, reference
     ]
     # The gate is closed and the program has returned: it waits for nothing.
     assert state_of(bench, "three") == ["queued"] * 3
-    bench.until(lambda: {run["detail"] for run in bench.states("three").values()} == {"Dependency"})
+    waits = "waits for earlier jobs (Dependency)"
+    bench.until(lambda: {run["detail"] for run in bench.states("three").values()} == {waits})
     submitted = bench.sweep_folder("three").ledger.path.read_bytes()
     assert "nothing to submit" in bench.submits("three", profile=profile)
     assert bench.sweep_folder("three").ledger.path.read_bytes() == submitted

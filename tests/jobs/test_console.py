@@ -1,0 +1,46 @@
+"""The table of runs keeps its columns whatever is to be said, and says it once."""
+
+import io
+
+from rich.console import Console
+
+from jobs import console
+from jobs.status import RunStatus
+from pipeline.training.run import Heartbeat, Usage
+
+LONG = "sbatch: error: " + "a very long story " * 30
+
+
+def drawn(*statuses: RunStatus, width: int = 100) -> list[str]:
+    text = io.StringIO()
+    Console(file=text, width=width).print(console.overview(statuses, ()))
+    return text.getvalue().splitlines()
+
+
+def running(**facts) -> RunStatus:
+    beat = Heartbeat(epoch=3, epochs=40, loss_per_character=1.5, dev_cer=0.25, seconds_left=60.0)
+    return RunStatus("seed=0", "0123456789ab", "running", heartbeat=beat, **facts)
+
+
+def test_a_long_cause_does_not_squeeze_the_table():
+    failed = RunStatus("seed=1", "ba9876543210", "failed", "code error", LONG)
+    waits = RunStatus("seed=2", "ba9876543211", "queued", "", "others come first (Priority) " * 5)
+    header, first, second, *_ = drawn(running(), failed, waits, width=120)
+    assert first.split()[:5] == ["seed=0", "01234567", "running", "3/40", "1.50"]
+    assert second.split() == ["seed=1", "ba987654", "failed", "code", "error"]
+    assert "dev CER" in header
+    assert "frames/s" in header
+
+
+def test_what_many_runs_failed_of_is_told_once_below_the_table():
+    failed = [RunStatus(f"seed={n}", f"{n}", "failed", "disk full", "no space") for n in range(3)]
+    lost = RunStatus("seed=3", "3", "lost", "", "job 12_3 left the queue")
+    assert console.explanations([*failed, lost, running()]) == [
+        "seed=0 and 2 more: disk full: no space",
+        "seed=3: lost: job 12_3 left the queue",
+    ]
+
+
+def test_a_running_run_shows_what_it_uses():
+    used = Usage(began=0.0, seconds=10.0, cpu_seconds=13.0, gpu_busy=0.22)
+    assert drawn(running(usage=used))[1].split()[7:10] == ["1.3", "22.0", "%"]
