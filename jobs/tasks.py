@@ -6,6 +6,7 @@ Not here: where the process starts (local.py, slurm.py), the slices and the runs
 """
 
 import argparse
+import os
 import socket
 import sys
 import time
@@ -23,6 +24,8 @@ from jobs.snapshot import SOURCE
 from jobs.wanted import SweepFolder
 from pipeline.files import digest, read_json, write_json
 from pipeline.training.run import Failure, RunFolder
+
+SECONDS_FOR_SIGNAL = 180.0  # the file system may show the answer late
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +59,7 @@ class CheckTask:
     """Says what the place it runs in is like."""
 
     answer: str  # path of the file to write
+    signalled: bool = False  # then it waits for SIGUSR2, and says in its next life that it lives
     items: tuple[str, ...] = ()
 
 
@@ -99,7 +103,7 @@ def read(path: Path) -> Task:
         )
         return FeatureTask(**{**content, "slices": tuple(pieces)})
     if kind == "check":
-        return CheckTask(answer=content["answer"])
+        return CheckTask(answer=content["answer"], signalled=content["signalled"])
     if kind == "report":
         return ReportTask(**{**content, "commands": tuple(content["commands"]), "items": ()})
     return RunTask(**{**content, "runs": tuple(Run(**run) for run in content["runs"])})
@@ -114,7 +118,7 @@ def execute(path: Path, stop: StopRequest) -> int:
     if isinstance(task, RunTask):
         return _execute_runs(task, path, stop)
     if isinstance(task, CheckTask):
-        return _examine(task)
+        return _examine(task, stop)
     if isinstance(task, ReportTask):
         return _report(task)
     try:
@@ -127,21 +131,29 @@ def execute(path: Path, stop: StopRequest) -> int:
         raise
 
 
-def _examine(task: CheckTask) -> int:
+def _examine(task: CheckTask, stop: StopRequest) -> int:
     # What a run imports, and only here, for the reason given at _fit.
     from pipeline.features import precompute  # noqa: PLC0415
     from pipeline.training import trainer  # noqa: PLC0415
 
+    path = Path(task.answer)
+    if path.exists():  # written before the requeue
+        write_json(path.with_suffix(".again"), os.environ.get("SLURM_RESTART_COUNT", "0"))
+        return DONE
     answer = {
         "host": socket.gethostname(),
         "python": sys.version.split()[0],
+        "modules": [name for name in os.environ.get("LOADEDMODULES", "").split(":") if name],
         "code": [module.__file__ for module in (precompute, trainer)],
         "cpus": cpus(),
         "gpus": trainer.gpus(),
         "time": time.time(),
     }
-    write_json(Path(task.answer), answer)
-    return DONE
+    write_json(path, answer)
+    began = time.monotonic()
+    while task.signalled and not stop() and time.monotonic() - began < SECONDS_FOR_SIGNAL:
+        time.sleep(0.1)
+    return STOPPED if stop() else DONE
 
 
 def _report(task: ReportTask) -> int:
