@@ -25,6 +25,7 @@ SECONDS_BETWEEN_SAMPLES = 1.0
 SECONDS_BETWEEN_NOTES = 15.0
 SECONDS_FOR_GPU = 10.0  # nvidia-smi may hang where a card has failed
 PROC = Path("/proc")
+CGROUPS = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,30 @@ class Meter:
         )
         with suppress(OSError):
             self._folder.write_usages([*self._earlier, used])
+
+
+def job_ran_out_of_memory() -> bool:
+    """Whether the system killed something of this SLURM job for its memory, as cgroups count."""
+    return "SLURM_JOB_ID" in os.environ and any(map(_kills, _cgroups()))
+
+
+def _cgroups() -> Iterator[Path]:
+    """This process's own, of version 2 or 1."""
+    with suppress(OSError):
+        for line in (PROC / "self" / "cgroup").read_text(encoding="utf-8").splitlines():
+            _, controllers, group = line.split(":", 2)
+            if controllers in {"", "memory"}:
+                yield CGROUPS / controllers / group.strip("/")
+
+
+def _kills(group: Path) -> int:
+    found = 0
+    for name in ("memory.events", "memory.oom_control"):
+        with suppress(OSError):
+            for line in (group / name).read_text(encoding="ascii").splitlines():
+                key, _, number = line.partition(" ")
+                found += int(number) if key == "oom_kill" else 0
+    return found
 
 
 def _number(name: str) -> float:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Literal
 
 from jobs import claims, local, runs, slices
-from jobs.failures import of_exit
-from jobs.meter import Asked
+from jobs.failures import SLURM_STATES, of_exit
+from jobs.meter import Asked, job_ran_out_of_memory
 from jobs.plan import Run, Slice
 from jobs.processes import DONE, FAILED, STOPPED, StopRequest, dealer, listening
 from jobs.profile import Device, Means, Workers, cpus
@@ -199,6 +199,8 @@ def fail_for_silent(ended: local.Ended, work: Path) -> None:
         beat = run.heartbeat()
         if not run.finished and not run.failure() and not (beat and claims.beats(beat)):
             cause, message = of_exit(ended.code)
+            if cause == "killed" and job_ran_out_of_memory():
+                cause, message = SLURM_STATES["OUT_OF_MEMORY"]
             printed = local.output_path(ended.task)
             run.fail(Failure(cause=cause, message=f"{message}; see {printed}"))
             return

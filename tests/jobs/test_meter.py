@@ -85,3 +85,29 @@ def test_the_cards_are_asked_how_busy_they_are(fake_slurm, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     fake_slurm("nvidia-smi", "90\n")
     assert meter._gpu_busy() == []
+
+
+@pytest.mark.parametrize(
+    ("line", "folder", "file"),
+    [
+        ("0::/slurm/job_7", "slurm/job_7", "memory.events"),
+        ("4:memory:/slurm/job_7", "memory/slurm/job_7", "memory.oom_control"),
+    ],
+)
+def test_a_kill_for_memory_is_counted_by_the_cgroup_of_the_job(
+    tmp_path, monkeypatch, line, folder, file
+):
+    monkeypatch.setattr(meter, "PROC", tmp_path / "proc")
+    monkeypatch.setattr(meter, "CGROUPS", tmp_path / "cgroup")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert not meter.job_ran_out_of_memory()
+    (tmp_path / "proc" / "self").mkdir(parents=True)
+    (tmp_path / "proc" / "self" / "cgroup").write_text(f"9:cpu:/other\n{line}\n")
+    counted = tmp_path / "cgroup" / folder / file
+    counted.parent.mkdir(parents=True)
+    counted.write_text("oom 3\noom_kill 0\n")
+    assert not meter.job_ran_out_of_memory()
+    counted.write_text("oom 3\noom_kill 1\n")
+    assert meter.job_ran_out_of_memory()
+    monkeypatch.delenv("SLURM_JOB_ID")
+    assert not meter.job_ran_out_of_memory()
