@@ -7,6 +7,7 @@ Not here: what a site allows (limits.py), submitting (slurm.py); jobs that ended
 import csv
 import io
 import os
+import re
 import subprocess
 from collections.abc import Iterable
 from contextlib import suppress
@@ -85,6 +86,15 @@ def withdraw(mark: str) -> None:
         jobs = {job.id.split("_")[0] for job in queue().values() if job.comment == mark}
         if jobs:
             cancel(sorted(jobs))
+
+
+def preempted() -> bool:
+    """Whether the job that this is in must leave its node, and was not cancelled by a person."""
+    try:
+        text = ask(["scontrol", "show", "job", "--oneliner", os.environ.get("SLURM_JOB_ID", "")])
+    except SchedulerError:
+        return False
+    return any(re.match(r"PreemptTime=\d", word) for word in text.split())
 
 
 def rows(text: str, columns: int) -> list[list[str]]:

@@ -30,7 +30,7 @@ from jobs.console import say
 from jobs.plan import Request
 from jobs.processes import STOPPED, listening
 from jobs.profile import Slurm
-from jobs.scheduler import mark_of, withdraw
+from jobs.scheduler import mark_of, preempted, withdraw
 from pipeline.files import InputError
 
 # submitit requeues a job that reached its limit this often. Training resumes from its own files,
@@ -88,7 +88,8 @@ class OnNode:
         requeue: Any = signal.getsignal(signal.SIGUSR2)
         with listening() as stop:
             code = tasks.execute(Path(task), stop)
-            if code == STOPPED and stop.signal == signal.SIGUSR2:
+            # SLURM requeues only what it kills: one that ends in its grace time has ended.
+            if code == STOPPED and (stop.signal == signal.SIGUSR2 or preempted()):
                 if BATCH in os.environ:
                     sys.exit(REQUEUE)
                 requeue(signal.SIGUSR2, None)

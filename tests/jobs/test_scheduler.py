@@ -41,3 +41,22 @@ def test_an_unreachable_controller_is_quoted_in_one_line(fake_slurm):
         scheduler.queue()
     assert "Unable to contact slurm controller (connect failure)" in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (
+            "JobId=7 JobState=RUNNING PreemptEligibleTime=2026-01-01T00:00:00 PreemptTime=None",
+            False,
+        ),
+        ("JobId=7 JobState=RUNNING PreemptTime=2026-01-01T00:00:00 Partition=main", True),
+    ],
+)
+def test_a_job_knows_whether_it_is_preempted(fake_slurm, monkeypatch, said, expected):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    asked = fake_slurm("scontrol", said)
+    assert scheduler.preempted() is expected
+    assert asked.read_text().split()[-1] == "7"
+    fake_slurm("scontrol", complains="Invalid job id specified", code=1)
+    assert not scheduler.preempted()
