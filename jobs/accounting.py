@@ -63,10 +63,7 @@ def lives(jobs: Collection[str]) -> dict[str, list[Life]]:
         )
         for job in _jobs(name):
             found.setdefault(job, []).append(life)
-    # A task cancelled on its own before it started vanishes from its array's lines (22.05).
-    known = {job.split("_")[0] for job in found}
-    vanished = {job: [Life("CANCELLED")] for job in jobs if job.split("_")[0] in known}
-    return {**vanished, **{job: each for job, each in found.items() if job in jobs}}
+    return {job: each for job, each in found.items() if job in jobs}
 
 
 def _add_step(found: dict[str, list[Life]], job: str, state: str, code: str, peak: str) -> None:

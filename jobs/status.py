@@ -215,6 +215,10 @@ def _state_after(
         return "stopped", *ended
     if saved:
         return "stopped", "", "typed again it continues"
+    # SLURM forgets a task that is cancelled alone while it waits (22.05: squeue and scontrol do not
+    # list it, sacct lists its array as pending), but makes the output of each that it starts.
+    if life.state in {"", "PENDING"} and not output.exists():
+        return "stopped", "cancelled", "the job was cancelled before it started"
     return "lost", "", f"job {entry.job} left the queue without a word; make sweep again"
 
 

@@ -3,7 +3,6 @@
 import pytest
 
 from jobs import accounting
-from jobs.accounting import Life
 
 # As SLURM 22.05 prints them: preempted and started anew; out of memory without control groups.
 SACCT = """\
@@ -50,13 +49,6 @@ def test_tasks_that_were_cancelled_together_before_they_started_are_told_apart(f
     cancelled = {job for job, (life,) in found.items() if life.state.startswith("CANCELLED")}
     assert cancelled == {"12_0", "12_1", "12_4", "12_6", "12_8", "13_7"}
     assert found.keys() - cancelled == {"12_3"}
-
-
-def test_a_task_that_its_array_no_longer_tells_of_was_cancelled(fake_slurm):
-    fake_slurm("sacct", "12_3|FAILED|1:0|node1|1|2|3|00:00:00||1\n")
-    assert accounting.lives({"12_3", "12_4"})["12_4"] == [Life("CANCELLED")]
-    fake_slurm("sacct", "")  # accounting lags: nothing is known of the array
-    assert accounting.lives({"12_4"}) == {}
 
 
 def test_nothing_is_asked_about_no_jobs(fake_slurm):

@@ -173,13 +173,22 @@ def test_a_heartbeat_of_an_earlier_job_says_nothing_about_this_one(folder, run):
         ("NODE_FAIL", "failed", "node failure"),
         ("CANCELLED by 0", "stopped", "cancelled"),
         ("COMPLETED", "lost", ""),
-        ("", "lost", ""),
+        ("", "stopped", "cancelled"),  # there is no output either: it never started
+        ("PENDING", "stopped", "cancelled"),
     ],
 )
 def test_a_job_that_left_the_queue_is_explained_by_accounting(folder, slurm, expected, cause):
     submitted(folder)
     found = state(folder, Queue({}, {"12_0": [Life(slurm)]} if slurm else {}))
     assert (found.state, found.cause) == (expected, cause)
+
+
+def test_a_job_that_started_and_left_no_word_is_lost(folder):
+    submitted(folder)
+    folder.jobs.mkdir(parents=True)
+    (folder.jobs / "12_0_0_log.out").write_text("")
+    for lives in ({}, {"12_0": [Life("PENDING")]}):
+        assert state(folder, Queue({}, lives)).state == "lost"
 
 
 def test_a_job_that_failed_without_a_word_is_named_with_its_output(folder):

@@ -2,7 +2,11 @@
 
 import os
 import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 
 def forks(pid: int) -> int:
@@ -37,6 +41,38 @@ def test_a_preempted_run_goes_on_to_the_rows_of_an_undisturbed_one(bench, refere
     # It went on: what stood before was not computed anew, or its times would differ.
     assert repr(mel.rows()[: len(before)]) == repr(before)
     assert len(bench.ledger("two")) == 3
+
+
+@pytest.fixture
+def grace(slurm, alone, command) -> Iterator[None]:
+    """SLURM gives preempted jobs 30 s, as some sites do."""
+    update = ("scontrol", "update", "PartitionName=main")
+    assert command(*update, "GraceTime=30").code == 0
+    yield
+    assert command(*update, "GraceTime=0").code == 0
+
+
+def test_a_run_that_saves_in_its_grace_time_is_requeued_and_a_cancelled_one_is_not(
+    grace, bench, reference, command
+):
+    bench.submits("two", profile=bench.profile(gpus=2))
+    mel, power = bench.runs("two").values()
+    jobs = {label: run["job"] for label, run in bench.states("two").items()}
+    before = bench.pause(mel)
+    bench.pause(power)
+    assert command("scancel", jobs["power"]).code == 0
+    node = command("squeue", "--noheader", f"--jobs={jobs['mel']}", "--format=%N").out.strip()
+    owner = bench.sbatch(
+        "--partition=priority", f"--nodelist={node}", "--gres=gpu:1", "--wrap=sleep 1"
+    )
+    bench.until(lambda: bench.queued().get(jobs["mel"], "").startswith("PENDING") or mel.finished)
+    assert not mel.finished
+    assert mel.heartbeat().status == "stopped"
+    bench.until(lambda: owner not in bench.queued())
+    bench.await_jobs()
+    reference.demands_the_same_of({"mel": mel})
+    assert repr(mel.rows()[: len(before)]) == repr(before)
+    assert not power.finished
 
 
 def test_what_failed_is_named_and_exactly_what_is_missing_is_submitted_again(
@@ -141,6 +177,37 @@ def test_runs_side_by_side_in_one_job_are_all_warned_and_all_go_on(bench, refere
         assert log.count("stopped at a step boundary") == 1
         assert not any(other.run_id in log for other in runs.values() if other is not run)
     assert bench.ledger("three")[2:] == entries
+
+
+def test_a_container_without_scontrol_gets_another_turn_from_its_batch_script(
+    bench, reference, command
+):
+    # A python that cannot find scontrol, as in a container.
+    bare = f"env PATH={bench.folder} {sys.executable}"
+    bench.submits("two", profile=bench.profile(python=bare, requeue_from="batch"))
+    mel = bench.runs("two")["mel"]
+    job = bench.states("two")["mel"]["job"]
+    before = bench.pause(mel)
+    pid = mel.heartbeat().pid
+    assert b"SLURM_JOB_ID" in Path(f"/proc/{pid}/environ").read_bytes()
+    assert f"PATH={bench.folder}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    assert command("scancel", "--signal=USR2", job).code == 0
+    os.kill(pid, signal.SIGCONT)
+    bench.until(lambda: bench.queued().get(job, "").startswith("PENDING") or mel.finished)
+    assert not mel.finished, "it was too fast to be caught in the middle"
+    bench.await_jobs()
+    reference.demands_the_same_of(bench.runs("two"))
+    assert repr(mel.rows()[: len(before)]) == repr(before)
+    assert len(bench.ledger("two")) == 3
+
+
+def test_a_task_cancelled_alone_before_it_starts_is_not_lost(bench, command):
+    bench.submits("two", profile=bench.profile(gated=True))
+    job = bench.states("two")["mel"]["job"]
+    assert command("scancel", job).code == 0
+    bench.until(lambda: job not in bench.queued())
+    found = {label: (run["state"], run["cause"]) for label, run in bench.states("two").items()}
+    assert found == {"mel": ("stopped", "cancelled"), "power": ("queued", "")}
 
 
 def test_what_waits_for_what_cannot_happen_is_cancelled_and_submitted_again(bench, command):
