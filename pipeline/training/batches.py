@@ -12,6 +12,7 @@ place): a `Selection` says it all, so that whoever makes its batch makes the sam
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 import torch
@@ -113,13 +114,13 @@ class Split:
         """Frames that show the selection, with all that belongs to them, on their device."""
         places, device = selection.places, frames.device
         labels = [self.labels[place] for place in places]
-        targets = [label for one in labels for label in one]
+        targets = np.fromiter(chain.from_iterable(labels), np.int64)
         return Batch(
             utterances=tuple(self.utterances[place] for place in places),
             places=places,
             frames=frames,
             lengths=torch.from_numpy(joined(selection.timing.frames, self.stack)).to(device),
-            targets=torch.tensor(targets, dtype=torch.int64, device=device),
+            targets=torch.from_numpy(targets).to(device),
             target_lengths=torch.tensor([len(one) for one in labels], device=device),
         )
 

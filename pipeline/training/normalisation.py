@@ -1,7 +1,7 @@
 """Normalisation: stored frames -> what the network reads.
 
-In:   settings, a feature set, the utterances of one split.   Out: a function of one utterance's
-frames, that another process can be sent.
+In:   settings, a feature set, the utterances of one split.   Out: a function that writes one
+utterance's frames, normalised, where they are wanted; another process can be sent it.
 Not here: the sums over the training split and the maps made of them (features/statistics.py).
 
 `utterance` and `speaker` look at no other split: of an utterance alone, or of all that its speaker
@@ -12,7 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Float, Float32, Float64
+from torch import Tensor
 
 from pipeline.config import InputSettings
 from pipeline.features import statistics
@@ -22,8 +24,8 @@ from pipeline.features.statistics import Affine
 
 QUIET = 1e-3  # deviation below which a bin is not amplified further
 
-Frames = Float[np.ndarray, "T F"]
-Normalise = Callable[[StoredUtterance, Frames], Frames]
+Stored, Frames = Float[Tensor, "T F"], Float32[Tensor, "T F"]
+Normalise = Callable[[StoredUtterance, Stored, Frames], None]
 
 
 def normaliser(
@@ -37,21 +39,35 @@ def normaliser(
         case "speaker":
             return BySpeaker.of(features, utterances)
         case "standardise":
-            return Shared(statistics.standardise(features.statistics))
+            return Scaled.of(statistics.standardise(features.statistics))
         case "pca":
-            return Shared(statistics.pca(features.statistics, settings.epsilon))
+            return Turned(statistics.pca(features.statistics, settings.epsilon))
         case "zca":
-            return Shared(statistics.zca(features.statistics, settings.epsilon))
+            return Turned(statistics.zca(features.statistics, settings.epsilon))
 
 
 @dataclass(frozen=True, eq=False)
-class Shared:
-    """One map for all."""
+class Scaled:
+    """x * factor + offset, bin by bin, in one pass: it rounds no more than storing x did."""
 
+    factor: Float32[Tensor, " F"]
+    offset: Float32[Tensor, " F"]
+
+    @classmethod
+    def of(cls, affine: Affine) -> "Scaled":
+        offset = -affine.shift.astype(np.float64) * affine.factor
+        return cls(torch.from_numpy(affine.factor), torch.from_numpy(offset.astype(np.float32)))
+
+    def __call__(self, utterance: StoredUtterance, stored: Stored, out: Frames) -> None:
+        torch.addcmul(self.offset, stored.float(), self.factor, out=out)
+
+
+@dataclass(frozen=True, eq=False)
+class Turned:
     affine: Affine
 
-    def __call__(self, utterance: StoredUtterance, frames: Frames) -> Float32[np.ndarray, "T F"]:
-        return self.affine(frames)
+    def __call__(self, utterance: StoredUtterance, stored: Stored, out: Frames) -> None:
+        out.copy_(torch.from_numpy(self.affine(stored.numpy())))
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +86,10 @@ class BySpeaker:
             moments[utterance.speaker] = before + found if before else found
         return cls({speaker: each.affine for speaker, each in moments.items()})
 
-    def __call__(self, utterance: StoredUtterance, frames: Frames) -> Float32[np.ndarray, "T F"]:
-        return self.affines[utterance.speaker](frames)
+    def __call__(self, utterance: StoredUtterance, stored: Stored, out: Frames) -> None:
+        affine = self.affines[utterance.speaker]
+        torch.sub(stored, torch.from_numpy(affine.shift), out=out)
+        out.mul_(torch.from_numpy(affine.factor))
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +101,7 @@ class _Moments:
     deviations: Float64[np.ndarray, " F"]  # sum over frames of (x - mean)^2
 
     @classmethod
-    def of(cls, frames: Frames) -> "_Moments":
+    def of(cls, frames: Float[np.ndarray, "T F"]) -> "_Moments":
         if not len(frames):
             return cls(0, np.zeros(frames.shape[1]), np.zeros(frames.shape[1]))
         x = frames.astype(np.float64)
@@ -103,11 +121,11 @@ class _Moments:
         return Affine(self.mean.astype(np.float32), (1 / deviation).astype(np.float32))
 
 
-def _as_stored(utterance: StoredUtterance, frames: Frames) -> Frames:
-    return frames
+def _as_stored(utterance: StoredUtterance, stored: Stored, out: Frames) -> None:
+    out.copy_(stored)
 
 
-def _by_itself(utterance: StoredUtterance, frames: Frames) -> Float32[np.ndarray, "T F"]:
-    frames = frames.astype(np.float32)
-    normed: np.ndarray = (frames - frames.mean(0)) / np.maximum(frames.std(0), QUIET)
-    return normed
+def _by_itself(utterance: StoredUtterance, stored: Stored, out: Frames) -> None:
+    x = out.copy_(stored).numpy()  # numpy's sums do not depend on the number of threads
+    x -= x.mean(0)
+    x /= np.maximum(np.sqrt(np.square(x).mean(0)), QUIET)
