@@ -20,7 +20,7 @@ from pipeline.files import digest
 from pipeline.settings import Settings, read_yaml, set_key, validated
 
 FEATURE_VERSION = 1  # enters every feature_id: raise it when the same settings give other frames
-RUN_VERSION = 2  # enters every run_id: raise it when the same experiment gives other rows
+RUN_VERSION = 3  # enters every run_id: raise it when the same experiment gives other rows
 
 Stride = Literal[1, 2, 3]
 

@@ -63,9 +63,9 @@ class Alphabet:
     def decode(self, classes: Iterable[int]) -> str:
         """Each class as its character; repeats stay, and a blank is an error."""
         classes = list(classes)
-        if not all(BLANK < c < self.size for c in classes):
+        if classes and not BLANK < min(classes) <= max(classes) < self.size:
             raise ValueError(f"{classes}: the characters of {self.name} are 1 to {self.size - 1}")
-        return "".join(self.characters[c - 1] for c in classes)
+        return "".join([self.characters[c - 1] for c in classes])
 
 
 def quoted(characters: Iterable[str]) -> str:

@@ -44,7 +44,7 @@ class Health:
         sums = torch.cat(
             [
                 lengths_B.sum()[None],
-                (logits.argmax(-1) == BLANK).sum()[None],
+                (logits[:, BLANK] == logits.amax(-1)).sum()[None],
                 -(probabilities * logs).sum(dtype=torch.float64)[None],
                 activations.flatten(),
                 probabilities.sum(0, dtype=torch.float64),

@@ -18,7 +18,7 @@ from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from pipeline.config import Experiment
 from pipeline.files import InputError
-from pipeline.training import ctc, objective, schedule
+from pipeline.training import ctc, machine, objective, schedule
 from pipeline.training.batches import Batch
 from pipeline.training.recogniser import Recogniser, count
 from pipeline.training.state import State
@@ -47,7 +47,7 @@ class Learner:
         settings, network, tally = self.experiment.train, self.recogniser.network, state.tally
         network.train()
         state.update += 1
-        torch.manual_seed(derived(settings.seed, state.update))  # of dropout
+        machine.sow(derived(settings.seed, state.update), self.recogniser.device)  # dropout's
         for group in self.optimiser.param_groups:
             group["lr"] = schedule.learning_rate(settings, state.update, updates, state.dev_losses)
         output = self.recogniser.output(batch)

@@ -46,6 +46,13 @@ def be_deterministic(wish: bool, chosen: torch.device) -> None:
     torch.use_deterministic_algorithms(on)
 
 
+def sow(seed: int, chosen: torch.device) -> None:
+    """As torch.manual_seed, which on a CPU also keeps a stack trace for each GPU to come."""
+    torch.default_generator.manual_seed(seed)
+    if chosen.type == "cuda":
+        torch.cuda.manual_seed(seed)
+
+
 def describe(chosen: torch.device) -> dict[str, Any]:
     """For environment.json: what may make the same experiment give other digits."""
     gpu = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else None

@@ -24,6 +24,7 @@ from pipeline.training.layers import (
     KERNELS,
     Convolution,
     Direction,
+    Dropout,
     Lookahead,
     MaskedBatchNorm,
     Recurrent,
@@ -72,7 +73,7 @@ class Network(nn.Module):
         super().__init__()
         self.settings, self.bins, self.stack = settings, bins, stack
         self.clamp = Clamp(settings.clamp)
-        self.dropout = nn.Dropout(settings.dropout)
+        self.dropout = Dropout(settings.dropout)
         strides = zip(settings.time_strides, settings.frequency_strides, strict=True)
         self.strides = list(strides)[: settings.convolutions]
         self.convolutions = nn.ModuleList(

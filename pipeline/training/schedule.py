@@ -31,11 +31,13 @@ def optimiser(settings: TrainSettings, weights: Iterable[nn.Parameter]) -> torch
     ]
     match settings.optimiser:
         case "adam":
-            return torch.optim.Adam(groups, settings.learning_rate)
+            return torch.optim.Adam(groups, settings.learning_rate, fused=True)
         case "adamw":
-            return torch.optim.AdamW(groups, settings.learning_rate)
+            return torch.optim.AdamW(groups, settings.learning_rate, fused=True)
         case "sgd":
-            return torch.optim.SGD(groups, settings.learning_rate, MOMENTUM, nesterov=True)
+            return torch.optim.SGD(
+                groups, settings.learning_rate, MOMENTUM, nesterov=True, fused=True
+            )
 
 
 def learning_rate(

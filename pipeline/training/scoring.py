@@ -101,7 +101,8 @@ class Score:
 
 def total(pairs: Iterable[tuple[str, str]]) -> Score:
     """The score of a corpus: (reference, hypothesis) pairs, counted and added."""
-    return sum((Score.of(*pair) for pair in pairs), Score())
+    scores = [Score.of(*pair) for pair in pairs]
+    return Score(*(_sum([getattr(score, name) for score in scores]) for name in Score.__slots__))
 
 
 def alignment(reference: str, hypothesis: str) -> list[tuple[str, str, str]]:
@@ -114,6 +115,15 @@ def alignment(reference: str, hypothesis: str) -> list[tuple[str, str, str]]:
         )
         for edit in Levenshtein.opcodes(reference, hypothesis)
     ]
+
+
+def _sum(counts: Sequence[ErrorCount]) -> ErrorCount:
+    return ErrorCount(
+        sum([each.substitutions for each in counts]),
+        sum([each.deletions for each in counts]),
+        sum([each.insertions for each in counts]),
+        sum([each.reference for each in counts]),
+    )
 
 
 def _edits(reference: Sequence[str], hypothesis: Sequence[str]) -> ErrorCount:

@@ -69,3 +69,10 @@ def test_each_operation_of_a_step_has_a_deterministic_form_and_repeats_its_bits(
         ctc.loss(output.logits, output.lengths, targets, ones).sum().backward()
         gradients.append([p.grad for p in network.parameters()])
     torch.testing.assert_close(*gradients, rtol=0, atol=0)
+
+
+def test_sown_draws_are_those_of_torchs_own_seed():
+    machine.sow(2**63 + 5, CPU)
+    one = torch.rand(3)
+    torch.manual_seed(2**63 + 5)
+    assert torch.equal(one, torch.rand(3))
