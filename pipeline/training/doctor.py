@@ -24,6 +24,7 @@ from pipeline.training.batches import Split
 from pipeline.training.cost import cost
 from pipeline.training.escape import LEAST_REACH, UNSCALED, USUAL
 from pipeline.training.health import Health
+from pipeline.training.layers import Dropout
 from pipeline.training.learner import DivergedError, Learner, derived
 from pipeline.training.machine import Device
 from pipeline.training.model import Network
@@ -189,7 +190,7 @@ def _by_heart(experiment: Experiment, train: Split, network: Network, letters: A
     few = shorter.choose(shorter.typical(BY_HEART)).resident(network.fc3.weight.device)
     batch = few.batch(np.arange(len(few)))
     sane = _sane(experiment)
-    network.dropout.p = 0.0
+    network.dropout = Dropout(0.0)
     optimiser = schedule.optimiser(sane.train, network.parameters())
     recogniser = Recogniser(network, letters, batch.frames.device, half=False)
     learner, state = Learner(sane, recogniser, optimiser), State.start(letters.size)

@@ -24,7 +24,8 @@ from pipeline.features.statistics import Affine
 
 QUIET = 1e-3  # deviation below which a bin is not amplified further
 
-Stored, Frames = Float[Tensor, "T F"], Float32[Tensor, "T F"]
+Stored = Float[Tensor, "T F"]
+Frames = Float32[Tensor, "T F"]
 Normalise = Callable[[StoredUtterance, Stored, Frames], None]
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
+from torch.utils.dlpack import from_dlpack
 
 from pipeline.config import InputSettings
 from pipeline.features.feature_set import FeatureSet
@@ -74,7 +75,7 @@ class Mapped:
         """Into `frames_TF`, normalised. Torch converts float16 in a sixth of numpy's time."""
         utterance = self.utterances[place]
         # The file is mapped for reading, of which from_numpy would warn.
-        self.normalise(utterance, torch.from_dlpack(self.features.frames(utterance)), frames_TF)
+        self.normalise(utterance, from_dlpack(self.features.frames(utterance)), frames_TF)
         return frames_TF
 
     def choose(self, places: Sequence[int]) -> "Mapped":
