@@ -40,6 +40,9 @@ VERBS = {
 
 def main(words: Sequence[str] | None = None) -> int:
     options = parser().parse_args(words)
+    # This process plans; those that compute are told their number of threads. With NumPy's threads
+    # it could not be copied (copies.py).
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         module = import_module(VERBS[options.verb])
         act: Callable[[argparse.Namespace], int] = getattr(module, options.verb.replace("-", "_"))

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from jobs import snapshot
+from jobs import copies, snapshot
+from jobs.copies import Copy
 from jobs.processes import DEALER
 from jobs.profile import Device, Local, cpus
 
@@ -32,7 +33,7 @@ class Process:
 
     task: Path
     slot: int
-    child: subprocess.Popen[bytes]
+    child: subprocess.Popen[bytes] | Copy
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Slots:
     number: int
     threads: int
     gpus: tuple[str, ...] = ()
+    copied: bool = False  # they run the code of this process: copies of it may, where possible
 
     def environment(self, slot: int, code: Path) -> dict[str, str]:
         variables = snapshot.environment(code, self.threads)
@@ -64,7 +66,7 @@ def slots_for_runs(profile: Local) -> Slots:
 
 def slots_for_features(profile: Local) -> Slots:
     """One process per CPU: decoding and the transform are single-threaded, and need no GPU."""
-    return Slots(profile.slots or cpus(), threads=1)
+    return Slots(profile.slots or cpus(), threads=1, copied=True)
 
 
 def visible_gpus(device: Device) -> tuple[str, ...]:
@@ -118,12 +120,15 @@ def deal(
             free = sorted(set(range(slots.number)) - {process.slot for process in running})
             for slot in free[: len(waiting)]:
                 task = waiting.popleft()
-                running.append(Process(task, slot, _start(task, slots.environment(slot, code))))
+                start = Copy if slots.copied and copies.possible() else _start
+                environment = slots.environment(slot, code) | {DEALER: str(os.getpid())}
+                running.append(Process(task, slot, start(task, output_path(task), environment)))
             waited = time.monotonic() - began
             time.sleep(min(SECONDS_BETWEEN_LOOKS, max(0.005, SHARE_OF_WAITING * waited)))
-            for process in [p for p in running if p.child.poll() is not None]:
-                running.remove(process)
-                ended(Ended(process.task, process.child.returncode))
+            for process in list(running):
+                if (status := process.child.poll()) is not None:
+                    running.remove(process)
+                    ended(Ended(process.task, status))
             look(running)
     finally:
         _stop(running)
@@ -134,13 +139,13 @@ def output_path(task: Path) -> Path:
     return task.with_suffix(".out")
 
 
-def _start(task: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    with output_path(task).open("wb") as output:
+def _start(task: Path, output: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    with output.open("wb") as file:
         return subprocess.Popen(
             [sys.executable, "-m", "jobs", "task", str(task)],
-            env={**os.environ, **environment, DEALER: str(os.getpid())},
+            env={**os.environ, **environment},
             stdin=subprocess.DEVNULL,
-            stdout=output,
+            stdout=file,
             stderr=subprocess.STDOUT,
         )
 

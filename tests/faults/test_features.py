@@ -69,17 +69,17 @@ def start(corpus: Path, work: Path) -> subprocess.Popen[bytes]:
     )
 
 
-def workers_in(work: Path) -> list[int]:
-    """Processes that execute a task of this work folder."""
+def workers_in(work: Path, parent: int) -> list[int]:
+    """Processes that execute a task of this work folder; copies of the parent among them."""
     found = []
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = file.read_bytes().decode().split("\0")
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if "task" in words and any(word.startswith(str(work)) for word in words):
+        if any(word.startswith(str(work)) for word in words):
             found.append(int(file.parent.name))
-    return sorted(found)
+    return sorted({*found} - {parent})
 
 
 def wait_until(true: Callable[[], object]) -> None:
@@ -119,9 +119,9 @@ def test_kill_9_at_any_moment_costs_what_was_under_way(
     corpus: Path, tmp_path: Path, undisturbed: dict[str, bytes], victim: str, moment: int
 ):
     parent = start(corpus, tmp_path)
-    wait_until(lambda: len(workers_in(tmp_path)) == 2)
+    wait_until(lambda: len(workers_in(tmp_path, parent.pid)) == 2)
     time.sleep(random.Random(f"{victim}{moment}").uniform(0, 0.6))
-    workers = workers_in(tmp_path)
+    workers = workers_in(tmp_path, parent.pid)
     victims = {"worker": workers[:1], "parent": [parent.pid], "all": [parent.pid, *workers]}
     for pid in victims[victim]:
         try:
@@ -131,7 +131,9 @@ def test_kill_9_at_any_moment_costs_what_was_under_way(
     parent.wait(30)
     code, told = features(corpus, tmp_path)
     assert code == 0, told
-    wait_until(lambda: not workers_in(tmp_path))  # of a killed parent: they end after their slice
+    wait_until(
+        lambda: not workers_in(tmp_path, parent.pid)
+    )  # of a killed parent: they end after their slice
     assert stored(tmp_path) == undisturbed
 
 
