@@ -24,6 +24,8 @@ def lines(plan: Plan, profile: Profile, limits: Limits, folder: SweepFolder) -> 
                 f"a task of runs needs about {plan.minutes_needed:.0f} min, {limits.minutes} are "
                 f"allowed: it is requeued, and goes on"
             )
+        if plan.runs and profile.preemption == "cancel":
+            yield "a run whose node is taken is cancelled here: make sweep again submits it"
         yield from _scripts(plan, profile, folder)
 
 

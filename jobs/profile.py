@@ -91,16 +91,6 @@ class FeatureJobs(Settings):
     minutes: int = Field(default=60, ge=1)
 
 
-class Preemption(Settings):
-    """What happens to a job when somebody with more right to its node comes."""
-
-    mode: Literal["none", "requeue", "cancel", "unknown"] = "unknown"
-    grace_seconds: int | None = Field(default=None, ge=0, description="SIGTERM to SIGKILL")
-    user_signal: bool | Literal["unknown"] = Field(  # YAML reads yes and no so
-        default="unknown", description="whether SIGUSR2 is sent first (send_user_signal)"
-    )
-
-
 class Slurm(Everywhere):
     """A SLURM cluster. What is null is not asked for, and the site's default holds."""
 
@@ -142,7 +132,10 @@ class Slurm(Everywhere):
     requeue_from: Literal["job", "batch"] = Field(
         default="job", description="batch: python runs in a container that has no scontrol"
     )
-    preemption: Preemption = Preemption()
+    preemption: Literal["requeue", "cancel", "unknown"] = Field(
+        default="unknown",
+        description="what becomes of a job whose node is taken; cancel: it does not come back",
+    )
     report: bool = Field(default=True, description="a last job writes the report")
     features: FeatureJobs = FeatureJobs()
 

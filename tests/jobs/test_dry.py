@@ -59,6 +59,12 @@ def test_more_time_is_asked_for_what_a_task_needs_and_too_long_a_task_is_named(t
     assert any("needs about 180 min, 120 are allowed: it is requeued" in line for line in said)
 
 
+def test_where_preempted_jobs_are_cancelled_it_is_told_that_they_do_not_come_back(tmp_path):
+    told = "a run whose node is taken is cancelled here: make sweep again submits it"
+    assert told in lines(tmp_path, preemption="cancel")
+    assert told not in lines(tmp_path, preemption="requeue")
+
+
 def test_this_machine_has_no_limits_to_tell(tmp_path):
     made = plan([], [Run("r", "mel-0")], Limits())
     said = list(dry.lines(made, Local(), Limits(), SweepFolder(tmp_path, "spectrum")))
