@@ -8,7 +8,7 @@ that a job without a line in the ledger was left by a submission that died, not 
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -39,7 +39,10 @@ def submitting(folder: SweepFolder) -> Iterator[None]:
 
 
 def cancel(folder: SweepFolder, queue: Queue) -> Queue:
-    """Cancel what an interrupted submission left, and what waits for what cannot happen."""
+    """Cancel what an interrupted submission left, and what waits for what cannot happen.
+
+    Code that no job imports any more goes with them.
+    """
     queued = queue.jobs or {}
     known = {entry.job for entry in folder.ledger.entries() if entry.scheduler == "slurm"}
     mark = mark_of(folder.jobs)
@@ -52,18 +55,23 @@ def cancel(folder: SweepFolder, queue: Queue) -> Queue:
     left: Mapping[str, QueuedJob] = {
         name: job for name, job in queued.items() if name not in orphans | stuck
     }
+    if not orphans:  # one of which may still be saving
+        clear_code(folder, left)
     return replace(queue, jobs=left)
 
 
-def clear_code(folder: SweepFolder) -> None:
-    """The snapshots of a sweep that is finished, unless one of its jobs still imports them."""
-    jobs = {entry.job for entry in folder.ledger.entries() if entry.scheduler == "slurm"}
-    try:
-        live = bool(jobs) and not jobs.isdisjoint(scheduler.queue())
-    except SchedulerError:
-        return
-    if not live:
-        snapshot.clear(folder.code)
+def clear_code(folder: SweepFolder, queued: Collection[str] | None = None) -> None:
+    """Snapshots that no job imports any more; `queued` None: asked for where it matters."""
+    entries = folder.ledger.entries()
+    if queued is None:
+        try:
+            in_slurm = any(entry.scheduler == "slurm" for entry in entries)
+            queued = scheduler.queue() if in_slurm else ()
+        except SchedulerError:
+            return
+    here = folder.owner.exists()  # somebody deals its tasks on a machine
+    used = {e.code for e in entries if (e.job in queued if e.scheduler == "slurm" else here)}
+    snapshot.clear(folder.code, keep=used)
 
 
 def _cancel(jobs: set[str], why: str) -> None:

@@ -2,6 +2,11 @@
 
 In:   the running code.   Out: `work/sweeps/<sweep>/code/<digest>/` with pipeline/ and jobs/,
 `<digest>.patch` with what was not committed, and the environment in which a task finds it.
+
+A snapshot lasts until the next `make sweep` that finds no queued or running job of its sweep with
+it, whether that sweep is finished, was cancelled, or goes on with other code; a cancelled job may
+still be saving, so that `make cancel` deletes none. Patches are small and stay, to tell what a run
+was made by. Deleting the sweep's folder deletes both.
 """
 
 import hashlib
@@ -9,6 +14,7 @@ import os
 import secrets
 import shutil
 import subprocess
+from collections.abc import Collection
 from pathlib import Path
 
 from pipeline.files import write_bytes
@@ -50,10 +56,10 @@ def name(source: Path = SOURCE) -> str:
     return _digest(_content(source))
 
 
-def clear(folder: Path) -> None:
-    """Of a sweep that is finished no job imports code; the patches stay, to tell what it ran."""
+def clear(folder: Path, keep: Collection[str]) -> None:
+    """Delete all but these snapshots."""
     for snapshot in folder.glob("*"):
-        if snapshot.is_dir():
+        if snapshot.is_dir() and snapshot.name not in keep:
             shutil.rmtree(snapshot, ignore_errors=True)
 
 

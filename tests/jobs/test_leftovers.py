@@ -80,12 +80,46 @@ def test_two_terminals_do_not_submit_a_sweep_at_once(folder, monkeypatch):
         pytest.fail("submitted twice")
 
 
+def snapshots(folder: SweepFolder, *names: str) -> None:
+    for name in names:
+        (folder.code / name / "jobs").mkdir(parents=True)
+        (folder.code / f"{name}.patch").touch()
+
+
+def there(folder: SweepFolder) -> set[str]:
+    return {path.name for path in folder.code.iterdir()}
+
+
 def test_the_code_of_a_finished_sweep_goes_when_no_job_imports_it(folder, fake_slurm):
-    (folder.code / "0123456789ab" / "jobs").mkdir(parents=True)
-    (folder.code / "0123456789ab.patch").touch()
+    snapshots(folder, "c")
     fake_slurm("squeue", "13|RUNNING|None|main|lab|normal|N/A|(null)\n")
     leftovers.clear_code(folder)
-    assert len(list(folder.code.iterdir())) == 2
+    assert there(folder) == {"c", "c.patch"}
+    fake_slurm("squeue", complains="Unable to contact slurm controller", code=1)
+    leftovers.clear_code(folder)
+    assert there(folder) == {"c", "c.patch"}
     fake_slurm("squeue", "14|RUNNING|None|main|lab|normal|N/A|(null)\n")
     leftovers.clear_code(folder)
-    assert [path.name for path in folder.code.iterdir()] == ["0123456789ab.patch"]
+    assert there(folder) == {"c.patch"}
+
+
+def test_a_submission_clears_the_code_of_earlier_ones_that_no_live_job_imports(folder):
+    snapshots(folder, "c", "older")
+    leftovers.cancel(folder, queue(QueuedJob("13", "RUNNING", "")))
+    assert there(folder) == {"c", "c.patch", "older.patch"}
+    leftovers.cancel(folder, queue())
+    assert there(folder) == {"c.patch", "older.patch"}
+
+
+def test_code_stays_while_somebody_deals_its_tasks_on_a_machine(folder):
+    snapshots(folder, "here", "older")
+    entry = Entry(
+        time=2.0, scheduler="local", job="1", kind="runs", items=(), task="t", code="here"
+    )
+    folder.ledger.append([entry])
+    folder.owner.write_text("{}")
+    leftovers.cancel(folder, queue())
+    assert there(folder) == {"here", "here.patch", "older.patch"}
+    folder.owner.unlink()
+    leftovers.cancel(folder, queue())
+    assert there(folder) == {"here.patch", "older.patch"}

@@ -70,7 +70,7 @@ def test_uncommitted_changes_are_kept_beside_the_snapshot_and_outlive_it(tmp_pat
     (source / "jobs" / "a.py").write_text("two = 2\n")
     (source / "jobs" / "new.py").write_text("")
     changed = snapshot.take(tmp_path / "code", source)
-    snapshot.clear(tmp_path / "code")
+    snapshot.clear(tmp_path / "code", keep=())
     (patch,) = (tmp_path / "code").iterdir()
     assert patch.name == f"{changed.name}.patch"
     said = patch.read_text()
