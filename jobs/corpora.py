@@ -1,14 +1,14 @@
-"""Corpora: what was found in them, in a few plain lines.
+"""Corpora: what was found in them and what was refused, in a few plain lines.
 
 In:   manifests.   Out: lines for a person.
-Not here: finding it (pipeline/corpus/survey.py), what is refused (reconcile.py).
+Not here: finding it (pipeline/corpus/survey.py).
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from jobs.console import count, duration, say
 from pipeline.corpora import Corpus
-from pipeline.corpus.manifest import Manifest
+from pipeline.corpus.manifest import Manifest, Refusal
 from pipeline.corpus.survey import Survey, survey
 from pipeline.corpus.text import alphabet
 from pipeline.sweep import Sweep
@@ -57,3 +57,10 @@ def _findings(manifest: Manifest, surveyed: Survey, letters: str) -> Iterator[st
 def _few(items: Collection[str]) -> str:
     more = len(items) - NAMED
     return ", ".join(list(items)[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def tell_refusals(refusals: Sequence[Refusal]) -> int:
+    """A line each; 1 if there was one."""
+    for refusal in refusals:
+        say(f"refused: {refusal.utterance}: {refusal.reason}")
+    return int(bool(refusals))

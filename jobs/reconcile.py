@@ -1,43 +1,39 @@
 """Reconciliation: what a sweep wants, less what is done or on its way, is submitted.
 
 In:   a sweep, a profile, a work folder.   Out: lines for a person; an exit code.
-Not here: the arithmetic of it (plan.py), carrying it out (submit.py).
+Not here: the arithmetic of it (plan.py), carrying it out (submit.py, here.py).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from jobs import console, endings, lacking, leftovers, limits, plan, remedies, status
+from jobs import console, endings, here, lacking, leftovers, limits, plan, remedies, status
 from jobs.console import count, duration, say
-from jobs.corpora import tell_corpora
-from jobs.failures import REMEDIES
+from jobs.corpora import tell_corpora, tell_refusals
 from jobs.ledger import Entry
 from jobs.local import slots_for_features
 from jobs.plan import Limits, Plan, Slice
-from jobs.processes import owning
 from jobs.profile import Local, Profile, Slurm, require_writable, typed_again
-from jobs.slices import Progress
-from jobs.status import LIVE, Queue, RunStatus
-from jobs.submit import Outcome, compute_features, execute_runs, submit_slurm
+from jobs.status import LIVE, Queue
+from jobs.submit import submit_slurm
 from jobs.wanted import (
+    Found,
     SweepFolder,
     Wanted,
+    by_path,
     manifest_path,
     refuse_unknown_characters,
     typed,
     wanted,
 )
-from jobs.watching import Watcher
 from pipeline.corpora import Corpus
 from pipeline.corpus import manifest as manifests
 from pipeline.corpus import readers
-from pipeline.corpus.manifest import Manifest, Refusal
-from pipeline.features import feature_set, precompute
+from pipeline.corpus.manifest import Manifest
+from pipeline.features import precompute
 from pipeline.files import InputError, write_json
 from pipeline.sweep import Sweep
-
-Found = Mapping[Corpus, Manifest]
 
 
 @dataclass(frozen=True)
@@ -57,12 +53,12 @@ def reconcile(
     if runs:
         refuse_unknown_characters(sweep, found)
     tell_corpora(sweep, found)
-    refused = max(_tell_refusals(manifest.refusals) for manifest in found.values())
+    refused = max(tell_refusals(manifest.refusals) for manifest in found.values())
     want = wanted(sweep, found, work)
     folder = SweepFolder(work, want.name)
     needed = _needed(want, folder, runs=runs)
-    lacks = lacking.survey(want, _by_path(found, work), folder, needed)
-    refused = max(refused, _tell_refusals(lacks.refusals))
+    lacks = lacking.survey(want, by_path(found, work), folder, needed)
+    refused = max(refused, tell_refusals(lacks.refusals))
     lacking.refuse_if_strict(found, lacks.refusals)
     unfinished = [run for run in want.runs if not folder.run(run.run_id).finished] if runs else []
     if not lacks.slices and not unfinished:
@@ -92,7 +88,7 @@ def reconcile(
     _store(sweep, want, found, folder)
     endings.keep(status.survey(want, folder, queue), folder)
     lacking.prepare(lacks, folder)
-    ended = _on_this_machine(want, made, profile, folder, queue, found=found, runs=runs)
+    ended = here.work(want, made, profile, folder, queue, found=found, runs=runs)
     return Result(max(refused, ended), worked=True)
 
 
@@ -116,51 +112,6 @@ def _through_slurm(
         say(f"{command} shows them; they need no terminal")
     elif not made.deferred_runs and not made.deferred_slices:
         say(f"nothing to submit: what is missing of {want.name} is queued, running, or left out")
-
-
-def _on_this_machine(
-    want: Wanted,
-    made: Plan,
-    profile: Local,
-    folder: SweepFolder,
-    queue: Queue,
-    *,
-    found: Found,
-    runs: bool,
-) -> int:
-    slices = [piece for array in made.features for task in array.tasks for piece in task]
-    speech = lacking.total(slices, _by_path(found, folder.work))
-    if slices:
-        say(f"features: {count(len(slices), 'slice')} to compute")
-    with owning(folder.owner), Watcher(want, folder, queue, runs=runs) as watcher:
-        outcome = compute_features(made, profile, folder, speech, watcher.look)
-        _tell_features(made, speech, outcome)
-        lacking.refuse_if_strict(found, outcome.refusals)
-        if outcome.failed_tasks:
-            made = _startable(want, made, folder)
-        execute_runs(made, profile, folder, watcher.look)
-    if not queue.ignored:
-        queue = status.ask(folder, status.unfinished(want, folder))
-    statuses = status.survey(want, folder, queue) if runs else []
-    for run in statuses:
-        _tell_unfinished(run)
-    if runs and not console.console.is_terminal:  # where the last picture does not stand
-        say(console.summary(statuses))
-    whole = all(run.state == "finished" for run in statuses)
-    return 0 if whole and not outcome.refusals and not outcome.failed_tasks else 1
-
-
-def _tell_unfinished(run: RunStatus) -> None:
-    """Why this sweep ended without it."""
-    if run.state == "failed":
-        remedy = REMEDIES.get(run.cause, "make logs RUN=… says more")
-        remedy = remedy.replace("RUN=…", f"RUN={run.run_id}")
-        say(f"{run.label}: failed: {run.cause}: {run.detail}; {remedy}")
-    elif run.state == "running" and run.heartbeat:
-        beat = run.heartbeat
-        say(f"{run.label}: left to process {beat.pid} on {beat.host}, which trains it already")
-    elif run.state == "queued":
-        say(f"{run.label}: left to job {run.job}, which is queued already")
 
 
 def _plan(
@@ -242,27 +193,9 @@ def _manifest(corpus: Corpus, work: Path) -> Manifest:
         return readers.build(corpus, work, progress)
 
 
-def _by_path(found: Found, work: Path) -> dict[str, Manifest]:
-    return {str(manifest_path(manifest, work)): manifest for manifest in found.values()}
-
-
 def _needed(want: Wanted, folder: SweepFolder, *, runs: bool) -> set[str]:
     """Feature sets of unfinished runs; without runs, all."""
     return {run.feature_id for run in want.runs if not runs or not folder.run(run.run_id).finished}
-
-
-def _startable(want: Wanted, made: Plan, folder: SweepFolder) -> Plan:
-    """The plan without runs that would find their features incomplete."""
-    incomplete = {
-        each.feature_id
-        for each in want.features
-        if feature_set.missing(folder.features(each.feature_id), each.slices)
-    }
-    startable = plan.without(made, incomplete)
-    left_out = made.waiting - startable.waiting
-    if left_out:
-        say(f"{count(left_out, 'run')} not started: the features are incomplete")
-    return startable
 
 
 def _store(sweep: Sweep, want: Wanted, found: Found, folder: SweepFolder) -> None:
@@ -274,26 +207,6 @@ def _store(sweep: Sweep, want: Wanted, found: Found, folder: SweepFolder) -> Non
         if not folder.run(run.run_id).experiment_file.exists():
             folder.run(run.run_id).write_experiment(swept.experiment)
     write_json(folder.record, asdict(want))
-
-
-def _tell_refusals(refusals: Sequence[Refusal]) -> int:
-    """A line each; 1 if there was one."""
-    for refusal in refusals:
-        say(f"refused: {refusal.utterance}: {refusal.reason}")
-    return int(bool(refusals))
-
-
-def _tell_features(made: Plan, speech: Progress, outcome: Outcome) -> None:
-    _tell_refusals(outcome.refusals)
-    sets = {name for a in made.features for t in a.tasks for p in t for name in p.feature_ids}
-    if sets and not outcome.failed_tasks:
-        took, refused = outcome.seconds, len(outcome.refusals)
-        less = f"; {refused} refused" if refused else ""
-        say(
-            f"features: {count(len(sets), 'set')} of {count(speech.utterances, 'utterance')}, "
-            f"{duration(speech.seconds)} of speech in {duration(took)}, "
-            f"{speech.seconds / took:.0f} times real time{less}"
-        )
 
 
 def _tell_deferred(made: Plan) -> None:

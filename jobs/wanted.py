@@ -22,6 +22,8 @@ from pipeline.files import InputError, digest, read_json
 from pipeline.sweep import Sweep
 from pipeline.training.run import RunFolder
 
+Found = Mapping[Corpus, Manifest]
+
 NAMED_IN_ERRORS = 3  # utterances; more would not fit the line
 
 
@@ -136,7 +138,7 @@ class SweepFolder:
         return self.work / "features" / feature_id
 
 
-def wanted(sweep: Sweep, found: Mapping[Corpus, Manifest], work: Path) -> Wanted:
+def wanted(sweep: Sweep, found: Found, work: Path) -> Wanted:
     """Identities of everything that the sweep needs; `found` has the manifest of each corpus."""
     runs, features = [], {}
     for swept in sweep.experiments:
@@ -175,6 +177,10 @@ def manifest_path(manifest: Manifest, work: Path) -> Path:
     return work / "manifests" / f"{manifest.corpus}-{manifest.digest[:8]}.jsonl"
 
 
+def by_path(found: Found, work: Path) -> dict[str, Manifest]:
+    return {str(manifest_path(manifest, work)): manifest for manifest in found.values()}
+
+
 def settings_of(sweep: Sweep, wanted: Wanted) -> dict[str, tuple[FeatureSettings, Corpus]]:
     """Feature set -> how it is computed, and from which corpus."""
     return {
@@ -183,7 +189,7 @@ def settings_of(sweep: Sweep, wanted: Wanted) -> dict[str, tuple[FeatureSettings
     }
 
 
-def refuse_unknown_characters(sweep: Sweep, found: Mapping[Corpus, Manifest]) -> None:
+def refuse_unknown_characters(sweep: Sweep, found: Found) -> None:
     """A character that an alphabet lacks is found here, before anything is submitted."""
     pairs = dict.fromkeys((s.experiment.corpus, s.experiment.alphabet) for s in sweep.experiments)
     for corpus, name in pairs:
