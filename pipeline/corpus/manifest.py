@@ -7,7 +7,7 @@ Not here: how a corpus lies on the disk (readers.py), sound (audio.py).
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -59,7 +59,8 @@ class Manifest:
     @cached_property
     def content(self) -> bytes:
         """A line of JSON per utterance."""
-        records = map(asdict, self.utterances)
+        names = [field.name for field in fields(Utterance)]  # asdict takes ten times as long
+        records = ({name: getattr(each, name) for name in names} for each in self.utterances)
         return "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in records).encode()
 
     @cached_property

@@ -114,7 +114,8 @@ def command(corpora: Corpora) -> Iterator[Group]:
 
 def _command(name: str, corpora: Corpora, times: list[int], slots: int, amount: float) -> Case:
     files = [str(corpora.corpus_file(each)) for each in times]
-    settings = {"corpus_files": files, "slots": slots, "changes": ["features.storage=float32"]}
+    changes = ["features.spectrum=mel", "features.storage=float32"]  # else all three spectra
+    settings = {"corpus_files": files, "slots": slots, "changes": changes}
     return Case(name, "product:command", settings, amount)
 
 
