@@ -226,7 +226,10 @@ class TrainSettings(Settings):
     time_mask_frames: int = Field(default=0, ge=0, le=1000, description="largest width")
     frequency_masks: int = Field(default=0, ge=0, le=20, description="SpecAugment")
     frequency_mask_bins: int = Field(default=0, ge=0, le=1000, description="largest width")
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        default="float32",
+        description="of the operations that allow it; float16 on a GPU alone, its loss scaled",
+    )
     deterministic: bool = Field(
         default=False,
         description="on a GPU too the same bits in each run, for some time: CTC on the CPU",

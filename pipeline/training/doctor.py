@@ -192,7 +192,7 @@ def _by_heart(experiment: Experiment, train: Split, network: Network, letters: A
     sane = _sane(experiment)
     network.dropout = Dropout(0.0)
     optimiser = schedule.optimiser(sane.train, network.parameters())
-    recogniser = Recogniser(network, letters, batch.frames.device, half=False)
+    recogniser = Recogniser(network, letters, batch.frames.device)
     learner, state = Learner(sane, recogniser, optimiser), State.start(letters.size)
     began, least = time.monotonic(), math.inf
     whose = f"{len(batch.utterances)} utterances"

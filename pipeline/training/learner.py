@@ -9,11 +9,13 @@ Not here: which batch comes next, rows, saving (trainer.py).
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.amp.grad_scaler import GradScaler
 from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from pipeline.config import Experiment
@@ -24,6 +26,7 @@ from pipeline.training.recogniser import Recogniser, count
 from pipeline.training.state import State
 from pipeline.training.tally import Tally
 
+LEAST_SCALE = 1.0  # of a float16 loss: below it the gradient itself is no number
 UPDATES_PER_SIZE = 10  # one update in so many is sized: that takes a copy of the weights
 
 
@@ -36,6 +39,9 @@ class Learner:
     experiment: Experiment
     recogniser: Recogniser
     optimiser: torch.optim.Optimizer
+    # Small gradients would vanish in float16. An update of which one overflows is left out, and
+    # the scale halved.
+    scaler: GradScaler = field(default_factory=partial(GradScaler, enabled=False))
 
     @property
     def learning_rate(self) -> float:
@@ -57,15 +63,19 @@ class Learner:
             minimised = objective.minimised(output, batch, self.experiment.ctc, state.prior)
             state.prior = objective.moved(state.prior, output)
         self.optimiser.zero_grad()
-        torch.autograd.backward(minimised.sum() / batch.target_lengths.sum())
+        total = minimised.sum() / batch.target_lengths.sum()
+        torch.autograd.backward(self.scaler.scale(total))
+        self.scaler.unscale_(self.optimiser)
         limit = math.inf if settings.clip is None else settings.clip
         norm = clip_grad_norm_(network.parameters(), limit)
         self._check(batch, losses.detach(), norm, state.update)
         with self._sized(tally):
-            self.optimiser.step()
+            self.scaler.step(self.optimiser)
+        self.scaler.update()
         texts = self.recogniser.texts(output)
         count(tally, batch, output, losses=losses.tolist(), texts=texts)
-        tally.grad_norm += norm.item()
+        if bool(norm.isfinite()):
+            tally.grad_norm += norm.item()
         tally.updates += 1
 
     @contextmanager
@@ -82,7 +92,8 @@ class Learner:
         tally.sized += 1
 
     def _check(self, batch: Batch, losses: Tensor, norm: Tensor, update: int) -> None:
-        if bool(losses.isfinite().all()) and bool(norm.isfinite()):
+        curable = self.scaler.is_enabled() and self.scaler.get_scale() > LEAST_SCALE
+        if bool(losses.isfinite().all()) and (curable or bool(norm.isfinite())):
             return
         ids = [utterance.id for utterance in batch.utterances]
         finite = losses.isfinite().tolist()

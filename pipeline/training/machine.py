@@ -15,6 +15,7 @@ import torch
 from pipeline.files import InputError
 
 Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["float32", "bfloat16", "float16"]
 
 
 def gpus() -> list[str]:
@@ -29,6 +30,16 @@ def device(wish: Device) -> torch.device:
             "scheduler for a GPU"
         )
     return torch.device("cuda" if wish != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def precision(wish: Precision, chosen: torch.device) -> torch.dtype:
+    if wish == "float16" and chosen.type == "cpu":
+        raise InputError(
+            "train.precision float16: there is no GPU here, and a CPU has no fast float16; choose "
+            "float32 or bfloat16, or ask the scheduler for a GPU"
+        )
+    kinds = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    return kinds[wish]
 
 
 def be_deterministic(wish: bool, chosen: torch.device) -> None:

@@ -26,10 +26,11 @@ class Recogniser:
     network: Network
     letters: Alphabet
     device: torch.device
-    half: bool  # bfloat16 where the operation allows it
+    precision: torch.dtype = torch.float32  # of the operations that allow it
 
     def output(self, batch: Batch) -> Output:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
+        rough = self.precision != torch.float32
+        with torch.autocast(self.device.type, self.precision if rough else None, enabled=rough):
             output: Output = self.network(batch.frames, batch.lengths)
         return output
 

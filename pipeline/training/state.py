@@ -11,6 +11,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
 
 from pipeline.files import InputError
 from pipeline.training.health import Health
@@ -18,7 +19,7 @@ from pipeline.training.row import Row
 from pipeline.training.run import RunFolder
 from pipeline.training.tally import Tally
 
-VERSION = 2
+VERSION = 3
 Weights = Mapping[str, Tensor]
 
 
@@ -54,7 +55,9 @@ class State:
         return replace(self, tally=Tally(Health.empty(classes)), epoch=self.epoch + 1, position=0)
 
 
-def packed(state: State, network: nn.Module, optimiser: torch.optim.Optimizer) -> bytes:
+def packed(
+    state: State, network: nn.Module, optimiser: torch.optim.Optimizer, scaler: GradScaler
+) -> bytes:
     content = {
         "version": VERSION,
         "epoch": state.epoch,
@@ -66,6 +69,7 @@ def packed(state: State, network: nn.Module, optimiser: torch.optim.Optimizer) -
         "prior": state.prior,
         "network": network.state_dict(),
         "optimiser": optimiser.state_dict(),
+        "scaler": scaler.state_dict(),  # empty, but for float16
     }
     archive = io.BytesIO()
     torch.save(content, archive)
@@ -73,7 +77,11 @@ def packed(state: State, network: nn.Module, optimiser: torch.optim.Optimizer) -
 
 
 def restored(
-    run: RunFolder, network: nn.Module, optimiser: torch.optim.Optimizer, device: torch.device
+    run: RunFolder,
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    scaler: GradScaler,
+    device: torch.device,
 ) -> State | None:
     """The newest state that is whole, with the network and the optimiser put back into it."""
     archive = next(run.states(), None)
@@ -87,6 +95,7 @@ def restored(
         )
     network.load_state_dict(content["network"])
     optimiser.load_state_dict(content["optimiser"])
+    scaler.load_state_dict(content["scaler"])
     best = content["best"]
     return State(
         tally=Tally.of_plain(content["tally"]),

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
+from torch.amp.grad_scaler import GradScaler
 
 from pipeline.config import Experiment
 from pipeline.corpus.text import alphabet
@@ -125,11 +126,13 @@ class Trainer:
         if experiment.model.bias == "optimum" and reference is not None:
             network.fc3.bias.data.copy_(ctc.optimum_bias(reference))
         optimiser = schedule.optimiser(settings, network.parameters())
-        recogniser = Recogniser(network, letters, device, settings.precision == "bfloat16")
-        state = restored(run, network, optimiser, device) or State.start(letters.size)
+        precision = machine.precision(settings.precision, device)
+        scaler = GradScaler(device.type, enabled=precision == torch.float16)
+        recogniser = Recogniser(network, letters, device, precision)
+        state = restored(run, network, optimiser, scaler, device) or State.start(letters.size)
         run.restore(state.rows)
         began = (time.monotonic(), state.update)
-        learner = Learner(experiment, recogniser, optimiser)
+        learner = Learner(experiment, recogniser, optimiser, scaler)
         feed = Feed(splits.train, device, workers)
         updates = batches.updates(splits.train, settings, splits.fits)
         tracking = Tracking(run, experiment, len(state.rows))
@@ -231,7 +234,8 @@ class Trainer:
             raise Stopped
 
     def _save(self) -> None:
-        content = packed(self.state, self.recogniser.network, self.learner.optimiser)
+        learner = self.learner
+        content = packed(self.state, self.recogniser.network, learner.optimiser, learner.scaler)
         self.run.commit(self.state.rows, content)
         self.saved = time.monotonic()
 

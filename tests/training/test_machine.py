@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pipeline.config import ModelSettings
+from pipeline.files import InputError
 from pipeline.training import ctc, machine
 from pipeline.training.model import Network
 
@@ -76,3 +77,10 @@ def test_sown_draws_are_those_of_torchs_own_seed():
     one = torch.rand(3)
     torch.manual_seed(2**63 + 5)
     assert torch.equal(one, torch.rand(3))
+
+
+def test_a_cpu_refuses_float16_in_one_line():
+    with pytest.raises(InputError, match=r"^train\.precision float16: .* choose float32 or bf"):
+        machine.precision("float16", CPU)
+    assert machine.precision("float16", GPU) == torch.float16
+    assert machine.precision("bfloat16", CPU) == torch.bfloat16
