@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # its module imports torch
 
 
 def lr_range(options: argparse.Namespace) -> int:
-    """Here and now, since it takes less time than a queue; its features first."""
+    """Here and now, since it takes less time than a queue; its features first, 1 if some lack."""
     profile, work = place(options)
     if not isinstance(profile, Local):
         raise InputError(f"{profile.path}: lr-range trains on this machine: leave out CLUSTER=…")
@@ -30,7 +30,7 @@ def lr_range(options: argparse.Namespace) -> int:
     stem = options.experiment.stem
     swept = SweptExperiment(stem, {}, experiment)
     name = f"lr-range-{stem}"
-    reconcile(Sweep(name, "", options.experiment, (swept,)), profile, work, runs=False)
+    made = reconcile(Sweep(name, "", options.experiment, (swept,)), profile, work, runs=False)
     folder = SweepFolder(work, name)
     features = FeatureSet.open(folder.features(recorded(folder).runs[0].feature_id))
     # torch and matplotlib take seconds, which no other verb of this program must pay.
@@ -44,7 +44,7 @@ def lr_range(options: argparse.Namespace) -> int:
     write_text(drawn, rates.figure(found, f"{stem}: learning-rate range test"))
     for line in [*told(found), str(drawn)]:
         say(line)
-    return 0
+    return made.code
 
 
 def told(found: "Range") -> list[str]:

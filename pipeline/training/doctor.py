@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from pipeline.config import Experiment
+from pipeline.config import Experiment, TrainSettings
 from pipeline.corpus.text import Alphabet, alphabet
 from pipeline.features.feature_set import FeatureSet
-from pipeline.training import ctc, machine, schedule
+from pipeline.training import batches, ctc, machine, schedule
 from pipeline.training.batches import Split
 from pipeline.training.cost import cost
 from pipeline.training.escape import LEAST_REACH, UNSCALED, USUAL
@@ -29,7 +29,7 @@ from pipeline.training.learner import DivergedError, Learner, derived
 from pipeline.training.machine import Device
 from pipeline.training.model import Network
 from pipeline.training.recogniser import Recogniser
-from pipeline.training.splits import MOST_NAMED, Splits, check
+from pipeline.training.splits import MOST_NAMED, InfeasibleError, Splits, check
 from pipeline.training.state import State
 from pipeline.training.store import joined
 from pipeline.training.tally import Tally
@@ -39,6 +39,13 @@ LEARNING_RATE = 3e-3  # of AdamW: takes some hundred updates, whatever the netwo
 MOST_UPDATES = 1000
 MOST_SECONDS = 40.0
 LOOKED_AT = 64  # utterances, for the scale of the input
+LEAST_DEVIATION = 1e-3  # of the bin that varies most
+SANE = 1e-3  # learning rate of adam and adamw
+# An update of Adam moves each weight by about the rate, and a layer of a hundred inputs begins with
+# weights of about 0.1: above this rate each update undoes the one before.
+HIGHEST = 0.1
+MOST_STEPS = 400  # a second: about 30 for each letter; a hop of 10 ms makes 100 frames
+ROUNDED = 0.01  # of the hop, that whole samples take away or add
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,7 @@ class Finding:
     about: str
     what: str
     remedy: str = ""  # where something is wrong
+    decided: bool = True
 
     @property
     def well(self) -> bool:
@@ -62,11 +70,14 @@ def examine(
     torch.manual_seed(derived(experiment.train.seed, 0))
     network = Network(experiment.model, features.bins, experiment.input.stack, letters.size)
     yield _feasibility(experiment, features, letters, network)
-    splits = Splits.gather(features, experiment, network.steps, residence=None)
-    yield _scale(splits.train)
+    try:
+        splits = Splits.gather(features, experiment, network.steps, residence=None)
+    except InfeasibleError:
+        return  # the feasibility above has said it
+    yield _scale(experiment, splits.train)
     yield _lines(splits, network, letters)
     yield _network(experiment, features, network)
-    yield _updates(experiment, splits.train)
+    yield _updates(experiment.train, splits)
     yield _by_heart(experiment, splits.train, network.to(chosen), letters)
 
 
@@ -110,7 +121,7 @@ def _feasibility(
     )
 
 
-def _scale(train: Split) -> Finding:
+def _scale(experiment: Experiment, train: Split) -> Finding:
     """Of what the network sees, padding left out."""
     batch = train.batch(np.array(train.typical(LOOKED_AT), np.int64))
     whole = torch.cat([batch.frames[b, :n] for b, n in enumerate(batch.lengths.tolist())]).double()
@@ -123,9 +134,18 @@ def _scale(train: Split) -> Finding:
     largest = float(whole.abs().max())
     centred = whole - whole.mean(0)
     variance = (centred**2).mean(0).clamp(min=1e-30)
+    varies = float(variance.max().sqrt())
     kurtosis = float(((centred**4).mean(0) / variance**2 - 3).median())
     spread = f"mean {float(whole.mean()):.2f}, deviation {float(whole.std()):.2f}"
     what = f"{spread}, largest |z| {largest:.3g}, median excess kurtosis {kurtosis:.3g}"
+    if varies < LEAST_DEVIATION:
+        floor = f"lower features.floor, which is {experiment.features.floor:g}, or "
+        return Finding(
+            "scale",
+            f"the input is the same in every frame: {what}",
+            f"{floor if experiment.features.scale == 'log' else ''}look at the sound files with "
+            "make inspect",
+        )
     if largest <= UNSCALED:
         return Finding("scale", what)
     return Finding(
@@ -153,34 +173,66 @@ def _lines(splits: Splits, network: Network, letters: Alphabet) -> Finding:
 
 
 def _network(experiment: Experiment, features: FeatureSet, network: Network) -> Finding:
-    second = round(1000 / experiment.features.hop_ms / experiment.input.stack)  # frames
-    found = cost(network, second)
-    return Finding(
-        "network",
+    settings = experiment.features
+    second = round(settings.sample_rate / settings.hop / experiment.input.stack)  # frames
+    found, steps = cost(network, second), network.steps(second)
+    what = (
         f"{found.parameters:,} parameters; {found.multiply_adds / 1e6:.1f} million multiply-adds "
-        f"per second of speech, and twice as many backward; {network.steps(second)} steps a second",
+        f"per second of speech, and twice as many backward; {steps} steps a second"
     )
+    hop_ms = 1000 * settings.hop / settings.sample_rate
+    if abs(hop_ms / settings.hop_ms - 1) > ROUNDED:
+        what += f"; hop_ms {settings.hop_ms:g} is rounded to {settings.hop} samples, {hop_ms:g} ms"
+    if steps > MOST_STEPS:
+        return Finding(
+            "network",
+            f"{what}, more than {MOST_STEPS}: a letter lasts tens of steps, all paid for",
+            "raise features.hop_ms, input.stack or model.time_strides",
+        )
+    return Finding("network", what)
 
 
-def _updates(experiment: Experiment, train: Split) -> Finding:
-    settings = experiment.train
-    each = math.ceil(len(train) / settings.batch)
-    updates = settings.epochs * each
-    what = f"{settings.epochs} epochs of {each} updates are {updates}"
-    rates = (schedule.learning_rate(settings, u, updates) for u in range(1, updates + 1))
+def _updates(settings: TrainSettings, splits: Splits) -> Finding:
+    updates = batches.updates(splits.train, settings, splits.fits)
+    about = "about " if updates % settings.epochs else ""  # batches by frames differ in number
+    each = round(updates / settings.epochs)
+    what = f"{settings.epochs} epochs of {about}{each} updates are {updates}"
+    rates = [schedule.learning_rate(settings, u, updates) for u in range(1, updates + 1)]
+    lr = f"at lr {settings.learning_rate:g}"
+    if settings.optimiser != "sgd" and max(rates) > HIGHEST:
+        return Finding(
+            "updates",
+            f"{what}: {lr} each of them moves every weight by more than {HIGHEST:g}",
+            f"lower train.learning_rate: {SANE:g} is sane for adam and adamw",
+        )
     if settings.optimiser != "sgd" and (way := sum(rates)) < LEAST_REACH:
         return Finding(
             "updates",
-            f"{what}: at lr {settings.learning_rate:g} they move a weight by at most {way:.0e}",
-            "raise train.learning_rate: 1e-3 is sane for adam and adamw",
+            f"{what}: {lr} they move a weight by at most {way:.0e}",
+            _way_out(settings, updates),
         )
     if updates < USUAL[0]:
         return Finding(
             "updates",
             f"{what}; escape from the blanks usually comes after {USUAL[0]} to {USUAL[1]}",
-            "raise train.epochs, or lower train.batch",
+            _MORE,
         )
+    if settings.warmup_updates >= updates:
+        return Finding("updates", f"{what}, all of them warm-up", _SHORTER)
     return Finding("updates", what)
+
+
+def _way_out(settings: TrainSettings, updates: int) -> str:
+    """Of weights that cannot get anywhere: what alone would let them."""
+    if settings.warmup_updates and updates * settings.learning_rate >= LEAST_REACH:
+        return _SHORTER
+    if settings.learning_rate < SANE and updates * SANE >= LEAST_REACH:
+        return f"raise train.learning_rate: {SANE:g} is sane for adam and adamw"
+    return _MORE
+
+
+_MORE = "raise train.epochs, or lower train.batch"
+_SHORTER = "lower train.warmup_updates, or raise train.epochs"
 
 
 def _by_heart(experiment: Experiment, train: Split, network: Network, letters: Alphabet) -> Finding:
@@ -195,7 +247,7 @@ def _by_heart(experiment: Experiment, train: Split, network: Network, letters: A
     recogniser = Recogniser(network, letters, batch.frames.device)
     learner, state = Learner(sane, recogniser, optimiser), State.start(letters.size)
     began, least = time.monotonic(), math.inf
-    whose = f"{len(batch.utterances)} utterances"
+    whose = f"with a rate of its own, {LEARNING_RATE:g}, {len(batch.utterances)} utterances"
     while state.update < MOST_UPDATES and time.monotonic() - began < MOST_SECONDS:
         state.tally = Tally(Health.empty(letters.size))
         try:
@@ -206,12 +258,12 @@ def _by_heart(experiment: Experiment, train: Split, network: Network, letters: A
         if not least:
             took = f"{state.update} updates, {time.monotonic() - began:.1f} s"
             return Finding("one batch", f"{whose} learnt by heart, CER 0 % after {took}")
-    return Finding(
-        "one batch",
-        f"{whose} not learnt by heart: lowest CER {100 * least:.0f} % in {state.update} updates, "
-        f"{time.monotonic() - began:.0f} s",
-        _AMISS,
-    )
+    lowest = f"lowest CER {100 * least:.0f} % in {state.update} updates"
+    if state.update < MOST_UPDATES:
+        what = f"{whose}: stopped after {MOST_SECONDS:.0f} s, {lowest}; undecided"
+        return Finding("one batch", what, decided=False)
+    took = f"{time.monotonic() - began:.0f} s"
+    return Finding("one batch", f"{whose} not learnt by heart: {lowest}, {took}", _AMISS)
 
 
 _AMISS = "mend the scale of the input first; else features and transcripts do not belong together"

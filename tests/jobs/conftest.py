@@ -48,6 +48,7 @@ WORDS = ("YES", "NO", "GO SIX")
 CORPORA = {
     "demo": "reader: demo\nminutes: 0.5\nvoices: 6\n",
     "an4": "reader: an4\nroot: {root}\n",
+    "csv": "reader: csv\nroot: {root}\nparts: {{drawn: [list.csv]}}\n",
 }
 SETTINGS = {
     "experiments/tiny.yaml": "corpus: ../corpora/tiny.yaml\n"
@@ -95,6 +96,8 @@ def make_bench(tmp_path: Path) -> Callable[..., Bench]:
         bench = Bench(tmp_path / "an4", tmp_path / "configs", tmp_path / "work")
         if reader == "an4":
             _write_corpus(bench.corpus)
+        if reader == "csv":
+            _write_list(bench.corpus)
         for name, text in {"corpora/tiny.yaml": CORPORA[reader], **SETTINGS}.items():
             path = bench.configs / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,3 +125,16 @@ def _write_corpus(root: Path) -> None:
         (root / "etc").mkdir(exist_ok=True)
         (root / "etc" / f"an4_{kind}.fileids").write_text("\n".join(ids) + "\n")
         (root / "etc" / f"an4_{kind}.transcription").write_text("\n".join(lines) + "\n")
+
+
+def _write_list(root: Path) -> None:
+    """Twelve utterances of four speakers; the sound of one more is not sound."""
+    generator = np.random.default_rng(0)
+    root.mkdir()
+    lines = ["audio,text,speaker", "broken.wav,NO,faaa"]
+    for number in range(12):
+        noise = generator.normal(0, 3000, 16_000).astype(np.int16)
+        soundfile.write(root / f"u{number}.wav", noise, 16_000)
+        lines.append(f"u{number}.wav,{WORDS[number % 3]},{SPEAKERS[number % 4]}")
+    (root / "broken.wav").write_bytes(b"no sound")
+    (root / "list.csv").write_text("\n".join(lines) + "\n", "utf-8")

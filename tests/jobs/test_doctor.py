@@ -18,7 +18,7 @@ def test_what_is_wrong_is_told_with_the_way_out(make_bench, capfd, monkeypatch: 
     assert "features: 1 set of" in said
     assert "well   alphabet: english-38: " in said
     assert "WRONG  updates: 2 epochs of" in said
-    assert "way out: raise train.learning_rate" in said
+    assert "way out: raise train.epochs" in said
     assert "2 things are wrong" in said
 
 
@@ -27,6 +27,22 @@ def test_what_cannot_be_looked_at_is_wrong_too(make_bench, capfd):
     experiment = bench.configs / "experiments" / "tiny.yaml"
     assert main(["doctor", str(experiment), "--work", str(bench.work)]) == 1
     assert "WRONG  the corpus has no dev utterances; choose" in capfd.readouterr().out
+
+
+def test_a_refused_utterance_is_wrong_and_the_rest_is_examined(
+    make_bench, capfd, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(doctor, "MOST_SECONDS", 0.1)
+    bench = make_bench("csv", epochs=200)
+    experiment = bench.configs / "experiments" / "tiny.yaml"
+    for _ in range(2):  # the second time its features are there already
+        assert main(["doctor", str(experiment), "--work", str(bench.work)]) == 1
+        said = capfd.readouterr().out
+        assert "refused: broken" in said
+        assert "WRONG  corpus: what is refused above is left out" in said
+        assert "well   feasibility: all " in said
+        assert "open   one batch: " in said
+        assert said.endswith("\n1 thing is wrong; one batch is undecided\n")
 
 
 def test_the_program_starts_without_torch():

@@ -1,9 +1,13 @@
 """What the range test says to a person, and where it may be typed."""
 
+from functools import partial
 from pathlib import Path
+
+import pytest
 
 from jobs.cli import main
 from jobs.ranging import told
+from pipeline.training import ranging
 from pipeline.training.ranging import Range, Tried
 
 TRIED = (Tried(1e-6, 3.0, 3.0), Tried(1e-4, 1.0, 2.0), Tried(1e-2, 1.0, 2.5))
@@ -19,6 +23,19 @@ def test_the_rule_and_the_rate_are_told():
 def test_a_loss_that_was_still_falling_is_told():
     *_, rule = told(Range(TRIED[:2], 3.03, False))
     assert rule.endswith("the loss was still falling, so that a larger one may do as well")
+
+
+def test_it_ends_with_1_where_utterances_are_refused_as_train_does(
+    make_bench, capsys, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(ranging, "range_test", partial(ranging.range_test, updates=5))
+    monkeypatch.setattr("jobs.ranging.cpus", lambda: 1)
+    bench = make_bench("csv")
+    experiment = bench.configs / "experiments" / "tiny.yaml"
+    assert main(["lr-range", str(experiment), "--work", str(bench.work)]) == 1
+    said = capsys.readouterr().out
+    assert "refused: broken" in said
+    assert "suggested train.learning_rate" in said
 
 
 def test_it_is_refused_for_a_cluster(capsys, tmp_path: Path):

@@ -105,5 +105,6 @@ def experiment(**sections: dict[str, object]) -> Experiment:
     """A small one that learns the letters in seconds, with some sections changed."""
     model = {"fc1": 12, "fc2": 12, "hidden": 12, **sections.pop("model", {})}
     train = {"epochs": 3, "batch": 4, "learning_rate": 1e-2, **sections.pop("train", {})}
+    features = sections.pop("features", SETTINGS)
     named = Corpus(name="x", reader="demo")
-    return Experiment(corpus=named, features=SETTINGS, model=model, train=train, **sections)
+    return Experiment(corpus=named, features=features, model=model, train=train, **sections)

@@ -10,7 +10,7 @@ from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError
 from pipeline.training import doctor
 from pipeline.training.doctor import Finding, examine
-from tests.training.letters import MakeFeatures, corpus, experiment, stored
+from tests.training.letters import SETTINGS, MakeFeatures, corpus, experiment, stored
 
 LONG = {"epochs": 200, "learning_rate": 1e-2}
 ABOUT = ["alphabet", "feasibility", "scale", "reference lines", "network", "updates", "one batch"]
@@ -21,7 +21,7 @@ def findings(features: FeatureSet, **sections: dict[str, Any]) -> dict[str, Find
     return {finding.about: finding for finding in examine(settings, features, "cpu")}
 
 
-def found(features: FeatureSet, about: str, **sections: dict[str, Any]) -> Finding:
+def found(features: FeatureSet, about: str, /, **sections: dict[str, Any]) -> Finding:
     """What comes behind it is not looked at: a batch takes seconds to learn."""
     settings = experiment(**{"input": {"stack": 2}, "train": LONG, **sections})
     return next(one for one in examine(settings, features, "cpu") if one.about == about)
@@ -38,7 +38,9 @@ def test_where_all_is_well_each_finding_says_so_in_numbers(features: FeatureSet)
     assert "3 of 37 letters occur" in every["alphabet"].what
     assert "all 14 training utterances" in every["feasibility"].what
     assert "200 epochs of 4 updates are 800" in every["updates"].what
-    assert "8 utterances learnt by heart, CER 0 %" in every["one batch"].what
+    assert "a rate of its own, 0.003, 8 utterances learnt by heart, CER 0 %" in (
+        every["one batch"].what
+    )
 
 
 def test_utterances_that_are_too_short_are_named_with_the_stride_that_fits(
@@ -86,6 +88,79 @@ def test_a_training_that_cannot_get_anywhere_is_found(
     finding = found(features, "updates", train={**LONG, **changes})
     assert words in finding.what
     assert finding.remedy.startswith("raise train.")
+
+
+@pytest.mark.parametrize(
+    ("changes", "way_out"),
+    [
+        ({"learning_rate": 1e-5}, "raise train.learning_rate: 0.001"),
+        ({"learning_rate": 3e-3, "epochs": 2}, "raise train.epochs"),
+        ({"learning_rate": 1e-4, "epochs": 2}, "raise train.epochs"),
+        ({"epochs": 10, "warmup_updates": 10_000}, "lower train.warmup_updates"),
+        ({"warmup_updates": 10_000}, "lower train.warmup_updates"),
+        ({"learning_rate": 10.0}, "lower train.learning_rate: 0.001"),
+        ({"learning_rate": 0.2, "optimiser": "adam"}, "lower train.learning_rate: 0.001"),
+        ({"learning_rate": 10.0, "optimiser": "sgd"}, ""),
+    ],
+)
+def test_the_way_out_of_a_hopeless_training_is_the_setting_that_is_to_blame(
+    features: FeatureSet, changes: dict[str, Any], way_out: str
+):
+    finding = found(features, "updates", train={**LONG, **changes})
+    assert finding.remedy[: len(way_out)] == way_out
+    assert finding.well == (not way_out)
+
+
+def test_updates_are_counted_as_training_makes_them(features: FeatureSet):
+    frames = max(u.frames for u in features.utterances) + 1
+    train = {"epochs": 2, "batch": 100, "batch_frames": frames, "order": "sorted"}
+    lengths = sorted(u.frames for u in features.utterances if u.split == "train")
+    batches, held = 1, 0
+    for length in lengths:  # ascending: the last one is as long as the batch; joined in twos
+        even = -(-length // 2) * 2
+        if held and (held + 1) * even > frames:
+            batches, held = batches + 1, 0
+        held += 1
+    assert batches > 1
+    said = found(features, "updates", train=train).what
+    assert f"2 epochs of {batches} updates are {2 * batches}" in said
+
+
+def test_an_input_that_never_changes_is_found_and_its_floor_named(tmp_path: Path):
+    features = stored(corpus(), tmp_path / "f", lambda name, x: np.full_like(x, 69.0))
+    finding = found(features, "scale", features={**SETTINGS.model_dump(), "floor": 1e30})
+    assert "the input is the same in every frame: mean 0.00, deviation 0.00" in finding.what
+    assert finding.remedy.startswith("lower features.floor, which is 1e+30")
+
+
+def test_steps_a_second_are_those_of_whole_samples_and_too_many_are_found(features: FeatureSet):
+    settings = {**SETTINGS.model_dump(), "hop_ms": 0.1}
+    finding = found(features, "network", features=settings)
+    assert "4000 steps a second" in finding.what  # of 16 000 / 2 samples, in twos
+    assert "hop_ms 0.1 is rounded to 2 samples, 0.125 ms" in finding.what
+    assert finding.remedy.startswith("raise features.hop_ms")
+    ordinary = found(features, "network")
+    assert ordinary.well
+    assert ordinary.what.endswith("; 50 steps a second")
+
+
+def test_where_every_utterance_is_too_short_it_is_told_once(make_features: MakeFeatures):
+    features = make_features([("a", "train", "AABB", 3), ("b", "dev", "AB", 12)])
+    settings = experiment(input={"stack": 2}, train=LONG)
+    assert [one.about for one in examine(settings, features, "cpu") if not one.well] == [
+        "feasibility"
+    ]
+
+
+def test_a_batch_for_which_there_was_no_time_is_undecided_and_not_wrong(
+    features: FeatureSet, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(doctor, "MOST_SECONDS", 1e-3)
+    finding = findings(features)["one batch"]
+    assert finding.well
+    assert not finding.decided
+    assert "stopped after 0 s, lowest CER" in finding.what
+    assert finding.what.endswith("; undecided")
 
 
 def test_a_batch_that_cannot_be_learnt_is_found(
