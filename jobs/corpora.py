@@ -38,7 +38,10 @@ def _findings(manifest: Manifest, surveyed: Survey, letters: str) -> Iterator[st
     if manifest.drawn:
         yield manifest.drawn
     if shared := surveyed.shared_speakers:
-        yield f"{count(len(shared), 'speaker')} in more than one split: {_few(shared)}"
+        yield (
+            f"{count(len(shared), 'speaker')} in more than one split: {_few(shared)}; "
+            "error rates then say little of other voices"
+        )
     if unknown := surveyed.unknown:
         said = [f"{character!r} in {number}" for character, number in unknown.items()]
         yield f"characters outside {letters}, and in how many utterances: {_few(said)}"

@@ -71,6 +71,9 @@ def _feature_sets(name: str, options: argparse.Namespace) -> list[Path]:
         if sweep.record.exists()
         for each in recorded(sweep).features
     ]
+    if not folders:  # of a corpus that only runs have wanted
+        made = sorted((work / "features").glob(f"*/{DESCRIPTION}"))
+        folders = [p.parent for p in made if feature_set.describe(p.parent).corpus == stem]
     if not folders:
         raise InputError(
             f"{name}: no feature set, and no sweep or corpus whose features were made in {work}; "

@@ -7,13 +7,13 @@ Not here: what to run (pipeline/config.py), how much of it at once (plan.py).
 import argparse
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, WrapValidator, model_validator
 
 from pipeline.files import InputError
 from pipeline.settings import Settings, expand, read_yaml, validated
@@ -28,12 +28,20 @@ Limit = Annotated[int, Field(ge=1)] | Literal["auto", "unlimited"]
 Device = Literal["auto", "cpu", "cuda"]
 
 
+def _in_words(workers: Any, validate: Callable[[Any], Any]) -> Any:
+    try:
+        return validate(workers)
+    except ValidationError:
+        raise ValueError("a number up to 256, auto, or 1 to 8 as in '2 per thread'") from None
+
+
 # A number; of each thread; `auto`: as `Means` says.
-Workers = (
+Workers = Annotated[
     Annotated[int, Field(ge=0, le=256)]
     | Literal["auto"]
-    | Annotated[str, Field(pattern=r"^[1-8] per thread$")]
-)
+    | Annotated[str, Field(pattern=r"^[1-8] per thread$")],
+    WrapValidator(_in_words),
+]
 
 
 class Everywhere(Settings):
@@ -206,9 +214,9 @@ def require_writable(work: Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
+        why = "it is a file" if work.is_file() else error.strerror
         raise InputError(
-            f"{work}: the work folder cannot be written: {error.strerror}; "
-            f"choose another with WORK=…"
+            f"{work}: the work folder cannot be written: {why}; choose another with WORK=…"
         ) from None
 
 

@@ -55,7 +55,7 @@ def test_what_looks_wrong_is_a_line_each(told):
     short = replace(utterance(31), samples=400)
     assert told(*utterances, again, short, drawn="test drawn from train")[1:] == [
         "tiny: test drawn from train",
-        "tiny: 1 speaker in more than one split: s3",
+        "tiny: 1 speaker in more than one split: s3; error rates then say little of other voices",
         "tiny: characters outside english-38, and in how many utterances: ',' in 1, 'É' in 1",
         "tiny: 1 sound listed again, 1 across splits: u1 = again",
         "tiny: 1 utterance of unlikely length (characters per second): u31 (0.05 s, 400.0)",

@@ -82,6 +82,15 @@ def test_a_damaged_shard_is_deleted_and_made_again_byte_for_byte(bench, verb):
     assert mel.read_bytes() == whole
 
 
+def test_verify_finds_the_sets_of_a_corpus_that_only_a_run_has_wanted(bench, verb):
+    (bench.work / "sweeps" / "features-tiny").rename(bench.work / "sweeps" / "another")
+    shard_of(bench, "mel").unlink()
+    code, told = verb("verify", bench.configs / "corpora" / "tiny.yaml")
+    assert code == 1
+    assert told.count("1 of 1 shard read") == 2
+    assert "1 damaged or missing" in told
+
+
 def test_what_has_no_features_is_refused(verb):
     code, told = verb("verify", "elsewhere")
     assert code == 2

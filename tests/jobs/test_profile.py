@@ -54,7 +54,8 @@ def test_the_template_names_every_field_with_its_default():
         ("scheduler: slurm\nmax_submit: 0", "max_submit"),
         ("scheduler: slurm\nfeatures: {cpu: 1}", "features.cpu: unknown key; did you mean 'cpus'?"),
         ("device: gpu", "device: 'gpu'"),
-        ("workers: 2 each", "workers: "),
+        ("workers: 2 each", "workers: '2 each' — a number up to 256, auto, or 1 to 8 as in"),
+        ("workers: 257", "workers: 257 — a number up to 256, auto, or 1 to 8 as in"),
         ("resident_gb: -1", "resident_gb: "),
         ("scheduler: slurm\ncpus: 8\nmin_cpus_per_gpu: 10", "8 for 1 GPU, and 10 each are wanted"),
         ("scheduler: slurm\ncpus: 8\nmax_cpus_per_gpu: 5", "8 for 1 GPU, and 5 each are given"),
@@ -92,7 +93,9 @@ def test_an_unset_variable_in_work_is_refused(tmp_path: Path, monkeypatch: pytes
 
 def test_a_file_in_the_place_of_the_work_folder_is_refused_in_one_line(tmp_path: Path):
     (tmp_path / "work").write_text("in the way")
-    with pytest.raises(InputError, match=r"work: the work folder cannot be written: .*WORK=…"):
+    with pytest.raises(
+        InputError, match=r"work: the work folder cannot be written: it is a file; .*WORK=…"
+    ):
         require_writable(tmp_path / "work")
     with pytest.raises(InputError, match="cannot be written"):
         require_writable(tmp_path / "work" / "below")
