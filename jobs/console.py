@@ -43,6 +43,7 @@ COLUMNS = (
 
 EXPLAINED = {"failed", "lost", "stopped"}  # in sentences below the table
 
+DRAWN = 100  # runs in a table that rich lays out
 LETTERS_OF_ID = 8  # enough for RUN=…
 
 # Colour only in a terminal, and not with NO_COLOR; piped lines are as long as they are.
@@ -98,7 +99,9 @@ def explanations(statuses: Sequence[RunStatus]) -> list[str]:
     ]
 
 
-def table(statuses: Sequence[RunStatus]) -> Table:
+def table(statuses: Sequence[RunStatus]) -> RenderableType:
+    if len(statuses) > DRAWN:
+        return _aligned(statuses)
     made = Table(box=None, pad_edge=False, header_style="bold")
     for name in COLUMNS:
         right = name not in {"run", "id", "state", ""}
@@ -107,6 +110,28 @@ def table(statuses: Sequence[RunStatus]) -> Table:
     for status in statuses:
         made.add_row(*_cells(status), style=STYLES[status.state])
     return made
+
+
+def _aligned(statuses: Sequence[RunStatus]) -> RenderableType:
+    """The same in plain columns: rich takes seconds to lay out thousands of cells."""
+    rows = [list(COLUMNS), *map(_cells, statuses)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    left = [name in {"run", "id", "state", ""} for name in COLUMNS]
+    styles = ["bold", *(STYLES[status.state] for status in statuses)]
+    return Group(
+        *(
+            Text(
+                "  ".join(
+                    cell.ljust(width) if leaning else cell.rjust(width)
+                    for cell, width, leaning in zip(row, widths, left, strict=True)
+                ).rstrip(),
+                style=style,
+                no_wrap=True,
+                overflow="ignore",
+            )
+            for row, style in zip(rows, styles, strict=True)
+        )
+    )
 
 
 def overview(

@@ -9,7 +9,8 @@ here: number of workers, partition, paths live in other types and so cannot leak
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal
 
@@ -275,16 +276,20 @@ def run_id(experiment: Experiment, feature_id: str) -> str:
     return digest({"version": RUN_VERSION, "features": feature_id, "settings": settings})[:12]
 
 
-def load_experiment(path: Path, changes: Mapping[str, Any] | None = None) -> Experiment:
+def load_experiment(
+    path: Path,
+    changes: Mapping[str, Any] | None = None,
+    read: Callable[[Path], dict[str, Any]] = read_yaml,
+) -> Experiment:
     """An experiment file with `changes` (dotted key -> value) applied.
 
     `corpus:` in the file is the path, relative to it, of a corpus file; a resolved experiment, as
-    stored in a run folder, carries the corpus itself.
+    stored in a run folder, carries the corpus itself. `read` is for who loads many at once.
     """
-    content = read_yaml(path)
+    content = deepcopy(read(path))
     for key, value in (changes or {}).items():
         set_key(content, key, value)
     if isinstance(content.get("corpus"), str):
-        corpus = load_corpus(Path(os.path.normpath(path.parent / content["corpus"])))
+        corpus = load_corpus(Path(os.path.normpath(path.parent / content["corpus"])), read)
         content["corpus"] = corpus.model_dump()
     return validated(Experiment, content, path)

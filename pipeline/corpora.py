@@ -4,8 +4,9 @@ In:   YAML files.   Out: frozen models.
 Not here: reading the corpus itself (corpus/readers.py), the rest of an experiment (config.py).
 """
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -94,9 +95,9 @@ _READERS = {
 }
 
 
-def load_corpus(path: Path) -> Corpus:
+def load_corpus(path: Path, read: Callable[[Path], dict[str, Any]] = read_yaml) -> Corpus:
     """A corpus file; its name is the file's, and $NAME in `root` comes from the environment."""
-    content = {"name": path.stem, **read_yaml(path)}
+    content = {"name": path.stem, **read(path)}
     corpus = validated(Corpus, content, path)
     if corpus.root is None:
         return corpus

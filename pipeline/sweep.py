@@ -4,6 +4,7 @@ In:   a sweep file.   Out: `Sweep`, with a label and the swept settings of each 
 Not here: which of them still have to run (jobs/plan.py).
 """
 
+import functools
 import itertools
 import math
 import random
@@ -90,11 +91,12 @@ def load_sweep(path: Path, changes: Mapping[str, Any] | None = None) -> Sweep:
             f"SET {both[0]}: {path} varies it; change it there, or leave it out of SET"
         )
     experiments = []
+    read = functools.cache(read_yaml)  # a thousand experiments have one base
     for settings in swept:
         try:
             base = path.parent / str(settings.get("base", file.base))
             experiment = load_experiment(
-                base, {**file.fixed, **(changes or {}), **_plain(settings)}
+                base, {**file.fixed, **(changes or {}), **_plain(settings)}, read
             )
         except InputError as error:
             raise InputError(f"{path}: {_label(settings, keys)}: {error}") from None

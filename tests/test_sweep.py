@@ -1,12 +1,14 @@
 """A sweep file becomes the experiments it describes, in the written order."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.files import InputError
+from pipeline.settings import read_yaml
 from pipeline.sweep import SweepFile, _combinations, load_sweep
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -62,6 +64,24 @@ def test_a_label_is_joined_by_what_the_axes_add(folder: Path):
     )
     labels = [swept.label for swept in loaded.experiments]
     assert labels == ["as is, seed 0", "seed 0, stack 2", "as is, seed 1", "seed 1, stack 2"]
+
+
+def test_a_base_is_read_once_and_no_experiment_changes_that_of_the_next(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    read: list[str] = []
+
+    def count(path: Path) -> dict[str, Any]:
+        read.append(path.name)
+        return read_yaml(path)
+
+    monkeypatch.setattr("pipeline.sweep.read_yaml", count)
+    loaded = sweep(
+        folder, "base: base.yaml\nlist: [{train.seed: 3}, {input.stack: 2}, {train.epochs: 7}]\n"
+    )
+    assert read.count("base.yaml") == 1
+    seen = [(s.experiment.train.seed, s.experiment.input.stack) for s in loaded.experiments]
+    assert seen == [(3, 1), (0, 2), (0, 1)]
 
 
 def test_what_is_fixed_holds_for_all_and_is_not_swept(folder: Path):

@@ -44,3 +44,12 @@ def test_what_many_runs_failed_of_is_told_once_below_the_table():
 def test_a_running_run_shows_what_it_uses():
     used = Usage(began=0.0, seconds=10.0, cpu_seconds=13.0, gpu_busy=0.22)
     assert drawn(running(usage=used))[1].split()[7:10] == ["1.3", "22.0", "%"]
+
+
+def test_many_runs_are_told_in_the_same_words_as_few(monkeypatch):
+    waits = RunStatus("seed=2", "ba9876543211", "queued", "", "others come first (Priority)")
+    few = drawn(running(), waits, width=200)
+    monkeypatch.setattr(console, "DRAWN", 1)
+    many = drawn(running(), waits, width=200)
+    assert [line.split() for line in many] == [line.split() for line in few]
+    assert len({line.index("state") - line.index("id") for line in (few[0], many[0])}) == 1
