@@ -142,7 +142,7 @@ def overview(
     if any(f.done < f.slices for f in features):
         done, all_slices = sum(f.done for f in features), sum(f.slices for f in features)
         sets = count(len(features), "set")
-        lines.append(Text(f"features: {done} of {all_slices} shards of {sets}"))
+        lines.append(Text(f"features: {done} of {count(all_slices, 'shard')} of {sets}"))
     if statuses:
         lines += [table(statuses), Text(summary(statuses)), *map(Text, explanations(statuses))]
     if note:

@@ -41,9 +41,7 @@ def inspect(options: argparse.Namespace) -> int:
         found = [(s, u) for s in shards for u in s.utterances if u.id == options.utterance]
         if not found:
             raise InputError(f"--utterance {options.utterance}: not in {options.target}")
-        _show_utterance(*found[0])
     else:
-        _show(shards)
         found = [(shard, utterance) for utterance in shard.utterances[:DRAWN]]
     if options.output:
         spectrograms = import_module("pipeline.results.spectrograms")
@@ -52,6 +50,11 @@ def inspect(options: argparse.Namespace) -> int:
             for s, u in found
         ]
         spectrograms.draw(pictures, shard.settings, options.output)
+    if options.utterance:
+        _show_utterance(*found[0])
+    else:
+        _show(shards)
+    if options.output:
         say(f"drawn: {options.output}")
     return 0
 

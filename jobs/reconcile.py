@@ -23,7 +23,7 @@ from jobs.wanted import (
     Wanted,
     by_path,
     manifest_path,
-    refuse_unknown_characters,
+    refuse_untrainable,
     typed,
     wanted,
 )
@@ -51,7 +51,7 @@ def reconcile(
     _refuse_too_many(sweep, profile)
     found = _manifests(sweep, work)
     if runs:
-        refuse_unknown_characters(sweep, found)
+        refuse_untrainable(sweep, found)
     tell_corpora(sweep, found)
     refused = max(tell_refusals(manifest.refusals) for manifest in found.values())
     want = wanted(sweep, found, work)

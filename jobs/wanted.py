@@ -15,16 +15,13 @@ from jobs.plan import Run
 from jobs.profile import Profile, typed_again
 from pipeline.config import FeatureSettings, feature_id, run_id
 from pipeline.corpora import Corpus
-from pipeline.corpus import manifest as manifests
-from pipeline.corpus.manifest import Manifest
+from pipeline.corpus.manifest import Manifest, require_letters
 from pipeline.corpus.text import alphabet
 from pipeline.files import InputError, digest, read_json
 from pipeline.sweep import Sweep
 from pipeline.training.run import RunFolder
 
 Found = Mapping[Corpus, Manifest]
-
-NAMED_IN_ERRORS = 3  # utterances; more would not fit the line
 
 
 @dataclass(frozen=True)
@@ -189,23 +186,14 @@ def settings_of(sweep: Sweep, wanted: Wanted) -> dict[str, tuple[FeatureSettings
     }
 
 
-def refuse_unknown_characters(sweep: Sweep, found: Found) -> None:
-    """A character that an alphabet lacks is found here, before anything is submitted."""
+def refuse_untrainable(sweep: Sweep, found: Found) -> None:
+    """Too few utterances, a character that an alphabet lacks: before anything is submitted."""
     pairs = dict.fromkeys((s.experiment.corpus, s.experiment.alphabet) for s in sweep.experiments)
     for corpus, name in pairs:
-        unknown = manifests.unknown_characters(found[corpus], alphabet(name))
-        if unknown:
-            files = {u.id: found[corpus].root / u.audio for u in found[corpus].utterances}
-            named = ", ".join(
-                f"the transcript of {utterance} ({files[utterance]}) has {characters!r}"
-                for utterance, characters in unknown[:NAMED_IN_ERRORS]
-            )
-            more = len(unknown) - NAMED_IN_ERRORS
-            raise InputError(
-                f"corpus {corpus.name}: {named}{f' and {more} more' if more > 0 else ''}, "
-                f"not in alphabet {name}; choose another alphabet, correct the transcripts, "
-                f"or name the utterances in exclude:"
-            )
+        try:
+            require_letters(found[corpus].utterances, alphabet(name))
+        except InputError as error:
+            raise InputError(f"corpus {corpus.name}: {error}") from None
 
 
 def typed(wanted: Wanted, profile: Profile, work: Path) -> tuple[str, ...]:

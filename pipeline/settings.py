@@ -55,6 +55,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{path}:{where} is not YAML: {getattr(error, 'problem', error)}"
         ) from None
+    if content is None:
+        raise InputError(f"{path}: the file is empty; a mapping of keys to values is needed")
     if not isinstance(content, dict):
         raise InputError(
             f"{path}: a mapping of keys to values is needed, not {type(content).__name__}"

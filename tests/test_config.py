@@ -66,6 +66,7 @@ def test_a_resolved_experiment_reads_back_equal(experiment_file: Path, tmp_path:
             "features: window_ms 25 is 400 samples at 16000 Hz, more than n_fft 256; raise n_fft",
         ),
         ("features: {}\n", "corpus: is missing"),
+        ("# nothing yet\n", "the file is empty; a mapping of keys to values is needed"),
         ("- a\n- b\n", "a mapping of keys to values is needed, not list"),
         ("corpus: [\n", "line 2 is not YAML: expected the node content, but found '<stream end>'"),
         (

@@ -25,6 +25,10 @@ def draw_splits(entries: Sequence[Entry], seed: int) -> tuple[list[Entry], str]:
     if not lacking or (not unsaid and all(entry.split != "train" for entry in entries)):
         return [replace(e, split=e.split or "train") for e in entries], ""
     pool = [entry for entry in entries if entry.split in (None, "train")]
+    if len(pool) <= len(lacking):
+        told = f"too few utterances ({len(pool)}) to draw {' and '.join(lacking)} from"
+        told = f"{told}: at least {len(lacking) + 1} are needed"
+        return [replace(e, split=e.split or "train") for e in entries], told
     by_speaker = len({_speaker(entry) for entry in pool}) > len(lacking)
     names = [_speaker(entry) if by_speaker else entry.id for entry in pool]
     chosen = _choose(Counter(names), lacking, seed)

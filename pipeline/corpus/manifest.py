@@ -7,18 +7,21 @@ Not here: how a corpus lies on the disk (readers.py), sound (audio.py).
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
-from pipeline.corpus.text import Alphabet
+from pipeline.corpus.text import ALPHABETS, Alphabet, quoted
 from pipeline.files import InputError, write_bytes
 
 VERSION = 2
 SLICE_SECONDS = 360.0  # one shard: about 12 MB of 80 float16 mel bins at 100 frames per second
 LARGEST_SLICES = 512
+FEWEST = 3  # utterances: one each for train, dev and test
+MOST_SHOWN = 8  # characters in an error message
 
 Split = Literal["train", "dev", "test"]
 
@@ -145,10 +148,50 @@ def write(manifest: Manifest, path: Path) -> None:
     write_bytes(path, json.dumps(header, ensure_ascii=False).encode() + b"\n" + manifest.content)
 
 
-def unknown_characters(manifest: Manifest, alphabet: Alphabet) -> list[tuple[str, str]]:
-    """(utterance id, the characters that the alphabet lacks, sorted), where there are any."""
-    found = ((u.id, alphabet.unknown(u.transcript)) for u in manifest.utterances)
-    return [(utterance, "".join(sorted(unknown))) for utterance, unknown in found if unknown]
+@runtime_checkable
+class Spoken(Protocol):
+    """An utterance, of a manifest or of a shard."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def transcript(self) -> str: ...
+    @property
+    def split(self) -> str: ...
+
+
+def require_trainable(utterances: Sequence[Spoken], letters: Alphabet) -> None:
+    """Refuse what would only show up in the middle of an epoch."""
+    require_letters(utterances, letters)
+    for name in ("train", "dev"):
+        if not any(utterance.split == name for utterance in utterances):
+            raise InputError(
+                f"the corpus has no {name} utterances; choose another split in the corpus file"
+            )
+
+
+def require_letters(utterances: Sequence[Spoken], letters: Alphabet) -> None:
+    """Refuse too few utterances for three splits, and characters that no output stands for."""
+    if len(utterances) < FEWEST:
+        raise InputError(
+            f"too few utterances ({len(utterances)}): at least {FEWEST} are needed, one each for "
+            "train, dev and test"
+        )
+    odd = {u.id: found for u in utterances if (found := letters.unknown(u.transcript))}
+    if odd:
+        every = "".join(sorted(set().union(*odd.values())))
+        more = f" and {len(every) - MOST_SHOWN} more" if len(every) > MOST_SHOWN else ""
+        raise InputError(
+            f"{len(odd)} of {len(utterances)} transcripts have characters that the alphabet "
+            f"{letters.name} lacks: {quoted(every[:MOST_SHOWN])}{more} (first in {next(iter(odd))})"
+            f"; {_alphabet_for(every)}mend the transcripts, or list the utterances under exclude: "
+            "in the corpus file"
+        )
+
+
+def _alphabet_for(characters: str) -> str:
+    writes = [each.name for each in ALPHABETS.values() if not each.unknown(characters)]
+    return f"set alphabet: {writes[0]}, " if writes else f"none of {', '.join(ALPHABETS)} has all: "
 
 
 def _ranges(edges: list[int]) -> tuple[range, ...]:

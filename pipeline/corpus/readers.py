@@ -64,7 +64,10 @@ def build(
             found = [_demo_entry(row) for row in demo.table(root)]
         case other:
             if not root.is_dir():
-                raise InputError(f"{root}: no corpus {corpus.name} is here; say where it lies")
+                raise InputError(
+                    f"{root}: no such folder; say under root: in the corpus file of {corpus.name} "
+                    "where it lies"
+                )
             found = list(LAYOUTS[other](corpus, root))
     _require_known(corpus, {_id(each) for each in found})
     found = [each for each in found if _id(each) not in corpus.exclude]

@@ -26,6 +26,7 @@ values are finite.
 CRC-32 because it must find a flipped bit, not an attacker: SHA-256 takes three times as long.
 """
 
+import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -193,10 +194,7 @@ def verify(path: Path) -> int:
     """The bytes that were compared with their checksums, if none differs."""
     wrong = ", ".join(stored.name for stored in contents(path) if not stored.whole)
     if wrong:
-        raise InputError(
-            f"{path}: the bytes of {wrong} are not those that were written; delete it and "
-            "run make features again"
-        )
+        raise InputError(f"{path}: the bytes of {wrong} are not those written; delete it, {AGAIN}")
     return path.stat().st_size
 
 
@@ -316,5 +314,7 @@ def _reading(path: Path) -> Iterator[h5py.File]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such shard; {AGAIN}") from None
     except (OSError, KeyError, ValidationError) as error:
-        said = " ".join(str(error).split())
+        number = getattr(error, "errno", None)
+        said = os.strerror(number) if number else "cut short or damaged"
+        said = " ".join(str(error).split()) if isinstance(error, ValidationError) else said
         raise InputError(f"{path}: is not a whole shard ({said}); {AGAIN}") from None

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from pipeline.config import Experiment, TrainSettings
+from pipeline.corpus.manifest import require_trainable
 from pipeline.corpus.text import Alphabet, alphabet
 from pipeline.features.feature_set import FeatureSet
 from pipeline.training import batches, ctc, machine, schedule
@@ -29,7 +30,7 @@ from pipeline.training.learner import DivergedError, Learner, derived
 from pipeline.training.machine import Device
 from pipeline.training.model import Network
 from pipeline.training.recogniser import Recogniser
-from pipeline.training.splits import MOST_NAMED, InfeasibleError, Splits, check
+from pipeline.training.splits import MOST_NAMED, InfeasibleError, Splits
 from pipeline.training.state import State
 from pipeline.training.store import joined
 from pipeline.training.tally import Tally
@@ -65,7 +66,7 @@ def examine(
 ) -> Iterator[Finding]:
     """Raises InputError where the rest cannot be looked at."""
     letters, chosen = alphabet(experiment.alphabet), machine.device(device)
-    check(features.utterances, letters)
+    require_trainable(features.utterances, letters)
     yield _alphabet(features, letters)
     torch.manual_seed(derived(experiment.train.seed, 0))
     network = Network(experiment.model, features.bins, experiment.input.stack, letters.size)

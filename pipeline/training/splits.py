@@ -7,7 +7,7 @@ Not here: gathering one part (batches.py), the lines' formulas (ctc.py).
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,9 +16,9 @@ import torch
 from jaxtyping import Bool, Int64
 
 from pipeline.config import Experiment, TrainSettings
-from pipeline.corpus.text import Alphabet, alphabet, quoted
+from pipeline.corpus.manifest import require_trainable
+from pipeline.corpus.text import alphabet
 from pipeline.features.feature_set import FeatureSet
-from pipeline.features.shards import StoredUtterance
 from pipeline.files import InputError
 from pipeline.training.batches import Split
 from pipeline.training.ctc import (
@@ -62,7 +62,7 @@ class Splits:
     ) -> "Splits":
         """`residence`: where their frames are to lie; None: they stay in the shards."""
         letters = alphabet(experiment.alphabet)
-        check(features.utterances, letters)
+        require_trainable(features.utterances, letters)
         train, dev, test = (
             Split.mapped(features, name, experiment.input, letters)
             for name in ("train", "dev", "test")
@@ -88,24 +88,6 @@ class Splits:
         """Per character, of the best output that ignores the input; no such output is below it."""
         reference = self.references[name]
         return reference.loss_per_character if reference else math.nan
-
-
-def check(utterances: Sequence[StoredUtterance], letters: Alphabet) -> None:
-    """Refuse, before anything is read, what would only show up in the middle of an epoch."""
-    for name in ("train", "dev"):
-        if not any(utterance.split == name for utterance in utterances):
-            raise InputError(
-                f"the corpus has no {name} utterances; choose another split in the corpus file"
-            )
-    strange = [(u.id, letters.unknown(u.transcript)) for u in utterances]
-    strange = [(name, characters) for name, characters in strange if characters]
-    if strange:
-        named = "; ".join(f"{name}: {quoted(found)}" for name, found in strange[:MOST_NAMED])
-        raise InputError(
-            f"{len(strange)} of {len(utterances)} transcripts have characters that the alphabet "
-            f"{letters.name} lacks: {named}; choose another alphabet, mend the transcripts, or "
-            "list the utterances under exclude: in the corpus file"
-        )
 
 
 def _needs(split: Split) -> Lengths:

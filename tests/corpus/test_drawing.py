@@ -88,3 +88,12 @@ def test_a_corpus_with_all_three_is_left_as_it_is():
 def test_a_corpus_that_is_but_a_test_set_stays_one():
     drawn, told = draw_splits(entries(5, 5, split="test"), 0)
     assert ({entry.split for entry in drawn}, told) == ({"test"}, "")
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_where_too_few_are_there_none_is_drawn_and_it_says_so(count):
+    drawn, told = draw_splits(entries(*[1] * count), 0)
+    assert {entry.split for entry in drawn} == {"train"}
+    assert told == (
+        f"too few utterances ({count}) to draw dev and test from: at least 3 are needed"
+    )

@@ -9,12 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.corpus import manifest as manifests
-from pipeline.corpus.manifest import Manifest, ManifestFile, Refusal, Utterance
+from pipeline.corpus.manifest import (
+    Manifest,
+    ManifestFile,
+    Refusal,
+    Split,
+    Utterance,
+    require_trainable,
+)
 from pipeline.corpus.text import alphabet
 from pipeline.files import InputError
 
 
-def utterance(index: int = 0, seconds: float = 2.0, transcript: str = "YES") -> Utterance:
+def utterance(
+    index: int = 0, seconds: float = 2.0, transcript: str = "YES", split: Split = "train"
+) -> Utterance:
     return Utterance(
         id=f"u{index:05d}",
         audio=f"wav/s/u{index:05d}.wav",
@@ -22,7 +31,7 @@ def utterance(index: int = 0, seconds: float = 2.0, transcript: str = "YES") -> 
         rate=8000,
         transcript=transcript,
         speaker="s",
-        split="train",
+        split=split,
     )
 
 
@@ -127,9 +136,39 @@ def test_a_large_corpus_has_at_most_512_slices():
     assert len(manifest_of(*[400.0] * 1000).slices) == 512
 
 
-def test_unknown_characters_are_listed_per_utterance():
-    texts = ("YES", "NO?", "ÉÀ!")
-    utterances = tuple(utterance(i, transcript=text) for i, text in enumerate(texts))
-    manifest = Manifest("c", Path(), utterances)
-    found = manifests.unknown_characters(manifest, alphabet("english-38"))
-    assert found == [("u00001", "?"), ("u00002", "!ÀÉ")]
+def spoken(*texts: str) -> list[Utterance]:
+    splits: tuple[Split, ...] = ("train", "dev", "test")
+    return [utterance(i, transcript=text, split=splits[i % 3]) for i, text in enumerate(texts)]
+
+
+@pytest.mark.parametrize(
+    ("texts", "found"),
+    [
+        (
+            ("YES", "NO?", "ÉÀ!"),
+            "'!', '?', 'À', 'É' (first in u00001); none of english-38, english-29, english-28 has",
+        ),
+        (("YES", "I'M", "NO"), 'lacks: "\'" (first in u00001); set alphabet: english-29, mend the'),
+        (("ÇĞİÖŞÜÀÂÄÆ", "NO", "NO"), "'Ğ' and 2 more (first in u00000)"),
+    ],
+)
+def test_unknown_characters_are_told_in_a_line_that_can_be_read(texts, found):
+    with pytest.raises(InputError) as caught:
+        require_trainable(spoken(*texts), alphabet("english-38"))
+    assert found in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("splits", "found"),
+    [
+        (["train"], "too few utterances (1): at least 3 are needed"),
+        (["train"] * 3, "the corpus has no dev utterances; choose another split in the corpus"),
+        (["dev"] * 3, "the corpus has no train utterances; "),
+    ],
+)
+def test_a_corpus_that_lacks_a_split_cannot_be_trained_on(splits, found):
+    utterances = [utterance(i, split=split) for i, split in enumerate(splits)]
+    with pytest.raises(InputError) as caught:
+        require_trainable(utterances, alphabet("english-38"))
+    assert found in str(caught.value)

@@ -195,7 +195,7 @@ def test_a_missing_list_is_refused(root):
 
 def test_a_list_that_is_not_text_is_refused(root):
     (root / "etc/an4_test.fileids").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match=r"an4_test\.fileids: cannot be read"):
+    with pytest.raises(InputError, match=r"an4_test\.fileids:1: is not UTF-8"):
         read(root)
 
 
@@ -274,3 +274,9 @@ def test_balanced_tests_on_the_standard_test_set(balanced, espnet):
 def test_another_seed_draws_another_dev_split_and_the_same_seed_the_same(an4, balanced):
     assert read(an4, split="balanced").digest == balanced.digest
     assert read(an4, split="balanced", seed=1).digest != balanced.digest
+
+
+def test_a_root_that_is_not_there_is_named_with_its_key(tmp_path):
+    corpus = Corpus(name="wrong", reader="csv", root=str(tmp_path / "nowhere"))
+    with pytest.raises(InputError, match=r"nowhere: no such folder; say under root: .* of wrong"):
+        build(corpus, tmp_path)

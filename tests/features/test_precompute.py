@@ -267,7 +267,7 @@ def test_flipped_bits_among_the_frames_are_named(make_manifest: MakeManifest, tm
         byte = file.read(1)[0]
         file.seek(shard.offset + 100)
         file.write(bytes([byte ^ 1]))
-    with pytest.raises(InputError, match="the bytes of frames are not those that were written"):
+    with pytest.raises(InputError, match="the bytes of frames are not those written"):
         FeatureSet.open(made[1]).verify()
 
 

@@ -130,6 +130,7 @@ def test_inspect_refuses_what_it_cannot_show(bench, verb, words, complaint):
     code, told = verb("inspect", shard_of(bench, "mel"), *words)
     assert code == 2
     assert complaint in told
+    assert "bins" not in told  # nothing is shown before it
 
 
 def test_inspect_wants_one_feature_set(verb):

@@ -8,11 +8,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.corpora import Corpus
-from pipeline.corpus.layouts.lists import SPLIT_WORDS, Entry, keyed, parts_of, split_of
-from pipeline.corpus.manifest import Split
+from pipeline.corpus.layouts.lists import (
+    SPLIT_WORDS,
+    Entry,
+    keyed,
+    parts_of,
+    read_text,
+    split_of,
+)
+from pipeline.corpus.manifest import Refusal, Split
 from pipeline.files import InputError
 
 SOUNDS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".sph")
+OR_LEAVE = "or list the utterance under exclude: in the corpus file"
 
 
 def read_librispeech(corpus: Corpus, root: Path) -> Iterator[Entry]:
@@ -28,7 +36,7 @@ def read_librispeech(corpus: Corpus, root: Path) -> Iterator[Entry]:
                 yield Entry(utterance, f"{folder}/{utterance}.flac", words, speaker, split)
 
 
-def read_pairs(corpus: Corpus, root: Path) -> Iterator[Entry]:
+def read_pairs(corpus: Corpus, root: Path) -> Iterator[Entry | Refusal]:
     """The text beside each sound file, at any depth; the folders train, dev and test are splits."""
     files = sorted(path for path in root.rglob("*") if path.is_file())
     texts = {path.with_suffix("") for path in files if path.suffix == ".txt"}
@@ -39,10 +47,16 @@ def read_pairs(corpus: Corpus, root: Path) -> Iterator[Entry]:
             "(x.wav, x.txt) is missing"
         )
     for stem in sorted({*texts, *sounds}):
-        sound = sounds.get(stem, stem.with_name(f"{stem.name}.wav"))
-        name = stem.relative_to(root).as_posix()
-        words = _text(stem.with_name(f"{stem.name}.txt")) if stem in texts else ""
-        yield Entry(name, sound.relative_to(root).as_posix(), words, split=split_in(name))
+        name, path = stem.relative_to(root).as_posix(), stem.with_name(f"{stem.name}.txt")
+        words = read_text(path) if stem in texts else ""
+        if stem not in sounds:
+            yield Refusal(name, f"{path}: has no sound beside it; add {stem.name}.wav, {OR_LEAVE}")
+        elif not words.strip():
+            found = "is empty" if stem in texts else "no such file"
+            yield Refusal(name, f"{path}: {found}; write there what is said, {OR_LEAVE}")
+        else:
+            audio = sounds[stem].relative_to(root).as_posix()
+            yield Entry(name, audio, words, split=split_in(name))
 
 
 def split_in(name: str) -> Split | None:
@@ -51,13 +65,6 @@ def split_in(name: str) -> Split | None:
         if split := SPLIT_WORDS.get(folder.lower()):
             return split
     return None
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); write it as UTF-8 text") from None
 
 
 def _folders(root: Path) -> list[Path]:

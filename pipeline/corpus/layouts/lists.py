@@ -27,6 +27,8 @@ SPLIT_WORDS: Mapping[str, Split] = {
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
 }
 
+DELIMITERS = ",;\t|"
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -83,7 +85,7 @@ class Record:
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Number and text of each line that is not blank."""
-    for number, line in enumerate(io.StringIO(_content(path), newline="\n"), start=1):
+    for number, line in enumerate(io.StringIO(read_text(path), newline="\n"), start=1):
         if line.strip():
             yield number, line.rstrip("\r\n")
 
@@ -124,7 +126,7 @@ def table(
 ) -> Iterator[Record]:
     """The rows below a line that names the columns."""
     rows = csv.reader(
-        io.StringIO(_content(path), newline=""), delimiter=delimiter, quoting=quoting, strict=True
+        io.StringIO(read_text(path), newline=""), delimiter=delimiter, quoting=quoting, strict=True
     )
     header: list[str] = []
     while True:
@@ -136,7 +138,7 @@ def table(
         except csv.Error as error:
             raise InputError(f"{path}:{line}: cannot be read ({error}); mend the line") from None
         if not header:
-            header = _columns(path, row, needed)
+            header = _columns(path, row, needed, delimiter)
         elif len(row) == len(header):
             yield Record(path, line, dict(zip(header, row, strict=True)))
         elif row:
@@ -181,9 +183,14 @@ def placed(root: Path, folder: Path, name: str) -> str:
     return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
 
 
-def _columns(path: Path, row: list[str], needed: Sequence[str]) -> list[str]:
+def _columns(path: Path, row: list[str], needed: Sequence[str], delimiter: str) -> list[str]:
     for name in needed:
         if name not in row:
+            for other in DELIMITERS:
+                if other != delimiter and name in delimiter.join(row).split(other):
+                    raise InputError(
+                        f"{path}:1: its columns are parted by {other!r}; part them by {delimiter!r}"
+                    )
             raise InputError(
                 f"{path}:1: has no column {name!r} among {', '.join(row)}; name it so, or say "
                 "text_column: in the corpus file if it is the transcript's"
@@ -191,11 +198,14 @@ def _columns(path: Path, row: list[str], needed: Sequence[str]) -> list[str]:
     return row
 
 
-def _content(path: Path) -> str:
+def read_text(path: Path) -> str:
     try:
         content = path.read_bytes()
         if path.suffix == ".gz":
             content = gzip.decompress(content)
         return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{path}:{line}: is not UTF-8; save it as UTF-8") from None
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read ({error}); restore it from the corpus") from None

@@ -103,9 +103,12 @@ def test_a_sound_without_a_text_and_a_text_without_a_sound_are_refused(tmp_path,
     text(tmp_path / "a.txt", "yes")
     sound(tmp_path / "b.wav")
     text(tmp_path / "c.txt", "no")
+    sound(tmp_path / "d.wav")
+    text(tmp_path / "d.txt", " ")
     found = reasons(read("pairs"))
-    assert "b.wav: its transcript is empty; write what is said" in found["b"]
-    assert "c.wav: no such file" in found["c"]
+    assert "b.txt: no such file; write there what is said, or list" in found["b"]
+    assert "c.txt: has no sound beside it; add c.wav, or list" in found["c"]
+    assert "d.txt: is empty; write there what is said, or list" in found["d"]
 
 
 def test_a_folder_without_pairs_is_refused(tmp_path, read):
@@ -116,6 +119,6 @@ def test_a_folder_without_pairs_is_refused(tmp_path, read):
 
 def test_a_text_that_is_not_utf_8_is_refused(tmp_path, read):
     sound(tmp_path / "a.wav")
-    (tmp_path / "a.txt").write_bytes(b"\xff\xfe")
-    with pytest.raises(InputError, match=r"a\.txt: cannot be read .* write it as UTF-8 text"):
+    (tmp_path / "a.txt").write_bytes(b"yes\n\xdd")
+    with pytest.raises(InputError, match=r"a\.txt:2: is not UTF-8; save it as UTF-8"):
         read("pairs")

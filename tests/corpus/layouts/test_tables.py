@@ -230,3 +230,16 @@ def test_two_tables_need_names_that_say_their_splits(tmp_path, read):
         read("csv")
     manifest = read("csv", parts={"train": ["a.csv"], "test": ["b.csv"]})
     assert [(u.id, u.split) for u in manifest.utterances] == [("a", "train"), ("b", "test")]
+
+
+def test_a_table_that_is_not_utf_8_is_refused_with_its_line(tmp_path, read):
+    turkish = "audio,text\na.wav,yes\nb.wav,ılık bir gün\n"
+    (tmp_path / "all.csv").write_bytes(turkish.encode("iso8859-9"))
+    with pytest.raises(InputError, match=r"all\.csv:3: is not UTF-8; save it as UTF-8"):
+        read("csv")
+
+
+def test_a_table_with_semicolons_is_refused_by_their_name(tmp_path, read):
+    text(tmp_path / "all.csv", "audio;text;speaker", "a.wav;yes, no;ann")
+    with pytest.raises(InputError, match=r"all\.csv:1: its columns are parted by ';'; part them"):
+        read("csv")
