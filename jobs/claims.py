@@ -19,15 +19,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 from jobs.processes import alive
 from pipeline.files import InputError, read_json, write_json
+from pipeline.training.records import SECONDS_OF_SILENCE
 from pipeline.training.run import Heartbeat, RunFolder
 
-SECONDS_OF_SILENCE = 600  # a heartbeat comes each second, but a first batch may take long
 SECONDS_OF_SILENCE_ELSEWHERE = 120  # on another host nobody can look at the process
 
 SECONDS_BETWEEN_COUNTS = 4.0
@@ -195,7 +195,6 @@ def beats(beat: Heartbeat) -> bool:
 
 
 def mark(folder: RunFolder, status: Literal["running", "stopped"]) -> None:
-    """This process says that it has the run, or lets it go; how far it is stays as it was."""
-    before, own = folder.heartbeat() or Heartbeat(), Heartbeat(status=status)
-    before = replace(before, doing="starting torch" if status == "running" else "")
-    folder.beat(replace(before, status=status, host=own.host, pid=own.pid, time=own.time))
+    """This process says that it has the run, or lets it go."""
+    doing = "starting torch" if status == "running" else ""
+    folder.beat((folder.heartbeat() or Heartbeat()).taken_over(status, doing))

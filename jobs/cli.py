@@ -93,8 +93,7 @@ def _add_makers(verbs: Verbs) -> None:
     _plannable(features)
 
     train = _verb(verbs, "train", "train one experiment in the foreground, its features first")
-    train.add_argument("experiment", type=Path, metavar="EXPERIMENT", help="a YAML file")
-    _changeable(train)
+    _experimental(train)
 
     doctor = _verb(
         verbs,
@@ -102,16 +101,14 @@ def _add_makers(verbs: Verbs) -> None:
         "look at an experiment before it is trained: what cannot be aligned, the scale of its "
         "input, its reference lines, its cost, one batch learnt by heart. 1: something is wrong",
     )
-    doctor.add_argument("experiment", type=Path, metavar="EXPERIMENT", help="a YAML file")
-    _changeable(doctor)
+    _experimental(doctor)
 
     ranged = _verb(
         verbs,
         "lr-range",
         "try learning rates from 1e-6 to 1e-2 on one experiment, in 200 updates; suggest one",
     )
-    ranged.add_argument("experiment", type=Path, metavar="EXPERIMENT", help="a YAML file")
-    _changeable(ranged)
+    _experimental(ranged)
 
     sweep = _verb(
         verbs,
@@ -180,6 +177,11 @@ def _verb(
 
 def _swept(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("sweep", type=Path, metavar="SWEEP", help="the sweep's file, or its name")
+
+
+def _experimental(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("experiment", type=Path, metavar="EXPERIMENT", help="a YAML file")
+    _changeable(verb)
 
 
 def _changeable(verb: argparse.ArgumentParser) -> None:

@@ -41,6 +41,7 @@ COLUMNS = (
     "",
 )
 
+LEFT = {"run", "id", "state", ""}  # columns of words; numbers stand to the right
 EXPLAINED = {"failed", "lost", "stopped"}  # in sentences below the table
 
 DRAWN = 100  # runs in a table that rich lays out
@@ -104,9 +105,8 @@ def table(statuses: Sequence[RunStatus]) -> RenderableType:
         return _aligned(statuses)
     made = Table(box=None, pad_edge=False, header_style="bold")
     for name in COLUMNS:
-        right = name not in {"run", "id", "state", ""}
         # Where there is no room the reasons alone give way, in lines of their own.
-        made.add_column(name, justify="right" if right else "left", no_wrap=bool(name))
+        made.add_column(name, justify="left" if name in LEFT else "right", no_wrap=bool(name))
     for status in statuses:
         made.add_row(*_cells(status), style=STYLES[status.state])
     return made
@@ -116,7 +116,7 @@ def _aligned(statuses: Sequence[RunStatus]) -> RenderableType:
     """The same in plain columns: rich takes seconds to lay out thousands of cells."""
     rows = [list(COLUMNS), *map(_cells, statuses)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    left = [name in {"run", "id", "state", ""} for name in COLUMNS]
+    left = [name in LEFT for name in COLUMNS]
     styles = ["bold", *(STYLES[status.state] for status in statuses)]
     return Group(
         *(

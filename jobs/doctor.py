@@ -9,27 +9,22 @@ from importlib import import_module
 
 from jobs.console import say
 from jobs.profile import place
-from jobs.reconcile import reconcile
-from jobs.wanted import SweepFolder, recorded
+from jobs.reconcile import features_of
 from pipeline.config import load_experiment
-from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError
 from pipeline.settings import parse_changes
-from pipeline.sweep import Sweep, SweptExperiment
+from pipeline.sweep import alone
 
 
 def doctor(options: argparse.Namespace) -> int:
     """Computes the features it looks at, as `train` does."""
     profile, work = place(options)
     experiment = load_experiment(options.experiment, parse_changes(options.set))
-    name = f"doctor-{options.experiment.stem}"
-    swept = SweptExperiment(options.experiment.stem, {}, experiment)
     ill = unsure = 0
     try:
-        made = reconcile(Sweep(name, "", options.experiment, (swept,)), profile, work, runs=False)
-        folder = SweepFolder(work, name)
-        features = FeatureSet.open(folder.features(recorded(folder).features[0].feature_id))
-        if made.code:
+        single = alone(options.experiment, experiment, "doctor")
+        features, refused = features_of(single, profile, work)
+        if refused:
             ill += 1
             say("WRONG  corpus: what is refused above is left out of all that follows")
             say("       way out: mend it, or name it in exclude: in the corpus file")

@@ -15,7 +15,7 @@ import numpy as np
 
 from jobs.console import console, count, duration, say
 from jobs.profile import place
-from jobs.wanted import SweepFolder, recorded
+from jobs.wanted import SweepFolder, recorded, stem_of
 from pipeline.features import feature_set
 from pipeline.features import shards as stored
 from pipeline.features.feature_set import DESCRIPTION, STATISTICS
@@ -66,7 +66,7 @@ def _feature_sets(name: str, options: argparse.Namespace) -> list[Path]:
     for folder in (path, work / "features" / name):
         if (folder / DESCRIPTION).exists():
             return [folder]
-    stem = path.stem if path.suffix in {".yaml", ".yml"} else path.name
+    stem = stem_of(path)
     sweeps = [SweepFolder(work, each) for each in (stem, f"features-{stem}")]
     folders = [
         sweep.features(each.feature_id)

@@ -16,7 +16,7 @@ from jobs.console import count, say
 from jobs.failures import REMEDIES
 from jobs.processes import owner
 from jobs.profile import place
-from jobs.wanted import SweepFolder, Wanted, content, recorded
+from jobs.wanted import SweepFolder, Wanted, content, recorded, stem_of
 from jobs.watching import watch
 from pipeline.files import InputError
 from pipeline.settings import parse_changes
@@ -73,8 +73,7 @@ def cancel(options: argparse.Namespace) -> int:
 def sweep_folder(options: argparse.Namespace) -> SweepFolder:
     """SWEEP may be the file or the name."""
     _, work = place(options)
-    path = Path(options.sweep)
-    return SweepFolder(work, path.stem if path.suffix in {".yaml", ".yml"} else path.name)
+    return SweepFolder(work, stem_of(options.sweep))
 
 
 def _cancel_here(folder: SweepFolder) -> bool:

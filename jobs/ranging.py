@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 
 from jobs.console import say
 from jobs.profile import Local, cpus, place
-from jobs.reconcile import reconcile
-from jobs.wanted import SweepFolder, recorded
+from jobs.reconcile import features_of
+from jobs.wanted import SweepFolder
 from pipeline.config import load_experiment
-from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError, write_text
 from pipeline.settings import parse_changes
-from pipeline.sweep import Sweep, SweptExperiment
+from pipeline.sweep import alone
 
 if TYPE_CHECKING:  # its module imports torch
     from pipeline.training.ranging import Range
@@ -27,12 +26,9 @@ def lr_range(options: argparse.Namespace) -> int:
     if not isinstance(profile, Local):
         raise InputError(f"{profile.path}: lr-range trains on this machine: leave out CLUSTER=…")
     experiment = load_experiment(options.experiment, parse_changes(options.set))
-    stem = options.experiment.stem
-    swept = SweptExperiment(stem, {}, experiment)
-    name = f"lr-range-{stem}"
-    made = reconcile(Sweep(name, "", options.experiment, (swept,)), profile, work, runs=False)
-    folder = SweepFolder(work, name)
-    features = FeatureSet.open(folder.features(recorded(folder).runs[0].feature_id))
+    single = alone(options.experiment, experiment, "lr-range")
+    features, code = features_of(single, profile, work)
+    folder = SweepFolder(work, single.name)
     # torch and matplotlib take seconds, which no other verb of this program must pay.
     from pipeline.results import rates  # noqa: PLC0415
     from pipeline.training.ranging import range_test  # noqa: PLC0415
@@ -41,10 +37,10 @@ def lr_range(options: argparse.Namespace) -> int:
     found = range_test(experiment, features, device=profile.device, threads=threads)
     write_text(folder.reports / "lr-range.csv", rates.table(found))
     drawn = folder.reports / "lr-range.svg"
-    write_text(drawn, rates.figure(found, f"{stem}: learning-rate range test"))
+    write_text(drawn, rates.figure(found, f"{options.experiment.stem}: learning-rate range test"))
     for line in [*told(found), str(drawn)]:
         say(line)
-    return made.code
+    return code
 
 
 def told(found: "Range") -> list[str]:

@@ -15,7 +15,7 @@ from jobs.ledger import Entry
 from jobs.local import slots_for_features
 from jobs.plan import Limits, Plan, Slice
 from jobs.profile import Local, Profile, Slurm, require_writable, typed_again
-from jobs.status import LIVE, Queue
+from jobs.status import LIVE, Queue, RunStatus
 from jobs.submit import submit_slurm
 from jobs.wanted import (
     Found,
@@ -23,6 +23,7 @@ from jobs.wanted import (
     Wanted,
     by_path,
     manifest_path,
+    recorded,
     refuse_untrainable,
     typed,
     wanted,
@@ -32,6 +33,7 @@ from pipeline.corpus import manifest as manifests
 from pipeline.corpus import readers
 from pipeline.corpus.manifest import Manifest
 from pipeline.features import precompute
+from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError, write_json
 from pipeline.sweep import Sweep
 
@@ -67,29 +69,40 @@ def reconcile(
             leftovers.clear_code(folder)
         say(_nothing_to_do(want, runs=runs))
         return Result(refused, whole=True)
-    queue = _ask(want, folder, profile)
-    if dry:
-        from jobs import dry as dry_run  # noqa: PLC0415 (submitit takes its time, few need it)
-
-        made, allowed = _plan(want, lacks.slices, folder, queue, profile, runs=runs)
-        for line in dry_run.lines(made, profile, allowed, folder):
-            say(line)
-        return Result(refused)
-    if isinstance(profile, Slurm):
+    if isinstance(profile, Slurm) and not dry:
         with leftovers.submitting(folder):
             queue = leftovers.cancel(folder, _ask(want, folder, profile))
-            endings.keep(status.survey(want, folder, queue), folder)
-            made, _ = _plan(want, lacks.slices, folder, queue, profile, runs=runs)
+            statuses = status.survey(want, folder, queue)
+            endings.keep(statuses, folder)
+            made, _ = _plan(
+                want, lacks.slices, folder, queue, profile, statuses=statuses, runs=runs
+            )
             _store(sweep, want, found, folder)
             lacking.prepare(lacks, folder)
             _through_slurm(want, made, profile, folder, queue)
         return Result(refused)
-    made, _ = _plan(want, lacks.slices, folder, queue, profile, runs=runs)
+    queue = _ask(want, folder, profile)
+    statuses = status.survey(want, folder, queue)
+    made, allowed = _plan(want, lacks.slices, folder, queue, profile, statuses=statuses, runs=runs)
+    if dry or isinstance(profile, Slurm):  # which comes here only to print its plan
+        from jobs import dry as dry_run  # noqa: PLC0415 (submitit takes its time, few need it)
+
+        for line in dry_run.lines(made, profile, allowed, folder):
+            say(line)
+        return Result(refused)
     _store(sweep, want, found, folder)
-    endings.keep(status.survey(want, folder, queue), folder)
+    endings.keep(statuses, folder)
     lacking.prepare(lacks, folder)
     ended = here.work(want, made, profile, folder, queue, found=found, runs=runs)
     return Result(max(refused, ended), worked=True)
+
+
+def features_of(sweep: Sweep, profile: Profile, work: Path) -> tuple[FeatureSet, int]:
+    """Of a sweep of one experiment, computed where they are missing; and the exit code of that."""
+    made = reconcile(sweep, profile, work, runs=False)
+    folder = SweepFolder(work, sweep.name)
+    (features,) = recorded(folder).features
+    return FeatureSet.open(folder.features(features.feature_id)), made.code
 
 
 def _refuse_too_many(sweep: Sweep, profile: Profile) -> None:
@@ -121,9 +134,9 @@ def _plan(
     queue: Queue,
     profile: Profile,
     *,
+    statuses: Sequence[RunStatus],
     runs: bool,
 ) -> tuple[Plan, Limits]:
-    statuses = status.survey(want, folder, queue)
     live = {run.run_id for run in statuses if run.state in LIVE}
     done = {run.run_id for run in statuses if run.state == "finished"}
     shards_on_their_way = {

@@ -16,7 +16,7 @@ from jobs.wanted import SweepFolder, recorded, typed
 from pipeline.config import Experiment, load_experiment
 from pipeline.corpora import load_corpus
 from pipeline.settings import parse_changes, set_key, validated
-from pipeline.sweep import Sweep, SweptExperiment, load_sweep
+from pipeline.sweep import Sweep, SweptExperiment, alone, load_sweep
 
 DEMO = SOURCE / "configs" / "sweeps" / "demo.yaml"
 SPECTRA = ("amplitude", "power", "mel")
@@ -44,17 +44,16 @@ def train(options: argparse.Namespace) -> int:
     """A sweep of one, so that it resumes, fails and is looked at like any run."""
     profile, work = place(options)
     experiment = load_experiment(options.experiment, parse_changes(options.set))
-    name = f"train-{options.experiment.stem}"
-    swept = SweptExperiment(options.experiment.stem, {}, experiment)
+    single = alone(options.experiment, experiment, "train")
     try:
-        result = reconcile(Sweep(name, "", options.experiment, (swept,)), profile, work)
+        result = reconcile(single, profile, work)
     except KeyboardInterrupt:
         changes = f' SET="{" ".join(options.set)}"' if options.set else ""
         again = typed_again(f"make train EXPERIMENT={options.experiment}{changes}", profile, work)
         say(f"saved at the last step boundary: {again} continues")
         raise
     if isinstance(profile, Local):
-        _tell_result(SweepFolder(work, name))
+        _tell_result(SweepFolder(work, single.name))
     return result.code
 
 

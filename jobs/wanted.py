@@ -15,7 +15,7 @@ from jobs.plan import Run
 from jobs.profile import Profile, typed_again
 from pipeline.config import FeatureSettings, feature_id, run_id
 from pipeline.corpora import Corpus
-from pipeline.corpus.manifest import Manifest, require_letters
+from pipeline.corpus.manifest import Manifest, require_enough, require_letters
 from pipeline.corpus.text import alphabet
 from pipeline.files import InputError, digest, read_json
 from pipeline.sweep import Sweep
@@ -64,6 +64,12 @@ class Wanted:
         if self.sweep == self.path:
             return f"make sweep SWEEP={self.path}"
         return f"make {'train EXPERIMENT' if self.runs else 'features CORPUS'}={self.path}"
+
+
+def stem_of(said: str | Path) -> str:
+    """A sweep's or a corpus's name, of its file or as it is."""
+    path = Path(said)
+    return path.stem if path.suffix in {".yaml", ".yml"} else path.name
 
 
 @dataclass(frozen=True)
@@ -191,6 +197,7 @@ def refuse_untrainable(sweep: Sweep, found: Found) -> None:
     pairs = dict.fromkeys((s.experiment.corpus, s.experiment.alphabet) for s in sweep.experiments)
     for corpus, name in pairs:
         try:
+            require_enough(found[corpus].utterances)
             require_letters(found[corpus].utterances, alphabet(name))
         except InputError as error:
             raise InputError(f"corpus {corpus.name}: {error}") from None

@@ -77,6 +77,11 @@ class Sweep:
     experiments: tuple[SweptExperiment, ...]
 
 
+def alone(path: Path, experiment: Experiment, verb: str) -> Sweep:
+    """A sweep of one experiment, named by what is done with it."""
+    return Sweep(f"{verb}-{path.stem}", "", path, (SweptExperiment(path.stem, {}, experiment),))
+
+
 def load_sweep(path: Path, changes: Mapping[str, Any] | None = None) -> Sweep:
     """Read a sweep file; `changes` are applied to every experiment, under the swept settings."""
     file = validated(SweepFile, read_yaml(path), path)

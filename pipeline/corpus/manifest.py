@@ -162,6 +162,7 @@ class Spoken(Protocol):
 
 def require_trainable(utterances: Sequence[Spoken], letters: Alphabet) -> None:
     """Refuse what would only show up in the middle of an epoch."""
+    require_enough(utterances)
     require_letters(utterances, letters)
     for name in ("train", "dev"):
         if not any(utterance.split == name for utterance in utterances):
@@ -170,14 +171,18 @@ def require_trainable(utterances: Sequence[Spoken], letters: Alphabet) -> None:
             )
 
 
-def require_letters(utterances: Sequence[Spoken], letters: Alphabet) -> None:
-    """Refuse too few utterances for three splits, and characters that no output stands for."""
+def require_enough(utterances: Sequence[Spoken]) -> None:
+    """Refuse so few that they cannot be train, dev and test."""
     splits = {utterance.split for utterance in utterances}
     if len(utterances) < FEWEST and not {"train", "dev"} <= splits:
         raise InputError(
             f"too few utterances ({len(utterances)}): at least {FEWEST} are needed, one each for "
             "train, dev and test"
         )
+
+
+def require_letters(utterances: Sequence[Spoken], letters: Alphabet) -> None:
+    """Refuse characters that no output stands for."""
     odd = {u.id: found for u in utterances if (found := letters.unknown(u.transcript))}
     if odd:
         every = "".join(sorted(set().union(*odd.values())))

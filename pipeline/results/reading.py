@@ -11,13 +11,12 @@ from typing import Any, Literal, TypeVar
 
 from pipeline.config import Experiment
 from pipeline.training import escape
+from pipeline.training.records import SECONDS_OF_SILENCE
 from pipeline.training.row import Row
 from pipeline.training.run import Failure, Heartbeat, Hypothesis, RunFolder, Usage
 
 Standing = Literal["waiting", "running", "stopped", "finished", "failed"]
 State = Literal["missing"] | Standing
-
-SECONDS_OF_SILENCE = 600  # a heartbeat comes each second, but a first batch may take long
 
 Part = TypeVar("Part")
 

@@ -53,10 +53,7 @@ def hertz(settings: FeatureSettings) -> Float64[np.ndarray, " F"]:
     """The middle of each bin."""
     if settings.spectrum != "mel":
         return np.fft.rfftfreq(settings.n_fft, 1 / settings.sample_rate)
-    ends = np.array([settings.mel_low_hz, settings.mel_high_hz or settings.sample_rate / 2])
-    low, high = 2595 * np.log10(1 + ends / 700)
-    mel = np.linspace(low, high, settings.mel_bins + 2)[1:-1]
-    return np.asarray(700 * (10 ** (mel / 2595) - 1))
+    return np.array(settings.mel_corners[1:-1])
 
 
 def _draw_one(axes: Axes, picture: Picture, settings: FeatureSettings) -> None:

@@ -7,10 +7,12 @@ import math
 import os
 import socket
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from pipeline.training.scoring import Score
+
+SECONDS_OF_SILENCE = 600  # a heartbeat comes each second, but a first batch may take long
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,11 @@ class Heartbeat:
     host: str = field(default_factory=socket.gethostname)
     pid: int = field(default_factory=os.getpid)
     time: float = field(default_factory=time.time)  # seconds since 1970
+
+    def taken_over(self, status: Literal["running", "stopped"], doing: str = "") -> "Heartbeat":
+        """This process has the run, or lets it go; how far it is stays as it was."""
+        own = Heartbeat()
+        return replace(self, status=status, doing=doing, host=own.host, pid=own.pid, time=own.time)
 
 
 @dataclass(frozen=True, kw_only=True)

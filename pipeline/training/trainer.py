@@ -73,9 +73,8 @@ def fit(
     chosen = machine.device(device)
     machine.be_deterministic(experiment.train.deterministic, chosen)
     run.write_environment(machine.describe(chosen))
-    own, before = Heartbeat(), run.heartbeat() or Heartbeat()
-    began = replace(before, status="running", host=own.host, pid=own.pid, time=own.time)
-    observe(replace(began, epochs=experiment.train.epochs, doing="reading frames"))
+    began = (run.heartbeat() or Heartbeat()).taken_over("running", "reading frames")
+    observe(replace(began, epochs=experiment.train.epochs))
     trainer = Trainer.prepare(
         experiment, features, run, chosen, workers=workers, resident_gb=resident_gb
     )

@@ -16,3 +16,8 @@ def make_features(tmp_path: Path) -> MakeFeatures:
 @pytest.fixture
 def features(make_features: MakeFeatures) -> FeatureSet:
     return make_features(corpus())
+
+
+@pytest.fixture(scope="module")
+def letters(tmp_path_factory: pytest.TempPathFactory) -> FeatureSet:
+    return stored(corpus(), tmp_path_factory.mktemp("letters") / "features")

@@ -21,7 +21,7 @@ from pipeline.config import Experiment
 from pipeline.features.feature_set import FeatureSet
 from pipeline.training import trainer
 from pipeline.training.run import RunFolder, Stopped
-from tests.training.letters import corpus, experiment, stored
+from tests.training.letters import experiment
 from tests.training.test_tensorboard import points
 from tests.training.test_trainer import RESTLESS, assert_same, fit
 
@@ -72,11 +72,6 @@ def lives(features: Path, folder: Path, options: dict[str, Any]) -> None:
         kills[-1:] = [f"{kills[-1]} {os.waitstatus_to_exitcode(status)}"]
         os.close(reading)
     (folder / "kills.json").write_text(json.dumps(kills))
-
-
-@pytest.fixture(scope="module")
-def letters(tmp_path_factory: pytest.TempPathFactory) -> FeatureSet:
-    return stored(corpus(), tmp_path_factory.mktemp("letters") / "features")
 
 
 @pytest.fixture(scope="module")

@@ -13,15 +13,10 @@ from pipeline.training import learner, machine
 from pipeline.training.batches import Batch
 from pipeline.training.run import RunFolder, Stopped
 from pipeline.training.trainer import Trainer, fit
-from tests.training.letters import corpus, experiment, stored
+from tests.training.letters import experiment
 
 CPU = torch.device("cpu")
 HALF = experiment(train={"epochs": 2, "precision": "float16"})
-
-
-@pytest.fixture
-def letters(tmp_path: Path) -> FeatureSet:
-    return stored(corpus(), tmp_path / "features")
 
 
 @pytest.fixture(autouse=True)

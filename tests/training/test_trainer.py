@@ -18,7 +18,7 @@ from pipeline.training.escape import escape_updates, rank
 from pipeline.training.row import Row
 from pipeline.training.run import Heartbeat, RunFolder, Stopped
 from pipeline.training.scoring import total
-from tests.training.letters import corpus, experiment, stored
+from tests.training.letters import experiment
 
 TIMES = {"seconds", "frames_per_second", "loader_wait", "peak_memory_bytes", "run_id"}
 # All that is random or stateful: order, dropout, masks, BatchNorm's averages, Adam's moments.
@@ -61,11 +61,6 @@ def assert_same(one: RunFolder, other: RunFolder) -> None:
 def fit(settings: Experiment, features: FeatureSet, run: RunFolder, **options: Any) -> RunFolder:
     trainer.fit(settings, features, run, device="cpu", threads=1, **options)
     return run
-
-
-@pytest.fixture(scope="module")
-def letters(tmp_path_factory: pytest.TempPathFactory) -> FeatureSet:
-    return stored(corpus(), tmp_path_factory.mktemp("letters") / "features")
 
 
 @pytest.fixture(scope="module")
