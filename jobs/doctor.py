@@ -8,7 +8,7 @@ import argparse
 from importlib import import_module
 
 from jobs.console import say
-from jobs.profile import place
+from jobs.profile import cpus, place
 from jobs.reconcile import features_of
 from pipeline.config import load_experiment
 from pipeline.files import InputError
@@ -30,7 +30,7 @@ def doctor(options: argparse.Namespace) -> int:
             say("       way out: mend it, or name it in exclude: in the corpus file")
         say("starting torch")  # seconds
         examine = import_module("pipeline.training.doctor").examine
-        for finding in examine(experiment, features, profile.device):
+        for finding in examine(experiment, features, profile.device, profile.threads or cpus()):
             ill += not finding.well
             unsure += not finding.decided
             said = ("well " if finding.decided else "open ") if finding.well else "WRONG"

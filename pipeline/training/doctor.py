@@ -62,9 +62,14 @@ class Finding:
 
 
 def examine(
-    experiment: Experiment, features: FeatureSet, device: Device = "auto"
+    experiment: Experiment,
+    features: FeatureSet,
+    device: Device = "auto",
+    threads: int | None = None,
 ) -> Iterator[Finding]:
     """Raises InputError where the rest cannot be looked at."""
+    if threads is not None:
+        torch.set_num_threads(threads)
     letters, chosen = alphabet(experiment.alphabet), machine.device(device)
     require_trainable(features.utterances, letters)
     yield _alphabet(features, letters)

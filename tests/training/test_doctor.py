@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError
@@ -18,13 +19,13 @@ ABOUT = ["alphabet", "feasibility", "scale", "reference lines", "network", "upda
 
 def findings(features: FeatureSet, **sections: dict[str, Any]) -> dict[str, Finding]:
     settings = experiment(**{"input": {"stack": 2}, "train": LONG, **sections})
-    return {finding.about: finding for finding in examine(settings, features, "cpu")}
+    return {finding.about: finding for finding in examine(settings, features, "cpu", threads=1)}
 
 
 def found(features: FeatureSet, about: str, /, **sections: dict[str, Any]) -> Finding:
     """What comes behind it is not looked at: a batch takes seconds to learn."""
     settings = experiment(**{"input": {"stack": 2}, "train": LONG, **sections})
-    return next(one for one in examine(settings, features, "cpu") if one.about == about)
+    return next(one for one in examine(settings, features, "cpu", threads=1) if one.about == about)
 
 
 def wrong(every: dict[str, Finding]) -> list[str]:
@@ -41,6 +42,15 @@ def test_where_all_is_well_each_finding_says_so_in_numbers(features: FeatureSet)
     assert "a rate of its own, 0.003, 8 utterances learnt by heart, CER 0 %" in (
         every["one batch"].what
     )
+
+
+def test_it_computes_with_as_many_threads_as_it_is_given(features: FeatureSet):
+    before = torch.get_num_threads()
+    try:
+        next(examine(experiment(), features, "cpu", threads=before + 1))
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_utterances_that_are_too_short_are_named_with_the_stride_that_fits(
@@ -147,7 +157,7 @@ def test_steps_a_second_are_those_of_whole_samples_and_too_many_are_found(featur
 def test_where_every_utterance_is_too_short_it_is_told_once(make_features: MakeFeatures):
     features = make_features([("a", "train", "AABB", 3), ("b", "dev", "AB", 12)])
     settings = experiment(input={"stack": 2}, train=LONG)
-    assert [one.about for one in examine(settings, features, "cpu") if not one.well] == [
+    assert [one.about for one in examine(settings, features, "cpu", threads=1) if not one.well] == [
         "feasibility"
     ]
 
