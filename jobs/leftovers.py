@@ -9,7 +9,7 @@ that a job without a line in the ledger was left by a submission that died, not 
 
 import os
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from jobs import claims, scheduler, snapshot
@@ -23,7 +23,10 @@ from pipeline.files import InputError
 
 @contextmanager
 def submitting(folder: SweepFolder) -> Iterator[None]:
-    """One process at a time submits a sweep; a job does not."""
+    """One process at a time submits a sweep; a job does not.
+
+    A sweep that was refused before anything of it was stored leaves no folder.
+    """
     if job := os.environ.get("SLURM_JOB_ID"):
         raise InputError(
             f"this is inside job {job}, and a job may not submit jobs: type it on a login node"
@@ -36,6 +39,11 @@ def submitting(folder: SweepFolder) -> Iterator[None]:
             f"{folder.name}: process {taken.owner.pid} on {taken.owner.host} submits it now; "
             f"make status shows what came of it"
         ) from None
+    finally:
+        if not folder.record.exists():
+            claims.settle(folder.path)
+            with suppress(OSError):  # another terminal has begun
+                folder.path.rmdir()
 
 
 def cancel(folder: SweepFolder, queue: Queue) -> Queue:
