@@ -17,6 +17,11 @@ def keep(statuses: Sequence[RunStatus], folder: SweepFolder) -> None:
     """Whoever only looks at another's work folder may not write there, and sees it all the same."""
     for run in statuses:
         target = folder.run(run.run_id)
-        if run.state == "failed" and run.job and not target.failure() and not target.damage():
+        if (
+            run.state == "failed"
+            and run.job
+            and not target.failure()
+            and not target.damage(run.heartbeat)
+        ):
             with suppress(PermissionError):
                 target.fail(Failure(cause=run.cause, message=run.detail))

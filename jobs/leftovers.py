@@ -1,6 +1,6 @@
-"""Leftovers: jobs in the queue that nobody would ever find, or that will never start.
+"""Leftovers: jobs in the queue that nobody would ever find, or that will not start by themselves.
 
-In:   a sweep's folder, the queue.   Out: the queue without them; a line for each cancelled.
+In:   a sweep's folder, the queue.   Out: the queue without them; a line for each set right.
 Not here: what is submitted instead (reconcile.py).
 
 Whoever submits holds the sweep's claim, so that two terminals do not submit the same runs, and so
@@ -49,7 +49,7 @@ def submitting(folder: SweepFolder) -> Iterator[None]:
 def cancel(folder: SweepFolder, queue: Queue) -> Queue:
     """Cancel what an interrupted submission left, and what waits for what cannot happen.
 
-    Code that no job imports any more goes with them.
+    What no node took is released; code that no job imports any more goes with the cancelled.
     """
     queued = queue.jobs or {}
     known = {entry.job for entry in folder.ledger.entries() if entry.scheduler == "slurm"}
@@ -58,6 +58,7 @@ def cancel(folder: SweepFolder, queue: Queue) -> Queue:
         job.id for job in queued.values() if job.comment.startswith(mark) and job.id not in known
     }
     stuck = {job.id for job in queued.values() if job.id in known and job.never_starts}
+    _release({job.id for job in queued.values() if job.id in known and job.could_not_start})
     _cancel(orphans, "was left by a submission that was interrupted")
     _cancel(stuck, "waits for a job that can no longer succeed (DependencyNeverSatisfied)")
     left: Mapping[str, QueuedJob] = {
@@ -80,6 +81,17 @@ def clear_code(folder: SweepFolder, queued: Collection[str] | None = None) -> No
     here = folder.owner.exists()  # somebody deals its tasks on a machine
     used = {e.code for e in entries if (e.job in queued if e.scheduler == "slurm" else here)}
     snapshot.clear(folder.code, keep=used)
+
+
+def _release(jobs: set[str]) -> None:
+    if not jobs:
+        return
+    try:
+        scheduler.release(sorted(jobs))
+    except SchedulerError as error:
+        say(f"{', '.join(sorted(jobs))}: no node took it, and SLURM does not let go of it: {error}")
+    else:
+        say(f"released {', '.join(sorted(jobs))}: no node took it the last time")
 
 
 def _cancel(jobs: set[str], why: str) -> None:

@@ -16,7 +16,7 @@ from jobs.console import count, say
 from jobs.failures import REMEDIES
 from jobs.processes import owner
 from jobs.profile import place
-from jobs.wanted import SweepFolder, Wanted, content, recorded, stem_of
+from jobs.wanted import SweepFolder, Wanted, content, recorded, stem_of, unchanged
 from jobs.watching import watch
 from pipeline.files import InputError
 from pipeline.settings import parse_changes
@@ -108,8 +108,11 @@ def _tell_if_changed(options: argparse.Namespace, wanted: Wanted) -> None:
     path = Path(options.sweep)
     if not path.is_file():
         return
+    changes = parse_changes(options.set)
+    if unchanged(wanted, path, changes):
+        return
     try:
-        now = content(load_sweep(path, parse_changes(options.set)))
+        now = content(load_sweep(path, changes))
     except InputError as error:
         say(f"{error}; this is the last make sweep")
         return

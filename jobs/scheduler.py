@@ -48,6 +48,11 @@ class QueuedJob:
         """What it depends on can no longer happen; SLURM would leave it there for ever."""
         return self.waits and self.reason == "DependencyNeverSatisfied"
 
+    @property
+    def could_not_start(self) -> bool:
+        """Its node did not take it; SLURM requeues it, and then holds it until a person comes."""
+        return self.waits and self.reason in {"launch failed requeued held", "JobHoldMaxRequeue"}
+
 
 def queue() -> dict[str, QueuedJob]:
     """Every queued or running job of this user, array tasks one by one."""
@@ -73,6 +78,10 @@ def _queued(job: str, state: str, reason: str, *place: str) -> QueuedJob:
 
 def cancel(jobs: Iterable[str]) -> None:
     ask(["scancel", *jobs])
+
+
+def release(jobs: Iterable[str]) -> None:
+    ask(["scontrol", "release", ",".join(jobs)])
 
 
 def mark_of(folder: Path) -> str:

@@ -162,7 +162,7 @@ def feature_failures(folder: SweepFolder) -> list[str]:
 def _status(run: WantedRun, sweep: SweepFolder, entry: Entry | None, queue: Queue) -> RunStatus:
     folder, job = sweep.run(run.run_id), entry.job if entry else ""
     beat, failure = folder.heartbeat(), folder.failure()
-    if damage := folder.damage():
+    if damage := folder.damage(beat):
         return RunStatus(run.label, run.run_id, "failed", "damaged file", damage, job, beat)
     state, cause, detail = _state(beat, failure, entry, queue, sweep)
     if entry and entry.scheduler == "slurm" and cause in {"code error", "killed"} and not failure:

@@ -5,8 +5,9 @@ the sweep without reading any audio.
 Not here: what of it is there already (status.py), what to do about it (plan.py).
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,8 @@ class Wanted:
     digest: str  # of labels and experiments: whether the file has changed since
     runs: tuple[WantedRun, ...]
     features: tuple[WantedFeatures, ...]
+    sources: dict[str, str] = field(default_factory=dict)  # settings file -> digest of its bytes
+    changes: dict[str, Any] = field(default_factory=dict)  # of SET
 
     @property
     def sweep(self) -> str:
@@ -116,7 +119,8 @@ class SweepFolder:
     def output(self, job: str) -> Path:
         """What a SLURM job printed; another sweep may have submitted it."""
         name = f"{job}_0_log.out"
-        return next(self.path.parent.glob(f"*/jobs/{name}"), self.jobs / name)
+        own = self.jobs / name
+        return own if own.exists() else next(self.path.parent.glob(f"*/jobs/{name}"), own)
 
     @property
     def code(self) -> Path:
@@ -162,7 +166,23 @@ def wanted(sweep: Sweep, found: Found, work: Path) -> Wanted:
         digest=content(sweep),
         runs=tuple(runs),
         features=tuple(features.values()),
+        sources=_checksums(sweep.sources),
+        changes=sweep.changes,
     )
+
+
+def unchanged(wanted: Wanted, path: Path, changes: Mapping[str, Any]) -> bool:
+    """Every file that the sweep was made from is as it was: a thousand runs need no reading."""
+    if str(path.resolve()) not in wanted.sources or changes != wanted.changes:
+        return False
+    try:
+        return _checksums(map(Path, wanted.sources)) == wanted.sources
+    except OSError:
+        return False
+
+
+def _checksums(paths: Iterable[Path]) -> dict[str, str]:
+    return {str(path.resolve()): sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
 def content(sweep: Sweep) -> str:

@@ -4,12 +4,11 @@ In:   a sweep file.   Out: `Sweep`, with a label and the swept settings of each 
 Not here: which of them still have to run (jobs/plan.py).
 """
 
-import functools
 import itertools
 import math
 import random
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -75,6 +74,8 @@ class Sweep:
     question: str  # the comment that opens the file
     path: Path
     experiments: tuple[SweptExperiment, ...]
+    sources: tuple[Path, ...] = ()  # every file that was read for it
+    changes: Changes = field(default_factory=dict)  # of SET
 
 
 def alone(path: Path, experiment: Experiment, verb: str) -> Sweep:
@@ -84,7 +85,14 @@ def alone(path: Path, experiment: Experiment, verb: str) -> Sweep:
 
 def load_sweep(path: Path, changes: Mapping[str, Any] | None = None) -> Sweep:
     """Read a sweep file; `changes` are applied to every experiment, under the swept settings."""
-    file = validated(SweepFile, read_yaml(path), path)
+    contents: dict[Path, dict[str, Any]] = {}
+
+    def read(source: Path) -> dict[str, Any]:  # once: a thousand experiments have one base
+        if source not in contents:
+            contents[source] = read_yaml(source)
+        return contents[source]
+
+    file = validated(SweepFile, read(path), path)
     swept = list(_combinations(file))
     if not swept:
         raise InputError(
@@ -96,7 +104,6 @@ def load_sweep(path: Path, changes: Mapping[str, Any] | None = None) -> Sweep:
             f"SET {both[0]}: {path} varies it; change it there, or leave it out of SET"
         )
     experiments = []
-    read = functools.cache(read_yaml)  # a thousand experiments have one base
     for settings in swept:
         try:
             base = path.parent / str(settings.get("base", file.base))
@@ -107,7 +114,8 @@ def load_sweep(path: Path, changes: Mapping[str, Any] | None = None) -> Sweep:
             raise InputError(f"{path}: {_label(settings, keys)}: {error}") from None
         experiments.append(SweptExperiment(_label(settings, keys), _plain(settings), experiment))
     _refuse_duplicate_labels(path, experiments)
-    return Sweep(path.stem, _question(path), path, tuple(experiments))
+    sources, typed = tuple(contents), dict(changes or {})
+    return Sweep(path.stem, _question(path), path, tuple(experiments), sources, typed)
 
 
 def _combinations(file: SweepFile) -> Iterator[Changes]:

@@ -110,7 +110,7 @@ def read(run: SweepRun, now: float | None = None) -> Reading:
     silence = (time.time() if now is None else now) - (heartbeat.time if heartbeat else 0)
     state: State
     state, cause, message = standing(heartbeat, failure, lives=silence <= SECONDS_OF_SILENCE)
-    if changed := folder.damage():
+    if changed := folder.damage(heartbeat):
         damage.append(changed)
     if damage:
         state, cause, message = "failed", "damaged file", _line(damage[0])

@@ -211,11 +211,10 @@ class RunFolder:
     def finished(self) -> bool:
         """Says so, and holds what it wrote then."""
         heartbeat = self.heartbeat()
-        return heartbeat is not None and heartbeat.status == "finished" and not self.damage()
+        return bool(heartbeat and heartbeat.status == "finished" and not self.damage(heartbeat))
 
-    def damage(self) -> str:
+    def damage(self, heartbeat: Heartbeat | None) -> str:
         """Why a run that says it is finished does not count as such; nothing where it does."""
-        heartbeat = self.heartbeat()
         if heartbeat is None or heartbeat.status != "finished":
             return ""
         if heartbeat.digest == self._digest():
@@ -253,9 +252,9 @@ def _hypothesis(
 
 def _record(kind: type[Record], path: Path) -> Record | None:
     try:
-        types = {column.name: column.type for column in fields(kind)}
+        floats = {column.name for column in fields(kind) if column.type is float}
         values: dict[str, Any] = {
-            name: number(value) if types.get(name) is float else value
+            name: number(value) if name in floats else value
             for name, value in read_json(path).items()
         }
         return kind(**values)

@@ -123,3 +123,25 @@ def test_code_stays_while_somebody_deals_its_tasks_on_a_machine(folder):
     folder.owner.unlink()
     leftovers.cancel(folder, queue())
     assert there(folder) == {"here.patch", "older.patch"}
+
+
+HELD = (
+    QueuedJob("12_0", "PENDING", "launch failed requeued held"),
+    QueuedJob("13", "PENDING", "JobHoldMaxRequeue"),
+    QueuedJob("12_1", "PENDING", "JobHeldUser"),  # by a person, who knows why
+    QueuedJob("30", "PENDING", "launch failed requeued held"),  # not of this sweep
+)
+
+
+def test_what_no_node_took_is_released_and_stays_in_the_queue(folder, fake_slurm, capsys):
+    asked = fake_slurm("scontrol")
+    left = leftovers.cancel(folder, queue(*HELD))
+    assert asked.read_text().split() == ["release", "12_0,13"]
+    assert left.jobs.keys() == {job.id for job in HELD}
+    assert "released 12_0, 13: no node took it" in capsys.readouterr().out
+
+
+def test_a_release_that_slurm_refuses_is_said_and_the_rest_goes_on(folder, fake_slurm, capsys):
+    fake_slurm("scontrol", complains="Access/permission denied for job 12_0", code=1)
+    assert leftovers.cancel(folder, queue(*HELD)).jobs.keys() == {job.id for job in HELD}
+    assert "Access/permission denied" in capsys.readouterr().out

@@ -208,7 +208,7 @@ def test_a_broken_heartbeat_is_that_of_a_process_that_is_gone(run: RunFolder, co
     assert found is not None
     assert (found.status, found.host, found.pid) == ("stopped", "", 0)
     assert not run.finished
-    assert not run.damage()
+    assert not run.damage(run.heartbeat())
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"cause": "x"}'])
@@ -231,14 +231,14 @@ def test_a_finished_run_whose_files_have_changed_is_not_finished(
     run.restore([row(epoch=1), row(epoch=2)])
     run.finish([Hypothesis.of("a-1", "dev", "ENTER SIX", "ENTERSIX")])
     assert run.finished
-    assert not run.damage()
+    assert not run.damage(run.heartbeat())
     file = run.path / name
     if damage:
         file.write_text(damage(file.read_text()))
     else:
         file.unlink()
     assert not run.finished
-    assert "make sweep again mends it" in run.damage()
+    assert "make sweep again mends it" in run.damage(run.heartbeat())
 
 
 def test_what_a_person_is_told_of_an_epoch_reads_back(run: RunFolder):
