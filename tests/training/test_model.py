@@ -60,6 +60,13 @@ def loss(output: Output) -> Tensor:
     return ctc.loss(output.logits, output.lengths, TARGETS, TARGET_LENGTHS).sum()
 
 
+def assert_alike(few: list[Tensor], many: list[Tensor]) -> None:
+    """A gradient is a sum over steps: where it is 0, as before a BatchNorm, what its terms have
+    left of their rounding is in proportion to them, not to it."""
+    largest = max(float(gradient.abs().max()) for gradient in few)
+    torch.testing.assert_close(few, many, rtol=1e-4, atol=1e-5 * max(1.0, largest))
+
+
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_padding_changes_no_output_no_gradient_and_no_statistic(
@@ -72,8 +79,10 @@ def test_padding_changes_no_output_no_gradient_and_no_statistic(
         loss(output).backward()
         valid = [output.logits[b, :n] for b, n in enumerate(output.lengths)]
         gradients = [p.grad for p in net.parameters() if p.grad is not None]
-        results.append((output.activations, valid, gradients, list(net.buffers())))
-    torch.testing.assert_close(*results, rtol=1e-4, atol=1e-5)
+        results.append((output.activations, valid, list(net.buffers()), gradients))
+    (*exact, few), (*exact_too, many) = results
+    torch.testing.assert_close(exact, exact_too, rtol=1e-4, atol=1e-5)
+    assert_alike(few, many)
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
