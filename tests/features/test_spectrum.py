@@ -197,14 +197,14 @@ def streamed(blocks: list[list[np.ndarray]], settings: FeatureSettings) -> np.nd
     return np.concatenate(rows)
 
 
-@pytest.mark.parametrize("spectrum", ["amplitude", "mel"])
-def test_an_utterances_frames_do_not_depend_on_those_before_it(spectrum: str):
+@pytest.mark.parametrize(("spectrum", "rounding"), [("amplitude", 0), ("mel", 1e-5)])
+def test_an_utterances_frames_do_not_depend_on_those_before_it(spectrum: str, rounding: float):
     settings = linear(spectrum=spectrum, scale="log")
     waveforms = [noise(samples, seed=samples) for samples in (9000, 300, 70_000, 16_000, 1, 41_000)]
     alone = [spectra(waveform, [settings])[0] for waveform in waveforms]
     for order in (slice(None), slice(None, None, -1)):
         together = streamed([[waveform] for waveform in waveforms[order]], settings)
-        np.testing.assert_array_equal(together, np.concatenate(alone[order]))
+        np.testing.assert_allclose(together, np.concatenate(alone[order]), rounding, rounding)
 
 
 @hypothesis_settings(deadline=None, max_examples=100)

@@ -61,8 +61,7 @@ def loss(output: Output) -> Tensor:
 
 
 def assert_alike(few: list[Tensor], many: list[Tensor]) -> None:
-    """A gradient is a sum over steps: where it is 0, as before a BatchNorm, what its terms have
-    left of their rounding is in proportion to them, not to it."""
+    """To the rounding of the largest: one that is 0, as before a BatchNorm, sums what is not."""
     largest = max(float(gradient.abs().max()) for gradient in few)
     torch.testing.assert_close(few, many, rtol=1e-4, atol=1e-5 * max(1.0, largest))
 
