@@ -1,7 +1,7 @@
-"""Reasons: why SLURM lets a job wait, in words. Pure.
+"""Reasons: why SLURM lets a job wait, or refuses it, in words. Pure.
 
-In:   a reason as squeue gives it.   Out: a few words, with what a person can do where there is
-something.   Not here: asking for it (scheduler.py).
+In:   a reason as squeue gives it, a complaint of sbatch.   Out: a few words, with what a person
+can do where there is something.   Not here: asking for it (scheduler.py, slurm.py).
 """
 
 import re
@@ -43,6 +43,36 @@ WHAT = (
     (r"(?i)wall|time|minutes|mins", "time"),
 )
 
+# What sbatch complains of -> the usual cause; the first that fits. A limit has a name of one word,
+# made of whose it is and of what; the sentence below it is the same for all of them.
+LIMIT = r"\b(?:Assoc|QOS)\w*"
+USUAL_CAUSES = {
+    LIMIT + "GrpSubmit": "all of the account or of the qos together have submitted what they may: "
+    "make sweep again later, or lower max_submit in the profile",
+    LIMIT + "Submit": "max_submit in the profile is above what the site allows",
+    LIMIT + "Min(ute)?s": "minutes times cpus or gpus is above what the account has left",
+    LIMIT + "(Wall|Time)": "minutes in the profile is above what the account or the qos allows",
+    LIMIT + "(GRES|GPU)": "gpus in the profile is not what the account or the qos allows",
+    LIMIT + "Mem": "memory_gb in the profile is not what the account or the qos allows",
+    LIMIT + "Cpu": "cpus in the profile is not what the account or the qos allows",
+    "accounting/qos policy": "the job passes a limit of the account or the qos: sacctmgr show "
+    "assoc and sacctmgr show qos list them",
+    "account/partition combination": "account and partition in the profile must be a pair that "
+    "sacctmgr show assoc lists; an account must be named where you have no default",
+    "association": "account, partition and qos in the profile must be ones you may use together",
+    "job array": "max_array_size in the profile is above what the site allows",
+    "requested time limit": "minutes in the profile is above the partition's limit",
+    "memory specification": "no node has so much memory: lower memory_gb in the profile",
+    "node configuration|cpu count|more processors": "no node has so many CPUs, GPUs or so much "
+    "memory: see the profile",
+    "generic resource": "gpu_type in the profile must be one that sinfo -o %G lists",
+    "partition": "partition in the profile must be one that sinfo lists",
+    "account": "account in the profile must be one that sacctmgr show assoc lists",
+    "qos": "qos in the profile must be one that you may use",
+    "wckey": "the site wants wckey in the profile",
+    "contact": "the scheduler does not answer; try again later",
+}
+
 
 def in_words(reason: str) -> str:
     """SLURM's own word in brackets, so that it can be looked up; unknown ones as they are."""
@@ -54,3 +84,12 @@ def in_words(reason: str) -> str:
         what = next((words for pattern, words in WHAT if re.search(pattern, name)), "something")
         return f"{whose} has its limit of {what} ({name})"
     return name
+
+
+def with_cause(said: str) -> str:
+    """A complaint of sbatch, and its usual cause where it is known."""
+    causes = (
+        cause for pattern, cause in USUAL_CAUSES.items() if re.search(pattern, said, re.IGNORECASE)
+    )
+    cause = next(causes, "")
+    return f"{said} — {cause}" if cause else said

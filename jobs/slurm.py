@@ -30,6 +30,7 @@ from jobs.console import say
 from jobs.plan import Request
 from jobs.processes import STOPPED, listening
 from jobs.profile import Slurm
+from jobs.reasons import with_cause
 from jobs.scheduler import mark_of, preempted, withdraw
 from pipeline.files import InputError
 
@@ -40,25 +41,6 @@ REQUEUES = 100
 # SLURM sends the signal up to a minute early. A tenth of the limit, at most this, keeps it from
 # arriving before python has its handlers.
 WARNING_SECONDS = 90
-
-# What sbatch says -> the usual cause.
-USUAL_CAUSES = {
-    "account/partition combination": "account and partition in the profile must be a pair that "
-    "sacctmgr show assoc lists; an account must be named where you have no default",
-    "association": "account, partition and qos in the profile must be ones you may use together",
-    "QOSMaxSubmit": "max_submit in the profile is above what the site allows",
-    "AssocMaxSubmit": "max_submit in the profile is above what the site allows",
-    "job array": "max_array_size in the profile is above what the site allows",
-    "time limit": "minutes in the profile is above the partition's limit",
-    "partition": "partition in the profile must be one that sinfo lists",
-    "account": "account in the profile must be one that sacctmgr show assoc lists",
-    "qos": "qos in the profile must be one that you may use",
-    "wckey": "the site wants wckey in the profile",
-    "node configuration": "no node has so many CPUs, GPUs or so much memory: see the profile",
-    "generic resource": "gpu_type in the profile must be one that sinfo -o %G lists",
-    "contact": "the scheduler does not answer; try again later",
-}
-
 
 # What sbatch says when the same words may be accepted a little later.
 TRANSIENT = (
@@ -133,7 +115,7 @@ class Submission:
             except (FailedJobError, FailedSubmissionError) as error:
                 said = _said(str(error))
                 if seconds is None or not any(word in said.lower() for word in TRANSIENT):
-                    raise InputError(f"{self.profile.path}: {_with_cause(said)}") from None
+                    raise InputError(f"{self.profile.path}: {with_cause(said)}") from None
                 say(f"{said}; again in {seconds:.0f} s")
                 time.sleep(seconds)
             else:
@@ -272,10 +254,3 @@ def _said(text: str) -> str:
     """The complaint of sbatch, in one line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return "; ".join(line for line in lines if "error" in line.lower()) or " ".join(text.split())
-
-
-def _with_cause(said: str) -> str:
-    for word, cause in USUAL_CAUSES.items():
-        if word.lower() in said.lower():
-            return f"{said} — {cause}"
-    return said

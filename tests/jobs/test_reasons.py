@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobs.reasons import WORDS, in_words
+from jobs.reasons import WORDS, in_words, with_cause
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,39 @@ def test_a_reason_is_told_in_words(reason: str, words: str):
 
 def test_each_known_reason_keeps_the_name_by_which_it_is_looked_up():
     assert all(name in in_words(name) for name in WORDS if name != "None")
+
+
+POLICY = (
+    "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy "
+    "(job submit limit, user's size and/or time limits)"
+)
+
+
+@pytest.mark.parametrize(
+    ("limit", "cause"),
+    [
+        ("AssocMaxSubmitJobLimit", "max_submit in the profile is above"),
+        ("QOSMaxSubmitJobPerUserLimit", "max_submit in the profile is above"),
+        ("AssocGrpSubmitJobsLimit", "all of the account or of the qos together"),
+        ("QOSGrpSubmitJobsLimit", "all of the account or of the qos together"),
+        ("QOSMaxMemoryPerJob", "memory_gb in the profile"),
+        ("AssocMaxMemPerJob", "memory_gb in the profile"),
+        ("QOSMaxGRESPerJob", "gpus in the profile"),
+        ("QOSMinGRES", "gpus in the profile"),
+        ("AssocMaxCpuPerJobLimit", "cpus in the profile"),
+        ("QOSMinCpuNotSatisfied", "cpus in the profile"),
+        ("QOSMaxWallDurationPerJobLimit", "minutes in the profile"),
+        ("AssocMaxWallDurationPerJobLimit", "minutes in the profile"),
+        ("QOSTimeLimit", "minutes in the profile"),
+        ("AssocMaxCpuMinutesPerJobLimit", "minutes times cpus"),
+        ("AssocMaxNodePerJobLimit", "the job passes a limit of the account or the qos"),
+        ("", "the job passes a limit of the account or the qos"),
+    ],
+)
+def test_a_limit_that_sbatch_names_has_its_own_cause(limit: str, cause: str):
+    said = f"sbatch: error: {limit}; {POLICY}" if limit else POLICY
+    assert with_cause(said).startswith(f"{said} — {cause}")
+
+
+def test_a_complaint_that_nobody_knows_is_quoted_alone():
+    assert with_cause("sbatch: error: Unspecified error") == "sbatch: error: Unspecified error"
