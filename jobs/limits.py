@@ -64,16 +64,23 @@ def limits(profile: Slurm, queue: Queued) -> Limits:
         tasks=_room(profile, rules, queue),
         array=_limit(profile.max_array_size, array),
         running=_limit(profile.max_running, _least(rule.running for rule in rules)),
-        feature_tasks=_least([own.tasks, _room(profile, others, queue)]),
+        feature_tasks=own.tasks,
+        feature_room=_room(profile, others, queue),
         minutes=_limit(profile.max_minutes, _least(rule.minutes for rule in rules)),
     )
-    if found.minutes is not None and profile.minutes > found.minutes:
-        raise InputError(
-            f"{profile.path}: minutes: {profile.minutes} is above the {found.minutes} that "
-            f"partition {place[0] or 'of the site'} allows a job; lower it: a longer run goes on "
-            f"in the next one"
-        )
+    _refuse_longer(profile, "minutes", profile.minutes, found.minutes, place[0])
+    of_others = _least(rule.minutes for rule in others) if others else found.minutes
+    _refuse_longer(profile, "features.minutes", own.minutes, of_others, of_features[0])
     return found
+
+
+def _refuse_longer(profile: Slurm, key: str, asked: int, most: int | None, partition: str) -> None:
+    if most is not None and asked > most:
+        raise InputError(
+            f"{profile.path}: {key}: {asked} is above the {most} that partition "
+            f"{partition or 'of the site'} allows a job; lower it: what takes longer goes on in "
+            f"the next one"
+        )
 
 
 def _room(profile: Slurm, rules: Iterable[Rule], queue: Queued) -> int | None:

@@ -37,6 +37,7 @@ class Limits:
     array: int | None = None  # tasks in one array
     running: int | None = None  # tasks at once
     feature_tasks: int | None = None  # of the tasks, those for features
+    feature_room: int | None = None  # of the tasks, those where features go, and the report
     minutes: int | None = None  # of one task
 
 
@@ -122,12 +123,14 @@ def plan(
 
     `minutes_per_run`: what finished runs took, where there are any.
     """
-    room = limits.tasks
+    room, beside = limits.tasks, limits.feature_room
     report = bool(wish.report and runs) and (room is None or room > 1 + bool(slices))
+    report = report and (beside is None or beside > bool(slices))
     feature_tasks = _chunks(
         slices,
         _least(
             limits.feature_tasks,
+            _minus(beside, int(report)),
             _for_features(_minus(room, int(report)), runs=bool(runs)),
             _widest(limits),
         ),

@@ -107,30 +107,49 @@ def planned(
     minutes_per_run: float | None = None,
 ) -> Plan:
     """Runs that ask for something of their own get arrays of their own, in what room there is."""
+    refused = slices if limits.feature_room == 0 else ()
+    starved = {name for piece in refused for name in piece.feature_ids}
+    able = [run for run in runs if run.feature_id not in starved]
     groups: dict[Request, list[Run]] = {AS_THE_PROFILE_SAYS: []}
-    for run in runs:
+    for run in able:
         groups.setdefault(requests.get(run.run_id, AS_THE_PROFILE_SAYS), []).append(run)
-    whole, room = Plan(), limits.tasks
-    for place, (request, group) in enumerate(groups.items()):
-        to_come = len(groups) - place - 1
-        mine = replace(
-            limits,
-            tasks=None if room is None else max(min(room, 1), room - to_come),
-            running=_share(limits.running, len(groups), first=place == 0),
-        )
+    if able and not groups[AS_THE_PROFILE_SAYS]:
+        del groups[AS_THE_PROFILE_SAYS]
+    shares = _shares(limits.running, len(groups))
+    whole, left = Plan(deferred_runs=len(runs) - len(able)), limits
+    for place, ((request, group), share) in enumerate(zip(groups.items(), shares, strict=True)):
+        mine = replace(left, tasks=_room(left.tasks, len(groups) - place - 1), running=share)
+        if share == 0:
+            mine = replace(mine, tasks=0)  # until others have ended
         wished = replace(wish, report=wish.report and not whole.report)
         made = plan.plan(slices if place == 0 else (), group, mine, wished, minutes_per_run)
-        room = None if room is None else room - made.tasks
+        beside = sum(len(array.tasks) for array in made.features) + made.report
+        left = replace(
+            left,
+            tasks=_minus(left.tasks, made.tasks),
+            feature_room=_minus(left.feature_room, beside),
+        )
         whole = _joined(whole, made, request)
     return whole
 
 
-def _share(running: int | None, groups: int, *, first: bool) -> int | None:
-    """Of the tasks that may run at once: most for the plain ones."""
-    if running is None or groups == 1:
-        return running
+def _room(tasks: int | None, to_come: int) -> int | None:
+    """One is kept for each group to come."""
+    return None if tasks is None else max(min(tasks, 1), tasks - to_come)
+
+
+def _minus(room: int | None, used: int) -> int | None:
+    return None if room is None else room - used
+
+
+def _shares(running: int | None, groups: int) -> list[int | None]:
+    """Of the tasks that may run at once: most for the first; none where there are too few."""
+    if running is None:
+        return [None] * groups
+    served = min(groups, running)
     others = max(1, running // (2 * groups))
-    return max(1, running - others * (groups - 1)) if first else others
+    shares = [running - others * (served - 1)] + [others] * (served - 1)
+    return [*shares, *[0] * (groups - served)]
 
 
 def _joined(whole: Plan, made: Plan, request: Request) -> Plan:

@@ -73,7 +73,11 @@ def test_a_qos_counts_its_own_jobs_and_a_partitions_qos_those_of_the_partition(s
 def test_features_in_another_partition_have_its_limits(site):
     site(ASSOCIATIONS)
     own = found(features=FeatureJobs(partition="debug", tasks=8), minutes=60)
-    assert (own.tasks, own.feature_tasks) == (10, 2)
+    assert (own.tasks, own.feature_tasks, own.feature_room) == (10, 8, 2)
+    with pytest.raises(InputError, match=r"features\.minutes: 150 is above the 120 that .* debug"):
+        found(features=FeatureJobs(partition="debug", minutes=150))
+    with pytest.raises(InputError, match=r"features\.minutes: 150 is above the 120 that .* debug"):
+        found(partition="debug", features=FeatureJobs(minutes=150))
 
 
 def test_arrays_and_time_are_what_the_site_says(site):

@@ -12,6 +12,7 @@ limits_drawn = st.builds(
     array=st.none() | st.integers(1, 12),
     running=st.none() | st.integers(1, 12),
     feature_tasks=st.none() | st.integers(1, 12),
+    feature_room=st.none() | st.integers(0, 12),
     minutes=st.none() | st.integers(1, 300),
 )
 wishes_drawn = st.builds(
@@ -61,6 +62,9 @@ def test_no_limit_is_passed(n_slices, n_runs, limits, wish, minutes_per_run):
             assert sum(array.throttle for array in arrays) <= limits.running
     if limits.feature_tasks is not None:
         assert sum(len(array.tasks) for array in made.features) <= limits.feature_tasks
+    if limits.feature_room is not None:
+        beside = sum(len(array.tasks) for array in made.features) + made.report
+        assert beside <= limits.feature_room
 
 
 @given(st.integers(0, 60), st.integers(1, 60), limits_drawn, wishes_drawn)
@@ -102,6 +106,11 @@ def test_60_runs_under_10_jobs_and_arrays_of_8_need_one_submission():
     assert [len(array.tasks) for array in made.features] == [3]
     assert [len(array.tasks) for array in made.runs] == [6]
     assert (made.tasks, made.report, made.deferred_runs) == (10, True, 0)
+
+
+def test_where_features_go_one_job_is_kept_for_the_report():
+    made = plan(slices(9), runs(9), Limits(feature_tasks=8, feature_room=2), Wish(report=True))
+    assert (len(made.features[0].tasks), made.report) == (1, True)
 
 
 def test_480_runs_where_100_may_be_submitted_become_96_tasks_of_5():

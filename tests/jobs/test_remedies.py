@@ -108,21 +108,25 @@ requests = st.builds(Request, st.sampled_from([None, 8.0, 16.0]), st.sampled_fro
 numbers = st.none() | st.integers(1, 12)
 
 
-@given(
-    st.integers(0, 6),
-    st.lists(requests, max_size=30),
-    st.none() | st.integers(0, 20),
-    numbers,
-    st.none() | st.integers(1, 5),
+limits_drawn = st.builds(
+    Limits,
+    tasks=st.none() | st.integers(0, 20),
+    array=numbers,
+    running=numbers,
+    feature_tasks=st.none() | st.integers(1, 5),
+    feature_room=st.none() | st.integers(0, 5),
 )
+
+
+@given(st.integers(0, 6), st.lists(requests, max_size=30), limits_drawn, st.booleans())
 def test_each_run_is_in_one_task_that_asks_for_its_own_and_no_limit_is_passed(
-    slices, asked, room, array, features
+    slices, asked, limits, report
 ):
     runs = [Run(f"{number}", "mel") for number in range(len(asked))]
     wanted = {run.run_id: request for run, request in zip(runs, asked, strict=True)}
-    limits = Limits(tasks=room, array=array, feature_tasks=features)
+    room, array, running, beside = limits.tasks, limits.array, limits.running, limits.feature_room
     pieces = [Slice("m", index, ("mel",)) for index in range(slices)]
-    made = remedies.planned(pieces, runs, wanted, limits)
+    made = remedies.planned(pieces, runs, wanted, limits, Wish(report=report))
     placed = [(run, a.request) for a in made.runs for task in a.tasks for run in task]
     assert all(wanted[run.run_id] == request for run, request in placed)
     ids = [run.run_id for run, _ in placed]
@@ -130,7 +134,14 @@ def test_each_run_is_in_one_task_that_asks_for_its_own_and_no_limit_is_passed(
     assert len(ids) + made.deferred_runs == len(runs)
     assert made.tasks <= (math.inf if room is None else room)
     assert all(len(a.tasks) <= (array or math.inf) for a in (*made.features, *made.runs))
-    if room is None:
+    if running is not None:
+        assert all(a.throttle >= 1 for a in made.runs)
+        assert sum(a.throttle for a in made.runs) <= running
+    if beside is not None:
+        assert sum(len(a.tasks) for a in made.features) + made.report <= beside
+    if made.deferred_slices:
+        assert not placed  # a run would find no features
+    if room is None and beside is None and (running is None or running >= len({*asked, Request()})):
         assert not made.deferred_runs
         assert not made.deferred_slices
 
@@ -155,3 +166,11 @@ def test_tasks_at_once_are_shared_by_the_requests():
     runs = [Run(f"{number}", "mel") for number in range(9)]
     made = remedies.planned((), runs, {"0": Request(8.0)}, Limits(running=4))
     assert [array.throttle for array in made.runs] == [3, 1]
+
+
+def test_no_more_requests_are_served_at_once_than_tasks_may_run():
+    runs = [Run(f"{number}", "mel") for number in range(4)]
+    wanted = {f"{number}": Request(8.0 * number) for number in range(1, 4)}
+    made = remedies.planned((), runs, wanted, Limits(running=2))
+    assert [array.throttle for array in made.runs] == [1, 1]
+    assert made.deferred_runs == 2
