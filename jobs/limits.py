@@ -6,9 +6,11 @@ Not here: what is done within them (plan.py).
 
 import getpass
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from jobs import scheduler
 from jobs.plan import Limits, Wish
 from jobs.profile import Limit, Local, Profile, Slurm
 from jobs.scheduler import QueuedJob, SchedulerError, ask, rows
@@ -21,7 +23,7 @@ Queued = Mapping[str, QueuedJob]
 
 @dataclass(frozen=True)
 class Rule:
-    """One line of accounting that limits a user's jobs; an empty name stands for every one."""
+    """One line of accounting that limits jobs; an empty name stands for every one."""
 
     submit: int | None
     running: int | None
@@ -29,6 +31,7 @@ class Rule:
     account: str = ""
     partition: str = ""
     qos: Collection[str] = ()
+    everyone: bool = False  # counts the jobs of all users, not this one's alone
 
     def counts(self, job: QueuedJob) -> bool:
         return (
@@ -55,11 +58,15 @@ def limits(profile: Slurm, queue: Queued) -> Limits:
     auto = "auto" in {profile.max_submit, profile.max_running, profile.max_minutes}
     partitions = _partitions() if auto else {}
     own = profile.features
+    config = _config() if auto or profile.max_array_size == "auto" else {}
     place = (profile.partition or _default(partitions), profile.qos)
     of_features = (own.partition or place[0], own.qos or profile.qos)
-    rules = _rules(profile, *place, partitions) if auto else []
-    others = _rules(profile, *of_features, partitions) if auto and of_features != place else []
-    array = _max_array_size() if profile.max_array_size == "auto" else None
+    cluster = config.get("ClusterName", "")
+    rules = _rules(profile, *place, partitions, cluster) if auto else []
+    others = []
+    if auto and of_features != place:
+        others = _rules(profile, *of_features, partitions, cluster)
+    array = int(config.get("MaxArraySize", LARGEST_ARRAY))
     found = Limits(
         tasks=_room(profile, rules, queue),
         array=_limit(profile.max_array_size, array),
@@ -69,7 +76,8 @@ def limits(profile: Slurm, queue: Queued) -> Limits:
         minutes=_limit(profile.max_minutes, _least(rule.minutes for rule in rules)),
     )
     _refuse_longer(profile, "minutes", profile.minutes, found.minutes, place[0])
-    of_others = _least(rule.minutes for rule in others) if others else found.minutes
+    of_others = _least(rule.minutes for rule in others)
+    of_others = found.minutes if of_features == place else of_others
     _refuse_longer(profile, "features.minutes", own.minutes, of_others, of_features[0])
     return found
 
@@ -88,42 +96,62 @@ def _room(profile: Slurm, rules: Iterable[Rule], queue: Queued) -> int | None:
         rules = [Rule(profile.max_submit, None, None, account=profile.account or "")]
     elif profile.max_submit == "unlimited":
         return None
+    limiting = [rule for rule in rules if rule.submit is not None]
+    # A site may hide the jobs of others: then these are few, and sbatch refuses what is too much.
+    every = scheduler.queue(everyone=True) if any(r.everyone for r in limiting) else queue
     return _least(
-        max(0, rule.submit - sum(map(rule.counts, queue.values())))
-        for rule in rules
+        max(0, rule.submit - sum(map(rule.counts, (every if rule.everyone else queue).values())))
+        for rule in limiting
         if rule.submit is not None
     )
 
 
 def _rules(
-    profile: Slurm, partition: str, qos: str | None, partitions: Mapping[str, Mapping[str, str]]
+    profile: Slurm,
+    partition: str,
+    qos: str | None,
+    partitions: Mapping[str, Mapping[str, str]],
+    cluster: str,
 ) -> list[Rule]:
-    """Of the partition, the user's association and each QOS; a site may forbid the question."""
+    """Of the partition, the user's association, its account and each QOS; a site may forbid it."""
     at = [partitions[name] for name in partition.split(",") if name in partitions]
     found = [Rule(None, None, minutes(each.get("MaxTime", ""))) for each in at]
     names = {each.get("QoS") for each in at} - {None, "", "N/A"}
+    here = f"cluster={cluster}" if cluster else ""  # one database may serve many
+    using = profile.account or ""
     for row in _ask_accounting(
-        f"show user {getpass.getuser()} withassoc "
-        f"format=DefaultAccount,Account,Partition,DefaultQOS,MaxSubmit,MaxJobs,MaxWall",
-        7,
+        f"show user {getpass.getuser()} withassoc {here} format=DefaultAccount,Account,Partition,"
+        f"DefaultQOS,MaxSubmit,MaxJobs,MaxWall,GrpSubmit,GrpJobs",
+        9,
     ):
         default, account, of, default_qos, *numbers = row
         if account == (profile.account or default) and of in {"", *partition.split(",")}:
-            found.append(Rule(*_numbers(numbers), account=account, partition=of))
-            qos = qos or default_qos
+            own, together = _numbers(numbers)
+            found += [Rule(*each, account=account, partition=of) for each in (own, together)]
+            using, qos = account, qos or default_qos
+    # What the account as a whole may have: an association without a user.
+    words = f"show assoc where account={using} user= {here} format=Account,User,GrpSubmit,GrpJobs"
+    for row in _ask_accounting(words, 4) if using else ():
+        if row[:2] == [using, ""]:
+            _, together = _numbers(["", "", "", *row[2:]])
+            found.append(Rule(*together, account=using, everyone=True))
     names.add(qos or "normal")  # SLURM's own name for what every job has
-    listed = ",".join(sorted(str(name) for name in names))
-    words = f"show qos where name={listed} format=Name,MaxSubmitPU,MaxJobsPU,MaxWall"
-    for row in _ask_accounting(words, 4):
-        name, limit = row[0], _numbers(row[1:])
-        if name not in names:
-            continue
+    return [*found, *_rules_of_qos({str(name) for name in names}, partitions)]
+
+
+def _rules_of_qos(
+    names: Collection[str], partitions: Mapping[str, Mapping[str, str]]
+) -> Iterator[Rule]:
+    words = f"show qos where name={','.join(sorted(names))} "
+    words += "format=Name,MaxSubmitPU,MaxJobsPU,MaxWall,GrpSubmit,GrpJobs"
+    for name, *numbers in _ask_accounting(words, 6):
+        own, together = _numbers(numbers)
         # A partition's QOS counts the jobs in the partition, whatever QOS they name.
         using = [each for each, settings in partitions.items() if settings.get("QoS") == name]
-        found += [Rule(*limit, partition=each) for each in using]
-        if not using:
-            found.append(Rule(*limit, qos=(name,)))
-    return found
+        counted: list[dict[str, Any]] = [{"partition": each} for each in using]
+        for which in (counted or [{"qos": (name,)}]) if name in names else ():
+            yield Rule(*own, **which)
+            yield Rule(*together, **which, everyone=True)
 
 
 def _ask_accounting(words: str, columns: int) -> list[list[str]]:
@@ -150,12 +178,9 @@ def _default(partitions: Mapping[str, Mapping[str, str]]) -> str:
     return next((name for name, each in partitions.items() if each.get("Default") == "YES"), "")
 
 
-def _max_array_size() -> int:
-    for line in ask(["scontrol", "show", "config"]).splitlines():
-        name, _, value = line.partition("=")
-        if name.strip() == "MaxArraySize":
-            return int(value)
-    return LARGEST_ARRAY
+def _config() -> dict[str, str]:
+    lines = ask(["scontrol", "show", "config"]).splitlines()
+    return {name.strip(): value.strip() for name, _, value in (e.partition("=") for e in lines)}
 
 
 def minutes(text: str) -> int | None:
@@ -167,9 +192,15 @@ def minutes(text: str) -> int | None:
     return max(1, 1440 * days + 60 * hours + least)
 
 
-def _numbers(texts: Iterable[str]) -> tuple[int | None, int | None, int | None]:
-    submit, running, wall = texts
-    return int(submit) if submit else None, int(running) if running else None, minutes(wall)
+Numbers = tuple[int | None, int | None, int | None]  # submitted, running, minutes
+
+
+def _numbers(texts: Sequence[str]) -> tuple[Numbers, Numbers]:
+    """Of each user; of all together."""
+    submit, running, wall, *together = texts
+    grp = [int(text) if text else None for text in together]
+    own = (int(submit) if submit else None, int(running) if running else None, minutes(wall))
+    return own, (grp[0], grp[1], None)
 
 
 def _limit(limit: Limit, found: int | None) -> int | None:

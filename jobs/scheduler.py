@@ -54,9 +54,10 @@ class QueuedJob:
         return self.waits and self.reason in {"launch failed requeued held", "JobHoldMaxRequeue"}
 
 
-def queue() -> dict[str, QueuedJob]:
+def queue(*, everyone: bool = False) -> dict[str, QueuedJob]:
     """Every queued or running job of this user, array tasks one by one."""
-    command = ["squeue", "--me", "--noheader", "--array", f"--format={QUEUE_FORMAT}"]
+    whose = [] if everyone else ["--me"]
+    command = ["squeue", *whose, "--noheader", "--array", f"--format={QUEUE_FORMAT}"]
     text = ask(command, SLURM_TIME_FORMAT="%s")
     found = [line.split("|", 7) for line in text.splitlines()]  # a comment may hold anything
     return {row[0]: _queued(*row) for row in found if len(row) == 8}

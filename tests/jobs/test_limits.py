@@ -1,5 +1,7 @@
 """Limits: each counts the jobs that it limits; a number in the profile wins over the question."""
 
+from pathlib import Path
+
 import pytest
 
 from jobs import limits
@@ -7,7 +9,7 @@ from jobs.profile import FeatureJobs, Slurm
 from jobs.scheduler import QueuedJob
 from pipeline.files import InputError
 
-CONFIG = "MaxArraySize            = 8\nMaxJobCount = 10000\n"
+CONFIG = "ClusterName = here\nMaxArraySize            = 8\nMaxJobCount = 10000\n"
 PARTITIONS = (
     "PartitionName=main AllowQos=ALL Default=YES QoS=N/A MaxTime=1-00:00:00 State=UP\n"
     "PartitionName=debug Default=NO QoS=quick MaxTime=02:00:00\n"
@@ -26,10 +28,10 @@ def job(number: int, partition="main", account="lab", qos="normal") -> QueuedJob
 def site(fake_slurm):
     """`sacctmgr` answers both questions at once: rows of the other width are left out."""
 
-    def make(associations: str = "", qualities: str = "") -> None:
-        fake_slurm("sacctmgr", associations + qualities)
-        asked = fake_slurm("scontrol", CONFIG + PARTITIONS)
-        assert not asked.exists()
+    def make(associations: str = "", qualities: str = "") -> Path:
+        told = fake_slurm("sacctmgr", associations + qualities)
+        fake_slurm("scontrol", CONFIG + PARTITIONS)
+        return told
 
     return make
 
@@ -39,7 +41,7 @@ def found(queue=(), **settings):
     return limits.limits(profile, {each.id: each for each in queue})
 
 
-ASSOCIATIONS = "lab|lab||normal|10||\nlab|lab|debug|normal|2|1|\nlab|other||normal|1||\n"
+ASSOCIATIONS = "lab|lab||normal|10||||\nlab|lab|debug|normal|2|1|||\nlab|other||normal|1||||\n"
 
 
 @pytest.mark.parametrize(
@@ -62,12 +64,34 @@ def test_a_limit_counts_the_jobs_that_it_limits(site, settings, queue, tasks):
 
 
 def test_a_qos_counts_its_own_jobs_and_a_partitions_qos_those_of_the_partition(site):
-    qualities = "normal|5|4|\nquick|3|2|01:00:00\n"
+    qualities = "normal|5|4|||\nquick|3|2|01:00:00||\n"
     queue = [job(1), job(2, "debug"), job(3, "debug", qos="normal"), job(4, qos="high")]
     site(qualities=qualities)
     assert (found(queue).tasks, found(queue).running) == (2, 4)
     debug = found(queue, partition="debug", minutes=30)
     assert (debug.tasks, debug.running, debug.minutes) == (1, 2, 60)
+
+
+def test_limits_of_all_users_together_count_the_jobs_of_all(site, fake_slurm):
+    others = ("normal|PENDING||main|lab", "high|RUNNING||main|lab", "normal|RUNNING||main|other")
+    lines = (each.split("|", 1) for each in others)
+    everyone = [f"{n}|{rest}|{qos}|N/A|\n" for n, (qos, rest) in enumerate(lines)]
+    asked = fake_slurm("squeue", "".join(everyone))
+    site("lab|lab||normal|50||||\n", "normal||||9|7\n")
+    assert (found([job(1)]).tasks, found([job(1)]).running) == (7, 7)  # 2 of 9 in the qos
+    assert "--me" not in asked.read_text()
+    site("lab|lab||normal|50||||\nlab||5|3\n", "normal||||9|\n")
+    assert (found([job(1)]).tasks, found([job(1)]).running) == (3, 3)  # 2 of 5 in the account
+    site("lab|lab||normal|50|||4|2\n")  # this user's association: nobody else's jobs
+    assert (found([job(1)]).tasks, found([job(1)]).running) == (3, 2)
+
+
+def test_only_associations_of_this_cluster_are_asked_for(site):
+    asked = site(ASSOCIATIONS)
+    found()
+    of_user, of_account, _ = asked.read_text().splitlines()
+    assert "withassoc cluster=here " in of_user
+    assert "where account=lab user= cluster=here " in of_account
 
 
 def test_features_in_another_partition_have_its_limits(site):
@@ -87,6 +111,12 @@ def test_arrays_and_time_are_what_the_site_says(site):
     assert found(partition="cpu").minutes is None
     given = found(max_array_size=20, max_minutes=200, max_running=50)
     assert (given.array, given.minutes, given.running) == (20, 200, 50)
+
+
+def test_a_number_of_the_profile_says_nothing_of_another_partition(site):
+    site()
+    own = {**UNLIMITED, "max_minutes": 60, "minutes": 60}
+    assert found(**own, features=FeatureJobs(partition="cpu", minutes=600)).minutes == 60
 
 
 def test_a_time_limit_above_the_partitions_is_refused_before_anything_is_submitted(site):
