@@ -19,11 +19,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from jobs.processes import alive
+from jobs.scheduler import this_job
 from pipeline.files import InputError, read_json, write_json
 from pipeline.training.records import SECONDS_OF_SILENCE
 from pipeline.training.run import Heartbeat, RunFolder
@@ -197,4 +198,5 @@ def beats(beat: Heartbeat) -> bool:
 def mark(folder: RunFolder, status: Literal["running", "stopped"]) -> None:
     """This process says that it has the run, or lets it go."""
     doing = "starting torch" if status == "running" else ""
-    folder.beat((folder.heartbeat() or Heartbeat()).taken_over(status, doing))
+    beat = (folder.heartbeat() or Heartbeat()).taken_over(status, doing)
+    folder.beat(replace(beat, job=this_job()))

@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from jobs.meter import Asked, Meter
 from jobs.plan import Run
 from jobs.processes import DONE, FAILED, STOPPED, StopRequest
 from jobs.profile import Means
+from jobs.scheduler import this_job
 from pipeline.files import InputError
 from pipeline.training.run import Failure, Heartbeat, RunFolder, Stopped
 
@@ -122,13 +124,13 @@ def _fit(folder: RunFolder, features: Path, means: Means, stop: Callable[[], boo
 def _beats(folder: RunFolder) -> Callable[[Heartbeat], None]:
     """Write a heartbeat at most each second, and whenever an epoch or the run ends."""
     last: tuple[str, int] | None = None
-    written = 0.0
+    written, job = 0.0, this_job()
 
     def beat(heartbeat: Heartbeat) -> None:
         nonlocal last, written
         now = time.monotonic()
         if (heartbeat.status, heartbeat.epoch) != last or now - written >= SECONDS_BETWEEN_BEATS:
-            folder.beat(heartbeat)
+            folder.beat(replace(heartbeat, job=job))
             last, written = (heartbeat.status, heartbeat.epoch), now
 
     return beat

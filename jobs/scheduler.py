@@ -98,6 +98,12 @@ def withdraw(mark: str) -> None:
             cancel(sorted(jobs))
 
 
+def this_job() -> str:
+    """The job that this process is in, as squeue names it; nothing outside of SLURM."""
+    array, task = (os.environ.get(f"SLURM_ARRAY_{name}", "") for name in ("JOB_ID", "TASK_ID"))
+    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID", "")
+
+
 def preempted() -> bool:
     """Whether the job that this is in must leave its node, and was not cancelled by a person."""
     try:

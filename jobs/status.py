@@ -91,6 +91,13 @@ class Queue:
             return False
         return self.jobs is None or entry.job in self.jobs
 
+    def saw_the_end(self, entry: Entry, beat: Heartbeat) -> bool:
+        """Of the job that this heartbeat tells of, whatever the clock of its node says."""
+        if beat.job != entry.job or self.jobs is None or entry.job in self.jobs:
+            return False
+        lives = self.ended.get(entry.job, ())
+        return bool(lives) and lives[-1].ended is not None
+
 
 def ask(folder: SweepFolder, unfinished: Sequence[str]) -> Queue:
     """One squeue, one sacct; none at all where no ledger has a SLURM job that matters."""
@@ -179,7 +186,8 @@ def _state(
     queue: Queue,
     sweep: SweepFolder,
 ) -> Found:
-    by_files = standing(beat, failure, lives=bool(beat and beats(beat)))
+    lives = bool(beat and beats(beat) and not (entry and queue.saw_the_end(entry, beat)))
+    by_files = standing(beat, failure, lives=lives)
     asked = entry and entry.scheduler == "slurm" and not queue.ignored
     if entry and asked and by_files[0] in {"waiting", "stopped"}:
         return _state_in_slurm(beat, entry, queue, sweep)
@@ -192,7 +200,7 @@ def _state_in_slurm(
     if queue.jobs is None:
         return "queued", "", f"job {entry.job}; the scheduler does not answer"
     job = queue.jobs.get(entry.job)
-    if beat and beat.time < entry.time:
+    if beat and (beat.job != entry.job if beat.job else beat.time < entry.time):
         beat = None  # of an earlier job
     if job:
         return _state_in_queue(beat, job)

@@ -33,6 +33,7 @@ class Heartbeat:
     digest: str = ""  # of what a finished run has written
     host: str = field(default_factory=socket.gethostname)
     pid: int = field(default_factory=os.getpid)
+    job: str = ""  # as whoever started the process calls it
     time: float = field(default_factory=time.time)  # seconds since 1970
 
     def taken_over(self, status: Literal["running", "stopped"], doing: str = "") -> "Heartbeat":

@@ -60,3 +60,19 @@ def test_a_job_knows_whether_it_is_preempted(fake_slurm, monkeypatch, said, expe
     assert asked.read_text().split()[-1] == "7"
     fake_slurm("scontrol", complains="Invalid job id specified", code=1)
     assert not scheduler.preempted()
+
+
+@pytest.mark.parametrize(
+    ("variables", "job"),
+    [
+        ({}, ""),
+        ({"JOB_ID": "14"}, "14"),
+        ({"JOB_ID": "14", "ARRAY_JOB_ID": "12", "ARRAY_TASK_ID": "0"}, "12_0"),
+    ],
+)
+def test_a_process_knows_its_job_by_the_name_that_squeue_prints(monkeypatch, variables, job):
+    for name in ("JOB_ID", "ARRAY_JOB_ID", "ARRAY_TASK_ID"):
+        monkeypatch.delenv(f"SLURM_{name}", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    assert scheduler.this_job() == job

@@ -165,6 +165,26 @@ def test_a_heartbeat_of_an_earlier_job_says_nothing_about_this_one(folder, run):
     assert state(folder, queue).state == "queued"
 
 
+def test_a_job_that_slurm_saw_end_has_ended_however_fresh_its_heartbeat_is(folder, run):
+    submitted(folder)
+    run.beat(beat(-100.0, host="node7", job="12_0"))  # of a clock that is ahead
+    ended = Queue({}, {"12_0": [Life("TIMEOUT", ended=1.0)]})
+    assert (state(folder, ended).state, state(folder, ended).cause) == ("failed", "timeout")
+    for late in (Queue({}, {"12_0": [Life("RUNNING")]}), Queue({}), Queue(None)):
+        assert state(folder, late).state == "running"
+    run.beat(beat(host="node7", job="13_0"))  # another job has it by now
+    assert state(folder, ended).state == "running"
+
+
+def test_a_node_whose_clock_is_behind_runs_what_it_runs(folder, run):
+    submitted(folder)
+    run.beat(beat(180.0, host="node7", job="12_0"))
+    queue = Queue({"12_0": QueuedJob("12_0", "RUNNING", "None")})
+    assert state(folder, queue).state == "running"
+    run.beat(beat(-180.0, host="node7", status="stopped", job="11_0"))  # an earlier job's
+    assert state(folder, queue).state == "queued"
+
+
 @pytest.mark.parametrize(
     ("slurm", "expected", "cause"),
     [

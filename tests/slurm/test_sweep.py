@@ -40,6 +40,8 @@ def test_a_sweep_goes_through_slurm_to_the_rows_of_this_machine(bench, reference
     bench.await_jobs()
     assert state_of(bench, "three") == ["finished"] * 3
     reference.demands_the_same_of(bench.runs("three"))
+    told = {run.heartbeat().job for run in bench.runs("three").values()}
+    assert told == {entry.job for entry in bench.ledger("three") if entry.kind == "runs"}
     assert "3 runs: 3 finished" in bench.typed("status", "three", "--once").out
     assert "best run: " in bench.typed("report", "three").out
     summary = bench.work / "reports" / "three" / "summary.csv"
