@@ -1,23 +1,24 @@
-"""Cluster check: one tiny job, by the way that every task takes, says what its node is like.
+"""Cluster check: tiny jobs, by the way that every task takes, say what their nodes are like.
 
 In:   a profile.   Out: a line per finding; a report for an administrator; an exit code.
-Not here: what the job does (tasks.py).
+Not here: what the jobs do (tasks.py).
 """
 
 import argparse
 import secrets
 import socket
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs import local, scheduler, slurm, snapshot, tasks
+from jobs import leftovers, local, scheduler, slurm, snapshot, tasks
 from jobs.console import count, duration, say
 from jobs.limits import limits
 from jobs.profile import Local, Profile, Slurm, load_profile, require_writable, work_folder
+from jobs.reasons import in_words
 from jobs.scheduler import SchedulerError
 from jobs.tasks import CheckTask
 from jobs.wanted import SweepFolder
@@ -26,6 +27,7 @@ from pipeline.settings import dump_yaml
 
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_BETWEEN_QUESTIONS = 30.0
+SECONDS_FOR_SIGNAL = 120.0  # the file system may show late that it was heard
 SECONDS_FOR_REQUEUE = 300.0  # SLURM's own hold is two minutes
 LOOKS_BETWEEN_RELEASES = 4
 LARGEST_SKEW = 30.0  # seconds between the clocks of two hosts
@@ -37,28 +39,94 @@ class Finding:
     text: str
 
 
+@dataclass(frozen=True)
+class Probe:
+    """One job; what it answers, and then what it has to say about a signal and a requeue."""
+
+    answer: Path
+    sent: float  # unix, of this host
+    job: str = ""  # of SLURM
+
+    @property
+    def heard(self) -> Path:
+        return self.answer.with_suffix(".heard")
+
+    @property
+    def again(self) -> Path:
+        return self.answer.with_suffix(".again")
+
+
 def cluster_check(options: argparse.Namespace) -> int:
     profile = load_profile(options.profile)
     work = work_folder(profile, options.work)
     require_writable(work)
     folder = SweepFolder(work, "cluster-check")
-    answer = folder.path / f"answer-{secrets.token_hex(4)}.json"
-    on_slurm = isinstance(profile, Slurm)
-    file = tasks.write(CheckTask(answer=str(answer), signalled=on_slurm), folder.tasks)
-    try:
-        job = _run(file, answer, profile, folder)
-        findings = examine(read_json(answer), profile, folder, time.time())
-        if isinstance(profile, Slurm):
-            findings += [*_requeued(job, answer.with_suffix(".again")), _limits(profile)]
-    finally:
-        answer.unlink(missing_ok=True)
-        answer.with_suffix(".again").unlink(missing_ok=True)
+    findings = _on_slurm(profile, folder) if isinstance(profile, Slurm) else _here(profile, folder)
     for finding in findings:
         say(f"{'ok     ' if finding.good else 'WRONG  '} {finding.text}")
     report = folder.path / "report.md"
     write_text(report, for_an_administrator(profile, findings))
     say(f"report, to be pasted into a mail: {report}")
     return 0 if all(finding.good for finding in findings) else 1
+
+
+def _here(profile: Local, folder: SweepFolder) -> list[Finding]:
+    with _task(folder, signalled=False) as (file, answer):
+        probe = Probe(answer, time.time())
+        slots = local.slots_for_runs(profile)
+        code = snapshot.take(folder.code)
+        local.run([file], slots, code, look=lambda _: None, ended=lambda _: None)
+        if not answer.exists():
+            raise InputError(f"the check ended without an answer; see {local.output_path(file)}")
+        said = read_json(answer)
+        clock = _clock(said["time"], probe.sent, time.time())
+    return [*examine(said, profile, folder), clock]
+
+
+def _on_slurm(profile: Slurm, folder: SweepFolder) -> list[Finding]:
+    leftovers.refuse_inside_a_job()
+    code = snapshot.take(folder.code)
+    submission = slurm.Submission(profile=profile, name=folder.name, folder=folder.jobs, code=code)
+    own, of_features = slurm.run_parameters(profile), slurm.feature_parameters(profile)
+    place = ("partition", "qos", "constraint")
+    apart = [of_features] if any(own[name] != of_features[name] for name in place) else []
+    with ExitStack() as stack:
+        probe = stack.enter_context(_probe(submission, own, folder, signalled=True))
+        others = [stack.enter_context(_probe(submission, each, folder)) for each in apart]
+        findings = [*examine(_await(probe, folder), profile, folder), *_requeued(probe)]
+        for other in others:
+            findings += examine_features(_await(other, folder), profile, folder)
+        return [*findings, _limits(profile)]
+
+
+@contextmanager
+def _task(folder: SweepFolder, *, signalled: bool) -> Iterator[tuple[Path, Path]]:
+    answer = folder.path / f"answer-{secrets.token_hex(4)}.json"
+    try:
+        yield tasks.write(CheckTask(answer=str(answer), signalled=signalled), folder.tasks), answer
+    finally:
+        for file in folder.path.glob(f"{answer.stem}.*"):
+            file.unlink(missing_ok=True)
+
+
+@contextmanager
+def _probe(
+    submission: slurm.Submission,
+    asked: Mapping[str, Any],
+    folder: SweepFolder,
+    *,
+    signalled: bool = False,
+) -> Iterator[Probe]:
+    """Its job is cancelled in the end: also where a person has no patience."""
+    with _task(folder, signalled=signalled) as (file, answer):
+        sent = time.time()
+        (job,) = submission.submit([file], asked)
+        try:
+            say(f"submitted job {job} to partition {asked['partition'] or 'of the site'}")
+            yield Probe(answer, sent, job)
+        finally:
+            with suppress(SchedulerError):  # it has ended long ago
+                scheduler.cancel([job])
 
 
 def for_an_administrator(profile: Profile, findings: Sequence[Finding]) -> str:
@@ -84,29 +152,47 @@ def _version() -> str:
         return "no SLURM"
 
 
-def _requeued(job: str, again: Path) -> list[Finding]:
+def _requeued(probe: Probe) -> list[Finding]:
     """Send what announces a time limit; the job is to save, ask for another turn, and get it."""
-    scheduler.ask(["scancel", "--signal=USR2", job])
+    sent = time.time()
+    scheduler.ask(["scancel", "--signal=USR2", probe.job])
+    if not _appears(probe.heard, SECONDS_FOR_SIGNAL):
+        took = duration(SECONDS_FOR_SIGNAL)
+        told = f"no signal arrived within {took}: scancel --signal=USR2 must reach a job's steps"
+        return [Finding(False, told)]
+    findings = [
+        Finding(True, "signals arrive: the job heard SIGUSR2, which announces a time limit"),
+        _clock(read_json(probe.heard), sent, time.time()),
+    ]
     began = time.monotonic()
-    for look in range(round(SECONDS_FOR_REQUEUE / SECONDS_BETWEEN_LOOKS)):
-        if again.exists():
-            took = duration(time.monotonic() - began)
-            return [
-                Finding(True, "signals arrive: after SIGUSR2 the job asked for another turn"),
-                Finding(True, f"requeue works: the second turn came after {took}"),
-            ]
+
+    def release() -> None:  # SLURM holds a requeued job; not every site lets go
+        with suppress(SchedulerError):
+            scheduler.ask(["scontrol", "update", f"JobId={probe.job}", "StartTime=now"])
+
+    if _appears(probe.again, SECONDS_FOR_REQUEUE, release):
+        took = duration(time.monotonic() - began)
+        return [*findings, Finding(True, f"requeue works: the second turn came after {took}")]
+    took = duration(SECONDS_FOR_REQUEUE)
+    told = f"no second turn within {took} of the signal that was heard: is JobRequeue off?"
+    return [*findings, Finding(False, told)]
+
+
+def _appears(file: Path, seconds: float, meanwhile: Callable[[], None] = lambda: None) -> bool:
+    for look in range(max(1, round(seconds / SECONDS_BETWEEN_LOOKS))):
+        if file.exists():
+            return True
         time.sleep(SECONDS_BETWEEN_LOOKS)
         if look % LOOKS_BETWEEN_RELEASES == 0:
-            with suppress(SchedulerError):  # SLURM holds a requeued job; not every site lets go
-                scheduler.ask(["scontrol", "update", f"JobId={job}", "StartTime=now"])
-    with suppress(SchedulerError):
-        scheduler.cancel([job])
-    took = duration(SECONDS_FOR_REQUEUE)
-    return [Finding(False, f"no second turn within {took} of SIGUSR2: is JobRequeue off?")]
+            meanwhile()
+    return file.exists()
 
 
 def _limits(profile: Slurm) -> Finding:
-    found = limits(profile, scheduler.queue())
+    try:
+        found = limits(profile, scheduler.queue())
+    except InputError as error:
+        return Finding(False, f"limits: {error}")
     parts = {
         "jobs that may be submitted now": found.tasks,
         "at once": found.running,
@@ -117,11 +203,9 @@ def _limits(profile: Slurm) -> Finding:
     return Finding(found.tasks != 0, f"limits: {', '.join(said)}")
 
 
-def examine(
-    answer: dict[str, Any], profile: Profile, folder: SweepFolder, now: float
-) -> list[Finding]:
+def examine(answer: Mapping[str, Any], profile: Profile, folder: SweepFolder) -> list[Finding]:
     """What the node said, against what was asked for."""
-    found = [
+    return [
         Finding(True, f"python {answer['python']} on {answer['host']} imports the pipeline"),
         Finding(True, f"modules: {', '.join(answer['modules']) or 'none'}"),
         Finding(
@@ -129,21 +213,35 @@ def examine(
             f"code comes from {Path(answer['code'][0]).parents[2]}, the snapshot",
         ),
         Finding(True, f"the work folder {folder.work} is shared and can be written there"),
-        _clock(now - answer["time"]),
+        _cpus(answer["cpus"], profile.cpus if isinstance(profile, Slurm) else 1),
+        _gpus(answer["gpus"], profile),
     ]
-    asked = profile.cpus if isinstance(profile, Slurm) else 1
-    found.append(
-        Finding(
-            answer["cpus"] >= asked,
-            f"{count(answer['cpus'], 'CPU')} may be used, {asked} asked for",
-        )
-    )
-    return [*found, _gpus(answer["gpus"], profile)]
 
 
-def _clock(skew: float) -> Finding:
-    good = abs(skew) < LARGEST_SKEW
-    return Finding(good, f"its clock is within {duration(max(1.0, abs(skew)))} of this one")
+def examine_features(
+    answer: Mapping[str, Any], profile: Slurm, folder: SweepFolder
+) -> list[Finding]:
+    """Where features go is another partition, with nodes of its own."""
+    found = [
+        Finding(True, f"python {answer['python']} on {answer['host']} imports the pipeline"),
+        Finding(True, f"the work folder {folder.work} can be written there"),
+        _cpus(answer["cpus"], profile.features.cpus),
+    ]
+    return [Finding(each.good, f"features: {each.text}") for each in found]
+
+
+def _cpus(there: int, asked: int) -> Finding:
+    return Finding(there >= asked, f"{count(there, 'CPU')} may be used, {asked} asked for")
+
+
+def _clock(told: float, before: float, after: float) -> Finding:
+    """`told` by the node, at some time between two of this host: as long as it took, no more."""
+    skew = max(before - told, told - after, 0.0)
+    if skew >= LARGEST_SKEW:
+        side = "behind" if told < before else "ahead of"
+        return Finding(False, f"its clock is {duration(skew)} {side} this one")
+    least = max(after - told, told - before, 1.0)
+    return Finding(True, f"its clock is within {duration(least)} of this one")
 
 
 def _gpus(names: list[str], profile: Profile) -> Finding:
@@ -154,36 +252,23 @@ def _gpus(names: list[str], profile: Profile) -> Finding:
     return Finding(len(names) >= asked, f"GPUs: {listed}; {asked} asked for")
 
 
-def _run(file: Path, answer: Path, profile: Profile, folder: SweepFolder) -> str:
-    code = snapshot.take(folder.code)
-    if isinstance(profile, Local):
-        slots = local.slots_for_runs(profile)
-        local.run([file], slots, code, look=lambda _: None, ended=lambda _: None)
-        if not answer.exists():
-            raise InputError(f"the check ended without an answer; see {local.output_path(file)}")
-        return ""
-    submission = slurm.Submission(profile=profile, name=folder.name, folder=folder.jobs, code=code)
-    (job,) = submission.submit([file], slurm.run_parameters(profile), throttle=None)
-    say(f"submitted job {job}")
-    _await(answer, job, folder)
-    return job
-
-
-def _await(answer: Path, job: str, folder: SweepFolder) -> None:
+def _await(probe: Probe, folder: SweepFolder) -> dict[str, Any]:
     ask_at = time.monotonic() + SECONDS_BETWEEN_QUESTIONS
     told, gone = "", False
-    while not answer.exists():
+    while not probe.answer.exists():
         time.sleep(SECONDS_BETWEEN_LOOKS)
         if time.monotonic() < ask_at:
             continue
         ask_at = time.monotonic() + SECONDS_BETWEEN_QUESTIONS
-        queued = scheduler.queue().get(job)
+        queued = scheduler.queue().get(probe.job)
         if queued is None and gone:
-            output = folder.jobs / f"{job}_0_log.out"
-            raise InputError(f"job {job} ended without an answer; see {output}")
+            output = folder.jobs / f"{probe.job}_0_log.out"
+            raise InputError(f"job {probe.job} ended without an answer; see {output}")
         # A network file system may show the file of another host late: one more round.
         gone = queued is None
-        now = f"job {job}: {queued.state.lower()} {queued.reason}".rstrip() if queued else told
+        now = f"{queued.state.lower()} {in_words(queued.reason)}".rstrip() if queued else told
         if now != told:
-            say(now)
+            say(f"job {probe.job}: {now}")
             told = now
+    said: dict[str, Any] = read_json(probe.answer)
+    return said

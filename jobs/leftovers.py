@@ -27,10 +27,7 @@ def submitting(folder: SweepFolder) -> Iterator[None]:
 
     A sweep that was refused before anything of it was stored leaves no folder.
     """
-    if job := os.environ.get("SLURM_JOB_ID"):
-        raise InputError(
-            f"this is inside job {job}, and a job may not submit jobs: type it on a login node"
-        )
+    refuse_inside_a_job()
     try:
         with claims.holding(folder.path):
             yield
@@ -44,6 +41,13 @@ def submitting(folder: SweepFolder) -> Iterator[None]:
             claims.settle(folder.path)
             with suppress(OSError):  # another terminal has begun
                 folder.path.rmdir()
+
+
+def refuse_inside_a_job() -> None:
+    if job := os.environ.get("SLURM_JOB_ID"):
+        raise InputError(
+            f"this is inside job {job}, and a job may not submit jobs: type it on a login node"
+        )
 
 
 def cancel(folder: SweepFolder, queue: Queue) -> Queue:

@@ -153,6 +153,8 @@ def _examine(task: CheckTask, stop: StopRequest) -> int:
     began = time.monotonic()
     while task.signalled and not stop() and time.monotonic() - began < SECONDS_FOR_SIGNAL:
         time.sleep(0.1)
+    if stop():
+        write_json(path.with_suffix(".heard"), time.time())
     return STOPPED if stop() else DONE
 
 

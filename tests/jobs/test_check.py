@@ -1,0 +1,139 @@
+"""cluster-check: what is wrong is called WRONG, and no job is left behind."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from jobs import check, cli, slurm
+from jobs.check import Probe
+from jobs.profile import FeatureJobs, Local, Slurm
+from jobs.wanted import SweepFolder
+from pipeline.files import InputError
+
+PROFILE = Slurm(scheduler="slurm", cpus=4, gpus=1, features=FeatureJobs(partition="cpu", cpus=2))
+NOW = 1_700_000_000.0
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> SweepFolder:
+    return SweepFolder(tmp_path / "work", "cluster-check")
+
+
+def answer(folder: SweepFolder, **said) -> dict:
+    right = {
+        "host": "node7",
+        "python": "3.11.9",
+        "modules": [],
+        "code": [f"{folder.code}/abc/pipeline/features/precompute.py"],
+        "cpus": 4,
+        "gpus": ["A40"],
+        "time": NOW,
+    }
+    return {**right, **said}
+
+
+def wrong(findings) -> list[str]:
+    return [finding.text for finding in findings if not finding.good]
+
+
+@pytest.mark.parametrize(
+    ("said", "complaint"),
+    [
+        ({}, ""),
+        ({"gpus": []}, "GPUs: none; 1 asked for"),
+        ({"cpus": 1}, "1 CPU may be used, 4 asked for"),
+        ({"code": ["/home/me/pipeline/features/precompute.py"]}, "code comes from /home/me"),
+    ],
+)
+def test_what_a_node_lacks_is_wrong(folder, said, complaint):
+    found = wrong(check.examine(answer(folder, **said), PROFILE, folder))
+    assert len(found) == bool(complaint)
+    assert all(text.startswith(complaint) for text in found)
+
+
+def test_a_profile_that_asks_for_no_gpu_needs_none(folder):
+    for profile in (Local(), Slurm(scheduler="slurm", device="cpu")):
+        assert wrong(check.examine(answer(folder, gpus=[]), profile, folder)) == []
+
+
+def test_the_partition_of_features_is_examined_by_what_features_ask_for(folder):
+    assert wrong(check.examine_features(answer(folder, cpus=2, gpus=[]), PROFILE, folder)) == []
+    found = wrong(check.examine_features(answer(folder, cpus=1), PROFILE, folder))
+    assert found == ["features: 1 CPU may be used, 2 asked for"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (-1, 1, "its clock is within 1.0 s of this one"),
+        (-600, 1, "its clock is within 10 min 00 s of this one"),  # the job waited in the queue
+        (-1, 40, "its clock is within 40 s of this one"),  # the file was seen late
+        (31, 45, "its clock is 31 s behind this one"),
+        (-90, -40, "its clock is 40 s ahead of this one"),
+    ],
+)
+def test_a_clock_is_wrong_by_what_no_delay_explains(before, after, said):
+    found = check._clock(NOW, NOW + before, NOW + after)
+    assert (found.text, found.good) == (said, "within" in said)
+
+
+@pytest.fixture
+def probe(folder, monkeypatch, fake_slurm) -> Probe:
+    for name in ("SECONDS_BETWEEN_LOOKS", "SECONDS_FOR_SIGNAL", "SECONDS_FOR_REQUEUE"):
+        monkeypatch.setattr(check, name, 0.01)
+    fake_slurm("scancel")
+    folder.path.mkdir(parents=True)
+    return Probe(folder.path / "answer-1.json", NOW, "12")
+
+
+def test_a_signal_that_does_not_arrive_is_told_from_a_requeue_that_does_not_work(probe):
+    (deaf,) = check._requeued(probe)
+    assert not deaf.good
+    assert "no signal arrived" in deaf.text
+    probe.heard.write_text(json.dumps(check.time.time() + 1e6))
+    arrives, clock, requeue = check._requeued(probe)
+    assert (arrives.good, clock.good, requeue.good) == (True, False, False)
+    assert "no second turn" in requeue.text
+    probe.again.write_text("1")
+    assert [each.good for each in check._requeued(probe)] == [True, False, True]
+
+
+def test_limits_that_leave_no_room_or_are_passed_are_wrong(fake_slurm):
+    fake_slurm("squeue")
+    fake_slurm("scontrol", "PartitionName=main Default=YES MaxTime=00:30:00\n")
+    fake_slurm("sacctmgr")
+    found = check._limits(PROFILE)
+    assert not found.good
+    assert "minutes: 120 is above the 30 that partition main allows" in found.text
+    fake_slurm("sacctmgr", "lab|lab||normal|0||||\n")
+    found = check._limits(PROFILE.model_copy(update={"minutes": 30}))
+    assert (found.good, found.text.split(",")[0]) == (
+        False,
+        "limits: 0 jobs that may be submitted now",
+    )
+
+
+def test_an_impatient_person_leaves_no_job_and_no_file(folder, probe, monkeypatch, fake_slurm):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    monkeypatch.setattr(slurm.Submission, "submit", lambda *_, **__: ["12"])
+    cancelled = fake_slurm("scancel")
+
+    def impatient(_: Probe, __: SweepFolder) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(check, "_await", impatient)
+    with pytest.raises(KeyboardInterrupt):
+        check._on_slurm(Slurm(scheduler="slurm"), folder)
+    assert cancelled.read_text() == "12\n"
+    assert list(folder.path.glob("answer-*")) == []
+
+
+def test_a_job_may_not_check_the_cluster(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    with pytest.raises(InputError, match="inside job 7, and a job may not submit jobs"):
+        check._on_slurm(PROFILE, folder)
+    site = tmp_path / "site.yaml"
+    site.write_text("scheduler: slurm\n")
+    assert cli.main(["cluster-check", str(site), "--work", str(tmp_path / "work")]) == 2
+    assert "inside job 7" in capsys.readouterr().err
