@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.plan import Plan, Request
-from jobs.status import FeatureStatus, RunStatus
+from jobs.status import RunStatus
+from jobs.stock import FeatureStatus
 from pipeline.training.run import Account
 
 STYLES = {

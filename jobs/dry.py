@@ -72,7 +72,8 @@ def _scripts(plan: Plan, profile: Slurm, folder: SweepFolder) -> Iterator[str]:
     )
     small = slurm.feature_parameters(profile)
     for features in plan.features:
-        yield f"\n# features\n{made.script(len(features.tasks), small, features.throttle)}"
+        asked = slurm.with_request(small, features.request, profile)
+        yield f"\n# features\n{made.script(len(features.tasks), asked, features.throttle)}"
     behind = ["FEATURES"] if plan.features else []
     for runs in plan.runs:
         asked = slurm.run_parameters(profile, runs.minutes)

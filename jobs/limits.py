@@ -58,7 +58,8 @@ def limits(profile: Slurm, queue: Queued) -> Limits:
     auto = "auto" in {profile.max_submit, profile.max_running, profile.max_minutes}
     partitions = _partitions() if auto else {}
     own = profile.features
-    config = _config() if auto or profile.max_array_size == "auto" else {}
+    counted = profile.max_array_size == "auto"
+    config = _config(needed=counted) if auto or counted else {}
     place = (profile.partition or _default(partitions), profile.qos)
     of_features = (own.partition or place[0], own.qos or profile.qos)
     cluster = config.get("ClusterName", "")
@@ -178,8 +179,13 @@ def _default(partitions: Mapping[str, Mapping[str, str]]) -> str:
     return next((name for name, each in partitions.items() if each.get("Default") == "YES"), "")
 
 
-def _config() -> dict[str, str]:
-    lines = ask(["scontrol", "show", "config"]).splitlines()
+def _config(*, needed: bool) -> dict[str, str]:
+    try:
+        lines = ask(["scontrol", "show", "config"]).splitlines()
+    except SchedulerError:
+        if needed:
+            raise
+        return {}
     return {name.strip(): value.strip() for name, _, value in (e.partition("=") for e in lines)}
 
 

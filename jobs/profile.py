@@ -98,6 +98,11 @@ class FeatureJobs(Settings):
     memory_gb: float = Field(default=4.0, gt=0)
     minutes: int = Field(default=60, ge=1)
 
+    @property
+    def most_memory_gb(self) -> float:
+        """What a job may ask for whose predecessor ran out of memory."""
+        return 4 * self.memory_gb
+
 
 class Slurm(Everywhere):
     """A SLURM cluster. What is null is not asked for, and the site's default holds."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from jobs import console, endings, here, lacking, leftovers, limits, plan, remedies, status
+from jobs import console, endings, here, lacking, leftovers, limits, plan, remedies, status, stock
 from jobs.console import count, duration, say
 from jobs.corpora import tell_corpora, tell_refusals
 from jobs.ledger import Entry
@@ -16,6 +16,7 @@ from jobs.local import slots_for_features
 from jobs.plan import Limits, Plan, Slice
 from jobs.profile import Local, Profile, Slurm, require_writable, typed_again
 from jobs.status import LIVE, Queue, RunStatus
+from jobs.stock import Ending
 from jobs.submit import submit_slurm
 from jobs.wanted import (
     Found,
@@ -118,7 +119,11 @@ def _through_slurm(
 ) -> None:
     before = {entry.job.split("_")[0] for entry in _live_features(want, folder, queue)}
     commands = typed(want, profile, folder.work)
-    outcome = submit_slurm(made, profile, folder, after=sorted(before), commands=commands)
+    slices = [piece for array in made.features for task in array.tasks for piece in task]
+    causes = {item: each.cause for item, each in _endings(slices, folder, queue).items()}
+    outcome = submit_slurm(
+        made, profile, folder, after=sorted(before), commands=commands, ended=causes
+    )
     _tell_deferred(made)
     if outcome.jobs:
         command = typed_again(f"make status SWEEP={want.sweep}", profile, folder.work)
@@ -149,18 +154,36 @@ def _plan(
     allowed = _limits(profile, queue)
     missing = plan.missing_runs([run.run for run in want.runs], done, live) if runs else ()
     found = remedies.chosen(statuses, missing, folder, profile)
-    made = remedies.planned(
+    again = remedies.of_features(
         plan.missing_slices(slices, shards_on_their_way),
-        [run for run in missing if run.run_id not in found or not found[run.run_id].refused],
+        _endings(slices, folder, queue),
+        folder,
+        profile,
+    )
+    refused = {run_id for run_id, each in found.items() if each.refused}
+    starved = {run.run_id for run in missing if run.feature_id in again.left_out} - refused
+    made = remedies.planned(
+        again.slices,
+        [run for run in missing if run.run_id not in refused | starved],
         {run_id: each.request for run_id, each in found.items()},
         allowed,
         limits.wish(profile),
         minutes_per_run=status.minutes_per_run(want, folder),
+        of_features=again.request,
     )
+    for line in again.told:
+        say(line)
+    if starved:
+        say(f"left out: {count(len(starved), 'run')}, for want of these features")
     for run in statuses:
         if run.run_id in found and found[run.run_id].told:
             say(f"{run.label}: {found[run.run_id].told}")
     return made, allowed
+
+
+def _endings(slices: Sequence[Slice], folder: SweepFolder, queue: Queue) -> dict[str, Ending]:
+    items = [f"{name}/{piece.index}" for piece in slices for name in piece.feature_ids]
+    return stock.endings(items, folder, queue)
 
 
 def _live_features(want: Wanted, folder: SweepFolder, queue: Queue) -> list[Entry]:

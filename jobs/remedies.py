@@ -1,7 +1,7 @@
 """Remedies: what the next submission of a failed run asks for, or why there is none.
 
 In:   why it failed, its earlier entries of the ledger, the profile's limits.
-Out:  a `Remedy` for each run; the plan, an array for each request.
+Out:  a `Remedy` for each run, `Again` for its features; the plan, an array for each request.
 Not here: how a cause is found (failures.py, endings.py), asking SLURM (slurm.py).
 """
 
@@ -11,14 +11,17 @@ from dataclasses import dataclass, replace
 from jobs import plan, snapshot
 from jobs.ledger import Entry
 from jobs.plan import AS_THE_PROFILE_SAYS, NOTHING_SPECIAL, Limits, Plan, Request, Run, Slice, Wish
-from jobs.profile import Profile, Slurm
+from jobs.profile import FeatureJobs, Profile, Slurm
 from jobs.status import RunStatus
+from jobs.stock import Ending
 from jobs.wanted import SweepFolder
 
 # The same code on the same input ends the same way: they wait for other code.
 DETERMINISTIC = {"code error", "divergence", "infeasible"}
 # What may pass, or not; counted. All else goes on from its last save, or was mended by hand.
 COUNTED = {"out of memory", "GPU out of memory", "node failure", "killed"}
+# Of a job that ended before its run could say why: a node may lack a module. Counted, too.
+UNRECORDED = "code error"
 
 
 @dataclass(frozen=True)
@@ -55,42 +58,95 @@ def chosen(
     return found
 
 
+@dataclass(frozen=True)
+class Again:
+    """What is done about missing slices."""
+
+    slices: tuple[Slice, ...]
+    request: Request = AS_THE_PROFILE_SAYS
+    left_out: frozenset[str] = frozenset()  # feature sets that stay incomplete
+    told: tuple[str, ...] = ()
+
+
+def of_features(
+    slices: Sequence[Slice], ended: Mapping[str, Ending], folder: SweepFolder, profile: Profile
+) -> Again:
+    """Their jobs ask for the most that one of them needs: they are few, and alike."""
+    if not ended or not isinstance(profile, Slurm):
+        return Again(tuple(slices))
+    attempts, code = folder.attempts(), snapshot.name()
+    found = {
+        item: remedy(
+            item, Failed(e.cause, e.nodes, e.recorded), attempts[item], profile, code, features=True
+        )
+        for item, e in ended.items()
+    }
+    refused = {item.rpartition("/")[0] for item, each in found.items() if each.refused}
+    kept = [
+        replace(piece, feature_ids=tuple(n for n in piece.feature_ids if n not in refused))
+        for piece in slices
+    ]
+    requests = [each.request for each in found.values()]
+    asked = [each.memory_gb for each in requests if each.memory_gb is not None]
+    nodes = sorted({node for each in requests for node in each.exclude})
+    return Again(
+        tuple(piece for piece in kept if piece.feature_ids),
+        Request(max(asked, default=None), tuple(nodes)),
+        frozenset(refused),
+        tuple(dict.fromkeys(f"features: {each.told}" for each in found.values() if each.told)),
+    )
+
+
 def remedy(
-    run_id: str, failed: Failed, attempts: Sequence[Entry], profile: Profile, code: str
+    item: str,
+    failed: Failed,
+    attempts: Sequence[Entry],
+    profile: Profile,
+    code: str,
+    *,
+    features: bool = False,
 ) -> Remedy:
-    """`attempts`: entries of this run, the last one last; `code`: the snapshot's name by now."""
+    """`attempts`: entries of this run or shard, in order; `code`: the snapshot's by now."""
     cause, last = failed.cause, attempts[-1] if attempts else None
     if cause in DETERMINISTIC and failed.recorded and last and last.code == code:
         return _refuse(f"{cause}, and the code is still the same")
-    spent = sum(_cause_before(entry, run_id) in COUNTED for entry in attempts)
-    if cause in COUNTED and spent >= profile.retries:
+    spent = sum(_counts(entry, item, code) for entry in attempts)
+    if cause in {*COUNTED, UNRECORDED} and spent >= profile.retries:
         return _refuse(f"{cause}, after {spent} retries; raise retries in the profile")
     if not isinstance(profile, Slurm):
         return Remedy()
     exclude = tuple(sorted({*(last.exclude if last else ()), *failed.nodes}))
     told = [f"not on {', '.join(exclude)}"] if failed.nodes else []
-    memory = _memory(cause, last, profile)
+    has = profile.features if features else profile
+    memory = _memory(cause, last, has)
     if cause == "out of memory":
         if memory is None:
-            most = f"{profile.most_memory_gb:g} GB"
-            return _refuse(f"out of memory at {most}; raise max_memory_gb in the profile")
+            key = "features.memory_gb" if features else "max_memory_gb"
+            most = f"{has.most_memory_gb:g} GB"
+            return _refuse(f"out of memory at {most}; raise {key} in the profile")
         told.append(f"with {memory:g} GB")
-    asked = None if memory == profile.memory_gb else memory
+    asked = None if memory == has.memory_gb else memory
     return Remedy(Request(asked, exclude), f"{cause}: again {' and '.join(told)}" if told else "")
 
 
-def _memory(cause: str, last: Entry | None, profile: Slurm) -> float | None:
+def _memory(cause: str, last: Entry | None, has: Slurm | FeatureJobs) -> float | None:
     """Doubled where it was too little, and kept so; None where there is no more to be had."""
-    had = (last.memory_gb if last else None) or profile.memory_gb
+    had = (last.memory_gb if last else None) or has.memory_gb
     if cause != "out of memory":
-        return max(profile.memory_gb, min(had, profile.most_memory_gb))
-    most = max(profile.memory_gb, min(2 * had, profile.most_memory_gb))
+        return max(has.memory_gb, min(had, has.most_memory_gb))
+    most = max(has.memory_gb, min(2 * had, has.most_memory_gb))
     return most if most > had else None
 
 
-def _cause_before(entry: Entry, run_id: str) -> str:
+def _counts(entry: Entry, item: str, code: str) -> bool:
+    """As a retry; one after a code error does while the code is the same."""
+    before = _cause_before(entry, item)
+    return before in COUNTED or (before == UNRECORDED and entry.code == code)
+
+
+def _cause_before(entry: Entry, item: str) -> str:
     causes = dict(zip(entry.items, entry.causes, strict=False))
-    return causes.get(run_id, "")
+    return causes.get(item, "")
 
 
 def _refuse(why: str) -> Remedy:
@@ -105,6 +161,7 @@ def planned(
     wish: Wish = NOTHING_SPECIAL,
     *,
     minutes_per_run: float | None = None,
+    of_features: Request = AS_THE_PROFILE_SAYS,
 ) -> Plan:
     """Runs that ask for something of their own get arrays of their own, in what room there is."""
     refused = slices if limits.feature_room == 0 else ()
@@ -130,7 +187,8 @@ def planned(
             feature_room=_minus(left.feature_room, beside),
         )
         whole = _joined(whole, made, request)
-    return whole
+    features = tuple(replace(array, request=of_features) for array in whole.features)
+    return replace(whole, features=features)
 
 
 def _room(tasks: int | None, to_come: int) -> int | None:

@@ -198,10 +198,10 @@ def run_parameters(profile: Slurm, minutes: int | None = None) -> dict[str, Any]
 
 
 def with_request(asked: Mapping[str, Any], request: Request, profile: Slurm) -> dict[str, Any]:
-    """The same, with what a run asks for because of how it ended before."""
+    """The same, with what a task asks for because of how it ended before."""
     more: dict[str, Any] = {}
     if request.memory_gb is not None:
-        more |= _memory(profile, profile.cpus, request.memory_gb)
+        more |= _memory(profile, asked["cpus_per_task"], request.memory_gb)
     if request.exclude:
         more["exclude"] = ",".join(request.exclude)
     return {**asked, **more}

@@ -22,7 +22,6 @@ from jobs.processes import STOPPED
 from jobs.reasons import in_words
 from jobs.scheduler import QueuedJob, SchedulerError
 from jobs.wanted import SweepFolder, Wanted, WantedRun
-from pipeline.files import read_json
 from pipeline.results.reading import standing
 from pipeline.training.run import Failure, Heartbeat, Usage
 
@@ -63,13 +62,6 @@ class RunStatus:
 def _plain(value: Any) -> Any:
     """JSON has no nan and no infinity."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-@dataclass(frozen=True)
-class FeatureStatus:
-    feature_id: str
-    slices: int
-    done: int
 
 
 @dataclass(frozen=True)
@@ -147,25 +139,6 @@ def minutes_per_run(wanted: Wanted, folder: SweepFolder) -> float | None:
     return statistics.median(took) if took else None
 
 
-def survey_features(wanted: Wanted, folder: SweepFolder) -> list[FeatureStatus]:
-    """Counted by name: a shard appears whole or not at all, and opening 512 of them takes long."""
-    return [
-        FeatureStatus(
-            features.feature_id,
-            features.slices,
-            len(list(folder.features(features.feature_id).glob("shard-*.h5"))),
-        )
-        for features in wanted.features
-    ]
-
-
-def feature_failures(folder: SweepFolder) -> list[str]:
-    """Why tasks of features failed, a line each; a task typed again starts without."""
-    files = sorted(folder.tasks.glob("features-*.failure"))
-    found = [Failure(**read_json(file)) for file in files]
-    return [f"features failed: {failure.cause}: {failure.message}" for failure in found]
-
-
 def _status(run: WantedRun, sweep: SweepFolder, entry: Entry | None, queue: Queue) -> RunStatus:
     folder, job = sweep.run(run.run_id), entry.job if entry else ""
     beat, failure = folder.heartbeat(), folder.failure()
@@ -204,12 +177,10 @@ def _state_in_slurm(
         beat = None  # of an earlier job
     if job:
         return _state_in_queue(beat, job)
-    return _state_after(beat, entry, queue.ended.get(entry.job, ()), sweep.output(entry.job))
+    return state_after(beat, entry, queue.ended.get(entry.job, ()), sweep.output(entry.job))
 
 
-def _state_after(
-    beat: Heartbeat | None, entry: Entry, lives: Sequence[Life], output: Path
-) -> Found:
+def state_after(beat: Heartbeat | None, entry: Entry, lives: Sequence[Life], output: Path) -> Found:
     """Of a job that has left the queue."""
     life = lives[-1] if lives else Life("")
     asked = (entry.memory_gb or math.inf) * 1024**3

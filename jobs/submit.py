@@ -16,9 +16,9 @@ from jobs import failures, local, scheduler, slices, snapshot, tasks
 from jobs.console import count, say
 from jobs.ledger import Entry
 from jobs.local import Ended, Process
-from jobs.plan import Array, Plan, Run, Slice
+from jobs.plan import Array, Plan, Request, Run, Slice
 from jobs.processes import DONE
-from jobs.profile import Local, Profile, Slurm
+from jobs.profile import FeatureJobs, Local, Profile, Slurm
 from jobs.progress import Tally
 from jobs.slices import Progress
 from jobs.snapshot import SOURCE
@@ -85,10 +85,12 @@ def submit_slurm(
     *,
     after: Sequence[str],
     commands: tuple[str, ...] = (),
+    ended: Mapping[str, str] = NOTHING_BEFORE,
 ) -> Outcome:
     """Features as arrays, the runs behind them, the report behind those; sbatch has accepted all.
 
     `after`: jobs of an earlier submission that still compute features. `commands`: for the report.
+    `ended`: why the last job of a shard failed.
     """
     from jobs import slurm  # noqa: PLC0415 (submitit takes its time, and few need it)
 
@@ -101,19 +103,17 @@ def submit_slurm(
     asked = slurm.feature_parameters(profile)
     for features in plan.features:
         made = _feature_tasks(features, folder, verify=True)
-        memory_gb = profile.features.memory_gb
+        wanted = slurm.with_request(asked, features.request, profile)
+        noted = _noted(features.request, profile.features)
         job = sender.send(
-            made, "features", asked, [], throttle=features.throttle, memory_gb=memory_gb
+            made, "features", wanted, [], throttle=features.throttle, causes=ended, **noted
         )
         of_features.append(job)
     for runs in plan.runs:
         made = _run_tasks(runs, folder, profile, profile.threads, profile.runs_per_gpu)
         wanted = slurm.run_parameters(profile, runs.minutes)
         wanted = slurm.with_request(wanted, runs.request, profile)
-        noted = {
-            "memory_gb": runs.request.memory_gb or profile.memory_gb,
-            "exclude": runs.request.exclude,
-        }
+        noted = _noted(runs.request, profile)
         with _cleared(runs, folder) as causes:
             job = sender.send(
                 made, "runs", wanted, of_features, throttle=runs.throttle, causes=causes, **noted
@@ -123,6 +123,11 @@ def submit_slurm(
         report = ReportTask(work=str(folder.work), sweep=folder.name, commands=commands)
         sender.send([report], "the report", asked, of_runs)
     return outcome
+
+
+def _noted(request: Request, has: Slurm | FeatureJobs) -> dict[str, Any]:
+    """What the ledger keeps of what a job asks for."""
+    return {"memory_gb": request.memory_gb or has.memory_gb, "exclude": request.exclude}
 
 
 def compute_features(

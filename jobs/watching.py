@@ -12,7 +12,7 @@ from types import TracebackType
 from rich.console import RenderableType
 from rich.live import Live
 
-from jobs import endings, status
+from jobs import endings, status, stock
 from jobs.console import account_lines, console, event_line, overview, say
 from jobs.status import LIVE, Queue, RunStatus
 from jobs.wanted import SweepFolder, Wanted
@@ -106,9 +106,10 @@ def watch(wanted: Wanted, folder: SweepFolder, *, once: bool) -> None:
     def picture() -> tuple[RenderableType, list[str]]:
         runs = status.survey(wanted, folder, queue)
         endings.keep(runs, folder)
-        features = status.survey_features(wanted, folder)
-        missing = any(each.done < each.slices for each in features)
-        notes = status.feature_failures(folder) if missing else []
+        features = stock.survey(wanted, folder)
+        missing = [item for each in features for item in each.missing]
+        ended = stock.endings(missing, folder, queue) if missing else {}
+        notes = stock.lines(list(ended.values()))
         shown = overview(runs, features, "\n".join([*notes, queue.complaint]).strip())
         return shown, [run.state for run in runs]
 

@@ -12,6 +12,8 @@ from jobs.ledger import Entry
 from jobs.plan import Limits, Request, Run, Slice, Wish
 from jobs.profile import Local, Slurm
 from jobs.remedies import Failed
+from jobs.stock import Ending
+from jobs.wanted import SweepFolder
 
 RUN = "0123456789ab"
 SLURM = Slurm(scheduler="slurm", memory_gb=4)
@@ -97,6 +99,68 @@ def test_the_number_of_retries_is_the_profiles(cause, profile):
     found = remedy(cause, *tries, profile=profile)
     assert found.refused
     assert found.told == f"left out: {cause}, after 2 retries; raise retries in the profile"
+
+
+def test_a_code_error_that_no_run_recorded_is_retried_as_often_as_the_profile_says():
+    profile = SLURM.model_copy(update={"retries": 1})
+    assert not remedy("code error", attempt(), profile=profile).refused
+    tries = [attempt(), attempt("code error")]
+    found = remedy("code error", *tries, profile=profile)
+    assert found.told == "left out: code error, after 1 retries; raise retries in the profile"
+    assert not remedy("code error", *tries, profile=profile, code="mended").refused
+
+
+SHARDS = ("mel/0", "mel/1", "power/0")
+PIECES = [Slice("m", 0, ("mel", "power")), Slice("m", 1, ("mel",))]
+
+
+def of_features(tmp_path, *attempts: Entry, profile=SLURM, **ended: Ending) -> remedies.Again:
+    folder = SweepFolder(tmp_path, "spectrum")
+    folder.ledger.append(attempts or [features_attempt()])
+    named = {item.replace("_", "/"): ending for item, ending in ended.items()}
+    return remedies.of_features(PIECES, named, folder, profile)
+
+
+def features_attempt(cause: str = "", **facts) -> Entry:
+    return attempt(**{"kind": "features", "items": SHARDS, "causes": (cause,) * 3, **facts})
+
+
+def test_features_that_ran_out_of_memory_get_twice_as_much_and_the_lost_node_is_left_out(tmp_path):
+    oom, lost = Ending("out of memory", ""), Ending("node failure", "", frozenset({"node2"}))
+    again = of_features(tmp_path, mel_0=oom, mel_1=lost)
+    assert again.request == Request(8.0, ("node2",))
+    assert (again.slices, again.left_out) == (tuple(PIECES), frozenset())
+    assert again.told == (
+        "features: out of memory: again with 8 GB",
+        "features: node failure: again not on node2",
+    )
+    made = remedies.planned(PIECES, [], {}, Limits(), of_features=again.request)
+    assert [array.request for array in made.features] == [again.request]
+
+
+def test_features_that_can_have_no_more_are_left_out_and_others_computed(tmp_path):
+    tries = [features_attempt(), features_attempt("out of memory", memory_gb=16.0)]
+    again = of_features(tmp_path, *tries, power_0=Ending("out of memory", ""))
+    assert again.left_out == {"power"}
+    assert again.slices == (Slice("m", 0, ("mel",)), Slice("m", 1, ("mel",)))
+    left_out = "left out: out of memory at 16 GB; raise features.memory_gb in the profile"
+    assert again.told == (f"features: {left_out}",)
+
+
+def test_features_are_retried_as_often_as_the_profile_says_and_not_after_a_code_error(tmp_path):
+    profile = SLURM.model_copy(update={"retries": 1})
+    tries = [features_attempt(), features_attempt("killed")]
+    again = of_features(tmp_path / "a", *tries, profile=profile, mel_0=Ending("killed", ""))
+    assert again.left_out == {"mel"}
+    code = remedies.snapshot.name()
+    wrong = Ending("code error", "", recorded=True)
+    assert of_features(tmp_path / "b", features_attempt(code=code), mel_0=wrong).left_out == {"mel"}
+    assert not of_features(tmp_path / "c", mel_0=wrong).left_out
+
+
+def test_this_machine_computes_what_is_missing(tmp_path):
+    again = of_features(tmp_path, profile=Local(), mel_0=Ending("out of memory", ""))
+    assert again == remedies.Again(tuple(PIECES))
 
 
 def test_what_goes_on_from_its_last_save_is_never_counted():

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -281,15 +281,6 @@ def test_a_finished_run_whose_rows_have_changed_is_a_failed_one(folder, run):
     assert str(run.path) in found.detail
 
 
-def test_why_features_failed_is_a_line(folder):
-    folder.tasks.mkdir(parents=True)
-    failure = Failure(cause="disk full", message="No space left on device")
-    (folder.tasks / "features-1.failure").write_text(json.dumps(asdict(failure)))
-    assert status.feature_failures(folder) == [
-        "features failed: disk full: No space left on device"
-    ]
-
-
 def test_without_an_answer_of_the_scheduler_a_submitted_run_counts_as_queued(folder):
     submitted(folder)
     found = state(folder, Queue(None))
@@ -324,15 +315,6 @@ def test_a_scheduler_that_is_down_leaves_a_complaint(folder, fake_slurm):
     queue = status.ask(folder, [RUN])
     assert queue.jobs is None
     assert "Unable to contact slurm controller" in queue.complaint
-
-
-def test_shards_are_counted(folder):
-    target = folder.features("mel-0")
-    target.mkdir(parents=True)
-    (target / "shard-00001-of-00003.h5").touch()
-    (target / ".shard-00002-of-00003.h5.7.partial").touch()
-    (found,) = status.survey_features(wanted(), folder)
-    assert (found.done, found.slices) == (1, 3)
 
 
 def test_a_record_is_json_without_nan(folder, run):
