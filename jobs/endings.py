@@ -24,4 +24,4 @@ def keep(statuses: Sequence[RunStatus], folder: SweepFolder) -> None:
             and not target.damage(run.heartbeat)
         ):
             with suppress(PermissionError):
-                target.fail(Failure(cause=run.cause, message=run.detail))
+                target.fail(Failure(cause=run.cause, message=run.detail, job=run.job))

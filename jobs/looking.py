@@ -58,9 +58,11 @@ def cancel(options: argparse.Namespace) -> int:
         recorded(folder)  # refuses it, and names the sweeps that there are
     cancelled = _cancel_here(folder)
     entries = {entry.job for entry in folder.ledger.entries() if entry.scheduler == "slurm"}
-    if entries:
-        queued = scheduler.queue()
-        jobs = sorted({job.split("_")[0] for job in entries if job in queued})
+    if entries or folder.jobs.is_dir():
+        queued = scheduler.queue().values()
+        mark = scheduler.mark_of(folder.jobs)  # also what an interrupted submission left
+        ours = (job.id for job in queued if job.id in entries or job.comment.startswith(mark))
+        jobs = sorted({job.split("_")[0] for job in ours})
         if jobs:
             scheduler.cancel(jobs)
             say(f"cancelled {count(len(jobs), 'job')}: {', '.join(jobs)}")

@@ -42,9 +42,12 @@ def execute(
             return STOPPED
         if folder.finished:
             continue
-        if folder.failure():
+        failure = folder.failure()
+        if failure and not failure.job:
             code = FAILED  # failed before the job was requeued; a new submission clears it
             continue
+        # Whoever looked between the clearing and the ledger's new line has told it once more.
+        folder.clear_failure()
         fit = partial(_fit, folder, work / "features" / run.feature_id, means)
         fit = partial(_metered, folder, fit, asked or Asked(means.threads))
         ended = _execute(folder, fit, stop)

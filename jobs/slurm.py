@@ -10,6 +10,7 @@ where they are stepped over.
 import io
 import math
 import os
+import re
 import secrets
 import shlex
 import shutil
@@ -54,7 +55,9 @@ TRANSIENT = (
     "rate limit",
 )
 SECONDS_UNTIL_AGAIN = (1.0, 2.0, 4.0, 8.0)
-SECONDS_BETWEEN_ARRAYS = 0.3  # sites allow a few calls a second
+
+# Pickles and script of what has no number yet, as submitit names them.
+UNNUMBERED = r"[0-9a-f]{32}\.pkl|\.submission_file_[0-9a-f]+\.sh"
 
 # Set where python runs in a container, from which scontrol cannot be reached.
 BATCH = "BLANKSLATE_REQUEUE_FROM_BATCH"
@@ -119,7 +122,6 @@ class Submission:
                 say(f"{said}; again in {seconds:.0f} s")
                 time.sleep(seconds)
             else:
-                time.sleep(SECONDS_BETWEEN_ARRAYS)
                 return jobs
         raise AssertionError
 
@@ -158,8 +160,10 @@ class Submission:
             with redirect_stderr(io.StringIO()):  # submitit prints what it also raises
                 jobs = executor.map_array(OnNode(), [str(file) for file in files])
         except BaseException:
+            # Other jobs write here meanwhile, and are named in front of their files.
             for left in set(self.folder.iterdir()) - before:
-                left.unlink()  # pickles and script of what was refused
+                if re.fullmatch(UNNUMBERED, left.name):
+                    left.unlink()
             # Also after a refusal: an answer that timed out may stand for a job that was accepted.
             withdraw(mark)
             raise

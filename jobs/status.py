@@ -142,6 +142,8 @@ def minutes_per_run(wanted: Wanted, folder: SweepFolder) -> float | None:
 def _status(run: WantedRun, sweep: SweepFolder, entry: Entry | None, queue: Queue) -> RunStatus:
     folder, job = sweep.run(run.run_id), entry.job if entry else ""
     beat, failure = folder.heartbeat(), folder.failure()
+    if failure and failure.job and failure.job != job:
+        failure = None  # the end of an earlier job
     if damage := folder.damage(beat):
         return RunStatus(run.label, run.run_id, "failed", "damaged file", damage, job, beat)
     state, cause, detail = _state(beat, failure, entry, queue, sweep)

@@ -31,6 +31,8 @@ from pipeline.training.run import Failure
 if TYPE_CHECKING:
     from jobs.slurm import Submission
 
+SECONDS_BETWEEN_ARRAYS = 0.3  # sites allow a few calls a second
+
 NOTHING_BEFORE: Mapping[str, str] = {}
 
 Look = Callable[..., None]  # at the runs; or with a function that says how far the features are
@@ -67,7 +69,7 @@ class _Sender:
     ) -> str:
         written = _write(made, self.folder)
         jobs = self.submission.submit(list(written), asked, throttle=throttle, after=behind)
-        try:
+        try:  # nothing may come between: until the line is written, nobody else can find them
             _record(self.folder, "slurm", jobs, written, self.code, **noted)
         except BaseException:
             scheduler.cancel([_array(jobs)])  # nobody would ever find it
@@ -75,6 +77,7 @@ class _Sender:
         self.outcome.jobs.append(_array(jobs))
         waits = f", after job {', '.join(behind)}" if behind else ""
         say(f"submitted {what}: job {_array(jobs)}, {count(len(jobs), 'task')}{waits}")
+        time.sleep(SECONDS_BETWEEN_ARRAYS)
         return _array(jobs)
 
 

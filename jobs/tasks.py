@@ -199,7 +199,9 @@ def fail_for_silent(ended: local.Ended, work: Path) -> None:
     for run_id in task.items:
         run = RunFolder(work / "runs" / run_id)
         beat = run.heartbeat()
-        if not run.finished and not run.failure() and not (beat and claims.beats(beat)):
+        failure = run.failure()
+        said = failure and not failure.job
+        if not run.finished and not said and not (beat and claims.beats(beat)):
             cause, message = of_exit(ended.code)
             if cause == "killed" and job_ran_out_of_memory():
                 cause, message = SLURM_STATES["OUT_OF_MEMORY"]

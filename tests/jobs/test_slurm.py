@@ -14,7 +14,6 @@ from pipeline.files import InputError
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slurm, "SECONDS_BETWEEN_ARRAYS", 0.0)
     monkeypatch.setattr(slurm, "SECONDS_UNTIL_AGAIN", (0.01, 0.02))
 
 
@@ -204,9 +203,50 @@ def test_a_busy_controller_is_asked_again_and_what_it_took_unawares_is_cancelled
     assert cancelled.read_text() == "41\n"
 
 
+def test_a_refusal_leaves_what_other_jobs_wrote_meanwhile(submission, tmp_path):
+    made = submission()
+    log = made.folder / "41_0_0_log.out"
+    (tmp_path / "bin" / "sbatch").write_text(
+        f"#!/bin/sh\n: > {log}\necho 'sbatch: error: Invalid qos specification' >&2; exit 1\n"
+    )
+    with pytest.raises(InputError, match="Invalid qos"):
+        submit(made)
+    assert list(made.folder.iterdir()) == [log]
+
+
+POLICY = (
+    "sbatch: error: {}\nsbatch: error: Batch job submission failed: Job violates accounting/QOS "
+    "policy (job submit limit, user's size and/or time limits)\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("limit", "cause"),
+    [
+        ("AssocMaxSubmitJobLimit", "max_submit in the profile is above"),
+        ("QOSMaxSubmitJobPerUserLimit", "max_submit in the profile is above"),
+        ("AssocGrpSubmitJobsLimit", "all users of your account or qos together"),
+        ("QOSGrpSubmitJobsLimit", "all users of your account or qos together"),
+        ("QOSMaxWallDurationPerJobLimit", "minutes in the profile"),
+        ("QOSMaxMemoryPerJob", "memory_gb in the profile"),
+        ("AssocMaxMemPerJob", "memory_gb in the profile"),
+        ("QOSMaxGRESPerJob", "gpus in the profile"),
+        ("QOSMinGRES", "gpus in the profile"),
+        ("AssocMaxCpuPerJobLimit", "cpus in the profile"),
+        ("QOSMaxNodePerJobLimit", "sacctmgr show assoc and sacctmgr show qos"),
+    ],
+)
+def test_a_policy_limit_is_named_by_what_it_limits(submission, fake_slurm, limit, cause):
+    fake_slurm("sbatch", complains=POLICY.format(limit), code=1)
+    with pytest.raises(InputError) as refusal:
+        submit(submission())
+    assert str(refusal.value).partition(" — ")[2].startswith(cause)
+
+
 @pytest.mark.parametrize(
     ("said", "cause"),
     [
+        ("Invalid generic resource (gres) specification", "gpu_type in the profile"),
         ("Invalid wckey specification", "the site wants wckey in the profile"),
         ("Requested time limit is invalid (missing or exceeds some limit)", "minutes in the"),
         ("Invalid qos specification", "qos in the profile must be one that you may use"),

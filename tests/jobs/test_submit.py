@@ -1,14 +1,22 @@
 """Submission: what is said of a features task that failed."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
-from jobs import local, submit, tasks
+from jobs import endings, local, runs, status, submit, tasks
+from jobs.accounting import Life
+from jobs.ledger import Entry
 from jobs.local import Ended
 from jobs.plan import Array, Run
-from jobs.wanted import SweepFolder
+from jobs.processes import StopRequest
+from jobs.profile import Means, Slurm
+from jobs.scheduler import QueuedJob
+from jobs.slurm import Submission, run_parameters
+from jobs.status import Queue
+from jobs.tasks import RunTask
+from jobs.wanted import SweepFolder, Wanted, WantedRun
 from pipeline.files import InputError, write_json
 from pipeline.training.run import Failure
 
@@ -43,3 +51,52 @@ def test_causes_are_handed_to_the_ledger_and_kept_where_nothing_was_submitted(tm
         pass
     assert causes == {failed.run_id: "out of memory"}
     assert failed.failure() is None
+
+
+def test_a_look_during_the_submission_does_not_fail_the_new_job(tmp_path, monkeypatch):
+    """Its picture of the queue is older than the clearing, and tells the former end once more."""
+    folder, run_id = SweepFolder(tmp_path, "spectrum"), "0123456789ab"
+    wanted = Wanted("spectrum", "", "s.yaml", "", (WantedRun("mel", {}, run_id, "mel"),), ())
+    entry = Entry(
+        time=1.0, scheduler="slurm", job="12", kind="runs", items=(run_id,), task="t", code="c"
+    )
+    folder.ledger.append([entry])
+    queue = Queue({}, {"12": [Life("TIMEOUT")]})
+
+    def look() -> str:
+        (found,) = seen = status.survey(wanted, folder, queue)
+        endings.keep(seen, folder)
+        return found.cause
+
+    assert look() == "timeout"
+    with submit._cleared(Array(((Run(run_id, "mel"),),)), folder) as causes:
+        assert look() == "timeout"
+        folder.ledger.append([replace(entry, time=2.0, job="13")])
+    assert causes == {run_id: "timeout"}
+    assert folder.run(run_id).failure().job == "12"
+    (found,) = status.survey(wanted, folder, Queue({"13": QueuedJob("13", "PENDING", "Priority")}))
+    assert found.state == "queued"
+    trained = []
+    monkeypatch.setattr(runs, "_fit", lambda *_: trained.append(run_id))
+    runs.execute(tmp_path, [Run(run_id, "mel")], Means("cpu", 1), StopRequest())
+    assert trained == [run_id]
+    assert folder.run(run_id).failure() is None
+
+
+def test_an_interruption_between_arrays_finds_the_last_one_in_the_ledger(
+    tmp_path, fake_slurm, monkeypatch
+):
+    for command, prints in {"srun": "", "sbatch": "Submitted batch job 42\n"}.items():
+        fake_slurm(command, prints)
+    folder, profile = SweepFolder(tmp_path, "spectrum"), Slurm(scheduler="slurm")
+    submission = Submission(profile=profile, name="s", folder=folder.jobs, code=tmp_path)
+    sender = submit._Sender(submission, folder, tmp_path, submit.Outcome())
+
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", interrupt)
+    task = RunTask(work=str(tmp_path), runs=(Run("0123456789ab", "mel"),), device="cpu", threads=1)
+    with pytest.raises(KeyboardInterrupt):
+        sender.send([task], "runs", run_parameters(profile), [])
+    assert [entry.job for entry in folder.ledger.entries()] == ["42"]
