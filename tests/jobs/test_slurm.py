@@ -214,35 +214,6 @@ def test_a_refusal_leaves_what_other_jobs_wrote_meanwhile(submission, tmp_path):
     assert list(made.folder.iterdir()) == [log]
 
 
-POLICY = (
-    "sbatch: error: {}\nsbatch: error: Batch job submission failed: Job violates accounting/QOS "
-    "policy (job submit limit, user's size and/or time limits)\n"
-)
-
-
-@pytest.mark.parametrize(
-    ("limit", "cause"),
-    [
-        ("AssocMaxSubmitJobLimit", "max_submit in the profile is above"),
-        ("QOSMaxSubmitJobPerUserLimit", "max_submit in the profile is above"),
-        ("AssocGrpSubmitJobsLimit", "all users of your account or qos together"),
-        ("QOSGrpSubmitJobsLimit", "all users of your account or qos together"),
-        ("QOSMaxWallDurationPerJobLimit", "minutes in the profile"),
-        ("QOSMaxMemoryPerJob", "memory_gb in the profile"),
-        ("AssocMaxMemPerJob", "memory_gb in the profile"),
-        ("QOSMaxGRESPerJob", "gpus in the profile"),
-        ("QOSMinGRES", "gpus in the profile"),
-        ("AssocMaxCpuPerJobLimit", "cpus in the profile"),
-        ("QOSMaxNodePerJobLimit", "sacctmgr show assoc and sacctmgr show qos"),
-    ],
-)
-def test_a_policy_limit_is_named_by_what_it_limits(submission, fake_slurm, limit, cause):
-    fake_slurm("sbatch", complains=POLICY.format(limit), code=1)
-    with pytest.raises(InputError) as refusal:
-        submit(submission())
-    assert str(refusal.value).partition(" — ")[2].startswith(cause)
-
-
 @pytest.mark.parametrize(
     ("said", "cause"),
     [
