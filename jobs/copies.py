@@ -1,9 +1,10 @@
-"""Copies of this process, which have imported already what a task of features needs.
+"""Copies of this process, which have imported already what a task needs.
 
 In:   a task file.   Out: a process, spoken to like a `subprocess.Popen`.
 Not here: who is given which task (local.py), the task itself (tasks.py).
 
-Starting Python and importing takes as long as the features of half an hour of speech.
+Starting Python and importing takes as long as the features of half an hour of speech; with torch,
+as a short run.
 """
 
 import gc

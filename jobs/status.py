@@ -179,7 +179,16 @@ def _state_in_slurm(
         beat = None  # of an earlier job
     if job:
         return _state_in_queue(beat, job)
-    return state_after(beat, entry, queue.ended.get(entry.job, ()), sweep.output(entry.job))
+    found = state_after(beat, entry, queue.ended.get(entry.job, ()), sweep.output(entry.job))
+    if found[0] in {"failed", "lost"} and not beat and _others_began(entry, sweep):
+        return "stopped", "", "its job ended before its turn; typed again it gets another"
+    return found
+
+
+def _others_began(entry: Entry, sweep: SweepFolder) -> bool:
+    """Whether a run of the same job got as far as its first heartbeat, or further."""
+    beats_of = (sweep.run(item).heartbeat() for item in entry.items)
+    return any(beat and beat.time >= entry.time for beat in beats_of)
 
 
 def state_after(beat: Heartbeat | None, entry: Entry, lives: Sequence[Life], output: Path) -> Found:

@@ -10,7 +10,9 @@ import os
 import socket
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
@@ -168,16 +170,19 @@ def _report(task: ReportTask) -> int:
 
 
 def _execute_runs(task: RunTask, path: Path, stop: StopRequest) -> int:
-    if task.at_once == 1 or len(task.runs) == 1:
+    if len(task.runs) == 1:
         means = Means(task.device, task.threads, task.workers, task.resident_gb)
         asked = Asked.here(task.threads, path.stat().st_mtime)
         return runs.execute(Path(task.work), task.runs, means, stop, asked)
-    return _execute_side_by_side(task, path, stop)
+    return _execute_apart(task, path, stop)
 
 
-def _execute_side_by_side(task: RunTask, path: Path, stop: StopRequest) -> int:
-    """A process for each run, `at_once` at a time: small ones share a GPU."""
-    code = DONE
+def _execute_apart(task: RunTask, path: Path, stop: StopRequest) -> int:
+    """A process for each run: one that is killed takes no other with it.
+
+    `at_once` at a time: small ones share a GPU.
+    """
+    code, folder = DONE, Path(task.work) / "runs"
 
     def ended(process: local.Ended) -> None:
         nonlocal code
@@ -185,10 +190,22 @@ def _execute_side_by_side(task: RunTask, path: Path, stop: StopRequest) -> int:
         if not stop():
             fail_for_silent(process, Path(task.work))
 
-    files = [write(replace(task, runs=(run,), at_once=1), path.parent) for run in task.runs]
-    slots = local.Slots(task.at_once, task.threads)
+    left = [run for run in task.runs if not RunFolder(folder / run.run_id).finished]
+    files = [write(replace(task, runs=(run,), at_once=1), path.parent) for run in left]
+    if left:
+        _import_for_copies()
+    slots = local.Slots(task.at_once, task.threads, copied=True)
     local.deal(files, slots, SOURCE, lambda _: None, ended, stop=stop)
     return STOPPED if stop() else code
+
+
+def _import_for_copies() -> None:
+    """Once for all runs of a job: importing torch takes seconds, and copying a process does not."""
+    if "numpy" not in sys.modules:
+        os.environ["OPENBLAS_NUM_THREADS"] = "1"  # a process with its threads cannot be copied
+    with suppress(Exception):  # each run will meet it in turn, and say so
+        import_module("pipeline.features.feature_set")
+        import_module("pipeline.training.trainer")
 
 
 def fail_for_silent(ended: local.Ended, work: Path) -> None:

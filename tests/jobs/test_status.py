@@ -236,6 +236,28 @@ def test_a_job_that_saved_and_stopped_is_no_code_error(folder, run):
     assert (found.state, found.cause) == ("stopped", "")
 
 
+@pytest.mark.parametrize("told", ["OUT_OF_MEMORY", "TIMEOUT", "NODE_FAIL", "FAILED"])
+def test_of_a_job_of_many_runs_the_one_that_had_begun_is_to_blame(folder, told):
+    names = ("a", "b", "c")
+    entry = Entry(
+        time=time.time() - 60, scheduler="slurm", job="12", kind="runs", items=names, task="t",
+        code="c",
+    )  # fmt: skip
+    folder.ledger.append([entry])
+    queue = Queue({}, {"12": [Life(told, signal=9)]})
+
+    def states() -> list[str]:
+        return [each.state for each in status.survey(wanted(*names), folder, queue)]
+
+    assert states() == ["failed"] * 3  # before the first
+    folder.run("a").beat(beat(30))
+    folder.run("a").finish([])
+    folder.run("b").beat(beat(20, pid=gone_pid()))
+    folder.run("c").beat(beat(90, status="stopped"))  # of an earlier job
+    assert states() == ["finished", "failed", "stopped"]
+    assert "before its turn" in status.survey(wanted(*names), folder, queue)[2].detail
+
+
 def test_nodes_that_failed_in_any_life_of_the_job_are_told(folder):
     submitted(folder)
     lives = [Life("NODE_FAIL", nodes="node2"), Life("FAILED", code=1, nodes="node1")]

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs import claims, processes, runs, tasks
+from jobs import claims, copies, processes, runs, tasks
 from jobs.plan import Run
 from jobs.processes import StopRequest
 from jobs.tasks import RunTask
@@ -97,6 +98,9 @@ folder.mkdir(parents=True)
 if run == "dies":
     os.kill(os.getpid(), 9)
 time.sleep(60 if run.startswith("long") else 0.4)
+deadline = time.monotonic() + 60  # for b, whose turn comes while a runs
+while run == "a" and not (folder.parent / "b" / "began").exists() and time.monotonic() < deadline:
+    time.sleep(0.02)
 (folder / "ended").write_text(str(time.time()))
 """
 
@@ -109,6 +113,8 @@ def side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (code / "jobs" / "__init__.py").touch()
     (code / "jobs" / "__main__.py").write_text(PROGRAM)
     monkeypatch.setattr(tasks, "SOURCE", code)
+    monkeypatch.setattr(tasks, "_import_for_copies", lambda: None)
+    monkeypatch.setattr("jobs.copies.possible", lambda: False)
 
     def execute(stop: StopRequest, *names: str) -> int:
         made = tuple(Run(name, "mel-0") for name in names)
@@ -150,3 +156,40 @@ def test_a_signal_to_the_job_is_passed_on_to_the_runs_beside_each_other(tmp_path
     assert all((path.parent / "saved").exists() for path in began)
     assert not (tmp_path / "runs" / "c").exists()
     assert not list(tmp_path.glob("runs/*/failure.json"))
+
+
+COPIES = """
+import json, os, sys
+from pathlib import Path
+from jobs import runs, tasks
+from jobs.plan import Run
+from jobs.processes import StopRequest
+
+def fit(folder, *_):
+    found = {"pid": os.getpid(), "ready": "pipeline.training.trainer" in sys.modules}
+    (folder.path / "found").write_text(json.dumps(found))
+    if folder.run_id == "dies":
+        os.kill(os.getpid(), 9)
+
+runs._fit = fit
+work = sys.argv[1]
+made = tuple(Run(name, "mel-0") for name in ("a", "dies", "b"))
+task = tasks.RunTask(work=work, runs=made, device="cpu", threads=2)
+sys.exit(tasks.execute(tasks.write(task, Path(work) / "tasks"), StopRequest()))
+"""
+
+
+@pytest.mark.skipif(not copies.THREADS.exists(), reason="processes are copied on Linux alone")
+def test_a_run_that_is_killed_takes_no_later_one_with_it_and_torch_is_imported_once(tmp_path):
+    """In a Python of its own, as SLURM starts it: the tests' one has threads."""
+    ended = subprocess.run([sys.executable, "-c", COPIES, str(tmp_path)], check=False, timeout=120)
+    assert ended.returncode == processes.FAILED
+    found = {
+        name: json.loads((tmp_path / "runs" / name / "found").read_text())
+        for name in ("a", "dies", "b")
+    }
+    assert len({each["pid"] for each in found.values()}) == 3
+    assert all(each["ready"] for each in found.values())
+    failures = {name: RunFolder(tmp_path / "runs" / name).failure() for name in found}
+    assert failures["dies"].cause == "killed"
+    assert (failures["a"], failures["b"]) == (None, None)
