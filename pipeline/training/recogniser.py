@@ -6,8 +6,9 @@ Not here: training it (trainer.py).
 
 import math
 import time
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -43,27 +44,44 @@ class Recogniser:
         return [self.letters.decode(label) for label in labels]
 
     @torch.no_grad()
-    def evaluate(self, split: Split, size: int, beam: int | None = None) -> tuple[Tally, list[str]]:
-        """All of a split, `size` utterances at a time; texts in the split's order."""
+    def evaluate(
+        self,
+        split: Split,
+        size: int,
+        beam: int | None = None,
+        between: Callable[[], None] = lambda: None,
+    ) -> tuple[Tally, list[str]]:
+        """All of a split, `size` utterances at a time; texts in the split's order.
+
+        `between` is called before each batch, and may raise.
+        """
         self.network.eval()
         tally = Tally(Health.empty(self.letters.size))
         texts = [""] * len(split)
-        started = time.perf_counter()
         ascending = np.argsort(split.lengths, kind="stable")
         plan = [split.select(ascending[n : n + size]) for n in range(0, len(split), size)]
-        for batch in map(partial(finite_part, tally), Feed(split, self.device).batches(plan)):
-            if batch is None:
-                continue
-            output = self.output(batch)
-            losses = ctc.loss(output.logits, output.lengths, batch.targets, batch.target_lengths)
-            found = self.texts(output, beam)
-            count(tally, batch, output, losses=losses.tolist(), texts=found)
-            for place, text in zip(batch.places, found, strict=True):
-                texts[place] = text
+        started = asked = time.perf_counter()
+        with closing(Feed(split, self.device).batches(plan)) as coming:
+            for batch in coming:
+                tally.waited += time.perf_counter() - asked
+                between()
+                if (whole := finite_part(tally, batch)) is not None:
+                    for place, text in zip(
+                        whole.places, self._read(whole, tally, beam), strict=True
+                    ):
+                        texts[place] = text
+                asked = time.perf_counter()
         missed = [u for u in split.utterances if u.id in tally.nonfinite]
         tally.add_texts([utterance.transcript for utterance in missed], [""] * len(missed))
         tally.seconds = time.perf_counter() - started
         return tally, texts
+
+    def _read(self, batch: Batch, tally: Tally, beam: int | None) -> list[str]:
+        output = self.output(batch)
+        losses = ctc.loss(output.logits, output.lengths, batch.targets, batch.target_lengths)
+        found = self.texts(output, beam)
+        count(tally, batch, output, losses=losses.tolist(), texts=found)
+        return found
 
 
 def finite_part(tally: Tally, batch: Batch) -> Batch | None:

@@ -42,6 +42,7 @@ from pipeline.training.tracking import Tracking
 __all__ = ["DivergedError", "fit", "gpus"]
 
 SECONDS_BETWEEN_SAVES = 50.0
+SECONDS_UNSAVED = 5.0  # at most, where an evaluation begins: it saves nothing until its end
 SECONDS_BETWEEN_BEATS = 1.0
 SAMPLES = 3  # of dev, shown after each epoch
 EVALUATION_BATCH = 32  # at least; no answer depends on it
@@ -158,11 +159,11 @@ class Trainer:
                 state.tally.seconds += waited + time.perf_counter() - started
                 self._beat()
                 asked = time.perf_counter()
-        self._pause(False)
         _check_learnt(state.tally)
 
     def finish_epoch(self) -> None:
         """Evaluate, keep the best weights, and commit: the epoch is done when its rows stand."""
+        self._pause(time.monotonic() - self.saved > SECONDS_UNSAVED)
         state, epoch = self.state, self.state.epoch
         train = self._row("train", state.tally, epoch, state.update)
         tally, texts = self._evaluate(self.splits.dev)
@@ -209,7 +210,12 @@ class Trainer:
 
     def _evaluate(self, split: Split, beam: int | None = None) -> tuple[Tally, list[str]]:
         size = max(self.experiment.train.batch, EVALUATION_BATCH)
-        return self.recogniser.evaluate(split, size, beam)
+        return self.recogniser.evaluate(split, size, beam, self._between)
+
+    def _between(self) -> None:
+        """Between two batches of an evaluation; stopped there, it is done anew."""
+        self._pause(False)
+        self._beat()
 
     def _row(self, split: str, tally: Tally, epoch: int, updates: int) -> Row:
         return tally.row(

@@ -40,6 +40,9 @@ RESTLESS = experiment(
     },
 )
 UPDATES = 16  # 4 epochs of 14 utterances in batches of 4
+# It is asked whether it has to stop before each update, before dev is evaluated, and in it; at the
+# end once more, and in dev and test.
+IN_DEV, IN_TEST = 5, 26
 
 
 def settled(rows: list[Row]) -> list[dict[str, Any]]:
@@ -109,7 +112,7 @@ def test_a_row_counts_what_its_split_holds(undisturbed: RunFolder, letters: Feat
     assert dev["frames"] == sum(utterance.frames for utterance in members)
     assert dev["chars"] == sum(len(utterance.transcript) for utterance in members)
     assert dev["cer"] == dev["char_errors"] / dev["chars"]
-    assert 0 <= dev["loader_wait"] < 1
+    assert all(0 < row["loader_wait"] < 1 for row in undisturbed.rows())
     assert dev["peak_memory_bytes"] > 1e6
     assert math.isnan(dev["grad_norm"])
     assert undisturbed.rows()[-3]["grad_norm"] > 0
@@ -132,7 +135,7 @@ def test_hypotheses_are_those_that_were_scored(undisturbed: RunFolder):
         assert score.words.errors == row["word_errors"]
 
 
-@pytest.mark.parametrize("calls", range(0, 21, 4))
+@pytest.mark.parametrize("calls", [0, 4, IN_DEV, 9, 12, 16, 20, IN_TEST])
 def test_stopped_at_any_step_it_goes_on_to_the_same_bits(
     calls: int, letters: FeatureSet, undisturbed: RunFolder, tmp_path: Path
 ):
@@ -143,16 +146,34 @@ def test_stopped_at_any_step_it_goes_on_to_the_same_bits(
     assert_same(fit(RESTLESS, letters, run), undisturbed)
 
 
-def test_stopped_at_every_step_it_ends_all_the_same(
+@pytest.mark.parametrize("options", [{}, {"resident_gb": 0.0, "workers": 2}], ids=str)
+def test_killed_in_an_evaluation_it_has_lost_no_update(
+    options: dict[str, Any],
+    letters: FeatureSet,
+    undisturbed: RunFolder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(trainer, "SECONDS_UNSAVED", 0.0)
+    asked = iter(range(IN_DEV))
+    run = RunFolder(tmp_path)
+    with pytest.raises(StopIteration):  # as sudden as SIGKILL: nothing is saved on the way out
+        fit(RESTLESS, letters, run, should_stop=lambda: next(asked) is None, **options)
+    saved = content(run)
+    assert (saved["epoch"], saved["position"], saved["update"], saved["rows"]) == (1, 4, 4, [])
+    assert_same(fit(RESTLESS, letters, run, **options), undisturbed)
+
+
+def test_stopped_again_and_again_it_ends_all_the_same(
     letters: FeatureSet, undisturbed: RunFolder, tmp_path: Path
 ):
     run, stops = RunFolder(tmp_path), 0
     while not run.finished:
         try:
-            fit(RESTLESS, letters, run, should_stop=after(1))
+            fit(RESTLESS, letters, run, should_stop=after(3))  # dev and test pass in one go
         except Stopped:
             stops += 1
-    assert stops >= UPDATES
+    assert stops >= UPDATES // 3
     assert_same(run, undisturbed)
 
 
@@ -274,6 +295,7 @@ def test_heartbeats_say_where_the_run_stands(
     assert last.dev_cer >= 0
     assert last.frames_per_second > 0
     assert beats[3].seconds_left > last.seconds_left == 0
+    assert [beat.update for beat in beats].count(4) == 3  # after it, in the evaluation, after that
 
 
 def test_a_stop_is_announced(letters: FeatureSet, tmp_path: Path):
