@@ -82,12 +82,12 @@ class Mapped:
         return replace(self, utterances=tuple(self.utterances[place] for place in places))
 
     def resident(self, device: torch.device) -> "Resident":
-        """Read and normalise all of it, once."""
+        """Read and normalise all of it, once: a GPU may have room for more than this memory."""
         ends = self.stored.cumsum()
-        frames = torch.zeros(int(self.stored.sum()) + 1, self.bins)
+        frames = torch.zeros(int(self.stored.sum()) + 1, self.bins, device=device)
         for place, (end, stored) in enumerate(zip(ends, self.stored, strict=True)):
-            self._read(place, frames[end - stored : end])
-        return Resident(frames.to(device), ends - self.stored, self.stored, self.stack)
+            frames[end - stored : end].copy_(self._read(place, torch.empty(stored, self.bins)))
+        return Resident(frames, ends - self.stored, self.stored, self.stack)
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,7 +32,10 @@ log = logging.getLogger(__name__)
 
 
 class Tracking:
-    """Every tracker of one run; `known` rows were told by the process that wrote them."""
+    """Every tracker of one run. The first `known` rows have been told, maybe more of them.
+
+    Rows are told before they are saved: a process killed in between makes the next tell them again.
+    """
 
     def __init__(self, run: RunFolder, experiment: Experiment, known: int) -> None:
         self._trackers: dict[str, Tracker] = {
@@ -76,11 +79,15 @@ def _wandb(run: RunFolder, experiment: Experiment, known: int) -> Tracker:
         dir=str(run.path),
         mode=os.environ.get("WANDB_MODE", "offline"),
         resume="allow",
+        reinit="finish_previous",  # one process has many runs; W&B would go on with the first
         config=experiment.model_dump(mode="json"),
     )
 
     def tell(row: Row) -> None:
-        session.log(_named(row), step=row["updates"])
+        if row["split"] == "test":  # of the best epoch, an earlier step: W&B would ignore it
+            session.summary.update(_named(row))
+        else:
+            session.log(_named(row), step=row["updates"])
 
     return _each(known, tell)
 

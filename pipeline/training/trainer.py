@@ -173,6 +173,7 @@ class Trainer:
             weights = self.recogniser.network.state_dict()
             copies = {name: tensor.detach().clone() for name, tensor in weights.items()}
             state.best = Best(epoch, state.update, rank(dev), copies)
+        self.tracking.follow(state.rows)  # first: what a state holds is never told again
         self.state = state.next_epoch(self.recogniser.letters.size)
         self._save()
         self._tell(epoch, texts)
@@ -193,14 +194,13 @@ class Trainer:
             hypotheses += _hypotheses(self.splits.test, found)
             state.rows.append(self._row("test", tally, best.epoch, best.updates))
             log.info("epoch %d chosen; test CER %.1f %%", best.epoch, 100 * tally.score.cer)
-        self._save()
         self.tracking.follow(state.rows)
+        self._save()
         self._beat(always=True)
         self.run.finish(hypotheses)
 
     def _tell(self, epoch: int, texts: list[str]) -> None:
         """A sentence, and how three utterances of dev are heard by now, the same each time."""
-        self.tracking.follow(self.state.rows)
         said, utterances = sentence(self.state.rows, self.experiment.train.optimiser), []
         for place in self.splits.dev.typical(SAMPLES):
             utterance = self.splits.dev.utterances[place]

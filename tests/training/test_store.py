@@ -1,8 +1,11 @@
 """Frames normalised as their setting says, and the same bits wherever they lie."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pipeline.config import InputSettings, TrainSettings
 from pipeline.corpus.text import ALPHABETS
@@ -50,6 +53,27 @@ def test_chosen_utterances_are_the_same_wherever_they_lie(features: FeatureSet):
     places = np.array([1, 0])
     assert torch.equal(there.batch(places).frames, here.batch(places).frames)
     assert there.stored.tolist() == here.stored.tolist()
+
+
+class Largest(TorchDispatchMode):
+    """Of the tensors in this memory that are made within it."""
+
+    rows = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, given: Any = (), named: Any = None):
+        made = function(*given, **(named or {}))
+        if isinstance(made, torch.Tensor) and made.device == CPU and made.dim():
+            self.rows = max(self.rows, len(made))
+        return made
+
+
+def test_what_goes_to_a_device_passes_through_memory_one_utterance_at_a_time(features: FeatureSet):
+    there = mapped(features)
+    with Largest() as largest:
+        frames = there.resident(torch.device("meta")).store.frames
+    assert frames.device.type == "meta"
+    assert len(frames) == there.stored.sum() + 1
+    assert largest.rows == there.stored.max()
 
 
 def test_resident_bytes_are_what_the_splits_take(features: FeatureSet):
