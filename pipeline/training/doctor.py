@@ -107,23 +107,31 @@ def _alphabet(features: FeatureSet, letters: Alphabet) -> Finding:
 def _feasibility(
     experiment: Experiment, features: FeatureSet, letters: Alphabet, network: Network
 ) -> Finding:
-    train = [u for u in features.utterances if u.split == "train"]
-    frames = np.array([u.frames for u in train], np.int64)
-    steps: np.ndarray = network.steps(joined(frames, experiment.input.stack))
-    labels = [tuple(letters.encode(u.transcript)) for u in train]
-    needs = np.array([ctc.minimum_frames(one) for one in labels], np.int64)
-    density = sum(map(len, labels)) / max(int(steps.sum()), 1)
-    short = np.flatnonzero(steps < needs)
-    if not len(short):
-        what = f"all {len(train)} training utterances can be aligned; {density:.2f} labels a step"
-        return Finding("feasibility", what)
-    stride = min(ctc.largest_stride(int(frames[u]), labels[u]) for u in short)
-    named = ", ".join(train[u].id for u in short[:MOST_NAMED])
-    way = f"take at most every {stride}. frame: lower input.stack or model.time_strides"
+    strides: list[int] = []
+    parts: list[str] = []
+    for name, kind in (("train", "training"), ("dev", "dev"), ("test", "test")):
+        split = [u for u in features.utterances if u.split == name]
+        frames = np.array([u.frames for u in split], np.int64)
+        steps: np.ndarray = network.steps(joined(frames, experiment.input.stack))
+        labels = [tuple(letters.encode(u.transcript)) for u in split]
+        needs = np.array([ctc.minimum_frames(one) for one in labels], np.int64)
+        if name == "train":
+            density = sum(map(len, labels)) / max(int(steps.sum()), 1)
+        if len(short := np.flatnonzero(steps < needs)):
+            strides += [ctc.largest_stride(int(frames[u]), labels[u]) for u in short]
+            named = ", ".join(split[u].id for u in short[:MOST_NAMED])
+            more = ", …" if len(short) > MOST_NAMED else ""
+            parts.append(f"{len(short)} of {len(split)} {kind} utterances ({named}{more})")
+    if not parts:
+        what = f"all {len(features.utterances)} utterances can be aligned"
+        return Finding("feasibility", f"{what}; {density:.2f} labels a step")
+    way = f"take at most every {min(strides)}. frame: lower input.stack or model.time_strides"
     return Finding(
         "feasibility",
-        f"{len(short)} of {len(train)} training utterances have more labels than steps: {named}",
-        way if stride else "lower features.hop_ms, or list them under exclude: in the corpus file",
+        f"more labels than steps: {', '.join(parts)}; a run lists all in its log",
+        way
+        if min(strides)
+        else "lower features.hop_ms, or list them under exclude: in the corpus file",
     )
 
 

@@ -18,7 +18,7 @@ from pipeline.training.row import CLAMPED, Row
 MARGIN = 0.1  # nats per character
 DEPENDENCE = 0.05  # nats
 USUAL = (300, 1500)  # updates until escape, at a sane learning rate
-PATIENCE = 3000  # updates after which the plateau is no longer a phase
+PATIENCE = 3000  # updates after which what comes before the escape is no longer a phase
 # One weight's way under Adam is at most the sum of the learning rates. A logit has a bias and some
 # hundred weights and must move by about 5: below this way it cannot.
 LEAST_REACH = 0.03
@@ -43,20 +43,18 @@ def escape_updates(rows: Sequence[Row]) -> int | None:
 def rank(dev: Row) -> tuple[float, float]:
     """The epoch with the least is chosen: by CER, or, above the reference line, by loss.
 
-    There the letters of an untrained network get some characters right, and silence gets none.
+    There the letters of an untrained network get some characters right, and silence gets none. By
+    CER too where no utterance of dev can be aligned: then there is no line, and no loss.
     """
-    if dev["loss_per_character"] < dev["reference_loss"] and not math.isnan(dev["cer"]):
+    above = dev["loss_per_character"] >= dev["reference_loss"]
+    if not above and not math.isnan(dev["cer"]):
         return dev["cer"], 0.0
     return math.inf, dev["loss_per_character"]
 
 
 def reach(rows: Sequence[Row]) -> float:
     """Sum of the learning rates of all updates: how far Adam can have moved one weight at most."""
-    train = _of(rows, "train")
-    before = [0, *(row["updates"] for row in train)]
-    return sum(
-        row["learning_rate"] * (row["updates"] - u) for row, u in zip(train, before, strict=False)
-    )
+    return sum(row["learning_rate_sum"] for row in _of(rows, "train"))
 
 
 def sentence(rows: Sequence[Row], optimiser: Optimiser = "adamw") -> str:
@@ -74,24 +72,37 @@ def _where(dev: Sequence[Row], way: float | None) -> str:
     last = dev[-1]
     loss, line, updates = last["loss_per_character"], last["reference_loss"], last["updates"]
     level = f"{loss:.2f} against {line:.2f} nats per character after {updates} updates"
+    errors = f"CER {100 * last['cer']:.1f} %"
+    if math.isnan(line):
+        return (
+            f"{errors} after {updates} updates, and no loss to say more: no utterance of dev can "
+            "be aligned; lower input.stack or model.time_strides"
+        )
     if not math.isfinite(loss) or (loss > 2 * line and loss > 1.5 * _least(dev)):
         return f"diverging: {level}; lower the learning rate, or clip the gradient"
     escaped = escape_updates(dev)
+    if escaped is not None and last["input_dependence"] <= DEPENDENCE:
+        return (
+            f"fell back to the blank plateau after escaping at update {escaped}: {level}; "
+            f"{errors}; lower the learning rate, or clip the gradient"
+        )
     if escaped is not None:
-        return f"escaped at update {escaped}: {level}; CER {100 * last['cer']:.1f} %"
+        return f"escaped at update {escaped}: {level}; {errors}"
     if way is not None:
         return (
-            f"not learning: lr {last['learning_rate']:g} can move a weight by at most {way:.0e} "
-            f"in {updates} updates; {level}"
+            f"not learning: lr {way / updates:.3g} can move a weight by at most {way:.0e} in "
+            f"{updates} updates; {level}"
         )
     return _before_escape(loss - line, updates, level, last["input_dependence"])
 
 
 def _before_escape(above: float, updates: int, level: str, dependence: float) -> str:
+    late = ", longer than usual; blankslate doctor looks for the cause"
     if above < -MARGIN:
-        return f"leaving the blank plateau: {level}; input dependence {dependence:.2f} nats"
+        leaving = f"leaving the blank plateau: {level}; input dependence {dependence:.2f} nats"
+        return leaving + (late if updates > PATIENCE else "")
     if above > NEAR:
-        return f"on the way to the blank plateau: {level}"
+        return f"on the way to the blank plateau: {level}{late if updates > PATIENCE else ''}"
     if updates > PATIENCE:
         return (
             f"on the blank plateau: {level}, longer than usual; is the input on a logarithm, and "

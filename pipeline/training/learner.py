@@ -76,6 +76,8 @@ class Learner:
         count(tally, batch, output, losses=losses.tolist(), texts=texts)
         if bool(norm.isfinite()):
             tally.grad_norm += norm.item()
+            tally.normed += 1
+        tally.rates += self.learning_rate
         tally.updates += 1
 
     @contextmanager

@@ -49,6 +49,8 @@ class Row(TypedDict):
     length_ratio: float  # characters emitted / characters said
     largest_z: float  # of the network's input; nothing is scaled at |z| of hundreds
     update_size: float  # length of an update / length of the weights
+    learning_rate_sum: float  # over the epoch's updates
+    skipped_updates: int  # their float16 gradient overflowed, and moved nothing
     nonfinite_utterances: int  # left out of batches: their input is no finite number
     nonfinite_ids: str  # the first of them
     saturation_conv1_zero: float  # share of a layer's activations at an end of the clamp

@@ -59,7 +59,12 @@ def learning_rate(
 
 
 def plateaus(losses: Sequence[float], patience: int) -> int:
-    """How often no loss of `patience` epochs in a row was lower than the lowest before them."""
+    """How often no loss of `patience` epochs in a row was lower than the lowest before them.
+
+    Of losses that were never a number, because no utterance of dev can be aligned, nothing is said.
+    """
+    if all(map(math.isnan, losses)):
+        return 0
     found, waited, lowest = 0, 0, math.inf
     for loss in losses:
         if loss < lowest * LOWER:

@@ -71,7 +71,8 @@ class Splits:
             train, dev, test = (split.resident(residence) for split in (train, dev, test))
         every = {split.name: split for split in (train, dev, test)}
         fitting = {name: _fitting(split, steps) for name, split in every.items()}
-        _report(train, steps)
+        for split in every.values():
+            _report(split, steps)
         _require_room(fitting["train"], experiment.train)
         return cls(
             train=fitting["train"],
@@ -110,25 +111,29 @@ def _reference(split: Split, steps: Steps, classes: int) -> ConstantReference | 
     return constant_reference(steps(split.lengths).tolist(), split.labels, classes)
 
 
-def _report(train: Split, steps: Steps) -> None:
-    """Say which training utterances are left out, and what would keep them."""
-    there, needs = steps(train.lengths), _needs(train)
-    strides = list(map(largest_stride, train.stored.tolist(), train.labels))
-    left_out = [
+def _report(split: Split, steps: Steps) -> None:
+    """Say which utterances cannot be aligned, and what would let them."""
+    there, needs = steps(split.lengths), _needs(split)
+    strides = list(map(largest_stride, split.stored.tolist(), split.labels))
+    short = [
         f"{utterance.id} ({have} steps, needs {need}: fits at {_stride(stride)})"
         for utterance, have, need, stride in zip(
-            train.utterances, there, needs, strides, strict=True
+            split.utterances, there, needs, strides, strict=True
         )
         if have < need
     ]
-    if not left_out:
+    if not short:
         return
-    found = f"{len(left_out)} of {len(train)} training utterances are too short to be aligned"
-    remedy = _remedy(train, steps, min(strides))
-    if len(left_out) == len(train):
-        named = "; ".join(left_out[:MOST_NAMED])
-        raise InfeasibleError(f"{found}: {named}; {remedy}")
-    log.warning("%s and are left out: %s; %s", found, "; ".join(left_out), remedy)
+    kind = "training" if split.name == "train" else split.name
+    found = f"{len(short)} of {len(split)} {kind} utterances are too short to be aligned"
+    remedy = _remedy(split, steps, min(strides))
+    if split.name != "train":
+        found += " and have no loss, but are scored"
+    elif len(short) < len(split):
+        found += " and are left out"
+    else:
+        raise InfeasibleError(f"{found}: {'; '.join(short[:MOST_NAMED])}; {remedy}")
+    log.warning("%s: %s; %s", found, "; ".join(short), remedy)
 
 
 def _require_room(train: Split, settings: TrainSettings) -> None:

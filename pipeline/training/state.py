@@ -19,7 +19,7 @@ from pipeline.training.row import Row
 from pipeline.training.run import RunFolder
 from pipeline.training.tally import Tally
 
-VERSION = 3
+VERSION = 4
 Weights = Mapping[str, Tensor]
 
 

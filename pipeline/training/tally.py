@@ -34,7 +34,9 @@ class Tally:
     frames: int = 0  # as stored, before they are joined
     largest_z: float = 0.0
     nonfinite: list[str] = field(default_factory=list)  # utterances that were left out
-    grad_norm: float = 0.0  # summed over the updates
+    grad_norm: float = 0.0  # summed over the updates that have a finite one
+    normed: int = 0
+    rates: float = 0.0  # learning rates, summed over the updates
     updates: int = 0  # in this epoch
     update_size: float = 0.0  # summed over the updates that were sized
     sized: int = 0
@@ -93,7 +95,7 @@ class Tally:
             "empty_hypotheses": self.empty,
             "input_dependence": self.health.input_dependence,
             "clamp_saturation": self.health.at_ceiling,
-            "grad_norm": _ratio(self.grad_norm, self.updates),
+            "grad_norm": _ratio(self.grad_norm, self.normed),
             "learning_rate": learning_rate,
             "frames": self.frames,
             "seconds": self.seconds,
@@ -110,6 +112,8 @@ class Tally:
             "length_ratio": _ratio(self.emitted, self.score.characters.reference),
             "largest_z": self.largest_z if self.frames else math.nan,
             "update_size": _ratio(self.update_size, self.sized),
+            "learning_rate_sum": self.rates if self.updates else math.nan,
+            "skipped_updates": self.updates - self.normed,
             "nonfinite_utterances": len(self.nonfinite),
             "nonfinite_ids": " ".join(self.nonfinite[:MOST_NAMED]),
             **self.health.saturation,

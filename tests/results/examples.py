@@ -137,6 +137,8 @@ def row(run_id: str, split: str, epoch: int, course: Course, score: Score) -> Ro
         length_ratio=1.0,
         largest_z=6.0,
         update_size=3e-3,
+        learning_rate_sum=course.learning_rate * course.updates_per_epoch,
+        skipped_updates=0,
         nonfinite_utterances=0,
         nonfinite_ids="",
         **saturation(0.12 if math.isinf(course.escape) else 0.004),

@@ -37,7 +37,7 @@ def test_where_all_is_well_each_finding_says_so_in_numbers(features: FeatureSet)
     assert list(every) == ABOUT
     assert wrong(every) == []
     assert "3 of 37 letters occur" in every["alphabet"].what
-    assert "all 14 training utterances" in every["feasibility"].what
+    assert "all 23 utterances can be aligned" in every["feasibility"].what
     assert "200 epochs of 4 updates are 800" in every["updates"].what
     assert "a rate of its own, 0.003, 8 utterances learnt by heart, CER 0 %" in (
         every["one batch"].what
@@ -58,8 +58,14 @@ def test_utterances_that_are_too_short_are_named_with_the_stride_that_fits(
 ):
     features = make_features([*corpus(), ("train-77", "train", "AABBCC", 9)])
     finding = found(features, "feasibility")
-    assert "1 of 15 training utterances have more labels than steps: train-77" in finding.what
+    assert "more labels than steps: 1 of 15 training utterances (train-77); a run" in finding.what
     assert finding.remedy.startswith("take at most every 1. frame: lower input.stack")
+
+
+def test_what_cannot_be_aligned_is_counted_in_each_split(make_features: MakeFeatures):
+    short = [(f"dev-7{n}", "dev", "AABBCC", 12) for n in range(4)]
+    finding = found(make_features([*corpus(), *short]), "feasibility")
+    assert "4 of 9 dev utterances (dev-70, dev-71, dev-72, …); a run lists all" in finding.what
 
 
 def test_what_no_frame_rate_can_align_is_left_out(make_features: MakeFeatures):

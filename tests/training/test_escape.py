@@ -33,9 +33,9 @@ def history(*points: tuple[float, float], per_epoch: int = 53, **values: Any) ->
     """Train and dev rows of epochs with these (dev loss, input dependence)."""
     rows = []
     for n, (loss, dependence) in enumerate(points, 1):
-        rows += [
-            row(split, per_epoch * n, loss, dependence, **values) for split in ("train", "dev")
-        ]
+        train = {"learning_rate_sum": per_epoch * values.get("learning_rate", 1e-3), **values}
+        rows.append(row("train", per_epoch * n, loss, dependence, **train))
+        rows.append(row("dev", per_epoch * n, loss, dependence, **values))
     return rows
 
 
@@ -66,8 +66,12 @@ def test_escape_looks_at_dev_only():
 
 
 def test_reach_is_the_sum_of_the_rates():
-    rows = [row("train", 10, 3, 0), row("train", 30, 3, 0, learning_rate=1e-4)]
-    assert reach(rows) == pytest.approx(10 * 1e-3 + 20 * 1e-4)
+    """Whatever the last rate of an epoch is: a schedule ends near zero."""
+    rows = [
+        row("train", 10, 3, 0, learning_rate_sum=0.01, learning_rate=1e-9),
+        row("train", 30, 3, 0, learning_rate_sum=0.02, learning_rate=1e-9),
+    ]
+    assert reach(rows) == pytest.approx(0.03)
 
 
 @pytest.mark.parametrize(
@@ -102,6 +106,33 @@ def test_reach_is_the_sum_of_the_rates():
         (history(PLATEAU, ESCAPED), "input dependence 0.06 nats"),
         (history(ESCAPED, (1.2, 1.0), cer=0.4), "escaped at update 53: 1.20 against 3.02"),
         (history(ESCAPED, (1.2, 1.0), cer=0.4), "CER 40.0 %"),
+        # Overfitted: the loss is above the line, but the output still follows the input.
+        (history(ESCAPED, (1.2, 1.0), (3.3, 2.1), cer=0.4), "escaped at update 53: 3.30 against"),
+        (
+            history(ESCAPED, ESCAPED, PLATEAU),
+            (
+                "fell back to the blank plateau after escaping at update 53: 3.01 against 3.02 "
+                "nats per character after 159 updates; CER 100.0 %; lower the learning rate,"
+            ),
+        ),
+        (
+            history((3.4, 0.0), per_epoch=10_600),
+            (
+                "on the way to the blank plateau: 3.40 against 3.02 nats per character after 10600 "
+                "updates, longer than usual; blankslate doctor looks for the cause"
+            ),
+        ),
+        (
+            history((2.85, 0.02), per_epoch=5300),
+            "input dependence 0.02 nats, longer than usual; blankslate doctor looks for the cause",
+        ),
+        (
+            history((math.nan, 0.3), reference_loss=math.nan, cer=0.7),
+            (
+                "CER 70.0 % after 53 updates, and no loss to say more: no utterance of dev can be "
+                "aligned; lower input.stack or model.time_strides"
+            ),
+        ),
         (history(PLATEAU, (60.0, 0.0)), "diverging: 60.00 against 3.02"),
         (history(PLATEAU, (math.nan, 0.0)), "diverging: nan against 3.02"),
         (
@@ -150,3 +181,9 @@ def test_above_the_line_an_epoch_is_chosen_by_loss_because_silence_has_the_worst
         silence,
         gibberish,
     ]
+
+
+def test_where_dev_has_no_loss_an_epoch_is_chosen_by_cer():
+    lost = {"reference_loss": math.nan}
+    first, better = (row("dev", 53 * n, math.nan, 0.2, cer=1 / n, **lost) for n in (1, 2))
+    assert rank(better) < rank(first)

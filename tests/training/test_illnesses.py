@@ -72,6 +72,32 @@ def test_a_rate_too_low_is_told_by_how_far_it_can_move_a_weight(tmp_path: Path):
     assert "lr 1e-06 can move a weight by at most 9e-05 in 90 updates" in words
 
 
+@pytest.mark.parametrize("schedule", ["warmup-cosine", "one-cycle"])
+def test_a_schedule_that_ends_near_zero_is_no_rate_too_low(tmp_path: Path, schedule: str):
+    train = {"epochs": 2, "batch": 1, "learning_rate": 1e-2, "schedule": schedule}
+    words, run = said(tmp_path, same, train=train)
+    assert SIGNS["slow"] not in words
+    train_rows = [row for row in run.rows() if row["split"] == "train"]
+    assert train_rows[-1]["learning_rate"] < 1e-4
+    assert sum(row["learning_rate_sum"] for row in train_rows) == pytest.approx(0.14, rel=0.2)
+
+
+def test_a_dev_split_that_cannot_be_aligned_leaves_the_choice_to_the_cer(tmp_path: Path):
+    """Every dev utterance says a letter in each of its frames, of which two are joined."""
+    spoken = [u for u in corpus() if u[1] != "dev"]
+    short = [(f"dev-{n}", "dev", "ABCABC"[n:] + "ABC"[:n], 6) for n in range(3)]
+    features = stored([*spoken, *short], tmp_path / "features")
+    train = {**LEARNS, "schedule": "plateau", "plateau_epochs": 1}
+    settings, run = experiment(input={"stack": 2}, train=train), RunFolder(tmp_path / "run")
+    trainer.fit(settings, features, run, device="cpu", threads=1)
+    dev = [row for row in run.rows() if row["split"] == "dev"]
+    assert dev[-1]["infeasible"] == 3
+    assert run.rows()[-1]["cer"] < 0.8
+    assert run.rows()[-1]["epoch"] == min(dev, key=lambda row: row["cer"])["epoch"]
+    assert run.rows()[-3]["learning_rate"] == LEARNS["learning_rate"]
+    assert "no utterance of dev can be aligned" in sentence(run.rows())
+
+
 def test_what_cannot_be_learnt_stays_on_the_plateau_and_nothing_is_wrong_yet(tmp_path: Path):
 
     words, _run = said(tmp_path, noise, train={"epochs": 12, "learning_rate": 5e-3, "batch": 2})

@@ -44,7 +44,13 @@ def test_an_update_whose_gradient_overflows_is_left_out_and_the_scale_halved(
     trainer.learner.learn(batch, trainer.state, 9)
     assert torch.equal(weights(trainer), before)
     assert trainer.learner.scaler.get_scale() == 2.0**126
-    assert (trainer.state.update, trainer.state.tally.grad_norm) == (1, 0.0)
+    tally = trainer.state.tally
+    assert (trainer.state.update, tally.updates, tally.normed, tally.grad_norm) == (1, 1, 0, 0.0)
+    trainer.learner.scaler.update(2.0**4)
+    trainer.learner.learn(batch, trainer.state, 9)
+    row = trainer._row("train", tally, 1, 2)
+    assert (row["skipped_updates"], row["grad_norm"]) == (1, tally.grad_norm)
+    assert row["grad_norm"] > 0
 
 
 def test_the_scale_leaves_the_gradient_as_it_is(letters: FeatureSet, tmp_path: Path):

@@ -31,7 +31,8 @@ DESIGNED = (  # DESIGN, section 5
     "cer_no_spaces, wer, ser, char_errors, chars, word_errors, words, utterances, infeasible, "
     "blank_argmax, blank_posterior, empty_hypotheses, input_dependence, clamp_saturation, "
     "grad_norm, learning_rate, frames, seconds, frames_per_second, loader_wait, peak_memory_bytes, "
-    "emitted_chars, length_ratio, largest_z, update_size, nonfinite_utterances, nonfinite_ids, "
+    "emitted_chars, length_ratio, largest_z, update_size, learning_rate_sum, skipped_updates, "
+    "nonfinite_utterances, nonfinite_ids, "
     + ", ".join(f"saturation_{layer}_{end}" for layer in CLAMPED for end in ("zero", "ceiling"))
 )
 

@@ -92,6 +92,10 @@ def test_without_a_dev_loss_there_is_no_plateau():
     assert rates(3, schedule="plateau", warmup_updates=2) == [0.25, 0.5, 0.5]
 
 
+def test_losses_that_were_never_a_number_lower_no_rate():
+    assert plateaus([math.nan] * 9, 1) == 0
+
+
 def after(updates: int, gradient: float, **settings: object) -> tuple[float, float]:
     """A matrix and a bias of one, after updates with a constant gradient."""
     weights = [torch.nn.Parameter(torch.ones(1, 1)), torch.nn.Parameter(torch.ones(1))]

@@ -55,10 +55,17 @@ def test_where_all_fits_nothing_is_said(
     assert caplog.messages == []
 
 
-def test_dev_and_test_are_scored_whole(make_features: MakeFeatures):
+def test_dev_and_test_are_scored_whole(
+    make_features: MakeFeatures, caplog: pytest.LogCaptureFixture
+):
     splits = gather(make_features([*REST, ("x", "test", "ABCABC", 5)]))
     assert splits.infeasible["test"] == 1
     assert len(splits.test) == 3
+    (message,) = caplog.messages
+    assert message.startswith(
+        "1 of 3 test utterances are too short to be aligned and have no loss, but are scored: "
+        "x (5 steps, needs 6: fits at no stride); "
+    )
 
 
 def test_when_nothing_can_be_aligned_it_says_what_would_help(make_features: MakeFeatures):

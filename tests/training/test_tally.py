@@ -20,7 +20,7 @@ def tally() -> Tally:
     made.add_texts(["AB", "C"], ["AB", " "])
     made.add_texts(["A B"], ["AB B"])
     made.frames, made.seconds, made.waited = 600, 2.0, 0.5
-    made.grad_norm, made.updates = 3.0, 2
+    made.grad_norm, made.normed, made.updates, made.rates = 3.0, 2, 5, 7e-3
     made.update_size, made.sized, made.largest_z = 3e-3, 2, 6.5
     made.nonfinite = [f"a-{n}" for n in range(7)]
     return made
@@ -52,6 +52,7 @@ def test_a_row_divides_what_was_added():
     assert (found["saturation_fc1_zero"], found["saturation_fc2_ceiling"]) == (20 / 60, 2 / 40)
     assert (found["emitted_chars"], found["length_ratio"]) == (7, 7 / 6)
     assert (found["update_size"], found["largest_z"]) == (1.5e-3, 6.5)
+    assert (found["learning_rate_sum"], found["skipped_updates"]) == (7e-3, 3)
     assert (found["nonfinite_utterances"], found["nonfinite_ids"]) == (7, "a-0 a-1 a-2 a-3 a-4")
     assert (found["blank_argmax"], found["blank_posterior"]) == (0.4, 0.6)
     assert tuple(found) == COLUMNS

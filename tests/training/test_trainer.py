@@ -317,7 +317,7 @@ def test_a_state_of_another_version_is_refused(
 ):
     state = {**content(undisturbed), "version": 99}
     torch.save(state, tmp_path / "state.pt")
-    with pytest.raises(InputError, match=r"has version 99, this program wants 3; delete"):
+    with pytest.raises(InputError, match=r"has version 99, this program wants 4; delete"):
         fit(RESTLESS, letters, RunFolder(tmp_path))
 
 
