@@ -16,7 +16,7 @@ FOUNDATION = {"pipeline.config", "pipeline.corpora", "pipeline.files", "pipeline
 HOMES = {
     "yaml": ("pipeline.settings",),
     "h5py": ("pipeline.features.shards",),
-    "soundfile": ("pipeline.corpus.audio",),
+    "soundfile": ("pipeline.corpus.sound",),
     "soxr": ("pipeline.corpus.audio",),
     "espeakng_loader": ("pipeline.corpus.demo",),
     "rapidfuzz": ("pipeline.training.scoring",),

@@ -12,7 +12,6 @@ from typing import Literal, cast
 
 from pipeline.corpora import Corpus
 from pipeline.corpus import audio, demo
-from pipeline.corpus.audio import Header
 from pipeline.corpus.drawing import draw_splits
 from pipeline.corpus.layouts.an4 import an4_root, read_an4, split_an4
 from pipeline.corpus.layouts.folders import read_librispeech, read_pairs
@@ -26,6 +25,7 @@ from pipeline.corpus.layouts.tables import (
     read_ljspeech,
 )
 from pipeline.corpus.manifest import Manifest, Refusal, Split, Utterance
+from pipeline.corpus.sound import Header
 from pipeline.corpus.text import normalise, without_punctuation
 from pipeline.files import InputError
 

@@ -9,15 +9,13 @@ because libsndfile reads a wav that was cut short without a word.
 
 import os
 import struct
-from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE  # wav format tags
 NOT_SAID = 0xFFFFFFFF  # data size in RF64, where ds64 has it, and of a wav written to a pipe
 
 
-@dataclass(frozen=True, slots=True)
-class Wav:
+class Wav(NamedTuple):
     tag: int
     channels: int
     rate: int  # Hz

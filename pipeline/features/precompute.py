@@ -7,20 +7,23 @@ Typed again after any accident it does what is missing: a shard is there whole o
 two copies started at once write the same bytes.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32
 
 from pipeline.config import FeatureSettings, feature_id
-from pipeline.corpus import audio
+from pipeline.corpus.audio import Listener, Resampler, resampled_length
 from pipeline.corpus.manifest import Manifest, ManifestFile, Refusal, Utterance
+from pipeline.corpus.sound import refused
 from pipeline.features.feature_set import DESCRIPTION, Description, describe, find_shard
 from pipeline.features.shards import VERSION, Shard, StoredUtterance, shard_name, writing_shard
-from pipeline.features.spectrum import Sink, Stream, frame_count, transform_of
+from pipeline.features.spectrum import Stream, frame_count, transform_of
 from pipeline.files import InputError, write_bytes
 from pipeline.settings import dump_yaml
 
@@ -65,8 +68,9 @@ def precompute_slice(
 ) -> list[Refusal]:
     """Write the shards of slice `index` that are not there yet.
 
-    An utterance that cannot be decoded is left out and recorded in the shards. `progress` hears
-    the utterances and the seconds of audio done so far in this slice.
+    An utterance that cannot be decoded is left out and recorded in the shards. A StorageError comes
+    after the shards of all other sets are there. `progress` hears the utterances and the seconds of
+    audio done so far in this slice.
     """
     utterances, count = manifest.slice(index), len(manifest.slices)
     there = [find_shard(folder, name, index, count) for _, folder, name in sets]
@@ -99,19 +103,28 @@ class _UndecodableError(InputError):
     """The manifest announces what cannot be decoded."""
 
 
+class StorageError(InputError):
+    """The storage of these feature sets cannot hold their values; of the others nothing is lost."""
+
+    def __init__(self, said: str, feature_ids: tuple[str, ...]) -> None:
+        super().__init__(said)
+        self.feature_ids = feature_ids
+
+
 def _decodable(plan: _Plan) -> _Plan:
     """Without the utterances that cannot be decoded: each is tried."""
     refusals = []
-    for utterance in plan.utterances:
-        try:
-            for _ in _blocks(plan, utterance, utterance.rate):
-                pass
-        except _UndecodableError as error:
-            # The bytes of a shard do not depend on where the corpus lies.
-            reason = str(error).replace(str(plan.root / utterance.audio), utterance.audio)
-            refusals.append(Refusal(utterance.id, reason))
-    refused = {refusal.utterance for refusal in refusals}
-    left = tuple(utterance for utterance in plan.utterances if utterance.id not in refused)
+    with Listener() as listener:
+        for utterance in plan.utterances:
+            try:
+                for _ in _blocks(plan, listener, utterance, {}):
+                    pass
+            except _UndecodableError as error:
+                # The bytes of a shard do not depend on where the corpus lies.
+                reason = str(error).replace(str(plan.root / utterance.audio), utterance.audio)
+                refusals.append(Refusal(utterance.id, reason))
+    without = {refusal.utterance for refusal in refusals}
+    left = tuple(utterance for utterance in plan.utterances if utterance.id not in without)
     return replace(plan, utterances=left, refusals=tuple(refusals))
 
 
@@ -119,46 +132,90 @@ def _write_shards(
     plan: _Plan, sets: Sequence[Target], progress: Callable[[int, float], None]
 ) -> None:
     done, seconds = len(plan.refusals), 0.0
-    with ExitStack() as files:
-        streams = list(_streams(plan, sets, files))
-        rates = sorted({stream.transform.sample_rate for stream in streams})
+    with ExitStack() as opened:
+        listener = opened.enter_context(Listener())
+        outputs = [_Output(plan, target, opened) for target in sets]
+        streams = _streams(outputs)
         for utterance in plan.utterances:
-            for rate in rates:
-                samples = _samples(utterance, rate)
-                for block in _blocks(plan, utterance, rate):
-                    samples -= len(block)
-                    for stream in streams:
-                        if stream.transform.sample_rate == rate:
-                            stream.add(block, last=samples == 0)
+            for stream, block, last in _blocks(plan, listener, utterance, streams):
+                stream.add(block, last=last)
             done, seconds = done + 1, seconds + utterance.seconds
             progress(done, seconds)
-        for stream in streams:
+            if all(output.refusal for output in outputs):
+                break
+        for stream in chain.from_iterable(streams.values()):
             stream.close()
+        for output in outputs:
+            output.close()
+    if lost := [output for output in outputs if output.refusal]:
+        raise StorageError(str(lost[0].refusal), tuple(output.feature_id for output in lost))
 
 
 def _samples(utterance: Utterance, rate: int) -> int:
-    return audio.resampled_length(utterance.samples, utterance.rate, rate)
+    return resampled_length(utterance.samples, utterance.rate, rate)
 
 
-def _blocks(plan: _Plan, utterance: Utterance, rate: int) -> Iterator[Float32[np.ndarray, " N"]]:
-    """Together `_samples`: a recording of hours does not enter memory whole."""
-    path = plan.root / utterance.audio
+def _blocks(
+    plan: _Plan, listener: Listener, utterance: Utterance, streams: Mapping[int, Sequence[Stream]]
+) -> Iterator[tuple[Stream, Float32[np.ndarray, " N"], bool]]:
+    """Decoded once: each block at the rate of each stream, and whether it is the last.
+
+    Together `_samples`: a recording of hours does not enter memory whole.
+    """
+    path = os.path.join(plan.root, utterance.audio)  # noqa: PTH118 (a Path takes ten times as long)
+    left, rate = utterance.samples, utterance.rate
+    resamplers = [(Resampler(rate, wanted), each) for wanted, each in streams.items()]
+    span = (utterance.start, utterance.samples, utterance.channel)
     try:
-        yield from audio.blocks(path, rate, utterance.start, utterance.samples, utterance.channel)
+        for found, block in listener.blocks(path, *span):
+            if found != rate:
+                raise refused(path, f"is at {found} Hz by now, and was at {rate} Hz")
+            left -= len(block)
+            for resampler, sharing in resamplers:
+                resampled = resampler(block, last=left == 0)
+                for stream in sharing:
+                    yield stream, resampled, left == 0
     except InputError as error:
         raise _UndecodableError(str(error)) from None
 
 
-def _streams(plan: _Plan, sets: Sequence[Target], files: ExitStack) -> Iterator[Stream]:
-    """One stream for all sets that share a transform, each into its own shard."""
-    for transform in dict.fromkeys(transform_of(settings) for settings, _, _ in sets):
-        sharing = [target for target in sets if transform_of(target[0]) == transform]
-        sinks = [_open_shard(plan, target, files) for target in sharing]
-        yield Stream([settings for settings, _, _ in sharing], sinks)
+class _Output:
+    """One shard under way. What its storage refuses ends this one, and no other."""
+
+    def __init__(self, plan: _Plan, target: Target, opened: ExitStack) -> None:
+        self.settings, folder, self.feature_id = target
+        self.refusal: InputError | None = None
+        self._files = opened.enter_context(ExitStack())
+        self._append = self._files.enter_context(
+            writing_shard(
+                folder / shard_name(plan.index, plan.count),
+                feature_id=self.feature_id,
+                settings=self.settings,
+                index=plan.index,
+                count=plan.count,
+                utterances=_rows(plan, self.settings),
+                refusals=plan.refusals,
+            )
+        )
+
+    def append(self, rows: Float32[np.ndarray, "T F"]) -> None:
+        if self.refusal:
+            return
+        try:
+            self._append(rows)
+        except InputError as error:
+            self.refusal = error
+            self._files.__exit__(type(error), error, error.__traceback__)
+
+    def close(self) -> None:
+        """All rows are there."""
+        try:
+            self._files.close()
+        except InputError as error:
+            self.refusal = error
 
 
-def _open_shard(plan: _Plan, target: Target, files: ExitStack) -> Sink:
-    settings, folder, identity = target
+def _rows(plan: _Plan, settings: FeatureSettings) -> list[StoredUtterance]:
     rows, start = [], 0
     for utterance in plan.utterances:
         stop = start + frame_count(_samples(utterance, settings.sample_rate), settings)
@@ -174,14 +231,14 @@ def _open_shard(plan: _Plan, target: Target, files: ExitStack) -> Sink:
             )
         )
         start = stop
-    return files.enter_context(
-        writing_shard(
-            folder / shard_name(plan.index, plan.count),
-            feature_id=identity,
-            settings=settings,
-            index=plan.index,
-            count=plan.count,
-            utterances=rows,
-            refusals=plan.refusals,
-        )
-    )
+    return rows
+
+
+def _streams(outputs: Sequence[_Output]) -> dict[int, list[Stream]]:
+    """By their rate. One stream for all sets that share a transform, each into its own shard."""
+    streams: dict[int, list[Stream]] = {}
+    for transform in dict.fromkeys(transform_of(output.settings) for output in outputs):
+        sharing = [output for output in outputs if transform_of(output.settings) == transform]
+        stream = Stream([each.settings for each in sharing], [each.append for each in sharing])
+        streams.setdefault(transform.sample_rate, []).append(stream)
+    return streams

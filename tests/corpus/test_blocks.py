@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.corpus import audio
+from pipeline.corpus.sound import BLOCK
 from pipeline.files import InputError
 
 RATE = 16_000
@@ -35,7 +36,7 @@ def sound(samples: int, channels: int = 1) -> np.ndarray:
 def long(request, tmp_path_factory) -> tuple[Path, int, int]:
     """Path, rate and samples of a file of two blocks and a half."""
     kind, subtype, rate = CONTAINERS[request.param]
-    samples = audio.BLOCK * 5 // 2 + 7
+    samples = BLOCK * 5 // 2 + 7
     path = tmp_path_factory.mktemp("long") / f"a.{request.param}"
     soundfile.write(path, sound(samples, 2), rate, format=kind, subtype=subtype)
     return path, rate, samples
@@ -45,14 +46,14 @@ def test_a_long_file_comes_in_blocks_that_join_to_the_whole(long):
     path, rate, samples = long
     blocks = list(audio.blocks(path, rate))
     theirs, _ = soundfile.read(path, dtype="float32")
-    assert max(map(len, blocks)) <= audio.BLOCK
+    assert max(map(len, blocks)) <= BLOCK
     assert len(blocks) > 2
     assert np.allclose(np.concatenate(blocks), theirs.mean(axis=1), atol=1e-6)
     assert np.array_equal(np.concatenate(blocks), audio.load(path, rate))
     assert audio.probe(path) == (rate, samples, 2)
 
 
-@pytest.mark.parametrize("start", [0, 1, 4567, audio.BLOCK - 3, audio.BLOCK * 5 // 2 - 500])
+@pytest.mark.parametrize("start", [0, 1, 4567, BLOCK - 3, BLOCK * 5 // 2 - 500])
 def test_a_stretch_is_the_samples_that_stand_there_in_the_whole(long, start):
     """Near the end too, where libsndfile's own jumps in Ogg give other samples."""
     path, rate, _ = long
@@ -63,9 +64,9 @@ def test_a_stretch_is_the_samples_that_stand_there_in_the_whole(long, start):
 
 def test_a_resampled_stretch_is_that_stretch_resampled(tmp_path):
     """Nothing of what lies around it enters."""
-    soundfile.write(tmp_path / "a.wav", sound(audio.BLOCK * 2), 44_100)
-    stretch = audio.load(tmp_path / "a.wav", 44_100, 1000, audio.BLOCK + 9)
-    ours = audio.load(tmp_path / "a.wav", RATE, 1000, audio.BLOCK + 9)
+    soundfile.write(tmp_path / "a.wav", sound(BLOCK * 2), 44_100)
+    stretch = audio.load(tmp_path / "a.wav", 44_100, 1000, BLOCK + 9)
+    ours = audio.load(tmp_path / "a.wav", RATE, 1000, BLOCK + 9)
     assert np.array_equal(ours, soxr.resample(stretch, 44_100, RATE, quality="HQ"))
 
 
@@ -83,7 +84,7 @@ def test_blocks_of_any_size_resample_to_the_same_bytes_and_the_length_foretold(
     soundfile.write(path, sound(samples), found)
     at_once = audio.load(path, wanted)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(audio, "BLOCK", block)
+        patch.setattr("pipeline.corpus.sound.BLOCK", block)
         piecewise = [*audio.blocks(path, wanted)]
     assert b"".join(piece.tobytes() for piece in piecewise) == at_once.tobytes()
     whole = audio.load(path, found)

@@ -9,6 +9,7 @@ import scipy.signal
 import soundfile
 
 from pipeline.corpus import audio
+from pipeline.corpus.sound import WAY_OUT
 from pipeline.files import InputError
 
 RATE = 16_000
@@ -78,7 +79,7 @@ def test_a_file_cut_anywhere_is_refused_in_one_line(tmp_path, ending, keep):
     with pytest.raises(InputError) as error:
         audio.load(path, RATE)
     assert str(error.value).startswith(f"{path}: ")
-    assert str(error.value).endswith("; " + audio.WAY_OUT)
+    assert str(error.value).endswith("; " + WAY_OUT)
     assert "\n" not in str(error.value)
 
 

@@ -2,20 +2,22 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
 from pipeline.config import FeatureSettings
-from pipeline.corpus import audio
+from pipeline.corpus import audio, sound
 from pipeline.corpus import manifest as manifests
-from pipeline.corpus.manifest import Manifest
+from pipeline.corpus.manifest import Manifest, Utterance
 from pipeline.features import precompute
 from pipeline.features.feature_set import FeatureSet, missing
-from pipeline.features.precompute import Target, precompute_slice, prepare, stored
+from pipeline.features.precompute import StorageError, Target, precompute_slice, prepare, stored
 from pipeline.features.shards import Shard, verify
 from pipeline.features.spectrum import spectra
 from pipeline.files import InputError
@@ -55,23 +57,89 @@ def test_every_stored_frame_is_that_of_its_utterance(make_manifest: MakeManifest
                 assert getattr(stored_utterance, name) == getattr(utterance, name)
 
 
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The files that are opened to be decoded."""
+    paths: list[str] = []
+    open_sound = sound.open_sound
+
+    def noted(path: str) -> sound.Sound:
+        paths.append(path)
+        return open_sound(path)
+
+    monkeypatch.setattr(sound, "open_sound", noted)
+    return paths
+
+
 def test_all_feature_sets_come_from_one_decoding(
-    make_manifest: MakeManifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_manifest: MakeManifest, tmp_path: Path, opened: list[str]
 ):
     manifest = make_manifest()
-    loaded: list[Path] = []
-    blocks = audio.blocks
-
-    def counted(path: Path, *words: object) -> Iterator[np.ndarray]:
-        loaded.append(path)
-        return blocks(path, *words)
-
-    monkeypatch.setattr(audio, "blocks", counted)
-    sets = [target(manifest, settings, tmp_path / "work") for settings in (MEL, AMPLITUDE, POWER)]
+    every = (MEL, AMPLITUDE, POWER, MEL.model_copy(update={"sample_rate": 8_000}))
+    sets = [target(manifest, settings, tmp_path / "work") for settings in every]
     precompute_slice(manifest, 0, sets)
-    assert loaded == [manifest.root / utterance.audio for utterance in manifest.utterances]
+    assert opened == [str(manifest.root / utterance.audio) for utterance in manifest.utterances]
     precompute_slice(manifest, 0, sets)
-    assert len(loaded) == len(manifest.utterances)
+    assert len(opened) == len(manifest.utterances)
+
+
+@pytest.mark.parametrize(
+    ("name", "rate"), [("a.mp3", 16_000), ("a.ogg", 16_000), ("a.opus", 48_000), ("a.flac", 16_000)]
+)
+def test_a_recording_of_many_utterances_is_decoded_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: list[str], name: str, rate: int
+):
+    """Stretches that overlap, and one that crosses the edge of a block."""
+    monkeypatch.setattr(sound, "BLOCK", 8_000)
+    noise = np.random.default_rng(3).standard_normal(60_000).cumsum() / 1_000
+    kind = {"format": "OGG", "subtype": "OPUS"} if name == "a.opus" else {}
+    soundfile.write(tmp_path / name, np.clip(noise, -0.9, 0.9), rate, **kind)
+    decoded = 0
+
+    read = soundfile.SoundFile.read
+
+    def counted(*words: Any, **more: Any) -> np.ndarray:
+        nonlocal decoded
+        block = read(*words, **more)
+        decoded += len(block)
+        return block
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", counted)
+    starts = [0, 1_500, 6_000, 8_100, 30_000, 55_000]
+    utterances = tuple(cut(name, rate, start) for start in starts)
+    manifest = Manifest("cut", tmp_path, utterances)
+    amplitude = target(manifest, AMPLITUDE, tmp_path / "work")
+    assert precompute_slice(manifest, 0, [amplitude]) == []
+    assert len(opened) == 1
+    assert 0 < decoded <= 60_000
+    features = FeatureSet.open(amplitude[1])
+    for stored_utterance, start in zip(features.utterances, starts, strict=True):
+        alone = audio.load(tmp_path / name, 16_000, start, 3_000)
+        (expected,) = spectra(alone, [AMPLITUDE])
+        np.testing.assert_array_equal(features.frames(stored_utterance), expected)
+
+
+def cut(name: str, rate: int, start: int) -> Utterance:
+    return Utterance(
+        id=f"u{start}", audio=name, samples=3_000, rate=rate, transcript="A", speaker="s",
+        split="train", start=start,
+    )  # fmt: skip
+
+
+def test_a_stretch_before_the_last_one_is_decoded_from_the_start_again(tmp_path: Path):
+    soundfile.write(tmp_path / "a.mp3", np.sin(np.arange(90_000) / 20) / 2, 16_000)
+    whole = audio.load(tmp_path / "a.mp3", 16_000)
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        audio.Listener() as listener,
+    ):
+        patch.setattr(sound, "BLOCK", 2_000)
+        piecewise = audio.load(tmp_path / "a.mp3", 16_000)
+        for start in (50_000, 500, 80_000, 0):
+            heard = listener.blocks(str(tmp_path / "a.mp3"), start, 5_000, None)
+            stretch = np.concatenate([block for _, block in heard])
+            np.testing.assert_array_equal(stretch, piecewise[start : start + 5_000])
+    np.testing.assert_allclose(piecewise, whole, atol=1e-5)
 
 
 def test_one_pass_gives_the_bytes_of_separate_passes(make_manifest: MakeManifest, tmp_path: Path):
@@ -182,8 +250,8 @@ def test_a_recording_in_blocks_gives_the_bytes_of_the_whole(
 ):
     manifest = make_manifest(rate=rate)
     sets = [MEL, AMPLITUDE, MEL.model_copy(update={"storage": "uint8"})]
-    for folder, samples in (("whole", audio.BLOCK), ("blocks", 1777)):
-        monkeypatch.setattr(audio, "BLOCK", samples)
+    for folder, samples in (("whole", sound.BLOCK), ("blocks", 1777)):
+        monkeypatch.setattr(sound, "BLOCK", samples)
         targets = [target(manifest, settings, tmp_path / folder) for settings in sets]
         precompute_slice(manifest, 0, targets)
     whole, blocks = (sorted((tmp_path / name).rglob("*.h5")) for name in ("whole", "blocks"))
@@ -218,15 +286,58 @@ def test_another_rate_is_resampled(make_manifest: MakeManifest, tmp_path: Path):
             assert seconds == pytest.approx(utterance.seconds, abs=0.011)
 
 
-def test_settings_that_storage_cannot_hold_leave_no_shard(
+LOUD = FeatureSettings(spectrum="power", scale="none", n_fft=4096, window_ms=200)
+FAINT = FeatureSettings(spectrum="power", scale="none", window="blackman")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [(LOUD, "float16 holds at most 65504"), (FAINT, "values would vanish")],
+)
+def test_settings_that_storage_cannot_hold_leave_no_shard_and_take_no_other_set_with_them(
+    make_manifest: MakeManifest, write_wav: Callable[..., None], tmp_path: Path,
+    settings: FeatureSettings, said: str,
+):  # fmt: skip
+    manifest = make_manifest()
+    if settings is FAINT:
+        for utterance in manifest.utterances:
+            write_wav(manifest.root / utterance.audio, np.full(utterance.samples, 1e-4))
+    refused = target(manifest, settings, tmp_path / "work")
+    with pytest.raises(StorageError, match=said) as error:
+        precompute_slice(manifest, 0, [refused])
+    assert error.value.feature_ids == (refused[2],)
+    others = [target(manifest, each, tmp_path / "work") for each in (MEL, AMPLITUDE)]
+    with pytest.raises(StorageError, match=said):
+        precompute_slice(manifest, 0, [others[0], refused, others[1]])
+    assert [path.name for path in refused[1].iterdir()] == ["feature_set.yaml"]
+    for each, folder, _ in others:
+        alone = target(manifest, each, tmp_path / "alone")
+        precompute_slice(manifest, 0, [alone])
+        assert shard_bytes(folder) == shard_bytes(alone[1]) != {}
+
+
+def test_a_sample_far_beyond_any_sound_is_of_a_corrupt_file(
     make_manifest: MakeManifest, tmp_path: Path
 ):
+    """A flipped bit of an exponent; its power would not fit in float32."""
     manifest = make_manifest()
-    loud = FeatureSettings(spectrum="power", scale="none", n_fft=4096, window_ms=200)
-    power = target(manifest, loud, tmp_path / "work")
-    with pytest.raises(InputError, match="float16 holds at most 65504"):
-        precompute_slice(manifest, 0, [power])
-    assert [path.name for path in power[1].iterdir()] == ["feature_set.yaml"]
+    corrupt = np.zeros(manifest.utterances[2].samples, np.float32)
+    corrupt[700] = 3e30
+    soundfile.write(manifest.root / "audio/2.wav", corrupt, 16_000, subtype="FLOAT")
+    mel = target(manifest, MEL, tmp_path / "work")
+    (refusal,) = precompute_slice(manifest, 0, [mel])
+    assert refusal.utterance == "speaker-02"
+    assert "audio/2.wav: holds a sample of 3e+30 times the full scale" in refusal.reason
+    assert len(FeatureSet.open(mel[1]).utterances) == 5
+
+
+def test_a_file_of_another_rate_than_when_it_was_looked_at_is_refused_by_itself(
+    make_manifest: MakeManifest, write_wav: Callable[..., None], tmp_path: Path
+):
+    manifest = make_manifest()
+    write_wav(manifest.root / "audio/2.wav", np.full(manifest.utterances[2].samples, 0.1), 8_000)
+    (refusal,) = precompute_slice(manifest, 0, [target(manifest, MEL, tmp_path / "work")])
+    assert "2.wav: is at 8000 Hz by now, and was at 16000 Hz" in refusal.reason
 
 
 def test_more_bins_than_a_covariance_can_have_are_refused(
