@@ -167,12 +167,12 @@ class Direction(nn.Module):
         self, x_BTF: Float[Tensor, "B T F"], mask_BT: Bool[Tensor, "B T"]
     ) -> Float[Tensor, "B T H"]:
         if self.norm is None and self.clamp is None:
-            h_BTH: Tensor = self.cell(x_BTF)[0]
+            h_BTH: Tensor = self.cell(_lowered(x_BTF))[0]
             return h_BTH
         weight, weight_HH, bias, bias_H = self.weights
         if self.norm is not None:
             weight, bias = self.norm(x_BTF, mask_BT, weight, bias)
-        h_BTH = self.recur(x_BTF, [weight, weight_HH, bias, bias_H], self.training)
+        h_BTH = self.recur(_lowered(x_BTF), [weight, weight_HH, bias, bias_H], self.training)
         # Where the ceiling never binds, the kernel without one has computed the same thing.
         if self.clamp is None or bool(h_BTH.detach().amax() <= self.clamp):
             return h_BTH
@@ -240,6 +240,16 @@ class Convolution(nn.Module):
         mask_BT = valid(lengths_B, x_BKTF.shape[2])
         y_BJSG = self.convolve(x_BKTF.masked_fill(~mask_BT[:, None, :, None], 0))
         return y_BJSG, -(-lengths_B // self.stride[0])
+
+
+def _lowered(x_BTF: Float[Tensor, "B T F"]) -> Float[Tensor, "B T F"]:
+    """In the precision of autocast, if that is on, for which torch then chooses the kernel.
+
+    Else it sees float32, as a BatchNorm leaves it, chooses oneDNN's kernel, lowers the precision
+    behind its own back, and fails on a CPU where oneDNN has no such kernel, forward or backward.
+    """
+    kind = x_BTF.device.type
+    return x_BTF.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x_BTF
 
 
 def _cell(kind: Cell, inputs: int, hidden: int) -> nn.LSTM | nn.GRU | nn.RNN:

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.config import ModelSettings
 from pipeline.training import ctc
@@ -253,6 +253,26 @@ def test_dropout_acts_in_training_only():
         net.train(training)
         one, other = net(x, LENGTHS).logits, net(x, LENGTHS).logits
         assert torch.equal(one, other) != training
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "tanh", "relu"])
+@pytest.mark.parametrize("norm", [{"batch_norm": "input"}, {"batch_norm": "sequence"}, {}], ids=str)
+def test_bfloat16_trains_whether_or_not_the_cpu_has_a_kernel_for_it(
+    cell: str, norm: dict[str, object], monkeypatch: pytest.MonkeyPatch
+):
+    """A recurrence that sees float32 would choose a kernel that only some CPUs have."""
+    net, kernel = network(cell=cell, layers=2, **norm), torch.lstm
+
+    def chosen(x: Tensor, *given: object) -> tuple[Tensor, ...]:
+        assert x.dtype == torch.bfloat16
+        return kernel(x, *given)
+
+    monkeypatch.setattr(torch, "lstm", chosen)
+    monkeypatch.setattr(nn.modules.rnn._VF, "lstm", chosen, raising=False)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = net(frames(), LENGTHS)
+    loss(output).backward()
+    assert all(weight.grad.isfinite().all() for weight in net.parameters())
 
 
 @pytest.mark.parametrize(
