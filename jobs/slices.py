@@ -48,7 +48,7 @@ def read_progress(task: Path) -> Progress:
 
 
 def execute(work: Path, pieces: Sequence[Slice], task: Path, stop: StopRequest) -> bool:
-    """Whether all are done; `stop` is asked between them."""
+    """Whether all are done; `stop` is asked between them. What fails is raised after the others."""
     # h5py and soundfile belong on the node: a login node imports this module only to write tasks.
     from pipeline.features import precompute  # noqa: PLC0415
 
@@ -56,6 +56,8 @@ def execute(work: Path, pieces: Sequence[Slice], task: Path, stop: StopRequest) 
     names = {name for piece in pieces for name in piece.feature_ids}
     sets = {name: precompute.stored(work, name) for name in names}
     diary = _Diary(progress_path(task))
+    failed: list[Exception] = []
+    beyond: set[str] = set()  # feature sets whose storage holds too little
     for piece in pieces:
         if stop():
             diary.close()
@@ -66,10 +68,19 @@ def execute(work: Path, pieces: Sequence[Slice], task: Path, stop: StopRequest) 
                 raise InputError(
                     f"{manifest.path}: is not what {sets[name][1]} was made for; make features"
                 )
-        targets = [sets[name] for name in piece.feature_ids]
-        refusals = precompute.precompute_slice(manifest, piece.index, targets, diary.note)
+        targets = [sets[name] for name in piece.feature_ids if name not in beyond]
+        refusals: Sequence[Refusal] = ()
+        try:
+            refusals = precompute.precompute_slice(manifest, piece.index, targets, diary.note)
+        except OSError:
+            raise  # such as a full disk, which the next one would meet as well
+        except Exception as error:
+            failed.append(error)
+            beyond.update(getattr(error, "feature_ids", ()))
         diary.end_slice(refusals)
     diary.close()
+    if failed:
+        raise failed[0]
     return True
 
 

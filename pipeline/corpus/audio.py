@@ -25,7 +25,7 @@ NONE = np.zeros(0, np.float32)
 
 
 def probe(path: Path) -> Header:
-    return sound.probe(str(path))
+    return sound.look(str(path))[0]
 
 
 def load(

@@ -7,8 +7,8 @@ Not here: how a corpus lies on the disk (readers.py), sound (audio.py).
 import hashlib
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -58,11 +58,14 @@ class Manifest:
     utterances: tuple[Utterance, ...]
     refusals: tuple[Refusal, ...] = ()
     drawn: str = ""  # in words, what of its splits was drawn and how
+    strict: bool = False  # whether one unusable utterance refuses the corpus
+    # Of each file that was looked at: files that begin alike have one number.
+    beginnings: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def content(self) -> bytes:
         """A line of JSON per utterance."""
-        names = [field.name for field in fields(Utterance)]  # asdict takes ten times as long
+        names = [each.name for each in fields(Utterance)]  # asdict takes ten times as long
         records = ({name: getattr(each, name) for name in names} for each in self.utterances)
         return "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in records).encode()
 
@@ -104,6 +107,7 @@ class ManifestFile:
     root: Path
     digest: str
     slices: tuple[range, ...]  # bytes of the file
+    strict: bool = False
 
     @classmethod
     def open(cls, path: Path) -> "ManifestFile":
@@ -119,7 +123,8 @@ class ManifestFile:
                         edges.append(here)
                     total.update(line)
                     here += len(line)
-            return cls(path, Path(header["root"]), total.hexdigest(), _ranges([*edges, here]))
+            slices, strict = _ranges([*edges, here]), bool(header.get("strict"))
+            return cls(path, Path(header["root"]), total.hexdigest(), slices, strict)
         except FileNotFoundError:
             raise InputError(f"{path}: no such manifest; make features writes it") from None
         except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -137,11 +142,12 @@ class ManifestFile:
 
 
 def write(manifest: Manifest, path: Path) -> None:
-    """JSON lines: a header with version, corpus, root, slices and refusals; then the utterances."""
+    """JSON lines: a header with all but the utterances; then a line for each of them."""
     header = {
         "manifest": VERSION,
         "corpus": manifest.corpus,
         "root": manifest.root.as_posix(),
+        "strict": manifest.strict,
         "slices": [utterances.start for utterances in manifest.slices],
         "refusals": [asdict(refusal) for refusal in manifest.refusals],
     }

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from pipeline.corpora import Corpus
-from pipeline.corpus import audio, demo
+from pipeline.corpus import demo, sound
 from pipeline.corpus.drawing import draw_splits
 from pipeline.corpus.layouts.an4 import an4_root, read_an4, split_an4
 from pipeline.corpus.layouts.folders import read_librispeech, read_pairs
@@ -45,6 +45,7 @@ LAYOUTS: Mapping[str, Read] = {
 }
 OVERSHOOT = 0.5  # seconds that a stretch may end beyond its file, as Kaldi has it; it is cut there
 ROUNDING = 0.01  # seconds by which a list may round the length of a whole file
+SHORTEST = 0.001  # seconds: of less, a low rate leaves not one sample
 TOLD = 1000  # files from one word of progress to the next
 WAY_OUT = "mend the list, or name the utterance under exclude: in the corpus file"
 
@@ -74,12 +75,20 @@ def build(
     entries, refusals = _once_each(found, root)
     if corpus.reader not in ("an4", "demo"):
         entries, drawn = draw_splits(entries, corpus.seed)
-    headers = _headers(root, entries, progress)
+    headers, beginnings = _headers(root, entries, progress)
     examined = [_examine(corpus, root, entry, headers[entry.audio]) for entry in entries]
     utterances = [each for each in examined if isinstance(each, Utterance)]
     refusals += [each for each in examined if isinstance(each, Refusal)]
     _require_use(corpus, root, utterances, refusals)
-    return Manifest(corpus.name, root.resolve(), tuple(utterances), tuple(refusals), drawn)
+    return Manifest(
+        corpus=corpus.name,
+        root=root.resolve(),
+        utterances=tuple(utterances),
+        refusals=tuple(refusals),
+        drawn=drawn,
+        strict=corpus.strict,
+        beginnings=beginnings,
+    )
 
 
 def _require_use(
@@ -97,18 +106,19 @@ def _require_use(
 
 def _headers(
     root: Path, entries: Sequence[Entry], progress: Progress
-) -> dict[str, Header | InputError]:
-    """Of each file once, however many utterances it holds."""
+) -> tuple[dict[str, Header | InputError], dict[str, int]]:
+    """Of each file once, however many utterances it holds; and how it begins."""
     files = dict.fromkeys(entry.audio for entry in entries)
     headers: dict[str, Header | InputError] = {}
+    beginnings: dict[str, int] = {}
     for name in files:
         try:
-            headers[name] = audio.probe(root / name)
+            headers[name], beginnings[name] = sound.look(str(root / name))
         except InputError as error:
             headers[name] = error
         if len(headers) % TOLD == 0:
             progress(len(headers), len(files), "files")
-    return headers
+    return headers, beginnings
 
 
 def _examine(
@@ -153,6 +163,8 @@ def _stretch(entry: Entry, header: Header) -> tuple[int, int]:
         raise ValueError(f"lasts {samples / rate:g} s, and its utterance is from {asked}")
     if stop <= start:
         raise ValueError(f"its utterance lasts no time, from {asked}")
+    if stop - start < SHORTEST * rate:
+        raise ValueError(f"its utterance lasts {1e6 * (stop - start) / rate:.0f} µs: no speech")
     if entry.channel is not None and not 0 <= entry.channel < max(header.channels, 1):
         raise ValueError(f"has {header.channels} channels, and number {entry.channel} is asked for")
     return start, stop

@@ -10,6 +10,7 @@ miss. What was decoded last is kept, so that stretches that follow each other ar
 
 import os
 import re
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from io import BufferedReader, FileIO
@@ -46,19 +47,24 @@ class Header(NamedTuple):
     channels: int
 
 
-def probe(path: str) -> Header:
-    """What decoding will give; an mp3 that does not say it, and has gaps, is decoded."""
+def look(path: str) -> tuple[Header, int]:
+    """What decoding will give; and a number that files with the same beginning have in common.
+
+    An mp3 that does not say its length, and has gaps, is decoded.
+    """
     file, wav = _open(path)
     with file:
+        file.seek(0)
+        beginning = zlib.crc32(file.read(BUFFERED))
         if wav and wav.plain:
-            return Header(wav.rate, wav.samples, wav.channels)
+            return Header(wav.rate, wav.samples, wav.channels), beginning
         with closing(_Decoded(path, file, None)) as sound:
             samples = sound.announced
             if samples is None:
                 samples = sum(map(len, sound.blocks(0, None)))
             if samples == 0:
                 raise refused(path, "holds no samples")
-            return Header(sound.rate, samples, sound.channels)
+            return Header(sound.rate, samples, sound.channels), beginning
 
 
 def open_sound(path: str) -> "Sound":

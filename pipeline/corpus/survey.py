@@ -97,11 +97,16 @@ def _unknown(utterances: Iterable[Utterance], alphabet: Alphabet) -> dict[str, i
 def _same_sound(manifest: Manifest) -> list[list[Utterance]]:
     """Utterances of one stretch of one file; and of two files that begin with the same bytes.
 
-    Of files, only those are opened whose utterances have one length and one transcript.
+    Of files, only those are opened whose utterances have one length, and which began alike when
+    they were looked at; where nobody has, whose utterances have one transcript.
     """
     utterances = manifest.utterances
     stretches = _groups((u, (u.audio, u.start, u.samples, u.channel)) for u in utterances)
-    alike = _groups((u, (u.transcript, u.samples, u.rate, u.start, u.channel)) for u in utterances)
+    begins = manifest.beginnings
+    alike = _groups(
+        (u, (begins.get(u.audio, u.transcript), u.samples, u.rate, u.start, u.channel))
+        for u in utterances
+    )
     for group in (group for group in alike if len({u.audio for u in group}) > 1):
         copies = _groups((u, _beginning(manifest.root / u.audio)) for u in group)
         stretches += [copy for copy in copies if len({u.audio for u in copy}) > 1]

@@ -4,6 +4,7 @@ import re
 from collections import Counter, defaultdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipeline.corpora import Corpus
@@ -124,6 +125,14 @@ def test_a_missing_wav_is_refused_and_the_rest_kept(root):
     utterance, reason = refused(read(root))
     assert utterance == "mblb-an9-b"
     assert "an9-mblb-b.wav: no such file; " in reason
+
+
+def test_a_wav_too_short_for_any_frame_is_refused_and_the_rest_kept(root, write_wav):
+    """At 16 kHz nothing is left of its one sample."""
+    write_wav(root / "wav/an4_clstk/mblb/an9-mblb-b.wav", np.zeros(1, np.int16), 48_000)
+    utterance, reason = refused(read(root))
+    assert utterance == "mblb-an9-b"
+    assert "an9-mblb-b.wav: its utterance lasts 21 µs: no speech; " in reason
 
 
 def test_an_empty_transcript_is_refused_and_the_rest_kept(root):

@@ -78,6 +78,17 @@ def test_copies_of_a_file_are_found_and_equal_lengths_are_not(tmp_path):
     assert surveyed(*utterances, root=tmp_path).twice == (("a", "copy"),)
 
 
+def test_a_sound_under_two_transcripts_is_found(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("a", "b", "c"):
+        soundfile.write(tmp_path / f"{name}.wav", rng.uniform(-1, 1, 8000), 8000)
+    (tmp_path / "copy.wav").write_bytes((tmp_path / "a.wav").read_bytes())
+    rows = [f"{name}.wav,{name} is said" for name in ("a", "b", "c", "copy")]
+    (tmp_path / "all.csv").write_text("\n".join(["audio,text", *rows]))
+    manifest = build(Corpus(name="x", reader="csv", root=str(tmp_path)), tmp_path / "work")
+    assert survey(manifest, alphabet("english-38")).twice == (("a", "copy"),)
+
+
 @pytest.mark.parametrize(
     ("seconds", "characters"),
     [(2.0, 120), (20.0, 3), (0.05, 1), (61.0, 700), (1.0, 41)],

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import soundfile
@@ -15,8 +16,10 @@ from pipeline.config import FeatureSettings
 from pipeline.corpora import Corpus
 from pipeline.corpus import manifest as manifests
 from pipeline.corpus import readers
+from pipeline.corpus.manifest import ManifestFile
 from pipeline.features import precompute
-from pipeline.features.feature_set import STATISTICS, FeatureSet
+from pipeline.features.feature_set import STATISTICS, FeatureSet, missing
+from pipeline.features.precompute import StorageError, Target
 from pipeline.files import InputError
 from tests.jobs.conftest import Bench
 
@@ -66,6 +69,40 @@ def test_the_last_task_names_a_shard_whose_bytes_have_changed(array):
     with pytest.raises(InputError, match=r"shard-00000-of-00003\.h5: the bytes of"):
         tasks.execute(files[2], StopRequest())
     assert tasks.failure_path(files[2]).exists()
+
+
+def test_a_slice_that_fails_costs_no_other_one(array, monkeypatch: pytest.MonkeyPatch):
+    folder, files = array
+    every = tuple(piece for file in files for piece in tasks.read(file).slices)
+    file = tasks.write(FeatureTask(work=str(folder.parents[1]), slices=every), folder.parent)
+    write = precompute.precompute_slice
+
+    def failing(manifest: ManifestFile, index: int, *words: Any) -> Any:
+        if index == 0:
+            raise ValueError("of some reason")
+        return write(manifest, index, *words)
+
+    monkeypatch.setattr(precompute, "precompute_slice", failing)
+    with pytest.raises(ValueError, match="of some reason"):
+        tasks.execute(file, StopRequest())
+    assert tasks.failure_path(file).exists()
+    assert missing(folder, 3) == [0]
+
+
+def test_a_set_whose_storage_holds_too_little_is_tried_once(array, monkeypatch: pytest.MonkeyPatch):
+    folder, files = array
+    every = tuple(piece for file in files for piece in tasks.read(file).slices)
+    file = tasks.write(FeatureTask(work=str(folder.parents[1]), slices=every), folder.parent)
+    tried = []
+
+    def refusing(manifest: ManifestFile, index: int, sets: list[Target], *words: Any) -> Any:
+        tried.append([name for _, _, name in sets])
+        raise StorageError("holds too little", (folder.name,))
+
+    monkeypatch.setattr(precompute, "precompute_slice", refusing)
+    with pytest.raises(StorageError, match="holds too little"):
+        tasks.execute(file, StopRequest())
+    assert tried == [[folder.name], [], []]
 
 
 def test_a_task_lost_with_its_node_leaves_the_set_incomplete_by_name(array):

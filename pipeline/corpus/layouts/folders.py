@@ -4,7 +4,7 @@ In:   the folder of a corpus.   Out: entries.
 Not here: corpora that one table describes (tables.py).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.corpora import Corpus
@@ -20,6 +20,8 @@ from pipeline.corpus.manifest import Refusal, Split
 from pipeline.files import InputError
 
 SOUNDS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".sph")
+# Texts about a corpus, which no sound is missing beside.
+ABOUT = ("readme", "license", "licence", "copying", "changelog", "citation")
 OR_LEAVE = "or list the utterance under exclude: in the corpus file"
 
 
@@ -39,24 +41,38 @@ def read_librispeech(corpus: Corpus, root: Path) -> Iterator[Entry]:
 def read_pairs(corpus: Corpus, root: Path) -> Iterator[Entry | Refusal]:
     """The text beside each sound file, at any depth; the folders train, dev and test are splits."""
     files = sorted(path for path in root.rglob("*") if path.is_file())
-    texts = {path.with_suffix("") for path in files if path.suffix == ".txt"}
-    sounds = {path.with_suffix(""): path for path in files if path.suffix.lower() in SOUNDS}
+    texts, sounds = _by_stem(files, [".txt"]), _by_stem(files, SOUNDS)
     if not sounds or not texts:
         raise InputError(
             f"{root}: no corpus {corpus.name} is here: a sound file with its text beside it "
             "(x.wav, x.txt) is missing"
         )
     for stem in sorted({*texts, *sounds}):
-        name, path = stem.relative_to(root).as_posix(), stem.with_name(f"{stem.name}.txt")
+        name = stem.relative_to(root).as_posix()
+        path = texts[stem][0] if stem in texts else stem.with_name(f"{stem.name}.txt")
         words = read_text(path) if stem in texts else ""
+        for kind in (texts, sounds):
+            for other in kind.get(stem, [])[1:]:
+                finding = f"{kind[stem][0].name} is beside it; take one of them out"
+                yield Refusal(name, f"{other}: {finding}")
+        if stem not in sounds and stem.name.lower() in ABOUT:
+            continue
         if stem not in sounds:
             yield Refusal(name, f"{path}: has no sound beside it; add {stem.name}.wav, {OR_LEAVE}")
         elif not words.strip():
             found = "is empty" if stem in texts else "no such file"
             yield Refusal(name, f"{path}: {found}; write there what is said, {OR_LEAVE}")
         else:
-            audio = sounds[stem].relative_to(root).as_posix()
+            audio = sounds[stem][0].relative_to(root).as_posix()
             yield Entry(name, audio, words, split=split_in(name))
+
+
+def _by_stem(files: Sequence[Path], endings: Sequence[str]) -> dict[Path, list[Path]]:
+    found: dict[Path, list[Path]] = {}
+    for path in files:
+        if path.suffix.lower() in endings:
+            found.setdefault(path.with_suffix(""), []).append(path)
+    return found
 
 
 def split_in(name: str) -> Split | None:

@@ -1,4 +1,4 @@
-"""JSON lines: NeMo's manifests, and Lhotse's recordings with their supervisions.
+"""JSON lines: NeMo's manifests and ESPnet's, and Lhotse's recordings with their supervisions.
 
 In:   the folder of a corpus.   Out: entries.
 Not here: commands and addresses, which Lhotse allows as sources: only files are read.
@@ -14,21 +14,23 @@ from pipeline.corpus.layouts.tables import segment_id
 from pipeline.corpus.manifest import Refusal
 from pipeline.files import InputError
 
+AUDIO = ("audio_filepath", "wav", "speech")  # NeMo's name, and ESPnet's
 ENDINGS = (".jsonl", ".jsonl.gz")
 
 
 def read_nemo(corpus: Corpus, root: Path) -> Iterator[Entry]:
     """A line has audio_filepath, relative to its list or absolute, and text.
 
-    Where a file holds several utterances offset and duration too; speaker if it is there.
+    Where a file holds several utterances offset and duration too; utt_id and speaker if they are
+    there.
     """
     found = sorted(path for end in ("json", "jsonl", "jsonl.gz") for path in root.glob(f"*.{end}"))
     for path, split in parts_of(corpus, root, found, "a manifest *.json or *.jsonl"):
         for row in json_lines(path):
-            audio = placed(root, path.parent, row.needed("audio_filepath"))
+            audio = placed(root, path.parent, row.needed(*AUDIO))
             offset = row.seconds("offset")
             yield Entry(
-                id=segment_id(audio, offset),
+                id=row.text("utt_id") or segment_id(audio, offset),
                 audio=audio,
                 transcript=row.text(corpus.text_column or "text"),
                 speaker=row.text("speaker"),
@@ -75,7 +77,10 @@ def _source(recording: Record, supervision: Record) -> tuple[str, int | None]:
     if recording.values.get("transforms"):
         raise recording.wrong("has transforms, which are not applied; save the recording with them")
     wanted = _channels(supervision, supervision.values.get("channel", 0))
-    for source in recording.values.get("sources") or []:
+    sources = recording.values.get("sources") or []
+    if not isinstance(sources, list) or not all(isinstance(each, dict) for each in sources):
+        raise recording.wrong("its sources are no list of objects; see Lhotse's AudioSource")
+    for source in sources:
         channels = _channels(recording, source.get("channels"))
         if not set(wanted) <= set(channels):
             continue
@@ -84,10 +89,11 @@ def _source(recording: Record, supervision: Record) -> tuple[str, int | None]:
                 f"its source is of type {source.get('type')!r}, and only files are read; save it "
                 "as a file"
             )
+        path = Record(recording.path, recording.line, source).needed("source")
         every = len(wanted) == len(channels)
         if not every and len(wanted) > 1:
             raise supervision.wrong(f"channel is {wanted} of {channels}; one, or all, is needed")
-        return Path(source["source"]).as_posix(), None if every else channels.index(wanted[0])
+        return Path(path).as_posix(), None if every else channels.index(wanted[0])
     raise supervision.wrong(
         f"channel is {supervision.values.get('channel')!r}, which no source of its recording has"
     )

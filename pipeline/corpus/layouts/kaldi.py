@@ -28,14 +28,16 @@ def _below(root: Path) -> list[Path]:
 
 
 def _read_folder(root: Path, folder: Path, split: Split | None) -> Iterator[Entry | Refusal]:
+    again: list[Refusal] = []
     recordings = {
         key: placed(root, root, _path(folder, line, rest))
-        for line, key, rest in keyed(folder / "wav.scp")
+        for key, (line, rest) in _once_each(folder / "wav.scp", again).items()
     }
-    said = {key: words for _, key, words in keyed(folder / "text")}
+    said = {key: words for key, (_, words) in _once_each(folder / "text", again).items()}
     speakers = {}
     if (folder / "utt2spk").is_file():
-        speakers = {key: speaker for _, key, speaker in keyed(folder / "utt2spk")}
+        told = _once_each(folder / "utt2spk", again)
+        speakers = {key: speaker for key, (_, speaker) in told.items()}
     listed = set()
     for entry in _sounds(folder, recordings):
         listed.add(entry.id)
@@ -44,8 +46,21 @@ def _read_folder(root: Path, folder: Path, split: Split | None) -> Iterator[Entr
             yield replace(entry, transcript=words, speaker=speakers.get(entry.id, ""), split=split)
         else:
             yield Refusal(entry.id, f"{folder / 'segments'}: its recording is not in wav.scp")
-    for utterance in said.keys() - listed:
+    for utterance in sorted(said.keys() - listed):
         yield Refusal(utterance, f"{folder / 'text'}: has it, and no sound of it is listed")
+    yield from again
+
+
+def _once_each(path: Path, again: list[Refusal]) -> dict[str, tuple[int, str]]:
+    """Line and content by the key; a second line of a key is refused, and the first one holds."""
+    found: dict[str, tuple[int, str]] = {}
+    for line, key, rest in keyed(path):
+        if key in found:
+            finding = f"has {key} again, and in line {found[key][0]} first"
+            again.append(Refusal(key, f"{path}:{line}: {finding}; take one of the lines out"))
+        else:
+            found[key] = line, rest
+    return found
 
 
 def _sounds(folder: Path, recordings: dict[str, str]) -> Iterator[Entry]:

@@ -65,9 +65,9 @@ class Record:
                 raise self.wrong(f"{name} is {value!r}; a text is needed")
         return ""
 
-    def needed(self, name: str) -> str:
-        if not (text := self.text(name)):
-            raise self.wrong(f"{name} is missing or empty; add it, or take the line out")
+    def needed(self, *names: str) -> str:
+        if not (text := self.text(*names)):
+            raise self.wrong(f"{names[0]} is missing or empty; add it, or take the line out")
         return text
 
     def seconds(self, name: str) -> float | None:

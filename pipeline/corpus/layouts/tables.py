@@ -94,9 +94,15 @@ def read_csv(corpus: Corpus, root: Path) -> Iterator[Entry]:
 
 
 def segment_id(audio: str, start: float | None) -> str:
-    """The path without its ending; of a stretch, with its start in milliseconds."""
+    """The path without its ending; of a stretch, with its start in milliseconds.
+
+    As whole ones where they are; else with three digits more, finer than any sample.
+    """
     name = PurePosixPath(audio).with_suffix("").as_posix()
-    return name if start is None else f"{name}-{round(start * 1000):07d}"
+    if start is None:
+        return name
+    milliseconds, rest = divmod(round(start * 1e6), 1000)
+    return f"{name}-{milliseconds:07d}" + (f".{rest:03d}" if rest else "")
 
 
 def _text_columns(corpus: Corpus, row: Record, usual: Sequence[str]) -> Sequence[str]:

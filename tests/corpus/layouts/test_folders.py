@@ -111,6 +111,26 @@ def test_a_sound_without_a_text_and_a_text_without_a_sound_are_refused(tmp_path,
     assert "d.txt: is empty; write there what is said, or list" in found["d"]
 
 
+def test_of_two_sounds_beside_one_text_the_second_is_refused(tmp_path, read):
+    sound(tmp_path / "a.wav")
+    sound(tmp_path / "a.flac")
+    text(tmp_path / "a.txt", "yes")
+    manifest = read("pairs")
+    assert [u.audio for u in manifest.utterances] == ["a.flac"]
+    assert reasons(manifest) == {
+        "a": f"{tmp_path / 'a.wav'}: a.flac is beside it; take one of them out"
+    }
+
+
+def test_endings_in_capitals_are_found_and_texts_about_the_corpus_passed_over(tmp_path, read):
+    sound(tmp_path / "5.WAV")
+    text(tmp_path / "5.TXT", "five")
+    for name in ("README.txt", "License.txt"):
+        text(tmp_path / name, "This corpus was recorded by friends.")
+    manifest = read("pairs", strict=True)
+    assert [(u.audio, u.transcript) for u in manifest.utterances] == [("5.WAV", "FIVE")]
+
+
 def test_a_folder_without_pairs_is_refused(tmp_path, read):
     sound(tmp_path / "a.wav")
     with pytest.raises(InputError, match=r"a sound file with its text beside it .* is missing"):

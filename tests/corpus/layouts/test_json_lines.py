@@ -42,6 +42,32 @@ def test_nemo_cuts_by_offset_and_duration(tmp_path, read):
     }
 
 
+def test_espnet_s_names_are_read_too(tmp_path, read):
+    sound(tmp_path / "wav" / "a.wav", 4.0)
+    sound(tmp_path / "wav" / "b.wav", 3.0)
+    lines(
+        tmp_path / "train.jsonl",
+        {"utt_id": "spk1-utt1", "wav": "wav/a.wav", "text": "one", "speaker": "spk1"},
+        {"utt_id": "spk2-utt1", "speech": "wav/b.wav", "text": "two", "speaker": "spk2"},
+    )
+    assert {row[::2] for row in rows(read("nemo"))} == {
+        ("spk1-utt1", "spk1"),
+        ("spk2-utt1", "spk2"),
+    }
+
+
+def test_stretches_that_begin_within_a_millisecond_have_two_ids(tmp_path, read):
+    sound(tmp_path / "a.wav", 4.0)
+    offsets = (0.1, 0.1004, 0.30000000000000004)
+    lines(
+        tmp_path / "train.json",
+        *({"audio_filepath": "a.wav", "offset": o, "duration": 1, "text": "x"} for o in offsets),
+    )
+    manifest = read("nemo")
+    assert {u.id for u in manifest.utterances} == {"a-0000100", "a-0000100.400", "a-0000300"}
+    assert manifest.refusals == ()
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
@@ -155,6 +181,13 @@ def test_only_files_are_sources(tmp_path, lhotse, read, kind):
         ({}, {"channel": 1}, "supervisions_train-clean-5.jsonl:1: channel is 1, which no source"),
         ({}, {"channel": "left"}, "channel is 'left'; a number or a list of numbers is needed"),
         ({}, {"recording_id": ""}, "recording_id is missing or empty"),
+        ({"sources": "a.wav"}, {}, "recordings_train-clean-5.jsonl:1: its sources are no list of"),
+        ({"sources": ["a.wav"]}, {}, "recordings_train-clean-5.jsonl:1: its sources are no list"),
+        (
+            {"sources": [{"type": "file", "channels": [0]}]},
+            {},
+            "recordings_train-clean-5.jsonl:1: source is missing or empty",
+        ),
     ],
 )
 def test_what_cannot_be_read_as_it_says_is_refused(lhotse, read, recorded, supervised, reason):

@@ -117,10 +117,26 @@ def test_a_malformed_line_is_refused(tmp_path, read, name, line, reason):
 
 def test_what_has_no_sound_or_no_words_is_refused(tmp_path, read):
     data_folder(tmp_path, "u1", "u2")
-    text(tmp_path / "text", "u1 YES", "u3 NO")
+    text(tmp_path / "text", "u1 YES", *(f"u{n} NO" for n in range(3, 10)))
     found = reasons(read("kaldi"))
+    assert list(found) == [*(f"u{n}" for n in range(3, 10)), "u2"]
     assert "u2.wav: its transcript is empty" in found["u2"]
     assert "text: has it, and no sound of it is listed" in found["u3"]
+
+
+def test_of_a_key_that_comes_twice_the_second_line_is_refused(tmp_path, read):
+    data_folder(tmp_path, "u1", "u2")
+    wavs = (tmp_path / "wav.scp").read_text().splitlines()
+    text(tmp_path / "wav.scp", *wavs, "u1 wav/u2.wav")
+    text(tmp_path / "text", "u1 YES", "u2 YES", "u2 NO")
+    manifest = read("kaldi")
+    assert [(u.id, u.audio, u.transcript) for u in manifest.utterances] == [
+        ("u1", "wav/u1.wav", "YES"),
+        ("u2", "wav/u2.wav", "YES"),
+    ]
+    found = reasons(manifest)
+    assert "wav.scp:3: has u1 again, and in line 1 first; take one of the lines" in found["u1"]
+    assert "text:3: has u2 again, and in line 2 first; take one of the lines" in found["u2"]
 
 
 def test_a_segment_of_no_recording_is_refused(folder, read):
