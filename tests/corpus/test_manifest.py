@@ -67,6 +67,7 @@ def test_the_file_is_a_header_and_a_line_per_utterance(tmp_path):
         "manifest": 2,
         "corpus": "tones",
         "root": "/corpora/tones",
+        "strict": False,
         "slices": [0],
         "refusals": [{"utterance": "u9", "reason": "u9.wav: cut short"}],
     }
