@@ -42,10 +42,12 @@ class Owner:
     host: str
     pid: int
     space: str  # of pids: containers of one host do not see each other's
+    job: str = ""  # of SLURM
 
     @classmethod
     def me(cls) -> "Owner":
-        return cls(secrets.token_hex(8), socket.gethostname(), os.getpid(), _space())
+        job = os.environ.get("SLURM_JOB_ID", "")
+        return cls(secrets.token_hex(8), socket.gethostname(), os.getpid(), _space(), job)
 
     def gone(self) -> bool:
         """Known only where its process could be seen."""
@@ -87,7 +89,8 @@ class Claim:
                 if _owner(self._claim) != self._owner:
                     self.lost = True
                     return
-                write_json(self._claim / _count_name(self._owner.token), count)
+                # Into the claim alone: one that was broken just now must not come back half.
+                (self._claim / _count_name(self._owner.token)).write_text(str(count))
             except OSError:
                 continue  # a full disk; the others wait for a while
 
@@ -97,7 +100,7 @@ def holding(folder: Path, give_up: Callable[[], bool] = lambda: False) -> Iterat
     """Hold the folder's claim, or raise `Taken`; a dead owner's is broken first."""
     mine = Owner.me()
     while not _take(folder, mine):
-        _break_if_stale(folder / "claim", folder, give_up)
+        _break_if_stale(folder / "claim", mine, give_up)
     with Claim(folder, mine) as claim:
         yield claim
 
@@ -120,9 +123,13 @@ def _take(folder: Path, mine: Owner) -> bool:
     return False
 
 
-def _break_if_stale(claim: Path, folder: Path, give_up: Callable[[], bool]) -> None:
-    """Return when the way may be free; raise `Taken` when the owner was seen alive."""
-    owner = _owner(claim)
+def _break_if_stale(claim: Path, mine: Owner, give_up: Callable[[], bool]) -> None:
+    """Return when the way may be free; raise `Taken` when the owner was seen alive.
+
+    An earlier life of the same job, on a node that SLURM has lost, lives on borrowed time, and
+    nobody but this one would go on after it: it is waited for.
+    """
+    folder, owner = claim.parent, _owner(claim)
     if owner is None:
         _refuse_unreadable(claim)
         return
@@ -133,8 +140,10 @@ def _break_if_stale(claim: Path, folder: Path, give_up: Callable[[], bool]) -> N
         time.sleep(SECONDS_BETWEEN_LOOKS)
         if _owner(claim) != owner:
             return
-        if _counted(claim, owner) != count:
-            raise Taken(folder, owner)
+        if (now := _counted(claim, owner)) != count:
+            if not mine.job or owner.job != mine.job:
+                raise Taken(folder, owner)
+            count, began = now, time.monotonic()
     _bury(claim, owner.token)
 
 

@@ -65,6 +65,11 @@ CAUSES = {
 }
 
 
+# A server that went away, a disk that fails.
+LOST_DISKS = {errno.ESTALE, errno.EIO, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN}
+LOST_CARDS = "(?:CUDA|cuDNN|NCCL) error.*(?:ECC|no CUDA-capable|busy or unavailable|hardware stack)"
+
+
 class MissingFeaturesError(InputError):
     """A run started before its feature set was whole."""
 
@@ -135,4 +140,15 @@ def _cause(error: BaseException) -> str:
         return "out of memory"
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return "disk full"
+    if _of_the_node(error):
+        return "node failure"
     return "code error"
+
+
+def _of_the_node(error: BaseException) -> bool:
+    """What the same code may not meet on another node: its network disk, its card, its Python."""
+    if isinstance(error, OSError):
+        return error.errno in LOST_DISKS
+    if isinstance(error, ModuleNotFoundError):
+        return (error.name or "").split(".")[0] not in {"jobs", "pipeline"}
+    return bool(re.search(LOST_CARDS, str(error)))

@@ -157,7 +157,9 @@ def _rules_of_qos(
 
 def _ask_accounting(words: str, columns: int) -> list[list[str]]:
     try:
-        return rows(ask(["sacctmgr", "--noheader", "--parsable2", *words.split()]), columns)
+        return rows(
+            ask(["sacctmgr", "--noheader", "--parsable2", *words.split()], patient=True), columns
+        )
     except SchedulerError:
         return []
 
@@ -165,7 +167,7 @@ def _ask_accounting(words: str, columns: int) -> list[list[str]]:
 def _partitions() -> dict[str, dict[str, str]]:
     """Partition -> its settings, as scontrol writes them."""
     try:
-        text = ask(["scontrol", "show", "partition", "--oneliner"])
+        text = ask(["scontrol", "show", "partition", "--oneliner"], patient=True)
     except SchedulerError:
         return {}
     found = [
@@ -181,7 +183,7 @@ def _default(partitions: Mapping[str, Mapping[str, str]]) -> str:
 
 def _config(*, needed: bool) -> dict[str, str]:
     try:
-        lines = ask(["scontrol", "show", "config"]).splitlines()
+        lines = ask(["scontrol", "show", "config"], patient=True).splitlines()
     except SchedulerError:
         if needed:
             raise

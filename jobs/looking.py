@@ -59,7 +59,7 @@ def cancel(options: argparse.Namespace) -> int:
     cancelled = _cancel_here(folder)
     entries = {entry.job for entry in folder.ledger.entries() if entry.scheduler == "slurm"}
     if entries or folder.jobs.is_dir():
-        queued = scheduler.queue().values()
+        queued = scheduler.queue(patient=True).values()
         mark = scheduler.mark_of(folder.jobs)  # also what an interrupted submission left
         ours = (job.id for job in queued if job.id in entries or job.comment.startswith(mark))
         jobs = sorted({job.split("_")[0] for job in ours})

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ SECONDS_BETWEEN_NOTES = 15.0
 SECONDS_FOR_GPU = 10.0  # nvidia-smi may hang where a card has failed
 PROC = Path("/proc")
 CGROUPS = Path("/sys/fs/cgroup")
+WAITED = "BLANKSLATE_SECONDS_WAITED"  # for a process of a job to tell those that it starts
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Asked:
     waited: float = math.nan  # seconds, from its submission or requeue
 
     @classmethod
-    def here(cls, threads: int, submitted: float) -> "Asked":
+    def here(cls, threads: int, waited: float = math.nan) -> "Asked":
         """As SLURM's variables tell it; runs that share a job share its memory."""
         memory = _number("SLURM_MEM_PER_NODE")
         of_cpu, cpus = _number("SLURM_MEM_PER_CPU"), _number("SLURM_CPUS_PER_TASK") or threads
@@ -49,8 +50,19 @@ class Asked:
             cpus=threads,
             memory_gb=memory * share / 1024 if memory else None,
             gpus=round(_number("SLURM_GPUS_ON_NODE") or len(_cards())),
-            waited=max(0.0, time.time() - submitted),
+            waited=waited,
         )
+
+
+def seconds_waited(submitted: float, runs: Iterable[RunFolder]) -> float:
+    """Until the job that has these runs started: since its submission, or since it was requeued.
+
+    A requeue is noted by nobody; but until then some process of the job had one of the runs.
+    """
+    if given := os.environ.get(WAITED):
+        return float(given)
+    ends = (used.began + used.seconds for run in runs for used in run.usages())
+    return max(0.0, time.time() - max([submitted, *ends]))
 
 
 class Meter:

@@ -22,6 +22,7 @@ from pipeline.files import InputError, read_json, write_json
 # Exit codes of a task.
 DONE, FAILED = 0, 1
 STOPPED = 75  # sysexits' "temporary failure: try again"; typed again it continues
+REQUEUE = 76  # the same; the batch script is to ask SLURM for another turn
 
 # SIGUSR2 announces SLURM's time limit; Windows has it not, but SIGBREAK.
 DEALER = "BLANKSLATE_DEALER"

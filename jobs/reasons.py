@@ -73,6 +73,19 @@ USUAL_CAUSES = {
     "contact": "the scheduler does not answer; try again later",
 }
 
+# A complaint of any command that may be gone a little later.
+TRANSIENT = (
+    "timed out",
+    "unable to contact",
+    "communication connection failure",
+    "connection (refused|reset)",
+    "zero bytes were transmitted",
+    "standby mode",
+    "temporarily (unable to accept|unavailable)",
+    "rate limit",
+)
+SECONDS_UNTIL_AGAIN = (1.0, 2.0, 4.0, 8.0)
+
 
 def in_words(reason: str) -> str:
     """SLURM's own word in brackets, so that it can be looked up; unknown ones as they are."""
@@ -93,3 +106,8 @@ def with_cause(said: str) -> str:
     )
     cause = next(causes, "")
     return f"{said} — {cause}" if cause else said
+
+
+def passes(said: str) -> bool:
+    """Whether the same words may be accepted a little later."""
+    return any(re.search(pattern, said, re.IGNORECASE) for pattern in TRANSIENT)

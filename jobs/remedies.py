@@ -109,7 +109,11 @@ def remedy(
     """`attempts`: entries of this run or shard, in order; `code`: the snapshot's by now."""
     cause, last = failed.cause, attempts[-1] if attempts else None
     if cause in DETERMINISTIC and failed.recorded and last and last.code == code:
-        return _refuse(f"{cause}, and the code is still the same")
+        shows = f"the log of {item}" if features else f"make logs RUN={item}"
+        return _refuse(
+            f"{cause}, and the code is still the same: mend what {shows} shows, or delete its "
+            f"failure file where the code is not to blame"
+        )
     spent = sum(_counts(entry, item, code) for entry in attempts)
     if cause in {*COUNTED, UNRECORDED} and spent >= profile.retries:
         return _refuse(f"{cause}, after {spent} retries; raise retries in the profile")

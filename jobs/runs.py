@@ -7,6 +7,7 @@ A failing run leaves its reason in its folder, and the next one has its turn.
 """
 
 import logging
+import os
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -17,8 +18,8 @@ from pathlib import Path
 
 from jobs import claims
 from jobs.claims import Claim, Taken
-from jobs.failures import MissingFeaturesError, classify
-from jobs.meter import Asked, Meter
+from jobs.failures import SLURM_STATES, MissingFeaturesError, classify
+from jobs.meter import Asked, Meter, job_ran_out_of_memory
 from jobs.plan import Run
 from jobs.processes import DONE, FAILED, STOPPED, StopRequest
 from jobs.profile import Means
@@ -141,8 +142,13 @@ def _beats(folder: RunFolder) -> Callable[[Heartbeat], None]:
 
 def failure_of(error: Exception) -> Failure:
     cause, message = classify(error)
+    if cause == "killed" and job_ran_out_of_memory():  # what read for it
+        cause, message = "out of memory", f"{SLURM_STATES['OUT_OF_MEMORY'][1]}: {message}"
     return Failure(
-        cause=cause, message=message, traceback="".join(traceback.format_exception(error))
+        cause=cause,
+        message=message,
+        traceback="".join(traceback.format_exception(error)),
+        node=os.environ.get("SLURMD_NODENAME", ""),
     )
 
 

@@ -9,11 +9,13 @@ import io
 import os
 import re
 import subprocess
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobs import reasons
 from pipeline.files import InputError, digest
 
 SECONDS_TO_ANSWER = 60
@@ -54,11 +56,11 @@ class QueuedJob:
         return self.waits and self.reason in {"launch failed requeued held", "JobHoldMaxRequeue"}
 
 
-def queue(*, everyone: bool = False) -> dict[str, QueuedJob]:
+def queue(*, everyone: bool = False, patient: bool = False) -> dict[str, QueuedJob]:
     """Every queued or running job of this user, array tasks one by one."""
     whose = [] if everyone else ["--me"]
     command = ["squeue", *whose, "--noheader", "--array", f"--format={QUEUE_FORMAT}"]
-    text = ask(command, SLURM_TIME_FORMAT="%s")
+    text = ask(command, patient=patient, SLURM_TIME_FORMAT="%s")
     found = [line.split("|", 7) for line in text.splitlines()]  # a comment may hold anything
     return {row[0]: _queued(*row) for row in found if len(row) == 8}
 
@@ -78,11 +80,11 @@ def _queued(job: str, state: str, reason: str, *place: str) -> QueuedJob:
 
 
 def cancel(jobs: Iterable[str]) -> None:
-    ask(["scancel", *jobs])
+    ask(["scancel", *jobs], patient=True)
 
 
 def release(jobs: Iterable[str]) -> None:
-    ask(["scontrol", "release", ",".join(jobs)])
+    ask(["scontrol", "release", ",".join(jobs)], patient=True)
 
 
 def mark_of(folder: Path) -> str:
@@ -104,13 +106,18 @@ def this_job() -> str:
     return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID", "")
 
 
-def preempted() -> bool:
-    """Whether the job that this is in must leave its node, and was not cancelled by a person."""
+# Among the words of `scontrol show job`. One that a person cancelled has neither.
+MUST_LEAVE = "PreemptTime=[0-9]|Reason=TimeLimit"  # also read by grep, in the batch script
+
+
+def must_leave() -> bool:
+    """Whether the job that this is in is ended for another one, or by its limit."""
+    command = ["scontrol", "show", "job", "--oneliner", os.environ.get("SLURM_JOB_ID", "")]
     try:
-        text = ask(["scontrol", "show", "job", "--oneliner", os.environ.get("SLURM_JOB_ID", "")])
+        text = ask(command, patient=True)
     except SchedulerError:
         return False
-    return any(re.match(r"PreemptTime=\d", word) for word in text.split())
+    return any(re.match(MUST_LEAVE, word) for word in text.split())
 
 
 def rows(text: str, columns: int) -> list[list[str]]:
@@ -119,8 +126,22 @@ def rows(text: str, columns: int) -> list[list[str]]:
     return [row for row in reader if len(row) == columns]
 
 
-def ask(command: list[str], **environment: str) -> str:
-    """What a command of SLURM prints."""
+def ask(command: list[str], *, patient: bool = False, **environment: str) -> str:
+    """What a command of SLURM prints.
+
+    Who only looks gets no answer at once; who submits is `patient` with a scheduler that is busy.
+    """
+    for seconds in reasons.SECONDS_UNTIL_AGAIN if patient else ():
+        try:
+            return _ask(command, environment)
+        except SchedulerError as error:
+            if not reasons.passes(str(error)):
+                raise
+            time.sleep(seconds)
+    return _ask(command, environment)
+
+
+def _ask(command: list[str], environment: Mapping[str, str]) -> str:
     try:
         answer = subprocess.run(
             command,

@@ -15,6 +15,7 @@ import secrets
 import shlex
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -24,15 +25,14 @@ from pathlib import Path
 from typing import Any
 
 import submitit
-from submitit.core.utils import FailedJobError, FailedSubmissionError
+from submitit.core.utils import FailedJobError, FailedSubmissionError, UncompletedJobError
 
-from jobs import snapshot, tasks
+from jobs import reasons, snapshot, tasks
 from jobs.console import say
 from jobs.plan import Request
-from jobs.processes import STOPPED, listening
+from jobs.processes import REQUEUE, STOPPED, listening
 from jobs.profile import Slurm
-from jobs.reasons import with_cause
-from jobs.scheduler import mark_of, preempted, withdraw
+from jobs.scheduler import MUST_LEAVE, mark_of, must_leave, withdraw
 from pipeline.files import InputError
 
 # submitit requeues a job that reached its limit this often. Training resumes from its own files,
@@ -43,25 +43,11 @@ REQUEUES = 100
 # arriving before python has its handlers.
 WARNING_SECONDS = 90
 
-# What sbatch says when the same words may be accepted a little later.
-TRANSIENT = (
-    "socket timed out",
-    "unable to contact",
-    "communication connection failure",
-    "connection refused",
-    "zero bytes were transmitted",
-    "temporarily unable to accept",
-    "temporarily unavailable",
-    "rate limit",
-)
-SECONDS_UNTIL_AGAIN = (1.0, 2.0, 4.0, 8.0)
-
 # Pickles and script of what has no number yet, as submitit names them.
 UNNUMBERED = r"[0-9a-f]{32}\.pkl|\.submission_file_[0-9a-f]+\.sh"
 
 # Set where python runs in a container, from which scontrol cannot be reached.
 BATCH = "BLANKSLATE_REQUEUE_FROM_BATCH"
-REQUEUE = 76  # exit code: the batch script is to ask for another turn
 
 
 class OnNode:
@@ -73,11 +59,15 @@ class OnNode:
         requeue: Any = signal.getsignal(signal.SIGUSR2)
         with listening() as stop:
             code = tasks.execute(Path(task), stop)
-            # SLURM requeues only what it kills: one that ends in its grace time has ended.
-            if code == STOPPED and (stop.signal == signal.SIGUSR2 or preempted()):
+            # SLURM requeues only what it kills: one that ends in its grace time has ended. The
+            # limit itself may come while a run that was warned of it still saves.
+            if code == STOPPED and (stop.signal == signal.SIGUSR2 or must_leave()):
                 if BATCH in os.environ:
                     sys.exit(REQUEUE)
-                requeue(signal.SIGUSR2, None)
+                try:
+                    requeue(signal.SIGUSR2, None)
+                except (OSError, subprocess.SubprocessError, UncompletedJobError) as error:
+                    print(f"saved, but not requeued: {error}; make sweep again", flush=True)
         if code:
             sys.exit(code)
 
@@ -110,15 +100,15 @@ class Submission:
                 f"cluster, or run here with CLUSTER=cluster/local.yaml"
             )
         self.folder.mkdir(parents=True, exist_ok=True)
-        for seconds in (*SECONDS_UNTIL_AGAIN, None):
+        for seconds in (*reasons.SECONDS_UNTIL_AGAIN, None):
             mark = mark_of(self.folder) + secrets.token_hex(4)
             executor = self._executor(asked, throttle or len(files), after, mark)
             try:
                 jobs = self._submit(executor, files, mark)
             except (FailedJobError, FailedSubmissionError) as error:
                 said = _said(str(error))
-                if seconds is None or not any(word in said.lower() for word in TRANSIENT):
-                    raise InputError(f"{self.profile.path}: {with_cause(said)}") from None
+                if seconds is None or not reasons.passes(said):
+                    raise InputError(f"{self.profile.path}: {reasons.with_cause(said)}") from None
                 say(f"{said}; again in {seconds:.0f} s")
                 time.sleep(seconds)
             else:
@@ -171,16 +161,23 @@ class Submission:
 
     def _exports(self, asked: Mapping[str, Any]) -> list[str]:
         variables = snapshot.environment(self.code, asked["cpus_per_task"])
+        trap = []
         if self.profile.requeue_from == "batch":
             variables[BATCH] = "1"
-        return [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
+            trap = ["trap : TERM"]  # the limit's; the script waits for python to save
+        return [*trap, *(f"export {key}={shlex.quote(value)}" for key, value in variables.items())]
 
 
 def _requeue_from_batch() -> list[str]:
     """After python has saved and ended, the batch script asks: it is outside the container."""
     job = "${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"
+    told = f'scontrol show job --oneliner "$SLURM_JOB_ID" | grep -qE "{MUST_LEAVE}"'
     return [
         "code=$?",
+        # What ended by SIGTERM could not ask whether a person cancelled it.
+        f"if [ $code -eq {STOPPED} ] && {told}; then",
+        f"    code={REQUEUE}",
+        "fi",
         f"if [ $code -eq {REQUEUE} ] && [ ${{SLURM_RESTART_COUNT:-0}} -lt {REQUEUES} ]; then",
         f'    scontrol requeue "{job}"',
         "fi",

@@ -18,7 +18,7 @@ from jobs import accounting, failures, scheduler
 from jobs.accounting import Life
 from jobs.claims import beats
 from jobs.ledger import Entry
-from jobs.processes import STOPPED
+from jobs.processes import REQUEUE, STOPPED
 from jobs.reasons import in_words
 from jobs.scheduler import QueuedJob, SchedulerError
 from jobs.wanted import SweepFolder, Wanted, WantedRun
@@ -96,14 +96,14 @@ def ask(folder: SweepFolder, unfinished: Sequence[str]) -> Queue:
     if not _jobs(folder, unfinished):
         return Queue()
     try:
-        return answer(folder, unfinished)
+        return answer(folder, unfinished, patient=False)
     except SchedulerError as error:
         return Queue(None, {}, str(error))
 
 
-def answer(folder: SweepFolder, unfinished: Sequence[str]) -> Queue:
+def answer(folder: SweepFolder, unfinished: Sequence[str], *, patient: bool = True) -> Queue:
     """The same for who must know, and with the whole queue: a SchedulerError where it is silent."""
-    queued = scheduler.queue()
+    queued = scheduler.queue(patient=patient)
     return Queue(queued, accounting.lives(_jobs(folder, unfinished) - set(queued)))
 
 
@@ -150,6 +150,8 @@ def _status(run: WantedRun, sweep: SweepFolder, entry: Entry | None, queue: Queu
     if entry and entry.scheduler == "slurm" and cause in {"code error", "killed"} and not failure:
         detail += f"; see {sweep.output(job)}"
     nodes = tuple(life.failed_node for life in queue.ended.get(job, ()) if life.failed_node)
+    if failure and failure.cause == "node failure" and failure.node not in {"", *nodes}:
+        nodes = (*nodes, failure.node)
     usage = next(reversed(folder.usages()), None) if state == "running" else None
     return RunStatus(run.label, run.run_id, state, cause, detail, job, beat, nodes, usage)
 
@@ -175,7 +177,7 @@ def _state_in_slurm(
     if queue.jobs is None:
         return "queued", "", f"job {entry.job}; the scheduler does not answer"
     job = queue.jobs.get(entry.job)
-    if beat and (beat.job != entry.job if beat.job else beat.time < entry.time):
+    if beat and not _tells_of(beat, entry):
         beat = None  # of an earlier job
     if job:
         return _state_in_queue(beat, job)
@@ -187,8 +189,12 @@ def _state_in_slurm(
 
 def _others_began(entry: Entry, sweep: SweepFolder) -> bool:
     """Whether a run of the same job got as far as its first heartbeat, or further."""
-    beats_of = (sweep.run(item).heartbeat() for item in entry.items)
-    return any(beat and beat.time >= entry.time for beat in beats_of)
+    found = (sweep.run(item).heartbeat() for item in entry.items)
+    return any(beat and _tells_of(beat, entry) for beat in found)
+
+
+def _tells_of(beat: Heartbeat, entry: Entry) -> bool:
+    return beat.job == entry.job if beat.job else beat.time >= entry.time
 
 
 def state_after(beat: Heartbeat | None, entry: Entry, lives: Sequence[Life], output: Path) -> Found:
@@ -196,7 +202,7 @@ def state_after(beat: Heartbeat | None, entry: Entry, lives: Sequence[Life], out
     life = lives[-1] if lives else Life("")
     asked = (entry.memory_gb or math.inf) * 1024**3
     ended = failures.of_job(life.state, life.signal, _end_of(output), life.peak_bytes / asked)
-    saved = beat is not None and beat.status == "stopped" and life.code in {0, STOPPED}
+    saved = beat is not None and beat.status == "stopped" and life.code in {0, STOPPED, REQUEUE}
     if ended and ended[0] == "node failure" and life.failed_node:
         ended = ended[0], f"{ended[1]}: {life.failed_node}"
     if ended and ended[0] != "cancelled" and not (saved and ended[0] == "code error"):

@@ -18,7 +18,7 @@ from typing import Literal
 
 from jobs import claims, local, runs, slices
 from jobs.failures import SLURM_STATES, of_exit
-from jobs.meter import Asked, job_ran_out_of_memory
+from jobs.meter import WAITED, Asked, job_ran_out_of_memory, seconds_waited
 from jobs.plan import Run, Slice
 from jobs.processes import DONE, FAILED, STOPPED, StopRequest, dealer, listening
 from jobs.profile import Device, Means, Workers, cpus
@@ -172,7 +172,7 @@ def _report(task: ReportTask) -> int:
 def _execute_runs(task: RunTask, path: Path, stop: StopRequest) -> int:
     if len(task.runs) == 1:
         means = Means(task.device, task.threads, task.workers, task.resident_gb)
-        asked = Asked.here(task.threads, path.stat().st_mtime)
+        asked = Asked.here(task.threads, _seconds_waited(task, path))
         return runs.execute(Path(task.work), task.runs, means, stop, asked)
     return _execute_apart(task, path, stop)
 
@@ -194,9 +194,15 @@ def _execute_apart(task: RunTask, path: Path, stop: StopRequest) -> int:
     files = [write(replace(task, runs=(run,), at_once=1), path.parent) for run in left]
     if left:
         _import_for_copies()
+    os.environ[WAITED] = str(_seconds_waited(task, path))
     slots = local.Slots(task.at_once, task.threads, copied=True)
     local.deal(files, slots, SOURCE, lambda _: None, ended, stop=stop)
     return STOPPED if stop() else code
+
+
+def _seconds_waited(task: RunTask, path: Path) -> float:
+    folders = (RunFolder(Path(task.work) / "runs" / run.run_id) for run in task.runs)
+    return seconds_waited(path.stat().st_mtime, folders)
 
 
 def _import_for_copies() -> None:

@@ -49,6 +49,7 @@ class Failure:
     cause: str  # a short phrase: "out of memory"
     message: str  # one line, with the way out
     traceback: str = ""
+    node: str = ""  # of a cluster, as its scheduler names it
     job: str = ""  # whose end the scheduler told; nothing where the run said it itself
     host: str = field(default_factory=socket.gethostname)
     time: float = field(default_factory=time.time)  # seconds since 1970

@@ -23,6 +23,7 @@ def fake_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Answer:
     """
     if sys.platform == "win32":
         pytest.skip("the fake commands are shell scripts")
+    monkeypatch.setattr("jobs.reasons.SECONDS_UNTIL_AGAIN", (0.01, 0.02))
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))

@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from dataclasses import asdict, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -89,6 +91,48 @@ def test_who_was_taken_for_dead_learns_that_the_claim_is_lost(tmp_path, monkeypa
             assert not third.lost
             with pytest.raises(Taken), holding(tmp_path, lambda: True):
                 pytest.fail("who had lost it let it go for another")
+
+
+def test_an_earlier_life_of_the_same_job_is_waited_for(tmp_path, monkeypatch):
+    """It counts on, on a node that SLURM has lost; when it ends, nobody else would go on."""
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    ended = threading.Event()
+
+    def train_on() -> None:
+        with holding(tmp_path):
+            ended.wait(60)
+
+    earlier = threading.Thread(target=train_on)
+    earlier.start()
+    while not (tmp_path / "claim" / "owner.json").exists():
+        time.sleep(0.01)
+    monkeypatch.setenv("SLURM_JOB_ID", "13")
+    with pytest.raises(Taken), holding(tmp_path):
+        pytest.fail("held twice")
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    with pytest.raises(Taken), holding(tmp_path, lambda: True):
+        pytest.fail("held although it was to give up")
+    threading.Timer(1.5, ended.set).start()  # it is seen counting, and longer than stale
+    with holding(tmp_path):
+        assert ended.is_set()
+    earlier.join()
+
+
+def test_a_claim_that_was_broken_just_now_does_not_come_back(tmp_path, monkeypatch):
+    owner_of = claims._owner
+
+    def late(claim: Path) -> Owner | None:
+        owner = owner_of(claim)
+        if owner and threading.current_thread() is not threading.main_thread():
+            with suppress(OSError):
+                claim.rename(claim.with_name(f"claim-{owner.token}"))  # after its look
+        return owner
+
+    monkeypatch.setattr(claims, "_owner", late)
+    with holding(tmp_path) as claim:
+        claim._thread.join(10)
+        assert claim.lost
+        assert not (tmp_path / "claim").exists()
 
 
 def test_a_late_breaker_cannot_take_the_next_owners_claim_away(tmp_path, gone):

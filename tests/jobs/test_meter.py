@@ -11,7 +11,7 @@ import pytest
 
 from jobs import meter
 from jobs.meter import Asked, Meter
-from pipeline.training.run import RunFolder
+from pipeline.training.run import RunFolder, Usage
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="measured through /proc")
 
@@ -58,20 +58,31 @@ def test_a_folder_that_cannot_be_written_does_not_end_the_run(run):
 def test_the_job_says_what_was_asked_for(monkeypatch):
     for name in [name for name in os.environ if name.startswith(("SLURM_", "CUDA_"))]:
         monkeypatch.delenv(name)
-    here = Asked.here(2, time.time() - 100)
-    assert (here.cpus, here.memory_gb, here.gpus) == (2, None, 0)
-    assert here.waited == pytest.approx(100, abs=5)
+    here = Asked.here(2, 100.0)
+    assert (here.cpus, here.memory_gb, here.gpus, here.waited) == (2, None, 0, 100.0)
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "8")
     monkeypatch.setenv("SLURM_MEM_PER_NODE", "16384")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     # Four runs of two threads share the job.
-    here = Asked.here(2, time.time())
+    here = Asked.here(2)
     assert (here.memory_gb, here.gpus) == (4.0, 2)
     monkeypatch.delenv("SLURM_MEM_PER_NODE")
     monkeypatch.setenv("SLURM_MEM_PER_CPU", "1024")
     monkeypatch.setenv("SLURM_GPUS_ON_NODE", "1")
-    here = Asked.here(8, time.time())
+    here = Asked.here(8)
     assert (here.memory_gb, here.gpus) == (8.0, 1)
+
+
+def test_a_job_waited_since_its_submission_or_since_it_was_requeued(run, tmp_path, monkeypatch):
+    monkeypatch.delenv(meter.WAITED, raising=False)
+    now, other = time.time(), RunFolder(tmp_path / "a2")
+    assert meter.seconds_waited(now - 4000, [run, other]) == pytest.approx(4000, abs=60)
+    # Before it was requeued it had one of its runs until 400 s ago.
+    run.write_usages([Usage(began=now - 3990, seconds=3590.0, cpu_seconds=1.0, waited=10.0)])
+    assert meter.seconds_waited(now - 4000, [run, other]) == pytest.approx(400, abs=60)
+    assert meter.seconds_waited(now - 100, [run, other]) == pytest.approx(100, abs=60)
+    monkeypatch.setenv(meter.WAITED, "7.5")  # as the process says that deals the runs of a job
+    assert meter.seconds_waited(now - 4000, [run]) == 7.5
 
 
 def test_the_cards_are_asked_how_busy_they_are(fake_slurm, monkeypatch):

@@ -84,7 +84,9 @@ def test_what_the_run_itself_could_not_do_waits_for_other_code(cause):
     recorded = Failed(cause, recorded=True)
     refused = remedy(recorded)
     assert refused.refused
-    assert refused.told == f"left out: {cause}, and the code is still the same"
+    assert refused.told.startswith(f"left out: {cause}, and the code is still the same: mend ")
+    assert f"RUN={RUN}" in refused.told
+    assert "delete its failure file" in refused.told
     assert not remedy(recorded, code="mended").refused
     # A job that died before the run could say why may have missed a module.
     assert not remedy(Failed(cause)).refused

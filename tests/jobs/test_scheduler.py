@@ -44,6 +44,24 @@ def test_an_unreachable_controller_is_quoted_in_one_line(fake_slurm):
 
 
 @pytest.mark.parametrize(
+    "said",
+    ["Unable to contact slurm controller (connect failure)", "Connection reset by peer"],
+)
+def test_who_submits_is_patient_with_a_busy_scheduler_and_who_looks_is_not(fake_slurm, said):
+    asked = fake_slurm("squeue", complains=f"slurm_load_jobs error: {said}", code=1)
+    with pytest.raises(SchedulerError):
+        scheduler.queue()
+    assert asked.read_text().count("\n") == 1
+    with pytest.raises(SchedulerError):
+        scheduler.queue(patient=True)
+    assert asked.read_text().count("\n") == 4
+    fake_slurm("squeue", complains="Invalid user: x", code=1)
+    with pytest.raises(SchedulerError):
+        scheduler.queue(patient=True)
+    assert asked.read_text().count("\n") == 5
+
+
+@pytest.mark.parametrize(
     ("said", "expected"),
     [
         (
@@ -51,15 +69,17 @@ def test_an_unreachable_controller_is_quoted_in_one_line(fake_slurm):
             False,
         ),
         ("JobId=7 JobState=RUNNING PreemptTime=2026-01-01T00:00:00 Partition=main", True),
+        ("JobId=7 JobState=COMPLETING Reason=TimeLimit PreemptTime=None", True),
+        ("JobId=7 JobState=COMPLETING Reason=None PreemptTime=None", False),  # by a person
     ],
 )
-def test_a_job_knows_whether_it_is_preempted(fake_slurm, monkeypatch, said, expected):
+def test_a_job_knows_whether_it_must_leave(fake_slurm, monkeypatch, said, expected):
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     asked = fake_slurm("scontrol", said)
-    assert scheduler.preempted() is expected
+    assert scheduler.must_leave() is expected
     assert asked.read_text().split()[-1] == "7"
     fake_slurm("scontrol", complains="Invalid job id specified", code=1)
-    assert not scheduler.preempted()
+    assert not scheduler.must_leave()
 
 
 @pytest.mark.parametrize(

@@ -1,20 +1,21 @@
 """SLURM through submitit: what sbatch gets, and what becomes of what it refuses."""
 
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from jobs import slurm
 from jobs.plan import Request
+from jobs.processes import DONE, FAILED, REQUEUE, STOPPED, StopRequest
 from jobs.profile import FeatureJobs, Slurm
 from jobs.scheduler import mark_of
 from pipeline.files import InputError
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slurm, "SECONDS_UNTIL_AGAIN", (0.01, 0.02))
 
 
 @pytest.fixture
@@ -239,18 +240,97 @@ def test_memory_may_be_asked_for_by_the_cpu(submission):
     assert "--mem=" not in script_of(made)
 
 
-def test_in_a_container_the_batch_script_asks_for_another_turn(submission):
+@pytest.mark.parametrize(
+    ("code", "said", "again"),
+    [
+        (REQUEUE, "PreemptTime=None", True),
+        (STOPPED, "JobState=RUNNING PreemptTime=2026-01-01T00:00:00", True),
+        (STOPPED, "JobState=COMPLETING Reason=TimeLimit PreemptTime=None", True),
+        (STOPPED, "JobState=COMPLETING Reason=None PreemptTime=None", False),  # a person cancelled
+        (DONE, "PreemptTime=2026-01-01T00:00:00", False),
+        (FAILED, "PreemptTime=2026-01-01T00:00:00", False),
+    ],
+)
+def test_in_a_container_the_batch_script_asks_for_another_turn(
+    submission, fake_slurm, code, said, again
+):
     made = submission(python="apptainer exec image.sif python3", requeue_from="batch")
     submit(made)
     lines = script_of(made).splitlines()
     step = next(number for number, line in enumerate(lines) if line.startswith("srun "))
     assert f"export {slurm.BATCH}=1" in lines[:step]
-    after = [line.strip() for line in lines[step + 1 :] if line and not line.startswith("#")]
-    assert after[0] == "code=$?"
-    assert f"[ $code -eq {slurm.REQUEUE} ]" in after[1]
-    job = "${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"
-    assert after[2] == f'scontrol requeue "{job}"'
-    assert after[-1] == "exit $code"
+    fake_slurm("srun", code=code)
+    asked = fake_slurm("scontrol", said)
+    path = os.environ["PATH"] + os.pathsep + os.defpath
+    here = {
+        "PATH": path,
+        "SLURM_JOB_ID": "44",
+        "SLURM_ARRAY_JOB_ID": "42",
+        "SLURM_ARRAY_TASK_ID": "2",
+    }
+    script = made.folder / "42_submission.sh"
+    ended = subprocess.run(["/bin/bash", script], env={**os.environ, **here}, check=False)
+    assert ended.returncode == (REQUEUE if again else code)
+    told = asked.read_text() if asked.exists() else ""
+    assert ("requeue 42_2" in told) is again
+
+
+@pytest.fixture
+def turns(monkeypatch):
+    """What submitit does at SIGUSR2, and what is asked of it; signals go to this process."""
+    asked: list[int] = []
+    former = signal.signal(signal.SIGUSR2, lambda number, _: asked.append(number))
+    monkeypatch.delenv(slurm.BATCH, raising=False)
+    yield asked
+    signal.signal(signal.SIGUSR2, former)
+
+
+def hear(monkeypatch, *signals: signal.Signals) -> int:
+    """The exit code of a job whose run hears these, and saves."""
+
+    def execute(task: Path, stop: StopRequest) -> int:
+        for number in signals:
+            os.kill(os.getpid(), number)
+            while stop.signal != number:
+                time.sleep(0.01)
+        return STOPPED
+
+    monkeypatch.setattr(slurm.tasks, "execute", execute)
+    with pytest.raises(SystemExit) as ended:
+        slurm.OnNode()("task.json")
+    return int(ended.value.code or 0)
+
+
+UNIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGUSR2")
+
+
+@UNIX
+@pytest.mark.parametrize(
+    ("why", "again"), [("Reason=TimeLimit", True), ("Reason=None PreemptTime=None", False)]
+)
+def test_a_limit_that_comes_while_a_warned_run_saves_is_told_from_a_cancellation(
+    fake_slurm, monkeypatch, turns, why, again
+):
+    asked = fake_slurm("scontrol", f"JobId=7 JobState=COMPLETING {why}")
+    assert hear(monkeypatch, signal.SIGUSR2, signal.SIGTERM) == STOPPED
+    assert bool(turns) is again
+    assert hear(monkeypatch, signal.SIGTERM, signal.SIGUSR2) == STOPPED
+    assert turns[again:] == [signal.SIGUSR2]
+    assert asked.read_text().count("\n") == 1  # of a warning nothing is asked
+
+
+@UNIX
+def test_a_requeue_that_is_refused_is_said_and_the_run_counts_as_stopped(
+    monkeypatch, turns, capsys
+):
+    def refuse(*_: object) -> None:
+        raise subprocess.CalledProcessError(1, "scontrol requeue 7")
+
+    signal.signal(signal.SIGUSR2, refuse)
+    assert hear(monkeypatch, signal.SIGUSR2) == STOPPED
+    assert "saved, but not requeued" in capsys.readouterr().out
+    monkeypatch.setenv(slurm.BATCH, "1")
+    assert hear(monkeypatch, signal.SIGUSR2) == REQUEUE
 
 
 def test_the_script_can_be_read_before_it_is_submitted(submission, fake_slurm):

@@ -229,13 +229,6 @@ def test_a_job_over_its_memory_is_told_by_accounting_or_by_its_output(folder):
     assert state(folder, Queue({})).cause == "out of memory"
 
 
-def test_a_job_that_saved_and_stopped_is_no_code_error(folder, run):
-    submitted(folder)
-    run.beat(beat(status="stopped"))
-    found = state(folder, Queue({}, {"12_0": [Life("FAILED", code=75)]}))
-    assert (found.state, found.cause) == ("stopped", "")
-
-
 @pytest.mark.parametrize("told", ["OUT_OF_MEMORY", "TIMEOUT", "NODE_FAIL", "FAILED"])
 def test_of_a_job_of_many_runs_the_one_that_had_begun_is_to_blame(folder, told):
     names = ("a", "b", "c")
@@ -256,6 +249,22 @@ def test_of_a_job_of_many_runs_the_one_that_had_begun_is_to_blame(folder, told):
     folder.run("c").beat(beat(90, status="stopped"))  # of an earlier job
     assert states() == ["finished", "failed", "stopped"]
     assert "before its turn" in status.survey(wanted(*names), folder, queue)[2].detail
+
+
+@pytest.mark.parametrize("code", [75, 76])
+def test_a_job_that_saved_and_was_refused_another_turn_is_no_code_error(folder, run, code):
+    submitted(folder)
+    run.beat(beat(status="stopped"))
+    found = state(folder, Queue({}, {"12_0": [Life("FAILED", code=code)]}))
+    assert (found.state, found.cause) == ("stopped", "")
+
+
+def test_a_node_that_a_run_blames_is_told_with_those_that_slurm_blames(folder, run):
+    submitted(folder)
+    run.fail(Failure(cause="node failure", message="ECC", node="node7"))
+    assert state(folder, Queue({}, {"12_0": [Life("FAILED", code=1)]})).failed_nodes == ("node7",)
+    run.fail(Failure(cause="disk full", message="no space", node="node7"))
+    assert state(folder, Queue({}, {})).failed_nodes == ()
 
 
 def test_nodes_that_failed_in_any_life_of_the_job_are_told(folder):

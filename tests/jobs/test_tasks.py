@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs import claims, copies, processes, runs, tasks
+from jobs import claims, copies, meter, processes, runs, tasks
 from jobs.plan import Run
 from jobs.processes import StopRequest
 from jobs.tasks import RunTask
@@ -83,6 +83,24 @@ def test_a_failed_run_may_be_taken_up_while_its_process_goes_on_with_others(fold
     assert folder.failure().message == "ValueError: no"
 
 
+def test_a_run_whose_reader_was_killed_for_its_memory_ran_out_of_it(folder, monkeypatch):
+    class WorkerDiedError(RuntimeError):
+        """Named as the trainer's."""
+
+    def fail(*_: object) -> None:
+        raise WorkerDiedError("a worker was killed by signal 9")
+
+    monkeypatch.setattr(runs, "_fit", fail)
+    monkeypatch.setenv("SLURMD_NODENAME", "node7")
+    assert execute(folder) == processes.FAILED
+    assert (folder.failure().cause, folder.failure().node) == ("killed", "node7")
+    folder.clear_failure()
+    monkeypatch.setattr(runs, "job_ran_out_of_memory", lambda: True)
+    assert execute(folder) == processes.FAILED
+    assert folder.failure().cause == "out of memory"
+    assert "signal 9" in folder.failure().message
+
+
 PROGRAM = """
 import json, os, signal, sys, time
 from pathlib import Path
@@ -114,6 +132,7 @@ def side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (code / "jobs" / "__main__.py").write_text(PROGRAM)
     monkeypatch.setattr(tasks, "SOURCE", code)
     monkeypatch.setattr(tasks, "_import_for_copies", lambda: None)
+    monkeypatch.setenv(meter.WAITED, "0")  # is set, and so set back at the end
     monkeypatch.setattr("jobs.copies.possible", lambda: False)
 
     def execute(stop: StopRequest, *names: str) -> int:
@@ -161,12 +180,13 @@ def test_a_signal_to_the_job_is_passed_on_to_the_runs_beside_each_other(tmp_path
 COPIES = """
 import json, os, sys
 from pathlib import Path
-from jobs import runs, tasks
+from jobs import meter, runs, tasks
 from jobs.plan import Run
 from jobs.processes import StopRequest
 
 def fit(folder, *_):
-    found = {"pid": os.getpid(), "ready": "pipeline.training.trainer" in sys.modules}
+    ready = "pipeline.training.trainer" in sys.modules
+    found = {"pid": os.getpid(), "ready": ready, "waited": os.environ[meter.WAITED]}
     (folder.path / "found").write_text(json.dumps(found))
     if folder.run_id == "dies":
         os.kill(os.getpid(), 9)
@@ -190,6 +210,7 @@ def test_a_run_that_is_killed_takes_no_later_one_with_it_and_torch_is_imported_o
     }
     assert len({each["pid"] for each in found.values()}) == 3
     assert all(each["ready"] for each in found.values())
+    assert len({each["waited"] for each in found.values()}) == 1  # as long as their job
     failures = {name: RunFolder(tmp_path / "runs" / name).failure() for name in found}
     assert failures["dies"].cause == "killed"
     assert (failures["a"], failures["b"]) == (None, None)
