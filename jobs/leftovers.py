@@ -1,4 +1,4 @@
-"""Leftovers: jobs in the queue that nobody would ever find, or that will not start by themselves.
+"""Leftovers: jobs that nobody would ever find, or that will not start by themselves; old files.
 
 In:   a sweep's folder, the queue.   Out: the queue without them; a line for each set right.
 Not here: what is submitted instead (reconcile.py).
@@ -8,13 +8,15 @@ that a job without a line in the ledger was left by a submission that died, not 
 """
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 
 from jobs import claims, scheduler, snapshot
 from jobs.claims import Taken
 from jobs.console import count, say
+from jobs.ledger import Entry
 from jobs.scheduler import QueuedJob, SchedulerError, mark_of
 from jobs.status import Queue
 from jobs.wanted import SweepFolder
@@ -69,12 +71,15 @@ def cancel(folder: SweepFolder, queue: Queue) -> Queue:
         name: job for name, job in queued.items() if name not in orphans | stuck
     }
     if not orphans:  # one of which may still be saving
-        clear_code(folder, left)
+        clear(folder, left)
     return replace(queue, jobs=left)
 
 
-def clear_code(folder: SweepFolder, queued: Collection[str] | None = None) -> None:
-    """Snapshots that no job imports any more; `queued` None: asked for where it matters."""
+def clear(folder: SweepFolder, queued: Collection[str] | None = None) -> None:
+    """Remove the code that no job imports any more, and what jobs left that have done their work.
+
+    `queued` None: asked for where it matters.
+    """
     entries = folder.ledger.entries()
     if queued is None:
         try:
@@ -85,6 +90,41 @@ def clear_code(folder: SweepFolder, queued: Collection[str] | None = None) -> No
     here = folder.owner.exists()  # somebody deals its tasks on a machine
     used = {e.code for e in entries if (e.job in queued if e.scheduler == "slurm" else here)}
     snapshot.clear(folder.code, keep=used)
+    _clear_jobs(folder, [entry for entry in entries if entry.scheduler == "slurm"], queued)
+
+
+def _clear_jobs(folder: SweepFolder, entries: Sequence[Entry], queued: Collection[str]) -> None:
+    """Pickles, scripts and output, by array; submitit never does. What failed stays to be read."""
+    files: dict[str, list[Path]] = {}
+    for file in folder.jobs.glob("[0-9]*_*"):
+        files.setdefault(file.name.split("_")[0], []).append(file)
+    kept = {
+        array
+        for entry in entries
+        if (array := entry.job.split("_")[0]) in files
+        and (entry.job in queued or not _settled(entry, folder))
+    }
+    known = {entry.job.split("_")[0] for entry in entries}
+    for array in (known & files.keys()) - kept:
+        for file in files[array]:
+            file.unlink(missing_ok=True)
+    for link in folder.jobs.glob(".submission_file_*.sh"):  # to a script, by another name
+        if not link.exists():
+            link.unlink(missing_ok=True)
+
+
+def _settled(entry: Entry, folder: SweepFolder) -> bool:
+    """Whether all that the task was to make is there, whoever made it."""
+    if entry.kind == "runs":
+        return all(folder.run(item).finished for item in entry.items)
+    if entry.kind == "features":
+        return all(_shard_exists(item, folder) for item in entry.items)
+    return folder.report.exists()
+
+
+def _shard_exists(item: str, folder: SweepFolder) -> bool:
+    feature_id, _, index = item.rpartition("/")
+    return any(folder.features(feature_id).glob(f"shard-{int(index):05d}-of-*.h5"))
 
 
 def _release(jobs: set[str]) -> None:

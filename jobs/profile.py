@@ -23,6 +23,9 @@ CGROUPS = Path("/sys/fs/cgroup")
 MOST_AUTO = 2  # workers of a run
 DEFAULTS = {BUILT_IN, Path("cluster/local.yaml")}  # what make takes unasked
 
+# Minutes of a job: SLURM warns of its limit up to a minute early, and python must listen by then.
+SHORTEST = 3
+
 # A number; `auto`: what the scheduler says; `unlimited`.
 Limit = Annotated[int, Field(ge=1)] | Literal["auto", "unlimited"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -96,7 +99,7 @@ class FeatureJobs(Settings):
     tasks: int = Field(default=8, ge=1, description="jobs at most, each with its share of slices")
     cpus: int = Field(default=1, ge=1)
     memory_gb: float = Field(default=4.0, gt=0)
-    minutes: int = Field(default=60, ge=1)
+    minutes: int = Field(default=60, ge=SHORTEST)
 
     @property
     def most_memory_gb(self) -> float:
@@ -129,7 +132,7 @@ class Slurm(Everywhere):
         description="a run that ran out of memory asks for twice as much, at most so much; "
         "null: four times memory_gb",
     )
-    minutes: int = Field(default=120, ge=1, description="time limit of a job")
+    minutes: int = Field(default=120, ge=SHORTEST, description="time limit of a job")
     max_minutes: Limit = Field(default="auto", description="the longest that a job may ask for")
     runs_per_task: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         default="auto", description="auto: as few as the limits allow, each in its own job"

@@ -67,7 +67,7 @@ def reconcile(
     if not lacks.slices and not unfinished:
         if not dry:
             _store(sweep, want, found, folder)
-            leftovers.clear_code(folder)
+            leftovers.clear(folder)
         say(_nothing_to_do(want, runs=runs))
         return Result(refused, whole=True)
     if isinstance(profile, Slurm) and not dry:

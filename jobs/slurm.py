@@ -40,7 +40,7 @@ from pipeline.files import InputError
 REQUEUES = 100
 
 # SLURM sends the signal up to a minute early. A tenth of the limit, at most this, keeps it from
-# arriving before python has its handlers.
+# arriving before python has its handlers (profile.SHORTEST).
 WARNING_SECONDS = 90
 
 # Pickles and script of what has no number yet, as submitit names them.

@@ -93,13 +93,13 @@ def there(folder: SweepFolder) -> set[str]:
 def test_the_code_of_a_finished_sweep_goes_when_no_job_imports_it(folder, fake_slurm):
     snapshots(folder, "c")
     fake_slurm("squeue", "13|RUNNING|None|main|lab|normal|N/A|(null)\n")
-    leftovers.clear_code(folder)
+    leftovers.clear(folder)
     assert there(folder) == {"c", "c.patch"}
     fake_slurm("squeue", complains="Unable to contact slurm controller", code=1)
-    leftovers.clear_code(folder)
+    leftovers.clear(folder)
     assert there(folder) == {"c", "c.patch"}
     fake_slurm("squeue", "14|RUNNING|None|main|lab|normal|N/A|(null)\n")
-    leftovers.clear_code(folder)
+    leftovers.clear(folder)
     assert there(folder) == {"c.patch"}
 
 
@@ -145,3 +145,44 @@ def test_a_release_that_slurm_refuses_is_said_and_the_rest_goes_on(folder, fake_
     fake_slurm("scontrol", complains="Access/permission denied for job 12_0", code=1)
     assert leftovers.cancel(folder, queue(*HELD)).jobs.keys() == {job.id for job in HELD}
     assert "Access/permission denied" in capsys.readouterr().out
+
+
+def test_what_jobs_left_goes_once_all_that_they_were_to_make_is_there(folder):
+    def entry(job: str, kind: str, *items: str) -> Entry:
+        return Entry(
+            time=2.0, scheduler="slurm", job=job, kind=kind, items=items, task="t", code="c"
+        )
+
+    folder.ledger.append(
+        [
+            entry("31_0", "features", "mel/0"),
+            entry("31_1", "features", "mel/1"),
+            entry("32_0", "runs", "a"),
+            entry("32_1", "runs", "b", "c"),
+            entry("33", "report"),
+        ]
+    )
+    folder.jobs.mkdir(parents=True)
+    (folder.jobs / "31_submission.sh").touch()
+    (folder.jobs / ".submission_file_0a.sh").symlink_to(folder.jobs / "31_submission.sh")
+    for job in ("31_0", "31_1", "32_0", "32_1", "33", "99"):
+        (folder.jobs / f"{job}_submitted.pkl").touch()
+        (folder.jobs / f"{job}_0_log.out").touch()
+    features = folder.features("mel")
+    features.mkdir(parents=True)
+
+    def left(*queued: str) -> set[str]:
+        leftovers.clear(folder, queued)
+        return {path.name.split("_")[0] for path in folder.jobs.iterdir()}
+
+    assert left() == {"31", "32", "33", "99", ".submission"}
+    for index in range(2):
+        (features / f"shard-0000{index}-of-00002.h5").touch()
+    for name in ("a", "b"):
+        folder.run(name).finish([])
+    folder.report.parent.mkdir(parents=True)
+    folder.report.touch()
+    assert left("31_1", "33") == {"31", "32", "33", "99", ".submission"}
+    assert left() == {"32", "99"}  # c is not finished; and 99 nobody here knows
+    folder.run("c").finish([])
+    assert left() == {"99"}

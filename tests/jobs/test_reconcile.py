@@ -148,6 +148,20 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
     return printed
 
 
+@pytest.mark.parametrize("scheduler", ["local", "slurm"])
+def test_a_runaway_grid_is_refused_before_anything_is_made(make_bench, capsys, scheduler: str):
+    bench = make_bench("an4")
+    profile = bench.configs / "site.yaml"
+    profile.write_text(f"scheduler: {scheduler}\nmax_runs: 1\n")
+    line = refused(
+        capsys, "sweep", bench.sweep, "--work", bench.work, "--cluster", profile, "--dry-run"
+    )
+    assert f"{bench.sweep}: plans 2 runs, and {profile} allows 1; narrow the sweep" in line
+    line = refused(capsys, "sweep", bench.sweep, "--work", bench.work, "--cluster", profile)
+    assert "plans 2 runs" in line
+    assert not list(bench.work.glob("*/*"))
+
+
 def test_a_missing_corpus_is_refused_in_one_line(make_bench, capsys):
     bench = make_bench("an4")
     bench.corpus.rename(bench.corpus.with_name("elsewhere"))

@@ -9,6 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+from submitit.core.job_environment import SignalHandler
+from submitit.core.utils import DelayedSubmission
+from submitit.slurm.slurm import SlurmJobEnvironment
 
 from jobs import slurm
 from jobs.plan import Request
@@ -123,10 +126,30 @@ def test_jobs_of_features_ask_for_no_gpu_and_may_have_their_own_partition():
     assert shared["partition"] == "ai"
 
 
-@pytest.mark.parametrize(("minutes", "seconds"), [(2, 12), (10, 60), (15, 90), (7200, 90)])
+@pytest.mark.parametrize(("minutes", "seconds"), [(3, 18), (10, 60), (15, 90), (7200, 90)])
 def test_the_warning_of_a_short_limit_does_not_arrive_before_python(minutes: int, seconds: int):
     asked = slurm.run_parameters(Slurm(scheduler="slurm", minutes=minutes))
     assert asked["signal_delay_s"] == seconds
+    assert 60 * minutes - seconds - 60 >= 100  # seconds for python to start, at the least
+
+
+@pytest.mark.parametrize("tasks", [1, 3])
+def test_submitit_knows_the_limit_and_so_takes_no_preemption_for_a_timeout(submission, tasks: int):
+    """Unknown, it would be 5 minutes, and each preemption one of the few timeouts that it allows.
+
+    Below 10 minutes all of them count as timeouts, whatever it knows: hence that many turns.
+    """
+    made = submission(minutes=240)
+    submit(made, tasks=tasks)
+    pickles = sorted(made.folder.glob("42*_submitted.pkl"))
+    assert len(pickles) == tasks
+    for path in pickles:
+        held = DelayedSubmission.load(path)
+        assert (held._timeout_min, held._timeout_countdown) == (240, slurm.REQUEUES)
+        handler = SignalHandler(SlurmJobEnvironment(), None, held)
+        for minutes, timed_out in ((5, False), (150, False), (230, True)):
+            handler._start_time = time.time() - 60 * minutes
+            assert handler.has_timed_out() is timed_out
 
 
 @pytest.mark.parametrize("tasks", [1, 3])
