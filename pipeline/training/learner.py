@@ -51,7 +51,8 @@ class Learner:
     def learn(self, batch: Batch, state: State, updates: int) -> None:
         """The next of `updates` updates. The state moves on, all but its place in the epoch."""
         settings, network, tally = self.experiment.train, self.recogniser.network, state.tally
-        network.train()
+        if not network.training:
+            network.train()  # goes through every layer
         state.update += 1
         machine.sow(derived(settings.seed, state.update), self.recogniser.device)  # dropout's
         for group in self.optimiser.param_groups:

@@ -6,7 +6,6 @@ Not here: the best path or beam behind a hypothesis (ctc.py, decoding.py), inter
 """
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -127,10 +126,7 @@ def _sum(counts: Sequence[ErrorCount]) -> ErrorCount:
 
 
 def _edits(reference: Sequence[str], hypothesis: Sequence[str]) -> ErrorCount:
-    operations = Counter(edit.tag for edit in Levenshtein.editops(reference, hypothesis))
+    kinds = [kind for kind, _, _ in Levenshtein.editops(reference, hypothesis).as_list()]
     return ErrorCount(
-        substitutions=operations["replace"],
-        deletions=operations["delete"],
-        insertions=operations["insert"],
-        reference=len(reference),
+        kinds.count("replace"), kinds.count("delete"), kinds.count("insert"), len(reference)
     )
