@@ -32,10 +32,11 @@ def groups(an4: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Group]:
 
 
 def cases(groups: list[Group]) -> Iterator[Case]:
-    """The first of each maker that needs no peer."""
-    first: dict[str, Case] = {}
+    """The first of each maker, and of each way that it can be told to go, that needs no peer."""
+    first: dict[tuple[str, ...], Case] = {}
     for case in (case for group in groups for case in group.cases if case.needs is None):
-        first.setdefault(case.maker, case)
+        told = [name for name, value in case.settings.items() if value is True]
+        first.setdefault((case.maker, *told), case)
     yield from first.values()
 
 
