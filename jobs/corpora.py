@@ -13,6 +13,7 @@ from pipeline.corpus.survey import Survey, survey
 from pipeline.corpus.text import alphabet
 from pipeline.sweep import Sweep
 
+TOLD = 100  # refusals
 NAMED = 5  # of each kind; more would not fit the line
 
 
@@ -62,8 +63,11 @@ def _few(items: Collection[str]) -> str:
     return ", ".join(list(items)[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def tell_refusals(refusals: Sequence[Refusal]) -> int:
-    """A line each; 1 if there was one."""
-    for refusal in refusals:
+def tell_refusals(refusals: Sequence[Refusal], all_of_them: str = "") -> int:
+    """A line each, of the first, and how many; where `all_of_them` are told. 1 if there was one."""
+    for refusal in refusals[:TOLD]:
         say(f"refused: {refusal.utterance}: {refusal.reason}")
+    if refusals:
+        few = f"; of which {TOLD} are named here, all {all_of_them}" if len(refusals) > TOLD else ""
+        say(f"{count(len(refusals), 'utterance')} refused{few}")
     return int(bool(refusals))

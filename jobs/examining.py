@@ -96,7 +96,7 @@ def _verify(folder: Path) -> int:
         if console.is_terminal:
             console.print(f"{folder.name}: {number} of {len(files)}", end="\r")
         try:
-            read += stored.verify(path)
+            read += feature_set.compare(path)
         except InputError as error:
             damage.append(str(error))
     took = time.monotonic() - began

@@ -35,7 +35,8 @@ def work(
     if slices:
         say(f"features: {count(len(slices), 'slice')} to compute")
     with owning(folder.owner), Watcher(want, folder, queue, runs=runs) as watcher:
-        outcome = compute_features(made, profile, folder, speech, watcher.look)
+        listed = sum(len(manifest.utterances) for manifest in found.values())
+        outcome = compute_features(made, profile, folder, speech, watcher.look, listed=listed)
         _tell_features(made, speech, outcome)
         lacking.refuse_if_strict(found, outcome.refusals)
         if outcome.failed_tasks:
@@ -53,7 +54,7 @@ def work(
 
 
 def _tell_features(made: Plan, speech: Progress, outcome: Outcome) -> None:
-    tell_refusals(outcome.refusals)
+    tell_refusals(outcome.refusals, "in their shards")
     sets = {name for a in made.features for t in a.tasks for p in t for name in p.feature_ids}
     if sets and not outcome.failed_tasks:
         took, refused = outcome.seconds, len(outcome.refusals)

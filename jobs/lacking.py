@@ -16,9 +16,9 @@ from jobs.slices import Progress
 from jobs.wanted import SweepFolder, Wanted
 from pipeline.corpora import Corpus
 from pipeline.corpus import audio
-from pipeline.corpus.manifest import Manifest, Refusal
+from pipeline.corpus.manifest import Manifest, Refusal, require_all
 from pipeline.features import feature_set
-from pipeline.features.feature_set import STATISTICS
+from pipeline.features.feature_set import DAMAGED, STATISTICS, FeatureSet
 from pipeline.features.shards import Shard
 from pipeline.files import InputError
 
@@ -44,7 +44,7 @@ def survey(
     for features in want.features:
         if features.feature_id not in needed:
             continue
-        shards = feature_set.survey(folder.features(features.feature_id), features.slices)
+        shards = _compared(folder.features(features.feature_id), features.slices)
         for index, shard in enumerate(shards):
             if isinstance(shard, Shard) and not _mended(shard, manifests[features.manifest]):
                 found.refusals += shard.refusals
@@ -55,6 +55,23 @@ def survey(
     found.slices = [Slice(manifest, index, tuple(ids)) for (manifest, index), ids in pieces.items()]
     found.refusals = list(dict.fromkeys(found.refusals))
     return found
+
+
+def _compared(folder: Path, slices: int) -> list[Shard | InputError]:
+    """Of a whole set, too, what has changed since it was written: a power cut may lose its bytes.
+
+    The statistics of a set say that somebody has compared it already.
+    """
+    shards = feature_set.survey(folder, slices)
+    if (folder / STATISTICS).exists() or any(isinstance(each, InputError) for each in shards):
+        return shards
+    try:
+        whole = FeatureSet.open(folder)
+        whole.verify()
+        whole.statistics.count  # noqa: B018 (read once, they are kept)
+    except InputError:
+        return feature_set.survey(folder, slices)
+    return shards
 
 
 def _mended(shard: Shard, manifest: Manifest) -> bool:
@@ -75,11 +92,7 @@ def refuse_if_strict(found: Mapping[Corpus, Manifest], refusals: Collection[Refu
     for corpus, manifest in found.items():
         names = {utterance.id for utterance in manifest.utterances} if corpus.strict else set()
         mine = [refusal for refusal in refusals if refusal.utterance in names]
-        if mine:
-            raise InputError(
-                f"{corpus.name} is strict, and {len(mine)} of its utterances cannot be used; the "
-                f"first: {mine[0].utterance}: {mine[0].reason}"
-            )
+        require_all(corpus.name, mine)
 
 
 def prepare(found: Lacking, folder: SweepFolder) -> None:
@@ -100,7 +113,9 @@ def total(pieces: Iterable[Slice], manifests: Manifests) -> Progress:
 
 
 def _clean(folder: Path) -> None:
-    """Remove what writers that were killed have left of their files."""
+    """Remove what was set aside, and what writers that were killed have left of their files."""
+    for damaged in folder.glob(f"*{DAMAGED}"):
+        damaged.unlink(missing_ok=True)
     for partial in folder.glob(".*.partial"):
         with suppress(FileNotFoundError):
             old = time.time() - partial.stat().st_mtime > SECONDS_OF_A_WRITER

@@ -24,6 +24,7 @@ from jobs.profile import Device, Local, cpus
 
 SECONDS_BETWEEN_LOOKS = 0.2
 SHARE_OF_WAITING = 0.02  # of the time so far: short tasks are noticed sooner
+MOST_COPIED = 20_000  # utterances, of 1.4 kB each: starting anew takes as long as their features
 SECONDS_TO_STOP = 60  # a child saves at the next step boundary; one that hangs is killed
 
 
@@ -64,9 +65,12 @@ def slots_for_runs(profile: Local) -> Slots:
     return Slots(number, profile.threads or max(1, cpus() // number), gpus)
 
 
-def slots_for_features(profile: Local) -> Slots:
-    """One process per CPU: decoding and the transform are single-threaded, and need no GPU."""
-    return Slots(profile.slots or cpus(), threads=1, copied=True)
+def slots_for_features(profile: Local, listed: int = 0) -> Slots:
+    """One process per CPU: decoding and the transform are single-threaded, and need no GPU.
+
+    A copy holds what this process does, such as the `listed` utterances: with many, none is made.
+    """
+    return Slots(profile.slots or cpus(), threads=1, copied=listed <= MOST_COPIED)
 
 
 def visible_gpus(device: Device) -> tuple[str, ...]:

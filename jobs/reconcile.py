@@ -56,12 +56,12 @@ def reconcile(
     if runs:
         refuse_untrainable(sweep, found)
     tell_corpora(sweep, found)
-    refused = max(tell_refusals(manifest.refusals) for manifest in found.values())
+    refused = max(_tell_refused(manifest, work) for manifest in found.values())
     want = wanted(sweep, found, work)
     folder = SweepFolder(work, want.name)
     needed = _needed(want, folder, runs=runs)
     lacks = lacking.survey(want, by_path(found, work), folder, needed)
-    refused = max(refused, tell_refusals(lacks.refusals))
+    refused = max(refused, tell_refusals(lacks.refusals, "in their shards"))
     lacking.refuse_if_strict(found, lacks.refusals)
     unfinished = [run for run in want.runs if not folder.run(run.run_id).finished] if runs else []
     if not lacks.slices and not unfinished:
@@ -214,6 +214,10 @@ def _limits(profile: Profile, queue: Queue) -> Limits:
 def _manifests(sweep: Sweep, work: Path) -> Found:
     corpora = dict.fromkeys(swept.experiment.corpus for swept in sweep.experiments)
     return {corpus: _manifest(corpus, work) for corpus in corpora}
+
+
+def _tell_refused(manifest: Manifest, work: Path) -> int:
+    return tell_refusals(manifest.refusals, f"in line 1 of {manifest_path(manifest, work)}")
 
 
 def _manifest(corpus: Corpus, work: Path) -> Manifest:

@@ -24,6 +24,7 @@ from jobs.plan import Run
 from jobs.processes import DONE, FAILED, STOPPED, StopRequest
 from jobs.profile import Means
 from jobs.scheduler import this_job
+from pipeline.corpus.manifest import require_all
 from pipeline.files import InputError
 from pipeline.training.run import Failure, Heartbeat, RunFolder, Stopped
 
@@ -112,8 +113,11 @@ def _fit(folder: RunFolder, features: Path, means: Means, stop: Callable[[], boo
         whole.verify()  # training reads it all anyway; flipped bits must not change an answer
     except InputError as error:
         raise MissingFeaturesError(str(error)) from None
+    experiment = folder.experiment()
+    if experiment.corpus.strict:
+        require_all(experiment.corpus.name, whole.refusals)
     trainer.fit(
-        folder.experiment(),
+        experiment,
         whole,
         folder,
         device=means.device,

@@ -12,7 +12,7 @@ from pathlib import Path
 from jobs.plan import Slice
 from jobs.processes import StopRequest
 from pipeline.config import feature_id
-from pipeline.corpus.manifest import ManifestFile, Refusal
+from pipeline.corpus.manifest import ManifestFile, Refusal, require_all
 from pipeline.files import InputError, read_json, write_json
 
 SECONDS_BETWEEN_WORDS = 0.5
@@ -85,16 +85,23 @@ def execute(work: Path, pieces: Sequence[Slice], task: Path, stop: StopRequest) 
 
 
 def finish(work: Path, pieces: Sequence[Slice]) -> None:
-    """Whoever completes a feature set compares every byte of it and adds its statistics up."""
-    from pipeline.features.feature_set import FeatureSet  # noqa: PLC0415
+    """Whoever completes a feature set compares every byte of it and adds its statistics up.
 
-    for name in sorted({name for piece in pieces for name in piece.feature_ids}):
+    That one also refuses it where its corpus is strict.
+    """
+    from pipeline.features.feature_set import FeatureSet, describe  # noqa: PLC0415
+
+    manifests = {name: piece.manifest for piece in pieces for name in piece.feature_ids}
+    for name, manifest in sorted(manifests.items()):
+        folder = work / "features" / name
         try:
-            features = FeatureSet.open(work / "features" / name)
+            features = FeatureSet.open(folder)
         except InputError:
             continue  # other tasks are at it; the last one comes here again
         features.verify()
-        features.statistics.variance  # noqa: B018 (read once, they are kept)
+        features.statistics.count  # noqa: B018 (read once, they are kept)
+        if ManifestFile.open(Path(manifest)).strict:
+            require_all(describe(folder).corpus, features.refusals)
 
 
 class _Diary:

@@ -130,6 +130,7 @@ class Submission:
     ) -> submitit.SlurmExecutor:
         executor = submitit.SlurmExecutor(self.folder, REQUEUES, python=self.profile.python)
         parameters = {**asked, "additional_parameters": {**asked["additional_parameters"]}}
+        parameters.pop("threads", None)  # no word of submitit's
         parameters["additional_parameters"]["comment"] = mark
         executor.update_parameters(
             **parameters,
@@ -160,7 +161,8 @@ class Submission:
         return [job.job_id for job in jobs]
 
     def _exports(self, asked: Mapping[str, Any]) -> list[str]:
-        variables = snapshot.environment(self.code, asked["cpus_per_task"])
+        threads = asked.get("threads", asked["cpus_per_task"])
+        variables = snapshot.environment(self.code, threads)
         trap = []
         if self.profile.requeue_from == "batch":
             variables[BATCH] = "1"
@@ -209,11 +211,16 @@ def with_request(asked: Mapping[str, Any], request: Request, profile: Slurm) -> 
 
 
 def feature_parameters(profile: Slurm) -> dict[str, Any]:
-    """Features need no GPU, and so often another partition; so does the report."""
+    """Features need no GPU, and so often another partition; so does the report.
+
+    One thread, whatever the CPUs: sums over more of them have other last bits, and the bytes of a
+    shard must not depend on where it was made.
+    """
     jobs = profile.features
     own = {"partition": jobs.partition, "qos": jobs.qos, "constraint": jobs.constraint}
     asked = _asked(profile, jobs.cpus, jobs.memory_gb, jobs.minutes)
-    return asked | {name: value for name, value in own.items() if value is not None}
+    said = {name: value for name, value in own.items() if value is not None}
+    return {**asked, **said, "threads": 1}
 
 
 def _asked(profile: Slurm, cpus: int, memory_gb: float, minutes: int) -> dict[str, Any]:

@@ -134,9 +134,9 @@ def _noted(request: Request, has: Slurm | FeatureJobs) -> dict[str, Any]:
 
 
 def compute_features(
-    plan: Plan, profile: Local, folder: SweepFolder, total: Progress, look: Look
+    plan: Plan, profile: Local, folder: SweepFolder, total: Progress, look: Look, *, listed: int
 ) -> Outcome:
-    """Processes of this machine; returns when all have ended."""
+    """Processes of this machine; returns when all have ended. `listed`: utterances in manifests."""
     outcome, tally = Outcome(), Tally(total)
 
     def ended(process: Ended) -> None:
@@ -145,7 +145,7 @@ def compute_features(
             outcome.failed_tasks += 1
             say(_why_features_failed(process))
 
-    slots = local.slots_for_features(profile)
+    slots = local.slots_for_features(profile, listed)
     for features in plan.features:
         written = _write(_feature_tasks(features, folder), folder)
         _record_here(folder, written, SOURCE, {})

@@ -177,6 +177,15 @@ def require_trainable(utterances: Sequence[Spoken], letters: Alphabet) -> None:
             )
 
 
+def require_all(corpus: str, refusals: Sequence[Refusal]) -> None:
+    """Of a corpus that is strict."""
+    if refusals:
+        raise InputError(
+            f"{corpus} is strict, and {len(refusals)} of its utterances cannot be used; the "
+            f"first: {refusals[0].utterance}: {refusals[0].reason}"
+        )
+
+
 def require_enough(utterances: Sequence[Spoken]) -> None:
     """Refuse so few that they cannot be train, dev and test."""
     splits = {utterance.split for utterance in utterances}

@@ -24,7 +24,7 @@ from pipeline.corpus.layouts.tables import (
     read_csv,
     read_ljspeech,
 )
-from pipeline.corpus.manifest import Manifest, Refusal, Split, Utterance
+from pipeline.corpus.manifest import Manifest, Refusal, Split, Utterance, require_all
 from pipeline.corpus.sound import Header
 from pipeline.corpus.text import normalise, without_punctuation
 from pipeline.files import InputError
@@ -97,11 +97,8 @@ def _require_use(
     if not utterances:
         reason = f"; the first: {refusals[0].reason}" if refusals else ""
         raise InputError(f"{root}: no utterance of {corpus.name} is left to use{reason}")
-    if corpus.strict and refusals:
-        raise InputError(
-            f"{corpus.name} is strict, and {len(refusals)} of its utterances cannot be used; the "
-            f"first: {refusals[0].utterance}: {refusals[0].reason}"
-        )
+    if corpus.strict:
+        require_all(corpus.name, refusals)
 
 
 def _headers(

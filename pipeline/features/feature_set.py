@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from pipeline.config import FeatureSettings
+from pipeline.corpus.manifest import Refusal
 from pipeline.features.shards import (
     AGAIN,
     Reader,
@@ -31,6 +32,7 @@ from pipeline.settings import Settings, read_yaml, validated
 
 DESCRIPTION = "feature_set.yaml"
 STATISTICS = "statistics.h5"
+DAMAGED = ".damaged"  # ending of a file that was set aside
 MOST_NAMED = 3  # shards in an error message
 MOST_MAPPED = 64  # files at once: some systems let a process open 256
 
@@ -80,9 +82,18 @@ class FeatureSet:
         return cls(folder, identity, description.settings, whole)
 
     def verify(self) -> None:
-        """Compare every byte of every shard with its checksum: gigabytes a second."""
-        for shard in self.shards:
-            verify(shard.path)
+        """Compare every byte with its checksum, gigabytes a second.
+
+        All shards that differ are set aside; an InputError names the first.
+        """
+        wrong = [error for shard in self.shards if (error := _difference(shard.path))]
+        _difference(self.folder / STATISTICS)  # if it is there: the parts are the truth
+        if wrong:
+            raise wrong[0]
+
+    @property
+    def refusals(self) -> tuple[Refusal, ...]:
+        return tuple(refusal for shard in self.shards for refusal in shard.refusals)
 
     @property
     def bins(self) -> int:
@@ -114,6 +125,27 @@ class FeatureSet:
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_reader"}
+
+
+def compare(path: Path) -> int:
+    """The bytes that were compared with their checksums, if none differs.
+
+    A file of which any does is set aside, so that it is missing, and made again.
+    """
+    try:
+        return verify(path)
+    except InputError:
+        with contextlib.suppress(OSError):  # it may be another person's
+            path.replace(path.with_name(path.name + DAMAGED))
+        raise
+
+
+def _difference(path: Path) -> InputError | None:
+    try:
+        compare(path)
+    except InputError as error:
+        return error
+    return None
 
 
 def survey(folder: Path, slices: int) -> list[Shard | InputError]:

@@ -194,7 +194,7 @@ def verify(path: Path) -> int:
     """The bytes that were compared with their checksums, if none differs."""
     wrong = ", ".join(stored.name for stored in contents(path) if not stored.whole)
     if wrong:
-        raise InputError(f"{path}: the bytes of {wrong} are not those written; delete it, {AGAIN}")
+        raise InputError(f"{path}: the bytes of {wrong} are not those written; {AGAIN}")
     return path.stat().st_size
 
 

@@ -194,12 +194,18 @@ def test_a_full_disk_is_said_once_and_no_run_starts(
     assert stored(work) == undisturbed
 
 
-def test_a_shard_cut_short_is_made_again(
-    corpus: Path, tmp_path: Path, undisturbed: dict[str, bytes]
+@pytest.mark.parametrize("kept", ["length", "half"])
+def test_a_shard_of_which_half_was_lost_is_made_again(
+    corpus: Path, tmp_path: Path, undisturbed: dict[str, bytes], kept: str
 ):
+    """After a power cut its bytes may be zeros, and its length right."""
     assert features(corpus, tmp_path)[0] == 0
     shard = sorted(tmp_path.glob("features/*/shard-*"))[2]
-    os.truncate(shard, shard.stat().st_size // 2)
+    size = shard.stat().st_size
+    os.truncate(shard, size // 2)
+    if kept == "length":
+        whole = undisturbed[str(shard.relative_to(tmp_path))]
+        shard.write_bytes(whole[: size // 4] + bytes(size // 4) + whole[size // 2 :])
     code, told = features(corpus, tmp_path)
     assert code == 0
     assert "1 slice to compute" in told

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -89,6 +90,30 @@ def test_8_bit_frames_are_decoded_to_float32(
         frames = features.frames(stored)
         assert frames.dtype == np.float32
         np.testing.assert_allclose(frames, exact, atol=np.ptp(exact, axis=0).max() / 509)
+
+
+def flip(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+def test_shards_whose_bytes_have_changed_are_set_aside_and_so_missing(folder: Path):
+    offset = FeatureSet.open(folder).shards[0].offset
+    for index in (1, 3):
+        flip(folder / shard_name(index, 4), offset + 50)
+    with pytest.raises(InputError, match=r"shard-00001-of-00004\.h5: the bytes of frames are not"):
+        FeatureSet.open(folder).verify()
+    assert missing(folder, 4) == [1, 3]
+
+
+def test_statistics_whose_bytes_have_changed_are_added_up_again(folder: Path):
+    count = FeatureSet.open(folder).statistics.count
+    with h5py.File(folder / STATISTICS, "r+") as file:
+        file["statistics/count"][()] = count + 1
+    features = FeatureSet.open(folder)
+    features.verify()
+    assert features.statistics.count == count
 
 
 def test_damaged_statistics_are_added_up_again(folder: Path):

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs.corpora import tell_corpora
+from jobs.corpora import tell_corpora, tell_refusals
 from pipeline.config import Experiment
 from pipeline.corpora import Corpus
-from pipeline.corpus.manifest import Manifest, Utterance
+from pipeline.corpus.manifest import Manifest, Refusal, Utterance
 from pipeline.sweep import Sweep, SweptExperiment
 
 CORPUS = Corpus(name="tiny", reader="csv", root="nowhere")
@@ -65,3 +65,19 @@ def test_what_looks_wrong_is_a_line_each(told):
 def test_of_many_only_a_few_are_named(told):
     lines = told(*(utterance(n, transcript="ÀÉÎÖÛŸÇ") for n in range(3)))
     assert lines[1].endswith(" and 2 more")
+
+
+def test_what_is_refused_is_named_and_counted(capsys):
+    assert tell_refusals([]) == 0
+    assert tell_refusals([Refusal("u1", "u1.wav: is cut short")]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "refused: u1: u1.wav: is cut short",
+        "1 utterance refused",
+    ]
+
+
+def test_of_very_many_refusals_the_first_are_named(capsys):
+    assert tell_refusals([Refusal(f"u{n}", "is empty") for n in range(2000)], "in m.jsonl") == 1
+    *named, counted = capsys.readouterr().out.splitlines()
+    assert len(named) == 100
+    assert counted == "2000 utterances refused; of which 100 are named here, all in m.jsonl"

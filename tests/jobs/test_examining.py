@@ -69,14 +69,15 @@ def test_verify_names_a_flipped_byte_and_a_shard_that_is_not_there(bench, verb):
     assert code == 0
 
 
-def test_a_damaged_shard_is_deleted_and_made_again_byte_for_byte(bench, verb):
+def test_a_damaged_shard_is_set_aside_and_made_again_byte_for_byte(bench, verb):
     mel = shard_of(bench, "mel")
     whole = mel.read_bytes()
     flip(mel, len(whole) // 2)
     assert verb("verify", mel.parent)[0] == 1
-    mel.unlink()
+    assert [path.name for path in mel.parent.glob("*.damaged")] == [f"{mel.name}.damaged"]
     assert features(bench) == 0
     assert mel.read_bytes() == whole
+    assert not list(mel.parent.glob("*.damaged"))
     mel.write_bytes(whole[:-100])
     assert features(bench) == 0
     assert mel.read_bytes() == whole

@@ -109,6 +109,8 @@ def test_slots_are_the_cpus_or_what_the_profile_says(monkeypatch):
     assert local.slots_for_runs(Local(device="cpu", slots=3)) == Slots(3, 2)
     assert local.slots_for_runs(Local(device="cpu", slots=2, threads=1)) == Slots(2, 1)
     assert local.slots_for_features(Local()) == Slots(8, 1, copied=True)
+    many = local.MOST_COPIED + 1
+    assert local.slots_for_features(Local(), listed=many) == Slots(8, 1, copied=False)
 
 
 def test_each_visible_gpu_is_a_slot(monkeypatch):

@@ -69,6 +69,21 @@ def test_the_last_task_names_a_shard_whose_bytes_have_changed(array):
     with pytest.raises(InputError, match=r"shard-00000-of-00003\.h5: the bytes of"):
         tasks.execute(files[2], StopRequest())
     assert tasks.failure_path(files[2]).exists()
+    assert missing(folder, 3) == [0]
+
+
+def test_the_last_task_refuses_what_a_strict_corpus_could_not_use(array):
+    folder, files = array
+    work = folder.parents[1]
+    manifest = (work / "m.jsonl").read_text().replace('"strict": false', '"strict": true')
+    (work / "m.jsonl").write_text(manifest)
+    wav = next(folder.parents[2].glob("an4/wav/*/*/*.wav"))
+    wav.write_bytes(wav.read_bytes()[:1000])
+    for file in files[:2]:
+        assert tasks.execute(file, StopRequest()) == DONE
+    with pytest.raises(InputError, match="tiny is strict, and 1 of its utterances cannot be used"):
+        tasks.execute(files[2], StopRequest())
+    assert missing(folder, 3) == []
 
 
 def test_a_slice_that_fails_costs_no_other_one(array, monkeypatch: pytest.MonkeyPatch):

@@ -18,6 +18,7 @@ from jobs.plan import Request
 from jobs.processes import DONE, FAILED, REQUEUE, STOPPED, StopRequest
 from jobs.profile import FeatureJobs, Slurm
 from jobs.scheduler import mark_of
+from jobs.snapshot import THREADS
 from pipeline.files import InputError
 
 
@@ -95,6 +96,17 @@ def test_the_script_asks_for_what_the_profile_says(submission):
         assert line in lines
     assert lines.index("module load cuda/11.8") < lines.index("export OMP_NUM_THREADS=5")
     assert any(line.startswith("srun ") and "--cpus-per-task=5" in line for line in lines)
+
+
+def test_features_have_one_thread_whatever_their_cpus(submission):
+    """The last bits of a sum over two threads would be others, and with them a shard's bytes."""
+    made = submission(features={"cpus": 4, "memory_gb": 8, "minutes": 30})
+    made.submit([Path("a.json")], slurm.feature_parameters(made.profile))
+    lines = script_of(made).splitlines()
+    assert "#SBATCH --cpus-per-task=4" in lines
+    assert {line for line in lines if "_NUM_THREADS" in line} == {
+        f"export {name}=1" for name in THREADS
+    }
 
 
 def test_the_snapshot_is_first_on_the_path_even_with_a_space_in_its_name(submission, tmp_path):
