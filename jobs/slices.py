@@ -6,7 +6,7 @@ Not here: the transform (pipeline/features/precompute.py), which slices are miss
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from jobs.plan import Slice
@@ -25,12 +25,14 @@ class Progress:
     utterances: int = 0
     seconds: float = 0.0  # of speech, decoded and stored
     refusals: tuple[Refusal, ...] = ()
+    took: float = 0.0  # seconds
 
     def __add__(self, other: "Progress") -> "Progress":
         return Progress(
             self.utterances + other.utterances,
             self.seconds + other.seconds,
             self.refusals + other.refusals,
+            self.took + other.took,
         )
 
 
@@ -44,7 +46,7 @@ def read_progress(task: Path) -> Progress:
         return Progress()
     content = read_json(path)
     refusals = tuple(Refusal(**each) for each in content["refusals"])
-    return Progress(content["utterances"], content["seconds"], refusals)
+    return Progress(content["utterances"], content["seconds"], refusals, content.get("took", 0.0))
 
 
 def execute(work: Path, pieces: Sequence[Slice], task: Path, stop: StopRequest) -> bool:
@@ -110,7 +112,7 @@ class _Diary:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._before = self._now = Progress()  # with the slices that are done; and now
-        self._written = time.monotonic()
+        self._began = self._written = time.monotonic()
 
     def note(self, utterances: int, seconds: float) -> None:
         """Of the slice under way."""
@@ -122,5 +124,5 @@ class _Diary:
         self._before = self._now = self._now + Progress(refusals=tuple(refusals))
 
     def close(self) -> None:
-        write_json(self._path, asdict(self._now))
         self._written = time.monotonic()
+        write_json(self._path, asdict(replace(self._now, took=self._written - self._began)))

@@ -12,7 +12,7 @@ from types import TracebackType
 from rich.console import RenderableType
 from rich.live import Live
 
-from jobs import endings, status, stock
+from jobs import endings, progress, status, stock
 from jobs.console import account_lines, console, event_line, overview, say
 from jobs.status import LIVE, Queue, RunStatus
 from jobs.wanted import SweepFolder, Wanted
@@ -109,7 +109,7 @@ def watch(wanted: Wanted, folder: SweepFolder, *, once: bool) -> None:
         features = stock.survey(wanted, folder)
         missing = [item for each in features for item in each.missing]
         ended = stock.endings(missing, folder, queue) if missing else {}
-        notes = stock.lines(list(ended.values()))
+        notes = [*progress.of_jobs(wanted, folder, features), *stock.lines(list(ended.values()))]
         shown = overview(runs, features, "\n".join([*notes, queue.complaint]).strip())
         return shown, [run.state for run in runs]
 
