@@ -1,21 +1,56 @@
-"""Features that SLURM ends: told, asked for with more, and the runs behind them go through."""
+"""Features alone through SLURM: the bytes of this machine; a strict corpus is refused there too."""
+
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from tests.slurm.conftest import Bench
 
 
-def test_features_killed_for_their_memory_say_so_and_are_asked_for_with_twice_as_much(bench):
-    # Importing numpy takes more than either.
-    little = {"memory_gb": 0.02, "minutes": 30}
-    bench.submits("two", profile=bench.profile(features=little))
-    bench.await_jobs()
-    shown = bench.typed("status", "two", "--once").out
-    assert "features failed: out of memory: the job used more memory than it asked for" in shown
-    assert {run["cause"] for run in bench.states("two").values()} == {"missing features"}
-    printed = bench.submits("two", profile=bench.profile(features=little))
-    assert "features: out of memory: again with 0.04 GB" in printed
-    *_, again = (entry for entry in bench.ledger("two") if entry.kind == "features")
-    assert (again.memory_gb, set(again.causes)) == (0.04, {"out of memory"})
-    bench.await_jobs()
+def shards(bench: Bench) -> dict[str, bytes]:
+    paths = bench.work.glob("features/*/shard-*.h5")
+    return {f"{path.parent.name}/{path.name}": path.read_bytes() for path in paths}
 
-    printed = bench.submits("two", profile=bench.profile())
-    assert "out of memory: again" not in printed  # the profile gives more by now
+
+def features(bench: Bench, *words: str | Path, profile: Path) -> tuple[int, str]:
+    answer = bench.typed("features", *words, profile=profile)
+    return answer.code, answer.out + answer.errors
+
+
+def test_features_alone_go_through_slurm_to_the_bytes_of_this_machine(bench, corpora):
+    words = ("--sweep", bench.folder / "configs" / "sweeps" / "three.yaml")
+    site = bench.profile(features={"cpus": 2, "memory_gb": 1, "minutes": 10})
+    code, told = features(bench, *words, profile=site)
+    assert code == 0
+    assert "submitted features" in told
+    assert "submitted runs" not in told
     bench.await_jobs()
-    assert {run["state"] for run in bench.states("two").values()} == {"finished"}
+    assert len(list(bench.work.glob("features/*/statistics.h5"))) == 3
+    assert "nothing to do: 3 feature sets" in features(bench, *words, profile=site)[1]
+
+    here = Bench(bench.folder / "here", corpora)
+    local = bench.folder / "local.yaml"
+    local.write_text("scheduler: local\n")
+    assert features(here, *words, profile=local)[0] == 0
+    assert shards(here) == shards(bench) != {}
+
+
+def test_a_strict_corpus_with_a_corrupt_file_is_refused_by_the_job_and_then_by_the_command(bench):
+    root, config = bench.folder / "noise", bench.folder / "configs" / "corpora" / "noise.yaml"
+    root.mkdir()
+    noise = np.random.default_rng(0).normal(0, 0.1, (6, 16_000)).astype(np.float32)
+    noise[3, 5000] = np.inf
+    for number, samples in enumerate(noise):
+        soundfile.write(root / f"{number}.wav", samples, 16_000, subtype="FLOAT")
+    rows = [f"{number}.wav,YES,s{number}" for number in range(len(noise))]
+    (root / "all.csv").write_text("\n".join(["audio,text,speaker", *rows]))
+    config.write_text(f"reader: csv\nroot: {root}\nstrict: true\n")
+    words = ("--corpus", config, "--set", "features.spectrum=mel")
+    assert features(bench, *words, profile=bench.profile())[0] == 0  # its headers are sound
+    bench.await_jobs()
+    refusal = "noise is strict, and 1 of its utterances cannot be used; the first: 3: 3.wav: holds"
+    assert refusal in next(bench.work.glob("sweeps/*/tasks/*.failure")).read_text()
+    code, told = features(bench, *words, profile=bench.profile())
+    assert code == 2
+    assert refusal in told
