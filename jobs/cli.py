@@ -7,6 +7,7 @@ answer at once and a login node loads nothing that it does not need.
 """
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -43,8 +44,12 @@ def main(words: Sequence[str] | None = None) -> int:
     # This process plans; those that compute are told their number of threads. With NumPy's threads
     # it could not be copied (copies.py).
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # To look for plugins is to read the metadata of every package, for each verb typed.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
+        gc.disable()  # nothing that is imported is garbage
         module = import_module(VERBS[options.verb])
+        gc.enable()
         act: Callable[[argparse.Namespace], int] = getattr(module, options.verb.replace("-", "_"))
         return act(options)
     except BrokenPipeError:  # `blankslate status --json | head`

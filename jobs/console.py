@@ -7,8 +7,10 @@ import math
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -113,26 +115,29 @@ def table(statuses: Sequence[RunStatus]) -> RenderableType:
     return made
 
 
+@dataclass(frozen=True)
+class Lines:
+    """Text and style of each; rich takes long to lay out thousands of cells, or of texts."""
+
+    lines: Sequence[tuple[str, str]]
+
+    def __rich_console__(self, console: Console, _: ConsoleOptions) -> RenderResult:
+        for text, style in self.lines:
+            yield Segment(text, console.get_style(style))
+            yield Segment.line()
+
+
 def _aligned(statuses: Sequence[RunStatus]) -> RenderableType:
-    """The same in plain columns: rich takes seconds to lay out thousands of cells."""
+    """The same in plain columns."""
     rows = [list(COLUMNS), *map(_cells, statuses)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    left = [name in LEFT for name in COLUMNS]
+    adjusted = [str.ljust if name in LEFT else str.rjust for name in COLUMNS]
     styles = ["bold", *(STYLES[status.state] for status in statuses)]
-    return Group(
-        *(
-            Text(
-                "  ".join(
-                    cell.ljust(width) if leaning else cell.rjust(width)
-                    for cell, width, leaning in zip(row, widths, left, strict=True)
-                ).rstrip(),
-                style=style,
-                no_wrap=True,
-                overflow="ignore",
-            )
-            for row, style in zip(rows, styles, strict=True)
-        )
+    texts = (
+        "  ".join(a(cell, width) for a, cell, width in zip(adjusted, row, widths, strict=True))
+        for row in rows
     )
+    return Lines([(text.rstrip(), style) for text, style in zip(texts, styles, strict=True)])
 
 
 def overview(

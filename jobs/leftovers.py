@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from jobs import claims, scheduler, snapshot
+from jobs import answers, claims, scheduler, snapshot
 from jobs.claims import Taken
 from jobs.console import count, say
 from jobs.ledger import Entry
@@ -39,6 +39,7 @@ def submitting(folder: SweepFolder) -> Iterator[None]:
             f"make status shows what came of it"
         ) from None
     finally:
+        answers.forget(folder)
         if not folder.record.exists():
             claims.settle(folder.path)
             with suppress(OSError):  # another terminal has begun

@@ -10,7 +10,7 @@ import os
 import signal
 from pathlib import Path
 
-from jobs import endings, scheduler
+from jobs import answers, endings, scheduler
 from jobs import status as states
 from jobs.console import count, say
 from jobs.failures import REMEDIES
@@ -28,11 +28,11 @@ def status(options: argparse.Namespace) -> int:
     folder = sweep_folder(options)
     wanted = recorded(folder)
     if options.json:
-        queue = states.ask(folder, states.unfinished(wanted, folder))
+        queue = answers.recent(folder, states.unfinished(wanted, folder))
         found = states.survey(wanted, folder, queue)
         endings.keep(found, folder)
-        records = [run.record() for run in found]
-        print(json.dumps(records, indent=1, ensure_ascii=False))
+        lines = [json.dumps(run.record(), ensure_ascii=False) for run in found]
+        print("[\n" + ",\n".join(lines) + "\n]")  # a run a line
         return 0
     _tell_if_changed(options, wanted)
     watch(wanted, folder, once=options.once)
@@ -65,6 +65,7 @@ def cancel(options: argparse.Namespace) -> int:
         jobs = sorted({job.split("_")[0] for job in ours})
         if jobs:
             scheduler.cancel(jobs)
+            answers.forget(folder)
             say(f"cancelled {count(len(jobs), 'job')}: {', '.join(jobs)}")
             cancelled = True
     if not cancelled:

@@ -10,7 +10,7 @@ import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,13 +50,14 @@ class RunStatus:
 
     def record(self) -> dict[str, Any]:
         """Flat, for --json."""
-        apart = {"heartbeat", "usage"}
-        own = {name: value for name, value in asdict(self).items() if name not in apart}
-        if self.usage:
-            own |= {"cpus_used": self.usage.cpus_used, "gpu_busy": _plain(self.usage.gpu_busy)}
-        beat = asdict(self.heartbeat) if self.heartbeat else {}
-        beat.pop("status", None)
-        return {**own, **{name: _plain(value) for name, value in beat.items()}}
+        own = dict(vars(self))  # asdict copies, which takes long of a thousand
+        beat, usage = own.pop("heartbeat"), own.pop("usage")
+        if usage:
+            own |= {"cpus_used": usage.cpus_used, "gpu_busy": _plain(usage.gpu_busy)}
+        told = {name: _plain(value) for name, value in vars(beat).items()} if beat else {}
+        for name in ("status", "job"):  # the state, and the job of the ledger, stand above
+            told.pop(name, None)
+        return {**own, **told}
 
 
 def _plain(value: Any) -> Any:
@@ -93,7 +94,7 @@ class Queue:
 
 def ask(folder: SweepFolder, unfinished: Sequence[str]) -> Queue:
     """One squeue, one sacct; none at all where no ledger has a SLURM job that matters."""
-    if not _jobs(folder, unfinished):
+    if not jobs_of(folder, unfinished):
         return Queue()
     try:
         return answer(folder, unfinished, patient=False)
@@ -104,10 +105,11 @@ def ask(folder: SweepFolder, unfinished: Sequence[str]) -> Queue:
 def answer(folder: SweepFolder, unfinished: Sequence[str], *, patient: bool = True) -> Queue:
     """The same for who must know, and with the whole queue: a SchedulerError where it is silent."""
     queued = scheduler.queue(patient=patient)
-    return Queue(queued, accounting.lives(_jobs(folder, unfinished) - set(queued)))
+    return Queue(queued, accounting.lives(jobs_of(folder, unfinished) - set(queued)))
 
 
-def _jobs(folder: SweepFolder, unfinished: Sequence[str]) -> set[str]:
+def jobs_of(folder: SweepFolder, unfinished: Sequence[str]) -> set[str]:
+    """The last SLURM jobs of these items."""
     latest = folder.latest()
     entries = [latest[item] for item in unfinished if item in latest]
     return {entry.job for entry in entries if entry.scheduler == "slurm"}
@@ -115,7 +117,8 @@ def _jobs(folder: SweepFolder, unfinished: Sequence[str]) -> set[str]:
 
 def unfinished(wanted: Wanted, folder: SweepFolder) -> list[str]:
     """Items of the ledger that a scheduler could still know something about."""
-    runs = [run for run in wanted.runs if not folder.run(run.run_id).finished]
+    heard = ((run, folder.run(run.run_id).heartbeat()) for run in wanted.runs)
+    runs = [run for run, beat in heard if not beat or beat.status != "finished"]
     needed = {run.feature_id for run in runs}
     shards = [
         f"{features.feature_id}/{index}"
@@ -141,11 +144,14 @@ def minutes_per_run(wanted: Wanted, folder: SweepFolder) -> float | None:
 
 def _status(run: WantedRun, sweep: SweepFolder, entry: Entry | None, queue: Queue) -> RunStatus:
     folder, job = sweep.run(run.run_id), entry.job if entry else ""
-    beat, failure = folder.heartbeat(), folder.failure()
-    if failure and failure.job and failure.job != job:
-        failure = None  # the end of an earlier job
+    beat = folder.heartbeat()
     if damage := folder.damage(beat):
         return RunStatus(run.label, run.run_id, "failed", "damaged file", damage, job, beat)
+    if beat and beat.status == "finished":
+        return RunStatus(run.label, run.run_id, "finished", job=job, heartbeat=beat)
+    failure = folder.failure()
+    if failure and failure.job and failure.job != job:
+        failure = None  # the end of an earlier job
     state, cause, detail = _state(beat, failure, entry, queue, sweep)
     if entry and entry.scheduler == "slurm" and cause in {"code error", "killed"} and not failure:
         detail += f"; see {sweep.output(job)}"

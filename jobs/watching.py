@@ -12,7 +12,7 @@ from types import TracebackType
 from rich.console import RenderableType
 from rich.live import Live
 
-from jobs import endings, progress, status, stock
+from jobs import answers, endings, progress, status, stock
 from jobs.console import account_lines, console, event_line, overview, say
 from jobs.status import LIVE, Queue, RunStatus
 from jobs.wanted import SweepFolder, Wanted
@@ -20,7 +20,7 @@ from jobs.wanted import SweepFolder, Wanted
 SECONDS_BETWEEN_PICTURES = 0.5
 SECONDS_BETWEEN_LINES = 5.0  # of one run, or of the features
 SECONDS_BETWEEN_FILES = 2.0
-# To the scheduler: administrators complain about less. Longer each time that nothing has changed.
+# To the scheduler. Longer each time that nothing has changed.
 SECONDS_BETWEEN_QUESTIONS, MOST_SECONDS_BETWEEN = 30.0, 180.0
 
 
@@ -113,7 +113,8 @@ def watch(wanted: Wanted, folder: SweepFolder, *, once: bool) -> None:
         shown = overview(runs, features, "\n".join([*notes, queue.complaint]).strip())
         return shown, [run.state for run in runs]
 
-    queue, asked, patience = _ask(wanted, folder), time.monotonic(), SECONDS_BETWEEN_QUESTIONS
+    queue = answers.recent(folder, status.unfinished(wanted, folder))
+    asked, patience = time.monotonic(), SECONDS_BETWEEN_QUESTIONS
     shown, states = picture()
     if once or not console.is_terminal:
         console.print(shown)
@@ -123,7 +124,8 @@ def watch(wanted: Wanted, folder: SweepFolder, *, once: bool) -> None:
             time.sleep(SECONDS_BETWEEN_FILES)
             before = states
             if time.monotonic() - asked > patience:
-                queue, asked = _ask(wanted, folder), time.monotonic()
+                queue = answers.ask(folder, status.unfinished(wanted, folder))
+                asked = time.monotonic()
                 patience = longer(patience)
             shown, states = picture()
             if states != before:
@@ -133,7 +135,3 @@ def watch(wanted: Wanted, folder: SweepFolder, *, once: bool) -> None:
 
 def longer(patience: float) -> float:
     return min(patience + SECONDS_BETWEEN_QUESTIONS, MOST_SECONDS_BETWEEN)
-
-
-def _ask(wanted: Wanted, folder: SweepFolder) -> Queue:
-    return status.ask(folder, status.unfinished(wanted, folder))

@@ -10,8 +10,6 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from pipeline.training.scoring import Score
-
 SECONDS_OF_SILENCE = 600  # a heartbeat comes each second, but a first batch may take long
 
 
@@ -106,6 +104,9 @@ class Hypothesis:
 
     @classmethod
     def of(cls, utterance_id: str, split: str, reference: str, hypothesis: str) -> "Hypothesis":
+        # Its library takes a while to import, and who reads heartbeats needs none of it.
+        from pipeline.training.scoring import Score  # noqa: PLC0415
+
         score = Score.of(reference, hypothesis)
         counts = (score.characters, score.characters_no_spaces, score.words)
         numbers = [number for count in counts for number in (count.errors, count.reference)]
