@@ -58,6 +58,8 @@ SETTINGS = {
     f"axes: {{{{train.seed: {list(range(60))}, train.epochs: [1]}}}}\n",
     "sweeps/twelve.yaml": "base: ../experiments/tiny.yaml\n"
     "axes: {{train.seed: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]}}\n",
+    "sweeps/thousand.yaml": "base: ../experiments/tiny.yaml\n"
+    f"axes: {{{{train.seed: {list(range(1000))}}}}}\n",
     "sweeps/six.yaml": "base: ../experiments/tiny.yaml\n"
     "axes: {{train.seed: [0, 1, 2, 3, 4, 5], train.epochs: [1]}}\n",
 }
@@ -171,9 +173,9 @@ class Bench:
         assert (answer.code, answer.errors) == (0, ""), answer
         return {run["label"]: run for run in json.loads(answer.out)}
 
-    def until(self, condition: Callable[[], Any]) -> Any:
+    def until(self, condition: Callable[[], Any], seconds: float = SECONDS) -> Any:
         """The first value of `condition` that is true."""
-        deadline = time.monotonic() + SECONDS
+        deadline = time.monotonic() + seconds
         while not (value := condition()):
             assert time.monotonic() < deadline, self.queued()
             time.sleep(SECONDS_BETWEEN_LOOKS)
@@ -202,8 +204,8 @@ class Bench:
         found = (re.fullmatch(r"(\d+)_submission.sh", script.name) for script in scripts)
         return {*self.submitted, *(match[1] for match in found if match)}
 
-    def await_jobs(self) -> None:
-        self.until(lambda: not self.queued())
+    def await_jobs(self, seconds: float = SECONDS) -> None:
+        self.until(lambda: not self.queued(), seconds)
 
     def pause(self, run: RunFolder) -> list[Row]:
         """Stop the run's process in the middle of its training; the rows it has by then.
