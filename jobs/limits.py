@@ -99,7 +99,9 @@ def _room(profile: Slurm, rules: Iterable[Rule], queue: Queued) -> int | None:
         return None
     limiting = [rule for rule in rules if rule.submit is not None]
     # A site may hide the jobs of others: then these are few, and sbatch refuses what is too much.
-    every = scheduler.queue(everyone=True) if any(r.everyone for r in limiting) else queue
+    every = (
+        scheduler.queue(everyone=True, patient=True) if any(r.everyone for r in limiting) else queue
+    )
     return _least(
         max(0, rule.submit - sum(map(rule.counts, (every if rule.everyone else queue).values())))
         for rule in limiting

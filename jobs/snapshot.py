@@ -64,25 +64,31 @@ def clear(folder: Path, keep: Collection[str]) -> None:
 
 
 def _uncommitted(source: Path) -> bytes:
-    """The commit, untracked files of the packages, and what `git apply` needs; nothing without."""
+    """The commit, and what `git apply` needs to bring the code back; nothing without."""
     try:
         if not (source / ".git").exists():
             return b""
         commit = _git(source, "rev-parse", "HEAD").strip()
         changed = _git(source, "diff", "--binary", "HEAD")
-        untracked = _git(source, "ls-files", "--others", "--exclude-standard", "--", *PACKAGES)
+        listed = _git(source, "ls-files", "-z", "--others", "--exclude-standard", "--", *PACKAGES)
+        files = [os.fsdecode(name) for name in listed.split(b"\0") if name]
+        for file in files:
+            if Path(file).suffix in SUFFIXES:  # what the snapshot takes
+                changed += _git(source, "diff", "--binary", "--no-index", "/dev/null", file)
     except (OSError, subprocess.SubprocessError):
         return b""
-    if not changed and not untracked:
-        return b""
-    listed = b"".join(b"untracked: " + name + b"\n" for name in untracked.splitlines())
-    return b"commit: " + commit + b"\n" + listed + changed
+    return b"commit: " + commit + b"\n" + changed if changed else b""
 
 
 def _git(source: Path, *words: str) -> bytes:
     answer = subprocess.run(
-        ["git", "-C", str(source), *words], capture_output=True, check=True, timeout=SECONDS_FOR_GIT
+        ["git", "-C", str(source), *words],
+        capture_output=True,
+        check=False,
+        timeout=SECONDS_FOR_GIT,
     )
+    if answer.returncode not in {0, 1}:  # 1: of diff, that files differ
+        answer.check_returncode()
     return answer.stdout
 
 

@@ -68,16 +68,22 @@ def test_uncommitted_changes_are_kept_beside_the_snapshot_and_outlive_it(tmp_pat
     assert [path.name for path in (tmp_path / "code").iterdir()] == [clean.name]
 
     (source / "jobs" / "a.py").write_text("two = 2\n")
-    (source / "jobs" / "new.py").write_text("")
+    (source / "jobs" / "new.py").write_text("three = 3\n")
+    (source / "jobs" / "née 1.py").write_text("")
+    (source / "jobs" / "corpus.wav").write_bytes(b"no code")
     changed = snapshot.take(tmp_path / "code", source)
     snapshot.clear(tmp_path / "code", keep=())
     (patch,) = (tmp_path / "code").iterdir()
     assert patch.name == f"{changed.name}.patch"
     said = patch.read_text()
-    assert said.startswith(f"commit: {git('rev-parse', 'HEAD')}untracked: jobs/new.py\n")
-    git("stash", "--quiet")
+    assert said.startswith(f"commit: {git('rev-parse', 'HEAD')}diff --git ")
+    assert "corpus.wav" not in said
+    git("stash", "--quiet", "--include-untracked")
+    assert not (source / "jobs" / "new.py").exists()
     git("apply", str(patch))
     assert (source / "jobs" / "a.py").read_text() == "two = 2\n"
+    assert (source / "jobs" / "new.py").read_text() == "three = 3\n"
+    assert (source / "jobs" / "née 1.py").read_text() == ""
 
 
 def test_code_outside_git_has_no_patch(tmp_path):
