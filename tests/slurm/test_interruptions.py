@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,6 +62,8 @@ def test_a_run_that_saves_in_its_grace_time_is_requeued_and_a_cancelled_one_is_n
     before = bench.pause(mel)
     bench.pause(power)
     assert command("scancel", jobs["power"]).code == 0
+    bench.until(lambda: jobs["power"] not in bench.queued())
+    assert power.heartbeat().status == "stopped", "it was killed before it had saved"
     node = command("squeue", "--noheader", f"--jobs={jobs['mel']}", "--format=%N").out.strip()
     owner = bench.sbatch(
         "--partition=priority", f"--nodelist={node}", "--gres=gpu:1", "--wrap=sleep 1"
@@ -152,6 +155,37 @@ def test_a_task_of_an_array_that_is_warned_goes_on_under_its_own_number(bench, r
     reference.demands_the_same_of(bench.runs("two"))
     assert repr(mel.rows()[: len(before)]) == repr(before)
     assert len(bench.ledger("two")) == 3
+
+
+def test_a_job_that_nears_its_limit_is_warned_by_slurm_and_asks_for_another_turn(bench, command):
+    bench.submits("two", profile=bench.profile(minutes=3))
+    mel = bench.runs("two")["mel"]
+    job = bench.states("two")["mel"]["job"]
+    before = bench.pause(mel)  # SLURM lets it go on when it warns it
+    # The warning comes within half a minute; waiting for all of the three would take long.
+    soon = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(time.time() + 45))
+    shortened = command("scontrol", "update", f"JobId={job}", f"EndTime={soon}")
+    assert shortened.code == 0, shortened
+    bench.until(lambda: bench.queued().get(job, "").startswith("PENDING") or mel.finished)
+    assert not mel.finished
+    assert mel.heartbeat().status == "stopped"
+    assert repr(mel.rows()[: len(before)]) == repr(before)
+    assert bench.states("two")["mel"]["state"] == "queued"
+
+
+def test_a_run_that_is_killed_takes_no_other_of_its_job_with_it(bench, reference):
+    bench.submits("three", profile=bench.profile(runs_per_task=3))
+    (job,) = {entry.job for entry in bench.ledger("three") if entry.kind == "runs"}
+    runs = bench.runs("three")
+    bench.pause(runs["mel"])
+    os.kill(runs["mel"].heartbeat().pid, signal.SIGKILL)
+    bench.await_jobs()
+    found = {label: (run["state"], run["cause"]) for label, run in bench.states("three").items()}
+    assert found.pop("mel") == ("failed", "killed")
+    assert set(found.values()) == {("finished", "")}
+    assert len({run.heartbeat().pid for run in runs.values()}) == len(runs)
+    reference.demands_the_same_of({label: runs[label] for label in found})
+    assert {state["job"] for state in bench.states("three").values()} == {job}
 
 
 def test_runs_side_by_side_in_one_job_are_all_warned_and_all_go_on(bench, reference, command):

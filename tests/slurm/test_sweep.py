@@ -2,7 +2,13 @@
 
 import csv
 import shutil
+import time
 from pathlib import Path
+
+USED = (
+    *("cpus_asked", "memory_gb_asked", "cpus_used", "peak_memory_gb"),
+    *("queue_seconds", "gpu_hours"),
+)
 
 
 def state_of(bench, name: str) -> list[str]:
@@ -46,7 +52,16 @@ def test_a_sweep_goes_through_slurm_to_the_rows_of_this_machine(bench, reference
     assert "best run: " in bench.typed("report", "three").out
     summary = bench.work / "reports" / "three" / "summary.csv"
     with summary.open(encoding="utf-8", newline="") as file:
-        assert [row["state"] for row in csv.DictReader(file)] == ["finished"] * 3
+        lines = list(csv.DictReader(file))
+    assert [line["state"] for line in lines] == ["finished"] * 3
+    since = time.time() - bench.ledger("three")[-1].time
+    for line in lines:
+        used = {name: float(line[name]) for name in USED}
+        assert (used["cpus_asked"], used["memory_gb_asked"]) == (1, 4)
+        assert used["cpus_used"] > 0
+        assert 0 < used["peak_memory_gb"] < 4
+        assert 0 < used["gpu_hours"] < since / 3600
+        assert 0 < used["queue_seconds"] < since
 
     assert "nothing to do: 3 of 3 runs are finished" in bench.submits("three", profile=profile)
     assert bench.sweep_folder("three").ledger.path.read_bytes() == submitted
