@@ -95,6 +95,7 @@ def test_who_was_taken_for_dead_learns_that_the_claim_is_lost(tmp_path, monkeypa
 
 def test_an_earlier_life_of_the_same_job_is_waited_for(tmp_path, monkeypatch):
     """It counts on, on a node that SLURM has lost; when it ends, nobody else would go on."""
+    monkeypatch.setattr(claims, "SECONDS_UNTIL_STALE", 60.0)
     monkeypatch.setenv("SLURM_JOB_ID", "12")
     ended = threading.Event()
 
@@ -112,7 +113,7 @@ def test_an_earlier_life_of_the_same_job_is_waited_for(tmp_path, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "12")
     with pytest.raises(Taken), holding(tmp_path, lambda: True):
         pytest.fail("held although it was to give up")
-    threading.Timer(1.5, ended.set).start()  # it is seen counting, and longer than stale
+    threading.Timer(0.5, ended.set).start()  # until then it is seen counting
     with holding(tmp_path):
         assert ended.is_set()
     earlier.join()
