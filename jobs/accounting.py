@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from jobs.scheduler import SchedulerError, ask, rows
 
-COLUMNS = "JobID,State,ExitCode,NodeList,Submit,Start,End,TotalCPU,MaxRSS,AllocCPUS"
+COLUMNS = "JobID,State,ExitCode,NodeList,End,MaxRSS"
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -22,11 +22,7 @@ class Life:
     code: int = 0  # of its exit
     signal: int = 0  # that ended it
     nodes: str = ""
-    submitted: float | None = None  # unix
-    started: float | None = None
-    ended: float | None = None
-    cpu_seconds: float = 0.0
-    cpus: int = 0
+    ended: float | None = None  # unix
     peak_bytes: int = 0  # of its largest step
 
     @property
@@ -46,7 +42,7 @@ def lives(jobs: Collection[str]) -> dict[str, list[Life]]:
     except SchedulerError:
         return {}
     found: dict[str, list[Life]] = {}
-    for name, state, code, nodes, submit, start, end, cpu, peak, cpus in rows(text, 10):
+    for name, state, code, nodes, end, peak in rows(text, 6):
         if "." in name:  # a step, of the line above
             _add_step(found, name.split(".")[0], state, code, peak)
             continue
@@ -55,11 +51,7 @@ def lives(jobs: Collection[str]) -> dict[str, list[Life]]:
             code=int(code.split(":")[0] or 0),
             signal=_signal(code),
             nodes="" if "assigned" in nodes else nodes,
-            submitted=_time(submit),
-            started=_time(start),
             ended=_time(end),
-            cpu_seconds=_seconds(cpu),
-            cpus=int(cpus) if cpus.isdigit() else 0,
         )
         for job in _jobs(name):
             found.setdefault(job, []).append(life)
@@ -83,14 +75,6 @@ def _signal(code: str) -> int:
 
 def _time(text: str) -> float | None:
     return float(text) if text.isdigit() else None
-
-
-def _seconds(text: str) -> float:
-    """`1-02:03:04`, `02:03.456`."""
-    days, _, clock = text.rpartition("-")
-    parts = [float(part) for part in clock.split(":") if re.fullmatch(r"[\d.]+", part)]
-    total = sum(part * 60.0**place for place, part in enumerate(reversed(parts)))
-    return total + 86400 * int(days or 0)
 
 
 def _bytes(text: str) -> int:

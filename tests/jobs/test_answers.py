@@ -33,7 +33,7 @@ def folder(tmp_path, monkeypatch) -> SweepFolder:
 def asked(fake_slurm):
     """How often SLURM was asked."""
     squeue = fake_slurm("squeue", LINE.format("12_0"))
-    fake_slurm("sacct", "12_1|TIMEOUT|0:15|node2|1|2|3|00:01||1\n")
+    fake_slurm("sacct", "12_1|TIMEOUT|0:15|node2|3|\n")
     return lambda: squeue.read_text().count("\n") if squeue.exists() else 0
 
 

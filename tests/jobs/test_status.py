@@ -329,7 +329,7 @@ def test_a_run_typed_again_on_this_machine_is_no_longer_the_lost_job(folder, run
 def test_the_scheduler_is_asked_once_and_only_for_jobs_that_matter(folder, fake_slurm):
     squeue, sacct = (
         fake_slurm("squeue", "12_1|RUNNING|None\n"),
-        fake_slurm("sacct", "12_0|FAILED|1:0|node1|1|2|3|00:01||1"),
+        fake_slurm("sacct", "12_0|FAILED|1:0|node1|3|"),
     )
     assert status.ask(folder, [RUN]) == Queue()
     assert not squeue.exists()
