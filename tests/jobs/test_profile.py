@@ -1,6 +1,7 @@
 """Profiles: strict, each of cluster/ valid, the work folder found or refused in one line."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -30,9 +31,13 @@ def written(folder: Path, text: str) -> Path:
 @pytest.mark.parametrize(
     "path", sorted(CLUSTER.glob("**/*.yaml")), ids=lambda p: str(p.relative_to(CLUSTER))
 )
-def test_each_profile_of_the_folder_is_valid_and_says_where_its_facts_come_from(path: Path):
+def test_each_profile_is_valid_and_says_where_its_facts_come_from_and_when(path: Path):
     assert isinstance(load_profile(path), Local | Slurm)
-    assert "Facts:" in path.read_text()
+    comments = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    header = " ".join(line.lstrip("# ") for line in comments)
+    facts = re.search(r"Facts: (.*)", header)
+    assert facts
+    assert facts[1].startswith("none") or re.search(r"\b20\d\d\b", facts[1].split(". ")[0])
 
 
 def test_the_template_names_every_field_with_its_default():
