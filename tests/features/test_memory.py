@@ -8,7 +8,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from pipeline.config import Corpus, FeatureSettings
 from pipeline.corpus import manifest as manifests
@@ -78,6 +80,31 @@ def test_a_recording_of_three_hours_takes_no_more_memory_than_one_of_a_minute(
         assert features.utterances[0].frames == 1 + 50 * seconds
         peaks.append(megabytes)
     assert peaks[1] - peaks[0] < 16  # its waveform alone is 346 megabytes
+
+
+def test_twenty_minutes_of_mp3_take_no_more_memory_than_one(tmp_path: Path):
+    settings = FeatureSettings(sample_rate=8_000, n_fft=256, mel_bins=20, hop_ms=20.0)
+    second = np.round(9_000 * np.sin(np.arange(8_000) / 3)).astype(np.int16)
+    peaks = []
+    for seconds in (60, 1200):
+        work = tmp_path / str(seconds)
+        work.mkdir()
+        with soundfile.SoundFile(work / "long.mp3", "w", 8_000, 1) as file:
+            for _ in range(seconds // 60):
+                file.write(np.tile(second, 60))
+        utterance = Utterance(
+            id="long",
+            audio="long.mp3",
+            samples=seconds * 8_000,
+            rate=8_000,
+            transcript="A",
+            speaker="s",
+            split="train",
+        )
+        megabytes, features = peak(Manifest("long", work, (utterance,)), settings, work)
+        assert features.utterances[0].frames == 1 + 50 * seconds
+        peaks.append(megabytes)
+    assert peaks[1] - peaks[0] < 20  # their waveform alone is 38 megabytes
 
 
 def listed(manifest: Manifest, times: int) -> Manifest:

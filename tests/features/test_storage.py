@@ -1,5 +1,6 @@
 import zlib
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,8 +9,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pipeline.config import FeatureSettings
+from pipeline.corpus import audio
 from pipeline.features.spectrum import Stream, frame_count, spectra
-from pipeline.features.storage import CODE_ROWS, CONVERTED, Coded, Rows, pieces, to_float16
+from pipeline.features.storage import CODE_ROWS, CONVERTED, Coded, Half, Rows, pieces, to_float16
 from pipeline.files import InputError
 
 INTERESTING = np.array(
@@ -90,6 +92,35 @@ def test_float16_refuses_values_that_would_vanish():
         stored(quiet, settings)
     stored(quiet, settings.model_copy(update={"scale": "log"}))
     stored(quiet, settings.model_copy(update={"storage": "float32"}))
+
+
+@pytest.mark.an4
+@pytest.mark.parametrize(
+    ("kind", "scale", "error"),
+    [("amplitude", "none", 4e-4), ("mel", "none", 4e-3), ("amplitude", "log", 4e-4)],
+)
+def test_float16_keeps_an4_to_the_error_that_readme_states(
+    an4: Path, kind: str, scale: str, error: float
+):
+    """95 % of the values, relative to each."""
+    settings = FeatureSettings(spectrum=kind, scale=scale)
+    paths = sorted(an4.glob("wav/*/*/*.wav"))[::100]
+    rows = np.concatenate([spectra(audio.load(path, 16_000), [settings])[0] for path in paths])
+    rows = rows[rows != 0]
+    half = Half(settings)
+    relative = np.abs(half.encode(rows[:, None])[:, 0].astype(np.float64) - rows) / np.abs(rows)
+    half.close()  # it refuses none of them
+    assert np.percentile(relative, 95) < error
+
+
+@pytest.mark.an4
+def test_float16_refuses_an4_s_linear_power(an4: Path):
+    settings = FeatureSettings(spectrum="power", scale="none")
+    half = Half(settings)
+    for path in sorted(an4.glob("wav/*/*/*.wav"))[::100]:
+        half.encode(spectra(audio.load(path, 16_000), [settings])[0])
+    with pytest.raises(InputError, match="values would vanish"):
+        half.close()
 
 
 def test_digital_silence_does_not_vanish():
