@@ -5,6 +5,8 @@ import shutil
 import time
 from pathlib import Path
 
+from jobs.answers import forget
+
 USED = (
     *("cpus_asked", "memory_gb_asked", "cpus_used", "peak_memory_gb"),
     *("queue_seconds", "gpu_hours"),
@@ -37,6 +39,7 @@ def test_a_sweep_goes_through_slurm_to_the_rows_of_this_machine(bench, reference
     assert (shown.code, shown.errors) == (0, "")
     assert "3 runs: " in shown.out
     assert "/40" in shown.out
+    forget(bench.sweep_folder("three"))  # the answer of just now
     alone = bench.typed("status", "three", "--once", environment=silent_slurm)
     assert (alone.code, alone.errors) == (0, "")
     assert "3 runs: " in alone.out
