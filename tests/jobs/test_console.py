@@ -1,6 +1,7 @@
 """The table of runs keeps its columns whatever is to be said, and says it once."""
 
 import io
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -30,6 +31,16 @@ def test_a_long_cause_does_not_squeeze_the_table():
     assert second.split() == ["seed=1", "ba987654", "failed", "code", "error"]
     assert "dev CER" in header
     assert "frames/s" in header
+
+
+def test_the_line_of_a_run_says_how_far_how_well_and_how_long_yet():
+    beat = {"reference_loss": 3.02, "blank_argmax": 0.87, "frames_per_second": 51_000.0}
+    run = running()
+    line = console.event_line(replace(run, heartbeat=replace(run.heartbeat, **beat)))
+    assert line == (
+        "seed=0: epoch 3 of 40, loss 1.50 against 3.02, dev CER 25.0 %, blank 87.0 %, "
+        "51,000 frames/s, 1 min 00 s left"
+    )
 
 
 def test_what_many_runs_failed_of_is_told_once_below_the_table():

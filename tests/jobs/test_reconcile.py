@@ -1,6 +1,7 @@
 """A sweep, the whole way on this machine: it continues, refuses, and does nothing twice."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -114,6 +115,24 @@ def test_one_experiment_trains_in_the_foreground(make_bench):
     assert "features: 1 set" in printed
     assert "times real time" in printed
     assert "test CER" in printed
+    assert re.search(r"epoch 1: .* nats per character", printed)
+    assert printed.count("    said   ") == printed.count("    heard  ") == 2  # all of dev
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_a_training_that_was_interrupted_says_how_it_continues(make_bench):
+    bench = make_bench()
+    experiment = bench.configs / "experiments" / "tiny.yaml"
+    words = ["train", experiment, "--work", bench.work, "--cluster", LOCAL]
+    words += ["--set", "train.epochs=200"]
+    parent = subprocess.Popen(program(*words), cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+    until(lambda: any(file.read_text() for file in bench.work.glob("runs/*/rows.jsonl")))
+    parent.send_signal(signal.SIGINT)
+    printed, _ = parent.communicate(timeout=SECONDS)
+    assert parent.returncode == cli.INTERRUPTED
+    again = f'make train EXPERIMENT={experiment} SET="train.epochs=200"'
+    assert f"saved at the last step boundary: {again}" in printed
+    assert printed.rstrip().endswith(" continues")
 
 
 def test_features_that_are_there_are_not_computed_again_and_a_damaged_shard_is(make_bench):

@@ -1,5 +1,6 @@
 """Batches come in order, the same from whoever makes them; workers outlive epochs and signals."""
 
+import json
 import os
 import signal
 import subprocess
@@ -167,36 +168,54 @@ def test_an_error_in_making_comes_to_whoever_asks():
     assert list(ahead(str, [])) == []
 
 
-THOUSAND, EPOCHS, MOST_FILES = 1000, 50, 256
+THOUSAND, MOST_FILES = 1000, 256
 
 
-def child(folder: Path) -> None:
-    """50 epochs over a thousand shards; after the second and the last: open files, peak memory."""
+def held(pid: int) -> tuple[int, int]:
+    """Open files; peak memory in MB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    peak = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
+    return len(list(Path(f"/proc/{pid}/fd").iterdir())), int(peak) // 1024
+
+
+def child(folder: Path, workers: int, epochs: int) -> None:
+    """Epochs over a thousand shards; what each process holds after the second and the last."""
     import resource  # Windows has no such module
 
     resource.setrlimit(resource.RLIMIT_NOFILE, (MOST_FILES, MOST_FILES))
     features = FeatureSet.open(folder)
     split = Split.mapped(features, "train", InputSettings(), ALPHABETS["english-38"])
-    feed, settings = Feed(split, CPU), TrainSettings(batch=32)
-    for epoch in range(1, EPOCHS + 1):
-        asked = selections(split, settings, epoch, lambda frames: np.ones(len(frames), bool))
-        assert sum(len(batch.places) for batch in feed.batches(asked)) == THOUSAND
-        if epoch in {2, EPOCHS}:
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-            print(len(list(Path("/proc/self/fd").iterdir())), peak)
+    feed, settings = Feed(split, CPU, workers), TrainSettings(batch=32)
+    with feed.watched():
+        for epoch in range(1, epochs + 1):
+            asked = selections(split, settings, epoch, lambda frames: np.ones(len(frames), bool))
+            assert sum(len(batch.places) for batch in feed.batches(asked)) == THOUSAND
+            if epoch in {2, epochs}:
+                own = {pid for pid in children() if b"resource_tracker" not in cmdline(pid)}
+                print(json.dumps([held(pid) for pid in (os.getpid(), *sorted(own))]))
+
+
+@pytest.fixture(scope="module")
+def thousand(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("thousand") / "features"
+    sharded(folder, THOUSAND)
+    return folder
 
 
 @linux
-def test_fifty_epochs_over_a_thousand_shards_hold_no_file_open_and_take_no_more_memory(
-    tmp_path: Path,
+@pytest.mark.parametrize(("workers", "epochs"), [(0, 50), (2, 8)])
+def test_epochs_over_a_thousand_shards_hold_no_file_open_and_take_no_more_memory(
+    workers: int, epochs: int, thousand: Path
 ):
-    sharded(tmp_path / "features", THOUSAND)
     code = "import sys, pathlib; from tests.training.test_feed import child; "
-    code += "child(pathlib.Path(sys.argv[1]))"
-    command = [sys.executable, "-c", code, str(tmp_path / "features")]
-    printed = subprocess.check_output(command, cwd=REPOSITORY, text=True)
-    (files, peak), (files_at_the_end, peak_at_the_end) = (
-        map(int, line.split()) for line in printed.splitlines()
+    code += "child(pathlib.Path(sys.argv[1]), *map(int, sys.argv[2:]))"
+    command = [sys.executable, "-W", "ignore", "-c", code, str(thousand)]
+    printed = subprocess.check_output(
+        [*command, str(workers), str(epochs)], cwd=REPOSITORY, text=True
     )
-    assert files_at_the_end == files < 128  # 64 maps of shards among them
-    assert peak_at_the_end - peak < 8  # MB; all frames are 24
+    early, late = (json.loads(line) for line in printed.splitlines())
+    assert len(early) == len(late) == 1 + workers
+    for (files, peak), (files_at_the_end, peak_at_the_end) in zip(early, late, strict=True):
+        assert files_at_the_end < 128  # 64 maps of shards among them
+        assert workers or files_at_the_end == files
+        assert peak_at_the_end - peak < 8  # MB; all frames are 24

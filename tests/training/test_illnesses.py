@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from pipeline.files import InputError
-from pipeline.training import trainer
+from pipeline.training import escape, trainer
 from pipeline.training.escape import escape_updates, sentence
+from pipeline.training.model import Network
 from pipeline.training.run import RunFolder
 from tests.training.letters import corpus, experiment, stored
 
@@ -103,6 +105,26 @@ def test_what_cannot_be_learnt_stays_on_the_plateau_and_nothing_is_wrong_yet(tmp
     words, _run = said(tmp_path, noise, train={"epochs": 12, "learning_rate": 5e-3, "batch": 2})
     assert_only(words, "unlearnable")
     assert "nothing is wrong yet" in words
+
+
+def test_what_stays_on_the_plateau_too_long_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(escape, "PATIENCE", 60)
+    words, _run = said(tmp_path, noise, train={"epochs": 12, "learning_rate": 5e-3, "batch": 2})
+    assert_only(words, "unlearnable")
+    assert "longer than usual" in words
+
+
+def test_a_layer_that_is_dead_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    class Dead(Network):
+        def __init__(self, *given: object) -> None:
+            super().__init__(*given)
+            torch.nn.init.constant_(self.fc1.bias, -100.0)
+
+    monkeypatch.setattr(trainer, "Network", Dead)
+    words, _run = said(tmp_path, same)
+    assert "clamp: 100 % of fc1 at zero: it passes no gradient" in words
 
 
 def test_an_input_that_is_not_scaled_stands_at_the_clamp(tmp_path: Path):

@@ -1,4 +1,7 @@
-"""float16: a scaled loss, whose scale is part of the state. On a CPU, slowly, by the same code."""
+"""An update and its size. float16: a scaled loss, whose scale is part of the state.
+
+That is tried on a CPU, slowly, by the same code.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -69,6 +72,20 @@ def test_a_gradient_that_no_scale_cures_is_an_error(letters: FeatureSet, tmp_pat
     trainer.recogniser.network.fc1.weight.register_hook(lambda gradient: gradient * torch.nan)
     with pytest.raises(learner.DivergedError, match="the gradient of train-"):
         trainer.learner.learn(batch, trainer.state, 9)
+
+
+@pytest.mark.parametrize("clip", [1e-3, None])
+def test_clipping_bounds_the_gradient_by_which_an_update_moves(
+    clip: float | None, letters: FeatureSet, tmp_path: Path
+):
+    train = {"optimiser": "sgd", "learning_rate": 1e-2, "weight_decay": 0.0, "clip": clip}
+    trainer = Trainer.prepare(experiment(train=train), letters, RunFolder(tmp_path), CPU)
+    before = weights(trainer).clone()
+    trainer.learner.learn(trainer.splits.train.batch(torch.arange(4).numpy()), trainer.state, 9)
+    norm = trainer.state.tally.grad_norm
+    assert norm > 0.1  # as it was before clipping
+    moved = 1e-2 * 1.9 * (clip or norm)  # Nesterov's first step is 1 + 0.9 of the gradient
+    assert float((weights(trainer) - before).norm()) == pytest.approx(moved, rel=1e-2)
 
 
 def halted(calls: int):

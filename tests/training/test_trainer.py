@@ -3,6 +3,8 @@
 import contextlib
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from pipeline.training.run import Heartbeat, RunFolder, Stopped
 from pipeline.training.scoring import total
 from tests.training.letters import experiment
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 TIMES = {"seconds", "frames_per_second", "loader_wait", "peak_memory_bytes", "run_id"}
 # All that is random or stateful: order, dropout, masks, BatchNorm's averages, Adam's moments.
 RESTLESS = experiment(
@@ -193,6 +196,27 @@ def test_rows_and_weights_do_not_depend_on_the_feed(
     with pytest.raises(Stopped):
         fit(RESTLESS, letters, run, should_stop=after(6), **options)
     assert_same(fit(RESTLESS, letters, run, **options), undisturbed)
+
+
+SPAWNED = """
+import json, multiprocessing, pathlib, sys
+from pipeline.config import Experiment
+from pipeline.features.feature_set import FeatureSet
+from tests.training.test_trainer import RunFolder, fit
+multiprocessing.set_start_method("spawn")
+settings = Experiment.model_validate_json(sys.argv[1])
+features, run = FeatureSet.open(pathlib.Path(sys.argv[2])), RunFolder(pathlib.Path(sys.argv[3]))
+fit(settings, features, run, resident_gb=0.0, workers=1)
+"""
+
+
+def test_it_trains_where_processes_are_spawned(
+    letters: FeatureSet, undisturbed: RunFolder, tmp_path: Path
+):
+    """As on Windows."""
+    words = [RESTLESS.model_dump_json(), str(letters.folder), str(tmp_path)]
+    subprocess.run([sys.executable, "-c", SPAWNED, *words], cwd=REPOSITORY, check=True, timeout=300)
+    assert_same(RunFolder(tmp_path), undisturbed)
 
 
 def test_a_plateau_goes_on_where_it_was(letters: FeatureSet, tmp_path: Path):
