@@ -242,10 +242,13 @@ def _store(sweep: Sweep, want: Wanted, found: Found, folder: SweepFolder) -> Non
     """What tasks, status and report read."""
     for manifest in found.values():
         manifests.write(manifest, manifest_path(manifest, folder.work))
-    for swept, run in zip(sweep.experiments, want.runs, strict=True):
-        precompute.prepare(found[swept.experiment.corpus], swept.experiment.features, folder.work)
+    experiments = [swept.experiment for swept in sweep.experiments]
+    one_of_each = dict(zip((run.feature_id for run in want.runs), experiments, strict=True))
+    for experiment in one_of_each.values():
+        precompute.prepare(found[experiment.corpus], experiment.features, folder.work)
+    for experiment, run in zip(experiments, want.runs, strict=True):
         if not folder.run(run.run_id).experiment_file.exists():
-            folder.run(run.run_id).write_experiment(swept.experiment)
+            folder.run(run.run_id).write_experiment(experiment)
     write_json(folder.record, asdict(want))
 
 
