@@ -52,7 +52,7 @@ demo: setup  ## synthesise a corpus, precompute, run a small sweep, write a repo
 	@$(blankslate) demo --cluster $(CLUSTER) $(work)
 
 test: setup  ## every test that this machine can run
-	@$(bin)/python -m pytest --numprocesses=3
+	@$(bin)/python -m pytest --numprocesses=3 --no-loadscope-reorder
 
 check: setup  ## formatter, linter, types, architecture, docs
 	@$(bin)/ruff format --check .

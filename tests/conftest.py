@@ -11,6 +11,12 @@ from xdist.scheduler import LoadScopeScheduling
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
+# Before torch is imported: the processes of a test run share the CPUs, and idle threads spin.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# The longest first, so that none is left for the end.
+LONG = ("tests/slurm/", "tests/test_demo.py", "tests/jobs/", "tests/training/test_killed.py")
+
 # A busy machine is slow, and that is no finding.
 settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
@@ -26,6 +32,14 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped in CI: {report.longrepr}"
     return report
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        places = (n for n, path in enumerate(LONG) if item.nodeid.startswith(path))
+        return next(places, len(LONG))
+
+    items.sort(key=place)
 
 
 class ByFile(LoadScopeScheduling):
