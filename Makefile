@@ -29,6 +29,7 @@ work := $(if $(WORK),--work $(WORK))
 set := $(foreach change,$(SET),--set $(change))
 dry := $(if $(DRY),--dry-run)
 stamp := .venv/.complete
+kernel := .venv/.kernel
 peers := .venv-bench
 pip := $(bin)/python -m pip --disable-pip-version-check --quiet
 
@@ -37,7 +38,7 @@ pip := $(bin)/python -m pip --disable-pip-version-check --quiet
 help:  ## print this list
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r name text; do printf '  %-14s %s\n' "$$name" "$$text"; done
 
-setup: $(stamp)  ## .venv with the exact locked versions; does nothing when nothing changed
+setup: $(stamp) $(kernel)  ## .venv with the exact locked versions; does nothing when nothing changed
 
 $(stamp): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("blankslate needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + "; name another: make setup PYTHON=python3.12")'
@@ -46,6 +47,10 @@ $(stamp): requirements.lock pyproject.toml
 	@$(pip) install --require-hashes --requirement .venv/uv.txt
 	$(bin)/uv pip install --quiet --compile-bytecode --python .venv --require-hashes --requirement requirements.lock
 	@$(bin)/uv pip install --quiet --python .venv --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(kernel): $(stamp) pipeline/features/kernel.c
+	@$(bin)/python -m pipeline.features.compiled
 	@touch $@
 
 demo: setup  ## synthesise a corpus, precompute, run a small sweep, write a report: minutes, no data needed
@@ -112,6 +117,7 @@ $(peers)/.complete: $(stamp)
 	@$(bin)/uv pip install --quiet --compile-bytecode --python $(peers) --require-hashes --requirement requirements.lock
 	@$(bin)/uv pip install --quiet --compile-bytecode --python $(peers) --constraint requirements.lock --group bench
 	@$(bin)/uv pip install --quiet --python $(peers) --no-deps --no-build-isolation --editable .
+	@$(peers)/$(notdir $(bin))/python -m pipeline.features.compiled
 	@touch $@
 
 cluster-check: setup  ## CLUSTER=…: prove a profile with tiny jobs before a sweep trusts it

@@ -23,7 +23,8 @@ from pipeline.corpus.manifest import Manifest, ManifestFile, Refusal, Utterance
 from pipeline.corpus.sound import refused
 from pipeline.features.feature_set import DESCRIPTION, Description, describe, find_shard
 from pipeline.features.shards import VERSION, Shard, StoredUtterance, shard_name, writing_shard
-from pipeline.features.spectrum import Stream, frame_count, transform_of
+from pipeline.features.spectrum import Stream, frame_count
+from pipeline.features.transform import transform_of
 from pipeline.files import InputError, write_bytes
 from pipeline.settings import dump_yaml
 

@@ -2,52 +2,32 @@
 
 In:   mono waveforms, float32, full scale 1, whole or in blocks; feature settings.
 Out:  frames (T, F), float32, a few hundred at a time.
-Not here: decoding (corpus/audio.py), what is kept of a frame (storage.py), the file (shards.py).
+Not here: decoding (corpus/audio.py), the arithmetic of a tile (compiled.py, transform.py), what is
+kept of a frame (storage.py), the file (shards.py).
 
 Frame t is centred on sample t * hop, the ends are mirrored, and the window stands in the middle of
 the n_fft points, as in torch.stft(center=True, pad_mode="reflect") and so in torchaudio's
 Spectrogram and MelScale. A waveform shorter than that, which torch refuses, is mirrored repeatedly.
 
 Why it is fast: a tile of frames stays in the cache from windowing to scaling, utterances follow
-each other through the same buffers, and settings that share a transform share its result. A tile is
-transformed whole even where it is not full, so that no frame depends on its neighbours in it: but
-for the last bit of a mel frame, which some processors' matrix product rounds by its place.
+each other through the same buffers, and settings that share a transform share its result.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32
 
 from pipeline.config import FeatureSettings
+from pipeline.features import compiled
+from pipeline.features.compiled import Compiled
+from pipeline.features.transform import Plain, Rows, Transform, transform_of
 from pipeline.files import InputError
 
-TILE = 131_072  # points transformed at a time: 256 frames of 512
+TILE = 65_536  # points transformed at a time: 128 frames of 512
 BLOCK = 4096  # rows handed to a sink at a time, at least one tile
-BAND = 16  # neighbouring mel filters multiplied together: together they touch few FFT points
 
-Sink = Callable[[Float32[np.ndarray, "T F"]], None]  # the rows are overwritten after the call
-
-
-class Transform(NamedTuple):
-    """What has to agree for two feature settings to share a Fourier transform."""
-
-    sample_rate: int
-    window: str
-    window_length: int
-    hop: int
-    n_fft: int
-
-
-def transform_of(settings: FeatureSettings) -> Transform:
-    return Transform(
-        settings.sample_rate,
-        settings.window,
-        settings.window_length,
-        settings.hop,
-        settings.n_fft,
-    )
+Sink = Callable[[Rows], None]  # the rows are overwritten after the call
 
 
 def frame_count(samples: int, settings: FeatureSettings) -> int:
@@ -72,31 +52,25 @@ class Stream:
     """Waveforms, one after another, through one transform; rows of each setting to its sink."""
 
     def __init__(self, settings: Sequence[FeatureSettings], sinks: Sequence[Sink]) -> None:
-        (self.transform,) = {transform_of(each) for each in settings}
-        rows = max(8, TILE // self.transform.n_fft)
-        bins = self.transform.n_fft // 2 + 1
-        # As large as the tile: one product of whole arrays takes half as long as one row by row.
-        self._window = np.tile(_window(self.transform), (rows, 1))
-        self._waveform = _Waveform(self.transform)
-        self._points = np.zeros((rows, self.transform.n_fft), np.float32)
+        (transform,) = {transform_of(each) for each in settings}
+        tile = max(8, TILE // transform.n_fft)
+        self._engine = _engine(transform, tile)
+        self._waveform = _Waveform(transform)
+        self._seen = np.zeros((tile, transform.window_length), np.float32)
         self._filled = 0
-        self._spectrum = np.empty((rows, bins), np.complex64)
-        self._amplitude = np.empty((rows, bins), np.float32)
-        self._power = np.empty((rows, bins), np.float32)
-        self._bins = [_Bins(*pair, rows) for pair in zip(settings, sinks, strict=True)]
-        self._wants_power = any(each.spectrum != "amplitude" for each in settings)
+        self._bins = [_Bins(*pair, tile) for pair in zip(settings, sinks, strict=True)]
 
     def add(self, block: Float32[np.ndarray, " N"], *, last: bool = True) -> None:
         """The next samples of an utterance, which ends with them if they are the `last`."""
         windows = self._waveform.extend(block, last=last)
         done = 0
         while done < len(windows):
-            end = min(self._filled + len(windows) - done, len(self._points))
+            end = min(self._filled + len(windows) - done, len(self._seen))
             taken = windows[done : done + end - self._filled]
-            self._points[self._filled : end, : self.transform.window_length] = taken
+            self._seen[self._filled : end] = taken
             done += len(taken)
             self._filled = end
-            if end == len(self._points):
+            if end == len(self._seen):
                 self._transform_tile()
 
     def close(self) -> None:
@@ -108,16 +82,15 @@ class Stream:
 
     def _transform_tile(self) -> None:
         count, self._filled = self._filled, 0
-        np.multiply(self._points, self._window, out=self._points)
-        # numpy multiplies by 1 in float64 unless a norm is named, and so transforms in float64, at
-        # twice the time; the window holds the factor n_fft by which this norm divides.
-        np.fft.rfft(self._points, norm="forward", out=self._spectrum)  # type: ignore[arg-type]  # stub: complex128
         with np.errstate(over="ignore", under="ignore"):  # _Bins refuses what overflows
-            np.abs(self._spectrum, out=self._amplitude)
-            if self._wants_power:
-                np.multiply(self._amplitude, self._amplitude, out=self._power)
+            self._engine.transform(self._seen[:count])
             for bins in self._bins:
-                bins.add(self._amplitude, self._power, count)
+                bins.add(self._engine, count)
+
+
+def _engine(transform: Transform, tile: int) -> Compiled | Plain:
+    library = compiled.library() if compiled.serves(transform) else None
+    return Compiled(library, transform, tile) if library else Plain(transform, tile)
 
 
 class _Waveform:
@@ -184,30 +157,17 @@ class _Waveform:
 
 
 class _Bins:
-    """One feature setting: from the transform of a tile to scaled rows."""
+    """One feature setting: rows, tile after tile, until they are worth a call of the sink."""
 
-    def __init__(self, settings: FeatureSettings, sink: Sink, rows: int) -> None:
+    def __init__(self, settings: FeatureSettings, sink: Sink, tile: int) -> None:
         self._settings = settings
         self._sink = sink
-        self._bands = _bands(settings) if settings.spectrum == "mel" else []
-        self._rows = np.empty((max(1, BLOCK // rows) * rows, settings.bins), np.float32)
+        self._rows = np.empty((max(1, BLOCK // tile) * tile, settings.bins), np.float32)
         self._filled = 0
 
-    def add(
-        self,
-        amplitude: Float32[np.ndarray, "T K"],
-        power: Float32[np.ndarray, "T K"],
-        count: int,
-    ) -> None:
-        """The first `count` rows of a tile; what the others hold is computed and not used."""
-        rows = self._rows[self._filled : self._filled + len(amplitude)]
-        if self._settings.spectrum == "mel":
-            for low, high, first, filters in self._bands:
-                band = rows[:, first : first + filters.shape[1]]
-                np.matmul(power[:, low:high], filters, out=band)
-            self._scale(rows, rows)
-        else:
-            self._scale(amplitude if self._settings.spectrum == "amplitude" else power, rows)
+    def add(self, engine: Compiled | Plain, count: int) -> None:
+        rows = self._rows[self._filled : self._filled + count]
+        engine.rows(self._settings, rows)
         largest = rows.max()
         if not largest <= np.finfo(np.float32).max:
             raise InputError(
@@ -223,72 +183,6 @@ class _Bins:
             self._sink(self._rows[: self._filled])
         self._filled = 0
 
-    def _scale(self, linear: Float32[np.ndarray, "T F"], out: Float32[np.ndarray, "T F"]) -> None:
-        match self._settings.scale:
-            case "none":
-                if linear is not out:
-                    np.copyto(out, linear)
-            case "log1p":
-                np.log1p(linear, out=out)
-            case "log":
-                self._log(np.log, linear, out)
-            case "decibel":
-                self._log(np.log10, linear, out)
-                factor = 20 if self._settings.spectrum == "amplitude" else 10
-                np.multiply(out, np.float32(factor), out=out)
-
-    def _log(
-        self,
-        logarithm: np.ufunc,
-        linear: Float32[np.ndarray, "T F"],
-        out: Float32[np.ndarray, "T F"],
-    ) -> None:
-        floor = max(self._settings.floor, float(np.finfo(np.float32).tiny))
-        np.maximum(linear, np.float32(floor), out=out)
-        logarithm(out, out=out)
-
 
 def named(settings: FeatureSettings) -> str:
     return f"{settings.spectrum} with scale {settings.scale}"
-
-
-def mel_filters(settings: FeatureSettings) -> Float64[np.ndarray, "K F"]:
-    """Triangles on the HTK mel scale, each of height 1: torchaudio's melscale_fbanks, norm=None."""
-    hertz = np.fft.rfftfreq(settings.n_fft, 1 / settings.sample_rate)
-    corners = np.array(settings.mel_corners)
-    low, centre, high = corners[:-2], corners[1:-1], corners[2:]
-    rising = (hertz[:, None] - low) / (centre - low)
-    falling = (high - hertz[:, None]) / (high - centre)
-    filters: np.ndarray = np.maximum(0, np.minimum(rising, falling))
-    return filters
-
-
-def _bands(
-    settings: FeatureSettings,
-) -> list[tuple[int, int, int, Float32[np.ndarray, "k f"]]]:
-    """(first point, end point, first filter, their weights) of each BAND of mel filters."""
-    filters = mel_filters(settings).astype(np.float32)
-    bands = []
-    for first in range(0, settings.mel_bins, BAND):
-        band = filters[:, first : first + BAND]
-        touched = np.flatnonzero(band.any(axis=1))
-        low, high = (touched[0], touched[-1] + 1) if touched.size else (0, 1)
-        bands.append((int(low), int(high), first, np.ascontiguousarray(band[low:high])))
-    return bands
-
-
-def _window(transform: Transform) -> Float32[np.ndarray, " points"]:
-    """Periodic, as torch's, times n_fft; zeros up to n_fft points."""
-    phase = 2 * np.pi * np.arange(transform.window_length) / transform.window_length
-    match transform.window:
-        case "hann":
-            window = 0.5 - 0.5 * np.cos(phase)
-        case "hamming":
-            window = 0.54 - 0.46 * np.cos(phase)
-        case "blackman":
-            window = 0.42 - 0.5 * np.cos(phase) + 0.08 * np.cos(2 * phase)
-        case _:
-            window = np.ones_like(phase)
-    padded = np.zeros(transform.n_fft, np.float32)
-    padded[: len(window)] = window * transform.n_fft
-    return padded

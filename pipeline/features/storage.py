@@ -15,9 +15,10 @@ from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from jaxtyping import Float16, Float32, Int64, UInt8, UInt32
+from jaxtyping import Float16, Float32, Int64, UInt8
 
 from pipeline.config import FeatureSettings
+from pipeline.features import compiled
 from pipeline.features.spectrum import named
 from pipeline.features.statistics import Part, Statistics
 from pipeline.files import InputError
@@ -25,56 +26,15 @@ from pipeline.files import InputError
 CODE_ROWS: Final = 128  # part of the shard format
 MOST_VANISHED = 0.001  # of the values that are not zero
 HALF_OF_SMALLEST_FLOAT16 = 2.0**-25  # what is not above it is stored as zero
-CONVERTED = 65_536  # values converted at a time: they stay in the cache
-
-NORMAL = 2.0**-14  # the smallest normal float16
-DROPPED = np.uint32(13)  # bits of the significand
-# To half a unit of float16's last place, less one; and from the bias of one exponent to the other.
-ROUNDED = (0xFFF - (112 << 23)) % (1 << 32)
-NEGATIVE = 1 << 28  # becomes float16's sign
 
 
 def to_float16(rows: Float32[np.ndarray, "T F"]) -> Float16[np.ndarray, "T F"]:
-    """Numpy's astype, bit for bit, in half of its time: to the nearest, ties to even."""
-    values = np.ascontiguousarray(rows).reshape(-1)
-    halves = np.empty(len(values), np.float16)
-    scratch = np.empty((2, min(CONVERTED, len(values))), np.uint32)
-    for start in range(0, len(values), CONVERTED):
-        some = slice(start, start + CONVERTED)
-        _convert(values[some], halves[some], *scratch[:, : len(values[some])])
-    return halves.reshape(rows.shape)
-
-
-def _convert(
-    values: Float32[np.ndarray, " n"],
-    halves: Float16[np.ndarray, " n"],
-    bits: UInt32[np.ndarray, " n"],
-    sign: UInt32[np.ndarray, " n"],
-) -> None:
-    """In integers, as far as float16 has a normal number; `bits` and `sign` are overwritten."""
-    low, high = values.min(), values.max()
-    largest = np.finfo(np.float16).max
-    if not (low >= -largest and high <= largest):
-        with np.errstate(over="ignore"):
-            halves[:] = values
-        return
-    mixed = low <= 0 <= high  # a zero has either sign
-    given = values.view(np.uint32)
-    np.right_shift(given, DROPPED, out=bits)
-    np.bitwise_and(bits, np.uint32(1), out=bits)
-    np.add(bits, given, out=bits)
-    np.add(bits, np.uint32(ROUNDED + NEGATIVE * bool(high < 0)), out=bits)
-    np.right_shift(bits, DROPPED, out=bits)
-    if mixed:
-        np.right_shift(bits, np.uint32(3), out=sign)
-        np.bitwise_and(sign, np.uint32(0x8000), out=sign)
-        np.bitwise_or(bits, sign, out=bits)
-    np.copyto(halves.view(np.uint16), bits, casting="unsafe")
-    if mixed or -NORMAL < high < NORMAL or -NORMAL < low < NORMAL:
-        magnitudes = np.abs(values, out=bits.view(np.float32))
-        if magnitudes.min() < NORMAL:
-            small = np.flatnonzero(magnitudes < NORMAL)
-            halves[small] = values[small]
+    """To the nearest, ties to even."""
+    library = compiled.library()
+    if library:
+        return compiled.halves(library, rows)
+    with np.errstate(over="ignore"):
+        return rows.astype(np.float16)
 
 
 class Exact:

@@ -2,6 +2,7 @@ import itertools
 import subprocess
 import sys
 import wave
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pipeline.config import FeatureSettings
-from pipeline.features.spectrum import Stream, frame_count, mel_filters, spectra
+from pipeline.features import compiled
+from pipeline.features.compiled import Compiled
+from pipeline.features.spectrum import Stream, frame_count, spectra
+from pipeline.features.transform import Plain, mel_filters
 from pipeline.files import InputError
 
 WINDOWS = {
@@ -23,6 +27,17 @@ WINDOWS = {
     "blackman": torch.blackman_window,
     "rectangular": torch.ones,
 }
+
+
+@pytest.fixture(params=["compiled", "numpy"], autouse=True, scope="module")
+def engine(request: pytest.FixtureRequest) -> Iterator[str]:
+    """What computes: kernel.c, where n_fft is a power of two, or numpy."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "numpy":
+            patch.setattr(compiled, "library", lambda: None)
+        elif not compiled.library():
+            pytest.skip(compiled.build())
+        yield request.param
 
 
 def noise(samples: int, seed: int = 0, loudness: float = 0.1) -> np.ndarray:
@@ -70,7 +85,7 @@ def test_frames_equal_a_float64_reference(spectrum: str, scale: str):
 
 @hypothesis_settings(deadline=None, max_examples=60)
 @given(
-    n_fft=st.integers(16, 700),
+    n_fft=st.integers(16, 700) | st.sampled_from([16, 32, 64, 128, 256, 512, 1024]),
     window_ms=st.floats(0.5, 40),
     hop_ms=st.floats(0.1, 30),
     window=st.sampled_from(sorted(WINDOWS)),
@@ -202,15 +217,18 @@ def test_a_waveform_without_samples_is_refused():
         spectra(np.zeros(0, np.float32), [linear()])
 
 
-def test_sets_of_one_window_and_n_fft_share_the_transform(monkeypatch: pytest.MonkeyPatch):
-    transform, calls = np.fft.rfft, []
+def test_sets_of_one_window_and_n_fft_share_the_transform(
+    engine: str, monkeypatch: pytest.MonkeyPatch
+):
+    kind = Compiled if engine == "compiled" else Plain
+    transform, calls = kind.transform, []
 
-    def counted(*words: Any, **more: Any) -> np.ndarray:
-        calls.append(words)
-        return transform(*words, **more)
+    def counted(self: Any, seen: np.ndarray) -> None:
+        calls.append(len(seen))
+        transform(self, seen)
 
-    monkeypatch.setattr(np.fft, "rfft", counted)
-    sets = [linear(spectrum=kind) for kind in ("amplitude", "power", "mel")]
+    monkeypatch.setattr(kind, "transform", counted)
+    sets = [linear(spectrum=each) for each in ("amplitude", "power", "mel")]
     numbers = []
     for some in (sets[:1], sets, [*sets, linear(window="blackman")]):
         calls.clear()
@@ -255,7 +273,7 @@ def test_an_utterances_frames_do_not_depend_on_those_before_it(spectrum: str, ro
 
 @hypothesis_settings(deadline=None, max_examples=100)
 @given(
-    n_fft=st.integers(16, 700),
+    n_fft=st.integers(16, 700) | st.sampled_from([16, 32, 64, 128, 256, 512, 1024]),
     window=st.floats(0.01, 1),
     hop=st.integers(1, 900),
     lengths=st.lists(st.integers(0, 2000), min_size=1, max_size=8).filter(sum),

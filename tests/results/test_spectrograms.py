@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.config import FeatureSettings
-from pipeline.features.spectrum import mel_filters
+from pipeline.features.transform import mel_filters
 from pipeline.results.spectrograms import Picture, draw, hertz
 
 

@@ -1,0 +1,222 @@
+"""Compiled: the arithmetic of transform.py by a C library, several times as fast as numpy's.
+
+In:   kernel.c, a C compiler at `make setup`; then settings, samples.   Out: rows, float32.
+Not here: what there is to compute (spectrum.py); the same without a compiler (transform.py).
+
+    python -m pipeline.features.compiled     # what make setup does
+
+The library lies in the environment whose python it serves, under a name that tells its source, so
+that the jobs of a sweep find the one that fits their snapshot of the code, and a changed source
+asks for `make setup` again. Nothing is compiled at run time. Rows differ from numpy's by rounding.
+"""
+
+import ctypes
+import hashlib
+import secrets
+import shutil
+import subprocess
+import sys
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float16, Float32, Float64
+
+from pipeline.config import FeatureSettings
+from pipeline.features.transform import Rows, Transform, Window, factor, floor, mel_filters, window
+
+SOURCE = Path(__file__).with_name("kernel.c")
+COMPILERS = ("cc", "gcc", "clang")
+# Neither errno nor a trap is asked for after a square root, so that it may be one instruction.
+WORDS = ("-O3", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
+SCALES = {"none": 0, "log1p": 1, "log": 2, "decibel": 2}
+
+Library = ctypes.CDLL
+
+
+class _Transform(ctypes.Structure):
+    _fields_ = [
+        ("length", ctypes.c_int32),
+        ("points", ctypes.c_int32),
+        ("window", ctypes.c_void_p),
+        ("twiddles", ctypes.c_void_p),
+        ("turns", ctypes.c_void_p),
+        ("places", ctypes.c_void_p),
+        ("scratch", ctypes.c_void_p),
+    ]
+
+
+class _Rows(ctypes.Structure):
+    _fields_ = [
+        ("bins", ctypes.c_int32),
+        ("points", ctypes.c_int32),
+        ("root", ctypes.c_int32),
+        ("scale", ctypes.c_int32),
+        ("floor", ctypes.c_float),
+        ("factor", ctypes.c_float),
+        ("filters", ctypes.c_void_p),
+        ("weights", ctypes.c_void_p),
+        ("scratch", ctypes.c_void_p),
+    ]
+
+
+@cache
+def library() -> Library | None:
+    """None where there is none for this source and this python, or the CPU cannot run it."""
+    try:
+        found = ctypes.CDLL(str(_path()))
+    except OSError:
+        return None
+    size, address = ctypes.c_ssize_t, ctypes.c_void_p
+    found.transform.argtypes = [address, address, size, address]
+    found.rows.argtypes = [address, address, size, address]
+    found.halves.argtypes = [address, size, address]
+    for function in (found.transform, found.rows, found.halves):
+        function.restype = None
+    return found if found.frames_at_a_time() else None
+
+
+def serves(transform: Transform) -> bool:
+    """Powers of two, as nearly everybody has."""
+    return transform.n_fft & (transform.n_fft - 1) == 0
+
+
+class Compiled:
+    """As `transform.Plain`."""
+
+    def __init__(self, library: Library, transform: Transform, tile: int) -> None:
+        points = transform.n_fft // 2
+        self._library = library
+        self._lanes = library.frames_at_a_time()
+        self._points = points
+        self._power = self._vectors(-(-tile // self._lanes) * (points + 1))
+        self._tables = {
+            "window": window(transform) / 2,
+            "twiddles": _twiddles(points),
+            "turns": _turned(np.arange(points // 2 + 1) / transform.n_fft),
+            "places": _places(points),
+            "scratch": self._vectors(2 * points),
+        }
+        addresses = {name: table.ctypes.data for name, table in self._tables.items()}
+        self._plan = _Transform(length=transform.window_length, points=points, **addresses)
+        self._outputs: dict[FeatureSettings, tuple[_Rows, list[np.ndarray]]] = {}
+
+    def transform(self, seen: Window) -> None:
+        self._library.transform(
+            ctypes.addressof(self._plan), seen.ctypes.data, len(seen), self._power.ctypes.data
+        )
+
+    def rows(self, settings: FeatureSettings, out: Rows) -> None:
+        if settings not in self._outputs:
+            self._outputs[settings] = self._output(settings)
+        output, _ = self._outputs[settings]
+        self._library.rows(
+            ctypes.addressof(output), self._power.ctypes.data, len(out), out.ctypes.data
+        )
+
+    def _output(self, settings: FeatureSettings) -> tuple[_Rows, list[np.ndarray]]:
+        """And the arrays that it points to."""
+        arrays: dict[str, np.ndarray] = {}
+        if settings.spectrum == "mel":
+            arrays["filters"], arrays["weights"] = _sparse(mel_filters(settings))
+        arrays["scratch"] = self._vectors(settings.bins + 1)
+        output = _Rows(
+            bins=settings.bins,
+            points=self._points,
+            root=settings.spectrum == "amplitude",
+            scale=SCALES[settings.scale],
+            floor=floor(settings),
+            factor=factor(settings),
+            **{name: array.ctypes.data for name, array in arrays.items()},
+        )
+        return output, list(arrays.values())
+
+    def _vectors(self, count: int) -> Float32[np.ndarray, "n lanes"]:
+        """So many, each within one line of the cache."""
+        buffer = np.zeros((count + 1) * self._lanes, np.float32)
+        skipped = -buffer.ctypes.data % (4 * self._lanes) // 4
+        return buffer[skipped:][: count * self._lanes].reshape(count, self._lanes)
+
+
+def halves(library: Library, rows: Float32[np.ndarray, "T F"]) -> Float16[np.ndarray, "T F"]:
+    values = np.ascontiguousarray(rows)
+    found = np.empty(rows.shape, np.float16)
+    library.halves(values.ctypes.data, values.size, found.ctypes.data)
+    return found
+
+
+def _radices(points: int) -> list[int]:
+    radices = []
+    while points > 1:
+        radices.append(4 if points % 4 == 0 else 2)
+        points //= radices[-1]
+    return radices
+
+
+def _twiddles(points: int) -> Float32[np.ndarray, " n"]:
+    """Of each pass but the last, for each place j of a quarter: the turns of legs 1, 2 and 3."""
+    passes, span = [np.zeros(0, np.float32)], points
+    while span > 4:
+        turns = np.arange(span // 4)[:, None] * np.arange(1, 4) / span
+        passes.append(_turned(turns).ravel())
+        span //= 4
+    return np.concatenate(passes)
+
+
+def _places(points: int) -> np.ndarray:
+    """Where decimation in frequency leaves frequency k: its digits reversed."""
+    k, places, size = np.arange(points), np.zeros(points, np.int64), points
+    for radix in _radices(points):
+        size //= radix
+        places += k % radix * size
+        k //= radix
+    return places.astype(np.int32)
+
+
+def _turned(turns: Float64[np.ndarray, "..."]) -> Float32[np.ndarray, "... 2"]:
+    """Cosine and sine of so many turns backwards."""
+    angles = -2 * np.pi * turns
+    return np.stack([np.cos(angles), np.sin(angles)], axis=-1).astype(np.float32)
+
+
+def _sparse(filters: Float64[np.ndarray, "K F"]) -> tuple[np.ndarray, Float32[np.ndarray, "K 2"]]:
+    """Triangles overlap in pairs: of each bin the first filter that holds it, and two weights."""
+    first = np.argmax(filters > 0, axis=1)
+    beside = np.pad(filters, ((0, 0), (0, 1)))
+    weights = np.take_along_axis(beside, first[:, None] + np.arange(2), axis=1)
+    return first.astype(np.int32), weights.astype(np.float32)
+
+
+def _path() -> Path:
+    """Of another source, another library."""
+    name = hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:12]
+    return Path(sys.prefix) / "lib" / f"blankslate-{name}.so"
+
+
+def build() -> str:
+    """What was done, in a line."""
+    path = _path()
+    compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
+    if path.exists():
+        return f"{path}: is there"
+    if compiler is None:
+        return f"no C compiler ({', '.join(COMPILERS)}): numpy will compute features, more slowly"
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    words: list[Any] = [compiler, *WORDS, "-o", partial, SOURCE, "-lm"]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        if done.returncode:
+            said = (done.stderr.strip().splitlines() or ["no word"])[0]
+            return f"{compiler} failed ({said}): numpy will compute features, more slowly"
+        partial.replace(path)
+    finally:
+        with suppress(OSError):
+            partial.unlink()
+    return f"{path}: compiled by {compiler}"
+
+
+if __name__ == "__main__":
+    print(build())  # noqa: T201 (what make setup says)

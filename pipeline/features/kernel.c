@@ -1,0 +1,248 @@
+/* Kernel: the arithmetic of spectrum.py, on several frames at a time, one in each lane of a vector.
+
+   In:   what the windows of neighbouring frames see, in rows; tables made by compiled.py.
+   Out:  the power of their Fourier transforms, in lanes; rows of amplitude, power or mel, scaled.
+   Not here: which frames there are (spectrum.py); the same by numpy, where nothing is compiled.
+
+   Every lane goes through the same operations, so that no frame depends on its neighbours.
+*/
+
+#include <float.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#ifdef __x86_64__
+enum { LANES = 8 };
+#else
+enum { LANES = 4 };
+#endif
+enum { NONE, LOG1P, LOG }; /* scales */
+
+typedef float lanes __attribute__((vector_size(4 * LANES), may_alias));
+
+/* Of x86-64, what most have had since 2013: without it numpy is the faster one. */
+#ifdef __x86_64__
+#define WIDE __attribute__((target("avx2,fma")))
+#else
+#define WIDE
+#endif
+#define PART static inline __attribute__((always_inline))
+
+struct transform {
+    int32_t length;        /* of the window */
+    int32_t points;        /* of a complex transform: half of n_fft */
+    const float *window;   /* (length), halved */
+    const float *twiddles; /* three cosines and sines for each butterfly of each radix-4 pass */
+    const float *turns;    /* (points / 2 + 1, 2): cosine and sine of -2 pi k / n_fft */
+    const int32_t *places; /* (points): where the passes leave frequency k */
+    lanes *scratch;        /* (2 * points) */
+};
+
+struct rows {
+    int32_t bins;
+    int32_t points;         /* bins of the power, less 1 */
+    int32_t root;           /* amplitude */
+    int32_t scale;
+    float floor, factor;    /* of LOG: factor * log(max(x, floor)) */
+    const int32_t *filters; /* (points + 1): the first filter that holds a bin; null: no mel */
+    const float *weights;   /* (points + 1, 2): of that filter and of the next */
+    lanes *scratch;         /* (bins + 1) */
+};
+
+/* Frames at a time; 0 on a CPU that cannot run this. */
+int32_t frames_at_a_time(void)
+{
+#ifdef __x86_64__
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? LANES : 0;
+#else
+    return LANES;
+#endif
+}
+
+/* Even samples are the real parts, odd ones the imaginary: half as long a complex transform. */
+PART void load(
+    const struct transform *t, const float *from, ptrdiff_t here, float *restrict re,
+    float *restrict im)
+{
+    const float *row[LANES];
+    for (int lane = 0; lane < LANES; lane++)
+        row[lane] = from + (lane < here ? lane : 0) * (ptrdiff_t)t->length;
+    const float *window = t->window;
+    int length = t->length, n = 0;
+    for (; n + 1 < length; n += 2)
+        for (int lane = 0; lane < LANES; lane++) {
+            re[n / 2 * LANES + lane] = row[lane][n] * window[n];
+            im[n / 2 * LANES + lane] = row[lane][n + 1] * window[n + 1];
+        }
+    for (int m = n / 2 * LANES; m < t->points * LANES; m++)
+        re[m] = im[m] = 0;
+    if (n < length)
+        for (int lane = 0; lane < LANES; lane++)
+            re[n / 2 * LANES + lane] = row[lane][n] * window[n];
+}
+
+/* a, b, c, d at distance q -> their transform of four points, whose last three are turned by w. */
+PART void butterfly(lanes *re, lanes *im, int q, const float *w)
+{
+    float cos1 = w[0], sin1 = w[1], cos2 = w[2], sin2 = w[3], cos3 = w[4], sin3 = w[5];
+    lanes ar = re[0] + re[2 * q], ai = im[0] + im[2 * q];
+    lanes cr = re[0] - re[2 * q], ci = im[0] - im[2 * q];
+    lanes br = re[q] + re[3 * q], bi = im[q] + im[3 * q];
+    lanes dr = re[q] - re[3 * q], di = im[q] - im[3 * q];
+    lanes xr = cr + di, xi = ci - dr, yr = ar - br, yi = ai - bi, zr = cr - di, zi = ci + dr;
+    re[0] = ar + br;
+    im[0] = ai + bi;
+    re[q] = xr * cos1 - xi * sin1;
+    im[q] = xr * sin1 + xi * cos1;
+    re[2 * q] = yr * cos2 - yi * sin2;
+    im[2 * q] = yr * sin2 + yi * cos2;
+    re[3 * q] = zr * cos3 - zi * sin3;
+    im[3 * q] = zr * sin3 + zi * cos3;
+}
+
+/* In place, decimated in frequency: radix 4, and in the end 2 where the points are no power of 4. */
+PART void transform_lanes(const struct transform *t, lanes *re, lanes *im)
+{
+    static const float still[6] = {1, 0, 1, 0, 1, 0};
+    const float *w = t->twiddles;
+    int span = t->points;
+    for (; span > 4; span /= 4)
+        for (int j = 0; j < span / 4; j++, w += 6)
+            for (int p = j; p < t->points; p += span)
+                butterfly(re + p, im + p, span / 4, w);
+    for (int p = 0; p < t->points; p += span)
+        if (span == 4)
+            butterfly(re + p, im + p, 1, still);
+        else {
+            lanes br = re[p] - re[p + 1], bi = im[p] - im[p + 1];
+            re[p] += re[p + 1];
+            im[p] += im[p + 1];
+            re[p + 1] = br;
+            im[p + 1] = bi;
+        }
+}
+
+/* The complex transform is that of the even samples and that of the odd ones, folded together.
+   The window was halved, because both are twice as large here. */
+PART void unfold(const struct transform *t, const lanes *re, const lanes *im, lanes *power)
+{
+    int points = t->points;
+    lanes sum = (re[0] + im[0]) * 2, difference = (re[0] - im[0]) * 2;
+    power[0] = sum * sum;
+    power[points] = difference * difference;
+    for (int k = 1; k <= points / 2; k++) {
+        int a = t->places[k], b = t->places[points - k];
+        float c = t->turns[2 * k], s = t->turns[2 * k + 1];
+        lanes even_r = re[a] + re[b], even_i = im[a] - im[b];
+        lanes odd_r = im[a] + im[b], odd_i = re[b] - re[a];
+        lanes turned_r = odd_r * c - odd_i * s, turned_i = odd_r * s + odd_i * c;
+        lanes xr = even_r + turned_r, xi = even_i + turned_i;
+        lanes yr = even_r - turned_r, yi = even_i - turned_i;
+        power[k] = xr * xr + xi * xi;
+        power[points - k] = yr * yr + yi * yi;
+    }
+}
+
+/* `power`: (count / LANES, rounded up; points + 1) vectors. */
+WIDE
+void transform(const struct transform *t, const float *points, ptrdiff_t count, lanes *power)
+{
+    lanes *re = t->scratch, *im = re + t->points;
+    for (ptrdiff_t row = 0; row < count; row += LANES, power += t->points + 1) {
+        load(t, points + row * t->length, count - row, (float *)re, (float *)im);
+        transform_lanes(t, re, im);
+        unfold(t, re, im, power);
+    }
+}
+
+/* Cephes' logf of a normal positive number: off by one unit of the last place at most. */
+PART float natural_logarithm(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, 4);
+    bits -= 0x3f3504f3; /* sqrt(1/2): what is left of x below is from there to sqrt(2) */
+    float exponent = (float)((int32_t)bits >> 23), m;
+    bits = (bits & 0x7fffff) + 0x3f3504f3;
+    memcpy(&m, &bits, 4);
+    m -= 1;
+    float z = m * m, y = 7.0376836292e-2f;
+    y = y * m - 1.1514610310e-1f;
+    y = y * m + 1.1676998740e-1f;
+    y = y * m - 1.2420140846e-1f;
+    y = y * m + 1.4249322787e-1f;
+    y = y * m - 1.6668057665e-1f;
+    y = y * m + 2.0000714765e-1f;
+    y = y * m - 2.4999993993e-1f;
+    y = y * m + 3.3333331174e-1f;
+    y = y * m * z + exponent * -2.12194440e-4f - z * 0.5f;
+    return m + y + exponent * 0.693359375f;
+}
+
+/* What is infinite or no number stays so, as whoever asked for it checks that. */
+PART void scale(const struct rows *r, float *values, int count)
+{
+    float floor = r->floor, factor = r->factor;
+    if (r->root)
+        for (int n = 0; n < count; n++)
+            values[n] = sqrtf(values[n]);
+    if (r->scale == LOG)
+        for (int n = 0; n < count; n++) {
+            float x = values[n] < floor ? floor : values[n];
+            values[n] = x <= FLT_MAX ? factor * natural_logarithm(x) : x;
+        }
+    if (r->scale == LOG1P)
+        for (int n = 0; n < count; n++) {
+            float x = values[n], u = 1 + x; /* what u rounds away of x is added again */
+            values[n] = x <= FLT_MAX ? natural_logarithm(u) + (x - (u - 1)) / u : x;
+        }
+}
+
+PART void filter(const struct rows *r, const lanes *power, lanes *mel)
+{
+    memset(mel, 0, sizeof(lanes) * (size_t)(r->bins + 1));
+    for (int k = 0; k <= r->points; k++) {
+        lanes *to = mel + r->filters[k];
+        to[0] += power[k] * r->weights[2 * k];
+        to[1] += power[k] * r->weights[2 * k + 1];
+    }
+}
+
+WIDE
+void rows(const struct rows *r, const lanes *power, ptrdiff_t count, float *out)
+{
+    for (ptrdiff_t row = 0; row < count; row += LANES, power += r->points + 1) {
+        if (r->filters)
+            filter(r, power, r->scratch);
+        else
+            memcpy(r->scratch, power, sizeof(lanes) * (size_t)r->bins);
+        const float *scaled = (const float *)r->scratch;
+        scale(r, (float *)r->scratch, r->bins * LANES);
+        for (int lane = 0; lane < LANES && row + lane < count; lane++, out += r->bins)
+            for (int bin = 0; bin < r->bins; bin++)
+                out[bin] = scaled[bin * LANES + lane];
+    }
+}
+
+/* float16: to the nearest, ties to even; numpy's astype, bit for bit, but for what is no number. */
+WIDE
+void halves(const float *values, ptrdiff_t count, uint16_t *out)
+{
+    for (ptrdiff_t n = 0; n < count; n++) {
+        uint32_t bits, small;
+        memcpy(&bits, values + n, 4);
+        uint32_t sign = bits & 0x80000000;
+        bits ^= sign;
+        /* Adding 1/2 leaves a subnormal's bits where they belong, rounded. */
+        float magnitude, sum;
+        memcpy(&magnitude, &bits, 4);
+        sum = magnitude + 0.5f;
+        memcpy(&small, &sum, 4);
+        small -= 0x3f000000;
+        uint32_t normal = (bits + 0xc8000fff + ((bits >> 13) & 1)) >> 13;
+        uint32_t large = bits > 0x7f800000 ? 0x7e00 : 0x7c00;
+        uint32_t half = bits < 0x38800000 ? small : bits < 0x47800000 ? normal : large;
+        out[n] = (uint16_t)(half | sign >> 16);
+    }
+}

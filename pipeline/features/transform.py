@@ -1,0 +1,120 @@
+"""Transform: what the windows of a tile's frames see -> rows of amplitude, power or mel, scaled.
+
+In:   settings; samples (T, W), float32.   Out: rows (T, F), float32.
+Not here: which samples a window sees (spectrum.py), the same in compiled C (compiled.py).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, Float64
+
+from pipeline.config import FeatureSettings
+
+Window = Float32[np.ndarray, "T W"]
+Rows = Float32[np.ndarray, "T F"]
+
+
+class Transform(NamedTuple):
+    """What has to agree for two feature settings to share a Fourier transform."""
+
+    sample_rate: int
+    window: str
+    window_length: int
+    hop: int
+    n_fft: int
+
+
+def transform_of(settings: FeatureSettings) -> Transform:
+    return Transform(
+        settings.sample_rate,
+        settings.window,
+        settings.window_length,
+        settings.hop,
+        settings.n_fft,
+    )
+
+
+class Plain:
+    """By numpy, a tile of at most `tile` frames at a time.
+
+    A tile is transformed whole even where it is not full, so that no frame depends on its
+    neighbours in it: but for the last bit of a mel frame, which some processors' matrix product
+    rounds by its place.
+    """
+
+    def __init__(self, transform: Transform, tile: int) -> None:
+        # As large as the tile: one product of whole arrays takes half as long as one row by row.
+        # The window holds the factor n_fft by which norm="forward" divides.
+        self._window = np.tile(window(transform) * np.float32(transform.n_fft), (tile, 1))
+        self._points = np.zeros((tile, transform.n_fft), np.float32)
+        self._spectrum = np.empty((tile, transform.n_fft // 2 + 1), np.complex64)
+        self._amplitude = np.empty(self._spectrum.shape, np.float32)
+        self._power = np.empty(self._spectrum.shape, np.float32)
+        self._filters: dict[FeatureSettings, Float32[np.ndarray, "K F"]] = {}
+
+    def transform(self, seen: Window) -> None:
+        points = self._points[:, : self._window.shape[1]]
+        np.multiply(seen, self._window[: len(seen)], out=points[: len(seen)])
+        # numpy multiplies by 1 in float64 unless a norm is named, and so transforms in float64, at
+        # twice the time.
+        np.fft.rfft(self._points, norm="forward", out=self._spectrum)  # type: ignore[arg-type]  # stub: complex128
+        np.abs(self._spectrum, out=self._amplitude)
+        np.multiply(self._amplitude, self._amplitude, out=self._power)
+
+    def rows(self, settings: FeatureSettings, out: Rows) -> None:
+        """Of the first frames that were transformed last, as many as `out` has."""
+        match settings.spectrum:
+            case "mel":
+                if settings not in self._filters:
+                    self._filters[settings] = mel_filters(settings).astype(np.float32)
+                out[:] = (self._power @ self._filters[settings])[: len(out)]
+            case "power":
+                out[:] = self._power[: len(out)]
+            case "amplitude":
+                out[:] = self._amplitude[: len(out)]
+        match settings.scale:
+            case "log1p":
+                np.log1p(out, out=out)
+            case "log" | "decibel":
+                np.maximum(out, np.float32(floor(settings)), out=out)
+                np.log(out, out=out)
+                np.multiply(out, np.float32(factor(settings)), out=out)
+
+
+def floor(settings: FeatureSettings) -> float:
+    """The smallest value under a logarithm: a normal float32."""
+    return max(settings.floor, float(np.finfo(np.float32).tiny))
+
+
+def factor(settings: FeatureSettings) -> float:
+    """Of a natural logarithm, for the scale."""
+    if settings.scale != "decibel":
+        return 1.0
+    return float((20 if settings.spectrum == "amplitude" else 10) / np.log(10))
+
+
+def mel_filters(settings: FeatureSettings) -> Float64[np.ndarray, "K F"]:
+    """Triangles on the HTK mel scale, each of height 1: torchaudio's melscale_fbanks, norm=None."""
+    hertz = np.fft.rfftfreq(settings.n_fft, 1 / settings.sample_rate)
+    corners = np.array(settings.mel_corners)
+    low, centre, high = corners[:-2], corners[1:-1], corners[2:]
+    rising = (hertz[:, None] - low) / (centre - low)
+    falling = (high - hertz[:, None]) / (high - centre)
+    filters: np.ndarray = np.maximum(0, np.minimum(rising, falling))
+    return filters
+
+
+def window(transform: Transform) -> Float32[np.ndarray, " W"]:
+    """Periodic, as torch's."""
+    phase = 2 * np.pi * np.arange(transform.window_length) / transform.window_length
+    match transform.window:
+        case "hann":
+            values = 0.5 - 0.5 * np.cos(phase)
+        case "hamming":
+            values = 0.54 - 0.46 * np.cos(phase)
+        case "blackman":
+            values = 0.42 - 0.5 * np.cos(phase) + 0.08 * np.cos(2 * phase)
+        case _:
+            values = np.ones_like(phase)
+    return values.astype(np.float32)

@@ -1,0 +1,168 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from pipeline.config import FeatureSettings
+from pipeline.features import compiled
+from pipeline.features.compiled import Compiled
+from pipeline.features.transform import Plain, mel_filters, transform_of
+
+TILE = 20  # frames: two full vectors of lanes and a part of one
+
+
+@pytest.fixture(scope="module")
+def library() -> compiled.Library:
+    if not (found := compiled.library()):
+        pytest.skip(compiled.build())
+    return found
+
+
+def seen(count: int, length: int, seed: int = 0) -> np.ndarray:
+    """What the windows of so many frames see."""
+    return np.random.default_rng(seed).normal(size=(count, length)).astype(np.float32)
+
+
+def rows(engine: Compiled | Plain, samples: np.ndarray, settings: FeatureSettings) -> np.ndarray:
+    engine.transform(samples)
+    found = np.empty((len(samples), settings.bins), np.float32)
+    engine.rows(settings, found)
+    return found
+
+
+@pytest.mark.parametrize("spectrum", ["amplitude", "power", "mel"])
+@pytest.mark.parametrize("scale", ["none", "log1p", "log", "decibel"])
+@pytest.mark.parametrize("n_fft", [512, 1024])  # 4^4 complex points, and 2 * 4^4
+def test_rows_equal_numpys(library: compiled.Library, spectrum: str, scale: str, n_fft: int):
+    settings = FeatureSettings(spectrum=spectrum, scale=scale, storage="float32", n_fft=n_fft)
+    samples, transform = seen(TILE, settings.window_length), transform_of(settings)
+    found = rows(Compiled(library, transform, TILE), samples, settings)
+    expected = rows(Plain(transform, TILE), samples, settings)
+    np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-5)
+
+
+@hypothesis_settings(max_examples=60)
+@given(
+    power_of_two=st.integers(4, 12),
+    length=st.floats(0.01, 1),
+    count=st.integers(1, TILE),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_any_window_and_number_of_frames_equals_float64(
+    library: compiled.Library, power_of_two: int, length: float, count: int, seed: int
+):
+    n_fft = 2**power_of_two
+    settings = FeatureSettings(
+        spectrum="power",
+        scale="none",
+        storage="float32",
+        n_fft=n_fft,
+        window_ms=max(1, int(length * n_fft)) / 16,
+        window="hamming",
+    )
+    samples = seen(count, settings.window_length, seed)
+    found = rows(Compiled(library, transform_of(settings), TILE), samples, settings)
+    phase = 2 * np.pi * np.arange(settings.window_length) / settings.window_length
+    windowed = samples.astype(np.float64) * (0.54 - 0.46 * np.cos(phase))
+    expected = np.abs(np.fft.rfft(windowed, n_fft)) ** 2
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6 * expected.max())
+
+
+@pytest.mark.parametrize("spectrum", ["amplitude", "mel"])
+def test_a_frame_depends_on_no_other_and_on_no_place(library: compiled.Library, spectrum: str):
+    settings = FeatureSettings(spectrum=spectrum, scale="log", storage="float32")
+    samples = seen(TILE, settings.window_length)
+    engine = Compiled(library, transform_of(settings), TILE)
+    together = rows(engine, samples, settings)
+    turned = np.random.default_rng(1).permutation(TILE)
+    np.testing.assert_array_equal(rows(engine, samples[turned], settings), together[turned])
+    for place in range(TILE):
+        alone = rows(engine, samples[place : place + 1], settings)
+        np.testing.assert_array_equal(alone[0], together[place])
+
+
+def test_logarithms_are_right_to_the_last_place_at_every_exponent(library: compiled.Library):
+    settings = FeatureSettings(
+        spectrum="power", scale="log", storage="float32", n_fft=65_536, floor=1e-300
+    )
+    engine = Compiled(library, transform_of(settings), 8)
+    tiny, most = np.finfo(np.float32).tiny, np.finfo(np.float32).max
+    values = np.geomspace(tiny, most, settings.bins).astype(np.float32).clip(tiny, most)
+    near_one = np.linspace(0.5, 2, 2001, dtype=np.float32)
+    values[: len(near_one)] = near_one
+    engine._power[:] = np.resize(values, len(engine._power))[:, None]
+    found = np.empty((1, settings.bins), np.float32)
+    engine.rows(settings, found)
+    expected = np.log(values.astype(np.float64))
+    units = np.spacing(np.maximum(np.abs(expected), 2.0**-7).astype(np.float32))
+    assert (np.abs(found[0] - expected) / units).max() < 1.5
+
+
+def test_what_is_infinite_or_no_number_stays_so(library: compiled.Library):
+    for scale in ("none", "log1p", "log", "decibel"):
+        settings = FeatureSettings(spectrum="power", scale=scale, storage="float32")
+        for value in (np.inf, np.nan):
+            samples = np.full((1, settings.window_length), value, np.float32)
+            found = rows(Compiled(library, transform_of(settings), 8), samples, settings)
+            assert not np.isfinite(found).any()
+
+
+@pytest.mark.parametrize("mel_bins", [1, 20, 80])
+def test_each_bin_is_in_two_neighbouring_filters_at_most(mel_bins: int):
+    settings = FeatureSettings(spectrum="mel", mel_bins=mel_bins, mel_low_hz=50, mel_high_hz=7000)
+    filters = mel_filters(settings)
+    first, weights = compiled._sparse(filters)
+    dense = np.zeros((len(filters), mel_bins + 1), np.float32)
+    for bin_, (place, pair) in enumerate(zip(first, weights, strict=True)):
+        dense[bin_, place : place + 2] = pair
+    np.testing.assert_array_equal(dense[:, :-1], filters.astype(np.float32))
+
+
+def build(monkeypatch: pytest.MonkeyPatch, prefix: Path) -> str:
+    monkeypatch.setattr(sys, "prefix", str(prefix))
+    return compiled.build()
+
+
+def test_a_library_is_built_once_for_a_source(
+    library: compiled.Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    assert "compiled by" in build(monkeypatch, tmp_path)
+    (made,) = (tmp_path / "lib").iterdir()
+    assert build(monkeypatch, tmp_path) == f"{made}: is there"
+    changed = tmp_path / "kernel.c"
+    changed.write_bytes(compiled.SOURCE.read_bytes() + b"\n")
+    monkeypatch.setattr(compiled, "SOURCE", changed)
+    assert "compiled by" in build(monkeypatch, tmp_path)
+    assert len(list((tmp_path / "lib").iterdir())) == 2
+
+
+def test_without_a_compiler_numpy_computes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "no C compiler (cc, gcc, clang): numpy will compute" in build(monkeypatch, tmp_path)
+    program = (
+        f"import sys; sys.prefix = {str(tmp_path)!r}\n"
+        "from pipeline.features import compiled, spectrum\n"
+        "from pipeline.config import FeatureSettings as S\n"
+        "import numpy as np\n"
+        "assert compiled.library() is None\n"
+        "print(spectrum.spectra(np.ones(800, np.float32), [S(storage='float32')])[0].shape)"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert said.stdout.split() == b"(6, 80)".split()
+
+
+def test_a_compiler_that_fails_is_quoted(
+    library: compiled.Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    broken = tmp_path / "broken.c"
+    broken.write_text("#error of another age\n")
+    monkeypatch.setattr(compiled, "SOURCE", broken)
+    said = build(monkeypatch, tmp_path)
+    assert "of another age" in said
+    assert said.endswith("numpy will compute features, more slowly")
+    assert list((tmp_path / "lib").iterdir()) == []
