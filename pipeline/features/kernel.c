@@ -209,6 +209,33 @@ PART void filter(const struct rows *r, const lanes *power, lanes *mel)
     }
 }
 
+/* Eight vectors of eight lanes: lane n becomes row n. */
+#if defined(__x86_64__) && defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#define TRANSPOSES
+PART void transpose(const lanes *v, float *out, ptrdiff_t stride)
+{
+    lanes a[8], b[8];
+    for (int n = 0; n < 8; n += 2) {
+        a[n] = __builtin_shufflevector(v[n], v[n + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+        a[n + 1] = __builtin_shufflevector(v[n], v[n + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+    }
+    for (int n = 0; n < 8; n += 4)
+        for (int m = 0; m < 2; m++) {
+            lanes x = a[n + m], y = a[n + m + 2];
+            b[n + 2 * m] = __builtin_shufflevector(x, y, 0, 1, 8, 9, 4, 5, 12, 13);
+            b[n + 2 * m + 1] = __builtin_shufflevector(x, y, 2, 3, 10, 11, 6, 7, 14, 15);
+        }
+    for (int n = 0; n < 4; n++) {
+        lanes low = __builtin_shufflevector(b[n], b[n + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+        lanes high = __builtin_shufflevector(b[n], b[n + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+        memcpy(out + n * stride, &low, sizeof low);
+        memcpy(out + (n + 4) * stride, &high, sizeof high);
+    }
+}
+#endif
+#endif
+
 WIDE
 void rows(const struct rows *r, const lanes *power, ptrdiff_t count, float *out)
 {
@@ -219,9 +246,16 @@ void rows(const struct rows *r, const lanes *power, ptrdiff_t count, float *out)
             memcpy(r->scratch, power, sizeof(lanes) * (size_t)r->bins);
         const float *scaled = (const float *)r->scratch;
         scale(r, (float *)r->scratch, r->bins * LANES);
-        for (int lane = 0; lane < LANES && row + lane < count; lane++, out += r->bins)
-            for (int bin = 0; bin < r->bins; bin++)
-                out[bin] = scaled[bin * LANES + lane];
+        int here = count - row < LANES ? (int)(count - row) : LANES, bins = r->bins, bin = 0;
+#ifdef TRANSPOSES
+        if (here == LANES)
+            for (; bin + LANES <= bins; bin += LANES)
+                transpose(r->scratch + bin, out + bin, bins);
+#endif
+        for (; bin < bins; bin++)
+            for (int lane = 0; lane < here; lane++)
+                out[lane * bins + bin] = scaled[bin * LANES + lane];
+        out += here * bins;
     }
 }
 
