@@ -44,14 +44,16 @@ class Timing:
         return cls(first, pace, np.ceil((stored - first) / pace).astype(np.int64))
 
     @classmethod
-    def plain(cls, stored: Int64[np.ndarray, " U"]) -> "Timing":
+    def as_stored(cls, stored: Int64[np.ndarray, " U"]) -> "Timing":
         return cls(np.zeros_like(stored), np.ones(len(stored)), stored)
 
     def choose(self, places: Int64[np.ndarray, " B"]) -> "Timing":
         return Timing(self.first[places], self.pace[places], self.frames[places])
 
-    def plain_at(self, place: int) -> bool:
-        return bool(self.first[place] == 0 and self.pace[place] == 1)
+    @property
+    def plain(self) -> Bool[np.ndarray, " U"]:
+        """Which utterances show their frames as they are stored."""
+        return np.asarray((self.first == 0) & (self.pace == 1))
 
     def shown(self, place: int, count: int, stored: int) -> Int64[np.ndarray, " T"]:
         """The first `count` frames that an utterance shows of its `stored` ones."""
@@ -69,7 +71,7 @@ def timing(
     u_U2 = np.random.default_rng([settings.seed, epoch, _TIMING]).random((len(stored), 2))
     first = (u_U2[:, 0] * stack).astype(np.int64) * settings.shift
     pace = (1 + settings.tempo) ** (2 * u_U2[:, 1] - 1)
-    drawn, plain = Timing.of(first.clip(max=stored - 1), pace, stored), Timing.plain(stored)
+    drawn, plain = Timing.of(first.clip(max=stored - 1), pace, stored), Timing.as_stored(stored)
     kept = fits(drawn.frames)
     return Timing(
         np.where(kept, drawn.first, plain.first),

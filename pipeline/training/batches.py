@@ -103,7 +103,7 @@ class Split:
     def select(self, places: Int64[np.ndarray, " B"], timing: Timing | None = None) -> Selection:
         """`timing` is that of the whole split."""
         if timing is None:
-            return Selection(places, Timing.plain(self.stored[places]))
+            return Selection(places, Timing.as_stored(self.stored[places]))
         return Selection(places, timing.choose(places))
 
     def batch(self, places: Int64[np.ndarray, " B"], timing: Timing | None = None) -> Batch:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, Float64
 from torch import Tensor
+from torch.utils.dlpack import from_dlpack  # unlike from_numpy, without a word of read-only arrays
 
 from pipeline.config import InputSettings
 from pipeline.features import statistics
@@ -24,8 +25,8 @@ from pipeline.features.statistics import Affine
 
 QUIET = 1e-3  # deviation below which a bin is not amplified further
 
-Stored = Float[Tensor, "T F"]
-Frames = Float32[Tensor, "T F"]
+Stored = Float[np.ndarray, "T F"]  # maybe mapped from the file, read-only
+Frames = Float32[np.ndarray, "T F"]
 Normalise = Callable[[StoredUtterance, Stored, Frames], None]
 
 
@@ -60,7 +61,8 @@ class Scaled:
         return cls(torch.from_numpy(affine.factor), torch.from_numpy(offset.astype(np.float32)))
 
     def __call__(self, utterance: StoredUtterance, stored: Stored, out: Frames) -> None:
-        torch.addcmul(self.offset, stored.float(), self.factor, out=out)
+        frames = from_dlpack(stored).float()  # torch converts float16 in a sixth of numpy's time
+        torch.addcmul(self.offset, frames, self.factor, out=torch.from_numpy(out))
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +70,7 @@ class Turned:
     affine: Affine
 
     def __call__(self, utterance: StoredUtterance, stored: Stored, out: Frames) -> None:
-        out.copy_(torch.from_numpy(self.affine(stored.numpy())))
+        out[:] = self.affine(stored)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,8 +91,9 @@ class BySpeaker:
 
     def __call__(self, utterance: StoredUtterance, stored: Stored, out: Frames) -> None:
         affine = self.affines[utterance.speaker]
-        torch.sub(stored, torch.from_numpy(affine.shift), out=out)
-        out.mul_(torch.from_numpy(affine.factor))
+        frames = torch.from_numpy(out)
+        torch.sub(from_dlpack(stored), torch.from_numpy(affine.shift), out=frames)
+        frames.mul_(torch.from_numpy(affine.factor))
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,10 +126,13 @@ class _Moments:
 
 
 def _as_stored(utterance: StoredUtterance, stored: Stored, out: Frames) -> None:
-    out.copy_(stored)
+    if stored.dtype == out.dtype:
+        out[:] = stored
+    else:
+        torch.from_numpy(out).copy_(from_dlpack(stored))
 
 
 def _by_itself(utterance: StoredUtterance, stored: Stored, out: Frames) -> None:
-    x = out.copy_(stored).numpy()  # numpy's sums do not depend on the number of threads
-    x -= x.mean(0)
-    x /= np.maximum(np.sqrt(np.square(x).mean(0)), QUIET)
+    _as_stored(utterance, stored, out)
+    out -= out.mean(0)  # numpy's sums do not depend on the number of threads
+    out /= np.maximum(np.sqrt(np.square(out).mean(0)), QUIET)

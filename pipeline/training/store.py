@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
-from torch.utils.dlpack import from_dlpack
 
 from pipeline.config import InputSettings
 from pipeline.features.feature_set import FeatureSet
@@ -55,28 +54,31 @@ class Mapped:
         """`timing` is that of these places."""
         lengths = joined(timing.frames, self.stack) * self.stack
         frames_BTF = np.empty((len(places), int(lengths.max()), self.bins), np.float32)
+        plain = timing.plain.tolist()
         for b, (place, length) in enumerate(zip(places.tolist(), lengths.tolist(), strict=True)):
-            self._show(place, timing, b, frames_BTF[b, :length])
-            frames_BTF[b, length:] = 0
+            frames_TF = frames_BTF[b]
+            if plain[b]:
+                stored = self._read(place, frames_TF)
+                frames_TF[stored:length] = frames_TF[stored - 1]
+            else:
+                self._show(place, timing, b, frames_TF[:length])
+            frames_TF[length:] = 0
         return torch.from_numpy(frames_BTF).view(len(places), -1, self.stack * self.bins)
 
     def _show(
         self, place: int, timing: Timing, b: int, frames_TF: Float32[np.ndarray, "T F"]
     ) -> None:
         stored = self.utterances[place].frames
-        if timing.plain_at(b):
-            self._read(place, torch.from_numpy(frames_TF[:stored]))
-            frames_TF[stored:] = frames_TF[stored - 1]
-        else:
-            whole_TF = self._read(place, torch.empty(stored, self.bins)).numpy()
-            whole_TF.take(timing.shown(b, len(frames_TF), stored), 0, frames_TF, "clip")
+        whole_TF = np.empty((stored, self.bins), np.float32)
+        self._read(place, whole_TF)
+        whole_TF.take(timing.shown(b, len(frames_TF), stored), 0, frames_TF, "clip")
 
-    def _read(self, place: int, frames_TF: Float32[Tensor, "T F"]) -> Float32[Tensor, "T F"]:
-        """Into `frames_TF`, normalised. Torch converts float16 in a sixth of numpy's time."""
+    def _read(self, place: int, frames_TF: Float32[np.ndarray, "T F"]) -> int:
+        """Normalised into the first of `frames_TF`; how many there are."""
         utterance = self.utterances[place]
-        # The file is mapped for reading, of which from_numpy would warn.
-        self.normalise(utterance, from_dlpack(self.features.frames(utterance)), frames_TF)
-        return frames_TF
+        stored_TF = self.features.frames(utterance)
+        self.normalise(utterance, stored_TF, frames_TF[: len(stored_TF)])
+        return len(stored_TF)
 
     def choose(self, places: Sequence[int]) -> "Mapped":
         return replace(self, utterances=tuple(self.utterances[place] for place in places))
@@ -86,7 +88,9 @@ class Mapped:
         ends = self.stored.cumsum()
         frames = torch.zeros(int(self.stored.sum()) + 1, self.bins, device=device)
         for place, (end, stored) in enumerate(zip(ends, self.stored, strict=True)):
-            frames[end - stored : end].copy_(self._read(place, torch.empty(stored, self.bins)))
+            read = np.empty((stored, self.bins), np.float32)
+            self._read(place, read)
+            frames[end - stored : end].copy_(torch.from_numpy(read))
         return Resident(frames, ends - self.stored, self.stored, self.stack)
 
 

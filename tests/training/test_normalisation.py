@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from pipeline.config import FeatureSettings, InputSettings
 from pipeline.corpora import Corpus
@@ -49,10 +48,9 @@ def normalised(features: FeatureSet, split: str, **settings: object) -> dict[str
     normalise = pickle.loads(pickle.dumps(normalise))  # noqa: S301 (as a worker is sent it)
     found = {}
     for utterance in utterances:
-        frames = torch.from_dlpack(features.frames(utterance))
-        out = torch.full(frames.shape, torch.nan)
-        normalise(utterance, frames, out)
-        found[utterance.id] = out.numpy()
+        frames = features.frames(utterance)
+        found[utterance.id] = np.full(frames.shape, np.nan, np.float32)
+        normalise(utterance, frames, found[utterance.id])
     return found
 
 
