@@ -136,7 +136,10 @@ class RunFolder:
         except ValueError as error:
             raise InputError(f"{self.rows_file}: {error}; make sweep again mends it") from None
         if not all(isinstance(values, dict) and values.keys() == set(COLUMNS) for values in found):
-            raise ValueError(f"{self.rows_file}: holds something other than rows")
+            raise InputError(
+                f"{self.rows_file}: has other columns than this program writes; it is of another "
+                f"version, or damaged: delete {self.path} to train the run anew"
+            )
         return [as_row(values) for values in found]
 
     def beat(self, heartbeat: Heartbeat) -> None:

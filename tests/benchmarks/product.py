@@ -4,6 +4,7 @@ In:   a manifest or a corpus file, feature settings.   Out: jobs that write feat
 Not here: the peers, the limits.
 """
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -67,12 +68,15 @@ def command(
     profile.write_text(f"scheduler: local\nslots: {slots}\n")
     words = [sys.executable, "-m", "jobs", "features", "--cluster", str(profile)]
     words += [word for change in changes for word in ("--set", change)]
+    # The peers' packages were compiled when they were installed; ours is when it first runs.
+    kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
 
     def job(folder: Path) -> None:
         running = [
             subprocess.Popen(
                 [*words, "--corpus", corpus, "--work", str(folder / str(number))],
                 cwd=REPOSITORY,
+                env=kept,
                 stdout=subprocess.DEVNULL,
             )
             for number, corpus in enumerate(corpus_files)

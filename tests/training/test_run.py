@@ -311,5 +311,5 @@ def test_half_a_line_of_rows_is_refused_with_the_way_out(run: RunFolder):
 def test_json_that_is_no_row_is_refused_by_its_file(run: RunFolder, line: str):
     run.rows_file.parent.mkdir(parents=True, exist_ok=True)
     run.rows_file.write_text(line + "\n")
-    with pytest.raises(ValueError, match=r"rows.jsonl: holds something other than rows"):
+    with pytest.raises(InputError, match=r"rows.jsonl: has other columns .* to train the run anew"):
         run.rows()
