@@ -5,6 +5,7 @@ Not here: the layouts that corpora have (layouts/), the inside of an audio file 
 drawing splits (drawing.py), what one wants to know of the result (survey.py).
 """
 
+import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -108,9 +109,11 @@ def _headers(
     files = dict.fromkeys(entry.audio for entry in entries)
     headers: dict[str, Header | InputError] = {}
     beginnings: dict[str, int] = {}
+    above = str(root)
     for name in files:
         try:
-            headers[name], beginnings[name] = sound.look(str(root / name))
+            # A Path takes as long as the look.
+            headers[name], beginnings[name] = sound.look(os.path.join(above, name))  # noqa: PTH118
         except InputError as error:
             headers[name] = error
         if len(headers) % TOLD == 0:
