@@ -6,7 +6,7 @@ drawing splits (drawing.py), what one wants to know of the result (survey.py).
 """
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, cast
@@ -18,7 +18,7 @@ from pipeline.corpus.layouts.an4 import an4_root, read_an4, split_an4
 from pipeline.corpus.layouts.folders import read_librispeech, read_pairs
 from pipeline.corpus.layouts.json_lines import read_lhotse, read_nemo
 from pipeline.corpus.layouts.kaldi import read_kaldi
-from pipeline.corpus.layouts.lists import Entry
+from pipeline.corpus.layouts.lists import Entry, once_each
 from pipeline.corpus.layouts.tables import (
     read_audiofolder,
     read_common_voice,
@@ -60,7 +60,7 @@ def build(
     match corpus.reader:
         case "an4":
             root = an4_root(root, corpus.name)
-            found: list[Entry | Refusal] = [*split_an4(list(read_an4(root)), corpus)]
+            found: list[Entry | Refusal] = list(read_an4(root))
         case "demo":
             demo.synthesise(corpus, root, lambda done, total: progress(done, total, "seconds"))
             found = [_demo_entry(row) for row in demo.table(root)]
@@ -72,8 +72,13 @@ def build(
                 )
             found = list(LAYOUTS[other](corpus, root))
     _require_known(corpus, {_id(each) for each in found})
-    found = [each for each in found if _id(each) not in corpus.exclude]
-    entries, refusals = _once_each(found, root)
+    refusals = [each for each in found if isinstance(each, Refusal)]
+    listed = [(each.place, each.id, each) for each in found if isinstance(each, Entry)]
+    entries = list(once_each(listed, refusals).values())
+    if corpus.reader == "an4":  # its dev split does not depend on what is left out
+        entries = split_an4(entries, corpus)
+    entries = [each for each in entries if each.id not in corpus.exclude]
+    refusals = [each for each in refusals if each.utterance not in corpus.exclude]
     if corpus.reader not in ("an4", "demo"):
         entries, drawn = draw_splits(entries, corpus.seed)
     headers, beginnings = _headers(root, entries, progress)
@@ -168,20 +173,6 @@ def _stretch(entry: Entry, header: Header) -> tuple[int, int]:
     if entry.channel is not None and not 0 <= entry.channel < max(header.channels, 1):
         raise ValueError(f"has {header.channels} channels, and number {entry.channel} is asked for")
     return start, stop
-
-
-def _once_each(found: Iterable[Entry | Refusal], root: Path) -> tuple[list[Entry], list[Refusal]]:
-    entries: dict[str, Entry] = {}
-    refusals: list[Refusal] = []
-    for each in found:
-        if isinstance(each, Refusal):
-            refusals.append(each)
-        elif first := entries.get(each.id):
-            finding = f"{root / each.audio}: a second utterance has this id, as {first.audio} has"
-            refusals.append(Refusal(each.id, f"{finding}; rename one of them, or take it out"))
-        else:
-            entries[each.id] = each
-    return list(entries.values()), refusals
 
 
 def _id(each: Entry | Refusal) -> str:

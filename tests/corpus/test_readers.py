@@ -173,14 +173,41 @@ def test_a_corpus_without_one_good_utterance_is_refused_with_the_first_reason(ro
 
 def test_of_an_id_that_comes_twice_the_second_is_refused(root):
     path = root / "etc/an4_train.fileids"
-    path.write_text(path.read_text() + "an4_clstk/fash/an251-fash-b\n")
+    path.write_text(path.read_text() + "another/fash/an251-fash-b\n")
     manifest = read(root)
-    (refusal,) = manifest.refusals
-    assert refusal.utterance == "fash-an251-b"
-    assert "a second utterance has this id, as wav/an4_clstk/fash/an251-fash-b.wav has" in (
-        refusal.reason
+    assert [refusal.utterance for refusal in manifest.refusals] == ["fash-an251-b"]
+    assert manifest.refusals[0].reason == (
+        f"{path}:5: has 'fash-an251-b' again, with audio 'wav/another/fash/an251-fash-b.wav', and "
+        f"with 'wav/an4_clstk/fash/an251-fash-b.wav' in {path}:1, which holds; take one of them out"
     )
-    assert len(ids(manifest)) == len(TRAIN) + len(TEST)
+    assert manifest.utterances == without_refusals(root, path).utterances
+
+
+def without_refusals(root: Path, path: Path) -> Manifest:
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    manifest = read(root)
+    assert manifest.refusals == ()
+    return manifest
+
+
+def test_of_a_transcript_that_comes_twice_the_first_holds_and_the_second_is_refused(root):
+    path = root / "etc/an4_train.transcription"
+    path.write_text(path.read_text() + "<s> STOP </s> (an9-mblb-b)\n<s> X </s> (an1-elsewhere-b)\n")
+    path.write_text(path.read_text() + "<s> Y </s> (an1-elsewhere-b)\n")  # of no sound that is used
+    manifest = read(root)
+    assert [u.transcript for u in manifest.utterances if u.id == "mblb-an9-b"] == ["GO"]
+    assert [refusal.utterance for refusal in manifest.refusals] == ["mblb-an9-b"]
+    assert f"{path}:5: has 'an9-mblb-b' again, with 'STOP', and with 'GO' in {path}:3" in (
+        manifest.refusals[0].reason
+    )
+
+
+def test_an_utterance_that_is_listed_again_as_it_is_changes_nothing(root):
+    before = read(root)
+    for name in ("fileids", "transcription"):
+        path = root / f"etc/an4_train.{name}"
+        path.write_text(2 * path.read_text())
+    assert read(root) == before
 
 
 @pytest.mark.parametrize(

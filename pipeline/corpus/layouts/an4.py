@@ -1,6 +1,6 @@
 """AN4: etc/an4_{train,test}.{fileids,transcription}; wav/<fileid>.wav, or .sph in the original.
 
-In:   the folder of the corpus.   Out: entries; dev as the corpus file's `split` says.
+In:   the folder of the corpus.   Out: entries, refusals; dev as the corpus file's `split` says.
 Not here: what is in the sound files (audio.py).
 """
 
@@ -12,8 +12,8 @@ from pathlib import Path
 from random import Random
 
 from pipeline.corpora import Corpus
-from pipeline.corpus.layouts.lists import Entry, matches
-from pipeline.corpus.manifest import Split
+from pipeline.corpus.layouts.lists import Entry, matches, once_each
+from pipeline.corpus.manifest import Refusal, Split
 from pipeline.files import InputError
 
 ESPNET_DEV = 100  # utterances
@@ -33,29 +33,35 @@ def an4_root(root: Path, name: str) -> Path:
     )
 
 
-def read_an4(root: Path) -> Iterator[Entry]:
+def read_an4(root: Path) -> Iterator[Entry | Refusal]:
     parts: tuple[Split, Split] = ("train", "test")
     for part in parts:
-        said = dict(_an4_transcripts(root / "etc" / f"an4_{part}.transcription"))
-        for found in matches(root / "etc" / f"an4_{part}.fileids", FILEID, "FOLDER/SPEAKER/A-B-C"):
-            speaker = found["speaker"]
+        again: list[Refusal] = []
+        said = once_each(_an4_transcripts(root / "etc" / f"an4_{part}.transcription"), again)
+        ids = {}
+        fileids = root / "etc" / f"an4_{part}.fileids"
+        for place, found in matches(fileids, FILEID, "FOLDER/SPEAKER/A-B-C"):
+            name, speaker = found["name"], found["speaker"]
+            ids[name] = f"{speaker}-{found[4]}-{found[5]}"  # as in ESPnet: speakers sort together
             yield Entry(
-                id=f"{speaker}-{found[4]}-{found[5]}",  # as in ESPnet: speakers sort together
+                id=ids[name],
                 audio=_an4_audio(root, f"wav/{found[0]}"),
-                transcript=said.get(found["name"], ""),
+                transcript=said.get(name, ""),
                 speaker=speaker,
                 split=part,
+                place=place,
             )
+        yield from (Refusal(ids[e.utterance], e.reason) for e in again if e.utterance in ids)
 
 
 def _an4_audio(root: Path, stem: str) -> str:
     return f"{stem}.sph" if (root / f"{stem}.sph").is_file() else f"{stem}.wav"
 
 
-def _an4_transcripts(path: Path) -> Iterator[tuple[str, str]]:
-    """(name of the file, what is said)."""
-    for found in matches(path, TRANSCRIPTION, "<s> WORDS </s> (utterance)"):
-        yield found[2], found[1]
+def _an4_transcripts(path: Path) -> Iterator[tuple[str, str, str]]:
+    """(place, name of the sound file, what is said)."""
+    for place, found in matches(path, TRANSCRIPTION, "<s> WORDS </s> (utterance)"):
+        yield place, found[2], found[1]
 
 
 def split_an4(entries: list[Entry], corpus: Corpus) -> list[Entry]:

@@ -33,9 +33,9 @@ def read_librispeech(corpus: Corpus, root: Path) -> Iterator[Entry]:
     for part, split in parts_of(corpus, home, found, "a folder such as train-clean-100"):
         for chapter in sorted(part.glob("*/*/*.trans.txt")):
             folder = chapter.parent.relative_to(root).as_posix()
-            for _, utterance, words in keyed(chapter):
-                speaker = utterance.split("-")[0]
-                yield Entry(utterance, f"{folder}/{utterance}.flac", words, speaker, split)
+            for place, utterance, words in keyed(chapter):
+                audio, speaker = f"{folder}/{utterance}.flac", utterance.split("-")[0]
+                yield Entry(utterance, audio, words, speaker, split, place=place)
 
 
 def read_pairs(corpus: Corpus, root: Path) -> Iterator[Entry | Refusal]:

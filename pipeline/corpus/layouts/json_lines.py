@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.corpora import Corpus
-from pipeline.corpus.layouts.lists import Entry, Record, json_lines, parts_of, placed
+from pipeline.corpus.layouts.lists import (
+    Entry,
+    Record,
+    json_lines,
+    once_each,
+    parts_of,
+    placed,
+)
 from pipeline.corpus.layouts.tables import segment_id
 from pipeline.corpus.manifest import Refusal
 from pipeline.files import InputError
@@ -37,6 +44,7 @@ def read_nemo(corpus: Corpus, root: Path) -> Iterator[Entry]:
                 split=split,
                 start=offset or 0.0,
                 duration=row.seconds("duration"),
+                place=row.place,
             )
 
 
@@ -44,13 +52,16 @@ def read_lhotse(corpus: Corpus, root: Path) -> Iterator[Entry | Refusal]:
     """…supervisions….jsonl(.gz), and beside each its recordings: the same name but for the word."""
     found = sorted(p for p in root.glob("*supervisions*") if p.name.endswith(ENDINGS))
     for path, split in parts_of(corpus, root, found, "…supervisions….jsonl or .jsonl.gz"):
-        recordings = {r.needed("id"): r for r in json_lines(_recordings(path))}
+        again: list[Refusal] = []
+        rows = json_lines(_recordings(path))
+        recordings = once_each(((row.place, row.needed("id"), row) for row in rows), again)
+        yield from again
         for row in json_lines(path):
             recording = recordings.get(row.needed("recording_id"))
             if recording is None:
                 name = row.text("recording_id")
                 finding = f"the recording {name!r} is not in {_recordings(path).name}"
-                yield Refusal(row.needed("id"), f"{path}:{row.line}: {finding}; add it there")
+                yield Refusal(row.needed("id"), f"{row.place}: {finding}; add it there")
                 continue
             audio, channel = _source(recording, row)
             yield Entry(
@@ -62,6 +73,7 @@ def read_lhotse(corpus: Corpus, root: Path) -> Iterator[Entry | Refusal]:
                 start=row.seconds("start") or 0.0,
                 duration=row.seconds("duration"),
                 channel=channel,
+                place=row.place,
             )
 
 
@@ -93,7 +105,7 @@ def _source(recording: Record, supervision: Record) -> tuple[str, int | None]:
         every = len(wanted) == len(channels)
         if not every and len(wanted) > 1:
             raise supervision.wrong(f"channel is {wanted} of {channels}; one, or all, is needed")
-        return Path(path).as_posix(), None if every else channels.index(wanted[0])
+        return path, None if every else channels.index(wanted[0])
     raise supervision.wrong(
         f"channel is {supervision.values.get('channel')!r}, which no source of its recording has"
     )

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.corpora import Corpus
-from pipeline.corpus.layouts.lists import Entry, keyed, parts_of, placed
+from pipeline.corpus.layouts.lists import Entry, keyed, once_each, parts_of, placed
 from pipeline.corpus.manifest import Refusal, Split
 from pipeline.files import InputError
 
@@ -29,15 +29,10 @@ def _below(root: Path) -> list[Path]:
 
 def _read_folder(root: Path, folder: Path, split: Split | None) -> Iterator[Entry | Refusal]:
     again: list[Refusal] = []
-    recordings = {
-        key: placed(root, root, _path(folder, line, rest))
-        for key, (line, rest) in _once_each(folder / "wav.scp", again).items()
-    }
-    said = {key: words for key, (_, words) in _once_each(folder / "text", again).items()}
-    speakers = {}
-    if (folder / "utt2spk").is_file():
-        told = _once_each(folder / "utt2spk", again)
-        speakers = {key: speaker for key, (_, speaker) in told.items()}
+    recordings = once_each(_recordings(root, folder / "wav.scp"), again)
+    said = once_each(keyed(folder / "text"), again)
+    told = folder / "utt2spk"
+    speakers = once_each(keyed(told), again) if told.is_file() else {}
     listed = set()
     for entry in _sounds(folder, recordings):
         listed.add(entry.id)
@@ -51,16 +46,10 @@ def _read_folder(root: Path, folder: Path, split: Split | None) -> Iterator[Entr
     yield from again
 
 
-def _once_each(path: Path, again: list[Refusal]) -> dict[str, tuple[int, str]]:
-    """Line and content by the key; a second line of a key is refused, and the first one holds."""
-    found: dict[str, tuple[int, str]] = {}
-    for line, key, rest in keyed(path):
-        if key in found:
-            finding = f"has {key} again, and in line {found[key][0]} first"
-            again.append(Refusal(key, f"{path}:{line}: {finding}; take one of the lines out"))
-        else:
-            found[key] = line, rest
-    return found
+def _recordings(root: Path, path: Path) -> Iterator[tuple[str, str, str]]:
+    """(place, recording, its file)."""
+    for place, key, rest in keyed(path):
+        yield place, key, placed(root, root, _path(place, rest))
 
 
 def _sounds(folder: Path, recordings: dict[str, str]) -> Iterator[Entry]:
@@ -69,30 +58,28 @@ def _sounds(folder: Path, recordings: dict[str, str]) -> Iterator[Entry]:
     if not path.is_file():
         yield from (Entry(key, audio, "") for key, audio in recordings.items())
         return
-    for line, key, rest in keyed(path):
+    for place, key, rest in keyed(path):
         recording, *times = rest.split()
         try:
             start, end = map(float, times[:2])
             channel = int(times[2]) if len(times) > 2 else None
         except ValueError:
-            raise InputError(
-                f"{path}:{line}: {rest!r} is not of the form RECORDING START END"
-            ) from None
+            raise InputError(f"{place}: {rest!r} is not of the form RECORDING START END") from None
         duration = None if end == -1 else end - start  # -1: to the end of the recording
-        yield Entry(key, recordings.get(recording, ""), "", "", None, start, duration, channel)
+        audio = recordings.get(recording, "")
+        yield Entry(key, audio, "", "", None, start, duration, channel, place)
 
 
-def _path(folder: Path, line: int, rest: str) -> str:
-    where = f"{folder / 'wav.scp'}:{line}"
+def _path(place: str, rest: str) -> str:
     if not rest:
-        raise InputError(f"{where}: names no file; add its path, or take the line out")
+        raise InputError(f"{place}: names no file; add its path, or take the line out")
     if rest.endswith("|") or rest.startswith("|"):
         raise InputError(
-            f"{where}: {rest[:60]!r} is a command, and none is run; run it once, and list the file "
+            f"{place}: {rest[:60]!r} is a command, and none is run; run it once, and list the file "
             "that it writes"
         )
     if ARCHIVE.fullmatch(rest):
         raise InputError(
-            f"{where}: {rest[:60]!r} is an archive of Kaldi's, which is not read; list sound files"
+            f"{place}: {rest[:60]!r} is an archive of Kaldi's, which is not read; list sound files"
         )
     return rest

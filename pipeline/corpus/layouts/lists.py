@@ -1,7 +1,7 @@
 """Lists: the text files that say what a corpus holds, line by line.
 
 In:   a path (UTF-8; .gz too).   Out: lines, columns or JSON objects, each with its place, so that
-what is wrong with one is said as file:line, value, way out.
+what is wrong with one is said as file:line, value, way out; of a key that comes again, both.
 Not here: what the columns mean (the layouts beside this module).
 """
 
@@ -10,15 +10,18 @@ import gzip
 import io
 import json
 import math
+import os
+import posixpath
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pipeline.corpora import Corpus
-from pipeline.corpus.manifest import Split
+from pipeline.corpus.manifest import Refusal, Split
 from pipeline.files import InputError
 
 SPLIT_WORDS: Mapping[str, Split] = {
@@ -28,6 +31,10 @@ SPLIT_WORDS: Mapping[str, Split] = {
 }
 
 DELIMITERS = ",;\t|"
+SHOWN = 40  # characters of a value
+BEFORE = 10  # of them, what two values have in common
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,7 @@ class Entry:
     start: float = 0.0  # seconds into the file
     duration: float | None = None  # seconds; None: to the end of the file
     channel: int | None = None
+    place: str = field(default="", compare=False)  # of its line: file:line
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +57,15 @@ class Record:
     """A line, and what its columns or keys hold."""
 
     path: Path
-    line: int
+    line: int = field(compare=False)
     values: Mapping[str, Any]
 
+    @property
+    def place(self) -> str:
+        return f"{self.path}:{self.line}"
+
     def wrong(self, finding: str) -> InputError:
-        return InputError(f"{self.path}:{self.line}: {finding}")
+        return InputError(f"{self.place}: {finding}")
 
     def text(self, *names: str) -> str:
         """Of the first of these names that is there; a number, as of a speaker, as its digits."""
@@ -90,25 +102,59 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
             yield number, line.rstrip("\r\n")
 
 
-def matches(path: Path, form: re.Pattern[str], example: str) -> Iterator[re.Match[str]]:
-    """Each line that is not blank, as the match of `form`."""
+def matches(path: Path, form: re.Pattern[str], example: str) -> Iterator[tuple[str, re.Match[str]]]:
+    """Place of each line that is not blank, and the match of `form`."""
     for number, line in read_lines(path):
         if not (found := form.fullmatch(line.strip())):
             raise InputError(f"{path}:{number}: {line!r} is not of the form {example}")
-        yield found
+        yield f"{path}:{number}", found
 
 
-def keyed(path: Path) -> Iterator[tuple[int, str, str]]:
-    """(line, key, all that follows it): the lists of Kaldi and LibriSpeech."""
+def keyed(path: Path) -> Iterator[tuple[str, str, str]]:
+    """(place, key, all that follows it): the lists of Kaldi and LibriSpeech."""
     for number, line in read_lines(path):
         key, *rest = line.split(maxsplit=1)
-        yield number, key, rest[0].rstrip() if rest else ""
+        yield f"{path}:{number}", key, rest[0].rstrip() if rest else ""
+
+
+def once_each(lines: Iterable[tuple[str, str, Value]], refusals: list[Refusal]) -> dict[str, Value]:
+    """Values by their keys, of (place, key, value).
+
+    The first line of a key holds. One that says the same is passed over; another is refused.
+    """
+    found: dict[str, tuple[str, Value]] = {}
+    for place, key, value in lines:
+        first, held = found.setdefault(key, (place, value))
+        if value != held:
+            finding = f"has {key!r} again, {_differing(value, held)} in {first}, which holds"
+            refusals.append(Refusal(key, f"{place}: {finding}; take one of them out"))
+    return {key: value for key, (_, value) in found.items()}
+
+
+def _differing(value: object, held: object) -> str:
+    """`with transcript 'NO', and with 'YES'`: from where they differ."""
+    here, there = _parts(value), _parts(held)
+    name = next(name for name in {**here, **there} if here.get(name) != there.get(name))
+    texts = ["" if each is None else str(each) for each in (here.get(name), there.get(name))]
+    shorter = min(map(len, texts))
+    alike = next((n for n in range(shorter) if texts[0][n] != texts[1][n]), shorter)
+    start = max(0, alike - BEFORE)
+    one, other = (("…" if start else "") + text[start : start + SHOWN] for text in texts)
+    return f"with {name}{' ' if name else ''}{one!r}, and with {other!r}"
+
+
+def _parts(value: object) -> Mapping[str, Any]:
+    if isinstance(value, Record):
+        return value.values
+    if isinstance(value, Entry):
+        return {each.name: getattr(value, each.name) for each in fields(value) if each.compare}
+    return {"": value}
 
 
 def json_lines(path: Path) -> Iterator[Record]:
     for number, line in read_lines(path):
         try:
-            values = json.loads(line)
+            values = DECODER.decode(line)
         except ValueError as error:
             raise InputError(
                 f"{path}:{number}: {line[:60]!r} is not JSON ({error}); one object a line is needed"
@@ -116,6 +162,19 @@ def json_lines(path: Path) -> Iterator[Record]:
         if not isinstance(values, dict):
             raise InputError(f"{path}:{number}: {line[:60]!r} is not a JSON object")
         yield Record(path, number, values)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """JSON itself would let the last of two values hold."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice!r} is there twice; take one of them out")
+    return found
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=_object)
 
 
 def table(
@@ -179,8 +238,15 @@ def parts_of(
 
 def placed(root: Path, folder: Path, name: str) -> str:
     """As a path below the root, from one relative to `folder`; absolute where it lies elsewhere."""
+    above, file = os.path.split(name)
+    return posixpath.join(_placed(root, folder, above), file)
+
+
+@lru_cache  # few folders hold many files, and pathlib takes its time
+def _placed(root: Path, folder: Path, name: str) -> str:
     path = folder / name
-    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+    found = path.relative_to(root) if path.is_relative_to(root) else path
+    return found.as_posix() if found.parts else ""
 
 
 def _columns(path: Path, row: list[str], needed: Sequence[str], delimiter: str) -> list[str]:
@@ -195,6 +261,9 @@ def _columns(path: Path, row: list[str], needed: Sequence[str], delimiter: str) 
                 f"{path}:1: has no column {name!r} among {', '.join(row)}; name it so, or say "
                 "text_column: in the corpus file if it is the transcript's"
             )
+    for name in filter(None, row):  # a spreadsheet leaves columns without a name
+        if row.count(name) > 1:
+            raise InputError(f"{path}:1: names two columns {name!r}; rename one of them")
     return row
 
 

@@ -6,7 +6,8 @@ Not here: JSON lines of NeMo and Lhotse (json_lines.py), how a table is read (li
 
 import csv
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from posixpath import splitext
 
 from pipeline.corpora import Corpus
 from pipeline.corpus.layouts.folders import split_in
@@ -38,8 +39,8 @@ def read_common_voice(corpus: Corpus, root: Path) -> Iterator[Entry]:
             clip = row.needed("path")
             clip = clip if clip.endswith(".mp3") else f"{clip}.mp3"  # the first releases
             speaker = row.text("client_id")
-            name = clip.removesuffix(".mp3")
-            yield Entry(name, f"clips/{clip}", row.text("sentence"), speaker, split)
+            audio, name = f"clips/{clip}", clip.removesuffix(".mp3")
+            yield Entry(name, audio, row.text("sentence"), speaker, split, place=row.place)
 
 
 def read_ljspeech(corpus: Corpus, root: Path) -> Iterator[Entry]:
@@ -55,7 +56,8 @@ def read_ljspeech(corpus: Corpus, root: Path) -> Iterator[Entry]:
         if len(fields) != 3 or not fields[0]:
             raise InputError(f"{path}:{number}: {line[:60]!r} is not of the form ID|TEXT|SPOKEN")
         audio = (folder / "wavs" / f"{fields[0]}.wav").as_posix()
-        yield Entry(fields[0], audio, fields[2] or fields[1], speaker="LJ")
+        place = f"{path}:{number}"
+        yield Entry(fields[0], audio, fields[2] or fields[1], speaker="LJ", place=place)
 
 
 def read_audiofolder(corpus: Corpus, root: Path) -> Iterator[Entry]:
@@ -68,8 +70,8 @@ def read_audiofolder(corpus: Corpus, root: Path) -> Iterator[Entry]:
         for row in rows:
             audio = placed(root, path.parent, row.needed("file_name"))
             words = row.text(*_text_columns(corpus, row, AUDIOFOLDER_TEXTS))
-            name = PurePosixPath(audio).with_suffix("").as_posix()
-            yield Entry(name, audio, words, row.text(*SPEAKERS), split_in(audio))
+            speaker, split = row.text(*SPEAKERS), split_in(audio)
+            yield Entry(splitext(audio)[0], audio, words, speaker, split, place=row.place)
 
 
 def read_csv(corpus: Corpus, root: Path) -> Iterator[Entry]:
@@ -90,6 +92,7 @@ def read_csv(corpus: Corpus, root: Path) -> Iterator[Entry]:
                 split=_said_split(row) or named,
                 start=start or 0.0,
                 duration=row.seconds("duration"),
+                place=row.place,
             )
 
 
@@ -98,7 +101,7 @@ def segment_id(audio: str, start: float | None) -> str:
 
     As whole ones where they are; else with three digits more, finer than any sample.
     """
-    name = PurePosixPath(audio).with_suffix("").as_posix()
+    name = splitext(audio)[0]
     if start is None:
         return name
     milliseconds, rest = divmod(round(start * 1e6), 1000)

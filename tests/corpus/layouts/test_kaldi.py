@@ -135,8 +135,8 @@ def test_of_a_key_that_comes_twice_the_second_line_is_refused(tmp_path, read):
         ("u2", "wav/u2.wav", "YES"),
     ]
     found = reasons(manifest)
-    assert "wav.scp:3: has u1 again, and in line 1 first; take one of the lines" in found["u1"]
-    assert "text:3: has u2 again, and in line 2 first; take one of the lines" in found["u2"]
+    assert "wav.scp:3: has 'u1' again, with 'wav/u2.wav', and with 'wav/u1.wav' in" in found["u1"]
+    assert "text:3: has 'u2' again, with 'NO', and with 'YES' in" in found["u2"]
 
 
 def test_a_segment_of_no_recording_is_refused(folder, read):
