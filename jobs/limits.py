@@ -1,19 +1,18 @@
 """What a site allows: the profile's limits, with `auto` looked up, less what counts already.
 
-In:   a profile, the queue, scontrol, sacctmgr.   Out: `Limits`, and the `Wish` within them.
-Not here: what is done within them (plan.py).
+In:   a profile, the queue, what the site says of itself.   Out: `Limits`, the `Wish` within them.
+Not here: what is done within them (plan.py), asking SLURM (site.py).
 """
 
-import getpass
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jobs import scheduler
+from jobs import scheduler, site
 from jobs.plan import Limits, Wish
 from jobs.profile import Limit, Local, Profile, Slurm
-from jobs.scheduler import QueuedJob, SchedulerError, ask, rows
+from jobs.scheduler import QueuedJob
+from jobs.site import Partitions
 from pipeline.files import InputError
 
 LARGEST_ARRAY = 1001  # SLURM's own default of MaxArraySize
@@ -23,19 +22,19 @@ Queued = Mapping[str, QueuedJob]
 
 @dataclass(frozen=True)
 class Rule:
-    """One line of accounting that limits jobs; an empty name stands for every one."""
+    """One line of accounting that limits jobs; nothing named stands for every one."""
 
     submit: int | None
     running: int | None
     minutes: int | None
-    account: str = ""
+    accounts: Collection[str] = ()
     partition: str = ""
     qos: Collection[str] = ()
     everyone: bool = False  # counts the jobs of all users, not this one's alone
 
     def counts(self, job: QueuedJob) -> bool:
         return (
-            self.account in {"", job.account}
+            (not self.accounts or job.account in self.accounts)
             and self.partition in {"", job.partition}
             and (not self.qos or job.qos in self.qos)
         )
@@ -56,11 +55,11 @@ def wish(profile: Profile) -> Wish:
 def limits(profile: Slurm, queue: Queued) -> Limits:
     """`queue`: the user's jobs, of which each limit counts its own."""
     auto = "auto" in {profile.max_submit, profile.max_running, profile.max_minutes}
-    partitions = _partitions() if auto else {}
+    partitions = site.partitions() if auto else {}
     own = profile.features
     counted = profile.max_array_size == "auto"
-    config = _config(needed=counted) if auto or counted else {}
-    place = (profile.partition or _default(partitions), profile.qos)
+    config = site.config(needed=counted) if auto or counted else {}
+    place = (profile.partition or site.default(partitions), profile.qos)
     of_features = (own.partition or place[0], own.qos or profile.qos)
     cluster = config.get("ClusterName", "")
     rules = _rules(profile, *place, partitions, cluster) if auto else []
@@ -94,7 +93,8 @@ def _refuse_longer(profile: Slurm, key: str, asked: int, most: int | None, parti
 
 def _room(profile: Slurm, rules: Iterable[Rule], queue: Queued) -> int | None:
     if isinstance(profile.max_submit, int):
-        rules = [Rule(profile.max_submit, None, None, account=profile.account or "")]
+        accounts = (profile.account,) if profile.account else ()
+        rules = [Rule(profile.max_submit, None, None, accounts)]
     elif profile.max_submit == "unlimited":
         return None
     limiting = [rule for rule in rules if rule.submit is not None]
@@ -110,44 +110,41 @@ def _room(profile: Slurm, rules: Iterable[Rule], queue: Queued) -> int | None:
 
 
 def _rules(
-    profile: Slurm,
-    partition: str,
-    qos: str | None,
-    partitions: Mapping[str, Mapping[str, str]],
-    cluster: str,
+    profile: Slurm, partition: str, qos: str | None, partitions: Partitions, cluster: str
 ) -> list[Rule]:
-    """Of the partition, the user's association, its account and each QOS; a site may forbid it."""
+    """Of the partition, the user's association, the accounts above it and each QOS."""
     at = [partitions[name] for name in partition.split(",") if name in partitions]
     found = [Rule(None, None, minutes(each.get("MaxTime", ""))) for each in at]
     names = {each.get("QoS") for each in at} - {None, "", "N/A"}
-    here = f"cluster={cluster}" if cluster else ""  # one database may serve many
     using = profile.account or ""
-    for row in _ask_accounting(
-        f"show user {getpass.getuser()} withassoc {here} format=DefaultAccount,Account,Partition,"
-        f"DefaultQOS,MaxSubmit,MaxJobs,MaxWall,GrpSubmit,GrpJobs",
-        9,
-    ):
-        default, account, of, default_qos, *numbers = row
-        if account == (profile.account or default) and of in {"", *partition.split(",")}:
-            own, together = _numbers(numbers)
-            found += [Rule(*each, account=account, partition=of) for each in (own, together)]
-            using, qos = account, qos or default_qos
-    # What the account as a whole may have: an association without a user.
-    words = f"show assoc where account={using} user= {here} format=Account,User,GrpSubmit,GrpJobs"
-    for row in _ask_accounting(words, 4) if using else ():
-        if row[:2] == [using, ""]:
-            _, together = _numbers(["", "", "", *row[2:]])
-            found.append(Rule(*together, account=using, everyone=True))
-    names.add(qos or "normal")  # SLURM's own name for what every job has
+    for each in site.associations(profile.account, partition, cluster):
+        own, together = _numbers(each.limits)
+        found += [Rule(*rule, (each.account,), each.partition) for rule in (own, together)]
+        using, qos = each.account, qos or each.qos
+    found += _rules_of_accounts(using, cluster)
+    names.add(qos or site.QOS)
     return [*found, *_rules_of_qos({str(name) for name in names}, partitions)]
 
 
-def _rules_of_qos(
-    names: Collection[str], partitions: Mapping[str, Mapping[str, str]]
-) -> Iterator[Rule]:
+def _rules_of_accounts(account: str, cluster: str) -> Iterator[Rule]:
+    """What an account may have as a whole, with all below it; so may each one above it."""
+    above = {each.name: each for each in site.accounts(cluster)}
+
+    def line(name: str) -> Iterator[str]:
+        while name in above:
+            yield name
+            name = above[name].parent
+
+    for name in line(account):
+        _, together = _numbers(["", "", "", *above[name].limits])
+        below = {each for each in above if name in line(each)}
+        yield Rule(*together, below, everyone=True)
+
+
+def _rules_of_qos(names: Collection[str], partitions: Partitions) -> Iterator[Rule]:
     words = f"show qos where name={','.join(sorted(names))} "
     words += "format=Name,MaxSubmitPU,MaxJobsPU,MaxWall,GrpSubmit,GrpJobs"
-    for name, *numbers in _ask_accounting(words, 6):
+    for name, *numbers in site.accounting(words, 6):
         own, together = _numbers(numbers)
         # A partition's QOS counts the jobs in the partition, whatever QOS they name.
         using = [each for each, settings in partitions.items() if settings.get("QoS") == name]
@@ -157,49 +154,10 @@ def _rules_of_qos(
             yield Rule(*together, **which, everyone=True)
 
 
-def _ask_accounting(words: str, columns: int) -> list[list[str]]:
-    try:
-        return rows(
-            ask(["sacctmgr", "--noheader", "--parsable2", *words.split()], patient=True), columns
-        )
-    except SchedulerError:
-        return []
-
-
-def _partitions() -> dict[str, dict[str, str]]:
-    """Partition -> its settings, as scontrol writes them."""
-    try:
-        text = ask(["scontrol", "show", "partition", "--oneliner"], patient=True)
-    except SchedulerError:
-        return {}
-    found = [
-        dict(word.split("=", 1) for word in line.split() if "=" in word)
-        for line in text.splitlines()
-    ]
-    return {each["PartitionName"]: each for each in found if "PartitionName" in each}
-
-
-def _default(partitions: Mapping[str, Mapping[str, str]]) -> str:
-    return next((name for name, each in partitions.items() if each.get("Default") == "YES"), "")
-
-
-def _config(*, needed: bool) -> dict[str, str]:
-    try:
-        lines = ask(["scontrol", "show", "config"], patient=True).splitlines()
-    except SchedulerError:
-        if needed:
-            raise
-        return {}
-    return {name.strip(): value.strip() for name, _, value in (e.partition("=") for e in lines)}
-
-
 def minutes(text: str) -> int | None:
-    """`1-00:00:00`, `02:30:00` or `30:00` of SLURM -> 1440, 150, 30; None: no limit."""
-    match = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", text)
-    if not match:
-        return None
-    days, hours, least, _ = (int(part or 0) for part in match.groups())
-    return max(1, 1440 * days + 60 * hours + least)
+    """Of a limit; None: there is none."""
+    seconds = site.seconds(text)
+    return None if seconds is None else max(1, seconds // 60)
 
 
 Numbers = tuple[int | None, int | None, int | None]  # submitted, running, minutes

@@ -80,18 +80,33 @@ def test_limits_of_all_users_together_count_the_jobs_of_all(site, fake_slurm):
     site("lab|lab||normal|50||||\n", "normal||||9|7\n")
     assert (found([job(1)]).tasks, found([job(1)]).running) == (7, 7)  # 2 of 9 in the qos
     assert "--me" not in asked.read_text()
-    site("lab|lab||normal|50||||\nlab||5|3\n", "normal||||9|\n")
+    site("lab|lab||normal|50||||\n|lab||5|3\n", "normal||||9|\n")
     assert (found([job(1)]).tasks, found([job(1)]).running) == (3, 3)  # 2 of 5 in the account
     site("lab|lab||normal|50|||4|2\n")  # this user's association: nobody else's jobs
     assert (found([job(1)]).tasks, found([job(1)]).running) == (3, 2)
 
 
+ACCOUNTS = "|root|||\n|dept|root|6|4\n|lab|dept||\n|other|dept|1|\n|far|root||\nme|lab|||\n"
+
+
+@pytest.mark.parametrize(("account", "tasks", "running"), [("lab", 3, 4), ("far", 50, None)])
+def test_an_account_above_limits_all_the_jobs_below_it_whoever_has_them(
+    site, fake_slurm, account, tasks, running
+):
+    theirs = ("dept", "lab", "other", "far", "far")
+    fake_slurm("squeue", "".join(f"{n}|RUNNING||main|{a}|x|N/A|\n" for n, a in enumerate(theirs)))
+    asked = site(f"lab|{account}||normal|50||||\n{ACCOUNTS}")
+    own = found(account=account)
+    assert (own.tasks, own.running) == (tasks, running)
+    assert asked.read_text().count("show assoc") == 1  # the whole line, in one call
+
+
 def test_only_associations_of_this_cluster_are_asked_for(site):
     asked = site(ASSOCIATIONS)
     found()
-    of_user, of_account, _ = asked.read_text().splitlines()
+    of_user, of_accounts, _ = asked.read_text().splitlines()
     assert "withassoc cluster=here " in of_user
-    assert "where account=lab user= cluster=here " in of_account
+    assert "where user= cluster=here " in of_accounts
 
 
 def test_features_in_another_partition_have_its_limits(site):
@@ -135,7 +150,7 @@ def test_what_a_site_hides_is_no_limit(fake_slurm):
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("1-00:00:00", 1440), ("02:30:00", 150), ("30:00", 30), ("UNLIMITED", None), ("", None)],
+    [("1-00:00:00", 1440), ("02:30:00", 150), ("30:59", 30), ("UNLIMITED", None), ("", None)],
 )
 def test_a_time_of_slurm_in_minutes(text, expected):
     assert limits.minutes(text) == expected

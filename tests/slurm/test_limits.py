@@ -10,27 +10,33 @@ import pytest
 
 
 @pytest.fixture
-def account(bench, command) -> Iterator[Callable[[int], str]]:
-    """`account(3)`: one of this test's own, in which root may submit 3 jobs."""
-    user = command("id", "-un").out.strip()
-    name = f"test-{secrets.token_hex(4)}"
+def accounts(bench, command) -> Iterator[Callable[..., str]]:
+    """`accounts("MaxWall=30", above="root")`: one of this test's own, with that limit."""
+    user, made = command("id", "-un").out.strip(), []
 
-    def make(most: int) -> str:
+    def make(limit: str = "", *, above: str = "root") -> str:
+        made.append(f"test-{secrets.token_hex(4)}")
         for words in (
-            f"add account {name}",
-            f"add user {user} account={name}",
-            f"modify user {user} where account={name} set MaxSubmitJobs={most}",
+            f"add account {made[-1]} parent={above} {limit}",
+            f"add user {user} account={made[-1]}",
         ):
             assert command("sacctmgr", "-i", *words.split()).code == 0, words
-        return name
+        return made[-1]
 
     try:
         yield make
     finally:
-        command("scancel", f"--account={name}")
+        for name in made:
+            command("scancel", f"--account={name}")
         bench.await_jobs()
-        gone = command("sacctmgr", "-i", "delete", "account", name)
-    assert gone.code == 0, gone
+        gone = [command("sacctmgr", "-i", "delete", "account", name) for name in made[::-1]]
+    assert [answer for answer in gone if answer.code] == []
+
+
+@pytest.fixture
+def account(accounts) -> Callable[[int], str]:
+    """`account(3)`: one of this test's own, in which root may submit 3 jobs."""
+    return lambda most: accounts(f"MaxSubmitJobs={most}")
 
 
 def test_runs_are_chunked_into_the_jobs_that_a_user_may_submit(bench, account, command):
@@ -57,6 +63,23 @@ def test_runs_are_chunked_into_the_jobs_that_a_user_may_submit(bench, account, c
     bench.await_jobs()
     assert {run["state"] for run in bench.states("six").values()} == {"finished"}
     assert "nothing to do: 6 of 6 runs are finished" in bench.submits("six")
+
+
+def test_a_limit_of_an_account_above_is_kept_with_all_the_jobs_below_it(bench, accounts):
+    above = accounts("GrpSubmitJobs=4 MaxWall=00:45:00")
+    lab, other = accounts(above=above), accounts(above=above)
+    bench.sbatch(f"--account={other}", "--time=30", "--wrap=sleep 300")
+    too_long = bench.sweep("six", profile=bench.profile(account=lab, minutes=60))
+    assert (too_long.code, "minutes: 60 is above the 45" in too_long.errors) == (2, True)
+
+    asked = {"gated": True, "account": lab, "minutes": 30}
+    careless = bench.sweep("six", profile=bench.profile(**asked, max_submit="unlimited"))
+    assert careless.code == 2
+    assert "AssocGrpSubmitJobsLimit" in careless.errors
+    assert "no room" not in bench.submits("six", profile=bench.profile(**asked))
+    features, *runs = bench.ledger("six")
+    assert [entry.kind for entry in (features, *runs)] == ["features", "runs", "runs"]
+    assert [len(entry.items) for entry in runs] == [3, 3]
 
 
 @pytest.fixture
