@@ -1,6 +1,6 @@
 """Answers: what SLURM said last, kept in a sweep's folder for who only looks at it.
 
-In:   a sweep's folder, what is unfinished.   Out: a `Queue`, asked for at most every half minute.
+In:   a sweep's folder, what is unfinished.   Out: a `Queue`, asked for no oftener than is wished.
 Not here: asking for those who act on it (status.py): an old answer must not mislead them.
 """
 
@@ -19,13 +19,11 @@ from jobs.status import Queue
 from jobs.wanted import SweepFolder
 from pipeline.files import read_json, write_json
 
-SECONDS_FRESH = 30.0  # administrators complain about less between two questions
 
-
-def recent(folder: SweepFolder, unfinished: Sequence[str]) -> Queue:
-    """The last answer while it is fresh, if it was asked for all these jobs; else a new one."""
+def recent(folder: SweepFolder, unfinished: Sequence[str], seconds: float) -> Queue:
+    """The last answer, if it is younger and was asked for all these jobs; else a new one."""
     jobs = status.jobs_of(folder, unfinished)
-    kept = _kept(folder, jobs) if jobs else None
+    kept = _kept(folder, jobs, seconds) if jobs else None
     return kept or ask(folder, unfinished)
 
 
@@ -62,10 +60,10 @@ def _keep(folder: SweepFolder, jobs: Collection[str], queue: Queue) -> None:
         write_json(_file(folder), said)
 
 
-def _kept(folder: SweepFolder, jobs: set[str]) -> Queue | None:
+def _kept(folder: SweepFolder, jobs: set[str], seconds: float) -> Queue | None:
     try:
         said = read_json(_file(folder))
-        fresh = 0 <= time.time() - said["time"] < SECONDS_FRESH
+        fresh = 0 <= time.time() - said["time"] < seconds
         if not fresh or said["user"] != getpass.getuser() or not jobs <= set(said["asked"]):
             return None
         return _queue(said)

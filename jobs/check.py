@@ -5,6 +5,7 @@ Not here: what the jobs do (tasks.py).
 """
 
 import argparse
+import math
 import secrets
 import socket
 import time
@@ -26,10 +27,8 @@ from pipeline.files import InputError, read_json, write_text
 from pipeline.settings import dump_yaml
 
 SECONDS_BETWEEN_LOOKS = 1.0
-SECONDS_BETWEEN_QUESTIONS = 30.0
 SECONDS_FOR_SIGNAL = 120.0  # the file system may show late that it was heard
 SECONDS_FOR_REQUEUE = 300.0  # SLURM's own hold is two minutes
-LOOKS_BETWEEN_RELEASES = 4
 LARGEST_SKEW = 30.0  # seconds between the clocks of two hosts
 
 
@@ -45,7 +44,8 @@ class Probe:
 
     answer: Path
     sent: float  # unix, of this host
-    job: str = ""  # of SLURM
+    patience: float  # seconds between two questions to SLURM
+    job: str = ""
 
     @property
     def heard(self) -> Path:
@@ -72,7 +72,7 @@ def cluster_check(options: argparse.Namespace) -> int:
 
 def _here(profile: Local, folder: SweepFolder) -> list[Finding]:
     with _task(folder, signalled=False) as (file, answer):
-        probe = Probe(answer, time.time())
+        probe = Probe(answer, time.time(), profile.poll_min_s)
         slots = local.slots_for_runs(profile)
         code = snapshot.take(folder.code)
         local.run([file], slots, code, look=lambda _: None, ended=lambda _: None)
@@ -123,7 +123,7 @@ def _probe(
         (job,) = submission.submit([file], asked)
         try:
             say(f"submitted job {job} to partition {asked['partition'] or 'of the site'}")
-            yield Probe(answer, sent, job)
+            yield Probe(answer, sent, submission.profile.poll_min_s, job)
         finally:
             with suppress(SchedulerError):  # it has ended long ago
                 scheduler.cancel([job])
@@ -170,7 +170,7 @@ def _requeued(probe: Probe) -> list[Finding]:
         with suppress(SchedulerError):
             scheduler.ask(["scontrol", "update", f"JobId={probe.job}", "StartTime=now"])
 
-    if _appears(probe.again, SECONDS_FOR_REQUEUE, release):
+    if _appears(probe.again, SECONDS_FOR_REQUEUE, probe.patience, release):
         took = duration(time.monotonic() - began)
         return [*findings, Finding(True, f"requeue works: the second turn came after {took}")]
     took = duration(SECONDS_FOR_REQUEUE)
@@ -178,12 +178,20 @@ def _requeued(probe: Probe) -> list[Finding]:
     return [*findings, Finding(False, told)]
 
 
-def _appears(file: Path, seconds: float, meanwhile: Callable[[], None] = lambda: None) -> bool:
-    for look in range(max(1, round(seconds / SECONDS_BETWEEN_LOOKS))):
+def _appears(
+    file: Path,
+    seconds: float,
+    patience: float = math.inf,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> bool:
+    """`meanwhile`: done whenever so many seconds have passed without it."""
+    act_at = time.monotonic() + patience
+    for _ in range(max(1, round(seconds / SECONDS_BETWEEN_LOOKS))):
         if file.exists():
             return True
         time.sleep(SECONDS_BETWEEN_LOOKS)
-        if look % LOOKS_BETWEEN_RELEASES == 0:
+        if time.monotonic() >= act_at:
+            act_at = time.monotonic() + patience
             meanwhile()
     return file.exists()
 
@@ -253,13 +261,13 @@ def _gpus(names: list[str], profile: Profile) -> Finding:
 
 
 def _await(probe: Probe, folder: SweepFolder) -> dict[str, Any]:
-    ask_at = time.monotonic() + SECONDS_BETWEEN_QUESTIONS
+    ask_at = time.monotonic() + probe.patience
     told, gone = "", False
     while not probe.answer.exists():
         time.sleep(SECONDS_BETWEEN_LOOKS)
         if time.monotonic() < ask_at:
             continue
-        ask_at = time.monotonic() + SECONDS_BETWEEN_QUESTIONS
+        ask_at = time.monotonic() + probe.patience
         queued = scheduler.queue().get(probe.job)
         if queued is None and gone:
             output = folder.jobs / f"{probe.job}_0_log.out"

@@ -25,17 +25,18 @@ from pipeline.training.run import RunFolder
 
 
 def status(options: argparse.Namespace) -> int:
+    profile, _ = place(options)
     folder = sweep_folder(options)
     wanted = recorded(folder)
     if options.json:
-        queue = answers.recent(folder, states.unfinished(wanted, folder))
+        queue = answers.recent(folder, states.unfinished(wanted, folder), profile.poll_min_s)
         found = states.survey(wanted, folder, queue)
         endings.keep(found, folder)
         lines = [json.dumps(run.record(), ensure_ascii=False) for run in found]
         print("[\n" + ",\n".join(lines) + "\n]")  # a run a line
         return 0
     _tell_if_changed(options, wanted)
-    watch(wanted, folder, once=options.once)
+    watch(wanted, folder, profile.poll_min_s, once=options.once)
     return 0
 
 

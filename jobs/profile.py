@@ -70,6 +70,12 @@ class Everywhere(Settings):
         "more, make sweep leaves it out",
     )
     max_runs: int = Field(default=1000, ge=1, description="of one sweep; stops a runaway grid")
+    poll_min_s: float = Field(
+        default=30.0,
+        ge=1,
+        description="seconds between two questions to SLURM, at least; while nothing changes, "
+        "status waits longer each time, up to 180",
+    )
     _path: Path = PrivateAttr(default=BUILT_IN)
 
     @property

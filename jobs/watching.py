@@ -20,8 +20,7 @@ from jobs.wanted import SweepFolder, Wanted
 SECONDS_BETWEEN_PICTURES = 0.5
 SECONDS_BETWEEN_LINES = 5.0  # of one run, or of the features
 SECONDS_BETWEEN_FILES = 2.0
-# To the scheduler. Longer each time that nothing has changed.
-SECONDS_BETWEEN_QUESTIONS, MOST_SECONDS_BETWEEN = 30.0, 180.0
+MOST_SECONDS_BETWEEN_QUESTIONS = 180.0  # unless the profile wants more
 
 
 class Watcher:
@@ -100,8 +99,11 @@ class Watcher:
             say(event_line(run))
 
 
-def watch(wanted: Wanted, folder: SweepFolder, *, once: bool) -> None:
-    """Show the state until nothing is queued or running any more."""
+def watch(wanted: Wanted, folder: SweepFolder, least: float, *, once: bool) -> None:
+    """Show the state until nothing is queued or running any more.
+
+    `least`: seconds between two questions to the scheduler.
+    """
 
     def picture() -> tuple[RenderableType, list[str]]:
         runs = status.survey(wanted, folder, queue)
@@ -113,8 +115,8 @@ def watch(wanted: Wanted, folder: SweepFolder, *, once: bool) -> None:
         shown = overview(runs, features, "\n".join([*notes, queue.complaint]).strip())
         return shown, [run.state for run in runs]
 
-    queue = answers.recent(folder, status.unfinished(wanted, folder))
-    asked, patience = time.monotonic(), SECONDS_BETWEEN_QUESTIONS
+    queue = answers.recent(folder, status.unfinished(wanted, folder), least)
+    asked, patience = time.monotonic(), least
     shown, states = picture()
     if once or not console.is_terminal:
         console.print(shown)
@@ -126,12 +128,13 @@ def watch(wanted: Wanted, folder: SweepFolder, *, once: bool) -> None:
             if time.monotonic() - asked > patience:
                 queue = answers.ask(folder, status.unfinished(wanted, folder))
                 asked = time.monotonic()
-                patience = longer(patience)
+                patience = longer(patience, least)
             shown, states = picture()
             if states != before:
-                patience = SECONDS_BETWEEN_QUESTIONS
+                patience = least
             screen.update(shown, refresh=True)
 
 
-def longer(patience: float) -> float:
-    return min(patience + SECONDS_BETWEEN_QUESTIONS, MOST_SECONDS_BETWEEN)
+def longer(patience: float, least: float) -> float:
+    """Each time that nothing has changed."""
+    return max(least, min(patience + least, MOST_SECONDS_BETWEEN_QUESTIONS))

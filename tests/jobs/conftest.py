@@ -44,6 +44,19 @@ def fake_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Answer:
     return answer
 
 
+class Clock:
+    """Time passes only while somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
 SPEAKERS = ("faaa", "fbbb", "maaa", "mbbb")
 WORDS = ("YES", "NO", "GO SIX")
 CORPORA = {

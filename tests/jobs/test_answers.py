@@ -9,7 +9,8 @@ from jobs import answers, leftovers, looking
 from jobs.accounting import Life
 from jobs.ledger import Entry
 from jobs.scheduler import QueuedJob
-from jobs.wanted import SweepFolder
+from jobs.status import Queue
+from jobs.wanted import SweepFolder, Wanted
 
 RUNS = [f"{number:012x}" for number in range(3)]
 LINE = "{}|RUNNING|None|main|lab|normal|N/A|x\n"
@@ -19,6 +20,10 @@ def entry(job: str, run: str) -> Entry:
     return Entry(
         time=1.0, scheduler="slurm", job=job, kind="runs", items=(run,), task="t", code="c"
     )
+
+
+def recent(folder: SweepFolder, seconds: float = 30.0) -> Queue:
+    return answers.recent(folder, RUNS, seconds)
 
 
 @pytest.fixture
@@ -38,7 +43,7 @@ def asked(fake_slurm):
 
 
 def test_many_looks_are_one_question_and_all_have_its_answer(folder, asked):
-    first, second = answers.recent(folder, RUNS), answers.recent(folder, RUNS)
+    first, second = recent(folder), recent(folder)
     assert asked() == 1
     for queue in (first, second):
         assert queue.jobs["12_0"] == QueuedJob(
@@ -52,53 +57,71 @@ def test_many_looks_are_one_question_and_all_have_its_answer(folder, asked):
 
 @pytest.mark.parametrize("seconds", [-100.0, 31.0])
 def test_an_old_answer_and_one_of_a_clock_ahead_are_asked_for_anew(folder, asked, seconds):
-    answers.recent(folder, RUNS)
+    recent(folder)
     file = folder.path / "answer.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "time": time.time() - seconds}))
-    answers.recent(folder, RUNS)
+    recent(folder)
+    assert asked() == 2
+
+
+def test_an_answer_is_fresh_for_as_long_as_the_profile_says(folder, asked, tmp_path, monkeypatch):
+    monkeypatch.setattr(looking, "recorded", lambda _: Wanted("a", "", "a.yaml", "", (), ()))
+    monkeypatch.setattr(looking.states, "unfinished", lambda *_: RUNS)
+    site = tmp_path / "site.yaml"
+    place = {"sweep": "spectrum", "cluster": site, "work": folder.work}
+    look = looking.argparse.Namespace(**place, json=True, once=True, set=[])
+    recent(folder)
+    file = folder.path / "answer.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "time": time.time() - 31}))
+    site.write_text("scheduler: slurm\npoll_min_s: 100\n")
+    for look.json in (True, False):
+        looking.status(look)
+    assert asked() == 1
+    site.write_text("scheduler: slurm\npoll_min_s: 20\n")
+    looking.status(look)
     assert asked() == 2
 
 
 def test_a_job_that_was_submitted_since_is_asked_for(folder, asked):
-    answers.recent(folder, RUNS)
+    recent(folder)
     folder.ledger.append([entry("13", RUNS[2])])
-    answers.recent(folder, RUNS)
-    answers.recent(folder, RUNS)
+    recent(folder)
+    recent(folder)
     assert asked() == 2
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"time": 1e18}', "[]"])
 def test_a_file_that_cannot_be_read_is_no_answer(folder, asked, content):
     (folder.path / "answer.json").write_text(content)
-    answers.recent(folder, RUNS)
+    recent(folder)
     assert asked() == 1
 
 
 def test_anothers_answer_is_not_taken_for_it_holds_the_jobs_of_another(folder, asked, monkeypatch):
-    answers.recent(folder, RUNS)
+    recent(folder)
     monkeypatch.setattr(answers.getpass, "getuser", lambda: "another")
-    answers.recent(folder, RUNS)
+    recent(folder)
     assert asked() == 2
 
 
 def test_who_submits_or_cancels_leaves_no_old_answer(folder, asked, fake_slurm):
     fake_slurm("scancel")
-    answers.recent(folder, RUNS)
+    recent(folder)
     with leftovers.submitting(folder):
         pass
-    answers.recent(folder, RUNS)
+    recent(folder)
     assert asked() == 2
     options = looking.argparse.Namespace(sweep="spectrum", cluster=None, work=folder.work)
     assert looking.cancel(options) == 0
     assert asked() == 3
-    answers.recent(folder, RUNS)
+    recent(folder)
     assert asked() == 4
 
 
 def test_a_scheduler_that_is_down_is_left_alone_for_as_long(folder, fake_slurm):
     squeue = fake_slurm("squeue", complains="Unable to contact slurm controller", code=1)
     for _ in range(2):
-        queue = answers.recent(folder, RUNS)
+        queue = recent(folder)
         assert queue.jobs is None
         assert "Unable to contact" in queue.complaint
     assert squeue.read_text().count("\n") == 1
@@ -106,6 +129,6 @@ def test_a_scheduler_that_is_down_is_left_alone_for_as_long(folder, fake_slurm):
 
 def test_nothing_is_asked_or_kept_where_no_job_matters(tmp_path, asked):
     folder = SweepFolder(tmp_path / "work", "local")
-    answers.recent(folder, RUNS)
+    recent(folder)
     assert asked() == 0
     assert not folder.path.exists()

@@ -8,8 +8,10 @@ import pytest
 from jobs import check, cli, slurm
 from jobs.check import Probe
 from jobs.profile import FeatureJobs, Local, Slurm
+from jobs.scheduler import QueuedJob
 from jobs.wanted import SweepFolder
-from pipeline.files import InputError
+from pipeline.files import InputError, write_json
+from tests.jobs.conftest import Clock
 
 PROFILE = Slurm(scheduler="slurm", cpus=4, gpus=1, features=FeatureJobs(partition="cpu", cpus=2))
 NOW = 1_700_000_000.0
@@ -84,10 +86,29 @@ def probe(folder, monkeypatch, fake_slurm) -> Probe:
         monkeypatch.setattr(check, name, 0.01)
     fake_slurm("scancel")
     folder.path.mkdir(parents=True)
-    return Probe(folder.path / "answer-1.json", NOW, "12")
+    return Probe(folder.path / "answer-1.json", NOW, 0.001, "12")
 
 
-def test_a_signal_that_does_not_arrive_is_told_from_a_requeue_that_does_not_work(probe):
+def test_slurm_is_asked_as_seldom_as_the_profile_says(folder, monkeypatch):
+    clock, asked, released = Clock(), [], []
+    probe = Probe(folder.path / "answer-1.json", NOW, 70.0, "12")
+
+    def queue() -> dict[str, QueuedJob]:
+        asked.append(clock.now - 1000.0)
+        if len(asked) == 3:
+            write_json(probe.answer, {"host": "node7"})
+        return {"12": QueuedJob("12", "PENDING", "Priority")}
+
+    monkeypatch.setattr(check, "time", clock)
+    monkeypatch.setattr(check.scheduler, "queue", queue)
+    assert check._await(probe, folder) == {"host": "node7"}
+    assert asked == [70.0, 140.0, 210.0]
+    began = clock.now
+    check._appears(probe.again, 200.0, probe.patience, lambda: released.append(clock.now - began))
+    assert released == [70.0, 140.0]
+
+
+def test_a_signal_that_does_not_arrive_is_told_from_a_requeue_that_does_not_work(probe, fake_slurm):
     (deaf,) = check._requeued(probe)
     assert not deaf.good
     assert "no signal arrived" in deaf.text
@@ -95,6 +116,9 @@ def test_a_signal_that_does_not_arrive_is_told_from_a_requeue_that_does_not_work
     arrives, clock, requeue = check._requeued(probe)
     assert (arrives.good, clock.good, requeue.good) == (True, False, False)
     assert "no second turn" in requeue.text
+    released = fake_slurm("scontrol")
+    check._requeued(probe)
+    assert "update JobId=12 StartTime=now" in released.read_text()
     probe.again.write_text("1")
     assert [each.good for each in check._requeued(probe)] == [True, False, True]
 
@@ -119,12 +143,13 @@ def test_an_impatient_person_leaves_no_job_and_no_file(folder, probe, monkeypatc
     monkeypatch.setattr(slurm.Submission, "submit", lambda *_, **__: ["12"])
     cancelled = fake_slurm("scancel")
 
-    def impatient(_: Probe, __: SweepFolder) -> None:
+    def impatient(probe: Probe, _: SweepFolder) -> None:
+        assert probe.patience == 45.0
         raise KeyboardInterrupt
 
     monkeypatch.setattr(check, "_await", impatient)
     with pytest.raises(KeyboardInterrupt):
-        check._on_slurm(Slurm(scheduler="slurm"), folder)
+        check._on_slurm(Slurm(scheduler="slurm", poll_min_s=45), folder)
     assert cancelled.read_text() == "12\n"
     assert list(folder.path.glob("answer-*")) == []
 

@@ -3,30 +3,26 @@
 import io
 from itertools import accumulate, pairwise, repeat
 
+import pytest
 from rich.console import Console
 
 from jobs import watching
 from jobs.status import Queue, RunStatus
 from jobs.wanted import SweepFolder, Wanted
+from tests.jobs.conftest import Clock
 
 
-def test_questions_come_at_half_a_minute_and_grow_to_three():
-    waits = list(accumulate(repeat(None, 7), lambda wait, _: watching.longer(wait), initial=30.0))
-    assert waits == [30.0, 60.0, 90.0, 120.0, 150.0, 180.0, 180.0, 180.0]
-    assert waits[0] == watching.SECONDS_BETWEEN_QUESTIONS
-
-
-class Clock:
-    """Time passes only while somebody sleeps."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
+@pytest.mark.parametrize(
+    ("least", "expected"),
+    [
+        (30.0, [30.0, 60.0, 90.0, 120.0, 150.0, 180.0, 180.0]),
+        (70.0, [70.0, 140.0, 180.0, 180.0, 180.0, 180.0, 180.0]),
+        (200.0, [200.0] * 7),
+    ],
+)
+def test_questions_come_ever_more_seldom_but_never_sooner_than_the_profile_says(least, expected):
+    waits = accumulate(repeat(None, 6), lambda wait, _: watching.longer(wait, least), initial=least)
+    assert list(waits) == expected
 
 
 def test_the_live_view_asks_more_seldom_until_something_changes(tmp_path, monkeypatch):
@@ -49,7 +45,7 @@ def test_the_live_view_asks_more_seldom_until_something_changes(tmp_path, monkey
     monkeypatch.setattr(watching, "time", clock)
     monkeypatch.setattr(watching, "console", Console(force_terminal=True, file=io.StringIO()))
     wanted = Wanted("a", "", "a.yaml", "", (), ())
-    watching.watch(wanted, SweepFolder(tmp_path, "a"), once=False)
+    watching.watch(wanted, SweepFolder(tmp_path, "a"), 30.0, once=False)
     between = [later - earlier for earlier, later in pairwise(asked)]
     assert asked[0] == 0
     assert between[:4] == [32, 62, 92, 122]  # 308 s: files are looked at each two seconds
@@ -61,5 +57,5 @@ def test_one_look_is_one_question(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(watching.answers, "recent", lambda *_: asked.append(1) or Queue())
     wanted = Wanted("a", "", "a.yaml", "", (), ())
-    watching.watch(wanted, SweepFolder(tmp_path, "a"), once=True)
+    watching.watch(wanted, SweepFolder(tmp_path, "a"), 30.0, once=True)
     assert asked == [1]
