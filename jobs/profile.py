@@ -108,6 +108,10 @@ class FeatureJobs(Settings):
     minutes: int = Field(default=60, ge=SHORTEST)
 
     @property
+    def job_memory_gb(self) -> float:
+        return self.memory_gb
+
+    @property
     def most_memory_gb(self) -> float:
         """What a job may ask for whose predecessor ran out of memory."""
         return 4 * self.memory_gb
@@ -128,7 +132,12 @@ class Slurm(Everywhere):
     cpus: int = Field(default=2, ge=1, description="of each job; its runs at once share them")
     min_cpus_per_gpu: int | None = Field(default=None, ge=1, description="the site wants so many")
     max_cpus_per_gpu: int | None = Field(default=None, ge=1, description="the site gives so many")
-    memory_gb: float = Field(default=16.0, gt=0)
+    memory_gb: float | None = Field(
+        default=16.0, gt=0, description="null: cpus x default_memory_per_cpu_gb"
+    )
+    default_memory_per_cpu_gb: float | None = Field(
+        default=None, gt=0, description="what the site gives where nothing is asked"
+    )
     memory_style: Literal["mem", "mem_per_cpu"] = Field(
         default="mem", description="mem_per_cpu: memory_gb is asked for as a share of each CPU"
     )
@@ -136,7 +145,7 @@ class Slurm(Everywhere):
         default=None,
         gt=0,
         description="a run that ran out of memory asks for twice as much, at most so much; "
-        "null: four times memory_gb",
+        "null: four times as much as at first",
     )
     minutes: int = Field(default=120, ge=SHORTEST, description="time limit of a job")
     max_minutes: Limit = Field(default="auto", description="the longest that a job may ask for")
@@ -170,14 +179,25 @@ class Slurm(Everywhere):
             raise ValueError(f"cpus: {self.cpus} for {self.gpus} GPU, and {most} each are given")
         return self
 
+    @model_validator(mode="after")
+    def _memory_is_known(self) -> "Slurm":
+        if self.memory_gb is None and self.default_memory_per_cpu_gb is None:
+            raise ValueError("memory_gb: null, and so is default_memory_per_cpu_gb")
+        return self
+
     @property
     def threads(self) -> int:
         """Of each run."""
         return max(1, self.cpus // self.runs_per_gpu)
 
     @property
+    def job_memory_gb(self) -> float:
+        """What a job asks for: also where that is the site's default, so that it can be doubled."""
+        return self.memory_gb or self.cpus * (self.default_memory_per_cpu_gb or 0.0)
+
+    @property
     def most_memory_gb(self) -> float:
-        return self.max_memory_gb or 4 * self.memory_gb
+        return self.max_memory_gb or 4 * self.job_memory_gb
 
 
 Profile = Local | Slurm

@@ -129,16 +129,16 @@ def remedy(
             most = f"{has.most_memory_gb:g} GB"
             return _refuse(f"out of memory at {most}; raise {key} in the profile")
         told.append(f"with {memory:g} GB")
-    asked = None if memory == has.memory_gb else memory
+    asked = None if memory == has.job_memory_gb else memory
     return Remedy(Request(asked, exclude), f"{cause}: again {' and '.join(told)}" if told else "")
 
 
 def _memory(cause: str, last: Entry | None, has: Slurm | FeatureJobs) -> float | None:
     """Doubled where it was too little, and kept so; None where there is no more to be had."""
-    had = (last.memory_gb if last else None) or has.memory_gb
+    had = (last.memory_gb if last else None) or has.job_memory_gb
     if cause != "out of memory":
-        return max(has.memory_gb, min(had, has.most_memory_gb))
-    most = max(has.memory_gb, min(2 * had, has.most_memory_gb))
+        return max(has.job_memory_gb, min(had, has.most_memory_gb))
+    most = max(has.job_memory_gb, min(2 * had, has.most_memory_gb))
     return most if most > had else None
 
 

@@ -189,7 +189,7 @@ def _requeue_from_batch() -> list[str]:
 
 def run_parameters(profile: Slurm, minutes: int | None = None) -> dict[str, Any]:
     """What a job of runs asks for, in submitit's words."""
-    asked = _asked(profile, profile.cpus, profile.memory_gb, minutes or profile.minutes)
+    asked = _asked(profile, profile.cpus, profile.job_memory_gb, minutes or profile.minutes)
     return {
         **asked,
         **_gpus(profile),

@@ -130,7 +130,7 @@ def submit_slurm(
 
 def _noted(request: Request, has: Slurm | FeatureJobs) -> dict[str, Any]:
     """What the ledger keeps of what a job asks for."""
-    return {"memory_gb": request.memory_gb or has.memory_gb, "exclude": request.exclude}
+    return {"memory_gb": request.memory_gb or has.job_memory_gb, "exclude": request.exclude}
 
 
 def compute_features(

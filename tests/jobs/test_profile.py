@@ -64,6 +64,7 @@ def test_the_template_names_every_field_with_its_default():
         ("resident_gb: -1", "resident_gb: "),
         ("scheduler: slurm\ncpus: 8\nmin_cpus_per_gpu: 10", "8 for 1 GPU, and 10 each are wanted"),
         ("scheduler: slurm\ncpus: 8\nmax_cpus_per_gpu: 5", "8 for 1 GPU, and 5 each are given"),
+        ("scheduler: slurm\nmemory_gb: null", "null, and so is default_memory_per_cpu_gb"),
         ("scheduler: slurm\nruns_per_task: 0", "runs_per_task"),
         ("scheduler: slurm\npreemption: kill", "preemption: 'kill'"),
     ],

@@ -51,6 +51,13 @@ def test_out_of_memory_asks_for_twice_as_much_each_time_up_to_the_limit():
     assert found.told == "left out: out of memory at 12 GB; raise max_memory_gb in the profile"
 
 
+def test_the_default_of_the_site_is_doubled_like_a_number_of_the_profile():
+    site = Slurm(scheduler="slurm", memory_gb=None, default_memory_per_cpu_gb=2, cpus=3)
+    assert remedy("out of memory", attempt(memory_gb=6.0), profile=site).request == Request(12.0)
+    assert remedy("timeout", attempt(memory_gb=6.0), profile=site).request == Request()
+    assert remedy("out of memory", attempt(memory_gb=24.0), profile=site).refused
+
+
 def test_memory_stays_as_it_was_raised_when_the_run_ends_otherwise():
     raised = attempt("out of memory", memory_gb=8.0)
     assert remedy("timeout", attempt(), raised).request == Request(8.0)

@@ -276,6 +276,18 @@ def test_memory_may_be_asked_for_by_the_cpu(submission):
 
 
 @pytest.mark.parametrize(
+    ("style", "line"), [("mem", "--mem=10240MB"), ("mem_per_cpu", "--mem-per-cpu=2560MB")]
+)
+def test_what_the_site_gives_is_asked_for_where_the_profile_leaves_it_to_the_site(
+    submission, style, line
+):
+    site = {"memory_gb": None, "default_memory_per_cpu_gb": 2.5, "cpus": 4}
+    made = submission(**site, memory_style=style)
+    submit(made)
+    assert f"#SBATCH {line}" in script_of(made).splitlines()
+
+
+@pytest.mark.parametrize(
     ("code", "said", "again"),
     [
         (REQUEUE, "PreemptTime=None", True),

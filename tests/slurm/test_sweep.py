@@ -18,7 +18,7 @@ def state_of(bench, name: str) -> list[str]:
 
 
 def test_a_sweep_goes_through_slurm_to_the_rows_of_this_machine(bench, reference, silent_slurm):
-    profile = bench.profile(gated=True)
+    profile = bench.profile(gated=True, memory_gb=None, default_memory_per_cpu_gb=4)
     printed = bench.submits("three", profile=profile)
     two, three = "2 tasks", "3 tasks, after job"
     assert [line for line in printed.splitlines() if line.startswith("submitted")] == [
@@ -52,6 +52,7 @@ def test_a_sweep_goes_through_slurm_to_the_rows_of_this_machine(bench, reference
     told = {run.heartbeat().job for run in bench.runs("three").values()}
     assert told == {entry.job for entry in bench.ledger("three") if entry.kind == "runs"}
     assert "3 runs: 3 finished" in bench.typed("status", "three", "--once").out
+    assert {e.memory_gb for e in bench.ledger("three") if e.kind == "runs"} == {4}
     assert "best run: " in bench.typed("report", "three").out
     summary = bench.work / "reports" / "three" / "summary.csv"
     with summary.open(encoding="utf-8", newline="") as file:
