@@ -100,10 +100,13 @@ def _on_slurm(profile: Slurm, folder: SweepFolder) -> list[Finding]:
 
 
 @contextmanager
-def _task(folder: SweepFolder, *, signalled: bool) -> Iterator[tuple[Path, Path]]:
+def _task(
+    folder: SweepFolder, *, signalled: bool, scratch: str | None = None
+) -> Iterator[tuple[Path, Path]]:
     answer = folder.path / f"answer-{secrets.token_hex(4)}.json"
+    task = CheckTask(answer=str(answer), signalled=signalled, scratch=scratch)
     try:
-        yield tasks.write(CheckTask(answer=str(answer), signalled=signalled), folder.tasks), answer
+        yield tasks.write(task, folder.tasks), answer
     finally:
         for file in folder.path.glob(f"{answer.stem}.*"):
             file.unlink(missing_ok=True)
@@ -118,7 +121,8 @@ def _probe(
     signalled: bool = False,
 ) -> Iterator[Probe]:
     """Its job is cancelled in the end: also where a person has no patience."""
-    with _task(folder, signalled=signalled) as (file, answer):
+    scratch = submission.profile.local_scratch_var
+    with _task(folder, signalled=signalled, scratch=scratch) as (file, answer):
         sent = time.time()
         (job,) = submission.submit([file], asked)
         try:
@@ -223,6 +227,7 @@ def examine(answer: Mapping[str, Any], profile: Profile, folder: SweepFolder) ->
         Finding(True, f"the work folder {folder.work} is shared and can be written there"),
         _cpus(answer["cpus"], profile.cpus if isinstance(profile, Slurm) else 1),
         _gpus(answer["gpus"], profile),
+        *_scratch(answer, profile),
     ]
 
 
@@ -234,6 +239,7 @@ def examine_features(
         Finding(True, f"python {answer['python']} on {answer['host']} imports the pipeline"),
         Finding(True, f"the work folder {folder.work} can be written there"),
         _cpus(answer["cpus"], profile.features.cpus),
+        *_scratch(answer, profile),
     ]
     return [Finding(each.good, f"features: {each.text}") for each in found]
 
@@ -258,6 +264,17 @@ def _gpus(names: list[str], profile: Profile) -> Finding:
         return Finding(True, f"GPUs: {listed}; the profile says device: cpu")
     asked = profile.gpus if isinstance(profile, Slurm) else int(profile.device == "cuda")
     return Finding(len(names) >= asked, f"GPUs: {listed}; {asked} asked for")
+
+
+def _scratch(answer: Mapping[str, Any], profile: Profile) -> list[Finding]:
+    name = profile.local_scratch_var if isinstance(profile, Slurm) else None
+    if not name:
+        return []
+    there, used = answer["scratch"], answer["temporary"]
+    good = bool(there) and Path(there) == Path(used)
+    named = f"is {there}" if there else f"is not set on {answer['host']}"
+    refused = ", which cannot be written" if there and not good else ""
+    return [Finding(good, f"{name} {named}{refused}: temporary files go to {used}")]
 
 
 def _await(probe: Probe, folder: SweepFolder) -> dict[str, Any]:

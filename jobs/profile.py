@@ -167,6 +167,17 @@ class Slurm(Everywhere):
         default="unknown",
         description="what becomes of a job whose node is taken; cancel: it does not come back",
     )
+    local_scratch_var: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",  # it stands in a shell script
+        description="the environment variable that names a job's folder on its node's own disk: "
+        "temporary files go there; null: where the node puts them",
+    )
+    internet_on_compute: bool | None = Field(
+        default=None,
+        description="false: trackers write into the work folder, and no run waits for a network "
+        "that its node has not; null: unknown",
+    )
     report: bool = Field(default=True, description="a last job writes the report")
     features: FeatureJobs = FeatureJobs()
 

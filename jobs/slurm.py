@@ -167,7 +167,21 @@ class Submission:
         if self.profile.requeue_from == "batch":
             variables[BATCH] = "1"
             trap = ["trap : TERM"]  # the limit's; the script waits for python to save
-        return [*trap, *(f"export {key}={shlex.quote(value)}" for key, value in variables.items())]
+        exports = [f"export {key}={shlex.quote(value)}" for key, value in variables.items()]
+        return [*trap, *exports, *_of_the_node(self.profile)]
+
+
+def _of_the_node(profile: Slurm) -> list[str]:
+    """What depends on where the job runs, and on what the site or the user has set there."""
+    lines = []
+    if name := profile.local_scratch_var:
+        lines.append(f'if [ -n "${{{name}:-}}" ]; then export TMPDIR="${name}"; fi')
+    if profile.internet_on_compute is False:
+        lines += [
+            "export WANDB_MODE=offline",
+            'case "${MLFLOW_TRACKING_URI:-}" in http*) unset MLFLOW_TRACKING_URI ;; esac',
+        ]
+    return lines
 
 
 def _requeue_from_batch() -> list[str]:

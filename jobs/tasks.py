@@ -9,6 +9,7 @@ import argparse
 import os
 import socket
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -62,6 +63,7 @@ class CheckTask:
 
     answer: str  # path of the file to write
     signalled: bool = False  # then it waits for SIGUSR2, and says in its next life that it lives
+    scratch: str | None = None  # the variable that names the node's own disk
     items: tuple[str, ...] = ()
 
 
@@ -105,7 +107,7 @@ def read(path: Path) -> Task:
         )
         return FeatureTask(**{**content, "slices": tuple(pieces)})
     if kind == "check":
-        return CheckTask(answer=content["answer"], signalled=content["signalled"])
+        return CheckTask(**{**content, "items": ()})
     if kind == "report":
         return ReportTask(**{**content, "commands": tuple(content["commands"]), "items": ()})
     return RunTask(**{**content, "runs": tuple(Run(**run) for run in content["runs"])})
@@ -149,6 +151,8 @@ def _examine(task: CheckTask, stop: StopRequest) -> int:
         "code": [module.__file__ for module in (precompute, trainer)],
         "cpus": cpus(),
         "gpus": trainer.gpus(),
+        "scratch": os.environ.get(task.scratch or "", ""),
+        "temporary": tempfile.gettempdir(),  # of the first folder that it could write into
         "time": time.time(),
     }
     write_json(path, answer)

@@ -13,7 +13,13 @@ from jobs.wanted import SweepFolder
 from pipeline.files import InputError, write_json
 from tests.jobs.conftest import Clock
 
-PROFILE = Slurm(scheduler="slurm", cpus=4, gpus=1, features=FeatureJobs(partition="cpu", cpus=2))
+PROFILE = Slurm(
+    scheduler="slurm",
+    cpus=4,
+    gpus=1,
+    local_scratch_var="DISK",
+    features=FeatureJobs(partition="cpu", cpus=2),
+)
 NOW = 1_700_000_000.0
 
 
@@ -30,6 +36,8 @@ def answer(folder: SweepFolder, **said) -> dict:
         "code": [f"{folder.code}/abc/pipeline/features/precompute.py"],
         "cpus": 4,
         "gpus": ["A40"],
+        "scratch": "/local/7/",
+        "temporary": "/local/7",
         "time": NOW,
     }
     return {**right, **said}
@@ -45,6 +53,14 @@ def wrong(findings) -> list[str]:
         ({}, ""),
         ({"gpus": []}, "GPUs: none; 1 asked for"),
         ({"cpus": 1}, "1 CPU may be used, 4 asked for"),
+        (
+            {"scratch": "", "temporary": "/shared"},
+            "DISK is not set on node7: temporary files go to",
+        ),
+        (
+            {"temporary": "/shared"},
+            "DISK is /local/7/, which cannot be written: temporary files go",
+        ),
         ({"code": ["/home/me/pipeline/features/precompute.py"]}, "code comes from /home/me"),
     ],
 )
@@ -52,6 +68,12 @@ def test_what_a_node_lacks_is_wrong(folder, said, complaint):
     found = wrong(check.examine(answer(folder, **said), PROFILE, folder))
     assert len(found) == bool(complaint)
     assert all(text.startswith(complaint) for text in found)
+
+
+def test_a_profile_that_names_no_disk_of_the_node_is_told_of_none(folder):
+    for profile in (Local(), Slurm(scheduler="slurm", device="cpu")):
+        found = check.examine(answer(folder), profile, folder)
+        assert not any("temporary files" in finding.text for finding in found)
 
 
 def test_a_profile_that_asks_for_no_gpu_needs_none(folder):
@@ -63,6 +85,8 @@ def test_the_partition_of_features_is_examined_by_what_features_ask_for(folder):
     assert wrong(check.examine_features(answer(folder, cpus=2, gpus=[]), PROFILE, folder)) == []
     found = wrong(check.examine_features(answer(folder, cpus=1), PROFILE, folder))
     assert found == ["features: 1 CPU may be used, 2 asked for"]
+    found = wrong(check.examine_features(answer(folder, scratch=""), PROFILE, folder))
+    assert found == ["features: DISK is not set on node7: temporary files go to /local/7"]
 
 
 @pytest.mark.parametrize(

@@ -380,6 +380,53 @@ def test_a_requeue_that_is_refused_is_said_and_the_run_counts_as_stopped(
     assert hear(monkeypatch, signal.SIGUSR2) == REQUEUE
 
 
+@pytest.fixture
+def on_the_node(submission, tmp_path):
+    """The environment of python in a job, by the variables that its node has."""
+
+    def run(variables: dict[str, str], **settings) -> dict[str, str]:
+        made = submission(**settings)
+        (tmp_path / "bin" / "srun").write_text(f"#!/bin/sh\nenv > {tmp_path}/seen\n")
+        text = made.script(1, slurm.run_parameters(made.profile), None)
+        path = os.environ["PATH"] + os.pathsep + os.defpath
+        subprocess.run(["/bin/bash", "-c", text], env={"PATH": path, **variables}, check=True)
+        lines = (tmp_path / "seen").read_text().splitlines()
+        return dict(line.split("=", 1) for line in lines if "=" in line)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("there", "temporary"),
+    [
+        ({"SLURM_TMPDIR": "/local/job 7", "TMPDIR": "/shared"}, "/local/job 7"),
+        ({"TMPDIR": "/shared"}, "/shared"),
+        ({"SLURM_TMPDIR": "", "TMPDIR": "/shared"}, "/shared"),
+        ({}, None),
+    ],
+)
+def test_temporary_files_go_to_the_nodes_own_disk_where_it_says_which_that_is(
+    on_the_node, there, temporary
+):
+    assert on_the_node(there, local_scratch_var="SLURM_TMPDIR").get("TMPDIR") == temporary
+    assert on_the_node(there).get("TMPDIR") == there.get("TMPDIR")
+
+
+def test_the_nodes_own_disk_may_be_named_by_the_lines_of_the_profile(on_the_node):
+    setup = ["export DISK=/local/7"]
+    assert on_the_node({}, local_scratch_var="DISK", setup=setup)["TMPDIR"] == "/local/7"
+
+
+@pytest.mark.parametrize("internet", [True, None, False])
+def test_trackers_stay_in_the_work_folder_where_nodes_have_no_internet(on_the_node, internet):
+    online = {"WANDB_MODE": "online", "MLFLOW_TRACKING_URI": "https://mlflow.example"}
+    seen = on_the_node(online, internet_on_compute=internet)
+    left = {name: seen[name] for name in online if name in seen}
+    assert left == ({"WANDB_MODE": "offline"} if internet is False else online)
+    file = {"MLFLOW_TRACKING_URI": "sqlite:////home/me/mlflow.db"}
+    assert file.items() <= on_the_node(file, internet_on_compute=internet).items()
+
+
 def test_the_script_can_be_read_before_it_is_submitted(submission, fake_slurm):
     asked = fake_slurm("sbatch")
     made = submission()

@@ -5,7 +5,13 @@ import sys
 
 def test_the_development_slurm_is_proven_by_a_job_in_each_of_its_places(bench):
     # Features go to another partition here, as on most sites.
-    profile = bench.profile(features={"partition": "priority", "minutes": 30})
+    disk = bench.folder / "disk of node"
+    disk.mkdir()
+    profile = bench.profile(
+        features={"partition": "priority", "minutes": 30},
+        local_scratch_var="DISK",
+        setup=[f"export DISK='{disk}'"],
+    )
     answer = bench.typed("cluster-check", profile)
     assert (answer.code, answer.errors) == (0, "")
     first, second, *findings, told = answer.out.splitlines()
@@ -26,6 +32,8 @@ def test_the_development_slurm_is_proven_by_a_job_in_each_of_its_places(bench):
         "features: 1 CPU",
         "signals arrive",
         "requeue works",
+        f"DISK is {disk}: temporary files go to {disk}",
+        f"features: DISK is {disk}: temporary",
         "limits: any jobs that may be submitted now",
         "1001 tasks in an array",
     ):
