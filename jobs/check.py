@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs import leftovers, local, scheduler, slurm, snapshot, tasks
+from jobs import leftovers, local, preemption, scheduler, slurm, snapshot, tasks
 from jobs.console import count, duration, say
 from jobs.limits import limits
 from jobs.profile import Local, Profile, Slurm, load_profile, require_writable, work_folder
@@ -96,7 +96,7 @@ def _on_slurm(profile: Slurm, folder: SweepFolder) -> list[Finding]:
         findings = [*examine(_await(probe, folder), profile, folder), *_requeued(probe)]
         for other in others:
             findings += examine_features(_await(other, folder), profile, folder)
-        return [*findings, _limits(profile)]
+        return [*findings, _limits(profile), *_preemption(profile)]
 
 
 @contextmanager
@@ -213,6 +213,23 @@ def _limits(profile: Slurm) -> Finding:
     }
     said = (f"{'any' if most is None else most} {what}" for what, most in parts.items())
     return Finding(found.tasks != 0, f"limits: {', '.join(said)}")
+
+
+def _preemption(profile: Slurm) -> list[Finding]:
+    """As the profile has it, against what SLURM says."""
+    findings = []
+    for field, there in preemption.by_the_site(profile).items():
+        mine, said = getattr(profile, field), " or ".join(sorted(map(_plain, there)))
+        known = mine is not None and mine != "unknown"
+        good = not known or there == {mine}
+        less = f", not {_plain(mine)} as in the profile" if not good else ""
+        less = less if known else ", which the profile leaves open"
+        findings.append(Finding(good, f"{field} is {said} here{less}"))
+    return findings or [Finding(True, "preemption: the site does not tell")]
+
+
+def _plain(value: preemption.Field) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 def examine(answer: Mapping[str, Any], profile: Profile, folder: SweepFolder) -> list[Finding]:

@@ -7,7 +7,7 @@ Not here: making the plan (plan.py), submitting it (submit.py).
 import shutil
 from collections.abc import Iterator
 
-from jobs import slurm
+from jobs import preemption, slurm
 from jobs.console import count, plan_lines
 from jobs.plan import Limits, Plan
 from jobs.profile import Profile, Slurm
@@ -24,8 +24,8 @@ def lines(plan: Plan, profile: Profile, limits: Limits, folder: SweepFolder) -> 
                 f"a task of runs needs about {plan.minutes_needed:.0f} min, {limits.minutes} are "
                 f"allowed: it is requeued, and goes on"
             )
-        if plan.runs and profile.preemption == "cancel":
-            yield "a run whose node is taken is cancelled here: make sweep again submits it"
+        if plan.runs:
+            yield preemption.told(profile)
         yield from _scripts(plan, profile, folder)
 
 

@@ -163,9 +163,16 @@ class Slurm(Everywhere):
     requeue_from: Literal["job", "batch"] = Field(
         default="job", description="batch: python runs in a container that has no scontrol"
     )
-    preemption: Literal["requeue", "cancel", "unknown"] = Field(
+    preemption: Literal["none", "requeue", "cancel", "unknown"] = Field(
         default="unknown",
-        description="what becomes of a job whose node is taken; cancel: it does not come back",
+        description="what becomes of a job whose node is taken; none: no node is taken; cancel: "
+        "it comes back only if it has saved in time",
+    )
+    grace_s: int | None = Field(
+        default=None, ge=0, description="seconds between warning and kill then; null: unknown"
+    )
+    user_signal_on_preempt: bool | None = Field(
+        default=None, description="the warning is SIGUSR2, and not SIGTERM; null: unknown"
     )
     local_scratch_var: str | None = Field(
         default=None,

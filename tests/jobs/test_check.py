@@ -162,6 +162,55 @@ def test_limits_that_leave_no_room_or_are_passed_are_wrong(fake_slurm):
     )
 
 
+@pytest.mark.parametrize(
+    ("settings", "told", "good"),
+    [
+        (
+            {"preemption": "requeue", "grace_s": 0, "user_signal_on_preempt": True},
+            [
+                "preemption is requeue here",
+                "grace_s is 0 here",
+                "user_signal_on_preempt is yes here",
+            ],
+            [True, True, True],
+        ),
+        (
+            {"preemption": "none", "grace_s": 30, "user_signal_on_preempt": False},
+            [
+                "preemption is requeue here, not none as in the profile",
+                "grace_s is 0 here, not 30 as in the profile",
+                "user_signal_on_preempt is yes here, not no as in the profile",
+            ],
+            [False, False, False],
+        ),
+        (
+            {},
+            [
+                "preemption is requeue here, which the profile leaves open",
+                "grace_s is 0 here, which the profile leaves open",
+                "user_signal_on_preempt is yes here, which the profile leaves open",
+            ],
+            [True, True, True],
+        ),
+    ],
+)
+def test_a_profile_that_is_wrong_about_preemption_is_told_so(fake_slurm, settings, told, good):
+    fake_slurm(
+        "scontrol",
+        "PreemptType = preempt/partition_prio\nSlurmctldParameters = preempt_send_user_signal\n"
+        "PartitionName=main Default=YES GraceTime=0 PreemptMode=REQUEUE\n",
+    )
+    found = check._preemption(Slurm(scheduler="slurm", **settings))
+    assert [finding.text for finding in found] == told
+    assert [finding.good for finding in found] == good
+
+
+def test_a_site_that_does_not_tell_of_preemption_is_not_wrong(fake_slurm):
+    fake_slurm("scontrol", complains="denied", code=1)
+    (found,) = check._preemption(Slurm(scheduler="slurm", preemption="none", grace_s=5))
+    assert (found.good, found.text) == (True, "preemption: the site does not tell")
+
+
 def test_an_impatient_person_leaves_no_job_and_no_file(folder, probe, monkeypatch, fake_slurm):
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     monkeypatch.setattr(slurm.Submission, "submit", lambda *_, **__: ["12"])

@@ -1,6 +1,6 @@
 """DRY=1: what would be submitted, what it may cost, the limits it keeps, and the scripts."""
 
-from jobs import dry
+from jobs import dry, preemption
 from jobs.plan import Limits, Run, Slice, Wish, plan
 from jobs.profile import Local, Slurm
 from jobs.wanted import SweepFolder
@@ -30,6 +30,7 @@ def test_jobs_hours_and_limits_are_told_and_nothing_is_written(tmp_path, fake_sl
             "limits: 10 of 10 jobs that may be submitted; arrays of 7, 8 allowed; 3 at once; "
             "30 min each, 120 allowed"
         ),
+        preemption.told(Slurm(scheduler="slurm")),
         "srun is not on PATH: the scripts are written on a login node",
     ]
     assert not (tmp_path / "work").exists()
@@ -59,10 +60,9 @@ def test_more_time_is_asked_for_what_a_task_needs_and_too_long_a_task_is_named(t
     assert any("needs about 180 min, 120 are allowed: it is requeued" in line for line in said)
 
 
-def test_where_preempted_jobs_are_cancelled_it_is_told_that_they_do_not_come_back(tmp_path):
-    told = "a run whose node is taken is cancelled here: make sweep again submits it"
-    assert told in lines(tmp_path, preemption="cancel")
-    assert told not in lines(tmp_path, preemption="requeue")
+def test_it_is_told_what_a_preempted_run_loses(tmp_path):
+    site = {"preemption": "cancel", "grace_s": 120}
+    assert preemption.told(Slurm(scheduler="slurm", **site)) in lines(tmp_path, **site)
 
 
 def test_this_machine_has_no_limits_to_tell(tmp_path):

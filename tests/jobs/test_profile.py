@@ -70,6 +70,8 @@ def test_the_template_names_every_field_with_its_default():
         ("scheduler: slurm\nmemory_gb: null", "null, and so is default_memory_per_cpu_gb"),
         ("scheduler: slurm\nruns_per_task: 0", "runs_per_task"),
         ("scheduler: slurm\npreemption: kill", "preemption: 'kill'"),
+        ("scheduler: slurm\ngrace_s: -1", "grace_s: -1"),
+        ("scheduler: slurm\nuser_signal_on_preempt: maybe", "user_signal_on_preempt: 'maybe'"),
     ],
 )
 def test_a_wrong_profile_is_refused_in_one_line(tmp_path: Path, text: str, complaint: str):
@@ -79,6 +81,14 @@ def test_a_wrong_profile_is_refused_in_one_line(tmp_path: Path, text: str, compl
     assert str(path) in str(refusal.value)
     assert complaint in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(("word", "read"), [("yes", True), ("no", False), ("null", None)])
+def test_a_word_that_yaml_takes_for_another_is_understood(tmp_path: Path, word: str, read: object):
+    text = f"scheduler: slurm\npreemption: none\nuser_signal_on_preempt: {word}\n"
+    site = load_profile(written(tmp_path, text))
+    assert isinstance(site, Slurm)
+    assert (site.preemption, site.user_signal_on_preempt) == ("none", read)
 
 
 def test_a_profile_knows_its_file(tmp_path: Path):

@@ -282,6 +282,18 @@ def alone(slurm: None) -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def grace(alone: None) -> Iterator[Callable[[str], None]]:
+    """`grace("CANCEL")`: SLURM gives jobs that it takes so 30 s, as some sites do."""
+
+    def set_to(mode: str, seconds: int = 30) -> None:
+        words = ("PartitionName=main", f"PreemptMode={mode}", f"GraceTime={seconds}")
+        assert run_command("scontrol", "update", *words).code == 0
+
+    yield set_to
+    set_to("REQUEUE", 0)
+
+
 @pytest.fixture(scope="session")
 def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the corpora lie: the first sweep synthesises them, the others find them."""

@@ -2,6 +2,9 @@
 
 import sys
 
+from jobs import check
+from jobs.profile import load_profile
+
 
 def test_the_development_slurm_is_proven_by_a_job_in_each_of_its_places(bench):
     # Features go to another partition here, as on most sites.
@@ -32,6 +35,9 @@ def test_the_development_slurm_is_proven_by_a_job_in_each_of_its_places(bench):
         "features: 1 CPU",
         "signals arrive",
         "requeue works",
+        "preemption is requeue here",
+        "grace_s is 0 here",
+        "user_signal_on_preempt is no here",
         f"DISK is {disk}: temporary files go to {disk}",
         f"features: DISK is {disk}: temporary",
         "limits: any jobs that may be submitted now",
@@ -45,6 +51,17 @@ def test_the_development_slurm_is_proven_by_a_job_in_each_of_its_places(bench):
     assert "slurm" in text.splitlines()[2]
     assert "partition: main" in text
     assert list(report.parent.glob("answer-*")) == []
+
+
+def test_a_profile_is_compared_with_how_this_slurm_takes_nodes(bench, grace):
+    grace("CANCEL")
+    found = check._preemption(load_profile(bench.profile()))
+    assert [finding.text for finding in found if not finding.good] == [
+        "preemption is cancel here, not requeue as in the profile",
+        "grace_s is 30 here, not 0 as in the profile",
+    ]
+    (owner,) = check._preemption(load_profile(bench.profile(partition="priority")))
+    assert owner.text == "preemption is none here, not requeue as in the profile"
 
 
 def test_a_container_before_python_is_used_by_arrays(bench, reference, tmp_path):

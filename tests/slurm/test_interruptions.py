@@ -4,7 +4,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -44,18 +43,11 @@ def test_a_preempted_run_goes_on_to_the_rows_of_an_undisturbed_one(bench, refere
     assert len(bench.ledger("two")) == 3
 
 
-@pytest.fixture
-def grace(slurm, alone, command) -> Iterator[None]:
-    """SLURM gives preempted jobs 30 s, as some sites do."""
-    update = ("scontrol", "update", "PartitionName=main")
-    assert command(*update, "GraceTime=30").code == 0
-    yield
-    assert command(*update, "GraceTime=0").code == 0
-
-
+@pytest.mark.parametrize("mode", ["REQUEUE", "CANCEL"])
 def test_a_run_that_saves_in_its_grace_time_is_requeued_and_a_cancelled_one_is_not(
-    grace, bench, reference, command
+    grace, bench, reference, command, mode
 ):
+    grace(mode)
     bench.submits("two", profile=bench.profile(gpus=2))
     mel, power = bench.runs("two").values()
     jobs = {label: run["job"] for label, run in bench.states("two").items()}
