@@ -59,7 +59,7 @@ def _epoch(path: str, batch: int) -> Group:
             Case(MAPPED, "training:ours", {**settings, "mapped": True}),
             Case(BARE_EVALUATED, "training:bare", {**settings, "evaluate": True}),
             Case(EVALUATED, "training:ours", {**settings, "evaluate": True}),
-            Case(HALF, "training:ours", half),
+            *([Case(HALF, "training:ours", half)] if batch == 16 else []),
             Case(PACKED, "training:packed", {**settings, "most": 144 // batch}),
             Case(BRAIN, "speechbrain_cases:fit", settings, needs="speechbrain"),
         ],
