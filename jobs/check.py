@@ -9,17 +9,18 @@ import math
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jobs import leftovers, local, preemption, scheduler, slurm, snapshot, tasks
-from jobs.console import count, duration, say
-from jobs.limits import limits
+from jobs.console import duration, say
+from jobs.findings import Finding, clock, examine, examine_features
+from jobs.limits import beyond, limits
 from jobs.profile import Local, Profile, Slurm, load_profile, require_writable, work_folder
-from jobs.reasons import in_words
+from jobs.reasons import in_words, never
 from jobs.scheduler import SchedulerError
 from jobs.tasks import CheckTask
 from jobs.wanted import SweepFolder
@@ -29,13 +30,11 @@ from pipeline.settings import dump_yaml
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_FOR_SIGNAL = 120.0  # the file system may show late that it was heard
 SECONDS_FOR_REQUEUE = 300.0  # SLURM's own hold is two minutes
-LARGEST_SKEW = 30.0  # seconds between the clocks of two hosts
+LETTERS_OF_OUTPUT = 300
 
 
-@dataclass(frozen=True)
-class Finding:
-    good: bool
-    text: str
+class NoAnswerError(InputError):
+    """A job of the check ended, or will never start, without having answered."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +78,8 @@ def _here(profile: Local, folder: SweepFolder) -> list[Finding]:
         if not answer.exists():
             raise InputError(f"the check ended without an answer; see {local.output_path(file)}")
         said = read_json(answer)
-        clock = _clock(said["time"], probe.sent, time.time())
-    return [*examine(said, profile, folder), clock]
+        skew = clock(said["time"], probe.sent, time.time())
+    return [*examine(said, profile, folder), skew]
 
 
 def _on_slurm(profile: Slurm, folder: SweepFolder) -> list[Finding]:
@@ -93,10 +92,13 @@ def _on_slurm(profile: Slurm, folder: SweepFolder) -> list[Finding]:
     with ExitStack() as stack:
         probe = stack.enter_context(_probe(submission, own, folder, signalled=True))
         others = [stack.enter_context(_probe(submission, each, folder)) for each in apart]
-        findings = [*examine(_await(probe, folder), profile, folder), *_requeued(probe)]
+        findings = _heard(
+            probe, folder, lambda said: [*examine(said, profile, folder), *_requeued(probe)]
+        )
         for other in others:
-            findings += examine_features(_await(other, folder), profile, folder)
-        return [*findings, _limits(profile), *_preemption(profile)]
+            findings += _heard(other, folder, lambda said: examine_features(said, profile, folder))
+        own_jobs = {each.job for each in (probe, *others)}
+        return [*findings, _limits(profile, own_jobs), *_beyond(profile), *_preemption(profile)]
 
 
 @contextmanager
@@ -166,7 +168,7 @@ def _requeued(probe: Probe) -> list[Finding]:
         return [Finding(False, told)]
     findings = [
         Finding(True, "signals arrive: the job heard SIGUSR2, which announces a time limit"),
-        _clock(read_json(probe.heard), sent, time.time()),
+        clock(read_json(probe.heard), sent, time.time()),
     ]
     began = time.monotonic()
 
@@ -200,9 +202,11 @@ def _appears(
     return file.exists()
 
 
-def _limits(profile: Slurm) -> Finding:
+def _limits(profile: Slurm, own: Collection[str] = ()) -> Finding:
+    """`own`: jobs of this check, which may not have left the queue yet."""
     try:
-        found = limits(profile, scheduler.queue())
+        queued = scheduler.queue()
+        found = limits(profile, {job: each for job, each in queued.items() if job not in own})
     except InputError as error:
         return Finding(False, f"limits: {error}")
     parts = {
@@ -213,6 +217,12 @@ def _limits(profile: Slurm) -> Finding:
     }
     said = (f"{'any' if most is None else most} {what}" for what, most in parts.items())
     return Finding(found.tasks != 0, f"limits: {', '.join(said)}")
+
+
+def _beyond(profile: Slurm) -> list[Finding]:
+    with suppress(InputError):  # told already, of the limits
+        return [Finding(False, said) for said in beyond(profile)]
+    return []
 
 
 def _preemption(profile: Slurm) -> list[Finding]:
@@ -232,66 +242,22 @@ def _plain(value: preemption.Field) -> str:
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
-def examine(answer: Mapping[str, Any], profile: Profile, folder: SweepFolder) -> list[Finding]:
-    """What the node said, against what was asked for."""
-    return [
-        Finding(True, f"python {answer['python']} on {answer['host']} imports the pipeline"),
-        Finding(True, f"modules: {', '.join(answer['modules']) or 'none'}"),
-        Finding(
-            all(str(folder.code) in path for path in answer["code"]),
-            f"code comes from {Path(answer['code'][0]).parents[2]}, the snapshot",
-        ),
-        Finding(True, f"the work folder {folder.work} is shared and can be written there"),
-        _cpus(answer["cpus"], profile.cpus if isinstance(profile, Slurm) else 1),
-        _gpus(answer["gpus"], profile),
-        *_scratch(answer, profile),
-    ]
-
-
-def examine_features(
-    answer: Mapping[str, Any], profile: Slurm, folder: SweepFolder
+def _heard(
+    probe: Probe, folder: SweepFolder, examined: Callable[[Mapping[str, Any]], list[Finding]]
 ) -> list[Finding]:
-    """Where features go is another partition, with nodes of its own."""
-    found = [
-        Finding(True, f"python {answer['python']} on {answer['host']} imports the pipeline"),
-        Finding(True, f"the work folder {folder.work} can be written there"),
-        _cpus(answer["cpus"], profile.features.cpus),
-        *_scratch(answer, profile),
-    ]
-    return [Finding(each.good, f"features: {each.text}") for each in found]
+    try:
+        return examined(_await(probe, folder))
+    except NoAnswerError as silence:
+        return [Finding(False, str(silence))]
 
 
-def _cpus(there: int, asked: int) -> Finding:
-    return Finding(there >= asked, f"{count(there, 'CPU')} may be used, {asked} asked for")
-
-
-def _clock(told: float, before: float, after: float) -> Finding:
-    """`told` by the node, at some time between two of this host: as long as it took, no more."""
-    skew = max(before - told, told - after, 0.0)
-    if skew >= LARGEST_SKEW:
-        side = "behind" if told < before else "ahead of"
-        return Finding(False, f"its clock is {duration(skew)} {side} this one")
-    least = max(after - told, told - before, 1.0)
-    return Finding(True, f"its clock is within {duration(least)} of this one")
-
-
-def _gpus(names: list[str], profile: Profile) -> Finding:
-    listed = ", ".join(names) or "none"
-    if profile.device == "cpu":
-        return Finding(True, f"GPUs: {listed}; the profile says device: cpu")
-    asked = profile.gpus if isinstance(profile, Slurm) else int(profile.device == "cuda")
-    return Finding(len(names) >= asked, f"GPUs: {listed}; {asked} asked for")
-
-
-def _scratch(answer: Mapping[str, Any], profile: Profile) -> list[Finding]:
-    name = profile.local_scratch_var if isinstance(profile, Slurm) else None
-    if not name:
-        return []
-    there, used = answer["scratch"], answer["temporary"]
-    good = bool(there) and Path(there) == Path(used)
-    named = f"is {there}" if there else f"is not set on {answer['host']}"
-    refused = ", which cannot be written" if there and not good else ""
-    return [Finding(good, f"{name} {named}{refused}: temporary files go to {used}")]
+def _last_words(probe: Probe, folder: SweepFolder) -> str:
+    output = folder.jobs / f"{probe.job}_0_log.out"
+    try:
+        said = " ".join(output.read_text(encoding="utf-8", errors="replace").split())
+    except FileNotFoundError:
+        return f"it left no output: do the nodes share {folder.work}, and may they write there?"
+    return f"{said[-LETTERS_OF_OUTPUT:] or 'it printed nothing'}; see {output}"
 
 
 def _await(probe: Probe, folder: SweepFolder) -> dict[str, Any]:
@@ -304,8 +270,11 @@ def _await(probe: Probe, folder: SweepFolder) -> dict[str, Any]:
         ask_at = time.monotonic() + probe.patience
         queued = scheduler.queue().get(probe.job)
         if queued is None and gone:
-            output = folder.jobs / f"{probe.job}_0_log.out"
-            raise InputError(f"job {probe.job} ended without an answer; see {output}")
+            raise NoAnswerError(
+                f"job {probe.job} ended without an answer: {_last_words(probe, folder)}"
+            )
+        if queued and never(queued.reason):
+            raise NoAnswerError(f"job {probe.job} {in_words(queued.reason)}")
         # A network file system may show the file of another host late: one more round.
         gone = queued is None
         now = f"{queued.state.lower()} {in_words(queued.reason)}".rstrip() if queued else told

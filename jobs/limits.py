@@ -10,7 +10,7 @@ from typing import Any
 
 from jobs import scheduler, site
 from jobs.plan import Limits, Wish
-from jobs.profile import Limit, Local, Profile, Slurm
+from jobs.profile import SHORTEST, Limit, Local, Profile, Slurm
 from jobs.scheduler import QueuedJob
 from jobs.site import Partitions
 from pipeline.files import InputError
@@ -80,6 +80,22 @@ def limits(profile: Slurm, queue: Queued) -> Limits:
     of_others = found.minutes if of_features == place else of_others
     _refuse_longer(profile, "features.minutes", own.minutes, of_others, of_features[0])
     return found
+
+
+def beyond(profile: Slurm) -> Iterator[str]:
+    """Where the profile names more than the site would accept."""
+    little = profile.features.model_copy(update={"minutes": SHORTEST})
+    auto = dict.fromkeys(("max_submit", "max_running", "max_array_size", "max_minutes"), "auto")
+    asked = profile.model_copy(update={**auto, "minutes": SHORTEST, "features": little})
+    there = limits(asked, {})
+    for key, most in {
+        "max_submit": there.tasks,
+        "max_array_size": there.array,
+        "max_minutes": there.minutes,
+    }.items():
+        named = getattr(profile, key)
+        if most is not None and named != "auto" and (named == "unlimited" or named > most):
+            yield f"{key} is {named}, and SLURM allows {most}"
 
 
 def _refuse_longer(profile: Slurm, key: str, asked: int, most: int | None, partition: str) -> None:

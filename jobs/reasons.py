@@ -22,6 +22,7 @@ WORDS = {
     "NodeDown": "its node is down",
     "PartitionDown": "the partition is down",
     "PartitionInactive": "the partition is closed",
+    "PartitionConfig": "never starts: no node of the partition has so many CPUs or GPUs",
     "PartitionNodeLimit": "never starts: asks for more than the partition has",
     "PartitionTimeLimit": "never starts: minutes is above the partition's limit",
     "ReqNodeNotAvail": "the nodes are down or reserved",
@@ -65,6 +66,7 @@ USUAL_CAUSES = {
     "memory specification": "no node has so much memory: lower memory_gb in the profile",
     "node configuration|cpu count|more processors": "no node has so many CPUs, GPUs or so much "
     "memory: see the profile",
+    "feature specification": "constraint in the profile must be one that sinfo -o %f lists",
     "generic resource": "gpu_type in the profile must be one that sinfo -o %G lists",
     "partition": "partition in the profile must be one that sinfo lists",
     "account": "account in the profile must be one that sacctmgr show assoc lists",
@@ -97,6 +99,11 @@ def in_words(reason: str) -> str:
         what = next((words for pattern, words in WHAT if re.search(pattern, name)), "something")
         return f"{whose} has its limit of {what} ({name})"
     return name
+
+
+def never(reason: str) -> bool:
+    """Whether a job that waits for this waits in vain, until its request or the site changes."""
+    return in_words(reason).startswith("never starts")
 
 
 def with_cause(said: str) -> str:

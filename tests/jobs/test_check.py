@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs import check, cli, slurm
+from jobs import check, cli, findings, slurm
 from jobs.check import Probe
 from jobs.profile import FeatureJobs, Local, Slurm
 from jobs.scheduler import QueuedJob
@@ -65,27 +65,27 @@ def wrong(findings) -> list[str]:
     ],
 )
 def test_what_a_node_lacks_is_wrong(folder, said, complaint):
-    found = wrong(check.examine(answer(folder, **said), PROFILE, folder))
+    found = wrong(findings.examine(answer(folder, **said), PROFILE, folder))
     assert len(found) == bool(complaint)
     assert all(text.startswith(complaint) for text in found)
 
 
 def test_a_profile_that_names_no_disk_of_the_node_is_told_of_none(folder):
     for profile in (Local(), Slurm(scheduler="slurm", device="cpu")):
-        found = check.examine(answer(folder), profile, folder)
+        found = findings.examine(answer(folder), profile, folder)
         assert not any("temporary files" in finding.text for finding in found)
 
 
 def test_a_profile_that_asks_for_no_gpu_needs_none(folder):
     for profile in (Local(), Slurm(scheduler="slurm", device="cpu")):
-        assert wrong(check.examine(answer(folder, gpus=[]), profile, folder)) == []
+        assert wrong(findings.examine(answer(folder, gpus=[]), profile, folder)) == []
 
 
 def test_the_partition_of_features_is_examined_by_what_features_ask_for(folder):
-    assert wrong(check.examine_features(answer(folder, cpus=2, gpus=[]), PROFILE, folder)) == []
-    found = wrong(check.examine_features(answer(folder, cpus=1), PROFILE, folder))
+    assert wrong(findings.examine_features(answer(folder, cpus=2, gpus=[]), PROFILE, folder)) == []
+    found = wrong(findings.examine_features(answer(folder, cpus=1), PROFILE, folder))
     assert found == ["features: 1 CPU may be used, 2 asked for"]
-    found = wrong(check.examine_features(answer(folder, scratch=""), PROFILE, folder))
+    found = wrong(findings.examine_features(answer(folder, scratch=""), PROFILE, folder))
     assert found == ["features: DISK is not set on node7: temporary files go to /local/7"]
 
 
@@ -100,7 +100,7 @@ def test_the_partition_of_features_is_examined_by_what_features_ask_for(folder):
     ],
 )
 def test_a_clock_is_wrong_by_what_no_delay_explains(before, after, said):
-    found = check._clock(NOW, NOW + before, NOW + after)
+    found = findings.clock(NOW, NOW + before, NOW + after)
     assert (found.text, found.good) == (said, "within" in said)
 
 
@@ -147,6 +147,53 @@ def test_a_signal_that_does_not_arrive_is_told_from_a_requeue_that_does_not_work
     assert [each.good for each in check._requeued(probe)] == [True, False, True]
 
 
+@pytest.mark.parametrize(
+    ("setup", "loaded", "lacks"),
+    [
+        ((), [], ""),
+        (("module purge; module load cuda/11.8 gcc  # both",), ["cuda/11.8", "gcc/9.3"], ""),
+        (("ml cuda", "export A='module'"), ["gcc/9.3"], "modules: gcc/9.3; setup loads cuda"),
+        (("module add cuda/12 && true",), ["cuda/11.8"], "modules: cuda/11.8; setup loads cuda/12"),
+        (("module load cud",), ["cuda/11.8"], "modules: cuda/11.8; setup loads cud"),
+    ],
+)
+def test_a_module_that_setup_could_not_load_is_wrong(folder, setup, loaded, lacks):
+    profile = PROFILE.model_copy(update={"setup": setup})
+    found = wrong(findings.examine(answer(folder, modules=loaded), profile, folder))
+    assert found == [lacks] * bool(lacks)
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("PartitionTimeLimit", "never starts: minutes is above the partition's limit"),
+        ("PartitionConfig", "never starts: no node of the partition has so many CPUs"),
+    ],
+)
+def test_a_job_that_never_starts_is_not_awaited(folder, probe, fake_slurm, reason, said):
+    fake_slurm("squeue", f"12|PENDING|{reason}|main|lab|normal|N/A|\n")
+    (found,) = check._heard(probe, folder, lambda _: [])
+    assert (found.good, said in found.text) == (False, True)
+
+
+def test_a_job_that_ends_without_an_answer_is_a_finding_with_its_last_words(
+    folder, probe, fake_slurm
+):
+    fake_slurm("squeue")
+    (found,) = check._heard(probe, folder, lambda _: [])
+    assert found.text == (
+        "job 12 ended without an answer: it left no output: do the nodes share "
+        f"{folder.work}, and may they write there?"
+    )
+    folder.jobs.mkdir()
+    output = folder.jobs / "12_0_log.out"
+    output.write_text("much\n" * 100 + "execve(): /no/python: No such file\n")
+    (found,) = check._heard(probe, folder, lambda _: [])
+    assert not found.good
+    assert found.text.endswith(f"much execve(): /no/python: No such file; see {output}")
+    assert len(found.text) < 500 + len(str(output))
+
+
 def test_limits_that_leave_no_room_or_are_passed_are_wrong(fake_slurm):
     fake_slurm("squeue")
     fake_slurm("scontrol", "PartitionName=main Default=YES MaxTime=00:30:00\n")
@@ -160,6 +207,14 @@ def test_limits_that_leave_no_room_or_are_passed_are_wrong(fake_slurm):
         False,
         "limits: 0 jobs that may be submitted now",
     )
+
+
+def test_a_job_of_the_check_takes_no_room_in_its_findings(fake_slurm):
+    fake_slurm("squeue", "12|RUNNING|None|main|lab|normal|N/A|\n")
+    lone = PROFILE.model_copy(update={"max_submit": 1, "max_minutes": 120, "max_running": 1})
+    lone = lone.model_copy(update={"max_array_size": 8})
+    assert not check._limits(lone).good
+    assert check._limits(lone, ["12"]).good
 
 
 @pytest.mark.parametrize(

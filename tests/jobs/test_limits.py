@@ -154,3 +154,32 @@ def test_what_a_site_hides_is_no_limit(fake_slurm):
 )
 def test_a_time_of_slurm_in_minutes(text, expected):
     assert limits.minutes(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("named", "wrong"),
+    [
+        ({}, []),
+        ({"max_submit": 10, "max_array_size": 8, "max_minutes": 1440, "max_running": 900}, []),
+        (
+            {"max_submit": 11, "max_array_size": 9, "max_minutes": 1441},
+            [
+                "max_submit is 11, and SLURM allows 10",
+                "max_array_size is 9, and SLURM allows 8",
+                "max_minutes is 1441, and SLURM allows 1440",
+            ],
+        ),
+        (
+            {"max_minutes": "unlimited", "minutes": 5000, "features": {"minutes": 5000}},
+            ["max_minutes is unlimited, and SLURM allows 1440"],
+        ),
+    ],
+)
+def test_a_number_above_what_the_site_says_is_told(site, named, wrong):
+    site(ASSOCIATIONS)
+    assert list(limits.beyond(Slurm(scheduler="slurm", **named))) == wrong
+
+
+def test_a_number_of_which_the_site_says_nothing_is_trusted(fake_slurm):
+    fake_slurm("scontrol", CONFIG)
+    assert list(limits.beyond(Slurm(scheduler="slurm", max_submit="unlimited"))) == []

@@ -258,6 +258,7 @@ def test_a_refusal_leaves_what_other_jobs_wrote_meanwhile(submission, tmp_path):
         ("Requested time limit is invalid (missing or exceeds some limit)", "minutes in the"),
         ("Invalid qos specification", "qos in the profile must be one that you may use"),
         ("Invalid job array specification", "max_array_size in the profile"),
+        ("Invalid feature specification", "constraint in the profile"),
     ],
 )
 def test_what_will_never_be_accepted_is_said_once(submission, fake_slurm, said, cause):
