@@ -25,7 +25,7 @@ bin := .venv/bin
 PYTHON ?= python3
 endif
 blankslate := $(bin)/python -m jobs
-work := $(if $(WORK),--work $(WORK))
+work := $(if $(WORK),--work "$(WORK)")
 set := $(foreach change,$(SET),--set $(change))
 dry := $(if $(DRY),--dry-run)
 stamp := .venv/.complete

@@ -11,9 +11,18 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from shlex import quote
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, PrivateAttr, ValidationError, WrapValidator, model_validator
+from pydantic import (
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
 
 from pipeline.files import InputError
 from pipeline.settings import Settings, expand, read_yaml, validated
@@ -47,7 +56,24 @@ Workers = Annotated[
 ]
 
 
-class Everywhere(Settings):
+# It stands in a line of the script; a blank would end it there, and sbatch take the rest for more.
+Word = Annotated[str, Field(pattern=r"^\S+$")]
+
+
+class Stated(Settings):
+    """What a profile states."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _yes_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Which pydantic takes for 1: `max_submit: yes` would be a sweep in a single job."""
+        kind = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and bool not in {kind, *get_args(kind)}:
+            raise ValueError("yes, no, true and false are no value of it")
+        return value
+
+
+class Everywhere(Stated):
     """What each profile says, whatever the scheduler."""
 
     work: str = Field(default="work", description="folder; $NAME is read from the environment")
@@ -96,12 +122,12 @@ class Local(Everywhere):
     )
 
 
-class FeatureJobs(Settings):
+class FeatureJobs(Stated):
     """Jobs that compute features: no GPU, and so often another partition."""
 
-    partition: str | None = Field(default=None, description="null: the partition of the runs")
-    qos: str | None = Field(default=None, description="null: the qos of the runs")
-    constraint: str | None = None
+    partition: Word | None = Field(default=None, description="null: the partition of the runs")
+    qos: Word | None = Field(default=None, description="null: the qos of the runs")
+    constraint: Word | None = None
     tasks: int = Field(default=8, ge=1, description="jobs at most, each with its share of slices")
     cpus: int = Field(default=1, ge=1)
     memory_gb: float = Field(default=4.0, gt=0)
@@ -121,13 +147,15 @@ class Slurm(Everywhere):
     """A SLURM cluster. What is null is not asked for, and the site's default holds."""
 
     scheduler: Literal["slurm"]
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    constraint: str | None = None
-    wckey: str | None = Field(default=None, description="null: none is sent; some sites refuse any")
+    partition: Word | None = None
+    account: Word | None = None
+    qos: Word | None = None
+    constraint: Word | None = None
+    wckey: Word | None = Field(
+        default=None, description="null: none is sent; some sites refuse any"
+    )
     gpus: int = Field(default=1, ge=0, description="of each job")
-    gpu_type: str | None = Field(default=None, description="as in gres: gpu:TYPE:1")
+    gpu_type: Word | None = Field(default=None, description="as in gres: gpu:TYPE:1")
     gpu_request_style: Literal["gres", "gpus_per_node", "gpus"] = "gres"
     cpus: int = Field(default=2, ge=1, description="of each job; its runs at once share them")
     min_cpus_per_gpu: int | None = Field(default=None, ge=1, description="the site wants so many")
@@ -158,7 +186,7 @@ class Slurm(Everywhere):
     max_array_size: Limit = Field(default="auto", description="largest index of an array, plus 1")
     setup: tuple[str, ...] = Field(default=(), description="shell lines before python starts")
     python: str | None = Field(
-        default=None, description="null: the interpreter that submits; or a command"
+        default=None, pattern=r"\S", description="null: the interpreter that submits; or a command"
     )
     requeue_from: Literal["job", "batch"] = Field(
         default="job", description="batch: python runs in a container that has no scontrol"
@@ -225,7 +253,7 @@ def load_profile(path: Path) -> Profile:
     content = read_yaml(path)
     kinds: dict[Any, type[Local] | type[Slurm]] = {"local": Local, "slurm": Slurm}
     scheduler = content.get("scheduler", "local")
-    if scheduler not in kinds:
+    if not isinstance(scheduler, str) or scheduler not in kinds:
         raise InputError(f"{path}: scheduler: {scheduler!r} — choose local or slurm")
     profile = validated(kinds[scheduler], content, path)
     profile._path = path
@@ -249,13 +277,13 @@ def typed_again(command: str, profile: Profile, work: Path) -> str:
     """A make command, with the CLUSTER= and WORK= that it needs to mean this place."""
     words = [command]
     if profile.path not in DEFAULTS:
-        words.append(f"CLUSTER={profile.path}")
+        words.append(f"CLUSTER={quote(str(profile.path))}")
     try:
         moved = work != work_folder(profile, None)
     except InputError:
         moved = True  # the profile's own needs a variable that is not set
     if moved:
-        words.append(f"WORK={work}")
+        words.append(f"WORK={quote(str(work))}")
     return " ".join(words)
 
 

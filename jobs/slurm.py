@@ -255,9 +255,9 @@ def _asked(profile: Slurm, cpus: int, memory_gb: float, minutes: int) -> dict[st
 
 
 def _memory(profile: Slurm, cpus: int, memory_gb: float) -> dict[str, str]:
-    megabytes = memory_gb * 1024
+    megabytes = memory_gb * 1024  # rounded up: of 0 SLURM gives all that the node has
     if profile.memory_style == "mem":
-        return {"mem": f"{round(megabytes)}MB"}
+        return {"mem": f"{math.ceil(megabytes)}MB"}
     return {"mem_per_cpu": f"{math.ceil(megabytes / cpus)}MB"}
 
 

@@ -2,6 +2,9 @@
 
 import os
 import re
+import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -56,7 +59,16 @@ def test_the_template_names_every_field_with_its_default():
         ("scheduler: local\nslot: 2", "slot: unknown key; did you mean 'slots'?"),
         ("scheduler: local\npartition: ai", "partition: unknown key"),
         ("scheduler: pbs", "scheduler: 'pbs' — choose local or slurm"),
+        ("scheduler: [slurm]", "scheduler: ['slurm'] — choose local or slurm"),
         ("scheduler: slurm\nmax_submit: 0", "max_submit"),
+        ("scheduler: slurm\nmax_submit: yes", "max_submit: True — yes, no, true and false are no"),
+        ("scheduler: slurm\nfeatures: {cpus: on}", "features.cpus: True — yes, no, true and"),
+        ("slots: true", "slots: True — yes, no, true and false are no value of it"),
+        ("scheduler: slurm\npartition: ''", "partition: '' — string should match pattern"),
+        ("scheduler: slurm\naccount: my lab", "account: 'my lab' — string should match pattern"),
+        ("scheduler: slurm\nqos: |\n  high\n", "qos: 'high\\n' — string should match"),
+        ("scheduler: slurm\nfeatures: {constraint: a | b}", "features.constraint: 'a | b' — "),
+        ("scheduler: slurm\npython: ''", "python: '' — string should match pattern"),
         ("scheduler: slurm\nfeatures: {cpu: 1}", "features.cpu: unknown key; did you mean 'cpus'?"),
         ("device: gpu", "device: 'gpu'"),
         ("workers: 2 each", "workers: '2 each' — a number up to 256, auto, or 1 to 8 as in"),
@@ -145,6 +157,20 @@ def test_a_printed_command_names_the_place_where_it_is_not_the_default(
     folder = tmp_path.resolve() / work
     command = typed_again("make x", profile, folder)
     assert command == expected.format(file=tmp_path / (file or ""), work=folder)
+
+
+def test_a_printed_command_can_be_typed_where_the_work_folder_has_a_space(tmp_path):
+    """So it is taken by make, which hands it on."""
+    work = tmp_path / "my work"
+    command = typed_again("make --dry-run status", Local(), work)
+    assert command.endswith(f"WORK='{work}'")
+    if not shutil.which("make"):
+        pytest.skip("make is not on PATH")
+    said = subprocess.run(
+        shlex.split(command), cwd=CLUSTER.parent, capture_output=True, text=True, check=True
+    )
+    (line,) = (line for line in said.stdout.splitlines() if " status " in line)
+    assert shlex.split(line)[-2:] == ["--work", str(work)]
 
 
 def test_a_printed_command_names_the_work_folder_of_an_unset_variable(tmp_path, monkeypatch):

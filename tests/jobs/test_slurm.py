@@ -276,6 +276,13 @@ def test_memory_may_be_asked_for_by_the_cpu(submission):
     assert "--mem=" not in script_of(made)
 
 
+@pytest.mark.parametrize("style", ["mem", "mem_per_cpu"])
+def test_no_request_is_so_small_that_slurm_gives_the_whole_node(style):
+    """Which is what `--mem=0` asks for."""
+    made = Slurm(scheduler="slurm", memory_style=style, memory_gb=0.0004)
+    assert slurm.run_parameters(made)[style] == "1MB"
+
+
 @pytest.mark.parametrize(
     ("style", "line"), [("mem", "--mem=10240MB"), ("mem_per_cpu", "--mem-per-cpu=2560MB")]
 )
