@@ -8,7 +8,8 @@ import argparse
 from importlib import import_module
 
 from jobs.console import say
-from jobs.profile import cpus, place
+from jobs.means import cpus
+from jobs.profile import place
 from jobs.reconcile import features_of
 from pipeline.config import load_experiment
 from pipeline.files import InputError

@@ -19,8 +19,9 @@ from types import FrameType
 
 from jobs import copies, snapshot
 from jobs.copies import Copy
+from jobs.means import cpus
 from jobs.processes import DEALER
-from jobs.profile import Device, Local, cpus
+from jobs.profile import Device, Local
 
 SECONDS_BETWEEN_LOOKS = 0.2
 SHARE_OF_WAITING = 0.02  # of the time so far: short tasks are noticed sooner

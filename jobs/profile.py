@@ -1,15 +1,13 @@
 """Profiles: where to run.
 
 In:   a file of cluster/.   Out: a frozen `Local` or `Slurm`.
-Not here: what to run (pipeline/config.py), how much of it at once (plan.py).
+Not here: what to run (pipeline/config.py), how much of it at once (plan.py), on how many CPUs
+(means.py).
 """
 
 import argparse
-import os
 import secrets
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from shlex import quote
 from typing import Annotated, Any, Literal, get_args
@@ -28,8 +26,6 @@ from pipeline.files import InputError
 from pipeline.settings import Settings, expand, read_yaml, validated
 
 BUILT_IN = Path("the built-in profile")
-CGROUPS = Path("/sys/fs/cgroup")
-MOST_AUTO = 2  # workers of a run
 DEFAULTS = {BUILT_IN, Path("cluster/local.yaml")}  # what make takes unasked
 
 # Minutes of a job: SLURM warns of its limit up to a minute early, and python must listen by then.
@@ -298,48 +294,3 @@ def require_writable(work: Path) -> None:
         raise InputError(
             f"{work}: the work folder cannot be written: {why}; choose another with WORK=…"
         ) from None
-
-
-def cpus() -> int:
-    """CPUs that this process may use: on a shared machine often fewer than there are."""
-    affinity = getattr(os, "sched_getaffinity", None)  # not on Windows, not on macOS
-    there = len(affinity(0)) if affinity else os.cpu_count() or 1
-    given = os.environ.get("SLURM_CPUS_PER_TASK", "")  # where the site does not bind its tasks
-    return min([there, *([int(given)] if given.isdigit() else []), *_quota()])
-
-
-def _quota() -> Iterator[int]:
-    """Of a container: CPU time in each period, under control groups of version 2, then 1."""
-    with suppress(OSError, ValueError):
-        quota, period = (CGROUPS / "cpu.max").read_text(encoding="ascii").split()
-        yield max(1, round(int(quota) / int(period)))
-    with suppress(OSError, ValueError):
-        quota, period = (
-            (CGROUPS / "cpu" / f"cpu.cfs_{name}_us").read_text(encoding="ascii")
-            for name in ("quota", "period")
-        )
-        if int(quota) > 0:
-            yield max(1, round(int(quota) / int(period)))
-
-
-@dataclass(frozen=True)
-class Means:
-    """What a run has on its node. No answer depends on it but by rounding."""
-
-    device: Device
-    threads: int
-    workers: Workers = "auto"
-    resident_gb: float | None = None
-
-    def feeders(self, *, gpu: bool) -> int:
-        """Worker processes that read for a run.
-
-        Beside a CPU that trains they only take its time: a thread of the run reads ten times as
-        fast as one of them can hand over. Where a GPU trains, CPUs idle that spare its launching
-        thread the reading.
-        """
-        if isinstance(self.workers, int):
-            return self.workers
-        if self.workers != "auto":
-            return int(self.workers.split()[0]) * self.threads
-        return min(MOST_AUTO, cpus() - 1) if gpu else 0

@@ -8,7 +8,8 @@ import argparse
 from typing import TYPE_CHECKING
 
 from jobs.console import say
-from jobs.profile import Local, cpus, place
+from jobs.means import cpus
+from jobs.profile import Local, place
 from jobs.reconcile import features_of
 from jobs.wanted import SweepFolder
 from pipeline.config import load_experiment

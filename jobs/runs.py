@@ -19,10 +19,10 @@ from pathlib import Path
 from jobs import claims
 from jobs.claims import Claim, Taken
 from jobs.failures import SLURM_STATES, MissingFeaturesError, classify
+from jobs.means import Means
 from jobs.meter import Asked, Meter, job_ran_out_of_memory
 from jobs.plan import Run
 from jobs.processes import DONE, FAILED, STOPPED, StopRequest
-from jobs.profile import Means
 from jobs.scheduler import this_job
 from pipeline.corpus.manifest import require_all
 from pipeline.files import InputError

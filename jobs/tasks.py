@@ -19,10 +19,11 @@ from typing import Literal
 
 from jobs import claims, local, runs, slices
 from jobs.failures import SLURM_STATES, of_exit
+from jobs.means import Means, cpus
 from jobs.meter import WAITED, Asked, job_ran_out_of_memory, seconds_waited
 from jobs.plan import Run, Slice
 from jobs.processes import DONE, FAILED, STOPPED, StopRequest, dealer, listening
-from jobs.profile import Device, Means, Workers, cpus
+from jobs.profile import Device, Workers
 from jobs.snapshot import SOURCE
 from jobs.wanted import SweepFolder
 from pipeline.files import digest, read_json, write_json

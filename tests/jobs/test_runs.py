@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from jobs import runs
-from jobs.profile import Means
+from jobs.means import Means
 from pipeline.config import load_experiment
 from pipeline.corpus import readers
 from pipeline.features import precompute

@@ -9,9 +9,10 @@ from jobs import endings, local, runs, status, submit, tasks
 from jobs.accounting import Life
 from jobs.ledger import Entry
 from jobs.local import Ended
+from jobs.means import Means
 from jobs.plan import Array, Run
 from jobs.processes import StopRequest
-from jobs.profile import Means, Slurm
+from jobs.profile import Slurm
 from jobs.scheduler import QueuedJob
 from jobs.slurm import Submission, run_parameters
 from jobs.status import Queue
