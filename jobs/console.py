@@ -51,7 +51,7 @@ DRAWN = 100  # runs in a table that rich lays out
 LETTERS_OF_ID = 8  # enough for RUN=…
 
 # Colour only in a terminal, and not with NO_COLOR; piped lines are as long as they are.
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 100_000)
 
 
 def say(text: str) -> None:

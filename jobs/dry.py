@@ -18,7 +18,7 @@ def lines(plan: Plan, profile: Profile, limits: Limits, folder: SweepFolder) -> 
     yield from plan_lines(plan)
     if isinstance(profile, Slurm) and plan.tasks:
         yield _cost(plan, profile)
-        yield _limits(plan, limits)
+        yield _limits(plan, profile, limits)
         if plan.minutes_needed and limits.minutes and plan.minutes_needed > limits.minutes:
             yield (
                 f"a task of runs needs about {plan.minutes_needed:.0f} min, {limits.minutes} are "
@@ -34,7 +34,7 @@ def _cost(plan: Plan, profile: Slurm) -> str:
     hours = sum(tasks * minutes for tasks, minutes in runs) / 60
     features = sum(len(array.tasks) for array in plan.features)
     parts = [f"{count(plan.tasks, 'job')} in {count(_calls(plan), 'call')} of sbatch"]
-    if profile.gpus:
+    if profile.gpus and runs:
         parts.append(f"at most {profile.gpus * hours:.1f} GPU-hours")
     cpu_hours = profile.cpus * hours + features * profile.features.cpus * (
         profile.features.minutes / 60
@@ -46,10 +46,11 @@ def _calls(plan: Plan) -> int:
     return len(plan.features) + len(plan.runs) + plan.report
 
 
-def _limits(plan: Plan, limits: Limits) -> str:
+def _limits(plan: Plan, profile: Slurm, limits: Limits) -> str:
     lengths = [len(array.tasks) for array in plan.features]
     largest = max([*lengths, *(len(array.tasks) for array in plan.runs)], default=0)
-    asked = max((array.minutes or 0 for array in plan.runs), default=0)
+    minutes = [array.minutes or profile.minutes for array in plan.runs]
+    asked = max(minutes, default=profile.features.minutes)
     parts = [
         f"{plan.tasks} of {_number(limits.tasks)} jobs that may be submitted",
         f"arrays of {largest}, {_number(limits.array)} allowed",

@@ -1,6 +1,8 @@
 """The table of runs keeps its columns whatever is to be said, and says it once."""
 
 import io
+import subprocess
+import sys
 from dataclasses import replace
 
 from rich.console import Console
@@ -31,6 +33,20 @@ def test_a_long_cause_does_not_squeeze_the_table():
     assert second.split() == ["seed=1", "ba987654", "failed", "code", "error"]
     assert "dev CER" in header
     assert "frames/s" in header
+
+
+def test_a_sentence_is_one_line_where_it_is_piped():
+    """So that grep finds all of it; this process's standard output is no terminal."""
+    program = (
+        "from jobs import console; from jobs.status import RunStatus\n"
+        "failed = RunStatus('seed=1', 'ba98', 'failed', 'disk full', 'no space left ' * 40)\n"
+        "console.console.print(console.overview([failed], []))"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert [len(line) > 500 for line in said] == [False, False, False, True]
+    assert max(map(len, said[:3])) < 120
 
 
 def test_the_line_of_a_run_says_how_far_how_well_and_how_long_yet():

@@ -36,6 +36,14 @@ def test_jobs_hours_and_limits_are_told_and_nothing_is_written(tmp_path, fake_sl
     assert not (tmp_path / "work").exists()
 
 
+def test_features_alone_are_told_with_their_own_limit_and_without_gpus(tmp_path):
+    profile = Slurm(scheduler="slurm", features={"minutes": 20}, minutes=90)
+    made = plan([Slice("corpus.jsonl", 0, ("mel-0",))], [], Limits(minutes=120))
+    said = list(dry.lines(made, profile, Limits(minutes=120), SweepFolder(tmp_path, "spectrum")))
+    assert said[1] == "1 job in 1 call of sbatch, at most 0.3 CPU-hours"
+    assert said[2].endswith("20 min each, 120 allowed")
+
+
 def test_the_scripts_are_those_that_sbatch_would_get(tmp_path, fake_slurm):
     fake_slurm("srun")
     features, runs, report = _scripts("\n".join(lines(tmp_path)))
