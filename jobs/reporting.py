@@ -7,16 +7,18 @@ Not here: what a report says (pipeline/results).
 import argparse
 import csv
 from collections.abc import Sequence
+from pathlib import Path
 
 from jobs import endings, status
 from jobs.console import percent, say
 from jobs.failures import REMEDIES
 from jobs.looking import sweep_folder
 from jobs.profile import place
-from jobs.wanted import SweepFolder, recorded, typed
+from jobs.wanted import SweepFolder, Wanted, recorded, typed
+from pipeline.results import refused, thrift
 from pipeline.results import report as reports
-from pipeline.results import thrift
 from pipeline.results.reading import Reading, SweepRun
+from pipeline.results.refused import Source
 
 
 def report(options: argparse.Namespace) -> int:
@@ -39,6 +41,7 @@ def write(folder: SweepFolder, commands: Sequence[str]) -> None:
         folder.reports,
         remedies=REMEDIES,
         commands=commands,
+        refused=refused.survey(_sources(wanted, folder)),
     )
     if written.best:
         say(_scored(written.best))
@@ -46,6 +49,13 @@ def write(folder: SweepFolder, commands: Sequence[str]) -> None:
         for line in thrift.advice(list(csv.DictReader(file))):
             say(line)
     say(f"report: {written.page}")
+
+
+def _sources(wanted: Wanted, folder: SweepFolder) -> list[Source]:
+    return [
+        Source(Path(each.manifest), folder.features(each.feature_id), each.slices)
+        for each in wanted.features
+    ]
 
 
 def _scored(best: Reading) -> str:

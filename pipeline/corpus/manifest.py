@@ -104,27 +104,39 @@ class ManifestFile:
     """A manifest on the disk, of which one slice at a time enters memory."""
 
     path: Path
+    corpus: str
     root: Path
     digest: str
     slices: tuple[range, ...]  # bytes of the file
-    strict: bool = False
+    utterances: int
+    refusals: tuple[Refusal, ...]
+    strict: bool
 
     @classmethod
     def open(cls, path: Path) -> "ManifestFile":
-        total, edges = hashlib.sha256(), []
+        total, edges, utterances = hashlib.sha256(), [], 0
         try:
             with path.open("rb") as file:
                 header = json.loads(file.readline())
                 if not isinstance(header, dict) or header.get("manifest") != VERSION:
                     raise _damaged(path, f"line 1 does not say manifest version {VERSION}")
                 starts, here = set(header["slices"]), file.tell()
-                for number, line in enumerate(file):
-                    if number in starts:
+                for line in file:
+                    if utterances in starts:
                         edges.append(here)
                     total.update(line)
                     here += len(line)
-            slices, strict = _ranges([*edges, here]), bool(header.get("strict"))
-            return cls(path, Path(header["root"]), total.hexdigest(), slices, strict)
+                    utterances += 1
+            return cls(
+                path=path,
+                corpus=header["corpus"],
+                root=Path(header["root"]),
+                digest=total.hexdigest(),
+                slices=_ranges([*edges, here]),
+                utterances=utterances,
+                refusals=tuple(Refusal(**each) for each in header["refusals"]),
+                strict=bool(header.get("strict")),
+            )
         except FileNotFoundError:
             raise InputError(f"{path}: no such manifest; make features writes it") from None
         except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:

@@ -1,6 +1,7 @@
 """The report of a sweep: results.csv, summary.csv, figures and one self-contained page.
 
-In:   the runs of a sweep, in any state; its question.   Out: a folder; page and best run.
+In:   the runs of a sweep, in any state; its question; what of its corpora was refused.
+Out:  a folder; page and best run.
 Not here: what the page looks like (page.html, page.css, page.js), what it finds (findings.py).
 """
 
@@ -10,7 +11,7 @@ import math
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from pipeline.results import figures, inlay, numerals, panels, reading, table
 from pipeline.results.figures import Curve
 from pipeline.results.findings import SeedGroup, dev_rank, findings, health
 from pipeline.results.reading import Reading, SweepRun
+from pipeline.results.refused import Refused
 from pipeline.results.samples import samples
 from pipeline.training import escape
 
@@ -65,6 +67,7 @@ def write(
     now: float | None = None,
     remedies: Mapping[str, str] | None = None,
     commands: Sequence[str] = (),
+    refused: Sequence[Refused] = (),
 ) -> Written:
     """Write the report of `runs` as they are at `now` (seconds since 1970).
 
@@ -79,6 +82,7 @@ def write(
     content = _content(views)
     if content["found"].seeds:
         table.write(_seeds(content["found"].seeds), folder / "seeds.csv")
+    _list_refused(refused, folder / "refused.csv")
     context = {
         "name": name,
         "opening": _opening(question, expected),
@@ -86,6 +90,7 @@ def write(
         "drawings": _draw(views, folder / "figures"),
         "commands": commands or _commands(name),
         "remedies": remedies or {},
+        "refused": refused,
         "escape": escape,
         **content,
     }
@@ -192,6 +197,14 @@ def _seeds(groups: Sequence[SeedGroup]) -> pd.DataFrame:
             for group in groups
         ]
     )
+
+
+def _list_refused(refused: Sequence[Refused], path: Path) -> None:
+    rows = [{"corpus": one.corpus, **asdict(each)} for one in refused for each in one.refusals]
+    if rows:
+        table.write(pd.DataFrame.from_records(rows), path)
+    else:
+        path.unlink(missing_ok=True)  # an earlier report's
 
 
 def _scale(views: Sequence[RunView]) -> float:

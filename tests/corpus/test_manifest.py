@@ -87,6 +87,9 @@ def test_missing_manifest_says_who_writes_it(tmp_path):
         ManifestFile.open(tmp_path / "an4.jsonl")
 
 
+HEADER = '{"manifest": 2, "slices": [0], "corpus": "c", "root": "/", "refusals": []}\n'
+
+
 @pytest.mark.parametrize(
     ("content", "finding"),
     [
@@ -95,10 +98,11 @@ def test_missing_manifest_says_who_writes_it(tmp_path):
         ("[]\n", "line 1 does not say manifest version 2"),
         ('{"manifest": 1}\n', "line 1 does not say manifest version 2"),
         ('{"manifest": 2, "root": "/"}\n', "'slices'"),
-        ('{"manifest": 2, "slices": [0]}\n', "'root'"),
-        ('{"manifest": 2, "slices": [0], "root": "/"}\n{"id": "a"}\n', "missing"),
-        ('{"manifest": 2, "slices": [0], "root": "/"}\n[1]\n', "must be a mapping"),
-        ('{"manifest": 2, "slices": [0], "root": "/"}\n{"id":\n', "Expecting value"),
+        ('{"manifest": 2, "slices": [0], "corpus": "c"}\n', "'root'"),
+        (HEADER.replace("[]", '[{"utterance": "u"}]'), "missing"),
+        (HEADER + '{"id": "a"}\n', "missing"),
+        (HEADER + "[1]\n", "must be a mapping"),
+        (HEADER + '{"id":\n', "Expecting value"),
     ],
 )
 def test_a_damaged_manifest_is_refused_in_one_line(tmp_path, content, finding):

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.corpus.manifest import Refusal
 from pipeline.results import figures, report
 from pipeline.results.panels import PANELS
 from pipeline.results.reading import SweepRun
+from pipeline.results.refused import MOST, Refused
 from pipeline.training.run import RunFolder
 from tests.results.examples import NOW, STUDENT, Course, make_run
 
@@ -224,3 +226,31 @@ def test_commands_are_those_given_or_those_of_the_sweep(folder: Path, tmp_path: 
     )
     path = report.write("s", "", [], tmp_path, now=NOW, commands=["make demo"]).page
     assert "<pre>make demo" in path.read_text(encoding="utf-8")
+
+
+def test_what_was_refused_is_counted_and_the_first_of_it_listed(tmp_path: Path):
+    hostile = Refusal("<b>u0", "<script>alert(1)</script>.wav: is cut short; restore it")
+    many = Refused("tiny", 1030, (hostile, *(Refusal(f"u{n}", "is empty") for n in range(1, 30))))
+    gone = Refused("gone-1a2b", None, (Refusal("v", "no such file"),))
+    path = report.write("s", "", [], tmp_path, now=NOW, refused=[many, gone]).page
+    page = Page(path.read_text("utf-8"))
+    assert "Refused 31 utterances; which, and why" in page.text
+    said = page.text.split("What was refused")[1].split("How to repeat")[0]
+    assert "Of the 1 030 utterances that tiny lists, 30 were refused; the first:" in said
+    assert "<b>u0 <script>alert(1)</script>.wav: is cut short; restore it" in said
+    assert "Of gone-1a2b, 1 was refused: v no such file" in said
+    assert f"u{MOST - 1} is empty" in said
+    assert f"u{MOST} " not in said
+    assert "All are in refused.csv ." in said
+    assert page.tags.count("script") == 1
+    lines = (tmp_path / "refused.csv").read_text("utf-8").splitlines()
+    assert lines[0] == "corpus,utterance,reason"
+    assert lines[-2:] == ["tiny,u29,is empty", "gone-1a2b,v,no such file"]
+    assert len(lines) == 32
+
+
+def test_where_nothing_was_refused_nothing_is_said_of_it(tmp_path: Path):
+    (tmp_path / "refused.csv").write_text("of an earlier report")
+    path = report.write("s", "", [], tmp_path, now=NOW).page
+    assert "refused" not in path.read_text("utf-8").lower()
+    assert not (tmp_path / "refused.csv").exists()
