@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipeline.config import Corpus, FeatureSettings
+from pipeline.config import FeatureSettings
 from pipeline.corpus import manifest as manifests
 from pipeline.corpus.manifest import Manifest, Utterance
-from pipeline.corpus.readers import build
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.precompute import prepare
 
@@ -74,19 +73,19 @@ def silence(path: Path, seconds: int, rate: int) -> None:
 
 
 @pytest.mark.parametrize("storage", ["float16", "uint8"])
-def test_a_recording_of_three_hours_takes_no_more_memory_than_one_of_a_minute(
+def test_a_recording_of_an_hour_takes_no_more_memory_than_one_of_a_minute(
     tmp_path: Path, storage: str
 ):
     settings = FeatureSettings(
         sample_rate=8_000, n_fft=256, mel_bins=20, hop_ms=20.0, storage=storage
     )
     peaks = []
-    for seconds in (60, 3 * 3600):
+    for seconds in (60, 3600):
         work = tmp_path / str(seconds)
         work.mkdir()
         silence(work / "long.wav", seconds, 8_000)
         peaks.append(peak_of_one(work / "long.wav", seconds, settings))
-    assert peaks[1] - peaks[0] < 16  # its waveform alone is 346 megabytes
+    assert peaks[1] - peaks[0] < 16  # its waveform alone is 115 megabytes
 
 
 def test_twenty_minutes_of_mp3_take_no_more_memory_than_one(tmp_path: Path):
@@ -124,13 +123,4 @@ def test_a_corpus_ten_times_as_large_takes_no_more_memory(
         shards.append(len(features.shards))
     assert shards[0] == 1
     assert shards[1] > 9
-    assert peaks[1] - peaks[0] < 8
-
-
-@pytest.mark.an4
-def test_an4_listed_ten_times_takes_no_more_memory(an4: Path, tmp_path: Path):
-    whole = build(Corpus(name="an4", reader="an4", root=str(an4), split="espnet"), tmp_path)
-    peaks = [
-        peak(listed(whole, times), FeatureSettings(), tmp_path / str(times))[0] for times in (1, 10)
-    ]
     assert peaks[1] - peaks[0] < 8

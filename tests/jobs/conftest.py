@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from jobs import local, tasks
+from jobs.local import Ended
+from jobs.processes import StopRequest
 from jobs.wanted import SweepFolder
 
 Answer = Callable[..., Path]
@@ -55,6 +58,21 @@ class Clock:
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tasks of this machine in the process of the tests, which has torch already.
+
+    Processes of their own are what test_local.py and test_reconcile.py are about.
+    """
+
+    def deal(files: Sequence[Path], *words: object) -> None:
+        *_, ended = words
+        for file in files:
+            ended(Ended(file, tasks.execute(file, StopRequest())))
+
+    monkeypatch.setattr(local, "deal", deal)
 
 
 SPEAKERS = ("faaa", "fbbb", "maaa", "mbbb")
@@ -106,19 +124,20 @@ class Bench:
 
 @pytest.fixture
 def make_bench(tmp_path: Path) -> Callable[..., Bench]:
-    def make(reader: str = "demo", epochs: int = 2) -> Bench:
-        bench = Bench(tmp_path / "an4", tmp_path / "configs", tmp_path / "work")
-        if reader == "an4":
-            _write_corpus(bench.corpus)
-        if reader == "csv":
-            _write_list(bench.corpus)
-        for name, text in {"corpora/tiny.yaml": CORPORA[reader], **SETTINGS}.items():
-            path = bench.configs / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text.format(root=bench.corpus, epochs=epochs))
-        return bench
+    return lambda *words, **options: bench_in(tmp_path, *words, **options)
 
-    return make
+
+def bench_in(folder: Path, reader: str = "demo", epochs: int = 2) -> Bench:
+    bench = Bench(folder / "an4", folder / "configs", folder / "work")
+    if reader == "an4":
+        _write_corpus(bench.corpus)
+    if reader == "csv":
+        _write_list(bench.corpus)
+    for name, text in {"corpora/tiny.yaml": CORPORA[reader], **SETTINGS}.items():
+        path = bench.configs / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.format(root=bench.corpus, epochs=epochs))
+    return bench
 
 
 def _write_corpus(root: Path) -> None:

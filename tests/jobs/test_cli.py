@@ -12,42 +12,43 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "matplotlib", "pandas", "h5py", "submitit", "numpy")
 
 
-def loaded(program: str, *words: str) -> set[str]:
-    """Modules of HEAVY that a fresh interpreter has after `program`."""
-    script = (
-        f"import sys, contextlib\n{program}\n"
-        f"print('loaded', *[name for name in {HEAVY!r} if name in sys.modules])"
-    )
+def loaded(*programs: str) -> list[set[str]]:
+    """Modules of HEAVY that a fresh interpreter has after each of these, one after the other."""
+    found = f"print('loaded', *[name for name in {HEAVY!r} if name in sys.modules])"
+    lines = [f"{line}\n{found}" for line in programs]
+    script = "\n".join(["import sys, contextlib", *lines])
     answer = subprocess.run(
-        [sys.executable, "-c", script, *words],
+        [sys.executable, "-c", script],
         capture_output=True,
         text=True,
         check=True,
         cwd=REPOSITORY,
     )
-    return set(answer.stdout.splitlines()[-1].split()[1:])
+    said = [line.split() for line in answer.stdout.splitlines()]
+    return [{*names} for first, *names in filter(None, said) if first == "loaded"]
 
 
-def test_help_is_light():
-    program = "from jobs import cli\nwith contextlib.suppress(SystemExit): cli.main(['--help'])"
-    assert loaded(program) == set()
-
-
-@pytest.mark.parametrize("module", ["plan", "profile", "status", "looking", "wanted", "watching"])
-def test_what_looks_and_plans_imports_no_torch_no_matplotlib_no_h5py(module: str):
-    assert (
-        loaded(f"import jobs.{module}") & {"torch", "matplotlib", "pandas", "h5py", "submitit"}
-        == set()
+def test_a_login_node_loads_no_more_than_it_needs():
+    """In this order: what one loads, those after it have."""
+    features = {"numpy", "h5py"}
+    light = ("plan", "profile", "wanted", "status", "looking", "watching")
+    allowed = {
+        **{name: set() for name in light},
+        **dict.fromkeys(("verbs", "submit", "tasks", "doctor", "examining"), features),
+        "slurm": features | {"submitit"},
+    }
+    help_alone = "with contextlib.suppress(SystemExit): cli.main(['--help'])"
+    asked, *found = loaded(
+        f"from jobs import cli\n{help_alone}", *(f"import jobs.{name}" for name in allowed)
     )
-
-
-@pytest.mark.parametrize("module", ["verbs", "submit", "slurm", "tasks"])
-def test_a_login_node_submits_without_torch_and_matplotlib(module: str):
-    assert loaded(f"import jobs.{module}") & {"torch", "matplotlib", "pandas"} == set()
+    assert asked == set()
+    for (name, modules), heavy in zip(allowed.items(), found, strict=True):
+        assert heavy <= modules, name
 
 
 def test_the_guard_can_fail():
-    assert loaded("import torch") >= {"torch"}
+    loads = loaded("import h5py", "import submitit")
+    assert loads == [{"numpy", "h5py"}, {"numpy", "h5py", "submitit"}]
 
 
 @pytest.mark.parametrize("verb", sorted(cli.VERBS))

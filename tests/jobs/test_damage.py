@@ -7,21 +7,20 @@ from pipeline.training.run import RunFolder
 from tests.training.test_trainer import settled
 
 
-@pytest.mark.parametrize(
-    ("name", "left"), [("rows.jsonl", 500), ("hypotheses.csv", 30), ("heartbeat.json", 0)]
-)
-def test_make_sweep_again_mends_a_damaged_run(make_bench, capfd, name: str, left: int):
+@pytest.mark.usefixtures("in_this_process")
+def test_make_sweep_again_mends_a_damaged_run(make_bench, capfd):
     bench = make_bench(epochs=1)
     train = ["train", str(bench.configs / "experiments" / "tiny.yaml"), "--work", str(bench.work)]
     assert main(train) == 0
     (folder,) = (bench.work / "runs").iterdir()
     run = RunFolder(folder)
     rows, heard = run.rows(), run.hypotheses()
-    (folder / name).write_text((folder / name).read_text()[:left])
-    assert not run.finished
-    capfd.readouterr()
-    assert main(train) == 0
-    assert "1 run: 1 finished" in capfd.readouterr().out
-    assert run.finished
-    assert settled(run.rows()) == settled(rows)
-    assert run.hypotheses() == heard
+    for name, left in (("rows.jsonl", 500), ("hypotheses.csv", 30), ("heartbeat.json", 0)):
+        (folder / name).write_text((folder / name).read_text()[:left])
+        assert not run.finished
+        capfd.readouterr()
+        assert main(train) == 0
+        assert "1 run: 1 finished" in capfd.readouterr().out
+        assert run.finished
+        assert settled(run.rows()) == settled(rows)
+        assert run.hypotheses() == heard

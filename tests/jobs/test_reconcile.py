@@ -22,6 +22,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 LOCAL = REPOSITORY / "cluster" / "local.yaml"
 SECONDS = 60.0  # for what takes a few
 
+Typed = Callable[..., tuple[int, str, str]]
+
 
 def program(*words: str | Path) -> list[str]:
     return [sys.executable, "-m", "jobs", *map(str, words)]
@@ -33,6 +35,18 @@ def typed(*words: str | Path) -> tuple[int, str, str]:
         program(*words), capture_output=True, text=True, check=False, cwd=REPOSITORY
     )
     return answer.returncode, answer.stdout, answer.stderr
+
+
+@pytest.fixture
+def said(in_this_process: None, capsys: pytest.CaptureFixture[str]) -> Typed:
+    """The same, without a process of its own for the program or for any of its tasks."""
+
+    def act(*words: str | Path) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = cli.main([*map(str, words)])
+        return code, *capsys.readouterr()
+
+    return act
 
 
 def states(bench) -> list[RunStatus]:
@@ -105,48 +119,47 @@ def test_a_sweep_interrupted_and_killed_continues_until_there_is_nothing_to_do(m
     assert bench.folder.report.stat().st_mtime == report.st_mtime
 
 
-def test_one_experiment_trains_in_the_foreground(make_bench):
-    bench = make_bench()
-    experiment = bench.configs / "experiments" / "tiny.yaml"
-    code, printed, errors = typed(
-        "train", experiment, "--work", bench.work, "--cluster", LOCAL, "--set", "train.epochs=1"
-    )
-    assert (code, errors) == (0, "")
-    assert "features: 1 set" in printed
-    assert "times real time" in printed
-    assert "test CER" in printed
-    assert re.search(r"epoch 1: .* nats per character", printed)
-    assert printed.count("    said   ") == printed.count("    heard  ") == 2  # all of dev
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
-def test_a_training_that_was_interrupted_says_how_it_continues(make_bench):
+def test_an_experiment_trains_in_the_foreground_and_says_when_interrupted_how_it_continues(
+    make_bench, said: Typed
+):
     bench = make_bench()
     experiment = bench.configs / "experiments" / "tiny.yaml"
     words = ["train", experiment, "--work", bench.work, "--cluster", LOCAL]
-    words += ["--set", "train.epochs=200"]
+    words += ["--set", "train.epochs=100"]
     parent = subprocess.Popen(program(*words), cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
     until(lambda: any(file.read_text() for file in bench.work.glob("runs/*/rows.jsonl")))
     parent.send_signal(signal.SIGINT)
     printed, _ = parent.communicate(timeout=SECONDS)
     assert parent.returncode == cli.INTERRUPTED
-    again = f'make train EXPERIMENT={experiment} SET="train.epochs=200"'
+    assert "features: 1 set" in printed
+    assert "times real time" in printed
+    assert re.search(r"epoch 1: .* nats per character", printed)
+    again = f'make train EXPERIMENT={experiment} SET="train.epochs=100"'
     assert f"saved at the last step boundary: {again}" in printed
     assert printed.rstrip().endswith(" continues")
 
+    code, printed, errors = said(*words)
+    assert (code, errors) == (0, "")
+    assert re.search(r"epoch 100: .* nats per character", printed)
+    assert "test CER" in printed
+    assert printed.count("    said   ") == printed.count("    heard  ") == 2  # all of dev
 
-def test_features_that_are_there_are_not_computed_again_and_a_damaged_shard_is(make_bench):
+
+def test_features_that_are_there_are_not_computed_again_and_a_damaged_shard_is(
+    make_bench, said: Typed
+):
     bench = make_bench("an4")
     words = ["--work", bench.work, "--cluster", LOCAL]
-    assert typed("features", "--sweep", bench.sweep, *words)[0] == 0
+    assert said("features", "--sweep", bench.sweep, *words)[0] == 0
     shards = sorted(bench.work.glob("features/*/shard-*.h5"))
     content = [shard.read_bytes() for shard in shards]
     shards[0].write_bytes(content[0][:-1])
-    code, printed, _ = typed("features", "--sweep", bench.sweep, *words)
+    code, printed, _ = said("features", "--sweep", bench.sweep, *words)
     assert code == 0
     assert "features: 1 set " in printed
     assert [shard.read_bytes() for shard in shards] == content
-    assert "nothing to do: 2 feature sets" in typed("features", "--sweep", bench.sweep, *words)[1]
+    assert "nothing to do: 2 feature sets" in said("features", "--sweep", bench.sweep, *words)[1]
 
 
 def test_a_plan_is_printed_and_nothing_is_submitted(make_bench, capsys):
@@ -265,13 +278,15 @@ def test_what_sbatch_refuses_is_quoted_and_what_it_took_is_in_the_ledger(
     assert not sbatch.exists()
 
 
-def test_a_cut_file_and_an_empty_transcript_are_refused_and_the_good_ones_kept(make_bench):
+def test_a_cut_file_and_an_empty_transcript_are_refused_and_the_good_ones_kept(
+    make_bench, said: Typed
+):
     bench = make_bench("an4")
     cut = bench.wav("faaa-an0-b")
     cut.write_bytes(cut.read_bytes()[:-4000])
     bench.retell("maaa-an2-b", "")
     words = ["--work", bench.work, "--cluster", LOCAL]
-    code, printed, errors = typed("features", "--sweep", bench.sweep, *words)
+    code, printed, errors = said("features", "--sweep", bench.sweep, *words)
     assert (code, errors) == (1, "")
     refusals = [line for line in printed.splitlines() if line.startswith("refused: ")]
     assert sorted(line.split(": ")[1] for line in refusals) == ["faaa-an0-b", "maaa-an2-b"]
@@ -279,11 +294,13 @@ def test_a_cut_file_and_an_empty_transcript_are_refused_and_the_good_ones_kept(m
     assert len(list(bench.work.glob("features/*/shard-*.h5"))) == 2
 
 
-def test_a_sweep_of_a_cluster_goes_on_where_there_is_no_scheduler(make_bench, monkeypatch):
+def test_a_sweep_of_a_cluster_goes_on_where_there_is_no_scheduler(
+    make_bench, said: Typed, monkeypatch
+):
     bench = make_bench(epochs=1)
     monkeypatch.setenv("PATH", str(bench.work / "empty"))  # no squeue
-    assert typed(*sweep(bench, "--dry-run"))[0] == 0
-    assert typed("features", *sweep(bench)[2:], "--sweep", bench.sweep)[0] == 0
+    assert said(*sweep(bench, "--dry-run"))[0] == 0
+    assert said("features", *sweep(bench)[2:], "--sweep", bench.sweep)[0] == 0
     assert recorded(bench.folder).runs
     submitted = Entry(
         time=time.time() - 60,
@@ -295,27 +312,29 @@ def test_a_sweep_of_a_cluster_goes_on_where_there_is_no_scheduler(make_bench, mo
         code="c",
     )
     bench.folder.ledger.append([submitted])
-    code, printed, errors = typed(*sweep(bench))
+    code, printed, errors = said(*sweep(bench))
     assert (code, errors) == (0, "")
     assert printed.count("squeue is not on PATH") == 1
     assert "2 runs: 2 finished" in printed
 
 
-def test_a_run_that_another_terminal_trains_is_left_to_it_and_has_not_failed(make_bench):
+def test_a_run_that_another_terminal_trains_is_left_to_it_and_has_not_failed(
+    make_bench, said: Typed
+):
     bench = make_bench(epochs=1)
-    assert typed("features", *sweep(bench)[2:], "--sweep", bench.sweep)[0] == 0
+    assert said("features", *sweep(bench)[2:], "--sweep", bench.sweep)[0] == 0
     first, _ = recorded(bench.folder).runs
     bench.folder.run(first.run_id).beat(Heartbeat(pid=os.getpid()))
-    code, printed, errors = typed(*sweep(bench))
+    code, printed, errors = said(*sweep(bench))
     assert (code, errors) == (1, "")  # not all is done
     assert f"left to process {os.getpid()} on " in printed
     assert "2 runs: 1 finished, 1 running" in printed
     assert not bench.folder.run(first.run_id).rows()
 
 
-def test_two_sweeps_typed_at_once_train_a_run_that_they_share_once(make_bench):
+def test_two_sweeps_typed_at_once_train_a_run_that_they_share_once(make_bench, said: Typed):
     bench = make_bench(epochs=30)
-    assert typed("features", *sweep(bench)[2:], "--sweep", bench.sweep)[0] == 0
+    assert said("features", *sweep(bench)[2:], "--sweep", bench.sweep)[0] == 0
     twin = bench.sweep.with_name("twin.yaml")
     twin.write_text(bench.sweep.read_text())
     first = start(bench)
@@ -332,15 +351,17 @@ def test_two_sweeps_typed_at_once_train_a_run_that_they_share_once(make_bench):
         assert log.count("chosen; test CER") == 1
 
 
-def test_a_run_that_failed_in_the_code_is_left_out_until_the_code_is_another(make_bench):
+def test_a_run_that_failed_in_the_code_is_left_out_until_the_code_is_another(
+    make_bench, said: Typed
+):
     bench = make_bench()
-    code, printed, errors = typed(*sweep(bench))
+    code, printed, errors = said(*sweep(bench))
     assert (code, errors) == (0, "")
     power = next(run for run in states(bench) if run.label == "power")
     run = bench.folder.run(power.run_id)
     run.heartbeat_file.unlink()
     run.fail(Failure(cause="code error", message="division by zero", traceback="Traceback"))
-    code, printed, _ = typed(*sweep(bench))
+    code, printed, _ = said(*sweep(bench))
     assert code == 1
     assert "power: left out: code error, and the code is still the same" in printed
     assert "make logs RUN=" in printed
@@ -348,7 +369,7 @@ def test_a_run_that_failed_in_the_code_is_left_out_until_the_code_is_another(mak
 
     last = bench.folder.latest()[power.run_id]
     bench.folder.ledger.append([replace(last, code="another")])
-    code, printed, errors = typed(*sweep(bench))
+    code, printed, errors = said(*sweep(bench))
     assert (code, errors) == (0, "")
     assert {run.state for run in states(bench)} == {"finished"}
     assert bench.folder.ledger.entries()[-1].causes == ("code error",)
