@@ -54,7 +54,8 @@ def be_deterministic(wish: bool, chosen: torch.device) -> None:
     if on:
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
         torch.backends.cudnn.benchmark = False  # it chooses by timing
-    torch.use_deterministic_algorithms(on)
+    if on != torch.are_deterministic_algorithms_enabled():  # to tell it imports its compiler
+        torch.use_deterministic_algorithms(on)
 
 
 def sow(seed: int, chosen: torch.device) -> None:

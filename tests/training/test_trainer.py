@@ -207,13 +207,15 @@ multiprocessing.set_start_method("spawn")
 settings = Experiment.model_validate_json(sys.argv[1])
 features, run = FeatureSet.open(pathlib.Path(sys.argv[2])), RunFolder(pathlib.Path(sys.argv[3]))
 fit(settings, features, run, resident_gb=0.0, workers=1)
+compiler = [name for name in ("torch._dynamo", "torch._inductor") if name in sys.modules]
+sys.exit(f"it imported {compiler}, which takes longer than a short run" if compiler else 0)
 """
 
 
-def test_it_trains_where_processes_are_spawned(
+def test_it_trains_where_processes_are_spawned_and_without_torchs_compiler(
     letters: FeatureSet, undisturbed: RunFolder, tmp_path: Path
 ):
-    """As on Windows."""
+    """Spawned, as on Windows."""
     words = [RESTLESS.model_dump_json(), str(letters.folder), str(tmp_path)]
     subprocess.run([sys.executable, "-c", SPAWNED, *words], cwd=REPOSITORY, check=True, timeout=300)
     assert_same(RunFolder(tmp_path), undisturbed)
