@@ -141,6 +141,11 @@ def ask(command: list[str], *, patient: bool = False, **environment: str) -> str
     return _ask(command, environment)
 
 
+def _environment() -> dict[str, str]:
+    """Without what a person has set to see less: SQUEUE_PARTITION would hide live jobs."""
+    return {k: v for k, v in os.environ.items() if not k.startswith(("SQUEUE_", "SACCT_"))}
+
+
 def _ask(command: list[str], environment: Mapping[str, str]) -> str:
     try:
         answer = subprocess.run(
@@ -151,7 +156,7 @@ def _ask(command: list[str], environment: Mapping[str, str]) -> str:
             check=True,
             timeout=SECONDS_TO_ANSWER,
             # Long lists of tasks are not cut short.
-            env={**os.environ, "SLURM_BITSTR_LEN": "0", **environment},
+            env={**_environment(), "SLURM_BITSTR_LEN": "0", **environment},
         )
     except FileNotFoundError:
         raise SchedulerError(

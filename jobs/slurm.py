@@ -18,8 +18,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import redirect_stderr
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,12 @@ WARNING_SECONDS = 90
 
 # Pickles and script of what has no number yet, as submitit names them.
 UNNUMBERED = r"[0-9a-f]{32}\.pkl|\.submission_file_[0-9a-f]+\.sh"
+
+# Variable of sbatch -> what of the profile it stands for, where that is null.
+MAY_BE_SET = {
+    f"SBATCH_{name.upper()}": name
+    for name in ("account", "clusters", "constraint", "partition", "qos", "reservation", "wckey")
+}
 
 # Set where python runs in a container, from which scontrol cannot be reached.
 BATCH = "BLANKSLATE_REQUEUE_FROM_BATCH"
@@ -104,7 +110,8 @@ class Submission:
             mark = mark_of(self.folder) + secrets.token_hex(4)
             executor = self._executor(asked, throttle or len(files), after, mark)
             try:
-                jobs = self._submit(executor, files, mark)
+                with _said_by_the_profile(asked):
+                    jobs = self._submit(executor, files, mark)
             except (FailedJobError, FailedSubmissionError) as error:
                 said = _said(str(error))
                 if seconds is None or not reasons.passes(said):
@@ -169,6 +176,22 @@ class Submission:
             trap = ["trap : TERM"]  # the limit's; the script waits for python to save
         exports = [f"export {key}={shlex.quote(value)}" for key, value in variables.items()]
         return [*trap, *exports, *_of_the_node(self.profile)]
+
+
+@contextmanager
+def _said_by_the_profile(asked: Mapping[str, Any]) -> Iterator[None]:
+    """Variables of sbatch win over a script: those alone stay that say what the profile does not.
+
+    As some sites tell their users to set SBATCH_ACCOUNT.
+    """
+    others = {name: value for name, value in os.environ.items() if name.startswith("SBATCH_")}
+    for name in others:
+        if name not in MAY_BE_SET or asked.get(MAY_BE_SET[name]) is not None:
+            del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(others)
 
 
 def _of_the_node(profile: Slurm) -> list[str]:

@@ -96,3 +96,13 @@ def test_a_process_knows_its_job_by_the_name_that_squeue_prints(monkeypatch, var
     for name, value in variables.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
     assert scheduler.this_job() == job
+
+
+def test_what_a_person_has_set_to_see_less_hides_no_job(fake_slurm, monkeypatch, tmp_path):
+    monkeypatch.setenv("SQUEUE_PARTITION", "ai")
+    monkeypatch.setenv("SACCT_STATE", "FAILED")
+    fake_slurm("squeue")
+    (tmp_path / "bin" / "squeue").write_text(
+        '#!/bin/sh\necho "12|RUNNING|None|main|lab|normal|N/A|$SQUEUE_PARTITION$SACCT_STATE"\n'
+    )
+    assert scheduler.queue()["12"].comment == ""

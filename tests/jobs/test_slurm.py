@@ -55,6 +55,24 @@ def test_an_array_of_one_is_a_plain_job(submission):
     assert submit(submission(), tasks=1) == ["42"]
 
 
+def test_a_variable_of_sbatch_does_not_win_over_the_profile(submission, tmp_path, monkeypatch):
+    theirs = {
+        "SBATCH_PARTITION": "theirs", "SBATCH_ACCOUNT": "theirs", "SBATCH_TIMELIMIT": "1",
+        "SBATCH_EXPORT": "NONE", "SBATCH_RESERVATION": "course",
+    }  # fmt: skip
+    for name, value in theirs.items():
+        monkeypatch.setenv(name, value)
+    seen = tmp_path / "seen"
+    (tmp_path / "bin" / "sbatch").write_text(
+        f'#!/bin/sh\nexport -p | while read -r line; do echo "$line"; done > {seen}\n'
+        "echo Submitted batch job 42\n"
+    )
+    submit(submission(partition="ai"))
+    left = [name for name in theirs if f"export {name}=" in seen.read_text()]
+    assert left == ["SBATCH_ACCOUNT", "SBATCH_RESERVATION"]  # of which the profile says nothing
+    assert {name: os.environ[name] for name in theirs} == theirs
+
+
 def test_no_wckey_is_sent_unless_one_is_set(submission):
     submit(submission())
     assert "--wckey" not in script_of(submission())
