@@ -28,6 +28,8 @@ from pipeline.settings import Settings, expand, read_yaml, validated
 BUILT_IN = Path("the built-in profile")
 DEFAULTS = {BUILT_IN, Path("cluster/local.yaml")}  # what make takes unasked
 
+MOST = 4096  # of what a machine has some of: more is a slip, and would be counted out in vain
+
 # Minutes of a job: SLURM warns of its limit up to a minute early, and python must listen by then.
 SHORTEST = 3
 
@@ -111,10 +113,10 @@ class Local(Everywhere):
 
     scheduler: Literal["local"] = "local"
     slots: int | None = Field(
-        default=None, ge=1, description="runs at once; null: one per GPU, else one per CPU"
+        default=None, ge=1, le=MOST, description="runs at once; null: one per GPU, else one per CPU"
     )
     threads: int | None = Field(
-        default=None, ge=1, description="of each run; null: CPUs shared by the slots"
+        default=None, ge=1, le=MOST, description="of each run; null: CPUs shared by the slots"
     )
 
 
@@ -153,7 +155,9 @@ class Slurm(Everywhere):
     gpus: int = Field(default=1, ge=0, description="of each job")
     gpu_type: Word | None = Field(default=None, description="as in gres: gpu:TYPE:1")
     gpu_request_style: Literal["gres", "gpus_per_node", "gpus"] = "gres"
-    cpus: int = Field(default=2, ge=1, description="of each job; its runs at once share them")
+    cpus: int = Field(
+        default=2, ge=1, le=MOST, description="of each job; its runs at once share them"
+    )
     min_cpus_per_gpu: int | None = Field(default=None, ge=1, description="the site wants so many")
     max_cpus_per_gpu: int | None = Field(default=None, ge=1, description="the site gives so many")
     memory_gb: float | None = Field(
@@ -176,7 +180,7 @@ class Slurm(Everywhere):
     runs_per_task: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         default="auto", description="auto: as few as the limits allow, each in its own job"
     )
-    runs_per_gpu: int = Field(default=1, ge=1, description="side by side in one job")
+    runs_per_gpu: int = Field(default=1, ge=1, le=MOST, description="side by side in one job")
     max_submit: Limit = Field(default="auto", description="queued and running jobs of one user")
     max_running: Limit = Field(default="auto", description="running jobs of one user")
     max_array_size: Limit = Field(default="auto", description="largest index of an array, plus 1")

@@ -60,6 +60,8 @@ def test_the_template_names_every_field_with_its_default():
         ("scheduler: slurm\nmax_submit: 0", "max_submit"),
         ("scheduler: slurm\nmax_submit: yes", "max_submit: True — yes, no, true and false are no"),
         ("scheduler: slurm\nfeatures: {cpus: on}", "features.cpus: True — yes, no, true and"),
+        ("slots: 100000000", "slots: 100000000 — input should be less than or equal to 4096"),
+        ("scheduler: slurm\nruns_per_gpu: 5000", "runs_per_gpu: 5000 — input should be less"),
         ("slots: true", "slots: True — yes, no, true and false are no value of it"),
         ("scheduler: slurm\npartition: ''", "partition: '' — string should match pattern"),
         ("scheduler: slurm\naccount: my lab", "account: 'my lab' — string should match pattern"),
