@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.corpus.manifest import Refusal
 from pipeline.results import report
 from pipeline.results.panels import PANELS
+from pipeline.results.refused import Refused
 from tests.results.examples import NOW, Course, make_run, make_sweep
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
@@ -80,7 +82,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("browser")
     hostile = make_run(folder / "h8", HOSTILE, {"train.seed": 7}, Course(epochs=2))
     runs = [*make_sweep(folder), hostile]
-    report.write(HOSTILE, f"Question: {HOSTILE}", runs, folder / "report", now=NOW)
+    refused = Refused(HOSTILE, 1078, (Refusal(HOSTILE, f"{60 * 'long/'}x.wav: is {HOSTILE}"),))
+    question = f"Question: {HOSTILE}"
+    report.write(HOSTILE, question, runs, folder / "report", now=NOW, refused=[refused])
     return folder
 
 
