@@ -16,6 +16,7 @@ from pipeline.corpus import manifest as manifests
 from pipeline.corpus.manifest import Manifest, Utterance
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.precompute import prepare
+from pipeline.features.shards import Shard
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="measured through /proc")
 
@@ -100,6 +101,42 @@ def test_twenty_minutes_of_mp3_take_no_more_memory_than_one(tmp_path: Path):
                 file.write(np.tile(second, 60))
         peaks.append(peak_of_one(work / "long.mp3", seconds, settings))
     assert peaks[1] - peaks[0] < 20  # their waveform alone is 38 megabytes
+
+
+# A small program between: what its child is forked from counts as the child's.
+COMMAND = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+COARSE = ("n_fft=64", "window_ms=8", "hop_ms=80", "mel_bins=8", "sample_rate=8000")
+
+
+def peak_of_command(corpus: Path, work: Path) -> float:
+    """Megabytes of `blankslate features`, or of one of its workers: of whichever needs most."""
+    command = [sys.executable, "-m", "jobs", "features", "--corpus", str(corpus)]
+    command += ["--work", str(work), *(f"--set=features.{change}" for change in COARSE)]
+    between = [sys.executable, "-c", COMMAND, *command]
+    said = subprocess.run(between, check=True, capture_output=True, text=True)
+    return int(said.stdout) / MEGABYTE
+
+
+def test_the_command_s_workers_take_no_more_memory_for_three_hours_than_for_a_minute(
+    tmp_path: Path,
+):
+    peaks = []
+    for seconds in (60, 3 * 3600):
+        root = tmp_path / str(seconds)
+        root.mkdir()
+        silence(root / "long.wav", seconds, 8_000)
+        (root / "list.csv").write_text("audio,text\nlong.wav,A\n")
+        corpus = root / "long.yaml"
+        corpus.write_text(f"reader: csv\nroot: {root}\nparts: {{train: [list.csv]}}\n")
+        peaks.append(peak_of_command(corpus, root / "work"))
+        shards = sorted(root.glob("work/features/*/shard-*.h5"))
+        rows = {len(Shard.open(shard).frames) for shard in shards}
+        assert (len(shards), rows) == (3, {1 + seconds * 25 // 2})
+    assert peaks[1] - peaks[0] < 16  # its waveform alone is 346 megabytes
 
 
 def listed(manifest: Manifest, times: int) -> Manifest:
