@@ -23,7 +23,7 @@ from tests.benchmarks.measure import MODULES_OF_PEERS, REPOSITORY, Group, absent
 from tests.benchmarks.show import kept, show
 
 LIBRARIES = ("numpy", "h5py", "soundfile", "torch", "torchaudio", *MODULES_OF_PEERS)
-WIDTH = 120  # of what is not a terminal
+WIDTH = 132  # of what is not a terminal
 MODEL = Path("/proc/cpuinfo")
 
 Groups = Callable[[Corpora, bool], Iterable[Group]]

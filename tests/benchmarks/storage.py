@@ -4,7 +4,7 @@ In:   the corpora.   Out: the group storage: its cases, and what blankslate does
 Not here: batches (reading.py).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import get_args
 
@@ -21,7 +21,10 @@ from tests.benchmarks.product import feature_set
 STORAGES = get_args(FeatureSettings.model_fields["storage"].annotation)
 LILCOM = "Lhotse, lilcom_chunky"
 SIZE, ERROR = "bytes/coef", "largest error"
+SHARES = {"half, %": 0.5, "95 %, %": 0.95}  # of the values are within so much of themselves
+EACH = 10  # of so many frames one is looked at for that
 CODE = "blankslate, uint8"
+OTHERS = (("amplitude", "log"), ("power", "log"), ("amplitude", "none"), ("mel", "none"))
 
 
 def storage(corpora: Corpora) -> Iterator[Group]:
@@ -39,30 +42,56 @@ def storage(corpora: Corpora) -> Iterator[Group]:
         cases=[*ours, lilcom],
         targets=[Target([CODE], [LILCOM], at_most=1, of=of) for of in (SIZE, "seconds")],
     )
+    yield Group(
+        title="other spectra of AN4 so; without a logarithm what half and 95 % of them are off by",
+        unit="Mcoef",
+        cases=[
+            Case(
+                f"{'log ' if scale == 'log' else ''}{spectrum}, {name}",
+                "storage:read_all",
+                {**file, "storage": name, "spectrum": spectrum, "scale": scale},
+            )
+            for spectrum, scale in OTHERS
+            for name in STORAGES
+            if name != "float32"
+        ],
+    )
 
 
-def read_all(scratch: Path, *, manifest_file: str, storage: str) -> Job:
+def read_all(scratch: Path, *, manifest_file: str, storage: str, **settings: str) -> Job:
     """Every utterance as an array of its own; opening the set is part of it."""
-    folder = feature_set(scratch / "stored", manifest_file, storage=storage).folder
+    folder = feature_set(scratch / "stored", manifest_file, storage=storage, **settings).folder
     size = sum(path.stat().st_size for path in folder.iterdir())
-    exact = feature_set(scratch / "exact", manifest_file, storage="float32")
+    exact = feature_set(scratch / "exact", manifest_file, storage="float32", **settings)
     said = of_storage(exact, size, _read(folder))
 
     def job(_: Path) -> dict[str, float]:
-        _read(folder)
+        list(_read(folder))
         return said
 
     return job
 
 
-def of_storage(exact: FeatureSet, size: int, read: list[np.ndarray]) -> dict[str, float]:
-    """Millions of coefficients, bytes of each, and how far the worst is from its float32."""
-    pairs = zip(exact.utterances, read, strict=True)
-    error = max(float(np.abs(exact.frames(each) - rows).max()) for each, rows in pairs)
-    coefficients = sum(rows.size for rows in read)
-    return {"amount": coefficients / 1e6, SIZE: size / coefficients, ERROR: error}
+def of_storage(exact: FeatureSet, size: int, read: Iterable[np.ndarray]) -> dict[str, float]:
+    """Millions of coefficients, bytes of each, and how far the worst is from its float32.
+
+    Without a logarithm also how far most are, in percent of their float32.
+    """
+    coefficients, worst, relative = 0, 0.0, []
+    for utterance, rows in zip(exact.utterances, read, strict=True):
+        values = exact.frames(utterance)
+        errors = np.abs(values - rows)
+        coefficients, worst = coefficients + rows.size, max(worst, float(errors.max()))
+        if exact.settings.scale == "none":
+            some, theirs = values[::EACH], errors[::EACH]
+            relative.append(100 * theirs[some > 0] / some[some > 0])
+    said = {"amount": coefficients / 1e6, SIZE: size / coefficients, ERROR: worst}
+    if relative:
+        shares = np.quantile(np.concatenate(relative), list(SHARES.values()))
+        said |= dict(zip(SHARES, map(float, shares), strict=True))
+    return said
 
 
-def _read(folder: Path) -> list[np.ndarray]:
+def _read(folder: Path) -> Iterator[np.ndarray]:
     stored = FeatureSet.open(folder)
-    return [np.array(stored.frames(utterance), np.float32) for utterance in stored.utterances]
+    return (np.array(stored.frames(utterance), np.float32) for utterance in stored.utterances)

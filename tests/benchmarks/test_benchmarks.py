@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks import __main__ as bench
+from tests.benchmarks import storage
 from tests.benchmarks.child import living
 from tests.benchmarks.corpora import Corpora
 from tests.benchmarks.judge import Round, Target, clean, median, value, verdict
@@ -77,6 +78,25 @@ def test_every_other_case_without_a_peer_runs(groups: list[Group], tmp_path: Pat
         make = getattr(importlib.import_module(f"tests.benchmarks.{module}"), maker)
         said = make(scratch, **case.settings)(folder) or {}
         assert all(math.isfinite(number) for number in said.values()), (case.maker, said)
+
+
+def test_the_error_of_every_storage_is_said_and_relative_where_there_is_no_logarithm(
+    groups: list[Group], tmp_path: Path
+):
+    (group,) = (each for each in groups if each.title.startswith("other spectra"))
+    said = {}
+    for case in group.cases:
+        scratch = tmp_path / case.name
+        scratch.mkdir()
+        said[case.name] = storage.read_all(scratch, **case.settings)(tmp_path) or {}
+    assert len(said) == 8
+    for name, found in said.items():
+        assert all(0 < number < 100 for number in found.values())
+        assert ("half, %" in found) == ("log" not in name)
+    half = [found for name, found in said.items() if "float16" in name]
+    assert max(found["largest error"] for found in half[:2]) <= 2**-7  # of 16 to 32
+    assert half[2]["95 %, %"] <= 100 * 2**-11  # of a normal number
+    assert half[3]["half, %"] < half[3]["95 %, %"]
 
 
 @pytest.mark.parametrize("needs", [None, "lhotse"])
