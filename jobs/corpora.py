@@ -8,13 +8,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from jobs.console import count, duration, say
 from pipeline.corpora import Corpus
-from pipeline.corpus.manifest import Manifest, Refusal
+from pipeline.corpus.manifest import Manifest, Refusal, Split
 from pipeline.corpus.survey import Survey, survey
 from pipeline.corpus.text import alphabet
 from pipeline.sweep import Sweep
 
 TOLD = 100  # refusals
 NAMED = 5  # of each kind; more would not fit the line
+NEEDED: tuple[Split, ...] = ("train", "dev")
 
 
 def tell_corpora(sweep: Sweep, found: Mapping[Corpus, Manifest]) -> None:
@@ -38,6 +39,8 @@ def _size(manifest: Manifest, surveyed: Survey) -> str:
 def _findings(manifest: Manifest, surveyed: Survey, letters: str) -> Iterator[str]:
     if manifest.drawn:
         yield manifest.drawn
+    if lacking := [split for split in NEEDED if split not in surveyed.splits]:
+        yield f"no {' and no '.join(lacking)} utterances, which training needs"
     if shared := surveyed.shared_speakers:
         yield (
             f"{count(len(shared), 'speaker')} in more than one split: {_few(shared)}; "
@@ -45,7 +48,8 @@ def _findings(manifest: Manifest, surveyed: Survey, letters: str) -> Iterator[st
         )
     if unknown := surveyed.unknown:
         said = [f"{character!r} in {number}" for character, number in unknown.items()]
-        yield f"characters outside {letters}, and in how many utterances: {_few(said)}"
+        where = "which training refuses, and in how many utterances"
+        yield f"characters outside {letters}, {where}: {_few(said)}"
     if surveyed.twice:
         pairs = [f"{first} = {other}" for first, other in surveyed.leaked or surveyed.twice]
         leaked = f", {len(surveyed.leaked)} across splits" if surveyed.leaked else ""

@@ -192,9 +192,10 @@ def require_trainable(utterances: Sequence[Spoken], letters: Alphabet) -> None:
 def require_all(corpus: str, refusals: Sequence[Refusal]) -> None:
     """Of a corpus that is strict."""
     if refusals:
+        all_of_them = "; without strict: true all are named" if len(refusals) > 1 else ""
         raise InputError(
             f"{corpus} is strict, and {len(refusals)} of its utterances cannot be used; the "
-            f"first: {refusals[0].utterance}: {refusals[0].reason}"
+            f"first: {refusals[0].utterance}: {refusals[0].reason}{all_of_them}"
         )
 
 

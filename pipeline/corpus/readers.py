@@ -85,7 +85,7 @@ def build(
     examined = [_examine(corpus, root, entry, headers[entry.audio]) for entry in entries]
     utterances = [each for each in examined if isinstance(each, Utterance)]
     refusals += [each for each in examined if isinstance(each, Refusal)]
-    _require_use(corpus, root, utterances, refusals)
+    _require_use(corpus, root, utterances, refusals, listed=len(found))
     return Manifest(
         corpus=corpus.name,
         root=root.resolve(),
@@ -98,11 +98,18 @@ def build(
 
 
 def _require_use(
-    corpus: Corpus, root: Path, utterances: Sequence[Utterance], refusals: Sequence[Refusal]
+    corpus: Corpus,
+    root: Path,
+    utterances: Sequence[Utterance],
+    refusals: Sequence[Refusal],
+    *,
+    listed: int,
 ) -> None:
+    if not listed:
+        raise InputError(f"{root}: the lists of {corpus.name} are empty: no utterance is in them")
     if not utterances:
-        reason = f"; the first: {refusals[0].reason}" if refusals else ""
-        raise InputError(f"{root}: no utterance of {corpus.name} is left to use{reason}")
+        reason = f"the first: {refusals[0].reason}" if refusals else "all are under exclude:"
+        raise InputError(f"{root}: no utterance of {corpus.name} is left to use; {reason}")
     if corpus.strict:
         require_all(corpus.name, refusals)
 

@@ -26,7 +26,8 @@ from pipeline.corpus.mp3 import WithLength, counted, length_told
 from pipeline.corpus.riff import PCM, Wav
 from pipeline.files import InputError
 
-WAY_OUT = "repair the file, or list the utterance under exclude: in the corpus file"
+OR_LEAVE = "or list the utterance under exclude: in the corpus file"
+WAY_OUT = f"repair the file, {OR_LEAVE}"
 
 BLOCK = 2**19  # samples per channel: 33 s at 16 kHz
 LOUDEST = 1e6  # times the full scale: beyond any sound, and its power is far within float32
@@ -92,8 +93,8 @@ class Sound(Protocol):
     def close(self) -> None: ...
 
 
-def refused(path: object, finding: str) -> InputError:
-    return InputError(f"{path}: {finding}; {WAY_OUT}")
+def refused(path: object, finding: str, way_out: str = WAY_OUT) -> InputError:
+    return InputError(f"{path}: {finding}; {way_out}")
 
 
 def _open(path: str) -> tuple[BinaryIO, Wav | None]:
@@ -101,7 +102,7 @@ def _open(path: str) -> tuple[BinaryIO, Wav | None]:
     try:
         file = BufferedReader(FileIO(path), BUFFERED)
     except FileNotFoundError:
-        raise refused(path, "no such file") from None
+        raise refused(path, "no such file", f"put it there, {OR_LEAVE}") from None
     except OSError as error:
         raise refused(path, f"cannot be opened ({error.strerror})") from None
     try:
@@ -309,4 +310,5 @@ def _require_last_page(path: str, file: BinaryIO) -> None:
 
 def _said(error: Exception) -> str:
     """The words of libsndfile, without the path that we give already."""
-    return str(getattr(error, "error_string", error)).strip().removesuffix(".")
+    said = str(getattr(error, "error_string", error)).strip()
+    return said.removeprefix("Error : ").removesuffix(".")

@@ -124,7 +124,7 @@ def test_a_missing_wav_is_refused_and_the_rest_kept(root):
     (root / "wav/an4_clstk/mblb/an9-mblb-b.wav").unlink()
     utterance, reason = refused(read(root))
     assert utterance == "mblb-an9-b"
-    assert "an9-mblb-b.wav: no such file; " in reason
+    assert "an9-mblb-b.wav: no such file; put it there, or list the utterance under" in reason
 
 
 def test_a_wav_too_short_for_any_frame_is_refused_and_the_rest_kept(root, write_wav):
@@ -169,6 +169,26 @@ def test_a_corpus_without_one_good_utterance_is_refused_with_the_first_reason(ro
         path.write_bytes(b"")
     with pytest.raises(InputError, match=r"no utterance of an4 is left .*: is empty"):
         read(root)
+
+
+@pytest.mark.parametrize("excluded", [False, True])
+def test_a_corpus_that_lists_nothing_or_excludes_all_is_refused(root, excluded):
+    names = [] if excluded else ["fileids", "transcription"]
+    every = [u.id for u in read(root).utterances] if excluded else []
+    for path in (path for name in names for path in root.glob(f"etc/*.{name}")):
+        path.write_text("")
+    finding = "no utterance of an4 is left to use; all are under exclude:"
+    finding = finding if excluded else "the lists of an4 are empty: no utterance is in them"
+    with pytest.raises(InputError, match=finding):
+        read(root, exclude=every)
+
+
+def test_a_strict_corpus_says_how_many_are_refused_and_how_to_see_them_all(root):
+    for path in list(root.rglob("*.wav"))[:2]:
+        path.unlink()
+    found = r"an4 is strict, and 2 of its .*; the first: .*\.wav: no such file; .*; without strict"
+    with pytest.raises(InputError, match=f"{found}: true all are named"):
+        read(root, strict=True)
 
 
 def test_of_an_id_that_comes_twice_the_second_is_refused(root):

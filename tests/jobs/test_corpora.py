@@ -23,7 +23,7 @@ def utterance(number: int, **changes) -> Utterance:
             "rate": 8000,
             "transcript": "TWENTY LETTERS OR SO",
             "speaker": f"s{number % 10}",
-            "split": "test" if number % 10 == 9 else "train",
+            "split": {8: "dev", 9: "test"}.get(number % 10, "train"),
             **changes,
         }
     )
@@ -43,9 +43,17 @@ def told(capsys):
 
 
 def test_a_sound_corpus_is_one_line(told):
-    assert told(*map(utterance, range(20))) == [
-        "tiny: 20 utterances, 40 s; train 18 of 9 speakers, 36 s; test 2 of 1 speaker, 4.0 s"
-    ]
+    (line,) = told(*map(utterance, range(20)))
+    assert line == (
+        "tiny: 20 utterances, 40 s; train 16 of 8 speakers, 32 s; dev 2 of 1 speaker, 4.0 s; "
+        "test 2 of 1 speaker, 4.0 s"
+    )
+
+
+def test_what_training_will_want_is_said_to_be_missing(told):
+    test = told(utterance(9))
+    assert test[1:] == ["tiny: no train and no dev utterances, which training needs"]
+    assert told(utterance(1))[1:] == ["tiny: no dev utterances, which training needs"]
 
 
 def test_what_looks_wrong_is_a_line_each(told):
@@ -53,17 +61,18 @@ def test_what_looks_wrong_is_a_line_each(told):
     utterances[3] = replace(utterances[3], transcript="CAFÉ, PLEASE", split="test")
     again = replace(utterances[1], id="again", split="test", speaker="s9")
     short = replace(utterance(31), samples=400)
+    refused = "which training refuses, and in how many utterances"
     assert told(*utterances, again, short, drawn="test drawn from train")[1:] == [
         "tiny: test drawn from train",
         "tiny: 1 speaker in more than one split: s3; error rates then say little of other voices",
-        "tiny: characters outside english-38, and in how many utterances: ',' in 1, 'É' in 1",
+        f"tiny: characters outside english-38, {refused}: ',' in 1, 'É' in 1",
         "tiny: 1 sound listed again, 1 across splits: u1 = again",
         "tiny: 1 utterance of unlikely length (characters per second): u31 (0.05 s, 400.0)",
     ]
 
 
 def test_of_many_only_a_few_are_named(told):
-    lines = told(*(utterance(n, transcript="ÀÉÎÖÛŸÇ") for n in range(3)))
+    lines = told(*(utterance(n, transcript="ÀÉÎÖÛŸÇ") for n in range(7, 10)))
     assert lines[1].endswith(" and 2 more")
 
 

@@ -34,15 +34,17 @@ def _read_folder(root: Path, folder: Path, split: Split | None) -> Iterator[Entr
     told = folder / "utt2spk"
     speakers = once_each(keyed(told), again) if told.is_file() else {}
     listed = set()
-    for entry in _sounds(folder, recordings):
-        listed.add(entry.id)
-        words = said.get(entry.id, "")
-        if entry.audio:
-            yield replace(entry, transcript=words, speaker=speakers.get(entry.id, ""), split=split)
-        else:
-            yield Refusal(entry.id, f"{folder / 'segments'}: its recording is not in wav.scp")
+    for each in _sounds(folder, recordings):
+        if isinstance(each, Refusal):
+            listed.add(each.utterance)
+            yield each
+            continue
+        listed.add(each.id)
+        words, speaker = said.get(each.id, ""), speakers.get(each.id, "")
+        yield replace(each, transcript=words, speaker=speaker, split=split)
     for utterance in sorted(said.keys() - listed):
-        yield Refusal(utterance, f"{folder / 'text'}: has it, and no sound of it is listed")
+        finding = f"has {utterance!r}, and no sound of it is listed; list it, or take its line out"
+        yield Refusal(utterance, f"{folder / 'text'}: {finding}")
     yield from again
 
 
@@ -52,11 +54,12 @@ def _recordings(root: Path, path: Path) -> Iterator[tuple[str, str, str]]:
         yield place, key, placed(root, root, _path(place, rest))
 
 
-def _sounds(folder: Path, recordings: dict[str, str]) -> Iterator[Entry]:
+def _sounds(folder: Path, recordings: dict[str, str]) -> Iterator[Entry | Refusal]:
     """Each recording, or each line of segments: utterance, recording, start, end[, channel]."""
     path = folder / "segments"
     if not path.is_file():
-        yield from (Entry(key, audio, "") for key, audio in recordings.items())
+        place = str(folder / "wav.scp")
+        yield from (Entry(key, audio, "", place=place) for key, audio in recordings.items())
         return
     for place, key, rest in keyed(path):
         recording, *times = rest.split()
@@ -66,8 +69,11 @@ def _sounds(folder: Path, recordings: dict[str, str]) -> Iterator[Entry]:
         except ValueError:
             raise InputError(f"{place}: {rest!r} is not of the form RECORDING START END") from None
         duration = None if end == -1 else end - start  # -1: to the end of the recording
-        audio = recordings.get(recording, "")
-        yield Entry(key, audio, "", "", None, start, duration, channel, place)
+        if audio := recordings.get(recording):
+            yield Entry(key, audio, "", "", None, start, duration, channel, place)
+        else:
+            finding = f"its recording {recording!r} is not in wav.scp; add it there"
+            yield Refusal(key, f"{place}: {finding}, or take the line out")
 
 
 def _path(place: str, rest: str) -> str:

@@ -73,7 +73,7 @@ def test_a_flac_that_is_missing_or_cut_is_refused_and_the_rest_kept(librispeech,
     cut.write_bytes(cut.read_bytes()[:30])
     manifest = read("librispeech", librispeech)
     found = reasons(manifest)
-    assert "1272-128104-0000.flac: no such file; " in found["1272-128104-0000"]
+    assert "1272-128104-0000.flac: no such file; put it there, or list" in found["1272-128104-0000"]
     assert "1272-128104-0001.flac: " in found["1272-128104-0001"]
     assert len(manifest.utterances) == 6
 

@@ -121,7 +121,7 @@ def test_what_has_no_sound_or_no_words_is_refused(tmp_path, read):
     found = reasons(read("kaldi"))
     assert list(found) == [*(f"u{n}" for n in range(3, 10)), "u2"]
     assert "u2.wav: its transcript is empty" in found["u2"]
-    assert "text: has it, and no sound of it is listed" in found["u3"]
+    assert "text: has 'u3', and no sound of it is listed; list it, or take its" in found["u3"]
 
 
 def test_of_a_key_that_comes_twice_the_second_line_is_refused(tmp_path, read):
@@ -142,7 +142,8 @@ def test_of_a_key_that_comes_twice_the_second_line_is_refused(tmp_path, read):
 def test_a_segment_of_no_recording_is_refused(folder, read):
     text(folder / "wav.scp", (folder / "wav.scp").read_text().splitlines()[0])
     found = reasons(read("kaldi", folder))
-    assert "segments: its recording is not in wav.scp" in found["sw02005-A_000050-000400"]
+    said = found["sw02005-A_000050-000400"]
+    assert "segments:4: its recording 'sw02005' is not in wav.scp; add it there, or take" in said
 
 
 def test_a_folder_without_wav_scp_is_refused(tmp_path, read):
