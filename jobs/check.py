@@ -28,6 +28,8 @@ from pipeline.files import InputError, read_json, write_text
 from pipeline.settings import dump_yaml
 
 SECONDS_BETWEEN_LOOKS = 1.0
+SECONDS_BEFORE_A_QUESTION = 5.0  # the first: SLURM refuses soon what it will never start
+SECONDS_FOR_FILES = 30.0  # a network file system may show late what another host has written
 SECONDS_FOR_SIGNAL = 120.0  # the file system may show late that it was heard
 SECONDS_FOR_REQUEUE = 300.0  # SLURM's own hold is two minutes
 LETTERS_OF_OUTPUT = 300
@@ -261,22 +263,21 @@ def _last_words(probe: Probe, folder: SweepFolder) -> str:
 
 
 def _await(probe: Probe, folder: SweepFolder) -> dict[str, Any]:
-    ask_at = time.monotonic() + probe.patience
+    ask_at = time.monotonic() + SECONDS_BEFORE_A_QUESTION
     told, gone = "", False
     while not probe.answer.exists():
         time.sleep(SECONDS_BETWEEN_LOOKS)
         if time.monotonic() < ask_at:
             continue
-        ask_at = time.monotonic() + probe.patience
-        queued = scheduler.queue().get(probe.job)
-        if queued is None and gone:
+        if gone:
             raise NoAnswerError(
                 f"job {probe.job} ended without an answer: {_last_words(probe, folder)}"
             )
+        queued = scheduler.queue().get(probe.job)
         if queued and never(queued.reason):
             raise NoAnswerError(f"job {probe.job} {in_words(queued.reason)}")
-        # A network file system may show the file of another host late: one more round.
         gone = queued is None
+        ask_at = time.monotonic() + (SECONDS_FOR_FILES if gone else probe.patience)
         now = f"{queued.state.lower()} {in_words(queued.reason)}".rstrip() if queued else told
         if now != told:
             say(f"job {probe.job}: {now}")

@@ -96,7 +96,7 @@ class Everywhere(Stated):
     max_runs: int = Field(default=1000, ge=1, description="of one sweep; stops a runaway grid")
     poll_min_s: float = Field(
         default=30.0,
-        ge=1,
+        ge=30,  # administrators have complained of less
         description="seconds between two questions to SLURM, at least; while nothing changes, "
         "status waits longer each time, up to 180",
     )

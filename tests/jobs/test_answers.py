@@ -72,12 +72,12 @@ def test_an_answer_is_fresh_for_as_long_as_the_profile_says(folder, asked, tmp_p
     look = looking.argparse.Namespace(**place, json=True, once=True, set=[])
     recent(folder)
     file = folder.path / "answer.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "time": time.time() - 31}))
+    file.write_text(json.dumps({**json.loads(file.read_text()), "time": time.time() - 50}))
     site.write_text("scheduler: slurm\npoll_min_s: 100\n")
     for look.json in (True, False):
         looking.status(look)
     assert asked() == 1
-    site.write_text("scheduler: slurm\npoll_min_s: 20\n")
+    site.write_text("scheduler: slurm\npoll_min_s: 40\n")
     looking.status(look)
     assert asked() == 2
 

@@ -126,7 +126,7 @@ def test_slurm_is_asked_as_seldom_as_the_profile_says(folder, monkeypatch):
     monkeypatch.setattr(check, "time", clock)
     monkeypatch.setattr(check.scheduler, "queue", queue)
     assert check._await(probe, folder) == {"host": "node7"}
-    assert asked == [70.0, 140.0, 210.0]
+    assert asked == [5.0, 75.0, 145.0]
     began = clock.now
     check._appears(probe.again, 200.0, probe.patience, lambda: released.append(clock.now - began))
     assert released == [70.0, 140.0]

@@ -88,7 +88,7 @@ def test_a_container_before_python_is_used_by_arrays(bench, reference, tmp_path)
     ],
 )
 def test_what_is_wrong_with_a_profile_is_in_the_report_too(bench, wrong, said):
-    answer = bench.typed("cluster-check", bench.profile(poll_min_s=1, **wrong))
+    answer = bench.typed("cluster-check", bench.profile(**wrong))
     assert (answer.code, answer.errors) == (1, "")
     complaints = [line for line in answer.out.splitlines() if line.startswith("WRONG ")]
     assert any(said in line for line in complaints), answer.out
