@@ -15,7 +15,7 @@ Shard format, version 1. One HDF5 file, little-endian; N rows, F bins, U utteran
                          of the float32 rows, before they were stored
     refusals/utterance_ids, refusals/reasons (R,)        UTF-8 of fixed length
     attributes of /      version = 1, feature_id, settings (JSON), index, count (of the shards),
-                         complete = true
+                         complete = true; texts are of fixed length: HDF5's heap has no checksum
     attribute of each dataset: crc32, of its bytes
 
 MUST: frames contiguous, at an offset divisible by 64 (readers map the file there and need neither
@@ -55,7 +55,7 @@ Reader = Callable[[int, int], Float[np.ndarray, "T F"]]
 AGAIN = "run make features again, which writes it anew"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class StoredUtterance:
     id: str
     transcript: str
@@ -104,9 +104,9 @@ def writing_shard(
         for name, scale in rows.scales.items():
             _write(file, f"code/{name}", scale)
         _write_statistics(file, rows.statistics)
-        file.attrs["settings"] = settings.model_dump_json()
-        file.attrs.update(version=VERSION, feature_id=feature_id, index=index, count=count)
-        file.attrs["complete"] = True
+        file.attrs["settings"] = np.bytes_(settings.model_dump_json(), "utf-8")
+        own = np.bytes_(feature_id, "utf-8")
+        file.attrs.update(version=VERSION, feature_id=own, index=index, count=count, complete=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +127,7 @@ class Shard:
     def open(cls, path: Path) -> "Shard":
         """Check everything but the checksums; an InputError says what is wrong."""
         with _reading(path) as file:
-            settings = FeatureSettings.model_validate_json(file.attrs["settings"])
+            settings = FeatureSettings.model_validate_json(_text(file, "settings"))
             index = int(file.attrs["index"])
             utterances = _read_utterances(path, file, index)
             frames = file["frames"]
@@ -136,7 +136,7 @@ class Shard:
                 _read_code(path, file, utterances)
             return cls(
                 path=path,
-                feature_id=file.attrs["feature_id"],
+                feature_id=_text(file, "feature_id"),
                 settings=settings,
                 index=index,
                 count=int(file.attrs["count"]),
@@ -192,8 +192,7 @@ def contents(path: Path) -> list[Stored]:
 
 def verify(path: Path) -> int:
     """The bytes that were compared with their checksums, if none differs."""
-    wrong = ", ".join(stored.name for stored in contents(path) if not stored.whole)
-    if wrong:
+    if wrong := ", ".join(stored.name for stored in contents(path) if not stored.whole):
         raise InputError(f"{path}: the bytes of {wrong} are not those written; {AGAIN}")
     return path.stat().st_size
 
@@ -202,13 +201,13 @@ def write_statistics(path: Path, feature_id: str, statistics: Statistics) -> Non
     """A file of its own, for the sum over all shards."""
     with _creating(path) as file:
         _write_statistics(file, statistics)
-        file.attrs.update(version=VERSION, feature_id=feature_id, complete=True)
+        file.attrs.update(version=VERSION, feature_id=np.bytes_(feature_id, "utf-8"), complete=True)
 
 
 def read_statistics(path: Path, feature_id: str) -> Statistics:
     with _reading(path) as file:
-        if file.attrs["feature_id"] != feature_id:
-            raise InputError(f"{path}: belongs to {file.attrs['feature_id']}, not {feature_id}")
+        if (found := _text(file, "feature_id")) != feature_id:
+            raise InputError(f"{path}: belongs to {found}, not {feature_id}")
         return _read_statistics(file)
 
 
@@ -236,12 +235,9 @@ def _read_utterances(path: Path, file: h5py.File, shard: int) -> tuple[StoredUtt
         raise InputError(f"{path}: offsets and utterances disagree; {AGAIN}")
     rows = zip(*columns, offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)
     return tuple(
-        StoredUtterance(
-            id=name, transcript=transcript, speaker=speaker, split=split,
-            shard=shard, start=start, stop=stop,
-        )
+        StoredUtterance(name, transcript, speaker, split, shard, start, stop)
         for name, transcript, speaker, split, start, stop in rows
-    )  # fmt: skip
+    )
 
 
 def _read_code(path: Path, file: h5py.File, rows: Sequence[StoredUtterance]) -> storage.Code:
@@ -270,12 +266,17 @@ def _require_mappable(
 def _fixed(texts: Sequence[str]) -> np.ndarray:
     """Texts as UTF-8 of the longest one's length."""
     encoded = [text.encode() for text in texts]
-    longest = max(map(len, encoded), default=1) or 1
-    return np.array(encoded, h5py.string_dtype("utf-8", longest))
+    return np.array(encoded, h5py.string_dtype("utf-8", max(map(len, [b"1", *encoded]))))
 
 
 def _texts(group: h5py.Group, *names: str) -> list[list[str]]:
     return [[text.decode() for text in group[name][()].tolist()] for name in names]
+
+
+def _text(file: h5py.File, name: str) -> str:
+    """Earlier files have it in HDF5's heap, whose damage no checksum tells and reading may hang."""
+    text = file.attrs[name]
+    return text.decode() if isinstance(text, bytes) else str(text)
 
 
 def _crc32(dataset: h5py.Dataset) -> int:
@@ -305,15 +306,14 @@ def _reading(path: Path) -> Iterator[h5py.File]:
     """The open file, of a version we know and complete; what is wrong with it in one line."""
     try:
         with h5py.File(path, "r", locking=False) as file:
-            version = file.attrs["version"]
-            if version != VERSION:
+            if (version := file.attrs["version"]) != VERSION:
                 raise InputError(f"{path}: version {version}; this program reads version {VERSION}")
             if not file.attrs["complete"]:
                 raise InputError(f"{path}: was not completed; {AGAIN}")
             yield file
     except FileNotFoundError:
         raise InputError(f"{path}: no such shard; {AGAIN}") from None
-    except (OSError, KeyError, ValidationError) as error:
+    except (OSError, KeyError, RuntimeError, UnicodeError, ValidationError) as error:
         number = getattr(error, "errno", None)
         said = os.strerror(number) if number else "cut short or damaged"
         said = " ".join(str(error).split()) if isinstance(error, ValidationError) else said

@@ -183,6 +183,32 @@ def test_a_shard_cut_anywhere_is_refused(tmp_path: Path):
             Shard.open(path)
 
 
+def test_a_tail_that_is_lost_to_zeros_is_found(tmp_path: Path):
+    """In a heap, which has no checksum, HDF5 would look for its end for ever."""
+    path = tmp_path / "shard.h5"
+    write(path)
+    whole = path.read_bytes()
+    assert b"GCOL" not in whole
+    for start in range(0, len(whole), 64):
+        path.write_bytes(whole[:start].ljust(len(whole), b"\0"))
+        if any(whole[start:]):
+            with pytest.raises(InputError, match="run make features again"):
+                verify(path)
+
+
+@pytest.mark.parametrize("name", ["utterance_ids", "transcripts", "refusals/reasons"])
+def test_a_text_that_is_no_longer_text_is_refused(tmp_path: Path, name: str):
+    path = tmp_path / "shard.h5"
+    write(path)
+    with h5py.File(path) as file:
+        offset = file[name].id.get_offset()
+    damaged = bytearray(path.read_bytes())
+    damaged[offset] = 0xFF
+    path.write_bytes(damaged)
+    with pytest.raises(InputError, match="cut short or damaged"):
+        Shard.open(path)
+
+
 def test_verify_finds_one_flipped_bit_in_any_dataset(tmp_path: Path):
     path = tmp_path / "shard.h5"
     write(path)
