@@ -119,7 +119,8 @@ def test_twelve_runs_survive_what_a_cluster_does_to_them(
     assert {blind[each]["state"] for each in there} == {"queued"}
     daemons()  # and the node
     # The end that it was given is a limit of one minute, for its next turns too: too little to
-    # start in, where the machine is busy.
+    # start in, where the machine is busy. Before it has met its end, it would be spared it.
+    bench.until(lambda: bench.queued().get(jobs[late], "").startswith("PENDING"))
     scontrol(command, "update", f"JobId={jobs[late]}", "TimeLimit=60")
     assert command("scancel", owner).code == 0
     # Not StartTime=now: a node that still clears up after a job's last life refuses its next one.
