@@ -73,14 +73,14 @@ def cluster_check(options: argparse.Namespace) -> int:
 
 def _here(profile: Local, folder: SweepFolder) -> list[Finding]:
     with _task(folder, signalled=False) as (file, answer):
-        probe = Probe(answer, time.time(), profile.poll_min_s)
+        sent = time.time()
         slots = local.slots_for_runs(profile)
         code = snapshot.take(folder.code)
         local.run([file], slots, code, look=lambda _: None, ended=lambda _: None)
         if not answer.exists():
             raise InputError(f"the check ended without an answer; see {local.output_path(file)}")
         said = read_json(answer)
-        skew = clock(said["time"], probe.sent, time.time())
+        skew = clock(said["time"], sent, time.time())
     return [*examine(said, profile, folder), skew]
 
 

@@ -8,14 +8,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from jobs.console import count, duration, say
 from pipeline.corpora import Corpus
-from pipeline.corpus.manifest import Manifest, Refusal, Split
+from pipeline.corpus.manifest import NEEDED, Manifest, Refusal
 from pipeline.corpus.survey import Survey, survey
 from pipeline.corpus.text import alphabet
 from pipeline.sweep import Sweep
 
 TOLD = 100  # refusals
 NAMED = 5  # of each kind; more would not fit the line
-NEEDED: tuple[Split, ...] = ("train", "dev")
 
 
 def tell_corpora(sweep: Sweep, found: Mapping[Corpus, Manifest]) -> None:

@@ -24,6 +24,7 @@ FEWEST = 3  # utterances: one each for train, dev and test
 MOST_SHOWN = 8  # characters in an error message
 
 Split = Literal["train", "dev", "test"]
+NEEDED: tuple[Split, ...] = ("train", "dev")  # splits without which nothing is trained
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +183,7 @@ def require_trainable(utterances: Sequence[Spoken], letters: Alphabet) -> None:
     """Refuse what would only show up in the middle of an epoch."""
     require_enough(utterances)
     require_letters(utterances, letters)
-    for name in ("train", "dev"):
+    for name in NEEDED:
         if not any(utterance.split == name for utterance in utterances):
             raise InputError(
                 f"the corpus has no {name} utterances; choose another split in the corpus file"

@@ -25,7 +25,16 @@ import numpy as np
 from jaxtyping import Float16, Float32, Float64
 
 from pipeline.config import FeatureSettings
-from pipeline.features.transform import Rows, Transform, Window, factor, floor, mel_filters, window
+from pipeline.features.transform import (
+    Rows,
+    Transform,
+    Window,
+    Write,
+    factor,
+    floor,
+    mel_filters,
+    window,
+)
 
 SOURCE = Path(__file__).with_name("kernel.c")
 COMPILERS = ("cc", "gcc", "clang")
@@ -101,20 +110,21 @@ class Compiled:
         }
         addresses = {name: table.ctypes.data for name, table in self._tables.items()}
         self._plan = _Transform(length=transform.window_length, points=points, **addresses)
-        self._outputs: dict[FeatureSettings, tuple[_Rows, list[np.ndarray]]] = {}
 
     def transform(self, seen: Window) -> None:
         self._library.transform(
             ctypes.addressof(self._plan), seen.ctypes.data, len(seen), self._power.ctypes.data
         )
 
-    def rows(self, settings: FeatureSettings, out: Rows) -> None:
-        if settings not in self._outputs:
-            self._outputs[settings] = self._output(settings)
-        output, _ = self._outputs[settings]
-        self._library.rows(
-            ctypes.addressof(output), self._power.ctypes.data, len(out), out.ctypes.data
-        )
+    def rows(self, settings: FeatureSettings) -> Write:
+        output, arrays = self._output(settings)
+
+        def write(out: Rows, _: object = arrays) -> None:  # it lives as long as this is called
+            self._library.rows(
+                ctypes.addressof(output), self._power.ctypes.data, len(out), out.ctypes.data
+            )
+
+        return write
 
     def _output(self, settings: FeatureSettings) -> tuple[_Rows, list[np.ndarray]]:
         """And the arrays that it points to."""

@@ -21,7 +21,7 @@ from jaxtyping import Float32
 from pipeline.config import FeatureSettings
 from pipeline.features import compiled
 from pipeline.features.compiled import Compiled
-from pipeline.features.transform import Plain, Rows, Transform, transform_of
+from pipeline.features.transform import Plain, Rows, Transform, Write, transform_of
 from pipeline.files import InputError
 
 TILE = 65_536  # points transformed at a time: 128 frames of 512
@@ -58,7 +58,10 @@ class Stream:
         self._waveform = _Waveform(transform)
         self._seen = np.zeros((tile, transform.window_length), np.float32)
         self._filled = 0
-        self._bins = [_Bins(*pair, tile) for pair in zip(settings, sinks, strict=True)]
+        self._bins = [
+            _Bins(each, sink, tile, self._engine.rows(each))
+            for each, sink in zip(settings, sinks, strict=True)
+        ]
 
     def add(self, block: Float32[np.ndarray, " N"], *, last: bool = True) -> None:
         """The next samples of an utterance, which ends with them if they are the `last`."""
@@ -85,7 +88,7 @@ class Stream:
         with np.errstate(over="ignore", under="ignore"):  # _Bins refuses what overflows
             self._engine.transform(self._seen[:count])
             for bins in self._bins:
-                bins.add(self._engine, count)
+                bins.add(count)
 
 
 def _engine(transform: Transform, tile: int) -> Compiled | Plain:
@@ -159,15 +162,17 @@ class _Waveform:
 class _Bins:
     """One feature setting: rows, tile after tile, until they are worth a call of the sink."""
 
-    def __init__(self, settings: FeatureSettings, sink: Sink, tile: int) -> None:
+    def __init__(self, settings: FeatureSettings, sink: Sink, tile: int, write: Write) -> None:
         self._settings = settings
         self._sink = sink
+        self._write = write
         self._rows = np.empty((max(1, BLOCK // tile) * tile, settings.bins), np.float32)
         self._filled = 0
 
-    def add(self, engine: Compiled | Plain, count: int) -> None:
+    def add(self, count: int) -> None:
+        """The rows of the frames that were transformed last."""
         rows = self._rows[self._filled : self._filled + count]
-        engine.rows(self._settings, rows)
+        self._write(rows)
         largest = rows.max()
         if not largest <= np.finfo(np.float32).max:
             raise InputError(

@@ -4,6 +4,7 @@ In:   settings; samples (T, W), float32.   Out: rows (T, F), float32.
 Not here: which samples a window sees (spectrum.py), the same in compiled C (compiled.py).
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from pipeline.config import FeatureSettings
 
 Window = Float32[np.ndarray, "T W"]
 Rows = Float32[np.ndarray, "T F"]
+Write = Callable[[Rows], None]
 
 
 class Transform(NamedTuple):
@@ -51,7 +53,6 @@ class Plain:
         self._spectrum = np.empty((tile, transform.n_fft // 2 + 1), np.complex64)
         self._amplitude = np.empty(self._spectrum.shape, np.float32)
         self._power = np.empty(self._spectrum.shape, np.float32)
-        self._filters: dict[FeatureSettings, Float32[np.ndarray, "K F"]] = {}
 
     def transform(self, seen: Window) -> None:
         points = self._points[:, : self._window.shape[1]]
@@ -62,24 +63,26 @@ class Plain:
         np.abs(self._spectrum, out=self._amplitude)
         np.multiply(self._amplitude, self._amplitude, out=self._power)
 
-    def rows(self, settings: FeatureSettings, out: Rows) -> None:
-        """Of the first frames that were transformed last, as many as `out` has."""
-        match settings.spectrum:
-            case "mel":
-                if settings not in self._filters:
-                    self._filters[settings] = mel_filters(settings).astype(np.float32)
-                out[:] = (self._power @ self._filters[settings])[: len(out)]
-            case "power":
-                out[:] = self._power[: len(out)]
-            case "amplitude":
-                out[:] = self._amplitude[: len(out)]
-        match settings.scale:
-            case "log1p":
-                np.log1p(out, out=out)
-            case "log" | "decibel":
-                np.maximum(out, np.float32(floor(settings)), out=out)
-                np.log(out, out=out)
-                np.multiply(out, np.float32(factor(settings)), out=out)
+    def rows(self, settings: FeatureSettings) -> Write:
+        """Of the first frames that were transformed last, as many as it is given room for."""
+        filters = mel_filters(settings).astype(np.float32) if settings.spectrum == "mel" else None
+        linear = self._amplitude if settings.spectrum == "amplitude" else self._power
+
+        def write(out: Rows) -> None:
+            out[:] = linear[: len(out)] if filters is None else (linear @ filters)[: len(out)]
+            _scale(settings, out)
+
+        return write
+
+
+def _scale(settings: FeatureSettings, rows: Rows) -> None:
+    match settings.scale:
+        case "log1p":
+            np.log1p(rows, out=rows)
+        case "log" | "decibel":
+            np.maximum(rows, np.float32(floor(settings)), out=rows)
+            np.log(rows, out=rows)
+            np.multiply(rows, np.float32(factor(settings)), out=rows)
 
 
 def floor(settings: FeatureSettings) -> float:

@@ -31,7 +31,7 @@ def seen(count: int, length: int, seed: int = 0) -> np.ndarray:
 def rows(engine: Compiled | Plain, samples: np.ndarray, settings: FeatureSettings) -> np.ndarray:
     engine.transform(samples)
     found = np.empty((len(samples), settings.bins), np.float32)
-    engine.rows(settings, found)
+    engine.rows(settings)(found)
     return found
 
 
@@ -97,7 +97,7 @@ def test_logarithms_are_right_to_the_last_place_at_every_exponent(library: compi
     values[: len(near_one)] = near_one
     engine._power[:] = np.resize(values, len(engine._power))[:, None]
     found = np.empty((1, settings.bins), np.float32)
-    engine.rows(settings, found)
+    engine.rows(settings)(found)
     expected = np.log(values.astype(np.float64))
     units = np.spacing(np.maximum(np.abs(expected), 2.0**-7).astype(np.float32))
     assert (np.abs(found[0] - expected) / units).max() < 1.5
