@@ -4,8 +4,10 @@ In:   the slices of a task.   Out: shards; beside the task's file, how far it is
 Not here: the transform (pipeline/features/precompute.py), which slices are missing (reconcile.py).
 """
 
+import ctypes
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -16,6 +18,8 @@ from pipeline.corpus.manifest import ManifestFile, Refusal, require_all
 from pipeline.files import InputError, read_json, write_json
 
 SECONDS_BETWEEN_WORDS = 0.5
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
+KEPT = 32 * 2**20  # bytes: the most that glibc takes as a threshold
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ def execute(work: Path, pieces: Sequence[Slice], task: Path, stop: StopRequest) 
     # h5py and soundfile belong on the node: a login node imports this module only to write tasks.
     from pipeline.features import precompute  # noqa: PLC0415
 
+    keep_freed_memory()
     manifests = {name: ManifestFile.open(Path(name)) for name in {p.manifest for p in pieces}}
     names = {name for piece in pieces for name in piece.feature_ids}
     sets = {name: precompute.stored(work, name) for name in names}
@@ -84,6 +89,14 @@ def execute(work: Path, pieces: Sequence[Slice], task: Path, stop: StopRequest) 
     if failed:
         raise failed[0]
     return True
+
+
+def keep_freed_memory() -> None:
+    """For this process: else glibc returns each waveform's pages, and the next faults them in."""
+    with suppress(AttributeError, OSError, TypeError):  # another C library
+        mallopt = ctypes.CDLL(None).mallopt
+        for threshold in (TRIM_THRESHOLD, MMAP_THRESHOLD):
+            mallopt(threshold, KEPT)
 
 
 def finish(work: Path, pieces: Sequence[Slice]) -> None:

@@ -16,6 +16,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -29,7 +30,6 @@ from pipeline.features.transform import (
     Rows,
     Transform,
     Window,
-    Write,
     factor,
     floor,
     mel_filters,
@@ -68,6 +68,7 @@ class _Rows(ctypes.Structure):
         ("filters", ctypes.c_void_p),
         ("weights", ctypes.c_void_p),
         ("scratch", ctypes.c_void_p),
+        ("out", ctypes.c_void_p),
     ]
 
 
@@ -78,11 +79,11 @@ def library() -> Library | None:
         found = ctypes.CDLL(str(_path()))
     except OSError:
         return None
-    size, address = ctypes.c_ssize_t, ctypes.c_void_p
-    found.transform.argtypes = [address, address, size, address]
-    found.rows.argtypes = [address, address, size, address]
+    number, size, address = ctypes.c_int32, ctypes.c_ssize_t, ctypes.c_void_p
+    found.spectra.argtypes = [address, address, number, address, size, size]
+    found.rows.argtypes = [address, address, number, address]
     found.halves.argtypes = [address, size, address]
-    for function in (found.transform, found.rows, found.halves):
+    for function in (found.spectra, found.rows, found.halves):
         function.restype = None
     return found if found.frames_at_a_time() else None
 
@@ -95,53 +96,54 @@ def serves(transform: Transform) -> bool:
 class Compiled:
     """As `transform.Plain`."""
 
-    def __init__(self, library: Library, transform: Transform, tile: int) -> None:
+    def __init__(
+        self, library: Library, transform: Transform, settings: Sequence[FeatureSettings]
+    ) -> None:
         points = transform.n_fft // 2
         self._library = library
         self._lanes = library.frames_at_a_time()
         self._points = points
-        self._power = self._vectors(-(-tile // self._lanes) * (points + 1))
         self._tables = {
             "window": window(transform) / 2,
             "twiddles": _twiddles(points),
             "turns": _turned(np.arange(points // 2 + 1) / transform.n_fft),
             "places": _places(points),
-            "scratch": self._vectors(2 * points),
+            "scratch": self._vectors(3 * points + 1),
         }
         addresses = {name: table.ctypes.data for name, table in self._tables.items()}
         self._plan = _Transform(length=transform.window_length, points=points, **addresses)
+        self._of_outputs = [self._tables_of(each) for each in settings]
+        self._outputs = (_Rows * len(settings))(*map(self._output, settings, self._of_outputs))
 
-    def transform(self, seen: Window) -> None:
-        self._library.transform(
-            ctypes.addressof(self._plan), seen.ctypes.data, len(seen), self._power.ctypes.data
+    def rows(self, windows: Window, outs: Sequence[Rows]) -> None:
+        for output, out in zip(self._outputs, outs, strict=True):
+            output.out = out.ctypes.data
+        hop, count = windows.strides[0] // windows.itemsize, len(windows)
+        self._library.spectra(
+            ctypes.byref(self._plan),
+            self._outputs,
+            len(self._outputs),
+            windows.ctypes.data,
+            hop,
+            count,
         )
 
-    def rows(self, settings: FeatureSettings) -> Write:
-        output, arrays = self._output(settings)
-
-        def write(out: Rows, _: object = arrays) -> None:  # it lives as long as this is called
-            self._library.rows(
-                ctypes.addressof(output), self._power.ctypes.data, len(out), out.ctypes.data
-            )
-
-        return write
-
-    def _output(self, settings: FeatureSettings) -> tuple[_Rows, list[np.ndarray]]:
-        """And the arrays that it points to."""
-        arrays: dict[str, np.ndarray] = {}
+    def _tables_of(self, settings: FeatureSettings) -> dict[str, np.ndarray]:
+        tables: dict[str, np.ndarray] = {"scratch": self._vectors(settings.bins + 1)}
         if settings.spectrum == "mel":
-            arrays["filters"], arrays["weights"] = _sparse(mel_filters(settings))
-        arrays["scratch"] = self._vectors(settings.bins + 1)
-        output = _Rows(
+            tables["filters"], tables["weights"] = _sparse(mel_filters(settings))
+        return tables
+
+    def _output(self, settings: FeatureSettings, tables: dict[str, np.ndarray]) -> _Rows:
+        return _Rows(
             bins=settings.bins,
             points=self._points,
             root=settings.spectrum == "amplitude",
             scale=SCALES[settings.scale],
             floor=floor(settings),
             factor=factor(settings),
-            **{name: array.ctypes.data for name, array in arrays.items()},
+            **{name: table.ctypes.data for name, table in tables.items()},
         )
-        return output, list(arrays.values())
 
     def _vectors(self, count: int) -> Float32[np.ndarray, "n lanes"]:
         """So many, each within one line of the cache."""

@@ -1,7 +1,7 @@
 /* Kernel: the arithmetic of spectrum.py, on several frames at a time, one in each lane of a vector.
 
-   In:   what the windows of neighbouring frames see, in rows; tables made by compiled.py.
-   Out:  the power of their Fourier transforms, in lanes; rows of amplitude, power or mel, scaled.
+   In:   samples, of which the window of each frame sees a stretch; tables made by compiled.py.
+   Out:  rows of amplitude, power or mel, scaled, for one or more settings at once.
    Not here: which frames there are (spectrum.py); the same by numpy, where nothing is compiled.
 
    Every lane goes through the same operations, so that no frame depends on its neighbours.
@@ -22,9 +22,10 @@ enum { NONE, LOG1P, LOG }; /* scales */
 
 typedef float lanes __attribute__((vector_size(4 * LANES), may_alias));
 
-/* Of x86-64, what most have had since 2013: without it numpy is the faster one. */
+/* Of x86-64, what most have had since 2013 (all with AVX2 have F16C): without it numpy is the faster
+   one. */
 #ifdef __x86_64__
-#define WIDE __attribute__((target("avx2,fma")))
+#define WIDE __attribute__((target("avx2,fma,f16c")))
 #else
 #define WIDE
 #endif
@@ -37,7 +38,7 @@ struct transform {
     const float *twiddles; /* three cosines and sines for each butterfly of each radix-4 pass */
     const float *turns;    /* (points / 2 + 1, 2): cosine and sine of -2 pi k / n_fft */
     const int32_t *places; /* (points): where the passes leave frequency k */
-    lanes *scratch;        /* (2 * points) */
+    lanes *scratch;        /* (3 * points + 1): of the transform, and its power */
 };
 
 struct rows {
@@ -49,6 +50,7 @@ struct rows {
     const int32_t *filters; /* (points + 1): the first filter that holds a bin; null: no mel */
     const float *weights;   /* (points + 1, 2): of that filter and of the next */
     lanes *scratch;         /* (bins + 1) */
+    float *out;             /* (frames, bins) */
 };
 
 /* Frames at a time; 0 on a CPU that cannot run this. */
@@ -61,14 +63,41 @@ int32_t frames_at_a_time(void)
 #endif
 }
 
+/* Eight vectors of eight lanes: lane n becomes row n. */
+#if defined(__x86_64__) && defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#define TRANSPOSES
+PART void transpose(const lanes *v, float *out, ptrdiff_t stride)
+{
+    lanes a[8], b[8];
+    for (int n = 0; n < 8; n += 2) {
+        a[n] = __builtin_shufflevector(v[n], v[n + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+        a[n + 1] = __builtin_shufflevector(v[n], v[n + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+    }
+    for (int n = 0; n < 8; n += 4)
+        for (int m = 0; m < 2; m++) {
+            lanes x = a[n + m], y = a[n + m + 2];
+            b[n + 2 * m] = __builtin_shufflevector(x, y, 0, 1, 8, 9, 4, 5, 12, 13);
+            b[n + 2 * m + 1] = __builtin_shufflevector(x, y, 2, 3, 10, 11, 6, 7, 14, 15);
+        }
+    for (int n = 0; n < 4; n++) {
+        lanes low = __builtin_shufflevector(b[n], b[n + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+        lanes high = __builtin_shufflevector(b[n], b[n + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+        memcpy(out + n * stride, &low, sizeof low);
+        memcpy(out + (n + 4) * stride, &high, sizeof high);
+    }
+}
+#endif
+#endif
+
 /* Even samples are the real parts, odd ones the imaginary: half as long a complex transform. */
 PART void load(
-    const struct transform *t, const float *from, ptrdiff_t here, float *restrict re,
+    const struct transform *t, const float *samples, ptrdiff_t hop, int here, float *restrict re,
     float *restrict im)
 {
     const float *row[LANES];
     for (int lane = 0; lane < LANES; lane++)
-        row[lane] = from + (lane < here ? lane : 0) * (ptrdiff_t)t->length;
+        row[lane] = samples + (lane < here ? lane : 0) * hop;
     const float *window = t->window;
     int length = t->length, n = 0;
     for (; n + 1 < length; n += 2)
@@ -145,18 +174,6 @@ PART void unfold(const struct transform *t, const lanes *re, const lanes *im, la
     }
 }
 
-/* `power`: (count / LANES, rounded up; points + 1) vectors. */
-WIDE
-void transform(const struct transform *t, const float *points, ptrdiff_t count, lanes *power)
-{
-    lanes *re = t->scratch, *im = re + t->points;
-    for (ptrdiff_t row = 0; row < count; row += LANES, power += t->points + 1) {
-        load(t, points + row * t->length, count - row, (float *)re, (float *)im);
-        transform_lanes(t, re, im);
-        unfold(t, re, im, power);
-    }
-}
-
 /* Cephes' logf of a normal positive number: off by one unit of the last place at most. */
 PART float natural_logarithm(float x)
 {
@@ -209,74 +226,75 @@ PART void filter(const struct rows *r, const lanes *power, lanes *mel)
     }
 }
 
-/* Eight vectors of eight lanes: lane n becomes row n. */
-#if defined(__x86_64__) && defined(__has_builtin)
-#if __has_builtin(__builtin_shufflevector)
-#define TRANSPOSES
-PART void transpose(const lanes *v, float *out, ptrdiff_t stride)
-{
-    lanes a[8], b[8];
-    for (int n = 0; n < 8; n += 2) {
-        a[n] = __builtin_shufflevector(v[n], v[n + 1], 0, 8, 1, 9, 4, 12, 5, 13);
-        a[n + 1] = __builtin_shufflevector(v[n], v[n + 1], 2, 10, 3, 11, 6, 14, 7, 15);
-    }
-    for (int n = 0; n < 8; n += 4)
-        for (int m = 0; m < 2; m++) {
-            lanes x = a[n + m], y = a[n + m + 2];
-            b[n + 2 * m] = __builtin_shufflevector(x, y, 0, 1, 8, 9, 4, 5, 12, 13);
-            b[n + 2 * m + 1] = __builtin_shufflevector(x, y, 2, 3, 10, 11, 6, 7, 14, 15);
-        }
-    for (int n = 0; n < 4; n++) {
-        lanes low = __builtin_shufflevector(b[n], b[n + 4], 0, 1, 2, 3, 8, 9, 10, 11);
-        lanes high = __builtin_shufflevector(b[n], b[n + 4], 4, 5, 6, 7, 12, 13, 14, 15);
-        memcpy(out + n * stride, &low, sizeof low);
-        memcpy(out + (n + 4) * stride, &high, sizeof high);
-    }
-}
-#endif
-#endif
-
+/* `here` lanes of power -> so many rows. */
 WIDE
-void rows(const struct rows *r, const lanes *power, ptrdiff_t count, float *out)
+void rows(const struct rows *r, const lanes *power, int here, float *out)
 {
-    for (ptrdiff_t row = 0; row < count; row += LANES, power += r->points + 1) {
-        if (r->filters)
-            filter(r, power, r->scratch);
-        else
-            memcpy(r->scratch, power, sizeof(lanes) * (size_t)r->bins);
-        const float *scaled = (const float *)r->scratch;
-        scale(r, (float *)r->scratch, r->bins * LANES);
-        int here = count - row < LANES ? (int)(count - row) : LANES, bins = r->bins, bin = 0;
+    if (r->filters)
+        filter(r, power, r->scratch);
+    else
+        memcpy(r->scratch, power, sizeof(lanes) * (size_t)r->bins);
+    const float *scaled = (const float *)r->scratch;
+    scale(r, (float *)r->scratch, r->bins * LANES);
+    int bins = r->bins, bin = 0;
 #ifdef TRANSPOSES
-        if (here == LANES)
-            for (; bin + LANES <= bins; bin += LANES)
-                transpose(r->scratch + bin, out + bin, bins);
+    if (here == LANES)
+        for (; bin + LANES <= bins; bin += LANES)
+            transpose(r->scratch + bin, out + bin, bins);
 #endif
-        for (; bin < bins; bin++)
-            for (int lane = 0; lane < here; lane++)
-                out[lane * bins + bin] = scaled[bin * LANES + lane];
-        out += here * bins;
+    for (; bin < bins; bin++)
+        for (int lane = 0; lane < here; lane++)
+            out[lane * bins + bin] = scaled[bin * LANES + lane];
+}
+
+/* `count` frames, `hop` samples apart, from the first one's window on. */
+WIDE
+void spectra(
+    const struct transform *t, const struct rows *outputs, int32_t number, const float *samples,
+    ptrdiff_t hop, ptrdiff_t count)
+{
+    lanes *re = t->scratch, *im = re + t->points, *power = im + t->points;
+    for (ptrdiff_t row = 0; row < count; row += LANES) {
+        int here = count - row < LANES ? (int)(count - row) : LANES;
+        load(t, samples + row * hop, hop, here, (float *)re, (float *)im);
+        transform_lanes(t, re, im);
+        unfold(t, re, im, power);
+        for (int32_t n = 0; n < number; n++)
+            rows(outputs + n, power, here, outputs[n].out + row * outputs[n].bins);
     }
 }
 
 /* float16: to the nearest, ties to even; numpy's astype, bit for bit, but for what is no number. */
+PART uint16_t half(float value)
+{
+    uint32_t bits, small;
+    memcpy(&bits, &value, 4);
+    uint32_t sign = bits & 0x80000000;
+    bits ^= sign;
+    /* Adding 1/2 leaves a subnormal's bits where they belong, rounded. */
+    float magnitude, sum;
+    memcpy(&magnitude, &bits, 4);
+    sum = magnitude + 0.5f;
+    memcpy(&small, &sum, 4);
+    small -= 0x3f000000;
+    uint32_t normal = (bits + 0xc8000fff + ((bits >> 13) & 1)) >> 13;
+    uint32_t large = bits > 0x7f800000 ? 0x7e00 : 0x7c00;
+    uint32_t found = bits < 0x38800000 ? small : bits < 0x47800000 ? normal : large;
+    return (uint16_t)(found | sign >> 16);
+}
+
 WIDE
 void halves(const float *values, ptrdiff_t count, uint16_t *out)
 {
-    for (ptrdiff_t n = 0; n < count; n++) {
-        uint32_t bits, small;
-        memcpy(&bits, values + n, 4);
-        uint32_t sign = bits & 0x80000000;
-        bits ^= sign;
-        /* Adding 1/2 leaves a subnormal's bits where they belong, rounded. */
-        float magnitude, sum;
-        memcpy(&magnitude, &bits, 4);
-        sum = magnitude + 0.5f;
-        memcpy(&small, &sum, 4);
-        small -= 0x3f000000;
-        uint32_t normal = (bits + 0xc8000fff + ((bits >> 13) & 1)) >> 13;
-        uint32_t large = bits > 0x7f800000 ? 0x7e00 : 0x7c00;
-        uint32_t half = bits < 0x38800000 ? small : bits < 0x47800000 ? normal : large;
-        out[n] = (uint16_t)(half | sign >> 16);
+    ptrdiff_t n = 0;
+#ifdef __x86_64__
+    for (; n + LANES <= count; n += LANES) {
+        lanes seen;
+        memcpy(&seen, values + n, sizeof seen);
+        short found __attribute__((vector_size(16))) = __builtin_ia32_vcvtps2ph256(seen, 0);
+        memcpy(out + n, &found, sizeof found);
     }
+#endif
+    for (; n < count; n++)
+        out[n] = half(values[n]);
 }

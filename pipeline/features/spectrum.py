@@ -9,8 +9,8 @@ Frame t is centred on sample t * hop, the ends are mirrored, and the window stan
 the n_fft points, as in torch.stft(center=True, pad_mode="reflect") and so in torchaudio's
 Spectrogram and MelScale. A waveform shorter than that, which torch refuses, is mirrored repeatedly.
 
-Why it is fast: a tile of frames stays in the cache from windowing to scaling, utterances follow
-each other through the same buffers, and settings that share a transform share its result.
+Why it is fast: a few frames stay in the cache from windowing to scaling, utterances follow each
+other through the same buffers, and settings that share a transform share its result.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,11 +21,10 @@ from jaxtyping import Float32
 from pipeline.config import FeatureSettings
 from pipeline.features import compiled
 from pipeline.features.compiled import Compiled
-from pipeline.features.transform import Plain, Rows, Transform, Write, transform_of
+from pipeline.features.transform import Plain, Rows, Transform, transform_of
 from pipeline.files import InputError
 
-TILE = 65_536  # points transformed at a time: 128 frames of 512
-BLOCK = 4096  # rows handed to a sink at a time, at least one tile
+BLOCK = 4096  # rows handed to a sink at a time
 
 Sink = Callable[[Rows], None]  # the rows are overwritten after the call
 
@@ -53,47 +52,36 @@ class Stream:
 
     def __init__(self, settings: Sequence[FeatureSettings], sinks: Sequence[Sink]) -> None:
         (transform,) = {transform_of(each) for each in settings}
-        tile = max(8, TILE // transform.n_fft)
-        self._engine = _engine(transform, tile)
+        self._settings, self._sinks = settings, sinks
+        self._engine = _engine(transform, settings)
         self._waveform = _Waveform(transform)
-        self._seen = np.zeros((tile, transform.window_length), np.float32)
+        self._rows = [np.empty((BLOCK, each.bins), np.float32) for each in settings]
         self._filled = 0
-        self._bins = [
-            _Bins(each, sink, tile, self._engine.rows(each))
-            for each, sink in zip(settings, sinks, strict=True)
-        ]
 
     def add(self, block: Float32[np.ndarray, " N"], *, last: bool = True) -> None:
         """The next samples of an utterance, which ends with them if they are the `last`."""
         windows = self._waveform.extend(block, last=last)
-        done = 0
-        while done < len(windows):
-            end = min(self._filled + len(windows) - done, len(self._seen))
-            taken = windows[done : done + end - self._filled]
-            self._seen[self._filled : end] = taken
-            done += len(taken)
+        while len(windows):
+            room = BLOCK - self._filled
+            taken, windows = windows[:room], windows[room:]
+            end = self._filled + len(taken)
+            self._engine.rows(taken, [rows[self._filled : end] for rows in self._rows])
             self._filled = end
-            if end == len(self._seen):
-                self._transform_tile()
+            if end == BLOCK:
+                self.close()
 
     def close(self) -> None:
-        """Hand out what is left."""
-        if self._filled:
-            self._transform_tile()
-        for bins in self._bins:
-            bins.hand_out()
-
-    def _transform_tile(self) -> None:
+        """Hand out what there is."""
         count, self._filled = self._filled, 0
-        with np.errstate(over="ignore", under="ignore"):  # _Bins refuses what overflows
-            self._engine.transform(self._seen[:count])
-            for bins in self._bins:
-                bins.add(count)
+        for settings, rows, sink in zip(self._settings, self._rows, self._sinks, strict=True):
+            if count:
+                _require_finite(rows[:count], settings)
+                sink(rows[:count])
 
 
-def _engine(transform: Transform, tile: int) -> Compiled | Plain:
+def _engine(transform: Transform, settings: Sequence[FeatureSettings]) -> Compiled | Plain:
     library = compiled.library() if compiled.serves(transform) else None
-    return Compiled(library, transform, tile) if library else Plain(transform, tile)
+    return Compiled(library, transform, settings) if library else Plain(transform, settings)
 
 
 class _Waveform:
@@ -159,34 +147,13 @@ class _Waveform:
         return np.concatenate((held[before:0:-1], held, held[end - after : end][::-1]))
 
 
-class _Bins:
-    """One feature setting: rows, tile after tile, until they are worth a call of the sink."""
-
-    def __init__(self, settings: FeatureSettings, sink: Sink, tile: int, write: Write) -> None:
-        self._settings = settings
-        self._sink = sink
-        self._write = write
-        self._rows = np.empty((max(1, BLOCK // tile) * tile, settings.bins), np.float32)
-        self._filled = 0
-
-    def add(self, count: int) -> None:
-        """The rows of the frames that were transformed last."""
-        rows = self._rows[self._filled : self._filled + count]
-        self._write(rows)
-        largest = rows.max()
-        if not largest <= np.finfo(np.float32).max:
-            raise InputError(
-                f"{named(self._settings)} reached {largest:g}, and float32 holds at most "
-                f"{np.finfo(np.float32).max:g}; repair the sound"
-            )
-        self._filled += count
-        if self._filled == len(self._rows):
-            self.hand_out()
-
-    def hand_out(self) -> None:
-        if self._filled:
-            self._sink(self._rows[: self._filled])
-        self._filled = 0
+def _require_finite(rows: Rows, settings: FeatureSettings) -> None:
+    largest = rows.max()
+    if not largest <= np.finfo(np.float32).max:
+        raise InputError(
+            f"{named(settings)} reached {largest:g}, and float32 holds at most "
+            f"{np.finfo(np.float32).max:g}; repair the sound"
+        )
 
 
 def named(settings: FeatureSettings) -> str:

@@ -9,13 +9,13 @@ a piece has its lowest value `low` and its `step`, a 255th of its range: a value
 low + step * code, off by at most half a step. An utterance's code depends on no other utterance.
 """
 
-import zlib
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from jaxtyping import Float16, Float32, Int64, UInt8
+from zlib_ng.zlib_ng import crc32
 
 from pipeline.config import FeatureSettings
 from pipeline.features import compiled
@@ -64,7 +64,7 @@ class Half:
                 "features.storage float32"
             )
         if self._may_vanish:
-            zeros = rows.size - int(np.count_nonzero(rows))
+            zeros = int(np.count_nonzero(rows == 0))  # of floats it takes five times as long
             self._nonzero += rows.size - zeros
             self._vanished += int(np.count_nonzero(rows <= HALF_OF_SMALLEST_FLOAT16)) - zeros
         return to_float16(rows)
@@ -173,7 +173,7 @@ class Rows:
         self._counted += len(rows)
         stored = self._encoder.encode(rows)
         self._target[self._written : self._written + len(stored)] = stored
-        self._checksum = zlib.crc32(stored.data, self._checksum)
+        self._checksum = crc32(stored.data, self._checksum)
         self._written += len(stored)
 
     def finish(self) -> int:

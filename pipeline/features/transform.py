@@ -4,7 +4,7 @@ In:   settings; samples (T, W), float32.   Out: rows (T, F), float32.
 Not here: which samples a window sees (spectrum.py), the same in compiled C (compiled.py).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,8 +13,8 @@ from jaxtyping import Float32, Float64
 from pipeline.config import FeatureSettings
 
 Window = Float32[np.ndarray, "T W"]
-Rows = Float32[np.ndarray, "T F"]
-Write = Callable[[Rows], None]
+Rows = Float32[np.ndarray, "T _"]  # each setting has bins of its own
+TILE = 32_768  # points transformed at a time: 64 frames of 512
 
 
 class Transform(NamedTuple):
@@ -38,23 +38,34 @@ def transform_of(settings: FeatureSettings) -> Transform:
 
 
 class Plain:
-    """By numpy, a tile of at most `tile` frames at a time.
+    """By numpy, a tile of frames at a time, which stays in the cache.
 
     A tile is transformed whole even where it is not full, so that no frame depends on its
     neighbours in it: but for the last bit of a mel frame, which some processors' matrix product
     rounds by its place.
     """
 
-    def __init__(self, transform: Transform, tile: int) -> None:
+    def __init__(self, transform: Transform, settings: Sequence[FeatureSettings]) -> None:
+        self._tile = max(8, TILE // transform.n_fft)
         # As large as the tile: one product of whole arrays takes half as long as one row by row.
         # The window holds the factor n_fft by which norm="forward" divides.
-        self._window = np.tile(window(transform) * np.float32(transform.n_fft), (tile, 1))
-        self._points = np.zeros((tile, transform.n_fft), np.float32)
-        self._spectrum = np.empty((tile, transform.n_fft // 2 + 1), np.complex64)
+        self._window = np.tile(window(transform) * np.float32(transform.n_fft), (self._tile, 1))
+        self._points = np.zeros((self._tile, transform.n_fft), np.float32)
+        self._spectrum = np.empty((self._tile, transform.n_fft // 2 + 1), np.complex64)
         self._amplitude = np.empty(self._spectrum.shape, np.float32)
         self._power = np.empty(self._spectrum.shape, np.float32)
+        self._writes = [self._write(each) for each in settings]
 
-    def transform(self, seen: Window) -> None:
+    def rows(self, windows: Window, outs: Sequence[Rows]) -> None:
+        """What each window sees -> its row of each setting."""
+        with np.errstate(over="ignore", under="ignore"):  # whoever asked refuses what overflows
+            for start in range(0, len(windows), self._tile):
+                tile = slice(start, start + self._tile)
+                self._transform(windows[tile])
+                for write, out in zip(self._writes, outs, strict=True):
+                    write(out[tile])
+
+    def _transform(self, seen: Window) -> None:
         points = self._points[:, : self._window.shape[1]]
         np.multiply(seen, self._window[: len(seen)], out=points[: len(seen)])
         # numpy multiplies by 1 in float64 unless a norm is named, and so transforms in float64, at
@@ -63,7 +74,7 @@ class Plain:
         np.abs(self._spectrum, out=self._amplitude)
         np.multiply(self._amplitude, self._amplitude, out=self._power)
 
-    def rows(self, settings: FeatureSettings) -> Write:
+    def _write(self, settings: FeatureSettings) -> Callable[[Rows], None]:
         """Of the first frames that were transformed last, as many as it is given room for."""
         filters = mel_filters(settings).astype(np.float32) if settings.spectrum == "mel" else None
         linear = self._amplitude if settings.spectrum == "amplitude" else self._power

@@ -29,9 +29,8 @@ def seen(count: int, length: int, seed: int = 0) -> np.ndarray:
 
 
 def rows(engine: Compiled | Plain, samples: np.ndarray, settings: FeatureSettings) -> np.ndarray:
-    engine.transform(samples)
     found = np.empty((len(samples), settings.bins), np.float32)
-    engine.rows(settings)(found)
+    engine.rows(samples, [found])
     return found
 
 
@@ -41,8 +40,8 @@ def rows(engine: Compiled | Plain, samples: np.ndarray, settings: FeatureSetting
 def test_rows_equal_numpys(library: compiled.Library, spectrum: str, scale: str, n_fft: int):
     settings = FeatureSettings(spectrum=spectrum, scale=scale, storage="float32", n_fft=n_fft)
     samples, transform = seen(TILE, settings.window_length), transform_of(settings)
-    found = rows(Compiled(library, transform, TILE), samples, settings)
-    expected = rows(Plain(transform, TILE), samples, settings)
+    found = rows(Compiled(library, transform, [settings]), samples, settings)
+    expected = rows(Plain(transform, [settings]), samples, settings)
     np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-5)
 
 
@@ -66,7 +65,7 @@ def test_any_window_and_number_of_frames_equals_float64(
         window="hamming",
     )
     samples = seen(count, settings.window_length, seed)
-    found = rows(Compiled(library, transform_of(settings), TILE), samples, settings)
+    found = rows(Compiled(library, transform_of(settings), [settings]), samples, settings)
     phase = 2 * np.pi * np.arange(settings.window_length) / settings.window_length
     windowed = samples.astype(np.float64) * (0.54 - 0.46 * np.cos(phase))
     expected = np.abs(np.fft.rfft(windowed, n_fft)) ** 2
@@ -77,7 +76,7 @@ def test_any_window_and_number_of_frames_equals_float64(
 def test_a_frame_depends_on_no_other_and_on_no_place(library: compiled.Library, spectrum: str):
     settings = FeatureSettings(spectrum=spectrum, scale="log", storage="float32")
     samples = seen(TILE, settings.window_length)
-    engine = Compiled(library, transform_of(settings), TILE)
+    engine = Compiled(library, transform_of(settings), [settings])
     together = rows(engine, samples, settings)
     turned = np.random.default_rng(1).permutation(TILE)
     np.testing.assert_array_equal(rows(engine, samples[turned], settings), together[turned])
@@ -90,14 +89,15 @@ def test_logarithms_are_right_to_the_last_place_at_every_exponent(library: compi
     settings = FeatureSettings(
         spectrum="power", scale="log", storage="float32", n_fft=65_536, floor=1e-300
     )
-    engine = Compiled(library, transform_of(settings), 8)
+    engine = Compiled(library, transform_of(settings), [settings])
     tiny, most = np.finfo(np.float32).tiny, np.finfo(np.float32).max
     values = np.geomspace(tiny, most, settings.bins).astype(np.float32).clip(tiny, most)
     near_one = np.linspace(0.5, 2, 2001, dtype=np.float32)
     values[: len(near_one)] = near_one
-    engine._power[:] = np.resize(values, len(engine._power))[:, None]
+    power = engine._vectors(settings.bins)
+    power[:] = values[:, None]
     found = np.empty((1, settings.bins), np.float32)
-    engine.rows(settings)(found)
+    library.rows(engine._outputs, power.ctypes.data, 1, found.ctypes.data)
     expected = np.log(values.astype(np.float64))
     units = np.spacing(np.maximum(np.abs(expected), 2.0**-7).astype(np.float32))
     assert (np.abs(found[0] - expected) / units).max() < 1.5
@@ -108,7 +108,7 @@ def test_what_is_infinite_or_no_number_stays_so(library: compiled.Library):
         settings = FeatureSettings(spectrum="power", scale=scale, storage="float32")
         for value in (np.inf, np.nan):
             samples = np.full((1, settings.window_length), value, np.float32)
-            found = rows(Compiled(library, transform_of(settings), 8), samples, settings)
+            found = rows(Compiled(library, transform_of(settings), [settings]), samples, settings)
             assert not np.isfinite(found).any()
 
 

@@ -221,13 +221,13 @@ def test_sets_of_one_window_and_n_fft_share_the_transform(
     engine: str, monkeypatch: pytest.MonkeyPatch
 ):
     kind = Compiled if engine == "compiled" else Plain
-    transform, calls = kind.transform, []
+    rows, calls = kind.rows, []
 
-    def counted(self: Any, seen: np.ndarray) -> None:
-        calls.append(len(seen))
-        transform(self, seen)
+    def counted(self: Any, windows: np.ndarray, outs: list[np.ndarray]) -> None:
+        calls.append(len(windows))
+        rows(self, windows, outs)
 
-    monkeypatch.setattr(kind, "transform", counted)
+    monkeypatch.setattr(kind, "rows", counted)
     sets = [linear(spectrum=each) for each in ("amplitude", "power", "mel")]
     numbers = []
     for some in (sets[:1], sets, [*sets, linear(window="blackman")]):

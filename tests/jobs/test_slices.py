@@ -1,5 +1,8 @@
 """Slices as the tasks of an array: whoever comes last compares every byte and adds up."""
 
+import platform
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -140,3 +143,30 @@ def test_progress_counts_what_all_slices_of_a_task_have(array):
     seconds = [soundfile.info(path).duration for path in folder.parents[2].glob("an4/wav/*/*/*")]
     assert (found.utterances, found.refusals) == (12, ())
     assert found.seconds == pytest.approx(sum(seconds))
+
+
+FAULTS = """
+import numpy as np
+import resource
+from jobs.slices import keep_freed_memory
+
+def faults():  # pages that the kernel gives while memory is taken and freed, as for file after file
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(100):
+        [np.ones(300_000, np.float32) for _ in range(4)]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+before = faults()
+keep_freed_memory()
+faults()
+print(before, faults())
+"""
+
+
+def test_a_worker_keeps_the_memory_that_it_freed():
+    if platform.libc_ver()[0] != "glibc":
+        pytest.skip(f"{platform.system()}: memory is not glibc's")
+    said = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, check=True)
+    before, after = map(int, said.stdout.split())
+    assert before > 50_000
+    assert after < 1000
