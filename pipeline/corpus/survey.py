@@ -6,12 +6,13 @@ Not here: what cannot be used at all (a manifest's refusals), printing it (jobs/
 
 import math
 import os
-import zlib
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from io import FileIO
 from statistics import median
+
+from zlib_ng.zlib_ng import crc32
 
 from pipeline.corpus.manifest import Manifest, Split, Utterance
 from pipeline.corpus.text import Alphabet
@@ -123,7 +124,7 @@ def _groups(keyed: Iterable[tuple[Utterance, Hashable]]) -> list[list[Utterance]
 
 def _beginning(path: str) -> int:
     with FileIO(path) as file:
-        return zlib.crc32(file.read(ALIKE))
+        return crc32(file.read(ALIKE))
 
 
 def _pairs(group: Sequence[Utterance]) -> list[tuple[Utterance, Utterance]]:
