@@ -13,7 +13,7 @@ from tests.benchmarks.measure import Case, Group
 from tests.benchmarks.shares import WORKERS
 
 MEL = {"storage": "float32"}
-OURS, LIMIT = "blankslate", "limit-min"
+OURS, LIMIT, COVARIANCE = "blankslate", "limit-min", "limit-min, and a covariance"
 DEFAULT, FORK = "Lhotse, default", "Lhotse, fork executor"
 CACHE, PER_FILE, LOOP = "SpeechBrain, HDF5 cache", "torchaudio, per file", "librosa, loop"
 HOUR = "hour of audio"
@@ -31,9 +31,10 @@ def _ours(name: str, path: str, hours: float, *sets: dict[str, str]) -> Case:
     return Case(name, "product:features", settings, hours)
 
 
-def _limit(path: str, hours: float, bins: int, itemsize: int) -> Case:
+def _limit(path: str, hours: float, bins: int, itemsize: int, name: str = LIMIT) -> Case:
     settings = {"manifest_file": path, "bins": bins, "itemsize": itemsize}
-    return Case(LIMIT, "limits:limit_min", settings, hours, environment=TUNED_MALLOC)
+    settings["covariance"] = name == COVARIANCE
+    return Case(name, "limits:limit_min", settings, hours, environment=TUNED_MALLOC)
 
 
 def _mel(corpora: Corpora) -> Group:
@@ -69,6 +70,7 @@ def _linear(corpora: Corpora) -> Group:
         unit=HOUR,
         cases=[
             _limit(path, hours, 257, 2),
+            _limit(path, hours, 257, 2, COVARIANCE),  # what a set that may be whitened needs more
             *(
                 _ours(name, path, hours, {"spectrum": "amplitude", "scale": scale})
                 for name, scale in scales.items()

@@ -15,6 +15,7 @@ from tests.benchmarks.child import Job
 from tests.benchmarks.shares import WORKERS, dealt, in_processes, sounds
 
 TILE = 256  # frames, which stay in the cache
+MULTIPLIED = 2048  # frames at a time, for a covariance: few enough for the cache, many for BLAS
 N_FFT, HOP = 512, 160  # samples
 BLOCK = 1 << 20  # bytes written at a time
 
@@ -27,28 +28,38 @@ TUNED_MALLOC = {
 }
 
 
-def limit_min(scratch: Path, *, manifest_file: str, bins: int, itemsize: int) -> Job:
+def limit_min(
+    scratch: Path, *, manifest_file: str, bins: int, itemsize: int, covariance: bool = False
+) -> Job:
     """Read the files, transform as many frames, write as many bytes; nothing else.
 
-    A reference, not a bound: no window, no magnitude, no filters, no logarithm, no checksum, no
-    statistics, and nothing waits for the disk.
+    A reference, not a bound: no window, no magnitude, no filters, no logarithm, no checksum, and
+    nothing waits for the disk. No statistics, but for one bare symmetric product with `covariance`.
     """
     shares = dealt(sounds(manifest_file), WORKERS)
+    multiplied = bins if covariance else 0
 
     def job(folder: Path) -> None:
-        jobs = [(folder / str(n), share, bins * itemsize) for n, share in enumerate(shares)]
+        jobs = [
+            (folder / str(n), share, bins * itemsize, multiplied) for n, share in enumerate(shares)
+        ]
         in_processes(_read_transform_write, jobs)
 
     return job
 
 
-def _read_transform_write(path: Path, items: Sequence[tuple[str, Path]], row: int) -> int:
+def _read_transform_write(
+    path: Path, items: Sequence[tuple[str, Path]], row: int, multiplied: int
+) -> int:
     frames = sum(1 + len(_read(sound)) // HOP for _, sound in items)
     points = np.zeros((TILE, N_FFT), np.float32)
     spectrum = np.empty((TILE, N_FFT // 2 + 1), np.complex64)
     for _ in range(0, frames, TILE):
         # norm="forward", because with the default numpy transforms float32 in float64.
         np.fft.rfft(points, axis=1, norm="forward", out=spectrum)
+    frames_by_bins = np.ones((MULTIPLIED, multiplied), np.float32)
+    for _ in range(0, frames if multiplied else 0, MULTIPLIED):
+        frames_by_bins.T @ frames_by_bins  # BLAS is told that it is symmetric
     block, left = memoryview(bytes(BLOCK)), frames * row
     with path.open("wb", buffering=0) as file:
         while left > 0:
