@@ -1,3 +1,5 @@
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -110,6 +112,52 @@ def test_what_is_infinite_or_no_number_stays_so(library: compiled.Library):
             samples = np.full((1, settings.window_length), value, np.float32)
             found = rows(Compiled(library, transform_of(settings), [settings]), samples, settings)
             assert not np.isfinite(found).any()
+
+
+EXAMINED = """
+import sys
+from pathlib import Path
+import numpy as np
+from pipeline.config import FeatureSettings
+from pipeline.features import compiled
+from pipeline.features.transform import transform_of
+compiled._path = lambda: Path(sys.argv[1])
+library = compiled.library()
+for n_fft, window_ms, mel_bins in [(16, 1, 3), (32, 1.3, 5), (512, 25, 80), (2048, 101, 81)]:
+    sets = [
+        FeatureSettings(n_fft=n_fft, window_ms=window_ms, hop_ms=0.5, spectrum=spectrum,
+                        scale=scale, mel_bins=mel_bins, storage="float32")
+        for spectrum, scale in [("mel", "log"), ("amplitude", "none"), ("power", "log1p")]
+    ]
+    engine = compiled.Compiled(library, transform_of(sets[0]), sets)
+    for count in (1, 7, 8, 9, 17):
+        length, hop = sets[0].window_length, sets[0].hop
+        samples = np.ones((count - 1) * hop + length, np.float32)
+        windows = np.lib.stride_tricks.sliding_window_view(samples, length)[::hop]
+        engine.rows(windows, [np.empty((count, each.bins), np.float32) for each in sets])
+        compiled.halves(library, samples)
+print("examined")
+"""
+
+
+def test_the_kernel_touches_nothing_beyond_its_arrays(tmp_path: Path):
+    compiler = shutil.which("gcc")
+    if sys.platform != "linux" or not compiler:
+        pytest.skip("needs gcc's address sanitizer, on Linux")
+    made = tmp_path / "examined.so"
+    words = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-o", str(made)]
+    subprocess.run([compiler, *compiled.WORDS, *words, str(compiled.SOURCE), "-lm"], check=True)
+    asked = [compiler, "-print-file-name=libasan.so"]
+    preloaded = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    options = {"LD_PRELOAD": preloaded, "ASAN_OPTIONS": "detect_leaks=0"}
+    done = subprocess.run(
+        [sys.executable, "-c", EXAMINED, str(made)],
+        env={**os.environ, **options},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("examined\n", "")
 
 
 @pytest.mark.parametrize("mel_bins", [1, 20, 80])
