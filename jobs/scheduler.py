@@ -106,18 +106,21 @@ def this_job() -> str:
     return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID", "")
 
 
-# Among the words of `scontrol show job`. One that a person cancelled has neither.
-MUST_LEAVE = "PreemptTime=[0-9]|Reason=TimeLimit"  # also read by grep, in the batch script
+# Among the words of `scontrol show job` -> the cause. One that a person cancelled has neither.
+LEAVING = {"Reason=TimeLimit": "timeout", "PreemptTime=[0-9]": "preemption"}
+MUST_LEAVE = "|".join(LEAVING)  # also read by grep, in the batch script
 
 
-def must_leave() -> bool:
-    """Whether the job that this is in is ended for another one, or by its limit."""
+def must_leave() -> str:
+    """Why the job that this is in is ended: its limit, or another one; nothing of any other end."""
     command = ["scontrol", "show", "job", "--oneliner", os.environ.get("SLURM_JOB_ID", "")]
     try:
         text = ask(command, patient=True)
     except SchedulerError:
-        return False
-    return any(re.match(MUST_LEAVE, word) for word in text.split())
+        return ""
+    words = text.split()
+    causes = (why for said, why in LEAVING.items() if any(re.match(said, word) for word in words))
+    return next(causes, "")
 
 
 def rows(text: str, columns: int) -> list[list[str]]:

@@ -27,16 +27,16 @@ from typing import Any
 import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError, UncompletedJobError
 
-from jobs import reasons, snapshot, tasks
+from jobs import lives, reasons, snapshot, tasks
 from jobs.console import say
 from jobs.plan import Request
-from jobs.processes import REQUEUE, STOPPED, listening
+from jobs.processes import FAILED, REQUEUE, STOPPED, listening
 from jobs.profile import Slurm
 from jobs.scheduler import MUST_LEAVE, mark_of, must_leave, withdraw
 from pipeline.files import InputError
 
-# submitit requeues a job that reached its limit this often. Training resumes from its own files,
-# so each turn makes progress; the number only ends a run that never will.
+# submitit requeues a job that reached its limit this often. Each turn gets further, or lives.py
+# gives it up; so the number is never met.
 REQUEUES = 100
 
 # SLURM sends the signal up to a minute early. A tenth of the limit, at most this, keeps it from
@@ -63,11 +63,14 @@ class OnNode:
         # submitit's own handler writes its file and requeues inside the signal. Here a signal only
         # sets a flag; the handler is called when training has saved and returned.
         requeue: Any = signal.getsignal(signal.SIGUSR2)
+        path = Path(task)
         with listening() as stop:
-            code = tasks.execute(Path(task), stop)
+            code = tasks.execute(path, stop) if lives.begin(path) else FAILED
             # SLURM requeues only what it kills: one that ends in its grace time has ended. The
             # limit itself may come while a run that was warned of it still saves.
             if code == STOPPED and (stop.signal == signal.SIGUSR2 or must_leave()):
+                if not lives.go_on(path, lambda: must_leave() or "timeout"):
+                    sys.exit(FAILED)
                 if BATCH in os.environ:
                     sys.exit(REQUEUE)
                 try:

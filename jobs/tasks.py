@@ -94,7 +94,7 @@ def write(task: Task, folder: Path) -> Path:
     content = {"kind": kind, **asdict(task)}
     path = folder / f"{kind}-{digest(content)[:12]}.json"
     write_json(path, content)
-    for stale in (slices.progress_path(path), failure_path(path)):
+    for stale in (slices.progress_path(path), failure_path(path), lives_path(path)):
         stale.unlink(missing_ok=True)
     return path
 
@@ -116,6 +116,10 @@ def read(path: Path) -> Task:
 
 def failure_path(task: Path) -> Path:
     return task.with_suffix(".failure")
+
+
+def lives_path(task: Path) -> Path:
+    return task.with_suffix(".lives")
 
 
 def execute(path: Path, stop: StopRequest) -> int:

@@ -127,6 +127,12 @@ class RunFolder:
             if _intact(content):
                 yield content
 
+    @property
+    def saved(self) -> str:
+        """Another one for each state that was kept; nothing where there is none."""
+        newest = next((file for file in self._state_files() if file.exists()), None)
+        return str(newest.stat().st_mtime_ns) if newest else ""
+
     def rows(self) -> list[Row]:
         if not self.rows_file.exists():
             return []

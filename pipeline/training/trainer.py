@@ -102,6 +102,7 @@ class Trainer:
     saved: float = field(default_factory=time.monotonic)
     beaten: float = -math.inf
     began: tuple[float, int] = (0.0, 0)  # when this process began, and after which update
+    kept: tuple[int, int] = (1, 0)  # epoch and position of what stands on the disk, or began anew
 
     @classmethod
     def prepare(
@@ -136,7 +137,10 @@ class Trainer:
         feed = Feed(splits.train, device, workers)
         updates = batches.updates(splits.train, settings, splits.fits)
         tracking = Tracking(run, experiment, len(state.rows))
-        return cls(experiment, run, splits, feed, updates, learner, state, tracking, began=began)
+        kept = (state.epoch, state.position)
+        return cls(
+            experiment, run, splits, feed, updates, learner, state, tracking, began=began, kept=kept
+        )
 
     @property
     def recogniser(self) -> Recogniser:
@@ -232,7 +236,8 @@ class Trainer:
     def _pause(self, save: bool) -> None:
         """At a step boundary: save if it is time to, and stop if asked to."""
         stop = self.should_stop()
-        if save or stop:
+        # A newer file says that the run got further: jobs that never do are given up.
+        if (save or stop) and self.kept != (self.state.epoch, self.state.position):
             self._save()
         if stop:
             self._beat(always=True, status="stopped")
@@ -243,6 +248,7 @@ class Trainer:
         content = packed(self.state, self.recogniser.network, learner.optimiser, learner.scaler)
         self.run.commit(self.state.rows, content)
         self.saved = time.monotonic()
+        self.kept = (self.state.epoch, self.state.position)
 
     def _beat(self, *, always: bool = False, status: Status = "running") -> None:
         now = time.monotonic()

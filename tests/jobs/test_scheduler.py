@@ -66,17 +66,17 @@ def test_who_submits_is_patient_with_a_busy_scheduler_and_who_looks_is_not(fake_
     [
         (
             "JobId=7 JobState=RUNNING PreemptEligibleTime=2026-01-01T00:00:00 PreemptTime=None",
-            False,
+            "",
         ),
-        ("JobId=7 JobState=RUNNING PreemptTime=2026-01-01T00:00:00 Partition=main", True),
-        ("JobId=7 JobState=COMPLETING Reason=TimeLimit PreemptTime=None", True),
-        ("JobId=7 JobState=COMPLETING Reason=None PreemptTime=None", False),  # by a person
+        ("JobId=7 JobState=RUNNING PreemptTime=2026-01-01T00:00:00 Partition=main", "preemption"),
+        ("JobId=7 JobState=COMPLETING Reason=TimeLimit PreemptTime=None", "timeout"),
+        ("JobId=7 JobState=COMPLETING Reason=None PreemptTime=None", ""),  # by a person
     ],
 )
-def test_a_job_knows_whether_it_must_leave(fake_slurm, monkeypatch, said, expected):
+def test_a_job_knows_why_it_must_leave(fake_slurm, monkeypatch, said, expected):
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     asked = fake_slurm("scontrol", said)
-    assert scheduler.must_leave() is expected
+    assert scheduler.must_leave() == expected
     assert asked.read_text().split()[-1] == "7"
     fake_slurm("scontrol", complains="Invalid job id specified", code=1)
     assert not scheduler.must_leave()

@@ -13,13 +13,16 @@ from submitit.core.job_environment import SignalHandler
 from submitit.core.utils import DelayedSubmission
 from submitit.slurm.slurm import SlurmJobEnvironment
 
-from jobs import slurm
-from jobs.plan import Request
+from jobs import slurm, tasks
+from jobs.lives import LIVES
+from jobs.plan import Request, Run
 from jobs.processes import DONE, FAILED, REQUEUE, STOPPED, StopRequest
 from jobs.profile import FeatureJobs, Slurm
 from jobs.scheduler import mark_of
 from jobs.snapshot import THREADS
+from jobs.tasks import RunTask
 from pipeline.files import InputError
+from pipeline.training.run import RunFolder
 
 
 @pytest.fixture
@@ -358,20 +361,33 @@ def turns(monkeypatch):
     signal.signal(signal.SIGUSR2, former)
 
 
-def hear(monkeypatch, *signals: signal.Signals) -> int:
-    """The exit code of a job whose run hears these, and saves."""
+@pytest.fixture
+def task(tmp_path):
+    """Of one run."""
+    made = RunTask(work=str(tmp_path), runs=(Run("a", "mel-0"),), device="cpu", threads=1)
+    return tasks.write(made, tmp_path / "tasks")
+
+
+@pytest.fixture
+def hear(monkeypatch, task, turns):
+    """`hear(SIGUSR2)`: the exit code of a job whose run hears that, and stops."""
+    heard: list[signal.Signals] = []
 
     def execute(task: Path, stop: StopRequest) -> int:
-        for number in signals:
+        for number in heard:
             os.kill(os.getpid(), number)
             while stop.signal != number:
                 time.sleep(0.01)
         return STOPPED
 
+    def life(*signals: signal.Signals) -> int:
+        heard[:] = signals
+        with pytest.raises(SystemExit) as ended:
+            slurm.OnNode()(str(task))
+        return int(ended.value.code or 0)
+
     monkeypatch.setattr(slurm.tasks, "execute", execute)
-    with pytest.raises(SystemExit) as ended:
-        slurm.OnNode()("task.json")
-    return int(ended.value.code or 0)
+    return life
 
 
 UNIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGUSR2")
@@ -382,28 +398,65 @@ UNIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGUSR
     ("why", "again"), [("Reason=TimeLimit", True), ("Reason=None PreemptTime=None", False)]
 )
 def test_a_limit_that_comes_while_a_warned_run_saves_is_told_from_a_cancellation(
-    fake_slurm, monkeypatch, turns, why, again
+    fake_slurm, hear, turns, why, again
 ):
     asked = fake_slurm("scontrol", f"JobId=7 JobState=COMPLETING {why}")
-    assert hear(monkeypatch, signal.SIGUSR2, signal.SIGTERM) == STOPPED
+    assert hear(signal.SIGUSR2, signal.SIGTERM) == STOPPED
     assert bool(turns) is again
-    assert hear(monkeypatch, signal.SIGTERM, signal.SIGUSR2) == STOPPED
+    assert hear(signal.SIGTERM, signal.SIGUSR2) == STOPPED
     assert turns[again:] == [signal.SIGUSR2]
     assert asked.read_text().count("\n") == 1  # of a warning nothing is asked
 
 
 @UNIX
 def test_a_requeue_that_is_refused_is_said_and_the_run_counts_as_stopped(
-    monkeypatch, turns, capsys
+    monkeypatch, hear, turns, capsys
 ):
     def refuse(*_: object) -> None:
         raise subprocess.CalledProcessError(1, "scontrol requeue 7")
 
     signal.signal(signal.SIGUSR2, refuse)
-    assert hear(monkeypatch, signal.SIGUSR2) == STOPPED
+    assert hear(signal.SIGUSR2) == STOPPED
     assert "saved, but not requeued" in capsys.readouterr().out
     monkeypatch.setenv(slurm.BATCH, "1")
-    assert hear(monkeypatch, signal.SIGUSR2) == REQUEUE
+    assert hear(signal.SIGUSR2) == REQUEUE
+
+
+@UNIX
+@pytest.mark.parametrize(
+    "told",
+    [
+        ("Reason=None PreemptTime=None", "timeout"),  # warned of it
+        ("Reason=TimeLimit PreemptTime=None", "timeout"),
+        ("Reason=None PreemptTime=2026-11-25T12:00:00", "preemption"),
+    ],
+)
+def test_the_third_life_without_anything_new_asks_for_no_other_turn(
+    fake_slurm, hear, turns, task, told
+):
+    said, cause = told
+    fake_slurm("scontrol", f"JobId=7 {said}")
+    for _ in range(LIVES - 1):
+        assert hear(signal.SIGUSR2) == STOPPED
+    assert len(turns) == LIVES - 1
+    assert hear(signal.SIGUSR2) == FAILED
+    assert len(turns) == LIVES - 1
+    assert RunFolder(task.parents[1] / "runs" / "a").failure().cause == cause
+
+
+@UNIX
+def test_a_cancelled_job_is_not_given_up_but_stopped(fake_slurm, hear, task):
+    fake_slurm("scontrol", "JobId=7 Reason=None PreemptTime=None")
+    for _ in range(LIVES):
+        assert hear(signal.SIGTERM) == STOPPED
+    assert RunFolder(task.parents[1] / "runs" / "a").failure() is None
+
+
+@UNIX
+def test_what_earlier_lives_were_killed_in_is_not_begun_again(fake_slurm, hear, task):
+    for _ in range(LIVES):
+        assert slurm.lives.begin(task)  # and nothing more is heard of it
+    assert hear() == FAILED
 
 
 @pytest.fixture

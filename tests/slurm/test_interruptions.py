@@ -263,3 +263,36 @@ def test_a_job_that_an_interrupted_submission_left_is_found_and_cancelled(bench)
     assert [entry.kind for entry in bench.ledger("two")] == ["features", "runs", "runs"]
     queued = {job.split("_")[0] for job in bench.queued()}
     assert queued == {*orphans, bench.masters("two")[-1]}
+
+
+def test_a_job_that_comes_back_three_times_for_nothing_is_given_up(bench, reference, command):
+    bench.submits("two", profile=bench.profile())
+    mel = bench.runs("two")["mel"]
+    job = bench.states("two")["mel"]["job"]
+    pids: set[int] = set()
+
+    def begins() -> bool:
+        """One more process has the run, and imports torch."""
+        beat = mel.heartbeat()
+        if not beat or beat.status != "running" or beat.pid in pids:
+            return False
+        pids.add(beat.pid)
+        return True
+
+    for turn, words in enumerate([("scontrol", "requeue"), *[("scancel", "--signal=USR2")] * 2]):
+        bench.until(begins)
+        assert command(*words, job).code == 0
+        if turn < 2:
+            bench.until(lambda: bench.queued().get(job, "").startswith("PENDING"))
+            assert bench.states("two")["mel"]["state"] == "queued"
+    bench.await_jobs()
+    assert not mel.saved
+    found = bench.states("two")["mel"]
+    assert (found["state"], found["cause"]) == ("failed", "timeout")
+    assert f"3 lives of job {job} in a row brought nothing new to save" in found["detail"]
+    assert "raise minutes in the profile" in bench.typed("status", "two", "--once").out
+
+    assert "submitted runs: job" in bench.submits("two")
+    assert [entry.items for entry in bench.ledger("two")[3:]] == [(mel.run_id,)]
+    bench.await_jobs()
+    reference.demands_the_same_of(bench.runs("two"))

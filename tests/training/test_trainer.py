@@ -357,3 +357,17 @@ def test_a_gpu_that_is_not_there_is_refused(letters: FeatureSet, tmp_path: Path)
 def test_rows_are_json_that_any_reader_takes(undisturbed: RunFolder):
     for line in undisturbed.rows_file.read_text().splitlines():
         json.loads(line, parse_constant=pytest.fail)
+
+
+def test_a_newer_state_is_kept_only_where_it_got_further(letters: FeatureSet, tmp_path: Path):
+    """Jobs that come back without one are given up."""
+    run, seen = RunFolder(tmp_path), []
+    for calls in (0, 0, 3, 0, 0, IN_DEV - 3, 0, 4):
+        with pytest.raises(Stopped):
+            fit(RESTLESS, letters, run, should_stop=after(calls))
+        seen.append(run.saved)
+    first, again, three, third, fourth, in_dev, still, on = seen
+    assert first == again == ""
+    assert three == third == fourth != ""
+    assert in_dev == still != three
+    assert on != still

@@ -1,0 +1,132 @@
+"""Lives: a job that gets no further is given up after three of them; one that does goes on."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from jobs import lives, tasks
+from jobs.accounting import Life
+from jobs.plan import Run, Slice
+from jobs.tasks import FeatureTask, RunTask
+from pipeline.files import write_bytes
+from pipeline.training.run import Failure, Heartbeat, RunFolder
+
+
+@pytest.fixture(autouse=True)
+def in_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    monkeypatch.delenv("SLURM_ARRAY_JOB_ID", raising=False)
+    monkeypatch.setattr(lives.accounting, "lives", lambda jobs: {})
+
+
+def task_of(work: Path, *names: str, at_once: int = 1) -> Path:
+    runs = tuple(Run(name, "mel-0") for name in names)
+    made = RunTask(work=str(work), runs=runs, device="cpu", threads=1, at_once=at_once)
+    return tasks.write(made, work / "tasks")
+
+
+def folder(work: Path, name: str) -> RunFolder:
+    return RunFolder(work / "runs" / name)
+
+
+def cause(run: RunFolder) -> str:
+    failure = run.failure()
+    return failure.cause if failure else ""
+
+
+def save(run: RunFolder) -> None:
+    write_bytes(run.state_file, b"state")
+
+
+def timeout() -> str:
+    return "timeout"
+
+
+def test_a_run_that_is_stopped_three_times_where_it_was_is_given_up(tmp_path):
+    task, run = task_of(tmp_path, "a"), folder(tmp_path, "a")
+    save(run)
+    for _ in range(lives.LIVES - 1):
+        assert lives.begin(task)
+        assert lives.go_on(task, timeout)
+    assert lives.begin(task)
+    assert cause(run) == ""
+    assert not lives.go_on(task, timeout)
+    assert cause(run) == "timeout"
+    assert run.failure().message == (
+        "3 lives of job 12 in a row brought nothing new to save, each reached the time limit, and "
+        "it is not requeued any more: raise minutes in the profile"
+    )
+
+
+def test_a_run_that_gets_further_is_never_given_up(tmp_path):
+    task, run = task_of(tmp_path, "a"), folder(tmp_path, "a")
+    for life in range(4 * lives.LIVES):
+        assert lives.begin(task)
+        if life % lives.LIVES == 2:
+            save(run)
+        assert lives.go_on(task, timeout)
+    assert run.failure() is None
+
+
+@pytest.mark.parametrize(
+    ("states", "told", "way_out"),
+    [
+        ([], "preemption", "choose a partition or qos in the profile that is preempted less"),
+        (["PREEMPTED"], "preemption", "choose a partition"),
+        (["PREEMPTED", "NODE_FAIL"], "node failure", "leaves out the nodes that failed"),
+        (["REQUEUED"], "preemption", "choose a partition"),
+    ],
+)
+def test_who_is_killed_before_it_can_ask_is_given_up_by_the_life_after(
+    tmp_path, monkeypatch, states, told, way_out
+):
+    before = [*(Life(state, ended=1.0) for state in states), Life("RUNNING")]
+    monkeypatch.setattr(lives.accounting, "lives", lambda jobs: {"12": before})
+    task, run = task_of(tmp_path, "a"), folder(tmp_path, "a")
+    for _ in range(lives.LIVES):
+        assert lives.begin(task)
+        run.beat(Heartbeat(job="12"))
+    assert not lives.begin(task)
+    assert cause(run) == told
+    assert way_out in run.failure().message
+
+
+def test_what_waits_behind_a_hopeless_run_gets_its_own_lives(tmp_path):
+    task = task_of(tmp_path, "a", "b", "c", "d", at_once=2)
+    a, b, c, d = (folder(tmp_path, name) for name in "abcd")
+    b.fail(Failure(cause="divergence", message="no"))
+    d.fail(Failure(cause="timeout", message="of an earlier job", job="11"))
+    for _ in range(lives.LIVES):
+        assert lives.begin(task)
+    assert lives.go_on(task, timeout)
+    assert [cause(run) for run in (a, b, c)] == ["timeout", "divergence", "timeout"]
+    assert d.failure().job == "11"
+    for _ in range(lives.LIVES):
+        assert lives.begin(task)
+    assert not lives.go_on(task, timeout)
+    assert d.failure().job == ""
+
+
+def test_a_new_submission_begins_to_count_anew(tmp_path):
+    task = task_of(tmp_path, "a")
+    for _ in range(lives.LIVES):
+        lives.begin(task)
+    assert task_of(tmp_path, "a") == task
+    assert lives.begin(task)
+    assert lives.go_on(task, timeout)
+
+
+def test_features_that_never_complete_a_shard_are_given_up_too(tmp_path):
+    piece = Slice("demo.jsonl", 0, ("mel-0",))
+    task = tasks.write(FeatureTask(work=str(tmp_path), slices=(piece,)), tmp_path / "tasks")
+    shard = tmp_path / "features" / "mel-0" / "shard-00007-of-00008.h5"
+    for _ in range(lives.LIVES):
+        assert lives.begin(task)
+    write_bytes(shard, b"")
+    for _ in range(lives.LIVES):
+        assert lives.begin(task)
+    assert not lives.begin(task)
+    said = json.loads(tasks.failure_path(task).read_text())
+    assert said["cause"] == "preemption"
+    assert "features.partition or features.qos" in said["message"]
