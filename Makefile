@@ -54,7 +54,7 @@ $(kernel): $(stamp) pipeline/features/kernel.c
 	@touch $@
 
 demo: setup  ## synthesise a corpus, precompute, run a small sweep, write a report: minutes, no data needed
-	@$(blankslate) demo --cluster $(CLUSTER) $(work)
+	@$(blankslate) demo --cluster "$(CLUSTER)" $(work)
 
 test: setup  ## every test that this machine can run
 	@$(bin)/python -m pytest --numprocesses=3 --no-loadscope-reorder
@@ -75,37 +75,37 @@ lock: setup  ## choose the newest versions that pyproject.toml allows, for every
 		--python-version 3.11 --group dev --upgrade pyproject.toml --output-file requirements.lock
 
 features: setup  ## CORPUS=… or SWEEP=…, CLUSTER=…: every feature set that is missing
-	@$(blankslate) features $(if $(CORPUS),--corpus $(CORPUS),--sweep $(SWEEP)) --cluster $(CLUSTER) $(work) $(dry) $(set)
+	@$(blankslate) features $(if $(CORPUS),--corpus "$(CORPUS)",--sweep "$(SWEEP)") --cluster "$(CLUSTER)" $(work) $(dry) $(set)
 
 verify: setup  ## CORPUS=…, SWEEP=… or FEATURES=…: compare every byte of feature sets with its checksum
-	@$(blankslate) verify $(or $(FEATURES),$(CORPUS),$(SWEEP)) --cluster $(CLUSTER) $(work)
+	@$(blankslate) verify $(or $(FEATURES),"$(or $(CORPUS),$(SWEEP))") --cluster "$(CLUSTER)" $(work)
 
 inspect: setup  ## FEATURES=… (a shard or a feature set), UTTERANCE=…, OUT=….png: what it holds, drawn
-	@$(blankslate) inspect $(or $(FEATURES),$(CORPUS),$(SWEEP)) --cluster $(CLUSTER) $(work) $(if $(UTTERANCE),--utterance $(UTTERANCE)) $(if $(OUT),--output $(OUT))
+	@$(blankslate) inspect "$(or $(FEATURES),$(CORPUS),$(SWEEP))" --cluster "$(CLUSTER)" $(work) $(if $(UTTERANCE),--utterance "$(UTTERANCE)") $(if $(OUT),--output "$(OUT)")
 
 train: setup  ## EXPERIMENT=…: one run in the foreground, live progress
-	@$(blankslate) train $(EXPERIMENT) --cluster $(CLUSTER) $(work) $(set)
+	@$(blankslate) train "$(EXPERIMENT)" --cluster "$(CLUSTER)" $(work) $(set)
 
 doctor: setup  ## EXPERIMENT=…: what is wrong with it, before it is trained
-	@$(blankslate) doctor $(EXPERIMENT) --cluster $(CLUSTER) $(work) $(set)
+	@$(blankslate) doctor "$(EXPERIMENT)" --cluster "$(CLUSTER)" $(work) $(set)
 
 lr-range: setup  ## EXPERIMENT=…: learning rates from 1e-6 to 1e-2 in 200 updates; suggests one
-	@$(blankslate) lr-range $(EXPERIMENT) --cluster $(CLUSTER) $(work) $(set)
+	@$(blankslate) lr-range "$(EXPERIMENT)" --cluster "$(CLUSTER)" $(work) $(set)
 
 sweep: setup  ## SWEEP=… CLUSTER=…: what is missing of it, features then runs; DRY=1 prints the plan
-	@$(blankslate) sweep $(SWEEP) --cluster $(CLUSTER) $(work) $(dry) $(set)
+	@$(blankslate) sweep "$(SWEEP)" --cluster "$(CLUSTER)" $(work) $(dry) $(set)
 
 status: setup  ## SWEEP=…: a live table of its runs; WATCH=0 for one shot
-	@$(blankslate) status $(SWEEP) --cluster $(CLUSTER) $(work) $(set) $(if $(filter 0,$(WATCH)),--once)
+	@$(blankslate) status "$(SWEEP)" --cluster "$(CLUSTER)" $(work) $(set) $(if $(filter 0,$(WATCH)),--once)
 
 logs: setup  ## RUN=…: the log of one run
-	@$(blankslate) logs "$(RUN)" --cluster $(CLUSTER) $(work)
+	@$(blankslate) logs "$(RUN)" --cluster "$(CLUSTER)" $(work)
 
 cancel: setup  ## SWEEP=…: cancel its queued and running jobs
-	@$(blankslate) cancel $(SWEEP) --cluster $(CLUSTER) $(work)
+	@$(blankslate) cancel "$(SWEEP)" --cluster "$(CLUSTER)" $(work)
 
 report: setup  ## SWEEP=…: results.csv, summary.csv, report.html and figures, at any time
-	@$(blankslate) report $(SWEEP) --cluster $(CLUSTER) $(work)
+	@$(blankslate) report "$(SWEEP)" --cluster "$(CLUSTER)" $(work)
 
 bench: setup  ## speed against this machine's limits and the peers; ONLY="features reading" of it; bench.json
 	@$(if $(wildcard $(peers)/.complete),$(peers)/$(notdir $(bin)),$(bin))/python -m tests.benchmarks $(ONLY) $(if $(filter all,$(BENCH)),--all)
@@ -121,7 +121,7 @@ $(peers)/.complete: $(stamp)
 	@touch $@
 
 cluster-check: setup  ## CLUSTER=…: prove a profile with tiny jobs before a sweep trusts it
-	@$(blankslate) cluster-check $(CLUSTER) $(work)
+	@$(blankslate) cluster-check "$(CLUSTER)" $(work)
 
 slurm-up:  ## a real SLURM on this machine, for tests and for trying things (Debian, as root)
 	@cluster/dev/slurm-up

@@ -7,6 +7,7 @@ Not here: the arithmetic of it (plan.py), carrying it out (submit.py, here.py).
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from shlex import quote
 
 from jobs import console, endings, here, lacking, leftovers, limits, plan, remedies, status, stock
 from jobs.console import count, duration, say
@@ -126,7 +127,7 @@ def _through_slurm(
     )
     _tell_deferred(made)
     if outcome.jobs:
-        command = typed_again(f"make status SWEEP={want.sweep}", profile, folder.work)
+        command = typed_again(f"make status SWEEP={quote(want.sweep)}", profile, folder.work)
         say(f"{command} shows them; they need no terminal")
     elif not made.deferred_runs and not made.deferred_slices:
         say(f"nothing to submit: what is missing of {want.name} is queued, running, or left out")

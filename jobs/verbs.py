@@ -7,6 +7,7 @@ Not here: verbs that look (looking.py), the report (reporting.py), the work itse
 import argparse
 from importlib import import_module
 from pathlib import Path
+from shlex import quote
 
 from jobs.console import percent, say
 from jobs.profile import Local, place, typed_again
@@ -49,7 +50,8 @@ def train(options: argparse.Namespace) -> int:
         result = reconcile(single, profile, work)
     except KeyboardInterrupt:
         changes = f' SET="{" ".join(options.set)}"' if options.set else ""
-        again = typed_again(f"make train EXPERIMENT={options.experiment}{changes}", profile, work)
+        named = f"EXPERIMENT={quote(str(options.experiment))}{changes}"
+        again = typed_again(f"make train {named}", profile, work)
         say(f"saved at the last step boundary: {again} continues")
         raise
     if isinstance(profile, Local):

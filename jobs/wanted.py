@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from jobs.ledger import Entry, Ledger
@@ -65,8 +66,9 @@ class Wanted:
     def command(self) -> str:
         """What was typed, and continues it."""
         if self.sweep == self.path:
-            return f"make sweep SWEEP={self.path}"
-        return f"make {'train EXPERIMENT' if self.runs else 'features CORPUS'}={self.path}"
+            return f"make sweep SWEEP={quote(self.path)}"
+        kind = "train EXPERIMENT" if self.runs else "features CORPUS"
+        return f"make {kind}={quote(self.path)}"
 
 
 def stem_of(said: str | Path) -> str:
@@ -227,7 +229,7 @@ def typed(wanted: Wanted, profile: Profile, work: Path) -> tuple[str, ...]:
     """What a reader of its report may type: to continue it, to report again."""
     return tuple(
         typed_again(command, profile, work)
-        for command in (wanted.command, f"make report SWEEP={wanted.sweep}")
+        for command in (wanted.command, f"make report SWEEP={quote(wanted.sweep)}")
     )
 
 

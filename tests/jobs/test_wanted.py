@@ -15,6 +15,7 @@ RUNS = (WantedRun("mel", {}, "0123456789ab", "mel-0"),)
     [
         ("a", "c/a.yaml", RUNS, "c/a.yaml", "make sweep SWEEP=c/a.yaml"),
         ("train-a", "c/a.yaml", RUNS, "train-a", "make train EXPERIMENT=c/a.yaml"),
+        ("a", "my c/a.yaml", RUNS, "my c/a.yaml", "make sweep SWEEP='my c/a.yaml'"),
         ("features-a", "c/a.yaml", (), "features-a", "make features CORPUS=c/a.yaml"),
     ],
 )

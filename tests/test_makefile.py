@@ -1,0 +1,66 @@
+"""make hands each path on as one word, also one with a space in it."""
+
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.jobs.conftest import bench_in
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+VARIABLES = {
+    "SWEEP": "my sweeps/a.yaml",
+    "CLUSTER": "my clusters/b.yaml",
+    "EXPERIMENT": "my experiments/c.yaml",
+    "CORPUS": "my corpora/d.yaml",
+    "UTTERANCE": "my utterance",
+    "OUT": "my drawing.png",
+}
+VERBS = {
+    "demo": ["CLUSTER"],
+    "features": ["CORPUS", "CLUSTER"],
+    "verify": ["CORPUS", "CLUSTER"],
+    "inspect": ["CORPUS", "CLUSTER", "UTTERANCE", "OUT"],
+    "train": ["EXPERIMENT", "CLUSTER"],
+    "doctor": ["EXPERIMENT", "CLUSTER"],
+    "lr-range": ["EXPERIMENT", "CLUSTER"],
+    "sweep": ["SWEEP", "CLUSTER"],
+    "status": ["SWEEP", "CLUSTER"],
+    "logs": ["CLUSTER"],
+    "cancel": ["SWEEP", "CLUSTER"],
+    "report": ["SWEEP", "CLUSTER"],
+    "cluster-check": ["CLUSTER"],
+}
+
+
+def made(*words: str) -> str:
+    if not shutil.which("make"):
+        pytest.skip("make is not on PATH")
+    command = ["make", "--no-print-directory", *words]
+    said = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert said.returncode == 0, said
+    return said.stdout
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_gets_each_path_as_one_word(verb: str):
+    said = made("--dry-run", verb, *(f"{name}={VARIABLES[name]}" for name in VERBS[verb]))
+    (line,) = (line for line in said.splitlines() if f" -m jobs {verb} " in line)
+    words = shlex.split(line)
+    assert [word for word in words if word.startswith("my ")] == [VARIABLES[n] for n in VERBS[verb]]
+
+
+def test_features_of_a_sweep_get_its_path_as_one_word():
+    said = made("--dry-run", "features", "SWEEP=my sweeps/a.yaml")
+    assert " --sweep 'my sweeps/a.yaml' " in said.replace('"', "'")
+
+
+def test_a_sweep_in_a_folder_with_a_space_is_planned(tmp_path: Path):
+    bench = bench_in(tmp_path / "my things", "an4")
+    profile = bench.configs / "here.yaml"
+    profile.write_text("scheduler: local\nslots: 1\n")
+    place = (f"CLUSTER={profile}", f"WORK={bench.work}")
+    said = made("sweep", f"SWEEP={bench.sweep}", *place, "DRY=1")
+    assert "2 runs" in said
