@@ -1,0 +1,80 @@
+"""A node whose clock is five minutes off, and whose processes nobody here sees."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jobs import claims
+from jobs.claims import Taken
+
+SKEWS = {300: "ahead of", -300: "behind"}  # seconds
+FAR = "far"
+# The time of day alone: what is waited for takes as long as it takes (libfaketime 0.9.10 breaks
+# either sleep or threads), and files have the times of their server.
+CLOCK = """
+#include <time.h>
+#include <unistd.h>
+#include <sys/syscall.h>
+int clock_gettime(clockid_t clock, struct timespec *now) {
+    int failed = syscall(SYS_clock_gettime, clock, now);
+    if (!failed && clock == CLOCK_REALTIME) now->tv_sec += SKEW;
+    return failed;
+}
+time_t time(time_t *out) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (out) *out = now.tv_sec;
+    return now.tv_sec;
+}
+"""
+SLOW = "base: ../experiments/tiny.yaml\naxes: {features.spectrum: [mel], train.epochs: [20000]}\n"
+
+
+@pytest.fixture(params=SKEWS)
+def skewed(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str]:
+    """The skew in words, and a python whose clock has it."""
+    for needed in ("cc", "unshare"):
+        if not shutil.which(needed):
+            pytest.skip(f"{needed} is not on PATH: apt-get install gcc libc6-dev util-linux")
+    source, library, python = (tmp_path / name for name in ("clock.c", "clock.so", "python"))
+    source.write_text(CLOCK)
+    build = ("cc", "-shared", "-fPIC", f"-DSKEW={request.param}", "-o", library, source)
+    subprocess.run(build, check=True)
+    python.write_text(
+        f"#!/bin/sh\nexport LD_PRELOAD='{library}'\n"
+        f'exec unshare --uts sh -c \'hostname {FAR}; exec {sys.executable} "$@"\' sh "$@"\n'
+    )
+    python.chmod(0o755)
+    return SKEWS[request.param], str(python)
+
+
+def test_a_run_belongs_to_a_node_whose_clock_is_off_while_that_lives_and_no_longer(
+    bench, skewed, monkeypatch
+):
+    words, python = skewed
+    profile = bench.profile(python=python)
+    checked = bench.typed("cluster-check", profile)
+    assert checked.code == 1, checked
+    wrong = [line for line in checked.out.splitlines() if line.startswith("WRONG ")]
+    assert wrong
+    assert all("its clock is " in line and f" {words} this one" in line for line in wrong)
+
+    (bench.folder / "configs/sweeps/slow.yaml").write_text(SLOW)
+    bench.submits("slow", profile=profile)
+    ((label, run),) = bench.runs("slow").items()
+    bench.until(run.rows)
+    monkeypatch.setattr(claims, "SECONDS_UNTIL_STALE", 20.0)  # it counts every four
+    with pytest.raises(Taken) as taken, claims.holding(run.path):
+        pytest.fail("broken under a living owner")
+    assert taken.value.owner.host == FAR
+    assert bench.states("slow")[label]["state"] == "running"
+
+    os.kill(run.heartbeat().pid, signal.SIGKILL)
+    with claims.holding(run.path) as claim:
+        assert not claim.lost
+    bench.until(lambda: bench.states("slow")[label]["state"] == "failed")
