@@ -22,6 +22,7 @@ from jobs.limits import beyond, limits
 from jobs.profile import Local, Profile, Slurm, load_profile, require_writable, work_folder
 from jobs.reasons import in_words, never
 from jobs.scheduler import SchedulerError
+from jobs.slurm import RefusedError
 from jobs.tasks import CheckTask
 from jobs.wanted import SweepFolder
 from pipeline.files import InputError, read_json, write_text
@@ -47,6 +48,7 @@ class Probe:
     sent: float  # unix, of this host
     patience: float  # seconds between two questions to SLURM
     job: str = ""
+    signalled: bool = True  # else of the place of features, which answers and ends
 
     @property
     def heard(self) -> Path:
@@ -91,15 +93,18 @@ def _on_slurm(profile: Slurm, folder: SweepFolder) -> list[Finding]:
     own, of_features = slurm.run_parameters(profile), slurm.feature_parameters(profile)
     place = ("partition", "qos", "constraint")
     apart = [of_features] if any(own[name] != of_features[name] for name in place) else []
+    findings, probes = list[Finding](), list[Probe]()
     with ExitStack() as stack:
-        probe = stack.enter_context(_probe(submission, own, folder, signalled=True))
-        others = [stack.enter_context(_probe(submission, each, folder)) for each in apart]
-        findings = _heard(
-            probe, folder, lambda said: [*examine(said, profile, folder), *_requeued(probe)]
-        )
-        for other in others:
-            findings += _heard(other, folder, lambda said: examine_features(said, profile, folder))
-        own_jobs = {each.job for each in (probe, *others)}
+        for asked in (own, *apart):
+            sent = _probe(submission, asked, folder, signalled=asked is own)
+            try:
+                probes.append(stack.enter_context(sent))
+            except RefusedError as refusal:
+                whose = "" if asked is own else "features: "
+                findings.append(Finding(False, f"{whose}{refusal}"))
+        for probe in probes:
+            findings += _heard(probe, profile, folder)
+        own_jobs = {probe.job for probe in probes}
         return [*findings, _limits(profile, own_jobs), *_beyond(profile), *_preemption(profile)]
 
 
@@ -131,7 +136,7 @@ def _probe(
         (job,) = submission.submit([file], asked)
         try:
             say(f"submitted job {job} to partition {asked['partition'] or 'of the site'}")
-            yield Probe(answer, sent, submission.profile.poll_min_s, job)
+            yield Probe(answer, sent, submission.profile.poll_min_s, job, signalled)
         finally:
             with suppress(SchedulerError):  # it has ended long ago
                 scheduler.cancel([job])
@@ -163,7 +168,10 @@ def _version() -> str:
 def _requeued(probe: Probe) -> list[Finding]:
     """Send what announces a time limit; the job is to save, ask for another turn, and get it."""
     sent = time.time()
-    scheduler.ask(["scancel", "--signal=USR2", probe.job])
+    try:
+        scheduler.ask(["scancel", "--signal=USR2", probe.job])
+    except SchedulerError as error:
+        return [Finding(False, f"no signal could be sent to job {probe.job}: {error}")]
     if not _appears(probe.heard, SECONDS_FOR_SIGNAL):
         took = duration(SECONDS_FOR_SIGNAL)
         told = f"no signal arrived within {took}: scancel --signal=USR2 must reach a job's steps"
@@ -244,13 +252,14 @@ def _plain(value: preemption.Field) -> str:
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
-def _heard(
-    probe: Probe, folder: SweepFolder, examined: Callable[[Mapping[str, Any]], list[Finding]]
-) -> list[Finding]:
+def _heard(probe: Probe, profile: Slurm, folder: SweepFolder) -> list[Finding]:
     try:
-        return examined(_await(probe, folder))
+        said = _await(probe, folder)
     except NoAnswerError as silence:
         return [Finding(False, str(silence))]
+    if probe.signalled:
+        return [*examine(said, profile, folder), *_requeued(probe)]
+    return examine_features(said, profile, folder)
 
 
 def _last_words(probe: Probe, folder: SweepFolder) -> str:

@@ -56,6 +56,10 @@ MAY_BE_SET = {
 BATCH = "BLANKSLATE_REQUEUE_FROM_BATCH"
 
 
+class RefusedError(InputError):
+    """What sbatch will not take, however often it is asked."""
+
+
 class OnNode:
     """What submitit starts on the node."""
 
@@ -117,8 +121,11 @@ class Submission:
                     jobs = self._submit(executor, files, mark)
             except (FailedJobError, FailedSubmissionError) as error:
                 said = _said(str(error))
-                if seconds is None or not reasons.passes(said):
-                    raise InputError(f"{self.profile.path}: {reasons.with_cause(said)}") from None
+                why = f"{self.profile.path}: {reasons.with_cause(said)}"
+                if not reasons.passes(said):
+                    raise RefusedError(why) from None
+                if seconds is None:
+                    raise InputError(why) from None
                 say(f"{said}; again in {seconds:.0f} s")
                 time.sleep(seconds)
             else:

@@ -172,7 +172,7 @@ def test_a_module_that_setup_could_not_load_is_wrong(folder, setup, loaded, lack
 )
 def test_a_job_that_never_starts_is_not_awaited(folder, probe, fake_slurm, reason, said):
     fake_slurm("squeue", f"12|PENDING|{reason}|main|lab|normal|N/A|\n")
-    (found,) = check._heard(probe, folder, lambda _: [])
+    (found,) = check._heard(probe, PROFILE, folder)
     assert (found.good, said in found.text) == (False, True)
 
 
@@ -180,7 +180,7 @@ def test_a_job_that_ends_without_an_answer_is_a_finding_with_its_last_words(
     folder, probe, fake_slurm
 ):
     fake_slurm("squeue")
-    (found,) = check._heard(probe, folder, lambda _: [])
+    (found,) = check._heard(probe, PROFILE, folder)
     assert found.text == (
         "job 12 ended without an answer: it left no output: do the nodes share "
         f"{folder.work}, and may they write there?"
@@ -188,7 +188,7 @@ def test_a_job_that_ends_without_an_answer_is_a_finding_with_its_last_words(
     folder.jobs.mkdir()
     output = folder.jobs / "12_0_log.out"
     output.write_text("much\n" * 100 + "execve(): /no/python: No such file\n")
-    (found,) = check._heard(probe, folder, lambda _: [])
+    (found,) = check._heard(probe, PROFILE, folder)
     assert not found.good
     assert found.text.endswith(f"much execve(): /no/python: No such file; see {output}")
     assert len(found.text) < 500 + len(str(output))
@@ -280,6 +280,38 @@ def test_an_impatient_person_leaves_no_job_and_no_file(folder, probe, monkeypatc
         check._on_slurm(Slurm(scheduler="slurm", poll_min_s=45), folder)
     assert cancelled.read_text() == "12\n"
     assert list(folder.path.glob("answer-*")) == []
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_refusal_is_in_the_report_with_its_usual_cause(
+    folder, tmp_path, monkeypatch, fake_slurm, apart
+):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    fake_slurm("srun")
+    fake_slurm("squeue")
+    said = "sbatch: error: invalid partition specified: nowhere"
+    fake_slurm("sbatch", complains=f"{said}\n", code=1)
+    site = tmp_path / "site.yaml"
+    site.write_text(
+        "scheduler: slurm\npartition: nowhere\nmax_submit: 10\nmax_running: 5\n"
+        "max_array_size: 9\nmax_minutes: 240\n"
+        + ("features: {partition: elsewhere}\n" if apart else "")
+    )
+    assert cli.main(["cluster-check", str(site), "--work", str(folder.work)]) == 1
+    report = (folder.path / "report.md").read_text()
+    cause = "partition in the profile must be one that sinfo lists"
+    assert f"- **wrong**: {site}: {said} — {cause}\n" in report
+    assert (f"- **wrong**: features: {site}: {said}" in report) is apart
+    assert "- ok: limits: 10 jobs that may be submitted now" in report
+    assert "    partition: nowhere" in report
+    assert list(folder.path.glob("answer-*")) == []
+
+
+def test_a_job_that_answers_and_dies_is_in_the_report(probe, fake_slurm):
+    fake_slurm("scancel", complains="Invalid job id specified", code=1)
+    (finding,) = check._requeued(probe)
+    assert not finding.good
+    assert "no signal could be sent to job 12: scancel: Invalid job id" in finding.text
 
 
 def test_a_job_may_not_check_the_cluster(folder, tmp_path, monkeypatch, capsys):
