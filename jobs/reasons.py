@@ -15,7 +15,7 @@ WORDS = {
     "Cleaning": "its last start is being cleaned up",
     "JobArrayTaskLimit": "waits for others of its array",
     "JobHeldUser": "held: scontrol release lets it go",
-    "JobHeldAdmin": "held by an administrator",
+    "JobHeldAdmin": "held by an administrator: ask why",
     "JobLaunchFailure": "could not be started: ask the administrators",
     "JobHoldMaxRequeue": "no node took it: make sweep again releases it",
     "launch failed requeued held": "no node took it: make sweep again releases it",
@@ -25,28 +25,37 @@ WORDS = {
     "PartitionConfig": "never starts: no node of the partition has so many CPUs or GPUs",
     "PartitionNodeLimit": "never starts: asks for more than the partition has",
     "PartitionTimeLimit": "never starts: minutes is above the partition's limit",
-    "ReqNodeNotAvail": "the nodes are down or reserved",
+    "MaxMemPerLimit": "never starts: memory_gb is above the partition's limit",
+    "ReqNodeNotAvail": "the nodes are down or reserved: sinfo -R and scontrol show reservation say "
+    "until when; a job of fewer minutes may fit in before",
     "Reservation": "waits for its reservation",
-    "InvalidAccount": "never starts: the account is not valid",
-    "InvalidQOS": "never starts: the qos is not valid",
-    "BadConstraints": "never starts: no node is as it asks for",
+    "ReservationDeleted": "never starts: its reservation is gone",
+    "InvalidAccount": "never starts: account must be one that sacctmgr show assoc lists",
+    "AccountNotAllowed": "never starts: the partition does not take this account",
+    "InvalidQOS": "never starts: qos must be one that sacctmgr show assoc lists",
+    "QOSNotAllowed": "never starts: the partition does not take this qos",
+    "BadConstraints": "never starts: constraint must be one that sinfo -o %f lists",
+    "DeadLine": "never starts: its deadline has passed",
     "None": "",
 }
 # Limits have dozens of names, made of whose they are and of what.
 WHOSE = {"Assoc": "your account", "QOS": "the qos", "Reached": "the site"}
+# Of one job alone: no other job that ends makes room for it.
+OF_ONE_JOB = r"PerJob|^QOSMin"
 WHAT = (
     (r"Submit", "jobs submitted"),
     (r"MaxJobs|GrpJobs|MaxJobsPer", "jobs at once"),
+    (r"(?i)wall|time|minutes|mins", "time"),  # also CPUs times minutes
     (r"(?i)gres|gpu", "GPUs"),
     (r"(?i)cpu", "CPUs"),
     (r"(?i)mem", "memory"),
     (r"(?i)node", "nodes"),
-    (r"(?i)wall|time|minutes|mins", "time"),
 )
 
 # What sbatch complains of -> the usual cause; the first that fits. A limit has a name of one word,
 # made of whose it is and of what; the sentence below it is the same for all of them.
 LIMIT = r"\b(?:Assoc|QOS)\w*"
+POLICY = "accounting/qos policy"
 USUAL_CAUSES = {
     LIMIT + "GrpSubmit": "all of the account or of the qos together have submitted what they may: "
     "make sweep again later, or lower max_submit in the profile",
@@ -56,7 +65,7 @@ USUAL_CAUSES = {
     LIMIT + "(GRES|GPU)": "gpus in the profile is not what the account or the qos allows",
     LIMIT + "Mem": "memory_gb in the profile is not what the account or the qos allows",
     LIMIT + "Cpu": "cpus in the profile is not what the account or the qos allows",
-    "accounting/qos policy": "the job passes a limit of the account or the qos: sacctmgr show "
+    POLICY: "the job passes a limit of the account or the qos: sacctmgr show "
     "assoc and sacctmgr show qos list them",
     "account/partition combination": "account and partition in the profile must be a pair that "
     "sacctmgr show assoc lists; an account must be named where you have no default",
@@ -95,10 +104,19 @@ def in_words(reason: str) -> str:
     if name in WORDS:
         return f"{WORDS[name]} ({name})" if WORDS[name] else ""
     whose = next((words for start, words in WHOSE.items() if name.startswith(start)), "")
+    if whose and re.search(OF_ONE_JOB, name):
+        return f"never starts: {_passed(name)} ({name})"
     if whose and ("Limit" in name or "Max" in name or "Grp" in name):
         what = next((words for pattern, words in WHAT if re.search(pattern, name)), "something")
         return f"{whose} has its limit of {what} ({name})"
     return name
+
+
+def _passed(limit: str) -> str:
+    """The usual cause of a limit; of one that is not known, where it stands."""
+    known = {p: c for p, c in USUAL_CAUSES.items() if p.startswith(LIMIT)}
+    causes = (cause for pattern, cause in known.items() if re.search(pattern, limit, re.IGNORECASE))
+    return next(causes, USUAL_CAUSES[POLICY])
 
 
 def never(reason: str) -> bool:

@@ -19,7 +19,7 @@ from jobs.accounting import Life
 from jobs.claims import beats
 from jobs.ledger import Entry
 from jobs.processes import REQUEUE, STOPPED
-from jobs.reasons import in_words
+from jobs.reasons import in_words, never
 from jobs.scheduler import QueuedJob, SchedulerError
 from jobs.wanted import SweepFolder, Wanted, WantedRun
 from pipeline.results.reading import standing
@@ -243,7 +243,9 @@ def _clock(then: float) -> str:
 def _state_in_queue(beat: Heartbeat | None, job: QueuedJob) -> Found:
     if job.waits:
         starts = "" if job.starts is None else f", starts about {_clock(job.starts)}"
-        return "queued", "", in_words(job.reason) + starts
+        in_vain = never(job.reason) and not job.never_starts  # which make sweep cancels by itself
+        mend = "; mend the profile, then make cancel and make sweep again" if in_vain else ""
+        return "queued", "", in_words(job.reason) + mend + starts
     if beat and beat.status == "running":
         return "running", "", f"silent for {time.time() - beat.time:.0f} s"
     return "queued", "", "starting, or behind another run of its job"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobs.reasons import WORDS, in_words, with_cause
+from jobs.reasons import WORDS, in_words, never, with_cause
 
 
 @pytest.mark.parametrize(
@@ -15,7 +15,8 @@ from jobs.reasons import WORDS, in_words, with_cause
         ("AssocGrpGRES", "your account has its limit of GPUs (AssocGrpGRES)"),
         ("QOSMaxGRESPerUser", "the qos has its limit of GPUs (QOSMaxGRESPerUser)"),
         ("QOSMaxCpuPerUserLimit", "the qos has its limit of CPUs (QOSMaxCpuPerUserLimit)"),
-        ("QOSMaxWallDurationPerJobLimit", "the qos has its limit of time"),
+        ("QOSGrpWallLimit", "the qos has its limit of time"),
+        ("AssocGrpCPUMinutesLimit", "your account has its limit of time"),
         ("AssocGrpMemLimit", "your account has its limit of memory"),
         ("QOSMaxSubmitJobPerUserLimit", "the qos has its limit of jobs submitted"),
         ("SomethingNew", "SomethingNew"),
@@ -26,6 +27,50 @@ from jobs.reasons import WORDS, in_words, with_cause
 def test_a_reason_is_told_in_words(reason: str, words: str):
     assert in_words(reason).startswith(words)
     assert bool(in_words(reason)) == bool(words)
+
+
+@pytest.mark.parametrize(
+    ("reason", "way_out"),
+    [
+        ("BadConstraints", "constraint must be one that sinfo -o %f lists"),
+        ("PartitionTimeLimit", "minutes is above"),
+        ("MaxMemPerLimit", "memory_gb is above"),
+        ("AccountNotAllowed", "does not take this account"),
+        ("InvalidAccount", "account must be one that sacctmgr"),
+        ("InvalidQOS", "qos must be one that sacctmgr"),
+        ("QOSNotAllowed", "does not take this qos"),
+        ("QOSMaxWallDurationPerJobLimit", "minutes in the profile is above"),
+        ("AssocMaxWallDurationPerJobLimit", "minutes in the profile is above"),
+        ("AssocMaxCpuMinutesPerJobLimit", "minutes times cpus"),
+        ("QOSMaxCpuPerJobLimit", "cpus in the profile"),
+        ("QOSMaxMemoryPerJob", "memory_gb in the profile"),
+        ("QOSMaxGRESPerJob", "gpus in the profile"),
+        ("QOSMinGRES", "gpus in the profile"),
+        ("QOSMaxNodePerJobLimit", "sacctmgr show qos list them"),
+    ],
+)
+def test_what_no_waiting_mends_is_told_so_with_its_way_out(reason: str, way_out: str):
+    told = in_words(reason)
+    assert never(reason)
+    assert told.startswith("never starts: ")
+    assert way_out in told
+    assert told.endswith(f"({reason})")
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "Priority",
+        "ReqNodeNotAvail, Reserved for maintenance",
+        "AssocGrpGRES",
+        "QOSMaxJobsPerUserLimit",
+        "QOSMaxCpuPerUserLimit",
+        "AssocMaxSubmitJobLimit",
+        "SomethingNew",
+    ],
+)
+def test_what_may_pass_is_not_called_hopeless(reason: str):
+    assert not never(reason)
 
 
 def test_each_known_reason_keeps_the_name_by_which_it_is_looked_up():

@@ -120,6 +120,18 @@ def test_a_waiting_job_is_queued_with_its_reason(folder):
     )
 
 
+def test_a_job_that_waits_in_vain_says_what_to_do_about_it(folder):
+    submitted(folder)
+
+    def told(reason: str) -> str:
+        return state(folder, Queue({"12_0": QueuedJob("12_0", "PENDING", reason)})).detail
+
+    way_out = "; mend the profile, then make cancel and make sweep again"
+    assert told("BadConstraints").endswith(f"(BadConstraints){way_out}")
+    assert way_out not in told("Priority")
+    assert way_out not in told("DependencyNeverSatisfied")
+
+
 def test_a_waiting_job_says_when_it_may_start(folder):
     submitted(folder)
     soon = time.time() + 60
