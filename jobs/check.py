@@ -22,7 +22,6 @@ from jobs.limits import beyond, limits
 from jobs.profile import Local, Profile, Slurm, load_profile, require_writable, work_folder
 from jobs.reasons import in_words, never
 from jobs.scheduler import SchedulerError
-from jobs.slurm import RefusedError
 from jobs.tasks import CheckTask
 from jobs.wanted import SweepFolder
 from pipeline.files import InputError, read_json, write_text
@@ -99,7 +98,7 @@ def _on_slurm(profile: Slurm, folder: SweepFolder) -> list[Finding]:
             sent = _probe(submission, asked, folder, signalled=asked is own)
             try:
                 probes.append(stack.enter_context(sent))
-            except RefusedError as refusal:
+            except slurm.RefusedError as refusal:
                 whose = "" if asked is own else "features: "
                 findings.append(Finding(False, f"{whose}{refusal}"))
         for probe in probes:

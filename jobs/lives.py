@@ -20,7 +20,7 @@ from pipeline.training.run import Failure, RunFolder
 
 LIVES = 3  # in a row without anything new
 
-# Cause -> what each of the lives met, and the way out; `{of}` is where the profile has its fields.
+# Cause -> what the last of the lives met, and the way out; `{of}` is where the profile has its fields.
 ENDS = {
     "timeout": ("reached the time limit", "raise {of}minutes in the profile"),
     "preemption": (
@@ -51,8 +51,8 @@ def go_on(path: Path, cause: Callable[[], str]) -> bool:
     met, way_out = ENDS[why]
     of = "features." if isinstance(task, FeatureTask) else ""
     message = (
-        f"{LIVES} lives of job {this_job()} in a row brought nothing new to save, each "
-        f"{met}, and it is not requeued any more: {way_out.format(of=of)}"
+        f"{LIVES} lives of job {this_job()} in a row brought nothing new to save; the last {met}, "
+        f"and it is not requeued any more: {way_out.format(of=of)}"
     )
     print(f"given up: {message}", flush=True)
     failure = Failure(cause=why, message=message)

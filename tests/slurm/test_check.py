@@ -85,7 +85,10 @@ def test_a_container_before_python_is_used_by_arrays(bench, reference, tmp_path)
         ({"cpus": 99}, "never starts: no node of the partition has so many CPUs or GPUs"),
         ({"python": "/no/python"}, "ended without an answer: "),
         ({"partition": "nowhere"}, "sbatch: error: invalid partition specified: nowhere"),
-        ({"features": {"partition": "nowhere"}}, "features: "),
+        (
+            {"features": {"partition": "nowhere"}},
+            "invalid partition specified: nowhere — partition in",
+        ),
         ({"max_array_size": 5000, "setup": ["module load cuda"]}, "setup loads cuda"),
     ],
 )
