@@ -20,7 +20,7 @@ from pipeline.training.run import Failure, RunFolder
 
 LIVES = 3  # in a row without anything new
 
-# Cause -> what the last of the lives met, and the way out; `{of}`: where the profile has its fields.
+# Cause -> what the last life met, and the way out; `{of}` is where the profile has its fields.
 ENDS = {
     "timeout": ("reached the time limit", "raise {of}minutes in the profile"),
     "preemption": (
