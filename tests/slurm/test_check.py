@@ -87,7 +87,7 @@ def test_a_container_before_python_is_used_by_arrays(bench, reference, tmp_path)
         ({"partition": "nowhere"}, "sbatch: error: invalid partition specified: nowhere"),
         (
             {"features": {"partition": "nowhere"}},
-            "invalid partition specified: nowhere — partition in",
+            "partition in the profile must be one that sinfo lists",
         ),
         ({"max_array_size": 5000, "setup": ["module load cuda"]}, "setup loads cuda"),
     ],
