@@ -12,9 +12,9 @@ import os
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.corpora import Corpus, load_corpus
 from pipeline.files import digest
@@ -24,6 +24,7 @@ FEATURE_VERSION = 1  # enters every feature_id: raise it when the same settings 
 RUN_VERSION = 3  # enters every run_id: raise it when the same experiment gives other rows
 
 Stride = Literal[1, 2, 3]
+Speed = Annotated[float, Field(ge=0.5, le=2)]
 
 
 class FeatureSettings(Settings):
@@ -44,6 +45,12 @@ class FeatureSettings(Settings):
         default="float16",
         description="uint8: a code of 8 bits, each bin of 128 frames on its own scale",
     )
+    speeds: tuple[Speed, ...] = Field(
+        default=(),
+        exclude_if=lambda speeds: not speeds,  # identities are older than this setting
+        description="each training utterance is stored at these speeds too: resampled, as if "
+        "played so fast",
+    )
 
     @property
     def window_length(self) -> int:  # samples: 400
@@ -56,6 +63,13 @@ class FeatureSettings(Settings):
     @property
     def bins(self) -> int:
         return self.mel_bins if self.spectrum == "mel" else self.n_fft // 2 + 1
+
+    @field_validator("speeds")
+    @classmethod
+    def _in_order(cls, speeds: tuple[float, ...]) -> tuple[float, ...]:
+        if len({1.0, *speeds}) <= len(speeds):
+            raise ValueError("each speed once, and not 1, at which all is stored anyway")
+        return tuple(sorted(speeds))
 
     @model_validator(mode="after")
     def _window_fits(self) -> "FeatureSettings":

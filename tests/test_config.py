@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import Experiment, FeatureSettings, feature_id, load_experiment, run_id
-from pipeline.corpora import load_corpus
+from pipeline.corpora import Corpus, load_corpus
 from pipeline.files import InputError
 from pipeline.settings import dump_yaml, parse_changes
 
@@ -64,6 +64,18 @@ def test_a_resolved_experiment_reads_back_equal(experiment_file: Path, tmp_path:
         (
             "corpus: corpora/tones.yaml\nfeatures: {n_fft: 256}\n",
             "features: window_ms 25 is 400 samples at 16000 Hz, more than n_fft 256; raise n_fft",
+        ),
+        (
+            "corpus: corpora/tones.yaml\nfeatures: {speeds: [0.4]}\n",
+            "features.speeds.0: 0.4 — input should be greater than or equal to 0.5",
+        ),
+        (
+            "corpus: corpora/tones.yaml\nfeatures: {speeds: [0.9, 1]}\n",
+            "features.speeds: [0.9, 1] — each speed once, and not 1, at which all is stored anyway",
+        ),
+        (
+            "corpus: corpora/tones.yaml\nfeatures: {speeds: [2, 2]}\n",
+            "features.speeds: [2, 2] — each speed once, and not 1, at which all is stored anyway",
         ),
         ("features: {}\n", "corpus: is missing"),
         ("# nothing yet\n", "the file is empty; a mapping of keys to values is needed"),
@@ -155,6 +167,23 @@ def test_a_feature_set_is_named_by_settings_and_manifest():
     assert feature_id(mel, "a") == feature_id(FeatureSettings(), "a")
     assert feature_id(mel, "a") != feature_id(mel, "b")
     assert feature_id(mel, "a") != feature_id(FeatureSettings(hop_ms=5), "a")
+
+
+def test_speeds_change_identities_only_where_there_are_some():
+    """As they were before there was such a setting; the order of speeds is no matter."""
+    plain = Experiment(corpus=Corpus(name="x", reader="demo"))
+    assert feature_id(plain.features, "0" * 64) == "mel-00f447637cf9"
+    assert run_id(plain, "mel-1") == "131e57975bc1"
+    assert "speeds" not in dump_yaml(plain)
+    faster, same = (FeatureSettings(speeds=speeds) for speeds in ((0.9, 1.1), (1.1, 0.9)))
+    ids = {feature_id(each, "0" * 64) for each in (plain.features, faster, same)}
+    assert len(ids) == 2
+    assert len({run_id(plain, "mel-1"), run_id(changed(plain, faster), "mel-1")}) == 2
+    assert FeatureSettings.model_validate_json(faster.model_dump_json()) == faster
+
+
+def changed(experiment: Experiment, features: FeatureSettings) -> Experiment:
+    return experiment.model_copy(update={"features": features})
 
 
 @pytest.mark.parametrize("path", sorted(REPOSITORY.glob("configs/experiments/*.yaml")), ids=str)

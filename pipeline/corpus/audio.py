@@ -96,12 +96,12 @@ class Listener:
 
 
 class Resampler:
-    """One waveform, block by block, from one rate to another."""
+    """One waveform, block by block, from one rate to another, as if played at another speed."""
 
-    def __init__(self, found: int, wanted: int) -> None:
-        self._stream = None
-        if found != wanted:
-            self._stream = soxr.ResampleStream(found, wanted, 1, dtype="float32", quality="HQ")
+    def __init__(self, found: int, wanted: int, speed: float = 1.0) -> None:
+        self._stream, rate = None, found * speed
+        if rate != wanted:
+            self._stream = soxr.ResampleStream(rate, wanted, 1, dtype="float32", quality="HQ")
 
     def __call__(
         self, block: Float32[np.ndarray, " N"], *, last: bool = False
@@ -110,9 +110,9 @@ class Resampler:
         return self._stream.resample_chunk(block, last=last) if self._stream else block
 
 
-def resampled_length(samples: int, rate: int, wanted: int) -> int:
+def resampled_length(samples: int, rate: int, wanted: int, speed: float = 1.0) -> int:
     """How many samples at `wanted` Hz come of `samples` at `rate` Hz: soxr's own arithmetic."""
-    return samples if rate == wanted else int(samples / (rate / wanted) + 0.5)
+    return samples if rate * speed == wanted else int(samples / (rate * speed / wanted) + 0.5)
 
 
 def resample(

@@ -3,12 +3,15 @@
 In:   a manifest, the number of a slice, feature sets.   Out: shards; what was refused, and why.
 Not here: which slices are missing (feature_set.py), who runs them (jobs/).
 
+A copy at speed s, of which Ko et al. (2015) make training utterances, is the waveform taken for one
+of s times its rate: it lasts 1/s as long, its pitch is s times as high. It comes after its own.
+
 Typed again after any accident it does what is missing: a shard is there whole or not at all, and
 two copies started at once write the same bytes.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -18,17 +21,19 @@ import numpy as np
 from jaxtyping import Float32
 
 from pipeline.config import FeatureSettings, feature_id
+from pipeline.corpus import sound
 from pipeline.corpus.audio import Listener, Resampler, resampled_length
 from pipeline.corpus.manifest import Manifest, ManifestFile, Refusal, Utterance
-from pipeline.corpus.sound import refused
 from pipeline.features.feature_set import DESCRIPTION, Description, describe, find_shard
 from pipeline.features.shards import VERSION, Shard, StoredUtterance, shard_name, writing_shard
 from pipeline.features.spectrum import Stream, frame_count
-from pipeline.features.transform import transform_of
+from pipeline.features.transform import Transform, transform_of
 from pipeline.files import InputError, write_bytes
 from pipeline.settings import dump_yaml
 
 Target = tuple[FeatureSettings, Path, str]  # settings, folder and identity of a feature set
+Block = tuple[Float32[np.ndarray, " _"], bool]  # of a waveform; whether it is the last
+Streams = dict[float, dict[int, list[Stream]]]  # by speed, 1 first, and by rate
 MOST_BINS = 4097  # their covariance takes 134 MB
 
 
@@ -39,6 +44,8 @@ def prepare(manifest: Manifest, settings: FeatureSettings, work: Path) -> tuple[
             f"features: {settings.bins} bins; at most {MOST_BINS} have a covariance that fits in "
             f"memory; lower n_fft to {2 * MOST_BINS - 2} or choose spectrum mel"
         )
+    if settings.speeds:
+        _require_new_names(manifest, settings.speeds)
     identity = feature_id(settings, manifest.digest)
     folder = work / "features" / identity
     description = Description(
@@ -53,6 +60,15 @@ def prepare(manifest: Manifest, settings: FeatureSettings, work: Path) -> tuple[
     if not path.exists() or path.read_bytes() != content:
         write_bytes(path, content)
     return identity, folder
+
+
+def _require_new_names(manifest: Manifest, speeds: Sequence[float]) -> None:
+    names = {utterance.id for utterance in manifest.utterances}
+    if both := names & {_copy(name, speed) for name in names for speed in speeds}:
+        raise InputError(
+            f"features.speeds: {manifest.corpus} has copies at these speeds already, such as "
+            f"{min(both)}; leave speeds out"
+        )
 
 
 def stored(work: Path, identity: str) -> Target:
@@ -118,7 +134,7 @@ def _decodable(plan: _Plan) -> _Plan:
     with Listener() as listener:
         for utterance in plan.utterances:
             try:
-                for _ in _blocks(plan, listener, utterance, {}):
+                for _ in _blocks(plan, listener, utterance):
                     pass
             except _UndecodableError as error:
                 # The bytes of a shard do not depend on where the corpus lies.
@@ -138,13 +154,12 @@ def _write_shards(
         outputs = [_Output(plan, target, opened) for target in sets]
         streams = _streams(outputs)
         for utterance in plan.utterances:
-            for stream, block, last in _blocks(plan, listener, utterance, streams):
-                stream.add(block, last=last)
+            _hear(plan, listener, utterance, streams)
             done, seconds = done + 1, seconds + utterance.seconds
             progress(done, seconds)
             if all(output.refusal for output in outputs):
                 break
-        for stream in chain.from_iterable(streams.values()):
+        for stream in chain.from_iterable(streams[1.0].values()):
             stream.close()
         for output in outputs:
             output.close()
@@ -152,32 +167,41 @@ def _write_shards(
         raise StorageError(str(lost[0].refusal), tuple(output.feature_id for output in lost))
 
 
-def _samples(utterance: Utterance, rate: int) -> int:
-    return resampled_length(utterance.samples, utterance.rate, rate)
+def _hear(plan: _Plan, listener: Listener, utterance: Utterance, streams: Streams) -> None:
+    """As it is; and what is to be learnt from at the other speeds, decoded again if it is long."""
+    copied = len(streams) > 1 and utterance.split == "train"
+    short = copied and utterance.samples <= sound.BLOCK
+    kept = list(_blocks(plan, listener, utterance)) if short else None
+    for speed in streams if copied else (1.0,):
+        blocks = kept or _blocks(plan, listener, utterance)
+        _feed(blocks, utterance.rate, speed, streams[speed])
 
 
-def _blocks(
-    plan: _Plan, listener: Listener, utterance: Utterance, streams: Mapping[int, Sequence[Stream]]
-) -> Iterator[tuple[Stream, Float32[np.ndarray, " N"], bool]]:
-    """Decoded once: each block at the rate of each stream, and whether it is the last.
-
-    Together `_samples`: a recording of hours does not enter memory whole.
-    """
+def _blocks(plan: _Plan, listener: Listener, utterance: Utterance) -> Iterator[Block]:
+    """Decoded: a recording of hours does not enter memory whole."""
     path = os.path.join(plan.root, utterance.audio)  # noqa: PTH118 (a Path takes ten times as long)
     left, rate = utterance.samples, utterance.rate
-    resamplers = [(Resampler(rate, wanted), each) for wanted, each in streams.items()]
     span = (utterance.start, utterance.samples, utterance.channel)
     try:
         for found, block in listener.blocks(path, *span):
             if found != rate:
-                raise refused(path, f"is at {found} Hz by now, and was at {rate} Hz")
+                raise sound.refused(path, f"is at {found} Hz by now, and was at {rate} Hz")
             left -= len(block)
-            for resampler, sharing in resamplers:
-                resampled = resampler(block, last=left == 0)
-                for stream in sharing:
-                    yield stream, resampled, left == 0
+            yield block, left == 0
     except InputError as error:
         raise _UndecodableError(str(error)) from None
+
+
+def _feed(
+    blocks: Iterable[Block], rate: int, speed: float, streams: Mapping[int, Sequence[Stream]]
+) -> None:
+    """Each block at the rate of each stream."""
+    resamplers = [(Resampler(rate, wanted, speed), each) for wanted, each in streams.items()]
+    for block, last in blocks:
+        for resampler, sharing in resamplers:
+            resampled = resampler(block, last=last)
+            for stream in sharing:
+                stream.add(resampled, last=last)
 
 
 class _Output:
@@ -219,27 +243,41 @@ class _Output:
 def _rows(plan: _Plan, settings: FeatureSettings) -> list[StoredUtterance]:
     rows, start = [], 0
     for utterance in plan.utterances:
-        stop = start + frame_count(_samples(utterance, settings.sample_rate), settings)
-        rows.append(
-            StoredUtterance(
-                id=utterance.id,
-                transcript=utterance.transcript,
-                speaker=utterance.speaker,
-                split=utterance.split,
-                shard=plan.index,
-                start=start,
-                stop=stop,
+        for speed in (1.0, *settings.speeds) if utterance.split == "train" else (1.0,):
+            samples = resampled_length(
+                utterance.samples, utterance.rate, settings.sample_rate, speed
             )
-        )
-        start = stop
+            stop = start + frame_count(samples, settings)
+            rows.append(
+                StoredUtterance(
+                    id=utterance.id if speed == 1 else _copy(utterance.id, speed),
+                    transcript=utterance.transcript,
+                    speaker=utterance.speaker,
+                    split=utterance.split,
+                    shard=plan.index,
+                    start=start,
+                    stop=stop,
+                )
+            )
+            start = stop
     return rows
 
 
-def _streams(outputs: Sequence[_Output]) -> dict[int, list[Stream]]:
-    """By their rate. One stream for all sets that share a transform, each into its own shard."""
-    streams: dict[int, list[Stream]] = {}
-    for transform in dict.fromkeys(transform_of(output.settings) for output in outputs):
-        sharing = [output for output in outputs if transform_of(output.settings) == transform]
+def _copy(name: str, speed: float) -> str:
+    """As Kaldi names it."""
+    return f"sp{speed}-{name}"
+
+
+def _streams(outputs: Sequence[_Output]) -> Streams:
+    """One for all sets that share a transform and their speeds, each into its own shard."""
+    alike: dict[tuple[Transform, tuple[float, ...]], list[_Output]] = {}
+    for output in outputs:
+        key = transform_of(output.settings), output.settings.speeds
+        alike.setdefault(key, []).append(output)
+    every = sorted({speed for _, speeds in alike for speed in speeds})
+    streams: Streams = {speed: {} for speed in (1.0, *every)}
+    for (transform, speeds), sharing in alike.items():
         stream = Stream([each.settings for each in sharing], [each.append for each in sharing])
-        streams.setdefault(transform.sample_rate, []).append(stream)
+        for speed in (1.0, *speeds):
+            streams[speed].setdefault(transform.sample_rate, []).append(stream)
     return streams

@@ -402,13 +402,14 @@ def spawn() -> Callable[..., multiprocessing.process.BaseProcess]:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="kill -9")
+@pytest.mark.parametrize("speeds", [(), (0.9, 1.1)])
 def test_a_kill_leaves_nothing_half_and_the_next_run_gives_the_same_bytes(
-    make_manifest: MakeManifest, tmp_path: Path, spawn: Callable
+    make_manifest: MakeManifest, tmp_path: Path, spawn: Callable, speeds: tuple[float, ...]
 ):
-    manifest = make_manifest()
-    undisturbed = target(manifest, MEL, tmp_path / "undisturbed")
+    manifest, settings = make_manifest(), MEL.model_copy(update={"speeds": speeds})
+    undisturbed = target(manifest, settings, tmp_path / "undisturbed")
     precompute_slice(manifest, 0, [undisturbed])
-    killed = target(manifest, MEL, tmp_path / "killed")
+    killed = target(manifest, settings, tmp_path / "killed")
     process = spawn(manifest, [killed], tmp_path / "started")
     while not (tmp_path / "started").exists():
         time.sleep(0.01)

@@ -162,6 +162,33 @@ def test_features_that_are_there_are_not_computed_again_and_a_damaged_shard_is(
     assert "nothing to do: 2 feature sets" in said("features", "--sweep", bench.sweep, *words)[1]
 
 
+def test_copies_at_other_speeds_are_trained_on_and_counted_where_frames_are(
+    make_bench, said: Typed
+):
+    bench = make_bench("csv", epochs=1)
+    words = ["--work", bench.work, "--cluster", LOCAL]
+    seen = {}
+    for speeds in ("[]", "[0.9,1.1]"):
+        code, printed, _ = said(*sweep(bench, f"--set=features.speeds={speeds}"))
+        assert code == 1  # one recording is refused
+        assert printed.count("refused: broken: ") == 1
+        assert "features: 2 sets of 12 utterances" in printed
+        run = recorded(bench.folder).runs[0]
+        rows = bench.folder.run(run.run_id).rows()
+        seen[speeds] = [(row["split"], row["utterances"], row["frames"]) for row in rows]
+    (train, *rest), (copied, *others) = seen.values()
+    assert others == rest
+    assert copied[1] == 3 * train[1]
+    assert copied[2] == pytest.approx((1 + 1 / 0.9 + 1 / 1.1) * train[2], rel=0.01)
+    held = 12 + 2 * train[1]
+    printed = said("inspect", run.feature_id, *words)[1]
+    assert "speeds (0.9, 1.1)" in printed
+    assert (
+        f"{held} utterances (dev {rest[0][1]}, test {rest[1][1]}, train {3 * train[1]})" in printed
+    )
+    assert ": all whole" in said("verify", run.feature_id, *words)[1]
+
+
 def test_a_plan_is_printed_and_nothing_is_submitted(make_bench, capsys):
     bench = make_bench("an4")
     assert cli.main(sweep(bench, "--dry-run")) == 0
