@@ -109,7 +109,7 @@ def expand(text: str, path: Path, key: str) -> str:
         name = missing[1]
         raise InputError(
             f"{path}: {key} is {text}, and the environment variable {name} is not set; "
-            f"say where it lies, for example {name}=/path/to/it"
+            f"say where it lies, for example with export {name}=/path/to/it"
         )
     return str(Path(expanded).expanduser())
 

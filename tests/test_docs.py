@@ -65,6 +65,13 @@ def test_each_relative_link_leads_somewhere(page: Path):
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
+def test_the_first_commands_export_what_the_later_ones_read():
+    (example,) = (part for part in README.split("\n\n") if "make features CORPUS=" in part)
+    words = example.split()
+    (variable,) = set(re.findall(r"root: \$(\w+)", (REPOSITORY / words[4][7:]).read_text("utf-8")))
+    assert words[:2] == ["export", f"{variable}=/where/an4/lies"]
+
+
 def test_each_dependency_has_a_sentence_in_readme():
     pyproject = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
     block = pyproject.split("dependencies = [")[1].split("\n]")[0]
