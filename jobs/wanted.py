@@ -240,7 +240,8 @@ def recorded(folder: SweepFolder) -> Wanted:
         raise InputError(
             f"{folder.name}: not in the work folder {folder.work}; "
             + (f"there are {', '.join(known)}; " if known else "")
-            + "make sweep puts it there, WORK=… names another work folder"
+            + "make sweep puts it there; another work folder is named by WORK=…, or by the "
+            "CLUSTER=… of the sweep"
         )
     try:
         stored = read_json(folder.record)

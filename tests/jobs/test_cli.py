@@ -99,6 +99,7 @@ def test_the_status_of_an_unknown_sweep_names_the_known_ones(capsys, tmp_path):
     line = refused(capsys, "status", "plateau.yaml", "--work", tmp_path)
     assert "plateau: not in the work folder" in line
     assert "there are spectrum" in line
+    assert "named by WORK=…, or by the CLUSTER=… of the sweep" in line
 
 
 def test_the_log_of_an_unknown_run_is_refused(capsys, tmp_path):
