@@ -28,6 +28,11 @@ blankslate := $(bin)/python -m jobs
 work := $(if $(WORK),--work "$(WORK)")
 set := $(foreach change,$(SET),--set $(change))
 dry := $(if $(DRY),--dry-run)
+changeable := features train doctor lr-range sweep status
+unchanged := $(if $(SET),$(filter-out setup $(changeable),$(or $(MAKECMDGOALS),help)))
+ifneq ($(unchanged),)
+$(error SET changes nothing of $(unchanged): leave it out; it is for $(changeable))
+endif
 stamp := .venv/.complete
 kernel := .venv/.kernel
 peers := .venv-bench

@@ -52,6 +52,17 @@ def test_a_verb_gets_each_path_as_one_word(verb: str):
     assert [word for word in words if word.startswith("my ")] == [VARIABLES[n] for n in VERBS[verb]]
 
 
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_takes_changes_or_refuses_them(verb: str):
+    """None passes over them in silence."""
+    words = ["make", "--no-print-directory", "--dry-run", verb, "SET=train.epochs=2 a.b=[2,1]"]
+    said = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    if said.returncode:
+        assert f"SET changes nothing of {verb}: leave it out; it is for features" in said.stderr
+    else:
+        assert " --set train.epochs=2 --set a.b=[2,1]" in said.stdout
+
+
 def test_features_of_a_sweep_get_its_path_as_one_word():
     said = made("--dry-run", "features", "SWEEP=my sweeps/a.yaml")
     assert " --sweep 'my sweeps/a.yaml' " in said.replace('"', "'")
