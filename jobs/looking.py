@@ -23,6 +23,8 @@ from pipeline.settings import parse_changes
 from pipeline.sweep import load_sweep
 from pipeline.training.run import RunFolder
 
+LISTED = 8  # ids of runs in a refusal
+
 
 def status(options: argparse.Namespace) -> int:
     profile, _ = place(options)
@@ -93,7 +95,7 @@ def _cancel_here(folder: SweepFolder) -> bool:
 def _run(name: str, work: Path) -> RunFolder:
     """An id, or its beginning; or a run folder."""
     if not name:
-        raise InputError("say which run: make logs RUN=…; make status lists the ids")
+        raise InputError("say which run: make logs RUN=…; make status SWEEP=… lists the ids")
     runs = work / "runs"
     every = sorted(runs.iterdir()) if runs.is_dir() else []
     found = [path for path in every if path.name.startswith(name)]
@@ -101,10 +103,14 @@ def _run(name: str, work: Path) -> RunFolder:
         return RunFolder(found[0])
     if not found and RunFolder(Path(name)).experiment_file.exists():
         return RunFolder(Path(name))
-    what = f"{len(found)} runs begin with it" if found else "no run begins with it"
+    if found:
+        ids = ", ".join(path.name for path in found[:LISTED])
+        raise InputError(
+            f"RUN={name}: {len(found)} runs begin with it in {runs}: "
+            f"{ids}{', …' if found[LISTED:] else ''}; name one"
+        )
     raise InputError(
-        f"RUN={name}: {what} in {runs}; "
-        f"make status lists the ids, blankslate status SWEEP --json in full"
+        f"RUN={name}: no run begins with it in {runs}; make status SWEEP=… lists the ids"
     )
 
 

@@ -122,7 +122,7 @@ def runs(tmp_path: Path) -> Path:
 
 
 def test_logs_without_a_run_say_what_to_type(capsys, runs):
-    assert "say which run: make logs RUN=…; make status lists" in refused(
+    assert "say which run: make logs RUN=…; make status SWEEP=… lists" in refused(
         capsys, "logs", "", "--work", runs
     )
 
@@ -134,11 +134,11 @@ def test_the_beginning_of_an_id_finds_a_run_and_an_ambiguous_one_is_refused(
     (runs / "ffff").mkdir()  # a folder of that name is no run
     assert cli.main(["logs", "ffff", "--work", str(runs)]) == 0
     assert capsys.readouterr().out == "log of ffff00000000\n"
-    assert "2 runs begin with it" in refused(capsys, "logs", "0123", "--work", runs)
+    line = refused(capsys, "logs", "0123", "--work", runs)
+    assert f"2 runs begin with it in {runs / 'runs'}: 0123456789ab, 0123abcdef01; name one" in line
     assert "no run begins with it" in refused(capsys, "logs", "runs", "--work", runs)
     line = refused(capsys, "logs", "*", "--work", runs)
-    assert "make status lists the ids" in line
-    assert "blankslate status SWEEP --json" in line
+    assert "make status SWEEP=… lists the ids" in line
 
 
 def test_a_path_finds_a_run_folder(capsys, runs):
