@@ -156,7 +156,7 @@ def _add_lookers(verbs: Verbs) -> None:
     report = _verb(verbs, "report", "write results.csv, summary.csv, report.html and figures")
     _swept(report)
 
-    check = _verb(verbs, "cluster-check", "prove a profile with one tiny job", cluster=False)
+    check = _verb(verbs, "cluster-check", "prove a profile with tiny jobs", cluster=False)
     check.add_argument("profile", type=Path, metavar="CLUSTER", help="a file of cluster/")
 
     task = _verb(verbs, "task", "internal: execute one task file", cluster=False)
