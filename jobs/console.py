@@ -9,7 +9,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.cells import cell_len
+from rich.console import (
+    Console,
+    ConsoleOptions,
+    Group,
+    JustifyMethod,
+    RenderableType,
+    RenderResult,
+)
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
@@ -45,6 +53,10 @@ COLUMNS = (
 )
 
 LEFT = {"run", "id", "state", ""}  # columns of words; numbers stand to the right
+GAP = "  "  # between columns, as rich has it
+# Where there is no room these are left out, in this order, and then words go on in further lines.
+DROPPED = ("GPU", "CPUs", "frames/s", "left", "id")
+WRAPPED = {"run": 24, "": 20}  # letters that words are given at least
 EXPLAINED = {"failed", "lost", "stopped"}  # in sentences below the table
 
 DRAWN = 100  # runs in a table that rich lays out
@@ -103,15 +115,44 @@ def explanations(statuses: Sequence[RunStatus]) -> list[str]:
     ]
 
 
-def table(statuses: Sequence[RunStatus]) -> RenderableType:
-    if len(statuses) > DRAWN:
-        return _aligned(statuses)
+@dataclass(frozen=True)
+class Runs:
+    """Their table: of the columns that hold something, as many as there is room for."""
+
+    statuses: Sequence[RunStatus]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        rows = [_cells(status) for status in self.statuses]
+        shown = _shown(rows, options.max_width)
+        names = [COLUMNS[n] for n in shown]
+        cells = [[row[n] for n in shown] for row in rows]
+        styles = [STYLES[status.state] for status in self.statuses]
+        yield (_drawn if len(rows) <= DRAWN else _aligned)(names, cells, styles)
+
+
+def _shown(rows: Sequence[Sequence[str]], width: int) -> list[int]:
+    """Places of columns; the first of DROPPED goes first."""
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    shown = [n for n, name in enumerate(COLUMNS) if widths[n] or name == "run"]
+    needed = {
+        n: min(max(widths[n], len(COLUMNS[n])), WRAPPED.get(COLUMNS[n], width)) for n in shown
+    }
+    for name in DROPPED:
+        place = COLUMNS.index(name)
+        if place in shown and sum(needed[n] + len(GAP) for n in shown) - len(GAP) > width:
+            shown.remove(place)
+    return shown
+
+
+def _drawn(
+    names: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequence[str]
+) -> RenderableType:
     made = Table(box=None, pad_edge=False, header_style="bold")
-    for name in COLUMNS:
-        # Where there is no room the reasons alone give way, in lines of their own.
-        made.add_column(name, justify="left" if name in LEFT else "right", no_wrap=bool(name))
-    for status in statuses:
-        made.add_row(*_cells(status), style=STYLES[status.state])
+    for name in names:
+        justify: JustifyMethod = "left" if name in LEFT else "right"
+        made.add_column(name, justify=justify, no_wrap=name not in WRAPPED)
+    for row, style in zip(rows, styles, strict=True):
+        made.add_row(*row, style=style)
     return made
 
 
@@ -127,17 +168,18 @@ class Lines:
             yield Segment.line()
 
 
-def _aligned(statuses: Sequence[RunStatus]) -> RenderableType:
+def _aligned(
+    names: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequence[str]
+) -> RenderableType:
     """The same in plain columns."""
-    rows = [list(COLUMNS), *map(_cells, statuses)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    adjusted = [str.ljust if name in LEFT else str.rjust for name in COLUMNS]
-    styles = ["bold", *(STYLES[status.state] for status in statuses)]
+    lines = [names, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    adjusted = [str.ljust if name in LEFT else str.rjust for name in names]
     texts = (
-        "  ".join(a(cell, width) for a, cell, width in zip(adjusted, row, widths, strict=True))
-        for row in rows
+        GAP.join(a(cell, width) for a, cell, width in zip(adjusted, line, widths, strict=True))
+        for line in lines
     )
-    return Lines([(text.rstrip(), style) for text, style in zip(texts, styles, strict=True)])
+    return Lines(list(zip(map(str.rstrip, texts), ["bold", *styles], strict=True)))
 
 
 def overview(
@@ -150,7 +192,7 @@ def overview(
         sets = count(len(features), "set")
         lines.append(Text(f"features: {done} of {count(all_slices, 'shard')} of {sets}"))
     if statuses:
-        lines += [table(statuses), Text(summary(statuses)), *map(Text, explanations(statuses))]
+        lines += [Runs(statuses), Text(summary(statuses)), *map(Text, explanations(statuses))]
     if note:
         lines.append(Text(note, style="yellow"))
     return Group(*lines)

@@ -32,7 +32,43 @@ def test_a_long_cause_does_not_squeeze_the_table():
     assert first.split()[:5] == ["seed=0", "01234567", "running", "3/40", "1.50"]
     assert second.split() == ["seed=1", "ba987654", "failed", "code", "error"]
     assert "dev CER" in header
-    assert "frames/s" in header
+    assert "left" in header
+
+
+def measured(label: str) -> RunStatus:
+    beat = replace(running().heartbeat, reference_loss=3.03, blank_argmax=0.875)
+    beat = replace(beat, frames_per_second=51_000.0)
+    used = Usage(began=0.0, seconds=10.0, cpu_seconds=13.0, gpu_busy=0.22)
+    return RunStatus(label, "0123456789ab", "running", heartbeat=beat, usage=used)
+
+
+def test_a_narrow_terminal_leaves_out_what_matters_less():
+    label = "repaired, amplitude, standardise, seed 0"
+    failed = RunStatus("seed 1", "ba9876543210", "failed", "code error", LONG)
+    wide, narrow = (drawn(measured(label), failed, width=width) for width in (160, 80))
+    header = ["run", "id", "state", "epoch", "loss", "line", "dev", "CER", "blank"]
+    assert wide[0].split() == [*header, "frames/s", "CPUs", "GPU", "left"]
+    header.remove("id")
+    assert narrow[0].split() == header
+    words = ["running", "3/40", "1.50", "3.03", "25.0", "%", "87.5", "%"]
+    assert narrow[1].split()[-len(words) :] == words
+    told = " ".join(line[: narrow[0].index("state")].strip() for line in narrow[1:4])
+    assert told.startswith(label)
+
+
+def test_many_runs_leave_out_the_same_columns(monkeypatch):
+    runs = measured("seed 0"), measured("seed 1")
+    few = drawn(*runs, width=70)
+    monkeypatch.setattr(console, "DRAWN", 1)
+    many = drawn(*runs, width=70)
+    assert many[0].split() == few[0].split()
+    assert max(map(len, many)) <= 70
+
+
+def test_a_column_without_any_value_is_left_out():
+    header, first, *_ = drawn(RunStatus("mel", "0123456789ab", "waiting"))
+    assert header.split() == ["run", "id", "state"]
+    assert first.split() == ["mel", "01234567", "waiting"]  # enough of the id for logs
 
 
 def test_a_sentence_is_one_line_where_it_is_piped():

@@ -3,8 +3,6 @@
 import pytest
 
 from jobs import cli
-from jobs.console import table
-from jobs.status import RunStatus
 from jobs.wanted import Wanted, WantedRun
 
 RUNS = (WantedRun("mel", {}, "0123456789ab", "mel-0"),)
@@ -42,8 +40,3 @@ def test_the_printed_status_of_an_experiment_on_a_cluster_answers(
     name = f"train-{stem}"
     assert f"make status SWEEP={name} CLUSTER={site} WORK={bench.work} shows" in printed
     assert cli.main(["status", name, "--once", *words]) == 0
-
-
-def test_the_table_shows_enough_of_the_id_for_logs():
-    made = table([RunStatus("mel", "0123456789ab", "waiting")])
-    assert list(made.columns[1].cells) == ["01234567"]
