@@ -52,6 +52,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file{_neighbours(path)}") from None
     except (OSError, ValueError) as error:  # not UTF-8; a NUL in the path
+        if isinstance(error, OSError) and path.is_dir():
+            raise InputError(f"{path}: is a folder; name a file in it") from None
         raise InputError(f"{str(path)!r}: cannot be read: {error}") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)

@@ -106,6 +106,11 @@ def test_a_misspelt_file_name_is_answered_with_the_likely_one(experiment_file: P
         load_experiment(experiment_file.with_name("bse.yaml"))
 
 
+def test_a_folder_is_no_settings_file(tmp_path: Path):
+    with pytest.raises(InputError, match=r"^\S+: is a folder; name a file in it$"):
+        load_experiment(tmp_path)
+
+
 def test_code_in_yaml_is_refused(experiment_file: Path):
     message = refusal(experiment_file, "corpus: !!python/object/apply:os.getcwd []\n")
     assert "could not determine a constructor" in message
