@@ -8,7 +8,7 @@ Not here: what the keys mean (config.py, sweep.py, jobs/profile.py).
 import difflib
 import os
 import re
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -80,7 +80,26 @@ def validated(kind: type[Model], content: Any, path: Path) -> Model:
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        raise InputError(f"{path}: " + "; ".join(_sentences(kind, error))) from None
+        complaint = _of_another_kind(kind, content) or "; ".join(_sentences(kind, error))
+        raise InputError(f"{path}: {complaint}") from None
+
+
+# The key that tells a kind of file from the others -> what it is, and what takes it.
+KINDS = {
+    "base": ("a sweep", "make sweep SWEEP=…"),
+    "corpus": ("an experiment", "make train EXPERIMENT=…"),
+    "reader": ("a corpus", "make features CORPUS=…"),
+    "scheduler": ("a profile", "CLUSTER=… of each command"),
+}
+
+
+def _of_another_kind(kind: type[BaseModel], content: Mapping[str, Any]) -> str:
+    wanted = next((key for key in KINDS if key in kind.model_fields), None)
+    found = [key for key in KINDS if key in content]
+    if wanted is None or len(found) != 1 or found[0] == wanted:
+        return ""
+    named, taker = KINDS[found[0]]
+    return f"is {named}, not {KINDS[wanted][0]}; {taker} takes it"
 
 
 def parse_changes(words: Iterable[str]) -> dict[str, Any]:

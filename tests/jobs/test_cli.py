@@ -1,5 +1,6 @@
 """The program: help for each verb, bad input in one line and code 2, light on a login node."""
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -81,6 +82,22 @@ def test_an_unknown_key_is_refused_with_the_likely_spelling(capsys, tmp_path):
     (tmp_path / "e.yaml").write_text("corpus: corpus.yaml\n")
     line = refused(capsys, "train", tmp_path / "e.yaml", "--work", tmp_path)
     assert "corpus.yaml: rot: unknown key; did you mean 'root'?" in line
+
+
+FILES = {
+    "sweep": ("configs/sweeps/spectrum.yaml", "is a sweep", "make sweep SWEEP=…"),
+    "train": ("configs/experiments/baseline.yaml", "is an experiment", "make train EXPERIMENT=…"),
+    "features --corpus": ("configs/corpora/an4.yaml", "is a corpus", "make features CORPUS=…"),
+    "cluster-check": ("cluster/slurm.yaml", "is a profile", "CLUSTER=… of each command"),
+}
+
+
+@pytest.mark.parametrize(("verb", "other"), list(itertools.permutations(FILES, 2)))
+def test_a_file_of_another_kind_is_told_and_what_takes_it(capsys, tmp_path, verb, other):
+    file, said, taker = FILES[other]
+    line = refused(capsys, *verb.split(), REPOSITORY / file, "--work", tmp_path)
+    own = FILES[verb][1].removeprefix("is ")
+    assert line == f"blankslate: {REPOSITORY / file}: {said}, not {own}; {taker} takes it\n"
 
 
 def test_a_change_that_is_no_change_is_refused(capsys, tmp_path):
