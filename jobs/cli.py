@@ -39,6 +39,17 @@ VERBS = {
 }
 
 
+# Option -> where its files lie.
+FOLDERS = {
+    "corpus": "configs/corpora",
+    "sweep": "configs/sweeps",
+    "experiment": "configs/experiments",
+    "cluster": "cluster",
+    "profile": "cluster",
+}
+BY_NAME = {"status", "cancel", "report"}  # a sweep's name is enough for them
+
+
 def main(words: Sequence[str] | None = None) -> int:
     options = parser().parse_args(words)
     # This process plans; those that compute are told their number of threads. With NumPy's threads
@@ -47,6 +58,7 @@ def main(words: Sequence[str] | None = None) -> int:
     # To look for plugins is to read the metadata of every package, for each verb typed.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
+        _refuse_bare_names(options)
         gc.disable()  # nothing that is imported is garbage
         module = import_module(VERBS[options.verb])
         gc.enable()
@@ -63,6 +75,18 @@ def main(words: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("blankslate: stopped; typed again it continues", file=sys.stderr)
         return INTERRUPTED
+
+
+def _refuse_bare_names(options: argparse.Namespace) -> None:
+    """`spectrum`, where configs/sweeps/spectrum.yaml is meant."""
+    for option, folder in FOLDERS.items():
+        path = getattr(options, option, None)
+        if path is None or path.exists() or (option == "sweep" and options.verb in BY_NAME):
+            continue
+        name = path.name.removesuffix(".yml").removesuffix(".yaml")
+        meant = Path(folder, f"{name}.yaml")
+        if meant.is_file():
+            raise InputError(f"{path}: no such file; did you mean {meant}?")
 
 
 def _line(error: Exception) -> str:

@@ -84,6 +84,28 @@ def test_an_unknown_key_is_refused_with_the_likely_spelling(capsys, tmp_path):
     assert "corpus.yaml: rot: unknown key; did you mean 'root'?" in line
 
 
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        ("sweep spectrum", "configs/sweeps/spectrum.yaml"),
+        ("features --sweep spectrum.yaml", "configs/sweeps/spectrum.yaml"),
+        ("features --corpus demo", "configs/corpora/demo.yaml"),
+        ("train baseline", "configs/experiments/baseline.yaml"),
+        ("status spectrum --cluster slurm", "cluster/slurm.yaml"),
+        ("cluster-check kuacc", "cluster/kuacc.yaml"),
+    ],
+)
+def test_a_bare_name_is_answered_with_the_file_of_that_name(capsys, monkeypatch, words, meant):
+    monkeypatch.chdir(REPOSITORY)
+    assert f": no such file; did you mean {meant}?" in refused(capsys, *words.split())
+
+
+def test_a_bare_name_of_a_sweep_is_enough_to_look_at_it(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(REPOSITORY)
+    line = refused(capsys, "status", "spectrum", "--work", tmp_path)
+    assert "spectrum: not in the work folder" in line
+
+
 FILES = {
     "sweep": ("configs/sweeps/spectrum.yaml", "is a sweep", "make sweep SWEEP=…"),
     "train": ("configs/experiments/baseline.yaml", "is an experiment", "make train EXPERIMENT=…"),
