@@ -78,11 +78,30 @@ def _feature_sets(name: str, options: argparse.Namespace) -> list[Path]:
         made = sorted((work / "features").glob(f"*/{DESCRIPTION}"))
         folders = [p.parent for p in made if feature_set.describe(p.parent).corpus == stem]
     if not folders:
-        raise InputError(
-            f"{name}: no feature set, and no sweep or corpus whose features were made in {work}; "
-            "make features makes them, WORK=… names another work folder"
-        )
+        raise InputError(f"{name}: {_nothing_there(path, work)}")
     return folders
+
+
+def _nothing_there(path: Path, work: Path) -> str:
+    """What `path` is instead, and which feature sets there are."""
+    if within := _sets_in(path):
+        return f"is a folder of feature sets; name one in it: {', '.join(within)}"
+    if path.is_dir():
+        what = f"is a folder without {DESCRIPTION}, and so no feature set"
+    elif path.is_file() and path.suffix not in {".yaml", ".yml"}:
+        what = "is no shard, no sweep and no corpus"
+    else:
+        what = f"no sweep or corpus whose features were made in {work}, and no feature set"
+    if made := _sets_in(work / "features"):
+        return (
+            f"{what}; there are the feature sets {', '.join(made)}: name one with FEATURES=…, or "
+            "their corpus with CORPUS=…"
+        )
+    return f"{what}; make features makes them, WORK=… or CLUSTER=… names another work folder"
+
+
+def _sets_in(folder: Path) -> list[str]:
+    return sorted(found.parent.name for found in folder.glob(f"*/{DESCRIPTION}"))
 
 
 def _verify(folder: Path) -> int:

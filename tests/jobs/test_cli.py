@@ -97,7 +97,7 @@ def test_an_unknown_key_is_refused_with_the_likely_spelling(capsys, tmp_path):
 )
 def test_a_bare_name_is_answered_with_the_file_of_that_name(capsys, monkeypatch, words, meant):
     monkeypatch.chdir(REPOSITORY)
-    assert f": no such file; did you mean {meant}?" in refused(capsys, *words.split())
+    assert f": no such file; did you mean {Path(meant)}?" in refused(capsys, *words.split())
 
 
 def test_a_bare_name_of_a_sweep_is_enough_to_look_at_it(capsys, monkeypatch, tmp_path):

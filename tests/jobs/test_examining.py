@@ -100,10 +100,30 @@ def test_verify_finds_the_sets_of_a_corpus_that_only_a_run_has_wanted(bench, ver
     assert "1 damaged or missing" in told
 
 
-def test_what_has_no_features_is_refused(verb):
-    code, told = verb("verify", "elsewhere")
+def test_what_has_no_features_is_refused(bench, verb, tmp_path):
+    sets = ", ".join(sorted(path.name for path in bench.work.glob("features/*")))
+    there = f"there are the feature sets {sets}: name one with FEATURES=…, or their corpus"
+    page = tmp_path / "page.md"
+    page.touch()
+    for named, said in (
+        ("elsewhere", "elsewhere: no sweep or corpus whose features were made in"),
+        ("configs/sweeps/none.yaml", "no sweep or corpus whose features were made in"),
+        (page, f"{page}: is no shard, no sweep and no corpus; "),
+        (bench.configs, f"{bench.configs}: is a folder without feature_set.yaml"),
+    ):
+        code, told = verb("verify", named)
+        assert code == 2
+        assert said in told
+        assert there in told
+    code, told = verb("inspect", bench.work / "features")
+    assert f"is a folder of feature sets; name one in it: {sets}" in told
+
+
+def test_a_work_folder_without_features_is_told_how_to_get_them(bench, verb):
+    shutil.rmtree(bench.work)
+    code, told = verb("verify", "tiny")
     assert code == 2
-    assert "elsewhere: no feature set, and no sweep or corpus" in told
+    assert "make features makes them, WORK=… or CLUSTER=… names another work folder" in told
 
 
 def test_inspect_says_what_a_feature_set_holds(bench, verb):
