@@ -108,7 +108,15 @@ def parse_changes(words: Iterable[str]) -> dict[str, Any]:
     for word in words:
         key, equals, value = word.partition("=")
         if not equals or not key:
-            raise InputError(f"SET: {word!r} is not of the form key=value, such as train.epochs=3")
+            raise InputError(
+                f"SET: {word!r} is not of the form key=value, such as train.epochs=3, "
+                "with no spaces around ="
+            )
+        if re.search(r"[,;][\w.]+=", value):
+            raise InputError(
+                f"SET: {word!r} is more than one change; separate them by spaces: "
+                'SET="train.epochs=3 model.clamp=null"'
+            )
         changes[key] = _scalar(value)
     return changes
 

@@ -106,6 +106,27 @@ def test_a_misspelt_file_name_is_answered_with_the_likely_one(experiment_file: P
         load_experiment(experiment_file.with_name("bse.yaml"))
 
 
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["train.epochs", "=", "2"], "'train.epochs' is not of .*, with no spaces around =$"),
+        (["train.epochs=", "2"], "'2' is not of .*, with no spaces around =$"),
+        (
+            ["train.epochs=2,model.clamp=null"],
+            "more than one change; separate them by spaces: SET=",
+        ),
+        (["train.epochs=2;train.seed=1"], "more than one change; separate them by spaces: SET="),
+    ],
+)
+def test_changes_that_are_written_otherwise_are_told_how(words: list[str], complaint: str):
+    with pytest.raises(InputError, match=complaint):
+        parse_changes(words)
+
+
+def test_a_list_in_a_change_is_one_change():
+    assert parse_changes(["model.time_strides=[2,1]"]) == {"model.time_strides": [2, 1]}
+
+
 def test_a_folder_is_no_settings_file(tmp_path: Path):
     with pytest.raises(InputError, match=r"^\S+: is a folder; name a file in it$"):
         load_experiment(tmp_path)
