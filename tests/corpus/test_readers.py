@@ -164,6 +164,12 @@ def test_a_missing_corpus_is_refused(tmp_path):
         read(tmp_path / "nowhere")
 
 
+def test_a_file_is_no_corpus(tmp_path):
+    (tmp_path / "README.md").touch()
+    with pytest.raises(InputError, match=r"README.md: .* is here \(a file, and no folder\); say"):
+        read(tmp_path / "README.md")
+
+
 def test_a_corpus_without_one_good_utterance_is_refused_with_the_first_reason(root):
     for path in root.rglob("*.wav"):
         path.write_bytes(b"")

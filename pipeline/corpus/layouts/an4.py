@@ -28,9 +28,10 @@ def an4_root(root: Path, name: str) -> Path:
     for folder in (root, *below):
         if (folder / "etc" / "an4_train.fileids").is_file():
             return folder
+    why = "a file, and no folder" if root.is_file() else "etc/an4_train.fileids is missing"
     raise InputError(
-        f"{root}: no corpus {name} is here (etc/an4_train.fileids is missing); say where AN4 lies, "
-        "for example AN4=/path/to/an4"
+        f"{root}: no corpus {name} is here ({why}); say where AN4 lies, for example "
+        "AN4=/path/to/an4, the folder with etc/ and wav/"
     )
 
 
