@@ -8,6 +8,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 
@@ -40,7 +41,11 @@ def inspect(options: argparse.Namespace) -> int:
     if options.utterance:
         found = [(s, u) for s in shards for u in s.utterances if u.id == options.utterance]
         if not found:
-            raise InputError(f"--utterance {options.utterance}: not in {options.target}")
+            every = [utterance.id for each in shards for utterance in each.utterances]
+            raise InputError(
+                f"UTTERANCE={options.utterance}: not in {options.target}; "
+                f"{_likely(options.utterance, every)}"
+            )
     else:
         found = [(shard, utterance) for utterance in shard.utterances[:DRAWN]]
     if options.output:
@@ -57,6 +62,15 @@ def inspect(options: argparse.Namespace) -> int:
     if options.output:
         say(f"drawn: {options.output}")
     return 0
+
+
+def _likely(utterance: str, ids: Sequence[str]) -> str:
+    if close := get_close_matches(utterance, ids, n=1):
+        return f"did you mean {close[0]}?"
+    if not ids:
+        return "it has no utterances"
+    more = ", …: the manifests in the work folder list them all" if ids[SHOWN:] else ""
+    return f"its ids are {', '.join(ids[:SHOWN])}{more}"
 
 
 def _feature_sets(name: str, options: argparse.Namespace) -> list[Path]:

@@ -151,7 +151,8 @@ def test_inspect_draws_one_utterance(bench, verb, tmp_path):
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (["--utterance", "nobody"], "--utterance nobody: not in"),
+        (["--utterance", "nobody"], "; its ids are faaa-an0-b, faaa-an1-b, "),
+        (["--utterance", "fbbb-an2-c"], "; did you mean fbbb-an2-b?"),
         (["-o", "x.bmp"], "a drawing ends in .png or .svg"),
     ],
 )
