@@ -27,7 +27,7 @@ endif
 blankslate := $(bin)/python -m jobs
 work := $(if $(WORK),--work "$(WORK)")
 set := $(foreach change,$(SET),--set $(change))
-dry := $(if $(DRY),--dry-run)
+dry := $(if $(filter-out 0,$(DRY)),--dry-run)
 changeable := features train doctor lr-range sweep status
 unchanged := $(if $(SET),$(filter-out setup $(changeable),$(or $(MAKECMDGOALS),help)))
 ifneq ($(unchanged),)

@@ -52,6 +52,11 @@ def test_a_verb_gets_each_path_as_one_word(verb: str):
     assert [word for word in words if word.startswith("my ")] == [VARIABLES[n] for n in VERBS[verb]]
 
 
+def test_zero_is_off_of_a_dry_run():
+    assert "--dry-run" in made("--dry-run", "sweep", "DRY=1")
+    assert "--dry-run" not in made("--dry-run", "sweep", "DRY=0")
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_verb_takes_changes_or_refuses_them(verb: str):
     """None passes over them in silence."""
