@@ -84,7 +84,11 @@ def _gpus(names: list[str], profile: Profile) -> Finding:
     if profile.device == "cpu":
         return Finding(True, f"GPUs: {listed}; the profile says device: cpu")
     asked = profile.gpus if isinstance(profile, Slurm) else int(profile.device == "cuda")
-    return Finding(len(names) >= asked, f"GPUs: {listed}; {asked} asked for")
+    if len(names) >= asked:
+        return Finding(True, f"GPUs: {listed}; {asked} asked for")
+    mend = "mend partition, gpus or gpu_type" if isinstance(profile, Slurm) else "say device: auto"
+    way_out = f"{mend} in {profile.path}, or device: cpu for none"
+    return Finding(False, f"GPUs: {listed}; {asked} asked for; {way_out}")
 
 
 def _scratch(answer: Mapping[str, Any], profile: Profile) -> list[Finding]:

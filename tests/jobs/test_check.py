@@ -51,7 +51,7 @@ def wrong(findings) -> list[str]:
     ("said", "complaint"),
     [
         ({}, ""),
-        ({"gpus": []}, "GPUs: none; 1 asked for"),
+        ({"gpus": []}, "GPUs: none; 1 asked for; mend partition, gpus or gpu_type in "),
         ({"cpus": 1}, "1 CPU may be used, 4 asked for"),
         (
             {"scratch": "", "temporary": "/shared"},
