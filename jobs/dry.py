@@ -14,8 +14,13 @@ from jobs.profile import Profile, Slurm
 from jobs.wanted import SweepFolder
 
 
-def lines(plan: Plan, profile: Profile, limits: Limits, folder: SweepFolder) -> Iterator[str]:
+def lines(
+    plan: Plan, profile: Profile, limits: Limits, folder: SweepFolder, cost: str = ""
+) -> Iterator[str]:
+    """`cost` of the whole sweep, in the words of its file."""
     yield from plan_lines(plan)
+    if plan.runs and cost:
+        yield f"all its runs cost, as the sweep file says: {cost}"
     if isinstance(profile, Slurm) and plan.tasks:
         yield _cost(plan, profile)
         yield _limits(plan, profile, limits)

@@ -89,7 +89,7 @@ def reconcile(
     if dry or isinstance(profile, Slurm):  # which comes here only to print its plan
         from jobs import dry as dry_run  # noqa: PLC0415 (submitit takes its time, few need it)
 
-        for line in dry_run.lines(made, profile, allowed, folder):
+        for line in dry_run.lines(made, profile, allowed, folder, sweep.cost):
             say(line)
         return Result(refused)
     _store(sweep, want, found, folder)

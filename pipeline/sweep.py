@@ -7,6 +7,7 @@ Not here: which of them still have to run (jobs/plan.py).
 import itertools
 import math
 import random
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,6 +77,12 @@ class Sweep:
     experiments: tuple[SweptExperiment, ...]
     sources: tuple[Path, ...] = ()  # every file that was read for it
     changes: Changes = field(default_factory=dict)  # of SET
+
+    @property
+    def cost(self) -> str:
+        """What the opening comment says after `Cost:`, up to the next such word."""
+        found = re.search(r"^Cost:(.*(?:\n(?!\w+:).*)*)", self.question, re.MULTILINE)
+        return " ".join(found[1].split()) if found else ""
 
 
 def alone(path: Path, experiment: Experiment, verb: str) -> Sweep:

@@ -34,6 +34,7 @@ def test_a_grid_keeps_the_written_order(folder: Path):
         "axes: {features.spectrum: [power, mel], train.seed: [1, 0]}\n",
     )
     assert loaded.question == "Question: which?\nCost: little."
+    assert loaded.cost == "little."
     assert [swept.label for swept in loaded.experiments] == [
         "power, seed 1",
         "power, seed 0",

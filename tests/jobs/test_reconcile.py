@@ -191,8 +191,11 @@ def test_copies_at_other_speeds_are_trained_on_and_counted_where_frames_are(
 
 def test_a_plan_is_printed_and_nothing_is_submitted(make_bench, capsys):
     bench = make_bench("an4")
+    written = bench.sweep.read_text("utf-8")
+    bench.sweep.write_text(f"# Cost: 2 runs of\n#   a second.\n# Expect: no.\n{written}", "utf-8")
     assert cli.main(sweep(bench, "--dry-run")) == 0
     printed = capsys.readouterr().out
+    assert printed.endswith("cost, as the sweep file says: 2 runs of a second.\n")
     assert "features: 1 slice in 1 task of at most 1" in printed
     assert "runs: 2 runs in 2 tasks of at most 1" in printed
     assert not list(bench.work.glob("*/*"))
