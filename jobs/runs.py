@@ -8,7 +8,6 @@ A failing run leaves its reason in its folder, and the next one has its turn.
 
 import logging
 import os
-import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,8 +26,6 @@ from jobs.scheduler import this_job
 from pipeline.corpus.manifest import require_all
 from pipeline.files import InputError
 from pipeline.training.run import Failure, Heartbeat, RunFolder, Stopped
-
-SECONDS_BETWEEN_BEATS = 1.0
 
 Fit = Callable[[Callable[[], bool]], None]  # until it is asked to stop
 
@@ -130,18 +127,9 @@ def _fit(folder: RunFolder, features: Path, means: Means, stop: Callable[[], boo
 
 
 def _beats(folder: RunFolder) -> Callable[[Heartbeat], None]:
-    """Write a heartbeat at most each second, and whenever an epoch or the run ends."""
-    last: tuple[str, int] | None = None
-    written, job = 0.0, this_job()
-
-    def beat(heartbeat: Heartbeat) -> None:
-        nonlocal last, written
-        now = time.monotonic()
-        if (heartbeat.status, heartbeat.epoch) != last or now - written >= SECONDS_BETWEEN_BEATS:
-            folder.beat(replace(heartbeat, job=job))
-            last, written = (heartbeat.status, heartbeat.epoch), now
-
-    return beat
+    """Write every heartbeat: the trainer sends no more than a run's end needs."""
+    job = this_job()
+    return lambda heartbeat: folder.beat(replace(heartbeat, job=job))
 
 
 def failure_of(error: Exception) -> Failure:

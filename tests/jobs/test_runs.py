@@ -1,4 +1,4 @@
-"""Runs on the node: what is refused before torch trains."""
+"""Runs on the node: what is refused before torch trains, and what the last heartbeat says."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -36,3 +36,20 @@ def test_a_run_of_a_strict_corpus_is_refused_where_audio_was(make_bench: Callabl
     folder.write_experiment(experiment)
     with pytest.raises(InputError, match="tiny is strict, and 1 of its utterances cannot be used"):
         runs._fit(folder, Path(features), Means("cpu", 1), lambda: False)
+
+
+def test_a_finished_run_shows_its_last_dev_cer_however_short_an_epoch_is(
+    make_bench: Callable[..., Bench],
+):
+    bench = make_bench("demo", epochs=1)
+    experiment = load_experiment(bench.configs / "experiments" / "tiny.yaml")
+    manifest = readers.build(experiment.corpus, bench.work)
+    identity, features = precompute.prepare(manifest, experiment.features, bench.work)
+    precompute.precompute_slice(manifest, 0, [(experiment.features, features, identity)])
+    folder = RunFolder(bench.work / "runs" / "0123456789ab")
+    folder.write_experiment(experiment)
+    runs._fit(folder, Path(features), Means("cpu", 1), lambda: False)
+    (dev,) = [row for row in folder.rows() if row["split"] == "dev"]
+    beat = folder.heartbeat()
+    assert beat is not None
+    assert (beat.epoch, beat.update, beat.dev_cer) == (1, dev["updates"], dev["cer"])
