@@ -25,7 +25,8 @@ from rich.text import Text
 from jobs.plan import Plan, Request
 from jobs.status import RunStatus
 from jobs.stock import FeatureStatus
-from pipeline.training.run import Account
+from pipeline.training.row import Row
+from pipeline.training.run import Account, Heartbeat
 
 STYLES = {
     "finished": "green",
@@ -198,26 +199,37 @@ def overview(
     return Group(*lines)
 
 
-def event_line(status: RunStatus) -> str:
-    """A run has started, has finished an epoch, or has ended."""
+def event_line(status: RunStatus, since: int = 0) -> str:
+    """A run has started or ended; `since`: epochs that it had behind it when it was looked at."""
     beat = status.heartbeat
-    if status.state != "running" or beat is None or math.isnan(beat.dev_cer):
-        cause = f": {status.cause}" if status.cause else ""
-        cause += f": {beat.doing}" if beat and beat.doing and status.state == "running" else ""
-        scored = f", dev CER {percent(beat.dev_cer)}" if beat and status.state == "finished" else ""
-        return f"{status.label}: {status.state}{cause}{scored}"
+    if status.state == "running" and beat and since and not beat.doing:
+        return f"{status.label}: goes on from epoch {min(since + 1, beat.epochs)}"
+    cause = f": {status.cause}" if status.cause else ""
+    cause += f": {beat.doing}" if beat and beat.doing and status.state == "running" else ""
+    scored = f", dev CER {percent(beat.dev_cer)}" if beat and status.state == "finished" else ""
+    return f"{status.label}: {status.state}{cause}{scored}"
+
+
+def epoch_line(status: RunStatus, train: Row, dev: Row) -> str:
+    """An epoch that has ended, in its own numbers."""
+    beat = status.heartbeat or Heartbeat()
+    left = f", {duration(beat.seconds_left) or '?'} left" if status.state == "running" else ""
     return (
-        f"{status.label}: epoch {beat.epoch} of {beat.epochs}, "
-        f"loss {number(beat.loss_per_character)} against {number(beat.reference_loss)}, "
-        f"dev CER {percent(beat.dev_cer)}, blank {percent(beat.blank_argmax)}, "
-        f"{number(beat.frames_per_second, ',.0f')} frames/s, "
-        f"{duration(beat.seconds_left) or '?'} left"
+        f"{status.label}: epoch {dev['epoch']} of {beat.epochs}, {_losses('train', train)}, "
+        f"{_losses('dev', dev)}, dev CER {percent(dev['cer'])}, "
+        f"blank {percent(dev['blank_argmax'])}, "
+        f"{number(train['frames_per_second'], ',.0f')} frames/s{left}"
     )
+
+
+def _losses(split: str, row: Row) -> str:
+    line = f" against {number(row['reference_loss'])}" if row["reference_loss"] > 0 else ""
+    return f"{split} loss {number(row['loss_per_character']) or '?'}{line}"
 
 
 def account_lines(account: Account) -> list[str]:
     """An epoch in words, and some utterances as they are heard by now."""
-    lines = [f"epoch {account.epoch}: {account.sentence}"]
+    lines = [f"epoch {account.epoch}, dev: {account.sentence}"]
     for _, reference, hypothesis in account.samples:
         lines += [f"    said   {reference}", f"    heard  {hypothesis.strip() or '(nothing)'}"]
     return lines

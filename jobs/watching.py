@@ -5,7 +5,7 @@ Not here: how a state is found (status.py), how it is written out (console.py).
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import TracebackType
 
@@ -13,9 +13,11 @@ from rich.console import RenderableType
 from rich.live import Live
 
 from jobs import answers, endings, progress, status, stock
-from jobs.console import account_lines, console, event_line, overview, say
+from jobs.console import account_lines, console, epoch_line, event_line, overview, say
 from jobs.status import LIVE, Queue, RunStatus
 from jobs.wanted import SweepFolder, Wanted
+from pipeline.files import InputError
+from pipeline.training.row import Row
 
 SECONDS_BETWEEN_PICTURES = 0.5
 SECONDS_BETWEEN_LINES = 5.0  # of one run, or of the features
@@ -32,7 +34,9 @@ class Watcher:
         self._queue = queue  # as it was at the beginning
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
         self._next = 0.0
-        self._told: dict[str, tuple[str, int]] = {}  # run -> state and epoch of its last line
+        self._told: dict[str, tuple[str, int]] = {}  # run -> its state and its epoch, as last told
+        # run -> time and size of its rows' file, and what that said
+        self._read: dict[str, tuple[tuple[int, int], tuple[Row, Row] | None]] = {}
         self._when: dict[str, float] = {}
         self._features_told = time.monotonic()
         self._alone = self._folder.run(wanted.runs[0].run_id) if len(wanted.runs) == 1 else None
@@ -85,18 +89,46 @@ class Watcher:
             say(line)
 
     def _tell(self, run: RunStatus) -> None:
-        """A line when a run starts, ends, or has finished an epoch and was silent for a while."""
+        """A line when a run starts or ends, for its last epoch, and for others after a silence."""
         beat, state = run.heartbeat, str(run.state)
         if self._alone and beat and beat.doing:
             state = f"{state}, {beat.doing}"
-        now = (state, beat.epoch if beat else 0)
-        before = self._told.setdefault(run.run_id, now)
+        was, told = self._told.get(run.run_id, ("", 0))
+        if state == was == "finished":
+            return
+        ended = self._ended(run.run_id)
+        epoch = ended[1]["epoch"] if ended else 0
+        if not was:
+            self._told[run.run_id] = state, epoch
+            return
+        lines = [event_line(run, told)] if state != was else []
         silent = time.monotonic() - self._when.get(run.run_id, 0.0)
         patience = 0.0 if self._alone else SECONDS_BETWEEN_LINES
-        if now[0] != before[0] or (now[1] > before[1] and silent > patience):
-            self._told[run.run_id] = now
+        if ended and epoch > told and (lines or silent > patience):
+            lines.insert(len(lines) if run.state == "running" else 0, epoch_line(run, *ended))
+            told = epoch
+        for line in lines:
             self._when[run.run_id] = time.monotonic()
-            say(event_line(run))
+            say(line)
+        self._told[run.run_id] = state, told
+
+    def _ended(self, run_id: str) -> tuple[Row, Row] | None:
+        """The train and the dev row of the last epoch that has ended."""
+        folder = self._folder.run(run_id)
+        try:
+            facts = folder.rows_file.stat()
+            seen = facts.st_mtime_ns, facts.st_size
+            if self._read.get(run_id, (None, None))[0] != seen:
+                self._read[run_id] = seen, _last_epoch(folder.rows())
+        except (OSError, InputError):  # not there yet, or damaged, which the run's end will tell
+            return None
+        return self._read[run_id][1]
+
+
+def _last_epoch(rows: Sequence[Row]) -> tuple[Row, Row] | None:
+    trained = [row for row in rows if row["split"] == "train"]
+    scored = [row for row in rows if row["split"] == "dev"]
+    return (trained[-1], scored[-1]) if trained and scored else None
 
 
 def watch(wanted: Wanted, folder: SweepFolder, least: float, *, once: bool) -> None:

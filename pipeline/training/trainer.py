@@ -258,15 +258,14 @@ class Trainer:
 
     def _heartbeat(self, status: Status) -> Heartbeat:
         state, epochs = self.state, self.experiment.train.epochs
-        epoch = min(state.epoch, epochs)
         if state.tally.updates:
-            row: Row | None = self._row("train", state.tally, epoch, state.update)
+            row: Row | None = self._row("train", state.tally, state.epoch, state.update)
         else:
             row = _last(state.rows, "train")
         dev, nan = _last(state.rows, "dev"), math.nan
         return Heartbeat(
             status=status,
-            epoch=epoch,
+            epoch=row["epoch"] if row else state.epoch,  # that the loss is of
             epochs=epochs,
             update=state.update,
             loss_per_character=row["loss_per_character"] if row else nan,

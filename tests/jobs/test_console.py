@@ -3,13 +3,13 @@
 import io
 import subprocess
 import sys
-from dataclasses import replace
 
 from rich.console import Console
 
 from jobs import console
 from jobs.status import RunStatus
 from pipeline.training.run import Heartbeat, Usage
+from tests.results.examples import Course, rows
 
 LONG = "sbatch: error: " + "a very long story " * 30
 
@@ -85,13 +85,13 @@ def test_a_sentence_is_one_line_where_it_is_piped():
     assert max(map(len, said[:3])) < 120
 
 
-def test_the_line_of_a_run_says_how_far_how_well_and_how_long_yet():
-    beat = {"reference_loss": 3.02, "blank_argmax": 0.87, "frames_per_second": 51_000.0}
-    run = running()
-    line = console.event_line(replace(run, heartbeat=replace(run.heartbeat, **beat)))
-    assert line == (
-        "seed=0: epoch 3 of 40, loss 1.50 against 3.02, dev CER 25.0 %, blank 87.0 %, "
-        "51,000 frames/s, 1 min 00 s left"
+def test_the_line_of_an_epoch_says_how_far_how_well_and_how_long_yet():
+    train, dev = rows("0123456789ab", Course(), 1)
+    train |= {"loss_per_character": 1.4, "frames_per_second": 51_000.0}
+    dev |= {"loss_per_character": 1.5, "cer": 0.25, "blank_argmax": 0.87}
+    assert console.epoch_line(running(), train, dev) == (
+        "seed=0: epoch 1 of 40, train loss 1.40 against 3.02, dev loss 1.50 against 3.02, "
+        "dev CER 25.0 %, blank 87.0 %, 51,000 frames/s, 1 min 00 s left"
     )
 
 

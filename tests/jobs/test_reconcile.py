@@ -134,14 +134,14 @@ def test_an_experiment_trains_in_the_foreground_and_says_when_interrupted_how_it
     assert parent.returncode == cli.INTERRUPTED
     assert "features: 1 set" in printed
     assert "times real time" in printed
-    assert re.search(r"epoch 1: .* nats per character", printed)
+    assert re.search(r"epoch 1, dev: .* nats per character", printed)
     again = f'make train EXPERIMENT={experiment} SET="train.epochs=100"'
     assert f"saved at the last step boundary: {again}" in printed
     assert printed.rstrip().endswith(" continues")
 
     code, printed, errors = said(*words)
     assert (code, errors) == (0, "")
-    assert re.search(r"epoch 100: .* nats per character", printed)
+    assert re.search(r"epoch 100, dev: .* nats per character", printed)
     assert "test CER" in printed
     assert printed.count("    said   ") == printed.count("    heard  ") == 2  # all of dev
 

@@ -1,4 +1,4 @@
-"""Watching: the scheduler is asked ever more seldom while nothing happens."""
+"""Watching: lines of epochs that have ended; the scheduler is asked ever more seldom."""
 
 import io
 from itertools import accumulate, pairwise, repeat
@@ -8,8 +8,10 @@ from rich.console import Console
 
 from jobs import watching
 from jobs.status import Queue, RunStatus
-from jobs.wanted import SweepFolder, Wanted
+from jobs.wanted import SweepFolder, Wanted, WantedRun
+from pipeline.training.run import Heartbeat
 from tests.jobs.conftest import Clock
+from tests.results.examples import Course, rows
 
 
 @pytest.mark.parametrize(
@@ -59,3 +61,59 @@ def test_one_look_is_one_question(tmp_path, monkeypatch):
     wanted = Wanted("a", "", "a.yaml", "", (), ())
     watching.watch(wanted, SweepFolder(tmp_path, "a"), 30.0, once=True)
     assert asked == [1]
+
+
+def test_a_line_has_the_values_of_the_epoch_that_it_names_the_last_one_too(tmp_path, capsys):
+    folder, course = SweepFolder(tmp_path, "a"), Course()
+    run, *others = (folder.run(name * 12) for name in "12")
+    wanted = Wanted("a", "", "a.yaml", "", (*_wanted(run), *_wanted(*others)), ())
+    watcher = watching.Watcher(wanted, folder, Queue(), runs=True)
+    every = list(rows(run.run_id, course, 3))
+
+    def look(epoch: int, ended: int, dev_cer: float = 1.0) -> list[str]:
+        run.restore(every[: 2 * ended])
+        run.beat(Heartbeat(epoch=epoch, epochs=3, loss_per_character=9.99, dev_cer=dev_cer))
+        if ended == 3:
+            run.finish([])
+        watcher._next = 0.0
+        watcher.look()
+        return capsys.readouterr().out.splitlines()
+
+    _, dev_1, _, _, train_3, dev_3 = every
+    assert look(1, 0) == []
+    (first,) = look(2, 1)
+    assert first.startswith("11: epoch 1 of 3, train loss ")
+    assert f", dev loss {dev_1['loss_per_character']:.2f} against 3.02, " in first
+    assert look(3, 2) == []  # so soon after it
+    last, ended = look(3, 3, dev_3["cer"])
+    assert last.startswith(
+        f"11: epoch 3 of 3, train loss {train_3['loss_per_character']:.2f} against 3.02, "
+        f"dev loss {dev_3['loss_per_character']:.2f} against 3.02, dev CER 100.0 %, blank "
+    )
+    assert ended == "11: finished, dev CER 100.0 %"
+
+
+def test_a_run_that_is_resumed_says_where_and_repeats_no_line(tmp_path, capsys):
+    folder, course = SweepFolder(tmp_path, "a"), Course()
+    run = folder.run("1" * 12)
+    run.restore(list(rows(run.run_id, course, 5)))
+    beat = Heartbeat(epoch=5, epochs=20, dev_cer=1.0, status="stopped")
+    run.beat(beat)
+    watcher = watching.Watcher(
+        Wanted("a", "", "", "", _wanted(run), ()), folder, Queue(), runs=True
+    )
+
+    def look(beat: Heartbeat) -> list[str]:
+        run.beat(beat)
+        watcher._next = 0.0
+        watcher.look()
+        return capsys.readouterr().out.splitlines()
+
+    assert look(beat) == []
+    assert look(beat.taken_over("running", "reading frames")) == ["11: running: reading frames"]
+    assert look(beat.taken_over("running")) == ["11: goes on from epoch 6"]
+    assert look(beat.taken_over("running")) == []
+
+
+def _wanted(*runs) -> tuple[WantedRun, ...]:
+    return tuple(WantedRun(run.run_id[:2], {}, run.run_id, "") for run in runs)

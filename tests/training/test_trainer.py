@@ -322,6 +322,7 @@ def test_heartbeats_say_where_the_run_stands(
     assert last.frames_per_second > 0
     assert beats[3].seconds_left > last.seconds_left == 0
     assert [beat.update for beat in beats].count(4) == 3  # after it, in the evaluation, after that
+    assert [beat.epoch for beat in beats if beat.update == 4] == [1, 1, 1]  # their loss is its own
 
 
 def test_a_stop_is_announced(letters: FeatureSet, tmp_path: Path):
