@@ -157,8 +157,7 @@ def health(one: Reading) -> str:
             "missing": "Its folder is not there yet.",
             "waiting": "It has not begun.",
         }.get(one.state, "No epoch is complete.")
-    optimiser = one.experiment.train.optimiser if one.experiment else "adamw"
-    where = escape.sentence(one.rows, optimiser)
+    where = escape.sentence(one.rows, one.experiment, ended=one.state == "finished")
     return " ".join([f"{where[0].upper()}{where[1:]}.", *_learning(one, dev), *_hints(one)])
 
 

@@ -23,7 +23,7 @@ from pipeline.features.feature_set import FeatureSet
 from pipeline.training import batches, ctc, machine, schedule
 from pipeline.training.batches import Split
 from pipeline.training.cost import cost
-from pipeline.training.escape import LEAST_REACH, UNSCALED, USUAL
+from pipeline.training.escape import HIGHEST, LEAST_REACH, UNSCALED, USUAL
 from pipeline.training.health import Health
 from pipeline.training.layers import Dropout
 from pipeline.training.learner import DivergedError, Learner, derived
@@ -42,9 +42,6 @@ MOST_SECONDS = 40.0
 LOOKED_AT = 64  # utterances, for the scale of the input
 LEAST_DEVIATION = 1e-3  # of the bin that varies most
 SANE = 1e-3  # learning rate of adam and adamw
-# An update of Adam moves each weight by about the rate, and a layer of a hundred inputs begins with
-# weights of about 0.1: above this rate each update undoes the one before.
-HIGHEST = 0.1
 MOST_STEPS = 400  # a second: about 30 for each letter; a hop of 10 ms makes 100 frames
 ROUNDED = 0.01  # of the hop, that whole samples take away or add
 

@@ -11,24 +11,31 @@ loss is below the line by MARGIN and its input dependence above DEPENDENCE, twic
 import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
+from pipeline.config import Experiment
 from pipeline.training.row import CLAMPED, Row
 
 MARGIN = 0.1  # nats per character
 DEPENDENCE = 0.05  # nats
-USUAL = (300, 1500)  # updates until escape, at a sane learning rate
+# Updates until escape, as reported of networks without stacked frames at low learning rates; and
+# what README measured of configs/experiments/baseline.yaml: 106 to 212.
+USUAL = (300, 1500)
+BASELINE = (100, 250)
 PATIENCE = 3000  # updates after which what comes before the escape is no longer a phase
 # One weight's way under Adam is at most the sum of the learning rates. A logit has a bias and some
 # hundred weights and must move by about 5: below this way it cannot.
 LEAST_REACH = 0.03
+# An update of Adam moves each weight by about the rate, and a layer of a hundred inputs begins with
+# weights of about 0.1: above this rate each update undoes the one before.
+HIGHEST = 0.1
 FALLEN = 0.99  # of a loss that has fallen at all
 NEAR = 0.3  # nats per character above the line that count as standing on it
+BELOW = 0.03  # no constant output is below the line; less is rounding
 SATURATED = 0.05  # share of a layer at the ceiling; below 0.001 where the input is scaled
+HALF = 0.5  # the same of a run that has escaped: it learns in spite of less
 DEAD = 0.99  # share of a layer at zero
 UNSCALED = 12.0  # largest |z| of the input; 7 after a logarithm, some hundred without
-
-Optimiser = Literal["adam", "adamw", "sgd"]
 
 
 def escape_updates(rows: Sequence[Row]) -> int | None:
@@ -57,17 +64,37 @@ def reach(rows: Sequence[Row]) -> float:
     return sum(row["learning_rate_sum"] for row in _of(rows, "train"))
 
 
-def sentence(rows: Sequence[Row], optimiser: Optimiser = "adamw") -> str:
-    """Where the run stands, from its train and dev rows; and each illness that it has."""
+def sentence(
+    rows: Sequence[Row], experiment: Experiment | None = None, *, ended: bool = False
+) -> str:
+    """Where the run stands, from its train and dev rows; and each illness that it has.
+
+    `experiment`: what is set there is not advised. `ended`: no epoch will follow.
+    """
     dev, train = _of(rows, "dev"), _of(rows, "train")
     if not dev:
         return "no epoch has ended yet"
-    stuck = optimiser != "sgd" and reach(rows) < LEAST_REACH and not _falls(rows)
-    where = _where(dev, reach(rows) if stuck else None)
-    return "; ".join([where, *_clamp(dev[-1]), *_nonfinite(train[-1] if train else dev[-1])])
+    adam = experiment is None or experiment.train.optimiser != "sgd"
+    stuck = adam and reach(rows) < LEAST_REACH and not _falls(rows)
+    high = adam and bool(train) and train[-1]["learning_rate"] > HIGHEST
+    remedy = "lower train.learning_rate" if high else _remedy(experiment) if ended else ""
+    where = _where(dev, reach(rows) if stuck else None, remedy, ended=ended)
+    clamp = _clamp(dev[-1], experiment, healthy=where.startswith("escaped"))
+    return "; ".join([where, *clamp, *_nonfinite(train[-1] if train else dev[-1])])
 
 
-def _where(dev: Sequence[Row], way: float | None) -> str:
+def _remedy(experiment: Experiment | None) -> str:
+    """Of a run that has ended on the plateau: what it lacks, else more of what moves it."""
+    lacks = []
+    if experiment and experiment.features.scale == "none":
+        lacks.append("features.scale: log")
+    if experiment and experiment.input.normalisation == "none":
+        lacks.append("input.normalisation: standardise")
+    more = "raise train.learning_rate (make lr-range suggests one) or train.epochs"
+    return f"set {' and '.join(lacks)}, or {more}" if lacks else more
+
+
+def _where(dev: Sequence[Row], way: float | None, remedy: str, *, ended: bool) -> str:
     """`way` is how far a weight can have moved, where that is too little."""
     last = dev[-1]
     loss, line, updates = last["loss_per_character"], last["reference_loss"], last["updates"]
@@ -93,35 +120,40 @@ def _where(dev: Sequence[Row], way: float | None) -> str:
             f"not learning: lr {way / updates:.3g} can move a weight by at most {way:.0e} in "
             f"{updates} updates; {level}"
         )
-    return _before_escape(loss - line, updates, level, last["input_dependence"])
+    return _before_escape(last, level, remedy, ended=ended)
 
 
-def _before_escape(above: float, updates: int, level: str, dependence: float) -> str:
-    late = ", longer than usual; blankslate doctor looks for the cause"
-    if above < -MARGIN:
-        leaving = f"leaving the blank plateau: {level}; input dependence {dependence:.2f} nats"
-        return leaving + (late if updates > PATIENCE else "")
+def _before_escape(last: Row, level: str, remedy: str, *, ended: bool) -> str:
+    above, updates = last["loss_per_character"] - last["reference_loss"], last["updates"]
+    late = updates > PATIENCE
+    doctor = ", longer than usual; blankslate doctor looks for the cause" if late else ""
+    if above < -BELOW:
+        leaving = f"leaving the blank plateau: {level}"
+        leaving += f"; input dependence {last['input_dependence']:.2f} nats"
+        return f"ended while {leaving}; raise train.epochs" if ended else leaving + doctor
+    standing = f"{'on the way to' if above > NEAR else 'on'} the blank plateau: {level}"
+    if remedy:
+        return f"{'ended ' if ended else ''}{standing}; {remedy}"
     if above > NEAR:
-        return f"on the way to the blank plateau: {level}{late if updates > PATIENCE else ''}"
-    if updates > PATIENCE:
-        return (
-            f"on the blank plateau: {level}, longer than usual; is the input on a logarithm, and "
-            "normalised?"
-        )
+        return standing + doctor
+    if late:
+        return f"{standing}, longer than usual; is the input on a logarithm, and normalised?"
     return (
-        f"on the blank plateau: {level}; escape usually comes after {USUAL[0]} to {USUAL[1]}; "
-        "nothing is wrong yet"
+        f"{standing}; escape usually comes after {USUAL[0]} to {USUAL[1]}; nothing is wrong yet "
+        f"(the baseline escapes after {BASELINE[0]} to {BASELINE[1]})"
     )
 
 
-def _clamp(row: Row) -> Iterator[str]:
+def _clamp(row: Row, experiment: Experiment | None, *, healthy: bool) -> Iterator[str]:
     """The layer with the largest share at an end of the clamp, where that is an illness."""
     values: dict[str, Any] = dict(row)
     ceiling, layer = _worst(values, "ceiling")
-    if ceiling >= SATURATED:
+    if ceiling >= (HALF if healthy else SATURATED):
         why = "the input is not scaled"
         if row["largest_z"] < UNSCALED:  # the weights did it
-            why = "no gradient passes there; lower the learning rate, or set model.batch_norm"
+            why = "no gradient passes there; lower the learning rate"
+            if not experiment or experiment.model.batch_norm == "none":
+                why += ", or set model.batch_norm"
         yield f"clamp: {100 * ceiling:.0f} % of {layer} at the ceiling: {why}"
     zero, layer = _worst(values, "zero")
     if zero >= DEAD:

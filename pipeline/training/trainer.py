@@ -205,7 +205,8 @@ class Trainer:
 
     def _tell(self, epoch: int, texts: list[str]) -> None:
         """A sentence, and how three utterances of dev are heard by now, the same each time."""
-        said, utterances = sentence(self.state.rows, self.experiment.train.optimiser), []
+        ended = epoch == self.experiment.train.epochs
+        said, utterances = sentence(self.state.rows, self.experiment, ended=ended), []
         for place in self.splits.dev.typical(SAMPLES):
             utterance = self.splits.dev.utterances[place]
             utterances.append((utterance.id, utterance.transcript, texts[place]))

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from pipeline.config import Experiment
+from pipeline.corpora import Corpus
 from pipeline.training.escape import escape_updates, rank, reach, sentence
 from pipeline.training.row import COLUMNS, Row
 
@@ -82,7 +84,7 @@ def test_reach_is_the_sum_of_the_rates():
             history(PLATEAU, PLATEAU),
             (
                 "on the blank plateau: 3.01 against 3.02 nats per character after 106 updates; "
-                "escape usually comes after 300 to 1500; nothing is wrong yet"
+                "escape usually comes after 300 to 1500; nothing is wrong yet (the baseline"
             ),
         ),
         (
@@ -156,6 +158,47 @@ def test_the_sentence_says_where_the_run_stands(rows: list[Row], words: str):
     assert words in sentence(rows)
 
 
+def set_to(**sections: dict[str, Any]) -> Experiment:
+    return Experiment(corpus=Corpus(name="an4", reader="an4", root="an4"), **sections)
+
+
+def test_a_run_that_has_ended_on_the_plateau_says_what_to_change_and_nothing_that_is_set():
+    rows = history(PLATEAU, PLATEAU)
+    first = set_to(features={"scale": "none"}, input={"normalisation": "none"})
+    assert sentence(rows, first, ended=True) == (
+        "ended on the blank plateau: 3.01 against 3.02 nats per character after 106 updates; "
+        "set features.scale: log and input.normalisation: standardise, or raise "
+        "train.learning_rate (make lr-range suggests one) or train.epochs"
+    )
+    assert sentence(rows, set_to(), ended=True).endswith(
+        "106 updates; raise train.learning_rate (make lr-range suggests one) or train.epochs"
+    )
+    assert sentence(history(BELOW), ended=True).startswith("ended while leaving the blank plateau")
+
+
+def test_no_constant_output_is_below_the_line_so_that_such_a_run_is_leaving_it():
+    assert sentence(history((2.95, 0.04))).startswith("leaving the blank plateau: 2.95 against")
+
+
+def test_a_rate_that_is_too_high_is_wrong_already_on_the_plateau():
+    words = sentence(history(PLATEAU, learning_rate=0.5))
+    assert words.startswith("on the blank plateau")
+    assert words.endswith("after 53 updates; lower train.learning_rate")
+
+
+def test_a_clamp_that_binds_is_no_illness_of_a_run_that_learns_with_it():
+    escaped = {"saturation_fc2_ceiling": 0.08}
+    assert "clamp" not in sentence(history(ESCAPED, (1.2, 1.0), **escaped))
+    assert "clamp: 60 % of fc2" in sentence(history(ESCAPED, ESCAPED, saturation_fc2_ceiling=0.6))
+
+
+def test_the_clamps_advice_names_nothing_that_is_set():
+    rows = history(PLATEAU, saturation_fc2_ceiling=0.08)
+    assert sentence(rows, set_to()).endswith("lower the learning rate, or set model.batch_norm")
+    words = sentence(rows, set_to(model={"batch_norm": "sequence"}))
+    assert words.endswith("at the ceiling: no gradient passes there; lower the learning rate")
+
+
 @pytest.mark.parametrize("share", [0.04, math.nan])
 def test_a_clamp_that_is_hardly_reached_or_not_there_is_no_word_worth(share: float):
     rows = history(PLATEAU, saturation_fc2_ceiling=share, saturation_fc1_zero=0.6)
@@ -167,7 +210,9 @@ def test_a_first_loss_far_above_the_line_is_no_divergence():
 
 
 def test_adams_reach_says_nothing_about_sgd():
-    assert "plateau" in sentence(history(PLATEAU, learning_rate=1e-6), "sgd")
+    assert "plateau" in sentence(
+        history(PLATEAU, learning_rate=1e-6), set_to(train={"optimiser": "sgd"})
+    )
 
 
 def test_above_the_line_an_epoch_is_chosen_by_loss_because_silence_has_the_worst_cer():

@@ -52,7 +52,7 @@ def said(folder: Path, change: Change, **sections: dict[str, object]) -> tuple[s
     run = RunFolder(folder / "run")
     features = stored(corpus(), folder / "features", change)
     trainer.fit(settings, features, run, device="cpu", threads=1)
-    return sentence(run.rows(), settings.train.optimiser), run
+    return sentence(run.rows(), settings), run
 
 
 def assert_only(words: str, *illnesses: str) -> None:
