@@ -8,7 +8,9 @@ import argparse
 import json
 import os
 import signal
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from jobs import answers, endings, scheduler
 from jobs import status as states
@@ -119,12 +121,23 @@ def _tell_if_changed(options: argparse.Namespace, wanted: Wanted) -> None:
     if not path.is_file():
         return
     changes = parse_changes(options.set)
-    if unchanged(wanted, path, changes):
+    if changes != wanted.changes:
+        had = f'SET="{in_words(wanted.changes)}"' if wanted.changes else "no SET"
+        say(f"the last make sweep, which this shows, had {had}")
+    if unchanged(wanted, path, wanted.changes):
         return
     try:
-        now = content(load_sweep(path, changes))
+        now = content(load_sweep(path, wanted.changes))
     except InputError as error:
         say(f"{error}; this is the last make sweep")
         return
     if now != wanted.digest:
         say(f"{path} has changed since the last make sweep, which this shows")
+
+
+def in_words(changes: Mapping[str, Any]) -> str:
+    """As it was typed; values are YAML, of which JSON is a part."""
+    return " ".join(
+        f"{key}={value if isinstance(value, str) else json.dumps(value)}"
+        for key, value in changes.items()
+    )

@@ -1,11 +1,15 @@
 """Looking at a sweep, and cancelling it: what its ledger knows, and what it does not."""
 
 import argparse
+from dataclasses import asdict
 
-from jobs import looking
+from jobs import cli, looking
 from jobs.ledger import Entry
 from jobs.scheduler import mark_of
-from jobs.wanted import SweepFolder
+from jobs.wanted import SweepFolder, wanted
+from pipeline.corpus import readers
+from pipeline.files import write_json
+from pipeline.sweep import load_sweep
 
 
 def test_cancel_finds_a_job_that_an_interrupted_submission_left(tmp_path, fake_slurm, capsys):
@@ -23,3 +27,25 @@ def test_cancel_finds_a_job_that_an_interrupted_submission_left(tmp_path, fake_s
     folder.ledger.append([entry])
     assert looking.cancel(options) == 0
     assert cancelled.read_text().split() == ["20", "20", "21"]
+
+
+def test_status_says_what_set_the_last_make_sweep_had_and_that_no_file_has_changed(
+    make_bench, capsys
+):
+    bench = make_bench("csv")
+    sweep = load_sweep(bench.sweep, {"train.epochs": 3, "model.clamp": None})
+    corpus = sweep.experiments[0].experiment.corpus
+    made = wanted(sweep, {corpus: readers.build(corpus, bench.work)}, bench.work)
+    write_json(bench.folder.record, asdict(made))
+    changes = ["--set", "train.epochs=3", "--set", "model.clamp=null"]
+    words = ["status", str(bench.sweep), "--work", str(bench.work), "--once"]
+    assert cli.main(words) == 0
+    (line,) = (each for each in capsys.readouterr().out.splitlines() if "last make sweep" in each)
+    assert line == (
+        'the last make sweep, which this shows, had SET="train.epochs=3 model.clamp=null"'
+    )
+    assert cli.main([*words, *changes]) == 0
+    assert "last make sweep" not in capsys.readouterr().out
+    bench.sweep.write_text(bench.sweep.read_text().replace("power, mel", "power"))
+    assert cli.main([*words, *changes]) == 0
+    assert f"{bench.sweep} has changed since the last make sweep" in capsys.readouterr().out
