@@ -143,7 +143,7 @@ def _plan(
     statuses: Sequence[RunStatus],
     runs: bool,
 ) -> tuple[Plan, Limits]:
-    live = {run.run_id for run in statuses if run.state in LIVE}
+    live = {run.run_id for run in statuses if run.state in LIVE or _leaves(run, queue)}
     done = {run.run_id for run in statuses if run.state == "finished"}
     shards_on_their_way = {
         (name, int(index))
@@ -180,6 +180,11 @@ def _plan(
         if run.run_id in found and found[run.run_id].told:
             say(f"{run.label}: {found[run.run_id].told}")
     return made, allowed
+
+
+def _leaves(run: RunStatus, queue: Queue) -> bool:
+    """Cancelled, and still in the queue: its job may be saving, and nobody may train beside it."""
+    return run.state == "stopped" and queue.jobs is not None and run.job in queue.jobs
 
 
 def _endings(slices: Sequence[Slice], folder: SweepFolder, queue: Queue) -> dict[str, Ending]:

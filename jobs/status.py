@@ -9,8 +9,8 @@ import itertools
 import math
 import statistics
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -72,6 +72,7 @@ class Queue:
     jobs: Mapping[str, QueuedJob] | None = field(default_factory=dict)
     ended: Mapping[str, Sequence[Life]] = field(default_factory=dict)
     complaint: str = ""
+    cancelled: Collection[str] = ()  # jobs, an array once, that a person has cancelled
 
     @property
     def ignored(self) -> bool:
@@ -130,7 +131,7 @@ def unfinished(wanted: Wanted, folder: SweepFolder) -> list[str]:
 
 
 def survey(wanted: Wanted, folder: SweepFolder, queue: Queue) -> list[RunStatus]:
-    latest = folder.latest()
+    latest, queue = folder.latest(), replace(queue, cancelled=folder.cancelled())
     return [_status(run, folder, latest.get(run.run_id), queue) for run in wanted.runs]
 
 
@@ -185,6 +186,8 @@ def _state_in_slurm(
     job = queue.jobs.get(entry.job)
     if beat and not _tells_of(beat, entry):
         beat = None  # of an earlier job
+    if job and entry.job.split("_")[0] in queue.cancelled:
+        return "stopped", "cancelled", "its job leaves the queue"
     if job:
         return _state_in_queue(beat, job)
     found = state_after(beat, entry, queue.ended.get(entry.job, ()), sweep.output(entry.job))

@@ -125,6 +125,15 @@ class SweepFolder:
         return own if own.exists() else next(self.path.parent.glob(f"*/jobs/{name}"), own)
 
     @property
+    def cancellations(self) -> Path:
+        return self.path / "cancelled.json"
+
+    def cancelled(self) -> set[str]:
+        """Jobs, an array once, that a person has cancelled: of whichever sweep, as above."""
+        files = self.path.parent.glob("*/cancelled.json")
+        return {job for file in files for job in read_json(file)}
+
+    @property
     def code(self) -> Path:
         return self.path / "code"
 

@@ -27,6 +27,7 @@ def test_cancel_finds_a_job_that_an_interrupted_submission_left(tmp_path, fake_s
     folder.ledger.append([entry])
     assert looking.cancel(options) == 0
     assert cancelled.read_text().split() == ["20", "20", "21"]
+    assert folder.cancelled() == {"20", "21"}
 
 
 def test_status_says_what_set_the_last_make_sweep_had_and_that_no_file_has_changed(

@@ -12,10 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from jobs import cli, status
+from jobs import cli, reconcile, status
 from jobs.ledger import Entry
+from jobs.profile import load_profile
+from jobs.scheduler import QueuedJob
 from jobs.status import Queue, RunStatus
-from jobs.wanted import recorded
+from jobs.wanted import SweepFolder, Wanted, WantedRun, recorded
+from pipeline.files import write_json
 from pipeline.training.run import Failure, Heartbeat
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -403,3 +406,23 @@ def test_a_run_that_failed_in_the_code_is_left_out_until_the_code_is_another(
     assert (code, errors) == (0, "")
     assert {run.state for run in states(bench)} == {"finished"}
     assert bench.folder.ledger.entries()[-1].causes == ("code error",)
+
+
+def test_a_run_whose_cancelled_job_may_still_save_is_not_trained_beside_it(tmp_path):
+    run = WantedRun("a", {}, "0" * 12, "mel-0")
+    folder = SweepFolder(tmp_path, "a")
+    entry = Entry(
+        time=1.0, scheduler="slurm", job="12", kind="runs", items=(run.run_id,), task="t", code="c"
+    )
+    folder.ledger.append([entry])
+    write_json(folder.cancellations, ["12"])
+    want = Wanted("a", "", "a.yaml", "", (run,), ())
+
+    def planned(queue: Queue) -> int:
+        statuses = status.survey(want, folder, queue)
+        profile = load_profile(LOCAL)
+        made, _ = reconcile._plan(want, (), folder, queue, profile, statuses=statuses, runs=True)
+        return made.waiting
+
+    assert planned(Queue({"12": QueuedJob("12", "COMPLETING", "None")})) == 0
+    assert planned(Queue({})) == 1

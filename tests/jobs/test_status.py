@@ -16,6 +16,7 @@ from jobs.ledger import Entry
 from jobs.scheduler import QueuedJob
 from jobs.status import Queue
 from jobs.wanted import SweepFolder, Wanted, WantedFeatures, WantedRun
+from pipeline.files import write_json
 from pipeline.training.run import Failure, Heartbeat, RunFolder, Usage
 
 RUN = "0123456789ab"
@@ -384,3 +385,20 @@ def test_a_run_that_another_sweep_submitted_is_queued_there(folder):
     assert (found.state, found.job) == ("queued", "12_0")
     submitted(folder, "13_0", when=time.time())
     assert state(folder, Queue({"13_0": QueuedJob("13_0", "PENDING", "")})).job == "13_0"
+
+
+def test_a_cancelled_job_counts_as_such_while_slurm_lets_go_of_it(folder, run):
+    """For some seconds, and longer where an answer of squeue is kept."""
+    submitted(folder)
+    queue = Queue({"12_0": QueuedJob("12_0", "COMPLETING", "None")})
+    assert state(folder, queue).state == "queued"
+    write_json(folder.cancellations, ["12"])
+    found = state(folder, queue)
+    assert (found.state, found.cause, found.detail) == (
+        "stopped",
+        "cancelled",
+        "its job leaves the queue",
+    )
+    submitted(folder, "13_0")
+    again = Queue({"13_0": QueuedJob("13_0", "PENDING", "Priority")})
+    assert state(folder, again).state == "queued"
