@@ -26,6 +26,7 @@ from jobs.profile import Device, Local
 SECONDS_BETWEEN_LOOKS = 0.2
 SHARE_OF_WAITING = 0.02  # of the time so far: short tasks are noticed sooner
 MOST_COPIED = 20_000  # utterances, of 1.4 kB each: starting anew takes as long as their features
+SECONDS_OF_ONE_INTERRUPT = 1.0  # make passes on what the whole group has got already
 SECONDS_TO_STOP = 60  # a child saves at the next step boundary; one that hangs is killed
 
 
@@ -160,13 +161,17 @@ def _stop(running: Sequence[Process]) -> None:
     if sys.platform != "win32":
         for process in running:
             process.child.terminate()
-    deadline = time.monotonic() + SECONDS_TO_STOP
+    asked = time.monotonic()
     for process in running:
-        try:
-            process.child.wait(max(0.0, deadline - time.monotonic()))
-        except (subprocess.TimeoutExpired, KeyboardInterrupt):
-            process.child.kill()  # it hangs, or the person typed Ctrl-C again
-            process.child.wait()
+        while process.child.poll() is None:
+            try:
+                process.child.wait(max(0.0, asked + SECONDS_TO_STOP - time.monotonic()))
+            except KeyboardInterrupt:
+                if time.monotonic() - asked > SECONDS_OF_ONE_INTERRUPT:  # a person's second Ctrl-C
+                    process.child.kill()
+            except subprocess.TimeoutExpired:
+                process.child.kill()  # it hangs
+                process.child.wait()
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -6,6 +6,7 @@ The snapshot is a package `jobs` of a few lines, so that what a task does is kno
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from jobs import local
-from jobs.local import Ended, Slots
+from jobs.local import Ended, Process, Slots
 from jobs.profile import Local
 
 PROGRAM = """
@@ -125,3 +126,23 @@ def test_gpus_are_asked_of_the_driver_where_nothing_is_set(monkeypatch, fake_slu
     assert local.visible_gpus("auto") == ()
     fake_slurm("nvidia-smi", "0\n1\n")
     assert local.visible_gpus("auto") == ("0", "1")
+
+
+SAVES = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.6), sys.exit(3)))
+print("listens", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_an_interrupt_that_make_passes_on_is_no_second_one_and_kills_nobody():
+    with subprocess.Popen([sys.executable, "-c", SAVES], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        again = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+        again.start()
+        local._stop([Process(Path("a.json"), 0, child)])
+        again.join()
+    assert child.returncode == 3
