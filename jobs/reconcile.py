@@ -48,9 +48,18 @@ class Result:
 
 
 def reconcile(
-    sweep: Sweep, profile: Profile, work: Path, *, runs: bool = True, dry: bool = False
+    sweep: Sweep,
+    profile: Profile,
+    work: Path,
+    *,
+    runs: bool = True,
+    dry: bool = False,
+    first: bool = False,
 ) -> Result:
-    """Submit what is missing; `runs` False: its features alone; `dry`: print the plan."""
+    """Submit what is missing; `runs` False: its features alone; `dry`: print the plan.
+
+    `first`: something else follows, so that there is something to do even where nothing lacks.
+    """
     require_writable(work)
     _refuse_too_many(sweep, profile)
     found = _manifests(sweep, work)
@@ -69,7 +78,8 @@ def reconcile(
         if not dry:
             _store(sweep, want, found, folder)
             leftovers.clear(folder)
-        say(_nothing_to_do(want, runs=runs))
+        if not first:
+            say(_nothing_to_do(want, runs=runs))
         return Result(refused, whole=True)
     if isinstance(profile, Slurm) and not dry:
         with leftovers.submitting(folder):
@@ -101,7 +111,7 @@ def reconcile(
 
 def features_of(sweep: Sweep, profile: Profile, work: Path) -> tuple[FeatureSet, int]:
     """Of a sweep of one experiment, computed where they are missing; and the exit code of that."""
-    made = reconcile(sweep, profile, work, runs=False)
+    made = reconcile(sweep, profile, work, runs=False, first=True)
     folder = SweepFolder(work, sweep.name)
     (features,) = recorded(folder).features
     return FeatureSet.open(folder.features(features.feature_id)), made.code

@@ -245,7 +245,8 @@ def typed(wanted: Wanted, profile: Profile, work: Path) -> tuple[str, ...]:
 def recorded(folder: SweepFolder) -> Wanted:
     """What the last `make sweep` wanted."""
     if not folder.record.exists():
-        known = sorted(path.parent.name for path in folder.path.parent.glob("*/sweep.json"))
+        records = folder.path.parent.glob("*/sweep.json")
+        known = sorted(path.parent.name for path in records if _of_a_sweep_file(path))
         raise InputError(
             f"{folder.name}: not in the work folder {folder.work}; "
             + (f"there are {', '.join(known)}; " if known else "")
@@ -261,3 +262,11 @@ def recorded(folder: SweepFolder) -> Wanted:
         raise InputError(
             f"{folder.record}: is damaged, or of another version; make sweep writes it anew"
         ) from None
+
+
+def _of_a_sweep_file(record: Path) -> bool:
+    """Rather than of an experiment or a corpus, as `make doctor` leaves one."""
+    try:
+        return Path(read_json(record)["path"]).stem == record.parent.name
+    except (ValueError, KeyError, TypeError):
+        return True

@@ -135,9 +135,12 @@ def test_a_missing_profile_is_refused(capsys, tmp_path):
 def test_the_status_of_an_unknown_sweep_names_the_known_ones(capsys, tmp_path):
     (tmp_path / "sweeps" / "spectrum").mkdir(parents=True)
     (tmp_path / "sweeps" / "spectrum" / "sweep.json").write_text("{}")
+    (tmp_path / "sweeps" / "doctor-baseline").mkdir()
+    record = tmp_path / "sweeps" / "doctor-baseline" / "sweep.json"
+    record.write_text('{"path": "configs/experiments/baseline.yaml"}')
     line = refused(capsys, "status", "plateau.yaml", "--work", tmp_path)
     assert "plateau: not in the work folder" in line
-    assert "there are spectrum" in line
+    assert "there are spectrum; " in line
     assert "named by WORK=…, or by the CLUSTER=… of the sweep" in line
 
 

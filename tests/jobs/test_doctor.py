@@ -36,6 +36,7 @@ def test_a_refused_utterance_is_wrong_and_the_rest_is_examined(
         assert main(["doctor", str(experiment), "--work", str(bench.work)]) == 1
         said = capfd.readouterr().out
         assert "refused: broken" in said
+        assert "nothing to do" not in said
         assert "WRONG  corpus: what is refused above is left out" in said
         assert "well   feasibility: all " in said
         assert "open   one batch: " in said
