@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jobs import endings, status
-from jobs.console import percent, say
+from jobs.console import count, percent, say
 from jobs.failures import REMEDIES
 from jobs.looking import sweep_folder
 from jobs.profile import place
@@ -43,6 +43,9 @@ def write(folder: SweepFolder, commands: Sequence[str]) -> None:
         commands=commands,
         refused=refused.survey(_sources(wanted, folder)),
     )
+    done = sum(run.folder.finished for run in runs)
+    if runs and done < len(runs):
+        say(f"{done} of {count(len(runs), 'run')} finished")
     if written.best:
         say(_scored(written.best))
     with (folder.reports / "summary.csv").open(encoding="utf-8", newline="") as file:
@@ -60,5 +63,7 @@ def _sources(wanted: Wanted, folder: SweepFolder) -> list[Source]:
 
 def _scored(best: Reading) -> str:
     test = best.test
+    if test and test["cer"] >= 1:
+        return f"no best run: test CER {percent(test['cer'])} even where dev was heard best"
     rates = f": test CER {percent(test['cer'])}, WER {percent(test['wer'])}" if test else ""
     return f"best run: {best.run.label} ({best.run_id}){rates}"

@@ -1,13 +1,20 @@
 """A report of features alone says what of their corpus was refused, whatever is left of them."""
 
+import math
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from jobs import reporting
 from jobs.cli import main
+from pipeline.results.reading import read
 from tests.jobs.conftest import Bench
+from tests.results.examples import NOW, Course, make_run
+
+RUNS = {"blank": math.inf, "learnt": 500.0}
 
 
 @pytest.fixture
@@ -28,13 +35,17 @@ def verb(bench: Bench, name: str, *words: str) -> int:
     return main([name, *words, str(bench.sweep), "--work", str(bench.work)])
 
 
-def test_a_report_names_what_was_refused_as_far_as_shards_are_left(bench: Bench):
+def test_a_report_names_what_was_refused_as_far_as_shards_are_left(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+):
     assert verb(bench, "features", "--sweep") == 1
     shards = sorted(bench.work.glob("features/*/shard-*.h5"))
     assert len(shards) == 2
     refused = bench.folder.reports / "refused.csv"
 
+    capsys.readouterr()
     assert verb(bench, "report") == 0
+    assert capsys.readouterr().out.startswith("0 of 2 runs finished\nreport: ")
     page = bench.folder.report.read_text("utf-8")
     assert "Of the 14 utterances that tiny lists, 2 were refused:" in page
     assert "broken.wav: " in page
@@ -45,3 +56,10 @@ def test_a_report_names_what_was_refused_as_far_as_shards_are_left(bench: Bench)
     assert verb(bench, "report") == 0
     assert "that tiny lists, 1 was refused:" in bench.folder.report.read_text("utf-8")
     assert refused.read_text("utf-8").count("\n") == 2
+
+
+def test_where_all_is_wrong_no_run_is_the_best(tmp_path: Path):
+    found = [make_run(tmp_path / name, name, course=Course(escape=e)) for name, e in RUNS.items()]
+    blank, learnt = (reporting._scored(read(run, NOW)) for run in found)
+    assert blank == "no best run: test CER 100.0 % even where dev was heard best"
+    assert learnt.startswith("best run: learnt (learnt): test CER ")
