@@ -138,12 +138,15 @@ def compute_features(
 ) -> Outcome:
     """Processes of this machine; returns when all have ended. `listed`: utterances in manifests."""
     outcome, tally = Outcome(), Tally(total)
+    told: set[str] = set()  # two processes often meet the same
 
     def ended(process: Ended) -> None:
         tally.ended += slices.read_progress(process.task)
         if process.code != DONE:
             outcome.failed_tasks += 1
-            say(_why_features_failed(process))
+            if (why := _why_features_failed(process)) not in told:
+                say(why)
+                told.add(why)
 
     slots = local.slots_for_features(profile, listed)
     for features in plan.features:

@@ -89,4 +89,5 @@ def _tell_result(folder: SweepFolder) -> None:
     for row in run.rows() if run.finished else ():  # else the failure has been told
         if row["split"] == "test":
             say(f"test CER {percent(row['cer'])}, WER {percent(row['wer'])}, epoch {row['epoch']}")
-    say(str(run.path))
+    if run.log_file.exists():  # else nothing ran
+        say(str(run.path))

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from jobs import cli, reconcile, status
 from jobs.ledger import Entry
@@ -147,6 +149,21 @@ def test_an_experiment_trains_in_the_foreground_and_says_when_interrupted_how_it
     assert re.search(r"epoch 100, dev: .* nats per character", printed)
     assert "test CER" in printed
     assert printed.count("    said   ") == printed.count("    heard  ") == 2  # all of dev
+
+
+def test_what_two_processes_refuse_alike_is_told_once_and_no_run_is_shown(make_bench, tmp_path):
+    bench, profile = make_bench("csv"), tmp_path / "two.yaml"
+    profile.write_text("scheduler: local\nslots: 2\n")
+    quiet = np.random.default_rng(0).normal(scale=1e-6, size=50 * 16_000)  # two shards
+    for wav in bench.corpus.glob("u*.wav"):
+        soundfile.write(wav, quiet, 16_000, subtype="FLOAT")
+    experiment = bench.configs / "experiments" / "tiny.yaml"
+    words = ["--work", bench.work, "--cluster", profile, "--set", "features.spectrum=power"]
+    code, printed, errors = typed("train", experiment, *words, "--set", "features.scale=none")
+    assert (code, errors) == (1, "")
+    assert len(list(bench.work.glob("sweeps/*/tasks/features-*.failure"))) == 2
+    assert printed.count("would vanish") == 1
+    assert str(bench.work / "runs") not in printed
 
 
 def test_features_that_are_there_are_not_computed_again_and_a_damaged_shard_is(
