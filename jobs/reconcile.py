@@ -69,8 +69,7 @@ def reconcile(
     refused = max(_tell_refused(manifest, work) for manifest in found.values())
     want = wanted(sweep, found, work)
     folder = SweepFolder(work, want.name)
-    needed = _needed(want, folder, runs=runs)
-    lacks = lacking.survey(want, by_path(found, work), folder, needed)
+    lacks = lacking.survey(want, by_path(found, work), folder, _needed(want, folder, runs=runs))
     refused = max(refused, tell_refusals(lacks.refusals, "in their shards"))
     lacking.refuse_if_strict(found, lacks.refusals)
     unfinished = [run for run in want.runs if not folder.run(run.run_id).finished] if runs else []
@@ -82,16 +81,7 @@ def reconcile(
             say(_nothing_to_do(want, runs=runs))
         return Result(refused, whole=True)
     if isinstance(profile, Slurm) and not dry:
-        with leftovers.submitting(folder):
-            queue = leftovers.cancel(folder, _ask(want, folder, profile))
-            statuses = status.survey(want, folder, queue)
-            endings.keep(statuses, folder)
-            made, _ = _plan(
-                want, lacks.slices, folder, queue, profile, statuses=statuses, runs=runs
-            )
-            _store(sweep, want, found, folder)
-            lacking.prepare(lacks, folder)
-            _through_slurm(want, made, profile, folder, queue)
+        _submit(sweep, want, profile, folder, found=found, lacks=lacks, runs=runs)
         return Result(refused)
     queue = _ask(want, folder, profile)
     statuses = status.survey(want, folder, queue)
@@ -123,6 +113,26 @@ def _refuse_too_many(sweep: Sweep, profile: Profile) -> None:
             f"{sweep.path}: plans {len(sweep.experiments)} runs, and {profile.path} allows "
             f"{profile.max_runs}; narrow the sweep, or raise max_runs there"
         )
+
+
+def _submit(
+    sweep: Sweep,
+    want: Wanted,
+    profile: Slurm,
+    folder: SweepFolder,
+    *,
+    found: Found,
+    lacks: lacking.Lacking,
+    runs: bool,
+) -> None:
+    with leftovers.submitting(folder):
+        queue = leftovers.cancel(folder, _ask(want, folder, profile))
+        statuses = status.survey(want, folder, queue)
+        endings.keep(statuses, folder)
+        made, _ = _plan(want, lacks.slices, folder, queue, profile, statuses=statuses, runs=runs)
+        _store(sweep, want, found, folder)
+        lacking.prepare(lacks, folder)
+        _through_slurm(want, made, profile, folder, queue)
 
 
 def _through_slurm(
