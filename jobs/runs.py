@@ -127,7 +127,7 @@ def _fit(folder: RunFolder, features: Path, means: Means, stop: Callable[[], boo
 
 
 def _beats(folder: RunFolder) -> Callable[[Heartbeat], None]:
-    """Write every heartbeat: the trainer sends no more than a run's end needs."""
+    """Write each: the trainer sends one a second, and one whenever an epoch or the run ends."""
     job = this_job()
     return lambda heartbeat: folder.beat(replace(heartbeat, job=job))
 
