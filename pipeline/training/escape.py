@@ -126,7 +126,7 @@ def _where(dev: Sequence[Row], way: float | None, remedy: str, *, ended: bool) -
 def _before_escape(last: Row, level: str, remedy: str, *, ended: bool) -> str:
     above, updates = last["loss_per_character"] - last["reference_loss"], last["updates"]
     late = updates > PATIENCE
-    doctor = ", longer than usual; blankslate doctor looks for the cause" if late else ""
+    doctor = ", longer than usual; make doctor looks for the cause" if late else ""
     if above < -BELOW:
         leaving = f"leaving the blank plateau: {level}"
         leaving += f"; input dependence {last['input_dependence']:.2f} nats"

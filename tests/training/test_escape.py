@@ -121,12 +121,12 @@ def test_reach_is_the_sum_of_the_rates():
             history((3.4, 0.0), per_epoch=10_600),
             (
                 "on the way to the blank plateau: 3.40 against 3.02 nats per character after 10600 "
-                "updates, longer than usual; blankslate doctor looks for the cause"
+                "updates, longer than usual; make doctor looks for the cause"
             ),
         ),
         (
             history((2.85, 0.02), per_epoch=5300),
-            "input dependence 0.02 nats, longer than usual; blankslate doctor looks for the cause",
+            "input dependence 0.02 nats, longer than usual; make doctor looks for the cause",
         ),
         (
             history((math.nan, 0.3), reference_loss=math.nan, cer=0.7),
