@@ -123,7 +123,7 @@ def _tell_if_changed(options: argparse.Namespace, wanted: Wanted) -> None:
         return
     changes = parse_changes(options.set)
     if changes != wanted.changes:
-        had = f'SET="{in_words(wanted.changes)}"' if wanted.changes else "no SET"
+        had = f'SET="{_as_typed(wanted.changes)}"' if wanted.changes else "no SET"
         say(f"the last make sweep, which this shows, had {had}")
     if unchanged(wanted, path, wanted.changes):
         return
@@ -136,8 +136,8 @@ def _tell_if_changed(options: argparse.Namespace, wanted: Wanted) -> None:
         say(f"{path} has changed since the last make sweep, which this shows")
 
 
-def in_words(changes: Mapping[str, Any]) -> str:
-    """As it was typed; values are YAML, of which JSON is a part."""
+def _as_typed(changes: Mapping[str, Any]) -> str:
+    """Values are YAML, of which JSON is a part."""
     return " ".join(
         f"{key}={value if isinstance(value, str) else json.dumps(value)}"
         for key, value in changes.items()

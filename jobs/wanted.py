@@ -130,7 +130,7 @@ class SweepFolder:
 
     def cancelled(self) -> set[str]:
         """Jobs, an array once, that a person has cancelled: of whichever sweep, as above."""
-        files = self.path.parent.glob("*/cancelled.json")
+        files = self.path.parent.glob(f"*/{self.cancellations.name}")
         return {job for file in files for job in read_json(file)}
 
     @property

@@ -160,7 +160,7 @@ def _write_shards(
             if all(output.refusal for output in outputs):
                 break
         for stream in chain.from_iterable(streams[1.0].values()):
-            stream.close()
+            stream.flush()
         for output in outputs:
             output.close()
     if lost := [output for output in outputs if output.refusal]:

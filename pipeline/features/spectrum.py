@@ -43,7 +43,7 @@ def spectra(
         sinks = [lambda rows, n=n: frames[n].append(rows.copy()) for n in numbers]
         stream = Stream([settings[n] for n in numbers], sinks)
         stream.add(waveform)
-        stream.close()
+        stream.flush()
     return [np.concatenate(rows) for rows in frames]
 
 
@@ -68,9 +68,9 @@ class Stream:
             self._engine.rows(taken, [rows[self._filled : end] for rows in self._rows])
             self._filled = end
             if end == BLOCK:
-                self.close()
+                self.flush()
 
-    def close(self) -> None:
+    def flush(self) -> None:
         """Hand out what there is."""
         count, self._filled = self._filled, 0
         for settings, rows, sink in zip(self._settings, self._rows, self._sinks, strict=True):

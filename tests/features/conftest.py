@@ -3,9 +3,11 @@
 import wave
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
 from pipeline.corpus.manifest import Manifest, Utterance
 
@@ -49,3 +51,18 @@ def make_manifest(tmp_path: Path) -> Callable[..., Manifest]:
         return Manifest("tones", tmp_path, tuple(utterances))
 
     return make
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Samples of each block that libsndfile decodes from now on."""
+    counts: list[int] = []
+    read = soundfile.SoundFile.read
+
+    def counted(*words: Any, **more: Any) -> np.ndarray:
+        block = read(*words, **more)
+        counts.append(len(block))
+        return block
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", counted)
+    return counts

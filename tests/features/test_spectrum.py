@@ -257,7 +257,7 @@ def streamed(blocks: list[list[np.ndarray]], settings: FeatureSettings) -> np.nd
     for utterance in blocks:
         for number, block in enumerate(utterance, start=1):
             stream.add(block, last=number == len(utterance))
-    stream.close()
+    stream.flush()
     return np.concatenate(rows)
 
 

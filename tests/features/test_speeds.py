@@ -120,20 +120,10 @@ def test_sets_of_different_speeds_come_from_one_decoding_and_give_the_bytes_of_s
 
 
 def test_the_copies_of_stretches_of_an_mp3_cost_no_second_decoding(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoded: list[int]
 ):
     soundfile.write(tmp_path / "a.mp3", np.sin(np.arange(60_000) / 20) / 2, 16_000)
-    decoded = 0
-    read = soundfile.SoundFile.read
-
-    def counted(*words: Any, **more: Any) -> np.ndarray:
-        nonlocal decoded
-        block = read(*words, **more)
-        decoded += len(block)
-        return block
-
     monkeypatch.setattr(sound, "BLOCK", 8_000)
-    monkeypatch.setattr(soundfile.SoundFile, "read", counted)
     utterances = tuple(
         Utterance(
             id=f"u{start}", audio="a.mp3", samples=6_000, rate=16_000, transcript="A", speaker="s",
@@ -143,7 +133,7 @@ def test_the_copies_of_stretches_of_an_mp3_cost_no_second_decoding(
     )  # fmt: skip
     features = made(Manifest("cut", tmp_path, utterances), at(MEL, *SPEEDS), tmp_path / "work")
     assert len(features.utterances) == 12
-    assert 0 < decoded <= 60_000
+    assert 0 < sum(decoded) <= 60_000
 
 
 def test_a_refused_recording_takes_its_copies_along_and_is_told_once(

@@ -73,7 +73,7 @@ def stored(waveform: np.ndarray, settings: FeatureSettings) -> np.ndarray:
     rows = Rows(target, settings, [0, count], [True])
     stream = Stream([settings], [rows.append])
     stream.add(waveform)
-    stream.close()
+    stream.flush()
     assert rows.finish() == zlib.crc32(target.tobytes())
     return target
 
