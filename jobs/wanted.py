@@ -131,7 +131,7 @@ class SweepFolder:
     def cancelled(self) -> set[str]:
         """Jobs, an array once, that a person has cancelled: of whichever sweep, as above."""
         files = self.path.parent.glob(f"*/{self.cancellations.name}")
-        return {job for file in files for job in read_json(file)}
+        return {job for file in files for job in _cancelled_in(file)}
 
     @property
     def code(self) -> Path:
@@ -261,6 +261,16 @@ def recorded(folder: SweepFolder) -> Wanted:
     except (KeyError, TypeError, ValueError):
         raise InputError(
             f"{folder.record}: is damaged, or of another version; make sweep writes it anew"
+        ) from None
+
+
+def _cancelled_in(file: Path) -> list[str]:
+    try:
+        return [str(job) for job in read_json(file)]
+    except (ValueError, TypeError):
+        raise InputError(
+            f"{file}: is damaged; delete it: jobs that were cancelled then count as queued until "
+            "SLURM lets go of them"
         ) from None
 
 

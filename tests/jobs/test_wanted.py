@@ -1,9 +1,12 @@
 """What a sweep wants: how it is found, and typed, again."""
 
+from pathlib import Path
+
 import pytest
 
 from jobs import cli
-from jobs.wanted import Wanted, WantedRun
+from jobs.wanted import SweepFolder, Wanted, WantedRun
+from pipeline.files import InputError
 
 RUNS = (WantedRun("mel", {}, "0123456789ab", "mel-0"),)
 
@@ -40,3 +43,12 @@ def test_the_printed_status_of_an_experiment_on_a_cluster_answers(
     name = f"train-{stem}"
     assert f"make status SWEEP={name} CLUSTER={site} WORK={bench.work} shows" in printed
     assert cli.main(["status", name, "--once", *words]) == 0
+
+
+@pytest.mark.parametrize("content", ["{{", "7", '["12'])
+def test_a_damaged_list_of_cancelled_jobs_is_said_in_a_line(tmp_path: Path, content: str):
+    folder = SweepFolder(tmp_path, "spectrum")
+    folder.path.mkdir(parents=True)
+    folder.cancellations.write_text(content)
+    with pytest.raises(InputError, match=r"cancelled\.json: is damaged; delete it"):
+        folder.cancelled()
