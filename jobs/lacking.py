@@ -95,13 +95,14 @@ def refuse_if_strict(found: Mapping[Corpus, Manifest], refusals: Collection[Refu
         require_all(corpus.name, mine)
 
 
-def prepare(found: Lacking, folder: SweepFolder) -> None:
-    """Make way for what will be written."""
+def prepare(found: Lacking, want: Wanted, folder: SweepFolder) -> None:
+    """Make way for what will be written; of a whole set, too, remove what a killed writer left."""
     for shard in found.mended:
         shard.path.unlink(missing_ok=True)
     for name in {name for piece in found.slices for name in piece.feature_ids}:
         (folder.features(name) / STATISTICS).unlink(missing_ok=True)
-        _clean(folder.features(name))
+    for features in want.features:
+        _clean(folder.features(features.feature_id))
 
 
 def total(pieces: Iterable[Slice], manifests: Manifests) -> Progress:

@@ -75,7 +75,7 @@ def reconcile(
     unfinished = [run for run in want.runs if not folder.run(run.run_id).finished] if runs else []
     if not lacks.slices and not unfinished:
         if not dry:
-            _store(sweep, want, found, folder)
+            _store(sweep, want, folder, found=found, lacks=lacks)
             leftovers.clear(folder)
         if not first:
             say(_nothing_to_do(want, runs=runs))
@@ -92,9 +92,8 @@ def reconcile(
         for line in dry_run.lines(made, profile, allowed, folder, sweep.cost):
             say(line)
         return Result(refused)
-    _store(sweep, want, found, folder)
+    _store(sweep, want, folder, found=found, lacks=lacks)
     endings.keep(statuses, folder)
-    lacking.prepare(lacks, folder)
     ended = here.work(want, made, profile, folder, queue, found=found, runs=runs)
     return Result(max(refused, ended), worked=True)
 
@@ -130,8 +129,7 @@ def _submit(
         statuses = status.survey(want, folder, queue)
         endings.keep(statuses, folder)
         made, _ = _plan(want, lacks.slices, folder, queue, profile, statuses=statuses, runs=runs)
-        _store(sweep, want, found, folder)
-        lacking.prepare(lacks, folder)
+        _store(sweep, want, folder, found=found, lacks=lacks)
         _through_slurm(want, made, profile, folder, queue)
 
 
@@ -264,8 +262,10 @@ def _needed(want: Wanted, folder: SweepFolder, *, runs: bool) -> set[str]:
     return {run.feature_id for run in want.runs if not runs or not folder.run(run.run_id).finished}
 
 
-def _store(sweep: Sweep, want: Wanted, found: Found, folder: SweepFolder) -> None:
-    """What tasks, status and report read."""
+def _store(
+    sweep: Sweep, want: Wanted, folder: SweepFolder, *, found: Found, lacks: lacking.Lacking
+) -> None:
+    """What tasks, status and report read; and room for what they will write."""
     for manifest in found.values():
         manifests.write(manifest, manifest_path(manifest, folder.work))
     experiments = [swept.experiment for swept in sweep.experiments]
@@ -276,6 +276,7 @@ def _store(sweep: Sweep, want: Wanted, found: Found, folder: SweepFolder) -> Non
         if not folder.run(run.run_id).experiment_file.exists():
             folder.run(run.run_id).write_experiment(experiment)
     write_json(folder.record, asdict(want))
+    lacking.prepare(lacks, want, folder)
 
 
 def _tell_deferred(made: Plan) -> None:

@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -135,11 +136,29 @@ def test_kill_9_at_any_moment_costs_what_was_under_way(
         except ProcessLookupError:
             continue  # it has ended
     parent.wait(30)
+    # One that waits for the disk dies when the disk has answered; till then its files are its own.
+    wait_until(lambda: not {*victims[victim]} & {*workers_in(tmp_path, parent.pid)})
     code, told = features(corpus, tmp_path)
     assert code == 0, told
     wait_until(
         lambda: not workers_in(tmp_path, parent.pid)
     )  # of a killed parent: they end after their slice
+    assert stored(tmp_path) == undisturbed
+
+
+def test_what_a_writer_killed_at_the_statistics_left_goes_though_every_shard_is_there(
+    corpus: Path, tmp_path: Path, undisturbed: dict[str, bytes]
+):
+    assert features(corpus, tmp_path)[0] == 0
+    (folder,) = tmp_path.glob("features/*")
+    killed = subprocess.Popen(["sleep", "100"])
+    killed.kill()
+    killed.wait()
+    writer = f"{socket.gethostname()}-{killed.pid}-0123abcd"
+    (folder / f".statistics.h5.{writer}.partial").write_bytes(b"half")
+    code, told = features(corpus, tmp_path)
+    assert code == 0, told
+    assert "nothing to do" in told
     assert stored(tmp_path) == undisturbed
 
 
