@@ -20,7 +20,7 @@ from jobs.processes import owner
 from jobs.profile import place
 from jobs.wanted import SweepFolder, Wanted, content, recorded, stem_of, unchanged
 from jobs.watching import watch
-from pipeline.files import InputError, write_json
+from pipeline.files import InputError
 from pipeline.settings import parse_changes
 from pipeline.sweep import load_sweep
 from pipeline.training.run import RunFolder
@@ -70,7 +70,7 @@ def cancel(options: argparse.Namespace) -> int:
         jobs = sorted({job.split("_")[0] for job in ours})
         if jobs:
             scheduler.cancel(jobs)
-            write_json(folder.cancellations, sorted(folder.cancelled() | set(jobs)))
+            folder.keep_cancelled(jobs)
             answers.forget(folder)
             say(f"cancelled {count(len(jobs), 'job')}: {', '.join(jobs)}")
             cancelled = True

@@ -5,7 +5,7 @@ the sweep without reading any audio.
 Not here: what of it is there already (status.py), what to do about it (plan.py).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -19,7 +19,7 @@ from pipeline.config import FeatureSettings, feature_id, run_id
 from pipeline.corpora import Corpus
 from pipeline.corpus.manifest import Manifest, require_enough, require_letters
 from pipeline.corpus.text import alphabet
-from pipeline.files import InputError, digest, read_json
+from pipeline.files import InputError, digest, read_json, write_json
 from pipeline.sweep import Sweep
 from pipeline.training.run import RunFolder
 
@@ -132,6 +132,10 @@ class SweepFolder:
         """Jobs, an array once, that a person has cancelled: of whichever sweep, as above."""
         files = self.path.parent.glob(f"*/{self.cancellations.name}")
         return {job for file in files for job in _cancelled_in(file)}
+
+    def keep_cancelled(self, jobs: Collection[str]) -> None:
+        before = _cancelled_in(self.cancellations) if self.cancellations.exists() else []
+        write_json(self.cancellations, sorted({*before, *jobs}))
 
     @property
     def code(self) -> Path:

@@ -4,7 +4,8 @@ In:   a manifest, the number of a slice, feature sets.   Out: shards; what was r
 Not here: which slices are missing (feature_set.py), who runs them (jobs/).
 
 A copy at speed s, of which Ko et al. (2015) make training utterances, is the waveform taken for one
-of s times its rate: it lasts 1/s as long, its pitch is s times as high. It comes after its own.
+of s times its rate: it lasts 1/s as long, its pitch is s times as high. It comes after its own,
+and its speaker is another one.
 
 Typed again after any accident it does what is missing: a shard is there whole or not at all, and
 two copies started at once write the same bytes.
@@ -250,9 +251,9 @@ def _rows(plan: _Plan, settings: FeatureSettings) -> list[StoredUtterance]:
             stop = start + frame_count(samples, settings)
             rows.append(
                 StoredUtterance(
-                    id=utterance.id if speed == 1 else _copy(utterance.id, speed),
+                    id=_copy(utterance.id, speed),
                     transcript=utterance.transcript,
-                    speaker=utterance.speaker,
+                    speaker=_copy(utterance.speaker, speed),  # whose voice is another then
                     split=utterance.split,
                     shard=plan.index,
                     start=start,
@@ -264,8 +265,8 @@ def _rows(plan: _Plan, settings: FeatureSettings) -> list[StoredUtterance]:
 
 
 def _copy(name: str, speed: float) -> str:
-    """As Kaldi names it."""
-    return f"sp{speed}-{name}"
+    """As Kaldi names utterances and speakers."""
+    return name if speed == 1 else f"sp{speed}-{name}"
 
 
 def _streams(outputs: Sequence[_Output]) -> Streams:
