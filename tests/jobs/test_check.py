@@ -177,8 +177,10 @@ def test_a_job_that_never_starts_is_not_awaited(folder, probe, fake_slurm, reaso
 
 
 def test_a_job_that_ends_without_an_answer_is_a_finding_with_its_last_words(
-    folder, probe, fake_slurm
+    folder, probe, fake_slurm, monkeypatch
 ):
+    monkeypatch.setattr(check, "SECONDS_BEFORE_A_QUESTION", 0.1)
+    monkeypatch.setattr(check, "SECONDS_FOR_FILES", 1.0)
     fake_slurm("squeue")
     (found,) = check._heard(probe, PROFILE, folder)
     assert found.text == (

@@ -1,5 +1,6 @@
 """What SLURM refuses, or does not answer, is one line; what it took before is kept."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -31,11 +32,13 @@ def test_a_machine_without_slurm_is_refused_in_one_line_and_nothing_is_left(benc
 
 
 def test_a_controller_that_does_not_answer_is_quoted_in_one_line(bench, silent_slurm):
-    line = refused(bench.sweep("two", environment=silent_slurm))
+    profile = bench.profile()
+    with ThreadPoolExecutor() as both:  # each tries for twenty seconds
+        check = both.submit(bench.typed, "cluster-check", profile, environment=silent_slurm)
+        line = refused(bench.sweep("two", environment=silent_slurm))
     assert "Unable to contact slurm controller" in line
     assert not bench.sweep_folder("two").path.exists()
-    check = bench.typed("cluster-check", bench.profile(), environment=silent_slurm)
-    assert "Unable to contact slurm controller" in refused(check)
+    assert "Unable to contact slurm controller" in refused(check.result())
 
 
 def test_what_sbatch_refuses_is_quoted_and_what_it_took_before_is_in_the_ledger(bench):
