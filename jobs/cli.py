@@ -61,6 +61,8 @@ def main(words: Sequence[str] | None = None) -> int:
         _refuse_bare_names(options)
         gc.disable()  # nothing that is imported is garbage
         module = import_module(VERBS[options.verb])
+        if words is None:  # this process is the command's: nor will it be at the end
+            gc.freeze()
         gc.enable()
         act: Callable[[argparse.Namespace], int] = getattr(module, options.verb.replace("-", "_"))
         return act(options)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jobs.console import console, count, duration, say
+from jobs.console import count, duration, in_terminal, say
 from jobs.profile import place
 from jobs.wanted import SweepFolder, recorded, stem_of
 from pipeline.features import feature_set
@@ -126,8 +126,8 @@ def _verify(folder: Path) -> int:
     files = [*whole, *(path for path in [folder / STATISTICS] if path.exists())]
     read, began = 0, time.monotonic()
     for number, path in enumerate(files):
-        if console.is_terminal:
-            console.print(f"{folder.name}: {number} of {len(files)}", end="\r")
+        if in_terminal():
+            print(f"{folder.name}: {number} of {len(files)}", end="\r", flush=True)
         try:
             read += feature_set.compare(path)
         except InputError as error:

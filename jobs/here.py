@@ -47,7 +47,7 @@ def work(
     statuses = status.survey(want, folder, queue) if runs else []
     for run in statuses:
         _tell_unfinished(run)
-    if runs and not console.console.is_terminal:  # where the last picture does not stand
+    if runs and not console.in_terminal():  # where the last picture does not stand
         say(console.summary(statuses))
     whole = all(run.state == "finished" for run in statuses)
     return 0 if whole and not outcome.refusals and not outcome.failed_tasks else 1

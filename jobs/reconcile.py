@@ -30,6 +30,7 @@ from jobs.wanted import (
     typed,
     wanted,
 )
+from jobs.watching import telling
 from pipeline.corpora import Corpus
 from pipeline.corpus import manifest as manifests
 from pipeline.corpus import readers
@@ -246,13 +247,11 @@ def _tell_refused(manifest: Manifest, work: Path) -> int:
 
 def _manifest(corpus: Corpus, work: Path) -> Manifest:
     """The demo corpus takes half a minute to speak, and says how far it is."""
-    with console.console.status(f"{corpus.name}: looking at its files") as shown:
+    with telling(f"{corpus.name}: looking at its files") as tell:
 
         def progress(done: int, total: int, unit: str) -> None:
             spoken = f"{duration(done)} of {duration(total)} spoken"
-            shown.update(
-                f"{corpus.name}: {spoken if unit == 'seconds' else f'{done} of {total} files'}"
-            )
+            tell(f"{corpus.name}: {spoken if unit == 'seconds' else f'{done} of {total} files'}")
 
         return readers.build(corpus, work, progress)
 

@@ -2,7 +2,7 @@
 
 In:   what a sweep wants, its ledger, run folders, one answer of squeue and sacct.
 Out:  a state for each run: waiting, queued, running, stopped, finished, failed, lost.
-Not here: printing it (console.py).
+Not here: printing it (console.py, picture.py).
 """
 
 import itertools

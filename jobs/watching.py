@@ -1,19 +1,18 @@
 """Watching a sweep: live in a terminal, a line per event where the output is piped.
 
 In:   what a sweep wants, the files of its runs.   Out: the picture, refreshed.
-Not here: how a state is found (status.py), how it is written out (console.py).
+Not here: how a state is found (status.py), how it is written out (console.py, picture.py).
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
-
-from rich.console import RenderableType
-from rich.live import Live
+from typing import Any
 
 from jobs import answers, endings, progress, status, stock
-from jobs.console import account_lines, console, epoch_line, event_line, overview, say
+from jobs.console import account_lines, epoch_line, event_line, in_terminal, say
 from jobs.status import LIVE, Queue, RunStatus
 from jobs.wanted import SweepFolder, Wanted
 from pipeline.files import InputError
@@ -32,7 +31,7 @@ class Watcher:
         self._wanted = wanted if runs else replace(wanted, runs=())
         self._folder = folder
         self._queue = queue  # as it was at the beginning
-        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+        self._live = _picture().live() if in_terminal() else None
         self._next = 0.0
         self._told: dict[str, tuple[str, int]] = {}  # run -> its state and its epoch, as last told
         # run -> time and size of its rows' file, and what that said
@@ -65,7 +64,8 @@ class Watcher:
         began = time.monotonic()
         statuses = status.survey(self._wanted, self._folder, self._queue)
         if self._live:
-            self._live.update(overview(statuses, (), features()), refresh=True)
+            shown = _picture().overview(statuses, (), features())
+            self._live.update(shown, refresh=True)
         else:
             for run in statuses:
                 self._tell(run)
@@ -131,29 +131,49 @@ def _last_epoch(rows: Sequence[Row]) -> tuple[Row, Row] | None:
     return (trained[-1], scored[-1]) if trained and scored else None
 
 
+@contextmanager
+def telling(first: str) -> Iterator[Callable[[str], None]]:
+    """What the block is at: a line that changes in a terminal, else one now and then."""
+    if in_terminal():
+        with _picture().console.status(first) as shown:
+            yield shown.update
+        return
+    told = time.monotonic()
+
+    def tell(line: str) -> None:
+        nonlocal told
+        if time.monotonic() - told > SECONDS_BETWEEN_LINES:
+            told = time.monotonic()
+            say(line)
+
+    yield tell
+
+
 def watch(wanted: Wanted, folder: SweepFolder, least: float, *, once: bool) -> None:
     """Show the state until nothing is queued or running any more.
 
     `least`: seconds between two questions to the scheduler.
     """
+    picture = _picture()
 
-    def picture() -> tuple[RenderableType, list[str]]:
+    def look() -> tuple[Any, list[str]]:
         runs = status.survey(wanted, folder, queue)
         endings.keep(runs, folder)
         features = stock.survey(wanted, folder)
         missing = [item for each in features for item in each.missing]
         ended = stock.endings(missing, folder, queue) if missing else {}
         notes = [*progress.of_jobs(wanted, folder, features), *stock.lines(list(ended.values()))]
-        shown = overview(runs, features, "\n".join([*notes, queue.complaint]).strip())
+        note = "\n".join([*notes, queue.complaint]).strip()
+        shown = picture.overview(runs, features, note)
         return shown, [run.state for run in runs]
 
     queue = answers.recent(folder, status.unfinished(wanted, folder), least)
     asked, patience = time.monotonic(), least
-    shown, states = picture()
-    if once or not console.is_terminal:
-        console.print(shown)
+    shown, states = look()
+    if once or not in_terminal():
+        picture.console.print(shown)
         return
-    with Live(shown, console=console, auto_refresh=False) as screen:
+    with picture.live(shown) as screen:
         while LIVE.intersection(states):
             time.sleep(SECONDS_BETWEEN_FILES)
             before = states
@@ -161,7 +181,7 @@ def watch(wanted: Wanted, folder: SweepFolder, least: float, *, once: bool) -> N
                 queue = answers.ask(folder, status.unfinished(wanted, folder))
                 asked = time.monotonic()
                 patience = longer(patience, least)
-            shown, states = picture()
+            shown, states = look()
             if states != before:
                 patience = least
             screen.update(shown, refresh=True)
@@ -170,3 +190,10 @@ def watch(wanted: Wanted, folder: SweepFolder, least: float, *, once: bool) -> N
 def longer(patience: float, least: float) -> float:
     """Each time that nothing has changed."""
     return max(least, min(patience + least, MOST_SECONDS_BETWEEN_QUESTIONS))
+
+
+def _picture() -> Any:
+    """Its module: rich takes as long to load as all of jobs/, and piped lines need none of it."""
+    from jobs import picture  # noqa: PLC0415
+
+    return picture

@@ -23,7 +23,7 @@ Model = TypeVar("Model", bound=BaseModel)
 class Settings(BaseModel):
     """Frozen, and an unknown key is an error: a misspelt key is a wasted night."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
 class _Loader(yaml.SafeLoader):

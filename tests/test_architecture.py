@@ -10,11 +10,12 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 # A room of pipeline/ imports from the rooms to its left and from these modules.
 ROOMS = ("corpus", "features", "training", "results")
-FOUNDATION = {"pipeline.config", "pipeline.corpora", "pipeline.files", "pipeline.settings"}
+FOUNDATION = {f"pipeline.{name}" for name in ("config", "corpora", "files", "settings", "shapes")}
 
 # Library -> the only places that import it: a module, or a package and all below.
 HOMES = {
     "yaml": ("pipeline.settings",),
+    "jaxtyping": ("pipeline.shapes",),
     "h5py": ("pipeline.features.shards",),
     "soundfile": ("pipeline.corpus.sound",),
     "soxr": ("pipeline.corpus.audio",),
@@ -30,7 +31,7 @@ HOMES = {
     ),
     "jinja2": ("pipeline.results.report",),
     "submitit": ("jobs.slurm",),
-    "rich": ("jobs",),
+    "rich": ("jobs.picture",),
 }
 
 # A login node imports these, so none may reach torch.

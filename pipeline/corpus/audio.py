@@ -15,11 +15,11 @@ from types import TracebackType
 
 import numpy as np
 import soxr
-from jaxtyping import Float32
 
 from pipeline.corpus import sound
 from pipeline.corpus.sound import Header, refused
 from pipeline.files import InputError
+from pipeline.shapes import Float32
 
 NONE = np.zeros(0, np.float32)
 

@@ -27,12 +27,12 @@ from typing import Any
 
 import espeakng_loader
 import numpy as np
-from jaxtyping import Int16
 
 from pipeline.corpora import Corpus
 from pipeline.corpus import audio
 from pipeline.corpus.prompts import Voice, pronunciation, sentence, voices
 from pipeline.files import InputError, read_json, write_bytes, write_json, write_text
+from pipeline.shapes import Int16
 
 VERSION = 1  # raise it when the same settings give other bytes
 STATE = "synthesis.json"

@@ -19,12 +19,12 @@ from typing import BinaryIO, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import soundfile
-from jaxtyping import Float32
 
 from pipeline.corpus import riff
 from pipeline.corpus.mp3 import WithLength, counted, length_told
 from pipeline.corpus.riff import PCM, Wav
 from pipeline.files import InputError
+from pipeline.shapes import Float32
 
 OR_LEAVE = "or list the utterance under exclude: in the corpus file"
 WAY_OUT = f"repair the file, {OR_LEAVE}"

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float16, Float32, Float64
 
 from pipeline.config import FeatureSettings
 from pipeline.features.transform import (
@@ -35,6 +34,7 @@ from pipeline.features.transform import (
     mel_filters,
     window,
 )
+from pipeline.shapes import Float16, Float32, Float64
 
 SOURCE = Path(__file__).with_name("kernel.c")
 COMPILERS = ("cc", "gcc", "clang")

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float
 
 from pipeline.config import FeatureSettings
 from pipeline.corpus.manifest import Refusal
@@ -29,6 +28,7 @@ from pipeline.features.shards import (
 from pipeline.features.statistics import Statistics
 from pipeline.files import InputError
 from pipeline.settings import Settings, read_yaml, validated
+from pipeline.shapes import Float
 
 DESCRIPTION = "feature_set.yaml"
 STATISTICS = "statistics.h5"

@@ -19,7 +19,6 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32
 
 from pipeline.config import FeatureSettings, feature_id
 from pipeline.corpus import sound
@@ -31,6 +30,7 @@ from pipeline.features.spectrum import Stream, frame_count
 from pipeline.features.transform import Transform, transform_of
 from pipeline.files import InputError, write_bytes
 from pipeline.settings import dump_yaml
+from pipeline.shapes import Float32
 
 Target = tuple[FeatureSettings, Path, str]  # settings, folder and identity of a feature set
 Block = tuple[Float32[np.ndarray, " _"], bool]  # of a waveform; whether it is the last

@@ -35,7 +35,6 @@ from typing import Any, Final, NamedTuple
 
 import h5py
 import numpy as np
-from jaxtyping import Float, Shaped
 from pydantic import ValidationError
 from zlib_ng.zlib_ng import crc32
 
@@ -44,6 +43,7 @@ from pipeline.corpus.manifest import Refusal
 from pipeline.features import storage
 from pipeline.features.statistics import Statistics
 from pipeline.files import InputError, replacing
+from pipeline.shapes import Float, Shaped
 
 VERSION: Final = 1
 ALIGNMENT = 64  # bytes: a cache line

@@ -16,13 +16,13 @@ other through the same buffers, and settings that share a transform share its re
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Float32
 
 from pipeline.config import FeatureSettings
 from pipeline.features import compiled
 from pipeline.features.compiled import Compiled
 from pipeline.features.transform import Plain, Rows, Transform, transform_of
 from pipeline.files import InputError
+from pipeline.shapes import Float32
 
 BLOCK = 4096  # rows handed to a sink at a time
 

@@ -11,9 +11,9 @@ cancel. Within a part, deviations from a near mean are multiplied in float32, a 
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float32, Float64
 
 from pipeline.files import InputError
+from pipeline.shapes import Float, Float32, Float64
 
 BLOCK = 2048  # rows multiplied at a time, at most: two megabytes of 257 float32 bins
 CONSTANT = 1e-6  # a bin whose deviation is below this share of its mean carries nothing

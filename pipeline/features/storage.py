@@ -14,7 +14,6 @@ from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from jaxtyping import Float16, Float32, Int64, UInt8
 from zlib_ng.zlib_ng import crc32
 
 from pipeline.config import FeatureSettings
@@ -22,6 +21,7 @@ from pipeline.features import compiled
 from pipeline.features.spectrum import named
 from pipeline.features.statistics import Part, Statistics
 from pipeline.files import InputError
+from pipeline.shapes import Float16, Float32, Int64, UInt8
 
 CODE_ROWS: Final = 128  # part of the shard format
 MOST_VANISHED = 0.001  # of the values that are not zero

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Float64
 
 from pipeline.config import FeatureSettings
+from pipeline.shapes import Float32, Float64
 
 Window = Float32[np.ndarray, "T W"]
 Rows = Float32[np.ndarray, "T _"]  # each setting has bins of its own

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64, Int, Shaped
+
+from pipeline.shapes import Float64, Int, Shaped
 
 _LARGEST = 2_000_000  # drawn indices held at once: 16 MB
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-from jaxtyping import Float, Float64
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipeline.config import FeatureSettings
 from pipeline.files import InputError, replacing
+from pipeline.shapes import Float, Float64
 
 INCHES = (10.0, 2.4)  # of one utterance
 TICKS = 5  # of frequency

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from pipeline.config import TrainSettings
+from pipeline.shapes import Bool, Float, Float64, Int64
 
 LONGEST_SHARE = 0.2  # of an utterance; p in Park et al. (2019)
 _STRIPES, _TIMING = 1, 2  # keep these draws apart from those of the batch order

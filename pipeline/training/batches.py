@@ -16,13 +16,13 @@ from itertools import chain
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from pipeline.config import InputSettings, TrainSettings
 from pipeline.corpus.text import Alphabet
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.shards import StoredUtterance
+from pipeline.shapes import Float32, Int64
 from pipeline.training import augment
 from pipeline.training.augment import Fits, Stripes, Timing
 from pipeline.training.store import Mapped, Store, joined

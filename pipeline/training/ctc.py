@@ -15,11 +15,11 @@ from itertools import islice, pairwise
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Float64, Int, Int64
 from torch import Tensor
 from torch.nn import functional
 
 from pipeline.corpus.text import BLANK
+from pipeline.shapes import Float, Float32, Float64, Int, Int64
 
 Labels = Sequence[int]
 

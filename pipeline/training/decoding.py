@@ -11,10 +11,10 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float, Float64, Int, Int64
 from torch import Tensor
 
 from pipeline.corpus.text import BLANK
+from pipeline.shapes import Float, Float64, Int, Int64
 
 _ROOT = 0  # the empty prefix
 _NONE = -1

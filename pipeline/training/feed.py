@@ -19,11 +19,11 @@ from multiprocessing import resource_tracker
 from typing import Literal, TypeVar
 
 import torch
-from jaxtyping import Float32
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline.files import InputError
+from pipeline.shapes import Float32
 from pipeline.training import augment
 from pipeline.training.batches import Batch, Selection, Split
 from pipeline.training.store import Mapped, Store

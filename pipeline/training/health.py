@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from pipeline.corpus.text import BLANK
+from pipeline.shapes import Bool, Float, Float64, Int
 from pipeline.training.layers import valid
 from pipeline.training.row import CLAMPED
 

@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+
+from pipeline.shapes import Bool, Float, Int
 
 Cell = Literal["lstm", "gru", "tanh", "relu"]
 Norm = Literal["sequence", "sequence-unmasked"]

@@ -15,10 +15,10 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor, nn
 
 from pipeline.config import ModelSettings
+from pipeline.shapes import Bool, Float, Int, Int64
 from pipeline.training.layers import (
     CHANNELS,
     KERNELS,

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Float64
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack  # unlike from_numpy, without a word of read-only arrays
 
@@ -22,6 +21,7 @@ from pipeline.features import statistics
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.shards import StoredUtterance
 from pipeline.features.statistics import Affine
+from pipeline.shapes import Float, Float32, Float64
 
 QUIET = 1e-3  # deviation below which a bin is not amplified further
 

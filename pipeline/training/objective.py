@@ -10,10 +10,10 @@ and their norm is added after: exact, by the plain kernel, without a gradient of
 """
 
 import torch
-from jaxtyping import Float, Float32
 from torch import Tensor
 
 from pipeline.config import CtcSettings
+from pipeline.shapes import Float, Float32
 from pipeline.training import ctc
 from pipeline.training.batches import Batch
 from pipeline.training.layers import valid

@@ -13,13 +13,13 @@ from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int64
 
 from pipeline.config import Experiment, TrainSettings
 from pipeline.corpus.manifest import require_trainable
 from pipeline.corpus.text import alphabet
 from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError
+from pipeline.shapes import Bool, Int64
 from pipeline.training.batches import Split
 from pipeline.training.ctc import (
     ConstantReference,

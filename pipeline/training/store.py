@@ -15,12 +15,12 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from pipeline.config import InputSettings
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.shards import StoredUtterance
+from pipeline.shapes import Float32, Int64
 from pipeline.training.augment import Timing
 from pipeline.training.normalisation import Normalise, normaliser
 

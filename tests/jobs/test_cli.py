@@ -10,7 +10,7 @@ import pytest
 from jobs import cli
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-HEAVY = ("torch", "matplotlib", "pandas", "h5py", "submitit", "numpy")
+HEAVY = ("torch", "matplotlib", "pandas", "h5py", "submitit", "numpy", "rich", "jaxtyping")
 
 
 def loaded(*programs: str) -> list[set[str]]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from jobs import console
+from jobs import console, picture
 from jobs.status import RunStatus
 from pipeline.training.run import Heartbeat, Usage
 from tests.results.examples import Course, rows
@@ -17,7 +17,7 @@ LONG = "sbatch: error: " + "a very long story " * 30
 
 def drawn(*statuses: RunStatus, width: int = 100) -> list[str]:
     text = io.StringIO()
-    Console(file=text, width=width).print(console.overview(statuses, ()))
+    Console(file=text, width=width).print(picture.overview(statuses, ()))
     return text.getvalue().splitlines()
 
 
@@ -60,7 +60,7 @@ def test_a_narrow_terminal_leaves_out_what_matters_less():
 def test_many_runs_leave_out_the_same_columns(monkeypatch):
     runs = measured("seed 0"), measured("seed 1")
     few = drawn(*runs, width=70)
-    monkeypatch.setattr(console, "DRAWN", 1)
+    monkeypatch.setattr(picture, "DRAWN", 1)
     many = drawn(*runs, width=70)
     assert many[0].split() == few[0].split()
     assert max(map(len, many)) <= 70
@@ -75,9 +75,9 @@ def test_a_column_without_any_value_is_left_out():
 def test_a_sentence_is_one_line_where_it_is_piped():
     """So that grep finds all of it; this process's standard output is no terminal."""
     program = (
-        "from jobs import console; from jobs.status import RunStatus\n"
+        "from jobs import picture; from jobs.status import RunStatus\n"
         "failed = RunStatus('seed=1', 'ba98', 'failed', 'disk full', 'no space left ' * 40)\n"
-        "console.console.print(console.overview([failed], []))"
+        "picture.console.print(picture.overview([failed], []))"
     )
     said = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
@@ -113,7 +113,7 @@ def test_a_running_run_shows_what_it_uses():
 def test_many_runs_are_told_in_the_same_words_as_few(monkeypatch):
     waits = RunStatus("seed=2", "ba9876543211", "queued", "", "others come first (Priority)")
     few = drawn(running(), waits, width=200)
-    monkeypatch.setattr(console, "DRAWN", 1)
+    monkeypatch.setattr(picture, "DRAWN", 1)
     many = drawn(running(), waits, width=200)
     assert [line.split() for line in many] == [line.split() for line in few]
     assert len({line.index("state") - line.index("id") for line in (few[0], many[0])}) == 1

@@ -6,7 +6,7 @@ from itertools import accumulate, pairwise, repeat
 import pytest
 from rich.console import Console
 
-from jobs import watching
+from jobs import picture, watching
 from jobs.status import Queue, RunStatus
 from jobs.wanted import SweepFolder, Wanted, WantedRun
 from pipeline.training.run import Heartbeat
@@ -45,7 +45,8 @@ def test_the_live_view_asks_more_seldom_until_something_changes(tmp_path, monkey
         monkeypatch.setattr(watching.answers, name, fake)
     monkeypatch.setattr(watching.status, "survey", survey)
     monkeypatch.setattr(watching, "time", clock)
-    monkeypatch.setattr(watching, "console", Console(force_terminal=True, file=io.StringIO()))
+    monkeypatch.setattr(watching, "in_terminal", lambda: True)
+    monkeypatch.setattr(picture, "console", Console(force_terminal=True, file=io.StringIO()))
     wanted = Wanted("a", "", "a.yaml", "", (), ())
     watching.watch(wanted, SweepFolder(tmp_path, "a"), 30.0, once=False)
     between = [later - earlier for earlier, later in pairwise(asked)]
