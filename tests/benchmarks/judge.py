@@ -53,8 +53,9 @@ def median(rounds: Sequence[Round], of: str = "seconds") -> float:
 
 
 def value(target: Target, rounds: Rounds) -> float | None:
-    """The ratio; None where one of its cases was not measured."""
-    if not all(name in rounds for name in (*target.these, *target.those)):
+    """The ratio; None where one of its cases was not measured, or says nothing of this."""
+    taken = [rounds.get(name, []) for name in (*target.these, *target.those)]
+    if not all(each and all(target.of in one for one in each) for each in taken):
         return None
     least = min(median(rounds[name], target.of) for name in target.these)
     if not target.those:

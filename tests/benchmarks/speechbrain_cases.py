@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.benchmarks.child import Job
 from tests.benchmarks.shares import WORKERS, dealt, in_processes, sounds
+from tests.benchmarks.turns import turn
 
 
 def features(scratch: Path, *, manifest_file: str) -> Job:
@@ -82,6 +83,9 @@ def fit(scratch: Path, *, manifest_file: str, changes: Mapping[str, Any]) -> Job
             lengths = (shares * frames.shape[1]).round().long()
             target_lengths = (target_shares * targets.shape[1]).round().long()
             return loss(self.modules.network, frames, lengths, targets, target_lengths)
+
+        def on_fit_batch_start(self, batch, should_step):
+            turn()
 
     items = [_item(split, place) for place in range(len(split))]
     loader = SaveableDataLoader(items, batch_sampler=order, collate_fn=PaddedBatch)

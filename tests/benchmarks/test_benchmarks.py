@@ -6,7 +6,8 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from tests.benchmarks.corpora import Corpora
 from tests.benchmarks.judge import Round, Target, clean, median, value, verdict
 from tests.benchmarks.measure import MODULES_OF_PEERS, Case, CaseError, Group, measure
 from tests.benchmarks.show import kept, table
+from tests.benchmarks.turns import in_turn, turn
 
 pytestmark = pytest.mark.an4
 
@@ -150,6 +152,7 @@ ROUNDS = {
         (Target(["ours"], at_most=3), 3, "met"),
         (Target(["ours"], at_most=1, of="amount"), 1, "met"),
         (Target(["slow", "absent"], ["ours"], at_least=1), None, "not measured"),
+        (Target(["ours"], of="what it does not say", at_least=1), None, "not measured"),
     ],
 )
 def test_a_target_is_judged_by_the_medians(target: Target, found: float | None, said: str):
@@ -163,3 +166,33 @@ def test_rounds_that_others_disturbed_do_not_count_unless_all_were():
     assert median([*disturbed, *alone]) == 3
     assert median(disturbed) == 9
     assert median(taken(1, 2, 3, foreign=math.nan)) == 2
+
+
+def test_jobs_in_turn_go_on_part_by_part_and_have_clocks_of_their_own():
+    went = []
+
+    def job(name: str, parts: int, seconds: float) -> Callable[[], None]:
+        def work() -> None:
+            for part in range(parts):
+                turn()
+                went.append((name, part))
+                time.sleep(seconds)
+
+        return work
+
+    taken = in_turn({"a": job("a", 3, 0.05), "b": job("b", 1, 0.01), "c": job("c", 2, 0.01)})
+    assert went == [("a", 0), ("b", 0), ("c", 0), ("a", 1), ("c", 1), ("a", 2)]
+    assert min(taken["a"] - 0.15, taken["b"] - 0.01, taken["c"] - 0.02) > 0
+    turn()  # of a job that is alone
+
+
+def test_an_error_of_a_job_in_turn_is_raised_when_the_others_are_done():
+    done = []
+
+    def fail() -> None:
+        turn()
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        in_turn({"fails": fail, "works": lambda: done.append(turn())})
+    assert done == [None]

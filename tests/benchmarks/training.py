@@ -8,7 +8,8 @@ users disturb less.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+import importlib.util
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +23,22 @@ from pipeline.training.batches import Batch
 from pipeline.training.model import Network
 from pipeline.training.run import RunFolder
 from pipeline.training.trainer import EVALUATION_BATCH, Trainer
+from tests.benchmarks import speechbrain_cases
 from tests.benchmarks.child import Job
 from tests.benchmarks.corpora import Corpora
 from tests.benchmarks.judge import Target
 from tests.benchmarks.measure import Case, Group
 from tests.benchmarks.product import feature_set
+from tests.benchmarks.turns import in_turn, turn
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BASELINE = REPOSITORY / "configs/experiments/baseline.yaml"
 BARE, OURS, MAPPED = "bare padded loop", "blankslate", "blankslate, mapped"
-BARE_EVALUATED, EVALUATED = "bare padded loop, and loss on dev", "blankslate, and all of dev"
+IN_TURN = "in one process, in turn, a batch each"
+OVER_BARE, OVER_EVALUATED, OVER_BRAIN = "bare / ours", "with dev", "Brain / ours"
 PACKED, BRAIN, HALF = "bare packed loop", "SpeechBrain, Brain.fit", "blankslate, bfloat16"
 WARMING = 3  # batches before the first round
+EPOCHS_IN_TURN = 2
 
 Changes = Mapping[str, Any]
 UNSTACKED: Changes = {"input.stack": 1, "model.batch_norm": "none", "train.batch": 32}
@@ -57,17 +62,16 @@ def _epoch(path: str, batch: int) -> Group:
             Case(BARE, "training:bare", settings),
             Case(OURS, "training:ours", settings),
             Case(MAPPED, "training:ours", {**settings, "mapped": True}),
-            Case(BARE_EVALUATED, "training:bare", {**settings, "evaluate": True}),
-            Case(EVALUATED, "training:ours", {**settings, "evaluate": True}),
+            Case(IN_TURN, "training:together", settings),
             *([Case(HALF, "training:ours", half)] if batch == 16 else []),
             Case(PACKED, "training:packed", {**settings, "most": 144 // batch}),
             Case(BRAIN, "speechbrain_cases:fit", settings, needs="speechbrain"),
         ],
         targets=[
-            Target([BARE], [OURS], at_least=0.95),
+            Target([IN_TURN], of=OVER_BARE, at_least=0.95),
+            Target([IN_TURN], of=OVER_EVALUATED, at_least=0.95),
+            Target([IN_TURN], of=OVER_BRAIN, at_least=1),
             Target([PACKED], [OURS], at_least=5),
-            Target([BRAIN], [OURS], at_least=1),
-            Target([BARE_EVALUATED], [EVALUATED], at_least=0.95),
             Target([OURS], of="waited, share", at_most=0.01),
             Target([MAPPED], of="waited, share", at_most=0.03),
         ],
@@ -148,6 +152,7 @@ def ours(
 ) -> Job:
     """Order, masks, every metric of the training rows; with `evaluate` all that ends an epoch."""
     trainer = prepared(scratch, manifest_file, changes, mapped=mapped, device=device)
+    trainer.should_stop = lambda: bool(turn())  # it asks between batches
 
     def job(folder: Path, most: int | None = most) -> dict[str, float]:
         state, split = trainer.state, trainer.splits.train
@@ -177,6 +182,34 @@ def bare(
 ) -> Job:
     """Network, loss, step, over batches that lie ready; no masks, no metric, no text."""
     return _job(prepared(scratch, manifest_file, changes, device=device), most, evaluate)
+
+
+def together(scratch: Path, *, manifest_file: str, changes: Changes) -> Job:
+    """Some epochs of each, a batch in turn; then each with dev, which is heard in turn too."""
+    settings: dict[str, Any] = {"manifest_file": manifest_file, "changes": changes}
+
+    def made(maker: Callable[..., Job], name: str, **more: Any) -> Callable[[], Any]:
+        (scratch / name).mkdir()
+        job = maker(scratch / name, **settings, **more)
+        return lambda: [job(scratch) for _ in range(EPOCHS_IN_TURN)]
+
+    alone = {"bare": made(bare, "bare"), "ours": made(ours, "ours")}
+    if importlib.util.find_spec("speechbrain"):
+        alone["brain"] = made(speechbrain_cases.fit, "brain")
+    heard = {
+        "bare": made(bare, "bare-heard", evaluate=True),
+        "ours": made(ours, "ours-heard", evaluate=True),
+    }
+
+    def job(folder: Path) -> dict[str, float]:
+        taken, evaluated = in_turn(alone), in_turn(heard)
+        over = {OVER_BARE: "bare", OVER_BRAIN: "brain"}
+        return {
+            **{said: taken[name] / taken["ours"] for said, name in over.items() if name in taken},
+            OVER_EVALUATED: evaluated["bare"] / evaluated["ours"],
+        }
+
+    return job
 
 
 def packed(scratch: Path, *, manifest_file: str, changes: Changes, most: int | None = None) -> Job:
@@ -213,12 +246,14 @@ def _job(trainer: Trainer, most: int | None, evaluate: bool = False) -> Job:
 def _listen(trainer: Trainer, heard: Sequence[Batch]) -> None:
     network = trainer.recogniser.network.eval()
     for batch in heard:
+        turn()
         loss(network, batch.frames, batch.lengths, batch.targets, batch.target_lengths).item()
 
 
 def _loop(trainer: Trainer, made: Sequence[Batch]) -> None:
     network = trainer.recogniser.network.train()
     for batch in made:
+        turn()
         trainer.learner.optimiser.zero_grad()
         loss(network, batch.frames, batch.lengths, batch.targets, batch.target_lengths).backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
