@@ -29,19 +29,20 @@ _MOST_STEPS = 200  # speech takes five; an optimum without a blank is neared eve
 _LEAST_GAIN = 1e-8  # nats per utterance and step
 
 
+def log_probabilities(logits_BSC: Float[Tensor, "B S C"]) -> Float32[Tensor, "B S C"]:
+    """The softmax is taken in float32."""
+    return logits_BSC.float().log_softmax(-1)
+
+
 def loss(
     logits_BSC: Float[Tensor, "B S C"],
     lengths_B: Int[Tensor, " B"],
     targets: Int64[Tensor, "B L"] | Int64[Tensor, " L"],
     target_lengths_B: Int64[Tensor, " B"],
 ) -> Float32[Tensor, " B"]:
-    """-ln P(target | logits) of each utterance. Targets are padded, or one after the other.
-
-    The softmax is taken in float32.
-    """
-    return of_log_probabilities(
-        logits_BSC.float().log_softmax(-1), lengths_B, targets, target_lengths_B
-    )
+    """-ln P(target | logits) of each utterance. Targets are padded, or one after the other."""
+    logs_BSC = log_probabilities(logits_BSC)
+    return of_log_probabilities(logs_BSC, lengths_B, targets, target_lengths_B)
 
 
 def of_log_probabilities(

@@ -1,6 +1,6 @@
 """Health: what the outputs of a network look like, beyond being right or wrong.
 
-In:   logits (B, S, C), true lengths; activations at the clamp's ends; frames.
+In:   log probabilities (B, S, C), true lengths; activations at the clamp's ends; frames.
 Out:  `Health`, sums over valid steps that add up over batches; shares, divided last.
 Not here: what the numbers mean (escape.py).
 """
@@ -34,18 +34,18 @@ class Health:
     @torch.no_grad()
     def of(
         cls,
-        logits_BSC: Float[Tensor, "B S C"],
+        logs_BSC: Float[Tensor, "B S C"],
         lengths_B: Int[Tensor, " B"],
         activations: Float[Tensor, "L 3"],
     ) -> "Health":
-        steps = valid(lengths_B, logits_BSC.shape[1]).flatten().nonzero()[:, 0]
-        logits = logits_BSC.flatten(0, 1).index_select(0, steps).float()  # half of a mask's time
-        logs = logits.log_softmax(-1)
+        """Of the logarithms of the outputs' probabilities."""
+        steps = valid(lengths_B, logs_BSC.shape[1]).flatten().nonzero()[:, 0]
+        logs = logs_BSC.flatten(0, 1).index_select(0, steps)  # half of a mask's time
         probabilities = logs.exp()
         sums = torch.cat(
             [
                 lengths_B.sum()[None],
-                (logits[:, BLANK] == logits.amax(-1)).sum()[None],
+                (logs[:, BLANK] == logs.amax(-1)).sum()[None],
                 -(probabilities * logs).sum(dtype=torch.float64)[None],
                 activations.flatten(),
                 probabilities.sum(0, dtype=torch.float64),

@@ -58,7 +58,8 @@ class Learner:
         for group in self.optimiser.param_groups:
             group["lr"] = schedule.learning_rate(settings, state.update, updates, state.dev_losses)
         output = self.recogniser.output(batch)
-        losses = ctc.loss(output.logits, output.lengths, batch.targets, batch.target_lengths)
+        logs = ctc.log_probabilities(output.logits)
+        losses = ctc.of_log_probabilities(logs, output.lengths, batch.targets, batch.target_lengths)
         minimised = losses
         if not self.experiment.ctc.plain:
             minimised = objective.minimised(output, batch, self.experiment.ctc, state.prior)
@@ -74,7 +75,7 @@ class Learner:
             self.scaler.step(self.optimiser)
         self.scaler.update()
         texts = self.recogniser.texts(output)
-        count(tally, batch, output, losses=losses.tolist(), texts=texts)
+        count(tally, batch, output, logs.detach(), losses=losses.tolist(), texts=texts)
         if bool(norm.isfinite()):
             tally.grad_norm += norm.item()
             tally.normed += 1

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pipeline.corpus.text import Alphabet
+from pipeline.shapes import Float
 from pipeline.training import ctc, decoding
 from pipeline.training.batches import Batch, Split
 from pipeline.training.feed import Feed
@@ -78,9 +80,10 @@ class Recogniser:
 
     def _read(self, batch: Batch, tally: Tally, beam: int | None) -> list[str]:
         output = self.output(batch)
-        losses = ctc.loss(output.logits, output.lengths, batch.targets, batch.target_lengths)
+        logs = ctc.log_probabilities(output.logits)
+        losses = ctc.of_log_probabilities(logs, output.lengths, batch.targets, batch.target_lengths)
         found = self.texts(output, beam)
-        count(tally, batch, output, losses=losses.tolist(), texts=found)
+        count(tally, batch, output, logs, losses=losses.tolist(), texts=found)
         return found
 
 
@@ -102,10 +105,16 @@ def finite_part(tally: Tally, batch: Batch) -> Batch | None:
 
 
 def count(
-    tally: Tally, batch: Batch, output: Output, *, losses: list[float], texts: list[str]
+    tally: Tally,
+    batch: Batch,
+    output: Output,
+    logs: Float[Tensor, "B S C"],
+    *,
+    losses: list[float],
+    texts: list[str],
 ) -> None:
-    """Add a batch to a tally."""
+    """Add a batch to a tally; `logs` are the logarithms of its outputs."""
     tally.add_losses(losses, batch.target_lengths.tolist())
     tally.add_texts([utterance.transcript for utterance in batch.utterances], texts)
     tally.frames += sum(utterance.frames for utterance in batch.utterances)
-    tally.health += Health.of(output.logits.detach(), output.lengths, output.activations)
+    tally.health += Health.of(logs, output.lengths, output.activations)

@@ -34,11 +34,11 @@ from tests.benchmarks.turns import in_turn, turn
 REPOSITORY = Path(__file__).resolve().parents[2]
 BASELINE = REPOSITORY / "configs/experiments/baseline.yaml"
 BARE, OURS, MAPPED = "bare padded loop", "blankslate", "blankslate, mapped"
-IN_TURN = "in one process, in turn, a batch each"
+IN_TURN = "in turn"  # a batch each, in one process
 OVER_BARE, OVER_EVALUATED, OVER_BRAIN = "bare / ours", "with dev", "Brain / ours"
 PACKED, BRAIN, HALF = "bare packed loop", "SpeechBrain, Brain.fit", "blankslate, bfloat16"
 WARMING = 3  # batches before the first round
-EPOCHS_IN_TURN = 2
+EPOCHS_IN_TURN = 3
 
 Changes = Mapping[str, Any]
 UNSTACKED: Changes = {"input.stack": 1, "model.batch_norm": "none", "train.batch": 32}

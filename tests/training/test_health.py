@@ -16,7 +16,7 @@ def test_every_sign_is_its_definition_over_valid_steps():
     logits, lengths = torch.randn(3, 6, 4) * 2, torch.tensor([6, 2, 4])
     activations = torch.zeros(5, 3)
     activations[2:4] = torch.tensor([[150.0, 90.0, 2.0], [50.0, 0.0, 8.0]])
-    health = Health.of(logits, lengths, activations)
+    health = Health.of(logits.log_softmax(-1), lengths, activations)
     steps = np.concatenate([logits[b, :n].double().numpy() for b, n in enumerate(lengths)])
     p = np.exp(steps) / np.exp(steps).sum(1, keepdims=True)
     entropy = lambda q: -(q * np.log(q)).sum(-1)  # noqa: E731
@@ -33,21 +33,21 @@ def test_every_sign_is_its_definition_over_valid_steps():
 def test_batches_add_up_to_the_whole():
     torch.manual_seed(1)
     logits, lengths = torch.randn(4, 5, 3), torch.tensor([5, 3, 1, 4])
-    whole = Health.of(logits, lengths, NONE)
-    parts = [Health.of(logits[i : i + 2], lengths[i : i + 2], NONE) for i in (0, 2)]
+    whole = Health.of(logits.log_softmax(-1), lengths, NONE)
+    parts = [Health.of(logits[i : i + 2].log_softmax(-1), lengths[i : i + 2], NONE) for i in (0, 2)]
     np.testing.assert_allclose((parts[0] + parts[1]).sums, whole.sums, rtol=1e-6)
 
 
 def test_a_constant_output_does_not_depend_on_the_input():
     logits = torch.tensor([2.0, 0.0, -1.0]).expand(2, 5, 3)
-    health = Health.of(logits, torch.tensor([5, 3]), NONE)
+    health = Health.of(logits.log_softmax(-1), torch.tensor([5, 3]), NONE)
     assert health.input_dependence == pytest.approx(0, abs=1e-6)
     assert health.blank_argmax == 1
 
 
 def test_an_output_that_follows_the_input_depends_on_it_by_up_to_the_logarithm_of_the_classes():
     logits = 100 * torch.eye(4)[None]
-    health = Health.of(logits, torch.tensor([4]), NONE)
+    health = Health.of(logits.log_softmax(-1), torch.tensor([4]), NONE)
     assert health.input_dependence == pytest.approx(math.log(4))
     assert health.blank_argmax == health.blank_posterior == 0.25
 
