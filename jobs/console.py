@@ -26,7 +26,13 @@ EXPLAINED = {"failed", "lost", "stopped"}  # in sentences below the table
 
 
 def say(text: str) -> None:
-    print(text, flush=True)
+    """A line, however long; in a terminal above the live picture, if there is one."""
+    if in_terminal():
+        from jobs import picture  # noqa: PLC0415 (rich, which a piped command does not load)
+
+        picture.console.print(text, markup=False, soft_wrap=True)
+    else:
+        print(text, flush=True)
 
 
 def in_terminal() -> bool:

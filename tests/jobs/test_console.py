@@ -86,6 +86,17 @@ def test_a_sentence_is_one_line_where_it_is_piped():
     assert max(map(len, said[:3])) < 120
 
 
+def test_a_line_above_the_live_picture_is_not_broken(monkeypatch):
+    """So that a command in it can be copied."""
+    text, line = io.StringIO(), "typed again: " + "make sweep " * 20
+    monkeypatch.setattr(console, "in_terminal", lambda: True)
+    terminal = Console(file=text, force_terminal=True, width=40, highlight=False)
+    monkeypatch.setattr(picture, "console", terminal)
+    with picture.live("below"):
+        console.say(f"{line}[bold]")
+    assert f"{line}[bold]\n" in text.getvalue()
+
+
 def test_the_line_of_an_epoch_says_how_far_how_well_and_how_long_yet():
     train, dev = rows("0123456789ab", Course(), 1)
     train |= {"loss_per_character": 1.4, "frames_per_second": 51_000.0}
