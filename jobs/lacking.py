@@ -114,11 +114,15 @@ def total(pieces: Iterable[Slice], manifests: Manifests) -> Progress:
 
 
 def _clean(folder: Path) -> None:
-    """Remove what was set aside, and what writers that were killed have left of their files."""
-    for damaged in folder.glob(f"*{DAMAGED}"):
-        damaged.unlink(missing_ok=True)
+    """Remove what was set aside, and what writers that were killed have left of their files.
+
+    A whole set may be another person's, and read-only; then they stay.
+    """
+    with suppress(OSError):
+        for damaged in folder.glob(f"*{DAMAGED}"):
+            damaged.unlink(missing_ok=True)
     for partial in folder.glob(".*.partial"):
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             old = time.time() - partial.stat().st_mtime > SECONDS_OF_A_WRITER
             if old or abandoned(partial):
                 partial.unlink()

@@ -8,7 +8,6 @@ users disturb less.
 """
 
 import dataclasses
-import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from tests.benchmarks import speechbrain_cases
 from tests.benchmarks.child import Job
 from tests.benchmarks.corpora import Corpora
 from tests.benchmarks.judge import Target
-from tests.benchmarks.measure import Case, Group
+from tests.benchmarks.measure import Case, Group, absent
 from tests.benchmarks.product import feature_set
 from tests.benchmarks.turns import in_turn, turn
 
@@ -194,7 +193,7 @@ def together(scratch: Path, *, manifest_file: str, changes: Changes) -> Job:
         return lambda: [job(scratch) for _ in range(EPOCHS_IN_TURN)]
 
     alone = {"bare": made(bare, "bare"), "ours": made(ours, "ours")}
-    if importlib.util.find_spec("speechbrain"):
+    if "speechbrain" not in absent():
         alone["brain"] = made(speechbrain_cases.fit, "brain")
     heard = {
         "bare": made(bare, "bare-heard", evaluate=True),

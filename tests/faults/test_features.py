@@ -151,15 +151,53 @@ def test_what_a_writer_killed_at_the_statistics_left_goes_though_every_shard_is_
 ):
     assert features(corpus, tmp_path)[0] == 0
     (folder,) = tmp_path.glob("features/*")
-    killed = subprocess.Popen(["sleep", "100"])
-    killed.kill()
-    killed.wait()
-    writer = f"{socket.gethostname()}-{killed.pid}-0123abcd"
-    (folder / f".statistics.h5.{writer}.partial").write_bytes(b"half")
+    abandon_a_file(folder)
     code, told = features(corpus, tmp_path)
     assert code == 0, told
     assert "nothing to do" in told
     assert stored(tmp_path) == undisturbed
+
+
+def abandon_a_file(folder: Path) -> Path:
+    """As a process leaves it that is killed while it writes the statistics."""
+    killed = subprocess.Popen(["sleep", "100"])
+    killed.kill()
+    killed.wait()
+    writer = f"{socket.gethostname()}-{killed.pid}-0123abcd"
+    left = folder / f".statistics.h5.{writer}.partial"
+    left.write_bytes(b"half")
+    return left
+
+
+@pytest.fixture
+def read_only() -> Iterator[Callable[[Path], None]]:
+    """For root, too."""
+    mounted: list[Path] = []
+
+    def mount(folder: Path) -> None:
+        if not shutil.which("mount") or os.geteuid() != 0:
+            pytest.skip("a folder that root cannot write needs root to be mounted")
+        for words in (["--bind", folder, folder], ["-o", "remount,bind,ro", folder]):
+            done = subprocess.run(["mount", *words], capture_output=True, text=True, check=False)
+            if done.returncode:
+                pytest.skip(f"a folder cannot be mounted read-only: {done.stderr}")
+            mounted.append(folder)
+
+    yield mount
+    for folder in set(mounted):
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_what_was_left_in_another_persons_set_does_no_harm(
+    corpus: Path, tmp_path: Path, read_only: Callable[[Path], None]
+):
+    assert features(corpus, tmp_path)[0] == 0
+    (folder,) = tmp_path.glob("features/*")
+    left = abandon_a_file(folder)
+    read_only(folder)
+    code, told = features(corpus, tmp_path)
+    assert (code, "nothing to do" in told) == (0, True), told
+    assert left.exists()
 
 
 def test_two_copies_started_at_once_give_one_whole_set(
