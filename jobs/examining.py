@@ -8,6 +8,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 from jobs.console import count, duration, in_terminal, say
 from jobs.profile import place
 from jobs.wanted import SweepFolder, recorded, stem_of
+from pipeline.corpora import load_corpus
 from pipeline.features import feature_set
 from pipeline.features import shards as stored
 from pipeline.features.feature_set import DESCRIPTION, STATISTICS
@@ -80,8 +82,8 @@ def _feature_sets(name: str, options: argparse.Namespace) -> list[Path]:
     for folder in (path, work / "features" / name):
         if (folder / DESCRIPTION).exists():
             return [folder]
-    stem = stem_of(path)
-    sweeps = [SweepFolder(work, each) for each in (stem, f"features-{stem}")]
+    said = _said(path)
+    sweeps = [SweepFolder(work, each) for each in (said, f"features-{said}")]
     folders = [
         sweep.features(each.feature_id)
         for sweep in sweeps
@@ -90,10 +92,18 @@ def _feature_sets(name: str, options: argparse.Namespace) -> list[Path]:
     ]
     if not folders:  # of a corpus that only runs have wanted
         made = sorted((work / "features").glob(f"*/{DESCRIPTION}"))
-        folders = [p.parent for p in made if feature_set.describe(p.parent).corpus == stem]
+        folders = [p.parent for p in made if feature_set.describe(p.parent).corpus == said]
     if not folders:
         raise InputError(f"{name}: {_nothing_there(path, work)}")
     return folders
+
+
+def _said(path: Path) -> str:
+    """A sweep's or a corpus's name; the file of a corpus may hold another than its own."""
+    if path.is_file():
+        with suppress(InputError):  # of a sweep, or its folder is not said here
+            return load_corpus(path).name
+    return stem_of(path)
 
 
 def _nothing_there(path: Path, work: Path) -> str:

@@ -65,6 +65,14 @@ def test_verify_reads_every_set_of_a_corpus_and_says_how_much(bench, verb, named
     assert told.count("GB/s: all whole") == 3
 
 
+def test_a_corpus_may_have_another_name_than_its_file(bench, verb, tmp_path):
+    file = tmp_path / "other.yaml"
+    content = (bench.configs / "corpora" / "tiny.yaml").read_text()
+    file.write_text(f"name: tiny\n{content}")
+    code, told = verb("verify", file)
+    assert (code, told.count("all whole")) == (0, 3)
+
+
 def test_verify_names_a_flipped_byte_and_a_shard_that_is_not_there(bench, verb):
     mel, power = shard_of(bench, "mel"), shard_of(bench, "power")
     flip(mel, mel.stat().st_size // 2)
