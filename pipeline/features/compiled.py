@@ -32,6 +32,7 @@ from pipeline.features.transform import (
     factor,
     floor,
     mel_filters,
+    takes_root,
     window,
 )
 from pipeline.shapes import Float16, Float32, Float64
@@ -138,7 +139,7 @@ class Compiled:
         return _Rows(
             bins=settings.bins,
             points=self._points,
-            root=settings.spectrum == "amplitude",
+            root=takes_root(settings),
             scale=SCALES[settings.scale],
             floor=floor(settings),
             factor=factor(settings),

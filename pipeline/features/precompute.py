@@ -27,7 +27,8 @@ from pipeline.corpus.manifest import Manifest, ManifestFile, Refusal, Utterance
 from pipeline.features.feature_set import DESCRIPTION, Description, describe, find_shard
 from pipeline.features.shards import VERSION, Shard, StoredUtterance, shard_name, writing_shard
 from pipeline.features.spectrum import Stream, frame_count
-from pipeline.features.transform import Transform, transform_of
+from pipeline.features.statistics import Multiple, Part
+from pipeline.features.transform import Transform, multiple, transform_of
 from pipeline.files import InputError, write_bytes
 from pipeline.settings import dump_yaml
 from pipeline.shapes import Float32
@@ -152,7 +153,9 @@ def _write_shards(
     done, seconds = len(plan.refusals), 0.0
     with ExitStack() as opened:
         listener = opened.enter_context(Listener())
-        outputs = [_Output(plan, target, opened) for target in sets]
+        outputs: list[_Output] = []
+        for target in sets:
+            outputs.append(_Output(plan, target, opened, _part(target[0], outputs)))
         streams = _streams(outputs)
         for utterance in plan.utterances:
             _hear(plan, listener, utterance, streams)
@@ -208,7 +211,10 @@ def _feed(
 class _Output:
     """One shard under way. What its storage refuses ends this one, and no other."""
 
-    def __init__(self, plan: _Plan, target: Target, opened: ExitStack) -> None:
+    def __init__(
+        self, plan: _Plan, target: Target, opened: ExitStack, part: Part | Multiple
+    ) -> None:
+        self.part = part
         self.settings, folder, self.feature_id = target
         self.refusal: InputError | None = None
         self._files = opened.enter_context(ExitStack())
@@ -221,6 +227,7 @@ class _Output:
                 count=plan.count,
                 utterances=_rows(plan, self.settings),
                 refusals=plan.refusals,
+                part=part,
             )
         )
 
@@ -239,6 +246,19 @@ class _Output:
             self._files.close()
         except InputError as error:
             self.refusal = error
+
+
+def _part(settings: FeatureSettings, before: Sequence[_Output]) -> Part | Multiple:
+    """Statistics of its own, or a multiple of those of another set of this pass.
+
+    Of logarithms alone: no storage refuses these, so that the other one gets all its rows.
+    """
+    for other in before if settings.is_logarithm else ():
+        if isinstance(other.part, Part) and settings.speeds == other.settings.speeds:
+            factor = multiple(settings, other.settings)
+            if factor is not None:
+                return Multiple(other.part, factor)
+    return Part(settings.bins)
 
 
 def _rows(plan: _Plan, settings: FeatureSettings) -> list[StoredUtterance]:

@@ -20,9 +20,8 @@ Shard format, version 1. One HDF5 file, little-endian; N rows, F bins, U utteran
 
 MUST: frames contiguous, at an offset divisible by 64 (readers map the file there and need neither
 HDF5's lock nor an open handle). MUST: the same input gives the same bytes (no times are stored).
-Forbidden: chunks, filters, external or virtual storage. Other names may be there; readers ignore
-them. Checked at opening: everything but the checksums, which `verify` checks. Not checked: that the
-values are finite.
+Forbidden: chunks, filters, external or virtual storage. Other names are ignored. Checked at opening
+is all but the checksums, which `verify` checks. Not checked: that the values are finite.
 CRC-32 because it must find a flipped bit, not an attacker: SHA-256 takes ten times as long.
 """
 
@@ -41,7 +40,7 @@ from zlib_ng.zlib_ng import crc32
 from pipeline.config import FeatureSettings
 from pipeline.corpus.manifest import Refusal
 from pipeline.features import storage
-from pipeline.features.statistics import Statistics
+from pipeline.features.statistics import Multiple, Part, Statistics
 from pipeline.files import InputError, replacing
 from pipeline.shapes import Float, Shaped
 
@@ -84,6 +83,7 @@ def writing_shard(
     count: int,
     utterances: Sequence[StoredUtterance],
     refusals: Sequence[Refusal] = (),
+    part: Part | Multiple | None = None,
 ) -> Iterator[Callable[[Float[np.ndarray, "T F"]], None]]:
     """Yield the function that appends rows; the file appears when all rows are there."""
     offsets = [0, *(utterance.stop for utterance in utterances)]
@@ -98,7 +98,7 @@ def writing_shard(
         shape = (offsets[-1], settings.bins)
         dataset = file.create_dataset("frames", shape, np.dtype(settings.storage).newbyteorder("<"))
         training = [utterance.split == "train" for utterance in utterances]
-        rows = storage.Rows(dataset, settings, offsets, training)
+        rows = storage.Rows(dataset, settings, offsets, training, part)
         yield rows.append
         dataset.attrs["crc32"] = np.uint32(rows.finish())
         for name, scale in rows.scales.items():

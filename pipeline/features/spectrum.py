@@ -10,7 +10,8 @@ the n_fft points, as in torch.stft(center=True, pad_mode="reflect") and so in to
 Spectrogram and MelScale. A waveform shorter than that, which torch refuses, is mirrored repeatedly.
 
 Why it is fast: a few frames stay in the cache from windowing to scaling, utterances follow each
-other through the same buffers, and settings that share a transform share its result.
+other through the same buffers, settings that share a transform share its result, and of rows that
+are a multiple of others only the product is computed.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ import numpy as np
 from pipeline.config import FeatureSettings
 from pipeline.features import compiled
 from pipeline.features.compiled import Compiled
-from pipeline.features.transform import Plain, Rows, Transform, transform_of
+from pipeline.features.transform import Plain, Rows, Transform, multiple, transform_of
 from pipeline.files import InputError
 from pipeline.shapes import Float32
 
@@ -53,9 +54,12 @@ class Stream:
     def __init__(self, settings: Sequence[FeatureSettings], sinks: Sequence[Sink]) -> None:
         (transform,) = {transform_of(each) for each in settings}
         self._settings, self._sinks = settings, sinks
-        self._engine = _engine(transform, settings)
         self._waveform = _Waveform(transform)
         self._rows = [np.empty((BLOCK, each.bins), np.float32) for each in settings]
+        self._source = [_source(n, settings) for n in range(len(settings))]
+        computed = [n for n, (source, _) in enumerate(self._source) if source == n]
+        self._computed = [self._rows[n] for n in computed]
+        self._engine = _engine(transform, [settings[n] for n in computed])
         self._filled = 0
 
     def add(self, block: Float32[np.ndarray, " N"], *, last: bool = True) -> None:
@@ -65,7 +69,7 @@ class Stream:
             room = BLOCK - self._filled
             taken, windows = windows[:room], windows[room:]
             end = self._filled + len(taken)
-            self._engine.rows(taken, [rows[self._filled : end] for rows in self._rows])
+            self._engine.rows(taken, [rows[self._filled : end] for rows in self._computed])
             self._filled = end
             if end == BLOCK:
                 self.flush()
@@ -73,10 +77,21 @@ class Stream:
     def flush(self) -> None:
         """Hand out what there is."""
         count, self._filled = self._filled, 0
-        for settings, rows, sink in zip(self._settings, self._rows, self._sinks, strict=True):
-            if count:
-                _require_finite(rows[:count], settings)
-                sink(rows[:count])
+        if not count:
+            return
+        for n, (source, factor) in enumerate(self._source):
+            rows = self._rows[n][:count]
+            if source == n:
+                _require_finite(rows, self._settings[n])
+            else:
+                np.multiply(self._rows[source][:count], factor, out=rows)
+            self._sinks[n](rows)
+
+
+def _source(n: int, settings: Sequence[FeatureSettings]) -> tuple[int, np.float32]:
+    """The first setting, perhaps itself, of whose rows those of setting n are a multiple."""
+    found = ((m, multiple(settings[n], settings[m])) for m in range(n + 1))
+    return next((m, np.float32(factor)) for m, factor in found if factor is not None)
 
 
 def _engine(transform: Transform, settings: Sequence[FeatureSettings]) -> Compiled | Plain:

@@ -45,6 +45,10 @@ class Statistics:
         between = np.outer(apart, apart) * (self.count * other.count / count)
         return Statistics(count, mean, self.comoment + other.comoment + between)
 
+    def times(self, factor: float) -> "Statistics":
+        """Of all frames multiplied by `factor`."""
+        return Statistics(self.count, self.mean * factor, self.comoment * factor**2)
+
     @property
     def covariance(self) -> Float64[np.ndarray, "F F"]:
         return np.asarray(self.comoment / self._counted())
@@ -95,6 +99,24 @@ class Part:
         shift = self._total / self._count
         comoment = self._comoment - self._count * np.outer(shift, shift)
         return Statistics(self._count, self._near_mean + shift, comoment)
+
+
+class Multiple:
+    """The statistics of rows that are `factor` times those of another part, which gets them too."""
+
+    def __init__(self, part: Part, factor: float) -> None:
+        self._part, self._factor = part, factor
+        self._count = 0
+
+    def add(self, frames: Float[np.ndarray, "T F"]) -> None:
+        self._count += len(frames)
+
+    @property
+    def statistics(self) -> Statistics:
+        found = self._part.statistics
+        if found.count != self._count:
+            raise ValueError(f"{self._count} rows are a multiple of {found.count}")
+        return found.times(self._factor)
 
 
 @dataclass(frozen=True, eq=False)

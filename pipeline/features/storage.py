@@ -19,7 +19,7 @@ from zlib_ng.zlib_ng import crc32
 from pipeline.config import FeatureSettings
 from pipeline.features import compiled
 from pipeline.features.spectrum import named
-from pipeline.features.statistics import Part, Statistics
+from pipeline.features.statistics import Multiple, Part, Statistics
 from pipeline.files import InputError
 from pipeline.shapes import Float16, Float32, Int64, UInt8
 
@@ -52,7 +52,7 @@ class Half:
 
     def __init__(self, settings: FeatureSettings) -> None:
         self._named = named(settings)
-        self._may_vanish = settings.scale in ("none", "log1p")
+        self._may_vanish = not settings.is_logarithm
         self._nonzero = self._vanished = 0
 
     def encode(self, rows: Float32[np.ndarray, "T F"]) -> Float16[np.ndarray, "T F"]:
@@ -160,12 +160,13 @@ class Rows:
         settings: FeatureSettings,
         offsets: Sequence[int],
         training: Sequence[bool],  # of each utterance
+        part: Part | Multiple | None = None,  # else its own
     ) -> None:
         self._target = target
         self._encoder = _encoder(settings, offsets)
         self._training = np.repeat(np.array(training, bool), np.diff(offsets))
         self._counted = self._written = self._checksum = 0
-        self._part = Part(settings.bins)
+        self._part = part or Part(settings.bins)
 
     def append(self, rows: Float32[np.ndarray, "T F"]) -> None:
         training = self._training[self._counted : self._counted + len(rows)]

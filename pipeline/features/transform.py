@@ -5,7 +5,7 @@ Not here: which samples a window sees (spectrum.py), the same in compiled C (com
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -77,7 +77,7 @@ class Plain:
     def _write(self, settings: FeatureSettings) -> Callable[[Rows], None]:
         """Of the first frames that were transformed last, as many as it is given room for."""
         filters = mel_filters(settings).astype(np.float32) if settings.spectrum == "mel" else None
-        linear = self._amplitude if settings.spectrum == "amplitude" else self._power
+        linear = self._amplitude if takes_root(settings) else self._power
 
         def write(out: Rows) -> None:
             out[:] = linear[: len(out)] if filters is None else (linear @ filters)[: len(out)]
@@ -96,16 +96,37 @@ def _scale(settings: FeatureSettings, rows: Rows) -> None:
             np.multiply(rows, np.float32(factor(settings)), out=rows)
 
 
+def takes_root(settings: FeatureSettings) -> bool:
+    """Under a logarithm stands the power, and log-amplitude is half of it, to the last bit."""
+    return settings.spectrum == "amplitude" and not settings.is_logarithm
+
+
 def floor(settings: FeatureSettings) -> float:
-    """The smallest value under a logarithm: a normal float32."""
+    """The smallest power, or mel, under a logarithm: a normal float32."""
     return max(settings.floor, float(np.finfo(np.float32).tiny))
 
 
 def factor(settings: FeatureSettings) -> float:
-    """Of a natural logarithm, for the scale."""
-    if settings.scale != "decibel":
-        return 1.0
-    return float((20 if settings.spectrum == "amplitude" else 10) / np.log(10))
+    """Of that logarithm, for the scale."""
+    if settings.scale == "decibel":
+        return float(10 / np.log(10))
+    return 0.5 if settings.spectrum == "amplitude" else 1.0
+
+
+def multiple(one: FeatureSettings, other: FeatureSettings) -> float | None:
+    """The rows of `one` are so many times those of `other`, to the last bit; None: they are not.
+
+    Log-power is twice log-amplitude; what is stored in another way is once the same.
+    """
+    return factor(one) / factor(other) if _content(one) == _content(other) else None
+
+
+def _content(settings: FeatureSettings) -> FeatureSettings:
+    """What a row says, whatever its factor and its storage."""
+    changes: dict[str, Any] = {"storage": "float32", "speeds": ()}
+    if settings.spectrum == "amplitude" and settings.is_logarithm:
+        changes["spectrum"] = "power"
+    return settings.model_copy(update=changes)
 
 
 def mel_filters(settings: FeatureSettings) -> Float64[np.ndarray, "K F"]:

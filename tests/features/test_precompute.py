@@ -2,7 +2,7 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -136,9 +136,27 @@ def test_a_stretch_before_the_last_one_is_decoded_from_the_start_again(tmp_path:
     np.testing.assert_allclose(piecewise, whole, atol=1e-5)
 
 
-def test_one_pass_gives_the_bytes_of_separate_passes(make_manifest: MakeManifest, tmp_path: Path):
+ALIKE = [  # of some the rows are a multiple of others', of some they look so
+    FeatureSettings(spectrum=kind, scale=scale, floor=floor, storage=storage, speeds=speeds)
+    for kind in ("amplitude", "power")
+    for scale, floor, storage, speeds in (
+        ("log", 1e-10, "float16", ()),
+        ("log", 1e-10, "uint8", ()),
+        ("log", 1.0, "float16", ()),
+        ("log", 1e-10, "float16", (0.9,)),
+        ("decibel", 1e-10, "float32", ()),
+        ("log1p", 1e-10, "float32", ()),
+        ("none", 1e-10, "float32", ()),
+    )
+]
+
+
+@pytest.mark.parametrize("every", [(MEL, *ALIKE), (*reversed(ALIKE), MEL)], ids=["", "reversed"])
+def test_one_pass_gives_the_bytes_of_separate_passes(
+    make_manifest: MakeManifest, tmp_path: Path, every: Sequence[FeatureSettings]
+):
     manifest = make_manifest()
-    together = [target(manifest, settings, tmp_path / "one") for settings in (MEL, AMPLITUDE)]
+    together = [target(manifest, settings, tmp_path / "one") for settings in every]
     precompute_slice(manifest, 0, together)
     for settings, folder, _ in together:
         alone = target(manifest, settings, tmp_path / "two")

@@ -18,7 +18,7 @@ from pipeline.config import FeatureSettings
 from pipeline.features import compiled
 from pipeline.features.compiled import Compiled
 from pipeline.features.spectrum import Stream, frame_count, spectra
-from pipeline.features.transform import Plain, mel_filters
+from pipeline.features.transform import Plain, mel_filters, multiple
 from pipeline.files import InputError
 
 WINDOWS = {
@@ -63,12 +63,14 @@ def reference(waveform: np.ndarray, settings: FeatureSettings) -> np.ndarray:
         values = values**2
     if settings.spectrum == "mel":
         values = values @ mel_filters(settings)
-    decibels = 20 if settings.spectrum == "amplitude" else 10
+    decibels, floor = 10, settings.floor
+    if settings.spectrum == "amplitude":
+        decibels, floor = 20, settings.floor**0.5  # the same in decibel
     scaled = {
         "none": lambda: values,
         "log1p": lambda: np.log1p(values),
-        "log": lambda: np.log(np.maximum(values, settings.floor)),
-        "decibel": lambda: decibels * np.log10(np.maximum(values, settings.floor)),
+        "log": lambda: np.log(np.maximum(values, floor)),
+        "decibel": lambda: decibels * np.log10(np.maximum(values, floor)),
     }
     return scaled[settings.scale]()
 
@@ -145,7 +147,7 @@ def test_logarithms_equal_torchaudio_s_decibels(kind: str):
     expected = scale(
         made(torch.from_numpy(waveform)),
         multiplier=20.0 if kind == "amplitude" else 10.0,
-        amin=settings.floor,
+        amin=settings.floor ** (0.5 if kind == "amplitude" else 1),
         db_multiplier=0.0,
     )
     expected = expected.numpy().T
@@ -311,6 +313,30 @@ def test_a_waveform_of_absurd_samples_is_refused(value: float):
         pytest.raises(InputError, match=r"float32 holds at most 3\.4\S+; repair the sound"),
     ):
         spectra(waveform, [linear(spectrum="power")])
+
+
+@pytest.mark.parametrize("floor", [1e-10, 1.0])
+@pytest.mark.parametrize(("scale", "factor"), [("log", 2), ("decibel", 1)])
+def test_log_power_is_a_multiple_of_log_amplitude_to_the_last_bit(
+    scale: str, factor: float, floor: float
+):
+    waveform = np.concatenate((noise(5_000), np.zeros(2_000, np.float32), noise(5_000, seed=1)))
+    one, other = (
+        linear(spectrum=kind, scale=scale, floor=floor) for kind in ("amplitude", "power")
+    )
+    ((amplitude,), (power,)) = (spectra(waveform, [each]) for each in (one, other))
+    np.testing.assert_array_equal(power, factor * amplitude)
+    assert multiple(other, one) == factor == 1 / multiple(one, other)
+    assert amplitude.min() == pytest.approx(reference(np.zeros(600), one).max(), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"floor": 1e-9}, {"scale": "decibel"}, {"hop_ms": 5.0}, {"spectrum": "mel"}]
+)
+def test_of_other_rows_none_is_a_multiple(changes: dict[str, object]):
+    one = linear(spectrum="power", scale="log")
+    assert multiple(one, linear(**{"spectrum": "amplitude", "scale": "log"} | changes)) is None
+    assert multiple(one, one.model_copy(update={"storage": "uint8"})) == 1
 
 
 def test_silence_stays_at_the_floor():
