@@ -128,3 +128,17 @@ def test_epsilon_is_relative_to_the_mean_variance_of_speech(speech):
     x = np.concatenate(list(found.values())).astype(np.float64)
     expected = np.sort(variance / (variance + 0.05 * variance.mean()))
     np.testing.assert_allclose(np.linalg.eigvalsh(np.cov(x, rowvar=False)), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("normalisation", ["standardise", "utterance", "speaker"])
+def test_of_log_amplitude_and_log_power_the_network_reads_the_same(
+    tmp_path: Path, normalisation: str
+):
+    told = [("u0", "train", "ABCA", 20), ("u1", "train", "CAB", 17)]
+    amplitude = stored(told, tmp_path / "amplitude")
+    power = stored(told, tmp_path / "power", lambda name, frames: 2 * frames)
+    one, other = (
+        normalised(each, "train", normalisation=normalisation) for each in (amplitude, power)
+    )
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name])
