@@ -5,15 +5,17 @@ Out:  one value per utterance, in nats; the prior, moved on.
 Not here: the plain loss, which every row reports, and its reference lines (ctc.py).
 
 Both remedies weigh an alignment pi by exp(sum_t s_t(pi_t)) with scores s that are no logarithms of
-probabilities. Torch's CTC gradient is wrong for such, so each step's scores are normalised before
-and their norm is added after: exact, by the plain kernel, without a gradient of our own.
+probabilities. Torch's CTC gradient is wrong for such, so they have one of their own: how often the
+alignments are expected to be in each class at each step.
 """
+
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pipeline.config import CtcSettings
-from pipeline.shapes import Float, Float32
+from pipeline.shapes import Float, Float32, Int, Int64
 from pipeline.training import ctc
 from pipeline.training.batches import Batch
 from pipeline.training.layers import valid
@@ -67,9 +69,39 @@ def _log_mass(
     scores_BSC: Float[Tensor, "B S C"], output: Output, batch: Batch
 ) -> Float[Tensor, " B"]:
     """Logarithm of sum_pi exp(s(pi)) over the alignments pi of each transcript."""
-    norms_BS = scores_BSC.logsumexp(-1)
-    losses_B = ctc.of_log_probabilities(
-        scores_BSC - norms_BS[:, :, None], output.lengths, batch.targets, batch.target_lengths
-    )
-    steps_BS = valid(output.lengths, scores_BSC.shape[1])
-    return norms_BS.masked_fill(~steps_BS, 0).sum(1) - losses_B
+    targets = batch.targets, batch.target_lengths
+    mass: Tensor = _LogMass.apply(scores_BSC, output.lengths, *targets)  # type: ignore[no-untyped-call]
+    return mass
+
+
+class _LogMass(torch.autograd.Function):
+    """Its derivative by a score is the occupancy: the share of alignments that are there then.
+
+    Torch returns exp(s) - occupancy. Of scores as they are, exp(s) may be so large that nothing is
+    left of the occupancy; so each step is normalised before, and its norm added after.
+    """
+
+    @staticmethod
+    def forward(
+        context: Any,
+        scores_BSC: Float[Tensor, "B S C"],
+        lengths_B: Int[Tensor, " B"],
+        targets: Int64[Tensor, " L"],
+        target_lengths_B: Int64[Tensor, " B"],
+    ) -> Float[Tensor, " B"]:
+        norms_BS = scores_BSC.logsumexp(-1)
+        steps_BS = valid(lengths_B, scores_BSC.shape[1])
+        with torch.enable_grad():
+            logs_BSC = (scores_BSC - norms_BS[:, :, None]).requires_grad_()
+            losses_B = ctc.of_log_probabilities(logs_BSC, lengths_B, targets, target_lengths_B)
+            (gradient_BSC,) = torch.autograd.grad(losses_B.sum(), logs_BSC)
+        occupancy_BSC = logs_BSC.detach().exp() - gradient_BSC
+        context.save_for_backward(occupancy_BSC.masked_fill(~steps_BS[:, :, None], 0))
+        return norms_BS.masked_fill(~steps_BS, 0).sum(1) - losses_B.detach()
+
+    @staticmethod
+    def backward(
+        context: Any, *gradients: Float[Tensor, " B"]
+    ) -> tuple[Float[Tensor, "B S C"], None, None, None]:
+        (occupancy_BSC,) = context.saved_tensors
+        return gradients[0][:, None, None] * occupancy_BSC, None, None, None
