@@ -56,6 +56,7 @@ LEFT = {"run", "id", "state", ""}  # columns of words; numbers stand to the righ
 GAP = "  "  # between columns, as rich has it
 # Where there is no room these are left out, in this order, and then words go on in further lines.
 DROPPED = ("GPU", "CPUs", "frames/s", "left", "id")
+DROPPED_OF_ONE = ("id", "GPU", "CPUs", "state", "frames/s", "left")  # of a run alone
 WRAPPED = {"run": 24, "": 20}  # letters that words are given at least
 
 DRAWN = 100  # runs in a table that rich lays out
@@ -101,13 +102,13 @@ class Runs:
 
 
 def _shown(rows: Sequence[Sequence[str]], width: int) -> list[int]:
-    """Places of columns; the first of DROPPED goes first."""
+    """Places of columns; the first of those to be dropped goes first."""
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     shown = [n for n, name in enumerate(COLUMNS) if widths[n] or name == "run"]
     needed = {
         n: min(max(widths[n], len(COLUMNS[n])), WRAPPED.get(COLUMNS[n], width)) for n in shown
     }
-    for name in DROPPED:
+    for name in DROPPED if len(rows) > 1 else DROPPED_OF_ONE:
         place = COLUMNS.index(name)
         if place in shown and sum(needed[n] + len(GAP) for n in shown) - len(GAP) > width:
             shown.remove(place)

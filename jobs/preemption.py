@@ -4,8 +4,8 @@ In:   a profile, what SLURM says of the site.   Out: a sentence; the fields as t
 Not here: hearing the signal (processes.py), saving (pipeline/training/trainer.py).
 
 Whatever a site grants, SLURM sends SIGTERM before it kills, and waits for KillWait. A run that
-hears it, or SIGUSR2 before, saves after the step that it is at and asks for another turn; an
-evaluation saves nothing until its end, and is begun anew.
+hears it, or SIGUSR2 before, saves after the step, or the batch of an evaluation, that it is at and
+asks for another turn.
 """
 
 from collections.abc import Iterator, Mapping
@@ -36,8 +36,8 @@ def told(profile: Slurm) -> str:
         has = f"{profile.grace_s} s"
     return (
         f"a run whose node is taken hears {signal} and has {has} to end its step and save: it "
-        f"loses at most an evaluation under way and, where that is too short, a minute of "
-        f"training; {AFTERWARDS[profile.preemption]}"
+        f"loses nothing or, where that is too short, at most a minute; "
+        f"{AFTERWARDS[profile.preemption]}"
     )
 
 

@@ -52,7 +52,7 @@ def train(options: argparse.Namespace) -> int:
         changes = f' SET="{" ".join(options.set)}"' if options.set else ""
         named = f"EXPERIMENT={quote(str(options.experiment))}{changes}"
         again = typed_again(f"make train {named}", profile, work)
-        say(f"saved at the last step boundary: {again} continues")
+        say(f"stopped; what was done is saved: {again} continues")
         raise
     if isinstance(profile, Local):
         _tell_result(SweepFolder(work, single.name))

@@ -21,8 +21,7 @@ from pipeline.files import digest
 from pipeline.settings import Settings, read_yaml, set_key, validated
 
 FEATURE_VERSION = 1  # enters every feature_id: raise it when the same settings give other frames
-LOG_AMPLITUDE_VERSION = 2  # that of log-amplitude, whose floor was once not that of log-power
-RUN_VERSION = 3  # enters every run_id: raise it when the same experiment gives other rows
+RUN_VERSION = 3  # enters every run_id: raise it when rows differ by more than rounding
 
 Stride = Literal[1, 2, 3]
 Speed = Annotated[float, Field(ge=0.5, le=2)]
@@ -41,11 +40,7 @@ class FeatureSettings(Settings):
     mel_bins: int = Field(default=80, ge=1, le=1024)
     mel_low_hz: float = Field(default=0.0, ge=0)
     mel_high_hz: float | None = Field(default=None, gt=0, description="null: half the sample rate")
-    floor: float = Field(
-        default=1e-10,
-        gt=0,
-        description="smallest power, or mel, under a logarithm; of an amplitude its root",
-    )
+    floor: float = Field(default=1e-10, gt=0, description="smallest power or mel under a logarithm")
     storage: Literal["float16", "float32", "uint8"] = Field(
         default="float16",
         description="uint8: a code of 8 bits, each bin of 128 frames on its own scale",
@@ -72,6 +67,10 @@ class FeatureSettings(Settings):
     @property
     def is_logarithm(self) -> bool:
         return self.scale in ("log", "decibel")
+
+    @property
+    def is_log_amplitude(self) -> bool:
+        return self.spectrum == "amplitude" and self.is_logarithm
 
     @field_validator("speeds")
     @classmethod
@@ -282,9 +281,8 @@ class Experiment(Settings):
 
 def feature_id(settings: FeatureSettings, manifest_digest: str) -> str:
     """Identity of a feature set: its settings, the manifest's content, the format's version."""
-    log_amplitude = settings.spectrum == "amplitude" and settings.is_logarithm
     key = {
-        "version": LOG_AMPLITUDE_VERSION if log_amplitude else FEATURE_VERSION,
+        "version": FEATURE_VERSION + settings.is_log_amplitude,  # whose floor was another once
         "manifest": manifest_digest,
         "settings": settings.model_dump(),
     }

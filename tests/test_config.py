@@ -208,6 +208,13 @@ def test_speeds_change_identities_only_where_there_are_some():
     assert FeatureSettings.model_validate_json(faster.model_dump_json()) == faster
 
 
+def test_of_what_there_was_the_identities_stay_but_log_amplitudes_whose_floor_was_another():
+    amplitude = FeatureSettings(spectrum="amplitude", scale="none")
+    assert feature_id(amplitude, "0" * 64) == "amplitude-2e039c32562e"
+    named = FeatureSettings(spectrum="amplitude")
+    assert feature_id(named, "0" * 64) == "amplitude-10f51808f7a9"
+
+
 def changed(experiment: Experiment, features: FeatureSettings) -> Experiment:
     return experiment.model_copy(update={"features": features})
 

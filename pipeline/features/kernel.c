@@ -46,7 +46,7 @@ struct transform {
 struct rows {
     int32_t bins;
     int32_t points;         /* bins of the power, less 1 */
-    int32_t root;           /* amplitude */
+    int32_t root;           /* amplitude without a logarithm */
     int32_t scale;
     float floor, factor;    /* of LOG: factor * log(max(x, floor)) */
     const int32_t *filters; /* (points + 1): the first filter that holds a bin; null: no mel */

@@ -27,7 +27,7 @@ from pipeline.shapes import Float32
 
 BLOCK = 4096  # rows handed to a sink at a time
 
-Sink = Callable[[Rows], None]  # the rows are overwritten after the call
+Sink = Callable[[Rows], None]  # it leaves the rows alone; they are overwritten after the call
 
 
 def frame_count(samples: int, settings: FeatureSettings) -> int:

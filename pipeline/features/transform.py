@@ -97,7 +97,7 @@ def _scale(settings: FeatureSettings, rows: Rows) -> None:
 
 
 def takes_root(settings: FeatureSettings) -> bool:
-    """Under a logarithm stands the power, and log-amplitude is half of it, to the last bit."""
+    """Under a logarithm stands the power: log-amplitude is half of it, in decibel the same."""
     return settings.spectrum == "amplitude" and not settings.is_logarithm
 
 
@@ -107,7 +107,7 @@ def floor(settings: FeatureSettings) -> float:
 
 
 def factor(settings: FeatureSettings) -> float:
-    """Of that logarithm, for the scale."""
+    """Of the natural logarithm of a power or a mel, for the scale."""
     if settings.scale == "decibel":
         return float(10 / np.log(10))
     return 0.5 if settings.spectrum == "amplitude" else 1.0
@@ -124,7 +124,7 @@ def multiple(one: FeatureSettings, other: FeatureSettings) -> float | None:
 def _content(settings: FeatureSettings) -> FeatureSettings:
     """What a row says, whatever its factor and its storage."""
     changes: dict[str, Any] = {"storage": "float32", "speeds": ()}
-    if settings.spectrum == "amplitude" and settings.is_logarithm:
+    if settings.is_log_amplitude:
         changes["spectrum"] = "power"
     return settings.model_copy(update=changes)
 

@@ -154,7 +154,7 @@ def _scale(experiment: Experiment, train: Split) -> Finding:
         return Finding(
             "scale",
             f"the input is the same in every frame: {what}",
-            f"{floor if experiment.features.scale == 'log' else ''}look at the sound files with "
+            f"{floor if experiment.features.is_logarithm else ''}look at the sound files with "
             "make inspect",
         )
     if largest <= UNSCALED:

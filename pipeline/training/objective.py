@@ -100,6 +100,7 @@ class _LogMass(torch.autograd.Function):
         return norms_BS.masked_fill(~steps_BS, 0).sum(1) - losses_B.detach()
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(
         context: Any, *gradients: Float[Tensor, " B"]
     ) -> tuple[Float[Tensor, "B S C"], None, None, None]:

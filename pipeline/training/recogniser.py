@@ -1,6 +1,6 @@
 """Recogniser: a network that reads batches and writes texts.
 
-In:   a network, an alphabet, a split.   Out: outputs, texts; the tally of a whole split.
+In:   a network, an alphabet, a split.   Out: outputs, texts; the evaluation of a split.
 Not here: training it (trainer.py).
 """
 
@@ -21,7 +21,7 @@ from pipeline.training.batches import Batch, Split
 from pipeline.training.feed import Feed
 from pipeline.training.health import Health, finite, largest
 from pipeline.training.model import Network, Output
-from pipeline.training.tally import Tally
+from pipeline.training.tally import Evaluation, Tally
 
 
 @dataclass(frozen=True)
@@ -49,34 +49,38 @@ class Recogniser:
     def evaluate(
         self,
         split: Split,
+        begun: Evaluation,
         size: int,
         beam: int | None = None,
         between: Callable[[], None] = lambda: None,
-    ) -> tuple[Tally, list[str]]:
-        """All of a split, `size` utterances at a time; texts in the split's order.
+    ) -> None:
+        """Go on with what is begun to the end of the split, `size` utterances at a time.
 
         `between` is called before each batch, and may raise.
         """
         self.network.eval()
-        tally = Tally(Health.empty(self.letters.size))
-        texts = [""] * len(split)
+        tally = begun.tally
         ascending = np.argsort(split.lengths, kind="stable")
         plan = [split.select(ascending[n : n + size]) for n in range(0, len(split), size)]
-        started = asked = time.perf_counter()
-        with closing(Feed(split, self.device).batches(plan)) as coming:
+        asked = time.perf_counter()
+        with closing(Feed(split, self.device).batches(plan[begun.batches :])) as coming:
             for batch in coming:
-                tally.waited += time.perf_counter() - asked
+                waited = time.perf_counter() - asked
                 between()
-                if (whole := finite_part(tally, batch)) is not None:
-                    for place, text in zip(
-                        whole.places, self._read(whole, tally, beam), strict=True
-                    ):
-                        texts[place] = text
+                started = time.perf_counter()
+                self._hear(batch, begun, beam)
+                begun.batches += 1
+                tally.waited += waited
+                tally.seconds += waited + time.perf_counter() - started
                 asked = time.perf_counter()
-        missed = [u for u in split.utterances if u.id in tally.nonfinite]
-        tally.add_texts([utterance.transcript for utterance in missed], [""] * len(missed))
-        tally.seconds = time.perf_counter() - started
-        return tally, texts
+
+    def _hear(self, batch: Batch, begun: Evaluation, beam: int | None) -> None:
+        if (whole := finite_part(begun.tally, batch)) is not None:
+            found = self._read(whole, begun.tally, beam)
+            for place, text in zip(whole.places, found, strict=True):
+                begun.texts[place] = text
+        missed = [u.transcript for u in batch.utterances if u.id in begun.tally.nonfinite]
+        begun.tally.add_texts(missed, [""] * len(missed))
 
     def _read(self, batch: Batch, tally: Tally, beam: int | None) -> list[str]:
         output = self.output(batch)

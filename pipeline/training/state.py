@@ -17,7 +17,7 @@ from pipeline.files import InputError
 from pipeline.training.health import Health
 from pipeline.training.row import Row
 from pipeline.training.run import RunFolder
-from pipeline.training.tally import Tally
+from pipeline.training.tally import Evaluation, Tally
 
 VERSION = 4
 Weights = Mapping[str, Tensor]
@@ -42,6 +42,7 @@ class State:
     best: Best | None = None
     rows: list[Row] = field(default_factory=list)
     prior: Tensor | None = None  # objective.py says of what
+    heard: dict[str, Evaluation] = field(default_factory=dict)  # splits, since the last update
 
     @classmethod
     def start(cls, classes: int) -> "State":
@@ -52,7 +53,8 @@ class State:
         return [row["loss_per_character"] for row in self.rows if row["split"] == "dev"]
 
     def next_epoch(self, classes: int) -> "State":
-        return replace(self, tally=Tally(Health.empty(classes)), epoch=self.epoch + 1, position=0)
+        tally = Tally(Health.empty(classes))
+        return replace(self, tally=tally, epoch=self.epoch + 1, position=0, heard={})
 
 
 def packed(
@@ -67,6 +69,7 @@ def packed(
         "best": None if state.best is None else {**vars(state.best)},
         "rows": [dict(row) for row in state.rows],
         "prior": state.prior,
+        "heard": {name: each.plain() for name, each in state.heard.items()},
         "network": network.state_dict(),
         "optimiser": optimiser.state_dict(),
         "scaler": scaler.state_dict(),  # empty, but for float16
@@ -96,7 +99,7 @@ def restored(
     network.load_state_dict(content["network"])
     optimiser.load_state_dict(content["optimiser"])
     scaler.load_state_dict(content["scaler"])
-    best = content["best"]
+    best, heard = content["best"], content.get("heard", {})  # which earlier states lack
     return State(
         tally=Tally.of_plain(content["tally"]),
         epoch=content["epoch"],
@@ -105,4 +108,5 @@ def restored(
         best=best and Best(**best),
         rows=cast("list[Row]", content["rows"]),
         prior=content["prior"],
+        heard={name: Evaluation.of_plain(each) for name, each in heard.items()},
     )

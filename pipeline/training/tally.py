@@ -1,4 +1,4 @@
-"""Tally: what an epoch of one split adds up to, until it becomes a row.
+"""Tally: what an epoch of one split adds up to, until it becomes a row; an evaluation under way.
 
 In:   batches' losses, texts, health, times.   Out: a row; plain numbers for the state.
 Not here: where they come from (trainer.py).
@@ -128,6 +128,26 @@ class Tally:
         score = Score(**{name: ErrorCount(**count) for name, count in values["score"].items()})
         health = Health(np.array(values["health"], np.float64))
         return cls(**{**values, "score": score, "health": health})
+
+
+@dataclass
+class Evaluation:
+    """A split as far as it has been heard, the shortest utterances first."""
+
+    tally: Tally
+    texts: list[str]  # in the split's order
+    batches: int = 0  # heard
+
+    @classmethod
+    def start(cls, utterances: int, classes: int) -> "Evaluation":
+        return cls(Tally(Health.empty(classes)), [""] * utterances)
+
+    def plain(self) -> dict[str, Any]:
+        return {**vars(self), "tally": self.tally.plain()}
+
+    @classmethod
+    def of_plain(cls, values: Mapping[str, Any]) -> "Evaluation":
+        return cls(**{**values, "tally": Tally.of_plain(values["tally"])})
 
 
 def _ratio(total: int | float, count: int | float) -> float:

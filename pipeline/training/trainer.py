@@ -36,13 +36,12 @@ from pipeline.training.run import Account, Heartbeat, Hypothesis, RunFolder, Sto
 from pipeline.training.splits import Splits
 from pipeline.training.state import Best, State, packed, restored
 from pipeline.training.store import resident_bytes
-from pipeline.training.tally import Tally
+from pipeline.training.tally import Evaluation, Tally
 from pipeline.training.tracking import Tracking
 
 __all__ = ["DivergedError", "fit", "gpus"]
 
 SECONDS_BETWEEN_SAVES = 50.0
-SECONDS_UNSAVED = 5.0  # at most, where an evaluation begins: it saves nothing until its end
 SECONDS_BETWEEN_BEATS = 1.0
 SAMPLES = 3  # of dev, shown after each epoch
 EVALUATION_BATCH = 32  # at least; no answer depends on it
@@ -50,6 +49,7 @@ EVALUATION_BATCH = 32  # at least; no answer depends on it
 log = logging.getLogger(__name__)
 
 Status = Literal["running", "stopped"]
+Reached = tuple[int, int, tuple[int, ...]]  # epoch, its batches, batches of its evaluations
 
 
 def fit(
@@ -102,7 +102,7 @@ class Trainer:
     saved: float = field(default_factory=time.monotonic)
     beaten: float = -math.inf
     began: tuple[float, int] = (0.0, 0)  # when this process began, and after which update
-    kept: tuple[int, int] = (1, 0)  # epoch and position of what stands on the disk, or began anew
+    kept: Reached = (1, 0, ())  # by what stands on the disk, or began anew
 
     @classmethod
     def prepare(
@@ -137,10 +137,8 @@ class Trainer:
         feed = Feed(splits.train, device, workers)
         updates = batches.updates(splits.train, settings, splits.fits)
         tracking = Tracking(run, experiment, len(state.rows))
-        kept = (state.epoch, state.position)
-        return cls(
-            experiment, run, splits, feed, updates, learner, state, tracking, began=began, kept=kept
-        )
+        words = (experiment, run, splits, feed, updates, learner, state, tracking)
+        return cls(*words, began=began, kept=_reached(state))
 
     @property
     def recogniser(self) -> Recogniser:
@@ -154,7 +152,7 @@ class Trainer:
             asked = time.perf_counter()
             for batch in coming:
                 waited = time.perf_counter() - asked
-                self._pause(time.monotonic() - self.saved > SECONDS_BETWEEN_SAVES)
+                self._pause()
                 started = time.perf_counter()
                 if (whole := finite_part(state.tally, batch)) is not None:
                     self.learner.learn(whole, state, self.updates)
@@ -167,11 +165,10 @@ class Trainer:
 
     def finish_epoch(self) -> None:
         """Evaluate, keep the best weights, and commit: the epoch is done when its rows stand."""
-        self._pause(time.monotonic() - self.saved > SECONDS_UNSAVED)
         state, epoch = self.state, self.state.epoch
         train = self._row("train", state.tally, epoch, state.update)
-        tally, texts = self._evaluate(self.splits.dev)
-        dev = self._row("dev", tally, epoch, state.update)
+        heard = self._evaluate(self.splits.dev)
+        dev = self._row("dev", heard.tally, epoch, state.update)
         state.rows = [*state.rows, train, dev]
         if state.best is None or rank(dev) < state.best.rank:
             weights = self.recogniser.network.state_dict()
@@ -180,7 +177,7 @@ class Trainer:
         self.tracking.follow(state.rows)  # first: what a state holds is never told again
         self.state = state.next_epoch(self.recogniser.letters.size)
         self._save()
-        self._tell(epoch, texts)
+        self._tell(epoch, heard.texts)
         self._beat(always=True)
 
     def conclude(self) -> None:
@@ -188,17 +185,16 @@ class Trainer:
         state, best = self.state, self.state.best
         if best is None:
             raise RuntimeError("no epoch has been evaluated")
-        self._pause(False)
         self.recogniser.network.load_state_dict(dict(best.weights))
-        _, found = self._evaluate(self.splits.dev)
-        hypotheses = _hypotheses(self.splits.dev, found)
+        hypotheses = _hypotheses(self.splits.dev, self._evaluate(self.splits.dev).texts)
         state.rows = [row for row in state.rows if row["split"] != "test"]
         if len(self.splits.test):
-            tally, found = self._evaluate(self.splits.test, self.experiment.decode.beam)
-            hypotheses += _hypotheses(self.splits.test, found)
-            state.rows.append(self._row("test", tally, best.epoch, best.updates))
-            log.info("epoch %d chosen; test CER %.1f %%", best.epoch, 100 * tally.score.cer)
+            heard = self._evaluate(self.splits.test, self.experiment.decode.beam)
+            hypotheses += _hypotheses(self.splits.test, heard.texts)
+            state.rows.append(self._row("test", heard.tally, best.epoch, best.updates))
+            log.info("epoch %d chosen; test CER %.1f %%", best.epoch, 100 * heard.tally.score.cer)
         self.tracking.follow(state.rows)
+        state.heard = {}
         self._save()
         self._beat(always=True)
         self.run.finish(hypotheses)
@@ -213,13 +209,15 @@ class Trainer:
         self.run.tell(Account(epoch, said, tuple(utterances)))
         log.info("epoch %d: %s", epoch, said)
 
-    def _evaluate(self, split: Split, beam: int | None = None) -> tuple[Tally, list[str]]:
+    def _evaluate(self, split: Split, beam: int | None = None) -> Evaluation:
         size = max(self.experiment.train.batch, EVALUATION_BATCH)
-        return self.recogniser.evaluate(split, size, beam, self._between)
+        start = Evaluation.start(len(split), self.recogniser.letters.size)
+        heard = self.state.heard.setdefault(split.name, start)
+        self.recogniser.evaluate(split, heard, size, beam, self._between)
+        return heard
 
     def _between(self) -> None:
-        """Between two batches of an evaluation; stopped there, it is done anew."""
-        self._pause(False)
+        self._pause()
         self._beat()
 
     def _row(self, split: str, tally: Tally, epoch: int, updates: int) -> Row:
@@ -234,11 +232,12 @@ class Trainer:
             peak_memory_bytes=machine.peak_memory_bytes(self.recogniser.device),
         )
 
-    def _pause(self, save: bool) -> None:
-        """At a step boundary: save if it is time to, and stop if asked to."""
+    def _pause(self) -> None:
+        """Between two batches: save if it is time to, and stop if asked to."""
         stop = self.should_stop()
+        late = time.monotonic() - self.saved > SECONDS_BETWEEN_SAVES
         # A newer file says that the run got further: jobs that never do are given up.
-        if (save or stop) and self.kept != (self.state.epoch, self.state.position):
+        if (late or stop) and self.kept != _reached(self.state):
             self._save()
         if stop:
             self._beat(always=True, status="stopped")
@@ -249,7 +248,7 @@ class Trainer:
         content = packed(self.state, self.recogniser.network, learner.optimiser, learner.scaler)
         self.run.commit(self.state.rows, content)
         self.saved = time.monotonic()
-        self.kept = (self.state.epoch, self.state.position)
+        self.kept = _reached(self.state)
 
     def _beat(self, *, always: bool = False, status: Status = "running") -> None:
         now = time.monotonic()
@@ -282,6 +281,10 @@ class Trainer:
         done = self.state.update - before
         each = (time.monotonic() - began) / done if done else math.nan
         return each * (self.updates - self.state.update)
+
+
+def _reached(state: State) -> Reached:
+    return state.epoch, state.position, tuple(each.batches for each in state.heard.values())
 
 
 def _check_learnt(tally: Tally) -> None:

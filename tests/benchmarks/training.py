@@ -78,7 +78,7 @@ def _epoch(path: str, batch: int) -> Group:
 
 
 def _unstacked(path: str, batch: int) -> Group:
-    """The report's network on the report's 100 frames a second: packing is quadratic in length."""
+    """The report's network on the report's 100 frames a second: packing costs most there."""
     changes, most = {**UNSTACKED, "train.batch": batch}, 128 // batch
     settings = {"manifest_file": path, "changes": changes, "most": most}
     return Group(

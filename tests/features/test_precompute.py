@@ -19,6 +19,7 @@ from pipeline.features.feature_set import FeatureSet, missing
 from pipeline.features.precompute import StorageError, Target, precompute_slice, prepare, stored
 from pipeline.features.shards import Shard, verify
 from pipeline.features.spectrum import spectra
+from pipeline.features.statistics import Part
 from pipeline.files import InputError
 
 MEL = FeatureSettings(mel_bins=20)
@@ -149,6 +150,19 @@ ALIKE = [  # of some the rows are a multiple of others', of some they look so
         ("none", 1e-10, "float32", ()),
     )
 ]
+
+
+def test_of_logarithms_that_are_multiples_one_has_statistics_made(
+    make_manifest: MakeManifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    made: list[Part] = []
+    add = Part.add
+    monkeypatch.setattr(Part, "add", lambda self, rows: (made.append(self), add(self, rows)))
+    manifest = make_manifest()
+    every = [s for s in ALIKE if s.is_logarithm and s.floor < 1 and not s.speeds]
+    precompute_slice(manifest, 0, [target(manifest, each, tmp_path / "one") for each in every])
+    assert len(every) == 6
+    assert len(set(map(id, made))) == 2  # natural and decibel
 
 
 @pytest.mark.parametrize("every", [(MEL, *ALIKE), (*reversed(ALIKE), MEL)], ids=["", "reversed"])

@@ -223,13 +223,17 @@ def test_sets_of_one_window_and_n_fft_share_the_transform(
     engine: str, monkeypatch: pytest.MonkeyPatch
 ):
     kind = Compiled if engine == "compiled" else Plain
-    rows, calls = kind.rows, []
+    rows, calls, computed = kind.rows, [], set()
 
     def counted(self: Any, windows: np.ndarray, outs: list[np.ndarray]) -> None:
         calls.append(len(windows))
+        computed.add(len(outs))
         rows(self, windows, outs)
 
     monkeypatch.setattr(kind, "rows", counted)
+    logarithms = [linear(spectrum=each, scale="log") for each in ("amplitude", "power", "mel")]
+    spectra(noise(5_000), logarithms)
+    assert computed == {2}  # of log-power and log-amplitude one
     sets = [linear(spectrum=each) for each in ("amplitude", "power", "mel")]
     numbers = []
     for some in (sets[:1], sets, [*sets, linear(window="blackman")]):
@@ -246,6 +250,10 @@ def test_sharing_a_transform_changes_no_bit():
         linear(spectrum="amplitude"),
         linear(spectrum="power", n_fft=1024),
         linear(spectrum="power", hop_ms=5.0),
+        linear(spectrum="power", scale="log"),
+        linear(spectrum="amplitude", scale="log"),
+        linear(spectrum="amplitude", scale="decibel"),
+        linear(spectrum="power", scale="decibel"),
     ]
     together = spectra(waveform, settings)
     for frames, each in zip(together, settings, strict=True):

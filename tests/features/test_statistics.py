@@ -4,7 +4,16 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from pipeline.features.statistics import BLOCK, Affine, Part, Statistics, pca, standardise, zca
+from pipeline.features.statistics import (
+    BLOCK,
+    Affine,
+    Multiple,
+    Part,
+    Statistics,
+    pca,
+    standardise,
+    zca,
+)
 from pipeline.files import InputError
 
 
@@ -33,6 +42,22 @@ def test_merged_parts_equal_numpy_on_all_frames_at_once(lengths: list[int], stor
     largest = frames.var(axis=0).max() + 1e-9
     np.testing.assert_allclose(merged.variance, frames.var(axis=0), atol=1e-5 * largest)
     np.testing.assert_allclose(merged.covariance, covariance(frames), atol=1e-5 * largest)
+
+
+def test_a_multiple_has_the_statistics_of_its_rows_and_refuses_to_miss_any():
+    frames = correlated(700)
+    part = Part(6)
+    twice = Multiple(part, 2.0)
+    for block in np.split(frames, [300]):
+        part.add(block)
+        twice.add(2 * block)
+    expected = Statistics.of(2 * frames)
+    assert twice.statistics.count == 700
+    np.testing.assert_allclose(twice.statistics.mean, expected.mean, rtol=1e-6)
+    np.testing.assert_allclose(twice.statistics.comoment, expected.comoment, rtol=1e-4)
+    twice.add(2 * frames)
+    with pytest.raises(ValueError, match="1400 rows are a multiple of 700"):
+        _ = twice.statistics
 
 
 def test_the_order_of_parts_does_not_matter():

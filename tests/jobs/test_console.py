@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import pytest
 from rich.console import Console
 
 from jobs import console, picture
@@ -55,6 +56,13 @@ def test_a_narrow_terminal_leaves_out_what_matters_less():
     assert narrow[1].split()[-len(words) :] == words
     told = " ".join(line[: narrow[0].index("state")].strip() for line in narrow[1:4])
     assert told.startswith(label)
+
+
+@pytest.mark.parametrize("label", ["baseline", "first-training"])
+def test_of_a_run_alone_the_speed_and_the_time_left_stay_in_eighty_columns(label: str):
+    header, *_ = drawn(measured(label), width=80)
+    for name in ("epoch", "loss", "line", "dev CER", "blank", "frames/s", "left"):
+        assert name in header
 
 
 def test_many_runs_leave_out_the_same_columns(monkeypatch):

@@ -78,7 +78,7 @@ def test_a_run_of_two_partitions_may_lose_its_node_in_either_way(by_the_site):
 def test_what_a_preempted_run_loses_is_one_sentence(settings, hears, has, then):
     said = preemption.told(profile(**settings))
     assert all(words in said for words in (hears, has, then))
-    assert "at most an evaluation under way" in said
+    assert "loses nothing or, where that is too short, at most a minute" in said
 
 
 def test_where_no_node_is_taken_there_is_nothing_to_lose():

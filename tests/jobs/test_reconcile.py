@@ -141,7 +141,7 @@ def test_an_experiment_trains_in_the_foreground_and_says_when_interrupted_how_it
     assert "times real time" in printed
     assert re.search(r"epoch 1, dev: .* nats per character", printed)
     again = f'make train EXPERIMENT={experiment} SET="train.epochs=100"'
-    assert f"saved at the last step boundary: {again}" in printed
+    assert f"stopped; what was done is saved: {again}" in printed
     assert printed.rstrip().endswith(" continues")
 
     code, printed, errors = said(*words)

@@ -17,6 +17,7 @@ from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError
 from pipeline.training import ctc, trainer
 from pipeline.training.escape import escape_updates, rank
+from pipeline.training.recogniser import Recogniser
 from pipeline.training.row import Row
 from pipeline.training.run import Heartbeat, RunFolder, Stopped
 from pipeline.training.scoring import total
@@ -43,9 +44,9 @@ RESTLESS = experiment(
     },
 )
 UPDATES = 16  # 4 epochs of 14 utterances in batches of 4
-# It is asked whether it has to stop before each update, before dev is evaluated, and in it; at the
-# end once more, and in dev and test.
-IN_DEV, IN_TEST = 5, 26
+# It is asked whether it has to stop before each update and each batch of dev; at the end in dev and
+# test.
+IN_DEV, IN_TEST = 4, 21
 
 
 def settled(rows: list[Row]) -> list[dict[str, Any]]:
@@ -138,7 +139,7 @@ def test_hypotheses_are_those_that_were_scored(undisturbed: RunFolder):
         assert score.words.errors == row["word_errors"]
 
 
-@pytest.mark.parametrize("calls", [0, 4, IN_DEV, 9, 12, 16, 20, IN_TEST])
+@pytest.mark.parametrize("calls", [0, 3, IN_DEV, 9, 12, 16, 20, IN_TEST])
 def test_stopped_at_any_step_it_goes_on_to_the_same_bits(
     calls: int, letters: FeatureSet, undisturbed: RunFolder, tmp_path: Path
 ):
@@ -150,21 +151,41 @@ def test_stopped_at_any_step_it_goes_on_to_the_same_bits(
 
 
 @pytest.mark.parametrize("options", [{}, {"resident_gb": 0.0, "workers": 2}], ids=str)
-def test_killed_in_an_evaluation_it_has_lost_no_update(
+def test_killed_in_an_evaluation_it_has_lost_neither_an_update_nor_what_was_heard(
     options: dict[str, Any],
     letters: FeatureSet,
-    undisturbed: RunFolder,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr(trainer, "SECONDS_UNSAVED", 0.0)
-    asked = iter(range(IN_DEV))
-    run = RunFolder(tmp_path)
-    with pytest.raises(StopIteration):  # as sudden as SIGKILL: nothing is saved on the way out
-        fit(RESTLESS, letters, run, should_stop=lambda: next(asked) is None, **options)
+    monkeypatch.setattr(trainer, "SECONDS_BETWEEN_SAVES", 0.0)
+    monkeypatch.setattr(trainer, "EVALUATION_BATCH", 1)  # dev is two batches of four then
+    undisturbed = fit(RESTLESS, letters, RunFolder(tmp_path / "undisturbed"))
+    left, hear = [1], Recogniser._hear
+    monkeypatch.setattr(Recogniser, "_hear", lambda self, *of: (left.pop(), hear(self, *of)))
+    run = RunFolder(tmp_path / "killed")
+    with pytest.raises(IndexError):  # as sudden as SIGKILL: nothing is saved on the way out
+        fit(RESTLESS, letters, run, **options)
     saved = content(run)
     assert (saved["epoch"], saved["position"], saved["update"], saved["rows"]) == (1, 4, 4, [])
+    assert saved["heard"]["dev"]["batches"] == 1
+    left[:] = [1] * (1 + 2 * 3 + 2 + 1)  # what is left of dev, dev; dev and test at the end
     assert_same(fit(RESTLESS, letters, run, **options), undisturbed)
+    assert left == []
+    assert content(run)["heard"] == {}
+
+
+def test_stopped_before_each_batch_it_hears_each_once(
+    letters: FeatureSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(trainer, "EVALUATION_BATCH", 1)
+    undisturbed = fit(RESTLESS, letters, RunFolder(tmp_path / "undisturbed"))
+    run, lives = RunFolder(tmp_path / "stopped"), 0
+    while not run.finished:
+        lives += 1
+        with contextlib.suppress(Stopped):
+            fit(RESTLESS, letters, run, should_stop=after(1))
+    assert lives == UPDATES + 2 * 4 + 2 + 1
+    assert_same(run, undisturbed)
 
 
 def test_stopped_again_and_again_it_ends_all_the_same(
