@@ -21,7 +21,7 @@ from pipeline.files import digest
 from pipeline.settings import Settings, read_yaml, set_key, validated
 
 FEATURE_VERSION = 1  # enters every feature_id: raise it when the same settings give other frames
-RUN_VERSION = 3  # enters every run_id: raise it when rows differ by more than rounding
+RUN_VERSION = 4  # enters every run_id: raise it when rows differ by more than rounding
 
 Stride = Literal[1, 2, 3]
 Speed = Annotated[float, Field(ge=0.5, le=2)]

@@ -25,6 +25,7 @@ from pipeline.features.shards import StoredUtterance
 from pipeline.shapes import Float32, Int64
 from pipeline.training import augment
 from pipeline.training.augment import Fits, Stripes, Timing
+from pipeline.training.health import largest
 from pipeline.training.store import Mapped, Store, joined
 
 BUCKET = 2  # batches in a bucket of similar lengths: 4 % padding on AN4, random order has 47 %
@@ -39,17 +40,20 @@ class Batch:
     lengths: Int64[Tensor, " B"]
     targets: Int64[Tensor, " L"]  # one utterance after the other
     target_lengths: Int64[Tensor, " B"]
+    largest: float  # |z| of the frames; no finite number if one of them is none
 
     def choose(self, kept: Sequence[int]) -> "Batch":
         """Some of its utterances, in as much padding as before."""
         targets = torch.split(self.targets, self.target_lengths.tolist())
+        frames = self.frames[list(kept)]
         return Batch(
             utterances=tuple(self.utterances[b] for b in kept),
             places=self.places[list(kept)],
-            frames=self.frames[list(kept)],
+            frames=frames,
             lengths=self.lengths[list(kept)],
             targets=torch.cat([targets[b] for b in kept]),
             target_lengths=self.target_lengths[list(kept)],
+            largest=largest(frames),
         )
 
 
@@ -122,6 +126,7 @@ class Split:
             lengths=torch.from_numpy(joined(selection.timing.frames, self.stack)).to(device),
             targets=torch.from_numpy(targets).to(device),
             target_lengths=torch.tensor([len(one) for one in labels], device=device),
+            largest=largest(frames),
         )
 
     def typical(self, number: int) -> list[int]:

@@ -14,7 +14,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 from torch.nn.utils import clip_grad_norm_, get_total_norm
 
@@ -27,7 +26,9 @@ from pipeline.training.state import State
 from pipeline.training.tally import Tally
 
 LEAST_SCALE = 1.0  # of a float16 loss: below it the gradient itself is no number
-UPDATES_PER_SIZE = 10  # one update in so many is sized: that takes a copy of the weights
+# In one of so many updates the move is sized, which takes a copy of the weights, and the clamp's
+# ends are counted, a hundred thousand activations of a layer.
+UPDATES_PER_SIZE = 10
 
 
 class DivergedError(InputError):
@@ -57,6 +58,7 @@ class Learner:
         machine.sow(derived(settings.seed, state.update), self.recogniser.device)  # dropout's
         for group in self.optimiser.param_groups:
             group["lr"] = schedule.learning_rate(settings, state.update, updates, state.dev_losses)
+        network.clamp.counts = tally.updates % UPDATES_PER_SIZE == 0
         output = self.recogniser.output(batch)
         logs = ctc.log_probabilities(output.logits)
         losses = ctc.of_log_probabilities(logs, output.lengths, batch.targets, batch.target_lengths)
@@ -69,15 +71,16 @@ class Learner:
         torch.autograd.backward(self.scaler.scale(total))
         self.scaler.unscale_(self.optimiser)
         limit = math.inf if settings.clip is None else settings.clip
-        norm = clip_grad_norm_(network.parameters(), limit)
-        self._check(batch, losses.detach(), norm, state.update)
+        norm = float(clip_grad_norm_(network.parameters(), limit))
+        each = losses.tolist()
+        self._check(batch, each, norm, state.update)
         with self._sized(tally):
             self.scaler.step(self.optimiser)
         self.scaler.update()
         texts = self.recogniser.texts(output)
-        count(tally, batch, output, logs.detach(), losses=losses.tolist(), texts=texts)
-        if bool(norm.isfinite()):
-            tally.grad_norm += norm.item()
+        count(tally, batch, output, logs.detach(), losses=each, texts=texts)
+        if math.isfinite(norm):
+            tally.grad_norm += norm
             tally.normed += 1
         tally.rates += self.learning_rate
         tally.updates += 1
@@ -95,12 +98,12 @@ class Learner:
         tally.update_size += float(get_total_norm(moved) / get_total_norm(before))
         tally.sized += 1
 
-    def _check(self, batch: Batch, losses: Tensor, norm: Tensor, update: int) -> None:
+    def _check(self, batch: Batch, losses: list[float], norm: float, update: int) -> None:
         curable = self.scaler.is_enabled() and self.scaler.get_scale() > LEAST_SCALE
-        if bool(losses.isfinite().all()) and (curable or bool(norm.isfinite())):
+        finite = list(map(math.isfinite, losses))
+        if all(finite) and (curable or math.isfinite(norm)):
             return
         ids = [utterance.id for utterance in batch.utterances]
-        finite = losses.isfinite().tolist()
         wrong = [name for name, well in zip(ids, finite, strict=True) if not well]
         what = f"loss of {', '.join(wrong)}" if wrong else f"gradient of {', '.join(ids)}"
         raise DivergedError(

@@ -39,7 +39,7 @@ Length = TypeVar("Length", int, Tensor, Int64[np.ndarray, " U"])
 class Output(NamedTuple):
     logits: Float[Tensor, "B S C"]
     lengths: Int[Tensor, " B"]
-    activations: Float[Tensor, "L 3"]  # of CLAMPED, on valid steps: all, at 0, at the ceiling
+    activations: Float[Tensor, "L 3"]  # of CLAMPED, on valid steps: counted, at 0, at the ceiling
 
 
 class Clamp(nn.Module):
@@ -48,6 +48,7 @@ class Clamp(nn.Module):
     def __init__(self, ceiling: float | None) -> None:
         super().__init__()
         self.ceiling = ceiling
+        self.counts = True  # in training; in evaluation always
 
     def forward(
         self, x: Float[Tensor, "B T *F"], mask_BT: Bool[Tensor, "B T"]
@@ -56,6 +57,8 @@ class Clamp(nn.Module):
         return y, self.ends(y.detach(), mask_BT)
 
     def ends(self, y: Float[Tensor, "B T *F"], mask_BT: Bool[Tensor, "B T"]) -> Float[Tensor, "3"]:
+        if self.training and not self.counts:
+            return y.new_zeros(3, dtype=torch.float64)
         width, steps = y[0, 0].numel(), mask_BT.sum().double()
         apart = [y] if self.ceiling is None else [y, self.ceiling - y]
         # At an end there is no sign; adding signs takes half of the time of counting equals.

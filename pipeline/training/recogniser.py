@@ -19,7 +19,7 @@ from pipeline.shapes import Float
 from pipeline.training import ctc, decoding
 from pipeline.training.batches import Batch, Split
 from pipeline.training.feed import Feed
-from pipeline.training.health import Health, finite, largest
+from pipeline.training.health import Health, finite
 from pipeline.training.model import Network, Output
 from pipeline.training.tally import Evaluation, Tally
 
@@ -96,15 +96,13 @@ def finite_part(tally: Tally, batch: Batch) -> Batch | None:
 
     One of them would spread to its neighbours: through BatchNorm, and through the gradient.
     """
-    peak = largest(batch.frames)
-    if not math.isfinite(peak):
+    if not math.isfinite(batch.largest):
         whole = finite(batch.frames)
         tally.nonfinite += [batch.utterances[b].id for b in np.flatnonzero(~whole)]
         if not whole.any():
             return None
         batch = batch.choose(np.flatnonzero(whole).tolist())
-        peak = largest(batch.frames)
-    tally.largest_z = max(tally.largest_z, peak)
+    tally.largest_z = max(tally.largest_z, batch.largest)
     return batch
 
 

@@ -14,6 +14,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -96,8 +97,10 @@ def _mlflow(run: RunFolder, experiment: Experiment, known: int) -> Tracker:
     mlflow = importlib.import_module("mlflow")
     beside = run.path.parent.parent / "mlflow.db"  # in the work folder
     client = mlflow.MlflowClient(os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{beside}"))
-    place = client.get_experiment_by_name(PROJECT)
-    home = place.experiment_id if place else client.create_experiment(PROJECT)
+    if client.get_experiment_by_name(PROJECT) is None:
+        with suppress(mlflow.exceptions.MlflowException):  # another run has made it meanwhile
+            client.create_experiment(PROJECT)
+    home = client.get_experiment_by_name(PROJECT).experiment_id
     found = client.search_runs([home], f"tags.run_id = '{run.run_id}'")
     if found:
         identity = found[0].info.run_id

@@ -53,10 +53,13 @@ def _fill(folder: Path, items: Sequence[tuple[str, Path]]) -> int:
     return len(items)
 
 
-def fit(scratch: Path, *, manifest_file: str, changes: Mapping[str, Any]) -> Job:
+def fit(
+    scratch: Path, *, manifest_file: str, changes: Mapping[str, Any], ready: bool = False
+) -> Job:
     """Brain.fit with our network, loss and batches.
 
-    Its frames lie in memory too, ready; its recipes compute them from sound in every epoch.
+    As in its recipes it reads the sound and computes its Fbank anew in every epoch; `ready`: its
+    frames lie in memory too.
     """
     import logging
 
@@ -64,9 +67,10 @@ def fit(scratch: Path, *, manifest_file: str, changes: Mapping[str, Any]) -> Job
     import torch
     from speechbrain.dataio.batch import PaddedBatch
     from speechbrain.dataio.dataloader import SaveableDataLoader
+    from speechbrain.lobes.features import Fbank
 
     from pipeline.training import batches
-    from tests.benchmarks.training import WARMING, loss, prepared
+    from tests.benchmarks.training import WARMING, loss, prepared, uncounted
 
     logging.disable(logging.WARNING)
     trainer = prepared(scratch, manifest_file, changes)
@@ -75,24 +79,31 @@ def fit(scratch: Path, *, manifest_file: str, changes: Mapping[str, Any]) -> Job
 
     class Brain(speechbrain.Brain):
         def compute_forward(self, batch, stage):
-            return None  # loss() takes the network's outputs with their exact lengths
+            shown, shares = batch.shown
+            if not ready:
+                with torch.no_grad():
+                    shown = self.modules.fbank(shown)
+                lengths = (shares * shown.shape[1]).round().long()
+                return _joined(shown, split.stack), -(-lengths // split.stack)
+            return shown, (shares * shown.shape[1]).round().long()
 
-        def compute_objectives(self, _, batch, stage):
-            frames, shares = batch.frames
+        def compute_objectives(self, shown, batch, stage):
             targets, target_shares = batch.targets
-            lengths = (shares * frames.shape[1]).round().long()
             target_lengths = (target_shares * targets.shape[1]).round().long()
-            return loss(self.modules.network, frames, lengths, targets, target_lengths)
+            return loss(self.modules.network, *shown, targets, target_lengths)
 
         def on_fit_batch_start(self, batch, should_step):
             turn()
 
-    items = [_item(split, place) for place in range(len(split))]
+    items = _ready(split) if ready else _sounds(split, dict(sounds(manifest_file)))
     loader = SaveableDataLoader(items, batch_sampler=order, collate_fn=PaddedBatch)
     warming = SaveableDataLoader(items, batch_sampler=order[:WARMING], collate_fn=PaddedBatch)
     brain = Brain(
-        {"network": trainer.recogniser.network},
-        lambda parameters: torch.optim.AdamW(parameters, 1e-3),
+        {
+            "network": uncounted(trainer),
+            "fbank": Fbank(n_mels=80, n_fft=512, win_length=25, hop_length=10),
+        },
+        lambda parameters: torch.optim.AdamW(parameters, 1e-3, fused=True),  # as the others have
         run_opts={"device": "cpu", "noprogressbar": True, "max_grad_norm": 1.0},
     )
     brain.fit(range(1), warming)
@@ -104,9 +115,36 @@ def fit(scratch: Path, *, manifest_file: str, changes: Mapping[str, Any]) -> Job
     return job
 
 
-def _item(split: Any, place: int) -> dict[str, Any]:
+def _joined(frames: Any, stack: int) -> Any:
+    import torch
+
+    left = -frames.shape[1] % stack
+    return torch.nn.functional.pad(frames, (0, 0, 0, left)).view(len(frames), -1, 80 * stack)
+
+
+def _sounds(split: Any, paths: Mapping[str, Path]) -> Any:
+    import torch
+    from speechbrain.dataio.dataio import read_audio
+    from speechbrain.dataio.dataset import DynamicItemDataset
+    from speechbrain.utils.data_pipeline import provides, takes
+
+    @takes("wav")
+    @provides("shown")
+    def read(wav: str):
+        return read_audio(wav)
+
+    labels = {
+        u.id: torch.tensor(one) for u, one in zip(split.utterances, split.labels, strict=True)
+    }
+    told = {name: {"wav": os.fspath(paths[name]), "targets": one} for name, one in labels.items()}
+    return DynamicItemDataset(told, [read], ["id", "shown", "targets"])
+
+
+def _ready(split: Any) -> list[dict[str, Any]]:
     import numpy as np
     import torch
 
-    frames = split.batch(np.array([place])).frames[0]
-    return {"id": str(place), "frames": frames, "targets": torch.tensor(split.labels[place])}
+    return [
+        {"id": str(n), "shown": split.batch(np.array([n])).frames[0], "targets": torch.tensor(one)}
+        for n, one in enumerate(split.labels)
+    ]

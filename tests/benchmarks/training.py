@@ -9,6 +9,7 @@ users disturb less.
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from torch import Tensor, nn
 from pipeline.config import load_experiment
 from pipeline.corpora import Corpus
 from pipeline.training import batches
-from pipeline.training.batches import Batch
+from pipeline.training.batches import Batch, Selection
+from pipeline.training.feed import Feed
 from pipeline.training.model import Network
 from pipeline.training.run import RunFolder
 from pipeline.training.trainer import EVALUATION_BATCH, Trainer
@@ -35,6 +37,7 @@ BASELINE = REPOSITORY / "configs/experiments/baseline.yaml"
 BARE, OURS, MAPPED = "bare padded loop", "blankslate", "blankslate, mapped"
 IN_TURN = "in turn"  # a batch each, in one process
 OVER_BARE, OVER_EVALUATED, OVER_BRAIN = "bare / ours", "with dev", "Brain / ours"
+OVER_READY = "Brain, frames ready / ours"
 PACKED, BRAIN, HALF = "bare packed loop", "SpeechBrain, Brain.fit", "blankslate, bfloat16"
 WARMING = 3  # batches before the first round
 EPOCHS_IN_TURN = 3
@@ -70,6 +73,7 @@ def _epoch(path: str, batch: int) -> Group:
             Target([IN_TURN], of=OVER_BARE, at_least=0.95),
             Target([IN_TURN], of=OVER_EVALUATED, at_least=0.95),
             Target([IN_TURN], of=OVER_BRAIN, at_least=1),
+            Target([PACKED], [OURS], at_least=5),
             Target([OURS], of="waited, share", at_most=0.01),
             Target([MAPPED], of="waited, share", at_most=0.03),
         ],
@@ -151,7 +155,6 @@ def ours(
 ) -> Job:
     """Order, masks, every metric of the training rows; with `evaluate` all that ends an epoch."""
     trainer = prepared(scratch, manifest_file, changes, mapped=mapped, device=device)
-    trainer.should_stop = lambda: bool(turn())  # it asks between batches
 
     def job(folder: Path, most: int | None = most) -> dict[str, float]:
         state, split = trainer.state, trainer.splits.train
@@ -180,11 +183,13 @@ def bare(
     device: str = "cpu",
 ) -> Job:
     """Network, loss, step, over batches that lie ready; no masks, no metric, no text."""
-    return _job(prepared(scratch, manifest_file, changes, device=device), most, evaluate)
+    trainer = prepared(scratch, manifest_file, changes, device=device)
+    return _job(trainer, uncounted(trainer), most, evaluate)
 
 
 def together(scratch: Path, *, manifest_file: str, changes: Changes) -> Job:
     """Some epochs of each, a batch in turn; then each with dev, which is heard in turn too."""
+    Feed.batches = _by_turns(Feed.batches)  # type: ignore[method-assign]
     settings: dict[str, Any] = {"manifest_file": manifest_file, "changes": changes}
 
     def made(maker: Callable[..., Job], name: str, **more: Any) -> Callable[[], Any]:
@@ -195,6 +200,7 @@ def together(scratch: Path, *, manifest_file: str, changes: Changes) -> Job:
     alone = {"bare": made(bare, "bare"), "ours": made(ours, "ours")}
     if "speechbrain" not in absent():
         alone["brain"] = made(speechbrain_cases.fit, "brain")
+        alone["ready"] = made(speechbrain_cases.fit, "ready", ready=True)
     heard = {
         "bare": made(bare, "bare-heard", evaluate=True),
         "ours": made(ours, "ours-heard", evaluate=True),
@@ -202,7 +208,7 @@ def together(scratch: Path, *, manifest_file: str, changes: Changes) -> Job:
 
     def job(folder: Path) -> dict[str, float]:
         taken, evaluated = in_turn(alone), in_turn(heard)
-        over = {OVER_BARE: "bare", OVER_BRAIN: "brain"}
+        over = {OVER_BARE: "bare", OVER_BRAIN: "brain", OVER_READY: "ready"}
         return {
             **{said: taken[name] / taken["ours"] for said, name in over.items() if name in taken},
             OVER_EVALUATED: evaluated["bare"] / evaluated["ours"],
@@ -214,13 +220,33 @@ def together(scratch: Path, *, manifest_file: str, changes: Changes) -> Job:
 def packed(scratch: Path, *, manifest_file: str, changes: Changes, most: int | None = None) -> Job:
     """The same with PackedSequence, on some of the batches."""
     trainer = prepared(scratch, manifest_file, changes)
-    network = trainer.recogniser.network
+    network = uncounted(trainer)
     for number, layer in enumerate(network.recurrent):
         network.recurrent[number] = Packed(layer, trainer.experiment.model.batch_norm != "none")
-    return _job(trainer, most)
+    return _job(trainer, network, most)
 
 
-def _job(trainer: Trainer, most: int | None, evaluate: bool = False) -> Job:
+def uncounted(trainer: Trainer) -> Network:
+    """Its network, without the count of what stands at an end of the clamp."""
+    network = trainer.recogniser.network
+    nothing = torch.zeros(3, dtype=torch.float64, device=trainer.recogniser.device)
+    network.clamp.ends = lambda y, mask_BT: nothing  # type: ignore[method-assign]
+    return network
+
+
+def _by_turns(batches_of: Callable[..., Iterator[Batch]]) -> Callable[..., Iterator[Batch]]:
+    """A batch is asked for in turn: what is made ahead is made while its own run computes."""
+
+    def batches_in_turn(feed: Feed, plan: Sequence[Selection]) -> Iterator[Batch]:
+        with closing(batches_of(feed, plan)) as coming:
+            for batch in coming:
+                yield batch
+                turn()
+
+    return batches_in_turn
+
+
+def _job(trainer: Trainer, network: Network, most: int | None, evaluate: bool = False) -> Job:
     split, dev = trainer.splits.train, trainer.splits.dev
     plan = batches.order(split.lengths, trainer.experiment.train, epoch=1)
     made = [split.batch(places) for places in (plan if most is None else plan[-most:])]
@@ -230,27 +256,27 @@ def _job(trainer: Trainer, most: int | None, evaluate: bool = False) -> Job:
     ]
 
     def job(folder: Path) -> dict[str, float]:
-        _loop(trainer, made)
+        _loop(trainer, network, made)
         if evaluate:
-            _listen(trainer, heard)
+            _listen(network, heard)
         if made[0].frames.is_cuda:
             torch.cuda.synchronize()
         return {"amount": sum(len(batch.lengths) for batch in made)}
 
-    _loop(trainer, made[:WARMING])
+    _loop(trainer, network, made[:WARMING])
     return job
 
 
 @torch.no_grad()
-def _listen(trainer: Trainer, heard: Sequence[Batch]) -> None:
-    network = trainer.recogniser.network.eval()
+def _listen(network: Network, heard: Sequence[Batch]) -> None:
+    network.eval()
     for batch in heard:
         turn()
         loss(network, batch.frames, batch.lengths, batch.targets, batch.target_lengths).item()
 
 
-def _loop(trainer: Trainer, made: Sequence[Batch]) -> None:
-    network = trainer.recogniser.network.train()
+def _loop(trainer: Trainer, network: Network, made: Sequence[Batch]) -> None:
+    network.train()
     for batch in made:
         turn()
         trainer.learner.optimiser.zero_grad()

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot 
 def live(features: Path, run: RunFolder, options: dict[str, Any], told: int) -> int:
     """Until it ends or is ended; a byte at each step boundary says how far it is."""
     settings = Experiment.model_validate_json((run.path / "settings.json").read_text())
-    trainer.SECONDS_BETWEEN_SAVES = 0.0
+    trainer.SECONDS_BETWEEN_SAVES = options.pop("saves")
     with listening() as stop:
 
         def should_stop() -> bool:
@@ -80,7 +80,10 @@ def undisturbed(letters: FeatureSet, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"resident_gb": 0.0, "workers": 2}], ids=["resident", "mapped, two workers"]
+    "options",
+    # Saved at each step; or now and then, so that updates are done again.
+    [{"saves": 0.0}, {"saves": 0.05, "resident_gb": 0.0, "workers": 2}],
+    ids=["resident", "mapped, two workers"],
 )
 def test_killed_twenty_times_it_ends_with_the_same_bits(
     options: dict[str, Any], letters: FeatureSet, undisturbed: RunFolder, tmp_path: Path

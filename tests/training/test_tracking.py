@@ -101,6 +101,7 @@ def mlflow(monkeypatch: pytest.MonkeyPatch) -> type[MlflowClient]:
     module = ModuleType("mlflow")
     client = type("Fresh", (MlflowClient,), {"uris": [], "experiments": {}, "runs": []})
     module.MlflowClient = client
+    module.exceptions = SimpleNamespace(MlflowException=OSError)
     monkeypatch.setitem(sys.modules, "mlflow", module)
     monkeypatch.setenv(VARIABLE, "mlflow")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -199,6 +200,20 @@ def test_mlflow_is_told_each_row_once_and_a_resumed_run_goes_on_in_its_place(
     assert len(set(told)) == len(told)
     assert any(key == "test/cer" for key, _ in told)
     assert mlflow.uris[0].endswith("/mlflow.db")
+
+
+def test_of_two_first_runs_each_has_its_place_in_mlflow(
+    features: FeatureSet, tmp_path: Path, mlflow: type[MlflowClient]
+):
+    """The other one makes the experiment between this one's question and its own attempt."""
+
+    def too_late(client: MlflowClient, name: str) -> str:
+        client.experiments[name] = "8"
+        raise OSError(f"experiment {name} already exists")
+
+    mlflow.create_experiment = too_late
+    fit(features, tmp_path)
+    assert len(mlflow.runs) == 1
 
 
 def test_a_person_may_send_it_online(
