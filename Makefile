@@ -36,6 +36,7 @@ endif
 stamp := .venv/.complete
 kernel := .venv/.kernel
 peers := .venv-bench
+bench = $(if $(wildcard $(peers)/.complete),$(peers)/$(notdir $(bin)),$(bin))/python
 pip := $(bin)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: help setup demo test check format lock features verify inspect train lr-range doctor sweep status logs cancel report bench bench-setup cluster-check slurm-up slurm-down clean
@@ -113,7 +114,8 @@ report: setup  ## SWEEP=…: results.csv, summary.csv, report.html and figures, 
 	@$(blankslate) report "$(SWEEP)" --cluster "$(CLUSTER)" $(work)
 
 bench: setup  ## speed against this machine's limits and the peers; ONLY="features reading" of it; bench.json
-	@$(if $(wildcard $(peers)/.complete),$(peers)/$(notdir $(bin)),$(bin))/python -m tests.benchmarks $(ONLY) $(if $(filter all,$(BENCH)),--all)
+	@$(bench) -m pipeline.features.compiled
+	@$(bench) -m tests.benchmarks $(ONLY) $(if $(filter all,$(BENCH)),--all)
 
 bench-setup: $(peers)/.complete  ## .venv-bench: the same versions and what make bench compares with
 
