@@ -28,6 +28,7 @@ from tests.benchmarks import speechbrain_cases
 from tests.benchmarks.child import Job
 from tests.benchmarks.corpora import Corpora
 from tests.benchmarks.judge import Target
+from tests.benchmarks.limits import TUNED_MALLOC
 from tests.benchmarks.measure import Case, Group, absent
 from tests.benchmarks.product import feature_set
 from tests.benchmarks.turns import in_turn, turn
@@ -37,7 +38,9 @@ BASELINE = REPOSITORY / "configs/experiments/baseline.yaml"
 BARE, OURS, MAPPED = "bare padded loop", "blankslate", "blankslate, mapped"
 IN_TURN = "in turn"  # a batch each, in one process
 OVER_BARE, OVER_EVALUATED, OVER_BRAIN = "bare / ours", "with dev", "Brain / ours"
-OVER_READY = "Brain, frames ready / ours"
+OVER_READY, OVER_PACKED = "Brain, frames ready / ours", "packed / ours"
+# Of the jobs of one process. Else each has an arena of its own, and luck decides whose pages stay.
+ONE_ARENA = {**TUNED_MALLOC, "MALLOC_ARENA_MAX": "1"}
 PACKED, BRAIN, HALF = "bare packed loop", "SpeechBrain, Brain.fit", "blankslate, bfloat16"
 WARMING = 3  # batches before the first round
 EPOCHS_IN_TURN = 3
@@ -64,7 +67,7 @@ def _epoch(path: str, batch: int) -> Group:
             Case(BARE, "training:bare", settings),
             Case(OURS, "training:ours", settings),
             Case(MAPPED, "training:ours", {**settings, "mapped": True}),
-            Case(IN_TURN, "training:together", settings),
+            Case(IN_TURN, "training:together", settings, environment=ONE_ARENA),
             *([Case(HALF, "training:ours", half)] if batch == 16 else []),
             Case(PACKED, "training:packed", {**settings, "most": 144 // batch}),
             Case(BRAIN, "speechbrain_cases:fit", settings, needs="speechbrain"),
@@ -88,14 +91,10 @@ def _unstacked(path: str, batch: int) -> Group:
     return Group(
         title=f"{most} batches of {batch}, 100 frames a second, no BatchNorm, one thread",
         unit="utterance",
-        cases=[
-            Case(BARE, "training:bare", settings),
-            Case(OURS, "training:ours", settings),
-            Case(PACKED, "training:packed", settings),
-        ],
+        cases=[Case(IN_TURN, "training:with_packed", settings, environment=ONE_ARENA)],
         targets=[
-            Target([BARE], [OURS], at_least=0.95),
-            Target([PACKED], [OURS], at_least=5),
+            Target([IN_TURN], of=OVER_BARE, at_least=0.95),
+            Target([IN_TURN], of=OVER_PACKED, at_least=5),
         ],
         warm_up=False,
     )
@@ -213,6 +212,24 @@ def together(scratch: Path, *, manifest_file: str, changes: Changes) -> Job:
             **{said: taken[name] / taken["ours"] for said, name in over.items() if name in taken},
             OVER_EVALUATED: evaluated["bare"] / evaluated["ours"],
         }
+
+    return job
+
+
+def with_packed(scratch: Path, *, manifest_file: str, changes: Changes, most: int) -> Job:
+    """The same batches with PackedSequence too."""
+    Feed.batches = _by_turns(Feed.batches)  # type: ignore[method-assign]
+    jobs = {}
+    for maker in (bare, ours, packed):
+        (scratch / maker.__name__).mkdir()
+        settings = {"manifest_file": manifest_file, "changes": changes, "most": most}
+        made = maker(scratch / maker.__name__, **settings)
+        jobs[maker.__name__] = lambda made=made: made(scratch)
+
+    def job(folder: Path) -> dict[str, float]:
+        taken = in_turn(jobs)
+        over = {OVER_BARE: "bare", OVER_PACKED: "packed"}
+        return {said: taken[name] / taken["ours"] for said, name in over.items()}
 
     return job
 
