@@ -55,7 +55,7 @@ $(stamp): requirements.lock pyproject.toml
 	@$(bin)/uv pip install --quiet --python .venv --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(kernel): $(stamp) pipeline/features/kernel.c
+$(kernel): $(stamp) $(wildcard pipeline/features/*.[ch])
 	@$(bin)/python -m pipeline.features.compiled
 	@touch $@
 

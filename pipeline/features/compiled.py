@@ -1,7 +1,9 @@
 """Compiled: the arithmetic of transform.py by a C library, several times as fast as numpy's.
 
-In:   kernel.c, a C compiler at `make setup`; then settings, samples.   Out: rows, float32.
-Not here: what there is to compute (spectrum.py); the same without a compiler (transform.py).
+In:   kernel.c, rows.c, a C compiler at `make setup`; then settings, samples, rows.
+Out:  rows; what is kept of them; the sums of their products.
+Not here: what there is to compute (spectrum.py), the same without a compiler (transform.py,
+storage.py, statistics.py).
 
     python -m pipeline.features.compiled     # what make setup does
 
@@ -20,7 +22,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,10 +39,12 @@ from pipeline.features.transform import (
 )
 from pipeline.shapes import Float16, Float32, Float64
 
-SOURCE = Path(__file__).with_name("kernel.c")
+SOURCES = tuple(map(Path(__file__).with_name, ("kernel.c", "rows.c", "vectors.h")))
 COMPILERS = ("cc", "gcc", "clang")
 # Neither errno nor a trap is asked for after a square root, so that it may be one instruction.
 WORDS = ("-O3", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
+VECTORS = 3  # of a panel, as in rows.c
+PRODUCT_ROWS = 128  # multiplied at a time: two panels fit in the first cache
 SCALES = {"none": 0, "log1p": 1, "log": 2, "decibel": 2}
 
 Library = ctypes.CDLL
@@ -83,8 +87,9 @@ def library() -> Library | None:
     number, size, address = ctypes.c_int32, ctypes.c_ssize_t, ctypes.c_void_p
     found.spectra.argtypes = [address, address, number, address, size, size]
     found.rows.argtypes = [address, address, number, address]
-    found.halves.argtypes = [address, size, address]
-    for function in (found.spectra, found.rows, found.halves):
+    found.halves.argtypes = [address, size, address, address, address]
+    found.products.argtypes = [address, size, number, address, number, address, address]
+    for function in (found.spectra, found.rows, found.halves, found.products):
         function.restype = None
     return found if found.frames_at_a_time() else None
 
@@ -109,7 +114,7 @@ class Compiled:
             "twiddles": _twiddles(points),
             "turns": _turned(np.arange(points // 2 + 1) / transform.n_fft),
             "places": _places(points),
-            "scratch": self._vectors(3 * points + 1),
+            "scratch": _vectors(3 * points + 1, self._lanes),
         }
         addresses = {name: table.ctypes.data for name, table in self._tables.items()}
         self._plan = _Transform(length=transform.window_length, points=points, **addresses)
@@ -130,7 +135,7 @@ class Compiled:
         )
 
     def _tables_of(self, settings: FeatureSettings) -> dict[str, np.ndarray]:
-        tables: dict[str, np.ndarray] = {"scratch": self._vectors(settings.bins + 1)}
+        tables: dict[str, np.ndarray] = {"scratch": _vectors(settings.bins + 1, self._lanes)}
         if settings.spectrum == "mel":
             tables["filters"], tables["weights"] = _sparse(mel_filters(settings))
         return tables
@@ -146,18 +151,62 @@ class Compiled:
             **{name: table.ctypes.data for name, table in tables.items()},
         )
 
-    def _vectors(self, count: int) -> Float32[np.ndarray, "n lanes"]:
-        """So many, each within one line of the cache."""
-        buffer = np.zeros((count + 1) * self._lanes, np.float32)
-        skipped = -buffer.ctypes.data % (4 * self._lanes) // 4
-        return buffer[skipped:][: count * self._lanes].reshape(count, self._lanes)
+
+class Products:
+    """As `statistics.Products`."""
+
+    def __init__(self, library: Library, bins: int) -> None:
+        self._library, self._bins = library, bins
+        lanes = library.frames_at_a_time()
+        panel = VECTORS * lanes
+        width = (bins // panel + 1) * panel  # a one stands after the bins
+        self._packed = _vectors(PRODUCT_ROWS * width // lanes, lanes)
+        self._sums = np.zeros((width, width))
+
+    def add(self, rows: Float32[np.ndarray, "T F"], near_mean: Float32[np.ndarray, " F"]) -> None:
+        rows = np.ascontiguousarray(rows, np.float32)
+        self._library.products(
+            rows.ctypes.data,
+            len(rows),
+            self._bins,
+            near_mean.ctypes.data,
+            PRODUCT_ROWS,
+            self._packed.ctypes.data,
+            self._sums.ctypes.data,
+        )
+
+    @property
+    def total(self) -> Float64[np.ndarray, " F"]:
+        return self._sums[: self._bins, self._bins]
+
+    @property
+    def comoment(self) -> Float64[np.ndarray, "F F"]:
+        upper = np.triu(self._sums[: self._bins, : self._bins])
+        return upper + np.triu(upper, 1).T
 
 
-def halves(library: Library, rows: Float32[np.ndarray, "T F"]) -> Float16[np.ndarray, "T F"]:
-    values = np.ascontiguousarray(rows)
-    found = np.empty(rows.shape, np.float16)
-    library.halves(values.ctypes.data, values.size, found.ctypes.data)
-    return found
+class Halves(NamedTuple):
+    rows: Float16[np.ndarray, "T F"]
+    above: int  # values above `most`
+    below: int  # values not above `least`
+    zeros: int
+
+
+def halves(library: Library, rows: Float32[np.ndarray, "T F"], most: float, least: float) -> Halves:
+    """As `storage.to_float16`."""
+    values, bounds = np.ascontiguousarray(rows), np.array([most, least], np.float32)
+    found, counts = np.empty(rows.shape, np.float16), np.empty(3, np.int64)
+    library.halves(
+        values.ctypes.data, values.size, bounds.ctypes.data, found.ctypes.data, counts.ctypes.data
+    )
+    return Halves(found, *counts.tolist())
+
+
+def _vectors(count: int, lanes: int) -> Float32[np.ndarray, "n lanes"]:
+    """So many, each within one line of the cache."""
+    buffer = np.zeros((count + 1) * lanes, np.float32)
+    skipped = -buffer.ctypes.data % (4 * lanes) // 4
+    return buffer[skipped:][: count * lanes].reshape(count, lanes)
 
 
 def _radices(points: int) -> list[int]:
@@ -204,7 +253,8 @@ def _sparse(filters: Float64[np.ndarray, "K F"]) -> tuple[np.ndarray, Float32[np
 
 def _path() -> Path:
     """Of another source, another library."""
-    name = hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:12]
+    content = b"".join(source.read_bytes() for source in SOURCES)
+    name = hashlib.sha256(content).hexdigest()[:12]
     return Path(sys.prefix) / "lib" / f"blankslate-{name}.so"
 
 
@@ -217,7 +267,7 @@ def build() -> str:
     if compiler is None:
         return f"no C compiler ({', '.join(COMPILERS)}): numpy will compute features, more slowly"
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    words: list[Any] = [compiler, *WORDS, "-o", partial, SOURCE, "-lm"]
+    words: list[Any] = [compiler, *WORDS, "-o", partial, *SOURCES[:2], "-lm"]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         done = subprocess.run(words, capture_output=True, text=True, check=False)

@@ -9,29 +9,11 @@
 
 #include <float.h>
 #include <math.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <string.h>
 
-#ifdef __x86_64__
-enum { LANES = 8 };
-#else
-enum { LANES = 4 };
-#endif
+#include "vectors.h"
+
 enum { NONE, LOG1P, LOG }; /* scales */
-
-typedef float lanes __attribute__((vector_size(4 * LANES), may_alias));
-/* memcpy of a vector is compiled into two halves, for which a load of the whole has to wait. */
-typedef float anywhere __attribute__((vector_size(4 * LANES), may_alias, aligned(4)));
-
-/* Of x86-64, what most have had since 2013 (all with AVX2 have F16C): without it numpy is the faster
-   one. */
-#ifdef __x86_64__
-#define WIDE __attribute__((target("avx2,fma,f16c")))
-#else
-#define WIDE
-#endif
-#define PART static inline __attribute__((always_inline))
 
 struct transform {
     int32_t length;        /* of the window */
@@ -276,39 +258,4 @@ void spectra(
         for (int32_t n = 0; n < number; n++)
             rows(outputs + n, power, here, outputs[n].out + row * outputs[n].bins);
     }
-}
-
-/* float16: to the nearest, ties to even; numpy's astype, bit for bit, but for what is no number. */
-PART uint16_t half(float value)
-{
-    uint32_t bits, small;
-    memcpy(&bits, &value, 4);
-    uint32_t sign = bits & 0x80000000;
-    bits ^= sign;
-    /* Adding 1/2 leaves a subnormal's bits where they belong, rounded. */
-    float magnitude, sum;
-    memcpy(&magnitude, &bits, 4);
-    sum = magnitude + 0.5f;
-    memcpy(&small, &sum, 4);
-    small -= 0x3f000000;
-    uint32_t normal = (bits + 0xc8000fff + ((bits >> 13) & 1)) >> 13;
-    uint32_t large = bits > 0x7f800000 ? 0x7e00 : 0x7c00;
-    uint32_t found = bits < 0x38800000 ? small : bits < 0x47800000 ? normal : large;
-    return (uint16_t)(found | sign >> 16);
-}
-
-WIDE
-void halves(const float *values, ptrdiff_t count, uint16_t *out)
-{
-    ptrdiff_t n = 0;
-#ifdef __x86_64__
-    for (; n + LANES <= count; n += LANES) {
-        lanes seen;
-        memcpy(&seen, values + n, sizeof seen);
-        short found __attribute__((vector_size(16))) = __builtin_ia32_vcvtps2ph256(seen, 0);
-        memcpy(out + n, &found, sizeof found);
-    }
-#endif
-    for (; n < count; n++)
-        out[n] = half(values[n]);
 }

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.features import compiled
 from pipeline.files import InputError
 from pipeline.shapes import Float, Float32, Float64
 
@@ -31,7 +32,7 @@ class Statistics:
         return cls(0, np.zeros(bins), np.zeros((bins, bins)))
 
     @classmethod
-    def of(cls, frames: Float[np.ndarray, "T F"]) -> "Statistics":
+    def of(cls, frames: Float32[np.ndarray, "T F"]) -> "Statistics":
         part = Part(frames.shape[1])
         part.add(frames)
         return part.statistics
@@ -66,39 +67,45 @@ class Statistics:
 class Part:
     """The statistics of rows that come block after block.
 
-    What is multiplied is the distance from the mean of the first block. numpy hands D' D to BLAS
-    as one symmetric product, half of the work of any other.
+    What is multiplied is the distance from the mean of the first rows.
     """
 
     def __init__(self, bins: int) -> None:
+        library = compiled.library()
         self._count = 0
         self._near_mean = np.zeros(bins, np.float32)
-        self._total = np.zeros(bins)
-        self._comoment = np.zeros((bins, bins))
-        self._deviation = np.empty((0, bins), np.float32)
+        self._products = compiled.Products(library, bins) if library else Products(bins)
 
-    def add(self, frames: Float[np.ndarray, "T F"]) -> None:
-        for start in range(0, len(frames), BLOCK):
-            self._add_block(frames[start : start + BLOCK])
-
-    def _add_block(self, frames: Float[np.ndarray, "T F"]) -> None:
-        if not self._count:
-            self._near_mean = frames.mean(axis=0, dtype=np.float32)
-        if len(self._deviation) < len(frames):
-            self._deviation = np.empty(frames.shape, np.float32)
-        deviation = self._deviation[: len(frames)]
-        np.subtract(frames, self._near_mean, out=deviation, casting="same_kind")
-        self._total += np.ones(len(frames), np.float32) @ deviation
-        self._comoment += deviation.T @ deviation
+    def add(self, frames: Float32[np.ndarray, "T F"]) -> None:
+        if not self._count and len(frames):
+            self._near_mean = frames[:BLOCK].mean(axis=0)
+        self._products.add(frames, self._near_mean)
         self._count += len(frames)
 
     @property
     def statistics(self) -> Statistics:
         if not self._count:
-            return Statistics.empty(len(self._total))
-        shift = self._total / self._count
-        comoment = self._comoment - self._count * np.outer(shift, shift)
+            return Statistics.empty(len(self._near_mean))
+        shift = self._products.total / self._count
+        comoment = self._products.comoment - self._count * np.outer(shift, shift)
         return Statistics(self._count, self._near_mean + shift, comoment)
+
+
+class Products:
+    """Of rows less a near mean: their sum, and the sum of their products with each other.
+
+    numpy hands D' D to BLAS as one symmetric product, half of the work of any other.
+    """
+
+    def __init__(self, bins: int) -> None:
+        self.total = np.zeros(bins)
+        self.comoment = np.zeros((bins, bins))
+
+    def add(self, rows: Float32[np.ndarray, "T F"], near_mean: Float32[np.ndarray, " F"]) -> None:
+        for start in range(0, len(rows), BLOCK):
+            deviation = rows[start : start + BLOCK] - near_mean
+            self.total += np.ones(len(deviation), np.float32) @ deviation
+            self.comoment += deviation.T @ deviation
 
 
 class Multiple:
@@ -108,7 +115,7 @@ class Multiple:
         self._part, self._factor = part, factor
         self._count = 0
 
-    def add(self, frames: Float[np.ndarray, "T F"]) -> None:
+    def add(self, frames: Float32[np.ndarray, "T F"]) -> None:
         self._count += len(frames)
 
     @property

@@ -18,6 +18,7 @@ from zlib_ng.zlib_ng import crc32
 
 from pipeline.config import FeatureSettings
 from pipeline.features import compiled
+from pipeline.features.compiled import Halves
 from pipeline.features.spectrum import named
 from pipeline.features.statistics import Multiple, Part, Statistics
 from pipeline.files import InputError
@@ -28,13 +29,16 @@ MOST_VANISHED = 0.001  # of the values that are not zero
 HALF_OF_SMALLEST_FLOAT16 = 2.0**-25  # what is not above it is stored as zero
 
 
-def to_float16(rows: Float32[np.ndarray, "T F"]) -> Float16[np.ndarray, "T F"]:
-    """To the nearest, ties to even."""
+def to_float16(rows: Float32[np.ndarray, "T F"]) -> Halves:
+    """To the nearest, ties to even; how many values it cannot hold, because of their size."""
+    most, least = float(np.finfo(np.float16).max), HALF_OF_SMALLEST_FLOAT16
     library = compiled.library()
     if library:
-        return compiled.halves(library, rows)
+        return compiled.halves(library, rows, most, least)
     with np.errstate(over="ignore"):
-        return rows.astype(np.float16)
+        found = rows.astype(np.float16)
+    counts = (int(np.count_nonzero(where)) for where in (rows > most, rows <= least, rows == 0))
+    return Halves(found, *counts)
 
 
 class Exact:
@@ -56,18 +60,17 @@ class Half:
         self._nonzero = self._vanished = 0
 
     def encode(self, rows: Float32[np.ndarray, "T F"]) -> Float16[np.ndarray, "T F"]:
-        largest = rows.max(initial=0)
-        if largest > np.finfo(np.float16).max:
+        found = to_float16(rows)
+        if found.above:
             raise InputError(
                 f"features.storage float16 holds at most {np.finfo(np.float16).max:g}, and "
-                f"{self._named} reached {largest:g}; choose features.scale log or "
+                f"{self._named} reached {rows.max():g}; choose features.scale log or "
                 "features.storage float32"
             )
         if self._may_vanish:
-            zeros = int(np.count_nonzero(rows == 0))  # of floats it takes five times as long
-            self._nonzero += rows.size - zeros
-            self._vanished += int(np.count_nonzero(rows <= HALF_OF_SMALLEST_FLOAT16)) - zeros
-        return to_float16(rows)
+            self._nonzero += rows.size - found.zeros
+            self._vanished += found.below - found.zeros
+        return found.rows
 
     def close(self) -> None:
         if self._vanished > MOST_VANISHED * self._nonzero:

@@ -96,7 +96,7 @@ def test_logarithms_are_right_to_the_last_place_at_every_exponent(library: compi
     values = np.geomspace(tiny, most, settings.bins).astype(np.float32).clip(tiny, most)
     near_one = np.linspace(0.5, 2, 2001, dtype=np.float32)
     values[: len(near_one)] = near_one
-    power = engine._vectors(settings.bins)
+    power = compiled._vectors(settings.bins, library.frames_at_a_time())
     power[:] = values[:, None]
     found = np.empty((1, settings.bins), np.float32)
     library.rows(engine._outputs, power.ctypes.data, 1, found.ctypes.data)
@@ -112,6 +112,38 @@ def test_what_is_infinite_or_no_number_stays_so(library: compiled.Library):
             samples = np.full((1, settings.window_length), value, np.float32)
             found = rows(Compiled(library, transform_of(settings), [settings]), samples, settings)
             assert not np.isfinite(found).any()
+
+
+@hypothesis_settings(max_examples=60, deadline=None)
+@given(
+    bins=st.integers(1, 90) | st.integers(255, 260),
+    counts=st.lists(st.integers(0, 300), min_size=1, max_size=3),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_sums_of_products_equal_float64(
+    library: compiled.Library, bins: int, counts: list[int], seed: int
+):
+    random = np.random.default_rng(seed)
+    near_mean = random.normal(size=bins).astype(np.float32)
+    found = compiled.Products(library, bins)
+    blocks = [random.normal(size=(count, bins)).astype(np.float32) for count in counts]
+    for block in blocks:
+        found.add(block, near_mean)
+    deviation = np.concatenate(blocks).astype(np.float64) - near_mean
+    room = 1e-5 * max(1, len(deviation))
+    np.testing.assert_allclose(found.comoment, deviation.T @ deviation, rtol=0, atol=room)
+    np.testing.assert_allclose(found.total, deviation.sum(axis=0), rtol=0, atol=room)
+    np.testing.assert_array_equal(found.comoment, found.comoment.T)
+
+
+def test_the_precision_of_products_does_not_wear_out(library: compiled.Library):
+    """float32 alone would stop to count at 2^24 rows, and be off by parts per thousand by then."""
+    block = np.full((4096, 2), 1 / 3, np.float32)
+    found = compiled.Products(library, 2)
+    for _ in range(500):
+        found.add(block, np.zeros(2, np.float32))
+    exact = 500 * 4096 * float(np.float32(1 / 3)) ** 2
+    np.testing.assert_allclose(found.comoment, exact, rtol=2e-6)
 
 
 EXAMINED = """
@@ -135,7 +167,11 @@ for n_fft, window_ms, mel_bins in [(16, 1, 3), (32, 1.3, 5), (512, 25, 80), (204
         samples = np.ones((count - 1) * hop + length, np.float32)
         windows = np.lib.stride_tricks.sliding_window_view(samples, length)[::hop]
         engine.rows(windows, [np.empty((count, each.bins), np.float32) for each in sets])
-        compiled.halves(library, samples)
+        compiled.halves(library, samples, 1.0, 0.0)
+for bins in (1, 23, 24, 80, 257):
+    for count in (1, 128, 131):
+        block = np.ones((count, bins), np.float32)
+        compiled.Products(library, bins).add(block, np.ones(bins, np.float32))
 print("examined")
 """
 
@@ -146,7 +182,9 @@ def test_the_kernel_touches_nothing_beyond_its_arrays(tmp_path: Path):
         pytest.skip("needs gcc's address sanitizer, on Linux")
     made = tmp_path / "examined.so"
     words = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-o", str(made)]
-    subprocess.run([compiler, *compiled.WORDS, *words, str(compiled.SOURCE), "-lm"], check=True)
+    subprocess.run(
+        [compiler, *compiled.WORDS, *words, *map(str, compiled.SOURCES[:2]), "-lm"], check=True
+    )
     asked = [compiler, "-print-file-name=libasan.so"]
     preloaded = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
     options = {"LD_PRELOAD": preloaded, "ASAN_OPTIONS": "detect_leaks=0"}
@@ -182,11 +220,14 @@ def test_a_library_is_built_once_for_a_source(
     assert "compiled by" in build(monkeypatch, tmp_path)
     (made,) = (tmp_path / "lib").iterdir()
     assert build(monkeypatch, tmp_path) == f"{made}: is there"
-    changed = tmp_path / "kernel.c"
-    changed.write_bytes(compiled.SOURCE.read_bytes() + b"\n")
-    monkeypatch.setattr(compiled, "SOURCE", changed)
-    assert "compiled by" in build(monkeypatch, tmp_path)
-    assert len(list((tmp_path / "lib").iterdir())) == 2
+    for number, source in enumerate(compiled.SOURCES):
+        copies = tmp_path / str(number)
+        copies.mkdir()
+        changed = [Path(shutil.copy(each, copies)) for each in compiled.SOURCES]
+        changed[number].write_bytes(source.read_bytes() + b"\n")
+        monkeypatch.setattr(compiled, "SOURCES", tuple(changed))
+        assert "compiled by" in build(monkeypatch, tmp_path)
+        assert len(list((tmp_path / "lib").iterdir())) == number + 2
 
 
 def test_without_a_compiler_numpy_computes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -209,7 +250,7 @@ def test_a_compiler_that_fails_is_quoted(
 ):
     broken = tmp_path / "broken.c"
     broken.write_text("#error of another age\n")
-    monkeypatch.setattr(compiled, "SOURCE", broken)
+    monkeypatch.setattr(compiled, "SOURCES", (broken, *compiled.SOURCES[1:]))
     said = build(monkeypatch, tmp_path)
     assert "of another age" in said
     assert said.endswith("numpy will compute features, more slowly")

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from pipeline.features import compiled
 from pipeline.features.statistics import (
     BLOCK,
     Affine,
@@ -28,13 +29,21 @@ def covariance(frames: np.ndarray) -> np.ndarray:
     return np.cov(frames.astype(np.float64), rowvar=False, bias=True)
 
 
-@hypothesis_settings(deadline=None, max_examples=50)
-@given(
-    lengths=st.lists(st.integers(0, 5000), min_size=1, max_size=6).filter(sum),
-    storage=st.sampled_from(["float16", "float32"]),
-)
-def test_merged_parts_equal_numpy_on_all_frames_at_once(lengths: list[int], storage: str):
-    parts = [correlated(n, seed=n).astype(storage) for n in lengths]
+@pytest.fixture(params=["compiled", "numpy"], autouse=True)
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "numpy":
+        monkeypatch.setattr(compiled, "library", lambda: None)
+    elif not compiled.library():
+        pytest.skip(compiled.build())
+
+
+FIXTURE_STAYS = [HealthCheck.function_scoped_fixture]  # which engine it is
+
+
+@hypothesis_settings(deadline=None, max_examples=50, suppress_health_check=FIXTURE_STAYS)
+@given(lengths=st.lists(st.integers(0, 5000), min_size=1, max_size=6).filter(sum))
+def test_merged_parts_equal_numpy_on_all_frames_at_once(lengths: list[int]):
+    parts = [correlated(n, seed=n) for n in lengths]
     merged = sum(map(Statistics.of, parts), Statistics.empty(6))
     frames = np.concatenate(parts).astype(np.float64)
     assert merged.count == len(frames)
@@ -61,7 +70,7 @@ def test_a_multiple_has_the_statistics_of_its_rows_and_refuses_to_miss_any():
 
 
 def test_the_order_of_parts_does_not_matter():
-    parts = [Statistics.of(correlated(n, seed=n) + n / 100) for n in (3, 800, 50, 1)]
+    parts = [Statistics.of(correlated(n, seed=n) + np.float32(n / 100)) for n in (3, 800, 50, 1)]
     forth = sum(parts, Statistics.empty(6))
     back = sum(reversed(parts), Statistics.empty(6))
     np.testing.assert_allclose(forth.mean, back.mean, rtol=1e-12)

@@ -36,7 +36,7 @@ def halves(bits: np.ndarray) -> np.ndarray:
 
 
 def assert_same_halves(bits: np.ndarray) -> None:
-    found, expected = to_float16(bits.view(np.float32)[None])[0], halves(bits)
+    found, expected = to_float16(bits.view(np.float32)[None]).rows[0], halves(bits)
     real = ~np.isnan(expected)
     assert np.isnan(found[~real]).all()
     np.testing.assert_array_equal(found[real].view(np.uint16), expected[real].view(np.uint16))
@@ -59,7 +59,17 @@ def test_conversion_equals_numpys_on_random_bits_of_every_finite_size():
 
 
 def test_nothing_is_converted_to_nothing():
-    assert to_float16(np.zeros((0, 5), np.float32)).shape == (0, 5)
+    assert to_float16(np.zeros((0, 5), np.float32)).rows.shape == (0, 5)
+
+
+def test_what_float16_cannot_hold_is_counted():
+    """Just above its largest value, at half of its smallest, and on both sides of each."""
+    bounds = np.float32([65504, 2.0**-25])
+    values = np.concatenate([bounds, *(np.nextafter(bounds, np.float32(to)) for to in (0, np.inf))])
+    rows = np.concatenate([values, np.float32([0, -0.0, -1])])[None].repeat(11, axis=0)
+    found = to_float16(rows)
+    assert (found.above, found.below, found.zeros) == (11, 11 * 5, 11 * 2)
+    assert np.count_nonzero(found.rows == 0) == 11 * 4
 
 
 def noise(samples: int, seed: int = 0, loudness: float = 0.1) -> np.ndarray:
