@@ -80,7 +80,7 @@ def test_a_resolved_experiment_reads_back_equal(experiment_file: Path, tmp_path:
         ("features: {}\n", "corpus: is missing"),
         ("# nothing yet\n", "the file is empty; a mapping of keys to values is needed"),
         ("- a\n- b\n", "a mapping of keys to values is needed, not list"),
-        ("corpus: [\n", "line 2 is not YAML: expected the node content, but found '<stream end>'"),
+        ("corpus: [\n", "line 2 is not YAML: did not find expected node content"),
         (
             "corpus: corpora/tones.yaml\ncorpus: corpora/other.yaml\n",
             "line 2 is not YAML: the key 'corpus' stands here a second time",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from pipeline.corpora import Corpus
-from pipeline.corpus import demo, sound
+from pipeline.corpus import sound
 from pipeline.corpus.drawing import draw_splits
 from pipeline.corpus.layouts.an4 import an4_root, read_an4, split_an4
 from pipeline.corpus.layouts.folders import read_librispeech, read_pairs
@@ -62,6 +62,8 @@ def build(
             root = an4_root(root, corpus.name)
             found: list[Entry | Refusal] = list(read_an4(root))
         case "demo":
+            from pipeline.corpus import demo  # noqa: PLC0415 (espeak-ng, for it alone)
+
             demo.synthesise(corpus, root, lambda done, total: progress(done, total, "seconds"))
             found = [_demo_entry(row) for row in demo.table(root)]
         case other:
