@@ -20,8 +20,8 @@ from jobs.profile import place
 from jobs.wanted import SweepFolder, recorded, stem_of
 from pipeline.corpora import load_corpus
 from pipeline.features import feature_set
-from pipeline.features import shards as stored
 from pipeline.features.feature_set import DESCRIPTION, STATISTICS
+from pipeline.features.hdf5 import contents
 from pipeline.features.shards import Shard, StoredUtterance
 from pipeline.features.statistics import Statistics
 from pipeline.files import InputError
@@ -170,7 +170,7 @@ def _show(shards: Sequence[Shard]) -> None:
     say(f"{first.feature_id}: {count(len(shards), 'shard')} of {first.count}")
     say("  " + ", ".join(f"{key} {value}" for key, value in settings.model_dump().items()))
     say(f"  {first.path.name}:")
-    for each in stored.contents(first.path):
+    for each in contents(first.path):
         say(f"    {each.name} {each.shape} {each.dtype}{'' if each.whole else ': DAMAGED'}")
     utterances = [utterance for shard in shards for utterance in shard.utterances]
     splits = [utterance.split for utterance in utterances]

@@ -16,7 +16,7 @@ FOUNDATION = {f"pipeline.{name}" for name in ("config", "corpora", "files", "set
 HOMES = {
     "yaml": ("pipeline.settings",),
     "jaxtyping": ("pipeline.shapes",),
-    "h5py": ("pipeline.features.shards",),
+    "h5py": ("pipeline.features.hdf5",),
     "soundfile": ("pipeline.corpus.sound",),
     "soxr": ("pipeline.corpus.audio",),
     "espeakng_loader": ("pipeline.corpus.demo",),

@@ -15,14 +15,13 @@ import numpy as np
 
 from pipeline.config import FeatureSettings
 from pipeline.corpus.manifest import Refusal
+from pipeline.features.hdf5 import AGAIN, verify
 from pipeline.features.shards import (
-    AGAIN,
     Reader,
     Shard,
     StoredUtterance,
     read_statistics,
     shard_name,
-    verify,
     write_statistics,
 )
 from pipeline.features.statistics import Statistics

@@ -25,7 +25,8 @@ from pipeline.corpus import sound
 from pipeline.corpus.audio import Listener, Resampler, resampled_length
 from pipeline.corpus.manifest import Manifest, ManifestFile, Refusal, Utterance
 from pipeline.features.feature_set import DESCRIPTION, Description, describe, find_shard
-from pipeline.features.shards import VERSION, Shard, StoredUtterance, shard_name, writing_shard
+from pipeline.features.hdf5 import VERSION
+from pipeline.features.shards import Shard, StoredUtterance, shard_name, writing_shard
 from pipeline.features.spectrum import Stream, frame_count
 from pipeline.features.statistics import Multiple, Part
 from pipeline.features.transform import Transform, multiple, transform_of

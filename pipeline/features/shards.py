@@ -1,7 +1,8 @@
-"""Shards: frames on disk. The only home of HDF5.
+"""Shards: frames on disk.
 
 In:   blocks of rows, the utterances they belong to.   Out: one file per slice; its rows.
-Not here: computing rows (spectrum.py), what is kept of them (storage.py), padding (training/).
+Not here: HDF5 itself (hdf5.py), computing rows (spectrum.py), what is kept of them (storage.py),
+padding (training/).
 
 Shard format, version 1. One HDF5 file, little-endian; N rows, F bins, U utterances, R refusals.
 
@@ -22,36 +23,38 @@ MUST: frames contiguous, at an offset divisible by 64 (readers map the file ther
 HDF5's lock nor an open handle). MUST: the same input gives the same bytes (no times are stored).
 Forbidden: chunks, filters, external or virtual storage. Other names are ignored. Checked at opening
 is all but the checksums, which `verify` checks. Not checked: that the values are finite.
-CRC-32 because it must find a flipped bit, not an attacker: SHA-256 takes ten times as long.
 """
 
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
 
-import h5py
 import numpy as np
-from pydantic import ValidationError
-from zlib_ng.zlib_ng import crc32
 
 from pipeline.config import FeatureSettings
 from pipeline.corpus.manifest import Refusal
 from pipeline.features import storage
+from pipeline.features.hdf5 import (
+    AGAIN,
+    ALIGNMENT,
+    Dataset,
+    File,
+    complete,
+    creating,
+    fixed,
+    note_checksum,
+    reading,
+    reserve,
+    text,
+    texts,
+    write,
+)
 from pipeline.features.statistics import Multiple, Part, Statistics
-from pipeline.files import InputError, replacing
+from pipeline.files import InputError
 from pipeline.shapes import Float, Shaped
 
-VERSION: Final = 1
-ALIGNMENT = 64  # bytes: a cache line
-ROWS_READ = 4096  # at a time, when they are checked
-# A fixed range of formats, so that a newer library writes what an older one reads.
-V110 = ("v110", "v110")
-LAYOUT: Mapping[str, Any] = {"libver": V110, "alignment_interval": ALIGNMENT, "locking": False}
 Reader = Callable[[int, int], Float[np.ndarray, "T F"]]
-AGAIN = "run make features again, which writes it anew"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,26 +90,26 @@ def writing_shard(
 ) -> Iterator[Callable[[Float[np.ndarray, "T F"]], None]]:
     """Yield the function that appends rows; the file appears when all rows are there."""
     offsets = [0, *(utterance.stop for utterance in utterances)]
-    with _creating(path) as file:
-        _write(file, "offsets", np.array(offsets, "<i8"))
-        _write(file, "utterance_ids", _fixed([utterance.id for utterance in utterances]))
-        _write(file, "transcripts", _fixed([utterance.transcript for utterance in utterances]))
-        _write(file, "speakers", _fixed([utterance.speaker for utterance in utterances]))
-        _write(file, "splits", _fixed([utterance.split for utterance in utterances]))
-        _write(file, "refusals/utterance_ids", _fixed([each.utterance for each in refusals]))
-        _write(file, "refusals/reasons", _fixed([each.reason for each in refusals]))
+    with creating(path) as file:
+        write(file, "offsets", np.array(offsets, "<i8"))
+        write(file, "utterance_ids", fixed([utterance.id for utterance in utterances]))
+        write(file, "transcripts", fixed([utterance.transcript for utterance in utterances]))
+        write(file, "speakers", fixed([utterance.speaker for utterance in utterances]))
+        write(file, "splits", fixed([utterance.split for utterance in utterances]))
+        write(file, "refusals/utterance_ids", fixed([each.utterance for each in refusals]))
+        write(file, "refusals/reasons", fixed([each.reason for each in refusals]))
         shape = (offsets[-1], settings.bins)
-        dataset = file.create_dataset("frames", shape, np.dtype(settings.storage).newbyteorder("<"))
+        dtype = np.dtype(settings.storage).newbyteorder("<")
+        dataset = reserve(file, "frames", shape, dtype)
         training = [utterance.split == "train" for utterance in utterances]
         rows = storage.Rows(dataset, settings, offsets, training, part)
         yield rows.append
-        dataset.attrs["crc32"] = np.uint32(rows.finish())
+        note_checksum(dataset, rows.finish())
         for name, scale in rows.scales.items():
-            _write(file, f"code/{name}", scale)
+            write(file, f"code/{name}", scale)
         _write_statistics(file, rows.statistics)
-        file.attrs["settings"] = np.bytes_(settings.model_dump_json(), "utf-8")
-        own = np.bytes_(feature_id, "utf-8")
-        file.attrs.update(version=VERSION, feature_id=own, index=index, count=count, complete=True)
+        said = settings.model_dump_json()
+        complete(file, settings=said, feature_id=feature_id, index=index, count=count)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,8 +129,8 @@ class Shard:
     @classmethod
     def open(cls, path: Path) -> "Shard":
         """Check everything but the checksums; an InputError says what is wrong."""
-        with _reading(path) as file:
-            settings = FeatureSettings.model_validate_json(_text(file, "settings"))
+        with reading(path) as file:
+            settings = FeatureSettings.model_validate_json(text(file, "settings"))
             index = int(file.attrs["index"])
             utterances = _read_utterances(path, file, index)
             frames = file["frames"]
@@ -136,12 +139,12 @@ class Shard:
                 _read_code(path, file, utterances)
             return cls(
                 path=path,
-                feature_id=_text(file, "feature_id"),
+                feature_id=text(file, "feature_id"),
                 settings=settings,
                 index=index,
                 count=int(file.attrs["count"]),
                 utterances=utterances,
-                refusals=tuple(map(Refusal, *_texts(file["refusals"], "utterance_ids", "reasons"))),
+                refusals=tuple(map(Refusal, *texts(file["refusals"], "utterance_ids", "reasons"))),
                 rows=len(frames),
                 offset=frames.id.get_offset(),
             )
@@ -151,7 +154,7 @@ class Shard:
         frames = self.frames
         if self.settings.storage != "uint8":
             return lambda start, stop: frames[start:stop]
-        with _reading(self.path) as file:
+        with reading(self.path) as file:
             code = _read_code(self.path, file, self.utterances)
         return lambda start, stop: code.decode(frames[start:stop], start)
 
@@ -167,69 +170,38 @@ class Shard:
     @property
     def statistics(self) -> Statistics:
         """Of the rows of the training split."""
-        with _reading(self.path) as file:
+        with reading(self.path) as file:
             return _read_statistics(file)
-
-
-class Stored(NamedTuple):
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    whole: bool  # its bytes are those that were written
-
-
-def contents(path: Path) -> list[Stored]:
-    """Every dataset, compared with its checksum."""
-    with _reading(path) as file:
-        names: list[str] = []
-        file.visit(names.append)
-        return [
-            Stored(name, each.shape, str(each.dtype), _crc32(each) == each.attrs["crc32"])
-            for name in names
-            if isinstance(each := file[name], h5py.Dataset)
-        ]
-
-
-def verify(path: Path) -> int:
-    """The bytes that were compared with their checksums, if none differs."""
-    if wrong := ", ".join(stored.name for stored in contents(path) if not stored.whole):
-        raise InputError(f"{path}: the bytes of {wrong} are not those written; {AGAIN}")
-    return path.stat().st_size
 
 
 def write_statistics(path: Path, feature_id: str, statistics: Statistics) -> None:
     """A file of its own, for the sum over all shards."""
-    with _creating(path) as file:
+    with creating(path) as file:
         _write_statistics(file, statistics)
-        file.attrs.update(version=VERSION, feature_id=np.bytes_(feature_id, "utf-8"), complete=True)
+        complete(file, feature_id=feature_id)
 
 
 def read_statistics(path: Path, feature_id: str) -> Statistics:
-    with _reading(path) as file:
-        if (found := _text(file, "feature_id")) != feature_id:
+    with reading(path) as file:
+        if (found := text(file, "feature_id")) != feature_id:
             raise InputError(f"{path}: belongs to {found}, not {feature_id}")
         return _read_statistics(file)
 
 
-def _write_statistics(file: h5py.File, statistics: Statistics) -> None:
-    _write(file, "statistics/count", np.array(statistics.count, "<i8"))
-    _write(file, "statistics/mean", statistics.mean.astype("<f8"))
-    _write(file, "statistics/comoment", statistics.comoment.astype("<f8"))
+def _write_statistics(file: File, statistics: Statistics) -> None:
+    write(file, "statistics/count", np.array(statistics.count, "<i8"))
+    write(file, "statistics/mean", statistics.mean.astype("<f8"))
+    write(file, "statistics/comoment", statistics.comoment.astype("<f8"))
 
 
-def _read_statistics(file: h5py.File) -> Statistics:
+def _read_statistics(file: File) -> Statistics:
     group = file["statistics"]
     return Statistics(int(group["count"][()]), group["mean"][()], group["comoment"][()])
 
 
-def _write(file: h5py.File, name: str, value: np.ndarray) -> None:
-    dataset = file.create_dataset(name, data=value)
-    dataset.attrs["crc32"] = np.uint32(crc32(value.tobytes()))
-
-
-def _read_utterances(path: Path, file: h5py.File, shard: int) -> tuple[StoredUtterance, ...]:
+def _read_utterances(path: Path, file: File, shard: int) -> tuple[StoredUtterance, ...]:
     offsets = file["offsets"][()]
-    columns = _texts(file, "utterance_ids", "transcripts", "speakers", "splits")
+    columns = texts(file, "utterance_ids", "transcripts", "speakers", "splits")
     even = all(len(column) == len(offsets) - 1 for column in columns)
     if not even or offsets[0] != 0 or (np.diff(offsets) < 0).any():
         raise InputError(f"{path}: offsets and utterances disagree; {AGAIN}")
@@ -240,7 +212,7 @@ def _read_utterances(path: Path, file: h5py.File, shard: int) -> tuple[StoredUtt
     )
 
 
-def _read_code(path: Path, file: h5py.File, rows: Sequence[StoredUtterance]) -> storage.Code:
+def _read_code(path: Path, file: File, rows: Sequence[StoredUtterance]) -> storage.Code:
     edges = storage.pieces([0, *(utterance.stop for utterance in rows)])
     low, step = (file["code"][name][()] for name in ("low", "step"))
     shape, kinds = (len(edges) - 1, file["frames"].shape[1]), {low.dtype.str, step.dtype.str}
@@ -249,9 +221,7 @@ def _read_code(path: Path, file: h5py.File, rows: Sequence[StoredUtterance]) -> 
     return storage.Code(edges, low, step)
 
 
-def _require_mappable(
-    path: Path, frames: h5py.Dataset, settings: FeatureSettings, rows: int
-) -> None:
+def _require_mappable(path: Path, frames: Dataset, settings: FeatureSettings, rows: int) -> None:
     """HDF5 refuses to open a truncated file; what is left is that mapping gives what it says."""
     wanted = ((rows, settings.bins), np.dtype(settings.storage).newbyteorder("<"))
     if (frames.shape, frames.dtype) != wanted:
@@ -261,60 +231,3 @@ def _require_mappable(
     end = (offset or 0) + frames.size * frames.dtype.itemsize
     if frames.size and (not stored or end > path.stat().st_size):
         raise InputError(f"{path}: frames are not contiguous, aligned and whole; {AGAIN}")
-
-
-def _fixed(texts: Sequence[str]) -> np.ndarray:
-    """Texts as UTF-8 of the longest one's length."""
-    encoded = [text.encode() for text in texts]
-    return np.array(encoded, h5py.string_dtype("utf-8", max(map(len, [b"1", *encoded]))))
-
-
-def _texts(group: h5py.Group, *names: str) -> list[list[str]]:
-    return [[text.decode() for text in group[name][()].tolist()] for name in names]
-
-
-def _text(file: h5py.File, name: str) -> str:
-    """Earlier files have it in HDF5's heap, whose damage no checksum tells and reading may hang."""
-    text = file.attrs[name]
-    return text.decode() if isinstance(text, bytes) else str(text)
-
-
-def _crc32(dataset: h5py.Dataset) -> int:
-    if not dataset.ndim:
-        return crc32(dataset[()].tobytes())
-    checksum = 0
-    for start in range(0, len(dataset), ROWS_READ):
-        checksum = crc32(dataset[start : start + ROWS_READ].tobytes(), checksum)
-    return checksum
-
-
-@contextmanager
-def _creating(path: Path) -> Iterator[h5py.File]:
-    with replacing(path, durable=False) as partial:  # half a file is found, and made again
-        try:
-            with h5py.File(partial, "x", **LAYOUT) as file:
-                yield file
-        except RuntimeError as error:
-            # On a full disk closing may fail as well, and HDF5 then hides the reason behind it.
-            if isinstance(error.__context__, OSError):
-                raise error.__context__ from None
-            raise
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[h5py.File]:
-    """The open file, of a version we know and complete; what is wrong with it in one line."""
-    try:
-        with h5py.File(path, "r", locking=False) as file:
-            if (version := file.attrs["version"]) != VERSION:
-                raise InputError(f"{path}: version {version}; this program reads version {VERSION}")
-            if not file.attrs["complete"]:
-                raise InputError(f"{path}: was not completed; {AGAIN}")
-            yield file
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such shard; {AGAIN}") from None
-    except (OSError, KeyError, RuntimeError, UnicodeError, ValidationError) as error:
-        number = getattr(error, "errno", None)
-        said = os.strerror(number) if number else "cut short or damaged"
-        said = " ".join(str(error).split()) if isinstance(error, ValidationError) else said
-        raise InputError(f"{path}: is not a whole shard ({said}); {AGAIN}") from None

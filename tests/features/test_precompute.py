@@ -16,8 +16,9 @@ from pipeline.corpus import manifest as manifests
 from pipeline.corpus.manifest import Manifest, Utterance
 from pipeline.features import precompute
 from pipeline.features.feature_set import FeatureSet, missing
+from pipeline.features.hdf5 import verify
 from pipeline.features.precompute import StorageError, Target, precompute_slice, prepare, stored
-from pipeline.features.shards import Shard, verify
+from pipeline.features.shards import Shard
 from pipeline.features.spectrum import spectra
 from pipeline.features.statistics import Part
 from pipeline.files import InputError

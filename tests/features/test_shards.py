@@ -10,12 +10,12 @@ import pytest
 
 from pipeline.config import FeatureSettings
 from pipeline.corpus.manifest import Refusal
+from pipeline.features.hdf5 import verify
 from pipeline.features.shards import (
     Shard,
     StoredUtterance,
     read_statistics,
     shard_name,
-    verify,
     write_statistics,
     writing_shard,
 )

@@ -6,7 +6,8 @@ import numpy as np
 
 from pipeline.config import FeatureSettings
 from pipeline.corpus.manifest import Refusal
-from pipeline.features.shards import VERSION, StoredUtterance, writing_shard
+from pipeline.features.hdf5 import VERSION
+from pipeline.features.shards import StoredUtterance, writing_shard
 
 UTTERANCES = [
     StoredUtterance(
