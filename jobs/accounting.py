@@ -6,9 +6,10 @@ Not here: what a state means (failures.py); jobs in the queue (scheduler.py).
 
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from jobs.scheduler import SchedulerError, ask, rows
+from pipeline.values import dataclass
 
 COLUMNS = "JobID,State,ExitCode,NodeList,End,MaxRSS"
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}

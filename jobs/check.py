@@ -11,7 +11,6 @@ import socket
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from jobs.tasks import CheckTask
 from jobs.wanted import SweepFolder
 from pipeline.files import InputError, read_json, write_text
 from pipeline.settings import dump_yaml
+from pipeline.values import dataclass
 
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_BEFORE_A_QUESTION = 5.0  # the first: SLURM refuses soon what it will never start

@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal
 
@@ -28,6 +28,7 @@ from jobs.scheduler import this_job
 from pipeline.files import InputError, read_json, write_json
 from pipeline.training.records import SECONDS_OF_SILENCE
 from pipeline.training.run import Heartbeat, RunFolder
+from pipeline.values import dataclass
 
 SECONDS_OF_SILENCE_ELSEWHERE = 120  # on another host nobody can look at the process
 

@@ -6,13 +6,13 @@ Not here: the jobs that ask (check.py).
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jobs.console import count, duration
 from jobs.profile import Profile, Slurm
 from jobs.wanted import SweepFolder
+from pipeline.values import dataclass
 
 LARGEST_SKEW = 30.0  # seconds between the clocks of two hosts
 LOADS = re.compile(r"\b(?:module\s+(?:load|add)|ml)\s+([^;&|#]+)")

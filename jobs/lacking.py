@@ -7,7 +7,7 @@ Not here: who computes it (plan.py), which runs are missing (reconcile.py).
 import time
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from jobs.plan import Slice
@@ -21,6 +21,7 @@ from pipeline.features import feature_set
 from pipeline.features.feature_set import DAMAGED, STATISTICS, FeatureSet
 from pipeline.features.shards import Shard
 from pipeline.files import InputError
+from pipeline.values import dataclass
 
 SECONDS_OF_A_WRITER = 24 * 3600.0  # on another host nobody can look whether it lives
 

@@ -7,9 +7,11 @@ Not here: what became of a task (status.py).
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
+
+from pipeline.values import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

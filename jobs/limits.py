@@ -5,7 +5,6 @@ Not here: what is done within them (plan.py), asking SLURM (site.py).
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from jobs import scheduler, site
@@ -14,6 +13,7 @@ from jobs.profile import SHORTEST, Limit, Local, Profile, Slurm
 from jobs.scheduler import QueuedJob
 from jobs.site import Partitions
 from pipeline.files import InputError
+from pipeline.values import dataclass
 
 LARGEST_ARRAY = 1001  # SLURM's own default of MaxArraySize
 

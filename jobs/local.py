@@ -13,7 +13,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -22,6 +21,7 @@ from jobs.copies import Copy
 from jobs.means import cpus
 from jobs.processes import DEALER
 from jobs.profile import Device, Local
+from pipeline.values import dataclass
 
 SECONDS_BETWEEN_LOOKS = 0.2
 SHARE_OF_WAITING = 0.02  # of the time so far: short tasks are noticed sooner

@@ -7,10 +7,10 @@ Not here: the profile (profile.py), GPUs (local.py).
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.profile import Device, Workers
+from pipeline.values import dataclass
 
 CGROUPS = Path("/sys/fs/cgroup")
 MOST_AUTO = 2  # workers of a run

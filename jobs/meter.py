@@ -15,11 +15,11 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.training.records import Usage
 from pipeline.training.run import RunFolder
+from pipeline.values import dataclass
 
 SECONDS_BETWEEN_SAMPLES = 1.0
 SECONDS_BETWEEN_NOTES = 15.0

@@ -6,7 +6,6 @@ Not here: when it is drawn (watching.py), the words in it (console.py).
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from rich.cells import cell_len
 from rich.console import (
@@ -35,6 +34,7 @@ from jobs.console import (
 )
 from jobs.status import RunStatus
 from jobs.stock import FeatureStatus
+from pipeline.values import dataclass
 
 COLUMNS = (
     "run",

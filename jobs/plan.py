@@ -6,8 +6,10 @@ Not here: reading the disk or the queue (status.py, scheduler.py), submitting (s
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Generic, TypeVar
+
+from pipeline.values import dataclass
 
 Item = TypeVar("Item")
 

@@ -6,7 +6,7 @@ Not here: who shows it, and how often (watching.py).
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from jobs.console import count, duration
@@ -14,6 +14,7 @@ from jobs.local import Process
 from jobs.slices import Progress, progress_path, read_progress
 from jobs.stock import FeatureStatus
 from jobs.wanted import SweepFolder, Wanted
+from pipeline.values import dataclass
 
 SECONDS_OF_SILENCE = 60.0  # a task that computes says so more often, though not on every disk
 

@@ -5,7 +5,7 @@ Not here: the arithmetic of it (plan.py), carrying it out (submit.py, here.py).
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from shlex import quote
 
@@ -39,6 +39,7 @@ from pipeline.features import precompute
 from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError, write_json
 from pipeline.sweep import Sweep
+from pipeline.values import dataclass
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Not here: how a cause is found (failures.py, endings.py), asking SLURM (slurm.py
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from jobs import plan, snapshot
 from jobs.ledger import Entry
@@ -15,6 +15,7 @@ from jobs.profile import FeatureJobs, Profile, Slurm
 from jobs.status import RunStatus
 from jobs.stock import Ending
 from jobs.wanted import SweepFolder
+from pipeline.values import dataclass
 
 # The same code on the same input ends the same way: they wait for other code.
 DETERMINISTIC = {"code error", "divergence", "infeasible"}

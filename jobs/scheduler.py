@@ -12,11 +12,11 @@ import subprocess
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from jobs import reasons
 from pipeline.files import InputError, digest
+from pipeline.values import dataclass
 
 SECONDS_TO_ANSWER = 60
 

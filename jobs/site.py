@@ -7,9 +7,9 @@ Not here: what that allows (limits.py).
 import getpass
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from jobs.scheduler import SchedulerError, ask, rows
+from pipeline.values import dataclass
 
 QOS = "normal"  # SLURM's own name for what every job has
 

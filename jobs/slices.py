@@ -8,7 +8,7 @@ import ctypes
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from jobs.plan import Slice
@@ -16,6 +16,7 @@ from jobs.processes import StopRequest
 from pipeline.config import feature_id
 from pipeline.corpus.manifest import ManifestFile, Refusal, require_all
 from pipeline.files import InputError, read_json, write_json
+from pipeline.values import dataclass
 
 SECONDS_BETWEEN_WORDS = 0.5
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of glibc's mallopt

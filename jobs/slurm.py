@@ -20,7 +20,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,7 @@ from jobs.processes import FAILED, REQUEUE, STOPPED, listening
 from jobs.profile import Slurm
 from jobs.scheduler import MUST_LEAVE, mark_of, must_leave, withdraw
 from pipeline.files import InputError
+from pipeline.values import dataclass
 
 # submitit requeues a job that reached its limit this often. Each turn gets further, or lives.py
 # gives it up; so the number is never met.

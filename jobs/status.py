@@ -10,7 +10,7 @@ import math
 import statistics
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ from jobs.scheduler import QueuedJob, SchedulerError
 from jobs.wanted import SweepFolder, Wanted, WantedRun
 from pipeline.results.reading import standing
 from pipeline.training.run import Failure, Heartbeat, Usage
+from pipeline.values import dataclass
 
 State = Literal["waiting", "queued", "running", "stopped", "finished", "failed", "lost"]
 

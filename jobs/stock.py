@@ -6,7 +6,6 @@ Not here: the runs (status.py), which shards can be used (lacking.py), what is d
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.ledger import Entry
@@ -14,6 +13,7 @@ from jobs.status import Queue, state_after
 from jobs.wanted import SweepFolder, Wanted
 from pipeline.files import read_json
 from pipeline.training.run import Failure
+from pipeline.values import dataclass
 
 
 @dataclass(frozen=True)

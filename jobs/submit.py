@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,6 +27,7 @@ from jobs.wanted import SweepFolder
 from pipeline.corpus.manifest import Refusal
 from pipeline.files import read_json
 from pipeline.training.run import Failure
+from pipeline.values import dataclass
 
 if TYPE_CHECKING:
     from jobs.slurm import Submission

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Literal
@@ -28,6 +28,7 @@ from jobs.snapshot import SOURCE
 from jobs.wanted import SweepFolder
 from pipeline.files import digest, read_json, write_json
 from pipeline.training.run import Failure, RunFolder
+from pipeline.values import dataclass
 
 SECONDS_FOR_SIGNAL = 180.0  # the file system may show the answer late
 

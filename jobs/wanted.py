@@ -6,7 +6,7 @@ Not here: what of it is there already (status.py), what to do about it (plan.py)
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from hashlib import sha256
 from pathlib import Path
 from shlex import quote
@@ -22,6 +22,7 @@ from pipeline.corpus.text import alphabet
 from pipeline.files import InputError, digest, read_json, write_json
 from pipeline.sweep import Sweep
 from pipeline.training.run import RunFolder
+from pipeline.values import dataclass
 
 Found = Mapping[Corpus, Manifest]
 

@@ -9,7 +9,7 @@ import math
 import random
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 from pipeline.config import Experiment, load_experiment
 from pipeline.files import InputError
 from pipeline.settings import Settings, read_yaml, validated
+from pipeline.values import dataclass
 
 Changes = dict[str, Any]  # dotted key -> value
 

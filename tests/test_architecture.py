@@ -10,7 +10,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 # A room of pipeline/ imports from the rooms to its left and from these modules.
 ROOMS = ("corpus", "features", "training", "results")
-FOUNDATION = {f"pipeline.{name}" for name in ("config", "corpora", "files", "settings", "shapes")}
+FOUNDATION = {
+    f"pipeline.{name}" for name in ("config", "corpora", "files", "settings", "shapes", "values")
+}
 
 # Library -> the only places that import it: a module, or a package and all below.
 HOMES = {

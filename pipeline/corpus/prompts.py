@@ -7,12 +7,12 @@ Everything is drawn through `Random.random`, the one method whose sequence Pytho
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain, cycle, repeat
 from random import Random
 from typing import TypeVar
 
 from pipeline.corpus.manifest import Split
+from pipeline.values import dataclass
 
 T = TypeVar("T")
 

@@ -8,7 +8,6 @@ import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
 from io import FileIO
 from statistics import median
 
@@ -16,6 +15,7 @@ from zlib_ng.zlib_ng import crc32
 
 from pipeline.corpus.manifest import Manifest, Split, Utterance
 from pipeline.corpus.text import Alphabet
+from pipeline.values import dataclass
 
 SHORTEST, LONGEST = 0.1, 60.0  # seconds; beyond: no speech, or no memory
 FASTEST = 40.0  # characters per second that nobody speaks

@@ -6,7 +6,6 @@ Not here: the inside of a file (shards.py), making the shards (precompute.py).
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +27,7 @@ from pipeline.features.statistics import Statistics
 from pipeline.files import InputError
 from pipeline.settings import Settings, read_yaml, validated
 from pipeline.shapes import Float
+from pipeline.values import dataclass
 
 DESCRIPTION = "feature_set.yaml"
 STATISTICS = "statistics.h5"

@@ -14,7 +14,7 @@ two copies started at once write the same bytes.
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from pipeline.features.transform import Transform, multiple, transform_of
 from pipeline.files import InputError, write_bytes
 from pipeline.settings import dump_yaml
 from pipeline.shapes import Float32
+from pipeline.values import dataclass
 
 Target = tuple[FeatureSettings, Path, str]  # settings, folder and identity of a feature set
 Block = tuple[Float32[np.ndarray, " _"], bool]  # of a waveform; whether it is the last

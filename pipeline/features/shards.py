@@ -27,7 +27,6 @@ is all but the checksums, which `verify` checks. Not checked: that the values ar
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +52,7 @@ from pipeline.features.hdf5 import (
 from pipeline.features.statistics import Multiple, Part, Statistics
 from pipeline.files import InputError
 from pipeline.shapes import Float, Shaped
+from pipeline.values import dataclass
 
 Reader = Callable[[int, int], Float[np.ndarray, "T F"]]
 

@@ -9,7 +9,6 @@ import io
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
@@ -19,6 +18,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLoc
 
 from pipeline.results.panels import Panel
 from pipeline.results.reading import Reading
+from pipeline.values import dataclass
 
 # Okabe and Ito's colours, told apart by colour-blind readers; yellow darkened, to be seen on white.
 PALETTE = (

@@ -7,7 +7,6 @@ Not here: the numbers of the table (table.py), the page (report.py).
 import math
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from pipeline.results.numerals import decimal, percent, whole
@@ -16,6 +15,7 @@ from pipeline.results.significance import Improvement, paired_bootstrap
 from pipeline.results.table import counts
 from pipeline.training import escape
 from pipeline.training.row import Row
+from pipeline.values import dataclass
 
 WAITING = 0.10  # share of the time spent waiting for data that is worth a word
 OVERFITTED = 1.10  # rise of the dev loss over its lowest

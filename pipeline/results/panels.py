@@ -5,9 +5,9 @@ Not here: drawing (figures.py).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from pipeline.training.row import Row
+from pipeline.values import dataclass
 
 
 @dataclass(frozen=True)

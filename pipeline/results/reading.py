@@ -6,7 +6,7 @@ Not here: tables (table.py), asking a scheduler (jobs/status.py).
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal, TypeVar
 
 from pipeline.config import Experiment
@@ -14,6 +14,7 @@ from pipeline.training import escape
 from pipeline.training.records import SECONDS_OF_SILENCE
 from pipeline.training.row import Row
 from pipeline.training.run import Failure, Heartbeat, Hypothesis, RunFolder, Usage
+from pipeline.values import dataclass
 
 Standing = Literal["waiting", "running", "stopped", "finished", "failed"]
 State = Literal["missing"] | Standing

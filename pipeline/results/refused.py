@@ -6,7 +6,6 @@ Not here: refusing (corpus/readers.py, features/precompute.py), the page (report
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ from pipeline.corpus.manifest import ManifestFile, Refusal
 from pipeline.features import feature_set
 from pipeline.features.shards import Shard
 from pipeline.files import InputError
+from pipeline.values import dataclass
 
 MOST = 20  # of a corpus on the page; a table has all
 

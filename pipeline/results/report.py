@@ -11,7 +11,7 @@ import math
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from pipeline.results.reading import Reading, SweepRun
 from pipeline.results.refused import Refused
 from pipeline.results.samples import samples
 from pipeline.training import escape
+from pipeline.values import dataclass
 
 HERE = Path(__file__).parent
 

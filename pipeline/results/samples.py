@@ -4,11 +4,11 @@ In:   readings.   Out: some utterances, each run's hypothesis in marked parts.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from pipeline.results.reading import Reading
 from pipeline.training.run import Hypothesis
 from pipeline.training.scoring import alignment
+from pipeline.values import dataclass
 
 MOST = 6
 SPACE = "␣"  # a space that is wrong has to be seen

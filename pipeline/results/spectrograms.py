@@ -6,7 +6,6 @@ Not here: figures of runs (figures.py), which utterances (jobs/examining.py).
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib as mpl
@@ -17,6 +16,7 @@ from matplotlib.figure import Figure
 from pipeline.config import FeatureSettings
 from pipeline.files import InputError, replacing
 from pipeline.shapes import Float, Float64
+from pipeline.values import dataclass
 
 INCHES = (10.0, 2.4)  # of one utterance
 TICKS = 5  # of frequency

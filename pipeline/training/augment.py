@@ -10,7 +10,6 @@ in time is at most a fifth of its utterance, because short commands would vanish
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from pipeline.config import TrainSettings
 from pipeline.shapes import Bool, Float, Float64, Int64
+from pipeline.values import dataclass
 
 LONGEST_SHARE = 0.2  # of an utterance; p in Park et al. (2019)
 _STRIPES, _TIMING = 1, 2  # keep these draws apart from those of the batch order

@@ -11,7 +11,7 @@ place): a `Selection` says it all, so that whoever makes its batch makes the sam
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
@@ -27,6 +27,7 @@ from pipeline.training import augment
 from pipeline.training.augment import Fits, Stripes, Timing
 from pipeline.training.health import largest
 from pipeline.training.store import Mapped, Store, joined
+from pipeline.values import dataclass
 
 BUCKET = 2  # batches in a bucket of similar lengths: 4 % padding on AN4, random order has 47 %
 _PURPOSE = 0  # keeps the order's draws apart from those of the masks

@@ -4,11 +4,10 @@ In:   a network, a number of input frames.   Out: parameters and multiply-adds o
 Not here: seconds; those are measured (tests/benchmarks/).
 """
 
-from dataclasses import dataclass
-
 from torch import nn
 
 from pipeline.training.model import Network
+from pipeline.values import dataclass
 
 
 @dataclass(frozen=True)

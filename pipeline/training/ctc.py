@@ -10,7 +10,6 @@ here: whoever feeds the loss leaves out what is not `feasible`, and says so.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import islice, pairwise
 
 import numpy as np
@@ -20,6 +19,7 @@ from torch.nn import functional
 
 from pipeline.corpus.text import BLANK
 from pipeline.shapes import Float, Float32, Float64, Int, Int64
+from pipeline.values import dataclass
 
 Labels = Sequence[int]
 

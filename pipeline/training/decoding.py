@@ -8,13 +8,14 @@ each prefix and a column for the class that it grows by.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 from torch import Tensor
 
 from pipeline.corpus.text import BLANK
 from pipeline.shapes import Float, Float64, Int, Int64
+from pipeline.values import dataclass
 
 _ROOT = 0  # the empty prefix
 _NONE = -1

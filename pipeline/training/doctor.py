@@ -11,7 +11,6 @@ a loss that fit together reach a CER of 0. Where they do not, no training will.
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -34,6 +33,7 @@ from pipeline.training.splits import MOST_NAMED, InfeasibleError, Splits
 from pipeline.training.state import State
 from pipeline.training.store import joined
 from pipeline.training.tally import Tally
+from pipeline.values import dataclass
 
 BY_HEART = 8  # utterances
 LEARNING_RATE = 3e-3  # of AdamW: takes some hundred updates, whatever the network

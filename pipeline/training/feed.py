@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from multiprocessing import resource_tracker
 from typing import Literal, TypeVar
 
@@ -27,6 +27,7 @@ from pipeline.shapes import Float32
 from pipeline.training import augment
 from pipeline.training.batches import Batch, Selection, Split
 from pipeline.training.store import Mapped, Store
+from pipeline.values import dataclass
 
 AHEAD = 2  # batches that each worker has ready
 # What stops the run; a worker goes on until the run has stopped.

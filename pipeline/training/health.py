@@ -6,7 +6,6 @@ Not here: what the numbers mean (escape.py).
 """
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from pipeline.corpus.text import BLANK
 from pipeline.shapes import Bool, Float, Float64, Int
 from pipeline.training.layers import valid
 from pipeline.training.row import CLAMPED
+from pipeline.values import dataclass
 
 _SIGNS = 3  # of a Health, before the activations
 _SCALARS = _SIGNS + 3 * len(CLAMPED)  # before the probabilities

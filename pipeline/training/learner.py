@@ -9,7 +9,7 @@ Not here: which batch comes next, rows, saving (trainer.py).
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 
 import numpy as np
@@ -24,6 +24,7 @@ from pipeline.training.batches import Batch
 from pipeline.training.recogniser import Recogniser, count
 from pipeline.training.state import State
 from pipeline.training.tally import Tally
+from pipeline.values import dataclass
 
 LEAST_SCALE = 1.0  # of a float16 loss: below it the gradient itself is no number
 # In one of so many updates the move is sized, which takes a copy of the weights, and the clamp's

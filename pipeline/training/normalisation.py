@@ -9,7 +9,6 @@ says in the split. `standardise`, `pca` and `zca` carry the training split's sta
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from pipeline.features.feature_set import FeatureSet
 from pipeline.features.shards import StoredUtterance
 from pipeline.features.statistics import Affine
 from pipeline.shapes import Float, Float32, Float64
+from pipeline.values import dataclass
 
 QUIET = 1e-3  # deviation below which a bin is not amplified further
 

@@ -13,7 +13,7 @@ import math
 import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -30,6 +30,7 @@ from pipeline.training.recogniser import finite_part
 from pipeline.training.run import RunFolder
 from pipeline.training.tally import Tally
 from pipeline.training.trainer import Trainer
+from pipeline.values import dataclass
 
 LOWEST, HIGHEST = 1e-6, 1e-2
 UPDATES = 200

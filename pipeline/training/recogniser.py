@@ -8,7 +8,6 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from pipeline.training.feed import Feed
 from pipeline.training.health import Health, finite
 from pipeline.training.model import Network, Output
 from pipeline.training.tally import Evaluation, Tally
+from pipeline.values import dataclass
 
 
 @dataclass(frozen=True)

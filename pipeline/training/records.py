@@ -7,8 +7,10 @@ import math
 import os
 import socket
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Literal
+
+from pipeline.values import dataclass
 
 SECONDS_OF_SILENCE = 600  # a heartbeat comes each second, but a first batch may take long
 

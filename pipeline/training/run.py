@@ -16,7 +16,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, fields, replace
+from dataclasses import asdict, astuple, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +26,7 @@ from pipeline.files import InputError, digest, read_json, write_bytes, write_jso
 from pipeline.settings import dump_yaml
 from pipeline.training.records import Account, Failure, Heartbeat, Hypothesis, Usage
 from pipeline.training.row import COLUMNS, Row, as_lines, as_row, number, plain
+from pipeline.values import dataclass
 
 __all__ = ["Account", "Failure", "Heartbeat", "Hypothesis", "RunFolder", "Stopped", "Usage"]
 

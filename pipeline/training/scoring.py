@@ -7,9 +7,11 @@ Not here: the best path or beam behind a hypothesis (ctc.py, decoding.py), inter
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from rapidfuzz.distance import Levenshtein
+
+from pipeline.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

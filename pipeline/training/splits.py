@@ -8,7 +8,6 @@ Not here: gathering one part (batches.py), the lines' formulas (ctc.py).
 import logging
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -28,6 +27,7 @@ from pipeline.training.ctc import (
     minimum_frames,
 )
 from pipeline.training.store import joined
+from pipeline.values import dataclass
 
 MOST_NAMED = 3  # utterances in an error message
 

@@ -6,7 +6,7 @@ Not here: files (run.py). No random state is stored: every draw derives from (se
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import cast
 
 import torch
@@ -18,6 +18,7 @@ from pipeline.training.health import Health
 from pipeline.training.row import Row
 from pipeline.training.run import RunFolder
 from pipeline.training.tally import Evaluation, Tally
+from pipeline.values import dataclass
 
 VERSION = 4
 Weights = Mapping[str, Tensor]

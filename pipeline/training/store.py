@@ -10,7 +10,7 @@ pages that the system keeps. Both give the same bits.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 
 import numpy as np
@@ -23,6 +23,7 @@ from pipeline.features.shards import StoredUtterance
 from pipeline.shapes import Float32, Int64
 from pipeline.training.augment import Timing
 from pipeline.training.normalisation import Normalise, normaliser
+from pipeline.values import dataclass
 
 
 @dataclass(frozen=True, eq=False)

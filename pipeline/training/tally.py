@@ -8,7 +8,7 @@ Only sums are kept, and each rate is divided once, when the row is written.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import Any, cast
 
 import numpy as np
@@ -17,6 +17,7 @@ from pipeline.training import scoring
 from pipeline.training.health import Health
 from pipeline.training.row import Row
 from pipeline.training.scoring import ErrorCount, Score
+from pipeline.values import dataclass
 
 MOST_NAMED = 5  # utterances in a row
 

@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Literal
 
 import torch
@@ -38,6 +38,7 @@ from pipeline.training.state import Best, State, packed, restored
 from pipeline.training.store import resident_bytes
 from pipeline.training.tally import Evaluation, Tally
 from pipeline.training.tracking import Tracking
+from pipeline.values import dataclass
 
 __all__ = ["DivergedError", "fit", "gpus"]
 

@@ -15,7 +15,7 @@ import posixpath
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -23,6 +23,7 @@ from typing import Any, Literal, TypeVar
 from pipeline.corpora import Corpus
 from pipeline.corpus.manifest import Refusal, Split
 from pipeline.files import InputError
+from pipeline.values import dataclass
 
 SPLIT_WORDS: Mapping[str, Split] = {
     **dict.fromkeys(("train", "training"), "train"),
