@@ -22,14 +22,8 @@ from pipeline.files import write_bytes
 SOURCE = Path(__file__).resolve().parent.parent
 PACKAGES = ("pipeline", "jobs")
 SECONDS_FOR_GIT = 30  # a working copy may lie on a slow file system
-SUFFIXES = {
-    ".py",
-    ".c",
-    ".h",
-    ".html",
-    ".css",
-    ".js",
-}  # python and the package data of pyproject.toml
+# Python, and the package data of pyproject.toml.
+SUFFIXES = {".py", ".c", ".h", ".html", ".css", ".js"}
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 

@@ -150,7 +150,7 @@ def _scalar(text: str) -> Any:
     """YAML 1.1 reads 1e-3 as a string; a person who types it means the number."""
     try:
         value = yaml.load(text, SafeLoader)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):  # a date that no calendar has; not UTF-8
         raise InputError(f"SET: {text!r} is not a YAML value") from None
     if isinstance(value, str):
         try:

@@ -17,11 +17,16 @@ if TYPE_CHECKING:
     from dataclasses import dataclass
 else:
 
-    def dataclass(cls=None, /, *, frozen=False, eq=True, **options):
+    def dataclass(cls=None, /, *, frozen=False, eq=True, kw_only=False, slots=False):
+        options = {"frozen": frozen, "eq": eq, "kw_only": kw_only, "slots": slots}
         if cls is None:
-            return lambda cls: dataclass(cls, frozen=frozen, eq=eq, **options)
+            return lambda cls: dataclass(cls, **options)
+        own = {"__repr__", "__eq__", "__hash__"} & vars(cls).keys()
+        if own:  # which stand
+            return dataclasses.dataclass(cls, **options)
         cls.__doc__ = cls.__doc__ or cls.__name__  # else it would be the signature, found out now
-        made = dataclasses.dataclass(cls, eq=False, repr=False, **options)
+        options |= {"frozen": False, "eq": False}
+        made = dataclasses.dataclass(cls, repr=False, **options)
         fields = dataclasses.fields(made)
         made.__repr__ = _shown([field.name for field in fields if field.repr])
         if eq:

@@ -159,6 +159,12 @@ def test_changes_are_typed_as_yaml_and_as_numbers():
         parse_changes(["a=[x"])
 
 
+@pytest.mark.parametrize("value", ["\udcff", "2026-13-40", "[1"])
+def test_a_change_that_is_no_yaml_value_is_refused(value: str):
+    with pytest.raises(InputError, match="is not a YAML value"):
+        parse_changes([f"train.epochs={value}"])
+
+
 def test_a_change_below_a_value_is_refused(experiment_file: Path):
     with pytest.raises(InputError, match=r"features\.spectrum\.x"):
         load_experiment(experiment_file, {"features.spectrum.x": 1})

@@ -1,4 +1,4 @@
-"""Compiled: the arithmetic of transform.py by a C library, several times as fast as numpy's.
+"""Compiled: arithmetic of features by a C library, several times as fast as numpy's.
 
 In:   kernel.c, rows.c, a C compiler at `make setup`; then settings, samples, rows.
 Out:  rows; what is kept of them; the sums of their products.
@@ -43,7 +43,6 @@ SOURCES = tuple(map(Path(__file__).with_name, ("kernel.c", "rows.c", "vectors.h"
 COMPILERS = ("cc", "gcc", "clang")
 # Neither errno nor a trap is asked for after a square root, so that it may be one instruction.
 WORDS = ("-O3", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
-VECTORS = 3  # of a panel, as in rows.c
 PRODUCT_ROWS = 128  # multiplied at a time: two panels fit in the first cache
 SCALES = {"none": 0, "log1p": 1, "log": 2, "decibel": 2}
 
@@ -80,8 +79,9 @@ class _Rows(ctypes.Structure):
 @cache
 def library() -> Library | None:
     """None where there is none for this source and this python, or the CPU cannot run it."""
+    path = _path()
     try:
-        found = ctypes.CDLL(str(_path()))
+        found = ctypes.CDLL(str(path))
     except OSError:
         return None
     number, size, address = ctypes.c_int32, ctypes.c_ssize_t, ctypes.c_void_p
@@ -157,14 +157,15 @@ class Products:
 
     def __init__(self, library: Library, bins: int) -> None:
         self._library, self._bins = library, bins
-        lanes = library.frames_at_a_time()
-        panel = VECTORS * lanes
+        lanes, panel = library.frames_at_a_time(), library.panel_columns()
         width = (bins // panel + 1) * panel  # a one stands after the bins
         self._packed = _vectors(PRODUCT_ROWS * width // lanes, lanes)
         self._sums = np.zeros((width, width))
 
     def add(self, rows: Float32[np.ndarray, "T F"], near_mean: Float32[np.ndarray, " F"]) -> None:
         rows = np.ascontiguousarray(rows, np.float32)
+        if rows.shape[1:] != (self._bins,) or near_mean.shape != (self._bins,):
+            raise ValueError(f"rows of {self._bins} bins are needed, not {rows.shape}")
         self._library.products(
             rows.ctypes.data,
             len(rows),
@@ -183,6 +184,12 @@ class Products:
     def comoment(self) -> Float64[np.ndarray, "F F"]:
         upper = np.triu(self._sums[: self._bins, : self._bins])
         return upper + np.triu(upper, 1).T
+
+
+def products(bins: int) -> Products | None:
+    """None where BLAS is to be asked: Apple's has the processor's matrix unit."""
+    found = library() if sys.platform != "darwin" else None
+    return Products(found, bins) if found else None
 
 
 class Halves(NamedTuple):

@@ -59,7 +59,7 @@ def complete(file: File, **attributes: str | int) -> None:
 
 def write(file: File, name: str, value: np.ndarray) -> None:
     dataset = _create(file, name, value.shape, value.dtype)
-    dataset.write(h5s.ALL, h5s.ALL, value)
+    dataset.write(h5s.ALL, h5s.ALL, np.asarray(value, order="C"))
     _note(dataset, "crc32", np.uint32(crc32(value.tobytes())))
 
 

@@ -40,7 +40,7 @@ struct rows {
 /* Frames at a time; 0 on a CPU that cannot run this. */
 int32_t frames_at_a_time(void)
 {
-#ifdef __x86_64__
+#ifdef AVX2
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? LANES : 0;
 #else
     return LANES;
@@ -48,7 +48,7 @@ int32_t frames_at_a_time(void)
 }
 
 /* Eight vectors of eight lanes: lane n becomes row n. */
-#if defined(__x86_64__) && defined(__has_builtin)
+#if defined(AVX2) && defined(__has_builtin)
 #if __has_builtin(__builtin_shufflevector)
 #define TRANSPOSES
 PART void transpose(const lanes *v, float *out, ptrdiff_t stride)

@@ -36,7 +36,7 @@ void halves(
     float most = bounds[0], least = bounds[1];
     ptrdiff_t n = 0;
     memset(counts, 0, 3 * sizeof *counts);
-#ifdef __x86_64__
+#ifdef AVX2
     wholes above = {0}, below = {0}, zeros = {0};
     for (; n + LANES <= count; n += LANES) {
         lanes seen = *(const anywhere *)(values + n);
@@ -62,6 +62,11 @@ void halves(
 
 /* A panel: so many neighbouring columns of some rows, one row after the other. */
 enum { DEEP = 4, VECTORS = 3, PANEL = VECTORS * LANES };
+
+int32_t panel_columns(void)
+{
+    return PANEL;
+}
 
 /* DEEP columns of one panel times some vectors of another, summed over rows: as many sums as there
    are registers. In float32 over the rows of a block, in float64 over blocks. */

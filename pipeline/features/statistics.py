@@ -70,14 +70,13 @@ class Part:
     """
 
     def __init__(self, bins: int) -> None:
-        library = compiled.library()
         self._count = 0
         self._near_mean = np.zeros(bins, np.float32)
-        self._products = compiled.Products(library, bins) if library else Products(bins)
+        self._products = compiled.products(bins) or Products(bins)
 
     def add(self, frames: Float32[np.ndarray, "T F"]) -> None:
         if not self._count and len(frames):
-            self._near_mean = frames[:BLOCK].mean(axis=0)
+            self._near_mean = frames[:BLOCK].mean(axis=0, dtype=np.float32)
         self._products.add(frames, self._near_mean)
         self._count += len(frames)
 

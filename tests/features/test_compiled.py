@@ -2,6 +2,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from jobs import snapshot
 from pipeline.config import FeatureSettings
 from pipeline.features import compiled
 from pipeline.features.compiled import Compiled
@@ -23,6 +25,19 @@ def library() -> compiled.Library:
     if not (found := compiled.library()):
         pytest.skip(compiled.build())
     return found
+
+
+def test_all_that_is_compiled_goes_where_the_code_goes():
+    """To the jobs of a sweep, and into a wheel."""
+    suffixes = {source.suffix for source in compiled.SOURCES}
+    assert suffixes <= snapshot.SUFFIXES
+    packed = tomllib.loads(Path("pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    assert {f"*{suffix}" for suffix in suffixes} <= set(packed["*"])
+
+
+def test_rows_of_another_width_are_not_multiplied(library: compiled.Library):
+    with pytest.raises(ValueError, match=r"rows of 5 bins are needed, not \(2, 4\)"):
+        compiled.Products(library, 5).add(np.ones((2, 4), np.float32), np.zeros(4, np.float32))
 
 
 def seen(count: int, length: int, seed: int = 0) -> np.ndarray:
@@ -150,6 +165,7 @@ EXAMINED = """
 import sys
 from pathlib import Path
 import numpy as np
+from jobs import snapshot
 from pipeline.config import FeatureSettings
 from pipeline.features import compiled
 from pipeline.features.transform import transform_of
@@ -170,18 +186,28 @@ for n_fft, window_ms, mel_bins in [(16, 1, 3), (32, 1.3, 5), (512, 25, 80), (204
         compiled.halves(library, samples, 1.0, 0.0)
 for bins in (1, 23, 24, 80, 257):
     for count in (1, 128, 131):
-        block = np.ones((count, bins), np.float32)
-        compiled.Products(library, bins).add(block, np.ones(bins, np.float32))
+        block = np.random.default_rng(0).normal(size=(count, bins)).astype(np.float32)
+        products = compiled.Products(library, bins)
+        products.add(block, np.zeros(bins, np.float32))
+        np.testing.assert_allclose(products.comoment, block.T @ block, rtol=1e-4, atol=1e-3)
 print("examined")
 """
 
 
-def test_the_kernel_touches_nothing_beyond_its_arrays(tmp_path: Path):
+@pytest.mark.parametrize("narrow", [[], ["-DNARROW"]], ids=["AVX2", "any other CPU"])
+def test_the_kernel_touches_nothing_beyond_its_arrays(tmp_path: Path, narrow: list[str]):
     compiler = shutil.which("gcc")
     if sys.platform != "linux" or not compiler:
         pytest.skip("needs gcc's address sanitizer, on Linux")
     made = tmp_path / "examined.so"
-    words = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-o", str(made)]
+    words = [
+        "-g",
+        "-fsanitize=address,undefined",
+        "-fno-sanitize-recover=all",
+        *narrow,
+        "-o",
+        str(made),
+    ]
     subprocess.run(
         [compiler, *compiled.WORDS, *words, *map(str, compiled.SOURCES[:2]), "-lm"], check=True
     )
