@@ -31,7 +31,10 @@ class Corpora:
     thin: int = 1
 
     def root(self, times: int) -> Path:
-        """AN4's layout, each speaker under `times` names: more utterances, the same files."""
+        """AN4's layout, each speaker under `times` names: more utterances, the same files.
+
+        A dash, as mdcs and mdcs2 are two speakers.
+        """
         root = self.folder / f"an4-{times}"
         if root.exists():
             return root
@@ -39,7 +42,7 @@ class Corpora:
             (root / "wav" / folder).mkdir(parents=True)
             for speaker in sorted((self.an4 / "wav" / folder).iterdir()):
                 for n in range(times):
-                    (root / "wav" / folder / f"{speaker.name}{n}").symlink_to(speaker.resolve())
+                    (root / "wav" / folder / f"{speaker.name}-{n}").symlink_to(speaker.resolve())
         (root / "etc").mkdir()
         for part in PARTS:
             self._list(root, part, times)
@@ -52,7 +55,7 @@ class Corpora:
         listed = []
         for n in range(times):
             for folder, speaker, utterance in (fileid.split("/") for fileid in fileids):
-                listed.append(f"{folder}/{speaker}{n}/{utterance}\n")
+                listed.append(f"{folder}/{speaker}-{n}/{utterance}\n")
         (root / "etc" / f"an4_{part}.fileids").write_text("".join(listed))
 
     def corpus(self, times: int) -> Corpus:
