@@ -56,6 +56,20 @@ def test_it_is_the_standard_one_to_whoever_uses_it(options):
     assert said[0] == said[1]
 
 
+def test_what_a_class_says_of_itself_stands():
+    @dataclass(frozen=True)
+    class Loud:
+        word: str
+
+        def __eq__(self, other: object) -> bool:
+            return self.word.upper() == str(other)
+
+        def __hash__(self) -> int:
+            return 7
+
+    assert (Loud("a") == "A", hash(Loud("a"))) == (True, 7)
+
+
 def test_equal_values_of_two_kinds_differ():
     assert made(dataclass, frozen=True)(x=1) != made(dataclass, frozen=True)(x=1)
 

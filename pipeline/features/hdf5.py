@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import h5py
 import numpy as np
-from h5py import h5a, h5d, h5g, h5p, h5s, h5t
+from h5py import h5a, h5d, h5p, h5s, h5t
 from pydantic import ValidationError
 from zlib_ng.zlib_ng import crc32
 
@@ -54,33 +54,29 @@ def creating(path: Path) -> Iterator[File]:
 def complete(file: File, **attributes: str | int) -> None:
     """The last to be written, so that a file without them is half a one."""
     for name, value in {**attributes, "version": VERSION, "complete": True}.items():
-        _note(file.id, name, np.bytes_(value, "utf-8") if isinstance(value, str) else value)
+        _note(file, name, np.bytes_(value, "utf-8") if isinstance(value, str) else value)
 
 
 def write(file: File, name: str, value: np.ndarray) -> None:
-    dataset = _create(file, name, value.shape, value.dtype)
-    dataset.write(h5s.ALL, h5s.ALL, np.asarray(value, order="C"))
-    _note(dataset, "crc32", np.uint32(crc32(value.tobytes())))
+    dataset = reserve(file, name, value.shape, value.dtype)
+    dataset.id.write(h5s.ALL, h5s.ALL, np.asarray(value, order="C"))
+    note_checksum(dataset, crc32(value.tobytes()))
 
 
 def reserve(file: File, name: str, shape: tuple[int, ...], dtype: np.dtype) -> Dataset:
-    """For what comes in parts, and its checksum at the end."""
-    return Dataset(_create(file, name, shape, dtype))
+    """A dataset for what comes in parts, and its checksum at the end."""
+    stored, space = h5t.py_create(dtype, logical=True), h5s.create_simple(shape)
+    return Dataset(h5d.create(file.id, name.encode(), stored, space, TIMELESS, GROUPS))
 
 
 def note_checksum(dataset: Dataset, checksum: int) -> None:
-    _note(dataset.id, "crc32", np.uint32(checksum))
+    _note(dataset, "crc32", np.uint32(checksum))
 
 
-def _create(file: File, name: str, shape: tuple[int, ...], dtype: np.dtype) -> h5d.DatasetID:
-    stored = h5t.py_create(dtype, logical=True)
-    return h5d.create(file.id, name.encode(), stored, h5s.create_simple(shape), TIMELESS, GROUPS)
-
-
-def _note(of: h5g.GroupID | h5d.DatasetID, name: str, value: object) -> None:
+def _note(of: File | Dataset, name: str, value: object) -> None:
     array = np.asarray(value)
     stored = h5t.py_create(array.dtype, logical=True)
-    h5a.create(of, name.encode(), stored, h5s.create(h5s.SCALAR)).write(array)
+    h5a.create(of.id, name.encode(), stored, h5s.create(h5s.SCALAR)).write(array)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 from pipeline.corpus.manifest import Manifest, Utterance
+from pipeline.features import compiled
 
 
 def _write_wav(path: Path, waveform: np.ndarray, rate: int = 16_000) -> None:
@@ -66,3 +67,12 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(soundfile.SoundFile, "read", counted)
     return counts
+
+
+@pytest.fixture(params=["compiled", "numpy"])
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our C library, then numpy in its stead."""
+    if request.param == "numpy":
+        monkeypatch.setattr(compiled, "library", lambda: None)
+    elif not compiled.library():
+        pytest.skip(compiled.build())

@@ -4,7 +4,6 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from pipeline.features import compiled
 from pipeline.features.statistics import (
     BLOCK,
     Affine,
@@ -17,6 +16,8 @@ from pipeline.features.statistics import (
 )
 from pipeline.files import InputError
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 
 def correlated(frames: int, bins: int = 6, seed: int = 0) -> np.ndarray:
     """Like log spectra: far from zero, neighbouring bins alike."""
@@ -27,14 +28,6 @@ def correlated(frames: int, bins: int = 6, seed: int = 0) -> np.ndarray:
 
 def covariance(frames: np.ndarray) -> np.ndarray:
     return np.cov(frames.astype(np.float64), rowvar=False, bias=True)
-
-
-@pytest.fixture(params=["compiled", "numpy"], autouse=True)
-def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "numpy":
-        monkeypatch.setattr(compiled, "library", lambda: None)
-    elif not compiled.library():
-        pytest.skip(compiled.build())
 
 
 FIXTURE_STAYS = [HealthCheck.function_scoped_fixture]  # which engine it is

@@ -10,23 +10,15 @@ from hypothesis import strategies as st
 
 from pipeline.config import FeatureSettings
 from pipeline.corpus import audio
-from pipeline.features import compiled
 from pipeline.features.spectrum import Stream, frame_count, spectra
 from pipeline.features.storage import CODE_ROWS, Coded, Half, Rows, pieces, to_float16
 from pipeline.files import InputError
 
+pytestmark = pytest.mark.usefixtures("engine")
 INTERESTING = np.array(
     [0, 1, 2, 0x7FF, 0x800, 0xFFF, 0x1000, 0x1001, 0x1FFF, 0x2000, 0x2FFF, 0x3000, 0x3001],
     np.uint32,
 )  # around the bits that float16 drops, and around ties
-
-
-@pytest.fixture(params=["compiled", "numpy"], autouse=True)
-def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "numpy":
-        monkeypatch.setattr(compiled, "library", lambda: None)
-    elif not compiled.library():
-        pytest.skip(compiled.build())
 
 
 def halves(bits: np.ndarray) -> np.ndarray:
