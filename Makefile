@@ -55,8 +55,8 @@ $(stamp): requirements.lock pyproject.toml
 	@$(bin)/uv pip install --quiet --python .venv --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(kernel): $(stamp) $(wildcard pipeline/features/*.[ch])
-	@$(bin)/python -m pipeline.features.compiled
+$(kernel): $(stamp) $(wildcard pipeline/features/native/*.[ch])
+	@$(bin)/python -m pipeline.features.native.kernels
 	@touch $@
 
 demo: setup  ## synthesise a corpus, precompute, run a small sweep, write a report: minutes, no data needed
@@ -114,7 +114,7 @@ report: setup  ## SWEEP=…: results.csv, summary.csv, report.html and figures, 
 	@$(blankslate) report "$(SWEEP)" --cluster "$(CLUSTER)" $(work)
 
 bench: setup  ## speed against this machine's limits and the peers; ONLY="features reading" of it; bench.json
-	@$(bench) -m pipeline.features.compiled
+	@$(bench) -m pipeline.features.native.kernels
 	@$(bench) -m tests.benchmarks $(ONLY) $(if $(filter all,$(BENCH)),--all)
 
 bench-setup: $(peers)/.complete  ## .venv-bench: the same versions and what make bench compares with
@@ -124,7 +124,7 @@ $(peers)/.complete: $(stamp)
 	@$(bin)/uv pip install --quiet --compile-bytecode --python $(peers) --require-hashes --requirement requirements.lock
 	@$(bin)/uv pip install --quiet --compile-bytecode --python $(peers) --constraint requirements.lock --group bench
 	@$(bin)/uv pip install --quiet --python $(peers) --no-deps --no-build-isolation --editable .
-	@$(peers)/$(notdir $(bin))/python -m pipeline.features.compiled
+	@$(peers)/$(notdir $(bin))/python -m pipeline.features.native.kernels
 	@touch $@
 
 cluster-check: setup  ## CLUSTER=…: prove a profile with tiny jobs before a sweep trusts it

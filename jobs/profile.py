@@ -22,8 +22,8 @@ from pydantic import (
     model_validator,
 )
 
+from pipeline.config.loader import Settings, expand, read_yaml, validated
 from pipeline.files import InputError
-from pipeline.settings import Settings, expand, read_yaml, validated
 
 BUILT_IN = Path("the built-in profile")
 DEFAULTS = {BUILT_IN, Path("cluster/local.yaml")}  # what make takes unasked

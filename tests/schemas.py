@@ -7,9 +7,9 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from jobs.profile import Local, Slurm
-from pipeline.config import Experiment
-from pipeline.corpora import Corpus
-from pipeline.sweep import SweepFile
+from pipeline.config.corpus import Corpus
+from pipeline.config.experiment import Experiment
+from pipeline.config.sweep import SweepFile
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 KINDS: dict[str, Any] = {

@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +16,6 @@ from typing import Literal, Protocol, runtime_checkable
 
 from pipeline.corpus.text import ALPHABETS, Alphabet, quoted
 from pipeline.files import InputError, write_bytes
-from pipeline.values import dataclass
 
 VERSION = 2
 SLICE_SECONDS = 360.0  # one shard: about 12 MB of 80 float16 mel bins at 100 frames per second

@@ -11,14 +11,14 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, cast
 
-from pipeline.corpora import Corpus
-from pipeline.corpus import sound
-from pipeline.corpus.drawing import draw_splits
+from pipeline.config.corpus import Corpus
+from pipeline.corpus.audio import decode
+from pipeline.corpus.audio.decode import Header
 from pipeline.corpus.layouts.an4 import an4_root, read_an4, split_an4
 from pipeline.corpus.layouts.folders import read_librispeech, read_pairs
 from pipeline.corpus.layouts.json_lines import read_lhotse, read_nemo
 from pipeline.corpus.layouts.kaldi import read_kaldi
-from pipeline.corpus.layouts.lists import Entry, once_each
+from pipeline.corpus.layouts.parsing import Entry, once_each
 from pipeline.corpus.layouts.tables import (
     read_audiofolder,
     read_common_voice,
@@ -26,7 +26,7 @@ from pipeline.corpus.layouts.tables import (
     read_ljspeech,
 )
 from pipeline.corpus.manifest import Manifest, Refusal, Split, Utterance, require_all
-from pipeline.corpus.sound import Header
+from pipeline.corpus.splits import draw_splits
 from pipeline.corpus.text import normalise, without_punctuation
 from pipeline.files import InputError
 
@@ -62,10 +62,10 @@ def build(
             root = an4_root(root, corpus.name)
             found: list[Entry | Refusal] = list(read_an4(root))
         case "demo":
-            from pipeline.corpus import demo  # noqa: PLC0415 (espeak-ng, for it alone)
+            from pipeline.corpus.synthetic import synthesis  # noqa: PLC0415 (espeak-ng, for it alone)
 
-            demo.synthesise(corpus, root, lambda done, total: progress(done, total, "seconds"))
-            found = [_demo_entry(row) for row in demo.table(root)]
+            synthesis.synthesise(corpus, root, lambda done, total: progress(done, total, "seconds"))
+            found = [_demo_entry(row) for row in synthesis.table(root)]
         case other:
             if not root.is_dir():
                 raise InputError(
@@ -127,7 +127,7 @@ def _headers(
     for name in files:
         try:
             # A Path takes as long as the look.
-            headers[name], beginnings[name] = sound.look(os.path.join(above, name))  # noqa: PTH118
+            headers[name], beginnings[name] = decode.look(os.path.join(above, name))  # noqa: PTH118
         except InputError as error:
             headers[name] = error
         if len(headers) % TOLD == 0:

@@ -8,11 +8,11 @@ import re
 import string
 import unicodedata
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 from pipeline.files import InputError
-from pipeline.values import dataclass
 
 BLANK = 0
 

@@ -6,13 +6,15 @@ Not here: the inside of a file (shards.py), making the shards (precompute.py).
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from pipeline.config import FeatureSettings
+from pipeline.config.features import FeatureSettings
+from pipeline.config.loader import Settings, read_yaml, validated
 from pipeline.corpus.manifest import Refusal
 from pipeline.features.hdf5 import AGAIN, verify
 from pipeline.features.shards import (
@@ -25,9 +27,7 @@ from pipeline.features.shards import (
 )
 from pipeline.features.statistics import Statistics
 from pipeline.files import InputError
-from pipeline.settings import Settings, read_yaml, validated
 from pipeline.shapes import Float
-from pipeline.values import dataclass
 
 DESCRIPTION = "feature_set.yaml"
 STATISTICS = "statistics.h5"

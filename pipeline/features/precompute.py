@@ -14,26 +14,26 @@ two copies started at once write the same bytes.
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
-from pipeline.config import FeatureSettings, feature_id
-from pipeline.corpus import sound
-from pipeline.corpus.audio import Listener, Resampler, resampled_length
+from pipeline.config.features import FeatureSettings
+from pipeline.config.identity import feature_id
+from pipeline.config.loader import dump_yaml
+from pipeline.corpus.audio import decode
+from pipeline.corpus.audio.resample import Listener, Resampler, resampled_length
 from pipeline.corpus.manifest import Manifest, ManifestFile, Refusal, Utterance
 from pipeline.features.feature_set import DESCRIPTION, Description, describe, find_shard
+from pipeline.features.framing import Stream, frame_count
 from pipeline.features.hdf5 import VERSION
 from pipeline.features.shards import Shard, StoredUtterance, shard_name, writing_shard
-from pipeline.features.spectrum import Stream, frame_count
 from pipeline.features.statistics import Multiple, Part
-from pipeline.features.transform import Transform, multiple, transform_of
+from pipeline.features.stft import Transform, multiple, transform_of
 from pipeline.files import InputError, write_bytes
-from pipeline.settings import dump_yaml
 from pipeline.shapes import Float32
-from pipeline.values import dataclass
 
 Target = tuple[FeatureSettings, Path, str]  # settings, folder and identity of a feature set
 Block = tuple[Float32[np.ndarray, " _"], bool]  # of a waveform; whether it is the last
@@ -176,7 +176,7 @@ def _write_shards(
 def _hear(plan: _Plan, listener: Listener, utterance: Utterance, streams: Streams) -> None:
     """As it is; and what is to be learnt from at the other speeds, decoded again if it is long."""
     copied = len(streams) > 1 and utterance.split == "train"
-    short = copied and utterance.samples <= sound.BLOCK
+    short = copied and utterance.samples <= decode.BLOCK
     kept = list(_blocks(plan, listener, utterance)) if short else None
     for speed in streams if copied else (1.0,):
         blocks = kept or _blocks(plan, listener, utterance)
@@ -191,7 +191,7 @@ def _blocks(plan: _Plan, listener: Listener, utterance: Utterance) -> Iterator[B
     try:
         for found, block in listener.blocks(path, *span):
             if found != rate:
-                raise sound.refused(path, f"is at {found} Hz by now, and was at {rate} Hz")
+                raise decode.refused(path, f"is at {found} Hz by now, and was at {rate} Hz")
             left -= len(block)
             yield block, left == 0
     except InputError as error:

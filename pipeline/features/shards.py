@@ -27,13 +27,14 @@ is all but the checksums, which `verify` checks. Not checked: that the values ar
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from pipeline.config import FeatureSettings
+from pipeline.config.features import FeatureSettings
 from pipeline.corpus.manifest import Refusal
-from pipeline.features import storage
+from pipeline.features import encoding
 from pipeline.features.hdf5 import (
     AGAIN,
     ALIGNMENT,
@@ -52,7 +53,6 @@ from pipeline.features.hdf5 import (
 from pipeline.features.statistics import Multiple, Part, Statistics
 from pipeline.files import InputError
 from pipeline.shapes import Float, Shaped
-from pipeline.values import dataclass
 
 Reader = Callable[[int, int], Float[np.ndarray, "T F"]]
 
@@ -102,7 +102,7 @@ def writing_shard(
         dtype = np.dtype(settings.storage).newbyteorder("<")
         dataset = reserve(file, "frames", shape, dtype)
         training = [utterance.split == "train" for utterance in utterances]
-        rows = storage.Rows(dataset, settings, offsets, training, part)
+        rows = encoding.Rows(dataset, settings, offsets, training, part)
         yield rows.append
         note_checksum(dataset, rows.finish())
         for name, scale in rows.scales.items():
@@ -212,13 +212,13 @@ def _read_utterances(path: Path, file: File, shard: int) -> tuple[StoredUtteranc
     )
 
 
-def _read_code(path: Path, file: File, rows: Sequence[StoredUtterance]) -> storage.Code:
-    edges = storage.pieces([0, *(utterance.stop for utterance in rows)])
+def _read_code(path: Path, file: File, rows: Sequence[StoredUtterance]) -> encoding.Code:
+    edges = encoding.pieces([0, *(utterance.stop for utterance in rows)])
     low, step = (file["code"][name][()] for name in ("low", "step"))
     shape, kinds = (len(edges) - 1, file["frames"].shape[1]), {low.dtype.str, step.dtype.str}
     if (low.shape, step.shape, kinds) != (shape, shape, {"<f4"}):
         raise InputError(f"{path}: 8-bit codes and their scales disagree; {AGAIN}")
-    return storage.Code(edges, low, step)
+    return encoding.Code(edges, low, step)
 
 
 def _require_mappable(path: Path, frames: Dataset, settings: FeatureSettings, rows: int) -> None:

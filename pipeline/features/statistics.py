@@ -8,12 +8,13 @@ Two parts are merged as Chan, Golub and LeVeque (1983) do, in float64, so that n
 cancel. Within a part, deviations from a near mean are multiplied in float32, a block at a time.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from pipeline.features import compiled
+from pipeline.features.native import kernels
 from pipeline.files import InputError
 from pipeline.shapes import Float, Float32, Float64
-from pipeline.values import dataclass
 
 BLOCK = 2048  # rows multiplied at a time, at most: two megabytes of 257 float32 bins
 CONSTANT = 1e-6  # a bin whose deviation is below this share of its mean carries nothing
@@ -72,7 +73,7 @@ class Part:
     def __init__(self, bins: int) -> None:
         self._count = 0
         self._near_mean = np.zeros(bins, np.float32)
-        self._products = compiled.products(bins) or Products(bins)
+        self._products = kernels.products(bins) or Products(bins)
 
     def add(self, frames: Float32[np.ndarray, "T F"]) -> None:
         if not self._count and len(frames):

@@ -11,7 +11,7 @@ import math
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,14 @@ import pandas as pd
 from markupsafe import Markup
 
 from pipeline.files import write_text
-from pipeline.results import figures, inlay, numerals, panels, reading, table
-from pipeline.results.figures import Curve
-from pipeline.results.findings import SeedGroup, dev_rank, findings, health
-from pipeline.results.reading import Reading, SweepRun
-from pipeline.results.refused import Refused
-from pipeline.results.samples import samples
-from pipeline.training import escape
-from pipeline.values import dataclass
+from pipeline.results import formatting, run_summary, table
+from pipeline.results.comparison import SeedGroup, dev_rank, findings, health
+from pipeline.results.figures import figure_specs, learning_curves, svg_embed
+from pipeline.results.figures.learning_curves import Curve
+from pipeline.results.rejected import Refused
+from pipeline.results.run_summary import Reading, SweepRun
+from pipeline.results.transcripts import samples
+from pipeline.runs import plateau
 
 HERE = Path(__file__).parent
 
@@ -75,7 +75,7 @@ def write(
     `remedies` maps a cause of failure to what a person can do; `commands` repeat the sweep.
     """
     now = time.time() if now is None else now
-    readings = [reading.read(run, now) for run in runs]
+    readings = [run_summary.read(run, now) for run in runs]
     summary = table.summary_table(readings)
     table.write(table.rows_table(readings), folder / "results.csv")
     table.write(summary, folder / "summary.csv")
@@ -92,7 +92,7 @@ def write(
         "commands": commands or _commands(name),
         "remedies": remedies or {},
         "refused": refused,
-        "escape": escape,
+        "escape": plateau,
         **content,
     }
     page = folder / "report.html"
@@ -115,7 +115,7 @@ def _views(readings: Sequence[Reading], summary: pd.DataFrame) -> list[RunView]:
 def _colours(readings: Sequence[Reading]) -> dict[int, int]:
     """All runs where the palette reaches; else the best by dev CER, and one that stays blank."""
     places = list(range(len(readings)))
-    most = len(figures.PALETTE)
+    most = len(learning_curves.PALETTE)
     if len(places) > most:
         begun = [place for place in places if readings[place].chosen]
         begun.sort(key=lambda place: dev_rank(readings[place]))
@@ -142,18 +142,18 @@ def _draw(views: Sequence[RunView], folder: Path) -> list[dict[str, Any]]:
     """Each figure as a file of its own, with names, and once or twice for the page."""
     curves = [Curve(view.reading, view.number, view.colour) for view in views]
     drawings = []
-    for panel in panels.PANELS:
-        alone = figures.draw(panel, curves, 760, 420, named=True)
-        small = figures.draw(panel, curves, *SMALL, named=False)
+    for panel in figure_specs.PANELS:
+        alone = learning_curves.draw(panel, curves, 760, 420, named=True)
+        small = learning_curves.draw(panel, curves, *SMALL, named=False)
         if alone is None or small is None:
             continue
         write_text(folder / f"{panel.name}.svg", alone)
         shown = {"small": small}
         if panel.name == LEADING:
-            shown["wide"] = figures.draw(panel, curves, *WIDE, named=True) or small
+            shown["wide"] = learning_curves.draw(panel, curves, *WIDE, named=True) or small
         description = f"{panel.title}, over updates. {panel.caption}"
         pictures = {
-            size: Markup(inlay.for_page(svg, f"{panel.name}-{size}", description))  # noqa: S704
+            size: Markup(svg_embed.for_page(svg, f"{panel.name}-{size}", description))  # noqa: S704
             for size, svg in shown.items()
         }
         drawings.append({"panel": panel, "pictures": pictures})
@@ -175,7 +175,7 @@ def _content(views: Sequence[RunView]) -> dict[str, Any]:
         "samples": samples([view.reading for view in heard], found.best),
         "ended": [view for view in views if view.reading.state in {"failed", "stopped"}],
         "environment": _environment([view.reading for view in views]),
-        "swept": reading.swept_keys([view.reading.run for view in views]),
+        "swept": run_summary.swept_keys([view.reading.run for view in views]),
     }
 
 
@@ -244,8 +244,8 @@ def _page(context: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
     )
     for present in (
-        *(numerals.percent, numerals.interval, numerals.points, numerals.probability),
-        *(numerals.decimal, numerals.whole, numerals.duration, numerals.moment),
+        *(formatting.percent, formatting.interval, formatting.points, formatting.probability),
+        *(formatting.decimal, formatting.whole, formatting.duration, formatting.moment),
     ):
         environment.filters[present.__name__] = present
     script = (HERE / "page.js").read_text(encoding="utf-8")

@@ -11,11 +11,11 @@ replacement, and their counts added before dividing. Utterances of one speaker r
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from pipeline.shapes import Float64, Int, Shaped
-from pipeline.values import dataclass
 
 _LARGEST = 2_000_000  # drawn indices held at once: 16 MB
 

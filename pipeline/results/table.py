@@ -15,12 +15,12 @@ import numpy as np
 import pandas as pd
 
 from pipeline.files import replacing
-from pipeline.results import reading, thrift
-from pipeline.results.reading import Reading, SweepRun
+from pipeline.results import efficiency, run_summary
+from pipeline.results.run_summary import Reading, SweepRun
 from pipeline.results.significance import bootstrap_interval
-from pipeline.training.row import COLUMNS as ROW_COLUMNS
-from pipeline.training.row import Row
-from pipeline.training.run import Hypothesis
+from pipeline.runs.folder import Hypothesis
+from pipeline.runs.rows import COLUMNS as ROW_COLUMNS
+from pipeline.runs.rows import Row
 
 __all__ = ["SweepRun", "collect", "counts", "rows_table", "summarise", "summary_table", "write"]
 
@@ -43,23 +43,23 @@ AFTER = (
     "epoch",
     *(f"{split}_{rate}{end}" for split, rate in RATES for end in ("", "_low", "_high")),
     *("escape_updates", "updates", "seconds", "frames_per_second", "loader_wait", "host"),
-    *thrift.COLUMNS,
+    *efficiency.COLUMNS,
 )
 WHOLE = ("epoch", "escape_updates", "updates")  # whole numbers, or nothing yet
 
 
 def collect(runs: Sequence[SweepRun]) -> pd.DataFrame:
     """All rows of all runs, in the order of the sweep."""
-    return rows_table([reading.read(run) for run in runs])
+    return rows_table([run_summary.read(run) for run in runs])
 
 
 def summarise(runs: Sequence[SweepRun], now: float | None = None) -> pd.DataFrame:
     """One line per run, in the order of the sweep."""
-    return summary_table([reading.read(run, now) for run in runs])
+    return summary_table([run_summary.read(run, now) for run in runs])
 
 
 def rows_table(readings: Sequence[Reading]) -> pd.DataFrame:
-    keys = reading.swept_keys([one.run for one in readings])
+    keys = run_summary.swept_keys([one.run for one in readings])
     records = [
         {"label": one.run.label, **_settings(one, keys), **row}
         for one in readings
@@ -69,7 +69,7 @@ def rows_table(readings: Sequence[Reading]) -> pd.DataFrame:
 
 
 def summary_table(readings: Sequence[Reading]) -> pd.DataFrame:
-    keys = reading.swept_keys([one.run for one in readings])
+    keys = run_summary.swept_keys([one.run for one in readings])
     records = [_summary(one, keys) for one in readings]
     table = pd.DataFrame.from_records(records, columns=[*BEFORE, *keys, *AFTER])
     return table.astype(dict.fromkeys(WHOLE, "Int64"))
@@ -116,7 +116,7 @@ def _summary(one: Reading, keys: Sequence[str]) -> dict[str, Any]:
         "updates": max((row["updates"] for row in one.rows), default=None),
         **_speed(one),
         "host": one.heartbeat.host if one.heartbeat else "",
-        **thrift.figures(one.usages),
+        **efficiency.figures(one.usages),
     }
 
 

@@ -12,8 +12,9 @@ from typing import Literal
 
 import soundfile
 
-from pipeline.corpora import Corpus
-from pipeline.corpus import audio, manifest
+from pipeline.config.corpus import Corpus
+from pipeline.corpus import manifest
+from pipeline.corpus.audio import resample
 from pipeline.corpus.manifest import Manifest, ManifestFile
 from pipeline.corpus.readers import build
 
@@ -89,7 +90,7 @@ class Corpora:
             list(pool.map(encode, sources, names.values()))
         utterances = []
         for utterance in wav.utterances:
-            found = audio.probe(root / names[utterance.id])
+            found = resample.probe(root / names[utterance.id])
             changed = {"audio": names[utterance.id], "rate": found.rate, "samples": found.samples}
             utterances.append(replace(utterance, **changed))
         return replace(wav, root=root, utterances=tuple(utterances))

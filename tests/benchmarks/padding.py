@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pipeline.training import batches
-from pipeline.training.batches import Batch
-from pipeline.training.model import Network
+from pipeline.training.data import batches
+from pipeline.training.data.batches import Batch
+from pipeline.training.network.model import Network
 from tests.benchmarks.child import Job
 from tests.benchmarks.corpora import Corpora
 from tests.benchmarks.judge import Target

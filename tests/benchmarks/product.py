@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jobs import tasks
-from jobs.plan import Slice
-from pipeline.config import FeatureSettings
+from jobs.launch import entrypoint
+from jobs.node import task_file
+from jobs.node.task_file import Slice
+from pipeline.config.features import FeatureSettings
 from pipeline.corpus.manifest import Manifest
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.precompute import prepare
@@ -34,8 +35,8 @@ def features(
 
     def job(folder: Path) -> None:
         files = _tasks(folder, manifest_file, listed, wanted, workers)
-        codes = in_processes(tasks.execute, [(file, _never) for file in files])
-        assert codes == [tasks.DONE] * len(files)
+        codes = in_processes(entrypoint.execute, [(file, _never) for file in files])
+        assert codes == [entrypoint.DONE] * len(files)
 
     return job
 
@@ -46,8 +47,8 @@ def _tasks(
     names = tuple(prepare(listed, each, work)[0] for each in wanted)
     slices = [Slice(path, index, names) for index in range(len(listed.slices))]
     shares = [share for share in dealt(slices, workers) if share]
-    made = [tasks.FeatureTask(work=str(work), slices=tuple(share)) for share in shares]
-    return [tasks.write(each, work / "tasks") for each in made]
+    made = [task_file.FeatureTask(work=str(work), slices=tuple(share)) for share in shares]
+    return [task_file.write(each, work / "tasks") for each in made]
 
 
 def _never() -> bool:

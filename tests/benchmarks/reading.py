@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 
-from pipeline.config import InputSettings, TrainSettings
+from pipeline.config.experiment import InputSettings, TrainSettings
 from pipeline.corpus.text import alphabet
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.shards import StoredUtterance
-from pipeline.training import batches
-from pipeline.training.batches import Split
-from pipeline.training.feed import Feed
+from pipeline.training.data import batches
+from pipeline.training.data.batches import Split
+from pipeline.training.data.loader import Feed
 from tests.benchmarks.child import Job
 from tests.benchmarks.corpora import Corpora
 from tests.benchmarks.judge import Target

@@ -69,7 +69,7 @@ def fit(
     from speechbrain.dataio.dataloader import SaveableDataLoader
     from speechbrain.lobes.features import Fbank
 
-    from pipeline.training import batches
+    from pipeline.training.data import batches
     from tests.benchmarks.training import WARMING, loss, prepared, uncounted
 
     logging.disable(logging.WARNING)

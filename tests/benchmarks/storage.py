@@ -10,7 +10,7 @@ from typing import get_args
 
 import numpy as np
 
-from pipeline.config import FeatureSettings
+from pipeline.config.features import FeatureSettings
 from pipeline.features.feature_set import FeatureSet
 from tests.benchmarks.child import Job
 from tests.benchmarks.corpora import Corpora

@@ -16,14 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.config import load_experiment
-from pipeline.corpora import Corpus
-from pipeline.training import batches
-from pipeline.training.batches import Batch, Selection
-from pipeline.training.feed import Feed
-from pipeline.training.model import Network
-from pipeline.training.run import RunFolder
-from pipeline.training.trainer import EVALUATION_BATCH, Trainer
+from pipeline.config.corpus import Corpus
+from pipeline.config.experiment import load_experiment
+from pipeline.runs.folder import RunFolder
+from pipeline.training.data import batches
+from pipeline.training.data.batches import Batch, Selection
+from pipeline.training.data.loader import Feed
+from pipeline.training.loop.trainer import EVALUATION_BATCH, Trainer
+from pipeline.training.network.model import Network
 from tests.benchmarks import speechbrain_cases
 from tests.benchmarks.child import Job
 from tests.benchmarks.corpora import Corpora

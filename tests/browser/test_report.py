@@ -11,8 +11,8 @@ import pytest
 
 from pipeline.corpus.manifest import Refusal
 from pipeline.results import report
-from pipeline.results.panels import PANELS
-from pipeline.results.refused import Refused
+from pipeline.results.figures.figure_specs import PANELS
+from pipeline.results.rejected import Refused
 from tests.results.examples import NOW, Course, make_run, make_sweep
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.corpora import Corpus
+from pipeline.config.corpus import Corpus
 from pipeline.corpus.manifest import Manifest
 from pipeline.corpus.readers import build
 from pipeline.files import InputError

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from pipeline.corpus.manifest import Manifest, Utterance
-from pipeline.features import compiled
+from pipeline.features.native import kernels
 
 
 def _write_wav(path: Path, waveform: np.ndarray, rate: int = 16_000) -> None:
@@ -73,6 +73,6 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Our C library, then numpy in its stead."""
     if request.param == "numpy":
-        monkeypatch.setattr(compiled, "library", lambda: None)
-    elif not compiled.library():
-        pytest.skip(compiled.build())
+        monkeypatch.setattr(kernels, "library", lambda: None)
+    elif not kernels.library():
+        pytest.skip(kernels.build())

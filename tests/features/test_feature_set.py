@@ -10,14 +10,14 @@ import h5py
 import numpy as np
 import pytest
 
-from pipeline.config import FeatureSettings
-from pipeline.corpus import audio
+from pipeline.config.features import FeatureSettings
 from pipeline.corpus import manifest as manifests
+from pipeline.corpus.audio import resample
 from pipeline.corpus.manifest import Manifest
 from pipeline.features.feature_set import STATISTICS, FeatureSet, missing
+from pipeline.features.framing import spectra
 from pipeline.features.precompute import precompute_slice, prepare
 from pipeline.features.shards import shard_name
-from pipeline.features.spectrum import spectra
 from pipeline.files import InputError
 
 SETTINGS = FeatureSettings(mel_bins=12)
@@ -60,7 +60,7 @@ def test_statistics_are_those_of_all_training_frames_before_storage(
     precompute_slice(manifest, 0, [(settings, folder, identity)])
     training = np.concatenate(
         [
-            spectra(audio.load(manifest.root / u.audio, 16_000), [settings])[0]
+            spectra(resample.load(manifest.root / u.audio, 16_000), [settings])[0]
             for u in manifest.utterances
             if u.split == "train"
         ]
@@ -86,7 +86,7 @@ def test_8_bit_frames_are_decoded_to_float32(
     precompute_slice(manifest, 0, [(settings, folder, identity)])
     features = FeatureSet.open(folder)
     for stored, utterance in zip(features.utterances, manifest.utterances, strict=True):
-        exact = spectra(audio.load(manifest.root / utterance.audio, 16_000), [settings])[0]
+        exact = spectra(resample.load(manifest.root / utterance.audio, 16_000), [settings])[0]
         frames = features.frames(stored)
         assert frames.dtype == np.float32
         np.testing.assert_allclose(frames, exact, atol=np.ptp(exact, axis=0).max() / 509)

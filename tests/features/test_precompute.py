@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipeline.config import FeatureSettings
-from pipeline.corpus import audio, sound
+from pipeline.config.features import FeatureSettings
 from pipeline.corpus import manifest as manifests
+from pipeline.corpus.audio import decode, resample
 from pipeline.corpus.manifest import Manifest, Utterance
 from pipeline.features import precompute
 from pipeline.features.feature_set import FeatureSet, missing
+from pipeline.features.framing import spectra
 from pipeline.features.hdf5 import verify
 from pipeline.features.precompute import StorageError, Target, precompute_slice, prepare, stored
 from pipeline.features.shards import Shard
-from pipeline.features.spectrum import spectra
 from pipeline.features.statistics import Part
 from pipeline.files import InputError
 
@@ -49,7 +49,7 @@ def test_every_stored_frame_is_that_of_its_utterance(make_manifest: MakeManifest
         for stored_utterance, utterance in zip(
             features.utterances, manifest.utterances, strict=True
         ):
-            waveform = audio.load(manifest.root / utterance.audio, 16_000)
+            waveform = resample.load(manifest.root / utterance.audio, 16_000)
             (expected,) = spectra(waveform, [settings])
             frames = features.frames(stored_utterance)
             assert frames.dtype == settings.storage
@@ -62,13 +62,13 @@ def test_every_stored_frame_is_that_of_its_utterance(make_manifest: MakeManifest
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that are opened to be decoded."""
     paths: list[str] = []
-    open_sound = sound.open_sound
+    open_sound = decode.open_sound
 
-    def noted(path: str) -> sound.Sound:
+    def noted(path: str) -> decode.Sound:
         paths.append(path)
         return open_sound(path)
 
-    monkeypatch.setattr(sound, "open_sound", noted)
+    monkeypatch.setattr(decode, "open_sound", noted)
     return paths
 
 
@@ -97,7 +97,7 @@ def test_a_recording_of_many_utterances_is_decoded_once(
     rate: int,
 ):
     """Stretches that overlap, and one that crosses the edge of a block."""
-    monkeypatch.setattr(sound, "BLOCK", 8_000)
+    monkeypatch.setattr(decode, "BLOCK", 8_000)
     noise = np.random.default_rng(3).standard_normal(60_000).cumsum() / 1_000
     kind = {"format": "OGG", "subtype": "OPUS"} if name == "a.opus" else {}
     soundfile.write(tmp_path / name, np.clip(noise, -0.9, 0.9), rate, **kind)
@@ -110,7 +110,7 @@ def test_a_recording_of_many_utterances_is_decoded_once(
     assert 0 < sum(decoded) <= 60_000
     features = FeatureSet.open(amplitude[1])
     for stored_utterance, start in zip(features.utterances, starts, strict=True):
-        alone = audio.load(tmp_path / name, 16_000, start, 3_000)
+        alone = resample.load(tmp_path / name, 16_000, start, 3_000)
         (expected,) = spectra(alone, [AMPLITUDE])
         np.testing.assert_array_equal(features.frames(stored_utterance), expected)
 
@@ -124,13 +124,13 @@ def cut(name: str, rate: int, start: int) -> Utterance:
 
 def test_a_stretch_before_the_last_one_is_decoded_from_the_start_again(tmp_path: Path):
     soundfile.write(tmp_path / "a.mp3", np.sin(np.arange(90_000) / 20) / 2, 16_000)
-    whole = audio.load(tmp_path / "a.mp3", 16_000)
+    whole = resample.load(tmp_path / "a.mp3", 16_000)
     with (
         pytest.MonkeyPatch.context() as patch,
-        audio.Listener() as listener,
+        resample.Listener() as listener,
     ):
-        patch.setattr(sound, "BLOCK", 2_000)
-        piecewise = audio.load(tmp_path / "a.mp3", 16_000)
+        patch.setattr(decode, "BLOCK", 2_000)
+        piecewise = resample.load(tmp_path / "a.mp3", 16_000)
         for start in (50_000, 500, 80_000, 0):
             heard = listener.blocks(str(tmp_path / "a.mp3"), start, 5_000, None)
             stretch = np.concatenate([block for _, block in heard])
@@ -264,7 +264,7 @@ def test_segments_of_one_recording_are_cut_out_of_it(
     assert precompute_slice(manifest, 0, [amplitude]) == []
     features, waveform = (
         FeatureSet.open(amplitude[1]),
-        audio.load(manifest.root / "long.wav", 16_000),
+        resample.load(manifest.root / "long.wav", 16_000),
     )
     for stored_utterance, start, count in zip(features.utterances, starts, samples, strict=True):
         (expected,) = spectra(waveform[start : start + count], [AMPLITUDE])
@@ -277,8 +277,8 @@ def test_a_recording_in_blocks_gives_the_bytes_of_the_whole(
 ):
     manifest = make_manifest(rate=rate)
     sets = [MEL, AMPLITUDE, MEL.model_copy(update={"storage": "uint8"})]
-    for folder, samples in (("whole", sound.BLOCK), ("blocks", 1777)):
-        monkeypatch.setattr(sound, "BLOCK", samples)
+    for folder, samples in (("whole", decode.BLOCK), ("blocks", 1777)):
+        monkeypatch.setattr(decode, "BLOCK", samples)
         targets = [target(manifest, settings, tmp_path / folder) for settings in sets]
         precompute_slice(manifest, 0, targets)
     whole, blocks = (sorted((tmp_path / name).rglob("*.h5")) for name in ("whole", "blocks"))
@@ -479,7 +479,7 @@ def test_an4_gives_a_frame_per_hop(an4: Path, tmp_path: Path):
     paths = sorted(an4.glob("wav/*/*/*.wav"))[:20]
     utterances = []
     for path in paths:
-        rate, samples, _ = audio.probe(path)
+        rate, samples, _ = resample.probe(path)
         utterances.append(
             manifests.Utterance(
                 id=path.stem,

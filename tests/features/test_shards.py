@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from pipeline.config import FeatureSettings
+from pipeline.config.features import FeatureSettings
 from pipeline.corpus.manifest import Refusal
 from pipeline.features.hdf5 import verify
 from pipeline.features.shards import (

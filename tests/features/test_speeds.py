@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipeline.config import FeatureSettings
-from pipeline.corpus import audio, sound
+from pipeline.config.features import FeatureSettings
+from pipeline.corpus.audio import decode, resample
 from pipeline.corpus.manifest import Manifest, Utterance
 from pipeline.features.feature_set import FeatureSet
+from pipeline.features.framing import spectra
 from pipeline.features.precompute import precompute_slice, prepare
-from pipeline.features.spectrum import spectra
 from pipeline.files import InputError
 from tests.features.test_precompute import AMPLITUDE, MEL, MakeManifest, shard_bytes, target
 
@@ -88,12 +88,12 @@ def test_a_long_recording_in_blocks_gives_the_copies_of_the_whole(
     manifest = make_manifest(rate=rate)
     settings = at(AMPLITUDE, *SPEEDS)
     whole = made(manifest, settings, tmp_path / "whole")
-    monkeypatch.setattr(sound, "BLOCK", 1777)
+    monkeypatch.setattr(decode, "BLOCK", 1777)
     blocks = made(manifest, settings, tmp_path / "blocks")
     assert shard_bytes(blocks.folder) == shard_bytes(whole.folder)
     utterance = manifest.utterances[0]
-    waveform = audio.load(manifest.root / utterance.audio, rate)
-    resampled = audio.resample(waveform, rate * 11, 16_000 * 10)
+    waveform = resample.load(manifest.root / utterance.audio, rate)
+    resampled = resample.resample(waveform, rate * 11, 16_000 * 10)
     (expected,) = spectra(resampled, [AMPLITUDE])
     assert blocks.utterances[2].id == f"sp1.1-{utterance.id}"
     np.testing.assert_array_equal(blocks.frames(blocks.utterances[2]), expected)
@@ -105,13 +105,13 @@ def test_sets_of_different_speeds_come_from_one_decoding_and_give_the_bytes_of_s
     manifest = make_manifest()
     every = [MEL, at(MEL, *SPEEDS), at(MEL, 0.8, 1.1), at(AMPLITUDE, 1.1), AMPLITUDE]
     heard: list[str] = []
-    listen = audio.Listener.blocks
+    listen = resample.Listener.blocks
 
-    def noted(self: audio.Listener, path: str, *span: Any) -> Any:
+    def noted(self: resample.Listener, path: str, *span: Any) -> Any:
         heard.append(path)
         return listen(self, path, *span)
 
-    monkeypatch.setattr(audio.Listener, "blocks", noted)
+    monkeypatch.setattr(resample.Listener, "blocks", noted)
     together = [target(manifest, settings, tmp_path / "one") for settings in every]
     assert precompute_slice(manifest, 0, together) == []
     assert heard == [str(manifest.root / utterance.audio) for utterance in manifest.utterances]
@@ -123,7 +123,7 @@ def test_the_copies_of_stretches_of_an_mp3_cost_no_second_decoding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoded: list[int]
 ):
     soundfile.write(tmp_path / "a.mp3", np.sin(np.arange(60_000) / 20) / 2, 16_000)
-    monkeypatch.setattr(sound, "BLOCK", 8_000)
+    monkeypatch.setattr(decode, "BLOCK", 8_000)
     utterances = tuple(
         Utterance(
             id=f"u{start}", audio="a.mp3", samples=6_000, rate=16_000, transcript="A", speaker="s",

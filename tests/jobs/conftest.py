@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from jobs import local, tasks
-from jobs.local import Ended
-from jobs.processes import StopRequest
-from jobs.wanted import SweepFolder
+from jobs.launch import entrypoint
+from jobs.local import executor
+from jobs.local.executor import Ended
+from jobs.node.signals import StopRequest
+from jobs.sweep.folder import SweepFolder
 
 Answer = Callable[..., Path]
 
@@ -26,7 +27,7 @@ def fake_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Answer:
     """
     if sys.platform == "win32":
         pytest.skip("the fake commands are shell scripts")
-    monkeypatch.setattr("jobs.reasons.SECONDS_UNTIL_AGAIN", (0.01, 0.02))
+    monkeypatch.setattr("jobs.slurm.reasons.SECONDS_UNTIL_AGAIN", (0.01, 0.02))
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
@@ -70,9 +71,9 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     def deal(files: Sequence[Path], *words: object) -> None:
         *_, ended = words
         for file in files:
-            ended(Ended(file, tasks.execute(file, StopRequest())))
+            ended(Ended(file, entrypoint.execute(file, StopRequest())))
 
-    monkeypatch.setattr(local, "deal", deal)
+    monkeypatch.setattr(executor, "deal", deal)
 
 
 SPEAKERS = ("faaa", "fbbb", "maaa", "mbbb")

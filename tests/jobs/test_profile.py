@@ -9,14 +9,7 @@ from pathlib import Path
 import pytest
 
 from jobs import profile
-from jobs.profile import (
-    Local,
-    Slurm,
-    load_profile,
-    require_writable,
-    typed_again,
-    work_folder,
-)
+from jobs.profile import Local, Slurm, load_profile, require_writable, typed_again, work_folder
 from pipeline.files import InputError
 
 CLUSTER = Path(__file__).resolve().parents[2] / "cluster"

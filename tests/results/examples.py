@@ -8,13 +8,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import Experiment
-from pipeline.corpora import Corpus
-from pipeline.results.reading import SweepRun
-from pipeline.settings import set_key
-from pipeline.training.row import CLAMPED, Row
-from pipeline.training.run import Failure, Heartbeat, Hypothesis, RunFolder
-from pipeline.training.scoring import ErrorCount, Score
+from pipeline.config.corpus import Corpus
+from pipeline.config.experiment import Experiment
+from pipeline.config.loader import set_key
+from pipeline.decoding.scoring import ErrorCount, Score
+from pipeline.results.run_summary import SweepRun
+from pipeline.runs.folder import Failure, Heartbeat, Hypothesis, RunFolder
+from pipeline.runs.rows import CLAMPED, Row
 
 NOW = 1_790_000_000.0  # seconds since 1970: 2026-09-21
 REFERENCE_LOSS = 3.02

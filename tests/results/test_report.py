@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from pipeline.corpus.manifest import Refusal
-from pipeline.results import figures, report
-from pipeline.results.panels import PANELS
-from pipeline.results.reading import SweepRun
-from pipeline.results.refused import MOST, Refused
-from pipeline.training.run import RunFolder
+from pipeline.results import report
+from pipeline.results.figures import learning_curves
+from pipeline.results.figures.figure_specs import PANELS
+from pipeline.results.rejected import MOST, Refused
+from pipeline.results.run_summary import SweepRun
+from pipeline.runs.folder import RunFolder
 from tests.results.examples import NOW, STUDENT, Course, make_run
 
 QUESTION = """Question: amplitude, power or mel?
@@ -193,7 +194,7 @@ def test_with_more_runs_than_colours_the_best_and_a_silent_one_are_coloured(tmp_
     path = report.write("s", "", runs, tmp_path / "report", now=NOW).page
     text = path.read_text(encoding="utf-8")
     legend = text.split('class="legend"')[1].split("</ul>")[0]
-    assert legend.count("data-run") == len(figures.PALETTE)
+    assert legend.count("data-run") == len(learning_curves.PALETTE)
     assert "silent" in legend
     assert "the other runs" in legend
     assert "Over seeds" in text

@@ -9,10 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipeline.results import table, thrift
-from pipeline.results.reading import SweepRun
-from pipeline.training.row import COLUMNS
-from pipeline.training.run import RunFolder
+from pipeline.results import efficiency, table
+from pipeline.results.run_summary import SweepRun
+from pipeline.runs.folder import RunFolder
+from pipeline.runs.rows import COLUMNS
 from tests.results.examples import NOW, Course, make_run
 
 # DESIGN, section 5.
@@ -45,7 +45,7 @@ def test_the_summary_has_the_columns_of_the_design(summary: pd.DataFrame):
     assert list(summary.columns) == [
         *("run_id", "label", "state", "cause", *SWEPT, "epoch", *rates),
         *("escape_updates", "updates", "seconds", "frames_per_second", "loader_wait", "host"),
-        *thrift.COLUMNS,
+        *efficiency.COLUMNS,
     ]
 
 

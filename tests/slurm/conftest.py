@@ -20,12 +20,13 @@ from typing import Any, ClassVar
 
 import pytest
 
-from jobs.answers import forget
-from jobs.ledger import Entry
-from jobs.wanted import SweepFolder, WantedRun, recorded
-from pipeline.settings import read_yaml
-from pipeline.training.row import Row
-from pipeline.training.run import RunFolder
+from jobs.sweep.folder import SweepFolder
+from jobs.sweep.ledger import Entry
+from jobs.sweep.queue_cache import forget
+from jobs.sweep.record import WantedRun, recorded
+from pipeline.config.loader import read_yaml
+from pipeline.runs.folder import RunFolder
+from pipeline.runs.rows import Row
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]

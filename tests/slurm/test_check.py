@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from jobs import check
+from jobs.commands import cluster_check
 from jobs.profile import load_profile
 
 
@@ -58,12 +58,12 @@ def test_the_development_slurm_is_proven_by_a_job_in_each_of_its_places(bench):
 
 def test_a_profile_is_compared_with_how_this_slurm_takes_nodes(bench, grace):
     grace("CANCEL")
-    found = check._preemption(load_profile(bench.profile()))
+    found = cluster_check._preemption(load_profile(bench.profile()))
     assert [finding.text for finding in found if not finding.good] == [
         "preemption is cancel here, not requeue as in the profile",
         "grace_s is 30 here, not 0 as in the profile",
     ]
-    (owner,) = check._preemption(load_profile(bench.profile(partition="priority")))
+    (owner,) = cluster_check._preemption(load_profile(bench.profile(partition="priority")))
     assert owner.text == "preemption is none here, not requeue as in the profile"
 
 

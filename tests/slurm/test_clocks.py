@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs import claims
-from jobs.claims import Taken
+from jobs.node import run_lock
+from jobs.node.run_lock import Taken
 
 SKEW = 300  # seconds
 FAR = "far"
@@ -67,13 +67,13 @@ def test_a_run_belongs_to_a_node_whose_clock_is_off_while_that_lives_and_no_long
     bench.submits("slow", profile=profile)
     ((label, run),) = bench.runs("slow").items()
     bench.until(run.rows)
-    monkeypatch.setattr(claims, "SECONDS_UNTIL_STALE", 20.0)  # it counts every four
-    with pytest.raises(Taken) as taken, claims.holding(run.path):
+    monkeypatch.setattr(run_lock, "SECONDS_UNTIL_STALE", 20.0)  # it counts every four
+    with pytest.raises(Taken) as taken, run_lock.holding(run.path):
         pytest.fail("broken under a living owner")
     assert taken.value.owner.host == FAR
     assert bench.states("slow")[label]["state"] == "running"
 
     os.kill(run.heartbeat().pid, signal.SIGKILL)
-    with claims.holding(run.path) as claim:
+    with run_lock.holding(run.path) as claim:
         assert not claim.lost
     bench.until(lambda: bench.states("slow")[label]["state"] == "failed")

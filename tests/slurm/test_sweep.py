@@ -5,7 +5,7 @@ import shutil
 import time
 from pathlib import Path
 
-from jobs.answers import forget
+from jobs.sweep.queue_cache import forget
 
 USED = (
     *("cpus_asked", "memory_gb_asked", "cpus_used", "peak_memory_gb"),

@@ -21,7 +21,7 @@ SECONDS_TO_SUBMIT, SECONDS_TO_LOOK = 60.0, 10.0
 PROGRAM = """
 import re, sys
 from pathlib import Path
-from jobs import cli
+from jobs.commands import parser as cli
 code = cli.main(sys.argv[2:])
 peak = re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())
 Path(sys.argv[1]).write_text(peak[1])

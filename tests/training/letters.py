@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.config import Experiment, FeatureSettings
-from pipeline.corpora import Corpus
+from pipeline.config.corpus import Corpus
+from pipeline.config.experiment import Experiment
+from pipeline.config.features import FeatureSettings
+from pipeline.config.loader import dump_yaml
 from pipeline.features.feature_set import DESCRIPTION, Description, FeatureSet
 from pipeline.features.shards import StoredUtterance, shard_name, writing_shard
 from pipeline.files import write_text
-from pipeline.settings import dump_yaml
 
 LETTERS = " ABC"
 SETTINGS = FeatureSettings(mel_bins=6, storage="float32")

@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
-from pipeline.corpora import Corpus
-from pipeline.corpus.layouts.lists import Entry, matches, once_each
+from pipeline.config.corpus import Corpus
+from pipeline.corpus.layouts.parsing import Entry, matches, once_each
 from pipeline.corpus.manifest import Refusal, Split
 from pipeline.files import InputError
 

@@ -7,15 +7,8 @@ Not here: corpora that one table describes (tables.py).
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pipeline.corpora import Corpus
-from pipeline.corpus.layouts.lists import (
-    SPLIT_WORDS,
-    Entry,
-    keyed,
-    parts_of,
-    read_text,
-    split_of,
-)
+from pipeline.config.corpus import Corpus
+from pipeline.corpus.layouts.parsing import SPLIT_WORDS, Entry, keyed, parts_of, read_text, split_of
 from pipeline.corpus.manifest import Refusal, Split
 from pipeline.files import InputError
 

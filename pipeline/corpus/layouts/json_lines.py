@@ -8,15 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.corpora import Corpus
-from pipeline.corpus.layouts.lists import (
-    Entry,
-    Record,
-    json_lines,
-    once_each,
-    parts_of,
-    placed,
-)
+from pipeline.config.corpus import Corpus
+from pipeline.corpus.layouts.parsing import Entry, Record, json_lines, once_each, parts_of, placed
 from pipeline.corpus.layouts.tables import segment_id
 from pipeline.corpus.manifest import Refusal
 from pipeline.files import InputError

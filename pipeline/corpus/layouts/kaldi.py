@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.corpora import Corpus
-from pipeline.corpus.layouts.lists import Entry, keyed, once_each, parts_of, placed
+from pipeline.config.corpus import Corpus
+from pipeline.corpus.layouts.parsing import Entry, keyed, once_each, parts_of, placed
 from pipeline.corpus.manifest import Refusal, Split
 from pipeline.files import InputError
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from posixpath import splitext
 
-from pipeline.corpora import Corpus
+from pipeline.config.corpus import Corpus
 from pipeline.corpus.layouts.folders import split_in
-from pipeline.corpus.layouts.lists import (
+from pipeline.corpus.layouts.parsing import (
     Entry,
     Record,
     json_lines,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipeline.corpora import Corpus
+from pipeline.config.corpus import Corpus
 from pipeline.corpus.manifest import Manifest
 from pipeline.corpus.readers import build
 

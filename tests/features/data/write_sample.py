@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.config import FeatureSettings
+from pipeline.config.features import FeatureSettings
 from pipeline.corpus.manifest import Refusal
 from pipeline.features.hdf5 import VERSION
 from pipeline.features.shards import StoredUtterance, writing_shard

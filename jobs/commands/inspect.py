@@ -1,0 +1,138 @@
+"""Verbs that look at features: verify, inspect.
+
+In:   feature sets, shards, or the sweep or corpus that wanted them.   Out: lines; an exit code.
+Not here: the format (pipeline/features/shards.py), drawing (pipeline/results/spectrograms.py).
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+
+from jobs.commands.verify import _feature_sets
+from jobs.messages import count, say
+from pipeline.features import feature_set
+from pipeline.features.hdf5 import contents
+from pipeline.features.shards import Shard, StoredUtterance
+from pipeline.features.statistics import Statistics
+from pipeline.files import InputError
+
+SHOWN = 5  # utterances, refusals
+DRAWN = 4  # utterances, where none is named
+
+
+def inspect(options: argparse.Namespace) -> int:
+    shards = _shards(options)
+    shard = shards[0]
+    if options.utterance:
+        found = [(s, u) for s in shards for u in s.utterances if u.id == options.utterance]
+        if not found:
+            every = [utterance.id for each in shards for utterance in each.utterances]
+            raise InputError(
+                f"UTTERANCE={options.utterance}: not in {options.target}; "
+                f"{_likely(options.utterance, every)}"
+            )
+    else:
+        found = [(shard, utterance) for utterance in shard.utterances[:DRAWN]]
+    if options.output:
+        spectrograms = import_module("pipeline.results.figures.spectrograms")
+        pictures = [
+            spectrograms.Picture(f"{u.id}: {u.transcript}", s.reader()(u.start, u.stop))
+            for s, u in found
+        ]
+        spectrograms.draw(pictures, shard.settings, options.output)
+    if options.utterance:
+        _show_utterance(*found[0])
+    else:
+        _show(shards)
+    if options.output:
+        say(f"drawn: {options.output}")
+    return 0
+
+
+def _likely(utterance: str, ids: Sequence[str]) -> str:
+    if close := get_close_matches(utterance, ids, n=1):
+        return f"did you mean {close[0]}?"
+    if not ids:
+        return "it has no utterances"
+    more = ", …: the manifests in the work folder list them all" if ids[SHOWN:] else ""
+    return f"its ids are {', '.join(ids[:SHOWN])}{more}"
+
+
+def _shards(options: argparse.Namespace) -> list[Shard]:
+    path = Path(options.target)
+    if path.is_file() and path.suffix == ".h5":
+        return [Shard.open(path)]
+    folders = _feature_sets(options.target, options)
+    if len(folders) > 1:
+        names = ", ".join(folder.name for folder in folders)
+        raise InputError(f"{options.target}: has {len(folders)} feature sets: {names}; name one")
+    return list(feature_set.FeatureSet.open(folders[0]).shards)
+
+
+def _show(shards: Sequence[Shard]) -> None:
+    """What they hold together; the datasets of the first."""
+    first, settings = shards[0], shards[0].settings
+    say(f"{first.feature_id}: {count(len(shards), 'shard')} of {first.count}")
+    say("  " + ", ".join(f"{key} {value}" for key, value in settings.model_dump().items()))
+    say(f"  {first.path.name}:")
+    for each in contents(first.path):
+        say(f"    {each.name} {each.shape} {each.dtype}{'' if each.whole else ': DAMAGED'}")
+    utterances = [utterance for shard in shards for utterance in shard.utterances]
+    splits = [utterance.split for utterance in utterances]
+    named = ", ".join(f"{name} {splits.count(name)}" for name in sorted(set(splits)))
+    rows = sum(shard.rows for shard in shards)
+    hours = rows * settings.hop / settings.sample_rate / 3600
+    say(f"  {count(len(utterances), 'utterance')} ({named}), {rows} frames, {hours:.3f} h")
+    for utterance in utterances[:SHOWN]:
+        say(f"    {utterance.id}: {utterance.frames} frames: {utterance.transcript}")
+    _show_statistics(sum((s.statistics for s in shards), Statistics.empty(settings.bins)))
+    refusals = [refusal for shard in shards for refusal in shard.refusals]
+    say(f"  {count(len(refusals), 'refusal')}")
+    for refusal in refusals[:SHOWN]:
+        say(f"    {refusal.utterance}: {refusal.reason}")
+
+
+def _show_statistics(statistics: Statistics) -> None:
+    if statistics.count:
+        mean, deviation = statistics.mean, np.sqrt(statistics.variance)
+        say(
+            f"  statistics of {statistics.count} training frames, least to greatest bin: mean "
+            f"{mean.min():.3g} to {mean.max():.3g}, deviation "
+            f"{deviation.min():.3g} to {deviation.max():.3g}"
+        )
+
+
+def _show_utterance(shard: Shard, utterance: StoredUtterance) -> None:
+    frames = shard.reader()(utterance.start, utterance.stop).astype(np.float32)
+    say(f"{utterance.id}: {utterance.transcript}")
+    say(
+        f"  {shard.path.name}, rows {utterance.start} to {utterance.stop}, speaker "
+        f"{utterance.speaker}, split {utterance.split}"
+    )
+    if frames.size:
+        seconds = utterance.frames * shard.settings.hop / shard.settings.sample_rate
+        say(
+            f"  {utterance.frames} frames, {seconds:.2f} s; least {frames.min():.3g}, "
+            f"mean {frames.mean():.3g}, greatest {frames.max():.3g}"
+        )
+        if sys.stdout.isatty():
+            for line in _sketch(frames):
+                say(line)
+
+
+SHADES = " .:-=+*#%@"
+
+
+def _sketch(frames: np.ndarray, width: int = 76, height: int = 12) -> list[str]:
+    """Time to the right, frequency upwards, in characters."""
+    columns = np.linspace(0, len(frames) - 1, min(width, len(frames))).astype(int)
+    rows = np.linspace(frames.shape[1] - 1, 0, min(height, frames.shape[1])).astype(int)
+    chosen = frames[np.ix_(columns, rows)].T
+    low, high = np.percentile(frames, [5, 99])
+    level = np.clip((chosen - low) / max(high - low, 1e-9), 0, 1) * (len(SHADES) - 1)
+    return ["".join(SHADES[value] for value in row) for row in level.astype(int)]

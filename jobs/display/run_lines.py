@@ -1,0 +1,107 @@
+"""What a person reads, in words: durations, rates, what a run or a plan comes to.
+
+In:   statuses, plans.   Out: lines.
+Not here: the table of runs (picture.py), whose library a piped command does not load.
+"""
+
+from collections.abc import Sequence
+
+from jobs.messages import count, duration, number, percent
+from jobs.slurm.resources import Request
+from jobs.sweep.plan import Plan
+from jobs.sweep.run_status import RunStatus
+from pipeline.runs.folder import Account, Heartbeat
+from pipeline.runs.rows import Row
+
+STYLES = {
+    "finished": "green",
+    "running": "cyan",
+    "failed": "red",
+    "lost": "red",
+    "stopped": "yellow",
+    "queued": "default",
+    "waiting": "dim",
+}
+EXPLAINED = {"failed", "lost", "stopped"}  # in sentences below the table
+
+
+def summary(statuses: Sequence[RunStatus]) -> str:
+    """`4 runs: 2 finished, 1 running, 1 failed`."""
+    states = [status.state for status in statuses]
+    parts = [f"{states.count(state)} {state}" for state in STYLES if state in states]
+    return f"{count(len(states), 'run')}: {', '.join(parts)}"
+
+
+def explanations(statuses: Sequence[RunStatus]) -> list[str]:
+    """Why runs ended, below the table: a long sentence would squeeze its columns."""
+    labels: dict[tuple[str, str], list[str]] = {}
+    for status in statuses:
+        if status.state in EXPLAINED and status.detail:
+            labels.setdefault((status.cause or status.state, status.detail), []).append(
+                status.label
+            )
+    return [
+        f"{runs[0]}{f' and {len(runs) - 1} more' if runs[1:] else ''}: {cause}: {detail}"
+        for (cause, detail), runs in labels.items()
+    ]
+
+
+def event_line(status: RunStatus, since: int = 0) -> str:
+    """A run has started or ended; `since`: epochs that it had behind it when it was looked at."""
+    beat = status.heartbeat
+    if status.state == "running" and beat and since and not beat.doing:
+        return f"{status.label}: goes on from epoch {min(since + 1, beat.epochs)}"
+    cause = f": {status.cause}" if status.cause else ""
+    cause += f": {beat.doing}" if beat and beat.doing and status.state == "running" else ""
+    scored = f", dev CER {percent(beat.dev_cer)}" if beat and status.state == "finished" else ""
+    return f"{status.label}: {status.state}{cause}{scored}"
+
+
+def epoch_line(status: RunStatus, train: Row, dev: Row) -> str:
+    """An epoch that has ended, in its own numbers."""
+    beat = status.heartbeat or Heartbeat()
+    left = f", {duration(beat.seconds_left) or '?'} left" if status.state == "running" else ""
+    return (
+        f"{status.label}: epoch {dev['epoch']} of {beat.epochs}, {_losses('train', train)}, "
+        f"{_losses('dev', dev)}, dev CER {percent(dev['cer'])}, "
+        f"blank {percent(dev['blank_argmax'])}, "
+        f"{number(train['frames_per_second'], ',.0f')} frames/s{left}"
+    )
+
+
+def _losses(split: str, row: Row) -> str:
+    line = f" against {number(row['reference_loss'])}" if row["reference_loss"] > 0 else ""
+    return f"{split} loss {number(row['loss_per_character']) or '?'}{line}"
+
+
+def account_lines(account: Account) -> list[str]:
+    """An epoch in words, and some utterances as they are heard by now."""
+    lines = [f"epoch {account.epoch}, dev: {account.sentence}"]
+    for _, reference, hypothesis in account.samples:
+        lines += [f"    said   {reference}", f"    heard  {hypothesis.strip() or '(nothing)'}"]
+    return lines
+
+
+def plan_lines(plan: Plan) -> list[str]:
+    """For DRY=1: what would be submitted."""
+    lines = []
+    for name, arrays in (("features", plan.features), ("runs", plan.runs)):
+        noun = "slice" if name == "features" else "run"
+        for array in arrays:
+            items = sum(map(len, array.tasks))
+            at_once = f", {array.throttle} at once" if array.throttle else ""
+            lines.append(
+                f"{name}: {count(items, noun)} in {count(len(array.tasks), 'task')} "
+                f"of at most {max(map(len, array.tasks))}{at_once}{_otherwise(array.request)}"
+            )
+    if plan.report:
+        lines.append("report: 1 task")
+    for left, noun in ((plan.deferred_slices, "slice"), (plan.deferred_runs, "run")):
+        if left:
+            lines.append(f"no room now for {count(left, noun)}: make sweep again later")
+    return lines
+
+
+def _otherwise(request: Request) -> str:
+    memory = f", {request.memory_gb:g} GB each" if request.memory_gb else ""
+    return memory + (f", not on {', '.join(request.exclude)}" if request.exclude else "")

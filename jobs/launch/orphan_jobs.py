@@ -1,0 +1,151 @@
+"""Leftovers: jobs that nobody would ever find, or that will not start by themselves; old files.
+
+In:   a sweep's folder, the queue.   Out: the queue without them; a line for each set right.
+Not here: what is submitted instead (reconcile.py).
+
+Whoever submits holds the sweep's claim, so that two terminals do not submit the same runs, and so
+that a job without a line in the ledger was left by a submission that died, not by one under way.
+"""
+
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from jobs import code_snapshot
+from jobs.messages import count, say
+from jobs.node import run_lock
+from jobs.node.run_lock import Taken
+from jobs.slurm import client
+from jobs.slurm.client import QueuedJob, SchedulerError, mark_of
+from jobs.sweep import queue_cache
+from jobs.sweep.folder import SweepFolder
+from jobs.sweep.job_queue import Queue
+from jobs.sweep.ledger import Entry
+from pipeline.files import InputError
+
+
+@contextmanager
+def submitting(folder: SweepFolder) -> Iterator[None]:
+    """One process at a time submits a sweep; a job does not.
+
+    A sweep that was refused before anything of it was stored leaves no folder.
+    """
+    refuse_inside_a_job()
+    try:
+        with run_lock.holding(folder.path):
+            yield
+    except Taken as taken:
+        raise InputError(
+            f"{folder.name}: process {taken.owner.pid} on {taken.owner.host} submits it now; "
+            f"make status shows what came of it"
+        ) from None
+    finally:
+        queue_cache.forget(folder)
+        if not folder.record.exists():
+            run_lock.settle(folder.path)
+            with suppress(OSError):  # another terminal has begun
+                folder.path.rmdir()
+
+
+def refuse_inside_a_job() -> None:
+    if job := os.environ.get("SLURM_JOB_ID"):
+        raise InputError(
+            f"this is inside job {job}, and a job may not submit jobs: type it on a login node"
+        )
+
+
+def cancel(folder: SweepFolder, queue: Queue) -> Queue:
+    """Cancel what an interrupted submission left, and what waits for what cannot happen.
+
+    What no node took is released; code that no job imports any more goes with the cancelled.
+    """
+    queued = queue.jobs or {}
+    known = {entry.job for entry in folder.ledger.entries() if entry.scheduler == "slurm"}
+    mark = mark_of(folder.jobs)
+    orphans = {
+        job.id for job in queued.values() if job.comment.startswith(mark) and job.id not in known
+    }
+    stuck = {job.id for job in queued.values() if job.id in known and job.never_starts}
+    _release({job.id for job in queued.values() if job.id in known and job.could_not_start})
+    _cancel(orphans, "was left by a submission that was interrupted")
+    _cancel(stuck, "waits for a job that can no longer succeed (DependencyNeverSatisfied)")
+    left: Mapping[str, QueuedJob] = {
+        name: job for name, job in queued.items() if name not in orphans | stuck
+    }
+    if not orphans:  # one of which may still be saving
+        clear(folder, left)
+    return replace(queue, jobs=left)
+
+
+def clear(folder: SweepFolder, queued: Collection[str] | None = None) -> None:
+    """Remove the code that no job imports any more, and what jobs left that have done their work.
+
+    `queued` None: asked for where it matters.
+    """
+    entries = folder.ledger.entries()
+    if queued is None:
+        try:
+            in_slurm = any(entry.scheduler == "slurm" for entry in entries)
+            queued = client.queue() if in_slurm else ()
+        except SchedulerError:
+            return
+    here = folder.owner.exists()  # somebody deals its tasks on a machine
+    used = {e.code for e in entries if (e.job in queued if e.scheduler == "slurm" else here)}
+    code_snapshot.clear(folder.code, keep=used)
+    _clear_jobs(folder, [entry for entry in entries if entry.scheduler == "slurm"], queued)
+
+
+def _clear_jobs(folder: SweepFolder, entries: Sequence[Entry], queued: Collection[str]) -> None:
+    """Pickles, scripts and output, by array; submitit never does. What failed stays to be read."""
+    files: dict[str, list[Path]] = {}
+    for file in folder.jobs.glob("[0-9]*_*"):
+        files.setdefault(file.name.split("_")[0], []).append(file)
+    kept = {
+        array
+        for entry in entries
+        if (array := entry.job.split("_")[0]) in files
+        and (entry.job in queued or not _settled(entry, folder))
+    }
+    known = {entry.job.split("_")[0] for entry in entries}
+    for array in (known & files.keys()) - kept:
+        for file in files[array]:
+            file.unlink(missing_ok=True)
+    for link in folder.jobs.glob(".submission_file_*.sh"):  # to a script, by another name
+        if not link.exists():
+            link.unlink(missing_ok=True)
+
+
+def _settled(entry: Entry, folder: SweepFolder) -> bool:
+    """Whether all that the task was to make is there, whoever made it."""
+    if entry.kind == "runs":
+        return all(folder.run(item).finished for item in entry.items)
+    if entry.kind == "features":
+        return all(_shard_exists(item, folder) for item in entry.items)
+    return folder.report.exists()
+
+
+def _shard_exists(item: str, folder: SweepFolder) -> bool:
+    feature_id, _, index = item.rpartition("/")
+    return any(folder.features(feature_id).glob(f"shard-{int(index):05d}-of-*.h5"))
+
+
+def _release(jobs: set[str]) -> None:
+    if not jobs:
+        return
+    try:
+        client.release(sorted(jobs))
+    except SchedulerError as error:
+        say(f"{', '.join(sorted(jobs))}: no node took it, and SLURM does not let go of it: {error}")
+    else:
+        say(f"released {', '.join(sorted(jobs))}: no node took it the last time")
+
+
+def _cancel(jobs: set[str], why: str) -> None:
+    if not jobs:
+        return
+    client.cancel(sorted(jobs))
+    for array in sorted({job.split("_")[0] for job in jobs}):
+        tasks = sum(job.split("_")[0] == array for job in jobs)
+        say(f"cancelled job {array} ({count(tasks, 'task')}): it {why}")

@@ -1,0 +1,84 @@
+"""Messages: lines for a person, and the words and numbers in them.
+
+In:   text, numbers; errors.   Out: lines on the terminal; the exit code of a command.
+Not here: tables and live views (display/).
+"""
+
+import math
+import os
+import sys
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING
+
+from jobs.exit_codes import BAD_INPUT, DONE, INTERRUPTED
+from pipeline.files import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def say(text: str) -> None:
+    """A line, however long; in a terminal above the live picture, if there is one."""
+    if in_terminal():
+        console().print(text, markup=False, soft_wrap=True)
+    else:
+        print(text, flush=True)
+
+
+def in_terminal() -> bool:
+    return sys.stdout.isatty()
+
+
+@cache
+def console() -> "Console":
+    """Colour only in a terminal, and not with NO_COLOR; piped lines are as long as they are."""
+    # rich takes as long to import as all of jobs/, and a piped command does not need it.
+    from rich.console import Console  # noqa: PLC0415
+
+    return Console(highlight=False, width=None if in_terminal() else 100_000)
+
+
+def exit_code(act: Callable[[], int]) -> int:
+    """Call `act`, and return its exit code; print an error that a person can mend in one line."""
+    try:
+        return act()
+    except BrokenPipeError:  # `blankslate status --json | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except (InputError, OSError) as error:
+        if os.environ.get("BLANKSLATE_DEBUG"):
+            raise
+        print(f"blankslate: {_one_line(error)}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("blankslate: stopped; typed again it continues", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(" ".join([str(error), *getattr(error, "__notes__", [])]).split())
+
+
+def duration(seconds: float | None) -> str:
+    """`4 s`, `3 min 20 s`, `2 h 05 min`."""
+    if seconds is None or not math.isfinite(seconds):
+        return ""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def percent(rate: float | None) -> str:
+    return "" if rate is None or math.isnan(rate) else f"{100 * rate:.1f} %"
+
+
+def number(value: float | None, form: str = ".2f") -> str:
+    return "" if value is None or math.isnan(value) else format(value, form)
+
+
+def count(items: int, noun: str) -> str:
+    return f"{items} {noun}{'' if items == 1 else 's'}"

@@ -1,0 +1,112 @@
+"""The folder of a sweep: `work/sweeps/<sweep>/`, and the paths around it.
+
+In:   a work folder, a name.   Out: paths; the ledgers of all sweeps; cancelled jobs.
+Not here: what the sweep plans (record.py).
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.sweep.ledger import Entry, Ledger
+from pipeline.files import InputError, read_json, write_json
+from pipeline.runs.folder import RunFolder
+
+
+def stem_of(said: str | Path) -> str:
+    """A sweep's or a corpus's name, of its file or as it is."""
+    path = Path(said)
+    return path.stem if path.suffix in {".yaml", ".yml"} else path.name
+
+
+@dataclass(frozen=True)
+class SweepFolder:
+    """`work/sweeps/<sweep>/`."""
+
+    work: Path
+    name: str
+
+    @property
+    def path(self) -> Path:
+        return self.work / "sweeps" / self.name
+
+    @property
+    def record(self) -> Path:
+        return self.path / "sweep.json"
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(self.path / "ledger.jsonl")
+
+    def attempts(self) -> dict[str, list[Entry]]:
+        """Item -> the tasks that were to make it, of whichever sweep: sweeps share runs."""
+        ledgers = sorted(self.path.parent.glob("*/ledger.jsonl"))
+        entries = (entry for path in ledgers for entry in Ledger(path).entries())
+        found: dict[str, list[Entry]] = {}
+        for entry in sorted(entries, key=lambda entry: entry.time):
+            for item in entry.items:
+                found.setdefault(item, []).append(entry)
+        return found
+
+    def latest(self) -> dict[str, Entry]:
+        """Item -> the last of its tasks."""
+        return {item: entries[-1] for item, entries in self.attempts().items()}
+
+    @property
+    def tasks(self) -> Path:
+        return self.path / "tasks"
+
+    @property
+    def jobs(self) -> Path:  # scripts and output of SLURM jobs
+        return self.path / "jobs"
+
+    def output(self, job: str) -> Path:
+        """What a SLURM job printed; another sweep may have submitted it."""
+        name = f"{job}_0_log.out"
+        own = self.jobs / name
+        return own if own.exists() else next(self.path.parent.glob(f"*/jobs/{name}"), own)
+
+    @property
+    def cancellations(self) -> Path:
+        return self.path / "cancelled.json"
+
+    def cancelled(self) -> set[str]:
+        """Jobs, an array once, that a person has cancelled: of whichever sweep, as above."""
+        files = self.path.parent.glob(f"*/{self.cancellations.name}")
+        return {job for file in files for job in _cancelled_in(file)}
+
+    def keep_cancelled(self, jobs: Collection[str]) -> None:
+        before = _cancelled_in(self.cancellations) if self.cancellations.exists() else []
+        write_json(self.cancellations, sorted({*before, *jobs}))
+
+    @property
+    def code(self) -> Path:
+        return self.path / "code"
+
+    @property
+    def owner(self) -> Path:  # the process on this machine that deals its tasks
+        return self.path / "owner.json"
+
+    @property
+    def reports(self) -> Path:
+        return self.work / "reports" / self.name
+
+    @property
+    def report(self) -> Path:
+        return self.reports / "report.html"
+
+    def run(self, run_id: str) -> RunFolder:
+        return RunFolder(self.work / "runs" / run_id)
+
+    def features(self, feature_id: str) -> Path:
+        return self.work / "features" / feature_id
+
+
+def _cancelled_in(file: Path) -> list[str]:
+    try:
+        return [str(job) for job in read_json(file)]
+    except (ValueError, TypeError):
+        raise InputError(
+            f"{file}: is damaged; delete it: jobs that were cancelled then count as queued until "
+            "SLURM lets go of them"
+        ) from None

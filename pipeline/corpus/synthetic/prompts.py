@@ -1,0 +1,187 @@
+"""Prompts: who speaks the demo corpus and what they say, in the manner of AN4.
+
+In:   a number of voices; a random generator.   Out: voices with their split; sentences.
+Not here: sound and files (demo.py).
+
+Everything is drawn through `Random.random`, the one method whose sequence Python promises to keep.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, cycle, repeat
+from random import Random
+from typing import TypeVar
+
+from pipeline.corpus.manifest import Split
+
+T = TypeVar("T")
+
+
+def words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+# Clear variants of espeak-ng: no whisper, croak, echo or robot. Of a pair the first may be held out
+# for dev or test; the second, of a like timbre, then stays in train. The others are always train.
+PAIRED_WOMEN = (("aunty", "f4"), ("belinda", "linda"), ("f3", "f2"), ("steph", "steph2"))
+PAIRED_MEN = (("m3", "Mike"), ("m4", "john"), ("rob", "robert"), ("Gene", "Gene2"))
+WOMEN = ("f1", "f5", "Annie", "grandma", "steph3", "Andrea", "anika")
+MEN = ("m1", "m2", "m5", "m6", "m7", "m8", "Alex", "max", "Mario", "Michael", "pablo", "quincy")
+ACCENTS = ("en-us", "en-us-nyc")
+HELD_OUT = 0.1  # of the voices for dev, and as much for test
+PITCHES = (35, 65)  # espeak's units, 0 to 99
+SPEEDS = (135, 180)  # words per minute
+GAPS = (2, 6)  # 10 ms, between words
+
+UNITS = words("ZERO ONE TWO THREE FOUR FIVE SIX SEVEN EIGHT NINE")
+TEENS = words("TEN ELEVEN TWELVE THIRTEEN FOURTEEN FIFTEEN SIXTEEN SEVENTEEN EIGHTEEN NINETEEN")
+TENS = words("TWENTY THIRTY FORTY FIFTY SIXTY SEVENTY EIGHTY NINETY")
+DAYS = words(
+    """FIRST SECOND THIRD FOURTH FIFTH SIXTH SEVENTH EIGHTH NINTH TENTH ELEVENTH TWELFTH THIRTEENTH
+    FOURTEENTH FIFTEENTH SIXTEENTH SEVENTEENTH EIGHTEENTH NINETEENTH TWENTIETH THIRTIETH"""
+)
+MONTHS = words(
+    "JANUARY FEBRUARY MARCH APRIL MAY JUNE JULY AUGUST SEPTEMBER OCTOBER NOVEMBER DECEMBER"
+)
+COMMANDS = words("YES NO GO HELP ERASE RUBOUT REPEAT ENTER START STOP")
+NAMES = words(
+    """ADAM ALICE AMY BARBARA BEVERLY BRUCE CAROL CHUCK CRAIG DAVID DIANA DOUG ELIZA ERIC FELIX FRED
+    GAIL GREG HARVEY HELGA HUGO IRIS ISAAC IVAN JACK JASPER JOYCE JUDY KAREN KEITH KURT LAURA LEX
+    MAGGIE MAX MONIQUE NANCY NEIL OLIVER OSCAR PAMELA PHIL QUENTIN QUINN RALPH ROXY RUTH SAM SUSAN
+    TINA TOBY URSULA VERA VICTOR WALTER WENDY XAVIER YVONNE YVES ZACK ZELDA ZOE BOSTON DALLAS DENVER
+    JUNEAU MEMPHIS OXFORD PHOENIX QUEBEC SALEM TAMPA WICHITA YORK"""
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Voice:
+    id: str
+    accent: str
+    variant: str
+    pitch: int  # espeak's units
+    speed: int  # words per minute
+    gap: int  # between words, 10 ms
+    split: Split
+
+    @property
+    def name(self) -> str:  # as espeak-ng takes it
+        return f"{self.accent}+{self.variant}"
+
+
+def voices(count: int, rng: Random) -> tuple[Voice, ...]:
+    """`count` voices, women and men in turn; a variant, and so a timbre, is in one split only.
+
+    Where there are more voices than variants, training has some twice: at another pitch and speed,
+    mostly with another accent.
+    """
+    pairs = _in_turn(shuffled(rng, PAIRED_WOMEN), shuffled(rng, PAIRED_MEN))
+    each = min(max(1, round(count * HELD_OUT)), len(pairs) // 2)
+    held = dict(pairs[: 2 * each])  # held out -> its sibling in train
+    women = cycle(_training(PAIRED_WOMEN, WOMEN, held, rng))
+    men = cycle(_training(PAIRED_MEN, MEN, held, rng))
+    trained = [next(men if i % 2 else women) for i in range(count - len(held))]
+    splits: Iterable[Split] = chain(repeat("test", each), repeat("dev", each), repeat("train"))
+    cast = zip([*held, *trained], splits, strict=False)
+    return tuple(_voice(i, variant, split, rng) for i, (variant, split) in enumerate(cast))
+
+
+def sentence(rng: Random) -> str:
+    """A few words as AN4's speakers were asked for: spelt names, numbers, dates, commands."""
+    return " ".join(pick(rng, KINDS)(rng))
+
+
+def pronunciation(transcript: str) -> str:
+    """What espeak-ng must read to say it; the letter A alone it would read as the article."""
+    words = ["eh" if word == "A" else word for word in transcript.split()]
+    return " ".join(words).lower()
+
+
+def pick(rng: Random, choices: Sequence[T]) -> T:
+    return choices[int(rng.random() * len(choices))]
+
+
+def between(rng: Random, low: int, high: int) -> int:  # both included
+    return low + int(rng.random() * (high - low + 1))
+
+
+def shuffled(rng: Random, sequence: Sequence[T]) -> list[T]:
+    return sorted(sequence, key=lambda _: rng.random())
+
+
+def _in_turn(first: Sequence[T], second: Sequence[T]) -> list[T]:
+    return [choice for both in zip(first, second, strict=True) for choice in both]
+
+
+def _training(
+    pairs: Sequence[tuple[str, str]], singles: Sequence[str], held: Mapping[str, str], rng: Random
+) -> list[str]:
+    """Variants of one sex for training: first the siblings of those held out, then the others."""
+    siblings = [sibling for variant, sibling in pairs if variant in held]
+    others = {*chain(*pairs), *singles} - {*siblings, *held}
+    return siblings + shuffled(rng, sorted(others))
+
+
+def _voice(number: int, variant: str, split: Split, rng: Random) -> Voice:
+    accent = pick(rng, ACCENTS)
+    return Voice(
+        id=f"v{number:03d}-{accent}-{variant.lower()}",
+        accent=accent,
+        variant=variant,
+        pitch=between(rng, *PITCHES),
+        speed=between(rng, *SPEEDS),
+        gap=between(rng, *GAPS),
+        split=split,
+    )
+
+
+def number(value: int) -> list[str]:
+    """0 to 99 in words."""
+    if value < 10:
+        return [UNITS[value]]
+    if value < 20:
+        return [TEENS[value - 10]]
+    tens, units = divmod(value, 10)
+    return [TENS[tens - 2], *([UNITS[units]] if units else [])]
+
+
+def _spelt(rng: Random) -> list[str]:
+    return list(pick(rng, NAMES))
+
+
+def _letters(rng: Random) -> list[str]:
+    """RUBOUT G M E F THREE NINE."""
+    letters = [chr(ord("A") + between(rng, 0, 25)) for _ in range(between(rng, 3, 5))]
+    command = [pick(rng, COMMANDS)] if rng.random() < 0.5 else []
+    return [*command, *letters, *_digits(rng, between(rng, 0, 2))]
+
+
+def _code(rng: Random) -> list[str]:
+    return _digits(rng, between(rng, 3, 7))
+
+
+def _digits(rng: Random, count: int) -> list[str]:
+    return [pick(rng, UNITS) for _ in range(count)]
+
+
+def _date(rng: Random) -> list[str]:
+    """OCTOBER THIRTIETH NINETEEN SIXTY ONE."""
+    year = ["NINETEEN", *number(between(rng, 10, 99))] if rng.random() < 0.7 else []
+    return [pick(rng, MONTHS), pick(rng, DAYS), *year]
+
+
+def _amount(rng: Random) -> list[str]:
+    """ENTER SEVENTY ONE; TWELVE FOUR SIXTY SEVEN; FIVE HUNDRED AND TWELVE."""
+    if rng.random() < 0.3:
+        unit = pick(rng, ("HUNDRED", "THOUSAND"))
+        return [pick(rng, UNITS[1:]), unit, "AND", *number(between(rng, 1, 99))]
+    numbers = [number(between(rng, 1, 99)) for _ in range(between(rng, 1, 2))]
+    command = ["ENTER"] if rng.random() < 0.4 else []
+    return [*command, *(word for number in numbers for word in number)]
+
+
+def _command(rng: Random) -> list[str]:
+    return [pick(rng, COMMANDS)]
+
+
+# As often as they stand here.
+KINDS = (_spelt, _spelt, _letters, _letters, _code, _code, _date, _date, _amount, _command)

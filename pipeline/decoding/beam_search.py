@@ -1,0 +1,136 @@
+"""Decoding: prefix beam search, which adds up the alignments of a text where greedy takes the best.
+
+In:   logits (B, S, C) with true lengths.   Out: labels, or the best few with their probabilities.
+Not here: greedy decoding (ctc.py), counting errors (scoring.py).
+
+A language model would add its score in `_Beam.step` where prefixes grow: `grown_KC` has a row for
+each prefix and a column for the class that it grows by.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from torch import Tensor
+
+from pipeline.corpus.text import BLANK
+from pipeline.shapes import Float, Float64, Int, Int64
+
+_ROOT = 0  # the empty prefix
+_NONE = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    labels: tuple[int, ...]
+    log_probability: float  # of all alignments that the beam kept
+
+
+def beam_search(
+    logits_BSC: Float[Tensor, "B S C"], lengths_B: Int[Tensor, " B"], beam: int
+) -> list[list[int]]:
+    """The most probable labels of each utterance; the counterpart of ctc.greedy."""
+    log_probabilities_BSC = logits_BSC.detach().float().log_softmax(-1).cpu().double().numpy()
+    pairs = zip(log_probabilities_BSC, lengths_B.tolist(), strict=True)
+    return [list(search(logs_SC[:length], beam)[0].labels) for logs_SC, length in pairs]
+
+
+def search(
+    log_probabilities_SC: Float[np.ndarray, "S C"], beam: int, threshold: float = 1e-4
+) -> list[Found]:
+    """Up to `beam` label sequences, the most probable first.
+
+    A prefix grows only by classes of at least `threshold`. With a beam as wide as there are
+    prefixes and no threshold the probabilities are exact.
+    """
+    trie = _Trie()
+    state = _Beam.start()
+    least = math.log(threshold) if threshold else -math.inf
+    for logs_C in log_probabilities_SC.astype(np.float64):
+        state = state.step(logs_C, least, beam, trie)
+    total_K = np.logaddexp(state.blank, state.label)
+    order = np.argsort(-total_K, kind="stable")
+    return [Found(trie.labels(int(state.nodes[k])), float(total_K[k])) for k in order]
+
+
+@dataclass(frozen=True)
+class _Trie:
+    """Prefixes as nodes; a prefix that left the beam and came back is the same node."""
+
+    parents: list[int] = field(default_factory=lambda: [_NONE])
+    lasts: list[int] = field(default_factory=lambda: [BLANK])
+    children: dict[tuple[int, int], int] = field(default_factory=dict)
+
+    def child(self, node: int, label: int) -> int:
+        child = self.children.setdefault((node, label), len(self.parents))
+        if child == len(self.parents):
+            self.parents.append(node)
+            self.lasts.append(label)
+        return child
+
+    def labels(self, node: int) -> tuple[int, ...]:
+        labels = []
+        while node != _ROOT:
+            labels.append(self.lasts[node])
+            node = self.parents[node]
+        return tuple(reversed(labels))
+
+
+@dataclass(frozen=True)
+class _Beam:
+    """K prefixes, and the log probability of their alignments by how these end."""
+
+    nodes: Int64[np.ndarray, " K"]
+    parents: Int64[np.ndarray, " K"]
+    lasts: Int64[np.ndarray, " K"]  # labels
+    blank: Float64[np.ndarray, " K"]  # alignments that end with a blank
+    label: Float64[np.ndarray, " K"]  # alignments that end with the last label
+
+    @classmethod
+    def start(cls) -> "_Beam":
+        root, none, blank = (np.array([value]) for value in (_ROOT, _NONE, BLANK))
+        return cls(root, none, blank, np.array([0.0]), np.array([-np.inf]))
+
+    def step(
+        self, logs_C: Float64[np.ndarray, " C"], least: float, beam: int, trie: _Trie
+    ) -> "_Beam":
+        total_K = np.logaddexp(self.blank, self.label)
+        blank_K = total_K + logs_C[BLANK]
+        label_K = self.label + logs_C[self.lasts]
+        grown_KC = total_K[:, None] + logs_C
+        rows_K = np.arange(len(total_K))
+        # Only after a blank does the same label again make a longer prefix.
+        grown_KC[rows_K, self.lasts] = self.blank + logs_C[self.lasts]
+        shorter, longer = np.nonzero(self.nodes[:, None] == self.parents)
+        grows = shorter, self.lasts[longer]
+        label_K[longer] = np.logaddexp(label_K[longer], grown_KC[grows])
+        grown_KC[grows] = -np.inf  # it is in the beam already
+        grown_KC[:, logs_C < least] = -np.inf
+        grown_KC[:, BLANK] = -np.inf
+        return self._best(blank_K, label_K, grown_KC, beam, trie)
+
+    def _best(
+        self,
+        blank_K: Float64[np.ndarray, " K"],
+        label_K: Float64[np.ndarray, " K"],
+        grown_KC: Float64[np.ndarray, "K C"],
+        beam: int,
+        trie: _Trie,
+    ) -> "_Beam":
+        scores = np.concatenate([np.logaddexp(blank_K, label_K), grown_KC.ravel()])
+        if len(scores) > beam:
+            best = np.argpartition(scores, -beam)[-beam:]
+            best = best[scores[best] > -np.inf]
+        else:
+            best = np.flatnonzero(scores > -np.inf)
+        stay = best[best < len(blank_K)]
+        rows, classes = np.divmod(best[best >= len(blank_K)] - len(blank_K), grown_KC.shape[1])
+        parents = self.nodes[rows]
+        nodes = [trie.child(*pair) for pair in zip(parents.tolist(), classes.tolist(), strict=True)]
+        return _Beam(
+            nodes=np.concatenate([self.nodes[stay], np.array(nodes, np.int64)]),
+            parents=np.concatenate([self.parents[stay], parents]),
+            lasts=np.concatenate([self.lasts[stay], classes]),
+            blank=np.concatenate([blank_K[stay], np.full(len(nodes), -np.inf)]),
+            label=np.concatenate([label_K[stay], grown_KC[rows, classes]]),
+        )

@@ -1,0 +1,155 @@
+"""Transform: what the windows of a tile's frames see -> rows of amplitude, power or mel, scaled.
+
+In:   settings; samples (T, W), float32.   Out: rows (T, F), float32.
+Not here: which samples a window sees (spectrum.py), the same in compiled C (compiled.py).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pipeline.config.features import FeatureSettings
+from pipeline.shapes import Float32, Float64
+
+Window = Float32[np.ndarray, "T W"]
+Rows = Float32[np.ndarray, "T _"]  # each setting has bins of its own
+TILE = 32_768  # points transformed at a time: 64 frames of 512
+
+
+class Transform(NamedTuple):
+    """What has to agree for two feature settings to share a Fourier transform."""
+
+    sample_rate: int
+    window: str
+    window_length: int
+    hop: int
+    n_fft: int
+
+
+def transform_of(settings: FeatureSettings) -> Transform:
+    return Transform(
+        settings.sample_rate,
+        settings.window,
+        settings.window_length,
+        settings.hop,
+        settings.n_fft,
+    )
+
+
+class Plain:
+    """By numpy, a tile of frames at a time, which stays in the cache.
+
+    A tile is transformed whole even where it is not full, so that no frame depends on its
+    neighbours in it: but for the last bit of a mel frame, which some processors' matrix product
+    rounds by its place.
+    """
+
+    def __init__(self, transform: Transform, settings: Sequence[FeatureSettings]) -> None:
+        self._tile = max(8, TILE // transform.n_fft)
+        # As large as the tile: one product of whole arrays takes half as long as one row by row.
+        # The window holds the factor n_fft by which norm="forward" divides.
+        self._window = np.tile(window(transform) * np.float32(transform.n_fft), (self._tile, 1))
+        self._points = np.zeros((self._tile, transform.n_fft), np.float32)
+        self._spectrum = np.empty((self._tile, transform.n_fft // 2 + 1), np.complex64)
+        self._amplitude = np.empty(self._spectrum.shape, np.float32)
+        self._power = np.empty(self._spectrum.shape, np.float32)
+        self._writes = [self._write(each) for each in settings]
+
+    def rows(self, windows: Window, outs: Sequence[Rows]) -> None:
+        """What each window sees -> its row of each setting."""
+        with np.errstate(over="ignore", under="ignore"):  # whoever asked refuses what overflows
+            for start in range(0, len(windows), self._tile):
+                tile = slice(start, start + self._tile)
+                self._transform(windows[tile])
+                for write, out in zip(self._writes, outs, strict=True):
+                    write(out[tile])
+
+    def _transform(self, seen: Window) -> None:
+        points = self._points[:, : self._window.shape[1]]
+        np.multiply(seen, self._window[: len(seen)], out=points[: len(seen)])
+        # numpy multiplies by 1 in float64 unless a norm is named, and so transforms in float64, at
+        # twice the time.
+        np.fft.rfft(self._points, norm="forward", out=self._spectrum)  # type: ignore[arg-type]  # stub: complex128
+        np.abs(self._spectrum, out=self._amplitude)
+        np.multiply(self._amplitude, self._amplitude, out=self._power)
+
+    def _write(self, settings: FeatureSettings) -> Callable[[Rows], None]:
+        """Of the first frames that were transformed last, as many as it is given room for."""
+        filters = mel_filters(settings).astype(np.float32) if settings.spectrum == "mel" else None
+        linear = self._amplitude if takes_root(settings) else self._power
+
+        def write(out: Rows) -> None:
+            out[:] = linear[: len(out)] if filters is None else (linear @ filters)[: len(out)]
+            _scale(settings, out)
+
+        return write
+
+
+def _scale(settings: FeatureSettings, rows: Rows) -> None:
+    match settings.scale:
+        case "log1p":
+            np.log1p(rows, out=rows)
+        case "log" | "decibel":
+            np.maximum(rows, np.float32(floor(settings)), out=rows)
+            np.log(rows, out=rows)
+            np.multiply(rows, np.float32(factor(settings)), out=rows)
+
+
+def takes_root(settings: FeatureSettings) -> bool:
+    """Under a logarithm stands the power: log-amplitude is half of it, in decibel the same."""
+    return settings.spectrum == "amplitude" and not settings.is_logarithm
+
+
+def floor(settings: FeatureSettings) -> float:
+    """The smallest power, or mel, under a logarithm: a normal float32."""
+    return max(settings.floor, float(np.finfo(np.float32).tiny))
+
+
+def factor(settings: FeatureSettings) -> float:
+    """Of the natural logarithm of a power or a mel, for the scale."""
+    if settings.scale == "decibel":
+        return float(10 / np.log(10))
+    return 0.5 if settings.spectrum == "amplitude" else 1.0
+
+
+def multiple(one: FeatureSettings, other: FeatureSettings) -> float | None:
+    """The rows of `one` are so many times those of `other`, to the last bit; None: they are not.
+
+    Log-power is twice log-amplitude; what is stored in another way is once the same.
+    """
+    return factor(one) / factor(other) if _content(one) == _content(other) else None
+
+
+def _content(settings: FeatureSettings) -> FeatureSettings:
+    """What a row says, whatever its factor and its storage."""
+    changes: dict[str, Any] = {"storage": "float32", "speeds": ()}
+    if settings.is_log_amplitude:
+        changes["spectrum"] = "power"
+    return settings.model_copy(update=changes)
+
+
+def mel_filters(settings: FeatureSettings) -> Float64[np.ndarray, "K F"]:
+    """Triangles on the HTK mel scale, each of height 1: torchaudio's melscale_fbanks, norm=None."""
+    hertz = np.fft.rfftfreq(settings.n_fft, 1 / settings.sample_rate)
+    corners = np.array(settings.mel_corners)
+    low, centre, high = corners[:-2], corners[1:-1], corners[2:]
+    rising = (hertz[:, None] - low) / (centre - low)
+    falling = (high - hertz[:, None]) / (high - centre)
+    filters: np.ndarray = np.maximum(0, np.minimum(rising, falling))
+    return filters
+
+
+def window(transform: Transform) -> Float32[np.ndarray, " W"]:
+    """Periodic, as torch's."""
+    phase = 2 * np.pi * np.arange(transform.window_length) / transform.window_length
+    match transform.window:
+        case "hann":
+            values = 0.5 - 0.5 * np.cos(phase)
+        case "hamming":
+            values = 0.54 - 0.46 * np.cos(phase)
+        case "blackman":
+            values = 0.42 - 0.5 * np.cos(phase) + 0.08 * np.cos(2 * phase)
+        case _:
+            values = np.ones_like(phase)
+    return values.astype(np.float32)

@@ -1,0 +1,149 @@
+"""Feed: the batches of an epoch, each made while the one before it is used.
+
+In:   a split, what its batches are to show, a device, a number of worker processes.
+Out:  batches on the device, in the order asked for.
+Not here: what a batch holds (batches.py), where its frames lie (store.py).
+
+A thread makes the next batch: gathering lets go of Python's lock. Where frames are mapped, worker
+processes may gather in its stead; the thread then takes from them, and copies to the device.
+Nothing random happens here, so that no answer depends on who makes a batch.
+"""
+
+import signal
+import warnings
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
+from typing import Literal, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from pipeline.files import InputError
+from pipeline.shapes import Float32
+from pipeline.training.data import augment
+from pipeline.training.data.batches import Batch, Selection, Split
+from pipeline.training.data.frame_store import Mapped, Store
+
+AHEAD = 2  # batches that each worker has ready
+# What stops the run; a worker goes on until the run has stopped.
+UNHEARD = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR2") if hasattr(signal, name)
+)
+
+Start = Literal["fork", "spawn", "forkserver"]
+Asked = TypeVar("Asked")
+Made = TypeVar("Made")
+
+
+class WorkerDiedError(InputError):
+    """A process that fed the training was killed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reader(Dataset[Tensor]):
+    """Selection -> frames, in this process or in a worker."""
+
+    store: Store
+
+    def __getitem__(self, selection: Selection) -> Float32[Tensor, "B T F"]:
+        frames = self.store.gather(selection.places, selection.timing)
+        if selection.stripes is None:
+            return frames
+        return augment.masked(frames, selection.stripes, self.store.stack)
+
+
+@dataclass(eq=False)
+class Feed:
+    """Feeds epoch after epoch of one split; its workers live until it is closed."""
+
+    split: Split
+    device: torch.device
+    workers: int = 0  # where frames are mapped
+    start: Start | None = None  # of the workers; None: the system's own way
+    _asked: list[Selection] = field(default_factory=list)
+    _loader: "DataLoader[Tensor] | None" = None
+
+    def batches(self, plan: Sequence[Selection]) -> Generator[Batch, None, None]:
+        """Closed early, it is ready for the next plan."""
+        if self.workers and isinstance(self.split.store, Mapped):
+            frames = self._from_workers(plan)
+            return ahead(lambda selection: self._send(selection, next(frames)), plan)
+        reader = Reader(self.split.store)
+        return ahead(lambda selection: self._send(selection, reader[selection]), plan)
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Close it at the end; a worker's death in between is told in one line."""
+        try:
+            yield
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise WorkerDiedError(
+                f"a loader worker died ({' '.join(str(error).split())}); the system kills one when "
+                "memory runs out: raise memory_gb in the profile, or set its workers: 0"
+            ) from error
+        finally:
+            self._loader = None  # which ends its workers
+
+    def _send(self, selection: Selection, frames: Float32[Tensor, "B T F"]) -> Batch:
+        if frames.device.type != self.device.type:
+            pinned = frames if frames.is_pinned() else frames.pin_memory()
+            frames = pinned.to(self.device, non_blocking=True)
+        return self.split.labelled(selection, frames)
+
+    def _from_workers(self, plan: Sequence[Selection]) -> Iterator[Tensor]:
+        self._asked[:] = plan
+        with unheard(), warnings.catch_warnings():
+            # More workers than CPUs are somebody's wish.
+            warnings.filterwarnings("ignore", message="This DataLoader will create")
+            self._loader = self._loader or DataLoader(
+                Reader(self.split.store),
+                batch_size=None,  # a selection is a whole batch
+                sampler=self._asked,
+                num_workers=self.workers,
+                prefetch_factor=AHEAD,
+                persistent_workers=True,
+                pin_memory=self.device.type == "cuda",
+                worker_init_fn=_begin,
+                multiprocessing_context=self.start,
+                generator=torch.Generator(),  # not the one that dropout draws from
+            )
+            return iter(self._loader)
+
+
+def ahead(make: Callable[[Asked], Made], asked: Sequence[Asked]) -> Generator[Made, None, None]:
+    """What is made of each, the next while the last is used."""
+    with ThreadPoolExecutor(1, "feed") as background:
+        coming = [background.submit(make, one) for one in asked[:1]]
+        for one in asked[1:]:
+            made = coming.pop().result()
+            coming.append(background.submit(make, one))
+            yield made
+            del made  # before the next one is waited for: it may be large
+        for last in coming:
+            yield last.result()
+
+
+@contextmanager
+def unheard() -> Iterator[None]:
+    """Processes started within never hear what stops a run, not even before their first line."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # which would lift the block, if it were started within it
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, UNHEARD)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
+
+
+def _begin(worker: int) -> None:
+    """Where signals cannot be blocked beforehand, as on Windows, they are ignored from here on."""
+    for number in UNHEARD:
+        signal.signal(number, signal.SIG_IGN)

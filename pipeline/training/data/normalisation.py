@@ -1,0 +1,138 @@
+"""Normalisation: stored frames -> what the network reads.
+
+In:   settings, a feature set, the utterances of one split.   Out: a function that writes one
+utterance's frames, normalised, where they are wanted; another process can be sent it.
+Not here: the sums over the training split and the maps made of them (features/statistics.py).
+
+`utterance` and `speaker` look at no other split: of an utterance alone, or of all that its speaker
+says in the split. `standardise`, `pca` and `zca` carry the training split's statistics to all.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.dlpack import from_dlpack  # unlike from_numpy, without a word of read-only arrays
+
+from pipeline.config.experiment import InputSettings
+from pipeline.features import statistics
+from pipeline.features.feature_set import FeatureSet
+from pipeline.features.shards import StoredUtterance
+from pipeline.features.statistics import Affine
+from pipeline.shapes import Float, Float32, Float64
+
+QUIET = 1e-3  # deviation below which a bin is not amplified further
+
+Stored = Float[np.ndarray, "T F"]  # maybe mapped from the file, read-only
+Frames = Float32[np.ndarray, "T F"]
+Normalise = Callable[[StoredUtterance, Stored, Frames], None]
+
+
+def normaliser(
+    settings: InputSettings, features: FeatureSet, utterances: Sequence[StoredUtterance]
+) -> Normalise:
+    match settings.normalisation:
+        case "none":
+            return _as_stored
+        case "utterance":
+            return _by_itself
+        case "speaker":
+            return BySpeaker.of(features, utterances)
+        case "standardise":
+            return Scaled.of(statistics.standardise(features.statistics))
+        case "pca":
+            return Turned(statistics.pca(features.statistics, settings.epsilon))
+        case "zca":
+            return Turned(statistics.zca(features.statistics, settings.epsilon))
+
+
+@dataclass(frozen=True, eq=False)
+class Scaled:
+    """x * factor + offset, bin by bin, in one pass: it rounds no more than storing x did."""
+
+    factor: Float32[Tensor, " F"]
+    offset: Float32[Tensor, " F"]
+
+    @classmethod
+    def of(cls, affine: Affine) -> "Scaled":
+        offset = -affine.shift.astype(np.float64) * affine.factor
+        return cls(torch.from_numpy(affine.factor), torch.from_numpy(offset.astype(np.float32)))
+
+    def __call__(self, utterance: StoredUtterance, stored: Stored, out: Frames) -> None:
+        frames = from_dlpack(stored).float()  # torch converts float16 in a sixth of numpy's time
+        torch.addcmul(self.offset, frames, self.factor, out=torch.from_numpy(out))
+
+
+@dataclass(frozen=True, eq=False)
+class Turned:
+    affine: Affine
+
+    def __call__(self, utterance: StoredUtterance, stored: Stored, out: Frames) -> None:
+        out[:] = self.affine(stored)
+
+
+@dataclass(frozen=True, eq=False)
+class BySpeaker:
+    """Each speaker's frames get mean 0 and variance 1 in each bin (per-speaker CMVN)."""
+
+    affines: Mapping[str, Affine]
+
+    @classmethod
+    def of(cls, features: FeatureSet, utterances: Sequence[StoredUtterance]) -> "BySpeaker":
+        """Reads the frames once more: shards have no sums by speaker."""
+        moments: dict[str, _Moments] = {}
+        for utterance in utterances:
+            found = _Moments.of(features.frames(utterance))
+            before = moments.get(utterance.speaker)
+            moments[utterance.speaker] = before + found if before else found
+        return cls({speaker: each.affine for speaker, each in moments.items()})
+
+    def __call__(self, utterance: StoredUtterance, stored: Stored, out: Frames) -> None:
+        affine = self.affines[utterance.speaker]
+        frames = torch.from_numpy(out)
+        torch.sub(from_dlpack(stored), torch.from_numpy(affine.shift), out=frames)
+        frames.mul_(torch.from_numpy(affine.factor))
+
+
+@dataclass(frozen=True, eq=False)
+class _Moments:
+    """Mean and squared deviations, which add up as in features/statistics.py, bin by bin."""
+
+    count: int
+    mean: Float64[np.ndarray, " F"]
+    deviations: Float64[np.ndarray, " F"]  # sum over frames of (x - mean)^2
+
+    @classmethod
+    def of(cls, frames: Float[np.ndarray, "T F"]) -> "_Moments":
+        if not len(frames):
+            return cls(0, np.zeros(frames.shape[1]), np.zeros(frames.shape[1]))
+        x = frames.astype(np.float64)
+        return cls(len(x), x.mean(axis=0), len(x) * x.var(axis=0))
+
+    def __add__(self, other: "_Moments") -> "_Moments":
+        count = self.count + other.count
+        share = other.count / max(1, count)
+        apart = other.mean - self.mean
+        between = apart**2 * (self.count * share)
+        deviations = self.deviations + other.deviations + between
+        return _Moments(count, self.mean + apart * share, deviations)
+
+    @property
+    def affine(self) -> Affine:
+        deviation = np.maximum(np.sqrt(self.deviations / max(1, self.count)), QUIET)
+        return Affine(self.mean.astype(np.float32), (1 / deviation).astype(np.float32))
+
+
+def _as_stored(utterance: StoredUtterance, stored: Stored, out: Frames) -> None:
+    if stored.dtype == out.dtype:
+        out[:] = stored
+    else:
+        torch.from_numpy(out).copy_(from_dlpack(stored))
+
+
+def _by_itself(utterance: StoredUtterance, stored: Stored, out: Frames) -> None:
+    _as_stored(utterance, stored, out)
+    out -= out.mean(0)  # numpy's sums do not depend on the number of threads
+    out /= np.maximum(np.sqrt(np.square(out).mean(0)), QUIET)

@@ -1,0 +1,154 @@
+"""Tally: what an epoch of one split adds up to, until it becomes a row; an evaluation under way.
+
+In:   batches' losses, texts, health, times.   Out: a row; plain numbers for the state.
+Not here: where they come from (trainer.py).
+
+Only sums are kept, and each rate is divided once, when the row is written.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, cast
+
+import numpy as np
+
+from pipeline.decoding import scoring
+from pipeline.decoding.scoring import ErrorCount, Score
+from pipeline.runs.rows import Row
+from pipeline.training.network.output_stats import Health
+
+MOST_NAMED = 5  # utterances in a row
+
+
+@dataclass
+class Tally:
+    health: Health
+    loss: float = 0.0  # nats, of the utterances whose transcript can be aligned
+    loss_per_label: float = 0.0  # sum of each utterance's loss divided by its labels
+    aligned: int = 0
+    score: Score = field(default_factory=Score)
+    utterances: int = 0
+    empty: int = 0  # hypotheses without a letter
+    emitted: int = 0  # characters of the hypotheses
+    frames: int = 0  # as stored, before they are joined
+    largest_z: float = 0.0
+    nonfinite: list[str] = field(default_factory=list)  # utterances that were left out
+    grad_norm: float = 0.0  # summed over the updates that have a finite one
+    normed: int = 0
+    rates: float = 0.0  # learning rates, summed over the updates
+    updates: int = 0  # in this epoch
+    update_size: float = 0.0  # summed over the updates that were sized
+    sized: int = 0
+    seconds: float = 0.0
+    waited: float = 0.0  # seconds, for batches
+
+    def add_losses(self, losses: Sequence[float], labels: Sequence[int]) -> None:
+        finite = [(loss, n) for loss, n in zip(losses, labels, strict=True) if loss != math.inf]
+        self.loss += sum(loss for loss, _ in finite)
+        self.loss_per_label += sum(loss / n for loss, n in finite)
+        self.aligned += len(finite)
+
+    def add_texts(self, references: Sequence[str], hypotheses: Sequence[str]) -> None:
+        self.score += scoring.total(zip(references, hypotheses, strict=True))
+        self.utterances += len(references)
+        self.empty += sum(not hypothesis.strip() for hypothesis in hypotheses)
+        self.emitted += sum(map(len, hypotheses))
+
+    def row(
+        self,
+        *,
+        run_id: str,
+        epoch: int,
+        split: str,
+        updates: int,
+        reference_loss: float,
+        infeasible: int,
+        learning_rate: float,
+        peak_memory_bytes: int,
+    ) -> Row:
+        """The loss per character is torch's 'mean', and so is the reference.
+
+        That is each utterance's loss by its own length, then averaged.
+        """
+        score = self.score
+        columns = {
+            "run_id": run_id,
+            "epoch": epoch,
+            "split": split,
+            "updates": updates,
+            "loss_per_utterance": _ratio(self.loss, self.aligned),
+            "loss_per_character": _ratio(self.loss_per_label, self.aligned),
+            "reference_loss": reference_loss,
+            "cer": score.cer,
+            "cer_no_spaces": score.cer_no_spaces,
+            "wer": score.wer,
+            "ser": score.ser,
+            "char_errors": score.characters.errors,
+            "chars": score.characters.reference,
+            "word_errors": score.words.errors,
+            "words": score.words.reference,
+            "utterances": self.utterances,
+            "infeasible": infeasible,
+            "blank_argmax": self.health.blank_argmax,
+            "blank_posterior": self.health.blank_posterior,
+            "empty_hypotheses": self.empty,
+            "input_dependence": self.health.input_dependence,
+            "clamp_saturation": self.health.at_ceiling,
+            "grad_norm": _ratio(self.grad_norm, self.normed),
+            "learning_rate": learning_rate,
+            "frames": self.frames,
+            "seconds": self.seconds,
+            "frames_per_second": _ratio(self.frames, self.seconds),
+            "loader_wait": _ratio(self.waited, self.seconds),
+            "peak_memory_bytes": peak_memory_bytes,
+        }
+        return cast("Row", {**columns, **self._signs()})
+
+    def _signs(self) -> dict[str, Any]:
+        """The last columns of a row."""
+        return {
+            "emitted_chars": self.emitted,
+            "length_ratio": _ratio(self.emitted, self.score.characters.reference),
+            "largest_z": self.largest_z if self.frames else math.nan,
+            "update_size": _ratio(self.update_size, self.sized),
+            "learning_rate_sum": self.rates if self.updates else math.nan,
+            "skipped_updates": self.updates - self.normed,
+            "nonfinite_utterances": len(self.nonfinite),
+            "nonfinite_ids": " ".join(self.nonfinite[:MOST_NAMED]),
+            **self.health.saturation,
+        }
+
+    def plain(self) -> dict[str, Any]:
+        """Numbers and lists only, so that a state can be read without running code."""
+        return {**asdict(self), "health": self.health.sums.tolist()}
+
+    @classmethod
+    def of_plain(cls, values: Mapping[str, Any]) -> "Tally":
+        score = Score(**{name: ErrorCount(**count) for name, count in values["score"].items()})
+        health = Health(np.array(values["health"], np.float64))
+        return cls(**{**values, "score": score, "health": health})
+
+
+@dataclass
+class Evaluation:
+    """A split as far as it has been heard, the shortest utterances first."""
+
+    tally: Tally
+    texts: list[str]  # in the split's order
+    batches: int = 0  # heard
+
+    @classmethod
+    def start(cls, utterances: int, classes: int) -> "Evaluation":
+        return cls(Tally(Health.empty(classes)), [""] * utterances)
+
+    def plain(self) -> dict[str, Any]:
+        return {**vars(self), "tally": self.tally.plain()}
+
+    @classmethod
+    def of_plain(cls, values: Mapping[str, Any]) -> "Evaluation":
+        return cls(**{**values, "tally": Tally.of_plain(values["tally"])})
+
+
+def _ratio(total: int | float, count: int | float) -> float:
+    return total / count if count else math.nan

@@ -1,0 +1,54 @@
+"""Optimizers: Adam, AdamW and SGD without the import of torch's compiler.
+
+In:   train settings, the weights.   Out: an optimizer.
+Not here: the learning rate of an update (schedule.py).
+"""
+
+from collections.abc import Iterable
+from inspect import unwrap
+
+from torch import nn, no_grad, optim
+
+from pipeline.config.experiment import TrainSettings
+
+MOMENTUM = 0.9  # of sgd, Nesterov's; one-cycle leaves it where it is
+
+
+class _Uncompiled:
+    """What torch's optimisers do, without the wrappers that hide it from torch's compiler.
+
+    Those import all of the compiler: two seconds and 110 MB of a run that compiles nothing.
+    """
+
+    add_param_group = unwrap(optim.Optimizer.add_param_group)
+    zero_grad = unwrap(optim.Optimizer.zero_grad)
+    state_dict = unwrap(optim.Optimizer.state_dict)
+    load_state_dict = unwrap(optim.Optimizer.load_state_dict)
+
+
+class _Adam(_Uncompiled, optim.Adam):
+    step = no_grad()(unwrap(optim.Adam.step))
+
+
+class _AdamW(_Uncompiled, optim.AdamW):
+    step = no_grad()(unwrap(optim.AdamW.step))
+
+
+class _SGD(_Uncompiled, optim.SGD):
+    step = no_grad()(unwrap(optim.SGD.step))
+
+
+def optimiser(settings: TrainSettings, weights: Iterable[nn.Parameter]) -> optim.Optimizer:
+    """Weight decay pulls at matrices only: a bias or a scale at zero is no simpler."""
+    weights = list(weights)
+    groups = [
+        {"params": [w for w in weights if w.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [w for w in weights if w.ndim <= 1], "weight_decay": 0.0},
+    ]
+    match settings.optimiser:
+        case "adam":
+            return _Adam(groups, settings.learning_rate, fused=True)
+        case "adamw":
+            return _AdamW(groups, settings.learning_rate, fused=True)
+        case "sgd":
+            return _SGD(groups, settings.learning_rate, MOMENTUM, nesterov=True, fused=True)

@@ -1,0 +1,48 @@
+"""Cost: what a network weighs and computes, told before it is trained.
+
+In:   a network, a number of input frames.   Out: parameters and multiply-adds of each layer.
+Not here: seconds; those are measured (tests/benchmarks/).
+"""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from pipeline.training.network.model import Network
+
+
+@dataclass(frozen=True)
+class Cost:
+    parameters: int = 0
+    multiply_adds: int = 0  # forward; a backward pass takes twice as many
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(self.parameters + other.parameters, self.multiply_adds + other.multiply_adds)
+
+
+def costs(network: Network, frames: int) -> dict[str, Cost]:
+    """Of each layer, for one utterance of so many input frames; norms are too cheap to count."""
+    bins, found = network.bins, {}
+    for n, convolution in enumerate(network.convolutions):
+        in_time, in_frequency = network.strides[n]
+        frames, bins = -(-frames // in_time), -(-bins // in_frequency)
+        found[f"convolution {n + 1}"] = _cost(convolution, frames * bins)
+    layers: dict[str, nn.Module] = {"fc1": network.fc1, "fc2": network.fc2}
+    layers |= {f"recurrent {n}": layer for n, layer in enumerate(network.recurrent, 1)}
+    if network.lookahead is not None:
+        layers["look-ahead"] = network.lookahead
+    layers["fc3"] = network.fc3
+    found |= {name: _cost(layer, frames) for name, layer in layers.items()}
+    return found | {"norms": _cost(network.norms, 0)}
+
+
+def cost(network: Network, frames: int) -> Cost:
+    """Of the whole network, for one utterance of so many input frames."""
+    return sum(costs(network, frames).values(), Cost())
+
+
+def _cost(layer: nn.Module, positions: int) -> Cost:
+    """Each weight is used once at each position that the layer writes; biases only add."""
+    parameters = list(layer.parameters())
+    weights = sum(p.numel() for p in parameters if p.ndim > 1)
+    return Cost(sum(p.numel() for p in parameters), weights * positions)

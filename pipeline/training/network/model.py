@@ -1,0 +1,180 @@
+"""The network: convolutions? -> FC1 -> FC2 -> recurrent layers -> look-ahead? -> FC3.
+
+In:   frames (B, T, F), padded, and their true lengths.
+Out:  logits (B, S, C) and their true lengths; how many activations of each layer stand at the
+clamp's ends.
+Not here: the layers (layers.py), the loss (ctc.py), what a network costs (cost.py).
+
+Padding never changes an answer: not the logits of a valid step, no gradient, no statistic. The
+exceptions are there on purpose: the unmasked kinds of `batch_norm`.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pipeline.config.experiment import ModelSettings
+from pipeline.runs.rows import CLAMPED
+from pipeline.shapes import Bool, Float, Int, Int64
+from pipeline.training.network.layers import (
+    CHANNELS,
+    KERNELS,
+    Convolution,
+    Direction,
+    Dropout,
+    Lookahead,
+    MaskedBatchNorm,
+    Recurrent,
+    reversal,
+    valid,
+)
+
+Length = TypeVar("Length", int, Tensor, Int64[np.ndarray, " U"])
+
+
+class Output(NamedTuple):
+    logits: Float[Tensor, "B S C"]
+    lengths: Int[Tensor, " B"]
+    activations: Float[Tensor, "L 3"]  # of CLAMPED, on valid steps: counted, at 0, at the ceiling
+
+
+class Clamp(nn.Module):
+    """min(max(x, 0), ceiling), or max(x, 0); counts what stands at either end."""
+
+    def __init__(self, ceiling: float | None) -> None:
+        super().__init__()
+        self.ceiling = ceiling
+        self.counts = True  # in training; in evaluation always
+
+    def forward(
+        self, x: Float[Tensor, "B T *F"], mask_BT: Bool[Tensor, "B T"]
+    ) -> tuple[Float[Tensor, "B T *F"], Float[Tensor, "3"]]:
+        y = x.relu() if self.ceiling is None else nn.functional.hardtanh(x, 0.0, self.ceiling)
+        return y, self.ends(y.detach(), mask_BT)
+
+    def ends(self, y: Float[Tensor, "B T *F"], mask_BT: Bool[Tensor, "B T"]) -> Float[Tensor, "3"]:
+        if self.training and not self.counts:
+            return y.new_zeros(3, dtype=torch.float64)
+        width, steps = y[0, 0].numel(), mask_BT.sum().double()
+        apart = [y] if self.ceiling is None else [y, self.ceiling - y]
+        # At an end there is no sign; adding signs takes half of the time of counting equals.
+        signs_BT = [x.flatten(2).sign().sum(-1, dtype=torch.float32).double() for x in apart]
+        at_ends = [((width - each_BT) * mask_BT).sum() for each_BT in signs_BT]
+        return torch.stack([steps * width, *at_ends, steps * 0][:3])
+
+
+class Network(nn.Module):
+    """In the input, `stack` frames of `bins` stand side by side.
+
+    Convolutions take them as channels, so that neighbouring bins stay neighbours.
+    """
+
+    def __init__(self, settings: ModelSettings, bins: int, stack: int, classes: int) -> None:
+        super().__init__()
+        self.settings, self.bins, self.stack = settings, bins, stack
+        self.clamp = Clamp(settings.clamp)
+        self.dropout = Dropout(settings.dropout)
+        strides = zip(settings.time_strides, settings.frequency_strides, strict=True)
+        self.strides = list(strides)[: settings.convolutions]
+        self.convolutions = nn.ModuleList(
+            Convolution(CHANNELS if index else stack, KERNELS[index], stride)
+            for index, stride in enumerate(self.strides)
+        )
+        frames = [[bins * stack]]  # what one frame holds at each layer's input
+        for _, stride in self.strides:
+            bins = -(-bins // stride)
+            frames.append([bins, CHANNELS])
+        width = settings.hidden * (2 if settings.bidirectional else 1)
+        self.fc1 = nn.Linear(math.prod(frames[-1]), settings.fc1)
+        self.fc2 = nn.Linear(settings.fc1, settings.fc2)
+        widths = [settings.fc2] + [width] * settings.layers
+        self.recurrent = nn.ModuleList(_layer(settings, units) for units in widths[:-1])
+        self.lookahead = Lookahead(width, settings.lookahead) if settings.lookahead else None
+        widths += [width] if settings.lookahead else []
+        self.fc3 = nn.Linear(width, classes)
+        nn.init.zeros_(self.fc3.bias)
+        frames += [[units] for units in (settings.fc1, *widths)]
+        self.norms = nn.ModuleList(norm for frame in frames if (norm := _norm(settings, frame)))
+
+    def steps(self, frames: Length) -> Length:
+        """How many steps come out for so many input frames."""
+        for stride, _ in self.strides:
+            frames = -(-frames // stride)
+        return frames
+
+    def forward(self, x_BTF: Float[Tensor, "B T F"], lengths_B: Int[Tensor, " B"]) -> Output:
+        norms = iter(self.norms)
+        x_BTF = self._normed(next(norms, None), x_BTF, valid(lengths_B, x_BTF.shape[1]))
+        ends = x_BTF.new_zeros(len(CLAMPED), 3, dtype=torch.float64)
+        if self.convolutions:
+            x_BTF, lengths_B = self._convolved(x_BTF, lengths_B, norms, ends)
+        mask_BT = valid(lengths_B, x_BTF.shape[1])
+        for place, linear in enumerate((self.fc1, self.fc2), CLAMPED.index("fc1")):
+            x_BTF, ends[place] = self.clamp(linear(x_BTF), mask_BT)
+            x_BTF = self.dropout(self._normed(next(norms, None), x_BTF, mask_BT))
+        reversal_BT = reversal(lengths_B, x_BTF.shape[1])
+        for layer in self.recurrent:
+            x_BTF = layer(x_BTF, mask_BT, reversal_BT)
+            if self.settings.cell == "relu":
+                ends[-1] += self.clamp.ends(x_BTF.detach(), mask_BT)
+            x_BTF = self.dropout(self._normed(next(norms, None), x_BTF, mask_BT))
+        if self.lookahead is not None:
+            x_BTF = self.lookahead(x_BTF, mask_BT)
+            x_BTF = self.dropout(self._normed(next(norms, None), x_BTF, mask_BT))
+        return Output(self.fc3(x_BTF), lengths_B, ends)
+
+    def _convolved(
+        self,
+        x_BTF: Float[Tensor, "B T F"],
+        lengths_B: Int[Tensor, " B"],
+        norms: Iterator[nn.Module],
+        ends: Float[Tensor, "L 3"],
+    ) -> tuple[Float[Tensor, "B S G"], Int[Tensor, " B"]]:
+        x_BKTF = x_BTF.reshape(*x_BTF.shape[:2], self.stack, self.bins).transpose(1, 2)
+        for place, convolution in enumerate(self.convolutions):
+            x_BKTF, lengths_B = convolution(x_BKTF, lengths_B)
+            mask_BT = valid(lengths_B, x_BKTF.shape[2])
+            x_BTFK, ends[place] = self.clamp(x_BKTF.permute(0, 2, 3, 1), mask_BT)
+            x_BTFK = self._normed(next(norms, None), x_BTFK, mask_BT)
+            x_BKTF = x_BTFK.permute(0, 3, 1, 2)
+        return x_BKTF.transpose(1, 2).flatten(2), lengths_B
+
+    def _normed(
+        self,
+        norm: nn.Module | None,
+        x: Float[Tensor, "B T *F"],
+        mask_BT: Bool[Tensor, "B T"],
+    ) -> Float[Tensor, "B T *F"]:
+        if norm is None:
+            return x
+        normed: Tensor = norm(x, mask_BT) if isinstance(norm, MaskedBatchNorm) else norm(x)
+        return normed
+
+
+def _norm(settings: ModelSettings, frame: list[int]) -> nn.Module | None:
+    """Of a layer's input; BatchNorm of a convolution is per channel, the last axis."""
+    if settings.layer_norm:
+        return nn.LayerNorm(frame)
+    if settings.batch_norm.startswith("input"):
+        return MaskedBatchNorm(frame[-1], masked=settings.batch_norm == "input")
+    return None
+
+
+def _layer(settings: ModelSettings, inputs: int) -> Recurrent:
+    norm = settings.batch_norm
+    return Recurrent(
+        [
+            Direction(
+                settings.cell,
+                inputs,
+                settings.hidden,
+                clamp=settings.clamp,
+                norm=norm if norm in ("sequence", "sequence-unmasked") else None,
+            )
+            for _ in range(2 if settings.bidirectional else 1)
+        ]
+    )

@@ -1,0 +1,105 @@
+"""Health: what the outputs of a network look like, beyond being right or wrong.
+
+In:   log probabilities (B, S, C), true lengths; activations at the clamp's ends; frames.
+Out:  `Health`, sums over valid steps that add up over batches; shares, divided last.
+Not here: what the numbers mean (escape.py).
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.corpus.text import BLANK
+from pipeline.runs.rows import CLAMPED
+from pipeline.shapes import Float, Float64, Int
+from pipeline.training.network.layers import valid
+
+_SIGNS = 3  # of a Health, before the activations
+_SCALARS = _SIGNS + 3 * len(CLAMPED)  # before the probabilities
+
+
+@dataclass(frozen=True, eq=False)
+class Health:
+    # steps, blank argmax, entropy; of each layer: activations, at 0, at the ceiling; probabilities
+    sums: Float64[np.ndarray, " V"]
+
+    @classmethod
+    def empty(cls, classes: int) -> "Health":
+        return cls(np.zeros(_SCALARS + classes))
+
+    @classmethod
+    @torch.no_grad()
+    def of(
+        cls,
+        logs_BSC: Float[Tensor, "B S C"],
+        lengths_B: Int[Tensor, " B"],
+        activations: Float[Tensor, "L 3"],
+    ) -> "Health":
+        """Of the logarithms of the outputs' probabilities."""
+        steps = valid(lengths_B, logs_BSC.shape[1]).flatten().nonzero()[:, 0]
+        logs = logs_BSC.flatten(0, 1).index_select(0, steps)  # half of a mask's time
+        probabilities = logs.exp()
+        sums = torch.cat(
+            [
+                lengths_B.sum()[None],
+                (logs[:, BLANK] == logs.amax(-1)).sum()[None],
+                -(probabilities * logs).sum(dtype=torch.float64)[None],
+                activations.flatten(),
+                probabilities.sum(0, dtype=torch.float64),
+            ]
+        )
+        return cls(sums.double().cpu().numpy())
+
+    def __add__(self, other: "Health") -> "Health":
+        return Health(self.sums + other.sums)
+
+    @property
+    def blank_argmax(self) -> float:
+        """Share of steps whose most probable class is the blank: 1 on the plateau."""
+        return self._per_step(self.sums[1])
+
+    @property
+    def blank_posterior(self) -> float:
+        return self._per_step(self._probabilities[BLANK])
+
+    @property
+    def input_dependence(self) -> float:
+        """H(mean p) - mean H(p), nats: 0 where every step has the same output."""
+        if not self.sums[0]:
+            return math.nan
+        mean = self._probabilities / self._probabilities.sum()
+        entropy = -float((mean * np.log(np.maximum(mean, 1e-300))).sum())
+        return max(entropy - self._per_step(self.sums[2]), 0.0)
+
+    @property
+    def at_ceiling(self) -> float:
+        """Share of all activations at the clamp, where no gradient passes."""
+        count, _, ceiling = self._activations.sum(0)
+        return _ratio(ceiling, count)
+
+    @property
+    def saturation(self) -> dict[str, float]:
+        """Of each layer the share that a ReLU holds at zero, and the share at the ceiling."""
+        return {
+            f"saturation_{layer}_{end}": _ratio(at_end, counts[0])
+            for layer, counts in zip(CLAMPED, self._activations, strict=True)
+            for end, at_end in zip(("zero", "ceiling"), counts[1:], strict=True)
+        }
+
+    @property
+    def _activations(self) -> Float64[np.ndarray, "L 3"]:
+        return self.sums[_SIGNS:_SCALARS].reshape(-1, 3)
+
+    @property
+    def _probabilities(self) -> Float64[np.ndarray, " C"]:
+        return self.sums[_SCALARS:]
+
+    def _per_step(self, total: float) -> float:
+        return _ratio(total, self.sums[0])
+
+
+def _ratio(part: float, whole: float) -> float:
+    return float(part / whole) if whole else math.nan

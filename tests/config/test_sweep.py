@@ -1,0 +1,184 @@
+"""A sweep file becomes the experiments it describes, in the written order."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.config.loader import read_yaml
+from pipeline.config.sweep import SweepFile, _combinations, load_sweep
+from pipeline.files import InputError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "demo.yaml").write_text("reader: demo\n")
+    (tmp_path / "base.yaml").write_text("corpus: demo.yaml\ntrain: {epochs: 5}\n")
+    (tmp_path / "other.yaml").write_text("corpus: demo.yaml\ntrain: {epochs: 9}\n")
+    return tmp_path
+
+
+def sweep(folder: Path, text: str):
+    (folder / "sweep.yaml").write_text(text)
+    return load_sweep(folder / "sweep.yaml")
+
+
+def test_a_grid_keeps_the_written_order(folder: Path):
+    loaded = sweep(
+        folder,
+        "# Question: which?\n# Cost: little.\n\nbase: base.yaml\n"
+        "axes: {features.spectrum: [power, mel], train.seed: [1, 0]}\n",
+    )
+    assert loaded.question == "Question: which?\nCost: little."
+    assert loaded.cost == "little."
+    assert [swept.label for swept in loaded.experiments] == [
+        "power, seed 1",
+        "power, seed 0",
+        "mel, seed 1",
+        "mel, seed 0",
+    ]
+    assert loaded.experiments[1].experiment.train.seed == 0
+    assert loaded.experiments[1].experiment.train.epochs == 5
+
+
+def test_a_list_may_name_its_entries_and_their_bases(folder: Path):
+    loaded = sweep(
+        folder,
+        "base: base.yaml\nlist:\n- {label: first, base: other.yaml}\n"
+        "- {label: second, train.seed: 3}\n",
+    )
+    assert [(s.label, s.experiment.train.epochs) for s in loaded.experiments] == [
+        ("first", 9),
+        ("second", 5),
+    ]
+    assert loaded.experiments[1].settings == {"train.seed": 3}
+
+
+def test_a_label_is_joined_by_what_the_axes_add(folder: Path):
+    loaded = sweep(
+        folder,
+        "base: base.yaml\naxes: {train.seed: [0, 1]}\nlist: [{label: as is}, {input.stack: 2}]\n",
+    )
+    labels = [swept.label for swept in loaded.experiments]
+    assert labels == ["as is, seed 0", "seed 0, stack 2", "as is, seed 1", "seed 1, stack 2"]
+
+
+def test_a_base_is_read_once_and_no_experiment_changes_that_of_the_next(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    read: list[str] = []
+
+    def count(path: Path) -> dict[str, Any]:
+        read.append(path.name)
+        return read_yaml(path)
+
+    monkeypatch.setattr("pipeline.config.sweep.read_yaml", count)
+    loaded = sweep(
+        folder, "base: base.yaml\nlist: [{train.seed: 3}, {input.stack: 2}, {train.epochs: 7}]\n"
+    )
+    assert read.count("base.yaml") == 1
+    seen = [(s.experiment.train.seed, s.experiment.input.stack) for s in loaded.experiments]
+    assert seen == [(3, 1), (0, 2), (0, 1)]
+
+
+def test_what_is_fixed_holds_for_all_and_is_not_swept(folder: Path):
+    loaded = sweep(
+        folder, "base: base.yaml\nfixed: {train.epochs: 2}\naxes: {train.seed: [0, 1]}\n"
+    )
+    assert [s.experiment.train.epochs for s in loaded.experiments] == [2, 2]
+    assert loaded.experiments[0].settings == {"train.seed": 0}
+
+
+def test_random_draws_repeat_with_their_seed_and_stay_in_range(folder: Path):
+    text = (
+        "base: base.yaml\nrandom:\n  draws: 20\n  seed: 1\n  settings:\n"
+        "    train.learning_rate: {low: 1e-6, high: 1e-2, log: true}\n    model.layers: [1, 2]\n"
+    )
+    rates = [swept.experiment.train.learning_rate for swept in sweep(folder, text).experiments]
+    assert rates == [s.experiment.train.learning_rate for s in sweep(folder, text).experiments]
+    assert all(1e-6 <= rate <= 1e-2 for rate in rates)
+    # Uniform in the logarithm: half of the draws lie below the geometric mean.
+    assert 5 <= sum(rate < 1e-4 for rate in rates) <= 15
+
+
+def test_a_draw_that_repeats_another_is_left_out(folder: Path):
+    loaded = sweep(
+        folder, "base: base.yaml\nrandom: {draws: 9, settings: {model.hidden: [64, 128]}}\n"
+    )
+    assert sorted(s.label for s in loaded.experiments) == ["hidden 128", "hidden 64"]
+
+
+def test_what_exclude_matches_is_left_out(folder: Path):
+    loaded = sweep(
+        folder,
+        "base: base.yaml\naxes: {features.spectrum: [power, mel], train.seed: [0, 1]}\n"
+        "exclude: [{features.spectrum: power, train.seed: 1}]\n",
+    )
+    assert [s.label for s in loaded.experiments] == ["power, seed 0", "mel, seed 0", "mel, seed 1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("base: base.yaml\n", "no experiment is left"),
+        ("base: base.yaml\naxis: {}\n", "axis: unknown key; did you mean 'axes'"),
+        ("base: bse.yaml\naxes: {train.seed: [0]}\n", "no such file; did you mean .*base.yaml"),
+        (
+            "base: base.yaml\naxes: {train.sed: [0]}\n",
+            "train.sed: unknown key; did you mean 'seed'",
+        ),
+        ("base: base.yaml\naxes: {train.seed: [0, 0]}\n", "two experiments are called 'seed 0'"),
+        (
+            "base: base.yaml\nrandom: {draws: 2, settings: {train.seed: {low: 1, high: 0}}}\n",
+            "must ascend",
+        ),
+        (
+            "base: base.yaml\nrandom: {drows: 2}\n",
+            "random.drows: unknown key; did you mean 'draws'",
+        ),
+        (
+            "base: base.yaml\nrandom: {draws: 2, settings: {train.seed: {lo: 1, high: 2}}}\n",
+            "random.settings.train.seed.lo: unknown key; did you mean 'low'",
+        ),
+        ("base: base.yaml\nrandom: {draws: 2, settings: {train.seed: []}}\n", "at least 1 item"),
+        ("base: base.yaml\nlist: [{label: x, base: 3}]\n", "3: no such file"),
+        ('base: "a\\0b.yaml"\naxes: {train.seed: [0]}\n', "cannot be read: embedded null byte"),
+    ],
+)
+def test_a_wrong_sweep_is_refused_in_one_line(folder: Path, text: str, message: str):
+    with pytest.raises(InputError, match=message) as caught:
+        sweep(folder, text)
+    assert "\n" not in str(caught.value)
+    assert "sweep.yaml" in str(caught.value)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from("abc"), st.lists(st.integers(0, 9), min_size=1, max_size=4, unique=True)
+    ).filter(bool)
+)
+def test_a_grid_holds_each_combination_once(axes: dict[str, list[int]]):
+    combinations = list(_combinations(SweepFile(base="b", axes=axes)))
+    expected = 1
+    for values in axes.values():
+        expected *= len(values)
+    assert len(combinations) == len({tuple(c.items()) for c in combinations}) == expected
+
+
+@pytest.mark.parametrize("path", sorted(REPOSITORY.glob("configs/sweeps/*.yaml")), ids=str)
+def test_each_sweep_in_the_repository_is_valid_and_asks_a_question(path: Path, monkeypatch):
+    monkeypatch.setenv("AN4", "/an4")
+    loaded = load_sweep(path)
+    assert loaded.question.startswith("Question:")
+    assert "Cost:" in loaded.question
+
+
+def test_a_change_to_what_the_sweep_varies_is_refused(folder: Path):
+    (folder / "sweep.yaml").write_text("base: base.yaml\naxes: {train.seed: [0, 1]}\n")
+    with pytest.raises(InputError, match=r"SET train\.seed: .*sweep.yaml varies it"):
+        load_sweep(folder / "sweep.yaml", {"train.seed": 7})

@@ -1,0 +1,167 @@
+"""The same bytes for the same seed; whole or begun anew; nothing of others is touched."""
+
+import shutil
+import subprocess
+import sys
+import wave
+from collections import defaultdict
+from pathlib import Path
+
+import espeakng_loader
+import numpy as np
+import pytest
+import soundfile
+
+from pipeline.config.corpus import Corpus
+from pipeline.corpus.synthetic import synthesis
+from pipeline.files import InputError, read_json, write_json
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+
+
+def corpus(**changes) -> Corpus:
+    return Corpus(name="demo", reader="demo", **{"minutes": 0.4, "voices": 4, **changes})
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+@pytest.fixture(scope="module")
+def told() -> list[tuple[int, int]]:
+    """What was heard of the progress of `spoken`."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def spoken(tmp_path_factory, told) -> Path:
+    """Half a minute by four voices."""
+    folder = tmp_path_factory.mktemp("corpora") / "demo"
+    synthesis.synthesise(corpus(), folder, lambda done, total: told.append((done, total)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory) -> Path:
+    """The same of another seed."""
+    folder = tmp_path_factory.mktemp("corpora") / "demo"
+    synthesis.synthesise(corpus(seed=1), folder)
+    return folder
+
+
+@pytest.fixture
+def copy(spoken, tmp_path) -> Path:
+    return shutil.copytree(spoken, tmp_path / "copy")
+
+
+def test_each_synthesis_in_its_own_process_gives_the_same_bytes(spoken, tmp_path):
+    synthesis.synthesise(corpus(), tmp_path / "again")
+    assert content(tmp_path / "again") == content(spoken)
+
+
+def test_another_seed_says_something_else(spoken, other):
+    said = [[row["transcript"] for row in synthesis.table(folder)] for folder in (spoken, other)]
+    assert said[0] != said[1]
+
+
+def test_the_files_are_short_utterances_of_16_khz_mono(spoken):
+    for row in synthesis.table(spoken):
+        with wave.open(str(spoken / row["audio"])) as file:
+            assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (16000, 1, 2)
+            assert 0.6 <= file.getnframes() / 16000 <= 5.0
+
+
+def test_the_table_lists_the_files_that_are_there(spoken):
+    listed = [row["audio"] for row in synthesis.table(spoken)]
+    assert sorted(listed) == sorted(name for name in content(spoken) if name.endswith(".wav"))
+
+
+def test_a_voice_is_in_one_split_and_minutes_are_as_asked(tmp_path):
+    synthesis.synthesise(corpus(minutes=1, voices=8), tmp_path / "demo")
+    splits, seconds = defaultdict(set), defaultdict(float)
+    for row in synthesis.table(tmp_path / "demo"):
+        splits[row["voice"]].add(row["split"])
+        seconds[row["split"]] += soundfile.info(tmp_path / "demo" / row["audio"]).duration
+    assert len(splits) == 8
+    assert all(len(found) == 1 for found in splits.values())
+    assert 60 <= sum(seconds.values()) <= 60 + 8 * 5
+    assert seconds["train"] > seconds["test"] > 0
+    assert seconds["dev"] > 0
+
+
+def test_speech_is_of_one_loudness_and_not_clipped(spoken):
+    for row in synthesis.table(spoken):
+        sound, _ = soundfile.read(spoken / row["audio"])
+        level = np.sqrt(np.mean(sound**2))
+        assert 0.04 < level < 0.07  # 0.06, and silences around it
+        assert np.abs(sound).max() < 1 - 1 / 32768
+
+
+def test_a_whole_corpus_is_not_spoken_again(copy, monkeypatch):
+    before = content(copy)
+    monkeypatch.setattr(subprocess, "Popen", None)  # to begin a process would fail
+    synthesis.synthesise(corpus(), copy)
+    assert content(copy) == before
+
+
+def test_an_interrupted_synthesis_begins_again(spoken, copy):
+    state = read_json(copy / synthesis.STATE)
+    write_json(copy / synthesis.STATE, state | {"complete": False})
+    (copy / synthesis.TABLE).unlink()
+    next(copy.glob("wav/*/*.wav")).unlink()
+    synthesis.synthesise(corpus(), copy)
+    assert content(copy) == content(spoken)
+
+
+def test_other_settings_replace_the_corpus_and_nothing_of_the_old_stays(copy, other):
+    synthesis.synthesise(corpus(seed=1), copy)
+    assert content(copy) == content(other)
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(InputError, match=r"is not empty and holds no synthesised corpus; choose"):
+        synthesis.synthesise(corpus(), tmp_path)
+    assert content(tmp_path) == {"thesis.tex": b"years of work"}
+
+
+def test_progress_counts_the_seconds_spoken(spoken, told):
+    assert told == sorted(told)
+    assert {total for _, total in told} == {24}
+    assert told[-1] == (24, 24)
+
+
+def test_a_synthesis_that_fails_says_why_in_one_line(tmp_path):
+    (tmp_path / "demo").mkdir()
+    write_json(tmp_path / "demo" / synthesis.STATE, {"settings": {}, "complete": False})
+    (tmp_path / "demo" / "wav").write_text("in the way")
+    with pytest.raises(InputError, match=r"could not be synthesised: .*wav.*; free some") as error:
+        synthesis.synthesise(corpus(), tmp_path / "demo")
+    assert "\n" not in str(error.value)
+    assert not read_json(tmp_path / "demo" / synthesis.STATE)["complete"]
+
+
+def test_a_lost_table_is_refused_in_one_line(copy):
+    (copy / synthesis.TABLE).unlink()
+    with pytest.raises(InputError, match=r"utterances\.tsv: cannot be read .*; delete "):
+        synthesis.table(copy)
+
+
+def test_a_virtual_environment_at_a_long_path_can_speak(tmp_path):
+    """espeak-ng cuts the path of its data at 160 characters, without a word."""
+    data, deep = Path(espeakng_loader.get_data_path()), tmp_path / ("x" * 100) / ("y" * 100)
+    for name in ("phontab", "phonindex", "phondata", "intonations", "en_dict", "voices", "lang"):
+        here, there = data / name, deep / "espeak-ng-data" / name
+        there.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if here.is_dir() else shutil.copy)(here, there)
+    script = (
+        "import sys, espeakng_loader, random\n"
+        "from pipeline.corpus.synthetic import prompts, synthesis as demo\n"
+        "espeakng_loader.get_data_path = lambda: sys.argv[1]\n"
+        "voice = prompts.voices(3, random.Random(0))[0]\n"
+        "assert demo._Espeak(0).say('yes', voice).any()\n"
+    )
+    command = [sys.executable, "-c", script, str(deep / "espeak-ng-data")]
+    ran = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr

@@ -1,0 +1,99 @@
+"""Splits are drawn by whole speakers, by names and seed alone."""
+
+import random
+from collections import Counter, defaultdict
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.corpus.layouts.parsing import Entry
+from pipeline.corpus.splits import draw_splits
+
+
+def entries(*of_speaker: int, split=None) -> list[Entry]:
+    """As many utterances of each speaker."""
+    return [
+        Entry(f"s{speaker}-{n}", "a.wav", "YES", f"s{speaker}", split)
+        for speaker, count in enumerate(of_speaker)
+        for n in range(count)
+    ]
+
+
+def splits(drawn: list[Entry]) -> dict[str, str]:
+    return {entry.id: entry.split for entry in drawn}
+
+
+@given(st.lists(st.integers(1, 40), min_size=3, max_size=60), st.integers(0, 5))
+def test_no_speaker_is_in_two_splits_and_each_split_has_some(counts, seed):
+    drawn, told = draw_splits(entries(*counts), seed)
+    found = defaultdict(set)
+    for entry in drawn:
+        found[entry.speaker].add(entry.split)
+    assert all(len(each) == 1 for each in found.values())
+    assert {entry.split for entry in drawn} == {"train", "dev", "test"}
+    assert told == f"dev and test drawn from train: whole speakers, seed {seed}"
+
+
+def test_of_many_speakers_a_tenth_of_the_utterances_is_held_out_each():
+    rng = random.Random(3)
+    drawn, _ = draw_splits(entries(*(rng.randint(5, 15) for _ in range(100))), 0)
+    shares = {s: n / len(drawn) for s, n in Counter(entry.split for entry in drawn).items()}
+    assert 0.1 <= shares["dev"] < 0.115
+    assert 0.1 <= shares["test"] < 0.115
+
+
+def test_the_order_of_the_list_changes_nothing_and_the_seed_does():
+    listed = entries(*[4] * 30)
+    shuffled = random.Random(1).sample(listed, len(listed))
+    assert splits(draw_splits(listed, 0)[0]) == splits(draw_splits(shuffled, 0)[0])
+    assert splits(draw_splits(listed, 0)[0]) != splits(draw_splits(listed, 1)[0])
+
+
+def test_a_speaker_of_most_of_the_corpus_is_trained_on():
+    drawn, _ = draw_splits(entries(1000, 20, 20), 0)
+    assert {e.split for e in drawn if e.speaker == "s0"} == {"train"}
+
+
+@pytest.mark.parametrize(
+    ("listed", "how"),
+    [
+        (entries(20, 20), "utterances, by their ids (too few speakers)"),
+        ([Entry(f"u{n}", "a.wav", "YES") for n in range(40)], "utterances, by their ids (no spea"),
+    ],
+)
+def test_without_speakers_to_draw_utterances_are_drawn(listed, how):
+    drawn, told = draw_splits(listed, 0)
+    assert Counter(entry.split for entry in drawn) == {"train": 32, "dev": 4, "test": 4}
+    assert how in told
+
+
+def test_what_a_corpus_gives_stays_and_what_it_lacks_is_drawn_from_train():
+    given_splits = entries(*[5] * 20, split="train") + [
+        Entry(f"t{n}", "a.wav", "YES", "tester", "test") for n in range(10)
+    ]
+    drawn, told = draw_splits(given_splits, 0)
+    assert [e.id for e in drawn if e.split == "test"] == [f"t{n}" for n in range(10)]
+    assert Counter(e.split for e in drawn)["dev"] == 10
+    assert told.startswith("dev drawn from train: whole speakers")
+
+
+def test_a_corpus_with_all_three_is_left_as_it_is():
+    given_splits = [
+        Entry(split, "a.wav", "YES", split, split) for split in ("train", "dev", "test")
+    ]
+    assert draw_splits(given_splits, 0) == (given_splits, "")
+
+
+def test_a_corpus_that_is_but_a_test_set_stays_one():
+    drawn, told = draw_splits(entries(5, 5, split="test"), 0)
+    assert ({entry.split for entry in drawn}, told) == ({"test"}, "")
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_where_too_few_are_there_none_is_drawn_and_it_says_so(count):
+    drawn, told = draw_splits(entries(*[1] * count), 0)
+    assert {entry.split for entry in drawn} == {"train"}
+    assert told == (
+        f"too few utterances ({count}) to draw dev and test from: at least 3 are needed"
+    )

@@ -1,0 +1,93 @@
+"""Beam search finds what enumerating every alignment finds."""
+
+import itertools
+import math
+from collections import defaultdict
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.decoding.beam_search import beam_search, search
+from pipeline.training.loss import ctc
+
+
+def normalised(seed: int, frames: int, classes: int, sharpness: float = 1.0) -> np.ndarray:
+    logits_SC = sharpness * np.random.default_rng(seed).normal(size=(frames, classes))
+    return logits_SC - np.log(np.exp(logits_SC).sum(-1, keepdims=True))
+
+
+def enumerated(logs_SC: np.ndarray) -> dict[tuple[int, ...], float]:
+    """Probability of each label sequence: the sum over its alignments."""
+    frames, classes = logs_SC.shape
+    sums: dict[tuple[int, ...], float] = defaultdict(float)
+    for path in itertools.product(range(classes), repeat=frames):
+        labels = tuple(c for c, _ in itertools.groupby(path) if c != 0)
+        sums[labels] += math.exp(logs_SC[range(frames), path].sum())
+    return sums
+
+
+@given(st.integers(0, 2**31), st.integers(1, 5), st.integers(2, 4), st.floats(0.1, 5))
+@settings(max_examples=40, deadline=None)
+def test_a_wide_beam_is_exact(seed: int, frames: int, classes: int, sharpness: float):
+    logs_SC = normalised(seed, frames, classes, sharpness)
+    expected = enumerated(logs_SC)
+    found = search(logs_SC, beam=len(expected), threshold=0.0)
+    assert {f.labels for f in found} == set(expected)
+    for one in found:
+        assert math.exp(one.log_probability) == pytest.approx(expected[one.labels], rel=1e-9)
+    probabilities = [f.log_probability for f in found]
+    assert probabilities == sorted(probabilities, reverse=True)
+
+
+@given(st.integers(0, 2**31), st.integers(1, 8))
+@settings(max_examples=25, deadline=None)
+def test_a_narrow_beam_never_claims_more_than_there_is(seed: int, beam: int):
+    logs_SC = normalised(seed, 5, 4)
+    expected = enumerated(logs_SC)
+    found = search(logs_SC, beam=beam)
+    assert len(found) <= beam
+    assert len({f.labels for f in found}) == len(found)
+    for one in found:
+        assert math.exp(one.log_probability) <= expected[one.labels] * (1 + 1e-9)
+
+
+def test_many_alignments_outweigh_the_best_one():
+    # Blank wins each frame, but A's three alignments together (0.64) beat the blank's one (0.36).
+    logs_SC = np.log([[0.6, 0.4], [0.6, 0.4]])
+    lengths = torch.tensor([2])
+    assert ctc.greedy(torch.tensor(logs_SC)[None], lengths) == [[]]
+    assert beam_search(torch.tensor(logs_SC)[None], lengths, beam=4) == [[1]]
+
+
+def test_the_probability_is_that_of_the_loss():
+    logs_SC = normalised(0, 8, 4)
+    best = search(logs_SC, beam=4000, threshold=0.0)[0]
+    logits, labels = torch.tensor(logs_SC)[None], torch.tensor([best.labels])
+    loss = ctc.loss(logits, torch.tensor([8]), labels, torch.tensor([len(best.labels)]))
+    assert -best.log_probability == pytest.approx(loss.item(), rel=1e-5)
+
+
+def test_on_sharp_outputs_beam_and_greedy_agree():
+    logits = torch.tensor(np.stack([normalised(s, 40, 8, sharpness=40) for s in range(4)]))
+    lengths = torch.tensor([40, 31, 5, 1])
+    assert beam_search(logits, lengths, beam=8) == ctc.greedy(logits, lengths)
+
+
+def test_padding_does_not_change_a_hypothesis():
+    logits = torch.tensor(np.stack([normalised(s, 12, 5) for s in range(2)]))
+    lengths = torch.tensor([12, 7])
+    padded = torch.cat([logits, torch.randn(2, 6, 5, dtype=torch.float64)], 1)
+    assert beam_search(logits, lengths, beam=6) == beam_search(padded, lengths, beam=6)
+
+
+def test_a_wider_beam_finds_at_least_as_much():
+    logs_SC = normalised(3, 20, 6)
+    best = [search(logs_SC, beam, threshold=0.0)[0].log_probability for beam in (1, 4, 16, 256)]
+    assert best == sorted(best)
+
+
+def test_no_frames_are_no_labels():
+    assert search(np.zeros((0, 5)), beam=4)[0].labels == ()

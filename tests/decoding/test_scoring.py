@@ -1,0 +1,111 @@
+"""Error counts equal jiwer's, and a hand's; they add up and are divided once."""
+
+import math
+
+import jiwer
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.decoding.scoring import ErrorCount, Score, alignment, characters, total, words
+
+word = st.text(alphabet="ABCÉ1", min_size=1, max_size=4)
+sentences = st.lists(word, max_size=8).map(" ".join)
+spoken = st.lists(word, min_size=1, max_size=8).map(" ".join)  # jiwer refuses an empty reference
+
+
+def operations(count: ErrorCount) -> tuple[int, int, int, int]:
+    return *count.operations, count.reference
+
+
+def jiwers(output: jiwer.WordOutput | jiwer.CharacterOutput) -> tuple[int, int, int, int]:
+    reference = output.hits + output.substitutions + output.deletions
+    return output.substitutions, output.deletions, output.insertions, reference
+
+
+@given(spoken, sentences)
+def test_word_operations_equal_jiwers(reference: str, hypothesis: str):
+    theirs = jiwer.process_words(reference, hypothesis)
+    assert operations(words(reference, hypothesis)) == jiwers(theirs)
+
+
+@given(spoken, sentences)
+def test_character_operations_equal_jiwers(reference: str, hypothesis: str):
+    theirs = jiwer.process_characters(reference, hypothesis)
+    assert operations(characters(reference, hypothesis)) == jiwers(theirs)
+
+
+@given(spoken, sentences)
+def test_characters_without_spaces_equal_jiwers_on_joined_words(reference: str, hypothesis: str):
+    theirs = jiwer.process_characters(reference.replace(" ", ""), hypothesis.replace(" ", ""))
+    assert operations(characters(reference, hypothesis, spaces=False)) == jiwers(theirs)
+
+
+@given(st.lists(st.tuples(spoken, sentences), min_size=1, max_size=6))
+def test_corpus_rates_equal_jiwers(pairs: list[tuple[str, str]]):
+    references, hypotheses = map(list, zip(*pairs, strict=True))
+    score = total(pairs)
+    assert score.wer == pytest.approx(jiwer.wer(references, hypotheses))
+    assert score.cer == pytest.approx(jiwer.cer(references, hypotheses))
+    assert operations(score.words) == jiwers(jiwer.process_words(references, hypotheses))
+    assert operations(score.characters) == jiwers(jiwer.process_characters(references, hypotheses))
+
+
+@given(sentences, sentences)
+def test_errors_are_symmetric_and_bounded(one: str, other: str):
+    assert characters(one, other).errors == characters(other, one).errors
+    assert characters(one, other).errors <= max(len(one), len(other))
+    assert characters(one, one).errors == words(one, one).errors == 0
+
+
+@pytest.mark.parametrize(
+    ("reference", "hypothesis", "expected"),
+    [
+        ("ENTER SIX TWO", "ENTER SIX TWO", (0, 0, 0, 3)),
+        ("ENTER SIX TWO", "", (0, 3, 0, 3)),
+        ("ENTER SIX TWO", "ENTER TWO", (0, 1, 0, 3)),
+        ("ENTER SIX TWO", "ENTER SICK TWO", (1, 0, 0, 3)),
+        ("YES", "YES GO", (0, 0, 1, 1)),
+        ("", "", (0, 0, 0, 0)),
+        ("", "A B", (0, 0, 2, 0)),
+    ],
+)
+def test_known_word_errors(reference: str, hypothesis: str, expected: tuple[int, ...]):
+    assert operations(words(reference, hypothesis)) == expected
+
+
+def test_a_missing_space_is_an_error_only_where_spaces_count():
+    score = Score.of("ENTER SIX", "ENTERSIX")
+    assert (score.characters.errors, score.characters.reference) == (1, 9)
+    assert (score.characters_no_spaces.errors, score.characters_no_spaces.reference) == (0, 8)
+    assert score.wer == 1.0  # ENTERSIX for ENTER, and SIX deleted
+
+
+def test_an_empty_reference_counts_errors_and_only_an_empty_corpus_has_no_rate():
+    nothing = Score.of("", "AB")
+    assert nothing.characters.errors == 2
+    assert math.isnan(nothing.cer)
+    assert math.isnan(Score().wer)
+    assert (nothing + Score.of("ABCD", "ABCD")).cer == 0.5
+
+
+def test_a_corpus_rate_is_no_mean_of_rates():
+    score = total([("A", "B"), ("A B C", "A B C")])
+    assert score.wer == pytest.approx(1 / 4)
+    assert score.ser == pytest.approx(1 / 2)
+
+
+def test_a_sentence_is_wrong_if_a_word_is():
+    assert Score.of("YES", " YES ").ser == 0.0
+    assert Score.of("YES", "YE S").ser == 1.0
+
+
+@given(sentences, sentences)
+def test_an_alignment_spells_both_texts_with_as_many_errors_as_are_counted(
+    reference: str, hypothesis: str
+):
+    parts = alignment(reference, hypothesis)
+    assert "".join(said for _, said, _ in parts) == reference
+    assert "".join(heard for _, _, heard in parts) == hypothesis
+    errors = sum(max(len(said), len(heard)) for tag, said, heard in parts if tag != "equal")
+    assert errors == characters(reference, hypothesis).errors

@@ -1,0 +1,332 @@
+"""cluster-check: what is wrong is called WRONG, and no job is left behind."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from jobs.commands import cluster_check, parser
+from jobs.commands.cluster_check import Probe
+from jobs.node import checks
+from jobs.profile import FeatureJobs, Local, Slurm
+from jobs.slurm import sbatch
+from jobs.slurm.client import QueuedJob
+from jobs.sweep.folder import SweepFolder
+from pipeline.files import InputError, write_json
+from tests.jobs.conftest import Clock
+
+PROFILE = Slurm(
+    scheduler="slurm",
+    cpus=4,
+    gpus=1,
+    local_scratch_var="DISK",
+    features=FeatureJobs(partition="cpu", cpus=2),
+)
+NOW = 1_700_000_000.0
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> SweepFolder:
+    return SweepFolder(tmp_path / "work", "cluster-check")
+
+
+def answer(folder: SweepFolder, **said) -> dict:
+    right = {
+        "host": "node7",
+        "python": "3.11.9",
+        "modules": [],
+        "code": [f"{folder.code}/abc/pipeline/features/precompute.py"],
+        "cpus": 4,
+        "gpus": ["A40"],
+        "scratch": "/local/7/",
+        "temporary": "/local/7",
+        "time": NOW,
+    }
+    return {**right, **said}
+
+
+def wrong(findings) -> list[str]:
+    return [finding.text for finding in findings if not finding.good]
+
+
+@pytest.mark.parametrize(
+    ("said", "complaint"),
+    [
+        ({}, ""),
+        ({"gpus": []}, "GPUs: none; 1 asked for; mend partition, gpus or gpu_type in "),
+        ({"cpus": 1}, "1 CPU may be used, 4 asked for"),
+        (
+            {"scratch": "", "temporary": "/shared"},
+            "DISK is not set on node7: temporary files go to",
+        ),
+        (
+            {"temporary": "/shared"},
+            "DISK is /local/7/, which cannot be written: temporary files go",
+        ),
+        ({"code": ["/home/me/pipeline/features/precompute.py"]}, "code comes from /home/me"),
+    ],
+)
+def test_what_a_node_lacks_is_wrong(folder, said, complaint):
+    found = wrong(checks.examine(answer(folder, **said), PROFILE, folder.work, folder.code))
+    assert len(found) == bool(complaint)
+    assert all(text.startswith(complaint) for text in found)
+
+
+def test_a_profile_that_names_no_disk_of_the_node_is_told_of_none(folder):
+    for profile in (Local(), Slurm(scheduler="slurm", device="cpu")):
+        found = checks.examine(answer(folder), profile, folder.work, folder.code)
+        assert not any("temporary files" in finding.text for finding in found)
+
+
+def test_a_profile_that_asks_for_no_gpu_needs_none(folder):
+    for profile in (Local(), Slurm(scheduler="slurm", device="cpu")):
+        assert (
+            wrong(checks.examine(answer(folder, gpus=[]), profile, folder.work, folder.code)) == []
+        )
+
+
+def test_the_partition_of_features_is_examined_by_what_features_ask_for(folder):
+    assert wrong(checks.examine_features(answer(folder, cpus=2, gpus=[]), PROFILE, folder)) == []
+    found = wrong(checks.examine_features(answer(folder, cpus=1), PROFILE, folder))
+    assert found == ["features: 1 CPU may be used, 2 asked for"]
+    found = wrong(checks.examine_features(answer(folder, scratch=""), PROFILE, folder))
+    assert found == ["features: DISK is not set on node7: temporary files go to /local/7"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (-1, 1, "its clock is within 1.0 s of this one"),
+        (-600, 1, "its clock is within 10 min 00 s of this one"),  # the job waited in the queue
+        (-1, 40, "its clock is within 40 s of this one"),  # the file was seen late
+        (31, 45, "its clock is 31 s behind this one"),
+        (-90, -40, "its clock is 40 s ahead of this one"),
+    ],
+)
+def test_a_clock_is_wrong_by_what_no_delay_explains(before, after, said):
+    found = checks.clock(NOW, NOW + before, NOW + after)
+    assert (found.text, found.good) == (said, "within" in said)
+
+
+@pytest.fixture
+def probe(folder, monkeypatch, fake_slurm) -> Probe:
+    for name in ("SECONDS_BETWEEN_LOOKS", "SECONDS_FOR_SIGNAL", "SECONDS_FOR_REQUEUE"):
+        monkeypatch.setattr(cluster_check, name, 0.01)
+    fake_slurm("scancel")
+    folder.path.mkdir(parents=True)
+    return Probe(folder.path / "answer-1.json", NOW, 0.001, "12")
+
+
+def test_slurm_is_asked_as_seldom_as_the_profile_says(folder, monkeypatch):
+    clock, asked, released = Clock(), [], []
+    probe = Probe(folder.path / "answer-1.json", NOW, 70.0, "12")
+
+    def queue() -> dict[str, QueuedJob]:
+        asked.append(clock.now - 1000.0)
+        if len(asked) == 3:
+            write_json(probe.answer, {"host": "node7"})
+        return {"12": QueuedJob("12", "PENDING", "Priority")}
+
+    monkeypatch.setattr(cluster_check, "time", clock)
+    monkeypatch.setattr(cluster_check.client, "queue", queue)
+    assert cluster_check._await(probe, folder) == {"host": "node7"}
+    assert asked == [5.0, 75.0, 145.0]
+    began = clock.now
+    cluster_check._appears(
+        probe.again, 200.0, probe.patience, lambda: released.append(clock.now - began)
+    )
+    assert released == [70.0, 140.0]
+
+
+def test_a_signal_that_does_not_arrive_is_told_from_a_requeue_that_does_not_work(probe, fake_slurm):
+    (deaf,) = cluster_check._requeued(probe)
+    assert not deaf.good
+    assert "no signal arrived" in deaf.text
+    probe.heard.write_text(json.dumps(cluster_check.time.time() + 1e6))
+    arrives, clock, requeue = cluster_check._requeued(probe)
+    assert (arrives.good, clock.good, requeue.good) == (True, False, False)
+    assert "no second turn" in requeue.text
+    released = fake_slurm("scontrol")
+    cluster_check._requeued(probe)
+    assert "update JobId=12 StartTime=now" in released.read_text()
+    probe.again.write_text("1")
+    assert [each.good for each in cluster_check._requeued(probe)] == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("setup", "loaded", "lacks"),
+    [
+        ((), [], ""),
+        (("module purge; module load cuda/11.8 gcc  # both",), ["cuda/11.8", "gcc/9.3"], ""),
+        (("ml cuda", "export A='module'"), ["gcc/9.3"], "modules: gcc/9.3; setup loads cuda"),
+        (("module add cuda/12 && true",), ["cuda/11.8"], "modules: cuda/11.8; setup loads cuda/12"),
+        (("module load cud",), ["cuda/11.8"], "modules: cuda/11.8; setup loads cud"),
+    ],
+)
+def test_a_module_that_setup_could_not_load_is_wrong(folder, setup, loaded, lacks):
+    profile = PROFILE.model_copy(update={"setup": setup})
+    found = wrong(checks.examine(answer(folder, modules=loaded), profile, folder.work, folder.code))
+    assert found == [lacks] * bool(lacks)
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("PartitionTimeLimit", "never starts: minutes is above the partition's limit"),
+        ("PartitionConfig", "never starts: no node of the partition has so many CPUs"),
+    ],
+)
+def test_a_job_that_never_starts_is_not_awaited(folder, probe, fake_slurm, reason, said):
+    fake_slurm("squeue", f"12|PENDING|{reason}|main|lab|normal|N/A|\n")
+    (found,) = cluster_check._heard(probe, PROFILE, folder)
+    assert (found.good, said in found.text) == (False, True)
+
+
+def test_a_job_that_ends_without_an_answer_is_a_finding_with_its_last_words(
+    folder, probe, fake_slurm, monkeypatch
+):
+    monkeypatch.setattr(cluster_check, "SECONDS_BEFORE_A_QUESTION", 0.1)
+    monkeypatch.setattr(cluster_check, "SECONDS_FOR_FILES", 1.0)
+    fake_slurm("squeue")
+    (found,) = cluster_check._heard(probe, PROFILE, folder)
+    assert found.text == (
+        "job 12 ended without an answer: it left no output: do the nodes share "
+        f"{folder.work}, and may they write there?"
+    )
+    folder.jobs.mkdir()
+    output = folder.jobs / "12_0_log.out"
+    output.write_text("much\n" * 100 + "execve(): /no/python: No such file\n")
+    (found,) = cluster_check._heard(probe, PROFILE, folder)
+    assert not found.good
+    assert found.text.endswith(f"much execve(): /no/python: No such file; see {output}")
+    assert len(found.text) < 500 + len(str(output))
+
+
+def test_limits_that_leave_no_room_or_are_passed_are_wrong(fake_slurm):
+    fake_slurm("squeue")
+    fake_slurm("scontrol", "PartitionName=main Default=YES MaxTime=00:30:00\n")
+    fake_slurm("sacctmgr")
+    found = cluster_check._limits(PROFILE)
+    assert not found.good
+    assert "minutes: 120 is above the 30 that partition main allows" in found.text
+    fake_slurm("sacctmgr", "lab|lab||normal|0||||\n")
+    found = cluster_check._limits(PROFILE.model_copy(update={"minutes": 30}))
+    assert (found.good, found.text.split(",")[0]) == (
+        False,
+        "limits: 0 jobs that may be submitted now",
+    )
+
+
+def test_a_job_of_the_check_takes_no_room_in_its_findings(fake_slurm):
+    fake_slurm("squeue", "12|RUNNING|None|main|lab|normal|N/A|\n")
+    lone = PROFILE.model_copy(update={"max_submit": 1, "max_minutes": 120, "max_running": 1})
+    lone = lone.model_copy(update={"max_array_size": 8})
+    assert not cluster_check._limits(lone).good
+    assert cluster_check._limits(lone, ["12"]).good
+
+
+@pytest.mark.parametrize(
+    ("settings", "told", "good"),
+    [
+        (
+            {"preemption": "requeue", "grace_s": 0, "user_signal_on_preempt": True},
+            [
+                "preemption is requeue here",
+                "grace_s is 0 here",
+                "user_signal_on_preempt is yes here",
+            ],
+            [True, True, True],
+        ),
+        (
+            {"preemption": "none", "grace_s": 30, "user_signal_on_preempt": False},
+            [
+                "preemption is requeue here, not none as in the profile",
+                "grace_s is 0 here, not 30 as in the profile",
+                "user_signal_on_preempt is yes here, not no as in the profile",
+            ],
+            [False, False, False],
+        ),
+        (
+            {},
+            [
+                "preemption is requeue here, which the profile leaves open",
+                "grace_s is 0 here, which the profile leaves open",
+                "user_signal_on_preempt is yes here, which the profile leaves open",
+            ],
+            [True, True, True],
+        ),
+    ],
+)
+def test_a_profile_that_is_wrong_about_preemption_is_told_so(fake_slurm, settings, told, good):
+    fake_slurm(
+        "scontrol",
+        "PreemptType = preempt/partition_prio\nSlurmctldParameters = preempt_send_user_signal\n"
+        "PartitionName=main Default=YES GraceTime=0 PreemptMode=REQUEUE\n",
+    )
+    found = cluster_check._preemption(Slurm(scheduler="slurm", **settings))
+    assert [finding.text for finding in found] == told
+    assert [finding.good for finding in found] == good
+
+
+def test_a_site_that_does_not_tell_of_preemption_is_not_wrong(fake_slurm):
+    fake_slurm("scontrol", complains="denied", code=1)
+    (found,) = cluster_check._preemption(Slurm(scheduler="slurm", preemption="none", grace_s=5))
+    assert (found.good, found.text) == (True, "preemption: the site does not tell")
+
+
+def test_an_impatient_person_leaves_no_job_and_no_file(folder, probe, monkeypatch, fake_slurm):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    monkeypatch.setattr(sbatch.Submission, "submit", lambda *_, **__: ["12"])
+    cancelled = fake_slurm("scancel")
+
+    def impatient(probe: Probe, _: SweepFolder) -> None:
+        assert probe.patience == 45.0
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cluster_check, "_await", impatient)
+    with pytest.raises(KeyboardInterrupt):
+        cluster_check._on_slurm(Slurm(scheduler="slurm", poll_min_s=45), folder)
+    assert cancelled.read_text() == "12\n"
+    assert list(folder.path.glob("answer-*")) == []
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_refusal_is_in_the_report_with_its_usual_cause(
+    folder, tmp_path, monkeypatch, fake_slurm, apart
+):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    fake_slurm("srun")
+    fake_slurm("squeue")
+    said = "sbatch: error: invalid partition specified: nowhere"
+    fake_slurm("sbatch", complains=f"{said}\n", code=1)
+    site = tmp_path / "site.yaml"
+    site.write_text(
+        "scheduler: slurm\npartition: nowhere\nmax_submit: 10\nmax_running: 5\n"
+        "max_array_size: 9\nmax_minutes: 240\n"
+        + ("features: {partition: elsewhere}\n" if apart else "")
+    )
+    assert parser.main(["cluster-check", str(site), "--work", str(folder.work)]) == 1
+    report = (folder.path / "report.md").read_text()
+    cause = "partition in the profile must be one that sinfo lists"
+    assert f"- **wrong**: {site}: {said} — {cause}\n" in report
+    assert (f"- **wrong**: features: {site}: {said}" in report) is apart
+    assert "- ok: limits: 10 jobs that may be submitted now" in report
+    assert "    partition: nowhere" in report
+    assert list(folder.path.glob("answer-*")) == []
+
+
+def test_a_job_that_answers_and_dies_is_in_the_report(probe, fake_slurm):
+    fake_slurm("scancel", complains="Invalid job id specified", code=1)
+    (finding,) = cluster_check._requeued(probe)
+    assert not finding.good
+    assert "no signal could be sent to job 12: scancel: Invalid job id" in finding.text
+
+
+def test_a_job_may_not_check_the_cluster(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    with pytest.raises(InputError, match="inside job 7, and a job may not submit jobs"):
+        cluster_check._on_slurm(PROFILE, folder)
+    site = tmp_path / "site.yaml"
+    site.write_text("scheduler: slurm\n")
+    assert parser.main(["cluster-check", str(site), "--work", str(tmp_path / "work")]) == 2
+    assert "inside job 7" in capsys.readouterr().err

@@ -1,0 +1,43 @@
+"""The verb computes the features it looks at, prints what it finds, and counts it."""
+
+import pytest
+
+from jobs.commands.parser import main
+from pipeline.training.diagnosis import preflight
+
+
+def test_what_is_wrong_is_told_with_the_way_out(make_bench, capfd, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(preflight, "MOST_UPDATES", 3)
+    bench = make_bench()
+    experiment = bench.configs / "experiments" / "tiny.yaml"
+    assert main(["doctor", str(experiment), "--work", str(bench.work)]) == 1
+    said = capfd.readouterr().out
+    assert "features: 1 set of" in said
+    assert "well   alphabet: english-38: " in said
+    assert "WRONG  updates: 2 epochs of" in said
+    assert "way out: raise train.epochs" in said
+    assert "2 things are wrong" in said
+
+
+def test_what_cannot_be_looked_at_is_wrong_too(make_bench, capfd):
+    bench = make_bench("an4")
+    experiment = bench.configs / "experiments" / "tiny.yaml"
+    assert main(["doctor", str(experiment), "--work", str(bench.work)]) == 1
+    assert "WRONG  the corpus has no dev utterances; choose" in capfd.readouterr().out
+
+
+def test_a_refused_utterance_is_wrong_and_the_rest_is_examined(
+    make_bench, capfd, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(preflight, "MOST_SECONDS", 0.1)
+    bench = make_bench("csv", epochs=200)
+    experiment = bench.configs / "experiments" / "tiny.yaml"
+    for _ in range(2):  # the second time its features are there already
+        assert main(["doctor", str(experiment), "--work", str(bench.work)]) == 1
+        said = capfd.readouterr().out
+        assert "refused: broken" in said
+        assert "nothing to do" not in said
+        assert "WRONG  corpus: what is refused above is left out" in said
+        assert "well   feasibility: all " in said
+        assert "open   one batch: " in said
+        assert said.endswith("\n1 thing is wrong; one batch is undecided\n")

@@ -1,0 +1,65 @@
+"""A report of features alone says what of their corpus was refused, whatever is left of them."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from jobs.commands.parser import main
+from jobs.sweep import report
+from pipeline.results.run_summary import read
+from tests.jobs.conftest import Bench
+from tests.results.examples import NOW, Course, make_run
+
+RUNS = {"blank": math.inf, "learnt": 500.0}
+
+
+@pytest.fixture
+def bench(make_bench: Callable[..., Bench]) -> Bench:
+    """A file that is no sound, which its reader refuses; and one that cannot be decoded."""
+    made = make_bench("csv")
+    flac = made.corpus / "u12.flac"
+    soundfile.write(flac, np.random.default_rng(0).uniform(-0.5, 0.5, 32_000), 16_000)
+    content = bytearray(flac.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 2000] = bytes(2000)
+    flac.write_bytes(content)
+    table = made.corpus / "list.csv"
+    table.write_text(table.read_text("utf-8") + "u12.flac,NO,faaa\n", "utf-8")
+    return made
+
+
+def verb(bench: Bench, name: str, *words: str) -> int:
+    return main([name, *words, str(bench.sweep), "--work", str(bench.work)])
+
+
+def test_a_report_names_what_was_refused_as_far_as_shards_are_left(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+):
+    assert verb(bench, "features", "--sweep") == 1
+    shards = sorted(bench.work.glob("features/*/shard-*.h5"))
+    assert len(shards) == 2
+    refused = bench.folder.reports / "refused.csv"
+
+    capsys.readouterr()
+    assert verb(bench, "report") == 0
+    assert capsys.readouterr().out.startswith("0 of 2 runs finished\nreport: ")
+    page = bench.folder.report.read_text("utf-8")
+    assert "Of the 14 utterances that tiny lists, 2 were refused:" in page
+    assert "broken.wav: " in page
+    assert refused.read_text("utf-8").count("\n") == 3
+
+    shards[0].write_bytes(shards[0].read_bytes()[:5000])
+    shards[1].unlink()
+    assert verb(bench, "report") == 0
+    assert "that tiny lists, 1 was refused:" in bench.folder.report.read_text("utf-8")
+    assert refused.read_text("utf-8").count("\n") == 2
+
+
+def test_where_all_is_wrong_no_run_is_the_best(tmp_path: Path):
+    found = [make_run(tmp_path / name, name, course=Course(escape=e)) for name, e in RUNS.items()]
+    blank, learnt = (report._scored(read(run, NOW)) for run in found)
+    assert blank == "no best run: test CER 100.0 % even where dev was heard best"
+    assert learnt.startswith("best run: learnt (learnt): test CER ")

@@ -1,0 +1,53 @@
+"""Looking at a sweep, and cancelling it: what its ledger knows, and what it does not."""
+
+import argparse
+from dataclasses import asdict
+
+from jobs.commands import parser, status
+from jobs.slurm.client import mark_of
+from jobs.sweep.folder import SweepFolder
+from jobs.sweep.ledger import Entry
+from jobs.sweep.record import wanted
+from pipeline.config.sweep import load_sweep
+from pipeline.corpus import readers
+from pipeline.files import write_json
+
+
+def test_cancel_finds_a_job_that_an_interrupted_submission_left(tmp_path, fake_slurm, capsys):
+    folder = SweepFolder(tmp_path.resolve(), "spectrum")
+    folder.jobs.mkdir(parents=True)
+    cancelled = fake_slurm("scancel")
+    others = mark_of(folder.work / "another" / "jobs")
+    line = "{}|PENDING|Priority|main|lab|normal|N/A|{}1\n"
+    fake_slurm("squeue", line.format("20_0", mark_of(folder.jobs)) + line.format("21", others))
+    options = argparse.Namespace(sweep="spectrum", cluster=None, work=folder.work)
+    assert status.cancel(options) == 0
+    assert cancelled.read_text().split() == ["20"]
+    assert "cancelled 1 job: 20" in capsys.readouterr().out
+    entry = Entry(time=1.0, scheduler="slurm", job="21", kind="runs", items=(), task="t", code="c")
+    folder.ledger.append([entry])
+    assert status.cancel(options) == 0
+    assert cancelled.read_text().split() == ["20", "20", "21"]
+    assert folder.cancelled() == {"20", "21"}
+
+
+def test_status_says_what_set_the_last_make_sweep_had_and_that_no_file_has_changed(
+    make_bench, capsys
+):
+    bench = make_bench("csv")
+    sweep = load_sweep(bench.sweep, {"train.epochs": 3, "model.clamp": None})
+    corpus = sweep.experiments[0].experiment.corpus
+    made = wanted(sweep, {corpus: readers.build(corpus, bench.work)}, bench.work)
+    write_json(bench.folder.record, asdict(made))
+    changes = ["--set", "train.epochs=3", "--set", "model.clamp=null"]
+    words = ["status", str(bench.sweep), "--work", str(bench.work), "--once"]
+    assert parser.main(words) == 0
+    (line,) = (each for each in capsys.readouterr().out.splitlines() if "last make sweep" in each)
+    assert line == (
+        'the last make sweep, which this shows, had SET="train.epochs=3 model.clamp=null"'
+    )
+    assert parser.main([*words, *changes]) == 0
+    assert "last make sweep" not in capsys.readouterr().out
+    bench.sweep.write_text(bench.sweep.read_text().replace("power, mel", "power"))
+    assert parser.main([*words, *changes]) == 0
+    assert f"{bench.sweep} has changed since the last make sweep" in capsys.readouterr().out

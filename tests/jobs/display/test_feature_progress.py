@@ -1,0 +1,116 @@
+"""Progress in a line: of processes that are waited for, and of jobs that nobody waits for."""
+
+import os
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from jobs.display import feature_progress
+from jobs.display.feature_progress import Tally
+from jobs.local.executor import Process
+from jobs.node.feature_task import Progress
+from jobs.node.task_file import progress_path
+from jobs.sweep import feature_status
+from jobs.sweep.folder import SweepFolder
+from jobs.sweep.ledger import Entry
+from jobs.sweep.record import Wanted, WantedFeatures
+from pipeline.corpus.manifest import Refusal
+from pipeline.files import write_json
+
+REFUSED = Refusal("u1", "u1.wav: is cut short")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> SweepFolder:
+    """Of a sweep that wants two sets of one corpus of an hour, of four shards each."""
+    folder = SweepFolder(tmp_path, "spectrum")
+    for name in ("mel-0", "power-0"):
+        (tmp_path / "features" / name).mkdir(parents=True)
+    return folder
+
+
+def wanted() -> Wanted:
+    sets = (WantedFeatures(name, "m.jsonl", 4, 3600.0) for name in ("mel-0", "power-0"))
+    return Wanted("spectrum", "", "spectrum.yaml", "", (), tuple(sets))
+
+
+def told(task: Path, done: Progress) -> Path:
+    task.parent.mkdir(parents=True, exist_ok=True)
+    write_json(progress_path(task), asdict(done))
+    return task
+
+
+def submitted(folder: SweepFolder, index: int, done: Progress | None) -> None:
+    task = folder.tasks / f"features-{index}.json"
+    if done:
+        told(task, done)
+    folder.ledger.append(
+        [
+            Entry(
+                time=time.time(),
+                scheduler="slurm",
+                job=f"12_{index}",
+                kind="features",
+                items=(f"mel-0/{index}", f"power-0/{index}"),
+                task=task.name,
+                code="c",
+            )
+        ]
+    )
+
+
+def stored(folder: SweepFolder, index: int) -> None:
+    for name in ("mel-0", "power-0"):
+        (folder.features(name) / f"shard-{index:05}-of-00004.h5").touch()
+
+
+def of_jobs(folder: SweepFolder) -> list[str]:
+    return feature_progress.of_jobs(wanted(), folder, feature_status.survey(wanted(), folder))
+
+
+def test_a_tally_adds_what_has_ended_and_what_runs(tmp_path):
+    running = [
+        Process(told(tmp_path / f"{n}.json", Progress(10, 300.0, (), 5.0)), n, None) for n in (0, 1)
+    ]
+    total = Progress(100, 3600.0)
+    tally = Tally(total, Progress(20, 600.0), time.monotonic() - 60)
+    assert tally.line(running) == (
+        "features: 40 of 100 utterances, 20 min 00 s of 1 h 00 min of speech, "
+        "20 times real time, 2 min 00 s left"
+    )
+
+
+def test_a_tally_of_nothing_yet_promises_nothing():
+    assert Tally(Progress(100, 3600.0)).line([]) == "features: 0 of 100 utterances"
+
+
+def test_jobs_that_have_told_nothing_are_not_spoken_of(folder):
+    submitted(folder, 0, None)
+    assert of_jobs(folder) == []
+
+
+def test_jobs_tell_utterances_speech_pace_time_left_and_what_they_refused(folder):
+    submitted(folder, 0, Progress(50, 900.0, (REFUSED,), 10.0))
+    submitted(folder, 1, Progress(20, 300.0, (), 10.0))
+    submitted(folder, 2, None)
+    stored(folder, 0)
+    assert of_jobs(folder) == [
+        "features: 70 utterances, 20 min 00 s of speech done, 120 times real time, about 22 s left",
+        "features: 1 utterance refused; make features names them",
+    ]
+
+
+def test_a_job_that_is_silent_has_no_pace(folder):
+    submitted(folder, 0, Progress(50, 900.0, (), 10.0))
+    hour_ago = time.time() - 3600
+    os.utime(progress_path(folder.tasks / "features-0.json"), (hour_ago, hour_ago))
+    assert of_jobs(folder) == ["features: 50 utterances, 15 min 00 s of speech done"]
+
+
+def test_of_whole_sets_only_what_was_refused_is_told(folder):
+    submitted(folder, 0, Progress(50, 900.0, (REFUSED,), 10.0))
+    for index in range(4):
+        stored(folder, index)
+    assert of_jobs(folder) == ["features: 1 utterance refused; make features names them"]

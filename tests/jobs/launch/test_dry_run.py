@@ -1,0 +1,84 @@
+"""DRY=1: what would be submitted, what it may cost, the limits it keeps, and the scripts."""
+
+from jobs.launch import dry_run
+from jobs.node.task_file import Run, Slice
+from jobs.profile import Local, Slurm
+from jobs.slurm import preemption
+from jobs.slurm.limits import Limits, Wish
+from jobs.sweep.folder import SweepFolder
+from jobs.sweep.plan import plan
+
+
+def lines(tmp_path, *, minutes_per_run=None, limits=None, **settings) -> list[str]:
+    profile = Slurm(scheduler="slurm", cpus=4, gpus=2, minutes=30, **settings)
+    limits = limits or Limits(tasks=10, array=8, running=3, feature_tasks=2, minutes=120)
+    made = plan(
+        [Slice("corpus.jsonl", index, ("mel-0",)) for index in range(4)],
+        [Run(f"r{index}", "mel-0") for index in range(60)],
+        limits,
+        Wish(minutes=30, report=True),
+        minutes_per_run,
+    )
+    return list(dry_run.lines(made, profile, limits, SweepFolder(tmp_path / "work", "spectrum")))
+
+
+def test_jobs_hours_and_limits_are_told_and_nothing_is_written(tmp_path, fake_slurm):
+    said = lines(tmp_path)  # no srun on PATH
+    assert said == [
+        "features: 4 slices in 2 tasks of at most 2, 3 at once",
+        "runs: 60 runs in 7 tasks of at most 9, 3 at once",
+        "report: 1 task",
+        "10 jobs in 3 calls of sbatch, at most 7.0 GPU-hours, at most 16.0 CPU-hours",
+        (
+            "limits: 10 of 10 jobs that may be submitted; arrays of 7, 8 allowed; 3 at once; "
+            "30 min each, 120 allowed"
+        ),
+        preemption.told(Slurm(scheduler="slurm")),
+        "srun is not on PATH: the scripts are written on a login node",
+    ]
+    assert not (tmp_path / "work").exists()
+
+
+def test_features_alone_are_told_with_their_own_limit_and_without_gpus(tmp_path):
+    profile = Slurm(scheduler="slurm", features={"minutes": 20}, minutes=90)
+    made = plan([Slice("corpus.jsonl", 0, ("mel-0",))], [], Limits(minutes=120))
+    said = list(
+        dry_run.lines(made, profile, Limits(minutes=120), SweepFolder(tmp_path, "spectrum"))
+    )
+    assert said[1] == "1 job in 1 call of sbatch, at most 0.3 CPU-hours"
+    assert said[2].endswith("20 min each, 120 allowed")
+
+
+def test_the_scripts_are_those_that_sbatch_would_get(tmp_path, fake_slurm):
+    fake_slurm("srun")
+    features, runs, report = _scripts("\n".join(lines(tmp_path)))
+    assert "#SBATCH --array=0-1%2" in features
+    assert "gres" not in features
+    assert "#SBATCH --array=0-6%3" in runs
+    assert "#SBATCH --gres=gpu:2" in runs
+    assert "#SBATCH --dependency=afterany:FEATURES" in runs
+    assert "--array" not in report
+    assert "#SBATCH --dependency=afterany:RUNS" in report
+    assert not (tmp_path / "work").exists()
+
+
+def _scripts(said: str) -> list[str]:
+    return said.split("#!/bin/bash")[1:]
+
+
+def test_more_time_is_asked_for_what_a_task_needs_and_too_long_a_task_is_named(tmp_path):
+    assert any("75 min each" in line for line in lines(tmp_path, minutes_per_run=6.6))
+    said = lines(tmp_path, minutes_per_run=20.0)
+    assert any("120 min each" in line for line in said)
+    assert any("needs about 180 min, 120 are allowed: it is requeued" in line for line in said)
+
+
+def test_it_is_told_what_a_preempted_run_loses(tmp_path):
+    site = {"preemption": "cancel", "grace_s": 120}
+    assert preemption.told(Slurm(scheduler="slurm", **site)) in lines(tmp_path, **site)
+
+
+def test_this_machine_has_no_limits_to_tell(tmp_path):
+    made = plan([], [Run("r", "mel-0")], Limits())
+    said = list(dry_run.lines(made, Local(), Limits(), SweepFolder(tmp_path, "spectrum")))
+    assert said == ["runs: 1 run in 1 task of at most 1"]

@@ -1,0 +1,148 @@
+"""This machine: never more tasks than slots, each ended task told, all stopped on Ctrl-C.
+
+The snapshot is a package `jobs` of a few lines, so that what a task does is known here.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from jobs.local import executor
+from jobs.local.executor import Ended, Process, Slots
+from jobs.profile import Local
+
+PROGRAM = """
+import json, os, signal, sys, time
+task = json.load(open(sys.argv[2]))
+def stop(number, frame):
+    open(sys.argv[2] + ".stopped", "w").close()
+    sys.exit(75)
+signal.signal(signal.SIGTERM, stop)
+began = time.time()
+open(sys.argv[2] + ".began", "w").close()
+time.sleep(task["seconds"])
+names = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
+said = {name: os.environ.get(name) for name in names}
+json.dump({"began": began, "ended": time.time(), **said}, open(sys.argv[2] + ".said", "w"))
+print("a last word")
+sys.exit(task["code"])
+"""
+
+
+@pytest.fixture
+def code(tmp_path: Path) -> Path:
+    (tmp_path / "code" / "jobs").mkdir(parents=True)
+    (tmp_path / "code" / "jobs" / "__init__.py").touch()
+    (tmp_path / "code" / "jobs" / "__main__.py").write_text(PROGRAM)
+    return tmp_path / "code"
+
+
+def task(folder: Path, index: int, seconds: float = 0.0, code: int = 0) -> Path:
+    path = folder / f"task-{index}.json"
+    path.write_text(json.dumps({"seconds": seconds, "code": code}))
+    return path
+
+
+def said(file: Path) -> dict:
+    return json.loads(file.with_name(file.name + ".said").read_text())
+
+
+def run(files: list[Path], slots: Slots, code: Path) -> list[Ended]:
+    ended: list[Ended] = []
+    executor.run(files, slots, code, lambda running: None, ended.append)
+    return ended
+
+
+def test_each_task_runs_once_and_its_exit_code_is_told(tmp_path, code):
+    files = [task(tmp_path, index, code=index) for index in range(3)]
+    ended = run(files, Slots(2, 1), code)
+    assert sorted(ended, key=lambda each: each.code) == [
+        Ended(file, index) for index, file in enumerate(files)
+    ]
+    assert executor.output_path(files[0]).read_text() == "a last word\n"
+
+
+def test_there_are_never_more_tasks_than_slots(tmp_path, code):
+    files = [task(tmp_path, index, seconds=0.4) for index in range(5)]
+    most = []
+    executor.run(files, Slots(2, 1), code, lambda r: most.append(len(r)), lambda e: None)
+    assert max(most) == 2
+    times = [said(file) for file in files]
+    for moment in (each["began"] for each in times):
+        assert sum(each["began"] <= moment < each["ended"] for each in times) <= 2
+
+
+def test_threads_and_gpus_are_dealt_out_by_slot(tmp_path, code):
+    files = [task(tmp_path, index, seconds=0.3) for index in range(2)]
+    run(files, Slots(2, 3, ("0", "GPU-b")), code)
+    assert {said(file)["CUDA_VISIBLE_DEVICES"] for file in files} == {"0", "GPU-b"}
+    assert {said(file)["OMP_NUM_THREADS"] for file in files} == {"3"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to send")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_stops_the_children_gracefully_and_starts_no_more(tmp_path, code, number):
+    files = [task(tmp_path, index, seconds=60) for index in range(3)]
+    began = [file.with_name(file.name + ".began") for file in files]
+
+    def interrupt() -> None:
+        while not (began[0].exists() and began[1].exists()):
+            time.sleep(0.05)
+        os.kill(os.getpid(), number)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        run(files, Slots(2, 1), code)
+    assert [f.with_name(f.name + ".stopped").exists() for f in files] == [True, True, False]
+    assert not began[2].exists()
+
+
+def test_slots_are_the_cpus_or_what_the_profile_says(monkeypatch):
+    monkeypatch.setattr(executor, "cpus", lambda: 8)
+    assert executor.slots_for_runs(Local(device="cpu")) == Slots(8, 1)
+    assert executor.slots_for_runs(Local(device="cpu", slots=3)) == Slots(3, 2)
+    assert executor.slots_for_runs(Local(device="cpu", slots=2, threads=1)) == Slots(2, 1)
+    assert executor.slots_for_features(Local(), hash) == Slots(8, 1, fork=hash)
+    many = executor.MOST_COPIED + 1
+    assert executor.slots_for_features(Local(), hash, listed=many) == Slots(8, 1, fork=None)
+
+
+def test_each_visible_gpu_is_a_slot(monkeypatch):
+    monkeypatch.setattr(executor, "cpus", lambda: 8)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    assert executor.slots_for_runs(Local()) == Slots(2, 4, ("2", "5"))
+    assert executor.slots_for_runs(Local(device="cpu")) == Slots(8, 1)
+
+
+def test_gpus_are_asked_of_the_driver_where_nothing_is_set(monkeypatch, fake_slurm):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert executor.visible_gpus("auto") == ()
+    fake_slurm("nvidia-smi", "0\n1\n")
+    assert executor.visible_gpus("auto") == ("0", "1")
+
+
+SAVES = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.6), sys.exit(3)))
+print("listens", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_an_interrupt_that_make_passes_on_is_no_second_one_and_kills_nobody():
+    with subprocess.Popen([sys.executable, "-c", SAVES], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        again = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+        again.start()
+        executor._stop([Process(Path("a.json"), 0, child)])
+        again.join()
+    assert child.returncode == 3

@@ -1,0 +1,138 @@
+"""Why it ended: each error has a cause, each cause a remedy."""
+
+import errno
+
+import pytest
+
+from jobs.node.failures import (
+    CAUSES,
+    REMEDIES,
+    SLURM_STATES,
+    MissingFeaturesError,
+    classify,
+    of_exit,
+    of_job,
+    of_slurm,
+)
+from pipeline.files import InputError
+
+
+class OutOfMemoryError(RuntimeError):
+    """Named as torch.cuda.OutOfMemoryError is."""
+
+
+class DivergedError(RuntimeError):
+    """Named as the trainer's."""
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (InputError("x.yaml: no such file"), "bad configuration"),
+        (MissingFeaturesError("shard 3 is missing"), "missing features"),
+        (OSError(errno.ENOSPC, "No space left on device", "state.pt"), "disk full"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "disk full"),
+        (MemoryError(), "out of memory"),
+        (OutOfMemoryError("tried to allocate 2 GiB"), "GPU out of memory"),
+        (RuntimeError("CUDA out of memory. Tried to allocate"), "GPU out of memory"),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried"), "out of memory"),
+        (OSError(errno.ESTALE, "Stale file handle", "shard.h5"), "node failure"),
+        (OSError(errno.EIO, "Input/output error"), "node failure"),
+        (RuntimeError("CUDA error: uncorrectable ECC error encountered"), "node failure"),
+        (RuntimeError("CUDA error: no CUDA-capable device is detected"), "node failure"),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), "code error"),
+        (ModuleNotFoundError("No module named 'torch'", name="torch"), "node failure"),
+        (ModuleNotFoundError("No module named 'jobs.x'", name="jobs.x"), "code error"),
+        (DivergedError("loss is nan in epoch 3"), "divergence"),
+        (ZeroDivisionError("division by zero"), "code error"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "x"), "code error"),
+    ],
+)
+def test_an_error_has_its_cause(error: Exception, cause: str):
+    assert classify(error)[0] == cause
+
+
+def test_the_sentence_is_one_line_with_the_notes():
+    error = OSError(errno.ENOSPC, "No space left on device")
+    error.add_note("while writing work/runs/1/state.pt")
+    sentence = classify(error)[1]
+    assert sentence == "[Errno 28] No space left on device while writing work/runs/1/state.pt"
+    assert classify(ValueError("two\nlines"))[1] == "ValueError: two lines"
+
+
+def test_each_cause_has_a_remedy():
+    causes = {*CAUSES.values(), *(cause for cause, _ in SLURM_STATES.values())}
+    causes |= {of_exit(code)[0] for code in (-9, -11, 1, 137)} | {"disk full"}
+    assert causes <= set(REMEDIES)
+
+
+@pytest.mark.parametrize(
+    ("state", "cause"),
+    [
+        ("TIMEOUT", "timeout"),
+        ("OUT_OF_MEMORY", "out of memory"),
+        ("NODE_FAIL", "node failure"),
+        ("PREEMPTED", "preemption"),
+        ("CANCELLED by 1000", "cancelled"),
+        ("FAILED", "code error"),
+    ],
+)
+def test_a_state_of_slurm_has_its_cause(state: str, cause: str):
+    found = of_slurm(state)
+    assert found is not None
+    assert found[0] == cause
+
+
+@pytest.mark.parametrize("state", ["COMPLETED", "", "RUNNING"])
+def test_a_state_that_is_no_failure_has_none(state: str):
+    assert of_slurm(state) is None
+
+
+def test_a_kill_is_told_from_an_exit():
+    assert of_exit(-9)[0] == "killed"
+    assert "memory" in of_exit(-9)[1]
+    assert of_exit(3) == ("code error", "the process ended with exit code 3")
+
+
+# As slurmstepd and srun of 22.05 write them.
+LOST = "slurmstepd-node1: error: *** STEP 343.0 ON node1 CANCELLED AT 2026-11-22T23:04:51 {}***\n"
+MEMORY = "slurmstepd-node1: error: StepId=343.0 exceeded memory limit (407800832 > 104857600), "
+CGROUP = "slurmstepd: error: Detected 1 oom-kill event(s) in StepId=343.0. Some of your processes"
+
+
+@pytest.mark.parametrize("state", ["FAILED", "CANCELLED by 0", ""])
+@pytest.mark.parametrize("said", [MEMORY, CGROUP, MEMORY + "\n" + LOST.format("")])
+def test_too_much_memory_is_told_by_the_output_whatever_slurm_calls_it(state, said):
+    found = of_job(state, 9, said, 0.0)
+    assert found is not None
+    assert found[0] == "out of memory"
+
+
+def test_too_much_memory_is_told_by_its_measure():
+    assert of_job("FAILED", 9, "", 0.97) == of_slurm("OUT_OF_MEMORY")
+    killed = of_job("FAILED", 9, "", 0.5)
+    assert killed == ("killed", "the job was killed by signal 9")
+
+
+@pytest.mark.parametrize(
+    ("why", "cause"),
+    [
+        ("DUE TO TIME LIMIT ", "timeout"),
+        ("DUE TO PREEMPTION ", "preemption"),
+        ("DUE TO NODE FAILURE, SEE SLURMCTLD LOG FOR DETAILS ", "node failure"),
+        ("", "cancelled"),
+    ],
+)
+def test_without_accounting_the_output_says_why(why, cause):
+    found = of_job("", 0, "epoch 3\n" + LOST.format(why) + "srun: error: node1: task 0: Killed", 0)
+    assert found is not None
+    assert found[0] == cause
+
+
+def test_the_last_word_counts_and_a_traceback_is_no_word_of_slurm():
+    said = LOST.format("DUE TO PREEMPTION ") + LOST.format("DUE TO TIME LIMIT ")
+    assert of_job("", 0, said, 0)[0] == "timeout"
+    assert of_job("", 0, "RuntimeError: CUDA out of memory", 0) is None
+    assert of_job("FAILED", 0, "RuntimeError: out of memory", 0)[0] == "code error"
+    assert of_job("TIMEOUT", 0, LOST.format("DUE TO PREEMPTION "), 0)[0] == "timeout"
+    assert of_job("COMPLETED", 0, "", 0) is None

@@ -1,0 +1,124 @@
+"""Meter: what a process and its children use, against the system's own books."""
+
+import math
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from jobs.node import usage
+from jobs.node.usage import Asked, Meter
+from pipeline.runs.folder import RunFolder, Usage
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="measured through /proc")
+
+BURN = "import time\nx = b'1' * 200_000_000\nwhile time.process_time() < 1.2: pass\n"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    folder = RunFolder(tmp_path / "a1")
+    folder.path.mkdir()
+    return folder
+
+
+def test_what_a_child_burns_and_holds_counts_while_it_lives_and_after(run, monkeypatch):
+    monkeypatch.setattr(usage, "SECONDS_BETWEEN_SAMPLES", 0.05)
+    monkeypatch.setattr(usage, "SECONDS_BETWEEN_NOTES", 0.05)
+    own = time.process_time()
+    with Meter(run, Asked(4, 8.0, 1, 12.5)):
+        with subprocess.Popen([sys.executable, "-c", BURN]) as child:
+            while not (noted := run.usages()) or noted[-1].cpu_seconds < 0.6:
+                assert child.poll() is None
+                time.sleep(0.02)
+        own = time.process_time() - own
+    (used,) = run.usages()
+    assert 1.2 <= used.cpu_seconds <= 1.2 + own + 0.5
+    assert used.peak_bytes > 200_000_000
+    assert (used.cpus, used.memory_gb, used.gpus, used.waited) == (4, 8.0, 1, 12.5)
+    assert math.isnan(used.gpu_busy)
+
+
+def test_each_process_adds_its_line(run):
+    for cpus in (1, 2):
+        with Meter(run, Asked(cpus)):
+            pass
+    assert [used.cpus for used in run.usages()] == [1, 2]
+
+
+def test_a_folder_that_cannot_be_written_does_not_end_the_run(run):
+    with Meter(run, Asked(1)):
+        run.path.rmdir()
+        run.path.write_text("a file")
+
+
+def test_the_job_says_what_was_asked_for(monkeypatch):
+    for name in [name for name in os.environ if name.startswith(("SLURM_", "CUDA_"))]:
+        monkeypatch.delenv(name)
+    here = Asked.here(2, 100.0)
+    assert (here.cpus, here.memory_gb, here.gpus, here.waited) == (2, None, 0, 100.0)
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "8")
+    monkeypatch.setenv("SLURM_MEM_PER_NODE", "16384")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    # Four runs of two threads share the job.
+    here = Asked.here(2)
+    assert (here.memory_gb, here.gpus) == (4.0, 2)
+    monkeypatch.delenv("SLURM_MEM_PER_NODE")
+    monkeypatch.setenv("SLURM_MEM_PER_CPU", "1024")
+    monkeypatch.setenv("SLURM_GPUS_ON_NODE", "1")
+    here = Asked.here(8)
+    assert (here.memory_gb, here.gpus) == (8.0, 1)
+
+
+def test_a_job_waited_since_its_submission_or_since_it_was_requeued(run, tmp_path, monkeypatch):
+    monkeypatch.delenv(usage.WAITED, raising=False)
+    now, other = time.time(), RunFolder(tmp_path / "a2")
+    assert usage.seconds_waited(now - 4000, [run, other]) == pytest.approx(4000, abs=60)
+    # Before it was requeued it had one of its runs until 400 s ago.
+    run.write_usages([Usage(began=now - 3990, seconds=3590.0, cpu_seconds=1.0, waited=10.0)])
+    assert usage.seconds_waited(now - 4000, [run, other]) == pytest.approx(400, abs=60)
+    assert usage.seconds_waited(now - 100, [run, other]) == pytest.approx(100, abs=60)
+    monkeypatch.setenv(usage.WAITED, "7.5")  # as the process says that deals the runs of a job
+    assert usage.seconds_waited(now - 4000, [run]) == 7.5
+
+
+def test_the_cards_are_asked_how_busy_they_are(fake_slurm, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,2")
+    assert usage._gpu_busy() == []
+    asked = fake_slurm("nvidia-smi", "90\n30\n")
+    assert usage._gpu_busy() == [pytest.approx(0.6)]
+    assert "--id=0,2" in asked.read_text()
+    fake_slurm("nvidia-smi", "[N/A]\n")
+    assert usage._gpu_busy() == []
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    fake_slurm("nvidia-smi", "90\n")
+    assert usage._gpu_busy() == []
+
+
+@pytest.mark.parametrize(
+    ("line", "folder", "file"),
+    [
+        ("0::/slurm/job_7", "slurm/job_7", "memory.events"),
+        ("4:memory:/slurm/job_7", "memory/slurm/job_7", "memory.oom_control"),
+    ],
+)
+def test_a_kill_for_memory_is_counted_by_the_cgroup_of_the_job(
+    tmp_path, monkeypatch, line, folder, file
+):
+    monkeypatch.setattr(usage, "PROC", tmp_path / "proc")
+    monkeypatch.setattr(usage, "CGROUPS", tmp_path / "cgroup")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert not usage.job_ran_out_of_memory()
+    (tmp_path / "proc" / "self").mkdir(parents=True)
+    (tmp_path / "proc" / "self" / "cgroup").write_text(f"9:cpu:/other\n{line}\n")
+    counted = tmp_path / "cgroup" / folder / file
+    counted.parent.mkdir(parents=True)
+    counted.write_text("oom 3\noom_kill 0\n")
+    assert not usage.job_ran_out_of_memory()
+    counted.write_text("oom 3\noom_kill 1\n")
+    assert usage.job_ran_out_of_memory()
+    monkeypatch.delenv("SLURM_JOB_ID")
+    assert not usage.job_ran_out_of_memory()

@@ -1,0 +1,108 @@
+"""Questions to SLURM: one batched call each, its answer read with care."""
+
+import pytest
+
+from jobs.slurm import client
+from jobs.slurm.client import QueuedJob, SchedulerError
+
+SQUEUE = """\
+welcome to the cluster
+12_0|RUNNING|None|main|lab|normal|1700000000|a comment|with a bar
+12_1|PENDING|Resources|main|lab|normal|N/A|(null)
+13|PENDING|DependencyNeverSatisfied|main|lab|normal|N/A|(null)
+14|SUSPENDED|None|main|lab|normal|N/A|(null)
+"""
+
+
+def test_the_queue_is_read_task_by_task_and_chatter_is_ignored(fake_slurm):
+    asked = fake_slurm("squeue", SQUEUE)
+    queue = client.queue()
+    place = ("main", "lab", "normal")
+    assert queue["12_0"] == QueuedJob("12_0", "RUNNING", "", *place, "a comment|with a bar", 1.7e9)
+    assert queue["12_1"] == QueuedJob("12_1", "PENDING", "Resources", *place, "(null)")
+    assert [job.id for job in queue.values() if job.never_starts] == ["13"]
+    assert [job.id for job in queue.values() if job.waits] == ["12_1", "13"]
+    assert asked.read_text().count("\n") == 1
+    assert "--array" in asked.read_text()
+
+
+def test_a_missing_command_says_where_to_type(fake_slurm):
+    with pytest.raises(SchedulerError, match=r"squeue is not on PATH: type this on a login node"):
+        client.queue()
+
+
+def test_an_unreachable_controller_is_quoted_in_one_line(fake_slurm):
+    fake_slurm(
+        "squeue",
+        complains="slurm_load_jobs error: Unable to contact slurm controller\n(connect failure)",
+        code=1,
+    )
+    with pytest.raises(SchedulerError) as refusal:
+        client.queue()
+    assert "Unable to contact slurm controller (connect failure)" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["Unable to contact slurm controller (connect failure)", "Connection reset by peer"],
+)
+def test_who_submits_is_patient_with_a_busy_scheduler_and_who_looks_is_not(fake_slurm, said):
+    asked = fake_slurm("squeue", complains=f"slurm_load_jobs error: {said}", code=1)
+    with pytest.raises(SchedulerError):
+        client.queue()
+    assert asked.read_text().count("\n") == 1
+    with pytest.raises(SchedulerError):
+        client.queue(patient=True)
+    assert asked.read_text().count("\n") == 4
+    fake_slurm("squeue", complains="Invalid user: x", code=1)
+    with pytest.raises(SchedulerError):
+        client.queue(patient=True)
+    assert asked.read_text().count("\n") == 5
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (
+            "JobId=7 JobState=RUNNING PreemptEligibleTime=2026-01-01T00:00:00 PreemptTime=None",
+            "",
+        ),
+        ("JobId=7 JobState=RUNNING PreemptTime=2026-01-01T00:00:00 Partition=main", "preemption"),
+        ("JobId=7 JobState=COMPLETING Reason=TimeLimit PreemptTime=None", "timeout"),
+        ("JobId=7 JobState=COMPLETING Reason=None PreemptTime=None", ""),  # by a person
+    ],
+)
+def test_a_job_knows_why_it_must_leave(fake_slurm, monkeypatch, said, expected):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    asked = fake_slurm("scontrol", said)
+    assert client.must_leave() == expected
+    assert asked.read_text().split()[-1] == "7"
+    fake_slurm("scontrol", complains="Invalid job id specified", code=1)
+    assert not client.must_leave()
+
+
+@pytest.mark.parametrize(
+    ("variables", "job"),
+    [
+        ({}, ""),
+        ({"JOB_ID": "14"}, "14"),
+        ({"JOB_ID": "14", "ARRAY_JOB_ID": "12", "ARRAY_TASK_ID": "0"}, "12_0"),
+    ],
+)
+def test_a_process_knows_its_job_by_the_name_that_squeue_prints(monkeypatch, variables, job):
+    for name in ("JOB_ID", "ARRAY_JOB_ID", "ARRAY_TASK_ID"):
+        monkeypatch.delenv(f"SLURM_{name}", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    assert client.this_job() == job
+
+
+def test_what_a_person_has_set_to_see_less_hides_no_job(fake_slurm, monkeypatch, tmp_path):
+    monkeypatch.setenv("SQUEUE_PARTITION", "ai")
+    monkeypatch.setenv("SACCT_STATE", "FAILED")
+    fake_slurm("squeue")
+    (tmp_path / "bin" / "squeue").write_text(
+        '#!/bin/sh\necho "12|RUNNING|None|main|lab|normal|N/A|$SQUEUE_PARTITION$SACCT_STATE"\n'
+    )
+    assert client.queue()["12"].comment == ""

@@ -1,0 +1,185 @@
+"""Limits: each counts the jobs that it limits; a number in the profile wins over the question."""
+
+from pathlib import Path
+
+import pytest
+
+from jobs.profile import FeatureJobs, Slurm
+from jobs.slurm import limits
+from jobs.slurm.client import QueuedJob
+from pipeline.files import InputError
+
+CONFIG = "ClusterName = here\nMaxArraySize            = 8\nMaxJobCount = 10000\n"
+PARTITIONS = (
+    "PartitionName=main AllowQos=ALL Default=YES QoS=N/A MaxTime=1-00:00:00 State=UP\n"
+    "PartitionName=debug Default=NO QoS=quick MaxTime=02:00:00\n"
+    "PartitionName=cpu Default=NO QoS=N/A MaxTime=UNLIMITED\n"
+)
+UNLIMITED = dict.fromkeys(
+    ("max_submit", "max_running", "max_array_size", "max_minutes"), "unlimited"
+)
+
+
+def job(number: int, partition="main", account="lab", qos="normal") -> QueuedJob:
+    return QueuedJob(str(number), "PENDING", "", partition, account, qos)
+
+
+@pytest.fixture
+def site(fake_slurm):
+    """`sacctmgr` answers both questions at once: rows of the other width are left out."""
+
+    def make(associations: str = "", qualities: str = "") -> Path:
+        told = fake_slurm("sacctmgr", associations + qualities)
+        fake_slurm("scontrol", CONFIG + PARTITIONS)
+        return told
+
+    return make
+
+
+def found(queue=(), **settings):
+    profile = Slurm(scheduler="slurm", **settings)
+    return limits.limits(profile, {each.id: each for each in queue})
+
+
+ASSOCIATIONS = "lab|lab||normal|10||||\nlab|lab|debug|normal|2|1|||\nlab|other||normal|1||||\n"
+
+
+@pytest.mark.parametrize(
+    ("settings", "queue", "tasks"),
+    [
+        ({}, [], 10),
+        ({}, [job(1), job(2, qos="high")], 8),
+        ({}, [job(n) for n in range(40)], 0),
+        ({}, [job(1, account="other")], 10),  # another account's limit counts it
+        ({"account": "other"}, [job(1)], 1),
+        ({"partition": "debug"}, [job(1), job(2, "debug")], 1),
+        ({"max_submit": 300, "account": "lab"}, [job(1), job(2, account="other")], 299),
+        ({"max_submit": 300}, [job(1), job(2, account="other")], 298),
+        (UNLIMITED, [job(1)], None),
+    ],
+)
+def test_a_limit_counts_the_jobs_that_it_limits(site, settings, queue, tasks):
+    site(ASSOCIATIONS)
+    assert found(queue, **settings).tasks == tasks
+
+
+def test_a_qos_counts_its_own_jobs_and_a_partitions_qos_those_of_the_partition(site):
+    qualities = "normal|5|4|||\nquick|3|2|01:00:00||\n"
+    queue = [job(1), job(2, "debug"), job(3, "debug", qos="normal"), job(4, qos="high")]
+    site(qualities=qualities)
+    assert (found(queue).tasks, found(queue).running) == (2, 4)
+    debug = found(queue, partition="debug", minutes=30)
+    assert (debug.tasks, debug.running, debug.minutes) == (1, 2, 60)
+
+
+def test_limits_of_all_users_together_count_the_jobs_of_all(site, fake_slurm):
+    others = ("normal|PENDING||main|lab", "high|RUNNING||main|lab", "normal|RUNNING||main|other")
+    lines = (each.split("|", 1) for each in others)
+    everyone = [f"{n}|{rest}|{qos}|N/A|\n" for n, (qos, rest) in enumerate(lines)]
+    asked = fake_slurm("squeue", "".join(everyone))
+    site("lab|lab||normal|50||||\n", "normal||||9|7\n")
+    assert (found([job(1)]).tasks, found([job(1)]).running) == (7, 7)  # 2 of 9 in the qos
+    assert "--me" not in asked.read_text()
+    site("lab|lab||normal|50||||\n|lab||5|3\n", "normal||||9|\n")
+    assert (found([job(1)]).tasks, found([job(1)]).running) == (3, 3)  # 2 of 5 in the account
+    site("lab|lab||normal|50|||4|2\n")  # this user's association: nobody else's jobs
+    assert (found([job(1)]).tasks, found([job(1)]).running) == (3, 2)
+
+
+ACCOUNTS = "|root|||\n|dept|root|6|4\n|lab|dept||\n|other|dept|1|\n|far|root||\nme|lab|||\n"
+
+
+@pytest.mark.parametrize(("account", "tasks", "running"), [("lab", 3, 4), ("far", 50, None)])
+def test_an_account_above_limits_all_the_jobs_below_it_whoever_has_them(
+    site, fake_slurm, account, tasks, running
+):
+    theirs = ("dept", "lab", "other", "far", "far")
+    fake_slurm("squeue", "".join(f"{n}|RUNNING||main|{a}|x|N/A|\n" for n, a in enumerate(theirs)))
+    asked = site(f"lab|{account}||normal|50||||\n{ACCOUNTS}")
+    own = found(account=account)
+    assert (own.tasks, own.running) == (tasks, running)
+    assert asked.read_text().count("show assoc") == 1  # the whole line, in one call
+
+
+def test_only_associations_of_this_cluster_are_asked_for(site):
+    asked = site(ASSOCIATIONS)
+    found()
+    of_user, of_accounts, _ = asked.read_text().splitlines()
+    assert "withassoc cluster=here " in of_user
+    assert "where user= cluster=here " in of_accounts
+
+
+def test_features_in_another_partition_have_its_limits(site):
+    site(ASSOCIATIONS)
+    own = found(features=FeatureJobs(partition="debug", tasks=8), minutes=60)
+    assert (own.tasks, own.feature_tasks, own.feature_room) == (10, 8, 2)
+    with pytest.raises(InputError, match=r"features\.minutes: 150 is above the 120 that .* debug"):
+        found(features=FeatureJobs(partition="debug", minutes=150))
+    with pytest.raises(InputError, match=r"features\.minutes: 150 is above the 120 that .* debug"):
+        found(partition="debug", features=FeatureJobs(minutes=150))
+
+
+def test_arrays_and_time_are_what_the_site_says(site):
+    site()
+    main = found()
+    assert (main.array, main.minutes, main.running) == (8, 1440, None)
+    assert found(partition="cpu").minutes is None
+    given = found(max_array_size=20, max_minutes=200, max_running=50)
+    assert (given.array, given.minutes, given.running) == (20, 200, 50)
+
+
+def test_a_number_of_the_profile_says_nothing_of_another_partition(site):
+    site()
+    own = {**UNLIMITED, "max_minutes": 60, "minutes": 60}
+    assert found(**own, features=FeatureJobs(partition="cpu", minutes=600)).minutes == 60
+
+
+def test_a_time_limit_above_the_partitions_is_refused_before_anything_is_submitted(site):
+    site()
+    with pytest.raises(InputError, match="minutes: 180 is above the 120 that partition debug"):
+        found(partition="debug", minutes=180)
+
+
+def test_what_a_site_hides_is_no_limit(fake_slurm):
+    fake_slurm("scontrol", "nothing of use")
+    fake_slurm("sacctmgr", complains="permission denied", code=1)
+    hidden = found([job(1)])
+    assert (hidden.tasks, hidden.running, hidden.minutes) == (None, None, None)
+    assert hidden.array == limits.LARGEST_ARRAY
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("1-00:00:00", 1440), ("02:30:00", 150), ("30:59", 30), ("UNLIMITED", None), ("", None)],
+)
+def test_a_time_of_slurm_in_minutes(text, expected):
+    assert limits.minutes(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("named", "wrong"),
+    [
+        ({}, []),
+        ({"max_submit": 10, "max_array_size": 8, "max_minutes": 1440, "max_running": 900}, []),
+        (
+            {"max_submit": 11, "max_array_size": 9, "max_minutes": 1441},
+            [
+                "max_submit is 11, and SLURM allows 10",
+                "max_array_size is 9, and SLURM allows 8",
+                "max_minutes is 1441, and SLURM allows 1440",
+            ],
+        ),
+        (
+            {"max_minutes": "unlimited", "minutes": 5000, "features": {"minutes": 5000}},
+            ["max_minutes is unlimited, and SLURM allows 1440"],
+        ),
+    ],
+)
+def test_a_number_above_what_the_site_says_is_told(site, named, wrong):
+    site(ASSOCIATIONS)
+    assert list(limits.beyond(Slurm(scheduler="slurm", **named))) == wrong
+
+
+def test_a_number_of_which_the_site_says_nothing_is_trusted(fake_slurm):
+    fake_slurm("scontrol", CONFIG)
+    assert list(limits.beyond(Slurm(scheduler="slurm", max_submit="unlimited"))) == []

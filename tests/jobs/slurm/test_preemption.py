@@ -1,0 +1,85 @@
+"""Preemption: what a run loses, in a sentence; what SLURM says, of the partition or of the QOS."""
+
+import pytest
+
+from jobs.profile import Slurm
+from jobs.slurm import preemption
+
+PARTITIONS = (
+    "PartitionName=main Default=YES GraceTime=0 MaxTime=UNLIMITED PreemptMode=REQUEUE\n"
+    "PartitionName=kind Default=NO GraceTime=120 PreemptMode=GANG,CANCEL\n"
+    "PartitionName=owner Default=NO GraceTime=0 PreemptMode=OFF\n"
+)
+QUALITIES = "normal|cluster|00:00:00\nscavenger|cancel|00:02:00\n"
+BY_PARTITION = "PreemptMode = GANG,SUSPEND\nPreemptType = preempt/partition_prio\n"
+BY_QOS = "PreemptMode = REQUEUE\nPreemptType = preempt/qos\n"
+SIGNAL = "SlurmctldParameters = preempt_send_user_signal,idle_on_node_suspend\n"
+OTHER_SIGNAL = "PreemptParameters = youngest_first,send_user_signal\n"
+
+
+def fields(mode: str, grace: int, *, signal: bool = False) -> dict[str, set]:
+    return {"preemption": {mode}, "grace_s": {grace}, "user_signal_on_preempt": {signal}}
+
+
+def profile(**settings) -> Slurm:
+    return Slurm(scheduler="slurm", **settings)
+
+
+@pytest.fixture
+def by_the_site(fake_slurm, tmp_path):
+    def ask(config: str, associations: str = "", **settings):
+        fake_slurm("sacctmgr", associations + QUALITIES)
+        fake_slurm("scontrol", config + PARTITIONS)
+        return preemption.by_the_site(profile(**settings))
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    ("config", "settings", "found"),
+    [
+        (BY_PARTITION, {}, fields("requeue", 0)),
+        (BY_PARTITION + SIGNAL, {}, fields("requeue", 0, signal=True)),
+        (BY_PARTITION + OTHER_SIGNAL, {}, fields("requeue", 0, signal=True)),
+        (BY_PARTITION, {"partition": "kind", "qos": "scavenger"}, fields("cancel", 120)),
+        (BY_PARTITION, {"partition": "owner"}, {"preemption": {"none"}}),
+        (BY_PARTITION, {"partition": "elsewhere"}, {}),
+        (BY_QOS, {"partition": "kind"}, fields("requeue", 0)),
+        (BY_QOS, {"qos": "scavenger"}, fields("cancel", 120)),
+        ("PreemptMode = OFF\nPreemptType = preempt/none\n", {}, {"preemption": {"none"}}),
+        ("", {}, {}),
+    ],
+)
+def test_what_takes_nodes_says_how(by_the_site, config, settings, found):
+    assert by_the_site(config, **settings) == found
+
+
+def test_a_job_that_names_no_qos_has_that_of_its_association(by_the_site):
+    found = by_the_site(BY_QOS, "lab|lab||scavenger|||||\n")
+    assert found == fields("cancel", 120)
+
+
+def test_a_run_of_two_partitions_may_lose_its_node_in_either_way(by_the_site):
+    found = by_the_site(BY_PARTITION, partition="main,kind")
+    assert found["preemption"] == {"requeue", "cancel"}
+    assert found["grace_s"] == {0, 120}
+
+
+@pytest.mark.parametrize(
+    ("settings", "hears", "has", "then"),
+    [
+        ({}, "SIGTERM or SIGUSR2", "at least SLURM's KillWait", "or make sweep again submits it"),
+        ({"preemption": "requeue", "grace_s": 0}, "SIG", "has SLURM's KillWait (", "goes on"),
+        ({"preemption": "cancel", "grace_s": 9}, "SIG", "has 9 s to", "if it has saved in time"),
+        ({"user_signal_on_preempt": True}, "hears SIGUSR2 and", "", ""),
+        ({"user_signal_on_preempt": False}, "hears SIGTERM and", "", ""),
+    ],
+)
+def test_what_a_preempted_run_loses_is_one_sentence(settings, hears, has, then):
+    said = preemption.told(profile(**settings))
+    assert all(words in said for words in (hears, has, then))
+    assert "loses nothing or, where that is too short, at most a minute" in said
+
+
+def test_where_no_node_is_taken_there_is_nothing_to_lose():
+    assert preemption.told(profile(preemption="none")) == "no node is taken from a run here"

@@ -1,0 +1,61 @@
+"""Accounting: each life of a job, with its nodes, end and largest step, in one call."""
+
+import pytest
+
+from jobs.slurm import sacct
+
+# As SLURM 22.05 prints them: preempted and started anew; out of memory without control groups.
+SACCT = """\
+a message of the site
+12_0|PREEMPTED|0:0|node1|150|
+12_0.batch|CANCELLED|0:15|node1|150|4856K
+12_0|COMPLETED|0:0|node2|1170|
+12_0.batch|COMPLETED|0:0|node2|1170|4856K
+12_0.0|COMPLETED|0:0|node2|1170|2.5G
+13|FAILED|9:0|node1|111|
+13.batch|FAILED|9:0|node1|111|4856K
+13.0|CANCELLED by 0|0:9|node1|111|398243K
+14|PENDING|0:0|None assigned|Unknown|
+15|NODE_FAIL|1:0|node2|120|
+"""
+
+
+def test_the_lives_of_jobs_are_asked_for_by_id_in_one_call(fake_slurm):
+    asked = fake_slurm("sacct", SACCT)
+    found = sacct.lives({"12_0", "13", "14", "15"})
+    first, second = found["12_0"]
+    assert (first.state, first.nodes, first.ended) == ("PREEMPTED", "node1", 150.0)
+    assert (second.state, second.signal, second.peak_bytes) == ("COMPLETED", 0, 2.5 * 2**30)
+    (killed,) = found["13"]
+    assert (killed.state, killed.code, killed.signal) == ("FAILED", 9, 9)
+    assert killed.peak_bytes == 398243 * 1024
+    (waits,) = found["14"]
+    assert (waits.nodes, waits.ended) == ("", None)
+    assert [life.failed_node for life in (*found["15"], killed)] == ["node2", ""]
+    assert asked.read_text().count("\n") == 1
+    assert "--jobs=12,13,14,15" in asked.read_text()
+    assert "--duplicates" in asked.read_text()
+
+
+def test_tasks_that_were_cancelled_together_before_they_started_are_told_apart(fake_slurm):
+    rest = "0:0|None assigned|3|"
+    fake_slurm(
+        "sacct",
+        f"12_[0-1,4-8:2%3]|CANCELLED by 0|{rest}\n12_3|FAILED|{rest}\n13_[7]|CANCELLED|{rest}\n",
+    )
+    found = sacct.lives({f"12_{index}" for index in (0, 1, 3, 4, 6, 8)} | {"13_7", "99"})
+    cancelled = {job for job, (life,) in found.items() if life.state.startswith("CANCELLED")}
+    assert cancelled == {"12_0", "12_1", "12_4", "12_6", "12_8", "13_7"}
+    assert found.keys() - cancelled == {"12_3"}
+
+
+def test_nothing_is_asked_about_no_jobs(fake_slurm):
+    asked = fake_slurm("sacct", SACCT)
+    assert sacct.lives(set()) == {}
+    assert not asked.exists()
+
+
+@pytest.mark.parametrize("complaint", ["Slurm accounting storage is disabled", "Problem talking"])
+def test_a_site_without_accounting_is_tolerated(fake_slurm, complaint):
+    fake_slurm("sacct", complains=complaint, code=1)
+    assert sacct.lives({"12"}) == {}

@@ -1,0 +1,94 @@
+"""Stock: shards by name, and why the missing ones are missing: the job's word, then SLURM's."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from jobs.slurm.client import QueuedJob
+from jobs.slurm.sacct import Life
+from jobs.sweep import feature_status
+from jobs.sweep.feature_status import Ending
+from jobs.sweep.folder import SweepFolder
+from jobs.sweep.job_queue import Queue
+from jobs.sweep.ledger import Entry
+from jobs.sweep.record import Wanted, WantedFeatures
+from pipeline.runs.folder import Failure
+
+WANTED = Wanted(
+    name="spectrum",
+    question="",
+    path="spectrum.yaml",
+    digest="",
+    runs=(),
+    features=(WantedFeatures("mel-0", "m.jsonl", 3, 60.0),),
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> SweepFolder:
+    made = SweepFolder(tmp_path, "spectrum")
+    entry = Entry(
+        time=0.0,
+        scheduler="slurm",
+        job="12_0",
+        kind="features",
+        items=("mel-0/0", "mel-0/2"),
+        task="features-1.json",
+        code="c",
+        memory_gb=4.0,
+    )
+    made.ledger.append([entry])
+    return made
+
+
+def endings(folder: SweepFolder, *lives: Life, queue=()) -> dict[str, Ending]:
+    (found,) = feature_status.survey(WANTED, folder)
+    jobs = {job: QueuedJob(job, "RUNNING", "") for job in queue}
+    return feature_status.endings(
+        found.missing, folder, Queue(jobs, {"12_0": lives} if lives else {})
+    )
+
+
+def test_shards_are_counted(folder):
+    target = folder.features("mel-0")
+    target.mkdir(parents=True)
+    (target / "shard-00001-of-00003.h5").touch()
+    (target / ".shard-00002-of-00003.h5.7.partial").touch()
+    (found,) = feature_status.survey(WANTED, folder)
+    assert (found.done, found.slices, found.missing) == (1, 3, ("mel-0/0", "mel-0/2"))
+
+
+def test_what_the_job_said_itself_comes_before_what_slurm_says(folder):
+    folder.tasks.mkdir(parents=True)
+    failure = Failure(cause="disk full", message="No space left on device", traceback="Traceback")
+    (folder.tasks / "features-1.failure").write_text(json.dumps(asdict(failure)))
+    found = endings(folder, Life("OUT_OF_MEMORY"))
+    ending = Ending("disk full", "No space left on device", recorded=True)
+    assert found == {"mel-0/0": ending, "mel-0/2": ending}
+    said = ["features failed: disk full: No space left on device"]
+    assert feature_status.lines(list(found.values())) == said
+
+
+@pytest.mark.parametrize(
+    ("life", "cause"),
+    [
+        (Life("OUT_OF_MEMORY"), "out of memory"),
+        (Life("TIMEOUT"), "timeout"),
+        (Life("NODE_FAIL", nodes="node2"), "node failure"),
+        (Life("FAILED", code=1), "code error"),
+    ],
+)
+def test_a_job_that_slurm_killed_has_its_cause(folder, life, cause):
+    ending = endings(folder, life)["mel-0/2"]
+    assert (ending.cause, ending.recorded) == (cause, False)
+    assert ending.nodes == ({"node2"} if cause == "node failure" else set())
+    assert ("12_0_0_log.out" in ending.message) == (cause == "code error")
+
+
+def test_a_job_that_lives_or_was_cancelled_has_not_failed(folder):
+    assert endings(folder, Life("OUT_OF_MEMORY"), queue=["12_0"]) == {}
+    assert endings(folder, Life("CANCELLED by 0")) == {}
+    (found,) = feature_status.survey(WANTED, folder)
+    assert feature_status.endings(found.missing, folder, Queue(None)) == {}

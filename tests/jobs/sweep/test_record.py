@@ -1,0 +1,55 @@
+"""What a sweep wants: how it is found, and typed, again."""
+
+from pathlib import Path
+
+import pytest
+
+from jobs.commands import parser
+from jobs.sweep.folder import SweepFolder
+from jobs.sweep.record import Wanted, WantedRun
+from pipeline.files import InputError
+
+RUNS = (WantedRun("mel", {}, "0123456789ab", "mel-0"),)
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "runs", "found", "typed"),
+    [
+        ("a", "c/a.yaml", RUNS, "c/a.yaml", "make sweep SWEEP=c/a.yaml"),
+        ("train-a", "c/a.yaml", RUNS, "train-a", "make train EXPERIMENT=c/a.yaml"),
+        ("a", "my c/a.yaml", RUNS, "my c/a.yaml", "make sweep SWEEP='my c/a.yaml'"),
+        ("features-a", "c/a.yaml", (), "features-a", "make features CORPUS=c/a.yaml"),
+    ],
+)
+def test_a_sweep_is_found_by_its_file_and_an_experiment_by_its_name(name, path, runs, found, typed):
+    want = Wanted(name=name, question="", path=path, digest="", runs=runs, features=())
+    assert (want.sweep, want.command) == (found, typed)
+
+
+@pytest.mark.parametrize("stem", ["tiny", "tiny.v2"])
+def test_the_printed_status_of_an_experiment_on_a_cluster_answers(
+    make_bench, capsys, fake_slurm, stem: str
+):
+    bench = make_bench("an4")
+    site = bench.configs / "site.yaml"
+    site.write_text("scheduler: slurm\nmax_submit: 10\nmax_running: 5\nmax_array_size: 9\n")
+    for command in ("squeue", "srun", "sacct"):
+        fake_slurm(command)
+    fake_slurm("sbatch", "Submitted batch job 42\n")
+    source = bench.configs / "experiments" / "tiny.yaml"
+    experiment = source.rename(source.with_name(f"{stem}.yaml"))
+    words = ["--work", str(bench.work), "--cluster", str(site)]
+    assert parser.main(["train", str(experiment), *words]) == 0
+    printed = capsys.readouterr().out
+    name = f"train-{stem}"
+    assert f"make status SWEEP={name} CLUSTER={site} WORK={bench.work} shows" in printed
+    assert parser.main(["status", name, "--once", *words]) == 0
+
+
+@pytest.mark.parametrize("content", ["{{", "7", '["12'])
+def test_a_damaged_list_of_cancelled_jobs_is_said_in_a_line(tmp_path: Path, content: str):
+    folder = SweepFolder(tmp_path, "spectrum")
+    folder.path.mkdir(parents=True)
+    folder.cancellations.write_text(content)
+    with pytest.raises(InputError, match=r"cancelled\.json: is damaged; delete it"):
+        folder.cancelled()

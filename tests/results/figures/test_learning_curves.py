@@ -1,0 +1,166 @@
+"""Figures: what is drawn, the same each time, and safe whatever a label holds."""
+
+import itertools
+import math
+import re
+from dataclasses import replace
+from xml.etree import ElementTree as ET
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.results.figures import learning_curves
+from pipeline.results.figures.figure_specs import PANELS
+from pipeline.results.figures.learning_curves import Curve, draw, spread
+from pipeline.results.run_summary import SweepRun, read
+from tests.results.examples import NOW
+
+LOSS = PANELS[0]
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@pytest.fixture(scope="module")
+def curves(sweep: list[SweepRun]) -> list[Curve]:
+    return [Curve(read(run, NOW), place + 1, place) for place, run in enumerate(sweep)]
+
+
+def relabelled(curve: Curve, label: str) -> Curve:
+    run = replace(curve.reading.run, label=label)
+    return replace(curve, reading=replace(curve.reading, run=run))
+
+
+def drawn(*arguments, **keywords) -> str:
+    svg = draw(*arguments, 480, 330, **{"named": True, **keywords})
+    assert svg is not None
+    return svg
+
+
+def texts(svg: str) -> list[str]:
+    root = ET.fromstring(svg)  # noqa: S314  (our own)
+    return [text.text or "" for text in root.iter(f"{SVG}text")]
+
+
+def heights(svg: str, gid: str) -> list[float]:
+    """Of a line's points, from the top, in the units of the drawing."""
+    root = ET.fromstring(svg)  # noqa: S314  (our own)
+    (group,) = (one for one in root.iter(f"{SVG}g") if one.get("id") == gid)
+    path = next(group.iter(f"{SVG}path")).get("d") or ""
+    return [float(y) for y in re.findall(r"[ML] \S+ (\S+)", path)]
+
+
+@pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel.name)
+def test_every_panel_has_a_line_for_each_run_that_has_begun(panel, curves: list[Curve]):
+    svg = drawn(panel, curves)
+    lines = re.findall(r'id="dev-of-run-(\d)"', svg)
+    assert sorted(lines) == ["1", "2", "3", "4", "5", "6"]
+
+
+def test_the_plateau_lies_on_the_reference_line_and_the_others_far_below(curves: list[Curve]):
+    svg = drawn(LOSS, curves)
+    line = heights(svg, "line")[0]
+    plateau, escaped = heights(svg, "dev-of-run-1"), heights(svg, "dev-of-run-2")
+    assert abs(plateau[-1] - line) < 6
+    assert escaped[-1] - line > 120
+    assert any("best constant output 3.02" in text for text in texts(svg))
+
+
+def test_a_run_that_never_comes_down_to_the_line_stays_in_the_figure(curves: list[Curve]):
+    rows = [{**row, "loss_per_character": 20.0} for row in curves[0].reading.rows]
+    high = replace(curves[0], reading=replace(curves[0].reading, rows=rows))
+    svg = drawn(LOSS, [high, *curves[1:]])
+    assert 30 < heights(svg, "dev-of-run-1")[-1] < heights(svg, "line")[0]
+
+
+def test_reference_lines_that_look_the_same_are_one(curves: list[Curve]):
+    def with_line(curve: Curve, value: float) -> Curve:
+        rows = [{**row, "reference_loss": value} for row in curve.reading.rows]
+        return replace(curve, reading=replace(curve.reading, rows=rows))
+
+    near = [with_line(curves[0], 3.02), with_line(curves[1], 3.04)]
+    assert drawn(LOSS, near).count('id="line"') == 1
+    far = [with_line(curves[0], 3.02), with_line(curves[1], 3.4)]
+    assert "best constant output 3.02 to 3.40" in " ".join(texts(drawn(LOSS, far)))
+
+
+def test_rates_that_stay_high_get_a_linear_axis_from_zero(curves: list[Curve]):
+    high = drawn(PANELS[1], [curves[0]])
+    assert {"0 %", "50 %", "100 %"} <= set(texts(high))
+    assert "10 %" in texts(drawn(PANELS[1], curves))
+
+
+def test_the_blank_share_is_scaled_to_the_later_epochs(curves: list[Curve]):
+    rows = [
+        {**row, "blank_argmax": 0.1 if row["epoch"] == 1 else 0.9} for row in curves[0].reading.rows
+    ]
+    begun = replace(curves[0], reading=replace(curves[0].reading, rows=rows))
+    assert "10 %" not in texts(drawn(PANELS[3], [begun]))
+
+
+def test_losses_that_are_no_numbers_leave_a_gap(curves: list[Curve]):
+    rows = [
+        {**row, "loss_per_character": math.nan, "cer": math.nan} for row in curves[0].reading.rows
+    ]
+    lost = replace(curves[0], reading=replace(curves[0].reading, rows=rows))
+    for panel in PANELS:
+        assert draw(panel, [lost], 480, 330, named=False)
+
+
+def test_rates_of_zero_do_not_break_the_logarithmic_axis(curves: list[Curve]):
+    rows = [{**row, "cer": 0.0} for row in curves[0].reading.rows]
+    perfect = replace(curves[0], reading=replace(curves[0].reading, rows=rows))
+    assert "dev-of-run-1" in drawn(PANELS[1], [perfect])
+
+
+def test_nothing_is_drawn_before_the_first_epoch(curves: list[Curve]):
+    assert draw(LOSS, [curves[6]], 480, 330, named=True) is None
+    assert draw(LOSS, [], 480, 330, named=True) is None
+
+
+def test_the_same_runs_give_the_same_drawing(curves: list[Curve]):
+    assert drawn(LOSS, curves) == drawn(LOSS, curves)
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        "<script>alert(1)</script>",
+        "$\\frac{$",
+        "-->",
+        "]]>",
+        "emoji 🎈",
+        "a\x00b\x1b",
+        "ﷺ" * 40,
+        "",
+    ],
+)
+def test_a_label_is_text_whatever_it_holds(curves: list[Curve], label: str):
+    svg = drawn(LOSS, [relabelled(curves[1], label)])
+    kept = "".join(letter if letter.isprintable() else " " for letter in label)
+    assert any(kept[:20].strip() in text for text in texts(svg))
+
+
+def test_a_run_in_the_background_has_a_line_and_no_name(curves: list[Curve]):
+    svg = drawn(LOSS, [curves[0], replace(curves[1], colour=None)])
+    assert 'id="dev-of-run-2"' in svg
+    assert 'id="end-of-run-2"' not in svg
+    assert 'id="train-of-run-2"' not in svg
+
+
+def test_long_runs_are_thinned_and_keep_their_last_epoch(curves: list[Curve]):
+    row = curves[0].reading.of("dev")[0]
+    rows = [{**row, "epoch": epoch, "updates": epoch} for epoch in range(1, 5002)]
+    long = replace(curves[0], reading=replace(curves[0].reading, rows=rows))
+    x, _ = learning_curves._points(long, LOSS, "dev")
+    assert len(x) <= learning_curves.MOST_POINTS[True] + 1
+    assert (x[0], x[-1]) == (1, 5001)
+
+
+@given(st.lists(st.floats(-1000, 1000), max_size=12), st.floats(1, 50))
+def test_names_are_apart_and_where_they_were_if_there_was_room(heights: list[float], gap: float):
+    heights = sorted(heights)
+    moved = spread(heights, gap)
+    assert all(above - below >= gap - 1e-6 for below, above in itertools.pairwise(moved))
+    if all(above - below > gap for below, above in itertools.pairwise(heights)):
+        assert moved == pytest.approx(heights)
+    assert sum(moved) == pytest.approx(sum(heights), abs=1e-6)

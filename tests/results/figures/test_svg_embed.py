@@ -1,0 +1,52 @@
+"""Drawings beside each other on a page keep out of each other's way, and their text as it is."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from pipeline.results.figures.figure_specs import PANELS, Panel
+from pipeline.results.figures.learning_curves import Curve, draw
+from pipeline.results.figures.svg_embed import for_page
+from pipeline.results.run_summary import SweepRun, read
+from tests.results.examples import NOW
+
+
+@pytest.fixture(scope="module")
+def curves(sweep: list[SweepRun]) -> list[Curve]:
+    return [Curve(read(run, NOW), place + 1, place) for place, run in enumerate(sweep)]
+
+
+def drawn(panel: Panel, curves: list[Curve]) -> str:
+    svg = draw(panel, curves, 480, 330, named=True)
+    assert svg is not None
+    return svg
+
+
+def relabelled(curve: Curve, label: str) -> Curve:
+    run = replace(curve.reading.run, label=label)
+    return replace(curve, reading=replace(curve.reading, run=run))
+
+
+def test_in_a_page_ids_differ_between_figures_and_colours_are_the_pages(curves: list[Curve]):
+    pages = [for_page(drawn(panel, curves), panel.name, panel.title) for panel in PANELS]
+    ids = [name for page in pages for name in re.findall(r'\bid="([^"]*)"', page)]
+    assert len(ids) == len(set(ids))
+    for page in pages:
+        assert set(re.findall(r"url\(#([^)]*)\)", page)) <= set(ids)
+        assert not re.findall(r"#[0-9a-f]{6}\b", page)
+        assert "font-family" not in page
+        assert "http://www.w3.org/1999/xlink" not in page.split(">", 1)[0]
+
+
+def test_in_a_page_text_stays_as_it_is(curves: list[Curve]):
+    label = "lr 0.0025, #0072b2"
+    page = for_page(drawn(PANELS[0], [relabelled(curves[1], label)]), "loss", "a loss")
+    assert f">2 {label}</text>" in page
+
+
+def test_a_hostile_label_is_no_tag_and_a_hostile_description_no_attribute(curves: list[Curve]):
+    svg = drawn(PANELS[0], [relabelled(curves[1], "--><script>alert(1)</script>")])
+    page = for_page(svg, "loss", '" onload="alert(2)')
+    assert "<script" not in page
+    assert 'onload="' not in page

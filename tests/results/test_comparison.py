@@ -1,0 +1,183 @@
+"""What the runs show, against what the rows and hypotheses say by themselves."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.results.comparison import findings, health
+from pipeline.results.run_summary import Reading, SweepRun, read
+from pipeline.runs.folder import RunFolder
+from tests.results.examples import NOW, STUDENT, Course, make_run
+
+
+@pytest.fixture(scope="module")
+def readings(sweep: list[SweepRun]) -> list[Reading]:
+    return [read(run, NOW) for run in sweep]
+
+
+def with_test_cer(one: Reading, cer: float) -> Reading:
+    rows = [{**row, "cer": cer} if row["split"] == "test" else row for row in one.rows]
+    return replace(one, rows=rows)  # type: ignore[arg-type]
+
+
+def test_the_best_run_is_chosen_on_dev_and_the_lowest_on_test(readings: list[Reading]):
+    lucky = with_test_cer(readings[2], 0.001)
+    found = findings([readings[0], readings[1], lucky, *readings[3:]])
+    assert found.best is readings[1]
+    assert found.lowest is lucky
+
+
+def test_letters_of_a_run_above_the_reference_line_do_not_make_it_the_best(
+    readings: list[Reading],
+):
+    chosen = readings[0].chosen
+    assert chosen is not None
+    untrained = {"cer": 0.001, "loss_per_character": chosen["reference_loss"] + 1.0}
+    rows = [{**row, **untrained} if row is chosen else row for row in readings[0].rows]
+    lucky = replace(readings[0], rows=rows)  # type: ignore[arg-type]
+    assert findings([lucky, readings[1]]).best is readings[1]
+    assert findings([readings[1], lucky]).best is readings[1]
+
+
+def test_a_run_that_has_not_finished_cannot_be_the_best(readings: list[Reading]):
+    assert findings([readings[4], readings[5], readings[6]]).best is None
+
+
+def test_among_silent_runs_the_one_with_the_lower_loss_is_best(tmp_path: Path):
+    course = replace(STUDENT, epochs=2, utterances=4)
+    runs = [
+        make_run(tmp_path / "high", "high", course=replace(course, first_loss=500.0)),
+        make_run(tmp_path / "low", "low", course=course),
+    ]
+    found = findings([read(run, NOW) for run in runs])
+    assert found.best is not None
+    assert found.best.run.label == "low"
+
+
+def test_a_difference_is_that_of_the_two_rates_and_lies_in_its_interval(readings: list[Reading]):
+    found = findings(readings)
+    assert found.best is not None
+    assert found.best.test is not None
+    assert [one.reading.run.label for one in found.differences] == [
+        "amplitude",
+        "power",
+        "first training",
+    ]
+    for one in found.differences:
+        assert one.reading.test is not None
+        expected = one.reading.test["cer"] - found.best.test["cer"]
+        assert one.cer.difference == pytest.approx(expected)
+        assert one.cer.low <= one.cer.difference <= one.cer.high
+
+
+def test_a_silent_run_is_worse_and_a_run_equal_to_the_best_is_not_told_apart(
+    readings: list[Reading],
+):
+    twin = replace(readings[1], run=replace(readings[1].run, label="twin"))
+    verdicts = {
+        one.reading.run.label: one.verdict for one in findings([*readings, twin]).differences
+    }
+    assert verdicts["first training"] == "worse"
+    assert verdicts["twin"] == "not told apart"
+
+
+def test_runs_are_compared_on_the_utterances_that_both_have(readings: list[Reading]):
+    fewer = replace(readings[2], hypotheses=readings[2].hypotheses[::2])
+    difference = findings([readings[1], fewer]).differences[0]
+    assert 0 < difference.utterances < 30
+    other = replace(readings[2], hypotheses=())
+    assert findings([readings[1], other]).differences == ()
+
+
+def test_runs_that_left_the_blank_come_in_the_order_of_their_escape(readings: list[Reading]):
+    found = findings(readings)
+    escapes = [one.escape_updates for one in found.left_the_blank]
+    assert escapes == sorted(escapes, key=lambda updates: updates or math.inf)
+    assert [one.run.label for one in found.on_the_blank] == ["first training"]
+
+
+def test_seeds_are_gathered_and_their_mean_and_deviation_are_numpys(tmp_path: Path):
+    runs = [
+        make_run(
+            tmp_path / f"{spectrum}-{seed}",
+            f"{spectrum} {seed}",
+            {"features.spectrum": spectrum, "train.seed": seed},
+            Course(escape=60, epochs=3, utterances=8, seed=seed),
+        )
+        for spectrum in ("mel", "power")
+        for seed in (0, 1, 2)
+    ]
+    found = findings([read(run, NOW) for run in runs])
+    assert [group.settings for group in found.seeds] == [
+        {"features.spectrum": "mel"},
+        {"features.spectrum": "power"},
+    ]
+    rates = found.seeds[0].rates
+    assert len(rates) == 3
+    assert found.seeds[0].mean == pytest.approx(np.mean(rates))
+    assert found.seeds[0].deviation == pytest.approx(np.std(rates, ddof=1))
+    assert not found.one_seed
+
+
+def test_labelled_arms_stay_apart_and_who_never_escapes_counts_as_latest(tmp_path: Path):
+    escapes = {"repaired": (100, 200, math.inf), "first": (math.inf, 100, math.inf)}
+    runs = [
+        make_run(
+            tmp_path / f"{arm}-{seed}",
+            f"{arm}, seed {seed}",
+            {"train.seed": seed},
+            Course(escape=escape, epochs=9, utterances=5, seed=seed),
+        )
+        for arm, courses in escapes.items()
+        for seed, escape in enumerate(courses)
+    ]
+    repaired, first = findings([read(run, NOW) for run in runs]).seeds
+    assert (repaired.name, first.name) == ("repaired", "first")
+    assert (len(repaired.escapes), len(first.escapes)) == (2, 1)
+    assert repaired.median_escape == repaired.escapes[1]  # of two and one that is later than both
+    assert first.median_escape is None
+
+
+def test_one_seed_is_said_to_be_one(readings: list[Reading]):
+    found = findings(readings)
+    assert found.one_seed
+    assert found.seeds == ()
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        (0, ["Not learning", "3.02", "at the ceiling"]),
+        (1, ["Escaped at update", "Lowest dev CER", "of 20"]),
+        (4, ["Escaped", "until now"]),
+        (6, ["has not begun"]),
+    ],
+)
+def test_health_says_where_a_run_stands(readings: list[Reading], place: int, words: list[str]):
+    said = health(readings[place])
+    for word in words:
+        assert word in said
+
+
+def test_health_names_overfitting_waiting_and_what_was_left_out(readings: list[Reading]):
+    one = readings[1]
+    last = one.of("dev")[-1]["epoch"]
+    rows = []
+    for row in one.rows:
+        changes = {"loader_wait": 0.3, "infeasible": 7}
+        if row["epoch"] == last and row["split"] == "dev":
+            changes["loss_per_character"] = 2.5
+        rows.append({**row, **changes})
+    said = health(replace(one, rows=rows))  # type: ignore[arg-type]
+    assert "It overfits" in said
+    assert "7 training utterances" in said
+    assert "30.0" in said
+    assert "waits for data" in said
+
+
+def test_a_run_that_is_not_there_yet_is_said_not_to_be():
+    missing = SweepRun("later", {}, RunFolder(Path("nowhere")))
+    assert "not there yet" in health(read(missing, NOW))

@@ -1,0 +1,88 @@
+"""What was refused is found in whatever there is: manifests, shards, or what is left of them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.config.features import FeatureSettings
+from pipeline.corpus import manifest as manifests
+from pipeline.corpus.manifest import Manifest, Refusal, Utterance
+from pipeline.features.precompute import prepare
+from pipeline.features.shards import shard_name, writing_shard
+from pipeline.results.rejected import Refused, Source, survey
+
+MUTE, CUT, BROKEN = (Refusal(name, f"{name}.wav: is what it is") for name in ("mute", "cut", "bad"))
+
+
+def utterance(name: str) -> Utterance:
+    return Utterance(
+        id=name,
+        audio=f"{name}.wav",
+        samples=16_000 * 300,
+        rate=16_000,
+        transcript="YES",
+        speaker="s",
+        split="train",
+    )
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Manifest:
+    """Five utterances in four slices; one more, that its reader refused."""
+    listed = tuple(map(utterance, ["cut", "a", "b", "bad", "c"]))
+    manifest = Manifest("tiny", tmp_path, listed, (MUTE,))
+    assert len(manifest.slices) == 4
+    return manifest
+
+
+def made(corpus: Manifest, work: Path, *refusals: Refusal, **settings) -> Source:
+    """A feature set of empty shards; one of each has refused something."""
+    chosen = FeatureSettings(mel_bins=4, **settings)
+    name, folder = prepare(corpus, chosen, work)
+    count = len(corpus.slices)
+    for index in range(count):
+        own = refusals[index : index + 1]
+        with writing_shard(
+            folder / shard_name(index, count),
+            feature_id=name,
+            settings=chosen,
+            index=index,
+            count=count,
+            utterances=[],
+            refusals=own,
+        ) as append:
+            append(np.empty((0, chosen.bins), np.float32))
+    manifests.write(corpus, work / "manifest.jsonl")
+    return Source(work / "manifest.jsonl", folder, count)
+
+
+def test_what_its_reader_and_its_shards_refused_is_told_once_of_each_corpus(corpus, tmp_path):
+    mel = made(corpus, tmp_path, CUT, BROKEN)
+    power = made(corpus, tmp_path, CUT, BROKEN, spectrum="power")
+    whole = made(replace(corpus, corpus="whole", refusals=()), tmp_path / "whole")
+    assert survey([mel, power, whole]) == [Refused("tiny", 6, (MUTE, CUT, BROKEN))]
+
+
+def test_a_shard_that_is_missing_or_damaged_is_passed_over(corpus, tmp_path):
+    mel = made(corpus, tmp_path, CUT, BROKEN)
+    (mel.features / shard_name(0, 4)).write_bytes(b"half a shard")
+    (mel.features / shard_name(3, 4)).unlink()
+    assert survey([mel]) == [Refused("tiny", 6, (MUTE, BROKEN))]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"[1]\n", b"\xff", b'{"manifest": 2}\n'])
+def test_without_a_manifest_its_shards_are_told(corpus, tmp_path, content):
+    mel = made(corpus, tmp_path, CUT)
+    mel.manifest.unlink()
+    if content is not None:
+        mel.manifest.write_bytes(content)
+    assert survey([mel]) == [Refused("manifest", None, (CUT,))]
+
+
+def test_where_nothing_was_computed_yet_the_manifest_is_told(corpus, tmp_path):
+    manifests.write(corpus, tmp_path / "m.jsonl")
+    source = Source(tmp_path / "m.jsonl", tmp_path / "features" / "mel-1", 4)
+    assert survey([source]) == [Refused("tiny", 6, (MUTE,))]
+    assert survey([Source(tmp_path / "nowhere.jsonl", tmp_path / "mel-1", 4)]) == []

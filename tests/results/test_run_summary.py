@@ -1,0 +1,101 @@
+"""A run folder is read at any time, and what is damaged is named."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.results.run_summary import SECONDS_OF_SILENCE, SweepRun, read, swept_keys
+from tests.results.examples import NOW, STUDENT, Course, make_run
+
+SHORT = Course(epochs=4, utterances=5)
+
+
+@pytest.mark.parametrize("state", ["missing", "waiting", "running", "stopped", "finished"])
+def test_a_state_is_what_the_files_say(tmp_path: Path, state: str):
+    assert read(make_run(tmp_path / "r", "mel", course=SHORT, state=state), NOW).state == state
+
+
+def test_a_failed_run_says_why_and_keeps_its_rows(tmp_path: Path):
+    one = read(make_run(tmp_path / "r", "mel", course=SHORT, state="failed"), NOW)
+    assert (one.state, one.cause) == ("failed", "divergence")
+    assert "lower train.learning_rate" in one.message
+    assert len(one.of("dev")) == 2
+
+
+def test_a_failure_of_an_earlier_attempt_does_not_hide_that_the_run_finished(tmp_path: Path):
+    make_run(tmp_path / "r", "mel", course=SHORT, state="failed")
+    assert read(make_run(tmp_path / "r", "mel", course=SHORT), NOW).state == "finished"
+
+
+def test_a_running_run_without_a_word_for_long_is_stopped(tmp_path: Path):
+    run = make_run(tmp_path / "r", "mel", course=SHORT, state="running")
+    assert read(run, NOW + SECONDS_OF_SILENCE - 10).state == "running"
+    late = read(run, NOW + SECONDS_OF_SILENCE)
+    assert (late.state, late.cause) == ("stopped", "killed")
+    assert "node-7" in late.message
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "hypotheses.csv", "environment.json"])
+def test_a_file_cut_in_half_is_named_and_the_others_are_kept(tmp_path: Path, name: str):
+    run = make_run(tmp_path / "r", "mel", course=SHORT)
+    whole = read(run, NOW)
+    file = tmp_path / "r" / name
+    # Through the middle of a line: an end between two lines is a shorter whole file.
+    file.write_text(file.read_text(encoding="utf-8").rstrip()[:-30], encoding="utf-8")
+    one = read(run, NOW)
+    assert (one.state, one.cause) == ("failed", "damaged file")
+    assert name in one.message
+    assert "\n" not in one.message
+    kept = [one.rows == whole.rows, one.hypotheses == whole.hypotheses, bool(one.environment)]
+    assert sum(kept) >= 2
+
+
+def test_the_epoch_is_chosen_on_the_dev_split(tmp_path: Path):
+    course = replace(SHORT, escape=60, epochs=8)
+    one = read(make_run(tmp_path / "r", "mel", course=course, state="running"), NOW)
+    rates = [row["cer"] for row in one.of("dev")]
+    assert one.chosen is not None
+    assert one.chosen["cer"] == min(rates)
+    train = min(one.of("train"), key=lambda row: row["cer"])
+    assert train["cer"] < one.chosen["cer"], "the train split has lower rates, and no say"
+
+
+def test_while_the_output_is_silent_the_epoch_of_least_loss_is_chosen(tmp_path: Path):
+    course = replace(STUDENT, epochs=6, utterances=5)
+    one = read(make_run(tmp_path / "r", "student", course=course, state="running"), NOW)
+    assert {row["cer"] for row in one.of("dev")} == {1.0}
+    assert one.chosen is not None
+    assert one.chosen["loss_per_character"] == min(r["loss_per_character"] for r in one.of("dev"))
+
+
+def test_a_rate_that_is_no_number_is_never_chosen(tmp_path: Path):
+    one = read(make_run(tmp_path / "r", "mel", course=SHORT, state="running"), NOW)
+    rows = [{**row, "cer": math.nan} if row["epoch"] == 1 else row for row in one.rows]
+    chosen = replace(one, rows=rows).chosen  # type: ignore[arg-type]
+    assert chosen is not None
+    assert chosen["epoch"] == 2
+
+
+def test_a_finished_run_shows_the_epoch_that_test_was_heard_with(tmp_path: Path):
+    one = read(make_run(tmp_path / "r", "mel", course=Course(escape=200, utterances=5)), NOW)
+    assert one.test is not None
+    assert one.chosen is not None
+    assert one.chosen["epoch"] == one.test["epoch"] > 1
+
+
+def test_a_setting_that_a_run_leaves_to_the_base_comes_from_its_experiment(tmp_path: Path):
+    one = read(make_run(tmp_path / "r", "mel", {"input.stack": 3}, SHORT), NOW)
+    assert one.setting("input.stack") == 3
+    assert one.setting("features.spectrum") == "mel"
+    assert one.setting("no.such.key") is None
+
+
+def test_swept_keys_come_in_the_order_of_the_sweep(tmp_path: Path):
+    runs = [
+        make_run(tmp_path / "a", "a", {"b.c": 1, "a.b": 2}, state="missing"),
+        make_run(tmp_path / "b", "b", {"a.b": 2, "z": 3}, state="missing"),
+    ]
+    assert swept_keys(runs) == ["b.c", "a.b", "z"]
+    assert isinstance(runs[0], SweepRun)

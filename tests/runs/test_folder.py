@@ -1,0 +1,311 @@
+"""A run folder gives back what it was given, and survives being killed and damaged anywhere."""
+
+import io
+import json
+import math
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.config.corpus import Corpus
+from pipeline.config.experiment import Experiment
+from pipeline.files import InputError
+from pipeline.runs.folder import Account, Failure, Heartbeat, Hypothesis, RunFolder, Stopped
+from pipeline.runs.rows import CLAMPED, COLUMNS, Row
+
+DESIGNED = (  # DESIGN, section 5
+    "run_id, epoch, split, updates, loss_per_utterance, loss_per_character, reference_loss, cer, "
+    "cer_no_spaces, wer, ser, char_errors, chars, word_errors, words, utterances, infeasible, "
+    "blank_argmax, blank_posterior, empty_hypotheses, input_dependence, clamp_saturation, "
+    "grad_norm, learning_rate, frames, seconds, frames_per_second, loader_wait, peak_memory_bytes, "
+    "emitted_chars, length_ratio, largest_z, update_size, learning_rate_sum, skipped_updates, "
+    "nonfinite_utterances, nonfinite_ids, "
+    + ", ".join(f"saturation_{layer}_{end}" for layer in CLAMPED for end in ("zero", "ceiling"))
+)
+
+
+def row(**values: Any) -> Row:
+    kinds = Row.__annotations__
+    examples = {int: 7, float: 0.1, str: "x"}
+    return {**{name: examples[kinds[name]] for name in COLUMNS}, **values}
+
+
+def state(text: str) -> bytes:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as members:
+        members.writestr(zipfile.ZipInfo("archive/data.pkl"), text * 100)
+    return archive.getvalue()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path / "0123456789ab")
+
+
+def test_the_columns_are_the_designed_ones():
+    assert ", ".join(COLUMNS) == DESIGNED
+
+
+def test_an_empty_folder_has_nothing(run: RunFolder):
+    assert run.run_id == "0123456789ab"
+    assert run.rows() == []
+    assert list(run.states()) == []
+    assert run.heartbeat() is run.failure() is None
+    assert run.hypotheses() == []
+    assert run.environment() == {}
+    assert not run.finished
+    assert not run.path.exists()
+
+
+def test_the_experiment_and_the_environment_read_back(run: RunFolder):
+    experiment = Experiment(corpus=Corpus(name="demo", reader="demo", root="/x"))
+    run.write_experiment(experiment)
+    run.write_environment({"torch": "2.11.0", "threads": 2})
+    assert run.experiment() == experiment
+    assert run.environment() == {"torch": "2.11.0", "threads": 2}
+
+
+def test_rows_read_back_and_nan_and_infinity_are_json(run: RunFolder):
+    rows = [row(epoch=1, split="train", cer=math.nan), row(epoch=1, wer=math.inf, ser=-math.inf)]
+    run.commit(rows, state("1"))
+    train, dev = run.rows()
+    assert math.isnan(train["cer"])
+    assert dev == rows[1]
+    assert tuple(train) == COLUMNS
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    stored = run.rows_file.read_text().splitlines()
+    assert json.loads(stored[0], parse_constant=refuse)["cer"] is None
+    assert json.loads(stored[1], parse_constant=refuse)["wer"] == "inf"
+
+
+@given(st.floats(allow_nan=False))
+def test_a_number_reads_back_to_the_last_bit(number: float):
+    from pipeline.runs.rows import (
+        as_lines,  # the pair that commit and rows use
+        as_row,  # the pair that commit and rows use
+    )
+
+    assert as_row(json.loads(as_lines([row(cer=number)])))["cer"] == number
+
+
+def test_a_row_with_other_columns_is_refused_and_nothing_is_written(run: RunFolder):
+    run.commit([row(epoch=1)], state("1"))
+    with pytest.raises(ValueError, match=r"differs from its columns in {'bleu'}"):
+        run.commit([{**row(epoch=2), "bleu": 1.0}], state("2"))
+    assert list(run.states()) == [state("1")]
+
+
+def test_the_last_two_states_are_kept_newest_first(run: RunFolder):
+    for epoch in "1", "2", "3":
+        run.commit([row(epoch=int(epoch))], state(epoch))
+    assert list(run.states()) == [state("3"), state("2")]
+    assert [r["epoch"] for r in run.rows()] == [3]
+    assert sorted(p.name for p in run.path.iterdir()) == [
+        "rows.jsonl",
+        "state.previous.pt",
+        "state.pt",
+    ]
+
+
+KILLED = """
+import pathlib, os, sys
+from tests.runs import test_folder as this
+from pipeline.runs import folder as module
+
+steps, folder = int(sys.argv[1]), module.RunFolder(pathlib.Path(sys.argv[2]))
+folder.commit([this.row(epoch=1)], this.state("1"))
+folder.commit([this.row(epoch=2)], this.state("2"))
+
+original = pathlib.Path.replace
+def replace(self, target):
+    global steps
+    if steps == 0:
+        os._exit(9)
+    steps -= 1
+    return original(self, target)
+pathlib.Path.replace = replace
+folder.commit([this.row(epoch=3)], this.state("3"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("moves", "states", "epoch"),
+    [
+        (0, ["2", "1"], 2),  # killed while the new state was written
+        (1, ["3", "2", "1"], 2),  # the new state is whole
+        (2, ["3", "2"], 2),  # the old one has moved
+        (3, ["3", "2"], 2),  # between the state and the rows
+        (4, ["3", "2"], 3),
+    ],
+)
+def test_killed_while_committing_a_whole_state_is_first_and_mends_the_rows(
+    run: RunFolder, moves: int, states: list[str], epoch: int
+):
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, str(moves), run.path],
+        check=False,
+        cwd=Path(__file__).resolve().parents[2],
+    )
+    assert killed.returncode == (9 if moves < 4 else 0)
+    assert list(run.states()) == [state(text) for text in states]
+    assert [r["epoch"] for r in run.rows()] == [epoch]
+    run.restore([row(epoch=int(states[0]))])
+    run.commit([row(epoch=4)], state("4"))
+    newest, older = run.states()
+    assert newest == state("4")
+    assert older in map(state, states)
+    assert [r["epoch"] for r in run.rows()] == [4]
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-30], lambda b: b"", lambda b: bytes(len(b))])
+def test_a_damaged_newest_state_falls_back(run: RunFolder, damage: Any):
+    run.commit([row(epoch=1)], state("1"))
+    run.commit([row(epoch=2)], state("2"))
+    run.state_file.write_bytes(damage(run.state_file.read_bytes()))
+    assert list(run.states()) == [state("1")]
+
+
+def test_no_changed_bit_is_trusted_or_fatal(run: RunFolder):
+    run.commit([row(epoch=1)], state("1"))
+    whole = state("1")
+    for place in range(0, 8 * len(whole), 5):
+        changed = bytearray(whole)
+        changed[place // 8] ^= 1 << place % 8
+        run.state_file.write_bytes(bytes(changed))
+        for survivor in run.states():
+            with zipfile.ZipFile(io.BytesIO(survivor)) as members:
+                assert members.read(members.namelist()[0]) == b"1" * 100
+
+
+def test_a_heartbeat_reads_back_with_what_is_unknown(run: RunFolder):
+    heartbeat = Heartbeat(epoch=3, epochs=40, update=159, loss_per_character=2.5)
+    run.beat(heartbeat)
+    read = run.heartbeat()
+    assert read is not None
+    assert (read.epoch, read.update, read.loss_per_character) == (3, 159, 2.5)
+    assert math.isnan(read.dev_cer)
+    assert (read.host, read.pid, read.time) == (heartbeat.host, heartbeat.pid, heartbeat.time)
+    assert not run.finished
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"status": "running", "mood": 1}'])
+def test_a_broken_heartbeat_is_that_of_a_process_that_is_gone(run: RunFolder, content: str):
+    run.path.mkdir()
+    run.heartbeat_file.write_text(content)
+    found = run.heartbeat()
+    assert found is not None
+    assert (found.status, found.host, found.pid) == ("stopped", "", 0)
+    assert not run.finished
+    assert not run.damage(run.heartbeat())
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"cause": "x"}'])
+def test_a_broken_failure_is_a_failure(run: RunFolder, content: str):
+    run.path.mkdir()
+    run.failure_file.write_text(content)
+    found = run.failure()
+    assert found is not None
+    assert found.cause == "damaged file"
+    assert str(run.failure_file) in found.message
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "hypotheses.csv"])
+@pytest.mark.parametrize(
+    "damage", [lambda text: text[: text.find("\n") + 1], None], ids=["cut", "gone"]
+)
+def test_a_finished_run_whose_files_have_changed_is_not_finished(
+    run: RunFolder, name: str, damage: Any
+):
+    run.restore([row(epoch=1), row(epoch=2)])
+    run.finish([Hypothesis.of("a-1", "dev", "ENTER SIX", "ENTERSIX")])
+    assert run.finished
+    assert not run.damage(run.heartbeat())
+    file = run.path / name
+    if damage:
+        file.write_text(damage(file.read_text()))
+    else:
+        file.unlink()
+    assert not run.finished
+    assert "make sweep again mends it" in run.damage(run.heartbeat())
+
+
+def test_what_a_person_is_told_of_an_epoch_reads_back(run: RunFolder):
+    assert run.account() is None
+    said = Account(3, "on the blank plateau", (("a-1", "ENTER SIX", "ENTR"), ("b-2", "YES", "")))
+    run.tell(said)
+    assert run.account() == said
+    run.account_file.write_text("{")
+    assert run.account() is None
+
+
+def test_a_failure_reads_back_and_is_cleared(run: RunFolder):
+    failure = Failure(cause="out of memory", message="needs 90 GiB, has 80; lower train.batch")
+    run.fail(failure)
+    assert run.failure() == failure
+    run.clear_failure()
+    run.clear_failure()
+    assert run.failure() is None
+
+
+def test_finishing_writes_the_hypotheses_and_keeps_the_last_numbers(run: RunFolder):
+    run.beat(Heartbeat(epoch=40, epochs=40, dev_cer=0.08, seconds_left=3.0))
+    heard = [
+        Hypothesis.of("a-1", "dev", "ENTER SIX", "ENTERSIX"),
+        Hypothesis.of("b-1", "test", 'SAY "ON, OFF"', ""),
+    ]
+    run.finish(heard)
+    assert run.hypotheses() == heard
+    assert run.finished
+    last = run.heartbeat()
+    assert last is not None
+    assert (last.epoch, last.dev_cer, last.seconds_left) == (40, 0.08, 0.0)
+    header, first, _ = run.hypotheses_file.read_text().splitlines()
+    assert header == (
+        "utterance_id,split,reference,hypothesis,char_errors,chars,char_errors_no_spaces,"
+        "chars_no_spaces,word_errors,words,char_substitutions,char_deletions,char_insertions,"
+        "word_substitutions,word_deletions,word_insertions"
+    )
+    assert first == "a-1,dev,ENTER SIX,ENTERSIX,1,9,0,8,2,2,0,1,0,1,1,0"
+
+
+def test_a_run_is_not_finished_before_its_hypotheses_stand(run: RunFolder, monkeypatch: Any):
+    def full(path: Path, content: str) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("pipeline.runs.folder.write_text", full)
+    with pytest.raises(OSError, match="No space"):
+        run.finish([])
+    assert not run.finished
+
+
+def test_stopping_is_no_error_of_the_input():
+    assert not issubclass(Stopped, ValueError | OSError)
+
+
+def test_a_login_node_reads_a_run_without_torch():
+    script = "import sys, pipeline.runs.folder as r; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_half_a_line_of_rows_is_refused_with_the_way_out(run: RunFolder):
+    run.commit([row(epoch=1)], state("1"))
+    run.rows_file.write_text(run.rows_file.read_text()[:50])
+    with pytest.raises(InputError, match=r"rows.jsonl: .*; make sweep again mends it"):
+        run.rows()
+
+
+@pytest.mark.parametrize("line", ["[1]", '{"epoch": "x"}', "null"])
+def test_json_that_is_no_row_is_refused_by_its_file(run: RunFolder, line: str):
+    run.rows_file.parent.mkdir(parents=True, exist_ok=True)
+    run.rows_file.write_text(line + "\n")
+    with pytest.raises(InputError, match=r"rows.jsonl: has other columns .* to train the run anew"):
+        run.rows()

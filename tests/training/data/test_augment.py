@@ -1,0 +1,187 @@
+"""Stripes and timings: of the right size, and moved by nothing but (seed, epoch, utterance)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+import torchaudio
+from torch import Tensor
+
+from pipeline.config.experiment import TrainSettings
+from pipeline.training.data.augment import LONGEST_SHARE, Timing, masked, stripes, timing
+
+SETTINGS = TrainSettings(
+    time_masks=2, time_mask_frames=7, frequency_masks=1, frequency_mask_bins=3, seed=5
+)
+BINS, STACK, LENGTHS = 8, 2, np.array([80, 20, 50])  # lengths: of single frames
+
+
+def ones(longest: int = 80) -> Tensor:
+    return torch.ones(3, longest // STACK, BINS * STACK)
+
+
+def striped(settings: TrainSettings, epoch: int, places: Sequence[int] = (0, 1, 2)) -> Tensor:
+    """(B, T, F) of single frames: where a batch of ones became zero."""
+    found = stripes(settings, epoch, LENGTHS, BINS)
+    chosen = np.array(places)
+    x = masked(ones()[chosen], found.choose(chosen), STACK)
+    return x.view(len(places), 80, BINS) == 0
+
+
+def runs(line: Tensor) -> list[int]:
+    """Lengths of the runs of True."""
+    words = "".join("x" if hit else " " for hit in line.tolist()).split()
+    return [len(word) for word in words]
+
+
+def test_stripes_have_at_most_the_width_that_was_asked_for():
+    seen_time, seen_frequency = set(), set()
+    for epoch in range(1, 200):
+        zero = striped(SETTINGS, epoch)
+        for b, length in enumerate(LENGTHS.tolist()):
+            in_time, in_frequency = zero[b].all(1), zero[b].all(0)
+            assert torch.equal(zero[b], in_time[:, None] | in_frequency)
+            assert not in_time[length:].any()
+            limit = min(7, int(length * LONGEST_SHARE))
+            assert sum(runs(in_time)) <= 2 * limit
+            assert sum(runs(in_frequency)) <= 3
+            if b == 0:
+                seen_time |= set(runs(in_time))
+                seen_frequency |= set(runs(in_frequency)) or {0}
+    assert {1, 6} <= seen_time
+    assert seen_frequency == {0, 1, 2}
+
+
+def test_stripes_come_anywhere_in_the_utterance():
+    """But never, as torchaudio's, in its last frame."""
+    hit = sum(striped(SETTINGS, epoch)[1].all(1).int() for epoch in range(1, 300))
+    assert (hit[:19] > 0).all()
+
+
+def by_torchaudio(
+    u_M2: np.ndarray, frames: int, widest: int, share: float, monkeypatch: pytest.MonkeyPatch
+) -> np.ndarray:
+    """Which of so many frames its masks hide, when it draws these numbers."""
+    draws = iter(torch.from_numpy(u_M2).T[:, :, None])
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "rand", lambda *size, **kind: next(draws))
+        x = torch.ones(len(u_M2), 1, 1, frames, dtype=torch.float64)
+        shown = torchaudio.functional.mask_along_axis_iid(x, widest, 0.0, axis=3, p=share)
+    return (shown == 0).any(0)[0, 0].numpy()
+
+
+@pytest.mark.parametrize("epoch", range(1, 30))
+def test_masks_are_torchaudios_over_the_valid_frames(epoch: int, monkeypatch: pytest.MonkeyPatch):
+    zero = striped(SETTINGS, epoch)
+    u_UM2 = np.random.default_rng([SETTINGS.seed, epoch, 1]).random((3, 3, 2))
+    for b, length in enumerate(LENGTHS.tolist()):
+        in_time = by_torchaudio(u_UM2[b, :2], length, 7, LONGEST_SHARE, monkeypatch)
+        in_frequency = by_torchaudio(u_UM2[b, 2:], BINS, 3, 1.0, monkeypatch)
+        assert np.array_equal(zero[b, :length].numpy(), in_time[:, None] | in_frequency)
+
+
+def test_stripes_are_zero_and_nothing_else_changes():
+    found = stripes(SETTINGS, 4, LENGTHS, BINS)
+    x = torch.randn(3, 80, BINS)
+    ours = masked(x.clone(), found, 1)
+    for b in range(3):
+        by_hand = x[b].clone()
+        for start, stop in found.time[b].tolist():
+            by_hand[start:stop] = 0
+        for start, stop in found.frequency[b].tolist():
+            by_hand[:, start:stop] = 0
+        assert torch.equal(ours[b], by_hand)
+
+
+def test_neither_neighbours_nor_padding_move_a_stripe():
+    found = stripes(SETTINGS, 3, LENGTHS, BINS)
+    together = masked(ones(98), found, STACK)
+    for b in range(3):
+        alone = masked(ones()[b : b + 1], found.choose(np.array([b])), STACK)
+        length = LENGTHS[b] // STACK
+        assert torch.equal(together[b, :length], alone[0, :length])
+
+
+def edges(settings: TrainSettings, epoch: int) -> tuple[int, ...]:
+    return tuple(stripes(settings, epoch, np.full(9, 10_000), BINS).time.ravel())
+
+
+def test_stripes_differ_between_epochs_seeds_and_utterances():
+    wide = SETTINGS.model_copy(update={"time_mask_frames": 1000})
+    other = wide.model_copy(update={"seed": 6})
+    one, two, three = edges(wide, 1), edges(wide, 2), edges(other, 1)
+    assert len({*one, *two, *three}) > 0.95 * 3 * len(one)
+    assert one == edges(wide, 1)
+
+
+def test_without_masks_there_is_nothing_to_draw():
+    assert stripes(TrainSettings(), 1, LENGTHS, BINS) is None
+
+
+def test_one_kind_of_stripe_alone():
+    only_time = SETTINGS.model_copy(update={"frequency_masks": 0})
+    only_frequency = SETTINGS.model_copy(update={"time_masks": 0})
+    assert not striped(only_time, 1).all(1).any()
+    assert not striped(only_frequency, 1).all(2).any()
+
+
+STORED = np.random.default_rng(0).integers(4, 300, 400)
+
+
+def everything(frames: np.ndarray) -> np.ndarray:
+    return np.ones(len(frames), bool)
+
+
+def timed(stack: int = 3, epoch: int = 1, **settings: object) -> Timing:
+    return timing(TrainSettings(**settings), epoch, stack, STORED, everything)
+
+
+def test_no_shift_and_no_tempo_show_every_frame_once():
+    plain = timed()
+    assert not plain.first.any()
+    assert (plain.pace == 1).all()
+    assert np.array_equal(plain.frames, STORED)
+
+
+def test_a_shift_begins_at_each_of_the_first_frames():
+    shifted = timed(shift=True)
+    assert set(shifted.first) == {0, 1, 2}
+    assert np.array_equal(shifted.frames, STORED - shifted.first)
+    assert set(timed(stack=1, shift=True).first) == {0}
+
+
+def test_a_tempo_makes_an_utterance_longer_or_shorter_by_at_most_its_share():
+    changed = timed(tempo=0.25)
+    ratio = STORED / changed.frames
+    assert ratio[STORED > 100].min() == pytest.approx(0.8, abs=0.02)
+    assert ratio[STORED > 100].max() == pytest.approx(1.25, abs=0.02)
+    last = changed.first + ((changed.frames - 1) * changed.pace).astype(int)
+    beyond = changed.first + (changed.frames * changed.pace).astype(int)
+    assert (last < STORED).all()
+    assert (beyond >= STORED).all()
+
+
+def test_an_utterance_that_would_no_longer_fit_is_shown_as_it_is():
+    def even(frames: np.ndarray) -> np.ndarray:
+        return frames % 2 == 0
+
+    settings = TrainSettings(tempo=0.25, shift=True)
+    changed = timing(settings, 1, 3, STORED, even)
+    odd = (timed(tempo=0.25, shift=True).frames % 2).astype(bool)
+    assert np.array_equal(changed.frames[odd], STORED[odd])
+    assert (changed.pace[odd] == 1).all()
+    assert (changed.frames[~odd] % 2 == 0).all()
+
+
+def test_timings_derive_from_seed_and_epoch():
+    paces = {tuple(timed(epoch=e, seed=s, tempo=0.1).pace) for e in (1, 2) for s in (0, 1)}
+    assert len(paces) == 4
+    assert np.array_equal(timed(tempo=0.1).pace, timed(tempo=0.1).pace)
+
+
+def test_even_a_single_frame_can_be_shifted():
+    one = np.ones(50, np.int64)
+    shifted = timing(TrainSettings(shift=True), 1, 8, one, everything)
+    assert (shifted.frames == 1).all()
+    assert not shifted.first.any()

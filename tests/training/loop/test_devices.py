@@ -1,0 +1,87 @@
+"""What a run computes on, and whether it gives the same bits again."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from pipeline.config.experiment import ModelSettings
+from pipeline.files import InputError
+from pipeline.training.loop import devices
+from pipeline.training.loss import ctc
+from pipeline.training.network.model import Network
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+DEVICES = [CPU, GPU] if torch.cuda.is_available() else [CPU]
+
+
+@pytest.fixture(autouse=True)
+def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    benchmark = torch.backends.cudnn.benchmark
+    yield
+    torch.backends.cudnn.benchmark = benchmark
+    torch.use_deterministic_algorithms(False)
+
+
+def test_a_gpu_is_told_to_be_deterministic_and_a_later_run_may_be_told_otherwise():
+    devices.be_deterministic(True, GPU)
+    assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.is_deterministic_algorithms_warn_only_enabled()
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert not torch.backends.cudnn.benchmark
+    devices.be_deterministic(False, GPU)
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_the_cpu_is_left_as_it_is():
+    devices.be_deterministic(True, CPU)
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ""
+
+
+def test_the_environment_says_whether_another_run_would_give_the_same_bits():
+    assert devices.describe(CPU)["deterministic"]
+
+
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {"batch_norm": "sequence", "layers": 2},
+        {"convolutions": 2, "batch_norm": "input", "cell": "relu", "clamp": 0.2},
+        {"bidirectional": False, "lookahead": 4, "layer_norm": True, "cell": "gru"},
+    ],
+    ids=str,
+)
+def test_each_operation_of_a_step_has_a_deterministic_form_and_repeats_its_bits(
+    variant: dict[str, object], device: torch.device
+):
+    gradients = []
+    devices.be_deterministic(True, device)
+    torch.use_deterministic_algorithms(True)  # on the CPU as well: it refuses what it cannot do
+    for _ in range(2):
+        torch.manual_seed(0)
+        network = Network(ModelSettings(fc1=16, fc2=16, hidden=16, **variant), 8, 1, 12).to(device)
+        x, lengths = torch.randn(4, 40, 8).to(device), torch.tensor([40, 31, 22, 9], device=device)
+        targets = torch.tensor([1, 2, 2, 3], device=device)
+        ones = torch.ones(4, dtype=torch.int64, device=device)
+        output = network(x, lengths)
+        ctc.loss(output.logits, output.lengths, targets, ones).sum().backward()
+        gradients.append([p.grad for p in network.parameters()])
+    torch.testing.assert_close(*gradients, rtol=0, atol=0)
+
+
+def test_sown_draws_are_those_of_torchs_own_seed():
+    devices.sow(2**63 + 5, CPU)
+    one = torch.rand(3)
+    torch.manual_seed(2**63 + 5)
+    assert torch.equal(one, torch.rand(3))
+
+
+def test_a_cpu_refuses_float16_in_one_line():
+    with pytest.raises(InputError, match=r"^train\.precision float16: .* choose float32 or bf"):
+        devices.precision("float16", CPU)
+    assert devices.precision("float16", GPU) == torch.float16
+    assert devices.precision("bfloat16", CPU) == torch.bfloat16

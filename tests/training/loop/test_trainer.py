@@ -1,0 +1,396 @@
+"""Training learns; and a run that was stopped or killed anywhere ends as if it never had been."""
+
+import contextlib
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pipeline.config.experiment import Experiment
+from pipeline.decoding.scoring import total
+from pipeline.features.feature_set import FeatureSet
+from pipeline.files import InputError
+from pipeline.runs.folder import Heartbeat, RunFolder, Stopped
+from pipeline.runs.plateau import escape_updates, rank
+from pipeline.runs.rows import Row
+from pipeline.training.loop import trainer
+from pipeline.training.loop.evaluator import Recogniser
+from pipeline.training.loss import reference_line
+from tests.training.letters import experiment
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+TIMES = {"seconds", "frames_per_second", "loader_wait", "peak_memory_bytes", "run_id"}
+# All that is random or stateful: order, dropout, masks, BatchNorm's averages, Adam's moments.
+RESTLESS = experiment(
+    input={"stack": 2, "normalisation": "utterance"},
+    model={"dropout": 0.3, "batch_norm": "sequence", "layers": 2},
+    ctc={"prior": 0.4, "entropy": 0.05},
+    train={
+        "epochs": 4,
+        "schedule": "warmup-cosine",
+        "warmup_updates": 3,
+        "clip": 1.0,
+        "shift": True,
+        "tempo": 0.1,
+        "time_masks": 1,
+        "time_mask_frames": 3,
+        "frequency_masks": 1,
+        "frequency_mask_bins": 2,
+    },
+)
+UPDATES = 16  # 4 epochs of 14 utterances in batches of 4
+# It is asked whether it has to stop before each update and each batch of dev; at the end in dev and
+# test.
+IN_DEV, IN_TEST = 4, 21
+
+
+def settled(rows: list[Row]) -> list[dict[str, Any]]:
+    """Rows without what the clock decides; as text, where nan is nan."""
+    return [{k: repr(v) for k, v in row.items() if k not in TIMES} for row in rows]
+
+
+def content(run: RunFolder) -> dict[str, Any]:
+    return torch.load(run.state_file, weights_only=True)
+
+
+def assert_same(one: RunFolder, other: RunFolder) -> None:
+    assert settled(one.rows()) == settled(other.rows())
+    weights = [content(run)["network"] for run in (one, other)]
+    torch.testing.assert_close(*weights, rtol=0, atol=0)
+    assert one.hypotheses() == other.hypotheses()
+
+
+def fit(settings: Experiment, features: FeatureSet, run: RunFolder, **options: Any) -> RunFolder:
+    trainer.fit(settings, features, run, device="cpu", threads=1, **options)
+    return run
+
+
+@pytest.fixture(scope="module")
+def undisturbed(letters: FeatureSet, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return fit(RESTLESS, letters, RunFolder(tmp_path_factory.mktemp("undisturbed")))
+
+
+def after(calls: int) -> Callable[[], bool]:
+    """Asks to stop when it has been asked so often."""
+    asked = 0
+
+    def should_stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > calls
+
+    return should_stop
+
+
+def test_the_letters_are_learnt(letters: FeatureSet, tmp_path: Path):
+    settings = experiment(
+        input={"stack": 2}, train={"epochs": 25, "batch": 2, "learning_rate": 3e-2}
+    )
+    run = fit(settings, letters, RunFolder(tmp_path))
+    *_, train, dev, test = run.rows()
+    assert train["cer"] < 0.4
+    assert test["cer"] < 0.6
+    assert dev["blank_argmax"] < 1
+    assert dev["input_dependence"] > 0.5
+    assert escape_updates(run.rows()) is not None
+    assert run.finished
+
+
+def test_each_epoch_has_a_train_and_a_dev_row_and_test_comes_once(undisturbed: RunFolder):
+    rows = undisturbed.rows()
+    assert [row["split"] for row in rows] == ["train", "dev"] * 4 + ["test"]
+    assert [row["epoch"] for row in rows[:-1]] == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert [row["updates"] for row in rows[:-1]] == [4, 4, 8, 8, 12, 12, 16, 16]
+    assert [row["utterances"] for row in rows[-3:]] == [14, 5, 4]
+    assert all(row["run_id"] == undisturbed.run_id for row in rows)
+
+
+def test_a_row_counts_what_its_split_holds(undisturbed: RunFolder, letters: FeatureSet):
+    dev = undisturbed.rows()[-2]
+    members = [utterance for utterance in letters.utterances if utterance.split == "dev"]
+    assert dev["frames"] == sum(utterance.frames for utterance in members)
+    assert dev["chars"] == sum(len(utterance.transcript) for utterance in members)
+    assert dev["cer"] == dev["char_errors"] / dev["chars"]
+    assert all(0 < row["loader_wait"] < 1 for row in undisturbed.rows())
+    assert dev["peak_memory_bytes"] > 1e6
+    assert math.isnan(dev["grad_norm"])
+    assert undisturbed.rows()[-3]["grad_norm"] > 0
+
+
+def test_the_weights_are_those_of_the_best_dev_epoch(undisturbed: RunFolder):
+    dev = [row for row in undisturbed.rows() if row["split"] == "dev"]
+    best = min(dev, key=rank)
+    test = undisturbed.rows()[-1]
+    assert (test["epoch"], test["updates"]) == (best["epoch"], best["updates"])
+
+
+def test_hypotheses_are_those_that_were_scored(undisturbed: RunFolder):
+    test, dev = undisturbed.rows()[-1], undisturbed.rows()
+    for split in ("dev", "test"):
+        mine = [h for h in undisturbed.hypotheses() if h.split == split]
+        score = total((h.reference, h.hypothesis) for h in mine)
+        row = test if split == "test" else dev[2 * test["epoch"] - 1]
+        assert score.characters.errors == row["char_errors"]
+        assert score.words.errors == row["word_errors"]
+
+
+@pytest.mark.parametrize("calls", [0, 3, IN_DEV, 9, 12, 16, 20, IN_TEST])
+def test_stopped_at_any_step_it_goes_on_to_the_same_bits(
+    calls: int, letters: FeatureSet, undisturbed: RunFolder, tmp_path: Path
+):
+    run = RunFolder(tmp_path)
+    with pytest.raises(Stopped):
+        fit(RESTLESS, letters, run, should_stop=after(calls))
+    assert not run.finished
+    assert_same(fit(RESTLESS, letters, run), undisturbed)
+
+
+@pytest.mark.parametrize("options", [{}, {"resident_gb": 0.0, "workers": 2}], ids=str)
+def test_killed_in_an_evaluation_it_has_lost_neither_an_update_nor_what_was_heard(
+    options: dict[str, Any],
+    letters: FeatureSet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(trainer, "SECONDS_BETWEEN_SAVES", 0.0)
+    monkeypatch.setattr(trainer, "EVALUATION_BATCH", 1)  # dev is two batches of four then
+    undisturbed = fit(RESTLESS, letters, RunFolder(tmp_path / "undisturbed"))
+    left, hear = [1], Recogniser._hear
+    monkeypatch.setattr(Recogniser, "_hear", lambda self, *of: (left.pop(), hear(self, *of)))
+    run = RunFolder(tmp_path / "killed")
+    with pytest.raises(IndexError):  # as sudden as SIGKILL: nothing is saved on the way out
+        fit(RESTLESS, letters, run, **options)
+    saved = content(run)
+    assert (saved["epoch"], saved["position"], saved["update"], saved["rows"]) == (1, 4, 4, [])
+    assert saved["heard"]["dev"]["batches"] == 1
+    left[:] = [1] * (1 + 2 * 3 + 2 + 1)  # what is left of dev, dev; dev and test at the end
+    assert_same(fit(RESTLESS, letters, run, **options), undisturbed)
+    assert left == []
+    assert content(run)["heard"] == {}
+
+
+def test_stopped_before_each_batch_it_hears_each_once(
+    letters: FeatureSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(trainer, "EVALUATION_BATCH", 1)
+    undisturbed = fit(RESTLESS, letters, RunFolder(tmp_path / "undisturbed"))
+    run, lives = RunFolder(tmp_path / "stopped"), 0
+    while not run.finished:
+        lives += 1
+        with contextlib.suppress(Stopped):
+            fit(RESTLESS, letters, run, should_stop=after(1))
+    assert lives == UPDATES + 2 * 4 + 2 + 1
+    assert_same(run, undisturbed)
+
+
+def test_stopped_again_and_again_it_ends_all_the_same(
+    letters: FeatureSet, undisturbed: RunFolder, tmp_path: Path
+):
+    run, stops = RunFolder(tmp_path), 0
+    while not run.finished:
+        try:
+            fit(RESTLESS, letters, run, should_stop=after(3))  # dev and test pass in one go
+        except Stopped:
+            stops += 1
+    assert stops >= UPDATES // 3
+    assert_same(run, undisturbed)
+
+
+def test_fitting_a_finished_run_changes_nothing(
+    letters: FeatureSet, undisturbed: RunFolder, tmp_path: Path
+):
+    run = fit(RESTLESS, letters, RunFolder(tmp_path))
+    assert_same(fit(RESTLESS, letters, run), undisturbed)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_rows_and_weights_do_not_depend_on_the_feed(
+    workers: int, letters: FeatureSet, undisturbed: RunFolder, tmp_path: Path
+):
+    """Resident undisturbed, here mapped; stopped once in the middle of an epoch."""
+    run, options = RunFolder(tmp_path), {"resident_gb": 0.0, "workers": workers}
+    with pytest.raises(Stopped):
+        fit(RESTLESS, letters, run, should_stop=after(6), **options)
+    assert_same(fit(RESTLESS, letters, run, **options), undisturbed)
+
+
+SPAWNED = """
+import json, multiprocessing, pathlib, sys
+from pipeline.config.experiment import Experiment
+from pipeline.features.feature_set import FeatureSet
+from tests.training.loop.test_trainer import RunFolder, fit
+multiprocessing.set_start_method("spawn")
+settings = Experiment.model_validate_json(sys.argv[1])
+features, run = FeatureSet.open(pathlib.Path(sys.argv[2])), RunFolder(pathlib.Path(sys.argv[3]))
+fit(settings, features, run, resident_gb=0.0, workers=1)
+compiler = [name for name in ("torch._dynamo", "torch._inductor") if name in sys.modules]
+sys.exit(f"it imported {compiler}, which takes longer than a short run" if compiler else 0)
+"""
+
+
+def test_it_trains_where_processes_are_spawned_and_without_torchs_compiler(
+    letters: FeatureSet, undisturbed: RunFolder, tmp_path: Path
+):
+    """Spawned, as on Windows."""
+    words = [RESTLESS.model_dump_json(), str(letters.folder), str(tmp_path)]
+    subprocess.run([sys.executable, "-c", SPAWNED, *words], cwd=REPOSITORY, check=True, timeout=300)
+    assert_same(RunFolder(tmp_path), undisturbed)
+
+
+def test_a_plateau_goes_on_where_it_was(letters: FeatureSet, tmp_path: Path):
+    """So large a rate that dev losses rise, so that it is lowered again and again."""
+    train = {"schedule": "plateau", "plateau_epochs": 1, "learning_rate": 1.0, "clip": 1.0}
+    settings = experiment(train={**train, "batch_frames": 100, "epochs": 6})
+    whole = fit(settings, letters, RunFolder(tmp_path / "whole"))
+    rates = [row["learning_rate"] for row in whole.rows() if row["split"] == "train"]
+    assert rates[0] == 1
+    assert rates[-1] < 0.5
+    run = RunFolder(tmp_path / "stopped")
+    while not run.finished:
+        with contextlib.suppress(Stopped):
+            fit(settings, letters, run, should_stop=after(9))
+    assert_same(run, whole)
+
+
+def test_another_seed_is_another_run(letters: FeatureSet, undisturbed: RunFolder, tmp_path: Path):
+    changed = RESTLESS.model_copy(update={"train": RESTLESS.train.model_copy(update={"seed": 1})})
+    other = fit(changed, letters, RunFolder(tmp_path))
+    assert settled(other.rows()) != settled(undisturbed.rows())
+
+
+def test_the_wish_to_be_deterministic_reaches_the_machine(
+    letters: FeatureSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    wishes = []
+    monkeypatch.setattr(
+        trainer.devices, "be_deterministic", lambda wish, on: wishes.append((wish, on.type))
+    )
+    for wish in (True, False):
+        settings = experiment(train={"epochs": 1, "deterministic": wish})
+        fit(settings, letters, RunFolder(tmp_path / str(wish)))
+    assert wishes == [(True, "cpu"), (False, "cpu")]
+
+
+def test_an_optimum_bias_starts_on_the_reference_line(letters: FeatureSet, tmp_path: Path):
+    losses = {}
+    for bias in ("zero", "optimum"):
+        settings = experiment(model={"bias": bias}, train={"epochs": 1, "learning_rate": 1e-9})
+        row = fit(settings, letters, RunFolder(tmp_path / bias)).rows()[0]
+        losses[bias] = row["loss_per_character"] - row["reference_loss"]
+    assert losses["zero"] > 5
+    assert 0 < losses["optimum"] < 1
+
+
+def test_no_constant_output_is_below_the_reference(undisturbed: RunFolder, letters: FeatureSet):
+    dev = undisturbed.rows()[1]
+    texts = [(-(-u.frames // 2), u.transcript) for u in letters.utterances if u.split == "dev"]
+    labels = [[" ABC".index(c) + 1 for c in text] for _, text in texts]
+    reference = reference_line.constant_reference([frames for frames, _ in texts], labels, 38)
+    assert dev["reference_loss"] == pytest.approx(reference.loss_per_character)
+
+
+@pytest.mark.parametrize(
+    ("section", "settings"),
+    [
+        ("model", {"cell": "relu", "convolutions": 1, "batch_norm": "input"}),
+        ("model", {"cell": "gru", "bidirectional": False, "batch_norm": "input-unmasked"}),
+        ("train", {"precision": "bfloat16"}),
+        ("train", {"optimiser": "sgd", "order": "random", "sortagrad_epochs": 1}),
+        ("train", {"order": "sorted", "optimiser": "adam", "weight_decay": 0.1}),
+        ("train", {"order": "reversed", "schedule": "one-cycle", "batch_frames": 120}),
+        ("input", {"normalisation": "zca", "stack": 3}),
+        ("decode", {"beam": 3}),
+    ],
+    ids=str,
+)
+def test_every_setting_trains(
+    section: str, settings: dict[str, object], letters: FeatureSet, tmp_path: Path
+):
+    run = fit(experiment(**{section: settings}), letters, RunFolder(tmp_path))
+    train = [row["loss_per_character"] for row in run.rows() if row["split"] == "train"]
+    assert train[-1] < train[0]
+
+
+def test_a_loss_that_is_no_number_names_batch_rate_and_update(letters: FeatureSet, tmp_path: Path):
+    settings = experiment(
+        input={"normalisation": "none"},
+        train={"learning_rate": 10.0, "optimiser": "sgd", "epochs": 50},
+        model={"clamp": None, "cell": "relu"},
+    )
+    message = (
+        r"^after \d+ updates, at learning rate 10: the (loss|gradient) of train-\d\d.*train\.clip"
+    )
+    with pytest.raises(trainer.DivergedError, match=message):
+        fit(settings, letters, RunFolder(tmp_path))
+
+
+def test_heartbeats_say_where_the_run_stands(
+    letters: FeatureSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(trainer, "SECONDS_BETWEEN_BEATS", 0.0)
+    beats: list[Heartbeat] = []
+    fit(RESTLESS, letters, RunFolder(tmp_path), observe=beats.append)
+    assert [beat.update for beat in beats] == sorted(beat.update for beat in beats)
+    assert {beat.epochs for beat in beats} == {4}
+    last = beats[-1]
+    assert (last.status, last.epoch, last.update) == ("running", 4, UPDATES)
+    assert last.dev_cer >= 0
+    assert last.frames_per_second > 0
+    assert beats[3].seconds_left > last.seconds_left == 0
+    assert [beat.update for beat in beats].count(4) == 3  # after it, in the evaluation, after that
+    assert [beat.epoch for beat in beats if beat.update == 4] == [1, 1, 1]  # their loss is its own
+
+
+def test_a_stop_is_announced(letters: FeatureSet, tmp_path: Path):
+    beats: list[Heartbeat] = []
+    with pytest.raises(Stopped):
+        fit(RESTLESS, letters, RunFolder(tmp_path), observe=beats.append, should_stop=after(2))
+    assert (beats[-1].status, beats[-1].update) == ("stopped", 2)
+
+
+def test_the_environment_is_recorded(undisturbed: RunFolder):
+    environment = undisturbed.environment()
+    assert environment["torch"] == torch.__version__
+    assert environment["threads"] == 1
+    assert environment["device"] == "cpu"
+
+
+def test_a_state_of_another_version_is_refused(
+    letters: FeatureSet, undisturbed: RunFolder, tmp_path: Path
+):
+    state = {**content(undisturbed), "version": 99}
+    torch.save(state, tmp_path / "state.pt")
+    with pytest.raises(InputError, match=r"has version 99, this program wants 4; delete"):
+        fit(RESTLESS, letters, RunFolder(tmp_path))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_refused(letters: FeatureSet, tmp_path: Path):
+    with pytest.raises(InputError, match="torch sees no GPU here; set device: auto"):
+        trainer.fit(RESTLESS, letters, RunFolder(tmp_path), device="cuda")
+    assert trainer.gpus() == []
+
+
+def test_rows_are_json_that_any_reader_takes(undisturbed: RunFolder):
+    for line in undisturbed.rows_file.read_text().splitlines():
+        json.loads(line, parse_constant=pytest.fail)
+
+
+def test_a_newer_state_is_kept_only_where_it_got_further(letters: FeatureSet, tmp_path: Path):
+    """Jobs that come back without one are given up."""
+    run, seen = RunFolder(tmp_path), []
+    for calls in (0, 0, 3, 0, 0, IN_DEV - 3, 0, 4):
+        with pytest.raises(Stopped):
+            fit(RESTLESS, letters, run, should_stop=after(calls))
+        seen.append(run.saved)
+    first, again, three, third, fourth, in_dev, still, on = seen
+    assert first == again == ""
+    assert three == third == fourth != ""
+    assert in_dev == still != three
+    assert on != still
