@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     """A line, however long; in a terminal above the live picture, if there is one."""
     if in_terminal():
         console().print(text, markup=False, soft_wrap=True)
@@ -60,7 +60,7 @@ def _one_line(error: Exception) -> str:
     return " ".join(" ".join([str(error), *getattr(error, "__notes__", [])]).split())
 
 
-def duration(seconds: float | None) -> str:
+def duration_text(seconds: float | None) -> str:
     """`4 s`, `3 min 20 s`, `2 h 05 min`."""
     if seconds is None or not math.isfinite(seconds):
         return ""
@@ -72,13 +72,13 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def percent(rate: float | None) -> str:
+def percent_text(rate: float | None) -> str:
     return "" if rate is None or math.isnan(rate) else f"{100 * rate:.1f} %"
 
 
-def number(value: float | None, form: str = ".2f") -> str:
+def number_text(value: float | None, form: str = ".2f") -> str:
     return "" if value is None or math.isnan(value) else format(value, form)
 
 
-def count(items: int, noun: str) -> str:
+def count_text(items: int, noun: str) -> str:
     return f"{items} {noun}{'' if items == 1 else 's'}"

@@ -22,23 +22,23 @@ from pydantic import (
     model_validator,
 )
 
-from pipeline.config.loader import Settings, expand, read_yaml, validated
+from pipeline.config.loader import Settings, expand_path, read_yaml, validate_settings
 from pipeline.files import InputError
 
-BUILT_IN = Path("the built-in profile")
-DEFAULTS = {BUILT_IN, Path("cluster/local.yaml")}  # what make takes unasked
+BUILT_IN_PROFILE = Path("the built-in profile")
+DEFAULT_PROFILES = {BUILT_IN_PROFILE, Path("cluster/local.yaml")}  # what make takes unasked
 
-MOST = 4096  # of what a machine has some of: more is a slip, and would be counted out in vain
+MAX_COUNT = 4096  # of what a machine has some of: more is a slip, and would be counted out in vain
 
 # Minutes of a job: SLURM warns of its limit up to a minute early, and python must listen by then.
-SHORTEST = 3
+MIN_JOB_MINUTES = 3
 
 # A number; `auto`: what the scheduler says; `unlimited`.
-Limit = Annotated[int, Field(ge=1)] | Literal["auto", "unlimited"]
+LimitSetting = Annotated[int, Field(ge=1)] | Literal["auto", "unlimited"]
 Device = Literal["auto", "cpu", "cuda"]
 
 
-def _in_words(workers: Any, validate: Callable[[Any], Any]) -> Any:
+def _validate_workers(workers: Any, validate: Callable[[Any], Any]) -> Any:
     try:
         return validate(workers)
     except ValidationError:
@@ -50,20 +50,20 @@ Workers = Annotated[
     Annotated[int, Field(ge=0, le=256)]
     | Literal["auto"]
     | Annotated[str, Field(pattern=r"^[1-8] per thread$")],
-    WrapValidator(_in_words),
+    WrapValidator(_validate_workers),
 ]
 
 
 # It stands in a line of the script; a blank would end it there, and sbatch take the rest for more.
-Word = Annotated[str, Field(pattern=r"^\S+$")]
+SingleWord = Annotated[str, Field(pattern=r"^\S+$")]
 
 
-class Stated(Settings):
+class StrictSettings(Settings):
     """What a profile states."""
 
     @field_validator("*", mode="before")
     @classmethod
-    def _yes_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+    def _refuse_booleans(cls, value: Any, info: ValidationInfo) -> Any:
         """Which pydantic takes for 1: `max_submit: yes` would be a sweep in a single job."""
         kind = cls.model_fields[str(info.field_name)].annotation
         if isinstance(value, bool) and bool not in {kind, *get_args(kind)}:
@@ -71,7 +71,7 @@ class Stated(Settings):
         return value
 
 
-class Everywhere(Stated):
+class CommonProfile(StrictSettings):
     """What each profile says, whatever the scheduler."""
 
     work: str = Field(default="work", description="folder; $NAME is read from the environment")
@@ -100,7 +100,7 @@ class Everywhere(Stated):
         description="seconds between two questions to SLURM, at least; while nothing changes, "
         "status waits longer each time, up to 180",
     )
-    _path: Path = PrivateAttr(default=BUILT_IN)
+    _path: Path = PrivateAttr(default=BUILT_IN_PROFILE)
 
     @property
     def path(self) -> Path:
@@ -108,55 +108,60 @@ class Everywhere(Stated):
         return self._path
 
 
-class Local(Everywhere):
+class LocalProfile(CommonProfile):
     """This machine: as many processes at once as there are slots."""
 
     scheduler: Literal["local"] = "local"
     slots: int | None = Field(
-        default=None, ge=1, le=MOST, description="runs at once; null: one per GPU, else one per CPU"
+        default=None,
+        ge=1,
+        le=MAX_COUNT,
+        description="runs at once; null: one per GPU, else one per CPU",
     )
     threads: int | None = Field(
-        default=None, ge=1, le=MOST, description="of each run; null: CPUs shared by the slots"
+        default=None, ge=1, le=MAX_COUNT, description="of each run; null: CPUs shared by the slots"
     )
 
 
-class FeatureJobs(Stated):
+class FeatureJobs(StrictSettings):
     """Jobs that compute features: no GPU, and so often another partition."""
 
-    partition: Word | None = Field(default=None, description="null: the partition of the runs")
-    qos: Word | None = Field(default=None, description="null: the qos of the runs")
-    constraint: Word | None = None
+    partition: SingleWord | None = Field(
+        default=None, description="null: the partition of the runs"
+    )
+    qos: SingleWord | None = Field(default=None, description="null: the qos of the runs")
+    constraint: SingleWord | None = None
     tasks: int = Field(default=8, ge=1, description="jobs at most, each with its share of slices")
     cpus: int = Field(default=1, ge=1)
     memory_gb: float = Field(default=4.0, gt=0)
-    minutes: int = Field(default=60, ge=SHORTEST)
+    minutes: int = Field(default=60, ge=MIN_JOB_MINUTES)
 
     @property
     def job_memory_gb(self) -> float:
         return self.memory_gb
 
     @property
-    def most_memory_gb(self) -> float:
+    def max_job_memory_gb(self) -> float:
         """What a job may ask for whose predecessor ran out of memory."""
         return 4 * self.memory_gb
 
 
-class Slurm(Everywhere):
+class SlurmProfile(CommonProfile):
     """A SLURM cluster. What is null is not asked for, and the site's default holds."""
 
     scheduler: Literal["slurm"]
-    partition: Word | None = None
-    account: Word | None = None
-    qos: Word | None = None
-    constraint: Word | None = None
-    wckey: Word | None = Field(
+    partition: SingleWord | None = None
+    account: SingleWord | None = None
+    qos: SingleWord | None = None
+    constraint: SingleWord | None = None
+    wckey: SingleWord | None = Field(
         default=None, description="null: none is sent; some sites refuse any"
     )
     gpus: int = Field(default=1, ge=0, description="of each job")
-    gpu_type: Word | None = Field(default=None, description="as in gres: gpu:TYPE:1")
+    gpu_type: SingleWord | None = Field(default=None, description="as in gres: gpu:TYPE:1")
     gpu_request_style: Literal["gres", "gpus_per_node", "gpus"] = "gres"
     cpus: int = Field(
-        default=2, ge=1, le=MOST, description="of each job; its runs at once share them"
+        default=2, ge=1, le=MAX_COUNT, description="of each job; its runs at once share them"
     )
     min_cpus_per_gpu: int | None = Field(default=None, ge=1, description="the site wants so many")
     max_cpus_per_gpu: int | None = Field(default=None, ge=1, description="the site gives so many")
@@ -175,15 +180,21 @@ class Slurm(Everywhere):
         description="a run that ran out of memory asks for twice as much, at most so much; "
         "null: four times as much as at first",
     )
-    minutes: int = Field(default=120, ge=SHORTEST, description="time limit of a job")
-    max_minutes: Limit = Field(default="auto", description="the longest that a job may ask for")
+    minutes: int = Field(default=120, ge=MIN_JOB_MINUTES, description="time limit of a job")
+    max_minutes: LimitSetting = Field(
+        default="auto", description="the longest that a job may ask for"
+    )
     runs_per_task: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         default="auto", description="auto: as few as the limits allow, each in its own job"
     )
-    runs_per_gpu: int = Field(default=1, ge=1, le=MOST, description="side by side in one job")
-    max_submit: Limit = Field(default="auto", description="queued and running jobs of one user")
-    max_running: Limit = Field(default="auto", description="running jobs of one user")
-    max_array_size: Limit = Field(default="auto", description="largest index of an array, plus 1")
+    runs_per_gpu: int = Field(default=1, ge=1, le=MAX_COUNT, description="side by side in one job")
+    max_submit: LimitSetting = Field(
+        default="auto", description="queued and running jobs of one user"
+    )
+    max_running: LimitSetting = Field(default="auto", description="running jobs of one user")
+    max_array_size: LimitSetting = Field(
+        default="auto", description="largest index of an array, plus 1"
+    )
     setup: tuple[str, ...] = Field(default=(), description="shell lines before python starts")
     python: str | None = Field(
         default=None, pattern=r"\S", description="null: the interpreter that submits; or a command"
@@ -217,7 +228,7 @@ class Slurm(Everywhere):
     features: FeatureJobs = FeatureJobs()
 
     @model_validator(mode="after")
-    def _cpus_fit_the_gpus(self) -> "Slurm":
+    def _check_cpus_per_gpu(self) -> "SlurmProfile":
         least, most = self.min_cpus_per_gpu, self.max_cpus_per_gpu
         if least and self.cpus < least * self.gpus:
             raise ValueError(f"cpus: {self.cpus} for {self.gpus} GPU, and {least} each are wanted")
@@ -226,7 +237,7 @@ class Slurm(Everywhere):
         return self
 
     @model_validator(mode="after")
-    def _memory_is_known(self) -> "Slurm":
+    def _check_memory(self) -> "SlurmProfile":
         if self.memory_gb is None and self.default_memory_per_cpu_gb is None:
             raise ValueError("memory_gb: null, and so is default_memory_per_cpu_gb")
         return self
@@ -242,20 +253,23 @@ class Slurm(Everywhere):
         return self.memory_gb or self.cpus * (self.default_memory_per_cpu_gb or 0.0)
 
     @property
-    def most_memory_gb(self) -> float:
+    def max_job_memory_gb(self) -> float:
         return self.max_memory_gb or 4 * self.job_memory_gb
 
 
-Profile = Local | Slurm
+Profile = LocalProfile | SlurmProfile
 
 
 def load_profile(path: Path) -> Profile:
     content = read_yaml(path)
-    kinds: dict[Any, type[Local] | type[Slurm]] = {"local": Local, "slurm": Slurm}
+    kinds: dict[Any, type[LocalProfile] | type[SlurmProfile]] = {
+        "local": LocalProfile,
+        "slurm": SlurmProfile,
+    }
     scheduler = content.get("scheduler", "local")
     if not isinstance(scheduler, str) or scheduler not in kinds:
         raise InputError(f"{path}: scheduler: {scheduler!r} — choose local or slurm")
-    profile = validated(kinds[scheduler], content, path)
+    profile = validate_settings(kinds[scheduler], content, path)
     profile._path = path
     return profile
 
@@ -264,19 +278,19 @@ def work_folder(profile: Profile, chosen: Path | None) -> Path:
     """The work folder, absolute, because a job may start elsewhere; `chosen` (WORK=…) wins."""
     if chosen is not None:
         return chosen.expanduser().resolve()
-    return Path(expand(profile.work, profile.path, "work")).resolve()
+    return Path(expand_path(profile.work, profile.path, "work")).resolve()
 
 
-def place(options: argparse.Namespace) -> tuple[Profile, Path]:
+def load_profile_and_workdir(options: argparse.Namespace) -> tuple[Profile, Path]:
     """--cluster and --work: where to run, and the work folder."""
-    profile = load_profile(options.cluster) if options.cluster else Local()
+    profile = load_profile(options.cluster) if options.cluster else LocalProfile()
     return profile, work_folder(profile, options.work)
 
 
-def typed_again(command: str, profile: Profile, work: Path) -> str:
+def make_command(command: str, profile: Profile, work: Path) -> str:
     """A make command, with the CLUSTER= and WORK= that it needs to mean this place."""
     words = [command]
-    if profile.path not in DEFAULTS:
+    if profile.path not in DEFAULT_PROFILES:
         words.append(f"CLUSTER={quote(str(profile.path))}")
     try:
         moved = work != work_folder(profile, None)

@@ -21,7 +21,7 @@ class InputError(ValueError):
 
 
 @contextmanager
-def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+def atomic_write(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Yield a path beside `path`; move it over `path` when the block ends well.
 
     A `durable` file is flushed to the disk before the move, so that a power cut leaves the old file
@@ -37,7 +37,7 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
         if durable:
             with partial.open("rb+") as written:
                 os.fsync(written.fileno())
-        _move(partial, path)
+        _replace_with_retry(partial, path)
     except OSError as error:
         error.add_note(
             f"while writing {path}; choose another work folder with WORK=…, or free some space"
@@ -48,7 +48,7 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
-def _move(partial: Path, path: Path) -> None:
+def _replace_with_retry(partial: Path, path: Path) -> None:
     """Windows refuses while another process has `path` open, as status does for a moment."""
     for _ in range(20):
         try:
@@ -63,7 +63,7 @@ def _move(partial: Path, path: Path) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_bytes(content)
 
 
@@ -79,7 +79,7 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def digest(value: Any) -> str:
+def json_digest(value: Any) -> str:
     """SHA-256, in hexadecimal, of the canonical JSON of `value`: keys sorted, no white space."""
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()

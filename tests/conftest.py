@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # The longest first, so that none is left for the end.
-LONG = ("tests/slurm/", "tests/test_demo.py", "tests/jobs/", "tests/training/test_killed.py")
+RUN_FIRST = ("tests/slurm/", "tests/test_demo.py", "tests/jobs/", "tests/training/test_killed.py")
 
 # A busy machine is slow, and that is no finding.
 settings.register_profile(
@@ -36,13 +36,13 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def place(item: pytest.Item) -> int:
-        places = (n for n, path in enumerate(LONG) if item.nodeid.startswith(path))
-        return next(places, len(LONG))
+        places = (n for n, path in enumerate(RUN_FIRST) if item.nodeid.startswith(path))
+        return next(places, len(RUN_FIRST))
 
     items.sort(key=place)
 
 
-class ByFile(LoadScopeScheduling):
+class FileScheduling(LoadScopeScheduling):
     """Each file is one process's, as its fixtures are dear; so is SLURM, where one waits a lot."""
 
     def _split_scope(self, nodeid: str) -> str:
@@ -51,8 +51,8 @@ class ByFile(LoadScopeScheduling):
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
-    return ByFile(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FileScheduling:
+    return FileScheduling(config, log)
 
 
 @pytest.fixture(scope="session")

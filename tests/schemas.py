@@ -6,28 +6,29 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from jobs.profile import Local, Slurm
+from jobs.profile import LocalProfile, SlurmProfile
 from pipeline.config.corpus import Corpus
 from pipeline.config.experiment import Experiment
 from pipeline.config.sweep import SweepFile
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-KINDS: dict[str, Any] = {
+SCHEMA_MODELS: dict[str, Any] = {
     "configs/corpora/schema.json": Corpus,
     "configs/experiments/schema.json": Experiment,
     "configs/sweeps/schema.json": SweepFile,
-    "cluster/schema.json": Local | Slurm,
+    "cluster/schema.json": LocalProfile | SlurmProfile,
 }
 
 
-def schemas() -> dict[Path, str]:
+def render_schemas() -> dict[Path, str]:
     return {
-        REPOSITORY / name: json.dumps(_as_written(TypeAdapter(kind).json_schema()), indent=1) + "\n"
-        for name, kind in KINDS.items()
+        REPOSITORY / name: json.dumps(_adapt_to_files(TypeAdapter(kind).json_schema()), indent=1)
+        + "\n"
+        for name, kind in SCHEMA_MODELS.items()
     }
 
 
-def _as_written(schema: dict[str, Any]) -> dict[str, Any]:
+def _adapt_to_files(schema: dict[str, Any]) -> dict[str, Any]:
     """In a file, a corpus is the path of its file, and a corpus's name is its file's."""
     properties = schema.get("properties", {})
     if "corpus" in properties:
@@ -39,5 +40,5 @@ def _as_written(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    for path, text in schemas().items():
+    for path, text in render_schemas().items():
         path.write_text(text, encoding="utf-8")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.files import digest, read_json, replacing, write_json, write_text
+from pipeline.files import atomic_write, json_digest, read_json, write_json, write_text
 
 
 def test_a_written_value_reads_back(tmp_path):
@@ -18,7 +18,7 @@ def test_a_written_value_reads_back(tmp_path):
 def test_a_failing_block_leaves_the_old_file_and_no_other(tmp_path):
     path = tmp_path / "rows"
     write_text(path, "old")
-    with pytest.raises(RuntimeError), replacing(path) as partial:
+    with pytest.raises(RuntimeError), atomic_write(path) as partial:
         partial.write_text("new")
         raise RuntimeError
     assert path.read_text() == "old"
@@ -45,7 +45,7 @@ def test_a_file_is_flushed_to_the_disk_before_it_moves_unless_it_can_be_made_aga
 ):
     path, flushed = tmp_path / "rows", []
     monkeypatch.setattr(os, "fsync", lambda number: flushed.append(path.exists()))
-    with replacing(path, durable=durable) as partial:
+    with atomic_write(path, durable=durable) as partial:
         partial.write_text("new")
     assert flushed == ([False] if durable else [])
     assert path.read_text() == "new"
@@ -55,7 +55,7 @@ def test_a_file_is_flushed_to_the_disk_before_it_moves_unless_it_can_be_made_aga
 def test_a_full_disk_is_named_with_the_way_out(tmp_path):
     path = tmp_path / "rows"
     write_text(path, "old")
-    with pytest.raises(OSError, match="No space left") as caught, replacing(path) as partial:
+    with pytest.raises(OSError, match="No space left") as caught, atomic_write(path) as partial:
         partial.symlink_to("/dev/full")
         with partial.open("w") as full:
             full.write("x" * 100_000)
@@ -73,5 +73,5 @@ def test_a_file_where_the_folder_should_be_is_named(tmp_path):
 
 
 def test_the_order_of_keys_does_not_change_a_digest():
-    assert digest({"a": 1, "b": [1, 2]}) == digest({"b": [1, 2], "a": 1})
-    assert digest({"a": 1}) != digest({"a": 1.5})
+    assert json_digest({"a": 1, "b": [1, 2]}) == json_digest({"b": [1, 2], "a": 1})
+    assert json_digest({"a": 1}) != json_digest({"a": 1.5})

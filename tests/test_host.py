@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from jobs.node.training_task import Means
+from jobs.node.training_task import RunResources
 from jobs.profile import load_profile
 from pipeline import host
-from pipeline.host import cpus
+from pipeline.host import available_cpus
 
 
 @pytest.fixture
 def eight_cpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
-    monkeypatch.setattr(host, "CGROUPS", tmp_path)
+    monkeypatch.setattr(host, "CGROUP_ROOT", tmp_path)
     monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
 
 
@@ -32,7 +32,7 @@ def test_cpus_are_those_that_a_container_may_use(
     tmp_path: Path, file: str, content: str, expected: int
 ):
     (tmp_path / file).write_text(content)
-    assert cpus() == expected
+    assert available_cpus() == expected
 
 
 @pytest.mark.usefixtures("eight_cpus")
@@ -41,14 +41,14 @@ def test_cpus_are_those_of_control_groups_of_version_1_too(tmp_path: Path):
     (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
     for quota, expected in (("300000", 3), ("-1", 8)):
         (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text(f"{quota}\n")
-        assert cpus() == expected
+        assert available_cpus() == expected
 
 
 @pytest.mark.usefixtures("eight_cpus")
 def test_cpus_are_those_that_slurm_gave_to_the_task(monkeypatch: pytest.MonkeyPatch):
     for given, expected in (("4", 4), ("64", 8), ("", 8)):
         monkeypatch.setenv("SLURM_CPUS_PER_TASK", given)
-        assert cpus() == expected
+        assert available_cpus() == expected
 
 
 @pytest.mark.usefixtures("eight_cpus")
@@ -61,9 +61,9 @@ def test_a_run_has_the_workers_that_its_profile_wishes(
 ):
     path = tmp_path / "site.yaml"
     path.write_text(f"workers: {wish}")
-    assert Means("auto", 3, load_profile(path).workers).feeders(gpu=gpu) == expected
+    assert RunResources("auto", 3, load_profile(path).workers).num_workers(gpu=gpu) == expected
 
 
 def test_a_gpu_with_a_single_cpu_gets_no_worker(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "1")
-    assert Means("cuda", threads=1).feeders(gpu=True) == 0
+    assert RunResources("cuda", threads=1).num_workers(gpu=True) == 0

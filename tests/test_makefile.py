@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.jobs.conftest import bench_in
+from tests.jobs.conftest import create_project
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 VARIABLES = {
@@ -74,9 +74,9 @@ def test_features_of_a_sweep_get_its_path_as_one_word():
 
 
 def test_a_sweep_in_a_folder_with_a_space_is_planned(tmp_path: Path):
-    bench = bench_in(tmp_path / "my things", "an4")
+    bench = create_project(tmp_path / "my things", "an4")
     profile = bench.configs / "here.yaml"
     profile.write_text("scheduler: local\nslots: 1\n")
     place = (f"CLUSTER={profile}", f"WORK={bench.work}")
-    said = made("sweep", f"SWEEP={bench.sweep}", *place, "DRY=1")
+    said = made("sweep", f"SWEEP={bench.sweep_file}", *place, "DRY=1")
     assert "2 runs" in said

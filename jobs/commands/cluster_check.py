@@ -18,25 +18,34 @@ from typing import Any
 from jobs import code_snapshot
 from jobs.launch import entrypoint, orphan_jobs
 from jobs.local import executor
-from jobs.messages import duration, say
+from jobs.messages import duration_text, print_line
 from jobs.node import task_file
-from jobs.node.checks import Finding, clock, examine, examine_features
+from jobs.node.checks import CheckResult, check_clock, check_feature_node, check_node
 from jobs.node.task_file import CheckTask
-from jobs.profile import Local, Profile, Slurm, load_profile, require_writable, work_folder
+from jobs.profile import (
+    LocalProfile,
+    Profile,
+    SlurmProfile,
+    load_profile,
+    require_writable,
+    work_folder,
+)
 from jobs.slurm import client, preemption, resources, sbatch
 from jobs.slurm.client import SchedulerError
-from jobs.slurm.limits import beyond, limits
-from jobs.slurm.reasons import in_words, never
+from jobs.slurm.limits import exceeded_limit_lines, find_limits
+from jobs.slurm.reasons import explain, never_starts
 from jobs.sweep.folder import SweepFolder
 from pipeline.config.loader import dump_yaml
 from pipeline.files import InputError, read_json, write_text
 
-SECONDS_BETWEEN_LOOKS = 1.0
-SECONDS_BEFORE_A_QUESTION = 5.0  # the first: SLURM refuses soon what it will never start
-SECONDS_FOR_FILES = 30.0  # a network file system may show late what another host has written
-SECONDS_FOR_SIGNAL = 120.0  # the file system may show late that it was heard
-SECONDS_FOR_REQUEUE = 300.0  # SLURM's own hold is two minutes
-LETTERS_OF_OUTPUT = 300
+CHECK_POLL_INTERVAL_S = 1.0
+FIRST_QUERY_DELAY_S = 5.0  # the first: SLURM refuses soon what it will never start
+FILE_VISIBILITY_TIMEOUT_S = (
+    30.0  # a network file system may show late what another host has written
+)
+SIGNAL_REPLY_TIMEOUT_S = 120.0  # the file system may show late that it was heard
+REQUEUE_TIMEOUT_S = 300.0  # SLURM's own hold is two minutes
+MAX_OUTPUT_CHARS = 300
 
 
 class NoAnswerError(InputError):
@@ -47,19 +56,19 @@ class NoAnswerError(InputError):
 class Probe:
     """One job; what it answers, and then what it has to say about a signal and a requeue."""
 
-    answer: Path
-    sent: float  # unix, of this host
-    patience: float  # seconds between two questions to SLURM
+    answer_path: Path
+    submitted_at: float  # unix, of this host
+    poll_interval_s: float  # seconds between two questions to SLURM
     job: str = ""
     signalled: bool = True  # else of the place of features, which answers and ends
 
     @property
-    def heard(self) -> Path:
-        return self.answer.with_suffix(".heard")
+    def signal_received_path(self) -> Path:
+        return self.answer_path.with_suffix(".heard")
 
     @property
-    def again(self) -> Path:
-        return self.answer.with_suffix(".again")
+    def requeued_path(self) -> Path:
+        return self.answer_path.with_suffix(".again")
 
 
 def cluster_check(options: argparse.Namespace) -> int:
@@ -67,31 +76,37 @@ def cluster_check(options: argparse.Namespace) -> int:
     work = work_folder(profile, options.work)
     require_writable(work)
     folder = SweepFolder(work, "cluster-check")
-    findings = _on_slurm(profile, folder) if isinstance(profile, Slurm) else _here(profile, folder)
+    findings = (
+        _check_slurm(profile, folder)
+        if isinstance(profile, SlurmProfile)
+        else _check_this_machine(profile, folder)
+    )
     for finding in findings:
-        say(f"{'ok     ' if finding.good else 'WRONG  '} {finding.text}")
+        print_line(f"{'ok     ' if finding.ok else 'WRONG  '} {finding.text}")
     report = folder.path / "report.md"
-    write_text(report, for_an_administrator(profile, findings))
-    say(f"report, to be pasted into a mail: {report}")
-    return 0 if all(finding.good for finding in findings) else 1
+    write_text(report, format_admin_report(profile, findings))
+    print_line(f"report, to be pasted into a mail: {report}")
+    return 0 if all(finding.ok for finding in findings) else 1
 
 
-def _here(profile: Local, folder: SweepFolder) -> list[Finding]:
-    with _task(folder, signalled=False) as (file, answer):
+def _check_this_machine(profile: LocalProfile, folder: SweepFolder) -> list[CheckResult]:
+    with _check_task_file(folder, signalled=False) as (file, answer):
         sent = time.time()
         slots = executor.slots_for_runs(profile)
-        code = code_snapshot.take(folder.code)
-        executor.run([file], slots, code, look=lambda _: None, ended=lambda _: None)
+        code = code_snapshot.take_snapshot(folder.code)
+        executor.run_tasks_interruptible(
+            [file], slots, code, on_poll=lambda _: None, on_exit=lambda _: None
+        )
         if not answer.exists():
             raise InputError(f"the check ended without an answer; see {executor.output_path(file)}")
         said = read_json(answer)
-        skew = clock(said["time"], sent, time.time())
-    return [*examine(said, profile, folder.work, folder.code), skew]
+        skew = check_clock(said["time"], sent, time.time())
+    return [*check_node(said, profile, folder.work, folder.code), skew]
 
 
-def _on_slurm(profile: Slurm, folder: SweepFolder) -> list[Finding]:
+def _check_slurm(profile: SlurmProfile, folder: SweepFolder) -> list[CheckResult]:
     orphan_jobs.refuse_inside_a_job()
-    code = code_snapshot.take(folder.code)
+    code = code_snapshot.take_snapshot(folder.code)
     submission = sbatch.Submission(
         profile=profile,
         name=folder.name,
@@ -102,63 +117,70 @@ def _on_slurm(profile: Slurm, folder: SweepFolder) -> list[Finding]:
     own, of_features = resources.run_parameters(profile), resources.feature_parameters(profile)
     place = ("partition", "qos", "constraint")
     apart = [of_features] if any(own[name] != of_features[name] for name in place) else []
-    findings, probes = list[Finding](), list[Probe]()
+    findings, probes = list[CheckResult](), list[Probe]()
     with ExitStack() as stack:
         for asked in (own, *apart):
-            sent = _probe(submission, asked, folder, signalled=asked is own)
+            sent = _submit_probe(submission, asked, folder, signalled=asked is own)
             try:
                 probes.append(stack.enter_context(sent))
-            except sbatch.RefusedError as refusal:
+            except sbatch.SubmissionRefusedError as refusal:
                 whose = "" if asked is own else "features: "
-                findings.append(Finding(False, f"{whose}{refusal}"))
+                findings.append(CheckResult(False, f"{whose}{refusal}"))
         for probe in probes:
-            findings += _heard(probe, profile, folder)
+            findings += _probe_results(probe, profile, folder)
         own_jobs = {probe.job for probe in probes}
-        return [*findings, _limits(profile, own_jobs), *_beyond(profile), *_preemption(profile)]
+        return [
+            *findings,
+            _check_limits(profile, own_jobs),
+            *_check_profile_limits(profile),
+            *_check_preemption(profile),
+        ]
 
 
 @contextmanager
-def _task(
+def _check_task_file(
     folder: SweepFolder, *, signalled: bool, scratch: str | None = None
 ) -> Iterator[tuple[Path, Path]]:
     answer = folder.path / f"answer-{secrets.token_hex(4)}.json"
     task = CheckTask(answer=str(answer), signalled=signalled, scratch=scratch)
     try:
-        yield task_file.write(task, folder.tasks), answer
+        yield task_file.write_task(task, folder.tasks), answer
     finally:
         for file in folder.path.glob(f"{answer.stem}.*"):
             file.unlink(missing_ok=True)
 
 
 @contextmanager
-def _probe(
+def _submit_probe(
     submission: sbatch.Submission,
-    asked: Mapping[str, Any],
+    parameters: Mapping[str, Any],
     folder: SweepFolder,
     *,
     signalled: bool = False,
 ) -> Iterator[Probe]:
     """Its job is cancelled in the end: also where a person has no patience."""
     scratch = submission.profile.local_scratch_var
-    with _task(folder, signalled=signalled, scratch=scratch) as (file, answer):
-        sent = time.time()
-        (job,) = submission.submit([file], asked)
+    with _check_task_file(folder, signalled=signalled, scratch=scratch) as (file, answer):
+        submitted_at = time.time()
+        (job,) = submission.submit([file], parameters)
         try:
-            say(f"submitted job {job} to partition {asked['partition'] or 'of the site'}")
-            yield Probe(answer, sent, submission.profile.poll_min_s, job, signalled)
+            print_line(
+                f"submitted job {job} to partition {parameters['partition'] or 'of the site'}"
+            )
+            yield Probe(answer, submitted_at, submission.profile.poll_min_s, job, signalled)
         finally:
             with suppress(SchedulerError):  # it has ended long ago
-                client.cancel([job])
+                client.cancel_jobs([job])
 
 
-def for_an_administrator(profile: Profile, findings: Sequence[Finding]) -> str:
+def format_admin_report(profile: Profile, findings: Sequence[CheckResult]) -> str:
     """Everything that was seen, and with which settings, as Markdown."""
     lines = [
         f"# blankslate cluster-check of {profile.path}",
         "",
-        f"{time.strftime('%Y-%m-%d %H:%M %Z')}, from {socket.gethostname()}, {_version()}",
+        f"{time.strftime('%Y-%m-%d %H:%M %Z')}, from {socket.gethostname()}, {_slurm_version()}",
         "",
-        *(f"- {'ok' if each.good else '**wrong**'}: {each.text}" for each in findings),
+        *(f"- {'ok' if each.ok else '**wrong**'}: {each.text}" for each in findings),
         "",
         "The profile:",
         "",
@@ -167,67 +189,69 @@ def for_an_administrator(profile: Profile, findings: Sequence[Finding]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _version() -> str:
+def _slurm_version() -> str:
     try:
-        return client.ask(["scontrol", "--version"]).strip()
+        return client.run_slurm_command(["scontrol", "--version"]).strip()
     except SchedulerError:
         return "no SLURM"
 
 
-def _requeued(probe: Probe) -> list[Finding]:
+def _check_requeue(probe: Probe) -> list[CheckResult]:
     """Send what announces a time limit; the job is to save, ask for another turn, and get it."""
     sent = time.time()
     try:
-        client.ask(["scancel", "--signal=USR2", probe.job])
+        client.run_slurm_command(["scancel", "--signal=USR2", probe.job])
     except SchedulerError as error:
-        return [Finding(False, f"no signal could be sent to job {probe.job}: {error}")]
-    if not _appears(probe.heard, SECONDS_FOR_SIGNAL):
-        took = duration(SECONDS_FOR_SIGNAL)
+        return [CheckResult(False, f"no signal could be sent to job {probe.job}: {error}")]
+    if not _wait_for_file(probe.signal_received_path, SIGNAL_REPLY_TIMEOUT_S):
+        took = duration_text(SIGNAL_REPLY_TIMEOUT_S)
         told = f"no signal arrived within {took}: scancel --signal=USR2 must reach a job's steps"
-        return [Finding(False, told)]
+        return [CheckResult(False, told)]
     findings = [
-        Finding(True, "signals arrive: the job heard SIGUSR2, which announces a time limit"),
-        clock(read_json(probe.heard), sent, time.time()),
+        CheckResult(True, "signals arrive: the job heard SIGUSR2, which announces a time limit"),
+        check_clock(read_json(probe.signal_received_path), sent, time.time()),
     ]
     began = time.monotonic()
 
     def release() -> None:  # SLURM holds a requeued job; not every site lets go
         with suppress(SchedulerError):
-            client.ask(["scontrol", "update", f"JobId={probe.job}", "StartTime=now"])
+            client.run_slurm_command(["scontrol", "update", f"JobId={probe.job}", "StartTime=now"])
 
-    if _appears(probe.again, SECONDS_FOR_REQUEUE, probe.patience, release):
-        took = duration(time.monotonic() - began)
-        return [*findings, Finding(True, f"requeue works: the second turn came after {took}")]
-    took = duration(SECONDS_FOR_REQUEUE)
+    if _wait_for_file(probe.requeued_path, REQUEUE_TIMEOUT_S, probe.poll_interval_s, release):
+        took = duration_text(time.monotonic() - began)
+        return [*findings, CheckResult(True, f"requeue works: the second turn came after {took}")]
+    took = duration_text(REQUEUE_TIMEOUT_S)
     told = f"no second turn within {took} of the signal that was heard: is JobRequeue off?"
-    return [*findings, Finding(False, told)]
+    return [*findings, CheckResult(False, told)]
 
 
-def _appears(
+def _wait_for_file(
     file: Path,
-    seconds: float,
-    patience: float = math.inf,
-    meanwhile: Callable[[], None] = lambda: None,
+    timeout_s: float,
+    action_interval_s: float = math.inf,
+    periodic_action: Callable[[], None] = lambda: None,
 ) -> bool:
     """`meanwhile`: done whenever so many seconds have passed without it."""
-    act_at = time.monotonic() + patience
-    for _ in range(max(1, round(seconds / SECONDS_BETWEEN_LOOKS))):
+    act_at = time.monotonic() + action_interval_s
+    for _ in range(max(1, round(timeout_s / CHECK_POLL_INTERVAL_S))):
         if file.exists():
             return True
-        time.sleep(SECONDS_BETWEEN_LOOKS)
+        time.sleep(CHECK_POLL_INTERVAL_S)
         if time.monotonic() >= act_at:
-            act_at = time.monotonic() + patience
-            meanwhile()
+            act_at = time.monotonic() + action_interval_s
+            periodic_action()
     return file.exists()
 
 
-def _limits(profile: Slurm, own: Collection[str] = ()) -> Finding:
+def _check_limits(profile: SlurmProfile, own_jobs: Collection[str] = ()) -> CheckResult:
     """`own`: jobs of this check, which may not have left the queue yet."""
     try:
-        queued = client.queue()
-        found = limits(profile, {job: each for job, each in queued.items() if job not in own})
+        queued = client.squeue()
+        found = find_limits(
+            profile, {job: each for job, each in queued.items() if job not in own_jobs}
+        )
     except InputError as error:
-        return Finding(False, f"limits: {error}")
+        return CheckResult(False, f"limits: {error}")
     parts = {
         "jobs that may be submitted now": found.tasks,
         "at once": found.running,
@@ -235,70 +259,72 @@ def _limits(profile: Slurm, own: Collection[str] = ()) -> Finding:
         "minutes": found.minutes,
     }
     said = (f"{'any' if most is None else most} {what}" for what, most in parts.items())
-    return Finding(found.tasks != 0, f"limits: {', '.join(said)}")
+    return CheckResult(found.tasks != 0, f"limits: {', '.join(said)}")
 
 
-def _beyond(profile: Slurm) -> list[Finding]:
+def _check_profile_limits(profile: SlurmProfile) -> list[CheckResult]:
     with suppress(InputError):  # told already, of the limits
-        return [Finding(False, said) for said in beyond(profile)]
+        return [CheckResult(False, said) for said in exceeded_limit_lines(profile)]
     return []
 
 
-def _preemption(profile: Slurm) -> list[Finding]:
+def _check_preemption(profile: SlurmProfile) -> list[CheckResult]:
     """As the profile has it, against what SLURM says."""
     findings = []
-    for field, there in preemption.by_the_site(profile).items():
-        mine, said = getattr(profile, field), " or ".join(sorted(map(_plain, there)))
+    for field, there in preemption.site_preemption_fields(profile).items():
+        mine, said = getattr(profile, field), " or ".join(sorted(map(_setting_text, there)))
         known = mine is not None and mine != "unknown"
         good = not known or there == {mine}
-        less = f", not {_plain(mine)} as in the profile" if not good else ""
+        less = f", not {_setting_text(mine)} as in the profile" if not good else ""
         less = less if known else ", which the profile leaves open"
-        findings.append(Finding(good, f"{field} is {said} here{less}"))
-    return findings or [Finding(True, "preemption: the site does not tell")]
+        findings.append(CheckResult(good, f"{field} is {said} here{less}"))
+    return findings or [CheckResult(True, "preemption: the site does not tell")]
 
 
-def _plain(value: preemption.Field) -> str:
+def _setting_text(value: preemption.FieldValue) -> str:
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
-def _heard(probe: Probe, profile: Slurm, folder: SweepFolder) -> list[Finding]:
+def _probe_results(probe: Probe, profile: SlurmProfile, folder: SweepFolder) -> list[CheckResult]:
     try:
-        said = _await(probe, folder)
+        answer = _wait_for_answer(probe, folder)
     except NoAnswerError as silence:
-        return [Finding(False, str(silence))]
+        return [CheckResult(False, str(silence))]
     if probe.signalled:
-        return [*examine(said, profile, folder.work, folder.code), *_requeued(probe)]
-    return examine_features(said, profile, folder.work)
+        return [*check_node(answer, profile, folder.work, folder.code), *_check_requeue(probe)]
+    return check_feature_node(answer, profile, folder.work)
 
 
-def _last_words(probe: Probe, folder: SweepFolder) -> str:
+def _job_output_tail(probe: Probe, folder: SweepFolder) -> str:
     output = folder.jobs / f"{probe.job}_0_log.out"
     try:
         said = " ".join(output.read_text(encoding="utf-8", errors="replace").split())
     except FileNotFoundError:
         return f"it left no output: do the nodes share {folder.work}, and may they write there?"
-    return f"{said[-LETTERS_OF_OUTPUT:] or 'it printed nothing'}; see {output}"
+    return f"{said[-MAX_OUTPUT_CHARS:] or 'it printed nothing'}; see {output}"
 
 
-def _await(probe: Probe, folder: SweepFolder) -> dict[str, Any]:
-    ask_at = time.monotonic() + SECONDS_BEFORE_A_QUESTION
-    told, gone = "", False
-    while not probe.answer.exists():
-        time.sleep(SECONDS_BETWEEN_LOOKS)
+def _wait_for_answer(probe: Probe, folder: SweepFolder) -> dict[str, Any]:
+    ask_at = time.monotonic() + FIRST_QUERY_DELAY_S
+    last_state, gone = "", False
+    while not probe.answer_path.exists():
+        time.sleep(CHECK_POLL_INTERVAL_S)
         if time.monotonic() < ask_at:
             continue
         if gone:
             raise NoAnswerError(
-                f"job {probe.job} ended without an answer: {_last_words(probe, folder)}"
+                f"job {probe.job} ended without an answer: {_job_output_tail(probe, folder)}"
             )
-        queued = client.queue().get(probe.job)
-        if queued and never(queued.reason):
-            raise NoAnswerError(f"job {probe.job} {in_words(queued.reason)}")
+        queued = client.squeue().get(probe.job)
+        if queued and never_starts(queued.reason):
+            raise NoAnswerError(f"job {probe.job} {explain(queued.reason)}")
         gone = queued is None
-        ask_at = time.monotonic() + (SECONDS_FOR_FILES if gone else probe.patience)
-        now = f"{queued.state.lower()} {in_words(queued.reason)}".rstrip() if queued else told
-        if now != told:
-            say(f"job {probe.job}: {now}")
-            told = now
-    said: dict[str, Any] = read_json(probe.answer)
-    return said
+        ask_at = time.monotonic() + (FILE_VISIBILITY_TIMEOUT_S if gone else probe.poll_interval_s)
+        state = (
+            f"{queued.state.lower()} {explain(queued.reason)}".rstrip() if queued else last_state
+        )
+        if state != last_state:
+            print_line(f"job {probe.job}: {state}")
+            last_state = state
+    answer: dict[str, Any] = read_json(probe.answer_path)
+    return answer

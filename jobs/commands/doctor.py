@@ -7,40 +7,42 @@ Not here: the findings (pipeline/training/doctor.py).
 import argparse
 from importlib import import_module
 
-from jobs.launch.reconcile import features_of
-from jobs.messages import say
-from jobs.profile import place
+from jobs.launch.reconcile import ensure_features
+from jobs.messages import print_line
+from jobs.profile import load_profile_and_workdir
 from pipeline.config.experiment import load_experiment
 from pipeline.config.loader import parse_changes
-from pipeline.config.sweep import alone
+from pipeline.config.sweep import single_run_sweep
 from pipeline.files import InputError
-from pipeline.host import cpus
+from pipeline.host import available_cpus
 
 
 def doctor(options: argparse.Namespace) -> int:
     """Computes the features it looks at, as `train` does."""
-    profile, work = place(options)
+    profile, work = load_profile_and_workdir(options)
     experiment = load_experiment(options.experiment, parse_changes(options.set))
     ill = unsure = 0
     try:
-        single = alone(options.experiment, experiment, "doctor")
-        features, refused = features_of(single, profile, work)
+        single = single_run_sweep(options.experiment, experiment, "doctor")
+        features, refused = ensure_features(single, profile, work)
         if refused:
             ill += 1
-            say("WRONG  corpus: what is refused above is left out of all that follows")
-            say("       way out: mend it, or name it in exclude: in the corpus file")
-        say("starting torch")  # seconds
+            print_line("WRONG  corpus: what is refused above is left out of all that follows")
+            print_line("       way out: mend it, or name it in exclude: in the corpus file")
+        print_line("starting torch")  # seconds
         examine = import_module("pipeline.training.diagnosis.preflight").examine
-        for finding in examine(experiment, features, profile.device, profile.threads or cpus()):
-            ill += not finding.well
-            unsure += not finding.decided
-            said = ("well " if finding.decided else "open ") if finding.well else "WRONG"
-            say(f"{said}  {finding.about}: {finding.what}")
+        for finding in examine(
+            experiment, features, profile.device, profile.threads or available_cpus()
+        ):
+            ill += not finding.ok
+            unsure += not finding.conclusive
+            said = ("well " if finding.conclusive else "open ") if finding.ok else "WRONG"
+            print_line(f"{said}  {finding.check}: {finding.result}")
             if finding.remedy:
-                say(f"       way out: {finding.remedy}")
+                print_line(f"       way out: {finding.remedy}")
     except InputError as error:
-        say(f"WRONG  {error}")
+        print_line(f"WRONG  {error}")
         ill += 1
     verdict = f"{ill} thing{'s are' if ill > 1 else ' is'} wrong" if ill else "nothing is wrong"
-    say(verdict + ("; one batch is undecided" if unsure else ""))
+    print_line(verdict + ("; one batch is undecided" if unsure else ""))
     return int(ill > 0)

@@ -13,20 +13,20 @@ from pathlib import Path
 
 import numpy as np
 
-from jobs.commands.verify import _feature_sets
-from jobs.messages import count, say
+from jobs.commands.verify import _find_feature_sets
+from jobs.messages import count_text, print_line
 from pipeline.features import feature_set
-from pipeline.features.hdf5 import contents
+from pipeline.features.hdf5 import check_datasets
 from pipeline.features.shards import Shard, StoredUtterance
 from pipeline.features.statistics import Statistics
 from pipeline.files import InputError
 
-SHOWN = 5  # utterances, refusals
-DRAWN = 4  # utterances, where none is named
+MAX_LISTED_ITEMS = 5  # utterances, refusals
+DEFAULT_SPECTROGRAM_COUNT = 4  # utterances, where none is named
 
 
 def inspect(options: argparse.Namespace) -> int:
-    shards = _shards(options)
+    shards = _open_shards(options)
     shard = shards[0]
     if options.utterance:
         found = [(s, u) for s in shards for u in s.utterances if u.id == options.utterance]
@@ -34,10 +34,10 @@ def inspect(options: argparse.Namespace) -> int:
             every = [utterance.id for each in shards for utterance in each.utterances]
             raise InputError(
                 f"UTTERANCE={options.utterance}: not in {options.target}; "
-                f"{_likely(options.utterance, every)}"
+                f"{_suggest_ids(options.utterance, every)}"
             )
     else:
-        found = [(shard, utterance) for utterance in shard.utterances[:DRAWN]]
+        found = [(shard, utterance) for utterance in shard.utterances[:DEFAULT_SPECTROGRAM_COUNT]]
     if options.output:
         spectrograms = import_module("pipeline.results.figures.spectrograms")
         pictures = [
@@ -46,89 +46,91 @@ def inspect(options: argparse.Namespace) -> int:
         ]
         spectrograms.draw(pictures, shard.settings, options.output)
     if options.utterance:
-        _show_utterance(*found[0])
+        _print_utterance(*found[0])
     else:
-        _show(shards)
+        _print_shards(shards)
     if options.output:
-        say(f"drawn: {options.output}")
+        print_line(f"drawn: {options.output}")
     return 0
 
 
-def _likely(utterance: str, ids: Sequence[str]) -> str:
-    if close := get_close_matches(utterance, ids, n=1):
+def _suggest_ids(utterance_id: str, ids: Sequence[str]) -> str:
+    if close := get_close_matches(utterance_id, ids, n=1):
         return f"did you mean {close[0]}?"
     if not ids:
         return "it has no utterances"
-    more = ", …: the manifests in the work folder list them all" if ids[SHOWN:] else ""
-    return f"its ids are {', '.join(ids[:SHOWN])}{more}"
+    more = ", …: the manifests in the work folder list them all" if ids[MAX_LISTED_ITEMS:] else ""
+    return f"its ids are {', '.join(ids[:MAX_LISTED_ITEMS])}{more}"
 
 
-def _shards(options: argparse.Namespace) -> list[Shard]:
+def _open_shards(options: argparse.Namespace) -> list[Shard]:
     path = Path(options.target)
     if path.is_file() and path.suffix == ".h5":
         return [Shard.open(path)]
-    folders = _feature_sets(options.target, options)
+    folders = _find_feature_sets(options.target, options)
     if len(folders) > 1:
         names = ", ".join(folder.name for folder in folders)
         raise InputError(f"{options.target}: has {len(folders)} feature sets: {names}; name one")
     return list(feature_set.FeatureSet.open(folders[0]).shards)
 
 
-def _show(shards: Sequence[Shard]) -> None:
+def _print_shards(shards: Sequence[Shard]) -> None:
     """What they hold together; the datasets of the first."""
     first, settings = shards[0], shards[0].settings
-    say(f"{first.feature_id}: {count(len(shards), 'shard')} of {first.count}")
-    say("  " + ", ".join(f"{key} {value}" for key, value in settings.model_dump().items()))
-    say(f"  {first.path.name}:")
-    for each in contents(first.path):
-        say(f"    {each.name} {each.shape} {each.dtype}{'' if each.whole else ': DAMAGED'}")
+    print_line(f"{first.feature_id}: {count_text(len(shards), 'shard')} of {first.count}")
+    print_line("  " + ", ".join(f"{key} {value}" for key, value in settings.model_dump().items()))
+    print_line(f"  {first.path.name}:")
+    for each in check_datasets(first.path):
+        print_line(f"    {each.name} {each.shape} {each.dtype}{'' if each.intact else ': DAMAGED'}")
     utterances = [utterance for shard in shards for utterance in shard.utterances]
     splits = [utterance.split for utterance in utterances]
     named = ", ".join(f"{name} {splits.count(name)}" for name in sorted(set(splits)))
     rows = sum(shard.rows for shard in shards)
-    hours = rows * settings.hop / settings.sample_rate / 3600
-    say(f"  {count(len(utterances), 'utterance')} ({named}), {rows} frames, {hours:.3f} h")
-    for utterance in utterances[:SHOWN]:
-        say(f"    {utterance.id}: {utterance.frames} frames: {utterance.transcript}")
-    _show_statistics(sum((s.statistics for s in shards), Statistics.empty(settings.bins)))
+    hours = rows * settings.hop_length / settings.sample_rate / 3600
+    print_line(
+        f"  {count_text(len(utterances), 'utterance')} ({named}), {rows} frames, {hours:.3f} h"
+    )
+    for utterance in utterances[:MAX_LISTED_ITEMS]:
+        print_line(f"    {utterance.id}: {utterance.frames} frames: {utterance.transcript}")
+    _print_statistics(sum((s.statistics for s in shards), Statistics.empty(settings.bins)))
     refusals = [refusal for shard in shards for refusal in shard.refusals]
-    say(f"  {count(len(refusals), 'refusal')}")
-    for refusal in refusals[:SHOWN]:
-        say(f"    {refusal.utterance}: {refusal.reason}")
+    print_line(f"  {count_text(len(refusals), 'refusal')}")
+    for refusal in refusals[:MAX_LISTED_ITEMS]:
+        print_line(f"    {refusal.utterance}: {refusal.reason}")
 
 
-def _show_statistics(statistics: Statistics) -> None:
+def _print_statistics(statistics: Statistics) -> None:
     if statistics.count:
         mean, deviation = statistics.mean, np.sqrt(statistics.variance)
-        say(
+        print_line(
             f"  statistics of {statistics.count} training frames, least to greatest bin: mean "
             f"{mean.min():.3g} to {mean.max():.3g}, deviation "
             f"{deviation.min():.3g} to {deviation.max():.3g}"
         )
 
 
-def _show_utterance(shard: Shard, utterance: StoredUtterance) -> None:
+def _print_utterance(shard: Shard, utterance: StoredUtterance) -> None:
     frames = shard.reader()(utterance.start, utterance.stop).astype(np.float32)
-    say(f"{utterance.id}: {utterance.transcript}")
-    say(
+    print_line(f"{utterance.id}: {utterance.transcript}")
+    print_line(
         f"  {shard.path.name}, rows {utterance.start} to {utterance.stop}, speaker "
         f"{utterance.speaker}, split {utterance.split}"
     )
     if frames.size:
-        seconds = utterance.frames * shard.settings.hop / shard.settings.sample_rate
-        say(
+        seconds = utterance.frames * shard.settings.hop_length / shard.settings.sample_rate
+        print_line(
             f"  {utterance.frames} frames, {seconds:.2f} s; least {frames.min():.3g}, "
             f"mean {frames.mean():.3g}, greatest {frames.max():.3g}"
         )
         if sys.stdout.isatty():
-            for line in _sketch(frames):
-                say(line)
+            for line in _ascii_spectrogram(frames):
+                print_line(line)
 
 
 SHADES = " .:-=+*#%@"
 
 
-def _sketch(frames: np.ndarray, width: int = 76, height: int = 12) -> list[str]:
+def _ascii_spectrogram(frames: np.ndarray, width: int = 76, height: int = 12) -> list[str]:
     """Time to the right, frequency upwards, in characters."""
     columns = np.linspace(0, len(frames) - 1, min(width, len(frames))).astype(int)
     rows = np.linspace(frames.shape[1] - 1, 0, min(height, frames.shape[1])).astype(int)

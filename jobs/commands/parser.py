@@ -18,7 +18,7 @@ from jobs.messages import exit_code
 from pipeline.files import InputError
 
 # Verb -> the module whose function of the same name does it.
-VERBS = {
+VERB_MODULES = {
     "features": "jobs.commands.sweep",
     "train": "jobs.commands.sweep",
     "lr-range": "jobs.commands.lr_range",
@@ -37,31 +37,31 @@ VERBS = {
 
 
 # Option -> where its files lie.
-FOLDERS = {
+CONFIG_FOLDERS = {
     "corpus": "configs/corpora",
     "sweep": "configs/sweeps",
     "experiment": "configs/experiments",
     "cluster": "cluster",
     "profile": "cluster",
 }
-BY_NAME = {"status", "cancel", "report"}  # a sweep's name is enough for them
+VERBS_ACCEPTING_SWEEP_NAME = {"status", "cancel", "report"}  # a sweep's name is enough for them
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    options = parser().parse_args(words)
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = build_parser().parse_args(arguments)
     # This process plans; those that compute are told their number of threads. With NumPy's threads
     # it could not be copied (local/fork_worker.py).
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # To look for plugins is to read the metadata of every package, for each verb typed.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    return exit_code(lambda: _run(options, ends=words is None))
+    return exit_code(lambda: _run(options, ends=arguments is None))
 
 
 def _run(options: argparse.Namespace, *, ends: bool) -> int:
     """Import the module of the verb, and call it. `ends`: this process ends with it."""
     _refuse_bare_names(options)
     gc.disable()  # nothing that is imported is garbage
-    module = import_module(VERBS[options.verb])
+    module = import_module(VERB_MODULES[options.verb])
     if ends:
         gc.freeze()
     gc.enable()
@@ -71,9 +71,13 @@ def _run(options: argparse.Namespace, *, ends: bool) -> int:
 
 def _refuse_bare_names(options: argparse.Namespace) -> None:
     """`spectrum`, where configs/sweeps/spectrum.yaml is meant."""
-    for option, folder in FOLDERS.items():
+    for option, folder in CONFIG_FOLDERS.items():
         path = getattr(options, option, None)
-        if path is None or path.exists() or (option == "sweep" and options.verb in BY_NAME):
+        if (
+            path is None
+            or path.exists()
+            or (option == "sweep" and options.verb in VERBS_ACCEPTING_SWEEP_NAME)
+        ):
             continue
         name = path.name.removesuffix(".yml").removesuffix(".yaml")
         meant = Path(folder, f"{name}.yaml")
@@ -81,24 +85,24 @@ def _refuse_bare_names(options: argparse.Namespace) -> None:
             raise InputError(f"{path}: no such file; did you mean {meant}?")
 
 
-def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
+def build_parser() -> argparse.ArgumentParser:
+    program = argparse.ArgumentParser(
         prog="blankslate",
         description="From wav files to a comparison table of CTC training runs, with the same "
         "commands on a laptop and on a SLURM cluster.",
         epilog="BLANKSLATE_DEBUG=1 shows the traceback of an error.",
     )
-    verbs = made.add_subparsers(dest="verb", required=True, metavar="VERB")
-    _add_makers(verbs)
-    _add_lookers(verbs)
-    return made
+    subparsers = program.add_subparsers(dest="verb", required=True, metavar="VERB")
+    _add_compute_verbs(subparsers)
+    _add_other_verbs(subparsers)
+    return program
 
 
-Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
-def _add_makers(verbs: Verbs) -> None:
-    features = _verb(verbs, "features", "compute every feature set that is missing")
+def _add_compute_verbs(subparsers: Subparsers) -> None:
+    features = _add_verb(subparsers, "features", "compute every feature set that is missing")
     source = features.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "--corpus", type=Path, metavar="FILE", help="amplitude, power and mel of this corpus"
@@ -106,79 +110,89 @@ def _add_makers(verbs: Verbs) -> None:
     source.add_argument(
         "--sweep", type=Path, metavar="FILE", help="what the experiments of this sweep need"
     )
-    _changeable(features)
-    _plannable(features)
+    _add_set_option(features)
+    _add_dry_run_option(features)
 
-    train = _verb(verbs, "train", "train one experiment in the foreground, its features first")
-    _experimental(train)
+    train = _add_verb(
+        subparsers, "train", "train one experiment in the foreground, its features first"
+    )
+    _add_experiment_arguments(train)
 
-    doctor = _verb(
-        verbs,
+    doctor = _add_verb(
+        subparsers,
         "doctor",
         "look at an experiment before it is trained: what cannot be aligned, the scale of its "
         "input, its reference lines, its cost, one batch learnt by heart. 1: something is wrong",
     )
-    _experimental(doctor)
+    _add_experiment_arguments(doctor)
 
-    ranged = _verb(
-        verbs,
+    ranged = _add_verb(
+        subparsers,
         "lr-range",
         "try learning rates from 1e-6 to 1e-2 on one experiment, in 200 updates; suggest one",
     )
-    _experimental(ranged)
+    _add_experiment_arguments(ranged)
 
-    sweep = _verb(
-        verbs,
+    sweep = _add_verb(
+        subparsers,
         "sweep",
         "run what is missing of a sweep: features, then runs. Typed again it continues, submits "
         "what failed, and does nothing when all is finished",
     )
     sweep.add_argument("sweep", type=Path, metavar="SWEEP", help="a YAML file")
-    _changeable(sweep)
-    _plannable(sweep)
+    _add_set_option(sweep)
+    _add_dry_run_option(sweep)
 
-    _verb(verbs, "demo", "synthesise a corpus, run a small sweep on it, write its report")
+    _add_verb(subparsers, "demo", "synthesise a corpus, run a small sweep on it, write its report")
 
 
-def _add_lookers(verbs: Verbs) -> None:
-    status = _verb(verbs, "status", "show the state of each run of a sweep until all have ended")
-    _swept(status)
-    _changeable(status)
+def _add_other_verbs(subparsers: Subparsers) -> None:
+    status = _add_verb(
+        subparsers, "status", "show the state of each run of a sweep until all have ended"
+    )
+    _add_sweep_argument(status)
+    _add_set_option(status)
     status.add_argument("--once", action="store_true", help="show it once")
     status.add_argument("--json", action="store_true", help="show it once, for a program")
 
-    logs = _verb(verbs, "logs", "print the log of one run, and why it failed")
+    logs = _add_verb(subparsers, "logs", "print the log of one run, and why it failed")
     logs.add_argument("run", metavar="RUN", help="a run id or its beginning, or a run folder")
 
-    cancel = _verb(verbs, "cancel", "cancel the queued and running jobs of a sweep; work is saved")
-    _swept(cancel)
+    cancel = _add_verb(
+        subparsers, "cancel", "cancel the queued and running jobs of a sweep; work is saved"
+    )
+    _add_sweep_argument(cancel)
 
-    verify = _verb(verbs, "verify", "compare every byte of feature sets with its checksum")
+    verify = _add_verb(subparsers, "verify", "compare every byte of feature sets with its checksum")
     verify.add_argument(
         "sets", nargs="+", metavar="SET", help="a feature set; or a sweep or corpus, all of its"
     )
 
-    inspect = _verb(verbs, "inspect", "print what a shard or a feature set holds; draw utterances")
+    inspect = _add_verb(
+        subparsers, "inspect", "print what a shard or a feature set holds; draw utterances"
+    )
     inspect.add_argument("target", metavar="SET", help="a shard, a feature set, a sweep, a corpus")
     inspect.add_argument("--utterance", metavar="ID", help="this one alone")
     inspect.add_argument(
         "--output", "-o", type=Path, metavar="FILE", help="draw spectrograms: .png or .svg"
     )
 
-    report = _verb(verbs, "report", "write results.csv, summary.csv, report.html and figures")
-    _swept(report)
+    report = _add_verb(
+        subparsers, "report", "write results.csv, summary.csv, report.html and figures"
+    )
+    _add_sweep_argument(report)
 
-    check = _verb(verbs, "cluster-check", "prove a profile with tiny jobs", cluster=False)
+    check = _add_verb(subparsers, "cluster-check", "prove a profile with tiny jobs", cluster=False)
     check.add_argument("profile", type=Path, metavar="CLUSTER", help="a file of cluster/")
 
-    task = _verb(verbs, "task", "internal: execute one task file", cluster=False)
+    task = _add_verb(subparsers, "task", "internal: execute one task file", cluster=False)
     task.add_argument("file", type=Path, metavar="FILE")
 
 
-def _verb(
-    verbs: Verbs, name: str, purpose: str, *, cluster: bool = True
+def _add_verb(
+    subparsers: Subparsers, name: str, purpose: str, *, cluster: bool = True
 ) -> argparse.ArgumentParser:
-    verb = verbs.add_parser(name, help=purpose, description=f"{purpose}.")
+    verb = subparsers.add_parser(name, help=purpose, description=f"{purpose}.")
     if cluster:
         verb.add_argument(
             "--cluster",
@@ -192,16 +206,16 @@ def _verb(
     return verb
 
 
-def _swept(verb: argparse.ArgumentParser) -> None:
+def _add_sweep_argument(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("sweep", type=Path, metavar="SWEEP", help="the sweep's file, or its name")
 
 
-def _experimental(verb: argparse.ArgumentParser) -> None:
+def _add_experiment_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("experiment", type=Path, metavar="EXPERIMENT", help="a YAML file")
-    _changeable(verb)
+    _add_set_option(verb)
 
 
-def _changeable(verb: argparse.ArgumentParser) -> None:
+def _add_set_option(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--set",
         action="append",
@@ -211,5 +225,5 @@ def _changeable(verb: argparse.ArgumentParser) -> None:
     )
 
 
-def _plannable(verb: argparse.ArgumentParser) -> None:
+def _add_dry_run_option(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--dry-run", action="store_true", help="print the plan; submit nothing")

@@ -7,13 +7,13 @@ Not here: what a report says (pipeline/results).
 import argparse
 
 from jobs.commands.status import sweep_folder
-from jobs.profile import place
-from jobs.sweep.record import recorded, typed
-from jobs.sweep.report import write
+from jobs.profile import load_profile_and_workdir
+from jobs.sweep.record import load_record, report_commands
+from jobs.sweep.report import write_sweep_report
 
 
 def report(options: argparse.Namespace) -> int:
-    profile, work = place(options)
+    profile, work = load_profile_and_workdir(options)
     folder = sweep_folder(options)
-    write(folder, typed(recorded(folder), profile, work))
+    write_sweep_report(folder, report_commands(load_record(folder), profile, work))
     return 0

@@ -13,90 +13,92 @@ from pathlib import Path
 from typing import Any
 
 from jobs.display.live import watch
-from jobs.local.processes import owner
-from jobs.messages import count, say
+from jobs.local.processes import owner_pid
+from jobs.messages import count_text, print_line
 from jobs.node.failures import REMEDIES
-from jobs.profile import place
+from jobs.profile import load_profile_and_workdir
 from jobs.slurm import client
 from jobs.sweep import job_queue, queue_cache, run_status
-from jobs.sweep.folder import SweepFolder, stem_of
-from jobs.sweep.record import Wanted, content, recorded, unchanged
+from jobs.sweep.folder import SweepFolder, sweep_name
+from jobs.sweep.record import SweepRecord, experiments_digest, is_unchanged, load_record
 from pipeline.config.loader import parse_changes
 from pipeline.config.sweep import load_sweep
 from pipeline.files import InputError
 from pipeline.runs.folder import RunFolder
 
-LISTED = 8  # ids of runs in a refusal
+MAX_LISTED_RUNS = 8  # ids of runs in a refusal
 
 
 def status(options: argparse.Namespace) -> int:
-    profile, _ = place(options)
+    profile, _ = load_profile_and_workdir(options)
     folder = sweep_folder(options)
-    wanted = recorded(folder)
+    record = load_record(folder)
     if options.json:
-        queue = queue_cache.recent(folder, job_queue.unfinished(wanted, folder), profile.poll_min_s)
-        found = run_status.survey(wanted, folder, queue)
-        run_status.keep(found, folder)
-        lines = [json.dumps(run.record(), ensure_ascii=False) for run in found]
+        queue = queue_cache.get_queue(
+            folder, job_queue.unfinished_items(record, folder), profile.poll_min_s
+        )
+        statuses = run_status.run_statuses(record, folder, queue)
+        run_status.record_scheduler_failures(statuses, folder)
+        lines = [json.dumps(run.to_dict(), ensure_ascii=False) for run in statuses]
         print("[\n" + ",\n".join(lines) + "\n]")  # a run a line
         return 0
-    _tell_if_changed(options, wanted)
-    watch(wanted, folder, profile.poll_min_s, once=options.once)
+    _warn_if_changed(options, record)
+    watch(record, folder, profile.poll_min_s, once=options.once)
     return 0
 
 
 def logs(options: argparse.Namespace) -> int:
-    _, work = place(options)
-    run = _run(options.run, work)
+    _, work = load_profile_and_workdir(options)
+    run = _find_run(options.run, work)
     if not run.log_file.exists() and not run.failure():
         raise InputError(f"{run.path}: has no log yet: the run has not started")
     if run.log_file.exists():
         print(run.log_file.read_text(encoding="utf-8"), end="")
     if failure := run.failure():
-        say(f"failed: {failure.cause}: {failure.message}")
-        say(REMEDIES.get(failure.cause, ""))
+        print_line(f"failed: {failure.cause}: {failure.message}")
+        print_line(REMEDIES.get(failure.cause, ""))
     return 0
 
 
 def cancel(options: argparse.Namespace) -> int:
     folder = sweep_folder(options)
     if not folder.path.exists():
-        recorded(folder)  # refuses it, and names the sweeps that there are
-    cancelled = _cancel_here(folder)
+        load_record(folder)  # refuses it, and names the sweeps that there are
+    cancelled = _stop_local_process(folder)
     entries = {entry.job for entry in folder.ledger.entries() if entry.scheduler == "slurm"}
     if entries or folder.jobs.is_dir():
-        queued = client.queue(patient=True).values()
-        mark = client.mark_of(folder.jobs)  # also what an interrupted submission left
-        ours = (job.id for job in queued if job.id in entries or job.comment.startswith(mark))
+        queued = client.squeue(retry=True).values()
+        tag = client.sweep_tag(folder.jobs)  # also what an interrupted submission left
+        ours = (job.id for job in queued if job.id in entries or job.comment.startswith(tag))
         jobs = sorted({job.split("_")[0] for job in ours})
         if jobs:
-            client.cancel(jobs)
-            folder.keep_cancelled(jobs)
-            queue_cache.forget(folder)
-            say(f"cancelled {count(len(jobs), 'job')}: {', '.join(jobs)}")
+            client.cancel_jobs(jobs)
+            folder.add_cancelled(jobs)
+            queue_cache.invalidate_cache(folder)
+            print_line(f"cancelled {count_text(len(jobs), 'job')}: {', '.join(jobs)}")
             cancelled = True
     if not cancelled:
-        say(f"nothing to cancel: no job of {folder.name} is queued or running")
+        print_line(f"nothing to cancel: no job of {folder.name} is queued or running")
     return 0
 
 
 def sweep_folder(options: argparse.Namespace) -> SweepFolder:
     """SWEEP may be the file or the name."""
-    _, work = place(options)
-    return SweepFolder(work, stem_of(options.sweep))
+    _, work = load_profile_and_workdir(options)
+    return SweepFolder(work, sweep_name(options.sweep))
 
 
-def _cancel_here(folder: SweepFolder) -> bool:
+def _stop_local_process(folder: SweepFolder) -> bool:
     """Ask the process that deals the tasks on this machine; it stops its children in turn."""
-    pid = owner(folder.owner)
+    pid = owner_pid(folder.owner_file)
     if pid is None:
         return False
     os.kill(pid, signal.SIGTERM)
-    say(f"asked process {pid} to stop; it saves first")
+    print_line(f"asked process {pid} to stop; it saves first")
     return True
 
 
-def _run(name: str, work: Path) -> RunFolder:
+def _find_run(name: str, work: Path) -> RunFolder:
     """An id, or its beginning; or a run folder."""
     if not name:
         raise InputError("say which run: make logs RUN=…; make status SWEEP=… lists the ids")
@@ -108,36 +110,36 @@ def _run(name: str, work: Path) -> RunFolder:
     if not found and RunFolder(Path(name)).experiment_file.exists():
         return RunFolder(Path(name))
     if found:
-        ids = ", ".join(path.name for path in found[:LISTED])
+        ids = ", ".join(path.name for path in found[:MAX_LISTED_RUNS])
         raise InputError(
             f"RUN={name}: {len(found)} runs begin with it in {runs}: "
-            f"{ids}{', …' if found[LISTED:] else ''}; name one"
+            f"{ids}{', …' if found[MAX_LISTED_RUNS:] else ''}; name one"
         )
     raise InputError(
         f"RUN={name}: no run begins with it in {runs}; make status SWEEP=… lists the ids"
     )
 
 
-def _tell_if_changed(options: argparse.Namespace, wanted: Wanted) -> None:
+def _warn_if_changed(options: argparse.Namespace, record: SweepRecord) -> None:
     path = Path(options.sweep)
     if not path.is_file():
         return
     changes = parse_changes(options.set)
-    if changes != wanted.changes:
-        had = f'SET="{_as_typed(wanted.changes)}"' if wanted.changes else "no SET"
-        say(f"the last make sweep, which this shows, had {had}")
-    if unchanged(wanted, path, wanted.changes):
+    if changes != record.changes:
+        set_text = f'SET="{_format_changes(record.changes)}"' if record.changes else "no SET"
+        print_line(f"the last make sweep, which this shows, had {set_text}")
+    if is_unchanged(record, path, record.changes):
         return
     try:
-        now = content(load_sweep(path, wanted.changes))
+        digest_now = experiments_digest(load_sweep(path, record.changes))
     except InputError as error:
-        say(f"{error}; this is the last make sweep")
+        print_line(f"{error}; this is the last make sweep")
         return
-    if now != wanted.digest:
-        say(f"{path} has changed since the last make sweep, which this shows")
+    if digest_now != record.digest:
+        print_line(f"{path} has changed since the last make sweep, which this shows")
 
 
-def _as_typed(changes: Mapping[str, Any]) -> str:
+def _format_changes(changes: Mapping[str, Any]) -> str:
     """Values are YAML, of which JSON is a part."""
     return " ".join(
         f"{key}={value if isinstance(value, str) else json.dumps(value)}"

@@ -9,71 +9,73 @@ from importlib import import_module
 from pathlib import Path
 from shlex import quote
 
-from jobs.code_snapshot import SOURCE
+from jobs.code_snapshot import REPOSITORY_ROOT
 from jobs.launch.reconcile import reconcile
-from jobs.messages import percent, say
-from jobs.profile import Local, place, typed_again
+from jobs.messages import percent_text, print_line
+from jobs.profile import LocalProfile, load_profile_and_workdir, make_command
 from jobs.sweep.folder import SweepFolder
-from jobs.sweep.record import recorded, typed
+from jobs.sweep.record import load_record, report_commands
 from pipeline.config.corpus import load_corpus
 from pipeline.config.experiment import Experiment, load_experiment
-from pipeline.config.loader import parse_changes, set_key, validated
-from pipeline.config.sweep import Sweep, SweptExperiment, alone, load_sweep
+from pipeline.config.loader import parse_changes, set_key, validate_settings
+from pipeline.config.sweep import Sweep, SweptExperiment, load_sweep, single_run_sweep
 
-DEMO = SOURCE / "configs" / "sweeps" / "demo.yaml"
+DEMO_SWEEP_FILE = REPOSITORY_ROOT / "configs" / "sweeps" / "demo.yaml"
 SPECTRA = ("amplitude", "power", "mel")
 
 
 def features(options: argparse.Namespace) -> int:
-    profile, work = place(options)
+    profile, work = load_profile_and_workdir(options)
     sweep = (
         load_sweep(options.sweep, parse_changes(options.set))
         if options.sweep
-        else _spectra(options.corpus, options.set)
+        else _spectra_sweep(options.corpus, options.set)
     )
     return reconcile(sweep, profile, work, runs=False, dry=options.dry_run).code
 
 
 def sweep(options: argparse.Namespace) -> int:
-    return _sweep(load_sweep(options.sweep, parse_changes(options.set)), options, options.dry_run)
+    return _run_sweep(
+        load_sweep(options.sweep, parse_changes(options.set)), options, options.dry_run
+    )
 
 
 def demo(options: argparse.Namespace) -> int:
-    return _sweep(load_sweep(DEMO), options, dry=False)
+    return _run_sweep(load_sweep(DEMO_SWEEP_FILE), options, dry=False)
 
 
 def train(options: argparse.Namespace) -> int:
     """A sweep of one, so that it resumes, fails and is looked at like any run."""
-    profile, work = place(options)
+    profile, work = load_profile_and_workdir(options)
     experiment = load_experiment(options.experiment, parse_changes(options.set))
-    single = alone(options.experiment, experiment, "train")
+    single = single_run_sweep(options.experiment, experiment, "train")
     try:
         result = reconcile(single, profile, work)
     except KeyboardInterrupt:
         changes = f' SET="{" ".join(options.set)}"' if options.set else ""
         named = f"EXPERIMENT={quote(str(options.experiment))}{changes}"
-        again = typed_again(f"make train {named}", profile, work)
-        say(f"stopped; what was done is saved: {again} continues")
+        again = make_command(f"make train {named}", profile, work)
+        print_line(f"stopped; what was done is saved: {again} continues")
         raise
-    if isinstance(profile, Local):
-        _tell_result(SweepFolder(work, single.name))
+    if isinstance(profile, LocalProfile):
+        _print_result(SweepFolder(work, single.name))
     return result.code
 
 
-def _sweep(sweep: Sweep, options: argparse.Namespace, dry: bool) -> int:
-    profile, work = place(options)
+def _run_sweep(sweep: Sweep, options: argparse.Namespace, dry: bool) -> int:
+    profile, work = load_profile_and_workdir(options)
     result = reconcile(sweep, profile, work, dry=dry)
     folder = SweepFolder(work, sweep.name)
-    if result.worked or (result.whole and not dry and not folder.report.exists()):
+    if result.ran_locally or (result.was_complete and not dry and not folder.report_file.exists()):
         # pandas and matplotlib take seconds: a sweep that goes to SLURM must not wait for them.
-        commands = typed(recorded(folder), profile, work)
-        import_module("jobs.sweep.report").write(folder, commands)
-    elif result.whole and folder.report.exists():
-        say(f"report: {folder.report}")
+        commands = report_commands(load_record(folder), profile, work)
+        import_module("jobs.sweep.report").write_sweep_report(folder, commands)
+    elif result.was_complete and folder.report_file.exists():
+        print_line(f"report: {folder.report_file}")
     return result.code
 
 
-def _spectra(corpus_file: Path, changes: list[str]) -> Sweep:
+def _spectra_sweep(corpus_file: Path, changes: list[str]) -> Sweep:
     """The three spectra of a corpus, with SET applied to each; a sweep without runs."""
     corpus = load_corpus(corpus_file)
     swept = []
@@ -81,14 +83,18 @@ def _spectra(corpus_file: Path, changes: list[str]) -> Sweep:
         content = {"corpus": corpus.model_dump(), "features": {"spectrum": spectrum}}
         for key, value in parse_changes(changes).items():
             set_key(content, key, value)
-        swept.append(SweptExperiment(spectrum, {}, validated(Experiment, content, corpus_file)))
+        swept.append(
+            SweptExperiment(spectrum, {}, validate_settings(Experiment, content, corpus_file))
+        )
     return Sweep(f"features-{corpus.name}", "", corpus_file, tuple(swept))
 
 
-def _tell_result(folder: SweepFolder) -> None:
-    run = folder.run(recorded(folder).runs[0].run_id)
+def _print_result(folder: SweepFolder) -> None:
+    run = folder.run(load_record(folder).runs[0].run_id)
     for row in run.rows() if run.finished else ():  # else the failure has been told
         if row["split"] == "test":
-            say(f"test CER {percent(row['cer'])}, WER {percent(row['wer'])}, epoch {row['epoch']}")
+            print_line(
+                f"test CER {percent_text(row['cer'])}, WER {percent_text(row['wer'])}, epoch {row['epoch']}"
+            )
     if run.log_file.exists():  # else nothing ran
-        say(str(run.path))
+        print_line(str(run.path))

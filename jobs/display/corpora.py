@@ -6,71 +6,88 @@ Not here: finding it (pipeline/corpus/survey.py).
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from jobs.messages import count, duration, say
+from jobs.messages import count_text, duration_text, print_line
 from pipeline.config.corpus import Corpus
 from pipeline.config.sweep import Sweep
-from pipeline.corpus.checks import Survey, survey
-from pipeline.corpus.manifest import NEEDED, Manifest, Refusal
-from pipeline.corpus.text import alphabet
+from pipeline.corpus.checks import CorpusChecks, check_corpus
+from pipeline.corpus.manifest import REQUIRED_SPLITS, Manifest, Refusal
+from pipeline.corpus.text import get_alphabet
 
-TOLD = 100  # refusals
-NAMED = 5  # of each kind; more would not fit the line
+MAX_PRINTED_REFUSALS = 100  # refusals
+MAX_ITEMS_IN_LINE = 5  # of each kind; more would not fit the line
 
 
-def tell_corpora(sweep: Sweep, found: Mapping[Corpus, Manifest]) -> None:
+def print_corpora(sweep: Sweep, manifests: Mapping[Corpus, Manifest]) -> None:
     alphabets = {s.experiment.corpus: s.experiment.alphabet for s in sweep.experiments}
-    for corpus, manifest in found.items():
-        surveyed = survey(manifest, alphabet(alphabets[corpus]))
-        say(f"{corpus.name}: {_size(manifest, surveyed)}")
-        for finding in _findings(manifest, surveyed, alphabets[corpus]):
-            say(f"{corpus.name}: {finding}")
+    for corpus, manifest in manifests.items():
+        corpus_checks = check_corpus(manifest, get_alphabet(alphabets[corpus]))
+        print_line(f"{corpus.name}: {_size_text(manifest, corpus_checks)}")
+        for finding in _corpus_notes(manifest, corpus_checks, alphabets[corpus]):
+            print_line(f"{corpus.name}: {finding}")
 
 
-def _size(manifest: Manifest, surveyed: Survey) -> str:
+def _size_text(manifest: Manifest, corpus_checks: CorpusChecks) -> str:
     parts = []
-    for split, held in surveyed.splits.items():
-        speakers = f" of {count(held.speakers, 'speaker')}" if held.speakers else ""
-        parts.append(f"{split} {held.utterances}{speakers}, {duration(held.seconds)}")
-    whole = f"{count(len(manifest.utterances), 'utterance')}, {duration(manifest.seconds)}"
-    return f"{whole}; {'; '.join(parts)}"
+    for split, stats in corpus_checks.splits.items():
+        speakers = f" of {count_text(stats.speakers, 'speaker')}" if stats.speakers else ""
+        parts.append(f"{split} {stats.utterances}{speakers}, {duration_text(stats.seconds)}")
+    total = (
+        f"{count_text(len(manifest.utterances), 'utterance')}, {duration_text(manifest.seconds)}"
+    )
+    return f"{total}; {'; '.join(parts)}"
 
 
-def _findings(manifest: Manifest, surveyed: Survey, letters: str) -> Iterator[str]:
-    if manifest.drawn:
-        yield manifest.drawn
-    if lacking := [split for split in NEEDED if split not in surveyed.splits]:
-        yield f"no {' and no '.join(lacking)} utterances, which training needs"
-    if shared := surveyed.shared_speakers:
+def _corpus_notes(
+    manifest: Manifest, corpus_checks: CorpusChecks, alphabet_name: str
+) -> Iterator[str]:
+    if manifest.split_note:
+        yield manifest.split_note
+    if missing := [split for split in REQUIRED_SPLITS if split not in corpus_checks.splits]:
+        yield f"no {' and no '.join(missing)} utterances, which training needs"
+    if shared := corpus_checks.shared_speakers:
         yield (
-            f"{count(len(shared), 'speaker')} in more than one split: {_few(shared)}; "
+            f"{count_text(len(shared), 'speaker')} in more than one split: {_join_first(shared)}; "
             "error rates then say little of other voices"
         )
-    if unknown := surveyed.unknown:
-        said = [f"{character!r} in {number}" for character, number in unknown.items()]
+    if unknown := corpus_checks.unknown_character_counts:
+        parts = [f"{character!r} in {number}" for character, number in unknown.items()]
         where = "which training refuses, and in how many utterances"
-        yield f"characters outside {letters}, {where}: {_few(said)}"
-    if surveyed.twice:
-        pairs = [f"{first} = {other}" for first, other in surveyed.leaked or surveyed.twice]
-        leaked = f", {len(surveyed.leaked)} across splits" if surveyed.leaked else ""
-        yield f"{count(len(surveyed.twice), 'sound')} listed again{leaked}: {_few(pairs)}"
-    if strange := surveyed.strange:
-        said = [f"{s.utterance} ({s.seconds:.2f} s, {s.pace:.1f})" for s in strange]
+        yield f"characters outside {alphabet_name}, {where}: {_join_first(parts)}"
+    if corpus_checks.duplicates:
+        pairs = [
+            f"{first} = {other}"
+            for first, other in corpus_checks.cross_split_duplicates or corpus_checks.duplicates
+        ]
+        leaked = (
+            f", {len(corpus_checks.cross_split_duplicates)} across splits"
+            if corpus_checks.cross_split_duplicates
+            else ""
+        )
+        yield f"{count_text(len(corpus_checks.duplicates), 'sound')} listed again{leaked}: {_join_first(pairs)}"
+    if outliers := corpus_checks.duration_outliers:
+        parts = [
+            f"{s.utterance} ({s.seconds:.2f} s, {s.characters_per_second:.1f})" for s in outliers
+        ]
         yield (
-            f"{count(len(strange), 'utterance')} of unlikely length (characters per second): "
-            f"{_few(said)}"
+            f"{count_text(len(outliers), 'utterance')} of unlikely length (characters per second): "
+            f"{_join_first(parts)}"
         )
 
 
-def _few(items: Collection[str]) -> str:
-    more = len(items) - NAMED
-    return ", ".join(list(items)[:NAMED]) + (f" and {more} more" if more > 0 else "")
+def _join_first(items: Collection[str]) -> str:
+    more = len(items) - MAX_ITEMS_IN_LINE
+    return ", ".join(list(items)[:MAX_ITEMS_IN_LINE]) + (f" and {more} more" if more > 0 else "")
 
 
-def tell_refusals(refusals: Sequence[Refusal], all_of_them: str = "") -> int:
+def print_refusals(refusals: Sequence[Refusal], full_list: str = "") -> int:
     """A line each, of the first, and how many; where `all_of_them` are told. 1 if there was one."""
-    for refusal in refusals[:TOLD]:
-        say(f"refused: {refusal.utterance}: {refusal.reason}")
+    for refusal in refusals[:MAX_PRINTED_REFUSALS]:
+        print_line(f"refused: {refusal.utterance}: {refusal.reason}")
     if refusals:
-        few = f"; of which {TOLD} are named here, all {all_of_them}" if len(refusals) > TOLD else ""
-        say(f"{count(len(refusals), 'utterance')} refused{few}")
+        rest = (
+            f"; of which {MAX_PRINTED_REFUSALS} are named here, all {full_list}"
+            if len(refusals) > MAX_PRINTED_REFUSALS
+            else ""
+        )
+        print_line(f"{count_text(len(refusals), 'utterance')} refused{rest}")
     return int(bool(refusals))

@@ -9,69 +9,79 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jobs.local.executor import Process
-from jobs.messages import count, duration
-from jobs.node.feature_task import Progress, read_progress
+from jobs.local.executor import RunningTask
+from jobs.messages import count_text, duration_text
+from jobs.node.feature_task import TaskProgress, read_progress
 from jobs.node.task_file import progress_path
 from jobs.sweep.feature_status import FeatureStatus
 from jobs.sweep.folder import SweepFolder
-from jobs.sweep.record import Wanted
+from jobs.sweep.record import SweepRecord
 
-SECONDS_OF_SILENCE = 60.0  # a task that computes says so more often, though not on every disk
+PROGRESS_TIMEOUT_S = 60.0  # a task that computes says so more often, though not on every disk
 
 
 @dataclass
-class Tally:
+class FeatureProgress:
     """What is done of `total`, since this was made."""
 
-    total: Progress
-    ended: Progress = field(default_factory=Progress)  # by processes that have ended
+    total: TaskProgress
+    completed: TaskProgress = field(default_factory=TaskProgress)  # by processes that have ended
     _began: float = field(default_factory=time.monotonic)
 
     @property
-    def seconds(self) -> float:
+    def elapsed_s(self) -> float:
         return time.monotonic() - self._began
 
-    def line(self, running: Sequence[Process]) -> str:
+    def format_line(self, running: Sequence[RunningTask]) -> str:
         """`features: 512 of 1078 utterances, 21 min 07 s of 48 min 23 s of speech, …`."""
-        done = sum((read_progress(process.task) for process in running), self.ended)
-        total, took = self.total, self.seconds
+        done = sum((read_progress(process.task) for process in running), self.completed)
+        total, took = self.total, self.elapsed_s
         if not done.seconds:
             return f"features: 0 of {total.utterances} utterances"
         left = took / done.seconds * max(0.0, total.seconds - done.seconds)
         return (
             f"features: {done.utterances} of {total.utterances} utterances, "
-            f"{duration(done.seconds)} of {duration(total.seconds)} of speech, "
-            f"{done.seconds / took:.0f} times real time, {duration(left)} left"
+            f"{duration_text(done.seconds)} of {duration_text(total.seconds)} of speech, "
+            f"{done.seconds / took:.0f} times real time, {duration_text(left)} left"
         )
 
 
-def of_jobs(wanted: Wanted, folder: SweepFolder, sets: Sequence[FeatureStatus]) -> list[str]:
+def job_progress_lines(
+    record: SweepRecord, folder: SweepFolder, sets: Sequence[FeatureStatus]
+) -> list[str]:
     """What the tasks of these sets have told so far: how far they are, and what they refused."""
     latest = folder.latest()
     items = (f"{each.feature_id}/{index}" for each in sets for index in range(each.slices))
     names = dict.fromkeys(latest[item].task for item in items if item in latest)
-    told = {path: read_progress(path) for path in (folder.tasks / name for name in names)}
-    done = sum(told.values(), Progress())
+    progress_by_task = {
+        path: read_progress(path) for path in (folder.tasks / name for name in names)
+    }
+    done = sum(progress_by_task.values(), TaskProgress())
     lines = []
     if done.seconds and any(each.done < each.slices for each in sets):
-        now = [each for path, each in told.items() if each.took and not _silent(path)]
+        now = [
+            each for path, each in progress_by_task.items() if each.took and not _is_stalled(path)
+        ]
         rate = sum(each.seconds / each.took for each in now)
-        speech = sum({each.manifest: each.seconds for each in wanted.features}.values())
+        speech = sum({each.manifest: each.seconds for each in record.features}.values())
         missing = sum(each.slices - each.done for each in sets)
         left = speech * missing / sum(each.slices for each in sets)
-        pace = f", {rate:.0f} times real time, about {duration(left / rate)} left" if rate else ""
+        pace = (
+            f", {rate:.0f} times real time, about {duration_text(left / rate)} left" if rate else ""
+        )
         lines.append(
-            f"features: {count(done.utterances, 'utterance')}, "
-            f"{duration(done.seconds)} of speech done{pace}"
+            f"features: {count_text(done.utterances, 'utterance')}, "
+            f"{duration_text(done.seconds)} of speech done{pace}"
         )
     if refused := len(set(done.refusals)):
-        lines.append(f"features: {count(refused, 'utterance')} refused; make features names them")
+        lines.append(
+            f"features: {count_text(refused, 'utterance')} refused; make features names them"
+        )
     return lines
 
 
-def _silent(task: Path) -> bool:
+def _is_stalled(task: Path) -> bool:
     try:
-        return time.time() - progress_path(task).stat().st_mtime > SECONDS_OF_SILENCE
+        return time.time() - progress_path(task).stat().st_mtime > PROGRESS_TIMEOUT_S
     except FileNotFoundError:
         return True

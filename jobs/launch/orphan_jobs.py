@@ -14,37 +14,37 @@ from dataclasses import replace
 from pathlib import Path
 
 from jobs import code_snapshot
-from jobs.messages import count, say
+from jobs.messages import count_text, print_line
 from jobs.node import run_lock
-from jobs.node.run_lock import Taken
+from jobs.node.run_lock import LockHeld
 from jobs.slurm import client
-from jobs.slurm.client import QueuedJob, SchedulerError, mark_of
+from jobs.slurm.client import QueuedJob, SchedulerError, sweep_tag
 from jobs.sweep import queue_cache
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.job_queue import Queue
-from jobs.sweep.ledger import Entry
+from jobs.sweep.ledger import LedgerEntry
 from pipeline.files import InputError
 
 
 @contextmanager
-def submitting(folder: SweepFolder) -> Iterator[None]:
+def submission_lock(folder: SweepFolder) -> Iterator[None]:
     """One process at a time submits a sweep; a job does not.
 
     A sweep that was refused before anything of it was stored leaves no folder.
     """
     refuse_inside_a_job()
     try:
-        with run_lock.holding(folder.path):
+        with run_lock.acquire(folder.path):
             yield
-    except Taken as taken:
+    except LockHeld as taken:
         raise InputError(
             f"{folder.name}: process {taken.owner.pid} on {taken.owner.host} submits it now; "
             f"make status shows what came of it"
         ) from None
     finally:
-        queue_cache.forget(folder)
-        if not folder.record.exists():
-            run_lock.settle(folder.path)
+        queue_cache.invalidate_cache(folder)
+        if not folder.record_file.exists():
+            run_lock.cleanup(folder.path)
             with suppress(OSError):  # another terminal has begun
                 folder.path.rmdir()
 
@@ -56,30 +56,32 @@ def refuse_inside_a_job() -> None:
         )
 
 
-def cancel(folder: SweepFolder, queue: Queue) -> Queue:
+def cancel_orphan_jobs(folder: SweepFolder, queue: Queue) -> Queue:
     """Cancel what an interrupted submission left, and what waits for what cannot happen.
 
     What no node took is released; code that no job imports any more goes with the cancelled.
     """
     queued = queue.jobs or {}
     known = {entry.job for entry in folder.ledger.entries() if entry.scheduler == "slurm"}
-    mark = mark_of(folder.jobs)
+    tag = sweep_tag(folder.jobs)
     orphans = {
-        job.id for job in queued.values() if job.comment.startswith(mark) and job.id not in known
+        job.id for job in queued.values() if job.comment.startswith(tag) and job.id not in known
     }
-    stuck = {job.id for job in queued.values() if job.id in known and job.never_starts}
-    _release({job.id for job in queued.values() if job.id in known and job.could_not_start})
-    _cancel(orphans, "was left by a submission that was interrupted")
-    _cancel(stuck, "waits for a job that can no longer succeed (DependencyNeverSatisfied)")
-    left: Mapping[str, QueuedJob] = {
+    stuck = {job.id for job in queued.values() if job.id in known and job.dependency_failed}
+    _release_and_print({job.id for job in queued.values() if job.id in known and job.launch_failed})
+    _cancel_and_print(orphans, "was left by a submission that was interrupted")
+    _cancel_and_print(
+        stuck, "waits for a job that can no longer succeed (DependencyNeverSatisfied)"
+    )
+    remaining: Mapping[str, QueuedJob] = {
         name: job for name, job in queued.items() if name not in orphans | stuck
     }
     if not orphans:  # one of which may still be saving
-        clear(folder, left)
-    return replace(queue, jobs=left)
+        remove_unused_files(folder, remaining)
+    return replace(queue, jobs=remaining)
 
 
-def clear(folder: SweepFolder, queued: Collection[str] | None = None) -> None:
+def remove_unused_files(folder: SweepFolder, queued: Collection[str] | None = None) -> None:
     """Remove the code that no job imports any more, and what jobs left that have done their work.
 
     `queued` None: asked for where it matters.
@@ -88,16 +90,18 @@ def clear(folder: SweepFolder, queued: Collection[str] | None = None) -> None:
     if queued is None:
         try:
             in_slurm = any(entry.scheduler == "slurm" for entry in entries)
-            queued = client.queue() if in_slurm else ()
+            queued = client.squeue() if in_slurm else ()
         except SchedulerError:
             return
-    here = folder.owner.exists()  # somebody deals its tasks on a machine
+    here = folder.owner_file.exists()  # somebody deals its tasks on a machine
     used = {e.code for e in entries if (e.job in queued if e.scheduler == "slurm" else here)}
-    code_snapshot.clear(folder.code, keep=used)
-    _clear_jobs(folder, [entry for entry in entries if entry.scheduler == "slurm"], queued)
+    code_snapshot.delete_snapshots(folder.code, keep=used)
+    _remove_job_files(folder, [entry for entry in entries if entry.scheduler == "slurm"], queued)
 
 
-def _clear_jobs(folder: SweepFolder, entries: Sequence[Entry], queued: Collection[str]) -> None:
+def _remove_job_files(
+    folder: SweepFolder, entries: Sequence[LedgerEntry], queued: Collection[str]
+) -> None:
     """Pickles, scripts and output, by array; submitit never does. What failed stays to be read."""
     files: dict[str, list[Path]] = {}
     for file in folder.jobs.glob("[0-9]*_*"):
@@ -106,7 +110,7 @@ def _clear_jobs(folder: SweepFolder, entries: Sequence[Entry], queued: Collectio
         array
         for entry in entries
         if (array := entry.job.split("_")[0]) in files
-        and (entry.job in queued or not _settled(entry, folder))
+        and (entry.job in queued or not _outputs_exist(entry, folder))
     }
     known = {entry.job.split("_")[0] for entry in entries}
     for array in (known & files.keys()) - kept:
@@ -117,13 +121,13 @@ def _clear_jobs(folder: SweepFolder, entries: Sequence[Entry], queued: Collectio
             link.unlink(missing_ok=True)
 
 
-def _settled(entry: Entry, folder: SweepFolder) -> bool:
+def _outputs_exist(entry: LedgerEntry, folder: SweepFolder) -> bool:
     """Whether all that the task was to make is there, whoever made it."""
     if entry.kind == "runs":
         return all(folder.run(item).finished for item in entry.items)
     if entry.kind == "features":
         return all(_shard_exists(item, folder) for item in entry.items)
-    return folder.report.exists()
+    return folder.report_file.exists()
 
 
 def _shard_exists(item: str, folder: SweepFolder) -> bool:
@@ -131,21 +135,23 @@ def _shard_exists(item: str, folder: SweepFolder) -> bool:
     return any(folder.features(feature_id).glob(f"shard-{int(index):05d}-of-*.h5"))
 
 
-def _release(jobs: set[str]) -> None:
+def _release_and_print(jobs: set[str]) -> None:
     if not jobs:
         return
     try:
-        client.release(sorted(jobs))
+        client.release_jobs(sorted(jobs))
     except SchedulerError as error:
-        say(f"{', '.join(sorted(jobs))}: no node took it, and SLURM does not let go of it: {error}")
+        print_line(
+            f"{', '.join(sorted(jobs))}: no node took it, and SLURM does not let go of it: {error}"
+        )
     else:
-        say(f"released {', '.join(sorted(jobs))}: no node took it the last time")
+        print_line(f"released {', '.join(sorted(jobs))}: no node took it the last time")
 
 
-def _cancel(jobs: set[str], why: str) -> None:
+def _cancel_and_print(jobs: set[str], reason: str) -> None:
     if not jobs:
         return
-    client.cancel(sorted(jobs))
+    client.cancel_jobs(sorted(jobs))
     for array in sorted({job.split("_")[0] for job in jobs}):
         tasks = sum(job.split("_")[0] == array for job in jobs)
-        say(f"cancelled job {array} ({count(tasks, 'task')}): it {why}")
+        print_line(f"cancelled job {array} ({count_text(tasks, 'task')}): it {reason}")

@@ -19,32 +19,34 @@ from types import FrameType
 
 from jobs import code_snapshot
 from jobs.local import fork_worker
-from jobs.local.fork_worker import Copy
-from jobs.profile import Device, Local
-from pipeline.host import cpus
+from jobs.local.fork_worker import ForkedProcess
+from jobs.profile import Device, LocalProfile
+from pipeline.host import available_cpus
 
 # Environment variable of a child process: the pid of the process that started it.
-DEALER = "BLANKSLATE_DEALER"
+PARENT_PID_VARIABLE = "BLANKSLATE_DEALER"
 
 
-SECONDS_BETWEEN_LOOKS = 0.2
-SHARE_OF_WAITING = 0.02  # of the time so far: short tasks are noticed sooner
-MOST_COPIED = 20_000  # utterances, of 1.4 kB each: starting anew takes as long as their features
-SECONDS_OF_ONE_INTERRUPT = 1.0  # make passes on what the whole group has got already
-SECONDS_TO_STOP = 60  # a child saves at the next step boundary; one that hangs is killed
+CHILD_POLL_INTERVAL_S = 0.2
+POLL_SHARE_OF_ELAPSED = 0.02  # of the time so far: short tasks are noticed sooner
+MAX_UTTERANCES_TO_FORK = (
+    20_000  # utterances, of 1.4 kB each: starting anew takes as long as their features
+)
+INTERRUPT_DEBOUNCE_S = 1.0  # make passes on what the whole group has got already
+CHILD_STOP_TIMEOUT_S = 60  # a child saves at the next step boundary; one that hangs is killed
 
 
 @dataclass
-class Process:
+class RunningTask:
     """One task under way."""
 
     task: Path
     slot: int
-    child: subprocess.Popen[bytes] | Copy
+    child: subprocess.Popen[bytes] | ForkedProcess
 
 
 @dataclass(frozen=True)
-class Ended:
+class ExitStatus:
     task: Path
     code: int  # of the process; negative: the signal that killed it
 
@@ -60,27 +62,31 @@ class Slots:
     fork: Callable[[Path], int] | None = None
 
     def environment(self, slot: int, code: Path) -> dict[str, str]:
-        variables = code_snapshot.environment(code, self.threads)
+        variables = code_snapshot.task_environment(code, self.threads)
         if self.gpus:
             variables["CUDA_VISIBLE_DEVICES"] = self.gpus[slot % len(self.gpus)]
         return variables
 
 
-def slots_for_runs(profile: Local) -> Slots:
+def slots_for_runs(profile: LocalProfile) -> Slots:
     gpus = visible_gpus(profile.device)
-    number = profile.slots or len(gpus) or cpus()
-    return Slots(number, profile.threads or max(1, cpus() // number), gpus)
+    number = profile.slots or len(gpus) or available_cpus()
+    return Slots(number, profile.threads or max(1, available_cpus() // number), gpus)
 
 
 def slots_for_features(
-    profile: Local, fork: Callable[[Path], int] | None = None, listed: int = 0
+    profile: LocalProfile, fork: Callable[[Path], int] | None = None, utterances: int = 0
 ) -> Slots:
     """One process per CPU: decoding and the transform are single-threaded, and need no GPU.
 
     A fork holds the memory of this process, such as the `listed` utterances: with many of them
     each task gets a new Python instead.
     """
-    return Slots(profile.slots or cpus(), threads=1, fork=fork if listed <= MOST_COPIED else None)
+    return Slots(
+        profile.slots or available_cpus(),
+        threads=1,
+        fork=fork if utterances <= MAX_UTTERANCES_TO_FORK else None,
+    )
 
 
 def visible_gpus(device: Device) -> tuple[str, ...]:
@@ -98,53 +104,55 @@ def visible_gpus(device: Device) -> tuple[str, ...]:
     return ()
 
 
-def run(
+def run_tasks_interruptible(
     files: Sequence[Path],
     slots: Slots,
     code: Path,
-    look: Callable[[Sequence[Process]], None],
-    ended: Callable[[Ended], None],
+    on_poll: Callable[[Sequence[RunningTask]], None],
+    on_exit: Callable[[ExitStatus], None],
 ) -> None:
     """Run every task; `look` is called while they run, `ended` after each.
 
     Ctrl-C and SIGTERM stop the children at a step boundary, and travel on as KeyboardInterrupt.
     """
-    former = signal.signal(signal.SIGTERM, _interrupt)
+    previous_handler = signal.signal(signal.SIGTERM, _raise_keyboard_interrupt)
     try:
-        deal(files, slots, code, look, ended)
+        run_tasks(files, slots, code, on_poll, on_exit)
     finally:
-        signal.signal(signal.SIGTERM, former)
+        signal.signal(signal.SIGTERM, previous_handler)
 
 
-def deal(
+def run_tasks(
     files: Sequence[Path],
     slots: Slots,
     code: Path,
-    look: Callable[[Sequence[Process]], None],
-    ended: Callable[[Ended], None],
+    on_poll: Callable[[Sequence[RunningTask]], None],
+    on_exit: Callable[[ExitStatus], None],
     *,
     stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """Without an eye on signals: `stop` says when the children are to save and end."""
     waiting = deque(files)
-    running: list[Process] = []
-    began = time.monotonic()
+    running: list[RunningTask] = []
+    started_at = time.monotonic()
     try:
         while (waiting or running) and not stop():
             free = sorted(set(range(slots.number)) - {process.slot for process in running})
             for slot in free[: len(waiting)]:
                 task = waiting.popleft()
-                environment = slots.environment(slot, code) | {DEALER: str(os.getpid())}
-                running.append(Process(task, slot, _start(task, slots.fork, environment)))
-            waited = time.monotonic() - began
-            time.sleep(min(SECONDS_BETWEEN_LOOKS, max(0.005, SHARE_OF_WAITING * waited)))
+                environment = slots.environment(slot, code) | {
+                    PARENT_PID_VARIABLE: str(os.getpid())
+                }
+                running.append(RunningTask(task, slot, _start_child(task, slots.fork, environment)))
+            waited = time.monotonic() - started_at
+            time.sleep(min(CHILD_POLL_INTERVAL_S, max(0.005, POLL_SHARE_OF_ELAPSED * waited)))
             for process in list(running):
                 if (status := process.child.poll()) is not None:
                     running.remove(process)
-                    ended(Ended(process.task, status))
-            look(running)
+                    on_exit(ExitStatus(process.task, status))
+            on_poll(running)
     finally:
-        _stop(running)
+        _stop_children(running)
 
 
 def output_path(task: Path) -> Path:
@@ -152,12 +160,12 @@ def output_path(task: Path) -> Path:
     return task.with_suffix(".out")
 
 
-def _start(
+def _start_child(
     task: Path, fork: Callable[[Path], int] | None, environment: Mapping[str, str]
-) -> subprocess.Popen[bytes] | Copy:
+) -> subprocess.Popen[bytes] | ForkedProcess:
     output = output_path(task)
-    if fork and fork_worker.possible():
-        return Copy(fork, task, output, environment)
+    if fork and fork_worker.can_fork():
+        return ForkedProcess(fork, task, output, environment)
     with output.open("wb") as file:
         return subprocess.Popen(
             [sys.executable, "-m", "jobs", "task", str(task)],
@@ -168,23 +176,23 @@ def _start(
         )
 
 
-def _stop(running: Sequence[Process]) -> None:
+def _stop_children(running: Sequence[RunningTask]) -> None:
     """Ask, wait, then kill. On Windows the console has asked already, and terminate() kills."""
     if sys.platform != "win32":
         for process in running:
             process.child.terminate()
-    asked = time.monotonic()
+    stopped_at = time.monotonic()
     for process in running:
         while process.child.poll() is None:
             try:
-                process.child.wait(max(0.0, asked + SECONDS_TO_STOP - time.monotonic()))
+                process.child.wait(max(0.0, stopped_at + CHILD_STOP_TIMEOUT_S - time.monotonic()))
             except KeyboardInterrupt:
-                if time.monotonic() - asked > SECONDS_OF_ONE_INTERRUPT:  # a person's second Ctrl-C
+                if time.monotonic() - stopped_at > INTERRUPT_DEBOUNCE_S:  # a person's second Ctrl-C
                     process.child.kill()
             except subprocess.TimeoutExpired:
                 process.child.kill()  # it hangs
                 process.child.wait()
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
+def _raise_keyboard_interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt

@@ -14,15 +14,15 @@ import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-THREADS = Path("/proc/self/task")  # Linux names them there
+THREADS_FOLDER = Path("/proc/self/task")  # Linux names them there
 
 
-def possible() -> bool:
+def can_fork() -> bool:
     """A copy has one thread: whoever waits for another of the original waits for ever."""
-    return THREADS.exists() and len(list(THREADS.iterdir())) == 1
+    return THREADS_FOLDER.exists() and len(list(THREADS_FOLDER.iterdir())) == 1
 
 
-class Copy:
+class ForkedProcess:
     def __init__(
         self,
         run: Callable[[Path], int],
@@ -31,7 +31,7 @@ class Copy:
         environment: Mapping[str, str],
     ) -> None:
         context = multiprocessing.get_context("fork")
-        self._process = context.Process(target=_execute, args=(run, task, output, environment))
+        self._process = context.Process(target=_run_in_fork, args=(run, task, output, environment))
         self._process.start()
 
     def poll(self) -> int | None:
@@ -50,7 +50,7 @@ class Copy:
         self._process.kill()
 
 
-def _execute(
+def _run_in_fork(
     run: Callable[[Path], int], task: Path, output: Path, environment: Mapping[str, str]
 ) -> None:
     gc.freeze()  # or collecting would write to every page that is shared with the original

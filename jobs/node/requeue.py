@@ -13,16 +13,16 @@ from dataclasses import asdict
 from pathlib import Path
 
 from jobs.node import failures, task_file
-from jobs.node.task_file import FeatureTask, RunTask, lives_path
+from jobs.node.task_file import FeatureTask, RunTask, attempts_path
 from jobs.slurm import sacct
-from jobs.slurm.client import this_job
-from pipeline.files import digest, read_json, write_json
+from jobs.slurm.client import current_job_id
+from pipeline.files import json_digest, read_json, write_json
 from pipeline.runs.folder import Failure, RunFolder
 
-LIVES = 3  # in a row without anything new
+MAX_STALLED_ATTEMPTS = 3  # in a row without anything new
 
 # Cause -> what the last life met, and the way out; `{of}` is where the profile has its fields.
-ENDS = {
+INTERRUPTIONS = {
     "timeout": ("reached the time limit", "raise {of}minutes in the profile"),
     "preemption": (
         "lost its node to another job",
@@ -32,71 +32,80 @@ ENDS = {
 }
 
 
-def begin(path: Path) -> bool:
+def on_start(path: Path) -> bool:
     """One more life; False where the earlier ones were too many, and nothing is left to do."""
-    left = go_on(path, _how_the_last_one_ended)
-    reached = _reached(task_file.read(path))
-    write_json(lives_path(path), {"reached": reached, "lives": _spent(path, reached) + 1})
+    left = may_requeue(path, _last_attempt_cause)
+    reached = _progress_digest(task_file.read_task(path))
+    write_json(
+        attempts_path(path), {"reached": reached, "lives": _stalled_attempts(path, reached) + 1}
+    )
     return left
 
 
-def go_on(path: Path, cause: Callable[[], str]) -> bool:
+def may_requeue(path: Path, find_cause: Callable[[], str]) -> bool:
     """Give up what got no further in so many lives; whether anything is left. `cause`: of the last.
 
     What waits behind it in the same task has had no turn yet, and may do better.
     """
-    task = task_file.read(path)
-    if not isinstance(task, RunTask | FeatureTask) or _spent(path, _reached(task)) < LIVES:
+    task = task_file.read_task(path)
+    if (
+        not isinstance(task, RunTask | FeatureTask)
+        or _stalled_attempts(path, _progress_digest(task)) < MAX_STALLED_ATTEMPTS
+    ):
         return True
-    why = cause()
-    met, way_out = ENDS[why]
-    of = "features." if isinstance(task, FeatureTask) else ""
+    ended_by = find_cause()
+    what_happened, way_out = INTERRUPTIONS[ended_by]
+    section = "features." if isinstance(task, FeatureTask) else ""
     message = (
-        f"{LIVES} lives of job {this_job()} in a row brought nothing new to save; the last {met}, "
-        f"and it is not requeued any more: {way_out.format(of=of)}"
+        f"{MAX_STALLED_ATTEMPTS} lives of job {current_job_id()} in a row brought nothing new to save; the last {what_happened}, "
+        f"and it is not requeued any more: {way_out.format(of=section)}"
     )
     print(f"given up: {message}", flush=True)
-    failure = Failure(cause=why, message=message)
+    failure = Failure(cause=ended_by, message=message)
     if isinstance(task, FeatureTask):
         write_json(task_file.failure_path(path), asdict(failure))
         return False
-    unfinished = [run for run in _runs(task) if not run.finished and not _failed(run)]
+    unfinished = [run for run in _run_folders(task) if not run.finished and not _has_failed(run)]
     for run in unfinished[: task.at_once]:
-        run.fail(failure)
+        run.write_failure(failure)
     return len(unfinished) > task.at_once
 
 
-def _spent(path: Path, reached: str) -> int:
+def _stalled_attempts(path: Path, progress: str) -> int:
     """Lives that began where the task still is."""
     try:
-        said = read_json(lives_path(path))
-        return int(said["lives"]) if said["reached"] == reached else 0
+        content = read_json(attempts_path(path))
+        return int(content["lives"]) if content["reached"] == progress else 0
     except (OSError, ValueError, KeyError, TypeError):
         return 0  # the first one
 
 
-def _reached(task: task_file.Task) -> str:
+def _progress_digest(task: task_file.Task) -> str:
     """Another whenever something of the task was saved, done or has failed."""
     if isinstance(task, RunTask):
-        return digest([[run.saved, run.finished, _failed(run)] for run in _runs(task)])
+        return json_digest(
+            [[run.state_version, run.finished, _has_failed(run)] for run in _run_folders(task)]
+        )
     if isinstance(task, FeatureTask):
         folders = (Path(task.work) / "features" / item.split("/")[0] for item in task.items)
-        return digest(sorted({str(s) for folder in folders for s in folder.glob("shard-*.h5")}))
+        return json_digest(
+            sorted({str(s) for folder in folders for s in folder.glob("shard-*.h5")})
+        )
     return ""
 
 
-def _runs(task: RunTask) -> list[RunFolder]:
+def _run_folders(task: RunTask) -> list[RunFolder]:
     return [RunFolder(Path(task.work) / "runs" / run.run_id) for run in task.runs]
 
 
-def _failed(run: RunFolder) -> bool:
+def _has_failed(run: RunFolder) -> bool:
     failure = run.failure()
     return failure is not None and not failure.job  # else of an earlier job
 
 
-def _how_the_last_one_ended() -> str:
+def _last_attempt_cause() -> str:
     """As accounting tells it, where there is any: SLURM requeues what loses its node."""
-    lives = sacct.lives([this_job()]).get(this_job(), [])
-    ended = [life.state for life in lives if life.ended is not None]
-    found = failures.of_slurm(ended[-1]) if ended else None
-    return found[0] if found and found[0] in ENDS else "preemption"
+    attempts = sacct.query_job_attempts([current_job_id()]).get(current_job_id(), [])
+    ended = [attempt.state for attempt in attempts if attempt.ended is not None]
+    found = failures.classify_slurm_state(ended[-1]) if ended else None
+    return found[0] if found and found[0] in INTERRUPTIONS else "preemption"

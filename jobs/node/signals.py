@@ -11,25 +11,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from jobs.local.executor import DEALER
-from jobs.local.processes import alive
+from jobs.local.executor import PARENT_PID_VARIABLE
+from jobs.local.processes import is_alive
 
 # SIGUSR2 announces SLURM's time limit. Windows lacks it and has SIGBREAK.
-NAMES = ("SIGTERM", "SIGINT", "SIGUSR2", "SIGBREAK")
+STOP_SIGNALS = ("SIGTERM", "SIGINT", "SIGUSR2", "SIGBREAK")
 
 
 class StopRequest:
     def __init__(self, parent: int | None = None) -> None:
         self.signal: int | None = None
-        self._parent, self._started_by = parent, os.getppid()
+        self._parent, self._initial_ppid = parent, os.getppid()
 
     def __call__(self) -> bool:
-        return self.signal is not None or self._orphaned()
+        return self.signal is not None or self._parent_died()
 
-    def note(self, number: int, frame: FrameType | None = None) -> None:
+    def handle_signal(self, number: int, frame: FrameType | None = None) -> None:
         self.signal = number
 
-    def _orphaned(self) -> bool:
+    def _parent_died(self) -> bool:
         """A killed dealer can deal no further tasks.
 
         Unix gives its children another parent, and may keep its number for a while. Windows goes
@@ -37,20 +37,22 @@ class StopRequest:
         """
         if self._parent is None:
             return False
-        return os.getppid() != self._started_by or not alive(self._parent)
+        return os.getppid() != self._initial_ppid or not is_alive(self._parent)
 
 
-def dealer() -> int:
+def parent_pid() -> int:
     """The process that deals this one its task, as it said in the environment."""
-    return int(os.environ.get(DEALER, os.getppid()))
+    return int(os.environ.get(PARENT_PID_VARIABLE, os.getppid()))
 
 
 @contextmanager
-def listening(parent: int | None = None) -> Iterator[StopRequest]:
+def catch_stop_signals(parent: int | None = None) -> Iterator[StopRequest]:
     """Within the block signals only set the flag; afterwards the former handlers stand again."""
     stop = StopRequest(parent)
-    numbers = [number for name in NAMES if (number := getattr(signal, name, None)) is not None]
-    former = {number: signal.signal(number, stop.note) for number in numbers}
+    numbers = [
+        number for name in STOP_SIGNALS if (number := getattr(signal, name, None)) is not None
+    ]
+    former = {number: signal.signal(number, stop.handle_signal) for number in numbers}
     try:
         yield stop
     finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from jobs.profile import Device, Workers
-from pipeline.files import digest, read_json, write_json
+from pipeline.files import json_digest, read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -77,13 +77,13 @@ class ReportTask:
     items: tuple[str, ...] = ()
 
 
-Kind = Literal["features", "runs", "report", "check"]
+TaskKind = Literal["features", "runs", "report", "check"]
 
 
 Task = FeatureTask | RunTask | ReportTask | CheckTask
 
 
-KINDS: dict[type[Task], Kind] = {
+TASK_KINDS: dict[type[Task], TaskKind] = {
     FeatureTask: "features",
     RunTask: "runs",
     ReportTask: "report",
@@ -91,18 +91,18 @@ KINDS: dict[type[Task], Kind] = {
 }
 
 
-def write(task: Task, folder: Path) -> Path:
+def write_task(task: Task, folder: Path) -> Path:
     """A file named by its content: the same task typed again is the same file."""
-    kind = KINDS[type(task)]
+    kind = TASK_KINDS[type(task)]
     content = {"kind": kind, **asdict(task)}
-    path = folder / f"{kind}-{digest(content)[:12]}.json"
+    path = folder / f"{kind}-{json_digest(content)[:12]}.json"
     write_json(path, content)
-    for stale in (progress_path(path), failure_path(path), lives_path(path)):
+    for stale in (progress_path(path), failure_path(path), attempts_path(path)):
         stale.unlink(missing_ok=True)
     return path
 
 
-def read(path: Path) -> Task:
+def read_task(path: Path) -> Task:
     content = read_json(path)
     kind = content.pop("kind")
     if kind == "features":
@@ -121,5 +121,5 @@ def failure_path(task: Path) -> Path:
     return task.with_suffix(".failure")
 
 
-def lives_path(task: Path) -> Path:
+def attempts_path(task: Path) -> Path:
     return task.with_suffix(".lives")

@@ -21,16 +21,18 @@ from pathlib import Path
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.records import Usage
 
-SECONDS_BETWEEN_SAMPLES = 1.0
-SECONDS_BETWEEN_NOTES = 15.0
-SECONDS_FOR_GPU = 10.0  # nvidia-smi may hang where a card has failed
-PROC = Path("/proc")
-CGROUPS = Path("/sys/fs/cgroup")
-WAITED = "BLANKSLATE_SECONDS_WAITED"  # for a process of a job to tell those that it starts
+USAGE_SAMPLE_INTERVAL_S = 1.0
+USAGE_WRITE_INTERVAL_S = 15.0
+NVIDIA_SMI_TIMEOUT_S = 10.0  # nvidia-smi may hang where a card has failed
+PROC_ROOT = Path("/proc")
+CGROUP_ROOT = Path("/sys/fs/cgroup")
+QUEUE_WAIT_VARIABLE = (
+    "BLANKSLATE_SECONDS_WAITED"  # for a process of a job to tell those that it starts
+)
 
 
 @dataclass(frozen=True)
-class Asked:
+class Allocation:
     """What one run of a job has been given."""
 
     cpus: int
@@ -39,93 +41,98 @@ class Asked:
     waited: float = math.nan  # seconds, from its submission or requeue
 
     @classmethod
-    def here(cls, threads: int, waited: float = math.nan) -> "Asked":
+    def from_environment(cls, threads: int, waited: float = math.nan) -> "Allocation":
         """As SLURM's variables tell it; runs that share a job share its memory."""
-        memory = _number("SLURM_MEM_PER_NODE")
-        of_cpu, cpus = _number("SLURM_MEM_PER_CPU"), _number("SLURM_CPUS_PER_TASK") or threads
+        memory = _environment_number("SLURM_MEM_PER_NODE")
+        of_cpu, cpus = (
+            _environment_number("SLURM_MEM_PER_CPU"),
+            _environment_number("SLURM_CPUS_PER_TASK") or threads,
+        )
         if of_cpu:
             memory = of_cpu * cpus
         share = min(1.0, threads / cpus)
         return cls(
             cpus=threads,
             memory_gb=memory * share / 1024 if memory else None,
-            gpus=round(_number("SLURM_GPUS_ON_NODE") or len(_cards())),
+            gpus=round(_environment_number("SLURM_GPUS_ON_NODE") or len(_visible_gpu_ids())),
             waited=waited,
         )
 
 
-def seconds_waited(submitted: float, runs: Iterable[RunFolder]) -> float:
+def queue_wait_seconds(submitted: float, runs: Iterable[RunFolder]) -> float:
     """Until the job that has these runs started: since its submission, or since it was requeued.
 
     A requeue is noted by nobody; but until then some process of the job had one of the runs.
     """
-    if given := os.environ.get(WAITED):
-        return float(given)
-    ends = (used.began + used.seconds for run in runs for used in run.usages())
+    if inherited := os.environ.get(QUEUE_WAIT_VARIABLE):
+        return float(inherited)
+    ends = (usage.began + usage.seconds for run in runs for usage in run.usages())
     return max(0.0, time.time() - max([submitted, *ends]))
 
 
-class Meter:
+class UsageMonitor:
     """Samples in a thread, so that training does not wait for it."""
 
-    def __init__(self, folder: RunFolder, asked: Asked) -> None:
-        self._folder, self._asked = folder, asked
-        self._earlier = folder.usages()
+    def __init__(self, folder: RunFolder, asked: Allocation) -> None:
+        self._folder, self._allocation = folder, asked
+        self._previous_usages = folder.usages()
         self._began, self._cpu = time.time(), _cpu_seconds()
-        self._peak, self._busy = 0, list[float]()
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._peak, self._gpu_samples = 0, list[float]()
+        self._stop_event = threading.Event()
+        self._thread = threading.Thread(target=self._sample_until_stopped, daemon=True)
 
-    def __enter__(self) -> "Meter":
+    def __enter__(self) -> "UsageMonitor":
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._ended.set()
+        self._stop_event.set()
         self._thread.join()
-        self._note()
+        self._write_usage()
 
-    def _run(self) -> None:
+    def _sample_until_stopped(self) -> None:
         told = 0.0
-        while not self._ended.wait(SECONDS_BETWEEN_SAMPLES):
+        while not self._stop_event.wait(USAGE_SAMPLE_INTERVAL_S):
             self._peak = max(self._peak, _resident_bytes())
-            if time.monotonic() - told >= SECONDS_BETWEEN_NOTES:
-                self._busy += _gpu_busy()
-                self._note()
+            if time.monotonic() - told >= USAGE_WRITE_INTERVAL_S:
+                self._gpu_samples += _query_gpu_utilisation()
+                self._write_usage()
                 told = time.monotonic()
 
-    def _note(self) -> None:
+    def _write_usage(self) -> None:
         """A full disk ends the training, which says so; the meter is silent about it."""
         used = Usage(
             began=self._began,
             seconds=time.time() - self._began,
             cpu_seconds=max(0.0, _cpu_seconds() - self._cpu),
             peak_bytes=max(self._peak, _resident_bytes()),
-            gpu_busy=sum(self._busy) / len(self._busy) if self._busy else math.nan,
-            cpus=self._asked.cpus,
-            memory_gb=self._asked.memory_gb,
-            gpus=self._asked.gpus,
-            waited=self._asked.waited,
+            gpu_busy=sum(self._gpu_samples) / len(self._gpu_samples)
+            if self._gpu_samples
+            else math.nan,
+            cpus=self._allocation.cpus,
+            memory_gb=self._allocation.memory_gb,
+            gpus=self._allocation.gpus,
+            waited=self._allocation.waited,
         )
         with suppress(OSError):
-            self._folder.write_usages([*self._earlier, used])
+            self._folder.write_usages([*self._previous_usages, used])
 
 
 def job_ran_out_of_memory() -> bool:
     """Whether the system killed something of this SLURM job for its memory, as cgroups count."""
-    return "SLURM_JOB_ID" in os.environ and any(map(_kills, _cgroups()))
+    return "SLURM_JOB_ID" in os.environ and any(map(_oom_kills, _own_cgroups()))
 
 
-def _cgroups() -> Iterator[Path]:
+def _own_cgroups() -> Iterator[Path]:
     """This process's own, of version 2 or 1."""
     with suppress(OSError):
-        for line in (PROC / "self" / "cgroup").read_text(encoding="utf-8").splitlines():
+        for line in (PROC_ROOT / "self" / "cgroup").read_text(encoding="utf-8").splitlines():
             _, controllers, group = line.split(":", 2)
             if controllers in {"", "memory"}:
-                yield CGROUPS / controllers / group.strip("/")
+                yield CGROUP_ROOT / controllers / group.strip("/")
 
 
-def _kills(group: Path) -> int:
+def _oom_kills(group: Path) -> int:
     found = 0
     for name in ("memory.events", "memory.oom_control"):
         with suppress(OSError):
@@ -135,12 +142,12 @@ def _kills(group: Path) -> int:
     return found
 
 
-def _number(name: str) -> float:
+def _environment_number(name: str) -> float:
     text = os.environ.get(name, "")
     return float(text) if text.isdigit() else 0.0
 
 
-def _cards() -> list[str]:
+def _visible_gpu_ids() -> list[str]:
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     return [word for word in chosen.split(",") if word.strip() not in {"", "-1"}]
 
@@ -154,7 +161,7 @@ def _cpu_seconds() -> float:
 
 def _cpu_seconds_of(pid: int) -> float:
     try:
-        stat = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
+        stat = (PROC_ROOT / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
         user, system = stat.rpartition(")")[2].split()[11:13]  # the name may hold anything
         return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError):
@@ -169,7 +176,7 @@ def _resident_bytes() -> int:
 
 def _resident_bytes_of(pid: int) -> int:
     try:
-        pages = (PROC / str(pid) / "statm").read_text(encoding="ascii").split()
+        pages = (PROC_ROOT / str(pid) / "statm").read_text(encoding="ascii").split()
         # Less what is shared: workers share the pages of the process that they were forked from.
         private = int(pages[1]) - (int(pages[2]) if pid != os.getpid() else 0)
         return private * os.sysconf("SC_PAGE_SIZE")
@@ -178,25 +185,25 @@ def _resident_bytes_of(pid: int) -> int:
 
 
 def _descendants(pid: int) -> Iterator[int]:
-    for file in (PROC / str(pid) / "task").glob("*/children"):
+    for file in (PROC_ROOT / str(pid) / "task").glob("*/children"):
         with suppress(OSError, ValueError):
             for child in map(int, file.read_text(encoding="ascii").split()):
                 yield child
                 yield from _descendants(child)
 
 
-def _gpu_busy() -> list[float]:
+def _query_gpu_utilisation() -> list[float]:
     """Share of the last moment in which this process's cards worked; nothing without nvidia-smi."""
-    if not _cards() or not shutil.which("nvidia-smi"):
+    if not _visible_gpu_ids() or not shutil.which("nvidia-smi"):
         return []
     command = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
     with suppress(OSError, ValueError, subprocess.SubprocessError):
         answer = subprocess.run(
-            [*command, f"--id={','.join(_cards())}"],
+            [*command, f"--id={','.join(_visible_gpu_ids())}"],
             capture_output=True,
             text=True,
             check=True,
-            timeout=SECONDS_FOR_GPU,
+            timeout=NVIDIA_SMI_TIMEOUT_S,
         )
         shares = [int(word) / 100 for word in answer.stdout.split()]
         return [sum(shares) / len(shares)] if shares else []

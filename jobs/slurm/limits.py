@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.profile import SHORTEST, Limit, Local, Profile, Slurm
+from jobs.profile import MIN_JOB_MINUTES, LimitSetting, LocalProfile, Profile, SlurmProfile
 from jobs.slurm import client, site_config
 from jobs.slurm.client import QueuedJob
 from jobs.slurm.site_config import Partitions
@@ -28,7 +28,7 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
+class JobPreferences:
     """How a profile wants its jobs of runs."""
 
     runs_per_task: int | None = None  # None: as few as the limits allow
@@ -37,16 +37,16 @@ class Wish:
     report: bool = False  # a last task writes the report
 
 
-NOTHING_SPECIAL = Wish()
+DEFAULT_PREFERENCES = JobPreferences()
 
 
-LARGEST_ARRAY = 1001  # SLURM's own default of MaxArraySize
+DEFAULT_MAX_ARRAY_SIZE = 1001  # SLURM's own default of MaxArraySize
 
-Queued = Mapping[str, QueuedJob]
+QueuedJobs = Mapping[str, QueuedJob]
 
 
 @dataclass(frozen=True)
-class Rule:
+class LimitRule:
     """One line of accounting that limits jobs; nothing named stands for every one."""
 
     submit: int | None
@@ -57,7 +57,7 @@ class Rule:
     qos: Collection[str] = ()
     everyone: bool = False  # counts the jobs of all users, not this one's alone
 
-    def counts(self, job: QueuedJob) -> bool:
+    def applies_to(self, job: QueuedJob) -> bool:
         return (
             (not self.accounts or job.account in self.accounts)
             and self.partition in {"", job.partition}
@@ -65,11 +65,11 @@ class Rule:
         )
 
 
-def wish(profile: Profile) -> Wish:
-    if isinstance(profile, Local):
-        return Wish()
+def job_preferences(profile: Profile) -> JobPreferences:
+    if isinstance(profile, LocalProfile):
+        return JobPreferences()
     own = profile.runs_per_task
-    return Wish(
+    return JobPreferences(
         runs_per_task=None if own == "auto" else own,
         at_once=profile.runs_per_gpu,
         minutes=profile.minutes,
@@ -77,97 +77,109 @@ def wish(profile: Profile) -> Wish:
     )
 
 
-def limits(profile: Slurm, queue: Queued) -> Limits:
+def find_limits(profile: SlurmProfile, queue: QueuedJobs) -> Limits:
     """`queue`: the user's jobs, of which each limit counts its own."""
     auto = "auto" in {profile.max_submit, profile.max_running, profile.max_minutes}
-    partitions = site_config.partitions() if auto else {}
-    own = profile.features
-    counted = profile.max_array_size == "auto"
-    config = site_config.config(needed=counted) if auto or counted else {}
-    place = (profile.partition or site_config.default(partitions), profile.qos)
-    of_features = (own.partition or place[0], own.qos or profile.qos)
+    partitions = site_config.show_partitions() if auto else {}
+    features = profile.features
+    array_from_site = profile.max_array_size == "auto"
+    config = site_config.show_config(required=array_from_site) if auto or array_from_site else {}
+    place = (profile.partition or site_config.default_partition(partitions), profile.qos)
+    feature_place = (features.partition or place[0], features.qos or profile.qos)
     cluster = config.get("ClusterName", "")
-    rules = _rules(profile, *place, partitions, cluster) if auto else []
-    others = []
-    if auto and of_features != place:
-        others = _rules(profile, *of_features, partitions, cluster)
-    array = int(config.get("MaxArraySize", LARGEST_ARRAY))
-    found = Limits(
-        tasks=_room(profile, rules, queue),
-        array=_limit(profile.max_array_size, array),
-        running=_limit(profile.max_running, _least(rule.running for rule in rules)),
-        feature_tasks=own.tasks,
-        feature_room=_room(profile, others, queue),
-        minutes=_limit(profile.max_minutes, _least(rule.minutes for rule in rules)),
+    rules = _limit_rules(profile, *place, partitions, cluster) if auto else []
+    feature_rules = []
+    if auto and feature_place != place:
+        feature_rules = _limit_rules(profile, *feature_place, partitions, cluster)
+    array = int(config.get("MaxArraySize", DEFAULT_MAX_ARRAY_SIZE))
+    allowed = Limits(
+        tasks=_submissions_left(profile, rules, queue),
+        array=_resolve_limit(profile.max_array_size, array),
+        running=_resolve_limit(profile.max_running, _lowest(rule.running for rule in rules)),
+        feature_tasks=features.tasks,
+        feature_room=_submissions_left(profile, feature_rules, queue),
+        minutes=_resolve_limit(profile.max_minutes, _lowest(rule.minutes for rule in rules)),
     )
-    _refuse_longer(profile, "minutes", profile.minutes, found.minutes, place[0])
-    of_others = _least(rule.minutes for rule in others)
-    of_others = found.minutes if of_features == place else of_others
-    _refuse_longer(profile, "features.minutes", own.minutes, of_others, of_features[0])
-    return found
+    _refuse_longer(profile, "minutes", profile.minutes, allowed.minutes, place[0])
+    feature_minutes = _lowest(rule.minutes for rule in feature_rules)
+    feature_minutes = allowed.minutes if feature_place == place else feature_minutes
+    _refuse_longer(profile, "features.minutes", features.minutes, feature_minutes, feature_place[0])
+    return allowed
 
 
-def beyond(profile: Slurm) -> Iterator[str]:
+def exceeded_limit_lines(profile: SlurmProfile) -> Iterator[str]:
     """Where the profile names more than the site would accept."""
-    little = profile.features.model_copy(update={"minutes": SHORTEST})
+    short_features = profile.features.model_copy(update={"minutes": MIN_JOB_MINUTES})
     auto = dict.fromkeys(("max_submit", "max_running", "max_array_size", "max_minutes"), "auto")
-    asked = profile.model_copy(update={**auto, "minutes": SHORTEST, "features": little})
-    there = limits(asked, {})
-    for key, most in {
-        "max_submit": there.tasks,
-        "max_array_size": there.array,
-        "max_minutes": there.minutes,
+    auto_profile = profile.model_copy(
+        update={**auto, "minutes": MIN_JOB_MINUTES, "features": short_features}
+    )
+    site_limits = find_limits(auto_profile, {})
+    for key, allowed in {
+        "max_submit": site_limits.tasks,
+        "max_array_size": site_limits.array,
+        "max_minutes": site_limits.minutes,
     }.items():
-        named = getattr(profile, key)
-        if most is not None and named != "auto" and (named == "unlimited" or named > most):
-            yield f"{key} is {named}, and SLURM allows {most}"
+        setting = getattr(profile, key)
+        if (
+            allowed is not None
+            and setting != "auto"
+            and (setting == "unlimited" or setting > allowed)
+        ):
+            yield f"{key} is {setting}, and SLURM allows {allowed}"
 
 
-def _refuse_longer(profile: Slurm, key: str, asked: int, most: int | None, partition: str) -> None:
-    if most is not None and asked > most:
+def _refuse_longer(
+    profile: SlurmProfile, key: str, requested: int, allowed: int | None, partition: str
+) -> None:
+    if allowed is not None and requested > allowed:
         raise InputError(
-            f"{profile.path}: {key}: {asked} is above the {most} that partition "
+            f"{profile.path}: {key}: {requested} is above the {allowed} that partition "
             f"{partition or 'of the site'} allows a job; lower it: what takes longer goes on in "
             f"the next one"
         )
 
 
-def _room(profile: Slurm, rules: Iterable[Rule], queue: Queued) -> int | None:
+def _submissions_left(
+    profile: SlurmProfile, rules: Iterable[LimitRule], queue: QueuedJobs
+) -> int | None:
     if isinstance(profile.max_submit, int):
         accounts = (profile.account,) if profile.account else ()
-        rules = [Rule(profile.max_submit, None, None, accounts)]
+        rules = [LimitRule(profile.max_submit, None, None, accounts)]
     elif profile.max_submit == "unlimited":
         return None
     limiting = [rule for rule in rules if rule.submit is not None]
     # A site may hide the jobs of others: then these are few, and sbatch refuses what is too much.
     every = (
-        client.queue(everyone=True, patient=True) if any(r.everyone for r in limiting) else queue
+        client.squeue(all_users=True, retry=True) if any(r.everyone for r in limiting) else queue
     )
-    return _least(
-        max(0, rule.submit - sum(map(rule.counts, (every if rule.everyone else queue).values())))
+    return _lowest(
+        max(
+            0, rule.submit - sum(map(rule.applies_to, (every if rule.everyone else queue).values()))
+        )
         for rule in limiting
         if rule.submit is not None
     )
 
 
-def _rules(
-    profile: Slurm, partition: str, qos: str | None, partitions: Partitions, cluster: str
-) -> list[Rule]:
+def _limit_rules(
+    profile: SlurmProfile, partition: str, qos: str | None, partitions: Partitions, cluster: str
+) -> list[LimitRule]:
     """Of the partition, the user's association, the accounts above it and each QOS."""
     at = [partitions[name] for name in partition.split(",") if name in partitions]
-    found = [Rule(None, None, minutes(each.get("MaxTime", ""))) for each in at]
+    found = [LimitRule(None, None, parse_minutes(each.get("MaxTime", ""))) for each in at]
     names = {each.get("QoS") for each in at} - {None, "", "N/A"}
     using = profile.account or ""
     for each in site_config.associations(profile.account, partition, cluster):
-        own, together = _numbers(each.limits)
-        found += [Rule(*rule, (each.account,), each.partition) for rule in (own, together)]
+        own, together = _parse_limit_numbers(each.limits)
+        found += [LimitRule(*rule, (each.account,), each.partition) for rule in (own, together)]
         using, qos = each.account, qos or each.qos
-    found += _rules_of_accounts(using, cluster)
-    names.add(qos or site_config.QOS)
-    return [*found, *_rules_of_qos({str(name) for name in names}, partitions)]
+    found += _account_rules(using, cluster)
+    names.add(qos or site_config.DEFAULT_QOS)
+    return [*found, *_qos_rules({str(name) for name in names}, partitions)]
 
 
-def _rules_of_accounts(account: str, cluster: str) -> Iterator[Rule]:
+def _account_rules(account: str, cluster: str) -> Iterator[LimitRule]:
     """What an account may have as a whole, with all below it; so may each one above it."""
     above = {each.name: each for each in site_config.accounts(cluster)}
 
@@ -177,46 +189,46 @@ def _rules_of_accounts(account: str, cluster: str) -> Iterator[Rule]:
             name = above[name].parent
 
     for name in line(account):
-        _, together = _numbers(["", "", "", *above[name].limits])
+        _, together = _parse_limit_numbers(["", "", "", *above[name].limits])
         below = {each for each in above if name in line(each)}
-        yield Rule(*together, below, everyone=True)
+        yield LimitRule(*together, below, everyone=True)
 
 
-def _rules_of_qos(names: Collection[str], partitions: Partitions) -> Iterator[Rule]:
+def _qos_rules(names: Collection[str], partitions: Partitions) -> Iterator[LimitRule]:
     words = f"show qos where name={','.join(sorted(names))} "
     words += "format=Name,MaxSubmitPU,MaxJobsPU,MaxWall,GrpSubmit,GrpJobs"
-    for name, *numbers in site_config.accounting(words, 6):
-        own, together = _numbers(numbers)
+    for name, *numbers in site_config.query_sacctmgr(words, 6):
+        own, together = _parse_limit_numbers(numbers)
         # A partition's QOS counts the jobs in the partition, whatever QOS they name.
         using = [each for each, settings in partitions.items() if settings.get("QoS") == name]
         counted: list[dict[str, Any]] = [{"partition": each} for each in using]
         for which in (counted or [{"qos": (name,)}]) if name in names else ():
-            yield Rule(*own, **which)
-            yield Rule(*together, **which, everyone=True)
+            yield LimitRule(*own, **which)
+            yield LimitRule(*together, **which, everyone=True)
 
 
-def minutes(text: str) -> int | None:
+def parse_minutes(text: str) -> int | None:
     """Of a limit; None: there is none."""
-    seconds = site_config.seconds(text)
+    seconds = site_config.parse_slurm_time(text)
     return None if seconds is None else max(1, seconds // 60)
 
 
-Numbers = tuple[int | None, int | None, int | None]  # submitted, running, minutes
+LimitNumbers = tuple[int | None, int | None, int | None]  # submitted, running, minutes
 
 
-def _numbers(texts: Sequence[str]) -> tuple[Numbers, Numbers]:
+def _parse_limit_numbers(texts: Sequence[str]) -> tuple[LimitNumbers, LimitNumbers]:
     """Of each user; of all together."""
     submit, running, wall, *together = texts
     grp = [int(text) if text else None for text in together]
-    own = (int(submit) if submit else None, int(running) if running else None, minutes(wall))
+    own = (int(submit) if submit else None, int(running) if running else None, parse_minutes(wall))
     return own, (grp[0], grp[1], None)
 
 
-def _limit(limit: Limit, found: int | None) -> int | None:
-    if limit == "auto":
-        return found
-    return None if limit == "unlimited" else limit
+def _resolve_limit(setting: LimitSetting, site_limit: int | None) -> int | None:
+    if setting == "auto":
+        return site_limit
+    return None if setting == "unlimited" else setting
 
 
-def _least(numbers: Iterable[int | None]) -> int | None:
+def _lowest(numbers: Iterable[int | None]) -> int | None:
     return min((number for number in numbers if number is not None), default=None)

@@ -6,7 +6,7 @@ can do where there is something.   Not here: asking for it (scheduler.py, slurm.
 
 import re
 
-WORDS = {
+REASON_TEXTS = {
     "Priority": "others come first",
     "Resources": "next, when there is room",
     "Dependency": "waits for earlier jobs",
@@ -39,10 +39,10 @@ WORDS = {
     "None": "",
 }
 # Limits have dozens of names, made of whose they are and of what.
-WHOSE = {"Assoc": "your account", "QOS": "the qos", "Reached": "the site"}
+LIMIT_OWNERS = {"Assoc": "your account", "QOS": "the qos", "Reached": "the site"}
 # Of one job alone: no other job that ends makes room for it.
-OF_ONE_JOB = r"PerJob|^QOSMin"
-WHAT = (
+PER_JOB_PATTERN = r"PerJob|^QOSMin"
+LIMITED_RESOURCES = (
     (r"Submit", "jobs submitted"),
     (r"MaxJobs|GrpJobs|MaxJobsPer", "jobs at once"),
     (r"(?i)wall|time|minutes|mins", "time"),  # also CPUs times minutes
@@ -54,18 +54,20 @@ WHAT = (
 
 # What sbatch complains of -> the usual cause; the first that fits. A limit has a name of one word,
 # made of whose it is and of what; the sentence below it is the same for all of them.
-LIMIT = r"\b(?:Assoc|QOS)\w*"
-POLICY = "accounting/qos policy"
+LIMIT_PATTERN = r"\b(?:Assoc|QOS)\w*"
+POLICY_PATTERN = "accounting/qos policy"
 USUAL_CAUSES = {
-    LIMIT + "GrpSubmit": "all of the account or of the qos together have submitted what they may: "
+    LIMIT_PATTERN
+    + "GrpSubmit": "all of the account or of the qos together have submitted what they may: "
     "make sweep again later, or lower max_submit in the profile",
-    LIMIT + "Submit": "max_submit in the profile is above what the site allows",
-    LIMIT + "Min(ute)?s": "minutes times cpus or gpus is above what the account has left",
-    LIMIT + "(Wall|Time)": "minutes in the profile is above what the account or the qos allows",
-    LIMIT + "(GRES|GPU)": "gpus in the profile is not what the account or the qos allows",
-    LIMIT + "Mem": "memory_gb in the profile is not what the account or the qos allows",
-    LIMIT + "Cpu": "cpus in the profile is not what the account or the qos allows",
-    POLICY: "the job passes a limit of the account or the qos: sacctmgr show "
+    LIMIT_PATTERN + "Submit": "max_submit in the profile is above what the site allows",
+    LIMIT_PATTERN + "Min(ute)?s": "minutes times cpus or gpus is above what the account has left",
+    LIMIT_PATTERN
+    + "(Wall|Time)": "minutes in the profile is above what the account or the qos allows",
+    LIMIT_PATTERN + "(GRES|GPU)": "gpus in the profile is not what the account or the qos allows",
+    LIMIT_PATTERN + "Mem": "memory_gb in the profile is not what the account or the qos allows",
+    LIMIT_PATTERN + "Cpu": "cpus in the profile is not what the account or the qos allows",
+    POLICY_PATTERN: "the job passes a limit of the account or the qos: sacctmgr show "
     "assoc and sacctmgr show qos list them",
     "account/partition combination": "account and partition in the profile must be a pair that "
     "sacctmgr show assoc lists; an account must be named where you have no default",
@@ -85,7 +87,7 @@ USUAL_CAUSES = {
 }
 
 # A complaint of any command that may be gone a little later.
-TRANSIENT = (
+TRANSIENT_ERRORS = (
     "timed out",
     "unable to contact",
     "communication connection failure",
@@ -95,44 +97,48 @@ TRANSIENT = (
     "temporarily (unable to accept|unavailable)",
     "rate limit",
 )
-SECONDS_UNTIL_AGAIN = (1.0, 2.0, 4.0, 8.0)
+RETRY_DELAYS_S = (1.0, 2.0, 4.0, 8.0)
 
 
-def in_words(reason: str) -> str:
+def explain(reason: str) -> str:
     """SLURM's own word in brackets, so that it can be looked up; unknown ones as they are."""
     name = reason.strip("()").split(",")[0].strip()
-    if name in WORDS:
-        return f"{WORDS[name]} ({name})" if WORDS[name] else ""
-    whose = next((words for start, words in WHOSE.items() if name.startswith(start)), "")
-    if whose and re.search(OF_ONE_JOB, name):
-        return f"never starts: {_passed(name)} ({name})"
+    if name in REASON_TEXTS:
+        return f"{REASON_TEXTS[name]} ({name})" if REASON_TEXTS[name] else ""
+    whose = next((words for start, words in LIMIT_OWNERS.items() if name.startswith(start)), "")
+    if whose and re.search(PER_JOB_PATTERN, name):
+        return f"never starts: {_limit_cause(name)} ({name})"
     if whose and ("Limit" in name or "Max" in name or "Grp" in name):
-        what = next((words for pattern, words in WHAT if re.search(pattern, name)), "something")
+        what = next(
+            (words for pattern, words in LIMITED_RESOURCES if re.search(pattern, name)), "something"
+        )
         return f"{whose} has its limit of {what} ({name})"
     return name
 
 
-def _passed(limit: str) -> str:
+def _limit_cause(limit: str) -> str:
     """The usual cause of a limit; of one that is not known, where it stands."""
-    known = {p: c for p, c in USUAL_CAUSES.items() if p.startswith(LIMIT)}
+    known = {p: c for p, c in USUAL_CAUSES.items() if p.startswith(LIMIT_PATTERN)}
     causes = (cause for pattern, cause in known.items() if re.search(pattern, limit, re.IGNORECASE))
-    return next(causes, USUAL_CAUSES[POLICY])
+    return next(causes, USUAL_CAUSES[POLICY_PATTERN])
 
 
-def never(reason: str) -> bool:
+def never_starts(reason: str) -> bool:
     """Whether a job that waits for this waits in vain, until its request or the site changes."""
-    return in_words(reason).startswith("never starts")
+    return explain(reason).startswith("never starts")
 
 
-def with_cause(said: str) -> str:
+def add_usual_cause(message: str) -> str:
     """A complaint of sbatch, and its usual cause where it is known."""
     causes = (
-        cause for pattern, cause in USUAL_CAUSES.items() if re.search(pattern, said, re.IGNORECASE)
+        cause
+        for pattern, cause in USUAL_CAUSES.items()
+        if re.search(pattern, message, re.IGNORECASE)
     )
     cause = next(causes, "")
-    return f"{said} — {cause}" if cause else said
+    return f"{message} — {cause}" if cause else message
 
 
-def passes(said: str) -> bool:
+def is_transient(message: str) -> bool:
     """Whether the same words may be accepted a little later."""
-    return any(re.search(pattern, said, re.IGNORECASE) for pattern in TRANSIENT)
+    return any(re.search(pattern, message, re.IGNORECASE) for pattern in TRANSIENT_ERRORS)

@@ -28,23 +28,23 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError, Uncomplet
 
 from jobs import code_snapshot
 from jobs.exit_codes import REQUEUE, STOPPED
-from jobs.messages import say
-from jobs.profile import Slurm
+from jobs.messages import print_line
+from jobs.profile import SlurmProfile
 from jobs.slurm import reasons
-from jobs.slurm.client import MUST_LEAVE, mark_of, withdraw
-from jobs.slurm.resources import BATCH
+from jobs.slurm.client import TERMINATION_PATTERN, cancel_by_tag, sweep_tag
+from jobs.slurm.resources import REQUEUE_FROM_BATCH_VARIABLE
 from pipeline.files import InputError
 
 # submitit requeues a job that reached its limit this often. Each turn gets further, or lives.py
 # gives it up; so the number is never met.
-REQUEUES = 100
+MAX_REQUEUES = 100
 
 
 # Pickles and script of what has no number yet, as submitit names them.
-UNNUMBERED = r"[0-9a-f]{32}\.pkl|\.submission_file_[0-9a-f]+\.sh"
+UNSUBMITTED_FILES = r"[0-9a-f]{32}\.pkl|\.submission_file_[0-9a-f]+\.sh"
 
 # Variable of sbatch -> what of the profile it stands for, where that is null.
-MAY_BE_SET = {
+ALLOWED_SBATCH_VARIABLES = {
     f"SBATCH_{name.upper()}": name
     for name in ("account", "clusters", "constraint", "partition", "qos", "reservation", "wckey")
 }
@@ -53,7 +53,7 @@ MAY_BE_SET = {
 Execute = Callable[[Path, Callable[[], None]], int]
 
 
-class RefusedError(InputError):
+class SubmissionRefusedError(InputError):
     """What sbatch will not take, however often it is asked."""
 
 
@@ -86,7 +86,7 @@ class TaskRunner:
 class Submission:
     """What the jobs of one sweep share."""
 
-    profile: Slurm
+    profile: SlurmProfile
     name: str  # of the sweep
     folder: Path  # scripts, pickles and the output of jobs
     code: Path  # the snapshot
@@ -107,20 +107,20 @@ class Submission:
                 f"cluster, or run here with CLUSTER=cluster/local.yaml"
             )
         self.folder.mkdir(parents=True, exist_ok=True)
-        for seconds in (*reasons.SECONDS_UNTIL_AGAIN, None):
-            mark = mark_of(self.folder) + secrets.token_hex(4)
+        for seconds in (*reasons.RETRY_DELAYS_S, None):
+            mark = sweep_tag(self.folder) + secrets.token_hex(4)
             executor = self._executor(asked, throttle or len(files), after, mark)
             try:
-                with _said_by_the_profile(asked):
+                with _filtered_sbatch_variables(asked):
                     jobs = self._submit(executor, files, mark)
             except (FailedJobError, FailedSubmissionError) as error:
-                said = _said(str(error))
-                why = f"{self.profile.path}: {reasons.with_cause(said)}"
-                if not reasons.passes(said):
-                    raise RefusedError(why) from None
+                said = _sbatch_error(str(error))
+                why = f"{self.profile.path}: {reasons.add_usual_cause(said)}"
+                if not reasons.is_transient(said):
+                    raise SubmissionRefusedError(why) from None
                 if seconds is None:
                     raise InputError(why) from None
-                say(f"{said}; again in {seconds:.0f} s")
+                print_line(f"{said}; again in {seconds:.0f} s")
                 time.sleep(seconds)
             else:
                 return jobs
@@ -130,7 +130,7 @@ class Submission:
         self, tasks: int, asked: Mapping[str, Any], throttle: int | None, after: Sequence[str] = ()
     ) -> str:
         """What sbatch would be given."""
-        mark = mark_of(self.folder) + "0"
+        mark = sweep_tag(self.folder) + "0"
         executor = self._executor(asked, throttle or tasks, after, mark)
         if tasks > 1:
             executor.parameters["map_count"] = tasks
@@ -139,7 +139,7 @@ class Submission:
     def _executor(
         self, asked: Mapping[str, Any], throttle: int, after: Sequence[str], mark: str
     ) -> submitit.SlurmExecutor:
-        executor = submitit.SlurmExecutor(self.folder, REQUEUES, python=self.profile.python)
+        executor = submitit.SlurmExecutor(self.folder, MAX_REQUEUES, python=self.profile.python)
         parameters = {**asked, "additional_parameters": {**asked["additional_parameters"]}}
         parameters.pop("threads", None)  # no word of submitit's
         parameters["additional_parameters"]["comment"] = mark
@@ -147,7 +147,7 @@ class Submission:
             **parameters,
             job_name=f"blankslate-{self.name}",
             setup=[*self.profile.setup, *self._exports(asked)],
-            teardown=_requeue_from_batch() if self.profile.requeue_from == "batch" else None,
+            teardown=_requeue_script_lines() if self.profile.requeue_from == "batch" else None,
             array_parallelism=throttle,
             # Not afterok, which one failed slice would make wait for ever: a run checks for itself.
             dependency=f"afterany:{':'.join(after)}" if after else None,
@@ -164,41 +164,44 @@ class Submission:
         except BaseException:
             # Other jobs write here meanwhile, and are named in front of their files.
             for left in set(self.folder.iterdir()) - before:
-                if re.fullmatch(UNNUMBERED, left.name):
+                if re.fullmatch(UNSUBMITTED_FILES, left.name):
                     left.unlink()
             # Also after a refusal: an answer that timed out may stand for a job that was accepted.
-            withdraw(mark)
+            cancel_by_tag(mark)
             raise
         return [job.job_id for job in jobs]
 
     def _exports(self, asked: Mapping[str, Any]) -> list[str]:
         threads = asked.get("threads", asked["cpus_per_task"])
-        variables = code_snapshot.environment(self.code, threads)
+        variables = code_snapshot.task_environment(self.code, threads)
         trap = []
         if self.profile.requeue_from == "batch":
-            variables[BATCH] = "1"
+            variables[REQUEUE_FROM_BATCH_VARIABLE] = "1"
             trap = ["trap : TERM"]  # the limit's; the script waits for python to save
         exports = [f"export {key}={shlex.quote(value)}" for key, value in variables.items()]
-        return [*trap, *exports, *_of_the_node(self.profile)]
+        return [*trap, *exports, *_node_setup_lines(self.profile)]
 
 
 @contextmanager
-def _said_by_the_profile(asked: Mapping[str, Any]) -> Iterator[None]:
+def _filtered_sbatch_variables(parameters: Mapping[str, Any]) -> Iterator[None]:
     """Variables of sbatch win over a script: those alone stay that say what the profile does not.
 
     As some sites tell their users to set SBATCH_ACCOUNT.
     """
-    others = {name: value for name, value in os.environ.items() if name.startswith("SBATCH_")}
-    for name in others:
-        if name not in MAY_BE_SET or asked.get(MAY_BE_SET[name]) is not None:
+    previous = {name: value for name, value in os.environ.items() if name.startswith("SBATCH_")}
+    for name in previous:
+        if (
+            name not in ALLOWED_SBATCH_VARIABLES
+            or parameters.get(ALLOWED_SBATCH_VARIABLES[name]) is not None
+        ):
             del os.environ[name]
     try:
         yield
     finally:
-        os.environ.update(others)
+        os.environ.update(previous)
 
 
-def _of_the_node(profile: Slurm) -> list[str]:
+def _node_setup_lines(profile: SlurmProfile) -> list[str]:
     """What depends on where the job runs, and on what the site or the user has set there."""
     lines = []
     if name := profile.local_scratch_var:
@@ -211,24 +214,26 @@ def _of_the_node(profile: Slurm) -> list[str]:
     return lines
 
 
-def _requeue_from_batch() -> list[str]:
+def _requeue_script_lines() -> list[str]:
     """After python has saved and ended, the batch script asks: it is outside the container."""
     job = "${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"
-    told = f'scontrol show job --oneliner "$SLURM_JOB_ID" | grep -qE "{MUST_LEAVE}"'
+    was_terminated = (
+        f'scontrol show job --oneliner "$SLURM_JOB_ID" | grep -qE "{TERMINATION_PATTERN}"'
+    )
     return [
         "code=$?",
         # What ended by SIGTERM could not ask whether a person cancelled it.
-        f"if [ $code -eq {STOPPED} ] && {told}; then",
+        f"if [ $code -eq {STOPPED} ] && {was_terminated}; then",
         f"    code={REQUEUE}",
         "fi",
-        f"if [ $code -eq {REQUEUE} ] && [ ${{SLURM_RESTART_COUNT:-0}} -lt {REQUEUES} ]; then",
+        f"if [ $code -eq {REQUEUE} ] && [ ${{SLURM_RESTART_COUNT:-0}} -lt {MAX_REQUEUES} ]; then",
         f'    scontrol requeue "{job}"',
         "fi",
         "exit $code",
     ]
 
 
-def _said(text: str) -> str:
+def _sbatch_error(text: str) -> str:
     """The complaint of sbatch, in one line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return "; ".join(line for line in lines if "error" in line.lower()) or " ".join(text.split())

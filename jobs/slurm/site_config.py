@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from jobs.slurm.client import SchedulerError, ask, rows
+from jobs.slurm.client import SchedulerError, parse_table, run_slurm_command
 
-QOS = "normal"  # SLURM's own name for what every job has
+DEFAULT_QOS = "normal"  # SLURM's own name for what every job has
 
 Partitions = Mapping[str, Mapping[str, str]]  # name -> its settings, as scontrol writes them
 
@@ -27,15 +27,15 @@ class Association:
 
 
 @dataclass(frozen=True)
-class Account:
+class SlurmAccount:
     name: str
     parent: str
     limits: list[str]  # GrpSubmit, GrpJobs
 
 
-def partitions() -> Partitions:
+def show_partitions() -> Partitions:
     try:
-        text = ask(["scontrol", "show", "partition", "--oneliner"], patient=True)
+        text = run_slurm_command(["scontrol", "show", "partition", "--oneliner"], retry=True)
     except SchedulerError:
         return {}
     found = [
@@ -45,15 +45,15 @@ def partitions() -> Partitions:
     return {each["PartitionName"]: each for each in found if "PartitionName" in each}
 
 
-def default(partitions: Partitions) -> str:
+def default_partition(partitions: Partitions) -> str:
     return next((name for name, each in partitions.items() if each.get("Default") == "YES"), "")
 
 
-def config(*, needed: bool = False) -> dict[str, str]:
+def show_config(*, required: bool = False) -> dict[str, str]:
     try:
-        lines = ask(["scontrol", "show", "config"], patient=True).splitlines()
+        lines = run_slurm_command(["scontrol", "show", "config"], retry=True).splitlines()
     except SchedulerError:
-        if needed:
+        if required:
             raise
         return {}
     return {name.strip(): value.strip() for name, _, value in (e.partition("=") for e in lines)}
@@ -61,37 +61,40 @@ def config(*, needed: bool = False) -> dict[str, str]:
 
 def associations(account: str | None, partition: str, cluster: str) -> Iterator[Association]:
     """Those that jobs in this place have; `account` None: the user's default."""
-    for row in accounting(
-        f"show user {getpass.getuser()} withassoc {_of(cluster)} format=DefaultAccount,Account,"
+    for row in query_sacctmgr(
+        f"show user {getpass.getuser()} withassoc {_cluster_filter(cluster)} format=DefaultAccount,Account,"
         f"Partition,DefaultQOS,MaxSubmit,MaxJobs,MaxWall,GrpSubmit,GrpJobs",
         9,
     ):
-        usual, name, of, qos, *limits = row
-        if name == (account or usual) and of in {"", *partition.split(",")}:
-            yield Association(name, of, qos, limits)
+        default_account, name, row_partition, qos, *limits = row
+        if name == (account or default_account) and row_partition in {"", *partition.split(",")}:
+            yield Association(name, row_partition, qos, limits)
 
 
-def accounts(cluster: str) -> list[Account]:
+def accounts(cluster: str) -> list[SlurmAccount]:
     """Every one, in one call: associations without a user."""
     asked = "format=User,Account,ParentName,GrpSubmit,GrpJobs"
-    found = accounting(f"show assoc where user= {_of(cluster)} {asked}", 5)
-    return [Account(name, parent, limits) for user, name, parent, *limits in found if not user]
+    found = query_sacctmgr(f"show assoc where user= {_cluster_filter(cluster)} {asked}", 5)
+    return [SlurmAccount(name, parent, limits) for user, name, parent, *limits in found if not user]
 
 
-def _of(cluster: str) -> str:
+def _cluster_filter(cluster: str) -> str:
     return f"cluster={cluster}" if cluster else ""  # one database may serve many
 
 
-def accounting(words: str, columns: int) -> list[list[str]]:
+def query_sacctmgr(words: str, columns: int) -> list[list[str]]:
     try:
-        return rows(
-            ask(["sacctmgr", "--noheader", "--parsable2", *words.split()], patient=True), columns
+        return parse_table(
+            run_slurm_command(
+                ["sacctmgr", "--noheader", "--parsable2", *words.split()], retry=True
+            ),
+            columns,
         )
     except SchedulerError:
         return []
 
 
-def seconds(text: str) -> int | None:
+def parse_slurm_time(text: str) -> int | None:
     """`1-00:00:00`, `02:30:00`, `30:00` or `30` of SLURM; None: `UNLIMITED`, or nothing."""
     match = re.fullmatch(r"(?:(\d+)-)?(?:(?:(\d+):)?(\d+):)?(\d+)", text)
     if not match:

@@ -8,14 +8,14 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.sweep.ledger import Entry, Ledger
+from jobs.sweep.ledger import Ledger, LedgerEntry
 from pipeline.files import InputError, read_json, write_json
 from pipeline.runs.folder import RunFolder
 
 
-def stem_of(said: str | Path) -> str:
+def sweep_name(text: str | Path) -> str:
     """A sweep's or a corpus's name, of its file or as it is."""
-    path = Path(said)
+    path = Path(text)
     return path.stem if path.suffix in {".yaml", ".yml"} else path.name
 
 
@@ -31,26 +31,26 @@ class SweepFolder:
         return self.work / "sweeps" / self.name
 
     @property
-    def record(self) -> Path:
+    def record_file(self) -> Path:
         return self.path / "sweep.json"
 
     @property
     def ledger(self) -> Ledger:
         return Ledger(self.path / "ledger.jsonl")
 
-    def attempts(self) -> dict[str, list[Entry]]:
+    def entries_by_item(self) -> dict[str, list[LedgerEntry]]:
         """Item -> the tasks that were to make it, of whichever sweep: sweeps share runs."""
         ledgers = sorted(self.path.parent.glob("*/ledger.jsonl"))
         entries = (entry for path in ledgers for entry in Ledger(path).entries())
-        found: dict[str, list[Entry]] = {}
+        found: dict[str, list[LedgerEntry]] = {}
         for entry in sorted(entries, key=lambda entry: entry.time):
             for item in entry.items:
                 found.setdefault(item, []).append(entry)
         return found
 
-    def latest(self) -> dict[str, Entry]:
+    def latest(self) -> dict[str, LedgerEntry]:
         """Item -> the last of its tasks."""
-        return {item: entries[-1] for item, entries in self.attempts().items()}
+        return {item: entries[-1] for item, entries in self.entries_by_item().items()}
 
     @property
     def tasks(self) -> Path:
@@ -67,24 +67,26 @@ class SweepFolder:
         return own if own.exists() else next(self.path.parent.glob(f"*/jobs/{name}"), own)
 
     @property
-    def cancellations(self) -> Path:
+    def cancellations_file(self) -> Path:
         return self.path / "cancelled.json"
 
-    def cancelled(self) -> set[str]:
+    def cancelled_jobs(self) -> set[str]:
         """Jobs, an array once, that a person has cancelled: of whichever sweep, as above."""
-        files = self.path.parent.glob(f"*/{self.cancellations.name}")
-        return {job for file in files for job in _cancelled_in(file)}
+        files = self.path.parent.glob(f"*/{self.cancellations_file.name}")
+        return {job for file in files for job in _read_cancelled(file)}
 
-    def keep_cancelled(self, jobs: Collection[str]) -> None:
-        before = _cancelled_in(self.cancellations) if self.cancellations.exists() else []
-        write_json(self.cancellations, sorted({*before, *jobs}))
+    def add_cancelled(self, jobs: Collection[str]) -> None:
+        before = (
+            _read_cancelled(self.cancellations_file) if self.cancellations_file.exists() else []
+        )
+        write_json(self.cancellations_file, sorted({*before, *jobs}))
 
     @property
     def code(self) -> Path:
         return self.path / "code"
 
     @property
-    def owner(self) -> Path:  # the process on this machine that deals its tasks
+    def owner_file(self) -> Path:  # the process on this machine that deals its tasks
         return self.path / "owner.json"
 
     @property
@@ -92,7 +94,7 @@ class SweepFolder:
         return self.work / "reports" / self.name
 
     @property
-    def report(self) -> Path:
+    def report_file(self) -> Path:
         return self.reports / "report.html"
 
     def run(self, run_id: str) -> RunFolder:
@@ -102,7 +104,7 @@ class SweepFolder:
         return self.work / "features" / feature_id
 
 
-def _cancelled_in(file: Path) -> list[str]:
+def _read_cancelled(file: Path) -> list[str]:
     try:
         return [str(job) for job in read_json(file)]
     except (ValueError, TypeError):

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 from jobs.slurm import client, sacct
 from jobs.slurm.client import QueuedJob, SchedulerError
-from jobs.slurm.sacct import Life
+from jobs.slurm.sacct import JobAttempt
 from jobs.sweep.folder import SweepFolder
-from jobs.sweep.ledger import Entry
-from jobs.sweep.record import Wanted
+from jobs.sweep.ledger import LedgerEntry
+from jobs.sweep.record import SweepRecord
 from pipeline.runs.folder import Heartbeat
 
 
@@ -21,60 +21,60 @@ class Queue:
     """What SLURM says. `jobs` is None where it could not be asked."""
 
     jobs: Mapping[str, QueuedJob] | None = field(default_factory=dict)
-    ended: Mapping[str, Sequence[Life]] = field(default_factory=dict)
-    complaint: str = ""
-    cancelled: Collection[str] = ()  # jobs, an array once, that a person has cancelled
+    attempts_by_job: Mapping[str, Sequence[JobAttempt]] = field(default_factory=dict)
+    error_message: str = ""
+    cancelled_jobs: Collection[str] = ()  # jobs, an array once, that a person has cancelled
 
     @property
     def ignored(self) -> bool:
         """Asked in vain by a sweep that runs here: jobs of SLURM count no longer."""
-        return self.jobs is not None and bool(self.complaint)
+        return self.jobs is not None and bool(self.error_message)
 
-    def live(self, entry: Entry) -> bool:
+    def is_live(self, entry: LedgerEntry) -> bool:
         """Whether the task may still do its work; one that cannot be asked for counts as live."""
         if entry.scheduler != "slurm":
             return False
         return self.jobs is None or entry.job in self.jobs
 
-    def saw_the_end(self, entry: Entry, beat: Heartbeat) -> bool:
+    def heartbeat_job_ended(self, entry: LedgerEntry, beat: Heartbeat) -> bool:
         """Of the job that this heartbeat tells of, whatever the clock of its node says."""
         if beat.job != entry.job or self.jobs is None or entry.job in self.jobs:
             return False
-        lives = self.ended.get(entry.job, ())
+        lives = self.attempts_by_job.get(entry.job, ())
         return bool(lives) and lives[-1].ended is not None
 
 
-def ask(folder: SweepFolder, unfinished: Sequence[str]) -> Queue:
+def try_query_slurm(folder: SweepFolder, items: Sequence[str]) -> Queue:
     """One squeue, one sacct; none at all where no ledger has a SLURM job that matters."""
-    if not jobs_of(folder, unfinished):
+    if not latest_slurm_jobs(folder, items):
         return Queue()
     try:
-        return answer(folder, unfinished, patient=False)
+        return query_slurm(folder, items, retry=False)
     except SchedulerError as error:
         return Queue(None, {}, str(error))
 
 
-def answer(folder: SweepFolder, unfinished: Sequence[str], *, patient: bool = True) -> Queue:
+def query_slurm(folder: SweepFolder, items: Sequence[str], *, retry: bool = True) -> Queue:
     """The same for who must know, and with the whole queue: a SchedulerError where it is silent."""
-    queued = client.queue(patient=patient)
-    return Queue(queued, sacct.lives(jobs_of(folder, unfinished) - set(queued)))
+    queued = client.squeue(retry=retry)
+    return Queue(queued, sacct.query_job_attempts(latest_slurm_jobs(folder, items) - set(queued)))
 
 
-def jobs_of(folder: SweepFolder, unfinished: Sequence[str]) -> set[str]:
+def latest_slurm_jobs(folder: SweepFolder, items: Sequence[str]) -> set[str]:
     """The last SLURM jobs of these items."""
     latest = folder.latest()
-    entries = [latest[item] for item in unfinished if item in latest]
+    entries = [latest[item] for item in items if item in latest]
     return {entry.job for entry in entries if entry.scheduler == "slurm"}
 
 
-def unfinished(wanted: Wanted, folder: SweepFolder) -> list[str]:
+def unfinished_items(record: SweepRecord, folder: SweepFolder) -> list[str]:
     """Items of the ledger that a scheduler could still know something about."""
-    heard = ((run, folder.run(run.run_id).heartbeat()) for run in wanted.runs)
-    runs = [run for run, beat in heard if not beat or beat.status != "finished"]
+    heartbeats = ((run, folder.run(run.run_id).heartbeat()) for run in record.runs)
+    runs = [run for run, heartbeat in heartbeats if not heartbeat or heartbeat.status != "finished"]
     needed = {run.feature_id for run in runs}
     shards = [
         f"{features.feature_id}/{index}"
-        for features in wanted.features
+        for features in record.features
         if features.feature_id in needed
         for index in range(features.slices)
     ]

@@ -13,68 +13,74 @@ from pathlib import Path
 from typing import Any
 
 from jobs.slurm.client import QueuedJob
-from jobs.slurm.sacct import Life
+from jobs.slurm.sacct import JobAttempt
 from jobs.sweep import job_queue
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.job_queue import Queue
 from pipeline.files import read_json, write_json
 
 
-def recent(folder: SweepFolder, unfinished: Sequence[str], seconds: float) -> Queue:
+def get_queue(folder: SweepFolder, unfinished: Sequence[str], max_age_s: float) -> Queue:
     """The last answer, if it is younger and was asked for all these jobs; else a new one."""
-    jobs = job_queue.jobs_of(folder, unfinished)
-    kept = _kept(folder, jobs, seconds) if jobs else None
-    return kept or ask(folder, unfinished)
+    jobs = job_queue.latest_slurm_jobs(folder, unfinished)
+    kept = _read_cache(folder, jobs, max_age_s) if jobs else None
+    return kept or refresh_queue(folder, unfinished)
 
 
-def ask(folder: SweepFolder, unfinished: Sequence[str]) -> Queue:
-    jobs = job_queue.jobs_of(folder, unfinished)
+def refresh_queue(folder: SweepFolder, unfinished: Sequence[str]) -> Queue:
+    jobs = job_queue.latest_slurm_jobs(folder, unfinished)
     if not jobs:
         return Queue()
-    queue = job_queue.ask(folder, unfinished)
-    _keep(folder, jobs, queue)
+    queue = job_queue.try_query_slurm(folder, unfinished)
+    _write_cache(folder, jobs, queue)
     return queue
 
 
-def forget(folder: SweepFolder) -> None:
+def invalidate_cache(folder: SweepFolder) -> None:
     """Somebody has changed the queue."""
     with suppress(OSError):
-        _file(folder).unlink(missing_ok=True)
+        _cache_path(folder).unlink(missing_ok=True)
 
 
-def _file(folder: SweepFolder) -> Path:
+def _cache_path(folder: SweepFolder) -> Path:
     return folder.path / "answer.json"
 
 
-def _keep(folder: SweepFolder, jobs: Collection[str], queue: Queue) -> None:
+def _write_cache(folder: SweepFolder, jobs: Collection[str], queue: Queue) -> None:
     queued = queue.jobs
-    said = {
+    content = {
         "time": time.time(),
         "user": getpass.getuser(),  # squeue told of this one's jobs alone
         "asked": sorted(jobs),
         "jobs": None if queued is None else {j: asdict(queued[j]) for j in jobs if j in queued},
-        "ended": {job: [asdict(life) for life in queue.ended.get(job, ())] for job in jobs},
-        "complaint": queue.complaint,
+        "ended": {
+            job: [asdict(life) for life in queue.attempts_by_job.get(job, ())] for job in jobs
+        },
+        "complaint": queue.error_message,
     }
     with suppress(OSError):  # whoever only looks at another's work folder may not write there
-        write_json(_file(folder), said)
+        write_json(_cache_path(folder), content)
 
 
-def _kept(folder: SweepFolder, jobs: set[str], seconds: float) -> Queue | None:
+def _read_cache(folder: SweepFolder, jobs: set[str], max_age_s: float) -> Queue | None:
     try:
-        said = read_json(_file(folder))
-        fresh = 0 <= time.time() - said["time"] < seconds
-        if not fresh or said["user"] != getpass.getuser() or not jobs <= set(said["asked"]):
+        content = read_json(_cache_path(folder))
+        fresh = 0 <= time.time() - content["time"] < max_age_s
+        if not fresh or content["user"] != getpass.getuser() or not jobs <= set(content["asked"]):
             return None
-        return _queue(said)
+        return _parse_queue(content)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # none, half a one, or of another version
 
 
-def _queue(said: dict[str, Any]) -> Queue:
-    queued = said["jobs"]
+def _parse_queue(content: dict[str, Any]) -> Queue:
+    queued = content["jobs"]
     return Queue(
         None if queued is None else {job: QueuedJob(**facts) for job, facts in queued.items()},
-        {job: [Life(**life) for life in lives] for job, lives in said["ended"].items() if lives},
-        said["complaint"],
+        {
+            job: [JobAttempt(**life) for life in lives]
+            for job, lives in content["ended"].items()
+            if lives
+        },
+        content["complaint"],
     )

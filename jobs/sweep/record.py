@@ -13,21 +13,21 @@ from shlex import quote
 from typing import Any
 
 from jobs.node.task_file import Run
-from jobs.profile import Profile, typed_again
+from jobs.profile import Profile, make_command
 from jobs.sweep.folder import SweepFolder
 from pipeline.config.corpus import Corpus
 from pipeline.config.features import FeatureSettings
 from pipeline.config.identity import feature_id, run_id
 from pipeline.config.sweep import Sweep
-from pipeline.corpus.manifest import Manifest, require_enough, require_letters
-from pipeline.corpus.text import alphabet
-from pipeline.files import InputError, digest, read_json
+from pipeline.corpus.manifest import Manifest, require_enough_utterances, require_known_characters
+from pipeline.corpus.text import get_alphabet
+from pipeline.files import InputError, json_digest, read_json
 
-Found = Mapping[Corpus, Manifest]
+CorpusManifests = Mapping[Corpus, Manifest]
 
 
 @dataclass(frozen=True)
-class WantedRun:
+class PlannedRun:
     label: str
     settings: dict[str, Any]  # swept dotted keys -> values
     run_id: str
@@ -39,7 +39,7 @@ class WantedRun:
 
 
 @dataclass(frozen=True)
-class WantedFeatures:
+class PlannedFeatures:
     feature_id: str
     manifest: str  # path of the file
     slices: int
@@ -47,73 +47,73 @@ class WantedFeatures:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class SweepRecord:
     name: str
     question: str
     path: str  # of the sweep file
     digest: str  # of labels and experiments: whether the file has changed since
-    runs: tuple[WantedRun, ...]
-    features: tuple[WantedFeatures, ...]
+    runs: tuple[PlannedRun, ...]
+    features: tuple[PlannedFeatures, ...]
     sources: dict[str, str] = field(default_factory=dict)  # settings file -> digest of its bytes
     changes: dict[str, Any] = field(default_factory=dict)  # of SET
 
     @property
-    def sweep(self) -> str:
+    def sweep_argument(self) -> str:
         """SWEEP=… that finds it: its file, or its name where the file is an experiment's."""
         return self.path if Path(self.path).stem == self.name else self.name
 
     @property
     def command(self) -> str:
         """What was typed, and continues it."""
-        if self.sweep == self.path:
+        if self.sweep_argument == self.path:
             return f"make sweep SWEEP={quote(self.path)}"
         kind = "train EXPERIMENT" if self.runs else "features CORPUS"
         return f"make {kind}={quote(self.path)}"
 
 
-def wanted(sweep: Sweep, found: Found, work: Path) -> Wanted:
+def make_record(sweep: Sweep, corpus_manifests: CorpusManifests, work: Path) -> SweepRecord:
     """Identities of everything that the sweep needs; `found` has the manifest of each corpus."""
     runs, features = [], {}
     for swept in sweep.experiments:
-        manifest = found[swept.experiment.corpus]
+        manifest = corpus_manifests[swept.experiment.corpus]
         features_id = feature_id(swept.experiment.features, manifest.digest)
         identity = run_id(swept.experiment, features_id)
-        runs.append(WantedRun(swept.label, swept.settings, identity, features_id))
-        features[features_id] = WantedFeatures(
+        runs.append(PlannedRun(swept.label, swept.settings, identity, features_id))
+        features[features_id] = PlannedFeatures(
             features_id,
             str(manifest_path(manifest, work)),
             len(manifest.slices),
             manifest.seconds,
         )
-    return Wanted(
+    return SweepRecord(
         name=sweep.name,
         question=sweep.question,
         path=str(sweep.path),
-        digest=content(sweep),
+        digest=experiments_digest(sweep),
         runs=tuple(runs),
         features=tuple(features.values()),
-        sources=_checksums(sweep.sources),
+        sources=_file_digests(sweep.sources),
         changes=sweep.changes,
     )
 
 
-def unchanged(wanted: Wanted, path: Path, changes: Mapping[str, Any]) -> bool:
+def is_unchanged(record: SweepRecord, path: Path, changes: Mapping[str, Any]) -> bool:
     """Every file that the sweep was made from is as it was: a thousand runs need no reading."""
-    if str(path.resolve()) not in wanted.sources or changes != wanted.changes:
+    if str(path.resolve()) not in record.sources or changes != record.changes:
         return False
     try:
-        return _checksums(map(Path, wanted.sources)) == wanted.sources
+        return _file_digests(map(Path, record.sources)) == record.sources
     except OSError:
         return False
 
 
-def _checksums(paths: Iterable[Path]) -> dict[str, str]:
+def _file_digests(paths: Iterable[Path]) -> dict[str, str]:
     return {str(path.resolve()): sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
-def content(sweep: Sweep) -> str:
+def experiments_digest(sweep: Sweep) -> str:
     """Digest of what the sweep file says; where a corpus lies changes no answer."""
-    return digest(
+    return json_digest(
         [
             [swept.label, swept.experiment.model_dump(exclude={"corpus": {"root"}})]
             for swept in sweep.experiments
@@ -126,42 +126,44 @@ def manifest_path(manifest: Manifest, work: Path) -> Path:
     return work / "manifests" / f"{manifest.corpus}-{manifest.digest[:8]}.jsonl"
 
 
-def by_path(found: Found, work: Path) -> dict[str, Manifest]:
-    return {str(manifest_path(manifest, work)): manifest for manifest in found.values()}
+def manifests_by_path(corpus_manifests: CorpusManifests, work: Path) -> dict[str, Manifest]:
+    return {str(manifest_path(manifest, work)): manifest for manifest in corpus_manifests.values()}
 
 
-def settings_of(sweep: Sweep, wanted: Wanted) -> dict[str, tuple[FeatureSettings, Corpus]]:
+def feature_settings_of(
+    sweep: Sweep, record: SweepRecord
+) -> dict[str, tuple[FeatureSettings, Corpus]]:
     """Feature set -> how it is computed, and from which corpus."""
     return {
         run.feature_id: (swept.experiment.features, swept.experiment.corpus)
-        for swept, run in zip(sweep.experiments, wanted.runs, strict=True)
+        for swept, run in zip(sweep.experiments, record.runs, strict=True)
     }
 
 
-def refuse_untrainable(sweep: Sweep, found: Found) -> None:
+def refuse_untrainable(sweep: Sweep, corpus_manifests: CorpusManifests) -> None:
     """Too few utterances, a character that an alphabet lacks: before anything is submitted."""
     pairs = dict.fromkeys((s.experiment.corpus, s.experiment.alphabet) for s in sweep.experiments)
     for corpus, name in pairs:
         try:
-            require_enough(found[corpus].utterances)
-            require_letters(found[corpus].utterances, alphabet(name))
+            require_enough_utterances(corpus_manifests[corpus].utterances)
+            require_known_characters(corpus_manifests[corpus].utterances, get_alphabet(name))
         except InputError as error:
             raise InputError(f"corpus {corpus.name}: {error}") from None
 
 
-def typed(wanted: Wanted, profile: Profile, work: Path) -> tuple[str, ...]:
+def report_commands(record: SweepRecord, profile: Profile, work: Path) -> tuple[str, ...]:
     """What a reader of its report may type: to continue it, to report again."""
     return tuple(
-        typed_again(command, profile, work)
-        for command in (wanted.command, f"make report SWEEP={quote(wanted.sweep)}")
+        make_command(command, profile, work)
+        for command in (record.command, f"make report SWEEP={quote(record.sweep_argument)}")
     )
 
 
-def recorded(folder: SweepFolder) -> Wanted:
+def load_record(folder: SweepFolder) -> SweepRecord:
     """What the last `make sweep` wanted."""
-    if not folder.record.exists():
+    if not folder.record_file.exists():
         records = folder.path.parent.glob("*/sweep.json")
-        known = sorted(path.parent.name for path in records if _of_a_sweep_file(path))
+        known = sorted(path.parent.name for path in records if _is_of_sweep_file(path))
         raise InputError(
             f"{folder.name}: not in the work folder {folder.work}; "
             + (f"there are {', '.join(known)}; " if known else "")
@@ -169,17 +171,17 @@ def recorded(folder: SweepFolder) -> Wanted:
             "CLUSTER=… of the sweep"
         )
     try:
-        stored = read_json(folder.record)
-        runs = tuple(WantedRun(**run) for run in stored["runs"])
-        features = tuple(WantedFeatures(**each) for each in stored["features"])
-        return Wanted(**{**stored, "runs": runs, "features": features})
+        stored = read_json(folder.record_file)
+        runs = tuple(PlannedRun(**run) for run in stored["runs"])
+        features = tuple(PlannedFeatures(**each) for each in stored["features"])
+        return SweepRecord(**{**stored, "runs": runs, "features": features})
     except (KeyError, TypeError, ValueError):
         raise InputError(
-            f"{folder.record}: is damaged, or of another version; make sweep writes it anew"
+            f"{folder.record_file}: is damaged, or of another version; make sweep writes it anew"
         ) from None
 
 
-def _of_a_sweep_file(record: Path) -> bool:
+def _is_of_sweep_file(record: Path) -> bool:
     """Rather than of an experiment or a corpus, as `make doctor` leaves one."""
     try:
         return Path(read_json(record)["path"]).stem == record.parent.name

@@ -9,53 +9,55 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobs.messages import count, percent, say
+from jobs.messages import count_text, percent_text, print_line
 from jobs.node.failures import REMEDIES
 from jobs.sweep import job_queue, run_status
 from jobs.sweep.folder import SweepFolder
-from jobs.sweep.record import Wanted, recorded
+from jobs.sweep.record import SweepRecord, load_record
 from pipeline.results import efficiency, rejected
 from pipeline.results import report as reports
-from pipeline.results.rejected import Source
-from pipeline.results.run_summary import Reading, SweepRun
+from pipeline.results.rejected import FeatureSource
+from pipeline.results.run_summary import RunSummary, SweepRun
 
 
-def write(folder: SweepFolder, commands: Sequence[str]) -> None:
+def write_sweep_report(folder: SweepFolder, commands: Sequence[str]) -> None:
     """Write the report; print the best run and the path."""
-    wanted = recorded(folder)
-    queue = job_queue.ask(folder, job_queue.unfinished(wanted, folder))
-    run_status.keep(run_status.survey(wanted, folder, queue), folder)
-    runs = [SweepRun(run.label, run.settings, folder.run(run.run_id)) for run in wanted.runs]
-    written = reports.write(
-        wanted.name,
-        wanted.question,
+    record = load_record(folder)
+    queue = job_queue.try_query_slurm(folder, job_queue.unfinished_items(record, folder))
+    run_status.record_scheduler_failures(run_status.run_statuses(record, folder, queue), folder)
+    runs = [SweepRun(run.label, run.settings, folder.run(run.run_id)) for run in record.runs]
+    written = reports.write_report_folder(
+        record.name,
+        record.question,
         runs,
         folder.reports,
         remedies=REMEDIES,
         commands=commands,
-        refused=rejected.survey(_sources(wanted, folder)),
+        refused=rejected.collect_refusals(_rejection_sources(record, folder)),
     )
     done = sum(run.folder.finished for run in runs)
     if runs and done < len(runs):
-        say(f"{done} of {count(len(runs), 'run')} finished")
+        print_line(f"{done} of {count_text(len(runs), 'run')} finished")
     if written.best:
-        say(_scored(written.best))
+        print_line(_describe_best(written.best))
     with (folder.reports / "summary.csv").open(encoding="utf-8", newline="") as file:
-        for line in efficiency.advice(list(csv.DictReader(file))):
-            say(line)
-    say(f"report: {written.page}")
+        for line in efficiency.resource_advice(list(csv.DictReader(file))):
+            print_line(line)
+    print_line(f"report: {written.page}")
 
 
-def _sources(wanted: Wanted, folder: SweepFolder) -> list[Source]:
+def _rejection_sources(record: SweepRecord, folder: SweepFolder) -> list[FeatureSource]:
     return [
-        Source(Path(each.manifest), folder.features(each.feature_id), each.slices)
-        for each in wanted.features
+        FeatureSource(Path(each.manifest), folder.features(each.feature_id), each.slices)
+        for each in record.features
     ]
 
 
-def _scored(best: Reading) -> str:
-    test = best.test
+def _describe_best(best: RunSummary) -> str:
+    test = best.test_row
     if test and test["cer"] >= 1:
-        return f"no best run: test CER {percent(test['cer'])} even where dev was heard best"
-    rates = f": test CER {percent(test['cer'])}, WER {percent(test['wer'])}" if test else ""
+        return f"no best run: test CER {percent_text(test['cer'])} even where dev was heard best"
+    rates = (
+        f": test CER {percent_text(test['cer'])}, WER {percent_text(test['wer'])}" if test else ""
+    )
     return f"best run: {best.run.label} ({best.run_id}){rates}"

@@ -17,26 +17,26 @@ from typing import Any, Literal
 
 from jobs.exit_codes import REQUEUE, STOPPED
 from jobs.node import failures
-from jobs.node.run_lock import beats
+from jobs.node.run_lock import is_still_training
 from jobs.slurm.client import QueuedJob
-from jobs.slurm.reasons import in_words, never
-from jobs.slurm.sacct import Life
+from jobs.slurm.reasons import explain, never_starts
+from jobs.slurm.sacct import JobAttempt
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.job_queue import Queue
-from jobs.sweep.ledger import Entry
-from jobs.sweep.record import Wanted, WantedRun
+from jobs.sweep.ledger import LedgerEntry
+from jobs.sweep.record import PlannedRun, SweepRecord
 from pipeline.runs.folder import Failure, Heartbeat, Usage
-from pipeline.runs.state import standing
+from pipeline.runs.state import state_from_files
 
 State = Literal["waiting", "queued", "running", "stopped", "finished", "failed", "lost"]
 
-Found = tuple[State, str, str]  # with cause and detail
+StateWithCause = tuple[State, str, str]  # with cause and detail
 
-RUNS_TO_JUDGE_BY = 9  # more would only take longer
+MAX_RUNS_FOR_ESTIMATE = 9  # more would only take longer
 
-LIVE: frozenset[State] = frozenset({"queued", "running"})
+LIVE_STATES: frozenset[State] = frozenset({"queued", "running"})
 
-BYTES_OF_OUTPUT = 8192  # at its end stands why SLURM ended a job
+OUTPUT_TAIL_BYTES = 8192  # at its end stands why SLURM ended a job
 
 
 @dataclass(frozen=True)
@@ -51,107 +51,128 @@ class RunStatus:
     failed_nodes: tuple[str, ...] = ()  # under its last job
     usage: Usage | None = None  # of the process that has it
 
-    def record(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Flat, for --json."""
         own = dict(vars(self))  # asdict copies, which takes long of a thousand
         beat, usage = own.pop("heartbeat"), own.pop("usage")
         if usage:
-            own |= {"cpus_used": usage.cpus_used, "gpu_busy": _plain(usage.gpu_busy)}
-        told = {name: _plain(value) for name, value in vars(beat).items()} if beat else {}
+            own |= {"cpus_used": usage.cpus_used, "gpu_busy": _finite_or_none(usage.gpu_busy)}
+        told = {name: _finite_or_none(value) for name, value in vars(beat).items()} if beat else {}
         for name in ("status", "job"):  # the state, and the job of the ledger, stand above
             told.pop(name, None)
         return {**own, **told}
 
 
-def _plain(value: Any) -> Any:
+def _finite_or_none(value: Any) -> Any:
     """JSON has no nan and no infinity."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def survey(wanted: Wanted, folder: SweepFolder, queue: Queue) -> list[RunStatus]:
-    latest, queue = folder.latest(), replace(queue, cancelled=folder.cancelled())
-    return [_status(run, folder, latest.get(run.run_id), queue) for run in wanted.runs]
+def run_statuses(record: SweepRecord, folder: SweepFolder, queue: Queue) -> list[RunStatus]:
+    latest, queue = folder.latest(), replace(queue, cancelled_jobs=folder.cancelled_jobs())
+    return [_run_status(run, folder, latest.get(run.run_id), queue) for run in record.runs]
 
 
-def minutes_per_run(wanted: Wanted, folder: SweepFolder) -> float | None:
+def median_run_minutes(record: SweepRecord, folder: SweepFolder) -> float | None:
     """What the finished runs of a sweep took, in the middle; None where there is none."""
-    folders = (folder.run(run.run_id) for run in wanted.runs)
-    done = itertools.islice((run for run in folders if run.finished), RUNS_TO_JUDGE_BY)
-    took = [sum(row["seconds"] for row in run.rows()) / 60 for run in done]
-    return statistics.median(took) if took else None
+    folders = (folder.run(run.run_id) for run in record.runs)
+    done = itertools.islice((run for run in folders if run.finished), MAX_RUNS_FOR_ESTIMATE)
+    minutes = [sum(row["seconds"] for row in run.rows()) / 60 for run in done]
+    return statistics.median(minutes) if minutes else None
 
 
-def _status(run: WantedRun, sweep: SweepFolder, entry: Entry | None, queue: Queue) -> RunStatus:
+def _run_status(
+    run: PlannedRun, sweep: SweepFolder, entry: LedgerEntry | None, queue: Queue
+) -> RunStatus:
     folder, job = sweep.run(run.run_id), entry.job if entry else ""
-    beat = folder.heartbeat()
-    if damage := folder.damage(beat):
-        return RunStatus(run.label, run.run_id, "failed", "damaged file", damage, job, beat)
-    if beat and beat.status == "finished":
-        return RunStatus(run.label, run.run_id, "finished", job=job, heartbeat=beat)
+    heartbeat = folder.heartbeat()
+    if damage := folder.integrity_error(heartbeat):
+        return RunStatus(run.label, run.run_id, "failed", "damaged file", damage, job, heartbeat)
+    if heartbeat and heartbeat.status == "finished":
+        return RunStatus(run.label, run.run_id, "finished", job=job, heartbeat=heartbeat)
     failure = folder.failure()
     if failure and failure.job and failure.job != job:
         failure = None  # the end of an earlier job
-    state, cause, detail = _state(beat, failure, entry, queue, sweep)
+    state, cause, detail = _state(heartbeat, failure, entry, queue, sweep)
     if entry and entry.scheduler == "slurm" and cause in {"code error", "killed"} and not failure:
         detail += f"; see {sweep.output(job)}"
-    nodes = tuple(life.failed_node for life in queue.ended.get(job, ()) if life.failed_node)
+    nodes = tuple(
+        life.failed_node for life in queue.attempts_by_job.get(job, ()) if life.failed_node
+    )
     if failure and failure.cause == "node failure" and failure.node not in {"", *nodes}:
         nodes = (*nodes, failure.node)
     usage = next(reversed(folder.usages()), None) if state == "running" else None
-    return RunStatus(run.label, run.run_id, state, cause, detail, job, beat, nodes, usage)
+    return RunStatus(run.label, run.run_id, state, cause, detail, job, heartbeat, nodes, usage)
 
 
 def _state(
-    beat: Heartbeat | None,
+    heartbeat: Heartbeat | None,
     failure: Failure | None,
-    entry: Entry | None,
+    entry: LedgerEntry | None,
     queue: Queue,
     sweep: SweepFolder,
-) -> Found:
-    lives = bool(beat and beats(beat) and not (entry and queue.saw_the_end(entry, beat)))
-    by_files = standing(beat, failure, lives=lives)
-    asked = entry and entry.scheduler == "slurm" and not queue.ignored
-    if entry and asked and by_files[0] in {"waiting", "stopped"}:
-        return _state_in_slurm(beat, entry, queue, sweep)
+) -> StateWithCause:
+    is_training = bool(
+        heartbeat
+        and is_still_training(heartbeat)
+        and not (entry and queue.heartbeat_job_ended(entry, heartbeat))
+    )
+    by_files = state_from_files(heartbeat, failure, process_alive=is_training)
+    ask_slurm = entry and entry.scheduler == "slurm" and not queue.ignored
+    if entry and ask_slurm and by_files[0] in {"waiting", "stopped"}:
+        return _state_in_slurm(heartbeat, entry, queue, sweep)
     return by_files
 
 
 def _state_in_slurm(
-    beat: Heartbeat | None, entry: Entry, queue: Queue, sweep: SweepFolder
-) -> Found:
+    heartbeat: Heartbeat | None, entry: LedgerEntry, queue: Queue, sweep: SweepFolder
+) -> StateWithCause:
     if queue.jobs is None:
         return "queued", "", f"job {entry.job}; the scheduler does not answer"
     job = queue.jobs.get(entry.job)
-    if beat and not _tells_of(beat, entry):
-        beat = None  # of an earlier job
-    if job and entry.job.split("_")[0] in queue.cancelled:
+    if heartbeat and not _is_heartbeat_of(heartbeat, entry):
+        heartbeat = None  # of an earlier job
+    if job and entry.job.split("_")[0] in queue.cancelled_jobs:
         return "stopped", "cancelled", "its job leaves the queue"
     if job:
-        return _state_in_queue(beat, job)
-    found = state_after(beat, entry, queue.ended.get(entry.job, ()), sweep.output(entry.job))
-    if found[0] in {"failed", "lost"} and not beat and _others_began(entry, sweep):
+        return _state_in_queue(heartbeat, job)
+    found = state_after_job_ended(
+        heartbeat, entry, queue.attempts_by_job.get(entry.job, ()), sweep.output(entry.job)
+    )
+    if found[0] in {"failed", "lost"} and not heartbeat and _job_started_any_run(entry, sweep):
         return "stopped", "", "its job ended before its turn; typed again it gets another"
     return found
 
 
-def _others_began(entry: Entry, sweep: SweepFolder) -> bool:
+def _job_started_any_run(entry: LedgerEntry, sweep: SweepFolder) -> bool:
     """Whether a run of the same job got as far as its first heartbeat, or further."""
     found = (sweep.run(item).heartbeat() for item in entry.items)
-    return any(beat and _tells_of(beat, entry) for beat in found)
+    return any(heartbeat and _is_heartbeat_of(heartbeat, entry) for heartbeat in found)
 
 
-def _tells_of(beat: Heartbeat, entry: Entry) -> bool:
-    return beat.job == entry.job if beat.job else beat.time >= entry.time
+def _is_heartbeat_of(heartbeat: Heartbeat, entry: LedgerEntry) -> bool:
+    return heartbeat.job == entry.job if heartbeat.job else heartbeat.time >= entry.time
 
 
-def state_after(beat: Heartbeat | None, entry: Entry, lives: Sequence[Life], output: Path) -> Found:
+def state_after_job_ended(
+    heartbeat: Heartbeat | None, entry: LedgerEntry, attempts: Sequence[JobAttempt], output: Path
+) -> StateWithCause:
     """Of a job that has left the queue."""
-    life = lives[-1] if lives else Life("")
-    asked = (entry.memory_gb or math.inf) * 1024**3
-    ended = failures.of_job(life.state, life.signal, _end_of(output), life.peak_bytes / asked)
-    saved = beat is not None and beat.status == "stopped" and life.code in {0, STOPPED, REQUEUE}
-    if ended and ended[0] == "node failure" and life.failed_node:
-        ended = ended[0], f"{ended[1]}: {life.failed_node}"
+    attempt = attempts[-1] if attempts else JobAttempt("")
+    requested_bytes = (entry.memory_gb or math.inf) * 1024**3
+    ended = failures.classify_job_end(
+        attempt.state,
+        attempt.signal,
+        _read_output_tail(output),
+        attempt.peak_bytes / requested_bytes,
+    )
+    saved = (
+        heartbeat is not None
+        and heartbeat.status == "stopped"
+        and attempt.code in {0, STOPPED, REQUEUE}
+    )
+    if ended and ended[0] == "node failure" and attempt.failed_node:
+        ended = ended[0], f"{ended[1]}: {attempt.failed_node}"
     if ended and ended[0] != "cancelled" and not (saved and ended[0] == "code error"):
         return "failed", *ended
     if ended and ended[0] == "cancelled":
@@ -160,39 +181,41 @@ def state_after(beat: Heartbeat | None, entry: Entry, lives: Sequence[Life], out
         return "stopped", "", "typed again it continues"
     # SLURM forgets a task that is cancelled alone while it waits (22.05: squeue and scontrol do not
     # list it, sacct lists its array as pending), but makes the output of each that it starts.
-    if life.state in {"", "PENDING"} and not output.exists():
+    if attempt.state in {"", "PENDING"} and not output.exists():
         return "stopped", "cancelled", "the job was cancelled before it started"
     return "lost", "", f"job {entry.job} left the queue without a word; make sweep again"
 
 
-def _end_of(output: Path) -> str:
+def _read_output_tail(output: Path) -> str:
     try:
         with output.open("rb") as file:
-            file.seek(max(0, output.stat().st_size - BYTES_OF_OUTPUT))
+            file.seek(max(0, output.stat().st_size - OUTPUT_TAIL_BYTES))
             return file.read().decode(errors="replace")
     except OSError:
         return ""
 
 
-def _clock(then: float) -> str:
+def _format_clock(then: float) -> str:
     """`14:05`, with the day where it is another."""
     local = time.localtime(then)
     same = local[:3] == time.localtime()[:3]
     return time.strftime("%H:%M" if same else "%d %b %H:%M", local)
 
 
-def _state_in_queue(beat: Heartbeat | None, job: QueuedJob) -> Found:
-    if job.waits:
-        starts = "" if job.starts is None else f", starts about {_clock(job.starts)}"
-        in_vain = never(job.reason) and not job.never_starts  # which make sweep cancels by itself
-        mend = "; mend the profile, then make cancel and make sweep again" if in_vain else ""
-        return "queued", "", in_words(job.reason) + mend + starts
-    if beat and beat.status == "running":
-        return "running", "", f"silent for {time.time() - beat.time:.0f} s"
+def _state_in_queue(heartbeat: Heartbeat | None, job: QueuedJob) -> StateWithCause:
+    if job.is_pending:
+        starts = "" if job.starts is None else f", starts about {_format_clock(job.starts)}"
+        never_will = (
+            never_starts(job.reason) and not job.dependency_failed
+        )  # which make sweep cancels by itself
+        advice = "; mend the profile, then make cancel and make sweep again" if never_will else ""
+        return "queued", "", explain(job.reason) + advice + starts
+    if heartbeat and heartbeat.status == "running":
+        return "running", "", f"silent for {time.time() - heartbeat.time:.0f} s"
     return "queued", "", "starting, or behind another run of its job"
 
 
-def keep(statuses: Sequence[RunStatus], folder: SweepFolder) -> None:
+def record_scheduler_failures(statuses: Sequence[RunStatus], folder: SweepFolder) -> None:
     """Whoever only looks at another's work folder may not write there, and sees it all the same."""
     for run in statuses:
         target = folder.run(run.run_id)
@@ -200,7 +223,7 @@ def keep(statuses: Sequence[RunStatus], folder: SweepFolder) -> None:
             run.state == "failed"
             and run.job
             and not target.failure()
-            and not target.damage(run.heartbeat)
+            and not target.integrity_error(run.heartbeat)
         ):
             with suppress(PermissionError):
-                target.fail(Failure(cause=run.cause, message=run.detail, job=run.job))
+                target.write_failure(Failure(cause=run.cause, message=run.detail, job=run.job))

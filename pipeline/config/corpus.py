@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.loader import Settings, expand, read_yaml, validated
+from pipeline.config.loader import Settings, expand_path, read_yaml, validate_settings
 
 
-class Parts(Settings):
+class CorpusParts(Settings):
     """Folders or lists of a corpus, relative to its root, by the split that they are."""
 
     train: tuple[str, ...] = ()
@@ -23,7 +23,7 @@ class Parts(Settings):
         default=(), description="of no split: speakers are drawn from them by the seed"
     )
 
-    def named(self) -> list[tuple[Literal["train", "dev", "test"] | None, str]]:
+    def split_paths(self) -> list[tuple[Literal["train", "dev", "test"] | None, str]]:
         return [
             *(("train", name) for name in self.train),
             *(("dev", name) for name in self.dev),
@@ -59,7 +59,7 @@ class Corpus(Settings):
         description="espnet and balanced: an4 only; given: the corpus's own, and what it lacks of "
         "dev and test is drawn from train by whole speakers (not in an4)",
     )
-    parts: Parts | None = Field(
+    parts: CorpusParts | None = Field(
         default=None, description="which folders or lists are which split; null: by their names"
     )
     text_column: str | None = Field(
@@ -78,8 +78,8 @@ class Corpus(Settings):
     voices: int = Field(default=30, ge=3, le=200, description="demo only: number of voices")
 
     @model_validator(mode="after")
-    def _keys_of_this_reader(self) -> "Corpus":
-        for key, readers in _READERS.items():
+    def _check_reader_keys(self) -> "Corpus":
+        for key, readers in _READERS_BY_KEY.items():
             if getattr(self, key) is not None and self.reader not in readers:
                 raise ValueError(
                     f"{key} means nothing to the reader {self.reader}, only to "
@@ -89,7 +89,7 @@ class Corpus(Settings):
 
 
 # Fields that only these readers heed.
-_READERS = {
+_READERS_BY_KEY = {
     "parts": ("librispeech", "common-voice", "kaldi", "nemo", "lhotse", "csv"),
     "text_column": ("csv", "audiofolder", "nemo"),
 }
@@ -98,7 +98,7 @@ _READERS = {
 def load_corpus(path: Path, read: Callable[[Path], dict[str, Any]] = read_yaml) -> Corpus:
     """A corpus file; its name is the file's, and $NAME in `root` comes from the environment."""
     content = {"name": path.stem, **read(path)}
-    corpus = validated(Corpus, content, path)
+    corpus = validate_settings(Corpus, content, path)
     if corpus.root is None:
         return corpus
-    return corpus.model_copy(update={"root": expand(corpus.root, path, "root")})
+    return corpus.model_copy(update={"root": expand_path(corpus.root, path, "root")})

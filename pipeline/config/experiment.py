@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 
 from pipeline.config.corpus import Corpus, load_corpus
 from pipeline.config.features import FeatureSettings, Stride
-from pipeline.config.loader import Settings, read_yaml, set_key, validated
+from pipeline.config.loader import Settings, read_yaml, set_key, validate_settings
 
 
 class InputSettings(Settings):
@@ -70,7 +70,7 @@ class ModelSettings(Settings):
     )
 
     @model_validator(mode="after")
-    def _makes_sense(self) -> "ModelSettings":
+    def _check_combinations(self) -> "ModelSettings":
         if self.lookahead and self.bidirectional:
             raise ValueError(
                 f"lookahead {self.lookahead} is for one direction; set bidirectional: false, or "
@@ -100,7 +100,7 @@ class CtcSettings(Settings):
     )
 
     @property
-    def plain(self) -> bool:
+    def is_unregularised(self) -> bool:
         return self.prior == 0 == self.entropy
 
 
@@ -194,4 +194,4 @@ def load_experiment(
     if isinstance(content.get("corpus"), str):
         corpus = load_corpus(Path(os.path.normpath(path.parent / content["corpus"])), read)
         content["corpus"] = corpus.model_dump()
-    return validated(Experiment, content, path)
+    return validate_settings(Experiment, content, path)

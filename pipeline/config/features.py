@@ -47,7 +47,7 @@ class FeatureSettings(Settings):
         return round(self.sample_rate * self.window_ms / 1000)
 
     @property
-    def hop(self) -> int:  # samples: 160
+    def hop_length(self) -> int:  # samples: 160
         return round(self.sample_rate * self.hop_ms / 1000)
 
     @property
@@ -55,28 +55,28 @@ class FeatureSettings(Settings):
         return self.mel_bins if self.spectrum == "mel" else self.n_fft // 2 + 1
 
     @property
-    def is_logarithm(self) -> bool:
+    def is_log_scale(self) -> bool:
         return self.scale in ("log", "decibel")
 
     @property
     def is_log_amplitude(self) -> bool:
-        return self.spectrum == "amplitude" and self.is_logarithm
+        return self.spectrum == "amplitude" and self.is_log_scale
 
     @field_validator("speeds")
     @classmethod
-    def _in_order(cls, speeds: tuple[float, ...]) -> tuple[float, ...]:
+    def _sort_speeds(cls, speeds: tuple[float, ...]) -> tuple[float, ...]:
         if len({1.0, *speeds}) <= len(speeds):
             raise ValueError("each speed once, and not 1, at which all is stored anyway")
         return tuple(sorted(speeds))
 
     @model_validator(mode="after")
-    def _window_fits(self) -> "FeatureSettings":
+    def _check_frame_settings(self) -> "FeatureSettings":
         if self.window_length > self.n_fft:
             raise ValueError(
                 f"window_ms {self.window_ms:g} is {self.window_length} samples at "
                 f"{self.sample_rate} Hz, more than n_fft {self.n_fft}; raise n_fft"
             )
-        for name, samples in (("window_ms", self.window_length), ("hop_ms", self.hop)):
+        for name, samples in (("window_ms", self.window_length), ("hop_ms", self.hop_length)):
             if samples < 1:
                 raise ValueError(f"{name} {getattr(self, name):g} is less than one sample")
         nyquist = self.sample_rate / 2
@@ -87,7 +87,7 @@ class FeatureSettings(Settings):
                 f"mel_low_hz {self.mel_low_hz:g} and mel_high_hz {self.mel_high_hz} must ascend "
                 f"and stay within {nyquist:g} Hz, half the sample rate"
             )
-        if empty := self._empty_filters():
+        if empty := self._count_empty_filters():
             raise ValueError(
                 f"mel_bins {self.mel_bins}: {empty} of the filters, narrower than the "
                 f"{self.sample_rate / self.n_fft:g} Hz between the points of n_fft {self.n_fft}, "
@@ -96,16 +96,16 @@ class FeatureSettings(Settings):
         return self
 
     @property
-    def mel_corners(self) -> list[float]:
+    def mel_edges_hz(self) -> list[float]:
         """Hz, where each filter begins, the next has its peak and the one before it ends."""
         ends = (self.mel_low_hz, self.mel_high_hz or self.sample_rate / 2)
         low, high = (2595 * math.log10(1 + hertz / 700) for hertz in ends)
         step = (high - low) / (self.mel_bins + 1)
         return [700 * (10 ** ((low + n * step) / 2595) - 1) for n in range(self.mel_bins + 2)]
 
-    def _empty_filters(self) -> int:
+    def _count_empty_filters(self) -> int:
         if self.spectrum != "mel":
             return 0
-        points = [hertz * self.n_fft / self.sample_rate for hertz in self.mel_corners]
+        points = [hertz * self.n_fft / self.sample_rate for hertz in self.mel_edges_hz]
         # The first point above where a filter begins lies at or above where it ends.
         return sum(math.floor(a) + 1 >= b for a, b in zip(points, points[2:], strict=False))

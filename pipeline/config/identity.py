@@ -7,7 +7,7 @@ and cannot enter.
 
 from pipeline.config.experiment import Experiment
 from pipeline.config.features import FeatureSettings
-from pipeline.files import digest
+from pipeline.files import json_digest
 
 FEATURE_VERSION = 1  # enters every feature_id: raise it when the same settings give other frames
 
@@ -22,7 +22,7 @@ def feature_id(settings: FeatureSettings, manifest_digest: str) -> str:
         "manifest": manifest_digest,
         "settings": settings.model_dump(),
     }
-    return f"{settings.spectrum}-{digest(key)[:12]}"
+    return f"{settings.spectrum}-{json_digest(key)[:12]}"
 
 
 def run_id(experiment: Experiment, feature_id: str) -> str:
@@ -31,4 +31,4 @@ def run_id(experiment: Experiment, feature_id: str) -> str:
     The corpus enters through the feature set, whose identity holds the manifest's content.
     """
     settings = experiment.model_dump(exclude={"corpus"})
-    return digest({"version": RUN_VERSION, "features": feature_id, "settings": settings})[:12]
+    return json_digest({"version": RUN_VERSION, "features": feature_id, "settings": settings})[:12]

@@ -33,7 +33,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
-class _Loader(SafeLoader):
+class _UniqueKeyLoader(SafeLoader):
     """The safe loader, but for a key that stands twice, of which YAML keeps the last in silence."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
@@ -51,9 +51,9 @@ class _Loader(SafeLoader):
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; anything else is refused in one line."""
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 (a safe one)
+        content = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)  # noqa: S506 (a safe one)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file{_neighbours(path)}") from None
+        raise InputError(f"{path}: no such file{_suggest_file(path)}") from None
     except (OSError, ValueError) as error:  # not UTF-8; a NUL in the path
         if isinstance(error, OSError) and path.is_dir():
             raise InputError(f"{path}: is a folder; name a file in it") from None
@@ -78,17 +78,19 @@ def dump_yaml(model: BaseModel) -> str:
     return yaml.dump(content, Dumper=SafeDumper, sort_keys=False, allow_unicode=True)
 
 
-def validated(kind: type[Model], content: Any, path: Path) -> Model:
+def validate_settings(model_class: type[Model], content: Any, path: Path) -> Model:
     """`content` as a `kind`, or an InputError: file, dotted key, value, limit, likely spelling."""
     try:
-        return kind.model_validate(content)
+        return model_class.model_validate(content)
     except ValidationError as error:
-        complaint = _of_another_kind(kind, content) or "; ".join(_sentences(kind, error))
+        complaint = _describe_wrong_kind(model_class, content) or "; ".join(
+            _error_messages(model_class, error)
+        )
         raise InputError(f"{path}: {complaint}") from None
 
 
 # The key that tells a kind of file from the others -> what it is, and what takes it.
-KINDS = {
+SETTINGS_FILE_KINDS = {
     "base": ("a sweep", "make sweep SWEEP=…"),
     "corpus": ("an experiment", "make train EXPERIMENT=…"),
     "reader": ("a corpus", "make features CORPUS=…"),
@@ -96,19 +98,19 @@ KINDS = {
 }
 
 
-def _of_another_kind(kind: type[BaseModel], content: Mapping[str, Any]) -> str:
-    wanted = next((key for key in KINDS if key in kind.model_fields), None)
-    found = [key for key in KINDS if key in content]
+def _describe_wrong_kind(model_class: type[BaseModel], content: Mapping[str, Any]) -> str:
+    wanted = next((key for key in SETTINGS_FILE_KINDS if key in model_class.model_fields), None)
+    found = [key for key in SETTINGS_FILE_KINDS if key in content]
     if wanted is None or len(found) != 1 or found[0] == wanted:
         return ""
-    named, taker = KINDS[found[0]]
-    return f"is {named}, not {KINDS[wanted][0]}; {taker} takes it"
+    named, taker = SETTINGS_FILE_KINDS[found[0]]
+    return f"is {named}, not {SETTINGS_FILE_KINDS[wanted][0]}; {taker} takes it"
 
 
-def parse_changes(words: Iterable[str]) -> dict[str, Any]:
+def parse_changes(assignments: Iterable[str]) -> dict[str, Any]:
     """`["train.epochs=3", …]` as a mapping; values are read as YAML."""
     changes = {}
-    for word in words:
+    for word in assignments:
         key, equals, value = word.partition("=")
         if not equals or not key:
             raise InputError(
@@ -120,21 +122,21 @@ def parse_changes(words: Iterable[str]) -> dict[str, Any]:
                 f"SET: {word!r} is more than one change; separate them by spaces: "
                 'SET="train.epochs=3 model.clamp=null"'
             )
-        changes[key] = _scalar(value)
+        changes[key] = _parse_scalar(value)
     return changes
 
 
-def set_key(content: dict[str, Any], dotted: str, value: Any) -> None:
+def set_key(content: dict[str, Any], dotted_key: str, value: Any) -> None:
     """Set `a.b.c` in nested mappings, in place."""
-    *parents, last = dotted.split(".")
+    *parents, last = dotted_key.split(".")
     for parent in parents:
         content = content.setdefault(parent, {})
         if not isinstance(content, dict):
-            raise InputError(f"{dotted}: {parent!r} has no keys below it")
+            raise InputError(f"{dotted_key}: {parent!r} has no keys below it")
     content[last] = value
 
 
-def expand(text: str, path: Path, key: str) -> str:
+def expand_path(text: str, path: Path, key: str) -> str:
     """`~` and `$NAME` in a path that a settings file names."""
     expanded = os.path.expandvars(text)
     if missing := re.search(r"\$\{?(\w+)", expanded):
@@ -146,7 +148,7 @@ def expand(text: str, path: Path, key: str) -> str:
     return str(Path(expanded).expanduser())
 
 
-def _scalar(text: str) -> Any:
+def _parse_scalar(text: str) -> Any:
     """YAML 1.1 reads 1e-3 as a string; a person who types it means the number."""
     try:
         value = yaml.load(text, SafeLoader)
@@ -160,7 +162,7 @@ def _scalar(text: str) -> Any:
     return value
 
 
-def _neighbours(path: Path) -> str:
+def _suggest_file(path: Path) -> str:
     if not path.parent.is_dir():
         return ""
     names = [p.name for p in path.parent.glob("*.yaml")]
@@ -168,23 +170,23 @@ def _neighbours(path: Path) -> str:
     return f"; did you mean {path.parent / close[0]}?" if close else ""
 
 
-def _sentences(kind: type[BaseModel], error: ValidationError) -> list[str]:
+def _error_messages(model_class: type[BaseModel], error: ValidationError) -> list[str]:
     """One per key; what each branch of a union has against a value is joined by `or`."""
     found: dict[str, list[str]] = {}
     for problem in error.errors():
-        keys = [str(part) for part in problem["loc"] if not _BRANCH.search(str(part))]
-        complaint = _complaint(kind, keys, dict(problem))
+        keys = [str(part) for part in problem["loc"] if not _UNION_BRANCH.search(str(part))]
+        complaint = _error_message(model_class, keys, dict(problem))
         found.setdefault(".".join(keys) or "the file", []).append(complaint)
     return [f"{dotted}: {' or '.join(dict.fromkeys(said))}" for dotted, said in found.items()]
 
 
 # What pydantic puts into a location for a branch of a union: no key looks like these.
-_BRANCH = re.compile(r"\[|^constrained-|^function-|^[A-Z]")
+_UNION_BRANCH = re.compile(r"\[|^constrained-|^function-|^[A-Z]")
 
 
-def _complaint(kind: type[BaseModel], keys: list[str], problem: dict[str, Any]) -> str:
+def _error_message(model_class: type[BaseModel], keys: list[str], problem: dict[str, Any]) -> str:
     if problem["type"] == "extra_forbidden":
-        known = list(_fields(kind, keys[:-1]))
+        known = list(_field_names(model_class, keys[:-1]))
         close = difflib.get_close_matches(keys[-1], known, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
         return f"unknown key; {hint}"
@@ -195,18 +197,18 @@ def _complaint(kind: type[BaseModel], keys: list[str], problem: dict[str, Any]) 
     return message if isinstance(problem["input"], dict) else f"{problem['input']!r} — {message}"
 
 
-def _fields(kind: type[BaseModel], keys: list[str]) -> Iterable[str]:
+def _field_names(model_class: type[BaseModel], keys: list[str]) -> Iterable[str]:
     """Names of the fields below `keys`, through `X | None` and `dict[str, X]`."""
-    models: list[Any] = [kind]
+    models: list[Any] = [model_class]
     for key in keys:
         annotations = [m.model_fields[key].annotation for m in models if key in m.model_fields]
-        models = list(_models(annotations)) if annotations else models
+        models = list(_nested_models(annotations)) if annotations else models
     return [name for model in models for name in model.model_fields]
 
 
-def _models(annotations: Iterable[Any]) -> Iterable[type[BaseModel]]:
+def _nested_models(annotations: Iterable[Any]) -> Iterable[type[BaseModel]]:
     for annotation in annotations:
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             yield annotation
         else:
-            yield from _models(get_args(annotation))
+            yield from _nested_models(get_args(annotation))

@@ -16,13 +16,13 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from pipeline.config.experiment import Experiment, load_experiment
-from pipeline.config.loader import Settings, read_yaml, validated
+from pipeline.config.loader import Settings, read_yaml, validate_settings
 from pipeline.files import InputError
 
 Changes = dict[str, Any]  # dotted key -> value
 
 
-class Range(Settings):
+class SamplingRange(Settings):
     """Where a random draw comes from: uniform, or uniform in the logarithm."""
 
     low: float
@@ -30,7 +30,7 @@ class Range(Settings):
     log: bool = False
 
     @model_validator(mode="after")
-    def _ascends(self) -> "Range":
+    def _check_bounds(self) -> "SamplingRange":
         if self.low >= self.high or (self.log and self.low <= 0):
             raise ValueError(
                 f"low {self.low:g} and high {self.high:g} must ascend, from above 0 if log"
@@ -38,12 +38,12 @@ class Range(Settings):
         return self
 
 
-class Random(Settings):
+class RandomSearch(Settings):
     """`draws` experiments, each key drawn independently; the same seed gives the same draws."""
 
     draws: int = Field(ge=1, le=100_000)
     seed: int = 0
-    settings: dict[str, Range | Annotated[list[Any], Field(min_length=1)]]
+    settings: dict[str, SamplingRange | Annotated[list[Any], Field(min_length=1)]]
 
 
 class SweepFile(Settings):
@@ -57,7 +57,7 @@ class SweepFile(Settings):
     base: str
     fixed: dict[str, Any] = Field(default_factory=dict)
     axes: dict[str, list[Any]] = Field(default_factory=dict)
-    random: Random | None = None
+    random: RandomSearch | None = None
     list: tuple[Changes, ...] = ()
     exclude: tuple[Changes, ...] = ()
 
@@ -85,7 +85,7 @@ class Sweep:
         return " ".join(found[1].split()) if found else ""
 
 
-def alone(path: Path, experiment: Experiment, verb: str) -> Sweep:
+def single_run_sweep(path: Path, experiment: Experiment, verb: str) -> Sweep:
     """A sweep of one experiment, named by what is done with it."""
     return Sweep(f"{verb}-{path.stem}", "", path, (SweptExperiment(path.stem, {}, experiment),))
 
@@ -99,7 +99,7 @@ def load_sweep(path: Path, changes: Mapping[str, Any] | None = None) -> Sweep:
             contents[source] = read_yaml(source)
         return contents[source]
 
-    file = validated(SweepFile, read(path), path)
+    file = validate_settings(SweepFile, read(path), path)
     swept = list(_combinations(file))
     if not swept:
         raise InputError(
@@ -115,14 +115,16 @@ def load_sweep(path: Path, changes: Mapping[str, Any] | None = None) -> Sweep:
         try:
             base = path.parent / str(settings.get("base", file.base))
             experiment = load_experiment(
-                base, {**file.fixed, **(changes or {}), **_plain(settings)}, read
+                base, {**file.fixed, **(changes or {}), **_swept_settings(settings)}, read
             )
         except InputError as error:
             raise InputError(f"{path}: {_label(settings, keys)}: {error}") from None
-        experiments.append(SweptExperiment(_label(settings, keys), _plain(settings), experiment))
+        experiments.append(
+            SweptExperiment(_label(settings, keys), _swept_settings(settings), experiment)
+        )
     _refuse_duplicate_labels(path, experiments)
     sources, typed = tuple(contents), dict(changes or {})
-    return Sweep(path.stem, _question(path), path, tuple(experiments), sources, typed)
+    return Sweep(path.stem, _read_opening_comment(path), path, tuple(experiments), sources, typed)
 
 
 def _combinations(file: SweepFile) -> Iterator[Changes]:
@@ -131,51 +133,55 @@ def _combinations(file: SweepFile) -> Iterator[Changes]:
         dict(zip(file.axes, values, strict=True))
         for values in itertools.product(*file.axes.values())
     ]
-    draws = list(_draws(file.random)) if file.random else [{}]
+    draws = list(_draw_combinations(file.random)) if file.random else [{}]
     for *drawn, entry in itertools.product(grid, draws, file.list or ({},)):
         others = {key: value for part in drawn for key, value in part.items()}
         settings = others | entry
         if "label" in entry:
-            settings["label"] = ", ".join([str(entry["label"]), *_words(others, list(others))])
+            settings["label"] = ", ".join(
+                [str(entry["label"]), *_label_parts(others, list(others))]
+            )
         if settings and not any(_matches(settings, pattern) for pattern in file.exclude):
             yield settings
 
 
-def _draws(drawn: Random) -> Iterator[Changes]:
+def _draw_combinations(search: RandomSearch) -> Iterator[Changes]:
     """Each combination once: a choice from a short list soon repeats itself."""
-    generator = random.Random(drawn.seed)
+    generator = random.Random(search.seed)
     seen = []
-    for _ in range(drawn.draws):
-        settings = {key: _draw(source, generator) for key, source in drawn.settings.items()}
+    for _ in range(search.draws):
+        settings = {key: _draw_value(source, generator) for key, source in search.settings.items()}
         if settings not in seen:
             seen.append(settings)
             yield settings
 
 
-def _draw(source: Range | list[Any], generator: random.Random) -> Any:
-    if isinstance(source, list):
-        return generator.choice(source)
-    if source.log:
+def _draw_value(choices: SamplingRange | list[Any], generator: random.Random) -> Any:
+    if isinstance(choices, list):
+        return generator.choice(choices)
+    if choices.log:
         # Six digits: enough to repeat a draw from its label, few enough to read.
-        value = math.exp(generator.uniform(math.log(source.low), math.log(source.high)))
+        value = math.exp(generator.uniform(math.log(choices.low), math.log(choices.high)))
         return float(f"{value:.6g}")
-    return float(f"{generator.uniform(source.low, source.high):.6g}")
+    return float(f"{generator.uniform(choices.low, choices.high):.6g}")
 
 
 def _matches(settings: Changes, pattern: Changes) -> bool:
     return all(settings.get(key) == value for key, value in pattern.items())
 
 
-def _plain(settings: Changes) -> Changes:
+def _swept_settings(settings: Changes) -> Changes:
     return {key: value for key, value in settings.items() if key not in {"label", "base"}}
 
 
 def _label(settings: Changes, keys: list[str]) -> str:
     """`label:` in the file, or the values, named by their key where they are not words."""
-    return str(settings["label"]) if "label" in settings else ", ".join(_words(settings, keys))
+    return (
+        str(settings["label"]) if "label" in settings else ", ".join(_label_parts(settings, keys))
+    )
 
 
-def _words(settings: Changes, keys: list[str]) -> Iterator[str]:
+def _label_parts(settings: Changes, keys: list[str]) -> Iterator[str]:
     for key in keys:
         if key in settings:
             value = settings[key]
@@ -193,7 +199,7 @@ def _refuse_duplicate_labels(path: Path, experiments: list[SweptExperiment]) -> 
         seen.add(swept.label)
 
 
-def _question(path: Path) -> str:
+def _read_opening_comment(path: Path) -> str:
     """Lines of the opening comment, without the #."""
     lines = itertools.takewhile(
         lambda line: line.startswith("#"), path.read_text(encoding="utf-8").splitlines()

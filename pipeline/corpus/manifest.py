@@ -14,17 +14,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
-from pipeline.corpus.text import ALPHABETS, Alphabet, quoted
+from pipeline.corpus.text import ALPHABETS, Alphabet, quote_characters
 from pipeline.files import InputError, write_bytes
 
-VERSION = 2
+MANIFEST_VERSION = 2
 SLICE_SECONDS = 360.0  # one shard: about 12 MB of 80 float16 mel bins at 100 frames per second
-LARGEST_SLICES = 512
-FEWEST = 3  # utterances: one each for train, dev and test
-MOST_SHOWN = 8  # characters in an error message
+MAX_SLICES = 512
+MIN_UTTERANCES = 3  # utterances: one each for train, dev and test
+MAX_CHARACTERS_SHOWN = 8  # characters in an error message
 
 Split = Literal["train", "dev", "test"]
-NEEDED: tuple[Split, ...] = ("train", "dev")  # splits without which nothing is trained
+REQUIRED_SPLITS: tuple[Split, ...] = ("train", "dev")  # splits without which nothing is trained
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +58,10 @@ class Manifest:
     root: Path
     utterances: tuple[Utterance, ...]
     refusals: tuple[Refusal, ...] = ()
-    drawn: str = ""  # in words, what of its splits was drawn and how
+    split_note: str = ""  # in words, what of its splits was drawn and how
     strict: bool = False  # whether one unusable utterance refuses the corpus
     # Of each file that was looked at: files that begin alike have one number.
-    beginnings: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
+    prefix_checksums: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def content(self) -> bytes:
@@ -87,14 +87,14 @@ class Manifest:
         A function of the utterances alone, so that an array's tasks and a laptop cut the same
         shards.
         """
-        wanted = min(max(1, round(self.seconds / SLICE_SECONDS)), LARGEST_SLICES)
+        wanted = min(max(1, round(self.seconds / SLICE_SECONDS)), MAX_SLICES)
         starts: dict[int, int] = {}  # slice -> its first utterance
         elapsed = 0.0
         for index, utterance in enumerate(self.utterances):
             middle = elapsed + utterance.seconds / 2
             starts.setdefault(min(int(wanted * middle / self.seconds), wanted - 1), index)
             elapsed += utterance.seconds
-        return _ranges([*starts.values(), len(self.utterances)])
+        return _ranges_between([*starts.values(), len(self.utterances)])
 
     def slice(self, index: int) -> tuple[Utterance, ...]:
         utterances = self.slices[index]
@@ -110,7 +110,7 @@ class ManifestFile:
     root: Path
     digest: str
     slices: tuple[range, ...]  # bytes of the file
-    utterances: int
+    utterance_count: int
     refusals: tuple[Refusal, ...]
     strict: bool
 
@@ -120,8 +120,10 @@ class ManifestFile:
         try:
             with path.open("rb") as file:
                 header = json.loads(file.readline())
-                if not isinstance(header, dict) or header.get("manifest") != VERSION:
-                    raise _damaged(path, f"line 1 does not say manifest version {VERSION}")
+                if not isinstance(header, dict) or header.get("manifest") != MANIFEST_VERSION:
+                    raise _damaged_manifest_error(
+                        path, f"line 1 does not say manifest version {MANIFEST_VERSION}"
+                    )
                 starts, here = set(header["slices"]), file.tell()
                 for line in file:
                     if utterances in starts:
@@ -134,15 +136,15 @@ class ManifestFile:
                 corpus=header["corpus"],
                 root=Path(header["root"]),
                 digest=total.hexdigest(),
-                slices=_ranges([*edges, here]),
-                utterances=utterances,
+                slices=_ranges_between([*edges, here]),
+                utterance_count=utterances,
                 refusals=tuple(Refusal(**each) for each in header["refusals"]),
                 strict=bool(header.get("strict")),
             )
         except FileNotFoundError:
             raise InputError(f"{path}: no such manifest; make features writes it") from None
         except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise _damaged(path, str(error)) from None
+            raise _damaged_manifest_error(path, str(error)) from None
 
     def slice(self, index: int) -> tuple[Utterance, ...]:
         lines = self.slices[index]
@@ -152,13 +154,13 @@ class ManifestFile:
                 records = map(json.loads, file.read(len(lines)).splitlines())
                 return tuple(Utterance(**record) for record in records)
         except (TypeError, ValueError) as error:
-            raise _damaged(self.path, str(error)) from None
+            raise _damaged_manifest_error(self.path, str(error)) from None
 
 
-def write(manifest: Manifest, path: Path) -> None:
+def write_manifest(manifest: Manifest, path: Path) -> None:
     """JSON lines: a header with all but the utterances; then a line for each of them."""
     header = {
-        "manifest": VERSION,
+        "manifest": MANIFEST_VERSION,
         "corpus": manifest.corpus,
         "root": manifest.root.as_posix(),
         "strict": manifest.strict,
@@ -169,7 +171,7 @@ def write(manifest: Manifest, path: Path) -> None:
 
 
 @runtime_checkable
-class Spoken(Protocol):
+class HasTranscript(Protocol):
     """An utterance, of a manifest or of a shard."""
 
     @property
@@ -180,18 +182,18 @@ class Spoken(Protocol):
     def split(self) -> str: ...
 
 
-def require_trainable(utterances: Sequence[Spoken], letters: Alphabet) -> None:
+def require_trainable(utterances: Sequence[HasTranscript], alphabet: Alphabet) -> None:
     """Refuse what would only show up in the middle of an epoch."""
-    require_enough(utterances)
-    require_letters(utterances, letters)
-    for name in NEEDED:
+    require_enough_utterances(utterances)
+    require_known_characters(utterances, alphabet)
+    for name in REQUIRED_SPLITS:
         if not any(utterance.split == name for utterance in utterances):
             raise InputError(
                 f"the corpus has no {name} utterances; choose another split in the corpus file"
             )
 
 
-def require_all(corpus: str, refusals: Sequence[Refusal]) -> None:
+def require_no_refusals(corpus: str, refusals: Sequence[Refusal]) -> None:
     """Of a corpus that is strict."""
     if refusals:
         all_of_them = "; without strict: true all are named" if len(refusals) > 1 else ""
@@ -201,38 +203,42 @@ def require_all(corpus: str, refusals: Sequence[Refusal]) -> None:
         )
 
 
-def require_enough(utterances: Sequence[Spoken]) -> None:
+def require_enough_utterances(utterances: Sequence[HasTranscript]) -> None:
     """Refuse so few that they cannot be train, dev and test."""
     splits = {utterance.split for utterance in utterances}
-    if len(utterances) < FEWEST and not {"train", "dev"} <= splits:
+    if len(utterances) < MIN_UTTERANCES and not {"train", "dev"} <= splits:
         raise InputError(
-            f"too few utterances ({len(utterances)}): at least {FEWEST} are needed, one each for "
+            f"too few utterances ({len(utterances)}): at least {MIN_UTTERANCES} are needed, one each for "
             "train, dev and test"
         )
 
 
-def require_letters(utterances: Sequence[Spoken], letters: Alphabet) -> None:
+def require_known_characters(utterances: Sequence[HasTranscript], alphabet: Alphabet) -> None:
     """Refuse characters that no output stands for."""
-    odd = {u.id: found for u in utterances if (found := letters.unknown(u.transcript))}
+    odd = {u.id: found for u in utterances if (found := alphabet.unknown_characters(u.transcript))}
     if odd:
         every = "".join(sorted(set().union(*odd.values())))
-        more = f" and {len(every) - MOST_SHOWN} more" if len(every) > MOST_SHOWN else ""
+        more = (
+            f" and {len(every) - MAX_CHARACTERS_SHOWN} more"
+            if len(every) > MAX_CHARACTERS_SHOWN
+            else ""
+        )
         raise InputError(
             f"{len(odd)} of {len(utterances)} transcripts have characters that the alphabet "
-            f"{letters.name} lacks: {quoted(every[:MOST_SHOWN])}{more} (first in {next(iter(odd))})"
-            f"; {_alphabet_for(every)}mend the transcripts, or list the utterances under exclude: "
+            f"{alphabet.name} lacks: {quote_characters(every[:MAX_CHARACTERS_SHOWN])}{more} (first in {next(iter(odd))})"
+            f"; {_suggest_alphabet(every)}mend the transcripts, or list the utterances under exclude: "
             "in the corpus file"
         )
 
 
-def _alphabet_for(characters: str) -> str:
-    writes = [each.name for each in ALPHABETS.values() if not each.unknown(characters)]
+def _suggest_alphabet(characters: str) -> str:
+    writes = [each.name for each in ALPHABETS.values() if not each.unknown_characters(characters)]
     return f"set alphabet: {writes[0]}, " if writes else f"none of {', '.join(ALPHABETS)} has all: "
 
 
-def _ranges(edges: list[int]) -> tuple[range, ...]:
+def _ranges_between(edges: list[int]) -> tuple[range, ...]:
     return tuple(range(*edge) for edge in pairwise(edges))
 
 
-def _damaged(path: Path, finding: str) -> InputError:
-    return InputError(f"{path}: not a manifest: {finding}; delete it, make features rewrites it")
+def _damaged_manifest_error(path: Path, problem: str) -> InputError:
+    return InputError(f"{path}: not a manifest: {problem}; delete it, make features rewrites it")

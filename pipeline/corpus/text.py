@@ -19,13 +19,13 @@ BLANK = 0
 AlphabetName = Literal["english-38", "english-29", "english-28"]
 
 
-def normalise(text: str) -> str:
+def normalise_transcript(text: str) -> str:
     """NFC, upper case, every run of white space one space, none at the ends."""
     upper = unicodedata.normalize("NFC", text).upper()
     return " ".join(unicodedata.normalize("NFC", upper).split())
 
 
-def without_punctuation(text: str) -> str:
+def strip_punctuation(text: str) -> str:
     """Marks and symbols as spaces; the apostrophe stays within a word, and is the straight one."""
     straight = text.replace("\u2019", "'")
     kept = (" " if unicodedata.category(c)[0] in "PS" and c != "'" else c for c in straight)
@@ -47,7 +47,7 @@ class Alphabet:
     def classes(self) -> Mapping[str, int]:
         return {character: c for c, character in enumerate(self.characters, start=1)}
 
-    def unknown(self, text: str) -> set[str]:
+    def unknown_characters(self, text: str) -> set[str]:
         return set(text) - self.classes.keys()
 
     def encode(self, text: str) -> list[int]:
@@ -55,7 +55,7 @@ class Alphabet:
             return [self.classes[character] for character in text]
         except KeyError:
             raise InputError(
-                f"{text!r}: the alphabet {self.name} lacks {quoted(self.unknown(text))}; choose "
+                f"{text!r}: the alphabet {self.name} lacks {quote_characters(self.unknown_characters(text))}; choose "
                 "another alphabet, mend the transcript, or list the utterance under exclude: in "
                 "the corpus file"
             ) from None
@@ -68,7 +68,7 @@ class Alphabet:
         return "".join([self.characters[c - 1] for c in classes])
 
 
-def quoted(characters: Iterable[str]) -> str:
+def quote_characters(characters: Iterable[str]) -> str:
     """`'É', 'Ö'`: characters in code point order, as an error line shows them."""
     return ", ".join(map(repr, sorted(characters)))
 
@@ -80,5 +80,5 @@ ALPHABETS = {
 }
 
 
-def alphabet(name: AlphabetName) -> Alphabet:
+def get_alphabet(name: AlphabetName) -> Alphabet:
     return ALPHABETS[name]

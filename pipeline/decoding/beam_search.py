@@ -17,11 +17,11 @@ from pipeline.corpus.text import BLANK
 from pipeline.shapes import Float, Float64, Int, Int64
 
 _ROOT = 0  # the empty prefix
-_NONE = -1
+_NO_PARENT = -1
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class BeamHypothesis:
     labels: tuple[int, ...]
     log_probability: float  # of all alignments that the beam kept
 
@@ -32,46 +32,48 @@ def beam_search(
     """The most probable labels of each utterance; the counterpart of ctc.greedy."""
     log_probabilities_BSC = logits_BSC.detach().float().log_softmax(-1).cpu().double().numpy()
     pairs = zip(log_probabilities_BSC, lengths_B.tolist(), strict=True)
-    return [list(search(logs_SC[:length], beam)[0].labels) for logs_SC, length in pairs]
+    return [
+        list(beam_search_utterance(logs_SC[:length], beam)[0].labels) for logs_SC, length in pairs
+    ]
 
 
-def search(
+def beam_search_utterance(
     log_probabilities_SC: Float[np.ndarray, "S C"], beam: int, threshold: float = 1e-4
-) -> list[Found]:
+) -> list[BeamHypothesis]:
     """Up to `beam` label sequences, the most probable first.
 
     A prefix grows only by classes of at least `threshold`. With a beam as wide as there are
     prefixes and no threshold the probabilities are exact.
     """
     trie = _Trie()
-    state = _Beam.start()
+    state = _Beam.initial()
     least = math.log(threshold) if threshold else -math.inf
     for logs_C in log_probabilities_SC.astype(np.float64):
         state = state.step(logs_C, least, beam, trie)
-    total_K = np.logaddexp(state.blank, state.label)
+    total_K = np.logaddexp(state.log_p_blank, state.log_p_label)
     order = np.argsort(-total_K, kind="stable")
-    return [Found(trie.labels(int(state.nodes[k])), float(total_K[k])) for k in order]
+    return [BeamHypothesis(trie.labels(int(state.nodes[k])), float(total_K[k])) for k in order]
 
 
 @dataclass(frozen=True)
 class _Trie:
     """Prefixes as nodes; a prefix that left the beam and came back is the same node."""
 
-    parents: list[int] = field(default_factory=lambda: [_NONE])
-    lasts: list[int] = field(default_factory=lambda: [BLANK])
+    parents: list[int] = field(default_factory=lambda: [_NO_PARENT])
+    last_labels: list[int] = field(default_factory=lambda: [BLANK])
     children: dict[tuple[int, int], int] = field(default_factory=dict)
 
-    def child(self, node: int, label: int) -> int:
+    def get_or_add_child(self, node: int, label: int) -> int:
         child = self.children.setdefault((node, label), len(self.parents))
         if child == len(self.parents):
             self.parents.append(node)
-            self.lasts.append(label)
+            self.last_labels.append(label)
         return child
 
     def labels(self, node: int) -> tuple[int, ...]:
         labels = []
         while node != _ROOT:
-            labels.append(self.lasts[node])
+            labels.append(self.last_labels[node])
             node = self.parents[node]
         return tuple(reversed(labels))
 
@@ -82,34 +84,34 @@ class _Beam:
 
     nodes: Int64[np.ndarray, " K"]
     parents: Int64[np.ndarray, " K"]
-    lasts: Int64[np.ndarray, " K"]  # labels
-    blank: Float64[np.ndarray, " K"]  # alignments that end with a blank
-    label: Float64[np.ndarray, " K"]  # alignments that end with the last label
+    last_labels: Int64[np.ndarray, " K"]  # labels
+    log_p_blank: Float64[np.ndarray, " K"]  # alignments that end with a blank
+    log_p_label: Float64[np.ndarray, " K"]  # alignments that end with the last label
 
     @classmethod
-    def start(cls) -> "_Beam":
-        root, none, blank = (np.array([value]) for value in (_ROOT, _NONE, BLANK))
+    def initial(cls) -> "_Beam":
+        root, none, blank = (np.array([value]) for value in (_ROOT, _NO_PARENT, BLANK))
         return cls(root, none, blank, np.array([0.0]), np.array([-np.inf]))
 
     def step(
-        self, logs_C: Float64[np.ndarray, " C"], least: float, beam: int, trie: _Trie
+        self, logs_C: Float64[np.ndarray, " C"], min_log_prob: float, beam: int, trie: _Trie
     ) -> "_Beam":
-        total_K = np.logaddexp(self.blank, self.label)
+        total_K = np.logaddexp(self.log_p_blank, self.log_p_label)
         blank_K = total_K + logs_C[BLANK]
-        label_K = self.label + logs_C[self.lasts]
+        label_K = self.log_p_label + logs_C[self.last_labels]
         grown_KC = total_K[:, None] + logs_C
         rows_K = np.arange(len(total_K))
         # Only after a blank does the same label again make a longer prefix.
-        grown_KC[rows_K, self.lasts] = self.blank + logs_C[self.lasts]
+        grown_KC[rows_K, self.last_labels] = self.log_p_blank + logs_C[self.last_labels]
         shorter, longer = np.nonzero(self.nodes[:, None] == self.parents)
-        grows = shorter, self.lasts[longer]
+        grows = shorter, self.last_labels[longer]
         label_K[longer] = np.logaddexp(label_K[longer], grown_KC[grows])
         grown_KC[grows] = -np.inf  # it is in the beam already
-        grown_KC[:, logs_C < least] = -np.inf
+        grown_KC[:, logs_C < min_log_prob] = -np.inf
         grown_KC[:, BLANK] = -np.inf
-        return self._best(blank_K, label_K, grown_KC, beam, trie)
+        return self._keep_best(blank_K, label_K, grown_KC, beam, trie)
 
-    def _best(
+    def _keep_best(
         self,
         blank_K: Float64[np.ndarray, " K"],
         label_K: Float64[np.ndarray, " K"],
@@ -126,11 +128,14 @@ class _Beam:
         stay = best[best < len(blank_K)]
         rows, classes = np.divmod(best[best >= len(blank_K)] - len(blank_K), grown_KC.shape[1])
         parents = self.nodes[rows]
-        nodes = [trie.child(*pair) for pair in zip(parents.tolist(), classes.tolist(), strict=True)]
+        nodes = [
+            trie.get_or_add_child(*pair)
+            for pair in zip(parents.tolist(), classes.tolist(), strict=True)
+        ]
         return _Beam(
             nodes=np.concatenate([self.nodes[stay], np.array(nodes, np.int64)]),
             parents=np.concatenate([self.parents[stay], parents]),
-            lasts=np.concatenate([self.lasts[stay], classes]),
-            blank=np.concatenate([blank_K[stay], np.full(len(nodes), -np.inf)]),
-            label=np.concatenate([label_K[stay], grown_KC[rows, classes]]),
+            last_labels=np.concatenate([self.last_labels[stay], classes]),
+            log_p_blank=np.concatenate([blank_K[stay], np.full(len(nodes), -np.inf)]),
+            log_p_label=np.concatenate([label_K[stay], grown_KC[rows, classes]]),
         )

@@ -43,15 +43,15 @@ class ErrorCount:
         return self.errors / self.reference if self.reference else math.nan
 
 
-def characters(reference: str, hypothesis: str, spaces: bool = True) -> ErrorCount:
+def count_character_errors(reference: str, hypothesis: str, with_spaces: bool = True) -> ErrorCount:
     """A space is a character (sclite, ESPnet), or is taken out first (deepspeech.pytorch)."""
-    if not spaces:
+    if not with_spaces:
         reference, hypothesis = reference.replace(" ", ""), hypothesis.replace(" ", "")
-    return _edits(reference, hypothesis)
+    return _count_edits(reference, hypothesis)
 
 
-def words(reference: str, hypothesis: str) -> ErrorCount:
-    return _edits(reference.split(), hypothesis.split())
+def count_word_errors(reference: str, hypothesis: str) -> ErrorCount:
+    return _count_edits(reference.split(), hypothesis.split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +65,10 @@ class Score:
 
     @classmethod
     def of(cls, reference: str, hypothesis: str) -> "Score":
-        wrong = words(reference, hypothesis)
+        wrong = count_word_errors(reference, hypothesis)
         return cls(
-            characters=characters(reference, hypothesis),
-            characters_no_spaces=characters(reference, hypothesis, spaces=False),
+            characters=count_character_errors(reference, hypothesis),
+            characters_no_spaces=count_character_errors(reference, hypothesis, with_spaces=False),
             words=wrong,
             sentences=ErrorCount(substitutions=int(wrong.errors > 0), reference=1),
         )
@@ -98,13 +98,15 @@ class Score:
         return self.sentences.rate
 
 
-def total(pairs: Iterable[tuple[str, str]]) -> Score:
+def score_corpus(pairs: Iterable[tuple[str, str]]) -> Score:
     """The score of a corpus: (reference, hypothesis) pairs, counted and added."""
     scores = [Score.of(*pair) for pair in pairs]
-    return Score(*(_sum([getattr(score, name) for score in scores]) for name in Score.__slots__))
+    return Score(
+        *(_sum_error_counts([getattr(score, name) for score in scores]) for name in Score.__slots__)
+    )
 
 
-def alignment(reference: str, hypothesis: str) -> list[tuple[str, str, str]]:
+def align_texts(reference: str, hypothesis: str) -> list[tuple[str, str, str]]:
     """(equal | replace | delete | insert, part of the reference, part of the hypothesis)."""
     return [
         (
@@ -116,7 +118,7 @@ def alignment(reference: str, hypothesis: str) -> list[tuple[str, str, str]]:
     ]
 
 
-def _sum(counts: Sequence[ErrorCount]) -> ErrorCount:
+def _sum_error_counts(counts: Sequence[ErrorCount]) -> ErrorCount:
     return ErrorCount(
         sum([each.substitutions for each in counts]),
         sum([each.deletions for each in counts]),
@@ -125,7 +127,7 @@ def _sum(counts: Sequence[ErrorCount]) -> ErrorCount:
     )
 
 
-def _edits(reference: Sequence[str], hypothesis: Sequence[str]) -> ErrorCount:
+def _count_edits(reference: Sequence[str], hypothesis: Sequence[str]) -> ErrorCount:
     if not hypothesis:  # as long as a network says nothing but blanks
         return ErrorCount(deletions=len(reference), reference=len(reference))
     kinds = [kind for kind, _, _ in Levenshtein.editops(reference, hypothesis).as_list()]

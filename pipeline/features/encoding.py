@@ -17,31 +17,31 @@ import numpy as np
 from zlib_ng.zlib_ng import crc32
 
 from pipeline.config.features import FeatureSettings
-from pipeline.features.framing import named
+from pipeline.features.framing import describe_spectrum
 from pipeline.features.native import kernels
-from pipeline.features.native.kernels import Halves
-from pipeline.features.statistics import Multiple, Part, Statistics
+from pipeline.features.native.kernels import Float16Conversion
+from pipeline.features.statistics import RunningCovariance, ScaledCovariance, Statistics
 from pipeline.files import InputError
 from pipeline.shapes import Float16, Float32, Int64, UInt8
 
-CODE_ROWS: Final = 128  # part of the shard format
-MOST_VANISHED = 0.001  # of the values that are not zero
-HALF_OF_SMALLEST_FLOAT16 = 2.0**-25  # what is not above it is stored as zero
+UINT8_PIECE_ROWS: Final = 128  # part of the shard format
+MAX_UNDERFLOW_SHARE = 0.001  # of the values that are not zero
+FLOAT16_UNDERFLOW_THRESHOLD = 2.0**-25  # what is not above it is stored as zero
 
 
-def to_float16(rows: Float32[np.ndarray, "T F"]) -> Halves:
+def to_float16(rows: Float32[np.ndarray, "T F"]) -> Float16Conversion:
     """To the nearest, ties to even; how many values it cannot hold, because of their size."""
-    most, least = float(np.finfo(np.float16).max), HALF_OF_SMALLEST_FLOAT16
-    library = kernels.library()
+    most, least = float(np.finfo(np.float16).max), FLOAT16_UNDERFLOW_THRESHOLD
+    library = kernels.load_library()
     if library:
-        return kernels.halves(library, rows, most, least)
+        return kernels.convert_to_float16(library, rows, most, least)
     with np.errstate(over="ignore"):
         found = rows.astype(np.float16)
     counts = (int(np.count_nonzero(where)) for where in (rows > most, rows <= least, rows == 0))
-    return Halves(found, *counts)
+    return Float16Conversion(found, *counts)
 
 
-class Exact:
+class Float32Encoder:
     """float32: rows as they are."""
 
     def encode(self, rows: Float32[np.ndarray, "T F"]) -> Float32[np.ndarray, "T F"]:
@@ -51,42 +51,42 @@ class Exact:
         pass
 
 
-class Half:
+class Float16Encoder:
     """float16, which refuses what it cannot hold."""
 
     def __init__(self, settings: FeatureSettings) -> None:
-        self._named = named(settings)
-        self._may_vanish = not settings.is_logarithm
-        self._nonzero = self._vanished = 0
+        self._spectrum_name = describe_spectrum(settings)
+        self._may_underflow = not settings.is_log_scale
+        self._nonzero_count = self._underflow_count = 0
 
     def encode(self, rows: Float32[np.ndarray, "T F"]) -> Float16[np.ndarray, "T F"]:
         found = to_float16(rows)
         if found.above:
             raise InputError(
                 f"features.storage float16 holds at most {np.finfo(np.float16).max:g}, and "
-                f"{self._named} reached {rows.max():g}; choose features.scale log or "
+                f"{self._spectrum_name} reached {rows.max():g}; choose features.scale log or "
                 "features.storage float32"
             )
-        if self._may_vanish:
-            self._nonzero += rows.size - found.zeros
-            self._vanished += found.below - found.zeros
+        if self._may_underflow:
+            self._nonzero_count += rows.size - found.zeros
+            self._underflow_count += found.below - found.zeros
         return found.rows
 
     def close(self) -> None:
-        if self._vanished > MOST_VANISHED * self._nonzero:
+        if self._underflow_count > MAX_UNDERFLOW_SHARE * self._nonzero_count:
             raise InputError(
-                f"features.storage float16: {self._vanished / self._nonzero:.0%} of the "
-                f"{self._named} values would vanish, being below 3e-8; choose features.scale "
+                f"features.storage float16: {self._underflow_count / self._nonzero_count:.0%} of the "
+                f"{self._spectrum_name} values would vanish, being below 3e-8; choose features.scale "
                 "log or features.storage float32"
             )
 
 
-class Code(NamedTuple):
+class UInt8Scales(NamedTuple):
     """What turns 8-bit codes back into values, for each piece of rows."""
 
     edges: Int64[np.ndarray, " pieces_and_one"]  # rows
-    low: Float32[np.ndarray, "pieces F"]
-    step: Float32[np.ndarray, "pieces F"]
+    low: Float32[np.ndarray, "piece_edges F"]
+    step: Float32[np.ndarray, "piece_edges F"]
 
     def decode(self, codes: UInt8[np.ndarray, "T F"], start: int) -> Float32[np.ndarray, "T F"]:
         """The values of rows `start` and on."""
@@ -100,61 +100,61 @@ class Code(NamedTuple):
         return rows
 
 
-def pieces(offsets: Sequence[int]) -> Int64[np.ndarray, " edges"]:
+def piece_edges(offsets: Sequence[int]) -> Int64[np.ndarray, " edges"]:
     """Where pieces of at most CODE_ROWS rows of one utterance begin, and the end of the last."""
-    starts = [np.arange(*edge, CODE_ROWS) for edge in pairwise(offsets)]
+    starts = [np.arange(*edge, UINT8_PIECE_ROWS) for edge in pairwise(offsets)]
     return np.concatenate([*starts, offsets[-1:]]).astype(np.int64)
 
 
-class Coded:
+class UInt8Encoder:
     """8 bits: rows wait until their piece is whole."""
 
     def __init__(self, offsets: Sequence[int], bins: int) -> None:
-        edges = pieces(offsets)
+        edges = piece_edges(offsets)
         shape = (len(edges) - 1, bins)
-        self.code = Code(edges, np.zeros(shape, np.float32), np.zeros(shape, np.float32))
-        self._waiting = np.empty((0, bins), np.float32)
-        self._pieces = 0  # done
+        self.scales = UInt8Scales(edges, np.zeros(shape, np.float32), np.zeros(shape, np.float32))
+        self._pending_rows = np.empty((0, bins), np.float32)
+        self._pieces_done = 0  # done
 
     def encode(self, rows: Float32[np.ndarray, "T F"]) -> UInt8[np.ndarray, "S F"]:
         """The codes of the pieces that these rows complete."""
-        rows = np.concatenate((self._waiting, rows))
-        edges = self.code.edges[self._pieces :] - self.code.edges[self._pieces]
+        rows = np.concatenate((self._pending_rows, rows))
+        edges = self.scales.edges[self._pieces_done :] - self.scales.edges[self._pieces_done]
         whole = int(np.searchsorted(edges, len(rows), side="right")) - 1
         codes = np.empty((int(edges[whole]), rows.shape[1]), np.uint8)
         for start, stop in pairwise(edges[: whole + 1]):
             self._encode_piece(rows[start:stop], codes[start:stop])
-        self._waiting = rows[len(codes) :].copy()
+        self._pending_rows = rows[len(codes) :].copy()
         return codes
 
     def _encode_piece(
         self, rows: Float32[np.ndarray, "T F"], codes: UInt8[np.ndarray, "T F"]
     ) -> None:
-        low, step = self.code.low[self._pieces], self.code.step[self._pieces]
+        low, step = self.scales.low[self._pieces_done], self.scales.step[self._pieces_done]
         np.min(rows, axis=0, out=low)
         np.divide(rows.max(axis=0) - low, np.float32(255), out=step)
         scaled = (rows - low) / np.where(step > 0, step, np.float32(1))
         np.copyto(codes, np.rint(scaled, out=scaled), casting="unsafe")
-        self._pieces += 1
+        self._pieces_done += 1
 
     def close(self) -> None:
         pass
 
 
-Encoder = Exact | Half | Coded
+Encoder = Float32Encoder | Float16Encoder | UInt8Encoder
 
 
-def _encoder(settings: FeatureSettings, offsets: Sequence[int]) -> Encoder:
+def _make_encoder(settings: FeatureSettings, offsets: Sequence[int]) -> Encoder:
     match settings.storage:
         case "float32":
-            return Exact()
+            return Float32Encoder()
         case "float16":
-            return Half(settings)
+            return Float16Encoder(settings)
         case "uint8":
-            return Coded(offsets, settings.bins)
+            return UInt8Encoder(offsets, settings.bins)
 
 
-class Rows:
+class RowWriter:
     """Rows as they come: counted into the training statistics, encoded, written."""
 
     def __init__(
@@ -163,18 +163,18 @@ class Rows:
         settings: FeatureSettings,
         offsets: Sequence[int],
         training: Sequence[bool],  # of each utterance
-        part: Part | Multiple | None = None,  # else its own
+        accumulator: RunningCovariance | ScaledCovariance | None = None,  # else its own
     ) -> None:
         self._target = target
-        self._encoder = _encoder(settings, offsets)
+        self._encoder = _make_encoder(settings, offsets)
         self._training = np.repeat(np.array(training, bool), np.diff(offsets))
-        self._counted = self._written = self._checksum = 0
-        self._part = part or Part(settings.bins)
+        self._received = self._written = self._checksum = 0
+        self._accumulator = accumulator or RunningCovariance(settings.bins)
 
     def append(self, rows: Float32[np.ndarray, "T F"]) -> None:
-        training = self._training[self._counted : self._counted + len(rows)]
-        self._part.add(rows if training.all() else rows[training])
-        self._counted += len(rows)
+        training = self._training[self._received : self._received + len(rows)]
+        self._accumulator.add(rows if training.all() else rows[training])
+        self._received += len(rows)
         stored = self._encoder.encode(rows)
         self._target[self._written : self._written + len(stored)] = stored
         self._checksum = crc32(stored.data, self._checksum)
@@ -183,17 +183,17 @@ class Rows:
     def finish(self) -> int:
         """The checksum of all bytes that were written."""
         if self._written != len(self._training):
-            raise ValueError(f"{self._counted} rows were written, not {len(self._training)}")
+            raise ValueError(f"{self._received} rows were written, not {len(self._training)}")
         self._encoder.close()
         return self._checksum
 
     @property
     def statistics(self) -> Statistics:
-        return self._part.statistics
+        return self._accumulator.statistics
 
     @property
-    def scales(self) -> dict[str, Float32[np.ndarray, "pieces F"]]:
+    def scale_arrays(self) -> dict[str, Float32[np.ndarray, "piece_edges F"]]:
         """What goes with 8-bit codes."""
-        if not isinstance(self._encoder, Coded):
+        if not isinstance(self._encoder, UInt8Encoder):
             return {}
-        return {"low": self._encoder.code.low, "step": self._encoder.code.step}
+        return {"low": self._encoder.scales.low, "step": self._encoder.scales.step}

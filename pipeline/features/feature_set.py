@@ -14,11 +14,11 @@ from typing import Any, Literal
 import numpy as np
 
 from pipeline.config.features import FeatureSettings
-from pipeline.config.loader import Settings, read_yaml, validated
+from pipeline.config.loader import Settings, read_yaml, validate_settings
 from pipeline.corpus.manifest import Refusal
-from pipeline.features.hdf5 import AGAIN, verify
+from pipeline.features.hdf5 import REBUILD_HINT, verify_file
 from pipeline.features.shards import (
-    Reader,
+    RowReader,
     Shard,
     StoredUtterance,
     read_statistics,
@@ -29,14 +29,14 @@ from pipeline.features.statistics import Statistics
 from pipeline.files import InputError
 from pipeline.shapes import Float
 
-DESCRIPTION = "feature_set.yaml"
-STATISTICS = "statistics.h5"
-DAMAGED = ".damaged"  # ending of a file that was set aside
-MOST_NAMED = 3  # shards in an error message
-MOST_MAPPED = 64  # files at once: some systems let a process open 256
+DESCRIPTION_FILE = "feature_set.yaml"
+STATISTICS_FILE = "statistics.h5"
+DAMAGED_SUFFIX = ".damaged"  # ending of a file that was set aside
+MAX_SHARDS_NAMED = 3  # shards in an error message
+MAX_MAPPED_FILES = 64  # files at once: some systems let a process open 256
 
 
-class Description(Settings):
+class FeatureSetDescription(Settings):
     """What feature_set.yaml says."""
 
     version: Literal[1]
@@ -47,8 +47,10 @@ class Description(Settings):
     settings: FeatureSettings
 
 
-def describe(folder: Path) -> Description:
-    return validated(Description, read_yaml(folder / DESCRIPTION), folder / DESCRIPTION)
+def read_description(folder: Path) -> FeatureSetDescription:
+    return validate_settings(
+        FeatureSetDescription, read_yaml(folder / DESCRIPTION_FILE), folder / DESCRIPTION_FILE
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,13 +68,17 @@ class FeatureSet:
     @classmethod
     def open(cls, folder: Path) -> "FeatureSet":
         """Refuse, by name, what is missing or damaged."""
-        description = describe(folder)
+        description = read_description(folder)
         identity, count = description.feature_id, description.shards
         shards = [find_shard(folder, identity, index, count) for index in range(count)]
         wrong = {n: shard for n, shard in enumerate(shards) if isinstance(shard, InputError)}
         if wrong:
-            names = [shard_name(index, count) for index in wrong][:MOST_NAMED]
-            more = f" and {len(wrong) - MOST_NAMED} more" if len(wrong) > MOST_NAMED else ""
+            names = [shard_name(index, count) for index in wrong][:MAX_SHARDS_NAMED]
+            more = (
+                f" and {len(wrong) - MAX_SHARDS_NAMED} more"
+                if len(wrong) > MAX_SHARDS_NAMED
+                else ""
+            )
             raise InputError(
                 f"{folder}: {len(wrong)} of {count} shards cannot be used "
                 f"({', '.join(names)}{more}); {next(iter(wrong.values()))}"
@@ -85,8 +91,10 @@ class FeatureSet:
 
         All shards that differ are set aside; an InputError names the first.
         """
-        wrong = [error for shard in self.shards if (error := _difference(shard.path))]
-        _difference(self.folder / STATISTICS)  # if it is there: the parts are the truth
+        wrong = [error for shard in self.shards if (error := _verification_error(shard.path))]
+        _verification_error(
+            self.folder / STATISTICS_FILE
+        )  # if it is there: the parts are the truth
         if wrong:
             raise wrong[0]
 
@@ -107,14 +115,14 @@ class FeatureSet:
         return self._reader(utterance.shard)(utterance.start, utterance.stop)
 
     @cached_property
-    def _reader(self) -> Callable[[int], Reader]:
+    def _reader(self) -> Callable[[int], RowReader]:
         shards = self.shards
-        return lru_cache(MOST_MAPPED)(lambda index: shards[index].reader())
+        return lru_cache(MAX_MAPPED_FILES)(lambda index: shards[index].reader())
 
     @cached_property
     def statistics(self) -> Statistics:
         """Of the training split: read, or added up from the shards' parts and kept."""
-        path = self.folder / STATISTICS
+        path = self.folder / STATISTICS_FILE
         with contextlib.suppress(InputError):  # not there yet, or damaged: the parts are the truth
             return read_statistics(path, self.feature_id)
         total = sum((shard.statistics for shard in self.shards), Statistics.empty(self.bins))
@@ -126,46 +134,46 @@ class FeatureSet:
         return {name: value for name, value in vars(self).items() if name != "_reader"}
 
 
-def compare(path: Path) -> int:
+def verify_or_set_aside(path: Path) -> int:
     """The bytes that were compared with their checksums, if none differs.
 
     A file of which any does is set aside, so that it is missing, and made again.
     """
     try:
-        return verify(path)
+        return verify_file(path)
     except InputError:
         with contextlib.suppress(OSError):  # it may be another person's
-            path.replace(path.with_name(path.name + DAMAGED))
+            path.replace(path.with_name(path.name + DAMAGED_SUFFIX))
         raise
 
 
-def _difference(path: Path) -> InputError | None:
+def _verification_error(path: Path) -> InputError | None:
     try:
-        compare(path)
+        verify_or_set_aside(path)
     except InputError as error:
         return error
     return None
 
 
-def survey(folder: Path, slices: int) -> list[Shard | InputError]:
+def find_shards(folder: Path, slice_count: int) -> list[Shard | InputError]:
     """Each shard, or what is wrong with it: not there, damaged, or another feature set's."""
-    return [find_shard(folder, folder.name, index, slices) for index in range(slices)]
+    return [find_shard(folder, folder.name, index, slice_count) for index in range(slice_count)]
 
 
-def missing(folder: Path, slices: int) -> list[int]:
+def missing_shards(folder: Path, slice_count: int) -> list[int]:
     """The indices of shards that cannot be used."""
-    shards = survey(folder, slices)
+    shards = find_shards(folder, slice_count)
     return [index for index, shard in enumerate(shards) if isinstance(shard, InputError)]
 
 
-def find_shard(folder: Path, identity: str, index: int, count: int) -> Shard | InputError:
+def find_shard(folder: Path, feature_id: str, index: int, count: int) -> Shard | InputError:
     """A shard that can be used, or what is wrong with it."""
     path = folder / shard_name(index, count)
     try:
         shard = Shard.open(path)
     except InputError as error:
         return error
-    found, wanted = (shard.feature_id, shard.index, shard.count), (identity, index, count)
+    found, wanted = (shard.feature_id, shard.index, shard.count), (feature_id, index, count)
     if found != wanted:
-        return InputError(f"{path}: is shard {found}, not {wanted}; {AGAIN}")
+        return InputError(f"{path}: is shard {found}, not {wanted}; {REBUILD_HINT}")
     return shard

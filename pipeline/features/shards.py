@@ -36,25 +36,25 @@ from pipeline.config.features import FeatureSettings
 from pipeline.corpus.manifest import Refusal
 from pipeline.features import encoding
 from pipeline.features.hdf5 import (
-    AGAIN,
-    ALIGNMENT,
+    ALIGNMENT_BYTES,
+    REBUILD_HINT,
     Dataset,
     File,
-    complete,
-    creating,
-    fixed,
-    note_checksum,
-    reading,
-    reserve,
-    text,
-    texts,
-    write,
+    create_dataset,
+    create_file,
+    fixed_length_strings,
+    mark_complete,
+    open_file,
+    read_string_attribute,
+    read_string_datasets,
+    write_checksum,
+    write_dataset,
 )
-from pipeline.features.statistics import Multiple, Part, Statistics
+from pipeline.features.statistics import RunningCovariance, ScaledCovariance, Statistics
 from pipeline.files import InputError
 from pipeline.shapes import Float, Shaped
 
-Reader = Callable[[int, int], Float[np.ndarray, "T F"]]
+RowReader = Callable[[int, int], Float[np.ndarray, "T F"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def shard_name(index: int, count: int) -> str:
 
 
 @contextmanager
-def writing_shard(
+def open_shard_writer(
     path: Path,
     *,
     feature_id: str,
@@ -86,30 +86,46 @@ def writing_shard(
     count: int,
     utterances: Sequence[StoredUtterance],
     refusals: Sequence[Refusal] = (),
-    part: Part | Multiple | None = None,
+    accumulator: RunningCovariance | ScaledCovariance | None = None,
 ) -> Iterator[Callable[[Float[np.ndarray, "T F"]], None]]:
     """Yield the function that appends rows; the file appears when all rows are there."""
     offsets = [0, *(utterance.stop for utterance in utterances)]
-    with creating(path) as file:
-        write(file, "offsets", np.array(offsets, "<i8"))
-        write(file, "utterance_ids", fixed([utterance.id for utterance in utterances]))
-        write(file, "transcripts", fixed([utterance.transcript for utterance in utterances]))
-        write(file, "speakers", fixed([utterance.speaker for utterance in utterances]))
-        write(file, "splits", fixed([utterance.split for utterance in utterances]))
-        write(file, "refusals/utterance_ids", fixed([each.utterance for each in refusals]))
-        write(file, "refusals/reasons", fixed([each.reason for each in refusals]))
+    with create_file(path) as file:
+        write_dataset(file, "offsets", np.array(offsets, "<i8"))
+        write_dataset(
+            file, "utterance_ids", fixed_length_strings([utterance.id for utterance in utterances])
+        )
+        write_dataset(
+            file,
+            "transcripts",
+            fixed_length_strings([utterance.transcript for utterance in utterances]),
+        )
+        write_dataset(
+            file, "speakers", fixed_length_strings([utterance.speaker for utterance in utterances])
+        )
+        write_dataset(
+            file, "splits", fixed_length_strings([utterance.split for utterance in utterances])
+        )
+        write_dataset(
+            file,
+            "refusals/utterance_ids",
+            fixed_length_strings([each.utterance for each in refusals]),
+        )
+        write_dataset(
+            file, "refusals/reasons", fixed_length_strings([each.reason for each in refusals])
+        )
         shape = (offsets[-1], settings.bins)
         dtype = np.dtype(settings.storage).newbyteorder("<")
-        dataset = reserve(file, "frames", shape, dtype)
+        dataset = create_dataset(file, "frames", shape, dtype)
         training = [utterance.split == "train" for utterance in utterances]
-        rows = encoding.Rows(dataset, settings, offsets, training, part)
+        rows = encoding.RowWriter(dataset, settings, offsets, training, accumulator)
         yield rows.append
-        note_checksum(dataset, rows.finish())
-        for name, scale in rows.scales.items():
-            write(file, f"code/{name}", scale)
-        _write_statistics(file, rows.statistics)
+        write_checksum(dataset, rows.finish())
+        for name, scale in rows.scale_arrays.items():
+            write_dataset(file, f"code/{name}", scale)
+        _write_statistics_group(file, rows.statistics)
         said = settings.model_dump_json()
-        complete(file, settings=said, feature_id=feature_id, index=index, count=count)
+        mark_complete(file, settings=said, feature_id=feature_id, index=index, count=count)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,33 +145,37 @@ class Shard:
     @classmethod
     def open(cls, path: Path) -> "Shard":
         """Check everything but the checksums; an InputError says what is wrong."""
-        with reading(path) as file:
-            settings = FeatureSettings.model_validate_json(text(file, "settings"))
+        with open_file(path) as file:
+            settings = FeatureSettings.model_validate_json(read_string_attribute(file, "settings"))
             index = int(file.attrs["index"])
             utterances = _read_utterances(path, file, index)
             frames = file["frames"]
             _require_mappable(path, frames, settings, utterances[-1].stop if utterances else 0)
             if settings.storage == "uint8":
-                _read_code(path, file, utterances)
+                _read_uint8_scales(path, file, utterances)
             return cls(
                 path=path,
-                feature_id=text(file, "feature_id"),
+                feature_id=read_string_attribute(file, "feature_id"),
                 settings=settings,
                 index=index,
                 count=int(file.attrs["count"]),
                 utterances=utterances,
-                refusals=tuple(map(Refusal, *texts(file["refusals"], "utterance_ids", "reasons"))),
+                refusals=tuple(
+                    map(
+                        Refusal, *read_string_datasets(file["refusals"], "utterance_ids", "reasons")
+                    )
+                ),
                 rows=len(frames),
                 offset=frames.id.get_offset(),
             )
 
-    def reader(self) -> Reader:
+    def reader(self) -> RowReader:
         """Rows by their numbers, from `start` to `stop`: views of the mapped file, or decoded."""
         frames = self.frames
         if self.settings.storage != "uint8":
             return lambda start, stop: frames[start:stop]
-        with reading(self.path) as file:
-            code = _read_code(self.path, file, self.utterances)
+        with open_file(self.path) as file:
+            code = _read_uint8_scales(self.path, file, self.utterances)
         return lambda start, stop: code.decode(frames[start:stop], start)
 
     @property
@@ -170,41 +190,41 @@ class Shard:
     @property
     def statistics(self) -> Statistics:
         """Of the rows of the training split."""
-        with reading(self.path) as file:
-            return _read_statistics(file)
+        with open_file(self.path) as file:
+            return _read_statistics_group(file)
 
 
 def write_statistics(path: Path, feature_id: str, statistics: Statistics) -> None:
     """A file of its own, for the sum over all shards."""
-    with creating(path) as file:
-        _write_statistics(file, statistics)
-        complete(file, feature_id=feature_id)
+    with create_file(path) as file:
+        _write_statistics_group(file, statistics)
+        mark_complete(file, feature_id=feature_id)
 
 
 def read_statistics(path: Path, feature_id: str) -> Statistics:
-    with reading(path) as file:
-        if (found := text(file, "feature_id")) != feature_id:
+    with open_file(path) as file:
+        if (found := read_string_attribute(file, "feature_id")) != feature_id:
             raise InputError(f"{path}: belongs to {found}, not {feature_id}")
-        return _read_statistics(file)
+        return _read_statistics_group(file)
 
 
-def _write_statistics(file: File, statistics: Statistics) -> None:
-    write(file, "statistics/count", np.array(statistics.count, "<i8"))
-    write(file, "statistics/mean", statistics.mean.astype("<f8"))
-    write(file, "statistics/comoment", statistics.comoment.astype("<f8"))
+def _write_statistics_group(file: File, statistics: Statistics) -> None:
+    write_dataset(file, "statistics/count", np.array(statistics.count, "<i8"))
+    write_dataset(file, "statistics/mean", statistics.mean.astype("<f8"))
+    write_dataset(file, "statistics/comoment", statistics.comoment.astype("<f8"))
 
 
-def _read_statistics(file: File) -> Statistics:
+def _read_statistics_group(file: File) -> Statistics:
     group = file["statistics"]
     return Statistics(int(group["count"][()]), group["mean"][()], group["comoment"][()])
 
 
 def _read_utterances(path: Path, file: File, shard: int) -> tuple[StoredUtterance, ...]:
     offsets = file["offsets"][()]
-    columns = texts(file, "utterance_ids", "transcripts", "speakers", "splits")
+    columns = read_string_datasets(file, "utterance_ids", "transcripts", "speakers", "splits")
     even = all(len(column) == len(offsets) - 1 for column in columns)
     if not even or offsets[0] != 0 or (np.diff(offsets) < 0).any():
-        raise InputError(f"{path}: offsets and utterances disagree; {AGAIN}")
+        raise InputError(f"{path}: offsets and utterances disagree; {REBUILD_HINT}")
     rows = zip(*columns, offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)
     return tuple(
         StoredUtterance(name, transcript, speaker, split, shard, start, stop)
@@ -212,22 +232,28 @@ def _read_utterances(path: Path, file: File, shard: int) -> tuple[StoredUtteranc
     )
 
 
-def _read_code(path: Path, file: File, rows: Sequence[StoredUtterance]) -> encoding.Code:
-    edges = encoding.pieces([0, *(utterance.stop for utterance in rows)])
+def _read_uint8_scales(
+    path: Path, file: File, utterances: Sequence[StoredUtterance]
+) -> encoding.UInt8Scales:
+    edges = encoding.piece_edges([0, *(utterance.stop for utterance in utterances)])
     low, step = (file["code"][name][()] for name in ("low", "step"))
     shape, kinds = (len(edges) - 1, file["frames"].shape[1]), {low.dtype.str, step.dtype.str}
     if (low.shape, step.shape, kinds) != (shape, shape, {"<f4"}):
-        raise InputError(f"{path}: 8-bit codes and their scales disagree; {AGAIN}")
-    return encoding.Code(edges, low, step)
+        raise InputError(f"{path}: 8-bit codes and their scales disagree; {REBUILD_HINT}")
+    return encoding.UInt8Scales(edges, low, step)
 
 
-def _require_mappable(path: Path, frames: Dataset, settings: FeatureSettings, rows: int) -> None:
+def _require_mappable(
+    path: Path, frames: Dataset, settings: FeatureSettings, row_count: int
+) -> None:
     """HDF5 refuses to open a truncated file; what is left is that mapping gives what it says."""
-    wanted = ((rows, settings.bins), np.dtype(settings.storage).newbyteorder("<"))
+    wanted = ((row_count, settings.bins), np.dtype(settings.storage).newbyteorder("<"))
     if (frames.shape, frames.dtype) != wanted:
-        raise InputError(f"{path}: frames are {frames.shape} {frames.dtype}, not {wanted}; {AGAIN}")
+        raise InputError(
+            f"{path}: frames are {frames.shape} {frames.dtype}, not {wanted}; {REBUILD_HINT}"
+        )
     offset = frames.id.get_offset()
-    stored = offset is not None and offset % ALIGNMENT == 0
+    stored = offset is not None and offset % ALIGNMENT_BYTES == 0
     end = (offset or 0) + frames.size * frames.dtype.itemsize
     if frames.size and (not stored or end > path.stat().st_size):
-        raise InputError(f"{path}: frames are not contiguous, aligned and whole; {AGAIN}")
+        raise InputError(f"{path}: frames are not contiguous, aligned and whole; {REBUILD_HINT}")

@@ -16,9 +16,11 @@ from pipeline.features.native import kernels
 from pipeline.files import InputError
 from pipeline.shapes import Float, Float32, Float64
 
-BLOCK = 2048  # rows multiplied at a time, at most: two megabytes of 257 float32 bins
-CONSTANT = 1e-6  # a bin whose deviation is below this share of its mean carries nothing
-NO_DIRECTION = 1e-10  # nor does a direction with less than this share of the largest variance
+MAX_BLOCK_ROWS = 2048  # rows multiplied at a time, at most: two megabytes of 257 float32 bins
+CONSTANT_BIN_TOLERANCE = (
+    1e-6  # a bin whose deviation is below this share of its mean carries nothing
+)
+MIN_VARIANCE_SHARE = 1e-10  # nor does a direction with less than this share of the largest variance
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +35,7 @@ class Statistics:
 
     @classmethod
     def of(cls, frames: Float32[np.ndarray, "T F"]) -> "Statistics":
-        part = Part(frames.shape[1])
+        part = RunningCovariance(frames.shape[1])
         part.add(frames)
         return part.statistics
 
@@ -46,25 +48,25 @@ class Statistics:
         between = np.outer(apart, apart) * (self.count * other.count / count)
         return Statistics(count, mean, self.comoment + other.comoment + between)
 
-    def times(self, factor: float) -> "Statistics":
+    def scaled_by(self, factor: float) -> "Statistics":
         """Of all frames multiplied by `factor`."""
         return Statistics(self.count, self.mean * factor, self.comoment * factor**2)
 
     @property
     def covariance(self) -> Float64[np.ndarray, "F F"]:
-        return np.asarray(self.comoment / self._counted())
+        return np.asarray(self.comoment / self._require_frames())
 
     @property
     def variance(self) -> Float64[np.ndarray, " F"]:
         return np.diagonal(self.covariance).clip(min=0)
 
-    def _counted(self) -> int:
+    def _require_frames(self) -> int:
         if not self.count:
             raise InputError("no utterance of the training split has frames: nothing to normalise")
         return self.count
 
 
-class Part:
+class RunningCovariance:
     """The statistics of rows that come block after block.
 
     What is multiplied is the distance from the mean of the first rows.
@@ -72,25 +74,25 @@ class Part:
 
     def __init__(self, bins: int) -> None:
         self._count = 0
-        self._near_mean = np.zeros(bins, np.float32)
-        self._products = kernels.products(bins) or Products(bins)
+        self._pilot_mean = np.zeros(bins, np.float32)
+        self._moment_sums = kernels.make_native_moment_sums(bins) or NumpyMomentSums(bins)
 
     def add(self, frames: Float32[np.ndarray, "T F"]) -> None:
         if not self._count and len(frames):
-            self._near_mean = frames[:BLOCK].mean(axis=0, dtype=np.float32)
-        self._products.add(frames, self._near_mean)
+            self._pilot_mean = frames[:MAX_BLOCK_ROWS].mean(axis=0, dtype=np.float32)
+        self._moment_sums.add(frames, self._pilot_mean)
         self._count += len(frames)
 
     @property
     def statistics(self) -> Statistics:
         if not self._count:
-            return Statistics.empty(len(self._near_mean))
-        shift = self._products.total / self._count
-        comoment = self._products.comoment - self._count * np.outer(shift, shift)
-        return Statistics(self._count, self._near_mean + shift, comoment)
+            return Statistics.empty(len(self._pilot_mean))
+        shift = self._moment_sums.total / self._count
+        comoment = self._moment_sums.comoment - self._count * np.outer(shift, shift)
+        return Statistics(self._count, self._pilot_mean + shift, comoment)
 
 
-class Products:
+class NumpyMomentSums:
     """Of rows less a near mean: their sum, and the sum of their products with each other.
 
     numpy hands D' D to BLAS as one symmetric product, half of the work of any other.
@@ -100,18 +102,18 @@ class Products:
         self.total = np.zeros(bins)
         self.comoment = np.zeros((bins, bins))
 
-    def add(self, rows: Float32[np.ndarray, "T F"], near_mean: Float32[np.ndarray, " F"]) -> None:
-        for start in range(0, len(rows), BLOCK):
-            deviation = rows[start : start + BLOCK] - near_mean
+    def add(self, rows: Float32[np.ndarray, "T F"], pilot_mean: Float32[np.ndarray, " F"]) -> None:
+        for start in range(0, len(rows), MAX_BLOCK_ROWS):
+            deviation = rows[start : start + MAX_BLOCK_ROWS] - pilot_mean
             self.total += np.ones(len(deviation), np.float32) @ deviation
             self.comoment += deviation.T @ deviation
 
 
-class Multiple:
+class ScaledCovariance:
     """The statistics of rows that are `factor` times those of another part, which gets them too."""
 
-    def __init__(self, part: Part, factor: float) -> None:
-        self._part, self._factor = part, factor
+    def __init__(self, accumulator: RunningCovariance, factor: float) -> None:
+        self._accumulator, self._factor = accumulator, factor
         self._count = 0
 
     def add(self, frames: Float32[np.ndarray, "T F"]) -> None:
@@ -119,14 +121,14 @@ class Multiple:
 
     @property
     def statistics(self) -> Statistics:
-        found = self._part.statistics
+        found = self._accumulator.statistics
         if found.count != self._count:
             raise ValueError(f"{self._count} rows are a multiple of {found.count}")
-        return found.times(self._factor)
+        return found.scaled_by(self._factor)
 
 
 @dataclass(frozen=True, eq=False)
-class Affine:
+class AffineMap:
     """(x - shift) * factor for a factor per bin, (x - shift) @ factor for a matrix."""
 
     shift: Float32[np.ndarray, " F"]
@@ -137,27 +139,27 @@ class Affine:
         return np.asarray(centred * self.factor if self.factor.ndim == 1 else centred @ self.factor)
 
 
-def standardise(statistics: Statistics) -> Affine:
+def standardise(statistics: Statistics) -> AffineMap:
     """Mean 0 and variance 1 in each bin; a bin that never changes keeps its scale."""
     deviation = np.sqrt(statistics.variance)
-    constant = deviation <= CONSTANT * np.abs(statistics.mean)
-    return _affine(statistics, 1 / np.where(constant, 1, deviation))
+    constant = deviation <= CONSTANT_BIN_TOLERANCE * np.abs(statistics.mean)
+    return _make_affine_map(statistics, 1 / np.where(constant, 1, deviation))
 
 
-def pca(statistics: Statistics, epsilon: float) -> Affine:
+def pca(statistics: Statistics, epsilon: float) -> AffineMap:
     """Onto the principal axes, largest variance first, each divided by its deviation.
 
     `epsilon`, relative to the mean variance, is added to every variance; with 0 the training
     frames get the identity as covariance, and the weakest directions are amplified the most.
     """
     axes, scale = _principal_axes(statistics, epsilon)
-    return _affine(statistics, axes * scale)
+    return _make_affine_map(statistics, axes * scale)
 
 
-def zca(statistics: Statistics, epsilon: float) -> Affine:
+def zca(statistics: Statistics, epsilon: float) -> AffineMap:
     """As `pca`, then turned back: the whitening that moves frames the least."""
     axes, scale = _principal_axes(statistics, epsilon)
-    return _affine(statistics, (axes * scale) @ axes.T)
+    return _make_affine_map(statistics, (axes * scale) @ axes.T)
 
 
 def _principal_axes(
@@ -170,9 +172,9 @@ def _principal_axes(
     largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=0)[None], axis=0)
     axes = axes * np.sign(largest)  # eigenvectors have no sign: make the result one of a kind
     raised = np.maximum(variance, 0) + epsilon * np.trace(covariance) / len(covariance)
-    alive = raised > NO_DIRECTION * raised[0]
+    alive = raised > MIN_VARIANCE_SHARE * raised[0]
     return axes, np.where(alive, 1 / np.sqrt(np.where(alive, raised, 1)), 0)
 
 
-def _affine(statistics: Statistics, factor: Float64[np.ndarray, "..."]) -> Affine:
-    return Affine(statistics.mean.astype(np.float32), factor.astype(np.float32))
+def _make_affine_map(statistics: Statistics, factor: Float64[np.ndarray, "..."]) -> AffineMap:
+    return AffineMap(statistics.mean.astype(np.float32), factor.astype(np.float32))

@@ -12,12 +12,12 @@ import numpy as np
 from pipeline.config.features import FeatureSettings
 from pipeline.shapes import Float32, Float64
 
-Window = Float32[np.ndarray, "T W"]
-Rows = Float32[np.ndarray, "T _"]  # each setting has bins of its own
-TILE = 32_768  # points transformed at a time: 64 frames of 512
+SampleWindows = Float32[np.ndarray, "T W"]
+FeatureRows = Float32[np.ndarray, "T _"]  # each setting has bins of its own
+TILE_POINTS = 32_768  # points transformed at a time: 64 frames of 512
 
 
-class Transform(NamedTuple):
+class STFTParameters(NamedTuple):
     """What has to agree for two feature settings to share a Fourier transform."""
 
     sample_rate: int
@@ -27,17 +27,17 @@ class Transform(NamedTuple):
     n_fft: int
 
 
-def transform_of(settings: FeatureSettings) -> Transform:
-    return Transform(
+def stft_parameters(settings: FeatureSettings) -> STFTParameters:
+    return STFTParameters(
         settings.sample_rate,
         settings.window,
         settings.window_length,
-        settings.hop,
+        settings.hop_length,
         settings.n_fft,
     )
 
 
-class Plain:
+class NumpySTFT:
     """By numpy, a tile of frames at a time, which stays in the cache.
 
     A tile is transformed whole even where it is not full, so that no frame depends on its
@@ -45,83 +45,89 @@ class Plain:
     rounds by its place.
     """
 
-    def __init__(self, transform: Transform, settings: Sequence[FeatureSettings]) -> None:
-        self._tile = max(8, TILE // transform.n_fft)
+    def __init__(self, transform: STFTParameters, settings: Sequence[FeatureSettings]) -> None:
+        self._tile = max(8, TILE_POINTS // transform.n_fft)
         # As large as the tile: one product of whole arrays takes half as long as one row by row.
         # The window holds the factor n_fft by which norm="forward" divides.
-        self._window = np.tile(window(transform) * np.float32(transform.n_fft), (self._tile, 1))
-        self._points = np.zeros((self._tile, transform.n_fft), np.float32)
+        self._window = np.tile(
+            make_window(transform) * np.float32(transform.n_fft), (self._tile, 1)
+        )
+        self._padded = np.zeros((self._tile, transform.n_fft), np.float32)
         self._spectrum = np.empty((self._tile, transform.n_fft // 2 + 1), np.complex64)
         self._amplitude = np.empty(self._spectrum.shape, np.float32)
         self._power = np.empty(self._spectrum.shape, np.float32)
-        self._writes = [self._write(each) for each in settings]
+        self._writers = [self._make_writer(each) for each in settings]
 
-    def rows(self, windows: Window, outs: Sequence[Rows]) -> None:
+    def compute_rows(self, windows: SampleWindows, outs: Sequence[FeatureRows]) -> None:
         """What each window sees -> its row of each setting."""
         with np.errstate(over="ignore", under="ignore"):  # whoever asked refuses what overflows
             for start in range(0, len(windows), self._tile):
                 tile = slice(start, start + self._tile)
                 self._transform(windows[tile])
-                for write, out in zip(self._writes, outs, strict=True):
+                for write, out in zip(self._writers, outs, strict=True):
                     write(out[tile])
 
-    def _transform(self, seen: Window) -> None:
-        points = self._points[:, : self._window.shape[1]]
-        np.multiply(seen, self._window[: len(seen)], out=points[: len(seen)])
+    def _transform(self, windows: SampleWindows) -> None:
+        points = self._padded[:, : self._window.shape[1]]
+        np.multiply(windows, self._window[: len(windows)], out=points[: len(windows)])
         # numpy multiplies by 1 in float64 unless a norm is named, and so transforms in float64, at
         # twice the time.
-        np.fft.rfft(self._points, norm="forward", out=self._spectrum)  # type: ignore[arg-type]  # stub: complex128
+        np.fft.rfft(self._padded, norm="forward", out=self._spectrum)  # type: ignore[arg-type]  # stub: complex128
         np.abs(self._spectrum, out=self._amplitude)
         np.multiply(self._amplitude, self._amplitude, out=self._power)
 
-    def _write(self, settings: FeatureSettings) -> Callable[[Rows], None]:
+    def _make_writer(self, settings: FeatureSettings) -> Callable[[FeatureRows], None]:
         """Of the first frames that were transformed last, as many as it is given room for."""
         filters = mel_filters(settings).astype(np.float32) if settings.spectrum == "mel" else None
-        linear = self._amplitude if takes_root(settings) else self._power
+        linear = self._amplitude if is_linear_amplitude(settings) else self._power
 
-        def write(out: Rows) -> None:
+        def write(out: FeatureRows) -> None:
             out[:] = linear[: len(out)] if filters is None else (linear @ filters)[: len(out)]
-            _scale(settings, out)
+            _apply_scale(settings, out)
 
         return write
 
 
-def _scale(settings: FeatureSettings, rows: Rows) -> None:
+def _apply_scale(settings: FeatureSettings, rows: FeatureRows) -> None:
     match settings.scale:
         case "log1p":
             np.log1p(rows, out=rows)
         case "log" | "decibel":
-            np.maximum(rows, np.float32(floor(settings)), out=rows)
+            np.maximum(rows, np.float32(log_floor(settings)), out=rows)
             np.log(rows, out=rows)
-            np.multiply(rows, np.float32(factor(settings)), out=rows)
+            np.multiply(rows, np.float32(log_factor(settings)), out=rows)
 
 
-def takes_root(settings: FeatureSettings) -> bool:
+def is_linear_amplitude(settings: FeatureSettings) -> bool:
     """Under a logarithm stands the power: log-amplitude is half of it, in decibel the same."""
-    return settings.spectrum == "amplitude" and not settings.is_logarithm
+    return settings.spectrum == "amplitude" and not settings.is_log_scale
 
 
-def floor(settings: FeatureSettings) -> float:
+def log_floor(settings: FeatureSettings) -> float:
     """The smallest power, or mel, under a logarithm: a normal float32."""
     return max(settings.floor, float(np.finfo(np.float32).tiny))
 
 
-def factor(settings: FeatureSettings) -> float:
+def log_factor(settings: FeatureSettings) -> float:
     """Of the natural logarithm of a power or a mel, for the scale."""
     if settings.scale == "decibel":
         return float(10 / np.log(10))
     return 0.5 if settings.spectrum == "amplitude" else 1.0
 
 
-def multiple(one: FeatureSettings, other: FeatureSettings) -> float | None:
+def rows_ratio(one: FeatureSettings, other: FeatureSettings) -> float | None:
     """The rows of `one` are so many times those of `other`, to the last bit; None: they are not.
 
     Log-power is twice log-amplitude; what is stored in another way is once the same.
     """
-    return factor(one) / factor(other) if _content(one) == _content(other) else None
+    return (
+        log_factor(one) / log_factor(other)
+        if _without_log_factor(one) == _without_log_factor(other)
+        else None
+    )
 
 
-def _content(settings: FeatureSettings) -> FeatureSettings:
+def _without_log_factor(settings: FeatureSettings) -> FeatureSettings:
     """What a row says, whatever its factor and its storage."""
     changes: dict[str, Any] = {"storage": "float32", "speeds": ()}
     if settings.is_log_amplitude:
@@ -132,7 +138,7 @@ def _content(settings: FeatureSettings) -> FeatureSettings:
 def mel_filters(settings: FeatureSettings) -> Float64[np.ndarray, "K F"]:
     """Triangles on the HTK mel scale, each of height 1: torchaudio's melscale_fbanks, norm=None."""
     hertz = np.fft.rfftfreq(settings.n_fft, 1 / settings.sample_rate)
-    corners = np.array(settings.mel_corners)
+    corners = np.array(settings.mel_edges_hz)
     low, centre, high = corners[:-2], corners[1:-1], corners[2:]
     rising = (hertz[:, None] - low) / (centre - low)
     falling = (high - hertz[:, None]) / (high - centre)
@@ -140,7 +146,7 @@ def mel_filters(settings: FeatureSettings) -> Float64[np.ndarray, "K F"]:
     return filters
 
 
-def window(transform: Transform) -> Float32[np.ndarray, " W"]:
+def make_window(transform: STFTParameters) -> Float32[np.ndarray, " W"]:
     """Periodic, as torch's."""
     phase = 2 * np.pi * np.arange(transform.window_length) / transform.window_length
     match transform.window:

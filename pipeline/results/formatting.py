@@ -8,53 +8,57 @@ import math
 
 Number = int | float
 
-THIN = "\u202f"  # narrow, and no line breaks at it
-MISSING = "–"
+NARROW_SPACE = "\u202f"  # narrow, and no line breaks at it
+NO_VALUE = "–"
 
 
-def percent(share: Number) -> str:
-    return MISSING if math.isnan(share) else f"{100 * share:.1f}{THIN}%"
+def format_percent(share: Number) -> str:
+    return NO_VALUE if math.isnan(share) else f"{100 * share:.1f}{NARROW_SPACE}%"
 
 
-def interval(low: Number, high: Number) -> str:
+def format_interval(low: Number, high: Number) -> str:
     """Of shares, without the sign: it follows a percentage. Nothing if there is none."""
     if math.isnan(low) or math.isnan(high):
         return ""
     return f"{100 * low:.1f}–{100 * high:.1f}"
 
 
-def points(difference: Number) -> str:
+def format_points(difference: Number) -> str:
     """A difference of two shares."""
-    return MISSING if math.isnan(difference) else f"{100 * difference:+.1f}".replace("-", "−")
+    return NO_VALUE if math.isnan(difference) else f"{100 * difference:+.1f}".replace("-", "−")
 
 
-def probability(share: Number) -> str:
+def format_probability(share: Number) -> str:
     """Never quite 0 or 1: it comes from a finite number of draws."""
     if math.isnan(share):
-        return MISSING
+        return NO_VALUE
     if share < 0.001:
-        return f"<{THIN}0.1{THIN}%"
-    return f">{THIN}99.9{THIN}%" if share > 0.999 else percent(share)
+        return f"<{NARROW_SPACE}0.1{NARROW_SPACE}%"
+    return f">{NARROW_SPACE}99.9{NARROW_SPACE}%" if share > 0.999 else format_percent(share)
 
 
-def decimal(value: Number, digits: int = 2) -> str:
-    return MISSING if math.isnan(value) else f"{value:.{digits}f}".replace("-", "−")
+def format_decimal(value: Number, digits: int = 2) -> str:
+    return NO_VALUE if math.isnan(value) else f"{value:.{digits}f}".replace("-", "−")
 
 
-def whole(value: Number) -> str:
-    return MISSING if math.isnan(value) else f"{value:,.0f}".replace(",", THIN)
+def format_integer(value: Number) -> str:
+    return NO_VALUE if math.isnan(value) else f"{value:,.0f}".replace(",", NARROW_SPACE)
 
 
-def duration(seconds: Number) -> str:
+def format_duration(seconds: Number) -> str:
     if math.isnan(seconds):
-        return MISSING
+        return NO_VALUE
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
-        return f"{hours}{THIN}h {minutes:02}{THIN}min"
-    return f"{minutes}{THIN}min {rest:02}{THIN}s" if minutes else f"{rest}{THIN}s"
+        return f"{hours}{NARROW_SPACE}h {minutes:02}{NARROW_SPACE}min"
+    return (
+        f"{minutes}{NARROW_SPACE}min {rest:02}{NARROW_SPACE}s"
+        if minutes
+        else f"{rest}{NARROW_SPACE}s"
+    )
 
 
-def moment(time: Number) -> str:
+def format_time(time: Number) -> str:
     """Seconds since 1970, for people in any zone."""
     return f"{dt.datetime.fromtimestamp(time, dt.UTC):%Y-%m-%d %H:%M} UTC"

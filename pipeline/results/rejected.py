@@ -15,10 +15,10 @@ from pipeline.features import feature_set
 from pipeline.features.shards import Shard
 from pipeline.files import InputError
 
-MOST = 20  # of a corpus on the page; a table has all
+MAX_SHOWN_REFUSALS = 20  # of a corpus on the page; a table has all
 
 
-class Source(NamedTuple):
+class FeatureSource(NamedTuple):
     """A feature set, and what it was made of."""
 
     manifest: Path
@@ -27,32 +27,34 @@ class Source(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Refused:
+class CorpusRefusals:
     corpus: str
-    listed: int | None  # utterances; None: its manifest is gone
+    listed_count: int | None  # utterances; None: its manifest is gone
     refusals: tuple[Refusal, ...]
 
     @property
     def shown(self) -> tuple[Refusal, ...]:
-        return self.refusals[:MOST]
+        return self.refusals[:MAX_SHOWN_REFUSALS]
 
 
-def survey(sources: Iterable[Source]) -> list[Refused]:
+def collect_refusals(sources: Iterable[FeatureSource]) -> list[CorpusRefusals]:
     """Corpora of which anything was refused; feature sets of one corpus refuse the same."""
-    of_manifest: dict[Path, list[Source]] = {}
+    of_manifest: dict[Path, list[FeatureSource]] = {}
     for source in sources:
         of_manifest.setdefault(source.manifest, []).append(source)
-    found = [_of_corpus(path, sets) for path, sets in of_manifest.items()]
+    found = [_corpus_refusals(path, sets) for path, sets in of_manifest.items()]
     return [each for each in found if each.refusals]
 
 
-def _of_corpus(path: Path, sets: Iterable[Source]) -> Refused:
-    shards = (shard for each in sets for shard in feature_set.survey(each.features, each.slices))
+def _corpus_refusals(path: Path, sources: Iterable[FeatureSource]) -> CorpusRefusals:
+    shards = (
+        shard for each in sources for shard in feature_set.find_shards(each.features, each.slices)
+    )
     decoding = [refusal for s in shards if isinstance(s, Shard) for refusal in s.refusals]
     try:
         manifest = ManifestFile.open(path)
     except InputError:
-        return Refused(path.stem, None, tuple(dict.fromkeys(decoding)))
-    listed = manifest.utterances + len(manifest.refusals)
+        return CorpusRefusals(path.stem, None, tuple(dict.fromkeys(decoding)))
+    listed = manifest.utterance_count + len(manifest.refusals)
     refusals = dict.fromkeys([*manifest.refusals, *decoding])
-    return Refused(manifest.corpus, listed, tuple(refusals))
+    return CorpusRefusals(manifest.corpus, listed, tuple(refusals))

@@ -12,13 +12,13 @@ from typing import Any, Literal, TypeVar
 from pipeline.config.experiment import Experiment
 from pipeline.runs import plateau
 from pipeline.runs.folder import Heartbeat, Hypothesis, RunFolder, Usage
-from pipeline.runs.records import SECONDS_OF_SILENCE
+from pipeline.runs.records import HEARTBEAT_TIMEOUT_S
 from pipeline.runs.rows import Row
-from pipeline.runs.state import Standing, _line, standing
+from pipeline.runs.state import RunFolderState, _single_line, state_from_files
 
-State = Literal["missing"] | Standing
+RunSummaryState = Literal["missing"] | RunFolderState
 
-Part = TypeVar("Part")
+FileContent = TypeVar("FileContent")
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class SweepRun:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class RunSummary:
     run: SweepRun
-    state: State = "missing"
+    state: RunSummaryState = "missing"
     cause: str = ""  # of failed, and of some stopped: a short phrase
     message: str = ""  # one line
     rows: Sequence[Row] = ()
@@ -47,23 +47,23 @@ class Reading:
     def run_id(self) -> str:
         return self.run.folder.run_id
 
-    def of(self, split: str) -> list[Row]:
+    def rows_for(self, split: str) -> list[Row]:
         return [row for row in self.rows if row["split"] == split]
 
-    def heard(self, split: str) -> list[Hypothesis]:
+    def hypotheses_for(self, split: str) -> list[Hypothesis]:
         return [hypothesis for hypothesis in self.hypotheses if hypothesis.split == split]
 
     @property
-    def test(self) -> Row | None:
-        return next(iter(self.of("test")), None)
+    def test_row(self) -> Row | None:
+        return next(iter(self.rows_for("test")), None)
 
     @property
-    def chosen(self) -> Row | None:
+    def selected_dev_row(self) -> Row | None:
         """The dev row of the epoch that the test split was heard with; the best so far before."""
-        dev = self.of("dev")
-        if test := self.test:
+        dev = self.rows_for("dev")
+        if test := self.test_row:
             dev = [row for row in dev if row["epoch"] == test["epoch"]]
-        return min(dev, key=plateau.rank, default=None)
+        return min(dev, key=plateau.selection_key, default=None)
 
     @property
     def escape_updates(self) -> int | None:
@@ -84,14 +84,14 @@ def swept_keys(runs: Sequence[SweepRun]) -> list[str]:
     return list(dict.fromkeys(key for run in runs for key in run.settings))
 
 
-def read(run: SweepRun, now: float | None = None) -> Reading:
+def read_run(run: SweepRun, now: float | None = None) -> RunSummary:
     """Whatever can be read is kept; a damaged file makes the run a failed one."""
     folder = run.folder
     if not folder.path.is_dir():
-        return Reading(run=run)
+        return RunSummary(run=run)
     damage: list[str] = []
 
-    def part(name: str, reader: Callable[[], Part], otherwise: Part) -> Part:
+    def part(name: str, reader: Callable[[], FileContent], otherwise: FileContent) -> FileContent:
         try:
             return reader()
         except FileNotFoundError:
@@ -108,13 +108,15 @@ def read(run: SweepRun, now: float | None = None) -> Reading:
     nothing: dict[str, Any] = {}
     environment = part("environment.json", folder.environment, nothing)
     silence = (time.time() if now is None else now) - (heartbeat.time if heartbeat else 0)
-    state: State
-    state, cause, message = standing(heartbeat, failure, lives=silence <= SECONDS_OF_SILENCE)
-    if changed := folder.damage(heartbeat):
+    state: RunSummaryState
+    state, cause, message = state_from_files(
+        heartbeat, failure, process_alive=silence <= HEARTBEAT_TIMEOUT_S
+    )
+    if changed := folder.integrity_error(heartbeat):
         damage.append(changed)
     if damage:
-        state, cause, message = "failed", "damaged file", _line(damage[0])
-    return Reading(
+        state, cause, message = "failed", "damaged file", _single_line(damage[0])
+    return RunSummary(
         run=run,
         state=state,
         cause=cause,

@@ -17,7 +17,7 @@ import numpy as np
 
 from pipeline.shapes import Float64, Int, Shaped
 
-_LARGEST = 2_000_000  # drawn indices held at once: 16 MB
+_MAX_DRAWN_INDICES = 2_000_000  # drawn indices held at once: 16 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,9 @@ def bootstrap_interval(
     level: float = 0.95,
 ) -> tuple[float, float]:
     """The interval of sum(errors) / sum(totals); nan where there is nothing to divide by."""
-    counts_UK = _pooled(np.stack([errors, totals], axis=1), groups)
-    errors_D, totals_D = _resampled(counts_UK, draws, seed).T
-    return _interval(_divided(errors_D, totals_D), level)
+    counts_UK = _pool_by_group(np.stack([errors, totals], axis=1), groups)
+    errors_D, totals_D = _resample(counts_UK, draws, seed).T
+    return _percentile_interval(_divide_counts(errors_D, totals_D), level)
 
 
 def paired_bootstrap(
@@ -62,10 +62,10 @@ def paired_bootstrap(
 ) -> Improvement:
     """Two systems on the same utterances: each draw takes the same ones for both."""
     change = errors_b - errors_a
-    counts_UK = _pooled(np.stack([change, totals], axis=1), groups)
-    change_D, totals_D = _resampled(counts_UK, draws, seed).T
-    differences_D = _divided(change_D, totals_D)
-    low, high = _interval(differences_D, level)
+    counts_UK = _pool_by_group(np.stack([change, totals], axis=1), groups)
+    change_D, totals_D = _resample(counts_UK, draws, seed).T
+    differences_D = _divide_counts(change_D, totals_D)
+    low, high = _percentile_interval(differences_D, level)
     return Improvement(
         difference=float(change.sum() / totals.sum()) if totals.sum() else math.nan,
         low=low,
@@ -89,7 +89,7 @@ def mapsswe(errors_a: Int[np.ndarray, " U"], errors_b: Int[np.ndarray, " U"]) ->
     return MatchedPairs(mean, z, math.erfc(abs(z) / math.sqrt(2)))
 
 
-def _pooled(counts_UK: Int[np.ndarray, "U K"], groups: Sequence[str] | None) -> np.ndarray:
+def _pool_by_group(counts_UK: Int[np.ndarray, "U K"], groups: Sequence[str] | None) -> np.ndarray:
     """Counts added within each group; without groups, as they are."""
     if groups is None:
         return counts_UK
@@ -101,14 +101,14 @@ def _pooled(counts_UK: Int[np.ndarray, "U K"], groups: Sequence[str] | None) -> 
     return pooled
 
 
-def _resampled(counts_UK: Int[np.ndarray, "U K"], draws: int, seed: int) -> np.ndarray:
+def _resample(counts_UK: Int[np.ndarray, "U K"], draws: int, seed: int) -> np.ndarray:
     """Counts (D, K), each the sum over as many drawn rows as there are."""
     size = len(counts_UK)
     if not size:
         return counts_UK
     rng = np.random.default_rng(seed)
     columns = np.ascontiguousarray(counts_UK.T)
-    at_once = max(1, _LARGEST // size)
+    at_once = max(1, _MAX_DRAWN_INDICES // size)
     sums = []
     for begun in range(0, draws, at_once):
         drawn_DU = rng.integers(size, size=(min(at_once, draws - begun), size))
@@ -116,7 +116,7 @@ def _resampled(counts_UK: Int[np.ndarray, "U K"], draws: int, seed: int) -> np.n
     return np.concatenate(sums)
 
 
-def _divided(
+def _divide_counts(
     errors_D: Shaped[np.ndarray, " D"], totals_D: Shaped[np.ndarray, " D"]
 ) -> Float64[np.ndarray, " R"]:
     """Rates of the draws that have one; none has only if no reference has a word."""
@@ -124,7 +124,7 @@ def _divided(
     return np.asarray(errors_D[some] / totals_D[some], np.float64)
 
 
-def _interval(rates_R: Float64[np.ndarray, " R"], level: float) -> tuple[float, float]:
+def _percentile_interval(rates_R: Float64[np.ndarray, " R"], level: float) -> tuple[float, float]:
     if not len(rates_R):
         return math.nan, math.nan
     outside = (1 - level) / 2

@@ -23,16 +23,23 @@ from typing import Any, TypeVar
 
 from pipeline.config.experiment import Experiment, load_experiment
 from pipeline.config.loader import dump_yaml
-from pipeline.files import InputError, digest, read_json, write_bytes, write_json, write_text
-from pipeline.runs.records import Account, Failure, Heartbeat, Hypothesis, Usage
-from pipeline.runs.rows import COLUMNS, Row, as_lines, as_row, number, plain
+from pipeline.files import InputError, json_digest, read_json, write_bytes, write_json, write_text
+from pipeline.runs.records import EpochReport, Failure, Heartbeat, Hypothesis, Usage
+from pipeline.runs.rows import (
+    ROW_COLUMNS,
+    Row,
+    decode_float,
+    encode_nonfinite,
+    row_from_json,
+    rows_to_jsonl,
+)
 
-__all__ = ["Account", "Failure", "Heartbeat", "Hypothesis", "RunFolder", "Stopped", "Usage"]
+__all__ = ["EpochReport", "Failure", "Heartbeat", "Hypothesis", "RunFolder", "Stopped", "Usage"]
 
 # What zipfile raises when bytes of an archive are missing or changed.
-_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError)
+_ARCHIVE_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError)
 
-Record = TypeVar("Record", bound="Heartbeat | Failure")
+JsonRecord = TypeVar("JsonRecord", bound="Heartbeat | Failure")
 
 
 class Stopped(Exception):  # noqa: N818  (no error: the run was asked to stop, and saved)
@@ -76,7 +83,7 @@ class RunFolder:
         return self.path / "events.out.tfevents.blankslate"
 
     @property
-    def account_file(self) -> Path:
+    def epoch_report_file(self) -> Path:
         return self.path / "account.json"
 
     @property
@@ -108,7 +115,7 @@ class RunFolder:
 
         Killed anywhere between, the folder holds a whole state, and resuming rewrites the rows.
         """
-        lines = as_lines(rows)  # a wrong row is refused before anything is written
+        lines = rows_to_jsonl(rows)  # a wrong row is refused before anything is written
         newest, newer, older = self._state_files()
         write_bytes(newest, state)
         if newer.exists():
@@ -116,19 +123,19 @@ class RunFolder:
         newest.replace(newer)
         write_text(self.rows_file, lines)
 
-    def restore(self, rows: Sequence[Row]) -> None:
+    def restore_rows(self, rows: Sequence[Row]) -> None:
         """Make the rows those of the state that the run resumes from."""
-        write_text(self.rows_file, as_lines(rows))
+        write_text(self.rows_file, rows_to_jsonl(rows))
 
     def states(self) -> Iterator[bytes]:
         """The states whose checksums hold, newest first; the newest is read before the next."""
         for file in self._state_files():
             content = file.read_bytes() if file.exists() else b""
-            if _intact(content):
+            if _is_intact(content):
                 yield content
 
     @property
-    def saved(self) -> str:
+    def state_version(self) -> str:
         """Another one for each state that was kept; nothing where there is none."""
         newest = next((file for file in self._state_files() if file.exists()), None)
         return str(newest.stat().st_mtime_ns) if newest else ""
@@ -141,37 +148,39 @@ class RunFolder:
             found = [json.loads(line) for line in lines]
         except ValueError as error:
             raise InputError(f"{self.rows_file}: {error}; make sweep again mends it") from None
-        if not all(isinstance(values, dict) and values.keys() == set(COLUMNS) for values in found):
+        if not all(
+            isinstance(values, dict) and values.keys() == set(ROW_COLUMNS) for values in found
+        ):
             raise InputError(
                 f"{self.rows_file}: has other columns than this program writes; it is of another "
                 f"version, or damaged: delete {self.path} to train the run anew"
             )
-        return [as_row(values) for values in found]
+        return [row_from_json(values) for values in found]
 
-    def beat(self, heartbeat: Heartbeat) -> None:
-        write_json(self.heartbeat_file, plain(asdict(heartbeat)))
+    def write_heartbeat(self, heartbeat: Heartbeat) -> None:
+        write_json(self.heartbeat_file, encode_nonfinite(asdict(heartbeat)))
 
     def heartbeat(self) -> Heartbeat | None:
         """One that cannot be read says that its process is gone: the next beat replaces it."""
         try:
-            return _record(Heartbeat, self.heartbeat_file)
+            return _read_record(Heartbeat, self.heartbeat_file)
         except InputError:
             then = self.heartbeat_file.stat().st_mtime
             return Heartbeat(status="stopped", host="", pid=0, time=then)
 
-    def tell(self, account: Account) -> None:
-        write_json(self.account_file, asdict(account))
+    def write_epoch_report(self, account: EpochReport) -> None:
+        write_json(self.epoch_report_file, asdict(account))
 
-    def account(self) -> Account | None:
+    def epoch_report(self) -> EpochReport | None:
         """None also where it cannot be read: the next epoch writes another."""
         try:
-            said = read_json(self.account_file)
-            return Account(said["epoch"], said["sentence"], tuple(map(tuple, said["samples"])))
+            said = read_json(self.epoch_report_file)
+            return EpochReport(said["epoch"], said["sentence"], tuple(map(tuple, said["samples"])))
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
     def write_usages(self, usages: Sequence[Usage]) -> None:
-        write_json(self.usage_file, [plain(asdict(usage)) for usage in usages])
+        write_json(self.usage_file, [encode_nonfinite(asdict(usage)) for usage in usages])
 
     def usages(self) -> list[Usage]:
         """One for each process that has had the run; nothing where the file cannot be read."""
@@ -179,19 +188,23 @@ class RunFolder:
             said = read_json(self.usage_file)
             return [
                 Usage(
-                    **{**one, "gpu_busy": number(one["gpu_busy"]), "waited": number(one["waited"])}
+                    **{
+                        **one,
+                        "gpu_busy": decode_float(one["gpu_busy"]),
+                        "waited": decode_float(one["waited"]),
+                    }
                 )
                 for one in said
             ]
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return []
 
-    def fail(self, failure: Failure) -> None:
+    def write_failure(self, failure: Failure) -> None:
         write_json(self.failure_file, asdict(failure))
 
     def failure(self) -> Failure | None:
         try:
-            return _record(Failure, self.failure_file)
+            return _read_record(Failure, self.failure_file)
         except InputError as error:
             return Failure(cause="damaged file", message=str(error))
 
@@ -207,22 +220,24 @@ class RunFolder:
         write_text(self.hypotheses_file, table.getvalue())
         last = self.heartbeat() or Heartbeat()
         done = replace(last, status="finished", seconds_left=0.0, doing="", digest=self._digest())
-        self.beat(replace(done, time=time.time()))
+        self.write_heartbeat(replace(done, time=time.time()))
 
     def hypotheses(self) -> list[Hypothesis]:
         if not self.hypotheses_file.exists():
             return []
         text = self.hypotheses_file.read_text(encoding="utf-8")
         _, *lines = csv.reader(io.StringIO(text, newline=""))
-        return [_hypothesis(*line) for line in lines]
+        return [_parse_hypothesis(*line) for line in lines]
 
     @property
     def finished(self) -> bool:
         """Says so, and holds what it wrote then."""
         heartbeat = self.heartbeat()
-        return bool(heartbeat and heartbeat.status == "finished" and not self.damage(heartbeat))
+        return bool(
+            heartbeat and heartbeat.status == "finished" and not self.integrity_error(heartbeat)
+        )
 
-    def damage(self, heartbeat: Heartbeat | None) -> str:
+    def integrity_error(self, heartbeat: Heartbeat | None) -> str:
         """Why a run that says it is finished does not count as such; nothing where it does."""
         if heartbeat is None or heartbeat.status != "finished":
             return ""
@@ -232,14 +247,16 @@ class RunFolder:
         return f"{self.path}: {files} is not what the run wrote; make sweep again mends it"
 
     def _digest(self) -> str:
-        return digest([_checksum(file) for file in (self.rows_file, self.hypotheses_file)])[:12]
+        return json_digest(
+            [_file_checksum(file) for file in (self.rows_file, self.hypotheses_file)]
+        )[:12]
 
     def _state_files(self) -> tuple[Path, Path, Path]:
         """Newest first. The first exists only while, or after being killed while, committing."""
         return self.path / "state.next.pt", self.state_file, self.path / "state.previous.pt"
 
 
-def _checksum(file: Path) -> str:
+def _file_checksum(file: Path) -> str:
     """Looked at again and again by status, and read when it has changed."""
     try:
         facts = file.stat()
@@ -249,21 +266,21 @@ def _checksum(file: Path) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _sha256(file: Path, changed: int, size: int) -> str:
+def _sha256(file: Path, mtime_ns: int, size: int) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def _hypothesis(
+def _parse_hypothesis(
     utterance_id: str, split: str, reference: str, hypothesis: str, *counts: str
 ) -> Hypothesis:
     return Hypothesis(utterance_id, split, reference, hypothesis, *map(int, counts))
 
 
-def _record(kind: type[Record], path: Path) -> Record | None:
+def _read_record(kind: type[JsonRecord], path: Path) -> JsonRecord | None:
     try:
         floats = {column.name for column in fields(kind) if column.type is float}
         values: dict[str, Any] = {
-            name: number(value) if name in floats else value
+            name: decode_float(value) if name in floats else value
             for name, value in read_json(path).items()
         }
         return kind(**values)
@@ -273,9 +290,9 @@ def _record(kind: type[Record], path: Path) -> Record | None:
         raise InputError(f"{path}: is no {kind.__name__}: {error}; delete it") from None
 
 
-def _intact(state: bytes) -> bool:
+def _is_intact(state: bytes) -> bool:
     try:
         with zipfile.ZipFile(io.BytesIO(state)) as archive:
             return archive.testzip() is None
-    except _DAMAGE:
+    except _ARCHIVE_ERRORS:
         return False

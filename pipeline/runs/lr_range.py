@@ -6,11 +6,11 @@ In:   learning rates and losses.   Out: `Range`.   Not here: the test
 
 from dataclasses import dataclass
 
-EDGE = 0.1  # of the rate at the lowest smoothed loss
+SUGGESTION_FACTOR = 0.1  # of the rate at the lowest smoothed loss
 
 
 @dataclass(frozen=True)
-class Tried:
+class LRStep:
     """One update."""
 
     learning_rate: float
@@ -20,14 +20,14 @@ class Tried:
 
 @dataclass(frozen=True)
 class Range:
-    tried: tuple[Tried, ...]
+    tried: tuple[LRStep, ...]
     reference_loss: float  # per character, of the best output that ignores the input
     diverged: bool
 
     @property
-    def lowest(self) -> Tried:
+    def lowest(self) -> LRStep:
         return min(self.tried, key=lambda tried: tried.smoothed)
 
     @property
     def suggestion(self) -> float:
-        return self.lowest.learning_rate * EDGE
+        return self.lowest.learning_rate * SUGGESTION_FACTOR

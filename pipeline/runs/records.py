@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-SECONDS_OF_SILENCE = 600  # a heartbeat comes each second, but a first batch may take long
+HEARTBEAT_TIMEOUT_S = 600  # a heartbeat comes each second, but a first batch may take long
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,9 @@ class Heartbeat:
     job: str = ""  # as whoever started the process calls it
     time: float = field(default_factory=time.time)  # seconds since 1970
 
-    def taken_over(self, status: Literal["running", "stopped"], doing: str = "") -> "Heartbeat":
+    def with_this_process(
+        self, status: Literal["running", "stopped"], doing: str = ""
+    ) -> "Heartbeat":
         """This process has the run, or lets it go; how far it is stays as it was."""
         own = Heartbeat()
         return replace(self, status=status, doing=doing, host=own.host, pid=own.pid, time=own.time)
@@ -73,7 +75,7 @@ class Usage:
 
 
 @dataclass(frozen=True)
-class Account:
+class EpochReport:
     """What a person is told about the latest epoch."""
 
     epoch: int

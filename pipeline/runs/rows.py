@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict, cast
 
 # What a clamp stands behind; all recurrent layers together, and only where their cell has a clamp.
-CLAMPED = ("conv1", "conv2", "fc1", "fc2", "recurrent")
+CLAMPED_LAYERS = ("conv1", "conv2", "fc1", "fc2", "recurrent")
 
 
 class Row(TypedDict):
@@ -65,11 +65,11 @@ class Row(TypedDict):
     saturation_recurrent_ceiling: float
 
 
-COLUMNS = tuple(Row.__annotations__)
-_FRACTIONAL = {name for name, kind in Row.__annotations__.items() if kind is float}
+ROW_COLUMNS = tuple(Row.__annotations__)
+_FLOAT_COLUMNS = {name for name, kind in Row.__annotations__.items() if kind is float}
 
 
-def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+def encode_nonfinite(values: Mapping[str, Any]) -> dict[str, Any]:
     """JSON has no nan and no infinity: null and the words "inf", "-inf" stand for them."""
     return {
         key: (None if math.isnan(value) else str(value))
@@ -79,17 +79,19 @@ def plain(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def number(value: float | str | None) -> float:
+def decode_float(value: float | str | None) -> float:
     return math.nan if value is None else float(value)
 
 
-def as_lines(rows: Sequence[Row]) -> str:
+def rows_to_jsonl(rows: Sequence[Row]) -> str:
     for row in rows:
-        if row.keys() != set(COLUMNS):
-            raise ValueError(f"a row differs from its columns in {row.keys() ^ set(COLUMNS)}")
-    ordered = (plain({name: dict(row)[name] for name in COLUMNS}) for row in rows)
+        if row.keys() != set(ROW_COLUMNS):
+            raise ValueError(f"a row differs from its columns in {row.keys() ^ set(ROW_COLUMNS)}")
+    ordered = (encode_nonfinite({name: dict(row)[name] for name in ROW_COLUMNS}) for row in rows)
     return "".join(json.dumps(row, allow_nan=False) + "\n" for row in ordered)
 
 
-def as_row(values: Mapping[str, Any]) -> Row:
-    return cast("Row", {n: number(v) if n in _FRACTIONAL else v for n, v in values.items()})
+def row_from_json(values: Mapping[str, Any]) -> Row:
+    return cast(
+        "Row", {n: decode_float(v) if n in _FLOAT_COLUMNS else v for n, v in values.items()}
+    )

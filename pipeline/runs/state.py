@@ -8,12 +8,12 @@ from typing import Literal
 
 from pipeline.runs.folder import Failure, Heartbeat
 
-Standing = Literal["waiting", "running", "stopped", "finished", "failed"]
+RunFolderState = Literal["waiting", "running", "stopped", "finished", "failed"]
 
 
-def standing(
-    heartbeat: Heartbeat | None, failure: Failure | None, *, lives: bool
-) -> tuple[Standing, str, str]:
+def state_from_files(
+    heartbeat: Heartbeat | None, failure: Failure | None, *, process_alive: bool
+) -> tuple[RunFolderState, str, str]:
     """State, cause, message, of files alone: a scheduler may know of a job that waits.
 
     `lives`: whether the process of the heartbeat is still there, as far as can be told.
@@ -21,10 +21,10 @@ def standing(
     if heartbeat and heartbeat.status == "finished":
         return "finished", "", ""
     if failure:  # cleared at submission, and so of the latest task
-        return "failed", failure.cause, _line(failure.message)
+        return "failed", failure.cause, _single_line(failure.message)
     if heartbeat is None:
         return "waiting", "", ""
-    if heartbeat.status == "running" and lives:
+    if heartbeat.status == "running" and process_alive:
         return "running", "", ""
     if heartbeat.status == "running":
         gone = f"its process on {heartbeat.host} is gone"
@@ -32,5 +32,5 @@ def standing(
     return "stopped", "", "typed again it continues"
 
 
-def _line(text: str) -> str:
+def _single_line(text: str) -> str:
     return " ".join(text.split())

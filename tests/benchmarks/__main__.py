@@ -18,59 +18,65 @@ from pathlib import Path
 from rich.console import Console
 
 from tests.benchmarks import features, padding, reading, storage, training
-from tests.benchmarks.corpora import Corpora
-from tests.benchmarks.measure import MODULES_OF_PEERS, REPOSITORY, Group, absent, measure
-from tests.benchmarks.show import kept, show
+from tests.benchmarks.corpora import BenchmarkCorpora
+from tests.benchmarks.measure import (
+    PEER_MODULES,
+    REPOSITORY,
+    CaseGroup,
+    measure_group,
+    missing_peers,
+)
+from tests.benchmarks.show import group_record, print_group
 
-LIBRARIES = ("numpy", "h5py", "soundfile", "torch", "torchaudio", *MODULES_OF_PEERS)
-WIDTH = 132  # of what is not a terminal
-MODEL = Path("/proc/cpuinfo")
+LIBRARIES = ("numpy", "h5py", "soundfile", "torch", "torchaudio", *PEER_MODULES)
+CONSOLE_WIDTH = 132  # of what is not a terminal
+CPUINFO = Path("/proc/cpuinfo")
 
-Groups = Callable[[Corpora, bool], Iterable[Group]]
-GROUPS: dict[str, Groups] = {
-    "features": lambda corpora, everything: features.features(corpora),
-    "command": lambda corpora, everything: features.command(corpora),
-    "scale": features.scale,
-    "compressed": lambda corpora, everything: features.compressed(corpora),
-    "storage": lambda corpora, everything: storage.storage(corpora),
-    "reading": lambda corpora, everything: reading.reading(corpora),
-    "training": lambda corpora, everything: training.training(corpora),
-    "padding": lambda corpora, everything: padding.padding(corpora),
+MakeGroups = Callable[[BenchmarkCorpora, bool], Iterable[CaseGroup]]
+GROUP_MAKERS: dict[str, MakeGroups] = {
+    "features": lambda corpora, everything: features.feature_groups(corpora),
+    "command": lambda corpora, everything: features.command_groups(corpora),
+    "scale": features.scale_groups,
+    "compressed": lambda corpora, everything: features.compressed_groups(corpora),
+    "storage": lambda corpora, everything: storage.storage_groups(corpora),
+    "reading": lambda corpora, everything: reading.reading_groups(corpora),
+    "training": lambda corpora, everything: training.training_groups(corpora),
+    "padding": lambda corpora, everything: padding.padding_groups(corpora),
 }
 
 
 def main() -> int:
-    options = arguments()
+    options = parse_arguments()
     an4 = Path(os.environ.get("AN4", REPOSITORY / "../shared/an4"))
     if not (an4 / "etc").is_dir():
         print(f"bench: AN4 is not at {an4}; set AN4 to its folder", file=sys.stderr)
         return 2
     console = Console()
     if not console.is_terminal:
-        console.width = WIDTH
-    missing = list(MODULES_OF_PEERS) if options.no_peers else absent()
+        console.width = CONSOLE_WIDTH
+    missing = list(PEER_MODULES) if options.no_peers else missing_peers()
     for name in missing:
         console.print(f"without {name}; to compare with it: make bench-setup, then make bench")
-    found, started = machine(options.rounds), time.monotonic()
+    found, started = describe_machine(options.rounds), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="blankslate-bench-") as folder:
-        corpora = Corpora(an4, Path(folder), options.thin)
-        for name in options.groups or GROUPS:
+        corpora = BenchmarkCorpora(an4, Path(folder), options.thin)
+        for name in options.groups or GROUP_MAKERS:
             found[name] = {}
-            for group in GROUPS[name](corpora, options.all):
-                rounds, failed = measure(group, options.rounds, missing)
-                show(console, group, rounds)
+            for group in GROUP_MAKERS[name](corpora, options.all):
+                rounds, failed = measure_group(group, options.rounds, missing)
+                print_group(console, group, rounds)
                 for line in failed:
                     console.print(line, style="red", markup=False)
-                found[name][group.title] = kept(group, rounds)
-                write(options.out, found)
+                found[name][group.title] = group_record(group, rounds)
+                write_results(options.out, found)
     console.print(f"{time.monotonic() - started:.0f} s; the rounds are in {options.out}")
     return 0
 
 
-def arguments() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m tests.benchmarks", description=__doc__)
     parser.add_argument(
-        "groups", nargs="*", metavar="GROUP", help=f"all, or of {', '.join(GROUPS)}"
+        "groups", nargs="*", metavar="GROUP", help=f"all, or of {', '.join(GROUP_MAKERS)}"
     )
     parser.add_argument("--rounds", type=int, default=3, help="of each case; the medians are shown")
     parser.add_argument("--all", action="store_true", help="AN4 fifty times too: 5 GB of disk")
@@ -79,13 +85,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=REPOSITORY / "bench.json")
     options = parser.parse_args()
     for name in options.groups:
-        if name not in GROUPS:
-            parser.error(f"no group {name}; there are {', '.join(GROUPS)}")
+        if name not in GROUP_MAKERS:
+            parser.error(f"no group {name}; there are {', '.join(GROUP_MAKERS)}")
     return options
 
 
-def machine(rounds: int) -> dict[str, object]:
-    models = MODEL.read_text().splitlines() if MODEL.exists() else []
+def describe_machine(rounds: int) -> dict[str, object]:
+    models = CPUINFO.read_text().splitlines() if CPUINFO.exists() else []
     names = {line.split(":")[1].strip() for line in models if line.startswith("model name")}
     versions = {}
     for library in LIBRARIES:
@@ -103,7 +109,7 @@ def machine(rounds: int) -> dict[str, object]:
     }
 
 
-def write(path: Path, found: dict[str, object]) -> None:
+def write_results(path: Path, found: dict[str, object]) -> None:
     path.write_text(json.dumps(found, indent=1) + "\n")
 
 

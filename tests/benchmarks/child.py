@@ -19,32 +19,32 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-Job = Callable[[Path], Mapping[str, float] | None]
+BenchmarkJob = Callable[[Path], Mapping[str, float] | None]
 
-PROCESSES = Path("/proc")
-STATISTICS = PROCESSES / "stat"
+PROC_FOLDER = Path("/proc")
+PROC_STAT = PROC_FOLDER / "stat"
 
 
-def busy() -> float:
+def machine_cpu_seconds() -> float:
     """Seconds that the CPUs of this machine have worked; NaN where nobody counts them."""
-    if not STATISTICS.exists():
+    if not PROC_STAT.exists():
         return float("nan")
-    ticks = [int(word) for word in STATISTICS.read_text().split("\n", 1)[0].split()[1:]]
+    ticks = [int(word) for word in PROC_STAT.read_text().split("\n", 1)[0].split()[1:]]
     user_nice_system, irq_softirq_steal = ticks[:3], ticks[5:8]
     return (sum(user_nice_system) + sum(irq_softirq_steal)) / os.sysconf("SC_CLK_TCK")
 
 
-def own() -> float:
+def own_cpu_seconds() -> float:
     """Seconds that this process and all below it have worked, those that live on included."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(each.ru_utime + each.ru_stime for each in used) + living(os.getpid())
+    return sum(each.ru_utime + each.ru_stime for each in used) + descendant_cpu_seconds(os.getpid())
 
 
-def living(parent: int) -> float:
+def descendant_cpu_seconds(parent: int) -> float:
     """Seconds that the processes below `parent` which it has not waited for have worked."""
     below: dict[int, list[int]] = {}
     worked: dict[int, int] = {}
-    for path in PROCESSES.glob("[0-9]*/stat"):
+    for path in PROC_FOLDER.glob("[0-9]*/stat"):
         try:
             words = path.read_text().rpartition(")")[2].split()
         except OSError:  # it has just ended
@@ -59,17 +59,17 @@ def living(parent: int) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def timed(job: Job) -> dict[str, float]:
+def run_timed(job: BenchmarkJob) -> dict[str, float]:
     """Seconds of the job, the share of a core that others used meanwhile, what the job says."""
     with tempfile.TemporaryDirectory(prefix="blankslate-bench-") as folder:
-        before, start = busy() - own(), time.perf_counter()
+        before, start = machine_cpu_seconds() - own_cpu_seconds(), time.perf_counter()
         said = job(Path(folder)) or {}
         seconds = time.perf_counter() - start
-        foreign = (busy() - own() - before) / seconds
+        foreign = (machine_cpu_seconds() - own_cpu_seconds() - before) / seconds
     return {"seconds": seconds, "foreign": foreign, **said}
 
 
-def main(maker: str, settings: str) -> None:
+def run_case(maker: str, settings: str) -> None:
     module, function = maker.split(":")
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a peer prints is no answer
@@ -78,8 +78,8 @@ def main(maker: str, settings: str) -> None:
         job = make(Path(scratch), **json.loads(settings))
         print(json.dumps("ready"), file=answers, flush=True)
         for _ in sys.stdin:
-            print(json.dumps(timed(job)), file=answers, flush=True)
+            print(json.dumps(run_timed(job)), file=answers, flush=True)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run_case(*sys.argv[1:])

@@ -16,22 +16,22 @@ from pipeline.config.corpus import Corpus
 from pipeline.corpus import manifest
 from pipeline.corpus.audio import resample
 from pipeline.corpus.manifest import Manifest, ManifestFile
-from pipeline.corpus.readers import build
+from pipeline.corpus.readers import build_manifest
 
-PARTS = ("train", "test")
-FOLDERS = ("an4_clstk", "an4test_clstk")
+AN4_PARTS = ("train", "test")
+AN4_WAV_FOLDERS = ("an4_clstk", "an4test_clstk")
 Encoding = Literal["flac", "mp3"]
 
 
 @dataclass(frozen=True)
-class Corpora:
+class BenchmarkCorpora:
     """Made when first asked for, below `folder`; `thin` takes every so manieth utterance."""
 
     an4: Path
     folder: Path
     thin: int = 1
 
-    def root(self, times: int) -> Path:
+    def an4_root(self, times: int) -> Path:
         """AN4's layout, each speaker under `times` names: more utterances, the same files.
 
         A dash, as mdcs and mdcs2 are two speakers.
@@ -39,17 +39,17 @@ class Corpora:
         root = self.folder / f"an4-{times}"
         if root.exists():
             return root
-        for folder in FOLDERS:
+        for folder in AN4_WAV_FOLDERS:
             (root / "wav" / folder).mkdir(parents=True)
             for speaker in sorted((self.an4 / "wav" / folder).iterdir()):
                 for n in range(times):
                     (root / "wav" / folder / f"{speaker.name}-{n}").symlink_to(speaker.resolve())
         (root / "etc").mkdir()
-        for part in PARTS:
-            self._list(root, part, times)
+        for part in AN4_PARTS:
+            self._write_file_list(root, part, times)
         return root
 
-    def _list(self, root: Path, part: str, times: int) -> None:
+    def _write_file_list(self, root: Path, part: str, times: int) -> None:
         name = f"an4_{part}.transcription"
         (root / "etc" / name).write_bytes((self.an4 / "etc" / name).read_bytes())
         fileids = (self.an4 / "etc" / f"an4_{part}.fileids").read_text().split()[:: self.thin]
@@ -60,20 +60,20 @@ class Corpora:
         (root / "etc" / f"an4_{part}.fileids").write_text("".join(listed))
 
     def corpus(self, times: int) -> Corpus:
-        return Corpus(name="an4", reader="an4", root=str(self.root(times)), split="espnet")
+        return Corpus(name="an4", reader="an4", root=str(self.an4_root(times)), split="espnet")
 
     def corpus_file(self, times: int) -> Path:
         path = self.folder / f"an4-{times}.yaml"
-        path.write_text(f"name: an4\nreader: an4\nroot: {self.root(times)}\nsplit: espnet\n")
+        path.write_text(f"name: an4\nreader: an4\nroot: {self.an4_root(times)}\nsplit: espnet\n")
         return path
 
     def manifest(self, times: int) -> tuple[Path, Manifest]:
         path = self.folder / f"an4-{times}.jsonl"
-        return _kept(path, lambda: build(self.corpus(times), self.folder))
+        return _load_or_make(path, lambda: build_manifest(self.corpus(times), self.folder))
 
-    def encoded(self, encoding: Encoding) -> tuple[Path, Manifest]:
+    def encoded_manifest(self, encoding: Encoding) -> tuple[Path, Manifest]:
         """AN4 once, in another encoding."""
-        return _kept(self.folder / f"{encoding}.jsonl", lambda: self._encode(encoding))
+        return _load_or_make(self.folder / f"{encoding}.jsonl", lambda: self._encode(encoding))
 
     def _encode(self, encoding: Encoding) -> Manifest:
         _, wav = self.manifest(1)
@@ -96,13 +96,13 @@ class Corpora:
         return replace(wav, root=root, utterances=tuple(utterances))
 
 
-def _kept(path: Path, make: Callable[[], Manifest]) -> tuple[Path, Manifest]:
+def _load_or_make(path: Path, make: Callable[[], Manifest]) -> tuple[Path, Manifest]:
     if not path.exists():
-        manifest.write(make(), path)
-    return path, read(path)
+        manifest.write_manifest(make(), path)
+    return path, read_manifest(path)
 
 
-def read(path: Path) -> Manifest:
+def read_manifest(path: Path) -> Manifest:
     """All of it, as the command that plans has it."""
     file = ManifestFile.open(path)
     utterances = [each for index in range(len(file.slices)) for each in file.slice(index)]

@@ -13,26 +13,28 @@ from typing import Literal
 Round = Mapping[str, float]  # seconds, amount of work, foreign, what the case says of itself
 Rounds = Mapping[str, Sequence[Round]]
 
-MOST_FOREIGN = 0.15  # of a core: a round during which others used more is dirty
+MAX_FOREIGN_CORES = 0.15  # of a core: a round during which others used more is dirty
 
 Verdict = Literal["met", "not met", "not measured"]
 
 
 @dataclass(frozen=True)
-class Target:
+class BenchmarkTarget:
     """A bound on the least of `these` cases, alone or over `those` together."""
 
-    these: Sequence[str]
-    those: Sequence[str] = ()
+    case_names: Sequence[str]
+    baseline_names: Sequence[str] = ()
     at_most: float = math.inf
     at_least: float = -math.inf
-    of: str = "seconds"
-    those_are: Literal["summed", "greatest"] = "summed"
+    quantity: str = "seconds"
+    baseline_total: Literal["summed", "greatest"] = "summed"
 
     def __str__(self) -> str:
-        between = " + " if self.those_are == "summed" else " or "
-        named = " / ".join(filter(None, [" or ".join(self.these), between.join(self.those)]))
-        return named if self.of == "seconds" else f"{self.of}: {named}"
+        between = " + " if self.baseline_total == "summed" else " or "
+        named = " / ".join(
+            filter(None, [" or ".join(self.case_names), between.join(self.baseline_names)])
+        )
+        return named if self.quantity == "seconds" else f"{self.quantity}: {named}"
 
     @property
     def bound(self) -> str:
@@ -41,30 +43,34 @@ class Target:
         return f"at least {self.at_least:g}"
 
 
-def clean(rounds: Sequence[Round]) -> list[Round]:
+def undisturbed_rounds(rounds: Sequence[Round]) -> list[Round]:
     """The rounds that were alone on the machine; all where none was."""
-    return [each for each in rounds if not each["foreign"] > MOST_FOREIGN] or list(rounds)
+    return [each for each in rounds if not each["foreign"] > MAX_FOREIGN_CORES] or list(rounds)
 
 
-def median(rounds: Sequence[Round], of: str = "seconds") -> float:
+def median_of_rounds(rounds: Sequence[Round], of: str = "seconds") -> float:
     """Seconds count per unit of work."""
     divided = of == "seconds"
-    return statistics.median(r[of] / (r["amount"] if divided else 1) for r in clean(rounds))
+    return statistics.median(
+        r[of] / (r["amount"] if divided else 1) for r in undisturbed_rounds(rounds)
+    )
 
 
-def value(target: Target, rounds: Rounds) -> float | None:
+def target_value(target: BenchmarkTarget, rounds: Rounds) -> float | None:
     """The ratio; None where one of its cases was not measured, or says nothing of this."""
-    taken = [rounds.get(name, []) for name in (*target.these, *target.those)]
-    if not all(each and all(target.of in one for one in each) for each in taken):
+    taken = [rounds.get(name, []) for name in (*target.case_names, *target.baseline_names)]
+    if not all(each and all(target.quantity in one for one in each) for each in taken):
         return None
-    least = min(median(rounds[name], target.of) for name in target.these)
-    if not target.those:
+    least = min(median_of_rounds(rounds[name], target.quantity) for name in target.case_names)
+    if not target.baseline_names:
         return least
-    together = sum if target.those_are == "summed" else max
-    return least / together(median(rounds[name], target.of) for name in target.those)
+    together = sum if target.baseline_total == "summed" else max
+    return least / together(
+        median_of_rounds(rounds[name], target.quantity) for name in target.baseline_names
+    )
 
 
-def verdict(target: Target, found: float | None) -> Verdict:
+def judge_target(target: BenchmarkTarget, found: float | None) -> Verdict:
     if found is None:
         return "not measured"
     return "met" if target.at_least <= found <= target.at_most else "not met"

@@ -19,13 +19,13 @@ import numpy as np
 
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.shards import StoredUtterance
-from tests.benchmarks.child import Job
-from tests.benchmarks.shares import WORKERS, sounds
+from tests.benchmarks.child import BenchmarkJob
+from tests.benchmarks.shares import WORKER_COUNT, audio_paths
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def features(scratch: Path, *, manifest_file: str, fork: bool) -> Job:
+def lhotse_features(scratch: Path, *, manifest_file: str, fork: bool) -> BenchmarkJob:
     """Log-mel-80 into NumpyHdf5, the fastest of its storages to write.
 
     num_jobs starts processes afresh, which import Lhotse and torch anew; the fork executor does
@@ -36,15 +36,15 @@ def features(scratch: Path, *, manifest_file: str, fork: bool) -> Job:
     import torch
 
     torch.set_num_threads(1)
-    cuts = _cuts(manifest_file)
+    cuts = _make_cuts(manifest_file)
 
     def job(folder: Path) -> None:
-        _store(cuts, folder, fork)
+        _store_features(cuts, folder, fork)
 
     return job
 
 
-def process(scratch: Path, *, manifest_file: str, fork: bool) -> Job:
+def lhotse_process(scratch: Path, *, manifest_file: str, fork: bool) -> BenchmarkJob:
     """The whole process, interpreter, imports and its manifest included."""
     words = [sys.executable, "-m", "tests.benchmarks.lhotse_cases", manifest_file]
 
@@ -55,13 +55,13 @@ def process(scratch: Path, *, manifest_file: str, fork: bool) -> Job:
     return job
 
 
-def _cuts(manifest_file: str) -> Any:
+def _make_cuts(manifest_file: str) -> Any:
     from lhotse import CutSet, MonoCut, Recording
     from lhotse.utils import fastcopy
 
     known: dict[Path, Recording] = {}
     cuts = []
-    for name, path in sounds(manifest_file):
+    for name, path in audio_paths(manifest_file):
         found = known.setdefault(path.resolve(), Recording.from_file(path))
         recording = fastcopy(found, id=name)
         cut = MonoCut(id=name, start=0, duration=found.duration, channel=0, recording=recording)
@@ -69,7 +69,7 @@ def _cuts(manifest_file: str) -> Any:
     return CutSet.from_cuts(cuts)
 
 
-def _store(cuts: Any, folder: Path, fork: bool) -> None:
+def _store_features(cuts: Any, folder: Path, fork: bool) -> None:
     from lhotse import Fbank, FbankConfig
     from lhotse.features.io import get_writer
 
@@ -77,15 +77,15 @@ def _store(cuts: Any, folder: Path, fork: bool) -> None:
     stored = cuts.compute_and_store_features(
         Fbank(FbankConfig(num_filters=80)),
         str(folder / "frames"),
-        num_jobs=WORKERS,
+        num_jobs=WORKER_COUNT,
         storage_type=get_writer("numpy_hdf5"),
-        executor=ProcessPoolExecutor(WORKERS, mp_context=forked) if fork else None,
+        executor=ProcessPoolExecutor(WORKER_COUNT, mp_context=forked) if fork else None,
         progress_bar=False,
     )
     stored.to_file(folder / "cuts.jsonl")
 
 
-def utterances(
+def utterance_frames(
     features: FeatureSet, chosen: Iterable[StoredUtterance]
 ) -> Iterator[tuple[str, str, np.ndarray]]:
     """Id, transcript, frames: a copy, as lilcom takes no read-only ones."""
@@ -93,14 +93,16 @@ def utterances(
         yield each.id, each.transcript, np.array(features.frames(each))
 
 
-def write_storage(folder: Path, storage: str, given: Iterable[tuple[str, str, np.ndarray]]) -> Any:
+def write_storage(
+    folder: Path, storage: str, utterances: Iterable[tuple[str, str, np.ndarray]]
+) -> Any:
     """Cuts whose frames are in one of its storages."""
     from lhotse import CutSet, Features, MonoCut, SupervisionSegment
     from lhotse.features.io import get_writer
 
     cuts = []
     with get_writer(storage)(str(folder / "frames")) as writer:
-        for name, transcript, frames in given:
+        for name, transcript, frames in utterances:
             seconds = round(len(frames) * 0.01, 2)
             features = Features(
                 type="kaldi-fbank",
@@ -131,20 +133,20 @@ def write_storage(folder: Path, storage: str, given: Iterable[tuple[str, str, np
     return CutSet.from_cuts(cuts)
 
 
-def read_all(scratch: Path, *, manifest_file: str, storage: str) -> Job:
+def lhotse_read_all(scratch: Path, *, manifest_file: str, storage: str) -> BenchmarkJob:
     """The same frames as blankslate's, written by Lhotse; every utterance as an array."""
     import torch
 
-    from tests.benchmarks.product import feature_set
-    from tests.benchmarks.storage import of_storage
+    from tests.benchmarks.product import compute_feature_set
+    from tests.benchmarks.storage import storage_measurements
 
     torch.set_num_threads(1)
-    exact = feature_set(scratch / "exact", manifest_file, storage="float32")
+    exact = compute_feature_set(scratch / "exact", manifest_file, storage="float32")
     stored = scratch / "stored"
     stored.mkdir()
-    cuts = write_storage(stored, storage, utterances(exact, exact.utterances))
+    cuts = write_storage(stored, storage, utterance_frames(exact, exact.utterances))
     size = sum(path.stat().st_size for path in stored.rglob("*") if path.is_file())
-    said = of_storage(exact, size, [cut.load_features() for cut in cuts])
+    said = storage_measurements(exact, size, [cut.load_features() for cut in cuts])
 
     def job(folder: Path) -> dict[str, float]:
         read = [cut.load_features() for cut in cuts]
@@ -154,19 +156,21 @@ def read_all(scratch: Path, *, manifest_file: str, storage: str) -> Job:
     return job
 
 
-def batches(scratch: Path, *, manifest_file: str, storage: str, batch: int, workers: int) -> Job:
+def lhotse_batches(
+    scratch: Path, *, manifest_file: str, storage: str, batch: int, workers: int
+) -> BenchmarkJob:
     """Bucketed, shuffled, padded batches of the training split, with their transcripts."""
     import torch
     from lhotse.dataset import DynamicBucketingSampler, K2SpeechRecognitionDataset
     from lhotse.dataset.input_strategies import PrecomputedFeatures
     from torch.utils.data import DataLoader
 
-    from tests.benchmarks.reading import stored
+    from tests.benchmarks.reading import stored_train_split
 
     torch.set_num_threads(1)
-    exact, chosen = stored(scratch / "exact", manifest_file)
+    exact, chosen = stored_train_split(scratch / "exact", manifest_file)
     (scratch / "stored").mkdir()
-    cuts = write_storage(scratch / "stored", storage, utterances(exact, chosen))
+    cuts = write_storage(scratch / "stored", storage, utterance_frames(exact, chosen))
     sampler = DynamicBucketingSampler(cuts, max_cuts=batch, shuffle=True, num_buckets=30)
     loader = DataLoader(
         K2SpeechRecognitionDataset(input_strategy=PrecomputedFeatures()),
@@ -186,4 +190,4 @@ def batches(scratch: Path, *, manifest_file: str, storage: str, batch: int, work
 
 if __name__ == "__main__":
     path, folder, start = sys.argv[1:]
-    _store(_cuts(path), Path(folder), start == "fork")
+    _store_features(_make_cuts(path), Path(folder), start == "fork")

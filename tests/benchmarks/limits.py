@@ -11,13 +11,15 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from tests.benchmarks.child import Job
-from tests.benchmarks.shares import WORKERS, dealt, in_processes, sounds
+from tests.benchmarks.child import BenchmarkJob
+from tests.benchmarks.shares import WORKER_COUNT, audio_paths, run_in_processes, split_among_workers
 
-TILE = 256  # frames, which stay in the cache
-MULTIPLIED = 2048  # frames at a time, for a covariance: few enough for the cache, many for BLAS
+TILE_FRAMES = 256  # frames, which stay in the cache
+COVARIANCE_FRAMES = (
+    2048  # frames at a time, for a covariance: few enough for the cache, many for BLAS
+)
 N_FFT, HOP = 512, 160  # samples
-BLOCK = 1 << 20  # bytes written at a time
+WRITE_BLOCK_BYTES = 1 << 20  # bytes written at a time
 
 # glibc gives a freed tile back to the kernel and faults its pages in anew at every call: numpy's
 # transform takes four times as long. A limit does not pay that.
@@ -30,20 +32,20 @@ TUNED_MALLOC = {
 
 def limit_min(
     scratch: Path, *, manifest_file: str, bins: int, itemsize: int, covariance: bool = False
-) -> Job:
+) -> BenchmarkJob:
     """Read the files, transform as many frames, write as many bytes; nothing else.
 
     A reference, not a bound: no window, no magnitude, no filters, no logarithm, no checksum, and
     nothing waits for the disk. No statistics, but for one bare symmetric product with `covariance`.
     """
-    shares = dealt(sounds(manifest_file), WORKERS)
+    shares = split_among_workers(audio_paths(manifest_file), WORKER_COUNT)
     multiplied = bins if covariance else 0
 
     def job(folder: Path) -> None:
         jobs = [
             (folder / str(n), share, bins * itemsize, multiplied) for n, share in enumerate(shares)
         ]
-        in_processes(_read_transform_write, jobs)
+        run_in_processes(_read_transform_write, jobs)
 
     return job
 
@@ -51,23 +53,23 @@ def limit_min(
 def _read_transform_write(
     path: Path, items: Sequence[tuple[str, Path]], row: int, multiplied: int
 ) -> int:
-    frames = sum(1 + len(_read(sound)) // HOP for _, sound in items)
-    points = np.zeros((TILE, N_FFT), np.float32)
-    spectrum = np.empty((TILE, N_FFT // 2 + 1), np.complex64)
-    for _ in range(0, frames, TILE):
+    frames = sum(1 + len(_read_wav(sound)) // HOP for _, sound in items)
+    points = np.zeros((TILE_FRAMES, N_FFT), np.float32)
+    spectrum = np.empty((TILE_FRAMES, N_FFT // 2 + 1), np.complex64)
+    for _ in range(0, frames, TILE_FRAMES):
         # norm="forward", because with the default numpy transforms float32 in float64.
         np.fft.rfft(points, axis=1, norm="forward", out=spectrum)
-    frames_by_bins = np.ones((MULTIPLIED, multiplied), np.float32)
-    for _ in range(0, frames if multiplied else 0, MULTIPLIED):
+    frames_by_bins = np.ones((COVARIANCE_FRAMES, multiplied), np.float32)
+    for _ in range(0, frames if multiplied else 0, COVARIANCE_FRAMES):
         frames_by_bins.T @ frames_by_bins  # BLAS is told that it is symmetric
-    block, left = memoryview(bytes(BLOCK)), frames * row
+    block, left = memoryview(bytes(WRITE_BLOCK_BYTES)), frames * row
     with path.open("wb", buffering=0) as file:
         while left > 0:
             left -= file.write(block[:left])
     return frames
 
 
-def _read(path: Path) -> np.ndarray:
+def _read_wav(path: Path) -> np.ndarray:
     """The samples of a 16-bit mono wav, as they lie in the file."""
     with path.open("rb", buffering=0) as file:
         content = file.read()
@@ -79,12 +81,12 @@ def _read(path: Path) -> np.ndarray:
         position += 8 + size + size % 2
 
 
-def decoder(scratch: Path, *, manifest_file: str) -> Job:
+def decode_only(scratch: Path, *, manifest_file: str) -> BenchmarkJob:
     """Decode every file with libsndfile, and nothing else."""
-    shares = [(share,) for share in dealt(sounds(manifest_file), WORKERS)]
+    shares = [(share,) for share in split_among_workers(audio_paths(manifest_file), WORKER_COUNT)]
 
     def job(folder: Path) -> None:
-        in_processes(_decode, shares)
+        run_in_processes(_decode, shares)
 
     return job
 

@@ -13,59 +13,61 @@ import soundfile
 import torch
 import torchaudio
 
-from tests.benchmarks.child import Job
-from tests.benchmarks.shares import WORKERS, dealt, in_processes, sounds
+from tests.benchmarks.child import BenchmarkJob
+from tests.benchmarks.shares import WORKER_COUNT, audio_paths, run_in_processes, split_among_workers
 
-MEL = {"n_fft": 512, "win_length": 400, "hop_length": 160, "n_mels": 80}
-RATE = 16_000  # Hz
-FLOOR = 1e-10
+MEL_PARAMETERS = {"n_fft": 512, "win_length": 400, "hop_length": 160, "n_mels": 80}
+SAMPLE_RATE = 16_000  # Hz
+LOG_FLOOR = 1e-10
 
-Items = Sequence[tuple[str, Path]]
+UtterancePaths = Sequence[tuple[str, Path]]
 
 
-def torchaudio_files(scratch: Path, *, manifest_file: str) -> Job:
+def torchaudio_files(scratch: Path, *, manifest_file: str) -> BenchmarkJob:
     """MelSpectrogram, one .pt file per utterance.
 
     Read with soundfile: torchaudio.load, which is torchcodec now, takes five times as long in all.
     """
     torch.set_num_threads(1)
-    shares = dealt(sounds(manifest_file), WORKERS)
+    shares = split_among_workers(audio_paths(manifest_file), WORKER_COUNT)
 
     def job(folder: Path) -> None:
-        in_processes(_torchaudio, [(folder, share) for share in shares])
+        run_in_processes(_write_torchaudio_mel, [(folder, share) for share in shares])
 
     return job
 
 
-def _torchaudio(folder: Path, items: Items) -> int:
-    transform = torchaudio.transforms.MelSpectrogram(RATE, **MEL)
+def _write_torchaudio_mel(folder: Path, items: UtterancePaths) -> int:
+    transform = torchaudio.transforms.MelSpectrogram(SAMPLE_RATE, **MEL_PARAMETERS)
     for name, path in items:
         sound = torch.from_numpy(soundfile.read(path, dtype="float32")[0])
-        frames = (transform(sound).T + FLOOR).log().contiguous()
+        frames = (transform(sound).T + LOG_FLOOR).log().contiguous()
         torch.save(frames, folder / f"{name}.pt")
     return len(items)
 
 
-def librosa_loop(scratch: Path, *, manifest_file: str) -> Job:
+def librosa_loop(scratch: Path, *, manifest_file: str) -> BenchmarkJob:
     """Melspectrogram and power_to_db, one HDF5 dataset per utterance."""
     import librosa
 
-    shares = dealt(sounds(manifest_file), WORKERS)
-    librosa.feature.melspectrogram(y=np.zeros(RATE, np.float32), sr=RATE, **MEL)  # compiles
+    shares = split_among_workers(audio_paths(manifest_file), WORKER_COUNT)
+    librosa.feature.melspectrogram(
+        y=np.zeros(SAMPLE_RATE, np.float32), sr=SAMPLE_RATE, **MEL_PARAMETERS
+    )  # compiles
 
     def job(folder: Path) -> None:
         jobs = [(folder / f"{n}.h5", share) for n, share in enumerate(shares)]
-        in_processes(_librosa, jobs)
+        run_in_processes(_write_librosa_mel, jobs)
 
     return job
 
 
-def _librosa(path: Path, items: Items) -> int:
+def _write_librosa_mel(path: Path, items: UtterancePaths) -> int:
     import librosa
 
     with h5py.File(path, "w") as file:
         for name, sound in items:
             waveform, _ = librosa.load(sound, sr=None)
-            power = librosa.feature.melspectrogram(y=waveform, sr=RATE, **MEL)
+            power = librosa.feature.melspectrogram(y=waveform, sr=SAMPLE_RATE, **MEL_PARAMETERS)
             file.create_dataset(name, data=librosa.power_to_db(power).T)
     return len(items)

@@ -19,11 +19,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from tests.benchmarks.judge import Round, Rounds, Target
+from tests.benchmarks.judge import BenchmarkTarget, Round, Rounds
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-MODULES_OF_PEERS = ("lhotse", "librosa", "speechbrain")
-SECONDS_TO_END = 30  # for a process that is told that there are no more rounds
+PEER_MODULES = ("lhotse", "librosa", "speechbrain")
+CHILD_EXIT_TIMEOUT_S = 30  # for a process that is told that there are no more rounds
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # of each process: the cores are shared by processes
 
 
@@ -38,11 +38,11 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Group:
+class CaseGroup:
     title: str
     unit: str  # of the cases' amounts
     cases: Sequence[Case]
-    targets: Sequence[Target] = ()
+    targets: Sequence[BenchmarkTarget] = ()
     warm_up: bool = True  # run each case once unmeasured
 
 
@@ -50,24 +50,26 @@ class CaseError(Exception):
     """The process of a case ended or said nothing; the text is the end of what it printed."""
 
 
-def absent() -> list[str]:
-    return [name for name in MODULES_OF_PEERS if importlib.util.find_spec(name) is None]
+def missing_peers() -> list[str]:
+    return [name for name in PEER_MODULES if importlib.util.find_spec(name) is None]
 
 
-def measure(group: Group, rounds: int, skip: Sequence[str] = ()) -> tuple[Rounds, list[str]]:
+def measure_group(
+    group: CaseGroup, rounds: int, skip: Sequence[str] = ()
+) -> tuple[Rounds, list[str]]:
     """The rounds of each case, and in a line each the cases of peers that failed."""
     cases = [case for case in group.cases if case.needs not in skip]
     found: dict[str, list[Round]] = {case.name: [] for case in cases}
     failed: dict[str, str] = {}
     with ExitStack() as stack:
-        children = [(case, stack.enter_context(_child(case))) for case in cases]
+        children = [(case, stack.enter_context(_case_process(case))) for case in cases]
         for number in range(-1 if group.warm_up else 0, rounds):
             first = number % max(1, len(cases))
             for case, child in (*children[first:], *children[:first]):
                 if case.name in failed:
                     continue
                 try:
-                    answer = {"amount": case.amount, **child.run()}
+                    answer = {"amount": case.amount, **child.run_round()}
                 except CaseError as error:
                     if case.needs is None:
                         raise
@@ -79,7 +81,7 @@ def measure(group: Group, rounds: int, skip: Sequence[str] = ()) -> tuple[Rounds
     return kept, list(failed.values())
 
 
-class _Child:
+class _CaseProcess:
     def __init__(self, case: Case, errors: IO[bytes]) -> None:
         self._errors = errors
         self._ready = False
@@ -92,20 +94,20 @@ class _Child:
             stderr=errors,
         )
 
-    def run(self) -> Round:
+    def run_round(self) -> Round:
         if not self._ready:  # all are started before the first is waited for
-            self._answer()
+            self._receive()
             self._ready = True
-        self._tell(b"run\n")
-        answer: Round = self._answer()
+        self._make_batch(b"run\n")
+        answer: Round = self._receive()
         return answer
 
-    def _tell(self, line: bytes) -> None:
+    def _send(self, line: bytes) -> None:
         assert self.process.stdin is not None
         self.process.stdin.write(line)
         self.process.stdin.flush()
 
-    def _answer(self) -> Any:
+    def _receive(self) -> Any:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
@@ -116,9 +118,9 @@ class _Child:
 
 
 @contextmanager
-def _child(case: Case) -> Iterator[_Child]:
+def _case_process(case: Case) -> Iterator[_CaseProcess]:
     with tempfile.TemporaryFile() as errors:
-        child = _Child(case, errors)
+        child = _CaseProcess(case, errors)
         try:
             yield child
         finally:
@@ -127,7 +129,7 @@ def _child(case: Case) -> Iterator[_Child]:
             with suppress(BrokenPipeError):
                 child.process.stdin.close()  # which ends it
             try:
-                child.process.wait(SECONDS_TO_END)
+                child.process.wait(CHILD_EXIT_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 child.process.kill()
                 child.process.wait()

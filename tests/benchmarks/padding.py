@@ -16,62 +16,71 @@ from torch import Tensor, nn
 from pipeline.training.data import batches
 from pipeline.training.data.batches import Batch
 from pipeline.training.network.model import Network
-from tests.benchmarks.child import Job
-from tests.benchmarks.corpora import Corpora
-from tests.benchmarks.judge import Target
-from tests.benchmarks.measure import Case, Group
-from tests.benchmarks.training import loss, prepared
+from tests.benchmarks.child import BenchmarkJob
+from tests.benchmarks.corpora import BenchmarkCorpora
+from tests.benchmarks.judge import BenchmarkTarget
+from tests.benchmarks.measure import Case, CaseGroup
+from tests.benchmarks.training import bare_loss, prepare_trainer
 
-MORE = 100  # frames of padding
-MASKED, CARELESS = ("input", "sequence"), ("input-unmasked", "sequence-unmasked")
-OUTPUTS, GRADIENTS, STATISTICS = "outputs moved", "gradients moved", "statistics moved"
-ROUNDING = 1e-4
+EXTRA_PADDING_FRAMES = 100  # frames of padding
+MASKED, UNMASKED = ("input", "sequence"), ("input-unmasked", "sequence-unmasked")
+OUTPUTS_CHANGE, GRADIENTS_CHANGE, STATISTICS_CHANGE = (
+    "outputs moved",
+    "gradients moved",
+    "statistics moved",
+)
+ROUNDING_TOLERANCE = 1e-4
 
 
-def padding(corpora: Corpora) -> Iterator[Group]:
+def padding_groups(corpora: BenchmarkCorpora) -> Iterator[CaseGroup]:
     path = str(corpora.manifest(1)[0])
-    yield Group(
-        title=f"a step on a batch of AN4 in random order, with {MORE} frames of padding more",
+    yield CaseGroup(
+        title=f"a step on a batch of AN4 in random order, with {EXTRA_PADDING_FRAMES} frames of padding more",
         unit="batch",
         cases=[
-            Case(kind, "padding:moved", {"manifest_file": path, "batch_norm": kind})
-            for kind in (*MASKED, *CARELESS)
+            Case(kind, "padding:padding_effect", {"manifest_file": path, "batch_norm": kind})
+            for kind in (*MASKED, *UNMASKED)
         ],
         targets=[
-            Target([kind], of=of, at_most=ROUNDING)
+            BenchmarkTarget([kind], quantity=of, at_most=ROUNDING_TOLERANCE)
             for kind in MASKED
-            for of in (OUTPUTS, GRADIENTS, STATISTICS)
+            for of in (OUTPUTS_CHANGE, GRADIENTS_CHANGE, STATISTICS_CHANGE)
         ],
         warm_up=False,
     )
 
 
-def moved(scratch: Path, *, manifest_file: str, batch_norm: str) -> Job:
+def padding_effect(scratch: Path, *, manifest_file: str, batch_norm: str) -> BenchmarkJob:
     changes = {"model.batch_norm": batch_norm, "model.dropout": 0.0, "train.order": "random"}
-    trainer = prepared(scratch, manifest_file, changes)
+    trainer = prepare_trainer(scratch, manifest_file, changes)
     split = trainer.splits.train
-    batch = split.batch(batches.order(split.lengths, trainer.experiment.train, epoch=1)[0])
+    batch = split.make_batch(
+        batches.order_batches(split.lengths, trainer.experiment.train, epoch=1)[0]
+    )
 
     def job(folder: Path) -> dict[str, float]:
-        steps = [_step(trainer.recogniser.network, batch, more) for more in (0, MORE)]
-        names = (OUTPUTS, GRADIENTS, STATISTICS)
-        return {name: _change(*parts) for name, *parts in zip(names, *steps, strict=True)}
+        steps = [
+            _padded_step(trainer.evaluator.network, batch, more)
+            for more in (0, EXTRA_PADDING_FRAMES)
+        ]
+        names = (OUTPUTS_CHANGE, GRADIENTS_CHANGE, STATISTICS_CHANGE)
+        return {name: _relative_change(*parts) for name, *parts in zip(names, *steps, strict=True)}
 
     return job
 
 
-def _step(network: Network, batch: Batch, more: int) -> tuple[Sequence[Tensor], ...]:
+def _padded_step(network: Network, batch: Batch, more: int) -> tuple[Sequence[Tensor], ...]:
     """Logits of valid steps, gradients, running statistics."""
     network = copy.deepcopy(network).train()
     frames = nn.functional.pad(batch.frames, (0, 0, 0, more))
     with torch.no_grad():
         logits, lengths, _ = copy.deepcopy(network)(frames, batch.lengths)
-    loss(network, frames, batch.lengths, batch.targets, batch.target_lengths).backward()
+    bare_loss(network, frames, batch.lengths, batch.targets, batch.target_lengths).backward()
     outputs = [logits[b, :length] for b, length in enumerate(lengths.tolist())]
     gradients = [p.grad for p in network.parameters() if p.grad is not None]
     return outputs, gradients, [buffer.float() for buffer in network.buffers()]
 
 
-def _change(before: Sequence[Tensor], after: Sequence[Tensor]) -> float:
+def _relative_change(before: Sequence[Tensor], after: Sequence[Tensor]) -> float:
     pairs = zip(before, after, strict=True)
     return max(float((b - a).abs().max() / b.abs().max()) for b, a in pairs)

@@ -17,53 +17,53 @@ from jobs.node.task_file import Slice
 from pipeline.config.features import FeatureSettings
 from pipeline.corpus.manifest import Manifest
 from pipeline.features.feature_set import FeatureSet
-from pipeline.features.precompute import prepare
+from pipeline.features.precompute import prepare_feature_set
 from tests.benchmarks import corpora
-from tests.benchmarks.child import Job
-from tests.benchmarks.shares import WORKERS, dealt, in_processes
+from tests.benchmarks.child import BenchmarkJob
+from tests.benchmarks.shares import WORKER_COUNT, run_in_processes, split_among_workers
 
-Settings = Mapping[str, Any]
+SettingsDict = Mapping[str, Any]
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def features(
-    scratch: Path, *, manifest_file: str, sets: Sequence[Settings], workers: int = WORKERS
-) -> Job:
+def extract_features(
+    scratch: Path, *, manifest_file: str, sets: Sequence[SettingsDict], workers: int = WORKER_COUNT
+) -> BenchmarkJob:
     """As `blankslate features` does it behind its planning: tasks that worker processes execute."""
-    listed = corpora.read(Path(manifest_file))
+    listed = corpora.read_manifest(Path(manifest_file))
     wanted = [FeatureSettings(**each) for each in sets]
 
     def job(folder: Path) -> None:
-        files = _tasks(folder, manifest_file, listed, wanted, workers)
-        codes = in_processes(entrypoint.execute, [(file, _never) for file in files])
+        files = _write_tasks(folder, manifest_file, listed, wanted, workers)
+        codes = run_in_processes(entrypoint.execute_task, [(file, _never_stop) for file in files])
         assert codes == [entrypoint.DONE] * len(files)
 
     return job
 
 
-def _tasks(
+def _write_tasks(
     work: Path, path: str, listed: Manifest, wanted: Sequence[FeatureSettings], workers: int
 ) -> list[Path]:
-    names = tuple(prepare(listed, each, work)[0] for each in wanted)
+    names = tuple(prepare_feature_set(listed, each, work)[0] for each in wanted)
     slices = [Slice(path, index, names) for index in range(len(listed.slices))]
-    shares = [share for share in dealt(slices, workers) if share]
+    shares = [share for share in split_among_workers(slices, workers) if share]
     made = [task_file.FeatureTask(work=str(work), slices=tuple(share)) for share in shares]
-    return [task_file.write(each, work / "tasks") for each in made]
+    return [task_file.write_task(each, work / "tasks") for each in made]
 
 
-def _never() -> bool:
+def _never_stop() -> bool:
     return False
 
 
-def feature_set(folder: Path, manifest_file: str, **settings: object) -> FeatureSet:
+def compute_feature_set(folder: Path, manifest_file: str, **settings: object) -> FeatureSet:
     """Computed in this process: what other cases read."""
-    features(folder, manifest_file=manifest_file, sets=[settings], workers=1)(folder)
+    extract_features(folder, manifest_file=manifest_file, sets=[settings], workers=1)(folder)
     return FeatureSet.open(next((folder / "features").glob("*/feature_set.yaml")).parent)
 
 
-def command(
+def features_command(
     scratch: Path, *, corpus_files: Sequence[str], slots: int, changes: Sequence[str]
-) -> Job:
+) -> BenchmarkJob:
     """`blankslate features`, one command for each of the corpora, all at once."""
     profile = scratch / "cluster.yaml"
     profile.write_text(f"scheduler: local\nslots: {slots}\n")

@@ -11,23 +11,25 @@ from typing import TypeVar
 
 from tests.benchmarks import corpora
 
-Item = TypeVar("Item")
-WORKERS = 2  # the cores that the targets are stated for
-FORK = "fork" in multiprocessing.get_all_start_methods()  # else workers import everything anew
+Element = TypeVar("Element")
+WORKER_COUNT = 2  # the cores that the targets are stated for
+CAN_FORK = "fork" in multiprocessing.get_all_start_methods()  # else workers import everything anew
 
 
-def sounds(path: str) -> list[tuple[str, Path]]:
-    listed = corpora.read(Path(path))
+def audio_paths(path: str) -> list[tuple[str, Path]]:
+    listed = corpora.read_manifest(Path(path))
     return [(utterance.id, listed.root / utterance.audio) for utterance in listed.utterances]
 
 
-def dealt(items: Sequence[Item], workers: int) -> list[Sequence[Item]]:
+def split_among_workers(items: Sequence[Element], workers: int) -> list[Sequence[Element]]:
     return [items[worker::workers] for worker in range(workers)]
 
 
-def in_processes(work: Callable[..., int], arguments: Sequence[tuple[object, ...]]) -> list[int]:
+def run_in_processes(
+    work: Callable[..., int], arguments: Sequence[tuple[object, ...]]
+) -> list[int]:
     """One process per tuple of arguments; starting them is part of the job."""
     if len(arguments) == 1:
         return [work(*arguments[0])]
-    with multiprocessing.get_context("fork" if FORK else None).Pool(len(arguments)) as pool:
+    with multiprocessing.get_context("fork" if CAN_FORK else None).Pool(len(arguments)) as pool:
         return pool.starmap(work, arguments, chunksize=1)

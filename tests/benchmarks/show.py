@@ -11,31 +11,33 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks import judge
-from tests.benchmarks.judge import MOST_FOREIGN, Rounds
-from tests.benchmarks.measure import Group
+from tests.benchmarks.judge import MAX_FOREIGN_CORES, Rounds
+from tests.benchmarks.measure import CaseGroup
 
-COLOURS = {"met": "green", "not met": "red", "not measured": "yellow"}
-OF_EVERY_CASE = ("seconds", "amount", "foreign")
+VERDICT_COLOURS = {"met": "green", "not met": "red", "not measured": "yellow"}
+COMMON_QUANTITIES = ("seconds", "amount", "foreign")
 
 
-def show(console: Console, group: Group, rounds: Rounds) -> None:
-    console.print(table(group, rounds))
-    for target, found in judged(group, rounds):
-        verdict = judge.verdict(target, found)
+def print_group(console: Console, group: CaseGroup, rounds: Rounds) -> None:
+    console.print(group_table(group, rounds))
+    for target, found in target_values(group, rounds):
+        verdict = judge.judge_target(target, found)
         number = "" if found is None else f"{found:.3g}, "
-        colour = COLOURS[verdict]
+        colour = VERDICT_COLOURS[verdict]
         console.print(f"[{colour}]{verdict:>12}[/]  {number}{target.bound}: {target}")
     console.print()
 
 
-def judged(group: Group, rounds: Rounds) -> list[tuple[judge.Target, float | None]]:
-    return [(target, judge.value(target, rounds)) for target in group.targets]
+def target_values(
+    group: CaseGroup, rounds: Rounds
+) -> list[tuple[judge.BenchmarkTarget, float | None]]:
+    return [(target, judge.target_value(target, rounds)) for target in group.targets]
 
 
-def table(group: Group, rounds: Rounds) -> Table:
+def group_table(group: CaseGroup, rounds: Rounds) -> Table:
     """The first case is the measure of the others; `clean` rounds had the machine alone."""
     said = dict.fromkeys(of for case in rounds.values() for each in case for of in each)
-    extras = [of for of in said if of not in OF_EVERY_CASE]
+    extras = [of for of in said if of not in COMMON_QUANTITIES]
     made = Table(title=group.title, title_justify="left")
     headings = ("case", "median s", "min", "max", f"s/{group.unit}", "x first", "clean", *extras)
     for heading in headings:
@@ -46,26 +48,26 @@ def table(group: Group, rounds: Rounds) -> Table:
             continue
         taken = rounds[case.name]
         seconds = [each["seconds"] for each in taken]
-        each = judge.median(taken)
+        each = judge.median_of_rounds(taken)
         unit = unit or each
-        median = statistics.median(one["seconds"] for one in judge.clean(taken))
+        median = statistics.median(one["seconds"] for one in judge.undisturbed_rounds(taken))
         numbers = [median, min(seconds), max(seconds), each, each / unit]
-        alone = sum(not one["foreign"] > MOST_FOREIGN for one in taken)
-        more = [_median(taken, of) for of in extras]
-        made.add_row(case.name, *map(_short, numbers), f"{alone}/{len(taken)}", *more)
+        alone = sum(not one["foreign"] > MAX_FOREIGN_CORES for one in taken)
+        more = [_median_text(taken, of) for of in extras]
+        made.add_row(case.name, *map(_format_number, numbers), f"{alone}/{len(taken)}", *more)
     return made
 
 
-def _short(number: float) -> str:
+def _format_number(number: float) -> str:
     return f"{number:.3g}" if number < 100 else f"{number:.0f}"
 
 
-def _median(taken: Any, of: str) -> str:
+def _median_text(taken: Any, of: str) -> str:
     numbers = [each[of] for each in taken if of in each]
-    return _short(statistics.median(numbers)) if numbers else ""
+    return _format_number(statistics.median(numbers)) if numbers else ""
 
 
-def kept(group: Group, rounds: Rounds) -> dict[str, Any]:
+def group_record(group: CaseGroup, rounds: Rounds) -> dict[str, Any]:
     """For bench.json."""
     return {
         "unit": group.unit,
@@ -74,8 +76,8 @@ def kept(group: Group, rounds: Rounds) -> dict[str, Any]:
             {
                 "target": f"{target} {target.bound}",
                 "found": found,
-                "verdict": judge.verdict(target, found),
+                "verdict": judge.judge_target(target, found),
             }
-            for target, found in judged(group, rounds)
+            for target, found in target_values(group, rounds)
         ],
     }

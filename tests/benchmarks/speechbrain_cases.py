@@ -9,28 +9,28 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.child import Job
-from tests.benchmarks.shares import WORKERS, dealt, in_processes, sounds
-from tests.benchmarks.turns import turn
+from tests.benchmarks.child import BenchmarkJob
+from tests.benchmarks.shares import WORKER_COUNT, audio_paths, run_in_processes, split_among_workers
+from tests.benchmarks.turns import yield_turn
 
 
-def features(scratch: Path, *, manifest_file: str) -> Job:
+def speechbrain_features(scratch: Path, *, manifest_file: str) -> BenchmarkJob:
     """CachedHDF5DynamicItem, one file per process."""
     import speechbrain.integrations.hdf5.cached_item
     import speechbrain.lobes.features  # noqa: F401
     import torch
 
     torch.set_num_threads(1)
-    shares = dealt(sounds(manifest_file), WORKERS)
+    shares = split_among_workers(audio_paths(manifest_file), WORKER_COUNT)
 
     def job(folder: Path) -> None:
         jobs = [(folder / str(n), share) for n, share in enumerate(shares)]
-        in_processes(_fill, jobs)
+        run_in_processes(_fill_cache, jobs)
 
     return job
 
 
-def _fill(folder: Path, items: Sequence[tuple[str, Path]]) -> int:
+def _fill_cache(folder: Path, items: Sequence[tuple[str, Path]]) -> int:
     import torch
     from speechbrain.dataio.dataio import read_audio
     from speechbrain.integrations.hdf5.cached_item import CachedHDF5DynamicItem
@@ -53,9 +53,9 @@ def _fill(folder: Path, items: Sequence[tuple[str, Path]]) -> int:
     return len(items)
 
 
-def fit(
+def speechbrain_fit(
     scratch: Path, *, manifest_file: str, changes: Mapping[str, Any], ready: bool = False
-) -> Job:
+) -> BenchmarkJob:
     """Brain.fit with our network, loss and batches.
 
     As in its recipes it reads the sound and computes its Fbank anew in every epoch; `ready`: its
@@ -70,12 +70,17 @@ def fit(
     from speechbrain.lobes.features import Fbank
 
     from pipeline.training.data import batches
-    from tests.benchmarks.training import WARMING, loss, prepared, uncounted
+    from tests.benchmarks.training import (
+        WARM_UP_BATCHES,
+        bare_loss,
+        prepare_trainer,
+        without_saturation_counts,
+    )
 
     logging.disable(logging.WARNING)
-    trainer = prepared(scratch, manifest_file, changes)
+    trainer = prepare_trainer(scratch, manifest_file, changes)
     split, settings = trainer.splits.train, trainer.experiment.train
-    order = [places.tolist() for places in batches.order(split.lengths, settings, epoch=1)]
+    order = [places.tolist() for places in batches.order_batches(split.lengths, settings, epoch=1)]
 
     class Brain(speechbrain.Brain):
         def compute_forward(self, batch, stage):
@@ -84,23 +89,27 @@ def fit(
                 with torch.no_grad():
                     shown = self.modules.fbank(shown)
                 lengths = (shares * shown.shape[1]).round().long()
-                return _joined(shown, split.stack), -(-lengths // split.stack)
+                return _stack_frames(shown, split.stack), -(-lengths // split.stack)
             return shown, (shares * shown.shape[1]).round().long()
 
         def compute_objectives(self, shown, batch, stage):
             targets, target_shares = batch.targets
             target_lengths = (target_shares * targets.shape[1]).round().long()
-            return loss(self.modules.network, *shown, targets, target_lengths)
+            return bare_loss(self.modules.network, *shown, targets, target_lengths)
 
         def on_fit_batch_start(self, batch, should_step):
-            turn()
+            yield_turn()
 
-    items = _ready(split) if ready else _sounds(split, dict(sounds(manifest_file)))
+    items = (
+        _frames_dataset(split) if ready else _audio_dataset(split, dict(audio_paths(manifest_file)))
+    )
     loader = SaveableDataLoader(items, batch_sampler=order, collate_fn=PaddedBatch)
-    warming = SaveableDataLoader(items, batch_sampler=order[:WARMING], collate_fn=PaddedBatch)
+    warming = SaveableDataLoader(
+        items, batch_sampler=order[:WARM_UP_BATCHES], collate_fn=PaddedBatch
+    )
     brain = Brain(
         {
-            "network": uncounted(trainer),
+            "network": without_saturation_counts(trainer),
             "fbank": Fbank(n_mels=80, n_fft=512, win_length=25, hop_length=10),
         },
         lambda parameters: torch.optim.AdamW(parameters, 1e-3, fused=True),  # as the others have
@@ -115,14 +124,14 @@ def fit(
     return job
 
 
-def _joined(frames: Any, stack: int) -> Any:
+def _stack_frames(frames: Any, stack: int) -> Any:
     import torch
 
     left = -frames.shape[1] % stack
     return torch.nn.functional.pad(frames, (0, 0, 0, left)).view(len(frames), -1, 80 * stack)
 
 
-def _sounds(split: Any, paths: Mapping[str, Path]) -> Any:
+def _audio_dataset(split: Any, paths: Mapping[str, Path]) -> Any:
     import torch
     from speechbrain.dataio.dataio import read_audio
     from speechbrain.dataio.dataset import DynamicItemDataset
@@ -140,11 +149,15 @@ def _sounds(split: Any, paths: Mapping[str, Path]) -> Any:
     return DynamicItemDataset(told, [read], ["id", "shown", "targets"])
 
 
-def _ready(split: Any) -> list[dict[str, Any]]:
+def _frames_dataset(split: Any) -> list[dict[str, Any]]:
     import numpy as np
     import torch
 
     return [
-        {"id": str(n), "shown": split.batch(np.array([n])).frames[0], "targets": torch.tensor(one)}
+        {
+            "id": str(n),
+            "shown": split.make_batch(np.array([n])).frames[0],
+            "targets": torch.tensor(one),
+        }
         for n, one in enumerate(split.labels)
     ]

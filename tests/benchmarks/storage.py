@@ -12,86 +12,102 @@ import numpy as np
 
 from pipeline.config.features import FeatureSettings
 from pipeline.features.feature_set import FeatureSet
-from tests.benchmarks.child import Job
-from tests.benchmarks.corpora import Corpora
-from tests.benchmarks.judge import Target
-from tests.benchmarks.measure import Case, Group
-from tests.benchmarks.product import feature_set
+from tests.benchmarks.child import BenchmarkJob
+from tests.benchmarks.corpora import BenchmarkCorpora
+from tests.benchmarks.judge import BenchmarkTarget
+from tests.benchmarks.measure import Case, CaseGroup
+from tests.benchmarks.product import compute_feature_set
 
-STORAGES = get_args(FeatureSettings.model_fields["storage"].annotation)
+STORAGE_KINDS = get_args(FeatureSettings.model_fields["storage"].annotation)
 LILCOM = "Lhotse, lilcom_chunky"
-SIZE, ERROR = "bytes/coef", "largest error"
-SHARES = {"half, %": 0.5, "95 %, %": 0.95}  # of the values are within so much of themselves
-EACH = 10  # of so many frames one is looked at for that
-CODE = "blankslate, uint8"
-OTHERS = (("amplitude", "log"), ("power", "log"), ("amplitude", "none"), ("mel", "none"))
+BYTES_PER_COEFFICIENT, LARGEST_ERROR = "bytes/coef", "largest error"
+ERROR_QUANTILES = {
+    "half, %": 0.5,
+    "95 %, %": 0.95,
+}  # of the values are within so much of themselves
+SAMPLING_STEP = 10  # of so many frames one is looked at for that
+UINT8_CASE = "blankslate, uint8"
+OTHER_SPECTRA = (("amplitude", "log"), ("power", "log"), ("amplitude", "none"), ("mel", "none"))
 
 
-def storage(corpora: Corpora) -> Iterator[Group]:
+def storage_groups(corpora: BenchmarkCorpora) -> Iterator[CaseGroup]:
     file = {"manifest_file": str(corpora.manifest(1)[0])}
     ours = [
-        Case(f"blankslate, {name}", "storage:read_all", {**file, "storage": name})
-        for name in STORAGES
+        Case(f"blankslate, {name}", "storage:read_all_frames", {**file, "storage": name})
+        for name in STORAGE_KINDS
     ]
     lilcom = Case(
-        LILCOM, "lhotse_cases:read_all", {**file, "storage": "lilcom_chunky"}, needs="lhotse"
+        LILCOM, "lhotse_cases:lhotse_read_all", {**file, "storage": "lilcom_chunky"}, needs="lhotse"
     )
-    yield Group(
+    yield CaseGroup(
         title="log-mel-80 of AN4, stored and read whole as float32, one process",
         unit="Mcoef",
         cases=[*ours, lilcom],
-        targets=[Target([CODE], [LILCOM], at_most=1, of=of) for of in (SIZE, "seconds")],
+        targets=[
+            BenchmarkTarget([UINT8_CASE], [LILCOM], at_most=1, quantity=of)
+            for of in (BYTES_PER_COEFFICIENT, "seconds")
+        ],
     )
-    yield Group(
+    yield CaseGroup(
         title="other spectra of AN4 so; without a logarithm what half and 95 % of them are off by",
         unit="Mcoef",
         cases=[
             Case(
                 f"{'log ' if scale == 'log' else ''}{spectrum}, {name}",
-                "storage:read_all",
+                "storage:read_all_frames",
                 {**file, "storage": name, "spectrum": spectrum, "scale": scale},
             )
-            for spectrum, scale in OTHERS
-            for name in STORAGES
+            for spectrum, scale in OTHER_SPECTRA
+            for name in STORAGE_KINDS
             if name != "float32"
         ],
     )
 
 
-def read_all(scratch: Path, *, manifest_file: str, storage: str, **settings: str) -> Job:
+def read_all_frames(
+    scratch: Path, *, manifest_file: str, storage: str, **settings: str
+) -> BenchmarkJob:
     """Every utterance as an array of its own; opening the set is part of it."""
-    folder = feature_set(scratch / "stored", manifest_file, storage=storage, **settings).folder
+    folder = compute_feature_set(
+        scratch / "stored", manifest_file, storage=storage, **settings
+    ).folder
     size = sum(path.stat().st_size for path in folder.iterdir())
-    exact = feature_set(scratch / "exact", manifest_file, storage="float32", **settings)
-    said = of_storage(exact, size, _read(folder))
+    exact = compute_feature_set(scratch / "exact", manifest_file, storage="float32", **settings)
+    said = storage_measurements(exact, size, _stored_frames(folder))
 
     def job(_: Path) -> dict[str, float]:
-        list(_read(folder))
+        list(_stored_frames(folder))
         return said
 
     return job
 
 
-def of_storage(exact: FeatureSet, size: int, read: Iterable[np.ndarray]) -> dict[str, float]:
+def storage_measurements(
+    exact: FeatureSet, size: int, stored_frames: Iterable[np.ndarray]
+) -> dict[str, float]:
     """Millions of coefficients, bytes of each, and how far the worst is from its float32.
 
     Without a logarithm also how far most are, in percent of their float32.
     """
     coefficients, worst, relative = 0, 0.0, []
-    for utterance, rows in zip(exact.utterances, read, strict=True):
+    for utterance, rows in zip(exact.utterances, stored_frames, strict=True):
         values = exact.frames(utterance)
         errors = np.abs(values - rows)
         coefficients, worst = coefficients + rows.size, max(worst, float(errors.max()))
         if exact.settings.scale == "none":
-            some, theirs = values[::EACH], errors[::EACH]
+            some, theirs = values[::SAMPLING_STEP], errors[::SAMPLING_STEP]
             relative.append(100 * theirs[some > 0] / some[some > 0])
-    said = {"amount": coefficients / 1e6, SIZE: size / coefficients, ERROR: worst}
+    said = {
+        "amount": coefficients / 1e6,
+        BYTES_PER_COEFFICIENT: size / coefficients,
+        LARGEST_ERROR: worst,
+    }
     if relative:
-        shares = np.quantile(np.concatenate(relative), list(SHARES.values()))
-        said |= dict(zip(SHARES, map(float, shares), strict=True))
+        shares = np.quantile(np.concatenate(relative), list(ERROR_QUANTILES.values()))
+        said |= dict(zip(ERROR_QUANTILES, map(float, shares), strict=True))
     return said
 
 
-def _read(folder: Path) -> Iterator[np.ndarray]:
+def _stored_frames(folder: Path) -> Iterator[np.ndarray]:
     stored = FeatureSet.open(folder)
     return (np.array(stored.frames(utterance), np.float32) for utterance in stored.utterances)

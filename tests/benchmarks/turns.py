@@ -12,54 +12,54 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-_mine = threading.local()
+_current = threading.local()
 
 
 @dataclass
-class _Runner:
+class _TurnTaker:
     job: Callable[[], None]
-    may: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    permit: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     seconds: float = 0.0
-    since: float = 0.0
+    resumed_at: float = 0.0
     error: BaseException | None = None
 
 
 @dataclass
-class _Ring:
-    waiting: list[_Runner]  # the first one's turn is next
+class _RoundRobin:
+    waiting: list[_TurnTaker]  # the first one's turn is next
 
-    def run(self, runner: _Runner) -> None:
-        _mine.pass_on = lambda: self.pass_on(runner)
-        runner.may.acquire()
-        runner.since = time.perf_counter()
+    def run(self, runner: _TurnTaker) -> None:
+        _current.pass_on = lambda: self.pass_on(runner)
+        runner.permit.acquire()
+        runner.resumed_at = time.perf_counter()
         try:
             runner.job()
         except BaseException as error:  # is told by whoever waits for all
             runner.error = error
-        runner.seconds += time.perf_counter() - runner.since
+        runner.seconds += time.perf_counter() - runner.resumed_at
         self.next()
 
-    def pass_on(self, runner: _Runner) -> None:
-        runner.seconds += time.perf_counter() - runner.since
+    def pass_on(self, runner: _TurnTaker) -> None:
+        runner.seconds += time.perf_counter() - runner.resumed_at
         self.waiting.append(runner)
         self.next()
-        runner.may.acquire()
-        runner.since = time.perf_counter()
+        runner.permit.acquire()
+        runner.resumed_at = time.perf_counter()
 
     def next(self) -> None:
         if self.waiting:
-            self.waiting.pop(0).may.release()
+            self.waiting.pop(0).permit.release()
 
 
-def turn() -> None:
+def yield_turn() -> None:
     """Let the others do a part of theirs; alone, nothing."""
-    getattr(_mine, "pass_on", lambda: None)()
+    getattr(_current, "pass_on", lambda: None)()
 
 
-def in_turn(jobs: Mapping[str, Callable[[], None]]) -> dict[str, float]:
+def run_interleaved(jobs: Mapping[str, Callable[[], None]]) -> dict[str, float]:
     """Seconds of each job, without those that it waited for its turn."""
-    runners = [_Runner(job) for job in jobs.values()]
-    ring = _Ring(list(runners))
+    runners = [_TurnTaker(job) for job in jobs.values()]
+    ring = _RoundRobin(list(runners))
     threads = [threading.Thread(target=ring.run, args=[runner]) for runner in runners]
     for thread in threads:
         thread.start()

@@ -11,9 +11,9 @@ import pytest
 
 from pipeline.corpus.manifest import Refusal
 from pipeline.results import report
-from pipeline.results.figures.figure_specs import PANELS
-from pipeline.results.rejected import Refused
-from tests.results.examples import NOW, Course, make_run, make_sweep
+from pipeline.results.figures.figure_specs import FIGURE_SPECS
+from pipeline.results.rejected import CorpusRefusals
+from tests.results.examples import NOW, RunScenario, make_run, make_sweep
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -80,11 +80,15 @@ def visit(page: Path, width: int, profile: Path) -> Visit:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("browser")
-    hostile = make_run(folder / "h8", HOSTILE, {"train.seed": 7}, Course(epochs=2))
+    hostile = make_run(folder / "h8", HOSTILE, {"train.seed": 7}, RunScenario(epochs=2))
     runs = [*make_sweep(folder), hostile]
-    refused = Refused(HOSTILE, 1078, (Refusal(HOSTILE, f"{60 * 'long/'}x.wav: is {HOSTILE}"),))
+    refused = CorpusRefusals(
+        HOSTILE, 1078, (Refusal(HOSTILE, f"{60 * 'long/'}x.wav: is {HOSTILE}"),)
+    )
     question = f"Question: {HOSTILE}"
-    report.write(HOSTILE, question, runs, folder / "report", now=NOW, refused=[refused])
+    report.write_report_folder(
+        HOSTILE, question, runs, folder / "report", now=NOW, refused=[refused]
+    )
     return folder
 
 
@@ -121,10 +125,10 @@ def test_a_hostile_label_stays_text(page: Visit):
 
 
 def test_every_figure_is_there_and_says_what_it_shows(page: Visit):
-    for panel in PANELS:
+    for panel in FIGURE_SPECS:
         assert f'id="figure-{panel.name}"' in page.dom
         assert f'aria-label="{panel.title}, over updates.' in page.dom
-    assert page.dom.count("<svg") == len(PANELS) + 1  # the first one twice: wide and small
+    assert page.dom.count("<svg") == len(FIGURE_SPECS) + 1  # the first one twice: wide and small
 
 
 def test_every_run_is_in_the_table(phone: dict):
@@ -147,7 +151,7 @@ def test_a_heading_sorts_its_column_and_unknown_values_stay_last(phone: dict):
 
 
 def test_a_run_under_the_pointer_is_pointed_out_in_every_figure(phone: dict):
-    lines = len(PANELS) + 1 + 2  # dev; the first figure twice, with train
-    ends = len(PANELS) + 1
+    lines = len(FIGURE_SPECS) + 1 + 2  # dev; the first figure twice, with train
+    ends = len(FIGURE_SPECS) + 1
     rings = 2
     assert phone["pointed"] == lines + ends + rings

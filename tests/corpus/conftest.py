@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-Write = Callable[..., Path]
+WriteAudio = Callable[..., Path]
 
 
 def tone(seconds: float = 0.5, rate: int = 16_000, hertz: float = 440.0) -> np.ndarray:
@@ -17,7 +17,7 @@ def tone(seconds: float = 0.5, rate: int = 16_000, hertz: float = 440.0) -> np.n
 
 
 @pytest.fixture
-def write_wav() -> Write:
+def write_wav() -> WriteAudio:
     def write(path: Path, samples: np.ndarray | None = None, rate: int = 16_000) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         samples = tone(rate=rate) if samples is None else samples
@@ -28,7 +28,7 @@ def write_wav() -> Write:
 
 
 @pytest.fixture
-def write_sphere() -> Write:
+def write_sphere() -> WriteAudio:
     """NIST sphere as AN4's tarball has it: 1024 bytes of header, 16-bit PCM, big endian."""
 
     def write(path: Path, samples: np.ndarray | None = None, order: str = "10") -> Path:

@@ -9,12 +9,12 @@ import pytest
 import soundfile
 
 from pipeline.config.corpus import Corpus
-from pipeline.corpus.checks import Held, survey
+from pipeline.corpus.checks import SplitStats, check_corpus
 from pipeline.corpus.manifest import Manifest, Utterance
-from pipeline.corpus.readers import build
-from pipeline.corpus.text import alphabet
+from pipeline.corpus.readers import build_manifest
+from pipeline.corpus.text import get_alphabet
 
-LETTERS = alphabet("english-28")
+LETTERS = get_alphabet("english-28")
 
 
 def utterance(number: int, seconds: float = 2.0, **changes) -> Utterance:
@@ -31,7 +31,7 @@ def utterance(number: int, seconds: float = 2.0, **changes) -> Utterance:
 
 
 def surveyed(*utterances: Utterance, root: Path = Path("nowhere")):
-    return survey(Manifest("tiny", root, utterances), LETTERS)
+    return check_corpus(Manifest("tiny", root, utterances), LETTERS)
 
 
 def test_hours_and_speakers_are_counted_per_split():
@@ -39,7 +39,7 @@ def test_hours_and_speakers_are_counted_per_split():
     utterances[5] = replace(utterances[5], split="test", samples=80_000)
     utterances = [replace(u, transcript=u.transcript + "B" * n) for n, u in enumerate(utterances)]
     found = surveyed(*utterances)
-    assert found.splits == {"train": Held(5, 5.0, 3), "test": Held(1, 10.0, 1)}
+    assert found.splits == {"train": SplitStats(5, 5.0, 3), "test": SplitStats(1, 10.0, 1)}
     assert found.shared_speakers == ("s2",)
 
 
@@ -51,7 +51,7 @@ def test_speakers_that_nobody_named_are_not_counted():
 def test_characters_outside_the_alphabet_are_counted_by_utterances():
     texts = ["IT'S JOHN'S", "NO, IT'S", "YES"]
     found = surveyed(*(utterance(n, transcript=text) for n, text in enumerate(texts)))
-    assert found.unknown == {"'": 2, ",": 1}
+    assert found.unknown_character_counts == {"'": 2, ",": 1}
 
 
 def test_a_stretch_listed_twice_is_found_and_another_stretch_of_its_file_is_not():
@@ -63,8 +63,8 @@ def test_a_stretch_listed_twice_is_found_and_another_stretch_of_its_file_is_not(
         replace(one, id="right", channel=1),
         replace(one, id="held", split="test", transcript="ELSE"),
     )
-    assert found.twice == (("u1", "again"), ("u1", "held"))
-    assert found.leaked == (("u1", "held"),)
+    assert found.duplicates == (("u1", "again"), ("u1", "held"))
+    assert found.cross_split_duplicates == (("u1", "held"),)
 
 
 def test_copies_of_a_file_are_found_and_equal_lengths_are_not(tmp_path):
@@ -75,7 +75,7 @@ def test_copies_of_a_file_are_found_and_equal_lengths_are_not(tmp_path):
     same = {"samples": 8000, "transcript": "YES"}
     names = ("a", "b", "copy")
     utterances = [utterance(0, id=name, audio=f"{name}.wav", **same) for name in names]
-    assert surveyed(*utterances, root=tmp_path).twice == (("a", "copy"),)
+    assert surveyed(*utterances, root=tmp_path).duplicates == (("a", "copy"),)
 
 
 def test_a_sound_under_two_transcripts_is_found(tmp_path):
@@ -85,8 +85,8 @@ def test_a_sound_under_two_transcripts_is_found(tmp_path):
     (tmp_path / "copy.wav").write_bytes((tmp_path / "a.wav").read_bytes())
     rows = [f"{name}.wav,{name} is said" for name in ("a", "b", "c", "copy")]
     (tmp_path / "all.csv").write_text("\n".join(["audio,text", *rows]))
-    manifest = build(Corpus(name="x", reader="csv", root=str(tmp_path)), tmp_path / "work")
-    assert survey(manifest, alphabet("english-38")).twice == (("a", "copy"),)
+    manifest = build_manifest(Corpus(name="x", reader="csv", root=str(tmp_path)), tmp_path / "work")
+    assert check_corpus(manifest, get_alphabet("english-38")).duplicates == (("a", "copy"),)
 
 
 @pytest.mark.parametrize(
@@ -101,24 +101,28 @@ def test_a_length_out_of_line_is_found_alone(seconds, characters):
         for n in range(60)
     ]
     odd = utterance(99, seconds=seconds, transcript="A" * characters)
-    (strange,) = surveyed(*usual, odd).strange
+    (strange,) = surveyed(*usual, odd).duration_outliers
     assert strange.utterance == "u99"
-    assert strange.pace == pytest.approx(characters / odd.seconds)
+    assert strange.characters_per_second == pytest.approx(characters / odd.seconds)
 
 
 def test_few_utterances_have_no_usual_pace():
-    assert surveyed(utterance(1), utterance(2, transcript="A")).strange == ()
+    assert surveyed(utterance(1), utterance(2, transcript="A")).duration_outliers == ()
 
 
 @pytest.mark.an4
 def test_an4_is_as_it_should_be(an4):
     """But for one speaker of its dev split, whom ESPnet's 100 cut in two."""
     corpus = Corpus(name="an4", reader="an4", root=str(an4), split="espnet")
-    found = survey(build(corpus, Path("work")), alphabet("english-38"))
+    found = check_corpus(build_manifest(corpus, Path("work")), get_alphabet("english-38"))
     assert {split: held.utterances for split, held in found.splits.items()} == {
         "train": 848,
         "dev": 100,
         "test": 130,
     }
-    assert (found.twice, found.strange, found.unknown) == ((), (), {})
+    assert (found.duplicates, found.duration_outliers, found.unknown_character_counts) == (
+        (),
+        (),
+        {},
+    )
     assert len(found.shared_speakers) <= 1

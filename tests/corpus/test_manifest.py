@@ -17,7 +17,7 @@ from pipeline.corpus.manifest import (
     Utterance,
     require_trainable,
 )
-from pipeline.corpus.text import alphabet
+from pipeline.corpus.text import get_alphabet
 from pipeline.files import InputError
 
 
@@ -48,7 +48,7 @@ def test_an_utterance_knows_its_length():
 def test_what_is_written_is_read_slice_by_slice(tmp_path, seconds):
     written = manifest_of(*seconds)
     written = replace(written, utterances=(utterance(99, 3.0, "CAFÉ\u2028"), *written.utterances))
-    manifests.write(written, tmp_path / "manifest.jsonl")
+    manifests.write_manifest(written, tmp_path / "manifest.jsonl")
     found = ManifestFile.open(tmp_path / "manifest.jsonl")
     assert (found.root, found.digest) == (written.root, written.digest)
     assert len(found.slices) == len(written.slices)
@@ -61,7 +61,7 @@ def test_what_is_written_is_read_slice_by_slice(tmp_path, seconds):
 
 def test_the_file_is_a_header_and_a_line_per_utterance(tmp_path):
     refused = replace(manifest_of(1, 2, 3), refusals=(Refusal("u9", "u9.wav: cut short"),))
-    manifests.write(refused, tmp_path / "m.jsonl")
+    manifests.write_manifest(refused, tmp_path / "m.jsonl")
     header, *lines = map(json.loads, (tmp_path / "m.jsonl").read_text().splitlines())
     assert header == {
         "manifest": 2,
@@ -116,7 +116,7 @@ def test_a_damaged_manifest_is_refused_in_one_line(tmp_path, content, finding):
 
 def test_a_changed_line_is_another_digest(tmp_path):
     path = tmp_path / "m.jsonl"
-    manifests.write(manifest_of(1, 2), path)
+    manifests.write_manifest(manifest_of(1, 2), path)
     path.write_text(path.read_text().replace("YES", "NO", 1))
     assert ManifestFile.open(path).digest != manifest_of(1, 2).digest
 
@@ -159,7 +159,7 @@ def spoken(*texts: str) -> list[Utterance]:
 )
 def test_unknown_characters_are_told_in_a_line_that_can_be_read(texts, found):
     with pytest.raises(InputError) as caught:
-        require_trainable(spoken(*texts), alphabet("english-38"))
+        require_trainable(spoken(*texts), get_alphabet("english-38"))
     assert found in str(caught.value)
     assert len(str(caught.value)) < 300
 
@@ -175,5 +175,5 @@ def test_unknown_characters_are_told_in_a_line_that_can_be_read(texts, found):
 def test_a_corpus_that_lacks_a_split_cannot_be_trained_on(splits, found):
     utterances = [utterance(i, split=split) for i, split in enumerate(splits)]
     with pytest.raises(InputError) as caught:
-        require_trainable(utterances, alphabet("english-38"))
+        require_trainable(utterances, get_alphabet("english-38"))
     assert found in str(caught.value)

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.config.corpus import Corpus
 from pipeline.corpus.manifest import Manifest
-from pipeline.corpus.readers import build
+from pipeline.corpus.readers import build_manifest
 from pipeline.files import InputError
 
 TRAIN = {
@@ -52,7 +52,7 @@ def root(write_an4, tmp_path) -> Path:
 
 
 def read(root: Path, **changes) -> Manifest:
-    return build(corpus(root, **changes), root / "work")
+    return build_manifest(corpus(root, **changes), root / "work")
 
 
 def ids(manifest: Manifest) -> list[str]:
@@ -263,11 +263,11 @@ def test_a_list_that_is_not_text_is_refused(root):
 
 def test_the_demo_corpus_is_synthesised_into_the_work_folder(tmp_path):
     spoken = Corpus(name="tiny", reader="demo", minutes=0.2, voices=3)
-    manifest = build(spoken, tmp_path)
+    manifest = build_manifest(spoken, tmp_path)
     assert manifest.root == (tmp_path / "corpora" / "tiny").resolve()
     assert {utterance.split for utterance in manifest.utterances} == {"train", "dev", "test"}
     assert manifest.seconds >= 12
-    assert build(spoken, tmp_path) == manifest
+    assert build_manifest(spoken, tmp_path) == manifest
 
 
 @pytest.fixture(scope="module")
@@ -341,4 +341,4 @@ def test_another_seed_draws_another_dev_split_and_the_same_seed_the_same(an4, ba
 def test_a_root_that_is_not_there_is_named_with_its_key(tmp_path):
     corpus = Corpus(name="wrong", reader="csv", root=str(tmp_path / "nowhere"))
     with pytest.raises(InputError, match=r"nowhere: no such folder; say under root: .* of wrong"):
-        build(corpus, tmp_path)
+        build_manifest(corpus, tmp_path)

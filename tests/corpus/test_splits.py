@@ -7,20 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.corpus.layouts.parsing import Entry
+from pipeline.corpus.layouts.parsing import CorpusEntry
 from pipeline.corpus.splits import draw_splits
 
 
-def entries(*of_speaker: int, split=None) -> list[Entry]:
+def entries(*of_speaker: int, split=None) -> list[CorpusEntry]:
     """As many utterances of each speaker."""
     return [
-        Entry(f"s{speaker}-{n}", "a.wav", "YES", f"s{speaker}", split)
+        CorpusEntry(f"s{speaker}-{n}", "a.wav", "YES", f"s{speaker}", split)
         for speaker, count in enumerate(of_speaker)
         for n in range(count)
     ]
 
 
-def splits(drawn: list[Entry]) -> dict[str, str]:
+def splits(drawn: list[CorpusEntry]) -> dict[str, str]:
     return {entry.id: entry.split for entry in drawn}
 
 
@@ -59,7 +59,10 @@ def test_a_speaker_of_most_of_the_corpus_is_trained_on():
     ("listed", "how"),
     [
         (entries(20, 20), "utterances, by their ids (too few speakers)"),
-        ([Entry(f"u{n}", "a.wav", "YES") for n in range(40)], "utterances, by their ids (no spea"),
+        (
+            [CorpusEntry(f"u{n}", "a.wav", "YES") for n in range(40)],
+            "utterances, by their ids (no spea",
+        ),
     ],
 )
 def test_without_speakers_to_draw_utterances_are_drawn(listed, how):
@@ -70,7 +73,7 @@ def test_without_speakers_to_draw_utterances_are_drawn(listed, how):
 
 def test_what_a_corpus_gives_stays_and_what_it_lacks_is_drawn_from_train():
     given_splits = entries(*[5] * 20, split="train") + [
-        Entry(f"t{n}", "a.wav", "YES", "tester", "test") for n in range(10)
+        CorpusEntry(f"t{n}", "a.wav", "YES", "tester", "test") for n in range(10)
     ]
     drawn, told = draw_splits(given_splits, 0)
     assert [e.id for e in drawn if e.split == "test"] == [f"t{n}" for n in range(10)]
@@ -80,7 +83,7 @@ def test_what_a_corpus_gives_stays_and_what_it_lacks_is_drawn_from_train():
 
 def test_a_corpus_with_all_three_is_left_as_it_is():
     given_splits = [
-        Entry(split, "a.wav", "YES", split, split) for split in ("train", "dev", "test")
+        CorpusEntry(split, "a.wav", "YES", split, split) for split in ("train", "dev", "test")
     ]
     assert draw_splits(given_splits, 0) == (given_splits, "")
 

@@ -6,25 +6,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.corpus.text import BLANK, alphabet, normalise, without_punctuation
+from pipeline.corpus.text import BLANK, get_alphabet, normalise_transcript, strip_punctuation
 from pipeline.files import InputError
 
-ENGLISH = alphabet("english-38")
+ENGLISH = get_alphabet("english-38")
 
 
 def test_normal_form_is_upper_case_with_single_spaces():
-    assert normalise("  rubout\tg m\n e  f ") == "RUBOUT G M E F"
+    assert normalise_transcript("  rubout\tg m\n e  f ") == "RUBOUT G M E F"
 
 
 def test_two_spellings_of_an_accent_are_one():
     composed, decomposed = "caf\u00e9", "cafe\u0301"
-    assert normalise(composed) == normalise(decomposed) == "CAF\u00c9"
+    assert normalise_transcript(composed) == normalise_transcript(decomposed) == "CAF\u00c9"
 
 
 @given(st.text(st.characters(codec="latin-1")))
 def test_normalising_twice_changes_nothing(text):
-    once = normalise(text)
-    assert normalise(once) == once
+    once = normalise_transcript(text)
+    assert normalise_transcript(once) == once
     assert unicodedata.is_normalized("NFC", once)
 
 
@@ -35,9 +35,9 @@ def test_english_38_is_blank_space_letters_digits():
 
 
 def test_english_28_has_no_digits():
-    letters = alphabet("english-28")
+    letters = get_alphabet("english-28")
     assert letters.size == 28
-    assert letters.unknown("ROUTE 66") == {"6"}
+    assert letters.unknown_characters("ROUTE 66") == {"6"}
 
 
 @given(st.text(ENGLISH.characters))
@@ -61,8 +61,8 @@ def test_unknown_characters_are_named_with_the_way_out():
 
 
 def test_english_29_has_the_apostrophe():
-    assert set(alphabet("english-29").characters) == set(" '") | set(
-        alphabet("english-28").characters
+    assert set(get_alphabet("english-29").characters) == set(" '") | set(
+        get_alphabet("english-28").characters
     )
 
 
@@ -76,4 +76,4 @@ def test_english_29_has_the_apostrophe():
     ],
 )
 def test_punctuation_becomes_spaces_but_for_the_apostrophe_within_a_word(text, left):
-    assert normalise(without_punctuation(text)) == normalise(left)
+    assert normalise_transcript(strip_punctuation(text)) == normalise_transcript(left)

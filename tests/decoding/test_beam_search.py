@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.decoding.beam_search import beam_search, search
+from pipeline.decoding.beam_search import beam_search, beam_search_utterance
 from pipeline.training.loss import ctc
 
 
@@ -34,7 +34,7 @@ def enumerated(logs_SC: np.ndarray) -> dict[tuple[int, ...], float]:
 def test_a_wide_beam_is_exact(seed: int, frames: int, classes: int, sharpness: float):
     logs_SC = normalised(seed, frames, classes, sharpness)
     expected = enumerated(logs_SC)
-    found = search(logs_SC, beam=len(expected), threshold=0.0)
+    found = beam_search_utterance(logs_SC, beam=len(expected), threshold=0.0)
     assert {f.labels for f in found} == set(expected)
     for one in found:
         assert math.exp(one.log_probability) == pytest.approx(expected[one.labels], rel=1e-9)
@@ -47,7 +47,7 @@ def test_a_wide_beam_is_exact(seed: int, frames: int, classes: int, sharpness: f
 def test_a_narrow_beam_never_claims_more_than_there_is(seed: int, beam: int):
     logs_SC = normalised(seed, 5, 4)
     expected = enumerated(logs_SC)
-    found = search(logs_SC, beam=beam)
+    found = beam_search_utterance(logs_SC, beam=beam)
     assert len(found) <= beam
     assert len({f.labels for f in found}) == len(found)
     for one in found:
@@ -58,13 +58,13 @@ def test_many_alignments_outweigh_the_best_one():
     # Blank wins each frame, but A's three alignments together (0.64) beat the blank's one (0.36).
     logs_SC = np.log([[0.6, 0.4], [0.6, 0.4]])
     lengths = torch.tensor([2])
-    assert ctc.greedy(torch.tensor(logs_SC)[None], lengths) == [[]]
+    assert ctc.greedy_search(torch.tensor(logs_SC)[None], lengths) == [[]]
     assert beam_search(torch.tensor(logs_SC)[None], lengths, beam=4) == [[1]]
 
 
 def test_the_probability_is_that_of_the_loss():
     logs_SC = normalised(0, 8, 4)
-    best = search(logs_SC, beam=4000, threshold=0.0)[0]
+    best = beam_search_utterance(logs_SC, beam=4000, threshold=0.0)[0]
     logits, labels = torch.tensor(logs_SC)[None], torch.tensor([best.labels])
     loss = ctc.loss(logits, torch.tensor([8]), labels, torch.tensor([len(best.labels)]))
     assert -best.log_probability == pytest.approx(loss.item(), rel=1e-5)
@@ -73,7 +73,7 @@ def test_the_probability_is_that_of_the_loss():
 def test_on_sharp_outputs_beam_and_greedy_agree():
     logits = torch.tensor(np.stack([normalised(s, 40, 8, sharpness=40) for s in range(4)]))
     lengths = torch.tensor([40, 31, 5, 1])
-    assert beam_search(logits, lengths, beam=8) == ctc.greedy(logits, lengths)
+    assert beam_search(logits, lengths, beam=8) == ctc.greedy_search(logits, lengths)
 
 
 def test_padding_does_not_change_a_hypothesis():
@@ -85,9 +85,12 @@ def test_padding_does_not_change_a_hypothesis():
 
 def test_a_wider_beam_finds_at_least_as_much():
     logs_SC = normalised(3, 20, 6)
-    best = [search(logs_SC, beam, threshold=0.0)[0].log_probability for beam in (1, 4, 16, 256)]
+    best = [
+        beam_search_utterance(logs_SC, beam, threshold=0.0)[0].log_probability
+        for beam in (1, 4, 16, 256)
+    ]
     assert best == sorted(best)
 
 
 def test_no_frames_are_no_labels():
-    assert search(np.zeros((0, 5)), beam=4)[0].labels == ()
+    assert beam_search_utterance(np.zeros((0, 5)), beam=4)[0].labels == ()

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.decoding.scoring import ErrorCount, Score, alignment, characters, total, words
+from pipeline.decoding.scoring import (
+    ErrorCount,
+    Score,
+    align_texts,
+    count_character_errors,
+    count_word_errors,
+    score_corpus,
+)
 
 word = st.text(alphabet="ABCÉ1", min_size=1, max_size=4)
 sentences = st.lists(word, max_size=8).map(" ".join)
@@ -26,25 +33,27 @@ def jiwers(output: jiwer.WordOutput | jiwer.CharacterOutput) -> tuple[int, int, 
 @given(spoken, sentences)
 def test_word_operations_equal_jiwers(reference: str, hypothesis: str):
     theirs = jiwer.process_words(reference, hypothesis)
-    assert operations(words(reference, hypothesis)) == jiwers(theirs)
+    assert operations(count_word_errors(reference, hypothesis)) == jiwers(theirs)
 
 
 @given(spoken, sentences)
 def test_character_operations_equal_jiwers(reference: str, hypothesis: str):
     theirs = jiwer.process_characters(reference, hypothesis)
-    assert operations(characters(reference, hypothesis)) == jiwers(theirs)
+    assert operations(count_character_errors(reference, hypothesis)) == jiwers(theirs)
 
 
 @given(spoken, sentences)
 def test_characters_without_spaces_equal_jiwers_on_joined_words(reference: str, hypothesis: str):
     theirs = jiwer.process_characters(reference.replace(" ", ""), hypothesis.replace(" ", ""))
-    assert operations(characters(reference, hypothesis, spaces=False)) == jiwers(theirs)
+    assert operations(count_character_errors(reference, hypothesis, with_spaces=False)) == jiwers(
+        theirs
+    )
 
 
 @given(st.lists(st.tuples(spoken, sentences), min_size=1, max_size=6))
 def test_corpus_rates_equal_jiwers(pairs: list[tuple[str, str]]):
     references, hypotheses = map(list, zip(*pairs, strict=True))
-    score = total(pairs)
+    score = score_corpus(pairs)
     assert score.wer == pytest.approx(jiwer.wer(references, hypotheses))
     assert score.cer == pytest.approx(jiwer.cer(references, hypotheses))
     assert operations(score.words) == jiwers(jiwer.process_words(references, hypotheses))
@@ -53,9 +62,9 @@ def test_corpus_rates_equal_jiwers(pairs: list[tuple[str, str]]):
 
 @given(sentences, sentences)
 def test_errors_are_symmetric_and_bounded(one: str, other: str):
-    assert characters(one, other).errors == characters(other, one).errors
-    assert characters(one, other).errors <= max(len(one), len(other))
-    assert characters(one, one).errors == words(one, one).errors == 0
+    assert count_character_errors(one, other).errors == count_character_errors(other, one).errors
+    assert count_character_errors(one, other).errors <= max(len(one), len(other))
+    assert count_character_errors(one, one).errors == count_word_errors(one, one).errors == 0
 
 
 @pytest.mark.parametrize(
@@ -71,7 +80,7 @@ def test_errors_are_symmetric_and_bounded(one: str, other: str):
     ],
 )
 def test_known_word_errors(reference: str, hypothesis: str, expected: tuple[int, ...]):
-    assert operations(words(reference, hypothesis)) == expected
+    assert operations(count_word_errors(reference, hypothesis)) == expected
 
 
 def test_a_missing_space_is_an_error_only_where_spaces_count():
@@ -90,7 +99,7 @@ def test_an_empty_reference_counts_errors_and_only_an_empty_corpus_has_no_rate()
 
 
 def test_a_corpus_rate_is_no_mean_of_rates():
-    score = total([("A", "B"), ("A B C", "A B C")])
+    score = score_corpus([("A", "B"), ("A B C", "A B C")])
     assert score.wer == pytest.approx(1 / 4)
     assert score.ser == pytest.approx(1 / 2)
 
@@ -104,8 +113,8 @@ def test_a_sentence_is_wrong_if_a_word_is():
 def test_an_alignment_spells_both_texts_with_as_many_errors_as_are_counted(
     reference: str, hypothesis: str
 ):
-    parts = alignment(reference, hypothesis)
+    parts = align_texts(reference, hypothesis)
     assert "".join(said for _, said, _ in parts) == reference
     assert "".join(heard for _, _, heard in parts) == hypothesis
     errors = sum(max(len(said), len(heard)) for tag, said, heard in parts if tag != "equal")
-    assert errors == characters(reference, hypothesis).errors
+    assert errors == count_character_errors(reference, hypothesis).errors

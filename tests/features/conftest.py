@@ -55,7 +55,7 @@ def make_manifest(tmp_path: Path) -> Callable[..., Manifest]:
 
 
 @pytest.fixture
-def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def decoded_block_sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Samples of each block that libsndfile decodes from now on."""
     counts: list[int] = []
     read = soundfile.SoundFile.read
@@ -73,6 +73,6 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Our C library, then numpy in its stead."""
     if request.param == "numpy":
-        monkeypatch.setattr(kernels, "library", lambda: None)
-    elif not kernels.library():
-        pytest.skip(kernels.build())
+        monkeypatch.setattr(kernels, "load_library", lambda: None)
+    elif not kernels.load_library():
+        pytest.skip(kernels.build_library())

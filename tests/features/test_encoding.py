@@ -10,8 +10,15 @@ from hypothesis import strategies as st
 
 from pipeline.config.features import FeatureSettings
 from pipeline.corpus.audio import resample
-from pipeline.features.encoding import CODE_ROWS, Coded, Half, Rows, pieces, to_float16
-from pipeline.features.framing import Stream, frame_count, spectra
+from pipeline.features.encoding import (
+    UINT8_PIECE_ROWS,
+    Float16Encoder,
+    RowWriter,
+    UInt8Encoder,
+    piece_edges,
+    to_float16,
+)
+from pipeline.features.framing import FeatureStream, compute_frames, frame_count
 from pipeline.files import InputError
 
 pytestmark = pytest.mark.usefixtures("engine")
@@ -72,8 +79,8 @@ def noise(samples: int, seed: int = 0, loudness: float = 0.1) -> np.ndarray:
 def stored(waveform: np.ndarray, settings: FeatureSettings) -> np.ndarray:
     count = frame_count(len(waveform), settings)
     target = np.empty((count, settings.bins), settings.storage)
-    rows = Rows(target, settings, [0, count], [True])
-    stream = Stream([settings], [rows.append])
+    rows = RowWriter(target, settings, [0, count], [True])
+    stream = FeatureStream([settings], [rows.append])
     stream.add(waveform)
     stream.flush()
     assert rows.finish() == zlib.crc32(target.tobytes())
@@ -85,7 +92,7 @@ def test_float16_storage_rounds_the_same_values():
     waveform = noise(16_000)
     rows = stored(waveform, settings)
     assert rows.dtype == np.float16
-    np.testing.assert_array_equal(rows, spectra(waveform, [settings])[0].astype(np.float16))
+    np.testing.assert_array_equal(rows, compute_frames(waveform, [settings])[0].astype(np.float16))
 
 
 def test_float16_refuses_what_it_cannot_hold():
@@ -120,9 +127,11 @@ def test_float16_keeps_an4_to_the_error_that_readme_states(
     """95 % of the values, relative to each."""
     settings = FeatureSettings(spectrum=kind, scale=scale)
     paths = sorted(an4.glob("wav/*/*/*.wav"))[::100]
-    rows = np.concatenate([spectra(resample.load(path, 16_000), [settings])[0] for path in paths])
+    rows = np.concatenate(
+        [compute_frames(resample.load(path, 16_000), [settings])[0] for path in paths]
+    )
     rows = rows[rows != 0]
-    half = Half(settings)
+    half = Float16Encoder(settings)
     relative = np.abs(half.encode(rows[:, None])[:, 0].astype(np.float64) - rows) / np.abs(rows)
     half.close()  # it refuses none of them
     assert np.percentile(relative, 95) < error
@@ -131,9 +140,9 @@ def test_float16_keeps_an4_to_the_error_that_readme_states(
 @pytest.mark.an4
 def test_float16_refuses_an4_s_linear_power(an4: Path):
     settings = FeatureSettings(spectrum="power", scale="none")
-    half = Half(settings)
+    half = Float16Encoder(settings)
     for path in sorted(an4.glob("wav/*/*/*.wav"))[::100]:
-        half.encode(spectra(resample.load(path, 16_000), [settings])[0])
+        half.encode(compute_frames(resample.load(path, 16_000), [settings])[0])
     with pytest.raises(InputError, match="values would vanish"):
         half.close()
 
@@ -144,8 +153,8 @@ def test_digital_silence_does_not_vanish():
     assert (stored(waveform, settings)[:90] == 0).all()
 
 
-def coded(rows: np.ndarray, offsets: list[int], cuts: list[int]) -> tuple[Coded, np.ndarray]:
-    encoding = Coded(offsets, rows.shape[1])
+def coded(rows: np.ndarray, offsets: list[int], cuts: list[int]) -> tuple[UInt8Encoder, np.ndarray]:
+    encoding = UInt8Encoder(offsets, rows.shape[1])
     codes = [encoding.encode(block) for block in np.split(rows, cuts)]
     return encoding, np.concatenate(codes)
 
@@ -166,19 +175,19 @@ def test_8_bits_are_off_by_at_most_half_a_step_whatever_the_blocks(
     encoding, codes = coded(rows, offsets, sorted(cuts))
     _, at_once = coded(rows, offsets, [])
     np.testing.assert_array_equal(codes, at_once)
-    for piece, (start, stop) in enumerate(pairwise(encoding.code.edges.tolist())):
+    for piece, (start, stop) in enumerate(pairwise(encoding.scales.edges.tolist())):
         here = rows[start:stop].astype(np.float64)
         step = (here.max(axis=0) - here.min(axis=0)) / 255
-        np.testing.assert_allclose(encoding.code.step[piece], step, rtol=1e-4)
-        decoded = encoding.code.decode(codes[start:stop], start)
+        np.testing.assert_allclose(encoding.scales.step[piece], step, rtol=1e-4)
+        decoded = encoding.scales.decode(codes[start:stop], start)
         rounding = 2 * np.finfo(np.float32).eps * np.abs(here).max(axis=0)
         assert (np.abs(decoded - here) <= step / 2 + rounding).all()
 
 
 def test_pieces_are_short_and_of_one_utterance():
-    assert CODE_ROWS == 128
-    assert pieces([0, 300, 300, 301, 429]).tolist() == [0, 128, 256, 300, 301, 429]
-    assert pieces([0]).tolist() == [0]
+    assert UINT8_PIECE_ROWS == 128
+    assert piece_edges([0, 300, 300, 301, 429]).tolist() == [0, 128, 256, 300, 301, 429]
+    assert piece_edges([0]).tolist() == [0]
 
 
 def test_an_utterances_codes_do_not_depend_on_its_neighbours():
@@ -191,7 +200,7 @@ def test_an_utterances_codes_do_not_depend_on_its_neighbours():
 def test_any_rows_can_be_decoded_alone():
     rows = np.random.default_rng(0).standard_normal((500, 4)).astype(np.float32)
     encoding, codes = coded(rows, [0, 200, 500], [])
-    whole = encoding.code.decode(codes, 0)
+    whole = encoding.scales.decode(codes, 0)
     for start, stop in [(0, 1), (127, 129), (199, 201), (13, 487), (499, 500), (60, 60)]:
-        found = encoding.code.decode(codes[start:stop], start)
+        found = encoding.scales.decode(codes[start:stop], start)
         np.testing.assert_array_equal(found, whole[start:stop])

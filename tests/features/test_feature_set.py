@@ -14,9 +14,9 @@ from pipeline.config.features import FeatureSettings
 from pipeline.corpus import manifest as manifests
 from pipeline.corpus.audio import resample
 from pipeline.corpus.manifest import Manifest
-from pipeline.features.feature_set import STATISTICS, FeatureSet, missing
-from pipeline.features.framing import spectra
-from pipeline.features.precompute import precompute_slice, prepare
+from pipeline.features.feature_set import STATISTICS_FILE, FeatureSet, missing_shards
+from pipeline.features.framing import compute_frames
+from pipeline.features.precompute import precompute_slice, prepare_feature_set
 from pipeline.features.shards import shard_name
 from pipeline.files import InputError
 
@@ -30,7 +30,7 @@ def folder(
     """A whole feature set of four shards."""
     monkeypatch.setattr(manifests, "SLICE_SECONDS", 1.7)
     manifest = make_manifest(count=9)
-    identity, folder = prepare(manifest, SETTINGS, tmp_path / "work")
+    identity, folder = prepare_feature_set(manifest, SETTINGS, tmp_path / "work")
     for index in range(len(manifest.slices)):
         precompute_slice(manifest, index, [(SETTINGS, folder, identity)])
     return folder
@@ -56,11 +56,11 @@ def test_statistics_are_those_of_all_training_frames_before_storage(
 ):
     manifest = make_manifest(count=9)
     settings = SETTINGS.model_copy(update={"storage": storage})
-    identity, folder = prepare(manifest, settings, tmp_path / "work")
+    identity, folder = prepare_feature_set(manifest, settings, tmp_path / "work")
     precompute_slice(manifest, 0, [(settings, folder, identity)])
     training = np.concatenate(
         [
-            spectra(resample.load(manifest.root / u.audio, 16_000), [settings])[0]
+            compute_frames(resample.load(manifest.root / u.audio, 16_000), [settings])[0]
             for u in manifest.utterances
             if u.split == "train"
         ]
@@ -74,7 +74,7 @@ def test_statistics_are_those_of_all_training_frames_before_storage(
             np.cov(training, rowvar=False, bias=True),
             atol=1e-5 * training.var(),
         )
-        assert (folder / STATISTICS).is_file()
+        assert (folder / STATISTICS_FILE).is_file()
 
 
 def test_8_bit_frames_are_decoded_to_float32(
@@ -82,11 +82,13 @@ def test_8_bit_frames_are_decoded_to_float32(
 ):
     manifest = make_manifest()
     settings = SETTINGS.model_copy(update={"storage": "uint8"})
-    identity, folder = prepare(manifest, settings, tmp_path / "work")
+    identity, folder = prepare_feature_set(manifest, settings, tmp_path / "work")
     precompute_slice(manifest, 0, [(settings, folder, identity)])
     features = FeatureSet.open(folder)
     for stored, utterance in zip(features.utterances, manifest.utterances, strict=True):
-        exact = spectra(resample.load(manifest.root / utterance.audio, 16_000), [settings])[0]
+        exact = compute_frames(resample.load(manifest.root / utterance.audio, 16_000), [settings])[
+            0
+        ]
         frames = features.frames(stored)
         assert frames.dtype == np.float32
         np.testing.assert_allclose(frames, exact, atol=np.ptp(exact, axis=0).max() / 509)
@@ -104,12 +106,12 @@ def test_shards_whose_bytes_have_changed_are_set_aside_and_so_missing(folder: Pa
         flip(folder / shard_name(index, 4), offset + 50)
     with pytest.raises(InputError, match=r"shard-00001-of-00004\.h5: the bytes of frames are not"):
         FeatureSet.open(folder).verify()
-    assert missing(folder, 4) == [1, 3]
+    assert missing_shards(folder, 4) == [1, 3]
 
 
 def test_statistics_whose_bytes_have_changed_are_added_up_again(folder: Path):
     count = FeatureSet.open(folder).statistics.count
-    with h5py.File(folder / STATISTICS, "r+") as file:
+    with h5py.File(folder / STATISTICS_FILE, "r+") as file:
         file["statistics/count"][()] = count + 1
     features = FeatureSet.open(folder)
     features.verify()
@@ -118,10 +120,10 @@ def test_statistics_whose_bytes_have_changed_are_added_up_again(folder: Path):
 
 def test_damaged_statistics_are_added_up_again(folder: Path):
     count = FeatureSet.open(folder).statistics.count
-    whole = (folder / STATISTICS).read_bytes()
-    (folder / STATISTICS).write_bytes(whole[:-1])
+    whole = (folder / STATISTICS_FILE).read_bytes()
+    (folder / STATISTICS_FILE).write_bytes(whole[:-1])
     assert FeatureSet.open(folder).statistics.count == count
-    assert (folder / STATISTICS).read_bytes() == whole
+    assert (folder / STATISTICS_FILE).read_bytes() == whole
 
 
 def test_another_persons_feature_set_can_be_used(folder: Path, monkeypatch: pytest.MonkeyPatch):
@@ -130,15 +132,15 @@ def test_another_persons_feature_set_can_be_used(folder: Path, monkeypatch: pyte
 
     monkeypatch.setattr("pipeline.features.feature_set.write_statistics", refuse)
     assert FeatureSet.open(folder).statistics.count > 0
-    assert not (folder / STATISTICS).exists()
+    assert not (folder / STATISTICS_FILE).exists()
 
 
 def test_missing_and_damaged_shards_are_named(folder: Path):
-    assert missing(folder, 4) == []
+    assert missing_shards(folder, 4) == []
     (folder / shard_name(1, 4)).unlink()
     damaged = folder / shard_name(3, 4)
     damaged.write_bytes(damaged.read_bytes()[:-10])
-    assert missing(folder, 4) == [1, 3]
+    assert missing_shards(folder, 4) == [1, 3]
     message = (
         r"2 of 4 shards cannot be used \(shard-00001-of-00004\.h5, shard-00003-of-00004\.h5\); "
         r".*00001-of-00004\.h5: no such shard; run make features again"
@@ -157,7 +159,7 @@ def test_a_long_list_of_missing_shards_is_counted(folder: Path):
 
 def test_a_shard_in_the_wrong_place_is_refused(folder: Path):
     shutil.copy(folder / shard_name(0, 4), folder / shard_name(2, 4))
-    assert missing(folder, 4) == [2]
+    assert missing_shards(folder, 4) == [2]
     with pytest.raises(
         InputError, match=r"00002-of-00004\.h5: is shard .*, 0, 4\), not .*, 2, 4\)"
     ):
@@ -165,7 +167,7 @@ def test_a_shard_in_the_wrong_place_is_refused(folder: Path):
 
 
 def test_everything_is_missing_from_a_folder_that_is_not_there(tmp_path: Path):
-    assert missing(tmp_path / "nothing", 3) == [0, 1, 2]
+    assert missing_shards(tmp_path / "nothing", 3) == [0, 1, 2]
     with pytest.raises(InputError, match=r"feature_set\.yaml: no such file"):
         FeatureSet.open(tmp_path / "nothing")
 

@@ -15,10 +15,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pipeline.config.features import FeatureSettings
-from pipeline.features.framing import Stream, frame_count, spectra
+from pipeline.features.framing import FeatureStream, compute_frames, frame_count
 from pipeline.features.native import kernels
-from pipeline.features.native.kernels import Compiled
-from pipeline.features.stft import Plain, mel_filters, multiple
+from pipeline.features.native.kernels import NativeSTFT
+from pipeline.features.stft import NumpySTFT, mel_filters, rows_ratio
 from pipeline.files import InputError
 
 WINDOWS = {
@@ -34,9 +34,9 @@ def engine(request: pytest.FixtureRequest) -> Iterator[str]:
     """What computes: kernel.c, where n_fft is a power of two, or numpy."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "numpy":
-            patch.setattr(kernels, "library", lambda: None)
-        elif not kernels.library():
-            pytest.skip(kernels.build())
+            patch.setattr(kernels, "load_library", lambda: None)
+        elif not kernels.load_library():
+            pytest.skip(kernels.build_library())
         yield request.param
 
 
@@ -56,7 +56,7 @@ def reference(waveform: np.ndarray, settings: FeatureSettings) -> np.ndarray:
     left = (n_fft - length) // 2
     window[left : left + length] = WINDOWS[settings.window](length, dtype=torch.float64).numpy()
     padded = np.pad(waveform.astype(np.float64), n_fft // 2, mode="reflect")
-    starts = range(0, len(padded) - n_fft + 1, settings.hop)
+    starts = range(0, len(padded) - n_fft + 1, settings.hop_length)
     frames = np.stack([padded[start : start + n_fft] * window for start in starts])
     values = np.abs(np.fft.rfft(frames))
     if settings.spectrum != "amplitude":
@@ -80,7 +80,7 @@ def reference(waveform: np.ndarray, settings: FeatureSettings) -> np.ndarray:
 def test_frames_equal_a_float64_reference(spectrum: str, scale: str):
     settings = linear(spectrum=spectrum, scale=scale)
     waveform = noise(20_000)
-    (frames,) = spectra(waveform, [settings])
+    (frames,) = compute_frames(waveform, [settings])
     assert frames.dtype == np.float32
     np.testing.assert_allclose(frames, reference(waveform, settings), rtol=2e-4, atol=2e-4)
 
@@ -105,7 +105,7 @@ def test_any_window_hop_and_length_equals_the_reference(
         window=window,
     )
     waveform = noise(samples, seed=samples)
-    (frames,) = spectra(waveform, [settings])
+    (frames,) = compute_frames(waveform, [settings])
     expected = reference(waveform, settings)
     assert frames.shape == (frame_count(samples, settings), settings.bins)
     np.testing.assert_allclose(frames, expected, rtol=1e-4, atol=2e-6 * expected.max())
@@ -120,12 +120,12 @@ def test_linear_spectra_equal_torchaudio(n_fft: int, window: str, spectrum: str,
     transform = torchaudio.transforms.Spectrogram(
         n_fft=n_fft,
         win_length=settings.window_length,
-        hop_length=settings.hop,
+        hop_length=settings.hop_length,
         power=power,
         window_fn=WINDOWS[window],
     )
     expected = transform(torch.from_numpy(waveform)).numpy().T
-    (frames,) = spectra(waveform, [settings])
+    (frames,) = compute_frames(waveform, [settings])
     error = np.abs(frames - expected) / expected.max(axis=1, keepdims=True)
     assert error.max() < 2e-6  # of float32's 1.2e-7: what an FFT of 1024 points rounds away
 
@@ -137,7 +137,7 @@ def test_logarithms_equal_torchaudio_s_decibels(kind: str):
     shared = {
         "n_fft": 512,
         "win_length": settings.window_length,
-        "hop_length": settings.hop,
+        "hop_length": settings.hop_length,
         "power": 1.0 if kind == "amplitude" else 2.0,
     }
     made = torchaudio.transforms.Spectrogram(**shared)
@@ -151,7 +151,9 @@ def test_logarithms_equal_torchaudio_s_decibels(kind: str):
         db_multiplier=0.0,
     )
     expected = expected.numpy().T
-    frames, natural = spectra(waveform, [settings, settings.model_copy(update={"scale": "log"})])
+    frames, natural = compute_frames(
+        waveform, [settings, settings.model_copy(update={"scale": "log"})]
+    )
     assert expected.min() < -35  # some at the floor
     np.testing.assert_allclose(frames, expected, atol=1e-3)
     factor = (20 if kind == "amplitude" else 10) / np.log(10)
@@ -165,7 +167,7 @@ def test_mel_equals_torchaudio(changes: dict[str, float]):
     transform = torchaudio.transforms.MelSpectrogram(
         n_fft=settings.n_fft,
         win_length=settings.window_length,
-        hop_length=settings.hop,
+        hop_length=settings.hop_length,
         f_min=settings.mel_low_hz,
         f_max=settings.mel_high_hz,
         n_mels=settings.mel_bins,
@@ -173,7 +175,7 @@ def test_mel_equals_torchaudio(changes: dict[str, float]):
         mel_scale="htk",
     )
     expected = transform(torch.from_numpy(waveform)).numpy().T
-    (frames,) = spectra(waveform, [settings])
+    (frames,) = compute_frames(waveform, [settings])
     np.testing.assert_allclose(frames, expected, rtol=1e-4)
 
 
@@ -209,36 +211,36 @@ def test_filters_that_would_hold_nothing_are_refused():
 def test_a_waveform_shorter_than_half_a_window_is_mirrored_repeatedly(samples: int):
     settings = linear(spectrum="power")
     waveform = noise(samples)
-    (frames,) = spectra(waveform, [settings])
+    (frames,) = compute_frames(waveform, [settings])
     expected = reference(waveform, settings)
     np.testing.assert_allclose(frames, expected, rtol=1e-4, atol=2e-6 * expected.max())
 
 
 def test_a_waveform_without_samples_is_refused():
     with pytest.raises(InputError, match="no samples; leave the utterance out"):
-        spectra(np.zeros(0, np.float32), [linear()])
+        compute_frames(np.zeros(0, np.float32), [linear()])
 
 
 def test_sets_of_one_window_and_n_fft_share_the_transform(
     engine: str, monkeypatch: pytest.MonkeyPatch
 ):
-    kind = Compiled if engine == "compiled" else Plain
-    rows, calls, computed = kind.rows, [], set()
+    kind = NativeSTFT if engine == "compiled" else NumpySTFT
+    rows, calls, computed = kind.compute_rows, [], set()
 
     def counted(self: Any, windows: np.ndarray, outs: list[np.ndarray]) -> None:
         calls.append(len(windows))
         computed.add(len(outs))
         rows(self, windows, outs)
 
-    monkeypatch.setattr(kind, "rows", counted)
+    monkeypatch.setattr(kind, "compute_rows", counted)
     logarithms = [linear(spectrum=each, scale="log") for each in ("amplitude", "power", "mel")]
-    spectra(noise(5_000), logarithms)
+    compute_frames(noise(5_000), logarithms)
     assert computed == {2}  # of log-power and log-amplitude one
     sets = [linear(spectrum=each) for each in ("amplitude", "power", "mel")]
     numbers = []
     for some in (sets[:1], sets, [*sets, linear(window="blackman")]):
         calls.clear()
-        spectra(noise(50_000), some)
+        compute_frames(noise(50_000), some)
         numbers.append(len(calls))
     assert numbers[0] == numbers[1] == numbers[2] / 2 > 0
 
@@ -255,15 +257,15 @@ def test_sharing_a_transform_changes_no_bit():
         linear(spectrum="amplitude", scale="decibel"),
         linear(spectrum="power", scale="decibel"),
     ]
-    together = spectra(waveform, settings)
+    together = compute_frames(waveform, settings)
     for frames, each in zip(together, settings, strict=True):
-        np.testing.assert_array_equal(frames, spectra(waveform, [each])[0])
+        np.testing.assert_array_equal(frames, compute_frames(waveform, [each])[0])
 
 
 def streamed(blocks: list[list[np.ndarray]], settings: FeatureSettings) -> np.ndarray:
     """The rows of utterances, each given block after block."""
     rows: list[np.ndarray] = []
-    stream = Stream([settings], [lambda block: rows.append(block.copy())])
+    stream = FeatureStream([settings], [lambda block: rows.append(block.copy())])
     for utterance in blocks:
         for number, block in enumerate(utterance, start=1):
             stream.add(block, last=number == len(utterance))
@@ -275,7 +277,7 @@ def streamed(blocks: list[list[np.ndarray]], settings: FeatureSettings) -> np.nd
 def test_an_utterances_frames_do_not_depend_on_those_before_it(spectrum: str, rounding: float):
     settings = linear(spectrum=spectrum, scale="log")
     waveforms = [noise(samples, seed=samples) for samples in (9000, 300, 70_000, 16_000, 1, 41_000)]
-    alone = [spectra(waveform, [settings])[0] for waveform in waveforms]
+    alone = [compute_frames(waveform, [settings])[0] for waveform in waveforms]
     for order in (slice(None), slice(None, None, -1)):
         together = streamed([[waveform] for waveform in waveforms[order]], settings)
         np.testing.assert_allclose(together, np.concatenate(alone[order]), rounding, rounding)
@@ -308,7 +310,7 @@ def test_an_utterance_in_blocks_gives_the_frames_of_the_whole_bit_for_bit(
 def test_the_longest_transform_is_still_right():
     settings = linear(spectrum="amplitude", n_fft=65_536, window_ms=1000.0, hop_ms=500.0)
     waveform = noise(100_000)
-    (frames,) = spectra(waveform, [settings])
+    (frames,) = compute_frames(waveform, [settings])
     expected = reference(waveform, settings)
     np.testing.assert_allclose(frames, expected, rtol=1e-3, atol=2e-6 * expected.max())
 
@@ -320,7 +322,7 @@ def test_a_waveform_of_absurd_samples_is_refused(value: float):
         np.errstate(invalid="ignore"),
         pytest.raises(InputError, match=r"float32 holds at most 3\.4\S+; repair the sound"),
     ):
-        spectra(waveform, [linear(spectrum="power")])
+        compute_frames(waveform, [linear(spectrum="power")])
 
 
 @pytest.mark.parametrize("floor", [1e-10, 1.0])
@@ -332,9 +334,9 @@ def test_log_power_is_a_multiple_of_log_amplitude_to_the_last_bit(
     one, other = (
         linear(spectrum=kind, scale=scale, floor=floor) for kind in ("amplitude", "power")
     )
-    ((amplitude,), (power,)) = (spectra(waveform, [each]) for each in (one, other))
+    ((amplitude,), (power,)) = (compute_frames(waveform, [each]) for each in (one, other))
     np.testing.assert_array_equal(power, factor * amplitude)
-    assert multiple(other, one) == factor == 1 / multiple(one, other)
+    assert rows_ratio(other, one) == factor == 1 / rows_ratio(one, other)
     assert amplitude.min() == pytest.approx(reference(np.zeros(600), one).max(), abs=1e-4)
 
 
@@ -343,18 +345,18 @@ def test_log_power_is_a_multiple_of_log_amplitude_to_the_last_bit(
 )
 def test_of_other_rows_none_is_a_multiple(changes: dict[str, object]):
     one = linear(spectrum="power", scale="log")
-    assert multiple(one, linear(**{"spectrum": "amplitude", "scale": "log"} | changes)) is None
-    assert multiple(one, one.model_copy(update={"storage": "uint8"})) == 1
+    assert rows_ratio(one, linear(**{"spectrum": "amplitude", "scale": "log"} | changes)) is None
+    assert rows_ratio(one, one.model_copy(update={"storage": "uint8"})) == 1
 
 
 def test_silence_stays_at_the_floor():
     settings = linear(scale="log", floor=1e-10)
-    (frames,) = spectra(np.zeros(4000, np.float32), [settings])
+    (frames,) = compute_frames(np.zeros(4000, np.float32), [settings])
     np.testing.assert_allclose(frames, np.log(1e-10), rtol=1e-6)
 
 
 def test_a_floor_below_float32_gives_no_infinity():
-    (frames,) = spectra(np.zeros(4000, np.float32), [linear(scale="log", floor=1e-300)])
+    (frames,) = compute_frames(np.zeros(4000, np.float32), [linear(scale="log", floor=1e-300)])
     assert np.isfinite(frames).all()
 
 
@@ -366,7 +368,7 @@ def test_an4_frames_equal_a_float64_reference(an4: Path):
     waveform = samples.astype(np.float32) / np.float32(32_768)
     for spectrum in ("amplitude", "power", "mel"):
         settings = linear(spectrum=spectrum, scale="log")
-        (frames,) = spectra(waveform, [settings])
+        (frames,) = compute_frames(waveform, [settings])
         np.testing.assert_allclose(frames, reference(waveform, settings), atol=2e-3)
 
 

@@ -16,7 +16,7 @@ from pipeline.config.features import FeatureSettings
 from pipeline.corpus import manifest as manifests
 from pipeline.corpus.manifest import Manifest, Utterance
 from pipeline.features.feature_set import FeatureSet
-from pipeline.features.precompute import prepare
+from pipeline.features.precompute import prepare_feature_set
 from pipeline.features.shards import Shard
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="measured through /proc")
@@ -40,8 +40,8 @@ print(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1
 def peak(manifest: Manifest, settings: FeatureSettings, work: Path) -> tuple[float, FeatureSet]:
     """Megabytes that a worker needed at most, and what it made."""
     path = work / "manifest.jsonl"
-    manifests.write(manifest, path)
-    identity, folder = prepare(manifest, settings, work)
+    manifests.write_manifest(manifest, path)
+    identity, folder = prepare_feature_set(manifest, settings, work)
     command = [sys.executable, "-c", WORKER, str(path), str(work), identity]
     said = subprocess.run(command, check=True, capture_output=True, text=True)
     return int(said.stdout) / MEGABYTE, FeatureSet.open(folder)

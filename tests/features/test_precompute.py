@@ -15,12 +15,18 @@ from pipeline.corpus import manifest as manifests
 from pipeline.corpus.audio import decode, resample
 from pipeline.corpus.manifest import Manifest, Utterance
 from pipeline.features import precompute
-from pipeline.features.feature_set import FeatureSet, missing
-from pipeline.features.framing import spectra
-from pipeline.features.hdf5 import verify
-from pipeline.features.precompute import StorageError, Target, precompute_slice, prepare, stored
+from pipeline.features.feature_set import FeatureSet, missing_shards
+from pipeline.features.framing import compute_frames
+from pipeline.features.hdf5 import verify_file
+from pipeline.features.precompute import (
+    FeatureSetTarget,
+    StorageRangeError,
+    load_target,
+    precompute_slice,
+    prepare_feature_set,
+)
 from pipeline.features.shards import Shard
-from pipeline.features.statistics import Part
+from pipeline.features.statistics import RunningCovariance
 from pipeline.files import InputError
 
 MEL = FeatureSettings(mel_bins=20)
@@ -31,8 +37,8 @@ POWER = FeatureSettings(spectrum="power", hop_ms=8.0)
 MakeManifest = Callable[..., Manifest]
 
 
-def target(manifest: Manifest, settings: FeatureSettings, work: Path) -> Target:
-    identity, folder = prepare(manifest, settings, work)
+def target(manifest: Manifest, settings: FeatureSettings, work: Path) -> FeatureSetTarget:
+    identity, folder = prepare_feature_set(manifest, settings, work)
     return settings, folder, identity
 
 
@@ -50,7 +56,7 @@ def test_every_stored_frame_is_that_of_its_utterance(make_manifest: MakeManifest
             features.utterances, manifest.utterances, strict=True
         ):
             waveform = resample.load(manifest.root / utterance.audio, 16_000)
-            (expected,) = spectra(waveform, [settings])
+            (expected,) = compute_frames(waveform, [settings])
             frames = features.frames(stored_utterance)
             assert frames.dtype == settings.storage
             np.testing.assert_allclose(frames, expected, rtol=1e-3, atol=1e-3)
@@ -62,13 +68,13 @@ def test_every_stored_frame_is_that_of_its_utterance(make_manifest: MakeManifest
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that are opened to be decoded."""
     paths: list[str] = []
-    open_sound = decode.open_sound
+    open_sound = decode.open_audio
 
-    def noted(path: str) -> decode.Sound:
+    def noted(path: str) -> decode.AudioFile:
         paths.append(path)
         return open_sound(path)
 
-    monkeypatch.setattr(decode, "open_sound", noted)
+    monkeypatch.setattr(decode, "open_audio", noted)
     return paths
 
 
@@ -91,13 +97,13 @@ def test_a_recording_of_many_utterances_is_decoded_once(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     opened: list[str],
-    decoded: list[int],
+    decoded_block_sizes: list[int],
     *,
     name: str,
     rate: int,
 ):
     """Stretches that overlap, and one that crosses the edge of a block."""
-    monkeypatch.setattr(decode, "BLOCK", 8_000)
+    monkeypatch.setattr(decode, "BLOCK_SAMPLES", 8_000)
     noise = np.random.default_rng(3).standard_normal(60_000).cumsum() / 1_000
     kind = {"format": "OGG", "subtype": "OPUS"} if name == "a.opus" else {}
     soundfile.write(tmp_path / name, np.clip(noise, -0.9, 0.9), rate, **kind)
@@ -107,11 +113,11 @@ def test_a_recording_of_many_utterances_is_decoded_once(
     amplitude = target(manifest, AMPLITUDE, tmp_path / "work")
     assert precompute_slice(manifest, 0, [amplitude]) == []
     assert len(opened) == 1
-    assert 0 < sum(decoded) <= 60_000
+    assert 0 < sum(decoded_block_sizes) <= 60_000
     features = FeatureSet.open(amplitude[1])
     for stored_utterance, start in zip(features.utterances, starts, strict=True):
         alone = resample.load(tmp_path / name, 16_000, start, 3_000)
-        (expected,) = spectra(alone, [AMPLITUDE])
+        (expected,) = compute_frames(alone, [AMPLITUDE])
         np.testing.assert_array_equal(features.frames(stored_utterance), expected)
 
 
@@ -127,9 +133,9 @@ def test_a_stretch_before_the_last_one_is_decoded_from_the_start_again(tmp_path:
     whole = resample.load(tmp_path / "a.mp3", 16_000)
     with (
         pytest.MonkeyPatch.context() as patch,
-        resample.Listener() as listener,
+        resample.AudioReader() as listener,
     ):
-        patch.setattr(decode, "BLOCK", 2_000)
+        patch.setattr(decode, "BLOCK_SAMPLES", 2_000)
         piecewise = resample.load(tmp_path / "a.mp3", 16_000)
         for start in (50_000, 500, 80_000, 0):
             heard = listener.blocks(str(tmp_path / "a.mp3"), start, 5_000, None)
@@ -156,11 +162,13 @@ ALIKE = [  # of some the rows are a multiple of others', of some they look so
 def test_of_logarithms_that_are_multiples_one_has_statistics_made(
     make_manifest: MakeManifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    made: list[Part] = []
-    add = Part.add
-    monkeypatch.setattr(Part, "add", lambda self, rows: (made.append(self), add(self, rows)))
+    made: list[RunningCovariance] = []
+    add = RunningCovariance.add
+    monkeypatch.setattr(
+        RunningCovariance, "add", lambda self, rows: (made.append(self), add(self, rows))
+    )
     manifest = make_manifest()
-    every = [s for s in ALIKE if s.is_logarithm and s.floor < 1 and not s.speeds]
+    every = [s for s in ALIKE if s.is_log_scale and s.floor < 1 and not s.speeds]
     precompute_slice(manifest, 0, [target(manifest, each, tmp_path / "one") for each in every])
     assert len(every) == 6
     assert len(set(map(id, made))) == 2  # natural and decibel
@@ -188,7 +196,7 @@ def test_a_shard_that_is_there_is_not_written_again(make_manifest: MakeManifest,
     amplitude = target(manifest, AMPLITUDE, tmp_path / "work")
     precompute_slice(manifest, 0, [mel, amplitude])
     assert (shard.stat().st_mtime_ns, shard.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
-    assert missing(amplitude[1], 1) == []
+    assert missing_shards(amplitude[1], 1) == []
 
 
 def test_a_damaged_shard_is_written_anew(make_manifest: MakeManifest, tmp_path: Path):
@@ -211,7 +219,7 @@ def test_slices_together_hold_the_manifest_in_order(
     count = len(manifest.slices)
     assert count > 3
     for index in reversed(range(count)):
-        assert index in missing(mel[1], count)
+        assert index in missing_shards(mel[1], count)
         precompute_slice(manifest, index, [mel])
     ids = [utterance.id for utterance in FeatureSet.open(mel[1]).utterances]
     assert ids == [utterance.id for utterance in manifest.utterances]
@@ -267,7 +275,7 @@ def test_segments_of_one_recording_are_cut_out_of_it(
         resample.load(manifest.root / "long.wav", 16_000),
     )
     for stored_utterance, start, count in zip(features.utterances, starts, samples, strict=True):
-        (expected,) = spectra(waveform[start : start + count], [AMPLITUDE])
+        (expected,) = compute_frames(waveform[start : start + count], [AMPLITUDE])
         np.testing.assert_array_equal(features.frames(stored_utterance), expected)
 
 
@@ -277,8 +285,8 @@ def test_a_recording_in_blocks_gives_the_bytes_of_the_whole(
 ):
     manifest = make_manifest(rate=rate)
     sets = [MEL, AMPLITUDE, MEL.model_copy(update={"storage": "uint8"})]
-    for folder, samples in (("whole", decode.BLOCK), ("blocks", 1777)):
-        monkeypatch.setattr(decode, "BLOCK", samples)
+    for folder, samples in (("whole", decode.BLOCK_SAMPLES), ("blocks", 1777)):
+        monkeypatch.setattr(decode, "BLOCK_SAMPLES", samples)
         targets = [target(manifest, settings, tmp_path / folder) for settings in sets]
         precompute_slice(manifest, 0, targets)
     whole, blocks = (sorted((tmp_path / name).rglob("*.h5")) for name in ("whole", "blocks"))
@@ -309,7 +317,7 @@ def test_another_rate_is_resampled(make_manifest: MakeManifest, tmp_path: Path):
         for stored_utterance, utterance in zip(
             FeatureSet.open(folder).utterances, manifest.utterances, strict=True
         ):
-            seconds = stored_utterance.frames * settings.hop / settings.sample_rate
+            seconds = stored_utterance.frames * settings.hop_length / settings.sample_rate
             assert seconds == pytest.approx(utterance.seconds, abs=0.011)
 
 
@@ -330,11 +338,11 @@ def test_settings_that_storage_cannot_hold_leave_no_shard_and_take_no_other_set_
         for utterance in manifest.utterances:
             write_wav(manifest.root / utterance.audio, np.full(utterance.samples, 1e-4))
     refused = target(manifest, settings, tmp_path / "work")
-    with pytest.raises(StorageError, match=said) as error:
+    with pytest.raises(StorageRangeError, match=said) as error:
         precompute_slice(manifest, 0, [refused])
     assert error.value.feature_ids == (refused[2],)
     others = [target(manifest, each, tmp_path / "work") for each in (MEL, AMPLITUDE)]
-    with pytest.raises(StorageError, match=said):
+    with pytest.raises(StorageRangeError, match=said):
         precompute_slice(manifest, 0, [others[0], refused, others[1]])
     assert [path.name for path in refused[1].iterdir()] == ["feature_set.yaml"]
     for each, folder, _ in others:
@@ -371,16 +379,18 @@ def test_more_bins_than_a_covariance_can_have_are_refused(
     make_manifest: MakeManifest, tmp_path: Path
 ):
     with pytest.raises(InputError, match="lower n_fft to 8192"):
-        prepare(make_manifest(), FeatureSettings(spectrum="power", n_fft=16_384), tmp_path)
+        prepare_feature_set(
+            make_manifest(), FeatureSettings(spectrum="power", n_fft=16_384), tmp_path
+        )
 
 
 def test_prepare_twice_is_once(make_manifest: MakeManifest, tmp_path: Path):
     manifest = make_manifest()
     settings, folder, identity = target(manifest, MEL, tmp_path / "work")
     written = (folder / "feature_set.yaml").stat().st_mtime_ns
-    assert prepare(manifest, MEL, tmp_path / "work") == (identity, folder)
+    assert prepare_feature_set(manifest, MEL, tmp_path / "work") == (identity, folder)
     assert (folder / "feature_set.yaml").stat().st_mtime_ns == written
-    assert stored(tmp_path / "work", identity) == (settings, folder, identity)
+    assert load_target(tmp_path / "work", identity) == (settings, folder, identity)
 
 
 def test_a_damaged_description_is_written_anew(make_manifest: MakeManifest, tmp_path: Path):
@@ -388,7 +398,7 @@ def test_a_damaged_description_is_written_anew(make_manifest: MakeManifest, tmp_
     _, folder, _ = target(manifest, MEL, tmp_path / "work")
     whole = (folder / "feature_set.yaml").read_bytes()
     (folder / "feature_set.yaml").write_text("x: [")
-    prepare(manifest, MEL, tmp_path / "work")
+    prepare_feature_set(manifest, MEL, tmp_path / "work")
     assert (folder / "feature_set.yaml").read_bytes() == whole
 
 
@@ -409,7 +419,7 @@ def test_flipped_bits_among_the_frames_are_named(make_manifest: MakeManifest, tm
         FeatureSet.open(made[1]).verify()
 
 
-def _precompute_slowly(manifest: Manifest, sets: list[Target], started: Path) -> None:
+def _precompute_slowly(manifest: Manifest, sets: list[FeatureSetTarget], started: Path) -> None:
     def progress(utterances: int, seconds: float) -> None:
         started.touch()
         time.sleep(0.2)
@@ -442,10 +452,10 @@ def test_a_kill_leaves_nothing_half_and_the_next_run_gives_the_same_bytes(
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.join()
-    assert missing(killed[1], 1) == [0]
+    assert missing_shards(killed[1], 1) == [0]
     precompute_slice(manifest, 0, [killed])
     (shard,) = killed[1].glob("shard-*.h5")
-    verify(shard)
+    verify_file(shard)
     assert shard_bytes(killed[1]) == shard_bytes(undisturbed[1])
 
 

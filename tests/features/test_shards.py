@@ -10,14 +10,14 @@ import pytest
 
 from pipeline.config.features import FeatureSettings
 from pipeline.corpus.manifest import Refusal
-from pipeline.features.hdf5 import verify
+from pipeline.features.hdf5 import verify_file
 from pipeline.features.shards import (
     Shard,
     StoredUtterance,
+    open_shard_writer,
     read_statistics,
     shard_name,
     write_statistics,
-    writing_shard,
 )
 from pipeline.features.statistics import Statistics
 from pipeline.files import InputError
@@ -56,7 +56,7 @@ def write(
     settings: FeatureSettings = SETTINGS,
 ) -> np.ndarray:
     rows = rows_of(sum(lengths))
-    with writing_shard(
+    with open_shard_writer(
         path,
         feature_id="mel-0123",
         settings=settings,
@@ -80,7 +80,7 @@ def test_a_shard_gives_back_what_was_written(tmp_path: Path):
     assert shard.utterances == tuple(utterances((7, 4, 9)))
     assert shard.refusals == REFUSALS
     np.testing.assert_array_equal(shard.frames, rows)
-    verify(path)
+    verify_file(path)
 
 
 def test_hdf5_and_the_mapping_see_the_same_rows(tmp_path: Path):
@@ -133,7 +133,7 @@ def test_a_pickled_shard_maps_again(tmp_path: Path):
 def test_no_rows_and_empty_utterances_are_well(tmp_path: Path, lengths: tuple[int, ...]):
     write(tmp_path / "shard.h5", lengths)
     shard = Shard.open(tmp_path / "shard.h5")
-    verify(tmp_path / "shard.h5")
+    verify_file(tmp_path / "shard.h5")
     assert [utterance.frames for utterance in shard.utterances] == list(lengths)
     assert shard.frames.shape == (sum(lengths), 5)
 
@@ -141,7 +141,7 @@ def test_no_rows_and_empty_utterances_are_well(tmp_path: Path, lengths: tuple[in
 def test_a_failure_while_writing_leaves_no_file(tmp_path: Path):
     with (
         pytest.raises(RuntimeError, match="power cut"),
-        writing_shard(
+        open_shard_writer(
             tmp_path / "shard.h5",
             feature_id="f",
             settings=SETTINGS,
@@ -158,7 +158,7 @@ def test_a_failure_while_writing_leaves_no_file(tmp_path: Path):
 def test_too_few_rows_are_a_mistake_of_the_program(tmp_path: Path):
     with (
         pytest.raises(ValueError, match="2 rows were written, not 3"),
-        writing_shard(
+        open_shard_writer(
             tmp_path / "shard.h5",
             feature_id="f",
             settings=SETTINGS,
@@ -193,7 +193,7 @@ def test_a_tail_that_is_lost_to_zeros_is_found(tmp_path: Path):
         path.write_bytes(whole[:start].ljust(len(whole), b"\0"))
         if any(whole[start:]):
             with pytest.raises(InputError, match="run make features again"):
-                verify(path)
+                verify_file(path)
 
 
 @pytest.mark.parametrize("name", ["utterance_ids", "transcripts", "refusals/reasons"])
@@ -227,7 +227,7 @@ def test_verify_finds_one_flipped_bit_in_any_dataset(tmp_path: Path):
         damaged[offset] ^= 1
         path.write_bytes(damaged)
         with pytest.raises(InputError, match=f"the bytes of {name} are not those"):
-            verify(path)
+            verify_file(path)
 
 
 def test_a_folder_a_text_and_a_missing_file_are_refused_in_one_line(tmp_path: Path):
@@ -315,7 +315,7 @@ CODED = FeatureSettings(mel_bins=5, storage="uint8")
 def test_an_8_bit_shard_gives_rows_back_within_half_a_step(tmp_path: Path, block: int):
     lengths = (300, 0, 1, 128, 129)
     rows = write(tmp_path / "shard.h5", lengths, block, CODED)
-    verify(tmp_path / "shard.h5")
+    verify_file(tmp_path / "shard.h5")
     shard = pickle.loads(pickle.dumps(Shard.open(tmp_path / "shard.h5")))  # noqa: S301
     read = shard.reader()
     with h5py.File(tmp_path / "shard.h5") as file:
@@ -367,7 +367,7 @@ def test_an_8_bit_shard_without_its_scales_is_refused(tmp_path: Path, change):
 
 @pytest.mark.parametrize("path", sorted(DATA.glob("shard-v*.h5")), ids=lambda path: path.stem)
 def test_yesterdays_shard_is_read_for_ever(path: Path):
-    verify(path)
+    verify_file(path)
     shard = Shard.open(path)
     assert shard.feature_id == "mel-000000000000"
     assert (shard.index, shard.count) == (0, 1)

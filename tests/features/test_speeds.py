@@ -13,8 +13,8 @@ from pipeline.config.features import FeatureSettings
 from pipeline.corpus.audio import decode, resample
 from pipeline.corpus.manifest import Manifest, Utterance
 from pipeline.features.feature_set import FeatureSet
-from pipeline.features.framing import spectra
-from pipeline.features.precompute import precompute_slice, prepare
+from pipeline.features.framing import compute_frames
+from pipeline.features.precompute import precompute_slice, prepare_feature_set
 from pipeline.files import InputError
 from tests.features.test_precompute import AMPLITUDE, MEL, MakeManifest, shard_bytes, target
 
@@ -49,7 +49,7 @@ def test_a_copy_of_a_tone_is_shorter_and_higher(
     )  # fmt: skip
     features = made(Manifest("tone", tmp_path, (utterance,)), at(LINEAR, speed), tmp_path)
     whole, copy = map(features.frames, features.utterances)
-    (expected,) = spectra(
+    (expected,) = compute_frames(
         tone(1_000 * speed, round(32_000 / speed), 16_000).astype(np.float32), [LINEAR]
     )
     assert len(whole) == 201
@@ -88,13 +88,13 @@ def test_a_long_recording_in_blocks_gives_the_copies_of_the_whole(
     manifest = make_manifest(rate=rate)
     settings = at(AMPLITUDE, *SPEEDS)
     whole = made(manifest, settings, tmp_path / "whole")
-    monkeypatch.setattr(decode, "BLOCK", 1777)
+    monkeypatch.setattr(decode, "BLOCK_SAMPLES", 1777)
     blocks = made(manifest, settings, tmp_path / "blocks")
     assert shard_bytes(blocks.folder) == shard_bytes(whole.folder)
     utterance = manifest.utterances[0]
     waveform = resample.load(manifest.root / utterance.audio, rate)
     resampled = resample.resample(waveform, rate * 11, 16_000 * 10)
-    (expected,) = spectra(resampled, [AMPLITUDE])
+    (expected,) = compute_frames(resampled, [AMPLITUDE])
     assert blocks.utterances[2].id == f"sp1.1-{utterance.id}"
     np.testing.assert_array_equal(blocks.frames(blocks.utterances[2]), expected)
 
@@ -105,13 +105,13 @@ def test_sets_of_different_speeds_come_from_one_decoding_and_give_the_bytes_of_s
     manifest = make_manifest()
     every = [MEL, at(MEL, *SPEEDS), at(MEL, 0.8, 1.1), at(AMPLITUDE, 1.1), AMPLITUDE]
     heard: list[str] = []
-    listen = resample.Listener.blocks
+    listen = resample.AudioReader.blocks
 
-    def noted(self: resample.Listener, path: str, *span: Any) -> Any:
+    def noted(self: resample.AudioReader, path: str, *span: Any) -> Any:
         heard.append(path)
         return listen(self, path, *span)
 
-    monkeypatch.setattr(resample.Listener, "blocks", noted)
+    monkeypatch.setattr(resample.AudioReader, "blocks", noted)
     together = [target(manifest, settings, tmp_path / "one") for settings in every]
     assert precompute_slice(manifest, 0, together) == []
     assert heard == [str(manifest.root / utterance.audio) for utterance in manifest.utterances]
@@ -120,10 +120,10 @@ def test_sets_of_different_speeds_come_from_one_decoding_and_give_the_bytes_of_s
 
 
 def test_the_copies_of_stretches_of_an_mp3_cost_no_second_decoding(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoded: list[int]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoded_block_sizes: list[int]
 ):
     soundfile.write(tmp_path / "a.mp3", np.sin(np.arange(60_000) / 20) / 2, 16_000)
-    monkeypatch.setattr(decode, "BLOCK", 8_000)
+    monkeypatch.setattr(decode, "BLOCK_SAMPLES", 8_000)
     utterances = tuple(
         Utterance(
             id=f"u{start}", audio="a.mp3", samples=6_000, rate=16_000, transcript="A", speaker="s",
@@ -133,7 +133,7 @@ def test_the_copies_of_stretches_of_an_mp3_cost_no_second_decoding(
     )  # fmt: skip
     features = made(Manifest("cut", tmp_path, utterances), at(MEL, *SPEEDS), tmp_path / "work")
     assert len(features.utterances) == 12
-    assert 0 < sum(decoded) <= 60_000
+    assert 0 < sum(decoded_block_sizes) <= 60_000
 
 
 def test_a_refused_recording_takes_its_copies_along_and_is_told_once(
@@ -161,5 +161,5 @@ def test_a_corpus_that_has_such_copies_already_is_refused(
     copies = tuple(replace(u, id=f"sp1.1-{u.id}") for u in manifest.utterances)
     manifest = replace(manifest, utterances=manifest.utterances + copies)
     with pytest.raises(InputError, match=r"tones has copies .*, such as sp1\.1-speaker-00; leave"):
-        prepare(manifest, at(MEL, *SPEEDS), tmp_path)
-    prepare(manifest, at(MEL, 0.8), tmp_path)
+        prepare_feature_set(manifest, at(MEL, *SPEEDS), tmp_path)
+    prepare_feature_set(manifest, at(MEL, 0.8), tmp_path)

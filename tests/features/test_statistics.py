@@ -5,10 +5,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pipeline.features.statistics import (
-    BLOCK,
-    Affine,
-    Multiple,
-    Part,
+    MAX_BLOCK_ROWS,
+    AffineMap,
+    RunningCovariance,
+    ScaledCovariance,
     Statistics,
     pca,
     standardise,
@@ -48,8 +48,8 @@ def test_merged_parts_equal_numpy_on_all_frames_at_once(lengths: list[int]):
 
 def test_a_multiple_has_the_statistics_of_its_rows_and_refuses_to_miss_any():
     frames = correlated(700)
-    part = Part(6)
-    twice = Multiple(part, 2.0)
+    part = RunningCovariance(6)
+    twice = ScaledCovariance(part, 2.0)
     for block in np.split(frames, [300]):
         part.add(block)
         twice.add(2 * block)
@@ -88,9 +88,9 @@ def test_a_large_offset_does_not_cancel():
 def test_a_silent_beginning_costs_no_precision():
     """What is multiplied is the distance from the first block's mean."""
     speech = correlated(20_000) + 12
-    silence = np.full((BLOCK, 6), np.log(1e-10), np.float32)
+    silence = np.full((MAX_BLOCK_ROWS, 6), np.log(1e-10), np.float32)
     frames = np.concatenate([silence, speech])
-    part = Part(6)
+    part = RunningCovariance(6)
     for block in np.array_split(frames, 37):
         part.add(block)
     largest = frames.var(axis=0, dtype=np.float64).max()
@@ -152,6 +152,6 @@ def test_nothing_to_normalise_by_is_refused():
 def test_affine_shifts_before_it_scales():
     frames = np.array([[1.0, 2.0]], np.float16)
     shift, scale = np.array([1, 1], np.float32), np.array([3, 5], np.float32)
-    np.testing.assert_array_equal(Affine(shift, scale)(frames), [[0, 5]])
+    np.testing.assert_array_equal(AffineMap(shift, scale)(frames), [[0, 5]])
     swap = np.array([[0, 1], [1, 0]], np.float32)
-    np.testing.assert_array_equal(Affine(shift, swap)(frames), [[1, 0]])
+    np.testing.assert_array_equal(AffineMap(shift, swap)(frames), [[1, 0]])

@@ -12,22 +12,22 @@ import soundfile
 
 from jobs.launch import entrypoint
 from jobs.local import executor
-from jobs.local.executor import Ended
+from jobs.local.executor import ExitStatus
 from jobs.node.signals import StopRequest
 from jobs.sweep.folder import SweepFolder
 
-Answer = Callable[..., Path]
+FakeCommand = Callable[..., Path]
 
 
 @pytest.fixture
-def fake_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Answer:
+def fake_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeCommand:
     """`fake_slurm("squeue", "text")`: that command prints it, and notes what it was asked.
 
     No other command of SLURM is to be found, whatever this machine has.
     """
     if sys.platform == "win32":
         pytest.skip("the fake commands are shell scripts")
-    monkeypatch.setattr("jobs.slurm.reasons.SECONDS_UNTIL_AGAIN", (0.01, 0.02))
+    monkeypatch.setattr("jobs.slurm.reasons.RETRY_DELAYS_S", (0.01, 0.02))
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
@@ -48,7 +48,7 @@ def fake_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Answer:
     return answer
 
 
-class Clock:
+class FakeClock:
     """Time passes only while somebody sleeps."""
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class Clock:
 
 
 @pytest.fixture
-def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def run_tasks_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tasks of this machine in the process of the tests, which has torch already.
 
     Processes of their own are what test_local.py and test_reconcile.py are about.
@@ -71,19 +71,19 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     def deal(files: Sequence[Path], *words: object) -> None:
         *_, ended = words
         for file in files:
-            ended(Ended(file, entrypoint.execute(file, StopRequest())))
+            ended(ExitStatus(file, entrypoint.execute_task(file, StopRequest())))
 
-    monkeypatch.setattr(executor, "deal", deal)
+    monkeypatch.setattr(executor, "run_tasks", deal)
 
 
-SPEAKERS = ("faaa", "fbbb", "maaa", "mbbb")
-WORDS = ("YES", "NO", "GO SIX")
-CORPORA = {
+AN4_SPEAKERS = ("faaa", "fbbb", "maaa", "mbbb")
+TRANSCRIPTS = ("YES", "NO", "GO SIX")
+CORPUS_FILES = {
     "demo": "reader: demo\nminutes: 0.5\nvoices: 6\n",
     "an4": "reader: an4\nroot: {root}\n",
     "csv": "reader: csv\nroot: {root}\nparts: {{drawn: [list.csv]}}\n",
 }
-SETTINGS = {
+CONFIG_FILES = {
     "experiments/tiny.yaml": "corpus: ../corpora/tiny.yaml\n"
     "model: {{fc1: 8, fc2: 8, hidden: 8}}\n"
     "train: {{epochs: {epochs}, batch: 4}}\n",
@@ -93,7 +93,7 @@ SETTINGS = {
 
 
 @dataclass(frozen=True)
-class Bench:
+class TinyProject:
     """A tiny corpus, a sweep of two tiny runs on it, a work folder."""
 
     corpus: Path
@@ -101,22 +101,22 @@ class Bench:
     work: Path
 
     @property
-    def sweep(self) -> Path:
+    def sweep_file(self) -> Path:
         return self.configs / "sweeps" / "tiny.yaml"
 
     @property
-    def folder(self) -> SweepFolder:
+    def sweep_folder(self) -> SweepFolder:
         return SweepFolder(self.work, "tiny")
 
-    def wav(self, utterance: str) -> Path:
+    def wav_path(self, utterance: str) -> Path:
         """Of an utterance such as faaa-an0-b of the corpus in AN4's layout."""
         speaker, prefix, suffix = utterance.split("-")
         name = f"{prefix}-{speaker}-{suffix}.wav"
         return self.corpus / "wav" / "an4_clstk" / speaker / name
 
-    def retell(self, utterance: str, words: str) -> None:
+    def replace_transcript(self, utterance: str, words: str) -> None:
         """Replace a transcript."""
-        name = self.wav(utterance).stem
+        name = self.wav_path(utterance).stem
         path = self.corpus / "etc" / "an4_train.transcription"
         lines = path.read_text("utf-8").splitlines()
         changed = [f"<s> {words} </s> ({name})" if f"({name})" in each else each for each in lines]
@@ -124,31 +124,31 @@ class Bench:
 
 
 @pytest.fixture
-def make_bench(tmp_path: Path) -> Callable[..., Bench]:
-    return lambda *words, **options: bench_in(tmp_path, *words, **options)
+def make_project(tmp_path: Path) -> Callable[..., TinyProject]:
+    return lambda *words, **options: create_project(tmp_path, *words, **options)
 
 
-def bench_in(folder: Path, reader: str = "demo", epochs: int = 2) -> Bench:
-    bench = Bench(folder / "an4", folder / "configs", folder / "work")
+def create_project(folder: Path, reader: str = "demo", epochs: int = 2) -> TinyProject:
+    bench = TinyProject(folder / "an4", folder / "configs", folder / "work")
     if reader == "an4":
-        _write_corpus(bench.corpus)
+        _write_an4_corpus(bench.corpus)
     if reader == "csv":
-        _write_list(bench.corpus)
-    for name, text in {"corpora/tiny.yaml": CORPORA[reader], **SETTINGS}.items():
+        _write_csv_corpus(bench.corpus)
+    for name, text in {"corpora/tiny.yaml": CORPUS_FILES[reader], **CONFIG_FILES}.items():
         path = bench.configs / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text.format(root=bench.corpus, epochs=epochs))
     return bench
 
 
-def _write_corpus(root: Path) -> None:
+def _write_an4_corpus(root: Path) -> None:
     """Three utterances of four speakers in AN4's layout; two of the speakers are the test set."""
     generator = np.random.default_rng(0)
-    for kind, speakers in (("train", SPEAKERS[::2]), ("test", SPEAKERS[1::2])):
+    for kind, speakers in (("train", AN4_SPEAKERS[::2]), ("test", AN4_SPEAKERS[1::2])):
         folder = "an4_clstk" if kind == "train" else "an4test_clstk"
         ids, lines = [], []
         for speaker in speakers:
-            for number, words in enumerate(WORDS):
+            for number, words in enumerate(TRANSCRIPTS):
                 name = f"an{number}-{speaker}-b"
                 path = root / "wav" / folder / speaker / f"{name}.wav"
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -161,7 +161,7 @@ def _write_corpus(root: Path) -> None:
         (root / "etc" / f"an4_{kind}.transcription").write_text("\n".join(lines) + "\n")
 
 
-def _write_list(root: Path) -> None:
+def _write_csv_corpus(root: Path) -> None:
     """Twelve utterances of four speakers; the sound of one more is not sound."""
     generator = np.random.default_rng(0)
     root.mkdir()
@@ -169,6 +169,6 @@ def _write_list(root: Path) -> None:
     for number in range(12):
         noise = generator.normal(0, 3000, 16_000).astype(np.int16)
         soundfile.write(root / f"u{number}.wav", noise, 16_000)
-        lines.append(f"u{number}.wav,{WORDS[number % 3]},{SPEAKERS[number % 4]}")
+        lines.append(f"u{number}.wav,{TRANSCRIPTS[number % 3]},{AN4_SPEAKERS[number % 4]}")
     (root / "broken.wav").write_bytes(b"no sound")
     (root / "list.csv").write_text("\n".join(lines) + "\n", "utf-8")

@@ -24,25 +24,25 @@ def source(folder: Path) -> Path:
 
 
 def test_code_and_package_data_are_copied_and_nothing_else(tmp_path: Path):
-    taken = code_snapshot.take(tmp_path / "code", source(tmp_path / "source"))
+    taken = code_snapshot.take_snapshot(tmp_path / "code", source(tmp_path / "source"))
     files = {path.relative_to(taken).as_posix() for path in taken.rglob("*") if path.is_file()}
     assert files == {"pipeline/__init__.py", "pipeline/results/report.html", "jobs/cli.py"}
 
 
 def test_an_edit_afterwards_changes_nothing_and_gives_another_snapshot(tmp_path: Path):
     code = source(tmp_path / "source")
-    first = code_snapshot.take(tmp_path / "code", code)
+    first = code_snapshot.take_snapshot(tmp_path / "code", code)
     (code / "jobs/cli.py").write_text("answer = 42\n")
-    second = code_snapshot.take(tmp_path / "code", code)
+    second = code_snapshot.take_snapshot(tmp_path / "code", code)
     assert (first / "jobs/cli.py").read_text() == "answer = 41\n"
     assert (second / "jobs/cli.py").read_text() == "answer = 42\n"
-    assert code_snapshot.take(tmp_path / "code", code) == second
+    assert code_snapshot.take_snapshot(tmp_path / "code", code) == second
     assert len(list((tmp_path / "code").iterdir())) == 2
 
 
 def test_the_environment_puts_the_snapshot_before_the_working_tree(tmp_path: Path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "/elsewhere")
-    variables = code_snapshot.environment(tmp_path, 3)
+    variables = code_snapshot.task_environment(tmp_path, 3)
     assert variables["PYTHONPATH"].split(code_snapshot.os.pathsep) == [str(tmp_path), "/elsewhere"]
     assert variables["PYTHONSAFEPATH"] == "1"
     assert variables["OMP_NUM_THREADS"] == "3"
@@ -52,7 +52,7 @@ def test_uncommitted_changes_are_kept_beside_the_snapshot_and_outlive_it(tmp_pat
     if not shutil.which("git"):
         pytest.skip("git is not on PATH")
     source = tmp_path / "source"
-    for package in code_snapshot.PACKAGES:
+    for package in code_snapshot.SNAPSHOT_PACKAGES:
         (source / package).mkdir(parents=True)
         (source / package / "a.py").write_text("one = 1\n")
 
@@ -64,15 +64,15 @@ def test_uncommitted_changes_are_kept_beside_the_snapshot_and_outlive_it(tmp_pat
     git("init", "--quiet")
     git("add", ".")
     git("commit", "--quiet", "--message", "one")
-    clean = code_snapshot.take(tmp_path / "code", source)
+    clean = code_snapshot.take_snapshot(tmp_path / "code", source)
     assert [path.name for path in (tmp_path / "code").iterdir()] == [clean.name]
 
     (source / "jobs" / "a.py").write_text("two = 2\n")
     (source / "jobs" / "new.py").write_text("three = 3\n")
     (source / "jobs" / "née 1.py").write_text("")
     (source / "jobs" / "corpus.wav").write_bytes(b"no code")
-    changed = code_snapshot.take(tmp_path / "code", source)
-    code_snapshot.clear(tmp_path / "code", keep=())
+    changed = code_snapshot.take_snapshot(tmp_path / "code", source)
+    code_snapshot.delete_snapshots(tmp_path / "code", keep=())
     (patch,) = (tmp_path / "code").iterdir()
     assert patch.name == f"{changed.name}.patch"
     said = patch.read_text()
@@ -89,5 +89,5 @@ def test_uncommitted_changes_are_kept_beside_the_snapshot_and_outlive_it(tmp_pat
 def test_code_outside_git_has_no_patch(tmp_path):
     (tmp_path / "source" / "jobs").mkdir(parents=True)
     (tmp_path / "source" / "jobs" / "a.py").write_text("")
-    code_snapshot.take(tmp_path / "code", tmp_path / "source")
+    code_snapshot.take_snapshot(tmp_path / "code", tmp_path / "source")
     assert list((tmp_path / "code").glob("*.patch")) == []

@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from jobs import profile
-from jobs.profile import Local, Slurm, load_profile, require_writable, typed_again, work_folder
+from jobs.profile import (
+    LocalProfile,
+    SlurmProfile,
+    load_profile,
+    make_command,
+    require_writable,
+    work_folder,
+)
 from pipeline.files import InputError
 
 CLUSTER = Path(__file__).resolve().parents[2] / "cluster"
@@ -25,7 +32,7 @@ def written(folder: Path, text: str) -> Path:
     "path", sorted(CLUSTER.glob("**/*.yaml")), ids=lambda p: str(p.relative_to(CLUSTER))
 )
 def test_each_profile_is_valid_and_says_where_its_facts_come_from_and_when(path: Path):
-    assert isinstance(load_profile(path), Local | Slurm)
+    assert isinstance(load_profile(path), LocalProfile | SlurmProfile)
     comments = [line for line in path.read_text().splitlines() if line.startswith("#")]
     header = " ".join(line.lstrip("# ") for line in comments)
     facts = re.search(r"Facts: (.*)", header)
@@ -35,10 +42,11 @@ def test_each_profile_is_valid_and_says_where_its_facts_come_from_and_when(path:
 
 def test_the_template_names_every_field_with_its_default():
     assert (
-        load_profile(CLUSTER / "slurm.yaml").model_dump() == Slurm(scheduler="slurm").model_dump()
+        load_profile(CLUSTER / "slurm.yaml").model_dump()
+        == SlurmProfile(scheduler="slurm").model_dump()
     )
     text = (CLUSTER / "slurm.yaml").read_text()
-    fields = [name for kind in (Slurm, profile.FeatureJobs) for name in kind.model_fields]
+    fields = [name for kind in (SlurmProfile, profile.FeatureJobs) for name in kind.model_fields]
     assert [name for name in fields if f"{name}:" not in text] == []
 
 
@@ -91,7 +99,7 @@ def test_a_wrong_profile_is_refused_in_one_line(tmp_path: Path, text: str, compl
 def test_a_word_that_yaml_takes_for_another_is_understood(tmp_path: Path, word: str, read: object):
     text = f"scheduler: slurm\npreemption: none\nuser_signal_on_preempt: {word}\n"
     site = load_profile(written(tmp_path, text))
-    assert isinstance(site, Slurm)
+    assert isinstance(site, SlurmProfile)
     assert (site.preemption, site.user_signal_on_preempt) == ("none", read)
 
 
@@ -142,19 +150,19 @@ def test_a_printed_command_names_the_place_where_it_is_not_the_default(
     tmp_path, monkeypatch, file, work, expected
 ):
     monkeypatch.chdir(tmp_path)
-    profile = Local()
+    profile = LocalProfile()
     if file:
         (tmp_path / file).write_text("scheduler: slurm\nwork: from-profile\n")
         profile = load_profile(tmp_path / file)
     folder = tmp_path.resolve() / work
-    command = typed_again("make x", profile, folder)
+    command = make_command("make x", profile, folder)
     assert command == expected.format(file=tmp_path / (file or ""), work=folder)
 
 
 def test_a_printed_command_can_be_typed_where_the_work_folder_has_a_space(tmp_path):
     """So it is taken by make, which hands it on."""
     work = tmp_path / "my work"
-    command = typed_again("make --dry-run status", Local(), work)
+    command = make_command("make --dry-run status", LocalProfile(), work)
     assert command.endswith(f"WORK='{work}'")
     if not shutil.which("make"):
         pytest.skip("make is not on PATH")
@@ -167,4 +175,7 @@ def test_a_printed_command_can_be_typed_where_the_work_folder_has_a_space(tmp_pa
 
 def test_a_printed_command_names_the_work_folder_of_an_unset_variable(tmp_path, monkeypatch):
     monkeypatch.delenv("SCRATCH", raising=False)
-    assert typed_again("make x", Local(work="$SCRATCH/b"), tmp_path) == f"make x WORK={tmp_path}"
+    assert (
+        make_command("make x", LocalProfile(work="$SCRATCH/b"), tmp_path)
+        == f"make x WORK={tmp_path}"
+    )

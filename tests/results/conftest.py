@@ -9,7 +9,7 @@ from tests.results.examples import make_sweep
 
 
 @pytest.fixture(scope="session")
-def sweep(tmp_path_factory: pytest.TempPathFactory) -> list[SweepRun]:
+def sweep_runs(tmp_path_factory: pytest.TempPathFactory) -> list[SweepRun]:
     """Four finished runs, of which the first stays blank; one running, one failed, one waiting."""
     folder: Path = tmp_path_factory.mktemp("runs")
     return make_sweep(folder)

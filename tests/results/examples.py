@@ -14,20 +14,20 @@ from pipeline.config.loader import set_key
 from pipeline.decoding.scoring import ErrorCount, Score
 from pipeline.results.run_summary import SweepRun
 from pipeline.runs.folder import Failure, Heartbeat, Hypothesis, RunFolder
-from pipeline.runs.rows import CLAMPED, Row
+from pipeline.runs.rows import CLAMPED_LAYERS, Row
 
 NOW = 1_790_000_000.0  # seconds since 1970: 2026-09-21
 REFERENCE_LOSS = 3.02
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-WORDS = "ONE TWO THREE FOUR FIVE SIX SEVEN EIGHT NINE ZERO ENTER RUBOUT ERASE GO YES STOP"
+LATIN_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+VOCABULARY = "ONE TWO THREE FOUR FIVE SIX SEVEN EIGHT NINE ZERO ENTER RUBOUT ERASE GO YES STOP"
 
 
 @dataclass(frozen=True)
-class Course:
+class RunScenario:
     """How a run goes: `escape` in updates (infinite: never), `floor` its last dev CER."""
 
-    escape: float = 500
-    floor: float = 0.06
+    escape_updates: float = 500
+    final_dev_cer: float = 0.06
     epochs: int = 20
     updates_per_epoch: int = 90
     first_loss: float = 27.0
@@ -37,71 +37,73 @@ class Course:
 
     def progress(self, updates: float) -> float:
         """0 on the plateau, 1 at the end."""
-        if math.isinf(self.escape):
+        if math.isinf(self.escape_updates):
             return 0.0
-        return 1 / (1 + math.exp(-6 * (updates - 1.6 * self.escape) / self.escape))
+        return 1 / (1 + math.exp(-6 * (updates - 1.6 * self.escape_updates) / self.escape_updates))
 
 
-STUDENT = Course(escape=math.inf, learning_rate=1e-6, seed=3)
+NEVER_ESCAPES = RunScenario(escape_updates=math.inf, learning_rate=1e-6, seed=3)
 
 
-def references(split: str, count: int) -> list[tuple[str, str]]:
+def make_references(split: str, count: int) -> list[tuple[str, str]]:
     """(utterance id, text), always the same."""
     draw = random.Random(f"{split} of the corpus")
     texts = []
     for number in range(count):
-        parts = draw.choices(WORDS.split(), k=draw.randint(1, 4)) + draw.choices(
-            LETTERS, k=draw.randint(0, 3)
+        parts = draw.choices(VOCABULARY.split(), k=draw.randint(1, 4)) + draw.choices(
+            LATIN_LETTERS, k=draw.randint(0, 3)
         )
         texts.append((f"{split}-speaker{number % 10:02}-{number:03}", " ".join(parts)))
     return texts
 
 
-def misheard(text: str, rate: float, draw: random.Random) -> str:
+def corrupt_transcript(text: str, rate: float, rng: random.Random) -> str:
     """About `rate` errors per character; everything lost at 1."""
     if rate >= 1:
         return ""
     heard = []
     for character in text:
-        event = draw.random()
+        event = rng.random()
         if event < rate * 0.3:
             continue
-        heard.append(draw.choice(LETTERS) if event < rate * 0.8 else character)
+        heard.append(rng.choice(LATIN_LETTERS) if event < rate * 0.8 else character)
         if event > 1 - rate * 0.2:
-            heard.append(draw.choice(LETTERS))
+            heard.append(rng.choice(LATIN_LETTERS))
     return " ".join("".join(heard).split())
 
 
 @cache
-def hypotheses(split: str, course: Course, rate: float) -> list[Hypothesis]:
-    draw = random.Random(f"{split} {course}")
+def make_hypotheses(split: str, scenario: RunScenario, rate: float) -> list[Hypothesis]:
+    draw = random.Random(f"{split} {scenario}")
     return [
-        Hypothesis.of(name, split, text, misheard(text, rate, draw))
-        for name, text in references(split, course.utterances)
+        Hypothesis.of(name, split, text, corrupt_transcript(text, rate, draw))
+        for name, text in make_references(split, scenario.utterances)
     ]
 
 
-def added(heard: list[Hypothesis]) -> Score:
+def sum_counts(hypotheses: list[Hypothesis]) -> Score:
     """The counts that the hypotheses carry, without aligning them again."""
 
     def count(errors: str, length: str) -> ErrorCount:
-        both = [[getattr(one, name) for one in heard] for name in (errors, length)]
+        both = [[getattr(one, name) for one in hypotheses] for name in (errors, length)]
         return ErrorCount(substitutions=sum(both[0]), reference=sum(both[1]))
 
     return Score(
         characters=count("char_errors", "chars"),
         characters_no_spaces=count("char_errors_no_spaces", "chars_no_spaces"),
         words=count("word_errors", "words"),
-        sentences=ErrorCount(sum(one.word_errors > 0 for one in heard), reference=len(heard)),
+        sentences=ErrorCount(
+            sum(one.word_errors > 0 for one in hypotheses), reference=len(hypotheses)
+        ),
     )
 
 
-def row(run_id: str, split: str, epoch: int, course: Course, score: Score) -> Row:
-    updates = epoch * course.updates_per_epoch
-    draw = random.Random(f"{split} {epoch} {course}")
-    progress = course.progress(updates)
-    plateau = REFERENCE_LOSS + 0.03 + course.first_loss * math.exp(-updates / 25)
-    floor = 0.05 if split == "train" else 0.08 + 4 * course.floor
+def make_row(run_id: str, split: str, epoch: int, scenario: RunScenario, score: Score) -> Row:
+    updates = epoch * scenario.updates_per_epoch
+    draw = random.Random(f"{split} {epoch} {scenario}")
+    progress = scenario.progress(updates)
+    plateau = REFERENCE_LOSS + 0.03 + scenario.first_loss * math.exp(-updates / 25)
+    floor = 0.05 if split == "train" else 0.08 + 4 * scenario.final_dev_cer
     loss = plateau + (floor - plateau) * progress + draw.gauss(0, 0.012)
     return Row(
         run_id=run_id,
@@ -119,16 +121,16 @@ def row(run_id: str, split: str, epoch: int, course: Course, score: Score) -> Ro
         chars=score.characters.reference,
         word_errors=score.words.errors,
         words=score.words.reference,
-        utterances=course.utterances,
+        utterances=scenario.utterances,
         infeasible=0,
         blank_argmax=1 - 0.14 * progress,
         blank_posterior=0.86 - 0.01 * progress,
-        empty_hypotheses=0 if progress > 0.2 else course.utterances,
+        empty_hypotheses=0 if progress > 0.2 else scenario.utterances,
         input_dependence=0.0005 + 0.9 * progress,
-        clamp_saturation=0.12 if math.isinf(course.escape) else 0.004,
+        clamp_saturation=0.12 if math.isinf(scenario.escape_updates) else 0.004,
         grad_norm=1.5 + draw.random() if split == "train" else math.nan,
-        learning_rate=course.learning_rate,
-        frames=course.utterances * 260,
+        learning_rate=scenario.learning_rate,
+        frames=scenario.utterances * 260,
         seconds=2.5 + draw.random() if split == "train" else 0.4,
         frames_per_second=48_000 * (1 + 0.02 * draw.random()),
         loader_wait=0.013,
@@ -137,17 +139,17 @@ def row(run_id: str, split: str, epoch: int, course: Course, score: Score) -> Ro
         length_ratio=1.0,
         largest_z=6.0,
         update_size=3e-3,
-        learning_rate_sum=course.learning_rate * course.updates_per_epoch,
+        learning_rate_sum=scenario.learning_rate * scenario.updates_per_epoch,
         skipped_updates=0,
         nonfinite_utterances=0,
         nonfinite_ids="",
-        **saturation(0.12 if math.isinf(course.escape) else 0.004),
+        **saturation_columns(0.12 if math.isinf(scenario.escape_updates) else 0.004),
     )
 
 
-def saturation(ceiling: float) -> dict[str, float]:
+def saturation_columns(ceiling: float) -> dict[str, float]:
     """Of FC1 and FC2; the other layers have no clamp."""
-    layers = dict.fromkeys(CLAMPED, (math.nan, math.nan)) | dict.fromkeys(
+    layers = dict.fromkeys(CLAMPED_LAYERS, (math.nan, math.nan)) | dict.fromkeys(
         ("fc1", "fc2"), (0.5, ceiling)
     )
     return {
@@ -157,50 +159,50 @@ def saturation(ceiling: float) -> dict[str, float]:
     }
 
 
-def error_rate(course: Course, split: str, epoch: int) -> float:
-    progress = course.progress(epoch * course.updates_per_epoch)
-    floor = course.floor * {"train": 0.4, "dev": 1.0, "test": 1.1}[split]
+def error_rate(scenario: RunScenario, split: str, epoch: int) -> float:
+    progress = scenario.progress(epoch * scenario.updates_per_epoch)
+    floor = scenario.final_dev_cer * {"train": 0.4, "dev": 1.0, "test": 1.1}[split]
     return 1 - (1 - floor) * progress if progress > 0.03 else 1.0
 
 
-def rows(run_id: str, course: Course, until: int | None = None) -> Iterator[Row]:
-    for epoch in range(1, (until or course.epochs) + 1):
+def make_rows(run_id: str, scenario: RunScenario, until: int | None = None) -> Iterator[Row]:
+    for epoch in range(1, (until or scenario.epochs) + 1):
         for split in ("train", "dev"):
-            heard = hypotheses(split, course, error_rate(course, split, epoch))
-            yield row(run_id, split, epoch, course, added(heard))
+            heard = make_hypotheses(split, scenario, error_rate(scenario, split, epoch))
+            yield make_row(run_id, split, epoch, scenario, sum_counts(heard))
 
 
 def make_run(
     folder: Path,
     label: str,
     settings: dict[str, Any] | None = None,
-    course: Course | None = None,
+    scenario: RunScenario | None = None,
     *,
     state: str = "finished",
     now: float = NOW,
     device: str = "NVIDIA A100",
 ) -> SweepRun:
     """Write a run folder in one of the states that `summary.csv` knows."""
-    course = course or Course()
+    scenario = scenario or RunScenario()
     run = RunFolder(folder)
     swept = SweepRun(label=label, settings=settings or {}, folder=run)
     if state == "missing":
         return swept
     experiment = Experiment(corpus=Corpus(name="an4", reader="an4", root="an4"))
     content = experiment.model_dump()
-    for key, value in {**swept.settings, "train.learning_rate": course.learning_rate}.items():
+    for key, value in {**swept.settings, "train.learning_rate": scenario.learning_rate}.items():
         set_key(content, key, value)
     run.write_experiment(Experiment.model_validate(content))
     if state == "waiting":
         return swept
     run.write_environment({"python": "3.11.2", "torch": "2.11.0+cpu", "device": device})
-    until = course.epochs if state == "finished" else course.epochs // 2
-    table = list(rows(run.run_id, course, until))
+    until = scenario.epochs if state == "finished" else scenario.epochs // 2
+    table = list(make_rows(run.run_id, scenario, until))
     beat = Heartbeat(
         status="running" if state == "failed" else state,  # type: ignore[arg-type]
         epoch=until,
-        epochs=course.epochs,
-        update=until * course.updates_per_epoch,
+        epochs=scenario.epochs,
+        update=until * scenario.updates_per_epoch,
         host="node-7",
         pid=7,
         time=now - 5,
@@ -211,17 +213,17 @@ def make_run(
             key=lambda one: (one["cer"], one["epoch"]),
         )
         dev, test = (
-            hypotheses(split, course, error_rate(course, split, chosen["epoch"]))
+            make_hypotheses(split, scenario, error_rate(scenario, split, chosen["epoch"]))
             for split in ("dev", "test")
         )
-        table.append(row(run.run_id, "test", chosen["epoch"], course, added(test)))
-        run.restore(table)
+        table.append(make_row(run.run_id, "test", chosen["epoch"], scenario, sum_counts(test)))
+        run.restore_rows(table)
         run.finish([*dev, *test])
         beat = replace(beat, digest=(run.heartbeat() or beat).digest, time=now - 100)
-    run.restore(table)
-    run.beat(beat)
+    run.restore_rows(table)
+    run.write_heartbeat(beat)
     if state == "failed":
-        run.fail(
+        run.write_failure(
             Failure(
                 cause="divergence",
                 message="epoch 15: the loss is nan; lower train.learning_rate, or set train.clip",
@@ -236,19 +238,21 @@ def make_run(
 def make_sweep(folder: Path) -> list[SweepRun]:
     """First training and three repairs, one still running, one failed, one not begun."""
     return [
-        make_run(folder / "a1", "first training", {"features.scale": "none"}, STUDENT),
-        make_run(folder / "b2", "mel", {"features.spectrum": "mel"}, Course(escape=400)),
+        make_run(folder / "a1", "first training", {"features.scale": "none"}, NEVER_ESCAPES),
+        make_run(
+            folder / "b2", "mel", {"features.spectrum": "mel"}, RunScenario(escape_updates=400)
+        ),
         make_run(
             folder / "c3",
             "power",
             {"features.spectrum": "power"},
-            Course(escape=620, floor=0.12, seed=1),
+            RunScenario(escape_updates=620, final_dev_cer=0.12, seed=1),
         ),
         make_run(
             folder / "d4",
             "amplitude",
             {"features.spectrum": "amplitude"},
-            Course(escape=560, floor=0.09, seed=2),
+            RunScenario(escape_updates=560, final_dev_cer=0.09, seed=2),
         ),
         make_run(folder / "e5", "bias at the optimum", {"model.bias": "optimum"}, state="running"),
         make_run(folder / "f6", "learning rate 1", {"train.learning_rate": 1.0}, state="failed"),

@@ -7,96 +7,97 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.results.comparison import findings, health
-from pipeline.results.run_summary import Reading, SweepRun, read
+from pipeline.results.comparison import compare_runs, describe_run
+from pipeline.results.run_summary import RunSummary, SweepRun, read_run
 from pipeline.runs.folder import RunFolder
-from tests.results.examples import NOW, STUDENT, Course, make_run
+from tests.results.examples import NEVER_ESCAPES, NOW, RunScenario, make_run
 
 
 @pytest.fixture(scope="module")
-def readings(sweep: list[SweepRun]) -> list[Reading]:
-    return [read(run, NOW) for run in sweep]
+def readings(sweep_runs: list[SweepRun]) -> list[RunSummary]:
+    return [read_run(run, NOW) for run in sweep_runs]
 
 
-def with_test_cer(one: Reading, cer: float) -> Reading:
+def with_test_cer(one: RunSummary, cer: float) -> RunSummary:
     rows = [{**row, "cer": cer} if row["split"] == "test" else row for row in one.rows]
     return replace(one, rows=rows)  # type: ignore[arg-type]
 
 
-def test_the_best_run_is_chosen_on_dev_and_the_lowest_on_test(readings: list[Reading]):
+def test_the_best_run_is_chosen_on_dev_and_the_lowest_on_test(readings: list[RunSummary]):
     lucky = with_test_cer(readings[2], 0.001)
-    found = findings([readings[0], readings[1], lucky, *readings[3:]])
+    found = compare_runs([readings[0], readings[1], lucky, *readings[3:]])
     assert found.best is readings[1]
-    assert found.lowest is lucky
+    assert found.lowest_test_cer is lucky
 
 
 def test_letters_of_a_run_above_the_reference_line_do_not_make_it_the_best(
-    readings: list[Reading],
+    readings: list[RunSummary],
 ):
-    chosen = readings[0].chosen
+    chosen = readings[0].selected_dev_row
     assert chosen is not None
     untrained = {"cer": 0.001, "loss_per_character": chosen["reference_loss"] + 1.0}
     rows = [{**row, **untrained} if row is chosen else row for row in readings[0].rows]
     lucky = replace(readings[0], rows=rows)  # type: ignore[arg-type]
-    assert findings([lucky, readings[1]]).best is readings[1]
-    assert findings([readings[1], lucky]).best is readings[1]
+    assert compare_runs([lucky, readings[1]]).best is readings[1]
+    assert compare_runs([readings[1], lucky]).best is readings[1]
 
 
-def test_a_run_that_has_not_finished_cannot_be_the_best(readings: list[Reading]):
-    assert findings([readings[4], readings[5], readings[6]]).best is None
+def test_a_run_that_has_not_finished_cannot_be_the_best(readings: list[RunSummary]):
+    assert compare_runs([readings[4], readings[5], readings[6]]).best is None
 
 
 def test_among_silent_runs_the_one_with_the_lower_loss_is_best(tmp_path: Path):
-    course = replace(STUDENT, epochs=2, utterances=4)
+    course = replace(NEVER_ESCAPES, epochs=2, utterances=4)
     runs = [
-        make_run(tmp_path / "high", "high", course=replace(course, first_loss=500.0)),
-        make_run(tmp_path / "low", "low", course=course),
+        make_run(tmp_path / "high", "high", scenario=replace(course, first_loss=500.0)),
+        make_run(tmp_path / "low", "low", scenario=course),
     ]
-    found = findings([read(run, NOW) for run in runs])
+    found = compare_runs([read_run(run, NOW) for run in runs])
     assert found.best is not None
     assert found.best.run.label == "low"
 
 
-def test_a_difference_is_that_of_the_two_rates_and_lies_in_its_interval(readings: list[Reading]):
-    found = findings(readings)
+def test_a_difference_is_that_of_the_two_rates_and_lies_in_its_interval(readings: list[RunSummary]):
+    found = compare_runs(readings)
     assert found.best is not None
-    assert found.best.test is not None
-    assert [one.reading.run.label for one in found.differences] == [
+    assert found.best.test_row is not None
+    assert [one.run_summary.run.label for one in found.differences] == [
         "amplitude",
         "power",
         "first training",
     ]
     for one in found.differences:
-        assert one.reading.test is not None
-        expected = one.reading.test["cer"] - found.best.test["cer"]
+        assert one.run_summary.test_row is not None
+        expected = one.run_summary.test_row["cer"] - found.best.test_row["cer"]
         assert one.cer.difference == pytest.approx(expected)
         assert one.cer.low <= one.cer.difference <= one.cer.high
 
 
 def test_a_silent_run_is_worse_and_a_run_equal_to_the_best_is_not_told_apart(
-    readings: list[Reading],
+    readings: list[RunSummary],
 ):
     twin = replace(readings[1], run=replace(readings[1].run, label="twin"))
     verdicts = {
-        one.reading.run.label: one.verdict for one in findings([*readings, twin]).differences
+        one.run_summary.run.label: one.verdict
+        for one in compare_runs([*readings, twin]).differences
     }
     assert verdicts["first training"] == "worse"
     assert verdicts["twin"] == "not told apart"
 
 
-def test_runs_are_compared_on_the_utterances_that_both_have(readings: list[Reading]):
+def test_runs_are_compared_on_the_utterances_that_both_have(readings: list[RunSummary]):
     fewer = replace(readings[2], hypotheses=readings[2].hypotheses[::2])
-    difference = findings([readings[1], fewer]).differences[0]
+    difference = compare_runs([readings[1], fewer]).differences[0]
     assert 0 < difference.utterances < 30
     other = replace(readings[2], hypotheses=())
-    assert findings([readings[1], other]).differences == ()
+    assert compare_runs([readings[1], other]).differences == ()
 
 
-def test_runs_that_left_the_blank_come_in_the_order_of_their_escape(readings: list[Reading]):
-    found = findings(readings)
-    escapes = [one.escape_updates for one in found.left_the_blank]
+def test_runs_that_left_the_blank_come_in_the_order_of_their_escape(readings: list[RunSummary]):
+    found = compare_runs(readings)
+    escapes = [one.escape_updates for one in found.escaped]
     assert escapes == sorted(escapes, key=lambda updates: updates or math.inf)
-    assert [one.run.label for one in found.on_the_blank] == ["first training"]
+    assert [one.run.label for one in found.not_escaped] == ["first training"]
 
 
 def test_seeds_are_gathered_and_their_mean_and_deviation_are_numpys(tmp_path: Path):
@@ -105,20 +106,20 @@ def test_seeds_are_gathered_and_their_mean_and_deviation_are_numpys(tmp_path: Pa
             tmp_path / f"{spectrum}-{seed}",
             f"{spectrum} {seed}",
             {"features.spectrum": spectrum, "train.seed": seed},
-            Course(escape=60, epochs=3, utterances=8, seed=seed),
+            RunScenario(escape_updates=60, epochs=3, utterances=8, seed=seed),
         )
         for spectrum in ("mel", "power")
         for seed in (0, 1, 2)
     ]
-    found = findings([read(run, NOW) for run in runs])
-    assert [group.settings for group in found.seeds] == [
+    found = compare_runs([read_run(run, NOW) for run in runs])
+    assert [group.settings for group in found.arms] == [
         {"features.spectrum": "mel"},
         {"features.spectrum": "power"},
     ]
-    rates = found.seeds[0].rates
+    rates = found.arms[0].test_cers
     assert len(rates) == 3
-    assert found.seeds[0].mean == pytest.approx(np.mean(rates))
-    assert found.seeds[0].deviation == pytest.approx(np.std(rates, ddof=1))
+    assert found.arms[0].mean_test_cer == pytest.approx(np.mean(rates))
+    assert found.arms[0].standard_deviation == pytest.approx(np.std(rates, ddof=1))
     assert not found.one_seed
 
 
@@ -129,22 +130,24 @@ def test_labelled_arms_stay_apart_and_who_never_escapes_counts_as_latest(tmp_pat
             tmp_path / f"{arm}-{seed}",
             f"{arm}, seed {seed}",
             {"train.seed": seed},
-            Course(escape=escape, epochs=9, utterances=5, seed=seed),
+            RunScenario(escape_updates=escape, epochs=9, utterances=5, seed=seed),
         )
         for arm, courses in escapes.items()
         for seed, escape in enumerate(courses)
     ]
-    repaired, first = findings([read(run, NOW) for run in runs]).seeds
+    repaired, first = compare_runs([read_run(run, NOW) for run in runs]).arms
     assert (repaired.name, first.name) == ("repaired", "first")
     assert (len(repaired.escapes), len(first.escapes)) == (2, 1)
-    assert repaired.median_escape == repaired.escapes[1]  # of two and one that is later than both
-    assert first.median_escape is None
+    assert (
+        repaired.median_escape_updates == repaired.escapes[1]
+    )  # of two and one that is later than both
+    assert first.median_escape_updates is None
 
 
-def test_one_seed_is_said_to_be_one(readings: list[Reading]):
-    found = findings(readings)
+def test_one_seed_is_said_to_be_one(readings: list[RunSummary]):
+    found = compare_runs(readings)
     assert found.one_seed
-    assert found.seeds == ()
+    assert found.arms == ()
 
 
 @pytest.mark.parametrize(
@@ -156,22 +159,22 @@ def test_one_seed_is_said_to_be_one(readings: list[Reading]):
         (6, ["has not begun"]),
     ],
 )
-def test_health_says_where_a_run_stands(readings: list[Reading], place: int, words: list[str]):
-    said = health(readings[place])
+def test_health_says_where_a_run_stands(readings: list[RunSummary], place: int, words: list[str]):
+    said = describe_run(readings[place])
     for word in words:
         assert word in said
 
 
-def test_health_names_overfitting_waiting_and_what_was_left_out(readings: list[Reading]):
+def test_health_names_overfitting_waiting_and_what_was_left_out(readings: list[RunSummary]):
     one = readings[1]
-    last = one.of("dev")[-1]["epoch"]
+    last = one.rows_for("dev")[-1]["epoch"]
     rows = []
     for row in one.rows:
         changes = {"loader_wait": 0.3, "infeasible": 7}
         if row["epoch"] == last and row["split"] == "dev":
             changes["loss_per_character"] = 2.5
         rows.append({**row, **changes})
-    said = health(replace(one, rows=rows))  # type: ignore[arg-type]
+    said = describe_run(replace(one, rows=rows))  # type: ignore[arg-type]
     assert "It overfits" in said
     assert "7 training utterances" in said
     assert "30.0" in said
@@ -180,4 +183,4 @@ def test_health_names_overfitting_waiting_and_what_was_left_out(readings: list[R
 
 def test_a_run_that_is_not_there_yet_is_said_not_to_be():
     missing = SweepRun("later", {}, RunFolder(Path("nowhere")))
-    assert "not there yet" in health(read(missing, NOW))
+    assert "not there yet" in describe_run(read_run(missing, NOW))

@@ -16,7 +16,7 @@ def test_figures_are_added_over_the_processes_that_had_the_run():
                   memory_gb=8.0, waited=50.0, gpu_busy=0.9)  # fmt: skip
     second = Usage(began=200.0, seconds=300.0, cpu_seconds=100.0, peak_bytes=HALF, cpus=8, gpus=2,
                    memory_gb=16.0, waited=10.0, gpu_busy=0.1)  # fmt: skip
-    assert efficiency.figures([first, second]) == pytest.approx(
+    assert efficiency.summarise_usage([first, second]) == pytest.approx(
         {
             "cpus_asked": 8,
             "cpus_used": 400 / 400,
@@ -31,8 +31,8 @@ def test_figures_are_added_over_the_processes_that_had_the_run():
 
 
 def test_what_nobody_measured_is_empty():
-    assert all(math.isnan(value) for value in efficiency.figures([]).values())
-    found = efficiency.figures([Usage(began=0.0, seconds=1.0, cpu_seconds=1.0)])
+    assert all(math.isnan(value) for value in efficiency.summarise_usage([]).values())
+    found = efficiency.summarise_usage([Usage(began=0.0, seconds=1.0, cpu_seconds=1.0)])
     empty = {name for name, value in found.items() if math.isnan(value)}
     assert empty == {"memory_gb_asked", "peak_memory_gb", "gpu_busy"}
 
@@ -53,19 +53,24 @@ def line(**figures: object) -> dict[str, str]:
 
 def test_advice_names_what_was_asked_for_and_hardly_used():
     wasteful = line(cpus_asked=8, cpus_used=1.26, memory_gb_asked=16, peak_memory_gb=2.08)
-    assert efficiency.advice([wasteful]) == [
+    assert efficiency.resource_advice([wasteful]) == [
         "asked for 8 CPUs, used 1.3: lower cpus in the profile",
         "asked for 16 GB, peaked at 2.1: lower memory_gb",
     ]
     # One run that needs the memory is reason enough to ask for it.
     needing = line(cpus_asked=8, cpus_used=1.0, memory_gb_asked=16, peak_memory_gb=15)
-    assert len(efficiency.advice([wasteful, needing])) == 1
+    assert len(efficiency.resource_advice([wasteful, needing])) == 1
     idle = line(gpu_busy=0.22)
-    assert efficiency.advice([idle]) == ["the GPU was busy 22 % of the time: raise runs_per_gpu"]
+    assert efficiency.resource_advice([idle]) == [
+        "the GPU was busy 22 % of the time: raise runs_per_gpu"
+    ]
 
 
 def test_no_advice_without_measure_or_from_runs_that_were_over_at_once():
     thrifty = line(cpus_asked=8, cpus_used=7, memory_gb_asked=4, peak_memory_gb=3, gpu_busy=0.9)
     one_cpu = line(cpus_asked=1, cpus_used=0.2)
     short = {**line(cpus_asked=8, cpus_used=0.1), "seconds": "5"}
-    assert efficiency.advice([thrifty, one_cpu, short, line(), {**line(), "gpu_busy": ""}]) == []
+    assert (
+        efficiency.resource_advice([thrifty, one_cpu, short, line(), {**line(), "gpu_busy": ""}])
+        == []
+    )

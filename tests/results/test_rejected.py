@@ -9,9 +9,9 @@ import pytest
 from pipeline.config.features import FeatureSettings
 from pipeline.corpus import manifest as manifests
 from pipeline.corpus.manifest import Manifest, Refusal, Utterance
-from pipeline.features.precompute import prepare
-from pipeline.features.shards import shard_name, writing_shard
-from pipeline.results.rejected import Refused, Source, survey
+from pipeline.features.precompute import prepare_feature_set
+from pipeline.features.shards import open_shard_writer, shard_name
+from pipeline.results.rejected import CorpusRefusals, FeatureSource, collect_refusals
 
 MUTE, CUT, BROKEN = (Refusal(name, f"{name}.wav: is what it is") for name in ("mute", "cut", "bad"))
 
@@ -37,14 +37,14 @@ def corpus(tmp_path: Path) -> Manifest:
     return manifest
 
 
-def made(corpus: Manifest, work: Path, *refusals: Refusal, **settings) -> Source:
+def made(corpus: Manifest, work: Path, *refusals: Refusal, **settings) -> FeatureSource:
     """A feature set of empty shards; one of each has refused something."""
     chosen = FeatureSettings(mel_bins=4, **settings)
-    name, folder = prepare(corpus, chosen, work)
+    name, folder = prepare_feature_set(corpus, chosen, work)
     count = len(corpus.slices)
     for index in range(count):
         own = refusals[index : index + 1]
-        with writing_shard(
+        with open_shard_writer(
             folder / shard_name(index, count),
             feature_id=name,
             settings=chosen,
@@ -54,22 +54,22 @@ def made(corpus: Manifest, work: Path, *refusals: Refusal, **settings) -> Source
             refusals=own,
         ) as append:
             append(np.empty((0, chosen.bins), np.float32))
-    manifests.write(corpus, work / "manifest.jsonl")
-    return Source(work / "manifest.jsonl", folder, count)
+    manifests.write_manifest(corpus, work / "manifest.jsonl")
+    return FeatureSource(work / "manifest.jsonl", folder, count)
 
 
 def test_what_its_reader_and_its_shards_refused_is_told_once_of_each_corpus(corpus, tmp_path):
     mel = made(corpus, tmp_path, CUT, BROKEN)
     power = made(corpus, tmp_path, CUT, BROKEN, spectrum="power")
     whole = made(replace(corpus, corpus="whole", refusals=()), tmp_path / "whole")
-    assert survey([mel, power, whole]) == [Refused("tiny", 6, (MUTE, CUT, BROKEN))]
+    assert collect_refusals([mel, power, whole]) == [CorpusRefusals("tiny", 6, (MUTE, CUT, BROKEN))]
 
 
 def test_a_shard_that_is_missing_or_damaged_is_passed_over(corpus, tmp_path):
     mel = made(corpus, tmp_path, CUT, BROKEN)
     (mel.features / shard_name(0, 4)).write_bytes(b"half a shard")
     (mel.features / shard_name(3, 4)).unlink()
-    assert survey([mel]) == [Refused("tiny", 6, (MUTE, BROKEN))]
+    assert collect_refusals([mel]) == [CorpusRefusals("tiny", 6, (MUTE, BROKEN))]
 
 
 @pytest.mark.parametrize("content", [None, b"", b"[1]\n", b"\xff", b'{"manifest": 2}\n'])
@@ -78,11 +78,13 @@ def test_without_a_manifest_its_shards_are_told(corpus, tmp_path, content):
     mel.manifest.unlink()
     if content is not None:
         mel.manifest.write_bytes(content)
-    assert survey([mel]) == [Refused("manifest", None, (CUT,))]
+    assert collect_refusals([mel]) == [CorpusRefusals("manifest", None, (CUT,))]
 
 
 def test_where_nothing_was_computed_yet_the_manifest_is_told(corpus, tmp_path):
-    manifests.write(corpus, tmp_path / "m.jsonl")
-    source = Source(tmp_path / "m.jsonl", tmp_path / "features" / "mel-1", 4)
-    assert survey([source]) == [Refused("tiny", 6, (MUTE,))]
-    assert survey([Source(tmp_path / "nowhere.jsonl", tmp_path / "mel-1", 4)]) == []
+    manifests.write_manifest(corpus, tmp_path / "m.jsonl")
+    source = FeatureSource(tmp_path / "m.jsonl", tmp_path / "features" / "mel-1", 4)
+    assert collect_refusals([source]) == [CorpusRefusals("tiny", 6, (MUTE,))]
+    assert (
+        collect_refusals([FeatureSource(tmp_path / "nowhere.jsonl", tmp_path / "mel-1", 4)]) == []
+    )

@@ -11,17 +11,17 @@ import pytest
 from pipeline.corpus.manifest import Refusal
 from pipeline.results import report
 from pipeline.results.figures import learning_curves
-from pipeline.results.figures.figure_specs import PANELS
-from pipeline.results.rejected import MOST, Refused
+from pipeline.results.figures.figure_specs import FIGURE_SPECS
+from pipeline.results.rejected import MAX_SHOWN_REFUSALS, CorpusRefusals
 from pipeline.results.run_summary import SweepRun
 from pipeline.runs.folder import RunFolder
-from tests.results.examples import NOW, STUDENT, Course, make_run
+from tests.results.examples import NEVER_ESCAPES, NOW, RunScenario, make_run
 
 QUESTION = """Question: amplitude, power or mel?
 Cost: 3 runs x about 6 minutes on two cores.
 Expect: power is twice amplitude under the logarithm,
 so that these two differ by chance only."""
-SHORT = Course(escape=60, epochs=3, utterances=6)
+SHORT = RunScenario(escape_updates=60, epochs=3, utterances=6)
 
 
 class Page(HTMLParser):
@@ -49,9 +49,9 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def folder(sweep: list[SweepRun], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(sweep_runs: list[SweepRun], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
-    report.write("spectrum", QUESTION, sweep, folder, now=NOW)
+    report.write_report_folder("spectrum", QUESTION, sweep_runs, folder, now=NOW)
     return folder
 
 
@@ -62,7 +62,7 @@ def page(folder: Path) -> Page:
 
 def test_a_report_is_a_page_two_tables_and_the_figures(folder: Path):
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    drawn = {f"figures/{panel.name}.svg" for panel in PANELS}
+    drawn = {f"figures/{panel.name}.svg" for panel in FIGURE_SPECS}
     assert names == {"report.html", "results.csv", "summary.csv", *drawn}
 
 
@@ -83,30 +83,32 @@ def test_the_page_answers_with_the_best_run_its_interval_and_the_differences(pag
     assert "Each run has one seed" in answer
 
 
-def test_every_run_is_on_the_page_with_its_state(page: Page, sweep: list[SweepRun]):
-    for run in sweep:
+def test_every_run_is_on_the_page_with_its_state(page: Page, sweep_runs: list[SweepRun]):
+    for run in sweep_runs:
         assert run.label in page.text
     for state in ("finished", "running", "failed", "waiting"):
         assert state in page.text
     assert "epoch 10 of 20" in page.text
 
 
-def test_a_failure_stands_with_its_cause_and_remedy(sweep: list[SweepRun], tmp_path: Path):
+def test_a_failure_stands_with_its_cause_and_remedy(sweep_runs: list[SweepRun], tmp_path: Path):
     remedies = {"divergence": "sleep on it"}
     text = Page(
-        report.write("s", "", sweep, tmp_path, now=NOW, remedies=remedies).page.read_text("utf-8")
+        report.write_report_folder(
+            "s", "", sweep_runs, tmp_path, now=NOW, remedies=remedies
+        ).page.read_text("utf-8")
     ).text
     assert "Failed: divergence. epoch 15: the loss is nan" in text
     assert "Remedy: sleep on it." in text
 
 
 def test_a_remedy_that_the_message_says_already_is_not_said_twice(
-    sweep: list[SweepRun], tmp_path: Path
+    sweep_runs: list[SweepRun], tmp_path: Path
 ):
     remedies = {"divergence": "lower train.learning_rate, or set train.clip"}
-    text = report.write("s", "", sweep, tmp_path, now=NOW, remedies=remedies).page.read_text(
-        "utf-8"
-    )
+    text = report.write_report_folder(
+        "s", "", sweep_runs, tmp_path, now=NOW, remedies=remedies
+    ).page.read_text("utf-8")
     assert text.count(remedies["divergence"]) == 1
 
 
@@ -121,16 +123,20 @@ def test_the_page_loads_nothing_and_runs_one_script(folder: Path, page: Page):
     assert "default-src 'none'" in text
 
 
-def test_the_same_runs_give_the_same_bytes(folder: Path, sweep: list[SweepRun], tmp_path: Path):
-    report.write("spectrum", QUESTION, sweep, tmp_path, now=NOW)
+def test_the_same_runs_give_the_same_bytes(
+    folder: Path, sweep_runs: list[SweepRun], tmp_path: Path
+):
+    report.write_report_folder("spectrum", QUESTION, sweep_runs, tmp_path, now=NOW)
     for path in folder.rglob("*.*"):
         assert (tmp_path / path.relative_to(folder)).read_bytes() == path.read_bytes(), path
 
 
-def test_only_the_time_differs_a_minute_later(folder: Path, sweep: list[SweepRun], tmp_path: Path):
-    later = report.write("spectrum", QUESTION, sweep, tmp_path, now=NOW + 60).page.read_text(
-        "utf-8"
-    )
+def test_only_the_time_differs_a_minute_later(
+    folder: Path, sweep_runs: list[SweepRun], tmp_path: Path
+):
+    later = report.write_report_folder(
+        "spectrum", QUESTION, sweep_runs, tmp_path, now=NOW + 60
+    ).page.read_text("utf-8")
     before = (folder / "report.html").read_text(encoding="utf-8")
     assert later != before
     times = r"<time>[^<]*</time>"
@@ -140,7 +146,7 @@ def test_only_the_time_differs_a_minute_later(folder: Path, sweep: list[SweepRun
 def test_a_hostile_label_is_text(tmp_path: Path):
     hostile = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'"
     run = make_run(tmp_path / "r", hostile, {"input.stack": 2}, SHORT)
-    path = report.write(hostile, hostile, [run], tmp_path / "report", now=NOW).page
+    path = report.write_report_folder(hostile, hostile, [run], tmp_path / "report", now=NOW).page
     page = Page(path.read_text(encoding="utf-8"))
     assert page.tags.count("script") == 1
     assert "img" not in page.tags
@@ -152,27 +158,33 @@ def test_there_is_a_page_before_anything_has_finished(tmp_path: Path, states: li
     runs = [
         make_run(tmp_path / state, state, {"train.seed": 1}, SHORT, state=state) for state in states
     ]
-    text = Page(report.write("s", "", runs, tmp_path / "r", now=NOW).page.read_text("utf-8")).text
+    text = Page(
+        report.write_report_folder("s", "", runs, tmp_path / "r", now=NOW).page.read_text("utf-8")
+    ).text
     assert "no answer yet" in text
     assert all(state in text for state in states)
 
 
 def test_a_single_silent_run_has_a_page(tmp_path: Path):
-    course = Course(escape=STUDENT.escape, epochs=2, utterances=3)
-    run = make_run(tmp_path / "r", "student", course=course)
+    course = RunScenario(escape_updates=NEVER_ESCAPES.escape_updates, epochs=2, utterances=3)
+    run = make_run(tmp_path / "r", "student", scenario=course)
     text = Page(
-        report.write("s", "Why?", [run], tmp_path / "report", now=NOW).page.read_text("utf-8")
+        report.write_report_folder("s", "Why?", [run], tmp_path / "report", now=NOW).page.read_text(
+            "utf-8"
+        )
     )
     assert "student does best." in text.text
     assert "100.0" in text.text
 
 
 def test_a_damaged_run_does_not_take_the_others_with_it(tmp_path: Path):
-    good = make_run(tmp_path / "good", "good", course=SHORT)
-    bad = make_run(tmp_path / "bad", "bad", course=SHORT)
+    good = make_run(tmp_path / "good", "good", scenario=SHORT)
+    bad = make_run(tmp_path / "bad", "bad", scenario=SHORT)
     (tmp_path / "bad/rows.jsonl").write_text('{"run_id": "ba', encoding="utf-8")
     text = Page(
-        report.write("s", "", [good, bad], tmp_path / "r", now=NOW).page.read_text("utf-8")
+        report.write_report_folder("s", "", [good, bad], tmp_path / "r", now=NOW).page.read_text(
+            "utf-8"
+        )
     ).text
     assert "good does best" in text
     assert "damaged file" in text
@@ -185,13 +197,15 @@ def test_with_more_runs_than_colours_the_best_and_a_silent_one_are_coloured(tmp_
             tmp_path / f"{seed}",
             f"seed {seed}",
             {"train.seed": seed},
-            Course(escape=50, epochs=4, utterances=5, floor=0.02 * seed, seed=seed),
+            RunScenario(
+                escape_updates=50, epochs=4, utterances=5, final_dev_cer=0.02 * seed, seed=seed
+            ),
         )
         for seed in range(11)
     ]
-    silent = Course(escape=STUDENT.escape, epochs=4, utterances=5)
+    silent = RunScenario(escape_updates=NEVER_ESCAPES.escape_updates, epochs=4, utterances=5)
     runs.append(make_run(tmp_path / "silent", "silent", {"train.seed": 99}, silent))
-    path = report.write("s", "", runs, tmp_path / "report", now=NOW).page
+    path = report.write_report_folder("s", "", runs, tmp_path / "report", now=NOW).page
     text = path.read_text(encoding="utf-8")
     legend = text.split('class="legend"')[1].split("</ul>")[0]
     assert legend.count("data-run") == len(learning_curves.PALETTE)
@@ -207,41 +221,45 @@ def test_runs_of_equal_settings_may_share_a_folder(tmp_path: Path):
     run = make_run(tmp_path / "r", "one", {"train.seed": 1}, SHORT)
     twin = SweepRun("two", {"train.seed": 2}, RunFolder(tmp_path / "r"))
     text = Page(
-        report.write("s", "", [run, twin], tmp_path / "x", now=NOW).page.read_text("utf-8")
+        report.write_report_folder("s", "", [run, twin], tmp_path / "x", now=NOW).page.read_text(
+            "utf-8"
+        )
     ).text
     assert "Not told apart from it by these 6 test utterances: 2 two" in text
 
 
 def test_the_best_run_that_is_handed_back_is_the_one_on_the_page(
-    sweep: list[SweepRun], tmp_path: Path
+    sweep_runs: list[SweepRun], tmp_path: Path
 ):
-    written = report.write("s", "", sweep, tmp_path, now=NOW)
+    written = report.write_report_folder("s", "", sweep_runs, tmp_path, now=NOW)
     assert written.best is not None
     assert f"{written.best.run.label} does best" in Page(written.page.read_text("utf-8")).text
-    assert report.write("s", "", sweep[-1:], tmp_path, now=NOW).best is None
+    assert report.write_report_folder("s", "", sweep_runs[-1:], tmp_path, now=NOW).best is None
 
 
 def test_commands_are_those_given_or_those_of_the_sweep(folder: Path, tmp_path: Path):
     assert "make sweep SWEEP=configs/sweeps/spectrum.yaml" in (folder / "report.html").read_text(
         encoding="utf-8"
     )
-    path = report.write("s", "", [], tmp_path, now=NOW, commands=["make demo"]).page
+    path = report.write_report_folder("s", "", [], tmp_path, now=NOW, commands=["make demo"]).page
     assert "<pre>make demo" in path.read_text(encoding="utf-8")
 
 
 def test_what_was_refused_is_counted_and_the_first_of_it_listed(tmp_path: Path):
     hostile = Refusal("<b>u0", "<script>alert(1)</script>.wav: is cut short; restore it")
-    many = Refused("tiny", 1030, (hostile, *(Refusal(f"u{n}", "is empty") for n in range(1, 30))))
-    gone = Refused("gone-1a2b", None, (Refusal("v", "no such file"),))
-    path = report.write("s", "", [], tmp_path, now=NOW, refused=[many, gone]).page
+    many = CorpusRefusals(
+        "tiny", 1030, (hostile, *(Refusal(f"u{n}", "is empty") for n in range(1, 30)))
+    )
+    gone = CorpusRefusals("gone-1a2b", None, (Refusal("v", "no such file"),))
+    path = report.write_report_folder("s", "", [], tmp_path, now=NOW, refused=[many, gone]).page
     page = Page(path.read_text("utf-8"))
     assert "Refused 31 utterances; which, and why" in page.text
     said = page.text.split("What was refused")[1].split("How to repeat")[0]
     assert "Of the 1 030 utterances that tiny lists, 30 were refused; the first:" in said
     assert "<b>u0 <script>alert(1)</script>.wav: is cut short; restore it" in said
     assert "Of gone-1a2b, 1 was refused: v no such file" in said
-    assert f"u{MOST - 1} is empty" in said
-    assert f"u{MOST} " not in said
+    assert f"u{MAX_SHOWN_REFUSALS - 1} is empty" in said
+    assert f"u{MAX_SHOWN_REFUSALS} " not in said
     assert "All are in refused.csv ." in said
     assert page.tags.count("script") == 1
     lines = (tmp_path / "refused.csv").read_text("utf-8").splitlines()
@@ -252,6 +270,6 @@ def test_what_was_refused_is_counted_and_the_first_of_it_listed(tmp_path: Path):
 
 def test_where_nothing_was_refused_nothing_is_said_of_it(tmp_path: Path):
     (tmp_path / "refused.csv").write_text("of an earlier report")
-    path = report.write("s", "", [], tmp_path, now=NOW).page
+    path = report.write_report_folder("s", "", [], tmp_path, now=NOW).page
     assert "refused" not in path.read_text("utf-8").lower()
     assert not (tmp_path / "refused.csv").exists()

@@ -6,45 +6,48 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.results.run_summary import SECONDS_OF_SILENCE, SweepRun, read, swept_keys
-from tests.results.examples import NOW, STUDENT, Course, make_run
+from pipeline.results.run_summary import SweepRun, read_run, swept_keys
+from pipeline.runs.records import HEARTBEAT_TIMEOUT_S
+from tests.results.examples import NEVER_ESCAPES, NOW, RunScenario, make_run
 
-SHORT = Course(epochs=4, utterances=5)
+SHORT = RunScenario(epochs=4, utterances=5)
 
 
 @pytest.mark.parametrize("state", ["missing", "waiting", "running", "stopped", "finished"])
 def test_a_state_is_what_the_files_say(tmp_path: Path, state: str):
-    assert read(make_run(tmp_path / "r", "mel", course=SHORT, state=state), NOW).state == state
+    assert (
+        read_run(make_run(tmp_path / "r", "mel", scenario=SHORT, state=state), NOW).state == state
+    )
 
 
 def test_a_failed_run_says_why_and_keeps_its_rows(tmp_path: Path):
-    one = read(make_run(tmp_path / "r", "mel", course=SHORT, state="failed"), NOW)
+    one = read_run(make_run(tmp_path / "r", "mel", scenario=SHORT, state="failed"), NOW)
     assert (one.state, one.cause) == ("failed", "divergence")
     assert "lower train.learning_rate" in one.message
-    assert len(one.of("dev")) == 2
+    assert len(one.rows_for("dev")) == 2
 
 
 def test_a_failure_of_an_earlier_attempt_does_not_hide_that_the_run_finished(tmp_path: Path):
-    make_run(tmp_path / "r", "mel", course=SHORT, state="failed")
-    assert read(make_run(tmp_path / "r", "mel", course=SHORT), NOW).state == "finished"
+    make_run(tmp_path / "r", "mel", scenario=SHORT, state="failed")
+    assert read_run(make_run(tmp_path / "r", "mel", scenario=SHORT), NOW).state == "finished"
 
 
 def test_a_running_run_without_a_word_for_long_is_stopped(tmp_path: Path):
-    run = make_run(tmp_path / "r", "mel", course=SHORT, state="running")
-    assert read(run, NOW + SECONDS_OF_SILENCE - 10).state == "running"
-    late = read(run, NOW + SECONDS_OF_SILENCE)
+    run = make_run(tmp_path / "r", "mel", scenario=SHORT, state="running")
+    assert read_run(run, NOW + HEARTBEAT_TIMEOUT_S - 10).state == "running"
+    late = read_run(run, NOW + HEARTBEAT_TIMEOUT_S)
     assert (late.state, late.cause) == ("stopped", "killed")
     assert "node-7" in late.message
 
 
 @pytest.mark.parametrize("name", ["rows.jsonl", "hypotheses.csv", "environment.json"])
 def test_a_file_cut_in_half_is_named_and_the_others_are_kept(tmp_path: Path, name: str):
-    run = make_run(tmp_path / "r", "mel", course=SHORT)
-    whole = read(run, NOW)
+    run = make_run(tmp_path / "r", "mel", scenario=SHORT)
+    whole = read_run(run, NOW)
     file = tmp_path / "r" / name
     # Through the middle of a line: an end between two lines is a shorter whole file.
     file.write_text(file.read_text(encoding="utf-8").rstrip()[:-30], encoding="utf-8")
-    one = read(run, NOW)
+    one = read_run(run, NOW)
     assert (one.state, one.cause) == ("failed", "damaged file")
     assert name in one.message
     assert "\n" not in one.message
@@ -53,40 +56,44 @@ def test_a_file_cut_in_half_is_named_and_the_others_are_kept(tmp_path: Path, nam
 
 
 def test_the_epoch_is_chosen_on_the_dev_split(tmp_path: Path):
-    course = replace(SHORT, escape=60, epochs=8)
-    one = read(make_run(tmp_path / "r", "mel", course=course, state="running"), NOW)
-    rates = [row["cer"] for row in one.of("dev")]
-    assert one.chosen is not None
-    assert one.chosen["cer"] == min(rates)
-    train = min(one.of("train"), key=lambda row: row["cer"])
-    assert train["cer"] < one.chosen["cer"], "the train split has lower rates, and no say"
+    course = replace(SHORT, escape_updates=60, epochs=8)
+    one = read_run(make_run(tmp_path / "r", "mel", scenario=course, state="running"), NOW)
+    rates = [row["cer"] for row in one.rows_for("dev")]
+    assert one.selected_dev_row is not None
+    assert one.selected_dev_row["cer"] == min(rates)
+    train = min(one.rows_for("train"), key=lambda row: row["cer"])
+    assert train["cer"] < one.selected_dev_row["cer"], "the train split has lower rates, and no say"
 
 
 def test_while_the_output_is_silent_the_epoch_of_least_loss_is_chosen(tmp_path: Path):
-    course = replace(STUDENT, epochs=6, utterances=5)
-    one = read(make_run(tmp_path / "r", "student", course=course, state="running"), NOW)
-    assert {row["cer"] for row in one.of("dev")} == {1.0}
-    assert one.chosen is not None
-    assert one.chosen["loss_per_character"] == min(r["loss_per_character"] for r in one.of("dev"))
+    course = replace(NEVER_ESCAPES, epochs=6, utterances=5)
+    one = read_run(make_run(tmp_path / "r", "student", scenario=course, state="running"), NOW)
+    assert {row["cer"] for row in one.rows_for("dev")} == {1.0}
+    assert one.selected_dev_row is not None
+    assert one.selected_dev_row["loss_per_character"] == min(
+        r["loss_per_character"] for r in one.rows_for("dev")
+    )
 
 
 def test_a_rate_that_is_no_number_is_never_chosen(tmp_path: Path):
-    one = read(make_run(tmp_path / "r", "mel", course=SHORT, state="running"), NOW)
+    one = read_run(make_run(tmp_path / "r", "mel", scenario=SHORT, state="running"), NOW)
     rows = [{**row, "cer": math.nan} if row["epoch"] == 1 else row for row in one.rows]
-    chosen = replace(one, rows=rows).chosen  # type: ignore[arg-type]
+    chosen = replace(one, rows=rows).selected_dev_row  # type: ignore[arg-type]
     assert chosen is not None
     assert chosen["epoch"] == 2
 
 
 def test_a_finished_run_shows_the_epoch_that_test_was_heard_with(tmp_path: Path):
-    one = read(make_run(tmp_path / "r", "mel", course=Course(escape=200, utterances=5)), NOW)
-    assert one.test is not None
-    assert one.chosen is not None
-    assert one.chosen["epoch"] == one.test["epoch"] > 1
+    one = read_run(
+        make_run(tmp_path / "r", "mel", scenario=RunScenario(escape_updates=200, utterances=5)), NOW
+    )
+    assert one.test_row is not None
+    assert one.selected_dev_row is not None
+    assert one.selected_dev_row["epoch"] == one.test_row["epoch"] > 1
 
 
 def test_a_setting_that_a_run_leaves_to_the_base_comes_from_its_experiment(tmp_path: Path):
-    one = read(make_run(tmp_path / "r", "mel", {"input.stack": 3}, SHORT), NOW)
+    one = read_run(make_run(tmp_path / "r", "mel", {"input.stack": 3}, SHORT), NOW)
     assert one.setting("input.stack") == 3
     assert one.setting("features.spectrum") == "mel"
     assert one.setting("no.such.key") is None

@@ -12,28 +12,28 @@ import pytest
 from pipeline.results import efficiency, table
 from pipeline.results.run_summary import SweepRun
 from pipeline.runs.folder import RunFolder
-from pipeline.runs.rows import COLUMNS
-from tests.results.examples import NOW, Course, make_run
+from pipeline.runs.rows import ROW_COLUMNS
+from tests.results.examples import NOW, RunScenario, make_run
 
 # DESIGN, section 5.
 ROW = """run_id epoch split updates loss_per_utterance loss_per_character reference_loss cer
     cer_no_spaces wer ser char_errors chars word_errors words utterances infeasible blank_argmax
     blank_posterior empty_hypotheses input_dependence clamp_saturation grad_norm learning_rate
     frames seconds frames_per_second loader_wait peak_memory_bytes"""
-MORE = COLUMNS[len(ROW.split()) :]  # of health, beyond the design
+MORE = ROW_COLUMNS[len(ROW.split()) :]  # of health, beyond the design
 SWEPT = ["features.scale", "features.spectrum", "model.bias", "train.learning_rate", "input.stack"]
 RATES = ["dev_cer", "dev_wer", "test_cer", "test_cer_no_spaces", "test_wer", "test_ser"]
 
 
 @pytest.fixture(scope="module")
-def summary(sweep: list[SweepRun]) -> pd.DataFrame:
-    return table.summarise(sweep, NOW)
+def summary(sweep_runs: list[SweepRun]) -> pd.DataFrame:
+    return table.summarise_runs(sweep_runs, NOW)
 
 
-def test_results_have_every_row_and_its_swept_settings(sweep: list[SweepRun]):
-    results = table.collect(sweep)
+def test_results_have_every_row_and_its_swept_settings(sweep_runs: list[SweepRun]):
+    results = table.collect_rows(sweep_runs)
     assert list(results.columns) == ["label", *SWEPT, *ROW.split(), *MORE]
-    assert len(results) == sum(len(run.folder.rows()) for run in sweep)
+    assert len(results) == sum(len(run.folder.rows()) for run in sweep_runs)
     assert list(results["run_id"].unique()) == ["a1", "b2", "c3", "d4", "e5", "f6"]
     first = results[results["run_id"] == "a1"]
     assert set(first["features.scale"]) == {"none"}
@@ -45,14 +45,14 @@ def test_the_summary_has_the_columns_of_the_design(summary: pd.DataFrame):
     assert list(summary.columns) == [
         *("run_id", "label", "state", "cause", *SWEPT, "epoch", *rates),
         *("escape_updates", "updates", "seconds", "frames_per_second", "loader_wait", "host"),
-        *efficiency.COLUMNS,
+        *efficiency.EFFICIENCY_COLUMNS,
     ]
 
 
 def test_the_summary_has_one_line_per_run_in_the_order_of_the_sweep(
-    summary: pd.DataFrame, sweep: list[SweepRun]
+    summary: pd.DataFrame, sweep_runs: list[SweepRun]
 ):
-    assert list(summary["label"]) == [run.label for run in sweep]
+    assert list(summary["label"]) == [run.label for run in sweep_runs]
     assert list(summary["state"]) == ["finished"] * 4 + ["running", "failed", "waiting"]
     assert summary["cause"][5] == "divergence"
 
@@ -66,9 +66,9 @@ def test_an_interval_contains_its_rate(summary: pd.DataFrame, rate: str):
 
 
 def test_rates_of_the_summary_are_errors_over_lengths_of_the_hypotheses(
-    summary: pd.DataFrame, sweep: list[SweepRun]
+    summary: pd.DataFrame, sweep_runs: list[SweepRun]
 ):
-    file = pd.read_csv(sweep[1].folder.hypotheses_file, keep_default_na=False)
+    file = pd.read_csv(sweep_runs[1].folder.hypotheses_file, keep_default_na=False)
     test = file[file["split"] == "test"]
     line = summary.iloc[1]
     assert line["test_cer"] == pytest.approx(test["char_errors"].sum() / test["chars"].sum())
@@ -99,18 +99,18 @@ def test_only_the_run_that_stays_blank_has_no_escape(summary: pd.DataFrame):
     assert finished["escape_updates"][1] < finished["escape_updates"][3]
 
 
-def test_speed_is_added_up_and_divided_once(sweep: list[SweepRun], summary: pd.DataFrame):
-    rows = [row for row in sweep[1].folder.rows() if row["split"] == "train"]
+def test_speed_is_added_up_and_divided_once(sweep_runs: list[SweepRun], summary: pd.DataFrame):
+    rows = [row for row in sweep_runs[1].folder.rows() if row["split"] == "train"]
     frames, seconds = sum(row["frames"] for row in rows), sum(row["seconds"] for row in rows)
     assert summary["frames_per_second"][1] == pytest.approx(frames / seconds)
     assert summary["loader_wait"][1] == pytest.approx(0.013)
 
 
 def test_what_is_written_reads_back_as_it_was(
-    tmp_path: Path, summary: pd.DataFrame, sweep: list[SweepRun]
+    tmp_path: Path, summary: pd.DataFrame, sweep_runs: list[SweepRun]
 ):
-    for frame in (summary, table.collect(sweep)):
-        table.write(frame, tmp_path / "table.csv")
+    for frame in (summary, table.collect_rows(sweep_runs)):
+        table.write_csv(frame, tmp_path / "table.csv")
         with (tmp_path / "table.csv").open(encoding="utf-8", newline="") as file:
             lines = list(csv.DictReader(file))
         for name in frame.columns:
@@ -123,28 +123,28 @@ def cell(text: str, column: pd.Series) -> str | float:
     return float(text) if text and pd.api.types.is_numeric_dtype(column) else text
 
 
-def test_the_same_runs_give_the_same_bytes(tmp_path: Path, sweep: list[SweepRun]):
+def test_the_same_runs_give_the_same_bytes(tmp_path: Path, sweep_runs: list[SweepRun]):
     for name in ("one.csv", "two.csv"):
-        table.write(table.summarise(sweep, NOW), tmp_path / name)
+        table.write_csv(table.summarise_runs(sweep_runs, NOW), tmp_path / name)
     assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()
 
 
 def test_a_sweep_without_runs_has_tables_without_lines(tmp_path: Path):
-    assert table.collect([]).empty
-    table.write(table.summarise([]), tmp_path / "summary.csv")
+    assert table.collect_rows([]).empty
+    table.write_csv(table.summarise_runs([]), tmp_path / "summary.csv")
     assert pd.read_csv(tmp_path / "summary.csv").empty
 
 
 def test_a_null_is_a_setting_and_not_a_gap(tmp_path: Path):
-    run = make_run(tmp_path / "r", "no clamp", {"model.clamp": None}, Course(epochs=2))
-    table.write(table.summarise([run], NOW), tmp_path / "s.csv")
+    run = make_run(tmp_path / "r", "no clamp", {"model.clamp": None}, RunScenario(epochs=2))
+    table.write_csv(table.summarise_runs([run], NOW), tmp_path / "s.csv")
     again = pd.read_csv(tmp_path / "s.csv")
     assert again["model.clamp"][0] == "none"
 
 
 def test_runs_that_do_not_exist_yet_are_missing(tmp_path: Path):
     run = SweepRun("later", {"train.seed": 4}, RunFolder(tmp_path / "nowhere"))
-    line = table.summarise([run], NOW).iloc[0]
+    line = table.summarise_runs([run], NOW).iloc[0]
     assert (line["state"], line["train.seed"]) == ("missing", 4)
 
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from pipeline.config.corpus import Corpus
 from pipeline.config.experiment import Experiment
 from pipeline.files import InputError
-from pipeline.runs.folder import Account, Failure, Heartbeat, Hypothesis, RunFolder, Stopped
-from pipeline.runs.rows import CLAMPED, COLUMNS, Row
+from pipeline.runs.folder import EpochReport, Failure, Heartbeat, Hypothesis, RunFolder, Stopped
+from pipeline.runs.rows import CLAMPED_LAYERS, ROW_COLUMNS, Row
 
 DESIGNED = (  # DESIGN, section 5
     "run_id, epoch, split, updates, loss_per_utterance, loss_per_character, reference_loss, cer, "
@@ -26,14 +26,16 @@ DESIGNED = (  # DESIGN, section 5
     "grad_norm, learning_rate, frames, seconds, frames_per_second, loader_wait, peak_memory_bytes, "
     "emitted_chars, length_ratio, largest_z, update_size, learning_rate_sum, skipped_updates, "
     "nonfinite_utterances, nonfinite_ids, "
-    + ", ".join(f"saturation_{layer}_{end}" for layer in CLAMPED for end in ("zero", "ceiling"))
+    + ", ".join(
+        f"saturation_{layer}_{end}" for layer in CLAMPED_LAYERS for end in ("zero", "ceiling")
+    )
 )
 
 
 def row(**values: Any) -> Row:
     kinds = Row.__annotations__
     examples = {int: 7, float: 0.1, str: "x"}
-    return {**{name: examples[kinds[name]] for name in COLUMNS}, **values}
+    return {**{name: examples[kinds[name]] for name in ROW_COLUMNS}, **values}
 
 
 def state(text: str) -> bytes:
@@ -49,7 +51,7 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 def test_the_columns_are_the_designed_ones():
-    assert ", ".join(COLUMNS) == DESIGNED
+    assert ", ".join(ROW_COLUMNS) == DESIGNED
 
 
 def test_an_empty_folder_has_nothing(run: RunFolder):
@@ -77,7 +79,7 @@ def test_rows_read_back_and_nan_and_infinity_are_json(run: RunFolder):
     train, dev = run.rows()
     assert math.isnan(train["cer"])
     assert dev == rows[1]
-    assert tuple(train) == COLUMNS
+    assert tuple(train) == ROW_COLUMNS
 
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is not JSON")
@@ -89,12 +91,9 @@ def test_rows_read_back_and_nan_and_infinity_are_json(run: RunFolder):
 
 @given(st.floats(allow_nan=False))
 def test_a_number_reads_back_to_the_last_bit(number: float):
-    from pipeline.runs.rows import (
-        as_lines,  # the pair that commit and rows use
-        as_row,  # the pair that commit and rows use
-    )
+    from pipeline.runs.rows import row_from_json, rows_to_jsonl
 
-    assert as_row(json.loads(as_lines([row(cer=number)])))["cer"] == number
+    assert row_from_json(json.loads(rows_to_jsonl([row(cer=number)])))["cer"] == number
 
 
 def test_a_row_with_other_columns_is_refused_and_nothing_is_written(run: RunFolder):
@@ -158,7 +157,7 @@ def test_killed_while_committing_a_whole_state_is_first_and_mends_the_rows(
     assert killed.returncode == (9 if moves < 4 else 0)
     assert list(run.states()) == [state(text) for text in states]
     assert [r["epoch"] for r in run.rows()] == [epoch]
-    run.restore([row(epoch=int(states[0]))])
+    run.restore_rows([row(epoch=int(states[0]))])
     run.commit([row(epoch=4)], state("4"))
     newest, older = run.states()
     assert newest == state("4")
@@ -188,7 +187,7 @@ def test_no_changed_bit_is_trusted_or_fatal(run: RunFolder):
 
 def test_a_heartbeat_reads_back_with_what_is_unknown(run: RunFolder):
     heartbeat = Heartbeat(epoch=3, epochs=40, update=159, loss_per_character=2.5)
-    run.beat(heartbeat)
+    run.write_heartbeat(heartbeat)
     read = run.heartbeat()
     assert read is not None
     assert (read.epoch, read.update, read.loss_per_character) == (3, 159, 2.5)
@@ -205,7 +204,7 @@ def test_a_broken_heartbeat_is_that_of_a_process_that_is_gone(run: RunFolder, co
     assert found is not None
     assert (found.status, found.host, found.pid) == ("stopped", "", 0)
     assert not run.finished
-    assert not run.damage(run.heartbeat())
+    assert not run.integrity_error(run.heartbeat())
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"cause": "x"}'])
@@ -225,31 +224,33 @@ def test_a_broken_failure_is_a_failure(run: RunFolder, content: str):
 def test_a_finished_run_whose_files_have_changed_is_not_finished(
     run: RunFolder, name: str, damage: Any
 ):
-    run.restore([row(epoch=1), row(epoch=2)])
+    run.restore_rows([row(epoch=1), row(epoch=2)])
     run.finish([Hypothesis.of("a-1", "dev", "ENTER SIX", "ENTERSIX")])
     assert run.finished
-    assert not run.damage(run.heartbeat())
+    assert not run.integrity_error(run.heartbeat())
     file = run.path / name
     if damage:
         file.write_text(damage(file.read_text()))
     else:
         file.unlink()
     assert not run.finished
-    assert "make sweep again mends it" in run.damage(run.heartbeat())
+    assert "make sweep again mends it" in run.integrity_error(run.heartbeat())
 
 
 def test_what_a_person_is_told_of_an_epoch_reads_back(run: RunFolder):
     assert run.account() is None
-    said = Account(3, "on the blank plateau", (("a-1", "ENTER SIX", "ENTR"), ("b-2", "YES", "")))
-    run.tell(said)
-    assert run.account() == said
-    run.account_file.write_text("{")
-    assert run.account() is None
+    said = EpochReport(
+        3, "on the blank plateau", (("a-1", "ENTER SIX", "ENTR"), ("b-2", "YES", ""))
+    )
+    run.write_epoch_report(said)
+    assert run.epoch_report() == said
+    run.epoch_report_file.write_text("{")
+    assert run.epoch_report() is None
 
 
 def test_a_failure_reads_back_and_is_cleared(run: RunFolder):
     failure = Failure(cause="out of memory", message="needs 90 GiB, has 80; lower train.batch")
-    run.fail(failure)
+    run.write_failure(failure)
     assert run.failure() == failure
     run.clear_failure()
     run.clear_failure()
@@ -257,7 +258,7 @@ def test_a_failure_reads_back_and_is_cleared(run: RunFolder):
 
 
 def test_finishing_writes_the_hypotheses_and_keeps_the_last_numbers(run: RunFolder):
-    run.beat(Heartbeat(epoch=40, epochs=40, dev_cer=0.08, seconds_left=3.0))
+    run.write_heartbeat(Heartbeat(epoch=40, epochs=40, dev_cer=0.08, seconds_left=3.0))
     heard = [
         Hypothesis.of("a-1", "dev", "ENTER SIX", "ENTERSIX"),
         Hypothesis.of("b-1", "test", 'SAY "ON, OFF"', ""),

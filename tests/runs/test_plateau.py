@@ -7,14 +7,14 @@ import pytest
 
 from pipeline.config.corpus import Corpus
 from pipeline.config.experiment import Experiment
-from pipeline.runs.plateau import escape_updates, rank, reach, sentence
-from pipeline.runs.rows import COLUMNS, Row
+from pipeline.runs.plateau import describe_status, escape_updates, lr_sum, selection_key
+from pipeline.runs.rows import ROW_COLUMNS, Row
 
 LINE = 3.02
 
 
 def row(split: str, updates: int, loss: float, dependence: float, **values: Any) -> Row:
-    empty: dict[str, Any] = dict.fromkeys(COLUMNS, math.nan)
+    empty: dict[str, Any] = dict.fromkeys(ROW_COLUMNS, math.nan)
     given = {
         "split": split,
         "updates": updates,
@@ -73,7 +73,7 @@ def test_reach_is_the_sum_of_the_rates():
         row("train", 10, 3, 0, learning_rate_sum=0.01, learning_rate=1e-9),
         row("train", 30, 3, 0, learning_rate_sum=0.02, learning_rate=1e-9),
     ]
-    assert reach(rows) == pytest.approx(0.03)
+    assert lr_sum(rows) == pytest.approx(0.03)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_reach_is_the_sum_of_the_rates():
     ],
 )
 def test_the_sentence_says_where_the_run_stands(rows: list[Row], words: str):
-    assert words in sentence(rows)
+    assert words in describe_status(rows)
 
 
 def set_to(**sections: dict[str, Any]) -> Experiment:
@@ -165,52 +165,60 @@ def set_to(**sections: dict[str, Any]) -> Experiment:
 def test_a_run_that_has_ended_on_the_plateau_says_what_to_change_and_nothing_that_is_set():
     rows = history(PLATEAU, PLATEAU)
     first = set_to(features={"scale": "none"}, input={"normalisation": "none"})
-    assert sentence(rows, first, ended=True) == (
+    assert describe_status(rows, first, is_last_epoch=True) == (
         "ended on the blank plateau: 3.01 against 3.02 nats per character after 106 updates; "
         "set features.scale: log and input.normalisation: standardise, or raise "
         "train.learning_rate (make lr-range suggests one) or train.epochs"
     )
-    assert sentence(rows, set_to(), ended=True).endswith(
+    assert describe_status(rows, set_to(), is_last_epoch=True).endswith(
         "106 updates; raise train.learning_rate (make lr-range suggests one) or train.epochs"
     )
-    assert sentence(history(BELOW), ended=True).startswith("ended while leaving the blank plateau")
+    assert describe_status(history(BELOW), is_last_epoch=True).startswith(
+        "ended while leaving the blank plateau"
+    )
 
 
 def test_no_constant_output_is_below_the_line_so_that_such_a_run_is_leaving_it():
-    assert sentence(history((2.95, 0.04))).startswith("leaving the blank plateau: 2.95 against")
+    assert describe_status(history((2.95, 0.04))).startswith(
+        "leaving the blank plateau: 2.95 against"
+    )
 
 
 def test_a_rate_that_is_too_high_is_wrong_already_on_the_plateau():
-    words = sentence(history(PLATEAU, learning_rate=0.5))
+    words = describe_status(history(PLATEAU, learning_rate=0.5))
     assert words.startswith("on the blank plateau")
     assert words.endswith("after 53 updates; lower train.learning_rate")
 
 
 def test_a_clamp_that_binds_is_no_illness_of_a_run_that_learns_with_it():
     escaped = {"saturation_fc2_ceiling": 0.08}
-    assert "clamp" not in sentence(history(ESCAPED, (1.2, 1.0), **escaped))
-    assert "clamp: 60 % of fc2" in sentence(history(ESCAPED, ESCAPED, saturation_fc2_ceiling=0.6))
+    assert "clamp" not in describe_status(history(ESCAPED, (1.2, 1.0), **escaped))
+    assert "clamp: 60 % of fc2" in describe_status(
+        history(ESCAPED, ESCAPED, saturation_fc2_ceiling=0.6)
+    )
 
 
 def test_the_clamps_advice_names_nothing_that_is_set():
     rows = history(PLATEAU, saturation_fc2_ceiling=0.08)
-    assert sentence(rows, set_to()).endswith("lower the learning rate, or set model.batch_norm")
-    words = sentence(rows, set_to(model={"batch_norm": "sequence"}))
+    assert describe_status(rows, set_to()).endswith(
+        "lower the learning rate, or set model.batch_norm"
+    )
+    words = describe_status(rows, set_to(model={"batch_norm": "sequence"}))
     assert words.endswith("at the ceiling: no gradient passes there; lower the learning rate")
 
 
 @pytest.mark.parametrize("share", [0.04, math.nan])
 def test_a_clamp_that_is_hardly_reached_or_not_there_is_no_word_worth(share: float):
     rows = history(PLATEAU, saturation_fc2_ceiling=share, saturation_fc1_zero=0.6)
-    assert "clamp" not in sentence(rows)
+    assert "clamp" not in describe_status(rows)
 
 
 def test_a_first_loss_far_above_the_line_is_no_divergence():
-    assert "on the way" in sentence(history((27.0, 0.0)))
+    assert "on the way" in describe_status(history((27.0, 0.0)))
 
 
 def test_adams_reach_says_nothing_about_sgd():
-    assert "plateau" in sentence(
+    assert "plateau" in describe_status(
         history(PLATEAU, learning_rate=1e-6), set_to(train={"optimiser": "sgd"})
     )
 
@@ -220,7 +228,7 @@ def test_above_the_line_an_epoch_is_chosen_by_loss_because_silence_has_the_worst
     silence = row("dev", 106, 3.1, 0.0, cer=1.0)
     learnt = row("dev", 159, 2.5, 0.2, cer=0.99)
     better = row("dev", 212, 2.6, 0.2, cer=0.9)
-    assert sorted([gibberish, silence, learnt, better], key=rank) == [
+    assert sorted([gibberish, silence, learnt, better], key=selection_key) == [
         better,
         learnt,
         silence,
@@ -231,4 +239,4 @@ def test_above_the_line_an_epoch_is_chosen_by_loss_because_silence_has_the_worst
 def test_where_dev_has_no_loss_an_epoch_is_chosen_by_cer():
     lost = {"reference_loss": math.nan}
     first, better = (row("dev", 53 * n, math.nan, 0.2, cer=1 / n, **lost) for n in (1, 2))
-    assert rank(better) < rank(first)
+    assert selection_key(better) < selection_key(first)

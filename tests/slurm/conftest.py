@@ -21,27 +21,27 @@ from typing import Any, ClassVar
 import pytest
 
 from jobs.sweep.folder import SweepFolder
-from jobs.sweep.ledger import Entry
-from jobs.sweep.queue_cache import forget
-from jobs.sweep.record import WantedRun, recorded
+from jobs.sweep.ledger import LedgerEntry
+from jobs.sweep.queue_cache import invalidate_cache
+from jobs.sweep.record import PlannedRun, load_record
 from pipeline.config.loader import read_yaml
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.rows import Row
 
-HERE = Path(__file__).resolve().parent
-REPOSITORY = HERE.parents[1]
-DEVELOPMENT = REPOSITORY / "cluster" / "dev" / "slurm.yaml"
-SECONDS = 300.0  # for what takes a few, on a machine that does much else
-SECONDS_BETWEEN_LOOKS = 0.1
+SLURM_TESTS = Path(__file__).resolve().parent
+REPOSITORY = SLURM_TESTS.parents[1]
+DEV_PROFILE = REPOSITORY / "cluster" / "dev" / "slurm.yaml"
+WAIT_TIMEOUT_S = 300.0  # for what takes a few, on a machine that does much else
+POLL_INTERVAL_S = 0.1
 
 # What two computations of the same run may differ in: how long it took, and on which machine.
-MEASURED = {"seconds", "frames_per_second", "loader_wait", "peak_memory_bytes"}
+TIMING_COLUMNS = {"seconds", "frames_per_second", "loader_wait", "peak_memory_bytes"}
 
 EPOCHS = 40  # of about 30 ms
-CORPUS = "reader: demo\nroot: {corpora}/%s\nminutes: 0.5\nvoices: 6\nseed: %d\n"
-SETTINGS = {
-    "corpora/one.yaml": CORPUS % ("one", 1),
-    "corpora/two.yaml": CORPUS % ("two", 2),
+CORPUS_TEMPLATE = "reader: demo\nroot: {corpora}/%s\nminutes: 0.5\nvoices: 6\nseed: %d\n"
+SLURM_CONFIG_FILES = {
+    "corpora/one.yaml": CORPUS_TEMPLATE % ("one", 1),
+    "corpora/two.yaml": CORPUS_TEMPLATE % ("two", 2),
     "experiments/tiny.yaml": "corpus: ../corpora/one.yaml\n"
     "input: {{stack: 4}}\n"
     "model: {{fc1: 8, fc2: 8, hidden: 8}}\n"
@@ -68,12 +68,12 @@ SETTINGS = {
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if HERE in item.path.parents:
+        if SLURM_TESTS in item.path.parents:
             item.add_marker("slurm")
 
 
 @dataclass(frozen=True)
-class Answer:
+class CommandResult:
     """What a command said."""
 
     code: int
@@ -81,18 +81,18 @@ class Answer:
     errors: str
 
 
-def run_command(*words: str | Path, **options: Any) -> Answer:
+def run_command(*words: str | Path, **options: Any) -> CommandResult:
     said = subprocess.run(
         [str(word) for word in words], capture_output=True, text=True, check=False, **options
     )
-    return Answer(said.returncode, said.stdout, said.stderr)
+    return CommandResult(said.returncode, said.stdout, said.stderr)
 
 
 @dataclass
-class Bench:
+class SlurmProject:
     """Configurations, a work folder, the program, and what tests ask of both and of SLURM."""
 
-    DEVELOPMENT: ClassVar = DEVELOPMENT
+    DEV_PROFILE: ClassVar = DEV_PROFILE
     REPOSITORY: ClassVar = REPOSITORY
     EPOCHS: ClassVar = EPOCHS
 
@@ -101,7 +101,7 @@ class Bench:
     submitted: list[str] = field(default_factory=list)  # jobs of the test itself
 
     def __post_init__(self) -> None:
-        for name, text in SETTINGS.items():
+        for name, text in SLURM_CONFIG_FILES.items():
             path = self.folder / "configs" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text.format(corpora=self.corpora))
@@ -111,75 +111,75 @@ class Bench:
         return self.folder / "work"
 
     @property
-    def gate(self) -> Path:
+    def gate_file(self) -> Path:
         return self.folder / "open"
 
-    def profile(self, *, gated: bool = False, **changes: Any) -> Path:
+    def write_profile(self, *, gated: bool = False, **changes: Any) -> Path:
         """The development SLURM's with `changes`; a gated job waits for `gate` before python."""
         if gated:
-            changes["setup"] = [f"while [ ! -e '{self.gate}' ]; do sleep 0.1; done"]
+            changes["setup"] = [f"while [ ! -e '{self.gate_file}' ]; do sleep 0.1; done"]
         path = self.folder / ("site.yaml" if changes else "development.yaml")
-        settings = {**read_yaml(DEVELOPMENT), "report": False, **changes}  # importing takes seconds
+        settings = {**read_yaml(DEV_PROFILE), "report": False, **changes}  # importing takes seconds
         path.write_text(json.dumps(settings))  # JSON is YAML
         return path
 
-    def typed(
+    def run_verb(
         self,
         verb: str,
         *words: str | Path,
         profile: Path | None = None,
         environment: dict[str, str] | None = None,
         source: Path = REPOSITORY,
-    ) -> Answer:
+    ) -> CommandResult:
         """The program, as make starts it; `source` is the working copy of the code."""
-        place = [] if verb == "cluster-check" else ["--cluster", profile or self.profile()]
+        place = [] if verb == "cluster-check" else ["--cluster", profile or self.write_profile()]
         return run_command(
             *(sys.executable, "-m", "jobs", verb, *words, *place, "--work", self.work),
             cwd=source,
             env={**os.environ, **(environment or {})},
         )
 
-    def sweep(self, name: str, **options: Any) -> Answer:
-        return self.typed("sweep", self.folder / f"configs/sweeps/{name}.yaml", **options)
+    def run_sweep(self, name: str, **options: Any) -> CommandResult:
+        return self.run_verb("sweep", self.folder / f"configs/sweeps/{name}.yaml", **options)
 
-    def submits(self, name: str, **options: Any) -> str:
+    def submit_sweep(self, name: str, **options: Any) -> str:
         """Type the sweep, demand that all goes well, return what was printed."""
-        answer = self.sweep(name, **options)
+        answer = self.run_sweep(name, **options)
         assert (answer.code, answer.errors) == (0, ""), answer
         return answer.out
 
     def sweep_folder(self, name: str) -> SweepFolder:
         return SweepFolder(self.work, name)
 
-    def ledger(self, name: str) -> list[Entry]:
+    def ledger_entries(self, name: str) -> list[LedgerEntry]:
         return self.sweep_folder(name).ledger.entries()
 
-    def masters(self, name: str) -> list[str]:
+    def array_job_ids(self, name: str) -> list[str]:
         """Its arrays, in the order of their submission."""
-        return list(dict.fromkeys(entry.job.split("_")[0] for entry in self.ledger(name)))
+        return list(dict.fromkeys(entry.job.split("_")[0] for entry in self.ledger_entries(name)))
 
-    def wanted(self, name: str) -> dict[str, WantedRun]:
+    def planned_runs(self, name: str) -> dict[str, PlannedRun]:
         """Label -> run, and its feature set."""
-        return {run.label: run for run in recorded(self.sweep_folder(name)).runs}
+        return {run.label: run for run in load_record(self.sweep_folder(name)).runs}
 
-    def runs(self, name: str) -> dict[str, RunFolder]:
+    def run_folders(self, name: str) -> dict[str, RunFolder]:
         """Label -> run."""
         folder = self.sweep_folder(name)
-        return {label: folder.run(run.run_id) for label, run in self.wanted(name).items()}
+        return {label: folder.run(run.run_id) for label, run in self.planned_runs(name).items()}
 
-    def states(self, name: str) -> dict[str, dict[str, Any]]:
+    def run_states(self, name: str) -> dict[str, dict[str, Any]]:
         """Label -> what `status --json` says of the run."""
-        forget(self.sweep_folder(name))  # a test has no half minute
-        answer = self.typed("status", name, "--json")
+        invalidate_cache(self.sweep_folder(name))  # a test has no half minute
+        answer = self.run_verb("status", name, "--json")
         assert (answer.code, answer.errors) == (0, ""), answer
         return {run["label"]: run for run in json.loads(answer.out)}
 
-    def until(self, condition: Callable[[], Any], seconds: float = SECONDS) -> Any:
+    def wait_until(self, condition: Callable[[], Any], seconds: float = WAIT_TIMEOUT_S) -> Any:
         """The first value of `condition` that is true."""
         deadline = time.monotonic() + seconds
         while not (value := condition()):
-            assert time.monotonic() < deadline, self.queued()
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+            assert time.monotonic() < deadline, self.queued_jobs()
+            time.sleep(POLL_INTERVAL_S)
         return value
 
     def sbatch(self, *words: str) -> str:
@@ -189,12 +189,14 @@ class Bench:
         self.submitted.append(answer.out.strip())
         return self.submitted[-1]
 
-    def queued(self) -> dict[str, str]:
+    def queued_jobs(self) -> dict[str, str]:
         """Job -> state and reason, of the jobs in the queue that this bench submitted."""
         own = self.job_ids()
-        return {job: state for job, state in self.all_queued().items() if job.split("_")[0] in own}
+        return {
+            job: state for job, state in self.all_queued_jobs().items() if job.split("_")[0] in own
+        }
 
-    def all_queued(self) -> dict[str, str]:
+    def all_queued_jobs(self) -> dict[str, str]:
         answer = run_command("squeue", "--me", "--noheader", "--array", "--format=%i|%T %r")
         assert answer.code == 0, answer
         return dict(line.split("|") for line in answer.out.splitlines())
@@ -205,15 +207,15 @@ class Bench:
         found = (re.fullmatch(r"(\d+)_submission.sh", script.name) for script in scripts)
         return {*self.submitted, *(match[1] for match in found if match)}
 
-    def await_jobs(self, seconds: float = SECONDS) -> None:
-        self.until(lambda: not self.queued(), seconds)
+    def await_jobs(self, seconds: float = WAIT_TIMEOUT_S) -> None:
+        self.wait_until(lambda: not self.queued_jobs(), seconds)
 
-    def pause(self, run: RunFolder) -> list[Row]:
+    def stop_in_training(self, run: RunFolder) -> list[Row]:
         """Stop the run's process in the middle of its training; the rows it has by then.
 
         SLURM lets a stopped process go on when it tells it to end.
         """
-        self.until(run.rows)
+        self.wait_until(run.rows)
         heartbeat = run.heartbeat()
         assert heartbeat is not None
         assert heartbeat.host == socket.gethostname()
@@ -222,31 +224,33 @@ class Bench:
         return run.rows()
 
 
-def answers(run: RunFolder) -> list[dict[str, Any]]:
+def comparable_rows(run: RunFolder) -> list[dict[str, Any]]:
     """The rows without what was measured with a clock."""
-    kept = [{k: v for k, v in row.items() if k not in MEASURED} for row in run.rows()]
+    kept = [{k: v for k, v in row.items() if k not in TIMING_COLUMNS} for row in run.rows()]
     assert len(kept) == 2 * EPOCHS + 1, "not a whole run"
     return kept
 
 
 @dataclass(frozen=True)
-class Reference:
+class ReferenceRuns:
     """The runs of a sweep that this machine made without SLURM, undisturbed."""
 
-    bench: Bench
+    bench: SlurmProject
 
-    def demands_the_same_of(self, runs: dict[str, RunFolder]) -> None:
+    def assert_same_results(self, runs: dict[str, RunFolder]) -> None:
         assert runs
         for label, run in runs.items():
             assert run.finished, label
             other = RunFolder(self.bench.work / "runs" / run.run_id)
-            assert repr(answers(run)) == repr(answers(other)), label  # repr: nan is not nan
+            assert repr(comparable_rows(run)) == repr(comparable_rows(other)), (
+                label
+            )  # repr: nan is not nan
             assert run.hypotheses() == other.hypotheses(), label
             assert run.hypotheses(), label
 
 
 @pytest.fixture(scope="session")
-def slurm() -> None:
+def require_slurm() -> None:
     if not shutil.which("sinfo"):
         pytest.skip("sinfo is not on PATH: make slurm-up starts a SLURM")
     try:
@@ -256,13 +260,13 @@ def slurm() -> None:
 
 
 @pytest.fixture
-def command() -> Callable[..., Answer]:
+def run_program() -> Callable[..., CommandResult]:
     """`command("sacct", "-X")`: what it said."""
     return run_command
 
 
 @pytest.fixture
-def silent_slurm(tmp_path: Path) -> dict[str, str]:
+def unreachable_slurm_env(tmp_path: Path) -> dict[str, str]:
     """The environment of a SLURM without a controller: nothing listens on port 1."""
     path = tmp_path / "slurm.conf"
     path.write_text(
@@ -274,7 +278,7 @@ def silent_slurm(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def alone(slurm: None) -> Iterator[None]:
+def exclusive_slurm(require_slurm: None) -> Iterator[None]:
     """One of these tests at a time on this machine: they take nodes from one another."""
     import fcntl  # Windows has it not, and no SLURM
 
@@ -284,7 +288,7 @@ def alone(slurm: None) -> Iterator[None]:
 
 
 @pytest.fixture
-def grace(alone: None) -> Iterator[Callable[[str], None]]:
+def set_grace_time(exclusive_slurm: None) -> Iterator[Callable[[str], None]]:
     """`grace("CANCEL")`: SLURM gives jobs that it takes so 30 s, as some sites do."""
 
     def set_to(mode: str, seconds: int = 30) -> None:
@@ -296,14 +300,16 @@ def grace(alone: None) -> Iterator[Callable[[str], None]]:
 
 
 @pytest.fixture(scope="session")
-def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def corpora_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the corpora lie: the first sweep synthesises them, the others find them."""
     return tmp_path_factory.mktemp("corpora")
 
 
 @pytest.fixture
-def bench(tmp_path: Path, corpora: Path, alone: None) -> Iterator[Bench]:
-    made = Bench(tmp_path, corpora)
+def slurm_project(
+    tmp_path: Path, corpora_folder: Path, exclusive_slurm: None
+) -> Iterator[SlurmProject]:
+    made = SlurmProject(tmp_path, corpora_folder)
     yield made
     if ids := made.job_ids():
         run_command("scancel", *ids)
@@ -311,9 +317,11 @@ def bench(tmp_path: Path, corpora: Path, alone: None) -> Iterator[Bench]:
 
 
 @pytest.fixture(scope="session")
-def reference(slurm: None, tmp_path_factory: pytest.TempPathFactory, corpora: Path) -> Reference:
-    bench = Bench(tmp_path_factory.mktemp("reference"), corpora)
+def reference_runs(
+    require_slurm: None, tmp_path_factory: pytest.TempPathFactory, corpora_folder: Path
+) -> ReferenceRuns:
+    bench = SlurmProject(tmp_path_factory.mktemp("reference"), corpora_folder)
     local = bench.folder / "local.yaml"
     local.write_text("scheduler: local\ndevice: cpu\nslots: 2\nthreads: 1\n")
-    bench.submits("three", profile=local)
-    return Reference(bench)
+    bench.submit_sweep("three", profile=local)
+    return ReferenceRuns(bench)

@@ -8,28 +8,30 @@ from jobs.commands import cluster_check
 from jobs.profile import load_profile
 
 
-def test_the_development_slurm_is_proven_by_a_job_in_each_of_its_places(bench):
+def test_the_development_slurm_is_proven_by_a_job_in_each_of_its_places(slurm_project):
     # Features go to another partition here, as on most sites.
-    disk = bench.folder / "disk of node"
+    disk = slurm_project.folder / "disk of node"
     disk.mkdir()
-    profile = bench.profile(
+    profile = slurm_project.write_profile(
         features={"partition": "priority", "minutes": 30},
         local_scratch_var="DISK",
         setup=[f"export DISK='{disk}'"],
     )
-    answer = bench.typed("cluster-check", profile)
+    answer = slurm_project.run_verb("cluster-check", profile)
     assert (answer.code, answer.errors) == (0, "")
     first, second, *others, told = answer.out.splitlines()
     assert {first, second} == {
         f"submitted job {job} to partition {place}"
-        for job, place in zip(sorted(bench.job_ids(), key=int), ("main", "priority"), strict=True)
+        for job, place in zip(
+            sorted(slurm_project.job_ids(), key=int), ("main", "priority"), strict=True
+        )
     }
     findings = [line for line in others if not line.startswith("job ")]  # which says how it waits
     assert [line for line in findings if not line.startswith("ok ")] == []
     for found in (
         "imports the pipeline",
-        f"code comes from {bench.work}/sweeps/cluster-check/code/",
-        f"the work folder {bench.work} is shared and can be written there",
+        f"code comes from {slurm_project.work}/sweeps/cluster-check/code/",
+        f"the work folder {slurm_project.work} is shared and can be written there",
         "its clock is within ",
         "1 asked for",
         "GPUs: ",
@@ -47,7 +49,7 @@ def test_the_development_slurm_is_proven_by_a_job_in_each_of_its_places(bench):
         "1001 tasks in an array",
     ):
         assert any(found in line for line in findings), found
-    report = bench.sweep_folder("cluster-check").path / "report.md"
+    report = slurm_project.sweep_folder("cluster-check").path / "report.md"
     assert told.endswith(str(report))
     text = report.read_text()
     assert text.count("- ok: ") == len(findings)
@@ -56,28 +58,30 @@ def test_the_development_slurm_is_proven_by_a_job_in_each_of_its_places(bench):
     assert list(report.parent.glob("answer-*")) == []
 
 
-def test_a_profile_is_compared_with_how_this_slurm_takes_nodes(bench, grace):
-    grace("CANCEL")
-    found = cluster_check._preemption(load_profile(bench.profile()))
-    assert [finding.text for finding in found if not finding.good] == [
+def test_a_profile_is_compared_with_how_this_slurm_takes_nodes(slurm_project, set_grace_time):
+    set_grace_time("CANCEL")
+    found = cluster_check._check_preemption(load_profile(slurm_project.write_profile()))
+    assert [finding.text for finding in found if not finding.ok] == [
         "preemption is cancel here, not requeue as in the profile",
         "grace_s is 30 here, not 0 as in the profile",
     ]
-    (owner,) = cluster_check._preemption(load_profile(bench.profile(partition="priority")))
+    (owner,) = cluster_check._check_preemption(
+        load_profile(slurm_project.write_profile(partition="priority"))
+    )
     assert owner.text == "preemption is none here, not requeue as in the profile"
 
 
-def test_a_container_before_python_is_used_by_arrays(bench, reference, tmp_path):
+def test_a_container_before_python_is_used_by_arrays(slurm_project, reference_runs, tmp_path):
     # It stands in for apptainer: it notes that it was used, and executes the rest.
     container = tmp_path / "apptainer"
     container.write_text(f'#!/bin/sh\necho used >> {tmp_path}/used\nshift 2\nexec "$@"\n')
     container.chmod(0o755)
-    profile = bench.profile(python=f"{container} exec image.sif {sys.executable}")
-    bench.submits("two", profile=profile)
-    bench.await_jobs()
-    reference.demands_the_same_of(bench.runs("two"))
-    assert (tmp_path / "used").read_text() == "used\n" * len(bench.ledger("two"))
-    assert len(bench.ledger("two")) == 3
+    profile = slurm_project.write_profile(python=f"{container} exec image.sif {sys.executable}")
+    slurm_project.submit_sweep("two", profile=profile)
+    slurm_project.await_jobs()
+    reference_runs.assert_same_results(slurm_project.run_folders("two"))
+    assert (tmp_path / "used").read_text() == "used\n" * len(slurm_project.ledger_entries("two"))
+    assert len(slurm_project.ledger_entries("two")) == 3
 
 
 @pytest.mark.parametrize(
@@ -100,10 +104,10 @@ def test_a_container_before_python_is_used_by_arrays(bench, reference, tmp_path)
         ),
     ],
 )
-def test_what_is_wrong_with_a_profile_is_in_the_report_too(bench, wrong, said):
-    answer = bench.typed("cluster-check", bench.profile(**wrong))
+def test_what_is_wrong_with_a_profile_is_in_the_report_too(slurm_project, wrong, said):
+    answer = slurm_project.run_verb("cluster-check", slurm_project.write_profile(**wrong))
     assert (answer.code, answer.errors) == (1, "")
     complaints = [line for line in answer.out.splitlines() if line.startswith("WRONG ")]
     assert [each for each in said if not any(each in line for line in complaints)] == []
-    report = bench.sweep_folder("cluster-check").path / "report.md"
+    report = slurm_project.sweep_folder("cluster-check").path / "report.md"
     assert report.read_text().count("- **wrong**: ") == len(complaints)

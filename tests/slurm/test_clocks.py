@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from jobs.node import run_lock
-from jobs.node.run_lock import Taken
+from jobs.node.run_lock import LockHeld
 
 SKEW = 300  # seconds
 FAR = "far"
@@ -54,26 +54,26 @@ def python(tmp_path: Path) -> str:
 
 
 def test_a_run_belongs_to_a_node_whose_clock_is_off_while_that_lives_and_no_longer(
-    bench, python, monkeypatch
+    slurm_project, python, monkeypatch
 ):
-    profile = bench.profile(python=python)
-    checked = bench.typed("cluster-check", profile)
+    profile = slurm_project.write_profile(python=python)
+    checked = slurm_project.run_verb("cluster-check", profile)
     assert checked.code == 1, checked
     wrong = [line for line in checked.out.splitlines() if line.startswith("WRONG ")]
     assert wrong
     assert all("its clock is " in line and " ahead of this one" in line for line in wrong)
 
-    (bench.folder / "configs/sweeps/slow.yaml").write_text(SLOW)
-    bench.submits("slow", profile=profile)
-    ((label, run),) = bench.runs("slow").items()
-    bench.until(run.rows)
-    monkeypatch.setattr(run_lock, "SECONDS_UNTIL_STALE", 20.0)  # it counts every four
-    with pytest.raises(Taken) as taken, run_lock.holding(run.path):
+    (slurm_project.folder / "configs/sweeps/slow.yaml").write_text(SLOW)
+    slurm_project.submit_sweep("slow", profile=profile)
+    ((label, run),) = slurm_project.run_folders("slow").items()
+    slurm_project.wait_until(run.rows)
+    monkeypatch.setattr(run_lock, "STALE_LOCK_TIMEOUT_S", 20.0)  # it counts every four
+    with pytest.raises(LockHeld) as taken, run_lock.acquire(run.path):
         pytest.fail("broken under a living owner")
     assert taken.value.owner.host == FAR
-    assert bench.states("slow")[label]["state"] == "running"
+    assert slurm_project.run_states("slow")[label]["state"] == "running"
 
     os.kill(run.heartbeat().pid, signal.SIGKILL)
-    with run_lock.holding(run.path) as claim:
+    with run_lock.acquire(run.path) as claim:
         assert not claim.lost
-    bench.until(lambda: bench.states("slow")[label]["state"] == "failed")
+    slurm_project.wait_until(lambda: slurm_project.run_states("slow")[label]["state"] == "failed")

@@ -5,39 +5,46 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from tests.slurm.conftest import Bench
+from tests.slurm.conftest import SlurmProject
 
 
-def shards(bench: Bench) -> dict[str, bytes]:
+def shards(bench: SlurmProject) -> dict[str, bytes]:
     paths = bench.work.glob("features/*/shard-*.h5")
     return {f"{path.parent.name}/{path.name}": path.read_bytes() for path in paths}
 
 
-def features(bench: Bench, *words: str | Path, profile: Path) -> tuple[int, str]:
-    answer = bench.typed("features", *words, profile=profile)
+def features(bench: SlurmProject, *words: str | Path, profile: Path) -> tuple[int, str]:
+    answer = bench.run_verb("features", *words, profile=profile)
     return answer.code, answer.out + answer.errors
 
 
-def test_features_alone_go_through_slurm_to_the_bytes_of_this_machine(bench, corpora):
-    words = ("--sweep", bench.folder / "configs" / "sweeps" / "three.yaml")
-    site = bench.profile(features={"cpus": 2, "memory_gb": 1, "minutes": 10})
-    code, told = features(bench, *words, profile=site)
+def test_features_alone_go_through_slurm_to_the_bytes_of_this_machine(
+    slurm_project, corpora_folder
+):
+    words = ("--sweep", slurm_project.folder / "configs" / "sweeps" / "three.yaml")
+    site = slurm_project.write_profile(features={"cpus": 2, "memory_gb": 1, "minutes": 10})
+    code, told = features(slurm_project, *words, profile=site)
     assert code == 0
     assert "submitted features" in told
     assert "submitted runs" not in told
-    bench.await_jobs()
-    assert len(list(bench.work.glob("features/*/statistics.h5"))) == 3
-    assert "nothing to do: 3 feature sets" in features(bench, *words, profile=site)[1]
+    slurm_project.await_jobs()
+    assert len(list(slurm_project.work.glob("features/*/statistics.h5"))) == 3
+    assert "nothing to do: 3 feature sets" in features(slurm_project, *words, profile=site)[1]
 
-    here = Bench(bench.folder / "here", corpora)
-    local = bench.folder / "local.yaml"
+    here = SlurmProject(slurm_project.folder / "here", corpora_folder)
+    local = slurm_project.folder / "local.yaml"
     local.write_text("scheduler: local\n")
     assert features(here, *words, profile=local)[0] == 0
-    assert shards(here) == shards(bench) != {}
+    assert shards(here) == shards(slurm_project) != {}
 
 
-def test_a_strict_corpus_with_a_corrupt_file_is_refused_by_the_job_and_then_by_the_command(bench):
-    root, config = bench.folder / "noise", bench.folder / "configs" / "corpora" / "noise.yaml"
+def test_a_strict_corpus_with_a_corrupt_file_is_refused_by_the_job_and_then_by_the_command(
+    slurm_project,
+):
+    root, config = (
+        slurm_project.folder / "noise",
+        slurm_project.folder / "configs" / "corpora" / "noise.yaml",
+    )
     root.mkdir()
     noise = np.random.default_rng(0).normal(0, 0.1, (6, 16_000)).astype(np.float32)
     noise[3, 5000] = np.inf
@@ -47,10 +54,12 @@ def test_a_strict_corpus_with_a_corrupt_file_is_refused_by_the_job_and_then_by_t
     (root / "all.csv").write_text("\n".join(["audio,text,speaker", *rows]))
     config.write_text(f"reader: csv\nroot: {root}\nstrict: true\n")
     words = ("--corpus", config, "--set", "features.spectrum=mel")
-    assert features(bench, *words, profile=bench.profile())[0] == 0  # its headers are sound
-    bench.await_jobs()
+    assert (
+        features(slurm_project, *words, write_profile=slurm_project.write_profile())[0] == 0
+    )  # its headers are sound
+    slurm_project.await_jobs()
     refusal = "noise is strict, and 1 of its utterances cannot be used; the first: 3: 3.wav: holds"
-    assert refusal in next(bench.work.glob("sweeps/*/tasks/*.failure")).read_text()
-    code, told = features(bench, *words, profile=bench.profile())
+    assert refusal in next(slurm_project.work.glob("sweeps/*/tasks/*.failure")).read_text()
+    code, told = features(slurm_project, *words, write_profile=slurm_project.write_profile())
     assert code == 2
     assert refusal in told

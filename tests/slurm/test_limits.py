@@ -10,9 +10,9 @@ import pytest
 
 
 @pytest.fixture
-def accounts(bench, command) -> Iterator[Callable[..., str]]:
+def accounts(slurm_project, run_program) -> Iterator[Callable[..., str]]:
     """`accounts("MaxWall=30", above="root")`: one of this test's own, with that limit."""
-    user, made = command("id", "-un").out.strip(), []
+    user, made = run_program("id", "-un").out.strip(), []
 
     def make(limit: str = "", *, above: str = "root") -> str:
         made.append(f"test-{secrets.token_hex(4)}")
@@ -20,16 +20,16 @@ def accounts(bench, command) -> Iterator[Callable[..., str]]:
             f"add account {made[-1]} parent={above} {limit}",
             f"add user {user} account={made[-1]}",
         ):
-            assert command("sacctmgr", "-i", *words.split()).code == 0, words
+            assert run_program("sacctmgr", "-i", *words.split()).code == 0, words
         return made[-1]
 
     try:
         yield make
     finally:
         for name in made:
-            command("scancel", f"--account={name}")
-        bench.await_jobs()
-        gone = [command("sacctmgr", "-i", "delete", "account", name) for name in made[::-1]]
+            run_program("scancel", f"--account={name}")
+        slurm_project.await_jobs()
+        gone = [run_program("sacctmgr", "-i", "delete", "account", name) for name in made[::-1]]
     assert [answer for answer in gone if answer.code] == []
 
 
@@ -39,96 +39,115 @@ def account(accounts) -> Callable[[int], str]:
     return lambda most: accounts(f"MaxSubmitJobs={most}")
 
 
-def test_runs_are_chunked_into_the_jobs_that_a_user_may_submit(bench, account, command):
+def test_runs_are_chunked_into_the_jobs_that_a_user_may_submit(slurm_project, account, run_program):
     most = 3
     lab = account(most)
-    careless = bench.profile(gated=True, account=lab, max_submit="unlimited")
-    refused = bench.sweep("six", profile=careless)
+    careless = slurm_project.write_profile(gated=True, account=lab, max_submit="unlimited")
+    refused = slurm_project.run_sweep("six", profile=careless)
     assert refused.code == 2
     assert "AssocMaxSubmitJobLimit" in refused.errors
     assert "max_submit in the profile is above what the site allows" in refused.errors
-    assert [entry.kind for entry in bench.ledger("six")] == ["features"]
+    assert [entry.kind for entry in slurm_project.ledger_entries("six")] == ["features"]
 
     # A job in another account is not counted by the limit of this one.
-    bench.sbatch("--account=lab", "--wrap=sleep 300")
-    (own,) = bench.queued().keys() & bench.submitted
-    printed = bench.submits("six", profile=bench.profile(gated=True, account=lab))
+    slurm_project.sbatch("--account=lab", "--wrap=sleep 300")
+    (own,) = slurm_project.queued_jobs().keys() & slurm_project.submitted
+    printed = slurm_project.submit_sweep(
+        "six", write_profile=slurm_project.write_profile(gated=True, account=lab)
+    )
     assert "no room" not in printed
-    features, *runs = bench.ledger("six")
-    assert bench.queued().keys() - {own} == {features.job, *(entry.job for entry in runs)}
-    assert len(bench.queued().keys() - {own}) == most
-    assert command("scancel", own).code == 0
+    features, *runs = slurm_project.ledger_entries("six")
+    assert slurm_project.queued_jobs().keys() - {own} == {
+        features.job,
+        *(entry.job for entry in runs),
+    }
+    assert len(slurm_project.queued_jobs().keys() - {own}) == most
+    assert run_program("scancel", own).code == 0
     assert [len(entry.items) for entry in runs] == [3, 3]
-    bench.gate.touch()
-    bench.await_jobs()
-    assert {run["state"] for run in bench.states("six").values()} == {"finished"}
-    assert "nothing to do: 6 of 6 runs are finished" in bench.submits("six")
+    slurm_project.gate_file.touch()
+    slurm_project.await_jobs()
+    assert {run["state"] for run in slurm_project.run_states("six").values()} == {"finished"}
+    assert "nothing to do: 6 of 6 runs are finished" in slurm_project.submit_sweep("six")
 
 
-def test_a_limit_of_an_account_above_is_kept_with_all_the_jobs_below_it(bench, accounts):
+def test_a_limit_of_an_account_above_is_kept_with_all_the_jobs_below_it(slurm_project, accounts):
     above = accounts("GrpSubmitJobs=4 MaxWall=00:45:00")
     lab, other = accounts(above=above), accounts(above=above)
-    bench.sbatch(f"--account={other}", "--time=30", "--wrap=sleep 300")
-    too_long = bench.sweep("six", profile=bench.profile(account=lab, minutes=60))
+    slurm_project.sbatch(f"--account={other}", "--time=30", "--wrap=sleep 300")
+    too_long = slurm_project.run_sweep(
+        "six", write_profile=slurm_project.write_profile(account=lab, minutes=60)
+    )
     assert (too_long.code, "minutes: 60 is above the 45" in too_long.errors) == (2, True)
 
     asked = {"gated": True, "account": lab, "minutes": 30}
-    careless = bench.sweep("six", profile=bench.profile(**asked, max_submit="unlimited"))
+    careless = slurm_project.run_sweep(
+        "six", write_profile=slurm_project.write_profile(**asked, max_submit="unlimited")
+    )
     assert careless.code == 2
     assert "AssocGrpSubmitJobsLimit" in careless.errors
-    assert "no room" not in bench.submits("six", profile=bench.profile(**asked))
-    features, *runs = bench.ledger("six")
+    assert "no room" not in slurm_project.submit_sweep(
+        "six", write_profile=slurm_project.write_profile(**asked)
+    )
+    features, *runs = slurm_project.ledger_entries("six")
     assert [entry.kind for entry in (features, *runs)] == ["features", "runs", "runs"]
     assert [len(entry.items) for entry in runs] == [3, 3]
 
 
 @pytest.fixture
-def arrays_of_8(bench, command) -> Iterator[None]:
+def arrays_of_8(slurm_project, run_program) -> Iterator[None]:
     """The controller restarted with MaxArraySize=8; at the end with what it had."""
     state = Path(os.environ.get("BLANKSLATE_SLURM_STATE", "/var/lib/blankslate-slurm"))
     if not os.access(state / "run" / "slurmctld.pid", os.W_OK):
         pytest.skip("this SLURM is not the development one, or not this user's to restart")
-    up = bench.REPOSITORY / "cluster" / "dev" / "slurm-up"
+    up = slurm_project.REPOSITORY / "cluster" / "dev" / "slurm-up"
 
     def start(**settings: str) -> None:
-        answer = command(up, stdin=subprocess.DEVNULL, env={**os.environ, **settings})
+        answer = run_program(up, stdin=subprocess.DEVNULL, env={**os.environ, **settings})
         assert answer.code == 0, answer
 
     try:
         start(BLANKSLATE_SLURM_MAX_ARRAY_SIZE="8")
         yield
     finally:
-        if ids := bench.job_ids():
-            command("scancel", *ids)
-            bench.await_jobs()
+        if ids := slurm_project.job_ids():
+            run_program("scancel", *ids)
+            slurm_project.await_jobs()
         start()
 
 
-def test_60_runs_under_10_jobs_and_arrays_of_8_end_without_a_human(bench, account, arrays_of_8):
+def test_60_runs_under_10_jobs_and_arrays_of_8_end_without_a_human(
+    slurm_project, account, arrays_of_8
+):
     lab = account(10)
-    careless = bench.profile(account=lab, max_array_size=9)
-    refused = bench.sweep("sixty", profile=careless)
+    careless = slurm_project.write_profile(account=lab, max_array_size=9)
+    refused = slurm_project.run_sweep("sixty", profile=careless)
     assert refused.code == 2
     assert "Invalid job array specification" in refused.errors
     assert "max_array_size in the profile is above what the site allows" in refused.errors
-    bench.await_jobs()  # the features were taken
+    slurm_project.await_jobs()  # the features were taken
 
-    site = bench.profile(account=lab, report=True)
-    printed = bench.submits("sixty", profile=site)
+    site = slurm_project.write_profile(account=lab, report=True)
+    printed = slurm_project.submit_sweep("sixty", profile=site)
     assert "no room" not in printed
     assert "again in" not in printed
-    entries = bench.ledger("sixty")
+    entries = slurm_project.ledger_entries("sixty")
     assert [entry.kind for entry in (entries[0], entries[-1])] == ["features", "report"]
     done = [run for entry in entries if entry.kind == "runs" for run in entry.items]
-    assert sorted(done) == sorted(run.run_id for run in bench.wanted("sixty").values())
+    assert sorted(done) == sorted(
+        run.run_id for run in slurm_project.planned_runs("sixty").values()
+    )
     arrays = [entry.job.split("_")[0] for entry in entries if entry.kind == "runs"]
     assert sorted(map(arrays.count, set(arrays))) == [1, 8]  # with the report 10 jobs
 
     # Nobody is there: no process of ours lives, and nothing is typed until the last job ends.
-    bench.await_jobs(900)  # sixty processes import torch
-    assert {run["state"] for run in bench.states("sixty").values()} == {"finished"}
-    page = bench.work / "reports" / "sixty" / "report.html"
+    slurm_project.await_jobs(900)  # sixty processes import torch
+    assert {run["state"] for run in slurm_project.run_states("sixty").values()} == {"finished"}
+    page = slurm_project.work / "reports" / "sixty" / "report.html"
     written = page.stat().st_mtime
-    assert written >= max(run.rows_file.stat().st_mtime for run in bench.runs("sixty").values())
-    assert "nothing to do: 60 of 60 runs are finished" in bench.submits("sixty", profile=site)
-    assert len(bench.ledger("sixty")) == len(entries)
+    assert written >= max(
+        run.rows_file.stat().st_mtime for run in slurm_project.run_folders("sixty").values()
+    )
+    assert "nothing to do: 60 of 60 runs are finished" in slurm_project.submit_sweep(
+        "sixty", profile=site
+    )
+    assert len(slurm_project.ledger_entries("sixty")) == len(entries)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.slurm.conftest import Reference
+from tests.slurm.conftest import ReferenceRuns
 
 AT_ONCE = 4  # GPUs of the development SLURM
 STATE = Path(os.environ.get("BLANKSLATE_SLURM_STATE", "/var/lib/blankslate-slurm"))
@@ -32,14 +32,14 @@ def fit(experiment, *words, **options):
 
 
 @pytest.fixture
-def daemons(bench, command):
+def daemons(slurm_project, run_program):
     """Stops daemons; at the end all are up again, and all nodes."""
     if not os.access(STATE / "run" / "slurmctld.pid", os.W_OK):
         pytest.skip("this SLURM is not the development one, or not this user's to restart")
-    up = bench.REPOSITORY / "cluster" / "dev" / "slurm-up"
+    up = slurm_project.REPOSITORY / "cluster" / "dev" / "slurm-up"
 
     def start() -> None:
-        answer = command(up, stdin=subprocess.DEVNULL)
+        answer = run_program(up, stdin=subprocess.DEVNULL)
         assert answer.code == 0, answer
 
     yield start
@@ -47,24 +47,24 @@ def daemons(bench, command):
 
 
 @pytest.fixture
-def undisturbed(bench, tmp_path):
+def undisturbed(slurm_project, tmp_path):
     """Starts the same sweep on this machine; what it returns waits for it."""
     children: list[subprocess.Popen[bytes]] = []
-    other = type(bench)(tmp_path / "alone", bench.corpora)
+    other = type(slurm_project)(tmp_path / "alone", slurm_project.corpora)
 
-    def wait() -> Reference:
+    def wait() -> ReferenceRuns:
         _, errors = children[0].communicate()
         assert children[0].returncode == 0, errors
-        return Reference(other)
+        return ReferenceRuns(other)
 
-    def begin() -> Callable[[], Reference]:
+    def begin() -> Callable[[], ReferenceRuns]:
         local = tmp_path / "local.yaml"
         local.write_text("scheduler: local\ndevice: cpu\nslots: 1\nthreads: 1\n")
         words = ("sweep", other.folder / "configs/sweeps/twelve.yaml", "--cluster", local)
         children.append(
             subprocess.Popen(
                 [sys.executable, "-m", "jobs", *map(str, words), "--work", str(other.work)],
-                cwd=bench.REPOSITORY,
+                cwd=slurm_project.REPOSITORY,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
             )
@@ -78,76 +78,90 @@ def undisturbed(bench, tmp_path):
 
 
 def test_twelve_runs_survive_what_a_cluster_does_to_them(
-    bench, command, daemons, undisturbed, tmp_path
+    slurm_project, run_program, daemons, undisturbed, tmp_path
 ):
-    bad = copy_of(bench.REPOSITORY, tmp_path / "copy")
-    profile = bench.profile(gated=True, memory_gb=1, retries=1)
-    bench.submits("twelve", profile=profile, source=bad)
+    bad = copy_of(slurm_project.REPOSITORY, tmp_path / "copy")
+    profile = slurm_project.write_profile(gated=True, memory_gb=1, retries=1)
+    slurm_project.submit_sweep("twelve", profile=profile, source=bad)
     begun = undisturbed()
-    runs = bench.runs("twelve")
-    jobs = {label: state["job"] for label, state in bench.states("twelve").items()}
+    runs = slurm_project.run_folders("twelve")
+    jobs = {label: state["job"] for label, state in slurm_project.run_states("twelve").items()}
     labels = list(runs)
     hungry, wrong = labels[10], labels[11]
-    scontrol(command, "update", f"JobId={jobs[hungry]}", "MinMemoryNode=60")
-    bench.gate.touch()
+    scontrol(run_program, "update", f"JobId={jobs[hungry]}", "MinMemoryNode=60")
+    slurm_project.gate_file.touch()
 
     # The first four are caught in the middle of their training, two on each node.
-    caught = catch(bench, runs, AT_ONCE)
+    caught = catch(slurm_project, runs, AT_ONCE)
     before = {label: runs[label].rows() for label in caught}
-    nodes = {label: node_of(command, jobs[label]) for label in caught}
+    nodes = {label: node_of(run_program, jobs[label]) for label in caught}
     first, second = sorted(set(nodes.values()))
     here = [label for label in caught if nodes[label] == first]
     there = [label for label in caught if nodes[label] == second]
     assert (len(here), len(there)) == (2, 2)
 
-    assert command("sacctmgr", "-i", "shutdown").code == 0
-    owner = bench.sbatch(
+    assert run_program("sacctmgr", "-i", "shutdown").code == 0
+    owner = slurm_project.sbatch(
         "--partition=priority", f"--nodelist={first}", "--gres=gpu:1", "--wrap=sleep 600"
     )
-    bench.until(lambda: bench.queued()[owner].startswith("RUNNING"))
-    (taken,) = (label for label in here if bench.queued()[jobs[label]].startswith("PENDING"))
+    slurm_project.wait_until(lambda: slurm_project.queued_jobs()[owner].startswith("RUNNING"))
+    (taken,) = (
+        label for label in here if slurm_project.queued_jobs()[jobs[label]].startswith("PENDING")
+    )
     (late,) = set(here) - {taken}
     soon = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(time.time() + 1))
-    scontrol(command, "update", f"JobId={jobs[late]}", f"EndTime={soon}")
-    scontrol(command, "update", f"NodeName={second}", "State=DOWN", "Reason=ordeal")
-    bench.until(lambda: all(bench.queued()[jobs[each]].startswith("PENDING") for each in there))
-    assert {bench.states("twelve")[each]["state"] for each in [taken, *there]} == {"queued"}
+    scontrol(run_program, "update", f"JobId={jobs[late]}", f"EndTime={soon}")
+    scontrol(run_program, "update", f"NodeName={second}", "State=DOWN", "Reason=ordeal")
+    slurm_project.wait_until(
+        lambda: all(slurm_project.queued_jobs()[jobs[each]].startswith("PENDING") for each in there)
+    )
+    assert {slurm_project.run_states("twelve")[each]["state"] for each in [taken, *there]} == {
+        "queued"
+    }
 
-    scontrol(command, "shutdown", "slurmctld")
-    bench.until(lambda: command("scontrol", "ping").code != 0)
-    blind = bench.states("twelve")  # files alone
+    scontrol(run_program, "shutdown", "slurmctld")
+    slurm_project.wait_until(lambda: run_program("scontrol", "ping").code != 0)
+    blind = slurm_project.run_states("twelve")  # files alone
     assert {blind[each]["state"] for each in there} == {"queued"}
     daemons()  # and the node
     # The end that it was given is a limit of one minute, for its next turns too: too little to
     # start in, where the machine is busy. Before it has met its end, it would be spared it.
-    bench.until(lambda: bench.queued().get(jobs[late], "").startswith("PENDING"))
-    scontrol(command, "update", f"JobId={jobs[late]}", "TimeLimit=60")
-    assert command("scancel", owner).code == 0
+    slurm_project.wait_until(
+        lambda: slurm_project.queued_jobs().get(jobs[late], "").startswith("PENDING")
+    )
+    scontrol(run_program, "update", f"JobId={jobs[late]}", "TimeLimit=60")
+    assert run_program("scancel", owner).code == 0
     # Not StartTime=now: a node that still clears up after a job's last life refuses its next one.
-    bench.until(lambda: not tended(bench, command, daemons))
+    slurm_project.wait_until(lambda: not tended(slurm_project, run_program, daemons))
 
-    bench.until(lambda: all(state["cause"] for state in unfinished(bench).values()))
-    causes = {label: (run["state"], run["cause"]) for label, run in unfinished(bench).items()}
+    slurm_project.wait_until(
+        lambda: all(state["cause"] for state in unfinished(slurm_project).values())
+    )
+    causes = {
+        label: (run["state"], run["cause"]) for label, run in unfinished(slurm_project).items()
+    }
     assert causes == {
         hungry: ("failed", "out of memory"),
         wrong: ("failed", "code error"),
     }
     good = {label: run for label, run in runs.items() if label not in causes}
     reference = begun()
-    reference.demands_the_same_of(good)
+    reference.assert_same_results(good)
     # It went on: what stood before was not computed anew, or its times would differ. So did the one
     # at its limit: its own process heard nothing, but that of its job asked for another turn.
     for label in {taken, late, *there}:
         assert repr(runs[label].rows()[: len(before[label])]) == repr(before[label])
-    the_report_tells(bench, {label: cause for label, (_, cause) in causes.items()})
+    the_report_tells(slurm_project, {label: cause for label, (_, cause) in causes.items()})
 
-    again_exactly_what_is_missing(bench, bad, profile, [hungry, wrong], labels)
-    reference.demands_the_same_of(runs)
-    assert "nothing to do: 12 of 12 runs are finished" in bench.submits("twelve", profile=profile)
+    again_exactly_what_is_missing(slurm_project, bad, profile, [hungry, wrong], labels)
+    reference.assert_same_results(runs)
+    assert "nothing to do: 12 of 12 runs are finished" in slurm_project.submit_sweep(
+        "twelve", profile=profile
+    )
 
 
 def the_report_tells(bench, causes: dict[str, str]) -> None:
-    report = bench.typed("report", "twelve")
+    report = bench.run_verb("report", "twelve")
     assert (report.code, report.errors) == (0, "")
     summary = bench.work / "reports" / "twelve" / "summary.csv"
     with summary.open(encoding="utf-8", newline="") as file:
@@ -157,19 +171,19 @@ def the_report_tells(bench, causes: dict[str, str]) -> None:
 
 def again_exactly_what_is_missing(bench, bad: Path, profile: Path, missing, labels) -> None:
     hungry, wrong = missing
-    ids = {label: run.run_id for label, run in bench.wanted("twelve").items()}
-    done = bench.ledger("twelve")
+    ids = {label: run.run_id for label, run in bench.planned_runs("twelve").items()}
+    done = bench.ledger_entries("twelve")
     submitted = [item for entry in done if entry.kind == "runs" for item in entry.items]
     assert sorted(submitted) == sorted(ids[label] for label in labels)  # each once
-    planned = bench.typed(
+    planned = bench.run_verb(
         "sweep", bench.folder / "configs/sweeps/twelve.yaml", "--dry-run", profile=profile,
         source=bad,
     )  # fmt: skip
     assert f"{hungry}: out of memory: again with 2 GB" in planned.out
     assert f"{wrong}: left out: code error, and the code is still the same" in planned.out
     assert "2 GB each" in planned.out
-    bench.submits("twelve", profile=profile)  # the code is mended
-    again = bench.ledger("twelve")[len(done) :]
+    bench.submit_sweep("twelve", profile=profile)  # the code is mended
+    again = bench.ledger_entries("twelve")[len(done) :]
     assert {entry.items: (entry.causes, entry.memory_gb) for entry in again} == {
         (ids[hungry],): (("out of memory",), 2.0),
         (ids[wrong],): (("code error",), 1.0),
@@ -200,20 +214,22 @@ def catch(bench, runs, number: int) -> list[str]:
                 caught.append(label)
         return len(caught) == number
 
-    bench.until(look)
+    bench.wait_until(look)
     time.sleep(0.2)  # a stopped process has no file half open now
     return caught
 
 
 def unfinished(bench):
     return {
-        label: run for label, run in bench.states("twelve").items() if run["state"] != "finished"
+        label: run
+        for label, run in bench.run_states("twelve").items()
+        if run["state"] != "finished"
     }
 
 
 def tended(bench, command, daemons) -> dict[str, str]:
     """What is queued. An administrator brings nodes back, and lets go of what one refused."""
-    queued = bench.queued()
+    queued = bench.queued_jobs()
     held = [job for job, state in queued.items() if "held" in state]
     if held or any("DOWN, DRAINED" in state for state in queued.values()):
         daemons()

@@ -22,41 +22,57 @@ def empty_path(tmp_path: Path) -> dict[str, str]:
     return {"PATH": str(tmp_path / "bin")}
 
 
-def test_a_machine_without_slurm_is_refused_in_one_line_and_nothing_is_left(bench, empty_path):
-    line = refused(bench.sweep("two", environment=empty_path))
+def test_a_machine_without_slurm_is_refused_in_one_line_and_nothing_is_left(
+    slurm_project, empty_path
+):
+    line = refused(slurm_project.run_sweep("two", environment=empty_path))
     assert "squeue is not on PATH" in line
     assert "CLUSTER=cluster/local.yaml" in line
-    assert not bench.sweep_folder("two").path.exists()
-    check = bench.typed("cluster-check", bench.profile(), environment=empty_path)
+    assert not slurm_project.sweep_folder("two").path.exists()
+    check = slurm_project.run_verb(
+        "cluster-check", slurm_project.write_profile(), environment=empty_path
+    )
     assert "sbatch is not on PATH" in refused(check)
 
 
-def test_a_controller_that_does_not_answer_is_quoted_in_one_line(bench, silent_slurm):
-    profile = bench.profile()
+def test_a_controller_that_does_not_answer_is_quoted_in_one_line(
+    slurm_project, unreachable_slurm_env
+):
+    profile = slurm_project.write_profile()
     with ThreadPoolExecutor() as both:  # each tries for twenty seconds
-        check = both.submit(bench.typed, "cluster-check", profile, environment=silent_slurm)
-        line = refused(bench.sweep("two", environment=silent_slurm))
+        check = both.submit(
+            slurm_project.run_verb, "cluster-check", profile, environment=unreachable_slurm_env
+        )
+        line = refused(slurm_project.run_sweep("two", environment=unreachable_slurm_env))
     assert "Unable to contact slurm controller" in line
-    assert not bench.sweep_folder("two").path.exists()
+    assert not slurm_project.sweep_folder("two").path.exists()
     assert "Unable to contact slurm controller" in refused(check.result())
 
 
-def test_what_sbatch_refuses_is_quoted_and_what_it_took_before_is_in_the_ledger(bench):
-    wrong = bench.profile(gated=True, features={"partition": "main"}, partition="nowhere")
-    line = refused(bench.sweep("two", profile=wrong))
+def test_what_sbatch_refuses_is_quoted_and_what_it_took_before_is_in_the_ledger(slurm_project):
+    wrong = slurm_project.write_profile(
+        gated=True, features={"partition": "main"}, partition="nowhere"
+    )
+    line = refused(slurm_project.run_sweep("two", profile=wrong))
     assert f"{wrong}: sbatch: error: " in line
     assert "invalid partition specified: nowhere" in line
     assert "partition in the profile must be one that sinfo lists" in line
-    (features,) = bench.ledger("two")
+    (features,) = slurm_project.ledger_entries("two")
     assert features.kind == "features"
-    assert bench.queued().keys() == {features.job}
-    state = {run["state"] for run in bench.states("two").values()}
+    assert slurm_project.queued_jobs().keys() == {features.job}
+    state = {run["state"] for run in slurm_project.run_states("two").values()}
     assert state == {"waiting"}
 
-    mended = bench.profile(gated=True)
-    printed = bench.submits("two", profile=mended)
+    mended = slurm_project.write_profile(gated=True)
+    printed = slurm_project.submit_sweep("two", profile=mended)
     assert "submitted runs: job" in printed
     assert "submitted features" not in printed
-    assert [entry.kind for entry in bench.ledger("two")] == ["features", "runs", "runs"]
-    runs = {entry.job for entry in bench.ledger("two")} - {features.job}
-    bench.until(lambda: {bench.queued()[job] for job in runs} == {"PENDING Dependency"})
+    assert [entry.kind for entry in slurm_project.ledger_entries("two")] == [
+        "features",
+        "runs",
+        "runs",
+    ]
+    runs = {entry.job for entry in slurm_project.ledger_entries("two")} - {features.job}
+    slurm_project.wait_until(
+        lambda: {slurm_project.queued_jobs()[job] for job in runs} == {"PENDING Dependency"}
+    )

@@ -5,7 +5,7 @@ import shutil
 import time
 from pathlib import Path
 
-from jobs.sweep.queue_cache import forget
+from jobs.sweep.queue_cache import invalidate_cache
 
 USED = (
     *("cpus_asked", "memory_gb_asked", "cpus_used", "peak_memory_gb"),
@@ -14,51 +14,59 @@ USED = (
 
 
 def state_of(bench, name: str) -> list[str]:
-    return [run["state"] for run in bench.states(name).values()]
+    return [run["state"] for run in bench.run_states(name).values()]
 
 
-def test_a_sweep_goes_through_slurm_to_the_rows_of_this_machine(bench, reference, silent_slurm):
-    profile = bench.profile(gated=True, memory_gb=None, default_memory_per_cpu_gb=4)
-    printed = bench.submits("three", profile=profile)
+def test_a_sweep_goes_through_slurm_to_the_rows_of_this_machine(
+    slurm_project, reference_runs, unreachable_slurm_env
+):
+    profile = slurm_project.write_profile(gated=True, memory_gb=None, default_memory_per_cpu_gb=4)
+    printed = slurm_project.submit_sweep("three", profile=profile)
     two, three = "2 tasks", "3 tasks, after job"
     assert [line for line in printed.splitlines() if line.startswith("submitted")] == [
-        f"submitted features: job {bench.masters('three')[0]}, {two}",
-        f"submitted runs: job {bench.masters('three')[1]}, {three} {bench.masters('three')[0]}",
+        f"submitted features: job {slurm_project.array_job_ids('three')[0]}, {two}",
+        f"submitted runs: job {slurm_project.array_job_ids('three')[1]}, {three} {slurm_project.array_job_ids('three')[0]}",
     ]
     # The gate is closed and the program has returned: it waits for nothing.
-    assert state_of(bench, "three") == ["queued"] * 3
+    assert state_of(slurm_project, "three") == ["queued"] * 3
     waits = "waits for earlier jobs (Dependency)"
-    bench.until(lambda: {run["detail"] for run in bench.states("three").values()} == {waits})
-    submitted = bench.sweep_folder("three").ledger.path.read_bytes()
-    assert "nothing to submit" in bench.submits("three", profile=profile)
-    assert bench.sweep_folder("three").ledger.path.read_bytes() == submitted
+    slurm_project.wait_until(
+        lambda: {run["detail"] for run in slurm_project.run_states("three").values()} == {waits}
+    )
+    submitted = slurm_project.sweep_folder("three").ledger.path.read_bytes()
+    assert "nothing to submit" in slurm_project.submit_sweep("three", profile=profile)
+    assert slurm_project.sweep_folder("three").ledger.path.read_bytes() == submitted
 
-    bench.gate.touch()
-    bench.until(lambda: any(run.rows() for run in bench.runs("three").values()))
-    shown = bench.typed("status", "three", "--once")
+    slurm_project.gate_file.touch()
+    slurm_project.wait_until(
+        lambda: any(run.rows() for run in slurm_project.run_folders("three").values())
+    )
+    shown = slurm_project.run_verb("status", "three", "--once")
     assert (shown.code, shown.errors) == (0, "")
     assert "3 runs: " in shown.out
     assert "/40" in shown.out
-    forget(bench.sweep_folder("three"))  # the answer of just now
-    alone = bench.typed("status", "three", "--once", environment=silent_slurm)
+    invalidate_cache(slurm_project.sweep_folder("three"))  # the answer of just now
+    alone = slurm_project.run_verb("status", "three", "--once", environment=unreachable_slurm_env)
     assert (alone.code, alone.errors) == (0, "")
     assert "3 runs: " in alone.out
-    report = bench.typed("report", "three")
+    report = slurm_project.run_verb("report", "three")
     assert (report.code, report.errors) == (0, "")
 
-    bench.await_jobs()
-    assert state_of(bench, "three") == ["finished"] * 3
-    reference.demands_the_same_of(bench.runs("three"))
-    told = {run.heartbeat().job for run in bench.runs("three").values()}
-    assert told == {entry.job for entry in bench.ledger("three") if entry.kind == "runs"}
-    assert "3 runs: 3 finished" in bench.typed("status", "three", "--once").out
-    assert {e.memory_gb for e in bench.ledger("three") if e.kind == "runs"} == {4}
-    assert "best run: " in bench.typed("report", "three").out
-    summary = bench.work / "reports" / "three" / "summary.csv"
+    slurm_project.await_jobs()
+    assert state_of(slurm_project, "three") == ["finished"] * 3
+    reference_runs.assert_same_results(slurm_project.run_folders("three"))
+    told = {run.heartbeat().job for run in slurm_project.run_folders("three").values()}
+    assert told == {
+        entry.job for entry in slurm_project.ledger_entries("three") if entry.kind == "runs"
+    }
+    assert "3 runs: 3 finished" in slurm_project.run_verb("status", "three", "--once").out
+    assert {e.memory_gb for e in slurm_project.ledger_entries("three") if e.kind == "runs"} == {4}
+    assert "best run: " in slurm_project.run_verb("report", "three").out
+    summary = slurm_project.work / "reports" / "three" / "summary.csv"
     with summary.open(encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
     assert [line["state"] for line in lines] == ["finished"] * 3
-    since = time.time() - bench.ledger("three")[-1].time
+    since = time.time() - slurm_project.ledger_entries("three")[-1].time
     for line in lines:
         used = {name: float(line[name]) for name in USED}
         assert (used["cpus_asked"], used["memory_gb_asked"]) == (1, 4)
@@ -67,28 +75,34 @@ def test_a_sweep_goes_through_slurm_to_the_rows_of_this_machine(bench, reference
         assert 0 < used["gpu_hours"] < since / 3600
         assert 0 < used["queue_seconds"] < since
 
-    assert "nothing to do: 3 of 3 runs are finished" in bench.submits("three", profile=profile)
-    assert bench.sweep_folder("three").ledger.path.read_bytes() == submitted
+    assert "nothing to do: 3 of 3 runs are finished" in slurm_project.submit_sweep(
+        "three", profile=profile
+    )
+    assert slurm_project.sweep_folder("three").ledger.path.read_bytes() == submitted
 
 
-def test_jobs_import_the_code_as_it_was_when_they_were_submitted(bench, reference, tmp_path):
-    copy = working_copy(bench.REPOSITORY, tmp_path / "copy")
+def test_jobs_import_the_code_as_it_was_when_they_were_submitted(
+    slurm_project, reference_runs, tmp_path
+):
+    copy = working_copy(slurm_project.REPOSITORY, tmp_path / "copy")
     seen = tmp_path / "seen"
     for module in ("pipeline/features/precompute.py", "pipeline/training/trainer.py"):
         with (copy / module).open("a") as file:
             file.write(
                 f"\nwith open({str(seen)!r}, 'a') as seen:\n    print(__file__, file=seen)\n"
             )
-    bench.submits("two", profile=bench.profile(gated=True), source=copy)
+    slurm_project.submit_sweep(
+        "two", write_profile=slurm_project.write_profile(gated=True), source=copy
+    )
     seen.unlink(missing_ok=True)
     for path in copy.rglob("*.py"):
         path.write_text("raise SystemExit('edited after submission')\n")
-    assert "edited after submission" in bench.typed("status", "two", source=copy).errors
+    assert "edited after submission" in slurm_project.run_verb("status", "two", source=copy).errors
 
-    bench.gate.touch()
-    bench.await_jobs()
-    reference.demands_the_same_of(bench.runs("two"))
-    (code,) = bench.sweep_folder("two").code.iterdir()
+    slurm_project.gate_file.touch()
+    slurm_project.await_jobs()
+    reference_runs.assert_same_results(slurm_project.run_folders("two"))
+    (code,) = slurm_project.sweep_folder("two").code.iterdir()
     assert {Path(line).parents[2] for line in seen.read_text().splitlines()} == {code}
     imported = {Path(line).stem for line in seen.read_text().splitlines()}
     assert imported == {"precompute", "trainer"}

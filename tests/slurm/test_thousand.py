@@ -36,7 +36,7 @@ class Took:
 
 
 @pytest.fixture
-def counted(tmp_path: Path) -> tuple[dict[str, str], Path]:
+def counting_commands(tmp_path: Path) -> tuple[dict[str, str], Path]:
     """An environment in which sbatch notes that it was called."""
     notes, folder = tmp_path / "calls", tmp_path / "bin"
     folder.mkdir()
@@ -47,17 +47,24 @@ def counted(tmp_path: Path) -> tuple[dict[str, str], Path]:
     return {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}, notes
 
 
-def test_a_thousand_runs_are_a_few_calls_little_memory_and_seconds(bench, counted):
-    environment, calls = counted
-    profile = bench.profile(gated=True, max_running=1)  # one waits before python; none trains
-    sweep = bench.folder / "configs/sweeps/thousand.yaml"
+def test_a_thousand_runs_are_a_few_calls_little_memory_and_seconds(
+    slurm_project, counting_commands
+):
+    environment, calls = counting_commands
+    profile = slurm_project.write_profile(
+        gated=True, max_running=1
+    )  # one waits before python; none trains
+    sweep = slurm_project.folder / "configs/sweeps/thousand.yaml"
 
     def took(what: str, *words: str | Path) -> Took:
-        place, peak = ("--cluster", profile, "--work", bench.work), bench.folder / "peak"
+        place, peak = (
+            ("--cluster", profile, "--work", slurm_project.work),
+            slurm_project.folder / "peak",
+        )
         began = time.perf_counter()
         child = subprocess.Popen(
             [sys.executable, "-c", PROGRAM, *map(str, (peak, *words, *place))],
-            cwd=bench.REPOSITORY,
+            cwd=slurm_project.REPOSITORY,
             env={**os.environ, **environment},
             stdout=subprocess.DEVNULL,
         )
@@ -75,7 +82,7 @@ def test_a_thousand_runs_are_a_few_calls_little_memory_and_seconds(bench, counte
     took("the corpus is spoken", "sweep", sweep, "--dry-run")
     assert took("plan and submit", "sweep", sweep).seconds < SECONDS_TO_SUBMIT
     assert calls.read_text().count("\n") <= MOST_CALLS
-    entries = [entry for entry in bench.ledger("thousand") if entry.kind == "runs"]
+    entries = [entry for entry in slurm_project.ledger_entries("thousand") if entry.kind == "runs"]
     assert sum(len(entry.items) for entry in entries) == RUNS
     assert len({item for entry in entries for item in entry.items}) == RUNS
     before = calls.read_text()
@@ -84,7 +91,7 @@ def test_a_thousand_runs_are_a_few_calls_little_memory_and_seconds(bench, counte
     for _ in range(2):
         for what, option in (("status, drawn", "--once"), ("status, JSON", "--json")):
             assert took(what, "status", "thousand", option).seconds < SECONDS_TO_LOOK
-    states = [run["state"] for run in bench.states("thousand").values()]
+    states = [run["state"] for run in slurm_project.run_states("thousand").values()]
     assert states == ["queued"] * RUNS
     took("cancel", "cancel", "thousand")
-    bench.await_jobs()
+    slurm_project.await_jobs()

@@ -5,19 +5,19 @@ from pathlib import Path
 import pytest
 
 from pipeline.features.feature_set import FeatureSet
-from tests.training.letters import MakeFeatures, corpus, stored
+from tests.training.letters import FeatureSetFactory, make_utterances, write_feature_set
 
 
 @pytest.fixture
-def make_features(tmp_path: Path) -> MakeFeatures:
-    return lambda utterances: stored(utterances, tmp_path / "features")
+def make_feature_set(tmp_path: Path) -> FeatureSetFactory:
+    return lambda utterances: write_feature_set(utterances, tmp_path / "features")
 
 
 @pytest.fixture
-def features(make_features: MakeFeatures) -> FeatureSet:
-    return make_features(corpus())
+def features(make_feature_set: FeatureSetFactory) -> FeatureSet:
+    return make_feature_set(make_utterances())
 
 
 @pytest.fixture(scope="module")
-def letters(tmp_path_factory: pytest.TempPathFactory) -> FeatureSet:
-    return stored(corpus(), tmp_path_factory.mktemp("letters") / "features")
+def letter_features(tmp_path_factory: pytest.TempPathFactory) -> FeatureSet:
+    return write_feature_set(make_utterances(), tmp_path_factory.mktemp("letters") / "features")

@@ -17,15 +17,15 @@ import numpy as np
 import soxr
 
 from pipeline.corpus.audio import decode
-from pipeline.corpus.audio.decode import Header, refused
+from pipeline.corpus.audio.decode import Header, unusable_audio_error
 from pipeline.files import InputError
 from pipeline.shapes import Float32
 
-NONE = np.zeros(0, np.float32)
+NO_SAMPLES = np.zeros(0, np.float32)
 
 
 def probe(path: Path) -> Header:
-    return decode.look(str(path))[0]
+    return decode.read_header(str(path))[0]
 
 
 def load(
@@ -33,7 +33,7 @@ def load(
 ) -> Float32[np.ndarray, " N"]:
     """The blocks of `blocks`, joined."""
     joined = list(blocks(path, rate, start, samples, channel))
-    return joined[0] if len(joined) == 1 else np.concatenate([NONE, *joined])
+    return joined[0] if len(joined) == 1 else np.concatenate([NO_SAMPLES, *joined])
 
 
 def blocks(
@@ -44,16 +44,16 @@ def blocks(
     Blocks of at most BLOCK samples at the file's rate; together `resampled_length` of them.
     A full-scale integer is in [-1, 1); resampling may overshoot it by a little.
     """
-    with Listener() as listener:
+    with AudioReader() as listener:
         resampler: Resampler | None = None
         for found, block in listener.blocks(str(path), start, samples, channel):
             resampler = resampler or Resampler(found, rate)
-            yield from _some(resampler(block))
+            yield from _skip_empty(resampler(block))
         if resampler:
-            yield from _some(resampler(NONE, last=True))
+            yield from _skip_empty(resampler(NO_SAMPLES, last=True))
 
 
-class Listener:
+class AudioReader:
     """Stretches of files, mono, at each file's own rate.
 
     The file of the last stretch stays open: a recording of many utterances is decoded once.
@@ -61,29 +61,29 @@ class Listener:
 
     def __init__(self) -> None:
         self._path = ""
-        self._sound: decode.Sound | None = None
+        self._audio_file: decode.AudioFile | None = None
 
     def blocks(
         self, path: str, start: int, samples: int | None, channel: int | None
     ) -> Iterator[tuple[int, Float32[np.ndarray, " N"]]]:
         """Rate and samples, in blocks of at most BLOCK."""
-        if self._sound is None or path != self._path:
+        if self._audio_file is None or path != self._path:
             self.close()
-            self._path, self._sound = path, decode.open_sound(path)
-        heard = self._sound
+            self._path, self._audio_file = path, decode.open_audio(path)
+        heard = self._audio_file
         try:
             for block in heard.blocks(start, samples):
-                yield heard.rate, _mono(path, block, channel)
+                yield heard.rate, _to_mono(path, block, channel)
         except InputError:
             self.close()  # whatever comes next is decoded as if nothing had been
             raise
 
     def close(self) -> None:
-        if self._sound:
-            self._sound.close()
-        self._sound = None
+        if self._audio_file:
+            self._audio_file.close()
+        self._audio_file = None
 
-    def __enter__(self) -> "Listener":
+    def __enter__(self) -> "AudioReader":
         return self
 
     def __exit__(
@@ -98,10 +98,10 @@ class Listener:
 class Resampler:
     """One waveform, block by block, from one rate to another, as if played at another speed."""
 
-    def __init__(self, found: int, wanted: int, speed: float = 1.0) -> None:
-        self._stream, rate = None, found * speed
-        if rate != wanted:
-            self._stream = soxr.ResampleStream(rate, wanted, 1, dtype="float32", quality="HQ")
+    def __init__(self, source_rate: int, target_rate: int, speed: float = 1.0) -> None:
+        self._stream, rate = None, source_rate * speed
+        if rate != target_rate:
+            self._stream = soxr.ResampleStream(rate, target_rate, 1, dtype="float32", quality="HQ")
 
     def __call__(
         self, block: Float32[np.ndarray, " N"], *, last: bool = False
@@ -110,31 +110,41 @@ class Resampler:
         return self._stream.resample_chunk(block, last=last) if self._stream else block
 
 
-def resampled_length(samples: int, rate: int, wanted: int, speed: float = 1.0) -> int:
+def resampled_length(samples: int, rate: int, target_rate: int, speed: float = 1.0) -> int:
     """How many samples at `wanted` Hz come of `samples` at `rate` Hz: soxr's own arithmetic."""
-    return samples if rate * speed == wanted else int(samples / (rate * speed / wanted) + 0.5)
+    return (
+        samples
+        if rate * speed == target_rate
+        else int(samples / (rate * speed / target_rate) + 0.5)
+    )
 
 
 def resample(
-    waveform: Float32[np.ndarray, " N"], rate: int, wanted: int
+    waveform: Float32[np.ndarray, " N"], rate: int, target_rate: int
 ) -> Float32[np.ndarray, " M"]:
     """By soxr's HQ filter; the waveform itself where nothing is to do."""
-    return waveform if rate == wanted else soxr.resample(waveform, rate, wanted, quality="HQ")
+    return (
+        waveform
+        if rate == target_rate
+        else soxr.resample(waveform, rate, target_rate, quality="HQ")
+    )
 
 
-def _some(
+def _skip_empty(
     waveform: Float32[np.ndarray, " N"],
 ) -> Iterator[Float32[np.ndarray, " N"]]:
     if len(waveform):
         yield waveform
 
 
-def _mono(
+def _to_mono(
     path: str, block: Float32[np.ndarray, "N channels"], channel: int | None
 ) -> Float32[np.ndarray, " N"]:
     channels = block.shape[1]
     if channel is not None and channel >= channels:
-        raise refused(path, f"has {channels} channels, and number {channel}, from 0, is asked for")
+        raise unusable_audio_error(
+            path, f"has {channels} channels, and number {channel}, from 0, is asked for"
+        )
     if channels == 1:
         return block[:, 0]
     return block.mean(axis=1) if channel is None else np.ascontiguousarray(block[:, channel])

@@ -12,10 +12,10 @@ import struct
 from typing import BinaryIO, NamedTuple
 
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE  # wav format tags
-NOT_SAID = 0xFFFFFFFF  # data size in RF64, where ds64 has it, and of a wav written to a pipe
+UNKNOWN_SIZE = 0xFFFFFFFF  # data size in RF64, where ds64 has it, and of a wav written to a pipe
 
 
-class Wav(NamedTuple):
+class WavHeader(NamedTuple):
     tag: int
     channels: int
     rate: int  # Hz
@@ -28,19 +28,21 @@ class Wav(NamedTuple):
         return self.size // (self.channels * self.bits // 8)
 
     @property
-    def plain(self) -> bool:  # whole numbers or floats, so that size gives the number of samples
+    def is_uncompressed(
+        self,
+    ) -> bool:  # whole numbers or floats, so that size gives the number of samples
         return self.tag in (PCM, FLOAT)
 
 
-class DamagedError(ValueError):
+class DamagedWavError(ValueError):
     """What is wrong with the file, as the end of a sentence that begins with its path."""
 
 
-def read_header(file: BinaryIO) -> Wav | None:
+def read_wav_header(file: BinaryIO) -> WavHeader | None:
     """None where the file is not RIFF WAVE; a DamagedError where it ends before its header says."""
     head = file.read(12)
     if not head:
-        raise DamagedError("is empty")
+        raise DamagedWavError("is empty")
     if head[:4] not in (b"RIFF", b"RF64") or head[8:12] not in (b"WAVE", b""):
         return None
     try:
@@ -48,26 +50,26 @@ def read_header(file: BinaryIO) -> Wav | None:
         tag, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", form)
         tag = struct.unpack_from("<H", form, 24)[0] if tag == EXTENSIBLE else tag
     except struct.error:
-        raise DamagedError("is a wav cut short before its samples") from None
+        raise DamagedWavError("is a wav cut short before its samples") from None
     there = os.fstat(file.fileno()).st_size - offset
-    size = there if size == NOT_SAID else size
+    size = there if size == UNKNOWN_SIZE else size
     if size > there:
-        raise DamagedError(f"is cut short: {size} bytes of sound announced, {there} there")
-    wav = Wav(tag, channels, rate, bits, offset, size)
-    if rate == 0 or channels == 0 or (wav.plain and bits < 8):
-        raise DamagedError(f"is no sound: {channels} channels of {bits} bits at {rate} Hz")
+        raise DamagedWavError(f"is cut short: {size} bytes of sound announced, {there} there")
+    wav = WavHeader(tag, channels, rate, bits, offset, size)
+    if rate == 0 or channels == 0 or (wav.is_uncompressed and bits < 8):
+        raise DamagedWavError(f"is no sound: {channels} channels of {bits} bits at {rate} Hz")
     if size < max(1, channels * bits // 8):
-        raise DamagedError("holds no samples")
+        raise DamagedWavError("holds no samples")
     return wav
 
 
 def _read_chunks(file: BinaryIO) -> tuple[bytes, int, int]:
     """The format chunk, and where the samples start and how many bytes they are."""
-    form, long_size = b"", NOT_SAID
+    form, long_size = b"", UNKNOWN_SIZE
     while True:
         name, size = struct.unpack("<4sI", file.read(8))
         if name == b"data":
-            return form, file.tell(), long_size if size == NOT_SAID else size
+            return form, file.tell(), long_size if size == UNKNOWN_SIZE else size
         if name == b"fmt ":
             form = file.read(size)
         elif name == b"ds64":

@@ -10,31 +10,37 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.config.corpus import Corpus
-from pipeline.corpus.layouts.parsing import Entry, keyed, once_each, parts_of, placed
+from pipeline.corpus.layouts.parsing import (
+    CorpusEntry,
+    collect_unique,
+    find_parts,
+    path_below_root,
+    read_keyed_lines,
+)
 from pipeline.corpus.manifest import Refusal, Split
 from pipeline.files import InputError
 
-ARCHIVE = re.compile(r".*\.ark(:\d+)?")
+ARK_PATTERN = re.compile(r".*\.ark(:\d+)?")
 
 
-def read_kaldi(corpus: Corpus, root: Path) -> Iterator[Entry | Refusal]:
-    found = [root] if (root / "wav.scp").is_file() else sorted(_below(root))
-    for folder, split in parts_of(corpus, root, found, "a folder with wav.scp"):
+def read_kaldi(corpus: Corpus, root: Path) -> Iterator[CorpusEntry | Refusal]:
+    found = [root] if (root / "wav.scp").is_file() else sorted(_data_folders(root))
+    for folder, split in find_parts(corpus, root, found, "a folder with wav.scp"):
         yield from _read_folder(root, folder, None if folder == root else split)
 
 
-def _below(root: Path) -> list[Path]:
+def _data_folders(root: Path) -> list[Path]:
     return [path.parent for path in root.glob("*/wav.scp")]
 
 
-def _read_folder(root: Path, folder: Path, split: Split | None) -> Iterator[Entry | Refusal]:
+def _read_folder(root: Path, folder: Path, split: Split | None) -> Iterator[CorpusEntry | Refusal]:
     again: list[Refusal] = []
-    recordings = once_each(_recordings(root, folder / "wav.scp"), again)
-    said = once_each(keyed(folder / "text"), again)
+    recordings = collect_unique(_read_wav_scp(root, folder / "wav.scp"), again)
+    said = collect_unique(read_keyed_lines(folder / "text"), again)
     told = folder / "utt2spk"
-    speakers = once_each(keyed(told), again) if told.is_file() else {}
+    speakers = collect_unique(read_keyed_lines(told), again) if told.is_file() else {}
     listed = set()
-    for each in _sounds(folder, recordings):
+    for each in _read_segments(folder, recordings):
         if isinstance(each, Refusal):
             listed.add(each.utterance)
             yield each
@@ -48,20 +54,22 @@ def _read_folder(root: Path, folder: Path, split: Split | None) -> Iterator[Entr
     yield from again
 
 
-def _recordings(root: Path, path: Path) -> Iterator[tuple[str, str, str]]:
+def _read_wav_scp(root: Path, path: Path) -> Iterator[tuple[str, str, str]]:
     """(place, recording, its file)."""
-    for place, key, rest in keyed(path):
-        yield place, key, placed(root, root, _path(place, rest))
+    for place, key, rest in read_keyed_lines(path):
+        yield place, key, path_below_root(root, root, _require_file_path(place, rest))
 
 
-def _sounds(folder: Path, recordings: dict[str, str]) -> Iterator[Entry | Refusal]:
+def _read_segments(folder: Path, recordings: dict[str, str]) -> Iterator[CorpusEntry | Refusal]:
     """Each recording, or each line of segments: utterance, recording, start, end[, channel]."""
     path = folder / "segments"
     if not path.is_file():
         place = str(folder / "wav.scp")
-        yield from (Entry(key, audio, "", place=place) for key, audio in recordings.items())
+        yield from (
+            CorpusEntry(key, audio, "", location=place) for key, audio in recordings.items()
+        )
         return
-    for place, key, rest in keyed(path):
+    for place, key, rest in read_keyed_lines(path):
         recording, *times = rest.split()
         try:
             start, end = map(float, times[:2])
@@ -70,22 +78,22 @@ def _sounds(folder: Path, recordings: dict[str, str]) -> Iterator[Entry | Refusa
             raise InputError(f"{place}: {rest!r} is not of the form RECORDING START END") from None
         duration = None if end == -1 else end - start  # -1: to the end of the recording
         if audio := recordings.get(recording):
-            yield Entry(key, audio, "", "", None, start, duration, channel, place)
+            yield CorpusEntry(key, audio, "", "", None, start, duration, channel, place)
         else:
             finding = f"its recording {recording!r} is not in wav.scp; add it there"
             yield Refusal(key, f"{place}: {finding}, or take the line out")
 
 
-def _path(place: str, rest: str) -> str:
-    if not rest:
+def _require_file_path(place: str, value: str) -> str:
+    if not value:
         raise InputError(f"{place}: names no file; add its path, or take the line out")
-    if rest.endswith("|") or rest.startswith("|"):
+    if value.endswith("|") or value.startswith("|"):
         raise InputError(
-            f"{place}: {rest[:60]!r} is a command, and none is run; run it once, and list the file "
+            f"{place}: {value[:60]!r} is a command, and none is run; run it once, and list the file "
             "that it writes"
         )
-    if ARCHIVE.fullmatch(rest):
+    if ARK_PATTERN.fullmatch(value):
         raise InputError(
-            f"{place}: {rest[:60]!r} is an archive of Kaldi's, which is not read; list sound files"
+            f"{place}: {value[:60]!r} is an archive of Kaldi's, which is not read; list sound files"
         )
-    return rest
+    return value

@@ -31,14 +31,14 @@ SPLIT_WORDS: Mapping[str, Split] = {
 }
 
 DELIMITERS = ",;\t|"
-SHOWN = 40  # characters of a value
-BEFORE = 10  # of them, what two values have in common
+MAX_VALUE_CHARACTERS = 40  # characters of a value
+CONTEXT_CHARACTERS = 10  # of them, what two values have in common
 
 Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CorpusEntry:
     """What a corpus says of an utterance, before its audio has been looked at."""
 
     id: str
@@ -49,11 +49,11 @@ class Entry:
     start: float = 0.0  # seconds into the file
     duration: float | None = None  # seconds; None: to the end of the file
     channel: int | None = None
-    place: str = field(default="", compare=False)  # of its line: file:line
+    location: str = field(default="", compare=False)  # of its line: file:line
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class LineRecord:
     """A line, and what its columns or keys hold."""
 
     path: Path
@@ -61,11 +61,11 @@ class Record:
     values: Mapping[str, Any]
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         return f"{self.path}:{self.line}"
 
-    def wrong(self, finding: str) -> InputError:
-        return InputError(f"{self.place}: {finding}")
+    def error(self, problem: str) -> InputError:
+        return InputError(f"{self.location}: {problem}")
 
     def text(self, *names: str) -> str:
         """Of the first of these names that is there; a number, as of a speaker, as its digits."""
@@ -74,12 +74,12 @@ class Record:
             if isinstance(value, str | int | float) and not isinstance(value, bool):
                 return str(value)
             if value is not None:
-                raise self.wrong(f"{name} is {value!r}; a text is needed")
+                raise self.error(f"{name} is {value!r}; a text is needed")
         return ""
 
-    def needed(self, *names: str) -> str:
+    def required_text(self, *names: str) -> str:
         if not (text := self.text(*names)):
-            raise self.wrong(f"{names[0]} is missing or empty; add it, or take the line out")
+            raise self.error(f"{names[0]} is missing or empty; add it, or take the line out")
         return text
 
     def seconds(self, name: str) -> float | None:
@@ -91,7 +91,7 @@ class Record:
         except (TypeError, ValueError):
             seconds = math.nan
         if not math.isfinite(seconds):
-            raise self.wrong(f"{name} is {value!r}; a number of seconds is needed")
+            raise self.error(f"{name} is {value!r}; a number of seconds is needed")
         return seconds
 
 
@@ -102,22 +102,26 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
             yield number, line.rstrip("\r\n")
 
 
-def matches(path: Path, form: re.Pattern[str], example: str) -> Iterator[tuple[str, re.Match[str]]]:
+def match_lines(
+    path: Path, pattern: re.Pattern[str], example: str
+) -> Iterator[tuple[str, re.Match[str]]]:
     """Place of each line that is not blank, and the match of `form`."""
     for number, line in read_lines(path):
-        if not (found := form.fullmatch(line.strip())):
+        if not (found := pattern.fullmatch(line.strip())):
             raise InputError(f"{path}:{number}: {line!r} is not of the form {example}")
         yield f"{path}:{number}", found
 
 
-def keyed(path: Path) -> Iterator[tuple[str, str, str]]:
+def read_keyed_lines(path: Path) -> Iterator[tuple[str, str, str]]:
     """(place, key, all that follows it): the lists of Kaldi and LibriSpeech."""
     for number, line in read_lines(path):
         key, *rest = line.split(maxsplit=1)
         yield f"{path}:{number}", key, rest[0].rstrip() if rest else ""
 
 
-def once_each(lines: Iterable[tuple[str, str, Value]], refusals: list[Refusal]) -> dict[str, Value]:
+def collect_unique(
+    lines: Iterable[tuple[str, str, Value]], refusals: list[Refusal]
+) -> dict[str, Value]:
     """Values by their keys, of (place, key, value).
 
     The first line of a key holds. One that says the same is passed over; another is refused.
@@ -126,45 +130,49 @@ def once_each(lines: Iterable[tuple[str, str, Value]], refusals: list[Refusal]) 
     for place, key, value in lines:
         first, held = found.setdefault(key, (place, value))
         if value != held:
-            finding = f"has {key!r} again, {_differing(value, held)} in {first}, which holds"
+            finding = (
+                f"has {key!r} again, {_describe_difference(value, held)} in {first}, which holds"
+            )
             refusals.append(Refusal(key, f"{place}: {finding}; take one of them out"))
     return {key: value for key, (_, value) in found.items()}
 
 
-def _differing(value: object, held: object) -> str:
+def _describe_difference(value: object, kept: object) -> str:
     """`with transcript 'NO', and with 'YES'`: from where they differ."""
-    here, there = _parts(value), _parts(held)
+    here, there = _compared_fields(value), _compared_fields(kept)
     name = next(name for name in {**here, **there} if here.get(name) != there.get(name))
     texts = ["" if each is None else str(each) for each in (here.get(name), there.get(name))]
     shorter = min(map(len, texts))
     alike = next((n for n in range(shorter) if texts[0][n] != texts[1][n]), shorter)
-    start = max(0, alike - BEFORE)
-    one, other = (("…" if start else "") + text[start : start + SHOWN] for text in texts)
+    start = max(0, alike - CONTEXT_CHARACTERS)
+    one, other = (
+        ("…" if start else "") + text[start : start + MAX_VALUE_CHARACTERS] for text in texts
+    )
     return f"with {name}{' ' if name else ''}{one!r}, and with {other!r}"
 
 
-def _parts(value: object) -> Mapping[str, Any]:
-    if isinstance(value, Record):
+def _compared_fields(value: object) -> Mapping[str, Any]:
+    if isinstance(value, LineRecord):
         return value.values
-    if isinstance(value, Entry):
+    if isinstance(value, CorpusEntry):
         return {each.name: getattr(value, each.name) for each in fields(value) if each.compare}
     return {"": value}
 
 
-def json_lines(path: Path) -> Iterator[Record]:
+def read_json_lines(path: Path) -> Iterator[LineRecord]:
     for number, line in read_lines(path):
         try:
-            values = DECODER.decode(line)
+            values = JSON_DECODER.decode(line)
         except ValueError as error:
             raise InputError(
                 f"{path}:{number}: {line[:60]!r} is not JSON ({error}); one object a line is needed"
             ) from None
         if not isinstance(values, dict):
             raise InputError(f"{path}:{number}: {line[:60]!r} is not a JSON object")
-        yield Record(path, number, values)
+        yield LineRecord(path, number, values)
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """JSON itself would let the last of two values hold."""
     found = dict(pairs)
     if len(found) < len(pairs):
@@ -174,15 +182,15 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-DECODER = json.JSONDecoder(object_pairs_hook=_object)
+JSON_DECODER = json.JSONDecoder(object_pairs_hook=_reject_duplicate_keys)
 
 
-def table(
+def read_delimited(
     path: Path,
-    needed: Sequence[str],
+    required_columns: Sequence[str],
     delimiter: str = ",",
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL,
-) -> Iterator[Record]:
+) -> Iterator[LineRecord]:
     """The rows below a line that names the columns."""
     rows = csv.reader(
         io.StringIO(read_text(path), newline=""), delimiter=delimiter, quoting=quoting, strict=True
@@ -197,9 +205,9 @@ def table(
         except csv.Error as error:
             raise InputError(f"{path}:{line}: cannot be read ({error}); mend the line") from None
         if not header:
-            header = _columns(path, row, needed, delimiter)
+            header = _check_columns(path, row, required_columns, delimiter)
         elif len(row) == len(header):
-            yield Record(path, line, dict(zip(header, row, strict=True)))
+            yield LineRecord(path, line, dict(zip(header, row, strict=True)))
         elif row:
             raise InputError(
                 f"{path}:{line}: has {len(row)} columns, and its first line names {len(header)}; "
@@ -207,26 +215,26 @@ def table(
             )
 
 
-def split_of(name: str) -> Split | None:
+def split_from_name(name: str) -> Split | None:
     """train-clean-100 is train, validation.jsonl dev; a name that says both says neither."""
     words = re.split(r"[^a-z]+", name.lower())
     found = {SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS}
     return found.pop() if len(found) == 1 else None
 
 
-def parts_of(
-    corpus: Corpus, root: Path, found: Sequence[Path], what: str
+def find_parts(
+    corpus: Corpus, root: Path, candidates: Sequence[Path], expected: str
 ) -> list[tuple[Path, Split | None]]:
     """The folders or files of a corpus with their splits: as `parts` says, or by their names."""
     if corpus.parts:
-        parts = [(root / name, split) for split, name in corpus.parts.named()]
+        parts = [(root / name, split) for split, name in corpus.parts.split_paths()]
         for path, _ in parts:
             if not path.exists():
                 raise InputError(f"{path}: parts in {corpus.name} names it, and it is not there")
         return parts
-    if not found:
-        raise InputError(f"{root}: no corpus {corpus.name} is here: {what} is missing")
-    named = [(path, split_of(path.name)) for path in found]
+    if not candidates:
+        raise InputError(f"{root}: no corpus {corpus.name} is here: {expected} is missing")
+    named = [(path, split_from_name(path.name)) for path in candidates]
     unclear = [path.name for path, split in named if split is None]
     if unclear and len(named) > 1:
         raise InputError(
@@ -236,21 +244,23 @@ def parts_of(
     return named
 
 
-def placed(root: Path, folder: Path, name: str) -> str:
+def path_below_root(root: Path, folder: Path, name: str) -> str:
     """As a path below the root, from one relative to `folder`; absolute where it lies elsewhere."""
     above, file = os.path.split(name)
-    return posixpath.join(_placed(root, folder, above), file)
+    return posixpath.join(_folder_below_root(root, folder, above), file)
 
 
 @lru_cache  # few folders hold many files, and pathlib takes its time
-def _placed(root: Path, folder: Path, name: str) -> str:
+def _folder_below_root(root: Path, folder: Path, name: str) -> str:
     path = folder / name
     found = path.relative_to(root) if path.is_relative_to(root) else path
     return found.as_posix() if found.parts else ""
 
 
-def _columns(path: Path, row: list[str], needed: Sequence[str], delimiter: str) -> list[str]:
-    for name in needed:
+def _check_columns(
+    path: Path, row: list[str], required_columns: Sequence[str], delimiter: str
+) -> list[str]:
+    for name in required_columns:
         if name not in row:
             for other in DELIMITERS:
                 if other != delimiter and name in delimiter.join(row).split(other):

@@ -17,7 +17,7 @@ from pipeline.corpus.manifest import Split
 T = TypeVar("T")
 
 
-def words(text: str) -> tuple[str, ...]:
+def split_words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
@@ -28,23 +28,25 @@ PAIRED_MEN = (("m3", "Mike"), ("m4", "john"), ("rob", "robert"), ("Gene", "Gene2
 WOMEN = ("f1", "f5", "Annie", "grandma", "steph3", "Andrea", "anika")
 MEN = ("m1", "m2", "m5", "m6", "m7", "m8", "Alex", "max", "Mario", "Michael", "pablo", "quincy")
 ACCENTS = ("en-us", "en-us-nyc")
-HELD_OUT = 0.1  # of the voices for dev, and as much for test
-PITCHES = (35, 65)  # espeak's units, 0 to 99
-SPEEDS = (135, 180)  # words per minute
-GAPS = (2, 6)  # 10 ms, between words
+HELD_OUT_VOICE_SHARE = 0.1  # of the voices for dev, and as much for test
+PITCH_RANGE = (35, 65)  # espeak's units, 0 to 99
+SPEED_RANGE_WPM = (135, 180)  # words per minute
+WORD_GAP_RANGE = (2, 6)  # 10 ms, between words
 
-UNITS = words("ZERO ONE TWO THREE FOUR FIVE SIX SEVEN EIGHT NINE")
-TEENS = words("TEN ELEVEN TWELVE THIRTEEN FOURTEEN FIFTEEN SIXTEEN SEVENTEEN EIGHTEEN NINETEEN")
-TENS = words("TWENTY THIRTY FORTY FIFTY SIXTY SEVENTY EIGHTY NINETY")
-DAYS = words(
+DIGIT_WORDS = split_words("ZERO ONE TWO THREE FOUR FIVE SIX SEVEN EIGHT NINE")
+TEEN_WORDS = split_words(
+    "TEN ELEVEN TWELVE THIRTEEN FOURTEEN FIFTEEN SIXTEEN SEVENTEEN EIGHTEEN NINETEEN"
+)
+TENS_WORDS = split_words("TWENTY THIRTY FORTY FIFTY SIXTY SEVENTY EIGHTY NINETY")
+DAY_ORDINALS = split_words(
     """FIRST SECOND THIRD FOURTH FIFTH SIXTH SEVENTH EIGHTH NINTH TENTH ELEVENTH TWELFTH THIRTEENTH
     FOURTEENTH FIFTEENTH SIXTEENTH SEVENTEENTH EIGHTEENTH NINETEENTH TWENTIETH THIRTIETH"""
 )
-MONTHS = words(
+MONTHS = split_words(
     "JANUARY FEBRUARY MARCH APRIL MAY JUNE JULY AUGUST SEPTEMBER OCTOBER NOVEMBER DECEMBER"
 )
-COMMANDS = words("YES NO GO HELP ERASE RUBOUT REPEAT ENTER START STOP")
-NAMES = words(
+COMMANDS = split_words("YES NO GO HELP ERASE RUBOUT REPEAT ENTER START STOP")
+SPELT_NAMES = split_words(
     """ADAM ALICE AMY BARBARA BEVERLY BRUCE CAROL CHUCK CRAIG DAVID DIANA DOUG ELIZA ERIC FELIX FRED
     GAIL GREG HARVEY HELGA HUGO IRIS ISAAC IVAN JACK JASPER JOYCE JUDY KAREN KEITH KURT LAURA LEX
     MAGGIE MAX MONIQUE NANCY NEIL OLIVER OSCAR PAMELA PHIL QUENTIN QUINN RALPH ROXY RUTH SAM SUSAN
@@ -68,29 +70,29 @@ class Voice:
         return f"{self.accent}+{self.variant}"
 
 
-def voices(count: int, rng: Random) -> tuple[Voice, ...]:
+def make_voices(count: int, rng: Random) -> tuple[Voice, ...]:
     """`count` voices, women and men in turn; a variant, and so a timbre, is in one split only.
 
     Where there are more voices than variants, training has some twice: at another pitch and speed,
     mostly with another accent.
     """
-    pairs = _in_turn(shuffled(rng, PAIRED_WOMEN), shuffled(rng, PAIRED_MEN))
-    each = min(max(1, round(count * HELD_OUT)), len(pairs) // 2)
+    pairs = _interleave(shuffled(rng, PAIRED_WOMEN), shuffled(rng, PAIRED_MEN))
+    each = min(max(1, round(count * HELD_OUT_VOICE_SHARE)), len(pairs) // 2)
     held = dict(pairs[: 2 * each])  # held out -> its sibling in train
-    women = cycle(_training(PAIRED_WOMEN, WOMEN, held, rng))
-    men = cycle(_training(PAIRED_MEN, MEN, held, rng))
+    women = cycle(_training_variants(PAIRED_WOMEN, WOMEN, held, rng))
+    men = cycle(_training_variants(PAIRED_MEN, MEN, held, rng))
     trained = [next(men if i % 2 else women) for i in range(count - len(held))]
     splits: Iterable[Split] = chain(repeat("test", each), repeat("dev", each), repeat("train"))
     cast = zip([*held, *trained], splits, strict=False)
-    return tuple(_voice(i, variant, split, rng) for i, (variant, split) in enumerate(cast))
+    return tuple(_make_voice(i, variant, split, rng) for i, (variant, split) in enumerate(cast))
 
 
-def sentence(rng: Random) -> str:
+def make_sentence(rng: Random) -> str:
     """A few words as AN4's speakers were asked for: spelt names, numbers, dates, commands."""
-    return " ".join(pick(rng, KINDS)(rng))
+    return " ".join(pick(rng, SENTENCE_KINDS)(rng))
 
 
-def pronunciation(transcript: str) -> str:
+def espeak_text(transcript: str) -> str:
     """What espeak-ng must read to say it; the letter A alone it would read as the article."""
     words = ["eh" if word == "A" else word for word in transcript.split()]
     return " ".join(words).lower()
@@ -100,7 +102,7 @@ def pick(rng: Random, choices: Sequence[T]) -> T:
     return choices[int(rng.random() * len(choices))]
 
 
-def between(rng: Random, low: int, high: int) -> int:  # both included
+def random_int(rng: Random, low: int, high: int) -> int:  # both included
     return low + int(rng.random() * (high - low + 1))
 
 
@@ -108,73 +110,76 @@ def shuffled(rng: Random, sequence: Sequence[T]) -> list[T]:
     return sorted(sequence, key=lambda _: rng.random())
 
 
-def _in_turn(first: Sequence[T], second: Sequence[T]) -> list[T]:
+def _interleave(first: Sequence[T], second: Sequence[T]) -> list[T]:
     return [choice for both in zip(first, second, strict=True) for choice in both]
 
 
-def _training(
-    pairs: Sequence[tuple[str, str]], singles: Sequence[str], held: Mapping[str, str], rng: Random
+def _training_variants(
+    pairs: Sequence[tuple[str, str]],
+    singles: Sequence[str],
+    held_out: Mapping[str, str],
+    rng: Random,
 ) -> list[str]:
     """Variants of one sex for training: first the siblings of those held out, then the others."""
-    siblings = [sibling for variant, sibling in pairs if variant in held]
-    others = {*chain(*pairs), *singles} - {*siblings, *held}
+    siblings = [sibling for variant, sibling in pairs if variant in held_out]
+    others = {*chain(*pairs), *singles} - {*siblings, *held_out}
     return siblings + shuffled(rng, sorted(others))
 
 
-def _voice(number: int, variant: str, split: Split, rng: Random) -> Voice:
+def _make_voice(index: int, variant: str, split: Split, rng: Random) -> Voice:
     accent = pick(rng, ACCENTS)
     return Voice(
-        id=f"v{number:03d}-{accent}-{variant.lower()}",
+        id=f"v{index:03d}-{accent}-{variant.lower()}",
         accent=accent,
         variant=variant,
-        pitch=between(rng, *PITCHES),
-        speed=between(rng, *SPEEDS),
-        gap=between(rng, *GAPS),
+        pitch=random_int(rng, *PITCH_RANGE),
+        speed=random_int(rng, *SPEED_RANGE_WPM),
+        gap=random_int(rng, *WORD_GAP_RANGE),
         split=split,
     )
 
 
-def number(value: int) -> list[str]:
+def number_words(value: int) -> list[str]:
     """0 to 99 in words."""
     if value < 10:
-        return [UNITS[value]]
+        return [DIGIT_WORDS[value]]
     if value < 20:
-        return [TEENS[value - 10]]
+        return [TEEN_WORDS[value - 10]]
     tens, units = divmod(value, 10)
-    return [TENS[tens - 2], *([UNITS[units]] if units else [])]
+    return [TENS_WORDS[tens - 2], *([DIGIT_WORDS[units]] if units else [])]
 
 
-def _spelt(rng: Random) -> list[str]:
-    return list(pick(rng, NAMES))
+def _spelt_name(rng: Random) -> list[str]:
+    return list(pick(rng, SPELT_NAMES))
 
 
-def _letters(rng: Random) -> list[str]:
+def _letter_code(rng: Random) -> list[str]:
     """RUBOUT G M E F THREE NINE."""
-    letters = [chr(ord("A") + between(rng, 0, 25)) for _ in range(between(rng, 3, 5))]
+    letters = [chr(ord("A") + random_int(rng, 0, 25)) for _ in range(random_int(rng, 3, 5))]
     command = [pick(rng, COMMANDS)] if rng.random() < 0.5 else []
-    return [*command, *letters, *_digits(rng, between(rng, 0, 2))]
+    return [*command, *letters, *_random_digits(rng, random_int(rng, 0, 2))]
 
 
-def _code(rng: Random) -> list[str]:
-    return _digits(rng, between(rng, 3, 7))
+def _digit_code(rng: Random) -> list[str]:
+    return _random_digits(rng, random_int(rng, 3, 7))
 
 
-def _digits(rng: Random, count: int) -> list[str]:
-    return [pick(rng, UNITS) for _ in range(count)]
+def _random_digits(rng: Random, count: int) -> list[str]:
+    return [pick(rng, DIGIT_WORDS) for _ in range(count)]
 
 
 def _date(rng: Random) -> list[str]:
     """OCTOBER THIRTIETH NINETEEN SIXTY ONE."""
-    year = ["NINETEEN", *number(between(rng, 10, 99))] if rng.random() < 0.7 else []
-    return [pick(rng, MONTHS), pick(rng, DAYS), *year]
+    year = ["NINETEEN", *number_words(random_int(rng, 10, 99))] if rng.random() < 0.7 else []
+    return [pick(rng, MONTHS), pick(rng, DAY_ORDINALS), *year]
 
 
 def _amount(rng: Random) -> list[str]:
     """ENTER SEVENTY ONE; TWELVE FOUR SIXTY SEVEN; FIVE HUNDRED AND TWELVE."""
     if rng.random() < 0.3:
         unit = pick(rng, ("HUNDRED", "THOUSAND"))
-        return [pick(rng, UNITS[1:]), unit, "AND", *number(between(rng, 1, 99))]
-    numbers = [number(between(rng, 1, 99)) for _ in range(between(rng, 1, 2))]
+        return [pick(rng, DIGIT_WORDS[1:]), unit, "AND", *number_words(random_int(rng, 1, 99))]
+    numbers = [number_words(random_int(rng, 1, 99)) for _ in range(random_int(rng, 1, 2))]
     command = ["ENTER"] if rng.random() < 0.4 else []
     return [*command, *(word for number in numbers for word in number)]
 
@@ -184,4 +189,15 @@ def _command(rng: Random) -> list[str]:
 
 
 # As often as they stand here.
-KINDS = (_spelt, _spelt, _letters, _letters, _code, _code, _date, _date, _amount, _command)
+SENTENCE_KINDS = (
+    _spelt_name,
+    _spelt_name,
+    _letter_code,
+    _letter_code,
+    _digit_code,
+    _digit_code,
+    _date,
+    _date,
+    _amount,
+    _command,
+)

@@ -38,7 +38,7 @@ struct rows {
 };
 
 /* Frames at a time; 0 on a CPU that cannot run this. */
-int32_t frames_at_a_time(void)
+int32_t supported_lanes(void)
 {
 #ifdef AVX2
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? LANES : 0;
@@ -224,7 +224,7 @@ PART void filter(const struct rows *r, const lanes *power, lanes *mel)
 
 /* `here` lanes of power -> so many rows. */
 WIDE
-void rows(const struct rows *r, const lanes *power, int here, float *out)
+void rows_from_power(const struct rows *r, const lanes *power, int here, float *out)
 {
     if (r->filters)
         filter(r, power, r->scratch);
@@ -245,7 +245,7 @@ void rows(const struct rows *r, const lanes *power, int here, float *out)
 
 /* `count` frames, `hop` samples apart, from the first one's window on. */
 WIDE
-void spectra(
+void compute_rows(
     const struct transform *t, const struct rows *outputs, int32_t number, const float *samples,
     ptrdiff_t hop, ptrdiff_t count)
 {
@@ -256,6 +256,6 @@ void spectra(
         transform_lanes(t, re, im);
         unfold(t, re, im, power);
         for (int32_t n = 0; n < number; n++)
-            rows(outputs + n, power, here, outputs[n].out + row * outputs[n].bins);
+            rows_from_power(outputs + n, power, here, outputs[n].out + row * outputs[n].bins);
     }
 }

@@ -28,28 +28,28 @@ import numpy as np
 
 from pipeline.config.features import FeatureSettings
 from pipeline.features.stft import (
-    Rows,
-    Transform,
-    Window,
-    factor,
-    floor,
+    FeatureRows,
+    SampleWindows,
+    STFTParameters,
+    is_linear_amplitude,
+    log_factor,
+    log_floor,
+    make_window,
     mel_filters,
-    takes_root,
-    window,
 )
 from pipeline.shapes import Float16, Float32, Float64
 
 SOURCES = tuple(map(Path(__file__).with_name, ("kernel.c", "rows.c", "vectors.h")))
 COMPILERS = ("cc", "gcc", "clang")
 # Neither errno nor a trap is asked for after a square root, so that it may be one instruction.
-WORDS = ("-O3", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
-PRODUCT_ROWS = 128  # multiplied at a time: two panels fit in the first cache
-SCALES = {"none": 0, "log1p": 1, "log": 2, "decibel": 2}
+COMPILER_FLAGS = ("-O3", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
+KERNEL_BLOCK_ROWS = 128  # multiplied at a time: two panels fit in the first cache
+SCALE_CODES = {"none": 0, "log1p": 1, "log": 2, "decibel": 2}
 
 Library = ctypes.CDLL
 
 
-class _Transform(ctypes.Structure):
+class _FFTPlan(ctypes.Structure):
     _fields_ = [
         ("length", ctypes.c_int32),
         ("points", ctypes.c_int32),
@@ -61,7 +61,7 @@ class _Transform(ctypes.Structure):
     ]
 
 
-class _Rows(ctypes.Structure):
+class _FeatureOutput(ctypes.Structure):
     _fields_ = [
         ("bins", ctypes.c_int32),
         ("points", ctypes.c_int32),
@@ -77,55 +77,62 @@ class _Rows(ctypes.Structure):
 
 
 @cache
-def library() -> Library | None:
+def load_library() -> Library | None:
     """None where there is none for this source and this python, or the CPU cannot run it."""
-    path = _path()
+    path = _library_path()
     try:
         found = ctypes.CDLL(str(path))
     except OSError:
         return None
     number, size, address = ctypes.c_int32, ctypes.c_ssize_t, ctypes.c_void_p
-    found.spectra.argtypes = [address, address, number, address, size, size]
-    found.rows.argtypes = [address, address, number, address]
-    found.halves.argtypes = [address, size, address, address, address]
-    found.products.argtypes = [address, size, number, address, number, address, address]
-    for function in (found.spectra, found.rows, found.halves, found.products):
+    found.compute_rows.argtypes = [address, address, number, address, size, size]
+    found.rows_from_power.argtypes = [address, address, number, address]
+    found.convert_to_float16.argtypes = [address, size, address, address, address]
+    found.accumulate_products.argtypes = [address, size, number, address, number, address, address]
+    for function in (
+        found.compute_rows,
+        found.rows_from_power,
+        found.convert_to_float16,
+        found.accumulate_products,
+    ):
         function.restype = None
-    return found if found.frames_at_a_time() else None
+    return found if found.supported_lanes() else None
 
 
-def serves(transform: Transform) -> bool:
+def supports_n_fft(transform: STFTParameters) -> bool:
     """Powers of two, as nearly everybody has."""
     return transform.n_fft & (transform.n_fft - 1) == 0
 
 
-class Compiled:
+class NativeSTFT:
     """As `transform.Plain`."""
 
     def __init__(
-        self, library: Library, transform: Transform, settings: Sequence[FeatureSettings]
+        self, library: Library, transform: STFTParameters, settings: Sequence[FeatureSettings]
     ) -> None:
         points = transform.n_fft // 2
         self._library = library
-        self._lanes = library.frames_at_a_time()
+        self._lanes = library.supported_lanes()
         self._points = points
         self._tables = {
-            "window": window(transform) / 2,
-            "twiddles": _twiddles(points),
-            "turns": _turned(np.arange(points // 2 + 1) / transform.n_fft),
-            "places": _places(points),
-            "scratch": _vectors(3 * points + 1, self._lanes),
+            "window": make_window(transform) / 2,
+            "twiddles": _butterfly_twiddles(points),
+            "turns": _twiddle_factors(np.arange(points // 2 + 1) / transform.n_fft),
+            "places": _digit_reversal(points),
+            "scratch": _allocate_vectors(3 * points + 1, self._lanes),
         }
         addresses = {name: table.ctypes.data for name, table in self._tables.items()}
-        self._plan = _Transform(length=transform.window_length, points=points, **addresses)
-        self._of_outputs = [self._tables_of(each) for each in settings]
-        self._outputs = (_Rows * len(settings))(*map(self._output, settings, self._of_outputs))
+        self._plan = _FFTPlan(length=transform.window_length, points=points, **addresses)
+        self._output_tables = [self._make_output_tables(each) for each in settings]
+        self._outputs = (_FeatureOutput * len(settings))(
+            *map(self._make_output, settings, self._output_tables)
+        )
 
-    def rows(self, windows: Window, outs: Sequence[Rows]) -> None:
+    def compute_rows(self, windows: SampleWindows, outs: Sequence[FeatureRows]) -> None:
         for output, out in zip(self._outputs, outs, strict=True):
             output.out = out.ctypes.data
         hop, count = windows.strides[0] // windows.itemsize, len(windows)
-        self._library.spectra(
+        self._library.compute_rows(
             ctypes.byref(self._plan),
             self._outputs,
             len(self._outputs),
@@ -134,44 +141,48 @@ class Compiled:
             count,
         )
 
-    def _tables_of(self, settings: FeatureSettings) -> dict[str, np.ndarray]:
-        tables: dict[str, np.ndarray] = {"scratch": _vectors(settings.bins + 1, self._lanes)}
+    def _make_output_tables(self, settings: FeatureSettings) -> dict[str, np.ndarray]:
+        tables: dict[str, np.ndarray] = {
+            "scratch": _allocate_vectors(settings.bins + 1, self._lanes)
+        }
         if settings.spectrum == "mel":
-            tables["filters"], tables["weights"] = _sparse(mel_filters(settings))
+            tables["filters"], tables["weights"] = _sparse_filters(mel_filters(settings))
         return tables
 
-    def _output(self, settings: FeatureSettings, tables: dict[str, np.ndarray]) -> _Rows:
-        return _Rows(
+    def _make_output(
+        self, settings: FeatureSettings, tables: dict[str, np.ndarray]
+    ) -> _FeatureOutput:
+        return _FeatureOutput(
             bins=settings.bins,
             points=self._points,
-            root=takes_root(settings),
-            scale=SCALES[settings.scale],
-            floor=floor(settings),
-            factor=factor(settings),
+            root=is_linear_amplitude(settings),
+            scale=SCALE_CODES[settings.scale],
+            floor=log_floor(settings),
+            factor=log_factor(settings),
             **{name: table.ctypes.data for name, table in tables.items()},
         )
 
 
-class Products:
+class NativeMomentSums:
     """As `statistics.Products`."""
 
     def __init__(self, library: Library, bins: int) -> None:
         self._library, self._bins = library, bins
-        lanes, panel = library.frames_at_a_time(), library.panel_columns()
+        lanes, panel = library.supported_lanes(), library.panel_columns()
         width = (bins // panel + 1) * panel  # a one stands after the bins
-        self._packed = _vectors(PRODUCT_ROWS * width // lanes, lanes)
+        self._packed = _allocate_vectors(KERNEL_BLOCK_ROWS * width // lanes, lanes)
         self._sums = np.zeros((width, width))
 
-    def add(self, rows: Float32[np.ndarray, "T F"], near_mean: Float32[np.ndarray, " F"]) -> None:
+    def add(self, rows: Float32[np.ndarray, "T F"], pilot_mean: Float32[np.ndarray, " F"]) -> None:
         rows = np.ascontiguousarray(rows, np.float32)
-        if rows.shape[1:] != (self._bins,) or near_mean.shape != (self._bins,):
+        if rows.shape[1:] != (self._bins,) or pilot_mean.shape != (self._bins,):
             raise ValueError(f"rows of {self._bins} bins are needed, not {rows.shape}")
-        self._library.products(
+        self._library.accumulate_products(
             rows.ctypes.data,
             len(rows),
             self._bins,
-            near_mean.ctypes.data,
-            PRODUCT_ROWS,
+            pilot_mean.ctypes.data,
+            KERNEL_BLOCK_ROWS,
             self._packed.ctypes.data,
             self._sums.ctypes.data,
         )
@@ -186,30 +197,35 @@ class Products:
         return upper + np.triu(upper, 1).T
 
 
-def products(bins: int) -> Products | None:
+def make_native_moment_sums(bins: int) -> NativeMomentSums | None:
     """None where BLAS is to be asked: Apple's has the processor's matrix unit."""
-    found = library() if sys.platform != "darwin" else None
-    return Products(found, bins) if found else None
+    found = load_library() if sys.platform != "darwin" else None
+    return NativeMomentSums(found, bins) if found else None
 
 
-class Halves(NamedTuple):
+class Float16Conversion(NamedTuple):
     rows: Float16[np.ndarray, "T F"]
     above: int  # values above `most`
     below: int  # values not above `least`
     zeros: int
 
 
-def halves(library: Library, rows: Float32[np.ndarray, "T F"], most: float, least: float) -> Halves:
+def convert_to_float16(
+    library: Library, rows: Float32[np.ndarray, "T F"], max_value: float, underflow_threshold: float
+) -> Float16Conversion:
     """As `storage.to_float16`."""
-    values, bounds = np.ascontiguousarray(rows), np.array([most, least], np.float32)
+    values, bounds = (
+        np.ascontiguousarray(rows),
+        np.array([max_value, underflow_threshold], np.float32),
+    )
     found, counts = np.empty(rows.shape, np.float16), np.empty(3, np.int64)
-    library.halves(
+    library.convert_to_float16(
         values.ctypes.data, values.size, bounds.ctypes.data, found.ctypes.data, counts.ctypes.data
     )
-    return Halves(found, *counts.tolist())
+    return Float16Conversion(found, *counts.tolist())
 
 
-def _vectors(count: int, lanes: int) -> Float32[np.ndarray, "n lanes"]:
+def _allocate_vectors(count: int, lanes: int) -> Float32[np.ndarray, "n lanes"]:
     """So many, each within one line of the cache."""
     buffer = np.zeros((count + 1) * lanes, np.float32)
     skipped = -buffer.ctypes.data % (4 * lanes) // 4
@@ -224,17 +240,17 @@ def _radices(points: int) -> list[int]:
     return radices
 
 
-def _twiddles(points: int) -> Float32[np.ndarray, " n"]:
+def _butterfly_twiddles(points: int) -> Float32[np.ndarray, " n"]:
     """Of each pass but the last, for each place j of a quarter: the turns of legs 1, 2 and 3."""
     passes, span = [np.zeros(0, np.float32)], points
     while span > 4:
         turns = np.arange(span // 4)[:, None] * np.arange(1, 4) / span
-        passes.append(_turned(turns).ravel())
+        passes.append(_twiddle_factors(turns).ravel())
         span //= 4
     return np.concatenate(passes)
 
 
-def _places(points: int) -> np.ndarray:
+def _digit_reversal(points: int) -> np.ndarray:
     """Where decimation in frequency leaves frequency k: its digits reversed."""
     k, places, size = np.arange(points), np.zeros(points, np.int64), points
     for radix in _radices(points):
@@ -244,13 +260,15 @@ def _places(points: int) -> np.ndarray:
     return places.astype(np.int32)
 
 
-def _turned(turns: Float64[np.ndarray, "..."]) -> Float32[np.ndarray, "... 2"]:
+def _twiddle_factors(turns: Float64[np.ndarray, "..."]) -> Float32[np.ndarray, "... 2"]:
     """Cosine and sine of so many turns backwards."""
     angles = -2 * np.pi * turns
     return np.stack([np.cos(angles), np.sin(angles)], axis=-1).astype(np.float32)
 
 
-def _sparse(filters: Float64[np.ndarray, "K F"]) -> tuple[np.ndarray, Float32[np.ndarray, "K 2"]]:
+def _sparse_filters(
+    filters: Float64[np.ndarray, "K F"],
+) -> tuple[np.ndarray, Float32[np.ndarray, "K 2"]]:
     """Triangles overlap in pairs: of each bin the first filter that holds it, and two weights."""
     first = np.argmax(filters > 0, axis=1)
     beside = np.pad(filters, ((0, 0), (0, 1)))
@@ -258,23 +276,23 @@ def _sparse(filters: Float64[np.ndarray, "K F"]) -> tuple[np.ndarray, Float32[np
     return first.astype(np.int32), weights.astype(np.float32)
 
 
-def _path() -> Path:
+def _library_path() -> Path:
     """Of another source, another library."""
     content = b"".join(source.read_bytes() for source in SOURCES)
     name = hashlib.sha256(content).hexdigest()[:12]
     return Path(sys.prefix) / "lib" / f"blankslate-{name}.so"
 
 
-def build() -> str:
+def build_library() -> str:
     """What was done, in a line."""
-    path = _path()
+    path = _library_path()
     compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
     if path.exists():
         return f"{path}: is there"
     if compiler is None:
         return f"no C compiler ({', '.join(COMPILERS)}): numpy will compute features, more slowly"
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    words: list[Any] = [compiler, *WORDS, "-o", partial, *SOURCES[:2], "-lm"]
+    words: list[Any] = [compiler, *COMPILER_FLAGS, "-o", partial, *SOURCES[:2], "-lm"]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         done = subprocess.run(words, capture_output=True, text=True, check=False)
@@ -289,4 +307,4 @@ def build() -> str:
 
 
 if __name__ == "__main__":
-    print(build())  # noqa: T201 (what make setup says)
+    print(build_library())  # noqa: T201 (what make setup says)

@@ -30,7 +30,7 @@ PART uint16_t half(float value)
 
 /* `counts`: of values above the first bound, of those not above the second, of zeros. */
 WIDE
-void halves(
+void convert_to_float16(
     const float *values, ptrdiff_t count, const float *bounds, uint16_t *out, int64_t *counts)
 {
     float most = bounds[0], least = bounds[1];
@@ -107,7 +107,7 @@ PART void pack(const float *row, const float *mean, int rows, int32_t bins, int 
 /* Adds to `sums`, padded to whole panels both ways, the products of all columns with those that are
    not before them. `packed` has room for `most` rows, padded as well. */
 WIDE
-void products(
+void accumulate_products(
     const float *rows, ptrdiff_t count, int32_t bins, const float *mean, int32_t most,
     float *packed, double *sums)
 {

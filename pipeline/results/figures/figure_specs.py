@@ -11,7 +11,7 @@ from pipeline.runs.rows import Row
 
 
 @dataclass(frozen=True)
-class Panel:
+class FigureSpec:
     name: str
     title: str  # the quantity and its unit
     caption: str  # what to look for
@@ -23,8 +23,8 @@ class Panel:
     train: bool = False  # also the train split, thin
 
 
-PANELS = (
-    Panel(
+FIGURE_SPECS = (
+    FigureSpec(
         "loss",
         "Loss, nats per character",
         "Thick is dev, thin is training: a run on the dashed line knows nothing of the audio, its "
@@ -33,7 +33,7 @@ PANELS = (
         scale="capped",
         train=True,
     ),
-    Panel(
+    FigureSpec(
         "cer",
         "Dev CER",
         "Characters wrong on the dev split, spaces counted: 100 % is silence, and "
@@ -42,7 +42,7 @@ PANELS = (
         scale="log",
         percent=True,
     ),
-    Panel(
+    FigureSpec(
         "wer",
         "Dev WER",
         "Words wrong on the dev split: where a line has gone flat, more epochs will not help.",
@@ -50,7 +50,7 @@ PANELS = (
         scale="log",
         percent=True,
     ),
-    Panel(
+    FigureSpec(
         "blank",
         "Blank share of the argmax, dev",
         "Frames whose likeliest output is the blank: 100 % is the blank slate, and a healthy end "
@@ -59,7 +59,7 @@ PANELS = (
         scale="late",
         percent=True,
     ),
-    Panel(
+    FigureSpec(
         "dependence",
         "Input dependence, nats, dev",
         "How much the output varies with the audio (0: not at all): "

@@ -15,53 +15,55 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipeline.config.features import FeatureSettings
-from pipeline.files import InputError, replacing
+from pipeline.files import InputError, atomic_write
 from pipeline.shapes import Float, Float64
 
-INCHES = (10.0, 2.4)  # of one utterance
-TICKS = 5  # of frequency
-LONGEST_TITLE = 110  # characters
-FORMATS = ("png", "svg")
-RC = {"text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": "blankslate"}
+UTTERANCE_SIZE_INCHES = (10.0, 2.4)  # of one utterance
+FREQUENCY_TICK_COUNT = 5  # of frequency
+MAX_TITLE_CHARS = 110  # characters
+IMAGE_FORMATS = ("png", "svg")
+SPECTROGRAM_RC = {"text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": "blankslate"}
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class Spectrogram:
     title: str
     frames: Float[np.ndarray, "T F"]
 
 
-def draw(pictures: Sequence[Picture], settings: FeatureSettings, path: Path) -> None:
+def draw_spectrograms(
+    spectrograms: Sequence[Spectrogram], settings: FeatureSettings, path: Path
+) -> None:
     """One below the other, time to the right; the ending of `path` says the format."""
     form = path.suffix.lower().removeprefix(".")
-    if form not in FORMATS:
-        raise InputError(f"{path}: a drawing ends in .{' or .'.join(FORMATS)}")
-    width, height = INCHES
-    with mpl.rc_context(RC), warnings.catch_warnings():
+    if form not in IMAGE_FORMATS:
+        raise InputError(f"{path}: a drawing ends in .{' or .'.join(IMAGE_FORMATS)}")
+    width, height = UTTERANCE_SIZE_INCHES
+    with mpl.rc_context(SPECTROGRAM_RC), warnings.catch_warnings():
         # A transcript may hold characters that matplotlib's own font lacks.
         warnings.filterwarnings("ignore", message="Glyph")
-        figure = Figure(figsize=(width, height * len(pictures)), layout="constrained")
-        for axes, picture in zip(figure.subplots(len(pictures), squeeze=False)[:, 0], pictures,
+        figure = Figure(figsize=(width, height * len(spectrograms)), layout="constrained")
+        for axes, picture in zip(figure.subplots(len(spectrograms), squeeze=False)[:, 0], spectrograms,
                                  strict=True):  # fmt: skip
-            _draw_one(axes, picture, settings)
+            _draw_spectrogram(axes, picture, settings)
         undated = {"Date": None} if form == "svg" else {}
-        with replacing(path) as partial:
+        with atomic_write(path) as partial:
             figure.savefig(partial, format=form, metadata=undated)
 
 
-def hertz(settings: FeatureSettings) -> Float64[np.ndarray, " F"]:
+def bin_frequencies_hz(settings: FeatureSettings) -> Float64[np.ndarray, " F"]:
     """The middle of each bin."""
     if settings.spectrum != "mel":
         return np.fft.rfftfreq(settings.n_fft, 1 / settings.sample_rate)
-    return np.array(settings.mel_corners[1:-1])
+    return np.array(settings.mel_edges_hz[1:-1])
 
 
-def _draw_one(axes: Axes, picture: Picture, settings: FeatureSettings) -> None:
-    frames = picture.frames.astype(np.float32)
-    seconds = len(frames) * settings.hop / settings.sample_rate
-    title = picture.title
-    if len(title) > LONGEST_TITLE:
-        title = title[: LONGEST_TITLE - 1] + "…"
+def _draw_spectrogram(axes: Axes, spectrogram: Spectrogram, settings: FeatureSettings) -> None:
+    frames = spectrogram.frames.astype(np.float32)
+    seconds = len(frames) * settings.hop_length / settings.sample_rate
+    title = spectrogram.title
+    if len(title) > MAX_TITLE_CHARS:
+        title = title[: MAX_TITLE_CHARS - 1] + "…"
     axes.set_title(title, loc="left", fontsize=9)
     axes.set_xlabel("s")
     axes.set_ylabel("Hz")
@@ -71,6 +73,12 @@ def _draw_one(axes: Axes, picture: Picture, settings: FeatureSettings) -> None:
         frames.T, origin="lower", aspect="auto", interpolation="nearest", cmap="magma",
         extent=(0, seconds, -0.5, settings.bins - 0.5),
     )  # fmt: skip
-    places = np.linspace(0, settings.bins - 1, min(TICKS, settings.bins)).round().astype(int)
-    axes.set_yticks(places, [f"{frequency:.0f}" for frequency in hertz(settings)[places]])
+    places = (
+        np.linspace(0, settings.bins - 1, min(FREQUENCY_TICK_COUNT, settings.bins))
+        .round()
+        .astype(int)
+    )
+    axes.set_yticks(
+        places, [f"{frequency:.0f}" for frequency in bin_frequencies_hz(settings)[places]]
+    )
     axes.figure.colorbar(image, ax=axes, pad=0.01, label=f"{settings.scale} {settings.spectrum}")

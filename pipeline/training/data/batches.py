@@ -24,48 +24,50 @@ from pipeline.features.feature_set import FeatureSet
 from pipeline.features.shards import StoredUtterance
 from pipeline.shapes import Bool, Float, Float32, Int64
 from pipeline.training.data import augment
-from pipeline.training.data.augment import Fits, Stripes, Timing
-from pipeline.training.data.frame_store import Mapped, Store, joined
+from pipeline.training.data.augment import FeasibilityTest, FrameIndex, SpecAugmentMasks
+from pipeline.training.data.frame_store import FrameStore, MappedFrames, count_stacked_frames
 
 
-def largest(frames_BTF: Float[Tensor, "B T F"]) -> float:
+def max_abs(frames_BTF: Float[Tensor, "B T F"]) -> float:
     """The largest |z| of the input; nan or infinite if one of them is."""
     low, high = frames_BTF.aminmax()
     return float(torch.maximum(-low, high))
 
 
-def finite(frames_BTF: Float[Tensor, "B T F"]) -> Bool[np.ndarray, " B"]:
+def find_finite(frames_BTF: Float[Tensor, "B T F"]) -> Bool[np.ndarray, " B"]:
     """Which utterances of a batch hold finite numbers only."""
     whole: np.ndarray = frames_BTF.isfinite().all(dim=(1, 2)).cpu().numpy()
     return whole
 
 
-BUCKET = 2  # batches in a bucket of similar lengths: 4 % padding on AN4, random order has 47 %
-_PURPOSE = 0  # keeps the order's draws apart from those of the masks
+BATCHES_PER_BUCKET = (
+    2  # batches in a bucket of similar lengths: 4 % padding on AN4, random order has 47 %
+)
+_ORDER_STREAM = 0  # keeps the order's draws apart from those of the masks
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
     utterances: tuple[StoredUtterance, ...]
-    places: Int64[np.ndarray, " B"]  # of the utterances in the split
+    indices: Int64[np.ndarray, " B"]  # of the utterances in the split
     frames: Float32[Tensor, "B T F"]  # joined; zero in the padding
     lengths: Int64[Tensor, " B"]
     targets: Int64[Tensor, " L"]  # one utterance after the other
     target_lengths: Int64[Tensor, " B"]
-    largest: float  # |z| of the frames; no finite number if one of them is none
+    max_abs: float  # |z| of the frames; no finite number if one of them is none
 
-    def choose(self, kept: Sequence[int]) -> "Batch":
+    def take(self, kept: Sequence[int]) -> "Batch":
         """Some of its utterances, in as much padding as before."""
         targets = torch.split(self.targets, self.target_lengths.tolist())
         frames = self.frames[list(kept)]
         return Batch(
             utterances=tuple(self.utterances[b] for b in kept),
-            places=self.places[list(kept)],
+            indices=self.indices[list(kept)],
             frames=frames,
             lengths=self.lengths[list(kept)],
             targets=torch.cat([targets[b] for b in kept]),
             target_lengths=self.target_lengths[list(kept)],
-            largest=largest(frames),
+            max_abs=max_abs(frames),
         )
 
 
@@ -73,152 +75,164 @@ class Batch:
 class Selection:
     """What a batch is to show."""
 
-    places: Int64[np.ndarray, " B"]  # in the split
-    timing: Timing  # of these places
-    stripes: Stripes | None = None
+    indices: Int64[np.ndarray, " B"]  # in the split
+    frame_index: FrameIndex  # of these places
+    masks: SpecAugmentMasks | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class Split:
+class SplitData:
     """The utterances of one split, and the store that holds their frames."""
 
     name: str
     utterances: tuple[StoredUtterance, ...]
     labels: tuple[tuple[int, ...], ...]
-    store: Store
+    store: FrameStore
     stack: int
 
     def __len__(self) -> int:
         return len(self.utterances)
 
     @property
-    def stored(self) -> Int64[np.ndarray, " U"]:
+    def frame_counts(self) -> Int64[np.ndarray, " U"]:
         """How many frames each utterance has."""
-        return self.store.stored
+        return self.store.frame_counts
 
     @property
     def lengths(self) -> Int64[np.ndarray, " U"]:
         """Of the utterances, once their frames are joined."""
-        return joined(self.stored, self.stack)
+        return count_stacked_frames(self.frame_counts, self.stack)
 
     @classmethod
-    def mapped(
+    def from_shards(
         cls, features: FeatureSet, name: str, settings: InputSettings, alphabet: Alphabet
-    ) -> "Split":
+    ) -> "SplitData":
         """Frames stay in the shards."""
         utterances = tuple(u for u in features.utterances if u.split == name)
         labels = tuple(tuple(alphabet.encode(u.transcript)) for u in utterances)
-        store = Mapped.of(features, utterances, settings)
+        store = MappedFrames.of(features, utterances, settings)
         return cls(name, utterances, labels, store, settings.stack)
 
-    def resident(self, device: torch.device) -> "Split":
+    def to_resident(self, device: torch.device) -> "SplitData":
         """The same with its frames on the device."""
-        store = self.store.resident(device) if isinstance(self.store, Mapped) else self.store
+        store = (
+            self.store.to_resident(device) if isinstance(self.store, MappedFrames) else self.store
+        )
         return replace(self, store=store)
 
-    def select(self, places: Int64[np.ndarray, " B"], timing: Timing | None = None) -> Selection:
+    def select(
+        self, places: Int64[np.ndarray, " B"], frame_index: FrameIndex | None = None
+    ) -> Selection:
         """`timing` is that of the whole split."""
-        if timing is None:
-            return Selection(places, Timing.as_stored(self.stored[places]))
-        return Selection(places, timing.choose(places))
+        if frame_index is None:
+            return Selection(places, FrameIndex.identity(self.frame_counts[places]))
+        return Selection(places, frame_index.take(places))
 
-    def batch(self, places: Int64[np.ndarray, " B"], timing: Timing | None = None) -> Batch:
+    def make_batch(
+        self, places: Int64[np.ndarray, " B"], timing: FrameIndex | None = None
+    ) -> Batch:
         selection = self.select(places, timing)
-        return self.labelled(selection, self.store.gather(places, selection.timing))
+        return self.attach_labels(selection, self.store.gather(places, selection.frame_index))
 
-    def labelled(self, selection: Selection, frames: Float32[Tensor, "B T F"]) -> Batch:
+    def attach_labels(self, selection: Selection, frames: Float32[Tensor, "B T F"]) -> Batch:
         """Frames that show the selection, with all that belongs to them, on their device."""
-        places, device = selection.places, frames.device
+        places, device = selection.indices, frames.device
         labels = [self.labels[place] for place in places]
         targets = np.fromiter(chain.from_iterable(labels), np.int64)
         return Batch(
             utterances=tuple(self.utterances[place] for place in places),
-            places=places,
+            indices=places,
             frames=frames,
-            lengths=torch.from_numpy(joined(selection.timing.frames, self.stack)).to(device),
+            lengths=torch.from_numpy(
+                count_stacked_frames(selection.frame_index.frames, self.stack)
+            ).to(device),
             targets=torch.from_numpy(targets).to(device),
             target_lengths=torch.tensor([len(one) for one in labels], device=device),
-            largest=largest(frames),
+            max_abs=max_abs(frames),
         )
 
-    def typical(self, number: int) -> list[int]:
+    def evenly_spaced_by_length(self, number: int) -> list[int]:
         """Places of so many utterances, evenly spread over the lengths; fewer where there are not.
 
         They depend on the split alone.
         """
-        ascending = np.argsort(self.stored, kind="stable")
+        ascending = np.argsort(self.frame_counts, kind="stable")
         spread = (2 * np.arange(number) + 1) * len(ascending) // (2 * number)
         return [int(place) for place in ascending[np.unique(spread)]]
 
-    def choose(self, places: Sequence[int]) -> "Split":
+    def take(self, places: Sequence[int]) -> "SplitData":
         """Some of the utterances; their frames stay where they are."""
         return replace(
             self,
             utterances=tuple(self.utterances[place] for place in places),
             labels=tuple(self.labels[place] for place in places),
-            store=self.store.choose(places),
+            store=self.store.take(places),
         )
 
 
-def selections(split: Split, settings: TrainSettings, epoch: int, fits: Fits) -> list[Selection]:
+def plan_epoch(
+    split: SplitData, settings: TrainSettings, epoch: int, is_feasible: FeasibilityTest
+) -> list[Selection]:
     """An epoch of training."""
-    timing = augment.timing(settings, epoch, split.stack, split.stored, fits)
-    lengths = joined(timing.frames, split.stack)
-    stripes = augment.stripes(settings, epoch, lengths * split.stack, split.store.bins)
+    timing = augment.draw_frame_index(settings, epoch, split.stack, split.frame_counts, is_feasible)
+    lengths = count_stacked_frames(timing.frames, split.stack)
+    stripes = augment.draw_masks(settings, epoch, lengths * split.stack, split.store.bins)
     return [
-        Selection(places, timing.choose(places), stripes and stripes.choose(places))
-        for places in order(lengths, settings, epoch, split.stack)
+        Selection(places, timing.take(places), stripes and stripes.take(places))
+        for places in order_batches(lengths, settings, epoch, split.stack)
     ]
 
 
-def updates(split: Split, settings: TrainSettings, fits: Fits) -> int:
+def count_updates(split: SplitData, settings: TrainSettings, is_feasible: FeasibilityTest) -> int:
     """Of the whole training; batches by frames differ in number from epoch to epoch."""
     if settings.batch_frames is None:
         return settings.epochs * -(-len(split) // settings.batch)
     epochs = range(1, settings.epochs + 1)
-    return sum(len(selections(split, settings, epoch, fits)) for epoch in epochs)
+    return sum(len(plan_epoch(split, settings, epoch, is_feasible)) for epoch in epochs)
 
 
-def order(
+def order_batches(
     lengths: Int64[np.ndarray, " U"], settings: TrainSettings, epoch: int, stack: int = 1
 ) -> list[Int64[np.ndarray, " B"]]:
     """The batches of an epoch, as places in the split; epochs count from 1.
 
     `lengths` are those of joined frames: each is `stack` frames for `batch_frames`.
     """
-    limits = _Limits(lengths * stack, settings)
+    limits = _BatchLimits(lengths * stack, settings)
     ascending = np.argsort(lengths, kind="stable")
     if settings.order == "sorted" or epoch <= settings.sortagrad_epochs:
-        return limits.cut(ascending)
+        return limits.cut_into_batches(ascending)
     if settings.order == "reversed":
-        return limits.cut(ascending[::-1])
-    draw = np.random.default_rng([settings.seed, epoch, _PURPOSE])
+        return limits.cut_into_batches(ascending[::-1])
+    draw = np.random.default_rng([settings.seed, epoch, _ORDER_STREAM])
     if settings.order == "random":
-        return limits.cut(draw.permutation(len(lengths)))
-    size = BUCKET * limits.typical
+        return limits.cut_into_batches(draw.permutation(len(lengths)))
+    size = BATCHES_PER_BUCKET * limits.mean_batch_size
     # The first bucket is cut short by chance, so that the borders move from epoch to epoch.
     borders = np.arange(draw.integers(1, size + 1), len(lengths), size)
     buckets = [draw.permutation(bucket) for bucket in np.split(ascending, borders)]
-    batches = limits.cut(np.concatenate(buckets))
+    batches = limits.cut_into_batches(np.concatenate(buckets))
     return [batches[b] for b in draw.permutation(len(batches))]
 
 
 @dataclass(frozen=True)
-class _Limits:
+class _BatchLimits:
     """How much a batch may hold: so many utterances, and so many frames with their padding."""
 
     frames: Int64[np.ndarray, " U"]  # of each utterance
     settings: TrainSettings
 
     @property
-    def typical(self) -> int:
+    def mean_batch_size(self) -> int:
         """Utterances of a batch of the mean length."""
         batch, most = self.settings.batch, self.settings.batch_frames
         if most is None or not len(self.frames):
             return batch
         return max(1, min(batch, int(most / self.frames.mean())))
 
-    def cut(self, utterances: Int64[np.ndarray, " U"]) -> list[Int64[np.ndarray, " B"]]:
+    def cut_into_batches(
+        self, utterances: Int64[np.ndarray, " U"]
+    ) -> list[Int64[np.ndarray, " B"]]:
         """A batch takes the next utterance as long as it fits; one too long for any is alone."""
         batch, most = self.settings.batch, self.settings.batch_frames or math.inf
         starts, longest = [0], 0

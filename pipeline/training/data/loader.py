@@ -25,18 +25,18 @@ from torch.utils.data import DataLoader, Dataset
 from pipeline.files import InputError
 from pipeline.shapes import Float32
 from pipeline.training.data import augment
-from pipeline.training.data.batches import Batch, Selection, Split
-from pipeline.training.data.frame_store import Mapped, Store
+from pipeline.training.data.batches import Batch, Selection, SplitData
+from pipeline.training.data.frame_store import FrameStore, MappedFrames
 
-AHEAD = 2  # batches that each worker has ready
+PREFETCH_FACTOR = 2  # batches that each worker has ready
 # What stops the run; a worker goes on until the run has stopped.
-UNHEARD = tuple(
+BLOCKED_SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR2") if hasattr(signal, name)
 )
 
-Start = Literal["fork", "spawn", "forkserver"]
-Asked = TypeVar("Asked")
-Made = TypeVar("Made")
+StartMethod = Literal["fork", "spawn", "forkserver"]
+InputT = TypeVar("InputT")
+OutputT = TypeVar("OutputT")
 
 
 class WorkerDiedError(InputError):
@@ -44,39 +44,39 @@ class WorkerDiedError(InputError):
 
 
 @dataclass(frozen=True, eq=False)
-class Reader(Dataset[Tensor]):
+class FrameDataset(Dataset[Tensor]):
     """Selection -> frames, in this process or in a worker."""
 
-    store: Store
+    store: FrameStore
 
     def __getitem__(self, selection: Selection) -> Float32[Tensor, "B T F"]:
-        frames = self.store.gather(selection.places, selection.timing)
-        if selection.stripes is None:
+        frames = self.store.gather(selection.indices, selection.frame_index)
+        if selection.masks is None:
             return frames
-        return augment.masked(frames, selection.stripes, self.store.stack)
+        return augment.apply_masks(frames, selection.masks, self.store.stack)
 
 
 @dataclass(eq=False)
-class Feed:
+class BatchLoader:
     """Feeds epoch after epoch of one split; its workers live until it is closed."""
 
-    split: Split
+    split: SplitData
     device: torch.device
     workers: int = 0  # where frames are mapped
-    start: Start | None = None  # of the workers; None: the system's own way
-    _asked: list[Selection] = field(default_factory=list)
+    start_method: StartMethod | None = None  # of the workers; None: the system's own way
+    _selections: list[Selection] = field(default_factory=list)
     _loader: "DataLoader[Tensor] | None" = None
 
     def batches(self, plan: Sequence[Selection]) -> Generator[Batch, None, None]:
         """Closed early, it is ready for the next plan."""
-        if self.workers and isinstance(self.split.store, Mapped):
-            frames = self._from_workers(plan)
-            return ahead(lambda selection: self._send(selection, next(frames)), plan)
-        reader = Reader(self.split.store)
-        return ahead(lambda selection: self._send(selection, reader[selection]), plan)
+        if self.workers and isinstance(self.split.store, MappedFrames):
+            frames = self._frames_from_workers(plan)
+            return prefetch(lambda selection: self._make_batch(selection, next(frames)), plan)
+        reader = FrameDataset(self.split.store)
+        return prefetch(lambda selection: self._make_batch(selection, reader[selection]), plan)
 
     @contextmanager
-    def watched(self) -> Iterator[None]:
+    def supervise_workers(self) -> Iterator[None]:
         """Close it at the end; a worker's death in between is told in one line."""
         try:
             yield
@@ -90,37 +90,39 @@ class Feed:
         finally:
             self._loader = None  # which ends its workers
 
-    def _send(self, selection: Selection, frames: Float32[Tensor, "B T F"]) -> Batch:
+    def _make_batch(self, selection: Selection, frames: Float32[Tensor, "B T F"]) -> Batch:
         if frames.device.type != self.device.type:
             pinned = frames if frames.is_pinned() else frames.pin_memory()
             frames = pinned.to(self.device, non_blocking=True)
-        return self.split.labelled(selection, frames)
+        return self.split.attach_labels(selection, frames)
 
-    def _from_workers(self, plan: Sequence[Selection]) -> Iterator[Tensor]:
-        self._asked[:] = plan
-        with unheard(), warnings.catch_warnings():
+    def _frames_from_workers(self, plan: Sequence[Selection]) -> Iterator[Tensor]:
+        self._selections[:] = plan
+        with block_signals(), warnings.catch_warnings():
             # More workers than CPUs are somebody's wish.
             warnings.filterwarnings("ignore", message="This DataLoader will create")
             self._loader = self._loader or DataLoader(
-                Reader(self.split.store),
+                FrameDataset(self.split.store),
                 batch_size=None,  # a selection is a whole batch
-                sampler=self._asked,
+                sampler=self._selections,
                 num_workers=self.workers,
-                prefetch_factor=AHEAD,
+                prefetch_factor=PREFETCH_FACTOR,
                 persistent_workers=True,
                 pin_memory=self.device.type == "cuda",
-                worker_init_fn=_begin,
-                multiprocessing_context=self.start,
+                worker_init_fn=_ignore_signals,
+                multiprocessing_context=self.start_method,
                 generator=torch.Generator(),  # not the one that dropout draws from
             )
             return iter(self._loader)
 
 
-def ahead(make: Callable[[Asked], Made], asked: Sequence[Asked]) -> Generator[Made, None, None]:
+def prefetch(
+    make: Callable[[InputT], OutputT], items: Sequence[InputT]
+) -> Generator[OutputT, None, None]:
     """What is made of each, the next while the last is used."""
     with ThreadPoolExecutor(1, "feed") as background:
-        coming = [background.submit(make, one) for one in asked[:1]]
-        for one in asked[1:]:
+        coming = [background.submit(make, one) for one in items[:1]]
+        for one in items[1:]:
             made = coming.pop().result()
             coming.append(background.submit(make, one))
             yield made
@@ -130,20 +132,20 @@ def ahead(make: Callable[[Asked], Made], asked: Sequence[Asked]) -> Generator[Ma
 
 
 @contextmanager
-def unheard() -> Iterator[None]:
+def block_signals() -> Iterator[None]:
     """Processes started within never hear what stops a run, not even before their first line."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
     resource_tracker.ensure_running()  # which would lift the block, if it were started within it
-    former = signal.pthread_sigmask(signal.SIG_BLOCK, UNHEARD)
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED_SIGNALS)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
 
-def _begin(worker: int) -> None:
+def _ignore_signals(worker: int) -> None:
     """Where signals cannot be blocked beforehand, as on Windows, they are ignored from here on."""
-    for number in UNHEARD:
+    for number in BLOCKED_SIGNALS:
         signal.signal(number, signal.SIG_IGN)

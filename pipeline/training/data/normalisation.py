@@ -20,67 +20,67 @@ from pipeline.config.experiment import InputSettings
 from pipeline.features import statistics
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.shards import StoredUtterance
-from pipeline.features.statistics import Affine
+from pipeline.features.statistics import AffineMap
 from pipeline.shapes import Float, Float32, Float64
 
-QUIET = 1e-3  # deviation below which a bin is not amplified further
+MIN_BIN_DEVIATION = 1e-3  # deviation below which a bin is not amplified further
 
-Stored = Float[np.ndarray, "T F"]  # maybe mapped from the file, read-only
+StoredFrames = Float[np.ndarray, "T F"]  # maybe mapped from the file, read-only
 Frames = Float32[np.ndarray, "T F"]
-Normalise = Callable[[StoredUtterance, Stored, Frames], None]
+Normaliser = Callable[[StoredUtterance, StoredFrames, Frames], None]
 
 
-def normaliser(
+def make_normaliser(
     settings: InputSettings, features: FeatureSet, utterances: Sequence[StoredUtterance]
-) -> Normalise:
+) -> Normaliser:
     match settings.normalisation:
         case "none":
-            return _as_stored
+            return _copy_stored
         case "utterance":
-            return _by_itself
+            return _normalise_utterance
         case "speaker":
-            return BySpeaker.of(features, utterances)
+            return SpeakerCMVN.of(features, utterances)
         case "standardise":
-            return Scaled.of(statistics.standardise(features.statistics))
+            return PerBinAffine.of(statistics.standardise(features.statistics))
         case "pca":
-            return Turned(statistics.pca(features.statistics, settings.epsilon))
+            return LinearTransform(statistics.pca(features.statistics, settings.epsilon))
         case "zca":
-            return Turned(statistics.zca(features.statistics, settings.epsilon))
+            return LinearTransform(statistics.zca(features.statistics, settings.epsilon))
 
 
 @dataclass(frozen=True, eq=False)
-class Scaled:
+class PerBinAffine:
     """x * factor + offset, bin by bin, in one pass: it rounds no more than storing x did."""
 
     factor: Float32[Tensor, " F"]
     offset: Float32[Tensor, " F"]
 
     @classmethod
-    def of(cls, affine: Affine) -> "Scaled":
+    def of(cls, affine: AffineMap) -> "PerBinAffine":
         offset = -affine.shift.astype(np.float64) * affine.factor
         return cls(torch.from_numpy(affine.factor), torch.from_numpy(offset.astype(np.float32)))
 
-    def __call__(self, utterance: StoredUtterance, stored: Stored, out: Frames) -> None:
+    def __call__(self, utterance: StoredUtterance, stored: StoredFrames, out: Frames) -> None:
         frames = from_dlpack(stored).float()  # torch converts float16 in a sixth of numpy's time
         torch.addcmul(self.offset, frames, self.factor, out=torch.from_numpy(out))
 
 
 @dataclass(frozen=True, eq=False)
-class Turned:
-    affine: Affine
+class LinearTransform:
+    affine: AffineMap
 
-    def __call__(self, utterance: StoredUtterance, stored: Stored, out: Frames) -> None:
+    def __call__(self, utterance: StoredUtterance, stored: StoredFrames, out: Frames) -> None:
         out[:] = self.affine(stored)
 
 
 @dataclass(frozen=True, eq=False)
-class BySpeaker:
+class SpeakerCMVN:
     """Each speaker's frames get mean 0 and variance 1 in each bin (per-speaker CMVN)."""
 
-    affines: Mapping[str, Affine]
+    affines: Mapping[str, AffineMap]
 
     @classmethod
-    def of(cls, features: FeatureSet, utterances: Sequence[StoredUtterance]) -> "BySpeaker":
+    def of(cls, features: FeatureSet, utterances: Sequence[StoredUtterance]) -> "SpeakerCMVN":
         """Reads the frames once more: shards have no sums by speaker."""
         moments: dict[str, _Moments] = {}
         for utterance in utterances:
@@ -89,7 +89,7 @@ class BySpeaker:
             moments[utterance.speaker] = before + found if before else found
         return cls({speaker: each.affine for speaker, each in moments.items()})
 
-    def __call__(self, utterance: StoredUtterance, stored: Stored, out: Frames) -> None:
+    def __call__(self, utterance: StoredUtterance, stored: StoredFrames, out: Frames) -> None:
         affine = self.affines[utterance.speaker]
         frames = torch.from_numpy(out)
         torch.sub(from_dlpack(stored), torch.from_numpy(affine.shift), out=frames)
@@ -102,7 +102,7 @@ class _Moments:
 
     count: int
     mean: Float64[np.ndarray, " F"]
-    deviations: Float64[np.ndarray, " F"]  # sum over frames of (x - mean)^2
+    squared_deviations: Float64[np.ndarray, " F"]  # sum over frames of (x - mean)^2
 
     @classmethod
     def of(cls, frames: Float[np.ndarray, "T F"]) -> "_Moments":
@@ -116,23 +116,25 @@ class _Moments:
         share = other.count / max(1, count)
         apart = other.mean - self.mean
         between = apart**2 * (self.count * share)
-        deviations = self.deviations + other.deviations + between
+        deviations = self.squared_deviations + other.squared_deviations + between
         return _Moments(count, self.mean + apart * share, deviations)
 
     @property
-    def affine(self) -> Affine:
-        deviation = np.maximum(np.sqrt(self.deviations / max(1, self.count)), QUIET)
-        return Affine(self.mean.astype(np.float32), (1 / deviation).astype(np.float32))
+    def affine(self) -> AffineMap:
+        deviation = np.maximum(
+            np.sqrt(self.squared_deviations / max(1, self.count)), MIN_BIN_DEVIATION
+        )
+        return AffineMap(self.mean.astype(np.float32), (1 / deviation).astype(np.float32))
 
 
-def _as_stored(utterance: StoredUtterance, stored: Stored, out: Frames) -> None:
+def _copy_stored(utterance: StoredUtterance, stored: StoredFrames, out: Frames) -> None:
     if stored.dtype == out.dtype:
         out[:] = stored
     else:
         torch.from_numpy(out).copy_(from_dlpack(stored))
 
 
-def _by_itself(utterance: StoredUtterance, stored: Stored, out: Frames) -> None:
-    _as_stored(utterance, stored, out)
+def _normalise_utterance(utterance: StoredUtterance, stored: StoredFrames, out: Frames) -> None:
+    _copy_stored(utterance, stored, out)
     out -= out.mean(0)  # numpy's sums do not depend on the number of threads
-    out /= np.maximum(np.sqrt(np.square(out).mean(0)), QUIET)
+    out /= np.maximum(np.sqrt(np.square(out).mean(0)), MIN_BIN_DEVIATION)

@@ -22,97 +22,101 @@ from pipeline.config.experiment import Experiment
 from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError
 from pipeline.runs.folder import RunFolder
-from pipeline.runs.lr_range import Range, Tried
+from pipeline.runs.lr_range import LRStep, Range
 from pipeline.training.data import batches
 from pipeline.training.data.batches import Batch
 from pipeline.training.loop import devices
 from pipeline.training.loop.devices import Device
-from pipeline.training.loop.evaluator import finite_part
-from pipeline.training.loop.metrics import Tally
-from pipeline.training.loop.train_step import DivergedError, Learner
+from pipeline.training.loop.evaluator import drop_nonfinite
+from pipeline.training.loop.metrics import EpochMetrics
+from pipeline.training.loop.train_step import DivergedError, TrainStep
 from pipeline.training.loop.trainer import Trainer
-from pipeline.training.network.output_stats import Health
+from pipeline.training.network.output_stats import OutputStats
 
-LOWEST, HIGHEST = 1e-6, 1e-2
-UPDATES = 200
-MEMORY = 0.95  # of the average: what it keeps with each update
-DIVERGED = 4.0  # times the lowest smoothed loss
+MIN_TEST_LR, MAX_TEST_LR = 1e-6, 1e-2
+TEST_UPDATES = 200
+SMOOTHING = 0.95  # of the average: what it keeps with each update
+DIVERGENCE_FACTOR = 4.0  # times the lowest smoothed loss
 
 
-def rates(updates: int) -> list[float]:
+def range_learning_rates(updates: int) -> list[float]:
     """From the lowest to the highest, each larger by the same factor."""
     steps = max(updates - 1, 1)
-    return [LOWEST * (HIGHEST / LOWEST) ** (update / steps) for update in range(updates)]
+    return [
+        MIN_TEST_LR * (MAX_TEST_LR / MIN_TEST_LR) ** (update / steps) for update in range(updates)
+    ]
 
 
-def smoothed(losses: list[float]) -> list[float]:
+def smooth_losses(losses: list[float]) -> list[float]:
     """An average that forgets, corrected for its beginning at nothing."""
     found, average = [], 0.0
     for count, loss in enumerate(losses, 1):
-        average = MEMORY * average + (1 - MEMORY) * loss
-        found.append(average / (1 - MEMORY**count))
+        average = SMOOTHING * average + (1 - SMOOTHING) * loss
+        found.append(average / (1 - SMOOTHING**count))
     return found
 
 
-def range_test(
+def run_lr_range_test(
     experiment: Experiment,
     features: FeatureSet,
     *,
     device: Device = "auto",
     threads: int | None = None,
-    updates: int = UPDATES,
+    updates: int = TEST_UPDATES,
 ) -> Range:
     """The experiment's network, batches and optimiser; its own rate and schedule do not matter."""
     if threads is not None:
         torch.set_num_threads(threads)
-    chosen = devices.device(device)
+    chosen = devices.select_device(device)
     with tempfile.TemporaryDirectory(prefix="blankslate-") as scratch:
         trainer = Trainer.prepare(experiment, features, RunFolder(Path(scratch)), chosen)
-        losses = list(_losses(trainer, updates))
+        losses = list(_train_until_divergence(trainer, updates))
     if not losses:
-        raise InputError(f"the very first update, at learning rate {LOWEST:g}, had no finite loss")
-    tried = zip(rates(updates), losses, smoothed(losses), strict=False)
+        raise InputError(
+            f"the very first update, at learning rate {MIN_TEST_LR:g}, had no finite loss"
+        )
+    tried = zip(range_learning_rates(updates), losses, smooth_losses(losses), strict=False)
     reference = trainer.splits.reference_loss("train")
-    return Range(tuple(Tried(*each) for each in tried), reference, len(losses) < updates)
+    return Range(tuple(LRStep(*each) for each in tried), reference, len(losses) < updates)
 
 
-def _losses(trainer: Trainer, updates: int) -> Iterator[float]:
+def _train_until_divergence(trainer: Trainer, updates: int) -> Iterator[float]:
     """Of the updates, until they diverge: the last one is then left out."""
     losses: list[float] = []
-    with closing(_batches(trainer)) as coming:
-        for rate, batch in zip(rates(updates), coming, strict=False):
-            loss = _loss(trainer, batch, rate, updates)
+    with closing(_endless_batches(trainer)) as coming:
+        for rate, batch in zip(range_learning_rates(updates), coming, strict=False):
+            loss = _update_loss(trainer, batch, rate, updates)
             losses.append(loss)
-            averages = smoothed(losses)
-            if not math.isfinite(loss) or averages[-1] > DIVERGED * min(averages):
+            averages = smooth_losses(losses)
+            if not math.isfinite(loss) or averages[-1] > DIVERGENCE_FACTOR * min(averages):
                 return
             yield loss
 
 
-def _batches(trainer: Trainer) -> Generator[Batch, None, None]:
+def _endless_batches(trainer: Trainer) -> Generator[Batch, None, None]:
     """Epoch after epoch, as the experiment orders them."""
     settings, epoch = trainer.experiment.train, 0
     while True:
         epoch += 1
-        plan = batches.selections(trainer.splits.train, settings, epoch, trainer.splits.fits)
-        with closing(trainer.feed.batches(plan)) as coming:
+        plan = batches.plan_epoch(trainer.splits.train, settings, epoch, trainer.splits.is_feasible)
+        with closing(trainer.train_loader.batches(plan)) as coming:
             yield from coming
 
 
-def _loss(trainer: Trainer, batch: Batch, rate: float, updates: int) -> float:
+def _update_loss(trainer: Trainer, batch: Batch, learning_rate: float, updates: int) -> float:
     """Of one update at this rate, per character; nan: it was no number."""
     state = trainer.state
-    tally = state.tally = Tally(Health.empty(trainer.recogniser.letters.size))
-    whole = finite_part(tally, batch)
+    tally = state.train_metrics = EpochMetrics(OutputStats.empty(trainer.evaluator.alphabet.size))
+    whole = drop_nonfinite(tally, batch)
     try:
         if whole is not None:
-            _at(trainer.learner, rate).learn(whole, state, updates)
+            _with_learning_rate(trainer.train_step, learning_rate).step(whole, state, updates)
     except DivergedError:
         return math.nan
     return tally.loss_per_label / tally.aligned if tally.aligned else math.nan
 
 
-def _at(learner: Learner, rate: float) -> Learner:
-    changes = {"learning_rate": rate, "schedule": "constant", "warmup_updates": 0}
+def _with_learning_rate(learner: TrainStep, learning_rate: float) -> TrainStep:
+    changes = {"learning_rate": learning_rate, "schedule": "constant", "warmup_updates": 0}
     train = learner.experiment.train.model_copy(update=changes)
     return replace(learner, experiment=learner.experiment.model_copy(update={"train": train}))

@@ -24,58 +24,64 @@ from pipeline.runs.folder import RunFolder
 from pipeline.runs.rows import Row
 from pipeline.training.loop import tensorboard
 
-VARIABLE = "BLANKSLATE_TRACKERS"
-PROJECT = "blankslate"
+LOGGERS_VARIABLE = "BLANKSLATE_TRACKERS"
+LOGGER_PROJECT = "blankslate"
 
-Tracker = Callable[[Sequence[Row]], None]  # takes all rows so far
+RowLogger = Callable[[Sequence[Row]], None]  # takes all rows so far
 
 log = logging.getLogger(__name__)
 
 
-class Tracking:
+class RunLoggers:
     """Every tracker of one run. The first `known` rows have been told, maybe more of them.
 
     Rows are told before they are saved: a process killed in between makes the next tell them again.
     """
 
-    def __init__(self, run: RunFolder, experiment: Experiment, known: int) -> None:
-        self._trackers: dict[str, Tracker] = {
-            "TensorBoard": partial(tensorboard.follow, run.events_file)
+    def __init__(self, run: RunFolder, experiment: Experiment, logged_rows: int) -> None:
+        self._loggers: dict[str, RowLogger] = {
+            "TensorBoard": partial(tensorboard.write_events, run.events_file)
         }
-        for name in asked():
-            self._guarded(name, partial(self._add, name, run, experiment, known))
+        for name in requested_loggers():
+            self._call_safely(name, partial(self._start_logger, name, run, experiment, logged_rows))
 
-    def follow(self, rows: Sequence[Row]) -> None:
-        for name, tracker in list(self._trackers.items()):
-            self._guarded(name, partial(tracker, rows))
+    def log_rows(self, rows: Sequence[Row]) -> None:
+        for name, tracker in list(self._loggers.items()):
+            self._call_safely(name, partial(tracker, rows))
 
-    def _add(self, name: str, run: RunFolder, experiment: Experiment, known: int) -> None:
-        self._trackers[name] = _KINDS[name](run, experiment, known)
+    def _start_logger(
+        self, name: str, run: RunFolder, experiment: Experiment, logged_rows: int
+    ) -> None:
+        self._loggers[name] = _LOGGER_FACTORIES[name](run, experiment, logged_rows)
 
-    def _guarded(self, name: str, act: Callable[[], None]) -> None:
+    def _call_safely(self, name: str, act: Callable[[], None]) -> None:
         """Programs of others, in versions that nobody here has seen: whatever they raise."""
         try:
             act()
         except ImportError as error:
-            log.warning("%s: is not installed, and was asked for by %s: %s", name, VARIABLE, error)
+            log.warning(
+                "%s: is not installed, and was asked for by %s: %s", name, LOGGERS_VARIABLE, error
+            )
         except Exception as error:
-            self._trackers.pop(name, None)
+            self._loggers.pop(name, None)
             what = f"{type(error).__name__}: {error}"
             log.warning("%s: %s; the run goes on without it", name, what)
 
 
-def asked() -> list[str]:
-    names = os.environ.get(VARIABLE, "").replace(",", " ").split()
+def requested_loggers() -> list[str]:
+    names = os.environ.get(LOGGERS_VARIABLE, "").replace(",", " ").split()
     for name in names:
-        if name not in _KINDS:
-            raise InputError(f"{VARIABLE}: {name!r} — choose among {', '.join(_KINDS)}")
+        if name not in _LOGGER_FACTORIES:
+            raise InputError(
+                f"{LOGGERS_VARIABLE}: {name!r} — choose among {', '.join(_LOGGER_FACTORIES)}"
+            )
     return names
 
 
-def _wandb(run: RunFolder, experiment: Experiment, known: int) -> Tracker:
+def _start_wandb(run: RunFolder, experiment: Experiment, logged_rows: int) -> RowLogger:
     """A run that resumes goes on under the same id."""
     session = importlib.import_module("wandb").init(
-        project=PROJECT,
+        project=LOGGER_PROJECT,
         id=run.run_id,
         dir=str(run.path),
         mode=os.environ.get("WANDB_MODE", "offline"),
@@ -86,57 +92,57 @@ def _wandb(run: RunFolder, experiment: Experiment, known: int) -> Tracker:
 
     def tell(row: Row) -> None:
         if row["split"] == "test":  # of the best epoch, an earlier step: W&B would ignore it
-            session.summary.update(_named(row))
+            session.summary.update(_prefixed_metrics(row))
         else:
-            session.log(_named(row), step=row["updates"])
+            session.log(_prefixed_metrics(row), step=row["updates"])
 
-    return _each(known, tell)
+    return _log_new_rows(logged_rows, tell)
 
 
-def _mlflow(run: RunFolder, experiment: Experiment, known: int) -> Tracker:
+def _start_mlflow(run: RunFolder, experiment: Experiment, logged_rows: int) -> RowLogger:
     mlflow = importlib.import_module("mlflow")
     beside = run.path.parent.parent / "mlflow.db"  # in the work folder
     client = mlflow.MlflowClient(os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{beside}"))
-    if client.get_experiment_by_name(PROJECT) is None:
+    if client.get_experiment_by_name(LOGGER_PROJECT) is None:
         with suppress(mlflow.exceptions.MlflowException):  # another run has made it meanwhile
-            client.create_experiment(PROJECT)
-    home = client.get_experiment_by_name(PROJECT).experiment_id
+            client.create_experiment(LOGGER_PROJECT)
+    home = client.get_experiment_by_name(LOGGER_PROJECT).experiment_id
     found = client.search_runs([home], f"tags.run_id = '{run.run_id}'")
     if found:
         identity = found[0].info.run_id
     else:
         made = client.create_run(home, run_name=run.run_id, tags={"run_id": run.run_id})
         identity = made.info.run_id
-        for key, value in _flat(experiment.model_dump(mode="json")):
+        for key, value in _flatten(experiment.model_dump(mode="json")):
             client.log_param(identity, key, value)
 
     def tell(row: Row) -> None:
-        for name, value in _named(row).items():
+        for name, value in _prefixed_metrics(row).items():
             client.log_metric(identity, name.replace(" ", "_"), value, step=row["updates"])
 
-    return _each(known, tell)
+    return _log_new_rows(logged_rows, tell)
 
 
-_KINDS: dict[str, Callable[[RunFolder, Experiment, int], Tracker]] = {
-    "wandb": _wandb,
-    "mlflow": _mlflow,
+_LOGGER_FACTORIES: dict[str, Callable[[RunFolder, Experiment, int], RowLogger]] = {
+    "wandb": _start_wandb,
+    "mlflow": _start_mlflow,
 }
 
 
-def _each(known: int, tell: Callable[[Row], None]) -> Tracker:
+def _log_new_rows(logged_rows: int, log_row: Callable[[Row], None]) -> RowLogger:
     """Tell each row once."""
-    told = known
+    told = logged_rows
 
     def follow(rows: Sequence[Row]) -> None:
         nonlocal told
         for row in rows[told:]:
-            tell(row)
+            log_row(row)
         told = max(told, len(rows))
 
     return follow
 
 
-def _named(row: Row) -> dict[str, float]:
+def _prefixed_metrics(row: Row) -> dict[str, float]:
     """`dev/cer` and its like: numbers only."""
     return {
         f"{row['split']}/{name}": float(value)
@@ -145,9 +151,9 @@ def _named(row: Row) -> dict[str, float]:
     }
 
 
-def _flat(settings: Mapping[str, Any], above: str = "") -> list[tuple[str, Any]]:
+def _flatten(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     found: list[tuple[str, Any]] = []
     for key, value in settings.items():
         inner = isinstance(value, Mapping)
-        found += _flat(value, f"{above}{key}.") if inner else [(above + key, value)]
+        found += _flatten(value, f"{prefix}{key}.") if inner else [(prefix + key, value)]
     return found

@@ -16,14 +16,14 @@ import numpy as np
 from pipeline.decoding import scoring
 from pipeline.decoding.scoring import ErrorCount, Score
 from pipeline.runs.rows import Row
-from pipeline.training.network.output_stats import Health
+from pipeline.training.network.output_stats import OutputStats
 
-MOST_NAMED = 5  # utterances in a row
+MAX_NONFINITE_IDS = 5  # utterances in a row
 
 
 @dataclass
-class Tally:
-    health: Health
+class EpochMetrics:
+    health: OutputStats
     loss: float = 0.0  # nats, of the utterances whose transcript can be aligned
     loss_per_label: float = 0.0  # sum of each utterance's loss divided by its labels
     aligned: int = 0
@@ -50,12 +50,12 @@ class Tally:
         self.aligned += len(finite)
 
     def add_texts(self, references: Sequence[str], hypotheses: Sequence[str]) -> None:
-        self.score += scoring.total(zip(references, hypotheses, strict=True))
+        self.score += scoring.score_corpus(zip(references, hypotheses, strict=True))
         self.utterances += len(references)
         self.empty += sum(not hypothesis.strip() for hypothesis in hypotheses)
         self.emitted += sum(map(len, hypotheses))
 
-    def row(
+    def to_row(
         self,
         *,
         run_id: str,
@@ -94,7 +94,7 @@ class Tally:
             "blank_posterior": self.health.blank_posterior,
             "empty_hypotheses": self.empty,
             "input_dependence": self.health.input_dependence,
-            "clamp_saturation": self.health.at_ceiling,
+            "clamp_saturation": self.health.ceiling_share,
             "grad_norm": _ratio(self.grad_norm, self.normed),
             "learning_rate": learning_rate,
             "frames": self.frames,
@@ -103,9 +103,9 @@ class Tally:
             "loader_wait": _ratio(self.waited, self.seconds),
             "peak_memory_bytes": peak_memory_bytes,
         }
-        return cast("Row", {**columns, **self._signs()})
+        return cast("Row", {**columns, **self._diagnostic_columns()})
 
-    def _signs(self) -> dict[str, Any]:
+    def _diagnostic_columns(self) -> dict[str, Any]:
         """The last columns of a row."""
         return {
             "emitted_chars": self.emitted,
@@ -115,18 +115,18 @@ class Tally:
             "learning_rate_sum": self.rates if self.updates else math.nan,
             "skipped_updates": self.updates - self.normed,
             "nonfinite_utterances": len(self.nonfinite),
-            "nonfinite_ids": " ".join(self.nonfinite[:MOST_NAMED]),
-            **self.health.saturation,
+            "nonfinite_ids": " ".join(self.nonfinite[:MAX_NONFINITE_IDS]),
+            **self.health.saturation_columns,
         }
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Numbers and lists only, so that a state can be read without running code."""
         return {**asdict(self), "health": self.health.sums.tolist()}
 
     @classmethod
-    def of_plain(cls, values: Mapping[str, Any]) -> "Tally":
+    def from_dict(cls, values: Mapping[str, Any]) -> "EpochMetrics":
         score = Score(**{name: ErrorCount(**count) for name, count in values["score"].items()})
-        health = Health(np.array(values["health"], np.float64))
+        health = OutputStats(np.array(values["health"], np.float64))
         return cls(**{**values, "score": score, "health": health})
 
 
@@ -134,20 +134,20 @@ class Tally:
 class Evaluation:
     """A split as far as it has been heard, the shortest utterances first."""
 
-    tally: Tally
+    metrics: EpochMetrics
     texts: list[str]  # in the split's order
     batches: int = 0  # heard
 
     @classmethod
-    def start(cls, utterances: int, classes: int) -> "Evaluation":
-        return cls(Tally(Health.empty(classes)), [""] * utterances)
+    def initial(cls, utterances: int, classes: int) -> "Evaluation":
+        return cls(EpochMetrics(OutputStats.empty(classes)), [""] * utterances)
 
-    def plain(self) -> dict[str, Any]:
-        return {**vars(self), "tally": self.tally.plain()}
+    def to_dict(self) -> dict[str, Any]:
+        return {"texts": self.texts, "batches": self.batches, "tally": self.metrics.to_dict()}
 
     @classmethod
-    def of_plain(cls, values: Mapping[str, Any]) -> "Evaluation":
-        return cls(**{**values, "tally": Tally.of_plain(values["tally"])})
+    def from_dict(cls, values: Mapping[str, Any]) -> "Evaluation":
+        return cls(EpochMetrics.from_dict(values["tally"]), values["texts"], values["batches"])
 
 
 def _ratio(total: int | float, count: int | float) -> float:

@@ -11,10 +11,10 @@ from torch import nn, no_grad, optim
 
 from pipeline.config.experiment import TrainSettings
 
-MOMENTUM = 0.9  # of sgd, Nesterov's; one-cycle leaves it where it is
+SGD_MOMENTUM = 0.9  # of sgd, Nesterov's; one-cycle leaves it where it is
 
 
-class _Uncompiled:
+class _UnwrappedOptimizer:
     """What torch's optimisers do, without the wrappers that hide it from torch's compiler.
 
     Those import all of the compiler: two seconds and 110 MB of a run that compiles nothing.
@@ -26,19 +26,19 @@ class _Uncompiled:
     load_state_dict = unwrap(optim.Optimizer.load_state_dict)
 
 
-class _Adam(_Uncompiled, optim.Adam):
+class _Adam(_UnwrappedOptimizer, optim.Adam):
     step = no_grad()(unwrap(optim.Adam.step))
 
 
-class _AdamW(_Uncompiled, optim.AdamW):
+class _AdamW(_UnwrappedOptimizer, optim.AdamW):
     step = no_grad()(unwrap(optim.AdamW.step))
 
 
-class _SGD(_Uncompiled, optim.SGD):
+class _SGD(_UnwrappedOptimizer, optim.SGD):
     step = no_grad()(unwrap(optim.SGD.step))
 
 
-def optimiser(settings: TrainSettings, weights: Iterable[nn.Parameter]) -> optim.Optimizer:
+def make_optimizer(settings: TrainSettings, weights: Iterable[nn.Parameter]) -> optim.Optimizer:
     """Weight decay pulls at matrices only: a bias or a scale at zero is no simpler."""
     weights = list(weights)
     groups = [
@@ -51,4 +51,4 @@ def optimiser(settings: TrainSettings, weights: Iterable[nn.Parameter]) -> optim
         case "adamw":
             return _AdamW(groups, settings.learning_rate, fused=True)
         case "sgd":
-            return _SGD(groups, settings.learning_rate, MOMENTUM, nesterov=True, fused=True)
+            return _SGD(groups, settings.learning_rate, SGD_MOMENTUM, nesterov=True, fused=True)

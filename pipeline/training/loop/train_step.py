@@ -21,15 +21,15 @@ from pipeline.config.experiment import Experiment
 from pipeline.files import InputError
 from pipeline.training.data.batches import Batch
 from pipeline.training.loop import devices, schedule
-from pipeline.training.loop.checkpoint import State
-from pipeline.training.loop.evaluator import Recogniser, count
-from pipeline.training.loop.metrics import Tally
+from pipeline.training.loop.checkpoint import TrainingState
+from pipeline.training.loop.evaluator import Evaluator, update_metrics
+from pipeline.training.loop.metrics import EpochMetrics
 from pipeline.training.loss import ctc, regularised_loss
 
-LEAST_SCALE = 1.0  # of a float16 loss: below it the gradient itself is no number
+MIN_LOSS_SCALE = 1.0  # of a float16 loss: below it the gradient itself is no number
 # In one of so many updates the move is sized, which takes a copy of the weights, and the clamp's
 # ends are counted, a hundred thousand activations of a layer.
-UPDATES_PER_SIZE = 10
+UPDATE_RATIO_INTERVAL = 10
 
 
 class DivergedError(InputError):
@@ -37,10 +37,10 @@ class DivergedError(InputError):
 
 
 @dataclass(frozen=True)
-class Learner:
+class TrainStep:
     experiment: Experiment
-    recogniser: Recogniser
-    optimiser: torch.optim.Optimizer
+    evaluator: Evaluator
+    optimizer: torch.optim.Optimizer
     # Small gradients would vanish in float16. An update of which one overflows is left out, and
     # the scale halved.
     scaler: GradScaler = field(default_factory=partial(GradScaler, enabled=False))
@@ -48,38 +48,48 @@ class Learner:
     @property
     def learning_rate(self) -> float:
         """Of the latest update."""
-        return float(self.optimiser.param_groups[0]["lr"])
+        return float(self.optimizer.param_groups[0]["lr"])
 
-    def learn(self, batch: Batch, state: State, updates: int) -> None:
+    def step(self, batch: Batch, state: TrainingState, updates: int) -> None:
         """The next of `updates` updates. The state moves on, all but its place in the epoch."""
-        settings, network, tally = self.experiment.train, self.recogniser.network, state.tally
+        settings, network, tally = (
+            self.experiment.train,
+            self.evaluator.network,
+            state.train_metrics,
+        )
         if not network.training:
             network.train()  # goes through every layer
         state.update += 1
-        devices.sow(derived(settings.seed, state.update), self.recogniser.device)  # dropout's
-        for group in self.optimiser.param_groups:
+        devices.seed_torch(
+            fold_seed(settings.seed, state.update), self.evaluator.device
+        )  # dropout's
+        for group in self.optimizer.param_groups:
             group["lr"] = schedule.learning_rate(settings, state.update, updates, state.dev_losses)
-        network.clamp.counts = tally.updates % UPDATES_PER_SIZE == 0
-        output = self.recogniser.output(batch)
+        network.clamp.count_in_training = tally.updates % UPDATE_RATIO_INTERVAL == 0
+        output = self.evaluator.run_network(batch)
         logs = ctc.log_probabilities(output.logits)
-        losses = ctc.of_log_probabilities(logs, output.lengths, batch.targets, batch.target_lengths)
+        losses = ctc.loss_from_log_probabilities(
+            logs, output.lengths, batch.targets, batch.target_lengths
+        )
         minimised = losses
-        if not self.experiment.ctc.plain:
-            minimised = regularised_loss.minimised(output, batch, self.experiment.ctc, state.prior)
-            state.prior = regularised_loss.moved(state.prior, output)
-        self.optimiser.zero_grad()
+        if not self.experiment.ctc.is_unregularised:
+            minimised = regularised_loss.training_loss(
+                output, batch, self.experiment.ctc, state.prior
+            )
+            state.prior = regularised_loss.update_prior(state.prior, output)
+        self.optimizer.zero_grad()
         total = minimised.sum() / batch.target_lengths.sum()
         torch.autograd.backward(self.scaler.scale(total))
-        self.scaler.unscale_(self.optimiser)
+        self.scaler.unscale_(self.optimizer)
         limit = math.inf if settings.clip is None else settings.clip
         norm = float(clip_grad_norm_(network.parameters(), limit))
         each = losses.tolist()
-        self._check(batch, each, norm, state.update)
-        with self._sized(tally):
-            self.scaler.step(self.optimiser)
+        self._require_finite(batch, each, norm, state.update)
+        with self._track_update_ratio(tally):
+            self.scaler.step(self.optimizer)
         self.scaler.update()
-        texts = self.recogniser.texts(output)
-        count(tally, batch, output, logs.detach(), losses=each, texts=texts)
+        texts = self.evaluator.decode_output(output)
+        update_metrics(tally, batch, output, logs.detach(), losses=each, texts=texts)
         if math.isfinite(norm):
             tally.grad_norm += norm
             tally.normed += 1
@@ -87,20 +97,20 @@ class Learner:
         tally.updates += 1
 
     @contextmanager
-    def _sized(self, tally: Tally) -> Iterator[None]:
+    def _track_update_ratio(self, metrics: EpochMetrics) -> Iterator[None]:
         """How far the weights move in the block, relative to where they stood."""
-        if tally.updates % UPDATES_PER_SIZE:
+        if metrics.updates % UPDATE_RATIO_INTERVAL:
             yield
             return
-        weights = [weight.detach() for weight in self.recogniser.network.parameters()]
+        weights = [weight.detach() for weight in self.evaluator.network.parameters()]
         before = [weight.clone() for weight in weights]
         yield
         moved = [now - then for now, then in zip(weights, before, strict=True)]
-        tally.update_size += float(get_total_norm(moved) / get_total_norm(before))
-        tally.sized += 1
+        metrics.update_size += float(get_total_norm(moved) / get_total_norm(before))
+        metrics.sized += 1
 
-    def _check(self, batch: Batch, losses: list[float], norm: float, update: int) -> None:
-        curable = self.scaler.is_enabled() and self.scaler.get_scale() > LEAST_SCALE
+    def _require_finite(self, batch: Batch, losses: list[float], norm: float, update: int) -> None:
+        curable = self.scaler.is_enabled() and self.scaler.get_scale() > MIN_LOSS_SCALE
         finite = list(map(math.isfinite, losses))
         if all(finite) and (curable or math.isfinite(norm)):
             return
@@ -113,6 +123,6 @@ class Learner:
         )
 
 
-def derived(seed: int, update: int) -> int:
+def fold_seed(seed: int, update: int) -> int:
     """A seed for torch; update 0 is the beginning, the weights."""
     return int(np.random.SeedSequence([seed, update]).generate_state(1, np.uint64)[0])

@@ -32,10 +32,10 @@ def loss(
 ) -> Float32[Tensor, " B"]:
     """-ln P(target | logits) of each utterance. Targets are padded, or one after the other."""
     logs_BSC = log_probabilities(logits_BSC)
-    return of_log_probabilities(logs_BSC, lengths_B, targets, target_lengths_B)
+    return loss_from_log_probabilities(logs_BSC, lengths_B, targets, target_lengths_B)
 
 
-def of_log_probabilities(
+def loss_from_log_probabilities(
     logs_BSC: Float[Tensor, "B S C"],
     lengths_B: Int[Tensor, " B"],
     targets: Int64[Tensor, "B L"] | Int64[Tensor, " L"],
@@ -61,7 +61,9 @@ def of_log_probabilities(
     return losses_B.to(home)
 
 
-def greedy(logits_BSC: Float[Tensor, "B S C"], lengths_B: Int[Tensor, " B"]) -> list[list[int]]:
+def greedy_search(
+    logits_BSC: Float[Tensor, "B S C"], lengths_B: Int[Tensor, " B"]
+) -> list[list[int]]:
     """The best path's labels: repeats collapsed, then blanks dropped."""
     # numpy takes a third of torch's time for rows so short, and a fifth for what is so small.
     if logits_BSC.device.type == "cpu":

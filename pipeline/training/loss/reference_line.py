@@ -20,35 +20,35 @@ from pipeline.shapes import Float32, Float64, Int64
 Labels = Sequence[int]
 
 
-_NEGLIGIBLE = 1e-18  # of a sum, in float64
+_NEGLIGIBLE_SHARE = 1e-18  # of a sum, in float64
 
 
-_LEAST = 1e-300
+_MIN_PROBABILITY = 1e-300
 
 
-_MOST_STEPS = 200  # speech takes five; an optimum without a blank is neared ever more slowly
+_MAX_EM_STEPS = 200  # speech takes five; an optimum without a blank is neared ever more slowly
 
 
-_LEAST_GAIN = 1e-8  # nats per utterance and step
+_MIN_EM_GAIN = 1e-8  # nats per utterance and step
 
 
-def repeats(labels: Labels) -> int:
+def count_repeats(labels: Labels) -> int:
     """Neighbouring equal pairs: a blank has to stand between them."""
     return sum(one == other for one, other in pairwise(labels))
 
 
 def minimum_frames(labels: Labels) -> int:
-    return len(labels) + repeats(labels)
+    return len(labels) + count_repeats(labels)
 
 
-def feasible(frames: int, labels: Labels) -> bool:
+def is_feasible(frames: int, labels: Labels) -> bool:
     """Whether `frames` can align `labels`, of which there is at least one."""
     return len(labels) > 0 and frames >= minimum_frames(labels)
 
 
 def largest_stride(frames: int, labels: Labels) -> int:
     """Frames per step, at most, with which the steps can align `labels`; 0: not even one can."""
-    if not feasible(frames, labels):
+    if not is_feasible(frames, labels):
         return 0
     steps = minimum_frames(labels)
     return frames if steps == 1 else -(-frames // (steps - 1)) - 1  # ceil(frames / stride) >= steps
@@ -56,10 +56,12 @@ def largest_stride(frames: int, labels: Labels) -> int:
 
 def uniform_loss(frames: int, labels: Labels, classes: int) -> float:
     """Of equal probabilities: T ln C - ln(number of alignments), which is C(T + U - R, 2U)."""
-    if not feasible(frames, labels):
+    if not is_feasible(frames, labels):
         return math.inf
     count = len(labels)
-    return frames * math.log(classes) - _ln_binomial(frames + count - repeats(labels), 2 * count)
+    return frames * math.log(classes) - _ln_binomial(
+        frames + count - count_repeats(labels), 2 * count
+    )
 
 
 @dataclass(frozen=True)
@@ -72,18 +74,18 @@ class ConstantReference:
     loss_per_character_pooled: float  # nats; all losses by all lengths
 
 
-def constant_reference(
+def fit_constant_reference(
     frames: Sequence[int], labels: Sequence[Labels], classes: int
 ) -> ConstantReference:
     """By expectation maximisation: each class's share is its expected share of the frames."""
-    structure = _Structure.of(frames, labels, classes)
+    structure = _SufficientStatistics.of(frames, labels, classes)
     share = structure.lengths.sum() / structure.frames.sum()
     probabilities = share * structure.counts.sum(0) / structure.lengths.sum()
     probabilities[BLANK] = 1 - share
     former = math.inf
-    for _ in range(_MOST_STEPS):
-        losses, occupancy = structure.expectation(probabilities)
-        if former - losses.mean() < _LEAST_GAIN:
+    for _ in range(_MAX_EM_STEPS):
+        losses, occupancy = structure.e_step(probabilities)
+        if former - losses.mean() < _MIN_EM_GAIN:
             break
         former = losses.mean()
         probabilities = occupancy / occupancy.sum()
@@ -95,12 +97,12 @@ def constant_reference(
     )
 
 
-def constant_loss(
+def constant_output_losses(
     probabilities: Float64[np.ndarray, " C"], frames: Sequence[int], labels: Sequence[Labels]
 ) -> Float64[np.ndarray, " U"]:
     """-ln P(labels) of each utterance when every frame's output is `probabilities`."""
-    structure = _Structure.of(frames, labels, len(probabilities))
-    return structure.expectation(probabilities)[0]
+    structure = _SufficientStatistics.of(frames, labels, len(probabilities))
+    return structure.e_step(probabilities)[0]
 
 
 def optimum_bias(reference: ConstantReference, floor: float = 1e-6) -> Float32[Tensor, " C"]:
@@ -109,7 +111,7 @@ def optimum_bias(reference: ConstantReference, floor: float = 1e-6) -> Float32[T
 
 
 @dataclass(frozen=True)
-class _Structure:
+class _SufficientStatistics:
     """All that a constant output sees of U utterances: the order of labels does not matter.
 
     With q the probabilities, P(labels) = q_blank^R prod_u q_u [z^m] G(z), where m = T - U - R and
@@ -124,25 +126,27 @@ class _Structure:
     counts: Int64[np.ndarray, "U C"]  # of each class among the labels
 
     @classmethod
-    def of(cls, frames: Sequence[int], labels: Sequence[Labels], classes: int) -> "_Structure":
+    def of(
+        cls, frames: Sequence[int], labels: Sequence[Labels], classes: int
+    ) -> "_SufficientStatistics":
         pairs = list(zip(frames, labels, strict=True))
-        if not pairs or not all(feasible(*pair) for pair in pairs):
+        if not pairs or not all(is_feasible(*pair) for pair in pairs):
             raise ValueError("a constant output needs utterances, and each of them feasible")
         return cls(
             frames=np.array(frames, np.int64),
             lengths=np.array([len(y) for y in labels], np.int64),
-            repeats=np.array([repeats(y) for y in labels], np.int64),
+            repeats=np.array([count_repeats(y) for y in labels], np.int64),
             counts=np.array([np.bincount(y, minlength=classes) for y in labels], np.int64),
         )
 
-    def expectation(
+    def e_step(
         self, probabilities: Float64[np.ndarray, " C"]
     ) -> tuple[Float64[np.ndarray, " U"], Float64[np.ndarray, " C"]]:
         """Losses, and how many frames of the corpus each class is expected to take."""
-        blank = max(probabilities[BLANK], _LEAST)
+        blank = max(probabilities[BLANK], _MIN_PROBABILITY)
         ratios = probabilities / blank
         ratios[BLANK] = 0.0
-        scale = max(ratios.max(), _LEAST)  # keeps the powers of ratios from overflowing
+        scale = max(ratios.max(), _MIN_PROBABILITY)  # keeps the powers of ratios from overflowing
         with np.errstate(divide="ignore"):  # ln 0
             labels_KU, blanks_KU = self._terms(ratios / scale, math.log(scale))
             used = np.where(self.counts, np.log(probabilities), 0.0)
@@ -180,7 +184,7 @@ class _Structure:
             blanks.append(_ln_choose(ln_factorial, spare - k, self.lengths))
             term = labels[k] + blanks[k]
             peak = np.maximum(peak, term)
-            if np.all(term < peak + math.log(_NEGLIGIBLE)):
+            if np.all(term < peak + math.log(_NEGLIGIBLE_SHARE)):
                 break
         return np.array(labels), np.array(blanks)
 
@@ -196,5 +200,5 @@ def _ln_choose(
     return np.where(spare < 0, -np.inf, ways)
 
 
-def _ln_binomial(above: int, below: int) -> float:
-    return math.lgamma(above + 1) - math.lgamma(below + 1) - math.lgamma(above - below + 1)
+def _ln_binomial(n: int, k: int) -> float:
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)

@@ -18,16 +18,21 @@ from pipeline.config.experiment import CtcSettings
 from pipeline.shapes import Float, Float32, Int, Int64
 from pipeline.training.data.batches import Batch
 from pipeline.training.loss import ctc
-from pipeline.training.network.layers import valid
-from pipeline.training.network.model import Output
+from pipeline.training.network.layers import make_valid_mask
+from pipeline.training.network.model import NetworkOutput
 
-MOMENTUM = 0.1  # of the prior, per update: an average over some ten batches
-_LEAST = 1e-6  # of a prior: classes that never occur have a logarithm too
-_STEP = 1e-4  # of a derivative in float64; its error: 5e-9 of the variance of the alignments' s
+PRIOR_MOMENTUM = 0.1  # of the prior, per update: an average over some ten batches
+_MIN_PRIOR = 1e-6  # of a prior: classes that never occur have a logarithm too
+_DERIVATIVE_STEP = (
+    1e-4  # of a derivative in float64; its error: 5e-9 of the variance of the alignments' s
+)
 
 
-def minimised(
-    output: Output, batch: Batch, settings: CtcSettings, prior_C: Float32[Tensor, " C"] | None
+def training_loss(
+    output: NetworkOutput,
+    batch: Batch,
+    settings: CtcSettings,
+    prior_C: Float32[Tensor, " C"] | None,
 ) -> Float[Tensor, " B"]:
     """-ln sum_pi exp(s(pi)) - entropy * H(pi) over the alignments pi of each transcript.
 
@@ -38,35 +43,40 @@ def minimised(
     """
     scores_BSC = output.logits.float().log_softmax(-1)
     if settings.prior and prior_C is not None:
-        scores_BSC = scores_BSC - settings.prior * prior_C.clamp(min=_LEAST).log()
+        scores_BSC = scores_BSC - settings.prior * prior_C.clamp(min=_MIN_PRIOR).log()
     objective_B = -_log_mass(scores_BSC, output, batch)
     if settings.entropy:
-        objective_B = objective_B - settings.entropy * entropy(scores_BSC, output, batch)
+        objective_B = objective_B - settings.entropy * alignment_entropy(scores_BSC, output, batch)
     return objective_B
 
 
-def entropy(
-    scores_BSC: Float[Tensor, "B S C"], output: Output, batch: Batch
+def alignment_entropy(
+    scores_BSC: Float[Tensor, "B S C"], output: NetworkOutput, batch: Batch
 ) -> Float[Tensor, " B"]:
     """Of the alignments of each transcript, nats: at most the logarithm of their number.
 
     Alignments weighed by exp(a s) have the mass Z(a), and an entropy of ln Z - d/da ln Z at a = 1.
     """
     scores_BSC = scores_BSC.double()
-    more_B, less_B = (_log_mass(scores_BSC * a, output, batch) for a in (1 + _STEP, 1 - _STEP))
-    return ((more_B + less_B) / 2 - (more_B - less_B) / (2 * _STEP)).float()
+    more_B, less_B = (
+        _log_mass(scores_BSC * a, output, batch)
+        for a in (1 + _DERIVATIVE_STEP, 1 - _DERIVATIVE_STEP)
+    )
+    return ((more_B + less_B) / 2 - (more_B - less_B) / (2 * _DERIVATIVE_STEP)).float()
 
 
 @torch.no_grad()
-def moved(prior_C: Float32[Tensor, " C"] | None, output: Output) -> Float32[Tensor, " C"]:
+def update_prior(
+    prior_C: Float32[Tensor, " C"] | None, output: NetworkOutput
+) -> Float32[Tensor, " C"]:
     """The prior after one more batch: the mean posterior of valid steps, in a running mean."""
-    steps = valid(output.lengths, output.logits.shape[1])
+    steps = make_valid_mask(output.lengths, output.logits.shape[1])
     mean_C = output.logits[steps].float().softmax(-1).mean(0)
-    return mean_C if prior_C is None else prior_C.lerp(mean_C, MOMENTUM)
+    return mean_C if prior_C is None else prior_C.lerp(mean_C, PRIOR_MOMENTUM)
 
 
 def _log_mass(
-    scores_BSC: Float[Tensor, "B S C"], output: Output, batch: Batch
+    scores_BSC: Float[Tensor, "B S C"], output: NetworkOutput, batch: Batch
 ) -> Float[Tensor, " B"]:
     """Logarithm of sum_pi exp(s(pi)) over the alignments pi of each transcript."""
     targets = batch.targets, batch.target_lengths
@@ -90,10 +100,12 @@ class _LogMass(torch.autograd.Function):
         target_lengths_B: Int64[Tensor, " B"],
     ) -> Float[Tensor, " B"]:
         norms_BS = scores_BSC.logsumexp(-1)
-        steps_BS = valid(lengths_B, scores_BSC.shape[1])
+        steps_BS = make_valid_mask(lengths_B, scores_BSC.shape[1])
         with torch.enable_grad():
             logs_BSC = (scores_BSC - norms_BS[:, :, None]).requires_grad_()
-            losses_B = ctc.of_log_probabilities(logs_BSC, lengths_B, targets, target_lengths_B)
+            losses_B = ctc.loss_from_log_probabilities(
+                logs_BSC, lengths_B, targets, target_lengths_B
+            )
             (gradient_BSC,) = torch.autograd.grad(losses_B.sum(), logs_BSC)
         occupancy_BSC = logs_BSC.detach().exp() - gradient_BSC
         context.save_for_backward(occupancy_BSC.masked_fill(~steps_BS[:, :, None], 0))

@@ -20,28 +20,28 @@ class Cost:
         return Cost(self.parameters + other.parameters, self.multiply_adds + other.multiply_adds)
 
 
-def costs(network: Network, frames: int) -> dict[str, Cost]:
+def layer_costs(network: Network, frames: int) -> dict[str, Cost]:
     """Of each layer, for one utterance of so many input frames; norms are too cheap to count."""
     bins, found = network.bins, {}
     for n, convolution in enumerate(network.convolutions):
         in_time, in_frequency = network.strides[n]
         frames, bins = -(-frames // in_time), -(-bins // in_frequency)
-        found[f"convolution {n + 1}"] = _cost(convolution, frames * bins)
+        found[f"convolution {n + 1}"] = _layer_cost(convolution, frames * bins)
     layers: dict[str, nn.Module] = {"fc1": network.fc1, "fc2": network.fc2}
     layers |= {f"recurrent {n}": layer for n, layer in enumerate(network.recurrent, 1)}
     if network.lookahead is not None:
         layers["look-ahead"] = network.lookahead
     layers["fc3"] = network.fc3
-    found |= {name: _cost(layer, frames) for name, layer in layers.items()}
-    return found | {"norms": _cost(network.norms, 0)}
+    found |= {name: _layer_cost(layer, frames) for name, layer in layers.items()}
+    return found | {"norms": _layer_cost(network.norms, 0)}
 
 
-def cost(network: Network, frames: int) -> Cost:
+def network_cost(network: Network, frames: int) -> Cost:
     """Of the whole network, for one utterance of so many input frames."""
-    return sum(costs(network, frames).values(), Cost())
+    return sum(layer_costs(network, frames).values(), Cost())
 
 
-def _cost(layer: nn.Module, positions: int) -> Cost:
+def _layer_cost(layer: nn.Module, positions: int) -> Cost:
     """Each weight is used once at each position that the layer writes; biases only add."""
     parameters = list(layer.parameters())
     weights = sum(p.numel() for p in parameters if p.ndim > 1)

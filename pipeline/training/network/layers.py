@@ -17,23 +17,26 @@ from pipeline.shapes import Bool, Float, Int
 Cell = Literal["lstm", "gru", "tanh", "relu"]
 Norm = Literal["sequence", "sequence-unmasked"]
 
-CHANNELS = 32
-KERNELS = ((11, 41), (11, 21))  # (time, frequency) of the two convolutions, as in Deep Speech 2
+CONV_CHANNELS = 32
+CONV_KERNELS = (
+    (11, 41),
+    (11, 21),
+)  # (time, frequency) of the two convolutions, as in Deep Speech 2
 
-MOMENTUM, EPSILON = 0.1, 1e-5  # torch's own defaults of BatchNorm
+BATCH_NORM_MOMENTUM, BATCH_NORM_EPSILON = 0.1, 1e-5  # torch's own defaults of BatchNorm
 
 
-def valid(lengths_B: Int[Tensor, " B"], longest: int) -> Bool[Tensor, "B T"]:
-    return torch.arange(longest, device=lengths_B.device) < lengths_B[:, None]
+def make_valid_mask(lengths_B: Int[Tensor, " B"], max_length: int) -> Bool[Tensor, "B T"]:
+    return torch.arange(max_length, device=lengths_B.device) < lengths_B[:, None]
 
 
-def reversal(lengths_B: Int[Tensor, " B"], longest: int) -> Int[Tensor, "B T"]:
+def reversed_time_indices(lengths_B: Int[Tensor, " B"], max_length: int) -> Int[Tensor, "B T"]:
     """The frame to read at each place so that utterances run backwards and padding stays last."""
-    t = torch.arange(longest, device=lengths_B.device)
+    t = torch.arange(max_length, device=lengths_B.device)
     return torch.where(t < lengths_B[:, None], lengths_B[:, None] - 1 - t, t)
 
 
-def reordered(
+def reorder_time(
     x_BTF: Float[Tensor, "B T F"], order_BT: Int[Tensor, "B T"]
 ) -> Float[Tensor, "B T F"]:
     return x_BTF.gather(1, order_BT[:, :, None].expand_as(x_BTF))
@@ -55,13 +58,13 @@ class MaskedBatchNorm(nn.Module):
     ) -> Float[Tensor, "B T *G F"]:
         rows = x.float().reshape(-1, x.shape[-1])
         if not self.masked:
-            return self._normed(rows).view(x.shape)
+            return self._apply_norm(rows).view(x.shape)
         inner = x[0, 0, ..., 0].numel()
         counted = mask_BT.flatten().repeat_interleave(inner).nonzero()[:, 0]
-        normed = self._normed(rows.index_select(0, counted))
+        normed = self._apply_norm(rows.index_select(0, counted))
         return torch.zeros_like(rows).index_copy(0, counted, normed).view(x.shape)
 
-    def _normed(self, rows: Float[Tensor, "N F"]) -> Float[Tensor, "N F"]:
+    def _apply_norm(self, rows: Float[Tensor, "N F"]) -> Float[Tensor, "N F"]:
         if len(rows) > 1 or not self.training:
             normed: Tensor = self.norm(rows)
             return normed
@@ -74,14 +77,14 @@ class MaskedBatchNorm(nn.Module):
 class Dropout(nn.Module):
     """As torch's; on a CPU in a third of its time, from 16 random bits per unit."""
 
-    def __init__(self, share: float) -> None:
+    def __init__(self, p: float) -> None:
         super().__init__()
-        self.share = share
+        self.p = p
 
     def forward(self, x: Float[Tensor, "B T *F"]) -> Float[Tensor, "B T *F"]:
-        if x.device.type != "cpu" or not self.training or not self.share:
-            return nn.functional.dropout(x, self.share, self.training)
-        dropped = min(round(self.share * 2**16), 2**16 - 1)  # of 2^16 equally likely draws
+        if x.device.type != "cpu" or not self.training or not self.p:
+            return nn.functional.dropout(x, self.p, self.training)
+        dropped = min(round(self.p * 2**16), 2**16 - 1)  # of 2^16 equally likely draws
         drawn = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
         kept = drawn.view(torch.int16)[: x.numel()].view(x.shape) >= dropped - 2**15
         return x * kept.to(x.dtype).mul_(2**16 / (2**16 - dropped))
@@ -118,11 +121,11 @@ class InputTermNorm(nn.Module):
             mean, variance = self.running_mean, self.running_var
             if self.training:
                 counted_BT = mask_BT if self.masked else torch.ones_like(mask_BT)
-                mean, variance = self._of_batch(x_BTF.float(), counted_BT, weight_GF)
-            scale = self.weight * (variance + EPSILON).rsqrt()
+                mean, variance = self._batch_statistics(x_BTF.float(), counted_BT, weight_GF)
+            scale = self.weight * (variance + BATCH_NORM_EPSILON).rsqrt()
             return scale[:, None] * weight_GF, bias_G - scale * mean
 
-    def _of_batch(
+    def _batch_statistics(
         self,
         x_BTF: Float[Tensor, "B T F"],
         counted_BT: Bool[Tensor, "B T"],
@@ -134,26 +137,28 @@ class InputTermNorm(nn.Module):
         covariance = centred.T @ centred / count
         mean_G, variance_G = weight_GF @ mean, ((weight_GF @ covariance) * weight_GF).sum(1)
         with torch.no_grad():  # running averages; of the variance without bias, as in torch
-            self.running_mean.lerp_(mean_G, MOMENTUM)
-            self.running_var.lerp_(variance_G * count / (count - 1).clamp(min=1), MOMENTUM)
+            self.running_mean.lerp_(mean_G, BATCH_NORM_MOMENTUM)
+            self.running_var.lerp_(
+                variance_G * count / (count - 1).clamp(min=1), BATCH_NORM_MOMENTUM
+            )
         return mean_G, variance_G
 
 
-class Direction(nn.Module):
+class RecurrentDirection(nn.Module):
     """A recurrence from the first frame to the last. Its input bias is also the shift of `norm`."""
 
     def __init__(
         self,
         cell: Cell,
-        inputs: int,
-        hidden: int,
+        input_size: int,
+        hidden_size: int,
         *,
         clamp: float | None = None,
         norm: Norm | None = None,
     ) -> None:
         super().__init__()
-        self.cell = _cell(cell, inputs, hidden)
-        self.recur = _RECURRENCES[cell]
+        self.cell = _make_cell(cell, input_size, hidden_size)
+        self.recur = _RNN_RUNNERS[cell]
         self.clamp = clamp if cell == "relu" else None
         gates = len(self.weights[0])
         self.norm = InputTermNorm(gates, masked=norm == "sequence") if norm else None
@@ -168,26 +173,28 @@ class Direction(nn.Module):
         self, x_BTF: Float[Tensor, "B T F"], mask_BT: Bool[Tensor, "B T"]
     ) -> Float[Tensor, "B T H"]:
         if self.norm is None and self.clamp is None:
-            h_BTH: Tensor = self.cell(_lowered(x_BTF))[0]
+            h_BTH: Tensor = self.cell(_to_autocast_dtype(x_BTF))[0]
             return h_BTH
         weight, weight_HH, bias, bias_H = self.weights
         if self.norm is not None:
             weight, bias = self.norm(x_BTF, mask_BT, weight, bias)
-        h_BTH = self.recur(_lowered(x_BTF), [weight, weight_HH, bias, bias_H], self.training)
+        h_BTH = self.recur(
+            _to_autocast_dtype(x_BTF), [weight, weight_HH, bias, bias_H], self.training
+        )
         # Where the ceiling never binds, the kernel without one has computed the same thing.
         if self.clamp is None or bool(h_BTH.detach().amax() <= self.clamp):
             return h_BTH
         term_BTH = nn.functional.linear(x_BTF, weight, bias + bias_H)
-        return _clamped(term_BTH, weight_HH, self.clamp)
+        return _run_clamped_rnn(term_BTH, weight_HH, self.clamp)
 
 
-class Recurrent(nn.Module):
+class RecurrentLayer(nn.Module):
     """One recurrent layer; the outputs of two directions stand side by side.
 
     The second is a recurrence of its own, on utterances reversed within their true lengths.
     """
 
-    def __init__(self, directions: Sequence[Direction]) -> None:
+    def __init__(self, directions: Sequence[RecurrentDirection]) -> None:
         super().__init__()
         self.directions = nn.ModuleList(directions)
 
@@ -199,8 +206,8 @@ class Recurrent(nn.Module):
     ) -> Float[Tensor, "B T H"]:
         outputs = [self.directions[0](x_BTF, mask_BT)]
         for backward in self.directions[1:]:
-            reverse_BTH = backward(reordered(x_BTF, reversal_BT), mask_BT)
-            outputs.append(reordered(reverse_BTH, reversal_BT))
+            reverse_BTH = backward(reorder_time(x_BTF, reversal_BT), mask_BT)
+            outputs.append(reorder_time(reverse_BTH, reversal_BT))
         return torch.cat(outputs, -1)
 
 
@@ -233,17 +240,17 @@ class Convolution(nn.Module):
         super().__init__()
         self.stride = stride
         padding = (kernel[0] // 2, kernel[1] // 2)
-        self.convolve = nn.Conv2d(channels, CHANNELS, kernel, stride, padding)
+        self.convolve = nn.Conv2d(channels, CONV_CHANNELS, kernel, stride, padding)
 
     def forward(
         self, x_BKTF: Float[Tensor, "B K T F"], lengths_B: Int[Tensor, " B"]
     ) -> tuple[Float[Tensor, "B J S G"], Int[Tensor, " B"]]:
-        mask_BT = valid(lengths_B, x_BKTF.shape[2])
+        mask_BT = make_valid_mask(lengths_B, x_BKTF.shape[2])
         y_BJSG = self.convolve(x_BKTF.masked_fill(~mask_BT[:, None, :, None], 0))
         return y_BJSG, -(-lengths_B // self.stride[0])
 
 
-def _lowered(x_BTF: Float[Tensor, "B T F"]) -> Float[Tensor, "B T F"]:
+def _to_autocast_dtype(x_BTF: Float[Tensor, "B T F"]) -> Float[Tensor, "B T F"]:
     """In the precision of autocast, if that is on, for which torch then chooses the kernel.
 
     Else it sees float32, as a BatchNorm leaves it, chooses oneDNN's kernel, lowers the precision
@@ -253,25 +260,25 @@ def _lowered(x_BTF: Float[Tensor, "B T F"]) -> Float[Tensor, "B T F"]:
     return x_BTF.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x_BTF
 
 
-def _cell(kind: Cell, inputs: int, hidden: int) -> nn.LSTM | nn.GRU | nn.RNN:
+def _make_cell(kind: Cell, input_size: int, hidden_size: int) -> nn.LSTM | nn.GRU | nn.RNN:
     if kind == "lstm":
-        return nn.LSTM(inputs, hidden, batch_first=True)
+        return nn.LSTM(input_size, hidden_size, batch_first=True)
     if kind == "gru":
-        return nn.GRU(inputs, hidden, batch_first=True)
-    rnn = nn.RNN(inputs, hidden, nonlinearity=kind, batch_first=True)
+        return nn.GRU(input_size, hidden_size, batch_first=True)
+    rnn = nn.RNN(input_size, hidden_size, nonlinearity=kind, batch_first=True)
     if kind == "relu":  # random weights explode or die; Le, Jaitly and Hinton (2015)
-        rnn.weight_hh_l0.data = torch.eye(hidden) / 2
+        rnn.weight_hh_l0.data = torch.eye(hidden_size) / 2
     return rnn
 
 
-def _lstm(
+def _run_lstm(
     x_BTF: Float[Tensor, "B T F"], weights: list[Tensor], training: bool
 ) -> Float[Tensor, "B T H"]:
     rest = x_BTF.new_zeros(1, len(x_BTF), weights[1].shape[1])
     return torch.lstm(x_BTF, [rest, rest], weights, True, 1, 0.0, training, False, True)[0]
 
 
-def _simple(recurrence: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., Tensor]:
+def _make_simple_runner(recurrence: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., Tensor]:
     def recur(
         x_BTF: Float[Tensor, "B T F"], weights: list[Tensor], training: bool
     ) -> Float[Tensor, "B T H"]:
@@ -281,15 +288,15 @@ def _simple(recurrence: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., T
     return recur
 
 
-_RECURRENCES: dict[Cell, Callable[..., Tensor]] = {
-    "lstm": _lstm,
-    "gru": _simple(torch.gru),
-    "tanh": _simple(torch.rnn_tanh),
-    "relu": _simple(torch.rnn_relu),
+_RNN_RUNNERS: dict[Cell, Callable[..., Tensor]] = {
+    "lstm": _run_lstm,
+    "gru": _make_simple_runner(torch.gru),
+    "tanh": _make_simple_runner(torch.rnn_tanh),
+    "relu": _make_simple_runner(torch.rnn_relu),
 }
 
 
-def _clamped(
+def _run_clamped_rnn(
     term_BTH: Float[Tensor, "B T H"], weight_HH: Float[Tensor, "H H"], clamp: float
 ) -> Float[Tensor, "B T H"]:
     """Give h = min(max(term + U h, 0), clamp), step by step: no kernel has a ceiling."""

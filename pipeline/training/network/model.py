@@ -18,28 +18,28 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config.experiment import ModelSettings
-from pipeline.runs.rows import CLAMPED
+from pipeline.runs.rows import CLAMPED_LAYERS
 from pipeline.shapes import Bool, Float, Int, Int64
 from pipeline.training.network.layers import (
-    CHANNELS,
-    KERNELS,
+    CONV_CHANNELS,
+    CONV_KERNELS,
     Convolution,
-    Direction,
     Dropout,
     Lookahead,
     MaskedBatchNorm,
-    Recurrent,
-    reversal,
-    valid,
+    RecurrentDirection,
+    RecurrentLayer,
+    make_valid_mask,
+    reversed_time_indices,
 )
 
 Length = TypeVar("Length", int, Tensor, Int64[np.ndarray, " U"])
 
 
-class Output(NamedTuple):
+class NetworkOutput(NamedTuple):
     logits: Float[Tensor, "B S C"]
     lengths: Int[Tensor, " B"]
-    activations: Float[Tensor, "L 3"]  # of CLAMPED, on valid steps: counted, at 0, at the ceiling
+    clamp_counts: Float[Tensor, "L 3"]  # of CLAMPED, on valid steps: counted, at 0, at the ceiling
 
 
 class Clamp(nn.Module):
@@ -48,16 +48,18 @@ class Clamp(nn.Module):
     def __init__(self, ceiling: float | None) -> None:
         super().__init__()
         self.ceiling = ceiling
-        self.counts = True  # in training; in evaluation always
+        self.count_in_training = True  # in training; in evaluation always
 
     def forward(
         self, x: Float[Tensor, "B T *F"], mask_BT: Bool[Tensor, "B T"]
     ) -> tuple[Float[Tensor, "B T *F"], Float[Tensor, "3"]]:
         y = x.relu() if self.ceiling is None else nn.functional.hardtanh(x, 0.0, self.ceiling)
-        return y, self.ends(y.detach(), mask_BT)
+        return y, self.count_saturated(y.detach(), mask_BT)
 
-    def ends(self, y: Float[Tensor, "B T *F"], mask_BT: Bool[Tensor, "B T"]) -> Float[Tensor, "3"]:
-        if self.training and not self.counts:
+    def count_saturated(
+        self, y: Float[Tensor, "B T *F"], mask_BT: Bool[Tensor, "B T"]
+    ) -> Float[Tensor, "3"]:
+        if self.training and not self.count_in_training:
             return y.new_zeros(3, dtype=torch.float64)
         width, steps = y[0, 0].numel(), mask_BT.sum().double()
         apart = [y] if self.ceiling is None else [y, self.ceiling - y]
@@ -81,53 +83,59 @@ class Network(nn.Module):
         strides = zip(settings.time_strides, settings.frequency_strides, strict=True)
         self.strides = list(strides)[: settings.convolutions]
         self.convolutions = nn.ModuleList(
-            Convolution(CHANNELS if index else stack, KERNELS[index], stride)
+            Convolution(CONV_CHANNELS if index else stack, CONV_KERNELS[index], stride)
             for index, stride in enumerate(self.strides)
         )
         frames = [[bins * stack]]  # what one frame holds at each layer's input
         for _, stride in self.strides:
             bins = -(-bins // stride)
-            frames.append([bins, CHANNELS])
+            frames.append([bins, CONV_CHANNELS])
         width = settings.hidden * (2 if settings.bidirectional else 1)
         self.fc1 = nn.Linear(math.prod(frames[-1]), settings.fc1)
         self.fc2 = nn.Linear(settings.fc1, settings.fc2)
         widths = [settings.fc2] + [width] * settings.layers
-        self.recurrent = nn.ModuleList(_layer(settings, units) for units in widths[:-1])
+        self.recurrent = nn.ModuleList(
+            _make_recurrent_layer(settings, units) for units in widths[:-1]
+        )
         self.lookahead = Lookahead(width, settings.lookahead) if settings.lookahead else None
         widths += [width] if settings.lookahead else []
         self.fc3 = nn.Linear(width, classes)
         nn.init.zeros_(self.fc3.bias)
         frames += [[units] for units in (settings.fc1, *widths)]
-        self.norms = nn.ModuleList(norm for frame in frames if (norm := _norm(settings, frame)))
+        self.norms = nn.ModuleList(
+            norm for frame in frames if (norm := _make_norm(settings, frame))
+        )
 
-    def steps(self, frames: Length) -> Length:
+    def output_length(self, frames: Length) -> Length:
         """How many steps come out for so many input frames."""
         for stride, _ in self.strides:
             frames = -(-frames // stride)
         return frames
 
-    def forward(self, x_BTF: Float[Tensor, "B T F"], lengths_B: Int[Tensor, " B"]) -> Output:
+    def forward(self, x_BTF: Float[Tensor, "B T F"], lengths_B: Int[Tensor, " B"]) -> NetworkOutput:
         norms = iter(self.norms)
-        x_BTF = self._normed(next(norms, None), x_BTF, valid(lengths_B, x_BTF.shape[1]))
-        ends = x_BTF.new_zeros(len(CLAMPED), 3, dtype=torch.float64)
+        x_BTF = self._apply_norm(
+            next(norms, None), x_BTF, make_valid_mask(lengths_B, x_BTF.shape[1])
+        )
+        ends = x_BTF.new_zeros(len(CLAMPED_LAYERS), 3, dtype=torch.float64)
         if self.convolutions:
-            x_BTF, lengths_B = self._convolved(x_BTF, lengths_B, norms, ends)
-        mask_BT = valid(lengths_B, x_BTF.shape[1])
-        for place, linear in enumerate((self.fc1, self.fc2), CLAMPED.index("fc1")):
+            x_BTF, lengths_B = self._apply_convolutions(x_BTF, lengths_B, norms, ends)
+        mask_BT = make_valid_mask(lengths_B, x_BTF.shape[1])
+        for place, linear in enumerate((self.fc1, self.fc2), CLAMPED_LAYERS.index("fc1")):
             x_BTF, ends[place] = self.clamp(linear(x_BTF), mask_BT)
-            x_BTF = self.dropout(self._normed(next(norms, None), x_BTF, mask_BT))
-        reversal_BT = reversal(lengths_B, x_BTF.shape[1])
+            x_BTF = self.dropout(self._apply_norm(next(norms, None), x_BTF, mask_BT))
+        reversal_BT = reversed_time_indices(lengths_B, x_BTF.shape[1])
         for layer in self.recurrent:
             x_BTF = layer(x_BTF, mask_BT, reversal_BT)
             if self.settings.cell == "relu":
-                ends[-1] += self.clamp.ends(x_BTF.detach(), mask_BT)
-            x_BTF = self.dropout(self._normed(next(norms, None), x_BTF, mask_BT))
+                ends[-1] += self.clamp.count_saturated(x_BTF.detach(), mask_BT)
+            x_BTF = self.dropout(self._apply_norm(next(norms, None), x_BTF, mask_BT))
         if self.lookahead is not None:
             x_BTF = self.lookahead(x_BTF, mask_BT)
-            x_BTF = self.dropout(self._normed(next(norms, None), x_BTF, mask_BT))
-        return Output(self.fc3(x_BTF), lengths_B, ends)
+            x_BTF = self.dropout(self._apply_norm(next(norms, None), x_BTF, mask_BT))
+        return NetworkOutput(self.fc3(x_BTF), lengths_B, ends)
 
-    def _convolved(
+    def _apply_convolutions(
         self,
         x_BTF: Float[Tensor, "B T F"],
         lengths_B: Int[Tensor, " B"],
@@ -137,13 +145,13 @@ class Network(nn.Module):
         x_BKTF = x_BTF.reshape(*x_BTF.shape[:2], self.stack, self.bins).transpose(1, 2)
         for place, convolution in enumerate(self.convolutions):
             x_BKTF, lengths_B = convolution(x_BKTF, lengths_B)
-            mask_BT = valid(lengths_B, x_BKTF.shape[2])
+            mask_BT = make_valid_mask(lengths_B, x_BKTF.shape[2])
             x_BTFK, ends[place] = self.clamp(x_BKTF.permute(0, 2, 3, 1), mask_BT)
-            x_BTFK = self._normed(next(norms, None), x_BTFK, mask_BT)
+            x_BTFK = self._apply_norm(next(norms, None), x_BTFK, mask_BT)
             x_BKTF = x_BTFK.permute(0, 3, 1, 2)
         return x_BKTF.transpose(1, 2).flatten(2), lengths_B
 
-    def _normed(
+    def _apply_norm(
         self,
         norm: nn.Module | None,
         x: Float[Tensor, "B T *F"],
@@ -155,22 +163,22 @@ class Network(nn.Module):
         return normed
 
 
-def _norm(settings: ModelSettings, frame: list[int]) -> nn.Module | None:
+def _make_norm(settings: ModelSettings, shape: list[int]) -> nn.Module | None:
     """Of a layer's input; BatchNorm of a convolution is per channel, the last axis."""
     if settings.layer_norm:
-        return nn.LayerNorm(frame)
+        return nn.LayerNorm(shape)
     if settings.batch_norm.startswith("input"):
-        return MaskedBatchNorm(frame[-1], masked=settings.batch_norm == "input")
+        return MaskedBatchNorm(shape[-1], masked=settings.batch_norm == "input")
     return None
 
 
-def _layer(settings: ModelSettings, inputs: int) -> Recurrent:
+def _make_recurrent_layer(settings: ModelSettings, input_size: int) -> RecurrentLayer:
     norm = settings.batch_norm
-    return Recurrent(
+    return RecurrentLayer(
         [
-            Direction(
+            RecurrentDirection(
                 settings.cell,
-                inputs,
+                input_size,
                 settings.hidden,
                 clamp=settings.clamp,
                 norm=norm if norm in ("sequence", "sequence-unmasked") else None,

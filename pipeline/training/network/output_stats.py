@@ -13,22 +13,22 @@ import torch
 from torch import Tensor
 
 from pipeline.corpus.text import BLANK
-from pipeline.runs.rows import CLAMPED
+from pipeline.runs.rows import CLAMPED_LAYERS
 from pipeline.shapes import Float, Float64, Int
-from pipeline.training.network.layers import valid
+from pipeline.training.network.layers import make_valid_mask
 
-_SIGNS = 3  # of a Health, before the activations
-_SCALARS = _SIGNS + 3 * len(CLAMPED)  # before the probabilities
+_STEP_SUM_COUNT = 3  # of a Health, before the activations
+_PROBABILITIES_START = _STEP_SUM_COUNT + 3 * len(CLAMPED_LAYERS)  # before the probabilities
 
 
 @dataclass(frozen=True, eq=False)
-class Health:
+class OutputStats:
     # steps, blank argmax, entropy; of each layer: activations, at 0, at the ceiling; probabilities
     sums: Float64[np.ndarray, " V"]
 
     @classmethod
-    def empty(cls, classes: int) -> "Health":
-        return cls(np.zeros(_SCALARS + classes))
+    def empty(cls, classes: int) -> "OutputStats":
+        return cls(np.zeros(_PROBABILITIES_START + classes))
 
     @classmethod
     @torch.no_grad()
@@ -37,9 +37,9 @@ class Health:
         logs_BSC: Float[Tensor, "B S C"],
         lengths_B: Int[Tensor, " B"],
         activations: Float[Tensor, "L 3"],
-    ) -> "Health":
+    ) -> "OutputStats":
         """Of the logarithms of the outputs' probabilities."""
-        steps = valid(lengths_B, logs_BSC.shape[1]).flatten().nonzero()[:, 0]
+        steps = make_valid_mask(lengths_B, logs_BSC.shape[1]).flatten().nonzero()[:, 0]
         logs = logs_BSC.flatten(0, 1).index_select(0, steps)  # half of a mask's time
         probabilities = logs.exp()
         sums = torch.cat(
@@ -53,8 +53,8 @@ class Health:
         )
         return cls(sums.double().cpu().numpy())
 
-    def __add__(self, other: "Health") -> "Health":
-        return Health(self.sums + other.sums)
+    def __add__(self, other: "OutputStats") -> "OutputStats":
+        return OutputStats(self.sums + other.sums)
 
     @property
     def blank_argmax(self) -> float:
@@ -75,27 +75,27 @@ class Health:
         return max(entropy - self._per_step(self.sums[2]), 0.0)
 
     @property
-    def at_ceiling(self) -> float:
+    def ceiling_share(self) -> float:
         """Share of all activations at the clamp, where no gradient passes."""
-        count, _, ceiling = self._activations.sum(0)
+        count, _, ceiling = self._clamp_counts.sum(0)
         return _ratio(ceiling, count)
 
     @property
-    def saturation(self) -> dict[str, float]:
+    def saturation_columns(self) -> dict[str, float]:
         """Of each layer the share that a ReLU holds at zero, and the share at the ceiling."""
         return {
             f"saturation_{layer}_{end}": _ratio(at_end, counts[0])
-            for layer, counts in zip(CLAMPED, self._activations, strict=True)
+            for layer, counts in zip(CLAMPED_LAYERS, self._clamp_counts, strict=True)
             for end, at_end in zip(("zero", "ceiling"), counts[1:], strict=True)
         }
 
     @property
-    def _activations(self) -> Float64[np.ndarray, "L 3"]:
-        return self.sums[_SIGNS:_SCALARS].reshape(-1, 3)
+    def _clamp_counts(self) -> Float64[np.ndarray, "L 3"]:
+        return self.sums[_STEP_SUM_COUNT:_PROBABILITIES_START].reshape(-1, 3)
 
     @property
     def _probabilities(self) -> Float64[np.ndarray, " C"]:
-        return self.sums[_SCALARS:]
+        return self.sums[_PROBABILITIES_START:]
 
     def _per_step(self, total: float) -> float:
         return _ratio(total, self.sums[0])

@@ -34,7 +34,7 @@ def sound(samples: int, channels: int = 1) -> np.ndarray:
 
 @pytest.fixture
 def short_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.corpus.audio.decode.BLOCK", BLOCK)
+    monkeypatch.setattr("pipeline.corpus.audio.decode.BLOCK_SAMPLES", BLOCK)
 
 
 @pytest.fixture(scope="module", params=CONTAINERS)
@@ -92,7 +92,7 @@ def test_blocks_of_any_size_resample_to_the_same_bytes_and_the_length_foretold(
     soundfile.write(path, sound(samples), found)
     at_once = resample.load(path, wanted)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.corpus.audio.decode.BLOCK", block)
+        patch.setattr("pipeline.corpus.audio.decode.BLOCK_SAMPLES", block)
         piecewise = [*resample.blocks(path, wanted)]
     assert b"".join(piece.tobytes() for piece in piecewise) == at_once.tobytes()
     whole = resample.load(path, found)

@@ -9,7 +9,7 @@ import scipy.signal
 import soundfile
 
 from pipeline.corpus.audio import resample
-from pipeline.corpus.audio.decode import WAY_OUT
+from pipeline.corpus.audio.decode import REPAIR_HINT
 from pipeline.files import InputError
 
 RATE = 16_000
@@ -79,7 +79,7 @@ def test_a_file_cut_anywhere_is_refused_in_one_line(tmp_path, ending, keep):
     with pytest.raises(InputError) as error:
         resample.load(path, RATE)
     assert str(error.value).startswith(f"{path}: ")
-    assert str(error.value).endswith("; " + WAY_OUT)
+    assert str(error.value).endswith("; " + REPAIR_HINT)
     assert "\n" not in str(error.value)
 
 

@@ -47,7 +47,7 @@ def decoded(path: Path) -> int:
 @pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
 def test_a_length_that_is_told_is_what_was_encoded(encode, rate, mode):
     path = encode(30_001, rate, mode=mode)
-    assert mp3_header.length_told(path.read_bytes())
+    assert mp3_header.has_frame_count(path.read_bytes())
     assert resample.probe(path) == (rate, 30_001, 1)
     assert decoded(path) == 30_001
 
@@ -57,8 +57,8 @@ def test_a_length_that_is_told_is_what_was_encoded(encode, rate, mode):
 def test_a_length_that_is_not_told_is_counted(encode, rate, channels):
     path = encode(30_001, rate, channels)
     content = without_length(path)
-    assert not mp3_header.length_told(content)
-    assert mp3_header.counted(content) == decoded(path) == resample.probe(path).samples + LAG
+    assert not mp3_header.has_frame_count(content)
+    assert mp3_header.count_samples(content) == decoded(path) == resample.probe(path).samples + LAG
     theirs = soundfile.read(path, dtype="float32", always_2d=True)[0].mean(axis=1)
     assert np.allclose(resample.load(path, rate), theirs[LAG:], atol=1e-6)
 
@@ -76,7 +76,9 @@ def test_tags_and_a_cut_frame_are_no_samples(encode, change):
     path = encode(30_001, 16_000)
     path.write_bytes(change(without_length(path)))
     assert (
-        mp3_header.counted(path.read_bytes()) == decoded(path) == resample.probe(path).samples + LAG
+        mp3_header.count_samples(path.read_bytes())
+        == decoded(path)
+        == resample.probe(path).samples + LAG
     )
     assert len(resample.load(path, 16_000)) == resample.probe(path).samples
 
@@ -89,7 +91,7 @@ def test_tags_and_a_cut_frame_are_no_samples(encode, change):
 def test_what_cannot_be_counted_is_decoded(encode, change):
     path = encode(30_001, 16_000)
     path.write_bytes(change(without_length(path)))
-    assert mp3_header.counted(path.read_bytes()) is None
+    assert mp3_header.count_samples(path.read_bytes()) is None
     assert soundfile.info(path).frames != decoded(path)  # an estimate, from the size of the file
     assert resample.probe(path).samples == decoded(path)
 

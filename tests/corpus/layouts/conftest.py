@@ -9,12 +9,14 @@ import soundfile
 
 from pipeline.config.corpus import Corpus
 from pipeline.corpus.manifest import Manifest
-from pipeline.corpus.readers import build
+from pipeline.corpus.readers import build_manifest
 
-RATE = 16_000
+SAMPLE_RATE = 16_000
 
 
-def sound(path: Path, seconds: float = 0.5, rate: int = RATE, channels: int = 1) -> Path:
+def write_noise(
+    path: Path, seconds: float = 0.5, rate: int = SAMPLE_RATE, channels: int = 1
+) -> Path:
     """Its content follows from its name, so that no two files are alike."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(sum(path.name.encode()))
@@ -22,28 +24,28 @@ def sound(path: Path, seconds: float = 0.5, rate: int = RATE, channels: int = 1)
     return path
 
 
-def text(path: Path, *lines: str) -> Path:
+def write_lines(path: Path, *lines: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return path
 
 
 @pytest.fixture
-def read(tmp_path: Path) -> Callable[..., Manifest]:
+def read_corpus(tmp_path: Path) -> Callable[..., Manifest]:
     """The corpus in tmp_path, by a reader."""
 
     def read(reader: str, root: Path = tmp_path, **settings) -> Manifest:
         settings.setdefault("name", "tiny")
-        return build(Corpus(reader=reader, root=str(root), **settings), tmp_path / "work")
+        return build_manifest(Corpus(reader=reader, root=str(root), **settings), tmp_path / "work")
 
     return read
 
 
-def rows(manifest: Manifest) -> list[tuple[str, str, str, str]]:
+def manifest_rows(manifest: Manifest) -> list[tuple[str, str, str, str]]:
     """Id, split, speaker, transcript."""
     return [(u.id, u.split, u.speaker, u.transcript) for u in manifest.utterances]
 
 
-def reasons(manifest: Manifest) -> dict[str, str]:
+def refusal_reasons(manifest: Manifest) -> dict[str, str]:
     assert all("\n" not in refusal.reason for refusal in manifest.refusals)
     return {refusal.utterance: refusal.reason for refusal in manifest.refusals}

@@ -3,13 +3,13 @@
 import pytest
 
 from pipeline.files import InputError
-from tests.corpus.layouts.conftest import reasons, rows, sound, text
+from tests.corpus.layouts.conftest import manifest_rows, refusal_reasons, write_lines, write_noise
 
 
 @pytest.fixture
 def librispeech(tmp_path):
     root = tmp_path / "LibriSpeech"
-    text(root / "SPEAKERS.TXT", ";ID  |SEX| SUBSET           |MINUTES| NAME")
+    write_lines(root / "SPEAKERS.TXT", ";ID  |SEX| SUBSET           |MINUTES| NAME")
     for part, speaker, chapter in (
         ("train-clean-100", 103, 1240),
         ("train-other-500", 20, 205),
@@ -17,9 +17,9 @@ def librispeech(tmp_path):
         ("test-clean", 1089, 134686),
     ):
         folder, stem = root / part / str(speaker) / str(chapter), f"{speaker}-{chapter}"
-        sound(folder / f"{stem}-0000.flac")
-        sound(folder / f"{stem}-0001.flac")
-        text(
+        write_noise(folder / f"{stem}-0000.flac")
+        write_noise(folder / f"{stem}-0001.flac")
+        write_lines(
             folder / f"{stem}.trans.txt",
             f"{stem}-0000 CHAPTER ONE MISSUS RACHEL LYNDE IS SURPRISED",
             f"{stem}-0001 THAT HAD ITS SOURCE AWAY BACK IN THE WOODS OF THE OLD CUTHBERT'S PLACE",
@@ -27,8 +27,8 @@ def librispeech(tmp_path):
     return root
 
 
-def test_librispeech_has_its_splits_by_its_folders(librispeech, read):
-    manifest = read("librispeech", librispeech)
+def test_librispeech_has_its_splits_by_its_folders(librispeech, read_corpus):
+    manifest = read_corpus("librispeech", librispeech)
     assert [(u.id, u.split, u.speaker) for u in manifest.utterances] == [
         ("1272-128104-0000", "dev", "1272"),
         ("1272-128104-0001", "dev", "1272"),
@@ -41,104 +41,109 @@ def test_librispeech_has_its_splits_by_its_folders(librispeech, read):
     ]
     assert manifest.utterances[5].audio == "train-clean-100/103/1240/103-1240-0001.flac"
     assert manifest.utterances[5].transcript.endswith("CUTHBERT'S PLACE")
-    assert (manifest.refusals, manifest.drawn) == ((), "")
+    assert (manifest.refusals, manifest.split_note) == ((), "")
 
 
-def test_librispeech_s_root_may_be_the_folder_above(librispeech, read):
-    above, inside = read("librispeech", librispeech.parent), read("librispeech", librispeech)
-    assert rows(above) == rows(inside)
+def test_librispeech_s_root_may_be_the_folder_above(librispeech, read_corpus):
+    above, inside = (
+        read_corpus("librispeech", librispeech.parent),
+        read_corpus("librispeech", librispeech),
+    )
+    assert manifest_rows(above) == manifest_rows(inside)
     assert above.utterances[0].audio.startswith("LibriSpeech/dev-clean/")
 
 
-def test_librispeech_in_part(librispeech, read):
+def test_librispeech_in_part(librispeech, read_corpus):
     parts = {"train": ["train-clean-100"], "dev": ["dev-clean"], "test": ["test-clean"]}
-    manifest = read("librispeech", librispeech, parts=parts)
+    manifest = read_corpus("librispeech", librispeech, parts=parts)
     assert {u.speaker for u in manifest.utterances} == {"103", "1272", "1089"}
 
 
-def test_a_part_that_is_not_there_is_named(librispeech, read):
+def test_a_part_that_is_not_there_is_named(librispeech, read_corpus):
     with pytest.raises(InputError, match="train-clean-360: parts in tiny names it, and it is not"):
-        read("librispeech", librispeech, parts={"train": ["train-clean-360"]})
+        read_corpus("librispeech", librispeech, parts={"train": ["train-clean-360"]})
 
 
-def test_an_empty_folder_is_no_librispeech(tmp_path, read):
+def test_an_empty_folder_is_no_librispeech(tmp_path, read_corpus):
     with pytest.raises(InputError, match="a folder such as train-clean-100 is missing"):
-        read("librispeech", tmp_path)
+        read_corpus("librispeech", tmp_path)
 
 
-def test_a_flac_that_is_missing_or_cut_is_refused_and_the_rest_kept(librispeech, read):
+def test_a_flac_that_is_missing_or_cut_is_refused_and_the_rest_kept(librispeech, read_corpus):
     chapter = librispeech / "dev-clean/1272/128104"
     (chapter / "1272-128104-0000.flac").unlink()
     cut = chapter / "1272-128104-0001.flac"
     cut.write_bytes(cut.read_bytes()[:30])
-    manifest = read("librispeech", librispeech)
-    found = reasons(manifest)
+    manifest = read_corpus("librispeech", librispeech)
+    found = refusal_reasons(manifest)
     assert "1272-128104-0000.flac: no such file; put it there, or list" in found["1272-128104-0000"]
     assert "1272-128104-0001.flac: " in found["1272-128104-0001"]
     assert len(manifest.utterances) == 6
 
 
-def test_pairs_are_found_at_any_depth(tmp_path, read):
-    sound(tmp_path / "a.wav")
-    text(tmp_path / "a.txt", "Hello,", "world")
-    sound(tmp_path / "b" / "c.flac")
-    text(tmp_path / "b" / "c.txt", "Über alles")
-    manifest = read("pairs")
+def test_pairs_are_found_at_any_depth(tmp_path, read_corpus):
+    write_noise(tmp_path / "a.wav")
+    write_lines(tmp_path / "a.txt", "Hello,", "world")
+    write_noise(tmp_path / "b" / "c.flac")
+    write_lines(tmp_path / "b" / "c.txt", "Über alles")
+    manifest = read_corpus("pairs")
     assert {(u.id, u.audio, u.transcript, u.speaker) for u in manifest.utterances} == {
         ("a", "a.wav", "HELLO, WORLD", "a"),
         ("b/c", "b/c.flac", "ÜBER ALLES", "b/c"),
     }
 
 
-def test_folders_of_pairs_are_splits_by_their_names(tmp_path, read):
+def test_folders_of_pairs_are_splits_by_their_names(tmp_path, read_corpus):
     for split in ("train", "valid", "test"):
-        sound(tmp_path / split / "test-x.wav")
-        text(tmp_path / split / "test-x.txt", "yes")
-    splits = {u.id: u.split for u in read("pairs").utterances}
+        write_noise(tmp_path / split / "test-x.wav")
+        write_lines(tmp_path / split / "test-x.txt", "yes")
+    splits = {u.id: u.split for u in read_corpus("pairs").utterances}
     assert splits == {"train/test-x": "train", "valid/test-x": "dev", "test/test-x": "test"}
 
 
-def test_a_sound_without_a_text_and_a_text_without_a_sound_are_refused(tmp_path, read):
-    sound(tmp_path / "a.wav")
-    text(tmp_path / "a.txt", "yes")
-    sound(tmp_path / "b.wav")
-    text(tmp_path / "c.txt", "no")
-    sound(tmp_path / "d.wav")
-    text(tmp_path / "d.txt", " ")
-    found = reasons(read("pairs"))
+def test_a_sound_without_a_text_and_a_text_without_a_sound_are_refused(tmp_path, read_corpus):
+    write_noise(tmp_path / "a.wav")
+    write_lines(tmp_path / "a.txt", "yes")
+    write_noise(tmp_path / "b.wav")
+    write_lines(tmp_path / "c.txt", "no")
+    write_noise(tmp_path / "d.wav")
+    write_lines(tmp_path / "d.txt", " ")
+    found = refusal_reasons(read_corpus("pairs"))
     assert "b.txt: no such file; write there what is said, or list" in found["b"]
     assert "c.txt: has no sound beside it; add c.wav, or list" in found["c"]
     assert "d.txt: is empty; write there what is said, or list" in found["d"]
 
 
-def test_of_two_sounds_beside_one_text_the_second_is_refused(tmp_path, read):
-    sound(tmp_path / "a.wav")
-    sound(tmp_path / "a.flac")
-    text(tmp_path / "a.txt", "yes")
-    manifest = read("pairs")
+def test_of_two_sounds_beside_one_text_the_second_is_refused(tmp_path, read_corpus):
+    write_noise(tmp_path / "a.wav")
+    write_noise(tmp_path / "a.flac")
+    write_lines(tmp_path / "a.txt", "yes")
+    manifest = read_corpus("pairs")
     assert [u.audio for u in manifest.utterances] == ["a.flac"]
-    assert reasons(manifest) == {
+    assert refusal_reasons(manifest) == {
         "a": f"{tmp_path / 'a.wav'}: a.flac is beside it; take one of them out"
     }
 
 
-def test_endings_in_capitals_are_found_and_texts_about_the_corpus_passed_over(tmp_path, read):
-    sound(tmp_path / "5.WAV")
-    text(tmp_path / "5.TXT", "five")
+def test_endings_in_capitals_are_found_and_texts_about_the_corpus_passed_over(
+    tmp_path, read_corpus
+):
+    write_noise(tmp_path / "5.WAV")
+    write_lines(tmp_path / "5.TXT", "five")
     for name in ("README.txt", "License.txt"):
-        text(tmp_path / name, "This corpus was recorded by friends.")
-    manifest = read("pairs", strict=True)
+        write_lines(tmp_path / name, "This corpus was recorded by friends.")
+    manifest = read_corpus("pairs", strict=True)
     assert [(u.audio, u.transcript) for u in manifest.utterances] == [("5.WAV", "FIVE")]
 
 
-def test_a_folder_without_pairs_is_refused(tmp_path, read):
-    sound(tmp_path / "a.wav")
+def test_a_folder_without_pairs_is_refused(tmp_path, read_corpus):
+    write_noise(tmp_path / "a.wav")
     with pytest.raises(InputError, match=r"a sound file with its text beside it .* is missing"):
-        read("pairs")
+        read_corpus("pairs")
 
 
-def test_a_text_that_is_not_utf_8_is_refused(tmp_path, read):
-    sound(tmp_path / "a.wav")
+def test_a_text_that_is_not_utf_8_is_refused(tmp_path, read_corpus):
+    write_noise(tmp_path / "a.wav")
     (tmp_path / "a.txt").write_bytes(b"yes\n\xdd")
     with pytest.raises(InputError, match=r"a\.txt:2: is not UTF-8; save it as UTF-8"):
-        read("pairs")
+        read_corpus("pairs")

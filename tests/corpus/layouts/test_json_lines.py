@@ -7,19 +7,19 @@ from pathlib import Path
 import pytest
 
 from pipeline.files import InputError
-from tests.corpus.layouts.conftest import reasons, rows, sound, text
+from tests.corpus.layouts.conftest import manifest_rows, refusal_reasons, write_lines, write_noise
 
 
 def lines(path: Path, *records: dict) -> Path:
-    text(path, *map(json.dumps, records))
+    write_lines(path, *map(json.dumps, records))
     if path.suffix == ".gz":
         path.write_bytes(gzip.compress(path.read_bytes()))
     return path
 
 
-def test_nemo_cuts_by_offset_and_duration(tmp_path, read):
-    a = sound(tmp_path / "wav" / "a.wav", 4.0)
-    sound(tmp_path / "wav" / "b.flac", 3.1415)
+def test_nemo_cuts_by_offset_and_duration(tmp_path, read_corpus):
+    a = write_noise(tmp_path / "wav" / "a.wav", 4.0)
+    write_noise(tmp_path / "wav" / "b.flac", 3.1415)
     lines(
         tmp_path / "train_manifest.json",
         {"audio_filepath": str(a), "duration": 1.5, "offset": 0.25, "text": "one", "speaker": 12},
@@ -29,9 +29,9 @@ def test_nemo_cuts_by_offset_and_duration(tmp_path, read):
         tmp_path / "validation_manifest.json",
         {"audio_filepath": "wav/b.flac", "duration": 3.142, "text": "tre", "lang": "it"},
     )
-    c = sound(tmp_path.parent / f"{tmp_path.name}-beside" / "c.wav", 3.1415)
+    c = write_noise(tmp_path.parent / f"{tmp_path.name}-beside" / "c.wav", 3.1415)
     lines(tmp_path / "test.jsonl.gz", {"audio_filepath": str(c), "text": "quattro"})
-    manifest = read("nemo")
+    manifest = read_corpus("nemo")
     assert {u.audio for u in manifest.utterances} == {"wav/a.wav", "wav/b.flac", c.as_posix()}
     found = {(u.transcript, u.split, u.start, u.samples, u.speaker) for u in manifest.utterances}
     assert found == {
@@ -42,28 +42,28 @@ def test_nemo_cuts_by_offset_and_duration(tmp_path, read):
     }
 
 
-def test_espnet_s_names_are_read_too(tmp_path, read):
-    sound(tmp_path / "wav" / "a.wav", 4.0)
-    sound(tmp_path / "wav" / "b.wav", 3.0)
+def test_espnet_s_names_are_read_too(tmp_path, read_corpus):
+    write_noise(tmp_path / "wav" / "a.wav", 4.0)
+    write_noise(tmp_path / "wav" / "b.wav", 3.0)
     lines(
         tmp_path / "train.jsonl",
         {"utt_id": "spk1-utt1", "wav": "wav/a.wav", "text": "one", "speaker": "spk1"},
         {"utt_id": "spk2-utt1", "speech": "wav/b.wav", "text": "two", "speaker": "spk2"},
     )
-    assert {row[::2] for row in rows(read("nemo"))} == {
+    assert {row[::2] for row in manifest_rows(read_corpus("nemo"))} == {
         ("spk1-utt1", "spk1"),
         ("spk2-utt1", "spk2"),
     }
 
 
-def test_stretches_that_begin_within_a_millisecond_have_two_ids(tmp_path, read):
-    sound(tmp_path / "a.wav", 4.0)
+def test_stretches_that_begin_within_a_millisecond_have_two_ids(tmp_path, read_corpus):
+    write_noise(tmp_path / "a.wav", 4.0)
     offsets = (0.1, 0.1004, 0.30000000000000004)
     lines(
         tmp_path / "train.json",
         *({"audio_filepath": "a.wav", "offset": o, "duration": 1, "text": "x"} for o in offsets),
     )
-    manifest = read("nemo")
+    manifest = read_corpus("nemo")
     assert {u.id for u in manifest.utterances} == {"a-0000100", "a-0000100.400", "a-0000300"}
     assert manifest.refusals == ()
 
@@ -78,16 +78,16 @@ def test_stretches_that_begin_within_a_millisecond_have_two_ids(tmp_path, read):
         ('{"audio_filepath": "a.wav", "offset": "x"}', "m.json:1: offset is 'x'; a number of"),
     ],
 )
-def test_a_malformed_line_is_refused(tmp_path, read, line, reason):
-    text(tmp_path / "m.json", line)
+def test_a_malformed_line_is_refused(tmp_path, read_corpus, line, reason):
+    write_lines(tmp_path / "m.json", line)
     with pytest.raises(InputError, match=r"m\.json:1") as error:
-        read("nemo")
+        read_corpus("nemo")
     assert reason in str(error.value)
 
 
-def test_a_folder_without_a_manifest_is_refused(tmp_path, read):
+def test_a_folder_without_a_manifest_is_refused(tmp_path, read_corpus):
     with pytest.raises(InputError, match=r"a manifest \*\.json or \*\.jsonl is missing"):
-        read("nemo")
+        read_corpus("nemo")
 
 
 def recording(name: str, path: Path | str, channels: tuple[int, ...] = (0,), **changes) -> dict:
@@ -128,24 +128,26 @@ def lhotse(tmp_path):
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "jsonl.gz"])
-def test_lhotse_s_supervisions_cut_its_recordings(tmp_path, lhotse, read, ending):
-    path = sound(tmp_path / "a.flac", 4.0)
+def test_lhotse_s_supervisions_cut_its_recordings(tmp_path, lhotse, read_corpus, ending):
+    path = write_noise(tmp_path / "a.flac", 4.0)
     lhotse(
         [recording("a", path)], [supervision("a-1", "a"), supervision("a-2", "a", 1, 2.5)], ending
     )
-    manifest = read("lhotse", parts={"train": [f"librispeech_supervisions_train-clean-5.{ending}"]})
+    manifest = read_corpus(
+        "lhotse", parts={"train": [f"librispeech_supervisions_train-clean-5.{ending}"]}
+    )
     assert [(u.id, u.start, u.samples, u.channel) for u in manifest.utterances] == [
         ("a-1", 0, 64_000, None),
         ("a-2", 16_000, 40_000, None),
     ]
-    assert rows(manifest)[1][2:] == ("1089", "WORDS OF A-2")
+    assert manifest_rows(manifest)[1][2:] == ("1089", "WORDS OF A-2")
 
 
-def test_each_channel_of_a_recording_has_its_own_supervisions(tmp_path, lhotse, read):
+def test_each_channel_of_a_recording_has_its_own_supervisions(tmp_path, lhotse, read_corpus):
     """Of one file with two channels, and of two files with one each."""
-    stereo = sound(tmp_path / "stereo.wav", 4.0, channels=2)
+    stereo = write_noise(tmp_path / "stereo.wav", 4.0, channels=2)
     sources = [
-        {"type": "file", "channels": [c], "source": str(sound(tmp_path / f"c{c}.wav", 4.0))}
+        {"type": "file", "channels": [c], "source": str(write_noise(tmp_path / f"c{c}.wav", 4.0))}
         for c in (0, 1)
     ]
     lhotse(
@@ -157,7 +159,7 @@ def test_each_channel_of_a_recording_has_its_own_supervisions(tmp_path, lhotse, 
             supervision("m-1", "m", channel=1),
         ],
     )
-    found = {u.id: (Path(u.audio).name, u.channel) for u in read("lhotse").utterances}
+    found = {u.id: (Path(u.audio).name, u.channel) for u in read_corpus("lhotse").utterances}
     assert found == {
         "s-0": ("stereo.wav", 0),
         "s-1": ("stereo.wav", 1),
@@ -167,11 +169,11 @@ def test_each_channel_of_a_recording_has_its_own_supervisions(tmp_path, lhotse, 
 
 
 @pytest.mark.parametrize("kind", ["command", "url", "memory", "shar"])
-def test_only_files_are_sources(tmp_path, lhotse, read, kind):
+def test_only_files_are_sources(tmp_path, lhotse, read_corpus, kind):
     source = {"type": kind, "channels": [0], "source": "touch /tmp/owned"}
     lhotse([recording("a", "", sources=[source])], [supervision("a-1", "a")])
     with pytest.raises(InputError, match=rf"jsonl:1: its source is of type '{kind}', and only fil"):
-        read("lhotse")
+        read_corpus("lhotse")
 
 
 @pytest.mark.parametrize(
@@ -190,21 +192,26 @@ def test_only_files_are_sources(tmp_path, lhotse, read, kind):
         ),
     ],
 )
-def test_what_cannot_be_read_as_it_says_is_refused(lhotse, read, recorded, supervised, reason):
+def test_what_cannot_be_read_as_it_says_is_refused(
+    lhotse, read_corpus, recorded, supervised, reason
+):
     lhotse([recording("a", "a.wav", **recorded)], [supervision("a-1", "a", **supervised)])
     with pytest.raises(InputError, match=r"jsonl:1") as error:
-        read("lhotse")
+        read_corpus("lhotse")
     assert reason in str(error.value)
 
 
-def test_a_supervision_of_no_recording_is_refused_and_the_rest_kept(tmp_path, lhotse, read):
-    path = sound(tmp_path / "a.wav", 4.0)
+def test_a_supervision_of_no_recording_is_refused_and_the_rest_kept(tmp_path, lhotse, read_corpus):
+    path = write_noise(tmp_path / "a.wav", 4.0)
     lhotse([recording("a", path)], [supervision("a-1", "a"), supervision("b-1", "b")])
-    assert "the recording 'b' is not in librispeech_rec" in reasons(read("lhotse"))["b-1"]
+    assert (
+        "the recording 'b' is not in librispeech_rec"
+        in refusal_reasons(read_corpus("lhotse"))["b-1"]
+    )
 
 
-def test_supervisions_without_recordings_are_refused(tmp_path, lhotse, read):
+def test_supervisions_without_recordings_are_refused(tmp_path, lhotse, read_corpus):
     lhotse([], [])
     (tmp_path / "librispeech_recordings_train-clean-5.jsonl").unlink()
     with pytest.raises(InputError, match=r"recordings_train-clean-5\.jsonl: no such file; libri"):
-        read("lhotse")
+        read_corpus("lhotse")

@@ -5,31 +5,31 @@ from pathlib import Path
 import pytest
 
 from pipeline.files import InputError
-from tests.corpus.layouts.conftest import reasons, rows, sound, text
+from tests.corpus.layouts.conftest import manifest_rows, refusal_reasons, write_lines, write_noise
 
 
 @pytest.fixture
 def folder(tmp_path):
     """Recordings with spaces in their path, cut by segments."""
-    recording = sound(tmp_path / "my audio" / "sw02001.wav", 10.0, 8000, channels=2)
-    other = sound(tmp_path / "my audio" / "sw02005.wav", 4.0, 8000)
+    recording = write_noise(tmp_path / "my audio" / "sw02001.wav", 10.0, 8000, channels=2)
+    other = write_noise(tmp_path / "my audio" / "sw02005.wav", 4.0, 8000)
     data = tmp_path / "data"
-    text(data / "wav.scp", f"sw02001 {recording}", f"sw02005   {other} ")
-    text(
+    write_lines(data / "wav.scp", f"sw02001 {recording}", f"sw02005   {other} ")
+    write_lines(
         data / "segments",
         "sw02001-A_000098-001156 sw02001 0.98 11.56",
         "sw02001-A_000200-000300 sw02001 2.00 3.00",
         "sw02001-B_000100-000250 sw02001 1.0 2.5 1",
         "sw02005-A_000050-000400 sw02005 0.5 -1",
     )
-    text(
+    write_lines(
         data / "text",
         "sw02001-A_000098-001156 HI UM YEAH",
         "sw02001-A_000200-000300   i'd like  to talk",
         "sw02001-B_000100-000250 OKAY",
         "sw02005-A_000050-000400 BYE",
     )
-    text(
+    write_lines(
         data / "utt2spk",
         "sw02001-A_000098-001156 2001-A",
         "sw02001-A_000200-000300 2001-A",
@@ -39,8 +39,8 @@ def folder(tmp_path):
     return data
 
 
-def test_segments_cut_recordings(folder, read):
-    manifest = read("kaldi", folder)
+def test_segments_cut_recordings(folder, read_corpus):
+    manifest = read_corpus("kaldi", folder)
     assert [(u.id, u.start, u.samples, u.channel) for u in manifest.utterances] == [
         ("sw02001-A_000200-000300", 16_000, 8000, None),
         ("sw02001-B_000100-000250", 8000, 12_000, 1),
@@ -50,51 +50,57 @@ def test_segments_cut_recordings(folder, read):
     assert [u.speaker for u in manifest.utterances] == ["2001-A", "2001-B", "2005-A"]
     assert (
         "lasts 10 s, and its utterance is from 0.98 s to 11.56 s"
-        in (reasons(manifest)["sw02001-A_000098-001156"])
+        in (refusal_reasons(manifest)["sw02001-A_000098-001156"])
     )
     assert all(Path(u.audio).is_absolute() for u in manifest.utterances)
 
 
 def data_folder(folder, *utterances):
-    text(folder / "wav.scp", *(f"{u} {sound(folder / 'wav' / f'{u}.wav')}" for u in utterances))
-    text(folder / "text", *(f"{u} YES" for u in utterances))
+    write_lines(
+        folder / "wav.scp", *(f"{u} {write_noise(folder / 'wav' / f'{u}.wav')}" for u in utterances)
+    )
+    write_lines(folder / "text", *(f"{u} YES" for u in utterances))
 
 
-def test_without_segments_each_recording_is_an_utterance_and_its_own_speaker(tmp_path, read):
+def test_without_segments_each_recording_is_an_utterance_and_its_own_speaker(tmp_path, read_corpus):
     data_folder(tmp_path, "u1", "u2")
-    text(tmp_path / "wav.scp", "u1 wav/u1.wav", "u2 ./wav/u2.wav")  # below the root
-    assert [row[::2] for row in rows(read("kaldi"))] == [("u1", "u1"), ("u2", "u2")]
+    write_lines(tmp_path / "wav.scp", "u1 wav/u1.wav", "u2 ./wav/u2.wav")  # below the root
+    assert [row[::2] for row in manifest_rows(read_corpus("kaldi"))] == [("u1", "u1"), ("u2", "u2")]
 
 
-def test_several_folders_are_splits_by_their_names(tmp_path, read):
+def test_several_folders_are_splits_by_their_names(tmp_path, read_corpus):
     for name in ("train", "valid", "test_clean"):
         data_folder(tmp_path / name, f"{name}-1")
-    assert [row[:2] for row in rows(read("kaldi"))] == [
+    assert [row[:2] for row in manifest_rows(read_corpus("kaldi"))] == [
         ("test_clean-1", "test"),
         ("train-1", "train"),
         ("valid-1", "dev"),
     ]
 
 
-def test_folders_whose_names_do_not_say_are_named_by_parts(tmp_path, read):
+def test_folders_whose_names_do_not_say_are_named_by_parts(tmp_path, read_corpus):
     """ESPnet's recipe for AN4 has train_nodev, train_dev and test."""
     for name in ("train_nodev", "train_dev", "test"):
         data_folder(tmp_path / name, f"{name}-1")
     with pytest.raises(InputError, match="train_dev: its name says no split, or two; say under"):
-        read("kaldi")
+        read_corpus("kaldi")
     parts = {"train": ["train_nodev"], "dev": ["train_dev"], "test": ["test"]}
-    assert [row[1] for row in rows(read("kaldi", parts=parts))] == ["train", "dev", "test"]
+    assert [row[1] for row in manifest_rows(read_corpus("kaldi", parts=parts))] == [
+        "train",
+        "dev",
+        "test",
+    ]
 
 
 @pytest.mark.parametrize(
     "source", ["sph2pipe -f wav -p -c 1 sw02001.sph |", "| cat x.wav", "flac -d -c -s x.flac|"]
 )
-def test_a_command_is_refused_and_never_run(tmp_path, read, source):
+def test_a_command_is_refused_and_never_run(tmp_path, read_corpus, source):
     data_folder(tmp_path, "u1")
     path = tmp_path / "wav.scp"
     path.write_text(path.read_text() + f"u2 {source}\n")
     with pytest.raises(InputError, match=r"wav\.scp:2: .* is a command, and none is run; run it"):
-        read("kaldi")
+        read_corpus("kaldi")
 
 
 @pytest.mark.parametrize(
@@ -106,46 +112,46 @@ def test_a_command_is_refused_and_never_run(tmp_path, read, source):
         ("segments", "u1 rec zero 1", "segments:1: 'rec zero 1' is not of the form"),
     ],
 )
-def test_a_malformed_line_is_refused(tmp_path, read, name, line, reason):
+def test_a_malformed_line_is_refused(tmp_path, read_corpus, name, line, reason):
     data_folder(tmp_path, "u1")
     path = tmp_path / name
     path.write_text((path.read_text() if path.exists() else "") + line + "\n")
     with pytest.raises(InputError, match=r"is|names") as error:
-        read("kaldi")
+        read_corpus("kaldi")
     assert reason in str(error.value)
 
 
-def test_what_has_no_sound_or_no_words_is_refused(tmp_path, read):
+def test_what_has_no_sound_or_no_words_is_refused(tmp_path, read_corpus):
     data_folder(tmp_path, "u1", "u2")
-    text(tmp_path / "text", "u1 YES", *(f"u{n} NO" for n in range(3, 10)))
-    found = reasons(read("kaldi"))
+    write_lines(tmp_path / "text", "u1 YES", *(f"u{n} NO" for n in range(3, 10)))
+    found = refusal_reasons(read_corpus("kaldi"))
     assert list(found) == [*(f"u{n}" for n in range(3, 10)), "u2"]
     assert "u2.wav: its transcript is empty" in found["u2"]
     assert "text: has 'u3', and no sound of it is listed; list it, or take its" in found["u3"]
 
 
-def test_of_a_key_that_comes_twice_the_second_line_is_refused(tmp_path, read):
+def test_of_a_key_that_comes_twice_the_second_line_is_refused(tmp_path, read_corpus):
     data_folder(tmp_path, "u1", "u2")
     wavs = (tmp_path / "wav.scp").read_text().splitlines()
-    text(tmp_path / "wav.scp", *wavs, "u1 wav/u2.wav")
-    text(tmp_path / "text", "u1 YES", "u2 YES", "u2 NO")
-    manifest = read("kaldi")
+    write_lines(tmp_path / "wav.scp", *wavs, "u1 wav/u2.wav")
+    write_lines(tmp_path / "text", "u1 YES", "u2 YES", "u2 NO")
+    manifest = read_corpus("kaldi")
     assert [(u.id, u.audio, u.transcript) for u in manifest.utterances] == [
         ("u1", "wav/u1.wav", "YES"),
         ("u2", "wav/u2.wav", "YES"),
     ]
-    found = reasons(manifest)
+    found = refusal_reasons(manifest)
     assert "wav.scp:3: has 'u1' again, with 'wav/u2.wav', and with 'wav/u1.wav' in" in found["u1"]
     assert "text:3: has 'u2' again, with 'NO', and with 'YES' in" in found["u2"]
 
 
-def test_a_segment_of_no_recording_is_refused(folder, read):
-    text(folder / "wav.scp", (folder / "wav.scp").read_text().splitlines()[0])
-    found = reasons(read("kaldi", folder))
+def test_a_segment_of_no_recording_is_refused(folder, read_corpus):
+    write_lines(folder / "wav.scp", (folder / "wav.scp").read_text().splitlines()[0])
+    found = refusal_reasons(read_corpus("kaldi", folder))
     said = found["sw02005-A_000050-000400"]
     assert "segments:4: its recording 'sw02005' is not in wav.scp; add it there, or take" in said
 
 
-def test_a_folder_without_wav_scp_is_refused(tmp_path, read):
+def test_a_folder_without_wav_scp_is_refused(tmp_path, read_corpus):
     with pytest.raises(InputError, match=r"a folder with wav\.scp is missing"):
-        read("kaldi")
+        read_corpus("kaldi")

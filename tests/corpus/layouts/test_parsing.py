@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.corpus.layouts.parsing import keyed, once_each
+from pipeline.corpus.layouts.parsing import collect_unique, read_keyed_lines
 from pipeline.corpus.manifest import Refusal
 from pipeline.files import InputError
-from tests.corpus.layouts.conftest import reasons, sound, text
+from tests.corpus.layouts.conftest import refusal_reasons, write_lines, write_noise
 
 TSV = "client_id\tpath\tsentence"
 SOURCE = '"sources": [{"type": "file", "channels": [0], "source": "%s.wav"}]'
@@ -109,25 +109,25 @@ def test_of_what_is_listed_twice_the_first_holds_and_another_thing_is_refused(
     lines: tuple[str, str],
     refused: tuple[str, str],
     tmp_path: Path,
-    read: Callable,
+    read_corpus: Callable,
 ):
     reader, lists = corpus
     for name in ("a.wav", "b.wav", "wavs/a.wav", "clips/a.mp3", "train-x/1/2/1-2-0.flac"):
-        sound(tmp_path / name)
+        write_noise(tmp_path / name)
     for name, content in lists.items():
-        text(tmp_path / name, *content)
-    once = read(reader)
+        write_lines(tmp_path / name, *content)
+    once = read_corpus(reader)
     assert once.refusals == ()
 
     name, content = list(lists.items())[-1]
-    text(tmp_path / name, *content, lines[0])
-    assert read(reader) == once
+    write_lines(tmp_path / name, *content, lines[0])
+    assert read_corpus(reader) == once
 
-    text(tmp_path / name, *content, lines[1])
-    twice = read(reader)
+    write_lines(tmp_path / name, *content, lines[1])
+    twice = read_corpus(reader)
     assert twice.utterances == once.utterances
     utterance, reason = refused
-    (said,) = reasons(twice).items()
+    (said,) = refusal_reasons(twice).items()
     assert said[0] == utterance
     assert said[1].startswith(f"{tmp_path / name}:")
     assert reason.format(tmp_path) in said[1]
@@ -135,30 +135,32 @@ def test_of_what_is_listed_twice_the_first_holds_and_another_thing_is_refused(
 
 
 def test_of_long_values_the_place_is_shown_where_they_differ(tmp_path: Path):
-    path = text(tmp_path / "text", f"a {'LA ' * 30}END", f"a {'LA ' * 30}STOP, AND {'SO ' * 30}ON")
+    path = write_lines(
+        tmp_path / "text", f"a {'LA ' * 30}END", f"a {'LA ' * 30}STOP, AND {'SO ' * 30}ON"
+    )
     refusals: list[Refusal] = []
-    assert once_each(keyed(path), refusals) == {"a": f"{'LA ' * 30}END"}
+    assert collect_unique(read_keyed_lines(path), refusals) == {"a": f"{'LA ' * 30}END"}
     shown = f"STOP, AND {'SO ' * 30}"[:30]
     assert f"with '… LA LA LA {shown}', and with '… LA LA LA END' in" in refusals[0].reason
 
 
 def test_a_value_that_goes_on_is_shown_where_the_other_ends(tmp_path: Path):
-    path = text(tmp_path / "text", f"a {'LA ' * 30}END", f"a {'LA ' * 30}")
+    path = write_lines(tmp_path / "text", f"a {'LA ' * 30}END", f"a {'LA ' * 30}")
     refusals: list[Refusal] = []
-    once_each(keyed(path), refusals)
+    collect_unique(read_keyed_lines(path), refusals)
     assert "with '…A LA LA LA', and with '…A LA LA LA END' in" in refusals[0].reason
 
 
-def test_a_json_object_that_has_a_key_twice_is_refused(tmp_path: Path, read: Callable):
-    text(tmp_path / "train.json", '{"audio_filepath": "a.wav", "text": "yes", "text": "no"}')
+def test_a_json_object_that_has_a_key_twice_is_refused(tmp_path: Path, read_corpus: Callable):
+    write_lines(tmp_path / "train.json", '{"audio_filepath": "a.wav", "text": "yes", "text": "no"}')
     with pytest.raises(InputError, match=r"train\.json:1: .*'text' is there twice; take one of"):
-        read("nemo")
+        read_corpus("nemo")
 
 
-def test_a_table_that_names_a_column_twice_is_refused(tmp_path: Path, read: Callable):
-    sound(tmp_path / "a.wav")
-    text(tmp_path / "train.csv", "audio,text,,", "a.wav,yes,,")
-    assert read("csv").utterances[0].transcript == "YES"
-    text(tmp_path / "train.csv", "audio,text,text", "a.wav,yes,no")
+def test_a_table_that_names_a_column_twice_is_refused(tmp_path: Path, read_corpus: Callable):
+    write_noise(tmp_path / "a.wav")
+    write_lines(tmp_path / "train.csv", "audio,text,,", "a.wav,yes,,")
+    assert read_corpus("csv").utterances[0].transcript == "YES"
+    write_lines(tmp_path / "train.csv", "audio,text,text", "a.wav,yes,no")
     with pytest.raises(InputError, match=r"train\.csv:1: names two columns 'text'; rename one"):
-        read("csv")
+        read_corpus("csv")

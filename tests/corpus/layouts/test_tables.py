@@ -5,7 +5,13 @@ import json
 import pytest
 
 from pipeline.files import InputError
-from tests.corpus.layouts.conftest import RATE, reasons, rows, sound, text
+from tests.corpus.layouts.conftest import (
+    SAMPLE_RATE,
+    manifest_rows,
+    refusal_reasons,
+    write_lines,
+    write_noise,
+)
 
 OLD = "client_id\tpath\tsentence\tup_votes\tdown_votes\tage\tgender\taccent"
 NEW = (
@@ -21,20 +27,22 @@ def new_row(client: str, clip: str, sentence: str) -> str:
 @pytest.fixture
 def common_voice(tmp_path):
     for number in range(1, 5):
-        sound(tmp_path / "clips" / f"common_voice_en_{number}.mp3", 0.7, 32_000)
+        write_noise(tmp_path / "clips" / f"common_voice_en_{number}.mp3", 0.7, 32_000)
     clip = "common_voice_en_{}.mp3".format
     quoted = '"Who said that?" he asked — loudly.'
-    text(tmp_path / "train.tsv", NEW, new_row("ann", clip(1), quoted))
-    text(tmp_path / "dev.tsv", NEW, new_row("bob", clip(2), '"Yes", and no'))
-    text(tmp_path / "test.tsv", NEW, new_row("cid", clip(3), "It’s the dogs' home."))
-    text(tmp_path / "validated.tsv", NEW, *(new_row(s, clip(4), "a") for s in ("ann", "bob")))
+    write_lines(tmp_path / "train.tsv", NEW, new_row("ann", clip(1), quoted))
+    write_lines(tmp_path / "dev.tsv", NEW, new_row("bob", clip(2), '"Yes", and no'))
+    write_lines(tmp_path / "test.tsv", NEW, new_row("cid", clip(3), "It’s the dogs' home."))
+    write_lines(
+        tmp_path / "validated.tsv", NEW, *(new_row(s, clip(4), "a") for s in ("ann", "bob"))
+    )
     return tmp_path
 
 
-def test_common_voice_has_the_splits_of_its_tables(common_voice, read):
+def test_common_voice_has_the_splits_of_its_tables(common_voice, read_corpus):
     """Quotation marks are part of a sentence there: nothing in these tables is quoted."""
-    manifest = read("common-voice")
-    assert rows(manifest) == [
+    manifest = read_corpus("common-voice")
+    assert manifest_rows(manifest) == [
         ("common_voice_en_1", "train", "ann", '"WHO SAID THAT?" HE ASKED — LOUDLY.'),
         ("common_voice_en_2", "dev", "bob", '"YES", AND NO'),
         ("common_voice_en_3", "test", "cid", "IT’S THE DOGS' HOME."),
@@ -43,42 +51,42 @@ def test_common_voice_has_the_splits_of_its_tables(common_voice, read):
     assert (manifest.utterances[0].rate, manifest.utterances[0].samples) == (32_000, 22_400)
 
 
-def test_punctuation_may_be_dropped(common_voice, read):
-    said = [u.transcript for u in read("common-voice", punctuation="drop").utterances]
+def test_punctuation_may_be_dropped(common_voice, read_corpus):
+    said = [u.transcript for u in read_corpus("common-voice", punctuation="drop").utterances]
     assert said == ["WHO SAID THAT HE ASKED LOUDLY", "YES AND NO", "IT'S THE DOGS HOME"]
 
 
-def test_of_validated_clips_alone_the_splits_are_drawn(tmp_path, read):
+def test_of_validated_clips_alone_the_splits_are_drawn(tmp_path, read_corpus):
     """The columns and the paths without an ending are those of the first releases."""
     lines = [f"client{n % 10}\tclip{n}\tyes {n}\t2\t0\t\t\t" for n in range(40)]
     for n in range(40):
-        sound(tmp_path / "clips" / f"clip{n}.mp3")
-    text(tmp_path / "validated.tsv", OLD, *lines)
-    manifest = read("common-voice")
+        write_noise(tmp_path / "clips" / f"clip{n}.mp3")
+    write_lines(tmp_path / "validated.tsv", OLD, *lines)
+    manifest = read_corpus("common-voice")
     speakers = {
         split: {u.speaker for u in manifest.utterances if u.split == split}
         for split in ("train", "dev", "test")
     }
     assert [len(each) for each in speakers.values()] == [8, 1, 1]
-    assert manifest.drawn == "dev and test drawn from train: whole speakers, seed 0"
+    assert manifest.split_note == "dev and test drawn from train: whole speakers, seed 0"
 
 
-def test_a_row_of_another_length_is_refused_with_its_line(common_voice, read):
+def test_a_row_of_another_length_is_refused_with_its_line(common_voice, read_corpus):
     path = common_voice / "train.tsv"
     path.write_text(path.read_text(encoding="utf-8") + "ann\tclip\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"train\.tsv:3: has 2 columns, .* names 13; mend the"):
-        read("common-voice")
+        read_corpus("common-voice")
 
 
-def test_a_missing_column_is_named(common_voice, read):
-    text(common_voice / "dev.tsv", OLD.replace("sentence", "text"))
+def test_a_missing_column_is_named(common_voice, read_corpus):
+    write_lines(common_voice / "dev.tsv", OLD.replace("sentence", "text"))
     with pytest.raises(InputError, match=r"dev\.tsv:1: has no column 'sentence' among client_id"):
-        read("common-voice")
+        read_corpus("common-voice")
 
 
-def test_a_folder_without_tables_is_no_common_voice(tmp_path, read):
+def test_a_folder_without_tables_is_no_common_voice(tmp_path, read_corpus):
     with pytest.raises(InputError, match=r"train\.tsv or validated\.tsv is missing"):
-        read("common-voice")
+        read_corpus("common-voice")
 
 
 @pytest.fixture
@@ -86,79 +94,81 @@ def ljspeech(tmp_path):
     home = tmp_path / "LJSpeech-1.1"
     lines = []
     for number in range(1, 31):
-        sound(home / "wavs" / f"LJ001-{number:04d}.wav", rate=22_050)
+        write_noise(home / "wavs" / f"LJ001-{number:04d}.wav", rate=22_050)
         lines.append(f'LJ001-{number:04d}|in 14{number} he said "so|in fourteen {number} he "said')
-    text(home / "metadata.csv", *lines)
+    write_lines(home / "metadata.csv", *lines)
     return tmp_path
 
 
-def test_ljspeech_gives_what_is_spoken_and_draws_utterances(ljspeech, read):
+def test_ljspeech_gives_what_is_spoken_and_draws_utterances(ljspeech, read_corpus):
     """Its quotation marks stand alone at times; its one speaker cannot be drawn whole."""
-    manifest = read("ljspeech")
+    manifest = read_corpus("ljspeech")
     assert manifest.utterances[2].transcript == 'IN FOURTEEN 3 HE "SAID'
     assert manifest.utterances[2].audio == "LJSpeech-1.1/wavs/LJ001-0003.wav"
     assert {u.speaker for u in manifest.utterances} == {"LJ"}
     splits = [u.split for u in manifest.utterances]
     assert [splits.count(s) for s in ("train", "dev", "test")] == [24, 3, 3]
-    assert manifest.drawn.endswith("utterances, by their ids (too few speakers), seed 0")
-    assert rows(read("ljspeech", ljspeech / "LJSpeech-1.1")) == rows(manifest)
+    assert manifest.split_note.endswith("utterances, by their ids (too few speakers), seed 0")
+    assert manifest_rows(read_corpus("ljspeech", ljspeech / "LJSpeech-1.1")) == manifest_rows(
+        manifest
+    )
 
 
 @pytest.mark.parametrize("line", ["LJ001-0001|one", "LJ001-0001|a|b|c", "|a|b"])
-def test_a_line_of_another_form_is_refused(ljspeech, read, line):
+def test_a_line_of_another_form_is_refused(ljspeech, read_corpus, line):
     path = ljspeech / "LJSpeech-1.1/metadata.csv"
     path.write_text(path.read_text() + line + "\n")
     with pytest.raises(InputError, match=r"metadata\.csv:31: .* not of the form ID\|TEXT\|SPOKEN"):
-        read("ljspeech")
+        read_corpus("ljspeech")
 
 
-def test_a_folder_without_metadata_is_no_ljspeech(tmp_path, read):
+def test_a_folder_without_metadata_is_no_ljspeech(tmp_path, read_corpus):
     with pytest.raises(InputError, match=r"no corpus tiny is here: metadata\.csv is missing"):
-        read("ljspeech")
+        read_corpus("ljspeech")
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
-def test_an_audiofolder_has_metadata_in_each_split_s_folder(tmp_path, read, kind):
+def test_an_audiofolder_has_metadata_in_each_split_s_folder(tmp_path, read_corpus, kind):
     for split, name in (("train", "train"), ("validation", "dev"), ("test", "test")):
-        sound(tmp_path / "data" / split / "audio" / "1.wav")
+        write_noise(tmp_path / "data" / split / "audio" / "1.wav")
         row = {"file_name": "audio/1.wav", "transcription": f'{name}, "so"', "speaker_id": 7}
         lines = ["file_name,transcription,speaker_id", f'audio/1.wav,"{name}, ""so""",7']
         lines = lines if kind == "csv" else [json.dumps(row)]
-        text(tmp_path / "data" / split / f"metadata.{kind}", *lines)
-    assert sorted(rows(read("audiofolder"))) == [
+        write_lines(tmp_path / "data" / split / f"metadata.{kind}", *lines)
+    assert sorted(manifest_rows(read_corpus("audiofolder"))) == [
         ("data/test/audio/1", "test", "7", 'TEST, "SO"'),
         ("data/train/audio/1", "train", "7", 'TRAIN, "SO"'),
         ("data/validation/audio/1", "dev", "7", 'DEV, "SO"'),
     ]
 
 
-def test_an_audiofolder_may_have_one_metadata_for_all(tmp_path, read):
+def test_an_audiofolder_may_have_one_metadata_for_all(tmp_path, read_corpus):
     for name in ("train/a.wav", "test/b.flac"):
-        sound(tmp_path / name)
-    text(tmp_path / "metadata.csv", "file_name,words", "train/a.wav,yes", "test/b.flac,no")
-    manifest = read("audiofolder", text_column="words")
+        write_noise(tmp_path / name)
+    write_lines(tmp_path / "metadata.csv", "file_name,words", "train/a.wav,yes", "test/b.flac,no")
+    manifest = read_corpus("audiofolder", text_column="words")
     assert [(u.id, u.split, u.transcript) for u in manifest.utterances] == [
         ("train/a", "train", "YES"),
         ("test/b", "test", "NO"),
     ]
 
 
-def test_an_audiofolder_without_a_known_text_names_what_it_has(tmp_path, read):
-    sound(tmp_path / "a.wav")
-    text(tmp_path / "metadata.csv", "file_name,words", "a.wav,yes")
+def test_an_audiofolder_without_a_known_text_names_what_it_has(tmp_path, read_corpus):
+    write_noise(tmp_path / "a.wav")
+    write_lines(tmp_path / "metadata.csv", "file_name,words", "a.wav,yes")
     with pytest.raises(InputError, match=r":2: has none of transcription, .*only file_name, words"):
-        read("audiofolder")
+        read_corpus("audiofolder")
 
 
-def test_an_audiofolder_without_metadata_is_refused(tmp_path, read):
+def test_an_audiofolder_without_metadata_is_refused(tmp_path, read_corpus):
     with pytest.raises(InputError, match=r"metadata\.csv is missing"):
-        read("audiofolder")
+        read_corpus("audiofolder")
 
 
-def test_a_csv_may_cut_stretches_and_say_splits(tmp_path, read):
-    sound(tmp_path / "long.wav", 10.0)
-    sound(tmp_path / "short.wav", 1.0)
-    text(
+def test_a_csv_may_cut_stretches_and_say_splits(tmp_path, read_corpus):
+    write_noise(tmp_path / "long.wav", 10.0)
+    write_noise(tmp_path / "short.wav", 1.0)
+    write_lines(
         tmp_path / "corpus.csv",
         "\ufeffaudio,text,speaker,split,start,duration",  # as a spreadsheet saves it
         "long.wav,one,ann,train,0.5,1.25",
@@ -166,8 +176,8 @@ def test_a_csv_may_cut_stretches_and_say_splits(tmp_path, read):
         "short.wav,four,bob,dev,,",
         f"{(tmp_path / 'short.wav').as_posix()},five,cid,test,0,0.5",
     )
-    manifest = read("csv")
-    assert [(u.id, u.split, u.start / RATE, u.seconds) for u in manifest.utterances] == [
+    manifest = read_corpus("csv")
+    assert [(u.id, u.split, u.start / SAMPLE_RATE, u.seconds) for u in manifest.utterances] == [
         ("long-0000500", "train", 0.5, 1.25),
         ("long-0002000", "train", 2.0, 8.0),
         ("short", "dev", 0.0, 1.0),
@@ -187,20 +197,25 @@ def test_a_csv_may_cut_stretches_and_say_splits(tmp_path, read):
         ("b.wav,yes,,", "b.wav: no such file"),
     ],
 )
-def test_a_stretch_that_a_file_has_not_is_refused(tmp_path, read, row, reason):
-    sound(tmp_path / "a.wav", 2.0)
-    text(tmp_path / "c.csv", "audio,text,start,duration", "a.wav,yes,,", row)
-    (found,) = reasons(read("csv")).values()
+def test_a_stretch_that_a_file_has_not_is_refused(tmp_path, read_corpus, row, reason):
+    write_noise(tmp_path / "a.wav", 2.0)
+    write_lines(tmp_path / "c.csv", "audio,text,start,duration", "a.wav,yes,,", row)
+    (found,) = refusal_reasons(read_corpus("csv")).values()
     assert reason in found
     with pytest.raises(InputError, match="tiny is strict, and 1 of its utterances cannot be used"):
-        read("csv", strict=True)
+        read_corpus("csv", strict=True)
 
 
-def test_a_stretch_may_end_a_little_beyond_its_file(tmp_path, read):
+def test_a_stretch_may_end_a_little_beyond_its_file(tmp_path, read_corpus):
     """Half a second, as Kaldi allows; it ends with the file."""
-    sound(tmp_path / "a.wav", 2.0)
-    text(tmp_path / "c.csv", "audio,text,start,duration", "a.wav,yes,1,1.5", "a.wav,no,0,1.995")
-    assert [(u.start, u.samples) for u in read("csv").utterances] == [(16_000, 16_000), (0, 32_000)]
+    write_noise(tmp_path / "a.wav", 2.0)
+    write_lines(
+        tmp_path / "c.csv", "audio,text,start,duration", "a.wav,yes,1,1.5", "a.wav,no,0,1.995"
+    )
+    assert [(u.start, u.samples) for u in read_corpus("csv").utterances] == [
+        (16_000, 16_000),
+        (0, 32_000),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -213,33 +228,33 @@ def test_a_stretch_may_end_a_little_beyond_its_file(tmp_path, read):
         ('"a.wav,yes', "c.csv:2: cannot be read"),
     ],
 )
-def test_a_malformed_row_is_refused_with_its_line(tmp_path, read, row, reason):
-    text(tmp_path / "c.csv", "audio,text,start,duration,split", row)
+def test_a_malformed_row_is_refused_with_its_line(tmp_path, read_corpus, row, reason):
+    write_lines(tmp_path / "c.csv", "audio,text,start,duration,split", row)
     with pytest.raises(InputError, match=r"c\.csv:2: ") as error:
-        read("csv")
+        read_corpus("csv")
     assert reason in str(error.value)
 
 
-def test_two_tables_need_names_that_say_their_splits(tmp_path, read):
+def test_two_tables_need_names_that_say_their_splits(tmp_path, read_corpus):
     for name in ("a", "b"):
-        sound(tmp_path / f"{name}.wav")
-        text(tmp_path / f"{name}.csv", "audio,text", f"{name}.wav,yes")
+        write_noise(tmp_path / f"{name}.wav")
+        write_lines(tmp_path / f"{name}.csv", "audio,text", f"{name}.wav,yes")
     with pytest.raises(
         InputError, match=r"a\.csv: its name says no split, or two; say under parts"
     ):
-        read("csv")
-    manifest = read("csv", parts={"train": ["a.csv"], "test": ["b.csv"]})
+        read_corpus("csv")
+    manifest = read_corpus("csv", parts={"train": ["a.csv"], "test": ["b.csv"]})
     assert [(u.id, u.split) for u in manifest.utterances] == [("a", "train"), ("b", "test")]
 
 
-def test_a_table_that_is_not_utf_8_is_refused_with_its_line(tmp_path, read):
+def test_a_table_that_is_not_utf_8_is_refused_with_its_line(tmp_path, read_corpus):
     turkish = "audio,text\na.wav,yes\nb.wav,ılık bir gün\n"
     (tmp_path / "all.csv").write_bytes(turkish.encode("iso8859-9"))
     with pytest.raises(InputError, match=r"all\.csv:3: is not UTF-8; save it as UTF-8"):
-        read("csv")
+        read_corpus("csv")
 
 
-def test_a_table_with_semicolons_is_refused_by_their_name(tmp_path, read):
-    text(tmp_path / "all.csv", "audio;text;speaker", "a.wav;yes, no;ann")
+def test_a_table_with_semicolons_is_refused_by_their_name(tmp_path, read_corpus):
+    write_lines(tmp_path / "all.csv", "audio;text;speaker", "a.wav;yes, no;ann")
     with pytest.raises(InputError, match=r"all\.csv:1: its columns are parted by ';'; part them"):
-        read("csv")
+        read_corpus("csv")

@@ -8,19 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.corpus.synthetic import prompts
-from pipeline.corpus.text import alphabet, normalise
+from pipeline.corpus.text import get_alphabet, normalise_transcript
 
 WOMEN = {*prompts.WOMEN, *(variant for pair in prompts.PAIRED_WOMEN for variant in pair)}
 
 
 def sentences(count: int = 2000, seed: int = 0) -> list[str]:
     rng = Random(seed)
-    return [prompts.sentence(rng) for _ in range(count)]
+    return [prompts.make_sentence(rng) for _ in range(count)]
 
 
 @given(count=st.integers(3, 200), seed=st.integers(0, 1000))
 def test_no_variant_is_in_two_splits_and_no_split_is_empty(count, seed):
-    cast = prompts.voices(count, Random(seed))
+    cast = prompts.make_voices(count, Random(seed))
     assert len(cast) == len({voice.id for voice in cast}) == count
     splits = Counter(split for _, split in {(voice.variant, voice.split) for voice in cast})
     assert splits.keys() == {"train", "dev", "test"}
@@ -29,7 +29,7 @@ def test_no_variant_is_in_two_splits_and_no_split_is_empty(count, seed):
 
 @pytest.mark.parametrize("count", [24, 30, 40])
 def test_most_voices_train_and_every_split_has_both_sexes(count):
-    cast = prompts.voices(count, Random(3))
+    cast = prompts.make_voices(count, Random(3))
     assert sum(voice.split == "train" for voice in cast) >= 0.7 * count
     for split in ("train", "dev", "test"):
         heard = {voice.variant for voice in cast if voice.split == split}
@@ -39,40 +39,46 @@ def test_most_voices_train_and_every_split_has_both_sexes(count):
 
 def test_what_is_held_out_has_a_sibling_in_train():
     siblings = dict((*prompts.PAIRED_WOMEN, *prompts.PAIRED_MEN))
-    cast = prompts.voices(24, Random(0))
+    cast = prompts.make_voices(24, Random(0))
     train = {voice.variant for voice in cast if voice.split == "train"}
     assert {siblings[voice.variant] for voice in cast if voice.split != "train"} <= train
 
 
 def test_voices_differ_in_accent_pitch_and_speed():
-    cast = prompts.voices(40, Random(0))
+    cast = prompts.make_voices(40, Random(0))
     assert {voice.accent for voice in cast} == set(prompts.ACCENTS)
     assert len({voice.pitch for voice in cast}) > 10
     assert len({voice.speed for voice in cast}) > 10
 
 
 def test_a_seed_gives_the_same_voices_and_sentences():
-    assert prompts.voices(30, Random(5)) == prompts.voices(30, Random(5))
-    assert prompts.voices(30, Random(5)) != prompts.voices(30, Random(6))
+    assert prompts.make_voices(30, Random(5)) == prompts.make_voices(30, Random(5))
+    assert prompts.make_voices(30, Random(5)) != prompts.make_voices(30, Random(6))
     assert sentences(seed=5) == sentences(seed=5) != sentences(seed=6)
 
 
 def test_sentences_are_normalised_letters_and_spaces():
     text = sentences()
-    assert all(sentence and sentence == normalise(sentence) for sentence in text)
-    assert set("".join(text)) <= set(alphabet("english-28").characters)
+    assert all(sentence and sentence == normalise_transcript(sentence) for sentence in text)
+    assert set("".join(text)) <= set(get_alphabet("english-28").characters)
 
 
 def test_every_letter_is_spelt_and_every_command_and_number_said():
     said = Counter(word for sentence in sentences() for word in sentence.split())
     letters = {chr(code) for code in range(ord("A"), ord("Z") + 1)}
-    words = {*letters, *prompts.COMMANDS, *prompts.UNITS, *prompts.MONTHS, *prompts.DAYS}
+    words = {
+        *letters,
+        *prompts.COMMANDS,
+        *prompts.DIGIT_WORDS,
+        *prompts.MONTHS,
+        *prompts.DAY_ORDINALS,
+    }
     assert words <= said.keys()
     assert min(said[letter] for letter in letters) > 50
 
 
 def test_numbers_are_read_out_in_words():
-    assert [prompts.number(n) for n in (0, 10, 19, 20, 71)] == [
+    assert [prompts.number_words(n) for n in (0, 10, 19, 20, 71)] == [
         ["ZERO"],
         ["TEN"],
         ["NINETEEN"],
@@ -82,4 +88,4 @@ def test_numbers_are_read_out_in_words():
 
 
 def test_the_letter_a_is_not_read_as_the_article():
-    assert prompts.pronunciation("GO B A O Z") == "go b eh o z"
+    assert prompts.espeak_text("GO B A O Z") == "go b eh o z"

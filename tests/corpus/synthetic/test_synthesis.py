@@ -29,21 +29,21 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def told() -> list[tuple[int, int]]:
+def progress_calls() -> list[tuple[int, int]]:
     """What was heard of the progress of `spoken`."""
     return []
 
 
 @pytest.fixture(scope="module")
-def spoken(tmp_path_factory, told) -> Path:
+def demo_folder(tmp_path_factory, progress_calls) -> Path:
     """Half a minute by four voices."""
     folder = tmp_path_factory.mktemp("corpora") / "demo"
-    synthesis.synthesise(corpus(), folder, lambda done, total: told.append((done, total)))
+    synthesis.synthesise(corpus(), folder, lambda done, total: progress_calls.append((done, total)))
     return folder
 
 
 @pytest.fixture(scope="module")
-def other(tmp_path_factory) -> Path:
+def other_seed_folder(tmp_path_factory) -> Path:
     """The same of another seed."""
     folder = tmp_path_factory.mktemp("corpora") / "demo"
     synthesis.synthesise(corpus(seed=1), folder)
@@ -51,36 +51,39 @@ def other(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def copy(spoken, tmp_path) -> Path:
-    return shutil.copytree(spoken, tmp_path / "copy")
+def copy(demo_folder, tmp_path) -> Path:
+    return shutil.copytree(demo_folder, tmp_path / "copy")
 
 
-def test_each_synthesis_in_its_own_process_gives_the_same_bytes(spoken, tmp_path):
+def test_each_synthesis_in_its_own_process_gives_the_same_bytes(demo_folder, tmp_path):
     synthesis.synthesise(corpus(), tmp_path / "again")
-    assert content(tmp_path / "again") == content(spoken)
+    assert content(tmp_path / "again") == content(demo_folder)
 
 
-def test_another_seed_says_something_else(spoken, other):
-    said = [[row["transcript"] for row in synthesis.table(folder)] for folder in (spoken, other)]
+def test_another_seed_says_something_else(demo_folder, other_seed_folder):
+    said = [
+        [row["transcript"] for row in synthesis.read_utterance_table(folder)]
+        for folder in (demo_folder, other_seed_folder)
+    ]
     assert said[0] != said[1]
 
 
-def test_the_files_are_short_utterances_of_16_khz_mono(spoken):
-    for row in synthesis.table(spoken):
-        with wave.open(str(spoken / row["audio"])) as file:
+def test_the_files_are_short_utterances_of_16_khz_mono(demo_folder):
+    for row in synthesis.read_utterance_table(demo_folder):
+        with wave.open(str(demo_folder / row["audio"])) as file:
             assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (16000, 1, 2)
             assert 0.6 <= file.getnframes() / 16000 <= 5.0
 
 
-def test_the_table_lists_the_files_that_are_there(spoken):
-    listed = [row["audio"] for row in synthesis.table(spoken)]
-    assert sorted(listed) == sorted(name for name in content(spoken) if name.endswith(".wav"))
+def test_the_table_lists_the_files_that_are_there(demo_folder):
+    listed = [row["audio"] for row in synthesis.read_utterance_table(demo_folder)]
+    assert sorted(listed) == sorted(name for name in content(demo_folder) if name.endswith(".wav"))
 
 
 def test_a_voice_is_in_one_split_and_minutes_are_as_asked(tmp_path):
     synthesis.synthesise(corpus(minutes=1, voices=8), tmp_path / "demo")
     splits, seconds = defaultdict(set), defaultdict(float)
-    for row in synthesis.table(tmp_path / "demo"):
+    for row in synthesis.read_utterance_table(tmp_path / "demo"):
         splits[row["voice"]].add(row["split"])
         seconds[row["split"]] += soundfile.info(tmp_path / "demo" / row["audio"]).duration
     assert len(splits) == 8
@@ -90,9 +93,9 @@ def test_a_voice_is_in_one_split_and_minutes_are_as_asked(tmp_path):
     assert seconds["dev"] > 0
 
 
-def test_speech_is_of_one_loudness_and_not_clipped(spoken):
-    for row in synthesis.table(spoken):
-        sound, _ = soundfile.read(spoken / row["audio"])
+def test_speech_is_of_one_loudness_and_not_clipped(demo_folder):
+    for row in synthesis.read_utterance_table(demo_folder):
+        sound, _ = soundfile.read(demo_folder / row["audio"])
         level = np.sqrt(np.mean(sound**2))
         assert 0.04 < level < 0.07  # 0.06, and silences around it
         assert np.abs(sound).max() < 1 - 1 / 32768
@@ -105,18 +108,18 @@ def test_a_whole_corpus_is_not_spoken_again(copy, monkeypatch):
     assert content(copy) == before
 
 
-def test_an_interrupted_synthesis_begins_again(spoken, copy):
-    state = read_json(copy / synthesis.STATE)
-    write_json(copy / synthesis.STATE, state | {"complete": False})
-    (copy / synthesis.TABLE).unlink()
+def test_an_interrupted_synthesis_begins_again(demo_folder, copy):
+    state = read_json(copy / synthesis.STATE_FILE)
+    write_json(copy / synthesis.STATE_FILE, state | {"complete": False})
+    (copy / synthesis.UTTERANCES_FILE).unlink()
     next(copy.glob("wav/*/*.wav")).unlink()
     synthesis.synthesise(corpus(), copy)
-    assert content(copy) == content(spoken)
+    assert content(copy) == content(demo_folder)
 
 
-def test_other_settings_replace_the_corpus_and_nothing_of_the_old_stays(copy, other):
+def test_other_settings_replace_the_corpus_and_nothing_of_the_old_stays(copy, other_seed_folder):
     synthesis.synthesise(corpus(seed=1), copy)
-    assert content(copy) == content(other)
+    assert content(copy) == content(other_seed_folder)
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
@@ -126,26 +129,26 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     assert content(tmp_path) == {"thesis.tex": b"years of work"}
 
 
-def test_progress_counts_the_seconds_spoken(spoken, told):
-    assert told == sorted(told)
-    assert {total for _, total in told} == {24}
-    assert told[-1] == (24, 24)
+def test_progress_counts_the_seconds_spoken(demo_folder, progress_calls):
+    assert progress_calls == sorted(progress_calls)
+    assert {total for _, total in progress_calls} == {24}
+    assert progress_calls[-1] == (24, 24)
 
 
 def test_a_synthesis_that_fails_says_why_in_one_line(tmp_path):
     (tmp_path / "demo").mkdir()
-    write_json(tmp_path / "demo" / synthesis.STATE, {"settings": {}, "complete": False})
+    write_json(tmp_path / "demo" / synthesis.STATE_FILE, {"settings": {}, "complete": False})
     (tmp_path / "demo" / "wav").write_text("in the way")
     with pytest.raises(InputError, match=r"could not be synthesised: .*wav.*; free some") as error:
         synthesis.synthesise(corpus(), tmp_path / "demo")
     assert "\n" not in str(error.value)
-    assert not read_json(tmp_path / "demo" / synthesis.STATE)["complete"]
+    assert not read_json(tmp_path / "demo" / synthesis.STATE_FILE)["complete"]
 
 
 def test_a_lost_table_is_refused_in_one_line(copy):
-    (copy / synthesis.TABLE).unlink()
+    (copy / synthesis.UTTERANCES_FILE).unlink()
     with pytest.raises(InputError, match=r"utterances\.tsv: cannot be read .*; delete "):
-        synthesis.table(copy)
+        synthesis.read_utterance_table(copy)
 
 
 def test_a_virtual_environment_at_a_long_path_can_speak(tmp_path):
@@ -159,7 +162,7 @@ def test_a_virtual_environment_at_a_long_path_can_speak(tmp_path):
         "import sys, espeakng_loader, random\n"
         "from pipeline.corpus.synthetic import prompts, synthesis as demo\n"
         "espeakng_loader.get_data_path = lambda: sys.argv[1]\n"
-        "voice = prompts.voices(3, random.Random(0))[0]\n"
+        "voice = prompts.make_voices(3, random.Random(0))[0]\n"
         "assert demo._Espeak(0).say('yes', voice).any()\n"
     )
     command = [sys.executable, "-c", script, str(deep / "espeak-ng-data")]

@@ -6,8 +6,8 @@ import numpy as np
 
 from pipeline.config.features import FeatureSettings
 from pipeline.corpus.manifest import Refusal
-from pipeline.features.hdf5 import VERSION
-from pipeline.features.shards import StoredUtterance, writing_shard
+from pipeline.features.hdf5 import SHARD_FORMAT_VERSION
+from pipeline.features.shards import StoredUtterance, open_shard_writer
 
 UTTERANCES = [
     StoredUtterance(
@@ -19,10 +19,10 @@ UTTERANCES = [
 ]
 
 for storage, name in (("float16", ""), ("uint8", "-uint8")):
-    path = Path(__file__).parent / f"shard-v{VERSION}{name}.h5"
+    path = Path(__file__).parent / f"shard-v{SHARD_FORMAT_VERSION}{name}.h5"
     if path.exists():
         continue
-    with writing_shard(
+    with open_shard_writer(
         path,
         feature_id="mel-000000000000",
         settings=FeatureSettings(mel_bins=4, storage=storage),

@@ -14,30 +14,32 @@ from hypothesis import strategies as st
 from jobs import code_snapshot
 from pipeline.config.features import FeatureSettings
 from pipeline.features.native import kernels
-from pipeline.features.native.kernels import Compiled
-from pipeline.features.stft import Plain, mel_filters, transform_of
+from pipeline.features.native.kernels import NativeSTFT
+from pipeline.features.stft import NumpySTFT, mel_filters, stft_parameters
 
 TILE = 20  # frames: two full vectors of lanes and a part of one
 
 
 @pytest.fixture(scope="module")
 def library() -> kernels.Library:
-    if not (found := kernels.library()):
-        pytest.skip(kernels.build())
+    if not (found := kernels.load_library()):
+        pytest.skip(kernels.build_library())
     return found
 
 
 def test_all_that_is_compiled_goes_where_the_code_goes():
     """To the jobs of a sweep, and into a wheel."""
     suffixes = {source.suffix for source in kernels.SOURCES}
-    assert suffixes <= code_snapshot.SUFFIXES
+    assert suffixes <= code_snapshot.SNAPSHOT_SUFFIXES
     packed = tomllib.loads(Path("pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
     assert {f"*{suffix}" for suffix in suffixes} <= set(packed["*"])
 
 
 def test_rows_of_another_width_are_not_multiplied(library: kernels.Library):
     with pytest.raises(ValueError, match=r"rows of 5 bins are needed, not \(2, 4\)"):
-        kernels.Products(library, 5).add(np.ones((2, 4), np.float32), np.zeros(4, np.float32))
+        kernels.NativeMomentSums(library, 5).add(
+            np.ones((2, 4), np.float32), np.zeros(4, np.float32)
+        )
 
 
 def seen(count: int, length: int, seed: int = 0) -> np.ndarray:
@@ -45,9 +47,11 @@ def seen(count: int, length: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(count, length)).astype(np.float32)
 
 
-def rows(engine: Compiled | Plain, samples: np.ndarray, settings: FeatureSettings) -> np.ndarray:
+def rows(
+    engine: NativeSTFT | NumpySTFT, samples: np.ndarray, settings: FeatureSettings
+) -> np.ndarray:
     found = np.empty((len(samples), settings.bins), np.float32)
-    engine.rows(samples, [found])
+    engine.compute_rows(samples, [found])
     return found
 
 
@@ -56,9 +60,9 @@ def rows(engine: Compiled | Plain, samples: np.ndarray, settings: FeatureSetting
 @pytest.mark.parametrize("n_fft", [512, 1024])  # 4^4 complex points, and 2 * 4^4
 def test_rows_equal_numpys(library: kernels.Library, spectrum: str, scale: str, n_fft: int):
     settings = FeatureSettings(spectrum=spectrum, scale=scale, storage="float32", n_fft=n_fft)
-    samples, transform = seen(TILE, settings.window_length), transform_of(settings)
-    found = rows(Compiled(library, transform, [settings]), samples, settings)
-    expected = rows(Plain(transform, [settings]), samples, settings)
+    samples, transform = seen(TILE, settings.window_length), stft_parameters(settings)
+    found = rows(NativeSTFT(library, transform, [settings]), samples, settings)
+    expected = rows(NumpySTFT(transform, [settings]), samples, settings)
     np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-5)
 
 
@@ -82,7 +86,7 @@ def test_any_window_and_number_of_frames_equals_float64(
         window="hamming",
     )
     samples = seen(count, settings.window_length, seed)
-    found = rows(Compiled(library, transform_of(settings), [settings]), samples, settings)
+    found = rows(NativeSTFT(library, stft_parameters(settings), [settings]), samples, settings)
     phase = 2 * np.pi * np.arange(settings.window_length) / settings.window_length
     windowed = samples.astype(np.float64) * (0.54 - 0.46 * np.cos(phase))
     expected = np.abs(np.fft.rfft(windowed, n_fft)) ** 2
@@ -93,7 +97,7 @@ def test_any_window_and_number_of_frames_equals_float64(
 def test_a_frame_depends_on_no_other_and_on_no_place(library: kernels.Library, spectrum: str):
     settings = FeatureSettings(spectrum=spectrum, scale="log", storage="float32")
     samples = seen(TILE, settings.window_length)
-    engine = Compiled(library, transform_of(settings), [settings])
+    engine = NativeSTFT(library, stft_parameters(settings), [settings])
     together = rows(engine, samples, settings)
     turned = np.random.default_rng(1).permutation(TILE)
     np.testing.assert_array_equal(rows(engine, samples[turned], settings), together[turned])
@@ -106,15 +110,15 @@ def test_logarithms_are_right_to_the_last_place_at_every_exponent(library: kerne
     settings = FeatureSettings(
         spectrum="power", scale="log", storage="float32", n_fft=65_536, floor=1e-300
     )
-    engine = Compiled(library, transform_of(settings), [settings])
+    engine = NativeSTFT(library, stft_parameters(settings), [settings])
     tiny, most = np.finfo(np.float32).tiny, np.finfo(np.float32).max
     values = np.geomspace(tiny, most, settings.bins).astype(np.float32).clip(tiny, most)
     near_one = np.linspace(0.5, 2, 2001, dtype=np.float32)
     values[: len(near_one)] = near_one
-    power = kernels._vectors(settings.bins, library.frames_at_a_time())
+    power = kernels._allocate_vectors(settings.bins, library.supported_lanes())
     power[:] = values[:, None]
     found = np.empty((1, settings.bins), np.float32)
-    library.rows(engine._outputs, power.ctypes.data, 1, found.ctypes.data)
+    library.rows_from_power(engine._outputs, power.ctypes.data, 1, found.ctypes.data)
     expected = np.log(values.astype(np.float64))
     units = np.spacing(np.maximum(np.abs(expected), 2.0**-7).astype(np.float32))
     assert (np.abs(found[0] - expected) / units).max() < 1.5
@@ -125,7 +129,9 @@ def test_what_is_infinite_or_no_number_stays_so(library: kernels.Library):
         settings = FeatureSettings(spectrum="power", scale=scale, storage="float32")
         for value in (np.inf, np.nan):
             samples = np.full((1, settings.window_length), value, np.float32)
-            found = rows(Compiled(library, transform_of(settings), [settings]), samples, settings)
+            found = rows(
+                NativeSTFT(library, stft_parameters(settings), [settings]), samples, settings
+            )
             assert not np.isfinite(found).any()
 
 
@@ -140,7 +146,7 @@ def test_sums_of_products_equal_float64(
 ):
     random = np.random.default_rng(seed)
     near_mean = random.normal(size=bins).astype(np.float32)
-    found = kernels.Products(library, bins)
+    found = kernels.NativeMomentSums(library, bins)
     blocks = [random.normal(size=(count, bins)).astype(np.float32) for count in counts]
     for block in blocks:
         found.add(block, near_mean)
@@ -154,7 +160,7 @@ def test_sums_of_products_equal_float64(
 def test_the_precision_of_products_does_not_wear_out(library: kernels.Library):
     """float32 alone would stop to count at 2^24 rows, and be off by parts per thousand by then."""
     block = np.full((4096, 2), 1 / 3, np.float32)
-    found = kernels.Products(library, 2)
+    found = kernels.NativeMomentSums(library, 2)
     for _ in range(500):
         found.add(block, np.zeros(2, np.float32))
     exact = 500 * 4096 * float(np.float32(1 / 3)) ** 2
@@ -179,10 +185,10 @@ for n_fft, window_ms, mel_bins in [(16, 1, 3), (32, 1.3, 5), (512, 25, 80), (204
     ]
     engine = compiled.Compiled(library, transform_of(sets[0]), sets)
     for count in (1, 7, 8, 9, 17):
-        length, hop = sets[0].window_length, sets[0].hop
+        length, hop = sets[0].window_length, sets[0].hop_length
         samples = np.ones((count - 1) * hop + length, np.float32)
         windows = np.lib.stride_tricks.sliding_window_view(samples, length)[::hop]
-        engine.rows(windows, [np.empty((count, each.bins), np.float32) for each in sets])
+        engine.compute_rows(windows, [np.empty((count, each.bins), np.float32) for each in sets])
         compiled.halves(library, samples, 1.0, 0.0)
 for bins in (1, 23, 24, 80, 257):
     for count in (1, 128, 131):
@@ -209,7 +215,8 @@ def test_the_kernel_touches_nothing_beyond_its_arrays(tmp_path: Path, narrow: li
         str(made),
     ]
     subprocess.run(
-        [compiler, *kernels.WORDS, *words, *map(str, kernels.SOURCES[:2]), "-lm"], check=True
+        [compiler, *kernels.COMPILER_FLAGS, *words, *map(str, kernels.SOURCES[:2]), "-lm"],
+        check=True,
     )
     asked = [compiler, "-print-file-name=libasan.so"]
     preloaded = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
@@ -228,7 +235,7 @@ def test_the_kernel_touches_nothing_beyond_its_arrays(tmp_path: Path, narrow: li
 def test_each_bin_is_in_two_neighbouring_filters_at_most(mel_bins: int):
     settings = FeatureSettings(spectrum="mel", mel_bins=mel_bins, mel_low_hz=50, mel_high_hz=7000)
     filters = mel_filters(settings)
-    first, weights = kernels._sparse(filters)
+    first, weights = kernels._sparse_filters(filters)
     dense = np.zeros((len(filters), mel_bins + 1), np.float32)
     for bin_, (place, pair) in enumerate(zip(first, weights, strict=True)):
         dense[bin_, place : place + 2] = pair
@@ -237,7 +244,7 @@ def test_each_bin_is_in_two_neighbouring_filters_at_most(mel_bins: int):
 
 def build(monkeypatch: pytest.MonkeyPatch, prefix: Path) -> str:
     monkeypatch.setattr(sys, "prefix", str(prefix))
-    return kernels.build()
+    return kernels.build_library()
 
 
 def test_a_library_is_built_once_for_a_source(

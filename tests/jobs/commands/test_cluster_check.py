@@ -8,14 +8,14 @@ import pytest
 from jobs.commands import cluster_check, parser
 from jobs.commands.cluster_check import Probe
 from jobs.node import checks
-from jobs.profile import FeatureJobs, Local, Slurm
+from jobs.profile import FeatureJobs, LocalProfile, SlurmProfile
 from jobs.slurm import sbatch
 from jobs.slurm.client import QueuedJob
 from jobs.sweep.folder import SweepFolder
 from pipeline.files import InputError, write_json
-from tests.jobs.conftest import Clock
+from tests.jobs.conftest import FakeClock
 
-PROFILE = Slurm(
+PROFILE = SlurmProfile(
     scheduler="slurm",
     cpus=4,
     gpus=1,
@@ -46,7 +46,7 @@ def answer(folder: SweepFolder, **said) -> dict:
 
 
 def wrong(findings) -> list[str]:
-    return [finding.text for finding in findings if not finding.good]
+    return [finding.text for finding in findings if not finding.ok]
 
 
 @pytest.mark.parametrize(
@@ -67,29 +67,30 @@ def wrong(findings) -> list[str]:
     ],
 )
 def test_what_a_node_lacks_is_wrong(folder, said, complaint):
-    found = wrong(checks.examine(answer(folder, **said), PROFILE, folder.work, folder.code))
+    found = wrong(checks.check_node(answer(folder, **said), PROFILE, folder.work, folder.code))
     assert len(found) == bool(complaint)
     assert all(text.startswith(complaint) for text in found)
 
 
 def test_a_profile_that_names_no_disk_of_the_node_is_told_of_none(folder):
-    for profile in (Local(), Slurm(scheduler="slurm", device="cpu")):
-        found = checks.examine(answer(folder), profile, folder.work, folder.code)
+    for profile in (LocalProfile(), SlurmProfile(scheduler="slurm", device="cpu")):
+        found = checks.check_node(answer(folder), profile, folder.work, folder.code)
         assert not any("temporary files" in finding.text for finding in found)
 
 
 def test_a_profile_that_asks_for_no_gpu_needs_none(folder):
-    for profile in (Local(), Slurm(scheduler="slurm", device="cpu")):
+    for profile in (LocalProfile(), SlurmProfile(scheduler="slurm", device="cpu")):
         assert (
-            wrong(checks.examine(answer(folder, gpus=[]), profile, folder.work, folder.code)) == []
+            wrong(checks.check_node(answer(folder, gpus=[]), profile, folder.work, folder.code))
+            == []
         )
 
 
 def test_the_partition_of_features_is_examined_by_what_features_ask_for(folder):
-    assert wrong(checks.examine_features(answer(folder, cpus=2, gpus=[]), PROFILE, folder)) == []
-    found = wrong(checks.examine_features(answer(folder, cpus=1), PROFILE, folder))
+    assert wrong(checks.check_feature_node(answer(folder, cpus=2, gpus=[]), PROFILE, folder)) == []
+    found = wrong(checks.check_feature_node(answer(folder, cpus=1), PROFILE, folder))
     assert found == ["features: 1 CPU may be used, 2 asked for"]
-    found = wrong(checks.examine_features(answer(folder, scratch=""), PROFILE, folder))
+    found = wrong(checks.check_feature_node(answer(folder, scratch=""), PROFILE, folder))
     assert found == ["features: DISK is not set on node7: temporary files go to /local/7"]
 
 
@@ -104,13 +105,13 @@ def test_the_partition_of_features_is_examined_by_what_features_ask_for(folder):
     ],
 )
 def test_a_clock_is_wrong_by_what_no_delay_explains(before, after, said):
-    found = checks.clock(NOW, NOW + before, NOW + after)
-    assert (found.text, found.good) == (said, "within" in said)
+    found = checks.check_clock(NOW, NOW + before, NOW + after)
+    assert (found.text, found.ok) == (said, "within" in said)
 
 
 @pytest.fixture
 def probe(folder, monkeypatch, fake_slurm) -> Probe:
-    for name in ("SECONDS_BETWEEN_LOOKS", "SECONDS_FOR_SIGNAL", "SECONDS_FOR_REQUEUE"):
+    for name in ("CHECK_POLL_INTERVAL_S", "SIGNAL_REPLY_TIMEOUT_S", "REQUEUE_TIMEOUT_S"):
         monkeypatch.setattr(cluster_check, name, 0.01)
     fake_slurm("scancel")
     folder.path.mkdir(parents=True)
@@ -118,39 +119,42 @@ def probe(folder, monkeypatch, fake_slurm) -> Probe:
 
 
 def test_slurm_is_asked_as_seldom_as_the_profile_says(folder, monkeypatch):
-    clock, asked, released = Clock(), [], []
+    clock, asked, released = FakeClock(), [], []
     probe = Probe(folder.path / "answer-1.json", NOW, 70.0, "12")
 
     def queue() -> dict[str, QueuedJob]:
         asked.append(clock.now - 1000.0)
         if len(asked) == 3:
-            write_json(probe.answer, {"host": "node7"})
+            write_json(probe.answer_path, {"host": "node7"})
         return {"12": QueuedJob("12", "PENDING", "Priority")}
 
     monkeypatch.setattr(cluster_check, "time", clock)
-    monkeypatch.setattr(cluster_check.client, "queue", queue)
-    assert cluster_check._await(probe, folder) == {"host": "node7"}
+    monkeypatch.setattr(cluster_check.client, "squeue", queue)
+    assert cluster_check._wait_for_answer(probe, folder) == {"host": "node7"}
     assert asked == [5.0, 75.0, 145.0]
     began = clock.now
-    cluster_check._appears(
-        probe.again, 200.0, probe.patience, lambda: released.append(clock.now - began)
+    cluster_check._wait_for_file(
+        probe.requeued_path,
+        200.0,
+        probe.poll_interval_s,
+        lambda: released.append(clock.now - began),
     )
     assert released == [70.0, 140.0]
 
 
 def test_a_signal_that_does_not_arrive_is_told_from_a_requeue_that_does_not_work(probe, fake_slurm):
-    (deaf,) = cluster_check._requeued(probe)
-    assert not deaf.good
+    (deaf,) = cluster_check._check_requeue(probe)
+    assert not deaf.ok
     assert "no signal arrived" in deaf.text
-    probe.heard.write_text(json.dumps(cluster_check.time.time() + 1e6))
-    arrives, clock, requeue = cluster_check._requeued(probe)
-    assert (arrives.good, clock.good, requeue.good) == (True, False, False)
+    probe.signal_received_path.write_text(json.dumps(cluster_check.time.time() + 1e6))
+    arrives, clock, requeue = cluster_check._check_requeue(probe)
+    assert (arrives.ok, clock.ok, requeue.ok) == (True, False, False)
     assert "no second turn" in requeue.text
     released = fake_slurm("scontrol")
-    cluster_check._requeued(probe)
+    cluster_check._check_requeue(probe)
     assert "update JobId=12 StartTime=now" in released.read_text()
-    probe.again.write_text("1")
-    assert [each.good for each in cluster_check._requeued(probe)] == [True, False, True]
+    probe.requeued_path.write_text("1")
+    assert [each.ok for each in cluster_check._check_requeue(probe)] == [True, False, True]
 
 
 @pytest.mark.parametrize(
@@ -165,7 +169,9 @@ def test_a_signal_that_does_not_arrive_is_told_from_a_requeue_that_does_not_work
 )
 def test_a_module_that_setup_could_not_load_is_wrong(folder, setup, loaded, lacks):
     profile = PROFILE.model_copy(update={"setup": setup})
-    found = wrong(checks.examine(answer(folder, modules=loaded), profile, folder.work, folder.code))
+    found = wrong(
+        checks.check_node(answer(folder, modules=loaded), profile, folder.work, folder.code)
+    )
     assert found == [lacks] * bool(lacks)
 
 
@@ -178,17 +184,17 @@ def test_a_module_that_setup_could_not_load_is_wrong(folder, setup, loaded, lack
 )
 def test_a_job_that_never_starts_is_not_awaited(folder, probe, fake_slurm, reason, said):
     fake_slurm("squeue", f"12|PENDING|{reason}|main|lab|normal|N/A|\n")
-    (found,) = cluster_check._heard(probe, PROFILE, folder)
-    assert (found.good, said in found.text) == (False, True)
+    (found,) = cluster_check._probe_results(probe, PROFILE, folder)
+    assert (found.ok, said in found.text) == (False, True)
 
 
 def test_a_job_that_ends_without_an_answer_is_a_finding_with_its_last_words(
     folder, probe, fake_slurm, monkeypatch
 ):
-    monkeypatch.setattr(cluster_check, "SECONDS_BEFORE_A_QUESTION", 0.1)
-    monkeypatch.setattr(cluster_check, "SECONDS_FOR_FILES", 1.0)
+    monkeypatch.setattr(cluster_check, "FIRST_QUERY_DELAY_S", 0.1)
+    monkeypatch.setattr(cluster_check, "FILE_VISIBILITY_TIMEOUT_S", 1.0)
     fake_slurm("squeue")
-    (found,) = cluster_check._heard(probe, PROFILE, folder)
+    (found,) = cluster_check._probe_results(probe, PROFILE, folder)
     assert found.text == (
         "job 12 ended without an answer: it left no output: do the nodes share "
         f"{folder.work}, and may they write there?"
@@ -196,8 +202,8 @@ def test_a_job_that_ends_without_an_answer_is_a_finding_with_its_last_words(
     folder.jobs.mkdir()
     output = folder.jobs / "12_0_log.out"
     output.write_text("much\n" * 100 + "execve(): /no/python: No such file\n")
-    (found,) = cluster_check._heard(probe, PROFILE, folder)
-    assert not found.good
+    (found,) = cluster_check._probe_results(probe, PROFILE, folder)
+    assert not found.ok
     assert found.text.endswith(f"much execve(): /no/python: No such file; see {output}")
     assert len(found.text) < 500 + len(str(output))
 
@@ -206,12 +212,12 @@ def test_limits_that_leave_no_room_or_are_passed_are_wrong(fake_slurm):
     fake_slurm("squeue")
     fake_slurm("scontrol", "PartitionName=main Default=YES MaxTime=00:30:00\n")
     fake_slurm("sacctmgr")
-    found = cluster_check._limits(PROFILE)
-    assert not found.good
+    found = cluster_check._check_limits(PROFILE)
+    assert not found.ok
     assert "minutes: 120 is above the 30 that partition main allows" in found.text
     fake_slurm("sacctmgr", "lab|lab||normal|0||||\n")
-    found = cluster_check._limits(PROFILE.model_copy(update={"minutes": 30}))
-    assert (found.good, found.text.split(",")[0]) == (
+    found = cluster_check._check_limits(PROFILE.model_copy(update={"minutes": 30}))
+    assert (found.ok, found.text.split(",")[0]) == (
         False,
         "limits: 0 jobs that may be submitted now",
     )
@@ -221,8 +227,8 @@ def test_a_job_of_the_check_takes_no_room_in_its_findings(fake_slurm):
     fake_slurm("squeue", "12|RUNNING|None|main|lab|normal|N/A|\n")
     lone = PROFILE.model_copy(update={"max_submit": 1, "max_minutes": 120, "max_running": 1})
     lone = lone.model_copy(update={"max_array_size": 8})
-    assert not cluster_check._limits(lone).good
-    assert cluster_check._limits(lone, ["12"]).good
+    assert not cluster_check._check_limits(lone).ok
+    assert cluster_check._check_limits(lone, ["12"]).ok
 
 
 @pytest.mark.parametrize(
@@ -263,15 +269,17 @@ def test_a_profile_that_is_wrong_about_preemption_is_told_so(fake_slurm, setting
         "PreemptType = preempt/partition_prio\nSlurmctldParameters = preempt_send_user_signal\n"
         "PartitionName=main Default=YES GraceTime=0 PreemptMode=REQUEUE\n",
     )
-    found = cluster_check._preemption(Slurm(scheduler="slurm", **settings))
+    found = cluster_check._check_preemption(SlurmProfile(scheduler="slurm", **settings))
     assert [finding.text for finding in found] == told
-    assert [finding.good for finding in found] == good
+    assert [finding.ok for finding in found] == good
 
 
 def test_a_site_that_does_not_tell_of_preemption_is_not_wrong(fake_slurm):
     fake_slurm("scontrol", complains="denied", code=1)
-    (found,) = cluster_check._preemption(Slurm(scheduler="slurm", preemption="none", grace_s=5))
-    assert (found.good, found.text) == (True, "preemption: the site does not tell")
+    (found,) = cluster_check._check_preemption(
+        SlurmProfile(scheduler="slurm", preemption="none", grace_s=5)
+    )
+    assert (found.ok, found.text) == (True, "preemption: the site does not tell")
 
 
 def test_an_impatient_person_leaves_no_job_and_no_file(folder, probe, monkeypatch, fake_slurm):
@@ -280,12 +288,12 @@ def test_an_impatient_person_leaves_no_job_and_no_file(folder, probe, monkeypatc
     cancelled = fake_slurm("scancel")
 
     def impatient(probe: Probe, _: SweepFolder) -> None:
-        assert probe.patience == 45.0
+        assert probe.poll_interval_s == 45.0
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cluster_check, "_await", impatient)
+    monkeypatch.setattr(cluster_check, "_wait_for_answer", impatient)
     with pytest.raises(KeyboardInterrupt):
-        cluster_check._on_slurm(Slurm(scheduler="slurm", poll_min_s=45), folder)
+        cluster_check._check_slurm(SlurmProfile(scheduler="slurm", poll_min_s=45), folder)
     assert cancelled.read_text() == "12\n"
     assert list(folder.path.glob("answer-*")) == []
 
@@ -317,15 +325,15 @@ def test_a_refusal_is_in_the_report_with_its_usual_cause(
 
 def test_a_job_that_answers_and_dies_is_in_the_report(probe, fake_slurm):
     fake_slurm("scancel", complains="Invalid job id specified", code=1)
-    (finding,) = cluster_check._requeued(probe)
-    assert not finding.good
+    (finding,) = cluster_check._check_requeue(probe)
+    assert not finding.ok
     assert "no signal could be sent to job 12: scancel: Invalid job id" in finding.text
 
 
 def test_a_job_may_not_check_the_cluster(folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     with pytest.raises(InputError, match="inside job 7, and a job may not submit jobs"):
-        cluster_check._on_slurm(PROFILE, folder)
+        cluster_check._check_slurm(PROFILE, folder)
     site = tmp_path / "site.yaml"
     site.write_text("scheduler: slurm\n")
     assert parser.main(["cluster-check", str(site), "--work", str(tmp_path / "work")]) == 2

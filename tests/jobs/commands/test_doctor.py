@@ -6,9 +6,11 @@ from jobs.commands.parser import main
 from pipeline.training.diagnosis import preflight
 
 
-def test_what_is_wrong_is_told_with_the_way_out(make_bench, capfd, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(preflight, "MOST_UPDATES", 3)
-    bench = make_bench()
+def test_what_is_wrong_is_told_with_the_way_out(
+    make_project, capfd, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(preflight, "OVERFIT_MAX_UPDATES", 3)
+    bench = make_project()
     experiment = bench.configs / "experiments" / "tiny.yaml"
     assert main(["doctor", str(experiment), "--work", str(bench.work)]) == 1
     said = capfd.readouterr().out
@@ -19,18 +21,18 @@ def test_what_is_wrong_is_told_with_the_way_out(make_bench, capfd, monkeypatch: 
     assert "2 things are wrong" in said
 
 
-def test_what_cannot_be_looked_at_is_wrong_too(make_bench, capfd):
-    bench = make_bench("an4")
+def test_what_cannot_be_looked_at_is_wrong_too(make_project, capfd):
+    bench = make_project("an4")
     experiment = bench.configs / "experiments" / "tiny.yaml"
     assert main(["doctor", str(experiment), "--work", str(bench.work)]) == 1
     assert "WRONG  the corpus has no dev utterances; choose" in capfd.readouterr().out
 
 
 def test_a_refused_utterance_is_wrong_and_the_rest_is_examined(
-    make_bench, capfd, monkeypatch: pytest.MonkeyPatch
+    make_project, capfd, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(preflight, "MOST_SECONDS", 0.1)
-    bench = make_bench("csv", epochs=200)
+    monkeypatch.setattr(preflight, "OVERFIT_TIMEOUT_S", 0.1)
+    bench = make_project("csv", epochs=200)
     experiment = bench.configs / "experiments" / "tiny.yaml"
     for _ in range(2):  # the second time its features are there already
         assert main(["doctor", str(experiment), "--work", str(bench.work)]) == 1

@@ -70,13 +70,15 @@ def test_the_guard_can_fail():
     assert loads == [{"numpy", "h5py"}, {"numpy", "h5py", "submitit"}]
 
 
-@pytest.mark.parametrize("verb", sorted(parser.VERBS))
+@pytest.mark.parametrize("verb", sorted(parser.VERB_MODULES))
 def test_each_verb_has_help_and_a_function(verb: str, capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as ended:
         parser.main([verb, "--help"])
     assert ended.value.code == 0
     assert len(capsys.readouterr().out.splitlines()) > 3
-    source = (REPOSITORY / parser.VERBS[verb].replace(".", "/")).with_suffix(".py").read_text()
+    source = (
+        (REPOSITORY / parser.VERB_MODULES[verb].replace(".", "/")).with_suffix(".py").read_text()
+    )
     assert f"def {verb.replace('-', '_')}(options: argparse.Namespace) -> int:" in source
 
 

@@ -10,17 +10,17 @@ import soundfile
 
 from jobs.commands.parser import main
 from jobs.sweep import report
-from pipeline.results.run_summary import read
-from tests.jobs.conftest import Bench
-from tests.results.examples import NOW, Course, make_run
+from pipeline.results.run_summary import read_run
+from tests.jobs.conftest import TinyProject
+from tests.results.examples import NOW, RunScenario, make_run
 
 RUNS = {"blank": math.inf, "learnt": 500.0}
 
 
 @pytest.fixture
-def bench(make_bench: Callable[..., Bench]) -> Bench:
+def project(make_project: Callable[..., TinyProject]) -> TinyProject:
     """A file that is no sound, which its reader refuses; and one that cannot be decoded."""
-    made = make_bench("csv")
+    made = make_project("csv")
     flac = made.corpus / "u12.flac"
     soundfile.write(flac, np.random.default_rng(0).uniform(-0.5, 0.5, 32_000), 16_000)
     content = bytearray(flac.read_bytes())
@@ -31,35 +31,38 @@ def bench(make_bench: Callable[..., Bench]) -> Bench:
     return made
 
 
-def verb(bench: Bench, name: str, *words: str) -> int:
-    return main([name, *words, str(bench.sweep), "--work", str(bench.work)])
+def verb(bench: TinyProject, name: str, *words: str) -> int:
+    return main([name, *words, str(bench.sweep_file), "--work", str(bench.work)])
 
 
 def test_a_report_names_what_was_refused_as_far_as_shards_are_left(
-    bench: Bench, capsys: pytest.CaptureFixture[str]
+    project: TinyProject, capsys: pytest.CaptureFixture[str]
 ):
-    assert verb(bench, "features", "--sweep") == 1
-    shards = sorted(bench.work.glob("features/*/shard-*.h5"))
+    assert verb(project, "features", "--sweep") == 1
+    shards = sorted(project.work.glob("features/*/shard-*.h5"))
     assert len(shards) == 2
-    refused = bench.folder.reports / "refused.csv"
+    refused = project.sweep_folder.reports / "refused.csv"
 
     capsys.readouterr()
-    assert verb(bench, "report") == 0
+    assert verb(project, "report") == 0
     assert capsys.readouterr().out.startswith("0 of 2 runs finished\nreport: ")
-    page = bench.folder.report.read_text("utf-8")
+    page = project.sweep_folder.report_file.read_text("utf-8")
     assert "Of the 14 utterances that tiny lists, 2 were refused:" in page
     assert "broken.wav: " in page
     assert refused.read_text("utf-8").count("\n") == 3
 
     shards[0].write_bytes(shards[0].read_bytes()[:5000])
     shards[1].unlink()
-    assert verb(bench, "report") == 0
-    assert "that tiny lists, 1 was refused:" in bench.folder.report.read_text("utf-8")
+    assert verb(project, "report") == 0
+    assert "that tiny lists, 1 was refused:" in project.sweep_folder.report_file.read_text("utf-8")
     assert refused.read_text("utf-8").count("\n") == 2
 
 
 def test_where_all_is_wrong_no_run_is_the_best(tmp_path: Path):
-    found = [make_run(tmp_path / name, name, course=Course(escape=e)) for name, e in RUNS.items()]
-    blank, learnt = (report._scored(read(run, NOW)) for run in found)
+    found = [
+        make_run(tmp_path / name, name, scenario=RunScenario(escape_updates=e))
+        for name, e in RUNS.items()
+    ]
+    blank, learnt = (report._describe_best(read_run(run, NOW)) for run in found)
     assert blank == "no best run: test CER 100.0 % even where dev was heard best"
     assert learnt.startswith("best run: learnt (learnt): test CER ")

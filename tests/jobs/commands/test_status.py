@@ -4,10 +4,10 @@ import argparse
 from dataclasses import asdict
 
 from jobs.commands import parser, status
-from jobs.slurm.client import mark_of
+from jobs.slurm.client import sweep_tag
 from jobs.sweep.folder import SweepFolder
-from jobs.sweep.ledger import Entry
-from jobs.sweep.record import wanted
+from jobs.sweep.ledger import LedgerEntry
+from jobs.sweep.record import make_record
 from pipeline.config.sweep import load_sweep
 from pipeline.corpus import readers
 from pipeline.files import write_json
@@ -17,30 +17,32 @@ def test_cancel_finds_a_job_that_an_interrupted_submission_left(tmp_path, fake_s
     folder = SweepFolder(tmp_path.resolve(), "spectrum")
     folder.jobs.mkdir(parents=True)
     cancelled = fake_slurm("scancel")
-    others = mark_of(folder.work / "another" / "jobs")
+    others = sweep_tag(folder.work / "another" / "jobs")
     line = "{}|PENDING|Priority|main|lab|normal|N/A|{}1\n"
-    fake_slurm("squeue", line.format("20_0", mark_of(folder.jobs)) + line.format("21", others))
+    fake_slurm("squeue", line.format("20_0", sweep_tag(folder.jobs)) + line.format("21", others))
     options = argparse.Namespace(sweep="spectrum", cluster=None, work=folder.work)
     assert status.cancel(options) == 0
     assert cancelled.read_text().split() == ["20"]
     assert "cancelled 1 job: 20" in capsys.readouterr().out
-    entry = Entry(time=1.0, scheduler="slurm", job="21", kind="runs", items=(), task="t", code="c")
+    entry = LedgerEntry(
+        time=1.0, scheduler="slurm", job="21", kind="runs", items=(), task="t", code="c"
+    )
     folder.ledger.append([entry])
     assert status.cancel(options) == 0
     assert cancelled.read_text().split() == ["20", "20", "21"]
-    assert folder.cancelled() == {"20", "21"}
+    assert folder.cancelled_jobs() == {"20", "21"}
 
 
 def test_status_says_what_set_the_last_make_sweep_had_and_that_no_file_has_changed(
-    make_bench, capsys
+    make_project, capsys
 ):
-    bench = make_bench("csv")
-    sweep = load_sweep(bench.sweep, {"train.epochs": 3, "model.clamp": None})
+    bench = make_project("csv")
+    sweep = load_sweep(bench.sweep_file, {"train.epochs": 3, "model.clamp": None})
     corpus = sweep.experiments[0].experiment.corpus
-    made = wanted(sweep, {corpus: readers.build(corpus, bench.work)}, bench.work)
-    write_json(bench.folder.record, asdict(made))
+    made = make_record(sweep, {corpus: readers.build_manifest(corpus, bench.work)}, bench.work)
+    write_json(bench.sweep_folder.record_file, asdict(made))
     changes = ["--set", "train.epochs=3", "--set", "model.clamp=null"]
-    words = ["status", str(bench.sweep), "--work", str(bench.work), "--once"]
+    words = ["status", str(bench.sweep_file), "--work", str(bench.work), "--once"]
     assert parser.main(words) == 0
     (line,) = (each for each in capsys.readouterr().out.splitlines() if "last make sweep" in each)
     assert line == (
@@ -48,6 +50,6 @@ def test_status_says_what_set_the_last_make_sweep_had_and_that_no_file_has_chang
     )
     assert parser.main([*words, *changes]) == 0
     assert "last make sweep" not in capsys.readouterr().out
-    bench.sweep.write_text(bench.sweep.read_text().replace("power, mel", "power"))
+    bench.sweep_file.write_text(bench.sweep_file.read_text().replace("power, mel", "power"))
     assert parser.main([*words, *changes]) == 0
-    assert f"{bench.sweep} has changed since the last make sweep" in capsys.readouterr().out
+    assert f"{bench.sweep_file} has changed since the last make sweep" in capsys.readouterr().out

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from jobs.display import feature_progress
-from jobs.display.feature_progress import Tally
-from jobs.local.executor import Process
-from jobs.node.feature_task import Progress
+from jobs.display.feature_progress import FeatureProgress
+from jobs.local.executor import RunningTask
+from jobs.node.feature_task import TaskProgress
 from jobs.node.task_file import progress_path
 from jobs.sweep import feature_status
 from jobs.sweep.folder import SweepFolder
-from jobs.sweep.ledger import Entry
-from jobs.sweep.record import Wanted, WantedFeatures
+from jobs.sweep.ledger import LedgerEntry
+from jobs.sweep.record import PlannedFeatures, SweepRecord
 from pipeline.corpus.manifest import Refusal
 from pipeline.files import write_json
 
@@ -31,24 +31,24 @@ def folder(tmp_path: Path) -> SweepFolder:
     return folder
 
 
-def wanted() -> Wanted:
-    sets = (WantedFeatures(name, "m.jsonl", 4, 3600.0) for name in ("mel-0", "power-0"))
-    return Wanted("spectrum", "", "spectrum.yaml", "", (), tuple(sets))
+def wanted() -> SweepRecord:
+    sets = (PlannedFeatures(name, "m.jsonl", 4, 3600.0) for name in ("mel-0", "power-0"))
+    return SweepRecord("spectrum", "", "spectrum.yaml", "", (), tuple(sets))
 
 
-def told(task: Path, done: Progress) -> Path:
+def told(task: Path, done: TaskProgress) -> Path:
     task.parent.mkdir(parents=True, exist_ok=True)
     write_json(progress_path(task), asdict(done))
     return task
 
 
-def submitted(folder: SweepFolder, index: int, done: Progress | None) -> None:
+def submitted(folder: SweepFolder, index: int, done: TaskProgress | None) -> None:
     task = folder.tasks / f"features-{index}.json"
     if done:
         told(task, done)
     folder.ledger.append(
         [
-            Entry(
+            LedgerEntry(
                 time=time.time(),
                 scheduler="slurm",
                 job=f"12_{index}",
@@ -67,23 +67,29 @@ def stored(folder: SweepFolder, index: int) -> None:
 
 
 def of_jobs(folder: SweepFolder) -> list[str]:
-    return feature_progress.of_jobs(wanted(), folder, feature_status.survey(wanted(), folder))
+    return feature_progress.job_progress_lines(
+        wanted(), folder, feature_status.feature_statuses(wanted(), folder)
+    )
 
 
 def test_a_tally_adds_what_has_ended_and_what_runs(tmp_path):
     running = [
-        Process(told(tmp_path / f"{n}.json", Progress(10, 300.0, (), 5.0)), n, None) for n in (0, 1)
+        RunningTask(told(tmp_path / f"{n}.json", TaskProgress(10, 300.0, (), 5.0)), n, None)
+        for n in (0, 1)
     ]
-    total = Progress(100, 3600.0)
-    tally = Tally(total, Progress(20, 600.0), time.monotonic() - 60)
-    assert tally.line(running) == (
+    total = TaskProgress(100, 3600.0)
+    tally = FeatureProgress(total, TaskProgress(20, 600.0), time.monotonic() - 60)
+    assert tally.format_line(running) == (
         "features: 40 of 100 utterances, 20 min 00 s of 1 h 00 min of speech, "
         "20 times real time, 2 min 00 s left"
     )
 
 
 def test_a_tally_of_nothing_yet_promises_nothing():
-    assert Tally(Progress(100, 3600.0)).line([]) == "features: 0 of 100 utterances"
+    assert (
+        FeatureProgress(TaskProgress(100, 3600.0)).format_line([])
+        == "features: 0 of 100 utterances"
+    )
 
 
 def test_jobs_that_have_told_nothing_are_not_spoken_of(folder):
@@ -92,8 +98,8 @@ def test_jobs_that_have_told_nothing_are_not_spoken_of(folder):
 
 
 def test_jobs_tell_utterances_speech_pace_time_left_and_what_they_refused(folder):
-    submitted(folder, 0, Progress(50, 900.0, (REFUSED,), 10.0))
-    submitted(folder, 1, Progress(20, 300.0, (), 10.0))
+    submitted(folder, 0, TaskProgress(50, 900.0, (REFUSED,), 10.0))
+    submitted(folder, 1, TaskProgress(20, 300.0, (), 10.0))
     submitted(folder, 2, None)
     stored(folder, 0)
     assert of_jobs(folder) == [
@@ -103,14 +109,14 @@ def test_jobs_tell_utterances_speech_pace_time_left_and_what_they_refused(folder
 
 
 def test_a_job_that_is_silent_has_no_pace(folder):
-    submitted(folder, 0, Progress(50, 900.0, (), 10.0))
+    submitted(folder, 0, TaskProgress(50, 900.0, (), 10.0))
     hour_ago = time.time() - 3600
     os.utime(progress_path(folder.tasks / "features-0.json"), (hour_ago, hour_ago))
     assert of_jobs(folder) == ["features: 50 utterances, 15 min 00 s of speech done"]
 
 
 def test_of_whole_sets_only_what_was_refused_is_told(folder):
-    submitted(folder, 0, Progress(50, 900.0, (REFUSED,), 10.0))
+    submitted(folder, 0, TaskProgress(50, 900.0, (REFUSED,), 10.0))
     for index in range(4):
         stored(folder, index)
     assert of_jobs(folder) == ["features: 1 utterance refused; make features names them"]

@@ -12,7 +12,7 @@ from jobs import messages
 from jobs.display import run_lines, run_table
 from jobs.sweep.run_status import RunStatus
 from pipeline.runs.folder import Heartbeat, Usage
-from tests.results.examples import Course, rows
+from tests.results.examples import RunScenario, make_rows
 
 LONG = "sbatch: error: " + "a very long story " * 30
 
@@ -69,7 +69,7 @@ def test_of_a_run_alone_the_speed_and_the_time_left_stay_in_eighty_columns(label
 def test_many_runs_leave_out_the_same_columns(monkeypatch):
     runs = measured("seed 0"), measured("seed 1")
     few = drawn(*runs, width=70)
-    monkeypatch.setattr(run_table, "DRAWN", 1)
+    monkeypatch.setattr(run_table, "MAX_RICH_ROWS", 1)
     many = drawn(*runs, width=70)
     assert many[0].split() == few[0].split()
     assert max(map(len, many)) <= 70
@@ -104,13 +104,13 @@ def test_a_line_above_the_live_picture_is_not_broken(monkeypatch):
     terminal = Console(file=text, force_terminal=True, width=40, highlight=False)
     monkeypatch.setattr(messages, "console", lambda: terminal)
     monkeypatch.setattr(run_table, "console", lambda: terminal)
-    with run_table.live("below"):
-        messages.say(f"{line}[bold]")
+    with run_table.live_display("below"):
+        messages.print_line(f"{line}[bold]")
     assert f"{line}[bold]\n" in text.getvalue()
 
 
 def test_the_line_of_an_epoch_says_how_far_how_well_and_how_long_yet():
-    train, dev = rows("0123456789ab", Course(), 1)
+    train, dev = make_rows("0123456789ab", RunScenario(), 1)
     train |= {"loss_per_character": 1.4, "frames_per_second": 51_000.0}
     dev |= {"loss_per_character": 1.5, "cer": 0.25, "blank_argmax": 0.87}
     assert run_lines.epoch_line(running(), train, dev) == (
@@ -122,7 +122,7 @@ def test_the_line_of_an_epoch_says_how_far_how_well_and_how_long_yet():
 def test_what_many_runs_failed_of_is_told_once_below_the_table():
     failed = [RunStatus(f"seed={n}", f"{n}", "failed", "disk full", "no space") for n in range(3)]
     lost = RunStatus("seed=3", "3", "lost", "", "job 12_3 left the queue")
-    assert run_lines.explanations([*failed, lost, running()]) == [
+    assert run_lines.explanation_lines([*failed, lost, running()]) == [
         "seed=0 and 2 more: disk full: no space",
         "seed=3: lost: job 12_3 left the queue",
     ]
@@ -136,7 +136,7 @@ def test_a_running_run_shows_what_it_uses():
 def test_many_runs_are_told_in_the_same_words_as_few(monkeypatch):
     waits = RunStatus("seed=2", "ba9876543211", "queued", "", "others come first (Priority)")
     few = drawn(running(), waits, width=200)
-    monkeypatch.setattr(run_table, "DRAWN", 1)
+    monkeypatch.setattr(run_table, "MAX_RICH_ROWS", 1)
     many = drawn(running(), waits, width=200)
     assert [line.split() for line in many] == [line.split() for line in few]
     assert len({line.index("state") - line.index("id") for line in (few[0], many[0])}) == 1

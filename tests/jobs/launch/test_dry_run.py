@@ -2,24 +2,26 @@
 
 from jobs.launch import dry_run
 from jobs.node.task_file import Run, Slice
-from jobs.profile import Local, Slurm
+from jobs.profile import LocalProfile, SlurmProfile
 from jobs.slurm import preemption
-from jobs.slurm.limits import Limits, Wish
+from jobs.slurm.limits import JobPreferences, Limits
 from jobs.sweep.folder import SweepFolder
-from jobs.sweep.plan import plan
+from jobs.sweep.plan import make_plan
 
 
 def lines(tmp_path, *, minutes_per_run=None, limits=None, **settings) -> list[str]:
-    profile = Slurm(scheduler="slurm", cpus=4, gpus=2, minutes=30, **settings)
+    profile = SlurmProfile(scheduler="slurm", cpus=4, gpus=2, minutes=30, **settings)
     limits = limits or Limits(tasks=10, array=8, running=3, feature_tasks=2, minutes=120)
-    made = plan(
+    made = make_plan(
         [Slice("corpus.jsonl", index, ("mel-0",)) for index in range(4)],
         [Run(f"r{index}", "mel-0") for index in range(60)],
         limits,
-        Wish(minutes=30, report=True),
+        JobPreferences(minutes=30, report=True),
         minutes_per_run,
     )
-    return list(dry_run.lines(made, profile, limits, SweepFolder(tmp_path / "work", "spectrum")))
+    return list(
+        dry_run.dry_run_lines(made, profile, limits, SweepFolder(tmp_path / "work", "spectrum"))
+    )
 
 
 def test_jobs_hours_and_limits_are_told_and_nothing_is_written(tmp_path, fake_slurm):
@@ -33,17 +35,17 @@ def test_jobs_hours_and_limits_are_told_and_nothing_is_written(tmp_path, fake_sl
             "limits: 10 of 10 jobs that may be submitted; arrays of 7, 8 allowed; 3 at once; "
             "30 min each, 120 allowed"
         ),
-        preemption.told(Slurm(scheduler="slurm")),
+        preemption.describe_preemption(SlurmProfile(scheduler="slurm")),
         "srun is not on PATH: the scripts are written on a login node",
     ]
     assert not (tmp_path / "work").exists()
 
 
 def test_features_alone_are_told_with_their_own_limit_and_without_gpus(tmp_path):
-    profile = Slurm(scheduler="slurm", features={"minutes": 20}, minutes=90)
-    made = plan([Slice("corpus.jsonl", 0, ("mel-0",))], [], Limits(minutes=120))
+    profile = SlurmProfile(scheduler="slurm", features={"minutes": 20}, minutes=90)
+    made = make_plan([Slice("corpus.jsonl", 0, ("mel-0",))], [], Limits(minutes=120))
     said = list(
-        dry_run.lines(made, profile, Limits(minutes=120), SweepFolder(tmp_path, "spectrum"))
+        dry_run.dry_run_lines(made, profile, Limits(minutes=120), SweepFolder(tmp_path, "spectrum"))
     )
     assert said[1] == "1 job in 1 call of sbatch, at most 0.3 CPU-hours"
     assert said[2].endswith("20 min each, 120 allowed")
@@ -75,10 +77,14 @@ def test_more_time_is_asked_for_what_a_task_needs_and_too_long_a_task_is_named(t
 
 def test_it_is_told_what_a_preempted_run_loses(tmp_path):
     site = {"preemption": "cancel", "grace_s": 120}
-    assert preemption.told(Slurm(scheduler="slurm", **site)) in lines(tmp_path, **site)
+    assert preemption.describe_preemption(SlurmProfile(scheduler="slurm", **site)) in lines(
+        tmp_path, **site
+    )
 
 
 def test_this_machine_has_no_limits_to_tell(tmp_path):
-    made = plan([], [Run("r", "mel-0")], Limits())
-    said = list(dry_run.lines(made, Local(), Limits(), SweepFolder(tmp_path, "spectrum")))
+    made = make_plan([], [Run("r", "mel-0")], Limits())
+    said = list(
+        dry_run.dry_run_lines(made, LocalProfile(), Limits(), SweepFolder(tmp_path, "spectrum"))
+    )
     assert said == ["runs: 1 run in 1 task of at most 1"]

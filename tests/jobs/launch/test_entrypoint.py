@@ -30,13 +30,13 @@ def folder(tmp_path: Path) -> RunFolder:
 
 
 @pytest.fixture
-def fitted(monkeypatch: pytest.MonkeyPatch) -> list[Heartbeat | None]:
+def heartbeats_at_fit(monkeypatch: pytest.MonkeyPatch) -> list[Heartbeat | None]:
     """The heartbeat that others find while each run is trained."""
     found: list[Heartbeat | None] = []
     monkeypatch.setattr(training_task, "_fit", lambda folder, *_: found.append(folder.heartbeat()))
-    monkeypatch.setattr("jobs.node.run_lock.SECONDS_BETWEEN_LOOKS", 0.01)
-    monkeypatch.setattr("jobs.node.run_lock.SECONDS_BETWEEN_COUNTS", 0.05)
-    monkeypatch.setattr("jobs.node.run_lock.SECONDS_UNTIL_STALE", 0.5)
+    monkeypatch.setattr("jobs.node.run_lock.LOCK_POLL_INTERVAL_S", 0.01)
+    monkeypatch.setattr("jobs.node.run_lock.LOCK_REFRESH_INTERVAL_S", 0.05)
+    monkeypatch.setattr("jobs.node.run_lock.STALE_LOCK_TIMEOUT_S", 0.5)
     return found
 
 
@@ -44,34 +44,38 @@ def execute(folder: RunFolder) -> int:
     task = RunTask(
         work=str(folder.path.parents[1]), runs=(Run(RUN, "mel-0"),), device="cpu", threads=1
     )
-    return entrypoint.execute(task_file.write(task, folder.path.parents[1]), StopRequest())
+    return entrypoint.execute_task(
+        task_file.write_task(task, folder.path.parents[1]), StopRequest()
+    )
 
 
-def test_a_run_that_another_process_trains_is_left_to_it(folder, fitted):
-    with run_lock.holding(folder.path):
-        folder.beat(Heartbeat(epoch=3))
+def test_a_run_that_another_process_trains_is_left_to_it(folder, heartbeats_at_fit):
+    with run_lock.acquire(folder.path):
+        folder.write_heartbeat(Heartbeat(epoch=3))
         assert execute(folder) == exit_codes.DONE
-    assert fitted == []
+    assert heartbeats_at_fit == []
     assert folder.heartbeat().epoch == 3
     assert folder.failure() is None
     assert f"left to process {os.getpid()}" in folder.log_file.read_text()
 
 
-def test_a_run_is_claimed_before_the_seconds_that_importing_torch_takes(folder, fitted):
-    folder.beat(Heartbeat(status="stopped", epoch=3, pid=1, host="elsewhere"))
+def test_a_run_is_claimed_before_the_seconds_that_importing_torch_takes(folder, heartbeats_at_fit):
+    folder.write_heartbeat(Heartbeat(status="stopped", epoch=3, pid=1, host="elsewhere"))
     assert execute(folder) == exit_codes.DONE
-    (claim,) = fitted
+    (claim,) = heartbeats_at_fit
     assert (claim.status, claim.pid, claim.host) == ("running", os.getpid(), socket.gethostname())
     assert claim.epoch == 3
 
 
-def test_a_dead_node_keeps_a_requeued_job_for_a_while_only(folder, fitted):
+def test_a_dead_node_keeps_a_requeued_job_for_a_while_only(folder, heartbeats_at_fit):
     there = {"token": "0", "host": "node7", "pid": 1, "space": ""}
     write_json(folder.path / "claim" / "owner.json", there)
-    folder.beat(Heartbeat(host="node7", pid=1, time=time.time() + 3600))  # its clock is fast
+    folder.write_heartbeat(
+        Heartbeat(host="node7", pid=1, time=time.time() + 3600)
+    )  # its clock is fast
     began = time.monotonic()
     assert execute(folder) == exit_codes.DONE
-    assert len(fitted) == 1
+    assert len(heartbeats_at_fit) == 1
     assert 0.5 <= time.monotonic() - began < 20
 
 
@@ -132,15 +136,15 @@ def side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (code / "jobs").mkdir(parents=True)
     (code / "jobs" / "__init__.py").touch()
     (code / "jobs" / "__main__.py").write_text(PROGRAM)
-    monkeypatch.setattr(training_task, "SOURCE", code)
-    monkeypatch.setattr(training_task, "_import_for_copies", lambda: None)
-    monkeypatch.setenv(usage.WAITED, "0")  # is set, and so set back at the end
-    monkeypatch.setattr("jobs.local.fork_worker.possible", lambda: False)
+    monkeypatch.setattr(training_task, "REPOSITORY_ROOT", code)
+    monkeypatch.setattr(training_task, "_import_before_fork", lambda: None)
+    monkeypatch.setenv(usage.QUEUE_WAIT_VARIABLE, "0")  # is set, and so set back at the end
+    monkeypatch.setattr("jobs.local.fork_worker.can_fork", lambda: False)
 
     def execute(stop: StopRequest, *names: str) -> int:
         made = tuple(Run(name, "mel-0") for name in names)
         task = RunTask(work=str(tmp_path), runs=made, device="cpu", threads=3, at_once=2)
-        return entrypoint.execute(task_file.write(task, tmp_path / "tasks"), stop)
+        return entrypoint.execute_task(task_file.write_task(task, tmp_path / "tasks"), stop)
 
     return execute
 
@@ -170,7 +174,7 @@ def test_a_signal_to_the_job_is_passed_on_to_the_runs_beside_each_other(tmp_path
     def warn() -> None:
         while not all(path.exists() for path in began):
             time.sleep(0.05)
-        stop.note(signal.SIGUSR2)
+        stop.handle_signal(signal.SIGUSR2)
 
     threading.Thread(target=warn).start()
     assert side_by_side(stop, "long-a", "long-b", "c") == exit_codes.STOPPED
@@ -203,7 +207,9 @@ sys.exit(entrypoint.execute(task_file.write(task, Path(work) / "tasks"), StopReq
 """
 
 
-@pytest.mark.skipif(not fork_worker.THREADS.exists(), reason="processes are copied on Linux alone")
+@pytest.mark.skipif(
+    not fork_worker.THREADS_FOLDER.exists(), reason="processes are copied on Linux alone"
+)
 def test_a_run_that_is_killed_takes_no_later_one_with_it_and_torch_is_imported_once(tmp_path):
     """In a Python of its own, as SLURM starts it: the tests' one has threads."""
     ended = subprocess.run([sys.executable, "-c", COPIES, str(tmp_path)], check=False, timeout=120)

@@ -4,10 +4,10 @@ import pytest
 
 from jobs.launch import orphan_jobs
 from jobs.node import run_lock
-from jobs.slurm.client import QueuedJob, mark_of
+from jobs.slurm.client import QueuedJob, sweep_tag
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.job_queue import Queue
-from jobs.sweep.ledger import Entry
+from jobs.sweep.ledger import LedgerEntry
 from pipeline.files import InputError
 
 
@@ -15,7 +15,7 @@ from pipeline.files import InputError
 def folder(tmp_path) -> SweepFolder:
     made = SweepFolder(tmp_path, "spectrum")
     made.ledger.append(
-        Entry(time=1.0, scheduler="slurm", job=job, kind="runs", items=(), task="t", code="c")
+        LedgerEntry(time=1.0, scheduler="slurm", job=job, kind="runs", items=(), task="t", code="c")
         for job in ("12_0", "12_1", "13")
     )
     return made
@@ -29,9 +29,9 @@ def test_a_job_without_a_line_in_the_ledger_is_cancelled_and_others_are_left(
     folder, fake_slurm, capsys
 ):
     cancelled = fake_slurm("scancel")
-    ours, other = mark_of(folder.jobs), mark_of(folder.work / "another" / "jobs")
+    ours, other = sweep_tag(folder.jobs), sweep_tag(folder.work / "another" / "jobs")
     waits = ("PENDING", "Priority", "main", "lab", "normal")
-    left = orphan_jobs.cancel(
+    left = orphan_jobs.cancel_orphan_jobs(
         folder,
         queue(
             QueuedJob("12_0", *waits, f"{ours}1"),
@@ -48,7 +48,7 @@ def test_a_job_without_a_line_in_the_ledger_is_cancelled_and_others_are_left(
 
 def test_what_waits_for_what_cannot_happen_is_named_and_cancelled(folder, fake_slurm, capsys):
     cancelled = fake_slurm("scancel")
-    left = orphan_jobs.cancel(
+    left = orphan_jobs.cancel_orphan_jobs(
         folder,
         queue(
             QueuedJob("13", "PENDING", "DependencyNeverSatisfied"),
@@ -62,22 +62,22 @@ def test_what_waits_for_what_cannot_happen_is_named_and_cancelled(folder, fake_s
 
 
 def test_nothing_is_asked_where_nothing_is_left(folder):
-    assert orphan_jobs.cancel(folder, queue()).jobs == {}
+    assert orphan_jobs.cancel_orphan_jobs(folder, queue()).jobs == {}
 
 
 def test_a_job_may_not_submit_jobs(folder, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "77")
     told = pytest.raises(InputError, match=r"inside job 77, .* on a login node")
-    with told, orphan_jobs.submitting(folder):
+    with told, orphan_jobs.submission_lock(folder):
         pytest.fail("submitted")
 
 
 def test_two_terminals_do_not_submit_a_sweep_at_once(folder, monkeypatch):
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    monkeypatch.setattr(run_lock, "SECONDS_BETWEEN_COUNTS", 0.05)
-    monkeypatch.setattr(run_lock, "SECONDS_BETWEEN_LOOKS", 0.02)
+    monkeypatch.setattr(run_lock, "LOCK_REFRESH_INTERVAL_S", 0.05)
+    monkeypatch.setattr(run_lock, "LOCK_POLL_INTERVAL_S", 0.02)
     told = pytest.raises(InputError, match=r"spectrum: process .* submits it now")
-    with orphan_jobs.submitting(folder), told, orphan_jobs.submitting(folder):
+    with orphan_jobs.submission_lock(folder), told, orphan_jobs.submission_lock(folder):
         pytest.fail("submitted twice")
 
 
@@ -94,35 +94,35 @@ def there(folder: SweepFolder) -> set[str]:
 def test_the_code_of_a_finished_sweep_goes_when_no_job_imports_it(folder, fake_slurm):
     snapshots(folder, "c")
     fake_slurm("squeue", "13|RUNNING|None|main|lab|normal|N/A|(null)\n")
-    orphan_jobs.clear(folder)
+    orphan_jobs.remove_unused_files(folder)
     assert there(folder) == {"c", "c.patch"}
     fake_slurm("squeue", complains="Unable to contact slurm controller", code=1)
-    orphan_jobs.clear(folder)
+    orphan_jobs.remove_unused_files(folder)
     assert there(folder) == {"c", "c.patch"}
     fake_slurm("squeue", "14|RUNNING|None|main|lab|normal|N/A|(null)\n")
-    orphan_jobs.clear(folder)
+    orphan_jobs.remove_unused_files(folder)
     assert there(folder) == {"c.patch"}
 
 
 def test_a_submission_clears_the_code_of_earlier_ones_that_no_live_job_imports(folder):
     snapshots(folder, "c", "older")
-    orphan_jobs.cancel(folder, queue(QueuedJob("13", "RUNNING", "")))
+    orphan_jobs.cancel_orphan_jobs(folder, queue(QueuedJob("13", "RUNNING", "")))
     assert there(folder) == {"c", "c.patch", "older.patch"}
-    orphan_jobs.cancel(folder, queue())
+    orphan_jobs.cancel_orphan_jobs(folder, queue())
     assert there(folder) == {"c.patch", "older.patch"}
 
 
 def test_code_stays_while_somebody_deals_its_tasks_on_a_machine(folder):
     snapshots(folder, "here", "older")
-    entry = Entry(
+    entry = LedgerEntry(
         time=2.0, scheduler="local", job="1", kind="runs", items=(), task="t", code="here"
     )
     folder.ledger.append([entry])
-    folder.owner.write_text("{}")
-    orphan_jobs.cancel(folder, queue())
+    folder.owner_file.write_text("{}")
+    orphan_jobs.cancel_orphan_jobs(folder, queue())
     assert there(folder) == {"here", "here.patch", "older.patch"}
-    folder.owner.unlink()
-    orphan_jobs.cancel(folder, queue())
+    folder.owner_file.unlink()
+    orphan_jobs.cancel_orphan_jobs(folder, queue())
     assert there(folder) == {"here.patch", "older.patch"}
 
 
@@ -136,7 +136,7 @@ HELD = (
 
 def test_what_no_node_took_is_released_and_stays_in_the_queue(folder, fake_slurm, capsys):
     asked = fake_slurm("scontrol")
-    left = orphan_jobs.cancel(folder, queue(*HELD))
+    left = orphan_jobs.cancel_orphan_jobs(folder, queue(*HELD))
     assert asked.read_text().split() == ["release", "12_0,13"]
     assert left.jobs.keys() == {job.id for job in HELD}
     assert "released 12_0, 13: no node took it" in capsys.readouterr().out
@@ -144,13 +144,15 @@ def test_what_no_node_took_is_released_and_stays_in_the_queue(folder, fake_slurm
 
 def test_a_release_that_slurm_refuses_is_said_and_the_rest_goes_on(folder, fake_slurm, capsys):
     fake_slurm("scontrol", complains="Access/permission denied for job 12_0", code=1)
-    assert orphan_jobs.cancel(folder, queue(*HELD)).jobs.keys() == {job.id for job in HELD}
+    assert orphan_jobs.cancel_orphan_jobs(folder, queue(*HELD)).jobs.keys() == {
+        job.id for job in HELD
+    }
     assert "Access/permission denied" in capsys.readouterr().out
 
 
 def test_what_jobs_left_goes_once_all_that_they_were_to_make_is_there(folder):
-    def entry(job: str, kind: str, *items: str) -> Entry:
-        return Entry(
+    def entry(job: str, kind: str, *items: str) -> LedgerEntry:
+        return LedgerEntry(
             time=2.0, scheduler="slurm", job=job, kind=kind, items=items, task="t", code="c"
         )
 
@@ -173,7 +175,7 @@ def test_what_jobs_left_goes_once_all_that_they_were_to_make_is_there(folder):
     features.mkdir(parents=True)
 
     def left(*queued: str) -> set[str]:
-        orphan_jobs.clear(folder, queued)
+        orphan_jobs.remove_unused_files(folder, queued)
         return {path.name.split("_")[0] for path in folder.jobs.iterdir()}
 
     assert left() == {"31", "32", "33", "99", ".submission"}
@@ -181,8 +183,8 @@ def test_what_jobs_left_goes_once_all_that_they_were_to_make_is_there(folder):
         (features / f"shard-0000{index}-of-00002.h5").touch()
     for name in ("a", "b"):
         folder.run(name).finish([])
-    folder.report.parent.mkdir(parents=True)
-    folder.report.touch()
+    folder.report_file.parent.mkdir(parents=True)
+    folder.report_file.touch()
     assert left("31_1", "33") == {"31", "32", "33", "99", ".submission"}
     assert left() == {"32", "99"}  # c is not finished; and 99 nobody here knows
     folder.run("c").finish([])

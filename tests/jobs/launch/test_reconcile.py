@@ -22,8 +22,8 @@ from jobs.slurm.client import QueuedJob
 from jobs.sweep import run_status
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.job_queue import Queue
-from jobs.sweep.ledger import Entry
-from jobs.sweep.record import Wanted, WantedRun, recorded
+from jobs.sweep.ledger import LedgerEntry
+from jobs.sweep.record import PlannedRun, SweepRecord, load_record
 from jobs.sweep.run_status import RunStatus
 from pipeline.files import write_json
 from pipeline.runs.folder import Failure, Heartbeat
@@ -48,7 +48,7 @@ def typed(*words: str | Path) -> tuple[int, str, str]:
 
 
 @pytest.fixture
-def said(in_this_process: None, capsys: pytest.CaptureFixture[str]) -> Typed:
+def run_in_process(run_tasks_in_process: None, capsys: pytest.CaptureFixture[str]) -> Typed:
     """The same, without a process of its own for the program or for any of its tasks."""
 
     def act(*words: str | Path) -> tuple[int, str, str]:
@@ -60,7 +60,7 @@ def said(in_this_process: None, capsys: pytest.CaptureFixture[str]) -> Typed:
 
 
 def states(bench) -> list[RunStatus]:
-    return run_status.survey(recorded(bench.folder), bench.folder, Queue())
+    return run_status.run_statuses(load_record(bench.sweep_folder), bench.sweep_folder, Queue())
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -72,14 +72,22 @@ def until(condition: Callable[[], object]) -> None:
 
 def has_epochs(bench, number: int) -> bool:
     """Each run that is not finished has committed so many epochs."""
-    if not bench.folder.record.exists():
+    if not bench.sweep_folder.record_file.exists():
         return False
-    runs = [bench.folder.run(run.run_id) for run in recorded(bench.folder).runs]
+    runs = [bench.sweep_folder.run(run.run_id) for run in load_record(bench.sweep_folder).runs]
     return all(max((row["epoch"] for row in run.rows()), default=0) >= number for run in runs)
 
 
 def sweep(bench, *words: str) -> list[str]:
-    return ["sweep", str(bench.sweep), "--work", str(bench.work), "--cluster", str(LOCAL), *words]
+    return [
+        "sweep_file",
+        str(bench.sweep_file),
+        "--work",
+        str(bench.work),
+        "--cluster",
+        str(LOCAL),
+        *words,
+    ]
 
 
 def start(bench) -> "subprocess.Popen[bytes]":
@@ -89,8 +97,8 @@ def start(bench) -> "subprocess.Popen[bytes]":
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
-def test_a_sweep_interrupted_and_killed_continues_until_there_is_nothing_to_do(make_bench):
-    bench = make_bench(epochs=60)
+def test_a_sweep_interrupted_and_killed_continues_until_there_is_nothing_to_do(make_project):
+    bench = make_project(epochs=60)
     parent = start(bench)
     until(lambda: has_epochs(bench, 2))
     parent.send_signal(signal.SIGINT)
@@ -98,7 +106,7 @@ def test_a_sweep_interrupted_and_killed_continues_until_there_is_nothing_to_do(m
     assert parent.returncode == INTERRUPTED
     assert b"typed again it continues" in errors
     assert {run.state for run in states(bench)} == {"stopped"}
-    before = {run.run_id: bench.folder.run(run.run_id).rows() for run in states(bench)}
+    before = {run.run_id: bench.sweep_folder.run(run.run_id).rows() for run in states(bench)}
 
     parent = start(bench)
     most = max(row["epoch"] for rows in before.values() for row in rows)
@@ -116,24 +124,24 @@ def test_a_sweep_interrupted_and_killed_continues_until_there_is_nothing_to_do(m
     assert "best run: " in printed
     assert "\x1b[" not in printed  # no colour in a pipe
     for run in states(bench):
-        rows = bench.folder.run(run.run_id).rows()
+        rows = bench.sweep_folder.run(run.run_id).rows()
         assert run.state == "finished"
         assert rows[: len(before[run.run_id])] == before[run.run_id]
         assert [row["epoch"] for row in rows if row["split"] == "train"] == list(range(1, 61))
 
-    entries, report = bench.folder.ledger.entries(), bench.folder.report.stat()
+    entries, report = bench.sweep_folder.ledger.entries(), bench.sweep_folder.report_file.stat()
     code, printed, errors = typed(*sweep(bench))
     assert (code, errors) == (0, "")
     assert "nothing to do: 2 of 2 runs are finished" in printed
-    assert bench.folder.ledger.entries() == entries
-    assert bench.folder.report.stat().st_mtime == report.st_mtime
+    assert bench.sweep_folder.ledger.entries() == entries
+    assert bench.sweep_folder.report_file.stat().st_mtime == report.st_mtime
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 def test_an_experiment_trains_in_the_foreground_and_says_when_interrupted_how_it_continues(
-    make_bench, said: Typed
+    make_project, run_in_process: Typed
 ):
-    bench = make_bench()
+    bench = make_project()
     experiment = bench.configs / "experiments" / "tiny.yaml"
     words = ["train", experiment, "--work", bench.work, "--cluster", LOCAL]
     words += ["--set", "train.epochs=100"]
@@ -149,15 +157,15 @@ def test_an_experiment_trains_in_the_foreground_and_says_when_interrupted_how_it
     assert f"stopped; what was done is saved: {again}" in printed
     assert printed.rstrip().endswith(" continues")
 
-    code, printed, errors = said(*words)
+    code, printed, errors = run_in_process(*words)
     assert (code, errors) == (0, "")
     assert re.search(r"epoch 100, dev: .* nats per character", printed)
     assert "test CER" in printed
     assert printed.count("    said   ") == printed.count("    heard  ") == 2  # all of dev
 
 
-def test_what_two_processes_refuse_alike_is_told_once_and_no_run_is_shown(make_bench, tmp_path):
-    bench, profile = make_bench("csv"), tmp_path / "two.yaml"
+def test_what_two_processes_refuse_alike_is_told_once_and_no_run_is_shown(make_project, tmp_path):
+    bench, profile = make_project("csv"), tmp_path / "two.yaml"
     profile.write_text("scheduler: local\nslots: 2\n")
     quiet = np.random.default_rng(0).normal(scale=1e-6, size=50 * 16_000)  # two shards
     for wav in bench.corpus.glob("u*.wav"):
@@ -172,52 +180,57 @@ def test_what_two_processes_refuse_alike_is_told_once_and_no_run_is_shown(make_b
 
 
 def test_features_that_are_there_are_not_computed_again_and_a_damaged_shard_is(
-    make_bench, said: Typed
+    make_project, run_in_process: Typed
 ):
-    bench = make_bench("an4")
+    bench = make_project("an4")
     words = ["--work", bench.work, "--cluster", LOCAL]
-    assert said("features", "--sweep", bench.sweep, *words)[0] == 0
+    assert run_in_process("features", "--sweep", bench.sweep_file, *words)[0] == 0
     shards = sorted(bench.work.glob("features/*/shard-*.h5"))
     content = [shard.read_bytes() for shard in shards]
     shards[0].write_bytes(content[0][:-1])
-    code, printed, _ = said("features", "--sweep", bench.sweep, *words)
+    code, printed, _ = run_in_process("features", "--sweep", bench.sweep_file, *words)
     assert code == 0
     assert "features: 1 set " in printed
     assert [shard.read_bytes() for shard in shards] == content
-    assert "nothing to do: 2 feature sets" in said("features", "--sweep", bench.sweep, *words)[1]
+    assert (
+        "nothing to do: 2 feature sets"
+        in run_in_process("features", "--sweep", bench.sweep_file, *words)[1]
+    )
 
 
 def test_copies_at_other_speeds_are_trained_on_and_counted_where_frames_are(
-    make_bench, said: Typed
+    make_project, run_in_process: Typed
 ):
-    bench = make_bench("csv", epochs=1)
+    bench = make_project("csv", epochs=1)
     words = ["--work", bench.work, "--cluster", LOCAL]
     seen = {}
     for speeds in ("[]", "[0.9,1.1]"):
-        code, printed, _ = said(*sweep(bench, f"--set=features.speeds={speeds}"))
+        code, printed, _ = run_in_process(*sweep(bench, f"--set=features.speeds={speeds}"))
         assert code == 1  # one recording is refused
         assert printed.count("refused: broken: ") == 1
         assert "features: 2 sets of 12 utterances" in printed
-        run = recorded(bench.folder).runs[0]
-        rows = bench.folder.run(run.run_id).rows()
+        run = load_record(bench.sweep_folder).runs[0]
+        rows = bench.sweep_folder.run(run.run_id).rows()
         seen[speeds] = [(row["split"], row["utterances"], row["frames"]) for row in rows]
     (train, *rest), (copied, *others) = seen.values()
     assert others == rest
     assert copied[1] == 3 * train[1]
     assert copied[2] == pytest.approx((1 + 1 / 0.9 + 1 / 1.1) * train[2], rel=0.01)
     held = 12 + 2 * train[1]
-    printed = said("inspect", run.feature_id, *words)[1]
+    printed = run_in_process("inspect", run.feature_id, *words)[1]
     assert "speeds (0.9, 1.1)" in printed
     assert (
         f"{held} utterances (dev {rest[0][1]}, test {rest[1][1]}, train {3 * train[1]})" in printed
     )
-    assert ": all whole" in said("verify", run.feature_id, *words)[1]
+    assert ": all whole" in run_in_process("verify", run.feature_id, *words)[1]
 
 
-def test_a_plan_is_printed_and_nothing_is_submitted(make_bench, capsys):
-    bench = make_bench("an4")
-    written = bench.sweep.read_text("utf-8")
-    bench.sweep.write_text(f"# Cost: 2 runs of\n#   a second.\n# Expect: no.\n{written}", "utf-8")
+def test_a_plan_is_printed_and_nothing_is_submitted(make_project, capsys):
+    bench = make_project("an4")
+    written = bench.sweep_file.read_text("utf-8")
+    bench.sweep_file.write_text(
+        f"# Cost: 2 runs of\n#   a second.\n# Expect: no.\n{written}", "utf-8"
+    )
     assert parser.main(sweep(bench, "--dry-run")) == 0
     printed = capsys.readouterr().out
     assert printed.endswith("cost, as the sweep file says: 2 runs of a second.\n")
@@ -236,28 +249,37 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
 
 
 @pytest.mark.parametrize("scheduler", ["local", "slurm"])
-def test_a_runaway_grid_is_refused_before_anything_is_made(make_bench, capsys, scheduler: str):
-    bench = make_bench("an4")
+def test_a_runaway_grid_is_refused_before_anything_is_made(make_project, capsys, scheduler: str):
+    bench = make_project("an4")
     profile = bench.configs / "site.yaml"
     profile.write_text(f"scheduler: {scheduler}\nmax_runs: 1\n")
     line = refused(
-        capsys, "sweep", bench.sweep, "--work", bench.work, "--cluster", profile, "--dry-run"
+        capsys,
+        "sweep_file",
+        bench.sweep_file,
+        "--work",
+        bench.work,
+        "--cluster",
+        profile,
+        "--dry-run",
     )
-    assert f"{bench.sweep}: plans 2 runs, and {profile} allows 1; narrow the sweep" in line
-    line = refused(capsys, "sweep", bench.sweep, "--work", bench.work, "--cluster", profile)
+    assert f"{bench.sweep_file}: plans 2 runs, and {profile} allows 1; narrow the sweep" in line
+    line = refused(
+        capsys, "sweep_file", bench.sweep_file, "--work", bench.work, "--cluster", profile
+    )
     assert "plans 2 runs" in line
     assert not list(bench.work.glob("*/*"))
 
 
-def test_a_missing_corpus_is_refused_in_one_line(make_bench, capsys):
-    bench = make_bench("an4")
+def test_a_missing_corpus_is_refused_in_one_line(make_project, capsys):
+    bench = make_project("an4")
     bench.corpus.rename(bench.corpus.with_name("elsewhere"))
     assert str(bench.corpus) in refused(capsys, *sweep(bench))
-    assert not bench.folder.path.exists()
+    assert not bench.sweep_folder.path.exists()
 
 
-def test_an_unset_variable_of_a_corpus_is_refused_in_one_line(make_bench, capsys, monkeypatch):
-    bench = make_bench("an4")
+def test_an_unset_variable_of_a_corpus_is_refused_in_one_line(make_project, capsys, monkeypatch):
+    bench = make_project("an4")
     monkeypatch.delenv("AN4", raising=False)
     corpus = bench.configs / "corpora" / "tiny.yaml"
     corpus.write_text("reader: an4\nroot: $AN4\n")
@@ -265,41 +287,41 @@ def test_an_unset_variable_of_a_corpus_is_refused_in_one_line(make_bench, capsys
 
 
 def test_a_character_outside_the_alphabet_is_refused_before_anything_is_submitted(
-    make_bench, capsys
+    make_project, capsys
 ):
-    bench = make_bench("an4")
-    bench.retell("faaa-an1-b", "NÉE")
+    bench = make_project("an4")
+    bench.replace_transcript("faaa-an1-b", "NÉE")
     line = refused(capsys, *sweep(bench))
     assert "corpus tiny: 1 of 12 transcripts have characters that the alphabet english-38" in line
     assert "lacks: 'É' (first in faaa-an1-b)" in line
-    assert not bench.folder.path.exists()
+    assert not bench.sweep_folder.path.exists()
 
 
-def test_a_work_folder_that_cannot_be_written_is_refused_in_one_line(make_bench, capsys):
-    bench = make_bench("an4")
+def test_a_work_folder_that_cannot_be_written_is_refused_in_one_line(make_project, capsys):
+    bench = make_project("an4")
     bench.work.write_text("in the way")
     assert "the work folder cannot be written" in refused(capsys, *sweep(bench))
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a folder that even root cannot write")
-def test_a_read_only_work_folder_is_refused_in_one_line(make_bench, capsys):
-    words = ["sweep", make_bench("an4").sweep, "--work", "/proc/blankslate"]
+def test_a_read_only_work_folder_is_refused_in_one_line(make_project, capsys):
+    words = ["sweep_file", make_project("an4").sweep_file, "--work", "/proc/blankslate"]
     assert "the work folder cannot be written" in refused(capsys, *words)
 
 
-def test_an_unreachable_scheduler_is_refused_in_one_line(make_bench, capsys, fake_slurm):
-    bench = make_bench("an4")
+def test_an_unreachable_scheduler_is_refused_in_one_line(make_project, capsys, fake_slurm):
+    bench = make_project("an4")
     words = [*sweep(bench)[:-1], str(REPOSITORY / "cluster" / "slurm.yaml")]
     assert "squeue is not on PATH" in refused(capsys, *words)
     fake_slurm("squeue", complains="Unable to contact slurm controller", code=1)
     assert "Unable to contact slurm controller" in refused(capsys, *words)
-    assert not bench.folder.path.exists()
+    assert not bench.sweep_folder.path.exists()
 
 
 def test_what_sbatch_refuses_is_quoted_and_what_it_took_is_in_the_ledger(
-    make_bench, capsys, fake_slurm
+    make_project, capsys, fake_slurm
 ):
-    bench = make_bench("an4")
+    bench = make_project("an4")
     site = bench.configs / "site.yaml"
     site.write_text(
         "scheduler: slurm\nmax_submit: 10\nmax_running: 5\nmax_array_size: 9\nreport: false\n"
@@ -308,20 +330,20 @@ def test_what_sbatch_refuses_is_quoted_and_what_it_took_is_in_the_ledger(
     fake_slurm("srun")
     fake_slurm("sbatch", "Submitted batch job 42\n")
     words = ["--work", str(bench.work), "--cluster", str(site)]
-    assert parser.main(["features", "--sweep", str(bench.sweep), *words]) == 0
-    assert [entry.job for entry in bench.folder.ledger.entries()] == ["42"]
+    assert parser.main(["features", "--sweep", str(bench.sweep_file), *words]) == 0
+    assert [entry.job for entry in bench.sweep_folder.ledger.entries()] == ["42"]
     capsys.readouterr()
 
     fake_slurm("squeue", "42|PENDING|Priority|main|lab|normal|N/A|(null)\n")
     fake_slurm("sbatch", complains="sbatch: error: Invalid account or partition", code=1)
-    line = refused(capsys, "sweep", str(bench.sweep), *words)
+    line = refused(capsys, "sweep_file", str(bench.sweep_file), *words)
     assert "site.yaml: sbatch: error: Invalid account or partition" in line
     assert [entry.job for entry in bench.folder.ledger.entries()] == ["42"]
 
     sbatch = fake_slurm("sbatch", "Submitted batch job 43\n")
     sbatch.unlink()
-    assert parser.main(["sweep", str(bench.sweep), *words]) == 0
-    (script,) = (bench.folder.jobs).glob("43_submission.sh")
+    assert parser.main(["sweep_file", str(bench.sweep_file), *words]) == 0
+    (script,) = (bench.sweep_folder.jobs).glob("43_submission.sh")
     assert "#SBATCH --dependency=afterany:42" in script.read_text()
     assert sbatch.read_text().count("\n") == 1  # the features are on their way already
 
@@ -329,19 +351,19 @@ def test_what_sbatch_refuses_is_quoted_and_what_it_took_is_in_the_ledger(
     jobs = ("42|PENDING|Priority", "43_0|PENDING|Dependency", "43_1|PENDING|Dependency")
     fake_slurm("squeue", "".join(job + rest for job in jobs))
     sbatch.unlink()
-    assert parser.main(["sweep", str(bench.sweep), *words]) == 0
+    assert parser.main(["sweep_file", str(bench.sweep_file), *words]) == 0
     assert not sbatch.exists()
 
 
 def test_a_cut_file_and_an_empty_transcript_are_refused_and_the_good_ones_kept(
-    make_bench, said: Typed
+    make_project, run_in_process: Typed
 ):
-    bench = make_bench("an4")
-    cut = bench.wav("faaa-an0-b")
+    bench = make_project("an4")
+    cut = bench.wav_path("faaa-an0-b")
     cut.write_bytes(cut.read_bytes()[:-4000])
-    bench.retell("maaa-an2-b", "")
+    bench.replace_transcript("maaa-an2-b", "")
     words = ["--work", bench.work, "--cluster", LOCAL]
-    code, printed, errors = said("features", "--sweep", bench.sweep, *words)
+    code, printed, errors = run_in_process("features", "--sweep", bench.sweep_file, *words)
     assert (code, errors) == (1, "")
     refusals = [line for line in printed.splitlines() if line.startswith("refused: ")]
     assert sorted(line.split(": ")[1] for line in refusals) == ["faaa-an0-b", "maaa-an2-b"]
@@ -350,101 +372,107 @@ def test_a_cut_file_and_an_empty_transcript_are_refused_and_the_good_ones_kept(
 
 
 def test_a_sweep_of_a_cluster_goes_on_where_there_is_no_scheduler(
-    make_bench, said: Typed, monkeypatch
+    make_project, run_in_process: Typed, monkeypatch
 ):
-    bench = make_bench(epochs=1)
+    bench = make_project(epochs=1)
     monkeypatch.setenv("PATH", str(bench.work / "empty"))  # no squeue
-    assert said(*sweep(bench, "--dry-run"))[0] == 0
-    assert said("features", *sweep(bench)[2:], "--sweep", bench.sweep)[0] == 0
-    assert recorded(bench.folder).runs
-    submitted = Entry(
+    assert run_in_process(*sweep(bench, "--dry-run"))[0] == 0
+    assert run_in_process("features", *sweep(bench)[2:], "--sweep", bench.sweep_file)[0] == 0
+    assert load_record(bench.sweep_folder).runs
+    submitted = LedgerEntry(
         time=time.time() - 60,
         scheduler="slurm",
         job="12_0",
         kind="runs",
-        items=tuple(run.run_id for run in recorded(bench.folder).runs),
+        items=tuple(run.run_id for run in load_record(bench.sweep_folder).runs),
         task="t.json",
         code="c",
     )
-    bench.folder.ledger.append([submitted])
-    code, printed, errors = said(*sweep(bench))
+    bench.sweep_folder.ledger.append([submitted])
+    code, printed, errors = run_in_process(*sweep(bench))
     assert (code, errors) == (0, "")
     assert printed.count("squeue is not on PATH") == 1
     assert "2 runs: 2 finished" in printed
 
 
 def test_a_run_that_another_terminal_trains_is_left_to_it_and_has_not_failed(
-    make_bench, said: Typed
+    make_project, run_in_process: Typed
 ):
-    bench = make_bench(epochs=1)
-    assert said("features", *sweep(bench)[2:], "--sweep", bench.sweep)[0] == 0
-    first, _ = recorded(bench.folder).runs
-    bench.folder.run(first.run_id).beat(Heartbeat(pid=os.getpid()))
-    code, printed, errors = said(*sweep(bench))
+    bench = make_project(epochs=1)
+    assert run_in_process("features", *sweep(bench)[2:], "--sweep", bench.sweep_file)[0] == 0
+    first, _ = load_record(bench.sweep_folder).runs
+    bench.sweep_folder.run(first.run_id).write_heartbeat(Heartbeat(pid=os.getpid()))
+    code, printed, errors = run_in_process(*sweep(bench))
     assert (code, errors) == (1, "")  # not all is done
     assert f"left to process {os.getpid()} on " in printed
     assert "2 runs: 1 finished, 1 running" in printed
-    assert not bench.folder.run(first.run_id).rows()
+    assert not bench.sweep_folder.run(first.run_id).rows()
 
 
-def test_two_sweeps_typed_at_once_train_a_run_that_they_share_once(make_bench, said: Typed):
-    bench = make_bench(epochs=30)
-    assert said("features", *sweep(bench)[2:], "--sweep", bench.sweep)[0] == 0
-    twin = bench.sweep.with_name("twin.yaml")
-    twin.write_text(bench.sweep.read_text())
+def test_two_sweeps_typed_at_once_train_a_run_that_they_share_once(
+    make_project, run_in_process: Typed
+):
+    bench = make_project(epochs=30)
+    assert run_in_process("features", *sweep(bench)[2:], "--sweep", bench.sweep_file)[0] == 0
+    twin = bench.sweep_file.with_name("twin.yaml")
+    twin.write_text(bench.sweep_file.read_text())
     first = start(bench)
     until(lambda: has_epochs(bench, 1))
     code, printed, errors = typed("sweep", twin, *sweep(bench)[2:])
-    said, complaints = first.communicate(timeout=SECONDS)
+    run_in_process, complaints = first.communicate(timeout=SECONDS)
     assert (first.returncode, complaints, errors) == (0, b"", "")
     assert "failed" not in printed
-    assert b"failed" not in said
+    assert b"failed" not in run_in_process
     assert (code, "which trains it already" in printed) in {(1, True), (0, False)}
     for run in states(bench):
         assert run.state == "finished"
-        log = bench.folder.run(run.run_id).log_file.read_text()
+        log = bench.sweep_folder.run(run.run_id).log_file.read_text()
         assert log.count("chosen; test CER") == 1
 
 
 def test_a_run_that_failed_in_the_code_is_left_out_until_the_code_is_another(
-    make_bench, said: Typed
+    make_project, run_in_process: Typed
 ):
-    bench = make_bench()
-    code, printed, errors = said(*sweep(bench))
+    bench = make_project()
+    code, printed, errors = run_in_process(*sweep(bench))
     assert (code, errors) == (0, "")
     power = next(run for run in states(bench) if run.label == "power")
-    run = bench.folder.run(power.run_id)
+    run = bench.sweep_folder.run(power.run_id)
     run.heartbeat_file.unlink()
-    run.fail(Failure(cause="code error", message="division by zero", traceback="Traceback"))
-    code, printed, _ = said(*sweep(bench))
+    run.write_failure(
+        Failure(cause="code error", message="division by zero", traceback="Traceback")
+    )
+    code, printed, _ = run_in_process(*sweep(bench))
     assert code == 1
     assert "power: left out: code error, and the code is still the same" in printed
     assert "make logs RUN=" in printed
     assert run.failure() is not None
 
-    last = bench.folder.latest()[power.run_id]
-    bench.folder.ledger.append([replace(last, code="another")])
-    code, printed, errors = said(*sweep(bench))
+    last = bench.sweep_folder.latest()[power.run_id]
+    bench.sweep_folder.ledger.append([replace(last, code="another")])
+    code, printed, errors = run_in_process(*sweep(bench))
     assert (code, errors) == (0, "")
     assert {run.state for run in states(bench)} == {"finished"}
-    assert bench.folder.ledger.entries()[-1].causes == ("code error",)
+    assert bench.sweep_folder.ledger.entries()[-1].causes == ("code error",)
 
 
 def test_a_run_whose_cancelled_job_may_still_save_is_not_trained_beside_it(tmp_path):
-    run = WantedRun("a", {}, "0" * 12, "mel-0")
+    run = PlannedRun("a", {}, "0" * 12, "mel-0")
     folder = SweepFolder(tmp_path, "a")
-    entry = Entry(
+    entry = LedgerEntry(
         time=1.0, scheduler="slurm", job="12", kind="runs", items=(run.run_id,), task="t", code="c"
     )
     folder.ledger.append([entry])
-    write_json(folder.cancellations, ["12"])
-    want = Wanted("a", "", "a.yaml", "", (run,), ())
+    write_json(folder.cancellations_file, ["12"])
+    want = SweepRecord("a", "", "a.yaml", "", (run,), ())
 
     def planned(queue: Queue) -> int:
-        statuses = run_status.survey(want, folder, queue)
+        statuses = run_status.run_statuses(want, folder, queue)
         profile = load_profile(LOCAL)
-        made, _ = reconcile._plan(want, (), folder, queue, profile, statuses=statuses, runs=True)
-        return made.waiting
+        made, _ = reconcile._plan_missing(
+            want, (), folder, queue, profile, statuses=statuses, runs=True
+        )
+        return made.run_count
 
     assert planned(Queue({"12": QueuedJob("12", "COMPLETING", "None")})) == 0
     assert planned(Queue({})) == 1

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from jobs.local import executor
-from jobs.local.executor import Ended, Process, Slots
-from jobs.profile import Local
+from jobs.local.executor import ExitStatus, RunningTask, Slots
+from jobs.profile import LocalProfile
 
 PROGRAM = """
 import json, os, signal, sys, time
@@ -54,9 +54,9 @@ def said(file: Path) -> dict:
     return json.loads(file.with_name(file.name + ".said").read_text())
 
 
-def run(files: list[Path], slots: Slots, code: Path) -> list[Ended]:
-    ended: list[Ended] = []
-    executor.run(files, slots, code, lambda running: None, ended.append)
+def run(files: list[Path], slots: Slots, code: Path) -> list[ExitStatus]:
+    ended: list[ExitStatus] = []
+    executor.run_tasks_interruptible(files, slots, code, lambda running: None, ended.append)
     return ended
 
 
@@ -64,7 +64,7 @@ def test_each_task_runs_once_and_its_exit_code_is_told(tmp_path, code):
     files = [task(tmp_path, index, code=index) for index in range(3)]
     ended = run(files, Slots(2, 1), code)
     assert sorted(ended, key=lambda each: each.code) == [
-        Ended(file, index) for index, file in enumerate(files)
+        ExitStatus(file, index) for index, file in enumerate(files)
     ]
     assert executor.output_path(files[0]).read_text() == "a last word\n"
 
@@ -72,7 +72,9 @@ def test_each_task_runs_once_and_its_exit_code_is_told(tmp_path, code):
 def test_there_are_never_more_tasks_than_slots(tmp_path, code):
     files = [task(tmp_path, index, seconds=0.4) for index in range(5)]
     most = []
-    executor.run(files, Slots(2, 1), code, lambda r: most.append(len(r)), lambda e: None)
+    executor.run_tasks_interruptible(
+        files, Slots(2, 1), code, lambda r: most.append(len(r)), lambda e: None
+    )
     assert max(most) == 2
     times = [said(file) for file in files]
     for moment in (each["began"] for each in times):
@@ -105,20 +107,22 @@ def test_an_interrupt_stops_the_children_gracefully_and_starts_no_more(tmp_path,
 
 
 def test_slots_are_the_cpus_or_what_the_profile_says(monkeypatch):
-    monkeypatch.setattr(executor, "cpus", lambda: 8)
-    assert executor.slots_for_runs(Local(device="cpu")) == Slots(8, 1)
-    assert executor.slots_for_runs(Local(device="cpu", slots=3)) == Slots(3, 2)
-    assert executor.slots_for_runs(Local(device="cpu", slots=2, threads=1)) == Slots(2, 1)
-    assert executor.slots_for_features(Local(), hash) == Slots(8, 1, fork=hash)
-    many = executor.MOST_COPIED + 1
-    assert executor.slots_for_features(Local(), hash, listed=many) == Slots(8, 1, fork=None)
+    monkeypatch.setattr(executor, "available_cpus", lambda: 8)
+    assert executor.slots_for_runs(LocalProfile(device="cpu")) == Slots(8, 1)
+    assert executor.slots_for_runs(LocalProfile(device="cpu", slots=3)) == Slots(3, 2)
+    assert executor.slots_for_runs(LocalProfile(device="cpu", slots=2, threads=1)) == Slots(2, 1)
+    assert executor.slots_for_features(LocalProfile(), hash) == Slots(8, 1, fork=hash)
+    many = executor.MAX_UTTERANCES_TO_FORK + 1
+    assert executor.slots_for_features(LocalProfile(), hash, utterances=many) == Slots(
+        8, 1, fork=None
+    )
 
 
 def test_each_visible_gpu_is_a_slot(monkeypatch):
-    monkeypatch.setattr(executor, "cpus", lambda: 8)
+    monkeypatch.setattr(executor, "available_cpus", lambda: 8)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
-    assert executor.slots_for_runs(Local()) == Slots(2, 4, ("2", "5"))
-    assert executor.slots_for_runs(Local(device="cpu")) == Slots(8, 1)
+    assert executor.slots_for_runs(LocalProfile()) == Slots(2, 4, ("2", "5"))
+    assert executor.slots_for_runs(LocalProfile(device="cpu")) == Slots(8, 1)
 
 
 def test_gpus_are_asked_of_the_driver_where_nothing_is_set(monkeypatch, fake_slurm):
@@ -143,6 +147,6 @@ def test_an_interrupt_that_make_passes_on_is_no_second_one_and_kills_nobody():
         child.stdout.readline()
         again = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
         again.start()
-        executor._stop([Process(Path("a.json"), 0, child)])
+        executor._stop_children([RunningTask(Path("a.json"), 0, child)])
         again.join()
     assert child.returncode == 3

@@ -16,7 +16,9 @@ from jobs.local import fork_worker
 from jobs.node import task_file
 from jobs.node.task_file import FeatureTask, Slice
 
-pytestmark = pytest.mark.skipif(not fork_worker.THREADS.exists(), reason="only Linux names threads")
+pytestmark = pytest.mark.skipif(
+    not fork_worker.THREADS_FOLDER.exists(), reason="only Linux names threads"
+)
 
 COPYING = """
 import json, os, signal, sys, threading, time
@@ -54,7 +56,7 @@ ended.set()
 
 def test_a_copy_executes_its_task_and_its_code_and_last_words_are_told(tmp_path):
     missing = Slice(str(tmp_path / "manifest.jsonl"), 0, ("mel-0",))
-    task = task_file.write(FeatureTask(work=str(tmp_path), slices=(missing,)), tmp_path)
+    task = task_file.write_task(FeatureTask(work=str(tmp_path), slices=(missing,)), tmp_path)
     body = """
 copy = copies.Copy(run_child, task, task.with_suffix(".out"), {"BLANKSLATE_DEBUG": ""})
 print(json.dumps([copy.wait(30), copy.poll()]))

@@ -11,28 +11,28 @@ from pathlib import Path
 
 import pytest
 
-from jobs.local.executor import DEALER
-from jobs.local.processes import SECONDS_OF_OWNERSHIP, abandoned, alive, owner, owning
-from jobs.node.signals import dealer, listening
+from jobs.local.executor import PARENT_PID_VARIABLE
+from jobs.local.processes import OWNER_TIMEOUT_S, is_abandoned, is_alive, own_sweep, owner_pid
+from jobs.node.signals import catch_stop_signals, parent_pid
 from pipeline.files import InputError
 
 
 def test_this_process_lives_and_an_ended_one_does_not():
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
-    assert alive(os.getpid())
-    assert not alive(child.pid)
+    assert is_alive(os.getpid())
+    assert not is_alive(child.pid)
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only Linux tells")
 def test_a_killed_process_that_nobody_has_waited_for_is_not_alive():
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    assert alive(child.pid)
+    assert is_alive(child.pid)
     child.kill()
     limit = time.monotonic() + 10
-    while alive(child.pid) and time.monotonic() < limit:
+    while is_alive(child.pid) and time.monotonic() < limit:
         time.sleep(0.01)
-    assert not alive(child.pid)
+    assert not is_alive(child.pid)
     assert child.returncode is None
     child.communicate()
 
@@ -44,8 +44,8 @@ def test_a_partial_file_of_a_process_that_is_gone_is_abandoned(tmp_path: Path):
     for pid, host, gone in (
         (child.pid, here, True), (os.getpid(), here, False), (child.pid, "elsewhere", False),
     ):  # fmt: skip
-        assert abandoned(tmp_path / f".shard.h5.{host}-{pid}-0123abcd.partial") == gone
-    assert not abandoned(tmp_path / "shard.h5")
+        assert is_abandoned(tmp_path / f".shard.h5.{host}-{pid}-0123abcd.partial") == gone
+    assert not is_abandoned(tmp_path / "shard.h5")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
@@ -53,7 +53,7 @@ def test_a_partial_file_of_a_process_that_is_gone_is_abandoned(tmp_path: Path):
 def test_a_signal_only_sets_a_flag_and_the_former_handler_returns(name: str):
     number = getattr(signal, name)
     before = signal.getsignal(number)
-    with listening() as stop:
+    with catch_stop_signals() as stop:
         assert not stop()
         os.kill(os.getpid(), number)
         assert stop()
@@ -63,7 +63,7 @@ def test_a_signal_only_sets_a_flag_and_the_former_handler_returns(name: str):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps the number of a dead parent")
 def test_a_process_whose_parent_is_gone_is_asked_to_stop(monkeypatch):
-    with listening(parent=os.getppid()) as stop:
+    with catch_stop_signals(parent=os.getppid()) as stop:
         assert not stop()
         monkeypatch.setattr(os, "getppid", lambda: 1)  # the dead one may still be named
         assert stop()
@@ -71,31 +71,31 @@ def test_a_process_whose_parent_is_gone_is_asked_to_stop(monkeypatch):
 
 def test_an_owner_owns_while_it_lives(tmp_path: Path):
     file = tmp_path / "owner.json"
-    assert owner(file) is None
-    with owning(file):
-        assert owner(file) == os.getpid()
-        with pytest.raises(InputError, match="is running this sweep already"), owning(file):
+    assert owner_pid(file) is None
+    with own_sweep(file):
+        assert owner_pid(file) == os.getpid()
+        with pytest.raises(InputError, match="is running this sweep already"), own_sweep(file):
             pass
-    assert owner(file) is None
+    assert owner_pid(file) is None
     assert not file.exists()
 
 
-@pytest.mark.parametrize(("host", "age"), [("elsewhere", 0), ("here", SECONDS_OF_OWNERSHIP + 1)])
+@pytest.mark.parametrize(("host", "age"), [("elsewhere", 0), ("here", OWNER_TIMEOUT_S + 1)])
 def test_a_file_of_another_host_or_a_silent_process_is_no_owner(tmp_path: Path, host, age):
     file = tmp_path / "owner.json"
     name = socket.gethostname() if host == "here" else host
     file.write_text(json.dumps({"host": name, "pid": os.getpid()}))
     os.utime(file, (time.time() - age, time.time() - age))
-    assert owner(file) is None
+    assert owner_pid(file) is None
 
 
 @pytest.mark.parametrize("content", ["", '{"host": "h', "[]", "{}", '{"host": "h", "pid": null}'])
 def test_a_damaged_file_is_no_owner(tmp_path: Path, content):
     file = tmp_path / "owner.json"
     file.write_text(content)
-    assert owner(file) is None
-    with owning(file):
-        assert owner(file) == os.getpid()
+    assert owner_pid(file) is None
+    with own_sweep(file):
+        assert owner_pid(file) == os.getpid()
 
 
 def test_a_child_behind_a_launcher_stops_with_its_dealer_not_with_the_launcher(monkeypatch):
@@ -104,11 +104,11 @@ def test_a_child_behind_a_launcher_stops_with_its_dealer_not_with_the_launcher(m
         child.wait()
         return child.pid
 
-    monkeypatch.delenv(DEALER, raising=False)
-    assert dealer() == os.getppid()
-    monkeypatch.setenv(DEALER, str(os.getpid()))  # lives, and is not this one's parent
-    with listening(parent=dealer()) as stop:
+    monkeypatch.delenv(PARENT_PID_VARIABLE, raising=False)
+    assert parent_pid() == os.getppid()
+    monkeypatch.setenv(PARENT_PID_VARIABLE, str(os.getpid()))  # lives, and is not this one's parent
+    with catch_stop_signals(parent=parent_pid()) as stop:
         assert not stop()
-    monkeypatch.setenv(DEALER, str(gone()))
-    with listening(parent=dealer()) as stop:
+    monkeypatch.setenv(PARENT_PID_VARIABLE, str(gone()))
+    with catch_stop_signals(parent=parent_pid()) as stop:
         assert stop()

@@ -5,14 +5,14 @@ import errno
 import pytest
 
 from jobs.node.failures import (
-    CAUSES,
+    EXCEPTION_CAUSES,
     REMEDIES,
     SLURM_STATES,
     MissingFeaturesError,
-    classify,
-    of_exit,
-    of_job,
-    of_slurm,
+    classify_error,
+    classify_exit_code,
+    classify_job_end,
+    classify_slurm_state,
 )
 from pipeline.files import InputError
 
@@ -49,20 +49,20 @@ class DivergedError(RuntimeError):
     ],
 )
 def test_an_error_has_its_cause(error: Exception, cause: str):
-    assert classify(error)[0] == cause
+    assert classify_error(error)[0] == cause
 
 
 def test_the_sentence_is_one_line_with_the_notes():
     error = OSError(errno.ENOSPC, "No space left on device")
     error.add_note("while writing work/runs/1/state.pt")
-    sentence = classify(error)[1]
+    sentence = classify_error(error)[1]
     assert sentence == "[Errno 28] No space left on device while writing work/runs/1/state.pt"
-    assert classify(ValueError("two\nlines"))[1] == "ValueError: two lines"
+    assert classify_error(ValueError("two\nlines"))[1] == "ValueError: two lines"
 
 
 def test_each_cause_has_a_remedy():
-    causes = {*CAUSES.values(), *(cause for cause, _ in SLURM_STATES.values())}
-    causes |= {of_exit(code)[0] for code in (-9, -11, 1, 137)} | {"disk full"}
+    causes = {*EXCEPTION_CAUSES.values(), *(cause for cause, _ in SLURM_STATES.values())}
+    causes |= {classify_exit_code(code)[0] for code in (-9, -11, 1, 137)} | {"disk full"}
     assert causes <= set(REMEDIES)
 
 
@@ -78,20 +78,20 @@ def test_each_cause_has_a_remedy():
     ],
 )
 def test_a_state_of_slurm_has_its_cause(state: str, cause: str):
-    found = of_slurm(state)
+    found = classify_slurm_state(state)
     assert found is not None
     assert found[0] == cause
 
 
 @pytest.mark.parametrize("state", ["COMPLETED", "", "RUNNING"])
 def test_a_state_that_is_no_failure_has_none(state: str):
-    assert of_slurm(state) is None
+    assert classify_slurm_state(state) is None
 
 
 def test_a_kill_is_told_from_an_exit():
-    assert of_exit(-9)[0] == "killed"
-    assert "memory" in of_exit(-9)[1]
-    assert of_exit(3) == ("code error", "the process ended with exit code 3")
+    assert classify_exit_code(-9)[0] == "killed"
+    assert "memory" in classify_exit_code(-9)[1]
+    assert classify_exit_code(3) == ("code error", "the process ended with exit code 3")
 
 
 # As slurmstepd and srun of 22.05 write them.
@@ -103,14 +103,14 @@ CGROUP = "slurmstepd: error: Detected 1 oom-kill event(s) in StepId=343.0. Some 
 @pytest.mark.parametrize("state", ["FAILED", "CANCELLED by 0", ""])
 @pytest.mark.parametrize("said", [MEMORY, CGROUP, MEMORY + "\n" + LOST.format("")])
 def test_too_much_memory_is_told_by_the_output_whatever_slurm_calls_it(state, said):
-    found = of_job(state, 9, said, 0.0)
+    found = classify_job_end(state, 9, said, 0.0)
     assert found is not None
     assert found[0] == "out of memory"
 
 
 def test_too_much_memory_is_told_by_its_measure():
-    assert of_job("FAILED", 9, "", 0.97) == of_slurm("OUT_OF_MEMORY")
-    killed = of_job("FAILED", 9, "", 0.5)
+    assert classify_job_end("FAILED", 9, "", 0.97) == classify_slurm_state("OUT_OF_MEMORY")
+    killed = classify_job_end("FAILED", 9, "", 0.5)
     assert killed == ("killed", "the job was killed by signal 9")
 
 
@@ -124,15 +124,17 @@ def test_too_much_memory_is_told_by_its_measure():
     ],
 )
 def test_without_accounting_the_output_says_why(why, cause):
-    found = of_job("", 0, "epoch 3\n" + LOST.format(why) + "srun: error: node1: task 0: Killed", 0)
+    found = classify_job_end(
+        "", 0, "epoch 3\n" + LOST.format(why) + "srun: error: node1: task 0: Killed", 0
+    )
     assert found is not None
     assert found[0] == cause
 
 
 def test_the_last_word_counts_and_a_traceback_is_no_word_of_slurm():
     said = LOST.format("DUE TO PREEMPTION ") + LOST.format("DUE TO TIME LIMIT ")
-    assert of_job("", 0, said, 0)[0] == "timeout"
-    assert of_job("", 0, "RuntimeError: CUDA out of memory", 0) is None
-    assert of_job("FAILED", 0, "RuntimeError: out of memory", 0)[0] == "code error"
-    assert of_job("TIMEOUT", 0, LOST.format("DUE TO PREEMPTION "), 0)[0] == "timeout"
-    assert of_job("COMPLETED", 0, "", 0) is None
+    assert classify_job_end("", 0, said, 0)[0] == "timeout"
+    assert classify_job_end("", 0, "RuntimeError: CUDA out of memory", 0) is None
+    assert classify_job_end("FAILED", 0, "RuntimeError: out of memory", 0)[0] == "code error"
+    assert classify_job_end("TIMEOUT", 0, LOST.format("DUE TO PREEMPTION "), 0)[0] == "timeout"
+    assert classify_job_end("COMPLETED", 0, "", 0) is None

@@ -22,42 +22,42 @@ from pipeline.corpus import manifest as manifests
 from pipeline.corpus import readers
 from pipeline.corpus.manifest import ManifestFile
 from pipeline.features import precompute
-from pipeline.features.feature_set import STATISTICS, FeatureSet, missing
-from pipeline.features.precompute import StorageError, Target
+from pipeline.features.feature_set import STATISTICS_FILE, FeatureSet, missing_shards
+from pipeline.features.precompute import FeatureSetTarget, StorageRangeError
 from pipeline.files import InputError
-from tests.jobs.conftest import Bench
+from tests.jobs.conftest import TinyProject
 
 MEL = FeatureSettings(mel_bins=12)
 
 
 @pytest.fixture
 def array(
-    make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+    make_project: Callable[..., TinyProject], monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Path, list[Path]]:
     """The folder of a feature set, and the files of three tasks that compute it."""
     monkeypatch.setattr(manifests, "SLICE_SECONDS", 4.0)
-    bench = make_bench("an4")
+    bench = make_project("an4")
     corpus = Corpus(name="tiny", reader="an4", root=str(bench.corpus))
-    manifest = readers.build(corpus, bench.work)
-    manifests.write(manifest, bench.work / "m.jsonl")
-    name, folder = precompute.prepare(manifest, MEL, bench.work)
+    manifest = readers.build_manifest(corpus, bench.work)
+    manifests.write_manifest(manifest, bench.work / "m.jsonl")
+    name, folder = precompute.prepare_feature_set(manifest, MEL, bench.work)
     assert len(manifest.slices) == 3
     files = []
     for index in range(3):
         piece = Slice(str(bench.work / "m.jsonl"), index, (name,))
         task = FeatureTask(work=str(bench.work), slices=(piece,), verify=True)
-        files.append(task_file.write(task, bench.work / "tasks"))
-        assert task_file.read(files[-1]) == task
+        files.append(task_file.write_task(task, bench.work / "tasks"))
+        assert task_file.read_task(files[-1]) == task
     return folder, files
 
 
 def test_the_last_task_of_an_array_verifies_and_adds_the_statistics_up(array):
     folder, files = array
     for file in (files[2], files[0]):
-        assert entrypoint.execute(file, StopRequest()) == DONE
-        assert not (folder / STATISTICS).exists()
-    assert entrypoint.execute(files[1], StopRequest()) == DONE
-    assert (folder / STATISTICS).exists()
+        assert entrypoint.execute_task(file, StopRequest()) == DONE
+        assert not (folder / STATISTICS_FILE).exists()
+    assert entrypoint.execute_task(files[1], StopRequest()) == DONE
+    assert (folder / STATISTICS_FILE).exists()
     parts = [shard.statistics.count for shard in FeatureSet.open(folder).shards]
     assert FeatureSet.open(folder).statistics.count == sum(parts)
 
@@ -65,15 +65,15 @@ def test_the_last_task_of_an_array_verifies_and_adds_the_statistics_up(array):
 def test_the_last_task_names_a_shard_whose_bytes_have_changed(array):
     folder, files = array
     for file in files[:2]:
-        entrypoint.execute(file, StopRequest())
+        entrypoint.execute_task(file, StopRequest())
     damaged = next(folder.glob("shard-00000-*"))
     content = bytearray(damaged.read_bytes())
     content[len(content) // 2] ^= 1
     damaged.write_bytes(content)
     with pytest.raises(InputError, match=r"shard-00000-of-00003\.h5: the bytes of"):
-        entrypoint.execute(files[2], StopRequest())
+        entrypoint.execute_task(files[2], StopRequest())
     assert task_file.failure_path(files[2]).exists()
-    assert missing(folder, 3) == [0]
+    assert missing_shards(folder, 3) == [0]
 
 
 def test_the_last_task_refuses_what_a_strict_corpus_could_not_use(array):
@@ -84,16 +84,18 @@ def test_the_last_task_refuses_what_a_strict_corpus_could_not_use(array):
     wav = next(folder.parents[2].glob("an4/wav/*/*/*.wav"))
     wav.write_bytes(wav.read_bytes()[:1000])
     for file in files[:2]:
-        assert entrypoint.execute(file, StopRequest()) == DONE
+        assert entrypoint.execute_task(file, StopRequest()) == DONE
     with pytest.raises(InputError, match="tiny is strict, and 1 of its utterances cannot be used"):
-        entrypoint.execute(files[2], StopRequest())
-    assert missing(folder, 3) == []
+        entrypoint.execute_task(files[2], StopRequest())
+    assert missing_shards(folder, 3) == []
 
 
 def test_a_slice_that_fails_costs_no_other_one(array, monkeypatch: pytest.MonkeyPatch):
     folder, files = array
-    every = tuple(piece for file in files for piece in task_file.read(file).slices)
-    file = task_file.write(FeatureTask(work=str(folder.parents[1]), slices=every), folder.parent)
+    every = tuple(piece for file in files for piece in task_file.read_task(file).slices)
+    file = task_file.write_task(
+        FeatureTask(work=str(folder.parents[1]), slices=every), folder.parent
+    )
     write = precompute.precompute_slice
 
     def failing(manifest: ManifestFile, index: int, *words: Any) -> Any:
@@ -103,43 +105,47 @@ def test_a_slice_that_fails_costs_no_other_one(array, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(precompute, "precompute_slice", failing)
     with pytest.raises(ValueError, match="of some reason"):
-        entrypoint.execute(file, StopRequest())
+        entrypoint.execute_task(file, StopRequest())
     assert task_file.failure_path(file).exists()
-    assert missing(folder, 3) == [0]
+    assert missing_shards(folder, 3) == [0]
 
 
 def test_a_set_whose_storage_holds_too_little_is_tried_once(array, monkeypatch: pytest.MonkeyPatch):
     folder, files = array
-    every = tuple(piece for file in files for piece in task_file.read(file).slices)
-    file = task_file.write(FeatureTask(work=str(folder.parents[1]), slices=every), folder.parent)
+    every = tuple(piece for file in files for piece in task_file.read_task(file).slices)
+    file = task_file.write_task(
+        FeatureTask(work=str(folder.parents[1]), slices=every), folder.parent
+    )
     tried = []
 
-    def refusing(manifest: ManifestFile, index: int, sets: list[Target], *words: Any) -> Any:
+    def refusing(
+        manifest: ManifestFile, index: int, sets: list[FeatureSetTarget], *words: Any
+    ) -> Any:
         tried.append([name for _, _, name in sets])
-        raise StorageError("holds too little", (folder.name,))
+        raise StorageRangeError("holds too little", (folder.name,))
 
     monkeypatch.setattr(precompute, "precompute_slice", refusing)
-    with pytest.raises(StorageError, match="holds too little"):
-        entrypoint.execute(file, StopRequest())
+    with pytest.raises(StorageRangeError, match="holds too little"):
+        entrypoint.execute_task(file, StopRequest())
     assert tried == [[folder.name], [], []]
 
 
 def test_a_task_lost_with_its_node_leaves_the_set_incomplete_by_name(array):
     folder, files = array
     for file in files[1:]:
-        entrypoint.execute(file, StopRequest())
+        entrypoint.execute_task(file, StopRequest())
     with pytest.raises(InputError, match=r"1 of 3 shards cannot be used \(shard-00000-of-00003"):
         FeatureSet.open(folder)
-    assert entrypoint.execute(files[0], StopRequest()) == DONE
+    assert entrypoint.execute_task(files[0], StopRequest()) == DONE
     assert FeatureSet.open(folder).utterances
 
 
 def test_progress_counts_what_all_slices_of_a_task_have(array):
     folder, files = array
-    every = tuple(piece for file in files for piece in task_file.read(file).slices)
-    task = replace(task_file.read(files[0]), slices=every)
-    file = task_file.write(task, folder.parent)
-    entrypoint.execute(file, StopRequest())
+    every = tuple(piece for file in files for piece in task_file.read_task(file).slices)
+    task = replace(task_file.read_task(files[0]), slices=every)
+    file = task_file.write_task(task, folder.parent)
+    entrypoint.execute_task(file, StopRequest())
     found = feature_task.read_progress(file)
     seconds = [soundfile.info(path).duration for path in folder.parents[2].glob("an4/wav/*/*/*")]
     assert (found.utterances, found.refusals) == (12, ())

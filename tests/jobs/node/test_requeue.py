@@ -7,7 +7,7 @@ import pytest
 
 from jobs.node import requeue, task_file
 from jobs.node.task_file import FeatureTask, Run, RunTask, Slice
-from jobs.slurm.sacct import Life
+from jobs.slurm.sacct import JobAttempt
 from pipeline.files import write_bytes
 from pipeline.runs.folder import Failure, Heartbeat, RunFolder
 
@@ -16,13 +16,13 @@ from pipeline.runs.folder import Failure, Heartbeat, RunFolder
 def in_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "12")
     monkeypatch.delenv("SLURM_ARRAY_JOB_ID", raising=False)
-    monkeypatch.setattr(requeue.sacct, "lives", lambda jobs: {})
+    monkeypatch.setattr(requeue.sacct, "query_job_attempts", lambda jobs: {})
 
 
 def task_of(work: Path, *names: str, at_once: int = 1) -> Path:
     runs = tuple(Run(name, "mel-0") for name in names)
     made = RunTask(work=str(work), runs=runs, device="cpu", threads=1, at_once=at_once)
-    return task_file.write(made, work / "tasks")
+    return task_file.write_task(made, work / "tasks")
 
 
 def folder(work: Path, name: str) -> RunFolder:
@@ -45,12 +45,12 @@ def timeout() -> str:
 def test_a_run_that_is_stopped_three_times_where_it_was_is_given_up(tmp_path):
     task, run = task_of(tmp_path, "a"), folder(tmp_path, "a")
     save(run)
-    for _ in range(requeue.LIVES - 1):
-        assert requeue.begin(task)
-        assert requeue.go_on(task, timeout)
-    assert requeue.begin(task)
+    for _ in range(requeue.MAX_STALLED_ATTEMPTS - 1):
+        assert requeue.on_start(task)
+        assert requeue.may_requeue(task, timeout)
+    assert requeue.on_start(task)
     assert cause(run) == ""
-    assert not requeue.go_on(task, timeout)
+    assert not requeue.may_requeue(task, timeout)
     assert cause(run) == "timeout"
     assert run.failure().message == (
         "3 lives of job 12 in a row brought nothing new to save; the last reached the time limit, "
@@ -60,11 +60,11 @@ def test_a_run_that_is_stopped_three_times_where_it_was_is_given_up(tmp_path):
 
 def test_a_run_that_gets_further_is_never_given_up(tmp_path):
     task, run = task_of(tmp_path, "a"), folder(tmp_path, "a")
-    for life in range(4 * requeue.LIVES):
-        assert requeue.begin(task)
-        if life % requeue.LIVES == 2:
+    for life in range(4 * requeue.MAX_STALLED_ATTEMPTS):
+        assert requeue.on_start(task)
+        if life % requeue.MAX_STALLED_ATTEMPTS == 2:
             save(run)
-        assert requeue.go_on(task, timeout)
+        assert requeue.may_requeue(task, timeout)
     assert run.failure() is None
 
 
@@ -80,13 +80,13 @@ def test_a_run_that_gets_further_is_never_given_up(tmp_path):
 def test_who_is_killed_before_it_can_ask_is_given_up_by_the_life_after(
     tmp_path, monkeypatch, states, told, way_out
 ):
-    before = [*(Life(state, ended=1.0) for state in states), Life("RUNNING")]
-    monkeypatch.setattr(requeue.sacct, "lives", lambda jobs: {"12": before})
+    before = [*(JobAttempt(state, ended=1.0) for state in states), JobAttempt("RUNNING")]
+    monkeypatch.setattr(requeue.sacct, "query_job_attempts", lambda jobs: {"12": before})
     task, run = task_of(tmp_path, "a"), folder(tmp_path, "a")
-    for _ in range(requeue.LIVES):
-        assert requeue.begin(task)
-        run.beat(Heartbeat(job="12"))
-    assert not requeue.begin(task)
+    for _ in range(requeue.MAX_STALLED_ATTEMPTS):
+        assert requeue.on_start(task)
+        run.write_heartbeat(Heartbeat(job="12"))
+    assert not requeue.on_start(task)
     assert cause(run) == told
     assert way_out in run.failure().message
 
@@ -94,38 +94,40 @@ def test_who_is_killed_before_it_can_ask_is_given_up_by_the_life_after(
 def test_what_waits_behind_a_hopeless_run_gets_its_own_lives(tmp_path):
     task = task_of(tmp_path, "a", "b", "c", "d", at_once=2)
     a, b, c, d = (folder(tmp_path, name) for name in "abcd")
-    b.fail(Failure(cause="divergence", message="no"))
-    d.fail(Failure(cause="timeout", message="of an earlier job", job="11"))
-    for _ in range(requeue.LIVES):
-        assert requeue.begin(task)
-    assert requeue.go_on(task, timeout)
+    b.write_failure(Failure(cause="divergence", message="no"))
+    d.write_failure(Failure(cause="timeout", message="of an earlier job", job="11"))
+    for _ in range(requeue.MAX_STALLED_ATTEMPTS):
+        assert requeue.on_start(task)
+    assert requeue.may_requeue(task, timeout)
     assert [cause(run) for run in (a, b, c)] == ["timeout", "divergence", "timeout"]
     assert d.failure().job == "11"
-    for _ in range(requeue.LIVES):
-        assert requeue.begin(task)
-    assert not requeue.go_on(task, timeout)
+    for _ in range(requeue.MAX_STALLED_ATTEMPTS):
+        assert requeue.on_start(task)
+    assert not requeue.may_requeue(task, timeout)
     assert d.failure().job == ""
 
 
 def test_a_new_submission_begins_to_count_anew(tmp_path):
     task = task_of(tmp_path, "a")
-    for _ in range(requeue.LIVES):
-        requeue.begin(task)
+    for _ in range(requeue.MAX_STALLED_ATTEMPTS):
+        requeue.on_start(task)
     assert task_of(tmp_path, "a") == task
-    assert requeue.begin(task)
-    assert requeue.go_on(task, timeout)
+    assert requeue.on_start(task)
+    assert requeue.may_requeue(task, timeout)
 
 
 def test_features_that_never_complete_a_shard_are_given_up_too(tmp_path):
     piece = Slice("demo.jsonl", 0, ("mel-0",))
-    task = task_file.write(FeatureTask(work=str(tmp_path), slices=(piece,)), tmp_path / "tasks")
+    task = task_file.write_task(
+        FeatureTask(work=str(tmp_path), slices=(piece,)), tmp_path / "tasks"
+    )
     shard = tmp_path / "features" / "mel-0" / "shard-00007-of-00008.h5"
-    for _ in range(requeue.LIVES):
-        assert requeue.begin(task)
+    for _ in range(requeue.MAX_STALLED_ATTEMPTS):
+        assert requeue.on_start(task)
     write_bytes(shard, b"")
-    for _ in range(requeue.LIVES):
-        assert requeue.begin(task)
-    assert not requeue.begin(task)
+    for _ in range(requeue.MAX_STALLED_ATTEMPTS):
+        assert requeue.on_start(task)
+    assert not requeue.on_start(task)
     said = json.loads(task_file.failure_path(task).read_text())
     assert said["cause"] == "preemption"
     assert "features.partition or features.qos" in said["message"]

@@ -8,19 +8,21 @@ import pytest
 import soundfile
 
 from jobs.node import training_task
-from jobs.node.training_task import Means
+from jobs.node.training_task import RunResources
 from pipeline.config.experiment import load_experiment
 from pipeline.corpus import readers
 from pipeline.features import precompute
 from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError
 from pipeline.runs.folder import RunFolder
-from tests.jobs.conftest import Bench
+from tests.jobs.conftest import TinyProject
 
 
-def test_a_run_of_a_strict_corpus_is_refused_where_audio_was(make_bench: Callable[..., Bench]):
+def test_a_run_of_a_strict_corpus_is_refused_where_audio_was(
+    make_project: Callable[..., TinyProject],
+):
     """On SLURM it waits for its features in the queue, and nobody is there to look at them."""
-    bench = make_bench("csv")
+    bench = make_project("csv")
     samples = np.full(16_000, np.nan, np.float32)
     soundfile.write(bench.corpus / "u3.wav", samples, 16_000, subtype="FLOAT")
     lines = (bench.corpus / "list.csv").read_text().replace("broken.wav,NO,faaa\n", "")
@@ -28,27 +30,27 @@ def test_a_run_of_a_strict_corpus_is_refused_where_audio_was(make_bench: Callabl
     path = bench.configs / "corpora" / "tiny.yaml"
     path.write_text(path.read_text() + "strict: true\n")
     experiment = load_experiment(bench.configs / "experiments" / "tiny.yaml")
-    manifest = readers.build(experiment.corpus, bench.work)
-    identity, features = precompute.prepare(manifest, experiment.features, bench.work)
+    manifest = readers.build_manifest(experiment.corpus, bench.work)
+    identity, features = precompute.prepare_feature_set(manifest, experiment.features, bench.work)
     precompute.precompute_slice(manifest, 0, [(experiment.features, features, identity)])
     assert [refusal.utterance for refusal in FeatureSet.open(features).refusals] == ["u3"]
     folder = RunFolder(bench.work / "runs" / "0123456789ab")
     folder.write_experiment(experiment)
     with pytest.raises(InputError, match="tiny is strict, and 1 of its utterances cannot be used"):
-        training_task._fit(folder, Path(features), Means("cpu", 1), lambda: False)
+        training_task._fit(folder, Path(features), RunResources("cpu", 1), lambda: False)
 
 
 def test_a_finished_run_shows_its_last_dev_cer_however_short_an_epoch_is(
-    make_bench: Callable[..., Bench],
+    make_project: Callable[..., TinyProject],
 ):
-    bench = make_bench("demo", epochs=1)
+    bench = make_project("demo", epochs=1)
     experiment = load_experiment(bench.configs / "experiments" / "tiny.yaml")
-    manifest = readers.build(experiment.corpus, bench.work)
-    identity, features = precompute.prepare(manifest, experiment.features, bench.work)
+    manifest = readers.build_manifest(experiment.corpus, bench.work)
+    identity, features = precompute.prepare_feature_set(manifest, experiment.features, bench.work)
     precompute.precompute_slice(manifest, 0, [(experiment.features, features, identity)])
     folder = RunFolder(bench.work / "runs" / "0123456789ab")
     folder.write_experiment(experiment)
-    training_task._fit(folder, Path(features), Means("cpu", 1), lambda: False)
+    training_task._fit(folder, Path(features), RunResources("cpu", 1), lambda: False)
     (dev,) = [row for row in folder.rows() if row["split"] == "dev"]
     beat = folder.heartbeat()
     assert beat is not None

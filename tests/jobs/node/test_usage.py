@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from jobs.node import usage
-from jobs.node.usage import Asked, Meter
+from jobs.node.usage import Allocation, UsageMonitor
 from pipeline.runs.folder import RunFolder, Usage
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="measured through /proc")
@@ -26,10 +26,10 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 def test_what_a_child_burns_and_holds_counts_while_it_lives_and_after(run, monkeypatch):
-    monkeypatch.setattr(usage, "SECONDS_BETWEEN_SAMPLES", 0.05)
-    monkeypatch.setattr(usage, "SECONDS_BETWEEN_NOTES", 0.05)
+    monkeypatch.setattr(usage, "USAGE_SAMPLE_INTERVAL_S", 0.05)
+    monkeypatch.setattr(usage, "USAGE_WRITE_INTERVAL_S", 0.05)
     own = time.process_time()
-    with Meter(run, Asked(4, 8.0, 1, 12.5)):
+    with UsageMonitor(run, Allocation(4, 8.0, 1, 12.5)):
         with subprocess.Popen([sys.executable, "-c", BURN]) as child:
             while not (noted := run.usages()) or noted[-1].cpu_seconds < 0.6:
                 assert child.poll() is None
@@ -44,13 +44,13 @@ def test_what_a_child_burns_and_holds_counts_while_it_lives_and_after(run, monke
 
 def test_each_process_adds_its_line(run):
     for cpus in (1, 2):
-        with Meter(run, Asked(cpus)):
+        with UsageMonitor(run, Allocation(cpus)):
             pass
     assert [used.cpus for used in run.usages()] == [1, 2]
 
 
 def test_a_folder_that_cannot_be_written_does_not_end_the_run(run):
-    with Meter(run, Asked(1)):
+    with UsageMonitor(run, Allocation(1)):
         run.path.rmdir()
         run.path.write_text("a file")
 
@@ -58,44 +58,46 @@ def test_a_folder_that_cannot_be_written_does_not_end_the_run(run):
 def test_the_job_says_what_was_asked_for(monkeypatch):
     for name in [name for name in os.environ if name.startswith(("SLURM_", "CUDA_"))]:
         monkeypatch.delenv(name)
-    here = Asked.here(2, 100.0)
+    here = Allocation.from_environment(2, 100.0)
     assert (here.cpus, here.memory_gb, here.gpus, here.waited) == (2, None, 0, 100.0)
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "8")
     monkeypatch.setenv("SLURM_MEM_PER_NODE", "16384")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     # Four runs of two threads share the job.
-    here = Asked.here(2)
+    here = Allocation.from_environment(2)
     assert (here.memory_gb, here.gpus) == (4.0, 2)
     monkeypatch.delenv("SLURM_MEM_PER_NODE")
     monkeypatch.setenv("SLURM_MEM_PER_CPU", "1024")
     monkeypatch.setenv("SLURM_GPUS_ON_NODE", "1")
-    here = Asked.here(8)
+    here = Allocation.from_environment(8)
     assert (here.memory_gb, here.gpus) == (8.0, 1)
 
 
 def test_a_job_waited_since_its_submission_or_since_it_was_requeued(run, tmp_path, monkeypatch):
-    monkeypatch.delenv(usage.WAITED, raising=False)
+    monkeypatch.delenv(usage.QUEUE_WAIT_VARIABLE, raising=False)
     now, other = time.time(), RunFolder(tmp_path / "a2")
-    assert usage.seconds_waited(now - 4000, [run, other]) == pytest.approx(4000, abs=60)
+    assert usage.queue_wait_seconds(now - 4000, [run, other]) == pytest.approx(4000, abs=60)
     # Before it was requeued it had one of its runs until 400 s ago.
     run.write_usages([Usage(began=now - 3990, seconds=3590.0, cpu_seconds=1.0, waited=10.0)])
-    assert usage.seconds_waited(now - 4000, [run, other]) == pytest.approx(400, abs=60)
-    assert usage.seconds_waited(now - 100, [run, other]) == pytest.approx(100, abs=60)
-    monkeypatch.setenv(usage.WAITED, "7.5")  # as the process says that deals the runs of a job
-    assert usage.seconds_waited(now - 4000, [run]) == 7.5
+    assert usage.queue_wait_seconds(now - 4000, [run, other]) == pytest.approx(400, abs=60)
+    assert usage.queue_wait_seconds(now - 100, [run, other]) == pytest.approx(100, abs=60)
+    monkeypatch.setenv(
+        usage.QUEUE_WAIT_VARIABLE, "7.5"
+    )  # as the process says that deals the runs of a job
+    assert usage.queue_wait_seconds(now - 4000, [run]) == 7.5
 
 
 def test_the_cards_are_asked_how_busy_they_are(fake_slurm, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,2")
-    assert usage._gpu_busy() == []
+    assert usage._query_gpu_utilisation() == []
     asked = fake_slurm("nvidia-smi", "90\n30\n")
-    assert usage._gpu_busy() == [pytest.approx(0.6)]
+    assert usage._query_gpu_utilisation() == [pytest.approx(0.6)]
     assert "--id=0,2" in asked.read_text()
     fake_slurm("nvidia-smi", "[N/A]\n")
-    assert usage._gpu_busy() == []
+    assert usage._query_gpu_utilisation() == []
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     fake_slurm("nvidia-smi", "90\n")
-    assert usage._gpu_busy() == []
+    assert usage._query_gpu_utilisation() == []
 
 
 @pytest.mark.parametrize(
@@ -108,8 +110,8 @@ def test_the_cards_are_asked_how_busy_they_are(fake_slurm, monkeypatch):
 def test_a_kill_for_memory_is_counted_by_the_cgroup_of_the_job(
     tmp_path, monkeypatch, line, folder, file
 ):
-    monkeypatch.setattr(usage, "PROC", tmp_path / "proc")
-    monkeypatch.setattr(usage, "CGROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(usage, "PROC_ROOT", tmp_path / "proc")
+    monkeypatch.setattr(usage, "CGROUP_ROOT", tmp_path / "cgroup")
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     assert not usage.job_ran_out_of_memory()
     (tmp_path / "proc" / "self").mkdir(parents=True)

@@ -16,19 +16,19 @@ welcome to the cluster
 
 def test_the_queue_is_read_task_by_task_and_chatter_is_ignored(fake_slurm):
     asked = fake_slurm("squeue", SQUEUE)
-    queue = client.queue()
+    queue = client.squeue()
     place = ("main", "lab", "normal")
     assert queue["12_0"] == QueuedJob("12_0", "RUNNING", "", *place, "a comment|with a bar", 1.7e9)
     assert queue["12_1"] == QueuedJob("12_1", "PENDING", "Resources", *place, "(null)")
-    assert [job.id for job in queue.values() if job.never_starts] == ["13"]
-    assert [job.id for job in queue.values() if job.waits] == ["12_1", "13"]
+    assert [job.id for job in queue.values() if job.dependency_failed] == ["13"]
+    assert [job.id for job in queue.values() if job.is_pending] == ["12_1", "13"]
     assert asked.read_text().count("\n") == 1
     assert "--array" in asked.read_text()
 
 
 def test_a_missing_command_says_where_to_type(fake_slurm):
     with pytest.raises(SchedulerError, match=r"squeue is not on PATH: type this on a login node"):
-        client.queue()
+        client.squeue()
 
 
 def test_an_unreachable_controller_is_quoted_in_one_line(fake_slurm):
@@ -38,7 +38,7 @@ def test_an_unreachable_controller_is_quoted_in_one_line(fake_slurm):
         code=1,
     )
     with pytest.raises(SchedulerError) as refusal:
-        client.queue()
+        client.squeue()
     assert "Unable to contact slurm controller (connect failure)" in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
@@ -50,14 +50,14 @@ def test_an_unreachable_controller_is_quoted_in_one_line(fake_slurm):
 def test_who_submits_is_patient_with_a_busy_scheduler_and_who_looks_is_not(fake_slurm, said):
     asked = fake_slurm("squeue", complains=f"slurm_load_jobs error: {said}", code=1)
     with pytest.raises(SchedulerError):
-        client.queue()
+        client.squeue()
     assert asked.read_text().count("\n") == 1
     with pytest.raises(SchedulerError):
-        client.queue(patient=True)
+        client.squeue(retry=True)
     assert asked.read_text().count("\n") == 4
     fake_slurm("squeue", complains="Invalid user: x", code=1)
     with pytest.raises(SchedulerError):
-        client.queue(patient=True)
+        client.squeue(retry=True)
     assert asked.read_text().count("\n") == 5
 
 
@@ -76,10 +76,10 @@ def test_who_submits_is_patient_with_a_busy_scheduler_and_who_looks_is_not(fake_
 def test_a_job_knows_why_it_must_leave(fake_slurm, monkeypatch, said, expected):
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     asked = fake_slurm("scontrol", said)
-    assert client.must_leave() == expected
+    assert client.termination_reason() == expected
     assert asked.read_text().split()[-1] == "7"
     fake_slurm("scontrol", complains="Invalid job id specified", code=1)
-    assert not client.must_leave()
+    assert not client.termination_reason()
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_a_process_knows_its_job_by_the_name_that_squeue_prints(monkeypatch, var
         monkeypatch.delenv(f"SLURM_{name}", raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
-    assert client.this_job() == job
+    assert client.current_job_id() == job
 
 
 def test_what_a_person_has_set_to_see_less_hides_no_job(fake_slurm, monkeypatch, tmp_path):
@@ -105,4 +105,4 @@ def test_what_a_person_has_set_to_see_less_hides_no_job(fake_slurm, monkeypatch,
     (tmp_path / "bin" / "squeue").write_text(
         '#!/bin/sh\necho "12|RUNNING|None|main|lab|normal|N/A|$SQUEUE_PARTITION$SACCT_STATE"\n'
     )
-    assert client.queue()["12"].comment == ""
+    assert client.squeue()["12"].comment == ""

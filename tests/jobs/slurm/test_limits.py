@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.profile import FeatureJobs, Slurm
+from jobs.profile import FeatureJobs, SlurmProfile
 from jobs.slurm import limits
 from jobs.slurm.client import QueuedJob
 from pipeline.files import InputError
@@ -37,8 +37,8 @@ def site(fake_slurm):
 
 
 def found(queue=(), **settings):
-    profile = Slurm(scheduler="slurm", **settings)
-    return limits.limits(profile, {each.id: each for each in queue})
+    profile = SlurmProfile(scheduler="slurm", **settings)
+    return limits.find_limits(profile, {each.id: each for each in queue})
 
 
 ASSOCIATIONS = "lab|lab||normal|10||||\nlab|lab|debug|normal|2|1|||\nlab|other||normal|1||||\n"
@@ -145,7 +145,7 @@ def test_what_a_site_hides_is_no_limit(fake_slurm):
     fake_slurm("sacctmgr", complains="permission denied", code=1)
     hidden = found([job(1)])
     assert (hidden.tasks, hidden.running, hidden.minutes) == (None, None, None)
-    assert hidden.array == limits.LARGEST_ARRAY
+    assert hidden.array == limits.DEFAULT_MAX_ARRAY_SIZE
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_what_a_site_hides_is_no_limit(fake_slurm):
     [("1-00:00:00", 1440), ("02:30:00", 150), ("30:59", 30), ("UNLIMITED", None), ("", None)],
 )
 def test_a_time_of_slurm_in_minutes(text, expected):
-    assert limits.minutes(text) == expected
+    assert limits.parse_minutes(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -177,9 +177,12 @@ def test_a_time_of_slurm_in_minutes(text, expected):
 )
 def test_a_number_above_what_the_site_says_is_told(site, named, wrong):
     site(ASSOCIATIONS)
-    assert list(limits.beyond(Slurm(scheduler="slurm", **named))) == wrong
+    assert list(limits.exceeded_limit_lines(SlurmProfile(scheduler="slurm", **named))) == wrong
 
 
 def test_a_number_of_which_the_site_says_nothing_is_trusted(fake_slurm):
     fake_slurm("scontrol", CONFIG)
-    assert list(limits.beyond(Slurm(scheduler="slurm", max_submit="unlimited"))) == []
+    assert (
+        list(limits.exceeded_limit_lines(SlurmProfile(scheduler="slurm", max_submit="unlimited")))
+        == []
+    )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobs.profile import Slurm
+from jobs.profile import SlurmProfile
 from jobs.slurm import preemption
 
 PARTITIONS = (
@@ -21,16 +21,16 @@ def fields(mode: str, grace: int, *, signal: bool = False) -> dict[str, set]:
     return {"preemption": {mode}, "grace_s": {grace}, "user_signal_on_preempt": {signal}}
 
 
-def profile(**settings) -> Slurm:
-    return Slurm(scheduler="slurm", **settings)
+def profile(**settings) -> SlurmProfile:
+    return SlurmProfile(scheduler="slurm", **settings)
 
 
 @pytest.fixture
-def by_the_site(fake_slurm, tmp_path):
+def site_preemption(fake_slurm, tmp_path):
     def ask(config: str, associations: str = "", **settings):
         fake_slurm("sacctmgr", associations + QUALITIES)
         fake_slurm("scontrol", config + PARTITIONS)
-        return preemption.by_the_site(profile(**settings))
+        return preemption.site_preemption_fields(profile(**settings))
 
     return ask
 
@@ -50,17 +50,17 @@ def by_the_site(fake_slurm, tmp_path):
         ("", {}, {}),
     ],
 )
-def test_what_takes_nodes_says_how(by_the_site, config, settings, found):
-    assert by_the_site(config, **settings) == found
+def test_what_takes_nodes_says_how(site_preemption, config, settings, found):
+    assert site_preemption(config, **settings) == found
 
 
-def test_a_job_that_names_no_qos_has_that_of_its_association(by_the_site):
-    found = by_the_site(BY_QOS, "lab|lab||scavenger|||||\n")
+def test_a_job_that_names_no_qos_has_that_of_its_association(site_preemption):
+    found = site_preemption(BY_QOS, "lab|lab||scavenger|||||\n")
     assert found == fields("cancel", 120)
 
 
-def test_a_run_of_two_partitions_may_lose_its_node_in_either_way(by_the_site):
-    found = by_the_site(BY_PARTITION, partition="main,kind")
+def test_a_run_of_two_partitions_may_lose_its_node_in_either_way(site_preemption):
+    found = site_preemption(BY_PARTITION, partition="main,kind")
     assert found["preemption"] == {"requeue", "cancel"}
     assert found["grace_s"] == {0, 120}
 
@@ -76,10 +76,13 @@ def test_a_run_of_two_partitions_may_lose_its_node_in_either_way(by_the_site):
     ],
 )
 def test_what_a_preempted_run_loses_is_one_sentence(settings, hears, has, then):
-    said = preemption.told(profile(**settings))
+    said = preemption.describe_preemption(profile(**settings))
     assert all(words in said for words in (hears, has, then))
     assert "loses nothing or, where that is too short, at most a minute" in said
 
 
 def test_where_no_node_is_taken_there_is_nothing_to_lose():
-    assert preemption.told(profile(preemption="none")) == "no node is taken from a run here"
+    assert (
+        preemption.describe_preemption(profile(preemption="none"))
+        == "no node is taken from a run here"
+    )

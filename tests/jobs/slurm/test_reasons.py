@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobs.slurm.reasons import WORDS, in_words, never, with_cause
+from jobs.slurm.reasons import REASON_TEXTS, add_usual_cause, explain, never_starts
 
 
 @pytest.mark.parametrize(
@@ -25,8 +25,8 @@ from jobs.slurm.reasons import WORDS, in_words, never, with_cause
     ],
 )
 def test_a_reason_is_told_in_words(reason: str, words: str):
-    assert in_words(reason).startswith(words)
-    assert bool(in_words(reason)) == bool(words)
+    assert explain(reason).startswith(words)
+    assert bool(explain(reason)) == bool(words)
 
 
 @pytest.mark.parametrize(
@@ -50,8 +50,8 @@ def test_a_reason_is_told_in_words(reason: str, words: str):
     ],
 )
 def test_what_no_waiting_mends_is_told_so_with_its_way_out(reason: str, way_out: str):
-    told = in_words(reason)
-    assert never(reason)
+    told = explain(reason)
+    assert never_starts(reason)
     assert told.startswith("never starts: ")
     assert way_out in told
     assert told.endswith(f"({reason})")
@@ -70,11 +70,11 @@ def test_what_no_waiting_mends_is_told_so_with_its_way_out(reason: str, way_out:
     ],
 )
 def test_what_may_pass_is_not_called_hopeless(reason: str):
-    assert not never(reason)
+    assert not never_starts(reason)
 
 
 def test_each_known_reason_keeps_the_name_by_which_it_is_looked_up():
-    assert all(name in in_words(name) for name in WORDS if name != "None")
+    assert all(name in explain(name) for name in REASON_TEXTS if name != "None")
 
 
 POLICY = (
@@ -106,8 +106,8 @@ POLICY = (
 )
 def test_a_limit_that_sbatch_names_has_its_own_cause(limit: str, cause: str):
     said = f"sbatch: error: {limit}; {POLICY}" if limit else POLICY
-    assert with_cause(said).startswith(f"{said} — {cause}")
+    assert add_usual_cause(said).startswith(f"{said} — {cause}")
 
 
 def test_a_complaint_that_nobody_knows_is_quoted_alone():
-    assert with_cause("sbatch: error: Unspecified error") == "sbatch: error: Unspecified error"
+    assert add_usual_cause("sbatch: error: Unspecified error") == "sbatch: error: Unspecified error"

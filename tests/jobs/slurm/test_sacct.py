@@ -22,7 +22,7 @@ a message of the site
 
 def test_the_lives_of_jobs_are_asked_for_by_id_in_one_call(fake_slurm):
     asked = fake_slurm("sacct", SACCT)
-    found = sacct.lives({"12_0", "13", "14", "15"})
+    found = sacct.query_job_attempts({"12_0", "13", "14", "15"})
     first, second = found["12_0"]
     assert (first.state, first.nodes, first.ended) == ("PREEMPTED", "node1", 150.0)
     assert (second.state, second.signal, second.peak_bytes) == ("COMPLETED", 0, 2.5 * 2**30)
@@ -43,7 +43,9 @@ def test_tasks_that_were_cancelled_together_before_they_started_are_told_apart(f
         "sacct",
         f"12_[0-1,4-8:2%3]|CANCELLED by 0|{rest}\n12_3|FAILED|{rest}\n13_[7]|CANCELLED|{rest}\n",
     )
-    found = sacct.lives({f"12_{index}" for index in (0, 1, 3, 4, 6, 8)} | {"13_7", "99"})
+    found = sacct.query_job_attempts(
+        {f"12_{index}" for index in (0, 1, 3, 4, 6, 8)} | {"13_7", "99"}
+    )
     cancelled = {job for job, (life,) in found.items() if life.state.startswith("CANCELLED")}
     assert cancelled == {"12_0", "12_1", "12_4", "12_6", "12_8", "13_7"}
     assert found.keys() - cancelled == {"12_3"}
@@ -51,11 +53,11 @@ def test_tasks_that_were_cancelled_together_before_they_started_are_told_apart(f
 
 def test_nothing_is_asked_about_no_jobs(fake_slurm):
     asked = fake_slurm("sacct", SACCT)
-    assert sacct.lives(set()) == {}
+    assert sacct.query_job_attempts(set()) == {}
     assert not asked.exists()
 
 
 @pytest.mark.parametrize("complaint", ["Slurm accounting storage is disabled", "Problem talking"])
 def test_a_site_without_accounting_is_tolerated(fake_slurm, complaint):
     fake_slurm("sacct", complains=complaint, code=1)
-    assert sacct.lives({"12"}) == {}
+    assert sacct.query_job_attempts({"12"}) == {}

@@ -13,17 +13,17 @@ from submitit.core.job_environment import SignalHandler
 from submitit.core.utils import DelayedSubmission
 from submitit.slurm.slurm import SlurmJobEnvironment
 
-from jobs.code_snapshot import THREADS
+from jobs.code_snapshot import THREAD_VARIABLES
 from jobs.exit_codes import DONE, FAILED, REQUEUE, STOPPED
 from jobs.launch import entrypoint
 from jobs.node import requeue, task_file
-from jobs.node.requeue import LIVES
+from jobs.node.requeue import MAX_STALLED_ATTEMPTS
 from jobs.node.signals import StopRequest
 from jobs.node.task_file import Run, RunTask
-from jobs.profile import FeatureJobs, Slurm
+from jobs.profile import FeatureJobs, SlurmProfile
 from jobs.slurm import resources, sbatch
-from jobs.slurm.client import mark_of
-from jobs.slurm.resources import Request
+from jobs.slurm.client import sweep_tag
+from jobs.slurm.resources import ResourceOverride
 from pipeline.files import InputError
 from pipeline.runs.folder import RunFolder
 
@@ -34,7 +34,7 @@ def submission(fake_slurm, tmp_path: Path):
     fake_slurm("sbatch", "Submitted batch job 42\n")
 
     def make(**settings) -> sbatch.Submission:
-        profile = Slurm(scheduler="slurm", **settings)
+        profile = SlurmProfile(scheduler="slurm", **settings)
         return sbatch.Submission(
             profile=profile,
             name="spectrum",
@@ -133,7 +133,7 @@ def test_features_have_one_thread_whatever_their_cpus(submission):
     lines = script_of(made).splitlines()
     assert "#SBATCH --cpus-per-task=4" in lines
     assert {line for line in lines if "_NUM_THREADS" in line} == {
-        f"export {name}=1" for name in THREADS
+        f"export {name}=1" for name in THREAD_VARIABLES
     }
 
 
@@ -159,16 +159,18 @@ def test_a_gpu_is_asked_for_as_the_site_wants_it(submission, style: str, line: s
 
 def test_jobs_of_features_ask_for_no_gpu_and_may_have_their_own_partition():
     own = FeatureJobs(partition="cpu", cpus=1, memory_gb=2, minutes=30)
-    asked = resources.feature_parameters(Slurm(scheduler="slurm", partition="ai", features=own))
+    asked = resources.feature_parameters(
+        SlurmProfile(scheduler="slurm", partition="ai", features=own)
+    )
     assert asked["partition"] == "cpu"
     assert "gres" not in asked
-    shared = resources.feature_parameters(Slurm(scheduler="slurm", partition="ai"))
+    shared = resources.feature_parameters(SlurmProfile(scheduler="slurm", partition="ai"))
     assert shared["partition"] == "ai"
 
 
 @pytest.mark.parametrize(("minutes", "seconds"), [(3, 18), (10, 60), (15, 90), (7200, 90)])
 def test_the_warning_of_a_short_limit_does_not_arrive_before_python(minutes: int, seconds: int):
-    asked = resources.run_parameters(Slurm(scheduler="slurm", minutes=minutes))
+    asked = resources.run_parameters(SlurmProfile(scheduler="slurm", minutes=minutes))
     assert asked["signal_delay_s"] == seconds
     assert 60 * minutes - seconds - 60 >= 100  # seconds for python to start, at the least
 
@@ -185,7 +187,7 @@ def test_submitit_knows_the_limit_and_so_takes_no_preemption_for_a_timeout(submi
     assert len(pickles) == tasks
     for path in pickles:
         held = DelayedSubmission.load(path)
-        assert (held._timeout_min, held._timeout_countdown) == (240, sbatch.REQUEUES)
+        assert (held._timeout_min, held._timeout_countdown) == (240, sbatch.MAX_REQUEUES)
         handler = SignalHandler(SlurmJobEnvironment(), None, held)
         for minutes, timed_out in ((5, False), (150, False), (230, True)):
             handler._start_time = time.time() - 60 * minutes
@@ -221,7 +223,7 @@ def test_a_refusal_is_one_line_with_its_usual_cause_and_leaves_no_files(
 def test_a_machine_without_slurm_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     made = sbatch.Submission(
-        profile=Slurm(scheduler="slurm"),
+        profile=SlurmProfile(scheduler="slurm"),
         name="s",
         folder=tmp_path / "jobs",
         code=tmp_path,
@@ -246,7 +248,7 @@ def test_a_busy_controller_is_asked_again_and_what_it_took_unawares_is_cancelled
     asked = fake_slurm("sbatch", complains="sbatch: error: Socket timed out on send/recv", code=1)
     cancelled = fake_slurm("scancel")
     made = submission()
-    fake_slurm("squeue", f"41_0|PENDING|None|main|lab|normal|N/A|{mark_of(made.folder)}0\n")
+    fake_slurm("squeue", f"41_0|PENDING|None|main|lab|normal|N/A|{sweep_tag(made.folder)}0\n")
     with pytest.raises(InputError, match=r"Socket timed out on send/recv$"):
         submit(made)
     assert asked.read_text().count("\n") == 3
@@ -311,7 +313,7 @@ def test_memory_may_be_asked_for_by_the_cpu(submission):
 @pytest.mark.parametrize("style", ["mem", "mem_per_cpu"])
 def test_no_request_is_so_small_that_slurm_gives_the_whole_node(style):
     """Which is what `--mem=0` asks for."""
-    made = Slurm(scheduler="slurm", memory_style=style, memory_gb=0.0004)
+    made = SlurmProfile(scheduler="slurm", memory_style=style, memory_gb=0.0004)
     assert resources.run_parameters(made)[style] == "1MB"
 
 
@@ -345,7 +347,7 @@ def test_in_a_container_the_batch_script_asks_for_another_turn(
     submit(made)
     lines = script_of(made).splitlines()
     step = next(number for number, line in enumerate(lines) if line.startswith("srun "))
-    assert f"export {sbatch.BATCH}=1" in lines[:step]
+    assert f"export {resources.REQUEUE_FROM_BATCH_VARIABLE}=1" in lines[:step]
     fake_slurm("srun", code=code)
     asked = fake_slurm("scontrol", said)
     path = os.environ["PATH"] + os.pathsep + os.defpath
@@ -363,11 +365,11 @@ def test_in_a_container_the_batch_script_asks_for_another_turn(
 
 
 @pytest.fixture
-def turns(monkeypatch):
+def requeue_signals(monkeypatch):
     """What submitit does at SIGUSR2, and what is asked of it; signals go to this process."""
     asked: list[int] = []
     former = signal.signal(signal.SIGUSR2, lambda number, _: asked.append(number))
-    monkeypatch.delenv(sbatch.BATCH, raising=False)
+    monkeypatch.delenv(resources.REQUEUE_FROM_BATCH_VARIABLE, raising=False)
     yield asked
     signal.signal(signal.SIGUSR2, former)
 
@@ -376,11 +378,11 @@ def turns(monkeypatch):
 def task(tmp_path):
     """Of one run."""
     made = RunTask(work=str(tmp_path), runs=(Run("a", "mel-0"),), device="cpu", threads=1)
-    return task_file.write(made, tmp_path / "tasks")
+    return task_file.write_task(made, tmp_path / "tasks")
 
 
 @pytest.fixture
-def hear(monkeypatch, task, turns):
+def run_job_with_signals(monkeypatch, task, requeue_signals):
     """`hear(SIGUSR2)`: the exit code of a job whose run hears that, and stops."""
     heard: list[signal.Signals] = []
 
@@ -397,7 +399,7 @@ def hear(monkeypatch, task, turns):
             sbatch.TaskRunner(entrypoint.run_in_slurm)(str(task))
         return int(ended.value.code or 0)
 
-    monkeypatch.setattr(entrypoint, "execute", execute)
+    monkeypatch.setattr(entrypoint, "execute_task", execute)
     return life
 
 
@@ -409,28 +411,28 @@ UNIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGUSR
     ("why", "again"), [("Reason=TimeLimit", True), ("Reason=None PreemptTime=None", False)]
 )
 def test_a_limit_that_comes_while_a_warned_run_saves_is_told_from_a_cancellation(
-    fake_slurm, hear, turns, why, again
+    fake_slurm, run_job_with_signals, requeue_signals, why, again
 ):
     asked = fake_slurm("scontrol", f"JobId=7 JobState=COMPLETING {why}")
-    assert hear(signal.SIGUSR2, signal.SIGTERM) == STOPPED
-    assert bool(turns) is again
-    assert hear(signal.SIGTERM, signal.SIGUSR2) == STOPPED
-    assert turns[again:] == [signal.SIGUSR2]
+    assert run_job_with_signals(signal.SIGUSR2, signal.SIGTERM) == STOPPED
+    assert bool(requeue_signals) is again
+    assert run_job_with_signals(signal.SIGTERM, signal.SIGUSR2) == STOPPED
+    assert requeue_signals[again:] == [signal.SIGUSR2]
     assert asked.read_text().count("\n") == 1  # of a warning nothing is asked
 
 
 @UNIX
 def test_a_requeue_that_is_refused_is_said_and_the_run_counts_as_stopped(
-    monkeypatch, hear, turns, capsys
+    monkeypatch, run_job_with_signals, requeue_signals, capsys
 ):
     def refuse(*_: object) -> None:
         raise subprocess.CalledProcessError(1, "scontrol requeue 7")
 
     signal.signal(signal.SIGUSR2, refuse)
-    assert hear(signal.SIGUSR2) == STOPPED
+    assert run_job_with_signals(signal.SIGUSR2) == STOPPED
     assert "saved, but not requeued" in capsys.readouterr().out
-    monkeypatch.setenv(sbatch.BATCH, "1")
-    assert hear(signal.SIGUSR2) == REQUEUE
+    monkeypatch.setenv(resources.REQUEUE_FROM_BATCH_VARIABLE, "1")
+    assert run_job_with_signals(signal.SIGUSR2) == REQUEUE
 
 
 @UNIX
@@ -443,31 +445,33 @@ def test_a_requeue_that_is_refused_is_said_and_the_run_counts_as_stopped(
     ],
 )
 def test_the_third_life_without_anything_new_asks_for_no_other_turn(
-    fake_slurm, hear, turns, task, told
+    fake_slurm, run_job_with_signals, requeue_signals, task, told
 ):
     said, cause = told
     fake_slurm("scontrol", f"JobId=7 {said}")
-    for _ in range(LIVES - 1):
-        assert hear(signal.SIGUSR2) == STOPPED
-    assert len(turns) == LIVES - 1
-    assert hear(signal.SIGUSR2) == FAILED
-    assert len(turns) == LIVES - 1
+    for _ in range(MAX_STALLED_ATTEMPTS - 1):
+        assert run_job_with_signals(signal.SIGUSR2) == STOPPED
+    assert len(requeue_signals) == MAX_STALLED_ATTEMPTS - 1
+    assert run_job_with_signals(signal.SIGUSR2) == FAILED
+    assert len(requeue_signals) == MAX_STALLED_ATTEMPTS - 1
     assert RunFolder(task.parents[1] / "runs" / "a").failure().cause == cause
 
 
 @UNIX
-def test_a_cancelled_job_is_not_given_up_but_stopped(fake_slurm, hear, task):
+def test_a_cancelled_job_is_not_given_up_but_stopped(fake_slurm, run_job_with_signals, task):
     fake_slurm("scontrol", "JobId=7 Reason=None PreemptTime=None")
-    for _ in range(LIVES):
-        assert hear(signal.SIGTERM) == STOPPED
+    for _ in range(MAX_STALLED_ATTEMPTS):
+        assert run_job_with_signals(signal.SIGTERM) == STOPPED
     assert RunFolder(task.parents[1] / "runs" / "a").failure() is None
 
 
 @UNIX
-def test_what_earlier_lives_were_killed_in_is_not_begun_again(fake_slurm, hear, task):
-    for _ in range(LIVES):
-        assert requeue.begin(task)  # and nothing more is heard of it
-    assert hear() == FAILED
+def test_what_earlier_lives_were_killed_in_is_not_begun_again(
+    fake_slurm, run_job_with_signals, task
+):
+    for _ in range(MAX_STALLED_ATTEMPTS):
+        assert requeue.on_start(task)  # and nothing more is heard of it
+    assert run_job_with_signals() == FAILED
 
 
 @pytest.fixture
@@ -531,8 +535,8 @@ def test_the_script_can_be_read_before_it_is_submitted(submission, fake_slurm):
     ("style", "memory"), [("mem", {"mem": "33280MB"}), ("mem_per_cpu", {"mem_per_cpu": "16640MB"})]
 )
 def test_a_request_changes_memory_and_nodes_alone(style, memory):
-    profile = Slurm(scheduler="slurm", memory_style=style)
+    profile = SlurmProfile(scheduler="slurm", memory_style=style)
     asked = resources.run_parameters(profile)
-    more = resources.with_request(asked, Request(32.5, ("node1", "node2")), profile)
+    more = resources.apply_override(asked, ResourceOverride(32.5, ("node1", "node2")), profile)
     assert more == {**asked, **memory, "exclude": "node1,node2"}
-    assert resources.with_request(asked, Request(), profile) == asked
+    assert resources.apply_override(asked, ResourceOverride(), profile) == asked

@@ -7,9 +7,9 @@ from pipeline.runs.folder import RunFolder
 from tests.training.loop.test_trainer import settled
 
 
-@pytest.mark.usefixtures("in_this_process")
-def test_make_sweep_again_mends_a_damaged_run(make_bench, capfd):
-    bench = make_bench(epochs=1)
+@pytest.mark.usefixtures("run_tasks_in_process")
+def test_make_sweep_again_mends_a_damaged_run(make_project, capfd):
+    bench = make_project(epochs=1)
     train = ["train", str(bench.configs / "experiments" / "tiny.yaml"), "--work", str(bench.work)]
     assert main(train) == 0
     (folder,) = (bench.work / "runs").iterdir()

@@ -7,29 +7,29 @@ from pathlib import Path
 import pytest
 
 from jobs.slurm.client import QueuedJob
-from jobs.slurm.sacct import Life
+from jobs.slurm.sacct import JobAttempt
 from jobs.sweep import feature_status
-from jobs.sweep.feature_status import Ending
+from jobs.sweep.feature_status import ShardFailure
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.job_queue import Queue
-from jobs.sweep.ledger import Entry
-from jobs.sweep.record import Wanted, WantedFeatures
+from jobs.sweep.ledger import LedgerEntry
+from jobs.sweep.record import PlannedFeatures, SweepRecord
 from pipeline.runs.folder import Failure
 
-WANTED = Wanted(
+WANTED = SweepRecord(
     name="spectrum",
     question="",
     path="spectrum.yaml",
     digest="",
     runs=(),
-    features=(WantedFeatures("mel-0", "m.jsonl", 3, 60.0),),
+    features=(PlannedFeatures("mel-0", "m.jsonl", 3, 60.0),),
 )
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> SweepFolder:
     made = SweepFolder(tmp_path, "spectrum")
-    entry = Entry(
+    entry = LedgerEntry(
         time=0.0,
         scheduler="slurm",
         job="12_0",
@@ -43,10 +43,10 @@ def folder(tmp_path: Path) -> SweepFolder:
     return made
 
 
-def endings(folder: SweepFolder, *lives: Life, queue=()) -> dict[str, Ending]:
-    (found,) = feature_status.survey(WANTED, folder)
+def endings(folder: SweepFolder, *lives: JobAttempt, queue=()) -> dict[str, ShardFailure]:
+    (found,) = feature_status.feature_statuses(WANTED, folder)
     jobs = {job: QueuedJob(job, "RUNNING", "") for job in queue}
-    return feature_status.endings(
+    return feature_status.shard_failures(
         found.missing, folder, Queue(jobs, {"12_0": lives} if lives else {})
     )
 
@@ -56,7 +56,7 @@ def test_shards_are_counted(folder):
     target.mkdir(parents=True)
     (target / "shard-00001-of-00003.h5").touch()
     (target / ".shard-00002-of-00003.h5.7.partial").touch()
-    (found,) = feature_status.survey(WANTED, folder)
+    (found,) = feature_status.feature_statuses(WANTED, folder)
     assert (found.done, found.slices, found.missing) == (1, 3, ("mel-0/0", "mel-0/2"))
 
 
@@ -64,31 +64,31 @@ def test_what_the_job_said_itself_comes_before_what_slurm_says(folder):
     folder.tasks.mkdir(parents=True)
     failure = Failure(cause="disk full", message="No space left on device", traceback="Traceback")
     (folder.tasks / "features-1.failure").write_text(json.dumps(asdict(failure)))
-    found = endings(folder, Life("OUT_OF_MEMORY"))
-    ending = Ending("disk full", "No space left on device", recorded=True)
+    found = endings(folder, JobAttempt("OUT_OF_MEMORY"))
+    ending = ShardFailure("disk full", "No space left on device", has_traceback=True)
     assert found == {"mel-0/0": ending, "mel-0/2": ending}
     said = ["features failed: disk full: No space left on device"]
-    assert feature_status.lines(list(found.values())) == said
+    assert feature_status.feature_failure_lines(list(found.values())) == said
 
 
 @pytest.mark.parametrize(
     ("life", "cause"),
     [
-        (Life("OUT_OF_MEMORY"), "out of memory"),
-        (Life("TIMEOUT"), "timeout"),
-        (Life("NODE_FAIL", nodes="node2"), "node failure"),
-        (Life("FAILED", code=1), "code error"),
+        (JobAttempt("OUT_OF_MEMORY"), "out of memory"),
+        (JobAttempt("TIMEOUT"), "timeout"),
+        (JobAttempt("NODE_FAIL", nodes="node2"), "node failure"),
+        (JobAttempt("FAILED", code=1), "code error"),
     ],
 )
 def test_a_job_that_slurm_killed_has_its_cause(folder, life, cause):
     ending = endings(folder, life)["mel-0/2"]
-    assert (ending.cause, ending.recorded) == (cause, False)
+    assert (ending.cause, ending.has_traceback) == (cause, False)
     assert ending.nodes == ({"node2"} if cause == "node failure" else set())
     assert ("12_0_0_log.out" in ending.message) == (cause == "code error")
 
 
 def test_a_job_that_lives_or_was_cancelled_has_not_failed(folder):
-    assert endings(folder, Life("OUT_OF_MEMORY"), queue=["12_0"]) == {}
-    assert endings(folder, Life("CANCELLED by 0")) == {}
-    (found,) = feature_status.survey(WANTED, folder)
-    assert feature_status.endings(found.missing, folder, Queue(None)) == {}
+    assert endings(folder, JobAttempt("OUT_OF_MEMORY"), queue=["12_0"]) == {}
+    assert endings(folder, JobAttempt("CANCELLED by 0")) == {}
+    (found,) = feature_status.feature_statuses(WANTED, folder)
+    assert feature_status.shard_failures(found.missing, folder, Queue(None)) == {}

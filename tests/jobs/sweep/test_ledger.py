@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from jobs.sweep.ledger import Entry, Ledger
+from jobs.sweep.ledger import Ledger, LedgerEntry
 
 
-def entry(job: str, *items: str) -> Entry:
-    return Entry(
+def entry(job: str, *items: str) -> LedgerEntry:
+    return LedgerEntry(
         time=1.0, scheduler="slurm", job=job, kind="runs", items=items, task="t.json", code="c"
     )
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.node.task_file import Run, Slice
-from jobs.slurm.limits import Limits, Wish
-from jobs.sweep.plan import MARGIN, missing_runs, missing_slices, plan
+from jobs.slurm.limits import JobPreferences, Limits
+from jobs.sweep.plan import RUN_TIME_MARGIN, make_plan, missing_runs, missing_slices
 
 limits_drawn = st.builds(
     Limits,
@@ -18,7 +18,7 @@ limits_drawn = st.builds(
     minutes=st.none() | st.integers(1, 300),
 )
 wishes_drawn = st.builds(
-    Wish,
+    JobPreferences,
     runs_per_task=st.none() | st.integers(1, 9),
     at_once=st.integers(1, 4),
     minutes=st.integers(1, 300),
@@ -42,7 +42,7 @@ def flat(arrays):
 
 @given(*drawn)
 def test_each_item_is_in_exactly_one_task_in_order_or_is_deferred(n_slices, n_runs, limits, wish):
-    made = plan(slices(n_slices), runs(n_runs), limits, wish)
+    made = make_plan(slices(n_slices), runs(n_runs), limits, wish)
     assert flat(made.features) == slices(n_slices)[: n_slices - made.deferred_slices]
     assert flat(made.runs) == runs(n_runs)[: n_runs - made.deferred_runs]
     assert made.deferred_slices in {0, n_slices}
@@ -51,7 +51,7 @@ def test_each_item_is_in_exactly_one_task_in_order_or_is_deferred(n_slices, n_ru
 
 @given(*drawn, estimates_drawn)
 def test_no_limit_is_passed(n_slices, n_runs, limits, wish, minutes_per_run):
-    made = plan(slices(n_slices), runs(n_runs), limits, wish, minutes_per_run)
+    made = make_plan(slices(n_slices), runs(n_runs), limits, wish, minutes_per_run)
     if limits.minutes is not None:
         assert all(array.minutes <= limits.minutes for array in made.runs)
     assert limits.tasks is None or made.tasks <= limits.tasks
@@ -71,7 +71,7 @@ def test_no_limit_is_passed(n_slices, n_runs, limits, wish, minutes_per_run):
 
 @given(st.integers(0, 60), st.integers(1, 60), limits_drawn, wishes_drawn)
 def test_runs_are_deferred_only_where_the_features_left_no_room(n_slices, n_runs, limits, wish):
-    made = plan(slices(n_slices), runs(n_runs), limits, wish)
+    made = make_plan(slices(n_slices), runs(n_runs), limits, wish)
     room = None if limits.tasks is None else limits.tasks - sum(len(a.tasks) for a in made.features)
     assert bool(made.deferred_runs) == (room == 0)
     assert not made.report or wish.report
@@ -79,18 +79,18 @@ def test_runs_are_deferred_only_where_the_features_left_no_room(n_slices, n_runs
 
 @given(st.integers(1, 60), limits_drawn, wishes_drawn, st.floats(0.1, 500))
 def test_a_task_gets_the_time_that_its_runs_need_where_the_site_allows_it(n, limits, wish, each):
-    made = plan([], runs(n), limits, wish, each)
+    made = make_plan([], runs(n), limits, wish, each)
     for array in made.runs:
         for task in array.tasks:
             turns = -(-len(task) // wish.at_once)
-            enough = array.minutes >= MARGIN * turns * each
+            enough = array.minutes >= RUN_TIME_MARGIN * turns * each
             assert enough or array.minutes == limits.minutes
         assert array.minutes >= min(wish.minutes, limits.minutes or wish.minutes)
 
 
 @given(st.integers(1, 60), wishes_drawn)
 def test_without_limits_a_task_holds_what_was_wished(n, wish):
-    made = plan([], runs(n), Limits(), wish)
+    made = make_plan([], runs(n), Limits(), wish)
     sizes = [len(task) for array in made.runs for task in array.tasks]
     wished = wish.runs_per_task or wish.at_once
     assert sizes[:-1] == [wished] * (len(sizes) - 1)
@@ -98,35 +98,37 @@ def test_without_limits_a_task_holds_what_was_wished(n, wish):
 
 
 def test_a_task_is_filled_with_whole_turns_of_runs_that_share_a_gpu():
-    made = plan([], runs(20), Limits(tasks=3), Wish(at_once=4))
+    made = make_plan([], runs(20), Limits(tasks=3), JobPreferences(at_once=4))
     assert [len(task) for array in made.runs for task in array.tasks] == [8, 8, 4]
 
 
 def test_60_runs_under_10_jobs_and_arrays_of_8_need_one_submission():
     limits = Limits(tasks=10, array=8, feature_tasks=8)
-    made = plan(slices(9), runs(60), limits, Wish(report=True))
+    made = make_plan(slices(9), runs(60), limits, JobPreferences(report=True))
     assert [len(array.tasks) for array in made.features] == [3]
     assert [len(array.tasks) for array in made.runs] == [6]
     assert (made.tasks, made.report, made.deferred_runs) == (10, True, 0)
 
 
 def test_where_features_go_one_job_is_kept_for_the_report():
-    made = plan(slices(9), runs(9), Limits(feature_tasks=8, feature_room=2), Wish(report=True))
+    made = make_plan(
+        slices(9), runs(9), Limits(feature_tasks=8, feature_room=2), JobPreferences(report=True)
+    )
     assert (len(made.features[0].tasks), made.report) == (1, True)
 
 
 def test_480_runs_where_100_may_be_submitted_become_96_tasks_of_5():
-    made = plan([], runs(480), Limits(tasks=100))
+    made = make_plan([], runs(480), Limits(tasks=100))
     assert [len(task) for array in made.runs for task in array.tasks] == [5] * 96
 
 
 def test_one_task_is_kept_for_the_runs():
-    made = plan(slices(10), runs(10), Limits(tasks=2))
+    made = make_plan(slices(10), runs(10), Limits(tasks=2))
     assert [len(array.tasks) for array in (*made.features, *made.runs)] == [1, 1]
 
 
 def test_without_limits_each_run_is_a_task_of_one_array():
-    made = plan([], runs(7), Limits())
+    made = make_plan([], runs(7), Limits())
     assert [len(array.tasks) for array in made.runs] == [7]
     assert made.runs[0].throttle is None
 

@@ -6,10 +6,10 @@ import pytest
 
 from jobs.commands import parser
 from jobs.sweep.folder import SweepFolder
-from jobs.sweep.record import Wanted, WantedRun
+from jobs.sweep.record import PlannedRun, SweepRecord
 from pipeline.files import InputError
 
-RUNS = (WantedRun("mel", {}, "0123456789ab", "mel-0"),)
+RUNS = (PlannedRun("mel", {}, "0123456789ab", "mel-0"),)
 
 
 @pytest.mark.parametrize(
@@ -22,15 +22,15 @@ RUNS = (WantedRun("mel", {}, "0123456789ab", "mel-0"),)
     ],
 )
 def test_a_sweep_is_found_by_its_file_and_an_experiment_by_its_name(name, path, runs, found, typed):
-    want = Wanted(name=name, question="", path=path, digest="", runs=runs, features=())
-    assert (want.sweep, want.command) == (found, typed)
+    want = SweepRecord(name=name, question="", path=path, digest="", runs=runs, features=())
+    assert (want.sweep_argument, want.command) == (found, typed)
 
 
 @pytest.mark.parametrize("stem", ["tiny", "tiny.v2"])
 def test_the_printed_status_of_an_experiment_on_a_cluster_answers(
-    make_bench, capsys, fake_slurm, stem: str
+    make_project, capsys, fake_slurm, stem: str
 ):
-    bench = make_bench("an4")
+    bench = make_project("an4")
     site = bench.configs / "site.yaml"
     site.write_text("scheduler: slurm\nmax_submit: 10\nmax_running: 5\nmax_array_size: 9\n")
     for command in ("squeue", "srun", "sacct"):
@@ -50,6 +50,6 @@ def test_the_printed_status_of_an_experiment_on_a_cluster_answers(
 def test_a_damaged_list_of_cancelled_jobs_is_said_in_a_line(tmp_path: Path, content: str):
     folder = SweepFolder(tmp_path, "spectrum")
     folder.path.mkdir(parents=True)
-    folder.cancellations.write_text(content)
+    folder.cancellations_file.write_text(content)
     with pytest.raises(InputError, match=r"cancelled\.json: is damaged; delete it"):
-        folder.cancelled()
+        folder.cancelled_jobs()

@@ -8,22 +8,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.node.task_file import Run, Slice
-from jobs.profile import Local, Slurm
-from jobs.slurm.limits import Limits, Wish
-from jobs.slurm.resources import Request
+from jobs.profile import LocalProfile, SlurmProfile
+from jobs.slurm.limits import JobPreferences, Limits
+from jobs.slurm.resources import ResourceOverride
 from jobs.sweep import retry_policy
-from jobs.sweep.feature_status import Ending
+from jobs.sweep.feature_status import ShardFailure
 from jobs.sweep.folder import SweepFolder
-from jobs.sweep.ledger import Entry
-from jobs.sweep.retry_policy import Failed
+from jobs.sweep.ledger import LedgerEntry
+from jobs.sweep.retry_policy import FailedAttempt
 
 RUN = "0123456789ab"
-SLURM = Slurm(scheduler="slurm", memory_gb=4)
+SLURM = SlurmProfile(scheduler="slurm", memory_gb=4)
 
 
-def attempt(cause: str = "", **facts) -> Entry:
+def attempt(cause: str = "", **facts) -> LedgerEntry:
     """An entry that was submitted after the run had ended for `cause`."""
-    return Entry(
+    return LedgerEntry(
         **{
             "time": 0.0,
             "scheduler": "slurm",
@@ -38,78 +38,83 @@ def attempt(cause: str = "", **facts) -> Entry:
     )
 
 
-def remedy(failed: Failed | str, *attempts: Entry, profile=SLURM, code: str = "c"):
-    failed = Failed(failed) if isinstance(failed, str) else failed
-    return retry_policy.remedy(RUN, failed, attempts or (attempt(),), profile, code)
+def remedy(failed: FailedAttempt | str, *attempts: LedgerEntry, profile=SLURM, code: str = "c"):
+    failed = FailedAttempt(failed) if isinstance(failed, str) else failed
+    return retry_policy.decide_retry(RUN, failed, attempts or (attempt(),), profile, code)
 
 
 def test_out_of_memory_asks_for_twice_as_much_each_time_up_to_the_limit():
     profile = SLURM.model_copy(update={"max_memory_gb": 12.0, "retries": 9})
     asked, attempts = [], [attempt(memory_gb=4.0)]
     while not (found := remedy("out of memory", *attempts, profile=profile)).refused:
-        asked.append(found.request.memory_gb)
-        attempts.append(attempt("out of memory", memory_gb=found.request.memory_gb))
+        asked.append(found.override.memory_gb)
+        attempts.append(attempt("out of memory", memory_gb=found.override.memory_gb))
     assert asked == [8.0, 12.0]
-    assert found.told == "left out: out of memory at 12 GB; raise max_memory_gb in the profile"
+    assert found.message == "left out: out of memory at 12 GB; raise max_memory_gb in the profile"
 
 
 def test_the_default_of_the_site_is_doubled_like_a_number_of_the_profile():
-    site = Slurm(scheduler="slurm", memory_gb=None, default_memory_per_cpu_gb=2, cpus=3)
-    assert remedy("out of memory", attempt(memory_gb=6.0), profile=site).request == Request(12.0)
-    assert remedy("timeout", attempt(memory_gb=6.0), profile=site).request == Request()
+    site = SlurmProfile(scheduler="slurm", memory_gb=None, default_memory_per_cpu_gb=2, cpus=3)
+    assert remedy(
+        "out of memory", attempt(memory_gb=6.0), profile=site
+    ).override == ResourceOverride(12.0)
+    assert remedy("timeout", attempt(memory_gb=6.0), profile=site).override == ResourceOverride()
     assert remedy("out of memory", attempt(memory_gb=24.0), profile=site).refused
 
 
 def test_memory_stays_as_it_was_raised_when_the_run_ends_otherwise():
     raised = attempt("out of memory", memory_gb=8.0)
-    assert remedy("timeout", attempt(), raised).request == Request(8.0)
-    assert remedy("timeout", attempt(memory_gb=4.0)).request == Request()
+    assert remedy("timeout", attempt(), raised).override == ResourceOverride(8.0)
+    assert remedy("timeout", attempt(memory_gb=4.0)).override == ResourceOverride()
 
 
 def test_a_profile_that_asks_for_more_by_now_is_heeded():
     more = SLURM.model_copy(update={"memory_gb": 32.0})
-    assert remedy("out of memory", attempt(memory_gb=16.0), profile=more).request == Request()
+    assert (
+        remedy("out of memory", attempt(memory_gb=16.0), profile=more).override
+        == ResourceOverride()
+    )
 
 
 @pytest.mark.parametrize(
     "cause", ["timeout", "preemption", "GPU out of memory", "killed", "node failure", "disk full"]
 )
 def test_nothing_but_out_of_memory_raises_the_memory(cause):
-    assert remedy(cause).request.memory_gb is None
+    assert remedy(cause).override.memory_gb is None
 
 
 def test_a_node_that_failed_is_excluded_from_then_on():
-    found = remedy(Failed("node failure", frozenset({"node2"})))
-    assert found.request.exclude == ("node2",)
-    assert found.told == "node failure: again not on node2"
+    found = remedy(FailedAttempt("node failure", frozenset({"node2"})))
+    assert found.override.exclude == ("node2",)
+    assert found.message == "node failure: again not on node2"
     later = attempt("node failure", exclude=("node2",))
-    assert remedy("timeout", later).request.exclude == ("node2",)
-    second = remedy(Failed("node failure", frozenset({"node1"})), later)
-    assert second.request.exclude == ("node1", "node2")
+    assert remedy("timeout", later).override.exclude == ("node2",)
+    second = remedy(FailedAttempt("node failure", frozenset({"node1"})), later)
+    assert second.override.exclude == ("node1", "node2")
 
 
 @pytest.mark.parametrize("cause", ["code error", "divergence", "infeasible"])
 def test_what_the_run_itself_could_not_do_waits_for_other_code(cause):
-    recorded = Failed(cause, recorded=True)
+    recorded = FailedAttempt(cause, has_traceback=True)
     refused = remedy(recorded)
     assert refused.refused
-    assert refused.told.startswith(f"left out: {cause}, and the code is still the same: mend ")
-    assert f"RUN={RUN}" in refused.told
-    assert "delete its failure file" in refused.told
+    assert refused.message.startswith(f"left out: {cause}, and the code is still the same: mend ")
+    assert f"RUN={RUN}" in refused.message
+    assert "delete its failure file" in refused.message
     assert not remedy(recorded, code="mended").refused
     # A job that died before the run could say why may have missed a module.
-    assert not remedy(Failed(cause)).refused
+    assert not remedy(FailedAttempt(cause)).refused
 
 
-@pytest.mark.parametrize("cause", sorted(retry_policy.COUNTED))
-@pytest.mark.parametrize("profile", [SLURM, Local()])
+@pytest.mark.parametrize("cause", sorted(retry_policy.COUNTED_CAUSES))
+@pytest.mark.parametrize("profile", [SLURM, LocalProfile()])
 def test_the_number_of_retries_is_the_profiles(cause, profile):
     profile = profile.model_copy(update={"retries": 2, "max_memory_gb": 1e9})
     tries = [attempt(), attempt("killed"), attempt("node failure")]
     assert not remedy(cause, *tries[:2], profile=profile).refused
     found = remedy(cause, *tries, profile=profile)
     assert found.refused
-    assert found.told == f"left out: {cause}, after 2 retries; raise retries in the profile"
+    assert found.message == f"left out: {cause}, after 2 retries; raise retries in the profile"
 
 
 def test_a_code_error_that_no_run_recorded_is_retried_as_often_as_the_profile_says():
@@ -117,7 +122,7 @@ def test_a_code_error_that_no_run_recorded_is_retried_as_often_as_the_profile_sa
     assert not remedy("code error", attempt(), profile=profile).refused
     tries = [attempt(), attempt("code error")]
     found = remedy("code error", *tries, profile=profile)
-    assert found.told == "left out: code error, after 1 retries; raise retries in the profile"
+    assert found.message == "left out: code error, after 1 retries; raise retries in the profile"
     assert not remedy("code error", *tries, profile=profile, code="mended").refused
 
 
@@ -125,53 +130,58 @@ SHARDS = ("mel/0", "mel/1", "power/0")
 PIECES = [Slice("m", 0, ("mel", "power")), Slice("m", 1, ("mel",))]
 
 
-def of_features(tmp_path, *attempts: Entry, profile=SLURM, **ended: Ending) -> retry_policy.Again:
+def of_features(
+    tmp_path, *attempts: LedgerEntry, profile=SLURM, **ended: ShardFailure
+) -> retry_policy.FeatureRetry:
     folder = SweepFolder(tmp_path, "spectrum")
     folder.ledger.append(attempts or [features_attempt()])
     named = {item.replace("_", "/"): ending for item, ending in ended.items()}
-    return retry_policy.of_features(PIECES, named, folder, profile)
+    return retry_policy.decide_feature_retry(PIECES, named, folder, profile)
 
 
-def features_attempt(cause: str = "", **facts) -> Entry:
+def features_attempt(cause: str = "", **facts) -> LedgerEntry:
     return attempt(**{"kind": "features", "items": SHARDS, "causes": (cause,) * 3, **facts})
 
 
 def test_features_that_ran_out_of_memory_get_twice_as_much_and_the_lost_node_is_left_out(tmp_path):
-    oom, lost = Ending("out of memory", ""), Ending("node failure", "", frozenset({"node2"}))
+    oom, lost = (
+        ShardFailure("out of memory", ""),
+        ShardFailure("node failure", "", frozenset({"node2"})),
+    )
     again = of_features(tmp_path, mel_0=oom, mel_1=lost)
-    assert again.request == Request(8.0, ("node2",))
+    assert again.override == ResourceOverride(8.0, ("node2",))
     assert (again.slices, again.left_out) == (tuple(PIECES), frozenset())
-    assert again.told == (
+    assert again.messages == (
         "features: out of memory: again with 8 GB",
         "features: node failure: again not on node2",
     )
-    made = retry_policy.planned(PIECES, [], {}, Limits(), of_features=again.request)
-    assert [array.request for array in made.features] == [again.request]
+    made = retry_policy.plan_with_retries(PIECES, [], {}, Limits(), feature_override=again.override)
+    assert [array.override for array in made.features] == [again.override]
 
 
 def test_features_that_can_have_no_more_are_left_out_and_others_computed(tmp_path):
     tries = [features_attempt(), features_attempt("out of memory", memory_gb=16.0)]
-    again = of_features(tmp_path, *tries, power_0=Ending("out of memory", ""))
+    again = of_features(tmp_path, *tries, power_0=ShardFailure("out of memory", ""))
     assert again.left_out == {"power"}
     assert again.slices == (Slice("m", 0, ("mel",)), Slice("m", 1, ("mel",)))
     left_out = "left out: out of memory at 16 GB; raise features.memory_gb in the profile"
-    assert again.told == (f"features: {left_out}",)
+    assert again.messages == (f"features: {left_out}",)
 
 
 def test_features_are_retried_as_often_as_the_profile_says_and_not_after_a_code_error(tmp_path):
     profile = SLURM.model_copy(update={"retries": 1})
     tries = [features_attempt(), features_attempt("killed")]
-    again = of_features(tmp_path / "a", *tries, profile=profile, mel_0=Ending("killed", ""))
+    again = of_features(tmp_path / "a", *tries, profile=profile, mel_0=ShardFailure("killed", ""))
     assert again.left_out == {"mel"}
-    code = retry_policy.code_snapshot.name()
-    wrong = Ending("code error", "", recorded=True)
+    code = retry_policy.code_snapshot.current_digest()
+    wrong = ShardFailure("code error", "", has_traceback=True)
     assert of_features(tmp_path / "b", features_attempt(code=code), mel_0=wrong).left_out == {"mel"}
     assert not of_features(tmp_path / "c", mel_0=wrong).left_out
 
 
 def test_this_machine_computes_what_is_missing(tmp_path):
-    again = of_features(tmp_path, profile=Local(), mel_0=Ending("out of memory", ""))
-    assert again == retry_policy.Again(tuple(PIECES))
+    again = of_features(tmp_path, profile=LocalProfile(), mel_0=ShardFailure("out of memory", ""))
+    assert again == retry_policy.FeatureRetry(tuple(PIECES))
 
 
 def test_what_goes_on_from_its_last_save_is_never_counted():
@@ -179,7 +189,9 @@ def test_what_goes_on_from_its_last_save_is_never_counted():
     assert not remedy("timeout", *tries).refused
 
 
-requests = st.builds(Request, st.sampled_from([None, 8.0, 16.0]), st.sampled_from([(), ("node2",)]))
+requests = st.builds(
+    ResourceOverride, st.sampled_from([None, 8.0, 16.0]), st.sampled_from([(), ("node2",)])
+)
 numbers = st.none() | st.integers(1, 12)
 
 
@@ -201,8 +213,10 @@ def test_each_run_is_in_one_task_that_asks_for_its_own_and_no_limit_is_passed(
     wanted = {run.run_id: request for run, request in zip(runs, asked, strict=True)}
     room, array, running, beside = limits.tasks, limits.array, limits.running, limits.feature_room
     pieces = [Slice("m", index, ("mel",)) for index in range(slices)]
-    made = retry_policy.planned(pieces, runs, wanted, limits, Wish(report=report))
-    placed = [(run, a.request) for a in made.runs for task in a.tasks for run in task]
+    made = retry_policy.plan_with_retries(
+        pieces, runs, wanted, limits, JobPreferences(report=report)
+    )
+    placed = [(run, a.override) for a in made.runs for task in a.tasks for run in task]
     assert all(wanted[run.run_id] == request for run, request in placed)
     ids = [run.run_id for run, _ in placed]
     assert len(set(ids)) == len(ids)
@@ -216,7 +230,11 @@ def test_each_run_is_in_one_task_that_asks_for_its_own_and_no_limit_is_passed(
         assert sum(len(a.tasks) for a in made.features) + made.report <= beside
     if made.deferred_slices:
         assert not placed  # a run would find no features
-    if room is None and beside is None and (running is None or running >= len({*asked, Request()})):
+    if (
+        room is None
+        and beside is None
+        and (running is None or running >= len({*asked, ResourceOverride()}))
+    ):
         assert not made.deferred_runs
         assert not made.deferred_slices
 
@@ -224,28 +242,34 @@ def test_each_run_is_in_one_task_that_asks_for_its_own_and_no_limit_is_passed(
 def test_runs_without_a_request_of_their_own_are_planned_as_ever():
     runs = [Run(f"{number}", "mel") for number in range(9)]
     limits = Limits(tasks=4, array=2, running=3)
-    made = retry_policy.planned((), runs, {}, limits)
-    assert made == retry_policy.plan.plan((), runs, limits)
+    made = retry_policy.plan_with_retries((), runs, {}, limits)
+    assert made == retry_policy.plan.make_plan((), runs, limits)
     assert replace(made, runs=()).tasks == 0
 
 
 def test_the_report_comes_once_behind_runs_of_every_kind():
     runs = [Run(f"{number}", "mel") for number in range(2)]
-    for wanted in ({}, {"0": Request(8.0)}, {"0": Request(8.0), "1": Request(16.0)}):
-        made = retry_policy.planned((), runs, wanted, Limits(), Wish(report=True))
+    for wanted in (
+        {},
+        {"0": ResourceOverride(8.0)},
+        {"0": ResourceOverride(8.0), "1": ResourceOverride(16.0)},
+    ):
+        made = retry_policy.plan_with_retries(
+            (), runs, wanted, Limits(), JobPreferences(report=True)
+        )
         assert made.report
         assert made.tasks == 3
 
 
 def test_tasks_at_once_are_shared_by_the_requests():
     runs = [Run(f"{number}", "mel") for number in range(9)]
-    made = retry_policy.planned((), runs, {"0": Request(8.0)}, Limits(running=4))
+    made = retry_policy.plan_with_retries((), runs, {"0": ResourceOverride(8.0)}, Limits(running=4))
     assert [array.throttle for array in made.runs] == [3, 1]
 
 
 def test_no_more_requests_are_served_at_once_than_tasks_may_run():
     runs = [Run(f"{number}", "mel") for number in range(4)]
-    wanted = {f"{number}": Request(8.0 * number) for number in range(1, 4)}
-    made = retry_policy.planned((), runs, wanted, Limits(running=2))
+    wanted = {f"{number}": ResourceOverride(8.0 * number) for number in range(1, 4)}
+    made = retry_policy.plan_with_retries((), runs, wanted, Limits(running=2))
     assert [array.throttle for array in made.runs] == [1, 1]
     assert made.deferred_runs == 2

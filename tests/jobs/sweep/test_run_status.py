@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from jobs.slurm.client import QueuedJob
-from jobs.slurm.sacct import Life
+from jobs.slurm.sacct import JobAttempt
 from jobs.sweep import job_queue, run_status
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.job_queue import Queue
-from jobs.sweep.ledger import Entry
-from jobs.sweep.record import Wanted, WantedFeatures, WantedRun
+from jobs.sweep.ledger import LedgerEntry
+from jobs.sweep.record import PlannedFeatures, PlannedRun, SweepRecord
 from pipeline.files import write_json
 from pipeline.runs.folder import Failure, Heartbeat, RunFolder, Usage
 
@@ -33,24 +33,24 @@ def run(folder: SweepFolder) -> RunFolder:
     return folder.run(RUN)
 
 
-def wanted(*runs: str) -> Wanted:
-    return Wanted(
+def wanted(*runs: str) -> SweepRecord:
+    return SweepRecord(
         name="spectrum",
         question="",
         path="spectrum.yaml",
         digest="",
-        runs=tuple(WantedRun(f"run {name}", {}, name, "mel-0") for name in runs or (RUN,)),
-        features=(WantedFeatures("mel-0", "m.jsonl", 3, 60.0),),
+        runs=tuple(PlannedRun(f"run {name}", {}, name, "mel-0") for name in runs or (RUN,)),
+        features=(PlannedFeatures("mel-0", "m.jsonl", 3, 60.0),),
     )
 
 
 def state(folder: SweepFolder, queue: Queue | None = None) -> run_status.RunStatus:
-    (found,) = run_status.survey(wanted(), folder, queue or Queue())
+    (found,) = run_status.run_statuses(wanted(), folder, queue or Queue())
     return found
 
 
 def submitted(folder: SweepFolder, job: str = "12_0", when: float | None = None, **facts) -> None:
-    entry = Entry(
+    entry = LedgerEntry(
         time=time.time() - 60 if when is None else when,
         scheduler="slurm",
         job=job,
@@ -78,37 +78,37 @@ def test_a_run_that_nothing_was_done_for_waits(folder):
 
 
 def test_a_finished_run_is_finished_whatever_the_queue_says(folder, run):
-    run.beat(beat())
+    run.write_heartbeat(beat())
     run.finish([])
     submitted(folder)
     assert state(folder, Queue({"12_0": QueuedJob("12_0", "RUNNING", "None")})).state == "finished"
 
 
 def test_a_failure_has_its_cause_and_message(folder, run):
-    run.fail(Failure(cause="disk full", message="no space"))
+    run.write_failure(Failure(cause="disk full", message="no space"))
     found = state(folder)
     assert (found.state, found.cause, found.detail) == ("failed", "disk full", "no space")
 
 
 def test_a_living_process_of_this_host_runs(folder, run):
-    run.beat(beat(pid=os.getpid()))
+    run.write_heartbeat(beat(pid=os.getpid()))
     assert state(folder).state == "running"
 
 
 @pytest.mark.parametrize("age", [0.0, 300.0])
 def test_a_heartbeat_of_a_dead_process_of_this_host_is_a_stopped_run(folder, run, age):
-    run.beat(beat(age, pid=gone_pid()))
+    run.write_heartbeat(beat(age, pid=gone_pid()))
     assert (state(folder).state, state(folder).cause) == ("stopped", "killed")
 
 
 @pytest.mark.parametrize(("age", "expected"), [(10.0, "running"), (3600.0, "stopped")])
 def test_on_another_host_a_heartbeat_counts_while_it_is_fresh(folder, run, age, expected):
-    run.beat(beat(age, host="node7", pid=1))
+    run.write_heartbeat(beat(age, host="node7", pid=1))
     assert state(folder).state == expected
 
 
 def test_a_run_that_saved_and_stopped_is_stopped(folder, run):
-    run.beat(beat(3600.0, status="stopped"))
+    run.write_heartbeat(beat(3600.0, status="stopped"))
     assert state(folder).state == "stopped"
 
 
@@ -148,32 +148,32 @@ def test_a_waiting_job_says_when_it_may_start(folder):
 
 
 def test_a_running_run_says_what_it_uses(folder, run):
-    run.beat(beat(pid=os.getpid()))
+    run.write_heartbeat(beat(pid=os.getpid()))
     run.write_usages([Usage(began=0.0, seconds=10.0, cpu_seconds=13.0, gpu_busy=0.5)])
-    record = state(folder).record()
+    record = state(folder).to_dict()
     assert (record["cpus_used"], record["gpu_busy"]) == (1.3, 0.5)
     run.finish([])
-    assert "cpus_used" not in state(folder).record()
+    assert "cpus_used" not in state(folder).to_dict()
 
 
 def test_a_run_of_a_running_job_is_queued_until_its_turn_comes(folder, run):
     submitted(folder)
     queue = Queue({"12_0": QueuedJob("12_0", "RUNNING", "None")})
     assert state(folder, queue).state == "queued"
-    run.beat(beat(host="node7"))
+    run.write_heartbeat(beat(host="node7"))
     assert state(folder, queue).state == "running"
 
 
 def test_a_silent_run_of_a_running_job_still_runs(folder, run):
     submitted(folder, when=time.time() - 7200)
-    run.beat(beat(3600.0, host="node7"))
+    run.write_heartbeat(beat(3600.0, host="node7"))
     found = state(folder, Queue({"12_0": QueuedJob("12_0", "RUNNING", "None")}))
     assert found.state == "running"
     assert found.detail.startswith("silent for 36")
 
 
 def test_a_heartbeat_of_an_earlier_job_says_nothing_about_this_one(folder, run):
-    run.beat(beat(3600.0, host="node7"))
+    run.write_heartbeat(beat(3600.0, host="node7"))
     submitted(folder)
     queue = Queue({"12_0": QueuedJob("12_0", "RUNNING", "None")})
     assert state(folder, queue).state == "queued"
@@ -181,21 +181,23 @@ def test_a_heartbeat_of_an_earlier_job_says_nothing_about_this_one(folder, run):
 
 def test_a_job_that_slurm_saw_end_has_ended_however_fresh_its_heartbeat_is(folder, run):
     submitted(folder)
-    run.beat(beat(-100.0, host="node7", job="12_0"))  # of a clock that is ahead
-    ended = Queue({}, {"12_0": [Life("TIMEOUT", ended=1.0)]})
+    run.write_heartbeat(beat(-100.0, host="node7", job="12_0"))  # of a clock that is ahead
+    ended = Queue({}, {"12_0": [JobAttempt("TIMEOUT", ended=1.0)]})
     assert (state(folder, ended).state, state(folder, ended).cause) == ("failed", "timeout")
-    for late in (Queue({}, {"12_0": [Life("RUNNING")]}), Queue({}), Queue(None)):
+    for late in (Queue({}, {"12_0": [JobAttempt("RUNNING")]}), Queue({}), Queue(None)):
         assert state(folder, late).state == "running"
-    run.beat(beat(host="node7", job="13_0"))  # another job has it by now
+    run.write_heartbeat(beat(host="node7", job="13_0"))  # another job has it by now
     assert state(folder, ended).state == "running"
 
 
 def test_a_node_whose_clock_is_behind_runs_what_it_runs(folder, run):
     submitted(folder)
-    run.beat(beat(180.0, host="node7", job="12_0"))
+    run.write_heartbeat(beat(180.0, host="node7", job="12_0"))
     queue = Queue({"12_0": QueuedJob("12_0", "RUNNING", "None")})
     assert state(folder, queue).state == "running"
-    run.beat(beat(-180.0, host="node7", status="stopped", job="11_0"))  # an earlier job's
+    run.write_heartbeat(
+        beat(-180.0, host="node7", status="stopped", job="11_0")
+    )  # an earlier job's
     assert state(folder, queue).state == "queued"
 
 
@@ -213,7 +215,7 @@ def test_a_node_whose_clock_is_behind_runs_what_it_runs(folder, run):
 )
 def test_a_job_that_left_the_queue_is_explained_by_accounting(folder, slurm, expected, cause):
     submitted(folder)
-    found = state(folder, Queue({}, {"12_0": [Life(slurm)]} if slurm else {}))
+    found = state(folder, Queue({}, {"12_0": [JobAttempt(slurm)]} if slurm else {}))
     assert (found.state, found.cause) == (expected, cause)
 
 
@@ -221,20 +223,20 @@ def test_a_job_that_started_and_left_no_word_is_lost(folder):
     submitted(folder)
     folder.jobs.mkdir(parents=True)
     (folder.jobs / "12_0_0_log.out").write_text("")
-    for lives in ({}, {"12_0": [Life("PENDING")]}):
+    for lives in ({}, {"12_0": [JobAttempt("PENDING")]}):
         assert state(folder, Queue({}, lives)).state == "lost"
 
 
 def test_a_job_that_failed_without_a_word_is_named_with_its_output(folder):
     submitted(folder)
-    found = state(folder, Queue({}, {"12_0": [Life("FAILED", code=1)]}))
+    found = state(folder, Queue({}, {"12_0": [JobAttempt("FAILED", code=1)]}))
     assert (found.state, found.cause) == ("failed", "code error")
     assert str(folder.jobs / "12_0_0_log.out") in found.detail
 
 
 def test_a_job_over_its_memory_is_told_by_accounting_or_by_its_output(folder):
     submitted(folder, memory_gb=1.0)
-    life = Life("FAILED", signal=9, peak_bytes=2**30)
+    life = JobAttempt("FAILED", signal=9, peak_bytes=2**30)
     assert state(folder, Queue({}, {"12_0": [life]})).cause == "out of memory"
     assert state(folder, Queue({}, {"12_0": [replace(life, peak_bytes=2**29)]})).cause == "killed"
     folder.jobs.mkdir(parents=True)
@@ -246,44 +248,46 @@ def test_a_job_over_its_memory_is_told_by_accounting_or_by_its_output(folder):
 @pytest.mark.parametrize("told", ["OUT_OF_MEMORY", "TIMEOUT", "NODE_FAIL", "FAILED"])
 def test_of_a_job_of_many_runs_the_one_that_had_begun_is_to_blame(folder, told):
     names = ("a", "b", "c")
-    entry = Entry(
+    entry = LedgerEntry(
         time=time.time() - 60, scheduler="slurm", job="12", kind="runs", items=names, task="t",
         code="c",
     )  # fmt: skip
     folder.ledger.append([entry])
-    queue = Queue({}, {"12": [Life(told, signal=9)]})
+    queue = Queue({}, {"12": [JobAttempt(told, signal=9)]})
 
     def states() -> list[str]:
-        return [each.state for each in run_status.survey(wanted(*names), folder, queue)]
+        return [each.state for each in run_status.run_statuses(wanted(*names), folder, queue)]
 
     assert states() == ["failed"] * 3  # before the first
-    folder.run("a").beat(beat(30))
+    folder.run("a").write_heartbeat(beat(30))
     folder.run("a").finish([])
-    folder.run("b").beat(beat(20, pid=gone_pid()))
-    folder.run("c").beat(beat(90, status="stopped"))  # of an earlier job
+    folder.run("b").write_heartbeat(beat(20, pid=gone_pid()))
+    folder.run("c").write_heartbeat(beat(90, status="stopped"))  # of an earlier job
     assert states() == ["finished", "failed", "stopped"]
-    assert "before its turn" in run_status.survey(wanted(*names), folder, queue)[2].detail
+    assert "before its turn" in run_status.run_statuses(wanted(*names), folder, queue)[2].detail
 
 
 @pytest.mark.parametrize("code", [75, 76])
 def test_a_job_that_saved_and_was_refused_another_turn_is_no_code_error(folder, run, code):
     submitted(folder)
-    run.beat(beat(status="stopped"))
-    found = state(folder, Queue({}, {"12_0": [Life("FAILED", code=code)]}))
+    run.write_heartbeat(beat(status="stopped"))
+    found = state(folder, Queue({}, {"12_0": [JobAttempt("FAILED", code=code)]}))
     assert (found.state, found.cause) == ("stopped", "")
 
 
 def test_a_node_that_a_run_blames_is_told_with_those_that_slurm_blames(folder, run):
     submitted(folder)
-    run.fail(Failure(cause="node failure", message="ECC", node="node7"))
-    assert state(folder, Queue({}, {"12_0": [Life("FAILED", code=1)]})).failed_nodes == ("node7",)
-    run.fail(Failure(cause="disk full", message="no space", node="node7"))
+    run.write_failure(Failure(cause="node failure", message="ECC", node="node7"))
+    assert state(folder, Queue({}, {"12_0": [JobAttempt("FAILED", code=1)]})).failed_nodes == (
+        "node7",
+    )
+    run.write_failure(Failure(cause="disk full", message="no space", node="node7"))
     assert state(folder, Queue({}, {})).failed_nodes == ()
 
 
 def test_nodes_that_failed_in_any_life_of_the_job_are_told(folder):
     submitted(folder)
-    lives = [Life("NODE_FAIL", nodes="node2"), Life("FAILED", code=1, nodes="node1")]
+    lives = [JobAttempt("NODE_FAIL", nodes="node2"), JobAttempt("FAILED", code=1, nodes="node1")]
     found = state(folder, Queue({}, {"12_0": lives}))
     assert found.failed_nodes == ("node2",)
     found = state(folder, Queue({}, {"12_0": lives[:1]}))
@@ -292,8 +296,8 @@ def test_nodes_that_failed_in_any_life_of_the_job_are_told(folder):
 
 def test_what_accounting_said_is_kept_for_those_who_cannot_ask(folder, run):
     submitted(folder)
-    queue = Queue({}, {"12_0": [Life("TIMEOUT")]})
-    run_status.keep(run_status.survey(wanted(), folder, queue), folder)
+    queue = Queue({}, {"12_0": [JobAttempt("TIMEOUT")]})
+    run_status.record_scheduler_failures(run_status.run_statuses(wanted(), folder, queue), folder)
     kept = run.failure()
     assert (kept.cause, kept.message) == ("timeout", "the job reached its time limit")
     found = state(folder)
@@ -302,11 +306,13 @@ def test_what_accounting_said_is_kept_for_those_who_cannot_ask(folder, run):
 
 def test_what_is_not_failed_for_good_is_not_kept(folder, run):
     submitted(folder)
-    for queue in (Queue({}, {"12_0": [Life("CANCELLED by 0")]}), Queue({}), Queue(None)):
-        run_status.keep(run_status.survey(wanted(), folder, queue), folder)
+    for queue in (Queue({}, {"12_0": [JobAttempt("CANCELLED by 0")]}), Queue({}), Queue(None)):
+        run_status.record_scheduler_failures(
+            run_status.run_statuses(wanted(), folder, queue), folder
+        )
     assert not run.path.exists()
-    run.fail(Failure(cause="disk full", message="no space"))
-    run_status.keep(run_status.survey(wanted(), folder, Queue()), folder)
+    run.write_failure(Failure(cause="disk full", message="no space"))
+    run_status.record_scheduler_failures(run_status.run_statuses(wanted(), folder, Queue()), folder)
     assert run.failure().cause == "disk full"
 
 
@@ -317,7 +323,7 @@ def test_an_empty_heartbeat_is_a_stopped_run(folder, run):
 
 
 def test_a_finished_run_whose_rows_have_changed_is_a_failed_one(folder, run):
-    run.restore([])
+    run.restore_rows([])
     run.finish([])
     assert state(folder).state == "finished"
     run.rows_file.write_text("{}\n")
@@ -345,26 +351,26 @@ def test_the_scheduler_is_asked_once_and_only_for_jobs_that_matter(folder, fake_
         fake_slurm("squeue", "12_1|RUNNING|None\n"),
         fake_slurm("sacct", "12_0|FAILED|1:0|node1|3|"),
     )
-    assert job_queue.ask(folder, [RUN]) == Queue()
+    assert job_queue.try_query_slurm(folder, [RUN]) == Queue()
     assert not squeue.exists()
     submitted(folder)
-    queue = job_queue.ask(folder, [RUN])
-    assert [life.state for life in queue.ended["12_0"]] == ["FAILED"]
+    queue = job_queue.try_query_slurm(folder, [RUN])
+    assert [life.state for life in queue.attempts_by_job["12_0"]] == ["FAILED"]
     assert [asked.read_text().count("\n") for asked in (squeue, sacct)] == [1, 1]
-    assert job_queue.ask(folder, []) == Queue()
+    assert job_queue.try_query_slurm(folder, []) == Queue()
 
 
 def test_a_scheduler_that_is_down_leaves_a_complaint(folder, fake_slurm):
     fake_slurm("squeue", complains="Unable to contact slurm controller", code=1)
     submitted(folder)
-    queue = job_queue.ask(folder, [RUN])
+    queue = job_queue.try_query_slurm(folder, [RUN])
     assert queue.jobs is None
-    assert "Unable to contact slurm controller" in queue.complaint
+    assert "Unable to contact slurm controller" in queue.error_message
 
 
 def test_a_record_is_json_without_nan(folder, run):
-    run.beat(beat(dev_cer=0.25))
-    record = json.loads(json.dumps(state(folder).record(), allow_nan=False))
+    run.write_heartbeat(beat(dev_cer=0.25))
+    record = json.loads(json.dumps(state(folder).to_dict(), allow_nan=False))
     assert record["dev_cer"] == 0.25
     assert record["loss_per_character"] is None
     assert record["state"] == "running"
@@ -373,9 +379,9 @@ def test_a_record_is_json_without_nan(folder, run):
 def test_a_thousand_runs_are_surveyed_within_a_second(folder):
     names = [f"{index:012x}" for index in range(1000)]
     for name in names:
-        folder.run(name).beat(beat(host="node7"))
+        folder.run(name).write_heartbeat(beat(host="node7"))
     began = time.process_time()
-    found = run_status.survey(wanted(*names), folder, Queue())
+    found = run_status.run_statuses(wanted(*names), folder, Queue())
     assert time.process_time() - began < 1.0
     assert {run.state for run in found} == {"running"}
 
@@ -393,7 +399,7 @@ def test_a_cancelled_job_counts_as_such_while_slurm_lets_go_of_it(folder, run):
     submitted(folder)
     queue = Queue({"12_0": QueuedJob("12_0", "COMPLETING", "None")})
     assert state(folder, queue).state == "queued"
-    write_json(folder.cancellations, ["12"])
+    write_json(folder.cancellations_file, ["12"])
     found = state(folder, queue)
     assert (found.state, found.cause, found.detail) == (
         "stopped",

@@ -11,27 +11,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.results.figures import learning_curves
-from pipeline.results.figures.figure_specs import PANELS
-from pipeline.results.figures.learning_curves import Curve, draw, spread
-from pipeline.results.run_summary import SweepRun, read
+from pipeline.results.figures.figure_specs import FIGURE_SPECS
+from pipeline.results.figures.learning_curves import Curve, draw_figure, spread_apart
+from pipeline.results.run_summary import SweepRun, read_run
 from tests.results.examples import NOW
 
-LOSS = PANELS[0]
+LOSS = FIGURE_SPECS[0]
 SVG = "{http://www.w3.org/2000/svg}"
 
 
 @pytest.fixture(scope="module")
-def curves(sweep: list[SweepRun]) -> list[Curve]:
-    return [Curve(read(run, NOW), place + 1, place) for place, run in enumerate(sweep)]
+def curves(sweep_runs: list[SweepRun]) -> list[Curve]:
+    return [Curve(read_run(run, NOW), place + 1, place) for place, run in enumerate(sweep_runs)]
 
 
 def relabelled(curve: Curve, label: str) -> Curve:
-    run = replace(curve.reading.run, label=label)
-    return replace(curve, reading=replace(curve.reading, run=run))
+    run = replace(curve.run_summary.run, label=label)
+    return replace(curve, run_summary=replace(curve.run_summary, run=run))
 
 
 def drawn(*arguments, **keywords) -> str:
-    svg = draw(*arguments, 480, 330, **{"named": True, **keywords})
+    svg = draw_figure(*arguments, 480, 330, **{"named": True, **keywords})
     assert svg is not None
     return svg
 
@@ -49,7 +49,7 @@ def heights(svg: str, gid: str) -> list[float]:
     return [float(y) for y in re.findall(r"[ML] \S+ (\S+)", path)]
 
 
-@pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel.name)
+@pytest.mark.parametrize("panel", FIGURE_SPECS, ids=lambda panel: panel.name)
 def test_every_panel_has_a_line_for_each_run_that_has_begun(panel, curves: list[Curve]):
     svg = drawn(panel, curves)
     lines = re.findall(r'id="dev-of-run-(\d)"', svg)
@@ -66,16 +66,16 @@ def test_the_plateau_lies_on_the_reference_line_and_the_others_far_below(curves:
 
 
 def test_a_run_that_never_comes_down_to_the_line_stays_in_the_figure(curves: list[Curve]):
-    rows = [{**row, "loss_per_character": 20.0} for row in curves[0].reading.rows]
-    high = replace(curves[0], reading=replace(curves[0].reading, rows=rows))
+    rows = [{**row, "loss_per_character": 20.0} for row in curves[0].run_summary.rows]
+    high = replace(curves[0], run_summary=replace(curves[0].run_summary, rows=rows))
     svg = drawn(LOSS, [high, *curves[1:]])
     assert 30 < heights(svg, "dev-of-run-1")[-1] < heights(svg, "line")[0]
 
 
 def test_reference_lines_that_look_the_same_are_one(curves: list[Curve]):
     def with_line(curve: Curve, value: float) -> Curve:
-        rows = [{**row, "reference_loss": value} for row in curve.reading.rows]
-        return replace(curve, reading=replace(curve.reading, rows=rows))
+        rows = [{**row, "reference_loss": value} for row in curve.run_summary.rows]
+        return replace(curve, run_summary=replace(curve.run_summary, rows=rows))
 
     near = [with_line(curves[0], 3.02), with_line(curves[1], 3.04)]
     assert drawn(LOSS, near).count('id="line"') == 1
@@ -84,37 +84,39 @@ def test_reference_lines_that_look_the_same_are_one(curves: list[Curve]):
 
 
 def test_rates_that_stay_high_get_a_linear_axis_from_zero(curves: list[Curve]):
-    high = drawn(PANELS[1], [curves[0]])
+    high = drawn(FIGURE_SPECS[1], [curves[0]])
     assert {"0 %", "50 %", "100 %"} <= set(texts(high))
-    assert "10 %" in texts(drawn(PANELS[1], curves))
+    assert "10 %" in texts(drawn(FIGURE_SPECS[1], curves))
 
 
 def test_the_blank_share_is_scaled_to_the_later_epochs(curves: list[Curve]):
     rows = [
-        {**row, "blank_argmax": 0.1 if row["epoch"] == 1 else 0.9} for row in curves[0].reading.rows
+        {**row, "blank_argmax": 0.1 if row["epoch"] == 1 else 0.9}
+        for row in curves[0].run_summary.rows
     ]
-    begun = replace(curves[0], reading=replace(curves[0].reading, rows=rows))
-    assert "10 %" not in texts(drawn(PANELS[3], [begun]))
+    begun = replace(curves[0], run_summary=replace(curves[0].run_summary, rows=rows))
+    assert "10 %" not in texts(drawn(FIGURE_SPECS[3], [begun]))
 
 
 def test_losses_that_are_no_numbers_leave_a_gap(curves: list[Curve]):
     rows = [
-        {**row, "loss_per_character": math.nan, "cer": math.nan} for row in curves[0].reading.rows
+        {**row, "loss_per_character": math.nan, "cer": math.nan}
+        for row in curves[0].run_summary.rows
     ]
-    lost = replace(curves[0], reading=replace(curves[0].reading, rows=rows))
-    for panel in PANELS:
-        assert draw(panel, [lost], 480, 330, named=False)
+    lost = replace(curves[0], run_summary=replace(curves[0].run_summary, rows=rows))
+    for panel in FIGURE_SPECS:
+        assert draw_figure(panel, [lost], 480, 330, with_labels=False)
 
 
 def test_rates_of_zero_do_not_break_the_logarithmic_axis(curves: list[Curve]):
-    rows = [{**row, "cer": 0.0} for row in curves[0].reading.rows]
-    perfect = replace(curves[0], reading=replace(curves[0].reading, rows=rows))
-    assert "dev-of-run-1" in drawn(PANELS[1], [perfect])
+    rows = [{**row, "cer": 0.0} for row in curves[0].run_summary.rows]
+    perfect = replace(curves[0], run_summary=replace(curves[0].run_summary, rows=rows))
+    assert "dev-of-run-1" in drawn(FIGURE_SPECS[1], [perfect])
 
 
 def test_nothing_is_drawn_before_the_first_epoch(curves: list[Curve]):
-    assert draw(LOSS, [curves[6]], 480, 330, named=True) is None
-    assert draw(LOSS, [], 480, 330, named=True) is None
+    assert draw_figure(LOSS, [curves[6]], 480, 330, with_labels=True) is None
+    assert draw_figure(LOSS, [], 480, 330, with_labels=True) is None
 
 
 def test_the_same_runs_give_the_same_drawing(curves: list[Curve]):
@@ -148,18 +150,18 @@ def test_a_run_in_the_background_has_a_line_and_no_name(curves: list[Curve]):
 
 
 def test_long_runs_are_thinned_and_keep_their_last_epoch(curves: list[Curve]):
-    row = curves[0].reading.of("dev")[0]
+    row = curves[0].run_summary.rows_for("dev")[0]
     rows = [{**row, "epoch": epoch, "updates": epoch} for epoch in range(1, 5002)]
-    long = replace(curves[0], reading=replace(curves[0].reading, rows=rows))
+    long = replace(curves[0], run_summary=replace(curves[0].run_summary, rows=rows))
     x, _ = learning_curves._points(long, LOSS, "dev")
-    assert len(x) <= learning_curves.MOST_POINTS[True] + 1
+    assert len(x) <= learning_curves.MAX_POINTS[True] + 1
     assert (x[0], x[-1]) == (1, 5001)
 
 
 @given(st.lists(st.floats(-1000, 1000), max_size=12), st.floats(1, 50))
 def test_names_are_apart_and_where_they_were_if_there_was_room(heights: list[float], gap: float):
     heights = sorted(heights)
-    moved = spread(heights, gap)
+    moved = spread_apart(heights, gap)
     assert all(above - below >= gap - 1e-6 for below, above in itertools.pairwise(moved))
     if all(above - below > gap for below, above in itertools.pairwise(heights)):
         assert moved == pytest.approx(heights)

@@ -5,15 +5,15 @@ import io
 import re
 
 from pipeline.results.figures import lr_curve
-from pipeline.runs.lr_range import Range, Tried
+from pipeline.runs.lr_range import LRStep, Range
 
 FOUND = Range(
-    tuple(Tried(10 ** (-6 + n / 10), 9 - n / 8, 9.5 - n / 8) for n in range(41)), 3.03, False
+    tuple(LRStep(10 ** (-6 + n / 10), 9 - n / 8, 9.5 - n / 8) for n in range(41)), 3.03, False
 )
 
 
 def test_the_table_has_a_line_per_update():
-    lines = list(csv.DictReader(io.StringIO(lr_curve.table(FOUND))))
+    lines = list(csv.DictReader(io.StringIO(lr_curve.lr_range_csv(FOUND))))
     assert [float(line["learning_rate"]) for line in lines] == [
         tried.learning_rate for tried in FOUND.tried
     ]
@@ -21,13 +21,13 @@ def test_the_table_has_a_line_per_update():
 
 
 def test_the_figure_shows_rates_reference_and_suggestion_and_is_the_same_again():
-    drawn = lr_curve.figure(FOUND, "baseline: <range test>")
+    drawn = lr_curve.draw_lr_range(FOUND, "baseline: <range test>")
     texts = " ".join(re.findall(r"<text[^>]*>([^<]*)</text>", drawn))
     for words in ("baseline: &lt;range test&gt;", "learning rate", "ignores the input", "1.0e-03"):
         assert words in texts
-    assert drawn == lr_curve.figure(FOUND, "baseline: <range test>")
+    assert drawn == lr_curve.draw_lr_range(FOUND, "baseline: <range test>")
 
 
 def test_a_loss_that_soars_leaves_the_figure_readable():
-    soaring = Range((*FOUND.tried, Tried(0.1, 1e30, 1e28)), 3.03, True)
-    assert "svg" in lr_curve.figure(soaring, "x")
+    soaring = Range((*FOUND.tried, LRStep(0.1, 1e30, 1e28)), 3.03, True)
+    assert "svg" in lr_curve.draw_lr_range(soaring, "x")

@@ -5,31 +5,31 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.results.figures.figure_specs import PANELS, Panel
-from pipeline.results.figures.learning_curves import Curve, draw
-from pipeline.results.figures.svg_embed import for_page
-from pipeline.results.run_summary import SweepRun, read
+from pipeline.results.figures.figure_specs import FIGURE_SPECS, FigureSpec
+from pipeline.results.figures.learning_curves import Curve, draw_figure
+from pipeline.results.figures.svg_embed import embed_svg
+from pipeline.results.run_summary import SweepRun, read_run
 from tests.results.examples import NOW
 
 
 @pytest.fixture(scope="module")
-def curves(sweep: list[SweepRun]) -> list[Curve]:
-    return [Curve(read(run, NOW), place + 1, place) for place, run in enumerate(sweep)]
+def curves(sweep_runs: list[SweepRun]) -> list[Curve]:
+    return [Curve(read_run(run, NOW), place + 1, place) for place, run in enumerate(sweep_runs)]
 
 
-def drawn(panel: Panel, curves: list[Curve]) -> str:
-    svg = draw(panel, curves, 480, 330, named=True)
+def drawn(panel: FigureSpec, curves: list[Curve]) -> str:
+    svg = draw_figure(panel, curves, 480, 330, with_labels=True)
     assert svg is not None
     return svg
 
 
 def relabelled(curve: Curve, label: str) -> Curve:
-    run = replace(curve.reading.run, label=label)
-    return replace(curve, reading=replace(curve.reading, run=run))
+    run = replace(curve.run_summary.run, label=label)
+    return replace(curve, run_summary=replace(curve.run_summary, run=run))
 
 
 def test_in_a_page_ids_differ_between_figures_and_colours_are_the_pages(curves: list[Curve]):
-    pages = [for_page(drawn(panel, curves), panel.name, panel.title) for panel in PANELS]
+    pages = [embed_svg(drawn(panel, curves), panel.name, panel.title) for panel in FIGURE_SPECS]
     ids = [name for page in pages for name in re.findall(r'\bid="([^"]*)"', page)]
     assert len(ids) == len(set(ids))
     for page in pages:
@@ -41,12 +41,12 @@ def test_in_a_page_ids_differ_between_figures_and_colours_are_the_pages(curves: 
 
 def test_in_a_page_text_stays_as_it_is(curves: list[Curve]):
     label = "lr 0.0025, #0072b2"
-    page = for_page(drawn(PANELS[0], [relabelled(curves[1], label)]), "loss", "a loss")
+    page = embed_svg(drawn(FIGURE_SPECS[0], [relabelled(curves[1], label)]), "loss", "a loss")
     assert f">2 {label}</text>" in page
 
 
 def test_a_hostile_label_is_no_tag_and_a_hostile_description_no_attribute(curves: list[Curve]):
-    svg = drawn(PANELS[0], [relabelled(curves[1], "--><script>alert(1)</script>")])
-    page = for_page(svg, "loss", '" onload="alert(2)')
+    svg = drawn(FIGURE_SPECS[0], [relabelled(curves[1], "--><script>alert(1)</script>")])
+    page = embed_svg(svg, "loss", '" onload="alert(2)')
     assert "<script" not in page
     assert 'onload="' not in page

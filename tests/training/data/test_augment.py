@@ -9,7 +9,13 @@ import torchaudio
 from torch import Tensor
 
 from pipeline.config.experiment import TrainSettings
-from pipeline.training.data.augment import LONGEST_SHARE, Timing, masked, stripes, timing
+from pipeline.training.data.augment import (
+    MAX_TIME_MASK_SHARE,
+    FrameIndex,
+    apply_masks,
+    draw_frame_index,
+    draw_masks,
+)
 
 SETTINGS = TrainSettings(
     time_masks=2, time_mask_frames=7, frequency_masks=1, frequency_mask_bins=3, seed=5
@@ -23,9 +29,9 @@ def ones(longest: int = 80) -> Tensor:
 
 def striped(settings: TrainSettings, epoch: int, places: Sequence[int] = (0, 1, 2)) -> Tensor:
     """(B, T, F) of single frames: where a batch of ones became zero."""
-    found = stripes(settings, epoch, LENGTHS, BINS)
+    found = draw_masks(settings, epoch, LENGTHS, BINS)
     chosen = np.array(places)
-    x = masked(ones()[chosen], found.choose(chosen), STACK)
+    x = apply_masks(ones()[chosen], found.take(chosen), STACK)
     return x.view(len(places), 80, BINS) == 0
 
 
@@ -43,7 +49,7 @@ def test_stripes_have_at_most_the_width_that_was_asked_for():
             in_time, in_frequency = zero[b].all(1), zero[b].all(0)
             assert torch.equal(zero[b], in_time[:, None] | in_frequency)
             assert not in_time[length:].any()
-            limit = min(7, int(length * LONGEST_SHARE))
+            limit = min(7, int(length * MAX_TIME_MASK_SHARE))
             assert sum(runs(in_time)) <= 2 * limit
             assert sum(runs(in_frequency)) <= 3
             if b == 0:
@@ -76,15 +82,15 @@ def test_masks_are_torchaudios_over_the_valid_frames(epoch: int, monkeypatch: py
     zero = striped(SETTINGS, epoch)
     u_UM2 = np.random.default_rng([SETTINGS.seed, epoch, 1]).random((3, 3, 2))
     for b, length in enumerate(LENGTHS.tolist()):
-        in_time = by_torchaudio(u_UM2[b, :2], length, 7, LONGEST_SHARE, monkeypatch)
+        in_time = by_torchaudio(u_UM2[b, :2], length, 7, MAX_TIME_MASK_SHARE, monkeypatch)
         in_frequency = by_torchaudio(u_UM2[b, 2:], BINS, 3, 1.0, monkeypatch)
         assert np.array_equal(zero[b, :length].numpy(), in_time[:, None] | in_frequency)
 
 
 def test_stripes_are_zero_and_nothing_else_changes():
-    found = stripes(SETTINGS, 4, LENGTHS, BINS)
+    found = draw_masks(SETTINGS, 4, LENGTHS, BINS)
     x = torch.randn(3, 80, BINS)
-    ours = masked(x.clone(), found, 1)
+    ours = apply_masks(x.clone(), found, 1)
     for b in range(3):
         by_hand = x[b].clone()
         for start, stop in found.time[b].tolist():
@@ -95,16 +101,16 @@ def test_stripes_are_zero_and_nothing_else_changes():
 
 
 def test_neither_neighbours_nor_padding_move_a_stripe():
-    found = stripes(SETTINGS, 3, LENGTHS, BINS)
-    together = masked(ones(98), found, STACK)
+    found = draw_masks(SETTINGS, 3, LENGTHS, BINS)
+    together = apply_masks(ones(98), found, STACK)
     for b in range(3):
-        alone = masked(ones()[b : b + 1], found.choose(np.array([b])), STACK)
+        alone = apply_masks(ones()[b : b + 1], found.take(np.array([b])), STACK)
         length = LENGTHS[b] // STACK
         assert torch.equal(together[b, :length], alone[0, :length])
 
 
 def edges(settings: TrainSettings, epoch: int) -> tuple[int, ...]:
-    return tuple(stripes(settings, epoch, np.full(9, 10_000), BINS).time.ravel())
+    return tuple(draw_masks(settings, epoch, np.full(9, 10_000), BINS).time.ravel())
 
 
 def test_stripes_differ_between_epochs_seeds_and_utterances():
@@ -116,7 +122,7 @@ def test_stripes_differ_between_epochs_seeds_and_utterances():
 
 
 def test_without_masks_there_is_nothing_to_draw():
-    assert stripes(TrainSettings(), 1, LENGTHS, BINS) is None
+    assert draw_masks(TrainSettings(), 1, LENGTHS, BINS) is None
 
 
 def test_one_kind_of_stripe_alone():
@@ -133,22 +139,22 @@ def everything(frames: np.ndarray) -> np.ndarray:
     return np.ones(len(frames), bool)
 
 
-def timed(stack: int = 3, epoch: int = 1, **settings: object) -> Timing:
-    return timing(TrainSettings(**settings), epoch, stack, STORED, everything)
+def timed(stack: int = 3, epoch: int = 1, **settings: object) -> FrameIndex:
+    return draw_frame_index(TrainSettings(**settings), epoch, stack, STORED, everything)
 
 
 def test_no_shift_and_no_tempo_show_every_frame_once():
     plain = timed()
-    assert not plain.first.any()
-    assert (plain.pace == 1).all()
+    assert not plain.first_frame.any()
+    assert (plain.tempo_factor == 1).all()
     assert np.array_equal(plain.frames, STORED)
 
 
 def test_a_shift_begins_at_each_of_the_first_frames():
     shifted = timed(shift=True)
-    assert set(shifted.first) == {0, 1, 2}
-    assert np.array_equal(shifted.frames, STORED - shifted.first)
-    assert set(timed(stack=1, shift=True).first) == {0}
+    assert set(shifted.first_frame) == {0, 1, 2}
+    assert np.array_equal(shifted.frames, STORED - shifted.first_frame)
+    assert set(timed(stack=1, shift=True).first_frame) == {0}
 
 
 def test_a_tempo_makes_an_utterance_longer_or_shorter_by_at_most_its_share():
@@ -156,8 +162,8 @@ def test_a_tempo_makes_an_utterance_longer_or_shorter_by_at_most_its_share():
     ratio = STORED / changed.frames
     assert ratio[STORED > 100].min() == pytest.approx(0.8, abs=0.02)
     assert ratio[STORED > 100].max() == pytest.approx(1.25, abs=0.02)
-    last = changed.first + ((changed.frames - 1) * changed.pace).astype(int)
-    beyond = changed.first + (changed.frames * changed.pace).astype(int)
+    last = changed.first_frame + ((changed.frames - 1) * changed.tempo_factor).astype(int)
+    beyond = changed.first_frame + (changed.frames * changed.tempo_factor).astype(int)
     assert (last < STORED).all()
     assert (beyond >= STORED).all()
 
@@ -167,21 +173,21 @@ def test_an_utterance_that_would_no_longer_fit_is_shown_as_it_is():
         return frames % 2 == 0
 
     settings = TrainSettings(tempo=0.25, shift=True)
-    changed = timing(settings, 1, 3, STORED, even)
+    changed = draw_frame_index(settings, 1, 3, STORED, even)
     odd = (timed(tempo=0.25, shift=True).frames % 2).astype(bool)
     assert np.array_equal(changed.frames[odd], STORED[odd])
-    assert (changed.pace[odd] == 1).all()
+    assert (changed.tempo_factor[odd] == 1).all()
     assert (changed.frames[~odd] % 2 == 0).all()
 
 
 def test_timings_derive_from_seed_and_epoch():
-    paces = {tuple(timed(epoch=e, seed=s, tempo=0.1).pace) for e in (1, 2) for s in (0, 1)}
+    paces = {tuple(timed(epoch=e, seed=s, tempo=0.1).tempo_factor) for e in (1, 2) for s in (0, 1)}
     assert len(paces) == 4
-    assert np.array_equal(timed(tempo=0.1).pace, timed(tempo=0.1).pace)
+    assert np.array_equal(timed(tempo=0.1).tempo_factor, timed(tempo=0.1).tempo_factor)
 
 
 def test_even_a_single_frame_can_be_shifted():
     one = np.ones(50, np.int64)
-    shifted = timing(TrainSettings(shift=True), 1, 8, one, everything)
+    shifted = draw_frame_index(TrainSettings(shift=True), 1, 8, one, everything)
     assert (shifted.frames == 1).all()
-    assert not shifted.first.any()
+    assert not shifted.first_frame.any()

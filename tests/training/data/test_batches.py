@@ -9,20 +9,20 @@ from hypothesis import strategies as st
 from pipeline.config.experiment import InputSettings, TrainSettings
 from pipeline.corpus.text import ALPHABETS
 from pipeline.features.feature_set import FeatureSet
-from pipeline.training.data.augment import Timing
-from pipeline.training.data.batches import Split, order, selections, updates
+from pipeline.training.data.augment import FrameIndex
+from pipeline.training.data.batches import SplitData, count_updates, order_batches, plan_epoch
 
 LETTERS = ALPHABETS["english-38"]
 KINDS = st.sampled_from(["random", "bucketed", "sorted", "reversed"])
 LENGTHS = np.random.default_rng(0).integers(10, 500, 1000)
 
 
-def mapped(features: FeatureSet, split: str = "train", **settings: object) -> Split:
-    return Split.mapped(features, split, InputSettings(**settings), LETTERS)
+def mapped(features: FeatureSet, split: str = "train", **settings: object) -> SplitData:
+    return SplitData.from_shards(features, split, InputSettings(**settings), LETTERS)
 
 
-def gathered(features: FeatureSet, split: str = "train", **settings: object) -> Split:
-    return mapped(features, split, **settings).resident(torch.device("cpu"))
+def gathered(features: FeatureSet, split: str = "train", **settings: object) -> SplitData:
+    return mapped(features, split, **settings).to_resident(torch.device("cpu"))
 
 
 def stored(features: FeatureSet, split: str = "train") -> list[np.ndarray]:
@@ -36,7 +36,7 @@ def stored(features: FeatureSet, split: str = "train") -> list[np.ndarray]:
     epoch=st.integers(1, 3),
 )
 def test_every_order_holds_everyone_once(lengths: list[int], kind: str, batch: int, epoch: int):
-    plan = order(np.array(lengths), TrainSettings(order=kind, batch=batch), epoch)
+    plan = order_batches(np.array(lengths), TrainSettings(order=kind, batch=batch), epoch)
     assert sorted(np.concatenate(plan)) == list(range(len(lengths)))
     assert len(plan) == -(-len(lengths) // batch)
     assert all(1 <= len(places) <= batch for places in plan)
@@ -54,7 +54,7 @@ def test_batches_by_frames_hold_everyone_once_and_no_more_frames_than_allowed(
 ):
     joined = np.array(lengths)
     settings = TrainSettings(order=kind, batch=batch, batch_frames=most)
-    plan = order(joined, settings, 2, stack)
+    plan = order_batches(joined, settings, 2, stack)
     assert sorted(np.concatenate(plan)) == list(range(len(lengths)))
     for places in plan:
         assert len(places) <= batch
@@ -64,8 +64,12 @@ def test_batches_by_frames_hold_everyone_once_and_no_more_frames_than_allowed(
 def test_a_batch_by_frames_is_as_full_as_the_next_utterance_lets_it_be():
     lengths = np.array([10, 10, 10, 20, 20, 30])
     settings = TrainSettings(order="sorted", batch_frames=60)
-    assert [list(lengths[p]) for p in order(lengths, settings, 1)] == [[10, 10, 10], [20, 20], [30]]
-    assert len(order(lengths, settings, 1, stack=2)) == 4
+    assert [list(lengths[p]) for p in order_batches(lengths, settings, 1)] == [
+        [10, 10, 10],
+        [20, 20],
+        [30],
+    ]
+    assert len(order_batches(lengths, settings, 1, stack=2)) == 4
 
 
 def test_bucketed_batches_by_frames_waste_as_little_as_those_by_count():
@@ -79,7 +83,10 @@ def test_an_order_derives_from_seed_and_epoch_only(kind: str):
     for seed in (0, 1):
         for epoch in (1, 2):
             settings = TrainSettings(order=kind, seed=seed)
-            one, again = order(LENGTHS, settings, epoch), order(LENGTHS, settings, epoch)
+            one, again = (
+                order_batches(LENGTHS, settings, epoch),
+                order_batches(LENGTHS, settings, epoch),
+            )
             assert all(map(np.array_equal, one, again))
             plans[seed, epoch] = tuple(np.concatenate(one))
     assert len(set(plans.values())) == 4
@@ -87,33 +94,33 @@ def test_an_order_derives_from_seed_and_epoch_only(kind: str):
 
 def waste(kind: str, epoch: int = 1, **settings: int) -> float:
     """Share of the frames of padded batches that is padding."""
-    plan = order(LENGTHS, TrainSettings(order=kind, **settings), epoch)
+    plan = order_batches(LENGTHS, TrainSettings(order=kind, **settings), epoch)
     padded = sum(len(places) * LENGTHS[places].max() for places in plan)
     return 1 - LENGTHS.sum() / padded
 
 
 def test_batches_of_similar_length_waste_little_and_do_not_ascend():
     assert waste("sorted") < waste("bucketed") < waste("random") / 5
-    plan = order(LENGTHS, TrainSettings(order="bucketed"), 1)
+    plan = order_batches(LENGTHS, TrainSettings(order="bucketed"), 1)
     assert [LENGTHS[p].max() for p in plan] != sorted(LENGTHS[p].max() for p in plan)
 
 
 def test_neighbours_change_from_epoch_to_epoch():
     settings = TrainSettings(order="bucketed")
-    one, two = ({frozenset(p) for p in order(LENGTHS, settings, e)} for e in (1, 2))
+    one, two = ({frozenset(p) for p in order_batches(LENGTHS, settings, e)} for e in (1, 2))
     assert len(one & two) < 3
 
 
 def test_sortagrad_sorts_its_first_epochs_only():
     settings = TrainSettings(order="random", sortagrad_epochs=2)
     for epoch, ascends in ((1, True), (2, True), (3, False)):
-        longest = [LENGTHS[places].max() for places in order(LENGTHS, settings, epoch)]
+        longest = [LENGTHS[places].max() for places in order_batches(LENGTHS, settings, epoch)]
         assert (longest == sorted(longest)) == ascends
 
 
 def test_reversed_descends_but_for_the_epochs_of_sortagrad():
     settings = TrainSettings(order="reversed", sortagrad_epochs=1)
-    ascending, descending = (np.concatenate(order(LENGTHS, settings, e)) for e in (1, 2))
+    ascending, descending = (np.concatenate(order_batches(LENGTHS, settings, e)) for e in (1, 2))
     assert (np.diff(LENGTHS[ascending]) >= 0).all()
     assert (np.diff(LENGTHS[descending]) <= 0).all()
 
@@ -125,16 +132,16 @@ def everything(frames: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("changes", [{"batch": 3}, {"batch_frames": 80, "tempo": 0.2}], ids=str)
 def test_the_updates_of_a_training_are_its_batches(features: FeatureSet, changes: dict[str, float]):
     split, settings = mapped(features), TrainSettings(epochs=5, order="random", **changes)
-    epochs = [selections(split, settings, epoch, everything) for epoch in range(1, 6)]
-    assert updates(split, settings, everything) == sum(map(len, epochs))
+    epochs = [plan_epoch(split, settings, epoch, everything) for epoch in range(1, 6)]
+    assert count_updates(split, settings, everything) == sum(map(len, epochs))
 
 
 def test_frames_that_a_tempo_adds_count_for_a_batch_by_frames(features: FeatureSet):
     split = mapped(features, stack=2)
     settings = TrainSettings(batch_frames=80, tempo=0.5, batch=9)
     for epoch in range(1, 20):
-        for chosen in selections(split, settings, epoch, everything):
-            frames = split.store.gather(chosen.places, chosen.timing)
+        for chosen in plan_epoch(split, settings, epoch, everything):
+            frames = split.store.gather(chosen.indices, chosen.frame_index)
             assert frames.shape[0] * frames.shape[1] * 2 <= 80
 
 
@@ -151,7 +158,7 @@ def stacked(frames: np.ndarray, stack: int) -> np.ndarray:
 def test_a_batch_is_its_utterances_joined_and_padded_with_zeros(features: FeatureSet, stack: int):
     split = gathered(features, normalisation="none", stack=stack)
     places = np.array([3, 0, 7])
-    batch = split.batch(places)
+    batch = split.make_batch(places)
     assert batch.utterances == tuple(split.utterances[p] for p in places)
     for b, place in enumerate(places):
         own = stacked(stored(features)[place], stack)
@@ -167,9 +174,9 @@ def test_a_batch_is_its_utterances_joined_and_padded_with_zeros(features: Featur
 def test_a_batch_shows_the_frames_that_its_timing_says(features: FeatureSet):
     split = gathered(features, normalisation="none", stack=2)
     first, pace = np.full(14, 1), np.linspace(0.7, 1.5, 14)
-    timing = Timing.of(first, pace, split.stored)
+    timing = FrameIndex.of(first, pace, split.frame_counts)
     places = np.array([13, 4, 0])
-    batch = split.batch(places, timing)
+    batch = split.make_batch(places, timing)
     for b, place in enumerate(places):
         own = stored(features)[place]
         shown = []
@@ -185,15 +192,15 @@ def test_a_batch_shows_the_frames_that_its_timing_says(features: FeatureSet):
 
 def test_a_batch_owns_its_frames(features: FeatureSet):
     split = gathered(features)
-    split.batch(np.array([1])).frames.zero_()
-    assert split.batch(np.array([1])).frames.any()
+    split.make_batch(np.array([1])).frames.zero_()
+    assert split.make_batch(np.array([1])).frames.any()
 
 
 def test_chosen_utterances_keep_their_frames(features: FeatureSet):
     split = gathered(features)
-    few = split.choose([5, 2])
+    few = split.take([5, 2])
     assert [u.id for u in few.utterances] == [split.utterances[p].id for p in (5, 2)]
-    one, same = few.batch(np.array([0, 1])), split.batch(np.array([5, 2]))
+    one, same = few.make_batch(np.array([0, 1])), split.make_batch(np.array([5, 2]))
     assert torch.equal(one.frames, same.frames)
     assert torch.equal(one.targets, same.targets)
 

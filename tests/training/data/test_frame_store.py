@@ -11,19 +11,19 @@ from pipeline.config.experiment import InputSettings, TrainSettings
 from pipeline.corpus.text import ALPHABETS
 from pipeline.features.feature_set import FeatureSet
 from pipeline.training.data import augment
-from pipeline.training.data.batches import Split
+from pipeline.training.data.batches import SplitData
 from pipeline.training.data.frame_store import resident_bytes
 
 LETTERS = ALPHABETS["english-38"]
 CPU = torch.device("cpu")
 
 
-def mapped(features: FeatureSet, split: str = "train", **settings: object) -> Split:
-    return Split.mapped(features, split, InputSettings(**settings), LETTERS)
+def mapped(features: FeatureSet, split: str = "train", **settings: object) -> SplitData:
+    return SplitData.from_shards(features, split, InputSettings(**settings), LETTERS)
 
 
-def gathered(features: FeatureSet, split: str = "train", **settings: object) -> Split:
-    return mapped(features, split, **settings).resident(CPU)
+def gathered(features: FeatureSet, split: str = "train", **settings: object) -> SplitData:
+    return mapped(features, split, **settings).to_resident(CPU)
 
 
 def stored(features: FeatureSet, split: str = "train") -> list[np.ndarray]:
@@ -36,23 +36,25 @@ def test_mapped_frames_are_the_resident_ones_bit_for_bit(
     features: FeatureSet, normalisation: str, stack: int
 ):
     there = mapped(features, normalisation=normalisation, stack=stack)
-    here = there.resident(CPU)
+    here = there.to_resident(CPU)
     everything = np.ones(len(there), bool)
     settings = TrainSettings(shift=True, tempo=0.3)
-    timing = augment.timing(settings, 1, stack, there.stored, lambda frames: everything)
+    timing = augment.draw_frame_index(
+        settings, 1, stack, there.frame_counts, lambda frames: everything
+    )
     for places in (np.array([3, 0, 7]), np.arange(len(there)), np.array([13])):
         for shown in (None, timing):
-            one, other = (split.batch(places, shown) for split in (there, here))
+            one, other = (split.make_batch(places, shown) for split in (there, here))
             assert torch.equal(one.frames, other.frames)
             assert torch.equal(one.lengths, other.lengths)
 
 
 def test_chosen_utterances_are_the_same_wherever_they_lie(features: FeatureSet):
-    there = mapped(features).choose([5, 2])
-    here = gathered(features).choose([5, 2])
+    there = mapped(features).take([5, 2])
+    here = gathered(features).take([5, 2])
     places = np.array([1, 0])
-    assert torch.equal(there.batch(places).frames, here.batch(places).frames)
-    assert there.stored.tolist() == here.stored.tolist()
+    assert torch.equal(there.make_batch(places).frames, here.make_batch(places).frames)
+    assert there.frame_counts.tolist() == here.frame_counts.tolist()
 
 
 class Largest(TorchDispatchMode):
@@ -70,10 +72,10 @@ class Largest(TorchDispatchMode):
 def test_what_goes_to_a_device_passes_through_memory_one_utterance_at_a_time(features: FeatureSet):
     there = mapped(features)
     with Largest() as largest:
-        frames = there.resident(torch.device("meta")).store.frames
+        frames = there.to_resident(torch.device("meta")).store.frames
     assert frames.device.type == "meta"
-    assert len(frames) == there.stored.sum() + 1
-    assert largest.rows == there.stored.max()
+    assert len(frames) == there.frame_counts.sum() + 1
+    assert largest.rows == there.frame_counts.max()
 
 
 def test_resident_bytes_are_what_the_splits_take(features: FeatureSet):
@@ -83,7 +85,7 @@ def test_resident_bytes_are_what_the_splits_take(features: FeatureSet):
     assert resident_bytes(features) == taken - padding
 
 
-def frames_of(split: Split) -> np.ndarray:
+def frames_of(split: SplitData) -> np.ndarray:
     return split.store.frames[:-1].numpy().astype(np.float64)
 
 
@@ -111,7 +113,7 @@ def test_dev_is_normalised_by_the_statistics_of_train(features: FeatureSet):
 def test_utterance_normalisation_looks_at_one_utterance(features: FeatureSet):
     split = gathered(features, normalisation="utterance")
     own = stored(features)[4]
-    frames = split.batch(np.array([4])).frames[0]
+    frames = split.make_batch(np.array([4])).frames[0]
     np.testing.assert_allclose(frames, (own - own.mean(0)) / own.std(0), atol=1e-5)
 
 

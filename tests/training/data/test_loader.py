@@ -18,9 +18,9 @@ import torch
 from pipeline.config.experiment import InputSettings, TrainSettings
 from pipeline.corpus.text import ALPHABETS
 from pipeline.features.feature_set import FeatureSet
-from pipeline.training.data.batches import Batch, Selection, Split, selections
-from pipeline.training.data.loader import UNHEARD, Feed, WorkerDiedError, ahead
-from tests.training.letters import sharded
+from pipeline.training.data.batches import Batch, Selection, SplitData, plan_epoch
+from pipeline.training.data.loader import BLOCKED_SIGNALS, BatchLoader, WorkerDiedError, prefetch
+from tests.training.letters import write_sharded_feature_set
 
 CPU = torch.device("cpu")
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -35,13 +35,13 @@ SETTINGS = TrainSettings(
 )
 
 
-def split_of(features: FeatureSet) -> Split:
+def split_of(features: FeatureSet) -> SplitData:
     settings = InputSettings(normalisation="zca", stack=2)
-    return Split.mapped(features, "train", settings, ALPHABETS["english-38"])
+    return SplitData.from_shards(features, "train", settings, ALPHABETS["english-38"])
 
 
-def plan(split: Split, epoch: int) -> list[Selection]:
-    return selections(split, SETTINGS, epoch, lambda frames: np.ones(len(frames), bool))
+def plan(split: SplitData, epoch: int) -> list[Selection]:
+    return plan_epoch(split, SETTINGS, epoch, lambda frames: np.ones(len(frames), bool))
 
 
 def assert_same(found: list[Batch], expected: list[Batch]) -> None:
@@ -59,12 +59,12 @@ def test_whoever_makes_the_batches_makes_the_same_ones(
     features: FeatureSet, workers: int, start: str | None
 ):
     split = split_of(features)
-    resident = split.resident(CPU)
-    feed = Feed(split, CPU, workers, start)
-    with feed.watched():
+    resident = split.to_resident(CPU)
+    feed = BatchLoader(split, CPU, workers, start)
+    with feed.supervise_workers():
         for epoch in (1, 2, 3):
             asked = plan(split, epoch)
-            assert_same(list(feed.batches(asked)), list(Feed(resident, CPU).batches(asked)))
+            assert_same(list(feed.batches(asked)), list(BatchLoader(resident, CPU).batches(asked)))
 
 
 def children() -> set[int]:
@@ -73,11 +73,13 @@ def children() -> set[int]:
 
 
 @pytest.fixture
-def fed(features: FeatureSet) -> Iterator[tuple[Feed, list[Selection], set[int]]]:
+def loader_with_workers(
+    features: FeatureSet,
+) -> Iterator[tuple[BatchLoader, list[Selection], set[int]]]:
     """A feed, what it is asked for, and its two workers."""
     split, before = split_of(features), children()
-    feed = Feed(split, CPU, 2, "fork")
-    with feed.watched():
+    feed = BatchLoader(split, CPU, 2, "fork")
+    with feed.supervise_workers():
         list(feed.batches(plan(split, 1)))
         # The tracker of multiprocessing's resources is a child too, and none of the feed's.
         workers = {pid for pid in children() - before if b"resource_tracker" not in cmdline(pid)}
@@ -96,20 +98,22 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="/proc and signals")
 
 @linux
 def test_workers_live_from_epoch_to_epoch_and_end_with_the_feed(
-    features: FeatureSet, fed: tuple[Feed, list[Selection], set[int]]
+    features: FeatureSet, loader_with_workers: tuple[BatchLoader, list[Selection], set[int]]
 ):
-    feed, asked, workers = fed
+    feed, asked, workers = loader_with_workers
     list(feed.batches(asked))
     assert workers <= children()
-    with feed.watched():
+    with feed.supervise_workers():
         pass
     assert not workers & children()
 
 
 @linux
-def test_workers_do_not_hear_what_stops_the_run(fed: tuple[Feed, list[Selection], set[int]]):
-    feed, asked, workers = fed
-    for number in UNHEARD:
+def test_workers_do_not_hear_what_stops_the_run(
+    loader_with_workers: tuple[BatchLoader, list[Selection], set[int]],
+):
+    feed, asked, workers = loader_with_workers
+    for number in BLOCKED_SIGNALS:
         for pid in workers:
             os.kill(pid, number)
     time.sleep(0.1)
@@ -120,9 +124,9 @@ def test_workers_do_not_hear_what_stops_the_run(fed: tuple[Feed, list[Selection]
 @linux
 def test_a_worker_that_was_killed_is_told_in_one_line(features: FeatureSet):
     split = split_of(features)
-    feed, before = Feed(split, CPU, 2, "fork"), children()
+    feed, before = BatchLoader(split, CPU, 2, "fork"), children()
     message = r"^a loader worker died \(DataLoader worker .*\); .* workers: 0$"
-    with pytest.raises(WorkerDiedError, match=message), feed.watched():
+    with pytest.raises(WorkerDiedError, match=message), feed.supervise_workers():
         list(feed.batches(plan(split, 1)))
         for pid in children() - before:
             os.kill(pid, signal.SIGKILL)
@@ -134,13 +138,14 @@ def test_a_worker_that_was_killed_is_told_in_one_line(features: FeatureSet):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_left_early_a_feed_is_ready_for_the_next_plan(features: FeatureSet, workers: int):
     split = split_of(features)
-    feed = Feed(split, CPU, workers)
-    with feed.watched():
+    feed = BatchLoader(split, CPU, workers)
+    with feed.supervise_workers():
         for _ in range(3):
             with closing(feed.batches(plan(split, 1))) as coming:
                 next(coming)
         assert_same(
-            list(feed.batches(plan(split, 2))), list(Feed(split, CPU).batches(plan(split, 2)))
+            list(feed.batches(plan(split, 2))),
+            list(BatchLoader(split, CPU).batches(plan(split, 2))),
         )
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("feed")]
 
@@ -155,7 +160,7 @@ def test_the_next_batch_is_made_while_the_last_is_used():
             started.set()
         return number
 
-    coming = ahead(make, range(3))
+    coming = prefetch(make, range(3))
     assert next(coming) == 0
     assert started.wait(5)
     assert made == [0, 1]
@@ -164,8 +169,8 @@ def test_the_next_batch_is_made_while_the_last_is_used():
 
 def test_an_error_in_making_comes_to_whoever_asks():
     with pytest.raises(ZeroDivisionError):
-        list(ahead(lambda number: 1 // number, [1, 0, 1]))
-    assert list(ahead(str, [])) == []
+        list(prefetch(lambda number: 1 // number, [1, 0, 1]))
+    assert list(prefetch(str, [])) == []
 
 
 THOUSAND, MOST_FILES = 1000, 256
@@ -184,12 +189,12 @@ def child(folder: Path, workers: int, epochs: int) -> None:
 
     resource.setrlimit(resource.RLIMIT_NOFILE, (MOST_FILES, MOST_FILES))
     features = FeatureSet.open(folder)
-    split = Split.mapped(features, "train", InputSettings(), ALPHABETS["english-38"])
-    feed, settings = Feed(split, CPU, workers), TrainSettings(batch=32)
-    with feed.watched():
+    split = SplitData.from_shards(features, "train", InputSettings(), ALPHABETS["english-38"])
+    feed, settings = BatchLoader(split, CPU, workers), TrainSettings(batch=32)
+    with feed.supervise_workers():
         for epoch in range(1, epochs + 1):
-            asked = selections(split, settings, epoch, lambda frames: np.ones(len(frames), bool))
-            assert sum(len(batch.places) for batch in feed.batches(asked)) == THOUSAND
+            asked = plan_epoch(split, settings, epoch, lambda frames: np.ones(len(frames), bool))
+            assert sum(len(batch.indices) for batch in feed.batches(asked)) == THOUSAND
             if epoch in {2, epochs}:
                 own = {pid for pid in children() if b"resource_tracker" not in cmdline(pid)}
                 print(json.dumps([held(pid) for pid in (os.getpid(), *sorted(own))]))
@@ -198,7 +203,7 @@ def child(folder: Path, workers: int, epochs: int) -> None:
 @pytest.fixture(scope="module")
 def thousand(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("thousand") / "features"
-    sharded(folder, THOUSAND)
+    write_sharded_feature_set(folder, THOUSAND)
     return folder
 
 

@@ -13,10 +13,10 @@ from pipeline.config.experiment import InputSettings
 from pipeline.config.features import FeatureSettings
 from pipeline.corpus import readers
 from pipeline.features.feature_set import FeatureSet
-from pipeline.features.precompute import precompute_slice, prepare
+from pipeline.features.precompute import precompute_slice, prepare_feature_set
 from pipeline.features.shards import StoredUtterance
-from pipeline.training.data.normalisation import normaliser
-from tests.training.letters import stored
+from pipeline.training.data.normalisation import make_normaliser
+from tests.training.letters import write_feature_set
 
 SPEAKERS = ("x", "y", "x", "z", "y", "x")
 
@@ -31,7 +31,7 @@ def features(tmp_path: Path) -> FeatureSet:
         voice = "xyz".index(SPEAKERS[int(name[1])])
         return frames * np.float32(1 + voice) + np.float32(50 * voice)
 
-    made = stored(told, tmp_path / "set", louder)
+    made = write_feature_set(told, tmp_path / "set", louder)
     (shard,) = made.shards
     utterances = [
         replace(u, speaker=speaker) for u, speaker in zip(shard.utterances, SPEAKERS, strict=True)
@@ -45,7 +45,7 @@ def of_split(features: FeatureSet, split: str) -> list[StoredUtterance]:
 
 def normalised(features: FeatureSet, split: str, **settings: object) -> dict[str, np.ndarray]:
     utterances = of_split(features, split)
-    normalise = normaliser(InputSettings.model_validate(settings), features, utterances)
+    normalise = make_normaliser(InputSettings.model_validate(settings), features, utterances)
     normalise = pickle.loads(pickle.dumps(normalise))  # noqa: S301 (as a worker is sent it)
     found = {}
     for utterance in utterances:
@@ -72,7 +72,7 @@ def test_a_speaker_of_two_splits_is_normalised_in_each_by_it_alone(features: Fea
 
 
 def test_a_speaker_of_silence_stays_finite(tmp_path: Path):
-    features = stored(
+    features = write_feature_set(
         [("a", "train", "A", 5)], tmp_path / "set", lambda name, x: np.full_like(x, np.log(1e-10))
     )
     (x,) = normalised(features, "train", normalisation="speaker").values()
@@ -94,13 +94,13 @@ def test_without_normalisation_frames_are_as_stored(features: FeatureSet):
 @pytest.fixture(scope="module")
 def speech(an4: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., FeatureSet]:
     corpus = Corpus(name="an4", reader="an4", root=str(an4), split="espnet")
-    manifest = readers.build(corpus, tmp_path_factory.mktemp("corpus"))
+    manifest = readers.build_manifest(corpus, tmp_path_factory.mktemp("corpus"))
     some = replace(manifest, utterances=manifest.utterances[::9])
     work = tmp_path_factory.mktemp("work")
 
     def of(**settings: object) -> FeatureSet:
         wanted = FeatureSettings.model_validate(settings)
-        name, folder = prepare(some, wanted, work)
+        name, folder = prepare_feature_set(some, wanted, work)
         for index in range(len(some.slices)):
             precompute_slice(some, index, [(wanted, folder, name)])
         return FeatureSet.open(folder)
@@ -136,8 +136,8 @@ def test_of_log_amplitude_and_log_power_the_network_reads_the_same(
     tmp_path: Path, normalisation: str
 ):
     told = [("u0", "train", "ABCA", 20), ("u1", "train", "CAB", 17)]
-    amplitude = stored(told, tmp_path / "amplitude")
-    power = stored(told, tmp_path / "power", lambda name, frames: 2 * frames)
+    amplitude = write_feature_set(told, tmp_path / "amplitude")
+    power = write_feature_set(told, tmp_path / "power", lambda name, frames: 2 * frames)
     one, other = (
         normalised(each, "train", normalisation=normalisation) for each in (amplitude, power)
     )

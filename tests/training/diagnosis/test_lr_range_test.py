@@ -6,36 +6,44 @@ from itertools import pairwise
 import pytest
 
 from pipeline.features.feature_set import FeatureSet
-from pipeline.runs.lr_range import Range, Tried
+from pipeline.runs.lr_range import LRStep, Range
 from pipeline.training.diagnosis import lr_range_test
-from pipeline.training.diagnosis.lr_range_test import range_test, rates, smoothed
-from tests.training.letters import experiment
+from pipeline.training.diagnosis.lr_range_test import (
+    range_learning_rates,
+    run_lr_range_test,
+    smooth_losses,
+)
+from tests.training.letters import make_experiment
 
 
 def test_rates_grow_by_the_same_factor_from_1e_6_to_1e_2():
-    line = rates(50)
+    line = range_learning_rates(50)
     assert (line[0], line[-1]) == pytest.approx((1e-6, 1e-2))
     factors = [after / before for before, after in pairwise(line)]
     assert factors == pytest.approx([factors[0]] * 49)
-    assert rates(1) == [1e-6]
+    assert range_learning_rates(1) == [1e-6]
 
 
 def test_smoothing_is_a_weighted_mean_of_what_came_before():
     losses = [4.0, 1.0, 3.0]
     weights = [0.95**age for age in (2, 1, 0)]
     mean = sum(w * loss for w, loss in zip(weights, losses, strict=True)) / sum(weights)
-    assert smoothed(losses)[-1] == pytest.approx(mean)
-    assert smoothed([2.0] * 9) == pytest.approx([2.0] * 9)
+    assert smooth_losses(losses)[-1] == pytest.approx(mean)
+    assert smooth_losses([2.0] * 9) == pytest.approx([2.0] * 9)
 
 
 def test_the_suggestion_is_a_tenth_of_the_rate_with_the_lowest_smoothed_loss():
-    tried = (Tried(1e-4, 3.0, 3.0), Tried(1e-3, 1.0, 2.0), Tried(1e-2, 1.0, 2.5))
+    tried = (LRStep(1e-4, 3.0, 3.0), LRStep(1e-3, 1.0, 2.0), LRStep(1e-2, 1.0, 2.5))
     assert Range(tried, 3.0, False).suggestion == pytest.approx(1e-4)
 
 
 def test_a_network_that_learns_is_tried_at_every_rate(features: FeatureSet):
-    found = range_test(experiment(train={"learning_rate": 7.0}), features, threads=1, updates=120)
-    again = range_test(experiment(train={"learning_rate": 0.1}), features, threads=1, updates=120)
+    found = run_lr_range_test(
+        make_experiment(train={"learning_rate": 7.0}), features, threads=1, updates=120
+    )
+    again = run_lr_range_test(
+        make_experiment(train={"learning_rate": 0.1}), features, threads=1, updates=120
+    )
     assert found == again  # the experiment's own rate does not matter
     assert len(found.tried) == 120
     assert not found.diverged
@@ -48,13 +56,13 @@ def test_where_training_diverges_the_test_ends(
     features: FeatureSet, monkeypatch: pytest.MonkeyPatch
 ):
     """SGD on unscaled input, without a clamp, up to a rate of 100."""
-    monkeypatch.setattr(lr_range_test, "HIGHEST", 100.0)
-    settings = experiment(
+    monkeypatch.setattr(lr_range_test, "MAX_TEST_LR", 100.0)
+    settings = make_experiment(
         input={"normalisation": "none"},
         model={"clamp": None, "cell": "relu", "layers": 3},
         train={"optimiser": "sgd", "batch": 1},
     )
-    found = range_test(settings, features, threads=1, updates=400)
+    found = run_lr_range_test(settings, features, threads=1, updates=400)
     assert found.diverged
     assert len(found.tried) < 400
     assert all(math.isfinite(tried.loss) for tried in found.tried)

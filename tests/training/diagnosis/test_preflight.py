@@ -10,85 +10,97 @@ import torch
 from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError
 from pipeline.training.diagnosis import preflight
-from pipeline.training.diagnosis.preflight import Finding, examine
-from tests.training.letters import SETTINGS, MakeFeatures, corpus, experiment, stored
+from pipeline.training.diagnosis.preflight import PreflightResult, run_preflight
+from tests.training.letters import (
+    FEATURE_SETTINGS,
+    FeatureSetFactory,
+    make_experiment,
+    make_utterances,
+    write_feature_set,
+)
 
 LONG = {"epochs": 200, "learning_rate": 1e-2}
 ABOUT = ["alphabet", "feasibility", "scale", "reference lines", "network", "updates", "one batch"]
 
 
-def findings(features: FeatureSet, **sections: dict[str, Any]) -> dict[str, Finding]:
-    settings = experiment(**{"input": {"stack": 2}, "train": LONG, **sections})
-    return {finding.about: finding for finding in examine(settings, features, "cpu", threads=1)}
+def findings(features: FeatureSet, **sections: dict[str, Any]) -> dict[str, PreflightResult]:
+    settings = make_experiment(**{"input": {"stack": 2}, "train": LONG, **sections})
+    return {
+        finding.check: finding for finding in run_preflight(settings, features, "cpu", threads=1)
+    }
 
 
-def found(features: FeatureSet, about: str, /, **sections: dict[str, Any]) -> Finding:
+def found(features: FeatureSet, about: str, /, **sections: dict[str, Any]) -> PreflightResult:
     """What comes behind it is not looked at: a batch takes seconds to learn."""
-    settings = experiment(**{"input": {"stack": 2}, "train": LONG, **sections})
-    return next(one for one in examine(settings, features, "cpu", threads=1) if one.about == about)
+    settings = make_experiment(**{"input": {"stack": 2}, "train": LONG, **sections})
+    return next(
+        one for one in run_preflight(settings, features, "cpu", threads=1) if one.check == about
+    )
 
 
-def wrong(every: dict[str, Finding]) -> list[str]:
-    return [name for name, finding in every.items() if not finding.well]
+def wrong(every: dict[str, PreflightResult]) -> list[str]:
+    return [name for name, finding in every.items() if not finding.ok]
 
 
 def test_where_all_is_well_each_finding_says_so_in_numbers(features: FeatureSet):
     every = findings(features)
     assert list(every) == ABOUT
     assert wrong(every) == []
-    assert "3 of 37 letters occur" in every["alphabet"].what
-    assert "all 23 utterances can be aligned" in every["feasibility"].what
-    assert "200 epochs of 4 updates are 800" in every["updates"].what
+    assert "3 of 37 letters occur" in every["alphabet"].result
+    assert "all 23 utterances can be aligned" in every["feasibility"].result
+    assert "200 epochs of 4 updates are 800" in every["updates"].result
     assert "a rate of its own, 0.003, 8 utterances learnt by heart, CER 0 %" in (
-        every["one batch"].what
+        every["one batch"].result
     )
 
 
 def test_it_computes_with_as_many_threads_as_it_is_given(features: FeatureSet):
     before = torch.get_num_threads()
     try:
-        next(examine(experiment(), features, "cpu", threads=before + 1))
+        next(run_preflight(make_experiment(), features, "cpu", threads=before + 1))
         assert torch.get_num_threads() == before + 1
     finally:
         torch.set_num_threads(before)
 
 
 def test_utterances_that_are_too_short_are_named_with_the_stride_that_fits(
-    make_features: MakeFeatures,
+    make_feature_set: FeatureSetFactory,
 ):
-    features = make_features([*corpus(), ("train-77", "train", "AABBCC", 9)])
+    features = make_feature_set([*make_utterances(), ("train-77", "train", "AABBCC", 9)])
     finding = found(features, "feasibility")
-    assert "more labels than steps: 1 of 15 training utterances (train-77); a run" in finding.what
+    assert "more labels than steps: 1 of 15 training utterances (train-77); a run" in finding.result
     assert finding.remedy.startswith("take at most every 1. frame: lower input.stack")
 
 
-def test_what_cannot_be_aligned_is_counted_in_each_split(make_features: MakeFeatures):
+def test_what_cannot_be_aligned_is_counted_in_each_split(make_feature_set: FeatureSetFactory):
     short = [(f"dev-7{n}", "dev", "AABBCC", 12) for n in range(4)]
-    finding = found(make_features([*corpus(), *short]), "feasibility")
-    assert "4 of 9 dev utterances (dev-70, dev-71, dev-72, …); a run lists all" in finding.what
+    finding = found(make_feature_set([*make_utterances(), *short]), "feasibility")
+    assert "4 of 9 dev utterances (dev-70, dev-71, dev-72, …); a run lists all" in finding.result
 
 
-def test_what_no_frame_rate_can_align_is_left_out(make_features: MakeFeatures):
-    features = make_features([*corpus(), ("train-77", "train", "AABBCC", 8)])
+def test_what_no_frame_rate_can_align_is_left_out(make_feature_set: FeatureSetFactory):
+    features = make_feature_set([*make_utterances(), ("train-77", "train", "AABBCC", 8)])
     assert found(features, "feasibility").remedy.startswith("lower features.hop_ms, or list")
 
 
 def test_an_input_that_is_not_scaled_is_found(tmp_path: Path):
-    features = stored(corpus(), tmp_path / "f", lambda name, x: np.exp(3 * x).astype(np.float32))
+    features = write_feature_set(
+        make_utterances(), tmp_path / "f", lambda name, x: np.exp(3 * x).astype(np.float32)
+    )
     finding = found(features, "scale", input={"normalisation": "none"})
-    assert "the input is not scaled: mean" in finding.what
+    assert "the input is not scaled: mean" in finding.result
     assert "features.scale: log" in finding.remedy
 
 
 def test_an_input_that_is_no_number_is_found(tmp_path: Path):
-    features = stored(corpus(), tmp_path / "f", lambda name, x: x * np.nan)
+    features = write_feature_set(make_utterances(), tmp_path / "f", lambda name, x: x * np.nan)
     scale = found(features, "scale", input={"normalisation": "none"})
-    assert "no finite numbers" in scale.what
+    assert "no finite numbers" in scale.result
 
 
-def test_a_letter_that_only_dev_has_is_found(make_features: MakeFeatures):
-    features = make_features([*corpus(), ("dev-77", "dev", "AD", 12)])
-    assert "letters that train has not: D" in found(features, "alphabet").what
+def test_a_letter_that_only_dev_has_is_found(make_feature_set: FeatureSetFactory):
+    features = make_feature_set([*make_utterances(), ("dev-77", "dev", "AD", 12)])
+    assert "letters that train has not: D" in found(features, "alphabet").result
 
 
 @pytest.mark.parametrize(
@@ -102,7 +114,7 @@ def test_a_training_that_cannot_get_anywhere_is_found(
     features: FeatureSet, changes: dict[str, Any], words: str
 ):
     finding = found(features, "updates", train={**LONG, **changes})
-    assert words in finding.what
+    assert words in finding.result
     assert finding.remedy.startswith("raise train.")
 
 
@@ -124,7 +136,7 @@ def test_the_way_out_of_a_hopeless_training_is_the_setting_that_is_to_blame(
 ):
     finding = found(features, "updates", train={**LONG, **changes})
     assert finding.remedy[: len(way_out)] == way_out
-    assert finding.well == (not way_out)
+    assert finding.ok == (not way_out)
 
 
 def test_updates_are_counted_as_training_makes_them(features: FeatureSet):
@@ -138,57 +150,59 @@ def test_updates_are_counted_as_training_makes_them(features: FeatureSet):
             batches, held = batches + 1, 0
         held += 1
     assert batches > 1
-    said = found(features, "updates", train=train).what
+    said = found(features, "updates", train=train).result
     assert f"2 epochs of {batches} updates are {2 * batches}" in said
 
 
 def test_an_input_that_never_changes_is_found_and_its_floor_named(tmp_path: Path):
-    features = stored(corpus(), tmp_path / "f", lambda name, x: np.full_like(x, 69.0))
-    finding = found(features, "scale", features={**SETTINGS.model_dump(), "floor": 1e30})
-    assert "the input is the same in every frame: mean 0.00, deviation 0.00" in finding.what
+    features = write_feature_set(
+        make_utterances(), tmp_path / "f", lambda name, x: np.full_like(x, 69.0)
+    )
+    finding = found(features, "scale", features={**FEATURE_SETTINGS.model_dump(), "floor": 1e30})
+    assert "the input is the same in every frame: mean 0.00, deviation 0.00" in finding.result
     assert finding.remedy.startswith("lower features.floor, which is 1e+30")
 
 
 def test_steps_a_second_are_those_of_whole_samples_and_too_many_are_found(features: FeatureSet):
-    settings = {**SETTINGS.model_dump(), "hop_ms": 0.1}
+    settings = {**FEATURE_SETTINGS.model_dump(), "hop_ms": 0.1}
     finding = found(features, "network", features=settings)
-    assert "4000 steps a second" in finding.what  # of 16 000 / 2 samples, in twos
-    assert "hop_ms 0.1 is rounded to 2 samples, 0.125 ms" in finding.what
+    assert "4000 steps a second" in finding.result  # of 16 000 / 2 samples, in twos
+    assert "hop_ms 0.1 is rounded to 2 samples, 0.125 ms" in finding.result
     assert finding.remedy.startswith("raise features.hop_ms")
     ordinary = found(features, "network")
-    assert ordinary.well
-    assert ordinary.what.endswith("; 50 steps a second")
+    assert ordinary.ok
+    assert ordinary.result.endswith("; 50 steps a second")
 
 
-def test_where_every_utterance_is_too_short_it_is_told_once(make_features: MakeFeatures):
-    features = make_features([("a", "train", "AABB", 3), ("b", "dev", "AB", 12)])
-    settings = experiment(input={"stack": 2}, train=LONG)
-    assert [one.about for one in examine(settings, features, "cpu", threads=1) if not one.well] == [
-        "feasibility"
-    ]
+def test_where_every_utterance_is_too_short_it_is_told_once(make_feature_set: FeatureSetFactory):
+    features = make_feature_set([("a", "train", "AABB", 3), ("b", "dev", "AB", 12)])
+    settings = make_experiment(input={"stack": 2}, train=LONG)
+    assert [
+        one.check for one in run_preflight(settings, features, "cpu", threads=1) if not one.ok
+    ] == ["feasibility"]
 
 
 def test_a_batch_for_which_there_was_no_time_is_undecided_and_not_wrong(
     features: FeatureSet, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(preflight, "MOST_SECONDS", 1e-3)
+    monkeypatch.setattr(preflight, "OVERFIT_TIMEOUT_S", 1e-3)
     finding = findings(features)["one batch"]
-    assert finding.well
-    assert not finding.decided
-    assert "stopped after 0 s, lowest CER" in finding.what
-    assert finding.what.endswith("; undecided")
+    assert finding.ok
+    assert not finding.conclusive
+    assert "stopped after 0 s, lowest CER" in finding.result
+    assert finding.result.endswith("; undecided")
 
 
 def test_a_batch_that_cannot_be_learnt_is_found(
     features: FeatureSet, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(preflight, "MOST_UPDATES", 20)
+    monkeypatch.setattr(preflight, "OVERFIT_MAX_UPDATES", 20)
     every = findings(features)
     assert wrong(every) == ["one batch"]
-    assert "not learnt by heart: lowest CER" in every["one batch"].what
+    assert "not learnt by heart: lowest CER" in every["one batch"].result
 
 
-def test_a_transcript_that_no_alphabet_can_write_ends_it(make_features: MakeFeatures):
-    features = make_features([*corpus(), ("train-77", "train", "Ä", 12)])
+def test_a_transcript_that_no_alphabet_can_write_ends_it(make_feature_set: FeatureSetFactory):
+    features = make_feature_set([*make_utterances(), ("train-77", "train", "Ä", 12)])
     with pytest.raises(InputError, match="characters that the alphabet english-38 lacks"):
         findings(features)

@@ -26,23 +26,23 @@ def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_a_gpu_is_told_to_be_deterministic_and_a_later_run_may_be_told_otherwise():
-    devices.be_deterministic(True, GPU)
+    devices.set_deterministic(True, GPU)
     assert torch.are_deterministic_algorithms_enabled()
     assert not torch.is_deterministic_algorithms_warn_only_enabled()
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     assert not torch.backends.cudnn.benchmark
-    devices.be_deterministic(False, GPU)
+    devices.set_deterministic(False, GPU)
     assert not torch.are_deterministic_algorithms_enabled()
 
 
 def test_the_cpu_is_left_as_it_is():
-    devices.be_deterministic(True, CPU)
+    devices.set_deterministic(True, CPU)
     assert not torch.are_deterministic_algorithms_enabled()
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ""
 
 
 def test_the_environment_says_whether_another_run_would_give_the_same_bits():
-    assert devices.describe(CPU)["deterministic"]
+    assert devices.describe_environment(CPU)["deterministic"]
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)
@@ -59,7 +59,7 @@ def test_each_operation_of_a_step_has_a_deterministic_form_and_repeats_its_bits(
     variant: dict[str, object], device: torch.device
 ):
     gradients = []
-    devices.be_deterministic(True, device)
+    devices.set_deterministic(True, device)
     torch.use_deterministic_algorithms(True)  # on the CPU as well: it refuses what it cannot do
     for _ in range(2):
         torch.manual_seed(0)
@@ -74,7 +74,7 @@ def test_each_operation_of_a_step_has_a_deterministic_form_and_repeats_its_bits(
 
 
 def test_sown_draws_are_those_of_torchs_own_seed():
-    devices.sow(2**63 + 5, CPU)
+    devices.seed_torch(2**63 + 5, CPU)
     one = torch.rand(3)
     torch.manual_seed(2**63 + 5)
     assert torch.equal(one, torch.rand(3))
@@ -82,6 +82,6 @@ def test_sown_draws_are_those_of_torchs_own_seed():
 
 def test_a_cpu_refuses_float16_in_one_line():
     with pytest.raises(InputError, match=r"^train\.precision float16: .* choose float32 or bf"):
-        devices.precision("float16", CPU)
-    assert devices.precision("float16", GPU) == torch.float16
-    assert devices.precision("bfloat16", CPU) == torch.bfloat16
+        devices.select_dtype("float16", CPU)
+    assert devices.select_dtype("float16", GPU) == torch.float16
+    assert devices.select_dtype("bfloat16", CPU) == torch.bfloat16

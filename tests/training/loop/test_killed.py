@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-from jobs.node.signals import listening
+from jobs.node.signals import catch_stop_signals
 from pipeline.config.experiment import Experiment
 from pipeline.features.feature_set import FeatureSet
 from pipeline.runs.folder import RunFolder, Stopped
 from pipeline.training.loop import trainer
-from tests.training.letters import experiment
+from tests.training.letters import make_experiment
 from tests.training.loop.test_tensorboard import points
 from tests.training.loop.test_trainer import RESTLESS, assert_same, fit
 
@@ -37,8 +37,8 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot 
 def live(features: Path, run: RunFolder, options: dict[str, Any], told: int) -> int:
     """Until it ends or is ended; a byte at each step boundary says how far it is."""
     settings = Experiment.model_validate_json((run.path / "settings.json").read_text())
-    trainer.SECONDS_BETWEEN_SAVES = options.pop("saves")
-    with listening() as stop:
+    trainer.SAVE_INTERVAL_S = options.pop("saves")
+    with catch_stop_signals() as stop:
 
         def should_stop() -> bool:
             os.write(told, b".")
@@ -53,7 +53,7 @@ def live(features: Path, run: RunFolder, options: dict[str, Any], told: int) -> 
 
 def lives(features: Path, folder: Path, options: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as warm:  # what torch loads at its first update
-        fit(experiment(train={"epochs": 1}), FeatureSet.open(features), RunFolder(Path(warm)))
+        fit(make_experiment(train={"epochs": 1}), FeatureSet.open(features), RunFolder(Path(warm)))
     run, draw, kills = RunFolder(folder), random.Random(str(options)), []
     while not run.finished:
         reading, writing = os.pipe()
@@ -75,8 +75,8 @@ def lives(features: Path, folder: Path, options: dict[str, Any]) -> None:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(letters: FeatureSet, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    return fit(LONG, letters, RunFolder(tmp_path_factory.mktemp("undisturbed")))
+def undisturbed(letter_features: FeatureSet, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return fit(LONG, letter_features, RunFolder(tmp_path_factory.mktemp("undisturbed")))
 
 
 @pytest.mark.parametrize(
@@ -86,13 +86,20 @@ def undisturbed(letters: FeatureSet, tmp_path_factory: pytest.TempPathFactory) -
     ids=["resident", "mapped, two workers"],
 )
 def test_killed_twenty_times_it_ends_with_the_same_bits(
-    options: dict[str, Any], letters: FeatureSet, undisturbed: RunFolder, tmp_path: Path
+    options: dict[str, Any], letter_features: FeatureSet, undisturbed: RunFolder, tmp_path: Path
 ):
     (tmp_path / "settings.json").write_text(LONG.model_dump_json())
     code = "import json, pathlib, sys; from tests.training.loop.test_killed import lives; "
     code += "lives(*map(pathlib.Path, sys.argv[1:3]), json.loads(sys.argv[3]))"
     subprocess.run(
-        [sys.executable, "-c", code, str(letters.folder), str(tmp_path), json.dumps(options)],
+        [
+            sys.executable,
+            "-c",
+            code,
+            str(letter_features.folder),
+            str(tmp_path),
+            json.dumps(options),
+        ],
         cwd=Path(__file__).resolve().parents[3],
         check=True,
         timeout=300,

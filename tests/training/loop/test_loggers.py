@@ -12,8 +12,8 @@ from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError
 from pipeline.runs.folder import RunFolder, Stopped
 from pipeline.training.loop import trainer
-from pipeline.training.loop.loggers import VARIABLE
-from tests.training.letters import experiment
+from pipeline.training.loop.loggers import LOGGERS_VARIABLE
+from tests.training.letters import make_experiment
 from tests.training.loop.test_tensorboard import points
 
 
@@ -91,7 +91,7 @@ class MlflowClient:
 def wandb(monkeypatch: pytest.MonkeyPatch) -> Wandb:
     module = Wandb()
     monkeypatch.setitem(sys.modules, "wandb", module)
-    monkeypatch.setenv(VARIABLE, "wandb")
+    monkeypatch.setenv(LOGGERS_VARIABLE, "wandb")
     monkeypatch.delenv("WANDB_MODE", raising=False)
     return module
 
@@ -103,7 +103,7 @@ def mlflow(monkeypatch: pytest.MonkeyPatch) -> type[MlflowClient]:
     module.MlflowClient = client
     module.exceptions = SimpleNamespace(MlflowException=OSError)
     monkeypatch.setitem(sys.modules, "mlflow", module)
-    monkeypatch.setenv(VARIABLE, "mlflow")
+    monkeypatch.setenv(LOGGERS_VARIABLE, "mlflow")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return client
 
@@ -112,7 +112,7 @@ def fit(
     features: FeatureSet, folder: Path, name: str = "0123456789ab", **options: Any
 ) -> RunFolder:
     run = RunFolder(folder / name)
-    trainer.fit(experiment(), features, run, device="cpu", threads=1, **options)
+    trainer.fit(make_experiment(), features, run, device="cpu", threads=1, **options)
     return run
 
 
@@ -242,18 +242,20 @@ def test_a_tracker_that_is_not_installed_is_told_of(
     caplog: pytest.LogCaptureFixture,
 ):
     monkeypatch.setitem(sys.modules, "mlflow", None)
-    monkeypatch.setenv(VARIABLE, "mlflow")
+    monkeypatch.setenv(LOGGERS_VARIABLE, "mlflow")
     with caplog.at_level(logging.WARNING):
         assert fit(features, tmp_path).finished
-    assert f"mlflow: is not installed, and was asked for by {VARIABLE}" in caplog.text
+    assert f"mlflow: is not installed, and was asked for by {LOGGERS_VARIABLE}" in caplog.text
 
 
 def test_a_tracker_that_nobody_knows_is_refused(
     features: FeatureSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setenv(VARIABLE, "wandb, wanbd")
+    monkeypatch.setenv(LOGGERS_VARIABLE, "wandb, wanbd")
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(InputError, match=rf"{VARIABLE}: 'wanbd' — choose among wandb, mlflow"):
+    with pytest.raises(
+        InputError, match=rf"{LOGGERS_VARIABLE}: 'wanbd' — choose among wandb, mlflow"
+    ):
         fit(features, tmp_path)
 
 
@@ -267,7 +269,7 @@ def test_a_file_that_cannot_be_written_ends_no_run(
 
 def test_three_utterances_of_dev_are_heard_each_epoch(features: FeatureSet, tmp_path: Path):
     run = fit(features, tmp_path)
-    account = run.account()
+    account = run.epoch_report()
     assert account is not None
     assert (account.epoch, len(account.samples)) == (3, 3)
     said = {u.id: u.transcript for u in features.utterances if u.split == "dev"}

@@ -7,14 +7,14 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from pipeline.runs.rows import COLUMNS, Row
-from pipeline.training.loop.metrics import Tally
-from pipeline.training.network.output_stats import Health
+from pipeline.runs.rows import ROW_COLUMNS, Row
+from pipeline.training.loop.metrics import EpochMetrics
+from pipeline.training.network.output_stats import OutputStats
 
 
-def tally() -> Tally:
+def tally() -> EpochMetrics:
     layers = [0, 0, 0, 0, 0, 0, 60, 20, 0, 40, 10, 2, 0, 0, 0]
-    made = Tally(Health(np.array([10, 4, 5.5, *layers, 6, 4.0])))
+    made = EpochMetrics(OutputStats(np.array([10, 4, 5.5, *layers, 6, 4.0])))
     made.add_losses([6.0, math.inf, 3.0], [3, 9, 1])
     made.add_losses([1.0], [2])
     made.add_texts(["AB", "C"], ["AB", " "])
@@ -26,8 +26,8 @@ def tally() -> Tally:
     return made
 
 
-def row(made: Tally) -> Row:
-    return made.row(
+def row(made: EpochMetrics) -> Row:
+    return made.to_row(
         run_id="x",
         epoch=3,
         split="dev",
@@ -55,11 +55,11 @@ def test_a_row_divides_what_was_added():
     assert (found["learning_rate_sum"], found["skipped_updates"]) == (7e-3, 3)
     assert (found["nonfinite_utterances"], found["nonfinite_ids"]) == (7, "a-0 a-1 a-2 a-3 a-4")
     assert (found["blank_argmax"], found["blank_posterior"]) == (0.4, 0.6)
-    assert tuple(found) == COLUMNS
+    assert tuple(found) == ROW_COLUMNS
 
 
 def test_an_empty_tally_is_not_a_number_where_nothing_was_measured():
-    found = row(Tally(Health.empty(3)))
+    found = row(EpochMetrics(OutputStats.empty(3)))
     assert found["utterances"] == found["frames"] == 0
     assert math.isnan(found["loss_per_character"])
     assert math.isnan(found["cer"])
@@ -67,20 +67,20 @@ def test_an_empty_tally_is_not_a_number_where_nothing_was_measured():
 
 def test_a_tally_survives_its_state_to_the_last_bit():
     made = tally()
-    again = Tally.of_plain(json.loads(json.dumps(made.plain())))
+    again = EpochMetrics.from_dict(json.loads(json.dumps(made.to_dict())))
     assert asdict(again) | {"health": None} == asdict(made) | {"health": None}
     assert np.array_equal(again.health.sums, made.health.sums)
     assert again.score == made.score
 
 
 def test_a_loss_that_is_not_a_number_is_not_hidden():
-    made = Tally(Health.empty(3))
+    made = EpochMetrics(OutputStats.empty(3))
     made.add_losses([math.nan, 1.0], [1, 1])
     assert math.isnan(row(made)["loss_per_utterance"])
 
 
 @pytest.mark.parametrize("text", ["", " ", "  "])
 def test_spaces_alone_are_an_empty_hypothesis(text: str):
-    made = Tally(Health.empty(3))
+    made = EpochMetrics(OutputStats.empty(3))
     made.add_texts(["A"], [text])
     assert made.empty == 1

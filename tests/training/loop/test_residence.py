@@ -6,16 +6,16 @@ import pytest
 import torch
 
 from pipeline import host
-from pipeline.host import free_bytes
+from pipeline.host import free_memory_bytes
 from pipeline.training.loop import devices
-from pipeline.training.loop.devices import residence
+from pipeline.training.loop.devices import select_frame_device
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
 @pytest.fixture(autouse=True)
 def eight_gb_and_a_gpu_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "free_bytes", lambda: 8 * 10**9)
+    monkeypatch.setattr(devices, "free_memory_bytes", lambda: 8 * 10**9)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2 * 10**9, 10**10))
 
 
@@ -34,8 +34,8 @@ def eight_gb_and_a_gpu_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_frames_lie_where_a_quarter_of_what_is_free_holds_them(
     gb: float, most: float | None, on_cpu: torch.device | None, on_gpu: torch.device | None
 ):
-    assert residence(CPU, int(gb * 1e9), most) == on_cpu
-    assert residence(GPU, int(gb * 1e9), most) == on_gpu
+    assert select_frame_device(CPU, int(gb * 1e9), most) == on_cpu
+    assert select_frame_device(GPU, int(gb * 1e9), most) == on_gpu
 
 
 def group(folder: Path, names: tuple[str, str, str], limit: str, used: int, cached: int) -> None:
@@ -48,22 +48,22 @@ def group(folder: Path, names: tuple[str, str, str], limit: str, used: int, cach
 def test_the_tightest_control_group_above_decides_and_its_page_cache_is_free(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(host, "CGROUPS", tmp_path)
+    monkeypatch.setattr(host, "CGROUP_ROOT", tmp_path)
     own = tmp_path / "cgroup"
-    monkeypatch.setattr(host, "OWN_GROUPS", own)
+    monkeypatch.setattr(host, "OWN_CGROUPS_FILE", own)
     own.write_text("0::/slurm/job_7/task\n")
-    names = host.LIMITS[""]
+    names = host.CGROUP_MEMORY_FILES[""]
     group(tmp_path / "slurm" / "job_7" / "task", names, "max", 10, 0)
     group(tmp_path / "slurm" / "job_7", names, "1000", 700, 600)
     group(tmp_path / "slurm", names, "5000", 4500, 500)
-    assert free_bytes() == 900
+    assert free_memory_bytes() == 900
     own.write_text("4:memory:/job\n2:cpu:/job\n")
-    group(tmp_path / "memory" / "job", host.LIMITS["memory"], "3000", 2000, 1)
-    assert free_bytes() == 1001
+    group(tmp_path / "memory" / "job", host.CGROUP_MEMORY_FILES["memory"], "3000", 2000, 1)
+    assert free_memory_bytes() == 1001
 
 
 @pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="only Linux says how much is free")
 def test_what_is_free_is_less_than_what_there_is(monkeypatch: pytest.MonkeyPatch):
     text = Path("/proc/meminfo").read_text().splitlines()
     total = next(int(line.split()[1]) for line in text if line.startswith("MemTotal"))
-    assert 0 < free_bytes() < total * 1024
+    assert 0 < free_memory_bytes() < total * 1024

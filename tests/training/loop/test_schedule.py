@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from pipeline.config.experiment import TrainSettings
-from pipeline.training.loop.optimizer import optimiser
-from pipeline.training.loop.schedule import learning_rate, plateaus
+from pipeline.training.loop.optimizer import make_optimizer
+from pipeline.training.loop.schedule import count_plateaus, learning_rate
 
 
 def rates(updates: int = 110, **settings: object) -> list[float]:
@@ -85,22 +85,22 @@ def test_a_plateau_lowers_the_rate_when_torch_would(patience: int):
         theirs.step(loss)
         ours = learning_rate(settings, 1000, 2000, losses[:epoch])
         assert ours == pytest.approx(steps.param_groups[0]["lr"])
-    assert plateaus(losses, patience) > 3
+    assert count_plateaus(losses, patience) > 3
 
 
 def test_without_a_dev_loss_there_is_no_plateau():
-    assert plateaus([], 1) == 0
+    assert count_plateaus([], 1) == 0
     assert rates(3, schedule="plateau", warmup_updates=2) == [0.25, 0.5, 0.5]
 
 
 def test_losses_that_were_never_a_number_lower_no_rate():
-    assert plateaus([math.nan] * 9, 1) == 0
+    assert count_plateaus([math.nan] * 9, 1) == 0
 
 
 def after(updates: int, gradient: float, **settings: object) -> tuple[float, float]:
     """A matrix and a bias of one, after updates with a constant gradient."""
     weights = [torch.nn.Parameter(torch.ones(1, 1)), torch.nn.Parameter(torch.ones(1))]
-    steps = optimiser(TrainSettings(learning_rate=0.1, **settings), weights)
+    steps = make_optimizer(TrainSettings(learning_rate=0.1, **settings), weights)
     for _ in range(updates):
         for weight in weights:
             weight.grad = torch.full_like(weight, gradient)

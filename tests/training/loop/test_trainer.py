@@ -13,21 +13,21 @@ import pytest
 import torch
 
 from pipeline.config.experiment import Experiment
-from pipeline.decoding.scoring import total
+from pipeline.decoding.scoring import score_corpus
 from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError
 from pipeline.runs.folder import Heartbeat, RunFolder, Stopped
-from pipeline.runs.plateau import escape_updates, rank
+from pipeline.runs.plateau import escape_updates, selection_key
 from pipeline.runs.rows import Row
 from pipeline.training.loop import trainer
-from pipeline.training.loop.evaluator import Recogniser
+from pipeline.training.loop.evaluator import Evaluator
 from pipeline.training.loss import reference_line
-from tests.training.letters import experiment
+from tests.training.letters import make_experiment
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 TIMES = {"seconds", "frames_per_second", "loader_wait", "peak_memory_bytes", "run_id"}
 # All that is random or stateful: order, dropout, masks, BatchNorm's averages, Adam's moments.
-RESTLESS = experiment(
+RESTLESS = make_experiment(
     input={"stack": 2, "normalisation": "utterance"},
     model={"dropout": 0.3, "batch_norm": "sequence", "layers": 2},
     ctc={"prior": 0.4, "entropy": 0.05},
@@ -72,8 +72,8 @@ def fit(settings: Experiment, features: FeatureSet, run: RunFolder, **options: A
 
 
 @pytest.fixture(scope="module")
-def undisturbed(letters: FeatureSet, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    return fit(RESTLESS, letters, RunFolder(tmp_path_factory.mktemp("undisturbed")))
+def undisturbed(letter_features: FeatureSet, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return fit(RESTLESS, letter_features, RunFolder(tmp_path_factory.mktemp("undisturbed")))
 
 
 def after(calls: int) -> Callable[[], bool]:
@@ -88,11 +88,11 @@ def after(calls: int) -> Callable[[], bool]:
     return should_stop
 
 
-def test_the_letters_are_learnt(letters: FeatureSet, tmp_path: Path):
-    settings = experiment(
+def test_the_letters_are_learnt(letter_features: FeatureSet, tmp_path: Path):
+    settings = make_experiment(
         input={"stack": 2}, train={"epochs": 25, "batch": 2, "learning_rate": 3e-2}
     )
-    run = fit(settings, letters, RunFolder(tmp_path))
+    run = fit(settings, letter_features, RunFolder(tmp_path))
     *_, train, dev, test = run.rows()
     assert train["cer"] < 0.4
     assert test["cer"] < 0.6
@@ -111,9 +111,9 @@ def test_each_epoch_has_a_train_and_a_dev_row_and_test_comes_once(undisturbed: R
     assert all(row["run_id"] == undisturbed.run_id for row in rows)
 
 
-def test_a_row_counts_what_its_split_holds(undisturbed: RunFolder, letters: FeatureSet):
+def test_a_row_counts_what_its_split_holds(undisturbed: RunFolder, letter_features: FeatureSet):
     dev = undisturbed.rows()[-2]
-    members = [utterance for utterance in letters.utterances if utterance.split == "dev"]
+    members = [utterance for utterance in letter_features.utterances if utterance.split == "dev"]
     assert dev["frames"] == sum(utterance.frames for utterance in members)
     assert dev["chars"] == sum(len(utterance.transcript) for utterance in members)
     assert dev["cer"] == dev["char_errors"] / dev["chars"]
@@ -125,7 +125,7 @@ def test_a_row_counts_what_its_split_holds(undisturbed: RunFolder, letters: Feat
 
 def test_the_weights_are_those_of_the_best_dev_epoch(undisturbed: RunFolder):
     dev = [row for row in undisturbed.rows() if row["split"] == "dev"]
-    best = min(dev, key=rank)
+    best = min(dev, key=selection_key)
     test = undisturbed.rows()[-1]
     assert (test["epoch"], test["updates"]) == (best["epoch"], best["updates"])
 
@@ -134,7 +134,7 @@ def test_hypotheses_are_those_that_were_scored(undisturbed: RunFolder):
     test, dev = undisturbed.rows()[-1], undisturbed.rows()
     for split in ("dev", "test"):
         mine = [h for h in undisturbed.hypotheses() if h.split == split]
-        score = total((h.reference, h.hypothesis) for h in mine)
+        score = score_corpus((h.reference, h.hypothesis) for h in mine)
         row = test if split == "test" else dev[2 * test["epoch"] - 1]
         assert score.characters.errors == row["char_errors"]
         assert score.words.errors == row["word_errors"]
@@ -142,60 +142,60 @@ def test_hypotheses_are_those_that_were_scored(undisturbed: RunFolder):
 
 @pytest.mark.parametrize("calls", [0, 3, IN_DEV, 9, 12, 16, 20, IN_TEST])
 def test_stopped_at_any_step_it_goes_on_to_the_same_bits(
-    calls: int, letters: FeatureSet, undisturbed: RunFolder, tmp_path: Path
+    calls: int, letter_features: FeatureSet, undisturbed: RunFolder, tmp_path: Path
 ):
     run = RunFolder(tmp_path)
     with pytest.raises(Stopped):
-        fit(RESTLESS, letters, run, should_stop=after(calls))
+        fit(RESTLESS, letter_features, run, should_stop=after(calls))
     assert not run.finished
-    assert_same(fit(RESTLESS, letters, run), undisturbed)
+    assert_same(fit(RESTLESS, letter_features, run), undisturbed)
 
 
 @pytest.mark.parametrize("options", [{}, {"resident_gb": 0.0, "workers": 2}], ids=str)
 def test_killed_in_an_evaluation_it_has_lost_neither_an_update_nor_what_was_heard(
     options: dict[str, Any],
-    letters: FeatureSet,
+    letter_features: FeatureSet,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr(trainer, "SECONDS_BETWEEN_SAVES", 0.0)
-    monkeypatch.setattr(trainer, "EVALUATION_BATCH", 1)  # dev is two batches of four then
-    undisturbed = fit(RESTLESS, letters, RunFolder(tmp_path / "undisturbed"))
-    left, hear = [1], Recogniser._hear
-    monkeypatch.setattr(Recogniser, "_hear", lambda self, *of: (left.pop(), hear(self, *of)))
+    monkeypatch.setattr(trainer, "SAVE_INTERVAL_S", 0.0)
+    monkeypatch.setattr(trainer, "MIN_EVALUATION_BATCH", 1)  # dev is two batches of four then
+    undisturbed = fit(RESTLESS, letter_features, RunFolder(tmp_path / "undisturbed"))
+    left, hear = [1], Evaluator._hear
+    monkeypatch.setattr(Evaluator, "_hear", lambda self, *of: (left.pop(), hear(self, *of)))
     run = RunFolder(tmp_path / "killed")
     with pytest.raises(IndexError):  # as sudden as SIGKILL: nothing is saved on the way out
-        fit(RESTLESS, letters, run, **options)
+        fit(RESTLESS, letter_features, run, **options)
     saved = content(run)
     assert (saved["epoch"], saved["position"], saved["update"], saved["rows"]) == (1, 4, 4, [])
     assert saved["heard"]["dev"]["batches"] == 1
     left[:] = [1] * (1 + 2 * 3 + 2 + 1)  # what is left of dev, dev; dev and test at the end
-    assert_same(fit(RESTLESS, letters, run, **options), undisturbed)
+    assert_same(fit(RESTLESS, letter_features, run, **options), undisturbed)
     assert left == []
     assert content(run)["heard"] == {}
 
 
 def test_stopped_before_each_batch_it_hears_each_once(
-    letters: FeatureSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    letter_features: FeatureSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(trainer, "EVALUATION_BATCH", 1)
-    undisturbed = fit(RESTLESS, letters, RunFolder(tmp_path / "undisturbed"))
+    monkeypatch.setattr(trainer, "MIN_EVALUATION_BATCH", 1)
+    undisturbed = fit(RESTLESS, letter_features, RunFolder(tmp_path / "undisturbed"))
     run, lives = RunFolder(tmp_path / "stopped"), 0
     while not run.finished:
         lives += 1
         with contextlib.suppress(Stopped):
-            fit(RESTLESS, letters, run, should_stop=after(1))
+            fit(RESTLESS, letter_features, run, should_stop=after(1))
     assert lives == UPDATES + 2 * 4 + 2 + 1
     assert_same(run, undisturbed)
 
 
 def test_stopped_again_and_again_it_ends_all_the_same(
-    letters: FeatureSet, undisturbed: RunFolder, tmp_path: Path
+    letter_features: FeatureSet, undisturbed: RunFolder, tmp_path: Path
 ):
     run, stops = RunFolder(tmp_path), 0
     while not run.finished:
         try:
-            fit(RESTLESS, letters, run, should_stop=after(3))  # dev and test pass in one go
+            fit(RESTLESS, letter_features, run, should_stop=after(3))  # dev and test pass in one go
         except Stopped:
             stops += 1
     assert stops >= UPDATES // 3
@@ -203,21 +203,21 @@ def test_stopped_again_and_again_it_ends_all_the_same(
 
 
 def test_fitting_a_finished_run_changes_nothing(
-    letters: FeatureSet, undisturbed: RunFolder, tmp_path: Path
+    letter_features: FeatureSet, undisturbed: RunFolder, tmp_path: Path
 ):
-    run = fit(RESTLESS, letters, RunFolder(tmp_path))
-    assert_same(fit(RESTLESS, letters, run), undisturbed)
+    run = fit(RESTLESS, letter_features, RunFolder(tmp_path))
+    assert_same(fit(RESTLESS, letter_features, run), undisturbed)
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_rows_and_weights_do_not_depend_on_the_feed(
-    workers: int, letters: FeatureSet, undisturbed: RunFolder, tmp_path: Path
+    workers: int, letter_features: FeatureSet, undisturbed: RunFolder, tmp_path: Path
 ):
     """Resident undisturbed, here mapped; stopped once in the middle of an epoch."""
     run, options = RunFolder(tmp_path), {"resident_gb": 0.0, "workers": workers}
     with pytest.raises(Stopped):
-        fit(RESTLESS, letters, run, should_stop=after(6), **options)
-    assert_same(fit(RESTLESS, letters, run, **options), undisturbed)
+        fit(RESTLESS, letter_features, run, should_stop=after(6), **options)
+    assert_same(fit(RESTLESS, letter_features, run, **options), undisturbed)
 
 
 SPAWNED = """
@@ -235,63 +235,69 @@ sys.exit(f"it imported {compiler}, which takes longer than a short run" if compi
 
 
 def test_it_trains_where_processes_are_spawned_and_without_torchs_compiler(
-    letters: FeatureSet, undisturbed: RunFolder, tmp_path: Path
+    letter_features: FeatureSet, undisturbed: RunFolder, tmp_path: Path
 ):
     """Spawned, as on Windows."""
-    words = [RESTLESS.model_dump_json(), str(letters.folder), str(tmp_path)]
+    words = [RESTLESS.model_dump_json(), str(letter_features.folder), str(tmp_path)]
     subprocess.run([sys.executable, "-c", SPAWNED, *words], cwd=REPOSITORY, check=True, timeout=300)
     assert_same(RunFolder(tmp_path), undisturbed)
 
 
-def test_a_plateau_goes_on_where_it_was(letters: FeatureSet, tmp_path: Path):
+def test_a_plateau_goes_on_where_it_was(letter_features: FeatureSet, tmp_path: Path):
     """So large a rate that dev losses rise, so that it is lowered again and again."""
     train = {"schedule": "plateau", "plateau_epochs": 1, "learning_rate": 1.0, "clip": 1.0}
-    settings = experiment(train={**train, "batch_frames": 100, "epochs": 6})
-    whole = fit(settings, letters, RunFolder(tmp_path / "whole"))
+    settings = make_experiment(train={**train, "batch_frames": 100, "epochs": 6})
+    whole = fit(settings, letter_features, RunFolder(tmp_path / "whole"))
     rates = [row["learning_rate"] for row in whole.rows() if row["split"] == "train"]
     assert rates[0] == 1
     assert rates[-1] < 0.5
     run = RunFolder(tmp_path / "stopped")
     while not run.finished:
         with contextlib.suppress(Stopped):
-            fit(settings, letters, run, should_stop=after(9))
+            fit(settings, letter_features, run, should_stop=after(9))
     assert_same(run, whole)
 
 
-def test_another_seed_is_another_run(letters: FeatureSet, undisturbed: RunFolder, tmp_path: Path):
+def test_another_seed_is_another_run(
+    letter_features: FeatureSet, undisturbed: RunFolder, tmp_path: Path
+):
     changed = RESTLESS.model_copy(update={"train": RESTLESS.train.model_copy(update={"seed": 1})})
-    other = fit(changed, letters, RunFolder(tmp_path))
+    other = fit(changed, letter_features, RunFolder(tmp_path))
     assert settled(other.rows()) != settled(undisturbed.rows())
 
 
 def test_the_wish_to_be_deterministic_reaches_the_machine(
-    letters: FeatureSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    letter_features: FeatureSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     wishes = []
     monkeypatch.setattr(
         trainer.devices, "be_deterministic", lambda wish, on: wishes.append((wish, on.type))
     )
     for wish in (True, False):
-        settings = experiment(train={"epochs": 1, "deterministic": wish})
-        fit(settings, letters, RunFolder(tmp_path / str(wish)))
+        settings = make_experiment(train={"epochs": 1, "deterministic": wish})
+        fit(settings, letter_features, RunFolder(tmp_path / str(wish)))
     assert wishes == [(True, "cpu"), (False, "cpu")]
 
 
-def test_an_optimum_bias_starts_on_the_reference_line(letters: FeatureSet, tmp_path: Path):
+def test_an_optimum_bias_starts_on_the_reference_line(letter_features: FeatureSet, tmp_path: Path):
     losses = {}
     for bias in ("zero", "optimum"):
-        settings = experiment(model={"bias": bias}, train={"epochs": 1, "learning_rate": 1e-9})
-        row = fit(settings, letters, RunFolder(tmp_path / bias)).rows()[0]
+        settings = make_experiment(model={"bias": bias}, train={"epochs": 1, "learning_rate": 1e-9})
+        row = fit(settings, letter_features, RunFolder(tmp_path / bias)).rows()[0]
         losses[bias] = row["loss_per_character"] - row["reference_loss"]
     assert losses["zero"] > 5
     assert 0 < losses["optimum"] < 1
 
 
-def test_no_constant_output_is_below_the_reference(undisturbed: RunFolder, letters: FeatureSet):
+def test_no_constant_output_is_below_the_reference(
+    undisturbed: RunFolder, letter_features: FeatureSet
+):
     dev = undisturbed.rows()[1]
-    texts = [(-(-u.frames // 2), u.transcript) for u in letters.utterances if u.split == "dev"]
+    texts = [
+        (-(-u.frames // 2), u.transcript) for u in letter_features.utterances if u.split == "dev"
+    ]
     labels = [[" ABC".index(c) + 1 for c in text] for _, text in texts]
-    reference = reference_line.constant_reference([frames for frames, _ in texts], labels, 38)
+    reference = reference_line.fit_constant_reference([frames for frames, _ in texts], labels, 38)
     assert dev["reference_loss"] == pytest.approx(reference.loss_per_character)
 
 
@@ -310,15 +316,17 @@ def test_no_constant_output_is_below_the_reference(undisturbed: RunFolder, lette
     ids=str,
 )
 def test_every_setting_trains(
-    section: str, settings: dict[str, object], letters: FeatureSet, tmp_path: Path
+    section: str, settings: dict[str, object], letter_features: FeatureSet, tmp_path: Path
 ):
-    run = fit(experiment(**{section: settings}), letters, RunFolder(tmp_path))
+    run = fit(make_experiment(**{section: settings}), letter_features, RunFolder(tmp_path))
     train = [row["loss_per_character"] for row in run.rows() if row["split"] == "train"]
     assert train[-1] < train[0]
 
 
-def test_a_loss_that_is_no_number_names_batch_rate_and_update(letters: FeatureSet, tmp_path: Path):
-    settings = experiment(
+def test_a_loss_that_is_no_number_names_batch_rate_and_update(
+    letter_features: FeatureSet, tmp_path: Path
+):
+    settings = make_experiment(
         input={"normalisation": "none"},
         train={"learning_rate": 10.0, "optimiser": "sgd", "epochs": 50},
         model={"clamp": None, "cell": "relu"},
@@ -327,15 +335,15 @@ def test_a_loss_that_is_no_number_names_batch_rate_and_update(letters: FeatureSe
         r"^after \d+ updates, at learning rate 10: the (loss|gradient) of train-\d\d.*train\.clip"
     )
     with pytest.raises(trainer.DivergedError, match=message):
-        fit(settings, letters, RunFolder(tmp_path))
+        fit(settings, letter_features, RunFolder(tmp_path))
 
 
 def test_heartbeats_say_where_the_run_stands(
-    letters: FeatureSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    letter_features: FeatureSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(trainer, "SECONDS_BETWEEN_BEATS", 0.0)
+    monkeypatch.setattr(trainer, "HEARTBEAT_INTERVAL_S", 0.0)
     beats: list[Heartbeat] = []
-    fit(RESTLESS, letters, RunFolder(tmp_path), observe=beats.append)
+    fit(RESTLESS, letter_features, RunFolder(tmp_path), observe=beats.append)
     assert [beat.update for beat in beats] == sorted(beat.update for beat in beats)
     assert {beat.epochs for beat in beats} == {4}
     last = beats[-1]
@@ -347,10 +355,16 @@ def test_heartbeats_say_where_the_run_stands(
     assert [beat.epoch for beat in beats if beat.update == 4] == [1, 1, 1]  # their loss is its own
 
 
-def test_a_stop_is_announced(letters: FeatureSet, tmp_path: Path):
+def test_a_stop_is_announced(letter_features: FeatureSet, tmp_path: Path):
     beats: list[Heartbeat] = []
     with pytest.raises(Stopped):
-        fit(RESTLESS, letters, RunFolder(tmp_path), observe=beats.append, should_stop=after(2))
+        fit(
+            RESTLESS,
+            letter_features,
+            RunFolder(tmp_path),
+            observe=beats.append,
+            should_stop=after(2),
+        )
     assert (beats[-1].status, beats[-1].update) == ("stopped", 2)
 
 
@@ -362,18 +376,18 @@ def test_the_environment_is_recorded(undisturbed: RunFolder):
 
 
 def test_a_state_of_another_version_is_refused(
-    letters: FeatureSet, undisturbed: RunFolder, tmp_path: Path
+    letter_features: FeatureSet, undisturbed: RunFolder, tmp_path: Path
 ):
     state = {**content(undisturbed), "version": 99}
     torch.save(state, tmp_path / "state.pt")
     with pytest.raises(InputError, match=r"has version 99, this program wants 4; delete"):
-        fit(RESTLESS, letters, RunFolder(tmp_path))
+        fit(RESTLESS, letter_features, RunFolder(tmp_path))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_is_not_there_is_refused(letters: FeatureSet, tmp_path: Path):
+def test_a_gpu_that_is_not_there_is_refused(letter_features: FeatureSet, tmp_path: Path):
     with pytest.raises(InputError, match="torch sees no GPU here; set device: auto"):
-        trainer.fit(RESTLESS, letters, RunFolder(tmp_path), device="cuda")
+        trainer.fit(RESTLESS, letter_features, RunFolder(tmp_path), device="cuda")
     assert trainer.gpus() == []
 
 
@@ -382,13 +396,15 @@ def test_rows_are_json_that_any_reader_takes(undisturbed: RunFolder):
         json.loads(line, parse_constant=pytest.fail)
 
 
-def test_a_newer_state_is_kept_only_where_it_got_further(letters: FeatureSet, tmp_path: Path):
+def test_a_newer_state_is_kept_only_where_it_got_further(
+    letter_features: FeatureSet, tmp_path: Path
+):
     """Jobs that come back without one are given up."""
     run, seen = RunFolder(tmp_path), []
     for calls in (0, 0, 3, 0, 0, IN_DEV - 3, 0, 4):
         with pytest.raises(Stopped):
-            fit(RESTLESS, letters, run, should_stop=after(calls))
-        seen.append(run.saved)
+            fit(RESTLESS, letter_features, run, should_stop=after(calls))
+        seen.append(run.state_version)
     first, again, three, third, fourth, in_dev, still, on = seen
     assert first == again == ""
     assert three == third == fourth != ""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.corpus.text import alphabet
+from pipeline.corpus.text import get_alphabet
 from pipeline.training.loss import ctc, reference_line
 
 
@@ -106,7 +106,7 @@ def test_padding_changes_neither_loss_nor_gradient_nor_path(frames: int, labels:
     assert wide.grad is not None
     assert torch.equal(plain.grad, wide.grad[:, :12])
     assert not wide.grad[1, 9:].any()
-    assert ctc.greedy(logits, lengths) == ctc.greedy(padded, lengths)
+    assert ctc.greedy_search(logits, lengths) == ctc.greedy_search(padded, lengths)
 
 
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
@@ -127,7 +127,7 @@ def test_told_to_be_deterministic_it_gives_the_cpus_loss_and_gradient_bit_for_bi
     torch.use_deterministic_algorithms(True)
     try:
         there = log_probabilities.detach().to(device).requires_grad_()
-        found = ctc.of_log_probabilities(there, *(one.to(device) for one in given))
+        found = ctc.loss_from_log_probabilities(there, *(one.to(device) for one in given))
         (again,) = torch.autograd.grad(found.sum(), there)
     finally:
         torch.use_deterministic_algorithms(False)
@@ -150,14 +150,14 @@ def test_the_best_path_collapses_repeats_and_then_drops_blanks(paths: list[list[
     logits = functional.one_hot(torch.tensor(paths), 4).float()
     lengths = torch.tensor([(3 * i) % 8 for i in range(1, len(paths) + 1)])
     expected = [collapse(tuple(p[:n])) for p, n in zip(paths, lengths.tolist(), strict=True)]
-    assert ctc.greedy(logits, lengths) == expected
+    assert ctc.greedy_search(logits, lengths) == expected
 
 
 @pytest.mark.parametrize(
     ("labels", "repeats"), [([], 0), ([1], 0), ([1, 1], 1), ([1, 1, 1, 2, 1], 2)]
 )
 def test_repeats_and_minimum_frames(labels: list[int], repeats: int):
-    assert reference_line.repeats(labels) == repeats
+    assert reference_line.count_repeats(labels) == repeats
     assert reference_line.minimum_frames(labels) == len(labels) + repeats
 
 
@@ -165,15 +165,15 @@ def test_repeats_and_minimum_frames(labels: list[int], repeats: int):
 def test_feasible_is_a_finite_loss_of_a_target_that_is_not_empty(frames: int, labels: list[int]):
     if labels:
         finite = math.isfinite(single(torch.zeros(frames, 4), labels).item())
-        assert reference_line.feasible(frames, labels) == finite
+        assert reference_line.is_feasible(frames, labels) == finite
     else:
-        assert not reference_line.feasible(frames, labels)
+        assert not reference_line.is_feasible(frames, labels)
 
 
 @given(st.integers(1, 40), st.lists(st.integers(1, 3), max_size=9))
 def test_the_largest_stride_is_the_last_one_that_fits(frames: int, labels: list[int]):
     fits = [
-        s for s in range(1, frames + 1) if reference_line.feasible(math.ceil(frames / s), labels)
+        s for s in range(1, frames + 1) if reference_line.is_feasible(math.ceil(frames / s), labels)
     ]
     assert reference_line.largest_stride(frames, labels) == max(fits, default=0)
 
@@ -222,10 +222,10 @@ def test_constant_losses_and_occupancies_equal_forward_backward(
     probabilities = np.array(weights) / sum(weights)
     losses, occupancy = forward_backward(probabilities, *corpus)
     np.testing.assert_allclose(
-        reference_line.constant_loss(probabilities, *corpus), losses, rtol=1e-9
+        reference_line.constant_output_losses(probabilities, *corpus), losses, rtol=1e-9
     )
-    structure = reference_line._Structure.of(*corpus, classes=6)
-    np.testing.assert_allclose(structure.expectation(probabilities)[1], occupancy, atol=1e-8)
+    structure = reference_line._SufficientStatistics.of(*corpus, classes=6)
+    np.testing.assert_allclose(structure.e_step(probabilities)[1], occupancy, atol=1e-8)
 
 
 @given(corpora())
@@ -233,31 +233,31 @@ def test_constant_losses_and_occupancies_equal_forward_backward(
 def test_no_other_constant_output_beats_the_reference(corpus: tuple[list[int], list[list[int]]]):
     # Of one label alone the best output has no blank, and EM stands still on its way there.
     assume(len({label for text in corpus[1] for label in text}) > 1)
-    reference = reference_line.constant_reference(*corpus, classes=6)
+    reference = reference_line.fit_constant_reference(*corpus, classes=6)
     assert reference.probabilities.sum() == pytest.approx(1)
     assert reference.probabilities[5] == 0  # never seen
     rng = np.random.default_rng(0)
     for _ in range(20):
         other = reference.probabilities * np.exp(0.1 * rng.normal(size=6))
-        losses = reference_line.constant_loss(other / other.sum(), *corpus)
+        losses = reference_line.constant_output_losses(other / other.sum(), *corpus)
         assert losses.mean() >= reference.loss_per_utterance - 1e-4
 
 
 def test_a_constant_output_at_the_edges():
-    tight = reference_line.constant_reference([2, 3], [[1, 2], [3, 3]], classes=5)
+    tight = reference_line.fit_constant_reference([2, 3], [[1, 2], [3, 3]], classes=5)
     assert tight.probabilities == pytest.approx([1 / 5, 1 / 5, 1 / 5, 2 / 5, 0])
-    no_blank = reference_line.constant_reference([1, 3], [[1], [1]], classes=3)
+    no_blank = reference_line.fit_constant_reference([1, 3], [[1], [1]], classes=3)
     assert no_blank.loss_per_utterance == pytest.approx(0, abs=0.01)
-    assert reference_line.constant_loss(np.array([0.5, 0.5, 0.0]), [4], [[2]]) == math.inf
+    assert reference_line.constant_output_losses(np.array([0.5, 0.5, 0.0]), [4], [[2]]) == math.inf
     for frames, labels in (([], []), ([2], [[1, 1]]), ([2], [[]])):
         with pytest.raises(ValueError, match="utterances, and each of them feasible"):
-            reference_line.constant_reference(frames, labels, classes=3)
+            reference_line.fit_constant_reference(frames, labels, classes=3)
 
 
 def test_the_averages_are_torchs_mean_and_the_pooled_one():
     frames, labels = [30, 50], [[1, 2, 3], [2] * 9]
-    reference = reference_line.constant_reference(frames, labels, classes=5)
-    losses = reference_line.constant_loss(reference.probabilities, frames, labels)
+    reference = reference_line.fit_constant_reference(frames, labels, classes=5)
+    losses = reference_line.constant_output_losses(reference.probabilities, frames, labels)
     assert reference.loss_per_utterance == pytest.approx(losses.mean())
     assert reference.loss_per_character == pytest.approx((losses / [3, 9]).mean())
     assert reference.loss_per_character_pooled == pytest.approx(losses.sum() / 12)
@@ -265,7 +265,7 @@ def test_the_averages_are_torchs_mean_and_the_pooled_one():
 
 def test_the_optimum_bias_starts_on_the_reference_line_and_unseen_classes_stay_finite():
     frames, labels = [30, 50], [[1, 2, 3], [2] * 9]
-    reference = reference_line.constant_reference(frames, labels, classes=5)
+    reference = reference_line.fit_constant_reference(frames, labels, classes=5)
     bias = reference_line.optimum_bias(reference)
     assert bias.isfinite().all()
     assert bias[4] == pytest.approx(math.log(1e-6))
@@ -287,7 +287,7 @@ def an4_train(folder: Path) -> tuple[list[float], list[list[int]]]:
             seconds = sound.getnframes() / sound.getframerate()
         utterances.append((f"{speaker}-{prefix}-{suffix}", seconds, text))
     _, seconds, texts = zip(*sorted(utterances), strict=True)
-    return list(seconds), [alphabet("english-38").encode(text) for text in texts]
+    return list(seconds), [get_alphabet("english-38").encode(text) for text in texts]
 
 
 @pytest.mark.an4
@@ -310,7 +310,7 @@ def test_an4_has_the_published_reference_lines(an4: Path):
             assert losses.mean() == pytest.approx(total, abs=0.051)
             lengths = [len(y) for y in labels]
             assert (losses / lengths).mean() == pytest.approx(mean, abs=0.0051)
-        best = reference_line.constant_reference(frames, labels, 38)
+        best = reference_line.fit_constant_reference(frames, labels, 38)
         found = (best.loss_per_utterance, best.loss_per_character, best.loss_per_character_pooled)
         assert found[0] == pytest.approx(constant[0], abs=0.0051)
         assert found[1:] == pytest.approx(constant[1:3], abs=0.00061)
@@ -320,7 +320,7 @@ def test_an4_has_the_published_reference_lines(an4: Path):
 @pytest.mark.an4
 def test_without_the_dev_speakers_an4s_line_is_a_little_lower(an4: Path):
     seconds, labels = (values[100:] for values in an4_train(an4))
-    best = reference_line.constant_reference([math.floor(50 * s) for s in seconds], labels, 38)
+    best = reference_line.fit_constant_reference([math.floor(50 * s) for s in seconds], labels, 38)
     assert best.loss_per_utterance == pytest.approx(54.45, abs=0.0051)
     assert best.loss_per_character == pytest.approx(3.022, abs=0.00051)
 
@@ -334,4 +334,6 @@ def test_an4_fits_at_25_frames_a_second_and_71_utterances_do_not_at_12(an4: Path
     )
     assert strides.min() >= 4
     at_12 = [math.floor(12.5 * s) for s in seconds]
-    assert sum(not reference_line.feasible(t, y) for t, y in zip(at_12, labels, strict=True)) == 71
+    assert (
+        sum(not reference_line.is_feasible(t, y) for t, y in zip(at_12, labels, strict=True)) == 71
+    )

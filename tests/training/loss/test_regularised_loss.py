@@ -11,32 +11,34 @@ from torch import Tensor, nn
 from pipeline.config.experiment import CtcSettings
 from pipeline.training.data.batches import Batch
 from pipeline.training.loss import ctc, regularised_loss
-from pipeline.training.network.model import Output
+from pipeline.training.network.model import NetworkOutput
 
 PRIOR = np.array([0.7, 0.1, 0.15, 0.05])
 CASES = [(1, [1]), (3, [1, 2]), (3, [2, 2]), (5, [1, 1, 2]), (5, [3]), (6, [1, 2, 1])]
 SETTINGS = [(0.0, 0.3), (0.4, 0.0), (1.0, 0.0), (0.5, 0.2)]
 
 
-def given(logits_BSC: Tensor, lengths: list[int], labels: list[list[int]]) -> tuple[Output, Batch]:
+def given(
+    logits_BSC: Tensor, lengths: list[int], labels: list[list[int]]
+) -> tuple[NetworkOutput, Batch]:
     """A network's output for a batch of which only the labels matter."""
     lengths_B = torch.tensor(lengths)
     batch = Batch(
         utterances=(),
-        places=np.arange(len(labels)),
+        indices=np.arange(len(labels)),
         frames=torch.zeros(len(labels), max(lengths), 1),
         lengths=lengths_B,
         targets=torch.tensor([label for one in labels for label in one]),
         target_lengths=torch.tensor([len(one) for one in labels]),
-        largest=0.0,
+        max_abs=0.0,
     )
-    return Output(logits_BSC, lengths_B, torch.zeros(0, 3)), batch
+    return NetworkOutput(logits_BSC, lengths_B, torch.zeros(0, 3)), batch
 
 
 def minimised(logits_SC: Tensor, labels: list[int], prior: float, entropy: float) -> Tensor:
     settings = CtcSettings(prior=prior, entropy=entropy)
     output, batch = given(logits_SC[None], [len(logits_SC)], [labels])
-    return regularised_loss.minimised(output, batch, settings, torch.tensor(PRIOR).float())[0]
+    return regularised_loss.training_loss(output, batch, settings, torch.tensor(PRIOR).float())[0]
 
 
 def alignments(frames: int, labels: list[int]) -> list[tuple[int, ...]]:
@@ -104,7 +106,7 @@ def test_a_small_prior_costs_the_gradient_no_digits():
 def test_without_remedies_the_objective_is_the_loss():
     logits = torch.randn(2, 9, 4, generator=torch.Generator().manual_seed(0))
     output, batch = given(logits, [9, 6], [[1, 2, 2], [3]])
-    found = regularised_loss.minimised(output, batch, CtcSettings(), None)
+    found = regularised_loss.training_loss(output, batch, CtcSettings(), None)
     expected = ctc.loss(logits, output.lengths, batch.targets, batch.target_lengths)
     torch.testing.assert_close(found, expected)
 
@@ -112,7 +114,7 @@ def test_without_remedies_the_objective_is_the_loss():
 def test_the_entropy_of_equal_alignments_is_the_logarithm_of_their_number():
     output, batch = given(torch.zeros(2, 40, 5), [40, 7], [[1, 2, 2, 4], [3]])
     counts = [math.comb(40 + 4 - 1, 8), math.comb(7 + 1, 2)]
-    found = regularised_loss.entropy(torch.zeros(2, 40, 5), output, batch)
+    found = regularised_loss.alignment_entropy(torch.zeros(2, 40, 5), output, batch)
     np.testing.assert_allclose(found.numpy(), np.log(counts), rtol=1e-5)
 
 
@@ -123,8 +125,8 @@ def test_padding_changes_neither_objective_nor_gradient_nor_prior():
     settings, results = CtcSettings(prior=0.5, entropy=0.2), []
     for x in (logits.requires_grad_(), padded.requires_grad_()):
         output, batch = given(x, [9, 6], [[1, 2, 2], [3]])
-        prior = regularised_loss.moved(torch.full((4,), 0.25), output)
-        found = regularised_loss.minimised(output, batch, settings, prior)
+        prior = regularised_loss.update_prior(torch.full((4,), 0.25), output)
+        found = regularised_loss.training_loss(output, batch, settings, prior)
         (gradient,) = torch.autograd.grad(found.sum(), x)
         assert not gradient[1, 6:].any()
         results.append((found, gradient[:, :9], prior))
@@ -139,7 +141,7 @@ def test_the_prior_is_a_running_mean_of_the_posteriors_of_valid_steps():
         means.append(np.concatenate([p[0], p[1, :6]]).mean(0))
     prior = None
     for output in outputs:
-        prior = regularised_loss.moved(prior, output)
+        prior = regularised_loss.update_prior(prior, output)
     expected = 0.9 * (0.9 * means[0] + 0.1 * means[1]) + 0.1 * means[2]
     np.testing.assert_allclose(prior.numpy(), expected, rtol=1e-5)
 
@@ -157,13 +159,13 @@ def spelt_out(scale: float) -> tuple[Tensor, list[list[int]], list[list[int]]]:
     optimiser = torch.optim.Adam(network.parameters(), 0.05)
     for _ in range(200):
         output, batch = given(network(x), [18] * 8, words)
-        loss = regularised_loss.minimised(output, batch, CtcSettings(prior=scale), prior).sum()
-        prior = regularised_loss.moved(prior, output)
+        loss = regularised_loss.training_loss(output, batch, CtcSettings(prior=scale), prior).sum()
+        prior = regularised_loss.update_prior(prior, output)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
     logits = network(x).detach()
-    return logits.softmax(-1)[..., 0].mean(), words, ctc.greedy(logits, output.lengths)
+    return logits.softmax(-1)[..., 0].mean(), words, ctc.greedy_search(logits, output.lengths)
 
 
 @pytest.mark.parametrize(
@@ -185,14 +187,14 @@ def peaks(weight: float) -> tuple[float, float]:
     for _ in range(300):
         output, batch = given(logits, [12], [[1, 2]])
         optimiser.zero_grad()
-        regularised_loss.minimised(
+        regularised_loss.training_loss(
             output, batch, CtcSettings(entropy=weight), None
         ).sum().backward()
         optimiser.step()
     output, batch = given(logits.detach(), [12], [[1, 2]])
     loss = ctc.loss(output.logits, output.lengths, batch.targets, batch.target_lengths)
     scores = output.logits.log_softmax(-1)
-    return regularised_loss.entropy(scores, output, batch).item(), loss.item()
+    return regularised_loss.alignment_entropy(scores, output, batch).item(), loss.item()
 
 
 def test_the_entropy_term_keeps_many_alignments_of_a_transcript_alive():

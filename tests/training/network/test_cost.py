@@ -5,7 +5,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.config.experiment import ModelSettings
-from pipeline.training.network.cost import Cost, cost, costs
+from pipeline.training.network.cost import Cost, layer_costs, network_cost
 from pipeline.training.network.model import Network
 
 VARIANTS = [
@@ -31,18 +31,18 @@ def test_multiply_adds_are_half_the_operations_that_torch_counts(
     net = network(**variant)
     with torch.backends.mkldnn.flags(enabled=False), FlopCounterMode(display=False) as counter:
         net(torch.randn(1, frames, 18), torch.tensor([frames]))
-    assert 2 * cost(net, frames).multiply_adds == counter.get_total_flops()
+    assert 2 * network_cost(net, frames).multiply_adds == counter.get_total_flops()
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_parameters_are_counted_once_each(variant: dict[str, object]):
     net = network(**variant)
-    assert cost(net, 1).parameters == sum(p.numel() for p in net.parameters())
+    assert network_cost(net, 1).parameters == sum(p.numel() for p in net.parameters())
 
 
 def test_the_reports_network_layer_by_layer():
     net = Network(ModelSettings(), 80, 3, 38)
-    assert costs(net, 100) == {
+    assert layer_costs(net, 100) == {
         "fc1": Cost(240 * 128 + 128, 100 * 240 * 128),
         "fc2": Cost(128 * 128 + 128, 100 * 128 * 128),
         "recurrent 1": Cost(2 * 512 * (128 + 128 + 2), 100 * 2 * 512 * (128 + 128)),

@@ -7,16 +7,16 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from pipeline.training.network.layers import (
-    CHANNELS,
+    CONV_CHANNELS,
     Convolution,
-    Direction,
     Dropout,
     Lookahead,
     MaskedBatchNorm,
-    Recurrent,
-    reordered,
-    reversal,
-    valid,
+    RecurrentDirection,
+    RecurrentLayer,
+    make_valid_mask,
+    reorder_time,
+    reversed_time_indices,
 )
 
 LENGTHS = torch.tensor([7, 3, 5])
@@ -34,13 +34,13 @@ def frames(features: int = 4) -> Tensor:
 
 def test_reversal_turns_each_utterance_within_its_own_length():
     x = torch.arange(14.0).view(2, 7, 1)
-    turned = reordered(x, reversal(torch.tensor([7, 3]), 7))[..., 0].tolist()
+    turned = reorder_time(x, reversed_time_indices(torch.tensor([7, 3]), 7))[..., 0].tolist()
     assert turned == [[6, 5, 4, 3, 2, 1, 0], [9, 8, 7, 10, 11, 12, 13]]
 
 
 def test_masked_batch_norm_is_torchs_on_the_valid_frames():
     norm, torchs = MaskedBatchNorm(4), nn.BatchNorm1d(4)
-    x, mask = frames().requires_grad_(), valid(LENGTHS, 7)
+    x, mask = frames().requires_grad_(), make_valid_mask(LENGTHS, 7)
     again = x.detach()[mask].requires_grad_()
     y, expected = norm(x, mask), torchs(again)
     (y[mask] ** 3).sum().backward()
@@ -58,7 +58,7 @@ def test_masked_batch_norm_is_torchs_on_the_valid_frames():
 def test_unmasked_batch_norm_counts_the_padding():
     norm, torchs = MaskedBatchNorm(4, masked=False), nn.BatchNorm1d(4)
     x = frames()
-    y = norm(x, valid(LENGTHS, 7))
+    y = norm(x, make_valid_mask(LENGTHS, 7))
     torch.testing.assert_close(y.flatten(0, 1), torchs(x.flatten(0, 1)))
     torch.testing.assert_close(norm.norm.running_mean, torchs.running_mean)
 
@@ -73,7 +73,9 @@ def test_batch_norm_of_a_convolution_is_per_channel():
 def test_a_single_frame_is_normalised_by_the_running_moments():
     norm = MaskedBatchNorm(4)
     x = torch.randn(1, 1, 4)
-    torch.testing.assert_close(norm(x, valid(torch.tensor([1]), 1)), x, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        norm(x, make_valid_mask(torch.tensor([1]), 1)), x, rtol=1e-4, atol=1e-4
+    )
     assert norm.norm.running_var.isfinite().all()
 
 
@@ -82,18 +84,18 @@ def test_two_directions_are_torchs_bidirectional_layer_on_packed_utterances(cell
     kinds = {"lstm": nn.LSTM, "gru": nn.GRU, "tanh": nn.RNN, "relu": nn.RNN}
     options = {"nonlinearity": cell} if cell in ("tanh", "relu") else {}
     torchs = kinds[cell](4, 6, batch_first=True, bidirectional=True, **options)
-    directions = [Direction(cell, 4, 6, clamp=1e9) for _ in range(2)]
+    directions = [RecurrentDirection(cell, 4, 6, clamp=1e9) for _ in range(2)]
     for direction, suffix in zip(directions, ("", "_reverse"), strict=True):
         for name, weight in direction.cell.named_parameters():
             weight.data = getattr(torchs, name + suffix).data
-    x, mask = frames(), valid(LENGTHS, 7)
-    y = Recurrent(directions)(x, mask, reversal(LENGTHS, 7))
+    x, mask = frames(), make_valid_mask(LENGTHS, 7)
+    y = RecurrentLayer(directions)(x, mask, reversed_time_indices(LENGTHS, 7))
     packed = nn.utils.rnn.pack_padded_sequence(x, LENGTHS, batch_first=True, enforce_sorted=False)
     expected, _ = nn.utils.rnn.pad_packed_sequence(torchs(packed)[0], batch_first=True)
     torch.testing.assert_close(y[mask], expected[mask])
 
 
-def step(cell: str, term: Tensor, h: Tensor, c: Tensor, direction: Direction):
+def step(cell: str, term: Tensor, h: Tensor, c: Tensor, direction: RecurrentDirection):
     """One step of a recurrence whose input-to-hidden term is given: the textbook's formulas."""
     weight, bias = direction.cell.weight_hh_l0, direction.cell.bias_hh_l0
     recurrent = h @ weight.T + bias
@@ -114,7 +116,7 @@ def step(cell: str, term: Tensor, h: Tensor, c: Tensor, direction: Direction):
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("cell", ["lstm", "gru", "tanh", "relu"])
 def test_sequence_norm_is_batch_norm_of_the_input_term(cell: str, training: bool, norm: str):
-    direction = Direction(cell, 4, 6, clamp=0.5, norm=norm)
+    direction = RecurrentDirection(cell, 4, 6, clamp=0.5, norm=norm)
     norm = direction.norm
     torchs = nn.BatchNorm1d(len(norm.weight))
     norm.weight.data.uniform_(0.5, 2)
@@ -123,7 +125,7 @@ def test_sequence_norm_is_batch_norm_of_the_input_term(cell: str, training: bool
     torchs.running_mean.copy_(norm.running_mean)
     direction.train(training)
     torchs.train(training)
-    x, mask = frames().requires_grad_(), valid(LENGTHS, 7)
+    x, mask = frames().requires_grad_(), make_valid_mask(LENGTHS, 7)
     y = direction(x, mask)
 
     z = x.detach().clone().requires_grad_()
@@ -144,11 +146,11 @@ def test_sequence_norm_is_batch_norm_of_the_input_term(cell: str, training: bool
 
 
 def test_the_ceiling_of_a_relu_recurrence_holds_and_costs_nothing_where_it_does_not_bind():
-    free = Direction("relu", 4, 6, clamp=None)
-    x, mask = frames(), valid(LENGTHS, 7)
+    free = RecurrentDirection("relu", 4, 6, clamp=None)
+    x, mask = frames(), make_valid_mask(LENGTHS, 7)
     top = free(x, mask).max().item()
     for ceiling, same in ((top / 2, False), (top * 2, True)):
-        bound = Direction("relu", 4, 6, clamp=ceiling)
+        bound = RecurrentDirection("relu", 4, 6, clamp=ceiling)
         bound.load_state_dict(free.state_dict())
         y = bound(x, mask)
         assert y.max() <= ceiling
@@ -158,7 +160,7 @@ def test_the_ceiling_of_a_relu_recurrence_holds_and_costs_nothing_where_it_does_
 @pytest.mark.parametrize("ahead", [1, 3, 20])
 def test_look_ahead_is_the_sum_over_the_steps_to_come_within_the_utterance(ahead: int):
     layer, x = Lookahead(4, ahead), frames()
-    y = layer(x, valid(LENGTHS, 7))
+    y = layer(x, make_valid_mask(LENGTHS, 7))
     weight = layer.convolve.weight[:, 0]  # (F, ahead + 1)
     for b, length in enumerate(LENGTHS.tolist()):
         for t in range(length):
@@ -191,7 +193,7 @@ def test_a_convolutions_lengths_are_exact_whatever_its_kernel_and_stride(
     y, steps = layer(x, torch.tensor(lengths))
     for b, length in enumerate(lengths):
         alone, one = layer(x[b : b + 1, :, :length], torch.tensor([length]))
-        assert alone.shape[1:3] == (CHANNELS, int(steps[b])) == (CHANNELS, int(one))
+        assert alone.shape[1:3] == (CONV_CHANNELS, int(steps[b])) == (CONV_CHANNELS, int(one))
         torch.testing.assert_close(y[b : b + 1, :, : int(one)], alone, rtol=1e-4, atol=1e-5)
 
 
@@ -199,7 +201,7 @@ def test_a_convolutions_lengths_are_exact_whatever_its_kernel_and_stride(
     "layer", [Lookahead(4, 2), MaskedBatchNorm(4), Convolution(1, (3, 3), (1, 1))]
 )
 def test_not_even_nan_in_the_padding_is_seen(layer: nn.Module):
-    x, mask = frames(), valid(LENGTHS, 7)
+    x, mask = frames(), make_valid_mask(LENGTHS, 7)
     x[~mask] = torch.nan
     if isinstance(layer, Convolution):
         y = layer(x[:, None], LENGTHS)[0].permute(0, 2, 1, 3)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pipeline.config.experiment import ModelSettings
 from pipeline.training.loss import ctc
-from pipeline.training.network.model import Network, Output
+from pipeline.training.network.model import Network, NetworkOutput
 
 BINS, CLASSES = 6, 5
 LENGTHS = torch.tensor([11, 4, 8])
@@ -56,7 +56,7 @@ def frames(padding: int = 0, stack: int = 1) -> Tensor:
     return torch.cat([x, torch.full((3, padding, BINS * stack), float(padding))], 1)
 
 
-def loss(output: Output) -> Tensor:
+def loss(output: NetworkOutput) -> Tensor:
     return ctc.loss(output.logits, output.lengths, TARGETS, TARGET_LENGTHS).sum()
 
 
@@ -79,7 +79,7 @@ def test_padding_changes_no_output_no_gradient_and_no_statistic(
         loss(output).backward()
         valid = [output.logits[b, :n] for b, n in enumerate(output.lengths)]
         gradients = [p.grad for p in net.parameters() if p.grad is not None]
-        results.append((output.activations, valid, list(net.buffers()), gradients))
+        results.append((output.clamp_counts, valid, list(net.buffers()), gradients))
     (*exact, few), (*exact_too, many) = results
     torch.testing.assert_close(exact, exact_too, rtol=1e-4, atol=1e-5)
     assert_alike(few, many)
@@ -126,8 +126,8 @@ def test_steps_are_the_length_of_the_output(convolutions: int):
     net = network(convolutions=convolutions)
     for length in range(1, 12):
         output = net(torch.randn(1, length, BINS), torch.tensor([length]))
-        assert net.steps(length) == int(output.lengths[0]) == output.logits.shape[1]
-    assert net.steps(LENGTHS).tolist() == [net.steps(int(n)) for n in LENGTHS]
+        assert net.output_length(length) == int(output.lengths[0]) == output.logits.shape[1]
+    assert net.output_length(LENGTHS).tolist() == [net.output_length(int(n)) for n in LENGTHS]
 
 
 strides = st.tuples(st.integers(1, 3), st.integers(1, 3))
@@ -155,7 +155,7 @@ def test_whatever_the_strides_padding_changes_nothing_and_lengths_are_exact(
         padded = torch.cat([x, torch.full((len(lengths), more, BINS), 5.0)], 1)
         output = net(padded, torch.tensor(lengths))
         valid = [output.logits[b, :n] for b, n in enumerate(output.lengths)]
-        assert [len(one) for one in valid] == [net.steps(n) for n in lengths]
+        assert [len(one) for one in valid] == [net.output_length(n) for n in lengths]
         torch.cat(valid).logsumexp(-1).sum().backward()
         gradients = [p.grad for p in net.parameters()]
         results.append((output.lengths, valid, list(net.buffers()), gradients))
@@ -166,7 +166,7 @@ def test_whatever_the_strides_padding_changes_nothing_and_lengths_are_exact(
 
 def test_a_total_stride_is_the_product_of_the_strides():
     net = network(convolutions=2, time_strides=(3, 2))
-    assert [net.steps(n) for n in range(1, 20)] == [-(-n // 6) for n in range(1, 20)]
+    assert [net.output_length(n) for n in range(1, 20)] == [-(-n // 6) for n in range(1, 20)]
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "tanh", "relu"])
@@ -221,7 +221,7 @@ def test_units_layers_and_directions_are_those_of_the_settings():
 
 def test_activations_at_either_end_of_the_clamp_are_counted_on_valid_steps():
     net = network(clamp=0.5)
-    counts = net(frames(9), LENGTHS).activations
+    counts = net(frames(9), LENGTHS).clamp_counts
     first = net.fc1(frames())
     second = net.fc2(first.clamp(0, 0.5))
     for y, (count, zero, ceiling) in zip((first, second), counts[2:4], strict=True):
@@ -234,15 +234,15 @@ def test_activations_at_either_end_of_the_clamp_are_counted_on_valid_steps():
 
 def test_convolutions_and_clamped_recurrent_layers_are_counted_where_they_are():
     net = network(convolutions=2, cell="relu", layers=2, clamp=0.1)
-    counts = net(frames(9), LENGTHS).activations
-    steps = int(net.steps(LENGTHS).sum())
+    counts = net(frames(9), LENGTHS).clamp_counts
+    steps = int(net.output_length(LENGTHS).sum())
     assert counts[4, 0] == steps * 2 * 10  # two layers, two directions of five units
     assert (counts[:, 0] > 0).all()
     assert (counts[[0, 4], 2] > 0).all()
 
 
 def test_without_a_clamp_nothing_is_at_the_ceiling():
-    counts = network(clamp=None)(frames() * 1e4, LENGTHS).activations
+    counts = network(clamp=None)(frames() * 1e4, LENGTHS).clamp_counts
     assert counts[:, 2].sum() == 0
     assert counts[:, 1].sum() > 0
 
