@@ -1,0 +1,1 @@
+"""The cluster and the command line. Imports pipeline/, never the reverse."""

@@ -69,9 +69,9 @@ def imports(source: str) -> Iterator[str]:
             # `from pipeline import files` and `from pipeline.files import digest` are one arrow.
             yield node.module or ""
             yield from (f"{node.module}.{name.name}" for name in node.names)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if node.value.startswith(("jobs.", "pipeline.")):  # for import_module
-                yield node.value
+        elif isinstance(node, ast.Constant):
+            name = str(node.value)
+            yield from [name] if name.startswith(("jobs.", "pipeline.")) else []  # import_module
 
 
 def within(module: str, places: Iterable[str]) -> bool:

@@ -1,0 +1,1 @@
+"""Reconciliation: gather the state of a sweep, decide, submit or run what is missing."""

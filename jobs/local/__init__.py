@@ -1,0 +1,1 @@
+"""This machine: child processes, one owner for each sweep."""

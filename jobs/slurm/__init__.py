@@ -1,0 +1,1 @@
+"""SLURM: submission through submitit, squeue, sacct, limits, reasons."""

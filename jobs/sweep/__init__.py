@@ -1,0 +1,1 @@
+"""What a sweep wants, has and lacks: record, ledger, status, plan, retries, report."""

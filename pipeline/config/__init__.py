@@ -1,0 +1,1 @@
+"""Settings: schemas, strict YAML, identities."""

@@ -1,0 +1,1 @@
+"""Audio and transcripts on disk -> a manifest of utterances."""

@@ -1,0 +1,1 @@
+"""Run folders -> tables, comparisons, the report. The home of pandas."""

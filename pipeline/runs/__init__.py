@@ -1,0 +1,1 @@
+"""The files of a run: rows, heartbeat, hypotheses, state. Free of torch."""

@@ -1,0 +1,1 @@
+"""Shards -> a finished run folder. The home of torch."""

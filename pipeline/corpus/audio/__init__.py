@@ -1,0 +1,1 @@
+"""Sound files: headers, decoding in blocks, resampling."""

@@ -1,0 +1,1 @@
+"""The built-in corpus, which espeak-ng speaks."""

@@ -1,0 +1,1 @@
+"""The figures of a report, as SVG. The home of matplotlib."""

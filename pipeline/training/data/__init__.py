@@ -1,0 +1,1 @@
+"""Shards -> normalised, augmented batches."""

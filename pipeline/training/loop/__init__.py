@@ -1,0 +1,1 @@
+"""The training loop: epochs, updates, evaluation, checkpoints, loggers."""

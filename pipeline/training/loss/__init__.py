@@ -1,0 +1,1 @@
+"""The CTC loss, its regularisers, and the reference loss."""

@@ -1,0 +1,1 @@
+"""The network: layers, the model, its cost, statistics of its outputs."""
