@@ -75,6 +75,7 @@ format: setup  ## let the formatter and the linter mend what they can
 	@$(bin)/ruff format .
 	@$(bin)/ruff check --fix .
 	@$(bin)/python -m tests.schemas
+	@$(bin)/python -m tests.module_map
 
 lock: setup  ## choose the newest versions that pyproject.toml allows, for every system
 	@$(bin)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \

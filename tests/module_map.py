@@ -1,6 +1,6 @@
 """Write the map of the rooms into CONTRIBUTING.md, from the docstrings of rooms and modules.
 
-    python -m tests.module_map      # what `make format` does
+python -m tests.module_map      # what `make format` does
 """
 
 import ast

@@ -1,4 +1,4 @@
-"""What README and the Makefile promise exists, and what exists is in README."""
+"""What the pages promise exists, and what exists is in the pages."""
 
 import re
 import subprocess
@@ -6,78 +6,130 @@ from pathlib import Path
 
 import pytest
 
+from tests import module_map
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
 MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
 TARGETS = set(re.findall(r"^([a-z-]+):.*  ## ", MAKEFILE, flags=re.MULTILINE))
-PAGES = [
+ROOMS = ("pipeline", "jobs", "tests", "configs", "cluster")
+NOT_OURS = {".venv", ".venv-bench", "work", "build", "node_modules"}
+PAGES = sorted(
     path
     for path in REPOSITORY.glob("**/*.md")
-    if not {".venv", ".venv-bench", "work", "build"} & set(path.relative_to(REPOSITORY).parts)
-]
+    if not NOT_OURS & set(path.relative_to(REPOSITORY).parts)
+)
+CURRENT = [page for page in PAGES if page.name != "CHANGELOG.md"]  # which tells of what was
+MAX_README_WORDS = 1500
+
+
+def name(page: Path) -> str:
+    return page.relative_to(REPOSITORY).as_posix()
+
+
+def files(suffix: str) -> set[str]:
+    return {path.name for room in ROOMS for path in (REPOSITORY / room).rglob(f"*{suffix}")}
+
+
+def gone(text: str) -> list[str]:
+    """Python modules and C sources that a text names and no room holds."""
+    named = re.findall(r"(?<![\w/.-])(?:[\w.-]+/)*([\w-]+\.(?:py|c|h))\b(?!\w)", text)
+    there = files(".py") | files(".c") | files(".h")
+    return [file for file in named if file not in there]
 
 
 @pytest.mark.parametrize("target", sorted(TARGETS))
 def test_each_target_is_in_readme(target: str):
-    assert re.search(rf"make {target}\b|`{target}`", README), f"README does not mention {target}"
+    assert re.search(rf"make {target}\b(?!-)|`{target}`", README)
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"\bmake ([a-z]+(?:-[a-z]+)*)", README))))
-def test_each_target_that_readme_names_exists(target: str):
-    assert target in TARGETS
+@pytest.mark.parametrize("page", CURRENT, ids=name)
+def test_each_target_that_a_page_names_exists(page: Path):
+    named = re.findall(r"(?:^    |`)make ([a-z]+(?:-[a-z]+)*)", page.read_text("utf-8"), re.M)
+    assert set(named) - TARGETS == set()
 
 
 def test_make_alone_prints_every_target():
     listing = subprocess.run(
         ["make", "--no-print-directory"], cwd=REPOSITORY, capture_output=True, text=True, check=True
     ).stdout
-    assert {line.split()[0] for line in listing.splitlines()} == TARGETS
+    printed = {line.split()[0] for line in listing.splitlines() if line.startswith("  ")}
+    assert printed == TARGETS
+
+
+@pytest.mark.parametrize("page", CURRENT, ids=name)
+def test_each_path_that_a_page_names_exists(page: Path):
+    text = page.read_text(encoding="utf-8")
+    named = set(re.findall(rf"`((?:{'|'.join(ROOMS)})/[\w./-]*)`", text))
+    assert [path for path in sorted(named) if not (REPOSITORY / path).exists()] == []
+
+
+@pytest.mark.parametrize("page", CURRENT, ids=name)
+def test_a_page_names_no_module_that_is_gone(page: Path):
+    assert gone(page.read_text(encoding="utf-8")) == []
+
+
+def test_a_module_that_is_gone_is_noticed():
+    assert gone("see `jobs/ranging.py` and plan.py") == ["ranging.py"]
 
 
 @pytest.mark.parametrize(
-    "name",
-    sorted(set(re.findall(r"`((?:pipeline|jobs|configs|cluster|tests)/[\w./-]*)`", README))),
+    "file",
+    sorted(
+        path
+        for package in ("pipeline", "jobs")
+        for path in (REPOSITORY / package).rglob("*.*")
+        if path.suffix in {".py", ".c", ".h"}
+    ),
+    ids=name,
 )
-def test_each_path_that_readme_names_exists(name: str):
-    assert (REPOSITORY / name).exists()
+def test_a_docstring_or_comment_names_no_module_that_is_gone(file: Path):
+    assert gone(file.read_text(encoding="utf-8")) == []
 
 
-def test_each_module_is_in_the_list_of_readme():
-    modules = {
-        path.name
-        for folder in ("pipeline", "jobs")
-        for path in (REPOSITORY / folder).glob("**/*.py")
-        if path.name not in {"__init__.py", "__main__.py"}
-    }
-    assert {name for name in modules if name not in README} == set()
+def test_the_map_in_contributing_is_that_of_the_rooms():
+    assert module_map.page(CONTRIBUTING) == CONTRIBUTING, "run make format"
 
 
-def test_each_module_that_readme_names_exists():
-    names = set(re.findall(r"\b(\w+\.py)\b", README))
-    rooms = ("pipeline", "jobs", "tests", "cluster")  # not .venv, which has modules of any name
-    found = {path.name for room in rooms for path in (REPOSITORY / room).rglob("*.py")}
-    assert names - found == set()
+def test_each_module_is_in_the_map():
+    """Independently of how the map is made."""
+    written = CONTRIBUTING.partition(module_map.BEGIN)[2]
+    for package in ("pipeline", "jobs"):
+        for file in (REPOSITORY / package).rglob("*.py"):
+            if not file.name.startswith("__"):
+                room = written.partition(f"### {file.parent.relative_to(REPOSITORY).as_posix()}/\n")
+                assert f"- `{file.name}`: " in room[2].partition("\n### ")[0], file
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(REPOSITORY)))
+@pytest.mark.parametrize("page", PAGES, ids=name)
 def test_each_relative_link_leads_somewhere(page: Path):
     links = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page.read_text(encoding="utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
-def test_the_first_commands_export_what_the_later_ones_read():
-    (example,) = (part for part in README.split("\n\n") if "make features CORPUS=" in part)
-    words = example.split()
-    (variable,) = set(re.findall(r"root: \$(\w+)", (REPOSITORY / words[4][7:]).read_text("utf-8")))
-    assert words[:2] == ["export", f"{variable}=/where/an4/lies"]
+def test_readme_is_short():
+    assert len(README.split()) <= MAX_README_WORDS
 
 
-def test_each_dependency_has_a_sentence_in_readme():
+def test_readme_exports_what_its_corpus_file_reads():
+    (example,) = (part for part in README.split("\n\n") if "export " in part)
+    variable, corpus = re.findall(r"export (\w+)=|CORPUS=(\S+)", example)
+    file = REPOSITORY / corpus[1]
+    assert re.findall(r"root: \$(\w+)", file.read_text(encoding="utf-8")) == [variable[0]]
+
+
+def test_each_dependency_has_a_sentence_in_contributing():
+    """As a whole word: torchaudio is no mention of torch."""
     pyproject = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
     block = pyproject.split("dependencies = [")[1].split("\n]")[0]
-    names = re.findall(r'"([a-z0-9-]+)[<>=]', block)
-    assert {name for name in names if name not in README.lower()} == set()
+    names = re.findall(r'^\s*"([A-Za-z0-9-]+)[<>=]', block, flags=re.MULTILINE)
+    table = CONTRIBUTING.partition("## Dependencies")[2].partition("\n## ")[0]
+    assert len(names) > 10
+    assert [one for one in names if not re.search(rf"(?<![\w-]){one}(?![\w-])", table)] == []
 
 
-def test_readme_holds_no_placeholder():
-    assert "@@" not in README
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_a_page_holds_no_placeholder(page: Path):
+    text = page.read_text(encoding="utf-8")
+    assert not re.search(r"@@|TODO|\(written by", text)
