@@ -98,7 +98,7 @@ class _CaseProcess:
         if not self._ready:  # all are started before the first is waited for
             self._receive()
             self._ready = True
-        self._make_batch(b"run\n")
+        self._send(b"run\n")
         answer: Round = self._receive()
         return answer
 

@@ -223,12 +223,13 @@ def interleave_with_packed(
 ) -> BenchmarkJob:
     """The same batches with PackedSequence too."""
     BatchLoader.batches = _yield_turns_between(BatchLoader.batches)  # type: ignore[method-assign]
+    settings: dict[str, Any] = {"manifest_file": manifest_file, "changes": changes, "most": most}
+    makers = {"bare": bare_loop, "ours": blankslate_epoch, "packed": packed_loop}
     jobs = {}
-    for maker in (bare_loop, blankslate_epoch, packed_loop):
-        (scratch / maker.__name__).mkdir()
-        settings = {"manifest_file": manifest_file, "changes": changes, "most": most}
-        made = maker(scratch / maker.__name__, **settings)
-        jobs[maker.__name__] = lambda made=made: made(scratch)
+    for name, maker in makers.items():
+        (scratch / name).mkdir()
+        made = maker(scratch / name, **settings)
+        jobs[name] = lambda made=made: made(scratch)
 
     def job(folder: Path) -> dict[str, float]:
         taken = run_interleaved(jobs)

@@ -31,7 +31,7 @@ def relabelled(curve: Curve, label: str) -> Curve:
 
 
 def drawn(*arguments, **keywords) -> str:
-    svg = draw_figure(*arguments, 480, 330, **{"named": True, **keywords})
+    svg = draw_figure(*arguments, 480, 330, **{"with_labels": True, **keywords})
     assert svg is not None
     return svg
 
