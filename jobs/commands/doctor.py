@@ -30,8 +30,8 @@ def doctor(options: argparse.Namespace) -> int:
             print_line("WRONG  corpus: what is refused above is left out of all that follows")
             print_line("       way out: mend it, or name it in exclude: in the corpus file")
         print_line("starting torch")  # seconds
-        examine = import_module("pipeline.training.diagnosis.preflight").examine
-        for finding in examine(
+        run_preflight = import_module("pipeline.training.diagnosis.preflight").run_preflight
+        for finding in run_preflight(
             experiment, features, profile.device, profile.threads or available_cpus()
         ):
             ill += not finding.ok

@@ -41,10 +41,10 @@ def inspect(options: argparse.Namespace) -> int:
     if options.output:
         spectrograms = import_module("pipeline.results.figures.spectrograms")
         pictures = [
-            spectrograms.Picture(f"{u.id}: {u.transcript}", s.reader()(u.start, u.stop))
+            spectrograms.Spectrogram(f"{u.id}: {u.transcript}", s.reader()(u.start, u.stop))
             for s, u in found
         ]
-        spectrograms.draw(pictures, shard.settings, options.output)
+        spectrograms.draw_spectrograms(pictures, shard.settings, options.output)
     if options.utterance:
         _print_utterance(*found[0])
     else:

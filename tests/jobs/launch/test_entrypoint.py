@@ -194,7 +194,7 @@ from jobs.node.task_file import Run
 
 def fit(folder, *_):
     ready = "pipeline.training.loop.trainer" in sys.modules
-    found = {"pid": os.getpid(), "ready": ready, "waited": os.environ[meter.WAITED]}
+    found = {"pid": os.getpid(), "ready": ready, "waited": os.environ[meter.QUEUE_WAIT_VARIABLE]}
     (folder.path / "found").write_text(json.dumps(found))
     if folder.run_id == "dies":
         os.kill(os.getpid(), 9)
@@ -203,7 +203,7 @@ training_task._fit = fit
 work = sys.argv[1]
 made = tuple(Run(name, "mel-0") for name in ("a", "dies", "b"))
 task = task_file.RunTask(work=work, runs=made, device="cpu", threads=2)
-sys.exit(entrypoint.execute(task_file.write(task, Path(work) / "tasks"), StopRequest()))
+sys.exit(entrypoint.execute_task(task_file.write_task(task, Path(work) / "tasks"), StopRequest()))
 """
 
 

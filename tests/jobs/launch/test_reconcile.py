@@ -80,7 +80,7 @@ def has_epochs(bench, number: int) -> bool:
 
 def sweep(bench, *words: str) -> list[str]:
     return [
-        "sweep_file",
+        "sweep",
         str(bench.sweep_file),
         "--work",
         str(bench.work),
@@ -255,7 +255,7 @@ def test_a_runaway_grid_is_refused_before_anything_is_made(make_project, capsys,
     profile.write_text(f"scheduler: {scheduler}\nmax_runs: 1\n")
     line = refused(
         capsys,
-        "sweep_file",
+        "sweep",
         bench.sweep_file,
         "--work",
         bench.work,
@@ -265,7 +265,7 @@ def test_a_runaway_grid_is_refused_before_anything_is_made(make_project, capsys,
     )
     assert f"{bench.sweep_file}: plans 2 runs, and {profile} allows 1; narrow the sweep" in line
     line = refused(
-        capsys, "sweep_file", bench.sweep_file, "--work", bench.work, "--cluster", profile
+        capsys, "sweep", bench.sweep_file, "--work", bench.work, "--cluster", profile
     )
     assert "plans 2 runs" in line
     assert not list(bench.work.glob("*/*"))
@@ -305,7 +305,7 @@ def test_a_work_folder_that_cannot_be_written_is_refused_in_one_line(make_projec
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a folder that even root cannot write")
 def test_a_read_only_work_folder_is_refused_in_one_line(make_project, capsys):
-    words = ["sweep_file", make_project("an4").sweep_file, "--work", "/proc/blankslate"]
+    words = ["sweep", make_project("an4").sweep_file, "--work", "/proc/blankslate"]
     assert "the work folder cannot be written" in refused(capsys, *words)
 
 
@@ -336,13 +336,13 @@ def test_what_sbatch_refuses_is_quoted_and_what_it_took_is_in_the_ledger(
 
     fake_slurm("squeue", "42|PENDING|Priority|main|lab|normal|N/A|(null)\n")
     fake_slurm("sbatch", complains="sbatch: error: Invalid account or partition", code=1)
-    line = refused(capsys, "sweep_file", str(bench.sweep_file), *words)
+    line = refused(capsys, "sweep", str(bench.sweep_file), *words)
     assert "site.yaml: sbatch: error: Invalid account or partition" in line
-    assert [entry.job for entry in bench.folder.ledger.entries()] == ["42"]
+    assert [entry.job for entry in bench.sweep_folder.ledger.entries()] == ["42"]
 
     sbatch = fake_slurm("sbatch", "Submitted batch job 43\n")
     sbatch.unlink()
-    assert parser.main(["sweep_file", str(bench.sweep_file), *words]) == 0
+    assert parser.main(["sweep", str(bench.sweep_file), *words]) == 0
     (script,) = (bench.sweep_folder.jobs).glob("43_submission.sh")
     assert "#SBATCH --dependency=afterany:42" in script.read_text()
     assert sbatch.read_text().count("\n") == 1  # the features are on their way already
@@ -351,7 +351,7 @@ def test_what_sbatch_refuses_is_quoted_and_what_it_took_is_in_the_ledger(
     jobs = ("42|PENDING|Priority", "43_0|PENDING|Dependency", "43_1|PENDING|Dependency")
     fake_slurm("squeue", "".join(job + rest for job in jobs))
     sbatch.unlink()
-    assert parser.main(["sweep_file", str(bench.sweep_file), *words]) == 0
+    assert parser.main(["sweep", str(bench.sweep_file), *words]) == 0
     assert not sbatch.exists()
 
 
