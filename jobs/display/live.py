@@ -37,7 +37,7 @@ class Watcher:
         self._wanted = wanted if runs else replace(wanted, runs=())
         self._folder = folder
         self._queue = queue  # as it was at the beginning
-        self._live = _import_run_table().live() if in_terminal() else None
+        self._live = _import_run_table().live_display() if in_terminal() else None
         self._next_refresh = 0.0
         self._printed: dict[
             str, tuple[str, int]
@@ -190,7 +190,7 @@ def watch(record: SweepRecord, folder: SweepFolder, min_interval_s: float, *, on
     if once or not in_terminal():
         console().print(shown)
         return
-    with table.live(shown) as screen:
+    with table.live_display(shown) as screen:
         while LIVE_STATES.intersection(states):
             time.sleep(FILE_POLL_INTERVAL_S)
             before = states

@@ -108,10 +108,16 @@ def plan_lines(plan: Plan) -> list[str]:
             )
     if plan.report:
         lines.append("report: 1 task")
-    for left, noun in ((plan.deferred_slices, "slice"), (plan.deferred_runs, "run")):
-        if left:
-            lines.append(f"no room now for {count_text(left, noun)}: make sweep again later")
-    return lines
+    return [*lines, *deferred_lines(plan)]
+
+
+def deferred_lines(plan: Plan) -> list[str]:
+    """Lines about slices and runs that the limits leave no room for now."""
+    return [
+        f"no room now for {count_text(left, noun)}: make sweep again later"
+        for left, noun in ((plan.deferred_slices, "slice"), (plan.deferred_runs, "run"))
+        if left
+    ]
 
 
 def _override_text(request: ResourceOverride) -> str:

@@ -1,72 +1,78 @@
-"""Remedies: what the next submission of a failed run asks for, or why there is none.
+"""Retry policy: what the next job of a failed run requests, or why there is no next job. Pure.
 
-In:   why it failed, its earlier entries of the ledger, the profile's limits.
-Out:  a `Remedy` for each run, `Again` for its features; the plan, an array for each request.
-Not here: how a cause is found (failures.py, endings.py), asking SLURM (slurm.py).
+In:   why it failed, its earlier entries in the ledgers, the profile.
+Out:  a `RetryDecision` for each run, a `FeatureRetry` for the shards; a plan that has an array of
+jobs for each different request.
+Not here: finding the cause (run_status.py, feature_status.py), submitting (launch/submit.py).
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from jobs import code_snapshot
 from jobs.node.task_file import Run, Slice
 from jobs.profile import FeatureJobs, Profile, SlurmProfile
 from jobs.slurm.limits import DEFAULT_PREFERENCES, JobPreferences, Limits
 from jobs.slurm.resources import NO_OVERRIDE, ResourceOverride
 from jobs.sweep import plan
 from jobs.sweep.feature_status import ShardFailure
-from jobs.sweep.folder import SweepFolder
 from jobs.sweep.ledger import LedgerEntry
 from jobs.sweep.plan import Plan
 from jobs.sweep.run_status import RunStatus
 
-# The same code on the same input ends the same way: they wait for other code.
+# The same code on the same input fails again: these are retried only with other code.
 DETERMINISTIC_CAUSES = {"code error", "divergence", "infeasible"}
-# What may pass, or not; counted. All else goes on from its last save, or was mended by hand.
+# These may or may not happen again, so their retries are counted. After any other cause a run
+# continues from its last save, or a person has corrected something.
 COUNTED_CAUSES = {"out of memory", "GPU out of memory", "node failure", "killed"}
-# Of a job that ended before its run could say why: a node may lack a module. Counted, too.
+# Counted too, if the job ended before its run could record why: a module may be missing on a node.
 UNRECORDED_CAUSE = "code error"
 
 
 @dataclass(frozen=True)
+class RetryHistory:
+    """What is known of earlier attempts at the runs and shards of a sweep."""
+
+    entries: Mapping[str, Sequence[LedgerEntry]]  # run id or shard -> its tasks, the last one last
+    runs_with_traceback: frozenset[str] = frozenset()  # run ids; the run itself recorded it
+    code: str = ""  # digest of the code as it is now
+
+
+@dataclass(frozen=True)
 class FailedAttempt:
-    """How the last attempt of a run ended."""
+    """How the last attempt at a run or a shard ended; `cause` is empty if it did not fail."""
 
     cause: str
-    nodes: frozenset[str] = frozenset()  # that failed under it
-    has_traceback: bool = False  # by the run itself, with a traceback
+    nodes: frozenset[str] = frozenset()  # nodes that failed during it
+    has_traceback: bool = False  # recorded by the run or the task itself
 
 
 @dataclass(frozen=True)
 class RetryDecision:
     override: ResourceOverride = NO_OVERRIDE
-    message: str = ""  # what is done differently, or why nothing is
+    message: str = ""  # what is done differently, or why the run is left out
     refused: bool = False
 
 
 def decide_retries(
-    statuses: Sequence[RunStatus], missing: Sequence[Run], folder: SweepFolder, profile: Profile
+    statuses: Sequence[RunStatus], missing: Sequence[Run], history: RetryHistory, profile: Profile
 ) -> dict[str, RetryDecision]:
-    """Of the missing runs that were tried before."""
-    ids, attempts = {run.run_id for run in missing}, folder.entries_by_item()
-    tried = [run for run in statuses if run.run_id in ids and run.run_id in attempts]
-    code, decisions = code_snapshot.current_digest() if tried else "", {}
-    for run in tried:
-        failure = folder.run(run.run_id).failure()
-        failed_attempt = FailedAttempt(
-            run.cause if run.state == "failed" else "",
-            frozenset(run.failed_nodes),
-            has_traceback=bool(failure and failure.traceback),
-        )
-        decisions[run.run_id] = decide_retry(
-            run.run_id, failed_attempt, attempts[run.run_id], profile, code
-        )
+    """Return the decision for each missing run that was tried before, by run id."""
+    ids = {run.run_id for run in missing} & history.entries.keys()
+    decisions = {}
+    for run in statuses:
+        if run.run_id in ids:
+            failed_attempt = FailedAttempt(
+                run.cause if run.state == "failed" else "",
+                frozenset(run.failed_nodes),
+                has_traceback=run.run_id in history.runs_with_traceback,
+            )
+            decisions[run.run_id] = decide_retry(run.run_id, failed_attempt, history, profile)
     return decisions
 
 
 @dataclass(frozen=True)
 class FeatureRetry:
-    """What is done about missing slices."""
+    """What is done about the missing slices of feature sets."""
 
     slices: tuple[Slice, ...]
     override: ResourceOverride = NO_OVERRIDE
@@ -77,23 +83,25 @@ class FeatureRetry:
 def decide_feature_retry(
     slices: Sequence[Slice],
     failures: Mapping[str, ShardFailure],
-    folder: SweepFolder,
+    history: RetryHistory,
     profile: Profile,
 ) -> FeatureRetry:
-    """Their jobs ask for the most that one of them needs: they are few, and alike."""
+    """Decide for all missing shards together: their jobs request the largest of their needs.
+
+    `failures`: missing shard -> how its last job failed. Feature jobs are few and alike, so one
+    request serves all of them.
+    """
     if not failures or not isinstance(profile, SlurmProfile):
         return FeatureRetry(tuple(slices))
-    attempts, code = folder.entries_by_item(), code_snapshot.current_digest()
     decisions = {
         item: decide_retry(
             item,
-            FailedAttempt(e.cause, e.nodes, e.has_traceback),
-            attempts[item],
+            FailedAttempt(failure.cause, failure.nodes, failure.has_traceback),
+            history,
             profile,
-            code,
             features=True,
         )
-        for item, e in failures.items()
+        for item, failure in failures.items()
     }
     refused = {item.rpartition("/")[0] for item, each in decisions.items() if each.refused}
     kept = [
@@ -118,39 +126,34 @@ def decide_feature_retry(
 def decide_retry(
     item: str,
     failed_attempt: FailedAttempt,
-    attempts: Sequence[LedgerEntry],
+    history: RetryHistory,
     profile: Profile,
-    code: str,
     *,
     features: bool = False,
 ) -> RetryDecision:
-    """`attempts`: entries of this run or shard, in order; `code`: the snapshot's by now."""
-    cause, last = failed_attempt.cause, attempts[-1] if attempts else None
-    if (
-        cause in DETERMINISTIC_CAUSES
-        and failed_attempt.has_traceback
-        and last
-        and last.code == code
-    ):
-        shows = f"the log of {item}" if features else f"make logs RUN={item}"
+    """Decide about one run (`item`: its run id) or one shard (`item`: feature id/index)."""
+    entries, cause = history.entries[item], failed_attempt.cause
+    last = entries[-1]
+    if cause in DETERMINISTIC_CAUSES and failed_attempt.has_traceback and last.code == history.code:
+        log = f"the log of {item}" if features else f"make logs RUN={item}"
         return _refuse_retry(
-            f"{cause}, and the code is still the same: mend what {shows} shows, or delete its "
-            f"failure file where the code is not to blame"
+            f"{cause}, and the code has not changed: fix the error that {log} shows, or delete its "
+            f"failure file if the code is not the reason"
         )
-    spent = sum(_counts_as_retry(entry, item, code) for entry in attempts)
-    if cause in {*COUNTED_CAUSES, UNRECORDED_CAUSE} and spent >= profile.retries:
-        return _refuse_retry(f"{cause}, after {spent} retries; raise retries in the profile")
+    retries = sum(_counts_as_retry(entry, item, history.code) for entry in entries)
+    if cause in {*COUNTED_CAUSES, UNRECORDED_CAUSE} and retries >= profile.retries:
+        return _refuse_retry(f"{cause}, after {retries} retries; raise retries in the profile")
     if not isinstance(profile, SlurmProfile):
         return RetryDecision()
-    exclude = tuple(sorted({*(last.exclude if last else ()), *failed_attempt.nodes}))
+    exclude = tuple(sorted({*last.exclude, *failed_attempt.nodes}))
     changes = [f"not on {', '.join(exclude)}"] if failed_attempt.nodes else []
     job_settings = profile.features if features else profile
     memory = _memory_to_request(cause, last, job_settings)
     if cause == "out of memory":
         if memory is None:
             key = "features.memory_gb" if features else "max_memory_gb"
-            most = f"{job_settings.max_job_memory_gb:g} GB"
-            return _refuse_retry(f"out of memory at {most}; raise {key} in the profile")
+            limit = f"{job_settings.max_job_memory_gb:g} GB"
+            return _refuse_retry(f"out of memory at {limit}; raise {key} in the profile")
         changes.append(f"with {memory:g} GB")
     requested_memory = None if memory == job_settings.job_memory_gb else memory
     return RetryDecision(
@@ -160,18 +163,17 @@ def decide_retry(
 
 
 def _memory_to_request(
-    cause: str, last: LedgerEntry | None, job_settings: SlurmProfile | FeatureJobs
+    cause: str, last: LedgerEntry, job_settings: SlurmProfile | FeatureJobs
 ) -> float | None:
-    """Doubled where it was too little, and kept so; None where there is no more to be had."""
-    previous = (last.memory_gb if last else None) or job_settings.job_memory_gb
-    if cause != "out of memory":
-        return max(job_settings.job_memory_gb, min(previous, job_settings.max_job_memory_gb))
-    most = max(job_settings.job_memory_gb, min(2 * previous, job_settings.max_job_memory_gb))
-    return most if most > previous else None
+    """Return GB: doubled after "out of memory", else as before; None if the limit is reached."""
+    previous = last.memory_gb or job_settings.job_memory_gb
+    wanted = 2 * previous if cause == "out of memory" else previous
+    memory = max(job_settings.job_memory_gb, min(wanted, job_settings.max_job_memory_gb))
+    return None if cause == "out of memory" and memory <= previous else memory
 
 
 def _counts_as_retry(entry: LedgerEntry, item: str, code: str) -> bool:
-    """As a retry; one after a code error does while the code is the same."""
+    """Return whether this task was a retry; one after a code error counts while the code is the same."""
     before = _previous_cause(entry, item)
     return before in COUNTED_CAUSES or (before == UNRECORDED_CAUSE and entry.code == code)
 
@@ -195,26 +197,23 @@ def plan_with_retries(
     minutes_per_run: float | None = None,
     feature_override: ResourceOverride = NO_OVERRIDE,
 ) -> Plan:
-    """Runs that ask for something of their own get arrays of their own, in what room there is."""
-    refused = slices if limits.feature_room == 0 else ()
-    starved = {name for piece in refused for name in piece.feature_ids}
-    able = [run for run in runs if run.feature_id not in starved]
-    groups: dict[ResourceOverride, list[Run]] = {NO_OVERRIDE: []}
-    for run in able:
-        groups.setdefault(overrides.get(run.run_id, NO_OVERRIDE), []).append(run)
-    if able and not groups[NO_OVERRIDE]:
-        del groups[NO_OVERRIDE]
+    """Plan one array for each different request of the runs, within the limits.
+
+    `overrides`: run id -> its request, if it differs from the profile's. `minutes_per_run`: median
+    of finished runs, if there are any.
+    """
+    groups, deferred = _group_runs(slices, runs, overrides, limits)
     shares = _running_shares(limits.running, len(groups))
-    whole, left = Plan(deferred_runs=len(runs) - len(able)), limits
-    for place, ((override, group), share) in enumerate(zip(groups.items(), shares, strict=True)):
-        group_limits = replace(
-            left, tasks=_group_tasks(left.tasks, len(groups) - place - 1), running=share
-        )
-        if share == 0:
-            group_limits = replace(group_limits, tasks=0)  # until others have ended
-        group_preferences = replace(preferences, report=preferences.report and not whole.report)
+    whole, left = Plan(deferred_runs=deferred), limits
+    for index, ((override, group), share) in enumerate(zip(groups.items(), shares, strict=True)):
+        # A group without a share waits until jobs of the others have ended.
+        tasks = 0 if share == 0 else _group_tasks(left.tasks, len(groups) - index - 1)
         group_plan = plan.make_plan(
-            slices if place == 0 else (), group, group_limits, group_preferences, minutes_per_run
+            slices if index == 0 else (),
+            group,
+            replace(left, tasks=tasks, running=share),
+            replace(preferences, report=preferences.report and not whole.report),
+            minutes_per_run,
         )
         feature_tasks = sum(len(array.tasks) for array in group_plan.features) + group_plan.report
         left = replace(
@@ -227,9 +226,30 @@ def plan_with_retries(
     return replace(whole, features=features)
 
 
-def _group_tasks(tasks: int | None, to_come: int) -> int | None:
-    """One is kept for each group to come."""
-    return None if tasks is None else max(min(tasks, 1), tasks - to_come)
+def _group_runs(
+    slices: Sequence[Slice],
+    runs: Sequence[Run],
+    overrides: Mapping[str, ResourceOverride],
+    limits: Limits,
+) -> tuple[dict[ResourceOverride, list[Run]], int]:
+    """Return the runs by their request, and the number of runs that cannot have features now.
+
+    The group of the profile's own request comes first, and is there if no run can be planned.
+    """
+    no_room = slices if limits.feature_room == 0 else ()
+    without_features = {name for piece in no_room for name in piece.feature_ids}
+    possible = [run for run in runs if run.feature_id not in without_features]
+    groups: dict[ResourceOverride, list[Run]] = {NO_OVERRIDE: []}
+    for run in possible:
+        groups.setdefault(overrides.get(run.run_id, NO_OVERRIDE), []).append(run)
+    if possible and not groups[NO_OVERRIDE]:
+        del groups[NO_OVERRIDE]
+    return groups, len(runs) - len(possible)
+
+
+def _group_tasks(tasks: int | None, later_groups: int) -> int | None:
+    """Return the tasks for one group: one task is kept for each later group."""
+    return None if tasks is None else max(min(tasks, 1), tasks - later_groups)
 
 
 def _subtract(room: int | None, used: int) -> int | None:
@@ -237,7 +257,7 @@ def _subtract(room: int | None, used: int) -> int | None:
 
 
 def _running_shares(running: int | None, groups: int) -> list[int | None]:
-    """Of the tasks that may run at once: most for the first; none where there are too few."""
+    """Divide the tasks that may run at once: the first group gets most, the last ones may get 0."""
     if running is None:
         return [None] * groups
     served = min(groups, running)

@@ -55,11 +55,11 @@ def test_a_strict_corpus_with_a_corrupt_file_is_refused_by_the_job_and_then_by_t
     config.write_text(f"reader: csv\nroot: {root}\nstrict: true\n")
     words = ("--corpus", config, "--set", "features.spectrum=mel")
     assert (
-        features(slurm_project, *words, write_profile=slurm_project.write_profile())[0] == 0
+        features(slurm_project, *words, profile=slurm_project.write_profile())[0] == 0
     )  # its headers are sound
     slurm_project.await_jobs()
     refusal = "noise is strict, and 1 of its utterances cannot be used; the first: 3: 3.wav: holds"
     assert refusal in next(slurm_project.work.glob("sweeps/*/tasks/*.failure")).read_text()
-    code, told = features(slurm_project, *words, write_profile=slurm_project.write_profile())
+    code, told = features(slurm_project, *words, profile=slurm_project.write_profile())
     assert code == 2
     assert refusal in told

@@ -20,7 +20,7 @@ def test_a_preempted_run_goes_on_to_the_rows_of_an_undisturbed_one(
     slurm_project, reference_runs, run_program
 ):
     # Both GPUs of a node for each run, so that the owner's job takes one run's place alone.
-    slurm_project.submit_sweep("two", write_profile=slurm_project.write_profile(gpus=2))
+    slurm_project.submit_sweep("two", profile=slurm_project.write_profile(gpus=2))
     mel = slurm_project.run_folders("two")["mel"]
     job = slurm_project.run_states("two")["mel"]["job"]
     before = slurm_project.stop_in_training(mel)
@@ -50,7 +50,7 @@ def test_a_run_that_saves_in_its_grace_time_is_requeued_and_a_cancelled_one_is_n
     set_grace_time, slurm_project, reference_runs, run_program, mode
 ):
     set_grace_time(mode)
-    slurm_project.submit_sweep("two", write_profile=slurm_project.write_profile(gpus=2))
+    slurm_project.submit_sweep("two", profile=slurm_project.write_profile(gpus=2))
     mel, power = slurm_project.run_folders("two").values()
     jobs = {label: run["job"] for label, run in slurm_project.run_states("two").items()}
     before = slurm_project.stop_in_training(mel)
@@ -79,7 +79,7 @@ def test_a_run_that_saves_in_its_grace_time_is_requeued_and_a_cancelled_one_is_n
 def test_what_failed_is_named_and_exactly_what_is_missing_is_submitted_again(
     slurm_project, reference_runs, run_program
 ):
-    slurm_project.submit_sweep("three", write_profile=slurm_project.write_profile(gated=True))
+    slurm_project.submit_sweep("three", profile=slurm_project.write_profile(gated=True))
     (manifest,) = slurm_project.work.glob("manifests/two-*.jsonl")
     manifest.write_text(manifest.read_text()[:-20])
     slurm_project.gate_file.touch()
@@ -144,7 +144,7 @@ def test_a_task_of_an_array_that_is_warned_goes_on_under_its_own_number(
 ):
     # With processes that read for it, which the signal reaches too.
     slurm_project.submit_sweep(
-        "two", write_profile=slurm_project.write_profile(workers=2, resident_gb=0)
+        "two", profile=slurm_project.write_profile(workers=2, resident_gb=0)
     )
     mel = slurm_project.run_folders("two")["mel"]
     job = slurm_project.run_states("two")["mel"]["job"]
@@ -169,7 +169,7 @@ def test_a_task_of_an_array_that_is_warned_goes_on_under_its_own_number(
 def test_a_job_that_nears_its_limit_is_warned_by_slurm_and_asks_for_another_turn(
     slurm_project, run_program
 ):
-    slurm_project.submit_sweep("two", write_profile=slurm_project.write_profile(minutes=3))
+    slurm_project.submit_sweep("two", profile=slurm_project.write_profile(minutes=3))
     mel = slurm_project.run_folders("two")["mel"]
     job = slurm_project.run_states("two")["mel"]["job"]
     before = slurm_project.stop_in_training(mel)  # SLURM lets it go on when it warns it
@@ -187,7 +187,7 @@ def test_a_job_that_nears_its_limit_is_warned_by_slurm_and_asks_for_another_turn
 
 
 def test_a_run_that_is_killed_takes_no_other_of_its_job_with_it(slurm_project, reference_runs):
-    slurm_project.submit_sweep("three", write_profile=slurm_project.write_profile(runs_per_task=3))
+    slurm_project.submit_sweep("three", profile=slurm_project.write_profile(runs_per_task=3))
     (job,) = {entry.job for entry in slurm_project.ledger_entries("three") if entry.kind == "runs"}
     runs = slurm_project.run_folders("three")
     slurm_project.stop_in_training(runs["mel"])
@@ -237,7 +237,7 @@ def test_a_container_without_scontrol_gets_another_turn_from_its_batch_script(
     # A python that cannot find scontrol, as in a container.
     bare = f"env PATH={slurm_project.folder} {sys.executable}"
     slurm_project.submit_sweep(
-        "two", write_profile=slurm_project.write_profile(python=bare, requeue_from="batch")
+        "two", profile=slurm_project.write_profile(python=bare, requeue_from="batch")
     )
     mel = slurm_project.run_folders("two")["mel"]
     job = slurm_project.run_states("two")["mel"]["job"]
@@ -260,7 +260,7 @@ def test_a_container_without_scontrol_gets_another_turn_from_its_batch_script(
 
 
 def test_a_task_cancelled_alone_before_it_starts_is_not_lost(slurm_project, run_program):
-    slurm_project.submit_sweep("two", write_profile=slurm_project.write_profile(gated=True))
+    slurm_project.submit_sweep("two", profile=slurm_project.write_profile(gated=True))
     job = slurm_project.run_states("two")["mel"]["job"]
     assert run_program("scancel", job).code == 0
     slurm_project.wait_until(lambda: job not in slurm_project.queued_jobs())
@@ -314,7 +314,7 @@ def test_a_job_that_an_interrupted_submission_left_is_found_and_cancelled(slurm_
 def test_a_job_that_comes_back_three_times_for_nothing_is_given_up(
     slurm_project, reference_runs, run_program
 ):
-    slurm_project.submit_sweep("two", write_profile=slurm_project.write_profile())
+    slurm_project.submit_sweep("two", profile=slurm_project.write_profile())
     mel = slurm_project.run_folders("two")["mel"]
     job = slurm_project.run_states("two")["mel"]["job"]
     pids: set[int] = set()

@@ -53,7 +53,7 @@ def test_runs_are_chunked_into_the_jobs_that_a_user_may_submit(slurm_project, ac
     slurm_project.sbatch("--account=lab", "--wrap=sleep 300")
     (own,) = slurm_project.queued_jobs().keys() & slurm_project.submitted
     printed = slurm_project.submit_sweep(
-        "six", write_profile=slurm_project.write_profile(gated=True, account=lab)
+        "six", profile=slurm_project.write_profile(gated=True, account=lab)
     )
     assert "no room" not in printed
     features, *runs = slurm_project.ledger_entries("six")
@@ -75,18 +75,18 @@ def test_a_limit_of_an_account_above_is_kept_with_all_the_jobs_below_it(slurm_pr
     lab, other = accounts(above=above), accounts(above=above)
     slurm_project.sbatch(f"--account={other}", "--time=30", "--wrap=sleep 300")
     too_long = slurm_project.run_sweep(
-        "six", write_profile=slurm_project.write_profile(account=lab, minutes=60)
+        "six", profile=slurm_project.write_profile(account=lab, minutes=60)
     )
     assert (too_long.code, "minutes: 60 is above the 45" in too_long.errors) == (2, True)
 
     asked = {"gated": True, "account": lab, "minutes": 30}
     careless = slurm_project.run_sweep(
-        "six", write_profile=slurm_project.write_profile(**asked, max_submit="unlimited")
+        "six", profile=slurm_project.write_profile(**asked, max_submit="unlimited")
     )
     assert careless.code == 2
     assert "AssocGrpSubmitJobsLimit" in careless.errors
     assert "no room" not in slurm_project.submit_sweep(
-        "six", write_profile=slurm_project.write_profile(**asked)
+        "six", profile=slurm_project.write_profile(**asked)
     )
     features, *runs = slurm_project.ledger_entries("six")
     assert [entry.kind for entry in (features, *runs)] == ["features", "runs", "runs"]

@@ -86,13 +86,14 @@ def test_jobs_import_the_code_as_it_was_when_they_were_submitted(
 ):
     copy = working_copy(slurm_project.REPOSITORY, tmp_path / "copy")
     seen = tmp_path / "seen"
-    for module in ("pipeline/features/precompute.py", "pipeline/training/trainer.py"):
+    modules = ("pipeline/features/precompute.py", "pipeline/training/loop/trainer.py")
+    for module in modules:
         with (copy / module).open("a") as file:
             file.write(
                 f"\nwith open({str(seen)!r}, 'a') as seen:\n    print(__file__, file=seen)\n"
             )
     slurm_project.submit_sweep(
-        "two", write_profile=slurm_project.write_profile(gated=True), source=copy
+        "two", profile=slurm_project.write_profile(gated=True), source=copy
     )
     seen.unlink(missing_ok=True)
     for path in copy.rglob("*.py"):
@@ -103,9 +104,8 @@ def test_jobs_import_the_code_as_it_was_when_they_were_submitted(
     slurm_project.await_jobs()
     reference_runs.assert_same_results(slurm_project.run_folders("two"))
     (code,) = slurm_project.sweep_folder("two").code.iterdir()
-    assert {Path(line).parents[2] for line in seen.read_text().splitlines()} == {code}
-    imported = {Path(line).stem for line in seen.read_text().splitlines()}
-    assert imported == {"precompute", "trainer"}
+    imported = {Path(line).relative_to(code).as_posix() for line in seen.read_text().splitlines()}
+    assert imported == set(modules)
 
 
 def working_copy(repository: Path, folder: Path) -> Path:

@@ -72,7 +72,7 @@ def test_an_old_answer_and_one_of_a_clock_ahead_are_asked_for_anew(folder, squeu
 def test_an_answer_is_fresh_for_as_long_as_the_profile_says(
     folder, squeue_calls, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(status, "recorded", lambda _: SweepRecord("a", "", "a.yaml", "", (), ()))
+    monkeypatch.setattr(status, "load_record", lambda _: SweepRecord("a", "", "a.yaml", "", (), ()))
     monkeypatch.setattr(status.job_queue, "unfinished_items", lambda *_: RUNS)
     site = tmp_path / "site.yaml"
     place = {"sweep": "spectrum", "cluster": site, "work": folder.work}

@@ -15,7 +15,7 @@ from jobs.sweep import retry_policy
 from jobs.sweep.feature_status import ShardFailure
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.ledger import LedgerEntry
-from jobs.sweep.retry_policy import FailedAttempt
+from jobs.sweep.retry_policy import FailedAttempt, RetryHistory
 
 RUN = "0123456789ab"
 SLURM = SlurmProfile(scheduler="slurm", memory_gb=4)
@@ -40,7 +40,8 @@ def attempt(cause: str = "", **facts) -> LedgerEntry:
 
 def remedy(failed: FailedAttempt | str, *attempts: LedgerEntry, profile=SLURM, code: str = "c"):
     failed = FailedAttempt(failed) if isinstance(failed, str) else failed
-    return retry_policy.decide_retry(RUN, failed, attempts or (attempt(),), profile, code)
+    history = RetryHistory({RUN: attempts or (attempt(),)}, code=code)
+    return retry_policy.decide_retry(RUN, failed, history, profile)
 
 
 def test_out_of_memory_asks_for_twice_as_much_each_time_up_to_the_limit():
@@ -98,10 +99,10 @@ def test_what_the_run_itself_could_not_do_waits_for_other_code(cause):
     recorded = FailedAttempt(cause, has_traceback=True)
     refused = remedy(recorded)
     assert refused.refused
-    assert refused.message.startswith(f"left out: {cause}, and the code is still the same: mend ")
+    assert refused.message.startswith(f"left out: {cause}, and the code has not changed: fix ")
     assert f"RUN={RUN}" in refused.message
     assert "delete its failure file" in refused.message
-    assert not remedy(recorded, code="mended").refused
+    assert not remedy(recorded, code="corrected").refused
     # A job that died before the run could say why may have missed a module.
     assert not remedy(FailedAttempt(cause)).refused
 
@@ -123,7 +124,7 @@ def test_a_code_error_that_no_run_recorded_is_retried_as_often_as_the_profile_sa
     tries = [attempt(), attempt("code error")]
     found = remedy("code error", *tries, profile=profile)
     assert found.message == "left out: code error, after 1 retries; raise retries in the profile"
-    assert not remedy("code error", *tries, profile=profile, code="mended").refused
+    assert not remedy("code error", *tries, profile=profile, code="corrected").refused
 
 
 SHARDS = ("mel/0", "mel/1", "power/0")
@@ -136,7 +137,8 @@ def of_features(
     folder = SweepFolder(tmp_path, "spectrum")
     folder.ledger.append(attempts or [features_attempt()])
     named = {item.replace("_", "/"): ending for item, ending in ended.items()}
-    return retry_policy.decide_feature_retry(PIECES, named, folder, profile)
+    history = RetryHistory(folder.entries_by_item(), code="now")
+    return retry_policy.decide_feature_retry(PIECES, named, history, profile)
 
 
 def features_attempt(cause: str = "", **facts) -> LedgerEntry:
@@ -173,7 +175,7 @@ def test_features_are_retried_as_often_as_the_profile_says_and_not_after_a_code_
     tries = [features_attempt(), features_attempt("killed")]
     again = of_features(tmp_path / "a", *tries, profile=profile, mel_0=ShardFailure("killed", ""))
     assert again.left_out == {"mel"}
-    code = retry_policy.code_snapshot.current_digest()
+    code = "now"
     wrong = ShardFailure("code error", "", has_traceback=True)
     assert of_features(tmp_path / "b", features_attempt(code=code), mel_0=wrong).left_out == {"mel"}
     assert not of_features(tmp_path / "c", mel_0=wrong).left_out
