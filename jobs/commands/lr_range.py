@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from jobs.launch.reconcile import ensure_features
 from jobs.messages import print_line
-from jobs.profile import LocalProfile, load_profile_and_workdir
+from jobs.profile import LocalProfile
 from jobs.sweep.folder import SweepFolder
+from jobs.work_folder import load_profile_and_workdir
 from pipeline.config.experiment import load_experiment
 from pipeline.config.loader import parse_changes
 from pipeline.config.sweep import single_run_sweep
@@ -18,7 +19,7 @@ from pipeline.files import InputError, write_text
 from pipeline.host import available_cpus
 
 if TYPE_CHECKING:  # its module imports torch
-    from pipeline.runs.lr_range import Range
+    from pipeline.runs.lr_range import LRRangeResult
 
 
 def lr_range(options: argparse.Namespace) -> int:
@@ -47,10 +48,10 @@ def lr_range(options: argparse.Namespace) -> int:
     return code
 
 
-def describe_lr_range(result: "Range") -> list[str]:
-    first, last, lowest = result.tried[0], result.tried[-1], result.lowest
+def describe_lr_range(result: "LRRangeResult") -> list[str]:
+    first, last, lowest = result.steps[0], result.steps[-1], result.lowest
     end = "where it diverged" if result.diverged else "where the test ends"
-    tried = f"{len(result.tried)} updates, at rates from {first.learning_rate:.0e} to "
+    tried = f"{len(result.steps)} updates, at rates from {first.learning_rate:.0e} to "
     best = f"lowest smoothed loss {lowest.smoothed:.2f} nats per character, at rate "
     rule = f"suggested train.learning_rate: {result.suggestion:.1e}, a tenth of that rate"
     if not result.diverged and lowest is last:

@@ -1,11 +1,11 @@
-"""A run folder: one experiment on disk, and its resumption.
+"""The run folder: one experiment on disk, written so that a killed run can resume.
 
-In:   rows, the trainer's state as opaque bytes (a zip archive, as torch.save writes), heartbeats.
-Out:  the files of `work/runs/<run_id>/`, each whole or absent; what they say, read back.
-Not here: what a state holds (state.py), why a run failed (jobs/failures.py). Free of torch, so
-that a login node can read a run.
+In:   rows, the trainer's state as bytes (a zip archive, as torch.save writes), heartbeats.
+Out:  the files of `work/runs/<run_id>/`, each complete or absent; their contents, read back.
+Not here: what a state holds (training/loop/checkpoint.py), why a run failed
+(jobs/node/failures.py). Free of torch, so that a login node can read a run.
 
-The state carries the rows: whoever resumes from a state calls `restore` with its rows.
+A state contains the rows. A process that resumes from a state calls `restore_rows` with them.
 """
 
 import csv
@@ -36,14 +36,14 @@ from pipeline.runs.rows import (
 
 __all__ = ["EpochReport", "Failure", "Heartbeat", "Hypothesis", "RunFolder", "Stopped", "Usage"]
 
-# What zipfile raises when bytes of an archive are missing or changed.
+# The exceptions of zipfile for an archive with missing or changed bytes.
 _ARCHIVE_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError)
 
 JsonRecord = TypeVar("JsonRecord", bound="Heartbeat | Failure")
 
 
-class Stopped(Exception):  # noqa: N818  (no error: the run was asked to stop, and saved)
-    """The trainer saved its state and stopped because it was asked to; `fit` again continues."""
+class Stopped(Exception):  # noqa: N818  (not an error: the state is saved)
+    """The trainer saved its state and stopped on request; calling `fit` again continues."""
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,6 @@ class RunFolder:
         return self.path / "heartbeat.json"
 
     @property
-    def events_file(self) -> Path:  # TensorBoard finds it by the middle of its name
-        return self.path / "events.out.tfevents.blankslate"
-
-    @property
     def epoch_report_file(self) -> Path:
         return self.path / "account.json"
 
@@ -111,11 +107,12 @@ class RunFolder:
         return dict(read_json(self.environment_file)) if self.environment_file.exists() else {}
 
     def commit(self, rows: Sequence[Row], state: bytes) -> None:
-        """Keep `state`, which carries `rows`, and the state before it; then rewrite the rows.
+        """Write `state`, which contains `rows`, keep the state before it, then write the rows.
 
-        Killed anywhere between, the folder holds a whole state, and resuming rewrites the rows.
+        The folder holds a complete state at any moment, also if the process is killed here.
+        ValueError where a row has wrong columns.
         """
-        lines = rows_to_jsonl(rows)  # a wrong row is refused before anything is written
+        lines = rows_to_jsonl(rows)  # first, so that a wrong row leaves the folder unchanged
         newest, newer, older = self._state_files()
         write_bytes(newest, state)
         if newer.exists():
@@ -124,11 +121,11 @@ class RunFolder:
         write_text(self.rows_file, lines)
 
     def restore_rows(self, rows: Sequence[Row]) -> None:
-        """Make the rows those of the state that the run resumes from."""
+        """Replace the rows by those of the state that the run resumes from."""
         write_text(self.rows_file, rows_to_jsonl(rows))
 
     def states(self) -> Iterator[bytes]:
-        """The states whose checksums hold, newest first; the newest is read before the next."""
+        """Yield the undamaged states, newest first; each file is read only when it is needed."""
         for file in self._state_files():
             content = file.read_bytes() if file.exists() else b""
             if _is_intact(content):
@@ -136,24 +133,27 @@ class RunFolder:
 
     @property
     def state_version(self) -> str:
-        """Another one for each state that was kept; nothing where there is none."""
+        """A text that changes with each saved state; empty where there is none."""
         newest = next((file for file in self._state_files() if file.exists()), None)
         return str(newest.stat().st_mtime_ns) if newest else ""
 
     def rows(self) -> list[Row]:
+        """Return the rows; InputError where the file is damaged or has other columns."""
         if not self.rows_file.exists():
             return []
         lines = self.rows_file.read_text(encoding="utf-8").splitlines()
         try:
             found = [json.loads(line) for line in lines]
         except ValueError as error:
-            raise InputError(f"{self.rows_file}: {error}; make sweep again mends it") from None
+            raise InputError(
+                f"{self.rows_file}: {error}; run make sweep again to repair it"
+            ) from None
         if not all(
             isinstance(values, dict) and values.keys() == set(ROW_COLUMNS) for values in found
         ):
             raise InputError(
-                f"{self.rows_file}: has other columns than this program writes; it is of another "
-                f"version, or damaged: delete {self.path} to train the run anew"
+                f"{self.rows_file}: its columns are not those of this version; it is damaged or "
+                f"comes from another version: delete {self.path} to train the run again"
             )
         return [row_from_json(values) for values in found]
 
@@ -161,21 +161,22 @@ class RunFolder:
         write_json(self.heartbeat_file, encode_nonfinite(asdict(heartbeat)))
 
     def heartbeat(self) -> Heartbeat | None:
-        """One that cannot be read says that its process is gone: the next beat replaces it."""
+        """Return the last heartbeat; an unreadable one counts as that of a dead process."""
         try:
             return _read_record(Heartbeat, self.heartbeat_file)
         except InputError:
-            then = self.heartbeat_file.stat().st_mtime
-            return Heartbeat(status="stopped", host="", pid=0, time=then)
+            written = self.heartbeat_file.stat().st_mtime
+            return Heartbeat(status="stopped", host="", pid=0, time=written)
 
-    def write_epoch_report(self, account: EpochReport) -> None:
-        write_json(self.epoch_report_file, asdict(account))
+    def write_epoch_report(self, report: EpochReport) -> None:
+        write_json(self.epoch_report_file, asdict(report))
 
     def epoch_report(self) -> EpochReport | None:
-        """None also where it cannot be read: the next epoch writes another."""
+        """Return None also where the file is unreadable: the next epoch replaces it."""
         try:
-            said = read_json(self.epoch_report_file)
-            return EpochReport(said["epoch"], said["sentence"], tuple(map(tuple, said["samples"])))
+            values = read_json(self.epoch_report_file)
+            samples = tuple(map(tuple, values["samples"]))
+            return EpochReport(values["epoch"], values["sentence"], samples)
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
@@ -183,20 +184,10 @@ class RunFolder:
         write_json(self.usage_file, [encode_nonfinite(asdict(usage)) for usage in usages])
 
     def usages(self) -> list[Usage]:
-        """One for each process that has had the run; nothing where the file cannot be read."""
+        """Return one usage per process that trained the run; none if the file is unreadable."""
         try:
-            said = read_json(self.usage_file)
-            return [
-                Usage(
-                    **{
-                        **one,
-                        "gpu_busy": decode_float(one["gpu_busy"]),
-                        "waited": decode_float(one["waited"]),
-                    }
-                )
-                for one in said
-            ]
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return [Usage(**_decode_floats(Usage, one)) for one in read_json(self.usage_file)]
+        except (FileNotFoundError, ValueError, AttributeError, TypeError):
             return []
 
     def write_failure(self, failure: Failure) -> None:
@@ -212,7 +203,7 @@ class RunFolder:
         self.failure_file.unlink(missing_ok=True)
 
     def finish(self, hypotheses: Sequence[Hypothesis]) -> None:
-        """Write the hypotheses and then, last of all, the heartbeat that says so."""
+        """Write the hypotheses, and last the heartbeat that marks the run as finished."""
         columns = [column.name for column in fields(Hypothesis)]
         table = io.StringIO(newline="")
         writer = csv.writer(table, lineterminator="\n")
@@ -231,20 +222,23 @@ class RunFolder:
 
     @property
     def finished(self) -> bool:
-        """Says so, and holds what it wrote then."""
+        """Whether the run has finished and its rows and hypotheses are unchanged since then."""
         heartbeat = self.heartbeat()
         return bool(
             heartbeat and heartbeat.status == "finished" and not self.integrity_error(heartbeat)
         )
 
     def integrity_error(self, heartbeat: Heartbeat | None) -> str:
-        """Why a run that says it is finished does not count as such; nothing where it does."""
+        """Return why a finished run does not count as finished; empty where it does."""
         if heartbeat is None or heartbeat.status != "finished":
             return ""
         if heartbeat.digest == self._digest():
             return ""
         files = f"{self.rows_file.name} or {self.hypotheses_file.name}"
-        return f"{self.path}: {files} is not what the run wrote; make sweep again mends it"
+        return (
+            f"{self.path}: {files} has changed since the run wrote it; run make sweep again to "
+            "repair it"
+        )
 
     def _digest(self) -> str:
         return json_digest(
@@ -252,15 +246,15 @@ class RunFolder:
         )[:12]
 
     def _state_files(self) -> tuple[Path, Path, Path]:
-        """Newest first. The first exists only while, or after being killed while, committing."""
+        """Return the newest first. It exists only during a commit, or after a kill in one."""
         return self.path / "state.next.pt", self.state_file, self.path / "state.previous.pt"
 
 
 def _file_checksum(file: Path) -> str:
-    """Looked at again and again by status, and read when it has changed."""
+    """Return the SHA-256; status polls it, so a file is read again only when it has changed."""
     try:
-        facts = file.stat()
-        return _sha256(file, facts.st_mtime_ns, facts.st_size)
+        stat = file.stat()
+        return _sha256(file, stat.st_mtime_ns, stat.st_size)
     except FileNotFoundError:
         return ""
 
@@ -278,16 +272,21 @@ def _parse_hypothesis(
 
 def _read_record(kind: type[JsonRecord], path: Path) -> JsonRecord | None:
     try:
-        floats = {column.name for column in fields(kind) if column.type is float}
-        values: dict[str, Any] = {
-            name: decode_float(value) if name in floats else value
-            for name, value in read_json(path).items()
-        }
-        return kind(**values)
+        return kind(**_decode_floats(kind, read_json(path)))
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: is no {kind.__name__}: {error}; delete it") from None
+        raise InputError(
+            f"{path}: not a valid {kind.__name__.lower()} file: {error}; delete it"
+        ) from None
+
+
+def _decode_floats(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a record, with the fields that are declared as float decoded."""
+    floats = {column.name for column in fields(kind) if column.type is float}
+    return {
+        name: decode_float(value) if name in floats else value for name, value in values.items()
+    }
 
 
 def _is_intact(state: bytes) -> bool:

@@ -1,6 +1,6 @@
-"""Records: what a run says of itself, one file each.
+"""Records: what a run reports about itself; each record is one file of the run folder.
 
-In, out: plain values.   Not here: the files (run.py), rows (row.py). Free of torch.
+In, out: plain values.   Not here: the files (folder.py), rows (rows.py). Free of torch.
 """
 
 import math
@@ -10,12 +10,12 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-HEARTBEAT_TIMEOUT_S = 600  # a heartbeat comes each second, but a first batch may take long
+HEARTBEAT_TIMEOUT_S = 600  # a heartbeat comes every second, but a first batch may take minutes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Heartbeat:
-    """Where a run stands, as its own process last said."""
+    """The progress of a run, as its process last reported it."""
 
     status: Literal["running", "finished", "stopped"] = "running"
     epoch: int = 0
@@ -27,47 +27,47 @@ class Heartbeat:
     blank_argmax: float = math.nan
     frames_per_second: float = math.nan
     seconds_left: float = math.nan
-    doing: str = ""  # before the first update: what takes the time
-    digest: str = ""  # of what a finished run has written
+    doing: str = ""  # what takes the time before the first update
+    digest: str = ""  # of the rows and hypotheses that a finished run wrote
     host: str = field(default_factory=socket.gethostname)
     pid: int = field(default_factory=os.getpid)
-    job: str = ""  # as whoever started the process calls it
+    job: str = ""  # id of the job that runs the process
     time: float = field(default_factory=time.time)  # seconds since 1970
 
     def with_this_process(
         self, status: Literal["running", "stopped"], doing: str = ""
     ) -> "Heartbeat":
-        """This process has the run, or lets it go; how far it is stays as it was."""
+        """Return a copy with the host, pid and time of this process; the progress stays."""
         own = Heartbeat()
         return replace(self, status=status, doing=doing, host=own.host, pid=own.pid, time=own.time)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """Why a run ended early; jobs/failures.py finds the cause and the words."""
+    """Why a run ended early; jobs/node/failures.py finds the cause and the message."""
 
     cause: str  # a short phrase: "out of memory"
-    message: str  # one line, with the way out
+    message: str  # one line that says what to do
     traceback: str = ""
-    node: str = ""  # of a cluster, as its scheduler names it
-    job: str = ""  # whose end the scheduler told; nothing where the run said it itself
+    node: str = ""  # name of the cluster node
+    job: str = ""  # the job that the scheduler reported; empty where the run itself reported
     host: str = field(default_factory=socket.gethostname)
     time: float = field(default_factory=time.time)  # seconds since 1970
 
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
-    """What one process used while it had the run, and what its job had asked for."""
+    """What one process used while it trained the run, and what its job had requested."""
 
     began: float  # seconds since 1970
     seconds: float
-    cpu_seconds: float  # with the processes that it started
-    peak_bytes: int = 0  # of memory; 0: the system does not say
-    gpu_busy: float = math.nan  # share of samples
+    cpu_seconds: float  # of the process and its children
+    peak_bytes: int = 0  # of memory; 0: unknown
+    gpu_busy: float = math.nan  # share of samples in which the GPU was busy
     cpus: int = 1
-    memory_gb: float | None = None  # None: not asked for
+    memory_gb: float | None = None  # None: not requested
     gpus: int = 0
-    waited: float = math.nan  # seconds until its job started
+    waited: float = math.nan  # seconds in the queue
 
     @property
     def cpus_used(self) -> float:
@@ -76,7 +76,7 @@ class Usage:
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What a person is told about the latest epoch."""
+    """A summary of the latest epoch, for the terminal."""
 
     epoch: int
     sentence: str
@@ -85,7 +85,7 @@ class EpochReport:
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """What was heard in one utterance, and its errors: one line of hypotheses.csv."""
+    """The hypothesis of one utterance and its error counts: one line of hypotheses.csv."""
 
     utterance_id: str
     split: str
@@ -106,7 +106,7 @@ class Hypothesis:
 
     @classmethod
     def of(cls, utterance_id: str, split: str, reference: str, hypothesis: str) -> "Hypothesis":
-        # Its library takes a while to import, and who reads heartbeats needs none of it.
+        # The scoring library is slow to import, and readers of heartbeats do not need it.
         from pipeline.decoding.scoring import Score  # noqa: PLC0415
 
         score = Score.of(reference, hypothesis)

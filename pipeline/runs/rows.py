@@ -1,7 +1,7 @@
-"""Row: one epoch of one split, flat, as a line of JSON.
+"""Rows: the metrics of one epoch on one split, as one flat line of JSON.
 
-In:   numbers.   Out: a line; the same numbers again, to the last bit.
-Not here: measuring them (tally.py), the file they stand in (run.py). Free of torch.
+In:   numbers.   Out: a line; the same numbers read back, bit for bit.
+Not here: measuring them (training/loop/metrics.py), the file (folder.py). Free of torch.
 """
 
 import json
@@ -9,20 +9,20 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict, cast
 
-# What a clamp stands behind; all recurrent layers together, and only where their cell has a clamp.
+# The layers that a clamp follows. All recurrent layers count as one; only relu cells have a clamp.
 CLAMPED_LAYERS = ("conv1", "conv2", "fc1", "fc2", "recurrent")
 
 
 class Row(TypedDict):
-    """One epoch of one split. Rates are fractions beside their counts; nan: not measured."""
+    """One epoch on one split. Rates are fractions, next to their counts; nan: not measured."""
 
     run_id: str
     epoch: int
     split: str
-    updates: int  # since the beginning
+    updates: int  # since the start of the run
     loss_per_utterance: float  # nats
-    loss_per_character: float  # nats; PyTorch's 'mean'
-    reference_loss: float  # per character, of the best constant output
+    loss_per_character: float  # nats; as torch's CTC loss with reduction="mean"
+    reference_loss: float  # nats per character, of the best output that ignores the input
     cer: float
     cer_no_spaces: float
     wer: float
@@ -32,28 +32,28 @@ class Row(TypedDict):
     word_errors: int
     words: int
     utterances: int
-    infeasible: int  # utterances left out
+    infeasible: int  # utterances with fewer output steps than their transcript needs
     blank_argmax: float  # share of frames
-    blank_posterior: float
+    blank_posterior: float  # mean over frames
     empty_hypotheses: int
     input_dependence: float  # nats
-    clamp_saturation: float  # share of all activations at the ceiling; by layer further down
+    clamp_saturation: float  # share of all activations at the ceiling
     grad_norm: float
     learning_rate: float
     frames: int
     seconds: float
     frames_per_second: float
-    loader_wait: float  # share of the time
+    loader_wait: float  # share of the seconds
     peak_memory_bytes: int
     emitted_chars: int
-    length_ratio: float  # characters emitted / characters said
-    largest_z: float  # of the network's input; nothing is scaled at |z| of hundreds
-    update_size: float  # length of an update / length of the weights
+    length_ratio: float  # emitted characters / reference characters
+    largest_z: float  # largest |z| of the network's input; hundreds: the input is not scaled
+    update_size: float  # norm of an update / norm of the weights
     learning_rate_sum: float  # over the epoch's updates
-    skipped_updates: int  # their float16 gradient overflowed, and moved nothing
-    nonfinite_utterances: int  # left out of batches: their input is no finite number
-    nonfinite_ids: str  # the first of them
-    saturation_conv1_zero: float  # share of a layer's activations at an end of the clamp
+    skipped_updates: int  # their float16 gradient overflowed
+    nonfinite_utterances: int  # left out of batches: their input is NaN or infinite
+    nonfinite_ids: str  # the first of them, separated by spaces
+    saturation_conv1_zero: float  # share of the layer's activations at this end of the clamp
     saturation_conv1_ceiling: float
     saturation_conv2_zero: float
     saturation_conv2_ceiling: float
@@ -70,7 +70,7 @@ _FLOAT_COLUMNS = {name for name, kind in Row.__annotations__.items() if kind is 
 
 
 def encode_nonfinite(values: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON has no nan and no infinity: null and the words "inf", "-inf" stand for them."""
+    """Replace NaN by None and infinities by "inf" and "-inf", which JSON can hold."""
     return {
         key: (None if math.isnan(value) else str(value))
         if isinstance(value, float) and not math.isfinite(value)
@@ -80,18 +80,24 @@ def encode_nonfinite(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def decode_float(value: float | str | None) -> float:
+    """Undo `encode_nonfinite` for one value."""
     return math.nan if value is None else float(value)
 
 
 def rows_to_jsonl(rows: Sequence[Row]) -> str:
+    """Return one line per row. ValueError where a row does not have exactly the columns."""
     for row in rows:
         if row.keys() != set(ROW_COLUMNS):
-            raise ValueError(f"a row differs from its columns in {row.keys() ^ set(ROW_COLUMNS)}")
+            raise ValueError(
+                f"a row must have the columns of Row; it differs in {row.keys() ^ set(ROW_COLUMNS)}"
+            )
     ordered = (encode_nonfinite({name: dict(row)[name] for name in ROW_COLUMNS}) for row in rows)
     return "".join(json.dumps(row, allow_nan=False) + "\n" for row in ordered)
 
 
 def row_from_json(values: Mapping[str, Any]) -> Row:
-    return cast(
-        "Row", {n: decode_float(v) if n in _FLOAT_COLUMNS else v for n, v in values.items()}
-    )
+    decoded = {
+        name: decode_float(value) if name in _FLOAT_COLUMNS else value
+        for name, value in values.items()
+    }
+    return cast("Row", decoded)

@@ -1,7 +1,7 @@
-"""The state of a run as its files say it: waiting, running, stopped, finished or failed.
+"""The state of a run as its own files report it: waiting, running, stopped, finished or failed.
 
-In:   heartbeat, failure.   Out: state, cause, message.
-Not here: what a scheduler knows of the run (jobs/sweep/run_status.py).
+In:   the heartbeat and the failure of a run folder.   Out: state, cause, message.
+Not here: what a scheduler knows about the run (jobs/sweep/run_status.py).
 """
 
 from typing import Literal
@@ -14,23 +14,20 @@ RunFolderState = Literal["waiting", "running", "stopped", "finished", "failed"]
 def state_from_files(
     heartbeat: Heartbeat | None, failure: Failure | None, *, process_alive: bool
 ) -> tuple[RunFolderState, str, str]:
-    """State, cause, message, of files alone: a scheduler may know of a job that waits.
+    """Return state, cause and message; cause and message are empty where there is nothing to say.
 
-    `lives`: whether the process of the heartbeat is still there, as far as can be told.
+    `process_alive`: whether the process that wrote the heartbeat still runs, as far as the caller
+    can find out.
     """
     if heartbeat and heartbeat.status == "finished":
         return "finished", "", ""
-    if failure:  # cleared at submission, and so of the latest task
-        return "failed", failure.cause, _single_line(failure.message)
+    if failure:  # a submission deletes it, so it comes from the latest attempt
+        return "failed", failure.cause, " ".join(failure.message.split())
     if heartbeat is None:
         return "waiting", "", ""
     if heartbeat.status == "running" and process_alive:
         return "running", "", ""
     if heartbeat.status == "running":
         gone = f"its process on {heartbeat.host} is gone"
-        return "stopped", "killed", f"{gone}; typed again it continues"
-    return "stopped", "", "typed again it continues"
-
-
-def _single_line(text: str) -> str:
-    return " ".join(text.split())
+        return "stopped", "killed", f"{gone}; run the same command again to continue"
+    return "stopped", "", "run the same command again to continue"

@@ -1,4 +1,4 @@
-"""A run folder gives back what it was given, and survives being killed and damaged anywhere."""
+"""A run folder reads back what was written, also after a kill or damage at any point."""
 
 import io
 import json
@@ -19,7 +19,7 @@ from pipeline.files import InputError
 from pipeline.runs.folder import EpochReport, Failure, Heartbeat, Hypothesis, RunFolder, Stopped
 from pipeline.runs.rows import CLAMPED_LAYERS, ROW_COLUMNS, Row
 
-DESIGNED = (  # DESIGN, section 5
+DESIGNED = (  # in this order; readers of rows.jsonl and results.csv depend on it
     "run_id, epoch, split, updates, loss_per_utterance, loss_per_character, reference_loss, cer, "
     "cer_no_spaces, wer, ser, char_errors, chars, word_errors, words, utterances, infeasible, "
     "blank_argmax, blank_posterior, empty_hypotheses, input_dependence, clamp_saturation, "
@@ -50,7 +50,7 @@ def run(tmp_path: Path) -> RunFolder:
     return RunFolder(tmp_path / "0123456789ab")
 
 
-def test_the_columns_are_the_designed_ones():
+def test_the_columns_and_their_order_are_fixed():
     assert ", ".join(ROW_COLUMNS) == DESIGNED
 
 
@@ -98,7 +98,7 @@ def test_a_number_reads_back_to_the_last_bit(number: float):
 
 def test_a_row_with_other_columns_is_refused_and_nothing_is_written(run: RunFolder):
     run.commit([row(epoch=1)], state("1"))
-    with pytest.raises(ValueError, match=r"differs from its columns in {'bleu'}"):
+    with pytest.raises(ValueError, match=r"it differs in {'bleu'}"):
         run.commit([{**row(epoch=2), "bleu": 1.0}], state("2"))
     assert list(run.states()) == [state("1")]
 
@@ -139,14 +139,14 @@ folder.commit([this.row(epoch=3)], this.state("3"))
 @pytest.mark.parametrize(
     ("moves", "states", "epoch"),
     [
-        (0, ["2", "1"], 2),  # killed while the new state was written
-        (1, ["3", "2", "1"], 2),  # the new state is whole
-        (2, ["3", "2"], 2),  # the old one has moved
+        (0, ["2", "1"], 2),  # killed while it wrote the new state
+        (1, ["3", "2", "1"], 2),  # the new state is complete
+        (2, ["3", "2"], 2),  # the old state has moved
         (3, ["3", "2"], 2),  # between the state and the rows
         (4, ["3", "2"], 3),
     ],
 )
-def test_killed_while_committing_a_whole_state_is_first_and_mends_the_rows(
+def test_killed_in_a_commit_a_complete_state_comes_first_and_corrects_the_rows(
     run: RunFolder, moves: int, states: list[str], epoch: int
 ):
     killed = subprocess.run(
@@ -173,7 +173,7 @@ def test_a_damaged_newest_state_falls_back(run: RunFolder, damage: Any):
     assert list(run.states()) == [state("1")]
 
 
-def test_no_changed_bit_is_trusted_or_fatal(run: RunFolder):
+def test_a_state_with_a_changed_bit_is_either_skipped_or_unchanged_in_content(run: RunFolder):
     run.commit([row(epoch=1)], state("1"))
     whole = state("1")
     for place in range(0, 8 * len(whole), 5):
@@ -185,7 +185,7 @@ def test_no_changed_bit_is_trusted_or_fatal(run: RunFolder):
                 assert members.read(members.namelist()[0]) == b"1" * 100
 
 
-def test_a_heartbeat_reads_back_with_what_is_unknown(run: RunFolder):
+def test_a_heartbeat_reads_back_with_its_nan_values(run: RunFolder):
     heartbeat = Heartbeat(epoch=3, epochs=40, update=159, loss_per_character=2.5)
     run.write_heartbeat(heartbeat)
     read = run.heartbeat()
@@ -197,7 +197,7 @@ def test_a_heartbeat_reads_back_with_what_is_unknown(run: RunFolder):
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"status": "running", "mood": 1}'])
-def test_a_broken_heartbeat_is_that_of_a_process_that_is_gone(run: RunFolder, content: str):
+def test_an_unreadable_heartbeat_counts_as_that_of_a_dead_process(run: RunFolder, content: str):
     run.path.mkdir()
     run.heartbeat_file.write_text(content)
     found = run.heartbeat()
@@ -208,7 +208,7 @@ def test_a_broken_heartbeat_is_that_of_a_process_that_is_gone(run: RunFolder, co
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"cause": "x"}'])
-def test_a_broken_failure_is_a_failure(run: RunFolder, content: str):
+def test_an_unreadable_failure_is_a_failure(run: RunFolder, content: str):
     run.path.mkdir()
     run.failure_file.write_text(content)
     found = run.failure()
@@ -234,16 +234,16 @@ def test_a_finished_run_whose_files_have_changed_is_not_finished(
     else:
         file.unlink()
     assert not run.finished
-    assert "make sweep again mends it" in run.integrity_error(run.heartbeat())
+    assert "run make sweep again to repair it" in run.integrity_error(run.heartbeat())
 
 
-def test_what_a_person_is_told_of_an_epoch_reads_back(run: RunFolder):
-    assert run.account() is None
-    said = EpochReport(
+def test_an_epoch_report_reads_back(run: RunFolder):
+    assert run.epoch_report() is None
+    report = EpochReport(
         3, "on the blank plateau", (("a-1", "ENTER SIX", "ENTR"), ("b-2", "YES", ""))
     )
-    run.write_epoch_report(said)
-    assert run.epoch_report() == said
+    run.write_epoch_report(report)
+    assert run.epoch_report() == report
     run.epoch_report_file.write_text("{")
     assert run.epoch_report() is None
 
@@ -259,12 +259,12 @@ def test_a_failure_reads_back_and_is_cleared(run: RunFolder):
 
 def test_finishing_writes_the_hypotheses_and_keeps_the_last_numbers(run: RunFolder):
     run.write_heartbeat(Heartbeat(epoch=40, epochs=40, dev_cer=0.08, seconds_left=3.0))
-    heard = [
+    hypotheses = [
         Hypothesis.of("a-1", "dev", "ENTER SIX", "ENTERSIX"),
         Hypothesis.of("b-1", "test", 'SAY "ON, OFF"', ""),
     ]
-    run.finish(heard)
-    assert run.hypotheses() == heard
+    run.finish(hypotheses)
+    assert run.hypotheses() == hypotheses
     assert run.finished
     last = run.heartbeat()
     assert last is not None
@@ -278,7 +278,7 @@ def test_finishing_writes_the_hypotheses_and_keeps_the_last_numbers(run: RunFold
     assert first == "a-1,dev,ENTER SIX,ENTERSIX,1,9,0,8,2,2,0,1,0,1,1,0"
 
 
-def test_a_run_is_not_finished_before_its_hypotheses_stand(run: RunFolder, monkeypatch: Any):
+def test_a_run_is_not_finished_before_its_hypotheses_are_written(run: RunFolder, monkeypatch: Any):
     def full(path: Path, content: str) -> None:
         raise OSError("No space left on device")
 
@@ -288,7 +288,7 @@ def test_a_run_is_not_finished_before_its_hypotheses_stand(run: RunFolder, monke
     assert not run.finished
 
 
-def test_stopping_is_no_error_of_the_input():
+def test_stopping_is_not_an_input_error():
     assert not issubclass(Stopped, ValueError | OSError)
 
 
@@ -297,16 +297,18 @@ def test_a_login_node_reads_a_run_without_torch():
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
-def test_half_a_line_of_rows_is_refused_with_the_way_out(run: RunFolder):
+def test_half_a_line_of_rows_is_refused_and_the_message_says_what_to_do(run: RunFolder):
     run.commit([row(epoch=1)], state("1"))
     run.rows_file.write_text(run.rows_file.read_text()[:50])
-    with pytest.raises(InputError, match=r"rows.jsonl: .*; make sweep again mends it"):
+    with pytest.raises(InputError, match=r"rows.jsonl: .*; run make sweep again to repair it"):
         run.rows()
 
 
 @pytest.mark.parametrize("line", ["[1]", '{"epoch": "x"}', "null"])
-def test_json_that_is_no_row_is_refused_by_its_file(run: RunFolder, line: str):
+def test_json_without_the_columns_of_a_row_is_refused_with_the_file_name(run: RunFolder, line: str):
     run.rows_file.parent.mkdir(parents=True, exist_ok=True)
     run.rows_file.write_text(line + "\n")
-    with pytest.raises(InputError, match=r"rows.jsonl: has other columns .* to train the run anew"):
+    with pytest.raises(
+        InputError, match=r"rows.jsonl: its columns are not those .* to train the run again"
+    ):
         run.rows()

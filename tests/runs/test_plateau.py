@@ -1,4 +1,4 @@
-"""The sentences on runs that have the illness, and the update of escape."""
+"""The sentence on the status of a run, the update of escape, and the choice of an epoch."""
 
 import math
 from typing import Any
@@ -7,10 +7,11 @@ import pytest
 
 from pipeline.config.corpus import Corpus
 from pipeline.config.experiment import Experiment
+from pipeline.runs import plateau
 from pipeline.runs.plateau import describe_status, escape_updates, lr_sum, selection_key
 from pipeline.runs.rows import ROW_COLUMNS, Row
 
-LINE = 3.02
+REFERENCE = 3.02
 
 
 def row(split: str, updates: int, loss: float, dependence: float, **values: Any) -> Row:
@@ -19,7 +20,7 @@ def row(split: str, updates: int, loss: float, dependence: float, **values: Any)
         "split": split,
         "updates": updates,
         "loss_per_character": loss,
-        "reference_loss": LINE,
+        "reference_loss": REFERENCE,
         "input_dependence": dependence,
         "learning_rate": 1e-3,
         "cer": 1.0,
@@ -32,7 +33,7 @@ def row(split: str, updates: int, loss: float, dependence: float, **values: Any)
 
 
 def history(*points: tuple[float, float], per_epoch: int = 53, **values: Any) -> list[Row]:
-    """Train and dev rows of epochs with these (dev loss, input dependence)."""
+    """Make train and dev rows of epochs with these (loss, input dependence)."""
     rows = []
     for n, (loss, dependence) in enumerate(points, 1):
         train = {"learning_rate_sum": per_epoch * values.get("learning_rate", 1e-3), **values}
@@ -48,11 +49,11 @@ PLATEAU, BELOW, ESCAPED = (3.01, 0.0), (2.8, 0.01), (2.8, 0.06)
     ("points", "updates"),
     [
         ([PLATEAU, PLATEAU], None),
-        ([PLATEAU, ESCAPED], None),  # once may be chance
+        ([PLATEAU, ESCAPED], None),  # one evaluation can be chance
         ([PLATEAU, ESCAPED, ESCAPED], 106),
         ([ESCAPED, PLATEAU, ESCAPED, ESCAPED, PLATEAU], 159),
-        ([BELOW, BELOW], None),  # a lower loss that owes nothing to the input
-        ([(2.93, 1.0), (2.93, 1.0)], None),  # not below by the margin
+        ([BELOW, BELOW], None),  # a lower loss without input dependence
+        ([(2.93, 1.0), (2.93, 1.0)], None),  # below, but not by the margin
         ([], None),
     ],
 )
@@ -62,13 +63,13 @@ def test_escape_is_the_first_of_two_evaluations_running(
     assert escape_updates(history(*points)) == updates
 
 
-def test_escape_looks_at_dev_only():
+def test_escape_uses_dev_rows_only():
     rows = [one for one in history(ESCAPED, ESCAPED) if one["split"] == "train"]
     assert escape_updates(rows) is None
 
 
-def test_reach_is_the_sum_of_the_rates():
-    """Whatever the last rate of an epoch is: a schedule ends near zero."""
+def test_lr_sum_adds_the_rates_of_all_updates():
+    """The last rate of an epoch does not matter: a schedule ends near zero."""
     rows = [
         row("train", 10, 3, 0, learning_rate_sum=0.01, learning_rate=1e-9),
         row("train", 30, 3, 0, learning_rate_sum=0.02, learning_rate=1e-9),
@@ -83,60 +84,71 @@ def test_reach_is_the_sum_of_the_rates():
         (
             history(PLATEAU, PLATEAU),
             (
-                "on the blank plateau: 3.01 against 3.02 nats per character after 106 updates; "
-                "escape usually comes after 300 to 1500; nothing is wrong yet (the baseline"
+                "on the blank plateau: dev loss 3.01 (reference loss 3.02) after 106 updates; "
+                "nothing is wrong yet: runs usually escape after 300 to 1500 updates (the baseline "
+                "after 100 to 250)"
             ),
         ),
         (
             history(PLATEAU, per_epoch=90, learning_rate=1e-6),
             (
-                "not learning: lr 1e-06 can move a weight by at most 9e-05 in 90 updates; 3.01 "
-                "against 3.02 nats per character after 90 updates"
+                "not learning: learning rate 1e-06 can move a weight by at most 9e-05 in 90 "
+                "updates; dev loss 3.01 (reference loss 3.02) after 90 updates"
             ),
         ),
         (
             history((27.2, 0.0), (27.1, 0.0), learning_rate=1e-6),
-            "not learning: lr 1e-06 can move a weight by at most 1e-04 in 106 updates",
+            "not learning: learning rate 1e-06 can move a weight by at most 1e-04 in 106 updates",
         ),
         (
             history((64.6, 0.0), (61.5, 0.0), learning_rate=1e-6),
-            "on the way to the blank plateau: 61.50 against 3.02",
+            "on the way to the blank plateau: dev loss 61.50 (reference loss 3.02)",
         ),
-        (history(PLATEAU, per_epoch=5000), "longer than usual; is the input on a logarithm"),
-        (history((9.1, 0.0)), "on the way to the blank plateau: 9.10 against 3.02"),
-        (history(PLATEAU, BELOW), "leaving the blank plateau: 2.80 against 3.02"),
+        (
+            history(PLATEAU, per_epoch=5000),
+            "longer than usual, check that the input is on a log scale",
+        ),
+        (
+            history((9.1, 0.0)),
+            "on the way to the blank plateau: dev loss 9.10 (reference loss 3.02)",
+        ),
+        (history(PLATEAU, BELOW), "leaving the blank plateau: dev loss 2.80 (reference loss 3.02)"),
         (history(PLATEAU, ESCAPED), "input dependence 0.06 nats"),
-        (history(ESCAPED, (1.2, 1.0), cer=0.4), "escaped at update 53: 1.20 against 3.02"),
+        (
+            history(ESCAPED, (1.2, 1.0), cer=0.4),
+            "escaped at update 53: dev loss 1.20 (reference loss 3.02)",
+        ),
         (history(ESCAPED, (1.2, 1.0), cer=0.4), "CER 40.0 %"),
-        # Overfitted: the loss is above the line, but the output still follows the input.
-        (history(ESCAPED, (1.2, 1.0), (3.3, 2.1), cer=0.4), "escaped at update 53: 3.30 against"),
+        # Overfitted: the loss is above the reference, but the output still depends on the input.
+        (history(ESCAPED, (1.2, 1.0), (3.3, 2.1), cer=0.4), "escaped at update 53: dev loss 3.30"),
         (
             history(ESCAPED, ESCAPED, PLATEAU),
             (
-                "fell back to the blank plateau after escaping at update 53: 3.01 against 3.02 "
-                "nats per character after 159 updates; CER 100.0 %; lower the learning rate,"
+                "fell back to the blank plateau after escaping at update 53: dev loss 3.01 "
+                "(reference loss 3.02) after 159 updates; CER 100.0 %; lower train.learning_rate "
+                "or set train.clip"
             ),
         ),
         (
             history((3.4, 0.0), per_epoch=10_600),
             (
-                "on the way to the blank plateau: 3.40 against 3.02 nats per character after 10600 "
-                "updates, longer than usual; make doctor looks for the cause"
+                "on the way to the blank plateau: dev loss 3.40 (reference loss 3.02) after 10600 "
+                "updates; this takes longer than usual, run make doctor to find the cause"
             ),
         ),
         (
             history((2.85, 0.02), per_epoch=5300),
-            "input dependence 0.02 nats, longer than usual; make doctor looks for the cause",
+            "input dependence 0.02 nats; this takes longer than usual, run make doctor to find",
         ),
         (
             history((math.nan, 0.3), reference_loss=math.nan, cer=0.7),
             (
-                "CER 70.0 % after 53 updates, and no loss to say more: no utterance of dev can be "
-                "aligned; lower input.stack or model.time_strides"
+                "CER 70.0 % after 53 updates; there is no dev loss because no dev utterance can be "
+                "aligned: lower input.stack or model.time_strides"
             ),
         ),
-        (history(PLATEAU, (60.0, 0.0)), "diverging: 60.00 against 3.02"),
-        (history(PLATEAU, (math.nan, 0.0)), "diverging: nan against 3.02"),
+        (history(PLATEAU, (60.0, 0.0)), "diverging: dev loss 60.00 (reference loss 3.02)"),
+        (history(PLATEAU, (math.nan, 0.0)), "diverging: dev loss nan (reference loss 3.02)"),
         (
             history(
                 PLATEAU, saturation_fc2_ceiling=0.61, saturation_fc1_ceiling=0.2, largest_z=431
@@ -145,16 +157,19 @@ def test_reach_is_the_sum_of_the_rates():
         ),
         (
             history(PLATEAU, saturation_fc1_ceiling=0.06),
-            "; clamp: 6 % of fc1 at the ceiling: no gradient passes there; lower the learning rate",
+            "; clamp: 6 % of fc1 at the ceiling: no gradient passes there; lower train.learn",
         ),
         (history(PLATEAU, saturation_fc1_zero=1.0), "; clamp: 100 % of fc1 at zero"),
         (
             history(PLATEAU, nonfinite_utterances=7, nonfinite_ids="a-1 b-2"),
-            "; left out of the epoch: a-1, b-2, …: 7 of 27 training utterances hold values that",
+            (
+                "; left out of the epoch: 7 of 27 training utterances have NaN or infinity in "
+                "their input (a-1, b-2, …)"
+            ),
         ),
     ],
 )
-def test_the_sentence_says_where_the_run_stands(rows: list[Row], words: str):
+def test_the_status_of_a_run_is_one_sentence(rows: list[Row], words: str):
     assert words in describe_status(rows)
 
 
@@ -162,11 +177,11 @@ def set_to(**sections: dict[str, Any]) -> Experiment:
     return Experiment(corpus=Corpus(name="an4", reader="an4", root="an4"), **sections)
 
 
-def test_a_run_that_has_ended_on_the_plateau_says_what_to_change_and_nothing_that_is_set():
+def test_a_run_that_ended_on_the_plateau_recommends_only_settings_that_it_does_not_have():
     rows = history(PLATEAU, PLATEAU)
     first = set_to(features={"scale": "none"}, input={"normalisation": "none"})
     assert describe_status(rows, first, is_last_epoch=True) == (
-        "ended on the blank plateau: 3.01 against 3.02 nats per character after 106 updates; "
+        "ended on the blank plateau: dev loss 3.01 (reference loss 3.02) after 106 updates; "
         "set features.scale: log and input.normalisation: standardise, or raise "
         "train.learning_rate (make lr-range suggests one) or train.epochs"
     )
@@ -178,19 +193,19 @@ def test_a_run_that_has_ended_on_the_plateau_says_what_to_change_and_nothing_tha
     )
 
 
-def test_no_constant_output_is_below_the_line_so_that_such_a_run_is_leaving_it():
+def test_a_loss_below_the_reference_is_leaving_the_plateau():
     assert describe_status(history((2.95, 0.04))).startswith(
-        "leaving the blank plateau: 2.95 against"
+        "leaving the blank plateau: dev loss 2.95"
     )
 
 
-def test_a_rate_that_is_too_high_is_wrong_already_on_the_plateau():
+def test_a_learning_rate_that_is_too_high_is_reported_on_the_plateau():
     words = describe_status(history(PLATEAU, learning_rate=0.5))
     assert words.startswith("on the blank plateau")
     assert words.endswith("after 53 updates; lower train.learning_rate")
 
 
-def test_a_clamp_that_binds_is_no_illness_of_a_run_that_learns_with_it():
+def test_a_run_that_has_escaped_may_reach_the_clamp_more_often():
     escaped = {"saturation_fc2_ceiling": 0.08}
     assert "clamp" not in describe_status(history(ESCAPED, (1.2, 1.0), **escaped))
     assert "clamp: 60 % of fc2" in describe_status(
@@ -198,45 +213,136 @@ def test_a_clamp_that_binds_is_no_illness_of_a_run_that_learns_with_it():
     )
 
 
-def test_the_clamps_advice_names_nothing_that_is_set():
+def test_the_clamp_warning_recommends_only_settings_that_the_run_does_not_have():
     rows = history(PLATEAU, saturation_fc2_ceiling=0.08)
     assert describe_status(rows, set_to()).endswith(
-        "lower the learning rate, or set model.batch_norm"
+        "lower train.learning_rate, or set model.batch_norm"
     )
     words = describe_status(rows, set_to(model={"batch_norm": "sequence"}))
-    assert words.endswith("at the ceiling: no gradient passes there; lower the learning rate")
+    assert words.endswith("at the ceiling: no gradient passes there; lower train.learning_rate")
 
 
 @pytest.mark.parametrize("share", [0.04, math.nan])
-def test_a_clamp_that_is_hardly_reached_or_not_there_is_no_word_worth(share: float):
+def test_a_clamp_that_is_rarely_reached_or_absent_is_not_mentioned(share: float):
     rows = history(PLATEAU, saturation_fc2_ceiling=share, saturation_fc1_zero=0.6)
     assert "clamp" not in describe_status(rows)
 
 
-def test_a_first_loss_far_above_the_line_is_no_divergence():
+def test_a_first_loss_far_above_the_reference_is_not_divergence():
     assert "on the way" in describe_status(history((27.0, 0.0)))
 
 
-def test_adams_reach_says_nothing_about_sgd():
+def test_the_lr_sum_does_not_limit_sgd():
     assert "plateau" in describe_status(
         history(PLATEAU, learning_rate=1e-6), set_to(train={"optimiser": "sgd"})
     )
 
 
-def test_above_the_line_an_epoch_is_chosen_by_loss_because_silence_has_the_worst_cer():
-    gibberish = row("dev", 53, 50.0, 0.0, cer=0.95)
-    silence = row("dev", 106, 3.1, 0.0, cer=1.0)
-    learnt = row("dev", 159, 2.5, 0.2, cer=0.99)
+def test_above_the_reference_an_epoch_is_selected_by_loss_because_blanks_have_the_worst_cer():
+    random = row("dev", 53, 50.0, 0.0, cer=0.95)
+    blanks = row("dev", 106, 3.1, 0.0, cer=1.0)
+    learned = row("dev", 159, 2.5, 0.2, cer=0.99)
     better = row("dev", 212, 2.6, 0.2, cer=0.9)
-    assert sorted([gibberish, silence, learnt, better], key=selection_key) == [
+    assert sorted([random, blanks, learned, better], key=selection_key) == [
         better,
-        learnt,
-        silence,
-        gibberish,
+        learned,
+        blanks,
+        random,
     ]
 
 
-def test_where_dev_has_no_loss_an_epoch_is_chosen_by_cer():
+def test_without_a_dev_loss_an_epoch_is_selected_by_cer():
     lost = {"reference_loss": math.nan}
     first, better = (row("dev", 53 * n, math.nan, 0.2, cer=1 / n, **lost) for n in (1, 2))
     assert selection_key(better) < selection_key(first)
+
+
+@pytest.mark.parametrize(
+    ("loss", "cer", "key"),
+    [
+        (3.02, 0.9, (math.inf, 3.02)),  # at the reference: the output may ignore the input
+        (3.01, 0.9, (0.9, 0.0)),
+        (3.03, 0.9, (math.inf, 3.03)),
+        (2.0, math.nan, (math.inf, 2.0)),
+    ],
+)
+def test_the_selection_key_changes_at_the_reference_loss(
+    loss: float, cer: float, key: tuple[float, float]
+):
+    assert selection_key(row("dev", 53, loss, 0.2, cer=cer)) == key
+
+
+def just_below(value: float) -> float:
+    return math.nextafter(value, 0)
+
+
+def just_above(value: float) -> float:
+    return math.nextafter(value, math.inf)
+
+
+@pytest.mark.parametrize(
+    ("loss", "dependence", "escaped"),
+    [
+        (2.875, 0.0625, False),  # exactly at the margin
+        (just_below(2.875), 0.0625, True),
+        (2.0, 0.05, False),
+        (2.0, just_above(0.05), True),
+    ],
+)
+def test_the_limits_of_escape_are_not_part_of_it(
+    monkeypatch: pytest.MonkeyPatch, loss: float, dependence: float, escaped: bool
+):
+    monkeypatch.setattr(plateau, "ESCAPE_MARGIN", 0.125)  # exact in binary
+    rows = history((loss, dependence), (loss, dependence), reference_loss=3.0)
+    assert escape_updates(rows) == (53 if escaped else None)
+
+
+@pytest.mark.parametrize(
+    ("rows", "words", "expected"),
+    [
+        # Divergence: more than twice the reference, and more than 1.5 times the lowest dev loss.
+        (history((4.0, 0.0), (6.0, 0.0), reference_loss=3.0), "diverging", False),
+        (history((4.0, 0.0), (just_above(6.0), 0.0), reference_loss=3.0), "diverging", True),
+        (history((5.0, 0.0), (7.5, 0.0), reference_loss=3.0), "diverging", False),
+        (history((5.0, 0.0), (just_above(7.5), 0.0), reference_loss=3.0), "diverging", True),
+        # Adam's largest learning rate.
+        (history(PLATEAU, learning_rate=0.1), "lower train.learning_rate", False),
+        (history(PLATEAU, learning_rate=0.11), "lower train.learning_rate", True),
+        # The sum of the learning rates that can move a weight far enough.
+        (history(PLATEAU, per_epoch=1, learning_rate=0.03), "not learning", False),
+        (history(PLATEAU, per_epoch=1, learning_rate=0.029), "not learning", True),
+        # A long plateau.
+        (history(PLATEAU, per_epoch=3000), "longer than usual", False),
+        (history(PLATEAU, per_epoch=3001), "longer than usual", True),
+        # Near the reference loss: 0.25 above, against 0.5.
+        (history((3.25, 0.0), reference_loss=3.0), "on the blank plateau", True),
+        (history((3.5, 0.0), reference_loss=3.0), "on the way to the blank plateau", True),
+        (history((2.98, 0.0), reference_loss=3.0), "on the blank plateau", True),
+        (history((2.96, 0.0), reference_loss=3.0), "leaving the blank plateau", True),
+        # The clamp.
+        (history(PLATEAU, saturation_fc1_ceiling=0.05), "5 % of fc1 at the ceiling", True),
+        (history(PLATEAU, saturation_fc1_zero=0.99), "99 % of fc1 at zero", True),
+        (history(PLATEAU, saturation_fc1_zero=0.98), "at zero", False),
+        (history(PLATEAU, saturation_fc1_ceiling=0.1, largest_z=12.0), "not scaled", True),
+        (history(PLATEAU, saturation_fc1_ceiling=0.1, largest_z=11.9), "not scaled", False),
+        (history(ESCAPED, ESCAPED, saturation_fc1_ceiling=0.5), "at the ceiling", True),
+        (history(ESCAPED, ESCAPED, saturation_fc1_ceiling=0.49), "at the ceiling", False),
+        # All utterances that were left out are named.
+        (history(PLATEAU, nonfinite_utterances=2, nonfinite_ids="a b"), "(a, b)", True),
+    ],
+)
+def test_each_limit_separates_two_sentences(rows: list[Row], words: str, expected: bool):
+    assert (words in describe_status(rows)) == expected
+
+
+@pytest.mark.parametrize(("losses", "stuck"), [((10.0, 9.8), False), ((10.0, 9.95), True)])
+def test_a_loss_that_falls_is_learning_however_low_the_learning_rate(
+    losses: tuple[float, float], stuck: bool
+):
+    rows = history(*((loss, 0.0) for loss in losses), learning_rate=1e-6)
+    assert describe_status(rows).startswith("not learning") == stuck
+
+
+def test_a_run_that_ended_while_leaving_needs_more_epochs():
+    assert describe_status(history(BELOW), is_last_epoch=True).endswith("; raise train.epochs")
+    assert "epochs" not in describe_status(history(BELOW))

@@ -22,7 +22,7 @@ from pipeline.config.experiment import Experiment
 from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError
 from pipeline.runs.folder import RunFolder
-from pipeline.runs.lr_range import LRStep, Range
+from pipeline.runs.lr_range import LRRangeResult, LRStep
 from pipeline.training.data import batches
 from pipeline.training.data.batches import Batch
 from pipeline.training.loop import devices
@@ -77,7 +77,7 @@ def run_lr_range_test(
         )
     tried = zip(range_learning_rates(updates), losses, smooth_losses(losses), strict=False)
     reference = trainer.splits.reference_loss("train")
-    return Range(tuple(LRStep(*each) for each in tried), reference, len(losses) < updates)
+    return LRRangeResult(tuple(LRStep(*each) for each in tried), reference, len(losses) < updates)
 
 
 def _train_until_divergence(trainer: Trainer, updates: int) -> Iterator[float]:

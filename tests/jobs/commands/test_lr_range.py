@@ -7,21 +7,21 @@ import pytest
 
 from jobs.commands.lr_range import describe_lr_range
 from jobs.commands.parser import main
-from pipeline.runs.lr_range import LRStep, Range
+from pipeline.runs.lr_range import LRRangeResult, LRStep
 from pipeline.training.diagnosis import lr_range_test
 
 TRIED = (LRStep(1e-6, 3.0, 3.0), LRStep(1e-4, 1.0, 2.0), LRStep(1e-2, 1.0, 2.5))
 
 
 def test_the_rule_and_the_rate_are_told():
-    tried, lowest, rule = describe_lr_range(Range(TRIED, 3.03, True))
+    tried, lowest, rule = describe_lr_range(LRRangeResult(TRIED, 3.03, True))
     assert tried == "3 updates, at rates from 1e-06 to 1.0e-02, where it diverged"
     assert lowest.startswith("lowest smoothed loss 2.00 nats per character, at rate 1.0e-04; on ")
     assert rule == "suggested train.learning_rate: 1.0e-05, a tenth of that rate"
 
 
 def test_a_loss_that_was_still_falling_is_told():
-    *_, rule = describe_lr_range(Range(TRIED[:2], 3.03, False))
+    *_, rule = describe_lr_range(LRRangeResult(TRIED[:2], 3.03, False))
     assert rule.endswith("the loss was still falling, so that a larger one may do as well")
 
 

@@ -5,9 +5,9 @@ import io
 import re
 
 from pipeline.results.figures import lr_curve
-from pipeline.runs.lr_range import LRStep, Range
+from pipeline.runs.lr_range import LRRangeResult, LRStep
 
-FOUND = Range(
+FOUND = LRRangeResult(
     tuple(LRStep(10 ** (-6 + n / 10), 9 - n / 8, 9.5 - n / 8) for n in range(41)), 3.03, False
 )
 
@@ -15,7 +15,7 @@ FOUND = Range(
 def test_the_table_has_a_line_per_update():
     lines = list(csv.DictReader(io.StringIO(lr_curve.lr_range_csv(FOUND))))
     assert [float(line["learning_rate"]) for line in lines] == [
-        tried.learning_rate for tried in FOUND.tried
+        tried.learning_rate for tried in FOUND.steps
     ]
     assert {*lines[0]} == {"learning_rate", "loss", "smoothed"}
 
@@ -29,5 +29,5 @@ def test_the_figure_shows_rates_reference_and_suggestion_and_is_the_same_again()
 
 
 def test_a_loss_that_soars_leaves_the_figure_readable():
-    soaring = Range((*FOUND.tried, LRStep(0.1, 1e30, 1e28)), 3.03, True)
+    soaring = LRRangeResult((*FOUND.steps, LRStep(0.1, 1e30, 1e28)), 3.03, True)
     assert "svg" in lr_curve.draw_lr_range(soaring, "x")

@@ -1,0 +1,37 @@
+"""The state of a run as its heartbeat and its failure report it."""
+
+import pytest
+
+from pipeline.runs.records import Failure, Heartbeat
+from pipeline.runs.state import state_from_files
+
+FAILURE = Failure(cause="out of memory", message="needs 90 GiB,\n  has 80")
+RUNNING = Heartbeat(status="running", host="node-7")
+CONTINUE = "run the same command again to continue"
+
+
+@pytest.mark.parametrize(
+    ("heartbeat", "failure", "process_alive", "state"),
+    [
+        (None, None, False, ("waiting", "", "")),
+        (RUNNING, None, True, ("running", "", "")),
+        (
+            RUNNING,
+            None,
+            False,
+            ("stopped", "killed", f"its process on node-7 is gone; {CONTINUE}"),
+        ),
+        (Heartbeat(status="stopped"), None, True, ("stopped", "", CONTINUE)),
+        (Heartbeat(status="stopped"), None, False, ("stopped", "", CONTINUE)),
+        (None, FAILURE, False, ("failed", "out of memory", "needs 90 GiB, has 80")),
+        (RUNNING, FAILURE, True, ("failed", "out of memory", "needs 90 GiB, has 80")),
+        (Heartbeat(status="finished"), FAILURE, False, ("finished", "", "")),
+    ],
+)
+def test_the_state_follows_from_heartbeat_failure_and_process(
+    heartbeat: Heartbeat | None,
+    failure: Failure | None,
+    process_alive: bool,
+    state: tuple[str, str, str],
+):
+    assert state_from_files(heartbeat, failure, process_alive=process_alive) == state
