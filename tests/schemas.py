@@ -1,4 +1,4 @@
-"""JSON Schemas, for editors that complete and check YAML. `make format` writes them anew."""
+"""JSON Schemas, with which editors complete and check YAML. `make format` writes them."""
 
 import json
 from pathlib import Path
@@ -21,6 +21,7 @@ SCHEMA_MODELS: dict[str, Any] = {
 
 
 def render_schemas() -> dict[Path, str]:
+    """Return path -> content of each schema file."""
     return {
         REPOSITORY / name: json.dumps(_adapt_to_files(TypeAdapter(kind).json_schema()), indent=1)
         + "\n"
@@ -29,7 +30,7 @@ def render_schemas() -> dict[Path, str]:
 
 
 def _adapt_to_files(schema: dict[str, Any]) -> dict[str, Any]:
-    """In a file, a corpus is the path of its file, and a corpus's name is its file's."""
+    """In an experiment file `corpus` is a path; in a corpus file `name` may be missing."""
     properties = schema.get("properties", {})
     if "corpus" in properties:
         properties["corpus"] = {"type": "string", "description": "path of a corpus file"}

@@ -1,7 +1,7 @@
-"""The schema of a corpus file: which layout, where it lies, what is left out.
+"""The schema of a corpus file: its layout, its folder, its splits, what to leave out.
 
 In:   YAML files.   Out: frozen models.
-Not here: reading the corpus itself (corpus/readers.py), the rest of an experiment (config.py).
+Not here: reading the corpus itself (corpus/readers.py), the other settings (experiment.py).
 """
 
 from collections.abc import Callable
@@ -14,16 +14,19 @@ from pipeline.config.loader import Settings, expand_path, read_yaml, validate_se
 
 
 class CorpusParts(Settings):
-    """Folders or lists of a corpus, relative to its root, by the split that they are."""
+    """Folders or lists of a corpus, relative to its root, grouped by split."""
 
-    train: tuple[str, ...] = ()
-    dev: tuple[str, ...] = ()
-    test: tuple[str, ...] = ()
+    train: tuple[str, ...] = Field(default=(), description="folders or lists of the training split")
+    dev: tuple[str, ...] = Field(default=(), description="folders or lists of the dev split")
+    test: tuple[str, ...] = Field(default=(), description="folders or lists of the test split")
     drawn: tuple[str, ...] = Field(
-        default=(), description="of no split: speakers are drawn from them by the seed"
+        default=(),
+        description="folders or lists without a split: dev and test speakers are drawn from them, "
+        "by `seed`",
     )
 
     def split_paths(self) -> list[tuple[Literal["train", "dev", "test"] | None, str]]:
+        """Return (split, path) pairs; the split is None for the paths under `drawn`."""
         return [
             *(("train", name) for name in self.train),
             *(("dev", name) for name in self.dev),
@@ -33,9 +36,12 @@ class CorpusParts(Settings):
 
 
 class Corpus(Settings):
-    """Audio on disk and how to read it. `root` is a path and so not part of any identity."""
+    """Audio on disk and how to read it. `root` is a path, so it is not part of any identity."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9_-]*$",
+        description="name of the corpus in messages, tables and file names",
+    )
     reader: Literal[
         "an4",
         "audiofolder",
@@ -48,47 +54,65 @@ class Corpus(Settings):
         "ljspeech",
         "nemo",
         "pairs",
-    ]
+    ] = Field(description="layout of the corpus on disk; pipeline/corpus/README.md explains each")
     root: str | None = Field(
         default=None,
-        description="folder of the corpus; $NAME is read from the environment; "
-        "null: corpora/<name> in the work folder",
+        description="folder of the corpus; ~ and $NAME (an environment variable) are expanded; "
+        "null: `corpora/<name>` in the work folder",
     )
     split: Literal["espnet", "balanced", "given"] = Field(
         default="given",
-        description="espnet and balanced: an4 only; given: the corpus's own, and what it lacks of "
-        "dev and test is drawn from train by whole speakers (not in an4)",
+        description="given: the corpus's own splits; if dev or test is missing, whole speakers are "
+        "drawn from train (not for an4). espnet, balanced: for an4 only",
     )
     parts: CorpusParts | None = Field(
-        default=None, description="which folders or lists are which split; null: by their names"
+        default=None,
+        description="which folders or lists belong to which split; null: their names decide. For "
+        "librispeech, common-voice, kaldi, nemo, lhotse and csv",
     )
     text_column: str | None = Field(
-        default=None, description="csv, audiofolder, nemo: where the transcript is; null: the usual"
+        default=None,
+        description="column or key that holds the transcript; null: the layout's usual one. For "
+        "csv, audiofolder and nemo",
     )
     punctuation: Literal["keep", "drop"] = Field(
         default="keep",
-        description="drop: marks become spaces, but for the apostrophe within a word",
+        description="drop: punctuation marks become spaces; an apostrophe inside a word stays",
     )
-    strict: bool = Field(default=False, description="one unusable utterance refuses the corpus")
-    seed: int = Field(default=0, ge=0, description="of a drawn split, or of the synthesised corpus")
-    exclude: tuple[str, ...] = Field(default=(), description="utterance ids to leave out")
+    strict: bool = Field(
+        default=False,
+        description="true: a single unusable utterance is an error; false: unusable utterances are "
+        "left out and listed",
+    )
+    seed: int = Field(
+        default=0,
+        ge=0,
+        description="seed of the drawn splits, of an4's split balanced and of the demo corpus "
+        "[seed]",
+    )
+    exclude: tuple[str, ...] = Field(default=(), description="ids of utterances to leave out")
     minutes: float = Field(
-        default=17.0, gt=0, le=600, description="demo only: speech to synthesise"
+        default=17.0,
+        gt=0,
+        le=600,
+        description="demo only: length of the synthetic speech [minutes]",
     )
-    voices: int = Field(default=30, ge=3, le=200, description="demo only: number of voices")
+    voices: int = Field(
+        default=30, ge=3, le=200, description="demo only: number of synthetic speakers [voices]"
+    )
 
     @model_validator(mode="after")
     def _check_reader_keys(self) -> "Corpus":
         for key, readers in _READERS_BY_KEY.items():
             if getattr(self, key) is not None and self.reader not in readers:
                 raise ValueError(
-                    f"{key} means nothing to the reader {self.reader}, only to "
-                    f"{', '.join(readers)}; take it out"
+                    f"{key} has no effect with the reader {self.reader}, only with "
+                    f"{', '.join(readers)}; remove it"
                 )
         return self
 
 
-# Fields that only these readers heed.
+# Settings that only some readers use.
 _READERS_BY_KEY = {
     "parts": ("librispeech", "common-voice", "kaldi", "nemo", "lhotse", "csv"),
     "text_column": ("csv", "audiofolder", "nemo"),
@@ -96,7 +120,11 @@ _READERS_BY_KEY = {
 
 
 def load_corpus(path: Path, read: Callable[[Path], dict[str, Any]] = read_yaml) -> Corpus:
-    """A corpus file; its name is the file's, and $NAME in `root` comes from the environment."""
+    """Read a corpus file. Its default name is the file's; `~` and $NAME in `root` are expanded.
+
+    Raises InputError if the file or a setting in it is invalid. `read` replaces the YAML reader, so
+    that a caller can cache files.
+    """
     content = {"name": path.stem, **read(path)}
     corpus = validate_settings(Corpus, content, path)
     if corpus.root is None:

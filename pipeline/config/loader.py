@@ -1,8 +1,9 @@
 """Strict settings: YAML read with the safe loader into frozen models. The only home of yaml.
 
 In:   YAML text; `key=value` words.   Out: a validated model, or an InputError in one line that
-names file, dotted key, value, limit and likely spelling.
-Not here: what the keys mean (config.py, sweep.py, jobs/profile.py).
+names the file, the dotted key, the value, the limit and the likely spelling.
+Not here: the settings themselves (corpus.py, experiment.py, features.py, sweep.py,
+jobs/profile.py).
 """
 
 import difflib
@@ -17,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.files import InputError
 
-# libyaml's, where there is one, do the same in a tenth of the time.
+# libyaml's loader and dumper do the same in a tenth of the time.
 if TYPE_CHECKING or not yaml.__with_libyaml__:
     from yaml import SafeDumper, SafeLoader
 else:
@@ -28,20 +29,20 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class Settings(BaseModel):
-    """Frozen, and an unknown key is an error: a misspelt key is a wasted night."""
+    """Base of all settings: frozen, and an unknown key is an error, since it may be a typo."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
 class _UniqueKeyLoader(SafeLoader):
-    """The safe loader, but for a key that stands twice, of which YAML keeps the last in silence."""
+    """The safe loader, with an error for a duplicate key; PyYAML silently keeps the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Any] = set()
         for key, _ in node.value:
             if key.value in seen:
                 raise yaml.MarkedYAMLError(
-                    problem=f"the key {key.value!r} stands here a second time",
+                    problem=f"the key {key.value!r} is here a second time",
                     problem_mark=key.start_mark,
                 )
             seen.add(key.value if isinstance(key.value, str) else id(key))
@@ -49,14 +50,14 @@ class _UniqueKeyLoader(SafeLoader):
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file; anything else is refused in one line."""
+    """Return the mapping in a YAML file. Raises InputError for anything else."""
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)  # noqa: S506 (a safe one)
+        content = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)  # noqa: S506 (a subclass of the safe loader)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file{_suggest_file(path)}") from None
     except (OSError, ValueError) as error:  # not UTF-8; a NUL in the path
         if isinstance(error, OSError) and path.is_dir():
-            raise InputError(f"{path}: is a folder; name a file in it") from None
+            raise InputError(f"{path}: is a folder; give the path of a file in it") from None
         raise InputError(f"{str(path)!r}: cannot be read: {error}") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -65,61 +66,70 @@ def read_yaml(path: Path) -> dict[str, Any]:
             f"{path}:{where} is not YAML: {getattr(error, 'problem', error)}"
         ) from None
     if content is None:
-        raise InputError(f"{path}: the file is empty; a mapping of keys to values is needed")
+        raise InputError(f"{path}: the file is empty; it must be a mapping of keys to values")
     if not isinstance(content, dict):
         raise InputError(
-            f"{path}: a mapping of keys to values is needed, not {type(content).__name__}"
+            f"{path}: must be a mapping of keys to values, not a {type(content).__name__}"
         )
     return content
 
 
 def dump_yaml(model: BaseModel) -> str:
+    """Return all settings of `model` as YAML text, in the order of the fields."""
     content = model.model_dump(mode="json")
     return yaml.dump(content, Dumper=SafeDumper, sort_keys=False, allow_unicode=True)
 
 
 def validate_settings(model_class: type[Model], content: Any, path: Path) -> Model:
-    """`content` as a `kind`, or an InputError: file, dotted key, value, limit, likely spelling."""
+    """Return `content` as a `model_class`.
+
+    Raises InputError that names the file, the dotted key, the value, the limit and the likely
+    spelling.
+    """
     try:
         return model_class.model_validate(content)
     except ValidationError as error:
-        complaint = _describe_wrong_kind(model_class, content) or "; ".join(
+        message = _describe_wrong_kind(model_class, content) or "; ".join(
             _error_messages(model_class, error)
         )
-        raise InputError(f"{path}: {complaint}") from None
+        raise InputError(f"{path}: {message}") from None
 
 
-# The key that tells a kind of file from the others -> what it is, and what takes it.
+# Key that only one kind of settings file has -> the kind, and the command that reads it.
 SETTINGS_FILE_KINDS = {
     "base": ("a sweep", "make sweep SWEEP=…"),
     "corpus": ("an experiment", "make train EXPERIMENT=…"),
     "reader": ("a corpus", "make features CORPUS=…"),
-    "scheduler": ("a profile", "CLUSTER=… of each command"),
+    "scheduler": ("a profile", "CLUSTER=… of any command"),
 }
 
 
 def _describe_wrong_kind(model_class: type[BaseModel], content: Mapping[str, Any]) -> str:
-    wanted = next((key for key in SETTINGS_FILE_KINDS if key in model_class.model_fields), None)
+    """Return a message if `content` is clearly another kind of settings file, else ""."""
+    expected = next((key for key in SETTINGS_FILE_KINDS if key in model_class.model_fields), None)
     found = [key for key in SETTINGS_FILE_KINDS if key in content]
-    if wanted is None or len(found) != 1 or found[0] == wanted:
+    if expected is None or len(found) != 1 or found[0] == expected:
         return ""
-    named, taker = SETTINGS_FILE_KINDS[found[0]]
-    return f"is {named}, not {SETTINGS_FILE_KINDS[wanted][0]}; {taker} takes it"
+    kind, command = SETTINGS_FILE_KINDS[found[0]]
+    return f"is {kind}, not {SETTINGS_FILE_KINDS[expected][0]}; use it with {command}"
 
 
 def parse_changes(assignments: Iterable[str]) -> dict[str, Any]:
-    """`["train.epochs=3", …]` as a mapping; values are read as YAML."""
+    """Return `["train.epochs=3", …]` as {dotted key: value}; values are read as YAML.
+
+    Raises InputError for a word that is not one `key=value`.
+    """
     changes = {}
-    for word in assignments:
-        key, equals, value = word.partition("=")
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
         if not equals or not key:
             raise InputError(
-                f"SET: {word!r} is not of the form key=value, such as train.epochs=3, "
+                f"SET: {assignment!r} is not of the form key=value, such as train.epochs=3, "
                 "with no spaces around ="
             )
         if re.search(r"[,;][\w.]+=", value):
             raise InputError(
-                f"SET: {word!r} is more than one change; separate them by spaces: "
+                f"SET: {assignment!r} holds more than one change; separate changes by spaces: "
                 'SET="train.epochs=3 model.clamp=null"'
             )
         changes[key] = _parse_scalar(value)
@@ -127,32 +137,35 @@ def parse_changes(assignments: Iterable[str]) -> dict[str, Any]:
 
 
 def set_key(content: dict[str, Any], dotted_key: str, value: Any) -> None:
-    """Set `a.b.c` in nested mappings, in place."""
+    """Set `a.b.c` in nested mappings, in place. Raises InputError if `a.b` is not a mapping."""
     *parents, last = dotted_key.split(".")
     for parent in parents:
         content = content.setdefault(parent, {})
         if not isinstance(content, dict):
-            raise InputError(f"{dotted_key}: {parent!r} has no keys below it")
+            raise InputError(f"{dotted_key}: {parent!r} has no keys below it; check the key")
     content[last] = value
 
 
 def expand_path(text: str, path: Path, key: str) -> str:
-    """`~` and `$NAME` in a path that a settings file names."""
+    """Expand `~` and `$NAME` in `text`, the setting `key` of the settings file `path`.
+
+    Raises InputError if the environment variable is not set.
+    """
     expanded = os.path.expandvars(text)
     if missing := re.search(r"\$\{?(\w+)", expanded):
         name = missing[1]
         raise InputError(
-            f"{path}: {key} is {text}, and the environment variable {name} is not set; "
-            f"say where it lies, for example with export {name}=/path/to/it"
+            f"{path}: {key} is {text}, but the environment variable {name} is not set; "
+            f"set it, for example with export {name}=/path/to/it"
         )
     return str(Path(expanded).expanduser())
 
 
 def _parse_scalar(text: str) -> Any:
-    """YAML 1.1 reads 1e-3 as a string; a person who types it means the number."""
+    """Read a value as YAML. YAML 1.1 reads 1e-3 as a string; here it is a number."""
     try:
         value = yaml.load(text, SafeLoader)
-    except (yaml.YAMLError, ValueError):  # a date that no calendar has; not UTF-8
+    except (yaml.YAMLError, ValueError):  # an impossible date; not UTF-8
         raise InputError(f"SET: {text!r} is not a YAML value") from None
     if isinstance(value, str):
         try:
@@ -163,6 +176,7 @@ def _parse_scalar(text: str) -> Any:
 
 
 def _suggest_file(path: Path) -> str:
+    """Return `; did you mean …?` with the most similar YAML file in the folder, else ""."""
     if not path.parent.is_dir():
         return ""
     names = [p.name for p in path.parent.glob("*.yaml")]
@@ -171,16 +185,16 @@ def _suggest_file(path: Path) -> str:
 
 
 def _error_messages(model_class: type[BaseModel], error: ValidationError) -> list[str]:
-    """One per key; what each branch of a union has against a value is joined by `or`."""
+    """Return one message per key; the errors of the branches of a union are joined by `or`."""
     found: dict[str, list[str]] = {}
     for problem in error.errors():
         keys = [str(part) for part in problem["loc"] if not _UNION_BRANCH.search(str(part))]
-        complaint = _error_message(model_class, keys, dict(problem))
-        found.setdefault(".".join(keys) or "the file", []).append(complaint)
-    return [f"{dotted}: {' or '.join(dict.fromkeys(said))}" for dotted, said in found.items()]
+        message = _error_message(model_class, keys, dict(problem))
+        found.setdefault(".".join(keys) or "the file", []).append(message)
+    return [f"{key}: {' or '.join(dict.fromkeys(messages))}" for key, messages in found.items()]
 
 
-# What pydantic puts into a location for a branch of a union: no key looks like these.
+# Pydantic's name of a union branch in an error location; no setting is named like this.
 _UNION_BRANCH = re.compile(r"\[|^constrained-|^function-|^[A-Z]")
 
 
@@ -198,7 +212,7 @@ def _error_message(model_class: type[BaseModel], keys: list[str], problem: dict[
 
 
 def _field_names(model_class: type[BaseModel], keys: list[str]) -> Iterable[str]:
-    """Names of the fields below `keys`, through `X | None` and `dict[str, X]`."""
+    """Return the names of the fields below `keys`, through `X | None` and `dict[str, X]`."""
     models: list[Any] = [model_class]
     for key in keys:
         annotations = [m.model_fields[key].annotation for m in models if key in m.model_fields]

@@ -1,7 +1,7 @@
-"""Sweeps: one base and axes -> many experiments, in the written order.
+"""Sweeps: a base experiment and what varies -> many experiments, in the written order.
 
-In:   a sweep file.   Out: `Sweep`, with a label and the swept settings of each experiment.
-Not here: which of them still have to run (jobs/plan.py).
+In:   a sweep file.   Out: a `Sweep`, with the label and the swept settings of each experiment.
+Not here: which experiments still have to run (jobs/launch/decision.py).
 """
 
 import itertools
@@ -23,78 +23,105 @@ Changes = dict[str, Any]  # dotted key -> value
 
 
 class SamplingRange(Settings):
-    """Where a random draw comes from: uniform, or uniform in the logarithm."""
+    """The range of a random draw: uniform, or uniform in the logarithm."""
 
-    low: float
-    high: float
-    log: bool = False
+    low: float = Field(description="smallest value [the setting's unit]")
+    high: float = Field(description="largest value; above low [the setting's unit]")
+    log: bool = Field(
+        default=False, description="true: draw uniformly in the logarithm; low must be above 0"
+    )
 
     @model_validator(mode="after")
     def _check_bounds(self) -> "SamplingRange":
         if self.low >= self.high or (self.log and self.low <= 0):
             raise ValueError(
-                f"low {self.low:g} and high {self.high:g} must ascend, from above 0 if log"
+                f"low {self.low:g} must be below high {self.high:g}, and above 0 if log is true"
             )
         return self
 
 
 class RandomSearch(Settings):
-    """`draws` experiments, each key drawn independently; the same seed gives the same draws."""
+    """Random search: each setting is drawn independently; the same seed gives the same draws."""
 
-    draws: int = Field(ge=1, le=100_000)
-    seed: int = 0
-    settings: dict[str, SamplingRange | Annotated[list[Any], Field(min_length=1)]]
+    draws: int = Field(
+        ge=1,
+        le=100_000,
+        description="number of draws; a draw that repeats another is left out [experiments]",
+    )
+    seed: int = Field(default=0, description="seed of the draws [seed]")
+    settings: dict[str, SamplingRange | Annotated[list[Any], Field(min_length=1)]] = Field(
+        description="dotted key of an experiment setting -> a list of values to choose from, or a "
+        "range with low, high and log"
+    )
 
 
 class SweepFile(Settings):
-    """The grid of `axes`, the `random` draws and the `list`, each combined with the others.
+    """A sweep: every combination of the grid of `axes`, the `random` draws and the `list`."""
 
-    An entry of `list` may carry its own `label`, to which the values of axes and draws are added,
-    and its own `base`. What is `fixed` holds for all experiments, under their swept settings, and
-    is no column of a table.
-    """
-
-    base: str
-    fixed: dict[str, Any] = Field(default_factory=dict)
-    axes: dict[str, list[Any]] = Field(default_factory=dict)
-    random: RandomSearch | None = None
-    list: tuple[Changes, ...] = ()
-    exclude: tuple[Changes, ...] = ()
+    base: str = Field(description="path of an experiment file, relative to the sweep file")
+    fixed: dict[str, Any] = Field(
+        default_factory=dict,
+        description="dotted key -> value for every experiment; swept settings override it, and "
+        "tables have no column for it",
+    )
+    axes: dict[str, list[Any]] = Field(
+        default_factory=dict,
+        description="grid: dotted key -> list of values; all combinations are run",
+    )
+    random: RandomSearch | None = Field(default=None, description="random search")
+    list: tuple[Changes, ...] = Field(
+        default=(),
+        description="explicit experiments, each a mapping of dotted keys to values; an entry may "
+        "have its own label and its own base",
+    )
+    exclude: tuple[Changes, ...] = Field(
+        default=(),
+        description="mappings of dotted keys to values; an experiment that matches all of one "
+        "mapping is left out",
+    )
 
 
 @dataclass(frozen=True)
 class SweptExperiment:
-    label: str  # what differs from its neighbours: "mel, whiten, seed 0"
+    """One experiment of a sweep."""
+
+    label: str  # its swept values: "mel, seed 0"
     settings: Changes  # swept dotted keys -> values
     experiment: Experiment
 
 
 @dataclass(frozen=True)
 class Sweep:
+    """The experiments of a sweep file and the question that they answer."""
+
     name: str
-    question: str  # the comment that opens the file
+    question: str  # the comment at the top of the file
     path: Path
     experiments: tuple[SweptExperiment, ...]
-    sources: tuple[Path, ...] = ()  # every file that was read for it
-    changes: Changes = field(default_factory=dict)  # of SET
+    sources: tuple[Path, ...] = ()  # every settings file that was read
+    changes: Changes = field(default_factory=dict)  # from SET on the command line
 
     @property
     def cost(self) -> str:
-        """What the opening comment says after `Cost:`, up to the next such word."""
+        """The text after `Cost:` in the opening comment, up to the next word with a colon."""
         found = re.search(r"^Cost:(.*(?:\n(?!\w+:).*)*)", self.question, re.MULTILINE)
         return " ".join(found[1].split()) if found else ""
 
 
 def single_run_sweep(path: Path, experiment: Experiment, verb: str) -> Sweep:
-    """A sweep of one experiment, named by what is done with it."""
+    """Return a sweep of one experiment, named `<verb>-<file>`."""
     return Sweep(f"{verb}-{path.stem}", "", path, (SweptExperiment(path.stem, {}, experiment),))
 
 
 def load_sweep(path: Path, changes: Mapping[str, Any] | None = None) -> Sweep:
-    """Read a sweep file; `changes` are applied to every experiment, under the swept settings."""
+    """Read a sweep file and apply `changes` (dotted key -> value) to every experiment.
+
+    Raises InputError if a file or a setting is invalid, if `changes` has a key that the sweep
+    varies, or if two experiments have the same label.
+    """
     contents: dict[Path, dict[str, Any]] = {}
 
-    def read(source: Path) -> dict[str, Any]:  # once: a thousand experiments have one base
+    def read(source: Path) -> dict[str, Any]:  # cached: many experiments have the same base
         if source not in contents:
             contents[source] = read_yaml(source)
         return contents[source]
@@ -108,7 +135,7 @@ def load_sweep(path: Path, changes: Mapping[str, Any] | None = None) -> Sweep:
     keys = list(dict.fromkeys(key for settings in swept for key in settings))
     if both := sorted(set(keys) & set(changes or {})):
         raise InputError(
-            f"SET {both[0]}: {path} varies it; change it there, or leave it out of SET"
+            f"SET {both[0]}: {path} varies this setting; change it there, or remove it from SET"
         )
     experiments = []
     for settings in swept:
@@ -128,7 +155,7 @@ def load_sweep(path: Path, changes: Mapping[str, Any] | None = None) -> Sweep:
 
 
 def _combinations(file: SweepFile) -> Iterator[Changes]:
-    """Grid x draws x list, the last one fastest, without what `exclude` matches."""
+    """Yield grid x draws x list, the list fastest, without what `exclude` matches."""
     grid = [
         dict(zip(file.axes, values, strict=True))
         for values in itertools.product(*file.axes.values())
@@ -146,7 +173,7 @@ def _combinations(file: SweepFile) -> Iterator[Changes]:
 
 
 def _draw_combinations(search: RandomSearch) -> Iterator[Changes]:
-    """Each combination once: a choice from a short list soon repeats itself."""
+    """Yield each draw once: choices from short lists repeat."""
     generator = random.Random(search.seed)
     seen = []
     for _ in range(search.draws):
@@ -160,7 +187,7 @@ def _draw_value(choices: SamplingRange | list[Any], generator: random.Random) ->
     if isinstance(choices, list):
         return generator.choice(choices)
     if choices.log:
-        # Six digits: enough to repeat a draw from its label, few enough to read.
+        # Six digits are enough to repeat a draw from its label and still easy to read.
         value = math.exp(generator.uniform(math.log(choices.low), math.log(choices.high)))
         return float(f"{value:.6g}")
     return float(f"{generator.uniform(choices.low, choices.high):.6g}")
@@ -175,7 +202,7 @@ def _swept_settings(settings: Changes) -> Changes:
 
 
 def _label(settings: Changes, keys: list[str]) -> str:
-    """`label:` in the file, or the values, named by their key where they are not words."""
+    """Return the entry's `label`, or its values; a value that is not a text follows its key."""
     return (
         str(settings["label"]) if "label" in settings else ", ".join(_label_parts(settings, keys))
     )
@@ -194,13 +221,14 @@ def _refuse_duplicate_labels(path: Path, experiments: list[SweptExperiment]) -> 
     for swept in experiments:
         if swept.label in seen:
             raise InputError(
-                f"{path}: two experiments are called {swept.label!r}; give one a label:"
+                f"{path}: two experiments have the label {swept.label!r}; give one of them another "
+                "label:"
             )
         seen.add(swept.label)
 
 
 def _read_opening_comment(path: Path) -> str:
-    """Lines of the opening comment, without the #."""
+    """Return the comment at the top of the file, without the #."""
     lines = itertools.takewhile(
         lambda line: line.startswith("#"), path.read_text(encoding="utf-8").splitlines()
     )

@@ -1,4 +1,4 @@
-"""Corpus files: each that is here is valid; a key that its reader does not heed is refused."""
+"""Every corpus file here is valid; a setting that its reader does not use is refused."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ FILES = sorted((Path(__file__).resolve().parents[2] / "configs" / "corpora").glo
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_each_corpus_file_says_its_licence_source_and_size(path, monkeypatch):
+def test_each_corpus_file_states_its_licence_source_and_size(path, monkeypatch):
     for name in ("AN4", "LIBRISPEECH", "COMMON_VOICE", "LJSPEECH"):
         monkeypatch.setenv(name, "/somewhere")
     assert load_corpus(path).name == path.stem
@@ -23,21 +23,23 @@ def test_each_corpus_file_says_its_licence_source_and_size(path, monkeypatch):
     ("key", "value", "reader"),
     [("parts", {"train": ["a"]}, "an4"), ("text_column", "words", "kaldi")],
 )
-def test_a_key_that_a_reader_does_not_heed_is_refused(tmp_path, key, value, reader):
+def test_a_setting_that_the_reader_does_not_use_is_refused(tmp_path, key, value, reader):
     path = tmp_path / "c.yaml"
     path.write_text(f"reader: {reader}\n{key}: {value}\n")
-    with pytest.raises(InputError, match=f"{key} means nothing to the reader {reader}, only to"):
+    with pytest.raises(
+        InputError, match=f"{key} has no effect with the reader {reader}, only with"
+    ):
         load_corpus(path)
 
 
-def test_a_reader_that_is_none_is_refused_with_those_that_are(tmp_path):
+def test_an_unknown_reader_is_refused_and_the_known_ones_are_listed(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text("reader: libri\n")
     with pytest.raises(InputError, match=r"reader: 'libri' .*'common-voice'.*'librispeech'"):
         load_corpus(path)
 
 
-def test_a_corpus_is_a_key_of_mappings():
+def test_a_corpus_can_be_a_dictionary_key():
     first, second = (
         Corpus(name="c", reader="kaldi", parts={"train": names}) for names in (["a"], ["a", "b"])
     )

@@ -1,4 +1,4 @@
-"""A wrong setting is refused in one line; identity is what changes the answer."""
+"""A wrong setting is refused in one line; an identity depends on what changes the result."""
 
 from pathlib import Path
 
@@ -73,23 +73,23 @@ def test_a_resolved_experiment_reads_back_equal(experiment_file: Path, tmp_path:
         ),
         (
             "corpus: corpora/tones.yaml\nfeatures: {speeds: [0.9, 1]}\n",
-            "features.speeds: [0.9, 1] — each speed once, and not 1, at which all is stored anyway",
+            "features.speeds: [0.9, 1] — list each speed once, without 1, which is always stored",
         ),
         (
             "corpus: corpora/tones.yaml\nfeatures: {speeds: [2, 2]}\n",
-            "features.speeds: [2, 2] — each speed once, and not 1, at which all is stored anyway",
+            "features.speeds: [2, 2] — list each speed once, without 1, which is always stored",
         ),
         ("features: {}\n", "corpus: is missing"),
-        ("# nothing yet\n", "the file is empty; a mapping of keys to values is needed"),
-        ("- a\n- b\n", "a mapping of keys to values is needed, not list"),
+        ("# nothing yet\n", "the file is empty; it must be a mapping of keys to values"),
+        ("- a\n- b\n", "must be a mapping of keys to values, not a list"),
         ("corpus: [\n", "line 2 is not YAML: did not find expected node content"),
         (
             "corpus: corpora/tones.yaml\ncorpus: corpora/other.yaml\n",
-            "line 2 is not YAML: the key 'corpus' stands here a second time",
+            "line 2 is not YAML: the key 'corpus' is here a second time",
         ),
         (
             "corpus: corpora/tones.yaml\nfeatures: {window_ms: 0.01}\n",
-            "features: window_ms 0.01 is less than one sample",
+            "features: window_ms 0.01 is less than one sample; raise it",
         ),
         (
             "corpus: corpora/tones.yaml\ntrain: {learning_rate: .nan}\n",
@@ -103,34 +103,39 @@ def test_a_wrong_file_is_refused_with_key_value_and_limit(
     assert refusal(experiment_file, text) == message
 
 
-def test_a_misspelt_file_name_is_answered_with_the_likely_one(experiment_file: Path):
+def test_a_misspelt_file_name_gets_a_suggestion(experiment_file: Path):
     with pytest.raises(InputError, match=r"bse.yaml: no such file; did you mean .*base.yaml\?"):
         load_experiment(experiment_file.with_name("bse.yaml"))
 
 
 @pytest.mark.parametrize(
-    ("words", "complaint"),
+    ("assignments", "message"),
     [
         (["train.epochs", "=", "2"], "'train.epochs' is not of .*, with no spaces around =$"),
         (["train.epochs=", "2"], "'2' is not of .*, with no spaces around =$"),
         (
             ["train.epochs=2,model.clamp=null"],
-            "more than one change; separate them by spaces: SET=",
+            "more than one change; separate changes by spaces: SET=",
         ),
-        (["train.epochs=2;train.seed=1"], "more than one change; separate them by spaces: SET="),
+        (
+            ["train.epochs=2;train.seed=1"],
+            "more than one change; separate changes by spaces: SET=",
+        ),
     ],
 )
-def test_changes_that_are_written_otherwise_are_told_how(words: list[str], complaint: str):
-    with pytest.raises(InputError, match=complaint):
-        parse_changes(words)
+def test_a_change_in_another_form_is_refused_with_the_right_form(
+    assignments: list[str], message: str
+):
+    with pytest.raises(InputError, match=message):
+        parse_changes(assignments)
 
 
 def test_a_list_in_a_change_is_one_change():
     assert parse_changes(["model.time_strides=[2,1]"]) == {"model.time_strides": [2, 1]}
 
 
-def test_a_folder_is_no_settings_file(tmp_path: Path):
-    with pytest.raises(InputError, match=r"^\S+: is a folder; name a file in it$"):
+def test_a_folder_is_not_a_settings_file(tmp_path: Path):
+    with pytest.raises(InputError, match=r"^\S+: is a folder; give the path of a file in it$"):
         load_experiment(tmp_path)
 
 
@@ -162,7 +167,7 @@ def test_changes_are_typed_as_yaml_and_as_numbers():
 
 
 @pytest.mark.parametrize("value", ["\udcff", "2026-13-40", "[1"])
-def test_a_change_that_is_no_yaml_value_is_refused(value: str):
+def test_a_change_that_is_not_a_yaml_value_is_refused(value: str):
     with pytest.raises(InputError, match="is not a YAML value"):
         parse_changes([f"train.epochs={value}"])
 
@@ -172,7 +177,7 @@ def test_a_change_below_a_value_is_refused(experiment_file: Path):
         load_experiment(experiment_file, {"features.spectrum.x": 1})
 
 
-def test_where_the_corpus_lies_does_not_change_the_identity(experiment_file: Path):
+def test_the_folder_of_the_corpus_does_not_change_the_identity(experiment_file: Path):
     experiment = load_experiment(experiment_file)
     moved = experiment.model_copy(
         update={"corpus": experiment.corpus.model_copy(update={"root": "/elsewhere"})}
@@ -196,15 +201,15 @@ def test_every_other_setting_changes_the_identity(experiment_file: Path):
     assert len(ids) == len(changes) + 2
 
 
-def test_a_feature_set_is_named_by_settings_and_manifest():
+def test_the_identity_of_a_feature_set_covers_settings_and_manifest():
     mel = FeatureSettings()
     assert feature_id(mel, "a") == feature_id(FeatureSettings(), "a")
     assert feature_id(mel, "a") != feature_id(mel, "b")
     assert feature_id(mel, "a") != feature_id(FeatureSettings(hop_ms=5), "a")
 
 
-def test_speeds_change_identities_only_where_there_are_some():
-    """As they were before there was such a setting; the order of speeds is no matter."""
+def test_an_empty_list_of_speeds_changes_no_identity():
+    """The digests are those from before the setting existed; the order of speeds is irrelevant."""
     plain = Experiment(corpus=Corpus(name="x", reader="demo"))
     assert feature_id(plain.features, "0" * 64) == "mel-00f447637cf9"
     assert run_id(plain, "mel-1") == "97466575985e"
@@ -216,7 +221,7 @@ def test_speeds_change_identities_only_where_there_are_some():
     assert FeatureSettings.model_validate_json(faster.model_dump_json()) == faster
 
 
-def test_of_what_there_was_the_identities_stay_but_log_amplitudes_whose_floor_was_another():
+def test_only_the_identity_of_log_amplitudes_changed_with_their_floor():
     amplitude = FeatureSettings(spectrum="amplitude", scale="none")
     assert feature_id(amplitude, "0" * 64) == "amplitude-2e039c32562e"
     named = FeatureSettings(spectrum="amplitude")

@@ -1,4 +1,4 @@
-"""The published JSON Schemas are those of the code."""
+"""The published JSON Schemas agree with the code."""
 
 from pathlib import Path
 

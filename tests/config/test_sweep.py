@@ -85,7 +85,7 @@ def test_a_base_is_read_once_and_no_experiment_changes_that_of_the_next(
     assert seen == [(3, 1), (0, 2), (0, 1)]
 
 
-def test_what_is_fixed_holds_for_all_and_is_not_swept(folder: Path):
+def test_fixed_settings_apply_to_all_and_are_not_swept(folder: Path):
     loaded = sweep(
         folder, "base: base.yaml\nfixed: {train.epochs: 2}\naxes: {train.seed: [0, 1]}\n"
     )
@@ -112,7 +112,7 @@ def test_a_draw_that_repeats_another_is_left_out(folder: Path):
     assert sorted(s.label for s in loaded.experiments) == ["hidden 128", "hidden 64"]
 
 
-def test_what_exclude_matches_is_left_out(folder: Path):
+def test_experiments_that_exclude_matches_are_left_out(folder: Path):
     loaded = sweep(
         folder,
         "base: base.yaml\naxes: {features.spectrum: [power, mel], train.seed: [0, 1]}\n"
@@ -131,10 +131,13 @@ def test_what_exclude_matches_is_left_out(folder: Path):
             "base: base.yaml\naxes: {train.sed: [0]}\n",
             "train.sed: unknown key; did you mean 'seed'",
         ),
-        ("base: base.yaml\naxes: {train.seed: [0, 0]}\n", "two experiments are called 'seed 0'"),
+        (
+            "base: base.yaml\naxes: {train.seed: [0, 0]}\n",
+            "two experiments have the label 'seed 0'",
+        ),
         (
             "base: base.yaml\nrandom: {draws: 2, settings: {train.seed: {low: 1, high: 0}}}\n",
-            "must ascend",
+            "low 1 must be below high 0, and above 0 if log is true",
         ),
         (
             "base: base.yaml\nrandom: {drows: 2}\n",
@@ -171,7 +174,9 @@ def test_a_grid_holds_each_combination_once(axes: dict[str, list[int]]):
 
 
 @pytest.mark.parametrize("path", sorted(REPOSITORY.glob("configs/sweeps/*.yaml")), ids=str)
-def test_each_sweep_in_the_repository_is_valid_and_asks_a_question(path: Path, monkeypatch):
+def test_each_sweep_in_the_repository_is_valid_and_states_question_and_cost(
+    path: Path, monkeypatch
+):
     monkeypatch.setenv("AN4", "/an4")
     loaded = load_sweep(path)
     assert loaded.question.startswith("Question:")
@@ -180,5 +185,5 @@ def test_each_sweep_in_the_repository_is_valid_and_asks_a_question(path: Path, m
 
 def test_a_change_to_what_the_sweep_varies_is_refused(folder: Path):
     (folder / "sweep.yaml").write_text("base: base.yaml\naxes: {train.seed: [0, 1]}\n")
-    with pytest.raises(InputError, match=r"SET train\.seed: .*sweep.yaml varies it"):
+    with pytest.raises(InputError, match=r"SET train\.seed: .*sweep.yaml varies this"):
         load_sweep(folder / "sweep.yaml", {"train.seed": 7})

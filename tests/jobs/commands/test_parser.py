@@ -130,7 +130,7 @@ FILES = {
     "sweep": ("configs/sweeps/spectrum.yaml", "is a sweep", "make sweep SWEEP=…"),
     "train": ("configs/experiments/baseline.yaml", "is an experiment", "make train EXPERIMENT=…"),
     "features --corpus": ("configs/corpora/an4.yaml", "is a corpus", "make features CORPUS=…"),
-    "cluster-check": ("cluster/slurm.yaml", "is a profile", "CLUSTER=… of each command"),
+    "cluster-check": ("cluster/slurm.yaml", "is a profile", "CLUSTER=… of any command"),
 }
 
 
@@ -139,7 +139,7 @@ def test_a_file_of_another_kind_is_told_and_what_takes_it(capsys, tmp_path, verb
     file, said, taker = FILES[other]
     line = refused(capsys, *verb.split(), REPOSITORY / file, "--work", tmp_path)
     own = FILES[verb][1].removeprefix("is ")
-    assert line == f"blankslate: {REPOSITORY / file}: {said}, not {own}; {taker} takes it\n"
+    assert line == f"blankslate: {REPOSITORY / file}: {said}, not {own}; use it with {taker}\n"
 
 
 def test_a_change_that_is_no_change_is_refused(capsys, tmp_path):

@@ -182,7 +182,7 @@ def test_a_network_that_looks_ahead_sees_no_further(cell: str):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"lookahead": 4}, "lookahead 4 is for one direction; set bidirectional: false"),
+        ({"lookahead": 4}, "lookahead 4 needs a one-directional network; set bidirectional: false"),
         ({"layer_norm": True, "batch_norm": "input"}, "normalise the same inputs; choose one"),
         ({"time_strides": (4, 1)}, "Input should be 1, 2 or 3"),
         ({"time_strides": (2,)}, "Field required"),
