@@ -1,15 +1,15 @@
-"""Compiled: arithmetic of features by a C library, several times as fast as numpy's.
+"""Native kernels: the arithmetic of features in a C library, several times as fast as NumPy.
 
-In:   kernel.c, rows.c, a C compiler at `make setup`; then settings, samples, rows.
-Out:  rows; what is kept of them; the sums of their products.
-Not here: what there is to compute (spectrum.py), the same without a compiler (transform.py,
-storage.py, statistics.py).
+In:   kernel.c, rows.c and a C compiler at `make setup`; then settings, samples, rows.
+Out:  feature rows; float16 rows; sums of products for a covariance.
+Not here: which frames to compute (framing.py), the same in NumPy (stft.py, encoding.py,
+statistics.py), which of the two is used for a feature set (engine.py).
 
-    python -m pipeline.features.compiled     # what make setup does
+    python -m pipeline.features.native.kernels     # `make setup` runs this
 
-The library lies in the environment whose python it serves, under a name that tells its source, so
-that the jobs of a sweep find the one that fits their snapshot of the code, and a changed source
-asks for `make setup` again. Nothing is compiled at run time. Rows differ from numpy's by rounding.
+The library lies in the Python environment; its file name is a hash of its sources. So each job
+loads the library that fits its snapshot of the code, and changed sources need `make setup` again.
+Nothing is compiled when features are computed. Rows differ from those of NumPy by rounding.
 """
 
 import ctypes
@@ -41,9 +41,9 @@ from pipeline.shapes import Float16, Float32, Float64
 
 SOURCES = tuple(map(Path(__file__).with_name, ("kernel.c", "rows.c", "vectors.h")))
 COMPILERS = ("cc", "gcc", "clang")
-# Neither errno nor a trap is asked for after a square root, so that it may be one instruction.
+# Without errno and traps a square root is one instruction.
 COMPILER_FLAGS = ("-O3", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
-KERNEL_BLOCK_ROWS = 128  # multiplied at a time: two panels fit in the first cache
+KERNEL_BLOCK_ROWS = 128  # rows multiplied at a time: two panels fit in the L1 cache
 SCALE_CODES = {"none": 0, "log1p": 1, "log": 2, "decibel": 2}
 
 Library = ctypes.CDLL
@@ -51,12 +51,12 @@ Library = ctypes.CDLL
 
 class _FFTPlan(ctypes.Structure):
     _fields_ = [
-        ("length", ctypes.c_int32),
+        ("window_length", ctypes.c_int32),
         ("points", ctypes.c_int32),
         ("window", ctypes.c_void_p),
-        ("twiddles", ctypes.c_void_p),
-        ("turns", ctypes.c_void_p),
-        ("places", ctypes.c_void_p),
+        ("butterfly_twiddles", ctypes.c_void_p),
+        ("real_fft_twiddles", ctypes.c_void_p),
+        ("digit_reversal", ctypes.c_void_p),
         ("scratch", ctypes.c_void_p),
     ]
 
@@ -65,12 +65,12 @@ class _FeatureOutput(ctypes.Structure):
     _fields_ = [
         ("bins", ctypes.c_int32),
         ("points", ctypes.c_int32),
-        ("root", ctypes.c_int32),
+        ("take_sqrt", ctypes.c_int32),
         ("scale", ctypes.c_int32),
-        ("floor", ctypes.c_float),
-        ("factor", ctypes.c_float),
-        ("filters", ctypes.c_void_p),
-        ("weights", ctypes.c_void_p),
+        ("log_floor", ctypes.c_float),
+        ("log_factor", ctypes.c_float),
+        ("first_filters", ctypes.c_void_p),
+        ("filter_weights", ctypes.c_void_p),
         ("scratch", ctypes.c_void_p),
         ("out", ctypes.c_void_p),
     ]
@@ -78,7 +78,7 @@ class _FeatureOutput(ctypes.Structure):
 
 @cache
 def load_library() -> Library | None:
-    """None where there is none for this source and this python, or the CPU cannot run it."""
+    """Return the library; None when it was not built for these sources or the CPU cannot run it."""
     path = _library_path()
     try:
         found = ctypes.CDLL(str(path))
@@ -100,12 +100,12 @@ def load_library() -> Library | None:
 
 
 def supports_n_fft(transform: STFTParameters) -> bool:
-    """Powers of two, as nearly everybody has."""
+    """Return whether the kernel has this transform: it has powers of two only."""
     return transform.n_fft & (transform.n_fft - 1) == 0
 
 
 class NativeSTFT:
-    """As `transform.Plain`."""
+    """Compute rows as `stft.NumpySTFT` does, by the C library."""
 
     def __init__(
         self, library: Library, transform: STFTParameters, settings: Sequence[FeatureSettings]
@@ -116,13 +116,13 @@ class NativeSTFT:
         self._points = points
         self._tables = {
             "window": make_window(transform) / 2,
-            "twiddles": _butterfly_twiddles(points),
-            "turns": _twiddle_factors(np.arange(points // 2 + 1) / transform.n_fft),
-            "places": _digit_reversal(points),
+            "butterfly_twiddles": _butterfly_twiddles(points),
+            "real_fft_twiddles": _twiddle_factors(np.arange(points // 2 + 1) / transform.n_fft),
+            "digit_reversal": _digit_reversal(points),
             "scratch": _allocate_vectors(3 * points + 1, self._lanes),
         }
         addresses = {name: table.ctypes.data for name, table in self._tables.items()}
-        self._plan = _FFTPlan(length=transform.window_length, points=points, **addresses)
+        self._plan = _FFTPlan(window_length=transform.window_length, points=points, **addresses)
         self._output_tables = [self._make_output_tables(each) for each in settings]
         self._outputs = (_FeatureOutput * len(settings))(
             *map(self._make_output, settings, self._output_tables)
@@ -146,7 +146,8 @@ class NativeSTFT:
             "scratch": _allocate_vectors(settings.bins + 1, self._lanes)
         }
         if settings.spectrum == "mel":
-            tables["filters"], tables["weights"] = _sparse_filters(mel_filters(settings))
+            filters, weights = _sparse_filters(mel_filters(settings))
+            tables["first_filters"], tables["filter_weights"] = filters, weights
         return tables
 
     def _make_output(
@@ -155,21 +156,21 @@ class NativeSTFT:
         return _FeatureOutput(
             bins=settings.bins,
             points=self._points,
-            root=is_linear_amplitude(settings),
+            take_sqrt=is_linear_amplitude(settings),
             scale=SCALE_CODES[settings.scale],
-            floor=log_floor(settings),
-            factor=log_factor(settings),
+            log_floor=log_floor(settings),
+            log_factor=log_factor(settings),
             **{name: table.ctypes.data for name, table in tables.items()},
         )
 
 
 class NativeMomentSums:
-    """As `statistics.Products`."""
+    """Sum products as `statistics.NumpyMomentSums` does, by the C library."""
 
     def __init__(self, library: Library, bins: int) -> None:
         self._library, self._bins = library, bins
         lanes, panel = library.supported_lanes(), library.panel_columns()
-        width = (bins // panel + 1) * panel  # a one stands after the bins
+        width = (bins // panel + 1) * panel  # a column of ones stands after the bins
         self._packed = _allocate_vectors(KERNEL_BLOCK_ROWS * width // lanes, lanes)
         self._sums = np.zeros((width, width))
 
@@ -198,22 +199,22 @@ class NativeMomentSums:
 
 
 def make_native_moment_sums(bins: int) -> NativeMomentSums | None:
-    """None where BLAS is to be asked: Apple's has the processor's matrix unit."""
+    """Return None when BLAS is to be used: on macOS it has the processor's matrix unit."""
     found = load_library() if sys.platform != "darwin" else None
     return NativeMomentSums(found, bins) if found else None
 
 
 class Float16Conversion(NamedTuple):
     rows: Float16[np.ndarray, "T F"]
-    above: int  # values above `most`
-    below: int  # values not above `least`
+    above: int  # values > max_value
+    below: int  # values <= underflow_threshold
     zeros: int
 
 
 def convert_to_float16(
     library: Library, rows: Float32[np.ndarray, "T F"], max_value: float, underflow_threshold: float
 ) -> Float16Conversion:
-    """As `storage.to_float16`."""
+    """Convert as `encoding.to_float16` does, by the C library."""
     values, bounds = (
         np.ascontiguousarray(rows),
         np.array([max_value, underflow_threshold], np.float32),
@@ -226,7 +227,7 @@ def convert_to_float16(
 
 
 def _allocate_vectors(count: int, lanes: int) -> Float32[np.ndarray, "n lanes"]:
-    """So many, each within one line of the cache."""
+    """Return `count` zero vectors, aligned so that each lies within one cache line."""
     buffer = np.zeros((count + 1) * lanes, np.float32)
     skipped = -buffer.ctypes.data % (4 * lanes) // 4
     return buffer[skipped:][: count * lanes].reshape(count, lanes)
@@ -241,7 +242,7 @@ def _radices(points: int) -> list[int]:
 
 
 def _butterfly_twiddles(points: int) -> Float32[np.ndarray, " n"]:
-    """Of each pass but the last, for each place j of a quarter: the turns of legs 1, 2 and 3."""
+    """Return three twiddle factors per butterfly of each pass but the last, which needs none."""
     passes, span = [np.zeros(0, np.float32)], points
     while span > 4:
         turns = np.arange(span // 4)[:, None] * np.arange(1, 4) / span
@@ -251,17 +252,17 @@ def _butterfly_twiddles(points: int) -> Float32[np.ndarray, " n"]:
 
 
 def _digit_reversal(points: int) -> np.ndarray:
-    """Where decimation in frequency leaves frequency k: its digits reversed."""
-    k, places, size = np.arange(points), np.zeros(points, np.int64), points
+    """Return the index at which the passes leave frequency k: the digits of k reversed."""
+    k, index, size = np.arange(points), np.zeros(points, np.int64), points
     for radix in _radices(points):
         size //= radix
-        places += k % radix * size
+        index += k % radix * size
         k //= radix
-    return places.astype(np.int32)
+    return index.astype(np.int32)
 
 
 def _twiddle_factors(turns: Float64[np.ndarray, "..."]) -> Float32[np.ndarray, "... 2"]:
-    """Cosine and sine of so many turns backwards."""
+    """Return (cos, sin) of -2 pi turns."""
     angles = -2 * np.pi * turns
     return np.stack([np.cos(angles), np.sin(angles)], axis=-1).astype(np.float32)
 
@@ -269,7 +270,10 @@ def _twiddle_factors(turns: Float64[np.ndarray, "..."]) -> Float32[np.ndarray, "
 def _sparse_filters(
     filters: Float64[np.ndarray, "K F"],
 ) -> tuple[np.ndarray, Float32[np.ndarray, "K 2"]]:
-    """Triangles overlap in pairs: of each bin the first filter that holds it, and two weights."""
+    """Return for each bin its first mel filter (K,), and the weights of that one and the next.
+
+    A bin lies in at most two filters, because each triangle ends at the centre of the next one.
+    """
     first = np.argmax(filters > 0, axis=1)
     beside = np.pad(filters, ((0, 0), (0, 1)))
     weights = np.take_along_axis(beside, first[:, None] + np.arange(2), axis=1)
@@ -277,28 +281,28 @@ def _sparse_filters(
 
 
 def _library_path() -> Path:
-    """Of another source, another library."""
+    """Return the path of the library; its name holds a hash of the sources."""
     content = b"".join(source.read_bytes() for source in SOURCES)
     name = hashlib.sha256(content).hexdigest()[:12]
     return Path(sys.prefix) / "lib" / f"blankslate-{name}.so"
 
 
 def build_library() -> str:
-    """What was done, in a line."""
+    """Compile the library if it is not there; return one line that says what was done."""
     path = _library_path()
     compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
     if path.exists():
-        return f"{path}: is there"
+        return f"{path}: is up to date"
     if compiler is None:
-        return f"no C compiler ({', '.join(COMPILERS)}): numpy will compute features, more slowly"
+        return f"no C compiler ({', '.join(COMPILERS)}): NumPy will compute features, more slowly"
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     words: list[Any] = [compiler, *COMPILER_FLAGS, "-o", partial, *SOURCES[:2], "-lm"]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         if done.returncode:
-            said = (done.stderr.strip().splitlines() or ["no word"])[0]
-            return f"{compiler} failed ({said}): numpy will compute features, more slowly"
+            error = (done.stderr.strip().splitlines() or ["no message"])[0]
+            return f"{compiler} failed ({error}): NumPy will compute features, more slowly"
         partial.replace(path)
     finally:
         with suppress(OSError):
@@ -307,4 +311,4 @@ def build_library() -> str:
 
 
 if __name__ == "__main__":
-    print(build_library())  # noqa: T201 (what make setup says)
+    print(build_library())  # noqa: T201 (`make setup` shows it)

@@ -1,25 +1,25 @@
-/* Vectors: what kernel.c and rows.c are written in. */
+/* vectors.h: the vector types of kernel.c and rows.c. */
 
 #include <stddef.h>
 #include <stdint.h>
 
-#if defined(__x86_64__) && !defined(NARROW) /* which tests define, to see the rest */
+#if defined(__x86_64__) && !defined(NO_AVX2) /* tests define NO_AVX2 to test the other branch */
 #define AVX2
 enum { LANES = 8 };
 #else
 enum { LANES = 4 };
 #endif
 
-typedef float lanes __attribute__((vector_size(4 * LANES), may_alias));
-typedef int32_t wholes __attribute__((vector_size(4 * LANES)));
-/* memcpy of a vector is compiled into two halves, for which a load of the whole has to wait. */
-typedef float anywhere __attribute__((vector_size(4 * LANES), may_alias, aligned(4)));
+typedef float float_lanes __attribute__((vector_size(4 * LANES), may_alias));
+typedef int32_t int_lanes __attribute__((vector_size(4 * LANES)));
+/* Compilers split memcpy of a vector into two halves; loading the whole then waits for both. */
+typedef float float_lanes_unaligned
+    __attribute__((vector_size(4 * LANES), may_alias, aligned(4)));
 
-/* Of x86-64, what most have had since 2013 (all with AVX2 have F16C): without it numpy is the faster
-   one. */
+/* Most x86-64 CPUs since 2013 have AVX2, and those have F16C too. Without it NumPy is faster. */
 #ifdef AVX2
-#define WIDE __attribute__((target("avx2,fma,f16c")))
+#define TARGET_AVX2 __attribute__((target("avx2,fma,f16c")))
 #else
-#define WIDE
+#define TARGET_AVX2
 #endif
-#define PART static inline __attribute__((always_inline))
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
