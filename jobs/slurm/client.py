@@ -1,7 +1,7 @@
-"""Questions to SLURM, each in one batched call.
+"""SLURM's commands: one call of squeue, scancel, scontrol or sacct for many jobs.
 
-In:   squeue.   Out: the queue.
-Not here: what a site allows (limits.py), submitting (slurm.py); jobs that ended (accounting.py).
+In:   a command.   Out: its output; the jobs in the queue.
+Not here: what a site allows (limits.py), submitting (sbatch.py), jobs that ended (sacct.py).
 """
 
 import csv
@@ -22,7 +22,7 @@ SLURM_COMMAND_TIMEOUT_S = 60
 
 SQUEUE_FORMAT = "%i|%T|%r|%P|%a|%q|%S|%k"
 
-# Squeue's states in which a job still waits; every other one in the queue holds a node.
+# squeue's states of a job that waits; in every other state it has a node.
 PENDING_STATES = {
     "PENDING",
     "REQUEUED",
@@ -34,19 +34,19 @@ PENDING_STATES = {
 
 
 class SchedulerError(InputError):
-    """The scheduler does not answer, or is not there."""
+    """SLURM does not answer, or is not installed here."""
 
 
 @dataclass(frozen=True)
 class QueuedJob:
     id: str  # 12_3 in an array, else 12
     state: str
-    reason: str  # why it waits, or nothing
+    reason: str  # why it waits; empty: no reason
     partition: str = ""
     account: str = ""
     qos: str = ""
     comment: str = ""
-    starts: float | None = None  # unix, where SLURM estimates it; or when it did
+    starts: float | None = None  # unix time: its start, or SLURM's estimate of it
 
     @property
     def is_pending(self) -> bool:
@@ -54,12 +54,12 @@ class QueuedJob:
 
     @property
     def dependency_failed(self) -> bool:
-        """What it depends on can no longer happen; SLURM would leave it there for ever."""
+        """Whether a job that it depends on can no longer end; SLURM leaves it in the queue."""
         return self.is_pending and self.reason == "DependencyNeverSatisfied"
 
     @property
     def launch_failed(self) -> bool:
-        """Its node did not take it; SLURM requeues it, and then holds it until a person comes."""
+        """Whether its node could not start it; SLURM then holds it until a person releases it."""
         return self.is_pending and self.reason in {
             "launch failed requeued held",
             "JobHoldMaxRequeue",
@@ -67,16 +67,19 @@ class QueuedJob:
 
 
 def squeue(*, all_users: bool = False, retry: bool = False) -> dict[str, QueuedJob]:
-    """Every queued or running job of this user, array tasks one by one."""
+    """Return the queued and running jobs of this user, or of all users, by id.
+
+    Each task of an array is a job of its own. Raises SchedulerError.
+    """
     user_option = [] if all_users else ["--me"]
     command = ["squeue", *user_option, "--noheader", "--array", f"--format={SQUEUE_FORMAT}"]
     text = run_slurm_command(command, retry=retry, SLURM_TIME_FORMAT="%s")
-    found = [line.split("|", 7) for line in text.splitlines()]  # a comment may hold anything
-    return {row[0]: _parse_queued_job(*row) for row in found if len(row) == 8}
+    rows = [line.split("|", 7) for line in text.splitlines()]  # a comment may contain "|"
+    return {row[0]: _parse_queued_job(*row) for row in rows if len(row) == 8}
 
 
-def _parse_queued_job(job: str, state: str, reason: str, *place: str) -> QueuedJob:
-    partition, account, qos, starts, comment = place
+def _parse_queued_job(job: str, state: str, reason: str, *more: str) -> QueuedJob:
+    partition, account, qos, starts, comment = more
     return QueuedJob(
         id=job,
         state=state,
@@ -98,12 +101,15 @@ def release_jobs(jobs: Iterable[str]) -> None:
 
 
 def sweep_tag(folder: Path) -> str:
-    """Begins the comment of every job of a sweep's folder: one that no ledger knows is found."""
+    """Return the prefix of the comment (sbatch --comment) of all jobs of a sweep's folder.
+
+    With it a job is found that no ledger has, because its submission was interrupted.
+    """
     return f"blankslate-{json_digest(str(folder.resolve()))[:12]}-"
 
 
 def cancel_by_tag(tag: str) -> None:
-    """Cancel whatever carries this mark, where the scheduler answers."""
+    """Cancel the jobs whose comment is `tag`; do nothing if SLURM does not answer."""
     with suppress(SchedulerError):
         jobs = {job.id.split("_")[0] for job in squeue().values() if job.comment == tag}
         if jobs:
@@ -111,18 +117,19 @@ def cancel_by_tag(tag: str) -> None:
 
 
 def current_job_id() -> str:
-    """The job that this process is in, as squeue names it; nothing outside of SLURM."""
+    """Return the id of the job that this process runs in, as squeue prints it; "" outside SLURM."""
     array, task = (os.environ.get(f"SLURM_ARRAY_{name}", "") for name in ("JOB_ID", "TASK_ID"))
     return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID", "")
 
 
-# Among the words of `scontrol show job` -> the cause. One that a person cancelled has neither.
+# Pattern of a word in the output of `scontrol show job` -> cause. A job that a person cancelled
+# has neither word.
 TERMINATION_REASONS = {"Reason=TimeLimit": "timeout", "PreemptTime=[0-9]": "preemption"}
 TERMINATION_PATTERN = "|".join(TERMINATION_REASONS)  # also read by grep, in the batch script
 
 
 def termination_reason() -> str:
-    """Why the job that this is in is ended: its limit, or another one; nothing of any other end."""
+    """Return why SLURM ends the job of this process: timeout, preemption, or "" if neither."""
     command = ["scontrol", "show", "job", "--oneliner", os.environ.get("SLURM_JOB_ID", "")]
     try:
         text = run_slurm_command(command, retry=True)
@@ -138,15 +145,16 @@ def termination_reason() -> str:
 
 
 def parse_table(text: str, columns: int) -> list[list[str]]:
-    """Rows of the expected width; a site's wrapper may print other lines around them."""
+    """Return the rows that have `columns` columns; a site's wrapper may print other lines too."""
     reader = csv.reader(io.StringIO(text), delimiter="|", quoting=csv.QUOTE_NONE)
     return [row for row in reader if len(row) == columns]
 
 
 def run_slurm_command(command: list[str], *, retry: bool = False, **environment: str) -> str:
-    """What a command of SLURM prints.
+    """Return what a command of SLURM prints; `environment`: variables to set for it.
 
-    Who only looks gets no answer at once; who submits is `patient` with a scheduler that is busy.
+    `retry`: try again while SLURM is busy, as a submission does; a status display does not wait.
+    Raises SchedulerError.
     """
     for seconds in reasons.RETRY_DELAYS_S if retry else ():
         try:
@@ -159,7 +167,7 @@ def run_slurm_command(command: list[str], *, retry: bool = False, **environment:
 
 
 def _command_environment() -> dict[str, str]:
-    """Without what a person has set to see less: SQUEUE_PARTITION would hide live jobs."""
+    """Return the environment without filters of the user: SQUEUE_PARTITION would hide jobs."""
     return {k: v for k, v in os.environ.items() if not k.startswith(("SQUEUE_", "SACCT_"))}
 
 
@@ -172,13 +180,13 @@ def _run_once(command: list[str], environment: Mapping[str, str]) -> str:
             errors="replace",
             check=True,
             timeout=SLURM_COMMAND_TIMEOUT_S,
-            # Long lists of tasks are not cut short.
+            # 0: squeue and scontrol print long lists of array tasks in full.
             env={**_command_environment(), "SLURM_BITSTR_LEN": "0", **environment},
         )
     except FileNotFoundError:
         raise SchedulerError(
             f"{command[0]} is not on PATH: type this on a login node of the cluster, "
-            f"or run here with CLUSTER=cluster/local.yaml"
+            f"or use this machine with CLUSTER=cluster/local.yaml"
         ) from None
     except subprocess.TimeoutExpired:
         raise SchedulerError(

@@ -1,7 +1,8 @@
-"""What a site allows: the profile's limits, with `auto` looked up, less what counts already.
+"""The limits of a site: the profile's, with `auto` read from SLURM, less the jobs in the queue.
 
-In:   a profile, the queue, what the site says of itself.   Out: `Limits`, the `Wish` within them.
-Not here: what is done within them (plan.py), asking SLURM (site.py).
+In:   a profile, the queue, SLURM's configuration and accounting.   Out: `Limits`; the profile's
+`JobPreferences`.
+Not here: planning jobs within the limits (sweep/plan.py), querying SLURM (site_config.py).
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -17,28 +18,27 @@ from pipeline.files import InputError
 
 @dataclass(frozen=True)
 class Limits:
-    """What the site allows, and what is left of it. None: no limit."""
+    """What may be submitted now. None: no limit."""
 
     tasks: int | None = None  # jobs that may still be submitted
     array: int | None = None  # tasks in one array
-    running: int | None = None  # tasks at once
-    feature_tasks: int | None = None  # of the tasks, those for features
-    feature_room: int | None = None  # of the tasks, those where features go, and the report
-    minutes: int | None = None  # of one task
+    running: int | None = None  # tasks that run at once
+    feature_tasks: int | None = None  # tasks that compute features, by the profile
+    feature_room: int | None = None  # jobs that the partition and QOS of features still allow
+    minutes: int | None = None  # time limit of one task
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobPreferences:
-    """How a profile wants its jobs of runs."""
+    """How the jobs of runs should look, by the profile."""
 
     runs_per_task: int | None = None  # None: as few as the limits allow
-    at_once: int = 1  # runs of a task side by side on one GPU
-    minutes: int | None = None  # a task's time limit; more is asked where its runs need more
+    at_once: int = 1  # runs of a task that share its GPU at the same time
+    minutes: int | None = None  # time limit of a task; the plan may raise it for long runs
     report: bool = False  # a last task writes the report
 
 
 DEFAULT_PREFERENCES = JobPreferences()
-
 
 DEFAULT_MAX_ARRAY_SIZE = 1001  # SLURM's own default of MaxArraySize
 
@@ -47,15 +47,15 @@ QueuedJobs = Mapping[str, QueuedJob]
 
 @dataclass(frozen=True)
 class LimitRule:
-    """One line of accounting that limits jobs; nothing named stands for every one."""
+    """Limits from one row of SLURM's accounting, and the jobs that they count."""
 
     submit: int | None
     running: int | None
     minutes: int | None
-    accounts: Collection[str] = ()
-    partition: str = ""
-    qos: Collection[str] = ()
-    everyone: bool = False  # counts the jobs of all users, not this one's alone
+    accounts: Collection[str] = ()  # empty: any account
+    partition: str = ""  # empty: any partition
+    qos: Collection[str] = ()  # empty: any QOS
+    everyone: bool = False  # counts the jobs of all users, not only of this one
 
     def applies_to(self, job: QueuedJob) -> bool:
         return (
@@ -68,9 +68,9 @@ class LimitRule:
 def job_preferences(profile: Profile) -> JobPreferences:
     if isinstance(profile, LocalProfile):
         return JobPreferences()
-    own = profile.runs_per_task
+    runs_per_task = profile.runs_per_task
     return JobPreferences(
-        runs_per_task=None if own == "auto" else own,
+        runs_per_task=None if runs_per_task == "auto" else runs_per_task,
         at_once=profile.runs_per_gpu,
         minutes=profile.minutes,
         report=profile.report,
@@ -78,7 +78,10 @@ def job_preferences(profile: Profile) -> JobPreferences:
 
 
 def find_limits(profile: SlurmProfile, queue: QueuedJobs) -> Limits:
-    """`queue`: the user's jobs, of which each limit counts its own."""
+    """Return what may be submitted now; `queue`: this user's jobs, which count already.
+
+    Raises InputError if `minutes` of the profile is above the limit of the partition.
+    """
     auto = "auto" in {profile.max_submit, profile.max_running, profile.max_minutes}
     partitions = site_config.show_partitions() if auto else {}
     features = profile.features
@@ -108,7 +111,7 @@ def find_limits(profile: SlurmProfile, queue: QueuedJobs) -> Limits:
 
 
 def exceeded_limit_lines(profile: SlurmProfile) -> Iterator[str]:
-    """Where the profile names more than the site would accept."""
+    """Yield a line for each number of the profile that is above SLURM's limit."""
     short_features = profile.features.model_copy(update={"minutes": MIN_JOB_MINUTES})
     auto = dict.fromkeys(("max_submit", "max_running", "max_array_size", "max_minutes"), "auto")
     auto_profile = profile.model_copy(
@@ -134,9 +137,9 @@ def _refuse_longer(
 ) -> None:
     if allowed is not None and requested > allowed:
         raise InputError(
-            f"{profile.path}: {key}: {requested} is above the {allowed} that partition "
-            f"{partition or 'of the site'} allows a job; lower it: what takes longer goes on in "
-            f"the next one"
+            f"{profile.path}: {key}: {requested} is above the {allowed} minutes that "
+            f"{f'partition {partition}' if partition else 'the default partition'} allows; lower "
+            f"it: a longer run continues in the next job"
         )
 
 
@@ -149,66 +152,72 @@ def _submissions_left(
     elif profile.max_submit == "unlimited":
         return None
     limiting = [rule for rule in rules if rule.submit is not None]
-    # A site may hide the jobs of others: then these are few, and sbatch refuses what is too much.
-    every = (
-        client.squeue(all_users=True, retry=True) if any(r.everyone for r in limiting) else queue
-    )
+    # A site may hide the jobs of other users. Then too many are planned, and sbatch refuses them.
+    everyone = any(rule.everyone for rule in limiting)
+    all_jobs = client.squeue(all_users=True, retry=True) if everyone else queue
     return _lowest(
-        max(
-            0, rule.submit - sum(map(rule.applies_to, (every if rule.everyone else queue).values()))
-        )
+        max(0, rule.submit - _count_jobs(rule, all_jobs if rule.everyone else queue))
         for rule in limiting
         if rule.submit is not None
     )
 
 
+def _count_jobs(rule: LimitRule, queue: QueuedJobs) -> int:
+    return sum(map(rule.applies_to, queue.values()))
+
+
 def _limit_rules(
     profile: SlurmProfile, partition: str, qos: str | None, partitions: Partitions, cluster: str
 ) -> list[LimitRule]:
-    """Of the partition, the user's association, the accounts above it and each QOS."""
-    at = [partitions[name] for name in partition.split(",") if name in partitions]
-    found = [LimitRule(None, None, parse_minutes(each.get("MaxTime", ""))) for each in at]
-    names = {each.get("QoS") for each in at} - {None, "", "N/A"}
-    using = profile.account or ""
+    """Return the rules of the partition, the user's association, its accounts, and each QOS."""
+    settings = [partitions[name] for name in partition.split(",") if name in partitions]
+    rules = [LimitRule(None, None, parse_minutes(each.get("MaxTime", ""))) for each in settings]
+    qos_names = {each["QoS"] for each in settings if each.get("QoS") not in {None, "", "N/A"}}
+    account = profile.account or ""
     for each in site_config.associations(profile.account, partition, cluster):
-        own, together = _parse_limit_numbers(each.limits)
-        found += [LimitRule(*rule, (each.account,), each.partition) for rule in (own, together)]
-        using, qos = each.account, qos or each.qos
-    found += _account_rules(using, cluster)
-    names.add(qos or site_config.DEFAULT_QOS)
-    return [*found, *_qos_rules({str(name) for name in names}, partitions)]
+        own, group = _parse_limit_numbers(each.limits)
+        rules += [LimitRule(*rule, (each.account,), each.partition) for rule in (own, group)]
+        account, qos = each.account, qos or each.qos
+    rules += _account_rules(account, cluster)
+    qos_names.add(qos or site_config.DEFAULT_QOS)
+    return [*rules, *_qos_rules(qos_names, partitions)]
 
 
 def _account_rules(account: str, cluster: str) -> Iterator[LimitRule]:
-    """What an account may have as a whole, with all below it; so may each one above it."""
-    above = {each.name: each for each in site_config.accounts(cluster)}
+    """Yield the group limits of an account and of each account above it.
 
-    def line(name: str) -> Iterator[str]:
-        while name in above:
+    A group limit counts the jobs of all users, in the account and in all accounts below it.
+    """
+    accounts = {each.name: each for each in site_config.accounts(cluster)}
+
+    def ancestors(name: str) -> Iterator[str]:
+        while name in accounts:
             yield name
-            name = above[name].parent
+            name = accounts[name].parent
 
-    for name in line(account):
-        _, together = _parse_limit_numbers(["", "", "", *above[name].limits])
-        below = {each for each in above if name in line(each)}
-        yield LimitRule(*together, below, everyone=True)
+    for name in ancestors(account):
+        _, group = _parse_limit_numbers(["", "", "", *accounts[name].limits])
+        below = {each for each in accounts if name in ancestors(each)}
+        yield LimitRule(*group, below, everyone=True)
 
 
 def _qos_rules(names: Collection[str], partitions: Partitions) -> Iterator[LimitRule]:
-    words = f"show qos where name={','.join(sorted(names))} "
-    words += "format=Name,MaxSubmitPU,MaxJobsPU,MaxWall,GrpSubmit,GrpJobs"
-    for name, *numbers in site_config.query_sacctmgr(words, 6):
-        own, together = _parse_limit_numbers(numbers)
-        # A partition's QOS counts the jobs in the partition, whatever QOS they name.
+    query = f"show qos where name={','.join(sorted(names))} "
+    query += "format=Name,MaxSubmitPU,MaxJobsPU,MaxWall,GrpSubmit,GrpJobs"
+    for name, *numbers in site_config.query_sacctmgr(query, 6):
+        if name not in names:
+            continue
+        own, group = _parse_limit_numbers(numbers)
+        # The QOS of a partition counts all jobs in the partition, whatever QOS they name.
         using = [each for each, settings in partitions.items() if settings.get("QoS") == name]
-        counted: list[dict[str, Any]] = [{"partition": each} for each in using]
-        for which in (counted or [{"qos": (name,)}]) if name in names else ():
-            yield LimitRule(*own, **which)
-            yield LimitRule(*together, **which, everyone=True)
+        scopes: list[dict[str, Any]] = [{"partition": each} for each in using]
+        for scope in scopes or [{"qos": (name,)}]:
+            yield LimitRule(*own, **scope)
+            yield LimitRule(*group, **scope, everyone=True)
 
 
 def parse_minutes(text: str) -> int | None:
-    """Of a limit; None: there is none."""
+    """Return a time limit of SLURM in whole minutes, at least 1; None: no limit."""
     seconds = site_config.parse_slurm_time(text)
     return None if seconds is None else max(1, seconds // 60)
 
@@ -217,11 +226,14 @@ LimitNumbers = tuple[int | None, int | None, int | None]  # submitted, running, 
 
 
 def _parse_limit_numbers(texts: Sequence[str]) -> tuple[LimitNumbers, LimitNumbers]:
-    """Of each user; of all together."""
-    submit, running, wall, *together = texts
-    grp = [int(text) if text else None for text in together]
-    own = (int(submit) if submit else None, int(running) if running else None, parse_minutes(wall))
-    return own, (grp[0], grp[1], None)
+    """Return the limits of each user, and those of the whole group; an empty text is no limit."""
+    submit, running, wall, group_submit, group_running = texts
+    own = (_parse_number(submit), _parse_number(running), parse_minutes(wall))
+    return own, (_parse_number(group_submit), _parse_number(group_running), None)
+
+
+def _parse_number(text: str) -> int | None:
+    return int(text) if text else None
 
 
 def _resolve_limit(setting: LimitSetting, site_limit: int | None) -> int | None:

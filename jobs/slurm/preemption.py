@@ -1,11 +1,11 @@
-"""Preemption: what a job whose node is taken hears and loses, by the profile; what the site says.
+"""Preemption: what a preempted job gets and loses, by the profile; what SLURM's configuration says.
 
-In:   a profile, what SLURM says of the site.   Out: a sentence; the fields as they should be.
-Not here: hearing the signal (processes.py), saving (pipeline/training/trainer.py).
+In:   a profile, SLURM's configuration.   Out: a sentence; values for fields of the profile.
+Not here: receiving the signal (node/signals.py), saving (pipeline/training/loop/trainer.py).
 
-Whatever a site grants, SLURM sends SIGTERM before it kills, and waits for KillWait. A run that
-hears it, or SIGUSR2 before, saves after the step, or the batch of an evaluation, that it is at and
-asks for another turn.
+SLURM always sends SIGTERM before SIGKILL, and waits KillWait between them. A run that receives
+SIGTERM, or SIGUSR2 before it, ends its training step (or evaluation batch), saves, and requests a
+requeue.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,9 +16,9 @@ from jobs.slurm import site_config
 KILL_WAIT_TEXT = "SLURM's KillWait (30 s on most sites)"
 WARNING_SIGNALS = {True: "SIGUSR2", False: "SIGTERM", None: "SIGTERM or SIGUSR2"}
 AFTER_PREEMPTION = {
-    "requeue": "it is requeued, and goes on",
-    "cancel": "it comes back if it has saved in time, and else make sweep again submits it",
-    "unknown": "it is requeued and goes on, or make sweep again submits it",
+    "requeue": "it is requeued and continues",
+    "cancel": "it is requeued if it saves in time; otherwise make sweep again submits it",
+    "unknown": "it is requeued and continues, or make sweep again submits it",
 }
 PREEMPTION_OPTIONS = ("PreemptParameters", "SlurmctldParameters")  # the second in SLURM 22.05
 
@@ -26,23 +26,26 @@ FieldValue = str | int | bool
 
 
 def describe_preemption(profile: SlurmProfile) -> str:
-    """What a preempted run loses at most."""
+    """Return a sentence: how a run is warned, how long it has, what it loses at most."""
     if profile.preemption == "none":
-        return "no node is taken from a run here"
-    signal, has = WARNING_SIGNALS[profile.user_signal_on_preempt], KILL_WAIT_TEXT
+        return "no run is preempted here"
+    signal, time_left = WARNING_SIGNALS[profile.user_signal_on_preempt], KILL_WAIT_TEXT
     if profile.grace_s is None:
-        has = f"at least {KILL_WAIT_TEXT}"
+        time_left = f"at least {KILL_WAIT_TEXT}"
     elif profile.grace_s:
-        has = f"{profile.grace_s} s"
+        time_left = f"{profile.grace_s} s"
     return (
-        f"a run whose node is taken hears {signal} and has {has} to end its step and save: it "
-        f"loses nothing or, where that is too short, at most a minute; "
+        f"a preempted run receives {signal} and has {time_left} to end its step and save: it "
+        f"loses nothing, or at most a minute if that is too short; "
         f"{AFTER_PREEMPTION[profile.preemption]}"
     )
 
 
 def site_preemption_fields(profile: SlurmProfile) -> dict[str, set[FieldValue]]:
-    """Fields of the profile -> what SLURM says, of each partition; empty where it does not."""
+    """Return field of the profile -> the values that SLURM's configuration gives it.
+
+    A profile with several partitions may get several values. Empty: SLURM does not say.
+    """
     config = site_config.show_config()
     kind = config.get("PreemptType", "").removeprefix("preempt/")
     if kind in {"", "none"}:
@@ -52,8 +55,8 @@ def site_preemption_fields(profile: SlurmProfile) -> dict[str, set[FieldValue]]:
     if kind == "qos":
         found = list(_qos_preemption(profile, ",".join(places), config))
     else:
-        at = [partitions[name] for name in places if name in partitions]
-        found = [(each.get("PreemptMode", ""), each.get("GraceTime", "")) for each in at]
+        settings = [partitions[name] for name in places if name in partitions]
+        found = [(each.get("PreemptMode", ""), each.get("GraceTime", "")) for each in settings]
     modes: set[FieldValue] = {_parse_preempt_mode(mode) for mode, _ in found}
     if modes <= {"none"}:
         return {"preemption": modes} if modes else {}
@@ -65,10 +68,10 @@ def site_preemption_fields(profile: SlurmProfile) -> dict[str, set[FieldValue]]:
 def _qos_preemption(
     profile: SlurmProfile, partition: str, config: Mapping[str, str]
 ) -> Iterator[tuple[str, str]]:
-    """Mode and grace time of the one that a run has."""
+    """Yield mode and grace time of the QOS that the jobs of runs have."""
     cluster = config.get("ClusterName", "")
-    usual = (each.qos for each in site_config.associations(profile.account, partition, cluster))
-    own = profile.qos or next(filter(None, usual), site_config.DEFAULT_QOS)
+    defaults = (each.qos for each in site_config.associations(profile.account, partition, cluster))
+    own = profile.qos or next(filter(None, defaults), site_config.DEFAULT_QOS)
     for name, mode, grace in site_config.query_sacctmgr(
         f"show qos where name={own} format=Name,PreemptMode,GraceTime", 3
     ):
@@ -77,6 +80,6 @@ def _qos_preemption(
 
 
 def _parse_preempt_mode(text: str) -> str:
-    """`GANG,REQUEUE` of SLURM -> requeue; gang scheduling, by itself, takes no node."""
+    """Return `requeue` for SLURM's `GANG,REQUEUE`; gang scheduling alone does not preempt a job."""
     words = [word for word in text.lower().split(",") if word not in {"gang", "within", "off", ""}]
     return words[0] if words else "none"

@@ -1,33 +1,35 @@
-"""Reasons: why SLURM lets a job wait, or refuses it, in words. Pure.
+"""Reasons: why SLURM lets a job wait, or refuses it, in plain words. Pure.
 
-In:   a reason as squeue gives it, a complaint of sbatch.   Out: a few words, with what a person
-can do where there is something.   Not here: asking for it (scheduler.py, slurm.py).
+In:   a reason as squeue prints it, an error of sbatch.
+Out:  a few words, and what a person can do about it.
+Not here: querying SLURM (client.py), submitting (sbatch.py).
 """
 
 import re
 
 REASON_TEXTS = {
-    "Priority": "others come first",
-    "Resources": "next, when there is room",
+    "Priority": "other jobs come first",
+    "Resources": "starts when resources are free",
     "Dependency": "waits for earlier jobs",
     "DependencyNeverSatisfied": "never starts: make sweep again cancels it",
-    "BeginTime": "held back after a requeue",
-    "Cleaning": "its last start is being cleaned up",
-    "JobArrayTaskLimit": "waits for others of its array",
-    "JobHeldUser": "held: scontrol release lets it go",
+    "BeginTime": "held for a while after a requeue",
+    "Cleaning": "SLURM cleans up after its last attempt",
+    "JobArrayTaskLimit": "waits for other tasks of its array",
+    "JobHeldUser": "held by a user: scontrol release lets it start",
     "JobHeldAdmin": "held by an administrator: ask why",
     "JobLaunchFailure": "could not be started: ask the administrators",
-    "JobHoldMaxRequeue": "no node took it: make sweep again releases it",
-    "launch failed requeued held": "no node took it: make sweep again releases it",
+    "JobHoldMaxRequeue": "could not be started on a node, and held: make sweep again releases it",
+    "launch failed requeued held": "could not be started on a node, and held: make sweep again "
+    "releases it",
     "NodeDown": "its node is down",
     "PartitionDown": "the partition is down",
     "PartitionInactive": "the partition is closed",
-    "PartitionConfig": "never starts: no node of the partition has so many CPUs or GPUs",
-    "PartitionNodeLimit": "never starts: asks for more than the partition has",
+    "PartitionConfig": "never starts: no node of the partition has that many CPUs or GPUs",
+    "PartitionNodeLimit": "never starts: it requests more than the partition has",
     "PartitionTimeLimit": "never starts: minutes is above the partition's limit",
     "MaxMemPerLimit": "never starts: memory_gb is above the partition's limit",
     "ReqNodeNotAvail": "the nodes are down or reserved: sinfo -R and scontrol show reservation say "
-    "until when; a job of fewer minutes may fit in before",
+    "until when; a job with fewer minutes may start before that",
     "Reservation": "waits for its reservation",
     "ReservationDeleted": "never starts: its reservation is gone",
     "InvalidAccount": "never starts: account must be one that sacctmgr show assoc lists",
@@ -38,9 +40,9 @@ REASON_TEXTS = {
     "DeadLine": "never starts: its deadline has passed",
     "None": "",
 }
-# Limits have dozens of names, made of whose they are and of what.
+# The names of limits have an owner and a resource: QOS + MaxCpuPerUserLimit.
 LIMIT_OWNERS = {"Assoc": "your account", "QOS": "the qos", "Reached": "the site"}
-# Of one job alone: no other job that ends makes room for it.
+# A limit for one job: it stays in force when other jobs end.
 PER_JOB_PATTERN = r"PerJob|^QOSMin"
 LIMITED_RESOURCES = (
     (r"Submit", "jobs submitted"),
@@ -52,31 +54,31 @@ LIMITED_RESOURCES = (
     (r"(?i)node", "nodes"),
 )
 
-# What sbatch complains of -> the usual cause; the first that fits. A limit has a name of one word,
-# made of whose it is and of what; the sentence below it is the same for all of them.
+# Pattern in an error of sbatch -> its usual cause; the first match counts. sbatch prints the name
+# of a limit, and then one sentence that is the same for all limits.
 LIMIT_PATTERN = r"\b(?:Assoc|QOS)\w*"
 POLICY_PATTERN = "accounting/qos policy"
 USUAL_CAUSES = {
     LIMIT_PATTERN
-    + "GrpSubmit": "all of the account or of the qos together have submitted what they may: "
+    + "GrpSubmit": "all users of the account or of the qos together have reached its limit: "
     "make sweep again later, or lower max_submit in the profile",
     LIMIT_PATTERN + "Submit": "max_submit in the profile is above what the site allows",
-    LIMIT_PATTERN + "Min(ute)?s": "minutes times cpus or gpus is above what the account has left",
+    LIMIT_PATTERN + "Min(ute)?s": "minutes times cpus or gpus is more than the account has left",
     LIMIT_PATTERN
-    + "(Wall|Time)": "minutes in the profile is above what the account or the qos allows",
+    + "(Wall|Time)": "minutes in the profile is more than the account or the qos allows",
     LIMIT_PATTERN + "(GRES|GPU)": "gpus in the profile is not what the account or the qos allows",
     LIMIT_PATTERN + "Mem": "memory_gb in the profile is not what the account or the qos allows",
     LIMIT_PATTERN + "Cpu": "cpus in the profile is not what the account or the qos allows",
-    POLICY_PATTERN: "the job passes a limit of the account or the qos: sacctmgr show "
-    "assoc and sacctmgr show qos list them",
+    POLICY_PATTERN: "the job exceeds a limit of the account or the qos: sacctmgr show "
+    "assoc and sacctmgr show qos list the limits",
     "account/partition combination": "account and partition in the profile must be a pair that "
-    "sacctmgr show assoc lists; an account must be named where you have no default",
-    "association": "account, partition and qos in the profile must be ones you may use together",
+    "sacctmgr show assoc lists; name an account if you have no default one",
+    "association": "you must be allowed to use account, partition and qos of the profile together",
     "job array": "max_array_size in the profile is above what the site allows",
     "requested time limit": "minutes in the profile is above the partition's limit",
-    "memory specification": "no node has so much memory: lower memory_gb in the profile",
-    "node configuration|cpu count|more processors": "no node has so many CPUs, GPUs or so much "
-    "memory: see the profile",
+    "memory specification": "no node has that much memory: lower memory_gb in the profile",
+    "node configuration|cpu count|more processors": "no node has that many CPUs or GPUs, or "
+    "that much memory: lower cpus, gpus or memory_gb in the profile",
     "feature specification": "constraint in the profile must be one that sinfo -o %f lists",
     "generic resource": "gpu_type in the profile must be one that sinfo -o %G lists",
     "partition": "partition in the profile must be one that sinfo lists",
@@ -86,7 +88,7 @@ USUAL_CAUSES = {
     "contact": "the scheduler does not answer; try again later",
 }
 
-# A complaint of any command that may be gone a little later.
+# Errors of any command that may be gone a little later.
 TRANSIENT_ERRORS = (
     "timed out",
     "unable to contact",
@@ -101,35 +103,36 @@ RETRY_DELAYS_S = (1.0, 2.0, 4.0, 8.0)
 
 
 def explain(reason: str) -> str:
-    """SLURM's own word in brackets, so that it can be looked up; unknown ones as they are."""
+    """Return a reason of squeue in plain words, with SLURM's name in brackets.
+
+    An unknown reason is returned as it is; "None" and an empty one as "".
+    """
     name = reason.strip("()").split(",")[0].strip()
     if name in REASON_TEXTS:
         return f"{REASON_TEXTS[name]} ({name})" if REASON_TEXTS[name] else ""
-    whose = next((words for start, words in LIMIT_OWNERS.items() if name.startswith(start)), "")
-    if whose and re.search(PER_JOB_PATTERN, name):
+    owner = next((words for start, words in LIMIT_OWNERS.items() if name.startswith(start)), "")
+    if owner and re.search(PER_JOB_PATTERN, name):
         return f"never starts: {_limit_cause(name)} ({name})"
-    if whose and ("Limit" in name or "Max" in name or "Grp" in name):
-        what = next(
-            (words for pattern, words in LIMITED_RESOURCES if re.search(pattern, name)), "something"
-        )
-        return f"{whose} has its limit of {what} ({name})"
+    if owner and ("Limit" in name or "Max" in name or "Grp" in name):
+        resources = (words for pattern, words in LIMITED_RESOURCES if re.search(pattern, name))
+        return f"{owner} is at its limit of {next(resources, 'something')} ({name})"
     return name
 
 
 def _limit_cause(limit: str) -> str:
-    """The usual cause of a limit; of one that is not known, where it stands."""
+    """Return the usual cause of a limit, or for an unknown one where limits are listed."""
     known = {p: c for p, c in USUAL_CAUSES.items() if p.startswith(LIMIT_PATTERN)}
     causes = (cause for pattern, cause in known.items() if re.search(pattern, limit, re.IGNORECASE))
     return next(causes, USUAL_CAUSES[POLICY_PATTERN])
 
 
 def never_starts(reason: str) -> bool:
-    """Whether a job that waits for this waits in vain, until its request or the site changes."""
+    """Return whether a job with this reason never starts unless its request or the site changes."""
     return explain(reason).startswith("never starts")
 
 
 def add_usual_cause(message: str) -> str:
-    """A complaint of sbatch, and its usual cause where it is known."""
+    """Return an error of sbatch, followed by its usual cause if that is known."""
     causes = (
         cause
         for pattern, cause in USUAL_CAUSES.items()
@@ -140,5 +143,5 @@ def add_usual_cause(message: str) -> str:
 
 
 def is_transient(message: str) -> bool:
-    """Whether the same words may be accepted a little later."""
+    """Return whether the same command may succeed a little later."""
     return any(re.search(pattern, message, re.IGNORECASE) for pattern in TRANSIENT_ERRORS)

@@ -1,4 +1,4 @@
-"""Resources: what a job asks of SLURM, in the names of submitit's parameters.
+"""Resources: what a job requests from SLURM, as submitit's parameters.
 
 In:   a profile; what one job needs beyond it.   Out: a dictionary for submitit.
 Not here: the script and its submission (sbatch.py).
@@ -14,42 +14,36 @@ from jobs.profile import SlurmProfile
 
 @dataclass(frozen=True)
 class ResourceOverride:
-    """What a job asks for otherwise than its profile says, because of how a run ended before."""
+    """What a job requests differently from its profile, because an earlier attempt failed."""
 
-    memory_gb: float | None = None
-    exclude: tuple[str, ...] = ()  # nodes
+    memory_gb: float | None = None  # None: as in the profile
+    exclude: tuple[str, ...] = ()  # nodes (sbatch --exclude)
 
 
 NO_OVERRIDE = ResourceOverride()
 
-
-# SLURM sends the signal up to a minute early. A tenth of the limit, at most this, keeps it from
-# arriving before python has its handlers (profile.SHORTEST).
+# SLURM may send the signal up to a minute early. A tenth of the time limit, at most this, keeps it
+# from arriving before python has set its handlers (profile.MIN_JOB_MINUTES).
 MAX_WARNING_S = 90
 
-# Environment variable, set where python runs in a container, from which scontrol cannot be reached.
+# Environment variable of jobs whose python runs in a container and cannot call scontrol.
 REQUEUE_FROM_BATCH_VARIABLE = "BLANKSLATE_REQUEUE_FROM_BATCH"
 
 
 def run_parameters(profile: SlurmProfile, minutes: int | None = None) -> dict[str, Any]:
-    """What a job of runs asks for, in submitit's words."""
+    """Return the parameters of a job of runs."""
     parameters = _job_parameters(
         profile, profile.cpus, profile.job_memory_gb, minutes or profile.minutes
     )
-    return {
-        **parameters,
-        **_gpu_parameters(profile),
-        "additional_parameters": {
-            **parameters["additional_parameters"],
-            **_gpu_parameters(profile).get("additional_parameters", {}),
-        },
-    }
+    gpus = _gpu_parameters(profile)
+    additional = parameters["additional_parameters"] | gpus.get("additional_parameters", {})
+    return {**parameters, **gpus, "additional_parameters": additional}
 
 
 def apply_override(
     parameters: Mapping[str, Any], override: ResourceOverride, profile: SlurmProfile
 ) -> dict[str, Any]:
-    """The same, with what a task asks for because of how it ended before."""
+    """Return the parameters with the changes of `override`."""
     changes: dict[str, Any] = {}
     if override.memory_gb is not None:
         changes |= _memory_parameters(profile, parameters["cpus_per_task"], override.memory_gb)
@@ -59,16 +53,16 @@ def apply_override(
 
 
 def feature_parameters(profile: SlurmProfile) -> dict[str, Any]:
-    """Features need no GPU, and so often another partition; so does the report.
+    """Return the parameters of a job of features or of the report, which need no GPU.
 
-    One thread, whatever the CPUs: sums over more of them have other last bits, and the bytes of a
-    shard must not depend on where it was made.
+    One thread, whatever the CPUs: with more threads the last bits of a sum differ, and the bytes of
+    a shard must not depend on the machine that made it.
     """
     jobs = profile.features
-    own = {"partition": jobs.partition, "qos": jobs.qos, "constraint": jobs.constraint}
     parameters = _job_parameters(profile, jobs.cpus, jobs.memory_gb, jobs.minutes)
-    given = {name: value for name, value in own.items() if value is not None}
-    return {**parameters, **given, "threads": 1}
+    own = {"partition": jobs.partition, "qos": jobs.qos, "constraint": jobs.constraint}
+    set_in_profile = {name: value for name, value in own.items() if value is not None}
+    return {**parameters, **set_in_profile, "threads": 1}
 
 
 def _job_parameters(
@@ -79,19 +73,19 @@ def _job_parameters(
         "account": profile.account,
         "qos": profile.qos,
         "constraint": profile.constraint,
-        "wckey": profile.wckey,  # submitit sends its own name where this is not passed
+        "wckey": profile.wckey,  # without this submitit sends its own name
         "cpus_per_task": cpus,
         "srun_args": [f"--cpus-per-task={cpus}"],  # since SLURM 22.05 the step does not inherit it
         **_memory_parameters(profile, cpus, memory_gb),
         "time": minutes,
         "signal_delay_s": min(MAX_WARNING_S, minutes * 60 // 10),
         "stderr_to_stdout": True,
-        "additional_parameters": {"requeue": True},  # the site's default may be not to
+        "additional_parameters": {"requeue": True},  # a site may have set JobRequeue=0
     }
 
 
 def _memory_parameters(profile: SlurmProfile, cpus: int, memory_gb: float) -> dict[str, str]:
-    megabytes = memory_gb * 1024  # rounded up: of 0 SLURM gives all that the node has
+    megabytes = memory_gb * 1024  # rounded up below: --mem=0 requests all memory of the node
     if profile.memory_style == "mem":
         return {"mem": f"{math.ceil(megabytes)}MB"}
     return {"mem_per_cpu": f"{math.ceil(megabytes / cpus)}MB"}

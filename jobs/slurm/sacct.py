@@ -1,7 +1,7 @@
-"""Accounting: what SLURM knows of jobs that have left its queue, in one call of sacct.
+"""sacct: how jobs ended that have left the queue, in one call.
 
-In:   job ids.   Out: the lives of each job: it has a new one with every requeue.
-Not here: what a state means (failures.py); jobs in the queue (scheduler.py).
+In:   job ids.   Out: the attempts of each job; every requeue begins a new attempt.
+Not here: what a state means (node/failures.py), jobs in the queue (client.py).
 """
 
 import re
@@ -16,14 +16,14 @@ BYTES_PER_UNIT = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 @dataclass(frozen=True)
 class JobAttempt:
-    """One start of a job, until it ended or was requeued."""
+    """One attempt of a job: from its start until it ended or was requeued."""
 
     state: str
-    code: int = 0  # of its exit
-    signal: int = 0  # that ended it
+    code: int = 0  # exit code
+    signal: int = 0  # the signal that ended it; 0: none
     nodes: str = ""
-    ended: float | None = None  # unix
-    peak_bytes: int = 0  # of its largest step
+    ended: float | None = None  # unix time
+    peak_bytes: int = 0  # memory of its largest step (MaxRSS)
 
     @property
     def failed_node(self) -> str:
@@ -31,22 +31,22 @@ class JobAttempt:
 
 
 def query_job_attempts(jobs: Collection[str]) -> dict[str, list[JobAttempt]]:
-    """Job -> its lives, the last one last; nothing where there is no accounting."""
+    """Return job -> its attempts in order; empty if SLURM has no accounting."""
     masters = sorted({job.split("_")[0] for job in jobs})
     if not masters:
         return {}
     command = ["sacct", "--noheader", "--parsable2", "--duplicates", f"--format={SACCT_FIELDS}"]
     try:
-        # Ids are given, so that sacct does not begin at midnight.
+        # Without ids sacct would list the jobs since midnight only.
         text = run_slurm_command([*command, f"--jobs={','.join(masters)}"], SLURM_TIME_FORMAT="%s")
     except SchedulerError:
         return {}
     found: dict[str, list[JobAttempt]] = {}
     for name, state, code, nodes, end, peak in parse_table(text, 6):
-        if "." in name:  # a step, of the line above
+        if "." in name:  # a step of the job in the line above
             _add_step(found, name.split(".")[0], state, code, peak)
             continue
-        life = JobAttempt(
+        attempt = JobAttempt(
             state=state,
             code=int(code.split(":")[0] or 0),
             signal=_parse_signal(code),
@@ -54,25 +54,27 @@ def query_job_attempts(jobs: Collection[str]) -> dict[str, list[JobAttempt]]:
             ended=_parse_time(end),
         )
         for job in _expand_job_ids(name):
-            found.setdefault(job, []).append(life)
+            found.setdefault(job, []).append(attempt)
     return {job: each for job, each in found.items() if job in jobs}
 
 
 def _add_step(
     found: dict[str, list[JobAttempt]], job: str, state: str, exit_code: str, peak: str
 ) -> None:
-    """The largest step's memory; and the signal, which is not always told of the job."""
+    """Add a step's memory to its job; and its signal, which sacct may not report for the job."""
     if job not in found:
         return
-    life = found[job][-1]
-    signal = life.signal or (_parse_signal(exit_code) if not state.startswith("COMPLETED") else 0)
+    attempt = found[job][-1]
+    step_signal = 0 if state.startswith("COMPLETED") else _parse_signal(exit_code)
     found[job][-1] = replace(
-        life, peak_bytes=max(life.peak_bytes, _parse_memory(peak)), signal=signal
+        attempt,
+        peak_bytes=max(attempt.peak_bytes, _parse_memory(peak)),
+        signal=attempt.signal or step_signal,
     )
 
 
 def _parse_signal(exit_code: str) -> int:
-    """Of `1:0`: how it exited, and which signal ended it."""
+    """Return the signal of sacct's `exit code:signal`, such as 9 of `0:9`."""
     number = exit_code.partition(":")[2]
     return int(number) if number.isdigit() else 0
 
@@ -87,7 +89,10 @@ def _parse_memory(text: str) -> int:
 
 
 def _expand_job_ids(job_id: str) -> Iterator[str]:
-    """`12_[0-1,4%2]`: tasks of an array that ended before they started share a line of sacct."""
+    """Yield 12_0, 12_1, 12_4 of `12_[0-1,4%2]`.
+
+    Array tasks that ended before they started share one line of sacct.
+    """
     array, _, tasks = job_id.partition("_[")
     if not tasks:
         yield job_id

@@ -1,10 +1,10 @@
-"""SLURM through submitit: one array per call. The only home of submitit.
+"""Submission: one job array per call of sbatch. The only module that imports submitit.
 
 In:   task files, a profile.   Out: job ids; on the node, `TaskRunner` executes one task.
-Not here: how many tasks there may be (plan.py), what SLURM knows of them (scheduler.py).
+Not here: how many tasks there may be (sweep/plan.py), what SLURM knows of them (client.py).
 
-submitit writes the script, submits it and starts the function; the traps around it are named
-where they are stepped over.
+submitit writes the batch script, submits it, and calls the function on the node. A comment marks
+each place where its behaviour needs a workaround.
 """
 
 import io
@@ -35,164 +35,174 @@ from jobs.slurm.client import TERMINATION_PATTERN, cancel_by_tag, sweep_tag
 from jobs.slurm.resources import REQUEUE_FROM_BATCH_VARIABLE
 from pipeline.files import InputError
 
-# submitit requeues a job that reached its limit this often. Each turn gets further, or lives.py
-# gives it up; so the number is never met.
+# submitit requeues a job that reached its time limit at most this often. No job gets there:
+# node/requeue.py gives up a job that makes no progress.
 MAX_REQUEUES = 100
 
-
-# Pickles and script of what has no number yet, as submitit names them.
+# submitit's names for the pickles and the script of jobs that have no id yet.
 UNSUBMITTED_FILES = r"[0-9a-f]{32}\.pkl|\.submission_file_[0-9a-f]+\.sh"
 
-# Variable of sbatch -> what of the profile it stands for, where that is null.
+# Variable of sbatch -> the field of the profile that it replaces if that is null.
 ALLOWED_SBATCH_VARIABLES = {
     f"SBATCH_{name.upper()}": name
     for name in ("account", "clusters", "constraint", "partition", "qos", "reservation", "wckey")
 }
 
-# Path of a task file, and what asks SLURM for a requeue -> exit code.
+# (path of a task file, function that requests a requeue) -> exit code
 Execute = Callable[[Path, Callable[[], None]], int]
 
 
 class SubmissionRefusedError(InputError):
-    """What sbatch will not take, however often it is asked."""
+    """sbatch refuses the job, and would refuse it again."""
 
 
 @dataclass(frozen=True)
 class TaskRunner:
-    """The callable that submitit pickles, and calls on the node with the path of a task file."""
+    """The function that submitit pickles, and calls on the node with the path of a task file."""
 
     execute: Execute
 
     def __call__(self, task: str) -> None:
-        # submitit's own handler writes its file and requeues inside the signal. Here a signal only
-        # sets a flag; the handler is called when training has saved and returned.
+        # submitit's handler would save and requeue inside the signal. Here the signal only sets a
+        # flag, and the handler is called after training has saved and returned.
         handler: Any = signal.getsignal(signal.SIGUSR2)
 
         def requeue() -> None:
             try:
                 handler(signal.SIGUSR2, None)
             except (OSError, subprocess.SubprocessError, UncompletedJobError) as error:
-                print(f"saved, but not requeued: {error}; make sweep again", flush=True)
+                print(f"saved, but not requeued: {error}; make sweep again continues", flush=True)
 
         if code := self.execute(Path(task), requeue):
             sys.exit(code)
 
     def checkpoint(self, task: str) -> submitit.helpers.DelayedSubmission:
-        """The same arguments: a run goes on from its own files."""
+        """Return the same call: a run continues from its own files."""
         return submitit.helpers.DelayedSubmission(self, task)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
-    """What the jobs of one sweep share."""
+    """Submits the jobs of one sweep."""
 
     profile: SlurmProfile
     name: str  # of the sweep
     folder: Path  # scripts, pickles and the output of jobs
-    code: Path  # the snapshot
-    execute: Execute  # what a job calls with its task file
+    code: Path  # snapshot of the code that the jobs import
+    execute: Execute
 
     def submit(
         self,
         files: Sequence[Path],
-        asked: Mapping[str, Any],
+        job_parameters: Mapping[str, Any],
         *,
         throttle: int | None = None,
         after: Sequence[str] = (),
     ) -> list[str]:
-        """One array of task files -> their job ids: `12_0` and on, or `12` for a single one."""
+        """Submit one array, and return its job ids: `12_0`, `12_1`, … or `12` for a single task.
+
+        `throttle`: tasks that run at once; `after`: jobs that must end first. Raises
+        SubmissionRefusedError, or InputError if SLURM stays busy or is not installed.
+        """
         if not shutil.which("sbatch") or not shutil.which("srun"):
             raise InputError(
                 f"{self.profile.path}: sbatch is not on PATH: type this on a login node of the "
-                f"cluster, or run here with CLUSTER=cluster/local.yaml"
+                f"cluster, or use this machine with CLUSTER=cluster/local.yaml"
             )
         self.folder.mkdir(parents=True, exist_ok=True)
         for seconds in (*reasons.RETRY_DELAYS_S, None):
-            mark = sweep_tag(self.folder) + secrets.token_hex(4)
-            executor = self._executor(asked, throttle or len(files), after, mark)
+            tag = sweep_tag(self.folder) + secrets.token_hex(4)
+            executor = self._executor(job_parameters, throttle or len(files), after, tag)
             try:
-                with _filtered_sbatch_variables(asked):
-                    jobs = self._submit(executor, files, mark)
+                with _filtered_sbatch_variables(job_parameters):
+                    return self._submit(executor, files, tag)
             except (FailedJobError, FailedSubmissionError) as error:
-                said = _sbatch_error(str(error))
-                why = f"{self.profile.path}: {reasons.add_usual_cause(said)}"
-                if not reasons.is_transient(said):
+                message = _sbatch_error(str(error))
+                why = f"{self.profile.path}: {reasons.add_usual_cause(message)}"
+                if not reasons.is_transient(message):
                     raise SubmissionRefusedError(why) from None
                 if seconds is None:
                     raise InputError(why) from None
-                print_line(f"{said}; again in {seconds:.0f} s")
+                print_line(f"{message}; trying again in {seconds:.0f} s")
                 time.sleep(seconds)
-            else:
-                return jobs
         raise AssertionError
 
     def script(
-        self, tasks: int, asked: Mapping[str, Any], throttle: int | None, after: Sequence[str] = ()
+        self,
+        tasks: int,
+        job_parameters: Mapping[str, Any],
+        throttle: int | None,
+        after: Sequence[str] = (),
     ) -> str:
-        """What sbatch would be given."""
-        mark = sweep_tag(self.folder) + "0"
-        executor = self._executor(asked, throttle or tasks, after, mark)
+        """Return the batch script that sbatch would get."""
+        tag = sweep_tag(self.folder) + "0"
+        executor = self._executor(job_parameters, throttle or tasks, after, tag)
         if tasks > 1:
             executor.parameters["map_count"] = tasks
         return str(executor._make_submission_file_text(executor._submitit_command_str, "0"))
 
     def _executor(
-        self, asked: Mapping[str, Any], throttle: int, after: Sequence[str], mark: str
+        self, job_parameters: Mapping[str, Any], throttle: int, after: Sequence[str], tag: str
     ) -> submitit.SlurmExecutor:
         executor = submitit.SlurmExecutor(self.folder, MAX_REQUEUES, python=self.profile.python)
-        parameters = {**asked, "additional_parameters": {**asked["additional_parameters"]}}
-        parameters.pop("threads", None)  # no word of submitit's
-        parameters["additional_parameters"]["comment"] = mark
+        parameters = {**job_parameters}
+        parameters.pop("threads", None)  # submitit has no such parameter
+        parameters["additional_parameters"] = {
+            **parameters["additional_parameters"],
+            "comment": tag,
+        }
         executor.update_parameters(
             **parameters,
             job_name=f"blankslate-{self.name}",
-            setup=[*self.profile.setup, *self._exports(asked)],
+            setup=[*self.profile.setup, *self._setup_lines(job_parameters)],
             teardown=_requeue_script_lines() if self.profile.requeue_from == "batch" else None,
             array_parallelism=throttle,
-            # Not afterok, which one failed slice would make wait for ever: a run checks for itself.
+            # With afterok one failed slice would keep all runs in the queue; a run checks its
+            # features itself.
             dependency=f"afterany:{':'.join(after)}" if after else None,
         )
         return executor
 
     def _submit(
-        self, executor: submitit.SlurmExecutor, files: Sequence[Path], mark: str
+        self, executor: submitit.SlurmExecutor, files: Sequence[Path], tag: str
     ) -> list[str]:
         before = set(self.folder.iterdir())
         try:
             with redirect_stderr(io.StringIO()):  # submitit prints what it also raises
                 jobs = executor.map_array(TaskRunner(self.execute), [str(file) for file in files])
         except BaseException:
-            # Other jobs write here meanwhile, and are named in front of their files.
-            for left in set(self.folder.iterdir()) - before:
-                if re.fullmatch(UNSUBMITTED_FILES, left.name):
-                    left.unlink()
-            # Also after a refusal: an answer that timed out may stand for a job that was accepted.
-            cancel_by_tag(mark)
+            # Running jobs write their own files here meanwhile, whose names begin with a job id.
+            for path in set(self.folder.iterdir()) - before:
+                if re.fullmatch(UNSUBMITTED_FILES, path.name):
+                    path.unlink()
+            # sbatch may time out although SLURM has accepted the job.
+            cancel_by_tag(tag)
             raise
         return [job.job_id for job in jobs]
 
-    def _exports(self, asked: Mapping[str, Any]) -> list[str]:
-        threads = asked.get("threads", asked["cpus_per_task"])
+    def _setup_lines(self, job_parameters: Mapping[str, Any]) -> list[str]:
+        threads = job_parameters.get("threads", job_parameters["cpus_per_task"])
         variables = code_snapshot.task_environment(self.code, threads)
         trap = []
         if self.profile.requeue_from == "batch":
             variables[REQUEUE_FROM_BATCH_VARIABLE] = "1"
-            trap = ["trap : TERM"]  # the limit's; the script waits for python to save
+            trap = ["trap : TERM"]  # at the time limit the script must wait for python to save
         exports = [f"export {key}={shlex.quote(value)}" for key, value in variables.items()]
         return [*trap, *exports, *_node_setup_lines(self.profile)]
 
 
 @contextmanager
-def _filtered_sbatch_variables(parameters: Mapping[str, Any]) -> Iterator[None]:
-    """Variables of sbatch win over a script: those alone stay that say what the profile does not.
+def _filtered_sbatch_variables(job_parameters: Mapping[str, Any]) -> Iterator[None]:
+    """Remove the SBATCH_ variables of the user that contradict the profile.
 
-    As some sites tell their users to set SBATCH_ACCOUNT.
+    They have precedence over the batch script. One stays if the profile leaves its field null: some
+    sites tell their users to set SBATCH_ACCOUNT.
     """
     previous = {name: value for name, value in os.environ.items() if name.startswith("SBATCH_")}
     for name in previous:
         if (
             name not in ALLOWED_SBATCH_VARIABLES
-            or parameters.get(ALLOWED_SBATCH_VARIABLES[name]) is not None
+            or job_parameters.get(ALLOWED_SBATCH_VARIABLES[name]) is not None
         ):
             del os.environ[name]
     try:
@@ -202,7 +212,7 @@ def _filtered_sbatch_variables(parameters: Mapping[str, Any]) -> Iterator[None]:
 
 
 def _node_setup_lines(profile: SlurmProfile) -> list[str]:
-    """What depends on where the job runs, and on what the site or the user has set there."""
+    """Return shell lines that set variables by what is set on the node."""
     lines = []
     if name := profile.local_scratch_var:
         lines.append(f'if [ -n "${{{name}:-}}" ]; then export TMPDIR="${name}"; fi')
@@ -215,14 +225,17 @@ def _node_setup_lines(profile: SlurmProfile) -> list[str]:
 
 
 def _requeue_script_lines() -> list[str]:
-    """After python has saved and ended, the batch script asks: it is outside the container."""
+    """Return shell lines that requeue the job from the batch script, outside the container.
+
+    They run after python has saved and ended.
+    """
     job = "${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"
     was_terminated = (
         f'scontrol show job --oneliner "$SLURM_JOB_ID" | grep -qE "{TERMINATION_PATTERN}"'
     )
     return [
         "code=$?",
-        # What ended by SIGTERM could not ask whether a person cancelled it.
+        # After SIGTERM python in the container could not find out whether a person cancelled it.
         f"if [ $code -eq {STOPPED} ] && {was_terminated}; then",
         f"    code={REQUEUE}",
         "fi",
@@ -234,6 +247,6 @@ def _requeue_script_lines() -> list[str]:
 
 
 def _sbatch_error(text: str) -> str:
-    """The complaint of sbatch, in one line."""
+    """Return the error lines of sbatch in one line, or all of `text` if no line is an error."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return "; ".join(line for line in lines if "error" in line.lower()) or " ".join(text.split())

@@ -1,7 +1,7 @@
-"""What SLURM says of its site: partitions, configuration, accounting; a site may forbid any of it.
+"""Site configuration: partitions, slurm.conf and accounting, as scontrol and sacctmgr print them.
 
-In:   scontrol, sacctmgr.   Out: settings by name, rows; nothing of what is forbidden.
-Not here: what that allows (limits.py).
+In:   scontrol, sacctmgr.   Out: settings by name, rows; empty if the site forbids the query.
+Not here: the limits that follow (limits.py).
 """
 
 import getpass
@@ -11,19 +11,19 @@ from dataclasses import dataclass
 
 from jobs.slurm.client import SchedulerError, parse_table, run_slurm_command
 
-DEFAULT_QOS = "normal"  # SLURM's own name for what every job has
+DEFAULT_QOS = "normal"  # SLURM's name of the QOS of a job that names none
 
 Partitions = Mapping[str, Mapping[str, str]]  # name -> its settings, as scontrol writes them
 
 
 @dataclass(frozen=True)
 class Association:
-    """Of this user with an account."""
+    """One association of this user with an account."""
 
     account: str
     partition: str  # empty: any
-    qos: str  # of jobs that name none
-    limits: list[str]  # MaxSubmit, MaxJobs, MaxWall, with those of the accounts above; Grp's own
+    qos: str  # default QOS
+    limits: list[str]  # MaxSubmit, MaxJobs, MaxWall, GrpSubmit, GrpJobs; empty: none
 
 
 @dataclass(frozen=True)
@@ -60,26 +60,26 @@ def show_config(*, required: bool = False) -> dict[str, str]:
 
 
 def associations(account: str | None, partition: str, cluster: str) -> Iterator[Association]:
-    """Those that jobs in this place have; `account` None: the user's default."""
-    for row in query_sacctmgr(
-        f"show user {getpass.getuser()} withassoc {_cluster_filter(cluster)} format=DefaultAccount,Account,"
-        f"Partition,DefaultQOS,MaxSubmit,MaxJobs,MaxWall,GrpSubmit,GrpJobs",
-        9,
-    ):
+    """Yield the associations of jobs in this partition; `account` None: the default account."""
+    fields = (
+        "DefaultAccount,Account,Partition,DefaultQOS,MaxSubmit,MaxJobs,MaxWall,GrpSubmit,GrpJobs"
+    )
+    query = f"show user {getpass.getuser()} withassoc {_cluster_filter(cluster)} format={fields}"
+    for row in query_sacctmgr(query, 9):
         default_account, name, row_partition, qos, *limits = row
         if name == (account or default_account) and row_partition in {"", *partition.split(",")}:
             yield Association(name, row_partition, qos, limits)
 
 
 def accounts(cluster: str) -> list[SlurmAccount]:
-    """Every one, in one call: associations without a user."""
-    asked = "format=User,Account,ParentName,GrpSubmit,GrpJobs"
-    found = query_sacctmgr(f"show assoc where user= {_cluster_filter(cluster)} {asked}", 5)
-    return [SlurmAccount(name, parent, limits) for user, name, parent, *limits in found if not user]
+    """Return all accounts, in one call: they are the associations without a user."""
+    fields = "format=User,Account,ParentName,GrpSubmit,GrpJobs"
+    rows = query_sacctmgr(f"show assoc where user= {_cluster_filter(cluster)} {fields}", 5)
+    return [SlurmAccount(name, parent, limits) for user, name, parent, *limits in rows if not user]
 
 
 def _cluster_filter(cluster: str) -> str:
-    return f"cluster={cluster}" if cluster else ""  # one database may serve many
+    return f"cluster={cluster}" if cluster else ""  # one database may serve several clusters
 
 
 def query_sacctmgr(words: str, columns: int) -> list[list[str]]:
@@ -95,7 +95,7 @@ def query_sacctmgr(words: str, columns: int) -> list[list[str]]:
 
 
 def parse_slurm_time(text: str) -> int | None:
-    """`1-00:00:00`, `02:30:00`, `30:00` or `30` of SLURM; None: `UNLIMITED`, or nothing."""
+    """Return the seconds of `1-00:00:00`, `02:30:00`, `30:00` or `30`; None for anything else."""
     match = re.fullmatch(r"(?:(\d+)-)?(?:(?:(\d+):)?(\d+):)?(\d+)", text)
     if not match:
         return None

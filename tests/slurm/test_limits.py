@@ -129,7 +129,7 @@ def test_60_runs_under_10_jobs_and_arrays_of_8_end_without_a_human(
     site = slurm_project.write_profile(account=lab, report=True)
     printed = slurm_project.submit_sweep("sixty", profile=site)
     assert "no room" not in printed
-    assert "again in" not in printed
+    assert "trying again in" not in printed
     entries = slurm_project.ledger_entries("sixty")
     assert [entry.kind for entry in (entries[0], entries[-1])] == ["features", "report"]
     done = [run for entry in entries if entry.kind == "runs" for run in entry.items]

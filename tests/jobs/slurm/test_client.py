@@ -1,4 +1,4 @@
-"""Questions to SLURM: one batched call each, its answer read with care."""
+"""SLURM's commands: one call for many jobs, and an output that may hold other lines."""
 
 import pytest
 
@@ -14,16 +14,16 @@ welcome to the cluster
 """
 
 
-def test_the_queue_is_read_task_by_task_and_chatter_is_ignored(fake_slurm):
-    asked = fake_slurm("squeue", SQUEUE)
+def test_the_queue_is_read_task_by_task_and_other_lines_are_ignored(fake_slurm):
+    calls = fake_slurm("squeue", SQUEUE)
     queue = client.squeue()
     place = ("main", "lab", "normal")
     assert queue["12_0"] == QueuedJob("12_0", "RUNNING", "", *place, "a comment|with a bar", 1.7e9)
     assert queue["12_1"] == QueuedJob("12_1", "PENDING", "Resources", *place, "(null)")
     assert [job.id for job in queue.values() if job.dependency_failed] == ["13"]
     assert [job.id for job in queue.values() if job.is_pending] == ["12_1", "13"]
-    assert asked.read_text().count("\n") == 1
-    assert "--array" in asked.read_text()
+    assert calls.read_text().count("\n") == 1
+    assert "--array" in calls.read_text()
 
 
 def test_a_missing_command_says_where_to_type(fake_slurm):
@@ -44,25 +44,25 @@ def test_an_unreachable_controller_is_quoted_in_one_line(fake_slurm):
 
 
 @pytest.mark.parametrize(
-    "said",
+    "message",
     ["Unable to contact slurm controller (connect failure)", "Connection reset by peer"],
 )
-def test_who_submits_is_patient_with_a_busy_scheduler_and_who_looks_is_not(fake_slurm, said):
-    asked = fake_slurm("squeue", complains=f"slurm_load_jobs error: {said}", code=1)
+def test_a_busy_scheduler_is_retried_only_where_that_is_requested(fake_slurm, message):
+    calls = fake_slurm("squeue", complains=f"slurm_load_jobs error: {message}", code=1)
     with pytest.raises(SchedulerError):
         client.squeue()
-    assert asked.read_text().count("\n") == 1
+    assert calls.read_text().count("\n") == 1
     with pytest.raises(SchedulerError):
         client.squeue(retry=True)
-    assert asked.read_text().count("\n") == 4
+    assert calls.read_text().count("\n") == 4
     fake_slurm("squeue", complains="Invalid user: x", code=1)
     with pytest.raises(SchedulerError):
         client.squeue(retry=True)
-    assert asked.read_text().count("\n") == 5
+    assert calls.read_text().count("\n") == 5
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("output", "expected"),
     [
         (
             "JobId=7 JobState=RUNNING PreemptEligibleTime=2026-01-01T00:00:00 PreemptTime=None",
@@ -70,14 +70,14 @@ def test_who_submits_is_patient_with_a_busy_scheduler_and_who_looks_is_not(fake_
         ),
         ("JobId=7 JobState=RUNNING PreemptTime=2026-01-01T00:00:00 Partition=main", "preemption"),
         ("JobId=7 JobState=COMPLETING Reason=TimeLimit PreemptTime=None", "timeout"),
-        ("JobId=7 JobState=COMPLETING Reason=None PreemptTime=None", ""),  # by a person
+        ("JobId=7 JobState=COMPLETING Reason=None PreemptTime=None", ""),  # a person cancelled it
     ],
 )
-def test_a_job_knows_why_it_must_leave(fake_slurm, monkeypatch, said, expected):
+def test_a_job_knows_why_it_is_ended(fake_slurm, monkeypatch, output, expected):
     monkeypatch.setenv("SLURM_JOB_ID", "7")
-    asked = fake_slurm("scontrol", said)
+    calls = fake_slurm("scontrol", output)
     assert client.termination_reason() == expected
-    assert asked.read_text().split()[-1] == "7"
+    assert calls.read_text().split()[-1] == "7"
     fake_slurm("scontrol", complains="Invalid job id specified", code=1)
     assert not client.termination_reason()
 
@@ -98,7 +98,7 @@ def test_a_process_knows_its_job_by_the_name_that_squeue_prints(monkeypatch, var
     assert client.current_job_id() == job
 
 
-def test_what_a_person_has_set_to_see_less_hides_no_job(fake_slurm, monkeypatch, tmp_path):
+def test_filters_that_a_user_has_set_hide_no_job(fake_slurm, monkeypatch, tmp_path):
     monkeypatch.setenv("SQUEUE_PARTITION", "ai")
     monkeypatch.setenv("SACCT_STATE", "FAILED")
     fake_slurm("squeue")

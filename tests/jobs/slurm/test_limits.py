@@ -1,4 +1,4 @@
-"""Limits: each counts the jobs that it limits; a number in the profile wins over the question."""
+"""Limits: each limit counts its own jobs; a number in the profile replaces SLURM's."""
 
 from pathlib import Path
 
@@ -26,17 +26,17 @@ def job(number: int, partition="main", account="lab", qos="normal") -> QueuedJob
 
 @pytest.fixture
 def site(fake_slurm):
-    """`sacctmgr` answers both questions at once: rows of the other width are left out."""
+    """`sacctmgr` prints the rows of both queries; rows of another width are ignored."""
 
     def make(associations: str = "", qualities: str = "") -> Path:
-        told = fake_slurm("sacctmgr", associations + qualities)
+        calls = fake_slurm("sacctmgr", associations + qualities)
         fake_slurm("scontrol", CONFIG + PARTITIONS)
-        return told
+        return calls
 
     return make
 
 
-def found(queue=(), **settings):
+def limits_for(queue=(), **settings):
     profile = SlurmProfile(scheduler="slurm", **settings)
     return limits.find_limits(profile, {each.id: each for each in queue})
 
@@ -60,15 +60,15 @@ ASSOCIATIONS = "lab|lab||normal|10||||\nlab|lab|debug|normal|2|1|||\nlab|other||
 )
 def test_a_limit_counts_the_jobs_that_it_limits(site, settings, queue, tasks):
     site(ASSOCIATIONS)
-    assert found(queue, **settings).tasks == tasks
+    assert limits_for(queue, **settings).tasks == tasks
 
 
 def test_a_qos_counts_its_own_jobs_and_a_partitions_qos_those_of_the_partition(site):
     qualities = "normal|5|4|||\nquick|3|2|01:00:00||\n"
     queue = [job(1), job(2, "debug"), job(3, "debug", qos="normal"), job(4, qos="high")]
     site(qualities=qualities)
-    assert (found(queue).tasks, found(queue).running) == (2, 4)
-    debug = found(queue, partition="debug", minutes=30)
+    assert (limits_for(queue).tasks, limits_for(queue).running) == (2, 4)
+    debug = limits_for(queue, partition="debug", minutes=30)
     assert (debug.tasks, debug.running, debug.minutes) == (1, 2, 60)
 
 
@@ -76,14 +76,17 @@ def test_limits_of_all_users_together_count_the_jobs_of_all(site, fake_slurm):
     others = ("normal|PENDING||main|lab", "high|RUNNING||main|lab", "normal|RUNNING||main|other")
     lines = (each.split("|", 1) for each in others)
     everyone = [f"{n}|{rest}|{qos}|N/A|\n" for n, (qos, rest) in enumerate(lines)]
-    asked = fake_slurm("squeue", "".join(everyone))
+    calls = fake_slurm("squeue", "".join(everyone))
     site("lab|lab||normal|50||||\n", "normal||||9|7\n")
-    assert (found([job(1)]).tasks, found([job(1)]).running) == (7, 7)  # 2 of 9 in the qos
-    assert "--me" not in asked.read_text()
+    assert (limits_for([job(1)]).tasks, limits_for([job(1)]).running) == (7, 7)  # 2 of 9 in the qos
+    assert "--me" not in calls.read_text()
     site("lab|lab||normal|50||||\n|lab||5|3\n", "normal||||9|\n")
-    assert (found([job(1)]).tasks, found([job(1)]).running) == (3, 3)  # 2 of 5 in the account
+    assert (limits_for([job(1)]).tasks, limits_for([job(1)]).running) == (
+        3,
+        3,
+    )  # 2 of 5 in the account
     site("lab|lab||normal|50|||4|2\n")  # this user's association: nobody else's jobs
-    assert (found([job(1)]).tasks, found([job(1)]).running) == (3, 2)
+    assert (limits_for([job(1)]).tasks, limits_for([job(1)]).running) == (3, 2)
 
 
 ACCOUNTS = "|root|||\n|dept|root|6|4\n|lab|dept||\n|other|dept|1|\n|far|root||\nme|lab|||\n"
@@ -95,55 +98,61 @@ def test_an_account_above_limits_all_the_jobs_below_it_whoever_has_them(
 ):
     theirs = ("dept", "lab", "other", "far", "far")
     fake_slurm("squeue", "".join(f"{n}|RUNNING||main|{a}|x|N/A|\n" for n, a in enumerate(theirs)))
-    asked = site(f"lab|{account}||normal|50||||\n{ACCOUNTS}")
-    own = found(account=account)
+    calls = site(f"lab|{account}||normal|50||||\n{ACCOUNTS}")
+    own = limits_for(account=account)
     assert (own.tasks, own.running) == (tasks, running)
-    assert asked.read_text().count("show assoc") == 1  # the whole line, in one call
+    assert calls.read_text().count("show assoc") == 1  # the whole line, in one call
 
 
-def test_only_associations_of_this_cluster_are_asked_for(site):
-    asked = site(ASSOCIATIONS)
-    found()
-    of_user, of_accounts, _ = asked.read_text().splitlines()
+def test_only_associations_of_this_cluster_are_queried(site):
+    calls = site(ASSOCIATIONS)
+    limits_for()
+    of_user, of_accounts, _ = calls.read_text().splitlines()
     assert "withassoc cluster=here " in of_user
     assert "where user= cluster=here " in of_accounts
 
 
 def test_features_in_another_partition_have_its_limits(site):
     site(ASSOCIATIONS)
-    own = found(features=FeatureJobs(partition="debug", tasks=8), minutes=60)
+    own = limits_for(features=FeatureJobs(partition="debug", tasks=8), minutes=60)
     assert (own.tasks, own.feature_tasks, own.feature_room) == (10, 8, 2)
-    with pytest.raises(InputError, match=r"features\.minutes: 150 is above the 120 that .* debug"):
-        found(features=FeatureJobs(partition="debug", minutes=150))
-    with pytest.raises(InputError, match=r"features\.minutes: 150 is above the 120 that .* debug"):
-        found(partition="debug", features=FeatureJobs(minutes=150))
+    with pytest.raises(
+        InputError, match=r"features\.minutes: 150 is above the 120 minutes that .* debug"
+    ):
+        limits_for(features=FeatureJobs(partition="debug", minutes=150))
+    with pytest.raises(
+        InputError, match=r"features\.minutes: 150 is above the 120 minutes that .* debug"
+    ):
+        limits_for(partition="debug", features=FeatureJobs(minutes=150))
 
 
 def test_arrays_and_time_are_what_the_site_says(site):
     site()
-    main = found()
+    main = limits_for()
     assert (main.array, main.minutes, main.running) == (8, 1440, None)
-    assert found(partition="cpu").minutes is None
-    given = found(max_array_size=20, max_minutes=200, max_running=50)
+    assert limits_for(partition="cpu").minutes is None
+    given = limits_for(max_array_size=20, max_minutes=200, max_running=50)
     assert (given.array, given.minutes, given.running) == (20, 200, 50)
 
 
 def test_a_number_of_the_profile_says_nothing_of_another_partition(site):
     site()
     own = {**UNLIMITED, "max_minutes": 60, "minutes": 60}
-    assert found(**own, features=FeatureJobs(partition="cpu", minutes=600)).minutes == 60
+    assert limits_for(**own, features=FeatureJobs(partition="cpu", minutes=600)).minutes == 60
 
 
 def test_a_time_limit_above_the_partitions_is_refused_before_anything_is_submitted(site):
     site()
-    with pytest.raises(InputError, match="minutes: 180 is above the 120 that partition debug"):
-        found(partition="debug", minutes=180)
+    with pytest.raises(
+        InputError, match="minutes: 180 is above the 120 minutes that partition debug"
+    ):
+        limits_for(partition="debug", minutes=180)
 
 
 def test_what_a_site_hides_is_no_limit(fake_slurm):
     fake_slurm("scontrol", "nothing of use")
     fake_slurm("sacctmgr", complains="permission denied", code=1)
-    hidden = found([job(1)])
+    hidden = limits_for([job(1)])
     assert (hidden.tasks, hidden.running, hidden.minutes) == (None, None, None)
     assert hidden.array == limits.DEFAULT_MAX_ARRAY_SIZE
 
@@ -175,7 +184,7 @@ def test_a_time_of_slurm_in_minutes(text, expected):
         ),
     ],
 )
-def test_a_number_above_what_the_site_says_is_told(site, named, wrong):
+def test_a_number_above_the_limit_of_the_site_is_reported(site, named, wrong):
     site(ASSOCIATIONS)
     assert list(limits.exceeded_limit_lines(SlurmProfile(scheduler="slurm", **named))) == wrong
 

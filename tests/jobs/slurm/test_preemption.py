@@ -1,4 +1,4 @@
-"""Preemption: what a run loses, in a sentence; what SLURM says, of the partition or of the QOS."""
+"""Preemption: what a run loses, in a sentence; what SLURM says about a partition or a QOS."""
 
 import pytest
 
@@ -27,12 +27,12 @@ def profile(**settings) -> SlurmProfile:
 
 @pytest.fixture
 def site_preemption(fake_slurm, tmp_path):
-    def ask(config: str, associations: str = "", **settings):
+    def query(config: str, associations: str = "", **settings):
         fake_slurm("sacctmgr", associations + QUALITIES)
         fake_slurm("scontrol", config + PARTITIONS)
         return preemption.site_preemption_fields(profile(**settings))
 
-    return ask
+    return query
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,9 @@ def site_preemption(fake_slurm, tmp_path):
         ("", {}, {}),
     ],
 )
-def test_what_takes_nodes_says_how(site_preemption, config, settings, found):
+def test_mode_and_grace_time_come_from_the_partition_or_the_qos(
+    site_preemption, config, settings, found
+):
     assert site_preemption(config, **settings) == found
 
 
@@ -59,30 +61,27 @@ def test_a_job_that_names_no_qos_has_that_of_its_association(site_preemption):
     assert found == fields("cancel", 120)
 
 
-def test_a_run_of_two_partitions_may_lose_its_node_in_either_way(site_preemption):
+def test_a_run_of_two_partitions_may_be_preempted_in_either_way(site_preemption):
     found = site_preemption(BY_PARTITION, partition="main,kind")
     assert found["preemption"] == {"requeue", "cancel"}
     assert found["grace_s"] == {0, 120}
 
 
 @pytest.mark.parametrize(
-    ("settings", "hears", "has", "then"),
+    ("settings", "signal", "time_left", "then"),
     [
         ({}, "SIGTERM or SIGUSR2", "at least SLURM's KillWait", "or make sweep again submits it"),
-        ({"preemption": "requeue", "grace_s": 0}, "SIG", "has SLURM's KillWait (", "goes on"),
-        ({"preemption": "cancel", "grace_s": 9}, "SIG", "has 9 s to", "if it has saved in time"),
-        ({"user_signal_on_preempt": True}, "hears SIGUSR2 and", "", ""),
-        ({"user_signal_on_preempt": False}, "hears SIGTERM and", "", ""),
+        ({"preemption": "requeue", "grace_s": 0}, "SIG", "has SLURM's KillWait (", "continues"),
+        ({"preemption": "cancel", "grace_s": 9}, "SIG", "has 9 s to", "if it saves in time"),
+        ({"user_signal_on_preempt": True}, "receives SIGUSR2 and", "", ""),
+        ({"user_signal_on_preempt": False}, "receives SIGTERM and", "", ""),
     ],
 )
-def test_what_a_preempted_run_loses_is_one_sentence(settings, hears, has, then):
-    said = preemption.describe_preemption(profile(**settings))
-    assert all(words in said for words in (hears, has, then))
-    assert "loses nothing or, where that is too short, at most a minute" in said
+def test_what_a_preempted_run_loses_is_one_sentence(settings, signal, time_left, then):
+    sentence = preemption.describe_preemption(profile(**settings))
+    assert all(words in sentence for words in (signal, time_left, then))
+    assert "loses nothing, or at most a minute if that is too short" in sentence
 
 
-def test_where_no_node_is_taken_there_is_nothing_to_lose():
-    assert (
-        preemption.describe_preemption(profile(preemption="none"))
-        == "no node is taken from a run here"
-    )
+def test_without_preemption_nothing_is_lost():
+    assert preemption.describe_preemption(profile(preemption="none")) == "no run is preempted here"

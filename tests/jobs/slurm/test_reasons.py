@@ -1,4 +1,4 @@
-"""Reasons: SLURM's word in words, and still there to be looked up."""
+"""Reasons: in plain words, with SLURM's name so that it can be looked up."""
 
 import pytest
 
@@ -8,29 +8,29 @@ from jobs.slurm.reasons import REASON_TEXTS, add_usual_cause, explain, never_sta
 @pytest.mark.parametrize(
     ("reason", "words"),
     [
-        ("Priority", "others come first (Priority)"),
-        ("(Resources)", "next, when there is room (Resources)"),
+        ("Priority", "other jobs come first (Priority)"),
+        ("(Resources)", "starts when resources are free (Resources)"),
         ("ReqNodeNotAvail, UnavailableNodes:node[1-2]", "the nodes are down or reserved"),
-        ("AssocMaxJobsLimit", "your account has its limit of jobs at once (AssocMaxJobsLimit)"),
-        ("AssocGrpGRES", "your account has its limit of GPUs (AssocGrpGRES)"),
-        ("QOSMaxGRESPerUser", "the qos has its limit of GPUs (QOSMaxGRESPerUser)"),
-        ("QOSMaxCpuPerUserLimit", "the qos has its limit of CPUs (QOSMaxCpuPerUserLimit)"),
-        ("QOSGrpWallLimit", "the qos has its limit of time"),
-        ("AssocGrpCPUMinutesLimit", "your account has its limit of time"),
-        ("AssocGrpMemLimit", "your account has its limit of memory"),
-        ("QOSMaxSubmitJobPerUserLimit", "the qos has its limit of jobs submitted"),
+        ("AssocMaxJobsLimit", "your account is at its limit of jobs at once (AssocMaxJobsLimit)"),
+        ("AssocGrpGRES", "your account is at its limit of GPUs (AssocGrpGRES)"),
+        ("QOSMaxGRESPerUser", "the qos is at its limit of GPUs (QOSMaxGRESPerUser)"),
+        ("QOSMaxCpuPerUserLimit", "the qos is at its limit of CPUs (QOSMaxCpuPerUserLimit)"),
+        ("QOSGrpWallLimit", "the qos is at its limit of time"),
+        ("AssocGrpCPUMinutesLimit", "your account is at its limit of time"),
+        ("AssocGrpMemLimit", "your account is at its limit of memory"),
+        ("QOSMaxSubmitJobPerUserLimit", "the qos is at its limit of jobs submitted"),
         ("SomethingNew", "SomethingNew"),
         ("None", ""),
         ("", ""),
     ],
 )
-def test_a_reason_is_told_in_words(reason: str, words: str):
+def test_a_reason_is_explained_in_words(reason: str, words: str):
     assert explain(reason).startswith(words)
     assert bool(explain(reason)) == bool(words)
 
 
 @pytest.mark.parametrize(
-    ("reason", "way_out"),
+    ("reason", "remedy"),
     [
         ("BadConstraints", "constraint must be one that sinfo -o %f lists"),
         ("PartitionTimeLimit", "minutes is above"),
@@ -39,22 +39,22 @@ def test_a_reason_is_told_in_words(reason: str, words: str):
         ("InvalidAccount", "account must be one that sacctmgr"),
         ("InvalidQOS", "qos must be one that sacctmgr"),
         ("QOSNotAllowed", "does not take this qos"),
-        ("QOSMaxWallDurationPerJobLimit", "minutes in the profile is above"),
-        ("AssocMaxWallDurationPerJobLimit", "minutes in the profile is above"),
+        ("QOSMaxWallDurationPerJobLimit", "minutes in the profile is more than"),
+        ("AssocMaxWallDurationPerJobLimit", "minutes in the profile is more than"),
         ("AssocMaxCpuMinutesPerJobLimit", "minutes times cpus"),
         ("QOSMaxCpuPerJobLimit", "cpus in the profile"),
         ("QOSMaxMemoryPerJob", "memory_gb in the profile"),
         ("QOSMaxGRESPerJob", "gpus in the profile"),
         ("QOSMinGRES", "gpus in the profile"),
-        ("QOSMaxNodePerJobLimit", "sacctmgr show qos list them"),
+        ("QOSMaxNodePerJobLimit", "sacctmgr show qos list the limits"),
     ],
 )
-def test_what_no_waiting_mends_is_told_so_with_its_way_out(reason: str, way_out: str):
-    told = explain(reason)
+def test_a_job_that_never_starts_is_explained_with_what_to_change(reason: str, remedy: str):
+    text = explain(reason)
     assert never_starts(reason)
-    assert told.startswith("never starts: ")
-    assert way_out in told
-    assert told.endswith(f"({reason})")
+    assert text.startswith("never starts: ")
+    assert remedy in text
+    assert text.endswith(f"({reason})")
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_what_no_waiting_mends_is_told_so_with_its_way_out(reason: str, way_out:
         "SomethingNew",
     ],
 )
-def test_what_may_pass_is_not_called_hopeless(reason: str):
+def test_a_reason_that_may_pass_is_not_called_never_starting(reason: str):
     assert not never_starts(reason)
 
 
@@ -88,8 +88,8 @@ POLICY = (
     [
         ("AssocMaxSubmitJobLimit", "max_submit in the profile is above"),
         ("QOSMaxSubmitJobPerUserLimit", "max_submit in the profile is above"),
-        ("AssocGrpSubmitJobsLimit", "all of the account or of the qos together"),
-        ("QOSGrpSubmitJobsLimit", "all of the account or of the qos together"),
+        ("AssocGrpSubmitJobsLimit", "all users of the account or of the qos together"),
+        ("QOSGrpSubmitJobsLimit", "all users of the account or of the qos together"),
         ("QOSMaxMemoryPerJob", "memory_gb in the profile"),
         ("AssocMaxMemPerJob", "memory_gb in the profile"),
         ("QOSMaxGRESPerJob", "gpus in the profile"),
@@ -100,14 +100,14 @@ POLICY = (
         ("AssocMaxWallDurationPerJobLimit", "minutes in the profile"),
         ("QOSTimeLimit", "minutes in the profile"),
         ("AssocMaxCpuMinutesPerJobLimit", "minutes times cpus"),
-        ("AssocMaxNodePerJobLimit", "the job passes a limit of the account or the qos"),
-        ("", "the job passes a limit of the account or the qos"),
+        ("AssocMaxNodePerJobLimit", "the job exceeds a limit of the account or the qos"),
+        ("", "the job exceeds a limit of the account or the qos"),
     ],
 )
 def test_a_limit_that_sbatch_names_has_its_own_cause(limit: str, cause: str):
-    said = f"sbatch: error: {limit}; {POLICY}" if limit else POLICY
-    assert add_usual_cause(said).startswith(f"{said} — {cause}")
+    message = f"sbatch: error: {limit}; {POLICY}" if limit else POLICY
+    assert add_usual_cause(message).startswith(f"{message} — {cause}")
 
 
-def test_a_complaint_that_nobody_knows_is_quoted_alone():
+def test_an_unknown_error_is_quoted_alone():
     assert add_usual_cause("sbatch: error: Unspecified error") == "sbatch: error: Unspecified error"

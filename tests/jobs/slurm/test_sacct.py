@@ -1,10 +1,10 @@
-"""Accounting: each life of a job, with its nodes, end and largest step, in one call."""
+"""sacct: each attempt of a job, with its nodes, its end and its largest step, in one call."""
 
 import pytest
 
 from jobs.slurm import sacct
 
-# As SLURM 22.05 prints them: preempted and started anew; out of memory without control groups.
+# As SLURM 22.05 prints them: preempted and started again; out of memory without cgroups.
 SACCT = """\
 a message of the site
 12_0|PREEMPTED|0:0|node1|150|
@@ -20,8 +20,8 @@ a message of the site
 """
 
 
-def test_the_lives_of_jobs_are_asked_for_by_id_in_one_call(fake_slurm):
-    asked = fake_slurm("sacct", SACCT)
+def test_the_attempts_of_jobs_are_queried_by_id_in_one_call(fake_slurm):
+    calls = fake_slurm("sacct", SACCT)
     found = sacct.query_job_attempts({"12_0", "13", "14", "15"})
     first, second = found["12_0"]
     assert (first.state, first.nodes, first.ended) == ("PREEMPTED", "node1", 150.0)
@@ -31,13 +31,13 @@ def test_the_lives_of_jobs_are_asked_for_by_id_in_one_call(fake_slurm):
     assert killed.peak_bytes == 398243 * 1024
     (waits,) = found["14"]
     assert (waits.nodes, waits.ended) == ("", None)
-    assert [life.failed_node for life in (*found["15"], killed)] == ["node2", ""]
-    assert asked.read_text().count("\n") == 1
-    assert "--jobs=12,13,14,15" in asked.read_text()
-    assert "--duplicates" in asked.read_text()
+    assert [attempt.failed_node for attempt in (*found["15"], killed)] == ["node2", ""]
+    assert calls.read_text().count("\n") == 1
+    assert "--jobs=12,13,14,15" in calls.read_text()
+    assert "--duplicates" in calls.read_text()
 
 
-def test_tasks_that_were_cancelled_together_before_they_started_are_told_apart(fake_slurm):
+def test_tasks_that_were_cancelled_together_before_they_started_are_separate_jobs(fake_slurm):
     rest = "0:0|None assigned|3|"
     fake_slurm(
         "sacct",
@@ -46,18 +46,18 @@ def test_tasks_that_were_cancelled_together_before_they_started_are_told_apart(f
     found = sacct.query_job_attempts(
         {f"12_{index}" for index in (0, 1, 3, 4, 6, 8)} | {"13_7", "99"}
     )
-    cancelled = {job for job, (life,) in found.items() if life.state.startswith("CANCELLED")}
+    cancelled = {job for job, (attempt,) in found.items() if attempt.state.startswith("CANCELLED")}
     assert cancelled == {"12_0", "12_1", "12_4", "12_6", "12_8", "13_7"}
     assert found.keys() - cancelled == {"12_3"}
 
 
-def test_nothing_is_asked_about_no_jobs(fake_slurm):
-    asked = fake_slurm("sacct", SACCT)
+def test_sacct_is_not_called_for_no_jobs(fake_slurm):
+    calls = fake_slurm("sacct", SACCT)
     assert sacct.query_job_attempts(set()) == {}
-    assert not asked.exists()
+    assert not calls.exists()
 
 
-@pytest.mark.parametrize("complaint", ["Slurm accounting storage is disabled", "Problem talking"])
-def test_a_site_without_accounting_is_tolerated(fake_slurm, complaint):
-    fake_slurm("sacct", complains=complaint, code=1)
+@pytest.mark.parametrize("message", ["Slurm accounting storage is disabled", "Problem talking"])
+def test_a_site_without_accounting_is_tolerated(fake_slurm, message):
+    fake_slurm("sacct", complains=message, code=1)
     assert sacct.query_job_attempts({"12"}) == {}

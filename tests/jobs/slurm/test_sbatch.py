@@ -1,4 +1,4 @@
-"""SLURM through submitit: what sbatch gets, and what becomes of what it refuses."""
+"""Submission through submitit: the script that sbatch gets, refusals, requeues."""
 
 import os
 import re
@@ -53,8 +53,8 @@ def script_of(submission: sbatch.Submission) -> str:
 
 def submit(submission: sbatch.Submission, tasks: int = 3, **options) -> list[str]:
     files = [submission.folder / f"task-{index}.json" for index in range(tasks)]
-    asked = resources.run_parameters(submission.profile)
-    return submission.submit(files, asked, **options)
+    parameters = resources.run_parameters(submission.profile)
+    return submission.submit(files, parameters, **options)
 
 
 def test_an_array_has_a_job_id_per_task(submission):
@@ -65,12 +65,12 @@ def test_an_array_of_one_is_a_plain_job(submission):
     assert submit(submission(), tasks=1) == ["42"]
 
 
-def test_a_variable_of_sbatch_does_not_win_over_the_profile(submission, tmp_path, monkeypatch):
-    theirs = {
-        "SBATCH_PARTITION": "theirs", "SBATCH_ACCOUNT": "theirs", "SBATCH_TIMELIMIT": "1",
+def test_the_profile_has_precedence_over_a_variable_of_sbatch(submission, tmp_path, monkeypatch):
+    variables = {
+        "SBATCH_PARTITION": "other", "SBATCH_ACCOUNT": "other", "SBATCH_TIMELIMIT": "1",
         "SBATCH_EXPORT": "NONE", "SBATCH_RESERVATION": "course",
     }  # fmt: skip
-    for name, value in theirs.items():
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
     seen = tmp_path / "seen"
     (tmp_path / "bin" / "sbatch").write_text(
@@ -78,9 +78,9 @@ def test_a_variable_of_sbatch_does_not_win_over_the_profile(submission, tmp_path
         "echo Submitted batch job 42\n"
     )
     submit(submission(partition="ai"))
-    left = [name for name in theirs if f"export {name}=" in seen.read_text()]
-    assert left == ["SBATCH_ACCOUNT", "SBATCH_RESERVATION"]  # of which the profile says nothing
-    assert {name: os.environ[name] for name in theirs} == theirs
+    left = [name for name in variables if f"export {name}=" in seen.read_text()]
+    assert left == ["SBATCH_ACCOUNT", "SBATCH_RESERVATION"]  # the profile leaves these null
+    assert {name: os.environ[name] for name in variables} == variables
 
 
 def test_no_wckey_is_sent_unless_one_is_set(submission):
@@ -90,7 +90,7 @@ def test_no_wckey_is_sent_unless_one_is_set(submission):
     assert "#SBATCH --wckey=thesis" in script_of(submission())
 
 
-def test_the_script_asks_for_what_the_profile_says(submission):
+def test_the_script_requests_what_the_profile_says(submission):
     made = submission(
         partition="ai",
         account="ai",
@@ -127,7 +127,7 @@ def test_the_script_asks_for_what_the_profile_says(submission):
 
 
 def test_features_have_one_thread_whatever_their_cpus(submission):
-    """The last bits of a sum over two threads would be others, and with them a shard's bytes."""
+    """With two threads the last bits of a sum, and so the bytes of a shard, would differ."""
     made = submission(features={"cpus": 4, "memory_gb": 8, "minutes": 30})
     made.submit([Path("a.json")], resources.feature_parameters(made.profile))
     lines = script_of(made).splitlines()
@@ -151,35 +151,37 @@ def test_the_snapshot_is_first_on_the_path_even_with_a_space_in_its_name(submiss
         ("gpus", "#SBATCH --gpus=1"),
     ],
 )
-def test_a_gpu_is_asked_for_as_the_site_wants_it(submission, style: str, line: str):
+def test_a_gpu_is_requested_in_the_style_of_the_site(submission, style: str, line: str):
     made = submission(gpu_request_style=style)
     submit(made)
     assert line in script_of(made).splitlines()
 
 
-def test_jobs_of_features_ask_for_no_gpu_and_may_have_their_own_partition():
+def test_jobs_of_features_request_no_gpu_and_may_have_their_own_partition():
     own = FeatureJobs(partition="cpu", cpus=1, memory_gb=2, minutes=30)
-    asked = resources.feature_parameters(
+    parameters = resources.feature_parameters(
         SlurmProfile(scheduler="slurm", partition="ai", features=own)
     )
-    assert asked["partition"] == "cpu"
-    assert "gres" not in asked
+    assert parameters["partition"] == "cpu"
+    assert "gres" not in parameters
     shared = resources.feature_parameters(SlurmProfile(scheduler="slurm", partition="ai"))
     assert shared["partition"] == "ai"
 
 
 @pytest.mark.parametrize(("minutes", "seconds"), [(3, 18), (10, 60), (15, 90), (7200, 90)])
 def test_the_warning_of_a_short_limit_does_not_arrive_before_python(minutes: int, seconds: int):
-    asked = resources.run_parameters(SlurmProfile(scheduler="slurm", minutes=minutes))
-    assert asked["signal_delay_s"] == seconds
+    parameters = resources.run_parameters(SlurmProfile(scheduler="slurm", minutes=minutes))
+    assert parameters["signal_delay_s"] == seconds
     assert 60 * minutes - seconds - 60 >= 100  # seconds for python to start, at the least
 
 
 @pytest.mark.parametrize("tasks", [1, 3])
-def test_submitit_knows_the_limit_and_so_takes_no_preemption_for_a_timeout(submission, tasks: int):
-    """Unknown, it would be 5 minutes, and each preemption one of the few timeouts that it allows.
+def test_submitit_gets_the_time_limit_and_does_not_take_a_preemption_for_a_timeout(
+    submission, tasks: int
+):
+    """Without the limit submitit counts a preemption after 5 minutes as one of few timeouts.
 
-    Below 10 minutes all of them count as timeouts, whatever it knows: hence that many turns.
+    If the limit is below 10 minutes, it counts every preemption as one: hence MAX_REQUEUES.
     """
     made = submission(minutes=240)
     submit(made, tasks=tasks)
@@ -220,7 +222,9 @@ def test_a_refusal_is_one_line_with_its_usual_cause_and_leaves_no_files(
     assert list(made.folder.iterdir()) == []
 
 
-def test_a_machine_without_slurm_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_without_slurm_the_message_says_where_to_type_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setenv("PATH", str(tmp_path))
     made = sbatch.Submission(
         profile=SlurmProfile(scheduler="slurm"),
@@ -236,26 +240,26 @@ def test_a_machine_without_slurm_is_told_so(tmp_path: Path, monkeypatch: pytest.
 def test_an_account_that_does_not_go_with_the_partition_is_named_as_the_cause(
     submission, fake_slurm
 ):
-    said = "Invalid account or account/partition combination specified"
-    fake_slurm("sbatch", complains=f"sbatch: error: {said}\n", code=1)
+    message = "Invalid account or account/partition combination specified"
+    fake_slurm("sbatch", complains=f"sbatch: error: {message}\n", code=1)
     with pytest.raises(InputError, match="account and partition in the profile must be a pair"):
         submit(submission())
 
 
-def test_a_busy_controller_is_asked_again_and_what_it_took_unawares_is_cancelled(
+def test_a_busy_controller_is_retried_and_a_job_that_it_accepted_anyway_is_cancelled(
     submission, fake_slurm, tmp_path
 ):
-    asked = fake_slurm("sbatch", complains="sbatch: error: Socket timed out on send/recv", code=1)
+    calls = fake_slurm("sbatch", complains="sbatch: error: Socket timed out on send/recv", code=1)
     cancelled = fake_slurm("scancel")
     made = submission()
     fake_slurm("squeue", f"41_0|PENDING|None|main|lab|normal|N/A|{sweep_tag(made.folder)}0\n")
     with pytest.raises(InputError, match=r"Socket timed out on send/recv$"):
         submit(made)
-    assert asked.read_text().count("\n") == 3
-    assert not cancelled.exists()  # the mark is another submission's
+    assert calls.read_text().count("\n") == 3
+    assert not cancelled.exists()  # the tag is another submission's
     assert list(made.folder.iterdir()) == []
 
-    # It answers in vain once; the job that it took all the same carries the mark of that call.
+    # The first call times out, but SLURM has accepted its job, which has the tag of that call.
     script = tmp_path / "bin" / "sbatch"
     script.write_text(
         "#!/bin/sh\n"
@@ -285,7 +289,7 @@ def test_a_refusal_leaves_what_other_jobs_wrote_meanwhile(submission, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("said", "cause"),
+    ("message", "cause"),
     [
         ("Invalid generic resource (gres) specification", "gpu_type in the profile"),
         ("Invalid wckey specification", "the site wants wckey in the profile"),
@@ -295,15 +299,15 @@ def test_a_refusal_leaves_what_other_jobs_wrote_meanwhile(submission, tmp_path):
         ("Invalid feature specification", "constraint in the profile"),
     ],
 )
-def test_what_will_never_be_accepted_is_said_once(submission, fake_slurm, said, cause):
-    asked = fake_slurm("sbatch", complains=f"sbatch: error: {said}\n", code=1)
+def test_what_is_never_accepted_is_submitted_once(submission, fake_slurm, message, cause):
+    calls = fake_slurm("sbatch", complains=f"sbatch: error: {message}\n", code=1)
     fake_slurm("squeue")
-    with pytest.raises(InputError, match=f"{re.escape(said)} — .*{cause}"):
+    with pytest.raises(InputError, match=f"{re.escape(message)} — .*{cause}"):
         submit(submission())
-    assert asked.read_text().count("\n") == 1
+    assert calls.read_text().count("\n") == 1
 
 
-def test_memory_may_be_asked_for_by_the_cpu(submission):
+def test_memory_may_be_requested_per_cpu(submission):
     made = submission(memory_style="mem_per_cpu", memory_gb=20, cpus=8)
     submit(made)
     assert "#SBATCH --mem-per-cpu=2560MB" in script_of(made).splitlines()
@@ -311,8 +315,8 @@ def test_memory_may_be_asked_for_by_the_cpu(submission):
 
 
 @pytest.mark.parametrize("style", ["mem", "mem_per_cpu"])
-def test_no_request_is_so_small_that_slurm_gives_the_whole_node(style):
-    """Which is what `--mem=0` asks for."""
+def test_a_small_request_is_not_rounded_to_zero(style):
+    """`--mem=0` requests all memory of the node."""
     made = SlurmProfile(scheduler="slurm", memory_style=style, memory_gb=0.0004)
     assert resources.run_parameters(made)[style] == "1MB"
 
@@ -320,9 +324,7 @@ def test_no_request_is_so_small_that_slurm_gives_the_whole_node(style):
 @pytest.mark.parametrize(
     ("style", "line"), [("mem", "--mem=10240MB"), ("mem_per_cpu", "--mem-per-cpu=2560MB")]
 )
-def test_what_the_site_gives_is_asked_for_where_the_profile_leaves_it_to_the_site(
-    submission, style, line
-):
+def test_the_default_of_the_site_is_requested_if_the_profile_has_no_memory(submission, style, line):
     site = {"memory_gb": None, "default_memory_per_cpu_gb": 2.5, "cpus": 4}
     made = submission(**site, memory_style=style)
     submit(made)
@@ -330,7 +332,7 @@ def test_what_the_site_gives_is_asked_for_where_the_profile_leaves_it_to_the_sit
 
 
 @pytest.mark.parametrize(
-    ("code", "said", "again"),
+    ("code", "output", "requeued"),
     [
         (REQUEUE, "PreemptTime=None", True),
         (STOPPED, "JobState=RUNNING PreemptTime=2026-01-01T00:00:00", True),
@@ -340,8 +342,8 @@ def test_what_the_site_gives_is_asked_for_where_the_profile_leaves_it_to_the_sit
         (FAILED, "PreemptTime=2026-01-01T00:00:00", False),
     ],
 )
-def test_in_a_container_the_batch_script_asks_for_another_turn(
-    submission, fake_slurm, code, said, again
+def test_in_a_container_the_batch_script_requeues_the_job(
+    submission, fake_slurm, code, output, requeued
 ):
     made = submission(python="apptainer exec image.sif python3", requeue_from="batch")
     submit(made)
@@ -349,7 +351,7 @@ def test_in_a_container_the_batch_script_asks_for_another_turn(
     step = next(number for number, line in enumerate(lines) if line.startswith("srun "))
     assert f"export {resources.REQUEUE_FROM_BATCH_VARIABLE}=1" in lines[:step]
     fake_slurm("srun", code=code)
-    asked = fake_slurm("scontrol", said)
+    calls = fake_slurm("scontrol", output)
     path = os.environ["PATH"] + os.pathsep + os.defpath
     here = {
         "PATH": path,
@@ -359,48 +361,48 @@ def test_in_a_container_the_batch_script_asks_for_another_turn(
     }
     script = made.folder / "42_submission.sh"
     ended = subprocess.run(["/bin/bash", script], env={**os.environ, **here}, check=False)
-    assert ended.returncode == (REQUEUE if again else code)
-    told = asked.read_text() if asked.exists() else ""
-    assert ("requeue 42_2" in told) is again
+    assert ended.returncode == (REQUEUE if requeued else code)
+    called = calls.read_text() if calls.exists() else ""
+    assert ("requeue 42_2" in called) is requeued
 
 
 @pytest.fixture
 def requeue_signals(monkeypatch):
-    """What submitit does at SIGUSR2, and what is asked of it; signals go to this process."""
-    asked: list[int] = []
-    former = signal.signal(signal.SIGUSR2, lambda number, _: asked.append(number))
+    """Signals for which submitit would requeue the job; they are sent to this process."""
+    received: list[int] = []
+    former = signal.signal(signal.SIGUSR2, lambda number, _: received.append(number))
     monkeypatch.delenv(resources.REQUEUE_FROM_BATCH_VARIABLE, raising=False)
-    yield asked
+    yield received
     signal.signal(signal.SIGUSR2, former)
 
 
 @pytest.fixture
 def task(tmp_path):
-    """Of one run."""
+    """The file of a task with one run."""
     made = RunTask(work=str(tmp_path), runs=(Run("a", "mel-0"),), device="cpu", threads=1)
     return task_file.write_task(made, tmp_path / "tasks")
 
 
 @pytest.fixture
 def run_job_with_signals(monkeypatch, task, requeue_signals):
-    """`hear(SIGUSR2)`: the exit code of a job whose run hears that, and stops."""
-    heard: list[signal.Signals] = []
+    """`run_job_with_signals(SIGUSR2)`: exit code of a job whose run gets the signal and stops."""
+    to_send: list[signal.Signals] = []
 
     def execute(task: Path, stop: StopRequest) -> int:
-        for number in heard:
+        for number in to_send:
             os.kill(os.getpid(), number)
             while stop.signal != number:
                 time.sleep(0.01)
         return STOPPED
 
-    def life(*signals: signal.Signals) -> int:
-        heard[:] = signals
+    def run_job(*signals: signal.Signals) -> int:
+        to_send[:] = signals
         with pytest.raises(SystemExit) as ended:
             sbatch.TaskRunner(entrypoint.run_in_slurm)(str(task))
         return int(ended.value.code or 0)
 
     monkeypatch.setattr(entrypoint, "execute_task", execute)
-    return life
+    return run_job
 
 
 UNIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGUSR2")
@@ -408,21 +410,21 @@ UNIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGUSR
 
 @UNIX
 @pytest.mark.parametrize(
-    ("why", "again"), [("Reason=TimeLimit", True), ("Reason=None PreemptTime=None", False)]
+    ("reason", "requeued"), [("Reason=TimeLimit", True), ("Reason=None PreemptTime=None", False)]
 )
-def test_a_limit_that_comes_while_a_warned_run_saves_is_told_from_a_cancellation(
-    fake_slurm, run_job_with_signals, requeue_signals, why, again
+def test_the_time_limit_and_a_cancellation_are_distinguished_while_a_run_saves(
+    fake_slurm, run_job_with_signals, requeue_signals, reason, requeued
 ):
-    asked = fake_slurm("scontrol", f"JobId=7 JobState=COMPLETING {why}")
+    calls = fake_slurm("scontrol", f"JobId=7 JobState=COMPLETING {reason}")
     assert run_job_with_signals(signal.SIGUSR2, signal.SIGTERM) == STOPPED
-    assert bool(requeue_signals) is again
+    assert bool(requeue_signals) is requeued
     assert run_job_with_signals(signal.SIGTERM, signal.SIGUSR2) == STOPPED
-    assert requeue_signals[again:] == [signal.SIGUSR2]
-    assert asked.read_text().count("\n") == 1  # of a warning nothing is asked
+    assert requeue_signals[requeued:] == [signal.SIGUSR2]
+    assert calls.read_text().count("\n") == 1  # not after a warning (SIGUSR2)
 
 
 @UNIX
-def test_a_requeue_that_is_refused_is_said_and_the_run_counts_as_stopped(
+def test_a_requeue_that_is_refused_is_reported_and_the_run_counts_as_stopped(
     monkeypatch, run_job_with_signals, requeue_signals, capsys
 ):
     def refuse(*_: object) -> None:
@@ -437,18 +439,18 @@ def test_a_requeue_that_is_refused_is_said_and_the_run_counts_as_stopped(
 
 @UNIX
 @pytest.mark.parametrize(
-    "told",
+    "how",
     [
-        ("Reason=None PreemptTime=None", "timeout"),  # warned of it
+        ("Reason=None PreemptTime=None", "timeout"),  # warned before it
         ("Reason=TimeLimit PreemptTime=None", "timeout"),
         ("Reason=None PreemptTime=2026-11-25T12:00:00", "preemption"),
     ],
 )
-def test_the_third_life_without_anything_new_asks_for_no_other_turn(
-    fake_slurm, run_job_with_signals, requeue_signals, task, told
+def test_the_third_attempt_without_progress_requests_no_requeue(
+    fake_slurm, run_job_with_signals, requeue_signals, task, how
 ):
-    said, cause = told
-    fake_slurm("scontrol", f"JobId=7 {said}")
+    output, cause = how
+    fake_slurm("scontrol", f"JobId=7 {output}")
     for _ in range(MAX_STALLED_ATTEMPTS - 1):
         assert run_job_with_signals(signal.SIGUSR2) == STOPPED
     assert len(requeue_signals) == MAX_STALLED_ATTEMPTS - 1
@@ -458,7 +460,7 @@ def test_the_third_life_without_anything_new_asks_for_no_other_turn(
 
 
 @UNIX
-def test_a_cancelled_job_is_not_given_up_but_stopped(fake_slurm, run_job_with_signals, task):
+def test_a_cancelled_job_counts_as_stopped_not_as_given_up(fake_slurm, run_job_with_signals, task):
     fake_slurm("scontrol", "JobId=7 Reason=None PreemptTime=None")
     for _ in range(MAX_STALLED_ATTEMPTS):
         assert run_job_with_signals(signal.SIGTERM) == STOPPED
@@ -466,17 +468,17 @@ def test_a_cancelled_job_is_not_given_up_but_stopped(fake_slurm, run_job_with_si
 
 
 @UNIX
-def test_what_earlier_lives_were_killed_in_is_not_begun_again(
+def test_a_task_whose_earlier_attempts_were_all_killed_is_not_started_again(
     fake_slurm, run_job_with_signals, task
 ):
     for _ in range(MAX_STALLED_ATTEMPTS):
-        assert requeue.on_start(task)  # and nothing more is heard of it
+        assert requeue.on_start(task)  # and then it is killed
     assert run_job_with_signals() == FAILED
 
 
 @pytest.fixture
 def on_the_node(submission, tmp_path):
-    """The environment of python in a job, by the variables that its node has."""
+    """`on_the_node(variables)`: the environment of python in a job on a node with `variables`."""
 
     def run(variables: dict[str, str], **settings) -> dict[str, str]:
         made = submission(**settings)
@@ -499,14 +501,12 @@ def on_the_node(submission, tmp_path):
         ({}, None),
     ],
 )
-def test_temporary_files_go_to_the_nodes_own_disk_where_it_says_which_that_is(
-    on_the_node, there, temporary
-):
+def test_temporary_files_go_to_the_local_disk_if_the_node_names_it(on_the_node, there, temporary):
     assert on_the_node(there, local_scratch_var="SLURM_TMPDIR").get("TMPDIR") == temporary
     assert on_the_node(there).get("TMPDIR") == there.get("TMPDIR")
 
 
-def test_the_nodes_own_disk_may_be_named_by_the_lines_of_the_profile(on_the_node):
+def test_a_setup_line_of_the_profile_may_name_the_local_disk(on_the_node):
     setup = ["export DISK=/local/7"]
     assert on_the_node({}, local_scratch_var="DISK", setup=setup)["TMPDIR"] == "/local/7"
 
@@ -522,21 +522,23 @@ def test_trackers_stay_in_the_work_folder_where_nodes_have_no_internet(on_the_no
 
 
 def test_the_script_can_be_read_before_it_is_submitted(submission, fake_slurm):
-    asked = fake_slurm("sbatch")
+    calls = fake_slurm("sbatch")
     made = submission()
     text = made.script(3, resources.run_parameters(made.profile, 240), 2)
     assert "#SBATCH --array=0-2%2" in text.splitlines()
     assert "#SBATCH --time=240" in text.splitlines()
-    assert not asked.exists()
+    assert not calls.exists()
     assert not made.folder.exists()
 
 
 @pytest.mark.parametrize(
     ("style", "memory"), [("mem", {"mem": "33280MB"}), ("mem_per_cpu", {"mem_per_cpu": "16640MB"})]
 )
-def test_a_request_changes_memory_and_nodes_alone(style, memory):
+def test_an_override_changes_only_memory_and_nodes(style, memory):
     profile = SlurmProfile(scheduler="slurm", memory_style=style)
-    asked = resources.run_parameters(profile)
-    more = resources.apply_override(asked, ResourceOverride(32.5, ("node1", "node2")), profile)
-    assert more == {**asked, **memory, "exclude": "node1,node2"}
-    assert resources.apply_override(asked, ResourceOverride(), profile) == asked
+    parameters = resources.run_parameters(profile)
+    changed = resources.apply_override(
+        parameters, ResourceOverride(32.5, ("node1", "node2")), profile
+    )
+    assert changed == {**parameters, **memory, "exclude": "node1,node2"}
+    assert resources.apply_override(parameters, ResourceOverride(), profile) == parameters
