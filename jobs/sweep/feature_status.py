@@ -1,7 +1,8 @@
-"""Stock: the feature sets of a sweep: how many of their shards are there, and why others are not.
+"""Feature status: which shards of each feature set exist, and why the others do not.
 
-In:   what a sweep wants, its ledger, an answer of the scheduler.   Out: counts; how jobs ended.
-Not here: the runs (status.py), which shards can be used (lacking.py), what is done (remedies.py).
+In:   a sweep's record, its ledger, what SLURM knows of its jobs.   Out: counts; how jobs ended.
+Not here: the runs (run_status.py), whether a shard is usable (launch/missing_features.py), retries
+(retry_policy.py).
 """
 
 import re
@@ -22,7 +23,7 @@ from pipeline.runs.folder import Failure
 class FeatureStatus:
     feature_id: str
     slices: int
-    present_shards: frozenset[int]  # indices of shards
+    present_shards: frozenset[int]  # their indices
 
     @property
     def done(self) -> int:
@@ -30,23 +31,27 @@ class FeatureStatus:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """As the ledger names them."""
+        """The missing shards, as `feature_id/index`: the ledger's name for them."""
         indices = (index for index in range(self.slices) if index not in self.present_shards)
         return tuple(f"{self.feature_id}/{index}" for index in indices)
 
 
 @dataclass(frozen=True)
 class ShardFailure:
-    """Of the last job that was to make a shard."""
+    """How the last job that computed a shard failed."""
 
     cause: str
     message: str
-    nodes: frozenset[str] = frozenset()  # that failed under it
-    has_traceback: bool = False  # by the job itself, with a traceback
+    nodes: frozenset[str] = frozenset()  # nodes that failed during it
+    has_traceback: bool = False  # recorded by the job itself
 
 
 def feature_statuses(record: SweepRecord, folder: SweepFolder) -> list[FeatureStatus]:
-    """Counted by name: a shard appears whole or not at all, and opening 512 of them takes long."""
+    """Return the status of each feature set of the sweep.
+
+    File names are enough: a shard is renamed into place when it is complete, and opening 512 shards
+    takes long.
+    """
     return [
         FeatureStatus(each.feature_id, each.slices, _find_shards(folder.features(each.feature_id)))
         for each in record.features
@@ -61,21 +66,25 @@ def _find_shards(features: Path) -> frozenset[int]:
 def shard_failures(
     missing: Iterable[str], folder: SweepFolder, queue: Queue
 ) -> dict[str, ShardFailure]:
-    """Missing shard -> how its last job failed; nothing of one that lives or was never there."""
+    """Return missing shard -> how its last job failed.
+
+    Without the shards that no job was submitted for, or whose job is queued or running.
+    """
     latest = folder.latest()
     tried = {item: latest[item] for item in missing if item in latest}
-    jobs = dict.fromkeys(tried.values())
-    found = {
-        entry: _shard_failure(entry, folder, queue) for entry in jobs if not queue.is_live(entry)
+    failure_by_task = {
+        entry: _shard_failure(entry, folder, queue)
+        for entry in dict.fromkeys(tried.values())
+        if not queue.is_live(entry)
     }
-    failures = {item: found.get(entry) for item, entry in tried.items()}
+    failures = {item: failure_by_task.get(entry) for item, entry in tried.items()}
     return {item: failure for item, failure in failures.items() if failure}
 
 
 def _shard_failure(entry: LedgerEntry, folder: SweepFolder, queue: Queue) -> ShardFailure | None:
     attempts = queue.attempts_by_job.get(entry.job, ())
     nodes = frozenset(attempt.failed_node for attempt in attempts if attempt.failed_node)
-    # The name of a task is that of its content: another sweep's would have another folder.
+    # A task file is named by its content, and any sweep of the work folder may have submitted it.
     for file in sorted(folder.path.parent.glob(f"*/tasks/{Path(entry.task).stem}.failure")):
         failure = Failure(**read_json(file))
         return ShardFailure(
@@ -92,6 +101,6 @@ def _shard_failure(entry: LedgerEntry, folder: SweepFolder, queue: Queue) -> Sha
 
 
 def feature_failure_lines(failures: Sequence[ShardFailure]) -> list[str]:
-    """Why features are not there, each cause once."""
+    """Return one line for each different failure of feature jobs."""
     causes = dict.fromkeys((failure.cause, failure.message) for failure in failures)
     return [f"features failed: {cause}: {message}" for cause, message in causes]

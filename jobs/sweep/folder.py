@@ -14,14 +14,14 @@ from pipeline.runs.folder import RunFolder
 
 
 def sweep_name(text: str | Path) -> str:
-    """A sweep's or a corpus's name, of its file or as it is."""
+    """Return the name of a sweep or corpus, given its file or the name itself."""
     path = Path(text)
     return path.stem if path.suffix in {".yaml", ".yml"} else path.name
 
 
 @dataclass(frozen=True)
 class SweepFolder:
-    """`work/sweeps/<sweep>/`."""
+    """The folder of a sweep, and the sweep's paths elsewhere in the work folder."""
 
     work: Path
     name: str
@@ -39,7 +39,10 @@ class SweepFolder:
         return Ledger(self.path / "ledger.jsonl")
 
     def entries_by_item(self) -> dict[str, list[LedgerEntry]]:
-        """Item -> the tasks that were to make it, of whichever sweep: sweeps share runs."""
+        """Return run id or shard -> its tasks in order of time.
+
+        The ledgers of all sweeps are read, because sweeps share runs and shards.
+        """
         ledgers = sorted(self.path.parent.glob("*/ledger.jsonl"))
         entries = (entry for path in ledgers for entry in Ledger(path).entries())
         found: dict[str, list[LedgerEntry]] = {}
@@ -49,7 +52,7 @@ class SweepFolder:
         return found
 
     def latest(self) -> dict[str, LedgerEntry]:
-        """Item -> the last of its tasks."""
+        """Return run id or shard -> its last task."""
         return {item: entries[-1] for item, entries in self.entries_by_item().items()}
 
     @property
@@ -61,7 +64,7 @@ class SweepFolder:
         return self.path / "jobs"
 
     def output(self, job: str) -> Path:
-        """What a SLURM job printed; another sweep may have submitted it."""
+        """Return the file with the output of a SLURM job, of whichever sweep submitted it."""
         name = f"{job}_0_log.out"
         own = self.jobs / name
         return own if own.exists() else next(self.path.parent.glob(f"*/jobs/{name}"), own)
@@ -71,7 +74,7 @@ class SweepFolder:
         return self.path / "cancelled.json"
 
     def cancelled_jobs(self) -> set[str]:
-        """Jobs, an array once, that a person has cancelled: of whichever sweep, as above."""
+        """Return the jobs, of all sweeps, that a person has cancelled; an array is one id."""
         files = self.path.parent.glob(f"*/{self.cancellations_file.name}")
         return {job for file in files for job in _read_cancelled(file)}
 
@@ -86,7 +89,7 @@ class SweepFolder:
         return self.path / "code"
 
     @property
-    def owner_file(self) -> Path:  # the process on this machine that deals its tasks
+    def owner_file(self) -> Path:  # names the process on this machine that runs its tasks
         return self.path / "owner.json"
 
     @property
@@ -109,6 +112,6 @@ def _read_cancelled(file: Path) -> list[str]:
         return [str(job) for job in read_json(file)]
     except (ValueError, TypeError):
         raise InputError(
-            f"{file}: is damaged; delete it: jobs that were cancelled then count as queued until "
-            "SLURM lets go of them"
+            f"{file}: is damaged; delete it: cancelled jobs then count as queued until they leave "
+            "SLURM's queue"
         ) from None

@@ -1,7 +1,7 @@
-"""The job queue: what SLURM says of the jobs of a sweep, in one squeue and one sacct.
+"""The job queue: what SLURM knows of the jobs of a sweep, in one squeue and one sacct.
 
 In:   the ledger, the ids of unfinished runs and shards.   Out: `Queue`.
-Not here: an answer that is kept for a while (queue_cache.py), what it means (run_status.py).
+Not here: keeping the result for a while (queue_cache.py), what it means (run_status.py).
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -18,34 +18,37 @@ from pipeline.runs.folder import Heartbeat
 
 @dataclass(frozen=True)
 class Queue:
-    """What SLURM says. `jobs` is None where it could not be asked."""
+    """What SLURM knows of the jobs of a sweep."""
 
-    jobs: Mapping[str, QueuedJob] | None = field(default_factory=dict)
+    jobs: Mapping[str, QueuedJob] | None = field(default_factory=dict)  # None: no answer
     attempts_by_job: Mapping[str, Sequence[JobAttempt]] = field(default_factory=dict)
-    error_message: str = ""
-    cancelled_jobs: Collection[str] = ()  # jobs, an array once, that a person has cancelled
+    error_message: str = ""  # why there is no answer
+    cancelled_jobs: Collection[str] = ()  # that a person has cancelled; an array is one id
 
     @property
     def ignored(self) -> bool:
-        """Asked in vain by a sweep that runs here: jobs of SLURM count no longer."""
+        """Whether a local sweep goes on without SLURM's answer, so that SLURM jobs do not count."""
         return self.jobs is not None and bool(self.error_message)
 
     def is_live(self, entry: LedgerEntry) -> bool:
-        """Whether the task may still do its work; one that cannot be asked for counts as live."""
+        """Whether the job of a task is queued or running; True if SLURM did not answer."""
         if entry.scheduler != "slurm":
             return False
         return self.jobs is None or entry.job in self.jobs
 
-    def heartbeat_job_ended(self, entry: LedgerEntry, beat: Heartbeat) -> bool:
-        """Of the job that this heartbeat tells of, whatever the clock of its node says."""
-        if beat.job != entry.job or self.jobs is None or entry.job in self.jobs:
+    def heartbeat_job_ended(self, entry: LedgerEntry, heartbeat: Heartbeat) -> bool:
+        """Whether sacct says that the job of this heartbeat has ended.
+
+        Then the heartbeat is old, whatever the clock of its node says.
+        """
+        if heartbeat.job != entry.job or self.jobs is None or entry.job in self.jobs:
             return False
-        lives = self.attempts_by_job.get(entry.job, ())
-        return bool(lives) and lives[-1].ended is not None
+        attempts = self.attempts_by_job.get(entry.job, ())
+        return bool(attempts) and attempts[-1].ended is not None
 
 
 def try_query_slurm(folder: SweepFolder, items: Sequence[str]) -> Queue:
-    """One squeue, one sacct; none at all where no ledger has a SLURM job that matters."""
+    """Query SLURM if a ledger has a SLURM job of these items; an error is part of the result."""
     if not latest_slurm_jobs(folder, items):
         return Queue()
     try:
@@ -55,20 +58,23 @@ def try_query_slurm(folder: SweepFolder, items: Sequence[str]) -> Queue:
 
 
 def query_slurm(folder: SweepFolder, items: Sequence[str], *, retry: bool = True) -> Queue:
-    """The same for who must know, and with the whole queue: a SchedulerError where it is silent."""
+    """Query SLURM for a submission, which needs an answer and the whole queue of this user.
+
+    Raises SchedulerError if there is no answer.
+    """
     queued = client.squeue(retry=retry)
     return Queue(queued, sacct.query_job_attempts(latest_slurm_jobs(folder, items) - set(queued)))
 
 
 def latest_slurm_jobs(folder: SweepFolder, items: Sequence[str]) -> set[str]:
-    """The last SLURM jobs of these items."""
+    """Return the jobs of these runs and shards, without those last run on this machine."""
     latest = folder.latest()
     entries = [latest[item] for item in items if item in latest]
     return {entry.job for entry in entries if entry.scheduler == "slurm"}
 
 
 def unfinished_items(record: SweepRecord, folder: SweepFolder) -> list[str]:
-    """Items of the ledger that a scheduler could still know something about."""
+    """Return the runs that are not finished, and the shards of their feature sets."""
     heartbeats = ((run, folder.run(run.run_id).heartbeat()) for run in record.runs)
     runs = [run for run, heartbeat in heartbeats if not heartbeat or heartbeat.status != "finished"]
     needed = {run.feature_id for run in runs}

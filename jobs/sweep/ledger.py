@@ -1,7 +1,7 @@
 """The ledger: what was submitted for a sweep, one line per task, never rewritten.
 
 In:   entries.   Out: `work/sweeps/<sweep>/ledger.jsonl`.
-Not here: what became of a task (status.py).
+Not here: the state of a task (run_status.py, feature_status.py).
 """
 
 import json
@@ -14,16 +14,16 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerEntry:
-    time: float  # unix
+    time: float  # unix time of the submission
     scheduler: Literal["local", "slurm"]
-    job: str  # slurm: 12_3 in an array, else 12; local: the pid of the process that deals tasks
+    job: str  # slurm: 12_3 in an array, else 12; local: pid of the parent process
     kind: Literal["features", "runs", "report", "check"]
     items: tuple[str, ...]  # run ids, or feature_id/index of shards
     task: str  # name of its file in tasks/
-    code: str  # digest of the snapshot it imports
-    causes: tuple[str, ...] = ()  # of each item: why it failed before; nothing where it had not
-    memory_gb: float | None = None  # asked for, of SLURM
-    exclude: tuple[str, ...] = ()  # nodes it must not start on
+    code: str  # digest of the code snapshot that it imports
+    causes: tuple[str, ...] = ()  # for each item: why it failed before; empty: it had not failed
+    memory_gb: float | None = None  # requested from SLURM
+    exclude: tuple[str, ...] = ()  # nodes that it must not start on
 
 
 class Ledger:
@@ -31,15 +31,15 @@ class Ledger:
         self.path = path
 
     def append(self, entries: Iterable[LedgerEntry]) -> None:
-        """Add whole lines in one write: two terminals that submit at once lose nothing.
+        """Add entries in one write, so that two commands at the same time lose nothing.
 
-        `files.replacing` would let the later one rewrite what the earlier one had added.
+        `files.atomic_write` would let the second command overwrite the lines of the first.
         """
         lines = "".join(json.dumps(asdict(entry)) + "\n" for entry in entries).encode()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab", buffering=0) as file:
             if file.tell() and not self._ends_with_newline():
-                lines = b"\n" + lines  # a writer was killed here: its half line stays alone
+                lines = b"\n" + lines  # an earlier write was cut off in the middle of a line
             file.write(lines)
             os.fsync(file.fileno())
 
@@ -53,12 +53,8 @@ class Ledger:
                 lists = {k: tuple(v) for k, v in record.items() if isinstance(v, list)}
                 found.append(LedgerEntry(**{**record, **lists}))
             except (ValueError, TypeError, KeyError):
-                continue  # half a line, from a power cut
+                continue  # a line that was cut off
         return found
-
-    def latest(self) -> dict[str, LedgerEntry]:
-        """Item -> the last task that was to make it."""
-        return {item: entry for entry in self.entries() for item in entry.items}
 
     def _ends_with_newline(self) -> bool:
         with self.path.open("rb") as file:

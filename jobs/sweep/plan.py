@@ -1,7 +1,8 @@
-"""The plan: wanted minus done minus live -> tasks -> arrays, within the site's limits. Pure.
+"""The plan: planned minus done minus live runs -> tasks -> arrays, within the limits. Pure.
 
-In:   what is wanted, what is done, what is live; limits.   Out: a `Plan` that one can print.
-Not here: reading the disk or the queue (status.py, scheduler.py), submitting (submit.py).
+In:   planned, finished and live runs and slices; limits.   Out: a `Plan`.
+Not here: reading the disk or the queue (run_status.py, job_queue.py), printing a plan
+(display/run_lines.py), submitting it (launch/submit.py).
 """
 
 import math
@@ -15,16 +16,16 @@ from jobs.slurm.resources import NO_OVERRIDE, ResourceOverride
 
 Item = TypeVar("Item")
 
-RUN_TIME_MARGIN = 1.25  # a run takes longer beside others, and a task has to start
+RUN_TIME_MARGIN = 1.25  # a run is slower beside others, and the start of a task takes time
 
 
 @dataclass(frozen=True)
 class JobArray(Generic[Item]):
-    """What one submission carries: tasks, each an ordered list of runs or slices."""
+    """One call of sbatch: tasks, each an ordered list of runs or slices."""
 
     tasks: tuple[tuple[Item, ...], ...]
-    throttle: int | None = None  # tasks of this array at once
-    minutes: int | None = None  # time limit of a task, where it is not the profile's
+    throttle: int | None = None  # tasks of this array that run at once
+    minutes: int | None = None  # time limit of a task; None: the profile's
     override: ResourceOverride = NO_OVERRIDE
 
 
@@ -33,23 +34,24 @@ class Plan:
     features: tuple[JobArray[Slice], ...] = ()
     runs: tuple[JobArray[Run], ...] = ()
     report: bool = False
-    minutes_needed: float | None = None  # by the longest task of runs, where that can be told
-    deferred_slices: int = 0  # the limits leave no room for them now
+    minutes_needed: float | None = None  # by the longest task of runs; None: unknown
+    deferred_slices: int = 0  # that the limits leave no room for now
     deferred_runs: int = 0
 
     @property
     def run_count(self) -> int:
-        """Runs that have a task."""
+        """Number of runs that have a task."""
         return sum(len(task) for array in self.runs for task in array.tasks)
 
     @property
     def tasks(self) -> int:
+        """Number of tasks of all kinds: as many jobs count for the limits."""
         in_features = sum(len(array.tasks) for array in self.features)
         return in_features + sum(len(array.tasks) for array in self.runs) + self.report
 
 
 def missing_slices(wanted: Sequence[Slice], live: Collection[tuple[str, int]]) -> tuple[Slice, ...]:
-    """Wanted slices without the (feature set, index) pairs that a live job computes anyway."""
+    """Return the slices without the (feature set, index) pairs that a live job computes."""
     left = []
     for piece in wanted:
         ids = tuple(name for name in piece.feature_ids if (name, piece.index) not in live)
@@ -61,7 +63,7 @@ def missing_slices(wanted: Sequence[Slice], live: Collection[tuple[str, int]]) -
 def missing_runs(
     wanted: Sequence[Run], done: Collection[str], live: Collection[str]
 ) -> tuple[Run, ...]:
-    """Wanted minus done minus live, each once, in the written order."""
+    """Return the wanted runs that are neither done nor live, each once, in the given order."""
     return tuple(r for r in dict.fromkeys(wanted) if r.run_id not in done and r.run_id not in live)
 
 
@@ -72,9 +74,9 @@ def make_plan(
     preferences: JobPreferences = DEFAULT_PREFERENCES,
     minutes_per_run: float | None = None,
 ) -> Plan:
-    """Features get their tasks before the runs: without features no run can start.
+    """Divide slices and runs into tasks. Features come first: no run can start without them.
 
-    `minutes_per_run`: what finished runs took, where there are any.
+    `minutes_per_run`: median of finished runs, if there are any.
     """
     room, feature_room = limits.tasks, limits.feature_room
     report = bool(preferences.report and runs) and (room is None or room > 1 + bool(slices))
@@ -110,7 +112,7 @@ def make_plan(
 
 
 def drop_runs_needing(full_plan: Plan, feature_ids: Collection[str]) -> Plan:
-    """The plan less the runs that need one of these feature sets."""
+    """Return the plan without the runs that need one of these feature sets."""
     arrays = []
     for array in full_plan.runs:
         left = [tuple(r for r in task if r.feature_id not in feature_ids) for task in array.tasks]
@@ -120,7 +122,7 @@ def drop_runs_needing(full_plan: Plan, feature_ids: Collection[str]) -> Plan:
 
 
 def _feature_share(room: int | None, *, runs: bool) -> int | None:
-    """A third of the room where runs wait behind them, which take longer; one at least."""
+    """Return a third of the room, at least 1, if runs follow, which take longer; else all of it."""
     if room is None or not runs:
         return room
     return min(room, max(1, room // 3))
@@ -129,7 +131,7 @@ def _feature_share(room: int | None, *, runs: bool) -> int | None:
 def _split_into_tasks(
     items: Sequence[Item], max_tasks: int | None, per_task: int | None = None, at_once: int = 1
 ) -> list[tuple[Item, ...]]:
-    """At most `most` tasks, as short as that allows: 480 runs in 100 tasks are 96 of 5."""
+    """Divide items into at most `max_tasks` tasks of equal size: 480 runs, 100 tasks -> 96 of 5."""
     if max_tasks == 0 or not items:
         return []
     size = per_task or at_once
@@ -148,7 +150,7 @@ def _minutes_needed(runs: int, at_once: int, minutes_per_run: float | None) -> f
 def _time_limit_minutes(
     needed: float | None, preferred: int | None, limit: int | None
 ) -> int | None:
-    """What to ask for: more than was wished where the runs of a task need it, never too much."""
+    """Return the time limit to request: the preferred one, or more if a task needs it."""
     if preferred is None:
         return None
     minutes = preferred if needed is None else max(preferred, math.ceil(RUN_TIME_MARGIN * needed))
@@ -158,7 +160,7 @@ def _time_limit_minutes(
 def _make_arrays(
     tasks: list[tuple[Item, ...]], limits: Limits, minutes: int | None = None
 ) -> tuple[JobArray[Item], ...]:
-    """Arrays of a permitted length; they run side by side, and so share the throttle."""
+    """Divide tasks into arrays of a permitted length, which share the limit of running tasks."""
     if not tasks:
         return ()
     length = limits.array or len(tasks)
@@ -168,7 +170,7 @@ def _make_arrays(
 
 
 def _max_array_tasks(limits: Limits) -> int | None:
-    """Tasks in as many arrays as can each have at least one task running."""
+    """Return the number of tasks if each array must have at least one running task; None: any."""
     if limits.array is None or limits.running is None:
         return None
     return limits.array * limits.running

@@ -1,7 +1,8 @@
-"""Answers: what SLURM said last, kept in a sweep's folder for who only looks at it.
+"""The queue cache: the last answer of SLURM, kept in a sweep's folder for commands that only show.
 
-In:   a sweep's folder, what is unfinished.   Out: a `Queue`, asked for no oftener than is wished.
-Not here: asking for those who act on it (status.py): an old answer must not mislead them.
+In:   a sweep's folder, the unfinished runs and shards.   Out: a `Queue` of a maximum age.
+Not here: the query itself, which a submission uses directly because it needs the present state
+(job_queue.py).
 """
 
 import getpass
@@ -21,13 +22,14 @@ from pipeline.files import read_json, write_json
 
 
 def get_queue(folder: SweepFolder, unfinished: Sequence[str], max_age_s: float) -> Queue:
-    """The last answer, if it is younger and was asked for all these jobs; else a new one."""
+    """Return the kept answer if it is young enough and has all these jobs; else query SLURM."""
     jobs = job_queue.latest_slurm_jobs(folder, unfinished)
-    kept = _read_cache(folder, jobs, max_age_s) if jobs else None
-    return kept or refresh_queue(folder, unfinished)
+    cached = _read_cache(folder, jobs, max_age_s) if jobs else None
+    return cached or refresh_queue(folder, unfinished)
 
 
 def refresh_queue(folder: SweepFolder, unfinished: Sequence[str]) -> Queue:
+    """Query SLURM, and keep the answer."""
     jobs = job_queue.latest_slurm_jobs(folder, unfinished)
     if not jobs:
         return Queue()
@@ -37,7 +39,7 @@ def refresh_queue(folder: SweepFolder, unfinished: Sequence[str]) -> Queue:
 
 
 def invalidate_cache(folder: SweepFolder) -> None:
-    """Somebody has changed the queue."""
+    """Delete the kept answer, because jobs were submitted or cancelled."""
     with suppress(OSError):
         _cache_path(folder).unlink(missing_ok=True)
 
@@ -50,15 +52,15 @@ def _write_cache(folder: SweepFolder, jobs: Collection[str], queue: Queue) -> No
     queued = queue.jobs
     content = {
         "time": time.time(),
-        "user": getpass.getuser(),  # squeue told of this one's jobs alone
+        "user": getpass.getuser(),  # the answer has the jobs of this user only
         "asked": sorted(jobs),
         "jobs": None if queued is None else {j: asdict(queued[j]) for j in jobs if j in queued},
         "ended": {
-            job: [asdict(life) for life in queue.attempts_by_job.get(job, ())] for job in jobs
+            job: [asdict(attempt) for attempt in queue.attempts_by_job.get(job, ())] for job in jobs
         },
         "complaint": queue.error_message,
     }
-    with suppress(OSError):  # whoever only looks at another's work folder may not write there
+    with suppress(OSError):  # another user's work folder may be read-only
         write_json(_cache_path(folder), content)
 
 
@@ -70,7 +72,7 @@ def _read_cache(folder: SweepFolder, jobs: set[str], max_age_s: float) -> Queue 
             return None
         return _parse_queue(content)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None  # none, half a one, or of another version
+        return None  # no file, a damaged one, or one of another version
 
 
 def _parse_queue(content: dict[str, Any]) -> Queue:
@@ -78,9 +80,9 @@ def _parse_queue(content: dict[str, Any]) -> Queue:
     return Queue(
         None if queued is None else {job: QueuedJob(**facts) for job, facts in queued.items()},
         {
-            job: [JobAttempt(**life) for life in lives]
-            for job, lives in content["ended"].items()
-            if lives
+            job: [JobAttempt(**attempt) for attempt in attempts]
+            for job, attempts in content["ended"].items()
+            if attempts
         },
         content["complaint"],
     )

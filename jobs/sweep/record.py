@@ -1,8 +1,8 @@
-"""What a sweep wants of a work folder: manifests, feature sets, runs, with their identities.
+"""The record of a sweep: its manifests, feature sets and runs, with their identities.
 
-In:   a sweep.   Out: `Wanted`, stored in the `SweepFolder`, so that status and report know
-the sweep without reading any audio.
-Not here: what of it is there already (status.py), what to do about it (plan.py).
+In:   a sweep, the manifests of its corpora.
+Out:  a `SweepRecord`, stored in the sweep's folder, so that status and report read no audio.
+Not here: what is done already (run_status.py, feature_status.py), what to do next (plan.py).
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,8 +13,9 @@ from shlex import quote
 from typing import Any
 
 from jobs.node.task_file import Run
-from jobs.profile import Profile, make_command
+from jobs.profile import Profile
 from jobs.sweep.folder import SweepFolder
+from jobs.work_folder import make_command
 from pipeline.config.corpus import Corpus
 from pipeline.config.features import FeatureSettings
 from pipeline.config.identity import feature_id, run_id
@@ -51,20 +52,20 @@ class SweepRecord:
     name: str
     question: str
     path: str  # of the sweep file
-    digest: str  # of labels and experiments: whether the file has changed since
+    digest: str  # of labels and experiments; shows whether the file has changed since
     runs: tuple[PlannedRun, ...]
     features: tuple[PlannedFeatures, ...]
     sources: dict[str, str] = field(default_factory=dict)  # settings file -> digest of its bytes
-    changes: dict[str, Any] = field(default_factory=dict)  # of SET
+    changes: dict[str, Any] = field(default_factory=dict)  # made by SET=…
 
     @property
     def sweep_argument(self) -> str:
-        """SWEEP=… that finds it: its file, or its name where the file is an experiment's."""
+        """The value for SWEEP=…: its file, or its name if the file is an experiment or a corpus."""
         return self.path if Path(self.path).stem == self.name else self.name
 
     @property
     def command(self) -> str:
-        """What was typed, and continues it."""
+        """The make command that continues it."""
         if self.sweep_argument == self.path:
             return f"make sweep SWEEP={quote(self.path)}"
         kind = "train EXPERIMENT" if self.runs else "features CORPUS"
@@ -72,7 +73,7 @@ class SweepRecord:
 
 
 def make_record(sweep: Sweep, corpus_manifests: CorpusManifests, work: Path) -> SweepRecord:
-    """Identities of everything that the sweep needs; `found` has the manifest of each corpus."""
+    """Return the record of a sweep; `corpus_manifests` has the manifest of each of its corpora."""
     runs, features = [], {}
     for swept in sweep.experiments:
         manifest = corpus_manifests[swept.experiment.corpus]
@@ -98,7 +99,10 @@ def make_record(sweep: Sweep, corpus_manifests: CorpusManifests, work: Path) -> 
 
 
 def is_unchanged(record: SweepRecord, path: Path, changes: Mapping[str, Any]) -> bool:
-    """Every file that the sweep was made from is as it was: a thousand runs need no reading."""
+    """Return whether all settings files of the sweep, and SET, are as they were at the submission.
+
+    Comparing bytes is much faster than expanding a sweep of a thousand runs.
+    """
     if str(path.resolve()) not in record.sources or changes != record.changes:
         return False
     try:
@@ -112,7 +116,7 @@ def _file_digests(paths: Iterable[Path]) -> dict[str, str]:
 
 
 def experiments_digest(sweep: Sweep) -> str:
-    """Digest of what the sweep file says; where a corpus lies changes no answer."""
+    """Return a digest of labels and experiments, without the folders of corpora."""
     return json_digest(
         [
             [swept.label, swept.experiment.model_dump(exclude={"corpus": {"root"}})]
@@ -122,7 +126,10 @@ def experiments_digest(sweep: Sweep) -> str:
 
 
 def manifest_path(manifest: Manifest, work: Path) -> Path:
-    """Named by its content: another split of a corpus must not replace what queued jobs read."""
+    """Return the file of a manifest.
+
+    It is named by its content: a new split of the corpus must not replace what queued jobs read.
+    """
     return work / "manifests" / f"{manifest.corpus}-{manifest.digest[:8]}.jsonl"
 
 
@@ -133,7 +140,7 @@ def manifests_by_path(corpus_manifests: CorpusManifests, work: Path) -> dict[str
 def feature_settings_of(
     sweep: Sweep, record: SweepRecord
 ) -> dict[str, tuple[FeatureSettings, Corpus]]:
-    """Feature set -> how it is computed, and from which corpus."""
+    """Return feature id -> its settings and its corpus."""
     return {
         run.feature_id: (swept.experiment.features, swept.experiment.corpus)
         for swept, run in zip(sweep.experiments, record.runs, strict=True)
@@ -141,7 +148,7 @@ def feature_settings_of(
 
 
 def refuse_untrainable(sweep: Sweep, corpus_manifests: CorpusManifests) -> None:
-    """Too few utterances, a character that an alphabet lacks: before anything is submitted."""
+    """Raise InputError if a corpus has too few utterances, or characters outside the alphabet."""
     pairs = dict.fromkeys((s.experiment.corpus, s.experiment.alphabet) for s in sweep.experiments)
     for corpus, name in pairs:
         try:
@@ -152,7 +159,7 @@ def refuse_untrainable(sweep: Sweep, corpus_manifests: CorpusManifests) -> None:
 
 
 def report_commands(record: SweepRecord, profile: Profile, work: Path) -> tuple[str, ...]:
-    """What a reader of its report may type: to continue it, to report again."""
+    """Return the commands for the report's page: continue the sweep, write the report again."""
     return tuple(
         make_command(command, profile, work)
         for command in (record.command, f"make report SWEEP={quote(record.sweep_argument)}")
@@ -160,14 +167,14 @@ def report_commands(record: SweepRecord, profile: Profile, work: Path) -> tuple[
 
 
 def load_record(folder: SweepFolder) -> SweepRecord:
-    """What the last `make sweep` wanted."""
+    """Return the record that the last `make sweep` stored; InputError if there is none."""
     if not folder.record_file.exists():
         records = folder.path.parent.glob("*/sweep.json")
         known = sorted(path.parent.name for path in records if _is_of_sweep_file(path))
         raise InputError(
             f"{folder.name}: not in the work folder {folder.work}; "
             + (f"there are {', '.join(known)}; " if known else "")
-            + "make sweep puts it there; another work folder is named by WORK=…, or by the "
+            + "make sweep creates it; if it is in another work folder, add WORK=…, or the "
             "CLUSTER=… of the sweep"
         )
     try:
@@ -177,12 +184,12 @@ def load_record(folder: SweepFolder) -> SweepRecord:
         return SweepRecord(**{**stored, "runs": runs, "features": features})
     except (KeyError, TypeError, ValueError):
         raise InputError(
-            f"{folder.record_file}: is damaged, or of another version; make sweep writes it anew"
+            f"{folder.record_file}: is damaged, or of another version; make sweep writes it again"
         ) from None
 
 
 def _is_of_sweep_file(record: Path) -> bool:
-    """Rather than of an experiment or a corpus, as `make doctor` leaves one."""
+    """Return whether a record belongs to a sweep file, and not to an experiment or a corpus."""
     try:
         return Path(read_json(record)["path"]).stem == record.parent.name
     except (ValueError, KeyError, TypeError):

@@ -16,12 +16,16 @@ from jobs.sweep.folder import SweepFolder
 from jobs.sweep.record import SweepRecord, load_record
 from pipeline.results import efficiency, rejected
 from pipeline.results import report as reports
+from pipeline.results.comparison import SweepComparison
 from pipeline.results.rejected import FeatureSource
-from pipeline.results.run_summary import RunSummary, SweepRun
+from pipeline.results.run_summary import SweepRun
 
 
 def write_sweep_report(folder: SweepFolder, commands: Sequence[str]) -> None:
-    """Write the report; print the best run and the path."""
+    """Write the report of a sweep, and print its best run, advice and path.
+
+    `commands`: for the report's page, see `record.report_commands`.
+    """
     record = load_record(folder)
     queue = job_queue.try_query_slurm(folder, job_queue.unfinished_items(record, folder))
     run_status.record_scheduler_failures(run_status.run_statuses(record, folder, queue), folder)
@@ -38,8 +42,8 @@ def write_sweep_report(folder: SweepFolder, commands: Sequence[str]) -> None:
     done = sum(run.folder.finished for run in runs)
     if runs and done < len(runs):
         print_line(f"{done} of {count_text(len(runs), 'run')} finished")
-    if written.best:
-        print_line(_describe_best(written.best))
+    if sentence := _describe_best(written.comparison):
+        print_line(sentence)
     with (folder.reports / "summary.csv").open(encoding="utf-8", newline="") as file:
         for line in efficiency.resource_advice(list(csv.DictReader(file))):
             print_line(line)
@@ -53,11 +57,15 @@ def _rejection_sources(record: SweepRecord, folder: SweepFolder) -> list[Feature
     ]
 
 
-def _describe_best(best: RunSummary) -> str:
-    test = best.test_row
-    if test and test["cer"] >= 1:
-        return f"no best run: test CER {percent_text(test['cer'])} even where dev was heard best"
-    rates = (
-        f": test CER {percent_text(test['cer'])}, WER {percent_text(test['wer'])}" if test else ""
-    )
-    return f"best run: {best.run.label} ({best.run_id}){rates}"
+def _describe_best(comparison: SweepComparison) -> str | None:
+    """Return None if no run has finished."""
+    best = comparison.best
+    test = best.test_row if best else None
+    if not best or not test:
+        return None
+    if test["cer"] >= 1:
+        return f"no usable run: the best one on dev has a test CER of {percent_text(test['cer'])}"
+    rates = f"test CER {percent_text(test['cer'])}, WER {percent_text(test['wer'])}"
+    alike = len(comparison.with_verdict("not told apart"))
+    others = f"; {count_text(alike, 'other')} cannot be told apart from it" if alike else ""
+    return f"best on dev: {best.run.label} ({best.run_id}), {rates}{others}"

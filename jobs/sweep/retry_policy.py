@@ -173,7 +173,7 @@ def _memory_to_request(
 
 
 def _counts_as_retry(entry: LedgerEntry, item: str, code: str) -> bool:
-    """Return whether this task was a retry; one after a code error counts while the code is the same."""
+    """Return whether a task was a counted retry; after a code error only with the same code."""
     before = _previous_cause(entry, item)
     return before in COUNTED_CAUSES or (before == UNRECORDED_CAUSE and entry.code == code)
 

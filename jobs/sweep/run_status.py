@@ -1,8 +1,8 @@
-"""Status: what is true of each run; the disk first, then the scheduler.
+"""Run status: the state of each run, from its folder first, then from SLURM.
 
-In:   what a sweep wants, its ledger, run folders, one answer of squeue and sacct.
+In:   a sweep's record, its ledger, run folders, what SLURM knows of its jobs.
 Out:  a state for each run: waiting, queued, running, stopped, finished, failed, lost.
-Not here: printing it (console.py, picture.py).
+Not here: printing it (display/run_lines.py, display/run_table.py).
 """
 
 import itertools
@@ -30,13 +30,13 @@ from pipeline.runs.state import state_from_files
 
 State = Literal["waiting", "queued", "running", "stopped", "finished", "failed", "lost"]
 
-StateWithCause = tuple[State, str, str]  # with cause and detail
+StateWithCause = tuple[State, str, str]  # state, cause, detail
 
-MAX_RUNS_FOR_ESTIMATE = 9  # more would only take longer
+MAX_RUNS_FOR_ESTIMATE = 9  # finished runs whose time is read; enough for a median
 
 LIVE_STATES: frozenset[State] = frozenset({"queued", "running"})
 
-OUTPUT_TAIL_BYTES = 8192  # at its end stands why SLURM ended a job
+OUTPUT_TAIL_BYTES = 8192  # of a job's output, which ends with the reason why SLURM ended it
 
 
 @dataclass(frozen=True)
@@ -44,40 +44,41 @@ class RunStatus:
     label: str
     run_id: str
     state: State
-    cause: str = ""  # of failed and stopped
-    detail: str = ""  # one line: message, or why it waits
+    cause: str = ""  # if it failed or stopped
+    detail: str = ""  # one line: the message, or why it waits
     job: str = ""
     heartbeat: Heartbeat | None = None
-    failed_nodes: tuple[str, ...] = ()  # under its last job
-    usage: Usage | None = None  # of the process that has it
+    failed_nodes: tuple[str, ...] = ()  # nodes that failed during its last job
+    usage: Usage | None = None  # of the process that trains it
 
     def to_dict(self) -> dict[str, Any]:
-        """Flat, for --json."""
-        own = dict(vars(self))  # asdict copies, which takes long of a thousand
-        beat, usage = own.pop("heartbeat"), own.pop("usage")
+        """Return one flat record for `status --json`."""
+        record = dict(vars(self))  # asdict would copy, which is slow for a thousand runs
+        heartbeat, usage = record.pop("heartbeat"), record.pop("usage")
         if usage:
-            own |= {"cpus_used": usage.cpus_used, "gpu_busy": _finite_or_none(usage.gpu_busy)}
-        told = {name: _finite_or_none(value) for name, value in vars(beat).items()} if beat else {}
-        for name in ("status", "job"):  # the state, and the job of the ledger, stand above
-            told.pop(name, None)
-        return {**own, **told}
+            record |= {"cpus_used": usage.cpus_used, "gpu_busy": _finite_or_none(usage.gpu_busy)}
+        for name, value in vars(heartbeat).items() if heartbeat else ():
+            if name not in {"status", "job"}:  # `state`, and the ledger's `job`, are there already
+                record[name] = _finite_or_none(value)
+        return record
 
 
 def _finite_or_none(value: Any) -> Any:
-    """JSON has no nan and no infinity."""
+    """Return the value, or None for nan and infinity, which JSON does not have."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def run_statuses(record: SweepRecord, folder: SweepFolder, queue: Queue) -> list[RunStatus]:
+    """Return the status of each run, in the order of the record."""
     latest, queue = folder.latest(), replace(queue, cancelled_jobs=folder.cancelled_jobs())
     return [_run_status(run, folder, latest.get(run.run_id), queue) for run in record.runs]
 
 
 def median_run_minutes(record: SweepRecord, folder: SweepFolder) -> float | None:
-    """What the finished runs of a sweep took, in the middle; None where there is none."""
+    """Return the median duration of finished runs; None if no run is finished."""
     folders = (folder.run(run.run_id) for run in record.runs)
-    done = itertools.islice((run for run in folders if run.finished), MAX_RUNS_FOR_ESTIMATE)
-    minutes = [sum(row["seconds"] for row in run.rows()) / 60 for run in done]
+    finished = itertools.islice((run for run in folders if run.finished), MAX_RUNS_FOR_ESTIMATE)
+    minutes = [sum(row["seconds"] for row in run.rows()) / 60 for run in finished]
     return statistics.median(minutes) if minutes else None
 
 
@@ -92,17 +93,21 @@ def _run_status(
         return RunStatus(run.label, run.run_id, "finished", job=job, heartbeat=heartbeat)
     failure = folder.failure()
     if failure and failure.job and failure.job != job:
-        failure = None  # the end of an earlier job
+        failure = None  # an earlier job recorded it
     state, cause, detail = _state(heartbeat, failure, entry, queue, sweep)
     if entry and entry.scheduler == "slurm" and cause in {"code error", "killed"} and not failure:
         detail += f"; see {sweep.output(job)}"
-    nodes = tuple(
-        life.failed_node for life in queue.attempts_by_job.get(job, ()) if life.failed_node
-    )
-    if failure and failure.cause == "node failure" and failure.node not in {"", *nodes}:
-        nodes = (*nodes, failure.node)
+    nodes = _failed_nodes(queue.attempts_by_job.get(job, ()), failure)
     usage = next(reversed(folder.usages()), None) if state == "running" else None
     return RunStatus(run.label, run.run_id, state, cause, detail, job, heartbeat, nodes, usage)
+
+
+def _failed_nodes(attempts: Sequence[JobAttempt], failure: Failure | None) -> tuple[str, ...]:
+    """Return the nodes that SLURM reports as failed, and the one that the run itself reports."""
+    nodes = [attempt.failed_node for attempt in attempts]
+    if failure and failure.cause == "node failure":
+        nodes.append(failure.node)
+    return tuple(dict.fromkeys(filter(None, nodes)))
 
 
 def _state(
@@ -118,8 +123,8 @@ def _state(
         and not (entry and queue.heartbeat_job_ended(entry, heartbeat))
     )
     by_files = state_from_files(heartbeat, failure, process_alive=is_training)
-    ask_slurm = entry and entry.scheduler == "slurm" and not queue.ignored
-    if entry and ask_slurm and by_files[0] in {"waiting", "stopped"}:
+    in_slurm = entry and entry.scheduler == "slurm" and not queue.ignored
+    if entry and in_slurm and by_files[0] in {"waiting", "stopped"}:
         return _state_in_slurm(heartbeat, entry, queue, sweep)
     return by_files
 
@@ -128,26 +133,26 @@ def _state_in_slurm(
     heartbeat: Heartbeat | None, entry: LedgerEntry, queue: Queue, sweep: SweepFolder
 ) -> StateWithCause:
     if queue.jobs is None:
-        return "queued", "", f"job {entry.job}; the scheduler does not answer"
+        return "queued", "", f"job {entry.job}; SLURM does not answer"
     job = queue.jobs.get(entry.job)
     if heartbeat and not _is_heartbeat_of(heartbeat, entry):
-        heartbeat = None  # of an earlier job
+        heartbeat = None  # an earlier job wrote it
     if job and entry.job.split("_")[0] in queue.cancelled_jobs:
-        return "stopped", "cancelled", "its job leaves the queue"
+        return "stopped", "cancelled", "its job is leaving the queue"
     if job:
         return _state_in_queue(heartbeat, job)
-    found = state_after_job_ended(
+    ended = state_after_job_ended(
         heartbeat, entry, queue.attempts_by_job.get(entry.job, ()), sweep.output(entry.job)
     )
-    if found[0] in {"failed", "lost"} and not heartbeat and _job_started_any_run(entry, sweep):
-        return "stopped", "", "its job ended before its turn; typed again it gets another"
-    return found
+    if ended[0] in {"failed", "lost"} and not heartbeat and _job_started_any_run(entry, sweep):
+        return "stopped", "", "its job ended before it started this run; make sweep again"
+    return ended
 
 
 def _job_started_any_run(entry: LedgerEntry, sweep: SweepFolder) -> bool:
-    """Whether a run of the same job got as far as its first heartbeat, or further."""
-    found = (sweep.run(item).heartbeat() for item in entry.items)
-    return any(heartbeat and _is_heartbeat_of(heartbeat, entry) for heartbeat in found)
+    """Return whether any run of the job has written a heartbeat."""
+    heartbeats = (sweep.run(item).heartbeat() for item in entry.items)
+    return any(heartbeat and _is_heartbeat_of(heartbeat, entry) for heartbeat in heartbeats)
 
 
 def _is_heartbeat_of(heartbeat: Heartbeat, entry: LedgerEntry) -> bool:
@@ -157,7 +162,7 @@ def _is_heartbeat_of(heartbeat: Heartbeat, entry: LedgerEntry) -> bool:
 def state_after_job_ended(
     heartbeat: Heartbeat | None, entry: LedgerEntry, attempts: Sequence[JobAttempt], output: Path
 ) -> StateWithCause:
-    """Of a job that has left the queue."""
+    """Return the state of a run, or of a shard (no heartbeat), whose job has left the queue."""
     attempt = attempts[-1] if attempts else JobAttempt("")
     requested_bytes = (entry.memory_gb or math.inf) * 1024**3
     ended = failures.classify_job_end(
@@ -178,12 +183,13 @@ def state_after_job_ended(
     if ended and ended[0] == "cancelled":
         return "stopped", *ended
     if saved:
-        return "stopped", "", "typed again it continues"
-    # SLURM forgets a task that is cancelled alone while it waits (22.05: squeue and scontrol do not
-    # list it, sacct lists its array as pending), but makes the output of each that it starts.
+        return "stopped", "", "make sweep again continues it"
+    # SLURM 22.05 forgets an array task that is cancelled alone while it waits: squeue and scontrol
+    # do not list it, and sacct lists its array as pending. A task that starts has an output file.
     if attempt.state in {"", "PENDING"} and not output.exists():
         return "stopped", "cancelled", "the job was cancelled before it started"
-    return "lost", "", f"job {entry.job} left the queue without a word; make sweep again"
+    gone = f"job {entry.job} is gone from the queue, and sacct does not say why; make sweep again"
+    return "lost", "", gone
 
 
 def _read_output_tail(output: Path) -> str:
@@ -196,27 +202,29 @@ def _read_output_tail(output: Path) -> str:
 
 
 def _format_clock(then: float) -> str:
-    """`14:05`, with the day where it is another."""
+    """Return `14:05`, or `03 Feb 14:05` if that is not today."""
     local = time.localtime(then)
-    same = local[:3] == time.localtime()[:3]
-    return time.strftime("%H:%M" if same else "%d %b %H:%M", local)
+    today = local[:3] == time.localtime()[:3]
+    return time.strftime("%H:%M" if today else "%d %b %H:%M", local)
 
 
 def _state_in_queue(heartbeat: Heartbeat | None, job: QueuedJob) -> StateWithCause:
     if job.is_pending:
         starts = "" if job.starts is None else f", starts about {_format_clock(job.starts)}"
-        never_will = (
-            never_starts(job.reason) and not job.dependency_failed
-        )  # which make sweep cancels by itself
-        advice = "; mend the profile, then make cancel and make sweep again" if never_will else ""
+        # make sweep itself cancels a job whose dependency failed.
+        never = never_starts(job.reason) and not job.dependency_failed
+        advice = "; correct the profile, then make cancel and make sweep again" if never else ""
         return "queued", "", explain(job.reason) + advice + starts
     if heartbeat and heartbeat.status == "running":
-        return "running", "", f"silent for {time.time() - heartbeat.time:.0f} s"
-    return "queued", "", "starting, or behind another run of its job"
+        return "running", "", f"no heartbeat for {time.time() - heartbeat.time:.0f} s"
+    return "queued", "", "starts soon, or waits for another run of its job"
 
 
 def record_scheduler_failures(statuses: Sequence[RunStatus], folder: SweepFolder) -> None:
-    """Whoever only looks at another's work folder may not write there, and sees it all the same."""
+    """Write what SLURM said of failed runs into their folders, for commands that cannot query it.
+
+    Another user's work folder may be read-only; then nothing is written.
+    """
     for run in statuses:
         target = folder.run(run.run_id)
         if (

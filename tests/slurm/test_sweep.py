@@ -61,7 +61,7 @@ def test_a_sweep_goes_through_slurm_to_the_rows_of_this_machine(
     }
     assert "3 runs: 3 finished" in slurm_project.run_verb("status", "three", "--once").out
     assert {e.memory_gb for e in slurm_project.ledger_entries("three") if e.kind == "runs"} == {4}
-    assert "best on dev: " in slurm_project.run_verb("report", "three").out
+    assert "test CER " in slurm_project.run_verb("report", "three").out
     summary = slurm_project.work / "reports" / "three" / "summary.csv"
     with summary.open(encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))

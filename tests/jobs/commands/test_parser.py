@@ -215,7 +215,7 @@ def test_a_damaged_record_of_a_sweep_is_refused_with_its_name(capsys, tmp_path, 
     record.parent.mkdir(parents=True)
     record.write_text(content)
     line = refused(capsys, "status", "spectrum", "--work", tmp_path)
-    assert f"{record}: is damaged, or of another version; make sweep writes it anew" in line
+    assert f"{record}: is damaged, or of another version; make sweep writes it again" in line
 
 
 @pytest.mark.parametrize("verb", ["cancel", "report", "cluster-check"])

@@ -1,4 +1,4 @@
-"""Stock: shards by name, and why the missing ones are missing: the job's word, then SLURM's."""
+"""Feature status: shards by name, and why shards are missing, from the job first, then SLURM."""
 
 import json
 from dataclasses import asdict
@@ -43,11 +43,11 @@ def folder(tmp_path: Path) -> SweepFolder:
     return made
 
 
-def endings(folder: SweepFolder, *lives: JobAttempt, queue=()) -> dict[str, ShardFailure]:
+def failures(folder: SweepFolder, *attempts: JobAttempt, queue=()) -> dict[str, ShardFailure]:
     (found,) = feature_status.feature_statuses(WANTED, folder)
     jobs = {job: QueuedJob(job, "RUNNING", "") for job in queue}
     return feature_status.shard_failures(
-        found.missing, folder, Queue(jobs, {"12_0": lives} if lives else {})
+        found.missing, folder, Queue(jobs, {"12_0": attempts} if attempts else {})
     )
 
 
@@ -60,19 +60,20 @@ def test_shards_are_counted(folder):
     assert (found.done, found.slices, found.missing) == (1, 3, ("mel-0/0", "mel-0/2"))
 
 
-def test_what_the_job_said_itself_comes_before_what_slurm_says(folder):
+@pytest.mark.parametrize("traceback", ["Traceback (most recent call last): …", ""])
+def test_the_failure_that_the_job_recorded_comes_before_the_state_in_slurm(folder, traceback):
     folder.tasks.mkdir(parents=True)
-    failure = Failure(cause="disk full", message="No space left on device", traceback="Traceback")
+    failure = Failure(cause="disk full", message="No space left on device", traceback=traceback)
     (folder.tasks / "features-1.failure").write_text(json.dumps(asdict(failure)))
-    found = endings(folder, JobAttempt("OUT_OF_MEMORY"))
-    ending = ShardFailure("disk full", "No space left on device", has_traceback=True)
-    assert found == {"mel-0/0": ending, "mel-0/2": ending}
-    said = ["features failed: disk full: No space left on device"]
-    assert feature_status.feature_failure_lines(list(found.values())) == said
+    found = failures(folder, JobAttempt("OUT_OF_MEMORY"))
+    expected = ShardFailure("disk full", "No space left on device", has_traceback=traceback != "")
+    assert found == {"mel-0/0": expected, "mel-0/2": expected}
+    lines = ["features failed: disk full: No space left on device"]
+    assert feature_status.feature_failure_lines(list(found.values())) == lines
 
 
 @pytest.mark.parametrize(
-    ("life", "cause"),
+    ("attempt", "cause"),
     [
         (JobAttempt("OUT_OF_MEMORY"), "out of memory"),
         (JobAttempt("TIMEOUT"), "timeout"),
@@ -80,15 +81,15 @@ def test_what_the_job_said_itself_comes_before_what_slurm_says(folder):
         (JobAttempt("FAILED", code=1), "code error"),
     ],
 )
-def test_a_job_that_slurm_killed_has_its_cause(folder, life, cause):
-    ending = endings(folder, life)["mel-0/2"]
-    assert (ending.cause, ending.has_traceback) == (cause, False)
-    assert ending.nodes == ({"node2"} if cause == "node failure" else set())
-    assert ("12_0_0_log.out" in ending.message) == (cause == "code error")
+def test_a_job_that_slurm_killed_has_its_cause(folder, attempt, cause):
+    failure = failures(folder, attempt)["mel-0/2"]
+    assert (failure.cause, failure.has_traceback) == (cause, False)
+    assert failure.nodes == ({"node2"} if cause == "node failure" else set())
+    assert ("12_0_0_log.out" in failure.message) == (cause == "code error")
 
 
-def test_a_job_that_lives_or_was_cancelled_has_not_failed(folder):
-    assert endings(folder, JobAttempt("OUT_OF_MEMORY"), queue=["12_0"]) == {}
-    assert endings(folder, JobAttempt("CANCELLED by 0")) == {}
+def test_a_job_that_is_queued_or_was_cancelled_has_not_failed(folder):
+    assert failures(folder, JobAttempt("OUT_OF_MEMORY"), queue=["12_0"]) == {}
+    assert failures(folder, JobAttempt("CANCELLED by 0")) == {}
     (found,) = feature_status.feature_statuses(WANTED, folder)
     assert feature_status.shard_failures(found.missing, folder, Queue(None)) == {}

@@ -1,7 +1,9 @@
-"""The ledger: lines are only added, and half a line harms nothing."""
+"""The ledger: lines are only added, and a line that was cut off harms no other."""
 
+from dataclasses import replace
 from pathlib import Path
 
+from jobs.sweep.folder import SweepFolder
 from jobs.sweep.ledger import Ledger, LedgerEntry
 
 
@@ -19,13 +21,16 @@ def test_what_is_appended_is_read_in_order(tmp_path: Path):
     assert ledger.entries() == [entry("1_0", "a"), entry("1_1", "b"), entry("2", "c")]
 
 
-def test_the_latest_task_of_an_item_counts(tmp_path: Path):
-    ledger = Ledger(tmp_path / "ledger.jsonl")
-    ledger.append([entry("1", "a", "b"), entry("2", "b")])
-    assert {item: found.job for item, found in ledger.latest().items()} == {"a": "1", "b": "2"}
+def test_the_latest_task_of_an_item_counts_whichever_sweep_submitted_it(tmp_path: Path):
+    first, second = SweepFolder(tmp_path, "first"), SweepFolder(tmp_path, "second")
+    second.ledger.append([replace(entry("2", "b"), time=2.0)])
+    first.ledger.append([entry("1", "a", "b"), replace(entry("3", "a"), time=3.0)])
+    for folder in (first, second):
+        assert {item: found.job for item, found in folder.latest().items()} == {"a": "3", "b": "2"}
+        assert [found.job for found in folder.entries_by_item()["b"]] == ["1", "2"]
 
 
-def test_half_a_line_is_ignored_and_does_not_swallow_the_next(tmp_path: Path):
+def test_a_line_that_was_cut_off_is_ignored_and_the_next_one_is_read(tmp_path: Path):
     ledger = Ledger(tmp_path / "ledger.jsonl")
     ledger.append([entry("1", "a"), entry("2", "b")])
     whole = ledger.path.read_bytes()

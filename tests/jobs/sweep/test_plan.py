@@ -1,4 +1,4 @@
-"""The plan: each missing run in exactly one task, no limit passed, order kept."""
+"""The plan: each missing run is in exactly one task, in order, within all limits."""
 
 import pytest
 from hypothesis import given
@@ -17,14 +17,14 @@ limits_drawn = st.builds(
     feature_room=st.none() | st.integers(0, 12),
     minutes=st.none() | st.integers(1, 300),
 )
-wishes_drawn = st.builds(
+preferences_drawn = st.builds(
     JobPreferences,
     runs_per_task=st.none() | st.integers(1, 9),
     at_once=st.integers(1, 4),
     minutes=st.integers(1, 300),
     report=st.booleans(),
 )
-drawn = (st.integers(0, 60), st.integers(0, 60), limits_drawn, wishes_drawn)
+drawn = (st.integers(0, 60), st.integers(0, 60), limits_drawn, preferences_drawn)
 estimates_drawn = st.none() | st.floats(0.1, 500)
 
 
@@ -41,8 +41,10 @@ def flat(arrays):
 
 
 @given(*drawn)
-def test_each_item_is_in_exactly_one_task_in_order_or_is_deferred(n_slices, n_runs, limits, wish):
-    made = make_plan(slices(n_slices), runs(n_runs), limits, wish)
+def test_each_item_is_in_exactly_one_task_in_order_or_is_deferred(
+    n_slices, n_runs, limits, preferences
+):
+    made = make_plan(slices(n_slices), runs(n_runs), limits, preferences)
     assert flat(made.features) == slices(n_slices)[: n_slices - made.deferred_slices]
     assert flat(made.runs) == runs(n_runs)[: n_runs - made.deferred_runs]
     assert made.deferred_slices in {0, n_slices}
@@ -50,8 +52,8 @@ def test_each_item_is_in_exactly_one_task_in_order_or_is_deferred(n_slices, n_ru
 
 
 @given(*drawn, estimates_drawn)
-def test_no_limit_is_passed(n_slices, n_runs, limits, wish, minutes_per_run):
-    made = make_plan(slices(n_slices), runs(n_runs), limits, wish, minutes_per_run)
+def test_no_limit_is_exceeded(n_slices, n_runs, limits, preferences, minutes_per_run):
+    made = make_plan(slices(n_slices), runs(n_runs), limits, preferences, minutes_per_run)
     if limits.minutes is not None:
         assert all(array.minutes <= limits.minutes for array in made.runs)
     assert limits.tasks is None or made.tasks <= limits.tasks
@@ -69,35 +71,39 @@ def test_no_limit_is_passed(n_slices, n_runs, limits, wish, minutes_per_run):
         assert beside <= limits.feature_room
 
 
-@given(st.integers(0, 60), st.integers(1, 60), limits_drawn, wishes_drawn)
-def test_runs_are_deferred_only_where_the_features_left_no_room(n_slices, n_runs, limits, wish):
-    made = make_plan(slices(n_slices), runs(n_runs), limits, wish)
+@given(st.integers(0, 60), st.integers(1, 60), limits_drawn, preferences_drawn)
+def test_runs_are_deferred_only_where_the_features_left_no_room(
+    n_slices, n_runs, limits, preferences
+):
+    made = make_plan(slices(n_slices), runs(n_runs), limits, preferences)
     room = None if limits.tasks is None else limits.tasks - sum(len(a.tasks) for a in made.features)
     assert bool(made.deferred_runs) == (room == 0)
-    assert not made.report or wish.report
+    assert not made.report or preferences.report
 
 
-@given(st.integers(1, 60), limits_drawn, wishes_drawn, st.floats(0.1, 500))
-def test_a_task_gets_the_time_that_its_runs_need_where_the_site_allows_it(n, limits, wish, each):
-    made = make_plan([], runs(n), limits, wish, each)
+@given(st.integers(1, 60), limits_drawn, preferences_drawn, st.floats(0.1, 500))
+def test_a_task_gets_the_time_that_its_runs_need_where_the_site_allows_it(
+    n, limits, preferences, each
+):
+    made = make_plan([], runs(n), limits, preferences, each)
     for array in made.runs:
         for task in array.tasks:
-            turns = -(-len(task) // wish.at_once)
-            enough = array.minutes >= RUN_TIME_MARGIN * turns * each
+            one_after_another = -(-len(task) // preferences.at_once)
+            enough = array.minutes >= RUN_TIME_MARGIN * one_after_another * each
             assert enough or array.minutes == limits.minutes
-        assert array.minutes >= min(wish.minutes, limits.minutes or wish.minutes)
+        assert array.minutes >= min(preferences.minutes, limits.minutes or preferences.minutes)
 
 
-@given(st.integers(1, 60), wishes_drawn)
-def test_without_limits_a_task_holds_what_was_wished(n, wish):
-    made = make_plan([], runs(n), Limits(), wish)
+@given(st.integers(1, 60), preferences_drawn)
+def test_without_limits_a_task_has_the_preferred_number_of_runs(n, preferences):
+    made = make_plan([], runs(n), Limits(), preferences)
     sizes = [len(task) for array in made.runs for task in array.tasks]
-    wished = wish.runs_per_task or wish.at_once
-    assert sizes[:-1] == [wished] * (len(sizes) - 1)
-    assert sizes[-1] <= wished
+    preferred = preferences.runs_per_task or preferences.at_once
+    assert sizes[:-1] == [preferred] * (len(sizes) - 1)
+    assert sizes[-1] <= preferred
 
 
-def test_a_task_is_filled_with_whole_turns_of_runs_that_share_a_gpu():
+def test_the_runs_of_a_task_are_a_multiple_of_those_that_share_a_gpu():
     made = make_plan([], runs(20), Limits(tasks=3), JobPreferences(at_once=4))
     assert [len(task) for array in made.runs for task in array.tasks] == [8, 8, 4]
 

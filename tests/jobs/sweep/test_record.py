@@ -1,4 +1,4 @@
-"""What a sweep wants: how it is found, and typed, again."""
+"""The record of a sweep: the commands that find and continue it; lists that are damaged."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ RUNS = (PlannedRun("mel", {}, "0123456789ab", "mel-0"),)
 
 
 @pytest.mark.parametrize(
-    ("name", "path", "runs", "found", "typed"),
+    ("name", "path", "runs", "argument", "command"),
     [
         ("a", "c/a.yaml", RUNS, "c/a.yaml", "make sweep SWEEP=c/a.yaml"),
         ("train-a", "c/a.yaml", RUNS, "train-a", "make train EXPERIMENT=c/a.yaml"),
@@ -21,15 +21,15 @@ RUNS = (PlannedRun("mel", {}, "0123456789ab", "mel-0"),)
         ("features-a", "c/a.yaml", (), "features-a", "make features CORPUS=c/a.yaml"),
     ],
 )
-def test_a_sweep_is_found_by_its_file_and_an_experiment_by_its_name(name, path, runs, found, typed):
-    want = SweepRecord(name=name, question="", path=path, digest="", runs=runs, features=())
-    assert (want.sweep_argument, want.command) == (found, typed)
+def test_a_sweep_is_found_by_its_file_and_an_experiment_by_its_name(
+    name, path, runs, argument, command
+):
+    record = SweepRecord(name=name, question="", path=path, digest="", runs=runs, features=())
+    assert (record.sweep_argument, record.command) == (argument, command)
 
 
 @pytest.mark.parametrize("stem", ["tiny", "tiny.v2"])
-def test_the_printed_status_of_an_experiment_on_a_cluster_answers(
-    make_project, capsys, fake_slurm, stem: str
-):
+def test_the_status_command_that_train_prints_works(make_project, capsys, fake_slurm, stem: str):
     bench = make_project("an4")
     site = bench.configs / "site.yaml"
     site.write_text("scheduler: slurm\nmax_submit: 10\nmax_running: 5\nmax_array_size: 9\n")
@@ -47,7 +47,7 @@ def test_the_printed_status_of_an_experiment_on_a_cluster_answers(
 
 
 @pytest.mark.parametrize("content", ["{{", "7", '["12'])
-def test_a_damaged_list_of_cancelled_jobs_is_said_in_a_line(tmp_path: Path, content: str):
+def test_a_damaged_list_of_cancelled_jobs_is_reported_in_a_line(tmp_path: Path, content: str):
     folder = SweepFolder(tmp_path, "spectrum")
     folder.path.mkdir(parents=True)
     folder.cancellations_file.write_text(content)

@@ -1,4 +1,4 @@
-"""Remedies: twice the memory, another node, or nothing; and a plan that keeps the limits."""
+"""Retry policy: twice the memory, another node, or no retry; and a plan within the limits."""
 
 import math
 from dataclasses import replace
@@ -22,7 +22,7 @@ SLURM = SlurmProfile(scheduler="slurm", memory_gb=4)
 
 
 def attempt(cause: str = "", **facts) -> LedgerEntry:
-    """An entry that was submitted after the run had ended for `cause`."""
+    """A ledger entry of a job that was submitted after the run had failed with `cause`."""
     return LedgerEntry(
         **{
             "time": 0.0,
@@ -38,41 +38,41 @@ def attempt(cause: str = "", **facts) -> LedgerEntry:
     )
 
 
-def remedy(failed: FailedAttempt | str, *attempts: LedgerEntry, profile=SLURM, code: str = "c"):
+def decision(failed: FailedAttempt | str, *attempts: LedgerEntry, profile=SLURM, code: str = "c"):
     failed = FailedAttempt(failed) if isinstance(failed, str) else failed
     history = RetryHistory({RUN: attempts or (attempt(),)}, code=code)
     return retry_policy.decide_retry(RUN, failed, history, profile)
 
 
-def test_out_of_memory_asks_for_twice_as_much_each_time_up_to_the_limit():
+def test_out_of_memory_doubles_the_request_each_time_up_to_the_limit():
     profile = SLURM.model_copy(update={"max_memory_gb": 12.0, "retries": 9})
-    asked, attempts = [], [attempt(memory_gb=4.0)]
-    while not (found := remedy("out of memory", *attempts, profile=profile)).refused:
-        asked.append(found.override.memory_gb)
+    requested, attempts = [], [attempt(memory_gb=4.0)]
+    while not (found := decision("out of memory", *attempts, profile=profile)).refused:
+        requested.append(found.override.memory_gb)
         attempts.append(attempt("out of memory", memory_gb=found.override.memory_gb))
-    assert asked == [8.0, 12.0]
+    assert requested == [8.0, 12.0]
     assert found.message == "left out: out of memory at 12 GB; raise max_memory_gb in the profile"
 
 
 def test_the_default_of_the_site_is_doubled_like_a_number_of_the_profile():
     site = SlurmProfile(scheduler="slurm", memory_gb=None, default_memory_per_cpu_gb=2, cpus=3)
-    assert remedy(
+    assert decision(
         "out of memory", attempt(memory_gb=6.0), profile=site
     ).override == ResourceOverride(12.0)
-    assert remedy("timeout", attempt(memory_gb=6.0), profile=site).override == ResourceOverride()
-    assert remedy("out of memory", attempt(memory_gb=24.0), profile=site).refused
+    assert decision("timeout", attempt(memory_gb=6.0), profile=site).override == ResourceOverride()
+    assert decision("out of memory", attempt(memory_gb=24.0), profile=site).refused
 
 
-def test_memory_stays_as_it_was_raised_when_the_run_ends_otherwise():
+def test_raised_memory_is_kept_after_another_cause():
     raised = attempt("out of memory", memory_gb=8.0)
-    assert remedy("timeout", attempt(), raised).override == ResourceOverride(8.0)
-    assert remedy("timeout", attempt(memory_gb=4.0)).override == ResourceOverride()
+    assert decision("timeout", attempt(), raised).override == ResourceOverride(8.0)
+    assert decision("timeout", attempt(memory_gb=4.0)).override == ResourceOverride()
 
 
-def test_a_profile_that_asks_for_more_by_now_is_heeded():
+def test_a_profile_that_now_requests_more_is_followed():
     more = SLURM.model_copy(update={"memory_gb": 32.0})
     assert (
-        remedy("out of memory", attempt(memory_gb=16.0), profile=more).override
+        decision("out of memory", attempt(memory_gb=16.0), profile=more).override
         == ResourceOverride()
     )
 
@@ -81,50 +81,50 @@ def test_a_profile_that_asks_for_more_by_now_is_heeded():
     "cause", ["timeout", "preemption", "GPU out of memory", "killed", "node failure", "disk full"]
 )
 def test_nothing_but_out_of_memory_raises_the_memory(cause):
-    assert remedy(cause).override.memory_gb is None
+    assert decision(cause).override.memory_gb is None
 
 
 def test_a_node_that_failed_is_excluded_from_then_on():
-    found = remedy(FailedAttempt("node failure", frozenset({"node2"})))
+    found = decision(FailedAttempt("node failure", frozenset({"node2"})))
     assert found.override.exclude == ("node2",)
     assert found.message == "node failure: again not on node2"
     later = attempt("node failure", exclude=("node2",))
-    assert remedy("timeout", later).override.exclude == ("node2",)
-    second = remedy(FailedAttempt("node failure", frozenset({"node1"})), later)
+    assert decision("timeout", later).override.exclude == ("node2",)
+    second = decision(FailedAttempt("node failure", frozenset({"node1"})), later)
     assert second.override.exclude == ("node1", "node2")
 
 
 @pytest.mark.parametrize("cause", ["code error", "divergence", "infeasible"])
-def test_what_the_run_itself_could_not_do_waits_for_other_code(cause):
+def test_a_failure_that_the_code_repeats_is_not_retried_with_the_same_code(cause):
     recorded = FailedAttempt(cause, has_traceback=True)
-    refused = remedy(recorded)
+    refused = decision(recorded)
     assert refused.refused
     assert refused.message.startswith(f"left out: {cause}, and the code has not changed: fix ")
     assert f"RUN={RUN}" in refused.message
     assert "delete its failure file" in refused.message
-    assert not remedy(recorded, code="corrected").refused
+    assert not decision(recorded, code="corrected").refused
     # A job that died before the run could say why may have missed a module.
-    assert not remedy(FailedAttempt(cause)).refused
+    assert not decision(FailedAttempt(cause)).refused
 
 
 @pytest.mark.parametrize("cause", sorted(retry_policy.COUNTED_CAUSES))
 @pytest.mark.parametrize("profile", [SLURM, LocalProfile()])
-def test_the_number_of_retries_is_the_profiles(cause, profile):
+def test_the_profile_sets_the_number_of_retries(cause, profile):
     profile = profile.model_copy(update={"retries": 2, "max_memory_gb": 1e9})
     tries = [attempt(), attempt("killed"), attempt("node failure")]
-    assert not remedy(cause, *tries[:2], profile=profile).refused
-    found = remedy(cause, *tries, profile=profile)
+    assert not decision(cause, *tries[:2], profile=profile).refused
+    found = decision(cause, *tries, profile=profile)
     assert found.refused
     assert found.message == f"left out: {cause}, after 2 retries; raise retries in the profile"
 
 
 def test_a_code_error_that_no_run_recorded_is_retried_as_often_as_the_profile_says():
     profile = SLURM.model_copy(update={"retries": 1})
-    assert not remedy("code error", attempt(), profile=profile).refused
+    assert not decision("code error", attempt(), profile=profile).refused
     tries = [attempt(), attempt("code error")]
-    found = remedy("code error", *tries, profile=profile)
+    found = decision("code error", *tries, profile=profile)
     assert found.message == "left out: code error, after 1 retries; raise retries in the profile"
-    assert not remedy("code error", *tries, profile=profile, code="corrected").refused
+    assert not decision("code error", *tries, profile=profile, code="corrected").refused
 
 
 SHARDS = ("mel/0", "mel/1", "power/0")
@@ -161,7 +161,7 @@ def test_features_that_ran_out_of_memory_get_twice_as_much_and_the_lost_node_is_
     assert [array.override for array in made.features] == [again.override]
 
 
-def test_features_that_can_have_no_more_are_left_out_and_others_computed(tmp_path):
+def test_features_at_their_memory_limit_are_left_out_and_others_computed(tmp_path):
     tries = [features_attempt(), features_attempt("out of memory", memory_gb=16.0)]
     again = of_features(tmp_path, *tries, power_0=ShardFailure("out of memory", ""))
     assert again.left_out == {"power"}
@@ -186,9 +186,9 @@ def test_this_machine_computes_what_is_missing(tmp_path):
     assert again == retry_policy.FeatureRetry(tuple(PIECES))
 
 
-def test_what_goes_on_from_its_last_save_is_never_counted():
+def test_an_attempt_that_continues_from_a_save_is_never_counted():
     tries = [attempt("preemption")] * 50
-    assert not remedy("timeout", *tries).refused
+    assert not decision("timeout", *tries).refused
 
 
 requests = st.builds(
@@ -208,11 +208,11 @@ limits_drawn = st.builds(
 
 
 @given(st.integers(0, 6), st.lists(requests, max_size=30), limits_drawn, st.booleans())
-def test_each_run_is_in_one_task_that_asks_for_its_own_and_no_limit_is_passed(
-    slices, asked, limits, report
+def test_each_run_is_in_one_task_with_its_own_request_and_no_limit_is_exceeded(
+    slices, overrides, limits, report
 ):
-    runs = [Run(f"{number}", "mel") for number in range(len(asked))]
-    wanted = {run.run_id: request for run, request in zip(runs, asked, strict=True)}
+    runs = [Run(f"{number}", "mel") for number in range(len(overrides))]
+    wanted = {run.run_id: request for run, request in zip(runs, overrides, strict=True)}
     room, array, running, beside = limits.tasks, limits.array, limits.running, limits.feature_room
     pieces = [Slice("m", index, ("mel",)) for index in range(slices)]
     made = retry_policy.plan_with_retries(
@@ -235,13 +235,13 @@ def test_each_run_is_in_one_task_that_asks_for_its_own_and_no_limit_is_passed(
     if (
         room is None
         and beside is None
-        and (running is None or running >= len({*asked, ResourceOverride()}))
+        and (running is None or running >= len({*overrides, ResourceOverride()}))
     ):
         assert not made.deferred_runs
         assert not made.deferred_slices
 
 
-def test_runs_without_a_request_of_their_own_are_planned_as_ever():
+def test_runs_without_an_override_are_planned_as_by_make_plan():
     runs = [Run(f"{number}", "mel") for number in range(9)]
     limits = Limits(tasks=4, array=2, running=3)
     made = retry_policy.plan_with_retries((), runs, {}, limits)
@@ -249,7 +249,7 @@ def test_runs_without_a_request_of_their_own_are_planned_as_ever():
     assert replace(made, runs=()).tasks == 0
 
 
-def test_the_report_comes_once_behind_runs_of_every_kind():
+def test_there_is_one_report_after_all_arrays_of_runs():
     runs = [Run(f"{number}", "mel") for number in range(2)]
     for wanted in (
         {},

@@ -1,4 +1,4 @@
-"""Status: the disk first, then the scheduler; each state from what is there."""
+"""Run status: from the run's folder first, then from SLURM."""
 
 import json
 import os
@@ -73,7 +73,7 @@ def gone_pid() -> int:
     return child.pid
 
 
-def test_a_run_that_nothing_was_done_for_waits(folder):
+def test_a_run_without_files_or_jobs_waits(folder):
     assert state(folder).state == "waiting"
 
 
@@ -90,7 +90,7 @@ def test_a_failure_has_its_cause_and_message(folder, run):
     assert (found.state, found.cause, found.detail) == ("failed", "disk full", "no space")
 
 
-def test_a_living_process_of_this_host_runs(folder, run):
+def test_a_live_process_on_this_host_is_a_running_run(folder, run):
     run.write_heartbeat(beat(pid=os.getpid()))
     assert state(folder).state == "running"
 
@@ -117,21 +117,21 @@ def test_a_waiting_job_is_queued_with_its_reason(folder):
     found = state(folder, Queue({"12_0": QueuedJob("12_0", "PENDING", "Priority")}))
     assert (found.state, found.detail, found.job) == (
         "queued",
-        "others come first (Priority)",
+        "other jobs come first (Priority)",
         "12_0",
     )
 
 
-def test_a_job_that_waits_in_vain_says_what_to_do_about_it(folder):
+def test_a_job_that_never_starts_says_what_to_do(folder):
     submitted(folder)
 
-    def told(reason: str) -> str:
+    def detail(reason: str) -> str:
         return state(folder, Queue({"12_0": QueuedJob("12_0", "PENDING", reason)})).detail
 
-    way_out = "; mend the profile, then make cancel and make sweep again"
-    assert told("BadConstraints").endswith(f"(BadConstraints){way_out}")
-    assert way_out not in told("Priority")
-    assert way_out not in told("DependencyNeverSatisfied")
+    advice = "; correct the profile, then make cancel and make sweep again"
+    assert detail("BadConstraints").endswith(f"(BadConstraints){advice}")
+    assert advice not in detail("Priority")
+    assert advice not in detail("DependencyNeverSatisfied")
 
 
 def test_a_waiting_job_says_when_it_may_start(folder):
@@ -140,7 +140,7 @@ def test_a_waiting_job_says_when_it_may_start(folder):
     job = QueuedJob("12_0", "PENDING", "Resources", starts=soon)
     clock = time.strftime("%H:%M", time.localtime(soon))
     found = state(folder, Queue({"12_0": job}))
-    assert found.detail.startswith("next, when there is room (Resources), starts about ")
+    assert found.detail.startswith("starts when resources are free (Resources), starts about ")
     assert found.detail.endswith(clock)
     later = replace(job, starts=soon + 40 * 86400)
     days = time.strftime("%d %b %H:%M", time.localtime(soon + 40 * 86400))
@@ -169,7 +169,7 @@ def test_a_silent_run_of_a_running_job_still_runs(folder, run):
     run.write_heartbeat(beat(3600.0, host="node7"))
     found = state(folder, Queue({"12_0": QueuedJob("12_0", "RUNNING", "None")}))
     assert found.state == "running"
-    assert found.detail.startswith("silent for 36")
+    assert found.detail.startswith("no heartbeat for 36")
 
 
 def test_a_heartbeat_of_an_earlier_job_says_nothing_about_this_one(folder, run):
@@ -179,18 +179,18 @@ def test_a_heartbeat_of_an_earlier_job_says_nothing_about_this_one(folder, run):
     assert state(folder, queue).state == "queued"
 
 
-def test_a_job_that_slurm_saw_end_has_ended_however_fresh_its_heartbeat_is(folder, run):
+def test_a_job_that_sacct_lists_as_ended_has_ended_however_fresh_its_heartbeat_is(folder, run):
     submitted(folder)
-    run.write_heartbeat(beat(-100.0, host="node7", job="12_0"))  # of a clock that is ahead
+    run.write_heartbeat(beat(-100.0, host="node7", job="12_0"))  # the clock of the node is ahead
     ended = Queue({}, {"12_0": [JobAttempt("TIMEOUT", ended=1.0)]})
     assert (state(folder, ended).state, state(folder, ended).cause) == ("failed", "timeout")
     for late in (Queue({}, {"12_0": [JobAttempt("RUNNING")]}), Queue({}), Queue(None)):
         assert state(folder, late).state == "running"
-    run.write_heartbeat(beat(host="node7", job="13_0"))  # another job has it by now
+    run.write_heartbeat(beat(host="node7", job="13_0"))  # another job trains the run now
     assert state(folder, ended).state == "running"
 
 
-def test_a_node_whose_clock_is_behind_runs_what_it_runs(folder, run):
+def test_a_run_on_a_node_whose_clock_is_behind_is_running(folder, run):
     submitted(folder)
     run.write_heartbeat(beat(180.0, host="node7", job="12_0"))
     queue = Queue({"12_0": QueuedJob("12_0", "RUNNING", "None")})
@@ -219,41 +219,43 @@ def test_a_job_that_left_the_queue_is_explained_by_accounting(folder, slurm, exp
     assert (found.state, found.cause) == (expected, cause)
 
 
-def test_a_job_that_started_and_left_no_word_is_lost(folder):
+def test_a_job_that_started_and_is_gone_from_squeue_and_sacct_is_lost(folder):
     submitted(folder)
     folder.jobs.mkdir(parents=True)
     (folder.jobs / "12_0_0_log.out").write_text("")
-    for lives in ({}, {"12_0": [JobAttempt("PENDING")]}):
-        assert state(folder, Queue({}, lives)).state == "lost"
+    for attempts in ({}, {"12_0": [JobAttempt("PENDING")]}):
+        assert state(folder, Queue({}, attempts)).state == "lost"
 
 
-def test_a_job_that_failed_without_a_word_is_named_with_its_output(folder):
+def test_a_job_that_failed_without_a_failure_file_is_named_with_its_output(folder):
     submitted(folder)
     found = state(folder, Queue({}, {"12_0": [JobAttempt("FAILED", code=1)]}))
     assert (found.state, found.cause) == ("failed", "code error")
     assert str(folder.jobs / "12_0_0_log.out") in found.detail
 
 
-def test_a_job_over_its_memory_is_told_by_accounting_or_by_its_output(folder):
+def test_a_job_over_its_memory_is_found_by_accounting_or_by_its_output(folder):
     submitted(folder, memory_gb=1.0)
-    life = JobAttempt("FAILED", signal=9, peak_bytes=2**30)
-    assert state(folder, Queue({}, {"12_0": [life]})).cause == "out of memory"
-    assert state(folder, Queue({}, {"12_0": [replace(life, peak_bytes=2**29)]})).cause == "killed"
+    attempt = JobAttempt("FAILED", signal=9, peak_bytes=2**30)
+    assert state(folder, Queue({}, {"12_0": [attempt]})).cause == "out of memory"
+    assert (
+        state(folder, Queue({}, {"12_0": [replace(attempt, peak_bytes=2**29)]})).cause == "killed"
+    )
     folder.jobs.mkdir(parents=True)
-    said = "x" * 10_000 + "\nslurmstepd: error: Detected 1 oom-kill event(s) in StepId=12.0\n"
-    (folder.jobs / "12_0_0_log.out").write_text(said)
+    output = "x" * 10_000 + "\nslurmstepd: error: Detected 1 oom-kill event(s) in StepId=12.0\n"
+    (folder.jobs / "12_0_0_log.out").write_text(output)
     assert state(folder, Queue({})).cause == "out of memory"
 
 
-@pytest.mark.parametrize("told", ["OUT_OF_MEMORY", "TIMEOUT", "NODE_FAIL", "FAILED"])
-def test_of_a_job_of_many_runs_the_one_that_had_begun_is_to_blame(folder, told):
+@pytest.mark.parametrize("slurm_state", ["OUT_OF_MEMORY", "TIMEOUT", "NODE_FAIL", "FAILED"])
+def test_in_a_job_of_many_runs_only_the_run_that_had_started_failed(folder, slurm_state):
     names = ("a", "b", "c")
     entry = LedgerEntry(
         time=time.time() - 60, scheduler="slurm", job="12", kind="runs", items=names, task="t",
         code="c",
     )  # fmt: skip
     folder.ledger.append([entry])
-    queue = Queue({}, {"12": [JobAttempt(told, signal=9)]})
+    queue = Queue({}, {"12": [JobAttempt(slurm_state, signal=9)]})
 
     def states() -> list[str]:
         return [each.state for each in run_status.run_statuses(wanted(*names), folder, queue)]
@@ -264,18 +266,21 @@ def test_of_a_job_of_many_runs_the_one_that_had_begun_is_to_blame(folder, told):
     folder.run("b").write_heartbeat(beat(20, pid=gone_pid()))
     folder.run("c").write_heartbeat(beat(90, status="stopped"))  # of an earlier job
     assert states() == ["finished", "failed", "stopped"]
-    assert "before its turn" in run_status.run_statuses(wanted(*names), folder, queue)[2].detail
+    assert (
+        "ended before it started this run"
+        in run_status.run_statuses(wanted(*names), folder, queue)[2].detail
+    )
 
 
 @pytest.mark.parametrize("code", [75, 76])
-def test_a_job_that_saved_and_was_refused_another_turn_is_no_code_error(folder, run, code):
+def test_a_job_that_saved_but_was_not_requeued_is_no_code_error(folder, run, code):
     submitted(folder)
     run.write_heartbeat(beat(status="stopped"))
     found = state(folder, Queue({}, {"12_0": [JobAttempt("FAILED", code=code)]}))
     assert (found.state, found.cause) == ("stopped", "")
 
 
-def test_a_node_that_a_run_blames_is_told_with_those_that_slurm_blames(folder, run):
+def test_a_failed_node_may_be_reported_by_the_run_or_by_slurm(folder, run):
     submitted(folder)
     run.write_failure(Failure(cause="node failure", message="ECC", node="node7"))
     assert state(folder, Queue({}, {"12_0": [JobAttempt("FAILED", code=1)]})).failed_nodes == (
@@ -285,16 +290,16 @@ def test_a_node_that_a_run_blames_is_told_with_those_that_slurm_blames(folder, r
     assert state(folder, Queue({}, {})).failed_nodes == ()
 
 
-def test_nodes_that_failed_in_any_life_of_the_job_are_told(folder):
+def test_nodes_that_failed_in_any_attempt_of_the_job_are_reported(folder):
     submitted(folder)
-    lives = [JobAttempt("NODE_FAIL", nodes="node2"), JobAttempt("FAILED", code=1, nodes="node1")]
-    found = state(folder, Queue({}, {"12_0": lives}))
+    attempts = [JobAttempt("NODE_FAIL", nodes="node2"), JobAttempt("FAILED", code=1, nodes="node1")]
+    found = state(folder, Queue({}, {"12_0": attempts}))
     assert found.failed_nodes == ("node2",)
-    found = state(folder, Queue({}, {"12_0": lives[:1]}))
+    found = state(folder, Queue({}, {"12_0": attempts[:1]}))
     assert found.detail == "a node of the job failed: node2"
 
 
-def test_what_accounting_said_is_kept_for_those_who_cannot_ask(folder, run):
+def test_a_failure_that_slurm_reported_is_stored_in_the_run_folder(folder, run):
     submitted(folder)
     queue = Queue({}, {"12_0": [JobAttempt("TIMEOUT")]})
     run_status.record_scheduler_failures(run_status.run_statuses(wanted(), folder, queue), folder)
@@ -304,7 +309,7 @@ def test_what_accounting_said_is_kept_for_those_who_cannot_ask(folder, run):
     assert (found.state, found.cause) == ("failed", "timeout")
 
 
-def test_what_is_not_failed_for_good_is_not_kept(folder, run):
+def test_only_failures_are_stored_and_none_is_overwritten(folder, run):
     submitted(folder)
     for queue in (Queue({}, {"12_0": [JobAttempt("CANCELLED by 0")]}), Queue({}), Queue(None)):
         run_status.record_scheduler_failures(
@@ -332,21 +337,21 @@ def test_a_finished_run_whose_rows_have_changed_is_a_failed_one(folder, run):
     assert str(run.path) in found.detail
 
 
-def test_without_an_answer_of_the_scheduler_a_submitted_run_counts_as_queued(folder):
+def test_without_an_answer_of_slurm_a_submitted_run_counts_as_queued(folder):
     submitted(folder)
     found = state(folder, Queue(None))
     assert found.state == "queued"
     assert "does not answer" in found.detail
 
 
-def test_a_run_typed_again_on_this_machine_is_no_longer_the_lost_job(folder, run):
+def test_a_run_submitted_again_on_this_machine_is_no_longer_a_lost_job(folder, run):
     submitted(folder)
     (old,) = folder.ledger.entries()
     folder.ledger.append([replace(old, scheduler="local", job="1")])
     assert state(folder).state == "waiting"
 
 
-def test_the_scheduler_is_asked_once_and_only_for_jobs_that_matter(folder, fake_slurm):
+def test_slurm_is_queried_once_and_only_if_a_job_matters(folder, fake_slurm):
     squeue, sacct = (
         fake_slurm("squeue", "12_1|RUNNING|None\n"),
         fake_slurm("sacct", "12_0|FAILED|1:0|node1|3|"),
@@ -355,12 +360,12 @@ def test_the_scheduler_is_asked_once_and_only_for_jobs_that_matter(folder, fake_
     assert not squeue.exists()
     submitted(folder)
     queue = job_queue.try_query_slurm(folder, [RUN])
-    assert [life.state for life in queue.attempts_by_job["12_0"]] == ["FAILED"]
-    assert [asked.read_text().count("\n") for asked in (squeue, sacct)] == [1, 1]
+    assert [attempt.state for attempt in queue.attempts_by_job["12_0"]] == ["FAILED"]
+    assert [calls.read_text().count("\n") for calls in (squeue, sacct)] == [1, 1]
     assert job_queue.try_query_slurm(folder, []) == Queue()
 
 
-def test_a_scheduler_that_is_down_leaves_a_complaint(folder, fake_slurm):
+def test_an_error_of_squeue_is_part_of_the_result(folder, fake_slurm):
     fake_slurm("squeue", complains="Unable to contact slurm controller", code=1)
     submitted(folder)
     queue = job_queue.try_query_slurm(folder, [RUN])
@@ -376,7 +381,7 @@ def test_a_record_is_json_without_nan(folder, run):
     assert record["state"] == "running"
 
 
-def test_a_thousand_runs_are_surveyed_within_a_second(folder):
+def test_the_status_of_a_thousand_runs_takes_less_than_a_second(folder):
     names = [f"{index:012x}" for index in range(1000)]
     for name in names:
         folder.run(name).write_heartbeat(beat(host="node7"))
@@ -394,8 +399,8 @@ def test_a_run_that_another_sweep_submitted_is_queued_there(folder):
     assert state(folder, Queue({"13_0": QueuedJob("13_0", "PENDING", "")})).job == "13_0"
 
 
-def test_a_cancelled_job_counts_as_such_while_slurm_lets_go_of_it(folder, run):
-    """For some seconds, and longer where an answer of squeue is kept."""
+def test_a_cancelled_job_counts_as_cancelled_while_it_is_still_in_the_queue(folder):
+    """That takes seconds, and longer if an answer of squeue is kept."""
     submitted(folder)
     queue = Queue({"12_0": QueuedJob("12_0", "COMPLETING", "None")})
     assert state(folder, queue).state == "queued"
@@ -404,7 +409,7 @@ def test_a_cancelled_job_counts_as_such_while_slurm_lets_go_of_it(folder, run):
     assert (found.state, found.cause, found.detail) == (
         "stopped",
         "cancelled",
-        "its job leaves the queue",
+        "its job is leaving the queue",
     )
     submitted(folder, "13_0")
     again = Queue({"13_0": QueuedJob("13_0", "PENDING", "Priority")})
