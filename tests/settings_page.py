@@ -113,9 +113,7 @@ def _render_model(model: type[BaseModel]) -> Iterator[str]:
     yield _render_table(model, skip=sections)
     for name, section in sections.items():
         yield f"### `{name}`\n"
-        field = model.model_fields[name]
-        when = "" if field.default is not None else f" `{name}`: {field.description}."
-        yield f"{section.__doc__}{when}\n"
+        yield f"{section.__doc__}\n"
         yield _render_table(section, prefix=f"{name}.")
 
 
@@ -176,7 +174,7 @@ def _choices(annotation: Any) -> list[Any]:
     """Return the values of a Literal, also inside a tuple, and those of a bool."""
     if annotation is bool:
         return [True, False]
-    found = []
+    found: list[Any] = []
     for argument in get_args(annotation):
         found += [argument] if isinstance(argument, str | int) else _choices(argument)
     return list(dict.fromkeys(found))

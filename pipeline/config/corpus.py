@@ -14,7 +14,7 @@ from pipeline.config.loader import Settings, expand_path, read_yaml, validate_se
 
 
 class CorpusParts(Settings):
-    """Folders or lists of a corpus, relative to its root, grouped by split."""
+    """Folders or lists of each split, relative to the root. Without `parts` their names decide."""
 
     train: tuple[str, ...] = Field(default=(), description="folders or lists of the training split")
     dev: tuple[str, ...] = Field(default=(), description="folders or lists of the dev split")

@@ -13,7 +13,7 @@ from typing import Literal, cast
 
 from pipeline.config.corpus import Corpus
 from pipeline.corpus.audio import decode
-from pipeline.corpus.audio.decode import Header
+from pipeline.corpus.audio.audio_file import Header
 from pipeline.corpus.layouts.an4 import find_an4_root, read_an4, split_an4
 from pipeline.corpus.layouts.folders import read_librispeech, read_pairs
 from pipeline.corpus.layouts.json_lines import read_lhotse, read_nemo

@@ -14,9 +14,9 @@ import soundfile
 
 from pipeline.config.corpus import Corpus
 from pipeline.corpus import manifest
-from pipeline.corpus.audio import resample
 from pipeline.corpus.manifest import Manifest, ManifestFile
 from pipeline.corpus.readers import build_manifest
+from tests.corpus.audio.reading import probe
 
 AN4_PARTS = ("train", "test")
 AN4_WAV_FOLDERS = ("an4_clstk", "an4test_clstk")
@@ -90,7 +90,7 @@ class BenchmarkCorpora:
             list(pool.map(encode, sources, names.values()))
         utterances = []
         for utterance in wav.utterances:
-            found = resample.probe(root / names[utterance.id])
+            found = probe(root / names[utterance.id])
             changed = {"audio": names[utterance.id], "rate": found.rate, "samples": found.samples}
             utterances.append(replace(utterance, **changed))
         return replace(wav, root=root, utterances=tuple(utterances))

@@ -10,12 +10,13 @@ import pytest
 import soundfile
 
 from pipeline.config.features import FeatureSettings
-from pipeline.corpus.audio import decode, resample
+from pipeline.corpus.audio import audio_file, resample
 from pipeline.corpus.manifest import Manifest, Utterance
 from pipeline.features.feature_set import FeatureSet
-from pipeline.features.framing import compute_frames
 from pipeline.features.precompute import precompute_slice, prepare_feature_set
 from pipeline.files import InputError
+from tests.corpus.audio.reading import load
+from tests.features.in_memory import compute_frames
 from tests.features.test_precompute import AMPLITUDE, MEL, MakeManifest, shard_bytes, target
 
 SPEEDS = (0.9, 1.1)
@@ -88,11 +89,11 @@ def test_a_long_recording_in_blocks_gives_the_copies_of_the_whole(
     manifest = make_manifest(rate=rate)
     settings = at(AMPLITUDE, *SPEEDS)
     whole = made(manifest, settings, tmp_path / "whole")
-    monkeypatch.setattr(decode, "BLOCK_SAMPLES", 1777)
+    monkeypatch.setattr(audio_file, "BLOCK_SAMPLES", 1777)
     blocks = made(manifest, settings, tmp_path / "blocks")
     assert shard_bytes(blocks.folder) == shard_bytes(whole.folder)
     utterance = manifest.utterances[0]
-    waveform = resample.load(manifest.root / utterance.audio, rate)
+    waveform = load(manifest.root / utterance.audio, rate)
     resampled = resample.resample(waveform, rate * 11, 16_000 * 10)
     (expected,) = compute_frames(resampled, [AMPLITUDE])
     assert blocks.utterances[2].id == f"sp1.1-{utterance.id}"
@@ -123,7 +124,7 @@ def test_the_copies_of_stretches_of_an_mp3_cost_no_second_decoding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoded_block_sizes: list[int]
 ):
     soundfile.write(tmp_path / "a.mp3", np.sin(np.arange(60_000) / 20) / 2, 16_000)
-    monkeypatch.setattr(decode, "BLOCK_SAMPLES", 8_000)
+    monkeypatch.setattr(audio_file, "BLOCK_SAMPLES", 8_000)
     utterances = tuple(
         Utterance(
             id=f"u{start}", audio="a.mp3", samples=6_000, rate=16_000, transcript="A", speaker="s",
@@ -160,6 +161,8 @@ def test_a_corpus_that_has_such_copies_already_is_refused(
     manifest = make_manifest()
     copies = tuple(replace(u, id=f"sp1.1-{u.id}") for u in manifest.utterances)
     manifest = replace(manifest, utterances=manifest.utterances + copies)
-    with pytest.raises(InputError, match=r"tones has copies .*, such as sp1\.1-speaker-00; leave"):
+    with pytest.raises(
+        InputError, match=r"already has utterances .* such as sp1\.1-speaker-00; remove"
+    ):
         prepare_feature_set(manifest, at(MEL, *SPEEDS), tmp_path)
     prepare_feature_set(manifest, at(MEL, 0.8), tmp_path)

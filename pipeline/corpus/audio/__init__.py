@@ -1,1 +1,1 @@
-"""Sound files: headers, decoding in blocks, resampling."""
+"""Audio files: headers, decoding in blocks, resampling."""

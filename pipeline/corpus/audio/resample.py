@@ -1,12 +1,11 @@
-"""Audio: any sound file as a mono waveform at one rate. The only home of soxr.
+"""Any audio file as a mono waveform at one sample rate. The only home of soxr.
 
-In:   a path, or a stretch of one.   Out: rate and length; float32 samples, full scale 1, whole or
-in blocks.
-Not here: opening and decoding a file (sound.py), which files a corpus has (readers.py), frames
-(features/spectrum.py).
+In:   a path, or a range of samples in it.   Out: blocks of float32 samples, full scale 1.
+Not here: opening and decoding a file (decode.py), which files a corpus has (corpus/readers.py),
+frames (features/framing.py).
 
-Several channels become one by their mean, unless one is asked for. Another rate is reached by
-soxr's HQ filter (20 bits), and in blocks the bytes are the same as whole.
+Several channels are averaged unless one is requested. Resampling is soxr's HQ filter (20 bits); the
+result does not depend on the blocks.
 """
 
 from collections.abc import Iterator
@@ -17,65 +16,58 @@ import numpy as np
 import soxr
 
 from pipeline.corpus.audio import decode
-from pipeline.corpus.audio.decode import Header, unusable_audio_error
+from pipeline.corpus.audio.audio_file import AudioFile, unusable_audio_error
 from pipeline.files import InputError
 from pipeline.shapes import Float32
 
 NO_SAMPLES = np.zeros(0, np.float32)
 
 
-def probe(path: Path) -> Header:
-    return decode.read_header(str(path))[0]
-
-
-def load(
-    path: Path, rate: int, start: int = 0, samples: int | None = None, channel: int | None = None
-) -> Float32[np.ndarray, " N"]:
-    """The blocks of `blocks`, joined."""
-    joined = list(blocks(path, rate, start, samples, channel))
-    return joined[0] if len(joined) == 1 else np.concatenate([NO_SAMPLES, *joined])
-
-
 def blocks(
     path: Path, rate: int, start: int = 0, samples: int | None = None, channel: int | None = None
 ) -> Iterator[Float32[np.ndarray, " N"]]:
-    """`samples` from `start` on (both at the file's own rate; None: to its end), resampled.
+    """Yield `samples` samples from `start` on, resampled to `rate` Hz.
 
-    Blocks of at most BLOCK samples at the file's rate; together `resampled_length` of them.
-    A full-scale integer is in [-1, 1); resampling may overshoot it by a little.
+    `start` and `samples` count at the file's own rate; None means to the end. A block comes from at
+    most BLOCK_SAMPLES samples of the file; all blocks together have `resampled_length` samples.
+    Integer samples become [-1, 1); resampling may exceed that slightly. Raises InputError if the
+    file cannot be used.
     """
-    with AudioReader() as listener:
+    with AudioReader() as reader:
         resampler: Resampler | None = None
-        for found, block in listener.blocks(str(path), start, samples, channel):
-            resampler = resampler or Resampler(found, rate)
+        for file_rate, block in reader.blocks(str(path), start, samples, channel):
+            resampler = resampler or Resampler(file_rate, rate)
             yield from _skip_empty(resampler(block))
         if resampler:
             yield from _skip_empty(resampler(NO_SAMPLES, last=True))
 
 
 class AudioReader:
-    """Stretches of files, mono, at each file's own rate.
+    """Reads ranges of audio files as mono, at each file's own rate.
 
-    The file of the last stretch stays open: a recording of many utterances is decoded once.
+    The last file stays open, so that a recording of many utterances is decoded once.
     """
 
     def __init__(self) -> None:
         self._path = ""
-        self._audio_file: decode.AudioFile | None = None
+        self._audio_file: AudioFile | None = None
 
     def blocks(
         self, path: str, start: int, samples: int | None, channel: int | None
     ) -> Iterator[tuple[int, Float32[np.ndarray, " N"]]]:
-        """Rate and samples, in blocks of at most BLOCK."""
+        """Yield the rate in Hz and at most BLOCK_SAMPLES samples at a time.
+
+        Raises InputError if the file cannot be used or does not hold these samples.
+        """
         if self._audio_file is None or path != self._path:
             self.close()
             self._path, self._audio_file = path, decode.open_audio(path)
-        heard = self._audio_file
+        audio_file = self._audio_file
         try:
-            for block in heard.blocks(start, samples):
-                yield heard.rate, _to_mono(path, block, channel)
+            for block in audio_file.blocks(start, samples):
+                yield audio_file.rate, _to_mono(path, block, channel)
         except InputError:
-            self.close()  # whatever comes next is decoded as if nothing had been
+            self.close()  # the next range must not depend on what was decoded before the error
             raise
 
     def close(self) -> None:
@@ -96,7 +88,7 @@ class AudioReader:
 
 
 class Resampler:
-    """One waveform, block by block, from one rate to another, as if played at another speed."""
+    """Resamples one waveform block by block, as if it were played at `speed`."""
 
     def __init__(self, source_rate: int, target_rate: int, speed: float = 1.0) -> None:
         self._stream, rate = None, source_rate * speed
@@ -106,28 +98,24 @@ class Resampler:
     def __call__(
         self, block: Float32[np.ndarray, " N"], *, last: bool = False
     ) -> Float32[np.ndarray, " M"]:
-        """What can be told by now; with the `last` block all that is left."""
+        """Return the samples that are final after this block; all others with the `last` block."""
         return self._stream.resample_chunk(block, last=last) if self._stream else block
 
 
 def resampled_length(samples: int, rate: int, target_rate: int, speed: float = 1.0) -> int:
-    """How many samples at `wanted` Hz come of `samples` at `rate` Hz: soxr's own arithmetic."""
-    return (
-        samples
-        if rate * speed == target_rate
-        else int(samples / (rate * speed / target_rate) + 0.5)
-    )
+    """Return the number of samples at `target_rate` Hz, computed as soxr does."""
+    if rate * speed == target_rate:
+        return samples
+    return int(samples / (rate * speed / target_rate) + 0.5)
 
 
 def resample(
     waveform: Float32[np.ndarray, " N"], rate: int, target_rate: int
 ) -> Float32[np.ndarray, " M"]:
-    """By soxr's HQ filter; the waveform itself where nothing is to do."""
-    return (
-        waveform
-        if rate == target_rate
-        else soxr.resample(waveform, rate, target_rate, quality="HQ")
-    )
+    """Resample a whole waveform; return it unchanged if the rates are equal."""
+    if rate == target_rate:
+        return waveform
+    return soxr.resample(waveform, rate, target_rate, quality="HQ")
 
 
 def _skip_empty(
@@ -140,10 +128,11 @@ def _skip_empty(
 def _to_mono(
     path: str, block: Float32[np.ndarray, "N channels"], channel: int | None
 ) -> Float32[np.ndarray, " N"]:
+    """Return one channel, counted from 0, or the mean of all if `channel` is None."""
     channels = block.shape[1]
     if channel is not None and channel >= channels:
         raise unusable_audio_error(
-            path, f"has {channels} channels, and number {channel}, from 0, is asked for"
+            path, f"has {channels} channels, so no channel {channel} (from 0)"
         )
     if channels == 1:
         return block[:, 0]

@@ -1,10 +1,10 @@
-"""RIFF: the header of a wav file, which says where its samples lie.
+"""The header of a wav file (RIFF or RF64), which says where its samples are.
 
-In:   an open file.   Out: encoding, channels, rate, place and number of the samples.
-Not here: the samples (audio.py), any other container.
+In:   an open file.   Out: encoding, channels, rate, position and number of the samples.
+Not here: the samples (decode.py), any other container (libsndfile.py).
 
-The header is read here, because a corpus of thousands is probed in milliseconds that way, and
-because libsndfile reads a wav that was cut short without a word.
+We parse it ourselves because that takes microseconds per file, and because libsndfile reads a wav
+that is cut short without an error.
 """
 
 import os
@@ -12,34 +12,39 @@ import struct
 from typing import BinaryIO, NamedTuple
 
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE  # wav format tags
-UNKNOWN_SIZE = 0xFFFFFFFF  # data size in RF64, where ds64 has it, and of a wav written to a pipe
+UNKNOWN_SIZE = 0xFFFFFFFF  # in RF64 the ds64 chunk has the size; a wav from a pipe has none
 
 
 class WavHeader(NamedTuple):
+    """What the chunks before the samples say."""
+
     tag: int
     channels: int
     rate: int  # Hz
     bits: int  # per sample
-    offset: int  # of the samples in the file, bytes
-    size: int  # of the samples, bytes
+    offset: int  # of the first sample in the file, bytes
+    size: int  # of all samples, bytes
 
     @property
-    def samples(self) -> int:  # per channel
+    def samples(self) -> int:
+        """The number of samples per channel."""
         return self.size // (self.channels * self.bits // 8)
 
     @property
-    def is_uncompressed(
-        self,
-    ) -> bool:  # whole numbers or floats, so that size gives the number of samples
+    def is_uncompressed(self) -> bool:
+        """Whether the samples are integers or floats, so that `size` gives their number."""
         return self.tag in (PCM, FLOAT)
 
 
 class DamagedWavError(ValueError):
-    """What is wrong with the file, as the end of a sentence that begins with its path."""
+    """What is wrong with the file; the text follows the path in a message."""
 
 
 def read_wav_header(file: BinaryIO) -> WavHeader | None:
-    """None where the file is not RIFF WAVE; a DamagedError where it ends before its header says."""
+    """Read the header; return None if the file is not RIFF WAVE.
+
+    Raises DamagedWavError if the file is empty, has no samples or is shorter than its header says.
+    """
     head = file.read(12)
     if not head:
         raise DamagedWavError("is empty")
@@ -50,21 +55,25 @@ def read_wav_header(file: BinaryIO) -> WavHeader | None:
         tag, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", form)
         tag = struct.unpack_from("<H", form, 24)[0] if tag == EXTENSIBLE else tag
     except struct.error:
-        raise DamagedWavError("is a wav cut short before its samples") from None
-    there = os.fstat(file.fileno()).st_size - offset
-    size = there if size == UNKNOWN_SIZE else size
-    if size > there:
-        raise DamagedWavError(f"is cut short: {size} bytes of sound announced, {there} there")
-    wav = WavHeader(tag, channels, rate, bits, offset, size)
-    if rate == 0 or channels == 0 or (wav.is_uncompressed and bits < 8):
-        raise DamagedWavError(f"is no sound: {channels} channels of {bits} bits at {rate} Hz")
+        raise DamagedWavError("is a wav file cut short before its samples") from None
+    available = os.fstat(file.fileno()).st_size - offset
+    size = available if size == UNKNOWN_SIZE else size
+    if size > available:
+        raise DamagedWavError(
+            f"is cut short: its header declares {size} bytes of audio, it has {available}"
+        )
+    header = WavHeader(tag, channels, rate, bits, offset, size)
+    if rate == 0 or channels == 0 or (header.is_uncompressed and bits < 8):
+        raise DamagedWavError(
+            f"has an invalid header: {channels} channels of {bits} bits at {rate} Hz"
+        )
     if size < max(1, channels * bits // 8):
         raise DamagedWavError("holds no samples")
-    return wav
+    return header
 
 
 def _read_chunks(file: BinaryIO) -> tuple[bytes, int, int]:
-    """The format chunk, and where the samples start and how many bytes they are."""
+    """Return the format chunk, the offset of the samples and their size in bytes."""
     form, long_size = b"", UNKNOWN_SIZE
     while True:
         name, size = struct.unpack("<4sI", file.read(8))

@@ -1,4 +1,4 @@
-"""Every kind of sound file, whole and damaged; the quality of resampling."""
+"""Every audio format, whole and damaged; the quality of resampling."""
 
 import struct
 from pathlib import Path
@@ -9,11 +9,12 @@ import scipy.signal
 import soundfile
 
 from pipeline.corpus.audio import resample
-from pipeline.corpus.audio.decode import REPAIR_HINT
+from pipeline.corpus.audio.audio_file import REPAIR_HINT
 from pipeline.files import InputError
+from tests.corpus.audio.reading import load, probe
 
 RATE = 16_000
-# ending -> format, subtype, how far from what was written a sample may be
+# suffix -> format, subtype, largest error of a sample
 KINDS = {
     "8.wav": ("WAV", "PCM_U8", 1 / 128),
     "16.wav": ("WAV", "PCM_16", 1 / 32768),
@@ -41,7 +42,7 @@ KINDS = {
     "w64": ("W64", "PCM_16", 1 / 32768),
 }
 LOSSY = ("vorbis.ogg", "opus", "mp3")
-QUIET = ("aiff", "au", "caf", "w64")  # cut, they are shorter, no more
+UNDETECTED = ("aiff", "au", "caf", "w64")  # a file that is cut short is read as a shorter file
 
 
 def tones(channels: int, samples: int = 16_000) -> np.ndarray:
@@ -55,44 +56,44 @@ def write(path: Path, content: np.ndarray) -> Path:
     return path
 
 
-@pytest.mark.parametrize("ending", KINDS)
+@pytest.mark.parametrize("suffix", KINDS)
 @pytest.mark.parametrize("channels", [1, 2])
-def test_every_kind_is_read_as_it_was_written_and_stereo_as_its_mean(tmp_path, ending, channels):
-    path = write(tmp_path / f"a.{ending}", tones(channels))
-    header = resample.probe(path)
-    loaded = resample.load(path, RATE)
+def test_every_format_is_read_as_written_and_stereo_as_its_mean(tmp_path, suffix, channels):
+    path = write(tmp_path / f"a.{suffix}", tones(channels))
+    header = probe(path)
+    loaded = load(path, RATE)
     assert (header.rate, header.channels) == (RATE, channels)
     assert header.samples == len(loaded)
     assert loaded.dtype == np.float32
     assert len(loaded) == 16_000
     error = np.abs(loaded - tones(channels).mean(axis=1))
-    assert (np.median(error) if ending in LOSSY else error.max()) <= KINDS[ending][2]
+    assert (np.median(error) if suffix in LOSSY else error.max()) <= KINDS[suffix][2]
 
 
-@pytest.mark.parametrize("ending", [ending for ending in KINDS if ending not in QUIET])
+@pytest.mark.parametrize("suffix", [suffix for suffix in KINDS if suffix not in UNDETECTED])
 @pytest.mark.parametrize("keep", [0, 10, 60, 0.5, 0.95, 0.999])
-def test_a_file_cut_anywhere_is_refused_in_one_line(tmp_path, ending, keep):
-    """At the latest when it is decoded."""
-    path = write(tmp_path / f"a.{ending}", tones(1))
+def test_a_file_cut_short_anywhere_is_refused_in_one_line(tmp_path, suffix, keep):
+    """It is found when it is decoded, if not before."""
+    path = write(tmp_path / f"a.{suffix}", tones(1))
     content = path.read_bytes()
     path.write_bytes(content[: keep if keep == int(keep) else round(keep * len(content))])
     with pytest.raises(InputError) as error:
-        resample.load(path, RATE)
+        load(path, RATE)
     assert str(error.value).startswith(f"{path}: ")
     assert str(error.value).endswith("; " + REPAIR_HINT)
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("ending", KINDS)
-def test_a_garbled_header_is_refused_in_one_line(tmp_path, ending):
-    path = write(tmp_path / f"a.{ending}", tones(1))
+@pytest.mark.parametrize("suffix", KINDS)
+def test_a_garbled_header_is_refused_in_one_line(tmp_path, suffix):
+    path = write(tmp_path / f"a.{suffix}", tones(1))
     path.write_bytes(np.random.default_rng(4).bytes(64) + b"\x00" * 2000)
-    with pytest.raises(InputError, match="is no sound file"):
-        resample.probe(path)
+    with pytest.raises(InputError, match="is not an audio file"):
+        probe(path)
 
 
-def test_an_rf64_header_has_the_size_that_32_bits_cannot_hold(tmp_path):
-    """And a file that is shorter than ds64 says is cut."""
+def test_the_size_of_an_rf64_file_is_in_its_ds64_chunk(tmp_path):
+    """A file that is shorter than its ds64 chunk says is cut short."""
     path = write(tmp_path / "a.rf64.wav", tones(1))
     content = path.read_bytes()
     assert content[:4] == b"RF64" or content[:4] == b"RIFF"
@@ -102,74 +103,78 @@ def test_an_rf64_header_has_the_size_that_32_bits_cannot_hold(tmp_path):
     data = b"data" + struct.pack("<I", 0xFFFFFFFF) + samples.tobytes()
     head = b"RF64" + struct.pack("<I", 0xFFFFFFFF) + b"WAVE" + ds64 + form
     path.write_bytes(head + data + b"LIST" + struct.pack("<I", 4) + b"more")
-    assert resample.probe(path) == (RATE, 100, 1)
-    assert np.array_equal(resample.load(path, RATE), samples / np.float32(32768))
+    assert probe(path) == (RATE, 100, 1)
+    assert np.array_equal(load(path, RATE), samples / np.float32(32768))
     path.write_bytes(head + data[:-20])
-    with pytest.raises(InputError, match="is cut short: 200 bytes of sound announced, 180 there"):
-        resample.probe(path)
+    with pytest.raises(
+        InputError, match="is cut short: its header declares 200 bytes of audio, it has 180"
+    ):
+        probe(path)
 
 
 @pytest.mark.parametrize("coding", ["pcm,embedded-shorten-v2.00", "ulaw,embedded-shorten-v2.00"])
-def test_a_sphere_that_is_compressed_says_what_writes_a_plain_one(tmp_path, coding):
+def test_a_compressed_sphere_file_is_refused_with_the_command_that_converts_it(tmp_path, coding):
     header = (
         "NIST_1A\n   1024\nchannel_count -i 1\nsample_count -i 100\nsample_rate -i 16000\n"
         f"sample_n_bytes -i 2\nsample_coding -s{len(coding)} {coding}\nend_head\n"
     )
     path = tmp_path / "a.sph"
     path.write_bytes(header.encode().ljust(1024) + b"ajkg\x02" + bytes(100))
-    with pytest.raises(InputError, match=rf"coded as {coding}, which is not read; sph2pipe -f wav"):
-        resample.probe(path)
+    with pytest.raises(
+        InputError, match=rf"compressed sphere file \({coding}\), which cannot be read; sph2pipe"
+    ):
+        probe(path)
 
 
-@pytest.mark.parametrize("ending", ["vorbis.ogg", "opus"])
-def test_an_ogg_of_which_the_end_is_missing_is_found_before_it_is_decoded(tmp_path, ending):
-    path = write(tmp_path / f"a.{ending}", tones(1, 160_000))
+@pytest.mark.parametrize("suffix", ["vorbis.ogg", "opus"])
+def test_an_ogg_file_without_its_end_is_refused_before_it_is_decoded(tmp_path, suffix):
+    path = write(tmp_path / f"a.{suffix}", tones(1, 160_000))
     path.write_bytes(path.read_bytes()[:-500])
-    with pytest.raises(InputError, match="is cut short: its last Ogg page does not end it"):
-        resample.probe(path)
+    with pytest.raises(InputError, match="is cut short: its last Ogg page does not end the stream"):
+        probe(path)
 
 
-def resampled(waveform: np.ndarray, rate: int, wanted: int) -> np.ndarray:
-    return resample.resample(waveform.astype(np.float32), rate, wanted)
+def resampled(waveform: np.ndarray, rate: int, target: int) -> np.ndarray:
+    return resample.resample(waveform.astype(np.float32), rate, target)
 
 
 def decibels(amplitude: float) -> float:
     return 20 * np.log10(amplitude)
 
 
-@pytest.mark.parametrize(("rate", "wanted"), [(48_000, 16_000), (44_100, 16_000), (8000, 16_000)])
-def test_below_nine_tenths_of_the_band_a_tone_keeps_its_height_and_place(rate, wanted):
-    """Within 0.01 dB, and -60 dB of the tone that a recording at the wanted rate would hold."""
-    for hertz in np.linspace(100, 0.9 * min(rate, wanted) / 2, 7):
+@pytest.mark.parametrize(("rate", "target"), [(48_000, 16_000), (44_100, 16_000), (8000, 16_000)])
+def test_a_tone_below_nine_tenths_of_the_band_keeps_amplitude_and_phase(rate, target):
+    """Amplitude within 0.01 dB; error -60 dB against the same tone sampled at the target rate."""
+    for hertz in np.linspace(100, 0.9 * min(rate, target) / 2, 7):
         tone = np.sin(2 * np.pi * hertz * np.arange(2 * rate) / rate)
-        exact = np.sin(2 * np.pi * hertz * np.arange(2 * wanted) / wanted)
-        inner = slice(wanted // 4, -wanted // 4)
-        ours = resampled(tone, rate, wanted)[inner]
+        exact = np.sin(2 * np.pi * hertz * np.arange(2 * target) / target)
+        inner = slice(target // 4, -target // 4)
+        ours = resampled(tone, rate, target)[inner]
         height = np.sqrt(2 * np.mean(ours.astype(np.float64) ** 2))
         assert abs(decibels(height)) < 0.01
         assert decibels(np.abs(ours - exact[inner]).max()) < -60
 
 
-@pytest.mark.parametrize(("rate", "wanted"), [(48_000, 16_000), (44_100, 16_000), (16_000, 8000)])
-def test_above_the_band_nothing_is_left(rate, wanted):
-    """-100 dB of a tone from 3 % above half the wanted rate on."""
-    for hertz in np.linspace(1.03 * wanted / 2, 0.95 * rate / 2, 7):
+@pytest.mark.parametrize(("rate", "target"), [(48_000, 16_000), (44_100, 16_000), (16_000, 8000)])
+def test_a_tone_above_the_band_is_removed(rate, target):
+    """At most -100 dB, from 3 % above half the target rate on."""
+    for hertz in np.linspace(1.03 * target / 2, 0.95 * rate / 2, 7):
         tone = np.sin(2 * np.pi * hertz * np.arange(2 * rate) / rate)
-        inner = slice(wanted // 4, -wanted // 4)
-        assert decibels(np.abs(resampled(tone, rate, wanted)[inner]).max()) < -100
+        inner = slice(target // 4, -target // 4)
+        assert decibels(np.abs(resampled(tone, rate, target)[inner]).max()) < -100
 
 
-@pytest.mark.parametrize(("rate", "wanted"), [(48_000, 16_000), (44_100, 16_000), (8000, 16_000)])
-def test_speech_like_noise_equals_an_independent_resampler(rate, wanted):
-    """Scipy's polyphase filter, made as steep as ours, on noise below 0.8 of the band."""
+@pytest.mark.parametrize(("rate", "target"), [(48_000, 16_000), (44_100, 16_000), (8000, 16_000)])
+def test_speech_like_noise_equals_an_independent_resampler(rate, target):
+    """The reference is SciPy's polyphase filter, as steep as ours; noise below 0.8 of the band."""
     rng = np.random.default_rng(0)
-    edge = 0.8 * min(rate, wanted) / rate
+    edge = 0.8 * min(rate, target) / rate
     noise = scipy.signal.lfilter(scipy.signal.firwin(801, edge), 1, rng.standard_normal(rate))
-    g = np.gcd(rate, wanted)
-    up, down = wanted // g, rate // g
+    g = np.gcd(rate, target)
+    up, down = target // g, rate // g
     steep = scipy.signal.firwin(80 * max(up, down) + 1, 0.92 / max(up, down), window=("kaiser", 9))
     theirs = scipy.signal.resample_poly(noise, up, down, window=steep)
-    ours = resampled(noise, rate, wanted)
-    inner = slice(wanted // 4, -wanted // 4)
+    ours = resampled(noise, rate, target)
+    inner = slice(target // 4, -target // 4)
     error = np.sqrt(np.mean((ours - theirs)[inner] ** 2) / np.mean(theirs[inner] ** 2))
     assert decibels(error) < -60

@@ -1,4 +1,4 @@
-"""The length of an mp3 is what decoding gives, with and without a header that says it."""
+"""The length of an mp3 is that of its decoded samples, with and without a header for it."""
 
 from pathlib import Path
 
@@ -7,10 +7,11 @@ import pytest
 import scipy.signal
 import soundfile
 
-from pipeline.corpus.audio import mp3_header, resample
+from pipeline.corpus.audio import mp3_header
+from tests.corpus.audio.reading import load, probe
 
 RATES = [8000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000]
-LAG = 529  # samples, of the decoder; the standard's
+DECODER_DELAY = 529  # samples, by the MP3 standard
 
 
 def walk(samples: int, channels: int = 1) -> np.ndarray:
@@ -30,8 +31,8 @@ def encode(tmp_path):
     return write
 
 
-def without_length(path: Path) -> bytes:
-    """What a streaming encoder writes: no first frame that says how many follow."""
+def remove_length(path: Path) -> bytes:
+    """Remove the frame with the length, as in the output of a streaming encoder."""
     content = path.read_bytes()
     assert b"Info" in content[:64] or b"Xing" in content[:64]
     second = content.index(content[:2], 4)
@@ -45,22 +46,22 @@ def decoded(path: Path) -> int:
 
 @pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
-def test_a_length_that_is_told_is_what_was_encoded(encode, rate, mode):
+def test_a_stated_length_is_that_of_the_encoded_samples(encode, rate, mode):
     path = encode(30_001, rate, mode=mode)
     assert mp3_header.has_frame_count(path.read_bytes())
-    assert resample.probe(path) == (rate, 30_001, 1)
+    assert probe(path) == (rate, 30_001, 1)
     assert decoded(path) == 30_001
 
 
 @pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("channels", [1, 2])
-def test_a_length_that_is_not_told_is_counted(encode, rate, channels):
+def test_an_unstated_length_is_counted(encode, rate, channels):
     path = encode(30_001, rate, channels)
-    content = without_length(path)
+    content = remove_length(path)
     assert not mp3_header.has_frame_count(content)
-    assert mp3_header.count_samples(content) == decoded(path) == resample.probe(path).samples + LAG
+    assert mp3_header.count_samples(content) == decoded(path) == probe(path).samples + DECODER_DELAY
     theirs = soundfile.read(path, dtype="float32", always_2d=True)[0].mean(axis=1)
-    assert np.allclose(resample.load(path, rate), theirs[LAG:], atol=1e-6)
+    assert np.allclose(load(path, rate), theirs[DECODER_DELAY:], atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -70,17 +71,17 @@ def test_a_length_that_is_not_told_is_counted(encode, rate, channels):
         lambda content: b"ID3\x04\x00\x00\x00\x00\x01\x00" + bytes(128) + content,
         lambda content: content[:-50],
     ],
-    ids=["ID3v1", "ID3v2", "cut in the last frame"],
+    ids=["ID3v1", "ID3v2", "incomplete last frame"],
 )
-def test_tags_and_a_cut_frame_are_no_samples(encode, change):
+def test_tags_and_an_incomplete_frame_are_not_counted(encode, change):
     path = encode(30_001, 16_000)
-    path.write_bytes(change(without_length(path)))
+    path.write_bytes(change(remove_length(path)))
     assert (
         mp3_header.count_samples(path.read_bytes())
         == decoded(path)
-        == resample.probe(path).samples + LAG
+        == probe(path).samples + DECODER_DELAY
     )
-    assert len(resample.load(path, 16_000)) == resample.probe(path).samples
+    assert len(load(path, 16_000)) == probe(path).samples
 
 
 @pytest.mark.parametrize(
@@ -88,24 +89,24 @@ def test_tags_and_a_cut_frame_are_no_samples(encode, change):
     [lambda content: bytes(1000) + content, lambda content: content + b"garbage" * 20],
     ids=["before", "after"],
 )
-def test_what_cannot_be_counted_is_decoded(encode, change):
+def test_a_length_that_cannot_be_counted_is_found_by_decoding(encode, change):
     path = encode(30_001, 16_000)
-    path.write_bytes(change(without_length(path)))
+    path.write_bytes(change(remove_length(path)))
     assert mp3_header.count_samples(path.read_bytes()) is None
-    assert soundfile.info(path).frames != decoded(path)  # an estimate, from the size of the file
-    assert resample.probe(path).samples == decoded(path)
+    assert soundfile.info(path).frames != decoded(path)  # libsndfile estimates from the file size
+    assert probe(path).samples == decoded(path)
 
 
-def test_a_file_of_which_libsndfile_would_lose_the_end_is_read_to_its_end(tmp_path):
-    """It estimates from the first frames; where those are the loudest, it stops too soon."""
+def test_a_file_whose_end_libsndfile_would_lose_is_read_completely(tmp_path):
+    """Libsndfile estimates the length from the first frames; loud ones make it stop too early."""
     loud, silence = walk(8000), np.zeros((160_000, 1))
     path = tmp_path / "a.mp3"
     soundfile.write(path, np.vstack([loud, silence, loud]), 16_000, bitrate_mode="VARIABLE")
-    told = resample.load(path, 16_000)
-    without_length(path)
+    stated = load(path, 16_000)
+    remove_length(path)
     assert soundfile.info(path).frames < 160_000
-    loaded = resample.load(path, 16_000)
-    lag = len(loaded) - len(told)
-    assert 0 < lag < 3000  # the coder's own delay and padding, which the lost frame said too
-    delay = np.argmax(scipy.signal.correlate(loaded, told, "valid"))
-    assert np.allclose(loaded[delay : delay + len(told)], told, atol=1e-4)
+    loaded = load(path, 16_000)
+    extra = len(loaded) - len(stated)
+    assert 0 < extra < 3000  # the encoder's delay and padding, also stated in the removed frame
+    delay = np.argmax(scipy.signal.correlate(loaded, stated, "valid"))
+    assert np.allclose(loaded[delay : delay + len(stated)], stated, atol=1e-4)
