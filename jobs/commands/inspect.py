@@ -78,6 +78,8 @@ def _print_shards(shards: Sequence[Shard]) -> None:
     """What they hold together; the datasets of the first."""
     first, settings = shards[0], shards[0].settings
     print_line(f"{first.feature_id}: {count_text(len(shards), 'shard')} of {first.count}")
+    engines = sorted({shard.engine or "unknown" for shard in shards})
+    print_line(f"  computed by: {', '.join(engines)}")
     print_line("  " + ", ".join(f"{key} {value}" for key, value in settings.model_dump().items()))
     print_line(f"  {first.path.name}:")
     for each in check_datasets(first.path):

@@ -1,12 +1,8 @@
-"""Storage: float32 rows -> what is kept of them, and back.
+"""Encoding: float32 rows -> the storage type of a shard, and back.
 
 In:   rows of float32, block after block, in the order of the utterances.
-Out:  the same in float32, in float16 or as a code of 8 bits, and their statistics; decoded rows.
-Not here: the file (shards.py), computing rows (spectrum.py).
-
-The 8-bit code: at most CODE_ROWS neighbouring frames of one utterance are a piece, and each bin of
-a piece has its lowest value `low` and its `step`, a 255th of its range: a value is
-low + step * code, off by at most half a step. An utterance's code depends on no other utterance.
+Out:  rows of float32 or float16, or 8-bit codes; statistics; decoded rows.
+Not here: the file (shards.py), computing rows (framing.py), the specification (FORMAT.md).
 """
 
 from collections.abc import Sequence
@@ -24,25 +20,29 @@ from pipeline.features.statistics import RunningCovariance, ScaledCovariance, St
 from pipeline.files import InputError
 from pipeline.shapes import Float16, Float32, Int64, UInt8
 
-UINT8_PIECE_ROWS: Final = 128  # part of the shard format
-MAX_UNDERFLOW_SHARE = 0.001  # of the values that are not zero
-FLOAT16_UNDERFLOW_THRESHOLD = 2.0**-25  # what is not above it is stored as zero
+UINT8_PIECE_ROWS: Final = 128  # FORMAT.md, "8-bit codes"
+MAX_UNDERFLOW_SHARE = 0.001  # of the nonzero values
+FLOAT16_UNDERFLOW_THRESHOLD = 2.0**-25  # float16 stores values up to this as zero
 
 
 def to_float16(rows: Float32[np.ndarray, "T F"]) -> Float16Conversion:
-    """To the nearest, ties to even; how many values it cannot hold, because of their size."""
-    most, least = float(np.finfo(np.float16).max), FLOAT16_UNDERFLOW_THRESHOLD
+    """Round to the nearest float16, ties to even; count the values that are too large or small.
+
+    Both engines give the same bits.
+    """
+    largest, smallest = float(np.finfo(np.float16).max), FLOAT16_UNDERFLOW_THRESHOLD
     library = kernels.load_library()
     if library:
-        return kernels.convert_to_float16(library, rows, most, least)
+        return kernels.convert_to_float16(library, rows, largest, smallest)
     with np.errstate(over="ignore"):
-        found = rows.astype(np.float16)
-    counts = (int(np.count_nonzero(where)) for where in (rows > most, rows <= least, rows == 0))
-    return Float16Conversion(found, *counts)
+        converted = rows.astype(np.float16)
+    conditions = (rows > largest, rows <= smallest, rows == 0)
+    counts = (int(np.count_nonzero(condition)) for condition in conditions)
+    return Float16Conversion(converted, *counts)
 
 
 class Float32Encoder:
-    """float32: rows as they are."""
+    """Storage float32: rows are not changed."""
 
     def encode(self, rows: Float32[np.ndarray, "T F"]) -> Float32[np.ndarray, "T F"]:
         return rows
@@ -52,7 +52,7 @@ class Float32Encoder:
 
 
 class Float16Encoder:
-    """float16, which refuses what it cannot hold."""
+    """Storage float16; it refuses values that float16 cannot hold."""
 
     def __init__(self, settings: FeatureSettings) -> None:
         self._spectrum_name = describe_spectrum(settings)
@@ -60,36 +60,36 @@ class Float16Encoder:
         self._nonzero_count = self._underflow_count = 0
 
     def encode(self, rows: Float32[np.ndarray, "T F"]) -> Float16[np.ndarray, "T F"]:
-        found = to_float16(rows)
-        if found.above:
+        converted = to_float16(rows)
+        if converted.above:
             raise InputError(
                 f"features.storage float16 holds at most {np.finfo(np.float16).max:g}, and "
                 f"{self._spectrum_name} reached {rows.max():g}; choose features.scale log or "
                 "features.storage float32"
             )
         if self._may_underflow:
-            self._nonzero_count += rows.size - found.zeros
-            self._underflow_count += found.below - found.zeros
-        return found.rows
+            self._nonzero_count += rows.size - converted.zeros
+            self._underflow_count += converted.below - converted.zeros
+        return converted.rows
 
     def close(self) -> None:
         if self._underflow_count > MAX_UNDERFLOW_SHARE * self._nonzero_count:
+            share = self._underflow_count / self._nonzero_count
             raise InputError(
-                f"features.storage float16: {self._underflow_count / self._nonzero_count:.0%} of the "
-                f"{self._spectrum_name} values would vanish, being below 3e-8; choose features.scale "
-                "log or features.storage float32"
+                f"features.storage float16: {share:.0%} of the {self._spectrum_name} values would "
+                "become 0, being below 3e-8; choose features.scale log or features.storage float32"
             )
 
 
 class UInt8Scales(NamedTuple):
-    """What turns 8-bit codes back into values, for each piece of rows."""
+    """The scales of 8-bit codes: a value of piece p is low[p] + step[p] * code."""
 
     edges: Int64[np.ndarray, " pieces_and_one"]  # rows
     low: Float32[np.ndarray, "piece_edges F"]
     step: Float32[np.ndarray, "piece_edges F"]
 
     def decode(self, codes: UInt8[np.ndarray, "T F"], start: int) -> Float32[np.ndarray, "T F"]:
-        """The values of rows `start` and on."""
+        """Return the values of `codes`, whose first row is row `start` of the shard."""
         rows = np.empty(codes.shape, np.float32)
         stop = start + len(codes)
         first, end = np.searchsorted(self.edges, (start, stop - 1), side="right")
@@ -101,23 +101,26 @@ class UInt8Scales(NamedTuple):
 
 
 def piece_edges(offsets: Sequence[int]) -> Int64[np.ndarray, " edges"]:
-    """Where pieces of at most CODE_ROWS rows of one utterance begin, and the end of the last."""
+    """Return where each piece begins, and where the last one ends, in rows.
+
+    A piece has at most UINT8_PIECE_ROWS rows, all of one utterance.
+    """
     starts = [np.arange(*edge, UINT8_PIECE_ROWS) for edge in pairwise(offsets)]
     return np.concatenate([*starts, offsets[-1:]]).astype(np.int64)
 
 
 class UInt8Encoder:
-    """8 bits: rows wait until their piece is whole."""
+    """Storage uint8: rows wait until their piece is complete."""
 
     def __init__(self, offsets: Sequence[int], bins: int) -> None:
         edges = piece_edges(offsets)
         shape = (len(edges) - 1, bins)
         self.scales = UInt8Scales(edges, np.zeros(shape, np.float32), np.zeros(shape, np.float32))
         self._pending_rows = np.empty((0, bins), np.float32)
-        self._pieces_done = 0  # done
+        self._pieces_done = 0
 
     def encode(self, rows: Float32[np.ndarray, "T F"]) -> UInt8[np.ndarray, "S F"]:
-        """The codes of the pieces that these rows complete."""
+        """Return the codes (S, F) of the pieces that these rows complete."""
         rows = np.concatenate((self._pending_rows, rows))
         edges = self.scales.edges[self._pieces_done :] - self.scales.edges[self._pieces_done]
         whole = int(np.searchsorted(edges, len(rows), side="right")) - 1
@@ -155,21 +158,21 @@ def _make_encoder(settings: FeatureSettings, offsets: Sequence[int]) -> Encoder:
 
 
 class RowWriter:
-    """Rows as they come: counted into the training statistics, encoded, written."""
+    """Add rows to the training statistics, encode them, write them and sum up their checksum."""
 
     def __init__(
         self,
-        target: Any,  # takes slices of rows, as an array or a dataset does
+        target: Any,  # an array or an HDF5 dataset
         settings: FeatureSettings,
         offsets: Sequence[int],
-        training: Sequence[bool],  # of each utterance
-        accumulator: RunningCovariance | ScaledCovariance | None = None,  # else its own
+        training: Sequence[bool],  # for each utterance: whether it is in the training split
+        accumulator: RunningCovariance | ScaledCovariance,
     ) -> None:
         self._target = target
         self._encoder = _make_encoder(settings, offsets)
         self._training = np.repeat(np.array(training, bool), np.diff(offsets))
         self._received = self._written = self._checksum = 0
-        self._accumulator = accumulator or RunningCovariance(settings.bins)
+        self._accumulator = accumulator
 
     def append(self, rows: Float32[np.ndarray, "T F"]) -> None:
         training = self._training[self._received : self._received + len(rows)]
@@ -181,7 +184,7 @@ class RowWriter:
         self._written += len(stored)
 
     def finish(self) -> int:
-        """The checksum of all bytes that were written."""
+        """Check that all rows came; return the checksum of the bytes that were written."""
         if self._written != len(self._training):
             raise ValueError(f"{self._received} rows were written, not {len(self._training)}")
         self._encoder.close()
@@ -193,7 +196,7 @@ class RowWriter:
 
     @property
     def scale_arrays(self) -> dict[str, Float32[np.ndarray, "piece_edges F"]]:
-        """What goes with 8-bit codes."""
+        """Return the scales of 8-bit codes by their names in the file; else an empty dict."""
         if not isinstance(self._encoder, UInt8Encoder):
             return {}
         return {"low": self._encoder.scales.low, "step": self._encoder.scales.step}

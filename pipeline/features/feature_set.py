@@ -1,7 +1,9 @@
-"""Feature set: the folder that holds the shards of one manifest under one setting.
+"""Feature set: the folder with the shards of one manifest for one set of feature settings.
 
 In:   the folder.   Out: its utterances, their frames, the statistics of the training split.
-Not here: the inside of a file (shards.py), making the shards (precompute.py).
+Not here: the content of a file (shards.py), computing the shards (precompute.py).
+
+One engine computes all shards of a feature set (FORMAT.md, "Engine").
 """
 
 import contextlib
@@ -17,6 +19,7 @@ from pipeline.config.features import FeatureSettings
 from pipeline.config.loader import Settings, read_yaml, validate_settings
 from pipeline.corpus.manifest import Refusal
 from pipeline.features.hdf5 import REBUILD_HINT, verify_file
+from pipeline.features.native.kernels import Engine
 from pipeline.features.shards import (
     RowReader,
     Shard,
@@ -31,13 +34,13 @@ from pipeline.shapes import Float
 
 DESCRIPTION_FILE = "feature_set.yaml"
 STATISTICS_FILE = "statistics.h5"
-DAMAGED_SUFFIX = ".damaged"  # ending of a file that was set aside
+DAMAGED_SUFFIX = ".damaged"  # appended to the name of a damaged file
 MAX_SHARDS_NAMED = 3  # shards in an error message
-MAX_MAPPED_FILES = 64  # files at once: some systems let a process open 256
+MAX_MAPPED_FILES = 64  # at a time: some systems let a process open 256 files
 
 
 class FeatureSetDescription(Settings):
-    """What feature_set.yaml says."""
+    """The content of feature_set.yaml."""
 
     version: Literal[1]
     feature_id: str
@@ -45,6 +48,10 @@ class FeatureSetDescription(Settings):
     manifest: str  # its digest
     shards: int
     settings: FeatureSettings
+    engine: Engine | None = None  # None: an earlier version wrote it
+
+    def without_engine(self) -> "FeatureSetDescription":
+        return self.model_copy(update={"engine": None})
 
 
 def read_description(folder: Path) -> FeatureSetDescription:
@@ -55,9 +62,10 @@ def read_description(folder: Path) -> FeatureSetDescription:
 
 @dataclass(frozen=True, eq=False)
 class FeatureSet:
-    """A complete feature set; the last MOST_MAPPED files of which rows were asked for stay mapped.
+    """A complete feature set. At most MAX_MAPPED_FILES shards stay mapped, the last ones read.
 
-    A view keeps its file mapped too. It can be pickled: each process maps for itself.
+    A view keeps its file mapped too. A feature set can be pickled; each process maps the files
+    itself.
     """
 
     folder: Path
@@ -67,7 +75,7 @@ class FeatureSet:
 
     @classmethod
     def open(cls, folder: Path) -> "FeatureSet":
-        """Refuse, by name, what is missing or damaged."""
+        """Open a feature set; an InputError names shards that are missing, damaged or mixed."""
         description = read_description(folder)
         identity, count = description.feature_id, description.shards
         shards = [find_shard(folder, identity, index, count) for index in range(count)]
@@ -84,23 +92,34 @@ class FeatureSet:
                 f"({', '.join(names)}{more}); {next(iter(wrong.values()))}"
             )
         whole = tuple(shard for shard in shards if isinstance(shard, Shard))
+        engines = [shard.engine for shard in whole]
+        if {"native", "numpy"} <= {*engines}:
+            raise InputError(
+                f"{folder}: the native kernel computed {engines.count('native')} of {count} shards "
+                f"and NumPy {engines.count('numpy')}, and their values differ in the last bits; "
+                "delete the feature set and run make features again"
+            )
         return cls(folder, identity, description.settings, whole)
 
     def verify(self) -> None:
-        """Compare every byte with its checksum, gigabytes a second.
+        """Compare every byte with its checksum (gigabytes per second).
 
-        All shards that differ are set aside; an InputError names the first.
+        Every damaged shard is renamed; an InputError names the first one.
         """
         wrong = [error for shard in self.shards if (error := _verification_error(shard.path))]
-        _verification_error(
-            self.folder / STATISTICS_FILE
-        )  # if it is there: the parts are the truth
+        # Damaged statistics are no error: they are computed again from the shards.
+        _verification_error(self.folder / STATISTICS_FILE)
         if wrong:
             raise wrong[0]
 
     @property
     def refusals(self) -> tuple[Refusal, ...]:
         return tuple(refusal for shard in self.shards for refusal in shard.refusals)
+
+    @property
+    def engine(self) -> Engine | None:
+        """What computed the rows; None if an earlier version wrote all shards."""
+        return next((shard.engine for shard in self.shards if shard.engine), None)
 
     @property
     def bins(self) -> int:
@@ -111,7 +130,7 @@ class FeatureSet:
         return tuple(utterance for shard in self.shards for utterance in shard.utterances)
 
     def frames(self, utterance: StoredUtterance) -> Float[np.ndarray, "T F"]:
-        """A read-only view of the file, or decoded rows."""
+        """Return a read-only view of the file, or decoded rows (storage uint8)."""
         return self._reader(utterance.shard)(utterance.start, utterance.stop)
 
     @cached_property
@@ -121,12 +140,12 @@ class FeatureSet:
 
     @cached_property
     def statistics(self) -> Statistics:
-        """Of the training split: read, or added up from the shards' parts and kept."""
+        """Statistics of the training split: read, or added up from the shards and stored."""
         path = self.folder / STATISTICS_FILE
-        with contextlib.suppress(InputError):  # not there yet, or damaged: the parts are the truth
+        with contextlib.suppress(InputError):  # missing or damaged
             return read_statistics(path, self.feature_id)
         total = sum((shard.statistics for shard in self.shards), Statistics.empty(self.bins))
-        with contextlib.suppress(OSError):  # a feature set may be another person's, read-only
+        with contextlib.suppress(OSError):  # the folder may be read-only
             write_statistics(path, self.feature_id, total)
         return total
 
@@ -135,14 +154,14 @@ class FeatureSet:
 
 
 def verify_or_set_aside(path: Path) -> int:
-    """The bytes that were compared with their checksums, if none differs.
+    """Return the size of the file in bytes, if its checksums match.
 
-    A file of which any does is set aside, so that it is missing, and made again.
+    A damaged file is renamed, so that it counts as missing and is computed again.
     """
     try:
         return verify_file(path)
     except InputError:
-        with contextlib.suppress(OSError):  # it may be another person's
+        with contextlib.suppress(OSError):  # the folder may be read-only
             path.replace(path.with_name(path.name + DAMAGED_SUFFIX))
         raise
 
@@ -156,18 +175,27 @@ def _verification_error(path: Path) -> InputError | None:
 
 
 def find_shards(folder: Path, slice_count: int) -> list[Shard | InputError]:
-    """Each shard, or what is wrong with it: not there, damaged, or another feature set's."""
+    """Return each shard, or what is wrong with it: missing, damaged, of another feature set."""
     return [find_shard(folder, folder.name, index, slice_count) for index in range(slice_count)]
 
 
 def missing_shards(folder: Path, slice_count: int) -> list[int]:
-    """The indices of shards that cannot be used."""
+    """Return the indices of shards that cannot be used."""
     shards = find_shards(folder, slice_count)
     return [index for index, shard in enumerate(shards) if isinstance(shard, InputError)]
 
 
+def find_engine(folder: Path, slice_count: int) -> Engine | None:
+    """Return the engine of the first shard that names one; None if no shard does."""
+    for index in range(slice_count):
+        shard = find_shard(folder, folder.name, index, slice_count)
+        if isinstance(shard, Shard) and shard.engine:
+            return shard.engine
+    return None
+
+
 def find_shard(folder: Path, feature_id: str, index: int, count: int) -> Shard | InputError:
-    """A shard that can be used, or what is wrong with it."""
+    """Return a shard that can be used, or what is wrong with it."""
     path = folder / shard_name(index, count)
     try:
         shard = Shard.open(path)

@@ -1,17 +1,17 @@
-"""Spectra: waveforms -> amplitude, power or mel frames. Not with torch, which imports for seconds.
+"""Framing: waveforms -> amplitude, power or mel frames. Without torch, whose import takes seconds.
 
 In:   mono waveforms, float32, full scale 1, whole or in blocks; feature settings.
-Out:  frames (T, F), float32, a few hundred at a time.
-Not here: decoding (corpus/audio.py), the arithmetic of a tile (compiled.py, transform.py), what is
-kept of a frame (storage.py), the file (shards.py).
+Out:  frames (T, F), float32, up to BUFFER_ROWS at a time.
+Not here: decoding (corpus/audio), the transform (stft.py, native/kernels.py), the storage type
+(encoding.py), the file (shards.py).
 
-Frame t is centred on sample t * hop, the ends are mirrored, and the window stands in the middle of
-the n_fft points, as in torch.stft(center=True, pad_mode="reflect") and so in torchaudio's
-Spectrogram and MelScale. A waveform shorter than that, which torch refuses, is mirrored repeatedly.
+Frame t is centred on sample t * hop, both ends are padded by reflection, and the window lies in the
+middle of the n_fft points, as in torch.stft(center=True, pad_mode="reflect") and torchaudio's
+Spectrogram. torch refuses waveforms shorter than the padding; here they are reflected repeatedly.
 
-Why it is fast: a few frames stay in the cache from windowing to scaling, utterances follow each
-other through the same buffers, settings that share a transform share its result, and of rows that
-are a multiple of others only the product is computed.
+Why it is fast: frames stay in the cache from windowing to scaling, all utterances use the same
+buffers, settings with the same transform share it, and rows that are a multiple of other rows are
+computed by one multiplication.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ import numpy as np
 
 from pipeline.config.features import FeatureSettings
 from pipeline.features.native import kernels
-from pipeline.features.native.kernels import NativeSTFT
+from pipeline.features.native.kernels import Engine, NativeSTFT
 from pipeline.features.stft import (
     FeatureRows,
     NumpySTFT,
@@ -31,35 +31,25 @@ from pipeline.features.stft import (
 from pipeline.files import InputError
 from pipeline.shapes import Float32
 
-BUFFER_ROWS = 4096  # rows handed to a sink at a time
+BUFFER_ROWS = 4096  # rows that a sink gets at a time
 
-RowSink = Callable[
-    [FeatureRows], None
-]  # it leaves the rows alone; they are overwritten after the call
+RowSink = Callable[[FeatureRows], None]  # must not change or keep the rows: the buffer is reused
 
 
 def frame_count(samples: int, settings: FeatureSettings) -> int:
+    """Return the number of frames of a waveform: one per hop, the first at sample 0."""
     return 1 + (samples - settings.n_fft % 2) // settings.hop_length
 
 
-def compute_frames(
-    waveform: Float32[np.ndarray, " N"], settings: Sequence[FeatureSettings]
-) -> list[Float32[np.ndarray, "T F"]]:
-    """The frames of one waveform, in float32 whatever the storage, for each of `settings`."""
-    frames: list[list[Float32[np.ndarray, "T F"]]] = [[] for _ in settings]
-    for shared in {stft_parameters(each) for each in settings}:
-        numbers = [n for n, each in enumerate(settings) if stft_parameters(each) == shared]
-        sinks = [lambda rows, n=n: frames[n].append(rows.copy()) for n in numbers]
-        stream = FeatureStream([settings[n] for n in numbers], sinks)
-        stream.add(waveform)
-        stream.flush()
-    return [np.concatenate(rows) for rows in frames]
-
-
 class FeatureStream:
-    """Waveforms, one after another, through one transform; rows of each setting to its sink."""
+    """Compute the rows of waveforms, one after another; the rows of each setting go to its sink.
 
-    def __init__(self, settings: Sequence[FeatureSettings], sinks: Sequence[RowSink]) -> None:
+    All settings share one transform; one engine computes it.
+    """
+
+    def __init__(
+        self, settings: Sequence[FeatureSettings], sinks: Sequence[RowSink], engine: Engine
+    ) -> None:
         (transform,) = {stft_parameters(each) for each in settings}
         self._settings, self._sinks = settings, sinks
         self._waveform = _Framer(transform)
@@ -67,11 +57,11 @@ class FeatureStream:
         self._sources = [_find_source(n, settings) for n in range(len(settings))]
         computed = [n for n, (source, _) in enumerate(self._sources) if source == n]
         self._computed = [self._rows[n] for n in computed]
-        self._stft = _make_stft(transform, [settings[n] for n in computed])
+        self._stft = _make_stft(transform, [settings[n] for n in computed], engine)
         self._filled = 0
 
     def add(self, block: Float32[np.ndarray, " N"], *, last: bool = True) -> None:
-        """The next samples of an utterance, which ends with them if they are the `last`."""
+        """Add the next samples of an utterance; with `last` the utterance ends."""
         windows = self._waveform.next_windows(block, last=last)
         while len(windows):
             room = BUFFER_ROWS - self._filled
@@ -83,7 +73,7 @@ class FeatureStream:
                 self.flush()
 
     def flush(self) -> None:
-        """Hand out what there is."""
+        """Give the rows computed so far to the sinks."""
         count, self._filled = self._filled, 0
         if not count:
             return
@@ -97,42 +87,43 @@ class FeatureStream:
 
 
 def _find_source(n: int, settings: Sequence[FeatureSettings]) -> tuple[int, np.float32]:
-    """The first setting, perhaps itself, of whose rows those of setting n are a multiple."""
+    """Return the first setting of whose rows those of setting n are a multiple, and the factor."""
     found = ((m, rows_ratio(settings[n], settings[m])) for m in range(n + 1))
     return next((m, np.float32(factor)) for m, factor in found if factor is not None)
 
 
 def _make_stft(
-    transform: STFTParameters, settings: Sequence[FeatureSettings]
+    transform: STFTParameters, settings: Sequence[FeatureSettings], engine: Engine
 ) -> NativeSTFT | NumpySTFT:
-    library = kernels.load_library() if kernels.supports_n_fft(transform) else None
+    """Make the transform; the native engine has no kernel for an n_fft that is no power of two."""
+    native = engine == "native" and kernels.supports_n_fft(transform)
+    library = kernels.load_library() if native else None
     return NativeSTFT(library, transform, settings) if library else NumpySTFT(transform, settings)
 
 
 class _Framer:
-    """One utterance after another, in blocks of samples -> what the windows of its frames see."""
+    """Blocks of samples, one utterance after another -> the samples in the window of each frame."""
 
     def __init__(self, transform: STFTParameters) -> None:
         _, _, self._length, self._hop, self._n_fft = transform
-        self._left_padding = (
-            self._n_fft // 2 - (self._n_fft - self._length) // 2
-        )  # mirrored, at least
+        self._left_padding = self._n_fft // 2 - (self._n_fft - self._length) // 2  # reflected
         self._reset()
 
     def _reset(self) -> None:
-        self._samples = 0  # of the utterance, so far
-        self._frames = 0  # given out
-        self._buffer = np.empty(0, np.float32)  # samples that are still needed
-        self._origin: int | None = None  # of them, counted from where frame 0 begins; None: unknown
+        self._samples = 0  # of the utterance so far
+        self._frames = 0  # returned so far
+        self._buffer = np.empty(0, np.float32)  # samples that later frames need
+        # Position of the buffer, counted from the start of frame 0; None before the first frame.
+        self._origin: int | None = None
 
     def next_windows(
         self, block: Float32[np.ndarray, " N"], *, last: bool
     ) -> Float32[np.ndarray, "T W"]:
-        """A view: each row is what the window of the next frame sees, the ends mirrored."""
+        """Return a view: row t holds the samples in the window of the next frame t."""
         self._samples += len(block)
         held = np.concatenate((self._buffer, block)) if self._buffer.size else block
         if self._origin is None and self._samples <= self._n_fft and not last:
-            self._buffer = held.copy()  # too few to mirror
+            self._buffer = held.copy()  # too few to reflect
             return np.empty((0, self._length), np.float32)
         if not self._samples:
             raise InputError("a waveform has no samples; leave the utterance out")
@@ -148,7 +139,7 @@ class _Framer:
         if last:
             self._reset()
             return windows
-        # What the mirrored end may need is kept as well.
+        # Keep the samples that the reflected end may need, too.
         kept = min(count * self._hop, self._left_padding + self._samples - 1) - self._length
         self._origin = max(origin, kept)
         self._buffer = held[self._origin - origin :].copy()
@@ -166,7 +157,7 @@ class _Framer:
     def _reflect_padded(
         self, held: Float32[np.ndarray, " P"], count: int | None
     ) -> Float32[np.ndarray, " Q"]:
-        """With the start before it, if this is the start, and the end of `count` frames after."""
+        """Pad the start of an utterance, and its end if `count`, all its frames, is known."""
         before = self._left_padding if self._origin is None else 0
         after = 0
         if count is not None:
@@ -183,7 +174,7 @@ def _require_finite(rows: FeatureRows, settings: FeatureSettings) -> None:
     if not largest <= np.finfo(np.float32).max:
         raise InputError(
             f"{describe_spectrum(settings)} reached {largest:g}, and float32 holds at most "
-            f"{np.finfo(np.float32).max:g}; repair the sound"
+            f"{np.finfo(np.float32).max:g}; check the audio file"
         )
 
 

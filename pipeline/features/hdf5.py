@@ -1,9 +1,11 @@
-"""HDF5: files whose datasets carry their checksums. The only home of h5py.
+"""HDF5: files whose datasets carry their checksums. The only module that imports h5py.
 
-In:   a path; arrays and attributes by their names.   Out: a whole file, or none; what one holds.
+In:   a path; arrays and attributes by their names.
+Out:  a whole file or none; the content of a file, checked.
 Not here: which datasets make a shard (shards.py).
 
-CRC-32 because it must find a flipped bit, not an attacker: SHA-256 takes ten times as long.
+The checksum is CRC-32: it must find a flipped bit, not an attack, and SHA-256 takes ten times as
+long.
 """
 
 import os
@@ -14,7 +16,6 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import h5py
 import numpy as np
-from h5py import h5a, h5d, h5p, h5s, h5t
 from pydantic import ValidationError
 from zlib_ng.zlib_ng import crc32
 
@@ -25,69 +26,59 @@ Dataset: TypeAlias = h5py.Dataset
 Group: TypeAlias = h5py.Group
 
 SHARD_FORMAT_VERSION: Final = 1
-ALIGNMENT_BYTES = 64  # bytes: a cache line
-CHECKSUM_BLOCK_ROWS = 4096  # at a time, when they are checked
-# A fixed range of formats, so that a newer library writes what an older one reads.
-LIBVER_BOUNDS = ("v110", "v110")
+ALIGNMENT_BYTES = 64  # a cache line
+CHECKSUM_BLOCK_ROWS = 4096  # rows read at a time to compute a checksum
+# The range of HDF5 formats is fixed, so that older libraries can read what newer ones write.
 FILE_OPTIONS: Mapping[str, Any] = {
-    "libver": LIBVER_BOUNDS,
+    "libver": ("v110", "v110"),
     "alignment_interval": ALIGNMENT_BYTES,
     "locking": False,
 }
-# Datasets and attributes are created as HDF5 itself does: h5py takes twice as long, and a shard has
-# a dozen of each.
-DATASET_PROPERTIES, LINK_PROPERTIES = h5p.create(h5p.DATASET_CREATE), h5p.create(h5p.LINK_CREATE)
-DATASET_PROPERTIES.set_obj_track_times(False)
-LINK_PROPERTIES.set_create_intermediate_group(True)
-REBUILD_HINT = "run make features again, which writes it anew"
+REBUILD_HINT = "run make features again to rebuild it"
 
 
 @contextmanager
 def create_file(path: Path) -> Iterator[File]:
-    with atomic_write(path, durable=False) as partial:  # half a file is found, and made again
+    """Yield an open file; it appears at `path` when the block ends without an error."""
+    with atomic_write(path, durable=False) as partial:
         try:
             with File(partial, "x", **FILE_OPTIONS) as file:
                 yield file
         except RuntimeError as error:
-            # On a full disk closing may fail as well, and HDF5 then hides the reason behind it.
+            # On a full disk closing may fail too, and its error then hides the first one.
             if isinstance(error.__context__, OSError):
                 raise error.__context__ from None
             raise
 
 
 def mark_complete(file: File, **attributes: str | int) -> None:
-    """The last to be written, so that a file without them is half a one."""
+    """Write the root attributes. They come last: a file without them is incomplete."""
     for name, value in {**attributes, "version": SHARD_FORMAT_VERSION, "complete": True}.items():
-        _write_attribute(file, name, np.bytes_(value, "utf-8") if isinstance(value, str) else value)
+        # A string of fixed length, because HDF5's heap has no checksum (see FORMAT.md).
+        file.attrs[name] = np.bytes_(value, "utf-8") if isinstance(value, str) else value
 
 
 def write_dataset(file: File, name: str, value: np.ndarray) -> None:
     dataset = create_dataset(file, name, value.shape, value.dtype)
-    dataset.id.write(h5s.ALL, h5s.ALL, np.asarray(value, order="C"))
+    dataset[...] = value
     write_checksum(dataset, crc32(value.tobytes()))
 
 
 def create_dataset(file: File, name: str, shape: tuple[int, ...], dtype: np.dtype) -> Dataset:
-    """A dataset for what comes in parts, and its checksum at the end."""
-    stored, space = h5t.py_create(dtype, logical=True), h5s.create_simple(shape)
-    return Dataset(
-        h5d.create(file.id, name.encode(), stored, space, DATASET_PROPERTIES, LINK_PROPERTIES)
-    )
+    """Create an empty dataset; its rows and its checksum are written later.
+
+    No times are stored, so that the same content gives the same bytes.
+    """
+    return file.create_dataset(name, shape, dtype, track_times=False)
 
 
 def write_checksum(dataset: Dataset, checksum: int) -> None:
-    _write_attribute(dataset, "crc32", np.uint32(checksum))
-
-
-def _write_attribute(owner: File | Dataset, name: str, value: object) -> None:
-    array = np.asarray(value)
-    stored = h5t.py_create(array.dtype, logical=True)
-    h5a.create(owner.id, name.encode(), stored, h5s.create(h5s.SCALAR)).write(array)
+    dataset.attrs["crc32"] = np.uint32(checksum)
 
 
 @contextmanager
 def open_file(path: Path) -> Iterator[File]:
-    """The open file, of a version we know and complete; what is wrong with it in one line."""
+    """Yield the file, open for reading. An InputError names what is wrong with it in one line."""
     try:
         with File(path, "r", locking=False) as file:
             if (version := file.attrs["version"]) != SHARD_FORMAT_VERSION:
@@ -95,19 +86,19 @@ def open_file(path: Path) -> Iterator[File]:
                     f"{path}: version {version}; this program reads version {SHARD_FORMAT_VERSION}"
                 )
             if not file.attrs["complete"]:
-                raise InputError(f"{path}: was not completed; {REBUILD_HINT}")
+                raise InputError(f"{path}: is incomplete; {REBUILD_HINT}")
             yield file
     except FileNotFoundError:
         raise InputError(f"{path}: no such shard; {REBUILD_HINT}") from None
     except (OSError, KeyError, RuntimeError, UnicodeError, ValidationError) as error:
         number = getattr(error, "errno", None)
-        said = os.strerror(number) if number else "cut short or damaged"
-        said = " ".join(str(error).split()) if isinstance(error, ValidationError) else said
-        raise InputError(f"{path}: is not a whole shard ({said}); {REBUILD_HINT}") from None
+        reason = os.strerror(number) if number else "truncated or damaged"
+        reason = " ".join(str(error).split()) if isinstance(error, ValidationError) else reason
+        raise InputError(f"{path}: is not a whole shard ({reason}); {REBUILD_HINT}") from None
 
 
 def fixed_length_strings(values: Sequence[str]) -> np.ndarray:
-    """Texts as UTF-8 of the longest one's length."""
+    """Encode texts as UTF-8, padded with NUL to the length of the longest one."""
     encoded = [value.encode() for value in values]
     return np.array(encoded, h5py.string_dtype("utf-8", max(map(len, [b"1", *encoded]))))
 
@@ -117,20 +108,20 @@ def read_string_datasets(group: Group, *names: str) -> list[list[str]]:
 
 
 def read_string_attribute(file: File, name: str) -> str:
-    """Earlier files have it in HDF5's heap, whose damage no checksum tells and reading may hang."""
-    said = file.attrs[name]
-    return said.decode() if isinstance(said, bytes) else str(said)
+    """Return a text attribute; shards written before fixed lengths have it as a `str`."""
+    value = file.attrs[name]
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 class DatasetInfo(NamedTuple):
     name: str
     shape: tuple[int, ...]
     dtype: str
-    intact: bool  # its bytes are those that were written
+    intact: bool  # the bytes match their checksum
 
 
 def check_datasets(path: Path) -> list[DatasetInfo]:
-    """Every dataset, compared with its checksum."""
+    """Compare every dataset with its checksum."""
     with open_file(path) as file:
         names: list[str] = []
         file.visit(names.append)
@@ -144,9 +135,11 @@ def check_datasets(path: Path) -> list[DatasetInfo]:
 
 
 def verify_file(path: Path) -> int:
-    """The bytes that were compared with their checksums, if none differs."""
+    """Return the size of the file in bytes; raise an InputError if a checksum does not match."""
     if wrong := ", ".join(stored.name for stored in check_datasets(path) if not stored.intact):
-        raise InputError(f"{path}: the bytes of {wrong} are not those written; {REBUILD_HINT}")
+        raise InputError(
+            f"{path}: the bytes of {wrong} do not match their checksum; {REBUILD_HINT}"
+        )
     return path.stat().st_size
 
 

@@ -1,20 +1,17 @@
 """Precompute: one slice of a manifest -> one shard per feature set, in one pass over its audio.
 
-In:   a manifest, the number of a slice, feature sets.   Out: shards; what was refused, and why.
-Not here: which slices are missing (feature_set.py), who runs them (jobs/).
+In:   a manifest, the number of a slice, feature sets.
+Out:  shards; the utterances that were refused, with reasons.
+Not here: what a shard gets (shard_output.py), which slices are missing (feature_set.py), jobs.
 
-A copy at speed s, of which Ko et al. (2015) make training utterances, is the waveform taken for one
-of s times its rate: it lasts 1/s as long, its pitch is s times as high. It comes after its own,
-and its speaker is another one.
-
-Typed again after any accident it does what is missing: a shard is there whole or not at all, and
-two copies started at once write the same bytes.
+Computing a slice again after a failure does only what is missing: a shard is complete or absent,
+and two processes that compute the same slice write the same bytes.
 """
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -23,35 +20,60 @@ import numpy as np
 from pipeline.config.features import FeatureSettings
 from pipeline.config.identity import feature_id
 from pipeline.config.loader import dump_yaml
-from pipeline.corpus.audio import decode
-from pipeline.corpus.audio.resample import AudioReader, Resampler, resampled_length
+from pipeline.corpus.audio import audio_file
+from pipeline.corpus.audio.resample import AudioReader, Resampler
 from pipeline.corpus.manifest import Manifest, ManifestFile, Refusal, Utterance
 from pipeline.features.feature_set import (
     DESCRIPTION_FILE,
     FeatureSetDescription,
+    find_engine,
     find_shard,
     read_description,
 )
-from pipeline.features.framing import FeatureStream, frame_count
+from pipeline.features.framing import FeatureStream
 from pipeline.features.hdf5 import SHARD_FORMAT_VERSION
-from pipeline.features.shards import Shard, StoredUtterance, open_shard_writer, shard_name
-from pipeline.features.statistics import RunningCovariance, ScaledCovariance
-from pipeline.features.stft import STFTParameters, rows_ratio, stft_parameters
+from pipeline.features.native import kernels
+from pipeline.features.native.kernels import Engine
+from pipeline.features.shard_output import (
+    FeatureSetTarget,
+    SlicePlan,
+    StreamsBySpeed,
+    make_streams,
+    open_outputs,
+    speed_perturbed_name,
+)
+from pipeline.features.shards import Shard
 from pipeline.files import InputError, write_bytes
 from pipeline.shapes import Float32
 
-FeatureSetTarget = tuple[
-    FeatureSettings, Path, str
-]  # settings, folder and identity of a feature set
 WaveformBlock = tuple[Float32[np.ndarray, " _"], bool]  # of a waveform; whether it is the last
-StreamsBySpeed = dict[float, dict[int, list[FeatureStream]]]  # by speed, 1 first, and by rate
 MAX_BINS = 4097  # their covariance takes 134 MB
+
+
+class FeatureSetError(InputError):
+    """These feature sets cannot be computed; all others are."""
+
+    def __init__(self, message: str, feature_ids: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.feature_ids = feature_ids
+
+
+class StorageRangeError(FeatureSetError):
+    """The storage of these feature sets cannot hold their values."""
+
+
+class EngineError(FeatureSetError):
+    """These feature sets were begun by an engine that cannot run here."""
+
+
+class _UndecodableError(InputError):
+    """The audio is not what the manifest says."""
 
 
 def prepare_feature_set(
     manifest: Manifest, settings: FeatureSettings, work: Path
 ) -> tuple[str, Path]:
-    """The identity and the folder of a feature set; the folder says what it is to hold."""
+    """Return the feature_id and the folder of a feature set; write its description there."""
     if settings.bins > MAX_BINS:
         raise InputError(
             f"features: {settings.bins} bins; at most {MAX_BINS} have a covariance that fits in "
@@ -69,23 +91,36 @@ def prepare_feature_set(
         shards=len(manifest.slices),
         settings=settings,
     )
-    path, content = folder / DESCRIPTION_FILE, dump_yaml(description).encode()
-    if not path.exists() or path.read_bytes() != content:
-        write_bytes(path, content)
+    _write_description(folder, description)
     return identity, folder
+
+
+def _write_description(folder: Path, description: FeatureSetDescription) -> None:
+    """Write the description with the engine of the set, if it is not there.
+
+    Only a set without shards gets another engine, when the one of its description cannot run here.
+    """
+    with suppress(InputError):
+        found = read_description(folder)
+        runs_here = found.engine in (None, "numpy", kernels.available_engine())
+        if found.without_engine() == description and (runs_here or any(folder.glob("shard-*"))):
+            return
+    engine = find_engine(folder, description.shards) or kernels.available_engine()
+    content = dump_yaml(description.model_copy(update={"engine": engine}))
+    write_bytes(folder / DESCRIPTION_FILE, content.encode())
 
 
 def _require_new_ids(manifest: Manifest, speeds: Sequence[float]) -> None:
     names = {utterance.id for utterance in manifest.utterances}
-    if both := names & {_speed_perturbed_name(name, speed) for name in names for speed in speeds}:
+    if both := names & {speed_perturbed_name(name, speed) for name in names for speed in speeds}:
         raise InputError(
-            f"features.speeds: {manifest.corpus} has copies at these speeds already, such as "
-            f"{min(both)}; leave speeds out"
+            f"features.speeds: {manifest.corpus} already has utterances at these speeds, such as "
+            f"{min(both)}; remove speeds"
         )
 
 
 def load_target(work: Path, identity: str) -> FeatureSetTarget:
-    """The feature set that `prepare` described."""
+    """Return the feature set that `prepare_feature_set` described."""
     folder = work / "features" / identity
     return read_description(folder).settings, folder, identity
 
@@ -96,82 +131,75 @@ def precompute_slice(
     targets: Sequence[FeatureSetTarget],
     progress: Callable[[int, float], None] = lambda utterances, seconds: None,
 ) -> list[Refusal]:
-    """Write the shards of slice `index` that are not there yet.
+    """Write the missing shards of slice `index`; return the refusals of all its shards.
 
-    An utterance that cannot be decoded is left out and recorded in the shards. A StorageError comes
-    after the shards of all other sets are there. `progress` hears the utterances and the seconds of
-    audio done so far in this slice.
+    An utterance that cannot be decoded is left out and recorded in the shards. A FeatureSetError
+    names the sets that cannot be computed, after the shards of all others are written. `progress`
+    gets the utterances and the seconds of audio that are done in this slice.
     """
     utterances, count = manifest.slice(index), len(manifest.slices)
-    there = [find_shard(folder, name, index, count) for _, folder, name in targets]
-    wanted = [targets[n] for n, shard in enumerate(there) if isinstance(shard, InputError)]
-    refusals = [each for shard in there if isinstance(shard, Shard) for each in shard.refusals]
-    if wanted:
-        plan = _SlicePlan(manifest.root, index, count, utterances)
+    found = [find_shard(folder, name, index, count) for _, folder, name in targets]
+    missing = [targets[n] for n, shard in enumerate(found) if isinstance(shard, InputError)]
+    refusals = [each for shard in found if isinstance(shard, Shard) for each in shard.refusals]
+    engines = {name: _choose_engine(folder, count) for _, folder, name in missing}
+    computable = [(each, engine) for each in missing if (engine := engines[each[2]])]
+    if computable:
+        plan = SlicePlan(manifest.root, index, count, utterances)
         try:
-            _write_shards(plan, wanted, progress)
+            _write_shards(plan, computable, progress)
         except _UndecodableError:
             plan = _drop_undecodable(plan)
-            _write_shards(plan, wanted, progress)
+            _write_shards(plan, computable, progress)
         refusals += plan.refusals
+    if blocked := [each for each in missing if not engines[each[2]]]:
+        raise EngineError(
+            f"{blocked[0][1]}: was begun with the native kernel, and "
+            f"{kernels.library_path()} is missing or does not run on this CPU; run make setup with "
+            "a C compiler, or delete the feature set",
+            tuple(name for _, _, name in blocked),
+        )
     progress(len(utterances), sum(utterance.seconds for utterance in utterances))
     return list(dict.fromkeys(refusals))
 
 
-@dataclass(frozen=True)
-class _SlicePlan:
-    """What the shards will hold: known before the first row, as HDF5 wants the number of rows."""
-
-    root: Path
-    index: int  # of the slice
-    count: int  # of all slices
-    utterances: tuple[Utterance, ...]
-    refusals: tuple[Refusal, ...] = ()
+def _choose_engine(folder: Path, count: int) -> Engine | None:
+    """Return the engine that the set was begun with; None if that one cannot run here."""
+    begun = read_description(folder).engine
+    if begun is None:  # an earlier version wrote the description
+        begun = find_engine(folder, count)
+    available = kernels.available_engine()
+    return None if begun == "native" != available else begun or available
 
 
-class _UndecodableError(InputError):
-    """The manifest announces what cannot be decoded."""
-
-
-class StorageRangeError(InputError):
-    """The storage of these feature sets cannot hold their values; of the others nothing is lost."""
-
-    def __init__(self, message: str, feature_ids: tuple[str, ...]) -> None:
-        super().__init__(message)
-        self.feature_ids = feature_ids
-
-
-def _drop_undecodable(plan: _SlicePlan) -> _SlicePlan:
-    """Without the utterances that cannot be decoded: each is tried."""
+def _drop_undecodable(plan: SlicePlan) -> SlicePlan:
+    """Return the plan without the utterances that cannot be decoded; each is tried."""
     refusals = []
-    with AudioReader() as listener:
+    with AudioReader() as reader:
         for utterance in plan.utterances:
             try:
-                for _ in _decode_blocks(plan, listener, utterance):
+                for _ in _decode_blocks(plan, reader, utterance):
                     pass
             except _UndecodableError as error:
-                # The bytes of a shard do not depend on where the corpus lies.
+                # The bytes of a shard must not depend on where the corpus lies.
                 reason = str(error).replace(str(plan.root / utterance.audio), utterance.audio)
                 refusals.append(Refusal(utterance.id, reason))
-    without = {refusal.utterance for refusal in refusals}
-    left = tuple(utterance for utterance in plan.utterances if utterance.id not in without)
-    return replace(plan, utterances=left, refusals=tuple(refusals))
+    dropped = {refusal.utterance for refusal in refusals}
+    kept = tuple(utterance for utterance in plan.utterances if utterance.id not in dropped)
+    return replace(plan, utterances=kept, refusals=tuple(refusals))
 
 
 def _write_shards(
-    plan: _SlicePlan, targets: Sequence[FeatureSetTarget], progress: Callable[[int, float], None]
+    plan: SlicePlan,
+    targets: Sequence[tuple[FeatureSetTarget, Engine]],
+    progress: Callable[[int, float], None],
 ) -> None:
     done, seconds = len(plan.refusals), 0.0
-    with ExitStack() as opened:
-        listener = opened.enter_context(AudioReader())
-        outputs: list[_ShardOutput] = []
-        for target in targets:
-            outputs.append(
-                _ShardOutput(plan, target, opened, _make_accumulator(target[0], outputs))
-            )
-        streams = _make_streams(outputs)
+    with ExitStack() as stack:
+        reader = stack.enter_context(AudioReader())
+        outputs = open_outputs(plan, targets, stack)
+        streams = make_streams(outputs)
         for utterance in plan.utterances:
-            _decode_utterance(plan, listener, utterance, streams)
+            _decode_utterance(plan, reader, utterance, streams)
             done, seconds = done + 1, seconds + utterance.seconds
             progress(done, seconds)
             if all(output.storage_error for output in outputs):
@@ -180,36 +208,36 @@ def _write_shards(
             stream.flush()
         for output in outputs:
             output.close()
-    if lost := [output for output in outputs if output.storage_error]:
+    if failed := [output for output in outputs if output.storage_error]:
         raise StorageRangeError(
-            str(lost[0].storage_error), tuple(output.feature_id for output in lost)
+            str(failed[0].storage_error), tuple(output.feature_id for output in failed)
         )
 
 
 def _decode_utterance(
-    plan: _SlicePlan, reader: AudioReader, utterance: Utterance, streams: StreamsBySpeed
+    plan: SlicePlan, reader: AudioReader, utterance: Utterance, streams: StreamsBySpeed
 ) -> None:
-    """As it is; and what is to be learnt from at the other speeds, decoded again if it is long."""
-    copied = len(streams) > 1 and utterance.split == "train"
-    short = copied and utterance.samples <= decode.BLOCK_SAMPLES
+    """Decode an utterance into the streams of all its speeds; a long one once per speed."""
+    perturbed = len(streams) > 1 and utterance.split == "train"
+    short = perturbed and utterance.samples <= audio_file.BLOCK_SAMPLES
     kept = list(_decode_blocks(plan, reader, utterance)) if short else None
-    for speed in streams if copied else (1.0,):
+    for speed in streams if perturbed else (1.0,):
         blocks = kept or _decode_blocks(plan, reader, utterance)
         _resample_into_streams(blocks, utterance.rate, speed, streams[speed])
 
 
 def _decode_blocks(
-    plan: _SlicePlan, reader: AudioReader, utterance: Utterance
+    plan: SlicePlan, reader: AudioReader, utterance: Utterance
 ) -> Iterator[WaveformBlock]:
-    """Decoded: a recording of hours does not enter memory whole."""
+    """Yield the waveform in blocks, so that hours of audio need little memory."""
     path = os.path.join(plan.root, utterance.audio)  # noqa: PTH118 (a Path takes ten times as long)
     left, rate = utterance.samples, utterance.rate
     span = (utterance.start, utterance.samples, utterance.channel)
     try:
         for found, block in reader.blocks(path, *span):
             if found != rate:
-                raise decode.unusable_audio_error(
-                    path, f"is at {found} Hz by now, and was at {rate} Hz"
+                raise audio_file.unusable_audio_error(
+                    path, f"is at {found} Hz now, and the manifest says {rate} Hz"
                 )
             left -= len(block)
             yield block, left == 0
@@ -223,119 +251,10 @@ def _resample_into_streams(
     speed: float,
     streams: Mapping[int, Sequence[FeatureStream]],
 ) -> None:
-    """Each block at the rate of each stream."""
+    """Give each block to each stream, at the rate of that stream."""
     resamplers = [(Resampler(rate, wanted, speed), each) for wanted, each in streams.items()]
     for block, last in blocks:
         for resampler, sharing in resamplers:
             resampled = resampler(block, last=last)
             for stream in sharing:
                 stream.add(resampled, last=last)
-
-
-class _ShardOutput:
-    """One shard under way. What its storage refuses ends this one, and no other."""
-
-    def __init__(
-        self,
-        plan: _SlicePlan,
-        target: FeatureSetTarget,
-        opened: ExitStack,
-        accumulator: RunningCovariance | ScaledCovariance,
-    ) -> None:
-        self.accumulator = accumulator
-        self.settings, folder, self.feature_id = target
-        self.storage_error: InputError | None = None
-        self._open_shard = opened.enter_context(ExitStack())
-        self._append_rows = self._open_shard.enter_context(
-            open_shard_writer(
-                folder / shard_name(plan.index, plan.count),
-                feature_id=self.feature_id,
-                settings=self.settings,
-                index=plan.index,
-                count=plan.count,
-                utterances=_plan_utterances(plan, self.settings),
-                refusals=plan.refusals,
-                accumulator=accumulator,
-            )
-        )
-
-    def append(self, rows: Float32[np.ndarray, "T F"]) -> None:
-        if self.storage_error:
-            return
-        try:
-            self._append_rows(rows)
-        except InputError as error:
-            self.storage_error = error
-            self._open_shard.__exit__(type(error), error, error.__traceback__)
-
-    def close(self) -> None:
-        """All rows are there."""
-        try:
-            self._open_shard.close()
-        except InputError as error:
-            self.storage_error = error
-
-
-def _make_accumulator(
-    settings: FeatureSettings, earlier_outputs: Sequence[_ShardOutput]
-) -> RunningCovariance | ScaledCovariance:
-    """Statistics of its own, or a multiple of those of another set of this pass.
-
-    Of logarithms alone: no storage refuses these, so that the other one gets all its rows.
-    """
-    for other in earlier_outputs if settings.is_log_scale else ():
-        if (
-            isinstance(other.accumulator, RunningCovariance)
-            and settings.speeds == other.settings.speeds
-        ):
-            factor = rows_ratio(settings, other.settings)
-            if factor is not None:
-                return ScaledCovariance(other.accumulator, factor)
-    return RunningCovariance(settings.bins)
-
-
-def _plan_utterances(plan: _SlicePlan, settings: FeatureSettings) -> list[StoredUtterance]:
-    rows, start = [], 0
-    for utterance in plan.utterances:
-        for speed in (1.0, *settings.speeds) if utterance.split == "train" else (1.0,):
-            samples = resampled_length(
-                utterance.samples, utterance.rate, settings.sample_rate, speed
-            )
-            stop = start + frame_count(samples, settings)
-            rows.append(
-                StoredUtterance(
-                    id=_speed_perturbed_name(utterance.id, speed),
-                    transcript=utterance.transcript,
-                    speaker=_speed_perturbed_name(
-                        utterance.speaker, speed
-                    ),  # whose voice is another then
-                    split=utterance.split,
-                    shard=plan.index,
-                    start=start,
-                    stop=stop,
-                )
-            )
-            start = stop
-    return rows
-
-
-def _speed_perturbed_name(name: str, speed: float) -> str:
-    """As Kaldi names utterances and speakers."""
-    return name if speed == 1 else f"sp{speed}-{name}"
-
-
-def _make_streams(outputs: Sequence[_ShardOutput]) -> StreamsBySpeed:
-    """One for all sets that share a transform and their speeds, each into its own shard."""
-    alike: dict[tuple[STFTParameters, tuple[float, ...]], list[_ShardOutput]] = {}
-    for output in outputs:
-        key = stft_parameters(output.settings), output.settings.speeds
-        alike.setdefault(key, []).append(output)
-    every = sorted({speed for _, speeds in alike for speed in speeds})
-    streams: StreamsBySpeed = {speed: {} for speed in (1.0, *every)}
-    for (transform, speeds), sharing in alike.items():
-        stream = FeatureStream(
-            [each.settings for each in sharing], [each.append for each in sharing]
-        )
-        for speed in (1.0, *speeds):
-            streams[speed].setdefault(transform.sample_rate, []).append(stream)
-    return streams

@@ -1,11 +1,12 @@
-"""Statistics: mean and covariance that can be added; standardising and whitening made from them.
+"""Statistics: mean and covariance that can be added; standardisation and whitening from them.
 
 In:   frames (T, F), block by block; partial statistics.
 Out:  their sum; an affine map for the network's input.
-Not here: which frames count (shards.py: those of the training split), where sums are stored.
+Not here: which frames count (encoding.py: those of the training split), the file (shards.py).
 
-Two parts are merged as Chan, Golub and LeVeque (1983) do, in float64, so that no large numbers
-cancel. Within a part, deviations from a near mean are multiplied in float32, a block at a time.
+Partial statistics are added in float64 with the formula of Chan, Golub and LeVeque (1983), which
+does not subtract large numbers. Within a part, deviations from a pilot mean are multiplied in
+float32, a block at a time.
 """
 
 from dataclasses import dataclass
@@ -13,14 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.features.native import kernels
+from pipeline.features.native.kernels import Engine
 from pipeline.files import InputError
 from pipeline.shapes import Float, Float32, Float64
 
-MAX_BLOCK_ROWS = 2048  # rows multiplied at a time, at most: two megabytes of 257 float32 bins
-CONSTANT_BIN_TOLERANCE = (
-    1e-6  # a bin whose deviation is below this share of its mean carries nothing
-)
-MIN_VARIANCE_SHARE = 1e-10  # nor does a direction with less than this share of the largest variance
+MAX_BLOCK_ROWS = 2048  # rows multiplied at a time: 2 MB of 257 float32 bins
+CONSTANT_BIN_TOLERANCE = 1e-6  # standard deviation / |mean| of a bin that counts as constant
+MIN_VARIANCE_SHARE = 1e-10  # of the largest variance; directions with less become 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,23 +33,17 @@ class Statistics:
     def empty(cls, bins: int) -> "Statistics":
         return cls(0, np.zeros(bins), np.zeros((bins, bins)))
 
-    @classmethod
-    def of(cls, frames: Float32[np.ndarray, "T F"]) -> "Statistics":
-        part = RunningCovariance(frames.shape[1])
-        part.add(frames)
-        return part.statistics
-
     def __add__(self, other: "Statistics") -> "Statistics":
         if not self.count or not other.count:
             return self if self.count else other
         count = self.count + other.count
-        apart = other.mean - self.mean
-        mean = self.mean + apart * (other.count / count)
-        between = np.outer(apart, apart) * (self.count * other.count / count)
+        difference = other.mean - self.mean
+        mean = self.mean + difference * (other.count / count)
+        between = np.outer(difference, difference) * (self.count * other.count / count)
         return Statistics(count, mean, self.comoment + other.comoment + between)
 
     def scaled_by(self, factor: float) -> "Statistics":
-        """Of all frames multiplied by `factor`."""
+        """Return the statistics of all frames multiplied by `factor`."""
         return Statistics(self.count, self.mean * factor, self.comoment * factor**2)
 
     @property
@@ -62,20 +56,23 @@ class Statistics:
 
     def _require_frames(self) -> int:
         if not self.count:
-            raise InputError("no utterance of the training split has frames: nothing to normalise")
+            raise InputError(
+                "the training split has no frames, so there is nothing to normalise with"
+            )
         return self.count
 
 
 class RunningCovariance:
-    """The statistics of rows that come block after block.
+    """The statistics of rows that come block after block, computed by one engine.
 
-    What is multiplied is the distance from the mean of the first rows.
+    It multiplies deviations from the pilot mean, which is the mean of the first rows.
     """
 
-    def __init__(self, bins: int) -> None:
+    def __init__(self, bins: int, engine: Engine) -> None:
         self._count = 0
         self._pilot_mean = np.zeros(bins, np.float32)
-        self._moment_sums = kernels.make_native_moment_sums(bins) or NumpyMomentSums(bins)
+        native = kernels.make_native_moment_sums(bins) if engine == "native" else None
+        self._moment_sums = native or NumpyMomentSums(bins)
 
     def add(self, frames: Float32[np.ndarray, "T F"]) -> None:
         if not self._count and len(frames):
@@ -93,9 +90,9 @@ class RunningCovariance:
 
 
 class NumpyMomentSums:
-    """Of rows less a near mean: their sum, and the sum of their products with each other.
+    """Sums of D = rows - pilot mean, and of the products D' D, by NumPy.
 
-    numpy hands D' D to BLAS as one symmetric product, half of the work of any other.
+    NumPy hands D' D to BLAS as a symmetric product, which is half of the work.
     """
 
     def __init__(self, bins: int) -> None:
@@ -110,7 +107,7 @@ class NumpyMomentSums:
 
 
 class ScaledCovariance:
-    """The statistics of rows that are `factor` times those of another part, which gets them too."""
+    """The statistics of rows that are `factor` times the rows of another accumulator."""
 
     def __init__(self, accumulator: RunningCovariance, factor: float) -> None:
         self._accumulator, self._factor = accumulator, factor
@@ -123,13 +120,13 @@ class ScaledCovariance:
     def statistics(self) -> Statistics:
         found = self._accumulator.statistics
         if found.count != self._count:
-            raise ValueError(f"{self._count} rows are a multiple of {found.count}")
+            raise ValueError(f"{self._count} rows, and the other accumulator got {found.count}")
         return found.scaled_by(self._factor)
 
 
 @dataclass(frozen=True, eq=False)
 class AffineMap:
-    """(x - shift) * factor for a factor per bin, (x - shift) @ factor for a matrix."""
+    """(x - shift) * factor for one factor per bin, (x - shift) @ factor for a matrix."""
 
     shift: Float32[np.ndarray, " F"]
     factor: Float32[np.ndarray, " F"] | Float32[np.ndarray, "F F"]
@@ -140,24 +137,27 @@ class AffineMap:
 
 
 def standardise(statistics: Statistics) -> AffineMap:
-    """Mean 0 and variance 1 in each bin; a bin that never changes keeps its scale."""
+    """Return the map to mean 0 and variance 1 in each bin; a constant bin keeps its scale."""
     deviation = np.sqrt(statistics.variance)
     constant = deviation <= CONSTANT_BIN_TOLERANCE * np.abs(statistics.mean)
     return _make_affine_map(statistics, 1 / np.where(constant, 1, deviation))
 
 
 def pca(statistics: Statistics, epsilon: float) -> AffineMap:
-    """Onto the principal axes, largest variance first, each divided by its deviation.
+    """Return the map to the principal axes, largest variance first, each scaled to variance 1.
 
-    `epsilon`, relative to the mean variance, is added to every variance; with 0 the training
-    frames get the identity as covariance, and the weakest directions are amplified the most.
+    `epsilon` (relative to the mean variance) is added to every variance. With 0 the covariance of
+    the training frames becomes the identity, and the weakest directions are amplified most.
     """
     axes, scale = _principal_axes(statistics, epsilon)
     return _make_affine_map(statistics, axes * scale)
 
 
 def zca(statistics: Statistics, epsilon: float) -> AffineMap:
-    """As `pca`, then turned back: the whitening that moves frames the least."""
+    """Return `pca` followed by the rotation back: the whitening that changes frames least.
+
+    (Kessy, Lewin and Strimmer, "Optimal whitening and decorrelation", 2018.)
+    """
     axes, scale = _principal_axes(statistics, epsilon)
     return _make_affine_map(statistics, (axes * scale) @ axes.T)
 
@@ -165,12 +165,12 @@ def zca(statistics: Statistics, epsilon: float) -> AffineMap:
 def _principal_axes(
     statistics: Statistics, epsilon: float
 ) -> tuple[Float64[np.ndarray, "F F"], Float64[np.ndarray, " F"]]:
-    """Axes in columns, and one over the deviation along each; 0 where nothing varies."""
+    """Return the axes as columns, and 1 / standard deviation along each; 0 without variance."""
     covariance = statistics.covariance
     variance, axes = np.linalg.eigh(covariance)
     variance, axes = variance[::-1], axes[:, ::-1]
     largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=0)[None], axis=0)
-    axes = axes * np.sign(largest)  # eigenvectors have no sign: make the result one of a kind
+    axes = axes * np.sign(largest)  # eigenvectors have no sign: choose one
     raised = np.maximum(variance, 0) + epsilon * np.trace(covariance) / len(covariance)
     alive = raised > MIN_VARIANCE_SHARE * raised[0]
     return axes, np.where(alive, 1 / np.sqrt(np.where(alive, raised, 1)), 0)

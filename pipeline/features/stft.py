@@ -1,7 +1,7 @@
-"""Transform: what the windows of a tile's frames see -> rows of amplitude, power or mel, scaled.
+"""STFT: windows of samples -> rows of amplitude, power or mel, scaled. In NumPy.
 
 In:   settings; samples (T, W), float32.   Out: rows (T, F), float32.
-Not here: which samples a window sees (spectrum.py), the same in compiled C (compiled.py).
+Not here: which samples are in a window (framing.py), the same in C (native/kernels.py).
 """
 
 from collections.abc import Callable, Sequence
@@ -13,12 +13,12 @@ from pipeline.config.features import FeatureSettings
 from pipeline.shapes import Float32, Float64
 
 SampleWindows = Float32[np.ndarray, "T W"]
-FeatureRows = Float32[np.ndarray, "T _"]  # each setting has bins of its own
+FeatureRows = Float32[np.ndarray, "T _"]  # the number of bins depends on the settings
 TILE_POINTS = 32_768  # points transformed at a time: 64 frames of 512
 
 
 class STFTParameters(NamedTuple):
-    """What has to agree for two feature settings to share a Fourier transform."""
+    """The settings that must be equal for two feature sets to share a Fourier transform."""
 
     sample_rate: int
     window: str
@@ -38,16 +38,16 @@ def stft_parameters(settings: FeatureSettings) -> STFTParameters:
 
 
 class NumpySTFT:
-    """By numpy, a tile of frames at a time, which stays in the cache.
+    """Compute rows with NumPy, a tile of frames at a time, which fits in the cache.
 
-    A tile is transformed whole even where it is not full, so that no frame depends on its
-    neighbours in it: but for the last bit of a mel frame, which some processors' matrix product
-    rounds by its place.
+    A tile that is not full is transformed whole, so that no frame depends on the others in it.
+    One exception: the last bit of a mel frame, because the matrix product of some processors
+    rounds by position.
     """
 
     def __init__(self, transform: STFTParameters, settings: Sequence[FeatureSettings]) -> None:
         self._tile = max(8, TILE_POINTS // transform.n_fft)
-        # As large as the tile: one product of whole arrays takes half as long as one row by row.
+        # As large as the tile: broadcasting one row would take twice as long.
         # The window holds the factor n_fft by which norm="forward" divides.
         self._window = np.tile(
             make_window(transform) * np.float32(transform.n_fft), (self._tile, 1)
@@ -59,8 +59,8 @@ class NumpySTFT:
         self._writers = [self._make_writer(each) for each in settings]
 
     def compute_rows(self, windows: SampleWindows, outs: Sequence[FeatureRows]) -> None:
-        """What each window sees -> its row of each setting."""
-        with np.errstate(over="ignore", under="ignore"):  # whoever asked refuses what overflows
+        """Write the row of each window into the array of each setting."""
+        with np.errstate(over="ignore", under="ignore"):  # framing.py refuses overflow
             for start in range(0, len(windows), self._tile):
                 tile = slice(start, start + self._tile)
                 self._transform(windows[tile])
@@ -70,14 +70,13 @@ class NumpySTFT:
     def _transform(self, windows: SampleWindows) -> None:
         points = self._padded[:, : self._window.shape[1]]
         np.multiply(windows, self._window[: len(windows)], out=points[: len(windows)])
-        # numpy multiplies by 1 in float64 unless a norm is named, and so transforms in float64, at
-        # twice the time.
+        # Without norm="forward" NumPy transforms in float64, which takes twice the time.
         np.fft.rfft(self._padded, norm="forward", out=self._spectrum)  # type: ignore[arg-type]  # stub: complex128
         np.abs(self._spectrum, out=self._amplitude)
         np.multiply(self._amplitude, self._amplitude, out=self._power)
 
     def _make_writer(self, settings: FeatureSettings) -> Callable[[FeatureRows], None]:
-        """Of the first frames that were transformed last, as many as it is given room for."""
+        """Return the function that writes the first len(out) frames of the current tile."""
         filters = mel_filters(settings).astype(np.float32) if settings.spectrum == "mel" else None
         linear = self._amplitude if is_linear_amplitude(settings) else self._power
 
@@ -99,26 +98,29 @@ def _apply_scale(settings: FeatureSettings, rows: FeatureRows) -> None:
 
 
 def is_linear_amplitude(settings: FeatureSettings) -> bool:
-    """Under a logarithm stands the power: log-amplitude is half of it, in decibel the same."""
+    """Return whether rows are amplitudes without a logarithm.
+
+    Log amplitude needs no square root: it is half of the log power, and the same in decibels.
+    """
     return settings.spectrum == "amplitude" and not settings.is_log_scale
 
 
 def log_floor(settings: FeatureSettings) -> float:
-    """The smallest power, or mel, under a logarithm: a normal float32."""
+    """Return the smallest power or mel value that the logarithm gets: a normal float32."""
     return max(settings.floor, float(np.finfo(np.float32).tiny))
 
 
 def log_factor(settings: FeatureSettings) -> float:
-    """Of the natural logarithm of a power or a mel, for the scale."""
+    """Return the factor by which the natural logarithm of a power or mel value is multiplied."""
     if settings.scale == "decibel":
         return float(10 / np.log(10))
     return 0.5 if settings.spectrum == "amplitude" else 1.0
 
 
 def rows_ratio(one: FeatureSettings, other: FeatureSettings) -> float | None:
-    """The rows of `one` are so many times those of `other`, to the last bit; None: they are not.
+    """Return r if the rows of `one` are r times the rows of `other`, to the last bit; else None.
 
-    Log-power is twice log-amplitude; what is stored in another way is once the same.
+    Log power is twice log amplitude (r = 2). Another storage changes no row (r = 1).
     """
     return (
         log_factor(one) / log_factor(other)
@@ -128,7 +130,7 @@ def rows_ratio(one: FeatureSettings, other: FeatureSettings) -> float | None:
 
 
 def _without_log_factor(settings: FeatureSettings) -> FeatureSettings:
-    """What a row says, whatever its factor and its storage."""
+    """Return the settings without what changes the rows by a factor only, or not at all."""
     changes: dict[str, Any] = {"storage": "float32", "speeds": ()}
     if settings.is_log_amplitude:
         changes["spectrum"] = "power"
@@ -136,7 +138,10 @@ def _without_log_factor(settings: FeatureSettings) -> FeatureSettings:
 
 
 def mel_filters(settings: FeatureSettings) -> Float64[np.ndarray, "K F"]:
-    """Triangles on the HTK mel scale, each of height 1: torchaudio's melscale_fbanks, norm=None."""
+    """Return triangles (K, F) of height 1 on the HTK mel scale.
+
+    The same as torchaudio.functional.melscale_fbanks(norm=None).
+    """
     hertz = np.fft.rfftfreq(settings.n_fft, 1 / settings.sample_rate)
     corners = np.array(settings.mel_edges_hz)
     low, centre, high = corners[:-2], corners[1:-1], corners[2:]
@@ -147,7 +152,7 @@ def mel_filters(settings: FeatureSettings) -> Float64[np.ndarray, "K F"]:
 
 
 def make_window(transform: STFTParameters) -> Float32[np.ndarray, " W"]:
-    """Periodic, as torch's."""
+    """Return a periodic window (W,), as torch does."""
     phase = 2 * np.pi * np.arange(transform.window_length) / transform.window_length
     match transform.window:
         case "hann":

@@ -69,9 +69,9 @@ def decoded_block_sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counts
 
 
-@pytest.fixture(params=["compiled", "numpy"])
+@pytest.fixture(params=["native", "numpy"])
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Our C library, then numpy in its stead."""
+    """Run the test with the native kernel, then with NumPy."""
     if request.param == "numpy":
         monkeypatch.setattr(kernels, "load_library", lambda: None)
     elif not kernels.load_library():

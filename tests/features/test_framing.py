@@ -15,11 +15,12 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pipeline.config.features import FeatureSettings
-from pipeline.features.framing import FeatureStream, compute_frames, frame_count
+from pipeline.features.framing import FeatureStream, frame_count
 from pipeline.features.native import kernels
 from pipeline.features.native.kernels import NativeSTFT
 from pipeline.features.stft import NumpySTFT, mel_filters, rows_ratio
 from pipeline.files import InputError
+from tests.features.in_memory import compute_frames
 
 WINDOWS = {
     "hann": torch.hann_window,
@@ -29,9 +30,9 @@ WINDOWS = {
 }
 
 
-@pytest.fixture(params=["compiled", "numpy"], autouse=True, scope="module")
+@pytest.fixture(params=["native", "numpy"], autouse=True, scope="module")
 def engine(request: pytest.FixtureRequest) -> Iterator[str]:
-    """What computes: kernel.c, where n_fft is a power of two, or numpy."""
+    """Run each test with the native kernel, then with NumPy."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "numpy":
             patch.setattr(kernels, "load_library", lambda: None)
@@ -198,7 +199,7 @@ def test_filters_that_would_hold_nothing_are_refused():
         }
         if empty:
             refused += 1
-            message = rf"mel_bins {bins}: {empty} of the filters, .* lower mel_bins or raise n_fft"
+            message = rf"mel_bins {bins}: {empty} of the filters would be empty.* lower mel_bins"
             with pytest.raises(ValueError, match=message):
                 linear(spectrum="mel", **changes)
         else:
@@ -224,7 +225,7 @@ def test_a_waveform_without_samples_is_refused():
 def test_sets_of_one_window_and_n_fft_share_the_transform(
     engine: str, monkeypatch: pytest.MonkeyPatch
 ):
-    kind = NativeSTFT if engine == "compiled" else NumpySTFT
+    kind = NativeSTFT if engine == "native" else NumpySTFT
     rows, calls, computed = kind.compute_rows, [], set()
 
     def counted(self: Any, windows: np.ndarray, outs: list[np.ndarray]) -> None:
@@ -265,7 +266,9 @@ def test_sharing_a_transform_changes_no_bit():
 def streamed(blocks: list[list[np.ndarray]], settings: FeatureSettings) -> np.ndarray:
     """The rows of utterances, each given block after block."""
     rows: list[np.ndarray] = []
-    stream = FeatureStream([settings], [lambda block: rows.append(block.copy())])
+    stream = FeatureStream(
+        [settings], [lambda block: rows.append(block.copy())], kernels.available_engine()
+    )
     for utterance in blocks:
         for number, block in enumerate(utterance, start=1):
             stream.add(block, last=number == len(utterance))
@@ -320,7 +323,7 @@ def test_a_waveform_of_absurd_samples_is_refused(value: float):
     waveform = np.full(1000, value, np.float32)
     with (
         np.errstate(invalid="ignore"),
-        pytest.raises(InputError, match=r"float32 holds at most 3\.4\S+; repair the sound"),
+        pytest.raises(InputError, match=r"float32 holds at most 3\.4\S+; check the audio file"),
     ):
         compute_frames(waveform, [linear(spectrum="power")])
 

@@ -28,11 +28,11 @@ WORKER = """
 import re, sys
 from pathlib import Path
 from pipeline.corpus.manifest import ManifestFile
-from pipeline.features.precompute import precompute_slice, stored
+from pipeline.features.precompute import load_target, precompute_slice
 path, work, name = sys.argv[1:]
 manifest = ManifestFile.open(Path(path))
 for index in range(len(manifest.slices)):
-    assert precompute_slice(manifest, index, [stored(Path(work), name)]) == []
+    assert precompute_slice(manifest, index, [load_target(Path(work), name)]) == []
 print(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
 """
 

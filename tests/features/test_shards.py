@@ -11,6 +11,7 @@ import pytest
 from pipeline.config.features import FeatureSettings
 from pipeline.corpus.manifest import Refusal
 from pipeline.features.hdf5 import verify_file
+from pipeline.features.native.kernels import Engine
 from pipeline.features.shards import (
     Shard,
     StoredUtterance,
@@ -19,8 +20,8 @@ from pipeline.features.shards import (
     shard_name,
     write_statistics,
 )
-from pipeline.features.statistics import Statistics
 from pipeline.files import InputError
+from tests.features.in_memory import statistics_of
 
 DATA = Path(__file__).parent / "data"
 SETTINGS = FeatureSettings(mel_bins=5)
@@ -54,12 +55,14 @@ def write(
     lengths: tuple[int, ...] = (7, 4, 9),
     block: int = 6,
     settings: FeatureSettings = SETTINGS,
+    engine: Engine = "numpy",
 ) -> np.ndarray:
     rows = rows_of(sum(lengths))
     with open_shard_writer(
         path,
         feature_id="mel-0123",
         settings=settings,
+        engine=engine,
         index=3,
         count=8,
         utterances=utterances(lengths),
@@ -145,6 +148,7 @@ def test_a_failure_while_writing_leaves_no_file(tmp_path: Path):
             tmp_path / "shard.h5",
             feature_id="f",
             settings=SETTINGS,
+            engine="numpy",
             index=0,
             count=1,
             utterances=utterances((3,)),
@@ -162,6 +166,7 @@ def test_too_few_rows_are_a_mistake_of_the_program(tmp_path: Path):
             tmp_path / "shard.h5",
             feature_id="f",
             settings=SETTINGS,
+            engine="numpy",
             index=0,
             count=1,
             utterances=utterances((3,)),
@@ -178,7 +183,7 @@ def test_a_shard_cut_anywhere_is_refused(tmp_path: Path):
     for length in [0, 7, 8, 100, *range(500, len(whole), 999), len(whole) - 1]:
         path.write_bytes(whole[:length])
         with pytest.raises(
-            InputError, match=r"not a whole shard \(cut short or damaged\); run make"
+            InputError, match=r"not a whole shard \(truncated or damaged\); run make"
         ):
             Shard.open(path)
 
@@ -205,7 +210,7 @@ def test_a_text_that_is_no_longer_text_is_refused(tmp_path: Path, name: str):
     damaged = bytearray(path.read_bytes())
     damaged[offset] = 0xFF
     path.write_bytes(damaged)
-    with pytest.raises(InputError, match="cut short or damaged"):
+    with pytest.raises(InputError, match="truncated or damaged"):
         Shard.open(path)
 
 
@@ -226,7 +231,7 @@ def test_verify_finds_one_flipped_bit_in_any_dataset(tmp_path: Path):
         damaged = bytearray(whole)
         damaged[offset] ^= 1
         path.write_bytes(damaged)
-        with pytest.raises(InputError, match=f"the bytes of {name} are not those"):
+        with pytest.raises(InputError, match=f"the bytes of {name} do not match"):
             verify_file(path)
 
 
@@ -243,10 +248,13 @@ def test_a_folder_a_text_and_a_missing_file_are_refused_in_one_line(tmp_path: Pa
     ("change", "message"),
     [
         (lambda f: f.attrs.update(version=2), "version 2; this program reads version 1"),
-        (lambda f: f.attrs.update(complete=False), "was not completed; run make features"),
+        (lambda f: f.attrs.update(complete=False), "is incomplete; run make features"),
         (lambda f: f.attrs.__delitem__("complete"), "not a whole shard"),
         (lambda f: f.__delitem__("speakers"), "not a whole shard"),
-        (lambda f: f["offsets"].write_direct(np.array([0, 9, 7, 20])), "offsets and utterances"),
+        (
+            lambda f: f["offsets"].write_direct(np.array([0, 9, 7, 20])),
+            "offsets and utterances",
+        ),
         (lambda f: f["offsets"].write_direct(np.array([0, 7, 11, 21])), "frames are"),
         (lambda f: f.attrs.update(settings='{"mel_binz": 5}'), "mel_binz"),
     ],
@@ -299,7 +307,7 @@ def test_a_lock_held_by_another_does_not_stop_a_reader(tmp_path: Path):
 
 
 def test_the_sum_of_statistics_has_a_file_of_its_own(tmp_path: Path):
-    statistics = Statistics.of(rows_of(50))
+    statistics = statistics_of(rows_of(50))
     write_statistics(tmp_path / "statistics.h5", "mel-0123", statistics)
     again = read_statistics(tmp_path / "statistics.h5", "mel-0123")
     assert again.count == 50

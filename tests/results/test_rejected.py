@@ -48,6 +48,7 @@ def made(corpus: Manifest, work: Path, *refusals: Refusal, **settings) -> Featur
             folder / shard_name(index, count),
             feature_id=name,
             settings=chosen,
+            engine="numpy",
             index=index,
             count=count,
             utterances=[],

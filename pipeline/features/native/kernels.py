@@ -3,7 +3,7 @@
 In:   kernel.c, rows.c and a C compiler at `make setup`; then settings, samples, rows.
 Out:  feature rows; float16 rows; sums of products for a covariance.
 Not here: which frames to compute (framing.py), the same in NumPy (stft.py, encoding.py,
-statistics.py), which of the two is used for a feature set (engine.py).
+statistics.py), which of the two computes a feature set (shard_output.py).
 
     python -m pipeline.features.native.kernels     # `make setup` runs this
 
@@ -22,11 +22,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 import numpy as np
 
 from pipeline.config.features import FeatureSettings
+from pipeline.features.native import tables
 from pipeline.features.stft import (
     FeatureRows,
     SampleWindows,
@@ -47,6 +48,8 @@ KERNEL_BLOCK_ROWS = 128  # rows multiplied at a time: two panels fit in the L1 c
 SCALE_CODES = {"none": 0, "log1p": 1, "log": 2, "decibel": 2}
 
 Library = ctypes.CDLL
+Engine = Literal["native", "numpy"]  # what computes the rows and the statistics of a shard
+ENGINES: Final[tuple[Engine, ...]] = get_args(Engine)
 
 
 class _FFTPlan(ctypes.Structure):
@@ -79,7 +82,7 @@ class _FeatureOutput(ctypes.Structure):
 @cache
 def load_library() -> Library | None:
     """Return the library; None when it was not built for these sources or the CPU cannot run it."""
-    path = _library_path()
+    path = library_path()
     try:
         found = ctypes.CDLL(str(path))
     except OSError:
@@ -99,6 +102,11 @@ def load_library() -> Library | None:
     return found if found.supported_lanes() else None
 
 
+def available_engine() -> Engine:
+    """Return the engine for a new feature set: the native kernel when it can run here."""
+    return "native" if load_library() else "numpy"
+
+
 def supports_n_fft(transform: STFTParameters) -> bool:
     """Return whether the kernel has this transform: it has powers of two only."""
     return transform.n_fft & (transform.n_fft - 1) == 0
@@ -116,10 +124,12 @@ class NativeSTFT:
         self._points = points
         self._tables = {
             "window": make_window(transform) / 2,
-            "butterfly_twiddles": _butterfly_twiddles(points),
-            "real_fft_twiddles": _twiddle_factors(np.arange(points // 2 + 1) / transform.n_fft),
-            "digit_reversal": _digit_reversal(points),
-            "scratch": _allocate_vectors(3 * points + 1, self._lanes),
+            "butterfly_twiddles": tables.butterfly_twiddles(points),
+            "real_fft_twiddles": tables.twiddle_factors(
+                np.arange(points // 2 + 1) / transform.n_fft
+            ),
+            "digit_reversal": tables.digit_reversal(points),
+            "scratch": tables.allocate_vectors(3 * points + 1, self._lanes),
         }
         addresses = {name: table.ctypes.data for name, table in self._tables.items()}
         self._plan = _FFTPlan(window_length=transform.window_length, points=points, **addresses)
@@ -142,16 +152,16 @@ class NativeSTFT:
         )
 
     def _make_output_tables(self, settings: FeatureSettings) -> dict[str, np.ndarray]:
-        tables: dict[str, np.ndarray] = {
-            "scratch": _allocate_vectors(settings.bins + 1, self._lanes)
+        arrays: dict[str, np.ndarray] = {
+            "scratch": tables.allocate_vectors(settings.bins + 1, self._lanes)
         }
         if settings.spectrum == "mel":
-            filters, weights = _sparse_filters(mel_filters(settings))
-            tables["first_filters"], tables["filter_weights"] = filters, weights
-        return tables
+            filters, weights = tables.sparse_filters(mel_filters(settings))
+            arrays["first_filters"], arrays["filter_weights"] = filters, weights
+        return arrays
 
     def _make_output(
-        self, settings: FeatureSettings, tables: dict[str, np.ndarray]
+        self, settings: FeatureSettings, arrays: dict[str, np.ndarray]
     ) -> _FeatureOutput:
         return _FeatureOutput(
             bins=settings.bins,
@@ -160,7 +170,7 @@ class NativeSTFT:
             scale=SCALE_CODES[settings.scale],
             log_floor=log_floor(settings),
             log_factor=log_factor(settings),
-            **{name: table.ctypes.data for name, table in tables.items()},
+            **{name: array.ctypes.data for name, array in arrays.items()},
         )
 
 
@@ -171,7 +181,7 @@ class NativeMomentSums:
         self._library, self._bins = library, bins
         lanes, panel = library.supported_lanes(), library.panel_columns()
         width = (bins // panel + 1) * panel  # a column of ones stands after the bins
-        self._packed = _allocate_vectors(KERNEL_BLOCK_ROWS * width // lanes, lanes)
+        self._packed = tables.allocate_vectors(KERNEL_BLOCK_ROWS * width // lanes, lanes)
         self._sums = np.zeros((width, width))
 
     def add(self, rows: Float32[np.ndarray, "T F"], pilot_mean: Float32[np.ndarray, " F"]) -> None:
@@ -199,7 +209,7 @@ class NativeMomentSums:
 
 
 def make_native_moment_sums(bins: int) -> NativeMomentSums | None:
-    """Return None when BLAS is to be used: on macOS it has the processor's matrix unit."""
+    """Return sums by the library; None without it and on macOS, whose BLAS has a matrix unit."""
     found = load_library() if sys.platform != "darwin" else None
     return NativeMomentSums(found, bins) if found else None
 
@@ -226,61 +236,7 @@ def convert_to_float16(
     return Float16Conversion(found, *counts.tolist())
 
 
-def _allocate_vectors(count: int, lanes: int) -> Float32[np.ndarray, "n lanes"]:
-    """Return `count` zero vectors, aligned so that each lies within one cache line."""
-    buffer = np.zeros((count + 1) * lanes, np.float32)
-    skipped = -buffer.ctypes.data % (4 * lanes) // 4
-    return buffer[skipped:][: count * lanes].reshape(count, lanes)
-
-
-def _radices(points: int) -> list[int]:
-    radices = []
-    while points > 1:
-        radices.append(4 if points % 4 == 0 else 2)
-        points //= radices[-1]
-    return radices
-
-
-def _butterfly_twiddles(points: int) -> Float32[np.ndarray, " n"]:
-    """Return three twiddle factors per butterfly of each pass but the last, which needs none."""
-    passes, span = [np.zeros(0, np.float32)], points
-    while span > 4:
-        turns = np.arange(span // 4)[:, None] * np.arange(1, 4) / span
-        passes.append(_twiddle_factors(turns).ravel())
-        span //= 4
-    return np.concatenate(passes)
-
-
-def _digit_reversal(points: int) -> np.ndarray:
-    """Return the index at which the passes leave frequency k: the digits of k reversed."""
-    k, index, size = np.arange(points), np.zeros(points, np.int64), points
-    for radix in _radices(points):
-        size //= radix
-        index += k % radix * size
-        k //= radix
-    return index.astype(np.int32)
-
-
-def _twiddle_factors(turns: Float64[np.ndarray, "..."]) -> Float32[np.ndarray, "... 2"]:
-    """Return (cos, sin) of -2 pi turns."""
-    angles = -2 * np.pi * turns
-    return np.stack([np.cos(angles), np.sin(angles)], axis=-1).astype(np.float32)
-
-
-def _sparse_filters(
-    filters: Float64[np.ndarray, "K F"],
-) -> tuple[np.ndarray, Float32[np.ndarray, "K 2"]]:
-    """Return for each bin its first mel filter (K,), and the weights of that one and the next.
-
-    A bin lies in at most two filters, because each triangle ends at the centre of the next one.
-    """
-    first = np.argmax(filters > 0, axis=1)
-    beside = np.pad(filters, ((0, 0), (0, 1)))
-    weights = np.take_along_axis(beside, first[:, None] + np.arange(2), axis=1)
-    return first.astype(np.int32), weights.astype(np.float32)
-
-
-def _library_path() -> Path:
+def library_path() -> Path:
     """Return the path of the library; its name holds a hash of the sources."""
     content = b"".join(source.read_bytes() for source in SOURCES)
     name = hashlib.sha256(content).hexdigest()[:12]
@@ -289,7 +245,7 @@ def _library_path() -> Path:
 
 def build_library() -> str:
     """Compile the library if it is not there; return one line that says what was done."""
-    path = _library_path()
+    path = library_path()
     compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
     if path.exists():
         return f"{path}: is up to date"

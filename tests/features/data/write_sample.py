@@ -26,6 +26,7 @@ for storage, name in (("float16", ""), ("uint8", "-uint8")):
         path,
         feature_id="mel-000000000000",
         settings=FeatureSettings(mel_bins=4, storage=storage),
+        engine="numpy",
         index=0,
         count=1,
         utterances=UTTERANCES,

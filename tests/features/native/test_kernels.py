@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from jobs import code_snapshot
 from pipeline.config.features import FeatureSettings
-from pipeline.features.native import kernels
+from pipeline.features.native import kernels, tables
 from pipeline.features.native.kernels import NativeSTFT
 from pipeline.features.stft import NumpySTFT, mel_filters, stft_parameters
 
@@ -115,7 +115,7 @@ def test_logarithms_are_right_to_the_last_place_at_every_exponent(library: kerne
     values = np.geomspace(tiny, most, settings.bins).astype(np.float32).clip(tiny, most)
     near_one = np.linspace(0.5, 2, 2001, dtype=np.float32)
     values[: len(near_one)] = near_one
-    power = kernels._allocate_vectors(settings.bins, library.supported_lanes())
+    power = tables.allocate_vectors(settings.bins, library.supported_lanes())
     power[:] = values[:, None]
     found = np.empty((1, settings.bins), np.float32)
     library.rows_from_power(engine._outputs, power.ctypes.data, 1, found.ctypes.data)
@@ -171,36 +171,35 @@ EXAMINED = """
 import sys
 from pathlib import Path
 import numpy as np
-from jobs import code_snapshot as snapshot
 from pipeline.config.features import FeatureSettings
-from pipeline.features.native import kernels as compiled
-from pipeline.features.stft import transform_of
-compiled._path = lambda: Path(sys.argv[1])
-library = compiled.library()
+from pipeline.features.native import kernels
+from pipeline.features.stft import stft_parameters
+kernels.library_path = lambda: Path(sys.argv[1])
+library = kernels.load_library()
 for n_fft, window_ms, mel_bins in [(16, 1, 3), (32, 1.3, 5), (512, 25, 80), (2048, 101, 81)]:
     sets = [
         FeatureSettings(n_fft=n_fft, window_ms=window_ms, hop_ms=0.5, spectrum=spectrum,
                         scale=scale, mel_bins=mel_bins, storage="float32")
         for spectrum, scale in [("mel", "log"), ("amplitude", "none"), ("power", "log1p")]
     ]
-    engine = compiled.Compiled(library, transform_of(sets[0]), sets)
+    engine = kernels.NativeSTFT(library, stft_parameters(sets[0]), sets)
     for count in (1, 7, 8, 9, 17):
         length, hop = sets[0].window_length, sets[0].hop_length
         samples = np.ones((count - 1) * hop + length, np.float32)
         windows = np.lib.stride_tricks.sliding_window_view(samples, length)[::hop]
         engine.compute_rows(windows, [np.empty((count, each.bins), np.float32) for each in sets])
-        compiled.halves(library, samples, 1.0, 0.0)
+        kernels.convert_to_float16(library, samples, 1.0, 0.0)
 for bins in (1, 23, 24, 80, 257):
     for count in (1, 128, 131):
         block = np.random.default_rng(0).normal(size=(count, bins)).astype(np.float32)
-        products = compiled.Products(library, bins)
-        products.add(block, np.zeros(bins, np.float32))
-        np.testing.assert_allclose(products.comoment, block.T @ block, rtol=1e-4, atol=1e-3)
+        sums = kernels.NativeMomentSums(library, bins)
+        sums.add(block, np.zeros(bins, np.float32))
+        np.testing.assert_allclose(sums.comoment, block.T @ block, rtol=1e-4, atol=1e-3)
 print("examined")
 """
 
 
-@pytest.mark.parametrize("narrow", [[], ["-DNARROW"]], ids=["AVX2", "any other CPU"])
+@pytest.mark.parametrize("narrow", [[], ["-DNO_AVX2"]], ids=["AVX2", "any other CPU"])
 def test_the_kernel_touches_nothing_beyond_its_arrays(tmp_path: Path, narrow: list[str]):
     compiler = shutil.which("gcc")
     if sys.platform != "linux" or not compiler:
@@ -235,7 +234,7 @@ def test_the_kernel_touches_nothing_beyond_its_arrays(tmp_path: Path, narrow: li
 def test_each_bin_is_in_two_neighbouring_filters_at_most(mel_bins: int):
     settings = FeatureSettings(spectrum="mel", mel_bins=mel_bins, mel_low_hz=50, mel_high_hz=7000)
     filters = mel_filters(settings)
-    first, weights = kernels._sparse_filters(filters)
+    first, weights = tables.sparse_filters(filters)
     dense = np.zeros((len(filters), mel_bins + 1), np.float32)
     for bin_, (place, pair) in enumerate(zip(first, weights, strict=True)):
         dense[bin_, place : place + 2] = pair
@@ -252,7 +251,7 @@ def test_a_library_is_built_once_for_a_source(
 ):
     assert "compiled by" in build(monkeypatch, tmp_path)
     (made,) = (tmp_path / "lib").iterdir()
-    assert build(monkeypatch, tmp_path) == f"{made}: is there"
+    assert build(monkeypatch, tmp_path) == f"{made}: is up to date"
     for number, source in enumerate(kernels.SOURCES):
         copies = tmp_path / str(number)
         copies.mkdir()
@@ -265,15 +264,15 @@ def test_a_library_is_built_once_for_a_source(
 
 def test_without_a_compiler_numpy_computes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert "no C compiler (cc, gcc, clang): numpy will compute" in build(monkeypatch, tmp_path)
+    assert "no C compiler (cc, gcc, clang): NumPy will compute" in build(monkeypatch, tmp_path)
     program = (
         f"import sys; sys.prefix = {str(tmp_path)!r}\n"
-        "from pipeline.features import framing as spectrum\n"
-        "from pipeline.features.native import kernels as compiled\n"
-        "from pipeline.config.features import FeatureSettings as S\n"
+        "from pipeline.config.features import FeatureSettings\n"
+        "from pipeline.features.native import kernels\n"
+        "from tests.features.in_memory import compute_frames\n"
         "import numpy as np\n"
-        "assert compiled.library() is None\n"
-        "print(spectrum.spectra(np.ones(800, np.float32), [S(storage='float32')])[0].shape)"
+        "assert kernels.available_engine() == 'numpy'\n"
+        "print(compute_frames(np.ones(800, np.float32), [FeatureSettings()])[0].shape)"
     )
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     assert said.stdout.split() == b"(6, 80)".split()
@@ -287,5 +286,5 @@ def test_a_compiler_that_fails_is_quoted(
     monkeypatch.setattr(kernels, "SOURCES", (broken, *kernels.SOURCES[1:]))
     said = build(monkeypatch, tmp_path)
     assert "of another age" in said
-    assert said.endswith("numpy will compute features, more slowly")
+    assert said.endswith("NumPy will compute features, more slowly")
     assert list((tmp_path / "lib").iterdir()) == []

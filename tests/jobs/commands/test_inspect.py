@@ -138,7 +138,7 @@ def test_inspect_says_what_a_feature_set_holds(project, run_verb):
     code, told = run_verb("inspect", shard_of(project, "mel").parent)
     assert code == 0
     for said in (
-        "1 shard of 1", "mel_bins 20", "frames (1212, 20) float16", "offsets (13,) int64",
+        "1 shard of 1", "computed by: n", "mel_bins 20", "frames (1212, 20) float16", "offsets (13,) int64",
         "12 utterances (test 6, train 6), 1212 frames, 0.003 h", "maaa-an0-b: 101 frames: YES",
         "statistics of 606 training frames", "0 refusals",
     ):  # fmt: skip
@@ -161,7 +161,7 @@ def test_inspect_draws_one_utterance(project, run_verb, tmp_path):
     [
         (["--utterance", "nobody"], "; its ids are faaa-an0-b, faaa-an1-b, "),
         (["--utterance", "fbbb-an2-c"], "; did you mean fbbb-an2-b?"),
-        (["-o", "x.bmp"], "a drawing ends in .png or .svg"),
+        (["-o", "x.bmp"], "must end in .png or .svg"),
     ],
 )
 def test_inspect_refuses_what_it_cannot_show(project, run_verb, words, complaint):

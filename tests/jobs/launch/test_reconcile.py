@@ -104,7 +104,7 @@ def test_a_sweep_interrupted_and_killed_continues_until_there_is_nothing_to_do(m
     parent.send_signal(signal.SIGINT)
     _, errors = parent.communicate(timeout=SECONDS)
     assert parent.returncode == INTERRUPTED
-    assert b"typed again it continues" in errors
+    assert b"run the same command again to continue" in errors
     assert {run.state for run in states(bench)} == {"stopped"}
     before = {run.run_id: bench.sweep_folder.run(run.run_id).rows() for run in states(bench)}
 
@@ -121,7 +121,7 @@ def test_a_sweep_interrupted_and_killed_continues_until_there_is_nothing_to_do(m
     code, printed, errors = typed(*sweep(bench))
     assert (code, errors) == (0, "")
     assert "2 runs: 2 finished" in printed
-    assert "best run: " in printed
+    assert "best on dev: " in printed
     assert "\x1b[" not in printed  # no colour in a pipe
     for run in states(bench):
         rows = bench.sweep_folder.run(run.run_id).rows()
@@ -152,7 +152,7 @@ def test_an_experiment_trains_in_the_foreground_and_says_when_interrupted_how_it
     assert parent.returncode == INTERRUPTED
     assert "features: 1 set" in printed
     assert "times real time" in printed
-    assert re.search(r"epoch 1, dev: .* nats per character", printed)
+    assert re.search(r"epoch \d+, dev: .* nats per character", printed)
     again = f'make train EXPERIMENT={experiment} SET="train.epochs=100"'
     assert f"stopped; what was done is saved: {again}" in printed
     assert printed.rstrip().endswith(" continues")
@@ -175,7 +175,7 @@ def test_what_two_processes_refuse_alike_is_told_once_and_no_run_is_shown(make_p
     code, printed, errors = typed("train", experiment, *words, "--set", "features.scale=none")
     assert (code, errors) == (1, "")
     assert len(list(bench.work.glob("sweeps/*/tasks/features-*.failure"))) == 2
-    assert printed.count("would vanish") == 1
+    assert printed.count("would become 0") == 1
     assert str(bench.work / "runs") not in printed
 
 
@@ -264,9 +264,7 @@ def test_a_runaway_grid_is_refused_before_anything_is_made(make_project, capsys,
         "--dry-run",
     )
     assert f"{bench.sweep_file}: plans 2 runs, and {profile} allows 1; narrow the sweep" in line
-    line = refused(
-        capsys, "sweep", bench.sweep_file, "--work", bench.work, "--cluster", profile
-    )
+    line = refused(capsys, "sweep", bench.sweep_file, "--work", bench.work, "--cluster", profile)
     assert "plans 2 runs" in line
     assert not list(bench.work.glob("*/*"))
 

@@ -1,74 +1,39 @@
-"""Training learns; and a run that was stopped or killed anywhere ends as if it never had been."""
+"""Training learns, and a run that is stopped or killed at any point ends as if it never was."""
 
 import contextlib
 import json
 import math
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from pipeline.config.experiment import Experiment
 from pipeline.decoding.scoring import score_corpus
 from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError
 from pipeline.runs.folder import Heartbeat, RunFolder, Stopped
 from pipeline.runs.plateau import escape_updates, selection_key
-from pipeline.runs.rows import Row
 from pipeline.training.loop import trainer
 from pipeline.training.loop.evaluator import Evaluator
-from pipeline.training.loss import reference_line
+from pipeline.training.loss import reference_loss
 from tests.training.letters import make_experiment
+from tests.training.loop.training_runs import (
+    RESTLESS,
+    assert_same,
+    fit,
+    saved_state,
+    settled,
+    stop_after,
+)
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-TIMES = {"seconds", "frames_per_second", "loader_wait", "peak_memory_bytes", "run_id"}
-# All that is random or stateful: order, dropout, masks, BatchNorm's averages, Adam's moments.
-RESTLESS = make_experiment(
-    input={"stack": 2, "normalisation": "utterance"},
-    model={"dropout": 0.3, "batch_norm": "sequence", "layers": 2},
-    ctc={"prior": 0.4, "entropy": 0.05},
-    train={
-        "epochs": 4,
-        "schedule": "warmup-cosine",
-        "warmup_updates": 3,
-        "clip": 1.0,
-        "shift": True,
-        "tempo": 0.1,
-        "time_masks": 1,
-        "time_mask_frames": 3,
-        "frequency_masks": 1,
-        "frequency_mask_bins": 2,
-    },
-)
 UPDATES = 16  # 4 epochs of 14 utterances in batches of 4
-# It is asked whether it has to stop before each update and each batch of dev; at the end in dev and
-# test.
+# Calls of `should_stop` before the first batch of dev and before the batch of test: there is one
+# call before each batch, and after the last epoch dev and test are evaluated.
 IN_DEV, IN_TEST = 4, 21
-
-
-def settled(rows: list[Row]) -> list[dict[str, Any]]:
-    """Rows without what the clock decides; as text, where nan is nan."""
-    return [{k: repr(v) for k, v in row.items() if k not in TIMES} for row in rows]
-
-
-def content(run: RunFolder) -> dict[str, Any]:
-    return torch.load(run.state_file, weights_only=True)
-
-
-def assert_same(one: RunFolder, other: RunFolder) -> None:
-    assert settled(one.rows()) == settled(other.rows())
-    weights = [content(run)["network"] for run in (one, other)]
-    torch.testing.assert_close(*weights, rtol=0, atol=0)
-    assert one.hypotheses() == other.hypotheses()
-
-
-def fit(settings: Experiment, features: FeatureSet, run: RunFolder, **options: Any) -> RunFolder:
-    trainer.fit(settings, features, run, device="cpu", threads=1, **options)
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -76,19 +41,7 @@ def undisturbed(letter_features: FeatureSet, tmp_path_factory: pytest.TempPathFa
     return fit(RESTLESS, letter_features, RunFolder(tmp_path_factory.mktemp("undisturbed")))
 
 
-def after(calls: int) -> Callable[[], bool]:
-    """Asks to stop when it has been asked so often."""
-    asked = 0
-
-    def should_stop() -> bool:
-        nonlocal asked
-        asked += 1
-        return asked > calls
-
-    return should_stop
-
-
-def test_the_letters_are_learnt(letter_features: FeatureSet, tmp_path: Path):
+def test_training_learns_the_letters(letter_features: FeatureSet, tmp_path: Path):
     settings = make_experiment(
         input={"stack": 2}, train={"epochs": 25, "batch": 2, "learning_rate": 3e-2}
     )
@@ -141,61 +94,68 @@ def test_hypotheses_are_those_that_were_scored(undisturbed: RunFolder):
 
 
 @pytest.mark.parametrize("calls", [0, 3, IN_DEV, 9, 12, 16, 20, IN_TEST])
-def test_stopped_at_any_step_it_goes_on_to_the_same_bits(
+def test_stopped_at_any_step_it_continues_to_the_same_bits(
     calls: int, letter_features: FeatureSet, undisturbed: RunFolder, tmp_path: Path
 ):
     run = RunFolder(tmp_path)
     with pytest.raises(Stopped):
-        fit(RESTLESS, letter_features, run, should_stop=after(calls))
+        fit(RESTLESS, letter_features, run, should_stop=stop_after(calls))
     assert not run.finished
     assert_same(fit(RESTLESS, letter_features, run), undisturbed)
 
 
 @pytest.mark.parametrize("options", [{}, {"resident_gb": 0.0, "workers": 2}], ids=str)
-def test_killed_in_an_evaluation_it_has_lost_neither_an_update_nor_what_was_heard(
+def test_killed_in_an_evaluation_it_keeps_all_updates_and_evaluated_batches(
     options: dict[str, Any],
     letter_features: FeatureSet,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
     monkeypatch.setattr(trainer, "SAVE_INTERVAL_S", 0.0)
-    monkeypatch.setattr(trainer, "MIN_EVALUATION_BATCH", 1)  # dev is two batches of four then
+    monkeypatch.setattr(trainer, "MIN_EVALUATION_BATCH", 1)  # then dev is two batches of up to four
     undisturbed = fit(RESTLESS, letter_features, RunFolder(tmp_path / "undisturbed"))
-    left, hear = [1], Evaluator._hear
-    monkeypatch.setattr(Evaluator, "_hear", lambda self, *of: (left.pop(), hear(self, *of)))
+    left, evaluate_batch = [1], Evaluator._evaluate_batch
+
+    def evaluate_or_die(self: Evaluator, *arguments: Any) -> None:
+        left.pop()
+        evaluate_batch(self, *arguments)
+
+    monkeypatch.setattr(Evaluator, "_evaluate_batch", evaluate_or_die)
     run = RunFolder(tmp_path / "killed")
-    with pytest.raises(IndexError):  # as sudden as SIGKILL: nothing is saved on the way out
+    with pytest.raises(IndexError):  # as with SIGKILL, nothing is saved at the end
         fit(RESTLESS, letter_features, run, **options)
-    saved = content(run)
+    saved = saved_state(run)
     assert (saved["epoch"], saved["position"], saved["update"], saved["rows"]) == (1, 4, 4, [])
     assert saved["heard"]["dev"]["batches"] == 1
-    left[:] = [1] * (1 + 2 * 3 + 2 + 1)  # what is left of dev, dev; dev and test at the end
+    left[:] = [1] * (1 + 2 * 3 + 2 + 1)  # the rest of dev, three times dev; at the end dev, test
     assert_same(fit(RESTLESS, letter_features, run, **options), undisturbed)
     assert left == []
-    assert content(run)["heard"] == {}
+    assert saved_state(run)["heard"] == {}
 
 
-def test_stopped_before_each_batch_it_hears_each_once(
+def test_stopped_before_each_batch_it_evaluates_each_once(
     letter_features: FeatureSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(trainer, "MIN_EVALUATION_BATCH", 1)
     undisturbed = fit(RESTLESS, letter_features, RunFolder(tmp_path / "undisturbed"))
-    run, lives = RunFolder(tmp_path / "stopped"), 0
+    run, attempts = RunFolder(tmp_path / "stopped"), 0
     while not run.finished:
-        lives += 1
+        attempts += 1
         with contextlib.suppress(Stopped):
-            fit(RESTLESS, letter_features, run, should_stop=after(1))
-    assert lives == UPDATES + 2 * 4 + 2 + 1
+            fit(RESTLESS, letter_features, run, should_stop=stop_after(1))
+    assert attempts == UPDATES + 2 * 4 + 2 + 1
     assert_same(run, undisturbed)
 
 
-def test_stopped_again_and_again_it_ends_all_the_same(
+def test_stopped_again_and_again_it_ends_with_the_same_bits(
     letter_features: FeatureSet, undisturbed: RunFolder, tmp_path: Path
 ):
     run, stops = RunFolder(tmp_path), 0
     while not run.finished:
         try:
-            fit(RESTLESS, letter_features, run, should_stop=after(3))  # dev and test pass in one go
+            fit(
+                RESTLESS, letter_features, run, should_stop=stop_after(3)
+            )  # dev and test fit between two stops
         except Stopped:
             stops += 1
     assert stops >= UPDATES // 3
@@ -210,13 +170,13 @@ def test_fitting_a_finished_run_changes_nothing(
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
-def test_rows_and_weights_do_not_depend_on_the_feed(
+def test_rows_and_weights_do_not_depend_on_the_loader(
     workers: int, letter_features: FeatureSet, undisturbed: RunFolder, tmp_path: Path
 ):
-    """Resident undisturbed, here mapped; stopped once in the middle of an epoch."""
+    """Mapped instead of resident frames, and stopped once in the middle of an epoch."""
     run, options = RunFolder(tmp_path), {"resident_gb": 0.0, "workers": workers}
     with pytest.raises(Stopped):
-        fit(RESTLESS, letter_features, run, should_stop=after(6), **options)
+        fit(RESTLESS, letter_features, run, should_stop=stop_after(6), **options)
     assert_same(fit(RESTLESS, letter_features, run, **options), undisturbed)
 
 
@@ -224,27 +184,30 @@ SPAWNED = """
 import json, multiprocessing, pathlib, sys
 from pipeline.config.experiment import Experiment
 from pipeline.features.feature_set import FeatureSet
-from tests.training.loop.test_trainer import RunFolder, fit
+from pipeline.runs.folder import RunFolder
+from tests.training.loop.training_runs import fit
 multiprocessing.set_start_method("spawn")
 settings = Experiment.model_validate_json(sys.argv[1])
 features, run = FeatureSet.open(pathlib.Path(sys.argv[2])), RunFolder(pathlib.Path(sys.argv[3]))
 fit(settings, features, run, resident_gb=0.0, workers=1)
 compiler = [name for name in ("torch._dynamo", "torch._inductor") if name in sys.modules]
-sys.exit(f"it imported {compiler}, which takes longer than a short run" if compiler else 0)
+sys.exit(f"imported {compiler}, which takes longer than a short run" if compiler else 0)
 """
 
 
 def test_it_trains_where_processes_are_spawned_and_without_torchs_compiler(
     letter_features: FeatureSet, undisturbed: RunFolder, tmp_path: Path
 ):
-    """Spawned, as on Windows."""
-    words = [RESTLESS.model_dump_json(), str(letter_features.folder), str(tmp_path)]
-    subprocess.run([sys.executable, "-c", SPAWNED, *words], cwd=REPOSITORY, check=True, timeout=300)
+    """Worker processes are spawned on Windows and macOS."""
+    arguments = [RESTLESS.model_dump_json(), str(letter_features.folder), str(tmp_path)]
+    subprocess.run(
+        [sys.executable, "-c", SPAWNED, *arguments], cwd=REPOSITORY, check=True, timeout=300
+    )
     assert_same(RunFolder(tmp_path), undisturbed)
 
 
-def test_a_plateau_goes_on_where_it_was(letter_features: FeatureSet, tmp_path: Path):
-    """So large a rate that dev losses rise, so that it is lowered again and again."""
+def test_a_stopped_run_continues_its_plateau_schedule(letter_features: FeatureSet, tmp_path: Path):
+    """The learning rate is so large that dev losses rise and the schedule lowers it often."""
     train = {"schedule": "plateau", "plateau_epochs": 1, "learning_rate": 1.0, "clip": 1.0}
     settings = make_experiment(train={**train, "batch_frames": 100, "epochs": 6})
     whole = fit(settings, letter_features, RunFolder(tmp_path / "whole"))
@@ -254,7 +217,7 @@ def test_a_plateau_goes_on_where_it_was(letter_features: FeatureSet, tmp_path: P
     run = RunFolder(tmp_path / "stopped")
     while not run.finished:
         with contextlib.suppress(Stopped):
-            fit(settings, letter_features, run, should_stop=after(9))
+            fit(settings, letter_features, run, should_stop=stop_after(9))
     assert_same(run, whole)
 
 
@@ -266,20 +229,24 @@ def test_another_seed_is_another_run(
     assert settled(other.rows()) != settled(undisturbed.rows())
 
 
-def test_the_wish_to_be_deterministic_reaches_the_machine(
+def test_the_deterministic_setting_reaches_torch(
     letter_features: FeatureSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    wishes = []
+    calls = []
     monkeypatch.setattr(
-        trainer.devices, "be_deterministic", lambda wish, on: wishes.append((wish, on.type))
+        trainer.devices,
+        "set_deterministic",
+        lambda enabled, device: calls.append((enabled, device.type)),
     )
-    for wish in (True, False):
-        settings = make_experiment(train={"epochs": 1, "deterministic": wish})
-        fit(settings, letter_features, RunFolder(tmp_path / str(wish)))
-    assert wishes == [(True, "cpu"), (False, "cpu")]
+    for enabled in (True, False):
+        settings = make_experiment(train={"epochs": 1, "deterministic": enabled})
+        fit(settings, letter_features, RunFolder(tmp_path / str(enabled)))
+    assert calls == [(True, "cpu"), (False, "cpu")]
 
 
-def test_an_optimum_bias_starts_on_the_reference_line(letter_features: FeatureSet, tmp_path: Path):
+def test_an_optimum_bias_starts_near_the_reference_loss(
+    letter_features: FeatureSet, tmp_path: Path
+):
     losses = {}
     for bias in ("zero", "optimum"):
         settings = make_experiment(model={"bias": bias}, train={"epochs": 1, "learning_rate": 1e-9})
@@ -289,7 +256,7 @@ def test_an_optimum_bias_starts_on_the_reference_line(letter_features: FeatureSe
     assert 0 < losses["optimum"] < 1
 
 
-def test_no_constant_output_is_below_the_reference(
+def test_the_reference_loss_is_that_of_the_best_constant_output(
     undisturbed: RunFolder, letter_features: FeatureSet
 ):
     dev = undisturbed.rows()[1]
@@ -297,7 +264,7 @@ def test_no_constant_output_is_below_the_reference(
         (-(-u.frames // 2), u.transcript) for u in letter_features.utterances if u.split == "dev"
     ]
     labels = [[" ABC".index(c) + 1 for c in text] for _, text in texts]
-    reference = reference_line.fit_constant_reference([frames for frames, _ in texts], labels, 38)
+    reference = reference_loss.fit_constant_reference([frames for frames, _ in texts], labels, 38)
     assert dev["reference_loss"] == pytest.approx(reference.loss_per_character)
 
 
@@ -323,7 +290,7 @@ def test_every_setting_trains(
     assert train[-1] < train[0]
 
 
-def test_a_loss_that_is_no_number_names_batch_rate_and_update(
+def test_divergence_names_the_utterances_the_rate_and_the_update(
     letter_features: FeatureSet, tmp_path: Path
 ):
     settings = make_experiment(
@@ -338,12 +305,12 @@ def test_a_loss_that_is_no_number_names_batch_rate_and_update(
         fit(settings, letter_features, RunFolder(tmp_path))
 
 
-def test_heartbeats_say_where_the_run_stands(
+def test_heartbeats_report_the_progress(
     letter_features: FeatureSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(trainer, "HEARTBEAT_INTERVAL_S", 0.0)
     beats: list[Heartbeat] = []
-    fit(RESTLESS, letter_features, RunFolder(tmp_path), observe=beats.append)
+    fit(RESTLESS, letter_features, RunFolder(tmp_path), on_heartbeat=beats.append)
     assert [beat.update for beat in beats] == sorted(beat.update for beat in beats)
     assert {beat.epochs for beat in beats} == {4}
     last = beats[-1]
@@ -351,8 +318,14 @@ def test_heartbeats_say_where_the_run_stands(
     assert last.dev_cer >= 0
     assert last.frames_per_second > 0
     assert beats[3].seconds_left > last.seconds_left == 0
-    assert [beat.update for beat in beats].count(4) == 3  # after it, in the evaluation, after that
-    assert [beat.epoch for beat in beats if beat.update == 4] == [1, 1, 1]  # their loss is its own
+    assert [beat.update for beat in beats].count(
+        4
+    ) == 3  # after the update, in the evaluation, after it
+    assert [beat.epoch for beat in beats if beat.update == 4] == [
+        1,
+        1,
+        1,
+    ]  # the epoch of their loss
 
 
 def test_a_stop_is_announced(letter_features: FeatureSet, tmp_path: Path):
@@ -362,8 +335,8 @@ def test_a_stop_is_announced(letter_features: FeatureSet, tmp_path: Path):
             RESTLESS,
             letter_features,
             RunFolder(tmp_path),
-            observe=beats.append,
-            should_stop=after(2),
+            on_heartbeat=beats.append,
+            should_stop=stop_after(2),
         )
     assert (beats[-1].status, beats[-1].update) == ("stopped", 2)
 
@@ -373,14 +346,17 @@ def test_the_environment_is_recorded(undisturbed: RunFolder):
     assert environment["torch"] == torch.__version__
     assert environment["threads"] == 1
     assert environment["device"] == "cpu"
+    assert environment["features_engine"] == "numpy"
 
 
 def test_a_state_of_another_version_is_refused(
     letter_features: FeatureSet, undisturbed: RunFolder, tmp_path: Path
 ):
-    state = {**content(undisturbed), "version": 99}
+    state = {**saved_state(undisturbed), "version": 99}
     torch.save(state, tmp_path / "state.pt")
-    with pytest.raises(InputError, match=r"has version 99, this program wants 4; delete"):
+    with pytest.raises(
+        InputError, match=r"has version 99, but this program reads version 4; delete"
+    ):
         fit(RESTLESS, letter_features, RunFolder(tmp_path))
 
 
@@ -388,7 +364,7 @@ def test_a_state_of_another_version_is_refused(
 def test_a_gpu_that_is_not_there_is_refused(letter_features: FeatureSet, tmp_path: Path):
     with pytest.raises(InputError, match="torch sees no GPU here; set device: auto"):
         trainer.fit(RESTLESS, letter_features, RunFolder(tmp_path), device="cuda")
-    assert trainer.gpus() == []
+    assert trainer.gpu_names() == []
 
 
 def test_rows_are_json_that_any_reader_takes(undisturbed: RunFolder):
@@ -396,17 +372,15 @@ def test_rows_are_json_that_any_reader_takes(undisturbed: RunFolder):
         json.loads(line, parse_constant=pytest.fail)
 
 
-def test_a_newer_state_is_kept_only_where_it_got_further(
-    letter_features: FeatureSet, tmp_path: Path
-):
-    """Jobs that come back without one are given up."""
+def test_a_new_state_is_saved_only_after_progress(letter_features: FeatureSet, tmp_path: Path):
+    """Jobs that restart again and again without a newer state are given up."""
     run, seen = RunFolder(tmp_path), []
     for calls in (0, 0, 3, 0, 0, IN_DEV - 3, 0, 4):
         with pytest.raises(Stopped):
-            fit(RESTLESS, letter_features, run, should_stop=after(calls))
+            fit(RESTLESS, letter_features, run, should_stop=stop_after(calls))
         seen.append(run.state_version)
-    first, again, three, third, fourth, in_dev, still, on = seen
+    first, again, three, third, fourth, in_dev, still, further = seen
     assert first == again == ""
     assert three == third == fourth != ""
     assert in_dev == still != three
-    assert on != still
+    assert further != still
