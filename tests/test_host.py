@@ -8,7 +8,7 @@ import pytest
 from jobs.node.training_task import RunResources
 from jobs.profile import load_profile
 from pipeline import host
-from pipeline.host import available_cpus
+from pipeline.host import available_cpus, free_memory_bytes
 
 
 @pytest.fixture
@@ -67,3 +67,38 @@ def test_a_run_has_the_workers_that_its_profile_wishes(
 def test_a_gpu_with_a_single_cpu_gets_no_worker(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "1")
     assert RunResources("cuda", threads=1).num_workers(gpu=True) == 0
+
+
+def write_memory_cgroup(
+    folder: Path, names: tuple[str, str, str], limit: str, used: int, cached: int
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / names[0]).write_text(f"{limit}\n")
+    (folder / names[1]).write_text(f"{used}\n")
+    (folder / "memory.stat").write_text(f"anon 5\n{names[2]} {cached}\n")
+
+
+def test_free_memory_is_that_of_the_tightest_control_group_and_includes_its_page_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(host, "CGROUP_ROOT", tmp_path)
+    own = tmp_path / "cgroup"
+    monkeypatch.setattr(host, "OWN_CGROUPS_FILE", own)
+    own.write_text("0::/slurm/job_7/task\n")
+    names = host.CGROUP_MEMORY_FILES[""]
+    write_memory_cgroup(tmp_path / "slurm" / "job_7" / "task", names, "max", 10, 0)
+    write_memory_cgroup(tmp_path / "slurm" / "job_7", names, "1000", 700, 600)
+    write_memory_cgroup(tmp_path / "slurm", names, "5000", 4500, 500)
+    assert free_memory_bytes() == 900
+    own.write_text("4:memory:/job\n2:cpu:/job\n")
+    write_memory_cgroup(
+        tmp_path / "memory" / "job", host.CGROUP_MEMORY_FILES["memory"], "3000", 2000, 1
+    )
+    assert free_memory_bytes() == 1001
+
+
+@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="only Linux has /proc/meminfo")
+def test_free_memory_is_less_than_total_memory():
+    text = Path("/proc/meminfo").read_text().splitlines()
+    total = next(int(line.split()[1]) for line in text if line.startswith("MemTotal"))
+    assert 0 < free_memory_bytes() < total * 1024

@@ -1,1 +1,1 @@
-"""Tests before a training: the checks of `make doctor`, the learning-rate range test."""
+"""Tests before training: the checks of `make doctor` and the learning-rate range test."""

@@ -1,12 +1,12 @@
-"""Ranging: the learning-rate range test (Smith, 2017), one short training at an ever larger rate.
+"""The learning-rate range test (Smith, 2017): one short training with a growing learning rate.
 
-In:   an experiment, its features.   Out: the loss at each rate; the rate that follows from them.
-Not here: drawing it (results/rates.py).
+In:   an experiment, its features.   Out: the loss at each rate.
+Not here: the rate that follows (pipeline/runs/lr_range.py), its figure
+(results/figures/lr_curve.py).
 
-The rate grows by the same factor with every update. The loss of each batch is smoothed, as an
-average that forgets. The test ends early where the smoothed loss is many times its lowest one, or
-no number. The suggestion is a tenth of the rate at which the smoothed loss was lowest: the last one
-that went well, with the usual distance from the edge.
+The rate grows by the same factor with each update. The losses of the batches are smoothed with an
+exponential moving average. The test ends early if the smoothed loss exceeds DIVERGENCE_FACTOR times
+its lowest value, or if a loss is not finite.
 """
 
 import math
@@ -35,12 +35,12 @@ from pipeline.training.network.output_stats import OutputStats
 
 MIN_TEST_LR, MAX_TEST_LR = 1e-6, 1e-2
 TEST_UPDATES = 200
-SMOOTHING = 0.95  # of the average: what it keeps with each update
+SMOOTHING = 0.95  # weight of the old average at each update
 DIVERGENCE_FACTOR = 4.0  # times the lowest smoothed loss
 
 
 def range_learning_rates(updates: int) -> list[float]:
-    """From the lowest to the highest, each larger by the same factor."""
+    """Return MIN_TEST_LR … MAX_TEST_LR, each larger than the one before by the same factor."""
     steps = max(updates - 1, 1)
     return [
         MIN_TEST_LR * (MAX_TEST_LR / MIN_TEST_LR) ** (update / steps) for update in range(updates)
@@ -48,12 +48,12 @@ def range_learning_rates(updates: int) -> list[float]:
 
 
 def smooth_losses(losses: list[float]) -> list[float]:
-    """An average that forgets, corrected for its beginning at nothing."""
-    found, average = [], 0.0
+    """Return the exponential moving average at each loss, with Adam's correction for its start."""
+    smoothed, average = [], 0.0
     for count, loss in enumerate(losses, 1):
         average = SMOOTHING * average + (1 - SMOOTHING) * loss
-        found.append(average / (1 - SMOOTHING**count))
-    return found
+        smoothed.append(average / (1 - SMOOTHING**count))
+    return smoothed
 
 
 def run_lr_range_test(
@@ -63,28 +63,33 @@ def run_lr_range_test(
     device: Device = "auto",
     threads: int | None = None,
     updates: int = TEST_UPDATES,
-) -> Range:
-    """The experiment's network, batches and optimiser; its own rate and schedule do not matter."""
+) -> LRRangeResult:
+    """Run the test; it ignores the experiment's own learning rate and schedule.
+
+    InputError if the first update already has no finite loss.
+    """
     if threads is not None:
         torch.set_num_threads(threads)
-    chosen = devices.select_device(device)
+    torch_device = devices.select_device(device)
     with tempfile.TemporaryDirectory(prefix="blankslate-") as scratch:
-        trainer = Trainer.prepare(experiment, features, RunFolder(Path(scratch)), chosen)
+        trainer = Trainer.prepare(experiment, features, RunFolder(Path(scratch)), torch_device)
         losses = list(_train_until_divergence(trainer, updates))
     if not losses:
         raise InputError(
-            f"the very first update, at learning rate {MIN_TEST_LR:g}, had no finite loss"
+            f"the loss of the first update, at learning rate {MIN_TEST_LR:g}, is NaN or infinite; "
+            "run make doctor to find the cause"
         )
-    tried = zip(range_learning_rates(updates), losses, smooth_losses(losses), strict=False)
+    rates = range_learning_rates(updates)[: len(losses)]
+    steps = tuple(map(LRStep, rates, losses, smooth_losses(losses)))
     reference = trainer.splits.reference_loss("train")
-    return LRRangeResult(tuple(LRStep(*each) for each in tried), reference, len(losses) < updates)
+    return LRRangeResult(steps, reference, diverged=len(losses) < updates)
 
 
 def _train_until_divergence(trainer: Trainer, updates: int) -> Iterator[float]:
-    """Of the updates, until they diverge: the last one is then left out."""
+    """Yield the loss of each update, up to the one at which training diverges."""
     losses: list[float] = []
-    with closing(_endless_batches(trainer)) as coming:
-        for rate, batch in zip(range_learning_rates(updates), coming, strict=False):
+    with closing(_endless_batches(trainer)) as loaded:
+        for rate, batch in zip(range_learning_rates(updates), loaded, strict=False):
             loss = _update_loss(trainer, batch, rate, updates)
             losses.append(loss)
             averages = smooth_losses(losses)
@@ -94,29 +99,31 @@ def _train_until_divergence(trainer: Trainer, updates: int) -> Iterator[float]:
 
 
 def _endless_batches(trainer: Trainer) -> Generator[Batch, None, None]:
-    """Epoch after epoch, as the experiment orders them."""
+    """Yield epoch after epoch, in the experiment's order."""
     settings, epoch = trainer.experiment.train, 0
     while True:
         epoch += 1
         plan = batches.plan_epoch(trainer.splits.train, settings, epoch, trainer.splits.is_feasible)
-        with closing(trainer.train_loader.batches(plan)) as coming:
-            yield from coming
+        with closing(trainer.train_loader.batches(plan)) as loaded:
+            yield from loaded
 
 
 def _update_loss(trainer: Trainer, batch: Batch, learning_rate: float, updates: int) -> float:
-    """Of one update at this rate, per character; nan: it was no number."""
+    """Make one update; return its loss in nats per character, or NaN if it is not finite."""
     state = trainer.state
-    tally = state.train_metrics = EpochMetrics(OutputStats.empty(trainer.evaluator.alphabet.size))
-    whole = drop_nonfinite(tally, batch)
+    metrics = EpochMetrics(OutputStats.empty(trainer.evaluator.alphabet.size))
+    state.train_metrics = metrics
+    finite = drop_nonfinite(metrics, batch)
     try:
-        if whole is not None:
-            _with_learning_rate(trainer.train_step, learning_rate).step(whole, state, updates)
+        if finite is not None:
+            _with_learning_rate(trainer.train_step, learning_rate).step(finite, state, updates)
     except DivergedError:
         return math.nan
-    return tally.loss_per_label / tally.aligned if tally.aligned else math.nan
+    return metrics.loss_per_label / metrics.aligned if metrics.aligned else math.nan
 
 
-def _with_learning_rate(learner: TrainStep, learning_rate: float) -> TrainStep:
+def _with_learning_rate(train_step: TrainStep, learning_rate: float) -> TrainStep:
     changes = {"learning_rate": learning_rate, "schedule": "constant", "warmup_updates": 0}
-    train = learner.experiment.train.model_copy(update=changes)
-    return replace(learner, experiment=learner.experiment.model_copy(update={"train": train}))
+    experiment = train_step.experiment
+    train = experiment.train.model_copy(update=changes)
+    return replace(train_step, experiment=experiment.model_copy(update={"train": train}))

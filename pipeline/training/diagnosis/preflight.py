@@ -1,11 +1,11 @@
-"""Doctor: what can be known about an experiment before it is trained.
+"""Preflight: the checks of an experiment that `make doctor` makes before any training.
 
 In:   an experiment, its features, a device.
-Out:  findings, one by one as they are made: well or not, in numbers, with the way out.
-Not here: what a run's own rows say (escape.py).
+Out:  the result of each check as soon as it is known: ok or not, with numbers and a remedy.
+Not here: what the rows of a run say about it (pipeline/runs/plateau.py).
 
-One batch is learnt by heart, with a learning rate that is known to be sane: a network, labels and
-a loss that fit together reach a CER of 0. Where they do not, no training will.
+The last check overfits one batch, with a learning rate that is known to work. If network, labels
+and loss fit together, the CER reaches 0. If it does not, no training can succeed.
 """
 
 import math
@@ -24,35 +24,44 @@ from pipeline.runs.plateau import MAX_ADAM_LR, MAX_SCALED_Z, MIN_LR_SUM, TYPICAL
 from pipeline.training.data import batches
 from pipeline.training.data.batches import SplitData
 from pipeline.training.data.frame_store import count_stacked_frames
-from pipeline.training.loop import devices, optimizer, schedule
+from pipeline.training.loop import devices, schedule
 from pipeline.training.loop.checkpoint import TrainingState
 from pipeline.training.loop.devices import Device
 from pipeline.training.loop.evaluator import Evaluator
 from pipeline.training.loop.metrics import EpochMetrics
+from pipeline.training.loop.optimizer import make_optimizer
 from pipeline.training.loop.splits import MAX_IDS_IN_MESSAGE, InfeasibleError, Splits
 from pipeline.training.loop.train_step import DivergedError, TrainStep, fold_seed
-from pipeline.training.loss import reference_line
+from pipeline.training.loss import reference_loss
 from pipeline.training.network.cost import network_cost
 from pipeline.training.network.layers import Dropout
 from pipeline.training.network.model import Network
 from pipeline.training.network.output_stats import OutputStats
 
-OVERFIT_UTTERANCES = 8  # utterances
-OVERFIT_LEARNING_RATE = 3e-3  # of AdamW: takes some hundred updates, whatever the network
+OVERFIT_UTTERANCES = 8
+OVERFIT_LEARNING_RATE = 3e-3  # with AdamW; any of the networks then needs a few hundred updates
 OVERFIT_MAX_UPDATES = 1000
 OVERFIT_TIMEOUT_S = 40.0
-SCALE_CHECK_UTTERANCES = 64  # utterances, for the scale of the input
-MIN_INPUT_DEVIATION = 1e-3  # of the bin that varies most
-SAFE_ADAM_LR = 1e-3  # learning rate of adam and adamw
-MAX_STEPS_PER_SECOND = 400  # a second: about 30 for each letter; a hop of 10 ms makes 100 frames
-HOP_ROUNDING_TOLERANCE = 0.01  # of the hop, that whole samples take away or add
+SCALE_CHECK_UTTERANCES = 64
+MIN_INPUT_DEVIATION = 1e-3  # standard deviation of the bin that varies most
+SAFE_ADAM_LR = 1e-3  # a learning rate that suits adam and adamw
+MAX_STEPS_PER_SECOND = 400  # about 30 per letter; a hop of 10 ms makes 100 frames per second
+HOP_ROUNDING_TOLERANCE = 0.01  # relative change of the hop by rounding to whole samples
+
+_AUDIO_ADVICE = "look at the audio files with make inspect"
+_MORE_UPDATES_ADVICE = "raise train.epochs, or lower train.batch"
+_SHORTER_WARMUP_ADVICE = "lower train.warmup_updates, or raise train.epochs"
+_LEARNING_RATE_ADVICE = f"{SAFE_ADAM_LR:g} is a safe value for adam and adamw"
+_NOT_LEARNT_ADVICE = (
+    "fix the input scale; if it is right, the transcripts probably do not match the audio"
+)
 
 
 @dataclass(frozen=True)
 class PreflightResult:
     check: str
     result: str
-    remedy: str = ""  # where something is wrong
+    remedy: str = ""  # empty if the check is ok
     conclusive: bool = True
 
     @property
@@ -66,241 +75,223 @@ def run_preflight(
     device: Device = "auto",
     threads: int | None = None,
 ) -> Iterator[PreflightResult]:
-    """Raises InputError where the rest cannot be looked at."""
+    """Yield the result of each check; InputError where the rest cannot be checked."""
     if threads is not None:
         torch.set_num_threads(threads)
-    letters, chosen = get_alphabet(experiment.alphabet), devices.select_device(device)
-    require_trainable(features.utterances, letters)
-    yield _check_alphabet(features, letters)
+    alphabet, torch_device = get_alphabet(experiment.alphabet), devices.select_device(device)
+    require_trainable(features.utterances, alphabet)
+    yield _check_alphabet(features, alphabet)
     torch.manual_seed(fold_seed(experiment.train.seed, 0))
-    network = Network(experiment.model, features.bins, experiment.input.stack, letters.size)
-    yield _check_feasibility(experiment, features, letters, network)
+    network = Network(experiment.model, features.bins, experiment.input.stack, alphabet.size)
+    yield _check_feasibility(experiment, features, alphabet, network)
     try:
-        splits = Splits.from_features(features, experiment, network.output_length, residence=None)
+        splits = Splits.from_features(features, experiment, network.output_length, None)
     except InfeasibleError:
-        return  # the feasibility above has said it
+        return  # the feasibility check has reported it
     yield _check_input_scale(experiment, splits.train)
-    yield _check_reference_losses(splits, network, letters)
+    yield _check_reference_losses(splits, network, alphabet)
     yield _check_network(experiment, features, network)
     yield _check_updates(experiment.train, splits)
-    yield _overfit_one_batch(experiment, splits.train, network.to(chosen), letters)
+    yield _overfit_one_batch(experiment, splits.train, network.to(torch_device), alphabet)
 
 
-def _check_alphabet(features: FeatureSet, letters: Alphabet) -> PreflightResult:
-    said = {c for u in features.utterances if u.split == "train" for c in u.transcript}
-    heard = {c for u in features.utterances if u.split != "train" for c in u.transcript}
-    all_letters = [letters.decode([label]) for label in range(1, letters.size)]
-    dead = [letter for letter in all_letters if letter not in said]
-    what = f"{letters.name}: {len(all_letters) - len(dead)} of {len(all_letters)} letters occur"
-    if dead:
-        what += f"; outputs that nothing trains: {' '.join(dead)}"
-    if never := sorted(heard - said):
+def _check_alphabet(features: FeatureSet, alphabet: Alphabet) -> PreflightResult:
+    train_letters = {c for u in features.utterances if u.split == "train" for c in u.transcript}
+    other_letters = {c for u in features.utterances if u.split != "train" for c in u.transcript}
+    all_letters = [alphabet.decode([label]) for label in range(1, alphabet.size)]
+    unused = [letter for letter in all_letters if letter not in train_letters]
+    used = len(all_letters) - len(unused)
+    result = f"{alphabet.name}: {used} of {len(all_letters)} letters occur in train"
+    if unused:
+        result += f"; never trained: {' '.join(unused)}"
+    if unseen := sorted(other_letters - train_letters):
         return PreflightResult(
             "alphabet",
-            f"{what}; dev or test have letters that train has not: {' '.join(never)}",
-            "they cannot be learnt: choose another split: in the corpus file",
+            f"{result}; only in dev or test: {' '.join(unseen)}",
+            "these letters cannot be learnt: choose another split: in the corpus file",
         )
-    return PreflightResult("alphabet", what)
+    return PreflightResult("alphabet", result)
 
 
 def _check_feasibility(
-    experiment: Experiment, features: FeatureSet, letters: Alphabet, network: Network
+    experiment: Experiment, features: FeatureSet, alphabet: Alphabet, network: Network
 ) -> PreflightResult:
     strides: list[int] = []
     parts: list[str] = []
-    for name, kind in (("train", "training"), ("dev", "dev"), ("test", "test")):
+    for name in ("train", "dev", "test"):
         split = [u for u in features.utterances if u.split == name]
         frames = np.array([u.frames for u in split], np.int64)
-        output_length: np.ndarray = network.output_length(
+        steps: np.ndarray = network.output_length(
             count_stacked_frames(frames, experiment.input.stack)
         )
-        labels = [tuple(letters.encode(u.transcript)) for u in split]
-        needs = np.array([reference_line.minimum_frames(one) for one in labels], np.int64)
+        labels = [tuple(alphabet.encode(u.transcript)) for u in split]
+        required = np.array([reference_loss.minimum_frames(one) for one in labels], np.int64)
         if name == "train":
-            density = sum(map(len, labels)) / max(int(output_length.sum()), 1)
-        if len(short := np.flatnonzero(output_length < needs)):
-            strides += [reference_line.largest_stride(int(frames[u]), labels[u]) for u in short]
+            labels_per_step = sum(map(len, labels)) / max(int(steps.sum()), 1)
+        if len(short := np.flatnonzero(steps < required)):
+            strides += [reference_loss.largest_stride(int(frames[u]), labels[u]) for u in short]
             named = ", ".join(split[u].id for u in short[:MAX_IDS_IN_MESSAGE])
             more = ", …" if len(short) > MAX_IDS_IN_MESSAGE else ""
-            parts.append(f"{len(short)} of {len(split)} {kind} utterances ({named}{more})")
+            parts.append(f"{len(short)} of {len(split)} {name} utterances ({named}{more})")
     if not parts:
-        what = f"all {len(features.utterances)} utterances can be aligned"
-        return PreflightResult("feasibility", f"{what}; {density:.2f} labels a step")
-    way = f"take at most every {min(strides)}. frame: lower input.stack or model.time_strides"
-    return PreflightResult(
-        "feasibility",
-        f"more labels than steps: {', '.join(parts)}; a run lists all in its log",
-        way
-        if min(strides)
-        else "lower features.hop_ms, or list them under exclude: in the corpus file",
-    )
+        result = f"all {len(features.utterances)} utterances can be aligned"
+        return PreflightResult("feasibility", f"{result}; {labels_per_step:.2f} labels per step")
+    stride = min(strides)
+    remedy = "lower features.hop_ms, or list them under exclude: in the corpus file"
+    if stride:
+        remedy = f"lower input.stack or model.time_strides: their product must be at most {stride}"
+    result = f"more labels than steps: {', '.join(parts)}; the log of a run lists them all"
+    return PreflightResult("feasibility", result, remedy)
 
 
 def _check_input_scale(experiment: Experiment, train: SplitData) -> PreflightResult:
-    """Of what the network sees, padding left out."""
-    batch = train.make_batch(
-        np.array(train.evenly_spaced_by_length(SCALE_CHECK_UTTERANCES), np.int64)
-    )
-    whole = torch.cat([batch.frames[b, :n] for b, n in enumerate(batch.lengths.tolist())]).double()
-    if not bool(whole.isfinite().all()):
+    """Check the frames that the network sees, without padding."""
+    indices = train.evenly_spaced_by_length(SCALE_CHECK_UTTERANCES)
+    batch = train.make_batch(np.array(indices, np.int64))
+    x_TF = torch.cat([batch.frames[b, :n] for b, n in enumerate(batch.lengths.tolist())]).double()
+    if not bool(x_TF.isfinite().all()):
         return PreflightResult(
             "scale",
-            "the input holds values that are no finite numbers",
-            "set features.storage: float32, or look at the sound files with make inspect",
+            "the input has NaN or infinity",
+            f"set features.storage: float32, or {_AUDIO_ADVICE}",
         )
-    largest = float(whole.abs().max())
-    centred = whole - whole.mean(0)
-    variance = (centred**2).mean(0).clamp(min=1e-30)
-    varies = float(variance.max().sqrt())
-    kurtosis = float(((centred**4).mean(0) / variance**2 - 3).median())
-    spread = f"mean {float(whole.mean()):.2f}, deviation {float(whole.std()):.2f}"
-    what = f"{spread}, largest |z| {largest:.3g}, median excess kurtosis {kurtosis:.3g}"
-    if varies < MIN_INPUT_DEVIATION:
+    largest = float(x_TF.abs().max())
+    centred_TF = x_TF - x_TF.mean(0)
+    variance_F = (centred_TF**2).mean(0).clamp(min=1e-30)
+    kurtosis = float(((centred_TF**4).mean(0) / variance_F**2 - 3).median())
+    moments = f"mean {float(x_TF.mean()):.2f}, deviation {float(x_TF.std()):.2f}"
+    summary = f"{moments}, largest |z| {largest:.3g}, median excess kurtosis {kurtosis:.3g}"
+    if float(variance_F.max().sqrt()) < MIN_INPUT_DEVIATION:
         floor = f"lower features.floor, which is {experiment.features.floor:g}, or "
         return PreflightResult(
             "scale",
-            f"the input is the same in every frame: {what}",
-            f"{floor if experiment.features.is_log_scale else ''}look at the sound files with "
-            "make inspect",
+            f"the input is the same in every frame: {summary}",
+            f"{floor if experiment.features.is_log_scale else ''}{_AUDIO_ADVICE}",
         )
     if largest <= MAX_SCALED_Z:
-        return PreflightResult("scale", what)
+        return PreflightResult("scale", summary)
     return PreflightResult(
         "scale",
-        f"the input is not scaled: {what}",
+        f"the input is not scaled: {summary}",
         "set features.scale: log and input.normalisation: standardise",
     )
 
 
-def _check_reference_losses(splits: Splits, network: Network, letters: Alphabet) -> PreflightResult:
+def _check_reference_losses(
+    splits: Splits, network: Network, alphabet: Alphabet
+) -> PreflightResult:
     parts = []
     for split in (splits.train, splits.dev):
         steps = network.output_length(split.lengths).tolist()
-        found = [
-            reference_line.uniform_loss(n, y, letters.size) / max(len(y), 1)
-            for n, y in zip(steps, split.labels, strict=True)
+        losses = [
+            reference_loss.uniform_loss(n, labels, alphabet.size) / max(len(labels), 1)
+            for n, labels in zip(steps, split.labels, strict=True)
         ]
-        finite = [loss for loss in found if math.isfinite(loss)]
+        finite = [loss for loss in losses if math.isfinite(loss)]
         uniform = sum(finite) / len(finite) if finite else math.nan
-        parts.append(
-            f"{split.name} {splits.reference_loss(split.name):.2f} (uniform {uniform:.2f})"
-        )
-    what = f"best constant output, nats per character: {', '.join(parts)}"
-    return PreflightResult("reference lines", f"{what}; at or above it nothing has been learnt")
+        reference = splits.reference_loss(split.name)
+        parts.append(f"{split.name} {reference:.2f} (uniform output {uniform:.2f})")
+    result = f"best output that ignores the input, nats per character: {', '.join(parts)}"
+    return PreflightResult(
+        "reference loss", f"{result}; a run at or above it has learnt nothing from the input"
+    )
 
 
 def _check_network(
     experiment: Experiment, features: FeatureSet, network: Network
 ) -> PreflightResult:
     settings = experiment.features
-    second = round(settings.sample_rate / settings.hop_length / experiment.input.stack)  # frames
-    found, steps = network_cost(network, second), network.output_length(second)
-    what = (
-        f"{found.parameters:,} parameters; {found.multiply_adds / 1e6:.1f} million multiply-adds "
-        f"per second of speech, and twice as many backward; {steps} steps a second"
+    frames = round(settings.sample_rate / settings.hop_length / experiment.input.stack)  # per s
+    cost, steps = network_cost(network, frames), network.output_length(frames)
+    result = (
+        f"{cost.parameters:,} parameters; {cost.multiply_adds / 1e6:.1f} million multiply-adds "
+        f"per second of speech forward, twice as many backward; {steps} steps per second"
     )
     hop_ms = 1000 * settings.hop_length / settings.sample_rate
     if abs(hop_ms / settings.hop_ms - 1) > HOP_ROUNDING_TOLERANCE:
-        what += f"; hop_ms {settings.hop_ms:g} is rounded to {settings.hop_length} samples, {hop_ms:g} ms"
+        rounded = f"{settings.hop_length} samples, {hop_ms:g} ms"
+        result += f"; hop_ms {settings.hop_ms:g} is rounded to {rounded}"
     if steps > MAX_STEPS_PER_SECOND:
         return PreflightResult(
             "network",
-            f"{what}, more than {MAX_STEPS_PER_SECOND}: a letter lasts tens of steps, all paid for",
+            f"{result}, more than {MAX_STEPS_PER_SECOND}: training is slow for no gain",
             "raise features.hop_ms, input.stack or model.time_strides",
         )
-    return PreflightResult("network", what)
+    return PreflightResult("network", result)
 
 
 def _check_updates(settings: TrainSettings, splits: Splits) -> PreflightResult:
     updates = batches.count_updates(splits.train, settings, splits.is_feasible)
-    about = "about " if updates % settings.epochs else ""  # batches by frames differ in number
-    each = round(updates / settings.epochs)
-    what = f"{settings.epochs} epochs of {about}{each} updates are {updates}"
+    about = "about " if updates % settings.epochs else ""  # with batch_frames epochs may differ
+    per_epoch = round(updates / settings.epochs)
+    result = f"{settings.epochs} epochs of {about}{per_epoch} updates are {updates}"
+    problem = remedy = ""
     rates = [schedule.learning_rate(settings, u, updates) for u in range(1, updates + 1)]
-    lr = f"at lr {settings.learning_rate:g}"
-    if settings.optimiser != "sgd" and max(rates) > MAX_ADAM_LR:
-        return PreflightResult(
-            "updates",
-            f"{what}: {lr} each of them moves every weight by more than {MAX_ADAM_LR:g}",
-            f"lower train.learning_rate: {SAFE_ADAM_LR:g} is sane for adam and adamw",
-        )
-    if settings.optimiser != "sgd" and (way := sum(rates)) < MIN_LR_SUM:
-        return PreflightResult(
-            "updates",
-            f"{what}: {lr} they move a weight by at most {way:.0e}",
-            _advise_on_updates(settings, updates),
-        )
-    if updates < TYPICAL_ESCAPE_UPDATES[0]:
-        return PreflightResult(
-            "updates",
-            f"{what}; escape from the blanks usually comes after {TYPICAL_ESCAPE_UPDATES[0]} to {TYPICAL_ESCAPE_UPDATES[1]}",
-            _MORE_UPDATES_ADVICE,
-        )
-    if settings.warmup_updates >= updates:
-        return PreflightResult("updates", f"{what}, all of them warm-up", _SHORTER_WARMUP_ADVICE)
-    return PreflightResult("updates", what)
+    first, last = TYPICAL_ESCAPE_UPDATES
+    adam, rate = settings.optimiser != "sgd", f"at learning rate {settings.learning_rate:g}"
+    if adam and max(rates) > MAX_ADAM_LR:
+        problem = f": {rate} each update moves every weight by more than {MAX_ADAM_LR:g}"
+        remedy = f"lower train.learning_rate: {_LEARNING_RATE_ADVICE}"
+    elif adam and (lr_sum := sum(rates)) < MIN_LR_SUM:
+        problem = f": {rate} all of them together move a weight by at most {lr_sum:.0e}"
+        remedy = _advise_on_lr_sum(settings, updates)
+    elif updates < first:
+        problem = f"; runs usually escape the blank plateau after {first} to {last}"
+        remedy = _MORE_UPDATES_ADVICE
+    elif settings.warmup_updates >= updates:
+        problem = ", all of them warm-up"
+        remedy = _SHORTER_WARMUP_ADVICE
+    return PreflightResult("updates", result + problem, remedy)
 
 
-def _advise_on_updates(settings: TrainSettings, updates: int) -> str:
-    """Of weights that cannot get anywhere: what alone would let them."""
+def _advise_on_lr_sum(settings: TrainSettings, updates: int) -> str:
+    """Return the one setting whose change makes the sum of the learning rates large enough."""
     if settings.warmup_updates and updates * settings.learning_rate >= MIN_LR_SUM:
         return _SHORTER_WARMUP_ADVICE
     if settings.learning_rate < SAFE_ADAM_LR and updates * SAFE_ADAM_LR >= MIN_LR_SUM:
-        return f"raise train.learning_rate: {SAFE_ADAM_LR:g} is sane for adam and adamw"
+        return f"raise train.learning_rate: {_LEARNING_RATE_ADVICE}"
     return _MORE_UPDATES_ADVICE
 
 
-_MORE_UPDATES_ADVICE = "raise train.epochs, or lower train.batch"
-_SHORTER_WARMUP_ADVICE = "lower train.warmup_updates, or raise train.epochs"
-
-
 def _overfit_one_batch(
-    experiment: Experiment, train: SplitData, network: Network, letters: Alphabet
+    experiment: Experiment, train: SplitData, network: Network, alphabet: Alphabet
 ) -> PreflightResult:
-    """The shorter quarter of the utterances, so that it takes seconds."""
+    """Train on one batch of short utterances, so that it takes seconds, until its CER is 0."""
+    few = _short_utterances(train).to_resident(network.fc3.weight.device)
+    batch = few.make_batch(np.arange(len(few)))
+    overfit = _overfit_experiment(experiment)
+    network.dropout = Dropout(0.0)
+    evaluator = Evaluator(network, alphabet, batch.frames.device)
+    optimizer = make_optimizer(overfit.train, network.parameters())
+    step, state = TrainStep(overfit, evaluator, optimizer), TrainingState.initial(alphabet.size)
+    started, lowest_cer = time.monotonic(), math.inf
+    what = f"{len(few)} utterances, at learning rate {OVERFIT_LEARNING_RATE:g}"
+    while state.update < OVERFIT_MAX_UPDATES and time.monotonic() - started < OVERFIT_TIMEOUT_S:
+        state.train_metrics = EpochMetrics(OutputStats.empty(alphabet.size))
+        try:
+            step.step(batch, state, OVERFIT_MAX_UPDATES)
+        except DivergedError as error:
+            return PreflightResult("one batch", f"{what}: {error}", _NOT_LEARNT_ADVICE)
+        lowest_cer = min(lowest_cer, state.train_metrics.score.cer)
+        if lowest_cer == 0:
+            took = f"{state.update} updates, {time.monotonic() - started:.1f} s"
+            return PreflightResult("one batch", f"{what}: CER 0 % after {took}")
+    lowest = f"lowest CER {100 * lowest_cer:.0f} % in {state.update} updates"
+    if state.update < OVERFIT_MAX_UPDATES:
+        result = f"{what}: stopped after {OVERFIT_TIMEOUT_S:.0f} s, {lowest}; undecided"
+        return PreflightResult("one batch", result, conclusive=False)
+    return PreflightResult("one batch", f"{what}: not learnt, {lowest}", _NOT_LEARNT_ADVICE)
+
+
+def _short_utterances(train: SplitData) -> SplitData:
+    """Return up to OVERFIT_UTTERANCES of the shorter quarter of the utterances."""
     ascending = np.argsort(train.frame_counts, kind="stable")
     shorter = train.take(ascending[: max(OVERFIT_UTTERANCES, len(train) // 4)].tolist())
-    few = shorter.take(shorter.evenly_spaced_by_length(OVERFIT_UTTERANCES)).to_resident(
-        network.fc3.weight.device
-    )
-    batch = few.make_batch(np.arange(len(few)))
-    sane = _overfit_experiment(experiment)
-    network.dropout = Dropout(0.0)
-    optimiser = optimizer.make_optimizer(sane.train, network.parameters())
-    recogniser = Evaluator(network, letters, batch.frames.device)
-    learner, state = TrainStep(sane, recogniser, optimiser), TrainingState.initial(letters.size)
-    began, least = time.monotonic(), math.inf
-    whose = f"with a rate of its own, {OVERFIT_LEARNING_RATE:g}, {len(batch.utterances)} utterances"
-    while state.update < OVERFIT_MAX_UPDATES and time.monotonic() - began < OVERFIT_TIMEOUT_S:
-        state.train_metrics = EpochMetrics(OutputStats.empty(letters.size))
-        try:
-            learner.step(batch, state, OVERFIT_MAX_UPDATES)
-        except DivergedError as error:
-            return PreflightResult(
-                "one batch", f"{whose} could not be learnt by heart: {error}", _NOT_LEARNT_ADVICE
-            )
-        least = min(least, state.train_metrics.score.cer)
-        if not least:
-            took = f"{state.update} updates, {time.monotonic() - began:.1f} s"
-            return PreflightResult("one batch", f"{whose} learnt by heart, CER 0 % after {took}")
-    lowest = f"lowest CER {100 * least:.0f} % in {state.update} updates"
-    if state.update < OVERFIT_MAX_UPDATES:
-        what = f"{whose}: stopped after {OVERFIT_TIMEOUT_S:.0f} s, {lowest}; undecided"
-        return PreflightResult("one batch", what, conclusive=False)
-    took = f"{time.monotonic() - began:.0f} s"
-    return PreflightResult(
-        "one batch", f"{whose} not learnt by heart: {lowest}, {took}", _NOT_LEARNT_ADVICE
-    )
-
-
-_NOT_LEARNT_ADVICE = (
-    "mend the scale of the input first; else features and transcripts do not belong together"
-)
+    return shorter.take(shorter.evenly_spaced_by_length(OVERFIT_UTTERANCES))
 
 
 def _overfit_experiment(experiment: Experiment) -> Experiment:
     changes = {"optimiser": "adamw", "learning_rate": OVERFIT_LEARNING_RATE, "clip": 1.0}
     constant = {"schedule": "constant", "warmup_updates": 0, "weight_decay": 0.0}
     train = experiment.train.model_copy(update={**changes, **constant})
-    plain = type(experiment.ctc)()
-    return experiment.model_copy(update={"train": train, "ctc": plain})
+    return experiment.model_copy(update={"train": train, "ctc": type(experiment.ctc)()})

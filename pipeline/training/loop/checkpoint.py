@@ -1,7 +1,8 @@
-"""State: all that a run needs to go on from a step boundary as if it had never stopped.
+"""Checkpoint: all that a run needs to continue from a step boundary as if it had not stopped.
 
-In:   the network, its optimiser, the position in the epoch.   Out: bytes, and back.
-Not here: files (run.py). No random state is stored: every draw derives from (seed, update).
+In:   the network, its optimizer, the position in the epoch.   Out: bytes, and back.
+Not here: files (pipeline/runs/folder.py). No random state is stored: every draw is seeded with
+(seed, update).
 """
 
 import io
@@ -21,30 +22,30 @@ from pipeline.training.network.output_stats import OutputStats
 
 STATE_VERSION = 4
 Weights = Mapping[str, Tensor]
+# The epoch, its finished batches, and the finished batches of each evaluation.
+TrainingProgress = tuple[int, int, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
 class BestEpoch:
-    """The weights with the lowest rank so far; of equals, the earliest."""
+    """The epoch with the lowest selection key so far; the earliest one if several have it."""
 
     epoch: int
     updates: int
-    rank: tuple[float, float]  # escape.py says what ranks
+    rank: tuple[float, float]  # plateau.selection_key of its dev row
     weights: Weights = field(repr=False)
 
 
 @dataclass
 class TrainingState:
-    train_metrics: EpochMetrics  # of the epoch under way, on the training split
-    epoch: int = 1  # under way
-    position: int = 0  # of its batches, done
-    update: int = 0  # done
+    train_metrics: EpochMetrics  # of the current epoch, on the training split
+    epoch: int = 1  # the current epoch
+    position: int = 0  # finished batches of the current epoch
+    update: int = 0  # finished updates
     best: BestEpoch | None = None
     rows: list[Row] = field(default_factory=list)
-    prior: Tensor | None = None  # objective.py says of what
-    evaluations: dict[str, Evaluation] = field(
-        default_factory=dict
-    )  # splits, since the last update
+    prior: Tensor | None = None  # (C,): the label prior of loss/regularised_loss.py
+    evaluations: dict[str, Evaluation] = field(default_factory=dict)  # by split, of this epoch
 
     @classmethod
     def initial(cls, classes: int) -> "TrainingState":
@@ -54,14 +55,23 @@ class TrainingState:
     def dev_losses(self) -> list[float]:
         return [row["loss_per_character"] for row in self.rows if row["split"] == "dev"]
 
+    @property
+    def progress(self) -> TrainingProgress:
+        return self.epoch, self.position, tuple(one.batches for one in self.evaluations.values())
+
+    def latest_row(self, split: str) -> Row | None:
+        return next((row for row in reversed(self.rows) if row["split"] == split), None)
+
     def next_epoch(self, classes: int) -> "TrainingState":
-        tally = EpochMetrics(OutputStats.empty(classes))
-        return replace(self, train_metrics=tally, epoch=self.epoch + 1, position=0, evaluations={})
+        metrics = EpochMetrics(OutputStats.empty(classes))
+        epoch = self.epoch + 1
+        return replace(self, train_metrics=metrics, epoch=epoch, position=0, evaluations={})
 
 
 def serialise_state(
-    state: TrainingState, network: nn.Module, optimiser: torch.optim.Optimizer, scaler: GradScaler
+    state: TrainingState, network: nn.Module, optimizer: torch.optim.Optimizer, scaler: GradScaler
 ) -> bytes:
+    """Return the content of state.pt. Its keys never change without a new STATE_VERSION."""
     content = {
         "version": STATE_VERSION,
         "epoch": state.epoch,
@@ -71,10 +81,10 @@ def serialise_state(
         "best": None if state.best is None else {**vars(state.best)},
         "rows": [dict(row) for row in state.rows],
         "prior": state.prior,
-        "heard": {name: each.to_dict() for name, each in state.evaluations.items()},
+        "heard": {name: one.to_dict() for name, one in state.evaluations.items()},
         "network": network.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "scaler": scaler.state_dict(),  # empty, but for float16
+        "optimiser": optimizer.state_dict(),
+        "scaler": scaler.state_dict(),  # empty except with float16
     }
     archive = io.BytesIO()
     torch.save(content, archive)
@@ -84,24 +94,28 @@ def serialise_state(
 def load_state(
     run: RunFolder,
     network: nn.Module,
-    optimiser: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer,
     scaler: GradScaler,
     device: torch.device,
 ) -> TrainingState | None:
-    """The newest state that is whole, with the network and the optimiser put back into it."""
+    """Load the newest undamaged state into network, optimizer and scaler; None: there is none.
+
+    InputError where another version of the program wrote it.
+    """
     archive = next(run.states(), None)
     if archive is None:
         return None
     content = torch.load(io.BytesIO(archive), map_location=device, weights_only=True)
     if content["version"] != STATE_VERSION:
         raise InputError(
-            f"{run.state_file}: has version {content['version']}, this program wants {STATE_VERSION}; "
-            f"delete {run.path} to train anew"
+            f"{run.state_file}: has version {content['version']}, but this program reads version "
+            f"{STATE_VERSION}; delete {run.path} to train the run again"
         )
     network.load_state_dict(content["network"])
-    optimiser.load_state_dict(content["optimiser"])
+    optimizer.load_state_dict(content["optimiser"])
     scaler.load_state_dict(content["scaler"])
-    best, heard = content["best"], content.get("heard", {})  # which earlier states lack
+    best = content["best"]
+    evaluations = content.get("heard", {})  # states of earlier programs lack it
     return TrainingState(
         train_metrics=EpochMetrics.from_dict(content["tally"]),
         epoch=content["epoch"],
@@ -110,5 +124,5 @@ def load_state(
         best=best and BestEpoch(**best),
         rows=cast("list[Row]", content["rows"]),
         prior=content["prior"],
-        evaluations={name: Evaluation.from_dict(each) for name, each in heard.items()},
+        evaluations={name: Evaluation.from_dict(one) for name, one in evaluations.items()},
     )

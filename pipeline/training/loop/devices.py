@@ -1,6 +1,7 @@
-"""Machine: what a run computes on, and what it says about it.
+"""Devices: the device and precision of a run, its determinism, and a record of its environment.
 
-In:   the device that was asked for.   Out: a device that is there; versions, threads, memory.
+In:   the requested device.   Out: an available device; where the frames fit; versions, memory.
+Not here: the free memory of the host (pipeline/host.py).
 """
 
 import os
@@ -15,45 +16,42 @@ import torch
 from pipeline.files import InputError
 from pipeline.host import free_memory_bytes
 
-FREE_MEMORY_SHARE = 0.25  # of the memory that is free when a run starts: runs may share a machine
+FREE_MEMORY_SHARE = 0.25  # of the memory that is free at the start: runs may share a machine
+
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["float32", "bfloat16", "float16"]
 
 
 def select_frame_device(
     device: torch.device, needed_bytes: int, max_gb: float | None
 ) -> torch.device | None:
-    """Where so many bytes of frames fit: the device, or memory, or None: they stay in the shards.
+    """Return where the frames fit: the GPU, else host memory, else None (they stay in the shards).
 
-    They fit where they take at most `most_gb`; if that is None, a quarter of what is free.
+    They fit if they need at most `max_gb` GB; without `max_gb`, a quarter of the free memory.
     """
-    if device.type == "cuda" and needed_bytes <= _max_resident_bytes(
-        torch.cuda.mem_get_info(device)[0], max_gb
-    ):
-        return device
-    return (
-        torch.device("cpu")
-        if needed_bytes <= _max_resident_bytes(free_memory_bytes(), max_gb)
-        else None
-    )
+    if device.type == "cuda":
+        free_bytes, _ = torch.cuda.mem_get_info(device)
+        if needed_bytes <= _max_resident_bytes(free_bytes, max_gb):
+            return device
+    if needed_bytes <= _max_resident_bytes(free_memory_bytes(), max_gb):
+        return torch.device("cpu")
+    return None
 
 
 def _max_resident_bytes(free_bytes: int, max_gb: float | None) -> float:
     return free_bytes * FREE_MEMORY_SHARE if max_gb is None else max_gb * 1e9
 
 
-Device = Literal["auto", "cpu", "cuda"]
-Precision = Literal["float32", "bfloat16", "float16"]
-
-
 def gpu_names() -> list[str]:
-    """Names of the GPUs that this process may use."""
+    """Return the names of the GPUs that this process may use."""
     return [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
 
 
 def select_device(requested: Device) -> torch.device:
     if requested == "cuda" and not torch.cuda.is_available():
         raise InputError(
-            "device cuda: torch sees no GPU here; set device: auto in the profile, or ask the "
-            "scheduler for a GPU"
+            "device cuda: torch sees no GPU here; set device: auto in the profile, or request a "
+            "GPU there"
         )
     return torch.device("cuda" if requested != "cpu" and torch.cuda.is_available() else "cpu")
 
@@ -61,38 +59,39 @@ def select_device(requested: Device) -> torch.device:
 def select_dtype(requested: Precision, device: torch.device) -> torch.dtype:
     if requested == "float16" and device.type == "cpu":
         raise InputError(
-            "train.precision float16: there is no GPU here, and a CPU has no fast float16; choose "
-            "float32 or bfloat16, or ask the scheduler for a GPU"
+            "train.precision float16: there is no GPU here, and a CPU has no fast float16; set it "
+            "to float32 or bfloat16, or request a GPU in the profile"
         )
     kinds = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     return kinds[requested]
 
 
 def set_deterministic(enabled: bool, device: torch.device) -> None:
-    """Have a GPU give the same bits each time; the CPU does so of itself.
+    """Make a GPU give the same bits each time; a CPU always does.
 
-    torch takes deterministic kernels then, cuDNN's among them, and refuses where there is none;
-    ctc.py computes the loss on the CPU. cuBLAS reads its variable when it is first used, so this
-    comes before anything is computed. Neither the cost nor the effect was measured: no GPU was at
-    hand.
+    torch then uses deterministic kernels and raises where there is none; loss/ctc.py computes the
+    loss on the CPU. Call this before any computation, because cuBLAS reads its environment variable
+    when it is first used. Cost and effect are not measured.
     """
     on = enabled and device.type == "cuda"
     if on:
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
-        torch.backends.cudnn.benchmark = False  # it chooses by timing
-    if on != torch.are_deterministic_algorithms_enabled():  # to tell it imports its compiler
+        torch.backends.cudnn.benchmark = False  # it would choose kernels by timing them
+    if (
+        on != torch.are_deterministic_algorithms_enabled()
+    ):  # the call imports torch's compiler, so only when needed
         torch.use_deterministic_algorithms(on)
 
 
 def seed_torch(seed: int, device: torch.device) -> None:
-    """As torch.manual_seed, which on a CPU also keeps a stack trace for each GPU to come."""
+    """Do what torch.manual_seed does, without its stack trace for GPUs that are not in use yet."""
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)
 
 
 def describe_environment(device: torch.device) -> dict[str, Any]:
-    """For environment.json: what may make the same experiment give other digits."""
+    """Return what environment.json stores: all that may change the numbers of an experiment."""
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
         "python": platform.python_version(),
@@ -109,13 +108,12 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """Of the GPU, or of this process; Windows has no cheap answer: 0."""
+    """Return the peak memory of the GPU, or of this process on a CPU; 0 on Windows."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if sys.platform == "win32":
         return 0
-    # Not at the top: Windows has no such module.
-    import resource  # noqa: PLC0415
+    import resource  # noqa: PLC0415  (Windows does not have this module)
 
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,7 +1,7 @@
-"""Recogniser: a network that reads batches and writes texts.
+"""Evaluator: runs the network on batches, decodes its outputs and scores a whole split.
 
-In:   a network, an alphabet, a split.   Out: outputs, texts; the evaluation of a split.
-Not here: training it (trainer.py).
+In:   a network, an alphabet, a split.   Out: outputs, texts; the metrics of a split.
+Not here: training (train_step.py), turning metrics into rows (metrics.py).
 """
 
 import math
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pipeline.corpus.text import Alphabet
 from pipeline.decoding import beam_search
+from pipeline.runs.records import Hypothesis
 from pipeline.shapes import Float
 from pipeline.training.data.batches import Batch, SplitData, find_finite
 from pipeline.training.data.loader import BatchLoader
@@ -30,15 +31,16 @@ class Evaluator:
     network: Network
     alphabet: Alphabet
     device: torch.device
-    precision: torch.dtype = torch.float32  # of the operations that allow it
+    precision: torch.dtype = torch.float32  # for operations that autocast may run in it
 
     def run_network(self, batch: Batch) -> NetworkOutput:
-        rough = self.precision != torch.float32
-        with torch.autocast(self.device.type, self.precision if rough else None, enabled=rough):
+        mixed = self.precision != torch.float32
+        with torch.autocast(self.device.type, self.precision if mixed else None, enabled=mixed):
             output: NetworkOutput = self.network(batch.frames, batch.lengths)
         return output
 
     def decode_output(self, output: NetworkOutput, beam: int | None = None) -> list[str]:
+        """Return one text per utterance, by greedy search or by beam search of that width."""
         logits = output.logits.detach()
         if beam is None:
             labels = ctc.greedy_search(logits, output.lengths)
@@ -55,58 +57,62 @@ class Evaluator:
         beam: int | None = None,
         before_batch: Callable[[], None] = lambda: None,
     ) -> None:
-        """Go on with what is begun to the end of the split, `size` utterances at a time.
+        """Continue the evaluation to the end of the split, updating it after each batch.
 
-        `between` is called before each batch, and may raise.
+        `before_batch` is called before each batch and may raise; a later call then continues.
         """
         self.network.eval()
-        tally = evaluation.metrics
+        metrics = evaluation.metrics
         ascending = np.argsort(split.lengths, kind="stable")
         plan = [
             split.select(ascending[n : n + batch_size]) for n in range(0, len(split), batch_size)
         ]
-        asked = time.perf_counter()
-        with closing(BatchLoader(split, self.device).batches(plan[evaluation.batches :])) as coming:
-            for batch in coming:
-                waited = time.perf_counter() - asked
+        batches = BatchLoader(split, self.device).batches(plan[evaluation.batches :])
+        with closing(batches):
+            requested_at = time.perf_counter()
+            for batch in batches:
+                waited = time.perf_counter() - requested_at
                 before_batch()
                 started = time.perf_counter()
                 self._evaluate_batch(batch, evaluation, beam)
                 evaluation.batches += 1
-                tally.waited += waited
-                tally.seconds += waited + time.perf_counter() - started
-                asked = time.perf_counter()
+                metrics.waited += waited
+                metrics.seconds += waited + time.perf_counter() - started
+                requested_at = time.perf_counter()
 
-    def _evaluate_batch(self, batch: Batch, begun: Evaluation, beam: int | None) -> None:
-        if (whole := drop_nonfinite(begun.metrics, batch)) is not None:
-            found = self._score_batch(whole, begun.metrics, beam)
-            for place, text in zip(whole.indices, found, strict=True):
-                begun.texts[place] = text
-        missed = [u.transcript for u in batch.utterances if u.id in begun.metrics.nonfinite]
-        begun.metrics.add_texts(missed, [""] * len(missed))
+    def _evaluate_batch(self, batch: Batch, evaluation: Evaluation, beam: int | None) -> None:
+        """Score the batch; an utterance whose input is not finite has an empty hypothesis."""
+        metrics = evaluation.metrics
+        if (finite := drop_nonfinite(metrics, batch)) is not None:
+            texts = self._score_batch(finite, metrics, beam)
+            for index, text in zip(finite.indices, texts, strict=True):
+                evaluation.texts[index] = text
+        dropped = [u.transcript for u in batch.utterances if u.id in metrics.nonfinite]
+        metrics.add_texts(dropped, [""] * len(dropped))
 
-    def _score_batch(self, batch: Batch, tally: EpochMetrics, beam: int | None) -> list[str]:
+    def _score_batch(self, batch: Batch, metrics: EpochMetrics, beam: int | None) -> list[str]:
         output = self.run_network(batch)
         logs = ctc.log_probabilities(output.logits)
         losses = ctc.loss_from_log_probabilities(
             logs, output.lengths, batch.targets, batch.target_lengths
         )
-        found = self.decode_output(output, beam)
-        update_metrics(tally, batch, output, logs, losses=losses.tolist(), texts=found)
-        return found
+        texts = self.decode_output(output, beam)
+        update_metrics(metrics, batch, output, logs, losses=losses.tolist(), texts=texts)
+        return texts
 
 
 def drop_nonfinite(metrics: EpochMetrics, batch: Batch) -> Batch | None:
-    """The batch without utterances whose input is no finite number; the tally names them.
+    """Return the batch without utterances whose input has NaN or infinity; None: none is left.
 
-    One of them would spread to its neighbours: through BatchNorm, and through the gradient.
+    Their ids are added to the metrics. Left in, they would make the whole batch NaN through
+    BatchNorm and the gradient.
     """
     if not math.isfinite(batch.max_abs):
-        whole = find_finite(batch.frames)
-        metrics.nonfinite += [batch.utterances[b].id for b in np.flatnonzero(~whole)]
-        if not whole.any():
+        finite = find_finite(batch.frames)
+        metrics.nonfinite += [batch.utterances[b].id for b in np.flatnonzero(~finite)]
+        if not finite.any():
             return None
-        batch = batch.take(np.flatnonzero(whole).tolist())
+        batch = batch.take(np.flatnonzero(finite).tolist())
     metrics.largest_z = max(metrics.largest_z, batch.max_abs)
     return batch
 
@@ -120,8 +126,14 @@ def update_metrics(
     losses: list[float],
     texts: list[str],
 ) -> None:
-    """Add a batch to a tally; `logs` are the logarithms of its outputs."""
+    """Add a batch to the metrics; `logs` are its log-probabilities, `losses` in nats."""
     metrics.add_losses(losses, batch.target_lengths.tolist())
     metrics.add_texts([utterance.transcript for utterance in batch.utterances], texts)
     metrics.frames += sum(utterance.frames for utterance in batch.utterances)
     metrics.health += OutputStats.of(logs, output.lengths, output.clamp_counts)
+
+
+def make_hypotheses(split: SplitData, texts: list[str]) -> list[Hypothesis]:
+    """Return one scored hypothesis per utterance of the split, whose order `texts` has."""
+    pairs = zip(split.utterances, texts, strict=True)
+    return [Hypothesis.of(u.id, split.name, u.transcript, text) for u, text in pairs]

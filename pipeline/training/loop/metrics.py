@@ -1,9 +1,9 @@
-"""Tally: what an epoch of one split adds up to, until it becomes a row; an evaluation under way.
+"""Metrics: the sums of one epoch on one split, which become a row; an unfinished evaluation.
 
-In:   batches' losses, texts, health, times.   Out: a row; plain numbers for the state.
-Not here: where they come from (trainer.py).
+In:   the losses, texts, output statistics and times of batches.   Out: a row; a dict for the state.
+Not here: where the values come from (train_step.py, evaluator.py, trainer.py).
 
-Only sums are kept, and each rate is divided once, when the row is written.
+Only sums are kept. Each rate is one division, when the row is made.
 """
 
 import math
@@ -23,27 +23,30 @@ MAX_NONFINITE_IDS = 5  # utterances in a row
 
 @dataclass
 class EpochMetrics:
+    """Sums over an epoch on one split. state.pt stores the fields under these names."""
+
     health: OutputStats
-    loss: float = 0.0  # nats, of the utterances whose transcript can be aligned
-    loss_per_label: float = 0.0  # sum of each utterance's loss divided by its labels
-    aligned: int = 0
+    loss: float = 0.0  # nats; sum over the utterances that can be aligned
+    loss_per_label: float = 0.0  # sum of each utterance's loss divided by its number of labels
+    aligned: int = 0  # utterances that can be aligned
     score: Score = field(default_factory=Score)
     utterances: int = 0
-    empty: int = 0  # hypotheses without a letter
+    empty: int = 0  # hypotheses without a character other than spaces
     emitted: int = 0  # characters of the hypotheses
-    frames: int = 0  # as stored, before they are joined
+    frames: int = 0  # as stored, before stacking
     largest_z: float = 0.0
-    nonfinite: list[str] = field(default_factory=list)  # utterances that were left out
-    grad_norm: float = 0.0  # summed over the updates that have a finite one
-    normed: int = 0
-    rates: float = 0.0  # learning rates, summed over the updates
+    nonfinite: list[str] = field(default_factory=list)  # ids of utterances that were left out
+    grad_norm: float = 0.0  # sum over the updates with a finite norm
+    normed: int = 0  # updates with a finite norm
+    rates: float = 0.0  # sum of the learning rates of the updates
     updates: int = 0  # in this epoch
-    update_size: float = 0.0  # summed over the updates that were sized
-    sized: int = 0
+    update_size: float = 0.0  # sum over the updates whose size was measured
+    sized: int = 0  # updates whose size was measured
     seconds: float = 0.0
-    waited: float = 0.0  # seconds, for batches
+    waited: float = 0.0  # the seconds of them spent waiting for batches
 
     def add_losses(self, losses: Sequence[float], labels: Sequence[int]) -> None:
+        """Add each utterance's loss and number of labels; an infinite loss means not alignable."""
         finite = [(loss, n) for loss, n in zip(losses, labels, strict=True) if loss != math.inf]
         self.loss += sum(loss for loss, _ in finite)
         self.loss_per_label += sum(loss / n for loss, n in finite)
@@ -67,9 +70,10 @@ class EpochMetrics:
         learning_rate: float,
         peak_memory_bytes: int,
     ) -> Row:
-        """The loss per character is torch's 'mean', and so is the reference.
+        """Divide the sums once and return the row.
 
-        That is each utterance's loss by its own length, then averaged.
+        The loss per character is torch's 'mean' reduction: each utterance's loss is divided by its
+        number of labels, then averaged over the utterances. The reference loss is the same mean.
         """
         score = self.score
         columns = {
@@ -106,7 +110,7 @@ class EpochMetrics:
         return cast("Row", {**columns, **self._diagnostic_columns()})
 
     def _diagnostic_columns(self) -> dict[str, Any]:
-        """The last columns of a row."""
+        """Return the last columns of a row."""
         return {
             "emitted_chars": self.emitted,
             "length_ratio": _ratio(self.emitted, self.score.characters.reference),
@@ -120,7 +124,7 @@ class EpochMetrics:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """Numbers and lists only, so that a state can be read without running code."""
+        """Return numbers, strings and lists only: torch.load reads them with weights_only."""
         return {**asdict(self), "health": self.health.sums.tolist()}
 
     @classmethod
@@ -132,11 +136,11 @@ class EpochMetrics:
 
 @dataclass
 class Evaluation:
-    """A split as far as it has been heard, the shortest utterances first."""
+    """An evaluation that may be unfinished; it decodes the shortest utterances first."""
 
     metrics: EpochMetrics
-    texts: list[str]  # in the split's order
-    batches: int = 0  # heard
+    texts: list[str]  # hypotheses in the order of the split; empty until decoded
+    batches: int = 0  # finished
 
     @classmethod
     def initial(cls, utterances: int, classes: int) -> "Evaluation":

@@ -1,4 +1,4 @@
-"""Optimizers: Adam, AdamW and SGD without the import of torch's compiler.
+"""Optimizer: Adam, AdamW and SGD, made without importing torch's compiler.
 
 In:   train settings, the weights.   Out: an optimizer.
 Not here: the learning rate of an update (schedule.py).
@@ -11,13 +11,13 @@ from torch import nn, no_grad, optim
 
 from pipeline.config.experiment import TrainSettings
 
-SGD_MOMENTUM = 0.9  # of sgd, Nesterov's; one-cycle leaves it where it is
+SGD_MOMENTUM = 0.9  # Nesterov's; one-cycle does not change it
 
 
 class _UnwrappedOptimizer:
-    """What torch's optimisers do, without the wrappers that hide it from torch's compiler.
+    """torch's optimizer methods without the wrappers that hide them from torch's compiler.
 
-    Those import all of the compiler: two seconds and 110 MB of a run that compiles nothing.
+    The wrappers import the whole compiler: 2 s and 110 MB for a run that compiles nothing.
     """
 
     add_param_group = unwrap(optim.Optimizer.add_param_group)
@@ -39,7 +39,7 @@ class _SGD(_UnwrappedOptimizer, optim.SGD):
 
 
 def make_optimizer(settings: TrainSettings, weights: Iterable[nn.Parameter]) -> optim.Optimizer:
-    """Weight decay pulls at matrices only: a bias or a scale at zero is no simpler."""
+    """Make the optimizer; weight decay applies to matrices, not to biases and scales."""
     weights = list(weights)
     groups = [
         {"params": [w for w in weights if w.ndim > 1], "weight_decay": settings.weight_decay},

@@ -1,8 +1,9 @@
-"""Splits: the three parts of a feature set as training wants them, checked before it begins.
+"""Splits: train, dev and test of a feature set, checked before training starts.
 
-In:   features, an experiment, how many steps the network makes of a length.
-Out:  `Splits`: three parts, what was left out of them, their reference lines.
-Not here: gathering one part (batches.py), the lines' formulas (ctc.py).
+In:   features, an experiment, the number of output steps for each input length.
+Out:  `Splits`: the three splits, what was left out of train, their reference losses.
+Not here: reading one split (data/batches.py), the formula of the reference loss
+(loss/reference_loss.py).
 """
 
 import logging
@@ -22,7 +23,7 @@ from pipeline.files import InputError
 from pipeline.shapes import Bool, Int64
 from pipeline.training.data.batches import SplitData
 from pipeline.training.data.frame_store import count_stacked_frames
-from pipeline.training.loss.reference_line import (
+from pipeline.training.loss.reference_loss import (
     ConstantReference,
     fit_constant_reference,
     largest_stride,
@@ -31,8 +32,8 @@ from pipeline.training.loss.reference_line import (
 
 MAX_IDS_IN_MESSAGE = 3  # utterances in an error message
 
-Lengths = Int64[np.ndarray, " U"]
-OutputLength = Callable[[Lengths], Lengths]  # frames of the network's input -> steps of its output
+Lengths = Int64[np.ndarray, " U"]  # U utterances
+OutputLength = Callable[[Lengths], Lengths]  # input frames -> output steps
 
 log = logging.getLogger(__name__)
 
@@ -43,74 +44,79 @@ class InfeasibleError(InputError):
 
 @dataclass(frozen=True)
 class Splits:
-    """In train only what can be aligned. In dev and test everything is recognised and scored."""
+    """Train has only utterances that can be aligned; dev and test have all, and all are scored."""
 
     train: SplitData
     dev: SplitData
     test: SplitData
-    infeasible: Mapping[str, int]
-    constant_references: Mapping[str, ConstantReference | None]  # None: nothing can be aligned
-    is_feasible: Callable[[Lengths], Bool[np.ndarray, " U"]]  # so many frames each, in train
+    infeasible: Mapping[str, int]  # utterances that cannot be aligned, by split
+    constant_references: Mapping[str, ConstantReference | None]  # None: nothing to align
+    # Whether each training utterance can be aligned, had it these many frames.
+    is_feasible: Callable[[Lengths], Bool[np.ndarray, " U"]]
 
     @classmethod
     def from_features(
         cls,
         features: FeatureSet,
         experiment: Experiment,
-        steps: OutputLength,
-        residence: torch.device | None,
+        output_length: OutputLength,
+        frame_device: torch.device | None,
     ) -> "Splits":
-        """`residence`: where their frames are to lie; None: they stay in the shards."""
+        """Read and check the splits; `frame_device` holds the frames (None: the shards do).
+
+        InputError where a split is missing, a transcript has unknown characters, or a batch cannot
+        hold the longest utterance. InfeasibleError where no training utterance can be aligned.
+        """
         letters = get_alphabet(experiment.alphabet)
         require_trainable(features.utterances, letters)
         train, dev, test = (
             SplitData.from_shards(features, name, experiment.input, letters)
             for name in ("train", "dev", "test")
         )
-        if residence is not None:
-            train, dev, test = (split.to_resident(residence) for split in (train, dev, test))
-        every = {split.name: split for split in (train, dev, test)}
-        fitting = {name: _select_feasible(split, steps) for name, split in every.items()}
-        for split in every.values():
-            _log_infeasible(split, steps)
-        _require_longest_fits(fitting["train"], experiment.train)
+        if frame_device is not None:
+            train, dev, test = (split.to_resident(frame_device) for split in (train, dev, test))
+        splits = {split.name: split for split in (train, dev, test)}
+        feasible = {name: _select_feasible(one, output_length) for name, one in splits.items()}
+        for split in splits.values():
+            _log_infeasible(split, output_length)
+        _require_longest_fits(feasible["train"], experiment.train)
         return cls(
-            train=fitting["train"],
+            train=feasible["train"],
             dev=dev,
             test=test,
-            infeasible={name: len(split) - len(fitting[name]) for name, split in every.items()},
+            infeasible={name: len(split) - len(feasible[name]) for name, split in splits.items()},
             constant_references={
-                name: _fit_reference(split, steps, letters.size) for name, split in fitting.items()
+                name: _fit_reference(split, output_length, letters.size)
+                for name, split in feasible.items()
             },
-            is_feasible=partial(_are_feasible, fitting["train"], steps, experiment.input.stack),
+            is_feasible=partial(
+                _are_feasible, feasible["train"], output_length, experiment.input.stack
+            ),
         )
 
     def reference_loss(self, name: str) -> float:
-        """Per character, of the best output that ignores the input; no such output is below it."""
+        """Return the loss of the best output that ignores the input, in nats per character."""
         reference = self.constant_references[name]
         return reference.loss_per_character if reference else math.nan
 
 
 def _required_steps(split: SplitData) -> Lengths:
+    """Return the fewest output steps that can align each utterance's transcript."""
     return np.array([minimum_frames(labels) for labels in split.labels], np.int64)
 
 
 def _are_feasible(
     split: SplitData, output_length: OutputLength, stack: int, frames: Lengths
 ) -> Bool[np.ndarray, " U"]:
-    """Whether so many stored frames, joined and strided, can align each utterance's transcript."""
-    enough: np.ndarray = output_length(count_stacked_frames(frames, stack)) >= _required_steps(
-        split
-    )
-    return enough
+    """Return for each utterance whether `frames` stored frames can align its transcript."""
+    steps: np.ndarray = output_length(count_stacked_frames(frames, stack))
+    feasible: np.ndarray = steps >= _required_steps(split)
+    return feasible
 
 
 def _select_feasible(split: SplitData, output_length: OutputLength) -> SplitData:
-    return split.take(
-        np.flatnonzero(
-            _are_feasible(split, output_length, split.stack, split.frame_counts)
-        ).tolist()
-    )
+    feasible = _are_feasible(split, output_length, split.stack, split.frame_counts)
+    return split.take(np.flatnonzero(feasible).tolist())
 
 
 def _fit_reference(
@@ -122,52 +128,57 @@ def _fit_reference(
 
 
 def _log_infeasible(split: SplitData, output_length: OutputLength) -> None:
-    """Say which utterances cannot be aligned, and what would let them."""
-    there, needs = output_length(split.lengths), _required_steps(split)
+    """Log which utterances cannot be aligned and what to change; raise if that is all of train."""
+    steps, required = output_length(split.lengths), _required_steps(split)
     strides = list(map(largest_stride, split.frame_counts.tolist(), split.labels))
     short = [
         f"{utterance.id} ({have} steps, needs {need}: fits at {_format_stride(stride)})"
         for utterance, have, need, stride in zip(
-            split.utterances, there, needs, strides, strict=True
+            split.utterances, steps, required, strides, strict=True
         )
         if have < need
     ]
     if not short:
         return
     kind = "training" if split.name == "train" else split.name
-    found = f"{len(short)} of {len(split)} {kind} utterances are too short to be aligned"
+    summary = f"{len(short)} of {len(split)} {kind} utterances are too short to be aligned"
     remedy = _advise_on_strides(split, output_length, min(strides))
     if split.name != "train":
-        found += " and have no loss, but are scored"
+        summary += " and have no loss, but are scored"
     elif len(short) < len(split):
-        found += " and are left out"
+        summary += " and are left out"
     else:
-        raise InfeasibleError(f"{found}: {'; '.join(short[:MAX_IDS_IN_MESSAGE])}; {remedy}")
-    log.warning("%s: %s; %s", found, "; ".join(short), remedy)
+        raise InfeasibleError(f"{summary}: {'; '.join(short[:MAX_IDS_IN_MESSAGE])}; {remedy}")
+    log.warning("%s: %s; %s", summary, "; ".join(short), remedy)
 
 
 def _require_longest_fits(train: SplitData, settings: TrainSettings) -> None:
-    """The longest utterance alone must not be more than a batch may hold."""
+    """Raise InputError if the longest utterance alone exceeds `train.batch_frames`."""
     if settings.batch_frames is None:
         return
     longest = int(train.frame_counts.argmax())
     frames = math.ceil(train.frame_counts[longest] * (1 + settings.tempo)) + train.stack - 1
     if frames > settings.batch_frames:
         raise InputError(
-            f"train.batch_frames: {settings.batch_frames} cannot hold {frames} frames of "
+            f"train.batch_frames: {settings.batch_frames} is less than the {frames} frames of "
             f"{train.utterances[longest].id}, the longest training utterance; raise it"
         )
 
 
 def _advise_on_strides(split: SplitData, output_length: OutputLength, stride: int) -> str:
-    """The largest `input.stack` at which every transcript fits, or what else would do it."""
+    """Recommend the largest `input.stack` at which all transcripts fit, or another setting."""
     for stack in range(split.stack, 0, -1):
         if _are_feasible(split, output_length, stack, split.frame_counts).all():
-            return f"input.stack: {stack} would fit all"
-    found = f"no input.stack fits all, {_format_stride(stride)} does"
+            return f"all fit with input.stack: {stack}"
     if stride:
-        return f"{found}: lower model.time_strides, or set model.convolutions: 0"
-    return f"{found}: lower features.hop_ms, or list them under exclude: in the corpus file"
+        return (
+            f"no input.stack fits all, but {_format_stride(stride)} does: lower "
+            "model.time_strides, or set model.convolutions: 0"
+        )
+    return (
+        "not all fit at any stride: lower features.hop_ms, or list them under exclude: in the "
+        "corpus file"
+    )
 
 
 def _format_stride(stride: int) -> str:

@@ -1,8 +1,8 @@
-"""Learner: a batch moves the weights, and says how that went.
+"""Train step: one batch updates the weights and is added to the metrics.
 
-In:   a recogniser, its optimiser; a batch; the state, which counts the updates.
-Out:  weights after one step; its losses, texts and signs of health, added to the state's tally;
-DivergedError when a loss or a gradient is no number.
+In:   an evaluator, its optimizer; a batch; the state, which counts the updates.
+Out:  the weights after one update; losses, texts and output statistics, added to the state's
+metrics; DivergedError when a loss or a gradient is not finite.
 Not here: which batch comes next, rows, saving (trainer.py).
 """
 
@@ -26,14 +26,14 @@ from pipeline.training.loop.evaluator import Evaluator, update_metrics
 from pipeline.training.loop.metrics import EpochMetrics
 from pipeline.training.loss import ctc, regularised_loss
 
-MIN_LOSS_SCALE = 1.0  # of a float16 loss: below it the gradient itself is no number
-# In one of so many updates the move is sized, which takes a copy of the weights, and the clamp's
-# ends are counted, a hundred thousand activations of a layer.
+MIN_LOSS_SCALE = 1.0  # of float16: a gradient that overflows even at this scale is not finite
+# The size of an update and the activations at the ends of the clamp are measured in one of this
+# many updates: that takes a copy of the weights and a pass over all activations.
 UPDATE_RATIO_INTERVAL = 10
 
 
 class DivergedError(InputError):
-    """A loss or a gradient is no finite number."""
+    """A loss or a gradient is NaN or infinite."""
 
 
 @dataclass(frozen=True)
@@ -41,64 +41,68 @@ class TrainStep:
     experiment: Experiment
     evaluator: Evaluator
     optimizer: torch.optim.Optimizer
-    # Small gradients would vanish in float16. An update of which one overflows is left out, and
-    # the scale halved.
+    # Scales the loss, because small gradients are zero in float16. An update with a gradient that
+    # overflows is skipped, and the scale is halved.
     scaler: GradScaler = field(default_factory=partial(GradScaler, enabled=False))
 
     @property
     def learning_rate(self) -> float:
-        """Of the latest update."""
+        """The learning rate of the latest update."""
         return float(self.optimizer.param_groups[0]["lr"])
 
     def step(self, batch: Batch, state: TrainingState, updates: int) -> None:
-        """The next of `updates` updates. The state moves on, all but its place in the epoch."""
-        settings, network, tally = (
-            self.experiment.train,
-            self.evaluator.network,
-            state.train_metrics,
-        )
-        if not network.training:
-            network.train()  # goes through every layer
-        state.update += 1
-        devices.seed_torch(
-            fold_seed(settings.seed, state.update), self.evaluator.device
-        )  # dropout's
-        for group in self.optimizer.param_groups:
-            group["lr"] = schedule.learning_rate(settings, state.update, updates, state.dev_losses)
-        network.clamp.count_in_training = tally.updates % UPDATE_RATIO_INTERVAL == 0
+        """Make the next of `updates` updates; the state's position in the epoch does not change.
+
+        DivergedError where a loss or a gradient is not finite.
+        """
+        network, metrics = self.evaluator.network, state.train_metrics
+        self._prepare_update(state, updates)
         output = self.evaluator.run_network(batch)
         logs = ctc.log_probabilities(output.logits)
-        losses = ctc.loss_from_log_probabilities(
+        losses_B = ctc.loss_from_log_probabilities(
             logs, output.lengths, batch.targets, batch.target_lengths
         )
-        minimised = losses
+        objective_B = losses_B
         if not self.experiment.ctc.is_unregularised:
-            minimised = regularised_loss.training_loss(
+            objective_B = regularised_loss.training_loss(
                 output, batch, self.experiment.ctc, state.prior
             )
             state.prior = regularised_loss.update_prior(state.prior, output)
         self.optimizer.zero_grad()
-        total = minimised.sum() / batch.target_lengths.sum()
+        total = objective_B.sum() / batch.target_lengths.sum()
         torch.autograd.backward(self.scaler.scale(total))
         self.scaler.unscale_(self.optimizer)
-        limit = math.inf if settings.clip is None else settings.clip
-        norm = float(clip_grad_norm_(network.parameters(), limit))
-        each = losses.tolist()
-        self._require_finite(batch, each, norm, state.update)
-        with self._track_update_ratio(tally):
+        clip = self.experiment.train.clip
+        norm = float(clip_grad_norm_(network.parameters(), math.inf if clip is None else clip))
+        losses = losses_B.tolist()
+        self._require_finite(batch, losses, norm, state.update)
+        with self._track_update_ratio(metrics):
             self.scaler.step(self.optimizer)
         self.scaler.update()
         texts = self.evaluator.decode_output(output)
-        update_metrics(tally, batch, output, logs.detach(), losses=each, texts=texts)
+        update_metrics(metrics, batch, output, logs.detach(), losses=losses, texts=texts)
         if math.isfinite(norm):
-            tally.grad_norm += norm
-            tally.normed += 1
-        tally.rates += self.learning_rate
-        tally.updates += 1
+            metrics.grad_norm += norm
+            metrics.normed += 1
+        metrics.rates += self.learning_rate
+        metrics.updates += 1
+
+    def _prepare_update(self, state: TrainingState, updates: int) -> None:
+        """Count the update, and set the seed, the learning rate and what the network measures."""
+        settings, network = self.experiment.train, self.evaluator.network
+        if not network.training:
+            network.train()  # slow: it visits every layer
+        state.update += 1
+        # Dropout draws from torch's generator.
+        devices.seed_torch(fold_seed(settings.seed, state.update), self.evaluator.device)
+        for group in self.optimizer.param_groups:
+            group["lr"] = schedule.learning_rate(settings, state.update, updates, state.dev_losses)
+        measured = state.train_metrics.updates % UPDATE_RATIO_INTERVAL == 0
+        network.clamp.count_in_training = measured
 
     @contextmanager
     def _track_update_ratio(self, metrics: EpochMetrics) -> Iterator[None]:
-        """How far the weights move in the block, relative to where they stood."""
+        """Measure how far the weights move in the block, relative to their norm before it."""
         if metrics.updates % UPDATE_RATIO_INTERVAL:
             yield
             return
@@ -110,19 +114,30 @@ class TrainStep:
         metrics.sized += 1
 
     def _require_finite(self, batch: Batch, losses: list[float], norm: float, update: int) -> None:
-        curable = self.scaler.is_enabled() and self.scaler.get_scale() > MIN_LOSS_SCALE
+        """Raise DivergedError, unless a smaller loss scale can make the gradient finite."""
+        can_rescale = self.scaler.is_enabled() and self.scaler.get_scale() > MIN_LOSS_SCALE
         finite = list(map(math.isfinite, losses))
-        if all(finite) and (curable or math.isfinite(norm)):
+        if all(finite) and (can_rescale or math.isfinite(norm)):
             return
         ids = [utterance.id for utterance in batch.utterances]
-        wrong = [name for name, well in zip(ids, finite, strict=True) if not well]
+        wrong = [name for name, ok in zip(ids, finite, strict=True) if not ok]
         what = f"loss of {', '.join(wrong)}" if wrong else f"gradient of {', '.join(ids)}"
         raise DivergedError(
             f"after {update - 1} updates, at learning rate {self.learning_rate:g}: the {what} is "
-            "no finite number; lower train.learning_rate, or clip the gradient with train.clip"
+            "NaN or infinite; lower train.learning_rate, or clip the gradient with train.clip"
         )
 
 
 def fold_seed(seed: int, update: int) -> int:
-    """A seed for torch; update 0 is the beginning, the weights."""
+    """Return torch's seed for an update; update 0 stands for the initial weights."""
     return int(np.random.SeedSequence([seed, update]).generate_state(1, np.uint64)[0])
+
+
+def require_updates(metrics: EpochMetrics) -> None:
+    """Raise InputError if an epoch made no update, because no training input is finite."""
+    if not metrics.updates:
+        raise InputError(
+            f"the input of all {len(metrics.nonfinite)} training utterances (the first: "
+            f"{', '.join(metrics.nonfinite[:3])}) has NaN or infinity; set features.storage: "
+            "float32, or leave them out with exclude: in the corpus file"
+        )

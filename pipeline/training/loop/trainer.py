@@ -77,9 +77,8 @@ def fit(
         torch.set_num_threads(threads)
     torch_device = devices.select_device(device)
     devices.set_deterministic(experiment.train.deterministic, torch_device)
-    run.write_environment(
-        {**devices.describe_environment(torch_device), "features_engine": features.engine}
-    )
+    environment = devices.describe_environment(torch_device)
+    run.write_environment({**environment, "features_engine": features.engine})
     heartbeat = (run.heartbeat() or Heartbeat()).with_this_process("running", "reading frames")
     on_heartbeat(replace(heartbeat, epochs=experiment.train.epochs))
     trainer = Trainer.prepare(

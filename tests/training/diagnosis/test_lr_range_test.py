@@ -1,4 +1,4 @@
-"""The range test tries the rates it says, stops where training diverges, and states its rule."""
+"""The range test uses the stated learning rates and stops when training diverges."""
 
 import math
 from itertools import pairwise
@@ -16,14 +16,14 @@ from tests.training.letters import make_experiment
 
 
 def test_rates_grow_by_the_same_factor_from_1e_6_to_1e_2():
-    line = range_learning_rates(50)
-    assert (line[0], line[-1]) == pytest.approx((1e-6, 1e-2))
-    factors = [after / before for before, after in pairwise(line)]
+    rates = range_learning_rates(50)
+    assert (rates[0], rates[-1]) == pytest.approx((1e-6, 1e-2))
+    factors = [after / before for before, after in pairwise(rates)]
     assert factors == pytest.approx([factors[0]] * 49)
     assert range_learning_rates(1) == [1e-6]
 
 
-def test_smoothing_is_a_weighted_mean_of_what_came_before():
+def test_smoothing_is_a_weighted_mean_of_the_losses_so_far():
     losses = [4.0, 1.0, 3.0]
     weights = [0.95**age for age in (2, 1, 0)]
     mean = sum(w * loss for w, loss in zip(weights, losses, strict=True)) / sum(weights)
@@ -31,7 +31,7 @@ def test_smoothing_is_a_weighted_mean_of_what_came_before():
     assert smooth_losses([2.0] * 9) == pytest.approx([2.0] * 9)
 
 
-def test_a_network_that_learns_is_tried_at_every_rate(features: FeatureSet):
+def test_a_network_that_learns_is_tested_at_every_rate(features: FeatureSet):
     found = run_lr_range_test(
         make_experiment(train={"learning_rate": 7.0}), features, threads=1, updates=120
     )
@@ -46,7 +46,7 @@ def test_a_network_that_learns_is_tried_at_every_rate(features: FeatureSet):
     assert found.reference_loss > 0
 
 
-def test_where_training_diverges_the_test_ends(
+def test_the_test_ends_when_training_diverges(
     features: FeatureSet, monkeypatch: pytest.MonkeyPatch
 ):
     """SGD on unscaled input, without a clamp, up to a rate of 100."""
@@ -59,5 +59,5 @@ def test_where_training_diverges_the_test_ends(
     found = run_lr_range_test(settings, features, threads=1, updates=400)
     assert found.diverged
     assert len(found.steps) < 400
-    assert all(math.isfinite(tried.loss) for tried in found.steps)
+    assert all(math.isfinite(step.loss) for step in found.steps)
     assert found.suggestion < found.steps[-1].learning_rate

@@ -1,4 +1,4 @@
-"""What a run computes on, and whether it gives the same bits again."""
+"""The device, the precision and the memory for frames; computations repeat their bits."""
 
 import os
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ DEVICES = [CPU, GPU] if torch.cuda.is_available() else [CPU]
 
 
 @pytest.fixture(autouse=True)
-def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _restore_torch(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
     benchmark = torch.backends.cudnn.benchmark
     yield
@@ -25,7 +25,7 @@ def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.use_deterministic_algorithms(False)
 
 
-def test_a_gpu_is_told_to_be_deterministic_and_a_later_run_may_be_told_otherwise():
+def test_a_gpu_becomes_deterministic_and_a_later_run_can_undo_it():
     devices.set_deterministic(True, GPU)
     assert torch.are_deterministic_algorithms_enabled()
     assert not torch.is_deterministic_algorithms_warn_only_enabled()
@@ -35,13 +35,13 @@ def test_a_gpu_is_told_to_be_deterministic_and_a_later_run_may_be_told_otherwise
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-def test_the_cpu_is_left_as_it_is():
+def test_on_a_cpu_nothing_changes():
     devices.set_deterministic(True, CPU)
     assert not torch.are_deterministic_algorithms_enabled()
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ""
 
 
-def test_the_environment_says_whether_another_run_would_give_the_same_bits():
+def test_the_environment_records_whether_a_run_is_deterministic():
     assert devices.describe_environment(CPU)["deterministic"]
 
 
@@ -55,12 +55,12 @@ def test_the_environment_says_whether_another_run_would_give_the_same_bits():
     ],
     ids=str,
 )
-def test_each_operation_of_a_step_has_a_deterministic_form_and_repeats_its_bits(
+def test_each_operation_of_an_update_has_a_deterministic_kernel_and_repeats_its_bits(
     variant: dict[str, object], device: torch.device
 ):
     gradients = []
     devices.set_deterministic(True, device)
-    torch.use_deterministic_algorithms(True)  # on the CPU as well: it refuses what it cannot do
+    torch.use_deterministic_algorithms(True)  # on the CPU too: torch raises without such a kernel
     for _ in range(2):
         torch.manual_seed(0)
         network = Network(ModelSettings(fc1=16, fc2=16, hidden=16, **variant), 8, 1, 12).to(device)
@@ -73,7 +73,7 @@ def test_each_operation_of_a_step_has_a_deterministic_form_and_repeats_its_bits(
     torch.testing.assert_close(*gradients, rtol=0, atol=0)
 
 
-def test_sown_draws_are_those_of_torchs_own_seed():
+def test_seed_torch_gives_the_draws_of_manual_seed():
     devices.seed_torch(2**63 + 5, CPU)
     one = torch.rand(3)
     torch.manual_seed(2**63 + 5)
@@ -81,7 +81,36 @@ def test_sown_draws_are_those_of_torchs_own_seed():
 
 
 def test_a_cpu_refuses_float16_in_one_line():
-    with pytest.raises(InputError, match=r"^train\.precision float16: .* choose float32 or bf"):
+    with pytest.raises(InputError, match=r"^train\.precision float16: .* set it to float32 or bf"):
         devices.select_dtype("float16", CPU)
     assert devices.select_dtype("float16", GPU) == torch.float16
     assert devices.select_dtype("bfloat16", CPU) == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("gb", "max_gb", "on_cpu", "on_gpu"),
+    [
+        (0.4, None, CPU, GPU),
+        (0.5, None, CPU, GPU),
+        (2.0, None, CPU, CPU),
+        (0.6, None, CPU, CPU),
+        (1.9, None, CPU, CPU),
+        (2.1, None, None, None),
+        (2.1, 3.0, CPU, GPU),
+        (3.0, 3.0, CPU, GPU),
+        (0.4, 0.1, None, None),
+        (0.4, 0.0, None, None),
+    ],
+)
+def test_frames_go_where_they_fit(
+    gb: float,
+    max_gb: float | None,
+    on_cpu: torch.device | None,
+    on_gpu: torch.device | None,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """8 GB of host memory and 2 GB of GPU memory are free; a quarter of each may be used."""
+    monkeypatch.setattr(devices, "free_memory_bytes", lambda: 8 * 10**9)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2 * 10**9, 10**10))
+    assert devices.select_frame_device(CPU, int(gb * 1e9), max_gb) == on_cpu
+    assert devices.select_frame_device(GPU, int(gb * 1e9), max_gb) == on_gpu

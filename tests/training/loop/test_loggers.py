@@ -1,7 +1,10 @@
-"""Trackers: TensorBoard always, others where asked; none of them is needed, none ends a run."""
+"""Loggers: TensorBoard always, others on request; a logger that fails does not end a run."""
 
 import logging
+import math
 import sys
+import threading
+import time
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
@@ -11,30 +14,31 @@ import pytest
 from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError
 from pipeline.runs.folder import RunFolder, Stopped
-from pipeline.training.loop import trainer
+from pipeline.training.loop import loggers, trainer
 from pipeline.training.loop.loggers import LOGGERS_VARIABLE
 from tests.training.letters import make_experiment
-from tests.training.loop.test_tensorboard import points
+from tests.training.loop.event_files import event_files, read_events, read_points
+from tests.training.loop.training_runs import stop_after
 
 
 class Session:
-    """A run of W&B: a step below the last one is ignored."""
+    """A W&B session: it ignores a step below the last one."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         self.options = options
-        self.told: list[tuple[int, dict[str, float]]] = []
+        self.logged: list[tuple[int, dict[str, float]]] = []
         self.summary: dict[str, float] = {}
         self.broken = False
 
     def log(self, values: dict[str, float], step: int) -> None:
         if self.broken:
             raise RuntimeError("the server is on fire")
-        if not self.told or step >= self.told[-1][0]:
-            self.told.append((step, values))
+        if not self.logged or step >= self.logged[-1][0]:
+            self.logged.append((step, values))
 
 
 class Wandb(ModuleType):
-    """What is called of wandb; as 0.31 does, it has one session until that is to be finished."""
+    """The part of wandb that is used; as in 0.31, one session stays open until it is finished."""
 
     def __init__(self) -> None:
         super().__init__("wandb")
@@ -49,11 +53,11 @@ class Wandb(ModuleType):
 
     @property
     def steps(self) -> list[int]:
-        return [step for session in self.sessions for step, _ in session.told]
+        return [step for session in self.sessions for step, _ in session.logged]
 
 
 class MlflowClient:
-    """What is called of mlflow; all clients see the same."""
+    """The part of mlflow that is used; all clients share its data."""
 
     uris: ClassVar[list[str]] = []
     experiments: ClassVar[dict[str, str]] = {}
@@ -79,7 +83,7 @@ class MlflowClient:
         return made
 
     def log_param(self, run: str, key: str, value: object) -> None:
-        assert key not in self.runs[int(run)].params  # mlflow refuses another value
+        assert key not in self.runs[int(run)].params  # mlflow rejects a second value
         self.runs[int(run)].params[key] = value
 
     def log_metric(self, run: str, key: str, value: float, step: int) -> None:
@@ -117,7 +121,7 @@ def fit(
 
 
 def curve(run: RunFolder, split: str) -> list[int]:
-    return [step for step, _ in points(run.events_file, f"cer/{split}")]
+    return [step for step, _ in read_points(run.path, f"cer/{split}")]
 
 
 def test_every_run_has_a_file_for_tensorboard(features: FeatureSet, tmp_path: Path):
@@ -128,22 +132,19 @@ def test_every_run_has_a_file_for_tensorboard(features: FeatureSet, tmp_path: Pa
 
 
 def test_a_run_that_was_interrupted_has_no_step_twice(features: FeatureSet, tmp_path: Path):
-    asked = 0
-
-    def after_six() -> bool:
-        nonlocal asked
-        asked += 1
-        return asked > 6
-
     with pytest.raises(Stopped):
-        fit(features, tmp_path, should_stop=after_six)
+        fit(features, tmp_path, should_stop=stop_after(6))
+    (first_file,) = event_files(tmp_path / "0123456789ab")
+    first_file.rename(first_file.with_name("events.out.tfevents.0000000001.x"))  # an older file
     run = fit(features, tmp_path)
+    assert len(event_files(run.path)) == 2
     assert curve(run, "train") == curve(run, "dev") == [4, 8, 12]
     fit(features, tmp_path)
+    assert curve(run, "train") == [4, 8, 12]
     assert len(curve(run, "test")) == 1
 
 
-def test_wandb_is_told_each_row_once_and_offline(
+def test_wandb_gets_each_row_once_and_stays_offline(
     features: FeatureSet, tmp_path: Path, wandb: Wandb
 ):
     fit(features, tmp_path)
@@ -152,7 +153,7 @@ def test_wandb_is_told_each_row_once_and_offline(
     first = wandb.sessions[0].options
     assert (first["mode"], first["id"], first["resume"]) == ("offline", "0123456789ab", "allow")
     assert first["config"]["train"]["batch"] == 4
-    assert wandb.sessions[0].told[1][1]["dev/cer"] >= 0
+    assert wandb.sessions[0].logged[1][1]["dev/cer"] >= 0
     assert wandb.sessions[0].summary["test/cer"] >= 0
 
 
@@ -166,10 +167,10 @@ def test_each_run_of_a_process_has_its_own_session(
 
 
 @pytest.mark.parametrize("saves", [2, 4], ids=["of the second epoch", "of the test"])
-def test_what_was_saved_has_been_told(
+def test_saved_rows_have_been_logged(
     saves: int, features: FeatureSet, tmp_path: Path, wandb: Wandb, monkeypatch: pytest.MonkeyPatch
 ):
-    """Killed as soon as it is saved: the next process takes it for told."""
+    """Killed right after a save: the next process assumes that the saved rows are logged."""
     commit, left = RunFolder.commit, iter(range(1, saves))
 
     def killed_after(run: RunFolder, *content: Any) -> None:
@@ -185,27 +186,26 @@ def test_what_was_saved_has_been_told(
     assert any("test/cer" in session.summary for session in wandb.sessions)
 
 
-def test_mlflow_is_told_each_row_once_and_a_resumed_run_goes_on_in_its_place(
+def test_mlflow_gets_each_row_once_and_a_resumed_run_continues(
     features: FeatureSet, tmp_path: Path, mlflow: type[MlflowClient]
 ):
-    asked = iter(range(7))
     with pytest.raises(Stopped):
-        fit(features, tmp_path, should_stop=lambda: next(asked, None) is None)
+        fit(features, tmp_path, should_stop=stop_after(7))
     fit(features, tmp_path)
     (run,) = mlflow.runs
     assert run.tags == {"run_id": "0123456789ab"}
     assert run.params["train.batch"] == 4
-    told = [(key, step) for key, _, step in run.metrics]
-    assert [step for key, step in told if key == "dev/cer"] == [4, 8, 12]
-    assert len(set(told)) == len(told)
-    assert any(key == "test/cer" for key, _ in told)
+    logged = [(key, step) for key, _, step in run.metrics]
+    assert [step for key, step in logged if key == "dev/cer"] == [4, 8, 12]
+    assert len(set(logged)) == len(logged)
+    assert any(key == "test/cer" for key, _ in logged)
     assert mlflow.uris[0].endswith("/mlflow.db")
 
 
-def test_of_two_first_runs_each_has_its_place_in_mlflow(
+def test_two_runs_may_create_the_mlflow_experiment_at_once(
     features: FeatureSet, tmp_path: Path, mlflow: type[MlflowClient]
 ):
-    """The other one makes the experiment between this one's question and its own attempt."""
+    """The other run creates the experiment after this one has looked for it."""
 
     def too_late(client: MlflowClient, name: str) -> str:
         client.experiments[name] = "8"
@@ -216,7 +216,7 @@ def test_of_two_first_runs_each_has_its_place_in_mlflow(
     assert len(mlflow.runs) == 1
 
 
-def test_a_person_may_send_it_online(
+def test_wandb_mode_can_be_set_to_online(
     features: FeatureSet, tmp_path: Path, wandb: Wandb, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("WANDB_MODE", "online")
@@ -224,18 +224,20 @@ def test_a_person_may_send_it_online(
     assert wandb.sessions[0].options["mode"] == "online"
 
 
-def test_a_tracker_that_fails_is_told_of_once_and_the_run_goes_on(
+def test_a_logger_that_fails_is_reported_once_and_the_run_continues(
     features: FeatureSet, tmp_path: Path, wandb: Wandb, caplog: pytest.LogCaptureFixture
 ):
     wandb.broken = True
     with caplog.at_level(logging.WARNING):
         run = fit(features, tmp_path)
     assert run.finished
-    said = [record.message for record in caplog.records if "wandb" in record.message]
-    assert said == ["wandb: RuntimeError: the server is on fire; the run goes on without it"]
+    warnings = [record.message for record in caplog.records if "wandb" in record.message]
+    assert warnings == [
+        "wandb failed: RuntimeError: the server is on fire; the run continues without it"
+    ]
 
 
-def test_a_tracker_that_is_not_installed_is_told_of(
+def test_a_logger_that_is_not_installed_is_reported(
     features: FeatureSet,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -245,34 +247,98 @@ def test_a_tracker_that_is_not_installed_is_told_of(
     monkeypatch.setenv(LOGGERS_VARIABLE, "mlflow")
     with caplog.at_level(logging.WARNING):
         assert fit(features, tmp_path).finished
-    assert f"mlflow: is not installed, and was asked for by {LOGGERS_VARIABLE}" in caplog.text
+    assert f"mlflow is not installed, but {LOGGERS_VARIABLE} requests it" in caplog.text
 
 
-def test_a_tracker_that_nobody_knows_is_refused(
+def test_an_unknown_logger_is_refused(
     features: FeatureSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv(LOGGERS_VARIABLE, "wandb, wanbd")
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(
-        InputError, match=rf"{LOGGERS_VARIABLE}: 'wanbd' — choose among wandb, mlflow"
+        InputError, match=rf"{LOGGERS_VARIABLE}: unknown logger 'wanbd'; use wandb or mlflow"
     ):
         fit(features, tmp_path)
 
 
-def test_a_file_that_cannot_be_written_ends_no_run(
-    features: FeatureSet, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_an_event_file_that_cannot_be_made_does_not_end_a_run(
+    features: FeatureSet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ):
-    (tmp_path / "0123456789ab" / "events.out.tfevents.blankslate").mkdir(parents=True)
+    def full(path: str) -> None:
+        raise OSError(f"No space left on device: {path}")
+
+    monkeypatch.setattr("tensorboardX.record_writer.open_file", full)
     assert fit(features, tmp_path).finished
-    assert "TensorBoard: " in caplog.text
+    assert "TensorBoard failed: OSError: No space left on device" in caplog.text
 
 
-def test_three_utterances_of_dev_are_heard_each_epoch(features: FeatureSet, tmp_path: Path):
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_event_file_that_cannot_grow_does_not_block_a_run(
+    features: FeatureSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The writer's thread dies at its first event; an epoch has more events than a short queue."""
+
+    def full(thread: threading.Thread) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("tensorboardX.event_file_writer._EventLoggerThread.run", full)
+    assert fit(features, tmp_path).finished
+
+
+def test_each_number_of_a_row_is_a_point_at_its_update(features: FeatureSet, tmp_path: Path):
     run = fit(features, tmp_path)
-    account = run.epoch_report()
-    assert account is not None
-    assert (account.epoch, len(account.samples)) == (3, 3)
-    said = {u.id: u.transcript for u in features.utterances if u.split == "dev"}
-    assert all(said[name] == reference for name, reference, _ in account.samples)
-    heard = {h.utterance_id: h.hypothesis for h in run.hypotheses()}
-    assert {name for name, _, _ in account.samples} <= set(heard)
+    rows = [row for row in run.rows() if row["split"] == "dev"]
+    (file,) = event_files(run.path)
+    tags = {value.tag for event in read_events(file) for value in event.summary.value}
+    measured = {
+        name
+        for name, value in rows[0].items()
+        if not isinstance(value, str) and not math.isnan(value)
+    }
+    assert {tag.removesuffix("/dev") for tag in tags if tag.endswith("/dev")} == measured
+    assert "grad_norm/train" in tags
+    assert "grad_norm/dev" not in tags  # it is NaN: dev makes no updates
+    steps, losses = zip(*read_points(run.path, "loss_per_character/dev"), strict=True)
+    assert steps == (4, 8, 12)
+    assert losses == pytest.approx([row["loss_per_character"] for row in rows], rel=1e-6)
+
+
+def test_tensorboard_can_read_an_epoch_while_the_run_goes_on(
+    features: FeatureSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(loggers, "FLUSH_INTERVAL_S", 0.01)
+    seen: list[int] = []
+
+    def wait_for_first_epoch() -> bool:
+        run = RunFolder(tmp_path / "0123456789ab")
+        deadline = time.monotonic() + 10
+        while len(run.rows()) > 2 and not seen and time.monotonic() < deadline:
+            seen.extend(curve(run, "dev"))
+        return False
+
+    fit(features, tmp_path, should_stop=wait_for_first_epoch)
+    assert seen[0] == 4
+
+
+def test_a_finished_run_leaves_no_thread(features: FeatureSet, tmp_path: Path):
+    before = threading.active_count()
+    fit(features, tmp_path)
+    with pytest.raises(Stopped):
+        fit(features, tmp_path, "stopped", should_stop=stop_after(6))
+    deadline = time.monotonic() + 10
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.01)  # the queue's own thread needs a moment to end
+    assert threading.active_count() == before
+
+
+def test_the_epoch_report_shows_three_dev_utterances(features: FeatureSet, tmp_path: Path):
+    run = fit(features, tmp_path)
+    report = run.epoch_report()
+    assert report is not None
+    assert (report.epoch, len(report.samples)) == (3, 3)
+    transcripts = {u.id: u.transcript for u in features.utterances if u.split == "dev"}
+    assert all(transcripts[name] == reference for name, reference, _ in report.samples)
+    assert {name for name, _, _ in report.samples} <= {h.utterance_id for h in run.hypotheses()}

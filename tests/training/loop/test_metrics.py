@@ -1,4 +1,4 @@
-"""Sums that are divided once: no mean of means, and a state that carries them exactly."""
+"""Sums are divided once, when the row is made, and the saved state keeps them exactly."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from pipeline.training.loop.metrics import EpochMetrics
 from pipeline.training.network.output_stats import OutputStats
 
 
-def tally() -> EpochMetrics:
+def example() -> EpochMetrics:
     layers = [0, 0, 0, 0, 0, 0, 60, 20, 0, 40, 10, 2, 0, 0, 0]
     made = EpochMetrics(OutputStats(np.array([10, 4, 5.5, *layers, 6, 4.0])))
     made.add_losses([6.0, math.inf, 3.0], [3, 9, 1])
@@ -39,8 +39,8 @@ def row(made: EpochMetrics) -> Row:
     )
 
 
-def test_a_row_divides_what_was_added():
-    found = row(tally())
+def test_a_row_divides_the_sums():
+    found = row(example())
     assert found["loss_per_utterance"] == 10 / 3
     assert found["loss_per_character"] == (6 / 3 + 3 / 1 + 1 / 2) / 3  # torch's 'mean'
     assert (found["char_errors"], found["chars"], found["cer"]) == (2, 6, 2 / 6)
@@ -58,22 +58,22 @@ def test_a_row_divides_what_was_added():
     assert tuple(found) == ROW_COLUMNS
 
 
-def test_an_empty_tally_is_not_a_number_where_nothing_was_measured():
+def test_without_a_measurement_a_rate_is_nan():
     found = row(EpochMetrics(OutputStats.empty(3)))
     assert found["utterances"] == found["frames"] == 0
     assert math.isnan(found["loss_per_character"])
     assert math.isnan(found["cer"])
 
 
-def test_a_tally_survives_its_state_to_the_last_bit():
-    made = tally()
+def test_metrics_read_back_from_a_state_bit_for_bit():
+    made = example()
     again = EpochMetrics.from_dict(json.loads(json.dumps(made.to_dict())))
     assert asdict(again) | {"health": None} == asdict(made) | {"health": None}
     assert np.array_equal(again.health.sums, made.health.sums)
     assert again.score == made.score
 
 
-def test_a_loss_that_is_not_a_number_is_not_hidden():
+def test_a_nan_loss_is_not_hidden():
     made = EpochMetrics(OutputStats.empty(3))
     made.add_losses([math.nan, 1.0], [1, 1])
     assert math.isnan(row(made)["loss_per_utterance"])

@@ -1,6 +1,6 @@
-"""An update and its size. float16: a scaled loss, whose scale is part of the state.
+"""One update: its gradient, its clipping, and the loss scale of float16.
 
-That is tried on a CPU, slowly, by the same code.
+float16 runs on a CPU here: it is slow, but the code is the same.
 """
 
 from dataclasses import replace
@@ -17,6 +17,7 @@ from pipeline.training.data.batches import Batch
 from pipeline.training.loop import devices, train_step
 from pipeline.training.loop.trainer import Trainer, fit
 from tests.training.letters import make_experiment
+from tests.training.loop.training_runs import stop_after
 
 CPU = torch.device("cpu")
 HALF = make_experiment(train={"epochs": 2, "precision": "float16"})
@@ -24,8 +25,10 @@ HALF = make_experiment(train={"epochs": 2, "precision": "float16"})
 
 @pytest.fixture(autouse=True)
 def _allow_float16_on_cpu(monkeypatch: pytest.MonkeyPatch):
-    """A CPU that takes float16."""
-    monkeypatch.setattr(devices, "select_dtype", lambda wish, chosen: getattr(torch, wish))
+    """Accept float16 on a CPU."""
+    monkeypatch.setattr(
+        devices, "select_dtype", lambda requested, device: getattr(torch, requested)
+    )
 
 
 def prepared(letters: FeatureSet, run: Path, scale: float) -> tuple[Trainer, Batch]:
@@ -39,7 +42,7 @@ def weights(trainer: Trainer) -> torch.Tensor:
     return torch.nn.utils.parameters_to_vector(trainer.evaluator.network.parameters()).detach()
 
 
-def test_an_update_whose_gradient_overflows_is_left_out_and_the_scale_halved(
+def test_an_update_with_an_overflow_is_skipped_and_the_scale_halved(
     letter_features: FeatureSet, tmp_path: Path
 ):
     trainer, batch = prepared(letter_features, tmp_path, 2.0**127)
@@ -47,16 +50,21 @@ def test_an_update_whose_gradient_overflows_is_left_out_and_the_scale_halved(
     trainer.train_step.step(batch, trainer.state, 9)
     assert torch.equal(weights(trainer), before)
     assert trainer.train_step.scaler.get_scale() == 2.0**126
-    tally = trainer.state.train_metrics
-    assert (trainer.state.update, tally.updates, tally.normed, tally.grad_norm) == (1, 1, 0, 0.0)
+    metrics = trainer.state.train_metrics
+    assert (trainer.state.update, metrics.updates, metrics.normed, metrics.grad_norm) == (
+        1,
+        1,
+        0,
+        0.0,
+    )
     trainer.train_step.scaler.update(2.0**4)
     trainer.train_step.step(batch, trainer.state, 9)
-    row = trainer._row("train", tally, 1, 2)
-    assert (row["skipped_updates"], row["grad_norm"]) == (1, tally.grad_norm)
+    row = trainer._row("train", metrics, 1, 2)
+    assert (row["skipped_updates"], row["grad_norm"]) == (1, metrics.grad_norm)
     assert row["grad_norm"] > 0
 
 
-def test_the_scale_leaves_the_gradient_as_it_is(letter_features: FeatureSet, tmp_path: Path):
+def test_the_loss_scale_does_not_change_the_gradient(letter_features: FeatureSet, tmp_path: Path):
     norms = []
     for scale in (2.0**4, 2.0**10):
         trainer, batch = prepared(letter_features, tmp_path, scale)
@@ -67,7 +75,9 @@ def test_the_scale_leaves_the_gradient_as_it_is(letter_features: FeatureSet, tmp
     assert norms[0] == pytest.approx(norms[1], rel=1e-2)
 
 
-def test_a_gradient_that_no_scale_cures_is_an_error(letter_features: FeatureSet, tmp_path: Path):
+def test_a_gradient_that_is_nan_at_any_scale_is_an_error(
+    letter_features: FeatureSet, tmp_path: Path
+):
     trainer, batch = prepared(letter_features, tmp_path, train_step.MIN_LOSS_SCALE)
     trainer.evaluator.network.fc1.weight.register_hook(lambda gradient: gradient * torch.nan)
     with pytest.raises(train_step.DivergedError, match="the gradient of train-"):
@@ -75,7 +85,7 @@ def test_a_gradient_that_no_scale_cures_is_an_error(letter_features: FeatureSet,
 
 
 @pytest.mark.parametrize("clip", [1e-3, None])
-def test_clipping_bounds_the_gradient_by_which_an_update_moves(
+def test_clipping_limits_the_size_of_an_update(
     clip: float | None, letter_features: FeatureSet, tmp_path: Path
 ):
     train = {"optimiser": "sgd", "learning_rate": 1e-2, "weight_decay": 0.0, "clip": clip}
@@ -87,26 +97,20 @@ def test_clipping_bounds_the_gradient_by_which_an_update_moves(
         trainer.splits.train.make_batch(torch.arange(4).numpy()), trainer.state, 9
     )
     norm = trainer.state.train_metrics.grad_norm
-    assert norm > 0.1  # as it was before clipping
+    assert norm > 0.1  # the norm before clipping
     moved = 1e-2 * 1.9 * (clip or norm)  # Nesterov's first step is 1 + 0.9 of the gradient
     assert float((weights(trainer) - before).norm()) == pytest.approx(moved, rel=1e-2)
 
 
-def halted(calls: int):
-    """Asks to stop at one of the calls."""
-    left = iter(range(calls, -1, -1))
-    return lambda: next(left, 1) == 0
-
-
 def trained(settings: Experiment, letters: FeatureSet, run: RunFolder, stop: int) -> dict:
     try:
-        fit(settings, letters, run, device="cpu", threads=1, should_stop=halted(stop))
+        fit(settings, letters, run, device="cpu", threads=1, should_stop=stop_after(stop))
     except Stopped:
         fit(settings, letters, run, device="cpu", threads=1)
     return torch.load(run.state_file, weights_only=True)
 
 
-def test_a_stopped_run_goes_on_with_its_scale(letter_features: FeatureSet, tmp_path: Path):
+def test_a_stopped_run_continues_with_its_loss_scale(letter_features: FeatureSet, tmp_path: Path):
     whole, resumed = (
         trained(HALF, letter_features, RunFolder(tmp_path / str(n)), n) for n in (99, 3)
     )
