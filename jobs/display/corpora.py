@@ -1,7 +1,7 @@
-"""Corpora: what was found in them and what was refused, in a few plain lines.
+"""Lines about corpora: their size, what looks wrong, which utterances were refused.
 
-In:   manifests.   Out: lines for a person.
-Not here: finding it (pipeline/corpus/survey.py).
+In:   manifests.   Out: printed lines.
+Not here: the checks themselves (pipeline/corpus/checks.py).
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -13,11 +13,12 @@ from pipeline.corpus.checks import CorpusChecks, check_corpus
 from pipeline.corpus.manifest import REQUIRED_SPLITS, Manifest, Refusal
 from pipeline.corpus.text import get_alphabet
 
-MAX_PRINTED_REFUSALS = 100  # refusals
-MAX_ITEMS_IN_LINE = 5  # of each kind; more would not fit the line
+MAX_PRINTED_REFUSALS = 100
+MAX_ITEMS_IN_LINE = 5
 
 
 def print_corpora(sweep: Sweep, manifests: Mapping[Corpus, Manifest]) -> None:
+    """Print the size of each corpus of a sweep, and a line for each thing that looks wrong."""
     alphabets = {s.experiment.corpus: s.experiment.alphabet for s in sweep.experiments}
     for corpus, manifest in manifests.items():
         corpus_checks = check_corpus(manifest, get_alphabet(alphabets[corpus]))
@@ -43,16 +44,18 @@ def _corpus_notes(
     if manifest.split_note:
         yield manifest.split_note
     if missing := [split for split in REQUIRED_SPLITS if split not in corpus_checks.splits]:
-        yield f"no {' and no '.join(missing)} utterances, which training needs"
+        yield f"no {' and no '.join(missing)} utterances; training needs them"
     if shared := corpus_checks.shared_speakers:
         yield (
             f"{count_text(len(shared), 'speaker')} in more than one split: {_join_first(shared)}; "
-            "error rates then say little of other voices"
+            "error rates on dev and test may be too low"
         )
     if unknown := corpus_checks.unknown_character_counts:
-        parts = [f"{character!r} in {number}" for character, number in unknown.items()]
-        where = "which training refuses, and in how many utterances"
-        yield f"characters outside {alphabet_name}, {where}: {_join_first(parts)}"
+        parts = [
+            f"{character!r} in {count_text(number, 'utterance')}"
+            for character, number in unknown.items()
+        ]
+        yield f"training refuses characters outside {alphabet_name}: {_join_first(parts)}"
     if corpus_checks.duplicates:
         pairs = [
             f"{first} = {other}"
@@ -63,13 +66,15 @@ def _corpus_notes(
             if corpus_checks.cross_split_duplicates
             else ""
         )
-        yield f"{count_text(len(corpus_checks.duplicates), 'sound')} listed again{leaked}: {_join_first(pairs)}"
+        number = count_text(len(corpus_checks.duplicates), "recording")
+        yield f"{number} listed twice{leaked}: {_join_first(pairs)}"
     if outliers := corpus_checks.duration_outliers:
         parts = [
             f"{s.utterance} ({s.seconds:.2f} s, {s.characters_per_second:.1f})" for s in outliers
         ]
         yield (
-            f"{count_text(len(outliers), 'utterance')} of unlikely length (characters per second): "
+            f"{count_text(len(outliers), 'utterance')} too short or too long for the transcript "
+            f"(seconds, characters per second): "
             f"{_join_first(parts)}"
         )
 
@@ -80,12 +85,15 @@ def _join_first(items: Collection[str]) -> str:
 
 
 def print_refusals(refusals: Sequence[Refusal], full_list: str = "") -> int:
-    """A line each, of the first, and how many; where `all_of_them` are told. 1 if there was one."""
+    """Print the first refusals and their number; return the exit code: 1 if there is one, else 0.
+
+    `full_list`: where all of them are listed, such as "in their shards".
+    """
     for refusal in refusals[:MAX_PRINTED_REFUSALS]:
         print_line(f"refused: {refusal.utterance}: {refusal.reason}")
     if refusals:
         rest = (
-            f"; of which {MAX_PRINTED_REFUSALS} are named here, all {full_list}"
+            f"; the first {MAX_PRINTED_REFUSALS} are listed here, all of them {full_list}"
             if len(refusals) > MAX_PRINTED_REFUSALS
             else ""
         )

@@ -1,7 +1,8 @@
-"""Progress of features: what processes of this machine, or jobs, have done together, in a line.
+"""Progress of features in a line: the sum over the processes of this machine, or over jobs.
 
-In:   how much there is to do, what each process writes beside its task.   Out: sentences.
-Not here: who shows it, and how often (watching.py).
+In:   the amount of work, the progress file that each process writes beside its task file.
+Out:  lines.
+Not here: showing them (live.py).
 """
 
 import time
@@ -17,15 +18,15 @@ from jobs.sweep.feature_status import FeatureStatus
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.record import SweepRecord
 
-PROGRESS_TIMEOUT_S = 60.0  # a task that computes says so more often, though not on every disk
+PROGRESS_TIMEOUT_S = 60.0  # a task that computes writes its progress more often than this
 
 
 @dataclass
 class FeatureProgress:
-    """What is done of `total`, since this was made."""
+    """The part of `total` that is done, and the time since this object was made."""
 
     total: TaskProgress
-    completed: TaskProgress = field(default_factory=TaskProgress)  # by processes that have ended
+    completed: TaskProgress = field(default_factory=TaskProgress)  # of processes that have ended
     _began: float = field(default_factory=time.monotonic)
 
     @property
@@ -33,7 +34,7 @@ class FeatureProgress:
         return time.monotonic() - self._began
 
     def format_line(self, running: Sequence[RunningTask]) -> str:
-        """`features: 512 of 1078 utterances, 21 min 07 s of 48 min 23 s of speech, …`."""
+        """Return `features: 512 of 1078 utterances, 21 min 07 s of 48 min 23 s of speech, …`."""
         done = sum((read_progress(process.task) for process in running), self.completed)
         total, took = self.total, self.elapsed_s
         if not done.seconds:
@@ -49,7 +50,7 @@ class FeatureProgress:
 def job_progress_lines(
     record: SweepRecord, folder: SweepFolder, sets: Sequence[FeatureStatus]
 ) -> list[str]:
-    """What the tasks of these sets have told so far: how far they are, and what they refused."""
+    """Return how far the jobs of these feature sets are, and how many utterances they refused."""
     latest = folder.latest()
     items = (f"{each.feature_id}/{index}" for each in sets for index in range(each.slices))
     names = dict.fromkeys(latest[item].task for item in items if item in latest)
@@ -59,19 +60,13 @@ def job_progress_lines(
     done = sum(progress_by_task.values(), TaskProgress())
     lines = []
     if done.seconds and any(each.done < each.slices for each in sets):
-        now = [
+        running = [
             each for path, each in progress_by_task.items() if each.took and not _is_stalled(path)
         ]
-        rate = sum(each.seconds / each.took for each in now)
-        speech = sum({each.manifest: each.seconds for each in record.features}.values())
-        missing = sum(each.slices - each.done for each in sets)
-        left = speech * missing / sum(each.slices for each in sets)
-        pace = (
-            f", {rate:.0f} times real time, about {duration_text(left / rate)} left" if rate else ""
-        )
         lines.append(
             f"features: {count_text(done.utterances, 'utterance')}, "
-            f"{duration_text(done.seconds)} of speech done{pace}"
+            f"{duration_text(done.seconds)} of speech done"
+            f"{_speed_text(running, _seconds_left(record, sets))}"
         )
     if refused := len(set(done.refusals)):
         lines.append(
@@ -80,7 +75,22 @@ def job_progress_lines(
     return lines
 
 
+def _seconds_left(record: SweepRecord, sets: Sequence[FeatureStatus]) -> float:
+    """Return the speech that is left, in seconds, if all slices are equally long."""
+    speech = sum({each.manifest: each.seconds for each in record.features}.values())
+    missing = sum(each.slices - each.done for each in sets)
+    return speech * missing / sum(each.slices for each in sets)
+
+
+def _speed_text(running: Sequence[TaskProgress], seconds_left: float) -> str:
+    rate = sum(each.seconds / each.took for each in running)
+    if not rate:
+        return ""
+    return f", {rate:.0f} times real time, about {duration_text(seconds_left / rate)} left"
+
+
 def _is_stalled(task: Path) -> bool:
+    """Return whether a task has written no progress for a minute, so that it does not run."""
     try:
         return time.time() - progress_path(task).stat().st_mtime > PROGRESS_TIMEOUT_S
     except FileNotFoundError:

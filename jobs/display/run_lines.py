@@ -1,7 +1,7 @@
-"""What a person reads, in words: durations, rates, what a run or a plan comes to.
+"""Lines about runs and plans: events, epochs, causes, what a plan submits.
 
-In:   statuses, plans.   Out: lines.
-Not here: the table of runs (picture.py), whose library a piped command does not load.
+In:   statuses, rows, plans.   Out: lines.
+Not here: the table of runs (run_table.py), whose library a piped command does not load.
 """
 
 from collections.abc import Sequence
@@ -22,18 +22,21 @@ STATE_STYLES = {
     "queued": "default",
     "waiting": "dim",
 }
-EXPLAINED_STATES = {"failed", "lost", "stopped"}  # in sentences below the table
+EXPLAINED_STATES = {"failed", "lost", "stopped"}  # explained below the table
 
 
 def state_counts_line(statuses: Sequence[RunStatus]) -> str:
-    """`4 runs: 2 finished, 1 running, 1 failed`."""
+    """Return `4 runs: 2 finished, 1 running, 1 failed`."""
     states = [status.state for status in statuses]
     parts = [f"{states.count(state)} {state}" for state in STATE_STYLES if state in states]
     return f"{count_text(len(states), 'run')}: {', '.join(parts)}"
 
 
 def explanation_lines(statuses: Sequence[RunStatus]) -> list[str]:
-    """Why runs ended, below the table: a long sentence would squeeze its columns."""
+    """Return why runs failed or stopped, one line for each reason.
+
+    They stand below the table, because a long sentence would make its columns narrow.
+    """
     labels: dict[tuple[str, str], list[str]] = {}
     for status in statuses:
         if status.state in EXPLAINED_STATES and status.detail:
@@ -47,10 +50,10 @@ def explanation_lines(statuses: Sequence[RunStatus]) -> list[str]:
 
 
 def event_line(status: RunStatus, epochs_before: int = 0) -> str:
-    """A run has started or ended; `since`: epochs that it had behind it when it was looked at."""
+    """Return the line for a new state of a run; `epochs_before`: epochs that were finished."""
     heartbeat = status.heartbeat
     if status.state == "running" and heartbeat and epochs_before and not heartbeat.doing:
-        return f"{status.label}: goes on from epoch {min(epochs_before + 1, heartbeat.epochs)}"
+        return f"{status.label}: continues from epoch {min(epochs_before + 1, heartbeat.epochs)}"
     cause = f": {status.cause}" if status.cause else ""
     cause += (
         f": {heartbeat.doing}"
@@ -66,7 +69,7 @@ def event_line(status: RunStatus, epochs_before: int = 0) -> str:
 
 
 def epoch_line(status: RunStatus, train: Row, dev: Row) -> str:
-    """An epoch that has ended, in its own numbers."""
+    """Return the line for a finished epoch, from its train row and its dev row."""
     heartbeat = status.heartbeat or Heartbeat()
     left = (
         f", {duration_text(heartbeat.seconds_left) or '?'} left"
@@ -74,28 +77,33 @@ def epoch_line(status: RunStatus, train: Row, dev: Row) -> str:
         else ""
     )
     return (
-        f"{status.label}: epoch {dev['epoch']} of {heartbeat.epochs}, {_loss_text('train', train)}, "
-        f"{_loss_text('dev', dev)}, dev CER {percent_text(dev['cer'])}, "
+        f"{status.label}: epoch {dev['epoch']} of {heartbeat.epochs}, "
+        f"{_loss_text('train', train)}, {_loss_text('dev', dev)}, "
+        f"dev CER {percent_text(dev['cer'])}, "
         f"blank {percent_text(dev['blank_argmax'])}, "
         f"{number_text(train['frames_per_second'], ',.0f')} frames/s{left}"
     )
 
 
 def _loss_text(split: str, row: Row) -> str:
-    line = f" against {number_text(row['reference_loss'])}" if row["reference_loss"] > 0 else ""
-    return f"{split} loss {number_text(row['loss_per_character']) or '?'}{line}"
+    loss, reference = number_text(row["loss_per_character"]) or "?", row["reference_loss"]
+    shown = f" (reference loss {number_text(reference)})" if reference > 0 else ""
+    return f"{split} loss {loss}{shown}"
 
 
 def epoch_report_lines(report: EpochReport) -> list[str]:
-    """An epoch in words, and some utterances as they are heard by now."""
+    """Return the state of a run in words, and some utterances with their hypotheses."""
     lines = [f"epoch {report.epoch}, dev: {report.sentence}"]
     for _, reference, hypothesis in report.samples:
-        lines += [f"    said   {reference}", f"    heard  {hypothesis.strip() or '(nothing)'}"]
+        lines += [
+            f"    reference   {reference}",
+            f"    hypothesis  {hypothesis.strip() or '(empty)'}",
+        ]
     return lines
 
 
 def plan_lines(plan: Plan) -> list[str]:
-    """For DRY=1: what would be submitted."""
+    """Return what DRY=1 prints first: the tasks that would be submitted."""
     lines = []
     for name, arrays in (("features", plan.features), ("runs", plan.runs)):
         noun = "slice" if name == "features" else "run"
@@ -120,6 +128,6 @@ def deferred_lines(plan: Plan) -> list[str]:
     ]
 
 
-def _override_text(request: ResourceOverride) -> str:
-    memory = f", {request.memory_gb:g} GB each" if request.memory_gb else ""
-    return memory + (f", not on {', '.join(request.exclude)}" if request.exclude else "")
+def _override_text(override: ResourceOverride) -> str:
+    memory = f", {override.memory_gb:g} GB each" if override.memory_gb else ""
+    return memory + (f", not on {', '.join(override.exclude)}" if override.exclude else "")

@@ -1,7 +1,7 @@
-"""The picture of a sweep: its runs in a table, drawn by rich.
+"""The table of runs, drawn by rich.
 
-In:   statuses.   Out: what a terminal shows, live or once; plain columns where it is piped.
-Not here: when it is drawn (watching.py), the words in it (console.py).
+In:   statuses.   Out: what a terminal shows, live or once; plain columns if the output is piped.
+Not here: when it is drawn (live.py), the lines below it (run_lines.py).
 """
 
 import time
@@ -38,7 +38,7 @@ TABLE_COLUMNS = (
     "state",
     "epoch",
     "loss",
-    "line",
+    "ref loss",
     "dev CER",
     "blank",
     "frames/s",
@@ -48,15 +48,15 @@ TABLE_COLUMNS = (
     "",
 )
 
-LEFT_ALIGNED = {"run", "id", "state", ""}  # columns of words; numbers stand to the right
-COLUMN_GAP = "  "  # between columns, as rich has it
-# Where there is no room these are left out, in this order, and then words go on in further lines.
+LEFT_ALIGNED = {"run", "id", "state", ""}  # columns of words; numbers are right-aligned
+COLUMN_GAP = "  "  # as between the columns of a rich table
+# In a narrow terminal these columns are left out, in this order; then words wrap.
 DROP_ORDER = ("GPU", "CPUs", "frames/s", "left", "id")
-SINGLE_RUN_DROP_ORDER = ("id", "GPU", "CPUs", "state", "frames/s", "left")  # of a run alone
-MIN_WRAPPED_WIDTHS = {"run": 24, "": 20}  # letters that words are given at least
+SINGLE_RUN_DROP_ORDER = ("id", "GPU", "CPUs", "state", "frames/s", "left")  # if there is one run
+MIN_WRAPPED_WIDTHS = {"run": 24, "": 20}  # minimum width of columns whose words wrap
 
-MAX_RICH_ROWS = 100  # runs in a table that rich lays out
-SHORT_ID_LENGTH = 8  # enough for RUN=…
+MAX_RICH_ROWS = 100  # a larger table is drawn without rich's layout, which is slow
+SHORT_ID_LENGTH = 8  # enough of a run id for RUN=…
 
 
 def live_display(shown: RenderableType = "") -> Live:
@@ -66,7 +66,7 @@ def live_display(shown: RenderableType = "") -> Live:
 def overview(
     statuses: Sequence[RunStatus], features: Sequence[FeatureStatus], note: str = ""
 ) -> RenderableType:
-    """The whole picture; the line of features is there as long as some are missing."""
+    """Return what status shows: the features if shards are missing, the table, lines below it."""
     lines: list[RenderableType] = []
     if any(f.done < f.slices for f in features):
         done, all_slices = sum(f.done for f in features), sum(f.slices for f in features)
@@ -85,7 +85,7 @@ def overview(
 
 @dataclass(frozen=True)
 class RunTable:
-    """Their table: of the columns that hold something, as many as there is room for."""
+    """The table of runs, with the columns that have a value and fit the width."""
 
     statuses: Sequence[RunStatus]
 
@@ -99,7 +99,7 @@ class RunTable:
 
 
 def _select_columns(rows: Sequence[Sequence[str]], width: int) -> list[int]:
-    """Places of columns; the first of those to be dropped goes first."""
+    """Return the indices of the columns that are shown."""
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     shown = [n for n, name in enumerate(TABLE_COLUMNS) if widths[n] or name == "run"]
     needed = {
@@ -109,12 +109,10 @@ def _select_columns(rows: Sequence[Sequence[str]], width: int) -> list[int]:
         for n in shown
     }
     for name in DROP_ORDER if len(rows) > 1 else SINGLE_RUN_DROP_ORDER:
-        place = TABLE_COLUMNS.index(name)
-        if (
-            place in shown
-            and sum(needed[n] + len(COLUMN_GAP) for n in shown) - len(COLUMN_GAP) > width
-        ):
-            shown.remove(place)
+        column = TABLE_COLUMNS.index(name)
+        total = sum(needed[n] + len(COLUMN_GAP) for n in shown) - len(COLUMN_GAP)
+        if column in shown and total > width:
+            shown.remove(column)
     return shown
 
 
@@ -132,7 +130,7 @@ def _rich_table(
 
 @dataclass(frozen=True)
 class StyledLines:
-    """Text and style of each; rich takes long to lay out thousands of cells, or of texts."""
+    """Lines with a style each, without rich's layout, which is slow for thousands of cells."""
 
     lines: Sequence[tuple[str, str]]
 
@@ -145,13 +143,13 @@ class StyledLines:
 def _plain_table(
     names: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequence[str]
 ) -> RenderableType:
-    """The same in plain columns."""
+    """Return the same table as `_rich_table`, for many rows."""
     lines = [names, *rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    adjusted = [str.ljust if name in LEFT_ALIGNED else str.rjust for name in names]
+    aligned = [str.ljust if name in LEFT_ALIGNED else str.rjust for name in names]
     texts = (
         COLUMN_GAP.join(
-            a(cell, width) for a, cell, width in zip(adjusted, line, widths, strict=True)
+            align(cell, width) for align, cell, width in zip(aligned, line, widths, strict=True)
         )
         for line in lines
     )
@@ -159,26 +157,28 @@ def _plain_table(
 
 
 def _cells(status: RunStatus) -> list[str]:
-    beat = status.heartbeat
+    heartbeat = status.heartbeat
     why = status.cause or ("" if status.state in EXPLAINED_STATES else status.detail)
     identity = status.run_id[:SHORT_ID_LENGTH]
-    if beat is None:
+    if heartbeat is None:
         return [status.label, identity, status.state, *[""] * 9, why]
     running, used = status.state == "running", status.usage
     return [
         status.label,
         identity,
         status.state,
-        f"{beat.epoch}/{beat.epochs}" if beat.epochs else "",  # a claim knows none yet
-        number_text(beat.loss_per_character),
-        number_text(beat.reference_loss),
-        percent_text(beat.dev_cer),
-        percent_text(beat.blank_argmax),
-        number_text(beat.frames_per_second, ",.0f") if running else "",
+        f"{heartbeat.epoch}/{heartbeat.epochs}"
+        if heartbeat.epochs
+        else "",  # 0 until the run has read its settings
+        number_text(heartbeat.loss_per_character),
+        number_text(heartbeat.reference_loss),
+        percent_text(heartbeat.dev_cer),
+        percent_text(heartbeat.blank_argmax),
+        number_text(heartbeat.frames_per_second, ",.0f") if running else "",
         number_text(used.cpus_used, ".1f") if used else "",
         percent_text(used.gpu_busy) if used else "",
-        duration_text(beat.seconds_left) if running else "",
-        why or ((beat.doing or _format_age(beat.time)) if running else ""),
+        duration_text(heartbeat.seconds_left) if running else "",
+        why or ((heartbeat.doing or _format_age(heartbeat.time)) if running else ""),
     ]
 
 

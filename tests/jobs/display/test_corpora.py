@@ -1,4 +1,4 @@
-"""What is printed of a corpus: one line of its size, and one for each thing that looks wrong."""
+"""Lines about a corpus: one for its size, and one for each thing that looks wrong."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +42,7 @@ def corpus_lines(capsys):
     return lines
 
 
-def test_a_sound_corpus_is_one_line(corpus_lines):
+def test_a_corpus_without_problems_is_one_line(corpus_lines):
     (line,) = corpus_lines(*map(utterance, range(20)))
     assert line == (
         "tiny: 20 utterances, 40 s; train 16 of 8 speakers, 32 s; dev 2 of 1 speaker, 4.0 s; "
@@ -50,33 +50,33 @@ def test_a_sound_corpus_is_one_line(corpus_lines):
     )
 
 
-def test_what_training_will_want_is_said_to_be_missing(corpus_lines):
-    test = corpus_lines(utterance(9))
-    assert test[1:] == ["tiny: no train and no dev utterances, which training needs"]
-    assert corpus_lines(utterance(1))[1:] == ["tiny: no dev utterances, which training needs"]
+def test_splits_that_training_needs_are_reported_as_missing(corpus_lines):
+    only_test = corpus_lines(utterance(9))
+    assert only_test[1:] == ["tiny: no train and no dev utterances; training needs them"]
+    assert corpus_lines(utterance(1))[1:] == ["tiny: no dev utterances; training needs them"]
 
 
-def test_what_looks_wrong_is_a_line_each(corpus_lines):
+def test_each_thing_that_looks_wrong_is_a_line(corpus_lines):
     utterances = [utterance(n) for n in range(30)]
     utterances[3] = replace(utterances[3], transcript="CAFÉ, PLEASE", split="test")
     again = replace(utterances[1], id="again", split="test", speaker="s9")
     short = replace(utterance(31), samples=400)
-    refused = "which training refuses, and in how many utterances"
+    refused, outlier = "training refuses characters", "too short or too long for the transcript"
     assert corpus_lines(*utterances, again, short, drawn="test drawn from train")[1:] == [
         "tiny: test drawn from train",
-        "tiny: 1 speaker in more than one split: s3; error rates then say little of other voices",
-        f"tiny: characters outside english-38, {refused}: ',' in 1, 'É' in 1",
-        "tiny: 1 sound listed again, 1 across splits: u1 = again",
-        "tiny: 1 utterance of unlikely length (characters per second): u31 (0.05 s, 400.0)",
+        "tiny: 1 speaker in more than one split: s3; error rates on dev and test may be too low",
+        f"tiny: {refused} outside english-38: ',' in 1 utterance, 'É' in 1 utterance",
+        "tiny: 1 recording listed twice, 1 across splits: u1 = again",
+        f"tiny: 1 utterance {outlier} (seconds, characters per second): u31 (0.05 s, 400.0)",
     ]
 
 
-def test_of_many_only_a_few_are_named(corpus_lines):
+def test_only_the_first_of_many_are_listed(corpus_lines):
     lines = corpus_lines(*(utterance(n, transcript="ÀÉÎÖÛŸÇ") for n in range(7, 10)))
     assert lines[1].endswith(" and 2 more")
 
 
-def test_what_is_refused_is_named_and_counted(capsys):
+def test_refusals_are_listed_and_counted(capsys):
     assert print_refusals([]) == 0
     assert print_refusals([Refusal("u1", "u1.wav: is cut short")]) == 1
     assert capsys.readouterr().out.splitlines() == [
@@ -85,8 +85,10 @@ def test_what_is_refused_is_named_and_counted(capsys):
     ]
 
 
-def test_of_very_many_refusals_the_first_are_named(capsys):
+def test_only_the_first_hundred_refusals_are_listed(capsys):
     assert print_refusals([Refusal(f"u{n}", "is empty") for n in range(2000)], "in m.jsonl") == 1
-    *named, counted = capsys.readouterr().out.splitlines()
-    assert len(named) == 100
-    assert counted == "2000 utterances refused; of which 100 are named here, all in m.jsonl"
+    *listed, counted = capsys.readouterr().out.splitlines()
+    assert len(listed) == 100
+    assert (
+        counted == "2000 utterances refused; the first 100 are listed here, all of them in m.jsonl"
+    )

@@ -1,4 +1,4 @@
-"""Progress in a line: of processes that are waited for, and of jobs that nobody waits for."""
+"""Progress of features in a line: of the processes of this machine, and of jobs."""
 
 import os
 import time
@@ -24,19 +24,19 @@ REFUSED = Refusal("u1", "u1.wav: is cut short")
 
 @pytest.fixture
 def folder(tmp_path: Path) -> SweepFolder:
-    """Of a sweep that wants two sets of one corpus of an hour, of four shards each."""
+    """The folder of a sweep with two feature sets of a corpus of one hour, four shards each."""
     folder = SweepFolder(tmp_path, "spectrum")
     for name in ("mel-0", "power-0"):
         (tmp_path / "features" / name).mkdir(parents=True)
     return folder
 
 
-def wanted() -> SweepRecord:
+def record() -> SweepRecord:
     sets = (PlannedFeatures(name, "m.jsonl", 4, 3600.0) for name in ("mel-0", "power-0"))
     return SweepRecord("spectrum", "", "spectrum.yaml", "", (), tuple(sets))
 
 
-def told(task: Path, done: TaskProgress) -> Path:
+def write_progress(task: Path, done: TaskProgress) -> Path:
     task.parent.mkdir(parents=True, exist_ok=True)
     write_json(progress_path(task), asdict(done))
     return task
@@ -45,7 +45,7 @@ def told(task: Path, done: TaskProgress) -> Path:
 def submitted(folder: SweepFolder, index: int, done: TaskProgress | None) -> None:
     task = folder.tasks / f"features-{index}.json"
     if done:
-        told(task, done)
+        write_progress(task, done)
     folder.ledger.append(
         [
             LedgerEntry(
@@ -66,57 +66,59 @@ def stored(folder: SweepFolder, index: int) -> None:
         (folder.features(name) / f"shard-{index:05}-of-00004.h5").touch()
 
 
-def of_jobs(folder: SweepFolder) -> list[str]:
+def job_lines(folder: SweepFolder) -> list[str]:
     return feature_progress.job_progress_lines(
-        wanted(), folder, feature_status.feature_statuses(wanted(), folder)
+        record(), folder, feature_status.feature_statuses(record(), folder)
     )
 
 
-def test_a_tally_adds_what_has_ended_and_what_runs(tmp_path):
+def test_progress_is_the_sum_of_ended_and_running_processes(tmp_path):
     running = [
-        RunningTask(told(tmp_path / f"{n}.json", TaskProgress(10, 300.0, (), 5.0)), n, None)
+        RunningTask(
+            write_progress(tmp_path / f"{n}.json", TaskProgress(10, 300.0, (), 5.0)), n, None
+        )
         for n in (0, 1)
     ]
     total = TaskProgress(100, 3600.0)
-    tally = FeatureProgress(total, TaskProgress(20, 600.0), time.monotonic() - 60)
-    assert tally.format_line(running) == (
+    progress = FeatureProgress(total, TaskProgress(20, 600.0), time.monotonic() - 60)
+    assert progress.format_line(running) == (
         "features: 40 of 100 utterances, 20 min 00 s of 1 h 00 min of speech, "
         "20 times real time, 2 min 00 s left"
     )
 
 
-def test_a_tally_of_nothing_yet_promises_nothing():
+def test_without_progress_no_speed_is_printed():
     assert (
         FeatureProgress(TaskProgress(100, 3600.0)).format_line([])
         == "features: 0 of 100 utterances"
     )
 
 
-def test_jobs_that_have_told_nothing_are_not_spoken_of(folder):
+def test_jobs_without_progress_have_no_line(folder):
     submitted(folder, 0, None)
-    assert of_jobs(folder) == []
+    assert job_lines(folder) == []
 
 
-def test_jobs_tell_utterances_speech_pace_time_left_and_what_they_refused(folder):
+def test_the_line_of_jobs_has_utterances_speed_time_left_and_refusals(folder):
     submitted(folder, 0, TaskProgress(50, 900.0, (REFUSED,), 10.0))
     submitted(folder, 1, TaskProgress(20, 300.0, (), 10.0))
     submitted(folder, 2, None)
     stored(folder, 0)
-    assert of_jobs(folder) == [
+    assert job_lines(folder) == [
         "features: 70 utterances, 20 min 00 s of speech done, 120 times real time, about 22 s left",
         "features: 1 utterance refused; make features names them",
     ]
 
 
-def test_a_job_that_is_silent_has_no_pace(folder):
+def test_a_job_without_recent_progress_has_no_speed(folder):
     submitted(folder, 0, TaskProgress(50, 900.0, (), 10.0))
     hour_ago = time.time() - 3600
     os.utime(progress_path(folder.tasks / "features-0.json"), (hour_ago, hour_ago))
-    assert of_jobs(folder) == ["features: 50 utterances, 15 min 00 s of speech done"]
+    assert job_lines(folder) == ["features: 50 utterances, 15 min 00 s of speech done"]
 
 
-def test_of_whole_sets_only_what_was_refused_is_told(folder):
+def test_complete_sets_have_only_a_line_of_refusals(folder):
     submitted(folder, 0, TaskProgress(50, 900.0, (REFUSED,), 10.0))
     for index in range(4):
         stored(folder, index)
-    assert of_jobs(folder) == ["features: 1 utterance refused; make features names them"]
+    assert job_lines(folder) == ["features: 1 utterance refused; make features names them"]

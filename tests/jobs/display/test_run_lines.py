@@ -1,4 +1,4 @@
-"""The table of runs keeps its columns whatever is to be said, and says it once."""
+"""The table of runs keeps its columns, and explains each cause once below them."""
 
 import io
 import subprocess
@@ -17,7 +17,7 @@ from tests.results.examples import RunScenario, make_rows
 LONG = "sbatch: error: " + "a very long story " * 30
 
 
-def drawn(*statuses: RunStatus, width: int = 100) -> list[str]:
+def table_lines(*statuses: RunStatus, width: int = 100) -> list[str]:
     text = io.StringIO()
     Console(file=text, width=width).print(run_table.overview(statuses, ()))
     return text.getvalue().splitlines()
@@ -30,15 +30,17 @@ def running(**facts) -> RunStatus:
 
 def test_a_long_cause_does_not_squeeze_the_table():
     failed = RunStatus("seed=1", "ba9876543210", "failed", "code error", LONG)
-    waits = RunStatus("seed=2", "ba9876543211", "queued", "", "others come first (Priority) " * 5)
-    header, first, second, *_ = drawn(running(), failed, waits, width=120)
+    waits = RunStatus(
+        "seed=2", "ba9876543211", "queued", "", "other jobs come first (Priority) " * 5
+    )
+    header, first, second, *_ = table_lines(running(), failed, waits, width=120)
     assert first.split()[:5] == ["seed=0", "01234567", "running", "3/40", "1.50"]
     assert second.split() == ["seed=1", "ba987654", "failed", "code", "error"]
     assert "dev CER" in header
     assert "left" in header
 
 
-def measured(label: str) -> RunStatus:
+def measured_run(label: str) -> RunStatus:
     beat = replace(running().heartbeat, reference_loss=3.03, blank_argmax=0.875)
     beat = replace(beat, frames_per_second=51_000.0)
     used = Usage(began=0.0, seconds=10.0, cpu_seconds=13.0, gpu_busy=0.22)
@@ -48,58 +50,58 @@ def measured(label: str) -> RunStatus:
 def test_a_narrow_terminal_leaves_out_what_matters_less():
     label = "repaired, amplitude, standardise, seed 0"
     failed = RunStatus("seed 1", "ba9876543210", "failed", "code error", LONG)
-    wide, narrow = (drawn(measured(label), failed, width=width) for width in (160, 80))
-    header = ["run", "id", "state", "epoch", "loss", "line", "dev", "CER", "blank"]
+    wide, narrow = (table_lines(measured_run(label), failed, width=width) for width in (160, 80))
+    header = ["run", "id", "state", "epoch", "loss", "ref", "loss", "dev", "CER", "blank"]
     assert wide[0].split() == [*header, "frames/s", "CPUs", "GPU", "left"]
     header.remove("id")
     assert narrow[0].split() == header
     words = ["running", "3/40", "1.50", "3.03", "25.0", "%", "87.5", "%"]
     assert narrow[1].split()[-len(words) :] == words
-    told = " ".join(line[: narrow[0].index("state")].strip() for line in narrow[1:4])
-    assert told.startswith(label)
+    shown = " ".join(line[: narrow[0].index("state")].strip() for line in narrow[1:4])
+    assert shown.startswith(label)
 
 
 @pytest.mark.parametrize("label", ["baseline", "first-training"])
-def test_of_a_run_alone_the_speed_and_the_time_left_stay_in_eighty_columns(label: str):
-    header, *_ = drawn(measured(label), width=80)
-    for name in ("epoch", "loss", "line", "dev CER", "blank", "frames/s", "left"):
+def test_a_single_run_keeps_its_speed_and_time_left_in_eighty_columns(label: str):
+    header, *_ = table_lines(measured_run(label), width=80)
+    for name in ("epoch", "loss", "ref loss", "dev CER", "blank", "frames/s", "left"):
         assert name in header
 
 
 def test_many_runs_leave_out_the_same_columns(monkeypatch):
-    runs = measured("seed 0"), measured("seed 1")
-    few = drawn(*runs, width=70)
+    runs = measured_run("seed 0"), measured_run("seed 1")
+    few = table_lines(*runs, width=70)
     monkeypatch.setattr(run_table, "MAX_RICH_ROWS", 1)
-    many = drawn(*runs, width=70)
+    many = table_lines(*runs, width=70)
     assert many[0].split() == few[0].split()
     assert max(map(len, many)) <= 70
 
 
 def test_a_column_without_any_value_is_left_out():
-    header, first, *_ = drawn(RunStatus("mel", "0123456789ab", "waiting"))
+    header, first, *_ = table_lines(RunStatus("mel", "0123456789ab", "waiting"))
     assert header.split() == ["run", "id", "state"]
     assert first.split() == ["mel", "01234567", "waiting"]  # enough of the id for logs
 
 
-def test_a_sentence_is_one_line_where_it_is_piped():
-    """So that grep finds all of it; this process's standard output is no terminal."""
+def test_a_sentence_is_one_line_if_the_output_is_piped():
+    """So that grep finds all of it; the standard output of the process is not a terminal."""
     program = (
-        "from jobs.display import run_table as picture\n"
+        "from jobs.display import run_table\n"
         "from jobs.messages import console\n"
         "from jobs.sweep.run_status import RunStatus\n"
         "failed = RunStatus('seed=1', 'ba98', 'failed', 'disk full', 'no space left ' * 40)\n"
-        "console().print(picture.overview([failed], []))"
+        "console().print(run_table.overview([failed], []))"
     )
-    said = subprocess.run(
+    lines = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     ).stdout.splitlines()
-    assert [len(line) > 500 for line in said] == [False, False, False, True]
-    assert max(map(len, said[:3])) < 120
+    assert [len(line) > 500 for line in lines] == [False, False, False, True]
+    assert max(map(len, lines[:3])) < 120
 
 
-def test_a_line_above_the_live_picture_is_not_broken(monkeypatch):
+def test_a_line_above_the_live_view_is_not_broken(monkeypatch):
     """So that a command in it can be copied."""
-    text, line = io.StringIO(), "typed again: " + "make sweep " * 20
+    text, line = io.StringIO(), "to continue: " + "make sweep " * 20
     monkeypatch.setattr(messages, "in_terminal", lambda: True)
     terminal = Console(file=text, force_terminal=True, width=40, highlight=False)
     monkeypatch.setattr(messages, "console", lambda: terminal)
@@ -109,17 +111,18 @@ def test_a_line_above_the_live_picture_is_not_broken(monkeypatch):
     assert f"{line}[bold]\n" in text.getvalue()
 
 
-def test_the_line_of_an_epoch_says_how_far_how_well_and_how_long_yet():
+def test_the_line_of_an_epoch_has_losses_rates_speed_and_time_left():
     train, dev = make_rows("0123456789ab", RunScenario(), 1)
     train |= {"loss_per_character": 1.4, "frames_per_second": 51_000.0}
     dev |= {"loss_per_character": 1.5, "cer": 0.25, "blank_argmax": 0.87}
     assert run_lines.epoch_line(running(), train, dev) == (
-        "seed=0: epoch 1 of 40, train loss 1.40 against 3.02, dev loss 1.50 against 3.02, "
+        "seed=0: epoch 1 of 40, train loss 1.40 (reference loss 3.02), "
+        "dev loss 1.50 (reference loss 3.02), "
         "dev CER 25.0 %, blank 87.0 %, 51,000 frames/s, 1 min 00 s left"
     )
 
 
-def test_what_many_runs_failed_of_is_told_once_below_the_table():
+def test_a_cause_of_many_runs_is_explained_once_below_the_table():
     failed = [RunStatus(f"seed={n}", f"{n}", "failed", "disk full", "no space") for n in range(3)]
     lost = RunStatus("seed=3", "3", "lost", "", "job 12_3 left the queue")
     assert run_lines.explanation_lines([*failed, lost, running()]) == [
@@ -128,15 +131,15 @@ def test_what_many_runs_failed_of_is_told_once_below_the_table():
     ]
 
 
-def test_a_running_run_shows_what_it_uses():
+def test_a_running_run_shows_its_cpus_and_gpu():
     used = Usage(began=0.0, seconds=10.0, cpu_seconds=13.0, gpu_busy=0.22)
-    assert drawn(running(usage=used))[1].split()[7:10] == ["1.3", "22.0", "%"]
+    assert table_lines(running(usage=used))[1].split()[7:10] == ["1.3", "22.0", "%"]
 
 
-def test_many_runs_are_told_in_the_same_words_as_few(monkeypatch):
-    waits = RunStatus("seed=2", "ba9876543211", "queued", "", "others come first (Priority)")
-    few = drawn(running(), waits, width=200)
+def test_a_table_of_many_runs_has_the_same_cells_as_one_of_few(monkeypatch):
+    waits = RunStatus("seed=2", "ba9876543211", "queued", "", "other jobs come first (Priority)")
+    few = table_lines(running(), waits, width=200)
     monkeypatch.setattr(run_table, "MAX_RICH_ROWS", 1)
-    many = drawn(running(), waits, width=200)
+    many = table_lines(running(), waits, width=200)
     assert [line.split() for line in many] == [line.split() for line in few]
     assert len({line.index("state") - line.index("id") for line in (few[0], many[0])}) == 1

@@ -161,7 +161,7 @@ def test_an_experiment_trains_in_the_foreground_and_says_when_interrupted_how_it
     assert (code, errors) == (0, "")
     assert re.search(r"epoch 100, dev: .* nats per character", printed)
     assert "test CER" in printed
-    assert printed.count("    said   ") == printed.count("    heard  ") == 2  # all of dev
+    assert printed.count("    reference   ") == printed.count("    hypothesis  ") == 2  # all of dev
 
 
 def test_what_two_processes_refuse_alike_is_told_once_and_no_run_is_shown(make_project, tmp_path):
