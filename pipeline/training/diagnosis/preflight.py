@@ -32,7 +32,8 @@ from pipeline.training.loop.metrics import EpochMetrics
 from pipeline.training.loop.optimizer import make_optimizer
 from pipeline.training.loop.splits import MAX_IDS_IN_MESSAGE, InfeasibleError, Splits
 from pipeline.training.loop.train_step import DivergedError, TrainStep, fold_seed
-from pipeline.training.loss import reference_loss
+from pipeline.training.loss.constant_output import uniform_loss
+from pipeline.training.loss.feasibility import largest_stride, minimum_frames
 from pipeline.training.network.cost import network_cost
 from pipeline.training.network.layers import Dropout
 from pipeline.training.network.model import Network
@@ -125,11 +126,11 @@ def _check_feasibility(
             count_stacked_frames(frames, experiment.input.stack)
         )
         labels = [tuple(alphabet.encode(u.transcript)) for u in split]
-        required = np.array([reference_loss.minimum_frames(one) for one in labels], np.int64)
+        required = np.array([minimum_frames(one) for one in labels], np.int64)
         if name == "train":
             labels_per_step = sum(map(len, labels)) / max(int(steps.sum()), 1)
         if len(short := np.flatnonzero(steps < required)):
-            strides += [reference_loss.largest_stride(int(frames[u]), labels[u]) for u in short]
+            strides += [largest_stride(int(frames[u]), labels[u]) for u in short]
             named = ", ".join(split[u].id for u in short[:MAX_IDS_IN_MESSAGE])
             more = ", …" if len(short) > MAX_IDS_IN_MESSAGE else ""
             parts.append(f"{len(short)} of {len(split)} {name} utterances ({named}{more})")
@@ -184,7 +185,7 @@ def _check_reference_losses(
     for split in (splits.train, splits.dev):
         steps = network.output_length(split.lengths).tolist()
         losses = [
-            reference_loss.uniform_loss(n, labels, alphabet.size) / max(len(labels), 1)
+            uniform_loss(n, labels, alphabet.size) / max(len(labels), 1)
             for n, labels in zip(steps, split.labels, strict=True)
         ]
         finite = [loss for loss in losses if math.isfinite(loss)]

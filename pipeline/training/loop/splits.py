@@ -23,12 +23,8 @@ from pipeline.files import InputError
 from pipeline.shapes import Bool, Int64
 from pipeline.training.data.batches import SplitData
 from pipeline.training.data.frame_store import count_stacked_frames
-from pipeline.training.loss.reference_loss import (
-    ConstantReference,
-    fit_constant_reference,
-    largest_stride,
-    minimum_frames,
-)
+from pipeline.training.loss.feasibility import largest_stride, minimum_frames
+from pipeline.training.loss.reference_loss import ConstantReference, fit_constant_reference
 
 MAX_IDS_IN_MESSAGE = 3  # utterances in an error message
 
