@@ -52,7 +52,7 @@ def exit_code(act: Callable[[], int]) -> int:
         print(f"blankslate: {_one_line(error)}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
-        print("blankslate: stopped; typed again it continues", file=sys.stderr)
+        print("blankslate: stopped; run the same command again to continue", file=sys.stderr)
         return INTERRUPTED
 
 

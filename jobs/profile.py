@@ -5,11 +5,8 @@ Not here: what to run (pipeline/config.py), how much of it at once (plan.py), on
 (means.py).
 """
 
-import argparse
-import secrets
 from collections.abc import Callable
 from pathlib import Path
-from shlex import quote
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
@@ -22,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from pipeline.config.loader import Settings, expand_path, read_yaml, validate_settings
+from pipeline.config.loader import Settings, read_yaml, validate_settings
 from pipeline.files import InputError
 
 BUILT_IN_PROFILE = Path("the built-in profile")
@@ -272,43 +269,3 @@ def load_profile(path: Path) -> Profile:
     profile = validate_settings(kinds[scheduler], content, path)
     profile._path = path
     return profile
-
-
-def work_folder(profile: Profile, chosen: Path | None) -> Path:
-    """The work folder, absolute, because a job may start elsewhere; `chosen` (WORK=…) wins."""
-    if chosen is not None:
-        return chosen.expanduser().resolve()
-    return Path(expand_path(profile.work, profile.path, "work")).resolve()
-
-
-def load_profile_and_workdir(options: argparse.Namespace) -> tuple[Profile, Path]:
-    """--cluster and --work: where to run, and the work folder."""
-    profile = load_profile(options.cluster) if options.cluster else LocalProfile()
-    return profile, work_folder(profile, options.work)
-
-
-def make_command(command: str, profile: Profile, work: Path) -> str:
-    """A make command, with the CLUSTER= and WORK= that it needs to mean this place."""
-    words = [command]
-    if profile.path not in DEFAULT_PROFILES:
-        words.append(f"CLUSTER={quote(str(profile.path))}")
-    try:
-        moved = work != work_folder(profile, None)
-    except InputError:
-        moved = True  # the profile's own needs a variable that is not set
-    if moved:
-        words.append(f"WORK={quote(str(work))}")
-    return " ".join(words)
-
-
-def require_writable(work: Path) -> None:
-    probe = work / f".{secrets.token_hex(8)}"
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        why = "it is a file" if work.is_file() else error.strerror
-        raise InputError(
-            f"{work}: the work folder cannot be written: {why}; choose another with WORK=…"
-        ) from None

@@ -22,19 +22,13 @@ from jobs.messages import duration_text, print_line
 from jobs.node import task_file
 from jobs.node.checks import CheckResult, check_clock, check_feature_node, check_node
 from jobs.node.task_file import CheckTask
-from jobs.profile import (
-    LocalProfile,
-    Profile,
-    SlurmProfile,
-    load_profile,
-    require_writable,
-    work_folder,
-)
+from jobs.profile import LocalProfile, Profile, SlurmProfile, load_profile
 from jobs.slurm import client, preemption, resources, sbatch
 from jobs.slurm.client import SchedulerError
 from jobs.slurm.limits import exceeded_limit_lines, find_limits
 from jobs.slurm.reasons import explain, never_starts
 from jobs.sweep.folder import SweepFolder
+from jobs.work_folder import require_writable, resolve_work_folder
 from pipeline.config.loader import dump_yaml
 from pipeline.files import InputError, read_json, write_text
 
@@ -73,7 +67,7 @@ class Probe:
 
 def cluster_check(options: argparse.Namespace) -> int:
     profile = load_profile(options.profile)
-    work = work_folder(profile, options.work)
+    work = resolve_work_folder(profile, options.work)
     require_writable(work)
     folder = SweepFolder(work, "cluster-check")
     findings = (

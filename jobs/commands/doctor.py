@@ -9,7 +9,7 @@ from importlib import import_module
 
 from jobs.launch.reconcile import ensure_features
 from jobs.messages import print_line
-from jobs.profile import load_profile_and_workdir
+from jobs.work_folder import load_profile_and_workdir
 from pipeline.config.experiment import load_experiment
 from pipeline.config.loader import parse_changes
 from pipeline.config.sweep import single_run_sweep

@@ -1,9 +1,9 @@
-"""The program: one verb per thing a person does; each is also a make target.
+"""The program: one verb for each thing that a person does; each is also a make target.
 
-In:   words typed.   Out: an exit code: 0 done, 1 something failed or was refused, 2 bad input,
-130 interrupted.
-Not here: what a verb does. Its module is imported when it is typed, so that --help and status
-answer at once and a login node loads nothing that it does not need.
+In:   the words of a command.
+Out:  an exit code: 0 done, 1 something failed or was refused, 2 bad input, 130 interrupted.
+Not here: what a verb does. Its module is imported only when the verb is used, so that --help and
+status are quick, and a login node loads no library that it does not need.
 """
 
 import argparse
@@ -14,29 +14,57 @@ from importlib import import_module
 from pathlib import Path
 from typing import TypeAlias
 
+from jobs.exit_codes import DONE
 from jobs.messages import exit_code
 from pipeline.files import InputError
 
-# Verb -> the module whose function of the same name does it.
+# Verb -> the module with the function of the same name.
 VERB_MODULES = {
+    "demo": "jobs.commands.sweep",
     "features": "jobs.commands.sweep",
     "train": "jobs.commands.sweep",
-    "lr-range": "jobs.commands.lr_range",
-    "doctor": "jobs.commands.doctor",
     "sweep": "jobs.commands.sweep",
-    "demo": "jobs.commands.sweep",
     "status": "jobs.commands.status",
     "logs": "jobs.commands.status",
     "cancel": "jobs.commands.status",
+    "report": "jobs.commands.report",
+    "doctor": "jobs.commands.doctor",
+    "lr-range": "jobs.commands.lr_range",
+    "cluster-check": "jobs.commands.cluster_check",
     "verify": "jobs.commands.verify",
     "inspect": "jobs.commands.inspect",
-    "report": "jobs.commands.report",
-    "cluster-check": "jobs.commands.cluster_check",
     "task": "jobs.commands.task",
 }
 
+# Purpose -> verb -> what it does. Without `task`, which only this program uses.
+VERB_GROUPS = {
+    "Try it": {
+        "demo": "make a small corpus, run a small sweep on it, write a report",
+    },
+    "Run experiments": {
+        "features": "compute the feature sets that are missing",
+        "train": "train one experiment and show its progress",
+        "sweep": "compute the features and train the runs of a sweep that are missing",
+    },
+    "Follow a sweep": {
+        "status": "show the state of each run until all have ended",
+        "logs": "print the log of one run, and why it failed",
+        "cancel": "cancel the queued and running jobs of a sweep",
+        "report": "write tables, figures and report.html from what is finished",
+    },
+    "Check before you spend hours": {
+        "doctor": "check one experiment: alphabet, lengths, input scale, updates, one batch",
+        "lr-range": "try learning rates from 1e-6 to 1e-2 in 200 updates, and suggest one",
+        "cluster-check": "test a cluster profile with tiny jobs",
+    },
+    "Look at feature sets": {
+        "verify": "compare every byte of feature sets with its checksum",
+        "inspect": "print what a shard or a feature set holds; draw spectrograms",
+    },
+}
+SUMMARIES = {verb: text for group in VERB_GROUPS.values() for verb, text in group.items()}
 
-# Option -> where its files lie.
+# Option -> the folder where its files usually are.
 CONFIG_FOLDERS = {
     "corpus": "configs/corpora",
     "sweep": "configs/sweeps",
@@ -44,25 +72,32 @@ CONFIG_FOLDERS = {
     "cluster": "cluster",
     "profile": "cluster",
 }
-VERBS_ACCEPTING_SWEEP_NAME = {"status", "cancel", "report"}  # a sweep's name is enough for them
+VERBS_ACCEPTING_SWEEP_NAME = {"status", "cancel", "report"}
+
+Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = build_parser().parse_args(arguments)
-    # This process plans; those that compute are told their number of threads. With NumPy's threads
-    # it could not be copied (local/fork_worker.py).
+    """Run one verb; without a verb, print the list of verbs."""
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    if options.verb is None:
+        parser.print_help()
+        return DONE
+    # This process only plans; the processes that compute get their own number of threads. It can
+    # be forked only while NumPy has started no threads (local/fork_worker.py).
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # To look for plugins is to read the metadata of every package, for each verb typed.
+    # To look for plugins, pydantic would read the metadata of every installed package.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    return exit_code(lambda: _run(options, ends=arguments is None))
+    return exit_code(lambda: _run(options, process_ends=arguments is None))
 
 
-def _run(options: argparse.Namespace, *, ends: bool) -> int:
-    """Import the module of the verb, and call it. `ends`: this process ends with it."""
+def _run(options: argparse.Namespace, *, process_ends: bool) -> int:
+    """Import the module of the verb and call its function."""
     _refuse_bare_names(options)
-    gc.disable()  # nothing that is imported is garbage
+    gc.disable()  # imports leave no garbage, and collecting takes a part of their time
     module = import_module(VERB_MODULES[options.verb])
-    if ends:
+    if process_ends:
         gc.freeze()
     gc.enable()
     act: Callable[[argparse.Namespace], int] = getattr(module, options.verb.replace("-", "_"))
@@ -70,7 +105,7 @@ def _run(options: argparse.Namespace, *, ends: bool) -> int:
 
 
 def _refuse_bare_names(options: argparse.Namespace) -> None:
-    """`spectrum`, where configs/sweeps/spectrum.yaml is meant."""
+    """Refuse `spectrum` if it means configs/sweeps/spectrum.yaml, and name that file."""
     for option, folder in CONFIG_FOLDERS.items():
         path = getattr(options, option, None)
         if (
@@ -80,119 +115,141 @@ def _refuse_bare_names(options: argparse.Namespace) -> None:
         ):
             continue
         name = path.name.removesuffix(".yml").removesuffix(".yaml")
-        meant = Path(folder, f"{name}.yaml")
-        if meant.is_file():
-            raise InputError(f"{path}: no such file; did you mean {meant}?")
+        likely = Path(folder, f"{name}.yaml")
+        if likely.is_file():
+            raise InputError(f"{path}: no such file; did you mean {likely}?")
 
 
 def build_parser() -> argparse.ArgumentParser:
     program = argparse.ArgumentParser(
         prog="blankslate",
-        description="From wav files to a comparison table of CTC training runs, with the same "
-        "commands on a laptop and on a SLURM cluster.",
-        epilog="BLANKSLATE_DEBUG=1 shows the traceback of an error.",
+        usage="blankslate VERB ... [options]",
+        description="From wav files to a comparison table of CTC training runs, with the same\n"
+        f"commands on a laptop and on a SLURM cluster.\n\n{_verb_list()}",
+        epilog="`blankslate VERB --help` describes a verb.\n"
+        "BLANKSLATE_DEBUG=1 shows the traceback of an error.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    subparsers = program.add_subparsers(dest="verb", required=True, metavar="VERB")
-    _add_compute_verbs(subparsers)
-    _add_other_verbs(subparsers)
+    subparsers = program.add_subparsers(
+        prog="blankslate", dest="verb", metavar="VERB", help=argparse.SUPPRESS
+    )
+    _add_running_verbs(subparsers)
+    _add_following_verbs(subparsers)
+    _add_checking_verbs(subparsers)
+    task = _add_verb(
+        subparsers, "task", "Execute one task file; only this program uses it.", cluster=False
+    )
+    task.add_argument("file", type=Path, metavar="FILE", help="a task file")
     return program
 
 
-Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+def _verb_list() -> str:
+    blocks = []
+    for purpose, verbs in VERB_GROUPS.items():
+        lines = [f"  {verb:<15}{text}" for verb, text in verbs.items()]
+        blocks.append("\n".join([f"{purpose}:", *lines]))
+    return "\n\n".join(blocks)
 
 
-def _add_compute_verbs(subparsers: Subparsers) -> None:
-    features = _add_verb(subparsers, "features", "compute every feature set that is missing")
+def _add_running_verbs(subparsers: Subparsers) -> None:
+    features = _add_verb(subparsers, "features")
     source = features.add_mutually_exclusive_group(required=True)
     source.add_argument(
-        "--corpus", type=Path, metavar="FILE", help="amplitude, power and mel of this corpus"
+        "--corpus",
+        type=Path,
+        metavar="FILE",
+        help="compute amplitude, power and mel spectra of this corpus",
     )
     source.add_argument(
-        "--sweep", type=Path, metavar="FILE", help="what the experiments of this sweep need"
+        "--sweep", type=Path, metavar="FILE", help="compute what the experiments of this sweep need"
     )
     _add_set_option(features)
     _add_dry_run_option(features)
 
-    train = _add_verb(
-        subparsers, "train", "train one experiment in the foreground, its features first"
-    )
+    train = _add_verb(subparsers, "train", "Its features are computed first, if they are missing.")
     _add_experiment_arguments(train)
-
-    doctor = _add_verb(
-        subparsers,
-        "doctor",
-        "look at an experiment before it is trained: what cannot be aligned, the scale of its "
-        "input, its reference lines, its cost, one batch learnt by heart. 1: something is wrong",
-    )
-    _add_experiment_arguments(doctor)
-
-    ranged = _add_verb(
-        subparsers,
-        "lr-range",
-        "try learning rates from 1e-6 to 1e-2 on one experiment, in 200 updates; suggest one",
-    )
-    _add_experiment_arguments(ranged)
 
     sweep = _add_verb(
         subparsers,
         "sweep",
-        "run what is missing of a sweep: features, then runs. Typed again it continues, submits "
-        "what failed, and does nothing when all is finished",
+        "The same command again continues the sweep: it submits what is missing and what failed, "
+        "and does nothing when every run is finished.",
     )
-    sweep.add_argument("sweep", type=Path, metavar="SWEEP", help="a YAML file")
+    sweep.add_argument("sweep", type=Path, metavar="SWEEP", help="the YAML file of the sweep")
     _add_set_option(sweep)
     _add_dry_run_option(sweep)
 
-    _add_verb(subparsers, "demo", "synthesise a corpus, run a small sweep on it, write its report")
+    _add_verb(subparsers, "demo", "It needs no data and takes minutes.")
 
 
-def _add_other_verbs(subparsers: Subparsers) -> None:
-    status = _add_verb(
-        subparsers, "status", "show the state of each run of a sweep until all have ended"
-    )
+def _add_following_verbs(subparsers: Subparsers) -> None:
+    status = _add_verb(subparsers, "status")
     _add_sweep_argument(status)
     _add_set_option(status)
-    status.add_argument("--once", action="store_true", help="show it once")
-    status.add_argument("--json", action="store_true", help="show it once, for a program")
-
-    logs = _add_verb(subparsers, "logs", "print the log of one run, and why it failed")
-    logs.add_argument("run", metavar="RUN", help="a run id or its beginning, or a run folder")
-
-    cancel = _add_verb(
-        subparsers, "cancel", "cancel the queued and running jobs of a sweep; work is saved"
+    status.add_argument(
+        "--once", action="store_true", help="show it once (default: until all runs have ended)"
     )
+    status.add_argument(
+        "--json", action="store_true", help="print it once as JSON (default: a table)"
+    )
+
+    logs = _add_verb(subparsers, "logs")
+    logs.add_argument("run", metavar="RUN", help="a run id, the beginning of one, or a run folder")
+
+    cancel = _add_verb(subparsers, "cancel", "A running job saves its state before it ends.")
     _add_sweep_argument(cancel)
 
-    verify = _add_verb(subparsers, "verify", "compare every byte of feature sets with its checksum")
-    verify.add_argument(
-        "sets", nargs="+", metavar="SET", help="a feature set; or a sweep or corpus, all of its"
-    )
-
-    inspect = _add_verb(
-        subparsers, "inspect", "print what a shard or a feature set holds; draw utterances"
-    )
-    inspect.add_argument("target", metavar="SET", help="a shard, a feature set, a sweep, a corpus")
-    inspect.add_argument("--utterance", metavar="ID", help="this one alone")
-    inspect.add_argument(
-        "--output", "-o", type=Path, metavar="FILE", help="draw spectrograms: .png or .svg"
-    )
-
-    report = _add_verb(
-        subparsers, "report", "write results.csv, summary.csv, report.html and figures"
-    )
+    report = _add_verb(subparsers, "report", "The files go to reports/SWEEP in the work folder.")
     _add_sweep_argument(report)
 
-    check = _add_verb(subparsers, "cluster-check", "prove a profile with tiny jobs", cluster=False)
+
+def _add_checking_verbs(subparsers: Subparsers) -> None:
+    doctor = _add_verb(
+        subparsers,
+        "doctor",
+        "Its features are computed first, if they are missing. "
+        "The exit code is 1 if something is wrong.",
+    )
+    _add_experiment_arguments(doctor)
+
+    lr_range = _add_verb(
+        subparsers, "lr-range", "It trains on this machine, and refuses a profile of SLURM."
+    )
+    _add_experiment_arguments(lr_range)
+
+    check = _add_verb(subparsers, "cluster-check", cluster=False)
     check.add_argument("profile", type=Path, metavar="CLUSTER", help="a file of cluster/")
 
-    task = _add_verb(subparsers, "task", "internal: execute one task file", cluster=False)
-    task.add_argument("file", type=Path, metavar="FILE")
+    verify = _add_verb(subparsers, "verify")
+    verify.add_argument(
+        "sets",
+        nargs="+",
+        metavar="SET",
+        help="a feature set; or a sweep or a corpus, for all of its feature sets",
+    )
+
+    inspect = _add_verb(subparsers, "inspect")
+    inspect.add_argument(
+        "target", metavar="SET", help="a shard, a feature set, a sweep, or a corpus"
+    )
+    inspect.add_argument(
+        "--utterance", metavar="ID", help="only this utterance (default: the whole set)"
+    )
+    inspect.add_argument(
+        "--output",
+        "-o",
+        type=Path,
+        metavar="FILE",
+        help="draw spectrograms into this .png or .svg file (default: draw nothing)",
+    )
 
 
 def _add_verb(
-    subparsers: Subparsers, name: str, purpose: str, *, cluster: bool = True
+    subparsers: Subparsers, name: str, details: str = "", *, cluster: bool = True
 ) -> argparse.ArgumentParser:
-    verb = subparsers.add_parser(name, help=purpose, description=f"{purpose}.")
+    summary = SUMMARIES.get(name, "")
+    sentences = [f"{summary[:1].upper()}{summary[1:]}." if summary else "", details]
+    verb = subparsers.add_parser(name, description=" ".join(filter(None, sentences)))
     if cluster:
         verb.add_argument(
             "--cluster",
@@ -201,7 +258,10 @@ def _add_verb(
             help="where to run: a file of cluster/ (default: this machine)",
         )
     verb.add_argument(
-        "--work", type=Path, metavar="FOLDER", help="work folder (default: the profile's)"
+        "--work",
+        type=Path,
+        metavar="FOLDER",
+        help="the work folder (default: that of the cluster file, which is `work` if not set)",
     )
     return verb
 
@@ -211,7 +271,9 @@ def _add_sweep_argument(verb: argparse.ArgumentParser) -> None:
 
 
 def _add_experiment_arguments(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("experiment", type=Path, metavar="EXPERIMENT", help="a YAML file")
+    verb.add_argument(
+        "experiment", type=Path, metavar="EXPERIMENT", help="the YAML file of the experiment"
+    )
     _add_set_option(verb)
 
 
@@ -221,9 +283,14 @@ def _add_set_option(verb: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="change one field of every experiment, such as train.epochs=3; repeatable",
+        help="change one setting of every experiment, such as train.epochs=3; may be repeated "
+        "(default: the files as they are)",
     )
 
 
 def _add_dry_run_option(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--dry-run", action="store_true", help="print the plan; submit nothing")
+    verb.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print the plan and submit nothing (default: submit it)",
+    )

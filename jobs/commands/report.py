@@ -7,9 +7,9 @@ Not here: what a report says (pipeline/results).
 import argparse
 
 from jobs.commands.status import sweep_folder
-from jobs.profile import load_profile_and_workdir
 from jobs.sweep.record import load_record, report_commands
 from jobs.sweep.report import write_sweep_report
+from jobs.work_folder import load_profile_and_workdir
 
 
 def report(options: argparse.Namespace) -> int:

@@ -16,11 +16,11 @@ from jobs.display.live import watch
 from jobs.local.processes import owner_pid
 from jobs.messages import count_text, print_line
 from jobs.node.failures import REMEDIES
-from jobs.profile import load_profile_and_workdir
 from jobs.slurm import client
 from jobs.sweep import job_queue, queue_cache, run_status
 from jobs.sweep.folder import SweepFolder, sweep_name
 from jobs.sweep.record import SweepRecord, experiments_digest, is_unchanged, load_record
+from jobs.work_folder import load_profile_and_workdir
 from pipeline.config.loader import parse_changes
 from pipeline.config.sweep import load_sweep
 from pipeline.files import InputError

@@ -12,9 +12,10 @@ from shlex import quote
 from jobs.code_snapshot import REPOSITORY_ROOT
 from jobs.launch.reconcile import reconcile
 from jobs.messages import percent_text, print_line
-from jobs.profile import LocalProfile, load_profile_and_workdir, make_command
+from jobs.profile import LocalProfile
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.record import load_record, report_commands
+from jobs.work_folder import load_profile_and_workdir, make_command
 from pipeline.config.corpus import load_corpus
 from pipeline.config.experiment import Experiment, load_experiment
 from pipeline.config.loader import parse_changes, set_key, validate_settings
@@ -93,8 +94,7 @@ def _print_result(folder: SweepFolder) -> None:
     run = folder.run(load_record(folder).runs[0].run_id)
     for row in run.rows() if run.finished else ():  # else the failure has been told
         if row["split"] == "test":
-            print_line(
-                f"test CER {percent_text(row['cer'])}, WER {percent_text(row['wer'])}, epoch {row['epoch']}"
-            )
+            rates = f"test CER {percent_text(row['cer'])}, WER {percent_text(row['wer'])}"
+            print_line(f"{rates}, epoch {row['epoch']}")
     if run.log_file.exists():  # else nothing ran
         print_line(str(run.path))

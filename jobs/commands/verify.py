@@ -10,16 +10,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from jobs.messages import count_text, duration_text, in_terminal, print_line
-from jobs.profile import load_profile_and_workdir
 from jobs.sweep.folder import SweepFolder, sweep_name
 from jobs.sweep.record import load_record
+from jobs.work_folder import load_profile_and_workdir
 from pipeline.config.corpus import load_corpus
 from pipeline.features import feature_set
 from pipeline.features.feature_set import DESCRIPTION_FILE, STATISTICS_FILE
 from pipeline.features.shards import Shard
 from pipeline.files import InputError
-
-MEGABYTE = 1e6
 
 
 def verify(options: argparse.Namespace) -> int:
@@ -103,8 +101,9 @@ def _verify_feature_set(folder: Path) -> int:
     for line in damage:
         print_line(f"damaged: {line}")
     verdict = f"{len(damage)} damaged or missing" if damage else "all whole"
+    speed = f"{read / 1e6:.1f} MB in {duration_text(took)}, {read / took / 1e9:.2f} GB/s"
     print_line(
         f"{folder.name}: {len(whole)} of {count_text(description.shards, 'shard')} read, "
-        f"{read / MEGABYTE:.1f} MB in {duration_text(took)}, {read / took / 1e9:.2f} GB/s: {verdict}"
+        f"{speed}: {verdict}"
     )
     return int(bool(damage))

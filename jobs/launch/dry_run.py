@@ -1,7 +1,7 @@
-"""What DRY=1 prints: jobs, arrays, GPU-hours, the limits that they stay within, the scripts.
+"""What DRY=1 prints: jobs, arrays, GPU-hours, limits, and the batch scripts.
 
 In:   a plan, a profile, limits.   Out: lines.
-Not here: making the plan (plan.py), submitting it (submit.py).
+Not here: making the plan (decision.py), submitting it (submit.py).
 """
 
 import shutil
@@ -9,9 +9,10 @@ from collections.abc import Iterator
 
 from jobs.display.run_lines import plan_lines
 from jobs.launch import entrypoint
+from jobs.launch.submit import STARTS_AFTER, slurm_arrays
 from jobs.messages import count_text
 from jobs.profile import Profile, SlurmProfile
-from jobs.slurm import preemption, resources, sbatch
+from jobs.slurm import preemption, sbatch
 from jobs.slurm.limits import Limits
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.plan import Plan
@@ -20,17 +21,17 @@ from jobs.sweep.plan import Plan
 def dry_run_lines(
     plan: Plan, profile: Profile, limits: Limits, folder: SweepFolder, cost: str = ""
 ) -> Iterator[str]:
-    """`cost` of the whole sweep, in the words of its file."""
+    """`cost`: of the whole sweep, as its file states it."""
     yield from plan_lines(plan)
     if plan.runs and cost:
-        yield f"all its runs cost, as the sweep file says: {cost}"
+        yield f"cost of all its runs, as the sweep file says: {cost}"
     if isinstance(profile, SlurmProfile) and plan.tasks:
         yield _cost_line(plan, profile)
         yield _limits_line(plan, profile, limits)
         if plan.minutes_needed and limits.minutes and plan.minutes_needed > limits.minutes:
             yield (
-                f"a task of runs needs about {plan.minutes_needed:.0f} min, {limits.minutes} are "
-                f"allowed: it is requeued, and goes on"
+                f"a task of runs needs about {plan.minutes_needed:.0f} min, and {limits.minutes} "
+                "are allowed: it is requeued and continues"
             )
         if plan.runs:
             yield preemption.describe_preemption(profile)
@@ -40,20 +41,14 @@ def dry_run_lines(
 def _cost_line(plan: Plan, profile: SlurmProfile) -> str:
     runs = [(len(array.tasks), array.minutes or profile.minutes) for array in plan.runs]
     hours = sum(tasks * minutes for tasks, minutes in runs) / 60
-    features = sum(len(array.tasks) for array in plan.features)
-    parts = [
-        f"{count_text(plan.tasks, 'job')} in {count_text(_sbatch_calls(plan), 'call')} of sbatch"
-    ]
+    feature_tasks = sum(len(array.tasks) for array in plan.features)
+    calls = len(plan.features) + len(plan.runs) + plan.report
+    parts = [f"{count_text(plan.tasks, 'job')} in {count_text(calls, 'call')} of sbatch"]
     if profile.gpus and runs:
         parts.append(f"at most {profile.gpus * hours:.1f} GPU-hours")
-    cpu_hours = profile.cpus * hours + features * profile.features.cpus * (
-        profile.features.minutes / 60
-    )
+    feature_hours = feature_tasks * profile.features.minutes / 60
+    cpu_hours = profile.cpus * hours + profile.features.cpus * feature_hours
     return ", ".join([*parts, f"at most {cpu_hours:.1f} CPU-hours"])
-
-
-def _sbatch_calls(plan: Plan) -> int:
-    return len(plan.features) + len(plan.runs) + plan.report
 
 
 def _limits_line(plan: Plan, profile: SlurmProfile, limits: Limits) -> str:
@@ -75,6 +70,7 @@ def _limit_text(limit: int | None) -> str:
 
 
 def _batch_scripts(plan: Plan, profile: SlurmProfile, folder: SweepFolder) -> Iterator[str]:
+    """Yield each script that sbatch would get, with placeholders for job ids and the snapshot."""
     if not shutil.which("srun"):
         yield "srun is not on PATH: the scripts are written on a login node"
         return
@@ -85,14 +81,10 @@ def _batch_scripts(plan: Plan, profile: SlurmProfile, folder: SweepFolder) -> It
         code=folder.code / "SNAPSHOT",
         execute=entrypoint.run_in_slurm,
     )
-    small = resources.feature_parameters(profile)
-    for features in plan.features:
-        parameters = resources.apply_override(small, features.override, profile)
-        yield f"\n# features\n{submission.script(len(features.tasks), parameters, features.throttle)}"
-    dependencies = ["FEATURES"] if plan.features else []
-    for runs in plan.runs:
-        parameters = resources.run_parameters(profile, runs.minutes)
-        parameters = resources.apply_override(parameters, runs.override, profile)
-        yield f"\n# runs\n{submission.script(len(runs.tasks), parameters, runs.throttle, dependencies)}"
-    if plan.report:
-        yield f"\n# report\n{submission.script(1, small, None, ['RUNS'])}"
+    earlier = set[str]()
+    for array in slurm_arrays(plan, profile, folder):
+        before = STARTS_AFTER.get(array.kind)
+        after = [before.upper()] if before in earlier else []
+        script = submission.script(len(array.tasks), array.job_parameters, array.throttle, after)
+        earlier.add(array.kind)
+        yield f"\n# {array.kind}\n{script}"

@@ -1,0 +1,185 @@
+"""The state of a sweep: what it needs, what is on disk, what is queued or running.
+
+In:   a sweep, a work folder, the job queue.
+Out:  `SweepFiles`, from the disk alone; `SweepState`, with what SLURM knows. Both are frozen.
+Not here: what is done about it (decision.py).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from jobs import code_snapshot
+from jobs.display.corpora import print_corpora, print_refusals
+from jobs.display.live import show_status_line
+from jobs.launch import missing_features
+from jobs.launch.missing_features import MissingFeatures
+from jobs.local.executor import slots_for_features
+from jobs.messages import duration_text, print_line
+from jobs.profile import LocalProfile, Profile, SlurmProfile
+from jobs.slurm import limits
+from jobs.slurm.limits import Limits
+from jobs.sweep import feature_status, job_queue, run_status
+from jobs.sweep.feature_status import ShardFailure
+from jobs.sweep.folder import SweepFolder
+from jobs.sweep.job_queue import Queue
+from jobs.sweep.ledger import LedgerEntry
+from jobs.sweep.record import (
+    CorpusManifests,
+    SweepRecord,
+    make_record,
+    manifest_path,
+    manifests_by_path,
+    refuse_untrainable,
+)
+from jobs.sweep.retry_policy import RetryHistory
+from jobs.sweep.run_status import RunStatus
+from pipeline.config.corpus import Corpus
+from pipeline.config.sweep import Sweep
+from pipeline.corpus import readers
+from pipeline.corpus.manifest import Manifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepFiles:
+    """What a sweep needs, and what the work folder already has of it."""
+
+    sweep: Sweep
+    record: SweepRecord
+    folder: SweepFolder
+    corpus_manifests: CorpusManifests
+    missing: MissingFeatures
+    unfinished_runs: tuple[str, ...]  # run ids; empty without runs
+    with_runs: bool  # False: only the features are wanted
+    code: int  # exit code so far: 1 if an utterance was refused
+
+    @property
+    def complete(self) -> bool:
+        return not self.missing.slices and not self.unfinished_runs
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepState:
+    """The files of a sweep, with what SLURM and the ledgers know of its tasks."""
+
+    files: SweepFiles
+    queue: Queue
+    statuses: tuple[RunStatus, ...]  # of every run, in the order of the record
+    live_feature_tasks: tuple[LedgerEntry, ...]  # queued or running, they compute shards of it
+    shard_failures: Mapping[str, ShardFailure]  # missing shard -> how its last job failed
+    history: RetryHistory
+    limits: Limits
+    minutes_per_run: float | None  # median of finished runs; None: no run is finished
+
+
+def read_sweep_files(sweep: Sweep, work: Path, *, with_runs: bool) -> SweepFiles:
+    """Read corpora and feature sets; print what was found, and which utterances were refused.
+
+    Raises InputError if the sweep cannot be trained, or if a strict corpus has a refusal.
+    """
+    corpora = dict.fromkeys(swept.experiment.corpus for swept in sweep.experiments)
+    corpus_manifests = {corpus: _build_manifest(corpus, work) for corpus in corpora}
+    if with_runs:
+        refuse_untrainable(sweep, corpus_manifests)
+    print_corpora(sweep, corpus_manifests)
+    code = max(_print_refused(manifest, work) for manifest in corpus_manifests.values())
+    record = make_record(sweep, corpus_manifests, work)
+    folder = SweepFolder(work, record.name)
+    wanted_runs = record.runs if with_runs else ()
+    unfinished = [run for run in wanted_runs if not folder.run(run.run_id).finished]
+    missing = missing_features.find_missing_features(
+        record,
+        manifests_by_path(corpus_manifests, work),
+        folder,
+        {run.feature_id for run in (unfinished if with_runs else record.runs)},
+    )
+    code = max(code, print_refusals(missing.refusals, "in their shards"))
+    missing_features.refuse_if_strict(corpus_manifests, missing.refusals)
+    return SweepFiles(
+        sweep=sweep,
+        record=record,
+        folder=folder,
+        corpus_manifests=corpus_manifests,
+        missing=missing,
+        unfinished_runs=tuple(run.run_id for run in unfinished),
+        with_runs=with_runs,
+        code=code,
+    )
+
+
+def query_queue(files: SweepFiles, profile: Profile) -> Queue:
+    """Return what SLURM knows of the jobs of this sweep.
+
+    A SLURM profile needs the answer: SchedulerError if there is none. A local profile goes on
+    without it, and says so.
+    """
+    items = job_queue.unfinished_items(files.record, files.folder)
+    if not isinstance(profile, LocalProfile):
+        return job_queue.query_slurm(files.folder, items)
+    queue = job_queue.try_query_slurm(files.folder, items)
+    if queue.jobs is not None:
+        return queue
+    print_line(
+        f"{queue.error_message}; this machine also does what was submitted there, unless it runs"
+    )
+    return replace(queue, jobs={})
+
+
+def gather_state(files: SweepFiles, queue: Queue, profile: Profile) -> SweepState:
+    """Add the state of each run and shard, the earlier attempts, and the limits of the site."""
+    record, folder = files.record, files.folder
+    statuses = run_status.run_statuses(record, folder, queue)
+    entries = folder.entries_by_item()
+    shards = [
+        f"{name}/{piece.index}" for piece in files.missing.slices for name in piece.feature_ids
+    ]
+    return SweepState(
+        files=files,
+        queue=queue,
+        statuses=tuple(statuses),
+        live_feature_tasks=_live_feature_tasks(record, entries, queue),
+        shard_failures=feature_status.shard_failures(shards, folder, queue),
+        history=RetryHistory(
+            entries=entries,
+            runs_with_traceback=frozenset(_runs_with_traceback(statuses, folder)),
+            code=code_snapshot.current_digest() if entries else "",
+        ),
+        limits=_submission_limits(profile, queue),
+        minutes_per_run=run_status.median_run_minutes(record, folder),
+    )
+
+
+def _live_feature_tasks(
+    record: SweepRecord, entries: Mapping[str, Sequence[LedgerEntry]], queue: Queue
+) -> tuple[LedgerEntry, ...]:
+    items = (f"{f.feature_id}/{index}" for f in record.features for index in range(f.slices))
+    latest = (entries[item][-1] for item in items if item in entries)
+    return tuple(dict.fromkeys(entry for entry in latest if queue.is_live(entry)))
+
+
+def _runs_with_traceback(statuses: Iterable[RunStatus], folder: SweepFolder) -> Iterable[str]:
+    for run in statuses:
+        failure = folder.run(run.run_id).failure() if run.state == "failed" else None
+        if failure and failure.traceback:
+            yield run.run_id
+
+
+def _submission_limits(profile: Profile, queue: Queue) -> Limits:
+    if isinstance(profile, SlurmProfile):
+        return limits.find_limits(profile, queue.jobs or {})
+    return Limits(feature_tasks=slots_for_features(profile).number)
+
+
+def _build_manifest(corpus: Corpus, work: Path) -> Manifest:
+    """Read a corpus, with a progress line: the synthetic one takes half a minute to make."""
+    with show_status_line(f"{corpus.name}: reading its files") as update:
+
+        def progress(done: int, total: int, unit: str) -> None:
+            spoken = f"{duration_text(done)} of {duration_text(total)} of speech synthesised"
+            update(f"{corpus.name}: {spoken if unit == 'seconds' else f'{done} of {total} files'}")
+
+        return readers.build_manifest(corpus, work, progress)
+
+
+def _print_refused(manifest: Manifest, work: Path) -> int:
+    return print_refusals(manifest.refusals, f"in line 1 of {manifest_path(manifest, work)}")

@@ -1,0 +1,99 @@
+"""Tasks: the arrays of a plan as task files, with a line in the ledger for each.
+
+In:   arrays of a plan, a profile.   Out: task files; lines of the ledger.
+Not here: the format of a task file (node/task_file.py), where tasks run (submit.py,
+local_run.py).
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from jobs.node import task_file
+from jobs.node.task_file import FeatureTask, Run, RunTask, Slice, Task
+from jobs.profile import Profile
+from jobs.sweep.folder import SweepFolder
+from jobs.sweep.ledger import LedgerEntry
+from jobs.sweep.plan import JobArray
+
+NO_CAUSES: Mapping[str, str] = {}
+
+
+def make_feature_tasks(
+    array: JobArray[Slice], folder: SweepFolder, *, verify: bool = False
+) -> list[Task]:
+    """`verify`: the task that completes a feature set also compares its bytes with checksums."""
+    work = str(folder.work)
+    return [FeatureTask(work=work, slices=slices, verify=verify) for slices in array.tasks]
+
+
+def make_run_tasks(
+    array: JobArray[Run], folder: SweepFolder, profile: Profile, threads: int, at_once: int = 1
+) -> list[Task]:
+    """`threads`: CPU threads of each run. `at_once`: runs of a task that train side by side."""
+    return [
+        RunTask(
+            work=str(folder.work),
+            runs=runs,
+            device=profile.device,
+            threads=threads,
+            at_once=at_once,
+            workers=profile.workers,
+            resident_gb=profile.resident_gb,
+        )
+        for runs in array.tasks
+    ]
+
+
+def write_tasks(tasks: Sequence[Task], folder: SweepFolder) -> dict[Path, Task]:
+    """Write a file for each task; return the tasks by path."""
+    return {task_file.write_task(task, folder.tasks): task for task in tasks}
+
+
+@contextmanager
+def failures_cleared(run_ids: Iterable[str], folder: SweepFolder) -> Iterator[dict[str, str]]:
+    """Delete the failure files of these runs, and yield run id -> cause.
+
+    If the block raises, the files are written again: no new attempt has replaced the old one.
+    """
+    runs = [folder.run(run_id) for run_id in run_ids]
+    failures = {run.run_id: failure for run in runs if (failure := run.failure())}
+    for run in runs:
+        run.clear_failure()
+    try:
+        yield {run_id: failure.cause for run_id, failure in failures.items()}
+    except BaseException:
+        for run_id, failure in failures.items():
+            folder.run(run_id).write_failure(failure)
+        raise
+
+
+def append_to_ledger(
+    folder: SweepFolder,
+    scheduler: Literal["local", "slurm"],
+    jobs: Sequence[str],
+    written: Mapping[Path, Task],
+    code: Path,
+    *,
+    causes: Mapping[str, str] = NO_CAUSES,
+    memory_gb: float | None = None,
+    exclude: tuple[str, ...] = (),
+) -> None:
+    """Add a line for each task. `causes`: item -> why its last attempt failed."""
+    folder.ledger.append(
+        LedgerEntry(
+            time=time.time(),
+            scheduler=scheduler,
+            job=job,
+            kind=task_file.TASK_KINDS[type(task)],
+            items=task.items,
+            task=path.name,
+            code=code.name,
+            causes=tuple(causes.get(item, "") for item in task.items),
+            memory_gb=memory_gb,
+            exclude=exclude,
+        )
+        for job, (path, task) in zip(jobs, written.items(), strict=True)
+    )

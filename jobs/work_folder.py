@@ -1,0 +1,59 @@
+"""The place of a command: its profile, its work folder, and the options that name them again.
+
+In:   --cluster and --work.   Out: a profile, the work folder; make commands for messages.
+Not here: what a profile may hold (profile.py).
+"""
+
+import argparse
+import secrets
+from pathlib import Path
+from shlex import quote
+
+from jobs.profile import DEFAULT_PROFILES, LocalProfile, Profile, load_profile
+from pipeline.config.loader import expand_path
+from pipeline.files import InputError
+
+
+def load_profile_and_workdir(options: argparse.Namespace) -> tuple[Profile, Path]:
+    """Return the profile of --cluster, or else this machine; and the work folder of --work."""
+    profile = load_profile(options.cluster) if options.cluster else LocalProfile()
+    return profile, resolve_work_folder(profile, options.work)
+
+
+def resolve_work_folder(profile: Profile, chosen: Path | None) -> Path:
+    """Return the work folder: `chosen` (WORK=…), or else the profile's.
+
+    The path is absolute, because a job may start in another folder. Raises InputError if the
+    profile's path has an environment variable that is not set.
+    """
+    if chosen is not None:
+        return chosen.expanduser().resolve()
+    return Path(expand_path(profile.work, profile.path, "work")).resolve()
+
+
+def make_command(command: str, profile: Profile, work: Path) -> str:
+    """Add the CLUSTER= and WORK= that a make command needs to use this profile and work folder."""
+    words = [command]
+    if profile.path not in DEFAULT_PROFILES:
+        words.append(f"CLUSTER={quote(str(profile.path))}")
+    try:
+        moved = work != resolve_work_folder(profile, None)
+    except InputError:
+        moved = True  # the profile's path has a variable that is not set
+    if moved:
+        words.append(f"WORK={quote(str(work))}")
+    return " ".join(words)
+
+
+def require_writable(work: Path) -> None:
+    """Create the work folder if it is missing; raise InputError if it cannot be written."""
+    probe = work / f".{secrets.token_hex(8)}"
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        why = "it is a file" if work.is_file() else error.strerror
+        raise InputError(
+            f"{work}: the work folder cannot be written: {why}; choose another with WORK=…"
+        ) from None

@@ -1,0 +1,93 @@
+"""The work folder: found, absolute, writable; and the make commands that name it again."""
+
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from jobs.profile import LocalProfile, Profile, load_profile
+from jobs.work_folder import make_command, require_writable, resolve_work_folder
+from pipeline.files import InputError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def site_profile(folder: Path, text: str) -> Profile:
+    path = folder / "site.yaml"
+    path.write_text(text)
+    return load_profile(path)
+
+
+def test_the_work_folder_is_absolute_and_work_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SCRATCH", str(tmp_path))
+    site = site_profile(tmp_path, "work: $SCRATCH/blankslate")
+    assert resolve_work_folder(site, None) == tmp_path / "blankslate"
+    assert resolve_work_folder(site, Path("here")) == Path.cwd() / "here"
+
+
+def test_an_unset_variable_in_work_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("SCRATCH", raising=False)
+    site = site_profile(tmp_path, "work: $SCRATCH/blankslate")
+    with pytest.raises(InputError, match=r"SCRATCH.* is not set"):
+        resolve_work_folder(site, None)
+
+
+def test_a_file_in_the_place_of_the_work_folder_is_refused_in_one_line(tmp_path: Path):
+    (tmp_path / "work").write_text("in the way")
+    with pytest.raises(
+        InputError, match=r"work: the work folder cannot be written: it is a file; .*WORK=…"
+    ):
+        require_writable(tmp_path / "work")
+    with pytest.raises(InputError, match="cannot be written"):
+        require_writable(tmp_path / "work" / "below")
+
+
+def test_a_writable_work_folder_is_left_empty(tmp_path: Path):
+    require_writable(tmp_path / "a" / "b")
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "work", "expected"),
+    [
+        (None, "work", "make x"),
+        ("kuacc.yaml", "from-profile", "make x CLUSTER={file}"),
+        ("kuacc.yaml", "other", "make x CLUSTER={file} WORK={work}"),
+        (None, "other", "make x WORK={work}"),
+    ],
+)
+def test_a_printed_command_names_the_place_where_it_is_not_the_default(
+    tmp_path, monkeypatch, file, work, expected
+):
+    monkeypatch.chdir(tmp_path)
+    profile = LocalProfile()
+    if file:
+        (tmp_path / file).write_text("scheduler: slurm\nwork: from-profile\n")
+        profile = load_profile(tmp_path / file)
+    folder = tmp_path.resolve() / work
+    command = make_command("make x", profile, folder)
+    assert command == expected.format(file=tmp_path / (file or ""), work=folder)
+
+
+def test_a_printed_command_can_be_typed_where_the_work_folder_has_a_space(tmp_path):
+    """So it is taken by make, which hands it on."""
+    work = tmp_path / "my work"
+    command = make_command("make --dry-run status", LocalProfile(), work)
+    assert command.endswith(f"WORK='{work}'")
+    if not shutil.which("make"):
+        pytest.skip("make is not on PATH")
+    said = subprocess.run(
+        shlex.split(command), cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    (line,) = (line for line in said.stdout.splitlines() if " status " in line)
+    assert shlex.split(line)[-2:] == ["--work", str(work)]
+
+
+def test_a_printed_command_names_the_work_folder_of_an_unset_variable(tmp_path, monkeypatch):
+    monkeypatch.delenv("SCRATCH", raising=False)
+    assert (
+        make_command("make x", LocalProfile(work="$SCRATCH/b"), tmp_path)
+        == f"make x WORK={tmp_path}"
+    )
