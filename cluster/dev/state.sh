@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What slurm-up and slurm-down share: where things lie, and which daemon lives.
+# Shared by slurm-up and slurm-down: where the files are, and which daemons run.
 
 STATE=${BLANKSLATE_SLURM_STATE:-/var/lib/blankslate-slurm}
 LINKED=(slurm.conf slurmdbd.conf gres.conf)
@@ -20,7 +20,7 @@ lock() {
     flock "$LOCK"
 }
 
-# A configuration that is not ours is never touched, and never stopped.
+# The configuration of another SLURM is never changed, and its daemons are never stopped.
 refuse_foreign_configuration() {
     local name target
     for name in "${LINKED[@]}"; do
@@ -31,8 +31,8 @@ refuse_foreign_configuration() {
     done
 }
 
-# Pid files outlive a killed daemon and pids are used again, so the program counts too.
-# A zombie has no program: where process 1 does not collect the dead, its name would still be there.
+# A pid file remains after a daemon was killed, and pids are used again, so the program is compared
+# too. A zombie process has no program.
 alive() {  # alive NAME: NAME is a daemon, or slurmd-NODE
     local pid
     pid=$(cat "$STATE/run/$1.pid" 2>/dev/null) && [[ $pid ]] &&
@@ -50,7 +50,7 @@ await() {  # await SECONDS COMMAND...: whether COMMAND succeeded in time
 
 dead() { ! alive "$1"; }
 
-stop() {  # stop NAME SECONDS: ask, wait, then kill
+stop() {  # stop NAME SECONDS: SIGTERM, wait, then SIGKILL
     local pid
     if alive "$1"; then
         pid=$(cat "$STATE/run/$1.pid")
