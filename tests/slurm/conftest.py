@@ -1,6 +1,6 @@
-"""A bench on the real SLURM: two tiny spoken corpora, sweeps on them, and nothing left behind.
+"""A project on a real SLURM: two tiny corpora and sweeps on them.
 
-What a test submitted is cancelled at its end by its ids, because others may use the same SLURM.
+At its end a test cancels its own jobs by their ids, because others may use the same SLURM.
 """
 
 import json
@@ -31,10 +31,10 @@ from pipeline.runs.rows import Row
 SLURM_TESTS = Path(__file__).resolve().parent
 REPOSITORY = SLURM_TESTS.parents[1]
 DEV_PROFILE = REPOSITORY / "cluster" / "dev" / "slurm.yaml"
-WAIT_TIMEOUT_S = 300.0  # for what takes a few, on a machine that does much else
+WAIT_TIMEOUT_S = 300.0  # most waits take a few seconds, but the machine may be busy
 POLL_INTERVAL_S = 0.1
 
-# What two computations of the same run may differ in: how long it took, and on which machine.
+# Columns in which two computations of the same run may differ.
 TIMING_COLUMNS = {"seconds", "frames_per_second", "loader_wait", "peak_memory_bytes"}
 
 EPOCHS = 40  # of about 30 ms
@@ -46,7 +46,7 @@ SLURM_CONFIG_FILES = {
     "input: {{stack: 4}}\n"
     "model: {{fc1: 8, fc2: 8, hidden: 8}}\n"
     f"train: {{{{epochs: {EPOCHS}, batch: 4, learning_rate: 1.0e-2}}}}\n",
-    # Two corpora are two slices, and so an array of features with two tasks.
+    # Two corpora have two slices, so the array of features has two tasks.
     "sweeps/three.yaml": "# Question: which spectrum, which voices?\n"
     "base: ../experiments/tiny.yaml\n"
     "list:\n"
@@ -74,7 +74,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @dataclass(frozen=True)
 class CommandResult:
-    """What a command said."""
+    """The result of a command."""
 
     code: int
     out: str
@@ -82,15 +82,15 @@ class CommandResult:
 
 
 def run_command(*words: str | Path, **options: Any) -> CommandResult:
-    said = subprocess.run(
+    answer = subprocess.run(
         [str(word) for word in words], capture_output=True, text=True, check=False, **options
     )
-    return CommandResult(said.returncode, said.stdout, said.stderr)
+    return CommandResult(answer.returncode, answer.stdout, answer.stderr)
 
 
 @dataclass
 class SlurmProject:
-    """Configurations, a work folder, the program, and what tests ask of both and of SLURM."""
+    """Configurations, a work folder, the program, and queries of both and of SLURM."""
 
     DEV_PROFILE: ClassVar = DEV_PROFILE
     REPOSITORY: ClassVar = REPOSITORY
@@ -115,7 +115,7 @@ class SlurmProject:
         return self.folder / "open"
 
     def write_profile(self, *, gated: bool = False, **changes: Any) -> Path:
-        """The development SLURM's with `changes`; a gated job waits for `gate` before python."""
+        """The development SLURM's profile with `changes`; a gated job waits for `gate_file`."""
         if gated:
             changes["setup"] = [f"while [ ! -e '{self.gate_file}' ]; do sleep 0.1; done"]
         path = self.folder / ("site.yaml" if changes else "development.yaml")
@@ -131,7 +131,7 @@ class SlurmProject:
         environment: dict[str, str] | None = None,
         source: Path = REPOSITORY,
     ) -> CommandResult:
-        """The program, as make starts it; `source` is the working copy of the code."""
+        """Run the program as make does; `source` is the working copy of the code."""
         place = [] if verb == "cluster-check" else ["--cluster", profile or self.write_profile()]
         return run_command(
             *(sys.executable, "-m", "jobs", verb, *words, *place, "--work", self.work),
@@ -143,7 +143,7 @@ class SlurmProject:
         return self.run_verb("sweep", self.folder / f"configs/sweeps/{name}.yaml", **options)
 
     def submit_sweep(self, name: str, **options: Any) -> str:
-        """Type the sweep, demand that all goes well, return what was printed."""
+        """Run the sweep command, require exit code 0 and no errors, return what was printed."""
         answer = self.run_sweep(name, **options)
         assert (answer.code, answer.errors) == (0, ""), answer
         return answer.out
@@ -159,23 +159,23 @@ class SlurmProject:
         return list(dict.fromkeys(entry.job.split("_")[0] for entry in self.ledger_entries(name)))
 
     def planned_runs(self, name: str) -> dict[str, PlannedRun]:
-        """Label -> run, and its feature set."""
+        """Label -> planned run."""
         return {run.label: run for run in load_record(self.sweep_folder(name)).runs}
 
     def run_folders(self, name: str) -> dict[str, RunFolder]:
-        """Label -> run."""
+        """Label -> run folder."""
         folder = self.sweep_folder(name)
         return {label: folder.run(run.run_id) for label, run in self.planned_runs(name).items()}
 
     def run_states(self, name: str) -> dict[str, dict[str, Any]]:
-        """Label -> what `status --json` says of the run."""
-        invalidate_cache(self.sweep_folder(name))  # a test has no half minute
+        """Label -> the record of the run in `status --json`."""
+        invalidate_cache(self.sweep_folder(name))  # so that SLURM is queried now
         answer = self.run_verb("status", name, "--json")
         assert (answer.code, answer.errors) == (0, ""), answer
         return {run["label"]: run for run in json.loads(answer.out)}
 
     def wait_until(self, condition: Callable[[], Any], seconds: float = WAIT_TIMEOUT_S) -> Any:
-        """The first value of `condition` that is true."""
+        """Poll `condition` until it is true, and return its value."""
         deadline = time.monotonic() + seconds
         while not (value := condition()):
             assert time.monotonic() < deadline, self.queued_jobs()
@@ -183,14 +183,14 @@ class SlurmProject:
         return value
 
     def sbatch(self, *words: str) -> str:
-        """A job of the test's own -> its id."""
+        """Submit a job of the test's own, and return its id."""
         answer = run_command("sbatch", "--parsable", "--output=/dev/null", *words)
         assert answer.code == 0, answer
         self.submitted.append(answer.out.strip())
         return self.submitted[-1]
 
     def queued_jobs(self) -> dict[str, str]:
-        """Job -> state and reason, of the jobs in the queue that this bench submitted."""
+        """Job -> state and reason, of the queued jobs that this project submitted."""
         own = self.job_ids()
         return {
             job: state for job, state in self.all_queued_jobs().items() if job.split("_")[0] in own
@@ -202,7 +202,7 @@ class SlurmProject:
         return dict(line.split("|") for line in answer.out.splitlines())
 
     def job_ids(self) -> set[str]:
-        """Also those that no ledger tells of: submitit names its scripts by the job."""
+        """Return all submitted jobs, also those in no ledger: submitit names scripts by the job."""
         scripts = self.work.glob("sweeps/*/jobs/*_submission.sh")
         found = (re.fullmatch(r"(\d+)_submission.sh", script.name) for script in scripts)
         return {*self.submitted, *(match[1] for match in found if match)}
@@ -211,29 +211,29 @@ class SlurmProject:
         self.wait_until(lambda: not self.queued_jobs(), seconds)
 
     def stop_in_training(self, run: RunFolder) -> list[Row]:
-        """Stop the run's process in the middle of its training; the rows it has by then.
+        """Stop the run's process in the middle of its training; return its rows so far.
 
-        SLURM lets a stopped process go on when it tells it to end.
+        SLURM sends SIGCONT to a stopped process before it ends the job.
         """
         self.wait_until(run.rows)
         heartbeat = run.heartbeat()
         assert heartbeat is not None
         assert heartbeat.host == socket.gethostname()
         os.kill(heartbeat.pid, signal.SIGSTOP)
-        assert not run.finished, "it was too fast to be caught in the middle"
+        assert not run.finished, "the run finished before it could be stopped"
         return run.rows()
 
 
 def comparable_rows(run: RunFolder) -> list[dict[str, Any]]:
-    """The rows without what was measured with a clock."""
+    """Return the rows without columns that depend on time or machine."""
     kept = [{k: v for k, v in row.items() if k not in TIMING_COLUMNS} for row in run.rows()]
-    assert len(kept) == 2 * EPOCHS + 1, "not a whole run"
+    assert len(kept) == 2 * EPOCHS + 1, "the run is not complete"
     return kept
 
 
 @dataclass(frozen=True)
 class ReferenceRuns:
-    """The runs of a sweep that this machine made without SLURM, undisturbed."""
+    """The same sweep, run on this machine without SLURM and without interruption."""
 
     bench: SlurmProject
 
@@ -261,13 +261,13 @@ def require_slurm() -> None:
 
 @pytest.fixture
 def run_program() -> Callable[..., CommandResult]:
-    """`command("sacct", "-X")`: what it said."""
+    """`run_program("sacct", "-X")`: its result."""
     return run_command
 
 
 @pytest.fixture
 def unreachable_slurm_env(tmp_path: Path) -> dict[str, str]:
-    """The environment of a SLURM without a controller: nothing listens on port 1."""
+    """An environment in which no controller of SLURM answers: nothing listens on port 1."""
     path = tmp_path / "slurm.conf"
     path.write_text(
         "ClusterName=silent\nSlurmctldHost=localhost(127.0.0.1)\nSlurmctldPort=1\n"
@@ -279,8 +279,8 @@ def unreachable_slurm_env(tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def exclusive_slurm(require_slurm: None) -> Iterator[None]:
-    """One of these tests at a time on this machine: they take nodes from one another."""
-    import fcntl  # Windows has it not, and no SLURM
+    """Run one of these tests at a time on this machine: they need the same nodes."""
+    import fcntl  # not on Windows, which has no SLURM either
 
     with (Path(tempfile.gettempdir()) / "blankslate-tests-slurm.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -289,7 +289,7 @@ def exclusive_slurm(require_slurm: None) -> Iterator[None]:
 
 @pytest.fixture
 def set_grace_time(exclusive_slurm: None) -> Iterator[Callable[[str], None]]:
-    """`grace("CANCEL")`: SLURM gives jobs that it takes so 30 s, as some sites do."""
+    """`set_grace_time("CANCEL")`: preempted jobs are cancelled after 30 s, as at some sites."""
 
     def set_to(mode: str, seconds: int = 30) -> None:
         words = ("PartitionName=main", f"PreemptMode={mode}", f"GraceTime={seconds}")
@@ -301,7 +301,7 @@ def set_grace_time(exclusive_slurm: None) -> Iterator[Callable[[str], None]]:
 
 @pytest.fixture(scope="session")
 def corpora_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the corpora lie: the first sweep synthesises them, the others find them."""
+    """The folder of the corpora: the first sweep synthesises them, the others find them."""
     return tmp_path_factory.mktemp("corpora")
 
 

@@ -1,4 +1,4 @@
-"""cluster-check: tiny jobs prove the profile of the development SLURM, by their findings."""
+"""cluster-check: its tiny jobs test the profile of the development SLURM."""
 
 import sys
 
@@ -8,8 +8,8 @@ from jobs.commands import cluster_check
 from jobs.profile import load_profile
 
 
-def test_the_development_slurm_is_proven_by_a_job_in_each_of_its_places(slurm_project):
-    # Features go to another partition here, as on most sites.
+def test_the_development_slurm_is_checked_by_a_job_in_each_partition(slurm_project):
+    # Features have another partition, as at most sites.
     disk = slurm_project.folder / "disk of node"
     disk.mkdir()
     profile = slurm_project.write_profile(
@@ -19,14 +19,14 @@ def test_the_development_slurm_is_proven_by_a_job_in_each_of_its_places(slurm_pr
     )
     answer = slurm_project.run_verb("cluster-check", profile)
     assert (answer.code, answer.errors) == (0, "")
-    first, second, *others, told = answer.out.splitlines()
+    first, second, *others, last = answer.out.splitlines()
     assert {first, second} == {
         f"submitted job {job} to partition {place}"
         for job, place in zip(
             sorted(slurm_project.job_ids(), key=int), ("main", "priority"), strict=True
         )
     }
-    findings = [line for line in others if not line.startswith("job ")]  # which says how it waits
+    findings = [line for line in others if not line.startswith("job ")]  # these say why a job waits
     assert [line for line in findings if not line.startswith("ok ")] == []
     for found in (
         "imports the pipeline",
@@ -50,7 +50,7 @@ def test_the_development_slurm_is_proven_by_a_job_in_each_of_its_places(slurm_pr
     ):
         assert any(found in line for line in findings), found
     report = slurm_project.sweep_folder("cluster-check").path / "report.md"
-    assert told.endswith(str(report))
+    assert last.endswith(str(report))
     text = report.read_text()
     assert text.count("- ok: ") == len(findings)
     assert "slurm" in text.splitlines()[2]
@@ -58,7 +58,7 @@ def test_the_development_slurm_is_proven_by_a_job_in_each_of_its_places(slurm_pr
     assert list(report.parent.glob("answer-*")) == []
 
 
-def test_a_profile_is_compared_with_how_this_slurm_takes_nodes(slurm_project, set_grace_time):
+def test_a_profile_is_compared_with_the_preemption_of_this_slurm(slurm_project, set_grace_time):
     set_grace_time("CANCEL")
     found = cluster_check._check_preemption(load_profile(slurm_project.write_profile()))
     assert [finding.text for finding in found if not finding.ok] == [
@@ -71,8 +71,8 @@ def test_a_profile_is_compared_with_how_this_slurm_takes_nodes(slurm_project, se
     assert owner.text == "preemption is none here, not requeue as in the profile"
 
 
-def test_a_container_before_python_is_used_by_arrays(slurm_project, reference_runs, tmp_path):
-    # It stands in for apptainer: it notes that it was used, and executes the rest.
+def test_arrays_use_the_container_command_of_the_profile(slurm_project, reference_runs, tmp_path):
+    # A fake apptainer: it records that it was used, and executes the rest of the command.
     container = tmp_path / "apptainer"
     container.write_text(f'#!/bin/sh\necho used >> {tmp_path}/used\nshift 2\nexec "$@"\n')
     container.chmod(0o755)
@@ -85,7 +85,7 @@ def test_a_container_before_python_is_used_by_arrays(slurm_project, reference_ru
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "expected"),
     [
         ({"cpus": 99}, ["never starts: no node of the partition has so many CPUs or GPUs"]),
         ({"python": "/no/python"}, ["ended without an answer: "]),
@@ -104,10 +104,10 @@ def test_a_container_before_python_is_used_by_arrays(slurm_project, reference_ru
         ),
     ],
 )
-def test_what_is_wrong_with_a_profile_is_in_the_report_too(slurm_project, wrong, said):
+def test_what_is_wrong_with_a_profile_is_in_the_report_too(slurm_project, wrong, expected):
     answer = slurm_project.run_verb("cluster-check", slurm_project.write_profile(**wrong))
     assert (answer.code, answer.errors) == (1, "")
-    complaints = [line for line in answer.out.splitlines() if line.startswith("WRONG ")]
-    assert [each for each in said if not any(each in line for line in complaints)] == []
+    wrong_lines = [line for line in answer.out.splitlines() if line.startswith("WRONG ")]
+    assert [each for each in expected if not any(each in line for line in wrong_lines)] == []
     report = slurm_project.sweep_folder("cluster-check").path / "report.md"
-    assert report.read_text().count("- **wrong**: ") == len(complaints)
+    assert report.read_text().count("- **wrong**: ") == len(wrong_lines)

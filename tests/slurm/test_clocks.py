@@ -1,4 +1,4 @@
-"""A node whose clock is five minutes off, and whose processes nobody here sees."""
+"""A node whose clock is five minutes ahead, and whose processes cannot be seen from here."""
 
 import os
 import shutil
@@ -14,8 +14,8 @@ from jobs.node.run_lock import LockHeld
 
 SKEW = 300  # seconds
 FAR = "far"
-# The time of day alone: what is waited for takes as long as it takes (libfaketime 0.9.10 breaks
-# either sleep or threads), and files have the times of their server.
+# It changes the time of day only, not sleeps or file times (libfaketime 0.9.10 breaks either sleep
+# or threads).
 CLOCK = """
 #include <time.h>
 #include <unistd.h>
@@ -37,7 +37,7 @@ SLOW = "base: ../experiments/tiny.yaml\naxes: {features.spectrum: [mel], train.e
 
 @pytest.fixture
 def python(tmp_path: Path) -> str:
-    """One whose clock is ahead."""
+    """A python whose clock is ahead."""
     for needed in ("cc", "unshare"):
         if not shutil.which(needed):
             pytest.skip(f"{needed} is not on PATH: apt-get install gcc libc6-dev util-linux")
@@ -53,7 +53,7 @@ def python(tmp_path: Path) -> str:
     return str(python)
 
 
-def test_a_run_belongs_to_a_node_whose_clock_is_off_while_that_lives_and_no_longer(
+def test_a_node_whose_clock_is_wrong_keeps_its_run_only_while_its_process_runs(
     slurm_project, python, monkeypatch
 ):
     profile = slurm_project.write_profile(python=python)
@@ -67,13 +67,13 @@ def test_a_run_belongs_to_a_node_whose_clock_is_off_while_that_lives_and_no_long
     slurm_project.submit_sweep("slow", profile=profile)
     ((label, run),) = slurm_project.run_folders("slow").items()
     slurm_project.wait_until(run.rows)
-    monkeypatch.setattr(run_lock, "STALE_LOCK_TIMEOUT_S", 20.0)  # it counts every four
-    with pytest.raises(LockHeld) as taken, run_lock.acquire(run.path):
-        pytest.fail("broken under a living owner")
-    assert taken.value.owner.host == FAR
+    monkeypatch.setattr(run_lock, "STALE_LOCK_TIMEOUT_S", 20.0)  # the owner counts every 4 s
+    with pytest.raises(LockHeld) as held, run_lock.acquire(run.path):
+        pytest.fail("the lock was broken while its owner runs")
+    assert held.value.owner.host == FAR
     assert slurm_project.run_states("slow")[label]["state"] == "running"
 
     os.kill(run.heartbeat().pid, signal.SIGKILL)
-    with run_lock.acquire(run.path) as claim:
-        assert not claim.lost
+    with run_lock.acquire(run.path) as lock:
+        assert not lock.lost
     slurm_project.wait_until(lambda: slurm_project.run_states("slow")[label]["state"] == "failed")

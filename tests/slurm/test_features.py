@@ -1,4 +1,4 @@
-"""Features alone through SLURM: the bytes of this machine; a strict corpus is refused there too."""
+"""Features through SLURM: the same bytes as on this machine; a strict corpus is refused."""
 
 from pathlib import Path
 
@@ -18,15 +18,15 @@ def features(bench: SlurmProject, *words: str | Path, profile: Path) -> tuple[in
     return answer.code, answer.out + answer.errors
 
 
-def test_features_alone_go_through_slurm_to_the_bytes_of_this_machine(
+def test_features_computed_in_slurm_have_the_same_bytes_as_on_this_machine(
     slurm_project, corpora_folder
 ):
     words = ("--sweep", slurm_project.folder / "configs" / "sweeps" / "three.yaml")
     site = slurm_project.write_profile(features={"cpus": 2, "memory_gb": 1, "minutes": 10})
-    code, told = features(slurm_project, *words, profile=site)
+    code, printed = features(slurm_project, *words, profile=site)
     assert code == 0
-    assert "submitted features" in told
-    assert "submitted runs" not in told
+    assert "submitted features" in printed
+    assert "submitted runs" not in printed
     slurm_project.await_jobs()
     assert len(list(slurm_project.work.glob("features/*/statistics.h5"))) == 3
     assert "nothing to do: 3 feature sets" in features(slurm_project, *words, profile=site)[1]
@@ -56,10 +56,10 @@ def test_a_strict_corpus_with_a_corrupt_file_is_refused_by_the_job_and_then_by_t
     words = ("--corpus", config, "--set", "features.spectrum=mel")
     assert (
         features(slurm_project, *words, profile=slurm_project.write_profile())[0] == 0
-    )  # its headers are sound
+    )  # the headers are correct
     slurm_project.await_jobs()
     refusal = "noise is strict, and 1 of its utterances cannot be used; the first: 3: 3.wav: holds"
     assert refusal in next(slurm_project.work.glob("sweeps/*/tasks/*.failure")).read_text()
-    code, told = features(slurm_project, *words, profile=slurm_project.write_profile())
+    code, printed = features(slurm_project, *words, profile=slurm_project.write_profile())
     assert code == 2
-    assert refusal in told
+    assert refusal in printed

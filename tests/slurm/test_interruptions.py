@@ -1,4 +1,4 @@
-"""What SLURM or a person takes away is named, and goes on from where it was."""
+"""Interruptions by SLURM or a person are reported, and runs continue from their last save."""
 
 import os
 import signal
@@ -10,16 +10,16 @@ import pytest
 
 
 def forks(pid: int) -> int:
-    """Children that run their parent's program, as those that read for a run do."""
+    """Count the children that run the same program as their parent, such as data workers."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     program = Path(f"/proc/{pid}/cmdline").read_bytes()
     return sum(Path(f"/proc/{child}/cmdline").read_bytes() == program for child in children)
 
 
-def test_a_preempted_run_goes_on_to_the_rows_of_an_undisturbed_one(
+def test_a_preempted_run_has_the_same_rows_as_an_undisturbed_one(
     slurm_project, reference_runs, run_program
 ):
-    # Both GPUs of a node for each run, so that the owner's job takes one run's place alone.
+    # Each run has both GPUs of a node, so that the job of `priority` preempts one run only.
     slurm_project.submit_sweep("two", profile=slurm_project.write_profile(gpus=2))
     mel = slurm_project.run_folders("two")["mel"]
     job = slurm_project.run_states("two")["mel"]["job"]
@@ -32,15 +32,15 @@ def test_a_preempted_run_goes_on_to_the_rows_of_an_undisturbed_one(
     slurm_project.wait_until(lambda: slurm_project.queued_jobs()[owner].startswith("RUNNING"))
     assert slurm_project.run_states("two")["mel"]["state"] == "queued"
     assert run_program("scancel", owner).code == 0
-    # SLURM holds a requeued job back for a while.
+    # SLURM holds a requeued job for a while.
     released = run_program("scontrol", "update", f"JobId={job}", "StartTime=now")
     assert released.code == 0, released
     slurm_project.await_jobs()
 
-    lives = ("sacct", "-X", "-n", "--duplicates", f"--jobs={job}", "--format=State%20")
-    slurm_project.wait_until(lambda: run_program(*lives).out.split() == ["PREEMPTED", "COMPLETED"])
+    sacct = ("sacct", "-X", "-n", "--duplicates", f"--jobs={job}", "--format=State%20")
+    slurm_project.wait_until(lambda: run_program(*sacct).out.split() == ["PREEMPTED", "COMPLETED"])
     reference_runs.assert_same_results(slurm_project.run_folders("two"))
-    # It went on: what stood before was not computed anew, or its times would differ.
+    # The run continued: rows from before were not computed again, or their times would differ.
     assert repr(mel.rows()[: len(before)]) == repr(before)
     assert len(slurm_project.ledger_entries("two")) == 3
 
@@ -57,7 +57,7 @@ def test_a_run_that_saves_in_its_grace_time_is_requeued_and_a_cancelled_one_is_n
     slurm_project.stop_in_training(power)
     assert run_program("scancel", jobs["power"]).code == 0
     slurm_project.wait_until(lambda: jobs["power"] not in slurm_project.queued_jobs())
-    assert power.heartbeat().status == "stopped", "it was killed before it had saved"
+    assert power.heartbeat().status == "stopped", "the run was killed before it saved"
     node = run_program("squeue", "--noheader", f"--jobs={jobs['mel']}", "--format=%N").out.strip()
     owner = slurm_project.sbatch(
         "--partition=priority", f"--nodelist={node}", "--gres=gpu:1", "--wrap=sleep 1"
@@ -76,7 +76,7 @@ def test_a_run_that_saves_in_its_grace_time_is_requeued_and_a_cancelled_one_is_n
     assert not power.finished
 
 
-def test_what_failed_is_named_and_exactly_what_is_missing_is_submitted_again(
+def test_failures_have_causes_and_exactly_what_is_missing_is_submitted_again(
     slurm_project, reference_runs, run_program
 ):
     slurm_project.submit_sweep("three", profile=slurm_project.write_profile(gated=True))
@@ -88,7 +88,7 @@ def test_what_failed_is_named_and_exactly_what_is_missing_is_submitted_again(
     assert run_program("scancel", slurm_project.run_states("three")["mel"]["job"]).code == 0
     slurm_project.await_jobs()
 
-    # Accounting lags.
+    # Accounting is late.
     slurm_project.wait_until(lambda: slurm_project.run_states("three")["mel"]["cause"])
     found = {
         label: (run["state"], run["cause"])
@@ -139,41 +139,40 @@ def test_a_sweep_cancelled_before_it_started_says_so_and_is_submitted_again(slur
     assert [(e.kind, e.items) for e in again] == [(e.kind, e.items) for e in first]
 
 
-def test_a_task_of_an_array_that_is_warned_goes_on_under_its_own_number(
+def test_a_warned_task_of_an_array_continues_under_the_same_job_id(
     slurm_project, reference_runs, run_program
 ):
-    # With processes that read for it, which the signal reaches too.
-    slurm_project.submit_sweep(
-        "two", profile=slurm_project.write_profile(workers=2, resident_gb=0)
-    )
+    # With data workers, which get the signal too.
+    slurm_project.submit_sweep("two", profile=slurm_project.write_profile(workers=2, resident_gb=0))
     mel = slurm_project.run_folders("two")["mel"]
     job = slurm_project.run_states("two")["mel"]["job"]
     assert "_" in job
     before = slurm_project.stop_in_training(mel)
     pid = mel.heartbeat().pid
     assert forks(pid) >= 2
-    # As SLURM does before the time limit: to every process of the step.
+    # SLURM does this before the time limit: it signals every process of the step.
     assert run_program("scancel", "--signal=USR2", job).code == 0
     os.kill(pid, signal.SIGCONT)
     slurm_project.wait_until(
         lambda: slurm_project.queued_jobs().get(job, "").startswith("PENDING") or mel.finished
     )
-    assert not mel.finished, "it was too fast to be caught in the middle"
+    assert not mel.finished, "the run finished before it could be stopped"
     assert mel.heartbeat().status == "stopped"
-    slurm_project.await_jobs()  # SLURM holds it for a while: started at once, its credential is revoked
+    # SLURM holds the job for a while; a job that starts at once has its credential revoked.
+    slurm_project.await_jobs()
     reference_runs.assert_same_results(slurm_project.run_folders("two"))
     assert repr(mel.rows()[: len(before)]) == repr(before)
     assert len(slurm_project.ledger_entries("two")) == 3
 
 
-def test_a_job_that_nears_its_limit_is_warned_by_slurm_and_asks_for_another_turn(
+def test_slurm_warns_a_job_before_its_time_limit_and_the_job_is_requeued(
     slurm_project, run_program
 ):
     slurm_project.submit_sweep("two", profile=slurm_project.write_profile(minutes=3))
     mel = slurm_project.run_folders("two")["mel"]
     job = slurm_project.run_states("two")["mel"]["job"]
-    before = slurm_project.stop_in_training(mel)  # SLURM lets it go on when it warns it
-    # The warning comes within half a minute; waiting for all of the three would take long.
+    before = slurm_project.stop_in_training(mel)  # SLURM sends SIGCONT with the warning
+    # The limit is moved to 45 s from now, so that the test does not wait for three minutes.
     soon = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(time.time() + 45))
     shortened = run_program("scontrol", "update", f"JobId={job}", f"EndTime={soon}")
     assert shortened.code == 0, shortened
@@ -186,7 +185,7 @@ def test_a_job_that_nears_its_limit_is_warned_by_slurm_and_asks_for_another_turn
     assert slurm_project.run_states("two")["mel"]["state"] == "queued"
 
 
-def test_a_run_that_is_killed_takes_no_other_of_its_job_with_it(slurm_project, reference_runs):
+def test_a_run_that_is_killed_does_not_end_other_runs_of_its_job(slurm_project, reference_runs):
     slurm_project.submit_sweep("three", profile=slurm_project.write_profile(runs_per_task=3))
     (job,) = {entry.job for entry in slurm_project.ledger_entries("three") if entry.kind == "runs"}
     runs = slurm_project.run_folders("three")
@@ -204,7 +203,7 @@ def test_a_run_that_is_killed_takes_no_other_of_its_job_with_it(slurm_project, r
     assert {state["job"] for state in slurm_project.run_states("three").values()} == {job}
 
 
-def test_runs_side_by_side_in_one_job_are_all_warned_and_all_go_on(
+def test_runs_that_share_a_gpu_are_all_warned_and_all_continue(
     slurm_project, reference_runs, run_program
 ):
     together = slurm_project.write_profile(cpus=3, runs_per_gpu=3, runs_per_task=3)
@@ -231,7 +230,7 @@ def test_runs_side_by_side_in_one_job_are_all_warned_and_all_go_on(
     assert slurm_project.ledger_entries("three")[2:] == entries
 
 
-def test_a_container_without_scontrol_gets_another_turn_from_its_batch_script(
+def test_the_batch_script_requeues_a_job_whose_container_has_no_scontrol(
     slurm_project, reference_runs, run_program
 ):
     # A python that cannot find scontrol, as in a container.
@@ -252,7 +251,7 @@ def test_a_container_without_scontrol_gets_another_turn_from_its_batch_script(
     slurm_project.wait_until(
         lambda: slurm_project.queued_jobs().get(job, "").startswith("PENDING") or mel.finished
     )
-    assert not mel.finished, "it was too fast to be caught in the middle"
+    assert not mel.finished, "the run finished before it could be stopped"
     slurm_project.await_jobs()
     reference_runs.assert_same_results(slurm_project.run_folders("two"))
     assert repr(mel.rows()[: len(before)]) == repr(before)
@@ -271,16 +270,14 @@ def test_a_task_cancelled_alone_before_it_starts_is_not_lost(slurm_project, run_
     assert found == {"mel": ("stopped", "cancelled"), "power": ("queued", "")}
 
 
-def test_what_waits_for_what_cannot_happen_is_cancelled_and_submitted_again(
-    slurm_project, run_program
-):
+def test_a_job_whose_dependency_failed_is_cancelled_and_submitted_again(slurm_project, run_program):
     gated = slurm_project.write_profile(gated=True)
     slurm_project.submit_sweep("two", profile=gated)
     features, runs = slurm_project.array_job_ids("two")
     lost = slurm_project.sbatch("--wrap=false")
     slurm_project.wait_until(lambda: lost not in slurm_project.queued_jobs())
-    behind = run_program("scontrol", "update", f"JobId={runs}", f"Dependency=afterok:{lost}")
-    assert behind.code == 0, behind
+    updated = run_program("scontrol", "update", f"JobId={runs}", f"Dependency=afterok:{lost}")
+    assert updated.code == 0, updated
     slurm_project.wait_until(
         lambda: "PENDING DependencyNeverSatisfied" in slurm_project.queued_jobs().values()
     )
@@ -311,7 +308,7 @@ def test_a_job_that_an_interrupted_submission_left_is_found_and_cancelled(slurm_
     assert queued == {*orphans, slurm_project.array_job_ids("two")[-1]}
 
 
-def test_a_job_that_comes_back_three_times_for_nothing_is_given_up(
+def test_a_job_that_starts_three_times_without_progress_is_given_up(
     slurm_project, reference_runs, run_program
 ):
     slurm_project.submit_sweep("two", profile=slurm_project.write_profile())
@@ -319,18 +316,18 @@ def test_a_job_that_comes_back_three_times_for_nothing_is_given_up(
     job = slurm_project.run_states("two")["mel"]["job"]
     pids: set[int] = set()
 
-    def begins() -> bool:
-        """One more process has the run, and imports torch."""
+    def started() -> bool:
+        """Whether a new process has the run, and imports torch."""
         beat = mel.heartbeat()
         if not beat or beat.status != "running" or beat.pid in pids:
             return False
         pids.add(beat.pid)
         return True
 
-    for turn, words in enumerate([("scontrol", "requeue"), *[("scancel", "--signal=USR2")] * 2]):
-        slurm_project.wait_until(begins)
+    for attempt, words in enumerate([("scontrol", "requeue"), *[("scancel", "--signal=USR2")] * 2]):
+        slurm_project.wait_until(started)
         assert run_program(*words, job).code == 0
-        if turn < 2:
+        if attempt < 2:
             slurm_project.wait_until(
                 lambda: slurm_project.queued_jobs().get(job, "").startswith("PENDING")
             )

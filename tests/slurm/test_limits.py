@@ -1,4 +1,4 @@
-"""A site's limits, in force: a sweep is cut into the tasks that fit, and none is rejected."""
+"""Enforced limits: a sweep is divided into tasks that fit, and no job is rejected."""
 
 import os
 import secrets
@@ -11,7 +11,7 @@ import pytest
 
 @pytest.fixture
 def accounts(slurm_project, run_program) -> Iterator[Callable[..., str]]:
-    """`accounts("MaxWall=30", above="root")`: one of this test's own, with that limit."""
+    """`accounts("MaxWall=30", above="root")`: an account of this test, with that limit."""
     user, made = run_program("id", "-un").out.strip(), []
 
     def make(limit: str = "", *, above: str = "root") -> str:
@@ -29,27 +29,27 @@ def accounts(slurm_project, run_program) -> Iterator[Callable[..., str]]:
         for name in made:
             run_program("scancel", f"--account={name}")
         slurm_project.await_jobs()
-        gone = [run_program("sacctmgr", "-i", "delete", "account", name) for name in made[::-1]]
-    assert [answer for answer in gone if answer.code] == []
+        deleted = [run_program("sacctmgr", "-i", "delete", "account", name) for name in made[::-1]]
+    assert [answer for answer in deleted if answer.code] == []
 
 
 @pytest.fixture
 def account(accounts) -> Callable[[int], str]:
-    """`account(3)`: one of this test's own, in which root may submit 3 jobs."""
-    return lambda most: accounts(f"MaxSubmitJobs={most}")
+    """`account(3)`: an account of this test, in which root may submit 3 jobs."""
+    return lambda limit: accounts(f"MaxSubmitJobs={limit}")
 
 
-def test_runs_are_chunked_into_the_jobs_that_a_user_may_submit(slurm_project, account, run_program):
-    most = 3
-    lab = account(most)
-    careless = slurm_project.write_profile(gated=True, account=lab, max_submit="unlimited")
-    refused = slurm_project.run_sweep("six", profile=careless)
+def test_runs_are_divided_into_the_jobs_that_a_user_may_submit(slurm_project, account, run_program):
+    limit = 3
+    lab = account(limit)
+    too_high = slurm_project.write_profile(gated=True, account=lab, max_submit="unlimited")
+    refused = slurm_project.run_sweep("six", profile=too_high)
     assert refused.code == 2
     assert "AssocMaxSubmitJobLimit" in refused.errors
     assert "max_submit in the profile is above what the site allows" in refused.errors
     assert [entry.kind for entry in slurm_project.ledger_entries("six")] == ["features"]
 
-    # A job in another account is not counted by the limit of this one.
+    # The limit of this account does not count a job in another account.
     slurm_project.sbatch("--account=lab", "--wrap=sleep 300")
     (own,) = slurm_project.queued_jobs().keys() & slurm_project.submitted
     printed = slurm_project.submit_sweep(
@@ -61,7 +61,7 @@ def test_runs_are_chunked_into_the_jobs_that_a_user_may_submit(slurm_project, ac
         features.job,
         *(entry.job for entry in runs),
     }
-    assert len(slurm_project.queued_jobs().keys() - {own}) == most
+    assert len(slurm_project.queued_jobs().keys() - {own}) == limit
     assert run_program("scancel", own).code == 0
     assert [len(entry.items) for entry in runs] == [3, 3]
     slurm_project.gate_file.touch()
@@ -70,7 +70,7 @@ def test_runs_are_chunked_into_the_jobs_that_a_user_may_submit(slurm_project, ac
     assert "nothing to do: 6 of 6 runs are finished" in slurm_project.submit_sweep("six")
 
 
-def test_a_limit_of_an_account_above_is_kept_with_all_the_jobs_below_it(slurm_project, accounts):
+def test_the_limit_of_a_parent_account_counts_all_jobs_below_it(slurm_project, accounts):
     above = accounts("GrpSubmitJobs=4 MaxWall=00:45:00")
     lab, other = accounts(above=above), accounts(above=above)
     slurm_project.sbatch(f"--account={other}", "--time=30", "--wrap=sleep 300")
@@ -79,14 +79,14 @@ def test_a_limit_of_an_account_above_is_kept_with_all_the_jobs_below_it(slurm_pr
     )
     assert (too_long.code, "minutes: 60 is above the 45" in too_long.errors) == (2, True)
 
-    asked = {"gated": True, "account": lab, "minutes": 30}
-    careless = slurm_project.run_sweep(
-        "six", profile=slurm_project.write_profile(**asked, max_submit="unlimited")
+    settings = {"gated": True, "account": lab, "minutes": 30}
+    refused = slurm_project.run_sweep(
+        "six", profile=slurm_project.write_profile(**settings, max_submit="unlimited")
     )
-    assert careless.code == 2
-    assert "AssocGrpSubmitJobsLimit" in careless.errors
+    assert refused.code == 2
+    assert "AssocGrpSubmitJobsLimit" in refused.errors
     assert "no room" not in slurm_project.submit_sweep(
-        "six", profile=slurm_project.write_profile(**asked)
+        "six", profile=slurm_project.write_profile(**settings)
     )
     features, *runs = slurm_project.ledger_entries("six")
     assert [entry.kind for entry in (features, *runs)] == ["features", "runs", "runs"]
@@ -95,7 +95,7 @@ def test_a_limit_of_an_account_above_is_kept_with_all_the_jobs_below_it(slurm_pr
 
 @pytest.fixture
 def arrays_of_8(slurm_project, run_program) -> Iterator[None]:
-    """The controller restarted with MaxArraySize=8; at the end with what it had."""
+    """The controller restarted with MaxArraySize=8; at the end with the default."""
     state = Path(os.environ.get("BLANKSLATE_SLURM_STATE", "/var/lib/blankslate-slurm"))
     if not os.access(state / "run" / "slurmctld.pid", os.W_OK):
         pytest.skip("this SLURM is not the development one, or not this user's to restart")
@@ -115,16 +115,16 @@ def arrays_of_8(slurm_project, run_program) -> Iterator[None]:
         start()
 
 
-def test_60_runs_under_10_jobs_and_arrays_of_8_end_without_a_human(
+def test_60_runs_within_10_jobs_and_arrays_of_8_finish_in_one_submission(
     slurm_project, account, arrays_of_8
 ):
     lab = account(10)
-    careless = slurm_project.write_profile(account=lab, max_array_size=9)
-    refused = slurm_project.run_sweep("sixty", profile=careless)
+    too_high = slurm_project.write_profile(account=lab, max_array_size=9)
+    refused = slurm_project.run_sweep("sixty", profile=too_high)
     assert refused.code == 2
     assert "Invalid job array specification" in refused.errors
     assert "max_array_size in the profile is above what the site allows" in refused.errors
-    slurm_project.await_jobs()  # the features were taken
+    slurm_project.await_jobs()  # the features were accepted
 
     site = slurm_project.write_profile(account=lab, report=True)
     printed = slurm_project.submit_sweep("sixty", profile=site)
@@ -139,7 +139,7 @@ def test_60_runs_under_10_jobs_and_arrays_of_8_end_without_a_human(
     arrays = [entry.job.split("_")[0] for entry in entries if entry.kind == "runs"]
     assert sorted(map(arrays.count, set(arrays))) == [1, 8]  # with the report 10 jobs
 
-    # Nobody is there: no process of ours lives, and nothing is typed until the last job ends.
+    # No process of ours runs, and no command is typed, until the last job ends.
     slurm_project.await_jobs(900)  # sixty processes import torch
     assert {run["state"] for run in slurm_project.run_states("sixty").values()} == {"finished"}
     page = slurm_project.work / "reports" / "sixty" / "report.html"

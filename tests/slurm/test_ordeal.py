@@ -1,6 +1,6 @@
-"""Twelve runs, and all that a cluster does to them at once: each good one ends as if undisturbed.
+"""Twelve runs with every kind of failure at once: good runs have the results of undisturbed ones.
 
-It restarts daemons of the development SLURM, so it leaves any other alone.
+It restarts daemons, so it runs on the development SLURM only.
 """
 
 import csv
@@ -33,7 +33,7 @@ def fit(experiment, *words, **options):
 
 @pytest.fixture
 def daemons(slurm_project, run_program):
-    """Stops daemons; at the end all are up again, and all nodes."""
+    """`daemons()` starts the daemons that are down, and brings nodes back; so does its end."""
     if not os.access(STATE / "run" / "slurmctld.pid", os.W_OK):
         pytest.skip("this SLURM is not the development one, or not this user's to restart")
     up = slurm_project.REPOSITORY / "cluster" / "dev" / "slurm-up"
@@ -48,7 +48,7 @@ def daemons(slurm_project, run_program):
 
 @pytest.fixture
 def undisturbed(slurm_project, tmp_path):
-    """Starts the same sweep on this machine; what it returns waits for it."""
+    """`undisturbed()` starts the same sweep on this machine; its result waits for the end."""
     children: list[subprocess.Popen[bytes]] = []
     other = type(slurm_project)(tmp_path / "alone", slurm_project.corpora)
 
@@ -83,7 +83,7 @@ def test_twelve_runs_survive_what_a_cluster_does_to_them(
     bad = copy_of(slurm_project.REPOSITORY, tmp_path / "copy")
     profile = slurm_project.write_profile(gated=True, memory_gb=1, retries=1)
     slurm_project.submit_sweep("twelve", profile=profile, source=bad)
-    begun = undisturbed()
+    wait_for_reference = undisturbed()
     runs = slurm_project.run_folders("twelve")
     jobs = {label: state["job"] for label, state in slurm_project.run_states("twelve").items()}
     labels = list(runs)
@@ -91,7 +91,7 @@ def test_twelve_runs_survive_what_a_cluster_does_to_them(
     scontrol(run_program, "update", f"JobId={jobs[hungry]}", "MinMemoryNode=60")
     slurm_project.gate_file.touch()
 
-    # The first four are caught in the middle of their training, two on each node.
+    # The first four runs are stopped in the middle of their training, two on each node.
     caught = catch(slurm_project, runs, AT_ONCE)
     before = {label: runs[label].rows() for label in caught}
     nodes = {label: node_of(run_program, jobs[label]) for label in caught}
@@ -121,18 +121,18 @@ def test_twelve_runs_survive_what_a_cluster_does_to_them(
 
     scontrol(run_program, "shutdown", "slurmctld")
     slurm_project.wait_until(lambda: run_program("scontrol", "ping").code != 0)
-    blind = slurm_project.run_states("twelve")  # files alone
+    blind = slurm_project.run_states("twelve")  # from files only
     assert {blind[each]["state"] for each in there} == {"queued"}
-    daemons()  # and the node
-    # The end that it was given is a limit of one minute, for its next turns too: too little to
-    # start in, where the machine is busy. Before it has met its end, it would be spared it.
+    daemons()  # also brings the node back
+    # Its new end time is a limit of one minute for its next attempts too, which may be too short on
+    # a busy machine. The limit is raised only after the job has reached it.
     slurm_project.wait_until(
         lambda: slurm_project.queued_jobs().get(jobs[late], "").startswith("PENDING")
     )
     scontrol(run_program, "update", f"JobId={jobs[late]}", "TimeLimit=60")
     assert run_program("scancel", owner).code == 0
-    # Not StartTime=now: a node that still clears up after a job's last life refuses its next one.
-    slurm_project.wait_until(lambda: not tended(slurm_project, run_program, daemons))
+    # Not StartTime=now: a node that still cleans up after an attempt refuses the next one.
+    slurm_project.wait_until(lambda: not tend_cluster(slurm_project, run_program, daemons))
 
     slurm_project.wait_until(
         lambda: all(state["cause"] for state in unfinished(slurm_project).values())
@@ -145,13 +145,13 @@ def test_twelve_runs_survive_what_a_cluster_does_to_them(
         wrong: ("failed", "code error"),
     }
     good = {label: run for label, run in runs.items() if label not in causes}
-    reference = begun()
+    reference = wait_for_reference()
     reference.assert_same_results(good)
-    # It went on: what stood before was not computed anew, or its times would differ. So did the one
-    # at its limit: its own process heard nothing, but that of its job asked for another turn.
+    # The runs continued: rows from before were not computed again, or their times would differ. So
+    # did the run at its limit: its process got no signal, but its job requested the requeue.
     for label in {taken, late, *there}:
         assert repr(runs[label].rows()[: len(before[label])]) == repr(before[label])
-    the_report_tells(slurm_project, {label: cause for label, (_, cause) in causes.items()})
+    assert_report_has_causes(slurm_project, {label: cause for label, (_, cause) in causes.items()})
 
     again_exactly_what_is_missing(slurm_project, bad, profile, [hungry, wrong], labels)
     reference.assert_same_results(runs)
@@ -160,7 +160,7 @@ def test_twelve_runs_survive_what_a_cluster_does_to_them(
     )
 
 
-def the_report_tells(bench, causes: dict[str, str]) -> None:
+def assert_report_has_causes(bench, causes: dict[str, str]) -> None:
     report = bench.run_verb("report", "twelve")
     assert (report.code, report.errors) == (0, "")
     summary = bench.work / "reports" / "twelve" / "summary.csv"
@@ -182,7 +182,7 @@ def again_exactly_what_is_missing(bench, bad: Path, profile: Path, missing, labe
     assert f"{hungry}: out of memory: again with 2 GB" in planned.out
     assert f"{wrong}: left out: code error, and the code is still the same" in planned.out
     assert "2 GB each" in planned.out
-    bench.submit_sweep("twelve", profile=profile)  # the code is mended
+    bench.submit_sweep("twelve", profile=profile)  # with the correct code
     again = bench.ledger_entries("twelve")[len(done) :]
     assert {entry.items: (entry.causes, entry.memory_gb) for entry in again} == {
         (ids[hungry],): (("out of memory",), 2.0),
@@ -192,30 +192,30 @@ def again_exactly_what_is_missing(bench, bad: Path, profile: Path, missing, labe
 
 
 def copy_of(repository: Path, folder: Path) -> Path:
-    """The code, in which one run fails."""
+    """Copy the code, changed so that one run fails."""
     for package in ("pipeline", "jobs"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(repository / package, folder / package, ignore=ignored)
-    with (folder / "pipeline/training/trainer.py").open("a") as trainer:
+    with (folder / "pipeline/training/loop/trainer.py").open("a") as trainer:
         trainer.write(BAD_CODE)
     return folder
 
 
 def catch(bench, runs, number: int) -> list[str]:
-    """Stop so many runs in the middle of their training."""
+    """Stop `number` runs in the middle of their training; return their labels."""
     caught: list[str] = []
 
-    def look() -> bool:
+    def stopped() -> bool:
         for label, run in runs.items():
             beat = run.heartbeat()
             if label not in caught and beat and run.rows() and len(caught) < number:
                 os.kill(beat.pid, signal.SIGSTOP)
-                assert not run.finished, "it was too fast to be caught in the middle"
+                assert not run.finished, "the run finished before it could be stopped"
                 caught.append(label)
         return len(caught) == number
 
-    bench.wait_until(look)
-    time.sleep(0.2)  # a stopped process has no file half open now
+    bench.wait_until(stopped)
+    time.sleep(0.2)  # a signal takes a moment to stop all threads
     return caught
 
 
@@ -227,8 +227,8 @@ def unfinished(bench):
     }
 
 
-def tended(bench, command, daemons) -> dict[str, str]:
-    """What is queued. An administrator brings nodes back, and lets go of what one refused."""
+def tend_cluster(bench, command, daemons) -> dict[str, str]:
+    """Do what an administrator does: bring nodes back, release held jobs. Return the queue."""
     queued = bench.queued_jobs()
     held = [job for job, state in queued.items() if "held" in state]
     if held or any("DOWN, DRAINED" in state for state in queued.values()):

@@ -1,4 +1,4 @@
-"""What SLURM refuses, or does not answer, is one line; what it took before is kept."""
+"""A refusal or an error of SLURM is one line; jobs that were accepted before are kept."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 
 def refused(answer) -> str:
-    """What a refused command printed: one line, and exit code 2."""
+    """Return the error line of a refused command, which has exit code 2."""
     assert answer.code == 2, answer
     assert answer.errors.count("\n") == 1, answer
     assert answer.errors.startswith("blankslate: ")
@@ -39,7 +39,7 @@ def test_a_controller_that_does_not_answer_is_quoted_in_one_line(
     slurm_project, unreachable_slurm_env
 ):
     profile = slurm_project.write_profile()
-    with ThreadPoolExecutor() as both:  # each tries for twenty seconds
+    with ThreadPoolExecutor() as both:  # each retries for twenty seconds
         check = both.submit(
             slurm_project.run_verb, "cluster-check", profile, environment=unreachable_slurm_env
         )
@@ -49,7 +49,7 @@ def test_a_controller_that_does_not_answer_is_quoted_in_one_line(
     assert "Unable to contact slurm controller" in refused(check.result())
 
 
-def test_what_sbatch_refuses_is_quoted_and_what_it_took_before_is_in_the_ledger(slurm_project):
+def test_a_refusal_of_sbatch_is_quoted_and_jobs_accepted_before_are_in_the_ledger(slurm_project):
     wrong = slurm_project.write_profile(
         gated=True, features={"partition": "main"}, partition="nowhere"
     )
@@ -63,8 +63,8 @@ def test_what_sbatch_refuses_is_quoted_and_what_it_took_before_is_in_the_ledger(
     state = {run["state"] for run in slurm_project.run_states("two").values()}
     assert state == {"waiting"}
 
-    mended = slurm_project.write_profile(gated=True)
-    printed = slurm_project.submit_sweep("two", profile=mended)
+    corrected = slurm_project.write_profile(gated=True)
+    printed = slurm_project.submit_sweep("two", profile=corrected)
     assert "submitted runs: job" in printed
     assert "submitted features" not in printed
     assert [entry.kind for entry in slurm_project.ledger_entries("two")] == [

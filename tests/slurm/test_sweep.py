@@ -1,4 +1,4 @@
-"""A sweep the whole way through SLURM: the rows are those of this machine, and of the snapshot."""
+"""A whole sweep through SLURM: the same rows as on this machine, with the code of the snapshot."""
 
 import csv
 import shutil
@@ -17,21 +17,21 @@ def state_of(bench, name: str) -> list[str]:
     return [run["state"] for run in bench.run_states(name).values()]
 
 
-def test_a_sweep_goes_through_slurm_to_the_rows_of_this_machine(
+def test_a_sweep_in_slurm_has_the_same_rows_as_on_this_machine(
     slurm_project, reference_runs, unreachable_slurm_env
 ):
     profile = slurm_project.write_profile(gated=True, memory_gb=None, default_memory_per_cpu_gb=4)
     printed = slurm_project.submit_sweep("three", profile=profile)
-    two, three = "2 tasks", "3 tasks, after job"
+    features, runs = slurm_project.array_job_ids("three")
     assert [line for line in printed.splitlines() if line.startswith("submitted")] == [
-        f"submitted features: job {slurm_project.array_job_ids('three')[0]}, {two}",
-        f"submitted runs: job {slurm_project.array_job_ids('three')[1]}, {three} {slurm_project.array_job_ids('three')[0]}",
+        f"submitted features: job {features}, 2 tasks",
+        f"submitted runs: job {runs}, 3 tasks, after job {features}",
     ]
-    # The gate is closed and the program has returned: it waits for nothing.
+    # The command has returned, although no job can start yet.
     assert state_of(slurm_project, "three") == ["queued"] * 3
-    waits = "waits for earlier jobs (Dependency)"
+    reason = "waits for earlier jobs (Dependency)"
     slurm_project.wait_until(
-        lambda: {run["detail"] for run in slurm_project.run_states("three").values()} == {waits}
+        lambda: {run["detail"] for run in slurm_project.run_states("three").values()} == {reason}
     )
     submitted = slurm_project.sweep_folder("three").ledger.path.read_bytes()
     assert "nothing to submit" in slurm_project.submit_sweep("three", profile=profile)
@@ -45,18 +45,20 @@ def test_a_sweep_goes_through_slurm_to_the_rows_of_this_machine(
     assert (shown.code, shown.errors) == (0, "")
     assert "3 runs: " in shown.out
     assert "/40" in shown.out
-    invalidate_cache(slurm_project.sweep_folder("three"))  # the answer of just now
-    alone = slurm_project.run_verb("status", "three", "--once", environment=unreachable_slurm_env)
-    assert (alone.code, alone.errors) == (0, "")
-    assert "3 runs: " in alone.out
+    invalidate_cache(slurm_project.sweep_folder("three"))  # so that SLURM is queried
+    without_slurm = slurm_project.run_verb(
+        "status", "three", "--once", environment=unreachable_slurm_env
+    )
+    assert (without_slurm.code, without_slurm.errors) == (0, "")
+    assert "3 runs: " in without_slurm.out
     report = slurm_project.run_verb("report", "three")
     assert (report.code, report.errors) == (0, "")
 
     slurm_project.await_jobs()
     assert state_of(slurm_project, "three") == ["finished"] * 3
     reference_runs.assert_same_results(slurm_project.run_folders("three"))
-    told = {run.heartbeat().job for run in slurm_project.run_folders("three").values()}
-    assert told == {
+    jobs = {run.heartbeat().job for run in slurm_project.run_folders("three").values()}
+    assert jobs == {
         entry.job for entry in slurm_project.ledger_entries("three") if entry.kind == "runs"
     }
     assert "3 runs: 3 finished" in slurm_project.run_verb("status", "three", "--once").out
@@ -92,9 +94,7 @@ def test_jobs_import_the_code_as_it_was_when_they_were_submitted(
             file.write(
                 f"\nwith open({str(seen)!r}, 'a') as seen:\n    print(__file__, file=seen)\n"
             )
-    slurm_project.submit_sweep(
-        "two", profile=slurm_project.write_profile(gated=True), source=copy
-    )
+    slurm_project.submit_sweep("two", profile=slurm_project.write_profile(gated=True), source=copy)
     seen.unlink(missing_ok=True)
     for path in copy.rglob("*.py"):
         path.write_text("raise SystemExit('edited after submission')\n")

@@ -1,4 +1,4 @@
-"""A thousand runs: a few calls of sbatch, little memory, and seconds: -s prints the table."""
+"""A thousand runs need few calls of sbatch, little memory, and seconds; -s prints the table."""
 
 import os
 import shutil
@@ -13,16 +13,16 @@ import pytest
 RUNS = 1000
 MOST_CALLS = 4
 MOST_MEGABYTES = 120
-# The bounds are for a slow and busy machine; README tells what a quiet one takes.
-SECONDS_TO_SUBMIT, SECONDS_TO_LOOK = 60.0, 10.0
+# The limits are for a slow and busy machine; see tests/benchmarks/README.md for a quiet one.
+SECONDS_TO_SUBMIT, SECONDS_TO_SHOW = 60.0, 10.0
 
 
-# The peak of this program alone: what wait4 tells begins with that of the process that forked it.
+# VmHWM is the peak of this program; wait4 would include the process that forked it.
 PROGRAM = """
 import re, sys
 from pathlib import Path
-from jobs.commands import parser as cli
-code = cli.main(sys.argv[2:])
+from jobs.commands import parser
+code = parser.main(sys.argv[2:])
 peak = re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())
 Path(sys.argv[1]).write_text(peak[1])
 sys.exit(code)
@@ -37,7 +37,7 @@ class Took:
 
 @pytest.fixture
 def counting_commands(tmp_path: Path) -> tuple[dict[str, str], Path]:
-    """An environment in which sbatch notes that it was called."""
+    """An environment in which sbatch records its calls, and the file of the calls."""
     notes, folder = tmp_path / "calls", tmp_path / "bin"
     folder.mkdir()
     notes.touch()
@@ -53,7 +53,7 @@ def test_a_thousand_runs_are_a_few_calls_little_memory_and_seconds(
     environment, calls = counting_commands
     profile = slurm_project.write_profile(
         gated=True, max_running=1
-    )  # one waits before python; none trains
+    )  # one job waits before python, and no run trains
     sweep = slurm_project.folder / "configs/sweeps/thousand.yaml"
 
     def took(what: str, *words: str | Path) -> Took:
@@ -90,7 +90,7 @@ def test_a_thousand_runs_are_a_few_calls_little_memory_and_seconds(
     assert calls.read_text() == before
     for _ in range(2):
         for what, option in (("status, drawn", "--once"), ("status, JSON", "--json")):
-            assert took(what, "status", "thousand", option).seconds < SECONDS_TO_LOOK
+            assert took(what, "status", "thousand", option).seconds < SECONDS_TO_SHOW
     states = [run["state"] for run in slurm_project.run_states("thousand").values()]
     assert states == ["queued"] * RUNS
     took("cancel", "cancel", "thousand")
