@@ -16,16 +16,11 @@ import soundfile
 
 from jobs.commands import parser
 from jobs.exit_codes import BAD_INPUT, INTERRUPTED
-from jobs.launch import reconcile
-from jobs.profile import load_profile
-from jobs.slurm.client import QueuedJob
 from jobs.sweep import run_status
-from jobs.sweep.folder import SweepFolder
 from jobs.sweep.job_queue import Queue
 from jobs.sweep.ledger import LedgerEntry
-from jobs.sweep.record import PlannedRun, SweepRecord, load_record
+from jobs.sweep.record import load_record
 from jobs.sweep.run_status import RunStatus
-from pipeline.files import write_json
 from pipeline.runs.folder import Failure, Heartbeat
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -233,7 +228,7 @@ def test_a_plan_is_printed_and_nothing_is_submitted(make_project, capsys):
     )
     assert parser.main(sweep(bench, "--dry-run")) == 0
     printed = capsys.readouterr().out
-    assert printed.endswith("cost, as the sweep file says: 2 runs of a second.\n")
+    assert printed.endswith("cost of all its runs, as the sweep file says: 2 runs of a second.\n")
     assert "features: 1 slice in 1 task of at most 1" in printed
     assert "runs: 2 runs in 2 tasks of at most 1" in printed
     assert not list(bench.work.glob("*/*"))
@@ -452,25 +447,3 @@ def test_a_run_that_failed_in_the_code_is_left_out_until_the_code_is_another(
     assert (code, errors) == (0, "")
     assert {run.state for run in states(bench)} == {"finished"}
     assert bench.sweep_folder.ledger.entries()[-1].causes == ("code error",)
-
-
-def test_a_run_whose_cancelled_job_may_still_save_is_not_trained_beside_it(tmp_path):
-    run = PlannedRun("a", {}, "0" * 12, "mel-0")
-    folder = SweepFolder(tmp_path, "a")
-    entry = LedgerEntry(
-        time=1.0, scheduler="slurm", job="12", kind="runs", items=(run.run_id,), task="t", code="c"
-    )
-    folder.ledger.append([entry])
-    write_json(folder.cancellations_file, ["12"])
-    want = SweepRecord("a", "", "a.yaml", "", (run,), ())
-
-    def planned(queue: Queue) -> int:
-        statuses = run_status.run_statuses(want, folder, queue)
-        profile = load_profile(LOCAL)
-        made, _ = reconcile._plan_missing(
-            want, (), folder, queue, profile, statuses=statuses, runs=True
-        )
-        return made.run_count
-
-    assert planned(Queue({"12": QueuedJob("12", "COMPLETING", "None")})) == 0
-    assert planned(Queue({})) == 1

@@ -1,116 +1,169 @@
-"""Submission: what is said of a features task that failed."""
+"""Submission to SLURM: which arrays sbatch gets, what waits for what, and what the ledger says."""
 
-from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from jobs.launch import entrypoint, submit
-from jobs.local import executor
-from jobs.local.executor import ExitStatus
-from jobs.node import task_file, training_task
-from jobs.node.signals import StopRequest
-from jobs.node.task_file import Run, RunTask
-from jobs.node.training_task import RunResources
-from jobs.profile import SlurmProfile
-from jobs.slurm.client import QueuedJob
-from jobs.slurm.resources import run_parameters
-from jobs.slurm.sacct import JobAttempt
-from jobs.slurm.sbatch import Submission
-from jobs.sweep import run_status
+from jobs.commands import parser
+from jobs.exit_codes import INTERRUPTED
+from jobs.launch import submit
+from jobs.launch.submit import slurm_arrays
+from jobs.node.task_file import FeatureTask, ReportTask, Run, RunTask, Slice
+from jobs.profile import FeatureJobs, SlurmProfile
+from jobs.slurm.resources import ResourceOverride
 from jobs.sweep.folder import SweepFolder
-from jobs.sweep.job_queue import Queue
-from jobs.sweep.ledger import LedgerEntry
-from jobs.sweep.plan import JobArray
-from jobs.sweep.record import PlannedRun, SweepRecord
-from pipeline.files import InputError, write_json
+from jobs.sweep.plan import JobArray, Plan
+from jobs.sweep.record import load_record
 from pipeline.runs.folder import Failure
 
+SITE = "scheduler: slurm\nmax_submit: 10\nmax_running: 5\nmax_array_size: 9\nmax_minutes: 240\n"
 
-@pytest.mark.parametrize(
-    ("cause", "remedy"),
-    [("code error", "see {output}"), ("disk full", "make sweep again when there is room")],
-)
-def test_a_features_task_that_failed_names_a_way_out_that_needs_no_run(
-    tmp_path: Path, cause: str, remedy: str
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    path = tmp_path / "site.yaml"
+    path.write_text(SITE)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def login_node(fake_slurm, monkeypatch) -> None:
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    fake_slurm("squeue")
+    fake_slurm("srun")
+    fake_slurm("sbatch", "Submitted batch job 42\n")
+    fake_slurm("scancel")
+
+
+def sweep(project, site: Path) -> int:
+    words = ["sweep", project.sweep_file, "--work", project.work, "--cluster", site]
+    return parser.main([str(word) for word in words])
+
+
+def test_arrays_come_in_the_order_features_runs_report_with_what_each_requests(tmp_path):
+    profile = SlurmProfile(
+        scheduler="slurm",
+        cpus=4,
+        gpus=1,
+        memory_gb=8,
+        minutes=30,
+        runs_per_gpu=2,
+        features=FeatureJobs(cpus=1, memory_gb=2, minutes=20),
+    )
+    plan = Plan(
+        features=(
+            JobArray(((Slice("m", 0, ("mel",)),),), 3, override=ResourceOverride(4.0, ("node1",))),
+        ),
+        runs=(
+            JobArray(((Run("a", "mel"), Run("b", "mel")), (Run("c", "mel"),)), 2, 45),
+            JobArray(((Run("d", "mel"),),), 1, override=ResourceOverride(16.0, ("node2",))),
+        ),
+        report=True,
+    )
+    arrays = list(slurm_arrays(plan, profile, SweepFolder(tmp_path, "s"), ("make report",)))
+    assert [array.kind for array in arrays] == ["features", "runs", "runs", "report"]
+    assert [array.run_ids for array in arrays] == [[], ["a", "b", "c"], ["d"], []]
+    assert [array.throttle for array in arrays] == [3, 2, 1, None]
+    assert [(array.memory_gb, array.exclude) for array in arrays] == [
+        (4.0, ("node1",)),
+        (8.0, ()),
+        (16.0, ("node2",)),
+        (None, ()),
+    ]
+    requested = [array.job_parameters for array in arrays]
+    assert [each["mem"] for each in requested] == ["4096MB", "8192MB", "16384MB", "2048MB"]
+    assert [each["time"] for each in requested] == [20, 45, 30, 20]
+    assert [each.get("exclude") for each in requested] == ["node1", None, "node2", None]
+    features, runs, _, report = (array.tasks[0] for array in arrays)
+    assert isinstance(features, FeatureTask)
+    assert features.verify
+    assert isinstance(runs, RunTask)
+    assert (runs.threads, runs.at_once) == (2, 2)
+    assert isinstance(report, ReportTask)
+    assert (report.sweep, report.commands) == ("s", ("make report",))
+
+
+def test_runs_start_after_features_and_the_report_after_runs(
+    make_project, site, fake_slurm, tmp_path, capsys
 ):
-    task = tmp_path / "features-1.json"
-    write_json(task_file.failure_path(task), asdict(Failure(cause=cause, message="no")))
-    line = submit._describe_feature_failure(ExitStatus(task, 1))
-    assert line.startswith(
-        f"features: {cause}: no; {remedy}".format(output=executor.output_path(task))
+    project = make_project("csv")
+    number = tmp_path / "number"
+    script = tmp_path / "bin" / "sbatch"
+    script.write_text(  # job 1, then 2, then 3
+        f"#!/bin/sh\necho x >> {number}\n"
+        f'n=0; while read -r line; do n=$((n+1)); done < {number}\necho "Submitted batch job $n"\n'
     )
-    assert "RUN=" not in line
+    assert sweep(project, site) == 1  # one recording is refused
+    jobs = project.sweep_folder.jobs
+    after = [
+        [
+            line
+            for line in (jobs / f"{n}_submission.sh").read_text().splitlines()
+            if "afterany" in line
+        ]
+        for n in (1, 2, 3)
+    ]
+    assert after == [
+        [],
+        ["#SBATCH --dependency=afterany:1"],
+        ["#SBATCH --dependency=afterany:2"],
+    ]
+    entries = project.sweep_folder.ledger.entries()
+    assert [(entry.kind, entry.job) for entry in entries] == [
+        ("features", "1"),
+        ("runs", "2_0"),
+        ("runs", "2_1"),
+        ("report", "3"),
+    ]
+    assert {entry.memory_gb for entry in entries} == {4.0, 16.0, None}
+    printed = capsys.readouterr().out
+    assert "submitted features: job 1, 1 task\n" in printed
+    assert "submitted runs: job 2, 2 tasks, after job 1\n" in printed
+    assert "submitted the report: job 3, 1 task, after job 2\n" in printed
+    assert f"make status SWEEP={project.sweep_file} CLUSTER={site}" in printed
 
 
-def test_causes_are_handed_to_the_ledger_and_kept_where_nothing_was_submitted(tmp_path):
-    folder = SweepFolder(tmp_path, "spectrum")
-    failed, fresh = folder.run("0123456789ab"), folder.run("ba9876543210")
-    array = JobArray(((Run(failed.run_id, "mel"), Run(fresh.run_id, "mel")),))
-    failure = Failure(cause="out of memory", message="more")
-    failed.write_failure(failure)
-    with pytest.raises(InputError), submit._failures_cleared(array, folder):
-        assert failed.failure() is None
-        raise InputError("sbatch: error")
-    assert failed.failure() == failure
-    with submit._failures_cleared(array, folder) as causes:
-        pass
-    assert causes == {failed.run_id: "out of memory"}
-    assert failed.failure() is None
-
-
-def test_a_look_during_the_submission_does_not_fail_the_new_job(tmp_path, monkeypatch):
-    """Its picture of the queue is older than the clearing, and tells the former end once more."""
-    folder, run_id = SweepFolder(tmp_path, "spectrum"), "0123456789ab"
-    wanted = SweepRecord("spectrum", "", "s.yaml", "", (PlannedRun("mel", {}, run_id, "mel"),), ())
-    entry = LedgerEntry(
-        time=1.0, scheduler="slurm", job="12", kind="runs", items=(run_id,), task="t", code="c"
-    )
-    folder.ledger.append([entry])
-    queue = Queue({}, {"12": [JobAttempt("TIMEOUT")]})
-
-    def look() -> str:
-        (found,) = seen = run_status.run_statuses(wanted, folder, queue)
-        run_status.record_scheduler_failures(seen, folder)
-        return found.cause
-
-    assert look() == "timeout"
-    with submit._failures_cleared(JobArray(((Run(run_id, "mel"),),)), folder) as causes:
-        assert look() == "timeout"
-        folder.ledger.append([replace(entry, time=2.0, job="13")])
-    assert causes == {run_id: "timeout"}
-    assert folder.run(run_id).failure().job == "12"
-    (found,) = run_status.run_statuses(
-        wanted, folder, Queue({"13": QueuedJob("13", "PENDING", "Priority")})
-    )
-    assert found.state == "queued"
-    trained = []
-    monkeypatch.setattr(training_task, "_fit", lambda *_: trained.append(run_id))
-    training_task.train_runs(tmp_path, [Run(run_id, "mel")], RunResources("cpu", 1), StopRequest())
-    assert trained == [run_id]
-    assert folder.run(run_id).failure() is None
-
-
-def test_an_interruption_between_arrays_finds_the_last_one_in_the_ledger(
-    tmp_path, fake_slurm, monkeypatch
+def test_an_interruption_between_arrays_leaves_the_submitted_ones_in_the_ledger(
+    make_project, site, monkeypatch
 ):
-    for command, prints in {"srun": "", "sbatch": "Submitted batch job 42\n"}.items():
-        fake_slurm(command, prints)
-    folder, profile = SweepFolder(tmp_path, "spectrum"), SlurmProfile(scheduler="slurm")
-    submission = Submission(
-        profile=profile,
-        name="s",
-        folder=folder.jobs,
-        code=tmp_path,
-        execute=entrypoint.run_in_slurm,
-    )
-    sender = submit._ArraySubmitter(submission, folder, tmp_path, submit.SubmissionResult())
+    project = make_project("csv")
 
     def interrupt(_: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("time.sleep", interrupt)
-    task = RunTask(work=str(tmp_path), runs=(Run("0123456789ab", "mel"),), device="cpu", threads=1)
-    with pytest.raises(KeyboardInterrupt):
-        sender.submit_array([task], "runs", run_parameters(profile), [])
-    assert [entry.job for entry in folder.ledger.entries()] == ["42"]
+    monkeypatch.setattr(submit, "time", SimpleNamespace(sleep=interrupt))
+    assert sweep(project, site) == INTERRUPTED
+    (entry,) = project.sweep_folder.ledger.entries()
+    assert (entry.kind, entry.job) == ("features", "42")
+
+
+def test_a_job_that_cannot_be_written_into_the_ledger_is_cancelled(
+    make_project, site, fake_slurm, monkeypatch
+):
+    project = make_project("csv")
+    cancelled = fake_slurm("scancel")
+
+    def fail(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("jobs.sweep.ledger.Ledger.append", fail)
+    assert sweep(project, site) == 2
+    assert cancelled.read_text().split() == ["42"]
+
+
+def test_the_ledger_says_why_the_last_attempt_of_a_run_failed(make_project, site, fake_slurm):
+    project = make_project("csv")
+    assert sweep(project, site) == 1
+    record = load_record(project.sweep_folder)
+    first = record.runs[0].run_id
+    run = project.sweep_folder.run(first)
+    run.write_failure(Failure(cause="node failure", message="node7", job="42_0"))
+    assert sweep(project, site) == 1
+    assert run.failure() is None
+    causes = {
+        item: cause
+        for entry in project.sweep_folder.ledger.entries()
+        for item, cause in zip(entry.items, entry.causes, strict=True)
+    }
+    assert causes[first] == "node failure"
