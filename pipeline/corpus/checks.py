@@ -1,7 +1,8 @@
-"""Survey: what one wants to know of a corpus before training on it.
+"""Checks of a corpus before training: its size, and what looks wrong.
 
-In:   a manifest; an alphabet.   Out: hours, speakers, and what looks wrong, as data.
-Not here: what cannot be used at all (a manifest's refusals), printing it (jobs/).
+In:   a manifest, an alphabet.   Out: seconds and speakers per split; shared speakers, unknown
+characters, duplicates, unusual durations.
+Not here: unusable utterances (the manifest's refusals), printing (jobs/display/corpora.py).
 """
 
 import math
@@ -17,48 +18,54 @@ from zlib_ng.zlib_ng import crc32
 from pipeline.corpus.manifest import Manifest, Split, Utterance
 from pipeline.corpus.text import Alphabet
 
-MIN_SPEECH_S, MAX_SPEECH_S = 0.1, 60.0  # seconds; beyond: no speech, or no memory
-MAX_CHARACTERS_PER_S = 40.0  # characters per second that nobody speaks
-OUTLIER_DEVIATIONS = (
-    5.0  # standard deviations of the logarithm of the pace, by the median's deviation
-)
-MIN_LOG_PACE_DEVIATION = 0.15  # of that logarithm, where all speak alike
-MIN_UTTERANCES_FOR_OUTLIERS = 20  # utterances from which a spread can be told
-COMPARED_BYTES = 2**16  # bytes from the start of two files by which they are one
+# Shorter audio can hardly hold speech; longer audio may not fit into memory.
+MIN_SPEECH_S, MAX_SPEECH_S = 0.1, 60.0
+MAX_CHARACTERS_PER_S = 40.0  # faster than anyone speaks
+OUTLIER_DEVIATIONS = 5.0  # robust standard deviations of the log of characters per second
+MIN_LOG_PACE_DEVIATION = 0.15  # lower limit of that standard deviation
+MIN_UTTERANCES_FOR_OUTLIERS = 20  # with fewer no standard deviation is estimated
+COMPARED_BYTES = 2**16  # files that start with the same bytes are duplicates
 
 
 @dataclass(frozen=True, slots=True)
 class SplitStats:
+    """The size of a split."""
+
     utterances: int
     seconds: float
-    speakers: int | None  # None: not said
+    speakers: int | None  # None: the corpus names no speakers
 
 
 @dataclass(frozen=True, slots=True)
 class DurationOutlier:
+    """An utterance with an unusual length or speaking rate."""
+
     utterance: str
     seconds: float
-    characters_per_second: float  # characters per second
+    characters_per_second: float
 
 
 @dataclass(frozen=True, slots=True)
 class CorpusChecks:
+    """The results of `check_corpus`."""
+
     splits: dict[Split, SplitStats]
     shared_speakers: tuple[str, ...]  # in more than one split
-    unknown_character_counts: dict[str, int]  # character that the alphabet lacks -> utterances
-    duplicates: tuple[tuple[str, str], ...]  # utterances of one sound: the first, another
-    cross_split_duplicates: tuple[tuple[str, str], ...]  # those of them that are in two splits
-    duration_outliers: tuple[DurationOutlier, ...]  # by their length or pace
+    unknown_character_counts: dict[str, int]  # character outside the alphabet -> utterances
+    duplicates: tuple[tuple[str, str], ...]  # pairs of utterances with the same audio
+    cross_split_duplicates: tuple[tuple[str, str], ...]  # those pairs that are in two splits
+    duration_outliers: tuple[DurationOutlier, ...]
 
 
 def check_corpus(manifest: Manifest, alphabet: Alphabet) -> CorpusChecks:
-    twice = [pair for group in _find_duplicates(manifest) for pair in _pair_with_first(group)]
+    """Count the splits and find what looks wrong; duplicates may need to open audio files."""
+    pairs = [pair for group in _find_duplicates(manifest) for pair in _pair_with_first(group)]
     return CorpusChecks(
         splits=_split_stats(manifest.utterances),
         shared_speakers=_speakers_in_several_splits(manifest.utterances),
         unknown_character_counts=_count_unknown_characters(manifest.utterances, alphabet),
-        duplicates=tuple((a.id, b.id) for a, b in twice),
-        cross_split_duplicates=tuple((a.id, b.id) for a, b in twice if a.split != b.split),
+        duplicates=tuple((a.id, b.id) for a, b in pairs),
+        cross_split_duplicates=tuple((a.id, b.id) for a, b in pairs if a.split != b.split),
         duration_outliers=_find_duration_outliers(manifest.utterances),
     )
 
@@ -67,12 +74,12 @@ def _split_stats(utterances: Sequence[Utterance]) -> dict[Split, SplitStats]:
     parts: dict[Split, list[Utterance]] = {"train": [], "dev": [], "test": []}
     for utterance in utterances:
         parts[utterance.split].append(utterance)
-    said = any(_has_speaker(utterance) for utterance in utterances)
+    has_speakers = any(_has_speaker(utterance) for utterance in utterances)
     return {
         split: SplitStats(
             utterances=len(part),
             seconds=math.fsum(utterance.seconds for utterance in part),
-            speakers=len({utterance.speaker for utterance in part}) if said else None,
+            speakers=len({utterance.speaker for utterance in part}) if has_speakers else None,
         )
         for split, part in parts.items()
         if part
@@ -80,7 +87,7 @@ def _split_stats(utterances: Sequence[Utterance]) -> dict[Split, SplitStats]:
 
 
 def _has_speaker(utterance: Utterance) -> bool:
-    """A reader that hears of no speaker gives each utterance its own."""
+    """Readers use the utterance id where the corpus names no speaker."""
     return utterance.speaker != utterance.id
 
 
@@ -97,26 +104,30 @@ def _count_unknown_characters(
     found: Counter[str] = Counter()
     for utterance in utterances:
         found.update(alphabet.unknown_characters(utterance.transcript))
-    return dict(sorted(found.items(), key=lambda each: (-each[1], each[0])))
+    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _find_duplicates(manifest: Manifest) -> list[list[Utterance]]:
-    """Utterances of one stretch of one file; and of two files that begin with the same bytes.
+    """Return groups of utterances with the same range of one file, or of copies of a file.
 
-    Of files, only those are opened whose utterances have one length, and which began alike when
-    they were looked at; where nobody has, whose utterances have one transcript.
+    Few files are opened: only those whose utterances have the same range and whose first bytes had
+    the same checksum when the manifest was built (or, without checksums, the same transcript).
     """
     utterances, root = manifest.utterances, str(manifest.root)
-    stretches = _group_by_key((u, (u.audio, u.start, u.samples, u.channel)) for u in utterances)
-    begins = manifest.prefix_checksums
-    alike = _group_by_key(
-        (u, (begins.get(u.audio, u.transcript), u.samples, u.rate, u.start, u.channel))
+    duplicates = _group_by_key((u, (u.audio, u.start, u.samples, u.channel)) for u in utterances)
+    checksums = manifest.prefix_checksums
+    candidates = _group_by_key(
+        (u, (checksums.get(u.audio, u.transcript), u.samples, u.rate, u.start, u.channel))
         for u in utterances
     )
-    for group in (group for group in alike if len({u.audio for u in group}) > 1):
+    for group in filter(_has_several_files, candidates):
         copies = _group_by_key((u, _prefix_checksum(os.path.join(root, u.audio))) for u in group)  # noqa: PTH118
-        stretches += [copy for copy in copies if len({u.audio for u in copy}) > 1]
-    return stretches
+        duplicates += filter(_has_several_files, copies)
+    return duplicates
+
+
+def _has_several_files(utterances: Iterable[Utterance]) -> bool:
+    return len({utterance.audio for utterance in utterances}) > 1
 
 
 def _group_by_key(
@@ -138,7 +149,7 @@ def _pair_with_first(group: Sequence[Utterance]) -> list[tuple[Utterance, Uttera
 
 
 def _find_duration_outliers(utterances: Sequence[Utterance]) -> tuple[DurationOutlier, ...]:
-    """Too short, too long, too fast for speech; or far from the pace of this corpus."""
+    """Find utterances too short, long or fast for speech, or unusually slow or fast here."""
     paces = [len(u.transcript) / u.seconds for u in utterances]
     slowest, fastest = _log_pace_limits([math.log(pace) for pace in paces])
     return tuple(
@@ -150,9 +161,11 @@ def _find_duration_outliers(utterances: Sequence[Utterance]) -> tuple[DurationOu
 
 
 def _log_pace_limits(paces: Sequence[float]) -> tuple[float, float]:
+    """Return the lowest and the highest usual value of these logarithms."""
     if len(paces) < MIN_UTTERANCES_FOR_OUTLIERS:
         return -math.inf, math.inf
     middle = median(paces)
-    spread = 1.4826 * median(abs(pace - middle) for pace in paces)  # of a normal distribution
+    # 1.4826 times the median absolute deviation is a normal distribution's standard deviation.
+    spread = 1.4826 * median(abs(pace - middle) for pace in paces)
     width = OUTLIER_DEVIATIONS * max(spread, MIN_LOG_PACE_DEVIATION)
     return middle - width, middle + width

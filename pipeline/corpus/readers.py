@@ -1,8 +1,8 @@
-"""Readers: a corpus as it lies on the disk -> a manifest.
+"""Readers: a corpus on disk -> a manifest.
 
-In:   a corpus file, the work folder.   Out: a `Manifest`; what it refuses, and why.
-Not here: the layouts that corpora have (layouts/), the inside of an audio file (audio.py),
-drawing splits (drawing.py), what one wants to know of the result (survey.py).
+In:   a corpus file, the work folder.   Out: a `Manifest`; refused utterances with the reason.
+Not here: the layouts of corpora (layouts/), audio files (audio/), drawing splits (splits.py),
+checks of the result (checks.py).
 """
 
 import os
@@ -13,12 +13,12 @@ from typing import Literal, cast
 
 from pipeline.config.corpus import Corpus
 from pipeline.corpus.audio import decode
-from pipeline.corpus.audio.audio_file import Header
+from pipeline.corpus.audio.audio_file import EXCLUDE_HINT, Header
 from pipeline.corpus.layouts.an4 import find_an4_root, read_an4, split_an4
+from pipeline.corpus.layouts.entries import CorpusEntry, collect_unique
 from pipeline.corpus.layouts.folders import read_librispeech, read_pairs
 from pipeline.corpus.layouts.json_lines import read_lhotse, read_nemo
 from pipeline.corpus.layouts.kaldi import read_kaldi
-from pipeline.corpus.layouts.parsing import CorpusEntry, collect_unique
 from pipeline.corpus.layouts.tables import (
     read_audiofolder,
     read_common_voice,
@@ -30,9 +30,8 @@ from pipeline.corpus.splits import draw_splits
 from pipeline.corpus.text import normalise_transcript, strip_punctuation
 from pipeline.files import InputError
 
-ManifestProgress = Callable[
-    [int, int, Literal["seconds", "files"]], None
-]  # done, of: spoken; looked at
+# Called with (done, total, unit): seconds of speech synthesised, or files whose header was read.
+ManifestProgress = Callable[[int, int, Literal["seconds", "files"]], None]
 LayoutReader = Callable[[Corpus, Path], Iterator[CorpusEntry | Refusal]]
 
 LAYOUT_READERS: Mapping[str, LayoutReader] = {
@@ -46,61 +45,71 @@ LAYOUT_READERS: Mapping[str, LayoutReader] = {
     "nemo": read_nemo,
     "pairs": read_pairs,
 }
-END_TOLERANCE_S = (
-    0.5  # seconds that a stretch may end beyond its file, as Kaldi has it; it is cut there
-)
-FULL_LENGTH_TOLERANCE_S = 0.01  # seconds by which a list may round the length of a whole file
-MIN_UTTERANCE_S = 0.001  # seconds: of less, a low rate leaves not one sample
-FILES_PER_PROGRESS_UPDATE = 1000  # files from one word of progress to the next
-FIX_LIST_HINT = "mend the list, or name the utterance under exclude: in the corpus file"
+# An utterance that ends at most this much after its file ends with it, as in Kaldi.
+END_TOLERANCE_S = 0.5
+FULL_LENGTH_TOLERANCE_S = 0.01  # rounding error of the length of a whole file in a list
+MIN_UTTERANCE_S = 0.001  # less may be not even one sample after resampling
+FILES_PER_PROGRESS_UPDATE = 1000
+FIX_LIST_HINT = f"correct the list, {EXCLUDE_HINT}"
 
 
 def build_manifest(
     corpus: Corpus, work: Path, progress: ManifestProgress = lambda done, total, unit: None
 ) -> Manifest:
-    """The corpus as it lies there now; the demo corpus is synthesised if it does not."""
-    root = Path(corpus.root) if corpus.root else work / "corpora" / corpus.name
-    drawn = ""
-    match corpus.reader:
-        case "an4":
-            root = find_an4_root(root, corpus.name)
-            found: list[CorpusEntry | Refusal] = list(read_an4(root))
-        case "demo":
-            from pipeline.corpus.synthetic import synthesis  # noqa: PLC0415 (espeak-ng, for it alone)
+    """Read the corpus as it is on disk now; a missing demo corpus is synthesised first.
 
-            synthesis.synthesise(corpus, root, lambda done, total: progress(done, total, "seconds"))
-            found = [_demo_entry(row) for row in synthesis.read_utterance_table(root)]
-        case other:
-            if not root.is_dir():
-                raise InputError(
-                    f"{root}: no such folder; say under root: in the corpus file of {corpus.name} "
-                    "where it lies"
-                )
-            found = list(LAYOUT_READERS[other](corpus, root))
-    _require_known_exclusions(corpus, {_utterance_id(each) for each in found})
-    refusals = [each for each in found if isinstance(each, Refusal)]
-    listed = [(each.location, each.id, each) for each in found if isinstance(each, CorpusEntry)]
-    entries = list(collect_unique(listed, refusals).values())
-    if corpus.reader == "an4":  # its dev split does not depend on what is left out
+    Raises InputError if the corpus or a list cannot be read, or if no utterance can be used.
+    """
+    root, listed = _read_layout(corpus, work, progress)
+    _require_known_exclusions(corpus, {_utterance_id(each) for each in listed})
+    refusals = [each for each in listed if isinstance(each, Refusal)]
+    lines = [(each.location, each.id, each) for each in listed if isinstance(each, CorpusEntry)]
+    entries = list(collect_unique(lines, refusals).values())
+    if corpus.reader == "an4":  # before exclusions, so that they do not change its dev split
         entries = split_an4(entries, corpus)
     entries = [each for each in entries if each.id not in corpus.exclude]
     refusals = [each for each in refusals if each.utterance not in corpus.exclude]
+    split_note = ""
     if corpus.reader not in ("an4", "demo"):
-        entries, drawn = draw_splits(entries, corpus.seed)
-    headers, beginnings = _read_headers(root, entries, progress)
-    examined = [_make_utterance(corpus, root, entry, headers[entry.audio]) for entry in entries]
-    utterances = [each for each in examined if isinstance(each, Utterance)]
-    refusals += [each for each in examined if isinstance(each, Refusal)]
-    _require_usable_utterances(corpus, root, utterances, refusals, listed_count=len(found))
+        entries, split_note = draw_splits(entries, corpus.seed)
+    headers, checksums = _read_headers(root, entries, progress)
+    results = [_make_utterance(corpus, root, entry, headers[entry.audio]) for entry in entries]
+    utterances = [each for each in results if isinstance(each, Utterance)]
+    refusals += [each for each in results if isinstance(each, Refusal)]
+    _require_usable_utterances(corpus, root, utterances, refusals, listed_count=len(listed))
     return Manifest(
         corpus=corpus.name,
         root=root.resolve(),
         utterances=tuple(utterances),
         refusals=tuple(refusals),
-        split_note=drawn,
+        split_note=split_note,
         strict=corpus.strict,
-        prefix_checksums=beginnings,
+        prefix_checksums=checksums,
     )
+
+
+def _read_layout(
+    corpus: Corpus, work: Path, progress: ManifestProgress
+) -> tuple[Path, list[CorpusEntry | Refusal]]:
+    """Return the folder of the corpus and everything that its lists name."""
+    root = Path(corpus.root) if corpus.root else work / "corpora" / corpus.name
+    match corpus.reader:
+        case "an4":
+            root = find_an4_root(root, corpus.name)
+            return root, list(read_an4(root))
+        case "demo":
+            # Imported here, because only this reader needs espeak-ng.
+            from pipeline.corpus.synthetic import synthesis  # noqa: PLC0415
+
+            synthesis.synthesise(corpus, root, lambda done, total: progress(done, total, "seconds"))
+            return root, [_demo_entry(row) for row in synthesis.read_utterance_table(root)]
+        case other:
+            if not root.is_dir():
+                raise InputError(
+                    f"{root}: no such folder; set root: in the corpus file of {corpus.name} to "
+                    "the corpus's folder"
+                )
+            return root, list(LAYOUT_READERS[other](corpus, root))
 
 
 def _require_usable_utterances(
@@ -112,10 +121,10 @@ def _require_usable_utterances(
     listed_count: int,
 ) -> None:
     if not listed_count:
-        raise InputError(f"{root}: the lists of {corpus.name} are empty: no utterance is in them")
+        raise InputError(f"{root}: the lists of {corpus.name} name no utterance; check root:")
     if not utterances:
         reason = f"the first: {refusals[0].reason}" if refusals else "all are under exclude:"
-        raise InputError(f"{root}: no utterance of {corpus.name} is left to use; {reason}")
+        raise InputError(f"{root}: no utterance of {corpus.name} can be used; {reason}")
     if corpus.strict:
         require_no_refusals(corpus.name, refusals)
 
@@ -123,20 +132,23 @@ def _require_usable_utterances(
 def _read_headers(
     root: Path, entries: Sequence[CorpusEntry], progress: ManifestProgress
 ) -> tuple[dict[str, Header | InputError], dict[str, int]]:
-    """Of each file once, however many utterances it holds; and how it begins."""
+    """Read each file's header once.
+
+    Return file -> header or error, and file -> checksum of its first bytes.
+    """
     files = dict.fromkeys(entry.audio for entry in entries)
     headers: dict[str, Header | InputError] = {}
-    beginnings: dict[str, int] = {}
-    above = str(root)
+    checksums: dict[str, int] = {}
+    folder = str(root)
     for name in files:
         try:
-            # A Path takes as long as the look.
-            headers[name], beginnings[name] = decode.read_header(os.path.join(above, name))  # noqa: PTH118
+            # Making a Path takes as long as reading the header.
+            headers[name], checksums[name] = decode.read_header(os.path.join(folder, name))  # noqa: PTH118
         except InputError as error:
             headers[name] = error
         if len(headers) % FILES_PER_PROGRESS_UPDATE == 0:
             progress(len(headers), len(files), "files")
-    return headers, beginnings
+    return headers, checksums
 
 
 def _make_utterance(
@@ -147,8 +159,8 @@ def _make_utterance(
         entry.transcript if keep else strip_punctuation(entry.transcript)
     )
     if not transcript:
-        way_out = "write what is said, or list the utterance under exclude: in the corpus file"
-        return Refusal(entry.id, f"{root / entry.audio}: its transcript is empty; {way_out}")
+        hint = f"write the transcript, {EXCLUDE_HINT}"
+        return Refusal(entry.id, f"{root / entry.audio}: its transcript is empty; {hint}")
     try:
         if isinstance(header, InputError):
             raise header
@@ -163,7 +175,7 @@ def _make_utterance(
         samples=stop - start,
         rate=header.rate,
         transcript=transcript,
-        speaker=entry.speaker or entry.id,  # nobody's: a speaker of its own, as Kaldi has it
+        speaker=entry.speaker or entry.id,  # as in Kaldi, without a known speaker
         split=entry.split or "train",
         start=start,
         channel=None if header.channels == 1 else entry.channel,
@@ -171,22 +183,26 @@ def _make_utterance(
 
 
 def _sample_range(entry: CorpusEntry, header: Header) -> tuple[int, int]:
-    """First sample and the one after the last; a ValueError where the file has no such stretch."""
+    """Return the first sample of the utterance and the one after its last.
+
+    Raises ValueError if the file has no such range or channel.
+    """
     rate, samples = header.rate, header.samples
     start, stop = round(entry.start * rate), samples
     if entry.duration is not None:
         stop = round((entry.start + entry.duration) * rate)
         near = END_TOLERANCE_S if stop > samples else FULL_LENGTH_TOLERANCE_S if start == 0 else 0.0
         stop = samples if abs(stop - samples) <= near * rate else stop
-    asked = f"{entry.start:g} s to {stop / rate:g} s"
+    span = f"{entry.start:g} s to {stop / rate:g} s"
     if not 0 <= start < samples or stop > samples:
-        raise ValueError(f"lasts {samples / rate:g} s, and its utterance is from {asked}")
+        raise ValueError(f"lasts {samples / rate:g} s, but the utterance is from {span}")
     if stop <= start:
-        raise ValueError(f"its utterance lasts no time, from {asked}")
+        raise ValueError(f"the utterance is empty, from {span}")
     if stop - start < MIN_UTTERANCE_S * rate:
-        raise ValueError(f"its utterance lasts {1e6 * (stop - start) / rate:.0f} µs: no speech")
+        microseconds = 1e6 * (stop - start) / rate
+        raise ValueError(f"the utterance lasts {microseconds:.0f} µs, which is too short")
     if entry.channel is not None and not 0 <= entry.channel < max(header.channels, 1):
-        raise ValueError(f"has {header.channels} channels, and number {entry.channel} is asked for")
+        raise ValueError(f"has {header.channels} channels, so no channel {entry.channel} (from 0)")
     return start, stop
 
 
@@ -195,11 +211,11 @@ def _utterance_id(entry: CorpusEntry | Refusal) -> str:
 
 
 def _require_known_exclusions(corpus: Corpus, ids: Collection[str]) -> None:
-    """An id under exclude: that the corpus lacks is misspelt, and its utterance would stay."""
+    """Raise InputError for an unknown id under exclude:, because it may be a typo."""
     for excluded in corpus.exclude:
         if excluded not in ids:
             close = get_close_matches(excluded, ids, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else "take it out"
+            hint = f"did you mean {close[0]!r}?" if close else "remove it"
             raise InputError(f"exclude: {corpus.name} has no utterance {excluded!r}; {hint}")
 
 

@@ -1,9 +1,9 @@
-"""Drawing: splits for a corpus that has none, or lacks one; by whole speakers, by a seed.
+"""Draws missing dev and test splits from the training utterances, by whole speakers.
 
-In:   entries.   Out: entries, each with a split; in words, what was drawn.
-Not here: AN4's own splits (layouts/an4.py).
+In:   entries.   Out: entries, each with a split; a note of what was drawn.
+Not here: the splits of AN4 (layouts/an4.py).
 
-Who a speaker is drawn with depends on names and seed alone, never on the order of a list.
+The draw depends on names and seed alone, not on the order of the entries.
 """
 
 from collections import Counter
@@ -11,40 +11,50 @@ from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
 
-from pipeline.corpus.layouts.parsing import CorpusEntry
+from pipeline.corpus.layouts.entries import CorpusEntry
 from pipeline.corpus.manifest import Split
 
-HELD_OUT_SHARE = 0.1  # of the utterances, to each split that is drawn
-MAX_SHARE_FACTOR = 1.5  # of that share, for the sake of a speaker who does not fit
+HELD_OUT_SHARE = 0.1  # share of the utterances for each split that is drawn
+MAX_SHARE_FACTOR = 1.5  # a whole speaker may exceed the share up to this factor
+_HELD_OUT_SPLITS: tuple[Split, ...] = ("dev", "test")
 
 
 def draw_splits(entries: Sequence[CorpusEntry], seed: int) -> tuple[list[CorpusEntry], str]:
-    """Entries without a split are the ones to draw from; those of train, if all have one."""
-    lacking = [
-        split for split in _HELD_OUT_SPLITS if all(entry.split != split for entry in entries)
-    ]
-    unsaid = any(entry.split is None for entry in entries)
-    if not lacking or (not unsaid and all(entry.split != "train" for entry in entries)):
-        return [replace(e, split=e.split or "train") for e in entries], ""
+    """Draw dev and test from the train entries and those without a split, if a split is missing.
+
+    Return the entries with their splits, and a note of what was drawn ("" if nothing was).
+    """
+    missing = [split for split in _HELD_OUT_SPLITS if all(e.split != split for e in entries)]
     pool = [entry for entry in entries if entry.split in (None, "train")]
-    if len(pool) <= len(lacking):
-        told = f"too few utterances ({len(pool)}) to draw {' and '.join(lacking)} from"
-        told = f"{told}: at least {len(lacking) + 1} are needed"
-        return [replace(e, split=e.split or "train") for e in entries], told
-    by_speaker = len({_speaker_or_id(entry) for entry in pool}) > len(lacking)
-    names = [_speaker_or_id(entry) if by_speaker else entry.id for entry in pool]
-    chosen = _assign_splits(Counter(names), lacking, seed)
-    drawn = {e.id: chosen.get(name, "train") for e, name in zip(pool, names, strict=True)}
-    said = any(entry.speaker for entry in pool)
-    how = "whole speakers" if by_speaker and said else "utterances, by their ids"
-    why = "" if by_speaker and said else (" (too few speakers)" if said else " (no speakers said)")
+    if not missing or not pool:
+        return _default_to_train(entries), ""
+    names = " and ".join(missing)
+    if len(pool) <= len(missing):
+        note = (
+            f"too few utterances ({len(pool)}) to draw {names}: at least {len(missing) + 1} are "
+            "needed"
+        )
+        return _default_to_train(entries), note
+    by_speaker = len({_speaker_or_id(entry) for entry in pool}) > len(missing)
+    groups = [_speaker_or_id(entry) if by_speaker else entry.id for entry in pool]
+    assigned = _assign_splits(Counter(groups), missing, seed)
+    splits = {e.id: assigned.get(group, "train") for e, group in zip(pool, groups, strict=True)}
     return (
-        [replace(e, split=drawn.get(e.id, e.split)) for e in entries],
-        f"{' and '.join(lacking)} drawn from train: {how}{why}, seed {seed}",
+        [replace(e, split=splits.get(e.id, e.split)) for e in entries],
+        f"{names} drawn from train: {_describe_units(pool, by_speaker)}, seed {seed}",
     )
 
 
-_HELD_OUT_SPLITS: tuple[Split, ...] = ("dev", "test")
+def _default_to_train(entries: Sequence[CorpusEntry]) -> list[CorpusEntry]:
+    return [replace(entry, split=entry.split or "train") for entry in entries]
+
+
+def _describe_units(pool: Sequence[CorpusEntry], by_speaker: bool) -> str:
+    has_speakers = any(entry.speaker for entry in pool)
+    if by_speaker and has_speakers:
+        return "whole speakers"
+    why = "too few speakers" if has_speakers else "no speakers given"
+    return f"utterances, by their ids ({why})"
 
 
 def _speaker_or_id(entry: CorpusEntry) -> str:
@@ -54,21 +64,25 @@ def _speaker_or_id(entry: CorpusEntry) -> str:
 def _assign_splits(
     utterance_counts: Counter[str], missing_splits: Sequence[Split], seed: int
 ) -> dict[str, Split]:
+    """Return name -> split for the names (speakers or utterances) that leave train.
+
+    Names are taken in the order of their hashes until a split has its share. One name stays for
+    each later split and one for train.
+    """
     share = HELD_OUT_SHARE * utterance_counts.total()
     order = sorted(utterance_counts, key=lambda name: sha256(f"{seed}:{name}".encode()).digest())
-    chosen: dict[str, Split] = {}
-    for later, split in zip(range(len(missing_splits) - 1, -1, -1), missing_splits, strict=True):
-        left = [name for name in order if name not in chosen]
-        spare = len(left) - later - 1  # one for each later split, and one for train
-        held = 0
+    assigned: dict[str, Split] = {}
+    for index, split in enumerate(missing_splits):
+        left = [name for name in order if name not in assigned]
+        later_splits = len(missing_splits) - 1 - index
+        spare = len(left) - later_splits - 1
+        held_out = 0
         for name in left:
-            if (
-                spare > 0
-                and held < share
-                and held + utterance_counts[name] <= MAX_SHARE_FACTOR * share
-            ):
-                chosen[name] = split
-                held, spare = held + utterance_counts[name], spare - 1
-        if not held and spare > 0:  # every speaker has more than a share
-            chosen[min(left, key=lambda name: utterance_counts[name])] = split
-    return chosen
+            count = utterance_counts[name]
+            fits = held_out < share and held_out + count <= MAX_SHARE_FACTOR * share
+            if spare > 0 and fits:
+                assigned[name] = split
+                held_out, spare = held_out + count, spare - 1
+        if not held_out and spare > 0:  # no speaker fits: take the smallest
+            assigned[min(left, key=lambda name: utterance_counts[name])] = split
+    return assigned

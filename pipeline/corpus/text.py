@@ -1,7 +1,7 @@
-"""Text: one normal form, and alphabets that map it to classes.
+"""Text: the normal form of transcripts, and the alphabets that map it to classes.
 
-In:   transcripts as people wrote them.   Out: normalised text; classes, where 0 is the blank.
-Not here: collapsing repeats and dropping blanks (training/ctc.py), scoring (training/scoring.py).
+In:   transcripts.   Out: normalised text; classes, where 0 is the blank.
+Not here: removing repeats and blanks, scoring (decoding/).
 """
 
 import re
@@ -20,13 +20,13 @@ AlphabetName = Literal["english-38", "english-29", "english-28"]
 
 
 def normalise_transcript(text: str) -> str:
-    """NFC, upper case, every run of white space one space, none at the ends."""
+    """Return the text in NFC and upper case, with single spaces and none at the ends."""
     upper = unicodedata.normalize("NFC", text).upper()
     return " ".join(unicodedata.normalize("NFC", upper).split())
 
 
 def strip_punctuation(text: str) -> str:
-    """Marks and symbols as spaces; the apostrophe stays within a word, and is the straight one."""
+    """Replace punctuation and symbols by spaces; an apostrophe inside a word becomes `'`."""
     straight = text.replace("\u2019", "'")
     kept = (" " if unicodedata.category(c)[0] in "PS" and c != "'" else c for c in straight)
     return re.sub(r"(?<!\w)'|'(?!\w)", " ", "".join(kept))
@@ -34,34 +34,37 @@ def strip_punctuation(text: str) -> str:
 
 @dataclass(frozen=True)
 class Alphabet:
-    """Class c > 0 is `characters[c - 1]`; class 0 is the blank, which is no character."""
+    """The characters of the output classes: class c > 0 is `characters[c - 1]`, 0 the blank."""
 
     name: str
     characters: str
 
     @property
-    def size(self) -> int:  # classes, the blank included
+    def size(self) -> int:
+        """The number of classes, the blank included."""
         return len(self.characters) + 1
 
     @cached_property
     def classes(self) -> Mapping[str, int]:
+        """Character -> class."""
         return {character: c for c, character in enumerate(self.characters, start=1)}
 
     def unknown_characters(self, text: str) -> set[str]:
         return set(text) - self.classes.keys()
 
     def encode(self, text: str) -> list[int]:
+        """Return the class of each character. Raises InputError for an unknown character."""
         try:
             return [self.classes[character] for character in text]
         except KeyError:
             raise InputError(
-                f"{text!r}: the alphabet {self.name} lacks {quote_characters(self.unknown_characters(text))}; choose "
-                "another alphabet, mend the transcript, or list the utterance under exclude: in "
-                "the corpus file"
+                f"{text!r}: the alphabet {self.name} lacks "
+                f"{quote_characters(self.unknown_characters(text))}; choose another alphabet, "
+                "correct the transcript, or list the utterance under exclude: in the corpus file"
             ) from None
 
     def decode(self, classes: Iterable[int]) -> str:
-        """Each class as its character; repeats stay, and a blank is an error."""
+        """Return the characters of the classes; repeats stay. Raises ValueError for a blank."""
         classes = list(classes)
         if classes and not BLANK < min(classes) <= max(classes) < self.size:
             raise ValueError(f"{classes}: the characters of {self.name} are 1 to {self.size - 1}")
@@ -69,7 +72,7 @@ class Alphabet:
 
 
 def quote_characters(characters: Iterable[str]) -> str:
-    """`'É', 'Ö'`: characters in code point order, as an error line shows them."""
+    """Return `'É', 'Ö'`: the characters, sorted and quoted, for an error message."""
     return ", ".join(map(repr, sorted(characters)))
 
 

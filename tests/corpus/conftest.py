@@ -1,4 +1,4 @@
-"""Small real sound files in the layouts that readers meet."""
+"""Small real audio files."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +11,7 @@ WriteAudio = Callable[..., Path]
 
 
 def tone(seconds: float = 0.5, rate: int = 16_000, hertz: float = 440.0) -> np.ndarray:
-    """A sine of half the full scale, as 16-bit integers."""
+    """Return a sine at half of full scale, as 16-bit integers."""
     times = np.arange(round(seconds * rate)) / rate
     return np.round(16_384 * np.sin(2 * np.pi * hertz * times)).astype(np.int16)
 
@@ -29,7 +29,7 @@ def write_wav() -> WriteAudio:
 
 @pytest.fixture
 def write_sphere() -> WriteAudio:
-    """NIST sphere as AN4's tarball has it: 1024 bytes of header, 16-bit PCM, big endian."""
+    """Write NIST sphere as in the AN4 archive: header of 1024 bytes, 16-bit PCM, big endian."""
 
     def write(path: Path, samples: np.ndarray | None = None, order: str = "10") -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What a survey says of a corpus: splits, speakers, copies, characters, lengths out of line."""
+"""Checks of a corpus: splits, speakers, duplicates, characters, unusual durations."""
 
 import random
 from dataclasses import replace
@@ -21,7 +21,7 @@ def utterance(number: int, seconds: float = 2.0, **changes) -> Utterance:
     fields = {
         "id": f"u{number}",
         "audio": f"u{number}.wav",
-        "samples": round(8000 * seconds) + number,  # no two of one length
+        "samples": round(8000 * seconds) + number,  # every length differs
         "rate": 8000,
         "transcript": "A" * round(12 * seconds),
         "speaker": f"s{number % 10}",
@@ -30,7 +30,7 @@ def utterance(number: int, seconds: float = 2.0, **changes) -> Utterance:
     return Utterance(**{**fields, **changes})
 
 
-def surveyed(*utterances: Utterance, root: Path = Path("nowhere")):
+def check(*utterances: Utterance, root: Path = Path("nowhere")):
     return check_corpus(Manifest("tiny", root, utterances), LETTERS)
 
 
@@ -38,25 +38,25 @@ def test_hours_and_speakers_are_counted_per_split():
     utterances = [utterance(n, samples=8000, speaker=f"s{n % 3}") for n in range(6)]
     utterances[5] = replace(utterances[5], split="test", samples=80_000)
     utterances = [replace(u, transcript=u.transcript + "B" * n) for n, u in enumerate(utterances)]
-    found = surveyed(*utterances)
+    found = check(*utterances)
     assert found.splits == {"train": SplitStats(5, 5.0, 3), "test": SplitStats(1, 10.0, 1)}
     assert found.shared_speakers == ("s2",)
 
 
-def test_speakers_that_nobody_named_are_not_counted():
-    found = surveyed(*(utterance(n, speaker=f"u{n}") for n in range(3)))
+def test_speakers_are_not_counted_if_the_corpus_names_none():
+    found = check(*(utterance(n, speaker=f"u{n}") for n in range(3)))
     assert found.splits["train"].speakers is None
 
 
 def test_characters_outside_the_alphabet_are_counted_by_utterances():
     texts = ["IT'S JOHN'S", "NO, IT'S", "YES"]
-    found = surveyed(*(utterance(n, transcript=text) for n, text in enumerate(texts)))
+    found = check(*(utterance(n, transcript=text) for n, text in enumerate(texts)))
     assert found.unknown_character_counts == {"'": 2, ",": 1}
 
 
-def test_a_stretch_listed_twice_is_found_and_another_stretch_of_its_file_is_not():
+def test_a_range_listed_twice_is_a_duplicate_and_another_range_of_the_file_is_not():
     one = utterance(1, start=800)
-    found = surveyed(
+    found = check(
         one,
         replace(one, id="again", transcript="OTHER WORDS"),
         replace(one, id="later", start=801),
@@ -67,7 +67,7 @@ def test_a_stretch_listed_twice_is_found_and_another_stretch_of_its_file_is_not(
     assert found.cross_split_duplicates == (("u1", "held"),)
 
 
-def test_copies_of_a_file_are_found_and_equal_lengths_are_not(tmp_path):
+def test_copies_of_a_file_are_duplicates_and_files_of_equal_length_are_not(tmp_path):
     rng = np.random.default_rng(0)
     for name in ("a", "b"):
         soundfile.write(tmp_path / f"{name}.wav", rng.uniform(-1, 1, 8000), 8000)
@@ -75,10 +75,10 @@ def test_copies_of_a_file_are_found_and_equal_lengths_are_not(tmp_path):
     same = {"samples": 8000, "transcript": "YES"}
     names = ("a", "b", "copy")
     utterances = [utterance(0, id=name, audio=f"{name}.wav", **same) for name in names]
-    assert surveyed(*utterances, root=tmp_path).duplicates == (("a", "copy"),)
+    assert check(*utterances, root=tmp_path).duplicates == (("a", "copy"),)
 
 
-def test_a_sound_under_two_transcripts_is_found(tmp_path):
+def test_copies_with_different_transcripts_are_duplicates(tmp_path):
     rng = np.random.default_rng(0)
     for name in ("a", "b", "c"):
         soundfile.write(tmp_path / f"{name}.wav", rng.uniform(-1, 1, 8000), 8000)
@@ -92,30 +92,30 @@ def test_a_sound_under_two_transcripts_is_found(tmp_path):
 @pytest.mark.parametrize(
     ("seconds", "characters"),
     [(2.0, 120), (20.0, 3), (0.05, 1), (61.0, 700), (1.0, 41)],
-    ids=["too fast for this corpus", "too slow for it", "too short", "too long", "too fast"],
+    ids=["fast for this corpus", "slow for this corpus", "too short", "too long", "too fast"],
 )
-def test_a_length_out_of_line_is_found_alone(seconds, characters):
+def test_an_unusual_duration_is_found_and_usual_ones_are_not(seconds, characters):
     rng = random.Random(1)
     usual = [
         utterance(n, seconds=2, transcript="A" * round(24 * rng.uniform(0.7, 1.4)))
         for n in range(60)
     ]
     odd = utterance(99, seconds=seconds, transcript="A" * characters)
-    (strange,) = surveyed(*usual, odd).duration_outliers
-    assert strange.utterance == "u99"
-    assert strange.characters_per_second == pytest.approx(characters / odd.seconds)
+    (outlier,) = check(*usual, odd).duration_outliers
+    assert outlier.utterance == "u99"
+    assert outlier.characters_per_second == pytest.approx(characters / odd.seconds)
 
 
-def test_few_utterances_have_no_usual_pace():
-    assert surveyed(utterance(1), utterance(2, transcript="A")).duration_outliers == ()
+def test_few_utterances_have_no_usual_rate():
+    assert check(utterance(1), utterance(2, transcript="A")).duration_outliers == ()
 
 
 @pytest.mark.an4
-def test_an4_is_as_it_should_be(an4):
-    """But for one speaker of its dev split, whom ESPnet's 100 cut in two."""
+def test_an4_has_its_published_sizes_and_no_problems(an4):
+    """ESPnet's dev split of 100 utterances divides one speaker between dev and train."""
     corpus = Corpus(name="an4", reader="an4", root=str(an4), split="espnet")
     found = check_corpus(build_manifest(corpus, Path("work")), get_alphabet("english-38"))
-    assert {split: held.utterances for split, held in found.splits.items()} == {
+    assert {split: stats.utterances for split, stats in found.splits.items()} == {
         "train": 848,
         "dev": 100,
         "test": 130,

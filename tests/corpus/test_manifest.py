@@ -1,4 +1,4 @@
-"""A manifest survives the disk; its digest is its utterances; slices cover it evenly."""
+"""A manifest is read back as written; the digest covers its utterances; slices are even."""
 
 import json
 from dataclasses import replace
@@ -40,12 +40,12 @@ def manifest_of(*seconds: float) -> Manifest:
     return Manifest("tones", Path("/corpora/tones"), utterances)
 
 
-def test_an_utterance_knows_its_length():
+def test_seconds_are_samples_over_rate():
     assert utterance(seconds=1.25).seconds == 1.25
 
 
 @pytest.mark.parametrize("seconds", [[1.0], [200.0] * 9, [700.0, 1.0, 1.0, 900.0]])
-def test_what_is_written_is_read_slice_by_slice(tmp_path, seconds):
+def test_a_manifest_is_read_back_slice_by_slice(tmp_path, seconds):
     written = manifest_of(*seconds)
     written = replace(written, utterances=(utterance(99, 3.0, "CAFÉ\u2028"), *written.utterances))
     manifests.write_manifest(written, tmp_path / "manifest.jsonl")
@@ -74,7 +74,7 @@ def test_the_file_is_a_header_and_a_line_per_utterance(tmp_path):
     assert [line["samples"] for line in lines] == [8000, 16000, 24000]
 
 
-def test_digest_is_of_the_utterances_alone():
+def test_the_digest_covers_the_utterances_alone():
     first = manifest_of(1, 2)
     moved = replace(first, root=Path("/elsewhere"), refusals=(Refusal("x", "gone"),))
     assert moved.digest == first.digest
@@ -82,8 +82,10 @@ def test_digest_is_of_the_utterances_alone():
     assert manifest_of(1).digest != first.digest
 
 
-def test_missing_manifest_says_who_writes_it(tmp_path):
-    with pytest.raises(InputError, match=r"an4\.jsonl: no such manifest; make features writes it"):
+def test_a_missing_manifest_is_refused_with_the_command_that_writes_it(tmp_path):
+    with pytest.raises(
+        InputError, match=r"an4\.jsonl: no such manifest; run make features to write it"
+    ):
         ManifestFile.open(tmp_path / "an4.jsonl")
 
 
@@ -91,12 +93,12 @@ HEADER = '{"manifest": 2, "slices": [0], "corpus": "c", "root": "/", "refusals":
 
 
 @pytest.mark.parametrize(
-    ("content", "finding"),
+    ("content", "problem"),
     [
         ("", "not a manifest"),
         ("{cut", "not a manifest"),
-        ("[]\n", "line 1 does not say manifest version 2"),
-        ('{"manifest": 1}\n', "line 1 does not say manifest version 2"),
+        ("[]\n", "line 1 is not the header of manifest version 2"),
+        ('{"manifest": 1}\n', "line 1 is not the header of manifest version 2"),
         ('{"manifest": 2, "root": "/"}\n', "'slices'"),
         ('{"manifest": 2, "slices": [0], "corpus": "c"}\n', "'root'"),
         (HEADER.replace("[]", '[{"utterance": "u"}]'), "missing"),
@@ -105,16 +107,16 @@ HEADER = '{"manifest": 2, "slices": [0], "corpus": "c", "root": "/", "refusals":
         (HEADER + '{"id":\n', "Expecting value"),
     ],
 )
-def test_a_damaged_manifest_is_refused_in_one_line(tmp_path, content, finding):
+def test_a_damaged_manifest_is_refused_in_one_line(tmp_path, content, problem):
     path = tmp_path / "m.jsonl"
     path.write_text(content)
     with pytest.raises(InputError, match=r"m\.jsonl: .*; delete it") as error:
         ManifestFile.open(path).slice(0)
-    assert finding in str(error.value)
+    assert problem in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_a_changed_line_is_another_digest(tmp_path):
+def test_a_changed_line_changes_the_digest(tmp_path):
     path = tmp_path / "m.jsonl"
     manifests.write_manifest(manifest_of(1, 2), path)
     path.write_text(path.read_text().replace("YES", "NO", 1))
@@ -137,43 +139,60 @@ def test_slices_are_of_about_six_minutes():
     assert all(355 < length < 370 for length in lengths)
 
 
+@pytest.mark.parametrize(
+    ("seconds", "starts"),
+    [
+        ([300.0, 420.0], [0, 1]),  # the second starts before 360 s, its midpoint is after
+        ([420.0, 300.0], [0, 1]),  # the first ends after 360 s, its midpoint is before
+        ([180.0, 360.0, 180.0], [0, 1]),  # the midpoint of the second is exactly at 360 s
+        ([181.0, 358.0, 181.0], [0, 1]),
+        ([179.0, 360.0, 181.0], [0, 2]),  # the midpoint of the second is at 359 s
+        ([539.0], [0]),  # 1.497 slices round down
+        ([541.0, 1.0, 1.0], [0, 1]),  # a slice starts with the first midpoint in it
+    ],
+)
+def test_an_utterance_belongs_to_the_slice_of_its_midpoint(seconds, starts):
+    """All but the last two cases: 720 s, so two slices of 360 s."""
+    assert [part.start for part in manifest_of(*seconds).slices] == starts
+
+
 def test_a_large_corpus_has_at_most_512_slices():
     assert len(manifest_of(*[400.0] * 1000).slices) == 512
 
 
-def spoken(*texts: str) -> list[Utterance]:
+def utterances_of(*texts: str) -> list[Utterance]:
     splits: tuple[Split, ...] = ("train", "dev", "test")
     return [utterance(i, transcript=text, split=splits[i % 3]) for i, text in enumerate(texts)]
 
 
 @pytest.mark.parametrize(
-    ("texts", "found"),
+    ("texts", "problem"),
     [
         (
             ("YES", "NO?", "ÉÀ!"),
-            "'!', '?', 'À', 'É' (first in u00001); none of english-38, english-29, english-28 has",
+            "'!', '?', 'À', 'É' (first in u00001); no alphabet (english-38, english-29, english-",
         ),
-        (("YES", "I'M", "NO"), 'lacks: "\'" (first in u00001); set alphabet: english-29, mend the'),
+        (("YES", "I'M", "NO"), 'lacks: "\'" (first in u00001); set alphabet: english-29, correct'),
         (("ÇĞİÖŞÜÀÂÄÆ", "NO", "NO"), "'Ğ' and 2 more (first in u00000)"),
     ],
 )
-def test_unknown_characters_are_told_in_a_line_that_can_be_read(texts, found):
+def test_unknown_characters_are_listed_in_one_short_line(texts, problem):
     with pytest.raises(InputError) as caught:
-        require_trainable(spoken(*texts), get_alphabet("english-38"))
-    assert found in str(caught.value)
+        require_trainable(utterances_of(*texts), get_alphabet("english-38"))
+    assert problem in str(caught.value)
     assert len(str(caught.value)) < 300
 
 
 @pytest.mark.parametrize(
-    ("splits", "found"),
+    ("splits", "problem"),
     [
         (["train"], "too few utterances (1): at least 3 are needed"),
-        (["train"] * 3, "the corpus has no dev utterances; choose another split in the corpus"),
+        (["train"] * 3, "the corpus has no dev utterances; choose another split: in the"),
         (["dev"] * 3, "the corpus has no train utterances; "),
     ],
 )
-def test_a_corpus_that_lacks_a_split_cannot_be_trained_on(splits, found):
+def test_a_corpus_without_train_or_dev_is_refused(splits, problem):
     utterances = [utterance(i, split=split) for i, split in enumerate(splits)]
     with pytest.raises(InputError) as caught:
         require_trainable(utterances, get_alphabet("english-38"))
-    assert found in str(caught.value)
+    assert problem in str(caught.value)

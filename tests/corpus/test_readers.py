@@ -1,4 +1,4 @@
-"""AN4 in both its layouts, its splits; what is refused, and that the rest is kept."""
+"""AN4 in both layouts and its splits; unusable utterances are refused and the rest is kept."""
 
 import re
 from collections import Counter, defaultdict
@@ -35,11 +35,11 @@ def rewrite(path: Path, old: str, new: str) -> None:
 def write_an4(write_wav, write_sphere):
     def write(root: Path, ending: str = ".wav") -> Path:
         (root / "etc").mkdir(parents=True)
-        for part, said in (("train", TRAIN), ("test", TEST)):
-            lines = (f"{words} ({name.rsplit('/')[-1]})" for name, words in said.items())
-            (root / "etc" / f"an4_{part}.fileids").write_text("\n".join(said) + "\n")
+        for part, transcripts in (("train", TRAIN), ("test", TEST)):
+            lines = (f"{words} ({name.rsplit('/')[-1]})" for name, words in transcripts.items())
+            (root / "etc" / f"an4_{part}.fileids").write_text("\n".join(transcripts) + "\n")
             (root / "etc" / f"an4_{part}.transcription").write_text("\n".join(lines) + "\n")
-            for name in said:
+            for name in transcripts:
                 (write_wav if ending == ".wav" else write_sphere)(root / "wav" / (name + ending))
         return root
 
@@ -81,7 +81,7 @@ def test_transcripts_are_normalised(root):
 
 
 def test_the_sphere_archive_gives_the_same_utterances(write_an4, root, tmp_path):
-    """The archive keeps everything in a folder an4/."""
+    """In the archive everything is in a folder an4/."""
     write_an4(tmp_path / "sphere" / "an4", ".sph")
     sphere, wav = read(tmp_path / "sphere"), read(root)
     assert sphere.root == (tmp_path / "sphere" / "an4").resolve()
@@ -104,7 +104,7 @@ def test_a_moved_corpus_is_the_same_manifest(root, tmp_path):
 
 
 def refused(manifest: Manifest) -> tuple[str, str]:
-    """The one utterance that was refused and why; all others are kept."""
+    """Return the one refused utterance and the reason; all others are kept."""
     assert len(manifest.utterances) == len(TRAIN) + len(TEST) - 1
     (refusal,) = manifest.refusals
     assert "\n" not in refusal.reason
@@ -117,29 +117,31 @@ def test_a_wav_cut_short_is_refused_and_the_rest_kept(root):
     path.write_bytes(path.read_bytes()[:1000])
     utterance, reason = refused(read(root))
     assert utterance == "fash-an251-b"
-    assert reason.startswith(f"{path}: is cut short: 16000 bytes of sound announced, 956 there; ")
+    assert reason.startswith(
+        f"{path}: is cut short: its header declares 16000 bytes of audio, it has 956; "
+    )
 
 
 def test_a_missing_wav_is_refused_and_the_rest_kept(root):
     (root / "wav/an4_clstk/mblb/an9-mblb-b.wav").unlink()
     utterance, reason = refused(read(root))
     assert utterance == "mblb-an9-b"
-    assert "an9-mblb-b.wav: no such file; put it there, or list the utterance under" in reason
+    assert "an9-mblb-b.wav: no such file; add the file, or list the utterance under" in reason
 
 
 def test_a_wav_too_short_for_any_frame_is_refused_and_the_rest_kept(root, write_wav):
-    """At 16 kHz nothing is left of its one sample."""
+    """Resampled to 16 kHz, its one sample disappears."""
     write_wav(root / "wav/an4_clstk/mblb/an9-mblb-b.wav", np.zeros(1, np.int16), 48_000)
     utterance, reason = refused(read(root))
     assert utterance == "mblb-an9-b"
-    assert "an9-mblb-b.wav: its utterance lasts 21 µs: no speech; " in reason
+    assert "an9-mblb-b.wav: the utterance lasts 21 µs, which is too short; " in reason
 
 
 def test_an_empty_transcript_is_refused_and_the_rest_kept(root):
     rewrite(root / "etc/an4_train.transcription", "<s> GO </s>", "<s> </s>")
     utterance, reason = refused(read(root))
     assert utterance == "mblb-an9-b"
-    assert re.search(r"an9-mblb-b\.wav: its transcript is empty; write what is said, or", reason)
+    assert re.search(r"an9-mblb-b\.wav: its transcript is empty; write the transcript, or", reason)
 
 
 def test_an_utterance_without_a_transcript_is_refused_and_the_rest_kept(root):
@@ -147,64 +149,64 @@ def test_an_utterance_without_a_transcript_is_refused_and_the_rest_kept(root):
     assert refused(read(root))[0] == "mblb-an9-b"
 
 
-def test_what_is_excluded_is_neither_kept_nor_refused(root):
+def test_an_excluded_utterance_is_neither_kept_nor_refused(root):
     (root / "wav/an4_clstk/mblb/an9-mblb-b.wav").unlink()
     manifest = read(root, exclude=("mblb-an9-b",))
     assert manifest.refusals == ()
     assert "mblb-an9-b" not in ids(manifest)
 
 
-def test_a_misspelt_exclusion_is_refused_with_the_likely_id(root):
+def test_a_misspelt_exclusion_is_refused_with_a_suggestion(root):
     with pytest.raises(InputError, match="no utterance 'mblb-an9'; did you mean 'mblb-an9-b'"):
         read(root, exclude=("mblb-an9",))
 
 
 def test_a_missing_corpus_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"nowhere: no corpus an4 is here .*; say where AN4 lies"):
+    with pytest.raises(InputError, match=r"nowhere: no corpus an4 is here .*; set AN4 to the"):
         read(tmp_path / "nowhere")
 
 
 def test_a_file_is_no_corpus(tmp_path):
     (tmp_path / "README.md").touch()
-    with pytest.raises(InputError, match=r"README.md: .* is here \(a file, and no folder\); say"):
+    with pytest.raises(InputError, match=r"README.md: .* is here \(this is a file\); set"):
         read(tmp_path / "README.md")
 
 
-def test_a_corpus_without_one_good_utterance_is_refused_with_the_first_reason(root):
+def test_a_corpus_without_usable_utterances_is_refused_with_the_first_reason(root):
     for path in root.rglob("*.wav"):
         path.write_bytes(b"")
-    with pytest.raises(InputError, match=r"no utterance of an4 is left .*: is empty"):
+    with pytest.raises(InputError, match=r"no utterance of an4 can be used; .*: is empty"):
         read(root)
 
 
 @pytest.mark.parametrize("excluded", [False, True])
-def test_a_corpus_that_lists_nothing_or_excludes_all_is_refused(root, excluded):
+def test_a_corpus_with_empty_lists_or_all_excluded_is_refused(root, excluded):
     names = [] if excluded else ["fileids", "transcription"]
     every = [u.id for u in read(root).utterances] if excluded else []
     for path in (path for name in names for path in root.glob(f"etc/*.{name}")):
         path.write_text("")
-    finding = "no utterance of an4 is left to use; all are under exclude:"
-    finding = finding if excluded else "the lists of an4 are empty: no utterance is in them"
-    with pytest.raises(InputError, match=finding):
+    problem = "no utterance of an4 can be used; all are under exclude:"
+    problem = problem if excluded else "the lists of an4 name no utterance; check root:"
+    with pytest.raises(InputError, match=problem):
         read(root, exclude=every)
 
 
-def test_a_strict_corpus_says_how_many_are_refused_and_how_to_see_them_all(root):
+def test_a_strict_corpus_reports_the_number_of_refusals(root):
     for path in list(root.rglob("*.wav"))[:2]:
         path.unlink()
-    found = r"an4 is strict, and 2 of its .*; the first: .*\.wav: no such file; .*; without strict"
-    with pytest.raises(InputError, match=f"{found}: true all are named"):
+    found = r"an4 is strict, and 2 of its .*; the first: .*\.wav: no such file; .*; remove strict"
+    with pytest.raises(InputError, match=f"{found}: true to see all of them"):
         read(root, strict=True)
 
 
-def test_of_an_id_that_comes_twice_the_second_is_refused(root):
+def test_the_second_audio_file_of_an_id_is_refused(root):
     path = root / "etc/an4_train.fileids"
     path.write_text(path.read_text() + "another/fash/an251-fash-b\n")
     manifest = read(root)
     assert [refusal.utterance for refusal in manifest.refusals] == ["fash-an251-b"]
     assert manifest.refusals[0].reason == (
-        f"{path}:5: has 'fash-an251-b' again, with audio 'wav/another/fash/an251-fash-b.wav', and "
-        f"with 'wav/an4_clstk/fash/an251-fash-b.wav' in {path}:1, which holds; take one of them out"
+        f"{path}:5: duplicate id 'fash-an251-b': audio 'wav/another/fash/an251-fash-b.wav' here, "
+        f"'wav/an4_clstk/fash/an251-fash-b.wav' in {path}:1 (kept); remove one of the two lines"
     )
     assert manifest.utterances == without_refusals(root, path).utterances
 
@@ -216,19 +218,19 @@ def without_refusals(root: Path, path: Path) -> Manifest:
     return manifest
 
 
-def test_of_a_transcript_that_comes_twice_the_first_holds_and_the_second_is_refused(root):
+def test_the_second_transcript_of_an_id_is_refused(root):
     path = root / "etc/an4_train.transcription"
     path.write_text(path.read_text() + "<s> STOP </s> (an9-mblb-b)\n<s> X </s> (an1-elsewhere-b)\n")
-    path.write_text(path.read_text() + "<s> Y </s> (an1-elsewhere-b)\n")  # of no sound that is used
+    path.write_text(path.read_text() + "<s> Y </s> (an1-elsewhere-b)\n")  # of an unused audio file
     manifest = read(root)
     assert [u.transcript for u in manifest.utterances if u.id == "mblb-an9-b"] == ["GO"]
     assert [refusal.utterance for refusal in manifest.refusals] == ["mblb-an9-b"]
-    assert f"{path}:5: has 'an9-mblb-b' again, with 'STOP', and with 'GO' in {path}:3" in (
+    assert f"{path}:5: duplicate id 'an9-mblb-b': 'STOP' here, 'GO' in {path}:3" in (
         manifest.refusals[0].reason
     )
 
 
-def test_an_utterance_that_is_listed_again_as_it_is_changes_nothing(root):
+def test_identical_duplicates_are_skipped(root):
     before = read(root)
     for name in ("fileids", "transcription"):
         path = root / f"etc/an4_train.{name}"
@@ -282,17 +284,17 @@ def balanced(an4) -> Manifest:
 
 @pytest.mark.an4
 def test_espnet_s_split_has_its_published_sizes(espnet):
-    """Numbers of ESPnet's own tables: utterances, then words and characters of dev and test."""
+    """The numbers of ESPnet's tables: utterances; words and characters of dev and test."""
     splits = Counter(utterance.split for utterance in espnet.utterances)
     assert splits == {"train": 848, "dev": 100, "test": 130}
-    said = {
+    transcripts = {
         split: [u.transcript for u in espnet.utterances if u.split == split]
         for split in ("dev", "test")
     }
-    assert sum(len(text.split()) for text in said["dev"]) == 591
-    assert sum(map(len, said["dev"])) == 1915
-    assert sum(len(text.split()) for text in said["test"]) == 773
-    assert sum(map(len, said["test"])) == 2565
+    assert sum(len(text.split()) for text in transcripts["dev"]) == 591
+    assert sum(map(len, transcripts["dev"])) == 1915
+    assert sum(len(text.split()) for text in transcripts["test"]) == 773
+    assert sum(map(len, transcripts["test"])) == 2565
     assert espnet.refusals == ()
 
 
@@ -310,14 +312,14 @@ def test_espnet_s_split_is_by_sorted_id(espnet):
 
 
 @pytest.mark.an4
-def test_balanced_dev_has_both_sexes_and_shares_no_speaker(balanced):
+def test_balanced_dev_has_women_and_men_and_shares_no_speaker(balanced):
     speakers = defaultdict(set)
     for utterance in balanced.utterances:
         speakers[utterance.split].add(utterance.speaker)
     assert not speakers["dev"] & speakers["train"]
     assert not speakers["dev"] & speakers["test"]
-    sexes = Counter(speaker[0] for speaker in speakers["dev"])
-    assert sexes.keys() == {"f", "m"}
+    genders = Counter(speaker[0] for speaker in speakers["dev"])
+    assert genders.keys() == {"f", "m"}
     dev = [u for u in balanced.utterances if u.split == "dev"]
     assert 90 <= len(dev) <= 115
     women = sum(u.speaker.startswith("f") for u in dev)
@@ -338,7 +340,7 @@ def test_another_seed_draws_another_dev_split_and_the_same_seed_the_same(an4, ba
     assert read(an4, split="balanced", seed=1).digest != balanced.digest
 
 
-def test_a_root_that_is_not_there_is_named_with_its_key(tmp_path):
+def test_a_missing_root_is_refused_with_its_key(tmp_path):
     corpus = Corpus(name="wrong", reader="csv", root=str(tmp_path / "nowhere"))
-    with pytest.raises(InputError, match=r"nowhere: no such folder; say under root: .* of wrong"):
+    with pytest.raises(InputError, match=r"nowhere: no such folder; set root: .* of wrong"):
         build_manifest(corpus, tmp_path)

@@ -1,4 +1,4 @@
-"""Splits are drawn by whole speakers, by names and seed alone."""
+"""Missing splits are drawn by whole speakers; names and seed alone decide."""
 
 import random
 from collections import Counter, defaultdict
@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.corpus.layouts.parsing import CorpusEntry
+from pipeline.corpus.layouts.entries import CorpusEntry
 from pipeline.corpus.splits import draw_splits
 
 
-def entries(*of_speaker: int, split=None) -> list[CorpusEntry]:
-    """As many utterances of each speaker."""
+def entries(*counts: int, split=None) -> list[CorpusEntry]:
+    """Return `counts[s]` utterances of speaker s."""
     return [
         CorpusEntry(f"s{speaker}-{n}", "a.wav", "YES", f"s{speaker}", split)
-        for speaker, count in enumerate(of_speaker)
+        for speaker, count in enumerate(counts)
         for n in range(count)
     ]
 
@@ -26,16 +26,16 @@ def splits(drawn: list[CorpusEntry]) -> dict[str, str]:
 
 @given(st.lists(st.integers(1, 40), min_size=3, max_size=60), st.integers(0, 5))
 def test_no_speaker_is_in_two_splits_and_each_split_has_some(counts, seed):
-    drawn, told = draw_splits(entries(*counts), seed)
+    drawn, note = draw_splits(entries(*counts), seed)
     found = defaultdict(set)
     for entry in drawn:
         found[entry.speaker].add(entry.split)
     assert all(len(each) == 1 for each in found.values())
     assert {entry.split for entry in drawn} == {"train", "dev", "test"}
-    assert told == f"dev and test drawn from train: whole speakers, seed {seed}"
+    assert note == f"dev and test drawn from train: whole speakers, seed {seed}"
 
 
-def test_of_many_speakers_a_tenth_of_the_utterances_is_held_out_each():
+def test_dev_and_test_get_a_tenth_of_the_utterances_each():
     rng = random.Random(3)
     drawn, _ = draw_splits(entries(*(rng.randint(5, 15) for _ in range(100))), 0)
     shares = {s: n / len(drawn) for s, n in Counter(entry.split for entry in drawn).items()}
@@ -43,14 +43,14 @@ def test_of_many_speakers_a_tenth_of_the_utterances_is_held_out_each():
     assert 0.1 <= shares["test"] < 0.115
 
 
-def test_the_order_of_the_list_changes_nothing_and_the_seed_does():
+def test_the_seed_changes_the_draw_and_the_order_of_the_list_does_not():
     listed = entries(*[4] * 30)
     shuffled = random.Random(1).sample(listed, len(listed))
     assert splits(draw_splits(listed, 0)[0]) == splits(draw_splits(shuffled, 0)[0])
     assert splits(draw_splits(listed, 0)[0]) != splits(draw_splits(listed, 1)[0])
 
 
-def test_a_speaker_of_most_of_the_corpus_is_trained_on():
+def test_a_speaker_with_most_utterances_stays_in_train():
     drawn, _ = draw_splits(entries(1000, 20, 20), 0)
     assert {e.split for e in drawn if e.speaker == "s0"} == {"train"}
 
@@ -61,42 +61,40 @@ def test_a_speaker_of_most_of_the_corpus_is_trained_on():
         (entries(20, 20), "utterances, by their ids (too few speakers)"),
         (
             [CorpusEntry(f"u{n}", "a.wav", "YES") for n in range(40)],
-            "utterances, by their ids (no spea",
+            "utterances, by their ids (no speakers given)",
         ),
     ],
 )
-def test_without_speakers_to_draw_utterances_are_drawn(listed, how):
-    drawn, told = draw_splits(listed, 0)
+def test_without_enough_speakers_utterances_are_drawn(listed, how):
+    drawn, note = draw_splits(listed, 0)
     assert Counter(entry.split for entry in drawn) == {"train": 32, "dev": 4, "test": 4}
-    assert how in told
+    assert how in note
 
 
-def test_what_a_corpus_gives_stays_and_what_it_lacks_is_drawn_from_train():
+def test_given_splits_stay_and_a_missing_one_is_drawn_from_train():
     given_splits = entries(*[5] * 20, split="train") + [
         CorpusEntry(f"t{n}", "a.wav", "YES", "tester", "test") for n in range(10)
     ]
-    drawn, told = draw_splits(given_splits, 0)
+    drawn, note = draw_splits(given_splits, 0)
     assert [e.id for e in drawn if e.split == "test"] == [f"t{n}" for n in range(10)]
     assert Counter(e.split for e in drawn)["dev"] == 10
-    assert told.startswith("dev drawn from train: whole speakers")
+    assert note.startswith("dev drawn from train: whole speakers")
 
 
-def test_a_corpus_with_all_three_is_left_as_it_is():
+def test_a_corpus_with_all_three_splits_is_not_changed():
     given_splits = [
         CorpusEntry(split, "a.wav", "YES", split, split) for split in ("train", "dev", "test")
     ]
     assert draw_splits(given_splits, 0) == (given_splits, "")
 
 
-def test_a_corpus_that_is_but_a_test_set_stays_one():
-    drawn, told = draw_splits(entries(5, 5, split="test"), 0)
-    assert ({entry.split for entry in drawn}, told) == ({"test"}, "")
+def test_a_corpus_with_only_a_test_split_is_not_changed():
+    drawn, note = draw_splits(entries(5, 5, split="test"), 0)
+    assert ({entry.split for entry in drawn}, note) == ({"test"}, "")
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_where_too_few_are_there_none_is_drawn_and_it_says_so(count):
-    drawn, told = draw_splits(entries(*[1] * count), 0)
+def test_from_too_few_utterances_nothing_is_drawn(count):
+    drawn, note = draw_splits(entries(*[1] * count), 0)
     assert {entry.split for entry in drawn} == {"train"}
-    assert told == (
-        f"too few utterances ({count}) to draw dev and test from: at least 3 are needed"
-    )
+    assert note == (f"too few utterances ({count}) to draw dev and test: at least 3 are needed")

@@ -1,4 +1,4 @@
-"""One normal form; classes count from 1; an unknown character is named."""
+"""Transcripts have one normal form; classes start at 1; unknown characters are listed."""
 
 import unicodedata
 
@@ -12,11 +12,11 @@ from pipeline.files import InputError
 ENGLISH = get_alphabet("english-38")
 
 
-def test_normal_form_is_upper_case_with_single_spaces():
+def test_the_normal_form_is_upper_case_with_single_spaces():
     assert normalise_transcript("  rubout\tg m\n e  f ") == "RUBOUT G M E F"
 
 
-def test_two_spellings_of_an_accent_are_one():
+def test_composed_and_decomposed_accents_are_equal():
     composed, decomposed = "caf\u00e9", "cafe\u0301"
     assert normalise_transcript(composed) == normalise_transcript(decomposed) == "CAF\u00c9"
 
@@ -45,17 +45,17 @@ def test_decode_undoes_encode(text):
     assert ENGLISH.decode(ENGLISH.encode(text)) == text
 
 
-def test_decode_collapses_nothing():
+def test_decode_keeps_repeats():
     assert ENGLISH.decode([2, 2, 3, 3]) == "AABB"
 
 
 @pytest.mark.parametrize("outside", [BLANK, -1, 38])
-def test_a_class_that_is_no_character_does_not_decode(outside):
+def test_a_class_without_a_character_cannot_be_decoded(outside):
     with pytest.raises(ValueError, match="characters of english-38 are 1 to 37"):
         ENGLISH.decode([2, outside])
 
 
-def test_unknown_characters_are_named_with_the_way_out():
+def test_unknown_characters_are_listed_with_a_hint():
     with pytest.raises(InputError, match=r"'CAFÉ!': .* english-38 lacks '!', 'É'; .*exclude:"):
         ENGLISH.encode("CAFÉ!")
 
@@ -67,7 +67,7 @@ def test_english_29_has_the_apostrophe():
 
 
 @pytest.mark.parametrize(
-    ("text", "left"),
+    ("text", "expected"),
     [
         ("“Don’t!” he said—twice.", "Don't he said twice"),
         ("the dogs' home, 'tis", "the dogs home tis"),
@@ -75,5 +75,5 @@ def test_english_29_has_the_apostrophe():
         ("नमस्ते, दुनिया।", "नमस्ते दुनिया"),
     ],
 )
-def test_punctuation_becomes_spaces_but_for_the_apostrophe_within_a_word(text, left):
-    assert normalise_transcript(strip_punctuation(text)) == normalise_transcript(left)
+def test_punctuation_becomes_spaces_except_an_apostrophe_inside_a_word(text, expected):
+    assert normalise_transcript(strip_punctuation(text)) == normalise_transcript(expected)

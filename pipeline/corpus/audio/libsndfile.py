@@ -129,9 +129,9 @@ class LibsndfileFile:
         )
         low, high = block.min(initial=0), block.max(initial=0)
         if not (low >= -MAX_AMPLITUDE and high <= MAX_AMPLITUDE):
-            problem = "has samples that are not numbers"
+            problem = "holds samples that are not numbers"
             if np.isfinite(block).all():
-                problem = f"has a sample of {max(-low, high):.2g} times full scale"
+                problem = f"holds a sample of {max(-low, high):.2g} times full scale"
             raise unusable_audio_error(self._path, problem)
         return block
 

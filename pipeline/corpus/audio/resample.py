@@ -115,7 +115,8 @@ def resample(
     """Resample a whole waveform; return it unchanged if the rates are equal."""
     if rate == target_rate:
         return waveform
-    return soxr.resample(waveform, rate, target_rate, quality="HQ")
+    resampled: Float32[np.ndarray, " M"] = soxr.resample(waveform, rate, target_rate, quality="HQ")
+    return resampled
 
 
 def _skip_empty(

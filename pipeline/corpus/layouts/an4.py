@@ -1,7 +1,7 @@
 """AN4: etc/an4_{train,test}.{fileids,transcription}; wav/<fileid>.wav, or .sph in the original.
 
-In:   the folder of the corpus.   Out: entries, refusals; dev as the corpus file's `split` says.
-Not here: what is in the sound files (audio.py).
+In:   the folder of the corpus.   Out: entries and refusals; the dev split by the setting `split`.
+Not here: the audio files (audio/).
 """
 
 import os
@@ -13,63 +13,64 @@ from pathlib import Path
 from random import Random
 
 from pipeline.config.corpus import Corpus
-from pipeline.corpus.layouts.parsing import CorpusEntry, collect_unique, match_lines
+from pipeline.corpus.layouts.entries import CorpusEntry, collect_unique
+from pipeline.corpus.layouts.parsing import match_lines
 from pipeline.corpus.manifest import Refusal, Split
 from pipeline.files import InputError
 
-ESPNET_DEV_UTTERANCES = 100  # utterances
+ESPNET_DEV_UTTERANCES = 100
 FILEID_PATTERN = re.compile(r"(?P<folder>.+)/(?P<speaker>[^/]+)/(?P<name>([^/-]+)-[^/-]+-([^/-]+))")
 TRANSCRIPTION_PATTERN = re.compile(r"(?:<s>\s*)?(.*?)(?:\s*</s>)?\s*\(([^()\s]+)\)\s*")
 
 
 def find_an4_root(root: Path, name: str) -> Path:
-    """The folder with etc/, which is `root` or a folder in it: the archive has it in an4/."""
-    below = sorted(root.iterdir()) if root.is_dir() else []
-    for folder in (root, *below):
+    """Return the folder with etc/: `root` or a folder in it, such as the archive's an4/."""
+    subfolders = sorted(root.iterdir()) if root.is_dir() else []
+    for folder in (root, *subfolders):
         if (folder / "etc" / "an4_train.fileids").is_file():
             return folder
-    why = "a file, and no folder" if root.is_file() else "etc/an4_train.fileids is missing"
+    why = "this is a file" if root.is_file() else "etc/an4_train.fileids is missing"
     raise InputError(
-        f"{root}: no corpus {name} is here ({why}); say where AN4 lies, for example "
-        "AN4=/path/to/an4, the folder with etc/ and wav/"
+        f"{root}: no corpus {name} is here ({why}); set AN4 to the folder with etc/ and wav/, for "
+        "example AN4=/path/to/an4"
     )
 
 
 def read_an4(root: Path) -> Iterator[CorpusEntry | Refusal]:
-    parts: tuple[Split, Split] = ("train", "test")
-    for part in parts:
-        again: list[Refusal] = []
-        said = collect_unique(
-            _read_an4_transcripts(root / "etc" / f"an4_{part}.transcription"), again
-        )
+    """Yield the utterances of train and test, and conflicting duplicate transcripts."""
+    splits: tuple[Split, Split] = ("train", "test")
+    for split in splits:
+        conflicts: list[Refusal] = []
+        transcription = root / "etc" / f"an4_{split}.transcription"
+        transcripts = collect_unique(_read_an4_transcripts(transcription), conflicts)
         ids = {}
-        fileids = root / "etc" / f"an4_{part}.fileids"
-        for place, found in match_lines(fileids, FILEID_PATTERN, "FOLDER/SPEAKER/A-B-C"):
-            name, speaker = found["name"], found["speaker"]
-            ids[name] = f"{speaker}-{found[4]}-{found[5]}"  # as in ESPnet: speakers sort together
+        fileids = root / "etc" / f"an4_{split}.fileids"
+        for location, match in match_lines(fileids, FILEID_PATTERN, "FOLDER/SPEAKER/A-B-C"):
+            name, speaker = match["name"], match["speaker"]
+            ids[name] = f"{speaker}-{match[4]}-{match[5]}"  # as in ESPnet: sorted by speaker
             yield CorpusEntry(
                 id=ids[name],
-                audio=_an4_audio_path(root, f"wav/{found[0]}"),
-                transcript=said.get(name, ""),
+                audio=_an4_audio_path(root, f"wav/{match[0]}"),
+                transcript=transcripts.get(name, ""),
                 speaker=speaker,
-                split=part,
-                location=place,
+                split=split,
+                location=location,
             )
-        yield from (Refusal(ids[e.utterance], e.reason) for e in again if e.utterance in ids)
+        yield from (Refusal(ids[c.utterance], c.reason) for c in conflicts if c.utterance in ids)
 
 
 def _an4_audio_path(root: Path, stem: str) -> str:
-    return f"{stem}.sph" if os.path.isfile(f"{root}/{stem}.sph") else f"{stem}.wav"  # noqa: PTH113 (a Path takes five times as long)
+    return f"{stem}.sph" if os.path.isfile(f"{root}/{stem}.sph") else f"{stem}.wav"  # noqa: PTH113 (Path is five times slower)
 
 
 def _read_an4_transcripts(path: Path) -> Iterator[tuple[str, str, str]]:
-    """(place, name of the sound file, what is said)."""
-    for place, found in match_lines(path, TRANSCRIPTION_PATTERN, "<s> WORDS </s> (utterance)"):
-        yield place, found[2], found[1]
+    """Yield (file:line, name of the audio file, transcript)."""
+    for location, match in match_lines(path, TRANSCRIPTION_PATTERN, "<s> WORDS </s> (utterance)"):
+        yield location, match[2], match[1]
 
 
 def split_an4(entries: list[CorpusEntry], corpus: Corpus) -> list[CorpusEntry]:
-    """The test split is the corpus's own; dev is taken from its training speakers."""
+    """Take the dev split from the training speakers; the test split is the corpus's own."""
     training = sorted((e for e in entries if e.split == "train"), key=lambda e: e.id)
     test = sorted((e for e in entries if e.split == "test"), key=lambda e: e.id)
     match corpus.split:
@@ -83,16 +84,16 @@ def split_an4(entries: list[CorpusEntry], corpus: Corpus) -> list[CorpusEntry]:
 
 
 def _balanced_dev_ids(training: Sequence[CorpusEntry], seed: int) -> set[str]:
-    """Whole speakers, half women and half men by the first letter, about ESPNET_DEV utterances."""
+    """Draw whole speakers, about 50 utterances of women and 50 of men, by the id's first letter."""
     by_speaker: dict[str, list[str]] = defaultdict(list)
     for entry in training:
         by_speaker[entry.speaker].append(entry.id)
     rng = Random(seed)
     speakers = sorted(sorted(by_speaker), key=lambda _: rng.random())
     dev: set[str] = set()
-    for sex in ("f", "m"):
+    for gender in ("f", "m"):
         chosen: set[str] = set()
-        for speaker in (s for s in speakers if s.startswith(sex)):
+        for speaker in (s for s in speakers if s.startswith(gender)):
             if len(chosen) < ESPNET_DEV_UTTERANCES // 2:
                 chosen.update(by_speaker[speaker])
         dev |= chosen

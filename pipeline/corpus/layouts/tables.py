@@ -1,7 +1,7 @@
-"""Tables: corpora of which one table says all. Common Voice, LJSpeech, audiofolder, a plain CSV.
+"""Layouts with one table: Common Voice, LJSpeech, Hugging Face's audiofolder, a plain CSV.
 
 In:   the folder of a corpus.   Out: entries.
-Not here: JSON lines of NeMo and Lhotse (json_lines.py), how a table is read (lists.py).
+Not here: JSON lines of NeMo and Lhotse (json_lines.py), how a table is read (parsing.py).
 """
 
 import csv
@@ -10,16 +10,20 @@ from pathlib import Path
 from posixpath import splitext
 
 from pipeline.config.corpus import Corpus
+from pipeline.corpus.layouts.entries import (
+    CorpusEntry,
+    find_parts,
+    missing_corpus_error,
+    path_below_root,
+    split_from_name,
+)
 from pipeline.corpus.layouts.folders import split_from_folders
 from pipeline.corpus.layouts.parsing import (
-    CorpusEntry,
+    MAX_LINE_CHARACTERS,
     LineRecord,
-    find_parts,
-    path_below_root,
     read_delimited,
     read_json_lines,
     read_lines,
-    split_from_name,
 )
 from pipeline.corpus.manifest import Split
 from pipeline.files import InputError
@@ -29,7 +33,7 @@ SPEAKER_COLUMNS = ("speaker", "speaker_id", "client_id")
 
 
 def read_common_voice(corpus: Corpus, root: Path) -> Iterator[CorpusEntry]:
-    """train.tsv, dev.tsv, test.tsv, or validated.tsv where they are not there; clips/*.mp3."""
+    """Read train.tsv, dev.tsv and test.tsv, else validated.tsv; the audio is in clips/."""
     official = [
         path for name in ("train", "dev", "test") if (path := root / f"{name}.tsv").exists()
     ]
@@ -39,7 +43,7 @@ def read_common_voice(corpus: Corpus, root: Path) -> Iterator[CorpusEntry]:
     ):
         for row in read_delimited(path, ("client_id", "path", "sentence"), "\t", csv.QUOTE_NONE):
             clip = row.required_text("path")
-            clip = clip if clip.endswith(".mp3") else f"{clip}.mp3"  # the first releases
+            clip = clip if clip.endswith(".mp3") else f"{clip}.mp3"  # as in the first releases
             speaker = row.text("client_id")
             audio, name = f"clips/{clip}", clip.removesuffix(".mp3")
             yield CorpusEntry(
@@ -48,27 +52,30 @@ def read_common_voice(corpus: Corpus, root: Path) -> Iterator[CorpusEntry]:
 
 
 def read_ljspeech(corpus: Corpus, root: Path) -> Iterator[CorpusEntry]:
-    """metadata.csv: id|as printed|as spoken, nothing quoted; wavs/<id>.wav; one speaker."""
-    inner = root / "LJSpeech-1.1"  # the archive's own folder
+    """Read metadata.csv: lines of id|text|text as spoken, without quoting; wavs/<id>.wav."""
+    inner = root / "LJSpeech-1.1"  # the folder in the archive
     home = inner if inner.is_dir() else root
     path = home / "metadata.csv"
     if not path.is_file():
-        raise InputError(f"{root}: no corpus {corpus.name} is here: metadata.csv is missing")
+        raise missing_corpus_error(root, corpus.name, "metadata.csv")
     folder = home.relative_to(root)
     for number, line in read_lines(path):
         fields = line.split("|")
         if len(fields) != 3 or not fields[0]:
-            raise InputError(f"{path}:{number}: {line[:60]!r} is not of the form ID|TEXT|SPOKEN")
+            raise InputError(
+                f"{path}:{number}: {line[:MAX_LINE_CHARACTERS]!r} is not of the form "
+                "ID|TEXT|SPOKEN; correct the line"
+            )
         audio = (folder / "wavs" / f"{fields[0]}.wav").as_posix()
-        place = f"{path}:{number}"
-        yield CorpusEntry(fields[0], audio, fields[2] or fields[1], speaker="LJ", location=place)
+        transcript, location = fields[2] or fields[1], f"{path}:{number}"
+        yield CorpusEntry(fields[0], audio, transcript, speaker="LJ", location=location)
 
 
 def read_audiofolder(corpus: Corpus, root: Path) -> Iterator[CorpusEntry]:
-    """metadata.csv or metadata.jsonl, at the top or in each split's folder, with file_name."""
+    """Read metadata.csv or metadata.jsonl with file_name, in the root or in each split's folder."""
     lists = sorted(path for end in ("csv", "jsonl") for path in root.rglob(f"metadata.{end}"))
     if not lists:
-        raise InputError(f"{root}: no corpus {corpus.name} is here: metadata.csv is missing")
+        raise missing_corpus_error(root, corpus.name, "metadata.csv or metadata.jsonl")
     for path in lists:
         rows = (
             read_json_lines(path)
@@ -77,20 +84,20 @@ def read_audiofolder(corpus: Corpus, root: Path) -> Iterator[CorpusEntry]:
         )
         for row in rows:
             audio = path_below_root(root, path.parent, row.required_text("file_name"))
-            words = row.text(*_text_columns(corpus, row, AUDIOFOLDER_TEXT_COLUMNS))
+            transcript = row.text(*_text_columns(corpus, row, AUDIOFOLDER_TEXT_COLUMNS))
             speaker, split = row.text(*SPEAKER_COLUMNS), split_from_folders(audio)
             yield CorpusEntry(
-                splitext(audio)[0], audio, words, speaker, split, location=row.location
+                splitext(audio)[0], audio, transcript, speaker, split, location=row.location
             )
 
 
 def read_csv(corpus: Corpus, root: Path) -> Iterator[CorpusEntry]:
-    """The first line names the columns: audio, text; speaker, split, start, duration if any.
+    """Read a table with the columns audio and text, and optionally speaker, split, start, duration.
 
-    Paths are relative to the table.
+    Paths are relative to the table, times in seconds.
     """
     column = corpus.text_column or "text"
-    for path, named in find_parts(corpus, root, sorted(root.glob("*.csv")), "a table *.csv"):
+    for path, split in find_parts(corpus, root, sorted(root.glob("*.csv")), "a table *.csv"):
         for row in read_delimited(path, ("audio", column)):
             audio = path_below_root(root, path.parent, row.required_text("audio"))
             start = row.seconds("start")
@@ -99,7 +106,7 @@ def read_csv(corpus: Corpus, root: Path) -> Iterator[CorpusEntry]:
                 audio=audio,
                 transcript=row.text(column),
                 speaker=row.text("speaker"),
-                split=_split_in_column(row) or named,
+                split=_split_in_column(row) or split,
                 start=start or 0.0,
                 duration=row.seconds("duration"),
                 location=row.location,
@@ -107,9 +114,9 @@ def read_csv(corpus: Corpus, root: Path) -> Iterator[CorpusEntry]:
 
 
 def segment_id(audio: str, start: float | None) -> str:
-    """The path without its ending; of a stretch, with its start in milliseconds.
+    """Return the path without its suffix; for part of a file, with its start in milliseconds.
 
-    As whole ones where they are; else with three digits more, finer than any sample.
+    A start that is not a whole millisecond has three more digits, finer than any sample.
     """
     name = splitext(audio)[0]
     if start is None:
@@ -122,14 +129,14 @@ def _text_columns(corpus: Corpus, row: LineRecord, default_columns: Sequence[str
     names = (corpus.text_column,) if corpus.text_column else default_columns
     if not any(name in row.values for name in names):
         raise row.error(
-            f"has none of {', '.join(names)}, only {', '.join(map(str, row.values))}; say which "
-            "holds the transcript under text_column: in the corpus file"
+            f"has none of {', '.join(names)}, only {', '.join(map(str, row.values))}; set "
+            "text_column: in the corpus file to the column with the transcript"
         )
     return names
 
 
 def _split_in_column(row: LineRecord) -> Split | None:
-    said = row.text("split")
-    if said and not (split := split_from_name(said)):
-        raise row.error(f"split is {said!r}; train, dev or test is needed, or nothing")
-    return split if said else None
+    name = row.text("split")
+    if name and not (split := split_from_name(name)):
+        raise row.error(f"split is {name!r}; it must be train, dev, test or empty")
+    return split if name else None

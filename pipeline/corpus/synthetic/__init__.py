@@ -1,1 +1,1 @@
-"""The built-in corpus, which espeak-ng speaks."""
+"""The demo corpus, synthesised by espeak-ng."""

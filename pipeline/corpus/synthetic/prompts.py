@@ -1,9 +1,9 @@
-"""Prompts: who speaks the demo corpus and what they say, in the manner of AN4.
+"""The voices and sentences of the demo corpus, similar to AN4.
 
-In:   a number of voices; a random generator.   Out: voices with their split; sentences.
-Not here: sound and files (demo.py).
+In:   a number of voices, a random generator.   Out: voices with their splits; sentences.
+Not here: audio and files (synthesis.py).
 
-Everything is drawn through `Random.random`, the one method whose sequence Python promises to keep.
+Only `Random.random` is used, because Python guarantees its sequence in all versions.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,17 +21,18 @@ def split_words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-# Clear variants of espeak-ng: no whisper, croak, echo or robot. Of a pair the first may be held out
-# for dev or test; the second, of a like timbre, then stays in train. The others are always train.
+# Clear voice variants of espeak-ng: no whisper, croak, echo or robot. The first of a pair may be
+# held out for dev or test; the second, with a similar timbre, then stays in train. All others are
+# always in train.
 PAIRED_WOMEN = (("aunty", "f4"), ("belinda", "linda"), ("f3", "f2"), ("steph", "steph2"))
 PAIRED_MEN = (("m3", "Mike"), ("m4", "john"), ("rob", "robert"), ("Gene", "Gene2"))
 WOMEN = ("f1", "f5", "Annie", "grandma", "steph3", "Andrea", "anika")
 MEN = ("m1", "m2", "m5", "m6", "m7", "m8", "Alex", "max", "Mario", "Michael", "pablo", "quincy")
 ACCENTS = ("en-us", "en-us-nyc")
-HELD_OUT_VOICE_SHARE = 0.1  # of the voices for dev, and as much for test
-PITCH_RANGE = (35, 65)  # espeak's units, 0 to 99
+HELD_OUT_VOICE_SHARE = 0.1  # of the voices, for dev and for test each
+PITCH_RANGE = (35, 65)  # in the units of espeak-ng, 0 to 99
 SPEED_RANGE_WPM = (135, 180)  # words per minute
-WORD_GAP_RANGE = (2, 6)  # 10 ms, between words
+WORD_GAP_RANGE = (2, 6)  # pause between words, in units of 10 ms
 
 DIGIT_WORDS = split_words("ZERO ONE TWO THREE FOUR FIVE SIX SEVEN EIGHT NINE")
 TEEN_WORDS = split_words(
@@ -57,43 +58,48 @@ SPELT_NAMES = split_words(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Voice:
+    """A speaker of the demo corpus."""
+
     id: str
     accent: str
     variant: str
-    pitch: int  # espeak's units
+    pitch: int  # in the units of espeak-ng
     speed: int  # words per minute
-    gap: int  # between words, 10 ms
+    gap: int  # pause between words, in units of 10 ms
     split: Split
 
     @property
-    def name(self) -> str:  # as espeak-ng takes it
+    def name(self) -> str:
+        """The name of the voice for espeak-ng."""
         return f"{self.accent}+{self.variant}"
 
 
 def make_voices(count: int, rng: Random) -> tuple[Voice, ...]:
-    """`count` voices, women and men in turn; a variant, and so a timbre, is in one split only.
+    """Return `count` voices, women and men in turn; each variant is in one split only.
 
-    Where there are more voices than variants, training has some twice: at another pitch and speed,
-    mostly with another accent.
+    With more voices than variants, train uses some variants several times, with another pitch and
+    speed and often another accent.
     """
     pairs = _interleave(shuffled(rng, PAIRED_WOMEN), shuffled(rng, PAIRED_MEN))
-    each = min(max(1, round(count * HELD_OUT_VOICE_SHARE)), len(pairs) // 2)
-    held = dict(pairs[: 2 * each])  # held out -> its sibling in train
-    women = cycle(_training_variants(PAIRED_WOMEN, WOMEN, held, rng))
-    men = cycle(_training_variants(PAIRED_MEN, MEN, held, rng))
-    trained = [next(men if i % 2 else women) for i in range(count - len(held))]
-    splits: Iterable[Split] = chain(repeat("test", each), repeat("dev", each), repeat("train"))
-    cast = zip([*held, *trained], splits, strict=False)
-    return tuple(_make_voice(i, variant, split, rng) for i, (variant, split) in enumerate(cast))
+    per_split = min(max(1, round(count * HELD_OUT_VOICE_SHARE)), len(pairs) // 2)
+    held_out = dict(pairs[: 2 * per_split])  # variant -> its sibling in train
+    women = cycle(_training_variants(PAIRED_WOMEN, WOMEN, held_out, rng))
+    men = cycle(_training_variants(PAIRED_MEN, MEN, held_out, rng))
+    training = [next(men if i % 2 else women) for i in range(count - len(held_out))]
+    splits: Iterable[Split] = chain(
+        repeat("test", per_split), repeat("dev", per_split), repeat("train")
+    )
+    variants = zip([*held_out, *training], splits, strict=False)
+    return tuple(_make_voice(i, variant, split, rng) for i, (variant, split) in enumerate(variants))
 
 
 def make_sentence(rng: Random) -> str:
-    """A few words as AN4's speakers were asked for: spelt names, numbers, dates, commands."""
+    """Draw a sentence like those of AN4: a spelt name, a number, a date or a command."""
     return " ".join(pick(rng, SENTENCE_KINDS)(rng))
 
 
 def espeak_text(transcript: str) -> str:
-    """What espeak-ng must read to say it; the letter A alone it would read as the article."""
+    """Return the text for espeak-ng, which would read a single letter A as the article."""
     words = ["eh" if word == "A" else word for word in transcript.split()]
     return " ".join(words).lower()
 
@@ -102,7 +108,7 @@ def pick(rng: Random, choices: Sequence[T]) -> T:
     return choices[int(rng.random() * len(choices))]
 
 
-def random_int(rng: Random, low: int, high: int) -> int:  # both included
+def random_int(rng: Random, low: int, high: int) -> int:  # inclusive
     return low + int(rng.random() * (high - low + 1))
 
 
@@ -120,7 +126,7 @@ def _training_variants(
     held_out: Mapping[str, str],
     rng: Random,
 ) -> list[str]:
-    """Variants of one sex for training: first the siblings of those held out, then the others."""
+    """Return one gender's training variants: the siblings of held-out ones, then the others."""
     siblings = [sibling for variant, sibling in pairs if variant in held_out]
     others = {*chain(*pairs), *singles} - {*siblings, *held_out}
     return siblings + shuffled(rng, sorted(others))
@@ -140,7 +146,7 @@ def _make_voice(index: int, variant: str, split: Split, rng: Random) -> Voice:
 
 
 def number_words(value: int) -> list[str]:
-    """0 to 99 in words."""
+    """Return a number from 0 to 99 in words."""
     if value < 10:
         return [DIGIT_WORDS[value]]
     if value < 20:
@@ -154,7 +160,7 @@ def _spelt_name(rng: Random) -> list[str]:
 
 
 def _letter_code(rng: Random) -> list[str]:
-    """RUBOUT G M E F THREE NINE."""
+    """Draw a code such as RUBOUT G M E F THREE NINE."""
     letters = [chr(ord("A") + random_int(rng, 0, 25)) for _ in range(random_int(rng, 3, 5))]
     command = [pick(rng, COMMANDS)] if rng.random() < 0.5 else []
     return [*command, *letters, *_random_digits(rng, random_int(rng, 0, 2))]
@@ -169,13 +175,13 @@ def _random_digits(rng: Random, count: int) -> list[str]:
 
 
 def _date(rng: Random) -> list[str]:
-    """OCTOBER THIRTIETH NINETEEN SIXTY ONE."""
+    """Draw a date such as OCTOBER THIRTIETH NINETEEN SIXTY ONE."""
     year = ["NINETEEN", *number_words(random_int(rng, 10, 99))] if rng.random() < 0.7 else []
     return [pick(rng, MONTHS), pick(rng, DAY_ORDINALS), *year]
 
 
 def _amount(rng: Random) -> list[str]:
-    """ENTER SEVENTY ONE; TWELVE FOUR SIXTY SEVEN; FIVE HUNDRED AND TWELVE."""
+    """Draw a number such as ENTER SEVENTY ONE, TWELVE SIXTY SEVEN, FIVE HUNDRED AND TWELVE."""
     if rng.random() < 0.3:
         unit = pick(rng, ("HUNDRED", "THOUSAND"))
         return [pick(rng, DIGIT_WORDS[1:]), unit, "AND", *number_words(random_int(rng, 1, 99))]
@@ -188,7 +194,7 @@ def _command(rng: Random) -> list[str]:
     return [pick(rng, COMMANDS)]
 
 
-# As often as they stand here.
+# Each kind is drawn as often as it is listed.
 SENTENCE_KINDS = (
     _spelt_name,
     _spelt_name,

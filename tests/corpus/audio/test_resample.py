@@ -213,4 +213,4 @@ def test_a_sample_that_is_not_a_number_is_refused(tmp_path):
     samples = np.zeros(100, np.float32)
     samples[50] = np.nan
     soundfile.write(tmp_path / "a.wav", samples, RATE, subtype="FLOAT")
-    assert "has samples that are not numbers" in refusal(tmp_path / "a.wav", load)
+    assert "holds samples that are not numbers" in refusal(tmp_path / "a.wav", load)

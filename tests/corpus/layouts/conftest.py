@@ -1,4 +1,4 @@
-"""Small corpora in the true form of each layout."""
+"""Small corpora in the real form of each layout."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,7 @@ SAMPLE_RATE = 16_000
 def write_noise(
     path: Path, seconds: float = 0.5, rate: int = SAMPLE_RATE, channels: int = 1
 ) -> Path:
-    """Its content follows from its name, so that no two files are alike."""
+    """Write noise that depends on the file's name, so that no two files are equal."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(sum(path.name.encode()))
     soundfile.write(path, rng.uniform(-0.3, 0.3, (round(seconds * rate), channels)), rate)
@@ -32,7 +32,7 @@ def write_lines(path: Path, *lines: str) -> Path:
 
 @pytest.fixture
 def read_corpus(tmp_path: Path) -> Callable[..., Manifest]:
-    """The corpus in tmp_path, by a reader."""
+    """Return a function that reads the corpus in tmp_path."""
 
     def read(reader: str, root: Path = tmp_path, **settings) -> Manifest:
         settings.setdefault("name", "tiny")
@@ -42,7 +42,7 @@ def read_corpus(tmp_path: Path) -> Callable[..., Manifest]:
 
 
 def manifest_rows(manifest: Manifest) -> list[tuple[str, str, str, str]]:
-    """Id, split, speaker, transcript."""
+    """Return (id, split, speaker, transcript) of each utterance."""
     return [(u.id, u.split, u.speaker, u.transcript) for u in manifest.utterances]
 
 

@@ -1,4 +1,4 @@
-"""LibriSpeech as its archives lie; a folder of sounds with their texts beside them."""
+"""LibriSpeech as unpacked; a folder of audio files with their texts beside them."""
 
 import pytest
 
@@ -27,7 +27,7 @@ def librispeech(tmp_path):
     return root
 
 
-def test_librispeech_has_its_splits_by_its_folders(librispeech, read_corpus):
+def test_the_folders_of_librispeech_are_its_splits(librispeech, read_corpus):
     manifest = read_corpus("librispeech", librispeech)
     assert [(u.id, u.split, u.speaker) for u in manifest.utterances] == [
         ("1272-128104-0000", "dev", "1272"),
@@ -44,7 +44,7 @@ def test_librispeech_has_its_splits_by_its_folders(librispeech, read_corpus):
     assert (manifest.refusals, manifest.split_note) == ((), "")
 
 
-def test_librispeech_s_root_may_be_the_folder_above(librispeech, read_corpus):
+def test_the_root_of_librispeech_may_be_the_folder_above(librispeech, read_corpus):
     above, inside = (
         read_corpus("librispeech", librispeech.parent),
         read_corpus("librispeech", librispeech),
@@ -53,18 +53,20 @@ def test_librispeech_s_root_may_be_the_folder_above(librispeech, read_corpus):
     assert above.utterances[0].audio.startswith("LibriSpeech/dev-clean/")
 
 
-def test_librispeech_in_part(librispeech, read_corpus):
+def test_parts_of_librispeech_can_be_selected(librispeech, read_corpus):
     parts = {"train": ["train-clean-100"], "dev": ["dev-clean"], "test": ["test-clean"]}
     manifest = read_corpus("librispeech", librispeech, parts=parts)
     assert {u.speaker for u in manifest.utterances} == {"103", "1272", "1089"}
 
 
-def test_a_part_that_is_not_there_is_named(librispeech, read_corpus):
-    with pytest.raises(InputError, match="train-clean-360: parts in tiny names it, and it is not"):
+def test_a_missing_part_is_refused(librispeech, read_corpus):
+    with pytest.raises(
+        InputError, match="train-clean-360: no such file or folder; correct parts in tiny"
+    ):
         read_corpus("librispeech", librispeech, parts={"train": ["train-clean-360"]})
 
 
-def test_an_empty_folder_is_no_librispeech(tmp_path, read_corpus):
+def test_an_empty_folder_is_not_librispeech(tmp_path, read_corpus):
     with pytest.raises(InputError, match="a folder such as train-clean-100 is missing"):
         read_corpus("librispeech", tmp_path)
 
@@ -76,7 +78,7 @@ def test_a_flac_that_is_missing_or_cut_is_refused_and_the_rest_kept(librispeech,
     cut.write_bytes(cut.read_bytes()[:30])
     manifest = read_corpus("librispeech", librispeech)
     found = refusal_reasons(manifest)
-    assert "1272-128104-0000.flac: no such file; put it there, or list" in found["1272-128104-0000"]
+    assert "1272-128104-0000.flac: no such file; add the file, or list" in found["1272-128104-0000"]
     assert "1272-128104-0001.flac: " in found["1272-128104-0001"]
     assert len(manifest.utterances) == 6
 
@@ -93,7 +95,7 @@ def test_pairs_are_found_at_any_depth(tmp_path, read_corpus):
     }
 
 
-def test_folders_of_pairs_are_splits_by_their_names(tmp_path, read_corpus):
+def test_folders_of_pairs_can_name_splits(tmp_path, read_corpus):
     for split in ("train", "valid", "test"):
         write_noise(tmp_path / split / "test-x.wav")
         write_lines(tmp_path / split / "test-x.txt", "yes")
@@ -101,7 +103,7 @@ def test_folders_of_pairs_are_splits_by_their_names(tmp_path, read_corpus):
     assert splits == {"train/test-x": "train", "valid/test-x": "dev", "test/test-x": "test"}
 
 
-def test_a_sound_without_a_text_and_a_text_without_a_sound_are_refused(tmp_path, read_corpus):
+def test_audio_without_a_text_and_a_text_without_audio_are_refused(tmp_path, read_corpus):
     write_noise(tmp_path / "a.wav")
     write_lines(tmp_path / "a.txt", "yes")
     write_noise(tmp_path / "b.wav")
@@ -109,25 +111,23 @@ def test_a_sound_without_a_text_and_a_text_without_a_sound_are_refused(tmp_path,
     write_noise(tmp_path / "d.wav")
     write_lines(tmp_path / "d.txt", " ")
     found = refusal_reasons(read_corpus("pairs"))
-    assert "b.txt: no such file; write there what is said, or list" in found["b"]
-    assert "c.txt: has no sound beside it; add c.wav, or list" in found["c"]
-    assert "d.txt: is empty; write there what is said, or list" in found["d"]
+    assert "b.txt: no such file; write the transcript there, or list" in found["b"]
+    assert "c.txt: has no audio file beside it; add c.wav, or list" in found["c"]
+    assert "d.txt: is empty; write the transcript there, or list" in found["d"]
 
 
-def test_of_two_sounds_beside_one_text_the_second_is_refused(tmp_path, read_corpus):
+def test_the_second_audio_file_of_one_text_is_refused(tmp_path, read_corpus):
     write_noise(tmp_path / "a.wav")
     write_noise(tmp_path / "a.flac")
     write_lines(tmp_path / "a.txt", "yes")
     manifest = read_corpus("pairs")
     assert [u.audio for u in manifest.utterances] == ["a.flac"]
     assert refusal_reasons(manifest) == {
-        "a": f"{tmp_path / 'a.wav'}: a.flac is beside it; take one of them out"
+        "a": f"{tmp_path / 'a.wav'}: has the same name as a.flac; remove one of them"
     }
 
 
-def test_endings_in_capitals_are_found_and_texts_about_the_corpus_passed_over(
-    tmp_path, read_corpus
-):
+def test_suffixes_in_capitals_are_found_and_documentation_is_skipped(tmp_path, read_corpus):
     write_noise(tmp_path / "5.WAV")
     write_lines(tmp_path / "5.TXT", "five")
     for name in ("README.txt", "License.txt"):
@@ -138,7 +138,7 @@ def test_endings_in_capitals_are_found_and_texts_about_the_corpus_passed_over(
 
 def test_a_folder_without_pairs_is_refused(tmp_path, read_corpus):
     write_noise(tmp_path / "a.wav")
-    with pytest.raises(InputError, match=r"a sound file with its text beside it .* is missing"):
+    with pytest.raises(InputError, match=r"an audio file with its text beside it .* is missing"):
         read_corpus("pairs")
 
 

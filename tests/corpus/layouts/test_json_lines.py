@@ -1,4 +1,4 @@
-"""NeMo's manifests, and Lhotse's recordings with supervisions, as those libraries write them."""
+"""NeMo manifests, and Lhotse recordings with supervisions, as those libraries write them."""
 
 import gzip
 import json
@@ -42,7 +42,7 @@ def test_nemo_cuts_by_offset_and_duration(tmp_path, read_corpus):
     }
 
 
-def test_espnet_s_names_are_read_too(tmp_path, read_corpus):
+def test_the_key_names_of_espnet_are_read(tmp_path, read_corpus):
     write_noise(tmp_path / "wav" / "a.wav", 4.0)
     write_noise(tmp_path / "wav" / "b.wav", 3.0)
     lines(
@@ -56,7 +56,7 @@ def test_espnet_s_names_are_read_too(tmp_path, read_corpus):
     }
 
 
-def test_stretches_that_begin_within_a_millisecond_have_two_ids(tmp_path, read_corpus):
+def test_utterances_that_start_in_the_same_millisecond_have_different_ids(tmp_path, read_corpus):
     write_noise(tmp_path / "a.wav", 4.0)
     offsets = (0.1, 0.1004, 0.30000000000000004)
     lines(
@@ -74,8 +74,14 @@ def test_stretches_that_begin_within_a_millisecond_have_two_ids(tmp_path, read_c
         ("{'audio_filepath': 'a.wav'}", "m.json:1: \"{'audio_filepath': 'a.wav'}\" is not JSON"),
         ("[1]", "m.json:1: '[1]' is not a JSON object"),
         ('{"text": "yes"}', "m.json:1: audio_filepath is missing or empty"),
-        ('{"audio_filepath": "a.wav", "text": ["yes"]}', "m.json:1: text is ['yes']; a text is"),
-        ('{"audio_filepath": "a.wav", "offset": "x"}', "m.json:1: offset is 'x'; a number of"),
+        (
+            '{"audio_filepath": "a.wav", "text": ["yes"]}',
+            "m.json:1: text is ['yes']; it must be a text",
+        ),
+        (
+            '{"audio_filepath": "a.wav", "offset": "x"}',
+            "m.json:1: offset is 'x'; it must be a number of seconds",
+        ),
     ],
 )
 def test_a_malformed_line_is_refused(tmp_path, read_corpus, line, reason):
@@ -128,7 +134,7 @@ def lhotse(tmp_path):
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "jsonl.gz"])
-def test_lhotse_s_supervisions_cut_its_recordings(tmp_path, lhotse, read_corpus, ending):
+def test_supervisions_are_parts_of_recordings(tmp_path, lhotse, read_corpus, ending):
     path = write_noise(tmp_path / "a.flac", 4.0)
     lhotse(
         [recording("a", path)], [supervision("a-1", "a"), supervision("a-2", "a", 1, 2.5)], ending
@@ -144,7 +150,7 @@ def test_lhotse_s_supervisions_cut_its_recordings(tmp_path, lhotse, read_corpus,
 
 
 def test_each_channel_of_a_recording_has_its_own_supervisions(tmp_path, lhotse, read_corpus):
-    """Of one file with two channels, and of two files with one each."""
+    """In one file with two channels, and in two files with one channel each."""
     stereo = write_noise(tmp_path / "stereo.wav", 4.0, channels=2)
     sources = [
         {"type": "file", "channels": [c], "source": str(write_noise(tmp_path / f"c{c}.wav", 4.0))}
@@ -172,7 +178,7 @@ def test_each_channel_of_a_recording_has_its_own_supervisions(tmp_path, lhotse, 
 def test_only_files_are_sources(tmp_path, lhotse, read_corpus, kind):
     source = {"type": kind, "channels": [0], "source": "touch /tmp/owned"}
     lhotse([recording("a", "", sources=[source])], [supervision("a-1", "a")])
-    with pytest.raises(InputError, match=rf"jsonl:1: its source is of type '{kind}', and only fil"):
+    with pytest.raises(InputError, match=rf"jsonl:1: its source is of type '{kind}', but only fil"):
         read_corpus("lhotse")
 
 
@@ -181,10 +187,10 @@ def test_only_files_are_sources(tmp_path, lhotse, read_corpus, kind):
     [
         ({"transforms": [{"name": "Speed"}]}, {}, "recordings_train-clean-5.jsonl:1: has transf"),
         ({}, {"channel": 1}, "supervisions_train-clean-5.jsonl:1: channel is 1, which no source"),
-        ({}, {"channel": "left"}, "channel is 'left'; a number or a list of numbers is needed"),
+        ({}, {"channel": "left"}, "channel is 'left'; it must be a number or a list of numbers"),
         ({}, {"recording_id": ""}, "recording_id is missing or empty"),
-        ({"sources": "a.wav"}, {}, "recordings_train-clean-5.jsonl:1: its sources are no list of"),
-        ({"sources": ["a.wav"]}, {}, "recordings_train-clean-5.jsonl:1: its sources are no list"),
+        ({"sources": "a.wav"}, {}, "recordings_train-clean-5.jsonl:1: sources must be a list of"),
+        ({"sources": ["a.wav"]}, {}, "recordings_train-clean-5.jsonl:1: sources must be a list of"),
         (
             {"sources": [{"type": "file", "channels": [0]}]},
             {},
@@ -192,7 +198,7 @@ def test_only_files_are_sources(tmp_path, lhotse, read_corpus, kind):
         ),
     ],
 )
-def test_what_cannot_be_read_as_it_says_is_refused(
+def test_an_inconsistent_recording_or_supervision_is_refused(
     lhotse, read_corpus, recorded, supervised, reason
 ):
     lhotse([recording("a", "a.wav", **recorded)], [supervision("a-1", "a", **supervised)])
@@ -201,7 +207,9 @@ def test_what_cannot_be_read_as_it_says_is_refused(
     assert reason in str(error.value)
 
 
-def test_a_supervision_of_no_recording_is_refused_and_the_rest_kept(tmp_path, lhotse, read_corpus):
+def test_a_supervision_without_its_recording_is_refused_and_the_rest_kept(
+    tmp_path, lhotse, read_corpus
+):
     path = write_noise(tmp_path / "a.wav", 4.0)
     lhotse([recording("a", path)], [supervision("a-1", "a"), supervision("b-1", "b")])
     assert (
@@ -213,5 +221,8 @@ def test_a_supervision_of_no_recording_is_refused_and_the_rest_kept(tmp_path, lh
 def test_supervisions_without_recordings_are_refused(tmp_path, lhotse, read_corpus):
     lhotse([], [])
     (tmp_path / "librispeech_recordings_train-clean-5.jsonl").unlink()
-    with pytest.raises(InputError, match=r"recordings_train-clean-5\.jsonl: no such file; libri"):
+    with pytest.raises(
+        InputError,
+        match=r"recordings_train-clean-5\.jsonl: no such file; add the recordings of libri",
+    ):
         read_corpus("lhotse")

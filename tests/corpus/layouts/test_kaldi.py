@@ -1,4 +1,4 @@
-"""Kaldi data folders as Kaldi's and ESPnet's recipes write them."""
+"""Data folders as the recipes of Kaldi and ESPnet write them."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from tests.corpus.layouts.conftest import manifest_rows, refusal_reasons, write_
 
 @pytest.fixture
 def folder(tmp_path):
-    """Recordings with spaces in their path, cut by segments."""
+    """A data folder with segments; the path of its recordings contains a space."""
     recording = write_noise(tmp_path / "my audio" / "sw02001.wav", 10.0, 8000, channels=2)
     other = write_noise(tmp_path / "my audio" / "sw02005.wav", 4.0, 8000)
     data = tmp_path / "data"
@@ -39,7 +39,7 @@ def folder(tmp_path):
     return data
 
 
-def test_segments_cut_recordings(folder, read_corpus):
+def test_segments_are_parts_of_recordings(folder, read_corpus):
     manifest = read_corpus("kaldi", folder)
     assert [(u.id, u.start, u.samples, u.channel) for u in manifest.utterances] == [
         ("sw02001-A_000200-000300", 16_000, 8000, None),
@@ -49,7 +49,7 @@ def test_segments_cut_recordings(folder, read_corpus):
     assert [u.transcript for u in manifest.utterances] == ["I'D LIKE TO TALK", "OKAY", "BYE"]
     assert [u.speaker for u in manifest.utterances] == ["2001-A", "2001-B", "2005-A"]
     assert (
-        "lasts 10 s, and its utterance is from 0.98 s to 11.56 s"
+        "lasts 10 s, but the utterance is from 0.98 s to 11.56 s"
         in (refusal_reasons(manifest)["sw02001-A_000098-001156"])
     )
     assert all(Path(u.audio).is_absolute() for u in manifest.utterances)
@@ -68,7 +68,7 @@ def test_without_segments_each_recording_is_an_utterance_and_its_own_speaker(tmp
     assert [row[::2] for row in manifest_rows(read_corpus("kaldi"))] == [("u1", "u1"), ("u2", "u2")]
 
 
-def test_several_folders_are_splits_by_their_names(tmp_path, read_corpus):
+def test_the_names_of_several_folders_are_their_splits(tmp_path, read_corpus):
     for name in ("train", "valid", "test_clean"):
         data_folder(tmp_path / name, f"{name}-1")
     assert [row[:2] for row in manifest_rows(read_corpus("kaldi"))] == [
@@ -78,11 +78,11 @@ def test_several_folders_are_splits_by_their_names(tmp_path, read_corpus):
     ]
 
 
-def test_folders_whose_names_do_not_say_are_named_by_parts(tmp_path, read_corpus):
+def test_parts_name_the_splits_of_folders_with_unclear_names(tmp_path, read_corpus):
     """ESPnet's recipe for AN4 has train_nodev, train_dev and test."""
     for name in ("train_nodev", "train_dev", "test"):
         data_folder(tmp_path / name, f"{name}-1")
-    with pytest.raises(InputError, match="train_dev: its name says no split, or two; say under"):
+    with pytest.raises(InputError, match="train_dev: its name contains no split, or several; list"):
         read_corpus("kaldi")
     parts = {"train": ["train_nodev"], "dev": ["train_dev"], "test": ["test"]}
     assert [row[1] for row in manifest_rows(read_corpus("kaldi", parts=parts))] == [
@@ -99,14 +99,16 @@ def test_a_command_is_refused_and_never_run(tmp_path, read_corpus, source):
     data_folder(tmp_path, "u1")
     path = tmp_path / "wav.scp"
     path.write_text(path.read_text() + f"u2 {source}\n")
-    with pytest.raises(InputError, match=r"wav\.scp:2: .* is a command, and none is run; run it"):
+    with pytest.raises(
+        InputError, match=r"wav\.scp:2: .* is a command, and commands are not run; run it"
+    ):
         read_corpus("kaldi")
 
 
 @pytest.mark.parametrize(
     ("name", "line", "reason"),
     [
-        ("wav.scp", "u2 raw.ark:17", "wav.scp:2: 'raw.ark:17' is an archive of Kaldi's"),
+        ("wav.scp", "u2 raw.ark:17", "wav.scp:2: 'raw.ark:17' is a Kaldi archive"),
         ("wav.scp", "u2", "wav.scp:2: names no file"),
         ("segments", "u1 rec 0.5", "segments:1: 'rec 0.5' is not of the form RECORDING START END"),
         ("segments", "u1 rec zero 1", "segments:1: 'rec zero 1' is not of the form"),
@@ -121,16 +123,16 @@ def test_a_malformed_line_is_refused(tmp_path, read_corpus, name, line, reason):
     assert reason in str(error.value)
 
 
-def test_what_has_no_sound_or_no_words_is_refused(tmp_path, read_corpus):
+def test_utterances_without_audio_or_transcript_are_refused(tmp_path, read_corpus):
     data_folder(tmp_path, "u1", "u2")
     write_lines(tmp_path / "text", "u1 YES", *(f"u{n} NO" for n in range(3, 10)))
     found = refusal_reasons(read_corpus("kaldi"))
     assert list(found) == [*(f"u{n}" for n in range(3, 10)), "u2"]
     assert "u2.wav: its transcript is empty" in found["u2"]
-    assert "text: has 'u3', and no sound of it is listed; list it, or take its" in found["u3"]
+    assert "text: 'u3' has no audio in the lists; add it there, or remove its" in found["u3"]
 
 
-def test_of_a_key_that_comes_twice_the_second_line_is_refused(tmp_path, read_corpus):
+def test_the_second_line_of_a_duplicate_key_is_refused(tmp_path, read_corpus):
     data_folder(tmp_path, "u1", "u2")
     wavs = (tmp_path / "wav.scp").read_text().splitlines()
     write_lines(tmp_path / "wav.scp", *wavs, "u1 wav/u2.wav")
@@ -141,15 +143,17 @@ def test_of_a_key_that_comes_twice_the_second_line_is_refused(tmp_path, read_cor
         ("u2", "wav/u2.wav", "YES"),
     ]
     found = refusal_reasons(manifest)
-    assert "wav.scp:3: has 'u1' again, with 'wav/u2.wav', and with 'wav/u1.wav' in" in found["u1"]
-    assert "text:3: has 'u2' again, with 'NO', and with 'YES' in" in found["u2"]
+    assert "wav.scp:3: duplicate id 'u1': 'wav/u2.wav' here, 'wav/u1.wav' in" in found["u1"]
+    assert "text:3: duplicate id 'u2': 'NO' here, 'YES' in" in found["u2"]
 
 
-def test_a_segment_of_no_recording_is_refused(folder, read_corpus):
+def test_a_segment_without_its_recording_is_refused(folder, read_corpus):
     write_lines(folder / "wav.scp", (folder / "wav.scp").read_text().splitlines()[0])
     found = refusal_reasons(read_corpus("kaldi", folder))
-    said = found["sw02005-A_000050-000400"]
-    assert "segments:4: its recording 'sw02005' is not in wav.scp; add it there, or take" in said
+    reason = found["sw02005-A_000050-000400"]
+    assert (
+        "segments:4: the recording 'sw02005' is not in wav.scp; add it there, or remove" in reason
+    )
 
 
 def test_a_folder_without_wav_scp_is_refused(tmp_path, read_corpus):

@@ -1,4 +1,4 @@
-"""Common Voice, LJSpeech, Hugging Face's audiofolder and a plain CSV, as they are written."""
+"""Common Voice, LJSpeech, Hugging Face's audiofolder and a plain CSV."""
 
 import json
 
@@ -40,7 +40,7 @@ def common_voice(tmp_path):
 
 
 def test_common_voice_has_the_splits_of_its_tables(common_voice, read_corpus):
-    """Quotation marks are part of a sentence there: nothing in these tables is quoted."""
+    """Quotation marks are part of a sentence: these tables do not use quoting."""
     manifest = read_corpus("common-voice")
     assert manifest_rows(manifest) == [
         ("common_voice_en_1", "train", "ann", '"WHO SAID THAT?" HE ASKED — LOUDLY.'),
@@ -52,12 +52,12 @@ def test_common_voice_has_the_splits_of_its_tables(common_voice, read_corpus):
 
 
 def test_punctuation_may_be_dropped(common_voice, read_corpus):
-    said = [u.transcript for u in read_corpus("common-voice", punctuation="drop").utterances]
-    assert said == ["WHO SAID THAT HE ASKED LOUDLY", "YES AND NO", "IT'S THE DOGS HOME"]
+    transcripts = [u.transcript for u in read_corpus("common-voice", punctuation="drop").utterances]
+    assert transcripts == ["WHO SAID THAT HE ASKED LOUDLY", "YES AND NO", "IT'S THE DOGS HOME"]
 
 
-def test_of_validated_clips_alone_the_splits_are_drawn(tmp_path, read_corpus):
-    """The columns and the paths without an ending are those of the first releases."""
+def test_with_validated_clips_alone_the_splits_are_drawn(tmp_path, read_corpus):
+    """The columns, and paths without a suffix, are as in the first releases."""
     lines = [f"client{n % 10}\tclip{n}\tyes {n}\t2\t0\t\t\t" for n in range(40)]
     for n in range(40):
         write_noise(tmp_path / "clips" / f"clip{n}.mp3")
@@ -74,7 +74,7 @@ def test_of_validated_clips_alone_the_splits_are_drawn(tmp_path, read_corpus):
 def test_a_row_of_another_length_is_refused_with_its_line(common_voice, read_corpus):
     path = common_voice / "train.tsv"
     path.write_text(path.read_text(encoding="utf-8") + "ann\tclip\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"train\.tsv:3: has 2 columns, .* names 13; mend the"):
+    with pytest.raises(InputError, match=r"train\.tsv:3: has 2 columns, .* names 13; correct the"):
         read_corpus("common-voice")
 
 
@@ -84,7 +84,7 @@ def test_a_missing_column_is_named(common_voice, read_corpus):
         read_corpus("common-voice")
 
 
-def test_a_folder_without_tables_is_no_common_voice(tmp_path, read_corpus):
+def test_a_folder_without_tables_is_not_common_voice(tmp_path, read_corpus):
     with pytest.raises(InputError, match=r"train\.tsv or validated\.tsv is missing"):
         read_corpus("common-voice")
 
@@ -100,8 +100,8 @@ def ljspeech(tmp_path):
     return tmp_path
 
 
-def test_ljspeech_gives_what_is_spoken_and_draws_utterances(ljspeech, read_corpus):
-    """Its quotation marks stand alone at times; its one speaker cannot be drawn whole."""
+def test_ljspeech_has_spoken_texts_and_draws_utterances(ljspeech, read_corpus):
+    """Single quotation marks are kept; with one speaker utterances are drawn."""
     manifest = read_corpus("ljspeech")
     assert manifest.utterances[2].transcript == 'IN FOURTEEN 3 HE "SAID'
     assert manifest.utterances[2].audio == "LJSpeech-1.1/wavs/LJ001-0003.wav"
@@ -122,7 +122,7 @@ def test_a_line_of_another_form_is_refused(ljspeech, read_corpus, line):
         read_corpus("ljspeech")
 
 
-def test_a_folder_without_metadata_is_no_ljspeech(tmp_path, read_corpus):
+def test_a_folder_without_metadata_is_not_ljspeech(tmp_path, read_corpus):
     with pytest.raises(InputError, match=r"no corpus tiny is here: metadata\.csv is missing"):
         read_corpus("ljspeech")
 
@@ -161,11 +161,11 @@ def test_an_audiofolder_without_a_known_text_names_what_it_has(tmp_path, read_co
 
 
 def test_an_audiofolder_without_metadata_is_refused(tmp_path, read_corpus):
-    with pytest.raises(InputError, match=r"metadata\.csv is missing"):
+    with pytest.raises(InputError, match=r"metadata\.csv or metadata\.jsonl is missing"):
         read_corpus("audiofolder")
 
 
-def test_a_csv_may_cut_stretches_and_say_splits(tmp_path, read_corpus):
+def test_a_csv_may_give_ranges_and_splits(tmp_path, read_corpus):
     write_noise(tmp_path / "long.wav", 10.0)
     write_noise(tmp_path / "short.wav", 1.0)
     write_lines(
@@ -189,15 +189,18 @@ def test_a_csv_may_cut_stretches_and_say_splits(tmp_path, read_corpus):
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ("a.wav,yes,2.5,1", "a.wav: lasts 2 s, and its utterance is from 2.5 s to 3.5 s; mend the"),
-        ("a.wav,yes,1,1.6", "a.wav: lasts 2 s, and its utterance is from 1 s to 2.6 s"),
-        ("a.wav,yes,-1,1", "its utterance is from -1 s to 0 s"),
-        ("a.wav,yes,1,0", "its utterance lasts no time, from 1 s to 1 s"),
+        (
+            "a.wav,yes,2.5,1",
+            "a.wav: lasts 2 s, but the utterance is from 2.5 s to 3.5 s; correct the",
+        ),
+        ("a.wav,yes,1,1.6", "a.wav: lasts 2 s, but the utterance is from 1 s to 2.6 s"),
+        ("a.wav,yes,-1,1", "the utterance is from -1 s to 0 s"),
+        ("a.wav,yes,1,0", "the utterance is empty, from 1 s to 1 s"),
         ("a.wav, ,1,1", "its transcript is empty"),
         ("b.wav,yes,,", "b.wav: no such file"),
     ],
 )
-def test_a_stretch_that_a_file_has_not_is_refused(tmp_path, read_corpus, row, reason):
+def test_a_range_outside_its_file_is_refused(tmp_path, read_corpus, row, reason):
     write_noise(tmp_path / "a.wav", 2.0)
     write_lines(tmp_path / "c.csv", "audio,text,start,duration", "a.wav,yes,,", row)
     (found,) = refusal_reasons(read_corpus("csv")).values()
@@ -206,8 +209,8 @@ def test_a_stretch_that_a_file_has_not_is_refused(tmp_path, read_corpus, row, re
         read_corpus("csv", strict=True)
 
 
-def test_a_stretch_may_end_a_little_beyond_its_file(tmp_path, read_corpus):
-    """Half a second, as Kaldi allows; it ends with the file."""
+def test_an_utterance_may_end_slightly_after_its_file(tmp_path, read_corpus):
+    """By half a second, as in Kaldi; it then ends with the file."""
     write_noise(tmp_path / "a.wav", 2.0)
     write_lines(
         tmp_path / "c.csv", "audio,text,start,duration", "a.wav,yes,1,1.5", "a.wav,no,0,1.995"
@@ -221,9 +224,9 @@ def test_a_stretch_may_end_a_little_beyond_its_file(tmp_path, read_corpus):
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ("a.wav,yes,x,1,", "c.csv:2: start is 'x'; a number of seconds is needed"),
+        ("a.wav,yes,x,1,", "c.csv:2: start is 'x'; it must be a number of seconds"),
         ("a.wav,yes,0,inf,", "c.csv:2: duration is 'inf'"),
-        ("a.wav,yes,,,holdout", "c.csv:2: split is 'holdout'; train, dev or test is needed"),
+        ("a.wav,yes,,,holdout", "c.csv:2: split is 'holdout'; it must be train, dev, test or"),
         (",yes,,,", "c.csv:2: audio is missing or empty"),
         ('"a.wav,yes', "c.csv:2: cannot be read"),
     ],
@@ -235,12 +238,12 @@ def test_a_malformed_row_is_refused_with_its_line(tmp_path, read_corpus, row, re
     assert reason in str(error.value)
 
 
-def test_two_tables_need_names_that_say_their_splits(tmp_path, read_corpus):
+def test_several_tables_need_names_with_a_split(tmp_path, read_corpus):
     for name in ("a", "b"):
         write_noise(tmp_path / f"{name}.wav")
         write_lines(tmp_path / f"{name}.csv", "audio,text", f"{name}.wav,yes")
     with pytest.raises(
-        InputError, match=r"a\.csv: its name says no split, or two; say under parts"
+        InputError, match=r"a\.csv: its name contains no split, or several; list train"
     ):
         read_corpus("csv")
     manifest = read_corpus("csv", parts={"train": ["a.csv"], "test": ["b.csv"]})
@@ -254,7 +257,7 @@ def test_a_table_that_is_not_utf_8_is_refused_with_its_line(tmp_path, read_corpu
         read_corpus("csv")
 
 
-def test_a_table_with_semicolons_is_refused_by_their_name(tmp_path, read_corpus):
+def test_a_table_with_another_delimiter_is_refused(tmp_path, read_corpus):
     write_lines(tmp_path / "all.csv", "audio;text;speaker", "a.wav;yes, no;ann")
-    with pytest.raises(InputError, match=r"all\.csv:1: its columns are parted by ';'; part them"):
+    with pytest.raises(InputError, match=r"all\.csv:1: columns are separated by ';'; use ','"):
         read_corpus("csv")

@@ -1,4 +1,4 @@
-"""A timbre is heard in one split only; sentences are AN4's kind; a seed says it all."""
+"""A voice variant is in one split only; sentences are like AN4's; the seed decides all."""
 
 from collections import Counter
 from random import Random
@@ -20,35 +20,35 @@ def sentences(count: int = 2000, seed: int = 0) -> list[str]:
 
 @given(count=st.integers(3, 200), seed=st.integers(0, 1000))
 def test_no_variant_is_in_two_splits_and_no_split_is_empty(count, seed):
-    cast = prompts.make_voices(count, Random(seed))
-    assert len(cast) == len({voice.id for voice in cast}) == count
-    splits = Counter(split for _, split in {(voice.variant, voice.split) for voice in cast})
+    voices = prompts.make_voices(count, Random(seed))
+    assert len(voices) == len({voice.id for voice in voices}) == count
+    splits = Counter(split for _, split in {(voice.variant, voice.split) for voice in voices})
     assert splits.keys() == {"train", "dev", "test"}
-    assert splits.total() == len({voice.variant for voice in cast})
+    assert splits.total() == len({voice.variant for voice in voices})
 
 
 @pytest.mark.parametrize("count", [24, 30, 40])
 def test_most_voices_train_and_every_split_has_both_sexes(count):
-    cast = prompts.make_voices(count, Random(3))
-    assert sum(voice.split == "train" for voice in cast) >= 0.7 * count
+    voices = prompts.make_voices(count, Random(3))
+    assert sum(voice.split == "train" for voice in voices) >= 0.7 * count
     for split in ("train", "dev", "test"):
-        heard = {voice.variant for voice in cast if voice.split == split}
-        assert heard & WOMEN
-        assert heard - WOMEN
+        variants = {voice.variant for voice in voices if voice.split == split}
+        assert variants & WOMEN
+        assert variants - WOMEN
 
 
-def test_what_is_held_out_has_a_sibling_in_train():
+def test_a_held_out_variant_has_a_sibling_in_train():
     siblings = dict((*prompts.PAIRED_WOMEN, *prompts.PAIRED_MEN))
-    cast = prompts.make_voices(24, Random(0))
-    train = {voice.variant for voice in cast if voice.split == "train"}
-    assert {siblings[voice.variant] for voice in cast if voice.split != "train"} <= train
+    voices = prompts.make_voices(24, Random(0))
+    train = {voice.variant for voice in voices if voice.split == "train"}
+    assert {siblings[voice.variant] for voice in voices if voice.split != "train"} <= train
 
 
 def test_voices_differ_in_accent_pitch_and_speed():
-    cast = prompts.make_voices(40, Random(0))
-    assert {voice.accent for voice in cast} == set(prompts.ACCENTS)
-    assert len({voice.pitch for voice in cast}) > 10
-    assert len({voice.speed for voice in cast}) > 10
+    voices = prompts.make_voices(40, Random(0))
+    assert {voice.accent for voice in voices} == set(prompts.ACCENTS)
+    assert len({voice.pitch for voice in voices}) > 10
+    assert len({voice.speed for voice in voices}) > 10
 
 
 def test_a_seed_gives_the_same_voices_and_sentences():
@@ -63,8 +63,8 @@ def test_sentences_are_normalised_letters_and_spaces():
     assert set("".join(text)) <= set(get_alphabet("english-28").characters)
 
 
-def test_every_letter_is_spelt_and_every_command_and_number_said():
-    said = Counter(word for sentence in sentences() for word in sentence.split())
+def test_sentences_contain_every_letter_command_and_number():
+    counts = Counter(word for sentence in sentences() for word in sentence.split())
     letters = {chr(code) for code in range(ord("A"), ord("Z") + 1)}
     words = {
         *letters,
@@ -73,11 +73,11 @@ def test_every_letter_is_spelt_and_every_command_and_number_said():
         *prompts.MONTHS,
         *prompts.DAY_ORDINALS,
     }
-    assert words <= said.keys()
-    assert min(said[letter] for letter in letters) > 50
+    assert words <= counts.keys()
+    assert min(counts[letter] for letter in letters) > 50
 
 
-def test_numbers_are_read_out_in_words():
+def test_numbers_become_words():
     assert [prompts.number_words(n) for n in (0, 10, 19, 20, 71)] == [
         ["ZERO"],
         ["TEN"],

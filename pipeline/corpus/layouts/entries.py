@@ -1,0 +1,137 @@
+"""Entries: utterances as a corpus lists them, with their ids, splits and paths.
+
+In:   lines of lists, folders, `parts` of a corpus file.   Out: entries without duplicates; splits;
+paths below the root.
+Not here: parsing of files (parsing.py), each layout (the other modules).
+"""
+
+import os
+import posixpath
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pipeline.config.corpus import Corpus
+from pipeline.corpus.layouts.parsing import LineRecord
+from pipeline.corpus.manifest import Refusal, Split
+from pipeline.files import InputError
+
+SPLIT_WORDS: Mapping[str, Split] = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("dev", "valid", "validation", "val"), "dev"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
+}
+MAX_VALUE_CHARACTERS = 40  # of a value in a message
+CONTEXT_CHARACTERS = 10  # shown before the place where two values differ
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusEntry:
+    """An utterance as a corpus lists it, before its audio file is opened."""
+
+    id: str
+    audio: str  # posix path below the root, or absolute
+    transcript: str
+    speaker: str = ""  # "": unknown
+    split: Split | None = None  # None: unknown
+    start: float = 0.0  # seconds from the start of the file
+    duration: float | None = None  # seconds; None: to the end of the file
+    channel: int | None = None
+    location: str = field(default="", compare=False)  # file:line of the list
+
+
+def collect_unique(
+    lines: Iterable[tuple[str, str, Value]], refusals: list[Refusal]
+) -> dict[str, Value]:
+    """Return key -> value from lines of (location, key, value).
+
+    The first line of a key is kept. Identical duplicates are skipped; conflicting ones are appended
+    to `refusals`.
+    """
+    found: dict[str, tuple[str, Value]] = {}
+    for location, key, value in lines:
+        first, kept = found.setdefault(key, (location, value))
+        if value != kept:
+            difference = _describe_difference(value, kept)
+            problem = f"duplicate id {key!r}: {difference} in {first} (kept)"
+            refusals.append(Refusal(key, f"{location}: {problem}; remove one of the two lines"))
+    return {key: value for key, (_, value) in found.items()}
+
+
+def _describe_difference(value: object, kept: object) -> str:
+    """Return `transcript 'NO' here, 'YES'`: the first field that differs, from where it differs."""
+    here, there = _compared_fields(value), _compared_fields(kept)
+    name = next(name for name in {**here, **there} if here.get(name) != there.get(name))
+    texts = ["" if each is None else str(each) for each in (here.get(name), there.get(name))]
+    start = max(0, _common_length(*texts) - CONTEXT_CHARACTERS)
+    one, other = (
+        ("…" if start else "") + text[start : start + MAX_VALUE_CHARACTERS] for text in texts
+    )
+    return f"{name}{' ' if name else ''}{one!r} here, {other!r}"
+
+
+def _common_length(first: str, second: str) -> int:
+    shorter = min(len(first), len(second))
+    return next((n for n in range(shorter) if first[n] != second[n]), shorter)
+
+
+def _compared_fields(value: object) -> Mapping[str, Any]:
+    if isinstance(value, LineRecord):
+        return value.values
+    if isinstance(value, CorpusEntry):
+        return {each.name: getattr(value, each.name) for each in fields(value) if each.compare}
+    return {"": value}
+
+
+def split_from_name(name: str) -> Split | None:
+    """Return train for train-clean-100, dev for validation.jsonl; None for no split or several."""
+    words = re.split(r"[^a-z]+", name.lower())
+    found = {SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS}
+    return found.pop() if len(found) == 1 else None
+
+
+def find_parts(
+    corpus: Corpus, root: Path, candidates: Sequence[Path], expected: str
+) -> list[tuple[Path, Split | None]]:
+    """Return the folders or files of a corpus with their splits, from `parts` or their names.
+
+    Raises InputError if there is no candidate (`expected` describes them) or a name is unclear.
+    """
+    if corpus.parts:
+        parts = [(root / name, split) for split, name in corpus.parts.split_paths()]
+        for path, _ in parts:
+            if not path.exists():
+                raise InputError(f"{path}: no such file or folder; correct parts in {corpus.name}")
+        return parts
+    if not candidates:
+        raise missing_corpus_error(root, corpus.name, expected)
+    named = [(path, split_from_name(path.name)) for path in candidates]
+    unclear = [path.name for path, split in named if split is None]
+    if unclear and len(named) > 1:
+        raise InputError(
+            f"{root / unclear[0]}: its name contains no split, or several; list train, dev, test "
+            "and drawn under parts: in the corpus file"
+        )
+    return named
+
+
+def missing_corpus_error(root: Path, name: str, expected: str) -> InputError:
+    return InputError(f"{root}: no corpus {name} is here: {expected} is missing; check root:")
+
+
+def path_below_root(root: Path, folder: Path, name: str) -> str:
+    """Return `name`, relative to `folder`, as a path below `root`; absolute if it is elsewhere."""
+    parent, file = os.path.split(name)
+    return posixpath.join(_folder_below_root(root, folder, parent), file)
+
+
+@lru_cache  # pathlib is slow, and a folder holds many files
+def _folder_below_root(root: Path, folder: Path, name: str) -> str:
+    path = folder / name
+    found = path.relative_to(root) if path.is_relative_to(root) else path
+    return found.as_posix() if found.parts else ""
