@@ -59,8 +59,7 @@ def mark_complete(file: File, **attributes: str | int) -> None:
 
 
 def write_dataset(file: File, name: str, value: np.ndarray) -> None:
-    dataset = create_dataset(file, name, value.shape, value.dtype)
-    dataset[...] = value
+    dataset = file.create_dataset(name, data=value, track_times=False)
     write_checksum(dataset, crc32(value.tobytes()))
 
 

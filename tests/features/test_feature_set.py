@@ -1,5 +1,6 @@
 import os
 import pickle
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from pipeline.config.features import FeatureSettings
 from pipeline.corpus import manifest as manifests
 from pipeline.corpus.manifest import Manifest
 from pipeline.features.feature_set import STATISTICS_FILE, FeatureSet, missing_shards
+from pipeline.features.native import kernels
 from pipeline.features.precompute import precompute_slice, prepare_feature_set
 from pipeline.features.shards import shard_name
 from pipeline.files import InputError
@@ -162,6 +164,38 @@ def test_a_shard_in_the_wrong_place_is_refused(folder: Path):
         InputError, match=r"00002-of-00004\.h5: is shard .*, 0, 4\), not .*, 2, 4\)"
     ):
         FeatureSet.open(folder)
+
+
+def set_engine(path: Path, engine: str | None) -> None:
+    with h5py.File(path, "r+") as file:
+        del file.attrs["engine"]
+        if engine:
+            file.attrs["engine"] = np.bytes_(engine)
+
+
+def test_a_feature_set_with_shards_of_two_engines_is_refused_in_one_line(folder: Path):
+    available = kernels.available_engine()
+    other = {"native": "numpy", "numpy": "native"}[available]
+    set_engine(folder / shard_name(2, 4), other)
+    counts = {other: 1, available: 3}
+    message = (
+        f"{folder}: the native kernel computed {counts['native']} of 4 shards and NumPy "
+        f"{counts['numpy']}, and their values differ in the last bits; delete the feature set and "
+        "run make features again"
+    )
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        FeatureSet.open(folder)
+
+
+def test_shards_of_an_unknown_engine_go_with_any_other(folder: Path):
+    for index in (0, 1):
+        set_engine(folder / shard_name(index, 4), None)
+    assert FeatureSet.open(folder).engine == kernels.available_engine()
+    for index in (2, 3):
+        set_engine(folder / shard_name(index, 4), None)
+    features = FeatureSet.open(folder)
+    assert features.engine is None
+    assert len(features.utterances) == 9
 
 
 def test_everything_is_missing_from_a_folder_that_is_not_there(tmp_path: Path):

@@ -2,7 +2,8 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +16,11 @@ from pipeline.corpus import manifest as manifests
 from pipeline.corpus.audio import audio_file, decode, resample
 from pipeline.corpus.manifest import Manifest, Utterance
 from pipeline.features import precompute
-from pipeline.features.feature_set import FeatureSet, missing_shards
+from pipeline.features.feature_set import FeatureSet, missing_shards, read_description
 from pipeline.features.hdf5 import verify_file
+from pipeline.features.native import kernels
 from pipeline.features.precompute import (
+    EngineError,
     FeatureSetTarget,
     StorageRangeError,
     load_target,
@@ -32,6 +35,7 @@ from tests.features.in_memory import compute_frames
 
 MEL = FeatureSettings(mel_bins=20)
 AMPLITUDE = FeatureSettings(spectrum="amplitude", storage="float32")
+AMPLITUDE_16 = FeatureSettings(spectrum="amplitude", storage="float16")
 POWER = FeatureSettings(spectrum="power", hop_ms=8.0)
 
 
@@ -211,6 +215,122 @@ def test_a_damaged_shard_is_written_anew(make_manifest: MakeManifest, tmp_path: 
     assert shard.read_bytes() == whole
 
 
+@pytest.fixture
+def four_slices(make_manifest: MakeManifest, monkeypatch: pytest.MonkeyPatch) -> Manifest:
+    monkeypatch.setattr(manifests, "SLICE_SECONDS", 1.7)
+    manifest = make_manifest(count=9)
+    assert len(manifest.slices) == 4
+    return manifest
+
+
+@pytest.fixture
+def without_kernel() -> Callable:
+    """Make a block in which the native kernel is not available; outside it is."""
+    if not kernels.load_library():
+        pytest.skip(kernels.build_library())
+
+    @contextmanager
+    def block() -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(kernels, "load_library", lambda: None)
+            yield
+
+    return block
+
+
+def test_the_engines_differ_in_bytes_under_one_feature_id(
+    make_manifest: MakeManifest, tmp_path: Path, without_kernel: Callable
+):
+    """Otherwise a feature set would not need to know its engine."""
+    manifest = make_manifest()
+    native = target(manifest, AMPLITUDE, tmp_path / "native")
+    precompute_slice(manifest, 0, [native])
+    with without_kernel():
+        numpy = target(manifest, AMPLITUDE, tmp_path / "numpy")
+        precompute_slice(manifest, 0, [numpy])
+    one, two = (FeatureSet.open(each[1]) for each in (native, numpy))
+    assert (one.engine, two.engine) == ("native", "numpy")
+    assert one.feature_id == two.feature_id
+    assert (one.shards[0].frames != two.shards[0].frames).any()
+    np.testing.assert_allclose(one.shards[0].frames, two.shards[0].frames, atol=0.01)
+
+
+def test_a_set_begun_with_numpy_is_completed_with_numpy_beside_a_native_one(
+    four_slices: Manifest, tmp_path: Path, without_kernel: Callable
+):
+    with without_kernel():
+        whole = target(four_slices, AMPLITUDE, tmp_path / "whole")
+        for index in range(4):
+            precompute_slice(four_slices, index, [whole])
+        begun = target(four_slices, AMPLITUDE, tmp_path / "begun")
+        precompute_slice(four_slices, 1, [begun])
+    assert target(four_slices, AMPLITUDE, tmp_path / "begun") == begun
+    # The same transform, in one pass: the two must not share it.
+    other = target(four_slices, AMPLITUDE_16, tmp_path / "begun")
+    for index in range(4):
+        precompute_slice(four_slices, index, [begun, other])
+    assert FeatureSet.open(begun[1]).engine == "numpy"
+    assert shard_bytes(begun[1]) == shard_bytes(whole[1])
+    alone = target(four_slices, AMPLITUDE_16, tmp_path / "alone")
+    for index in range(4):
+        precompute_slice(four_slices, index, [alone])
+    assert FeatureSet.open(other[1]).engine == "native"
+    assert shard_bytes(other[1]) == shard_bytes(alone[1])
+
+
+@pytest.mark.parametrize("described", [True, False])
+def test_a_set_begun_with_the_native_kernel_waits_for_it_and_no_other_set_does(
+    four_slices: Manifest, tmp_path: Path, without_kernel: Callable, *, described: bool
+):
+    begun = target(four_slices, AMPLITUDE, tmp_path / "work")
+    precompute_slice(four_slices, 2, [begun])
+    if not described:
+        (begun[1] / "feature_set.yaml").unlink()
+    with without_kernel():
+        assert target(four_slices, AMPLITUDE, tmp_path / "work") == begun
+        other = target(four_slices, POWER, tmp_path / "work")
+        with pytest.raises(EngineError) as error:
+            precompute_slice(four_slices, 0, [begun, other])
+        precompute_slice(four_slices, 2, [begun])  # nothing is missing here
+    assert str(error.value) == (
+        f"{begun[1]}: was begun with the native kernel, and {kernels.library_path()} is missing "
+        "or does not run on this CPU; run make setup with a C compiler, or delete the feature set"
+    )
+    assert error.value.feature_ids == (begun[2],)
+    assert missing_shards(begun[1], 4) == [0, 1, 3]
+    assert missing_shards(other[1], 4) == [1, 2, 3]
+    precompute_slice(four_slices, 0, [begun])
+    assert missing_shards(begun[1], 4) == [1, 3]
+
+
+def test_a_set_without_shards_gets_the_engine_that_is_available(
+    make_manifest: MakeManifest, tmp_path: Path, without_kernel: Callable
+):
+    manifest = make_manifest()
+    amplitude = target(manifest, AMPLITUDE, tmp_path)
+    assert read_description(amplitude[1]).engine == "native"
+    with without_kernel():
+        assert target(manifest, AMPLITUDE, tmp_path) == amplitude
+        assert read_description(amplitude[1]).engine == "numpy"
+        precompute_slice(manifest, 0, [amplitude])
+    assert FeatureSet.open(amplitude[1]).engine == "numpy"
+
+
+def test_the_description_of_an_earlier_version_stays_and_the_shards_tell_the_engine(
+    four_slices: Manifest, tmp_path: Path, without_kernel: Callable
+):
+    with without_kernel():
+        begun = target(four_slices, AMPLITUDE, tmp_path)
+        precompute_slice(four_slices, 3, [begun])
+    description = begun[1] / "feature_set.yaml"
+    earlier = description.read_text().replace("engine: numpy\n", "")
+    description.write_text(earlier)
+    target(four_slices, AMPLITUDE, tmp_path)
+    assert description.read_text() == earlier
+    precompute_slice(four_slices, 0, [begun])
+    assert Shard.open(begun[1] / "shard-00000-of-00004.h5").engine == "numpy"
+
+
 def test_slices_together_hold_the_manifest_in_order(
     make_manifest: MakeManifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -363,7 +483,7 @@ def test_a_sample_far_beyond_any_sound_is_of_a_corrupt_file(
     mel = target(manifest, MEL, tmp_path / "work")
     (refusal,) = precompute_slice(manifest, 0, [mel])
     assert refusal.utterance == "speaker-02"
-    assert "audio/2.wav: has a sample of 3e+30 times" in refusal.reason
+    assert "a sample of 3e+30 times" in refusal.reason
     assert len(FeatureSet.open(mel[1]).utterances) == 5
 
 

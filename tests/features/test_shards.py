@@ -251,10 +251,10 @@ def test_a_folder_a_text_and_a_missing_file_are_refused_in_one_line(tmp_path: Pa
         (lambda f: f.attrs.update(complete=False), "is incomplete; run make features"),
         (lambda f: f.attrs.__delitem__("complete"), "not a whole shard"),
         (lambda f: f.__delitem__("speakers"), "not a whole shard"),
-        (
-            lambda f: f["offsets"].write_direct(np.array([0, 9, 7, 20])),
-            "offsets and utterances",
-        ),
+        (lambda f: f["offsets"].write_direct(np.array([0, 9, 7, 20])), "offsets and utterances"),
+        (lambda f: f["offsets"].write_direct(np.array([1, 7, 11, 20])), "offsets and utterances"),
+        (lambda f: f["offsets"].write_direct(np.array([-1, 7, 11, 20])), "offsets and utterances"),
+        (lambda f: f.attrs.update(engine="gpu"), "engine 'gpu'; this program knows native, numpy"),
         (lambda f: f["offsets"].write_direct(np.array([0, 7, 11, 21])), "frames are"),
         (lambda f: f.attrs.update(settings='{"mel_binz": 5}'), "mel_binz"),
     ],
@@ -266,6 +266,89 @@ def test_a_shard_that_is_not_what_it_says_is_refused(tmp_path: Path, change, mes
         change(file)
     with pytest.raises(InputError, match=message):
         Shard.open(path)
+
+
+@pytest.mark.parametrize("engine", ["native", "numpy"])
+def test_a_shard_names_its_engine(tmp_path: Path, engine: Engine):
+    write(tmp_path / "shard.h5", engine=engine)
+    with h5py.File(tmp_path / "shard.h5") as file:
+        assert file.attrs["engine"] == engine.encode()  # of fixed length: not in HDF5's heap
+    assert Shard.open(tmp_path / "shard.h5").engine == engine
+
+
+def test_a_shard_without_an_engine_is_readable_and_its_engine_is_unknown(tmp_path: Path):
+    rows = write(tmp_path / "shard.h5")
+    with h5py.File(tmp_path / "shard.h5", "r+") as file:
+        del file.attrs["engine"]
+    shard = Shard.open(tmp_path / "shard.h5")
+    assert shard.engine is None
+    np.testing.assert_array_equal(shard.frames, rows)
+
+
+@pytest.mark.parametrize("storage", ["float32", "float16", "uint8"])
+def test_frames_begin_at_a_multiple_of_64_bytes_whatever_lies_before_them(
+    tmp_path: Path, storage: str
+):
+    """Without the alignment of the file, only every eighth of these would."""
+    settings = FeatureSettings(mel_bins=5, storage=storage)
+    for count in range(1, 12):
+        path = tmp_path / f"{count}.h5"
+        write(path, (3,) * count, settings=settings)
+        with h5py.File(path) as file:
+            assert file["frames"].id.get_offset() % 64 == 0
+        assert Shard.open(path).offset % 64 == 0
+
+
+def place_frames(
+    path: Path, offset: int, lengths: tuple[int, ...] = (7, 4, 9), **options: object
+) -> int:
+    """Write a shard whose frames lie `offset` bytes after a multiple of 128, last in the file."""
+    write(path, lengths)
+    parts = path.with_name("parts.h5")
+    path.rename(parts)
+    with h5py.File(parts) as source:
+        for padding in range(128):
+            with h5py.File(path, "w", **options) as file:
+                for name, value in source.attrs.items():
+                    file.attrs[name] = value
+                for name in source:
+                    if name != "frames":
+                        source.copy(name, file)
+                file.create_dataset("padding", data=np.ones(padding, np.uint8))
+                file.create_dataset("frames", data=source["frames"][()])
+                found = file["frames"].id.get_offset()
+            if found % 128 == offset:
+                parts.unlink()
+                return found
+    raise AssertionError(f"no padding puts the frames at {offset}")
+
+
+@pytest.mark.parametrize(("offset", "aligned"), [(0, True), (64, True), (8, False), (32, False)])
+def test_only_frames_at_a_multiple_of_64_bytes_are_accepted(
+    tmp_path: Path, offset: int, aligned: bool
+):
+    path = tmp_path / "shard.h5"
+    place_frames(path, offset)
+    if aligned:
+        np.testing.assert_array_equal(Shard.open(path).frames, rows_of(20))
+    else:
+        with pytest.raises(InputError, match="frames are not contiguous and aligned"):
+            Shard.open(path)
+
+
+def test_frames_may_end_where_the_file_ends_and_no_byte_later(tmp_path: Path):
+    """In an old HDF5 header the end of the file has no checksum, so that it can be changed here."""
+    path = tmp_path / "shard.h5"
+    end = place_frames(path, 0, (700, 500), libver="earliest") + 1200 * 5 * 2
+    whole = path.read_bytes()
+    assert int.from_bytes(whole[40:48], "little") == len(whole) == end
+    for size in (end, end - 1):
+        path.write_bytes(whole[:40] + size.to_bytes(8, "little") + whole[48:size])
+        if size == end:
+            assert len(Shard.open(path).frames) == 1200
+        else:
+            with pytest.raises(InputError, match="truncated or damaged"):
+                Shard.open(path)
 
 
 def test_chunked_frames_are_refused(tmp_path: Path):
@@ -379,6 +462,7 @@ def test_yesterdays_shard_is_read_for_ever(path: Path):
     shard = Shard.open(path)
     assert shard.feature_id == "mel-000000000000"
     assert (shard.index, shard.count) == (0, 1)
+    assert shard.engine == ("numpy" if path.stem == "shard-v1-float32" else None)
     assert [(u.id, u.transcript, u.speaker, u.split, u.frames) for u in shard.utterances] == [
         ("anna-one", "ONE", "anna", "train", 3),
         ("bülent-iki", "İKİ", "bülent", "test", 2),
@@ -395,5 +479,9 @@ def test_yesterdays_shard_is_read_for_ever(path: Path):
 
 def test_a_sample_of_each_version_and_code_is_kept():
     kept = sorted(DATA.glob("shard-v*.h5"))
-    assert [path.name for path in kept] == ["shard-v1-uint8.h5", "shard-v1.h5"]
+    assert [path.name for path in kept] == [
+        "shard-v1-float32.h5",
+        "shard-v1-uint8.h5",
+        "shard-v1.h5",
+    ]
     assert max(os.path.getsize(path) for path in kept) < 20_000  # noqa: PTH202
