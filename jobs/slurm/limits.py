@@ -30,7 +30,7 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class JobPreferences:
-    """How the jobs of runs should look, by the profile."""
+    """What the profile prefers for the jobs of runs."""
 
     runs_per_task: int | None = None  # None: as few as the limits allow
     at_once: int = 1  # runs of a task that share its GPU at the same time

@@ -1,1 +1,1 @@
-"""What a sweep wants, has and lacks: record, ledger, status, plan, retries, report."""
+"""A sweep: its record, ledger, status, plan, retries and report."""

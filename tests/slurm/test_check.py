@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from jobs.commands import cluster_check
 from jobs.profile import load_profile
+from jobs.slurm.preemption import site_preemption_fields
 
 
 def test_the_development_slurm_is_checked_by_a_job_in_each_partition(slurm_project):
@@ -58,17 +58,18 @@ def test_the_development_slurm_is_checked_by_a_job_in_each_partition(slurm_proje
     assert list(report.parent.glob("answer-*")) == []
 
 
-def test_a_profile_is_compared_with_the_preemption_of_this_slurm(slurm_project, set_grace_time):
+def test_the_preemption_of_a_partition_is_read_from_slurm(slurm_project, set_grace_time):
     set_grace_time("CANCEL")
-    found = cluster_check._check_preemption(load_profile(slurm_project.write_profile()))
-    assert [finding.text for finding in found if not finding.ok] == [
-        "preemption is cancel here, not requeue as in the profile",
-        "grace_s is 30 here, not 0 as in the profile",
-    ]
-    (owner,) = cluster_check._check_preemption(
-        load_profile(slurm_project.write_profile(partition="priority"))
+    main, priority = (
+        site_preemption_fields(load_profile(slurm_project.write_profile(**place)))
+        for place in ({}, {"partition": "priority"})
     )
-    assert owner.text == "preemption is none here, not requeue as in the profile"
+    assert main == {
+        "preemption": {"cancel"},
+        "grace_s": {30},
+        "user_signal_on_preempt": {False},
+    }
+    assert priority == {"preemption": {"none"}}
 
 
 def test_arrays_use_the_container_command_of_the_profile(slurm_project, reference_runs, tmp_path):

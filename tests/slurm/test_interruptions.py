@@ -106,11 +106,11 @@ def test_failures_have_causes_and_exactly_what_is_missing_is_submitted_again(
     first = slurm_project.ledger_entries("three")
     slurm_project.submit_sweep("three")
     again = slurm_project.ledger_entries("three")[len(first) :]
-    wanted = slurm_project.planned_runs("three")
+    planned = slurm_project.planned_runs("three")
     assert [(entry.kind, entry.items) for entry in again] == [
-        ("features", (f"{wanted['others'].feature_id}/0",)),
-        ("runs", (wanted["mel"].run_id,)),
-        ("runs", (wanted["others"].run_id,)),
+        ("features", (f"{planned['others'].feature_id}/0",)),
+        ("runs", (planned["mel"].run_id,)),
+        ("runs", (planned["others"].run_id,)),
     ]
     slurm_project.await_jobs()
     reference_runs.assert_same_results(slurm_project.run_folders("three"))

@@ -165,8 +165,8 @@ def assert_report_has_causes(bench, causes: dict[str, str]) -> None:
     assert (report.code, report.errors) == (0, "")
     summary = bench.work / "reports" / "twelve" / "summary.csv"
     with summary.open(encoding="utf-8", newline="") as file:
-        told = {row["label"]: row["cause"] for row in csv.DictReader(file)}
-    assert {label: cause for label, cause in told.items() if cause} == causes
+        causes_in_report = {row["label"]: row["cause"] for row in csv.DictReader(file)}
+    assert {label: cause for label, cause in causes_in_report.items() if cause} == causes
 
 
 def again_exactly_what_is_missing(bench, bad: Path, profile: Path, missing, labels) -> None:

@@ -86,7 +86,7 @@ def test_a_thousand_runs_are_a_few_calls_little_memory_and_seconds(
     assert sum(len(entry.items) for entry in entries) == RUNS
     assert len({item for entry in entries for item in entry.items}) == RUNS
     before = calls.read_text()
-    took("typed again", "sweep", sweep)
+    took("run again", "sweep", sweep)
     assert calls.read_text() == before
     for _ in range(2):
         for what, option in (("status, drawn", "--once"), ("status, JSON", "--json")):

@@ -16,7 +16,7 @@ from jobs.sweep.ledger import LedgerEntry
 from jobs.sweep.record import PlannedFeatures, SweepRecord
 from pipeline.runs.folder import Failure
 
-WANTED = SweepRecord(
+RECORD = SweepRecord(
     name="spectrum",
     question="",
     path="spectrum.yaml",
@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> SweepFolder:
 
 
 def failures(folder: SweepFolder, *attempts: JobAttempt, queue=()) -> dict[str, ShardFailure]:
-    (found,) = feature_status.feature_statuses(WANTED, folder)
+    (found,) = feature_status.feature_statuses(RECORD, folder)
     jobs = {job: QueuedJob(job, "RUNNING", "") for job in queue}
     return feature_status.shard_failures(
         found.missing, folder, Queue(jobs, {"12_0": attempts} if attempts else {})
@@ -56,7 +56,7 @@ def test_shards_are_counted(folder):
     target.mkdir(parents=True)
     (target / "shard-00001-of-00003.h5").touch()
     (target / ".shard-00002-of-00003.h5.7.partial").touch()
-    (found,) = feature_status.feature_statuses(WANTED, folder)
+    (found,) = feature_status.feature_statuses(RECORD, folder)
     assert (found.done, found.slices, found.missing) == (1, 3, ("mel-0/0", "mel-0/2"))
 
 
@@ -91,5 +91,5 @@ def test_a_job_that_slurm_killed_has_its_cause(folder, attempt, cause):
 def test_a_job_that_is_queued_or_was_cancelled_has_not_failed(folder):
     assert failures(folder, JobAttempt("OUT_OF_MEMORY"), queue=["12_0"]) == {}
     assert failures(folder, JobAttempt("CANCELLED by 0")) == {}
-    (found,) = feature_status.feature_statuses(WANTED, folder)
+    (found,) = feature_status.feature_statuses(RECORD, folder)
     assert feature_status.shard_failures(found.missing, folder, Queue(None)) == {}

@@ -212,14 +212,14 @@ def test_each_run_is_in_one_task_with_its_own_request_and_no_limit_is_exceeded(
     slices, overrides, limits, report
 ):
     runs = [Run(f"{number}", "mel") for number in range(len(overrides))]
-    wanted = {run.run_id: request for run, request in zip(runs, overrides, strict=True)}
+    overrides_by_run = {run.run_id: request for run, request in zip(runs, overrides, strict=True)}
     room, array, running, beside = limits.tasks, limits.array, limits.running, limits.feature_room
     pieces = [Slice("m", index, ("mel",)) for index in range(slices)]
     made = retry_policy.plan_with_retries(
-        pieces, runs, wanted, limits, JobPreferences(report=report)
+        pieces, runs, overrides_by_run, limits, JobPreferences(report=report)
     )
     placed = [(run, a.override) for a in made.runs for task in a.tasks for run in task]
-    assert all(wanted[run.run_id] == request for run, request in placed)
+    assert all(overrides_by_run[run.run_id] == request for run, request in placed)
     ids = [run.run_id for run, _ in placed]
     assert len(set(ids)) == len(ids)
     assert len(ids) + made.deferred_runs == len(runs)
@@ -251,13 +251,13 @@ def test_runs_without_an_override_are_planned_as_by_make_plan():
 
 def test_there_is_one_report_after_all_arrays_of_runs():
     runs = [Run(f"{number}", "mel") for number in range(2)]
-    for wanted in (
+    for overrides_by_run in (
         {},
         {"0": ResourceOverride(8.0)},
         {"0": ResourceOverride(8.0), "1": ResourceOverride(16.0)},
     ):
         made = retry_policy.plan_with_retries(
-            (), runs, wanted, Limits(), JobPreferences(report=True)
+            (), runs, overrides_by_run, Limits(), JobPreferences(report=True)
         )
         assert made.report
         assert made.tasks == 3
@@ -271,7 +271,7 @@ def test_tasks_at_once_are_shared_by_the_requests():
 
 def test_no_more_requests_are_served_at_once_than_tasks_may_run():
     runs = [Run(f"{number}", "mel") for number in range(4)]
-    wanted = {f"{number}": ResourceOverride(8.0 * number) for number in range(1, 4)}
-    made = retry_policy.plan_with_retries((), runs, wanted, Limits(running=2))
+    overrides_by_run = {f"{number}": ResourceOverride(8.0 * number) for number in range(1, 4)}
+    made = retry_policy.plan_with_retries((), runs, overrides_by_run, Limits(running=2))
     assert [array.throttle for array in made.runs] == [1, 1]
     assert made.deferred_runs == 2

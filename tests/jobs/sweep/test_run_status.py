@@ -33,7 +33,7 @@ def run(folder: SweepFolder) -> RunFolder:
     return folder.run(RUN)
 
 
-def wanted(*runs: str) -> SweepRecord:
+def sweep_record(*runs: str) -> SweepRecord:
     return SweepRecord(
         name="spectrum",
         question="",
@@ -45,7 +45,7 @@ def wanted(*runs: str) -> SweepRecord:
 
 
 def state(folder: SweepFolder, queue: Queue | None = None) -> run_status.RunStatus:
-    (found,) = run_status.run_statuses(wanted(), folder, queue or Queue())
+    (found,) = run_status.run_statuses(sweep_record(), folder, queue or Queue())
     return found
 
 
@@ -258,7 +258,7 @@ def test_in_a_job_of_many_runs_only_the_run_that_had_started_failed(folder, slur
     queue = Queue({}, {"12": [JobAttempt(slurm_state, signal=9)]})
 
     def states() -> list[str]:
-        return [each.state for each in run_status.run_statuses(wanted(*names), folder, queue)]
+        return [each.state for each in run_status.run_statuses(sweep_record(*names), folder, queue)]
 
     assert states() == ["failed"] * 3  # before the first
     folder.run("a").write_heartbeat(beat(30))
@@ -268,7 +268,7 @@ def test_in_a_job_of_many_runs_only_the_run_that_had_started_failed(folder, slur
     assert states() == ["finished", "failed", "stopped"]
     assert (
         "ended before it started this run"
-        in run_status.run_statuses(wanted(*names), folder, queue)[2].detail
+        in run_status.run_statuses(sweep_record(*names), folder, queue)[2].detail
     )
 
 
@@ -302,7 +302,9 @@ def test_nodes_that_failed_in_any_attempt_of_the_job_are_reported(folder):
 def test_a_failure_that_slurm_reported_is_stored_in_the_run_folder(folder, run):
     submitted(folder)
     queue = Queue({}, {"12_0": [JobAttempt("TIMEOUT")]})
-    run_status.record_scheduler_failures(run_status.run_statuses(wanted(), folder, queue), folder)
+    run_status.record_scheduler_failures(
+        run_status.run_statuses(sweep_record(), folder, queue), folder
+    )
     kept = run.failure()
     assert (kept.cause, kept.message) == ("timeout", "the job reached its time limit")
     found = state(folder)
@@ -313,11 +315,13 @@ def test_only_failures_are_stored_and_none_is_overwritten(folder, run):
     submitted(folder)
     for queue in (Queue({}, {"12_0": [JobAttempt("CANCELLED by 0")]}), Queue({}), Queue(None)):
         run_status.record_scheduler_failures(
-            run_status.run_statuses(wanted(), folder, queue), folder
+            run_status.run_statuses(sweep_record(), folder, queue), folder
         )
     assert not run.path.exists()
     run.write_failure(Failure(cause="disk full", message="no space"))
-    run_status.record_scheduler_failures(run_status.run_statuses(wanted(), folder, Queue()), folder)
+    run_status.record_scheduler_failures(
+        run_status.run_statuses(sweep_record(), folder, Queue()), folder
+    )
     assert run.failure().cause == "disk full"
 
 
@@ -386,7 +390,7 @@ def test_the_status_of_a_thousand_runs_takes_less_than_a_second(folder):
     for name in names:
         folder.run(name).write_heartbeat(beat(host="node7"))
     began = time.process_time()
-    found = run_status.run_statuses(wanted(*names), folder, Queue())
+    found = run_status.run_statuses(sweep_record(*names), folder, Queue())
     assert time.process_time() - began < 1.0
     assert {run.state for run in found} == {"running"}
 
