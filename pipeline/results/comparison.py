@@ -1,7 +1,8 @@
-"""What the runs show: the best one, which differences are chance, who left the blank, seeds.
+"""Comparison of runs: the best run, which differences may be chance, escapes, arms.
 
-In:   readings of a sweep.   Out: findings, which the page puts into sentences; health sentences.
-Not here: the numbers of the table (table.py), the page (report.py).
+In:   the run summaries of a sweep.
+Out:  a `SweepComparison`, which the page puts into sentences; a description of each run.
+Not here: the numbers of the tables (table.py), the page (report.py).
 """
 
 import math
@@ -13,18 +14,18 @@ from typing import Any
 from pipeline.results.formatting import format_decimal, format_integer, format_percent
 from pipeline.results.run_summary import RunSummary
 from pipeline.results.significance import Improvement, paired_bootstrap
-from pipeline.results.table import error_counts
+from pipeline.results.table import error_counts, speed_columns
 from pipeline.runs import plateau
 from pipeline.runs.rows import Row
 
-MAX_LOADER_WAIT_SHARE = 0.10  # share of the time spent waiting for data that is worth a word
-OVERFITTING_LOSS_RATIO = 1.10  # rise of the dev loss over its lowest
+MAX_LOADER_WAIT_SHARE = 0.10  # a larger share of the training time spent waiting is reported
+OVERFITTING_LOSS_RATIO = 1.10  # last dev loss over the lowest one; above it the run overfits
 SEED_KEY = "train.seed"
 
 
 @dataclass(frozen=True)
 class RunComparison:
-    """A run against the best one, on the test utterances that both have heard."""
+    """A run compared with the best run, on the test utterances that both have decoded."""
 
     run_summary: RunSummary
     cer: Improvement
@@ -39,15 +40,15 @@ class RunComparison:
 
 @dataclass(frozen=True)
 class Arm:
-    """Runs that differ in their seed only."""
+    """Finished runs that differ in their seed only."""
 
-    name: str  # what they share: their label without the seed
+    name: str  # the runs' label without the seed
     settings: dict[str, Any]
-    readings: tuple[RunSummary, ...]
+    runs: tuple[RunSummary, ...]
 
     @property
     def test_cers(self) -> list[float]:
-        return [row["cer"] for reading in self.readings if (row := reading.test_row)]
+        return [row["cer"] for run in self.runs if (row := run.test_row)]
 
     @property
     def mean_test_cer(self) -> float:
@@ -59,55 +60,55 @@ class Arm:
 
     @property
     def escapes(self) -> list[int]:
-        """Updates, the earliest first, of those that left the blank."""
-        updates = (one.escape_updates for one in self.readings)
+        """Updates until escape of the runs that escaped, ascending."""
+        updates = (run.escape_updates for run in self.runs)
         return sorted(each for each in updates if each is not None)
 
     @property
     def median_escape_updates(self) -> float | None:
-        """Over all runs, those that stayed counted as later than any; None: never."""
-        stayed = [math.inf] * (len(self.readings) - len(self.escapes))
-        median = statistics.median([*self.escapes, *stayed])
+        """Median over all runs, where one that never escaped is the latest; None if infinite."""
+        never = [math.inf] * (len(self.runs) - len(self.escapes))
+        median = statistics.median([*self.escapes, *never])
         return float(median) if math.isfinite(median) else None
 
 
 @dataclass(frozen=True)
 class SweepComparison:
-    best: RunSummary | None  # by dev CER, for the test split must not choose
-    lowest_test_cer: RunSummary | None  # by test CER; not always the same
-    differences: tuple[RunComparison, ...]  # from small to large
+    best: RunSummary | None  # by dev CER; the test split must not select
+    lowest_test_cer: RunSummary | None  # often the best run, but not always
+    differences: tuple[RunComparison, ...]  # ascending by difference
     escaped: tuple[RunSummary, ...]  # the earliest first
-    not_escaped: tuple[RunSummary, ...]  # to the end of their updates
+    not_escaped: tuple[RunSummary, ...]  # finished without an escape
     arms: tuple[Arm, ...]
     one_seed: bool
 
+    def with_verdict(self, verdict: str) -> list[RunSummary]:
+        return [each.run_summary for each in self.differences if each.verdict == verdict]
+
 
 def compare_runs(run_summaries: Sequence[RunSummary]) -> SweepComparison:
-    done = [
-        one
-        for one in run_summaries
-        if one.state == "finished" and one.test_row and one.selected_dev_row
+    finished = [
+        run
+        for run in run_summaries
+        if run.state == "finished" and run.test_row and run.selected_dev_row
     ]
-    best = min(done, key=dev_selection_key, default=None)
-    left = [one for one in run_summaries if one.escape_updates is not None]
+    best = min(finished, key=dev_selection_key, default=None)
+    escaped = [run for run in run_summaries if run.escape_updates is not None]
     return SweepComparison(
         best=best,
-        lowest_test_cer=min(done, key=_test_cer, default=None),
-        differences=tuple(_compare_others(best, done)) if best else (),
-        escaped=tuple(sorted(left, key=lambda one: one.escape_updates or 0)),
-        not_escaped=tuple(one for one in done if one.escape_updates is None),
-        arms=tuple(_group_arms(done)),
-        one_seed=len({one.setting(SEED_KEY) for one in done}) == 1,
+        lowest_test_cer=min(finished, key=_test_cer, default=None),
+        differences=tuple(_compare_others(best, finished)) if best else (),
+        escaped=tuple(sorted(escaped, key=lambda run: run.escape_updates or 0)),
+        not_escaped=tuple(run for run in finished if run.escape_updates is None),
+        arms=tuple(_group_arms(finished)),
+        one_seed=len({run.setting(SEED_KEY) for run in finished}) == 1,
     )
 
 
 def dev_selection_key(run: RunSummary) -> tuple[float, float]:
-    """A run has the rank of the epoch that is chosen for it: one rule for both choices."""
-    return (
-        plateau.selection_key(run.selected_dev_row)
-        if run.selected_dev_row
-        else (math.inf, math.inf)
-    )
+    """Return the key of the run's selected epoch: one rule selects epochs and runs."""
+    row = run.selected_dev_row
+    return plateau.selection_key(row) if row else (math.inf, math.inf)
 
 
 def _test_cer(run: RunSummary) -> float:
@@ -116,91 +117,90 @@ def _test_cer(run: RunSummary) -> float:
 
 
 def _compare_others(best: RunSummary, finished: Sequence[RunSummary]) -> list[RunComparison]:
-    others = [_compare_to_best(best, one) for one in finished if one is not best]
-    return sorted((one for one in others if one), key=lambda one: one.cer.difference)
+    others = [_compare_to_best(best, run) for run in finished if run is not best]
+    return sorted((each for each in others if each), key=lambda each: each.cer.difference)
 
 
 def _compare_to_best(best: RunSummary, other: RunSummary) -> RunComparison | None:
-    """None where the two have no utterance in common, as of different corpora."""
-    theirs = {one.utterance_id: one for one in other.hypotheses_for("test")}
-    mine = [one for one in best.hypotheses_for("test") if one.utterance_id in theirs]
-    if not mine:
+    """Return None if the two runs have no test utterance in common."""
+    theirs = {each.utterance_id: each for each in other.hypotheses_for("test")}
+    ours = [each for each in best.hypotheses_for("test") if each.utterance_id in theirs]
+    if not ours:
         return None
-    errors_a, totals = error_counts(mine, "cer")
-    errors_b, _ = error_counts([theirs[one.utterance_id] for one in mine], "cer")
-    return RunComparison(other, paired_bootstrap(errors_a, errors_b, totals), len(mine))
+    errors_a, totals = error_counts(ours, "cer")
+    errors_b, _ = error_counts([theirs[each.utterance_id] for each in ours], "cer")
+    return RunComparison(other, paired_bootstrap(errors_a, errors_b, totals), len(ours))
 
 
 def _group_arms(finished: Sequence[RunSummary]) -> Iterator[Arm]:
-    """Only where the sweep varies the seed, and only where that has given two runs."""
+    """Yield arms of at least two runs, if the sweep varies the seed."""
     groups: dict[tuple[str, str], list[RunSummary]] = {}
-    for one in finished:
-        if SEED_KEY in one.run.settings:
-            groups.setdefault((_arm_label(one), repr(_settings_without_seed(one))), []).append(one)
-    for (arm, _), members in groups.items():
-        if len(members) > 1:
-            rest = _settings_without_seed(members[0])
-            named = ", ".join(
-                f"{key} {'null' if value is None else value}" for key, value in rest.items()
+    for run in finished:
+        if SEED_KEY in run.run.settings:
+            key = (_label_without_seed(run), repr(_settings_without_seed(run)))
+            groups.setdefault(key, []).append(run)
+    for (label, _), runs in groups.items():
+        if len(runs) > 1:
+            settings = _settings_without_seed(runs[0])
+            listed = ", ".join(
+                f"{key} {'null' if value is None else value}" for key, value in settings.items()
             )
-            yield Arm(arm or named or "all", rest, tuple(members))
+            yield Arm(label or listed or "all", settings, tuple(runs))
 
 
 def _settings_without_seed(run: RunSummary) -> dict[str, Any]:
     return {key: value for key, value in run.run.settings.items() if key != SEED_KEY}
 
 
-def _arm_label(run: RunSummary) -> str:
-    """The label without the seed that sweep.py puts at its end or within; empty if it has none."""
+def _label_without_seed(run: RunSummary) -> str:
+    """Return the label without the part that names the seed; empty if it names none."""
     parts = run.run.label.split(", ")
     seed = f"seed {run.run.settings[SEED_KEY]}"
     return ", ".join(part for part in parts if part != seed) if seed in parts else ""
 
 
 def describe_run(run: RunSummary) -> str:
-    """What the rows say about how a run goes, in a few sentences."""
+    """Return a few sentences about the state of a run, from its rows."""
     dev = run.rows_for("dev")
     if not dev:
         return {
-            "missing": "Its folder is not there yet.",
-            "waiting": "It has not begun.",
-        }.get(run.state, "No epoch is complete.")
-    where = plateau.describe_status(run.rows, run.experiment, is_last_epoch=run.state == "finished")
-    return " ".join(
-        [f"{where[0].upper()}{where[1:]}.", *_describe_training(run, dev), *_describe_problems(run)]
+            "missing": "Its folder does not exist yet.",
+            "waiting": "It has not started.",
+        }.get(run.state, "No epoch has ended yet.")
+    status = plateau.describe_status(
+        run.rows, run.experiment, is_last_epoch=run.state == "finished"
     )
+    sentences = [f"{status[0].upper()}{status[1:]}."]
+    return " ".join([*sentences, *_describe_training(run, dev), *_describe_problems(run)])
 
 
 def _describe_training(run: RunSummary, dev: Sequence[Row]) -> Iterator[str]:
-    chosen = run.selected_dev_row
-    if run.escape_updates is None or chosen is None:
+    selected = run.selected_dev_row
+    if run.escape_updates is None or selected is None:
         return
     last, lowest = dev[-1], min(dev, key=lambda row: row["loss_per_character"])
-    yield (
-        f"Lowest dev CER {format_percent(chosen['cer'])} in epoch {chosen['epoch']} of {last['epoch']}."
-        if run.state == "finished"
-        else f"Lowest dev CER until now {format_percent(chosen['cer'])}, in epoch {chosen['epoch']}."
-    )
-    if last["loss_per_character"] > OVERFITTING_LOSS_RATIO * lowest["loss_per_character"]:
+    last_loss, lowest_loss = last["loss_per_character"], lowest["loss_per_character"]
+    cer, epoch, finished = selected["cer"], selected["epoch"], run.state == "finished"
+    so_far = f"in epoch {epoch} of {last['epoch']}" if finished else f"so far, in epoch {epoch}"
+    yield f"Lowest dev CER {format_percent(cer)} {so_far}."
+    if last_loss > OVERFITTING_LOSS_RATIO * lowest_loss:
         yield (
-            f"It overfits: the dev loss has risen from {format_decimal(lowest['loss_per_character'])} in "
-            f"epoch {lowest['epoch']} to {format_decimal(last['loss_per_character'])}."
+            f"It overfits: the dev loss rose from {format_decimal(lowest_loss)} in epoch "
+            f"{lowest['epoch']} to {format_decimal(last_loss)}."
         )
-    elif run.state == "finished" and chosen["epoch"] == last["epoch"]:
-        yield "The last epoch is the best one: more epochs may pay."
+    elif finished and epoch == last["epoch"]:
+        yield "The last epoch is the best one, so more epochs may help."
 
 
 def _describe_problems(run: RunSummary) -> Iterator[str]:
     train = run.rows_for("train")
     if not train:
         return
-    last = train[-1]
-    if last["infeasible"]:
+    if infeasible := train[-1]["infeasible"]:
         yield (
-            f"{format_integer(last['infeasible'])} training utterances have more labels than frames "
+            f"{format_integer(infeasible)} training utterances have more labels than frames "
             "and were left out."
         )
-    seconds = sum(row["seconds"] for row in train)
-    waited = sum(row["loader_wait"] * row["seconds"] for row in train)
-    if seconds and waited / seconds > MAX_LOADER_WAIT_SHARE:
-        yield f"{format_percent(waited / seconds)} of the training time waits for data."
+    waited = speed_columns(run)["loader_wait"]
+    if waited > MAX_LOADER_WAIT_SHARE:
+        yield f"{format_percent(waited)} of the training time was spent waiting for data."

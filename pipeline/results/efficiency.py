@@ -1,7 +1,8 @@
-"""Thrift: what runs used of what their jobs had asked for, and a line of advice about it.
+"""Efficiency: what runs used of the resources that their jobs requested, and advice about it.
 
-In:   what each process noted.   Out: columns of summary.csv; lines for a person.
-Not here: measuring it (jobs/meter.py).
+In:   the usage that each process of a run recorded.
+Out:  columns of summary.csv, as SLURM's `seff` has them; lines of advice.
+Not here: measuring the usage, which the job does on its node.
 """
 
 import math
@@ -15,52 +16,56 @@ EFFICIENCY_COLUMNS = (
     *("cpus_asked", "cpus_used", "cpu_efficiency", "memory_gb_asked", "peak_memory_gb"),
     *("gpu_busy", "queue_seconds", "gpu_hours"),
 )
-LOW_USE_SHARE = 0.5  # less used than this share is worth a line
-MIN_JUDGED_DURATION_S = 60.0  # a shorter run mostly started
+LOW_USE_SHARE = 0.5  # advice is given if less than this share was used
+MIN_JUDGED_DURATION_S = 60.0  # a shorter run spends most of its time starting
 
 
 def summarise_usage(usages: Sequence[Usage]) -> dict[str, Any]:
-    """Times added over the processes that had the run; nothing where none was noted."""
+    """Return EFFICIENCY_COLUMNS, with times summed over a run's processes; nan if not recorded."""
     if not usages:
         return dict.fromkeys(EFFICIENCY_COLUMNS, math.nan)
-    seconds = sum(one.seconds for one in usages)
-    cpu_seconds = sum(one.cpu_seconds for one in usages)
-    given = sum(one.cpus * one.seconds for one in usages)
+    seconds = sum(usage.seconds for usage in usages)
+    cpu_seconds = sum(usage.cpu_seconds for usage in usages)
+    allocated = sum(usage.cpus * usage.seconds for usage in usages)
     last = usages[-1]
     return {
         "cpus_asked": last.cpus,
         "cpus_used": cpu_seconds / seconds if seconds else math.nan,
-        "cpu_efficiency": cpu_seconds / given if given else math.nan,
+        "cpu_efficiency": cpu_seconds / allocated if allocated else math.nan,
         "memory_gb_asked": math.nan if last.memory_gb is None else last.memory_gb,
-        "peak_memory_gb": max(one.peak_bytes for one in usages) / 2**30 or math.nan,
-        "gpu_busy": _weighted_mean([(one.gpu_busy, one.seconds) for one in usages]),
-        "queue_seconds": sum(one.waited for one in usages if not math.isnan(one.waited)),
-        "gpu_hours": sum(one.gpus * one.seconds for one in usages) / 3600,
+        "peak_memory_gb": max(usage.peak_bytes for usage in usages) / 2**30 or math.nan,
+        "gpu_busy": _weighted_mean([(usage.gpu_busy, usage.seconds) for usage in usages]),
+        "queue_seconds": sum(usage.waited for usage in usages if not math.isnan(usage.waited)),
+        "gpu_hours": sum(usage.gpus * usage.seconds for usage in usages) / 3600,
     }
 
 
 def _weighted_mean(shares: Sequence[tuple[float, float]]) -> float:
     known = [(share, seconds) for share, seconds in shares if not math.isnan(share)]
-    whole = sum(seconds for _, seconds in known)
-    return sum(share * seconds for share, seconds in known) / whole if whole else math.nan
+    total = sum(seconds for _, seconds in known)
+    return sum(share * seconds for share, seconds in known) / total if total else math.nan
 
 
 def resource_advice(summary_rows: Sequence[Mapping[str, str]]) -> list[str]:
-    """Of the lines of summary.csv: what was asked for and hardly used."""
-    long = [
-        line for line in summary_rows if _column_value(line, "seconds") >= MIN_JUDGED_DURATION_S
-    ]
-    found = []
+    """Return a line for each resource that most of was not used, from rows of summary.csv."""
+    long = [row for row in summary_rows if _column_value(row, "seconds") >= MIN_JUDGED_DURATION_S]
+    advice = []
     cpus, used = _column_median(long, "cpus_asked"), _column_median(long, "cpus_used")
     if cpus > 1 and used < LOW_USE_SHARE * cpus:
-        found.append(f"asked for {cpus:.0f} CPUs, used {used:.1f}: lower cpus in the profile")
-    asked, peak = _column_median(long, "memory_gb_asked"), _column_max(long, "peak_memory_gb")
-    if peak < LOW_USE_SHARE * asked:
-        found.append(f"asked for {asked:.3g} GB, peaked at {peak:.2g}: lower memory_gb")
+        advice.append(f"requested {cpus:.0f} CPUs, used {used:.1f}: lower cpus in the profile")
+    # The largest peak, because one run that needs the memory is reason enough to request it.
+    memory, peak = _column_median(long, "memory_gb_asked"), _column_max(long, "peak_memory_gb")
+    if peak < LOW_USE_SHARE * memory:
+        advice.append(
+            f"requested {memory:.3g} GB of memory, used at most {peak:.2g}: lower memory_gb in the "
+            "profile"
+        )
     busy = _column_median(long, "gpu_busy")
     if busy < LOW_USE_SHARE:
-        found.append(f"the GPU was busy {100 * busy:.0f} % of the time: raise runs_per_gpu")
-    return found
+        advice.append(
+            f"the GPU was busy {100 * busy:.0f} % of the time: raise runs_per_gpu in the profile"
+        )
+    return advice
 
 
 def _column_value(row: Mapping[str, str], name: str) -> float:
@@ -68,7 +73,7 @@ def _column_value(row: Mapping[str, str], name: str) -> float:
 
 
 def _column_values(rows: Sequence[Mapping[str, str]], name: str) -> list[float]:
-    return [value for line in rows if not math.isnan(value := _column_value(line, name))]
+    return [value for row in rows if not math.isnan(value := _column_value(row, name))]
 
 
 def _column_median(rows: Sequence[Mapping[str, str]], name: str) -> float:

@@ -1,6 +1,7 @@
-"""Numbers as a reader wants them: fractions become percent, seconds become minutes.
+"""Formatting: numbers as short text; fractions become percent, seconds become minutes.
 
-In:   numbers, nan where there is none.   Out: short text.
+In:   numbers, nan for an unknown value.   Out: text for the page.
+Not here: numbers on a terminal (jobs/messages.py).
 """
 
 import datetime as dt
@@ -8,7 +9,7 @@ import math
 
 Number = int | float
 
-NARROW_SPACE = "\u202f"  # narrow, and no line breaks at it
+NARROW_SPACE = "\u202f"  # narrow, and no line break happens there
 NO_VALUE = "–"
 
 
@@ -17,19 +18,19 @@ def format_percent(share: Number) -> str:
 
 
 def format_interval(low: Number, high: Number) -> str:
-    """Of shares, without the sign: it follows a percentage. Nothing if there is none."""
+    """Return two shares in percent, without the sign, since the text follows a percentage."""
     if math.isnan(low) or math.isnan(high):
         return ""
     return f"{100 * low:.1f}–{100 * high:.1f}"
 
 
 def format_points(difference: Number) -> str:
-    """A difference of two shares."""
+    """Return a difference of two shares in percentage points."""
     return NO_VALUE if math.isnan(difference) else f"{100 * difference:+.1f}".replace("-", "−")
 
 
 def format_probability(share: Number) -> str:
-    """Never quite 0 or 1: it comes from a finite number of draws."""
+    """Return a share of draws, never as 0 or 100 %: the number of draws is finite."""
     if math.isnan(share):
         return NO_VALUE
     if share < 0.001:
@@ -60,5 +61,5 @@ def format_duration(seconds: Number) -> str:
 
 
 def format_time(time: Number) -> str:
-    """Seconds since 1970, for people in any zone."""
+    """Return seconds since 1970 as a UTC date and time."""
     return f"{dt.datetime.fromtimestamp(time, dt.UTC):%Y-%m-%d %H:%M} UTC"

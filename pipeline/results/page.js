@@ -1,18 +1,18 @@
-// The page reads without this: it only points out a run's line, and sorts a table.
+// The page works without this script, which highlights the lines of one run and sorts the table.
 "use strict";
 const figures = document.querySelector(".figures");
 
-function point(number) {
+function highlight(number) {
   if (!figures) return;
-  for (const line of figures.querySelectorAll(".pointed")) line.classList.remove("pointed");
+  for (const line of figures.querySelectorAll(".highlighted")) line.classList.remove("highlighted");
   const lines = number ? figures.querySelectorAll(`[id$="-of-run-${number}"]`) : [];
-  for (const line of lines) line.classList.add("pointed");
-  figures.classList.toggle("pointing", lines.length > 0);
+  for (const line of lines) line.classList.add("highlighted");
+  figures.classList.toggle("highlighting", lines.length > 0);
 }
 
-for (const named of document.querySelectorAll("[data-run]")) {
-  named.addEventListener("mouseenter", () => point(named.dataset.run));
-  named.addEventListener("mouseleave", () => point(null));
+for (const element of document.querySelectorAll("[data-run]")) {
+  element.addEventListener("mouseenter", () => highlight(element.dataset.run));
+  element.addEventListener("mouseleave", () => highlight(null));
 }
 
 function value(row, column) {
@@ -21,7 +21,7 @@ function value(row, column) {
 }
 
 function compare(a, b) {
-  if (a === "" || b === "") return (a === "") - (b === ""); // what is not known goes last
+  if (a === "" || b === "") return (a === "") - (b === ""); // unknown values come last
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
@@ -31,9 +31,9 @@ function sort(heading) {
   for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
   heading.setAttribute("aria-sort", ascending ? "ascending" : "descending");
   const known = (row) => value(row, heading.cellIndex) !== "";
-  const rows = [...table.tBodies[0].rows].sort((one, two) => {
-    const order = compare(value(one, heading.cellIndex), value(two, heading.cellIndex));
-    return ascending || !known(one) || !known(two) ? order : -order;
+  const rows = [...table.tBodies[0].rows].sort((a, b) => {
+    const order = compare(value(a, heading.cellIndex), value(b, heading.cellIndex));
+    return ascending || !known(a) || !known(b) ? order : -order;
   });
   table.tBodies[0].append(...rows);
 }

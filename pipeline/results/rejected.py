@@ -1,8 +1,8 @@
-"""Refused: what of the corpora of a sweep could not be used, and why.
+"""Rejected utterances: which utterances of a sweep's corpora could not be used, and why.
 
-In:   their manifests and the folders of their feature sets, as much of them as is there.
-Out:  of each corpus how many utterances it lists, and the refused ones.
-Not here: refusing (corpus/readers.py, features/precompute.py), the page (report.py).
+In:   manifests and feature sets, complete or not.
+Out:  for each corpus the number of its utterances, and the refused ones with their reasons.
+Not here: the decision to refuse (corpus/readers.py, features/precompute.py), the page (report.py).
 """
 
 from collections.abc import Iterable
@@ -15,11 +15,11 @@ from pipeline.features import feature_set
 from pipeline.features.shards import Shard
 from pipeline.files import InputError
 
-MAX_SHOWN_REFUSALS = 20  # of a corpus on the page; a table has all
+MAX_SHOWN_REFUSALS = 20  # of each corpus on the page; refused.csv has all
 
 
 class FeatureSource(NamedTuple):
-    """A feature set, and what it was made of."""
+    """A feature set and the manifest that it was computed from."""
 
     manifest: Path
     features: Path
@@ -29,7 +29,7 @@ class FeatureSource(NamedTuple):
 @dataclass(frozen=True)
 class CorpusRefusals:
     corpus: str
-    listed_count: int | None  # utterances; None: its manifest is gone
+    listed_count: int | None  # utterances; None if the manifest is gone
     refusals: tuple[Refusal, ...]
 
     @property
@@ -38,23 +38,29 @@ class CorpusRefusals:
 
 
 def collect_refusals(sources: Iterable[FeatureSource]) -> list[CorpusRefusals]:
-    """Corpora of which anything was refused; feature sets of one corpus refuse the same."""
-    of_manifest: dict[Path, list[FeatureSource]] = {}
+    """Return the corpora with refused utterances, each utterance once.
+
+    Feature sets of the same corpus refuse the same utterances.
+    """
+    by_manifest: dict[Path, list[FeatureSource]] = {}
     for source in sources:
-        of_manifest.setdefault(source.manifest, []).append(source)
-    found = [_corpus_refusals(path, sets) for path, sets in of_manifest.items()]
-    return [each for each in found if each.refusals]
+        by_manifest.setdefault(source.manifest, []).append(source)
+    corpora = [_corpus_refusals(path, group) for path, group in by_manifest.items()]
+    return [corpus for corpus in corpora if corpus.refusals]
 
 
 def _corpus_refusals(path: Path, sources: Iterable[FeatureSource]) -> CorpusRefusals:
-    shards = (
-        shard for each in sources for shard in feature_set.find_shards(each.features, each.slices)
-    )
-    decoding = [refusal for s in shards if isinstance(s, Shard) for refusal in s.refusals]
+    shards = [
+        shard
+        for source in sources
+        for shard in feature_set.find_shards(source.features, source.slices)
+        if isinstance(shard, Shard)  # a shard that is missing or damaged is skipped
+    ]
+    from_shards = [refusal for shard in shards for refusal in shard.refusals]
     try:
         manifest = ManifestFile.open(path)
     except InputError:
-        return CorpusRefusals(path.stem, None, tuple(dict.fromkeys(decoding)))
+        return CorpusRefusals(path.stem, None, tuple(dict.fromkeys(from_shards)))
     listed = manifest.utterance_count + len(manifest.refusals)
-    refusals = dict.fromkeys([*manifest.refusals, *decoding])
+    refusals = dict.fromkeys([*manifest.refusals, *from_shards])
     return CorpusRefusals(manifest.corpus, listed, tuple(refusals))

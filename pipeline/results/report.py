@@ -1,8 +1,8 @@
 """The report of a sweep: results.csv, summary.csv, figures and one self-contained page.
 
-In:   the runs of a sweep, in any state; its question; what of its corpora was refused.
-Out:  a folder; page and best run.
-Not here: what the page looks like (page.html, page.css, page.js), what it finds (findings.py).
+In:   the runs of a sweep, in any state; its question; the refused utterances of its corpora.
+Out:  a folder; the path of the page and the comparison of the runs.
+Not here: the look of the page (page.html, page.css, page.js), the comparison (comparison.py).
 """
 
 import base64
@@ -21,9 +21,17 @@ from markupsafe import Markup
 
 from pipeline.files import write_text
 from pipeline.results import formatting, run_summary, table
-from pipeline.results.comparison import Arm, compare_runs, describe_run, dev_selection_key
-from pipeline.results.figures import figure_specs, learning_curves, svg_embed
-from pipeline.results.figures.learning_curves import Curve
+from pipeline.results.comparison import (
+    Arm,
+    SweepComparison,
+    compare_runs,
+    describe_run,
+    dev_selection_key,
+)
+from pipeline.results.figures.figure_specs import FIGURE_SPECS
+from pipeline.results.figures.learning_curves import Curve, draw_figure
+from pipeline.results.figures.style import PALETTE
+from pipeline.results.figures.svg_embed import embed_svg
 from pipeline.results.rejected import CorpusRefusals
 from pipeline.results.run_summary import RunSummary, SweepRun
 from pipeline.results.transcripts import compare_utterances
@@ -31,8 +39,8 @@ from pipeline.runs import plateau
 
 TEMPLATE_DIR = Path(__file__).parent
 
-WIDE_SIZE_PX, SMALL_SIZE_PX = (1000, 400), (480, 330)  # pixels
-FULL_WIDTH_FIGURE = "loss"  # the figure that gets the width of the page
+FILE_SIZE_PX, WIDE_SIZE_PX, SMALL_SIZE_PX = (760, 420), (1000, 400), (480, 330)
+FULL_WIDTH_FIGURE = "loss"  # the figure that is as wide as the page
 
 HEADER_KEY_PATTERN = re.compile(r"^(Question|Cost|Expect)(?:ed|ation)?:\s*", re.IGNORECASE)
 
@@ -40,7 +48,7 @@ HEADER_KEY_PATTERN = re.compile(r"^(Question|Cost|Expect)(?:ed|ation)?:\s*", re.
 @dataclass(frozen=True)
 class WrittenReport:
     page: Path
-    best: RunSummary | None  # by dev; None before a run has finished
+    comparison: SweepComparison
 
 
 @dataclass(frozen=True)
@@ -48,9 +56,9 @@ class RunView:
     """A run as the page shows it."""
 
     number: int  # in the sweep, from 1
-    colour: int | None  # place in the palette; None: in the background
+    palette_index: int | None  # None: grey, in the background
     run_summary: RunSummary
-    summary_row: Mapping[str, Any]  # its line of summary.csv
+    summary_row: Mapping[str, Any]  # the run's line of summary.csv
     description: str
 
     @property
@@ -63,159 +71,164 @@ def write_report_folder(
     question: str,
     runs: Sequence[SweepRun],
     folder: Path,
-    expected: str | None = None,
     *,
+    remedies: Mapping[str, str],
+    commands: Sequence[str],
+    refused: Sequence[CorpusRefusals],
     now: float | None = None,
-    remedies: Mapping[str, str] | None = None,
-    commands: Sequence[str] = (),
-    refused: Sequence[CorpusRefusals] = (),
 ) -> WrittenReport:
-    """Write the report of `runs` as they are at `now` (seconds since 1970).
+    """Write the report of `runs` as they are at `now` (seconds since 1970) into `folder`.
 
-    `remedies` maps a cause of failure to what a person can do; `commands` repeat the sweep.
+    `remedies` maps a cause of failure to what a person can do; `commands` reproduce the sweep.
     """
     now = time.time() if now is None else now
-    readings = [run_summary.read_run(run, now) for run in runs]
-    summary = table.summary_table(readings)
-    table.write_csv(table.rows_table(readings), folder / "results.csv")
+    run_summaries = [run_summary.read_run(run, now) for run in runs]
+    summary = table.summary_table(run_summaries)
+    comparison = compare_runs(run_summaries)
+    table.write_csv(table.rows_table(run_summaries), folder / "results.csv")
     table.write_csv(summary, folder / "summary.csv")
-    views = _run_views(readings, summary)
-    content = _page_content(views)
-    if content["found"].arms:
-        table.write_csv(_arms_table(content["found"].arms), folder / "seeds.csv")
+    if comparison.arms:
+        table.write_csv(_arms_table(comparison.arms), folder / "seeds.csv")
     _write_refusals(refused, folder / "refused.csv")
+    views = _run_views(run_summaries, summary)
     context = {
         "name": name,
-        "opening": _parse_header(question, expected),
+        "header": _parse_header(question),
         "generated": now,
-        "drawings": _draw_figures(views, folder / "figures"),
-        "commands": commands or _default_commands(name),
-        "remedies": remedies or {},
+        "figures": _draw_figures(views, folder / "figures"),
+        "commands": commands,
+        "remedies": remedies,
         "refused": refused,
         "plateau": plateau,
-        **content,
+        **_page_content(views, comparison),
     }
     page = folder / "report.html"
     write_text(page, _render_page(context))
-    return WrittenReport(page, content["found"].best)
+    return WrittenReport(page, comparison)
 
 
 def _run_views(run_summaries: Sequence[RunSummary], summary: pd.DataFrame) -> list[RunView]:
     colours = _assign_colours(run_summaries)
-    lines = [
+    rows = [
         {str(key): math.nan if value is None or value is pd.NA else value for key, value in pairs}
-        for pairs in (line.items() for line in summary.to_dict("records"))
+        for pairs in (row.items() for row in summary.to_dict("records"))
     ]
     return [
-        RunView(place + 1, colours.get(place), one, line, describe_run(one))
-        for place, (one, line) in enumerate(zip(run_summaries, lines, strict=True))
+        RunView(index + 1, colours.get(index), run, row, describe_run(run))
+        for index, (run, row) in enumerate(zip(run_summaries, rows, strict=True))
     ]
 
 
 def _assign_colours(run_summaries: Sequence[RunSummary]) -> dict[int, int]:
-    """All runs where the palette reaches; else the best by dev CER, and one that stays blank."""
-    places = list(range(len(run_summaries)))
-    most = len(learning_curves.PALETTE)
-    if len(places) > most:
-        begun = [place for place in places if run_summaries[place].selected_dev_row]
-        begun.sort(key=lambda place: dev_selection_key(run_summaries[place]))
-        blank = [place for place in begun[most - 1 :] if not run_summaries[place].escape_updates]
-        places = sorted([*begun[: most - 1], *(blank[:1] or begun[most - 1 : most])])
-    return {place: colour for colour, place in enumerate(places)}
+    """Return run index -> palette index.
+
+    With more runs than colours, the best runs by dev CER are coloured, and one run that has not
+    escaped.
+    """
+    indices = list(range(len(run_summaries)))
+    most = len(PALETTE)
+    if len(indices) > most:
+        ranked = [index for index in indices if run_summaries[index].selected_dev_row]
+        ranked.sort(key=lambda index: dev_selection_key(run_summaries[index]))
+        blank = [index for index in ranked[most - 1 :] if not run_summaries[index].escape_updates]
+        indices = sorted([*ranked[: most - 1], *(blank[:1] or ranked[most - 1 : most])])
+    return {index: colour for colour, index in enumerate(indices)}
 
 
-def _parse_header(question: str, expected: str | None) -> dict[str, str]:
-    """The parts of a sweep file's opening comment: question, cost, expect."""
+def _parse_header(question: str) -> dict[str, str]:
+    """Return the parts of a sweep file's opening comment: question, cost, expect."""
     parts: dict[str, list[str]] = {}
     part = "question"
     for line in question.splitlines():
         start = HEADER_KEY_PATTERN.match(line)
         part = start[1].lower() if start else part
         parts.setdefault(part, []).append(line[start.end() if start else 0 :].strip())
-    parts |= {"expect": [expected]} if expected else {}
     texts = {part: " ".join(lines).strip() for part, lines in parts.items()}
     empty = dict.fromkeys(("question", "expect", "cost"), "")
     return empty | {part: text[:1].upper() + text[1:] for part, text in texts.items()}
 
 
 def _draw_figures(views: Sequence[RunView], folder: Path) -> list[dict[str, Any]]:
-    """Each figure as a file of its own, with names, and once or twice for the page."""
-    curves = [Curve(view.run_summary, view.number, view.colour) for view in views]
-    drawings = []
-    for panel in figure_specs.FIGURE_SPECS:
-        alone = learning_curves.draw_figure(panel, curves, 760, 420, with_labels=True)
-        small = learning_curves.draw_figure(panel, curves, *SMALL_SIZE_PX, with_labels=False)
-        if alone is None or small is None:
+    """Write each figure as a file, and return it in one or two sizes for the page."""
+    curves = [Curve(view.run_summary, view.number, view.palette_index) for view in views]
+    figures = []
+    for spec in FIGURE_SPECS:
+        whole = draw_figure(spec, curves, *FILE_SIZE_PX, with_labels=True)
+        small = draw_figure(spec, curves, *SMALL_SIZE_PX, with_labels=False)
+        if whole is None or small is None:
             continue
-        write_text(folder / f"{panel.name}.svg", alone)
-        shown = {"small": small}
-        if panel.name == FULL_WIDTH_FIGURE:
-            shown["wide"] = (
-                learning_curves.draw_figure(panel, curves, *WIDE_SIZE_PX, with_labels=True) or small
-            )
-        description = f"{panel.title}, over updates. {panel.caption}"
+        write_text(folder / f"{spec.name}.svg", whole)
+        sizes = {"small": small}
+        if spec.name == FULL_WIDTH_FIGURE:
+            sizes["wide"] = draw_figure(spec, curves, *WIDE_SIZE_PX, with_labels=True) or small
+        description = f"{spec.title}, over updates. {spec.caption}"
         pictures = {
-            size: Markup(svg_embed.embed_svg(svg, f"{panel.name}-{size}", description))  # noqa: S704
-            for size, svg in shown.items()
+            size: Markup(embed_svg(svg, f"{spec.name}-{size}", description))  # noqa: S704
+            for size, svg in sizes.items()
         }
-        drawings.append({"panel": panel, "pictures": pictures})
-    return drawings
+        figures.append({"spec": spec, "pictures": pictures})
+    return figures
 
 
-def _page_content(views: Sequence[RunView]) -> dict[str, Any]:
-    found = compare_runs([view.run_summary for view in views])
-    of_run = {view.label: view for view in views}
-    heard = [
-        view
+def _page_content(views: Sequence[RunView], comparison: SweepComparison) -> dict[str, Any]:
+    view_of = {view.label: view for view in views}
+    tested = [
+        view.run_summary
         for view in views
-        if view.colour is not None and view.run_summary.hypotheses_for("test")
+        if view.palette_index is not None and view.run_summary.hypotheses_for("test")
     ]
-    best = of_run[found.best.run.label] if found.best else None
+    best = comparison.best
     return {
         "views": views,
-        "of_run": of_run,
-        "found": found,
-        "best": best,
-        "scale": _cer_axis_max(views),
+        "view_of": view_of,
+        "comparison": comparison,
+        "best": view_of[best.run.label] if best else None,
+        "cer_axis_max": _cer_axis_max(views),
         "states": _count_states(views),
-        "samples": compare_utterances([view.run_summary for view in heard], found.best),
+        "utterances": compare_utterances(tested, best),
         "ended": [view for view in views if view.run_summary.state in {"failed", "stopped"}],
         "environment": _environment_facts([view.run_summary for view in views]),
-        "swept": run_summary.swept_keys([view.run_summary.run for view in views]),
     }
 
 
-def _arms_table(groups: Sequence[Arm]) -> pd.DataFrame:
-    """One line per group of runs that differ in their seed only; an empty median is `never`."""
+def _arms_table(arms: Sequence[Arm]) -> pd.DataFrame:
+    """Return one line per arm; an empty median means that the median run never escaped."""
     return pd.DataFrame.from_records(
         [
             {
-                "runs": group.name,
-                "seeds": len(group.readings),
-                "escaped": len(group.escapes),
-                "escape_updates_median": group.median_escape_updates,
-                "escape_updates_lowest": min(group.escapes, default=None),
-                "escape_updates_highest": max(group.escapes, default=None),
-                "test_cer_mean": group.mean_test_cer,
-                "test_cer_deviation": group.standard_deviation,
-                "test_cer_lowest": min(group.test_cers),
-                "test_cer_highest": max(group.test_cers),
+                "runs": arm.name,
+                "seeds": len(arm.runs),
+                "escaped": len(arm.escapes),
+                "escape_updates_median": arm.median_escape_updates,
+                "escape_updates_lowest": min(arm.escapes, default=None),
+                "escape_updates_highest": max(arm.escapes, default=None),
+                "test_cer_mean": arm.mean_test_cer,
+                "test_cer_deviation": arm.standard_deviation,
+                "test_cer_lowest": min(arm.test_cers),
+                "test_cer_highest": max(arm.test_cers),
             }
-            for group in groups
+            for arm in arms
         ]
     )
 
 
 def _write_refusals(refused: Sequence[CorpusRefusals], path: Path) -> None:
-    rows = [{"corpus": one.corpus, **asdict(each)} for one in refused for each in one.refusals]
+    rows = [
+        {"corpus": corpus.corpus, **asdict(refusal)}
+        for corpus in refused
+        for refusal in corpus.refusals
+    ]
     if rows:
         table.write_csv(pd.DataFrame.from_records(rows), path)
     else:
-        path.unlink(missing_ok=True)  # an earlier report's
+        path.unlink(missing_ok=True)  # an earlier report may have written it
 
 
 def _cer_axis_max(views: Sequence[RunView]) -> float:
-    """The CER at the right end of the intervals' axis; what says nothing at all falls off it."""
+    """Return the CER at the right end of the axis of the intervals.
+
+    Runs with nearly 100 % are left out, so that the others can be told apart.
+    """
     highs = [view.summary_row["test_cer_high"] for view in views]
     known = [high for high in highs if not math.isnan(high)]
     return 1.08 * max([high for high in known if high < 0.9] or known or [1.0]) or 1.0
@@ -223,25 +236,24 @@ def _cer_axis_max(views: Sequence[RunView]) -> float:
 
 def _count_states(views: Sequence[RunView]) -> dict[str, int]:
     order = ("finished", "running", "stopped", "failed", "waiting", "missing")
-    found = [view.run_summary.state for view in views]
-    return {state: found.count(state) for state in order if state in found}
+    states = [view.run_summary.state for view in views]
+    return {state: states.count(state) for state in order if state in states}
 
 
 def _environment_facts(run_summaries: Sequence[RunSummary]) -> dict[str, list[str]]:
-    """Each fact with its values, in order of appearance: one, where all runs agree."""
+    """Return the distinct values of each fact: one value if all runs agree."""
     facts: dict[str, dict[str, None]] = {}
-    for one in run_summaries:
-        for fact, value in one.environment.items():
+    for run in run_summaries:
+        for fact, value in run.environment.items():
             facts.setdefault(fact, {})[str(value)] = None
     return {fact: list(values) for fact, values in facts.items()}
 
 
-def _default_commands(name: str) -> list[str]:
-    return [f"make {verb} SWEEP=configs/sweeps/{name}.yaml" for verb in ("sweep", "report")]
-
-
 def _render_page(context: Mapping[str, Any]) -> str:
-    """Everything escaped; the only script that may run is the one whose digest the page names."""
+    """Render the page with every value escaped.
+
+    The browser runs only the script whose digest the page's security policy names.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATE_DIR),
         autoescape=True,
@@ -249,21 +261,9 @@ def _render_page(context: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for present in (
-        *(
-            formatting.format_percent,
-            formatting.format_interval,
-            formatting.format_points,
-            formatting.format_probability,
-        ),
-        *(
-            formatting.format_decimal,
-            formatting.format_integer,
-            formatting.format_duration,
-            formatting.format_time,
-        ),
-    ):
-        environment.filters[present.__name__] = present
+    environment.filters |= {
+        name: function for name, function in vars(formatting).items() if name.startswith("format_")
+    }
     script = (TEMPLATE_DIR / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("page.html").render(

@@ -1,7 +1,8 @@
-"""What a run folder says now: state, rows, hypotheses, the epoch chosen on the dev split.
+"""Run summary: what a run folder holds now: state, rows, hypotheses, the selected epoch.
 
-In:   a run of a sweep, at any time: not begun, running, failed, damaged.   Out: `Reading`.
-Not here: tables (table.py), asking a scheduler (jobs/status.py).
+In:   a run of a sweep in any state: missing, waiting, running, failed, damaged.
+Out:  `RunSummary`.
+Not here: tables (table.py), what the scheduler knows of a run (jobs/sweep/run_status.py).
 """
 
 import time
@@ -14,7 +15,7 @@ from pipeline.runs import plateau
 from pipeline.runs.folder import Heartbeat, Hypothesis, RunFolder, Usage
 from pipeline.runs.records import HEARTBEAT_TIMEOUT_S
 from pipeline.runs.rows import Row
-from pipeline.runs.state import RunFolderState, _single_line, state_from_files
+from pipeline.runs.state import RunFolderState, state_from_files
 
 RunSummaryState = Literal["missing"] | RunFolderState
 
@@ -23,7 +24,7 @@ FileContent = TypeVar("FileContent")
 
 @dataclass(frozen=True)
 class SweepRun:
-    """One run as a sweep knows it."""
+    """A run as its sweep defines it."""
 
     label: str
     settings: dict[str, Any]  # swept dotted keys -> values
@@ -34,7 +35,7 @@ class SweepRun:
 class RunSummary:
     run: SweepRun
     state: RunSummaryState = "missing"
-    cause: str = ""  # of failed, and of some stopped: a short phrase
+    cause: str = ""  # a short phrase, if the run failed or was killed
     message: str = ""  # one line
     rows: Sequence[Row] = ()
     hypotheses: Sequence[Hypothesis] = ()
@@ -59,7 +60,7 @@ class RunSummary:
 
     @property
     def selected_dev_row(self) -> Row | None:
-        """The dev row of the epoch that the test split was heard with; the best so far before."""
+        """Dev row of the epoch that test was decoded with; before that, the best row so far."""
         dev = self.rows_for("dev")
         if test := self.test_row:
             dev = [row for row in dev if row["epoch"] == test["epoch"]]
@@ -70,7 +71,7 @@ class RunSummary:
         return plateau.escape_updates(self.rows)
 
     def setting(self, dotted: str) -> Any:
-        """A swept value; where the sweep leaves it to the base, the resolved experiment's."""
+        """Return the value of the sweep or, if the sweep does not set it, of the experiment."""
         if dotted in self.run.settings:
             return self.run.settings[dotted]
         value: Any = self.experiment
@@ -80,42 +81,44 @@ class RunSummary:
 
 
 def swept_keys(runs: Sequence[SweepRun]) -> list[str]:
-    """In the order in which the sweep names them."""
+    """Return the dotted keys of all settings that the runs vary, in the order of the sweep."""
     return list(dict.fromkeys(key for run in runs for key in run.settings))
 
 
 def read_run(run: SweepRun, now: float | None = None) -> RunSummary:
-    """Whatever can be read is kept; a damaged file makes the run a failed one."""
+    """Read the run folder as it is at `now` (seconds since 1970).
+
+    A damaged file makes the run a failed one; everything else is still read.
+    """
     folder = run.folder
     if not folder.path.is_dir():
         return RunSummary(run=run)
     damage: list[str] = []
 
-    def part(name: str, reader: Callable[[], FileContent], otherwise: FileContent) -> FileContent:
+    def read(name: str, reader: Callable[[], FileContent], default: FileContent) -> FileContent:
         try:
             return reader()
         except FileNotFoundError:
-            return otherwise
+            return default
         except (ValueError, KeyError, TypeError, OSError) as error:
             damage.append(f"{folder.path / name} cannot be read: {error}")
-            return otherwise
+            return default
 
-    heartbeat = part("heartbeat.json", folder.heartbeat, None)
-    failure = part("failure.json", folder.failure, None)
-    rows: Sequence[Row] = part("rows.jsonl", folder.rows, [])
-    hypotheses: Sequence[Hypothesis] = part("hypotheses.csv", folder.hypotheses, [])
-    experiment = part("experiment.yaml", folder.experiment, None)
-    nothing: dict[str, Any] = {}
-    environment = part("environment.json", folder.environment, nothing)
+    heartbeat = read("heartbeat.json", folder.heartbeat, None)
+    failure = read("failure.json", folder.failure, None)
+    rows: Sequence[Row] = read("rows.jsonl", folder.rows, [])
+    hypotheses: Sequence[Hypothesis] = read("hypotheses.csv", folder.hypotheses, [])
+    experiment = read("experiment.yaml", folder.experiment, None)
+    environment: dict[str, Any] = read("environment.json", folder.environment, {})
     silence = (time.time() if now is None else now) - (heartbeat.time if heartbeat else 0)
     state: RunSummaryState
     state, cause, message = state_from_files(
         heartbeat, failure, process_alive=silence <= HEARTBEAT_TIMEOUT_S
     )
-    if changed := folder.integrity_error(heartbeat):
-        damage.append(changed)
+    if error := folder.integrity_error(heartbeat):
+        damage.append(error)
     if damage:
-        state, cause, message = "failed", "damaged file", _single_line(damage[0])
+        state, cause, message = "failed", "damaged file", " ".join(damage[0].split())
     return RunSummary(
         run=run,
         state=state,

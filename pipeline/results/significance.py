@@ -1,12 +1,12 @@
-"""Significance: how far an error rate, or a difference of two, may be chance. NumPy only.
+"""Significance: how much of an error rate, or of a difference of two, may be chance. NumPy only.
 
-In:   errors and reference lengths of each utterance, as hypotheses.csv has them.
+In:   errors and reference lengths of each utterance, as in hypotheses.csv.
 Out:  intervals, the probability of improvement, a matched-pairs test.
-Not here: counting errors (training/scoring.py), the spread over seeds (table.py).
+Not here: counting errors (decoding/scoring.py), the spread over seeds (comparison.py).
 
-The bootstrap is that of Bisani and Ney (ICASSP 2004): whole utterances are drawn again, with
-replacement, and their counts added before dividing. Utterances of one speaker resemble each other;
-`groups` draws whole speakers instead, and gives wider, more honest intervals.
+The bootstrap is that of Bisani and Ney (ICASSP 2004): utterances are drawn with replacement, and
+their counts are added before dividing. Utterances of the same speaker resemble each other; with
+`groups`, whole speakers are drawn, and the intervals are wider and more honest.
 """
 
 import math
@@ -17,12 +17,12 @@ import numpy as np
 
 from pipeline.shapes import Float64, Int, Shaped
 
-_MAX_DRAWN_INDICES = 2_000_000  # drawn indices held at once: 16 MB
+_MAX_DRAWN_INDICES = 2_000_000  # held in memory at once: 16 MB
 
 
 @dataclass(frozen=True, slots=True)
 class Improvement:
-    difference: float  # rate of b minus rate of a: negative where b is better
+    difference: float  # rate of b minus rate of a: negative if b is better
     low: float
     high: float
     probability: float  # share of the draws in which b is better
@@ -44,7 +44,7 @@ def bootstrap_interval(
     seed: int = 0,
     level: float = 0.95,
 ) -> tuple[float, float]:
-    """The interval of sum(errors) / sum(totals); nan where there is nothing to divide by."""
+    """Return the interval of sum(errors) / sum(totals); (nan, nan) if all totals are 0."""
     counts_UK = _pool_by_group(np.stack([errors, totals], axis=1), groups)
     errors_D, totals_D = _resample(counts_UK, draws, seed).T
     return _percentile_interval(_divide_counts(errors_D, totals_D), level)
@@ -60,7 +60,7 @@ def paired_bootstrap(
     seed: int = 0,
     level: float = 0.95,
 ) -> Improvement:
-    """Two systems on the same utterances: each draw takes the same ones for both."""
+    """Compare two systems on the same utterances; each draw uses the same ones for both."""
     change = errors_b - errors_a
     counts_UK = _pool_by_group(np.stack([change, totals], axis=1), groups)
     change_D, totals_D = _resample(counts_UK, draws, seed).T
@@ -77,8 +77,8 @@ def paired_bootstrap(
 def mapsswe(errors_a: Int[np.ndarray, " U"], errors_b: Int[np.ndarray, " U"]) -> MatchedPairs:
     """Matched pairs sentence-segment word error test (Gillick and Cox 1989), two-sided.
 
-    The segments' errors have to be independent; utterances are, as far as speakers let them.
-    The statistic is normal for some 50 segments or more.
+    The test assumes that the errors of different segments are independent. The statistic is
+    approximately normal from about 50 segments.
     """
     change = errors_b - errors_a
     count = len(change)
@@ -90,28 +90,28 @@ def mapsswe(errors_a: Int[np.ndarray, " U"], errors_b: Int[np.ndarray, " U"]) ->
 
 
 def _pool_by_group(counts_UK: Int[np.ndarray, "U K"], groups: Sequence[str] | None) -> np.ndarray:
-    """Counts added within each group; without groups, as they are."""
+    """Return counts summed within each group, or unchanged without groups."""
     if groups is None:
         return counts_UK
-    names, places = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
-    if len(places) != len(counts_UK):
-        raise ValueError(f"{len(places)} groups for {len(counts_UK)} utterances")
+    names, indices = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+    if len(indices) != len(counts_UK):
+        raise ValueError(f"{len(indices)} groups for {len(counts_UK)} utterances")
     pooled = np.zeros((len(names), counts_UK.shape[1]), counts_UK.dtype)
-    np.add.at(pooled, places, counts_UK)
+    np.add.at(pooled, indices, counts_UK)
     return pooled
 
 
 def _resample(counts_UK: Int[np.ndarray, "U K"], draws: int, seed: int) -> np.ndarray:
-    """Counts (D, K), each the sum over as many drawn rows as there are."""
+    """Return counts (D, K); each is a sum over U rows that were drawn with replacement."""
     size = len(counts_UK)
     if not size:
         return counts_UK
     rng = np.random.default_rng(seed)
     columns = np.ascontiguousarray(counts_UK.T)
-    at_once = max(1, _MAX_DRAWN_INDICES // size)
+    block = max(1, _MAX_DRAWN_INDICES // size)  # draws at once
     sums = []
-    for begun in range(0, draws, at_once):
-        drawn_DU = rng.integers(size, size=(min(at_once, draws - begun), size))
+    for start in range(0, draws, block):
+        drawn_DU = rng.integers(size, size=(min(block, draws - start), size))
         sums.append(np.stack([column[drawn_DU].sum(1) for column in columns], axis=1))
     return np.concatenate(sums)
 
@@ -119,9 +119,9 @@ def _resample(counts_UK: Int[np.ndarray, "U K"], draws: int, seed: int) -> np.nd
 def _divide_counts(
     errors_D: Shaped[np.ndarray, " D"], totals_D: Shaped[np.ndarray, " D"]
 ) -> Float64[np.ndarray, " R"]:
-    """Rates of the draws that have one; none has only if no reference has a word."""
-    some = totals_D > 0
-    return np.asarray(errors_D[some] / totals_D[some], np.float64)
+    """Return the rates of the draws whose total is not 0."""
+    valid = totals_D > 0
+    return np.asarray(errors_D[valid] / totals_D[valid], np.float64)
 
 
 def _percentile_interval(rates_R: Float64[np.ndarray, " R"], level: float) -> tuple[float, float]:

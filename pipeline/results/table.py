@@ -1,9 +1,9 @@
-"""Many run folders -> one table of all rows, and one of a line per run.
+"""Tables: all rows of a sweep, and one line per run.
 
-In:   the runs of a sweep, in any state.   Out: the frames behind results.csv and summary.csv.
-Not here: reading a run folder (reading.py), words and figures (findings.py, figures.py).
+In:   run summaries, in any state.   Out: the frames of results.csv and summary.csv.
+Not here: reading a run folder (run_summary.py), comparing runs (comparison.py), figures.
 
-Rates are fractions. Intervals are 95 % and come from drawing utterances again.
+Rates are fractions. Intervals are 95 % bootstrap intervals over utterances.
 """
 
 import math
@@ -15,36 +15,25 @@ import numpy as np
 import pandas as pd
 
 from pipeline.files import atomic_write
-from pipeline.results import efficiency, run_summary
-from pipeline.results.run_summary import RunSummary, SweepRun
+from pipeline.results import efficiency
+from pipeline.results.run_summary import RunSummary, swept_keys
 from pipeline.results.significance import bootstrap_interval
 from pipeline.runs.folder import Hypothesis
 from pipeline.runs.rows import ROW_COLUMNS, Row
 
-__all__ = [
-    "SweepRun",
-    "collect_rows",
-    "error_counts",
-    "rows_table",
-    "summarise_runs",
-    "summary_table",
-    "write_csv",
-]
-
-# Rate -> the columns of hypotheses.csv that hold its errors and its total; of `ser`, each sentence
-# is one, wrong or right.
+# Rate -> the columns of hypotheses.csv with its errors and its total. `ser` has no columns there:
+# each utterance is one sentence.
 COUNT_COLUMNS = {
     "cer": ("char_errors", "chars"),
     "cer_no_spaces": ("char_errors_no_spaces", "chars_no_spaces"),
     "wer": ("word_errors", "words"),
-    "ser": ("sentence_errors", "sentences"),
 }
 SUMMARY_RATES = (
     *(("dev", "cer"), ("dev", "wer")),
     *(("test", "cer"), ("test", "cer_no_spaces"), ("test", "wer"), ("test", "ser")),
 )
 
-# The columns of summary.csv, around the swept settings.
+# The columns of summary.csv before and after the swept settings.
 RUN_COLUMNS = ("run_id", "label", "state", "cause")
 RESULT_COLUMNS = (
     "epoch",
@@ -52,52 +41,44 @@ RESULT_COLUMNS = (
     *("escape_updates", "updates", "seconds", "frames_per_second", "loader_wait", "host"),
     *efficiency.EFFICIENCY_COLUMNS,
 )
-INTEGER_COLUMNS = ("epoch", "escape_updates", "updates")  # whole numbers, or nothing yet
-
-
-def collect_rows(runs: Sequence[SweepRun]) -> pd.DataFrame:
-    """All rows of all runs, in the order of the sweep."""
-    return rows_table([run_summary.read_run(run) for run in runs])
-
-
-def summarise_runs(runs: Sequence[SweepRun], now: float | None = None) -> pd.DataFrame:
-    """One line per run, in the order of the sweep."""
-    return summary_table([run_summary.read_run(run, now) for run in runs])
+INTEGER_COLUMNS = ("epoch", "escape_updates", "updates")  # may be missing
 
 
 def rows_table(run_summaries: Sequence[RunSummary]) -> pd.DataFrame:
-    keys = run_summary.swept_keys([one.run for one in run_summaries])
+    """Return all rows of all runs, in the order of the sweep."""
+    keys = swept_keys([run.run for run in run_summaries])
     records = [
-        {"label": one.run.label, **_setting_columns(one, keys), **row}
-        for one in run_summaries
-        for row in one.rows
+        {"label": run.run.label, **_setting_columns(run, keys), **row}
+        for run in run_summaries
+        for row in run.rows
     ]
     return pd.DataFrame.from_records(records, columns=["label", *keys, *ROW_COLUMNS])
 
 
 def summary_table(run_summaries: Sequence[RunSummary]) -> pd.DataFrame:
-    keys = run_summary.swept_keys([one.run for one in run_summaries])
-    records = [_summary_row(one, keys) for one in run_summaries]
+    """Return one line per run, in the order of the sweep."""
+    keys = swept_keys([run.run for run in run_summaries])
+    records = [_summary_row(run, keys) for run in run_summaries]
     table = pd.DataFrame.from_records(records, columns=[*RUN_COLUMNS, *keys, *RESULT_COLUMNS])
     return table.astype(dict.fromkeys(INTEGER_COLUMNS, "Int64"))
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
-    """Floats in as many digits as give the same float again; nothing where there is no number."""
+    """Write floats with enough digits to read them back unchanged; nan is an empty cell."""
     with atomic_write(path) as partial:
         table.to_csv(partial, index=False, lineterminator="\n", encoding="utf-8")
 
 
 def error_counts(hypotheses: Sequence[Hypothesis], rate: str) -> tuple[np.ndarray, np.ndarray]:
-    """Errors and totals of each utterance."""
+    """Return errors and totals, both (U,) int64, of each utterance."""
     if rate == "ser":
-        wrong = [int(one.word_errors > 0) for one in hypotheses]
+        wrong = [each.word_errors > 0 for each in hypotheses]
         return np.array(wrong, np.int64), np.ones(len(hypotheses), np.int64)
-    errors, totals = COUNT_COLUMNS[rate]
-    return (
-        np.array([getattr(one, errors) for one in hypotheses], np.int64),
-        np.array([getattr(one, totals) for one in hypotheses], np.int64),
+    errors, totals = (
+        np.array([getattr(each, column) for each in hypotheses], np.int64)
+        for column in COUNT_COLUMNS[rate]
     )
+    return errors, totals
 
 
 def _setting_columns(run: RunSummary, keys: Sequence[str]) -> dict[str, Any]:
@@ -105,30 +86,30 @@ def _setting_columns(run: RunSummary, keys: Sequence[str]) -> dict[str, Any]:
 
 
 def _setting_cell(value: Any) -> Any:
-    """An empty cell means: not known; a YAML null is a setting like another."""
+    """Return `none` for a YAML null, because an empty cell means that the value is not known."""
     return "none" if value is None else value
 
 
 def _summary_row(run: RunSummary, keys: Sequence[str]) -> dict[str, Any]:
-    chosen = run.selected_dev_row
+    selected = run.selected_dev_row
     return {
         "run_id": run.run_id,
         "label": run.run.label,
         "state": run.state,
         "cause": run.cause,
         **_setting_columns(run, keys),
-        "epoch": chosen["epoch"] if chosen else None,
+        "epoch": selected["epoch"] if selected else None,
         **_rate_columns(run),
         "escape_updates": run.escape_updates,
         "updates": max((row["updates"] for row in run.rows), default=None),
-        **_speed_columns(run),
+        **speed_columns(run),
         "host": run.heartbeat.host if run.heartbeat else "",
         **efficiency.summarise_usage(run.usages),
     }
 
 
 def _rate_columns(run: RunSummary) -> dict[str, float]:
-    """The rows' own rates; their intervals once there are hypotheses to draw from."""
+    """Return the rates of the rows, with intervals if the run has hypotheses."""
     rows = {"dev": run.selected_dev_row, "test": run.test_row}
     rates: dict[str, float] = {}
     for split, rate in SUMMARY_RATES:
@@ -147,8 +128,11 @@ def _row_rate(row: Row | None, rate: str) -> float:
     return float(values.get(rate, math.nan))
 
 
-def _speed_columns(run: RunSummary) -> dict[str, float]:
-    """Time of all splits; speed and waiting of the training split: added, and divided once."""
+def speed_columns(run: RunSummary) -> dict[str, float]:
+    """Return the time of all splits, and the speed and the waiting of the training split.
+
+    Frames, seconds and waiting are summed over the epochs and divided once.
+    """
     train = run.rows_for("train")
     frames, seconds = (sum(row[name] for row in train) for name in ("frames", "seconds"))
     waited = sum(row["loader_wait"] * row["seconds"] for row in train)

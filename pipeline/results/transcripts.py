@@ -1,6 +1,7 @@
-"""Samples: some test utterances, what was said and what each run heard.
+"""Transcripts: a few test utterances with the hypothesis of each run.
 
-In:   readings.   Out: some utterances, each run's hypothesis in marked parts.
+In:   run summaries.   Out: utterances; each hypothesis in parts that are right or wrong.
+Not here: the alignment (decoding/scoring.py), the page (report.py).
 """
 
 from collections.abc import Sequence
@@ -11,18 +12,19 @@ from pipeline.results.run_summary import RunSummary
 from pipeline.runs.folder import Hypothesis
 
 MAX_UTTERANCES = 6
-VISIBLE_SPACE = "␣"  # a space that is wrong has to be seen
+VISIBLE_SPACE = "␣"  # for wrong spaces, which nobody could see otherwise
 
 
 @dataclass(frozen=True)
 class HypothesisDiff:
     label: str
     hypothesis: Hypothesis
-    parts: tuple[tuple[str, str, str], ...]  # equal | replace | delete | insert, said, heard
+    # (equal | replace | delete | insert, reference text, hypothesis text)
+    parts: tuple[tuple[str, str, str], ...]
 
     @property
     def cer(self) -> float:
-        return self.hypothesis.char_errors / max(self.hypothesis.chars, 1)
+        return _utterance_cer(self.hypothesis)
 
 
 @dataclass(frozen=True)
@@ -35,39 +37,43 @@ class UtteranceComparison:
 def compare_utterances(
     run_summaries: Sequence[RunSummary], best: RunSummary | None
 ) -> list[UtteranceComparison]:
-    """From the utterances that the best run hears best to those that it hears worst."""
+    """Return utterances from the one with the lowest CER in the best run to the highest.
+
+    The first run decides if `best` is not among `run_summaries`.
+    """
     if not run_summaries:
         return []
-    guide = next((one for one in run_summaries if one is best), run_summaries[0])
+    guide = next((run for run in run_summaries if run is best), run_summaries[0])
     ranked = sorted(
-        guide.hypotheses_for("test"), key=lambda one: (_utterance_cer(one), one.utterance_id)
+        guide.hypotheses_for("test"), key=lambda each: (_utterance_cer(each), each.utterance_id)
     )
-    heard = [
-        {one.utterance_id: one for one in reading.hypotheses_for("test")}
-        for reading in run_summaries
+    by_run = [
+        (run.run.label, {each.utterance_id: each for each in run.hypotheses_for("test")})
+        for run in run_summaries
     ]
     last = len(ranked) - 1
-    places = dict.fromkeys(
-        round(step * last / (MAX_UTTERANCES - 1)) for step in range(MAX_UTTERANCES)
-    )
+    steps = range(MAX_UTTERANCES)
+    indices = dict.fromkeys(round(step * last / (MAX_UTTERANCES - 1)) for step in steps)
     return [
         UtteranceComparison(
-            one.utterance_id,
-            one.reference,
+            each.utterance_id,
+            each.reference,
             tuple(
-                _diff_hypothesis(reading.run.label, theirs[one.utterance_id])
-                for reading, theirs in zip(run_summaries, heard, strict=True)
-                if one.utterance_id in theirs
+                _diff_hypothesis(label, hypotheses[each.utterance_id])
+                for label, hypotheses in by_run
+                if each.utterance_id in hypotheses
             ),
         )
-        for one in (ranked[place] for place in places)
+        for each in (ranked[index] for index in indices)
     ]
 
 
 def _diff_hypothesis(label: str, hypothesis: Hypothesis) -> HypothesisDiff:
     parts = [
-        (tag, said, heard) if tag == "equal" else (tag, _mark_spaces(said), _mark_spaces(heard))
-        for tag, said, heard in align_texts(hypothesis.reference, hypothesis.hypothesis)
+        (tag, expected, found)
+        if tag == "equal"
+        else (tag, _mark_spaces(expected), _mark_spaces(found))
+        for tag, expected, found in align_texts(hypothesis.reference, hypothesis.hypothesis)
     ]
     return HypothesisDiff(label, hypothesis, tuple(parts))
 
@@ -76,5 +82,5 @@ def _mark_spaces(text: str) -> str:
     return text.replace(" ", VISIBLE_SPACE)
 
 
-def _utterance_cer(one: Hypothesis) -> float:
-    return one.char_errors / max(one.chars, 1)
+def _utterance_cer(hypothesis: Hypothesis) -> float:
+    return hypothesis.char_errors / max(hypothesis.chars, 1)

@@ -1,4 +1,4 @@
-"""The report in a real browser: it loads without complaint, fits a phone, and its script works."""
+"""Tests of the report in a real browser: no console messages, a phone's width, its script."""
 
 import json
 import shutil
@@ -10,17 +10,16 @@ from pathlib import Path
 import pytest
 
 from pipeline.corpus.manifest import Refusal
-from pipeline.results import report
 from pipeline.results.figures.figure_specs import FIGURE_SPECS
 from pipeline.results.rejected import CorpusRefusals
-from tests.results.examples import NOW, RunScenario, make_run, make_sweep
+from tests.results.examples import RunScenario, make_run, make_sweep, write_report
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 HOSTILE = "<script>document.title = 'owned'</script><img src=x onerror=\"document.title='owned'\">"
 PHONE = 400  # pixels
 
-# Written into a copy of the page, whose security policy would rightly refuse it.
+# This script runs in a copy of the page without the security policy, which would forbid it.
 PROBE = """
 <script>
 const lines = () => [...document.querySelectorAll(".runs tbody tr")].map((row) => row.dataset.run);
@@ -38,7 +37,7 @@ found.ascending = lines();
 heading.querySelector("button").click();
 found.descending = lines();
 document.querySelector('.runs tr[data-run="2"]').dispatchEvent(new Event("mouseenter"));
-found.pointed = document.querySelectorAll(".figures .pointed").length;
+found.highlighted = document.querySelectorAll(".figures .highlighted").length;
 found.wide = document.querySelector(".leading .wide").getBoundingClientRect().width;
 found.small = document.querySelector(".leading .small").getBoundingClientRect().width;
 parent.document.body.setAttribute("data-found", JSON.stringify(found));
@@ -58,7 +57,7 @@ class Visit:
 
 
 def visit(page: Path, width: int, profile: Path) -> Visit:
-    """Load a page with no network; what its scripts have made of it, and what they complain of."""
+    """Load a page without a network; return its DOM after its scripts ran, and the console."""
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
     if chromium is None:
         pytest.skip("chromium is not installed: apt-get install chromium")
@@ -86,9 +85,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         HOSTILE, 1078, (Refusal(HOSTILE, f"{60 * 'long/'}x.wav: is {HOSTILE}"),)
     )
     question = f"Question: {HOSTILE}"
-    report.write_report_folder(
-        HOSTILE, question, runs, folder / "report", now=NOW, refused=[refused]
-    )
+    write_report(runs, folder / "report", name=HOSTILE, question=question, refused=[refused])
     return folder
 
 
@@ -102,14 +99,14 @@ def phone(folder: Path) -> dict:
     text = (folder / "report/report.html").read_text(encoding="utf-8")
     open_to_probe = text.replace('http-equiv="Content-Security-Policy"', "")
     probed = escape(open_to_probe.replace("</body>", PROBE + "</body>"))
-    # In a frame, because no window of this browser is narrower than 500 pixels.
+    # In a frame, because windows of this browser are at least 500 pixels wide.
     frame = f'<iframe style="border: 0; width: {PHONE}px; height: 900px" srcdoc="{probed}">'
     phone = folder / "phone.html"
     phone.write_text(f'<!DOCTYPE html><meta charset="utf-8"><body>{frame}</iframe>', "utf-8")
     return visit(phone, 1400, folder / "phone").found
 
 
-def test_the_page_loads_without_a_word_on_the_console(page: Visit):
+def test_the_page_loads_without_console_messages(page: Visit):
     assert page.console == []
 
 
@@ -124,10 +121,10 @@ def test_a_hostile_label_stays_text(page: Visit):
     assert "&lt;script&gt;document.title = 'owned'&lt;/script&gt;" in page.dom
 
 
-def test_every_figure_is_there_and_says_what_it_shows(page: Visit):
-    for panel in FIGURE_SPECS:
-        assert f'id="figure-{panel.name}"' in page.dom
-        assert f'aria-label="{panel.title}, over updates.' in page.dom
+def test_every_figure_is_there_with_its_description(page: Visit):
+    for spec in FIGURE_SPECS:
+        assert f'id="figure-{spec.name}"' in page.dom
+        assert f'aria-label="{spec.title}, over updates.' in page.dom
     assert page.dom.count("<svg") == len(FIGURE_SPECS) + 1  # the first one twice: wide and small
 
 
@@ -144,14 +141,14 @@ def test_nothing_runs_over_the_edge_of_a_phone(phone: dict):
 
 
 def test_a_heading_sorts_its_column_and_unknown_values_stay_last(phone: dict):
-    known = ["2", "4", "3"]  # from the lowest test CER; two runs hear nothing
+    known = ["2", "4", "3"]  # from the lowest test CER; two runs have no hypothesis
     assert phone["ascending"][:3] == known
     assert phone["descending"][2:5] == known[::-1]
     assert sorted(phone["ascending"][5:]) == sorted(phone["descending"][5:]) == ["5", "6", "7"]
 
 
-def test_a_run_under_the_pointer_is_pointed_out_in_every_figure(phone: dict):
+def test_a_run_under_the_pointer_is_highlighted_in_every_figure(phone: dict):
     lines = len(FIGURE_SPECS) + 1 + 2  # dev; the first figure twice, with train
     ends = len(FIGURE_SPECS) + 1
     rings = 2
-    assert phone["pointed"] == lines + ends + rings
+    assert phone["highlighted"] == lines + ends + rings

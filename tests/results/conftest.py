@@ -1,4 +1,4 @@
-"""Run folders, made once: nothing below writes into them."""
+"""Run folders that are written once, because no test of this room writes into them."""
 
 from pathlib import Path
 
@@ -10,6 +10,5 @@ from tests.results.examples import make_sweep
 
 @pytest.fixture(scope="session")
 def sweep_runs(tmp_path_factory: pytest.TempPathFactory) -> list[SweepRun]:
-    """Four finished runs, of which the first stays blank; one running, one failed, one waiting."""
     folder: Path = tmp_path_factory.mktemp("runs")
     return make_sweep(folder)

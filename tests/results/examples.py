@@ -1,8 +1,8 @@
-"""Run folders that look like real ones: a blank plateau, then, mostly, an escape."""
+"""Run folders that look like real ones: a blank plateau, then an escape in most of them."""
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -12,6 +12,8 @@ from pipeline.config.corpus import Corpus
 from pipeline.config.experiment import Experiment
 from pipeline.config.loader import set_key
 from pipeline.decoding.scoring import ErrorCount, Score
+from pipeline.results.rejected import CorpusRefusals
+from pipeline.results.report import WrittenReport, write_report_folder
 from pipeline.results.run_summary import SweepRun
 from pipeline.runs.folder import Failure, Heartbeat, Hypothesis, RunFolder
 from pipeline.runs.rows import CLAMPED_LAYERS, Row
@@ -24,7 +26,7 @@ VOCABULARY = "ONE TWO THREE FOUR FIVE SIX SEVEN EIGHT NINE ZERO ENTER RUBOUT ERA
 
 @dataclass(frozen=True)
 class RunScenario:
-    """How a run goes: `escape` in updates (infinite: never), `floor` its last dev CER."""
+    """The course of a run; `escape_updates` is infinite for a run that never escapes."""
 
     escape_updates: float = 500
     final_dev_cer: float = 0.06
@@ -36,7 +38,7 @@ class RunScenario:
     seed: int = 0
 
     def progress(self, updates: float) -> float:
-        """0 on the plateau, 1 at the end."""
+        """Return 0 on the plateau, rising to 1 at the end."""
         if math.isinf(self.escape_updates):
             return 0.0
         return 1 / (1 + math.exp(-6 * (updates - 1.6 * self.escape_updates) / self.escape_updates))
@@ -46,65 +48,65 @@ NEVER_ESCAPES = RunScenario(escape_updates=math.inf, learning_rate=1e-6, seed=3)
 
 
 def make_references(split: str, count: int) -> list[tuple[str, str]]:
-    """(utterance id, text), always the same."""
-    draw = random.Random(f"{split} of the corpus")
+    """Return (utterance id, text) pairs, the same in every call."""
+    rng = random.Random(f"{split} of the corpus")
     texts = []
     for number in range(count):
-        parts = draw.choices(VOCABULARY.split(), k=draw.randint(1, 4)) + draw.choices(
-            LATIN_LETTERS, k=draw.randint(0, 3)
+        parts = rng.choices(VOCABULARY.split(), k=rng.randint(1, 4)) + rng.choices(
+            LATIN_LETTERS, k=rng.randint(0, 3)
         )
         texts.append((f"{split}-speaker{number % 10:02}-{number:03}", " ".join(parts)))
     return texts
 
 
 def corrupt_transcript(text: str, rate: float, rng: random.Random) -> str:
-    """About `rate` errors per character; everything lost at 1."""
+    """Return the text with about `rate` errors per character; empty at a rate of 1."""
     if rate >= 1:
         return ""
-    heard = []
+    hypothesis = []
     for character in text:
         event = rng.random()
         if event < rate * 0.3:
             continue
-        heard.append(rng.choice(LATIN_LETTERS) if event < rate * 0.8 else character)
+        hypothesis.append(rng.choice(LATIN_LETTERS) if event < rate * 0.8 else character)
         if event > 1 - rate * 0.2:
-            heard.append(rng.choice(LATIN_LETTERS))
-    return " ".join("".join(heard).split())
+            hypothesis.append(rng.choice(LATIN_LETTERS))
+    return " ".join("".join(hypothesis).split())
 
 
 @cache
 def make_hypotheses(split: str, scenario: RunScenario, rate: float) -> list[Hypothesis]:
-    draw = random.Random(f"{split} {scenario}")
+    rng = random.Random(f"{split} {scenario}")
     return [
-        Hypothesis.of(name, split, text, corrupt_transcript(text, rate, draw))
+        Hypothesis.of(name, split, text, corrupt_transcript(text, rate, rng))
         for name, text in make_references(split, scenario.utterances)
     ]
 
 
 def sum_counts(hypotheses: list[Hypothesis]) -> Score:
-    """The counts that the hypotheses carry, without aligning them again."""
+    """Return the sums of the hypotheses' counts, without aligning the texts again."""
 
     def count(errors: str, length: str) -> ErrorCount:
-        both = [[getattr(one, name) for one in hypotheses] for name in (errors, length)]
-        return ErrorCount(substitutions=sum(both[0]), reference=sum(both[1]))
+        sums = [sum(getattr(each, name) for each in hypotheses) for name in (errors, length)]
+        return ErrorCount(substitutions=sums[0], reference=sums[1])
 
     return Score(
         characters=count("char_errors", "chars"),
         characters_no_spaces=count("char_errors_no_spaces", "chars_no_spaces"),
         words=count("word_errors", "words"),
         sentences=ErrorCount(
-            sum(one.word_errors > 0 for one in hypotheses), reference=len(hypotheses)
+            sum(each.word_errors > 0 for each in hypotheses), reference=len(hypotheses)
         ),
     )
 
 
 def make_row(run_id: str, split: str, epoch: int, scenario: RunScenario, score: Score) -> Row:
     updates = epoch * scenario.updates_per_epoch
-    draw = random.Random(f"{split} {epoch} {scenario}")
+    rng = random.Random(f"{split} {epoch} {scenario}")
     progress = scenario.progress(updates)
     plateau = REFERENCE_LOSS + 0.03 + scenario.first_loss * math.exp(-updates / 25)
     floor = 0.05 if split == "train" else 0.08 + 4 * scenario.final_dev_cer
-    loss = plateau + (floor - plateau) * progress + draw.gauss(0, 0.012)
+    loss = plateau + (floor - plateau) * progress + rng.gauss(0, 0.012)
     return Row(
         run_id=run_id,
         epoch=epoch,
@@ -128,11 +130,11 @@ def make_row(run_id: str, split: str, epoch: int, scenario: RunScenario, score: 
         empty_hypotheses=0 if progress > 0.2 else scenario.utterances,
         input_dependence=0.0005 + 0.9 * progress,
         clamp_saturation=0.12 if math.isinf(scenario.escape_updates) else 0.004,
-        grad_norm=1.5 + draw.random() if split == "train" else math.nan,
+        grad_norm=1.5 + rng.random() if split == "train" else math.nan,
         learning_rate=scenario.learning_rate,
         frames=scenario.utterances * 260,
-        seconds=2.5 + draw.random() if split == "train" else 0.4,
-        frames_per_second=48_000 * (1 + 0.02 * draw.random()),
+        seconds=2.5 + rng.random() if split == "train" else 0.4,
+        frames_per_second=48_000 * (1 + 0.02 * rng.random()),
         loader_wait=0.013,
         peak_memory_bytes=611_000_000,
         emitted_chars=score.characters.reference,
@@ -148,7 +150,7 @@ def make_row(run_id: str, split: str, epoch: int, scenario: RunScenario, score: 
 
 
 def saturation_columns(ceiling: float) -> dict[str, float]:
-    """Of FC1 and FC2; the other layers have no clamp."""
+    """Return the shares of FC1 and FC2; the other layers have no clamp."""
     layers = dict.fromkeys(CLAMPED_LAYERS, (math.nan, math.nan)) | dict.fromkeys(
         ("fc1", "fc2"), (0.5, ceiling)
     )
@@ -168,8 +170,8 @@ def error_rate(scenario: RunScenario, split: str, epoch: int) -> float:
 def make_rows(run_id: str, scenario: RunScenario, until: int | None = None) -> Iterator[Row]:
     for epoch in range(1, (until or scenario.epochs) + 1):
         for split in ("train", "dev"):
-            heard = make_hypotheses(split, scenario, error_rate(scenario, split, epoch))
-            yield make_row(run_id, split, epoch, scenario, sum_counts(heard))
+            hypotheses = make_hypotheses(split, scenario, error_rate(scenario, split, epoch))
+            yield make_row(run_id, split, epoch, scenario, sum_counts(hypotheses))
 
 
 def make_run(
@@ -182,7 +184,7 @@ def make_run(
     now: float = NOW,
     device: str = "NVIDIA A100",
 ) -> SweepRun:
-    """Write a run folder in one of the states that `summary.csv` knows."""
+    """Write a run folder in one of the states that `summary.csv` has."""
     scenario = scenario or RunScenario()
     run = RunFolder(folder)
     swept = SweepRun(label=label, settings=settings or {}, folder=run)
@@ -197,8 +199,8 @@ def make_run(
         return swept
     run.write_environment({"python": "3.11.2", "torch": "2.11.0+cpu", "device": device})
     until = scenario.epochs if state == "finished" else scenario.epochs // 2
-    table = list(make_rows(run.run_id, scenario, until))
-    beat = Heartbeat(
+    rows = list(make_rows(run.run_id, scenario, until))
+    heartbeat = Heartbeat(
         status="running" if state == "failed" else state,  # type: ignore[arg-type]
         epoch=until,
         epochs=scenario.epochs,
@@ -208,20 +210,21 @@ def make_run(
         time=now - 5,
     )
     if state == "finished":
-        chosen = min(
-            (one for one in table if one["split"] == "dev"),
-            key=lambda one: (one["cer"], one["epoch"]),
+        selected = min(
+            (row for row in rows if row["split"] == "dev"),
+            key=lambda row: (row["cer"], row["epoch"]),
         )
         dev, test = (
-            make_hypotheses(split, scenario, error_rate(scenario, split, chosen["epoch"]))
+            make_hypotheses(split, scenario, error_rate(scenario, split, selected["epoch"]))
             for split in ("dev", "test")
         )
-        table.append(make_row(run.run_id, "test", chosen["epoch"], scenario, sum_counts(test)))
-        run.restore_rows(table)
+        rows.append(make_row(run.run_id, "test", selected["epoch"], scenario, sum_counts(test)))
+        run.restore_rows(rows)
         run.finish([*dev, *test])
-        beat = replace(beat, digest=(run.heartbeat() or beat).digest, time=now - 100)
-    run.restore_rows(table)
-    run.write_heartbeat(beat)
+        digest = (run.heartbeat() or heartbeat).digest
+        heartbeat = replace(heartbeat, digest=digest, time=now - 100)
+    run.restore_rows(rows)
+    run.write_heartbeat(heartbeat)
     if state == "failed":
         run.write_failure(
             Failure(
@@ -236,7 +239,7 @@ def make_run(
 
 
 def make_sweep(folder: Path) -> list[SweepRun]:
-    """First training and three repairs, one still running, one failed, one not begun."""
+    """Write four finished runs, of which the first stays blank, and three other states."""
     return [
         make_run(folder / "a1", "first training", {"features.scale": "none"}, NEVER_ESCAPES),
         make_run(
@@ -258,3 +261,20 @@ def make_sweep(folder: Path) -> list[SweepRun]:
         make_run(folder / "f6", "learning rate 1", {"train.learning_rate": 1.0}, state="failed"),
         make_run(folder / "g7", "without stacking", {"input.stack": 1}, state="waiting"),
     ]
+
+
+def write_report(
+    runs: Sequence[SweepRun],
+    folder: Path,
+    *,
+    name: str = "s",
+    question: str = "",
+    remedies: dict[str, str] | None = None,
+    refused: Sequence[CorpusRefusals] = (),
+    now: float = NOW,
+) -> WrittenReport:
+    commands = [f"make report SWEEP=configs/sweeps/{name}.yaml"]
+    return write_report_folder(
+        name, question, runs, folder, remedies=remedies or {}, commands=commands,
+        refused=refused, now=now,
+    )  # fmt: skip

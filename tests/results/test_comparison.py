@@ -1,4 +1,4 @@
-"""What the runs show, against what the rows and hypotheses say by themselves."""
+"""Tests of the comparison of runs against their own rows and hypotheses."""
 
 import math
 from dataclasses import replace
@@ -14,7 +14,7 @@ from tests.results.examples import NEVER_ESCAPES, NOW, RunScenario, make_run
 
 
 @pytest.fixture(scope="module")
-def readings(sweep_runs: list[SweepRun]) -> list[RunSummary]:
+def summaries(sweep_runs: list[SweepRun]) -> list[RunSummary]:
     return [read_run(run, NOW) for run in sweep_runs]
 
 
@@ -23,42 +23,44 @@ def with_test_cer(one: RunSummary, cer: float) -> RunSummary:
     return replace(one, rows=rows)  # type: ignore[arg-type]
 
 
-def test_the_best_run_is_chosen_on_dev_and_the_lowest_on_test(readings: list[RunSummary]):
-    lucky = with_test_cer(readings[2], 0.001)
-    found = compare_runs([readings[0], readings[1], lucky, *readings[3:]])
-    assert found.best is readings[1]
+def test_the_best_run_is_chosen_on_dev_and_the_lowest_on_test(summaries: list[RunSummary]):
+    lucky = with_test_cer(summaries[2], 0.001)
+    found = compare_runs([summaries[0], summaries[1], lucky, *summaries[3:]])
+    assert found.best is summaries[1]
     assert found.lowest_test_cer is lucky
 
 
 def test_letters_of_a_run_above_the_reference_line_do_not_make_it_the_best(
-    readings: list[RunSummary],
+    summaries: list[RunSummary],
 ):
-    chosen = readings[0].selected_dev_row
+    chosen = summaries[0].selected_dev_row
     assert chosen is not None
     untrained = {"cer": 0.001, "loss_per_character": chosen["reference_loss"] + 1.0}
-    rows = [{**row, **untrained} if row is chosen else row for row in readings[0].rows]
-    lucky = replace(readings[0], rows=rows)  # type: ignore[arg-type]
-    assert compare_runs([lucky, readings[1]]).best is readings[1]
-    assert compare_runs([readings[1], lucky]).best is readings[1]
+    rows = [{**row, **untrained} if row is chosen else row for row in summaries[0].rows]
+    lucky = replace(summaries[0], rows=rows)  # type: ignore[arg-type]
+    assert compare_runs([lucky, summaries[1]]).best is summaries[1]
+    assert compare_runs([summaries[1], lucky]).best is summaries[1]
 
 
-def test_a_run_that_has_not_finished_cannot_be_the_best(readings: list[RunSummary]):
-    assert compare_runs([readings[4], readings[5], readings[6]]).best is None
+def test_a_run_that_has_not_finished_cannot_be_the_best(summaries: list[RunSummary]):
+    assert compare_runs([summaries[4], summaries[5], summaries[6]]).best is None
 
 
-def test_among_silent_runs_the_one_with_the_lower_loss_is_best(tmp_path: Path):
-    course = replace(NEVER_ESCAPES, epochs=2, utterances=4)
+def test_among_runs_with_empty_hypotheses_the_one_with_the_lower_loss_is_best(tmp_path: Path):
+    scenario = replace(NEVER_ESCAPES, epochs=2, utterances=4)
     runs = [
-        make_run(tmp_path / "high", "high", scenario=replace(course, first_loss=500.0)),
-        make_run(tmp_path / "low", "low", scenario=course),
+        make_run(tmp_path / "high", "high", scenario=replace(scenario, first_loss=500.0)),
+        make_run(tmp_path / "low", "low", scenario=scenario),
     ]
     found = compare_runs([read_run(run, NOW) for run in runs])
     assert found.best is not None
     assert found.best.run.label == "low"
 
 
-def test_a_difference_is_that_of_the_two_rates_and_lies_in_its_interval(readings: list[RunSummary]):
-    found = compare_runs(readings)
+def test_a_difference_is_that_of_the_two_rates_and_lies_in_its_interval(
+    summaries: list[RunSummary],
+):
+    found = compare_runs(summaries)
     assert found.best is not None
     assert found.best.test_row is not None
     assert [one.run_summary.run.label for one in found.differences] == [
@@ -73,28 +75,28 @@ def test_a_difference_is_that_of_the_two_rates_and_lies_in_its_interval(readings
         assert one.cer.low <= one.cer.difference <= one.cer.high
 
 
-def test_a_silent_run_is_worse_and_a_run_equal_to_the_best_is_not_told_apart(
-    readings: list[RunSummary],
+def test_a_run_with_empty_hypotheses_is_worse_and_a_run_equal_to_the_best_is_not_told_apart(
+    summaries: list[RunSummary],
 ):
-    twin = replace(readings[1], run=replace(readings[1].run, label="twin"))
+    twin = replace(summaries[1], run=replace(summaries[1].run, label="twin"))
     verdicts = {
         one.run_summary.run.label: one.verdict
-        for one in compare_runs([*readings, twin]).differences
+        for one in compare_runs([*summaries, twin]).differences
     }
     assert verdicts["first training"] == "worse"
     assert verdicts["twin"] == "not told apart"
 
 
-def test_runs_are_compared_on_the_utterances_that_both_have(readings: list[RunSummary]):
-    fewer = replace(readings[2], hypotheses=readings[2].hypotheses[::2])
-    difference = compare_runs([readings[1], fewer]).differences[0]
+def test_runs_are_compared_on_the_utterances_that_both_have(summaries: list[RunSummary]):
+    fewer = replace(summaries[2], hypotheses=summaries[2].hypotheses[::2])
+    difference = compare_runs([summaries[1], fewer]).differences[0]
     assert 0 < difference.utterances < 30
-    other = replace(readings[2], hypotheses=())
-    assert compare_runs([readings[1], other]).differences == ()
+    other = replace(summaries[2], hypotheses=())
+    assert compare_runs([summaries[1], other]).differences == ()
 
 
-def test_runs_that_left_the_blank_come_in_the_order_of_their_escape(readings: list[RunSummary]):
-    found = compare_runs(readings)
+def test_runs_that_left_the_blank_come_in_the_order_of_their_escape(summaries: list[RunSummary]):
+    found = compare_runs(summaries)
     escapes = [one.escape_updates for one in found.escaped]
     assert escapes == sorted(escapes, key=lambda updates: updates or math.inf)
     assert [one.run.label for one in found.not_escaped] == ["first training"]
@@ -132,20 +134,20 @@ def test_labelled_arms_stay_apart_and_who_never_escapes_counts_as_latest(tmp_pat
             {"train.seed": seed},
             RunScenario(escape_updates=escape, epochs=9, utterances=5, seed=seed),
         )
-        for arm, courses in escapes.items()
-        for seed, escape in enumerate(courses)
+        for arm, updates in escapes.items()
+        for seed, escape in enumerate(updates)
     ]
     repaired, first = compare_runs([read_run(run, NOW) for run in runs]).arms
     assert (repaired.name, first.name) == ("repaired", "first")
     assert (len(repaired.escapes), len(first.escapes)) == (2, 1)
     assert (
         repaired.median_escape_updates == repaired.escapes[1]
-    )  # of two and one that is later than both
+    )  # of 3: the one without escape is the latest
     assert first.median_escape_updates is None
 
 
-def test_one_seed_is_said_to_be_one(readings: list[RunSummary]):
-    found = compare_runs(readings)
+def test_a_sweep_with_one_seed_has_no_arms(summaries: list[RunSummary]):
+    found = compare_runs(summaries)
     assert found.one_seed
     assert found.arms == ()
 
@@ -155,18 +157,22 @@ def test_one_seed_is_said_to_be_one(readings: list[RunSummary]):
     [
         (0, ["Not learning", "3.02", "at the ceiling"]),
         (1, ["Escaped at update", "Lowest dev CER", "of 20"]),
-        (4, ["Escaped", "until now"]),
-        (6, ["has not begun"]),
+        (4, ["Escaped", "so far"]),
+        (6, ["has not started"]),
     ],
 )
-def test_health_says_where_a_run_stands(readings: list[RunSummary], place: int, words: list[str]):
-    said = describe_run(readings[place])
+def test_the_description_gives_the_state_of_a_run(
+    summaries: list[RunSummary], place: int, words: list[str]
+):
+    text = describe_run(summaries[place])
     for word in words:
-        assert word in said
+        assert word in text
 
 
-def test_health_names_overfitting_waiting_and_what_was_left_out(readings: list[RunSummary]):
-    one = readings[1]
+def test_the_description_names_overfitting_waiting_and_infeasible_utterances(
+    summaries: list[RunSummary],
+):
+    one = summaries[1]
     last = one.rows_for("dev")[-1]["epoch"]
     rows = []
     for row in one.rows:
@@ -174,13 +180,13 @@ def test_health_names_overfitting_waiting_and_what_was_left_out(readings: list[R
         if row["epoch"] == last and row["split"] == "dev":
             changes["loss_per_character"] = 2.5
         rows.append({**row, **changes})
-    said = describe_run(replace(one, rows=rows))  # type: ignore[arg-type]
-    assert "It overfits" in said
-    assert "7 training utterances" in said
-    assert "30.0" in said
-    assert "waits for data" in said
+    text = describe_run(replace(one, rows=rows))  # type: ignore[arg-type]
+    assert "It overfits" in text
+    assert "7 training utterances" in text
+    assert "30.0" in text
+    assert "waiting for data" in text
 
 
-def test_a_run_that_is_not_there_yet_is_said_not_to_be():
+def test_a_missing_run_is_described():
     missing = SweepRun("later", {}, RunFolder(Path("nowhere")))
-    assert "not there yet" in describe_run(read_run(missing, NOW))
+    assert "does not exist yet" in describe_run(read_run(missing, NOW))

@@ -1,4 +1,4 @@
-"""Thrift: times are added over a run's processes, and advice is for what was hardly used."""
+"""Tests of the usage of resources: sums over a run's processes, and advice."""
 
 import math
 from pathlib import Path
@@ -54,15 +54,15 @@ def line(**figures: object) -> dict[str, str]:
 def test_advice_names_what_was_asked_for_and_hardly_used():
     wasteful = line(cpus_asked=8, cpus_used=1.26, memory_gb_asked=16, peak_memory_gb=2.08)
     assert efficiency.resource_advice([wasteful]) == [
-        "asked for 8 CPUs, used 1.3: lower cpus in the profile",
-        "asked for 16 GB, peaked at 2.1: lower memory_gb",
+        "requested 8 CPUs, used 1.3: lower cpus in the profile",
+        "requested 16 GB of memory, used at most 2.1: lower memory_gb in the profile",
     ]
-    # One run that needs the memory is reason enough to ask for it.
+    # One run that needs the memory is reason enough to request it.
     needing = line(cpus_asked=8, cpus_used=1.0, memory_gb_asked=16, peak_memory_gb=15)
     assert len(efficiency.resource_advice([wasteful, needing])) == 1
     idle = line(gpu_busy=0.22)
     assert efficiency.resource_advice([idle]) == [
-        "the GPU was busy 22 % of the time: raise runs_per_gpu"
+        "the GPU was busy 22 % of the time: raise runs_per_gpu in the profile"
     ]
 
 

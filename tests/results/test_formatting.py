@@ -1,4 +1,4 @@
-"""Numbers read as people write them."""
+"""Tests of numbers as text."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What was refused is found in whatever there is: manifests, shards, or what is left of them."""
+"""Tests of the refused utterances: from manifests and shards, complete or damaged."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +30,7 @@ def utterance(name: str) -> Utterance:
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Manifest:
-    """Five utterances in four slices; one more, that its reader refused."""
+    """Five utterances in four slices, and one utterance that the reader refused."""
     listed = tuple(map(utterance, ["cut", "a", "b", "bad", "c"]))
     manifest = Manifest("tiny", tmp_path, listed, (MUTE,))
     assert len(manifest.slices) == 4
@@ -38,7 +38,7 @@ def corpus(tmp_path: Path) -> Manifest:
 
 
 def made(corpus: Manifest, work: Path, *refusals: Refusal, **settings) -> FeatureSource:
-    """A feature set of empty shards; one of each has refused something."""
+    """Write a feature set of empty shards; each of `refusals` is in one of them."""
     chosen = FeatureSettings(mel_bins=4, **settings)
     name, folder = prepare_feature_set(corpus, chosen, work)
     count = len(corpus.slices)
@@ -59,14 +59,14 @@ def made(corpus: Manifest, work: Path, *refusals: Refusal, **settings) -> Featur
     return FeatureSource(work / "manifest.jsonl", folder, count)
 
 
-def test_what_its_reader_and_its_shards_refused_is_told_once_of_each_corpus(corpus, tmp_path):
+def test_refusals_of_the_reader_and_of_the_shards_are_listed_once_per_corpus(corpus, tmp_path):
     mel = made(corpus, tmp_path, CUT, BROKEN)
     power = made(corpus, tmp_path, CUT, BROKEN, spectrum="power")
     whole = made(replace(corpus, corpus="whole", refusals=()), tmp_path / "whole")
     assert collect_refusals([mel, power, whole]) == [CorpusRefusals("tiny", 6, (MUTE, CUT, BROKEN))]
 
 
-def test_a_shard_that_is_missing_or_damaged_is_passed_over(corpus, tmp_path):
+def test_a_missing_or_damaged_shard_is_skipped(corpus, tmp_path):
     mel = made(corpus, tmp_path, CUT, BROKEN)
     (mel.features / shard_name(0, 4)).write_bytes(b"half a shard")
     (mel.features / shard_name(3, 4)).unlink()
@@ -74,7 +74,7 @@ def test_a_shard_that_is_missing_or_damaged_is_passed_over(corpus, tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, b"", b"[1]\n", b"\xff", b'{"manifest": 2}\n'])
-def test_without_a_manifest_its_shards_are_told(corpus, tmp_path, content):
+def test_without_a_manifest_the_refusals_of_the_shards_are_listed(corpus, tmp_path, content):
     mel = made(corpus, tmp_path, CUT)
     mel.manifest.unlink()
     if content is not None:
@@ -82,7 +82,7 @@ def test_without_a_manifest_its_shards_are_told(corpus, tmp_path, content):
     assert collect_refusals([mel]) == [CorpusRefusals("manifest", None, (CUT,))]
 
 
-def test_where_nothing_was_computed_yet_the_manifest_is_told(corpus, tmp_path):
+def test_without_shards_the_refusals_of_the_manifest_are_listed(corpus, tmp_path):
     manifests.write_manifest(corpus, tmp_path / "m.jsonl")
     source = FeatureSource(tmp_path / "m.jsonl", tmp_path / "features" / "mel-1", 4)
     assert collect_refusals([source]) == [CorpusRefusals("tiny", 6, (MUTE,))]

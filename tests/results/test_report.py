@@ -1,4 +1,4 @@
-"""The report: complete at any time, one page without a network, and the same for the same runs."""
+"""Tests of the report: complete at any time, self-contained, and reproducible to the byte."""
 
 import base64
 import hashlib
@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from pipeline.corpus.manifest import Refusal
-from pipeline.results import report
-from pipeline.results.figures import learning_curves
 from pipeline.results.figures.figure_specs import FIGURE_SPECS
+from pipeline.results.figures.style import PALETTE
 from pipeline.results.rejected import MAX_SHOWN_REFUSALS, CorpusRefusals
+from pipeline.results.report import TEMPLATE_DIR
 from pipeline.results.run_summary import SweepRun
 from pipeline.runs.folder import RunFolder
-from tests.results.examples import NEVER_ESCAPES, NOW, RunScenario, make_run
+from tests.results.examples import NEVER_ESCAPES, NOW, RunScenario, make_run, write_report
 
 QUESTION = """Question: amplitude, power or mel?
 Cost: 3 runs x about 6 minutes on two cores.
@@ -25,14 +25,15 @@ SHORT = RunScenario(escape_updates=60, epochs=3, utterances=6)
 
 
 class Page(HTMLParser):
-    """Its words, and what it loads."""
+    """The words of a page, its tags, and what it loads."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, path: Path) -> None:
         super().__init__()
+        self.source = path.read_text("utf-8")
         self.words: list[str] = []
         self.loads: list[str] = []
         self.tags: list[str] = []
-        self.feed(text)
+        self.feed(self.source)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
@@ -48,22 +49,26 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
+def make_page(runs: list[SweepRun], folder: Path, **keywords) -> Page:
+    return Page(write_report(runs, folder, **keywords).page)
+
+
 @pytest.fixture(scope="module")
 def folder(sweep_runs: list[SweepRun], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
-    report.write_report_folder("spectrum", QUESTION, sweep_runs, folder, now=NOW)
+    write_report(sweep_runs, folder, name="spectrum", question=QUESTION)
     return folder
 
 
 @pytest.fixture(scope="module")
 def page(folder: Path) -> Page:
-    return Page((folder / "report.html").read_text(encoding="utf-8"))
+    return Page(folder / "report.html")
 
 
 def test_a_report_is_a_page_two_tables_and_the_figures(folder: Path):
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    drawn = {f"figures/{panel.name}.svg" for panel in FIGURE_SPECS}
-    assert names == {"report.html", "results.csv", "summary.csv", *drawn}
+    figures = {f"figures/{spec.name}.svg" for spec in FIGURE_SPECS}
+    assert names == {"report.html", "results.csv", "summary.csv", *figures}
 
 
 def test_the_page_opens_with_the_question_and_the_expectation(page: Page):
@@ -74,13 +79,12 @@ def test_the_page_opens_with_the_question_and_the_expectation(page: Page):
 
 def test_the_page_answers_with_the_best_run_its_interval_and_the_differences(page: Page):
     answer = page.text.split("Answer")[1].split("Runs")[0]
-    assert re.search(
-        r"mel does best on the dev split\. Of the test split it gets [\d.]+\s%", answer
-    )
+    assert re.search(r"Best on dev: 2 mel ?\. Its test CER is [\d.]+\s%", answer)
     assert re.search(r"95\s% interval [\d.]+–[\d.]+", answer)
-    assert "Beyond chance worse than it" in answer
-    assert "Still on it at the end: 1 first training" in answer
-    assert "Each run has one seed" in answer
+    assert "Worse by more than chance: " in answer
+    assert "Finished without an escape: 1 first training" in answer
+    assert "5 of 7 runs escaped from the blank plateau: the first, " in answer
+    assert "All finished runs have the same seed" in answer
 
 
 def test_every_run_is_on_the_page_with_its_state(page: Page, sweep_runs: list[SweepRun]):
@@ -91,63 +95,60 @@ def test_every_run_is_on_the_page_with_its_state(page: Page, sweep_runs: list[Sw
     assert "epoch 10 of 20" in page.text
 
 
-def test_a_failure_stands_with_its_cause_and_remedy(sweep_runs: list[SweepRun], tmp_path: Path):
-    remedies = {"divergence": "sleep on it"}
-    text = Page(
-        report.write_report_folder(
-            "s", "", sweep_runs, tmp_path, now=NOW, remedies=remedies
-        ).page.read_text("utf-8")
-    ).text
+def test_a_failure_is_shown_with_its_cause_and_remedy(sweep_runs: list[SweepRun], tmp_path: Path):
+    text = make_page(sweep_runs, tmp_path, remedies={"divergence": "sleep on it"}).text
     assert "Failed: divergence. epoch 15: the loss is nan" in text
     assert "Remedy: sleep on it." in text
 
 
-def test_a_remedy_that_the_message_says_already_is_not_said_twice(
+def test_a_remedy_that_the_message_contains_is_not_repeated(
     sweep_runs: list[SweepRun], tmp_path: Path
 ):
     remedies = {"divergence": "lower train.learning_rate, or set train.clip"}
-    text = report.write_report_folder(
-        "s", "", sweep_runs, tmp_path, now=NOW, remedies=remedies
-    ).page.read_text("utf-8")
-    assert text.count(remedies["divergence"]) == 1
+    page = make_page(sweep_runs, tmp_path, remedies=remedies)
+    assert page.source.count(remedies["divergence"]) == 1
 
 
-def test_the_page_loads_nothing_and_runs_one_script(folder: Path, page: Page):
-    text = (folder / "report.html").read_text(encoding="utf-8")
+def test_the_page_loads_nothing_and_runs_one_script(page: Page):
     assert page.loads == ["data:,"]
-    assert "@import" not in text
-    assert re.findall(r"url\((?!#)", text) == []
-    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    assert "@import" not in page.source
+    assert re.findall(r"url\((?!#)", page.source) == []
+    (script,) = re.findall(r"<script>(.*?)</script>", page.source, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    assert f"script-src 'sha256-{digest}'" in text
-    assert "default-src 'none'" in text
+    assert f"script-src 'sha256-{digest}'" in page.source
+    assert "default-src 'none'" in page.source
+
+
+def test_every_class_of_the_style_sheet_is_on_the_page(page: Page):
+    styles = (TEMPLATE_DIR / "page.css").read_text("utf-8")
+    body = page.source.split("</style>", 1)[1]
+    names = set(re.findall(r"\.([a-z][\w-]*)", re.sub(r"\{[^{}]*\}", "", styles)))
+    colours = {f"run-{number}" for number in range(len(PALETTE))}
+    assert {name for name in names - colours if not re.search(rf"\b{name}\b", body)} == set()
+    assert colours <= names
 
 
 def test_the_same_runs_give_the_same_bytes(
     folder: Path, sweep_runs: list[SweepRun], tmp_path: Path
 ):
-    report.write_report_folder("spectrum", QUESTION, sweep_runs, tmp_path, now=NOW)
+    write_report(sweep_runs, tmp_path, name="spectrum", question=QUESTION)
     for path in folder.rglob("*.*"):
         assert (tmp_path / path.relative_to(folder)).read_bytes() == path.read_bytes(), path
 
 
 def test_only_the_time_differs_a_minute_later(
-    folder: Path, sweep_runs: list[SweepRun], tmp_path: Path
+    page: Page, sweep_runs: list[SweepRun], tmp_path: Path
 ):
-    later = report.write_report_folder(
-        "spectrum", QUESTION, sweep_runs, tmp_path, now=NOW + 60
-    ).page.read_text("utf-8")
-    before = (folder / "report.html").read_text(encoding="utf-8")
-    assert later != before
+    later = make_page(sweep_runs, tmp_path, name="spectrum", question=QUESTION, now=NOW + 60)
+    assert later.source != page.source
     times = r"<time>[^<]*</time>"
-    assert re.sub(times, "", later) == re.sub(times, "", before)
+    assert re.sub(times, "", later.source) == re.sub(times, "", page.source)
 
 
 def test_a_hostile_label_is_text(tmp_path: Path):
     hostile = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'"
     run = make_run(tmp_path / "r", hostile, {"input.stack": 2}, SHORT)
-    path = report.write_report_folder(hostile, hostile, [run], tmp_path / "report", now=NOW).page
-    page = Page(path.read_text(encoding="utf-8"))
+    page = make_page([run], tmp_path / "report", name=hostile, question=hostile)
     assert page.tags.count("script") == 1
     assert "img" not in page.tags
     assert "<script>alert(1)</script>" in page.text
@@ -158,40 +159,29 @@ def test_there_is_a_page_before_anything_has_finished(tmp_path: Path, states: li
     runs = [
         make_run(tmp_path / state, state, {"train.seed": 1}, SHORT, state=state) for state in states
     ]
-    text = Page(
-        report.write_report_folder("s", "", runs, tmp_path / "r", now=NOW).page.read_text("utf-8")
-    ).text
+    text = make_page(runs, tmp_path / "report").text
     assert "no answer yet" in text
     assert all(state in text for state in states)
 
 
-def test_a_single_silent_run_has_a_page(tmp_path: Path):
-    course = RunScenario(escape_updates=NEVER_ESCAPES.escape_updates, epochs=2, utterances=3)
-    run = make_run(tmp_path / "r", "student", scenario=course)
-    text = Page(
-        report.write_report_folder("s", "Why?", [run], tmp_path / "report", now=NOW).page.read_text(
-            "utf-8"
-        )
-    )
-    assert "student does best." in text.text
-    assert "100.0" in text.text
+def test_a_single_run_with_empty_hypotheses_is_not_usable(tmp_path: Path):
+    scenario = RunScenario(escape_updates=NEVER_ESCAPES.escape_updates, epochs=2, utterances=3)
+    run = make_run(tmp_path / "r", "student", scenario=scenario)
+    text = make_page([run], tmp_path / "report").text
+    assert "No usable run: the best one on dev, 1 student , has a test CER of 100.0 % ." in text
 
 
-def test_a_damaged_run_does_not_take_the_others_with_it(tmp_path: Path):
+def test_a_damaged_run_does_not_hide_the_others(tmp_path: Path):
     good = make_run(tmp_path / "good", "good", scenario=SHORT)
     bad = make_run(tmp_path / "bad", "bad", scenario=SHORT)
     (tmp_path / "bad/rows.jsonl").write_text('{"run_id": "ba', encoding="utf-8")
-    text = Page(
-        report.write_report_folder("s", "", [good, bad], tmp_path / "r", now=NOW).page.read_text(
-            "utf-8"
-        )
-    ).text
-    assert "good does best" in text
+    text = make_page([good, bad], tmp_path / "report").text
+    assert "Best and only finished run: 1 good" in text
     assert "damaged file" in text
     assert "rows.jsonl cannot be read" in text
 
 
-def test_with_more_runs_than_colours_the_best_and_a_silent_one_are_coloured(tmp_path: Path):
+def test_with_more_runs_than_colours_the_best_and_one_without_escape_are_coloured(tmp_path: Path):
     runs = [
         make_run(
             tmp_path / f"{seed}",
@@ -203,64 +193,61 @@ def test_with_more_runs_than_colours_the_best_and_a_silent_one_are_coloured(tmp_
         )
         for seed in range(11)
     ]
-    silent = RunScenario(escape_updates=NEVER_ESCAPES.escape_updates, epochs=4, utterances=5)
-    runs.append(make_run(tmp_path / "silent", "silent", {"train.seed": 99}, silent))
-    path = report.write_report_folder("s", "", runs, tmp_path / "report", now=NOW).page
-    text = path.read_text(encoding="utf-8")
-    legend = text.split('class="legend"')[1].split("</ul>")[0]
-    assert legend.count("data-run") == len(learning_curves.PALETTE)
-    assert "silent" in legend
+    blank = RunScenario(escape_updates=NEVER_ESCAPES.escape_updates, epochs=4, utterances=5)
+    runs.append(make_run(tmp_path / "blank", "stays blank", {"train.seed": 99}, blank))
+    page = make_page(runs, tmp_path / "report")
+    legend = page.source.split('class="legend"')[1].split("</ul>")[0]
+    assert legend.count("data-run") == len(PALETTE)
+    assert "stays blank" in legend
     assert "the other runs" in legend
-    assert "Over seeds" in text
-    lines = (path.parent / "seeds.csv").read_text(encoding="utf-8").splitlines()
-    assert lines[1].startswith("all,12,11,")  # eleven and the silent one
+    assert "Arms: the same settings with several seeds" in page.text
+    lines = (tmp_path / "report/seeds.csv").read_text("utf-8").splitlines()
+    assert lines[1].startswith("all,12,11,")  # 12 seeds, of which 11 escaped
     assert len(lines) == 2
 
 
-def test_runs_of_equal_settings_may_share_a_folder(tmp_path: Path):
+def test_with_as_many_runs_as_colours_every_run_is_coloured(tmp_path: Path):
+    runs = [
+        make_run(tmp_path / f"{n}", f"run {n}", {"input.stack": n + 1}, SHORT, state="running")
+        for n in range(len(PALETTE))
+    ]
+    assert "the other runs" not in make_page(runs, tmp_path / "report").source
+
+
+def test_two_runs_may_share_a_folder(tmp_path: Path):
     run = make_run(tmp_path / "r", "one", {"train.seed": 1}, SHORT)
     twin = SweepRun("two", {"train.seed": 2}, RunFolder(tmp_path / "r"))
-    text = Page(
-        report.write_report_folder("s", "", [run, twin], tmp_path / "x", now=NOW).page.read_text(
-            "utf-8"
-        )
-    ).text
-    assert "Not told apart from it by these 6 test utterances: 2 two" in text
+    text = make_page([run, twin], tmp_path / "report").text
+    assert "Cannot be told apart from it with these 6 test utterances: 2 two" in text
 
 
-def test_the_best_run_that_is_handed_back_is_the_one_on_the_page(
-    sweep_runs: list[SweepRun], tmp_path: Path
-):
-    written = report.write_report_folder("s", "", sweep_runs, tmp_path, now=NOW)
-    assert written.best is not None
-    assert f"{written.best.run.label} does best" in Page(written.page.read_text("utf-8")).text
-    assert report.write_report_folder("s", "", sweep_runs[-1:], tmp_path, now=NOW).best is None
+def test_the_returned_best_run_is_the_one_on_the_page(sweep_runs: list[SweepRun], tmp_path: Path):
+    written = write_report(sweep_runs, tmp_path)
+    best = written.comparison.best
+    assert best is not None
+    assert f"Best on dev: 2 {best.run.label}" in Page(written.page).text
+    assert write_report(sweep_runs[-1:], tmp_path).comparison.best is None
 
 
-def test_commands_are_those_given_or_those_of_the_sweep(folder: Path, tmp_path: Path):
-    assert "make sweep SWEEP=configs/sweeps/spectrum.yaml" in (folder / "report.html").read_text(
-        encoding="utf-8"
-    )
-    path = report.write_report_folder("s", "", [], tmp_path, now=NOW, commands=["make demo"]).page
-    assert "<pre>make demo" in path.read_text(encoding="utf-8")
+def test_the_page_shows_the_commands_that_reproduce_it(page: Page):
+    assert "<pre>make report SWEEP=configs/sweeps/spectrum.yaml\n</pre>" in page.source
 
 
-def test_what_was_refused_is_counted_and_the_first_of_it_listed(tmp_path: Path):
+def test_refused_utterances_are_counted_and_the_first_are_listed(tmp_path: Path):
     hostile = Refusal("<b>u0", "<script>alert(1)</script>.wav: is cut short; restore it")
     many = CorpusRefusals(
         "tiny", 1030, (hostile, *(Refusal(f"u{n}", "is empty") for n in range(1, 30)))
     )
     gone = CorpusRefusals("gone-1a2b", None, (Refusal("v", "no such file"),))
-    path = report.write_report_folder("s", "", [], tmp_path, now=NOW, refused=[many, gone]).page
-    page = Page(path.read_text("utf-8"))
-    assert "Refused 31 utterances; which, and why" in page.text
-    said = page.text.split("What was refused")[1].split("How to repeat")[0]
-    assert "Of the 1 030 utterances that tiny lists, 30 were refused; the first:" in said
-    assert "<b>u0 <script>alert(1)</script>.wav: is cut short; restore it" in said
-    assert "Of gone-1a2b, 1 was refused: v no such file" in said
-    assert f"u{MAX_SHOWN_REFUSALS - 1} is empty" in said
-    assert f"u{MAX_SHOWN_REFUSALS} " not in said
-    assert "All are in refused.csv ." in said
+    page = make_page([], tmp_path, refused=[many, gone])
+    assert "Refused 31 utterances; which ones, and why" in page.text
+    section = page.text.split("Refused utterances")[1].split("How to reproduce")[0]
+    assert "tiny: 30 of 1 030 utterances refused; the first 20:" in section
+    assert "<b>u0 <script>alert(1)</script>.wav: is cut short; restore it" in section
+    assert "gone-1a2b: 1 utterance refused: v no such file" in section
+    assert f"u{MAX_SHOWN_REFUSALS - 1} is empty" in section
+    assert f"u{MAX_SHOWN_REFUSALS} " not in section
+    assert "refused.csv lists all of them." in section
     assert page.tags.count("script") == 1
     lines = (tmp_path / "refused.csv").read_text("utf-8").splitlines()
     assert lines[0] == "corpus,utterance,reason"
@@ -268,8 +255,7 @@ def test_what_was_refused_is_counted_and_the_first_of_it_listed(tmp_path: Path):
     assert len(lines) == 32
 
 
-def test_where_nothing_was_refused_nothing_is_said_of_it(tmp_path: Path):
-    (tmp_path / "refused.csv").write_text("of an earlier report")
-    path = report.write_report_folder("s", "", [], tmp_path, now=NOW).page
-    assert "refused" not in path.read_text("utf-8").lower()
+def test_a_report_without_refusals_does_not_mention_any(tmp_path: Path):
+    (tmp_path / "refused.csv").write_text("from an earlier report")
+    assert "refused" not in make_page([], tmp_path).source.lower()
     assert not (tmp_path / "refused.csv").exists()

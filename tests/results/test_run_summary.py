@@ -1,4 +1,4 @@
-"""A run folder is read at any time, and what is damaged is named."""
+"""Tests of reading a run folder in any state, and of the message about a damaged file."""
 
 import math
 from dataclasses import replace
@@ -14,7 +14,7 @@ SHORT = RunScenario(epochs=4, utterances=5)
 
 
 @pytest.mark.parametrize("state", ["missing", "waiting", "running", "stopped", "finished"])
-def test_a_state_is_what_the_files_say(tmp_path: Path, state: str):
+def test_the_state_comes_from_the_files(tmp_path: Path, state: str):
     assert (
         read_run(make_run(tmp_path / "r", "mel", scenario=SHORT, state=state), NOW).state == state
     )
@@ -32,7 +32,7 @@ def test_a_failure_of_an_earlier_attempt_does_not_hide_that_the_run_finished(tmp
     assert read_run(make_run(tmp_path / "r", "mel", scenario=SHORT), NOW).state == "finished"
 
 
-def test_a_running_run_without_a_word_for_long_is_stopped(tmp_path: Path):
+def test_a_running_run_without_a_recent_heartbeat_is_stopped(tmp_path: Path):
     run = make_run(tmp_path / "r", "mel", scenario=SHORT, state="running")
     assert read_run(run, NOW + HEARTBEAT_TIMEOUT_S - 10).state == "running"
     late = read_run(run, NOW + HEARTBEAT_TIMEOUT_S)
@@ -56,18 +56,20 @@ def test_a_file_cut_in_half_is_named_and_the_others_are_kept(tmp_path: Path, nam
 
 
 def test_the_epoch_is_chosen_on_the_dev_split(tmp_path: Path):
-    course = replace(SHORT, escape_updates=60, epochs=8)
-    one = read_run(make_run(tmp_path / "r", "mel", scenario=course, state="running"), NOW)
+    scenario = replace(SHORT, escape_updates=60, epochs=8)
+    one = read_run(make_run(tmp_path / "r", "mel", scenario=scenario, state="running"), NOW)
     rates = [row["cer"] for row in one.rows_for("dev")]
     assert one.selected_dev_row is not None
     assert one.selected_dev_row["cer"] == min(rates)
     train = min(one.rows_for("train"), key=lambda row: row["cer"])
-    assert train["cer"] < one.selected_dev_row["cer"], "the train split has lower rates, and no say"
+    assert train["cer"] < one.selected_dev_row["cer"], (
+        "the train split has lower rates but does not select"
+    )
 
 
-def test_while_the_output_is_silent_the_epoch_of_least_loss_is_chosen(tmp_path: Path):
-    course = replace(NEVER_ESCAPES, epochs=6, utterances=5)
-    one = read_run(make_run(tmp_path / "r", "student", scenario=course, state="running"), NOW)
+def test_while_all_hypotheses_are_empty_the_epoch_with_the_lowest_loss_is_selected(tmp_path: Path):
+    scenario = replace(NEVER_ESCAPES, epochs=6, utterances=5)
+    one = read_run(make_run(tmp_path / "r", "student", scenario=scenario, state="running"), NOW)
     assert {row["cer"] for row in one.rows_for("dev")} == {1.0}
     assert one.selected_dev_row is not None
     assert one.selected_dev_row["loss_per_character"] == min(
@@ -83,7 +85,7 @@ def test_a_rate_that_is_no_number_is_never_chosen(tmp_path: Path):
     assert chosen["epoch"] == 2
 
 
-def test_a_finished_run_shows_the_epoch_that_test_was_heard_with(tmp_path: Path):
+def test_a_finished_run_shows_the_epoch_that_test_was_decoded_with(tmp_path: Path):
     one = read_run(
         make_run(tmp_path / "r", "mel", scenario=RunScenario(escape_updates=200, utterances=5)), NOW
     )

@@ -1,4 +1,4 @@
-"""Intervals and tests equal scipy's, normal theory, and what was published for AN4."""
+"""Tests of intervals and tests against scipy, normal theory and a published result on AN4."""
 
 import math
 
@@ -19,7 +19,7 @@ def corpus(utterances: int = 400, rate: float = 0.1) -> tuple[np.ndarray, np.nda
 
 
 def ratio_error(errors: np.ndarray, totals: np.ndarray) -> float:
-    """Standard error of a ratio of sums, by linearisation."""
+    """Return the standard error of a ratio of sums, by linearisation."""
     rate = errors.sum() / totals.sum()
     residual = errors - rate * totals
     return math.sqrt(len(totals) * residual.var(ddof=1)) / totals.sum()

@@ -1,4 +1,4 @@
-"""All rows, and one line per run, whatever state the runs are in."""
+"""Tests of the tables: all rows, and one line per run, in any state."""
 
 import csv
 import math
@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from pipeline.results import efficiency, table
-from pipeline.results.run_summary import SweepRun
+from pipeline.results.run_summary import SweepRun, read_run
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.rows import ROW_COLUMNS
 from tests.results.examples import NOW, RunScenario, make_run
@@ -20,18 +20,26 @@ ROW = """run_id epoch split updates loss_per_utterance loss_per_character refere
     cer_no_spaces wer ser char_errors chars word_errors words utterances infeasible blank_argmax
     blank_posterior empty_hypotheses input_dependence clamp_saturation grad_norm learning_rate
     frames seconds frames_per_second loader_wait peak_memory_bytes"""
-MORE = ROW_COLUMNS[len(ROW.split()) :]  # of health, beyond the design
+MORE = ROW_COLUMNS[len(ROW.split()) :]  # columns that the design does not list
 SWEPT = ["features.scale", "features.spectrum", "model.bias", "train.learning_rate", "input.stack"]
 RATES = ["dev_cer", "dev_wer", "test_cer", "test_cer_no_spaces", "test_wer", "test_ser"]
 
 
+def summarise(runs: list[SweepRun]) -> pd.DataFrame:
+    return table.summary_table([read_run(run, NOW) for run in runs])
+
+
+def collect_rows(runs: list[SweepRun]) -> pd.DataFrame:
+    return table.rows_table([read_run(run, NOW) for run in runs])
+
+
 @pytest.fixture(scope="module")
 def summary(sweep_runs: list[SweepRun]) -> pd.DataFrame:
-    return table.summarise_runs(sweep_runs, NOW)
+    return summarise(sweep_runs)
 
 
 def test_results_have_every_row_and_its_swept_settings(sweep_runs: list[SweepRun]):
-    results = table.collect_rows(sweep_runs)
+    results = collect_rows(sweep_runs)
     assert list(results.columns) == ["label", *SWEPT, *ROW.split(), *MORE]
     assert len(results) == sum(len(run.folder.rows()) for run in sweep_runs)
     assert list(results["run_id"].unique()) == ["a1", "b2", "c3", "d4", "e5", "f6"]
@@ -109,7 +117,7 @@ def test_speed_is_added_up_and_divided_once(sweep_runs: list[SweepRun], summary:
 def test_what_is_written_reads_back_as_it_was(
     tmp_path: Path, summary: pd.DataFrame, sweep_runs: list[SweepRun]
 ):
-    for frame in (summary, table.collect_rows(sweep_runs)):
+    for frame in (summary, collect_rows(sweep_runs)):
         table.write_csv(frame, tmp_path / "table.csv")
         with (tmp_path / "table.csv").open(encoding="utf-8", newline="") as file:
             lines = list(csv.DictReader(file))
@@ -125,26 +133,26 @@ def cell(text: str, column: pd.Series) -> str | float:
 
 def test_the_same_runs_give_the_same_bytes(tmp_path: Path, sweep_runs: list[SweepRun]):
     for name in ("one.csv", "two.csv"):
-        table.write_csv(table.summarise_runs(sweep_runs, NOW), tmp_path / name)
+        table.write_csv(summarise(sweep_runs), tmp_path / name)
     assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()
 
 
 def test_a_sweep_without_runs_has_tables_without_lines(tmp_path: Path):
-    assert table.collect_rows([]).empty
-    table.write_csv(table.summarise_runs([]), tmp_path / "summary.csv")
+    assert collect_rows([]).empty
+    table.write_csv(summarise([]), tmp_path / "summary.csv")
     assert pd.read_csv(tmp_path / "summary.csv").empty
 
 
 def test_a_null_is_a_setting_and_not_a_gap(tmp_path: Path):
     run = make_run(tmp_path / "r", "no clamp", {"model.clamp": None}, RunScenario(epochs=2))
-    table.write_csv(table.summarise_runs([run], NOW), tmp_path / "s.csv")
+    table.write_csv(summarise([run]), tmp_path / "s.csv")
     again = pd.read_csv(tmp_path / "s.csv")
     assert again["model.clamp"][0] == "none"
 
 
 def test_runs_that_do_not_exist_yet_are_missing(tmp_path: Path):
     run = SweepRun("later", {"train.seed": 4}, RunFolder(tmp_path / "nowhere"))
-    line = table.summarise_runs([run], NOW).iloc[0]
+    line = summarise([run]).iloc[0]
     assert (line["state"], line["train.seed"]) == ("missing", 4)
 
 

@@ -1,34 +1,38 @@
-"""Panels: the figures of a report, what each shows and how to read it.
+"""Figure specs: which figures a report has, what each shows and how to read it.
 
-In:   rows.   Out: `PANELS`, in the order of the page.
-Not here: drawing (figures.py).
+In:   rows.   Out: `FIGURE_SPECS`, in the order of the page.
+Not here: drawing (learning_curves.py).
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from pipeline.runs.rows import Row
+
+# linear: from 0. log: logarithmic where rates are low. capped: up to a little above the reference
+# loss. late: the range of the second half of each run, because the first epochs are far lower.
+Scale = Literal["linear", "log", "capped", "late"]
 
 
 @dataclass(frozen=True)
 class FigureSpec:
     name: str
     title: str  # the quantity and its unit
-    caption: str  # what to look for
+    caption: str  # how to read the figure
     value: Callable[[Row], float]
-    # linear; log, where rates are low; capped, a little above the reference line; late, without
-    # the lows of the first epochs
-    scale: str = "linear"
+    scale: Scale = "linear"
     percent: bool = False
-    train: bool = False  # also the train split, thin
+    train: bool = False  # also draw the train split, as a thin line
 
 
 FIGURE_SPECS = (
     FigureSpec(
         "loss",
         "Loss, nats per character",
-        "Thick is dev, thin is training: a run on the dashed line knows nothing of the audio, its "
-        "output is the same for every utterance, and crossing below it is the escape (ring).",
+        "Thick lines are dev, thin lines are train. The dashed line is the reference loss: the "
+        "loss of the best output that ignores the audio. A run at this loss has learnt nothing "
+        "from the audio yet. The ring marks its escape from the blank plateau.",
         lambda row: row["loss_per_character"],
         scale="capped",
         train=True,
@@ -36,8 +40,8 @@ FIGURE_SPECS = (
     FigureSpec(
         "cer",
         "Dev CER",
-        "Characters wrong on the dev split, spaces counted: 100 % is silence, and "
-        "low rates get a logarithmic axis, where equal steps are equal factors.",
+        "Character errors on the dev split, spaces counted. An empty output has 100 %. Low rates "
+        "have a logarithmic axis, where equal distances are equal factors.",
         lambda row: row["cer"],
         scale="log",
         percent=True,
@@ -45,7 +49,7 @@ FIGURE_SPECS = (
     FigureSpec(
         "wer",
         "Dev WER",
-        "Words wrong on the dev split: where a line has gone flat, more epochs will not help.",
+        "Word errors on the dev split. Where a line is flat, more epochs will not help.",
         lambda row: row["wer"],
         scale="log",
         percent=True,
@@ -53,8 +57,8 @@ FIGURE_SPECS = (
     FigureSpec(
         "blank",
         "Blank share of the argmax, dev",
-        "Frames whose likeliest output is the blank: 100 % is the blank slate, and a healthy end "
-        "lies at one minus labels per frame, not at zero.",
+        "Share of frames whose most probable output is the blank. 100 % is the blank plateau. A "
+        "trained run ends near one minus the number of labels per frame, not near zero.",
         lambda row: row["blank_argmax"],
         scale="late",
         percent=True,
@@ -62,8 +66,8 @@ FIGURE_SPECS = (
     FigureSpec(
         "dependence",
         "Input dependence, nats, dev",
-        "How much the output varies with the audio (0: not at all): "
-        "it rises before any error rate moves.",
+        "How much the output varies with the audio; 0 means not at all. It rises before any "
+        "error rate falls.",
         lambda row: row["input_dependence"],
     ),
 )

@@ -1,7 +1,7 @@
-"""Spectrograms: what stands in a shard, to be looked at.
+"""Spectrograms: drawings of the frames that shards hold.
 
-In:   frames of utterances, their settings, their transcripts.   Out: a PNG or SVG file.
-Not here: figures of runs (figures.py), which utterances (jobs/examining.py).
+In:   frames of utterances, their feature settings, their transcripts.   Out: a PNG or SVG file.
+Not here: figures of runs (learning_curves.py); the choice of utterances, which `make inspect` does.
 """
 
 import warnings
@@ -18,9 +18,9 @@ from pipeline.config.features import FeatureSettings
 from pipeline.files import InputError, atomic_write
 from pipeline.shapes import Float, Float64
 
-UTTERANCE_SIZE_INCHES = (10.0, 2.4)  # of one utterance
-FREQUENCY_TICK_COUNT = 5  # of frequency
-MAX_TITLE_CHARS = 110  # characters
+UTTERANCE_SIZE_INCHES = (10.0, 2.4)  # width and height of one utterance
+FREQUENCY_TICK_COUNT = 5
+MAX_TITLE_CHARS = 110
 IMAGE_FORMATS = ("png", "svg")
 SPECTROGRAM_RC = {"text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": "blankslate"}
 
@@ -34,25 +34,25 @@ class Spectrogram:
 def draw_spectrograms(
     spectrograms: Sequence[Spectrogram], settings: FeatureSettings, path: Path
 ) -> None:
-    """One below the other, time to the right; the ending of `path` says the format."""
-    form = path.suffix.lower().removeprefix(".")
-    if form not in IMAGE_FORMATS:
-        raise InputError(f"{path}: a drawing ends in .{' or .'.join(IMAGE_FORMATS)}")
+    """Draw the spectrograms below each other; the suffix of `path` chooses the image format."""
+    image_format = path.suffix.lower().removeprefix(".")
+    if image_format not in IMAGE_FORMATS:
+        raise InputError(f"{path}: must end in .{' or .'.join(IMAGE_FORMATS)}")
     width, height = UTTERANCE_SIZE_INCHES
     with mpl.rc_context(SPECTROGRAM_RC), warnings.catch_warnings():
         # A transcript may hold characters that matplotlib's own font lacks.
         warnings.filterwarnings("ignore", message="Glyph")
         figure = Figure(figsize=(width, height * len(spectrograms)), layout="constrained")
-        for axes, picture in zip(figure.subplots(len(spectrograms), squeeze=False)[:, 0], spectrograms,
-                                 strict=True):  # fmt: skip
-            _draw_spectrogram(axes, picture, settings)
-        undated = {"Date": None} if form == "svg" else {}
+        rows = figure.subplots(len(spectrograms), squeeze=False)[:, 0]
+        for axes, spectrogram in zip(rows, spectrograms, strict=True):
+            _draw_spectrogram(axes, spectrogram, settings)
+        undated = {"Date": None} if image_format == "svg" else {}
         with atomic_write(path) as partial:
-            figure.savefig(partial, format=form, metadata=undated)
+            figure.savefig(partial, format=image_format, metadata=undated)
 
 
 def bin_frequencies_hz(settings: FeatureSettings) -> Float64[np.ndarray, " F"]:
-    """The middle of each bin."""
+    """Return the centre frequency of each bin, in Hz."""
     if settings.spectrum != "mel":
         return np.fft.rfftfreq(settings.n_fft, 1 / settings.sample_rate)
     return np.array(settings.mel_edges_hz[1:-1])
@@ -73,12 +73,7 @@ def _draw_spectrogram(axes: Axes, spectrogram: Spectrogram, settings: FeatureSet
         frames.T, origin="lower", aspect="auto", interpolation="nearest", cmap="magma",
         extent=(0, seconds, -0.5, settings.bins - 0.5),
     )  # fmt: skip
-    places = (
-        np.linspace(0, settings.bins - 1, min(FREQUENCY_TICK_COUNT, settings.bins))
-        .round()
-        .astype(int)
-    )
-    axes.set_yticks(
-        places, [f"{frequency:.0f}" for frequency in bin_frequencies_hz(settings)[places]]
-    )
+    tick_count = min(FREQUENCY_TICK_COUNT, settings.bins)
+    ticks = np.linspace(0, settings.bins - 1, tick_count).round().astype(int)
+    axes.set_yticks(ticks, [f"{hertz:.0f}" for hertz in bin_frequencies_hz(settings)[ticks]])
     axes.figure.colorbar(image, ax=axes, pad=0.01, label=f"{settings.scale} {settings.spectrum}")

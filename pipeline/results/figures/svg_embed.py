@@ -1,32 +1,33 @@
-"""A drawing inside a page: in the page's colours and typeface, with ids of its own.
+"""SVG embedding: a figure as an element of a page.
 
-In:   an SVG document from figures.py.   Out: an `svg` element that may stand beside others.
+In:   an SVG document from learning_curves.py.
+Out:  an `svg` element with the page's colours and typeface, and ids that no other figure has.
 """
 
 import html
 import re
 
-from pipeline.results.figures import learning_curves
+from pipeline.results.figures import style
 
-# A drawing in a file of its own keeps its colours; the page changes them on a dark screen.
+# A figure in a file of its own keeps its colours. The page replaces them, because it has a dark
+# mode.
 CSS_VARIABLES = {
-    **{colour: f"--run-{number}" for number, colour in enumerate(learning_curves.PALETTE)},
-    learning_curves.TEXT_COLOUR: "--ink",
-    learning_curves.AXIS_COLOUR: "--muted",
-    learning_curves.GRID_COLOUR: "--grid",
-    learning_curves.BACKGROUND_RUN_COLOUR: "--rest",
+    **{colour: f"--run-{number}" for number, colour in enumerate(style.PALETTE)},
+    style.TEXT_COLOUR: "--ink",
+    style.AXIS_COLOUR: "--muted",
+    style.GRID_COLOUR: "--grid",
+    style.BACKGROUND_RUN_COLOUR: "--rest",
     "#ffffff": "--paper",
 }
 
 
 def embed_svg(svg: str, id_prefix: str, description: str) -> str:
-    """The same drawing inside a page: its colours follow the page, its ids are its own."""
+    """Return the figure as an `svg` element; `description` is read out by screen readers."""
     head, body = svg[svg.index("<svg") :].split(">", 1)
     view = "".join(re.findall(r'viewBox="[^"]*"', head))
     body = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
-    body = re.sub(
-        r"<[^>]*>", lambda tag: _rewrite_tag(tag[0], id_prefix), body
-    )  # and no text between tags
+    # Only tags are rewritten: a label between them may look like a colour.
+    body = re.sub(r"<[^>]*>", lambda tag: _rewrite_tag(tag[0], id_prefix), body)
     return f'<svg {view} role="img" aria-label="{html.escape(description)}">{body}'
 
 
@@ -35,7 +36,7 @@ def _rewrite_tag(tag: str, id_prefix: str) -> str:
     tag = re.sub(r'(url\(#|href="#)', rf"\g<1>{id_prefix}-", tag)
     tag = re.sub(r"-?\d+\.\d{2,}", lambda number: f"{float(number[0]):.1f}", tag)
     tag = re.sub(r"#[0-9a-f]{6}\b", lambda colour: _css_colour(colour[0]), tag)
-    return re.sub(r" font-family: [^;\"]*;?", "", tag)  # the page's own typeface
+    return re.sub(r" font-family: [^;\"]*;?", "", tag)  # the page's own typeface is used
 
 
 def _css_colour(colour: str) -> str:

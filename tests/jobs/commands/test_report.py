@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import soundfile
 
 from jobs.commands.parser import main
 from jobs.sweep import report
+from pipeline.results.comparison import compare_runs
 from pipeline.results.run_summary import read_run
 from tests.jobs.conftest import TinyProject
 from tests.results.examples import NOW, RunScenario, make_run
@@ -47,14 +49,16 @@ def test_a_report_names_what_was_refused_as_far_as_shards_are_left(
     assert verb(project, "report") == 0
     assert capsys.readouterr().out.startswith("0 of 2 runs finished\nreport: ")
     page = project.sweep_folder.report_file.read_text("utf-8")
-    assert "Of the 14 utterances that tiny lists, 2 were refused:" in page
+    assert "tiny: 2 of 14 utterances refused:" in page
     assert "broken.wav: " in page
     assert refused.read_text("utf-8").count("\n") == 3
 
     shards[0].write_bytes(shards[0].read_bytes()[:5000])
     shards[1].unlink()
     assert verb(project, "report") == 0
-    assert "that tiny lists, 1 was refused:" in project.sweep_folder.report_file.read_text("utf-8")
+    assert "tiny: 1 of 14 utterances refused:" in project.sweep_folder.report_file.read_text(
+        "utf-8"
+    )
     assert refused.read_text("utf-8").count("\n") == 2
 
 
@@ -63,6 +67,10 @@ def test_where_all_is_wrong_no_run_is_the_best(tmp_path: Path):
         make_run(tmp_path / name, name, scenario=RunScenario(escape_updates=e))
         for name, e in RUNS.items()
     ]
-    blank, learnt = (report._describe_best(read_run(run, NOW)) for run in found)
-    assert blank == "no best run: test CER 100.0 % even where dev was heard best"
-    assert learnt.startswith("best run: learnt (learnt): test CER ")
+    blank, learnt = (read_run(run, NOW) for run in found)
+    sentence = report._describe_best(compare_runs([blank]))
+    assert sentence == "no usable run: the best one on dev has a test CER of 100.0 %"
+    twin = replace(learnt, run=replace(learnt.run, label="twin"))
+    sentence = report._describe_best(compare_runs([blank, learnt, twin])) or ""
+    assert sentence.startswith("best on dev: learnt (learnt), test CER ")
+    assert sentence.endswith(" %; 1 other cannot be told apart from it")

@@ -1,4 +1,4 @@
-"""The table and the figure of a range test."""
+"""Tests of the table and the figure of a learning-rate range test."""
 
 import csv
 import io
@@ -7,27 +7,29 @@ import re
 from pipeline.results.figures import lr_curve
 from pipeline.runs.lr_range import LRRangeResult, LRStep
 
-FOUND = LRRangeResult(
+RESULT = LRRangeResult(
     tuple(LRStep(10 ** (-6 + n / 10), 9 - n / 8, 9.5 - n / 8) for n in range(41)), 3.03, False
 )
 
 
 def test_the_table_has_a_line_per_update():
-    lines = list(csv.DictReader(io.StringIO(lr_curve.lr_range_csv(FOUND))))
+    lines = list(csv.DictReader(io.StringIO(lr_curve.lr_range_csv(RESULT))))
     assert [float(line["learning_rate"]) for line in lines] == [
-        tried.learning_rate for tried in FOUND.steps
+        step.learning_rate for step in RESULT.steps
     ]
     assert {*lines[0]} == {"learning_rate", "loss", "smoothed"}
 
 
 def test_the_figure_shows_rates_reference_and_suggestion_and_is_the_same_again():
-    drawn = lr_curve.draw_lr_range(FOUND, "baseline: <range test>")
+    drawn = lr_curve.draw_lr_range(RESULT, "baseline: <range test>")
     texts = " ".join(re.findall(r"<text[^>]*>([^<]*)</text>", drawn))
-    for words in ("baseline: &lt;range test&gt;", "learning rate", "ignores the input", "1.0e-03"):
+    for words in ("baseline: &lt;range test&gt;", "learning rate", "reference loss", "1.0e-03"):
         assert words in texts
-    assert drawn == lr_curve.draw_lr_range(FOUND, "baseline: <range test>")
+    assert drawn == lr_curve.draw_lr_range(RESULT, "baseline: <range test>")
 
 
 def test_a_loss_that_soars_leaves_the_figure_readable():
-    soaring = LRRangeResult((*FOUND.steps, LRStep(0.1, 1e30, 1e28)), 3.03, True)
-    assert "svg" in lr_curve.draw_lr_range(soaring, "x")
+    soaring = LRRangeResult((*RESULT.steps, LRStep(0.1, 1e30, 1e28)), 3.03, True)
+    drawn = lr_curve.draw_lr_range(soaring, "x")
+    ticks = re.findall(r"<text[^>]*>([\d.]+)</text>", drawn)
+    assert max(map(float, ticks)) < 20  # 1.5 times the first smoothed loss is 14

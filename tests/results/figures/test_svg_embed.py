@@ -1,4 +1,4 @@
-"""Drawings beside each other on a page keep out of each other's way, and their text as it is."""
+"""Tests of embedded figures: ids are unique on a page, and text is not changed."""
 
 import re
 from dataclasses import replace
@@ -14,11 +14,11 @@ from tests.results.examples import NOW
 
 @pytest.fixture(scope="module")
 def curves(sweep_runs: list[SweepRun]) -> list[Curve]:
-    return [Curve(read_run(run, NOW), place + 1, place) for place, run in enumerate(sweep_runs)]
+    return [Curve(read_run(run, NOW), index + 1, index) for index, run in enumerate(sweep_runs)]
 
 
-def drawn(panel: FigureSpec, curves: list[Curve]) -> str:
-    svg = draw_figure(panel, curves, 480, 330, with_labels=True)
+def drawn(spec: FigureSpec, curves: list[Curve]) -> str:
+    svg = draw_figure(spec, curves, 480, 330, with_labels=True)
     assert svg is not None
     return svg
 
@@ -29,7 +29,7 @@ def relabelled(curve: Curve, label: str) -> Curve:
 
 
 def test_in_a_page_ids_differ_between_figures_and_colours_are_the_pages(curves: list[Curve]):
-    pages = [embed_svg(drawn(panel, curves), panel.name, panel.title) for panel in FIGURE_SPECS]
+    pages = [embed_svg(drawn(spec, curves), spec.name, spec.title) for spec in FIGURE_SPECS]
     ids = [name for page in pages for name in re.findall(r'\bid="([^"]*)"', page)]
     assert len(ids) == len(set(ids))
     for page in pages:
