@@ -196,7 +196,7 @@ def _is_falling(rows: Sequence[Row]) -> bool:
     """Whether the dev loss is well above the reference loss, but below the first train loss."""
     last = _rows_of_split(rows, "dev")[-1]
     loss = last["loss_per_character"]
-    first = min(_rows_of_split(rows, "train"), key=lambda row: row["epoch"], default=last)
+    first = next(iter(_rows_of_split(rows, "train")), last)
     near = last["reference_loss"] + NEAR_REFERENCE_MARGIN
     return near < loss < FALLING_LOSS_RATIO * first["loss_per_character"]
 

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import os
 import subprocess
 import sys
 import zipfile
@@ -16,7 +17,15 @@ from hypothesis import strategies as st
 from pipeline.config.corpus import Corpus
 from pipeline.config.experiment import Experiment
 from pipeline.files import InputError
-from pipeline.runs.folder import EpochReport, Failure, Heartbeat, Hypothesis, RunFolder, Stopped
+from pipeline.runs.folder import (
+    EpochReport,
+    Failure,
+    Heartbeat,
+    Hypothesis,
+    RunFolder,
+    Stopped,
+    Usage,
+)
 from pipeline.runs.rows import CLAMPED_LAYERS, ROW_COLUMNS, Row
 
 DESIGNED = (  # in this order; readers of rows.jsonl and results.csv depend on it
@@ -203,6 +212,7 @@ def test_an_unreadable_heartbeat_counts_as_that_of_a_dead_process(run: RunFolder
     found = run.heartbeat()
     assert found is not None
     assert (found.status, found.host, found.pid) == ("stopped", "", 0)
+    assert found.time == run.heartbeat_file.stat().st_mtime
     assert not run.finished
     assert not run.integrity_error(run.heartbeat())
 
@@ -237,6 +247,47 @@ def test_a_finished_run_whose_files_have_changed_is_not_finished(
     assert "run make sweep again to repair it" in run.integrity_error(run.heartbeat())
 
 
+def test_a_change_of_the_same_length_is_noticed(run: RunFolder):
+    run.restore_rows([row(epoch=1)])
+    run.finish([])
+    assert run.finished
+    text = run.rows_file.read_text()
+    run.rows_file.write_text(text.replace('"epoch": 1', '"epoch": 2'))
+    os.utime(run.rows_file, ns=(1, 1))
+    assert not run.finished
+
+
+def test_the_state_version_is_that_of_the_newest_file(run: RunFolder):
+    assert run.state_version == ""
+    run.commit([row(epoch=1)], state("1"))
+    os.utime(run.state_file, ns=(5, 5))
+    first = run.state_version
+    os.utime(run.state_file, ns=(6, 6))
+    second = run.state_version
+    (run.path / "state.next.pt").write_bytes(state("2"))  # killed in the middle of a commit
+    assert "" != first != second != run.state_version
+
+
+def test_usages_read_back_with_their_nan_values(run: RunFolder):
+    assert run.usages() == []
+    known = Usage(began=1.0, seconds=2.0, cpu_seconds=3.0, gpu_busy=0.5, waited=7.0, memory_gb=4.0)
+    unknown = Usage(began=1.0, seconds=2.0, cpu_seconds=3.0)
+    run.write_usages([known, unknown])
+    first, second = run.usages()
+    assert first == known
+    assert math.isnan(second.gpu_busy)
+    assert math.isnan(second.waited)
+    assert second.memory_gb is None
+    assert known.cpus_used == 1.5
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"a": 1}', "[1]", '[{"mood": 1}]'])
+def test_an_unreadable_usage_file_has_no_usages(run: RunFolder, content: str):
+    run.path.mkdir()
+    run.usage_file.write_text(content)
+    assert run.usages() == []
+
+
 def test_an_epoch_report_reads_back(run: RunFolder):
     assert run.epoch_report() is None
     report = EpochReport(
@@ -258,7 +309,9 @@ def test_a_failure_reads_back_and_is_cleared(run: RunFolder):
 
 
 def test_finishing_writes_the_hypotheses_and_keeps_the_last_numbers(run: RunFolder):
-    run.write_heartbeat(Heartbeat(epoch=40, epochs=40, dev_cer=0.08, seconds_left=3.0))
+    run.write_heartbeat(
+        Heartbeat(epoch=40, epochs=40, dev_cer=0.08, seconds_left=3.0, doing="reading", time=1.0)
+    )
     hypotheses = [
         Hypothesis.of("a-1", "dev", "ENTER SIX", "ENTERSIX"),
         Hypothesis.of("b-1", "test", 'SAY "ON, OFF"', ""),
@@ -268,7 +321,9 @@ def test_finishing_writes_the_hypotheses_and_keeps_the_last_numbers(run: RunFold
     assert run.finished
     last = run.heartbeat()
     assert last is not None
-    assert (last.epoch, last.dev_cer, last.seconds_left) == (40, 0.08, 0.0)
+    assert (last.epoch, last.dev_cer, last.seconds_left, last.doing) == (40, 0.08, 0.0, "")
+    assert last.time > 1.7e9
+    assert b"\r" not in run.hypotheses_file.read_bytes()
     header, first, _ = run.hypotheses_file.read_text().splitlines()
     assert header == (
         "utterance_id,split,reference,hypothesis,char_errors,chars,char_errors_no_spaces,"

@@ -301,8 +301,11 @@ def test_the_limits_of_escape_are_not_part_of_it(
     ("rows", "words", "expected"),
     [
         # Divergence: more than twice the reference, and more than 1.5 times the lowest dev loss.
-        (history((4.0, 0.0), (6.0, 0.0), reference_loss=3.0), "diverging", False),
-        (history((4.0, 0.0), (just_above(6.0), 0.0), reference_loss=3.0), "diverging", True),
+        (history((3.5, 0.0), (6.0, 0.0), reference_loss=3.0), "diverging", False),
+        (history((3.5, 0.0), (just_above(6.0), 0.0), reference_loss=3.0), "diverging", True),
+        # Input dependence after an escape.
+        (history(ESCAPED, ESCAPED, (2.8, 0.05)), "fell back", True),
+        (history(ESCAPED, ESCAPED, (2.8, just_above(0.05))), "fell back", False),
         (history((5.0, 0.0), (7.5, 0.0), reference_loss=3.0), "diverging", False),
         (history((5.0, 0.0), (just_above(7.5), 0.0), reference_loss=3.0), "diverging", True),
         # Adam's largest learning rate.
