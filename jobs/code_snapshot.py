@@ -1,12 +1,12 @@
-"""Code snapshot: what a job imports is what was there when it was submitted.
+"""Code snapshot: a job imports the code as it was when the job was submitted.
 
 In:   the running code.   Out: `work/sweeps/<sweep>/code/<digest>/` with pipeline/ and jobs/,
-`<digest>.patch` with what was not committed, and the environment in which a task finds it.
+`<digest>.patch` with uncommitted changes, and the environment variables of a task.
+Not here: when a snapshot is deleted (launch/orphan_jobs.py).
 
-A snapshot lasts until the next `make sweep` that finds no queued or running job of its sweep with
-it, whether that sweep is finished, was cancelled, or goes on with other code; a cancelled job may
-still be saving, so that `make cancel` deletes none. Patches are small and stay, to tell what a run
-was made by. Deleting the sweep's folder deletes both.
+A snapshot stays until a later `make sweep` finds no queued or running job that uses it.
+`make cancel` deletes none, because a cancelled job may still be saving. Patches are small and stay:
+they record which code made a run. Deleting the sweep's folder deletes both.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from pipeline.files import write_bytes
 REPOSITORY_ROOT = Path(__file__).resolve().parent.parent
 SNAPSHOT_PACKAGES = ("pipeline", "jobs")
 GIT_TIMEOUT_S = 30  # a working copy may lie on a slow file system
-# Python, and the package data of pyproject.toml.
+# Python files, and the package data of pyproject.toml.
 SNAPSHOT_SUFFIXES = {".py", ".c", ".h", ".html", ".css", ".js"}
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -33,10 +33,10 @@ THREAD_VARIABLES = (
 
 
 def take_snapshot(folder: Path, source: Path = REPOSITORY_ROOT) -> Path:
-    """Copy the packages into `folder/<digest>`, unless they are there; return that path.
+    """Copy the packages into `folder/<digest>` if that is missing; return its path.
 
-    Beside it, in a working copy of git: what differs from the last commit, which alone would not
-    bring the code back.
+    In a git working copy, the changes since the last commit are saved beside it as a patch: commit
+    and patch together restore the code.
     """
     content = _read_sources(source)
     snapshot = folder / _sources_digest(content)
@@ -48,7 +48,7 @@ def take_snapshot(folder: Path, source: Path = REPOSITORY_ROOT) -> Path:
         try:
             partial.rename(snapshot)
         except OSError:
-            # Another terminal was faster, with the same content.
+            # Another terminal has written the same snapshot meanwhile.
             shutil.rmtree(partial)
             if not snapshot.exists():
                 raise
@@ -58,19 +58,19 @@ def take_snapshot(folder: Path, source: Path = REPOSITORY_ROOT) -> Path:
 
 
 def current_digest(source: Path = REPOSITORY_ROOT) -> str:
-    """Of the snapshot that would be taken now."""
+    """Return the digest of the snapshot that would be taken now."""
     return _sources_digest(_read_sources(source))
 
 
 def delete_snapshots(folder: Path, keep: Collection[str]) -> None:
-    """Delete all but these snapshots."""
+    """Delete all snapshots except those named in `keep`."""
     for snapshot in folder.glob("*"):
         if snapshot.is_dir() and snapshot.name not in keep:
             shutil.rmtree(snapshot, ignore_errors=True)
 
 
 def _uncommitted_patch(source: Path) -> bytes:
-    """The commit, and what `git apply` needs to bring the code back; nothing without."""
+    """Return the commit and the changes for `git apply`; empty without changes or without git."""
     try:
         if not (source / ".git").exists():
             return b""
@@ -81,7 +81,7 @@ def _uncommitted_patch(source: Path) -> bytes:
         )
         files = [os.fsdecode(name) for name in listed.split(b"\0") if name]
         for file in files:
-            if Path(file).suffix in SNAPSHOT_SUFFIXES:  # what the snapshot takes
+            if Path(file).suffix in SNAPSHOT_SUFFIXES:  # as in the snapshot
                 changed += _git(source, "diff", "--binary", "--no-index", "/dev/null", file)
     except (OSError, subprocess.SubprocessError):
         return b""
@@ -95,15 +95,15 @@ def _git(source: Path, *words: str) -> bytes:
         check=False,
         timeout=GIT_TIMEOUT_S,
     )
-    if answer.returncode not in {0, 1}:  # 1: of diff, that files differ
+    if answer.returncode not in {0, 1}:  # 1: git diff found differences
         answer.check_returncode()
     return answer.stdout
 
 
 def task_environment(snapshot: Path, threads: int) -> dict[str, str]:
-    """What the process of a task must find: its code first, and how many threads it may use.
+    """Return the environment variables of a task: its code first on the path, its threads.
 
-    Without the safe path, `-m` prefers the folder that the job starts in: the working tree.
+    Without PYTHONSAFEPATH, `python -m` would import from the folder in which the job starts.
     """
     paths = [str(snapshot), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {

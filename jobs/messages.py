@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def print_line(text: str) -> None:
-    """A line, however long; in a terminal above the live picture, if there is one."""
+    """Print a line without wrapping it; in a terminal above the live table, if there is one."""
     if in_terminal():
         console().print(text, markup=False, soft_wrap=True)
     else:
@@ -32,7 +32,7 @@ def in_terminal() -> bool:
 
 @cache
 def console() -> "Console":
-    """Colour only in a terminal, and not with NO_COLOR; piped lines are as long as they are."""
+    """Return rich's console: colour only in a terminal without NO_COLOR; no wrapping in a pipe."""
     # rich takes as long to import as all of jobs/, and a piped command does not need it.
     from rich.console import Console  # noqa: PLC0415
 
@@ -40,7 +40,7 @@ def console() -> "Console":
 
 
 def exit_code(act: Callable[[], int]) -> int:
-    """Call `act`, and return its exit code; print an error that a person can mend in one line."""
+    """Call `act` and return its exit code; print an expected error in one line."""
     try:
         return act()
     except BrokenPipeError:  # `blankslate status --json | head`
@@ -61,7 +61,7 @@ def _one_line(error: Exception) -> str:
 
 
 def duration_text(seconds: float | None) -> str:
-    """`4 s`, `3 min 20 s`, `2 h 05 min`."""
+    """Return `4 s`, `3 min 20 s`, `2 h 05 min`; empty for None and for no finite number."""
     if seconds is None or not math.isfinite(seconds):
         return ""
     whole = round(seconds)

@@ -1,7 +1,7 @@
-"""The verb doctor: what is wrong with an experiment, before it costs a day.
+"""The verb doctor: check one experiment before it is trained for hours.
 
-In:   typed options.   Out: a line for each finding, with the way out; 1 where something is wrong.
-Not here: the findings (pipeline/training/doctor.py).
+In:   typed options.   Out: a line for each check, with a remedy; an exit code.
+Not here: the checks (pipeline/training/diagnosis/preflight.py).
 """
 
 import argparse
@@ -18,31 +18,32 @@ from pipeline.host import available_cpus
 
 
 def doctor(options: argparse.Namespace) -> int:
-    """Computes the features it looks at, as `train` does."""
+    """Compute the features if they are missing, check them; return 1 if something is wrong."""
     profile, work = load_profile_and_workdir(options)
     experiment = load_experiment(options.experiment, parse_changes(options.set))
-    ill = unsure = 0
+    failures = undecided = 0
     try:
         single = single_run_sweep(options.experiment, experiment, "doctor")
         features, refused = ensure_features(single, profile, work)
         if refused:
-            ill += 1
-            print_line("WRONG  corpus: what is refused above is left out of all that follows")
-            print_line("       way out: mend it, or name it in exclude: in the corpus file")
-        print_line("starting torch")  # seconds
+            failures += 1
+            print_line("WRONG  corpus: the checks below leave out the utterances refused above")
+            print_line("       way out: correct them, or list them in exclude: in the corpus file")
+        print_line("starting torch")  # takes seconds
         run_preflight = import_module("pipeline.training.diagnosis.preflight").run_preflight
-        for finding in run_preflight(
+        for check in run_preflight(
             experiment, features, profile.device, profile.threads or available_cpus()
         ):
-            ill += not finding.ok
-            unsure += not finding.conclusive
-            said = ("well " if finding.conclusive else "open ") if finding.ok else "WRONG"
-            print_line(f"{said}  {finding.check}: {finding.result}")
-            if finding.remedy:
-                print_line(f"       way out: {finding.remedy}")
+            failures += not check.ok
+            undecided += not check.conclusive
+            verdict = ("well " if check.conclusive else "open ") if check.ok else "WRONG"
+            print_line(f"{verdict}  {check.check}: {check.result}")
+            if check.remedy:
+                print_line(f"       way out: {check.remedy}")
     except InputError as error:
         print_line(f"WRONG  {error}")
-        ill += 1
-    verdict = f"{ill} thing{'s are' if ill > 1 else ' is'} wrong" if ill else "nothing is wrong"
-    print_line(verdict + ("; one batch is undecided" if unsure else ""))
-    return int(ill > 0)
+        failures += 1
+    are = "things are" if failures > 1 else "thing is"
+    total = f"{failures} {are} wrong" if failures else "nothing is wrong"
+    print_line(total + ("; one batch is undecided" if undecided else ""))
+    return int(failures > 0)

@@ -1,7 +1,8 @@
-"""Verbs that look at features: verify, inspect.
+"""The verb inspect: print and draw what a shard or a feature set holds.
 
-In:   feature sets, shards, or the sweep or corpus that wanted them.   Out: lines; an exit code.
-Not here: the format (pipeline/features/shards.py), drawing (pipeline/results/spectrograms.py).
+In:   typed options.   Out: lines; a figure; an exit code.
+Not here: the format (pipeline/features/shards.py), drawing
+(pipeline/results/figures/spectrograms.py).
 """
 
 import argparse
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jobs.commands.verify import _find_feature_sets
+from jobs.commands.verify import find_feature_sets
 from jobs.messages import count_text, print_line
 from pipeline.features import feature_set
 from pipeline.features.hdf5 import check_datasets
@@ -22,7 +23,8 @@ from pipeline.features.statistics import Statistics
 from pipeline.files import InputError
 
 MAX_LISTED_ITEMS = 5  # utterances, refusals
-DEFAULT_SPECTROGRAM_COUNT = 4  # utterances, where none is named
+DEFAULT_SPECTROGRAM_COUNT = 4  # utterances to draw if none is named
+SHADES = " .:-=+*#%@"
 
 
 def inspect(options: argparse.Namespace) -> int:
@@ -40,11 +42,11 @@ def inspect(options: argparse.Namespace) -> int:
         found = [(shard, utterance) for utterance in shard.utterances[:DEFAULT_SPECTROGRAM_COUNT]]
     if options.output:
         spectrograms = import_module("pipeline.results.figures.spectrograms")
-        pictures = [
+        drawn = [
             spectrograms.Spectrogram(f"{u.id}: {u.transcript}", s.reader()(u.start, u.stop))
             for s, u in found
         ]
-        spectrograms.draw_spectrograms(pictures, shard.settings, options.output)
+        spectrograms.draw_spectrograms(drawn, shard.settings, options.output)
     if options.utterance:
         _print_utterance(*found[0])
     else:
@@ -59,7 +61,7 @@ def _suggest_ids(utterance_id: str, ids: Sequence[str]) -> str:
         return f"did you mean {close[0]}?"
     if not ids:
         return "it has no utterances"
-    more = ", …: the manifests in the work folder list them all" if ids[MAX_LISTED_ITEMS:] else ""
+    more = ", …; the manifests in the work folder list all" if ids[MAX_LISTED_ITEMS:] else ""
     return f"its ids are {', '.join(ids[:MAX_LISTED_ITEMS])}{more}"
 
 
@@ -67,7 +69,7 @@ def _open_shards(options: argparse.Namespace) -> list[Shard]:
     path = Path(options.target)
     if path.is_file() and path.suffix == ".h5":
         return [Shard.open(path)]
-    folders = _find_feature_sets(options.target, options)
+    folders = find_feature_sets(options.target, options)
     if len(folders) > 1:
         names = ", ".join(folder.name for folder in folders)
         raise InputError(f"{options.target}: has {len(folders)} feature sets: {names}; name one")
@@ -75,7 +77,7 @@ def _open_shards(options: argparse.Namespace) -> list[Shard]:
 
 
 def _print_shards(shards: Sequence[Shard]) -> None:
-    """What they hold together; the datasets of the first."""
+    """Print what the shards hold together, and the datasets of the first one."""
     first, settings = shards[0], shards[0].settings
     print_line(f"{first.feature_id}: {count_text(len(shards), 'shard')} of {first.count}")
     engines = sorted({shard.engine or "unknown" for shard in shards})
@@ -105,7 +107,7 @@ def _print_statistics(statistics: Statistics) -> None:
     if statistics.count:
         mean, deviation = statistics.mean, np.sqrt(statistics.variance)
         print_line(
-            f"  statistics of {statistics.count} training frames, least to greatest bin: mean "
+            f"  statistics of {statistics.count} training frames, smallest to largest bin: mean "
             f"{mean.min():.3g} to {mean.max():.3g}, deviation "
             f"{deviation.min():.3g} to {deviation.max():.3g}"
         )
@@ -121,22 +123,19 @@ def _print_utterance(shard: Shard, utterance: StoredUtterance) -> None:
     if frames.size:
         seconds = utterance.frames * shard.settings.hop_length / shard.settings.sample_rate
         print_line(
-            f"  {utterance.frames} frames, {seconds:.2f} s; least {frames.min():.3g}, "
-            f"mean {frames.mean():.3g}, greatest {frames.max():.3g}"
+            f"  {utterance.frames} frames, {seconds:.2f} s; minimum {frames.min():.3g}, "
+            f"mean {frames.mean():.3g}, maximum {frames.max():.3g}"
         )
         if sys.stdout.isatty():
             for line in _ascii_spectrogram(frames):
                 print_line(line)
 
 
-SHADES = " .:-=+*#%@"
-
-
 def _ascii_spectrogram(frames: np.ndarray, width: int = 76, height: int = 12) -> list[str]:
-    """Time to the right, frequency upwards, in characters."""
+    """Return lines of characters: time to the right, frequency upwards, dark is loud."""
     columns = np.linspace(0, len(frames) - 1, min(width, len(frames))).astype(int)
     rows = np.linspace(frames.shape[1] - 1, 0, min(height, frames.shape[1])).astype(int)
-    chosen = frames[np.ix_(columns, rows)].T
+    selected = frames[np.ix_(columns, rows)].T
     low, high = np.percentile(frames, [5, 99])
-    level = np.clip((chosen - low) / max(high - low, 1e-9), 0, 1) * (len(SHADES) - 1)
+    level = np.clip((selected - low) / max(high - low, 1e-9), 0, 1) * (len(SHADES) - 1)
     return ["".join(SHADES[value] for value in row) for row in level.astype(int)]

@@ -1,7 +1,8 @@
-"""Ranging: the learning-rate range test of one experiment, typed by a person.
+"""The verb lr-range: the learning-rate range test of one experiment.
 
-In:   typed options.   Out: lines for a person; a CSV and a figure in the reports folder.
-Not here: the test (pipeline/training/ranging.py), how it is drawn (pipeline/results/rates.py).
+In:   typed options.   Out: lines for a person; a CSV file and a figure in the reports folder.
+Not here: the test (pipeline/training/diagnosis/lr_range_test.py), the figure
+(pipeline/results/figures/lr_curve.py).
 """
 
 import argparse
@@ -23,15 +24,15 @@ if TYPE_CHECKING:  # its module imports torch
 
 
 def lr_range(options: argparse.Namespace) -> int:
-    """Here and now, since it takes less time than a queue; its features first, 1 if some lack."""
+    """Run the test on this machine; compute the features first. Return 1 if some were refused."""
     profile, work = load_profile_and_workdir(options)
     if not isinstance(profile, LocalProfile):
-        raise InputError(f"{profile.path}: lr-range trains on this machine: leave out CLUSTER=…")
+        raise InputError(f"{profile.path}: lr-range trains on this machine; leave out CLUSTER=…")
     experiment = load_experiment(options.experiment, parse_changes(options.set))
     single = single_run_sweep(options.experiment, experiment, "lr-range")
     features, code = ensure_features(single, profile, work)
     folder = SweepFolder(work, single.name)
-    # torch and matplotlib take seconds, which no other verb of this program must pay.
+    # torch and matplotlib take seconds to import.
     from pipeline.results.figures import lr_curve  # noqa: PLC0415
     from pipeline.training.diagnosis.lr_range_test import run_lr_range_test  # noqa: PLC0415
 

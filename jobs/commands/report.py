@@ -1,7 +1,7 @@
-"""The report of a sweep, at any time, from files; where SLURM answers it may explain an end.
+"""The verb report: write the report of a sweep, at any time.
 
-In:   what the last `make sweep` wanted, and its run folders.   Out: `work/reports/<sweep>/`.
-Not here: what a report says (pipeline/results).
+In:   typed options.   Out: `work/reports/<sweep>/`; an exit code.
+Not here: gathering the runs (sweep/report.py), what a report says (pipeline/results/).
 """
 
 import argparse

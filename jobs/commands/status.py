@@ -1,7 +1,7 @@
-"""Verbs that look at a sweep or a run, and cancel: status, logs, cancel.
+"""The verbs status, logs and cancel: follow a sweep or a run, and stop it.
 
-In:   typed options, the files of a work folder.   Out: what they say; an exit code.
-Not here: how a state is found (status.py), refreshing the picture (watching.py).
+In:   typed options, the files of a work folder.   Out: a table, a log, JSON; an exit code.
+Not here: how a state is found (sweep/run_status.py), the live table (display/live.py).
 """
 
 import argparse
@@ -26,7 +26,7 @@ from pipeline.config.sweep import load_sweep
 from pipeline.files import InputError
 from pipeline.runs.folder import RunFolder
 
-MAX_LISTED_RUNS = 8  # ids of runs in a refusal
+MAX_LISTED_RUNS = 8  # run ids in an error message
 
 
 def status(options: argparse.Namespace) -> int:
@@ -40,7 +40,7 @@ def status(options: argparse.Namespace) -> int:
         statuses = run_status.run_statuses(record, folder, queue)
         run_status.record_scheduler_failures(statuses, folder)
         lines = [json.dumps(run.to_dict(), ensure_ascii=False) for run in statuses]
-        print("[\n" + ",\n".join(lines) + "\n]")  # a run a line
+        print("[\n" + ",\n".join(lines) + "\n]")  # one run per line
         return 0
     _warn_if_changed(options, record)
     watch(record, folder, profile.poll_min_s, once=options.once)
@@ -63,12 +63,12 @@ def logs(options: argparse.Namespace) -> int:
 def cancel(options: argparse.Namespace) -> int:
     folder = sweep_folder(options)
     if not folder.path.exists():
-        load_record(folder)  # refuses it, and names the sweeps that there are
+        load_record(folder)  # raises an error that names the known sweeps
     cancelled = _stop_local_process(folder)
     entries = {entry.job for entry in folder.ledger.entries() if entry.scheduler == "slurm"}
     if entries or folder.jobs.is_dir():
         queued = client.squeue(retry=True).values()
-        tag = client.sweep_tag(folder.jobs)  # also what an interrupted submission left
+        tag = client.sweep_tag(folder.jobs)  # finds also jobs that are in no ledger
         ours = (job.id for job in queued if job.id in entries or job.comment.startswith(tag))
         jobs = sorted({job.split("_")[0] for job in ours})
         if jobs:
@@ -83,25 +83,25 @@ def cancel(options: argparse.Namespace) -> int:
 
 
 def sweep_folder(options: argparse.Namespace) -> SweepFolder:
-    """SWEEP may be the file or the name."""
+    """Return the folder of SWEEP=…, a sweep's file or its name."""
     _, work = load_profile_and_workdir(options)
     return SweepFolder(work, sweep_name(options.sweep))
 
 
 def _stop_local_process(folder: SweepFolder) -> bool:
-    """Ask the process that deals the tasks on this machine; it stops its children in turn."""
+    """Send SIGTERM to the process that runs the tasks here; it stops its child processes."""
     pid = owner_pid(folder.owner_file)
     if pid is None:
         return False
     os.kill(pid, signal.SIGTERM)
-    print_line(f"asked process {pid} to stop; it saves first")
+    print_line(f"stopping process {pid}; it saves first")
     return True
 
 
 def _find_run(name: str, work: Path) -> RunFolder:
-    """An id, or its beginning; or a run folder."""
+    """Find a run by its id, the beginning of its id, or its folder."""
     if not name:
-        raise InputError("say which run: make logs RUN=…; make status SWEEP=… lists the ids")
+        raise InputError("no run is named: type make logs RUN=…; make status SWEEP=… lists the ids")
     runs = work / "runs"
     every = sorted(runs.iterdir()) if runs.is_dir() else []
     found = [path for path in every if path.name.startswith(name)]
@@ -127,20 +127,20 @@ def _warn_if_changed(options: argparse.Namespace, record: SweepRecord) -> None:
     changes = parse_changes(options.set)
     if changes != record.changes:
         set_text = f'SET="{_format_changes(record.changes)}"' if record.changes else "no SET"
-        print_line(f"the last make sweep, which this shows, had {set_text}")
+        print_line(f"this shows the last make sweep, which had {set_text}")
     if is_unchanged(record, path, record.changes):
         return
     try:
         digest_now = experiments_digest(load_sweep(path, record.changes))
     except InputError as error:
-        print_line(f"{error}; this is the last make sweep")
+        print_line(f"{error}; this shows the last make sweep")
         return
     if digest_now != record.digest:
-        print_line(f"{path} has changed since the last make sweep, which this shows")
+        print_line(f"{path} has changed since the last make sweep, which is shown here")
 
 
 def _format_changes(changes: Mapping[str, Any]) -> str:
-    """Values are YAML, of which JSON is a part."""
+    """Return the changes as SET takes them; JSON values are valid YAML."""
     return " ".join(
         f"{key}={value if isinstance(value, str) else json.dumps(value)}"
         for key, value in changes.items()

@@ -1,7 +1,7 @@
-"""Verbs that make something: features, train, sweep, demo.
+"""The verbs features, train, sweep and demo: run experiments.
 
 In:   typed options.   Out: an exit code.
-Not here: verbs that look (looking.py), the report (reporting.py), the work itself (reconcile.py).
+Not here: status and logs (status.py), the work itself (launch/reconcile.py).
 """
 
 import argparse
@@ -46,7 +46,7 @@ def demo(options: argparse.Namespace) -> int:
 
 
 def train(options: argparse.Namespace) -> int:
-    """A sweep of one, so that it resumes, fails and is looked at like any run."""
+    """Train one experiment as a sweep of one run, so that it resumes and fails like any run."""
     profile, work = load_profile_and_workdir(options)
     experiment = load_experiment(options.experiment, parse_changes(options.set))
     single = single_run_sweep(options.experiment, experiment, "train")
@@ -56,7 +56,7 @@ def train(options: argparse.Namespace) -> int:
         changes = f' SET="{" ".join(options.set)}"' if options.set else ""
         named = f"EXPERIMENT={quote(str(options.experiment))}{changes}"
         again = make_command(f"make train {named}", profile, work)
-        print_line(f"stopped; what was done is saved: {again} continues")
+        print_line(f"stopped; the state is saved: {again} continues")
         raise
     if isinstance(profile, LocalProfile):
         _print_result(SweepFolder(work, single.name))
@@ -68,7 +68,7 @@ def _run_sweep(sweep: Sweep, options: argparse.Namespace, dry: bool) -> int:
     result = reconcile(sweep, profile, work, dry=dry)
     folder = SweepFolder(work, sweep.name)
     if result.ran_locally or (result.was_complete and not dry and not folder.report_file.exists()):
-        # pandas and matplotlib take seconds: a sweep that goes to SLURM must not wait for them.
+        # pandas and matplotlib take seconds to import: a sweep on SLURM must not wait for them.
         commands = report_commands(load_record(folder), profile, work)
         import_module("jobs.sweep.report").write_sweep_report(folder, commands)
     elif result.was_complete and folder.report_file.exists():
@@ -77,7 +77,7 @@ def _run_sweep(sweep: Sweep, options: argparse.Namespace, dry: bool) -> int:
 
 
 def _spectra_sweep(corpus_file: Path, changes: list[str]) -> Sweep:
-    """The three spectra of a corpus, with SET applied to each; a sweep without runs."""
+    """Make a sweep of the three spectra of a corpus, with SET applied to each."""
     corpus = load_corpus(corpus_file)
     swept = []
     for spectrum in SPECTRA:
@@ -92,9 +92,9 @@ def _spectra_sweep(corpus_file: Path, changes: list[str]) -> Sweep:
 
 def _print_result(folder: SweepFolder) -> None:
     run = folder.run(load_record(folder).runs[0].run_id)
-    for row in run.rows() if run.finished else ():  # else the failure has been told
+    for row in run.rows() if run.finished else ():  # otherwise its failure has been printed
         if row["split"] == "test":
             rates = f"test CER {percent_text(row['cer'])}, WER {percent_text(row['wer'])}"
             print_line(f"{rates}, epoch {row['epoch']}")
-    if run.log_file.exists():  # else nothing ran
+    if run.log_file.exists():  # otherwise nothing ran
         print_line(str(run.path))

@@ -1,4 +1,4 @@
-"""The verb task: what a child process of this machine is started with. Internal.
+"""The verb task: execute one task file in a child process. Only this program uses it.
 
 In:   typed options.   Out: an exit code.
 Not here: the task itself (launch/entrypoint.py).

@@ -1,7 +1,7 @@
 """The verb verify: compare every byte of feature sets with its checksum.
 
-In:   names of feature sets, or of a sweep or a corpus that has some.   Out: lines; an exit code.
-Not here: the comparison (pipeline/features/shards.py).
+In:   typed options.   Out: a line for each feature set and each damage; an exit code.
+Not here: the comparison (pipeline/features/feature_set.py).
 """
 
 import argparse
@@ -21,13 +21,16 @@ from pipeline.files import InputError
 
 
 def verify(options: argparse.Namespace) -> int:
-    """1 if anything is damaged or missing."""
-    folders = [folder for name in options.sets for folder in _find_feature_sets(name, options)]
+    """Return 1 if anything is damaged or missing."""
+    folders = [folder for name in options.sets for folder in find_feature_sets(name, options)]
     return max(_verify_feature_set(folder) for folder in dict.fromkeys(folders))
 
 
-def _find_feature_sets(name: str, options: argparse.Namespace) -> list[Path]:
-    """A folder or an id of a feature set; a file or a name of a sweep or a corpus."""
+def find_feature_sets(name: str, options: argparse.Namespace) -> list[Path]:
+    """Return the folders of the feature sets that a name stands for.
+
+    `name`: the folder or id of one feature set, or the file or name of a sweep or a corpus.
+    """
     _, work = load_profile_and_workdir(options)
     path = Path(name)
     for folder in (path, work / "features" / name):
@@ -41,7 +44,7 @@ def _find_feature_sets(name: str, options: argparse.Namespace) -> list[Path]:
         if sweep.record_file.exists()
         for each in load_record(sweep).features
     ]
-    if not folders:  # of a corpus that only runs have wanted
+    if not folders:  # a corpus whose features were computed for runs
         descriptions = sorted((work / "features").glob(f"*/{DESCRIPTION_FILE}"))
         folders = [
             p.parent
@@ -54,29 +57,29 @@ def _find_feature_sets(name: str, options: argparse.Namespace) -> list[Path]:
 
 
 def _sweep_or_corpus_name(path: Path) -> str:
-    """A sweep's or a corpus's name; the file of a corpus may hold another than its own."""
+    """Return the name of a sweep or a corpus; a corpus file may set a name of its own."""
     if path.is_file():
-        with suppress(InputError):  # of a sweep, or its folder is not said here
+        with suppress(InputError):  # it is a sweep, or the folder of its audio is not known here
             return load_corpus(path).name
     return sweep_name(path)
 
 
 def _not_found_message(path: Path, work: Path) -> str:
-    """What `path` is instead, and which feature sets there are."""
+    """Return what `path` is, which feature sets exist, and what to type."""
     if within := _feature_sets_in(path):
         return f"is a folder of feature sets; name one in it: {', '.join(within)}"
     if path.is_dir():
-        what = f"is a folder without {DESCRIPTION_FILE}, and so no feature set"
+        what = f"is a folder without {DESCRIPTION_FILE}, so it is no feature set"
     elif path.is_file() and path.suffix not in {".yaml", ".yml"}:
-        what = "is no shard, no sweep and no corpus"
+        what = "is neither a shard nor a sweep nor a corpus"
     else:
-        what = f"no sweep or corpus whose features were made in {work}, and no feature set"
+        what = f"is neither a feature set nor a sweep or corpus with features in {work}"
     if made := _feature_sets_in(work / "features"):
         return (
-            f"{what}; there are the feature sets {', '.join(made)}: name one with FEATURES=…, or "
+            f"{what}; the feature sets are {', '.join(made)}: name one with FEATURES=…, or "
             "their corpus with CORPUS=…"
         )
-    return f"{what}; make features makes them, WORK=… or CLUSTER=… names another work folder"
+    return f"{what}; run make features, or name another work folder with WORK=… or CLUSTER=…"
 
 
 def _feature_sets_in(folder: Path) -> list[str]:

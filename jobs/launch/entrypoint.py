@@ -1,8 +1,8 @@
-"""Tasks: what one job executes; an ordered list of slices or of runs.
+"""The entry point of a job: execute one task file.
 
-In:   a task file, written at submission.   Out: shards, or run folders; an exit code.
-Not here: where the process starts (local.py, slurm.py), the slices and the runs one by one
-(slices.py, runs.py).
+In:   a task file, written at submission.   Out: shards, run folders or a report; an exit code.
+Not here: who starts the process (local/executor.py, slurm/sbatch.py), the work itself
+(node/feature_task.py, node/training_task.py, sweep/report.py).
 """
 
 import os
@@ -13,12 +13,11 @@ from pathlib import Path
 
 from jobs.exit_codes import DONE, FAILED, REQUEUE, STOPPED
 from jobs.messages import exit_code
-from jobs.node import feature_task, training_task
-from jobs.node import requeue as lives
-from jobs.node.checks import _run_check_task
+from jobs.node import feature_task, requeue, training_task
+from jobs.node.checks import run_check_task
 from jobs.node.signals import StopRequest, catch_stop_signals, parent_pid
 from jobs.node.task_file import CheckTask, ReportTask, RunTask, failure_path, read_task
-from jobs.node.training_task import _run_training_task
+from jobs.node.training_task import run_training_task
 from jobs.slurm.client import termination_reason
 from jobs.slurm.resources import REQUEUE_FROM_BATCH_VARIABLE
 from jobs.sweep.folder import SweepFolder
@@ -26,11 +25,12 @@ from pipeline.files import write_json
 
 
 def execute_task(path: Path, stop: StopRequest) -> int:
+    """Execute a task file; return DONE, FAILED, or STOPPED if `stop` was set and state is saved."""
     task = read_task(path)
     if isinstance(task, RunTask):
-        return _run_training_task(task, path, stop)
+        return run_training_task(task, path, stop)
     if isinstance(task, CheckTask):
-        return _run_check_task(task, stop)
+        return run_check_task(task, stop)
     if isinstance(task, ReportTask):
         return _run_report_task(task)
     try:
@@ -44,8 +44,7 @@ def execute_task(path: Path, stop: StopRequest) -> int:
 
 
 def _run_report_task(task: ReportTask) -> int:
-    # pandas and matplotlib, for the same reason; and a sweep that goes to SLURM has written no
-    # report before its first run.
+    # It imports pandas and matplotlib, which no other task needs.
     from jobs.sweep import report  # noqa: PLC0415
 
     report.write_sweep_report(SweepFolder(Path(task.work), task.sweep), task.commands)
@@ -62,16 +61,20 @@ def _run_child(path: Path) -> int:
         return execute_task(path, stop)
 
 
-def run_in_slurm(path: Path, requeue: Callable[[], None]) -> int:
-    """Execute a task file in a SLURM job; call `requeue` where it has saved and must end."""
+def run_in_slurm(path: Path, requeue_job: Callable[[], None]) -> int:
+    """Execute a task file in a SLURM job; return an exit code.
+
+    A task that was stopped by SLURM has saved its state, and asks for a requeue: it calls
+    `requeue_job`, or returns REQUEUE if the batch script must do it.
+    """
     with catch_stop_signals() as stop:
-        code = execute_task(path, stop) if lives.on_start(path) else FAILED
-        # SLURM requeues only what it kills: one that ends in its grace time has ended. The
-        # limit itself may come while a run that was warned of it still saves.
+        code = execute_task(path, stop) if requeue.on_start(path) else FAILED
+        # SLURM requeues a job only if it kills it, and this one ends by itself within its grace
+        # time. Without SIGUSR2 the time limit may have passed while the run still saved.
         if code == STOPPED and (stop.signal == signal.SIGUSR2 or termination_reason()):
-            if not lives.may_requeue(path, lambda: termination_reason() or "timeout"):
+            if not requeue.may_requeue(path, lambda: termination_reason() or "timeout"):
                 return FAILED
             if REQUEUE_FROM_BATCH_VARIABLE in os.environ:
                 return REQUEUE
-            requeue()
+            requeue_job()
     return code

@@ -1,7 +1,7 @@
-"""What a work folder lacks of feature sets: slices without a shard, and refused audio.
+"""Missing features: slices without a usable shard, and utterances that shards refused.
 
-In:   what a sweep wants, its manifests, the folders of feature sets.   Out: `Lacking`.
-Not here: who computes it (plan.py), which runs are missing (reconcile.py).
+In:   the record of a sweep, its manifests, the folders of feature sets.   Out: `MissingFeatures`.
+Not here: who computes them (decision.py), which runs are missing (sweep_state.py).
 """
 
 import time
@@ -23,19 +23,19 @@ from pipeline.features.feature_set import DAMAGED_SUFFIX, STATISTICS_FILE, Featu
 from pipeline.features.shards import Shard
 from pipeline.files import InputError
 
-PARTIAL_FILE_TIMEOUT_S = 24 * 3600.0  # on another host nobody can look whether it lives
+# A partial file of this age is left over. A younger one of another host may still be written:
+# its process cannot be checked from here.
+PARTIAL_FILE_TIMEOUT_S = 24 * 3600.0
+
+ManifestsByPath = Mapping[str, Manifest]  # by the path of its file, as in `SweepRecord`
 
 
 @dataclass
 class MissingFeatures:
     slices: list[Slice] = field(default_factory=list)
-    refusals: list[Refusal] = field(default_factory=list)  # stored in shards, and still so
-    now_decodable: list[Shard] = field(
-        default_factory=list
-    )  # shards without audio that decodes by now
-
-
-ManifestsByPath = Mapping[str, Manifest]  # by the path of the file, as in `Wanted`
+    refusals: list[Refusal] = field(default_factory=list)  # stored in shards, and still true
+    # Shards that refused audio which can be decoded now; their slices are missing, too.
+    now_decodable: list[Shard] = field(default_factory=list)
 
 
 def find_missing_features(
@@ -44,7 +44,7 @@ def find_missing_features(
     folder: SweepFolder,
     needed_ids: Collection[str],
 ) -> MissingFeatures:
-    """Of the feature sets that are `needed`."""
+    """Find what the feature sets `needed_ids` still need."""
     missing = MissingFeatures()
     pieces: dict[tuple[str, int], list[str]] = {}
     for features in record.features:
@@ -68,9 +68,10 @@ def find_missing_features(
 
 
 def _verified_shards(folder: Path, slices: int) -> list[Shard | InputError]:
-    """Of a whole set, too, what has changed since it was written: a power cut may lose its bytes.
+    """Return each shard, or the error that makes it unusable.
 
-    The statistics of a set say that somebody has compared it already.
+    A complete set without its statistics file is compared with its checksums first: a power cut
+    may have lost bytes. The statistics file is written after that comparison.
     """
     shards = feature_set.find_shards(folder, slices)
     if (folder / STATISTICS_FILE).exists() or any(isinstance(each, InputError) for each in shards):
@@ -78,7 +79,7 @@ def _verified_shards(folder: Path, slices: int) -> list[Shard | InputError]:
     try:
         whole = FeatureSet.open(folder)
         whole.verify()
-        whole.statistics.count  # noqa: B018 (read once, they are kept)
+        whole.statistics.count  # noqa: B018 (the first read writes the file)
     except InputError:
         return feature_set.find_shards(folder, slices)
     return shards
@@ -100,7 +101,7 @@ def _refused_audio_decodes(shard: Shard, manifest: Manifest) -> bool:
 def refuse_if_strict(
     corpus_manifests: Mapping[Corpus, Manifest], refusals: Collection[Refusal]
 ) -> None:
-    """What decoding found, as the reader refuses what a header shows."""
+    """Raise InputError if a corpus with `strict: true` has one of these refusals."""
     for corpus, manifest in corpus_manifests.items():
         names = {utterance.id for utterance in manifest.utterances} if corpus.strict else set()
         own_refusals = [refusal for refusal in refusals if refusal.utterance in names]
@@ -110,7 +111,7 @@ def refuse_if_strict(
 def remove_outdated_files(
     missing: MissingFeatures, record: SweepRecord, folder: SweepFolder
 ) -> None:
-    """Make way for what will be written; of a whole set, too, remove what a killed writer left."""
+    """Delete shards and statistics that will be written again, and files of killed writers."""
     for shard in missing.now_decodable:
         shard.path.unlink(missing_ok=True)
     for name in {name for piece in missing.slices for name in piece.feature_ids}:
@@ -120,7 +121,7 @@ def remove_outdated_files(
 
 
 def total_speech(pieces: Iterable[Slice], manifests: ManifestsByPath) -> TaskProgress:
-    """Utterances and seconds of speech."""
+    """Return the number of utterances and seconds of speech in these slices."""
     utterances = [manifests[piece.manifest].slice(piece.index) for piece in pieces]
     return TaskProgress(
         sum(map(len, utterances)), sum(u.seconds for of_slice in utterances for u in of_slice)
@@ -128,9 +129,9 @@ def total_speech(pieces: Iterable[Slice], manifests: ManifestsByPath) -> TaskPro
 
 
 def _remove_leftover_files(folder: Path) -> None:
-    """Remove what was set aside, and what writers that were killed have left of their files.
+    """Delete damaged shards that were set aside, and partial files of killed writers.
 
-    A whole set may be another person's, and read-only; then they stay.
+    They stay if the folder is read-only: a complete set may belong to another user.
     """
     with suppress(OSError):
         for damaged in folder.glob(f"*{DAMAGED_SUFFIX}"):

@@ -1,10 +1,10 @@
-"""Leftovers: jobs that nobody would ever find, or that will not start by themselves; old files.
+"""Orphan jobs: jobs of a sweep that no ledger knows or that can never start; and unused files.
 
-In:   a sweep's folder, the queue.   Out: the queue without them; a line for each set right.
-Not here: what is submitted instead (reconcile.py).
+In:   a sweep's folder, the queue.   Out: the queue without them; a line for each correction.
+Not here: what is submitted instead (decision.py, submit.py).
 
-Whoever submits holds the sweep's claim, so that two terminals do not submit the same runs, and so
-that a job without a line in the ledger was left by a submission that died, not by one under way.
+A submission holds the sweep's lock. So two terminals cannot submit the same runs, and a job
+without a line in the ledger comes from a submission that was interrupted, not from a running one.
 """
 
 import os
@@ -28,38 +28,39 @@ from pipeline.files import InputError
 
 @contextmanager
 def submission_lock(folder: SweepFolder) -> Iterator[None]:
-    """One process at a time submits a sweep; a job does not.
+    """Let only one process at a time submit a sweep; raise InputError for a second one.
 
-    A sweep that was refused before anything of it was stored leaves no folder.
+    If the sweep was refused before anything was stored, its empty folder is removed.
     """
     refuse_inside_a_job()
     try:
         with run_lock.acquire(folder.path):
             yield
-    except LockHeld as taken:
+    except LockHeld as held:
         raise InputError(
-            f"{folder.name}: process {taken.owner.pid} on {taken.owner.host} submits it now; "
-            f"make status shows what came of it"
+            f"{folder.name}: process {held.owner.pid} on {held.owner.host} submits it now; "
+            f"wait for it, then make status shows the jobs"
         ) from None
     finally:
         queue_cache.invalidate_cache(folder)
         if not folder.record_file.exists():
             run_lock.cleanup(folder.path)
-            with suppress(OSError):  # another terminal has begun
+            with suppress(OSError):  # another terminal has started to write
                 folder.path.rmdir()
 
 
 def refuse_inside_a_job() -> None:
+    """Raise InputError in a SLURM job: a job must not submit jobs."""
     if job := os.environ.get("SLURM_JOB_ID"):
         raise InputError(
-            f"this is inside job {job}, and a job may not submit jobs: type it on a login node"
+            f"this is inside job {job}, and a job may not submit jobs: run it on a login node"
         )
 
 
 def cancel_orphan_jobs(folder: SweepFolder, queue: Queue) -> Queue:
-    """Cancel what an interrupted submission left, and what waits for what cannot happen.
+    """Cancel jobs that no ledger knows or that can never start; return the queue without them.
 
-    What no node took is released; code that no job imports any more goes with the cancelled.
+    Jobs that SLURM holds after a failed launch are released. Unused code snapshots are deleted.
     """
     queued = queue.jobs or {}
     known = {entry.job for entry in folder.ledger.entries() if entry.scheduler == "slurm"}
@@ -76,15 +77,15 @@ def cancel_orphan_jobs(folder: SweepFolder, queue: Queue) -> Queue:
     remaining: Mapping[str, QueuedJob] = {
         name: job for name, job in queued.items() if name not in orphans | stuck
     }
-    if not orphans:  # one of which may still be saving
+    if not orphans:  # a cancelled job may still be saving, and needs its files
         remove_unused_files(folder, remaining)
     return replace(queue, jobs=remaining)
 
 
 def remove_unused_files(folder: SweepFolder, queued: Collection[str] | None = None) -> None:
-    """Remove the code that no job imports any more, and what jobs left that have done their work.
+    """Delete code snapshots that no job imports any more, and files of jobs that are done.
 
-    `queued` None: asked for where it matters.
+    `queued`: ids of queued jobs; None: squeue is called if the sweep has SLURM jobs.
     """
     entries = folder.ledger.entries()
     if queued is None:
@@ -93,7 +94,7 @@ def remove_unused_files(folder: SweepFolder, queued: Collection[str] | None = No
             queued = client.squeue() if in_slurm else ()
         except SchedulerError:
             return
-    here = folder.owner_file.exists()  # somebody deals its tasks on a machine
+    here = folder.owner_file.exists()  # a process runs its tasks on some machine
     used = {e.code for e in entries if (e.job in queued if e.scheduler == "slurm" else here)}
     code_snapshot.delete_snapshots(folder.code, keep=used)
     _remove_job_files(folder, [entry for entry in entries if entry.scheduler == "slurm"], queued)
@@ -102,7 +103,10 @@ def remove_unused_files(folder: SweepFolder, queued: Collection[str] | None = No
 def _remove_job_files(
     folder: SweepFolder, entries: Sequence[LedgerEntry], queued: Collection[str]
 ) -> None:
-    """Pickles, scripts and output, by array; submitit never does. What failed stays to be read."""
+    """Delete pickles, scripts and output of arrays that are done; submitit never does.
+
+    The files of an array with a failed task stay, so that a person can read them.
+    """
     files: dict[str, list[Path]] = {}
     for file in folder.jobs.glob("[0-9]*_*"):
         files.setdefault(file.name.split("_")[0], []).append(file)
@@ -116,13 +120,13 @@ def _remove_job_files(
     for array in (known & files.keys()) - kept:
         for file in files[array]:
             file.unlink(missing_ok=True)
-    for link in folder.jobs.glob(".submission_file_*.sh"):  # to a script, by another name
+    for link in folder.jobs.glob(".submission_file_*.sh"):  # a link to a script
         if not link.exists():
             link.unlink(missing_ok=True)
 
 
 def _outputs_exist(entry: LedgerEntry, folder: SweepFolder) -> bool:
-    """Whether all that the task was to make is there, whoever made it."""
+    """Whether everything that the task should write exists, whichever task wrote it."""
     if entry.kind == "runs":
         return all(folder.run(item).finished for item in entry.items)
     if entry.kind == "features":
@@ -142,10 +146,10 @@ def _release_and_print(jobs: set[str]) -> None:
         client.release_jobs(sorted(jobs))
     except SchedulerError as error:
         print_line(
-            f"{', '.join(sorted(jobs))}: no node took it, and SLURM does not let go of it: {error}"
+            f"{', '.join(sorted(jobs))}: held after a failed launch, and not released: {error}"
         )
     else:
-        print_line(f"released {', '.join(sorted(jobs))}: no node took it the last time")
+        print_line(f"released {', '.join(sorted(jobs))}: held after a failed launch")
 
 
 def _cancel_and_print(jobs: set[str], reason: str) -> None:

@@ -26,7 +26,7 @@ from pipeline.host import available_cpus
 CHECK_SIGNAL_TIMEOUT_S = 180.0  # the file system may show the answer late
 
 
-def _run_check_task(task: CheckTask, stop: StopRequest) -> int:
+def run_check_task(task: CheckTask, stop: StopRequest) -> int:
     # What a run imports, and only here, for the reason given at _fit.
     from pipeline.features import precompute  # noqa: PLC0415
     from pipeline.training.loop import trainer  # noqa: PLC0415

@@ -72,7 +72,7 @@ class RunResources:
         return min(MAX_AUTO_WORKERS, available_cpus() - 1) if gpu else 0
 
 
-def _run_training_task(task: RunTask, path: Path, stop: StopRequest) -> int:
+def run_training_task(task: RunTask, path: Path, stop: StopRequest) -> int:
     if len(task.runs) == 1:
         resources = RunResources(task.device, task.threads, task.workers, task.resident_gb)
         allocation = Allocation.from_environment(task.threads, _task_queue_wait(task, path))
@@ -108,7 +108,7 @@ def _run_child(path: Path) -> int:
 
     def act() -> int:
         with catch_stop_signals(parent=parent_pid()) as stop:
-            return _run_training_task(cast("RunTask", read_task(path)), path, stop)
+            return run_training_task(cast("RunTask", read_task(path)), path, stop)
 
     return exit_code(act)
 

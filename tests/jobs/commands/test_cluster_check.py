@@ -179,7 +179,7 @@ def test_a_module_that_setup_could_not_load_is_wrong(folder, setup, loaded, lack
     ("reason", "said"),
     [
         ("PartitionTimeLimit", "never starts: minutes is above the partition's limit"),
-        ("PartitionConfig", "never starts: no node of the partition has so many CPUs"),
+        ("PartitionConfig", "never starts: no node of the partition has that many CPUs"),
     ],
 )
 def test_a_job_that_never_starts_is_not_awaited(folder, probe, fake_slurm, reason, said):
@@ -214,7 +214,7 @@ def test_limits_that_leave_no_room_or_are_passed_are_wrong(fake_slurm):
     fake_slurm("sacctmgr")
     found = cluster_check._check_limits(PROFILE)
     assert not found.ok
-    assert "minutes: 120 is above the 30 that partition main allows" in found.text
+    assert "minutes: 120 is above the 30 minutes that partition main" in found.text
     fake_slurm("sacctmgr", "lab|lab||normal|0||||\n")
     found = cluster_check._check_limits(PROFILE.model_copy(update={"minutes": 30}))
     assert (found.ok, found.text.split(",")[0]) == (

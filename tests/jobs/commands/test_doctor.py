@@ -1,4 +1,4 @@
-"""The verb computes the features it looks at, prints what it finds, and counts it."""
+"""The verb doctor computes missing features, prints each check, and counts what is wrong."""
 
 import pytest
 
@@ -6,22 +6,22 @@ from jobs.commands.parser import main
 from pipeline.training.diagnosis import preflight
 
 
-def test_what_is_wrong_is_told_with_the_way_out(
+def test_what_is_wrong_is_printed_with_the_way_out(
     make_project, capfd, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(preflight, "OVERFIT_MAX_UPDATES", 3)
     bench = make_project()
     experiment = bench.configs / "experiments" / "tiny.yaml"
     assert main(["doctor", str(experiment), "--work", str(bench.work)]) == 1
-    said = capfd.readouterr().out
-    assert "features: 1 set of" in said
-    assert "well   alphabet: english-38: " in said
-    assert "WRONG  updates: 2 epochs of" in said
-    assert "way out: raise train.epochs" in said
-    assert "2 things are wrong" in said
+    printed = capfd.readouterr().out
+    assert "features: 1 set of" in printed
+    assert "well   alphabet: english-38: " in printed
+    assert "WRONG  updates: 2 epochs of" in printed
+    assert "way out: raise train.epochs" in printed
+    assert "2 things are wrong" in printed
 
 
-def test_what_cannot_be_looked_at_is_wrong_too(make_project, capfd):
+def test_what_cannot_be_checked_is_wrong_too(make_project, capfd):
     bench = make_project("an4")
     experiment = bench.configs / "experiments" / "tiny.yaml"
     assert main(["doctor", str(experiment), "--work", str(bench.work)]) == 1
@@ -36,10 +36,10 @@ def test_a_refused_utterance_is_wrong_and_the_rest_is_examined(
     experiment = bench.configs / "experiments" / "tiny.yaml"
     for _ in range(2):  # the second time its features are there already
         assert main(["doctor", str(experiment), "--work", str(bench.work)]) == 1
-        said = capfd.readouterr().out
-        assert "refused: broken" in said
-        assert "nothing to do" not in said
-        assert "WRONG  corpus: what is refused above is left out" in said
-        assert "well   feasibility: all " in said
-        assert "open   one batch: " in said
-        assert said.endswith("\n1 thing is wrong; one batch is undecided\n")
+        printed = capfd.readouterr().out
+        assert "refused: broken" in printed
+        assert "nothing to do" not in printed
+        assert "WRONG  corpus: the checks below leave out the utterances refused" in printed
+        assert "well   feasibility: all " in printed
+        assert "open   one batch: " in printed
+        assert printed.endswith("\n1 thing is wrong; one batch is undecided\n")

@@ -1,4 +1,4 @@
-"""verify names what is damaged; inspect says and draws what is there."""
+"""verify names what is damaged; inspect prints and draws what a feature set holds."""
 
 import shutil
 from collections.abc import Callable
@@ -39,8 +39,8 @@ def run_verb(project: TinyProject, capsys: pytest.CaptureFixture[str]) -> Verb:
     def act(*words: object) -> tuple[int, str]:
         capsys.readouterr()
         code = main([*map(str, words), "--work", str(project.work)])
-        told = capsys.readouterr()
-        return code, told.out + told.err
+        captured = capsys.readouterr()
+        return code, captured.out + captured.err
 
     return act
 
@@ -59,29 +59,29 @@ def flip(path: Path, place: int) -> None:
 @pytest.mark.parametrize("named", ["configs/corpora/tiny.yaml", "tiny", "features-tiny"])
 def test_verify_reads_every_set_of_a_corpus_and_says_how_much(project, run_verb, named):
     path = project.configs.parent / named
-    code, told = run_verb("verify", path if path.exists() else named)
+    code, printed = run_verb("verify", path if path.exists() else named)
     assert code == 0
-    assert told.count("1 of 1 shard read") == 3
-    assert told.count("GB/s: all whole") == 3
+    assert printed.count("1 of 1 shard read") == 3
+    assert printed.count("GB/s: all whole") == 3
 
 
 def test_a_corpus_may_have_another_name_than_its_file(project, run_verb, tmp_path):
     file = tmp_path / "other.yaml"
     content = (project.configs / "corpora" / "tiny.yaml").read_text()
     file.write_text(f"name: tiny\n{content}")
-    code, told = run_verb("verify", file)
-    assert (code, told.count("all whole")) == (0, 3)
+    code, printed = run_verb("verify", file)
+    assert (code, printed.count("all whole")) == (0, 3)
 
 
 def test_verify_names_a_flipped_byte_and_a_shard_that_is_not_there(project, run_verb):
     mel, power = shard_of(project, "mel"), shard_of(project, "power")
     flip(mel, mel.stat().st_size // 2)
     power.unlink()
-    code, told = run_verb("verify", mel.parent, power.parent.name)
+    code, printed = run_verb("verify", mel.parent, power.parent.name)
     assert code == 1
-    assert f"damaged: {mel}: the bytes of" in told
-    assert f"damaged: {power}: no such shard" in told
-    code, told = run_verb("verify", shard_of(project, "amplitude").parent)
+    assert f"damaged: {mel}: the bytes of" in printed
+    assert f"damaged: {power}: no such shard" in printed
+    code, printed = run_verb("verify", shard_of(project, "amplitude").parent)
     assert code == 0
 
 
@@ -102,56 +102,60 @@ def test_a_damaged_shard_is_set_aside_and_made_again_byte_for_byte(project, run_
 def test_verify_finds_the_sets_of_a_corpus_that_only_a_run_has_wanted(project, run_verb):
     (project.work / "sweeps" / "features-tiny").rename(project.work / "sweeps" / "another")
     shard_of(project, "mel").unlink()
-    code, told = run_verb("verify", project.configs / "corpora" / "tiny.yaml")
+    code, printed = run_verb("verify", project.configs / "corpora" / "tiny.yaml")
     assert code == 1
-    assert told.count("1 of 1 shard read") == 2
-    assert "1 damaged or missing" in told
+    assert printed.count("1 of 1 shard read") == 2
+    assert "1 damaged or missing" in printed
 
 
 def test_what_has_no_features_is_refused(project, run_verb, tmp_path):
     sets = ", ".join(sorted(path.name for path in project.work.glob("features/*")))
-    there = f"there are the feature sets {sets}: name one with FEATURES=…, or their corpus"
+    there = f"the feature sets are {sets}: name one with FEATURES=…, or their corpus"
     page = tmp_path / "page.md"
     page.touch()
-    for named, said in (
-        ("elsewhere", "elsewhere: no sweep or corpus whose features were made in"),
-        ("configs/sweeps/none.yaml", "no sweep or corpus whose features were made in"),
-        (page, f"{page}: is no shard, no sweep and no corpus; "),
+    for named, text in (
+        ("elsewhere", "elsewhere: is neither a feature set nor a sweep or corpus with features in"),
+        (
+            "configs/sweeps/none.yaml",
+            "nor a sweep or corpus with features in",
+        ),
+        (page, f"{page}: is neither a shard nor a sweep nor a corpus; "),
         (project.configs, f"{project.configs}: is a folder without feature_set.yaml"),
     ):
-        code, told = run_verb("verify", named)
+        code, printed = run_verb("verify", named)
         assert code == 2
-        assert said in told
-        assert there in told
-    code, told = run_verb("inspect", project.work / "features")
-    assert f"is a folder of feature sets; name one in it: {sets}" in told
+        assert text in printed
+        assert there in printed
+    code, printed = run_verb("inspect", project.work / "features")
+    assert f"is a folder of feature sets; name one in it: {sets}" in printed
 
 
 def test_a_work_folder_without_features_is_told_how_to_get_them(project, run_verb):
     shutil.rmtree(project.work)
-    code, told = run_verb("verify", "tiny")
+    code, printed = run_verb("verify", "tiny")
     assert code == 2
-    assert "make features makes them, WORK=… or CLUSTER=… names another work folder" in told
+    assert "run make features, or name another work folder with WORK=… or CLUSTER=…" in printed
 
 
 def test_inspect_says_what_a_feature_set_holds(project, run_verb):
-    code, told = run_verb("inspect", shard_of(project, "mel").parent)
+    code, printed = run_verb("inspect", shard_of(project, "mel").parent)
     assert code == 0
-    for said in (
-        "1 shard of 1", "computed by: n", "mel_bins 20", "frames (1212, 20) float16", "offsets (13,) int64",
+    for text in (
+        "1 shard of 1", "computed by: n", "mel_bins 20",
+        "frames (1212, 20) float16", "offsets (13,) int64",
         "12 utterances (test 6, train 6), 1212 frames, 0.003 h", "maaa-an0-b: 101 frames: YES",
         "statistics of 606 training frames", "0 refusals",
     ):  # fmt: skip
-        assert said in told
+        assert text in printed
 
 
 def test_inspect_draws_one_utterance(project, run_verb, tmp_path):
     mel = shard_of(project, "mel")
     for name, magic in (("x.png", b"\x89PNG"), ("x.svg", b"<?xml")):
         words = ("inspect", mel, "--utterance", "maaa-an2-b", "-o", tmp_path / name)
-        code, told = run_verb(*words)
+        code, printed = run_verb(*words)
         assert code == 0
-        assert "maaa-an2-b: GO SIX" in told
+        assert "maaa-an2-b: GO SIX" in printed
         assert (tmp_path / name).read_bytes().startswith(magic)
     assert "maaa-an2-b: GO SIX" in (tmp_path / "x.svg").read_text("utf-8")
 
@@ -165,13 +169,13 @@ def test_inspect_draws_one_utterance(project, run_verb, tmp_path):
     ],
 )
 def test_inspect_refuses_what_it_cannot_show(project, run_verb, words, complaint):
-    code, told = run_verb("inspect", shard_of(project, "mel"), *words)
+    code, printed = run_verb("inspect", shard_of(project, "mel"), *words)
     assert code == 2
-    assert complaint in told
-    assert "bins" not in told  # nothing is shown before it
+    assert complaint in printed
+    assert "bins" not in printed  # nothing is shown before it
 
 
 def test_inspect_wants_one_feature_set(run_verb):
-    code, told = run_verb("inspect", "tiny")
+    code, printed = run_verb("inspect", "tiny")
     assert code == 2
-    assert "has 3 feature sets: " in told
+    assert "has 3 feature sets: " in printed

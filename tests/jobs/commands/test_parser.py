@@ -161,7 +161,7 @@ def test_the_status_of_an_unknown_sweep_names_the_known_ones(capsys, tmp_path):
     line = refused(capsys, "status", "plateau.yaml", "--work", tmp_path)
     assert "plateau: not in the work folder" in line
     assert "there are spectrum; " in line
-    assert "named by WORK=…, or by the CLUSTER=… of the sweep" in line
+    assert "if it is in another work folder, add WORK=…, or the CLUSTER=…" in line
 
 
 def test_the_log_of_an_unknown_run_is_refused(capsys, tmp_path):
@@ -184,7 +184,7 @@ def runs(tmp_path: Path) -> Path:
 
 
 def test_logs_without_a_run_say_what_to_type(capsys, runs):
-    assert "say which run: make logs RUN=…; make status SWEEP=… lists" in refused(
+    assert "no run is named: type make logs RUN=…; make status SWEEP=… lists" in refused(
         capsys, "logs", "", "--work", runs
     )
 

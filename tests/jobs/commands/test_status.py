@@ -1,4 +1,4 @@
-"""Looking at a sweep, and cancelling it: what its ledger knows, and what it does not."""
+"""status and cancel: what SET was, what has changed, and jobs that no ledger knows."""
 
 import argparse
 from dataclasses import asdict
@@ -46,7 +46,7 @@ def test_status_says_what_set_the_last_make_sweep_had_and_that_no_file_has_chang
     assert parser.main(words) == 0
     (line,) = (each for each in capsys.readouterr().out.splitlines() if "last make sweep" in each)
     assert line == (
-        'the last make sweep, which this shows, had SET="train.epochs=3 model.clamp=null"'
+        'this shows the last make sweep, which had SET="train.epochs=3 model.clamp=null"'
     )
     assert parser.main([*words, *changes]) == 0
     assert "last make sweep" not in capsys.readouterr().out

@@ -140,7 +140,7 @@ def test_a_run_that_ran_out_of_memory_gets_more_in_an_array_of_its_own():
         for run in task
     }
     assert found == {"a": 8.0, "b": None}
-    assert decision.messages == ("a: out of memory: again with 8 GB",)
+    assert decision.messages == ("a: out of memory: submitted again with 8 GB",)
 
 
 def test_tasks_that_the_limits_leave_no_room_for_are_deferred():

@@ -1,4 +1,4 @@
-"""Leftovers: what nobody would find is cancelled by name; nobody else's job is touched."""
+"""Orphan jobs: jobs that no ledger knows are cancelled; jobs of others are not touched."""
 
 import pytest
 
@@ -46,7 +46,7 @@ def test_a_job_without_a_line_in_the_ledger_is_cancelled_and_others_are_left(
     assert "cancelled job 20 (2 tasks): it was left by a submission" in capsys.readouterr().out
 
 
-def test_what_waits_for_what_cannot_happen_is_named_and_cancelled(folder, fake_slurm, capsys):
+def test_a_job_whose_dependency_failed_is_named_and_cancelled(folder, fake_slurm, capsys):
     cancelled = fake_slurm("scancel")
     left = orphan_jobs.cancel_orphan_jobs(
         folder,
@@ -61,14 +61,14 @@ def test_what_waits_for_what_cannot_happen_is_named_and_cancelled(folder, fake_s
     assert "cancelled job 13 (1 task): it waits for a job that can no" in capsys.readouterr().out
 
 
-def test_nothing_is_asked_where_nothing_is_left(folder):
+def test_no_command_of_slurm_is_run_without_orphans(folder):
     assert orphan_jobs.cancel_orphan_jobs(folder, queue()).jobs == {}
 
 
 def test_a_job_may_not_submit_jobs(folder, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "77")
-    told = pytest.raises(InputError, match=r"inside job 77, .* on a login node")
-    with told, orphan_jobs.submission_lock(folder):
+    refusal = pytest.raises(InputError, match=r"inside job 77, .* on a login node")
+    with refusal, orphan_jobs.submission_lock(folder):
         pytest.fail("submitted")
 
 
@@ -76,8 +76,8 @@ def test_two_terminals_do_not_submit_a_sweep_at_once(folder, monkeypatch):
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     monkeypatch.setattr(run_lock, "LOCK_REFRESH_INTERVAL_S", 0.05)
     monkeypatch.setattr(run_lock, "LOCK_POLL_INTERVAL_S", 0.02)
-    told = pytest.raises(InputError, match=r"spectrum: process .* submits it now")
-    with orphan_jobs.submission_lock(folder), told, orphan_jobs.submission_lock(folder):
+    refusal = pytest.raises(InputError, match=r"spectrum: process .* submits it now")
+    with orphan_jobs.submission_lock(folder), refusal, orphan_jobs.submission_lock(folder):
         pytest.fail("submitted twice")
 
 
@@ -112,7 +112,7 @@ def test_a_submission_clears_the_code_of_earlier_ones_that_no_live_job_imports(f
     assert there(folder) == {"c.patch", "older.patch"}
 
 
-def test_code_stays_while_somebody_deals_its_tasks_on_a_machine(folder):
+def test_code_stays_while_a_process_runs_its_tasks_on_a_machine(folder):
     snapshots(folder, "here", "older")
     entry = LedgerEntry(
         time=2.0, scheduler="local", job="1", kind="runs", items=(), task="t", code="here"
@@ -134,15 +134,17 @@ HELD = (
 )
 
 
-def test_what_no_node_took_is_released_and_stays_in_the_queue(folder, fake_slurm, capsys):
-    asked = fake_slurm("scontrol")
+def test_a_job_held_after_a_failed_launch_is_released_and_stays_in_the_queue(
+    folder, fake_slurm, capsys
+):
+    calls = fake_slurm("scontrol")
     left = orphan_jobs.cancel_orphan_jobs(folder, queue(*HELD))
-    assert asked.read_text().split() == ["release", "12_0,13"]
+    assert calls.read_text().split() == ["release", "12_0,13"]
     assert left.jobs.keys() == {job.id for job in HELD}
-    assert "released 12_0, 13: no node took it" in capsys.readouterr().out
+    assert "released 12_0, 13: held after a failed launch" in capsys.readouterr().out
 
 
-def test_a_release_that_slurm_refuses_is_said_and_the_rest_goes_on(folder, fake_slurm, capsys):
+def test_a_refused_release_is_printed_and_the_rest_goes_on(folder, fake_slurm, capsys):
     fake_slurm("scontrol", complains="Access/permission denied for job 12_0", code=1)
     assert orphan_jobs.cancel_orphan_jobs(folder, queue(*HELD)).jobs.keys() == {
         job.id for job in HELD
@@ -150,7 +152,7 @@ def test_a_release_that_slurm_refuses_is_said_and_the_rest_goes_on(folder, fake_
     assert "Access/permission denied" in capsys.readouterr().out
 
 
-def test_what_jobs_left_goes_once_all_that_they_were_to_make_is_there(folder):
+def test_files_of_jobs_are_deleted_once_all_their_outputs_exist(folder):
     def entry(job: str, kind: str, *items: str) -> LedgerEntry:
         return LedgerEntry(
             time=2.0, scheduler="slurm", job=job, kind=kind, items=items, task="t", code="c"
@@ -186,6 +188,6 @@ def test_what_jobs_left_goes_once_all_that_they_were_to_make_is_there(folder):
     folder.report_file.parent.mkdir(parents=True)
     folder.report_file.touch()
     assert left("31_1", "33") == {"31", "32", "33", "99", ".submission"}
-    assert left() == {"32", "99"}  # c is not finished; and 99 nobody here knows
+    assert left() == {"32", "99"}  # c is not finished; job 99 is in no ledger
     folder.run("c").finish([])
     assert left() == {"99"}

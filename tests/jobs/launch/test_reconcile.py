@@ -149,7 +149,7 @@ def test_an_experiment_trains_in_the_foreground_and_says_when_interrupted_how_it
     assert "times real time" in printed
     assert re.search(r"epoch \d+, dev: .* nats per character", printed)
     again = f'make train EXPERIMENT={experiment} SET="train.epochs=100"'
-    assert f"stopped; what was done is saved: {again}" in printed
+    assert f"stopped; the state is saved: {again}" in printed
     assert printed.rstrip().endswith(" continues")
 
     code, printed, errors = run_in_process(*words)
