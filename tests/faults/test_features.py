@@ -1,6 +1,6 @@
-"""make features, killed and starved for real: typed again it does what is missing, byte for byte.
+"""`make features` after real kills and full disks: the same command completes it, byte for byte.
 
-The corpus is 22 minutes of noise, four slices, so that there is a moment to kill in.
+The corpus is 22 minutes of noise in four slices, so that there is time to kill the command.
 """
 
 import os
@@ -29,7 +29,7 @@ SETTINGS = {"features.sample_rate": RATE, "features.n_fft": 256, "features.mel_b
 
 
 def write_corpus(root: Path) -> Path:
-    """A file of it is flac, whose checksums tell when it is damaged."""
+    """Write wav files, and one flac file, because flac has checksums."""
     root.mkdir()
     noise = np.random.default_rng(0).normal(0, 3000, SECONDS * RATE).astype(np.int16)
     soundfile.write(root / "00.flac", noise, RATE)
@@ -71,7 +71,7 @@ def start(corpus: Path, work: Path) -> subprocess.Popen[bytes]:
 
 
 def workers_in(work: Path, parent: int) -> list[int]:
-    """Processes that execute a task of this work folder; copies of the parent among them."""
+    """Return the pids of the processes that run a task of this work folder, without the parent."""
     found = []
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -91,7 +91,7 @@ def wait_until(true: Callable[[], object]) -> None:
 
 
 def stored(work: Path) -> dict[str, bytes]:
-    """Everything in the folders of feature sets."""
+    """Return the files of all feature sets, without statistics.h5."""
     return {
         str(path.relative_to(work)): path.read_bytes()
         for path in sorted(work.glob("features/*/*"))
@@ -106,10 +106,10 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A work folder that nothing disturbed."""
+    """A work folder whose features were computed without a fault."""
     work = tmp_path_factory.mktemp("undisturbed")
-    code, told = features(corpus, work)
-    assert code == 0, told
+    code, output = features(corpus, work)
+    assert code == 0, output
     return work
 
 
@@ -122,7 +122,7 @@ def undisturbed(whole: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("victim", ["worker", "parent", "all"])
 @pytest.mark.parametrize("moment", [0, 1])
-def test_kill_9_at_any_moment_costs_what_was_under_way(
+def test_kill_9_at_any_moment_costs_only_the_current_slice(
     corpus: Path, tmp_path: Path, undisturbed: dict[str, bytes], victim: str, moment: int
 ):
     parent = start(corpus, tmp_path)
@@ -136,30 +136,30 @@ def test_kill_9_at_any_moment_costs_what_was_under_way(
         except ProcessLookupError:
             continue  # it has ended
     parent.wait(30)
-    # One that waits for the disk dies when the disk has answered; till then its files are its own.
+    # A process that waits for the disk ends only after the disk has answered.
     wait_until(lambda: not {*victims[victim]} & {*workers_in(tmp_path, parent.pid)})
-    code, told = features(corpus, tmp_path)
-    assert code == 0, told
+    code, output = features(corpus, tmp_path)
+    assert code == 0, output
     wait_until(
         lambda: not workers_in(tmp_path, parent.pid)
-    )  # of a killed parent: they end after their slice
+    )  # workers of a killed parent end after their slice
     assert stored(tmp_path) == undisturbed
 
 
-def test_what_a_writer_killed_at_the_statistics_left_goes_though_every_shard_is_there(
+def test_the_partial_file_of_a_killed_writer_is_removed_from_a_complete_set(
     corpus: Path, tmp_path: Path, undisturbed: dict[str, bytes]
 ):
     assert features(corpus, tmp_path)[0] == 0
     (folder,) = tmp_path.glob("features/*")
     abandon_a_file(folder)
-    code, told = features(corpus, tmp_path)
-    assert code == 0, told
-    assert "nothing to do" in told
+    code, output = features(corpus, tmp_path)
+    assert code == 0, output
+    assert "nothing to do" in output
     assert stored(tmp_path) == undisturbed
 
 
 def abandon_a_file(folder: Path) -> Path:
-    """As a process leaves it that is killed while it writes the statistics."""
+    """Leave the file of a process that was killed while it wrote the statistics."""
     killed = subprocess.Popen(["sleep", "100"])
     killed.kill()
     killed.wait()
@@ -171,7 +171,7 @@ def abandon_a_file(folder: Path) -> Path:
 
 @pytest.fixture
 def read_only() -> Iterator[Callable[[Path], None]]:
-    """For root, too."""
+    """A function that makes a folder read-only, even for root."""
     mounted: list[Path] = []
 
     def mount(folder: Path) -> None:
@@ -188,15 +188,15 @@ def read_only() -> Iterator[Callable[[Path], None]]:
         subprocess.run(["umount", "-l", folder], check=True)
 
 
-def test_what_was_left_in_another_persons_set_does_no_harm(
+def test_a_partial_file_in_a_read_only_set_does_no_harm(
     corpus: Path, tmp_path: Path, read_only: Callable[[Path], None]
 ):
     assert features(corpus, tmp_path)[0] == 0
     (folder,) = tmp_path.glob("features/*")
     left = abandon_a_file(folder)
     read_only(folder)
-    code, told = features(corpus, tmp_path)
-    assert (code, "nothing to do" in told) == (0, True), told
+    code, output = features(corpus, tmp_path)
+    assert (code, "nothing to do" in output) == (0, True), output
     assert left.exists()
 
 
@@ -205,14 +205,14 @@ def test_two_copies_started_at_once_give_one_whole_set(
 ):
     copies = [start(corpus, tmp_path) for _ in range(2)]
     codes = {copy.wait(60) for copy in copies}
-    assert codes <= {0, 2}  # 2: refused, as the other one is at it
+    assert codes <= {0, 2}  # 2: refused, because the other process computes it
     assert 0 in codes
     assert stored(tmp_path) == undisturbed
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """`small_disk("3m")` is a file system of that size; asked again it changes."""
+    """`small_disk("3m")` mounts a file system of 3 MB; another call changes its size."""
     place = tmp_path / "disk"
     place.mkdir()
     mounted = False
@@ -234,7 +234,7 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
         subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-def test_a_full_disk_is_said_once_and_no_run_starts(
+def test_a_full_disk_is_reported_once_and_no_run_starts(
     corpus: Path, small_disk: Callable[[str], Path], undisturbed: dict[str, bytes], tmp_path: Path
 ):
     work = small_disk("3m")
@@ -252,15 +252,15 @@ def test_a_full_disk_is_said_once_and_no_run_starts(
     assert "2 runs not started: the features are incomplete" in lines
     assert not any("missing features" in line for line in lines)
     small_disk("50m")
-    code, told = features(corpus, work)
-    assert code == 0, told
+    code, output = features(corpus, work)
+    assert code == 0, output
     assert stored(work) == undisturbed
 
 
-def test_a_shard_of_which_half_was_lost_is_made_again(
+def test_a_half_lost_shard_is_computed_again(
     corpus: Path, tmp_path: Path, whole: Path, undisturbed: dict[str, bytes]
 ):
-    """After a power cut its bytes may be zeros, and its length right."""
+    """After a power cut a file may have its length, but zeros instead of its bytes."""
     shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
     shard = sorted(tmp_path.glob("features/*/shard-*"))[2]
     content = shard.read_bytes()
@@ -270,9 +270,9 @@ def test_a_shard_of_which_half_was_lost_is_made_again(
         content[:quarter] + bytes(quarter) + content[2 * quarter :],
     ):
         shard.write_bytes(left)
-        code, told = features(corpus, tmp_path)
+        code, output = features(corpus, tmp_path)
         assert code == 0
-        assert "1 slice to compute" in told
+        assert "1 slice to compute" in output
         assert stored(tmp_path) == undisturbed
     assert "nothing to do" in features(corpus, tmp_path)[1]
 
@@ -282,7 +282,7 @@ def own(tmp_path: Path) -> Path:
     return write_corpus(tmp_path / "noise")
 
 
-def test_a_corrupt_file_is_left_out_told_each_time_and_taken_up_once_it_is_mended(
+def test_a_corrupt_file_is_left_out_and_reported_until_it_is_repaired(
     own: Path, tmp_path: Path, undisturbed: dict[str, bytes]
 ):
     flac = tmp_path / "noise" / "00.flac"
@@ -291,12 +291,12 @@ def test_a_corrupt_file_is_left_out_told_each_time_and_taken_up_once_it_is_mende
     damaged[len(whole) // 2 : len(whole) // 2 + 2000] = bytes(2000)
     flac.write_bytes(damaged)
     for again in (False, True):
-        code, told = features(own, tmp_path / "work")
+        code, output = features(own, tmp_path / "work")
         assert code == 1
-        (line,) = [line for line in told.splitlines() if line.startswith("refused: ")]
+        (line,) = [line for line in output.splitlines() if line.startswith("refused: ")]
         assert line.startswith("refused: 00: 00.flac: ")
-        assert ("nothing to do" in told) == again
-        assert ("; 1 refused" in told) != again
+        assert ("nothing to do" in output) == again
+        assert ("; 1 refused" in output) != again
     elsewhere = shutil.copytree(tmp_path / "noise", tmp_path / "moved" / "noise")
     config = elsewhere.parent / "noise.yaml"
     config.write_text(own.read_text().replace(str(tmp_path / "noise"), str(elsewhere)))
@@ -307,13 +307,13 @@ def test_a_corrupt_file_is_left_out_told_each_time_and_taken_up_once_it_is_mende
     assert stored(tmp_path / "work") == undisturbed
 
 
-def test_a_strict_corpus_has_no_use_for_a_corrupt_file(own: Path, tmp_path: Path):
+def test_a_strict_corpus_refuses_a_corrupt_file(own: Path, tmp_path: Path):
     flac = tmp_path / "noise" / "00.flac"
     damaged = bytearray(flac.read_bytes())
     damaged[len(damaged) // 2 : len(damaged) // 2 + 2000] = bytes(2000)
     flac.write_bytes(damaged)
     own.write_text(own.read_text() + "strict: true\n")
     for _ in range(2):
-        code, told = features(own, tmp_path / "work")
+        code, output = features(own, tmp_path / "work")
         assert code == 2
-        assert "noise is strict, and 1 of its utterances cannot be used; the first: 00: " in told
+        assert "noise is strict, and 1 of its utterances cannot be used; the first: 00: " in output

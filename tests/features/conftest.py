@@ -1,4 +1,4 @@
-"""A small corpus of noise and tones on the disk, and its manifest."""
+"""Fixtures: a small corpus of noise and tones, its manifest, the two engines."""
 
 import wave
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def write_wav() -> Callable[..., None]:
 
 @pytest.fixture
 def make_manifest(tmp_path: Path) -> Callable[..., Manifest]:
-    """`count` utterances of a third of a second to a second; every fourth is of the test split."""
+    """Make `count` utterances of 1/3 s to 1 s; every fourth one is in the test split."""
 
     def make(count: int = 6, rate: int = 16_000, seed: int = 0) -> Manifest:
         random = np.random.default_rng(seed)
@@ -56,7 +56,7 @@ def make_manifest(tmp_path: Path) -> Callable[..., Manifest]:
 
 @pytest.fixture
 def decoded_block_sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Samples of each block that libsndfile decodes from now on."""
+    """Record the number of samples of each block that libsndfile decodes."""
     counts: list[int] = []
     read = soundfile.SoundFile.read
 

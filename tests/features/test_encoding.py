@@ -31,7 +31,7 @@ INTERESTING = np.array(
 
 
 def halves(bits: np.ndarray) -> np.ndarray:
-    """By numpy, of values given by their bits; infinities and numbers that are none included."""
+    """Convert float32 values, given by their bits, with NumPy; infinities and NaN included."""
     with np.errstate(over="ignore", invalid="ignore"):
         return bits.view(np.float32).astype(np.float16)
 
@@ -64,7 +64,7 @@ def test_nothing_is_converted_to_nothing():
 
 
 def test_what_float16_cannot_hold_is_counted():
-    """Just above its largest value, at half of its smallest, and on both sides of each."""
+    """Values: the largest float16, half of the smallest one, and both neighbours of each."""
     bounds = np.float32([65504, 2.0**-25])
     values = np.concatenate([bounds, *(np.nextafter(bounds, np.float32(to)) for to in (0, np.inf))])
     rows = np.concatenate([values, np.float32([0, -0.0, -1])])[None].repeat(11, axis=0)
@@ -126,7 +126,7 @@ def test_float16_refuses_values_that_would_vanish():
 def test_float16_keeps_an4_to_the_error_that_readme_states(
     an4: Path, kind: str, scale: str, error: float
 ):
-    """95 % of the values, relative to each."""
+    """The 95th percentile of the relative error."""
     settings = FeatureSettings(spectrum=kind, scale=scale)
     paths = sorted(an4.glob("wav/*/*/*.wav"))[::100]
     rows = np.concatenate([compute_frames(load(path, 16_000), [settings])[0] for path in paths])

@@ -29,7 +29,7 @@ SETTINGS = FeatureSettings(mel_bins=12)
 def folder(
     make_manifest: Callable[..., Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
-    """A whole feature set of four shards."""
+    """The folder of a complete feature set of four shards."""
     monkeypatch.setattr(manifests, "SLICE_SECONDS", 1.7)
     manifest = make_manifest(count=9)
     identity, folder = prepare_feature_set(manifest, SETTINGS, tmp_path / "work")

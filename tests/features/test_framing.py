@@ -51,7 +51,7 @@ def linear(**changes: Any) -> FeatureSettings:
 
 
 def reference(waveform: np.ndarray, settings: FeatureSettings) -> np.ndarray:
-    """Frame by frame, in float64, the window zero-padded to n_fft points."""
+    """Compute frame by frame in float64, the window zero-padded to n_fft points."""
     n_fft, length = settings.n_fft, settings.window_length
     window = np.zeros(n_fft)
     left = (n_fft - length) // 2
@@ -264,7 +264,7 @@ def test_sharing_a_transform_changes_no_bit():
 
 
 def streamed(blocks: list[list[np.ndarray]], settings: FeatureSettings) -> np.ndarray:
-    """The rows of utterances, each given block after block."""
+    """Return the rows of utterances whose samples come in blocks."""
     rows: list[np.ndarray] = []
     stream = FeatureStream(
         [settings], [lambda block: rows.append(block.copy())], kernels.available_engine()

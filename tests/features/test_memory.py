@@ -1,4 +1,4 @@
-"""What a worker's memory grows with: neither the corpus nor the length of a recording."""
+"""The memory of a worker grows neither with the corpus nor with the length of a recording."""
 
 import struct
 import subprocess
@@ -22,8 +22,8 @@ from pipeline.features.shards import Shard
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="measured through /proc")
 
 MEGABYTE = 1024  # kilobytes
-# The peak of this program alone: ru_maxrss begins with that of the process that forked it, which
-# in a whole test run is larger than any worker.
+# VmHWM is the peak of this program. ru_maxrss begins with the peak of the process that forked it,
+# which in a full test run is larger than any worker.
 WORKER = """
 import re, sys
 from pathlib import Path
@@ -38,17 +38,17 @@ print(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1
 
 
 def peak(manifest: Manifest, settings: FeatureSettings, work: Path) -> tuple[float, FeatureSet]:
-    """Megabytes that a worker needed at most, and what it made."""
+    """Return the peak memory of a worker in megabytes, and the feature set that it computed."""
     path = work / "manifest.jsonl"
     manifests.write_manifest(manifest, path)
     identity, folder = prepare_feature_set(manifest, settings, work)
     command = [sys.executable, "-c", WORKER, str(path), str(work), identity]
-    said = subprocess.run(command, check=True, capture_output=True, text=True)
-    return int(said.stdout) / MEGABYTE, FeatureSet.open(folder)
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return int(done.stdout) / MEGABYTE, FeatureSet.open(folder)
 
 
 def peak_of_one(recording: Path, seconds: int, settings: FeatureSettings) -> float:
-    """Megabytes for one utterance that is so long."""
+    """Return the peak memory in megabytes for one utterance of `seconds`."""
     utterance = Utterance(
         id="long",
         audio=recording.name,
@@ -65,7 +65,7 @@ def peak_of_one(recording: Path, seconds: int, settings: FeatureSettings) -> flo
 
 
 def silence(path: Path, seconds: int, rate: int) -> None:
-    """A wav of zeros that takes no room on the disk."""
+    """Write a wav of zeros as a sparse file, which takes no disk space."""
     size = 2 * seconds * rate
     form = struct.pack("<IHHIIHH", 16, 1, 1, rate, 2 * rate, 2, 16)
     with path.open("wb") as file:
@@ -102,7 +102,7 @@ def test_twenty_minutes_of_mp3_take_no_more_memory_than_one(tmp_path: Path):
     assert peaks[1] - peaks[0] < 20  # their waveform alone is 38 megabytes
 
 
-# A small program between: what its child is forked from counts as the child's.
+# A small program in between, because ru_maxrss begins with the peak of the forking process.
 COMMAND = """
 import resource, subprocess, sys
 subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
@@ -112,12 +112,12 @@ COARSE = ("n_fft=64", "window_ms=8", "hop_ms=80", "mel_bins=8", "sample_rate=800
 
 
 def peak_of_command(corpus: Path, work: Path) -> float:
-    """Megabytes of `blankslate features`, or of one of its workers: of whichever needs most."""
+    """Return the peak memory in megabytes of `blankslate features` and its workers."""
     command = [sys.executable, "-m", "jobs", "features", "--corpus", str(corpus)]
     command += ["--work", str(work), *(f"--set=features.{change}" for change in COARSE)]
     between = [sys.executable, "-c", COMMAND, *command]
-    said = subprocess.run(between, check=True, capture_output=True, text=True)
-    return int(said.stdout) / MEGABYTE
+    done = subprocess.run(between, check=True, capture_output=True, text=True)
+    return int(done.stdout) / MEGABYTE
 
 
 def test_the_command_s_workers_take_no_more_memory_for_three_hours_than_for_a_minute(
@@ -148,7 +148,7 @@ def listed(manifest: Manifest, times: int) -> Manifest:
 def test_a_corpus_ten_times_as_large_takes_no_more_memory(
     make_manifest: Callable[..., Manifest], tmp_path: Path
 ):
-    """Slices of six minutes."""
+    """The slices have six minutes each."""
     small = listed(make_manifest(count=20), 30)
     settings = FeatureSettings(spectrum="amplitude", hop_ms=25.0)
     peaks, shards = [], []

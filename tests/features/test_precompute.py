@@ -71,7 +71,7 @@ def test_every_stored_frame_is_that_of_its_utterance(make_manifest: MakeManifest
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The files that are opened to be decoded."""
+    """Record the paths of the audio files that are opened."""
     paths: list[str] = []
     open_sound = decode.open_audio
 
@@ -107,7 +107,7 @@ def test_a_recording_of_many_utterances_is_decoded_once(
     name: str,
     rate: int,
 ):
-    """Stretches that overlap, and one that crosses the edge of a block."""
+    """Some utterances overlap, and one crosses the edge of a block."""
     monkeypatch.setattr(audio_file, "BLOCK_SAMPLES", 8_000)
     noise = np.random.default_rng(3).standard_normal(60_000).cumsum() / 1_000
     kind = {"format": "OGG", "subtype": "OPUS"} if name == "a.opus" else {}
@@ -138,18 +138,18 @@ def test_a_stretch_before_the_last_one_is_decoded_from_the_start_again(tmp_path:
     whole = load(tmp_path / "a.mp3", 16_000)
     with (
         pytest.MonkeyPatch.context() as patch,
-        resample.AudioReader() as listener,
+        resample.AudioReader() as reader,
     ):
         patch.setattr(audio_file, "BLOCK_SAMPLES", 2_000)
         piecewise = load(tmp_path / "a.mp3", 16_000)
         for start in (50_000, 500, 80_000, 0):
-            heard = listener.blocks(str(tmp_path / "a.mp3"), start, 5_000, None)
-            stretch = np.concatenate([block for _, block in heard])
+            blocks = reader.blocks(str(tmp_path / "a.mp3"), start, 5_000, None)
+            stretch = np.concatenate([block for _, block in blocks])
             np.testing.assert_array_equal(stretch, piecewise[start : start + 5_000])
     np.testing.assert_allclose(piecewise, whole, atol=1e-5)
 
 
-ALIKE = [  # of some the rows are a multiple of others', of some they look so
+ALIKE = [  # rows of some are a multiple of the rows of others
     FeatureSettings(spectrum=kind, scale=scale, floor=floor, storage=storage, speeds=speeds)
     for kind in ("amplitude", "power")
     for scale, floor, storage, speeds in (
@@ -164,7 +164,7 @@ ALIKE = [  # of some the rows are a multiple of others', of some they look so
 ]
 
 
-def test_of_logarithms_that_are_multiples_one_has_statistics_made(
+def test_log_scales_that_are_multiples_share_one_accumulator(
     make_manifest: MakeManifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     made: list[RunningCovariance] = []
@@ -225,7 +225,7 @@ def four_slices(make_manifest: MakeManifest, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def without_kernel() -> Callable:
-    """Make a block in which the native kernel is not available; outside it is."""
+    """A context manager: inside it the native kernel is not available."""
     if not kernels.load_library():
         pytest.skip(kernels.build_library())
 
@@ -354,11 +354,11 @@ def test_an_utterance_that_cannot_be_decoded_is_left_out_and_recorded(
         path = manifest.root / f"audio/{number}.wav"
         path.write_bytes(path.read_bytes()[:3000])
     sets = [target(manifest, settings, tmp_path / "work") for settings in (MEL, AMPLITUDE)]
-    heard: list[tuple[int, float]] = []
-    refusals = precompute_slice(manifest, 0, sets, lambda *done: heard.append(done))
+    reports: list[tuple[int, float]] = []
+    refusals = precompute_slice(manifest, 0, sets, lambda *done: reports.append(done))
     assert [refusal.utterance for refusal in refusals] == ["speaker-01", "speaker-04"]
     assert "1.wav: is cut short" in refusals[0].reason
-    assert heard[-1] == (6, pytest.approx(manifest.seconds))
+    assert reports[-1] == (6, pytest.approx(manifest.seconds))
     for _, folder, _ in sets:
         features = FeatureSet.open(folder)
         assert [u.id[-1] for u in features.utterances] == ["0", "2", "3", "5"]
@@ -447,23 +447,23 @@ FAINT = FeatureSettings(spectrum="power", scale="none", window="blackman")
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [(LOUD, "float16 holds at most 65504"), (FAINT, "values would become 0")],
 )
-def test_settings_that_storage_cannot_hold_leave_no_shard_and_take_no_other_set_with_them(
+def test_settings_that_storage_cannot_hold_leave_no_shard_and_harm_no_other_set(
     make_manifest: MakeManifest, write_wav: Callable[..., None], tmp_path: Path,
-    settings: FeatureSettings, said: str,
+    settings: FeatureSettings, message: str,
 ):  # fmt: skip
     manifest = make_manifest()
     if settings is FAINT:
         for utterance in manifest.utterances:
             write_wav(manifest.root / utterance.audio, np.full(utterance.samples, 1e-4))
     refused = target(manifest, settings, tmp_path / "work")
-    with pytest.raises(StorageRangeError, match=said) as error:
+    with pytest.raises(StorageRangeError, match=message) as error:
         precompute_slice(manifest, 0, [refused])
     assert error.value.feature_ids == (refused[2],)
     others = [target(manifest, each, tmp_path / "work") for each in (MEL, AMPLITUDE)]
-    with pytest.raises(StorageRangeError, match=said):
+    with pytest.raises(StorageRangeError, match=message):
         precompute_slice(manifest, 0, [others[0], refused, others[1]])
     assert [path.name for path in refused[1].iterdir()] == ["feature_set.yaml"]
     for each, folder, _ in others:
@@ -475,7 +475,7 @@ def test_settings_that_storage_cannot_hold_leave_no_shard_and_take_no_other_set_
 def test_a_sample_far_beyond_any_sound_is_of_a_corrupt_file(
     make_manifest: MakeManifest, tmp_path: Path
 ):
-    """A flipped bit of an exponent; its power would not fit in float32."""
+    """As after a flipped bit of an exponent; the power would not fit in float32."""
     manifest = make_manifest()
     corrupt = np.zeros(manifest.utterances[2].samples, np.float32)
     corrupt[700] = 3e30
@@ -487,7 +487,7 @@ def test_a_sample_far_beyond_any_sound_is_of_a_corrupt_file(
     assert len(FeatureSet.open(mel[1]).utterances) == 5
 
 
-def test_a_file_of_another_rate_than_when_it_was_looked_at_is_refused_by_itself(
+def test_a_file_whose_rate_is_not_that_of_the_manifest_is_refused(
     make_manifest: MakeManifest, write_wav: Callable[..., None], tmp_path: Path
 ):
     manifest = make_manifest()
@@ -598,11 +598,11 @@ def test_two_copies_started_at_once_do_no_harm(
 
 def test_progress_counts_up_to_the_whole_slice(make_manifest: MakeManifest, tmp_path: Path):
     manifest = make_manifest()
-    heard: list[tuple[int, float]] = []
+    reports: list[tuple[int, float]] = []
     mel = target(manifest, MEL, tmp_path / "work")
-    precompute_slice(manifest, 0, [mel], lambda *done: heard.append(done))
-    assert [utterances for utterances, _ in heard] == [1, 2, 3, 4, 5, 6, 6]
-    assert heard[-1][1] == pytest.approx(manifest.seconds)
+    precompute_slice(manifest, 0, [mel], lambda *done: reports.append(done))
+    assert [utterances for utterances, _ in reports] == [1, 2, 3, 4, 5, 6, 6]
+    assert reports[-1][1] == pytest.approx(manifest.seconds)
 
 
 @pytest.mark.an4

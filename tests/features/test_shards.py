@@ -45,7 +45,7 @@ def utterances(lengths: tuple[int, ...]) -> list[StoredUtterance]:
 
 
 def rows_of(count: int, seed: int = 0) -> np.ndarray:
-    """Such that float16 holds them exactly."""
+    """Return random rows that float16 holds exactly."""
     rows = np.random.default_rng(seed).standard_normal((count, 5))
     return rows.astype(np.float16).astype(np.float32)
 
@@ -73,6 +73,11 @@ def write(
     return rows
 
 
+def replace_dataset(file: h5py.File, name: str, value: np.ndarray) -> None:
+    del file[name]
+    file.create_dataset(name, data=value)
+
+
 def test_a_shard_gives_back_what_was_written(tmp_path: Path):
     path = tmp_path / shard_name(3, 8)
     rows = write(path)
@@ -83,7 +88,7 @@ def test_a_shard_gives_back_what_was_written(tmp_path: Path):
     assert shard.utterances == tuple(utterances((7, 4, 9)))
     assert shard.refusals == REFUSALS
     np.testing.assert_array_equal(shard.frames, rows)
-    verify_file(path)
+    assert verify_file(path) == path.stat().st_size
 
 
 def test_hdf5_and_the_mapping_see_the_same_rows(tmp_path: Path):
@@ -109,7 +114,7 @@ def test_statistics_count_the_training_split_alone(tmp_path: Path):
 
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path):
     write(tmp_path / "one.h5")
-    time.sleep(1.1)  # HDF5 keeps times in seconds
+    time.sleep(1.1)  # HDF5 stores times in seconds
     write(tmp_path / "two.h5")
     assert (tmp_path / "one.h5").read_bytes() == (tmp_path / "two.h5").read_bytes()
 
@@ -133,7 +138,7 @@ def test_a_pickled_shard_maps_again(tmp_path: Path):
 
 
 @pytest.mark.parametrize("lengths", [(), (0,), (0, 3, 0)])
-def test_no_rows_and_empty_utterances_are_well(tmp_path: Path, lengths: tuple[int, ...]):
+def test_no_rows_and_empty_utterances_are_valid(tmp_path: Path, lengths: tuple[int, ...]):
     write(tmp_path / "shard.h5", lengths)
     shard = Shard.open(tmp_path / "shard.h5")
     verify_file(tmp_path / "shard.h5")
@@ -188,8 +193,8 @@ def test_a_shard_cut_anywhere_is_refused(tmp_path: Path):
             Shard.open(path)
 
 
-def test_a_tail_that_is_lost_to_zeros_is_found(tmp_path: Path):
-    """In a heap, which has no checksum, HDF5 would look for its end for ever."""
+def test_zeros_instead_of_the_end_of_a_file_are_found(tmp_path: Path):
+    """HDF5 searches a damaged heap without end, so no shard may have one."""
     path = tmp_path / "shard.h5"
     write(path)
     whole = path.read_bytes()
@@ -252,10 +257,12 @@ def test_a_folder_a_text_and_a_missing_file_are_refused_in_one_line(tmp_path: Pa
         (lambda f: f.attrs.__delitem__("complete"), "not a whole shard"),
         (lambda f: f.__delitem__("speakers"), "not a whole shard"),
         (lambda f: f["offsets"].write_direct(np.array([0, 9, 7, 20])), "offsets and utterances"),
+        (lambda f: f["offsets"].write_direct(np.array([0, 8, 7, 20])), "offsets and utterances"),
         (lambda f: f["offsets"].write_direct(np.array([1, 7, 11, 20])), "offsets and utterances"),
         (lambda f: f["offsets"].write_direct(np.array([-1, 7, 11, 20])), "offsets and utterances"),
         (lambda f: f.attrs.update(engine="gpu"), "engine 'gpu'; this program knows native, numpy"),
         (lambda f: f["offsets"].write_direct(np.array([0, 7, 11, 21])), "frames are"),
+        (lambda f: replace_dataset(f, "speakers", f["speakers"][:2]), "offsets and utterances"),
         (lambda f: f.attrs.update(settings='{"mel_binz": 5}'), "mel_binz"),
     ],
 )
@@ -289,7 +296,7 @@ def test_a_shard_without_an_engine_is_readable_and_its_engine_is_unknown(tmp_pat
 def test_frames_begin_at_a_multiple_of_64_bytes_whatever_lies_before_them(
     tmp_path: Path, storage: str
 ):
-    """Without the alignment of the file, only every eighth of these would."""
+    """Without the alignment of the file only about one of eight files has them there."""
     settings = FeatureSettings(mel_bins=5, storage=storage)
     for count in range(1, 12):
         path = tmp_path / f"{count}.h5"
@@ -368,7 +375,7 @@ def test_an_unwritable_folder_is_named(tmp_path: Path):
 
 
 @pytest.mark.parametrize("limit", [4096, 40_000, 200_000])
-def test_a_full_disk_is_said_and_leaves_no_file(tmp_path: Path, limit: int):
+def test_a_full_disk_is_reported_and_leaves_no_file(tmp_path: Path, limit: int):
     resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
@@ -445,7 +452,9 @@ def test_statistics_are_of_the_rows_before_they_are_stored(tmp_path: Path):
     "change",
     [
         lambda f: f.__delitem__("code/low"),
-        lambda f: (f.__delitem__("code/step"), f.create_dataset("code/step", data=np.ones((2, 5)))),
+        lambda f: replace_dataset(f, "code/step", np.ones((3, 5), "<f8")),
+        lambda f: replace_dataset(f, "code/step", np.ones((2, 5), "<f4")),
+        lambda f: replace_dataset(f, "code/low", np.ones((3, 4), "<f4")),
     ],
 )
 def test_an_8_bit_shard_without_its_scales_is_refused(tmp_path: Path, change):
@@ -457,7 +466,7 @@ def test_an_8_bit_shard_without_its_scales_is_refused(tmp_path: Path, change):
 
 
 @pytest.mark.parametrize("path", sorted(DATA.glob("shard-v*.h5")), ids=lambda path: path.stem)
-def test_yesterdays_shard_is_read_for_ever(path: Path):
+def test_a_frozen_sample_is_readable(path: Path):
     verify_file(path)
     shard = Shard.open(path)
     assert shard.feature_id == "mel-000000000000"

@@ -1,4 +1,4 @@
-"""Copies of the training split at other speeds: what they hold, and that nothing else changes."""
+"""Speed-perturbed copies of training utterances: their content, and that nothing else changes."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -38,7 +38,7 @@ def made(manifest: Manifest, settings: FeatureSettings, work: Path) -> FeatureSe
 def test_a_copy_of_a_tone_is_shorter_and_higher(
     write_wav: Callable[..., None], tmp_path: Path, rate: int, speed: float
 ):
-    """It has the frames of a tone that was made so, but for its ends."""
+    """Except at its ends it has the frames of a synthesised tone of that length and pitch."""
 
     def tone(hertz: float, samples: int, rate: int) -> np.ndarray:
         return np.float32(0.5) * np.sin(2 * np.pi * hertz / rate * np.arange(samples))
@@ -105,17 +105,17 @@ def test_sets_of_different_speeds_come_from_one_decoding_and_give_the_bytes_of_s
 ):
     manifest = make_manifest()
     every = [MEL, at(MEL, *SPEEDS), at(MEL, 0.8, 1.1), at(AMPLITUDE, 1.1), AMPLITUDE]
-    heard: list[str] = []
-    listen = resample.AudioReader.blocks
+    decoded: list[str] = []
+    read_blocks = resample.AudioReader.blocks
 
     def noted(self: resample.AudioReader, path: str, *span: Any) -> Any:
-        heard.append(path)
-        return listen(self, path, *span)
+        decoded.append(path)
+        return read_blocks(self, path, *span)
 
     monkeypatch.setattr(resample.AudioReader, "blocks", noted)
     together = [target(manifest, settings, tmp_path / "one") for settings in every]
     assert precompute_slice(manifest, 0, together) == []
-    assert heard == [str(manifest.root / utterance.audio) for utterance in manifest.utterances]
+    assert decoded == [str(manifest.root / utterance.audio) for utterance in manifest.utterances]
     for settings, folder, _ in together:
         assert shard_bytes(folder) == shard_bytes(made(manifest, settings, tmp_path / "two").folder)
 
@@ -137,17 +137,17 @@ def test_the_copies_of_stretches_of_an_mp3_cost_no_second_decoding(
     assert 0 < sum(decoded_block_sizes) <= 60_000
 
 
-def test_a_refused_recording_takes_its_copies_along_and_is_told_once(
+def test_a_refused_recording_has_no_copies_and_is_reported_once(
     make_manifest: MakeManifest, tmp_path: Path
 ):
     manifest = make_manifest()
     path = manifest.root / "audio/1.wav"
     path.write_bytes(path.read_bytes()[:3000])
     sets = [target(manifest, each, tmp_path / "work") for each in (MEL, at(MEL, *SPEEDS))]
-    heard: list[tuple[int, float]] = []
-    (refusal,) = precompute_slice(manifest, 0, sets, lambda *done: heard.append(done))
+    reports: list[tuple[int, float]] = []
+    (refusal,) = precompute_slice(manifest, 0, sets, lambda *done: reports.append(done))
     assert refusal.utterance == "speaker-01"
-    assert heard[-1] == (6, pytest.approx(manifest.seconds))
+    assert reports[-1] == (6, pytest.approx(manifest.seconds))
     features = FeatureSet.open(sets[1][1])
     assert features.refusals == (refusal,)
     assert len(features.utterances) == 5 + 2 * 4
@@ -157,7 +157,7 @@ def test_a_refused_recording_takes_its_copies_along_and_is_told_once(
 def test_a_corpus_that_has_such_copies_already_is_refused(
     make_manifest: MakeManifest, tmp_path: Path
 ):
-    """As a folder of Kaldi's may be."""
+    """A Kaldi folder may hold such copies."""
     manifest = make_manifest()
     copies = tuple(replace(u, id=f"sp1.1-{u.id}") for u in manifest.utterances)
     manifest = replace(manifest, utterances=manifest.utterances + copies)

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("engine")
 
 
 def correlated(frames: int, bins: int = 6, seed: int = 0) -> np.ndarray:
-    """Like log spectra: far from zero, neighbouring bins alike."""
+    """Return frames like log spectra: far from zero, neighbouring bins correlated."""
     random = np.random.default_rng(seed)
     mixing = random.standard_normal((bins, bins)) + 2
     return (random.standard_normal((frames, bins)) @ mixing - 12).astype(np.float32)
@@ -46,7 +46,7 @@ def test_merged_parts_equal_numpy_on_all_frames_at_once(lengths: list[int]):
     np.testing.assert_allclose(merged.covariance, covariance(frames), atol=1e-5 * largest)
 
 
-def test_a_multiple_has_the_statistics_of_its_rows_and_refuses_to_miss_any():
+def test_scaled_statistics_are_those_of_the_scaled_rows_and_need_all_rows():
     frames = correlated(700)
     part = running_covariance(6)
     twice = ScaledCovariance(part, 2.0)
@@ -86,7 +86,7 @@ def test_a_large_offset_does_not_cancel():
 
 
 def test_a_silent_beginning_costs_no_precision():
-    """What is multiplied is the distance from the first block's mean."""
+    """Deviations are taken from the mean of the first block, which here is silence."""
     speech = correlated(20_000) + 12
     silence = np.full((MAX_BLOCK_ROWS, 6), np.log(1e-10), np.float32)
     frames = np.concatenate([silence, speech])

@@ -27,8 +27,8 @@ def library() -> kernels.Library:
     return found
 
 
-def test_all_that_is_compiled_goes_where_the_code_goes():
-    """To the jobs of a sweep, and into a wheel."""
+def test_the_sources_of_the_library_are_packaged():
+    """The sources are in the code snapshot of a sweep and in a wheel."""
     suffixes = {source.suffix for source in kernels.SOURCES}
     assert suffixes <= code_snapshot.SNAPSHOT_SUFFIXES
     packed = tomllib.loads(Path("pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
@@ -43,7 +43,7 @@ def test_rows_of_another_width_are_not_multiplied(library: kernels.Library):
 
 
 def seen(count: int, length: int, seed: int = 0) -> np.ndarray:
-    """What the windows of so many frames see."""
+    """Return random samples (count, length): the window of each frame."""
     return np.random.default_rng(seed).normal(size=(count, length)).astype(np.float32)
 
 
@@ -124,7 +124,7 @@ def test_logarithms_are_right_to_the_last_place_at_every_exponent(library: kerne
     assert (np.abs(found[0] - expected) / units).max() < 1.5
 
 
-def test_what_is_infinite_or_no_number_stays_so(library: kernels.Library):
+def test_infinity_and_nan_stay_non_finite(library: kernels.Library):
     for scale in ("none", "log1p", "log", "decibel"):
         settings = FeatureSettings(spectrum="power", scale=scale, storage="float32")
         for value in (np.inf, np.nan):
@@ -157,8 +157,8 @@ def test_sums_of_products_equal_float64(
     np.testing.assert_array_equal(found.comoment, found.comoment.T)
 
 
-def test_the_precision_of_products_does_not_wear_out(library: kernels.Library):
-    """float32 alone would stop to count at 2^24 rows, and be off by parts per thousand by then."""
+def test_sums_of_products_stay_precise_over_many_rows(library: kernels.Library):
+    """Sums in float32 alone would be wrong by 0.1 % after 2^24 rows."""
     block = np.full((4096, 2), 1 / 3, np.float32)
     found = kernels.NativeMomentSums(library, 2)
     for _ in range(500):
@@ -167,7 +167,7 @@ def test_the_precision_of_products_does_not_wear_out(library: kernels.Library):
     np.testing.assert_allclose(found.comoment, exact, rtol=2e-6)
 
 
-EXAMINED = """
+PROGRAM = """
 import sys
 from pathlib import Path
 import numpy as np
@@ -217,11 +217,11 @@ def test_the_kernel_touches_nothing_beyond_its_arrays(tmp_path: Path, narrow: li
         [compiler, *kernels.COMPILER_FLAGS, *words, *map(str, kernels.SOURCES[:2]), "-lm"],
         check=True,
     )
-    asked = [compiler, "-print-file-name=libasan.so"]
-    preloaded = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    query = [compiler, "-print-file-name=libasan.so"]
+    preloaded = subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip()
     options = {"LD_PRELOAD": preloaded, "ASAN_OPTIONS": "detect_leaks=0"}
     done = subprocess.run(
-        [sys.executable, "-c", EXAMINED, str(made)],
+        [sys.executable, "-c", PROGRAM, str(made)],
         env={**os.environ, **options},
         capture_output=True,
         text=True,
@@ -274,17 +274,17 @@ def test_without_a_compiler_numpy_computes(tmp_path: Path, monkeypatch: pytest.M
         "assert kernels.available_engine() == 'numpy'\n"
         "print(compute_frames(np.ones(800, np.float32), [FeatureSettings()])[0].shape)"
     )
-    said = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
-    assert said.stdout.split() == b"(6, 80)".split()
+    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert printed.stdout.split() == b"(6, 80)".split()
 
 
 def test_a_compiler_that_fails_is_quoted(
     library: kernels.Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     broken = tmp_path / "broken.c"
-    broken.write_text("#error of another age\n")
+    broken.write_text("#error not valid\n")
     monkeypatch.setattr(kernels, "SOURCES", (broken, *kernels.SOURCES[1:]))
-    said = build(monkeypatch, tmp_path)
-    assert "of another age" in said
-    assert said.endswith("NumPy will compute features, more slowly")
+    printed = build(monkeypatch, tmp_path)
+    assert "not valid" in printed
+    assert printed.endswith("NumPy will compute features, more slowly")
     assert list((tmp_path / "lib").iterdir()) == []
