@@ -1,8 +1,8 @@
-"""Profiles: where to run.
+"""Profiles: where to run, and with which resources.
 
-In:   a file of cluster/.   Out: a frozen `Local` or `Slurm`.
-Not here: what to run (pipeline/config.py), how much of it at once (plan.py), on how many CPUs
-(means.py).
+In:   a file of cluster/.   Out: a frozen `LocalProfile` or `SlurmProfile`.
+Not here: what to run (pipeline/config/experiment.py), the work folder of a command
+(work_folder.py), the division into jobs (sweep/plan.py).
 """
 
 from collections.abc import Callable
@@ -23,14 +23,14 @@ from pipeline.config.loader import Settings, read_yaml, validate_settings
 from pipeline.files import InputError
 
 BUILT_IN_PROFILE = Path("the built-in profile")
-DEFAULT_PROFILES = {BUILT_IN_PROFILE, Path("cluster/local.yaml")}  # what make takes unasked
+DEFAULT_PROFILES = {BUILT_IN_PROFILE, Path("cluster/local.yaml")}  # what make uses without CLUSTER=
 
-MAX_COUNT = 4096  # of what a machine has some of: more is a slip, and would be counted out in vain
+MAX_COUNT = 4096  # CPUs, slots, runs per GPU: a larger number is a typing error
 
-# Minutes of a job: SLURM warns of its limit up to a minute early, and python must listen by then.
+# SLURM's warning may come a minute before the limit, and python must have its handlers by then.
 MIN_JOB_MINUTES = 3
 
-# A number; `auto`: what the scheduler says; `unlimited`.
+# A number; `auto`: the limit that SLURM reports; `unlimited`.
 LimitSetting = Annotated[int, Field(ge=1)] | Literal["auto", "unlimited"]
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -42,7 +42,7 @@ def _validate_workers(workers: Any, validate: Callable[[Any], Any]) -> Any:
         raise ValueError("a number up to 256, auto, or 1 to 8 as in '2 per thread'") from None
 
 
-# A number; of each thread; `auto`: as `Means` says.
+# A number; a number per thread; `auto`: see node/training_task.py.
 Workers = Annotated[
     Annotated[int, Field(ge=0, le=256)]
     | Literal["auto"]
@@ -51,84 +51,89 @@ Workers = Annotated[
 ]
 
 
-# It stands in a line of the script; a blank would end it there, and sbatch take the rest for more.
+# It is a word of an #SBATCH line: sbatch would read the text after a space as another option.
 SingleWord = Annotated[str, Field(pattern=r"^\S+$")]
 
 
 class StrictSettings(Settings):
-    """What a profile states."""
+    """Settings that do not take yes or no for a number."""
 
     @field_validator("*", mode="before")
     @classmethod
     def _refuse_booleans(cls, value: Any, info: ValidationInfo) -> Any:
-        """Which pydantic takes for 1: `max_submit: yes` would be a sweep in a single job."""
+        """Refuse yes and no: pydantic reads `yes` as 1: `max_submit: yes` would allow one job."""
         kind = cls.model_fields[str(info.field_name)].annotation
         if isinstance(value, bool) and bool not in {kind, *get_args(kind)}:
-            raise ValueError("yes, no, true and false are no value of it")
+            raise ValueError("must not be yes, no, true or false")
         return value
 
 
 class CommonProfile(StrictSettings):
-    """What each profile says, whatever the scheduler."""
+    """Settings of every profile."""
 
-    work: str = Field(default="work", description="folder; $NAME is read from the environment")
-    device: Device = Field(default="auto", description="auto: a GPU where there is one")
+    work: str = Field(default="work", description="work folder; $NAME is an environment variable")
+    device: Device = Field(default="auto", description="auto: a GPU if there is one")
     workers: Workers = Field(
         default="auto",
-        description="processes of a run that read frames which are not resident: a number, such "
-        "as 0 (a thread reads ahead), or '2 per thread'; auto: up to 2 CPUs that a GPU leaves idle",
+        description="processes of a run that read frames from shards: a number (0: a thread reads "
+        "ahead), or '2 per thread'; auto: up to 2 on a GPU, if CPUs are free",
     )
     resident_gb: float | None = Field(
         default=None,
         ge=0,
-        description="frames of a run that are held on the GPU, or in memory, at most; null: a "
-        "quarter of what is free; larger sets are read from their shards",
+        description="GB of frames that a run may keep on the GPU or in memory; null: a quarter of "
+        "what is free; larger sets are read from their shards",
     )
     retries: int = Field(
         default=3,
         ge=0,
-        description="of a run that was killed, ran out of memory, or lost its node; typed once "
-        "more, make sweep leaves it out",
+        description="new attempts for a run that was killed, ran out of memory, or lost its node; "
+        "after them make sweep leaves it out",
     )
-    max_runs: int = Field(default=1000, ge=1, description="of one sweep; stops a runaway grid")
+    max_runs: int = Field(
+        default=1000, ge=1, description="runs of one sweep; a larger sweep is refused"
+    )
     poll_min_s: float = Field(
         default=30.0,
-        ge=30,  # administrators have complained of less
-        description="seconds between two questions to SLURM, at least; while nothing changes, "
-        "status waits longer each time, up to 180",
+        ge=30,  # administrators complain about shorter intervals
+        description="shortest time between two queries of SLURM, in seconds; while nothing "
+        "changes, status waits longer each time, up to 180 s",
     )
     _path: Path = PrivateAttr(default=BUILT_IN_PROFILE)
 
     @property
     def path(self) -> Path:
-        """The file it was read from: error messages name it."""
+        """The file that it was read from; error messages name it."""
         return self._path
 
 
 class LocalProfile(CommonProfile):
-    """This machine: as many processes at once as there are slots."""
+    """This machine: each slot is one process at a time."""
 
     scheduler: Literal["local"] = "local"
     slots: int | None = Field(
         default=None,
         ge=1,
         le=MAX_COUNT,
-        description="runs at once; null: one per GPU, else one per CPU",
+        description="runs at the same time; null: one per GPU, else one per CPU",
     )
     threads: int | None = Field(
-        default=None, ge=1, le=MAX_COUNT, description="of each run; null: CPUs shared by the slots"
+        default=None,
+        ge=1,
+        le=MAX_COUNT,
+        description="CPU threads of each run; null: the CPUs divided by the slots",
     )
 
 
 class FeatureJobs(StrictSettings):
-    """Jobs that compute features: no GPU, and so often another partition."""
+    """Jobs that compute features: they need no GPU, and so often another partition."""
 
     partition: SingleWord | None = Field(
         default=None, description="null: the partition of the runs"
     )
     qos: SingleWord | None = Field(default=None, description="null: the qos of the runs")
     constraint: SingleWord | None = None
-    tasks: int = Field(default=8, ge=1, description="jobs at most, each with its share of slices")
+    tasks: int = Field(default=8, ge=1, description="most jobs; they share the slices")
     cpus: int = Field(default=1, ge=1)
     memory_gb: float = Field(default=4.0, gt=0)
     minutes: int = Field(default=60, ge=MIN_JOB_MINUTES)
@@ -139,12 +144,12 @@ class FeatureJobs(StrictSettings):
 
     @property
     def max_job_memory_gb(self) -> float:
-        """What a job may ask for whose predecessor ran out of memory."""
+        """The most memory that a job may request after one that ran out of memory."""
         return 4 * self.memory_gb
 
 
 class SlurmProfile(CommonProfile):
-    """A SLURM cluster. What is null is not asked for, and the site's default holds."""
+    """A SLURM cluster. A null setting is not requested: the default of the site holds."""
 
     scheduler: Literal["slurm"]
     partition: SingleWord | None = None
@@ -152,39 +157,47 @@ class SlurmProfile(CommonProfile):
     qos: SingleWord | None = None
     constraint: SingleWord | None = None
     wckey: SingleWord | None = Field(
-        default=None, description="null: none is sent; some sites refuse any"
+        default=None, description="null: none is sent, because some sites refuse any"
     )
-    gpus: int = Field(default=1, ge=0, description="of each job")
+    gpus: int = Field(default=1, ge=0, description="GPUs of each job")
     gpu_type: SingleWord | None = Field(default=None, description="as in gres: gpu:TYPE:1")
     gpu_request_style: Literal["gres", "gpus_per_node", "gpus"] = "gres"
     cpus: int = Field(
-        default=2, ge=1, le=MAX_COUNT, description="of each job; its runs at once share them"
+        default=2, ge=1, le=MAX_COUNT, description="CPUs of each job; runs side by side share them"
     )
-    min_cpus_per_gpu: int | None = Field(default=None, ge=1, description="the site wants so many")
-    max_cpus_per_gpu: int | None = Field(default=None, ge=1, description="the site gives so many")
+    min_cpus_per_gpu: int | None = Field(
+        default=None, ge=1, description="the least that the site accepts"
+    )
+    max_cpus_per_gpu: int | None = Field(
+        default=None, ge=1, description="the most that the site accepts"
+    )
     memory_gb: float | None = Field(
         default=16.0, gt=0, description="null: cpus x default_memory_per_cpu_gb"
     )
     default_memory_per_cpu_gb: float | None = Field(
-        default=None, gt=0, description="what the site gives where nothing is asked"
+        default=None, gt=0, description="the site's default"
     )
     memory_style: Literal["mem", "mem_per_cpu"] = Field(
-        default="mem", description="mem_per_cpu: memory_gb is asked for as a share of each CPU"
+        default="mem",
+        description="mem_per_cpu: memory_gb is divided by the CPUs, and requested per CPU",
     )
     max_memory_gb: float | None = Field(
         default=None,
         gt=0,
-        description="a run that ran out of memory asks for twice as much, at most so much; "
-        "null: four times as much as at first",
+        description="after out of memory a run requests twice as much, up to this; "
+        "null: four times memory_gb",
     )
     minutes: int = Field(default=120, ge=MIN_JOB_MINUTES, description="time limit of a job")
     max_minutes: LimitSetting = Field(
-        default="auto", description="the longest that a job may ask for"
+        default="auto", description="the longest time limit that a job may request"
     )
     runs_per_task: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
-        default="auto", description="auto: as few as the limits allow, each in its own job"
+        default="auto",
+        description="runs of one job, one after another; auto: as few as the limits allow",
     )
-    runs_per_gpu: int = Field(default=1, ge=1, le=MAX_COUNT, description="side by side in one job")
+    runs_per_gpu: int = Field(
+        default=1, ge=1, le=MAX_COUNT, description="runs side by side in one job"
+    )
     max_submit: LimitSetting = Field(
         default="auto", description="queued and running jobs of one user"
     )
@@ -201,36 +214,42 @@ class SlurmProfile(CommonProfile):
     )
     preemption: Literal["none", "requeue", "cancel", "unknown"] = Field(
         default="unknown",
-        description="what becomes of a job whose node is taken; none: no node is taken; cancel: "
-        "it comes back only if it has saved in time",
+        description="what SLURM does with a preempted job; none: no job is preempted; cancel: the "
+        "job is requeued only if it has saved in time",
     )
     grace_s: int | None = Field(
-        default=None, ge=0, description="seconds between warning and kill then; null: unknown"
+        default=None,
+        ge=0,
+        description="seconds from the warning to the kill at preemption; null: unknown",
     )
     user_signal_on_preempt: bool | None = Field(
-        default=None, description="the warning is SIGUSR2, and not SIGTERM; null: unknown"
+        default=None, description="true: the warning is SIGUSR2; false: SIGTERM; null: unknown"
     )
     local_scratch_var: str | None = Field(
         default=None,
-        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",  # it stands in a shell script
-        description="the environment variable that names a job's folder on its node's own disk: "
-        "temporary files go there; null: where the node puts them",
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",  # it is written into a shell script
+        description="environment variable with the folder of a job on the disk of its node, for "
+        "temporary files; null: the node's default",
     )
     internet_on_compute: bool | None = Field(
         default=None,
-        description="false: trackers write into the work folder, and no run waits for a network "
-        "that its node has not; null: unknown",
+        description="false: trackers write only into the work folder, so no run waits for a "
+        "network; null: unknown",
     )
-    report: bool = Field(default=True, description="a last job writes the report")
+    report: bool = Field(default=True, description="true: a last job writes the report")
     features: FeatureJobs = FeatureJobs()
 
     @model_validator(mode="after")
     def _check_cpus_per_gpu(self) -> "SlurmProfile":
         least, most = self.min_cpus_per_gpu, self.max_cpus_per_gpu
         if least and self.cpus < least * self.gpus:
-            raise ValueError(f"cpus: {self.cpus} for {self.gpus} GPU, and {least} each are wanted")
+            raise ValueError(
+                f"cpus: {self.cpus} for {self.gpus} GPU, and min_cpus_per_gpu is {least}"
+            )
         if most and self.gpus and self.cpus > most * self.gpus:
-            raise ValueError(f"cpus: {self.cpus} for {self.gpus} GPU, and {most} each are given")
+            raise ValueError(
+                f"cpus: {self.cpus} for {self.gpus} GPU, and max_cpus_per_gpu is {most}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -241,12 +260,12 @@ class SlurmProfile(CommonProfile):
 
     @property
     def threads(self) -> int:
-        """Of each run."""
+        """CPU threads of each run."""
         return max(1, self.cpus // self.runs_per_gpu)
 
     @property
     def job_memory_gb(self) -> float:
-        """What a job asks for: also where that is the site's default, so that it can be doubled."""
+        """Memory of a job, also if it is the site's default: a retry may double it."""
         return self.memory_gb or self.cpus * (self.default_memory_per_cpu_gb or 0.0)
 
     @property

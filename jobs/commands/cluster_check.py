@@ -1,7 +1,8 @@
-"""Cluster check: tiny jobs, by the way that every task takes, say what their nodes are like.
+"""The verb cluster-check: tiny jobs, submitted like every task, report what their nodes offer.
 
-In:   a profile.   Out: a line per finding; a report for an administrator; an exit code.
-Not here: what the jobs do (tasks.py).
+In:   typed options.   Out: a line per check; a report for an administrator; an exit code.
+Not here: what the jobs do, and what their answers mean (node/checks.py); the profile compared
+with SLURM's configuration (site_checks.py).
 """
 
 import argparse
@@ -9,13 +10,14 @@ import math
 import secrets
 import socket
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jobs import code_snapshot
+from jobs.commands.site_checks import check_limits, check_preemption, check_profile_limits
 from jobs.launch import entrypoint, orphan_jobs
 from jobs.local import executor
 from jobs.messages import duration_text, print_line
@@ -23,9 +25,8 @@ from jobs.node import task_file
 from jobs.node.checks import CheckResult, check_clock, check_feature_node, check_node
 from jobs.node.task_file import CheckTask
 from jobs.profile import LocalProfile, Profile, SlurmProfile, load_profile
-from jobs.slurm import client, preemption, resources, sbatch
+from jobs.slurm import client, resources, sbatch
 from jobs.slurm.client import SchedulerError
-from jobs.slurm.limits import exceeded_limit_lines, find_limits
 from jobs.slurm.reasons import explain, never_starts
 from jobs.sweep.folder import SweepFolder
 from jobs.work_folder import require_writable, resolve_work_folder
@@ -33,28 +34,26 @@ from pipeline.config.loader import dump_yaml
 from pipeline.files import InputError, read_json, write_text
 
 CHECK_POLL_INTERVAL_S = 1.0
-FIRST_QUERY_DELAY_S = 5.0  # the first: SLURM refuses soon what it will never start
-FILE_VISIBILITY_TIMEOUT_S = (
-    30.0  # a network file system may show late what another host has written
-)
-SIGNAL_REPLY_TIMEOUT_S = 120.0  # the file system may show late that it was heard
-REQUEUE_TIMEOUT_S = 300.0  # SLURM's own hold is two minutes
+FIRST_QUERY_DELAY_S = 5.0  # SLURM soon gives the reason if a job can never start
+FILE_VISIBILITY_TIMEOUT_S = 30.0  # a network file system shows files of other hosts late
+SIGNAL_REPLY_TIMEOUT_S = 120.0  # the reply is a file, too
+REQUEUE_TIMEOUT_S = 300.0  # SLURM holds a requeued job for two minutes
 MAX_OUTPUT_CHARS = 300
 
 
 class NoAnswerError(InputError):
-    """A job of the check ended, or will never start, without having answered."""
+    """A job of the check ended without an answer, or can never start."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """One job; what it answers, and then what it has to say about a signal and a requeue."""
+    """One job of the check: its answer, and its replies to a signal and after a requeue."""
 
     answer_path: Path
     submitted_at: float  # unix, of this host
-    poll_interval_s: float  # seconds between two questions to SLURM
+    poll_interval_s: float  # seconds between two queries of SLURM
     job: str = ""
-    signalled: bool = True  # else of the place of features, which answers and ends
+    signalled: bool = True  # False: a job in the partition of features, which only answers
 
     @property
     def signal_received_path(self) -> Path:
@@ -79,7 +78,7 @@ def cluster_check(options: argparse.Namespace) -> int:
         print_line(f"{'ok     ' if finding.ok else 'WRONG  '} {finding.text}")
     report = folder.path / "report.md"
     write_text(report, format_admin_report(profile, findings))
-    print_line(f"report, to be pasted into a mail: {report}")
+    print_line(f"report, for a mail to an administrator: {report}")
     return 0 if all(finding.ok for finding in findings) else 1
 
 
@@ -93,9 +92,9 @@ def _check_this_machine(profile: LocalProfile, folder: SweepFolder) -> list[Chec
         )
         if not answer.exists():
             raise InputError(f"the check ended without an answer; see {executor.output_path(file)}")
-        said = read_json(answer)
-        skew = check_clock(said["time"], sent, time.time())
-    return [*check_node(said, profile, folder.work, folder.code), skew]
+        answers = read_json(answer)
+        skew = check_clock(answers["time"], sent, time.time())
+    return [*check_node(answers, profile, folder.work, folder.code), skew]
 
 
 def _check_slurm(profile: SlurmProfile, folder: SweepFolder) -> list[CheckResult]:
@@ -108,26 +107,29 @@ def _check_slurm(profile: SlurmProfile, folder: SweepFolder) -> list[CheckResult
         code=code,
         execute=entrypoint.run_in_slurm,
     )
-    own, of_features = resources.run_parameters(profile), resources.feature_parameters(profile)
+    for_runs, for_features = (
+        resources.run_parameters(profile),
+        resources.feature_parameters(profile),
+    )
     place = ("partition", "qos", "constraint")
-    apart = [of_features] if any(own[name] != of_features[name] for name in place) else []
+    elsewhere = any(for_runs[name] != for_features[name] for name in place)
     findings, probes = list[CheckResult](), list[Probe]()
     with ExitStack() as stack:
-        for asked in (own, *apart):
-            sent = _submit_probe(submission, asked, folder, signalled=asked is own)
+        for parameters in (for_runs, for_features) if elsewhere else (for_runs,):
+            is_run = parameters is for_runs
+            submitted = _submit_probe(submission, parameters, folder, signalled=is_run)
             try:
-                probes.append(stack.enter_context(sent))
+                probes.append(stack.enter_context(submitted))
             except sbatch.SubmissionRefusedError as refusal:
-                whose = "" if asked is own else "features: "
-                findings.append(CheckResult(False, f"{whose}{refusal}"))
+                findings.append(CheckResult(False, f"{'' if is_run else 'features: '}{refusal}"))
         for probe in probes:
             findings += _probe_results(probe, profile, folder)
         own_jobs = {probe.job for probe in probes}
         return [
             *findings,
-            _check_limits(profile, own_jobs),
-            *_check_profile_limits(profile),
-            *_check_preemption(profile),
+            check_limits(profile, own_jobs),
+            *check_profile_limits(profile),
+            *check_preemption(profile),
         ]
 
 
@@ -152,23 +154,21 @@ def _submit_probe(
     *,
     signalled: bool = False,
 ) -> Iterator[Probe]:
-    """Its job is cancelled in the end: also where a person has no patience."""
+    """Submit a job and yield it; cancel it at the end, also after Ctrl-C."""
     scratch = submission.profile.local_scratch_var
     with _check_task_file(folder, signalled=signalled, scratch=scratch) as (file, answer):
         submitted_at = time.time()
         (job,) = submission.submit([file], parameters)
         try:
-            print_line(
-                f"submitted job {job} to partition {parameters['partition'] or 'of the site'}"
-            )
+            print_line(f"submitted job {job} to {_partition_text(parameters['partition'])}")
             yield Probe(answer, submitted_at, submission.profile.poll_min_s, job, signalled)
         finally:
-            with suppress(SchedulerError):  # it has ended long ago
+            with suppress(SchedulerError):  # the job has already ended
                 client.cancel_jobs([job])
 
 
 def format_admin_report(profile: Profile, findings: Sequence[CheckResult]) -> str:
-    """Everything that was seen, and with which settings, as Markdown."""
+    """Return all findings and the profile as Markdown."""
     lines = [
         f"# blankslate cluster-check of {profile.path}",
         "",
@@ -183,6 +183,10 @@ def format_admin_report(profile: Profile, findings: Sequence[CheckResult]) -> st
     return "\n".join(lines) + "\n"
 
 
+def _partition_text(partition: str | None) -> str:
+    return f"partition {partition}" if partition else "the default partition"
+
+
 def _slurm_version() -> str:
     try:
         return client.run_slurm_command(["scontrol", "--version"]).strip()
@@ -191,7 +195,7 @@ def _slurm_version() -> str:
 
 
 def _check_requeue(probe: Probe) -> list[CheckResult]:
-    """Send what announces a time limit; the job is to save, ask for another turn, and get it."""
+    """Send the signal that announces a time limit: the job should save and be requeued."""
     sent = time.time()
     try:
         client.run_slurm_command(["scancel", "--signal=USR2", probe.job])
@@ -199,24 +203,24 @@ def _check_requeue(probe: Probe) -> list[CheckResult]:
         return [CheckResult(False, f"no signal could be sent to job {probe.job}: {error}")]
     if not _wait_for_file(probe.signal_received_path, SIGNAL_REPLY_TIMEOUT_S):
         took = duration_text(SIGNAL_REPLY_TIMEOUT_S)
-        told = f"no signal arrived within {took}: scancel --signal=USR2 must reach a job's steps"
-        return [CheckResult(False, told)]
+        failure = f"no signal arrived within {took}: scancel --signal=USR2 must reach a job's steps"
+        return [CheckResult(False, failure)]
     findings = [
-        CheckResult(True, "signals arrive: the job heard SIGUSR2, which announces a time limit"),
+        CheckResult(True, "signals arrive: the job received SIGUSR2, which announces a time limit"),
         check_clock(read_json(probe.signal_received_path), sent, time.time()),
     ]
     began = time.monotonic()
 
-    def release() -> None:  # SLURM holds a requeued job; not every site lets go
+    def release() -> None:  # SLURM holds a requeued job, and some sites do not release it
         with suppress(SchedulerError):
             client.run_slurm_command(["scontrol", "update", f"JobId={probe.job}", "StartTime=now"])
 
     if _wait_for_file(probe.requeued_path, REQUEUE_TIMEOUT_S, probe.poll_interval_s, release):
         took = duration_text(time.monotonic() - began)
-        return [*findings, CheckResult(True, f"requeue works: the second turn came after {took}")]
+        return [*findings, CheckResult(True, f"requeue works: the job started again after {took}")]
     took = duration_text(REQUEUE_TIMEOUT_S)
-    told = f"no second turn within {took} of the signal that was heard: is JobRequeue off?"
-    return [*findings, CheckResult(False, told)]
+    failure = f"the job did not start again within {took} of the signal: is JobRequeue off?"
+    return [*findings, CheckResult(False, failure)]
 
 
 def _wait_for_file(
@@ -225,7 +229,7 @@ def _wait_for_file(
     action_interval_s: float = math.inf,
     periodic_action: Callable[[], None] = lambda: None,
 ) -> bool:
-    """`meanwhile`: done whenever so many seconds have passed without it."""
+    """Return whether the file appears in time; run `periodic_action` at this interval meanwhile."""
     act_at = time.monotonic() + action_interval_s
     for _ in range(max(1, round(timeout_s / CHECK_POLL_INTERVAL_S))):
         if file.exists():
@@ -235,48 +239,6 @@ def _wait_for_file(
             act_at = time.monotonic() + action_interval_s
             periodic_action()
     return file.exists()
-
-
-def _check_limits(profile: SlurmProfile, own_jobs: Collection[str] = ()) -> CheckResult:
-    """`own`: jobs of this check, which may not have left the queue yet."""
-    try:
-        queued = client.squeue()
-        found = find_limits(
-            profile, {job: each for job, each in queued.items() if job not in own_jobs}
-        )
-    except InputError as error:
-        return CheckResult(False, f"limits: {error}")
-    parts = {
-        "jobs that may be submitted now": found.tasks,
-        "at once": found.running,
-        "tasks in an array": found.array,
-        "minutes": found.minutes,
-    }
-    said = (f"{'any' if most is None else most} {what}" for what, most in parts.items())
-    return CheckResult(found.tasks != 0, f"limits: {', '.join(said)}")
-
-
-def _check_profile_limits(profile: SlurmProfile) -> list[CheckResult]:
-    with suppress(InputError):  # told already, of the limits
-        return [CheckResult(False, said) for said in exceeded_limit_lines(profile)]
-    return []
-
-
-def _check_preemption(profile: SlurmProfile) -> list[CheckResult]:
-    """As the profile has it, against what SLURM says."""
-    findings = []
-    for field, there in preemption.site_preemption_fields(profile).items():
-        mine, said = getattr(profile, field), " or ".join(sorted(map(_setting_text, there)))
-        known = mine is not None and mine != "unknown"
-        good = not known or there == {mine}
-        less = f", not {_setting_text(mine)} as in the profile" if not good else ""
-        less = less if known else ", which the profile leaves open"
-        findings.append(CheckResult(good, f"{field} is {said} here{less}"))
-    return findings or [CheckResult(True, "preemption: the site does not tell")]
-
-
-def _setting_text(value: preemption.FieldValue) -> str:
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 def _probe_results(probe: Probe, profile: SlurmProfile, folder: SweepFolder) -> list[CheckResult]:
@@ -292,18 +254,18 @@ def _probe_results(probe: Probe, profile: SlurmProfile, folder: SweepFolder) -> 
 def _job_output_tail(probe: Probe, folder: SweepFolder) -> str:
     output = folder.jobs / f"{probe.job}_0_log.out"
     try:
-        said = " ".join(output.read_text(encoding="utf-8", errors="replace").split())
+        text = " ".join(output.read_text(encoding="utf-8", errors="replace").split())
     except FileNotFoundError:
         return f"it left no output: do the nodes share {folder.work}, and may they write there?"
-    return f"{said[-MAX_OUTPUT_CHARS:] or 'it printed nothing'}; see {output}"
+    return f"{text[-MAX_OUTPUT_CHARS:] or 'it printed nothing'}; see {output}"
 
 
 def _wait_for_answer(probe: Probe, folder: SweepFolder) -> dict[str, Any]:
-    ask_at = time.monotonic() + FIRST_QUERY_DELAY_S
+    query_at = time.monotonic() + FIRST_QUERY_DELAY_S
     last_state, gone = "", False
     while not probe.answer_path.exists():
         time.sleep(CHECK_POLL_INTERVAL_S)
-        if time.monotonic() < ask_at:
+        if time.monotonic() < query_at:
             continue
         if gone:
             raise NoAnswerError(
@@ -313,7 +275,7 @@ def _wait_for_answer(probe: Probe, folder: SweepFolder) -> dict[str, Any]:
         if queued and never_starts(queued.reason):
             raise NoAnswerError(f"job {probe.job} {explain(queued.reason)}")
         gone = queued is None
-        ask_at = time.monotonic() + (FILE_VISIBILITY_TIMEOUT_S if gone else probe.poll_interval_s)
+        query_at = time.monotonic() + (FILE_VISIBILITY_TIMEOUT_S if gone else probe.poll_interval_s)
         state = (
             f"{queued.state.lower()} {explain(queued.reason)}".rstrip() if queued else last_state
         )

@@ -33,7 +33,7 @@ VERB_MODULES = {
     "cluster-check": "jobs.commands.cluster_check",
     "verify": "jobs.commands.verify",
     "inspect": "jobs.commands.inspect",
-    "task": "jobs.commands.task",
+    "task": "jobs.launch.entrypoint",
 }
 
 # Purpose -> verb -> what it does. Without `task`, which only this program uses.

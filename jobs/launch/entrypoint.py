@@ -5,6 +5,7 @@ Not here: who starts the process (local/executor.py, slurm/sbatch.py), the work 
 (node/feature_task.py, node/training_task.py, sweep/report.py).
 """
 
+import argparse
 import os
 import signal
 from collections.abc import Callable
@@ -49,6 +50,11 @@ def _run_report_task(task: ReportTask) -> int:
 
     report.write_sweep_report(SweepFolder(Path(task.work), task.sweep), task.commands)
     return DONE
+
+
+def task(options: argparse.Namespace) -> int:
+    """Run the verb task, with which a process of this machine is started for one task file."""
+    return run_child(options.file)
 
 
 def run_child(path: Path) -> int:

@@ -82,6 +82,27 @@ def test_each_verb_has_help_and_a_function(verb: str, capsys: pytest.CaptureFixt
     assert f"def {verb.replace('-', '_')}(options: argparse.Namespace) -> int:" in source
 
 
+def test_without_a_verb_the_list_of_verbs_is_printed_by_purpose(capsys):
+    assert parser.main([]) == 0
+    printed = capsys.readouterr().out
+    blocks = printed.split("\n\n")
+    (running,) = (block for block in blocks if block.startswith("Run experiments:\n"))
+    verbs = [line.split()[0] for line in running.splitlines()[1:]]
+    assert verbs == ["features", "train", "sweep"]
+    listed = [line.split()[0] for line in printed.splitlines() if line.startswith("  ")]
+    assert set(parser.VERB_MODULES) - set(listed) == {"task"}
+    assert len(listed) == len(set(listed))
+
+
+@pytest.mark.parametrize("verb", sorted(set(parser.VERB_MODULES) - {"features"}))
+def test_the_help_of_each_option_says_its_default(verb: str, capsys):
+    with pytest.raises(SystemExit):
+        parser.main([verb, "--help"])
+    options = " ".join(capsys.readouterr().out.partition("options:")[2].split())
+    for part in options.split(" --")[1:]:
+        assert part.startswith("help ") or "(default: " in part
+
+
 def refused(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
     """What a refused command printed: one line, and exit code 2."""
     assert parser.main([str(word) for word in words]) == BAD_INPUT
