@@ -123,9 +123,9 @@ class UInt8Encoder:
         """Return the codes (S, F) of the pieces that these rows complete."""
         rows = np.concatenate((self._pending_rows, rows))
         edges = self.scales.edges[self._pieces_done :] - self.scales.edges[self._pieces_done]
-        whole = int(np.searchsorted(edges, len(rows), side="right")) - 1
-        codes = np.empty((int(edges[whole]), rows.shape[1]), np.uint8)
-        for start, stop in pairwise(edges[: whole + 1]):
+        complete = int(np.searchsorted(edges, len(rows), side="right")) - 1
+        codes = np.empty((int(edges[complete]), rows.shape[1]), np.uint8)
+        for start, stop in pairwise(edges[: complete + 1]):
             self._encode_piece(rows[start:stop], codes[start:stop])
         self._pending_rows = rows[len(codes) :].copy()
         return codes

@@ -91,15 +91,15 @@ class FeatureSet:
                 f"{folder}: {len(wrong)} of {count} shards cannot be used "
                 f"({', '.join(names)}{more}); {next(iter(wrong.values()))}"
             )
-        whole = tuple(shard for shard in shards if isinstance(shard, Shard))
-        engines = [shard.engine for shard in whole]
+        usable = tuple(shard for shard in shards if isinstance(shard, Shard))
+        engines = [shard.engine for shard in usable]
         if {"native", "numpy"} <= {*engines}:
             raise InputError(
                 f"{folder}: the native kernel computed {engines.count('native')} of {count} shards "
                 f"and NumPy {engines.count('numpy')}, and their values differ in the last bits; "
                 "delete the feature set and run make features again"
             )
-        return cls(folder, identity, description.settings, whole)
+        return cls(folder, identity, description.settings, usable)
 
     def verify(self) -> None:
         """Compare every byte with its checksum (gigabytes per second).

@@ -110,7 +110,7 @@ class _Framer:
         self._reset()
 
     def _reset(self) -> None:
-        self._samples = 0  # of the utterance so far
+        self._sample_count = 0  # of the utterance so far
         self._frames = 0  # returned so far
         self._buffer = np.empty(0, np.float32)  # samples that later frames need
         # Position of the buffer, counted from the start of frame 0; None before the first frame.
@@ -120,53 +120,53 @@ class _Framer:
         self, block: Float32[np.ndarray, " N"], *, last: bool
     ) -> Float32[np.ndarray, "T W"]:
         """Return a view: row t holds the samples in the window of the next frame t."""
-        self._samples += len(block)
-        held = np.concatenate((self._buffer, block)) if self._buffer.size else block
-        if self._origin is None and self._samples <= self._n_fft and not last:
-            self._buffer = held.copy()  # too few to reflect
+        self._sample_count += len(block)
+        samples = np.concatenate((self._buffer, block)) if self._buffer.size else block
+        if self._origin is None and self._sample_count <= self._n_fft and not last:
+            self._buffer = samples.copy()  # too few to reflect
             return np.empty((0, self._length), np.float32)
-        if not self._samples:
+        if not self._sample_count:
             raise InputError("a waveform has no samples; leave the utterance out")
         end = (
-            self._samples - self._n_fft % 2
+            self._sample_count - self._n_fft % 2
             if last
-            else self._samples + self._left_padding - self._length
+            else self._sample_count + self._left_padding - self._length
         )
         count = 1 + end // self._hop
-        held = self._reflect_padded(held, count if last else None)
+        samples = self._reflect_padded(samples, count if last else None)
         origin = self._origin or 0
-        windows = self._windows(held, self._frames * self._hop - origin, count - self._frames)
+        windows = self._windows(samples, self._frames * self._hop - origin, count - self._frames)
         if last:
             self._reset()
             return windows
         # Keep the samples that the reflected end may need, too.
-        kept = min(count * self._hop, self._left_padding + self._samples - 1) - self._length
+        kept = min(count * self._hop, self._left_padding + self._sample_count - 1) - self._length
         self._origin = max(origin, kept)
-        self._buffer = held[self._origin - origin :].copy()
+        self._buffer = samples[self._origin - origin :].copy()
         self._frames = count
         return windows
 
     def _windows(
-        self, held: Float32[np.ndarray, " P"], start: int, count: int
+        self, samples: Float32[np.ndarray, " P"], start: int, count: int
     ) -> Float32[np.ndarray, "T W"]:
         if count < 1:
             return np.empty((0, self._length), np.float32)
         shape, strides = (count, self._length), (4 * self._hop, 4)
-        return np.ndarray(shape, np.float32, held, offset=4 * start, strides=strides)
+        return np.ndarray(shape, np.float32, samples, offset=4 * start, strides=strides)
 
     def _reflect_padded(
-        self, held: Float32[np.ndarray, " P"], count: int | None
+        self, samples: Float32[np.ndarray, " P"], count: int | None
     ) -> Float32[np.ndarray, " Q"]:
         """Pad the start of an utterance, and its end if `count`, all its frames, is known."""
         before = self._left_padding if self._origin is None else 0
         after = 0
         if count is not None:
-            after = (count - 1) * self._hop + self._length - self._left_padding - self._samples
+            after = (count - 1) * self._hop + self._length - self._left_padding - self._sample_count
             after = max(0, after)
-        if self._origin is None and self._samples <= max(before, after):
-            return np.pad(held, (before, after), mode="reflect")
-        end = len(held) - 1
-        return np.concatenate((held[before:0:-1], held, held[end - after : end][::-1]))
+        if self._origin is None and self._sample_count <= max(before, after):
+            return np.pad(samples, (before, after), mode="reflect")
+        end = len(samples) - 1
+        return np.concatenate((samples[before:0:-1], samples, samples[end - after : end][::-1]))
 
 
 def _require_finite(rows: FeatureRows, settings: FeatureSettings) -> None:

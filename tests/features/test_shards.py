@@ -240,6 +240,20 @@ def test_verify_finds_one_flipped_bit_in_any_dataset(tmp_path: Path):
             verify_file(path)
 
 
+def test_verify_reads_a_dataset_of_several_blocks_of_rows(tmp_path: Path):
+    path = tmp_path / "shard.h5"
+    rows = write(path, (9_001,))
+    verify_file(path)
+    offset = Shard.open(path).offset
+    whole = path.read_bytes()
+    for row in (0, 4095, 4096, 9_000):
+        damaged = bytearray(whole)
+        damaged[offset + 2 * rows.shape[1] * row] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match="the bytes of frames do not match"):
+            verify_file(path)
+
+
 def test_a_folder_a_text_and_a_missing_file_are_refused_in_one_line(tmp_path: Path):
     (tmp_path / "text.h5").write_text("no shard")
     (tmp_path / "folder.h5").mkdir()
@@ -252,6 +266,7 @@ def test_a_folder_a_text_and_a_missing_file_are_refused_in_one_line(tmp_path: Pa
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (lambda f: f.attrs.update(version=0), "version 0; this program reads version 1"),
         (lambda f: f.attrs.update(version=2), "version 2; this program reads version 1"),
         (lambda f: f.attrs.update(complete=False), "is incomplete; run make features"),
         (lambda f: f.attrs.__delitem__("complete"), "not a whole shard"),
