@@ -166,6 +166,13 @@ def test_a_shard_in_the_wrong_place_is_refused(folder: Path):
         FeatureSet.open(folder)
 
 
+def test_a_shard_of_another_set_or_another_number_of_shards_is_missing(folder: Path):
+    shutil.copy(folder / shard_name(0, 4), folder / shard_name(0, 5))
+    assert missing_shards(folder, 5) == [0, 1, 2, 3, 4]
+    other = folder.rename(folder.with_name("mel-000000000000"))
+    assert missing_shards(other, 4) == [0, 1, 2, 3]
+
+
 def set_engine(path: Path, engine: str | None) -> None:
     with h5py.File(path, "r+") as file:
         del file.attrs["engine"]
