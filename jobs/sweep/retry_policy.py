@@ -146,7 +146,7 @@ def decide_retry(
     if not isinstance(profile, SlurmProfile):
         return RetryDecision()
     exclude = tuple(sorted({*last.exclude, *failed_attempt.nodes}))
-    changes = [f"not on {', '.join(exclude)}"] if failed_attempt.nodes else []
+    changes = [f"without {', '.join(exclude)}"] if failed_attempt.nodes else []
     job_settings = profile.features if features else profile
     memory = _memory_to_request(cause, last, job_settings)
     if cause == "out of memory":
@@ -158,7 +158,7 @@ def decide_retry(
     requested_memory = None if memory == job_settings.job_memory_gb else memory
     return RetryDecision(
         ResourceOverride(requested_memory, exclude),
-        f"{cause}: again {' and '.join(changes)}" if changes else "",
+        f"{cause}: submitted again {' and '.join(changes)}" if changes else "",
     )
 
 

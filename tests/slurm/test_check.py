@@ -88,7 +88,7 @@ def test_arrays_use_the_container_command_of_the_profile(slurm_project, referenc
 @pytest.mark.parametrize(
     ("wrong", "expected"),
     [
-        ({"cpus": 99}, ["never starts: no node of the partition has so many CPUs or GPUs"]),
+        ({"cpus": 99}, ["never starts: no node of the partition has that many CPUs or GPUs"]),
         ({"python": "/no/python"}, ["ended without an answer: "]),
         ({"partition": "nowhere"}, ["sbatch: error: invalid partition specified: nowhere"]),
         (

@@ -6,7 +6,7 @@ import pytest
 
 from jobs.profile import FeatureJobs, SlurmProfile
 from jobs.slurm import limits
-from jobs.slurm.client import QueuedJob
+from jobs.slurm.client import QueuedJob, SchedulerError
 from pipeline.files import InputError
 
 CONFIG = "ClusterName = here\nMaxArraySize            = 8\nMaxJobCount = 10000\n"
@@ -154,7 +154,24 @@ def test_what_a_site_hides_is_no_limit(fake_slurm):
     fake_slurm("sacctmgr", complains="permission denied", code=1)
     hidden = limits_for([job(1)])
     assert (hidden.tasks, hidden.running, hidden.minutes) == (None, None, None)
-    assert hidden.array == limits.DEFAULT_MAX_ARRAY_SIZE
+    assert hidden.array == 1001  # SLURM's own default
+
+
+def test_without_slurm_a_limit_of_arrays_must_be_in_the_profile(fake_slurm):
+    fake_slurm("scontrol", complains="Unable to contact slurm controller", code=1)
+    fake_slurm("sacctmgr")
+    with pytest.raises(SchedulerError, match="Unable to contact slurm controller"):
+        limits_for()
+    assert limits_for(max_array_size=20).array == 20
+
+
+def test_the_group_limits_of_a_named_account_hold_if_the_users_association_is_hidden(
+    site, fake_slurm
+):
+    fake_slurm("squeue", "7|RUNNING||main|lab|x|N/A|\n")
+    site(ACCOUNTS)
+    assert limits_for(account="lab").tasks == 5
+    assert limits_for().tasks is None
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def test_nothing_but_out_of_memory_raises_the_memory(cause):
 def test_a_node_that_failed_is_excluded_from_then_on():
     found = decision(FailedAttempt("node failure", frozenset({"node2"})))
     assert found.override.exclude == ("node2",)
-    assert found.message == "node failure: again not on node2"
+    assert found.message == "node failure: submitted again without node2"
     later = attempt("node failure", exclude=("node2",))
     assert decision("timeout", later).override.exclude == ("node2",)
     second = decision(FailedAttempt("node failure", frozenset({"node1"})), later)
@@ -154,8 +154,8 @@ def test_features_that_ran_out_of_memory_get_twice_as_much_and_the_lost_node_is_
     assert again.override == ResourceOverride(8.0, ("node2",))
     assert (again.slices, again.left_out) == (tuple(PIECES), frozenset())
     assert again.messages == (
-        "features: out of memory: again with 8 GB",
-        "features: node failure: again not on node2",
+        "features: out of memory: submitted again with 8 GB",
+        "features: node failure: submitted again without node2",
     )
     made = retry_policy.plan_with_retries(PIECES, [], {}, Limits(), feature_override=again.override)
     assert [array.override for array in made.features] == [again.override]
