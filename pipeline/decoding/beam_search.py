@@ -1,17 +1,18 @@
-"""Decoding: prefix beam search, which adds up the alignments of a text where greedy takes the best.
+"""Beam search: the most probable labels, where all alignments of a text are added up.
 
-In:   logits (B, S, C) with true lengths.   Out: labels, or the best few with their probabilities.
-Not here: greedy decoding (ctc.py), counting errors (scoring.py).
+In:   log-probabilities (B, S, C) with true lengths.
+Out:  labels, or the best few hypotheses with their log-probabilities.
+Not here: greedy search (greedy_search.py), counting errors (scoring.py).
 
-A language model would add its score in `_Beam.step` where prefixes grow: `grown_KC` has a row for
-each prefix and a column for the class that it grows by.
+Prefix beam search (Hannun et al., arXiv:1408.2873) without a language model. One would add its
+score in `_Beam.step` where prefixes grow: `grown_KC` has a row for each prefix and a column for the
+class that it grows by.
 """
 
 import math
 from dataclasses import dataclass, field
 
 import numpy as np
-from torch import Tensor
 
 from pipeline.corpus.text import BLANK
 from pipeline.shapes import Float, Float64, Int, Int64
@@ -23,14 +24,13 @@ _NO_PARENT = -1
 @dataclass(frozen=True, slots=True)
 class BeamHypothesis:
     labels: tuple[int, ...]
-    log_probability: float  # of all alignments that the beam kept
+    log_probability: float  # nats; over all alignments that the beam kept
 
 
 def beam_search(
-    logits_BSC: Float[Tensor, "B S C"], lengths_B: Int[Tensor, " B"], beam: int
+    log_probabilities_BSC: Float[np.ndarray, "B S C"], lengths_B: Int[np.ndarray, " B"], beam: int
 ) -> list[list[int]]:
-    """The most probable labels of each utterance; the counterpart of ctc.greedy."""
-    log_probabilities_BSC = logits_BSC.detach().float().log_softmax(-1).cpu().double().numpy()
+    """Return the most probable labels of each utterance, with a beam of that many prefixes."""
     pairs = zip(log_probabilities_BSC, lengths_B.tolist(), strict=True)
     return [
         list(beam_search_utterance(logs_SC[:length], beam)[0].labels) for logs_SC, length in pairs
@@ -40,16 +40,16 @@ def beam_search(
 def beam_search_utterance(
     log_probabilities_SC: Float[np.ndarray, "S C"], beam: int, threshold: float = 1e-4
 ) -> list[BeamHypothesis]:
-    """Up to `beam` label sequences, the most probable first.
+    """Return up to `beam` hypotheses, the most probable first.
 
-    A prefix grows only by classes of at least `threshold`. With a beam as wide as there are
-    prefixes and no threshold the probabilities are exact.
+    A prefix grows only by classes with a probability of at least `threshold`. The probabilities are
+    exact if the threshold is 0 and the beam holds all prefixes.
     """
     trie = _Trie()
     state = _Beam.initial()
-    least = math.log(threshold) if threshold else -math.inf
+    min_log_prob = math.log(threshold) if threshold else -math.inf
     for logs_C in log_probabilities_SC.astype(np.float64):
-        state = state.step(logs_C, least, beam, trie)
+        state = state.step(logs_C, min_log_prob, beam, trie)
     total_K = np.logaddexp(state.log_p_blank, state.log_p_label)
     order = np.argsort(-total_K, kind="stable")
     return [BeamHypothesis(trie.labels(int(state.nodes[k])), float(total_K[k])) for k in order]
@@ -57,7 +57,7 @@ def beam_search_utterance(
 
 @dataclass(frozen=True)
 class _Trie:
-    """Prefixes as nodes; a prefix that left the beam and came back is the same node."""
+    """Prefixes as nodes. A prefix that leaves the beam and comes back is the same node."""
 
     parents: list[int] = field(default_factory=lambda: [_NO_PARENT])
     last_labels: list[int] = field(default_factory=lambda: [BLANK])
@@ -80,11 +80,11 @@ class _Trie:
 
 @dataclass(frozen=True)
 class _Beam:
-    """K prefixes, and the log probability of their alignments by how these end."""
+    """K prefixes, and the log-probabilities of their alignments so far, by their last class."""
 
     nodes: Int64[np.ndarray, " K"]
     parents: Int64[np.ndarray, " K"]
-    last_labels: Int64[np.ndarray, " K"]  # labels
+    last_labels: Int64[np.ndarray, " K"]
     log_p_blank: Float64[np.ndarray, " K"]  # alignments that end with a blank
     log_p_label: Float64[np.ndarray, " K"]  # alignments that end with the last label
 
@@ -96,17 +96,18 @@ class _Beam:
     def step(
         self, logs_C: Float64[np.ndarray, " C"], min_log_prob: float, beam: int, trie: _Trie
     ) -> "_Beam":
+        """Return the beam after one more frame with these log-probabilities."""
         total_K = np.logaddexp(self.log_p_blank, self.log_p_label)
         blank_K = total_K + logs_C[BLANK]
         label_K = self.log_p_label + logs_C[self.last_labels]
         grown_KC = total_K[:, None] + logs_C
         rows_K = np.arange(len(total_K))
-        # Only after a blank does the same label again make a longer prefix.
+        # The same label again makes a longer prefix only after a blank.
         grown_KC[rows_K, self.last_labels] = self.log_p_blank + logs_C[self.last_labels]
         shorter, longer = np.nonzero(self.nodes[:, None] == self.parents)
         grows = shorter, self.last_labels[longer]
         label_K[longer] = np.logaddexp(label_K[longer], grown_KC[grows])
-        grown_KC[grows] = -np.inf  # it is in the beam already
+        grown_KC[grows] = -np.inf  # counted above, because the longer prefix is in the beam
         grown_KC[:, logs_C < min_log_prob] = -np.inf
         grown_KC[:, BLANK] = -np.inf
         return self._keep_best(blank_K, label_K, grown_KC, beam, trie)

@@ -1,8 +1,9 @@
 """Scoring: edit errors of characters, words and sentences. The only home of rapidfuzz.
 
-In:   reference and hypothesis, as text.   Out: counts that add up; rates are divided once, last.
-Not here: the best path or beam behind a hypothesis (ctc.py, decoding.py), intervals
-(results/significance.py). Standing in training/ because every epoch is scored; free of torch.
+In:   reference and hypothesis, as text.
+Out:  counts that can be added; rates, divided once at the end; aligned texts.
+Not here: how a hypothesis is found (greedy_search.py, beam_search.py), intervals
+(results/significance.py).
 """
 
 import math
@@ -39,38 +40,42 @@ class ErrorCount:
 
     @property
     def rate(self) -> float:
-        """Errors per unit of the reference; nan if the reference, all together, is empty."""
+        """Errors divided by the length of the reference; NaN if that is 0."""
         return self.errors / self.reference if self.reference else math.nan
 
 
 def count_character_errors(reference: str, hypothesis: str, with_spaces: bool = True) -> ErrorCount:
-    """A space is a character (sclite, ESPnet), or is taken out first (deepspeech.pytorch)."""
+    """Count edits between characters.
+
+    A space is a character (sclite, ESPnet), or is removed first (deepspeech.pytorch).
+    """
     if not with_spaces:
         reference, hypothesis = reference.replace(" ", ""), hypothesis.replace(" ", "")
     return _count_edits(reference, hypothesis)
 
 
 def count_word_errors(reference: str, hypothesis: str) -> ErrorCount:
+    """Count edits between words, which white space separates."""
     return _count_edits(reference.split(), hypothesis.split())
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """All the counts of an utterance or, added up, of a corpus."""
+    """The error counts of an utterance, or their sums over a corpus."""
 
     characters: ErrorCount = field(default_factory=ErrorCount)
     characters_no_spaces: ErrorCount = field(default_factory=ErrorCount)
     words: ErrorCount = field(default_factory=ErrorCount)
-    sentences: ErrorCount = field(default_factory=ErrorCount)  # a wrong one is a substitution
+    sentences: ErrorCount = field(default_factory=ErrorCount)  # a wrong sentence is a substitution
 
     @classmethod
     def of(cls, reference: str, hypothesis: str) -> "Score":
-        wrong = count_word_errors(reference, hypothesis)
+        words = count_word_errors(reference, hypothesis)
         return cls(
             characters=count_character_errors(reference, hypothesis),
             characters_no_spaces=count_character_errors(reference, hypothesis, with_spaces=False),
-            words=wrong,
-            sentences=ErrorCount(substitutions=int(wrong.errors > 0), reference=1),
+            words=words,
+            sentences=ErrorCount(substitutions=int(words.errors > 0), reference=1),
         )
 
     def __add__(self, other: "Score") -> "Score":
@@ -99,7 +104,7 @@ class Score:
 
 
 def score_corpus(pairs: Iterable[tuple[str, str]]) -> Score:
-    """The score of a corpus: (reference, hypothesis) pairs, counted and added."""
+    """Return the summed counts of (reference, hypothesis) pairs."""
     scores = [Score.of(*pair) for pair in pairs]
     return Score(
         *(_sum_error_counts([getattr(score, name) for score in scores]) for name in Score.__slots__)
@@ -107,7 +112,10 @@ def score_corpus(pairs: Iterable[tuple[str, str]]) -> Score:
 
 
 def align_texts(reference: str, hypothesis: str) -> list[tuple[str, str, str]]:
-    """(equal | replace | delete | insert, part of the reference, part of the hypothesis)."""
+    """Return the parts of an alignment with the fewest edits, in order.
+
+    Each is (equal | replace | delete | insert, part of the reference, part of the hypothesis).
+    """
     return [
         (
             edit.tag,
@@ -128,7 +136,7 @@ def _sum_error_counts(counts: Sequence[ErrorCount]) -> ErrorCount:
 
 
 def _count_edits(reference: Sequence[str], hypothesis: Sequence[str]) -> ErrorCount:
-    if not hypothesis:  # as long as a network says nothing but blanks
+    if not hypothesis:  # usual while a network outputs nothing but blanks
         return ErrorCount(deletions=len(reference), reference=len(reference))
     kinds = [kind for kind, _, _ in Levenshtein.editops(reference, hypothesis).as_list()]
     return ErrorCount(

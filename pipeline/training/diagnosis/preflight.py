@@ -35,7 +35,7 @@ from pipeline.training.loop.train_step import DivergedError, TrainStep, fold_see
 from pipeline.training.loss.constant_output import uniform_loss
 from pipeline.training.loss.feasibility import largest_stride, minimum_frames
 from pipeline.training.network.cost import network_cost
-from pipeline.training.network.layers import Dropout
+from pipeline.training.network.dropout import Dropout
 from pipeline.training.network.model import Network
 from pipeline.training.network.output_stats import OutputStats
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from pipeline.decoding import scoring
 from pipeline.decoding.scoring import ErrorCount, Score
-from pipeline.runs.rows import Row
+from pipeline.runs.rows import CLAMPED_LAYERS, Row
 from pipeline.training.network.output_stats import OutputStats
 
 MAX_NONFINITE_IDS = 5  # utterances in a row
@@ -120,7 +120,15 @@ class EpochMetrics:
             "skipped_updates": self.updates - self.normed,
             "nonfinite_utterances": len(self.nonfinite),
             "nonfinite_ids": " ".join(self.nonfinite[:MAX_NONFINITE_IDS]),
-            **self.health.saturation_columns,
+            **self._saturation_columns(),
+        }
+
+    def _saturation_columns(self) -> dict[str, float]:
+        """Return each layer's shares of activations at zero and at the ceiling of the clamp."""
+        return {
+            f"saturation_{layer}_{end}": share
+            for layer, shares in zip(CLAMPED_LAYERS, self.health.clamp_shares, strict=True)
+            for end, share in zip(("zero", "ceiling"), shares, strict=True)
         }
 
     def to_dict(self) -> dict[str, Any]:

@@ -65,9 +65,16 @@ class TrainStep:
         objective_B = losses_B
         if not self.experiment.ctc.is_unregularised:
             objective_B = regularised_loss.training_loss(
-                output, batch, self.experiment.ctc, state.prior
+                output.logits,
+                output.lengths,
+                batch.targets,
+                batch.target_lengths,
+                settings=self.experiment.ctc,
+                prior_C=state.prior,
             )
-            state.prior = regularised_loss.update_prior(state.prior, output)
+            state.prior = regularised_loss.update_prior(
+                state.prior, output.logits, output.lengths
+            )
         self.optimizer.zero_grad()
         total = objective_B.sum() / batch.target_lengths.sum()
         torch.autograd.backward(self.scaler.scale(total))

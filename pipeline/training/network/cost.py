@@ -1,7 +1,7 @@
-"""Cost: what a network weighs and computes, told before it is trained.
+"""Cost: the parameters and multiply-adds of a network, known before it is trained.
 
 In:   a network, a number of input frames.   Out: parameters and multiply-adds of each layer.
-Not here: seconds; those are measured (tests/benchmarks/).
+Not here: seconds, which are measured (tests/benchmarks/).
 """
 
 from dataclasses import dataclass
@@ -14,14 +14,17 @@ from pipeline.training.network.model import Network
 @dataclass(frozen=True)
 class Cost:
     parameters: int = 0
-    multiply_adds: int = 0  # forward; a backward pass takes twice as many
+    multiply_adds: int = 0  # of a forward pass; a backward pass takes twice as many
 
     def __add__(self, other: "Cost") -> "Cost":
         return Cost(self.parameters + other.parameters, self.multiply_adds + other.multiply_adds)
 
 
 def layer_costs(network: Network, frames: int) -> dict[str, Cost]:
-    """Of each layer, for one utterance of so many input frames; norms are too cheap to count."""
+    """Return the cost of each layer for one utterance of `frames` input frames.
+
+    The multiply-adds of norms are not counted: they are too few to matter.
+    """
     bins, found = network.bins, {}
     for n, convolution in enumerate(network.convolutions):
         in_time, in_frequency = network.strides[n]
@@ -37,12 +40,12 @@ def layer_costs(network: Network, frames: int) -> dict[str, Cost]:
 
 
 def network_cost(network: Network, frames: int) -> Cost:
-    """Of the whole network, for one utterance of so many input frames."""
+    """Return the cost of the whole network for one utterance of `frames` input frames."""
     return sum(layer_costs(network, frames).values(), Cost())
 
 
 def _layer_cost(layer: nn.Module, positions: int) -> Cost:
-    """Each weight is used once at each position that the layer writes; biases only add."""
+    """A layer uses each weight once per output position, and biases only add."""
     parameters = list(layer.parameters())
     weights = sum(p.numel() for p in parameters if p.ndim > 1)
     return Cost(sum(p.numel() for p in parameters), weights * positions)

@@ -1,12 +1,13 @@
 """The network: convolutions? -> FC1 -> FC2 -> recurrent layers -> look-ahead? -> FC3.
 
 In:   frames (B, T, F), padded, and their true lengths.
-Out:  logits (B, S, C) and their true lengths; how many activations of each layer stand at the
-clamp's ends.
-Not here: the layers (layers.py), the loss (ctc.py), what a network costs (cost.py).
+Out:  logits (B, S, C) and their true lengths; how many activations of each layer are at either end
+of the clamp.
+Not here: the layers (recurrent.py, convolution.py, normalisation.py), the loss (loss/ctc.py), the
+size of a network (cost.py).
 
-Padding never changes an answer: not the logits of a valid step, no gradient, no statistic. The
-exceptions are there on purpose: the unmasked kinds of `batch_norm`.
+Padding never changes the logits of a valid step, a gradient or a statistic. The only exceptions are
+the unmasked kinds of `batch_norm`.
 """
 
 import math
@@ -18,20 +19,20 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config.experiment import ModelSettings
-from pipeline.runs.rows import CLAMPED_LAYERS
 from pipeline.shapes import Bool, Float, Int, Int64
-from pipeline.training.network.layers import (
+from pipeline.training.network.convolution import (
     CONV_CHANNELS,
     CONV_KERNELS,
     Convolution,
-    Dropout,
     Lookahead,
-    MaskedBatchNorm,
-    RecurrentDirection,
-    RecurrentLayer,
-    make_valid_mask,
-    reversed_time_indices,
 )
+from pipeline.training.network.dropout import Dropout
+from pipeline.training.network.masks import make_valid_mask, reversed_time_indices
+from pipeline.training.network.normalisation import MaskedBatchNorm
+from pipeline.training.network.recurrent import RecurrentDirection, RecurrentLayer
+
+# What a clamp follows, in this order: two convolutions, fc1, fc2, all recurrent layers together.
+CLAMP_COUNT_ROWS, _FC1_ROW = 5, 2
 
 Length = TypeVar("Length", int, Tensor, Int64[np.ndarray, " U"])
 
@@ -39,16 +40,16 @@ Length = TypeVar("Length", int, Tensor, Int64[np.ndarray, " U"])
 class NetworkOutput(NamedTuple):
     logits: Float[Tensor, "B S C"]
     lengths: Int[Tensor, " B"]
-    clamp_counts: Float[Tensor, "L 3"]  # of CLAMPED, on valid steps: counted, at 0, at the ceiling
+    clamp_counts: Float[Tensor, "L 3"]  # on valid steps: activations, those at 0, at the ceiling
 
 
 class Clamp(nn.Module):
-    """min(max(x, 0), ceiling), or max(x, 0); counts what stands at either end."""
+    """min(max(x, 0), ceiling), or max(x, 0); counts the activations at either end."""
 
     def __init__(self, ceiling: float | None) -> None:
         super().__init__()
         self.ceiling = ceiling
-        self.count_in_training = True  # in training; in evaluation always
+        self.count_in_training = True  # evaluation always counts
 
     def forward(
         self, x: Float[Tensor, "B T *F"], mask_BT: Bool[Tensor, "B T"]
@@ -59,20 +60,21 @@ class Clamp(nn.Module):
     def count_saturated(
         self, y: Float[Tensor, "B T *F"], mask_BT: Bool[Tensor, "B T"]
     ) -> Float[Tensor, "3"]:
+        """Return the numbers of activations on valid steps: all, at 0, at the ceiling."""
         if self.training and not self.count_in_training:
             return y.new_zeros(3, dtype=torch.float64)
         width, steps = y[0, 0].numel(), mask_BT.sum().double()
         apart = [y] if self.ceiling is None else [y, self.ceiling - y]
-        # At an end there is no sign; adding signs takes half of the time of counting equals.
+        # The sign is 0 at an end; adding signs takes half the time of comparing and counting.
         signs_BT = [x.flatten(2).sign().sum(-1, dtype=torch.float32).double() for x in apart]
         at_ends = [((width - each_BT) * mask_BT).sum() for each_BT in signs_BT]
         return torch.stack([steps * width, *at_ends, steps * 0][:3])
 
 
 class Network(nn.Module):
-    """In the input, `stack` frames of `bins` stand side by side.
+    """The network of the settings. An input frame is `stack` frames of `bins` values, concatenated.
 
-    Convolutions take them as channels, so that neighbouring bins stay neighbours.
+    Convolutions take the `stack` frames as channels, so that neighbouring bins stay neighbours.
     """
 
     def __init__(self, settings: ModelSettings, bins: int, stack: int, classes: int) -> None:
@@ -86,7 +88,7 @@ class Network(nn.Module):
             Convolution(CONV_CHANNELS if index else stack, CONV_KERNELS[index], stride)
             for index, stride in enumerate(self.strides)
         )
-        frames = [[bins * stack]]  # what one frame holds at each layer's input
+        frames = [[bins * stack]]  # shape of one frame at the input of each layer
         for _, stride in self.strides:
             bins = -(-bins // stride)
             frames.append([bins, CONV_CHANNELS])
@@ -107,7 +109,7 @@ class Network(nn.Module):
         )
 
     def output_length(self, frames: Length) -> Length:
-        """How many steps come out for so many input frames."""
+        """Return the number of output steps for that many input frames."""
         for stride, _ in self.strides:
             frames = -(-frames // stride)
         return frames
@@ -117,11 +119,11 @@ class Network(nn.Module):
         x_BTF = self._apply_norm(
             next(norms, None), x_BTF, make_valid_mask(lengths_B, x_BTF.shape[1])
         )
-        ends = x_BTF.new_zeros(len(CLAMPED_LAYERS), 3, dtype=torch.float64)
+        ends = x_BTF.new_zeros(CLAMP_COUNT_ROWS, 3, dtype=torch.float64)
         if self.convolutions:
             x_BTF, lengths_B = self._apply_convolutions(x_BTF, lengths_B, norms, ends)
         mask_BT = make_valid_mask(lengths_B, x_BTF.shape[1])
-        for place, linear in enumerate((self.fc1, self.fc2), CLAMPED_LAYERS.index("fc1")):
+        for place, linear in enumerate((self.fc1, self.fc2), _FC1_ROW):
             x_BTF, ends[place] = self.clamp(linear(x_BTF), mask_BT)
             x_BTF = self.dropout(self._apply_norm(next(norms, None), x_BTF, mask_BT))
         reversal_BT = reversed_time_indices(lengths_B, x_BTF.shape[1])
@@ -164,7 +166,7 @@ class Network(nn.Module):
 
 
 def _make_norm(settings: ModelSettings, shape: list[int]) -> nn.Module | None:
-    """Of a layer's input; BatchNorm of a convolution is per channel, the last axis."""
+    """Return the norm of a layer's input; BatchNorm after a convolution is per channel."""
     if settings.layer_norm:
         return nn.LayerNorm(shape)
     if settings.batch_norm.startswith("input"):

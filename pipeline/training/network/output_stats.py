@@ -1,8 +1,8 @@
-"""Health: what the outputs of a network look like, beyond being right or wrong.
+"""Output statistics: signs of how training goes that do not need the transcripts.
 
-In:   log probabilities (B, S, C), true lengths; activations at the clamp's ends; frames.
-Out:  `Health`, sums over valid steps that add up over batches; shares, divided last.
-Not here: what the numbers mean (escape.py).
+In:   log-probabilities (B, S, C), true lengths; numbers of activations at the ends of the clamp.
+Out:  `OutputStats`: sums over valid steps, which add up over batches; shares, divided at the end.
+Not here: what the numbers mean (runs/plateau.py), how columns are named (loop/metrics.py).
 """
 
 import math
@@ -13,17 +13,24 @@ import torch
 from torch import Tensor
 
 from pipeline.corpus.text import BLANK
-from pipeline.runs.rows import CLAMPED_LAYERS
 from pipeline.shapes import Float, Float64, Int
-from pipeline.training.network.layers import make_valid_mask
+from pipeline.training.network.masks import make_valid_mask
+from pipeline.training.network.model import CLAMP_COUNT_ROWS
 
-_STEP_SUM_COUNT = 3  # of a Health, before the activations
-_PROBABILITIES_START = _STEP_SUM_COUNT + 3 * len(CLAMPED_LAYERS)  # before the probabilities
+# Places in `OutputStats.sums`.
+_STEP_SUM_COUNT = 3
+_PROBABILITIES_START = _STEP_SUM_COUNT + 3 * CLAMP_COUNT_ROWS
 
 
 @dataclass(frozen=True, eq=False)
 class OutputStats:
-    # steps, blank argmax, entropy; of each layer: activations, at 0, at the ceiling; probabilities
+    """Sums over valid steps, in one array, so that one copy brings them from a GPU.
+
+    They are: steps, steps whose most probable class is the blank, entropies in nats; for each
+    clamped layer its activations, those at 0 and those at the ceiling; the probability of each
+    class.
+    """
+
     sums: Float64[np.ndarray, " V"]
 
     @classmethod
@@ -36,18 +43,20 @@ class OutputStats:
         cls,
         logs_BSC: Float[Tensor, "B S C"],
         lengths_B: Int[Tensor, " B"],
-        activations: Float[Tensor, "L 3"],
+        clamp_counts: Float[Tensor, "L 3"],
     ) -> "OutputStats":
-        """Of the logarithms of the outputs' probabilities."""
+        """Return the sums of one batch, from the logarithms of its outputs' probabilities."""
         steps = make_valid_mask(lengths_B, logs_BSC.shape[1]).flatten().nonzero()[:, 0]
-        logs = logs_BSC.flatten(0, 1).index_select(0, steps)  # half of a mask's time
+        logs = logs_BSC.flatten(0, 1).index_select(
+            0, steps
+        )  # takes half the time of a boolean index
         probabilities = logs.exp()
         sums = torch.cat(
             [
                 lengths_B.sum()[None],
                 (logs[:, BLANK] == logs.amax(-1)).sum()[None],
                 -(probabilities * logs).sum(dtype=torch.float64)[None],
-                activations.flatten(),
+                clamp_counts.flatten(),
                 probabilities.sum(0, dtype=torch.float64),
             ]
         )
@@ -58,16 +67,17 @@ class OutputStats:
 
     @property
     def blank_argmax(self) -> float:
-        """Share of steps whose most probable class is the blank: 1 on the plateau."""
+        """Share of steps whose most probable class is the blank: 1 on the blank plateau."""
         return self._per_step(self.sums[1])
 
     @property
     def blank_posterior(self) -> float:
+        """Mean probability of the blank."""
         return self._per_step(self._probabilities[BLANK])
 
     @property
     def input_dependence(self) -> float:
-        """H(mean p) - mean H(p), nats: 0 where every step has the same output."""
+        """H(mean p) - mean H(p) in nats: 0 if every step has the same output."""
         if not self.sums[0]:
             return math.nan
         mean = self._probabilities / self._probabilities.sum()
@@ -76,18 +86,17 @@ class OutputStats:
 
     @property
     def ceiling_share(self) -> float:
-        """Share of all activations at the clamp, where no gradient passes."""
+        """Share of all activations at the ceiling of the clamp, where no gradient passes."""
         count, _, ceiling = self._clamp_counts.sum(0)
         return _ratio(ceiling, count)
 
     @property
-    def saturation_columns(self) -> dict[str, float]:
-        """Of each layer the share that a ReLU holds at zero, and the share at the ceiling."""
-        return {
-            f"saturation_{layer}_{end}": _ratio(at_end, counts[0])
-            for layer, counts in zip(CLAMPED_LAYERS, self._clamp_counts, strict=True)
-            for end, at_end in zip(("zero", "ceiling"), counts[1:], strict=True)
-        }
+    def clamp_shares(self) -> list[tuple[float, float]]:
+        """For each clamped layer the shares of activations at 0 and at the ceiling."""
+        return [
+            (_ratio(zero, count), _ratio(ceiling, count))
+            for count, zero, ceiling in self._clamp_counts
+        ]
 
     @property
     def _clamp_counts(self) -> Float64[np.ndarray, "L 3"]:

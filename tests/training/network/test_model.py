@@ -1,4 +1,4 @@
-"""The whole network: padding and neighbours change nothing, every setting does what it says."""
+"""The whole network: padding and other utterances change nothing; each setting has its effect."""
 
 import pytest
 import torch
@@ -8,8 +8,8 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from pipeline.config.experiment import ModelSettings
-from pipeline.training.loss import ctc
 from pipeline.training.network.model import Network, NetworkOutput
+from tests.training.ctc_loss import ctc_loss
 
 BINS, CLASSES = 6, 5
 LENGTHS = torch.tensor([11, 4, 8])
@@ -48,7 +48,7 @@ def network(stack: int = 1, **settings: object) -> Network:
 
 
 def frames(padding: int = 0, stack: int = 1) -> Tensor:
-    """The same utterances with more, and other, padding."""
+    """Return the same utterances with longer padding of another value."""
     torch.manual_seed(0)
     x = torch.randn(3, 11, BINS * stack)
     for b, n in enumerate(LENGTHS):
@@ -57,11 +57,11 @@ def frames(padding: int = 0, stack: int = 1) -> Tensor:
 
 
 def loss(output: NetworkOutput) -> Tensor:
-    return ctc.loss(output.logits, output.lengths, TARGETS, TARGET_LENGTHS).sum()
+    return ctc_loss(output.logits, output.lengths, TARGETS, TARGET_LENGTHS).sum()
 
 
 def assert_alike(few: list[Tensor], many: list[Tensor], times: float = 1) -> None:
-    """To the rounding of the largest: one that is 0, as before a BatchNorm, sums what is not."""
+    """Compare to the rounding error of the largest gradient, since a gradient of 0 is a sum too."""
     largest = max(float(gradient.abs().max()) for gradient in few)
     rounding = {"rtol": 1e-4 * times, "atol": 1e-5 * times * max(1.0, largest)}
     torch.testing.assert_close(few, many, **rounding)
@@ -99,7 +99,7 @@ def test_neighbours_change_nothing_in_evaluation(variant: dict[str, object]):
 
 @pytest.mark.parametrize("kind", ["input", "sequence"])
 @pytest.mark.parametrize("convolutions", [0, 1])
-def test_the_careless_batch_norm_does_count_the_padding(kind: str, convolutions: int):
+def test_unmasked_batch_norm_does_count_the_padding(kind: str, convolutions: int):
     few, many = (
         network(batch_norm=f"{kind}-unmasked", convolutions=convolutions)(frames(p), LENGTHS)
         for p in (0, 9)
@@ -110,7 +110,7 @@ def test_the_careless_batch_norm_does_count_the_padding(kind: str, convolutions:
         network(batch_norm=name)(frames()[:1], LENGTHS[:1]).logits
         for name in (kind, f"{kind}-unmasked")
     )
-    torch.testing.assert_close(*alike)  # where nothing is padded
+    torch.testing.assert_close(*alike)  # without padding they are the same
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
@@ -260,7 +260,7 @@ def test_dropout_acts_in_training_only():
 def test_bfloat16_trains_whether_or_not_the_cpu_has_a_kernel_for_it(
     cell: str, norm: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ):
-    """A recurrence that sees float32 would choose a kernel that only some CPUs have."""
+    """A recurrence that is given float32 chooses a kernel that only some CPUs have."""
     net, kernel = network(cell=cell, layers=2, **norm), torch.lstm
 
     def chosen(x: Tensor, *given: object) -> tuple[Tensor, ...]:

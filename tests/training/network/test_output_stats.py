@@ -1,4 +1,4 @@
-"""The signs of health against their definitions, written out for each valid step."""
+"""Output statistics against their definitions, written out for each valid step."""
 
 import math
 
@@ -12,23 +12,22 @@ from pipeline.training.network.output_stats import OutputStats
 NONE = torch.zeros(5, 3)
 
 
-def test_every_sign_is_its_definition_over_valid_steps():
+def test_every_statistic_is_its_definition_over_valid_steps():
     torch.manual_seed(0)
     logits, lengths = torch.randn(3, 6, 4) * 2, torch.tensor([6, 2, 4])
     activations = torch.zeros(5, 3)
     activations[2:4] = torch.tensor([[150.0, 90.0, 2.0], [50.0, 0.0, 8.0]])
-    health = OutputStats.of(logits.log_softmax(-1), lengths, activations)
+    stats = OutputStats.of(logits.log_softmax(-1), lengths, activations)
     steps = np.concatenate([logits[b, :n].double().numpy() for b, n in enumerate(lengths)])
     p = np.exp(steps) / np.exp(steps).sum(1, keepdims=True)
     entropy = lambda q: -(q * np.log(q)).sum(-1)  # noqa: E731
-    assert health.blank_argmax == np.mean(steps.argmax(1) == 0)
-    assert health.blank_posterior == pytest.approx(p[:, 0].mean(), rel=1e-6)
+    assert stats.blank_argmax == np.mean(steps.argmax(1) == 0)
+    assert stats.blank_posterior == pytest.approx(p[:, 0].mean(), rel=1e-6)
     expected = entropy(p.mean(0)) - entropy(p).mean()
-    assert health.input_dependence == pytest.approx(expected, rel=1e-5)
-    assert health.ceiling_share == 0.05
-    assert health.saturation_columns["saturation_fc1_zero"] == 0.6
-    assert health.saturation_columns["saturation_fc2_ceiling"] == 0.16
-    assert math.isnan(health.saturation_columns["saturation_conv1_zero"])  # there is none
+    assert stats.input_dependence == pytest.approx(expected, rel=1e-5)
+    assert stats.ceiling_share == 0.05
+    assert stats.clamp_shares[2:4] == [(0.6, 2 / 150), (0, 0.16)]
+    assert math.isnan(stats.clamp_shares[0][0])  # no convolution
 
 
 def test_batches_add_up_to_the_whole():
@@ -43,22 +42,27 @@ def test_batches_add_up_to_the_whole():
 
 def test_a_constant_output_does_not_depend_on_the_input():
     logits = torch.tensor([2.0, 0.0, -1.0]).expand(2, 5, 3)
-    health = OutputStats.of(logits.log_softmax(-1), torch.tensor([5, 3]), NONE)
-    assert health.input_dependence == pytest.approx(0, abs=1e-6)
-    assert health.blank_argmax == 1
+    stats = OutputStats.of(logits.log_softmax(-1), torch.tensor([5, 3]), NONE)
+    assert stats.input_dependence == pytest.approx(0, abs=1e-6)
+    assert stats.blank_argmax == 1
 
 
 def test_an_output_that_follows_the_input_depends_on_it_by_up_to_the_logarithm_of_the_classes():
     logits = 100 * torch.eye(4)[None]
-    health = OutputStats.of(logits.log_softmax(-1), torch.tensor([4]), NONE)
-    assert health.input_dependence == pytest.approx(math.log(4))
-    assert health.blank_argmax == health.blank_posterior == 0.25
+    stats = OutputStats.of(logits.log_softmax(-1), torch.tensor([4]), NONE)
+    assert stats.input_dependence == pytest.approx(math.log(4))
+    assert stats.blank_argmax == stats.blank_posterior == 0.25
 
 
-def test_nothing_seen_is_nan():
+def test_without_steps_all_statistics_are_nan():
     empty = OutputStats.empty(4)
-    signs = (empty.blank_argmax, empty.blank_posterior, empty.input_dependence, empty.ceiling_share)
-    assert all(map(math.isnan, signs))
+    statistics = (
+        empty.blank_argmax,
+        empty.blank_posterior,
+        empty.input_dependence,
+        empty.ceiling_share,
+    )
+    assert all(map(math.isnan, statistics))
 
 
 def test_the_largest_z_looks_at_both_sides_and_hides_nothing():

@@ -1,0 +1,159 @@
+"""Constant output: the CTC loss where every frame has the same class probabilities.
+
+In:   numbers of frames, labels, class probabilities.
+Out:  losses in nats; how many frames each class is expected to take, which is EM's E-step.
+Not here: the best such output (reference_loss.py), the loss of a network (ctc.py).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.corpus.text import BLANK
+from pipeline.shapes import Float64, Int64
+from pipeline.training.loss.feasibility import Labels, count_repeats, is_feasible
+
+_NEGLIGIBLE_SHARE = 1e-18  # of a sum, in float64
+_MIN_PROBABILITY = 1e-300
+_MAX_EXPONENT = 600.0  # exp of more may overflow in float64
+
+
+def uniform_loss(frames: int, labels: Labels, classes: int) -> float:
+    """Return the loss in nats where all classes are equally probable in every frame.
+
+    It is T ln C - ln(number of alignments), and that number is binomial(T + U - R, 2U) for T
+    frames, C classes, U labels, R repeats.
+    """
+    if not is_feasible(frames, labels):
+        return math.inf
+    count = len(labels)
+    return frames * math.log(classes) - _ln_binomial(
+        frames + count - count_repeats(labels), 2 * count
+    )
+
+
+@dataclass(frozen=True)
+class ConstantOutputStatistics:
+    """All that the loss of a constant output depends on, for U utterances.
+
+    The order of labels does not matter. With q the probabilities, m = T - U - R, and
+    G(z) = (1 - q_blank z)^-(U+1) prod_u 1/(1 - q_u z):
+    P(labels) = q_blank^R prod_u q_u [z^m] G(z). The coefficient is a sum over k, the frames of m
+    that labels take. Its terms rise to one peak and fall, so the sum ends where they no longer
+    count: after some 20 terms on speech, whatever the number of frames.
+    """
+
+    frames: Int64[np.ndarray, " U"]
+    lengths: Int64[np.ndarray, " U"]
+    repeats: Int64[np.ndarray, " U"]
+    counts: Int64[np.ndarray, "U C"]  # of each class among the labels
+
+    @classmethod
+    def of(
+        cls, frames: Sequence[int], labels: Sequence[Labels], classes: int
+    ) -> "ConstantOutputStatistics":
+        pairs = list(zip(frames, labels, strict=True))
+        if not pairs or not all(is_feasible(*pair) for pair in pairs):
+            raise ValueError("a constant output needs utterances, and each of them feasible")
+        return cls(
+            frames=np.array(frames, np.int64),
+            lengths=np.array([len(y) for y in labels], np.int64),
+            repeats=np.array([count_repeats(y) for y in labels], np.int64),
+            counts=np.array([np.bincount(y, minlength=classes) for y in labels], np.int64),
+        )
+
+    @property
+    def spare(self) -> Int64[np.ndarray, " U"]:
+        """Frames that an alignment may give to any of its labels or to blanks."""
+        return np.asarray(self.frames - self.lengths - self.repeats)
+
+    def take(self, places: Int64[np.ndarray, " S"]) -> "ConstantOutputStatistics":
+        return ConstantOutputStatistics(
+            self.frames[places], self.lengths[places], self.repeats[places], self.counts[places]
+        )
+
+    def e_step(
+        self, probabilities: Float64[np.ndarray, " C"]
+    ) -> tuple[Float64[np.ndarray, " U"], Float64[np.ndarray, " C"]]:
+        """Return the losses in nats, and the expected number of frames of each class."""
+        blank = max(probabilities[BLANK], _MIN_PROBABILITY)
+        ratios = probabilities / blank
+        ratios[BLANK] = 0.0
+        scale = max(ratios.max(), _MIN_PROBABILITY)  # keeps the powers of ratios from overflowing
+        with np.errstate(divide="ignore"):  # ln 0
+            labels_KU, blanks_KU = self._terms(ratios / scale, math.log(scale))
+            used = np.where(self.counts, np.log(probabilities), 0.0)
+        # sums[j]: of the terms in which one given label takes at least j more frames
+        sums_KU = np.array(
+            [
+                np.logaddexp.reduce(labels_KU[: len(labels_KU) - j] + blanks_KU[j:])
+                for j in range(len(labels_KU))
+            ]
+        )
+        more_UC = self._expect_more_frames(sums_KU, ratios / scale, math.log(scale))
+        occupancy = (self.counts * (1 + more_UC)).sum(0)
+        occupancy[BLANK] = max(self.frames.sum() - occupancy.sum(), 0.0)
+        blanks = (self.frames - self.lengths) * math.log(blank)
+        return -(blanks + (self.counts * used).sum(1) + sums_KU[0]), occupancy
+
+    def _expect_more_frames(
+        self,
+        sums_KU: Float64[np.ndarray, "K U"],
+        ratios: Float64[np.ndarray, " C"],
+        ln_scale: float,
+    ) -> Float64[np.ndarray, "U C"]:
+        """Return how many frames beyond its first a label of each class is expected to take."""
+        j = np.arange(1, len(sums_KU))[:, None]
+        ln_weights_JU = sums_KU[1:] - sums_KU[0] + j * ln_scale
+        if ln_weights_JU.max(initial=0.0) < _MAX_EXPONENT:
+            more_UC: np.ndarray = np.exp(ln_weights_JU).T @ ratios**j
+            return more_UC
+        # One factor overflows and the other is 0, but only their product is needed.
+        with np.errstate(divide="ignore"):
+            ln_ratios = np.log(ratios)
+        more_UC = np.zeros(self.counts.shape)
+        for power, ln_weights_U in enumerate(ln_weights_JU, 1):
+            ln_more_UC = ln_weights_U[:, None] + power * ln_ratios
+            more_UC += np.exp(np.where(self.counts, ln_more_UC, -np.inf))
+        return more_UC
+
+    def _terms(
+        self, ratios: Float64[np.ndarray, " C"], ln_scale: float
+    ) -> tuple[Float64[np.ndarray, "K U"], Float64[np.ndarray, "K U"]]:
+        """For each k: ln [z^k] prod_u 1/(1 - r_u z), and ln of the ways to place m - k blanks.
+
+        The first by Newton's identity from the power sums of the ratios r_u = q_u / q_blank.
+        """
+        spare = self.spare
+        ln_factorial = np.cumsum(np.log(np.maximum(np.arange(self.frames.max() + 1), 1)))
+        powers: list[np.ndarray] = []
+        labels = [np.zeros(len(spare))]
+        blanks = [_ln_choose(ln_factorial, spare, self.lengths)]
+        peak = blanks[0]
+        for k in range(1, spare.max() + 1):
+            powers.append(np.log(self.counts @ ratios**k) + k * ln_scale)
+            terms = np.array(powers) + np.array(labels[::-1])
+            labels.append(np.logaddexp.reduce(terms) - math.log(k))
+            blanks.append(_ln_choose(ln_factorial, spare - k, self.lengths))
+            term = labels[k] + blanks[k]
+            peak = np.maximum(peak, term)
+            if np.all(term < peak + math.log(_NEGLIGIBLE_SHARE)):
+                break
+        return np.array(labels), np.array(blanks)
+
+
+def _ln_choose(
+    ln_factorial: Float64[np.ndarray, " N"],
+    spare: Int64[np.ndarray, " U"],
+    lengths: Int64[np.ndarray, " U"],
+) -> Float64[np.ndarray, " U"]:
+    """Return ln binomial(spare + lengths, lengths); minus infinity where spare is negative."""
+    some = np.maximum(spare, 0)
+    ways = ln_factorial[some + lengths] - ln_factorial[lengths] - ln_factorial[some]
+    return np.where(spare < 0, -np.inf, ways)
+
+
+def _ln_binomial(n: int, k: int) -> float:
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
