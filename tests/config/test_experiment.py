@@ -80,6 +80,14 @@ def test_a_resolved_experiment_reads_back_equal(experiment_file: Path, tmp_path:
             "features.speeds: [2, 2] — list each speed once, without 1, which is always stored",
         ),
         ("features: {}\n", "corpus: is missing"),
+        (
+            "base: x.yaml\naxes: {}\n",
+            "is a sweep, not an experiment; use it with make sweep SWEEP=…",
+        ),
+        (
+            "corpus: corpora/tones.yaml\nreader: demo\n",
+            "reader: unknown key; known: corpus, alphabet, features, input, model, ctc, train, decode",
+        ),
         ("# nothing yet\n", "the file is empty; it must be a mapping of keys to values"),
         ("- a\n- b\n", "must be a mapping of keys to values, not a list"),
         ("corpus: [\n", "line 2 is not YAML: did not find expected node content"),

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config.loader import read_yaml
-from pipeline.config.sweep import SweepFile, _combinations, load_sweep
+from pipeline.config.sweep import SamplingRange, SweepFile, _combinations, load_sweep
 from pipeline.files import InputError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -187,3 +187,44 @@ def test_a_change_to_what_the_sweep_varies_is_refused(folder: Path):
     (folder / "sweep.yaml").write_text("base: base.yaml\naxes: {train.seed: [0, 1]}\n")
     with pytest.raises(InputError, match=r"SET train\.seed: .*sweep.yaml varies this"):
         load_sweep(folder / "sweep.yaml", {"train.seed": 7})
+
+
+def test_changes_override_fixed_settings_and_are_kept(folder: Path):
+    (folder / "sweep.yaml").write_text(
+        "base: base.yaml\nfixed: {train.epochs: 2}\naxes: {train.seed: [0, 1]}\n"
+    )
+    loaded = load_sweep(folder / "sweep.yaml", {"train.epochs": 7})
+    assert [s.experiment.train.epochs for s in loaded.experiments] == [7, 7]
+    assert loaded.changes == {"train.epochs": 7}
+    assert set(loaded.sources) == {
+        folder / name for name in ("sweep.yaml", "base.yaml", "demo.yaml")
+    }
+
+
+def test_an_entry_of_the_list_overrides_the_axes(folder: Path):
+    loaded = sweep(
+        folder,
+        "base: base.yaml\naxes: {train.batch: [4]}\n"
+        "list: [{label: a}, {label: b, train.batch: 8}]\n",
+    )
+    assert [s.experiment.train.batch for s in loaded.experiments] == [4, 8]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "log"), [(1.0, 1.0, False), (2.0, 1.0, False), (0.0, 1.0, True)]
+)
+def test_an_empty_or_non_positive_range_is_refused(low: float, high: float, log: bool):
+    with pytest.raises(ValueError, match="must be below high"):
+        SamplingRange(low=low, high=high, log=log)
+
+
+def test_a_uniform_range_may_start_at_zero_and_draws_have_six_digits(folder: Path):
+    assert SamplingRange(low=0.0, high=1.0).low == 0
+    loaded = sweep(
+        folder,
+        "base: base.yaml\nrandom:\n  draws: 9\n  settings: {model.dropout: {low: 0, high: 0.5}}\n",
+    )
+    draws = [s.experiment.model.dropout for s in loaded.experiments]
+    assert len(set(draws)) == 9
+    assert all(draw == float(f"{draw:.6g}") for draw in draws)
+    assert any(draw != float(f"{draw:.3g}") for draw in draws)

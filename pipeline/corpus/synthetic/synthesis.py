@@ -198,7 +198,7 @@ def _audio_path(voice: str, utterance: str) -> str:
 class _Espeak:
     """The C library of espeak-ng. One per process, because the library has global state."""
 
-    # Constants of speak_lib.h
+    # Constants of the C API of espeak-ng
     SYNCHRONOUS, DONT_EXIT = 2, 0x8000
     SPEED, VOLUME, PITCH, WORD_GAP = 1, 2, 3, 7
     CHARACTERS, UTF8, END_PAUSE = 1, 1, 0x1000
