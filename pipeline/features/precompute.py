@@ -96,13 +96,13 @@ def prepare_feature_set(
 
 
 def _write_description(folder: Path, description: FeatureSetDescription) -> None:
-    """Write the description with the engine of the set, if it is not there.
+    """Write the description with the engine of the set, unless it is there.
 
-    Only a set without shards gets another engine, when the one of its description cannot run here.
+    A set without shards gets another engine if that of its description cannot run here.
     """
     with suppress(InputError):
         found = read_description(folder)
-        runs_here = found.engine in (None, "numpy", kernels.available_engine())
+        runs_here = found.engine in ("numpy", kernels.available_engine())
         if found.without_engine() == description and (runs_here or any(folder.glob("shard-*"))):
             return
     engine = find_engine(folder, description.shards) or kernels.available_engine()

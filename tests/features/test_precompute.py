@@ -518,9 +518,11 @@ def test_a_damaged_description_is_written_anew(make_manifest: MakeManifest, tmp_
     manifest = make_manifest()
     _, folder, _ = target(manifest, MEL, tmp_path / "work")
     whole = (folder / "feature_set.yaml").read_bytes()
-    (folder / "feature_set.yaml").write_text("x: [")
-    prepare_feature_set(manifest, MEL, tmp_path / "work")
-    assert (folder / "feature_set.yaml").read_bytes() == whole
+    for damaged in (b"x: [", whole.replace(b"shards: 1", b"shards: 2")):
+        assert damaged != whole
+        (folder / "feature_set.yaml").write_bytes(damaged)
+        prepare_feature_set(manifest, MEL, tmp_path / "work")
+        assert (folder / "feature_set.yaml").read_bytes() == whole
 
 
 def test_flipped_bits_among_the_frames_are_named(make_manifest: MakeManifest, tmp_path: Path):
