@@ -87,6 +87,13 @@ def test_a_cancelled_run_waits_until_its_job_has_left_the_queue(queue, planned):
     assert bool(decision.messages) == (not planned)
 
 
+def test_a_failed_run_is_tried_again_while_its_job_goes_on_with_other_runs():
+    failed = RunStatus("a", "a", "failed", "killed", job="12")
+    queue = Queue({"12": QueuedJob("12", "RUNNING", "None")})
+    decision = decide(make_state(failed, queue=queue), LocalProfile())
+    assert (run_ids(decision), decision.messages) == (["a"], ())
+
+
 def test_without_runs_only_slices_get_a_task():
     state = make_state(RunStatus("a", "a", "waiting"), slices=MEL, with_runs=False)
     decision = decide(state, LocalProfile())
