@@ -101,7 +101,7 @@ def test_jobs_without_progress_have_no_line(folder):
 
 def test_the_line_of_jobs_has_utterances_speed_time_left_and_refusals(folder):
     submitted(folder, 0, TaskProgress(50, 900.0, (REFUSED,), 10.0))
-    submitted(folder, 1, TaskProgress(20, 300.0, (), 10.0))
+    submitted(folder, 1, TaskProgress(20, 300.0, (REFUSED,), 10.0))  # of another feature set
     submitted(folder, 2, None)
     stored(folder, 0)
     assert job_lines(folder) == [

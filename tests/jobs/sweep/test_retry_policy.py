@@ -161,6 +161,13 @@ def test_features_that_ran_out_of_memory_get_twice_as_much_and_the_lost_node_is_
     assert [array.override for array in made.features] == [again.override]
 
 
+def test_jobs_of_features_request_the_largest_memory_that_one_of_them_needs(tmp_path):
+    first = features_attempt(items=("mel/0",), causes=("",), memory_gb=8.0)
+    second = features_attempt(items=("mel/1",), causes=("",), memory_gb=4.0)
+    oom = ShardFailure("out of memory", "")
+    assert of_features(tmp_path, first, second, mel_0=oom, mel_1=oom).override.memory_gb == 16.0
+
+
 def test_features_at_their_memory_limit_are_left_out_and_others_computed(tmp_path):
     tries = [features_attempt(), features_attempt("out of memory", memory_gb=16.0)]
     again = of_features(tmp_path, *tries, power_0=ShardFailure("out of memory", ""))
