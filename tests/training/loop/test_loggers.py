@@ -310,17 +310,17 @@ def test_tensorboard_can_read_an_epoch_while_the_run_goes_on(
     features: FeatureSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(loggers, "FLUSH_INTERVAL_S", 0.01)
-    seen: list[int] = []
+    run, seen = RunFolder(tmp_path / "0123456789ab"), []
 
-    def wait_for_first_epoch() -> bool:
-        run = RunFolder(tmp_path / "0123456789ab")
-        deadline = time.monotonic() + 10
-        while len(run.rows()) > 2 and not seen and time.monotonic() < deadline:
-            seen.extend(curve(run, "dev"))
+    def wait_for_two_epochs() -> bool:
+        deadline = time.monotonic() + 60
+        while len(run.rows()) == 4 and seen != [4, 8] and time.monotonic() < deadline:
+            # The last column that is a number: without a flush, a buffer would still hold it.
+            seen[:] = [step for step, _ in read_points(run.path, "saturation_fc2_ceiling/dev")]
         return False
 
-    fit(features, tmp_path, should_stop=wait_for_first_epoch)
-    assert seen[0] == 4
+    fit(features, tmp_path, should_stop=wait_for_two_epochs)
+    assert seen == [4, 8]
 
 
 def test_a_finished_run_leaves_no_thread(features: FeatureSet, tmp_path: Path):
