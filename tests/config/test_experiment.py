@@ -85,8 +85,11 @@ def test_a_resolved_experiment_reads_back_equal(experiment_file: Path, tmp_path:
             "is a sweep, not an experiment; use it with make sweep SWEEP=…",
         ),
         (
-            "corpus: corpora/tones.yaml\nreader: demo\n",
-            "reader: unknown key; known: corpus, alphabet, features, input, model, ctc, train, decode",
+            "corpus: corpora/tones.yaml\nbase: x\n",
+            (
+                "base: unknown key; "
+                "known: corpus, alphabet, features, input, model, ctc, train, decode"
+            ),
         ),
         ("# nothing yet\n", "the file is empty; it must be a mapping of keys to values"),
         ("- a\n- b\n", "must be a mapping of keys to values, not a list"),

@@ -74,6 +74,15 @@ def test_the_file_is_a_header_and_a_line_per_utterance(tmp_path):
     assert [line["samples"] for line in lines] == [8000, 16000, 24000]
 
 
+def test_the_content_is_one_line_of_json_in_utf_8_per_utterance():
+    """Exactly these bytes: the digest, and so every identity, depends on them."""
+    manifest = Manifest("tones", Path("/x"), (utterance(7, 2.0, "CAFÉ", "dev"),))
+    assert manifest.content.decode() == (
+        '{"id": "u00007", "audio": "wav/s/u00007.wav", "samples": 16000, "rate": 8000, '
+        '"transcript": "CAFÉ", "speaker": "s", "split": "dev", "start": 0, "channel": null}\n'
+    )
+
+
 def test_the_digest_covers_the_utterances_alone():
     first = manifest_of(1, 2)
     moved = replace(first, root=Path("/elsewhere"), refusals=(Refusal("x", "gone"),))
@@ -147,7 +156,7 @@ def test_slices_are_of_about_six_minutes():
         ([180.0, 360.0, 180.0], [0, 1]),  # the midpoint of the second is exactly at 360 s
         ([181.0, 358.0, 181.0], [0, 1]),
         ([179.0, 360.0, 181.0], [0, 2]),  # the midpoint of the second is at 359 s
-        ([539.0], [0]),  # 1.497 slices round down
+        ([269.5, 269.5], [0]),  # 1.497 slices round down
         ([541.0, 1.0, 1.0], [0, 1]),  # a slice starts with the first midpoint in it
     ],
 )
@@ -174,6 +183,7 @@ def utterances_of(*texts: str) -> list[Utterance]:
         ),
         (("YES", "I'M", "NO"), 'lacks: "\'" (first in u00001); set alphabet: english-29, correct'),
         (("ÇĞİÖŞÜÀÂÄÆ", "NO", "NO"), "'Ğ' and 2 more (first in u00000)"),
+        (("ÀÁÂÃÄÅÆÇ", "NO", "NO"), "'Æ', 'Ç' (first in u00000)"),
     ],
 )
 def test_unknown_characters_are_listed_in_one_short_line(texts, problem):
