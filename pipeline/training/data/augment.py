@@ -1,12 +1,12 @@
-"""Augment: other utterances out of the same ones, at no cost in storage.
+"""Augmentation: random shift and tempo, and SpecAugment masks (Park et al., arXiv:1904.08779).
 
-In:   train settings, an epoch; how long the utterances are, or a padded batch of them.
-Out:  which stored frames an utterance shows (shift, tempo); which are set to zero (SpecAugment).
-Not here: who is in the batch (batches.py).
+In:   train settings, an epoch; the lengths of the utterances, or a padded batch of them.
+Out:  which stored frames an utterance shows (shift, tempo); which values become zero (masks).
+Not here: which utterances make a batch (batches.py).
 
-All draws belong to (seed, epoch, utterance), so that neither neighbours nor padding change them.
-Widths count frames and bins as they are stored, before frames are joined by `input.stack`. A stripe
-in time is at most a fifth of its utterance, because short commands would vanish.
+All draws depend on (seed, epoch, utterance) only, so neither other utterances nor padding change
+them. Widths count stored frames and bins, before frames are stacked by `input.stack`. A time mask
+covers at most a fifth of its utterance, because short commands would vanish otherwise.
 """
 
 from collections.abc import Callable
@@ -20,14 +20,14 @@ from pipeline.config.experiment import TrainSettings
 from pipeline.shapes import Bool, Float, Float64, Int64
 
 MAX_TIME_MASK_SHARE = 0.2  # of an utterance; p in Park et al. (2019)
-_MASK_STREAM, _FRAME_INDEX_STREAM = 1, 2  # keep these draws apart from those of the batch order
+_MASK_STREAM, _FRAME_INDEX_STREAM = 1, 2  # other random numbers than the batch order
 
 FeasibilityTest = Callable[[Int64[np.ndarray, " U"]], Bool[np.ndarray, " U"]]
 
 
 @dataclass(frozen=True, eq=False)
 class FrameIndex:
-    """Place t of an utterance shows stored frame first + floor(t * pace), for t < frames."""
+    """Frame t of an utterance is stored frame first_frame + floor(t * tempo_factor), t < frames."""
 
     first_frame: Int64[np.ndarray, " U"]
     tempo_factor: Float64[np.ndarray, " U"]
@@ -36,12 +36,13 @@ class FrameIndex:
     @classmethod
     def of(
         cls,
-        first: Int64[np.ndarray, " U"],
-        pace: Float64[np.ndarray, " U"],
+        first_frame: Int64[np.ndarray, " U"],
+        tempo_factor: Float64[np.ndarray, " U"],
         stored: Int64[np.ndarray, " U"],
     ) -> "FrameIndex":
-        """All that the stored frames allow."""
-        return cls(first, pace, np.ceil((stored - first) / pace).astype(np.int64))
+        """Return the index with as many frames as the `stored` ones of each utterance allow."""
+        frames = np.ceil((stored - first_frame) / tempo_factor).astype(np.int64)
+        return cls(first_frame, tempo_factor, frames)
 
     @classmethod
     def identity(cls, stored: Int64[np.ndarray, " U"]) -> "FrameIndex":
@@ -52,11 +53,11 @@ class FrameIndex:
 
     @property
     def is_identity(self) -> Bool[np.ndarray, " U"]:
-        """Which utterances show their frames as they are stored."""
+        """Whether each utterance shows its frames unchanged."""
         return np.asarray((self.first_frame == 0) & (self.tempo_factor == 1))
 
     def frame_indices(self, place: int, count: int, stored: int) -> Int64[np.ndarray, " T"]:
-        """The first `count` frames that an utterance shows of its `stored` ones."""
+        """Return the stored frames that the first `count` frames of an utterance show."""
         steps = (np.arange(count) * self.tempo_factor[place]).astype(np.int64)
         return np.asarray((self.first_frame[place] + steps).clip(max=stored - 1))
 
@@ -68,17 +69,17 @@ def draw_frame_index(
     frame_counts: Int64[np.ndarray, " U"],
     is_feasible: FeasibilityTest,
 ) -> FrameIndex:
-    """Where joining frames begins, and the pace, 1/(1 + tempo) to 1 + tempo.
+    """Draw the first frame, below `stack`, and the tempo factor, 1/(1 + tempo) to 1 + tempo.
 
-    What would leave too few frames for the transcript is shown as it is.
+    An utterance that would have too few frames for its transcript is shown unchanged.
     """
     u_U2 = np.random.default_rng([settings.seed, epoch, _FRAME_INDEX_STREAM]).random(
         (len(frame_counts), 2)
     )
-    first = (u_U2[:, 0] * stack).astype(np.int64) * settings.shift
-    pace = (1 + settings.tempo) ** (2 * u_U2[:, 1] - 1)
+    first_frame = (u_U2[:, 0] * stack).astype(np.int64) * settings.shift
+    tempo_factor = (1 + settings.tempo) ** (2 * u_U2[:, 1] - 1)
     drawn, plain = (
-        FrameIndex.of(first.clip(max=frame_counts - 1), pace, frame_counts),
+        FrameIndex.of(first_frame.clip(max=frame_counts - 1), tempo_factor, frame_counts),
         FrameIndex.identity(frame_counts),
     )
     kept = is_feasible(drawn.frames)
@@ -91,7 +92,7 @@ def draw_frame_index(
 
 @dataclass(frozen=True, eq=False)
 class SpecAugmentMasks:
-    """First and last + 1 of the frames, and of the bins, that an utterance does not show."""
+    """Start and stop of the masked frames, and of the masked bins, of each utterance."""
 
     time: Int64[np.ndarray, "U M 2"]
     frequency: Int64[np.ndarray, "U K 2"]
@@ -103,7 +104,7 @@ class SpecAugmentMasks:
 def draw_masks(
     settings: TrainSettings, epoch: int, frames: Int64[np.ndarray, " U"], bins: int
 ) -> SpecAugmentMasks | None:
-    """Of utterances that show so many `frames`. None: nothing is to be masked."""
+    """Draw masks for utterances with these numbers of frames; None if no masks are set."""
     masks = settings.time_masks + settings.frequency_masks
     if not masks:
         return None
@@ -122,9 +123,9 @@ def draw_masks(
 def apply_masks(
     frames_BTF: Float[Tensor, "B T F"], masks: SpecAugmentMasks, stack: int
 ) -> Float[Tensor, "B T F"]:
-    """Write zeros, which after normalisation is the mean, into the stripes, in place."""
+    """Set the masked values to 0 in place; after normalisation 0 is the mean."""
     frames, bins = frames_BTF.shape[1] * stack, frames_BTF.shape[2] // stack
-    single_BTF = frames_BTF.view(-1, frames, bins)  # as before they were joined
+    single_BTF = frames_BTF.view(-1, frames, bins)  # as before stacking
     # Products, because masked_fill_ takes several times as long.
     single_BTF.mul_(_keep_mask(masks.time, frames, single_BTF)[:, :, None])
     single_BTF.mul_(_keep_mask(masks.frequency, bins, single_BTF)[:, None, :])
@@ -136,7 +137,7 @@ def _draw_intervals(
     widest: Int64[np.ndarray, " U"],
     size: Int64[np.ndarray, " U"],
 ) -> Int64[np.ndarray, "U M 2"]:
-    """A width below the widest, a place that leaves it in the room: torchaudio's arithmetic."""
+    """Return start and stop of each interval, computed as in torchaudio's masks."""
     width_UM = u_UM2[..., 0] * widest[:, None]
     start_UM = (u_UM2[..., 1] * (size[:, None] - width_UM)).astype(np.int64)
     return np.stack([start_UM, start_UM + width_UM.astype(np.int64)], axis=2)
@@ -145,7 +146,7 @@ def _draw_intervals(
 def _keep_mask(
     intervals_BM2: Int64[np.ndarray, "B M 2"], length: int, frames: Float[Tensor, "B T F"]
 ) -> Float[Tensor, "B P"]:
-    """0 in the stripes, 1 beside them."""
+    """Return 0 inside the intervals, 1 outside."""
     start_BM, stop_BM = torch.from_numpy(intervals_BM2).to(frames.device).unbind(2)
     place = torch.arange(length, device=frames.device)
     inside = (place >= start_BM[..., None]) & (place < stop_BM[..., None])

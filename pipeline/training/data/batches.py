@@ -1,12 +1,12 @@
-"""Batches: a split and its utterances; who sits with whom; padded batches.
+"""Batches: the utterances of a split, the batches of an epoch, padded batches with labels.
 
 In:   a feature set, input settings, an alphabet.
-Out:  `Split`; the order of an epoch; batches with their labels.
-Not here: where frames lie (store.py), when a batch is made (feed.py), what is changed at random
+Out:  `SplitData`; the plan of an epoch; batches with their labels.
+Not here: where frames are stored (frame_store.py), when a batch is made (loader.py), random changes
 (augment.py).
 
-All order derives from (seed, epoch), all that is random in an utterance from (seed, epoch, its
-place): a `Selection` says it all, so that whoever makes its batch makes the same one.
+The order depends on (seed, epoch) only, and random changes of an utterance on (seed, epoch, its
+index). A `Selection` holds both, so every process makes the same batch of it.
 """
 
 import math
@@ -29,13 +29,13 @@ from pipeline.training.data.frame_store import FrameStore, MappedFrames, count_s
 
 
 def max_abs(frames_BTF: Float[Tensor, "B T F"]) -> float:
-    """The largest |z| of the input; nan or infinite if one of them is."""
+    """Return the largest |z| of the input; NaN or infinite if any value is."""
     low, high = frames_BTF.aminmax()
     return float(torch.maximum(-low, high))
 
 
 def find_finite(frames_BTF: Float[Tensor, "B T F"]) -> Bool[np.ndarray, " B"]:
-    """Which utterances of a batch hold finite numbers only."""
+    """Return whether each utterance of a batch has finite values only."""
     whole: np.ndarray = frames_BTF.isfinite().all(dim=(1, 2)).cpu().numpy()
     return whole
 
@@ -43,21 +43,21 @@ def find_finite(frames_BTF: Float[Tensor, "B T F"]) -> Bool[np.ndarray, " B"]:
 BATCHES_PER_BUCKET = (
     2  # batches in a bucket of similar lengths: 4 % padding on AN4, random order has 47 %
 )
-_ORDER_STREAM = 0  # keeps the order's draws apart from those of the masks
+_ORDER_STREAM = 0  # other random numbers than the augmentation
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
     utterances: tuple[StoredUtterance, ...]
     indices: Int64[np.ndarray, " B"]  # of the utterances in the split
-    frames: Float32[Tensor, "B T F"]  # joined; zero in the padding
+    frames: Float32[Tensor, "B T F"]  # stacked; zero in the padding
     lengths: Int64[Tensor, " B"]
-    targets: Int64[Tensor, " L"]  # one utterance after the other
+    targets: Int64[Tensor, " L"]  # concatenated
     target_lengths: Int64[Tensor, " B"]
-    max_abs: float  # |z| of the frames; no finite number if one of them is none
+    max_abs: float  # |z| of the frames; not finite if any value is not
 
     def take(self, kept: Sequence[int]) -> "Batch":
-        """Some of its utterances, in as much padding as before."""
+        """Return a batch of some of the utterances, with the same padding."""
         targets = torch.split(self.targets, self.target_lengths.tolist())
         frames = self.frames[list(kept)]
         return Batch(
@@ -73,16 +73,16 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """What a batch is to show."""
+    """The content of a batch: utterances, which frames of each, and masks."""
 
     indices: Int64[np.ndarray, " B"]  # in the split
-    frame_index: FrameIndex  # of these places
+    frame_index: FrameIndex  # of these utterances
     masks: SpecAugmentMasks | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class SplitData:
-    """The utterances of one split, and the store that holds their frames."""
+    """The utterances of one split with their labels, and the store of their frames."""
 
     name: str
     utterances: tuple[StoredUtterance, ...]
@@ -95,26 +95,26 @@ class SplitData:
 
     @property
     def frame_counts(self) -> Int64[np.ndarray, " U"]:
-        """How many frames each utterance has."""
+        """Stored frames of each utterance."""
         return self.store.frame_counts
 
     @property
     def lengths(self) -> Int64[np.ndarray, " U"]:
-        """Of the utterances, once their frames are joined."""
+        """Frames of each utterance after stacking."""
         return count_stacked_frames(self.frame_counts, self.stack)
 
     @classmethod
     def from_shards(
         cls, features: FeatureSet, name: str, settings: InputSettings, alphabet: Alphabet
     ) -> "SplitData":
-        """Frames stay in the shards."""
+        """Return a split whose frames stay in the shards."""
         utterances = tuple(u for u in features.utterances if u.split == name)
         labels = tuple(tuple(alphabet.encode(u.transcript)) for u in utterances)
         store = MappedFrames.of(features, utterances, settings)
         return cls(name, utterances, labels, store, settings.stack)
 
     def to_resident(self, device: torch.device) -> "SplitData":
-        """The same with its frames on the device."""
+        """Return the same split with its frames on the device."""
         store = (
             self.store.to_resident(device) if isinstance(self.store, MappedFrames) else self.store
         )
@@ -123,19 +123,20 @@ class SplitData:
     def select(
         self, places: Int64[np.ndarray, " B"], frame_index: FrameIndex | None = None
     ) -> Selection:
-        """`timing` is that of the whole split."""
+        """Return a selection of these utterances; `frame_index` is that of the whole split."""
         if frame_index is None:
             return Selection(places, FrameIndex.identity(self.frame_counts[places]))
         return Selection(places, frame_index.take(places))
 
     def make_batch(
-        self, places: Int64[np.ndarray, " B"], timing: FrameIndex | None = None
+        self, places: Int64[np.ndarray, " B"], frame_index: FrameIndex | None = None
     ) -> Batch:
-        selection = self.select(places, timing)
+        """Return the batch of these utterances; `frame_index` is that of the whole split."""
+        selection = self.select(places, frame_index)
         return self.attach_labels(selection, self.store.gather(places, selection.frame_index))
 
     def attach_labels(self, selection: Selection, frames: Float32[Tensor, "B T F"]) -> Batch:
-        """Frames that show the selection, with all that belongs to them, on their device."""
+        """Return the batch of a selection whose frames were gathered, on their device."""
         places, device = selection.indices, frames.device
         labels = [self.labels[place] for place in places]
         targets = np.fromiter(chain.from_iterable(labels), np.int64)
@@ -152,16 +153,16 @@ class SplitData:
         )
 
     def evenly_spaced_by_length(self, number: int) -> list[int]:
-        """Places of so many utterances, evenly spread over the lengths; fewer where there are not.
+        """Return the indices of up to `number` utterances, evenly spread over the lengths.
 
-        They depend on the split alone.
+        They depend on the split only.
         """
         ascending = np.argsort(self.frame_counts, kind="stable")
         spread = (2 * np.arange(number) + 1) * len(ascending) // (2 * number)
         return [int(place) for place in ascending[np.unique(spread)]]
 
     def take(self, places: Sequence[int]) -> "SplitData":
-        """Some of the utterances; their frames stay where they are."""
+        """Return a split of some of the utterances; their frames are not copied."""
         return replace(
             self,
             utterances=tuple(self.utterances[place] for place in places),
@@ -173,18 +174,23 @@ class SplitData:
 def plan_epoch(
     split: SplitData, settings: TrainSettings, epoch: int, is_feasible: FeasibilityTest
 ) -> list[Selection]:
-    """An epoch of training."""
-    timing = augment.draw_frame_index(settings, epoch, split.stack, split.frame_counts, is_feasible)
-    lengths = count_stacked_frames(timing.frames, split.stack)
-    stripes = augment.draw_masks(settings, epoch, lengths * split.stack, split.store.bins)
+    """Return the batches of an epoch of training."""
+    frame_index = augment.draw_frame_index(
+        settings, epoch, split.stack, split.frame_counts, is_feasible
+    )
+    lengths = count_stacked_frames(frame_index.frames, split.stack)
+    masks = augment.draw_masks(settings, epoch, lengths * split.stack, split.store.bins)
     return [
-        Selection(places, timing.take(places), stripes and stripes.take(places))
+        Selection(places, frame_index.take(places), masks and masks.take(places))
         for places in order_batches(lengths, settings, epoch, split.stack)
     ]
 
 
 def count_updates(split: SplitData, settings: TrainSettings, is_feasible: FeasibilityTest) -> int:
-    """Of the whole training; batches by frames differ in number from epoch to epoch."""
+    """Return the updates of the whole training.
+
+    With `batch_frames` the number of batches differs between epochs, so all are planned.
+    """
     if settings.batch_frames is None:
         return settings.epochs * -(-len(split) // settings.batch)
     epochs = range(1, settings.epochs + 1)
@@ -194,9 +200,9 @@ def count_updates(split: SplitData, settings: TrainSettings, is_feasible: Feasib
 def order_batches(
     lengths: Int64[np.ndarray, " U"], settings: TrainSettings, epoch: int, stack: int = 1
 ) -> list[Int64[np.ndarray, " B"]]:
-    """The batches of an epoch, as places in the split; epochs count from 1.
+    """Return the batches of an epoch, as indices of the split; epochs count from 1.
 
-    `lengths` are those of joined frames: each is `stack` frames for `batch_frames`.
+    `lengths` count stacked frames; `batch_frames` counts each of them as `stack` frames.
     """
     limits = _BatchLimits(lengths * stack, settings)
     ascending = np.argsort(lengths, kind="stable")
@@ -208,7 +214,7 @@ def order_batches(
     if settings.order == "random":
         return limits.cut_into_batches(draw.permutation(len(lengths)))
     size = BATCHES_PER_BUCKET * limits.mean_batch_size
-    # The first bucket is cut short by chance, so that the borders move from epoch to epoch.
+    # The first bucket has a random size, so that the borders differ between epochs.
     borders = np.arange(draw.integers(1, size + 1), len(lengths), size)
     buckets = [draw.permutation(bucket) for bucket in np.split(ascending, borders)]
     batches = limits.cut_into_batches(np.concatenate(buckets))
@@ -217,14 +223,14 @@ def order_batches(
 
 @dataclass(frozen=True)
 class _BatchLimits:
-    """How much a batch may hold: so many utterances, and so many frames with their padding."""
+    """The largest batch: a number of utterances, and a number of frames with padding."""
 
     frames: Int64[np.ndarray, " U"]  # of each utterance
     settings: TrainSettings
 
     @property
     def mean_batch_size(self) -> int:
-        """Utterances of a batch of the mean length."""
+        """Number of utterances in a batch if all have the mean length."""
         batch, most = self.settings.batch, self.settings.batch_frames
         if most is None or not len(self.frames):
             return batch
@@ -233,7 +239,7 @@ class _BatchLimits:
     def cut_into_batches(
         self, utterances: Int64[np.ndarray, " U"]
     ) -> list[Int64[np.ndarray, " B"]]:
-        """A batch takes the next utterance as long as it fits; one too long for any is alone."""
+        """Fill each batch in this order; an utterance that is too long makes a batch alone."""
         batch, most = self.settings.batch, self.settings.batch_frames or math.inf
         starts, longest = [0], 0
         for place, frames in enumerate(self.frames[utterances].tolist()):

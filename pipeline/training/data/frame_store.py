@@ -1,12 +1,12 @@
-"""Store: where the frames of a split lie, and how a padded batch is gathered there.
+"""Frame store: where the frames of a split are, and how a padded batch is gathered.
 
-In:   a feature set, input settings; places in a split, which frames of each to show.
-Out:  normalised frames, joined and padded with zeros.
-Not here: who is in a batch (batches.py), when it is gathered and by whom (feed.py).
+In:   a feature set, input settings; indices of utterances, which frames of each to show.
+Out:  normalised frames, stacked and padded with zeros.
+Not here: which utterances make a batch (batches.py), which process gathers it (loader.py).
 
-`Resident` frames were normalised once and lie on a device or in memory. `Mapped` ones lie in the
-shards, and each process maps those for itself: no handle stays open, and nothing is held but the
-pages that the system keeps. Both give the same bits.
+`ResidentFrames` were normalised once and are on a device or in memory. `MappedFrames` stay in the
+shards, which each process maps for itself: no file stays open, and memory holds only the pages that
+the system caches. Both give the same bits.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from pipeline.training.data.normalisation import Normaliser, make_normaliser
 
 @dataclass(frozen=True, eq=False)
 class MappedFrames:
-    """Frames in the shards, normalised each time that they are shown."""
+    """Frames in the shards, normalised each time they are read."""
 
     features: FeatureSet
     utterances: tuple[StoredUtterance, ...]
@@ -47,13 +47,13 @@ class MappedFrames:
 
     @cached_property
     def frame_counts(self) -> Int64[np.ndarray, " U"]:
-        """How many frames each utterance has."""
+        """Stored frames of each utterance."""
         return np.array([utterance.frames for utterance in self.utterances], np.int64)
 
     def gather(
         self, places: Int64[np.ndarray, " B"], frame_index: FrameIndex
     ) -> Float32[Tensor, "B T F"]:
-        """`timing` is that of these places."""
+        """Return the frames of these utterances; `frame_index` is theirs, in the same order."""
         lengths = count_stacked_frames(frame_index.frames, self.stack) * self.stack
         frames_BTF = np.empty((len(places), int(lengths.max()), self.bins), np.float32)
         plain = frame_index.is_identity.tolist()
@@ -76,7 +76,7 @@ class MappedFrames:
         whole_TF.take(frame_index.frame_indices(b, len(frames_TF), stored), 0, frames_TF, "clip")
 
     def _read_normalised(self, place: int, frames_TF: Float32[np.ndarray, "T F"]) -> int:
-        """Normalised into the first of `frames_TF`; how many there are."""
+        """Write the normalised frames to the start of `frames_TF`; return their number."""
         utterance = self.utterances[place]
         stored_TF = self.features.frames(utterance)
         self.normalise(utterance, stored_TF, frames_TF[: len(stored_TF)])
@@ -86,7 +86,10 @@ class MappedFrames:
         return replace(self, utterances=tuple(self.utterances[place] for place in places))
 
     def to_resident(self, device: torch.device) -> "ResidentFrames":
-        """Read and normalise all of it, once: a GPU may have room for more than this memory."""
+        """Read and normalise all frames once, one utterance at a time.
+
+        A GPU may have more free memory than this machine.
+        """
         ends = self.frame_counts.cumsum()
         frames = torch.zeros(int(self.frame_counts.sum()) + 1, self.bins, device=device)
         for place, (end, stored) in enumerate(zip(ends, self.frame_counts, strict=True)):
@@ -98,7 +101,7 @@ class MappedFrames:
 
 @dataclass(frozen=True, eq=False)
 class ResidentFrames:
-    """Normalised frames, one utterance after the other."""
+    """Normalised frames of all utterances, concatenated."""
 
     frames: Float32[Tensor, "N F"] = field(repr=False)  # the last row is zero: the padding
     starts: Int64[np.ndarray, " U"]  # rows of `frames`
@@ -112,7 +115,10 @@ class ResidentFrames:
     def gather(
         self, places: Int64[np.ndarray, " B"], frame_index: FrameIndex
     ) -> Float32[Tensor, "B T F"]:
-        """By index arithmetic where the frames lie; `timing` is that of these places."""
+        """Return the frames of these utterances; `frame_index` is theirs, in the same order.
+
+        One index_select, on the device of the frames.
+        """
         lengths = count_stacked_frames(frame_index.frames, self.stack) * self.stack
         t = np.arange(lengths.max())
         shown_BT = frame_index.first_frame[:, None] + (
@@ -126,7 +132,7 @@ class ResidentFrames:
         return self.frames.index_select(0, rows).view(len(places), -1, self.stack * self.bins)
 
     def take(self, places: Sequence[int]) -> "ResidentFrames":
-        """The frames stay where they are."""
+        """Return a store of some of the utterances, without copying frames."""
         chosen = list(places)
         return replace(self, starts=self.starts[chosen], frame_counts=self.frame_counts[chosen])
 
@@ -135,11 +141,11 @@ FrameStore = MappedFrames | ResidentFrames
 
 
 def resident_bytes(features: FeatureSet) -> int:
-    """What all of its splits take, once they are resident."""
+    """Return the memory that all splits take as ResidentFrames."""
     rows = sum(utterance.frames for utterance in features.utterances)
     return rows * features.bins * np.dtype(np.float32).itemsize
 
 
 def count_stacked_frames(frames: Int64[np.ndarray, " U"], stack: int) -> Int64[np.ndarray, " U"]:
-    """`stack` neighbours make one frame; the last frame is repeated to fill the last one."""
+    """Return the frames after stacking: the last one is filled by repeating the last frame."""
     return -(-frames // stack)

@@ -1,12 +1,12 @@
-"""Feed: the batches of an epoch, each made while the one before it is used.
+"""Loader: the batches of an epoch, each made while the one before is used.
 
-In:   a split, what its batches are to show, a device, a number of worker processes.
-Out:  batches on the device, in the order asked for.
-Not here: what a batch holds (batches.py), where its frames lie (store.py).
+In:   a split, the plan of an epoch, a device, a number of worker processes.
+Out:  batches on the device, in the order of the plan.
+Not here: what a batch holds (batches.py), where its frames are stored (frame_store.py).
 
-A thread makes the next batch: gathering lets go of Python's lock. Where frames are mapped, worker
-processes may gather in its stead; the thread then takes from them, and copies to the device.
-Nothing random happens here, so that no answer depends on who makes a batch.
+A thread makes the next batch; gathering releases the GIL. If frames are mapped, worker processes
+can gather instead; the thread then receives their frames and copies them to the device. Nothing
+here is random, so the results do not depend on the number of workers.
 """
 
 import signal
@@ -28,8 +28,8 @@ from pipeline.training.data import augment
 from pipeline.training.data.batches import Batch, Selection, SplitData
 from pipeline.training.data.frame_store import FrameStore, MappedFrames
 
-PREFETCH_FACTOR = 2  # batches that each worker has ready
-# What stops the run; a worker goes on until the run has stopped.
+PREFETCH_FACTOR = 2  # batches that each worker prepares ahead
+# Signals that stop the run. Workers ignore them, and work until the run has stopped.
 BLOCKED_SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR2") if hasattr(signal, name)
 )
@@ -40,12 +40,12 @@ OutputT = TypeVar("OutputT")
 
 
 class WorkerDiedError(InputError):
-    """A process that fed the training was killed."""
+    """A worker process was killed."""
 
 
 @dataclass(frozen=True, eq=False)
 class FrameDataset(Dataset[Tensor]):
-    """Selection -> frames, in this process or in a worker."""
+    """Returns the frames of a selection, in this process or in a worker."""
 
     store: FrameStore
 
@@ -58,17 +58,17 @@ class FrameDataset(Dataset[Tensor]):
 
 @dataclass(eq=False)
 class BatchLoader:
-    """Feeds epoch after epoch of one split; its workers live until it is closed."""
+    """Makes the batches of one split; its workers are kept between epochs."""
 
     split: SplitData
     device: torch.device
-    workers: int = 0  # where frames are mapped
-    start_method: StartMethod | None = None  # of the workers; None: the system's own way
+    workers: int = 0  # used only if frames are mapped
+    start_method: StartMethod | None = None  # of the workers; None: Python's default on this system
     _selections: list[Selection] = field(default_factory=list)
     _loader: "DataLoader[Tensor] | None" = None
 
     def batches(self, plan: Sequence[Selection]) -> Generator[Batch, None, None]:
-        """Closed early, it is ready for the next plan."""
+        """Yield the batches of a plan; the generator may be closed before its end."""
         if self.workers and isinstance(self.split.store, MappedFrames):
             frames = self._frames_from_workers(plan)
             return prefetch(lambda selection: self._make_batch(selection, next(frames)), plan)
@@ -77,7 +77,7 @@ class BatchLoader:
 
     @contextmanager
     def supervise_workers(self) -> Iterator[None]:
-        """Close it at the end; a worker's death in between is told in one line."""
+        """End the workers at the end of the block; WorkerDiedError if one died in it."""
         try:
             yield
         except RuntimeError as error:
@@ -99,7 +99,7 @@ class BatchLoader:
     def _frames_from_workers(self, plan: Sequence[Selection]) -> Iterator[Tensor]:
         self._selections[:] = plan
         with block_signals(), warnings.catch_warnings():
-            # More workers than CPUs are somebody's wish.
+            # The user may set more workers than there are CPUs.
             warnings.filterwarnings("ignore", message="This DataLoader will create")
             self._loader = self._loader or DataLoader(
                 FrameDataset(self.split.store),
@@ -119,25 +119,25 @@ class BatchLoader:
 def prefetch(
     make: Callable[[InputT], OutputT], items: Sequence[InputT]
 ) -> Generator[OutputT, None, None]:
-    """What is made of each, the next while the last is used."""
+    """Yield what `make` returns for each item; a thread makes the next one meanwhile."""
     with ThreadPoolExecutor(1, "feed") as background:
         coming = [background.submit(make, one) for one in items[:1]]
         for one in items[1:]:
             made = coming.pop().result()
             coming.append(background.submit(make, one))
             yield made
-            del made  # before the next one is waited for: it may be large
+            del made  # free its memory before waiting for the next
         for last in coming:
             yield last.result()
 
 
 @contextmanager
 def block_signals() -> Iterator[None]:
-    """Processes started within never hear what stops a run, not even before their first line."""
+    """Block the signals that stop a run in processes that are started in the block."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    resource_tracker.ensure_running()  # which would lift the block, if it were started within it
+    resource_tracker.ensure_running()  # started inside the block, it would unblock the signals
     former = signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED_SIGNALS)
     try:
         yield
@@ -146,6 +146,6 @@ def block_signals() -> Iterator[None]:
 
 
 def _ignore_signals(worker: int) -> None:
-    """Where signals cannot be blocked beforehand, as on Windows, they are ignored from here on."""
+    """Ignore the signals in a worker: on Windows they cannot be blocked before it starts."""
     for number in BLOCKED_SIGNALS:
         signal.signal(number, signal.SIG_IGN)

@@ -1,11 +1,11 @@
 """Normalisation: stored frames -> what the network reads.
 
-In:   settings, a feature set, the utterances of one split.   Out: a function that writes one
-utterance's frames, normalised, where they are wanted; another process can be sent it.
+In:   settings, a feature set, the utterances of one split.
+Out:  a function that writes one utterance's normalised frames into an array; it can be pickled.
 Not here: the sums over the training split and the maps made of them (features/statistics.py).
 
-`utterance` and `speaker` look at no other split: of an utterance alone, or of all that its speaker
-says in the split. `standardise`, `pca` and `zca` carry the training split's statistics to all.
+`utterance` uses the statistics of each utterance, `speaker` those of all its utterances in
+the split. `standardise`, `pca` and `zca` use the statistics of the training split for all splits.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.dlpack import from_dlpack  # unlike from_numpy, without a word of read-only arrays
+from torch.utils.dlpack import from_dlpack  # from_numpy warns about read-only arrays
 
 from pipeline.config.experiment import InputSettings
 from pipeline.features import statistics
@@ -23,9 +23,9 @@ from pipeline.features.shards import StoredUtterance
 from pipeline.features.statistics import AffineMap
 from pipeline.shapes import Float, Float32, Float64
 
-MIN_BIN_DEVIATION = 1e-3  # deviation below which a bin is not amplified further
+MIN_BIN_DEVIATION = 1e-3  # of a bin; a smaller standard deviation counts as this one
 
-StoredFrames = Float[np.ndarray, "T F"]  # maybe mapped from the file, read-only
+StoredFrames = Float[np.ndarray, "T F"]  # may be read-only, mapped from the file
 Frames = Float32[np.ndarray, "T F"]
 Normaliser = Callable[[StoredUtterance, StoredFrames, Frames], None]
 
@@ -50,7 +50,7 @@ def make_normaliser(
 
 @dataclass(frozen=True, eq=False)
 class PerBinAffine:
-    """x * factor + offset, bin by bin, in one pass: it rounds no more than storing x did."""
+    """x * factor + offset in each bin, in one pass over the frames."""
 
     factor: Float32[Tensor, " F"]
     offset: Float32[Tensor, " F"]
@@ -61,7 +61,7 @@ class PerBinAffine:
         return cls(torch.from_numpy(affine.factor), torch.from_numpy(offset.astype(np.float32)))
 
     def __call__(self, utterance: StoredUtterance, stored: StoredFrames, out: Frames) -> None:
-        frames = from_dlpack(stored).float()  # torch converts float16 in a sixth of numpy's time
+        frames = from_dlpack(stored).float()  # torch converts float16 six times as fast as numpy
         torch.addcmul(self.offset, frames, self.factor, out=torch.from_numpy(out))
 
 
@@ -81,7 +81,7 @@ class SpeakerCMVN:
 
     @classmethod
     def of(cls, features: FeatureSet, utterances: Sequence[StoredUtterance]) -> "SpeakerCMVN":
-        """Reads the frames once more: shards have no sums by speaker."""
+        """Read all frames once, because shards store no sums by speaker."""
         moments: dict[str, _Moments] = {}
         for utterance in utterances:
             found = _Moments.of(features.frames(utterance))
@@ -98,7 +98,7 @@ class SpeakerCMVN:
 
 @dataclass(frozen=True, eq=False)
 class _Moments:
-    """Mean and squared deviations, which add up as in features/statistics.py, bin by bin."""
+    """Mean and squared deviations of each bin; they can be added (Chan et al., 1979)."""
 
     count: int
     mean: Float64[np.ndarray, " F"]
@@ -136,5 +136,5 @@ def _copy_stored(utterance: StoredUtterance, stored: StoredFrames, out: Frames) 
 
 def _normalise_utterance(utterance: StoredUtterance, stored: StoredFrames, out: Frames) -> None:
     _copy_stored(utterance, stored, out)
-    out -= out.mean(0)  # numpy's sums do not depend on the number of threads
+    out -= out.mean(0)  # numpy, because its sums do not depend on the number of threads
     out /= np.maximum(np.sqrt(np.square(out).mean(0)), MIN_BIN_DEVIATION)

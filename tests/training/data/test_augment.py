@@ -1,4 +1,4 @@
-"""Stripes and timings: of the right size, and moved by nothing but (seed, epoch, utterance)."""
+"""Masks, shift and tempo: their size, and that they depend on (seed, epoch, utterance) only."""
 
 from collections.abc import Sequence
 
@@ -27,8 +27,8 @@ def ones(longest: int = 80) -> Tensor:
     return torch.ones(3, longest // STACK, BINS * STACK)
 
 
-def striped(settings: TrainSettings, epoch: int, places: Sequence[int] = (0, 1, 2)) -> Tensor:
-    """(B, T, F) of single frames: where a batch of ones became zero."""
+def masked(settings: TrainSettings, epoch: int, places: Sequence[int] = (0, 1, 2)) -> Tensor:
+    """Return where a batch of ones became zero, (B, T, F) in single frames."""
     found = draw_masks(settings, epoch, LENGTHS, BINS)
     chosen = np.array(places)
     x = apply_masks(ones()[chosen], found.take(chosen), STACK)
@@ -36,15 +36,15 @@ def striped(settings: TrainSettings, epoch: int, places: Sequence[int] = (0, 1, 
 
 
 def runs(line: Tensor) -> list[int]:
-    """Lengths of the runs of True."""
+    """Return the lengths of the runs of True."""
     words = "".join("x" if hit else " " for hit in line.tolist()).split()
     return [len(word) for word in words]
 
 
-def test_stripes_have_at_most_the_width_that_was_asked_for():
+def test_masks_have_at_most_the_width_of_the_settings():
     seen_time, seen_frequency = set(), set()
     for epoch in range(1, 200):
-        zero = striped(SETTINGS, epoch)
+        zero = masked(SETTINGS, epoch)
         for b, length in enumerate(LENGTHS.tolist()):
             in_time, in_frequency = zero[b].all(1), zero[b].all(0)
             assert torch.equal(zero[b], in_time[:, None] | in_frequency)
@@ -59,16 +59,16 @@ def test_stripes_have_at_most_the_width_that_was_asked_for():
     assert seen_frequency == {0, 1, 2}
 
 
-def test_stripes_come_anywhere_in_the_utterance():
-    """But never, as torchaudio's, in its last frame."""
-    hit = sum(striped(SETTINGS, epoch)[1].all(1).int() for epoch in range(1, 300))
+def test_masks_come_anywhere_in_the_utterance():
+    """Except in the last frame, as in torchaudio."""
+    hit = sum(masked(SETTINGS, epoch)[1].all(1).int() for epoch in range(1, 300))
     assert (hit[:19] > 0).all()
 
 
 def by_torchaudio(
     u_M2: np.ndarray, frames: int, widest: int, share: float, monkeypatch: pytest.MonkeyPatch
 ) -> np.ndarray:
-    """Which of so many frames its masks hide, when it draws these numbers."""
+    """Return which frames torchaudio masks if it draws these random numbers."""
     draws = iter(torch.from_numpy(u_M2).T[:, :, None])
     with monkeypatch.context() as patched:
         patched.setattr(torch, "rand", lambda *size, **kind: next(draws))
@@ -79,7 +79,7 @@ def by_torchaudio(
 
 @pytest.mark.parametrize("epoch", range(1, 30))
 def test_masks_are_torchaudios_over_the_valid_frames(epoch: int, monkeypatch: pytest.MonkeyPatch):
-    zero = striped(SETTINGS, epoch)
+    zero = masked(SETTINGS, epoch)
     u_UM2 = np.random.default_rng([SETTINGS.seed, epoch, 1]).random((3, 3, 2))
     for b, length in enumerate(LENGTHS.tolist()):
         in_time = by_torchaudio(u_UM2[b, :2], length, 7, MAX_TIME_MASK_SHARE, monkeypatch)
@@ -87,7 +87,7 @@ def test_masks_are_torchaudios_over_the_valid_frames(epoch: int, monkeypatch: py
         assert np.array_equal(zero[b, :length].numpy(), in_time[:, None] | in_frequency)
 
 
-def test_stripes_are_zero_and_nothing_else_changes():
+def test_masks_are_zero_and_nothing_else_changes():
     found = draw_masks(SETTINGS, 4, LENGTHS, BINS)
     x = torch.randn(3, 80, BINS)
     ours = apply_masks(x.clone(), found, 1)
@@ -100,7 +100,7 @@ def test_stripes_are_zero_and_nothing_else_changes():
         assert torch.equal(ours[b], by_hand)
 
 
-def test_neither_neighbours_nor_padding_move_a_stripe():
+def test_neither_neighbours_nor_padding_move_a_mask():
     found = draw_masks(SETTINGS, 3, LENGTHS, BINS)
     together = apply_masks(ones(98), found, STACK)
     for b in range(3):
@@ -113,7 +113,7 @@ def edges(settings: TrainSettings, epoch: int) -> tuple[int, ...]:
     return tuple(draw_masks(settings, epoch, np.full(9, 10_000), BINS).time.ravel())
 
 
-def test_stripes_differ_between_epochs_seeds_and_utterances():
+def test_masks_differ_between_epochs_seeds_and_utterances():
     wide = SETTINGS.model_copy(update={"time_mask_frames": 1000})
     other = wide.model_copy(update={"seed": 6})
     one, two, three = edges(wide, 1), edges(wide, 2), edges(other, 1)
@@ -125,11 +125,11 @@ def test_without_masks_there_is_nothing_to_draw():
     assert draw_masks(TrainSettings(), 1, LENGTHS, BINS) is None
 
 
-def test_one_kind_of_stripe_alone():
+def test_one_kind_of_mask_alone():
     only_time = SETTINGS.model_copy(update={"frequency_masks": 0})
     only_frequency = SETTINGS.model_copy(update={"time_masks": 0})
-    assert not striped(only_time, 1).all(1).any()
-    assert not striped(only_frequency, 1).all(2).any()
+    assert not masked(only_time, 1).all(1).any()
+    assert not masked(only_frequency, 1).all(2).any()
 
 
 STORED = np.random.default_rng(0).integers(4, 300, 400)
@@ -139,26 +139,26 @@ def everything(frames: np.ndarray) -> np.ndarray:
     return np.ones(len(frames), bool)
 
 
-def timed(stack: int = 3, epoch: int = 1, **settings: object) -> FrameIndex:
+def frame_index(stack: int = 3, epoch: int = 1, **settings: object) -> FrameIndex:
     return draw_frame_index(TrainSettings(**settings), epoch, stack, STORED, everything)
 
 
 def test_no_shift_and_no_tempo_show_every_frame_once():
-    plain = timed()
+    plain = frame_index()
     assert not plain.first_frame.any()
     assert (plain.tempo_factor == 1).all()
     assert np.array_equal(plain.frames, STORED)
 
 
 def test_a_shift_begins_at_each_of_the_first_frames():
-    shifted = timed(shift=True)
+    shifted = frame_index(shift=True)
     assert set(shifted.first_frame) == {0, 1, 2}
     assert np.array_equal(shifted.frames, STORED - shifted.first_frame)
-    assert set(timed(stack=1, shift=True).first_frame) == {0}
+    assert set(frame_index(stack=1, shift=True).first_frame) == {0}
 
 
 def test_a_tempo_makes_an_utterance_longer_or_shorter_by_at_most_its_share():
-    changed = timed(tempo=0.25)
+    changed = frame_index(tempo=0.25)
     ratio = STORED / changed.frames
     assert ratio[STORED > 100].min() == pytest.approx(0.8, abs=0.02)
     assert ratio[STORED > 100].max() == pytest.approx(1.25, abs=0.02)
@@ -174,16 +174,18 @@ def test_an_utterance_that_would_no_longer_fit_is_shown_as_it_is():
 
     settings = TrainSettings(tempo=0.25, shift=True)
     changed = draw_frame_index(settings, 1, 3, STORED, even)
-    odd = (timed(tempo=0.25, shift=True).frames % 2).astype(bool)
+    odd = (frame_index(tempo=0.25, shift=True).frames % 2).astype(bool)
     assert np.array_equal(changed.frames[odd], STORED[odd])
     assert (changed.tempo_factor[odd] == 1).all()
     assert (changed.frames[~odd] % 2 == 0).all()
 
 
-def test_timings_derive_from_seed_and_epoch():
-    paces = {tuple(timed(epoch=e, seed=s, tempo=0.1).tempo_factor) for e in (1, 2) for s in (0, 1)}
+def test_shift_and_tempo_depend_on_seed_and_epoch():
+    paces = {
+        tuple(frame_index(epoch=e, seed=s, tempo=0.1).tempo_factor) for e in (1, 2) for s in (0, 1)
+    }
     assert len(paces) == 4
-    assert np.array_equal(timed(tempo=0.1).tempo_factor, timed(tempo=0.1).tempo_factor)
+    assert np.array_equal(frame_index(tempo=0.1).tempo_factor, frame_index(tempo=0.1).tempo_factor)
 
 
 def test_even_a_single_frame_can_be_shifted():
@@ -191,3 +193,15 @@ def test_even_a_single_frame_can_be_shifted():
     shifted = draw_frame_index(TrainSettings(shift=True), 1, 8, one, everything)
     assert (shifted.frames == 1).all()
     assert not shifted.first_frame.any()
+
+
+def test_masks_and_frame_indices_use_different_random_numbers():
+    """With the same numbers an utterance's tempo would follow from the place of its mask."""
+    frames = np.full(400, 10_000)
+    settings = TrainSettings(time_masks=1, time_mask_frames=1000, tempo=0.25)
+    masks = draw_masks(settings, 1, frames, BINS)
+    index = draw_frame_index(settings, 1, 1, frames, everything)
+    start, stop = masks.time[:, 0].T
+    for value in (stop - start, start / (10_000 - (stop - start))):
+        correlation = np.corrcoef(value, np.log(index.tempo_factor))[0, 1]
+        assert abs(correlation) < 4 / len(frames) ** 0.5

@@ -1,4 +1,4 @@
-"""Normalisation: what the frames of a split are afterwards, by float64 sums over all of them."""
+"""Normalised frames: their means and variances, by float64 sums over all of them."""
 
 import pickle
 from collections.abc import Callable
@@ -25,13 +25,13 @@ SPEAKERS = ("x", "y", "x", "z", "y", "x")
 def features(tmp_path: Path) -> FeatureSet:
     """Three speakers, each louder than the one before; x speaks in both splits."""
     splits = ("train", "train", "train", "train", "train", "test")
-    told = [(f"u{n}", split, "ABCA", 8 + 3 * n) for n, split in enumerate(splits)]
+    utterance_specs = [(f"u{n}", split, "ABCA", 8 + 3 * n) for n, split in enumerate(splits)]
 
     def louder(name: str, frames: np.ndarray) -> np.ndarray:
         voice = "xyz".index(SPEAKERS[int(name[1])])
         return frames * np.float32(1 + voice) + np.float32(50 * voice)
 
-    made = write_feature_set(told, tmp_path / "set", louder)
+    made = write_feature_set(utterance_specs, tmp_path / "set", louder)
     (shard,) = made.shards
     utterances = [
         replace(u, speaker=speaker) for u, speaker in zip(shard.utterances, SPEAKERS, strict=True)
@@ -64,18 +64,35 @@ def test_each_speaker_of_a_split_has_mean_0_and_variance_1(features: FeatureSet)
     assert np.abs(found["u0"].mean(axis=0)).max() > 0.01  # not each utterance by itself
 
 
-def test_a_speaker_of_two_splits_is_normalised_in_each_by_it_alone(features: FeatureSet):
+def test_a_speaker_of_two_splits_is_normalised_in_each_split_separately(features: FeatureSet):
     (x,) = normalised(features, "test", normalisation="speaker").values()
     np.testing.assert_allclose(x.mean(axis=0), 0, atol=1e-5)
     by_itself = normalised(features, "test", normalisation="utterance")
     np.testing.assert_allclose(x, by_itself["u5"], atol=1e-4)
 
 
-def test_a_speaker_of_silence_stays_finite(tmp_path: Path):
+@pytest.mark.parametrize("kind", ["speaker", "utterance"])
+@pytest.mark.parametrize(("deviation", "expected"), [(1e-5, 1e-2), (1e-4, 0.1), (1.1e-3, 1.0)])
+def test_a_bin_whose_deviation_is_below_a_thousandth_is_divided_by_a_thousandth(
+    tmp_path: Path, kind: str, deviation: float, expected: float
+):
+    """Otherwise the rounding noise of a silent bin would become as loud as speech."""
+
+    def almost_silent(name: str, frames: np.ndarray) -> np.ndarray:
+        signs = np.where(np.arange(len(frames)) % 2, 1, -1)[:, None]
+        return (deviation * signs * np.ones_like(frames)).astype(np.float32)
+
+    features = write_feature_set([("a", "train", "A", 6)], tmp_path / "set", almost_silent)
+    (x,) = normalised(features, "train", normalisation=kind).values()
+    np.testing.assert_allclose(np.abs(x), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["speaker", "utterance"])
+def test_constant_frames_become_zero(tmp_path: Path, kind: str):
     features = write_feature_set(
         [("a", "train", "A", 5)], tmp_path / "set", lambda name, x: np.full_like(x, np.log(1e-10))
     )
-    (x,) = normalised(features, "train", normalisation="speaker").values()
+    (x,) = normalised(features, "train", normalisation=kind).values()
     assert np.abs(x).max() < 1e-2
 
 
@@ -132,12 +149,12 @@ def test_epsilon_is_relative_to_the_mean_variance_of_speech(speech):
 
 
 @pytest.mark.parametrize("normalisation", ["standardise", "utterance", "speaker"])
-def test_of_log_amplitude_and_log_power_the_network_reads_the_same(
+def test_log_amplitude_and_log_power_are_the_same_after_normalisation(
     tmp_path: Path, normalisation: str
 ):
-    told = [("u0", "train", "ABCA", 20), ("u1", "train", "CAB", 17)]
-    amplitude = write_feature_set(told, tmp_path / "amplitude")
-    power = write_feature_set(told, tmp_path / "power", lambda name, frames: 2 * frames)
+    specs = [("u0", "train", "ABCA", 20), ("u1", "train", "CAB", 17)]
+    amplitude = write_feature_set(specs, tmp_path / "amplitude")
+    power = write_feature_set(specs, tmp_path / "power", lambda name, frames: 2 * frames)
     one, other = (
         normalised(each, "train", normalisation=normalisation) for each in (amplitude, power)
     )

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from pipeline.config.experiment import ModelSettings
-from pipeline.training.network.model import Network, NetworkOutput
+from pipeline.training.network.model import Clamp, Network, NetworkOutput
 from tests.training.ctc_loss import ctc_loss
 
 BINS, CLASSES = 6, 5
@@ -289,3 +289,28 @@ def test_bfloat16_stays_near_float32(variant: dict[str, object]):
     with torch.autocast("cpu", torch.bfloat16):
         rough = net(frames(), LENGTHS).logits
     torch.testing.assert_close(rough.float(), net(frames(), LENGTHS).logits, rtol=0.1, atol=0.05)
+
+
+@pytest.mark.parametrize("ceiling", [None, 2.0])
+@pytest.mark.parametrize("training", [True, False])
+def test_a_clamp_counts_zeros_and_ceilings_exactly(ceiling: float | None, training: bool):
+    clamp = Clamp(ceiling).train(training)
+    x = torch.tensor([[[-1.0, 0.0, 1e-30, 2.0], [5.0, 1.0, -3.0, 1.9]], [[0.0, 9.0, 0.0, 0.0]] * 2])
+    mask = torch.tensor([[True, True], [True, False]])
+    y, counts = clamp(x, mask)
+    assert torch.equal(y, x.clamp(0, ceiling))
+    assert counts.tolist() == [12, 6, 0 if ceiling is None else 3]
+
+
+@pytest.mark.parametrize("variant", [{"convolutions": 2}, {"cell": "relu", "clamp": None}], ids=str)
+def test_layers_without_positive_activations_are_counted_at_zero(variant: dict[str, object]):
+    net = network(**variant)
+    for name, parameter in net.named_parameters():
+        if "bias" in name:
+            parameter.data.fill_(-100.0)
+    counts = net(frames(9), LENGTHS).clamp_counts
+    layers = counts[:, 0] > 0
+    assert layers.tolist() == (
+        [True] * 4 + [False] if "convolutions" in variant else [False, False, True, True, True]
+    )
+    assert torch.equal(counts[layers, 1], counts[layers, 0])
