@@ -282,3 +282,17 @@ def test_no_more_requests_are_served_at_once_than_tasks_may_run():
     made = retry_policy.plan_with_retries((), runs, overrides_by_run, Limits(running=2))
     assert [array.throttle for array in made.runs] == [1, 1]
     assert made.deferred_runs == 2
+
+
+@pytest.mark.parametrize(
+    ("with_override", "report", "tasks"), [({"3"}, False, [3, 1]), ({"1", "2"}, True, [1, 2])]
+)
+def test_only_one_task_is_kept_for_each_later_request_and_one_for_the_report(
+    with_override, report, tasks
+):
+    runs = [Run(f"{number}", "mel") for number in range(4 - report)]
+    overrides = dict.fromkeys(with_override, ResourceOverride(8.0))
+    made = retry_policy.plan_with_retries(
+        (), runs, overrides, Limits(tasks=4), JobPreferences(report=report)
+    )
+    assert [len(array.tasks) for array in made.runs] == tasks
