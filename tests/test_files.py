@@ -30,8 +30,8 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path):
     write_text(path, "old")
     script = (
         "import os, sys, pathlib\n"
-        "from pipeline.files import replacing\n"
-        "with replacing(pathlib.Path(sys.argv[1])) as partial:\n"
+        "from pipeline.files import atomic_write\n"
+        "with atomic_write(pathlib.Path(sys.argv[1])) as partial:\n"
         "    partial.write_text('half')\n"
         "    os._exit(9)\n"
     )

@@ -1,6 +1,9 @@
-"""Means: CPUs that a run may use, whoever limits them; the workers that its profile wishes."""
+"""CPUs and memory that a run may use, what a process tree uses, whether a process is alive."""
 
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -8,7 +11,7 @@ import pytest
 from jobs.node.training_task import RunResources
 from jobs.profile import load_profile
 from pipeline import host
-from pipeline.host import available_cpus, free_memory_bytes
+from pipeline.host import available_cpus, free_memory_bytes, is_alive, private_bytes_of_tree
 
 
 @pytest.fixture
@@ -102,3 +105,72 @@ def test_free_memory_is_less_than_total_memory():
     text = Path("/proc/meminfo").read_text().splitlines()
     total = next(int(line.split()[1]) for line in text if line.startswith("MemTotal"))
     assert 0 < free_memory_bytes() < total * 1024
+
+
+@pytest.mark.parametrize(
+    ("line", "folder", "file"),
+    [
+        ("0::/slurm/job_7", "slurm/job_7", "memory.events"),
+        ("4:memory:/slurm/job_7", "memory/slurm/job_7", "memory.oom_control"),
+    ],
+)
+def test_a_kill_for_memory_is_counted_by_the_cgroup_of_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, folder: str, file: str
+):
+    monkeypatch.setattr(host, "OWN_CGROUPS_FILE", tmp_path / "own")
+    monkeypatch.setattr(host, "CGROUP_ROOT", tmp_path / "cgroup")
+    assert host.oom_kills() == 0
+    (tmp_path / "own").write_text(f"9:cpu:/other\n{line}\n")
+    counted = tmp_path / "cgroup" / folder / file
+    counted.parent.mkdir(parents=True)
+    for kills in (0, 2):
+        counted.write_text(f"oom 3\noom_kill {kills}\n")
+        assert host.oom_kills() == kills
+
+
+CHILD_PAGES = """
+import mmap, sys
+shared = mmap.mmap(os.open(sys.argv[1], os.O_RDWR), 0)
+shared_bytes = sum(shared[i] for i in range(0, len(shared), 4096))
+private = b"1" * int(sys.argv[2])
+print(shared_bytes, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports shared pages")
+def test_shared_pages_of_a_child_are_not_its_private_memory(tmp_path: Path):
+    size, private = 300_000_000, 100_000_000
+    file = tmp_path / "shared"
+    file.write_bytes(b"0" * size)
+    before = private_bytes_of_tree()
+    with subprocess.Popen(
+        [sys.executable, "-c", "import os" + CHILD_PAGES, file, str(private)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as child:  # fmt: skip
+        assert child.stdout is not None
+        assert int(child.stdout.readline()) > 0
+        added = private_bytes_of_tree() - before
+        assert child.stdin is not None
+        child.stdin.close()
+    assert private < added < private + size / 2
+
+
+def test_this_process_lives_and_an_ended_one_does_not():
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    assert is_alive(os.getpid())
+    assert not is_alive(child.pid)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only Linux tells")
+def test_a_killed_process_that_nobody_has_waited_for_is_not_alive():
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    assert is_alive(child.pid)
+    child.kill()
+    limit = time.monotonic() + 10
+    while is_alive(child.pid) and time.monotonic() < limit:
+        time.sleep(0.01)
+    assert not is_alive(child.pid)
+    assert child.returncode is None
+    child.communicate()

@@ -1,62 +1,25 @@
-"""Processes: whether one lives, how one is asked to stop, which one owns a sweep here.
+"""Processes: whether a partial file is abandoned, and which process runs a sweep on this host.
 
-In:   a pid; SIGTERM, SIGINT, SIGUSR2, or the death of the process that started this one.
-Out:  `alive`, `owner`; a `StopRequest`, which training looks at between steps.
-Not here: starting them (local.py).
+In:   a partial file, the owner file of a sweep.   Out: answers; the sweep's owner while it runs.
+Not here: whether a pid is alive (pipeline/host.py), starting processes (executor.py).
 """
 
-import ctypes
 import os
 import re
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.files import InputError, read_json, write_json
+from pipeline.host import is_alive
 
 OWNER_TIMEOUT_S = 60
 
-# os.kill(pid, 0) asks on Unix and kills on Windows, so Windows is asked in its own way.
-STILL_ACTIVE = 259  # Windows
-QUERY_LIMITED_INFORMATION = 0x1000
-
-if sys.platform == "win32":
-
-    def is_alive(pid: int) -> bool:
-        kernel = ctypes.windll.kernel32
-        handle = kernel.OpenProcess(QUERY_LIMITED_INFORMATION, False, pid)
-        if not handle:
-            return False
-        code = ctypes.c_ulong()
-        kernel.GetExitCodeProcess(handle, ctypes.byref(code))
-        kernel.CloseHandle(handle)
-        return code.value == STILL_ACTIVE
-
-else:
-
-    def _is_zombie(pid: int) -> bool:
-        """Killed, but not yet waited for by whoever started it; Linux tells."""
-        try:
-            stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            return False
-        return stat.rpartition(")")[2].split()[0] == "Z"
-
-    def is_alive(pid: int) -> bool:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            return True  # somebody else's
-        return not _is_zombie(pid)
-
 
 def is_abandoned(partial: Path) -> bool:
-    """Whether `files.replacing` began this file in a process of this host that is gone."""
+    """Return whether `files.atomic_write` began this file in a process of this host that ended."""
     found = re.search(r"\.(?P<host>[^/]+)-(?P<pid>\d+)-[0-9a-f]{8}\.partial$", partial.name)
     if not found or not found["host"].endswith(socket.gethostname()):
         return False
@@ -64,15 +27,15 @@ def is_abandoned(partial: Path) -> bool:
 
 
 def owner_pid(file: Path) -> int | None:
-    """The living process that owns what `file` stands for.
+    """Return the pid of the running process that owns `file`, or None.
 
-    A pid is soon another process's, so the owner also touches the file while it lives.
+    The system reuses pids, so the owner also touches the file while it runs.
     """
     try:
         content, touched = read_json(file), file.stat().st_mtime
         host, pid = str(content["host"]), int(content["pid"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None  # nobody, or half a file from a power cut
+        return None  # no owner, or half a file after a power cut
     here = host == socket.gethostname()
     fresh = time.time() - touched < OWNER_TIMEOUT_S
     return pid if here and fresh and is_alive(pid) else None
@@ -80,7 +43,7 @@ def owner_pid(file: Path) -> int | None:
 
 @contextmanager
 def own_sweep(file: Path) -> Iterator[None]:
-    """One process at a time deals the tasks of a sweep on this machine."""
+    """Own the sweep during the block; InputError if another process of this host runs it."""
     if pid := owner_pid(file):
         raise InputError(
             f"{file}: process {pid} is running this sweep already; "

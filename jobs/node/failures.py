@@ -12,7 +12,7 @@ from pipeline.files import InputError
 
 # Cause -> what a person can do about it.
 REMEDIES = {
-    "bad configuration": "mend what the line names, then type it again",
+    "bad configuration": "correct what the message names, then run the same command again",
     "missing features": "make sweep again: it computes what is missing",
     "infeasible": "lower input.stack or features.hop_ms, or leave the utterances out",
     "divergence": "lower train.learning_rate, or set train.clip",

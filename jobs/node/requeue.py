@@ -57,8 +57,8 @@ def may_requeue(path: Path, find_cause: Callable[[], str]) -> bool:
     what_happened, way_out = INTERRUPTIONS[ended_by]
     section = "features." if isinstance(task, FeatureTask) else ""
     message = (
-        f"{MAX_STALLED_ATTEMPTS} lives of job {current_job_id()} in a row brought nothing new to save; the last {what_happened}, "
-        f"and it is not requeued any more: {way_out.format(of=section)}"
+        f"job {current_job_id()} started {MAX_STALLED_ATTEMPTS} times without saving progress; "
+        f"the last attempt {what_happened}; not requeued again: {way_out.format(of=section)}"
     )
     print(f"given up: {message}", flush=True)
     failure = Failure(cause=ended_by, message=message)

@@ -23,9 +23,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from jobs.local.processes import is_alive
 from jobs.slurm.client import current_job_id
 from pipeline.files import InputError, read_json, write_json
+from pipeline.host import is_alive
 from pipeline.runs.folder import Heartbeat, RunFolder
 from pipeline.runs.records import HEARTBEAT_TIMEOUT_S
 

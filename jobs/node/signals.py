@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from jobs.local.executor import PARENT_PID_VARIABLE
-from jobs.local.processes import is_alive
+from pipeline.host import is_alive
 
 # SIGUSR2 announces SLURM's time limit. Windows lacks it and has SIGBREAK.
 STOP_SIGNALS = ("SIGTERM", "SIGINT", "SIGUSR2", "SIGBREAK")

@@ -336,7 +336,7 @@ def test_a_job_that_starts_three_times_without_progress_is_given_up(
     assert not mel.state_version
     found = slurm_project.run_states("two")["mel"]
     assert (found["state"], found["cause"]) == ("failed", "timeout")
-    assert f"3 lives of job {job} in a row brought nothing new to save" in found["detail"]
+    assert f"job {job} started 3 times without saving progress" in found["detail"]
     assert "raise minutes in the profile" in slurm_project.run_verb("status", "two", "--once").out
 
     assert "submitted runs: job" in slurm_project.submit_sweep("two")

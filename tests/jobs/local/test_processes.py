@@ -1,4 +1,4 @@
-"""Processes: alive or not, asked to stop by a flag, one owner of a sweep."""
+"""Abandoned files, stop requests by a flag, one owner of a sweep."""
 
 import json
 import os
@@ -12,29 +12,9 @@ from pathlib import Path
 import pytest
 
 from jobs.local.executor import PARENT_PID_VARIABLE
-from jobs.local.processes import OWNER_TIMEOUT_S, is_abandoned, is_alive, own_sweep, owner_pid
+from jobs.local.processes import OWNER_TIMEOUT_S, is_abandoned, own_sweep, owner_pid
 from jobs.node.signals import catch_stop_signals, parent_pid
 from pipeline.files import InputError
-
-
-def test_this_process_lives_and_an_ended_one_does_not():
-    child = subprocess.Popen([sys.executable, "-c", ""])
-    child.wait()
-    assert is_alive(os.getpid())
-    assert not is_alive(child.pid)
-
-
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only Linux tells")
-def test_a_killed_process_that_nobody_has_waited_for_is_not_alive():
-    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    assert is_alive(child.pid)
-    child.kill()
-    limit = time.monotonic() + 10
-    while is_alive(child.pid) and time.monotonic() < limit:
-        time.sleep(0.01)
-    assert not is_alive(child.pid)
-    assert child.returncode is None
-    child.communicate()
 
 
 def test_a_partial_file_of_a_process_that_is_gone_is_abandoned(tmp_path: Path):

@@ -53,8 +53,8 @@ def test_a_run_that_is_stopped_three_times_where_it_was_is_given_up(tmp_path):
     assert not requeue.may_requeue(task, timeout)
     assert cause(run) == "timeout"
     assert run.failure().message == (
-        "3 lives of job 12 in a row brought nothing new to save; the last reached the time limit, "
-        "and it is not requeued any more: raise minutes in the profile"
+        "job 12 started 3 times without saving progress; the last attempt reached the time limit; "
+        "not requeued again: raise minutes in the profile"
     )
 
 
