@@ -116,7 +116,7 @@ class ModelSettings(Settings):
 
 
 class CtcSettings(Settings):
-    """What training minimises besides the CTC loss. Rows report the CTC loss alone."""
+    """Terms that training adds to the CTC loss. Rows report the CTC loss alone."""
 
     prior: float = Field(
         default=0.0,
@@ -255,7 +255,7 @@ class DecodeSettings(Settings):
 
 
 class Experiment(Settings):
-    """What to run: one resolved configuration."""
+    """One resolved configuration: what to run."""
 
     corpus: Corpus = Field(description="path of a corpus file, relative to the experiment file")
     alphabet: Literal["english-38", "english-29", "english-28"] = Field(

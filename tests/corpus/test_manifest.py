@@ -51,6 +51,7 @@ def test_a_manifest_is_read_back_slice_by_slice(tmp_path, seconds):
     manifests.write_manifest(written, tmp_path / "manifest.jsonl")
     found = ManifestFile.open(tmp_path / "manifest.jsonl")
     assert (found.root, found.digest) == (written.root, written.digest)
+    assert (found.corpus, found.utterance_count) == ("tones", len(seconds) + 1)
     assert len(found.slices) == len(written.slices)
     for index in range(len(written.slices)):
         assert found.slice(index) == written.slice(index)
@@ -72,6 +73,15 @@ def test_the_file_is_a_header_and_a_line_per_utterance(tmp_path):
         "refusals": [{"utterance": "u9", "reason": "u9.wav: cut short"}],
     }
     assert [line["samples"] for line in lines] == [8000, 16000, 24000]
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_strictness_and_refusals_are_read_back(tmp_path, strict):
+    refusals = (Refusal("u9", "u9.wav: is cut short"),)
+    written = replace(manifest_of(1, 2), strict=strict, refusals=refusals)
+    manifests.write_manifest(written, tmp_path / "m.jsonl")
+    found = ManifestFile.open(tmp_path / "m.jsonl")
+    assert (found.strict, found.refusals) == (strict, refusals)
 
 
 def test_the_content_is_one_line_of_json_in_utf_8_per_utterance():

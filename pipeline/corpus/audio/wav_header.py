@@ -16,7 +16,7 @@ UNKNOWN_SIZE = 0xFFFFFFFF  # in RF64 the ds64 chunk has the size; a wav from a p
 
 
 class WavHeader(NamedTuple):
-    """What the chunks before the samples say."""
+    """The contents of the chunks before the samples."""
 
     tag: int
     channels: int
@@ -37,7 +37,7 @@ class WavHeader(NamedTuple):
 
 
 class DamagedWavError(ValueError):
-    """What is wrong with the file; the text follows the path in a message."""
+    """The file is damaged; its text follows the path in a message."""
 
 
 def read_wav_header(file: BinaryIO) -> WavHeader | None:
