@@ -210,7 +210,7 @@ def _train_and_record(
         if lock.lost:
             log.warning("another process took this one for dead, and has the run now")
             return DONE
-        log.info("stopped at a step boundary, state saved; typed again it continues")
+        log.info("stopped at a step boundary, state saved; run the same command again to continue")
         return STOPPED
     except Exception as error:
         failure = make_failure(error)

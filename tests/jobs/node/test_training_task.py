@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from jobs.node import training_task
+from jobs.exit_codes import FAILED
+from jobs.local.executor import ExitStatus
+from jobs.node import task_file, training_task
+from jobs.node.signals import StopRequest
+from jobs.node.task_file import Run, RunTask
 from jobs.node.training_task import RunResources
 from pipeline.config.experiment import load_experiment
 from pipeline.corpus import readers
@@ -55,3 +59,23 @@ def test_a_finished_run_shows_its_last_dev_cer_however_short_an_epoch_is(
     beat = folder.heartbeat()
     assert beat is not None
     assert (beat.epoch, beat.update, beat.dev_cer) == (1, dev["updates"], dev["cer"])
+
+
+def test_a_failing_run_records_its_cause_with_the_traceback(tmp_path: Path):
+    runs = (Run("a1", "mel-0"),)
+    code = training_task.train_runs(tmp_path, runs, RunResources("cpu", 1), StopRequest())
+    failure = RunFolder(tmp_path / "runs" / "a1").failure()
+    assert code == FAILED
+    assert failure is not None
+    assert (failure.cause, failure.job) == ("missing features", "")
+    assert failure.traceback.startswith("Traceback")
+    assert "MissingFeaturesError" in failure.traceback
+
+
+def test_a_run_whose_process_was_killed_gets_a_failure_without_traceback(tmp_path: Path):
+    task = RunTask(work=str(tmp_path), runs=(Run("a1", "mel-0"),), device="cpu", threads=1)
+    file = task_file.write_task(task, tmp_path)
+    training_task.record_silent_failure(ExitStatus(file, -9), tmp_path)
+    failure = RunFolder(tmp_path / "runs" / "a1").failure()
+    assert failure is not None
+    assert (failure.cause, failure.traceback) == ("killed", "")
