@@ -118,6 +118,7 @@ def test_seeds_are_gathered_and_their_mean_and_deviation_are_numpys(tmp_path: Pa
         {"features.spectrum": "mel"},
         {"features.spectrum": "power"},
     ]
+    assert [arm.name for arm in found.arms] == ["features.spectrum mel", "features.spectrum power"]
     rates = found.arms[0].test_cers
     assert len(rates) == 3
     assert found.arms[0].mean_test_cer == pytest.approx(np.mean(rates))
@@ -190,3 +191,56 @@ def test_the_description_names_overfitting_waiting_and_infeasible_utterances(
 def test_a_missing_run_is_described():
     missing = SweepRun("later", {}, RunFolder(Path("nowhere")))
     assert "does not exist yet" in describe_run(read_run(missing, NOW))
+
+
+@pytest.mark.parametrize(("last_loss", "overfits"), [(1.09, False), (1.11, True)])
+def test_a_run_overfits_if_the_dev_loss_rises_by_a_tenth(
+    summaries: list[RunSummary], last_loss: float, overfits: bool
+):
+    run = summaries[1]
+    last = run.rows_for("dev")[-1]["epoch"]
+    rows = []
+    for row in run.rows:
+        is_last_dev = row["epoch"] == last and row["split"] == "dev"
+        escaped = row["loss_per_character"] < 2
+        rows.append({**row, "loss_per_character": 1.0} if escaped else row)
+        rows[-1] = {**rows[-1], "loss_per_character": last_loss} if is_last_dev else rows[-1]
+    assert ("It overfits" in describe_run(replace(run, rows=rows))) == overfits  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("share", "reported"), [(0.09, False), (0.11, True)])
+def test_waiting_for_data_is_reported_above_a_tenth(
+    summaries: list[RunSummary], share: float, reported: bool
+):
+    rows = [{**row, "loader_wait": share} for row in summaries[1].rows]
+    description = describe_run(replace(summaries[1], rows=rows))  # type: ignore[arg-type]
+    assert ("waiting for data" in description) == reported
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(1, []), (2, [2])])
+def test_an_arm_has_at_least_two_runs(tmp_path: Path, count: int, sizes: list[int]):
+    runs = [
+        make_run(tmp_path / f"{seed}", f"{seed}", {"train.seed": seed}, RunScenario(epochs=2))
+        for seed in range(count)
+    ]
+    arms = compare_runs([read_run(run, NOW) for run in runs]).arms
+    assert [len(arm.runs) for arm in arms] == sizes
+
+
+def test_a_run_that_failed_after_its_test_is_not_the_best(summaries: list[RunSummary]):
+    failed = replace(summaries[1], state="failed")
+    assert compare_runs([failed, summaries[2]]).best is summaries[2]
+
+
+def test_only_a_finished_run_whose_last_epoch_is_best_may_need_more_epochs(
+    summaries: list[RunSummary],
+):
+    """Epoch 12 of 20 is the best one of the run; without the later ones it is the last."""
+    run = summaries[1]
+    selected = run.selected_dev_row
+    assert selected is not None
+    shorter = [row for row in run.rows if row["epoch"] <= selected["epoch"]]
+    assert "more epochs may help" not in describe_run(run)
+    assert "more epochs may help" in describe_run(replace(run, rows=shorter))
+    running = replace(run, rows=shorter, state="running")
+    assert "more epochs may help" not in describe_run(running)
