@@ -128,7 +128,7 @@ class _ProgressWriter:
         self._began = self._written = time.monotonic()
 
     def update_slice(self, utterances: int, seconds: float) -> None:
-        """Of the slice under way."""
+        """Update the progress of the current slice."""
         self._current = self._completed + TaskProgress(utterances, seconds)
         if time.monotonic() - self._written > PROGRESS_WRITE_INTERVAL_S:
             self.write()
