@@ -452,7 +452,7 @@ FAINT = FeatureSettings(spectrum="power", scale="none", window="blackman")
 )
 def test_settings_that_storage_cannot_hold_leave_no_shard_and_harm_no_other_set(
     make_manifest: MakeManifest, write_wav: Callable[..., None], tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch, settings: FeatureSettings, message: str,
+    monkeypatch: pytest.MonkeyPatch, *, settings: FeatureSettings, message: str,
 ):  # fmt: skip
     monkeypatch.setattr(framing, "BUFFER_ROWS", 50)  # LOUD is refused long before the last row
     manifest = make_manifest()
