@@ -85,3 +85,9 @@ def test_a_wider_beam_finds_at_least_as_much():
 
 def test_no_frames_are_no_labels():
     assert beam_search_utterance(np.zeros((0, 5)), beam=4)[0].labels == ()
+
+
+def test_by_default_a_prefix_grows_by_classes_of_at_least_a_ten_thousandth():
+    logs_SC = np.log([[0.5, 0.5 - 2e-4 - 5e-5, 2e-4, 5e-5]])
+    found = {one.labels for one in beam_search_utterance(logs_SC, beam=9)}
+    assert found == {(), (1,), (2,)}
