@@ -1,7 +1,7 @@
 # Every target is a thin line over one program: `blankslate VERB …` (python -m jobs VERB …).
 # `make` alone prints this list.
 
-# Not `?=`: clusters export names such as WORK, which must not win over a profile unasked.
+# Not `?=`: clusters export names such as WORK, which must not override a profile by accident.
 CORPUS :=
 SWEEP := configs/sweeps/spectrum.yaml
 EXPERIMENT := configs/experiments/baseline.yaml
@@ -41,10 +41,12 @@ pip := $(bin)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: help setup demo test check format lock features verify inspect train lr-range doctor sweep status logs cancel report bench bench-setup cluster-check slurm-up slurm-down clean
 
-help:  ## print this list
-	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r name text; do printf '  %-14s %s\n' "$$name" "$$text"; done
+##@ Start
 
-setup: $(stamp) $(kernel)  ## .venv with the exact locked versions; does nothing when nothing changed
+help:  ## print this list
+	@sed -n -e 's/^##@ \(.*\)/\n\1:/p' -e 's/^\([a-z-]*\):.*  ## /  \1|/p' Makefile | while IFS='|' read -r name text; do case "$$text" in '') echo "$$name" ;; *) printf '  %-14s %s\n' "$$name" "$$text" ;; esac; done
+
+setup: $(stamp) $(kernel)  ## create .venv with the exact locked versions; does nothing if nothing changed
 
 $(stamp): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("blankslate needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + "; name another: make setup PYTHON=python3.12")'
@@ -59,66 +61,89 @@ $(kernel): $(stamp) $(wildcard pipeline/features/native/*.[ch])
 	@$(bin)/python -m pipeline.features.native.kernels
 	@touch $@
 
-demo: setup  ## synthesise a corpus, precompute, run a small sweep, write a report: minutes, no data needed
+demo: setup  ## no data needed: make a corpus, compute features, run a small sweep, write its report
 	@$(blankslate) demo --cluster "$(CLUSTER)" $(work)
 
-test: setup  ## every test that this machine can run
+clean:  ## remove .venv and caches; the work folder stays
+	@rm -rf .venv .venv-bench build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+
+##@ Features
+
+features: setup  ## CORPUS=… or SWEEP=…, CLUSTER=…: compute every feature set that is missing
+	@$(blankslate) features $(if $(CORPUS),--corpus "$(CORPUS)",--sweep "$(SWEEP)") --cluster "$(CLUSTER)" $(work) $(dry) $(set)
+
+verify: setup  ## CORPUS=…, SWEEP=… or FEATURES=…: compare every byte of feature sets with its checksum
+	@$(blankslate) verify $(or $(FEATURES),"$(or $(CORPUS),$(SWEEP))") --cluster "$(CLUSTER)" $(work)
+
+inspect: setup  ## FEATURES=… (a shard or a feature set), UTTERANCE=…, OUT=….png: print and draw what it holds
+	@$(blankslate) inspect "$(or $(FEATURES),$(CORPUS),$(SWEEP))" --cluster "$(CLUSTER)" $(work) $(if $(UTTERANCE),--utterance "$(UTTERANCE)") $(if $(OUT),--output "$(OUT)")
+
+##@ One run
+
+doctor: setup  ## EXPERIMENT=…: check an experiment for mistakes before it is trained
+	@$(blankslate) doctor "$(EXPERIMENT)" --cluster "$(CLUSTER)" $(work) $(set)
+
+lr-range: setup  ## EXPERIMENT=…: try learning rates from 1e-6 to 1e-2 in 200 updates; suggest one
+	@$(blankslate) lr-range "$(EXPERIMENT)" --cluster "$(CLUSTER)" $(work) $(set)
+
+train: setup  ## EXPERIMENT=…: train one run here, with live progress
+	@$(blankslate) train "$(EXPERIMENT)" --cluster "$(CLUSTER)" $(work) $(set)
+
+##@ A sweep
+
+sweep: setup  ## SWEEP=… CLUSTER=…: run what is missing, features first; DRY=1 prints the plan
+	@$(blankslate) sweep "$(SWEEP)" --cluster "$(CLUSTER)" $(work) $(dry) $(set)
+
+status: setup  ## SWEEP=…: show a live table of its runs; WATCH=0 prints it once
+	@$(blankslate) status "$(SWEEP)" --cluster "$(CLUSTER)" $(work) $(set) $(if $(filter 0,$(WATCH)),--once)
+
+logs: setup  ## RUN=…: print the log of one run
+	@$(blankslate) logs "$(RUN)" --cluster "$(CLUSTER)" $(work)
+
+cancel: setup  ## SWEEP=…: cancel its queued and running jobs; their work is saved
+	@$(blankslate) cancel "$(SWEEP)" --cluster "$(CLUSTER)" $(work)
+
+report: setup  ## SWEEP=…: write results.csv, summary.csv, report.html and figures, at any time
+	@$(blankslate) report "$(SWEEP)" --cluster "$(CLUSTER)" $(work)
+
+##@ A cluster
+
+cluster-check: setup  ## CLUSTER=…: test a profile with tiny jobs before a sweep uses it
+	@$(blankslate) cluster-check "$(CLUSTER)" $(work)
+
+slurm-up:  ## start a real SLURM on this machine, for tests and trials (Debian, as root)
+	@cluster/dev/slurm-up
+
+slurm-down:  ## stop it
+	@cluster/dev/slurm-down
+
+##@ Development
+
+test: setup  ## run every test that this machine can run
 	@$(bin)/python -m pytest --numprocesses=3 --no-loadscope-reorder
 
-check: setup  ## formatter, linter, types, architecture, docs
+check: setup  ## run formatter, linter, type checker, architecture and docs tests
 	@$(bin)/ruff format --check .
 	@$(bin)/ruff check .
 	@$(bin)/mypy
 	@$(bin)/python -m pytest --quiet tests/test_architecture.py tests/test_docs.py
 
-format: setup  ## let the formatter and the linter mend what they can
+format: setup  ## format the code; write the schemas, the settings page and the map anew
 	@$(bin)/ruff format .
 	@$(bin)/ruff check --fix .
 	@$(bin)/python -m tests.schemas
+	@$(bin)/python -m tests.settings_page
 	@$(bin)/python -m tests.module_map
 
 lock: setup  ## choose the newest versions that pyproject.toml allows, for every system
 	@$(bin)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
 		--python-version 3.11 --group dev --upgrade pyproject.toml --output-file requirements.lock
 
-features: setup  ## CORPUS=… or SWEEP=…, CLUSTER=…: every feature set that is missing
-	@$(blankslate) features $(if $(CORPUS),--corpus "$(CORPUS)",--sweep "$(SWEEP)") --cluster "$(CLUSTER)" $(work) $(dry) $(set)
-
-verify: setup  ## CORPUS=…, SWEEP=… or FEATURES=…: compare every byte of feature sets with its checksum
-	@$(blankslate) verify $(or $(FEATURES),"$(or $(CORPUS),$(SWEEP))") --cluster "$(CLUSTER)" $(work)
-
-inspect: setup  ## FEATURES=… (a shard or a feature set), UTTERANCE=…, OUT=….png: what it holds, drawn
-	@$(blankslate) inspect "$(or $(FEATURES),$(CORPUS),$(SWEEP))" --cluster "$(CLUSTER)" $(work) $(if $(UTTERANCE),--utterance "$(UTTERANCE)") $(if $(OUT),--output "$(OUT)")
-
-train: setup  ## EXPERIMENT=…: one run in the foreground, live progress
-	@$(blankslate) train "$(EXPERIMENT)" --cluster "$(CLUSTER)" $(work) $(set)
-
-doctor: setup  ## EXPERIMENT=…: what is wrong with it, before it is trained
-	@$(blankslate) doctor "$(EXPERIMENT)" --cluster "$(CLUSTER)" $(work) $(set)
-
-lr-range: setup  ## EXPERIMENT=…: learning rates from 1e-6 to 1e-2 in 200 updates; suggests one
-	@$(blankslate) lr-range "$(EXPERIMENT)" --cluster "$(CLUSTER)" $(work) $(set)
-
-sweep: setup  ## SWEEP=… CLUSTER=…: what is missing of it, features then runs; DRY=1 prints the plan
-	@$(blankslate) sweep "$(SWEEP)" --cluster "$(CLUSTER)" $(work) $(dry) $(set)
-
-status: setup  ## SWEEP=…: a live table of its runs; WATCH=0 for one shot
-	@$(blankslate) status "$(SWEEP)" --cluster "$(CLUSTER)" $(work) $(set) $(if $(filter 0,$(WATCH)),--once)
-
-logs: setup  ## RUN=…: the log of one run
-	@$(blankslate) logs "$(RUN)" --cluster "$(CLUSTER)" $(work)
-
-cancel: setup  ## SWEEP=…: cancel its queued and running jobs
-	@$(blankslate) cancel "$(SWEEP)" --cluster "$(CLUSTER)" $(work)
-
-report: setup  ## SWEEP=…: results.csv, summary.csv, report.html and figures, at any time
-	@$(blankslate) report "$(SWEEP)" --cluster "$(CLUSTER)" $(work)
-
-bench: setup  ## speed against this machine's limits and the peers; ONLY="features reading" of it; bench.json
+bench: setup  ## measure speed against this machine's limits and other tools; ONLY="features reading"
 	@$(bench) -m pipeline.features.native.kernels
 	@$(bench) -m tests.benchmarks $(ONLY) $(if $(filter all,$(BENCH)),--all)
 
-bench-setup: $(peers)/.complete  ## .venv-bench: the same versions and what make bench compares with
+bench-setup: $(peers)/.complete  ## create .venv-bench: the same versions, and the tools that make bench compares with
 
 $(peers)/.complete: $(stamp)
 	@$(bin)/uv venv --quiet --clear --python $(bin)/python $(peers)
@@ -127,15 +152,3 @@ $(peers)/.complete: $(stamp)
 	@$(bin)/uv pip install --quiet --python $(peers) --no-deps --no-build-isolation --editable .
 	@$(peers)/$(notdir $(bin))/python -m pipeline.features.native.kernels
 	@touch $@
-
-cluster-check: setup  ## CLUSTER=…: prove a profile with tiny jobs before a sweep trusts it
-	@$(blankslate) cluster-check "$(CLUSTER)" $(work)
-
-slurm-up:  ## a real SLURM on this machine, for tests and for trying things (Debian, as root)
-	@cluster/dev/slurm-up
-
-slurm-down:  ## stop it
-	@cluster/dev/slurm-down
-
-clean:  ## remove .venv and caches; the work folder stays
-	@rm -rf .venv .venv-bench build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -34,6 +34,7 @@ def files(suffix: str) -> set[str]:
 
 def gone(text: str) -> list[str]:
     """Python modules and C sources that a text names and no room holds."""
+    text = re.sub(r"#include <.*>", "", text)
     named = re.findall(r"(?<![\w/.-])(?:[\w.-]+/)*([\w-]+\.(?:py|c|h))\b(?!\w)", text)
     there = files(".py") | files(".c") | files(".h")
     return [file for file in named if file not in there]
