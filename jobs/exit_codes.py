@@ -7,6 +7,6 @@ Not here: exit codes of other programs (node/failures.py explains them).
 DONE = 0
 FAILED = 1
 BAD_INPUT = 2
-STOPPED = 75  # EX_TEMPFAIL of sysexits.h: state was saved; the same command continues
+STOPPED = 75  # "temporary failure" of sysexits: state was saved; the same command continues
 REQUEUE = 76  # as STOPPED, and the batch script must ask SLURM to requeue the job
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
