@@ -1,7 +1,7 @@
-"""`make bench`: blankslate, the limits of this machine and the peers, side by side; bench.json.
+"""`make bench`: Blankslate, the limits of this machine and other tools, side by side; bench.json.
 
-A table per group of cases, with the ratios that are aimed for. A target that is not met is no
-failure: this measures. Single numbers move with the machine; ratios of one run's medians hold.
+It prints one table per group of cases, with the targets. A target that is not met does not fail the
+command. Times change with the load of the machine; the ratios of one run are more stable.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from tests.benchmarks.measure import (
 from tests.benchmarks.show import group_record, print_group
 
 LIBRARIES = ("numpy", "h5py", "soundfile", "torch", "torchaudio", *PEER_MODULES)
-CONSOLE_WIDTH = 132  # of what is not a terminal
+CONSOLE_WIDTH = 132  # columns, if the output is not a terminal
 CPUINFO = Path("/proc/cpuinfo")
 
 MakeGroups = Callable[[BenchmarkCorpora, bool], Iterable[CaseGroup]]
@@ -56,7 +56,9 @@ def main() -> int:
         console.width = CONSOLE_WIDTH
     missing = list(PEER_MODULES) if options.no_peers else missing_peers()
     for name in missing:
-        console.print(f"without {name}; to compare with it: make bench-setup, then make bench")
+        console.print(
+            f"{name} is not installed; to compare with it: make bench-setup, then make bench"
+        )
     found, started = describe_machine(options.rounds), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="blankslate-bench-") as folder:
         corpora = BenchmarkCorpora(an4, Path(folder), options.thin)
@@ -76,17 +78,23 @@ def main() -> int:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m tests.benchmarks", description=__doc__)
     parser.add_argument(
-        "groups", nargs="*", metavar="GROUP", help=f"all, or of {', '.join(GROUP_MAKERS)}"
+        "groups", nargs="*", metavar="GROUP", help=f"{', '.join(GROUP_MAKERS)}; default: all"
     )
-    parser.add_argument("--rounds", type=int, default=3, help="of each case; the medians are shown")
-    parser.add_argument("--all", action="store_true", help="AN4 fifty times too: 5 GB of disk")
-    parser.add_argument("--no-peers", action="store_true", help="limits and blankslate alone")
-    parser.add_argument("--thin", type=int, default=1, help="take each so manieth utterance of AN4")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="rounds of each case; the medians are shown"
+    )
+    parser.add_argument(
+        "--all", action="store_true", help="also AN4 listed fifty times: 5 GB of disk"
+    )
+    parser.add_argument(
+        "--no-peers", action="store_true", help="measure only the limits and Blankslate"
+    )
+    parser.add_argument("--thin", type=int, default=1, help="use every THIN-th utterance of AN4")
     parser.add_argument("--out", type=Path, default=REPOSITORY / "bench.json")
     options = parser.parse_args()
     for name in options.groups:
         if name not in GROUP_MAKERS:
-            parser.error(f"no group {name}; there are {', '.join(GROUP_MAKERS)}")
+            parser.error(f"there is no group {name}; groups: {', '.join(GROUP_MAKERS)}")
     return options
 
 

@@ -2,11 +2,11 @@
 
 In:   a maker and its settings (JSON); the word `run` on stdin for each round.
 Out:  a JSON line on stdout when it is ready, and for each round.
-Not here: whose turn it is (measure.py).
+Not here: the order of the cases (measure.py).
 
-A maker is called once with a folder that lasts as long as the process, and the settings. What it
-returns is the job: called in each round with an empty folder, timed, and asked for numbers of its
-own. The folder is removed when the clock has stopped.
+A maker is called once, with a folder that exists as long as the process, and the settings. It
+returns the job, which is called in each round with an empty folder and timed. A job may return
+numbers of its own. The folder is removed after the time was taken.
 """
 
 import importlib
@@ -26,7 +26,7 @@ PROC_STAT = PROC_FOLDER / "stat"
 
 
 def machine_cpu_seconds() -> float:
-    """Seconds that the CPUs of this machine have worked; NaN where nobody counts them."""
+    """Return the busy seconds of all CPUs of this machine; nan without /proc/stat."""
     if not PROC_STAT.exists():
         return float("nan")
     ticks = [int(word) for word in PROC_STAT.read_text().split("\n", 1)[0].split()[1:]]
@@ -35,19 +35,19 @@ def machine_cpu_seconds() -> float:
 
 
 def own_cpu_seconds() -> float:
-    """Seconds that this process and all below it have worked, those that live on included."""
+    """Return the CPU seconds of this process and all its descendants, ended or running."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(each.ru_utime + each.ru_stime for each in used) + descendant_cpu_seconds(os.getpid())
 
 
 def descendant_cpu_seconds(parent: int) -> float:
-    """Seconds that the processes below `parent` which it has not waited for have worked."""
+    """Return the CPU seconds of the running descendants of `parent`."""
     below: dict[int, list[int]] = {}
     worked: dict[int, int] = {}
     for path in PROC_FOLDER.glob("[0-9]*/stat"):
         try:
             words = path.read_text().rpartition(")")[2].split()
-        except OSError:  # it has just ended
+        except OSError:  # the process has just ended
             continue
         below.setdefault(int(words[1]), []).append(int(path.parent.name))
         worked[int(path.parent.name)] = sum(map(int, words[11:15]))
@@ -60,19 +60,19 @@ def descendant_cpu_seconds(parent: int) -> float:
 
 
 def run_timed(job: BenchmarkJob) -> dict[str, float]:
-    """Seconds of the job, the share of a core that others used meanwhile, what the job says."""
+    """Return the seconds of the job, the foreign use of CPUs, and the job's numbers."""
     with tempfile.TemporaryDirectory(prefix="blankslate-bench-") as folder:
         before, start = machine_cpu_seconds() - own_cpu_seconds(), time.perf_counter()
-        said = job(Path(folder)) or {}
+        numbers = job(Path(folder)) or {}
         seconds = time.perf_counter() - start
         foreign = (machine_cpu_seconds() - own_cpu_seconds() - before) / seconds
-    return {"seconds": seconds, "foreign": foreign, **said}
+    return {"seconds": seconds, "foreign": foreign, **numbers}
 
 
 def run_case(maker: str, settings: str) -> None:
     module, function = maker.split(":")
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what a peer prints is no answer
+    os.dup2(2, 1)  # stdout is for answers; whatever a library prints goes to stderr
     with tempfile.TemporaryDirectory(prefix="blankslate-bench-") as scratch:
         make = getattr(importlib.import_module(f"tests.benchmarks.{module}"), function)
         job = make(Path(scratch), **json.loads(settings))

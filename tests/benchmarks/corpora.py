@@ -1,7 +1,7 @@
-"""Corpora of the benchmark: AN4 listed several times over, and as flac and mp3.
+"""Corpora of the benchmark: AN4 listed several times, and as flac and mp3.
 
-In:   AN4.   Out: folders in AN4's layout, of links; manifests.
-Not here: what is measured on them.
+In:   AN4.   Out: folders of links in AN4's layout; manifests.
+Not here: the cases that use them.
 """
 
 from collections.abc import Callable
@@ -25,16 +25,16 @@ Encoding = Literal["flac", "mp3"]
 
 @dataclass(frozen=True)
 class BenchmarkCorpora:
-    """Made when first asked for, below `folder`; `thin` takes every so manieth utterance."""
+    """Corpora below `folder`, made when they are first needed, of every `thin`-th utterance."""
 
     an4: Path
     folder: Path
     thin: int = 1
 
     def an4_root(self, times: int) -> Path:
-        """AN4's layout, each speaker under `times` names: more utterances, the same files.
+        """Return a folder in AN4's layout in which each speaker has `times` names.
 
-        A dash, as mdcs and mdcs2 are two speakers.
+        A dash precedes the number, because mdcs and mdcs2 are two speakers of AN4.
         """
         root = self.folder / f"an4-{times}"
         if root.exists():
@@ -72,7 +72,7 @@ class BenchmarkCorpora:
         return _load_or_make(path, lambda: build_manifest(self.corpus(times), self.folder))
 
     def encoded_manifest(self, encoding: Encoding) -> tuple[Path, Manifest]:
-        """AN4 once, in another encoding."""
+        """Return the manifest of AN4, listed once, in another encoding."""
         return _load_or_make(self.folder / f"{encoding}.jsonl", lambda: self._encode(encoding))
 
     def _encode(self, encoding: Encoding) -> Manifest:
@@ -103,7 +103,7 @@ def _load_or_make(path: Path, make: Callable[[], Manifest]) -> tuple[Path, Manif
 
 
 def read_manifest(path: Path) -> Manifest:
-    """All of it, as the command that plans has it."""
+    """Read all slices, as `blankslate features` does when it plans."""
     file = ManifestFile.open(path)
     utterances = [each for index in range(len(file.slices)) for each in file.slice(index)]
     return Manifest("an4", file.root, tuple(utterances))

@@ -1,7 +1,7 @@
-"""Features: from sound to stored frames, against the limits and the peers.
+"""Features: from audio to stored frames, against the limits and other tools.
 
 In:   the corpora.   Out: the groups features, command, scale and compressed.
-Not here: what a job does (product.py, limits.py and the peers' modules).
+Not here: the jobs (product.py, limits.py, loops.py, lhotse_cases.py, speechbrain_cases.py).
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ SPEECHBRAIN_CACHE, TORCHAUDIO_PER_FILE, LIBROSA_LOOP = (
     "librosa, loop",
 )
 HOUR = "hour of audio"
-FEATURES_AN4_COPIES = 5  # times: starting the workers is then no longer most of the job
+FEATURES_AN4_COPIES = 5  # so many that the start of the workers is a small part of the job
 
 
 def feature_groups(corpora: BenchmarkCorpora) -> Iterator[CaseGroup]:
@@ -78,7 +78,7 @@ def _mel_group(corpora: BenchmarkCorpora) -> CaseGroup:
                 [SPEECHBRAIN_CACHE, TORCHAUDIO_PER_FILE, LIBROSA_LOOP], [OURS], at_least=4.5
             ),
         ],
-        warm_up=False,  # the slow cases need none, and take a minute
+        warm_up=False,  # the slow cases take a minute and do not need it
     )
 
 
@@ -86,13 +86,11 @@ def _linear_group(corpora: BenchmarkCorpora) -> CaseGroup:
     path, hours = _manifest_and_hours(corpora, FEATURES_AN4_COPIES)
     scales = {f"{OURS}, scale {scale}": scale for scale in ("none", "log")}
     return CaseGroup(
-        title=f"wav to 257 amplitudes, float16, AN4 listed {FEATURES_AN4_COPIES} times, two workers",
+        title=f"wav to 257 amplitudes, float16, AN4 x {FEATURES_AN4_COPIES}, two workers",
         unit=HOUR,
         cases=[
             _limit_case(path, hours, 257, 2),
-            _limit_case(
-                path, hours, 257, 2, LIMIT_MIN_COVARIANCE
-            ),  # what a set that may be whitened needs more
+            _limit_case(path, hours, 257, 2, LIMIT_MIN_COVARIANCE),  # whitening needs a covariance
             *(
                 _blankslate_case(name, path, hours, {"spectrum": "amplitude", "scale": scale})
                 for name, scale in scales.items()
@@ -117,11 +115,11 @@ def _one_pass_group(corpora: BenchmarkCorpora) -> CaseGroup:
 
 
 def command_groups(corpora: BenchmarkCorpora) -> Iterator[CaseGroup]:
-    """Interpreter, imports, planning; a fresh process each time."""
+    """Yield cases with interpreter, imports and planning: a new process each time."""
     path, _ = _manifest_and_hours(corpora, 1)
     file = {"manifest_file": path}
     yield CaseGroup(
-        title="the whole command on AN4, float32 log-mel: one process started, its workers, all",
+        title="the whole command on AN4, float32 log-mel, with its start and its workers",
         unit="command",
         cases=[
             _command_case(OURS, corpora, [1], WORKER_COUNT, 1.0),
@@ -147,7 +145,10 @@ def _command_case(
     name: str, corpora: BenchmarkCorpora, times: list[int], slots: int, amount: float
 ) -> Case:
     files = [str(corpora.corpus_file(each)) for each in times]
-    changes = ["features.spectrum=mel", "features.storage=float32"]  # else all three spectra
+    changes = [
+        "features.spectrum=mel",
+        "features.storage=float32",
+    ]  # without them all three spectra are computed
     settings = {"corpus_files": files, "slots": slots, "changes": changes}
     return Case(name, "product:features_command", settings, amount)
 
@@ -175,7 +176,7 @@ def scale_groups(corpora: BenchmarkCorpora, everything: bool) -> Iterator[CaseGr
             _command_case(apart, corpora, [5, 5], 1, hours),
         ],
         targets=[BenchmarkTarget([apart], [both], at_least=0.9)],
-        warm_up=False,  # each round starts its processes anew
+        warm_up=False,  # each round starts new processes
     )
 
 

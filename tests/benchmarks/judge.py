@@ -1,4 +1,4 @@
-"""Judge: what the rounds say of the targets.
+"""Judge: compare the rounds with the targets.
 
 In:   rounds, targets.   Out: medians, ratios, met or not met.
 Not here: taking the rounds (measure.py), printing (show.py).
@@ -10,17 +10,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Round = Mapping[str, float]  # seconds, amount of work, foreign, what the case says of itself
+Round = Mapping[str, float]  # seconds, amount of work, foreign CPU use, numbers of the case
 Rounds = Mapping[str, Sequence[Round]]
 
-MAX_FOREIGN_CORES = 0.15  # of a core: a round during which others used more is dirty
+MAX_FOREIGN_CORES = 0.15  # a round during which other processes used more is disturbed
 
 Verdict = Literal["met", "not met", "not measured"]
 
 
 @dataclass(frozen=True)
 class BenchmarkTarget:
-    """A bound on the least of `these` cases, alone or over `those` together."""
+    """A bound on the lowest of `case_names`, divided by the total of `baseline_names` if any."""
 
     case_names: Sequence[str]
     baseline_names: Sequence[str] = ()
@@ -44,12 +44,12 @@ class BenchmarkTarget:
 
 
 def undisturbed_rounds(rounds: Sequence[Round]) -> list[Round]:
-    """The rounds that were alone on the machine; all where none was."""
+    """Return the rounds that had the machine alone, or all rounds if none had."""
     return [each for each in rounds if not each["foreign"] > MAX_FOREIGN_CORES] or list(rounds)
 
 
 def median_of_rounds(rounds: Sequence[Round], of: str = "seconds") -> float:
-    """Seconds count per unit of work."""
+    """Return the median; seconds are divided by the amount of work."""
     divided = of == "seconds"
     return statistics.median(
         r[of] / (r["amount"] if divided else 1) for r in undisturbed_rounds(rounds)
@@ -57,7 +57,7 @@ def median_of_rounds(rounds: Sequence[Round], of: str = "seconds") -> float:
 
 
 def target_value(target: BenchmarkTarget, rounds: Rounds) -> float | None:
-    """The ratio; None where one of its cases was not measured, or says nothing of this."""
+    """Return the value to judge; None if a case was not measured or lacks the quantity."""
     taken = [rounds.get(name, []) for name in (*target.case_names, *target.baseline_names)]
     if not all(each and all(target.quantity in one for one in each) for each in taken):
         return None

@@ -1,10 +1,10 @@
-"""Lhotse: its feature extraction, its storages, its loader, as its documentation has them.
+"""Lhotse: its feature extraction, storages and loader, used as in its documentation.
 
 In:   a manifest.   Out: jobs. `python -m tests.benchmarks.lhotse_cases` is the whole process.
-Not here: the other toolkits.
+Not here: other toolkits.
 
-Its Fbank also removes the mean and pre-emphasises; its cuts are validated and written as a
-manifest; lilcom is lossy, about 8 bits a coefficient.
+Its Fbank also removes the mean and applies pre-emphasis; its cuts are validated and written as a
+manifest; lilcom is lossy, about 8 bits per coefficient.
 """
 
 import multiprocessing
@@ -28,9 +28,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def lhotse_features(scratch: Path, *, manifest_file: str, fork: bool) -> BenchmarkJob:
     """Log-mel-80 into NumpyHdf5, the fastest of its storages to write.
 
-    num_jobs starts processes afresh, which import Lhotse and torch anew; the fork executor does
-    not, and is left to its user. compute_and_store_features_batch took three times as long on a
-    CPU, and so is no case.
+    num_jobs starts new processes, which import Lhotse and torch again. A fork executor avoids that,
+    but the user must pass it. compute_and_store_features_batch is not measured: it took three times
+    as long on a CPU.
     """
     import lhotse.dataset  # noqa: F401
     import torch
@@ -45,7 +45,7 @@ def lhotse_features(scratch: Path, *, manifest_file: str, fork: bool) -> Benchma
 
 
 def lhotse_process(scratch: Path, *, manifest_file: str, fork: bool) -> BenchmarkJob:
-    """The whole process, interpreter, imports and its manifest included."""
+    """Run the whole process, with interpreter, imports and its manifest."""
     words = [sys.executable, "-m", "tests.benchmarks.lhotse_cases", manifest_file]
 
     def job(folder: Path) -> None:
@@ -88,7 +88,7 @@ def _store_features(cuts: Any, folder: Path, fork: bool) -> None:
 def utterance_frames(
     features: FeatureSet, chosen: Iterable[StoredUtterance]
 ) -> Iterator[tuple[str, str, np.ndarray]]:
-    """Id, transcript, frames: a copy, as lilcom takes no read-only ones."""
+    """Yield id, transcript and a copy of the frames, because lilcom needs writable arrays."""
     for each in chosen:
         yield each.id, each.transcript, np.array(features.frames(each))
 
@@ -96,7 +96,7 @@ def utterance_frames(
 def write_storage(
     folder: Path, storage: str, utterances: Iterable[tuple[str, str, np.ndarray]]
 ) -> Any:
-    """Cuts whose frames are in one of its storages."""
+    """Write the frames into one of its storages and return the cuts."""
     from lhotse import CutSet, Features, MonoCut, SupervisionSegment
     from lhotse.features.io import get_writer
 
@@ -118,7 +118,7 @@ def write_storage(
                 recording_id=name,
                 channels=0,
             )
-            said = SupervisionSegment(
+            supervision = SupervisionSegment(
                 id=name, recording_id=name, start=0, duration=seconds, text=transcript
             )
             cut = MonoCut(
@@ -127,14 +127,14 @@ def write_storage(
                 duration=seconds,
                 channel=0,
                 features=features,
-                supervisions=[said],
+                supervisions=[supervision],
             )
             cuts.append(cut)
     return CutSet.from_cuts(cuts)
 
 
 def lhotse_read_all(scratch: Path, *, manifest_file: str, storage: str) -> BenchmarkJob:
-    """The same frames as blankslate's, written by Lhotse; every utterance as an array."""
+    """Read every utterance as an array: the frames of Blankslate, written by Lhotse."""
     import torch
 
     from tests.benchmarks.product import compute_feature_set
@@ -146,12 +146,12 @@ def lhotse_read_all(scratch: Path, *, manifest_file: str, storage: str) -> Bench
     stored.mkdir()
     cuts = write_storage(stored, storage, utterance_frames(exact, exact.utterances))
     size = sum(path.stat().st_size for path in stored.rglob("*") if path.is_file())
-    said = storage_measurements(exact, size, [cut.load_features() for cut in cuts])
+    measurements = storage_measurements(exact, size, [cut.load_features() for cut in cuts])
 
     def job(folder: Path) -> dict[str, float]:
         read = [cut.load_features() for cut in cuts]
         assert len(read) == len(exact.utterances)
-        return said
+        return measurements
 
     return job
 
@@ -159,7 +159,7 @@ def lhotse_read_all(scratch: Path, *, manifest_file: str, storage: str) -> Bench
 def lhotse_batches(
     scratch: Path, *, manifest_file: str, storage: str, batch: int, workers: int
 ) -> BenchmarkJob:
-    """Bucketed, shuffled, padded batches of the training split, with their transcripts."""
+    """Read bucketed, shuffled, padded batches of the training split, with transcripts."""
     import torch
     from lhotse.dataset import DynamicBucketingSampler, K2SpeechRecognitionDataset
     from lhotse.dataset.input_strategies import PrecomputedFeatures

@@ -1,7 +1,7 @@
-"""Limits: what any program must do at least, through the same harness.
+"""Limits: the work that every program must do, measured in the same way as the programs.
 
-In:   a manifest, the size of what is to be written.   Out: jobs.
-Not here: blankslate (product.py), the peers.
+In:   a manifest, the number of bytes to write.   Out: jobs.
+Not here: Blankslate (product.py), other tools.
 """
 
 import struct
@@ -14,15 +14,13 @@ import soundfile
 from tests.benchmarks.child import BenchmarkJob
 from tests.benchmarks.shares import WORKER_COUNT, audio_paths, run_in_processes, split_among_workers
 
-TILE_FRAMES = 256  # frames, which stay in the cache
-COVARIANCE_FRAMES = (
-    2048  # frames at a time, for a covariance: few enough for the cache, many for BLAS
-)
+TILE_FRAMES = 256  # so few that they stay in the cache
+COVARIANCE_FRAMES = 2048  # few enough for the cache, enough for BLAS to be fast
 N_FFT, HOP = 512, 160  # samples
 WRITE_BLOCK_BYTES = 1 << 20  # bytes written at a time
 
-# glibc gives a freed tile back to the kernel and faults its pages in anew at every call: numpy's
-# transform takes four times as long. A limit does not pay that.
+# By default glibc returns a freed tile to the kernel, and each call faults its pages in again:
+# NumPy's transform then takes four times as long. A limit must not include that.
 TUNED_MALLOC = {
     "MALLOC_TOP_PAD_": str(1 << 26),
     "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
@@ -35,8 +33,8 @@ def limit_min(
 ) -> BenchmarkJob:
     """Read the files, transform as many frames, write as many bytes; nothing else.
 
-    A reference, not a bound: no window, no magnitude, no filters, no logarithm, no checksum, and
-    nothing waits for the disk. No statistics, but for one bare symmetric product with `covariance`.
+    There is no window, magnitude, filter, logarithm or checksum, and nothing waits for the disk.
+    With `covariance` there is one symmetric matrix product. A faster program is possible.
     """
     shares = split_among_workers(audio_paths(manifest_file), WORKER_COUNT)
     multiplied = bins if covariance else 0
@@ -57,11 +55,11 @@ def _read_transform_write(
     points = np.zeros((TILE_FRAMES, N_FFT), np.float32)
     spectrum = np.empty((TILE_FRAMES, N_FFT // 2 + 1), np.complex64)
     for _ in range(0, frames, TILE_FRAMES):
-        # norm="forward", because with the default numpy transforms float32 in float64.
+        # norm="forward", because NumPy's default transforms float32 in float64.
         np.fft.rfft(points, axis=1, norm="forward", out=spectrum)
     frames_by_bins = np.ones((COVARIANCE_FRAMES, multiplied), np.float32)
     for _ in range(0, frames if multiplied else 0, COVARIANCE_FRAMES):
-        frames_by_bins.T @ frames_by_bins  # BLAS is told that it is symmetric
+        frames_by_bins.T @ frames_by_bins  # NumPy uses the BLAS routine for symmetric products
     block, left = memoryview(bytes(WRITE_BLOCK_BYTES)), frames * row
     with path.open("wb", buffering=0) as file:
         while left > 0:
@@ -70,7 +68,7 @@ def _read_transform_write(
 
 
 def _read_wav(path: Path) -> np.ndarray:
-    """The samples of a 16-bit mono wav, as they lie in the file."""
+    """Return the samples of a 16-bit mono wav file without a copy."""
     with path.open("rb", buffering=0) as file:
         content = file.read()
     position = 12

@@ -1,7 +1,7 @@
 """The loops that people write: torchaudio or librosa, file by file, one process per part.
 
 In:   a manifest.   Out: jobs. Log-mel-80, float32, of the same window, hop and FFT as ours.
-Not here: toolkits (lhotse.py, speechbrain.py).
+Not here: toolkits (lhotse_cases.py, speechbrain_cases.py).
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ UtterancePaths = Sequence[tuple[str, Path]]
 def torchaudio_files(scratch: Path, *, manifest_file: str) -> BenchmarkJob:
     """MelSpectrogram, one .pt file per utterance.
 
-    Read with soundfile: torchaudio.load, which is torchcodec now, takes five times as long in all.
+    Audio is read with soundfile: torchaudio.load, now torchcodec, takes five times as long.
     """
     torch.set_num_threads(1)
     shares = split_among_workers(audio_paths(manifest_file), WORKER_COUNT)
@@ -53,7 +53,7 @@ def librosa_loop(scratch: Path, *, manifest_file: str) -> BenchmarkJob:
     shares = split_among_workers(audio_paths(manifest_file), WORKER_COUNT)
     librosa.feature.melspectrogram(
         y=np.zeros(SAMPLE_RATE, np.float32), sr=SAMPLE_RATE, **MEL_PARAMETERS
-    )  # compiles
+    )  # compiles its functions
 
     def job(folder: Path) -> None:
         jobs = [(folder / f"{n}.h5", share) for n, share in enumerate(shares)]

@@ -1,10 +1,10 @@
-"""Measure: the cases of a table in turn, round by round, each case in a process of its own.
+"""Measure: run the cases of a table in turn, round by round, each case in its own process.
 
-In:   groups of cases.   Out: for each case its rounds: seconds, foreign CPU use, what it says.
-Not here: what a case does (its maker), what is made of the numbers (judge.py).
+In:   groups of cases.   Out: the rounds of each case: seconds, foreign CPU use, its numbers.
+Not here: the work of a case (its maker), the judgement (judge.py).
 
-Imports and what a maker prepares are not measured; starting worker processes is. Single numbers
-move with the machine, so the cases of a table take turns, and each round begins with another one.
+Imports and the preparation by the maker are not timed; starting worker processes is. The speed of
+the machine changes, so the cases take turns, and each round begins with another case.
 """
 
 import importlib.util
@@ -23,17 +23,17 @@ from tests.benchmarks.judge import BenchmarkTarget, Round, Rounds
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PEER_MODULES = ("lhotse", "librosa", "speechbrain")
-CHILD_EXIT_TIMEOUT_S = 30  # for a process that is told that there are no more rounds
-ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # of each process: the cores are shared by processes
+CHILD_EXIT_TIMEOUT_S = 30  # after the last round
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # because the worker processes share the cores
 
 
 @dataclass(frozen=True)
 class Case:
     name: str
-    maker: str  # module:function below tests.benchmarks; child.py says what it is given
+    maker: str  # module:function in tests.benchmarks; see child.py
     settings: Mapping[str, Any] = field(default_factory=dict)
-    amount: float = 1.0  # of work, in the group's unit; a job that knows better says its own
-    needs: str | None = None  # the module of a peer, which may be absent
+    amount: float = 1.0  # of work, in the group's unit; a job may return its own amount
+    needs: str | None = None  # module of another tool, which may be absent
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -47,7 +47,7 @@ class CaseGroup:
 
 
 class CaseError(Exception):
-    """The process of a case ended or said nothing; the text is the end of what it printed."""
+    """The process of a case ended early; the text is the end of what it printed."""
 
 
 def missing_peers() -> list[str]:
@@ -57,7 +57,7 @@ def missing_peers() -> list[str]:
 def measure_group(
     group: CaseGroup, rounds: int, skip: Sequence[str] = ()
 ) -> tuple[Rounds, list[str]]:
-    """The rounds of each case, and in a line each the cases of peers that failed."""
+    """Return the rounds of each case, and one line for each case of another tool that failed."""
     cases = [case for case in group.cases if case.needs not in skip]
     found: dict[str, list[Round]] = {case.name: [] for case in cases}
     failed: dict[str, str] = {}
@@ -95,7 +95,7 @@ class _CaseProcess:
         )
 
     def run_round(self) -> Round:
-        if not self._ready:  # all are started before the first is waited for
+        if not self._ready:  # first here, so that all processes start at the same time
             self._receive()
             self._ready = True
         self._send(b"run\n")
@@ -112,8 +112,8 @@ class _CaseProcess:
         line = self.process.stdout.readline()
         if not line:
             self._errors.seek(0)
-            said = self._errors.read().decode(errors="replace").strip().splitlines()
-            raise CaseError(" | ".join(said[-3:]) or "it ended without a word")
+            lines = self._errors.read().decode(errors="replace").strip().splitlines()
+            raise CaseError(" | ".join(lines[-3:]) or "the process ended without a message")
         return json.loads(line)
 
 
@@ -127,7 +127,7 @@ def _case_process(case: Case) -> Iterator[_CaseProcess]:
             assert child.process.stdin is not None
             assert child.process.stdout is not None
             with suppress(BrokenPipeError):
-                child.process.stdin.close()  # which ends it
+                child.process.stdin.close()  # ends the process
             try:
                 child.process.wait(CHILD_EXIT_TIMEOUT_S)
             except subprocess.TimeoutExpired:

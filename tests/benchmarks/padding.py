@@ -1,9 +1,9 @@
-"""Padding: how far a step of training moves when a batch gets more of it, for each BatchNorm.
+"""Padding: how much a training step changes with more padding, for each kind of BatchNorm.
 
-In:   the corpora.   Out: the group padding: its cases, and what they do.
-Not here: invented batches, and every other setting (tests/training/test_model.py).
+In:   the corpora.   Out: the group padding: its cases and their jobs.
+Not here: synthetic batches and other settings (tests/training/network/test_model.py).
 
-Changes are relative to the largest number of their kind. Masked, they are float32's rounding.
+Changes are relative to the largest value of their kind. With masks only float32 rounding is left.
 """
 
 import copy
@@ -22,7 +22,7 @@ from tests.benchmarks.judge import BenchmarkTarget
 from tests.benchmarks.measure import Case, CaseGroup
 from tests.benchmarks.training import bare_loss, prepare_trainer
 
-EXTRA_PADDING_FRAMES = 100  # frames of padding
+EXTRA_PADDING_FRAMES = 100
 MASKED, UNMASKED = ("input", "sequence"), ("input-unmasked", "sequence-unmasked")
 OUTPUTS_CHANGE, GRADIENTS_CHANGE, STATISTICS_CHANGE = (
     "outputs moved",
@@ -35,7 +35,7 @@ ROUNDING_TOLERANCE = 1e-4
 def padding_groups(corpora: BenchmarkCorpora) -> Iterator[CaseGroup]:
     path = str(corpora.manifest(1)[0])
     yield CaseGroup(
-        title=f"a step on a batch of AN4 in random order, with {EXTRA_PADDING_FRAMES} frames of padding more",
+        title=f"a step on a random batch of AN4 with {EXTRA_PADDING_FRAMES} more frames of padding",
         unit="batch",
         cases=[
             Case(kind, "padding:padding_effect", {"manifest_file": path, "batch_norm": kind})
@@ -70,7 +70,7 @@ def padding_effect(scratch: Path, *, manifest_file: str, batch_norm: str) -> Ben
 
 
 def _padded_step(network: Network, batch: Batch, more: int) -> tuple[Sequence[Tensor], ...]:
-    """Logits of valid steps, gradients, running statistics."""
+    """Return the logits of valid steps, the gradients and the running statistics."""
     network = copy.deepcopy(network).train()
     frames = nn.functional.pad(batch.frames, (0, 0, 0, more))
     with torch.no_grad():

@@ -1,7 +1,7 @@
 """Blankslate's own cases of feature extraction.
 
 In:   a manifest or a corpus file, feature settings.   Out: jobs that write feature sets.
-Not here: the peers, the limits.
+Not here: other tools, the limits (limits.py).
 """
 
 import os
@@ -29,7 +29,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def extract_features(
     scratch: Path, *, manifest_file: str, sets: Sequence[SettingsDict], workers: int = WORKER_COUNT
 ) -> BenchmarkJob:
-    """As `blankslate features` does it behind its planning: tasks that worker processes execute."""
+    """Compute feature sets as `blankslate features` does after planning, in worker processes."""
     listed = corpora.read_manifest(Path(manifest_file))
     wanted = [FeatureSettings(**each) for each in sets]
 
@@ -56,7 +56,7 @@ def _never_stop() -> bool:
 
 
 def compute_feature_set(folder: Path, manifest_file: str, **settings: object) -> FeatureSet:
-    """Computed in this process: what other cases read."""
+    """Compute a feature set in this process, for other cases to read."""
     extract_features(folder, manifest_file=manifest_file, sets=[settings], workers=1)(folder)
     return FeatureSet.open(next((folder / "features").glob("*/feature_set.yaml")).parent)
 
@@ -64,20 +64,20 @@ def compute_feature_set(folder: Path, manifest_file: str, **settings: object) ->
 def features_command(
     scratch: Path, *, corpus_files: Sequence[str], slots: int, changes: Sequence[str]
 ) -> BenchmarkJob:
-    """`blankslate features`, one command for each of the corpora, all at once."""
+    """Run `blankslate features` for each corpus, all commands at the same time."""
     profile = scratch / "cluster.yaml"
     profile.write_text(f"scheduler: local\nslots: {slots}\n")
     words = [sys.executable, "-m", "jobs", "features", "--cluster", str(profile)]
     words += [word for change in changes for word in ("--set", change)]
-    # The peers' packages were compiled when they were installed; ours is when it first runs.
-    kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    # Bytecode of installed packages exists already; ours must be written at the first run.
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
 
     def job(folder: Path) -> None:
         running = [
             subprocess.Popen(
                 [*words, "--corpus", corpus, "--work", str(folder / str(number))],
                 cwd=REPOSITORY,
-                env=kept,
+                env=environment,
                 stdout=subprocess.DEVNULL,
             )
             for number, corpus in enumerate(corpus_files)

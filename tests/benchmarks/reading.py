@@ -4,7 +4,7 @@ In:   the corpora.   Out: the group reading: its cases, and what they do.
 Not here: reading everything once (storage.py), training (training.py).
 
 Every case goes through the training split of AN4 listed four times, log-mel-80 as float32, in
-batches of 32; files are in the page cache.
+batches of 32; the files are in the page cache.
 """
 
 import atexit
@@ -41,7 +41,7 @@ UtteranceIndices = Int64[np.ndarray, " B"]
 def reading_groups(corpora: BenchmarkCorpora) -> Iterator[CaseGroup]:
     file = {"manifest_file": str(corpora.manifest(READING_AN4_COPIES)[0])}
     yield CaseGroup(
-        title=f"batches of {BATCH_SIZE} from AN4 listed {READING_AN4_COPIES} times, in process, one thread",
+        title=f"batches of {BATCH_SIZE}, AN4 listed {READING_AN4_COPIES} times, one thread",
         unit="Mframes",
         cases=[
             Case(MEMCPY, "reading:memcpy_batches", file),
@@ -56,7 +56,7 @@ def reading_groups(corpora: BenchmarkCorpora) -> Iterator[CaseGroup]:
         ],
     )
     yield CaseGroup(
-        title="the same through the trainer's feed, mapped, standardised, by loader workers",
+        title="the same through the trainer's loader, mapped, standardised, with loader workers",
         unit="Mframes",
         cases=[
             *(
@@ -97,7 +97,7 @@ def epoch_order(lengths: Int64[np.ndarray, " U"], epoch: int) -> list[UtteranceI
 
 
 def memcpy_batches(scratch: Path, *, manifest_file: str) -> BenchmarkJob:
-    """From one array in memory into a buffer that stays in the cache, utterance by utterance."""
+    """Copy utterances from one array in memory into a buffer that stays in the cache."""
     features, chosen = stored_train_split(scratch, manifest_file)
     lengths = np.array([each.frames for each in chosen])
     frames = np.concatenate([features.frames(each) for each in chosen])
@@ -115,7 +115,7 @@ def memcpy_batches(scratch: Path, *, manifest_file: str) -> BenchmarkJob:
 
 
 def blankslate_batches(scratch: Path, *, manifest_file: str) -> BenchmarkJob:
-    """What the trainer's store does where frames stay in the shards; nothing is normalised."""
+    """Make batches as the trainer does from mapped shards, without normalisation."""
     torch.set_num_threads(1)
     split = _train_split(scratch, manifest_file, InputSettings(normalisation="none"))
     return _epoch_job(split.frame_counts, split.make_batch)
@@ -127,7 +127,7 @@ def loader_batches(scratch: Path, *, manifest_file: str, workers: int) -> Benchm
     feed = BatchLoader(split, torch.device("cpu"), workers)
     closing = ExitStack()
     closing.enter_context(feed.supervise_workers())
-    atexit.register(closing.close)  # its workers live for all rounds, and hear no signal
+    atexit.register(closing.close)  # the workers run for all rounds and ignore signals
     epoch = 0
 
     def job(folder: Path) -> dict[str, float]:
@@ -165,7 +165,7 @@ def _train_split(scratch: Path, manifest_file: str, settings: InputSettings) -> 
 def _epoch_job(
     lengths: Int64[np.ndarray, " U"], read: Callable[[UtteranceIndices], object]
 ) -> BenchmarkJob:
-    """Each round another epoch, in another order."""
+    """Return a job that reads another epoch, in another order, in each round."""
     epoch = 0
 
     def job(folder: Path) -> dict[str, float]:

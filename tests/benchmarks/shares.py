@@ -1,7 +1,7 @@
-"""Shares: the utterances of a case, dealt to worker processes. Every case with workers uses it.
+"""Shares: split the utterances of a case among worker processes. Every case with workers uses it.
 
-In:   a manifest's file.   Out: (utterance id, path) pairs; a function called once per worker.
-Not here: what a worker does with its share.
+In:   the path of a manifest.   Out: (utterance id, path) pairs; one call per worker.
+Not here: the work.
 """
 
 import multiprocessing
@@ -12,8 +12,10 @@ from typing import TypeVar
 from tests.benchmarks import corpora
 
 Element = TypeVar("Element")
-WORKER_COUNT = 2  # the cores that the targets are stated for
-CAN_FORK = "fork" in multiprocessing.get_all_start_methods()  # else workers import everything anew
+WORKER_COUNT = 2  # the targets assume two cores
+CAN_FORK = (
+    "fork" in multiprocessing.get_all_start_methods()
+)  # otherwise each worker imports everything again
 
 
 def audio_paths(path: str) -> list[tuple[str, Path]]:
@@ -28,7 +30,7 @@ def split_among_workers(items: Sequence[Element], workers: int) -> list[Sequence
 def run_in_processes(
     work: Callable[..., int], arguments: Sequence[tuple[object, ...]]
 ) -> list[int]:
-    """One process per tuple of arguments; starting them is part of the job."""
+    """Call `work` in one process per tuple of arguments; their start is part of the time."""
     if len(arguments) == 1:
         return [work(*arguments[0])]
     with multiprocessing.get_context("fork" if CAN_FORK else None).Pool(len(arguments)) as pool:

@@ -1,7 +1,7 @@
-"""Show: a group's rounds as a table, its targets as lines.
+"""Show: the rounds of a group as a table, its targets as lines.
 
-In:   groups and their rounds.   Out: rich tables; what bench.json keeps.
-Not here: what was measured (measure.py).
+In:   groups and their rounds.   Out: rich tables; records for bench.json.
+Not here: measuring (measure.py).
 """
 
 import statistics
@@ -35,9 +35,9 @@ def target_values(
 
 
 def group_table(group: CaseGroup, rounds: Rounds) -> Table:
-    """The first case is the measure of the others; `clean` rounds had the machine alone."""
-    said = dict.fromkeys(of for case in rounds.values() for each in case for of in each)
-    extras = [of for of in said if of not in COMMON_QUANTITIES]
+    """Return the table; `x first` is relative to the first case, `clean` counts quiet rounds."""
+    quantities = dict.fromkeys(of for case in rounds.values() for each in case for of in each)
+    extras = [of for of in quantities if of not in COMMON_QUANTITIES]
     made = Table(title=group.title, title_justify="left")
     headings = ("case", "median s", "min", "max", f"s/{group.unit}", "x first", "clean", *extras)
     for heading in headings:
@@ -68,7 +68,7 @@ def _median_text(taken: Any, of: str) -> str:
 
 
 def group_record(group: CaseGroup, rounds: Rounds) -> dict[str, Any]:
-    """For bench.json."""
+    """Return the entry of the group in bench.json."""
     return {
         "unit": group.unit,
         "cases": {name: list(taken) for name, taken in rounds.items()},

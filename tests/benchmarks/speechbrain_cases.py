@@ -1,7 +1,7 @@
 """SpeechBrain: its HDF5 feature cache, filled item by item; its trainer.
 
 In:   a manifest.   Out: jobs. Log-mel-80 (its Fbank: decibels, top 80), float32.
-Not here: the other toolkits.
+Not here: other toolkits.
 """
 
 import os
@@ -15,7 +15,7 @@ from tests.benchmarks.turns import yield_turn
 
 
 def speechbrain_features(scratch: Path, *, manifest_file: str) -> BenchmarkJob:
-    """CachedHDF5DynamicItem, one file per process."""
+    """Fill a CachedHDF5DynamicItem, one file per process."""
     import speechbrain.integrations.hdf5.cached_item
     import speechbrain.lobes.features  # noqa: F401
     import torch
@@ -56,10 +56,10 @@ def _fill_cache(folder: Path, items: Sequence[tuple[str, Path]]) -> int:
 def speechbrain_fit(
     scratch: Path, *, manifest_file: str, changes: Mapping[str, Any], ready: bool = False
 ) -> BenchmarkJob:
-    """Brain.fit with our network, loss and batches.
+    """Train with Brain.fit, with our network, loss and batches.
 
-    As in its recipes it reads the sound and computes its Fbank anew in every epoch; `ready`: its
-    frames lie in memory too.
+    As in its recipes, it reads the audio and computes its Fbank in every epoch. With `ready` its
+    frames are in memory, as ours are.
     """
     import logging
 
@@ -112,7 +112,7 @@ def speechbrain_fit(
             "network": without_saturation_counts(trainer),
             "fbank": Fbank(n_mels=80, n_fft=512, win_length=25, hop_length=10),
         },
-        lambda parameters: torch.optim.AdamW(parameters, 1e-3, fused=True),  # as the others have
+        lambda parameters: torch.optim.AdamW(parameters, 1e-3, fused=True),  # as in the other cases
         run_opts={"device": "cpu", "noprogressbar": True, "max_grad_norm": 1.0},
     )
     brain.fit(range(1), warming)
@@ -145,8 +145,8 @@ def _audio_dataset(split: Any, paths: Mapping[str, Path]) -> Any:
     labels = {
         u.id: torch.tensor(one) for u, one in zip(split.utterances, split.labels, strict=True)
     }
-    told = {name: {"wav": os.fspath(paths[name]), "targets": one} for name, one in labels.items()}
-    return DynamicItemDataset(told, [read], ["id", "shown", "targets"])
+    items = {name: {"wav": os.fspath(paths[name]), "targets": one} for name, one in labels.items()}
+    return DynamicItemDataset(items, [read], ["id", "shown", "targets"])
 
 
 def _frames_dataset(split: Any) -> list[dict[str, Any]]:

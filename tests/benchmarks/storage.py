@@ -1,6 +1,6 @@
-"""Storage: how small stored frames are, how fast all of them are read, how far off they are.
+"""Storage: the size of stored frames, the time to read all of them, and their errors.
 
-In:   the corpora.   Out: the group storage: its cases, and what blankslate does in them.
+In:   the corpora.   Out: the group storage: its cases and Blankslate's jobs.
 Not here: batches (reading.py).
 """
 
@@ -21,11 +21,8 @@ from tests.benchmarks.product import compute_feature_set
 STORAGE_KINDS = get_args(FeatureSettings.model_fields["storage"].annotation)
 LILCOM = "Lhotse, lilcom_chunky"
 BYTES_PER_COEFFICIENT, LARGEST_ERROR = "bytes/coef", "largest error"
-ERROR_QUANTILES = {
-    "half, %": 0.5,
-    "95 %, %": 0.95,
-}  # of the values are within so much of themselves
-SAMPLING_STEP = 10  # of so many frames one is looked at for that
+ERROR_QUANTILES = {"half, %": 0.5, "95 %, %": 0.95}  # quantiles of the relative error
+SAMPLING_STEP = 10  # the relative error is measured on every tenth frame
 UINT8_CASE = "blankslate, uint8"
 OTHER_SPECTRA = (("amplitude", "log"), ("power", "log"), ("amplitude", "none"), ("mel", "none"))
 
@@ -49,7 +46,7 @@ def storage_groups(corpora: BenchmarkCorpora) -> Iterator[CaseGroup]:
         ],
     )
     yield CaseGroup(
-        title="other spectra of AN4 so; without a logarithm what half and 95 % of them are off by",
+        title="other spectra of AN4; without a logarithm also quantiles of the relative error",
         unit="Mcoef",
         cases=[
             Case(
@@ -67,7 +64,7 @@ def storage_groups(corpora: BenchmarkCorpora) -> Iterator[CaseGroup]:
 def read_all_frames(
     scratch: Path, *, manifest_file: str, storage: str, **settings: str
 ) -> BenchmarkJob:
-    """Every utterance as an array of its own; opening the set is part of it."""
+    """Open the feature set and read every utterance as an array."""
     folder = compute_feature_set(
         scratch / "stored", manifest_file, storage=storage, **settings
     ).folder
@@ -85,9 +82,9 @@ def read_all_frames(
 def storage_measurements(
     exact: FeatureSet, size: int, stored_frames: Iterable[np.ndarray]
 ) -> dict[str, float]:
-    """Millions of coefficients, bytes of each, and how far the worst is from its float32.
+    """Return millions of coefficients, bytes per coefficient and the largest error.
 
-    Without a logarithm also how far most are, in percent of their float32.
+    Without a logarithm also quantiles of the relative error, in percent of the float32 value.
     """
     coefficients, worst, relative = 0, 0.0, []
     for utterance, rows in zip(exact.utterances, stored_frames, strict=True):

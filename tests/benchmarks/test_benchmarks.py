@@ -1,4 +1,4 @@
-"""The benchmark still runs, and judges rightly. Whole corpora and peers are for `make bench`."""
+"""Tests that the benchmark runs and judges correctly, without whole corpora and other tools."""
 
 import importlib
 import json
@@ -31,7 +31,7 @@ from tests.benchmarks.turns import run_interleaved, yield_turn
 
 pytestmark = pytest.mark.an4
 
-THIN = 8  # every eighth utterance of AN4: 119 and 17, so that some are left to train on
+THIN = 8  # every eighth utterance of AN4: 119 and 17, so that the training split is not empty
 IN_PROCESSES_OF_THEIR_OWN = ("limits:limit_min", "limits:decode_only", "product:extract_features")
 
 
@@ -42,11 +42,11 @@ def groups(an4: Path, tmp_path_factory: pytest.TempPathFactory) -> list[CaseGrou
 
 
 def cases(groups: list[CaseGroup]) -> Iterator[Case]:
-    """The first of each maker, and of each way that it can be told to go, that needs no peer."""
+    """Yield the first case of each maker and each combination of its switches, without peers."""
     first: dict[tuple[str, ...], Case] = {}
     for case in (case for group in groups for case in group.cases if case.needs is None):
-        told = [name for name, value in case.settings.items() if value is True]
-        first.setdefault((case.maker, *told), case)
+        switches = [name for name, value in case.settings.items() if value is True]
+        first.setdefault((case.maker, *switches), case)
     yield from first.values()
 
 
@@ -84,17 +84,17 @@ def test_cases_run_in_processes_of_their_own_and_are_timed(groups: list[CaseGrou
 def test_every_other_case_without_a_peer_runs(groups: list[CaseGroup], tmp_path: Path):
     for number, case in enumerate(cases(groups)):
         if case.maker in IN_PROCESSES_OF_THEIR_OWN or case.maker.startswith("loops:"):
-            continue  # a loop forks, which a process with threads must not
+            continue  # loops fork, and this process has threads
         module, maker = case.maker.split(":")
         scratch, folder = tmp_path / f"{number}-scratch", tmp_path / f"{number}"
         scratch.mkdir()
         folder.mkdir()
         make = getattr(importlib.import_module(f"tests.benchmarks.{module}"), maker)
-        said = make(scratch, **case.settings)(folder) or {}
-        assert all(math.isfinite(number) for number in said.values()), (case.maker, said)
+        numbers = make(scratch, **case.settings)(folder) or {}
+        assert all(map(math.isfinite, numbers.values())), (case.maker, numbers)
 
 
-def test_the_error_of_every_storage_is_said_and_relative_where_there_is_no_logarithm(
+def test_every_storage_has_an_error_and_without_a_logarithm_a_relative_one(
     groups: list[CaseGroup], tmp_path: Path
 ):
     (group,) = (each for each in groups if each.title.startswith("other spectra"))
@@ -114,7 +114,7 @@ def test_the_error_of_every_storage_is_said_and_relative_where_there_is_no_logar
 
 
 @pytest.mark.parametrize("needs", [None, "lhotse"])
-def test_a_case_that_fails_stops_the_benchmark_unless_it_is_a_peers(needs: str | None):
+def test_a_failing_case_stops_the_benchmark_unless_another_tool_failed(needs: str | None):
     broken = Case("broken", "limits:decode_only", {"manifest_file": "nowhere"}, needs=needs)
     group = CaseGroup("one", "hour", [broken], [])
     if needs is None:
@@ -131,7 +131,7 @@ def test_a_peer_that_is_not_installed_is_left_out(groups: list[CaseGroup]):
     assert measure_group(CaseGroup("none", "hour", absent), 1, skip=["lhotse"]) == ({}, [])
 
 
-def test_the_work_of_a_worker_that_lives_on_is_not_foreign():
+def test_the_work_of_a_running_worker_is_not_foreign():
     working = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         while not descendant_cpu_seconds(os.getpid()):
@@ -204,7 +204,7 @@ def test_jobs_in_turn_go_on_part_by_part_and_have_clocks_of_their_own():
     )
     assert went == [("a", 0), ("b", 0), ("c", 0), ("a", 1), ("c", 1), ("a", 2)]
     assert min(taken["a"] - 0.15, taken["b"] - 0.01, taken["c"] - 0.02) > 0
-    yield_turn()  # of a job that is alone
+    yield_turn()  # without other jobs it does nothing
 
 
 def test_an_error_of_a_job_in_turn_is_raised_when_the_others_are_done():

@@ -1,10 +1,10 @@
-"""Training: an epoch with every metric on, against bare loops and SpeechBrain, same network.
+"""Training: an epoch with all metrics, against bare loops and SpeechBrain with the same network.
 
-In:   the corpora.   Out: the group training: its cases, and what they do.
+In:   the corpora.   Out: the group training: its cases and their jobs.
 Not here: reading from disk (reading.py).
 
-Frames lie in memory, normalised and joined, whoever trains; one thread, so that the other core's
-users disturb less.
+In all cases the frames are in memory, normalised and stacked. One thread is used, so that other
+processes disturb less.
 """
 
 import dataclasses
@@ -36,10 +36,10 @@ from tests.benchmarks.turns import run_interleaved, yield_turn
 REPOSITORY = Path(__file__).resolve().parents[2]
 BASELINE_EXPERIMENT = REPOSITORY / "configs/experiments/baseline.yaml"
 BARE, OURS, MAPPED = "bare padded loop", "blankslate", "blankslate, mapped"
-INTERLEAVED = "in turn"  # a batch each, in one process
+INTERLEAVED = "in turn"  # one batch each, in one process
 OVER_BARE, OVER_EVALUATED, OVER_BRAIN = "bare / ours", "with dev", "Brain / ours"
 OVER_READY, OVER_PACKED = "Brain, frames ready / ours", "packed / ours"
-# Of the jobs of one process. Else each has an arena of its own, and luck decides whose pages stay.
+# For jobs in one process: otherwise each has its own arena, and chance decides whose pages stay.
 ONE_ARENA = {**TUNED_MALLOC, "MALLOC_ARENA_MAX": "1"}
 PACKED, BRAIN, BFLOAT16 = "bare packed loop", "SpeechBrain, Brain.fit", "blankslate, bfloat16"
 WARM_UP_BATCHES = 3  # batches before the first round
@@ -80,12 +80,12 @@ def _epoch_group(path: str, batch: int) -> CaseGroup:
             BenchmarkTarget([OURS], quantity="waited, share", at_most=0.01),
             BenchmarkTarget([MAPPED], quantity="waited, share", at_most=0.03),
         ],
-        warm_up=False,  # the makers do it, on a few batches
+        warm_up=False,  # the makers warm up on a few batches
     )
 
 
 def _unstacked_group(path: str, batch: int) -> CaseGroup:
-    """The report's network on the report's 100 frames a second: packing costs most there."""
+    """Return cases with 100 frames a second and no BatchNorm, where packing costs most."""
     changes, most = {**UNSTACKED, "train.batch": batch}, 128 // batch
     settings = {"manifest_file": path, "changes": changes, "most": most}
     return CaseGroup(
@@ -103,7 +103,7 @@ def _unstacked_group(path: str, batch: int) -> CaseGroup:
 
 
 def _gpu_group(path: str, cell: str) -> CaseGroup:
-    """No GPU was at hand: these have not run yet."""
+    """Return cases on a GPU; none was available yet, so they have not been run."""
     changes = {"model.cell": cell}
     settings = {"manifest_file": path, "changes": changes, "device": "cuda"}
     half = {**settings, "changes": {**changes, "train.precision": "bfloat16"}}
@@ -154,7 +154,7 @@ def blankslate_epoch(
     mapped: bool = False,
     device: str = "cpu",
 ) -> BenchmarkJob:
-    """Order, masks, every metric of the training rows; with `evaluate` all that ends an epoch."""
+    """Train with masks and all metrics; with `evaluate` also do all that ends an epoch."""
     trainer = prepare_trainer(scratch, manifest_file, changes, mapped=mapped, device=device)
 
     def job(folder: Path, most: int | None = most) -> dict[str, float]:
@@ -183,13 +183,13 @@ def bare_loop(
     evaluate: bool = False,
     device: str = "cpu",
 ) -> BenchmarkJob:
-    """Network, loss, step, over batches that lie ready; no masks, no metric, no text."""
+    """Train on batches that are ready in memory, without masks, metrics or text."""
     trainer = prepare_trainer(scratch, manifest_file, changes, device=device)
     return _loop_job(trainer, without_saturation_counts(trainer), most, evaluate)
 
 
 def interleave_loops(scratch: Path, *, manifest_file: str, changes: SettingChanges) -> BenchmarkJob:
-    """Some epochs of each, a batch in turn; then each with dev, which is heard in turn too."""
+    """Train some epochs of each loop, a batch in turn; then the same with an evaluation of dev."""
     BatchLoader.batches = _yield_turns_between(BatchLoader.batches)  # type: ignore[method-assign]
     settings: dict[str, Any] = {"manifest_file": manifest_file, "changes": changes}
 
@@ -202,16 +202,16 @@ def interleave_loops(scratch: Path, *, manifest_file: str, changes: SettingChang
     if "speechbrain" not in missing_peers():
         alone["brain"] = made(speechbrain_cases.speechbrain_fit, "brain")
         alone["ready"] = made(speechbrain_cases.speechbrain_fit, "ready", ready=True)
-    heard = {
-        "bare": made(bare_loop, "bare-heard", evaluate=True),
-        "ours": made(blankslate_epoch, "ours-heard", evaluate=True),
+    with_dev = {
+        "bare": made(bare_loop, "bare-dev", evaluate=True),
+        "ours": made(blankslate_epoch, "ours-dev", evaluate=True),
     }
 
     def job(folder: Path) -> dict[str, float]:
-        taken, evaluated = run_interleaved(alone), run_interleaved(heard)
+        taken, evaluated = run_interleaved(alone), run_interleaved(with_dev)
         over = {OVER_BARE: "bare", OVER_BRAIN: "brain", OVER_READY: "ready"}
         return {
-            **{said: taken[name] / taken["ours"] for said, name in over.items() if name in taken},
+            **{ratio: taken[name] / taken["ours"] for ratio, name in over.items() if name in taken},
             OVER_EVALUATED: evaluated["bare"] / evaluated["ours"],
         }
 
@@ -221,7 +221,7 @@ def interleave_loops(scratch: Path, *, manifest_file: str, changes: SettingChang
 def interleave_with_packed(
     scratch: Path, *, manifest_file: str, changes: SettingChanges, most: int
 ) -> BenchmarkJob:
-    """The same batches with PackedSequence too."""
+    """Train the bare loop, ours and one with PackedSequence, a batch in turn."""
     BatchLoader.batches = _yield_turns_between(BatchLoader.batches)  # type: ignore[method-assign]
     settings: dict[str, Any] = {"manifest_file": manifest_file, "changes": changes, "most": most}
     makers = {"bare": bare_loop, "ours": blankslate_epoch, "packed": packed_loop}
@@ -234,7 +234,7 @@ def interleave_with_packed(
     def job(folder: Path) -> dict[str, float]:
         taken = run_interleaved(jobs)
         over = {OVER_BARE: "bare", OVER_PACKED: "packed"}
-        return {said: taken[name] / taken["ours"] for said, name in over.items()}
+        return {ratio: taken[name] / taken["ours"] for ratio, name in over.items()}
 
     return job
 
@@ -242,7 +242,7 @@ def interleave_with_packed(
 def packed_loop(
     scratch: Path, *, manifest_file: str, changes: SettingChanges, most: int | None = None
 ) -> BenchmarkJob:
-    """The same with PackedSequence, on some of the batches."""
+    """Train the bare loop with PackedSequence, on the last `most` batches."""
     trainer = prepare_trainer(scratch, manifest_file, changes)
     network = without_saturation_counts(trainer)
     for number, layer in enumerate(network.recurrent):
@@ -253,7 +253,7 @@ def packed_loop(
 
 
 def without_saturation_counts(trainer: Trainer) -> Network:
-    """Its network, without the count of what stands at an end of the clamp."""
+    """Return the trainer's network, without its counts of saturated values at the clamp."""
     network = trainer.evaluator.network
     nothing = torch.zeros(3, dtype=torch.float64, device=trainer.evaluator.device)
     network.clamp.count_saturated = lambda y, mask_BT: nothing  # type: ignore[method-assign]
@@ -263,7 +263,7 @@ def without_saturation_counts(trainer: Trainer) -> Network:
 def _yield_turns_between(
     batches_of: Callable[..., Iterator[Batch]],
 ) -> Callable[..., Iterator[Batch]]:
-    """A batch is asked for in turn: what is made ahead is made while its own run computes."""
+    """Yield the turn after each batch, so that prefetching happens in the loop's own time."""
 
     def batches_in_turn(feed: BatchLoader, plan: Sequence[Selection]) -> Iterator[Batch]:
         with closing(batches_of(feed, plan)) as coming:
@@ -281,7 +281,7 @@ def _loop_job(
     plan = batches.order_batches(split.lengths, trainer.experiment.train, epoch=1)
     made = [split.make_batch(places) for places in (plan if most is None else plan[-most:])]
     ascending = dev.lengths.argsort()
-    heard = [
+    dev_batches = [
         dev.make_batch(ascending[n : n + MIN_EVALUATION_BATCH])
         for n in range(0, len(dev), MIN_EVALUATION_BATCH)
     ]
@@ -289,7 +289,7 @@ def _loop_job(
     def job(folder: Path) -> dict[str, float]:
         _train_epoch(trainer, network, made)
         if evaluate:
-            _evaluate(network, heard)
+            _evaluate(network, dev_batches)
         if made[0].frames.is_cuda:
             torch.cuda.synchronize()
         return {"amount": sum(len(batch.lengths) for batch in made)}
@@ -299,9 +299,9 @@ def _loop_job(
 
 
 @torch.no_grad()
-def _evaluate(network: Network, heard: Sequence[Batch]) -> None:
+def _evaluate(network: Network, dev_batches: Sequence[Batch]) -> None:
     network.eval()
-    for batch in heard:
+    for batch in dev_batches:
         yield_turn()
         bare_loss(network, batch.frames, batch.lengths, batch.targets, batch.target_lengths).item()
 
@@ -333,7 +333,7 @@ def bare_loss(
 
 
 class PackedRecurrent(nn.Module):
-    """A recurrent layer as people pack it; BatchNorm, if any, is then on its input."""
+    """A recurrent layer on packed sequences; BatchNorm, if any, is on its input."""
 
     def __init__(self, layer: nn.Module, normed: bool) -> None:
         super().__init__()

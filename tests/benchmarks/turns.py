@@ -1,10 +1,10 @@
-"""Turns: jobs of one process that go on in turn, part by part, each with a clock of its own.
+"""Turns: jobs of one process that run in turn, part by part, each with its own clock.
 
-In:   jobs that call `turn()` between their parts.   Out: the seconds of each.
-Not here: cases in processes of their own (measure.py), which go on in turn round by round.
+In:   jobs that call `yield_turn()` between their parts.   Out: the seconds of each.
+Not here: cases in separate processes, which take turns round by round (measure.py).
 
-For ratios near one. From a second to the next this machine's speed moves by more than is asked, and
-so does that of two processes that do the same.
+This is for ratios near 1. The speed of the machine changes from second to second, and two processes
+that do the same work differ, by more than such a ratio should be known.
 """
 
 import threading
@@ -34,7 +34,7 @@ class _RoundRobin:
         runner.resumed_at = time.perf_counter()
         try:
             runner.job()
-        except BaseException as error:  # is told by whoever waits for all
+        except BaseException as error:  # raised again when all jobs have ended
             runner.error = error
         runner.seconds += time.perf_counter() - runner.resumed_at
         self.next()
@@ -52,12 +52,12 @@ class _RoundRobin:
 
 
 def yield_turn() -> None:
-    """Let the others do a part of theirs; alone, nothing."""
+    """Let the other jobs do one part each; do nothing if this job runs alone."""
     getattr(_current, "pass_on", lambda: None)()
 
 
 def run_interleaved(jobs: Mapping[str, Callable[[], None]]) -> dict[str, float]:
-    """Seconds of each job, without those that it waited for its turn."""
+    """Return the seconds of each job, without the time it waited for its turn."""
     runners = [_TurnTaker(job) for job in jobs.values()]
     ring = _RoundRobin(list(runners))
     threads = [threading.Thread(target=ring.run, args=[runner]) for runner in runners]
