@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.node.training_task import RunResources
+from jobs.node.run_training import RunResources
 from jobs.profile import load_profile
 from pipeline import host
 from pipeline.host import available_cpus, free_memory_bytes, is_alive, private_bytes_of_tree
