@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import psutil  # type: ignore[import-untyped]
+    import psutil
 
 CGROUP_ROOT, OWN_CGROUPS_FILE = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
