@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from jobs.node import requeue, task_file
-from jobs.node.task_file import FeatureTask, Run, RunTask, Slice
+from jobs.node.task_file import FeatureTask, ReportTask, Run, RunTask, Slice
 from jobs.slurm.sacct import JobAttempt
 from pipeline.files import write_bytes
 from pipeline.runs.folder import Failure, Heartbeat, RunFolder
@@ -75,6 +75,7 @@ def test_a_run_that_saves_progress_is_never_given_up(tmp_path):
         (["PREEMPTED"], "preemption", "choose a partition"),
         (["PREEMPTED", "NODE_FAIL"], "node failure", "leaves out the nodes that failed"),
         (["REQUEUED"], "preemption", "choose a partition"),
+        (["CANCELLED by 0"], "preemption", "choose a partition"),
     ],
 )
 def test_an_attempt_that_was_killed_before_its_requeue_is_given_up_by_the_next(
@@ -107,6 +108,28 @@ def test_the_runs_after_a_given_up_one_get_their_own_attempts(tmp_path):
     assert d.failure().job == ""
 
 
+def test_a_run_that_finishes_is_progress_and_is_never_given_up(tmp_path):
+    task = write_run_task(tmp_path, "a", "b", "c")
+    a, b, c = (folder(tmp_path, name) for name in "abc")
+    for _ in range(requeue.MAX_STALLED_ATTEMPTS):
+        assert requeue.on_start(task)
+    a.finish([])
+    for _ in range(requeue.MAX_STALLED_ATTEMPTS):
+        assert requeue.may_requeue(task, timeout)
+        assert [cause(run) for run in (a, b, c)] == ["", "", ""]
+        assert requeue.on_start(task)
+    assert requeue.may_requeue(task, timeout)
+    assert [cause(run) for run in (a, b, c)] == ["", "timeout", ""]
+
+
+def test_a_report_task_is_always_requeued(tmp_path):
+    report = ReportTask(work=str(tmp_path), sweep="spectrum", commands=())
+    task = task_file.write_task(report, tmp_path / "tasks")
+    for _ in range(requeue.MAX_STALLED_ATTEMPTS + 1):
+        assert requeue.on_start(task)
+    assert requeue.may_requeue(task, timeout)
+
+
 def test_a_new_submission_counts_from_zero(tmp_path):
     task = write_run_task(tmp_path, "a")
     for _ in range(requeue.MAX_STALLED_ATTEMPTS):
@@ -125,7 +148,8 @@ def test_a_feature_task_that_never_completes_a_shard_is_given_up(tmp_path):
     for _ in range(requeue.MAX_STALLED_ATTEMPTS):
         assert requeue.on_start(task)
     write_bytes(shard, b"")
-    for _ in range(requeue.MAX_STALLED_ATTEMPTS):
+    for attempt in range(requeue.MAX_STALLED_ATTEMPTS):
+        write_bytes(shard.with_name(f".{shard.name}.{attempt}.partial"), b"")  # no progress
         assert requeue.on_start(task)
     assert not requeue.on_start(task)
     failure = json.loads(task_file.failure_path(task).read_text())

@@ -1,6 +1,7 @@
 """Locks: one owner at a time, whatever the clocks say; one of many breaks a stale lock."""
 
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -13,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from jobs.node import run_lock
-from jobs.node.run_lock import LockHeld, LockOwner, acquire
+from jobs.node.run_lock import LockHeld, LockOwner, acquire, is_still_training
 from pipeline.files import InputError, write_json
+from pipeline.runs.folder import Heartbeat, RunFolder
 
 CONTENDERS = 8
 ROUNDS = 6
@@ -50,6 +52,7 @@ def test_a_lock_is_held_once_and_free_afterwards(tmp_path):
         assert held.value.owner.pid == os.getpid()
     with acquire(tmp_path) as lock:
         assert not lock.lost
+    (tmp_path / ".claim-0").mkdir()  # of a process that was killed before it had the lock
     run_lock.cleanup(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -155,6 +158,40 @@ def test_a_lock_that_cannot_be_read_is_named(tmp_path):
     message = r"claim: cannot be read; delete this folder"
     with pytest.raises(InputError, match=message), acquire(tmp_path):
         pytest.fail("held")
+
+
+@pytest.mark.parametrize(
+    ("fields", "age_s", "expected"),
+    [
+        ({}, 0, True),
+        ({}, 540, True),
+        ({}, 601, False),
+        ({"status": "stopped"}, 0, False),
+        ({"status": "finished"}, 0, False),
+        ({"host": "node7"}, 60, True),
+        ({"host": "node7"}, 121, False),
+    ],
+)
+def test_a_heartbeat_shows_whether_its_process_still_trains(fields, age_s, expected):
+    assert is_still_training(Heartbeat(time=time.time() - age_s, **fields)) is expected
+
+
+def test_an_exited_process_trains_no_more_but_is_unknown_on_another_host(ended_owner):
+    assert not is_still_training(Heartbeat(pid=ended_owner.pid))
+    assert is_still_training(Heartbeat(pid=ended_owner.pid, host="node7"))
+
+
+def test_the_status_is_written_with_this_process_and_the_earlier_progress(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    monkeypatch.delenv("SLURM_ARRAY_JOB_ID", raising=False)
+    folder = RunFolder(tmp_path / "a1")
+    folder.write_heartbeat(Heartbeat(status="stopped", epoch=3, pid=1, host="node7"))
+    for status, doing in (("running", "starting torch"), ("stopped", "")):
+        run_lock.write_heartbeat_status(folder, status)
+        found = folder.heartbeat()
+        assert found is not None
+        assert (found.status, found.doing, found.epoch) == (status, doing, 3)
+        assert (found.pid, found.host, found.job) == (os.getpid(), socket.gethostname(), "12")
 
 
 def contend(folder: Path, number: int) -> int:
