@@ -3,8 +3,8 @@
 In:   a sweep's folder, the queue.   Out: the queue without them; a line for each correction.
 Not here: what is submitted instead (decision.py, submit.py).
 
-A submission holds the sweep's lock (submit.py). So two terminals cannot submit the same runs, and a
-job without a line in the ledger comes from a submission that was interrupted, not from a running one.
+A submission holds the sweep's lock (submit.py). So two terminals cannot submit the same runs, and
+a job without a line in the ledger comes from a submission that was interrupted.
 """
 
 from collections.abc import Collection, Mapping, Sequence
