@@ -52,7 +52,7 @@ def read_progress(task: Path) -> TaskProgress:
     )
 
 
-def compute_slices(work: Path, pieces: Sequence[Slice], task: Path, stop: StopRequest) -> bool:
+def compute_slices(work: Path, slices: Sequence[Slice], task: Path, stop: StopRequest) -> bool:
     """Compute each slice; return False if `stop` was set before the last one.
 
     A slice that fails does not stop the others; the first error is raised at the end. An OSError,
@@ -62,13 +62,15 @@ def compute_slices(work: Path, pieces: Sequence[Slice], task: Path, stop: StopRe
     from pipeline.features import precompute  # noqa: PLC0415
 
     keep_freed_memory()
-    manifests = {name: ManifestFile.open(Path(name)) for name in {p.manifest for p in pieces}}
-    names = {name for piece in pieces for name in piece.feature_ids}
+    manifests = {
+        name: ManifestFile.open(Path(name)) for name in {piece.manifest for piece in slices}
+    }
+    names = {name for piece in slices for name in piece.feature_ids}
     sets = {name: precompute.load_target(work, name) for name in names}
     progress_writer = _ProgressWriter(progress_path(task))
     errors: list[Exception] = []
     failed_sets: set[str] = set()  # feature ids whose values exceed the range of their storage
-    for piece in pieces:
+    for piece in slices:
         if stop():
             progress_writer.write()
             return False
@@ -104,7 +106,7 @@ def keep_freed_memory() -> None:
             mallopt(threshold, MALLOC_THRESHOLD_BYTES)
 
 
-def verify_complete_sets(work: Path, pieces: Sequence[Slice]) -> None:
+def verify_complete_sets(work: Path, slices: Sequence[Slice]) -> None:
     """Verify every byte of each complete feature set, and store its statistics.
 
     The task that completes a set does it. Raise InputError if a byte has changed, or if the corpus
@@ -112,7 +114,7 @@ def verify_complete_sets(work: Path, pieces: Sequence[Slice]) -> None:
     """
     from pipeline.features.feature_set import FeatureSet, read_description  # noqa: PLC0415
 
-    manifests = {name: piece.manifest for piece in pieces for name in piece.feature_ids}
+    manifests = {name: piece.manifest for piece in slices for name in piece.feature_ids}
     for name, manifest in sorted(manifests.items()):
         folder = work / "features" / name
         try:

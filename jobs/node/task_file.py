@@ -111,10 +111,10 @@ def read_task(path: Path) -> Task:
     content = read_json(path)
     kind = content.pop("kind")
     if kind == "features":
-        pieces = (
+        slices = (
             Slice(s["manifest"], s["index"], tuple(s["feature_ids"])) for s in content["slices"]
         )
-        return FeatureTask(**{**content, "slices": tuple(pieces)})
+        return FeatureTask(**{**content, "slices": tuple(slices)})
     if kind == "check":
         return CheckTask(**{**content, "items": ()})
     if kind == "report":

@@ -219,3 +219,4 @@ def test_one_contender_at_a_time_holds_the_lock_after_a_stale_one(tmp_path, ende
     assert held == [ROUNDS] * CONTENDERS
     former_locks = [path for path in tmp_path.iterdir() if path.name.startswith("claim-")]
     assert len(former_locks) == CONTENDERS * ROUNDS + 1
+    assert not list(tmp_path.glob(".claim-*"))
