@@ -1,7 +1,7 @@
 """Feature tasks: compute the shards of each slice for every feature set that lacks them.
 
 In:   the slices of a task.   Out: shards; the progress, in a file beside the task file.
-Not here: the transform (pipeline/features/precompute.py), which slices are missing (sweep/plan.py).
+Not here: the transform (pipeline/features/), which shards are missing (launch/missing_features.py).
 """
 
 import ctypes
@@ -10,12 +10,16 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jobs.node.signals import StopRequest
 from jobs.node.task_file import Slice, progress_path
 from pipeline.config.identity import feature_id
 from pipeline.corpus.manifest import ManifestFile, Refusal, require_no_refusals
 from pipeline.files import InputError, read_json, write_json
+
+if TYPE_CHECKING:
+    from pipeline.features.shard_output import FeatureSetTarget
 
 PROGRESS_WRITE_INTERVAL_S = 0.5
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
@@ -75,11 +79,7 @@ def compute_slices(work: Path, slices: Sequence[Slice], task: Path, stop: StopRe
             progress_writer.write()
             return False
         manifest = manifests[piece.manifest]
-        for name in piece.feature_ids:
-            if feature_id(sets[name][0], manifest.digest) != name:
-                raise InputError(
-                    f"{manifest.path}: has changed since {sets[name][1]} was made; make features"
-                )
+        _require_unchanged(manifest, [sets[name] for name in piece.feature_ids])
         targets = [sets[name] for name in piece.feature_ids if name not in failed_sets]
         refusals: Sequence[Refusal] = ()
         try:
@@ -96,6 +96,14 @@ def compute_slices(work: Path, slices: Sequence[Slice], task: Path, stop: StopRe
     if errors:
         raise errors[0]
     return True
+
+
+def _require_unchanged(manifest: ManifestFile, targets: Sequence["FeatureSetTarget"]) -> None:
+    for settings, folder, name in targets:
+        if feature_id(settings, manifest.digest) != name:
+            raise InputError(
+                f"{manifest.path}: has changed since {folder} was made; run make features again"
+            )
 
 
 def keep_freed_memory() -> None:

@@ -23,7 +23,8 @@ from pipeline.corpus import readers
 from pipeline.corpus.manifest import ManifestFile
 from pipeline.features import precompute
 from pipeline.features.feature_set import STATISTICS_FILE, FeatureSet, missing_shards
-from pipeline.features.precompute import FeatureSetTarget, StorageRangeError
+from pipeline.features.precompute import StorageRangeError
+from pipeline.features.shard_output import FeatureSetTarget
 from pipeline.files import InputError
 from tests.jobs.conftest import TinyProject
 
@@ -88,6 +89,16 @@ def test_the_last_task_fails_if_a_strict_corpus_has_refused_utterances(array):
     with pytest.raises(InputError, match="tiny is strict, and 1 of its utterances cannot be used"):
         entrypoint.execute_task(files[2], StopRequest())
     assert missing_shards(folder, 3) == []
+
+
+def test_a_manifest_that_has_changed_since_the_submission_is_an_error(array):
+    folder, files = array
+    manifest = folder.parents[1] / "m.jsonl"
+    header, *utterances = manifest.read_text().splitlines(keepends=True)
+    manifest.write_text("".join([header, *reversed(utterances)]))
+    with pytest.raises(InputError, match=r"m\.jsonl: has changed since .*; run make features"):
+        entrypoint.execute_task(files[0], StopRequest())
+    assert missing_shards(folder, 3) == [0, 1, 2]
 
 
 def test_a_slice_that_fails_does_not_stop_the_others(array, monkeypatch: pytest.MonkeyPatch):
