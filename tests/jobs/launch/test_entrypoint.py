@@ -14,11 +14,11 @@ import pytest
 
 from jobs import exit_codes
 from jobs.launch import entrypoint
-from jobs.local import fork_worker
 from jobs.node import failures, run_lock, run_training, task_file, training_task, usage
 from jobs.node.signals import StopRequest
 from jobs.node.task_file import Run, RunTask
 from pipeline.files import write_json
+from pipeline.host import thread_count
 from pipeline.runs.folder import Heartbeat, RunFolder
 
 RUN = "0123456789ab"
@@ -207,9 +207,7 @@ sys.exit(entrypoint.execute_task(task_file.write_task(task, Path(work) / "tasks"
 """
 
 
-@pytest.mark.skipif(
-    not fork_worker.THREADS_FOLDER.exists(), reason="processes are copied on Linux alone"
-)
+@pytest.mark.skipif(thread_count() is None, reason="only Linux reports the number of threads")
 def test_a_run_that_is_killed_takes_no_later_one_with_it_and_torch_is_imported_once(tmp_path):
     """In a Python of its own, as SLURM starts it: the tests' one has threads."""
     ended = subprocess.run([sys.executable, "-c", COPIES, str(tmp_path)], check=False, timeout=120)
