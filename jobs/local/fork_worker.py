@@ -1,7 +1,7 @@
 """Forks of this process, which have already imported what a task needs.
 
 In:   a task file.   Out: a child process with the methods of `subprocess.Popen`.
-Not here: which task starts when (executor.py), the task itself (jobs/node/feature_task.py).
+Not here: which task starts when (jobs/local/executor.py), the task (jobs/launch/tasks.py).
 
 Starting Python and importing takes as long as the features of half an hour of speech.
 """
