@@ -1,6 +1,7 @@
 """Locks: one owner at a time, whatever the clocks say; one of many breaks a stale lock."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -50,6 +51,7 @@ def test_a_lock_is_held_once_and_free_afterwards(tmp_path):
         ):
             pytest.fail("held twice")
         assert held.value.owner.pid == os.getpid()
+    assert not list(tmp_path.glob(".claim-*"))
     with acquire(tmp_path) as lock:
         assert not lock.lost
     (tmp_path / ".claim-0").mkdir()  # of a process that was killed before it had the lock
@@ -93,6 +95,7 @@ def test_an_owner_that_was_suspended_learns_that_its_lock_is_lost(tmp_path, monk
             assert first.lost
             assert not second.lost
         with acquire(tmp_path) as third:
+            shutil.rmtree(tmp_path / f"claim-{first._owner.token}")  # its name is free again
             first.__exit__()
             assert not third.lost
             with pytest.raises(LockHeld), acquire(tmp_path, lambda: True):
@@ -101,7 +104,7 @@ def test_an_owner_that_was_suspended_learns_that_its_lock_is_lost(tmp_path, monk
 
 def test_an_earlier_attempt_of_the_same_job_is_waited_for(tmp_path, monkeypatch):
     """It continues on a node that SLURM has lost; when it ends, only this attempt is left."""
-    monkeypatch.setattr(run_lock, "STALE_LOCK_TIMEOUT_S", 60.0)
+    monkeypatch.setattr(run_lock, "STALE_LOCK_TIMEOUT_S", 1.5)
     monkeypatch.setenv("SLURM_JOB_ID", "12")
     ended = threading.Event()
 
@@ -119,7 +122,7 @@ def test_an_earlier_attempt_of_the_same_job_is_waited_for(tmp_path, monkeypatch)
     monkeypatch.setenv("SLURM_JOB_ID", "12")
     with pytest.raises(LockHeld), acquire(tmp_path, lambda: True):
         pytest.fail("held although it should give up")
-    threading.Timer(0.5, ended.set).start()  # until then its count changes
+    threading.Timer(2.0, ended.set).start()  # until then its count changes
     with acquire(tmp_path):
         assert ended.is_set()
     earlier.join()
@@ -140,6 +143,24 @@ def test_a_lock_that_was_broken_just_now_does_not_come_back(tmp_path, monkeypatc
         lock._thread.join(10)
         assert lock.lost
         assert not (tmp_path / "claim").exists()
+
+
+def test_a_late_refresh_does_not_change_the_count_of_the_next_owner(tmp_path, monkeypatch):
+    read_owner, next_owner = run_lock._read_owner, LockOwner.current_process()
+
+    def read_then_replace(lock_path: Path) -> LockOwner | None:
+        owner = read_owner(lock_path)
+        is_refresh = threading.current_thread() is not threading.main_thread()
+        if owner and owner != next_owner and is_refresh:
+            lock_path.rename(lock_path.with_name(f"claim-{owner.token}"))
+            write_abandoned_lock(tmp_path, next_owner)
+        return owner
+
+    monkeypatch.setattr(run_lock, "_read_owner", read_then_replace)
+    with acquire(tmp_path) as lock:
+        lock._thread.join(10)
+        assert lock.lost
+        assert run_lock._read_count(tmp_path / "claim", next_owner) == 0
 
 
 def test_a_late_process_cannot_break_the_next_owners_lock(tmp_path, ended_owner):
@@ -219,4 +240,3 @@ def test_one_contender_at_a_time_holds_the_lock_after_a_stale_one(tmp_path, ende
     assert held == [ROUNDS] * CONTENDERS
     former_locks = [path for path in tmp_path.iterdir() if path.name.startswith("claim-")]
     assert len(former_locks) == CONTENDERS * ROUNDS + 1
-    assert not list(tmp_path.glob(".claim-*"))
