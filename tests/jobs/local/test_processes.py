@@ -1,8 +1,7 @@
-"""Abandoned files, stop requests, the one owner of a sweep."""
+"""Abandoned files; the one owner of a sweep."""
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -12,9 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.local.executor import PARENT_PID_VARIABLE
 from jobs.local.processes import OWNER_TIMEOUT_S, is_abandoned, own_sweep, owner_pid
-from jobs.node.signals import catch_stop_signals, parent_pid
 from jobs.sweep.record import make_record
 from pipeline.config.sweep import load_sweep
 from pipeline.corpus import readers
@@ -31,27 +28,6 @@ def test_a_partial_file_of_a_process_that_is_gone_is_abandoned(tmp_path: Path):
     ):  # fmt: skip
         assert is_abandoned(tmp_path / f".shard.h5.{host}-{pid}-0123abcd.partial") == gone
     assert not is_abandoned(tmp_path / "shard.h5")
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR2"])
-def test_a_signal_only_sets_a_flag_and_the_former_handler_returns(name: str):
-    number = getattr(signal, name)
-    before = signal.getsignal(number)
-    with catch_stop_signals() as stop:
-        assert not stop()
-        os.kill(os.getpid(), number)
-        assert stop()
-        assert stop.signal == number
-    assert signal.getsignal(number) == before
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps the number of a dead parent")
-def test_a_process_whose_parent_is_gone_is_asked_to_stop(monkeypatch):
-    with catch_stop_signals(parent=os.getppid()) as stop:
-        assert not stop()
-        monkeypatch.setattr(os, "getppid", lambda: 1)  # Windows keeps reporting the old one
-        assert stop()
 
 
 def test_a_sweep_has_an_owner_while_the_owner_runs(tmp_path: Path):
@@ -81,22 +57,6 @@ def test_a_damaged_file_is_no_owner(tmp_path: Path, content):
     assert owner_pid(file) is None
     with own_sweep(file):
         assert owner_pid(file) == os.getpid()
-
-
-def test_a_child_behind_a_launcher_stops_with_the_process_that_started_its_task(monkeypatch):
-    def ended_pid() -> int:
-        child = subprocess.Popen([sys.executable, "-c", ""])
-        child.wait()
-        return child.pid
-
-    monkeypatch.delenv(PARENT_PID_VARIABLE, raising=False)
-    assert parent_pid() == os.getppid()
-    monkeypatch.setenv(PARENT_PID_VARIABLE, str(os.getpid()))  # not the parent
-    with catch_stop_signals(parent=parent_pid()) as stop:
-        assert not stop()
-    monkeypatch.setenv(PARENT_PID_VARIABLE, str(ended_pid()))
-    with catch_stop_signals(parent=parent_pid()) as stop:
-        assert stop()
 
 
 STATUS = """

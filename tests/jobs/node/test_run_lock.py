@@ -181,6 +181,12 @@ def test_a_lock_that_cannot_be_read_is_named(tmp_path):
         pytest.fail("held")
 
 
+def test_a_lock_that_was_released_or_replaced_meanwhile_is_no_error(tmp_path, ended_owner):
+    run_lock._raise_if_unreadable(tmp_path / "claim")
+    write_abandoned_lock(tmp_path, ended_owner)
+    run_lock._raise_if_unreadable(tmp_path / "claim")
+
+
 @pytest.mark.parametrize(
     ("fields", "age_s", "expected"),
     [

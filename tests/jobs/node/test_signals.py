@@ -1,0 +1,48 @@
+"""Signals: a stop signal or the exit of the parent process sets the flag."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from jobs.local.executor import PARENT_PID_VARIABLE
+from jobs.node.signals import catch_stop_signals, parent_pid
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR2"])
+def test_a_signal_only_sets_a_flag_and_the_former_handler_returns(name: str):
+    number = getattr(signal, name)
+    before = signal.getsignal(number)
+    with catch_stop_signals() as stop:
+        assert not stop()
+        os.kill(os.getpid(), number)
+        assert stop()
+        assert stop.signal == number
+    assert signal.getsignal(number) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps the number of a dead parent")
+def test_a_process_whose_parent_has_exited_stops(monkeypatch):
+    with catch_stop_signals(parent=os.getppid()) as stop:
+        assert not stop()
+        monkeypatch.setattr(os, "getppid", lambda: 1)  # as Unix reports it then
+        assert stop()
+
+
+def test_a_child_behind_a_launcher_stops_with_the_process_that_started_its_task(monkeypatch):
+    def ended_pid() -> int:
+        child = subprocess.Popen([sys.executable, "-c", ""])
+        child.wait()
+        return child.pid
+
+    monkeypatch.delenv(PARENT_PID_VARIABLE, raising=False)
+    assert parent_pid() == os.getppid()
+    monkeypatch.setenv(PARENT_PID_VARIABLE, str(os.getpid()))  # not the parent
+    with catch_stop_signals(parent=parent_pid()) as stop:
+        assert not stop()
+    monkeypatch.setenv(PARENT_PID_VARIABLE, str(ended_pid()))
+    with catch_stop_signals(parent=parent_pid()) as stop:
+        assert stop()
