@@ -1,4 +1,4 @@
-"""Tasks: a run that another process trains is left to it; one of a dead process is taken up."""
+"""Execution of tasks: a run of a live process is left to it, one of a dead process continues."""
 
 import json
 import os
@@ -59,15 +59,17 @@ def test_a_run_that_another_process_trains_is_left_to_it(folder, heartbeats_at_f
     assert f"left to process {os.getpid()}" in folder.log_file.read_text()
 
 
-def test_a_run_is_claimed_before_the_seconds_that_importing_torch_takes(folder, heartbeats_at_fit):
+def test_a_run_shows_its_process_before_torch_is_imported(folder, heartbeats_at_fit):
     folder.write_heartbeat(Heartbeat(status="stopped", epoch=3, pid=1, host="elsewhere"))
     assert execute(folder) == exit_codes.DONE
-    (claim,) = heartbeats_at_fit
-    assert (claim.status, claim.pid, claim.host) == ("running", os.getpid(), socket.gethostname())
-    assert claim.epoch == 3
+    (found,) = heartbeats_at_fit
+    assert (found.status, found.pid, found.host) == ("running", os.getpid(), socket.gethostname())
+    assert found.epoch == 3
 
 
-def test_a_dead_node_keeps_a_requeued_job_for_a_while_only(folder, heartbeats_at_fit):
+def test_the_lock_of_a_failed_node_delays_a_requeued_job_only_for_a_while(
+    folder, heartbeats_at_fit
+):
     there = {"token": "0", "host": "node7", "pid": 1, "space": ""}
     write_json(folder.path / "claim" / "owner.json", there)
     folder.write_heartbeat(
@@ -91,7 +93,7 @@ def test_a_failed_run_may_be_taken_up_while_its_process_goes_on_with_others(fold
 
 def test_a_run_whose_reader_was_killed_for_its_memory_ran_out_of_it(folder, monkeypatch):
     class WorkerDiedError(RuntimeError):
-        """Named as the trainer's."""
+        """Has the name of the trainer's error."""
 
     def fail(*_: object) -> None:
         raise WorkerDiedError("a worker was killed by signal 9")
@@ -183,18 +185,18 @@ def test_a_signal_to_the_job_is_passed_on_to_the_runs_beside_each_other(tmp_path
     assert not list(tmp_path.glob("runs/*/failure.json"))
 
 
-COPIES = """
+FORKS = """
 import json, os, sys
 from pathlib import Path
 from jobs.launch import entrypoint
 from jobs.node import run_training, task_file
-from jobs.node import usage as meter
+from jobs.node import usage
 from jobs.node.signals import StopRequest
 from jobs.node.task_file import Run
 
 def fit(folder, *_):
     ready = "pipeline.training.loop.trainer" in sys.modules
-    found = {"pid": os.getpid(), "ready": ready, "waited": os.environ[meter.QUEUE_WAIT_VARIABLE]}
+    found = {"pid": os.getpid(), "ready": ready, "waited": os.environ[usage.QUEUE_WAIT_VARIABLE]}
     (folder.path / "found").write_text(json.dumps(found))
     if folder.run_id == "dies":
         os.kill(os.getpid(), 9)
@@ -208,9 +210,9 @@ sys.exit(entrypoint.execute_task(task_file.write_task(task, Path(work) / "tasks"
 
 
 @pytest.mark.skipif(thread_count() is None, reason="only Linux reports the number of threads")
-def test_a_run_that_is_killed_takes_no_later_one_with_it_and_torch_is_imported_once(tmp_path):
-    """In a Python of its own, as SLURM starts it: the tests' one has threads."""
-    ended = subprocess.run([sys.executable, "-c", COPIES, str(tmp_path)], check=False, timeout=120)
+def test_a_killed_run_does_not_stop_the_next_ones_and_torch_is_imported_once(tmp_path):
+    """In a new Python, as SLURM starts it: the Python of the tests has threads."""
+    ended = subprocess.run([sys.executable, "-c", FORKS, str(tmp_path)], check=False, timeout=120)
     assert ended.returncode == exit_codes.FAILED
     found = {
         name: json.loads((tmp_path / "runs" / name / "found").read_text())
