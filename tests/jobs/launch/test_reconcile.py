@@ -228,7 +228,8 @@ def test_a_plan_is_printed_and_nothing_is_submitted(make_project, capsys):
     )
     assert parser.main(sweep(bench, "--dry-run")) == 0
     printed = capsys.readouterr().out
-    assert printed.endswith("cost of all its runs, as the sweep file says: 2 runs of a second.\n")
+    assert "tiny: 2 arms x 1 seed = 2 runs\n" in printed
+    assert "cost of all its runs, as the sweep file says: 2 runs of a second.\n" in printed
     assert "features: 1 slice in 1 task of at most 1" in printed
     assert "runs: 2 runs in 2 tasks of at most 1" in printed
     assert not list(bench.work.glob("*/*"))
