@@ -130,9 +130,8 @@ def load_sweep(
     for settings in swept:
         try:
             base = path.parent / str(settings.get("base", file.base))
-            experiment = load_experiment(
-                base, {**file.fixed, **(changes or {}), **_swept_settings(settings)}, read
-            )
+            own = {**file.fixed, **(changes or {}), **_swept_settings(settings)}
+            experiment = load_experiment(base, _seed_last(own), read)
         except InputError as error:
             raise InputError(f"{path}: {_label(settings, keys)}: {error}") from None
         experiments.append(
@@ -214,6 +213,11 @@ def _matches(settings: Changes, pattern: Changes) -> bool:
 
 def _swept_settings(settings: Changes) -> Changes:
     return {key: value for key, value in settings.items() if key not in {"label", "base"}}
+
+
+def _seed_last(changes: Changes) -> Changes:
+    """Return the changes with the seed last, so that a change of all of `train` does not reset it."""
+    return dict(sorted(changes.items(), key=lambda change: change[0] == SEED))
 
 
 def _label(settings: Changes, keys: list[str]) -> str:

@@ -185,9 +185,18 @@ def test_seeds_alone_are_an_axis_of_their_own(folder: Path):
     ]
 
 
+def test_an_entry_that_replaces_a_whole_section_keeps_the_seeds(folder: Path):
+    loaded = sweep(
+        folder, "base: base.yaml\nseeds: 2\nlist: [{label: a, train: {epochs: 3}}, {label: b}]\n"
+    )
+    trained = [(s.experiment.train.epochs, s.experiment.train.seed) for s in loaded.experiments]
+    assert trained == [(3, 0), (5, 0), (3, 1), (5, 1)]
+
+
 @pytest.mark.parametrize(
     ("text", "seeds", "expected"),
     [
+        ("axes: {input.stack: [2]}\n", 100, list(range(100))),
         ("axes: {input.stack: [2]}\n", 3, [0, 1, 2]),
         ("axes: {input.stack: [2]}\nseeds: 2\n", 4, [0, 1, 2, 3]),
         ("axes: {input.stack: [2]}\nseeds: 4\n", 2, [0, 1, 2, 3]),
