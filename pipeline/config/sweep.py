@@ -216,7 +216,7 @@ def _swept_settings(settings: Changes) -> Changes:
 
 
 def _seed_last(changes: Changes) -> Changes:
-    """Return the changes with the seed last, so that a change of all of `train` does not reset it."""
+    """Return the changes with the seed last: a change of all of `train` must not reset it."""
     return dict(sorted(changes.items(), key=lambda change: change[0] == SEED))
 
 
