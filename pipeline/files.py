@@ -1,7 +1,9 @@
 """Files that appear whole or not at all, and digests.
 
 In:   bytes, text, JSON-able values.   Out: files; hexadecimal digests.
-Every writer of the work folder goes through `replacing`.
+Not here: the names of the files in the work folder (pipeline/runs/folder.py).
+
+Everything in the work folder is written with `atomic_write`.
 """
 
 import hashlib
@@ -17,17 +19,18 @@ from typing import Any
 
 
 class InputError(ValueError):
-    """Something that a person must mend, in one line: where, the value, the limit, the way out."""
+    """A mistake that the user must correct; one line: where, the value, the limit, what to do."""
 
 
 @contextmanager
 def atomic_write(path: Path, *, durable: bool = True) -> Iterator[Path]:
-    """Yield a path beside `path`; move it over `path` when the block ends well.
+    """Yield a temporary path beside `path`; rename it to `path` when the block ends without error.
 
-    A `durable` file is flushed to the disk before the move, so that a power cut leaves the old file
-    or the new one. Shards are not: that costs more than writing them, and half a shard is found (if
-    cut short at opening, else by `verify`) and made again. The temporary name is unique,
-    because array tasks race for the same target.
+    A `durable` file is flushed to the disk first: after a power cut the old or the new file is
+    there. Shards are not durable, because flushing costs more than writing them. A damaged shard is
+    found when it is opened or by `verify`, and is computed again.
+    The temporary name is unique, because array tasks may write the same file at the same time.
+    An OSError gets a note with the path and what to do.
     """
     writer = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     partial = path.with_name(f".{path.name}.{writer}.partial")
@@ -49,7 +52,7 @@ def atomic_write(path: Path, *, durable: bool = True) -> Iterator[Path]:
 
 
 def _replace_with_retry(partial: Path, path: Path) -> None:
-    """Windows refuses while another process has `path` open, as status does for a moment."""
+    """Rename; try again on Windows, which refuses while another process has `path` open."""
     for _ in range(20):
         try:
             partial.replace(path)
@@ -63,6 +66,7 @@ def _replace_with_retry(partial: Path, path: Path) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
+    """Write the whole file or nothing; so do `write_text` (UTF-8) and `write_json`."""
     with atomic_write(path) as partial:
         partial.write_bytes(content)
 
@@ -80,6 +84,6 @@ def read_json(path: Path) -> Any:
 
 
 def json_digest(value: Any) -> str:
-    """SHA-256, in hexadecimal, of the canonical JSON of `value`: keys sorted, no white space."""
+    """Return SHA-256 in hexadecimal of the JSON of `value` with sorted keys and no white space."""
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()

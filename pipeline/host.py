@@ -1,21 +1,23 @@
 """The host: CPUs, memory and processes, as the operating system and its cgroups report them.
 
 In:   the operating system, cgroups, variables of SLURM.   Out: numbers.
-Not here: GPUs (training/loop/devices.py), writing what a run used (jobs/node/usage.py).
+Not here: GPUs (pipeline/training/loop/devices.py), what a run used (jobs/node/usage.py).
 
-psutil takes 30 ms to import, so a function imports it when it needs it.
+psutil takes 30 ms to import: only functions that measure import it, and `is_alive` does without.
 """
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import psutil  # type: ignore[import-untyped]
+    import psutil
 
 CGROUP_ROOT, OWN_CGROUPS_FILE = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+OWN_THREADS_FOLDER = Path("/proc/self/task")  # one entry for each thread; only on Linux
 
 # Controller, as /proc/self/cgroup names it -> files of limit and usage, name of the page cache.
 CGROUP_MEMORY_FILES = {
@@ -121,23 +123,43 @@ def _descendants() -> "list[psutil.Process]":
 
 def is_alive(pid: int) -> bool:
     """Return whether the process runs. A zombie (ended, not yet waited for) does not."""
-    import psutil  # noqa: PLC0415
-
-    try:
-        return pid > 0 and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
+    if pid <= 0:  # to os.kill this is a group of processes
         return False
-    except psutil.AccessDenied:  # it belongs to another user
+    if sys.platform == "win32":  # os.kill(pid, 0) would end the process
+        import psutil  # noqa: PLC0415
+
+        return bool(psutil.pid_exists(pid))
+    try:
+        os.kill(pid, 0)  # signal 0 only checks
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it belongs to another user
         return True
+    return not _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    """Return whether Linux reports state Z: the third field, after the name in parentheses."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # no /proc: macOS
+        return False
+    return stat.rpartition(")")[2].split()[0] == "Z"
+
+
+def thread_count() -> int | None:
+    """Return how many threads this process has; None where the system is not Linux."""
+    try:
+        return len(list(OWN_THREADS_FOLDER.iterdir()))
+    except OSError:
+        return None
 
 
 def available_cpus() -> int:
     """Return how many CPUs this process may use, often fewer than the machine has."""
     affinity = getattr(os, "sched_getaffinity", None)  # not on Windows, not on macOS
     usable = len(affinity(0)) if affinity else os.cpu_count() or 1
-    allocated = os.environ.get(
-        "SLURM_CPUS_PER_TASK", ""
-    )  # for sites that do not bind tasks to CPUs
+    allocated = os.environ.get("SLURM_CPUS_PER_TASK", "")  # some sites do not bind tasks to CPUs
     return min([usable, *([int(allocated)] if allocated.isdigit() else []), *_cgroup_cpu_limits()])
 
 

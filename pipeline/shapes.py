@@ -1,8 +1,10 @@
-"""Shapes: the names in annotations of arrays, jaxtyping's where somebody checks them.
+"""Shapes: the types in annotations of arrays, such as Float32[np.ndarray, "frames bins"].
 
-In:   whether jaxtyping is loaded, as the tests' import hook has it.   Out: its types; else names
-that say the same to a reader and nothing to the interpreter.
-Importing jaxtyping brings asyncio and unittest along, a tenth of what a typed command imports.
+In:   whether jaxtyping is imported already (the tests do that, to check the shapes).
+Out:  the types of jaxtyping; otherwise names that the interpreter does not check.
+Not here: the checks themselves (tests only).
+
+Importing jaxtyping also imports asyncio and unittest, which would make each command slower.
 """
 
 import sys

@@ -18,7 +18,13 @@ ORDERS = {"pipeline": PIPELINE, "pipeline.training": TRAINING, "jobs": JOBS}
 FOUNDATION = {
     "pipeline": {"pipeline.files", "pipeline.host", "pipeline.shapes"},
     "pipeline.training": set[str](),
-    "jobs": {"jobs.code_snapshot", "jobs.exit_codes", "jobs.messages", "jobs.profile"},
+    "jobs": {
+        "jobs.code_snapshot",
+        "jobs.exit_codes",
+        "jobs.messages",
+        "jobs.profile",
+        "jobs.work_folder",
+    },
 }
 # Neither imports the other: two places to run in; a report must not need what trains.
 APART = (("jobs.slurm", "jobs.local"), ("pipeline.training", "pipeline.results"))

@@ -1,4 +1,4 @@
-"""A file appears whole or not at all; digests ignore the order of keys."""
+"""A file is written whole or not at all; digests ignore the order of keys."""
 
 import os
 import subprocess
@@ -52,7 +52,7 @@ def test_a_file_is_flushed_to_the_disk_before_it_moves_unless_it_can_be_made_aga
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which Linux has")
-def test_a_full_disk_is_named_with_the_way_out(tmp_path):
+def test_the_error_of_a_full_disk_says_what_to_do(tmp_path):
     path = tmp_path / "rows"
     write_text(path, "old")
     with pytest.raises(OSError, match="No space left") as caught, atomic_write(path) as partial:
@@ -65,7 +65,7 @@ def test_a_full_disk_is_named_with_the_way_out(tmp_path):
     assert path.read_text() == "old"
 
 
-def test_a_file_where_the_folder_should_be_is_named(tmp_path):
+def test_the_error_of_a_file_in_place_of_the_folder_says_what_to_do(tmp_path):
     (tmp_path / "work").write_text("not a folder")
     with pytest.raises(OSError, match="work") as caught:
         write_text(tmp_path / "work" / "rows", "x")

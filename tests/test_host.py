@@ -3,15 +3,22 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from jobs.node.training_task import RunResources
+from jobs.node.run_training import RunResources
 from jobs.profile import load_profile
 from pipeline import host
-from pipeline.host import available_cpus, free_memory_bytes, is_alive, private_bytes_of_tree
+from pipeline.host import (
+    available_cpus,
+    free_memory_bytes,
+    is_alive,
+    private_bytes_of_tree,
+    thread_count,
+)
 
 
 @pytest.fixture
@@ -39,7 +46,7 @@ def test_cpus_are_those_that_a_container_may_use(
 
 
 @pytest.mark.usefixtures("eight_cpus")
-def test_cpus_are_those_of_control_groups_of_version_1_too(tmp_path: Path):
+def test_cpus_are_limited_by_cgroups_of_version_1_too(tmp_path: Path):
     (tmp_path / "cpu").mkdir()
     (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
     for quota, expected in (("300000", 3), ("-1", 8)):
@@ -81,7 +88,7 @@ def write_memory_cgroup(
     (folder / "memory.stat").write_text(f"anon 5\n{names[2]} {cached}\n")
 
 
-def test_free_memory_is_that_of_the_tightest_control_group_and_includes_its_page_cache(
+def test_free_memory_is_that_of_the_tightest_cgroup_and_includes_its_page_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(host, "CGROUP_ROOT", tmp_path)
@@ -156,14 +163,14 @@ def test_shared_pages_of_a_child_are_not_its_private_memory(tmp_path: Path):
     assert private < added < private + size / 2
 
 
-def test_this_process_lives_and_an_ended_one_does_not():
+def test_this_process_is_alive_and_an_ended_one_is_not():
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
     assert is_alive(os.getpid())
     assert not is_alive(child.pid)
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only Linux tells")
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only Linux reports zombies")
 def test_a_killed_process_that_nobody_has_waited_for_is_not_alive():
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     assert is_alive(child.pid)
@@ -174,3 +181,27 @@ def test_a_killed_process_that_nobody_has_waited_for_is_not_alive():
     assert not is_alive(child.pid)
     assert child.returncode is None
     child.communicate()
+
+
+@pytest.mark.parametrize("pid", [0, -1])
+def test_a_group_of_processes_is_no_process(pid: int):
+    assert not is_alive(pid)
+
+
+def test_a_process_of_another_user_is_alive(monkeypatch: pytest.MonkeyPatch):
+    def refuse(pid: int, number: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", refuse)
+    assert is_alive(os.getpid())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports the number of threads")
+def test_a_started_thread_is_counted():
+    before, ended = thread_count(), threading.Event()
+    assert before is not None
+    thread = threading.Thread(target=ended.wait)
+    thread.start()
+    assert thread_count() == before + 1
+    ended.set()
+    thread.join()

@@ -18,7 +18,7 @@ from typing import Any
 
 from jobs import code_snapshot
 from jobs.commands.site_checks import check_limits, check_preemption, check_profile_limits
-from jobs.launch import entrypoint, orphan_jobs
+from jobs.launch import entrypoint, submit
 from jobs.local import executor
 from jobs.messages import duration_text, print_line
 from jobs.node import task_file
@@ -98,7 +98,7 @@ def _check_this_machine(profile: LocalProfile, folder: SweepFolder) -> list[Chec
 
 
 def _check_slurm(profile: SlurmProfile, folder: SweepFolder) -> list[CheckResult]:
-    orphan_jobs.refuse_inside_a_job()
+    submit.refuse_inside_a_job()
     code = code_snapshot.take_snapshot(folder.code)
     submission = sbatch.Submission(
         profile=profile,

@@ -27,8 +27,8 @@ def doctor(options: argparse.Namespace) -> int:
         features, refused = ensure_features(single, profile, work)
         if refused:
             failures += 1
-            print_line("WRONG  corpus: the checks below leave out the utterances refused above")
-            print_line("       way out: correct them, or list them in exclude: in the corpus file")
+            print_line("WRONG   corpus: the checks below leave out the utterances refused above")
+            print_line("        remedy: correct them, or list them in exclude: in the corpus file")
         print_line("starting torch")  # takes seconds
         run_preflight = import_module("pipeline.training.diagnosis.preflight").run_preflight
         for check in run_preflight(
@@ -36,12 +36,12 @@ def doctor(options: argparse.Namespace) -> int:
         ):
             failures += not check.ok
             undecided += not check.conclusive
-            verdict = ("well " if check.conclusive else "open ") if check.ok else "WRONG"
-            print_line(f"{verdict}  {check.check}: {check.result}")
+            verdict = ("ok     " if check.conclusive else "unknown") if check.ok else "WRONG  "
+            print_line(f"{verdict} {check.check}: {check.result}")
             if check.remedy:
-                print_line(f"       way out: {check.remedy}")
+                print_line(f"        remedy: {check.remedy}")
     except InputError as error:
-        print_line(f"WRONG  {error}")
+        print_line(f"WRONG   {error}")
         failures += 1
     are = "things are" if failures > 1 else "thing is"
     total = f"{failures} {are} wrong" if failures else "nothing is wrong"

@@ -3,6 +3,11 @@
 In:   a task file, written at submission.   Out: shards, run folders or a report; an exit code.
 Not here: who starts the process (local/executor.py, slurm/sbatch.py), the work itself
 (node/feature_task.py, node/training_task.py, sweep/report.py).
+
+A task may write to the folders of its feature sets or runs, to the report's folder, and to files
+beside its task file; to nothing else. It stops at a step boundary once `stop` is set: by a signal
+(node/signals.py), or because the parent process has ended. This module stands above sweep/ because
+the report task needs it.
 """
 
 import argparse
@@ -14,8 +19,9 @@ from pathlib import Path
 
 from jobs.exit_codes import DONE, FAILED, REQUEUE, STOPPED
 from jobs.messages import exit_code
-from jobs.node import feature_task, requeue, training_task
+from jobs.node import feature_task, requeue
 from jobs.node.checks import run_check_task
+from jobs.node.failures import make_failure
 from jobs.node.signals import StopRequest, catch_stop_signals, parent_pid
 from jobs.node.task_file import CheckTask, ReportTask, RunTask, failure_path, read_task
 from jobs.node.training_task import run_training_task
@@ -40,7 +46,7 @@ def execute_task(path: Path, stop: StopRequest) -> int:
             feature_task.verify_complete_sets(Path(task.work), task.slices)
         return DONE if done else STOPPED
     except Exception as error:
-        write_json(failure_path(path), asdict(training_task.make_failure(error)))
+        write_json(failure_path(path), asdict(make_failure(error)))
         raise
 
 

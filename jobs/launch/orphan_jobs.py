@@ -3,58 +3,21 @@
 In:   a sweep's folder, the queue.   Out: the queue without them; a line for each correction.
 Not here: what is submitted instead (decision.py, submit.py).
 
-A submission holds the sweep's lock. So two terminals cannot submit the same runs, and a job
-without a line in the ledger comes from a submission that was interrupted, not from a running one.
+A submission holds the sweep's lock (submit.py). So two terminals cannot submit the same runs, and
+a job without a line in the ledger comes from a submission that was interrupted.
 """
 
-import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from jobs import code_snapshot
 from jobs.messages import count_text, print_line
-from jobs.node import run_lock
-from jobs.node.run_lock import LockHeld
 from jobs.slurm import client
 from jobs.slurm.client import QueuedJob, SchedulerError, sweep_tag
-from jobs.sweep import queue_cache
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.job_queue import Queue
 from jobs.sweep.ledger import LedgerEntry
-from pipeline.files import InputError
-
-
-@contextmanager
-def submission_lock(folder: SweepFolder) -> Iterator[None]:
-    """Let only one process at a time submit a sweep; raise InputError for a second one.
-
-    If the sweep was refused before anything was stored, its empty folder is removed.
-    """
-    refuse_inside_a_job()
-    try:
-        with run_lock.acquire(folder.path):
-            yield
-    except LockHeld as held:
-        raise InputError(
-            f"{folder.name}: process {held.owner.pid} on {held.owner.host} submits it now; "
-            f"wait for it, then make status shows the jobs"
-        ) from None
-    finally:
-        queue_cache.invalidate_cache(folder)
-        if not folder.record_file.exists():
-            run_lock.cleanup(folder.path)
-            with suppress(OSError):  # another terminal has started to write
-                folder.path.rmdir()
-
-
-def refuse_inside_a_job() -> None:
-    """Raise InputError in a SLURM job: a job must not submit jobs."""
-    if job := os.environ.get("SLURM_JOB_ID"):
-        raise InputError(
-            f"this is inside job {job}, and a job may not submit jobs: run it on a login node"
-        )
 
 
 def cancel_orphan_jobs(folder: SweepFolder, queue: Queue) -> Queue:

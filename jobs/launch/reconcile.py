@@ -106,7 +106,7 @@ def _print_plan(files: SweepFiles, profile: Profile) -> None:
 
 
 def _submit_missing(files: SweepFiles, profile: SlurmProfile) -> None:
-    with orphan_jobs.submission_lock(files.folder):
+    with submit.submission_lock(files.folder):
         queue = orphan_jobs.cancel_orphan_jobs(files.folder, query_queue(files, profile))
         state = gather_state(files, queue, profile)
         decision = _decide_and_print(state, profile)

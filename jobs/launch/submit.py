@@ -5,8 +5,10 @@ Not here: what to submit (decision.py), what a job requests (slurm/resources.py)
 (slurm/sbatch.py), processes of this machine (local_run.py).
 """
 
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,13 +24,17 @@ from jobs.launch.tasks import (
     write_tasks,
 )
 from jobs.messages import count_text, print_line
+from jobs.node import run_lock
+from jobs.node.run_lock import LockHeld
 from jobs.node.task_file import ReportTask, RunTask, Task
 from jobs.profile import FeatureJobs, SlurmProfile
 from jobs.slurm import client, resources
 from jobs.slurm.resources import ResourceOverride
+from jobs.sweep import queue_cache
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.plan import Plan
 from jobs.sweep.record import report_commands
+from pipeline.files import InputError
 
 if TYPE_CHECKING:
     from jobs.slurm.sbatch import Submission
@@ -83,6 +89,37 @@ def slurm_arrays(
     if plan.report:
         report = ReportTask(work=str(folder.work), sweep=folder.name, commands=commands)
         yield SlurmArray(kind="report", tasks=[report], job_parameters=for_features)
+
+
+@contextmanager
+def submission_lock(folder: SweepFolder) -> Iterator[None]:
+    """Let only one process at a time submit a sweep; raise InputError for a second one.
+
+    If the sweep was refused before anything was stored, its empty folder is removed.
+    """
+    refuse_inside_a_job()
+    try:
+        with run_lock.acquire(folder.path):
+            yield
+    except LockHeld as held:
+        raise InputError(
+            f"{folder.name}: process {held.owner.pid} on {held.owner.host} submits it now; "
+            f"wait for it, then make status shows the jobs"
+        ) from None
+    finally:
+        queue_cache.invalidate_cache(folder)
+        if not folder.record_file.exists():
+            run_lock.cleanup(folder.path)
+            with suppress(OSError):  # another terminal has started to write
+                folder.path.rmdir()
+
+
+def refuse_inside_a_job() -> None:
+    """Raise InputError in a SLURM job: a job must not submit jobs."""
+    if job := os.environ.get("SLURM_JOB_ID"):
+        raise InputError(
+            f"this is inside job {job}, and a job may not submit jobs: run it on a login node"
+        )
 
 
 def submit_to_slurm(plan: Plan, state: SweepState, profile: SlurmProfile) -> list[str]:

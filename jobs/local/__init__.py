@@ -1,1 +1,1 @@
-"""This machine: child processes, one owner for each sweep."""
+"""Tasks on this machine: child processes, and one owner process for each sweep."""

@@ -1,7 +1,7 @@
-"""This machine: tasks as child processes, as many at once as there are slots.
+"""Executor: runs tasks as child processes on this machine, at most one per slot at a time.
 
-In:   task files.   Out: how each ended.
-Not here: what the processes do (tasks.py), what a person sees meanwhile (watching.py).
+In:   task files.   Out: the exit code of each.
+Not here: what a task does (jobs/launch/entrypoint.py), the live display (jobs/display/live.py).
 """
 
 import os
@@ -26,19 +26,16 @@ from pipeline.host import available_cpus
 # Environment variable of a child process: the pid of the process that started it.
 PARENT_PID_VARIABLE = "BLANKSLATE_DEALER"
 
-
 CHILD_POLL_INTERVAL_S = 0.2
-POLL_SHARE_OF_ELAPSED = 0.02  # of the time so far: short tasks are noticed sooner
-MAX_UTTERANCES_TO_FORK = (
-    20_000  # utterances, of 1.4 kB each: starting anew takes as long as their features
-)
-INTERRUPT_DEBOUNCE_S = 1.0  # make passes on what the whole group has got already
+POLL_SHARE_OF_ELAPSED = 0.02  # poll sooner at the beginning, for short tasks
+MAX_UTTERANCES_TO_FORK = 20_000  # each fork holds 1.4 kB of each utterance
+INTERRUPT_DEBOUNCE_S = 1.0  # make repeats the SIGINT that the terminal sent to the whole group
 CHILD_STOP_TIMEOUT_S = 60  # a child saves at the next step boundary; one that hangs is killed
 
 
 @dataclass
 class RunningTask:
-    """One task under way."""
+    """A task whose child process has not ended yet."""
 
     task: Path
     slot: int
@@ -47,18 +44,20 @@ class RunningTask:
 
 @dataclass(frozen=True)
 class ExitStatus:
+    """How the child process of a task ended."""
+
     task: Path
-    code: int  # of the process; negative: the signal that killed it
+    code: int  # exit code; negative: the signal that killed the process
 
 
 @dataclass(frozen=True)
 class Slots:
-    """How many tasks at once, with how many threads, each on which GPU."""
+    """How many tasks run at once, the threads of each, and the GPUs that they share."""
 
     number: int
     threads: int
     gpus: tuple[str, ...] = ()
-    # What a fork of this process calls with the task file; None: each task is a new Python.
+    # A fork of this process calls this with the task file. None: each task starts a new Python.
     fork: Callable[[Path], int] | None = None
 
     def environment(self, slot: int, code: Path) -> dict[str, str]:
@@ -69,6 +68,7 @@ class Slots:
 
 
 def slots_for_runs(profile: LocalProfile) -> Slots:
+    """Return the slots of the profile; by default one per visible GPU, or one per CPU."""
     gpus = visible_gpus(profile.device)
     number = profile.slots or len(gpus) or available_cpus()
     return Slots(number, profile.threads or max(1, available_cpus() // number), gpus)
@@ -77,10 +77,10 @@ def slots_for_runs(profile: LocalProfile) -> Slots:
 def slots_for_features(
     profile: LocalProfile, fork: Callable[[Path], int] | None = None, utterances: int = 0
 ) -> Slots:
-    """One process per CPU: decoding and the transform are single-threaded, and need no GPU.
+    """Return one slot per CPU: feature tasks use one thread and no GPU.
 
-    A fork holds the memory of this process, such as the `listed` utterances: with many of them
-    each task gets a new Python instead.
+    A fork holds the memory of this process, such as the list of `utterances`. With more than
+    MAX_UTTERANCES_TO_FORK of them each task starts a new Python instead.
     """
     return Slots(
         profile.slots or available_cpus(),
@@ -90,6 +90,7 @@ def slots_for_features(
 
 
 def visible_gpus(device: Device) -> tuple[str, ...]:
+    """Return the GPUs in CUDA_VISIBLE_DEVICES if it is set, otherwise those of nvidia-smi."""
     if device == "cpu":
         return ()
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -111,9 +112,9 @@ def run_tasks_interruptible(
     on_poll: Callable[[Sequence[RunningTask]], None],
     on_exit: Callable[[ExitStatus], None],
 ) -> None:
-    """Run every task; `look` is called while they run, `ended` after each.
+    """Run the tasks as `run_tasks` does; Ctrl-C and SIGTERM stop them.
 
-    Ctrl-C and SIGTERM stop the children at a step boundary, and travel on as KeyboardInterrupt.
+    The children save after their current step and end. Then KeyboardInterrupt is raised.
     """
     previous_handler = signal.signal(signal.SIGTERM, _raise_keyboard_interrupt)
     try:
@@ -131,7 +132,11 @@ def run_tasks(
     *,
     stop: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Without an eye on signals: `stop` says when the children are to save and end."""
+    """Run every task; call `on_poll` after each poll and `on_exit` after each task.
+
+    Once `stop()` is true no task starts, and the running children are asked to save and end. Their
+    exit codes are not passed to `on_exit`. Signals are left to the caller.
+    """
     waiting = deque(files)
     running: list[RunningTask] = []
     started_at = time.monotonic()
@@ -156,7 +161,7 @@ def run_tasks(
 
 
 def output_path(task: Path) -> Path:
-    """What the process of a task printed; a crash before the run's own log is seen here."""
+    """Return the file of what the child process printed, such as a crash before its log."""
     return task.with_suffix(".out")
 
 
@@ -177,7 +182,7 @@ def _start_child(
 
 
 def _stop_children(running: Sequence[RunningTask]) -> None:
-    """Ask, wait, then kill. On Windows the console has asked already, and terminate() kills."""
+    """Send SIGTERM, wait, then kill. On Windows terminate() kills, and the console sent Ctrl-C."""
     if sys.platform != "win32":
         for process in running:
             process.child.terminate()
@@ -187,7 +192,7 @@ def _stop_children(running: Sequence[RunningTask]) -> None:
             try:
                 process.child.wait(max(0.0, stopped_at + CHILD_STOP_TIMEOUT_S - time.monotonic()))
             except KeyboardInterrupt:
-                if time.monotonic() - stopped_at > INTERRUPT_DEBOUNCE_S:  # a person's second Ctrl-C
+                if time.monotonic() - stopped_at > INTERRUPT_DEBOUNCE_S:  # Ctrl-C again
                     process.child.kill()
             except subprocess.TimeoutExpired:
                 process.child.kill()  # it hangs

@@ -1,10 +1,9 @@
-"""Copies of this process, which have imported already what a task needs.
+"""Forks of this process, which have already imported what a task needs.
 
-In:   a task file.   Out: a process, spoken to like a `subprocess.Popen`.
-Not here: who is given which task (local.py), the task itself (tasks.py).
+In:   a task file.   Out: a child process with the methods of `subprocess.Popen`.
+Not here: which task starts when (jobs/local/executor.py), the task (jobs/launch/tasks.py).
 
-Starting Python and importing takes as long as the features of half an hour of speech; with torch,
-as a short run.
+Starting Python and importing takes as long as the features of half an hour of speech.
 """
 
 import gc
@@ -14,15 +13,23 @@ import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-THREADS_FOLDER = Path("/proc/self/task")  # Linux names them there
+from pipeline.host import thread_count
 
 
 def can_fork() -> bool:
-    """A copy has one thread: whoever waits for another of the original waits for ever."""
-    return THREADS_FOLDER.exists() and len(list(THREADS_FOLDER.iterdir())) == 1
+    """Return whether this process has one thread, as far as the system reports it.
+
+    A fork keeps only the thread that forked; a lock held by any other thread is never released.
+    """
+    return thread_count() == 1
 
 
 class ForkedProcess:
+    """A fork that runs one task; its exit code is what `run(task)` returns.
+
+    Both output streams go to the file `output`. `environment` is added to that of this process.
+    """
+
     def __init__(
         self,
         run: Callable[[Path], int],
@@ -53,7 +60,7 @@ class ForkedProcess:
 def _run_in_fork(
     run: Callable[[Path], int], task: Path, output: Path, environment: Mapping[str, str]
 ) -> None:
-    gc.freeze()  # or collecting would write to every page that is shared with the original
+    gc.freeze()  # else garbage collection writes to every page shared with the parent
     with output.open("wb") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)

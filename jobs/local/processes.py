@@ -1,7 +1,7 @@
-"""Processes: whether a partial file is abandoned, and which process runs a sweep on this host.
+"""Processes of this host: which one runs a sweep, and whether the writer of a file has ended.
 
-In:   a partial file, the owner file of a sweep.   Out: answers; the sweep's owner while it runs.
-Not here: whether a pid is alive (pipeline/host.py), starting processes (executor.py).
+In:   a partial file; the owner file of a sweep.   Out: yes or no; the pid of the owner.
+Not here: whether a pid is alive (pipeline/host.py), starting processes (jobs/local/executor.py).
 """
 
 import os
@@ -19,7 +19,7 @@ OWNER_TIMEOUT_S = 60
 
 
 def is_abandoned(partial: Path) -> bool:
-    """Return whether `files.atomic_write` began this file in a process of this host that ended."""
+    """Return whether a process of this host began this file with `atomic_write` and has ended."""
     found = re.search(r"\.(?P<host>[^/]+)-(?P<pid>\d+)-[0-9a-f]{8}\.partial$", partial.name)
     if not found or not found["host"].endswith(socket.gethostname()):
         return False
@@ -27,15 +27,16 @@ def is_abandoned(partial: Path) -> bool:
 
 
 def owner_pid(file: Path) -> int | None:
-    """Return the pid of the running process that owns `file`, or None.
+    """Return the pid of the running process of this host that owns `file`, or None.
 
-    The system reuses pids, so the owner also touches the file while it runs.
+    The system reuses pids, so the owner also touches the file while it runs, and a file older than
+    OWNER_TIMEOUT_S has no owner.
     """
     try:
         content, touched = read_json(file), file.stat().st_mtime
         host, pid = str(content["host"]), int(content["pid"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None  # no owner, or half a file after a power cut
+        return None  # no file, or a damaged one after a power cut
     here = host == socket.gethostname()
     fresh = time.time() - touched < OWNER_TIMEOUT_S
     return pid if here and fresh and is_alive(pid) else None
@@ -43,7 +44,7 @@ def owner_pid(file: Path) -> int | None:
 
 @contextmanager
 def own_sweep(file: Path) -> Iterator[None]:
-    """Own the sweep during the block; InputError if another process of this host runs it."""
+    """Own the sweep during the block; raise InputError if another process of this host runs it."""
     if pid := owner_pid(file):
         raise InputError(
             f"{file}: process {pid} is running this sweep already; "

@@ -1,7 +1,8 @@
-"""Findings: what the node of a check said of itself, against what the profile asks for.
+"""Node checks: what a node offers, compared with what the profile requests.
 
-In:   the answer of a check's job.   Out: a `Finding` each: whether it is right, in words.
-Not here: the jobs that ask (check.py).
+In:   a check task, on the node; its answer, on the login node.
+Out:  the answer file; a `CheckResult` for each check.
+Not here: submitting the check's jobs (commands/cluster_check.py).
 """
 
 import os
@@ -23,16 +24,22 @@ from jobs.profile import Profile, SlurmProfile
 from pipeline.files import write_json
 from pipeline.host import available_cpus
 
-CHECK_SIGNAL_TIMEOUT_S = 180.0  # the file system may show the answer late
+CHECK_SIGNAL_TIMEOUT_S = 180.0  # a network file system may show the answer late
+MAX_CLOCK_SKEW_S = 30.0  # between the clocks of two hosts
+MODULE_LOAD_PATTERN = re.compile(r"\b(?:module\s+(?:load|add)|ml)\s+([^;&|#]+)")
 
 
 def run_check_task(task: CheckTask, stop: StopRequest) -> int:
-    # What a run imports, and only here, for the reason given at _fit.
+    """Write the answer of this node; if `task.signalled`, wait for a signal and record it.
+
+    A requeued job writes its restart count instead. Return DONE, or STOPPED after a signal.
+    """
+    # What a run imports. Only here: a login node must not load torch.
     from pipeline.features import precompute  # noqa: PLC0415
     from pipeline.training.loop import trainer  # noqa: PLC0415
 
     path = Path(task.answer)
-    if path.exists():  # written before the requeue
+    if path.exists():  # by the first attempt: this one follows the requeue
         write_json(path.with_suffix(".again"), os.environ.get("SLURM_RESTART_COUNT", "0"))
         return DONE
     answer = {
@@ -43,7 +50,7 @@ def run_check_task(task: CheckTask, stop: StopRequest) -> int:
         "cpus": available_cpus(),
         "gpus": trainer.gpu_names(),
         "scratch": os.environ.get(task.scratch or "", ""),
-        "temporary": tempfile.gettempdir(),  # of the first folder that it could write into
+        "temporary": tempfile.gettempdir(),  # the first writable one of Python's candidates
         "time": time.time(),
     }
     write_json(path, answer)
@@ -55,12 +62,10 @@ def run_check_task(task: CheckTask, stop: StopRequest) -> int:
     return STOPPED if stop() else DONE
 
 
-MAX_CLOCK_SKEW_S = 30.0  # seconds between the clocks of two hosts
-MODULE_LOAD_PATTERN = re.compile(r"\b(?:module\s+(?:load|add)|ml)\s+([^;&|#]+)")
-
-
 @dataclass(frozen=True)
 class CheckResult:
+    """One line of a check's report."""
+
     ok: bool
     text: str
 
@@ -68,7 +73,7 @@ class CheckResult:
 def check_node(
     answer: Mapping[str, Any], profile: Profile, work: Path, snapshots: Path
 ) -> list[CheckResult]:
-    """What the node said, against what was asked for."""
+    """Compare a node's answer with the profile; `snapshots` holds the snapshots of the code."""
     return [
         CheckResult(True, f"python {answer['python']} on {answer['host']} imports the pipeline"),
         _check_modules(
@@ -88,19 +93,19 @@ def check_node(
 def check_feature_node(
     answer: Mapping[str, Any], profile: SlurmProfile, work: Path
 ) -> list[CheckResult]:
-    """Where features go is another partition, with nodes of its own."""
-    found = [
+    """Compare the answer of a node for features with the profile: its partition may be another."""
+    results = [
         CheckResult(True, f"python {answer['python']} on {answer['host']} imports the pipeline"),
         CheckResult(True, f"the work folder {work} can be written there"),
         _check_cpus(answer["cpus"], profile.features.cpus),
         *_check_scratch(answer, profile),
     ]
-    return [CheckResult(each.ok, f"features: {each.text}") for each in found]
+    return [CheckResult(each.ok, f"features: {each.text}") for each in results]
 
 
 def _check_modules(loaded: Sequence[str], setup: Sequence[str]) -> CheckResult:
-    """A setup line that fails stops no job: what it names must have been loaded."""
-    wanted = (
+    """Check that each module of the setup is loaded: a setup line that fails stops no job."""
+    requested = (
         name
         for line in setup
         for names in MODULE_LOAD_PATTERN.findall(line)
@@ -108,7 +113,7 @@ def _check_modules(loaded: Sequence[str], setup: Sequence[str]) -> CheckResult:
     )
     missing = [
         name
-        for name in wanted
+        for name in requested
         if not any(each == name or each.startswith(f"{name}/") for each in loaded)
     ]
     text = f"modules: {', '.join(loaded) or 'none'}"
@@ -119,18 +124,22 @@ def _check_modules(loaded: Sequence[str], setup: Sequence[str]) -> CheckResult:
 
 def _check_cpus(available: int, requested: int) -> CheckResult:
     return CheckResult(
-        available >= requested, f"{count_text(available, 'CPU')} may be used, {requested} asked for"
+        available >= requested, f"{count_text(available, 'CPU')} available, {requested} requested"
     )
 
 
 def check_clock(node_time: float, before: float, after: float) -> CheckResult:
-    """`told` by the node, at some time between two of this host: as long as it took, no more."""
+    """Compare the node's clock with this host's; times are seconds since 1970.
+
+    The node read `node_time` between `before` and `after` of this host, so a skew that fits
+    between them cannot be seen.
+    """
     skew = max(before - node_time, node_time - after, 0.0)
     if skew >= MAX_CLOCK_SKEW_S:
         side = "behind" if node_time < before else "ahead of"
         return CheckResult(False, f"its clock is {duration_text(skew)} {side} this one")
-    least = max(after - node_time, node_time - before, 1.0)
-    return CheckResult(True, f"its clock is within {duration_text(least)} of this one")
+    bound = max(after - node_time, node_time - before, 1.0)
+    return CheckResult(True, f"its clock is within {duration_text(bound)} of this one")
 
 
 def _check_gpus(names: list[str], profile: Profile) -> CheckResult:
@@ -139,14 +148,14 @@ def _check_gpus(names: list[str], profile: Profile) -> CheckResult:
         return CheckResult(True, f"GPUs: {listed}; the profile says device: cpu")
     requested = profile.gpus if isinstance(profile, SlurmProfile) else int(profile.device == "cuda")
     if len(names) >= requested:
-        return CheckResult(True, f"GPUs: {listed}; {requested} asked for")
-    advice = (
-        "mend partition, gpus or gpu_type"
+        return CheckResult(True, f"GPUs: {listed}; {requested} requested")
+    change = (
+        "correct partition, gpus or gpu_type"
         if isinstance(profile, SlurmProfile)
-        else "say device: auto"
+        else "set device: auto"
     )
-    way_out = f"{advice} in {profile.path}, or device: cpu for none"
-    return CheckResult(False, f"GPUs: {listed}; {requested} asked for; {way_out}")
+    advice = f"{change} in {profile.path}, or device: cpu to train without a GPU"
+    return CheckResult(False, f"GPUs: {listed}; {requested} requested; {advice}")
 
 
 def _check_scratch(answer: Mapping[str, Any], profile: Profile) -> list[CheckResult]:
@@ -154,7 +163,7 @@ def _check_scratch(answer: Mapping[str, Any], profile: Profile) -> list[CheckRes
     if not name:
         return []
     scratch_folder, temporary_folder = answer["scratch"], answer["temporary"]
-    good = bool(scratch_folder) and Path(scratch_folder) == Path(temporary_folder)
-    named = f"is {scratch_folder}" if scratch_folder else f"is not set on {answer['host']}"
-    refused = ", which cannot be written" if scratch_folder and not good else ""
-    return [CheckResult(good, f"{name} {named}{refused}: temporary files go to {temporary_folder}")]
+    ok = bool(scratch_folder) and Path(scratch_folder) == Path(temporary_folder)
+    value = f"is {scratch_folder}" if scratch_folder else f"is not set on {answer['host']}"
+    problem = ", which cannot be written" if scratch_folder and not ok else ""
+    return [CheckResult(ok, f"{name} {value}{problem}: temporary files go to {temporary_folder}")]

@@ -1,30 +1,35 @@
-"""Why it ended: an exception, an exit code or a scheduler's state -> cause, sentence, remedy.
+"""Failures: the cause and message of an exception, an exit code or a state of SLURM.
 
-In:   what Python, the operating system or SLURM said.   Out: a cause (one of `REMEDIES`), one line.
-Not here: recording it (endings.py), acting on it (remedies.py).
+In:   what Python, the operating system or SLURM reported.
+Out:  a cause (a key of `REMEDIES`) and a message of one line.
+Not here: recording it (sweep/run_status.py), deciding on a retry (sweep/retry_policy.py).
 """
 
 import errno
+import os
 import re
 import signal
+import traceback
 
+from jobs.node.usage import job_ran_out_of_memory
 from pipeline.files import InputError
+from pipeline.runs.folder import Failure
 
-# Cause -> what a person can do about it.
+# Cause -> what to do about it.
 REMEDIES = {
     "bad configuration": "correct what the message names, then run the same command again",
     "missing features": "make sweep again: it computes what is missing",
     "infeasible": "lower input.stack or features.hop_ms, or leave the utterances out",
     "divergence": "lower train.learning_rate, or set train.clip",
-    "out of memory": "make sweep again: a job asks for twice the memory; or lower train.batch",
-    "GPU out of memory": "lower train.batch, or ask for a larger GPU with gpu_type",
-    "disk full": "make sweep again when there is room",
-    "timeout": "make sweep again: it goes on from the last save; or raise minutes",
-    "preemption": "make sweep again: it goes on from the last save",
-    "node failure": "make sweep again: it goes on from the last save, on another node",
-    "cancelled": "make sweep again: it goes on from the last save",
-    "killed": "make sweep again; if it recurs, look at the machine's memory",
-    "damaged file": "make sweep again: it writes the file anew",
+    "out of memory": "make sweep again: the job requests twice the memory; or lower train.batch",
+    "GPU out of memory": "lower train.batch, or request a larger GPU with gpu_type",
+    "disk full": "free disk space, then make sweep again",
+    "timeout": "make sweep again: it continues from the last save; or raise minutes",
+    "preemption": "make sweep again: it continues from the last save",
+    "node failure": "make sweep again: it continues from the last save, on another node",
+    "cancelled": "make sweep again: it continues from the last save",
+    "killed": "make sweep again; if it recurs, check the machine's memory",
+    "damaged file": "make sweep again: it writes the file again",
     "code error": "make logs RUN=… shows the traceback",
 }
 
@@ -32,7 +37,7 @@ REMEDIES = {
 SLURM_STATES = {
     "TIMEOUT": ("timeout", "the job reached its time limit"),
     "DEADLINE": ("timeout", "the job reached its deadline"),
-    "OUT_OF_MEMORY": ("out of memory", "the job used more memory than it asked for"),
+    "OUT_OF_MEMORY": ("out of memory", "the job used more memory than it requested"),
     "NODE_FAIL": ("node failure", "a node of the job failed"),
     "BOOT_FAIL": ("node failure", "the node of the job did not start"),
     "PREEMPTED": ("preemption", "another job took the node"),
@@ -41,19 +46,17 @@ SLURM_STATES = {
     "FAILED": ("code error", "the job ended with an error before it could record one"),
 }
 
-# What slurmstepd writes at the end of a job's output, also where there is no accounting.
+# What slurmstepd writes at the end of a job's output, also without accounting.
 OUTPUT_PATTERNS = (
     (r"exceeded (?:job )?memory limit|oom[-_ ]kill|out of memory", "OUT_OF_MEMORY"),
     (r"DUE TO TIME LIMIT", "TIMEOUT"),
     (r"DUE TO PREEMPTION", "PREEMPTED"),
     (r"DUE TO NODE FAILURE", "NODE_FAIL"),
 )
-CANCELLED_PATTERN = r"(?:STEP|JOB) \S+ ON \S+ CANCELLED AT"  # also follows the reasons above
-OOM_MEMORY_SHARE = 0.95  # memory peaks are sampled, and the last of them is missed
+CANCELLED_PATTERN = r"(?:STEP|JOB) \S+ ON \S+ CANCELLED AT"  # comes with the reasons above, too
+OOM_MEMORY_SHARE = 0.95  # SLURM samples the memory, and may miss the last peak
 
-
-# Name of an exception's class -> cause, the most derived first; torch's errors are known by name
-# because torch is not imported here.
+# Name of an exception's class -> cause. Names, because torch is not imported here.
 EXCEPTION_CAUSES = {
     "MissingFeaturesError": "missing features",
     "InfeasibleError": "infeasible",
@@ -64,8 +67,7 @@ EXCEPTION_CAUSES = {
     "MemoryError": "out of memory",
 }
 
-
-# A server that went away, a disk that fails.
+# A file server that does not answer, a disk that fails.
 DISK_LOST_ERRNOS = {errno.ESTALE, errno.EIO, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN}
 GPU_LOST_PATTERN = (
     "(?:CUDA|cuDNN|NCCL) error.*(?:ECC|no CUDA-capable|busy or unavailable|hardware stack)"
@@ -73,26 +75,42 @@ GPU_LOST_PATTERN = (
 
 
 class MissingFeaturesError(InputError):
-    """A run started before its feature set was whole."""
+    """A run started before its feature set was complete."""
+
+
+def make_failure(error: Exception) -> Failure:
+    """Return the record of an exception, with its traceback and the name of the node."""
+    cause, message = classify_error(error)
+    if cause == "killed" and job_ran_out_of_memory():  # a process that read for the run
+        cause, message = "out of memory", f"{SLURM_STATES['OUT_OF_MEMORY'][1]}: {message}"
+    return Failure(
+        cause=cause,
+        message=message,
+        traceback="".join(traceback.format_exception(error)),
+        node=os.environ.get("SLURMD_NODENAME", ""),
+    )
 
 
 def classify_error(error: BaseException) -> tuple[str, str]:
-    """(cause, one line)."""
+    """Return (cause, message of one line)."""
     return _error_cause(error), describe_error(error)
 
 
 def describe_error(error: BaseException) -> str:
-    """One line; an OSError brings its file, and the notes say during what it happened."""
+    """Return a message of one line, with the exception's notes.
+
+    The class is left out where the text suffices: an InputError, or an OSError, which has its file.
+    """
     text = " ".join(str(error).split()) or "no message"
     name = "" if isinstance(error, InputError | OSError) else f"{type(error).__name__}: "
     return " ".join([name + text, *getattr(error, "__notes__", [])])
 
 
 def classify_exit_code(exit_code: int) -> tuple[str, str]:
-    """What a child process's exit code says when the child itself could say nothing."""
+    """Return (cause, message) for a child process that recorded no failure itself."""
     if exit_code == -getattr(signal, "SIGKILL", 9):
         return "killed", (
-            "the process was killed by signal 9, which is what the system does when memory runs out"
+            "the process was killed by signal 9, as the system does when memory runs out"
         )
     if exit_code < 0:
         return "killed", f"the process was killed by signal {-exit_code}"
@@ -102,25 +120,28 @@ def classify_exit_code(exit_code: int) -> tuple[str, str]:
 def classify_job_end(
     state: str, killed_by: int, output_tail: str, memory_share: float
 ) -> tuple[str, str] | None:
-    """What SLURM says of a job that left its queue; None where nobody says anything.
+    """Return (cause, message) for a job that left the queue; None if neither source has a reason.
 
-    `said` is the end of the job's output, `share` its peak of memory in what it asked for. Without
-    control groups SLURM calls a job that took too much memory FAILED, or CANCELLED.
+    state: of sacct, "" without accounting.   killed_by: signal, 0 for none.
+    output_tail: the last lines of the job's output.
+    memory_share: peak memory as a share of the requested memory.
+
+    Without cgroups SLURM calls a job that used too much memory FAILED or CANCELLED.
     """
     state_word = state.split(maxsplit=1)[0] if state else ""
     if state_word in {"FAILED", "CANCELLED", ""}:
         if killed_by == 9 and memory_share >= OOM_MEMORY_SHARE:
             return SLURM_STATES["OUT_OF_MEMORY"]
-        state_printed = _state_in_output(output_tail)
-        if state_printed and (state_word != "CANCELLED" or state_printed == "OUT_OF_MEMORY"):
-            return SLURM_STATES[state_printed]
+        printed_state = _state_in_output(output_tail)
+        if printed_state and (state_word != "CANCELLED" or printed_state == "OUT_OF_MEMORY"):
+            return SLURM_STATES[printed_state]
     if state_word == "FAILED" and killed_by:
         return "killed", f"the job was killed by signal {killed_by}"
     return classify_slurm_state(state)
 
 
 def _state_in_output(output_tail: str) -> str | None:
-    """The state that the last line with a reason tells: a requeued job goes on in the same file."""
+    """Return the last state printed: a requeued job appends its output to the same file."""
     lines = [line for line in reversed(output_tail.splitlines()) if "error:" in line]
     for line in lines:
         for pattern, state in OUTPUT_PATTERNS:
@@ -130,7 +151,10 @@ def _state_in_output(output_tail: str) -> str | None:
 
 
 def classify_slurm_state(state: str) -> tuple[str, str] | None:
-    """None where the state is no failure. sacct writes `CANCELLED by 1000`."""
+    """Return (cause, message), or None if the state is no failure.
+
+    Only the first word counts: sacct writes `CANCELLED by 1000`.
+    """
     return SLURM_STATES.get(state.split(maxsplit=1)[0]) if state else None
 
 
@@ -150,7 +174,7 @@ def _error_cause(error: BaseException) -> str:
 
 
 def _is_node_fault(error: BaseException) -> bool:
-    """What the same code may not meet on another node: its network disk, its card, its Python."""
+    """Return whether another node may not have the error: its network disk, GPU or Python."""
     if isinstance(error, OSError):
         return error.errno in DISK_LOST_ERRNOS
     if isinstance(error, ModuleNotFoundError):

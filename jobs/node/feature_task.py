@@ -1,7 +1,7 @@
-"""Slices on the node: one after another, through every feature set that lacks their shard.
+"""Feature tasks: compute the shards of each slice for every feature set that lacks them.
 
-In:   the slices of a task.   Out: shards; beside the task's file, how far it is.
-Not here: the transform (pipeline/features/precompute.py), which slices are missing (reconcile.py).
+In:   the slices of a task.   Out: shards; the progress, in a file beside the task file.
+Not here: the transform (pipeline/features/), which shards are missing (launch/missing_features.py).
 """
 
 import ctypes
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jobs.node.signals import StopRequest
 from jobs.node.task_file import Slice, progress_path
@@ -17,19 +18,22 @@ from pipeline.config.identity import feature_id
 from pipeline.corpus.manifest import ManifestFile, Refusal, require_no_refusals
 from pipeline.files import InputError, read_json, write_json
 
+if TYPE_CHECKING:
+    from pipeline.features.shard_output import FeatureSetTarget
+
 PROGRESS_WRITE_INTERVAL_S = 0.5
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
-MALLOC_THRESHOLD_BYTES = 32 * 2**20  # bytes: the most that glibc takes as a threshold
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
+MALLOC_THRESHOLD_BYTES = 32 * 2**20  # the largest value that glibc accepts
 
 
 @dataclass(frozen=True)
 class TaskProgress:
-    """How far a task is."""
+    """The progress of a feature task."""
 
     utterances: int = 0
     seconds: float = 0.0  # of speech, decoded and stored
     refusals: tuple[Refusal, ...] = ()
-    took: float = 0.0  # seconds
+    took: float = 0.0  # seconds since its process started on the task
 
     def __add__(self, other: "TaskProgress") -> "TaskProgress":
         return TaskProgress(
@@ -41,6 +45,7 @@ class TaskProgress:
 
 
 def read_progress(task: Path) -> TaskProgress:
+    """Read the progress of a task file; all zero if the task has not written any yet."""
     path = progress_path(task)
     if not path.exists():
         return TaskProgress()
@@ -51,28 +56,30 @@ def read_progress(task: Path) -> TaskProgress:
     )
 
 
-def compute_slices(work: Path, pieces: Sequence[Slice], task: Path, stop: StopRequest) -> bool:
-    """Whether all are done; `stop` is asked between them. What fails is raised after the others."""
-    # h5py and soundfile belong on the node: a login node imports this module only to write tasks.
+def compute_slices(work: Path, slices: Sequence[Slice], task: Path, stop: StopRequest) -> bool:
+    """Compute each slice; return False if `stop` was set before the last one.
+
+    A slice that fails does not stop the others; the first error is raised at the end. An OSError,
+    such as a full disk, is raised at once. Raise InputError if a manifest has changed.
+    """
+    # Only here: a login node imports this module, and must not load h5py and soundfile.
     from pipeline.features import precompute  # noqa: PLC0415
 
     keep_freed_memory()
-    manifests = {name: ManifestFile.open(Path(name)) for name in {p.manifest for p in pieces}}
-    names = {name for piece in pieces for name in piece.feature_ids}
+    manifests = {
+        name: ManifestFile.open(Path(name)) for name in {piece.manifest for piece in slices}
+    }
+    names = {name for piece in slices for name in piece.feature_ids}
     sets = {name: precompute.load_target(work, name) for name in names}
     progress_writer = _ProgressWriter(progress_path(task))
-    failed: list[Exception] = []
-    failed_sets: set[str] = set()  # feature sets whose storage holds too little
-    for piece in pieces:
+    errors: list[Exception] = []
+    failed_sets: set[str] = set()  # feature ids whose values exceed the range of their storage
+    for piece in slices:
         if stop():
             progress_writer.write()
             return False
         manifest = manifests[piece.manifest]
-        for name in piece.feature_ids:
-            if feature_id(sets[name][0], manifest.digest) != name:
-                raise InputError(
-                    f"{manifest.path}: is not what {sets[name][1]} was made for; make features"
-                )
+        _require_unchanged(manifest, [sets[name] for name in piece.feature_ids])
         targets = [sets[name] for name in piece.feature_ids if name not in failed_sets]
         refusals: Sequence[Refusal] = ()
         try:
@@ -80,51 +87,61 @@ def compute_slices(work: Path, pieces: Sequence[Slice], task: Path, stop: StopRe
                 manifest, piece.index, targets, progress_writer.update_slice
             )
         except OSError:
-            raise  # such as a full disk, which the next one would meet as well
+            raise  # the next slice would fail as well
         except Exception as error:
-            failed.append(error)
+            errors.append(error)
             failed_sets.update(getattr(error, "feature_ids", ()))
         progress_writer.end_slice(refusals)
     progress_writer.write()
-    if failed:
-        raise failed[0]
+    if errors:
+        raise errors[0]
     return True
 
 
+def _require_unchanged(manifest: ManifestFile, targets: Sequence["FeatureSetTarget"]) -> None:
+    for settings, folder, name in targets:
+        if feature_id(settings, manifest.digest) != name:
+            raise InputError(
+                f"{manifest.path}: has changed since {folder} was made; run make features again"
+            )
+
+
 def keep_freed_memory() -> None:
-    """For this process: else glibc returns each waveform's pages, and the next faults them in."""
+    """Tell glibc to keep freed memory: else it returns each waveform's pages to the system."""
     with suppress(AttributeError, OSError, TypeError):  # another C library
         mallopt = ctypes.CDLL(None).mallopt
-        for threshold in (TRIM_THRESHOLD, MMAP_THRESHOLD):
+        for threshold in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
             mallopt(threshold, MALLOC_THRESHOLD_BYTES)
 
 
-def verify_complete_sets(work: Path, pieces: Sequence[Slice]) -> None:
-    """Whoever completes a feature set compares every byte of it and adds its statistics up.
+def verify_complete_sets(work: Path, slices: Sequence[Slice]) -> None:
+    """Verify every byte of each complete feature set, and store its statistics.
 
-    That one also refuses it where its corpus is strict.
+    The task that completes a set does it. Raise InputError if a byte has changed, or if the corpus
+    is strict and has refused utterances.
     """
     from pipeline.features.feature_set import FeatureSet, read_description  # noqa: PLC0415
 
-    manifests = {name: piece.manifest for piece in pieces for name in piece.feature_ids}
+    manifests = {name: piece.manifest for piece in slices for name in piece.feature_ids}
     for name, manifest in sorted(manifests.items()):
         folder = work / "features" / name
         try:
             features = FeatureSet.open(folder)
         except InputError:
-            continue  # other tasks are at it; the last one comes here again
+            continue  # incomplete: the task that writes the last shard verifies it
         features.verify()
-        features.statistics.count  # noqa: B018 (read once, they are kept)
+        features.statistics.count  # noqa: B018 (reading them stores them)
         if ManifestFile.open(Path(manifest)).strict:
             require_no_refusals(read_description(folder).corpus, features.refusals)
 
 
 class _ProgressWriter:
-    """Tells the process that waits, now and then, how far this one is."""
+    """Writes the progress for the process that shows it, at most every half second."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._completed = self._current = TaskProgress()  # with the slices that are done; and now
+        # Of the slices that are done; and with the part of the current slice.
+        self._completed = self._current = TaskProgress()
         self._began = self._written = time.monotonic()
 
     def update_slice(self, utterances: int, seconds: float) -> None:

@@ -1,11 +1,11 @@
-"""Lives: a job that comes back again and again without having got any further is given up.
+"""Requeue limit: a job that restarts again and again without saving progress is given up.
 
-In:   a task's file, at the beginning of a life of its job and before another is asked for.
-Out:  whether there is anything to go on with; failures of what is given up.
-Not here: asking for another turn (slurm.py), what a task does with its own (tasks.py).
+In:   a task file, when an attempt of its job starts and before the next requeue.
+Out:  whether the task has anything left to do; a failure for each run that is given up.
+Not here: the requeue itself (slurm/sbatch.py), executing the task (launch/entrypoint.py).
 
-A task counts its lives beside its file, and from one again whenever something new was saved. What
-is killed before it can ask for another turn, and requeued by SLURM, is counted by the life after.
+The attempts are counted in a file beside the task file; the count starts again when progress was
+saved. An attempt that was killed before it could request a requeue is checked when the next starts.
 """
 
 from collections.abc import Callable
@@ -19,33 +19,34 @@ from jobs.slurm.client import current_job_id
 from pipeline.files import json_digest, read_json, write_json
 from pipeline.runs.folder import Failure, RunFolder
 
-MAX_STALLED_ATTEMPTS = 3  # in a row without anything new
+MAX_STALLED_ATTEMPTS = 3  # in a row, without saved progress
 
-# Cause -> what the last life met, and the way out; `{of}` is where the profile has its fields.
+# Cause -> how the last attempt ended, and what to do; `{section}` is "features." or "".
 INTERRUPTIONS = {
-    "timeout": ("reached the time limit", "raise {of}minutes in the profile"),
+    "timeout": ("reached the time limit", "raise {section}minutes in the profile"),
     "preemption": (
         "lost its node to another job",
-        "choose a {of}partition or {of}qos in the profile that is preempted less",
+        "choose a {section}partition or {section}qos in the profile that is preempted less",
     ),
     "node failure": ("lost its node", "make sweep again leaves out the nodes that failed"),
 }
 
 
 def on_start(path: Path) -> bool:
-    """One more life; False where the earlier ones were too many, and nothing is left to do."""
-    left = may_requeue(path, _last_attempt_cause)
-    reached = _progress_digest(task_file.read_task(path))
+    """Count one more attempt; return False if all of the task's work was given up."""
+    has_work = may_requeue(path, _last_attempt_cause)
+    progress = _progress_digest(task_file.read_task(path))
     write_json(
-        attempts_path(path), {"reached": reached, "lives": _stalled_attempts(path, reached) + 1}
+        attempts_path(path), {"reached": progress, "lives": _stalled_attempts(path, progress) + 1}
     )
-    return left
+    return has_work
 
 
 def may_requeue(path: Path, find_cause: Callable[[], str]) -> bool:
-    """Give up what got no further in so many lives; whether anything is left. `cause`: of the last.
+    """Give up what has stalled for MAX_STALLED_ATTEMPTS; return whether the task has work left.
 
-    What waits behind it in the same task has had no turn yet, and may do better.
+    Only the runs that had their turn, the first `at_once` unfinished ones, are given up: the runs
+    after them have not started yet. `find_cause` returns why the last attempt ended.
     """
     task = task_file.read_task(path)
     if (
@@ -53,15 +54,15 @@ def may_requeue(path: Path, find_cause: Callable[[], str]) -> bool:
         or _stalled_attempts(path, _progress_digest(task)) < MAX_STALLED_ATTEMPTS
     ):
         return True
-    ended_by = find_cause()
-    what_happened, way_out = INTERRUPTIONS[ended_by]
+    cause = find_cause()
+    what_happened, advice = INTERRUPTIONS[cause]
     section = "features." if isinstance(task, FeatureTask) else ""
     message = (
         f"job {current_job_id()} started {MAX_STALLED_ATTEMPTS} times without saving progress; "
-        f"the last attempt {what_happened}; not requeued again: {way_out.format(of=section)}"
+        f"the last attempt {what_happened}; not requeued again: {advice.format(section=section)}"
     )
     print(f"given up: {message}", flush=True)
-    failure = Failure(cause=ended_by, message=message)
+    failure = Failure(cause=cause, message=message)
     if isinstance(task, FeatureTask):
         write_json(task_file.failure_path(path), asdict(failure))
         return False
@@ -72,16 +73,16 @@ def may_requeue(path: Path, find_cause: Callable[[], str]) -> bool:
 
 
 def _stalled_attempts(path: Path, progress: str) -> int:
-    """Lives that began where the task still is."""
+    """Return the number of attempts that started with the progress that the task has now."""
     try:
         content = read_json(attempts_path(path))
         return int(content["lives"]) if content["reached"] == progress else 0
     except (OSError, ValueError, KeyError, TypeError):
-        return 0  # the first one
+        return 0  # no attempt so far
 
 
 def _progress_digest(task: task_file.Task) -> str:
-    """Another whenever something of the task was saved, done or has failed."""
+    """Return a digest that changes when a part of the task is saved, finished or failed."""
     if isinstance(task, RunTask):
         return json_digest(
             [[run.state_version, run.finished, _has_failed(run)] for run in _run_folders(task)]
@@ -89,7 +90,7 @@ def _progress_digest(task: task_file.Task) -> str:
     if isinstance(task, FeatureTask):
         folders = (Path(task.work) / "features" / item.split("/")[0] for item in task.items)
         return json_digest(
-            sorted({str(s) for folder in folders for s in folder.glob("shard-*.h5")})
+            sorted({str(shard) for folder in folders for shard in folder.glob("shard-*.h5")})
         )
     return ""
 
@@ -100,12 +101,12 @@ def _run_folders(task: RunTask) -> list[RunFolder]:
 
 def _has_failed(run: RunFolder) -> bool:
     failure = run.failure()
-    return failure is not None and not failure.job  # else of an earlier job
+    return failure is not None and not failure.job  # one with a job is from an earlier job
 
 
 def _last_attempt_cause() -> str:
-    """As accounting tells it, where there is any: SLURM requeues what loses its node."""
+    """Return the cause from sacct; "preemption" if sacct has none, since SLURM requeued the job."""
     attempts = sacct.query_job_attempts([current_job_id()]).get(current_job_id(), [])
-    ended = [attempt.state for attempt in attempts if attempt.ended is not None]
-    found = failures.classify_slurm_state(ended[-1]) if ended else None
-    return found[0] if found and found[0] in INTERRUPTIONS else "preemption"
+    end_states = [attempt.state for attempt in attempts if attempt.ended is not None]
+    reason = failures.classify_slurm_state(end_states[-1]) if end_states else None
+    return reason[0] if reason and reason[0] in INTERRUPTIONS else "preemption"

@@ -1,14 +1,15 @@
-"""Claims: one process at a time holds a folder (a run that it trains, a sweep that it submits).
+"""Locks: one process at a time holds a folder (a run that it trains, a sweep that it submits).
 
-In:   a folder.   Out: a `Claim` while the block lasts, or `Taken`: who has it.
-Not here: what is done about it (tasks.py, reconcile.py); who deals a sweep's tasks (processes.py).
+In:   a folder.   Out: a `FolderLock` for a `with` block, or `LockHeld` with the owner.
+Not here: what a process does without the lock (training_task.py, launch/orphan_jobs.py).
 
-A claim is a directory, made elsewhere with its owner's name in it and then renamed to `claim`.
-Renaming onto a directory that is not empty fails, on every file system and also over NFS, so one
-of many wins. While it lives the owner counts up. Who finds a claim watches whether the count moves,
-on a clock of its own: the clocks of hosts are never compared. A claim that stands still, or whose
-process is gone, is renamed to the name of its owner's token. That name is taken for ever, so one
-contender breaks a claim, and one who comes late cannot break the next owner's in its place.
+A lock is a directory that holds a file with its owner. It is made under another name, then renamed
+to `claim`. A rename onto a directory that is not empty fails on every file system, also on NFS, so
+only one of many processes gets the lock. The owner writes a growing count into it. Another process
+reads the count and waits, on its own clock, for a change: clocks of two hosts are never compared.
+A lock whose count stops, or whose process has exited, is stale: it is broken by a rename to
+`claim-TOKEN`, with its owner's token. That name stays taken, so only one process breaks a lock, and
+a late one cannot break the next owner's lock instead.
 """
 
 import os
@@ -29,7 +30,7 @@ from pipeline.host import is_alive
 from pipeline.runs.folder import Heartbeat, RunFolder
 from pipeline.runs.records import HEARTBEAT_TIMEOUT_S
 
-REMOTE_HEARTBEAT_TIMEOUT_S = 120  # on another host nobody can look at the process
+REMOTE_HEARTBEAT_TIMEOUT_S = 120  # a process of another host cannot be checked
 
 LOCK_REFRESH_INTERVAL_S = 4.0
 STALE_LOCK_TIMEOUT_S = 120.0  # a network file system may show another host's file a minute late
@@ -41,8 +42,8 @@ class LockOwner:
     token: str
     host: str
     pid: int
-    space: str  # of pids: containers of one host do not see each other's
-    job: str = ""  # of SLURM
+    space: str  # the pid namespace: containers of one host do not see each other's processes
+    job: str = ""  # the SLURM job
 
     @classmethod
     def current_process(cls) -> "LockOwner":
@@ -50,25 +51,29 @@ class LockOwner:
         return cls(secrets.token_hex(8), socket.gethostname(), os.getpid(), _pid_namespace(), job)
 
     def has_exited(self) -> bool:
-        """Known only where its process could be seen."""
-        here = (self.host, self.space) == (socket.gethostname(), _pid_namespace())
-        return here and not is_alive(self.pid)
+        """Return whether the process has exited; False if it cannot be seen from here."""
+        is_visible = (self.host, self.space) == (socket.gethostname(), _pid_namespace())
+        return is_visible and not is_alive(self.pid)
 
 
-class LockHeld(InputError):  # noqa: N818  (to most who find one it is no error)
-    """Somebody else holds the claim, and lives."""
+class LockHeld(InputError):  # noqa: N818  (most callers do not treat it as an error)
+    """Another process holds the lock, and is alive."""
 
     def __init__(self, folder: Path, owner: LockOwner) -> None:
-        super().__init__(f"{folder}: process {owner.pid} on {owner.host} has it")
+        super().__init__(f"{folder}: process {owner.pid} on {owner.host} holds the lock")
         self.owner = owner
 
 
 class FolderLock:
-    """Held; `lost` once somebody took this process for dead, as after a long suspension."""
+    """A lock of this process, refreshed by a thread until the block ends.
+
+    `lost` becomes True when another process has broken it: this one did not refresh it in time, as
+    after a suspension.
+    """
 
     def __init__(self, folder: Path, owner: LockOwner) -> None:
         self._path, self._owner = folder / "claim", owner
-        self._ended = threading.Event()
+        self._stop_event = threading.Event()
         self._thread = threading.Thread(target=self._refresh, daemon=True)
         self.lost = False
 
@@ -77,29 +82,33 @@ class FolderLock:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._ended.set()
+        self._stop_event.set()
         self._thread.join()
         _release_lock(self._path, self._owner.token)
 
     def _refresh(self) -> None:
         count = 0
-        while not self._ended.wait(LOCK_REFRESH_INTERVAL_S):
+        while not self._stop_event.wait(LOCK_REFRESH_INTERVAL_S):
             count += 1
             try:
                 if _read_owner(self._path) != self._owner:
                     self.lost = True
                     return
-                # Into the claim alone: one that was broken just now must not come back half.
+                # No folder is made for it: a lock that was broken just now must not come back.
                 (self._path / _count_file_name(self._owner.token)).write_text(str(count))
             except OSError:
-                continue  # a full disk; the others wait for a while
+                continue  # such as a full disk; others take the lock only after the timeout
 
 
 @contextmanager
 def acquire(
     folder: Path, should_give_up: Callable[[], bool] = lambda: False
 ) -> Iterator[FolderLock]:
-    """Hold the folder's claim, or raise `Taken`; a dead owner's is broken first."""
+    """Hold the folder's lock; break it first if it is stale.
+
+    Raise LockHeld if its owner is alive, or if `should_give_up` returns True during the wait, and
+    InputError if the lock cannot be read.
+    """
     owner = LockOwner.current_process()
     while not _try_acquire(folder, owner):
         _break_if_stale(folder / "claim", owner, should_give_up)
@@ -108,15 +117,15 @@ def acquire(
 
 
 def cleanup(folder: Path) -> None:
-    """Remove what claims left behind, where nobody will want the folder any more."""
-    for left in (*folder.glob("claim-*"), *folder.glob(".claim-*")):
-        shutil.rmtree(left, ignore_errors=True)
+    """Remove the directories of former locks; only for a folder that is not locked again."""
+    for former_lock in (*folder.glob("claim-*"), *folder.glob(".claim-*")):
+        shutil.rmtree(former_lock, ignore_errors=True)
 
 
 def _try_acquire(folder: Path, owner: LockOwner) -> bool:
     new_lock = folder / f".claim-{owner.token}"
     write_json(new_lock / "owner.json", asdict(owner))
-    # An answer may be lost on the network after the deed, so the directory itself is asked.
+    # On NFS a rename may report an error after it succeeded, so the directory decides.
     with suppress(OSError):
         new_lock.rename(folder / "claim")
     if _read_owner(folder / "claim") == owner:
@@ -128,32 +137,32 @@ def _try_acquire(folder: Path, owner: LockOwner) -> bool:
 def _break_if_stale(
     lock_path: Path, contender: LockOwner, should_give_up: Callable[[], bool]
 ) -> None:
-    """Return when the way may be free; raise `Taken` when the owner was seen alive.
+    """Return when the lock may be free; raise LockHeld if its owner is alive.
 
-    An earlier life of the same job, on a node that SLURM has lost, lives on borrowed time, and
-    nobody but this one would go on after it: it is waited for.
+    An owner of the same job is an earlier attempt on a node that SLURM has lost. It will end, and
+    only this process would continue the run, so this one waits for it.
     """
     folder, owner = lock_path.parent, _read_owner(lock_path)
     if owner is None:
         _raise_if_unreadable(lock_path)
         return
-    count, seen_at = _read_count(lock_path, owner), time.monotonic()
-    while not owner.has_exited() and time.monotonic() - seen_at < STALE_LOCK_TIMEOUT_S:
+    count, changed_at = _read_count(lock_path, owner), time.monotonic()
+    while not owner.has_exited() and time.monotonic() - changed_at < STALE_LOCK_TIMEOUT_S:
         if should_give_up():
             raise LockHeld(folder, owner)
         time.sleep(LOCK_POLL_INTERVAL_S)
         if _read_owner(lock_path) != owner:
             return
-        if (now := _read_count(lock_path, owner)) != count:
+        if (new_count := _read_count(lock_path, owner)) != count:
             if not contender.job or owner.job != contender.job:
                 raise LockHeld(folder, owner)
-            count, seen_at = now, time.monotonic()
+            count, changed_at = new_count, time.monotonic()
     _release_lock(lock_path, owner.token)
 
 
 def _release_lock(lock_path: Path, token: str) -> None:
-    """Fails where somebody did it already: the name is not free, and never will be."""
-    for _ in range(20):  # Windows refuses while somebody reads in it
+    """Rename the lock of this token; do nothing if it is gone or has another owner."""
+    for _ in range(20):  # Windows refuses the rename while a process reads a file in it
         owner = _read_owner(lock_path)
         if owner is None or owner.token != token:
             return
@@ -164,12 +173,14 @@ def _release_lock(lock_path: Path, token: str) -> None:
 
 
 def _raise_if_unreadable(lock_path: Path) -> None:
-    """None was there a moment ago; it may have been let go, or be another one by now."""
+    """Raise InputError if the lock stays unreadable; it may also be released or replaced now."""
     for _ in range(20):
         time.sleep(LOCK_POLL_INTERVAL_S / 10)
         if _read_owner(lock_path) or not lock_path.exists():
             return
-    raise InputError(f"{lock_path}: cannot be read; delete it")
+    raise InputError(
+        f"{lock_path}: cannot be read; delete this folder, then run the same command again"
+    )
 
 
 def _read_owner(lock_path: Path) -> LockOwner | None:
@@ -187,7 +198,7 @@ def _read_count(lock_path: Path, owner: LockOwner) -> int:
 
 
 def _count_file_name(token: str) -> str:
-    """Each owner counts in a file of its own: one that was broken unawares confuses nobody."""
+    """Return the owner's own file: an owner that lost the lock must not change the next one's."""
     return f"count-{token}.json"
 
 
@@ -199,7 +210,7 @@ def _pid_namespace() -> str:
 
 
 def is_still_training(heartbeat: Heartbeat) -> bool:
-    """Whether the process of this heartbeat still trains the run."""
+    """Return whether the process of this heartbeat still trains the run."""
     if heartbeat.status != "running":
         return False
     age = time.time() - heartbeat.time
@@ -209,7 +220,7 @@ def is_still_training(heartbeat: Heartbeat) -> bool:
 
 
 def write_heartbeat_status(folder: RunFolder, status: Literal["running", "stopped"]) -> None:
-    """This process says that it has the run, or lets it go."""
+    """Write a heartbeat of this process, with the progress of the last one."""
     doing = "starting torch" if status == "running" else ""
     heartbeat = (folder.heartbeat() or Heartbeat()).with_this_process(status, doing)
     folder.write_heartbeat(replace(heartbeat, job=current_job_id()))

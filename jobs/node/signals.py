@@ -1,8 +1,8 @@
-"""Signals: a request to stop becomes a flag, which a task reads between two steps.
+"""Signals: a stop signal sets a flag, which a task reads between two steps.
 
-In:   SIGTERM, SIGINT, SIGUSR2, SIGBREAK; the death of the process that started this one.
+In:   SIGTERM, SIGINT, SIGUSR2 or SIGBREAK, or the exit of the parent process.
 Out:  a `StopRequest`.
-Not here: saving and ending (training_task.py, pipeline/training/loop/trainer.py).
+Not here: saving the state and ending (training_task.py, pipeline/training/loop/trainer.py).
 """
 
 import os
@@ -14,11 +14,13 @@ from types import FrameType
 from jobs.local.executor import PARENT_PID_VARIABLE
 from pipeline.host import is_alive
 
-# SIGUSR2 announces SLURM's time limit. Windows lacks it and has SIGBREAK.
+# SLURM sends SIGUSR2 before the time limit. Windows has SIGBREAK instead.
 STOP_SIGNALS = ("SIGTERM", "SIGINT", "SIGUSR2", "SIGBREAK")
 
 
 class StopRequest:
+    """A flag: calling it returns whether this process should save its state and end."""
+
     def __init__(self, parent: int | None = None) -> None:
         self.signal: int | None = None
         self._parent, self._initial_ppid = parent, os.getppid()
@@ -30,10 +32,10 @@ class StopRequest:
         self.signal = number
 
     def _parent_died(self) -> bool:
-        """A killed dealer can deal no further tasks.
+        """Return whether the parent process has exited, so that nobody waits for this one.
 
-        Unix gives its children another parent, and may keep its number for a while. Windows goes
-        on naming the dead one, and what started this process may be a launcher in between.
+        On Unix a process gets another parent then, while the old pid may exist for some time. On
+        Windows getppid stays the same, and may be the pid of a launcher between the two.
         """
         if self._parent is None:
             return False
@@ -41,13 +43,13 @@ class StopRequest:
 
 
 def parent_pid() -> int:
-    """The process that deals this one its task, as it said in the environment."""
+    """Return the pid of the process that started this task, as its environment names it."""
     return int(os.environ.get(PARENT_PID_VARIABLE, os.getppid()))
 
 
 @contextmanager
 def catch_stop_signals(parent: int | None = None) -> Iterator[StopRequest]:
-    """Within the block signals only set the flag; afterwards the former handlers stand again."""
+    """Set a flag on stop signals for the length of the block; then restore the former handlers."""
     stop = StopRequest(parent)
     numbers = [
         number for name in STOP_SIGNALS if (number := getattr(signal, name, None)) is not None

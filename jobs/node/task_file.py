@@ -1,6 +1,6 @@
-"""Task files: what one job executes, an ordered list of slices or of runs, as JSON.
+"""Task files: what one job executes, such as a list of slices or of runs, as JSON.
 
-In:   a task.   Out: its file, named by its content; the task again.
+In:   a task.   Out: its file, named by its content; the task that a file holds.
 Not here: executing it (feature_task.py, training_task.py, checks.py).
 """
 
@@ -16,72 +16,73 @@ from pipeline.files import json_digest, read_json, write_json
 class Slice:
     """One slice of a manifest, and the feature sets that lack its shard."""
 
-    manifest: str  # path of the file
+    manifest: str  # path
     index: int
     feature_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Run:
+    """A run and the feature set that it trains on."""
+
     run_id: str
     feature_id: str
 
 
-def progress_path(task: Path) -> Path:
-    return task.with_suffix(".progress")
-
-
 @dataclass(frozen=True, kw_only=True)
 class FeatureTask:
+    """Computes shards."""
+
     work: str
     slices: tuple[Slice, ...]
-    verify: bool = False  # by whoever completes a feature set
+    verify: bool = False  # the task that completes a feature set verifies it
 
     @property
     def items(self) -> tuple[str, ...]:
+        """Return `FEATURE_ID/SLICE` for each shard."""
         return tuple(f"{name}/{piece.index}" for piece in self.slices for name in piece.feature_ids)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunTask:
+    """Trains runs."""
+
     work: str
     runs: tuple[Run, ...]
     device: Device
-    threads: int  # of each run
-    at_once: int = 1  # runs side by side, as processes
+    threads: int  # per run
+    at_once: int = 1  # runs at a time, each in its own process
     workers: Workers = "auto"
     resident_gb: float | None = None
 
     @property
     def items(self) -> tuple[str, ...]:
+        """Return the run ids."""
         return tuple(run.run_id for run in self.runs)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckTask:
-    """Says what the place it runs in is like."""
+    """Writes down what its node offers."""
 
     answer: str  # path of the file to write
-    signalled: bool = False  # then it waits for SIGUSR2, and says in its next life that it lives
-    scratch: str | None = None  # the variable that names the node's own disk
+    signalled: bool = False  # wait for SIGUSR2, and write another file after the requeue
+    scratch: str | None = None  # the environment variable that names the node's own disk
     items: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportTask:
-    """Writes the report of a sweep, of whatever there is when it starts."""
+    """Writes the report of a sweep from the runs that exist when it starts."""
 
     work: str
     sweep: str  # name
-    commands: tuple[str, ...]  # that a reader may type
+    commands: tuple[str, ...]  # shown in the report for the reader to run
     items: tuple[str, ...] = ()
 
 
-TaskKind = Literal["features", "runs", "report", "check"]
-
-
 Task = FeatureTask | RunTask | ReportTask | CheckTask
-
+TaskKind = Literal["features", "runs", "report", "check"]
 
 TASK_KINDS: dict[type[Task], TaskKind] = {
     FeatureTask: "features",
@@ -92,7 +93,10 @@ TASK_KINDS: dict[type[Task], TaskKind] = {
 
 
 def write_task(task: Task, folder: Path) -> Path:
-    """A file named by its content: the same task typed again is the same file."""
+    """Write a task and return its file, named by its content: the same task has the same file.
+
+    Files that an earlier submission of the task left beside it are removed.
+    """
     kind = TASK_KINDS[type(task)]
     content = {"kind": kind, **asdict(task)}
     path = folder / f"{kind}-{json_digest(content)[:12]}.json"
@@ -103,13 +107,14 @@ def write_task(task: Task, folder: Path) -> Path:
 
 
 def read_task(path: Path) -> Task:
+    """Read a task file."""
     content = read_json(path)
     kind = content.pop("kind")
     if kind == "features":
-        pieces = (
+        slices = (
             Slice(s["manifest"], s["index"], tuple(s["feature_ids"])) for s in content["slices"]
         )
-        return FeatureTask(**{**content, "slices": tuple(pieces)})
+        return FeatureTask(**{**content, "slices": tuple(slices)})
     if kind == "check":
         return CheckTask(**{**content, "items": ()})
     if kind == "report":
@@ -117,9 +122,16 @@ def read_task(path: Path) -> Task:
     return RunTask(**{**content, "runs": tuple(Run(**run) for run in content["runs"])})
 
 
+def progress_path(task: Path) -> Path:
+    """Return the file with the progress of a feature task."""
+    return task.with_suffix(".progress")
+
+
 def failure_path(task: Path) -> Path:
+    """Return the file with the failure of a feature task."""
     return task.with_suffix(".failure")
 
 
 def attempts_path(task: Path) -> Path:
+    """Return the file that counts the attempts of a job without progress."""
     return task.with_suffix(".lives")

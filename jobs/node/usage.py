@@ -35,17 +35,14 @@ class Allocation:
     cpus: int
     memory_gb: float | None = None
     gpus: int = 0
-    waited: float = math.nan  # seconds, from its submission or requeue
+    waited: float = math.nan  # seconds in the queue since its submission or requeue
 
     @classmethod
     def from_environment(cls, threads: int, waited: float = math.nan) -> "Allocation":
         """Read SLURM's variables; runs that share a job share its memory."""
         memory = _environment_number("SLURM_MEM_PER_NODE")
-        memory_per_cpu, cpus = (
-            _environment_number("SLURM_MEM_PER_CPU"),
-            _environment_number("SLURM_CPUS_PER_TASK") or threads,
-        )
-        if memory_per_cpu:
+        cpus = _environment_number("SLURM_CPUS_PER_TASK") or threads
+        if memory_per_cpu := _environment_number("SLURM_MEM_PER_CPU"):
             memory = memory_per_cpu * cpus
         share = min(1.0, threads / cpus)
         return cls(
@@ -98,7 +95,7 @@ class UsageMonitor:
 
     def _write_usage(self) -> None:
         """Write usage.json; ignore a full disk, because the training itself reports it."""
-        used = Usage(
+        usage = Usage(
             began=self._began,
             seconds=time.time() - self._began,
             cpu_seconds=max(0.0, cpu_seconds_of_tree() - self._cpu),
@@ -112,7 +109,7 @@ class UsageMonitor:
             waited=self._allocation.waited,
         )
         with suppress(OSError):
-            self._folder.write_usages([*self._previous_usages, used])
+            self._folder.write_usages([*self._previous_usages, usage])
 
 
 def job_ran_out_of_memory() -> bool:

@@ -202,16 +202,12 @@ def _account_rules(account: str, cluster: str) -> Iterator[LimitRule]:
 
 
 def _qos_rules(names: Collection[str], partitions: Partitions) -> Iterator[LimitRule]:
-    query = f"show qos where name={','.join(sorted(names))} "
-    query += "format=Name,MaxSubmitPU,MaxJobsPU,MaxWall,GrpSubmit,GrpJobs"
-    for name, *numbers in site_config.query_sacctmgr(query, 6):
-        if name not in names:
-            continue
-        own, group = _parse_limit_numbers(numbers)
+    for qos in site_config.qos_limits(names):
+        own, group = _parse_limit_numbers(qos.limits)
         # The QOS of a partition counts all jobs in the partition, whatever QOS they name.
-        using = [each for each, settings in partitions.items() if settings.get("QoS") == name]
+        using = [each for each, settings in partitions.items() if settings.get("QoS") == qos.name]
         scopes: list[dict[str, Any]] = [{"partition": each} for each in using]
-        for scope in scopes or [{"qos": (name,)}]:
+        for scope in scopes or [{"qos": (qos.name,)}]:
             yield LimitRule(*own, **scope)
             yield LimitRule(*group, **scope, everyone=True)
 

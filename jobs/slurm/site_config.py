@@ -6,7 +6,7 @@ Not here: the limits that follow (limits.py).
 
 import getpass
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from jobs.slurm.client import SchedulerError, parse_table, run_slurm_command
@@ -31,6 +31,14 @@ class SlurmAccount:
     name: str
     parent: str
     limits: list[str]  # GrpSubmit, GrpJobs
+
+
+@dataclass(frozen=True)
+class QosLimits:
+    """The limits of one QOS, as texts; an empty text: no limit."""
+
+    name: str
+    limits: list[str]  # MaxSubmitPU, MaxJobsPU, MaxWall, GrpSubmit, GrpJobs
 
 
 def show_partitions() -> Partitions:
@@ -80,6 +88,14 @@ def accounts(cluster: str) -> list[SlurmAccount]:
 
 def _cluster_filter(cluster: str) -> str:
     return f"cluster={cluster}" if cluster else ""  # one database may serve several clusters
+
+
+def qos_limits(names: Collection[str]) -> list[QosLimits]:
+    """Return the limits of these QOS, in one call of sacctmgr."""
+    query = f"show qos where name={','.join(sorted(names))} "
+    query += "format=Name,MaxSubmitPU,MaxJobsPU,MaxWall,GrpSubmit,GrpJobs"
+    rows = query_sacctmgr(query, 6)
+    return [QosLimits(name, limits) for name, *limits in rows if name in names]
 
 
 def query_sacctmgr(words: str, columns: int) -> list[list[str]]:

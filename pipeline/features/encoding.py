@@ -186,7 +186,7 @@ class RowWriter:
     def finish(self) -> int:
         """Check that all rows came; return the checksum of the bytes that were written."""
         if self._written != len(self._training):
-            raise ValueError(f"{self._received} rows were written, not {len(self._training)}")
+            raise ValueError(f"{self._written} rows were written, not {len(self._training)}")
         self._encoder.close()
         return self._checksum
 

@@ -95,8 +95,8 @@ def _find_source(n: int, settings: Sequence[FeatureSettings]) -> tuple[int, np.f
 def _make_stft(
     transform: STFTParameters, settings: Sequence[FeatureSettings], engine: Engine
 ) -> NativeSTFT | NumpySTFT:
-    """Make the transform; the native engine has no kernel for an n_fft that is no power of two."""
-    native = engine == "native" and kernels.supports_n_fft(transform)
+    """Make the transform; NumPy computes what the native engine has no kernel for."""
+    native = engine == "native" and kernels.supports(transform, settings)
     library = kernels.load_library() if native else None
     return NativeSTFT(library, transform, settings) if library else NumpySTFT(transform, settings)
 

@@ -4,9 +4,9 @@ In:   the utterances of a slice, feature sets, the engine of each.
 Out:  shards that take rows; the streams that give them.
 Not here: audio (precompute.py), the file (shards.py), the transform (framing.py).
 
-Speed perturbation (Ko et al., 2015): the waveform is taken for one whose rate is `speed` times as
-high, so it lasts 1/speed as long and its pitch is `speed` times as high. The perturbed copy of a
-training utterance follows the original and counts as another speaker.
+Speed perturbation (Ko et al., 2015): the waveform is treated as if its sample rate were `speed`
+times as high, so it lasts 1/speed as long and its pitch is `speed` times as high. The perturbed
+copy of a training utterance follows the original and counts as another speaker.
 """
 
 from collections.abc import Sequence

@@ -47,7 +47,7 @@ def _weighted_mean(shares: Sequence[tuple[float, float]]) -> float:
 
 
 def resource_advice(summary_rows: Sequence[Mapping[str, str]]) -> list[str]:
-    """Return a line for each resource that most of was not used, from rows of summary.csv."""
+    """Return a line for each resource of which less than half was used, from summary.csv's rows."""
     long = [row for row in summary_rows if _column_value(row, "seconds") >= MIN_JUDGED_DURATION_S]
     advice = []
     cpus, used = _column_median(long, "cpus_asked"), _column_median(long, "cpus_used")

@@ -59,7 +59,10 @@ def summary_table(run_summaries: Sequence[RunSummary]) -> pd.DataFrame:
     """Return one line per run, in the order of the sweep."""
     keys = swept_keys([run.run for run in run_summaries])
     records = [_summary_row(run, keys) for run in run_summaries]
-    table = pd.DataFrame.from_records(records, columns=[*RUN_COLUMNS, *keys, *RESULT_COLUMNS])
+    columns = [*RUN_COLUMNS, *keys, *RESULT_COLUMNS]
+    if records and records[0].keys() != set(columns):  # pandas would drop a column silently
+        raise ValueError(f"RESULT_COLUMNS lacks or invents {set(records[0]) ^ set(columns)}")
+    table = pd.DataFrame.from_records(records, columns=columns)
     return table.astype(dict.fromkeys(INTEGER_COLUMNS, "Int64"))
 
 

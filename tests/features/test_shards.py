@@ -2,7 +2,9 @@ import os
 import pickle
 import time
 import zlib
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -146,18 +148,22 @@ def test_no_rows_and_empty_utterances_are_valid(tmp_path: Path, lengths: tuple[i
     assert shard.frames.shape == (sum(lengths), 5)
 
 
+def writer_of_three_rows(folder: Path) -> AbstractContextManager[Any]:
+    return open_shard_writer(
+        folder / "shard.h5",
+        feature_id="f",
+        settings=SETTINGS,
+        engine="numpy",
+        index=0,
+        count=1,
+        utterances=utterances((3,)),
+    )
+
+
 def test_a_failure_while_writing_leaves_no_file(tmp_path: Path):
     with (
         pytest.raises(RuntimeError, match="power cut"),
-        open_shard_writer(
-            tmp_path / "shard.h5",
-            feature_id="f",
-            settings=SETTINGS,
-            engine="numpy",
-            index=0,
-            count=1,
-            utterances=utterances((3,)),
-        ) as append,
+        writer_of_three_rows(tmp_path) as append,
     ):
         append(rows_of(3))
         raise RuntimeError("power cut")
@@ -167,15 +173,7 @@ def test_a_failure_while_writing_leaves_no_file(tmp_path: Path):
 def test_too_few_rows_are_a_mistake_of_the_program(tmp_path: Path):
     with (
         pytest.raises(ValueError, match="2 rows were written, not 3"),
-        open_shard_writer(
-            tmp_path / "shard.h5",
-            feature_id="f",
-            settings=SETTINGS,
-            engine="numpy",
-            index=0,
-            count=1,
-            utterances=utterances((3,)),
-        ) as append,
+        writer_of_three_rows(tmp_path) as append,
     ):
         append(rows_of(2))
     assert list(tmp_path.iterdir()) == []

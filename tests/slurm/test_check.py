@@ -33,7 +33,7 @@ def test_the_development_slurm_is_checked_by_a_job_in_each_partition(slurm_proje
         f"code comes from {slurm_project.work}/sweeps/cluster-check/code/",
         f"the work folder {slurm_project.work} is shared and can be written there",
         "its clock is within ",
-        "1 asked for",
+        "1 requested",
         "GPUs: ",
         "modules: none",
         "features: python ",

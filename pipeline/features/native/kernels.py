@@ -45,6 +45,7 @@ COMPILERS = ("cc", "gcc", "clang")
 # Without errno and traps a square root is one instruction.
 COMPILER_FLAGS = ("-O3", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 KERNEL_BLOCK_ROWS = 128  # rows multiplied at a time: two panels fit in the L1 cache
+SPECTRA = ("amplitude", "power", "mel")
 SCALE_CODES = {"none": 0, "log1p": 1, "log": 2, "decibel": 2}
 
 Library = ctypes.CDLL
@@ -107,9 +108,10 @@ def available_engine() -> Engine:
     return "native" if load_library() else "numpy"
 
 
-def supports_n_fft(transform: STFTParameters) -> bool:
-    """Return whether the kernel has this transform: it has powers of two only."""
-    return transform.n_fft & (transform.n_fft - 1) == 0
+def supports(transform: STFTParameters, settings: Sequence[FeatureSettings]) -> bool:
+    """Return whether the kernel has the transform, powers of two only, and each spectrum."""
+    power_of_two = transform.n_fft & (transform.n_fft - 1) == 0
+    return power_of_two and all(each.spectrum in SPECTRA for each in settings)
 
 
 class NativeSTFT:

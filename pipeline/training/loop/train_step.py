@@ -72,9 +72,7 @@ class TrainStep:
                 settings=self.experiment.ctc,
                 prior_C=state.prior,
             )
-            state.prior = regularised_loss.update_prior(
-                state.prior, output.logits, output.lengths
-            )
+            state.prior = regularised_loss.update_prior(state.prior, output.logits, output.lengths)
         self.optimizer.zero_grad()
         total = objective_B.sum() / batch.target_lengths.sum()
         torch.autograd.backward(self.scaler.scale(total))

@@ -53,8 +53,8 @@ def wrong(findings) -> list[str]:
     ("said", "complaint"),
     [
         ({}, ""),
-        ({"gpus": []}, "GPUs: none; 1 asked for; mend partition, gpus or gpu_type in "),
-        ({"cpus": 1}, "1 CPU may be used, 4 asked for"),
+        ({"gpus": []}, "GPUs: none; 1 requested; correct partition, gpus or gpu_type in "),
+        ({"cpus": 1}, "1 CPU available, 4 requested"),
         (
             {"scratch": "", "temporary": "/shared"},
             "DISK is not set on node7: temporary files go to",
@@ -89,7 +89,7 @@ def test_a_profile_that_asks_for_no_gpu_needs_none(folder):
 def test_the_partition_of_features_is_examined_by_what_features_ask_for(folder):
     assert wrong(checks.check_feature_node(answer(folder, cpus=2, gpus=[]), PROFILE, folder)) == []
     found = wrong(checks.check_feature_node(answer(folder, cpus=1), PROFILE, folder))
-    assert found == ["features: 1 CPU may be used, 2 asked for"]
+    assert found == ["features: 1 CPU available, 2 requested"]
     found = wrong(checks.check_feature_node(answer(folder, scratch=""), PROFILE, folder))
     assert found == ["features: DISK is not set on node7: temporary files go to /local/7"]
 

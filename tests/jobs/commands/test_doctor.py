@@ -15,9 +15,9 @@ def test_what_is_wrong_is_printed_with_the_way_out(
     assert main(["doctor", str(experiment), "--work", str(bench.work)]) == 1
     printed = capfd.readouterr().out
     assert "features: 1 set of" in printed
-    assert "well   alphabet: english-38: " in printed
-    assert "WRONG  updates: 2 epochs of" in printed
-    assert "way out: raise train.epochs" in printed
+    assert "ok      alphabet: english-38: " in printed
+    assert "WRONG   updates: 2 epochs of" in printed
+    assert "remedy: raise train.epochs" in printed
     assert "2 things are wrong" in printed
 
 
@@ -25,7 +25,7 @@ def test_what_cannot_be_checked_is_wrong_too(make_project, capfd):
     bench = make_project("an4")
     experiment = bench.configs / "experiments" / "tiny.yaml"
     assert main(["doctor", str(experiment), "--work", str(bench.work)]) == 1
-    assert "WRONG  the corpus has no dev utterances; choose" in capfd.readouterr().out
+    assert "WRONG   the corpus has no dev utterances; choose" in capfd.readouterr().out
 
 
 def test_a_refused_utterance_is_wrong_and_the_rest_is_examined(
@@ -39,7 +39,7 @@ def test_a_refused_utterance_is_wrong_and_the_rest_is_examined(
         printed = capfd.readouterr().out
         assert "refused: broken" in printed
         assert "nothing to do" not in printed
-        assert "WRONG  corpus: the checks below leave out the utterances refused" in printed
-        assert "well   feasibility: all " in printed
-        assert "open   one batch: " in printed
+        assert "WRONG   corpus: the checks below leave out the utterances refused" in printed
+        assert "ok      feasibility: all " in printed
+        assert "unknown one batch: " in printed
         assert printed.endswith("\n1 thing is wrong; one batch is undecided\n")

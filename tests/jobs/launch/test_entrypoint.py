@@ -14,11 +14,11 @@ import pytest
 
 from jobs import exit_codes
 from jobs.launch import entrypoint
-from jobs.local import fork_worker
-from jobs.node import run_lock, task_file, training_task, usage
+from jobs.node import failures, run_lock, run_training, task_file, training_task, usage
 from jobs.node.signals import StopRequest
 from jobs.node.task_file import Run, RunTask
 from pipeline.files import write_json
+from pipeline.host import thread_count
 from pipeline.runs.folder import Heartbeat, RunFolder
 
 RUN = "0123456789ab"
@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> RunFolder:
 def heartbeats_at_fit(monkeypatch: pytest.MonkeyPatch) -> list[Heartbeat | None]:
     """The heartbeat that others find while each run is trained."""
     found: list[Heartbeat | None] = []
-    monkeypatch.setattr(training_task, "_fit", lambda folder, *_: found.append(folder.heartbeat()))
+    monkeypatch.setattr(run_training, "_fit", lambda folder, *_: found.append(folder.heartbeat()))
     monkeypatch.setattr("jobs.node.run_lock.LOCK_POLL_INTERVAL_S", 0.01)
     monkeypatch.setattr("jobs.node.run_lock.LOCK_REFRESH_INTERVAL_S", 0.05)
     monkeypatch.setattr("jobs.node.run_lock.STALE_LOCK_TIMEOUT_S", 0.5)
@@ -83,7 +83,7 @@ def test_a_failed_run_may_be_taken_up_while_its_process_goes_on_with_others(fold
     def fail(*_: object) -> None:
         raise ValueError("no")
 
-    monkeypatch.setattr(training_task, "_fit", fail)
+    monkeypatch.setattr(run_training, "_fit", fail)
     assert execute(folder) == exit_codes.FAILED
     assert folder.heartbeat().status == "stopped"
     assert folder.failure().message == "ValueError: no"
@@ -96,12 +96,12 @@ def test_a_run_whose_reader_was_killed_for_its_memory_ran_out_of_it(folder, monk
     def fail(*_: object) -> None:
         raise WorkerDiedError("a worker was killed by signal 9")
 
-    monkeypatch.setattr(training_task, "_fit", fail)
+    monkeypatch.setattr(run_training, "_fit", fail)
     monkeypatch.setenv("SLURMD_NODENAME", "node7")
     assert execute(folder) == exit_codes.FAILED
     assert (folder.failure().cause, folder.failure().node) == ("killed", "node7")
     folder.clear_failure()
-    monkeypatch.setattr(training_task, "job_ran_out_of_memory", lambda: True)
+    monkeypatch.setattr(failures, "job_ran_out_of_memory", lambda: True)
     assert execute(folder) == exit_codes.FAILED
     assert folder.failure().cause == "out of memory"
     assert "signal 9" in folder.failure().message
@@ -187,7 +187,7 @@ COPIES = """
 import json, os, sys
 from pathlib import Path
 from jobs.launch import entrypoint
-from jobs.node import task_file, training_task
+from jobs.node import run_training, task_file
 from jobs.node import usage as meter
 from jobs.node.signals import StopRequest
 from jobs.node.task_file import Run
@@ -199,7 +199,7 @@ def fit(folder, *_):
     if folder.run_id == "dies":
         os.kill(os.getpid(), 9)
 
-training_task._fit = fit
+run_training._fit = fit
 work = sys.argv[1]
 made = tuple(Run(name, "mel-0") for name in ("a", "dies", "b"))
 task = task_file.RunTask(work=work, runs=made, device="cpu", threads=2)
@@ -207,9 +207,7 @@ sys.exit(entrypoint.execute_task(task_file.write_task(task, Path(work) / "tasks"
 """
 
 
-@pytest.mark.skipif(
-    not fork_worker.THREADS_FOLDER.exists(), reason="processes are copied on Linux alone"
-)
+@pytest.mark.skipif(thread_count() is None, reason="only Linux reports the number of threads")
 def test_a_run_that_is_killed_takes_no_later_one_with_it_and_torch_is_imported_once(tmp_path):
     """In a Python of its own, as SLURM starts it: the tests' one has threads."""
     ended = subprocess.run([sys.executable, "-c", COPIES, str(tmp_path)], check=False, timeout=120)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobs.launch import orphan_jobs
+from jobs.launch import orphan_jobs, submit
 from jobs.node import run_lock
 from jobs.slurm.client import QueuedJob, sweep_tag
 from jobs.sweep.folder import SweepFolder
@@ -68,7 +68,7 @@ def test_no_command_of_slurm_is_run_without_orphans(folder):
 def test_a_job_may_not_submit_jobs(folder, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "77")
     refusal = pytest.raises(InputError, match=r"inside job 77, .* on a login node")
-    with refusal, orphan_jobs.submission_lock(folder):
+    with refusal, submit.submission_lock(folder):
         pytest.fail("submitted")
 
 
@@ -77,7 +77,7 @@ def test_two_terminals_do_not_submit_a_sweep_at_once(folder, monkeypatch):
     monkeypatch.setattr(run_lock, "LOCK_REFRESH_INTERVAL_S", 0.05)
     monkeypatch.setattr(run_lock, "LOCK_POLL_INTERVAL_S", 0.02)
     refusal = pytest.raises(InputError, match=r"spectrum: process .* submits it now")
-    with orphan_jobs.submission_lock(folder), refusal, orphan_jobs.submission_lock(folder):
+    with submit.submission_lock(folder), refusal, submit.submission_lock(folder):
         pytest.fail("submitted twice")
 
 

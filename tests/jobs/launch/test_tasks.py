@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from jobs.launch.tasks import append_to_ledger, failures_cleared, make_run_tasks, write_tasks
-from jobs.node import training_task
+from jobs.node import run_training
+from jobs.node.run_training import RunResources
 from jobs.node.signals import StopRequest
 from jobs.node.task_file import Run, RunTask
-from jobs.node.training_task import RunResources
+from jobs.node.usage import Allocation
 from jobs.profile import LocalProfile
 from jobs.slurm.client import QueuedJob
 from jobs.slurm.sacct import JobAttempt
@@ -66,8 +67,10 @@ def test_a_status_during_the_submission_does_not_fail_the_new_job(tmp_path, monk
     (status,) = run_status.run_statuses(record, folder, pending)
     assert status.state == "queued"
     trained = []
-    monkeypatch.setattr(training_task, "_fit", lambda *_: trained.append(FAILED))
-    training_task.train_runs(tmp_path, [Run(FAILED, "mel")], RunResources("cpu", 1), StopRequest())
+    monkeypatch.setattr(run_training, "_fit", lambda *_: trained.append(FAILED))
+    run_training.train_run(
+        folder.run(FAILED), tmp_path, RunResources("cpu", 1), Allocation(1), StopRequest()
+    )
     assert trained == [FAILED]
     assert folder.run(FAILED).failure() is None
 

@@ -1,6 +1,6 @@
-"""This machine: never more tasks than slots, each ended task told, all stopped on Ctrl-C.
+"""Tasks on this machine: never more than slots; each exit is reported; Ctrl-C stops all.
 
-The snapshot is a package `jobs` of a few lines, so that what a task does is known here.
+The code snapshot here is a package `jobs` of a few lines, so the tests decide what a task does.
 """
 
 import json
@@ -25,13 +25,14 @@ def stop(number, frame):
     open(sys.argv[2] + ".stopped", "w").close()
     sys.exit(75)
 signal.signal(signal.SIGTERM, stop)
-began = time.time()
-open(sys.argv[2] + ".began", "w").close()
+started = time.time()
+open(sys.argv[2] + ".started", "w").close()
 time.sleep(task["seconds"])
 names = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
-said = {name: os.environ.get(name) for name in names}
-json.dump({"began": began, "ended": time.time(), **said}, open(sys.argv[2] + ".said", "w"))
-print("a last word")
+variables = {name: os.environ.get(name) for name in names}
+result = {"started": started, "ended": time.time(), **variables}
+json.dump(result, open(sys.argv[2] + ".result", "w"))
+print("printed at the end")
 sys.exit(task["code"])
 """
 
@@ -50,8 +51,8 @@ def task(folder: Path, index: int, seconds: float = 0.0, code: int = 0) -> Path:
     return path
 
 
-def said(file: Path) -> dict:
-    return json.loads(file.with_name(file.name + ".said").read_text())
+def result_of(file: Path) -> dict:
+    return json.loads(file.with_name(file.name + ".result").read_text())
 
 
 def run(files: list[Path], slots: Slots, code: Path) -> list[ExitStatus]:
@@ -60,13 +61,13 @@ def run(files: list[Path], slots: Slots, code: Path) -> list[ExitStatus]:
     return ended
 
 
-def test_each_task_runs_once_and_its_exit_code_is_told(tmp_path, code):
+def test_each_task_runs_once_and_its_exit_code_is_reported(tmp_path, code):
     files = [task(tmp_path, index, code=index) for index in range(3)]
     ended = run(files, Slots(2, 1), code)
     assert sorted(ended, key=lambda each: each.code) == [
         ExitStatus(file, index) for index, file in enumerate(files)
     ]
-    assert executor.output_path(files[0]).read_text() == "a last word\n"
+    assert executor.output_path(files[0]).read_text() == "printed at the end\n"
 
 
 def test_there_are_never_more_tasks_than_slots(tmp_path, code):
@@ -76,26 +77,26 @@ def test_there_are_never_more_tasks_than_slots(tmp_path, code):
         files, Slots(2, 1), code, lambda r: most.append(len(r)), lambda e: None
     )
     assert max(most) == 2
-    times = [said(file) for file in files]
-    for moment in (each["began"] for each in times):
-        assert sum(each["began"] <= moment < each["ended"] for each in times) <= 2
+    times = [result_of(file) for file in files]
+    for moment in (each["started"] for each in times):
+        assert sum(each["started"] <= moment < each["ended"] for each in times) <= 2
 
 
-def test_threads_and_gpus_are_dealt_out_by_slot(tmp_path, code):
+def test_each_slot_has_its_threads_and_its_gpu(tmp_path, code):
     files = [task(tmp_path, index, seconds=0.3) for index in range(2)]
     run(files, Slots(2, 3, ("0", "GPU-b")), code)
-    assert {said(file)["CUDA_VISIBLE_DEVICES"] for file in files} == {"0", "GPU-b"}
-    assert {said(file)["OMP_NUM_THREADS"] for file in files} == {"3"}
+    assert {result_of(file)["CUDA_VISIBLE_DEVICES"] for file in files} == {"0", "GPU-b"}
+    assert {result_of(file)["OMP_NUM_THREADS"] for file in files} == {"3"}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to send")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_stops_the_children_gracefully_and_starts_no_more(tmp_path, code, number):
     files = [task(tmp_path, index, seconds=60) for index in range(3)]
-    began = [file.with_name(file.name + ".began") for file in files]
+    started = [file.with_name(file.name + ".started") for file in files]
 
     def interrupt() -> None:
-        while not (began[0].exists() and began[1].exists()):
+        while not (started[0].exists() and started[1].exists()):
             time.sleep(0.05)
         os.kill(os.getpid(), number)
 
@@ -103,10 +104,10 @@ def test_an_interrupt_stops_the_children_gracefully_and_starts_no_more(tmp_path,
     with pytest.raises(KeyboardInterrupt):
         run(files, Slots(2, 1), code)
     assert [f.with_name(f.name + ".stopped").exists() for f in files] == [True, True, False]
-    assert not began[2].exists()
+    assert not started[2].exists()
 
 
-def test_slots_are_the_cpus_or_what_the_profile_says(monkeypatch):
+def test_slots_are_the_cpus_or_those_of_the_profile(monkeypatch):
     monkeypatch.setattr(executor, "available_cpus", lambda: 8)
     assert executor.slots_for_runs(LocalProfile(device="cpu")) == Slots(8, 1)
     assert executor.slots_for_runs(LocalProfile(device="cpu", slots=3)) == Slots(3, 2)
@@ -125,24 +126,24 @@ def test_each_visible_gpu_is_a_slot(monkeypatch):
     assert executor.slots_for_runs(LocalProfile(device="cpu")) == Slots(8, 1)
 
 
-def test_gpus_are_asked_of_the_driver_where_nothing_is_set(monkeypatch, fake_slurm):
+def test_gpus_are_those_of_nvidia_smi_if_no_variable_is_set(monkeypatch, fake_slurm):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert executor.visible_gpus("auto") == ()
     fake_slurm("nvidia-smi", "0\n1\n")
     assert executor.visible_gpus("auto") == ("0", "1")
 
 
-SAVES = """
+SAVE_SLOWLY = """
 import signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.6), sys.exit(3)))
-print("listens", flush=True)
+print("ready", flush=True)
 time.sleep(60)
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
-def test_an_interrupt_that_make_passes_on_is_no_second_one_and_kills_nobody():
-    with subprocess.Popen([sys.executable, "-c", SAVES], stdout=subprocess.PIPE) as child:
+def test_an_interrupt_that_make_repeats_kills_no_child():
+    with subprocess.Popen([sys.executable, "-c", SAVE_SLOWLY], stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         child.stdout.readline()
         again = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))

@@ -1,6 +1,6 @@
-"""A task in a fork of a process with one thread, handled like any other child process.
+"""Tasks in forks of a process with one thread.
 
-Each test starts a new Python: the one of the tests has threads, so it cannot fork.
+Each test starts a new Python, because the Python that runs the tests has more threads.
 """
 
 import json
@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from jobs.local import fork_worker
 from jobs.node import task_file
 from jobs.node.task_file import FeatureTask, Slice
+from pipeline.host import thread_count
 
 pytestmark = pytest.mark.skipif(
-    not fork_worker.THREADS_FOLDER.exists(), reason="only Linux names threads"
+    thread_count() is None, reason="only Linux reports the number of threads"
 )
 
-COPYING = """
+IMPORTS = """
 import json, os, signal, sys, threading, time
 from pathlib import Path
 from jobs.commands import sweep
@@ -31,20 +31,20 @@ task = Path(sys.argv[1])
 
 
 def script(body: str, *words: Path) -> dict:
-    """Return what a new Python prints, started without NumPy's threads as a typed command is."""
+    """Return what a new Python prints; NumPy starts no threads there, as in a real command."""
     ended = subprocess.run(
-        [sys.executable, "-c", COPYING + body, *map(str, words)],
+        [sys.executable, "-c", IMPORTS + body, *map(str, words)],
         env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
         check=True, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     return json.loads(ended.stdout)
 
 
-def test_what_a_process_that_plans_has_imported_starts_no_thread(tmp_path):
+def test_the_imports_of_the_sweep_command_start_no_thread(tmp_path):
     assert script("print(json.dumps(fork_worker.can_fork()))", tmp_path) is True
 
 
-def test_a_process_with_a_second_thread_is_not_copied(tmp_path):
+def test_a_process_with_a_second_thread_cannot_fork(tmp_path):
     body = """
 ended = threading.Event()
 threading.Thread(target=ended.wait).start()
@@ -54,7 +54,7 @@ ended.set()
     assert script(body, tmp_path) is False
 
 
-def test_a_copy_executes_its_task_and_its_code_and_last_words_are_told(tmp_path):
+def test_a_fork_runs_its_task_and_its_exit_code_and_output_are_kept(tmp_path):
     missing = Slice(str(tmp_path / "manifest.jsonl"), 0, ("mel-0",))
     task = task_file.write_task(FeatureTask(work=str(tmp_path), slices=(missing,)), tmp_path)
     body = """
@@ -63,13 +63,13 @@ child = fork_worker.ForkedProcess(run_child, task, task.with_suffix(".out"), env
 print(json.dumps([child.wait(30), child.poll()]))
 """
     assert script(body, task) == [2, 2]
-    said = task.with_suffix(".out").read_text()
-    assert said.startswith("blankslate: ")
-    assert str(tmp_path / "manifest.jsonl") in said
+    printed = task.with_suffix(".out").read_text()
+    assert printed.startswith("blankslate: ")
+    assert str(tmp_path / "manifest.jsonl") in printed
 
 
-def test_a_copy_that_was_killed_says_so(tmp_path):
-    """Kill it while it reads its task from a named pipe that nobody writes."""
+def test_a_killed_fork_reports_the_signal(tmp_path):
+    """Kill it while it reads its task from a named pipe that nothing writes to."""
     os.mkfifo(tmp_path / "task.json")
     body = """
 child = fork_worker.ForkedProcess(run_child, task, task.with_suffix(".out"), {})

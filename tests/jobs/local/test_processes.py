@@ -1,4 +1,4 @@
-"""Abandoned files, stop requests by a flag, one owner of a sweep."""
+"""Abandoned files, stop requests, the one owner of a sweep."""
 
 import json
 import os
@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,11 @@ import pytest
 from jobs.local.executor import PARENT_PID_VARIABLE
 from jobs.local.processes import OWNER_TIMEOUT_S, is_abandoned, own_sweep, owner_pid
 from jobs.node.signals import catch_stop_signals, parent_pid
-from pipeline.files import InputError
+from jobs.sweep.record import make_record
+from pipeline.config.sweep import load_sweep
+from pipeline.corpus import readers
+from pipeline.files import InputError, write_json
+from pipeline.runs.folder import Heartbeat
 
 
 def test_a_partial_file_of_a_process_that_is_gone_is_abandoned(tmp_path: Path):
@@ -45,11 +50,11 @@ def test_a_signal_only_sets_a_flag_and_the_former_handler_returns(name: str):
 def test_a_process_whose_parent_is_gone_is_asked_to_stop(monkeypatch):
     with catch_stop_signals(parent=os.getppid()) as stop:
         assert not stop()
-        monkeypatch.setattr(os, "getppid", lambda: 1)  # the dead one may still be named
+        monkeypatch.setattr(os, "getppid", lambda: 1)  # Windows keeps reporting the old one
         assert stop()
 
 
-def test_an_owner_owns_while_it_lives(tmp_path: Path):
+def test_a_sweep_has_an_owner_while_the_owner_runs(tmp_path: Path):
     file = tmp_path / "owner.json"
     assert owner_pid(file) is None
     with own_sweep(file):
@@ -78,17 +83,46 @@ def test_a_damaged_file_is_no_owner(tmp_path: Path, content):
         assert owner_pid(file) == os.getpid()
 
 
-def test_a_child_behind_a_launcher_stops_with_its_dealer_not_with_the_launcher(monkeypatch):
-    def gone() -> int:
+def test_a_child_behind_a_launcher_stops_with_the_process_that_started_its_task(monkeypatch):
+    def ended_pid() -> int:
         child = subprocess.Popen([sys.executable, "-c", ""])
         child.wait()
         return child.pid
 
     monkeypatch.delenv(PARENT_PID_VARIABLE, raising=False)
     assert parent_pid() == os.getppid()
-    monkeypatch.setenv(PARENT_PID_VARIABLE, str(os.getpid()))  # lives, and is not this one's parent
+    monkeypatch.setenv(PARENT_PID_VARIABLE, str(os.getpid()))  # not the parent
     with catch_stop_signals(parent=parent_pid()) as stop:
         assert not stop()
-    monkeypatch.setenv(PARENT_PID_VARIABLE, str(gone()))
+    monkeypatch.setenv(PARENT_PID_VARIABLE, str(ended_pid()))
     with catch_stop_signals(parent=parent_pid()) as stop:
         assert stop()
+
+
+STATUS = """
+import sys
+from jobs.commands import parser
+code = parser.main(sys.argv[1:])
+print("psutil" in sys.modules)
+sys.exit(code)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows asks psutil whether a process runs")
+def test_status_of_a_running_run_and_a_running_sweep_does_without_psutil(make_project):
+    """Psutil takes 30 ms to import."""
+    project = make_project("csv")
+    sweep = load_sweep(project.sweep_file, {})
+    corpus = sweep.experiments[0].experiment.corpus
+    record = make_record(
+        sweep, {corpus: readers.build_manifest(corpus, project.work)}, project.work
+    )
+    write_json(project.sweep_folder.record_file, asdict(record))
+    project.sweep_folder.run(record.runs[0].run_id).write_heartbeat(Heartbeat(epochs=3))
+    words = ["status", project.sweep_file, "--work", project.work, "--once"]
+    with own_sweep(project.sweep_folder.owner_file):
+        ended = subprocess.run(
+            [sys.executable, "-c", STATUS, *words], check=True, capture_output=True, text=True
+        )
+    assert "1 running" in ended.stdout
+    assert ended.stdout.splitlines()[-1] == "False"

@@ -1,4 +1,4 @@
-"""Why it ended: each error has a cause, each cause a remedy."""
+"""Failures: each error, exit code and state of SLURM has a cause, and each cause a remedy."""
 
 import errno
 
@@ -18,11 +18,11 @@ from pipeline.files import InputError
 
 
 class OutOfMemoryError(RuntimeError):
-    """Named as torch.cuda.OutOfMemoryError is."""
+    """Has the name of torch.cuda.OutOfMemoryError."""
 
 
 class DivergedError(RuntimeError):
-    """Named as the trainer's."""
+    """Has the name of the trainer's error."""
 
 
 @pytest.mark.parametrize(
@@ -52,11 +52,11 @@ def test_an_error_has_its_cause(error: Exception, cause: str):
     assert classify_error(error)[0] == cause
 
 
-def test_the_sentence_is_one_line_with_the_notes():
+def test_the_message_is_one_line_with_the_notes():
     error = OSError(errno.ENOSPC, "No space left on device")
     error.add_note("while writing work/runs/1/state.pt")
-    sentence = classify_error(error)[1]
-    assert sentence == "[Errno 28] No space left on device while writing work/runs/1/state.pt"
+    message = classify_error(error)[1]
+    assert message == "[Errno 28] No space left on device while writing work/runs/1/state.pt"
     assert classify_error(ValueError("two\nlines"))[1] == "ValueError: two lines"
 
 
@@ -84,38 +84,38 @@ def test_a_state_of_slurm_has_its_cause(state: str, cause: str):
 
 
 @pytest.mark.parametrize("state", ["COMPLETED", "", "RUNNING"])
-def test_a_state_that_is_no_failure_has_none(state: str):
+def test_a_state_that_is_no_failure_has_no_cause(state: str):
     assert classify_slurm_state(state) is None
 
 
-def test_a_kill_is_told_from_an_exit():
+def test_a_killed_process_and_an_exit_code_have_different_causes():
     assert classify_exit_code(-9)[0] == "killed"
     assert "memory" in classify_exit_code(-9)[1]
     assert classify_exit_code(3) == ("code error", "the process ended with exit code 3")
 
 
-# As slurmstepd and srun of 22.05 write them.
+# Lines that slurmstepd of SLURM 22.05 writes.
 LOST = "slurmstepd-node1: error: *** STEP 343.0 ON node1 CANCELLED AT 2026-11-22T23:04:51 {}***\n"
 MEMORY = "slurmstepd-node1: error: StepId=343.0 exceeded memory limit (407800832 > 104857600), "
 CGROUP = "slurmstepd: error: Detected 1 oom-kill event(s) in StepId=343.0. Some of your processes"
 
 
 @pytest.mark.parametrize("state", ["FAILED", "CANCELLED by 0", ""])
-@pytest.mark.parametrize("said", [MEMORY, CGROUP, MEMORY + "\n" + LOST.format("")])
-def test_too_much_memory_is_told_by_the_output_whatever_slurm_calls_it(state, said):
-    found = classify_job_end(state, 9, said, 0.0)
+@pytest.mark.parametrize("output", [MEMORY, CGROUP, MEMORY + "\n" + LOST.format("")])
+def test_the_output_shows_that_memory_ran_out_whatever_the_state(state, output):
+    found = classify_job_end(state, 9, output, 0.0)
     assert found is not None
     assert found[0] == "out of memory"
 
 
-def test_too_much_memory_is_told_by_its_measure():
+def test_the_measured_memory_shows_that_it_ran_out():
     assert classify_job_end("FAILED", 9, "", 0.97) == classify_slurm_state("OUT_OF_MEMORY")
     killed = classify_job_end("FAILED", 9, "", 0.5)
     assert killed == ("killed", "the job was killed by signal 9")
 
 
 @pytest.mark.parametrize(
-    ("why", "cause"),
+    ("reason", "cause"),
     [
         ("DUE TO TIME LIMIT ", "timeout"),
         ("DUE TO PREEMPTION ", "preemption"),
@@ -123,17 +123,17 @@ def test_too_much_memory_is_told_by_its_measure():
         ("", "cancelled"),
     ],
 )
-def test_without_accounting_the_output_says_why(why, cause):
+def test_without_accounting_the_output_has_the_reason(reason, cause):
     found = classify_job_end(
-        "", 0, "epoch 3\n" + LOST.format(why) + "srun: error: node1: task 0: Killed", 0
+        "", 0, "epoch 3\n" + LOST.format(reason) + "srun: error: node1: task 0: Killed", 0
     )
     assert found is not None
     assert found[0] == cause
 
 
-def test_the_last_word_counts_and_a_traceback_is_no_word_of_slurm():
-    said = LOST.format("DUE TO PREEMPTION ") + LOST.format("DUE TO TIME LIMIT ")
-    assert classify_job_end("", 0, said, 0)[0] == "timeout"
+def test_the_last_reason_counts_and_a_traceback_is_none():
+    output = LOST.format("DUE TO PREEMPTION ") + LOST.format("DUE TO TIME LIMIT ")
+    assert classify_job_end("", 0, output, 0)[0] == "timeout"
     assert classify_job_end("", 0, "RuntimeError: CUDA out of memory", 0) is None
     assert classify_job_end("FAILED", 0, "RuntimeError: out of memory", 0)[0] == "code error"
     assert classify_job_end("TIMEOUT", 0, LOST.format("DUE TO PREEMPTION "), 0)[0] == "timeout"

@@ -1,4 +1,4 @@
-"""Slices as the tasks of an array: whoever comes last compares every byte and adds up."""
+"""Feature tasks of an array: the last one verifies the feature set and stores its statistics."""
 
 import platform
 import subprocess
@@ -23,7 +23,8 @@ from pipeline.corpus import readers
 from pipeline.corpus.manifest import ManifestFile
 from pipeline.features import precompute
 from pipeline.features.feature_set import STATISTICS_FILE, FeatureSet, missing_shards
-from pipeline.features.precompute import FeatureSetTarget, StorageRangeError
+from pipeline.features.precompute import StorageRangeError
+from pipeline.features.shard_output import FeatureSetTarget
 from pipeline.files import InputError
 from tests.jobs.conftest import TinyProject
 
@@ -34,24 +35,24 @@ MEL = FeatureSettings(mel_bins=12)
 def array(
     make_project: Callable[..., TinyProject], monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Path, list[Path]]:
-    """The folder of a feature set, and the files of three tasks that compute it."""
+    """Return the folder of a feature set, and the files of the three tasks that compute it."""
     monkeypatch.setattr(manifests, "SLICE_SECONDS", 4.0)
-    bench = make_project("an4")
-    corpus = Corpus(name="tiny", reader="an4", root=str(bench.corpus))
-    manifest = readers.build_manifest(corpus, bench.work)
-    manifests.write_manifest(manifest, bench.work / "m.jsonl")
-    name, folder = precompute.prepare_feature_set(manifest, MEL, bench.work)
+    project = make_project("an4")
+    corpus = Corpus(name="tiny", reader="an4", root=str(project.corpus))
+    manifest = readers.build_manifest(corpus, project.work)
+    manifests.write_manifest(manifest, project.work / "m.jsonl")
+    name, folder = precompute.prepare_feature_set(manifest, MEL, project.work)
     assert len(manifest.slices) == 3
     files = []
     for index in range(3):
-        piece = Slice(str(bench.work / "m.jsonl"), index, (name,))
-        task = FeatureTask(work=str(bench.work), slices=(piece,), verify=True)
-        files.append(task_file.write_task(task, bench.work / "tasks"))
+        piece = Slice(str(project.work / "m.jsonl"), index, (name,))
+        task = FeatureTask(work=str(project.work), slices=(piece,), verify=True)
+        files.append(task_file.write_task(task, project.work / "tasks"))
         assert task_file.read_task(files[-1]) == task
     return folder, files
 
 
-def test_the_last_task_of_an_array_verifies_and_adds_the_statistics_up(array):
+def test_the_last_task_of_an_array_verifies_the_set_and_stores_its_statistics(array):
     folder, files = array
     for file in (files[2], files[0]):
         assert entrypoint.execute_task(file, StopRequest()) == DONE
@@ -76,7 +77,7 @@ def test_the_last_task_names_a_shard_whose_bytes_have_changed(array):
     assert missing_shards(folder, 3) == [0]
 
 
-def test_the_last_task_refuses_what_a_strict_corpus_could_not_use(array):
+def test_the_last_task_fails_if_a_strict_corpus_has_refused_utterances(array):
     folder, files = array
     work = folder.parents[1]
     manifest = (work / "m.jsonl").read_text().replace('"strict": false', '"strict": true')
@@ -90,47 +91,57 @@ def test_the_last_task_refuses_what_a_strict_corpus_could_not_use(array):
     assert missing_shards(folder, 3) == []
 
 
-def test_a_slice_that_fails_costs_no_other_one(array, monkeypatch: pytest.MonkeyPatch):
+def test_a_manifest_that_has_changed_since_the_submission_is_an_error(array):
     folder, files = array
-    every = tuple(piece for file in files for piece in task_file.read_task(file).slices)
-    file = task_file.write_task(
-        FeatureTask(work=str(folder.parents[1]), slices=every), folder.parent
-    )
-    write = precompute.precompute_slice
+    manifest = folder.parents[1] / "m.jsonl"
+    header, *utterances = manifest.read_text().splitlines(keepends=True)
+    manifest.write_text("".join([header, *reversed(utterances)]))
+    with pytest.raises(InputError, match=r"m\.jsonl: has changed since .*; run make features"):
+        entrypoint.execute_task(files[0], StopRequest())
+    assert missing_shards(folder, 3) == [0, 1, 2]
 
-    def failing(manifest: ManifestFile, index: int, *words: Any) -> Any:
+
+def test_a_slice_that_fails_does_not_stop_the_others(array, monkeypatch: pytest.MonkeyPatch):
+    folder, files = array
+    slices = tuple(piece for file in files for piece in task_file.read_task(file).slices)
+    file = task_file.write_task(
+        FeatureTask(work=str(folder.parents[1]), slices=slices), folder.parent
+    )
+    precompute_slice = precompute.precompute_slice
+
+    def failing(manifest: ManifestFile, index: int, *rest: Any) -> Any:
         if index == 0:
-            raise ValueError("of some reason")
-        return write(manifest, index, *words)
+            raise ValueError("broken slice")
+        return precompute_slice(manifest, index, *rest)
 
     monkeypatch.setattr(precompute, "precompute_slice", failing)
-    with pytest.raises(ValueError, match="of some reason"):
+    with pytest.raises(ValueError, match="broken slice"):
         entrypoint.execute_task(file, StopRequest())
     assert task_file.failure_path(file).exists()
     assert missing_shards(folder, 3) == [0]
 
 
-def test_a_set_whose_storage_holds_too_little_is_tried_once(array, monkeypatch: pytest.MonkeyPatch):
+def test_a_set_that_exceeds_its_storage_range_is_tried_once(array, monkeypatch: pytest.MonkeyPatch):
     folder, files = array
-    every = tuple(piece for file in files for piece in task_file.read_task(file).slices)
+    slices = tuple(piece for file in files for piece in task_file.read_task(file).slices)
     file = task_file.write_task(
-        FeatureTask(work=str(folder.parents[1]), slices=every), folder.parent
+        FeatureTask(work=str(folder.parents[1]), slices=slices), folder.parent
     )
     tried = []
 
     def refusing(
-        manifest: ManifestFile, index: int, sets: list[FeatureSetTarget], *words: Any
+        manifest: ManifestFile, index: int, sets: list[FeatureSetTarget], *rest: Any
     ) -> Any:
         tried.append([name for _, _, name in sets])
-        raise StorageRangeError("holds too little", (folder.name,))
+        raise StorageRangeError("out of range", (folder.name,))
 
     monkeypatch.setattr(precompute, "precompute_slice", refusing)
-    with pytest.raises(StorageRangeError, match="holds too little"):
+    with pytest.raises(StorageRangeError, match="out of range"):
         entrypoint.execute_task(file, StopRequest())
     assert tried == [[folder.name], [], []]
 
 
-def test_a_task_lost_with_its_node_leaves_the_set_incomplete_by_name(array):
+def test_the_shard_of_a_lost_task_is_named_as_missing(array):
     folder, files = array
     for file in files[1:]:
         entrypoint.execute_task(file, StopRequest())
@@ -140,10 +151,10 @@ def test_a_task_lost_with_its_node_leaves_the_set_incomplete_by_name(array):
     assert FeatureSet.open(folder).utterances
 
 
-def test_progress_counts_what_all_slices_of_a_task_have(array):
+def test_progress_counts_all_slices_of_a_task(array):
     folder, files = array
-    every = tuple(piece for file in files for piece in task_file.read_task(file).slices)
-    task = replace(task_file.read_task(files[0]), slices=every)
+    slices = tuple(piece for file in files for piece in task_file.read_task(file).slices)
+    task = replace(task_file.read_task(files[0]), slices=slices)
     file = task_file.write_task(task, folder.parent)
     entrypoint.execute_task(file, StopRequest())
     found = feature_task.read_progress(file)
@@ -157,7 +168,7 @@ import numpy as np
 import resource
 from jobs.node.feature_task import keep_freed_memory
 
-def faults():  # pages that the kernel gives while memory is taken and freed, as for file after file
+def faults():  # page faults while memory is allocated and freed, as for one file after another
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(100):
         [np.ones(300_000, np.float32) for _ in range(4)]
@@ -170,10 +181,10 @@ print(before, faults())
 """
 
 
-def test_a_worker_keeps_the_memory_that_it_freed():
+def test_a_process_keeps_the_memory_that_it_freed():
     if platform.libc_ver()[0] != "glibc":
-        pytest.skip(f"{platform.system()}: memory is not glibc's")
-    said = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, check=True)
-    before, after = map(int, said.stdout.split())
+        pytest.skip(f"{platform.system()}: the C library is not glibc")
+    result = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, check=True)
+    before, after = map(int, result.stdout.split())
     assert before > 50_000
     assert after < 1000

@@ -1,6 +1,8 @@
-"""Claims: one holder at a time, whatever the clocks say; of many, one breaks a dead one's."""
+"""Locks: one owner at a time, whatever the clocks say; one of many breaks a stale lock."""
 
 import os
+import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -13,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from jobs.node import run_lock
-from jobs.node.run_lock import LockHeld, LockOwner, acquire
-from pipeline.files import write_json
+from jobs.node.run_lock import LockHeld, LockOwner, acquire, is_still_training
+from pipeline.files import InputError, write_json
+from pipeline.runs.folder import Heartbeat, RunFolder
 
 CONTENDERS = 8
 ROUNDS = 6
@@ -29,60 +32,62 @@ def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def ended_owner() -> LockOwner:
-    """A process of this host that has ended."""
+    """Return the owner of a lock whose process, on this host, has exited."""
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     return replace(LockOwner.current_process(), pid=ended.pid)
 
 
-def leave(folder: Path, owner: LockOwner) -> None:
-    """A claim whose owner does nothing about it any more."""
+def write_abandoned_lock(folder: Path, owner: LockOwner) -> None:
+    """Write a lock that nobody refreshes."""
     write_json(folder / "claim" / "owner.json", asdict(owner))
 
 
-def test_a_claim_is_held_once_and_free_afterwards(tmp_path):
+def test_a_lock_is_held_once_and_free_afterwards(tmp_path):
     with acquire(tmp_path):
         with (
-            pytest.raises(LockHeld, match=f"process {os.getpid()} on ") as taken,
+            pytest.raises(LockHeld, match=f"process {os.getpid()} on ") as held,
             acquire(tmp_path),
         ):
             pytest.fail("held twice")
-        assert taken.value.owner.pid == os.getpid()
-    with acquire(tmp_path) as claim:
-        assert not claim.lost
+        assert held.value.owner.pid == os.getpid()
+    assert not list(tmp_path.glob(".claim-*"))
+    with acquire(tmp_path) as lock:
+        assert not lock.lost
+    (tmp_path / ".claim-0").mkdir()  # of a process that was killed before it had the lock
     run_lock.cleanup(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_process_of_this_host_that_is_gone_is_not_waited_for(tmp_path, ended_owner, monkeypatch):
+def test_a_lock_of_an_exited_process_is_broken_at_once(tmp_path, ended_owner, monkeypatch):
     monkeypatch.setattr(run_lock, "STALE_LOCK_TIMEOUT_S", 3600)
-    leave(tmp_path, ended_owner)
+    write_abandoned_lock(tmp_path, ended_owner)
     with acquire(tmp_path):
         pass
 
 
-@pytest.mark.parametrize("strange", [{"host": "node7"}, {"space": "pid:[1]"}])
-def test_a_process_that_nobody_here_can_see_is_waited_for(tmp_path, ended_owner, strange):
-    leave(tmp_path, replace(ended_owner, **strange))
+@pytest.mark.parametrize("elsewhere", [{"host": "node7"}, {"space": "pid:[1]"}])
+def test_the_process_of_another_host_or_container_is_waited_for(tmp_path, ended_owner, elsewhere):
+    write_abandoned_lock(tmp_path, replace(ended_owner, **elsewhere))
     began = time.monotonic()
     with acquire(tmp_path):
         assert time.monotonic() - began >= 1.0
 
 
 @pytest.mark.parametrize("skew", [-86_400.0, 86_400.0])
-def test_an_owner_is_known_to_live_by_its_count_and_not_by_its_clock(tmp_path, monkeypatch, skew):
-    with acquire(tmp_path) as claim:
+def test_an_owner_is_alive_if_its_count_changes_whatever_its_clock(tmp_path, monkeypatch, skew):
+    with acquire(tmp_path) as lock:
         for path in (tmp_path / "claim").iterdir():
             os.utime(path, (time.time() + skew, time.time() + skew))
         now = time.time
         monkeypatch.setattr(time, "time", lambda: now() + skew)
         with pytest.raises(LockHeld), acquire(tmp_path):
-            pytest.fail("broken under a living owner")
-        assert not claim.lost
+            pytest.fail("broken although its owner is alive")
+        assert not lock.lost
 
 
-def test_who_was_taken_for_dead_learns_that_the_claim_is_lost(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_lock, "LOCK_REFRESH_INTERVAL_S", 1.2)  # suspended for longer than stale
+def test_an_owner_that_was_suspended_learns_that_its_lock_is_lost(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_lock, "LOCK_REFRESH_INTERVAL_S", 1.2)  # suspended for too long
     monkeypatch.setattr(run_lock, "STALE_LOCK_TIMEOUT_S", 0.3)
     with acquire(tmp_path) as first:
         with acquire(tmp_path) as second:
@@ -90,15 +95,16 @@ def test_who_was_taken_for_dead_learns_that_the_claim_is_lost(tmp_path, monkeypa
             assert first.lost
             assert not second.lost
         with acquire(tmp_path) as third:
+            shutil.rmtree(tmp_path / f"claim-{first._owner.token}")  # its name is free again
             first.__exit__()
             assert not third.lost
             with pytest.raises(LockHeld), acquire(tmp_path, lambda: True):
-                pytest.fail("who had lost it let it go for another")
+                pytest.fail("the former owner released the lock of another")
 
 
-def test_an_earlier_life_of_the_same_job_is_waited_for(tmp_path, monkeypatch):
-    """It counts on, on a node that SLURM has lost; when it ends, nobody else would go on."""
-    monkeypatch.setattr(run_lock, "STALE_LOCK_TIMEOUT_S", 60.0)
+def test_an_earlier_attempt_of_the_same_job_is_waited_for(tmp_path, monkeypatch):
+    """It continues on a node that SLURM has lost; when it ends, only this attempt is left."""
+    monkeypatch.setattr(run_lock, "STALE_LOCK_TIMEOUT_S", 1.5)
     monkeypatch.setenv("SLURM_JOB_ID", "12")
     ended = threading.Event()
 
@@ -115,49 +121,102 @@ def test_an_earlier_life_of_the_same_job_is_waited_for(tmp_path, monkeypatch):
         pytest.fail("held twice")
     monkeypatch.setenv("SLURM_JOB_ID", "12")
     with pytest.raises(LockHeld), acquire(tmp_path, lambda: True):
-        pytest.fail("held although it was to give up")
-    threading.Timer(0.5, ended.set).start()  # until then it is seen counting
+        pytest.fail("held although it should give up")
+    threading.Timer(2.0, ended.set).start()  # until then its count changes
     with acquire(tmp_path):
         assert ended.is_set()
     earlier.join()
 
 
-def test_a_claim_that_was_broken_just_now_does_not_come_back(tmp_path, monkeypatch):
-    owner_of = run_lock._read_owner
+def test_a_lock_that_was_broken_just_now_does_not_come_back(tmp_path, monkeypatch):
+    read_owner = run_lock._read_owner
 
-    def late(claim: Path) -> LockOwner | None:
-        owner = owner_of(claim)
+    def read_then_break(lock_path: Path) -> LockOwner | None:
+        owner = read_owner(lock_path)
         if owner and threading.current_thread() is not threading.main_thread():
             with suppress(OSError):
-                claim.rename(claim.with_name(f"claim-{owner.token}"))  # after its look
+                lock_path.rename(lock_path.with_name(f"claim-{owner.token}"))
         return owner
 
-    monkeypatch.setattr(run_lock, "_read_owner", late)
-    with acquire(tmp_path) as claim:
-        claim._thread.join(10)
-        assert claim.lost
+    monkeypatch.setattr(run_lock, "_read_owner", read_then_break)
+    with acquire(tmp_path) as lock:
+        lock._thread.join(10)
+        assert lock.lost
         assert not (tmp_path / "claim").exists()
 
 
-def test_a_late_breaker_cannot_take_the_next_owners_claim_away(tmp_path, ended_owner):
-    leave(tmp_path, ended_owner)
+def test_a_late_refresh_does_not_change_the_count_of_the_next_owner(tmp_path, monkeypatch):
+    read_owner, next_owner = run_lock._read_owner, LockOwner.current_process()
+
+    def read_then_replace(lock_path: Path) -> LockOwner | None:
+        owner = read_owner(lock_path)
+        is_refresh = threading.current_thread() is not threading.main_thread()
+        if owner and owner != next_owner and is_refresh:
+            lock_path.rename(lock_path.with_name(f"claim-{owner.token}"))
+            write_abandoned_lock(tmp_path, next_owner)
+        return owner
+
+    monkeypatch.setattr(run_lock, "_read_owner", read_then_replace)
+    with acquire(tmp_path) as lock:
+        lock._thread.join(10)
+        assert lock.lost
+        assert run_lock._read_count(tmp_path / "claim", next_owner) == 0
+
+
+def test_a_late_process_cannot_break_the_next_owners_lock(tmp_path, ended_owner):
+    write_abandoned_lock(tmp_path, ended_owner)
     with acquire(tmp_path):
-        theirs = (tmp_path / "claim" / "owner.json").read_bytes()
-        # It saw the dead owner's claim before, and renames now.
+        owner_file = (tmp_path / "claim" / "owner.json").read_bytes()
+        # The late process read the stale lock before, and renames only now.
         with pytest.raises(OSError, match=r"."):
             (tmp_path / "claim").rename(tmp_path / f"claim-{ended_owner.token}")
-        assert (tmp_path / "claim" / "owner.json").read_bytes() == theirs
+        assert (tmp_path / "claim" / "owner.json").read_bytes() == owner_file
 
 
-def test_a_claim_that_cannot_be_read_is_named(tmp_path):
+def test_a_lock_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "claim").mkdir()
     (tmp_path / "claim" / "owner.json").write_text('{"tok')
-    with pytest.raises(Exception, match=r"claim.*: cannot be read; delete it"), acquire(tmp_path):
+    message = r"claim: cannot be read; delete this folder"
+    with pytest.raises(InputError, match=message), acquire(tmp_path):
         pytest.fail("held")
 
 
+@pytest.mark.parametrize(
+    ("fields", "age_s", "expected"),
+    [
+        ({}, 0, True),
+        ({}, 540, True),
+        ({}, 601, False),
+        ({"status": "stopped"}, 0, False),
+        ({"status": "finished"}, 0, False),
+        ({"host": "node7"}, 60, True),
+        ({"host": "node7"}, 121, False),
+    ],
+)
+def test_a_heartbeat_shows_whether_its_process_still_trains(fields, age_s, expected):
+    assert is_still_training(Heartbeat(time=time.time() - age_s, **fields)) is expected
+
+
+def test_an_exited_process_trains_no_more_but_is_unknown_on_another_host(ended_owner):
+    assert not is_still_training(Heartbeat(pid=ended_owner.pid))
+    assert is_still_training(Heartbeat(pid=ended_owner.pid, host="node7"))
+
+
+def test_the_status_is_written_with_this_process_and_the_earlier_progress(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    monkeypatch.delenv("SLURM_ARRAY_JOB_ID", raising=False)
+    folder = RunFolder(tmp_path / "a1")
+    folder.write_heartbeat(Heartbeat(status="stopped", epoch=3, pid=1, host="node7"))
+    for status, doing in (("running", "starting torch"), ("stopped", "")):
+        run_lock.write_heartbeat_status(folder, status)
+        found = folder.heartbeat()
+        assert found is not None
+        assert (found.status, found.doing, found.epoch) == (status, doing, 3)
+        assert (found.pid, found.host, found.job) == (os.getpid(), socket.gethostname(), "12")
+
+
 def contend(folder: Path, number: int) -> int:
-    """Take the claim when it can be had; nobody else may be inside. -> times that it was held."""
+    """Take the lock ROUNDS times, with nobody else inside; return how often it was held."""
     run_lock.LOCK_REFRESH_INTERVAL_S = 0.05
     run_lock.LOCK_POLL_INTERVAL_S = 0.01
     run_lock.STALE_LOCK_TIMEOUT_S = 30.0
@@ -174,10 +233,10 @@ def contend(folder: Path, number: int) -> int:
     return held
 
 
-def test_of_many_contenders_one_at_a_time_is_inside_after_a_dead_owner(tmp_path, ended_owner):
-    leave(tmp_path, ended_owner)
+def test_one_contender_at_a_time_holds_the_lock_after_a_stale_one(tmp_path, ended_owner):
+    write_abandoned_lock(tmp_path, ended_owner)
     with get_context("spawn").Pool(CONTENDERS) as pool:
         held = pool.starmap(contend, [(tmp_path, number) for number in range(CONTENDERS)])
     assert held == [ROUNDS] * CONTENDERS
-    buried = [path for path in tmp_path.iterdir() if path.name.startswith("claim-")]
-    assert len(buried) == CONTENDERS * ROUNDS + 1
+    former_locks = [path for path in tmp_path.iterdir() if path.name.startswith("claim-")]
+    assert len(former_locks) == CONTENDERS * ROUNDS + 1

@@ -1,4 +1,4 @@
-"""The usage that a process and its children record, against what they really did."""
+"""Usage: what is recorded for a process and its children equals what they really used."""
 
 import math
 import os
@@ -25,13 +25,13 @@ def run(tmp_path: Path) -> RunFolder:
     return folder
 
 
-def test_what_a_child_burns_and_holds_counts_while_it_lives_and_after(run, monkeypatch):
+def test_the_cpu_time_and_memory_of_a_child_count_during_and_after_its_life(run, monkeypatch):
     monkeypatch.setattr(usage, "USAGE_SAMPLE_INTERVAL_S", 0.05)
     monkeypatch.setattr(usage, "USAGE_WRITE_INTERVAL_S", 0.05)
     own = time.process_time()
     with UsageMonitor(run, Allocation(4, 8.0, 1, 12.5)):
         with subprocess.Popen([sys.executable, "-c", BURN]) as child:
-            while not (noted := run.usages()) or noted[-1].cpu_seconds < 0.6:
+            while not (recorded := run.usages()) or recorded[-1].cpu_seconds < 0.6:
                 assert child.poll() is None
                 time.sleep(0.02)
         own = time.process_time() - own
@@ -42,7 +42,7 @@ def test_what_a_child_burns_and_holds_counts_while_it_lives_and_after(run, monke
     assert math.isnan(used.gpu_busy)
 
 
-def test_each_process_adds_its_line(run):
+def test_each_process_adds_its_record(run):
     for cpus in (1, 2):
         with UsageMonitor(run, Allocation(cpus)):
             pass
@@ -55,44 +55,47 @@ def test_a_folder_that_cannot_be_written_does_not_end_the_run(run):
         run.path.write_text("a file")
 
 
-def test_the_job_says_what_was_asked_for(monkeypatch):
+def test_the_allocation_is_read_from_the_environment_of_the_job(monkeypatch):
     for name in [name for name in os.environ if name.startswith(("SLURM_", "CUDA_"))]:
         monkeypatch.delenv(name)
-    here = Allocation.from_environment(2, 100.0)
-    assert (here.cpus, here.memory_gb, here.gpus, here.waited) == (2, None, 0, 100.0)
+    allocation = Allocation.from_environment(2, 100.0)
+    assert (allocation.cpus, allocation.memory_gb, allocation.gpus, allocation.waited) == (
+        2,
+        None,
+        0,
+        100.0,
+    )
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "8")
     monkeypatch.setenv("SLURM_MEM_PER_NODE", "16384")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     # Four runs of two threads share the job.
-    here = Allocation.from_environment(2)
-    assert (here.memory_gb, here.gpus) == (4.0, 2)
+    allocation = Allocation.from_environment(2)
+    assert (allocation.memory_gb, allocation.gpus) == (4.0, 2)
     monkeypatch.delenv("SLURM_MEM_PER_NODE")
     monkeypatch.setenv("SLURM_MEM_PER_CPU", "1024")
     monkeypatch.setenv("SLURM_GPUS_ON_NODE", "1")
-    here = Allocation.from_environment(8)
-    assert (here.memory_gb, here.gpus) == (8.0, 1)
+    allocation = Allocation.from_environment(8)
+    assert (allocation.memory_gb, allocation.gpus) == (8.0, 1)
 
 
-def test_a_job_waited_since_its_submission_or_since_it_was_requeued(run, tmp_path, monkeypatch):
+def test_the_queue_wait_counts_from_the_submission_or_the_requeue(run, tmp_path, monkeypatch):
     monkeypatch.delenv(usage.QUEUE_WAIT_VARIABLE, raising=False)
     now, other = time.time(), RunFolder(tmp_path / "a2")
     assert usage.queue_wait_seconds(now - 4000, [run, other]) == pytest.approx(4000, abs=60)
-    # Before it was requeued it had one of its runs until 400 s ago.
+    # Before the requeue it trained one of its runs, until 400 s ago.
     run.write_usages([Usage(began=now - 3990, seconds=3590.0, cpu_seconds=1.0, waited=10.0)])
     assert usage.queue_wait_seconds(now - 4000, [run, other]) == pytest.approx(400, abs=60)
     assert usage.queue_wait_seconds(now - 100, [run, other]) == pytest.approx(100, abs=60)
-    monkeypatch.setenv(
-        usage.QUEUE_WAIT_VARIABLE, "7.5"
-    )  # as the process says that deals the runs of a job
+    monkeypatch.setenv(usage.QUEUE_WAIT_VARIABLE, "7.5")  # set by the parent process of a run
     assert usage.queue_wait_seconds(now - 4000, [run]) == 7.5
 
 
-def test_the_cards_are_asked_how_busy_they_are(fake_slurm, monkeypatch):
+def test_nvidia_smi_is_queried_for_the_gpus_of_the_process(fake_slurm, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,2")
     assert usage._query_gpu_utilisation() == []
-    asked = fake_slurm("nvidia-smi", "90\n30\n")
+    calls = fake_slurm("nvidia-smi", "90\n30\n")
     assert usage._query_gpu_utilisation() == [pytest.approx(0.6)]
-    assert "--id=0,2" in asked.read_text()
+    assert "--id=0,2" in calls.read_text()
     fake_slurm("nvidia-smi", "[N/A]\n")
     assert usage._query_gpu_utilisation() == []
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
@@ -100,7 +103,7 @@ def test_the_cards_are_asked_how_busy_they_are(fake_slurm, monkeypatch):
     assert usage._query_gpu_utilisation() == []
 
 
-def test_only_a_slurm_job_runs_out_of_its_memory(monkeypatch):
+def test_only_a_slurm_job_can_exceed_its_memory(monkeypatch):
     monkeypatch.setattr(usage, "oom_kills", lambda: 1)
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     assert not usage.job_ran_out_of_memory()

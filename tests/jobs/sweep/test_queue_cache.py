@@ -6,7 +6,7 @@ import time
 import pytest
 
 from jobs.commands import status
-from jobs.launch import orphan_jobs
+from jobs.launch import submit
 from jobs.slurm.client import QueuedJob
 from jobs.slurm.sacct import JobAttempt
 from jobs.sweep import queue_cache
@@ -134,7 +134,7 @@ def test_the_answer_of_another_user_is_not_used_because_it_has_other_jobs(
 def test_a_submission_or_a_cancellation_deletes_the_kept_answer(folder, squeue_calls, fake_slurm):
     fake_slurm("scancel")
     get_queue(folder)
-    with orphan_jobs.submission_lock(folder):
+    with submit.submission_lock(folder):
         pass
     get_queue(folder)
     assert squeue_calls() == 2

@@ -1,0 +1,177 @@
+"""Training of one run: it is locked, trained and measured; a failure is recorded in its folder.
+
+In:   a run folder, its features, the resources of the run.   Out: rows and state; an exit code.
+Not here: the runs of a job (training_task.py), the loop (pipeline/training/loop/trainer.py).
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from jobs.exit_codes import DONE, FAILED, STOPPED
+from jobs.node import run_lock
+from jobs.node.failures import MissingFeaturesError, make_failure
+from jobs.node.run_lock import FolderLock, LockHeld
+from jobs.node.signals import StopRequest
+from jobs.node.usage import Allocation, UsageMonitor
+from jobs.profile import Device, Workers
+from jobs.slurm.client import current_job_id
+from pipeline.corpus.manifest import require_no_refusals
+from pipeline.files import InputError
+from pipeline.host import available_cpus
+from pipeline.runs.folder import Heartbeat, RunFolder, Stopped
+
+MAX_AUTO_WORKERS = 2  # reader processes per run
+
+FitFunction = Callable[[Callable[[], bool]], None]  # trains until its argument returns True
+
+
+@dataclass(frozen=True)
+class RunResources:
+    """What a run may use on its node. Results depend on it only by rounding."""
+
+    device: Device
+    threads: int
+    workers: Workers = "auto"
+    resident_gb: float | None = None
+
+    def num_workers(self, *, gpu: bool) -> int:
+        """Return the number of processes that read the run's features.
+
+        "auto" is 0 without a GPU: a thread of the run reads ten times as fast as a process can
+        hand over, and a process would take the training's CPU time. With a GPU the CPUs are idle,
+        and processes leave the thread that launches the GPU's kernels free.
+        """
+        if isinstance(self.workers, int):
+            return self.workers
+        if self.workers != "auto":
+            return int(self.workers.split()[0]) * self.threads
+        return min(MAX_AUTO_WORKERS, available_cpus() - 1) if gpu else 0
+
+
+def train_run(
+    folder: RunFolder,
+    features: Path,
+    resources: RunResources,
+    allocation: Allocation,
+    stop: StopRequest,
+) -> int:
+    """Train a run, or continue it; return DONE, FAILED, or STOPPED if `stop` was set.
+
+    DONE also if the run is finished, or another process trains it. FAILED also if it failed before
+    its job was requeued: only a new submission clears a failure.
+    """
+    if stop():
+        return STOPPED
+    if folder.finished:
+        return DONE
+    failure = folder.failure()
+    if failure and not failure.job:
+        return FAILED
+    # A status command may have recorded the earlier job's failure again after the submission.
+    folder.clear_failure()
+    fit = partial(_fit_monitored, folder, features, resources, allocation)
+    code = DONE
+    with _log_to_run_file(folder) as log:
+        try:
+            with run_lock.acquire(folder.path, stop) as lock:
+                if not folder.finished:  # the former owner may have finished it
+                    code = _train_and_record(folder, fit, stop, lock, log)
+        except LockHeld as held:
+            owner = held.owner
+            log.info("left to process %d on %s, which trains this run", owner.pid, owner.host)
+            return STOPPED if stop() else DONE
+        if folder.finished:
+            run_lock.cleanup(folder.path)
+    return code
+
+
+def _train_and_record(
+    folder: RunFolder, fit: FitFunction, stop: StopRequest, lock: FolderLock, log: logging.Logger
+) -> int:
+    try:
+        # Importing torch takes seconds, so others see this process before the first real heartbeat.
+        run_lock.write_heartbeat_status(folder, "running")
+        fit(lambda: stop() or lock.lost)
+    except Stopped:
+        if lock.lost:
+            log.warning(
+                "stopped: this process did not refresh its lock in time, and another has it"
+            )
+            return DONE
+        log.info("stopped at a step boundary, state saved; run the same command again to continue")
+        return STOPPED
+    except Exception as error:
+        failure = make_failure(error)
+        log.error("%s: %s\n%s", failure.cause, failure.message, failure.traceback)
+        folder.write_failure(failure)
+        # The process may need a while to exit; until then its pid looks like a run in training.
+        run_lock.write_heartbeat_status(folder, "stopped")
+        return FAILED
+    return DONE
+
+
+def _fit_monitored(
+    folder: RunFolder,
+    features: Path,
+    resources: RunResources,
+    allocation: Allocation,
+    stop: Callable[[], bool],
+) -> None:
+    with UsageMonitor(folder, allocation):
+        _fit(folder, features, resources, stop)
+
+
+def _fit(
+    folder: RunFolder, features: Path, resources: RunResources, stop: Callable[[], bool]
+) -> None:
+    # Only here: a login node imports this module, and must not load torch.
+    from pipeline.features.feature_set import FeatureSet  # noqa: PLC0415
+    from pipeline.training.loop import trainer  # noqa: PLC0415
+
+    try:
+        feature_set = FeatureSet.open(features)
+        feature_set.verify()  # a flipped bit must not change a result; training reads it all anyway
+    except InputError as error:
+        raise MissingFeaturesError(str(error)) from None
+    experiment = folder.experiment()
+    if experiment.corpus.strict:
+        require_no_refusals(experiment.corpus.name, feature_set.refusals)
+    trainer.fit(
+        experiment,
+        feature_set,
+        folder,
+        device=resources.device,
+        threads=resources.threads,
+        workers=resources.num_workers(gpu=resources.device != "cpu" and bool(trainer.gpu_names())),
+        resident_gb=resources.resident_gb,
+        should_stop=stop,
+        on_heartbeat=_heartbeat_writer(folder),
+    )
+
+
+def _heartbeat_writer(folder: RunFolder) -> Callable[[Heartbeat], None]:
+    """Return a function that writes each heartbeat, with the job's id."""
+    job = current_job_id()
+    return lambda heartbeat: folder.write_heartbeat(replace(heartbeat, job=job))
+
+
+@contextmanager
+def _log_to_run_file(folder: RunFolder) -> Iterator[logging.Logger]:
+    """Log everything to the run's own file for the length of the block."""
+    folder.path.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(folder.log_file, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    former_level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        yield logging.getLogger(__name__)
+    finally:
+        root.setLevel(former_level)
+        root.removeHandler(handler)
+        handler.close()
