@@ -8,6 +8,7 @@ EXPERIMENT := configs/experiments/baseline.yaml
 CLUSTER := cluster/local.yaml
 WORK :=
 SET :=
+SEEDS :=
 DRY :=
 WATCH :=
 RUN :=
@@ -27,11 +28,17 @@ endif
 blankslate := $(bin)/python -m jobs
 work := $(if $(WORK),--work "$(WORK)")
 set := $(foreach change,$(SET),--set $(change))
+seeds := $(if $(SEEDS),--seeds "$(SEEDS)")
 dry := $(if $(filter-out 0,$(DRY)),--dry-run)
 changeable := features train doctor lr-range sweep status
 unchanged := $(if $(SET),$(filter-out setup $(changeable),$(or $(MAKECMDGOALS),help)))
 ifneq ($(unchanged),)
 $(error SET changes nothing of $(unchanged): leave it out; it is for $(changeable))
+endif
+seedable := features sweep status
+unseeded := $(if $(SEEDS),$(filter-out setup $(seedable),$(or $(MAKECMDGOALS),help)))
+ifneq ($(unseeded),)
+$(error SEEDS changes nothing of $(unseeded): leave it out; it is for $(seedable))
 endif
 stamp := .venv/.complete
 kernel := .venv/.kernel
@@ -70,7 +77,7 @@ clean:  ## remove .venv and caches; the work folder stays
 ##@ Features
 
 features: setup  ## CORPUS=… or SWEEP=…, CLUSTER=…: compute every feature set that is missing
-	@$(blankslate) features $(if $(CORPUS),--corpus "$(CORPUS)",--sweep "$(SWEEP)") --cluster "$(CLUSTER)" $(work) $(dry) $(set)
+	@$(blankslate) features $(if $(CORPUS),--corpus "$(CORPUS)",--sweep "$(SWEEP)") --cluster "$(CLUSTER)" $(work) $(dry) $(set) $(seeds)
 
 verify: setup  ## CORPUS=…, SWEEP=… or FEATURES=…: compare every byte of feature sets with its checksum
 	@$(blankslate) verify $(or $(FEATURES),"$(or $(CORPUS),$(SWEEP))") --cluster "$(CLUSTER)" $(work)
@@ -91,11 +98,11 @@ train: setup  ## EXPERIMENT=…: train one run here, with live progress
 
 ##@ A sweep
 
-sweep: setup  ## SWEEP=… CLUSTER=…: run what is missing, features first; DRY=1 prints the plan
-	@$(blankslate) sweep "$(SWEEP)" --cluster "$(CLUSTER)" $(work) $(dry) $(set)
+sweep: setup  ## SWEEP=… CLUSTER=…: run what is missing, features first; SEEDS=5: at least five seeds; DRY=1 prints the plan
+	@$(blankslate) sweep "$(SWEEP)" --cluster "$(CLUSTER)" $(work) $(dry) $(set) $(seeds)
 
 status: setup  ## SWEEP=…: show a live table of its runs; WATCH=0 prints it once
-	@$(blankslate) status "$(SWEEP)" --cluster "$(CLUSTER)" $(work) $(set) $(if $(filter 0,$(WATCH)),--once)
+	@$(blankslate) status "$(SWEEP)" --cluster "$(CLUSTER)" $(work) $(set) $(seeds) $(if $(filter 0,$(WATCH)),--once)
 
 logs: setup  ## RUN=…: print the log of one run
 	@$(blankslate) logs "$(RUN)" --cluster "$(CLUSTER)" $(work)

@@ -15,7 +15,8 @@ from pydantic.fields import FieldInfo
 
 from pipeline.config.corpus import Corpus
 from pipeline.config.experiment import Experiment
-from pipeline.config.sweep import SamplingRange, SweepFile
+from pipeline.config.random_search import SamplingRange
+from pipeline.config.sweep import SweepFile
 
 PAGE = Path(__file__).resolve().parent.parent / "configs" / "README.md"
 
@@ -59,9 +60,12 @@ The comment at the top of a sweep file states the question, the cost and the exp
     axes:
       features.spectrum: [amplitude, power, mel]
       input.normalisation: [standardise, zca]
-      train.seed: [0, 1, 2]
+    seeds: 3
 
-The runs are all combinations of `axes`, `random` and `list`, without those that `exclude` matches.
+The runs are all combinations of `axes`, `random` and `list`, without those that `exclude` matches,
+each with `seeds` seeds. Runs that differ in their seed only are an arm. `SEEDS=5` on the command
+line asks for at least five seeds per arm: what is missing is added, and no run is repeated. An axis
+`train.seed` in the file does the same as `seeds`, with seeds of your choice.
 """
 
 

@@ -75,6 +75,23 @@ def test_set_is_refused_where_it_would_change_nothing(verb: str):
     assert f"SET changes nothing of {verb}: leave it out; it is for features train" in said.stderr
 
 
+SEEDABLE = ["features", "sweep", "status"]
+
+
+@pytest.mark.parametrize("verb", SEEDABLE)
+def test_seeds_reach_the_verbs_that_take_them(verb: str):
+    assert " --seeds 5" in made("--dry-run", verb, "SEEDS=5").replace('"', "")
+    assert "--seeds" not in made("--dry-run", verb)
+
+
+@pytest.mark.parametrize("verb", [*UNCHANGEABLE, "train", "doctor", "lr-range"])
+def test_seeds_are_refused_where_they_would_change_nothing(verb: str):
+    words = ["make", "--no-print-directory", "--dry-run", verb, "SEEDS=5"]
+    said = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert said.returncode == 2
+    assert f"SEEDS changes nothing of {verb}: leave it out; it is for features sweep" in said.stderr
+
+
 def test_features_of_a_sweep_get_its_path_as_one_word():
     said = made("--dry-run", "features", "SWEEP=my sweeps/a.yaml")
     assert " --sweep 'my sweeps/a.yaml' " in said.replace('"', "'")

@@ -163,7 +163,7 @@ def _add_running_verbs(subparsers: Subparsers) -> None:
     source.add_argument(
         "--sweep", type=Path, metavar="FILE", help="compute what the experiments of this sweep need"
     )
-    _add_set_option(features)
+    _add_set_option(features, seeds=True)
     _add_dry_run_option(features)
 
     train = _add_verb(subparsers, "train", "Its features are computed first, if they are missing.")
@@ -176,7 +176,7 @@ def _add_running_verbs(subparsers: Subparsers) -> None:
         "and does nothing when every run is finished.",
     )
     sweep.add_argument("sweep", type=Path, metavar="SWEEP", help="the YAML file of the sweep")
-    _add_set_option(sweep)
+    _add_set_option(sweep, seeds=True)
     _add_dry_run_option(sweep)
 
     _add_verb(subparsers, "demo", "It needs no data and takes minutes.")
@@ -185,7 +185,7 @@ def _add_running_verbs(subparsers: Subparsers) -> None:
 def _add_following_verbs(subparsers: Subparsers) -> None:
     status = _add_verb(subparsers, "status")
     _add_sweep_argument(status)
-    _add_set_option(status)
+    _add_set_option(status, seeds=True)
     status.add_argument(
         "--once", action="store_true", help="show it once (default: until all runs have ended)"
     )
@@ -277,7 +277,7 @@ def _add_experiment_arguments(verb: argparse.ArgumentParser) -> None:
     _add_set_option(verb)
 
 
-def _add_set_option(verb: argparse.ArgumentParser) -> None:
+def _add_set_option(verb: argparse.ArgumentParser, *, seeds: bool = False) -> None:
     verb.add_argument(
         "--set",
         action="append",
@@ -286,6 +286,9 @@ def _add_set_option(verb: argparse.ArgumentParser) -> None:
         help="change one setting of every experiment, such as train.epochs=3; may be repeated "
         "(default: the files as they are)",
     )
+    if seeds:
+        text = "at least N seeds per arm of the sweep (default: the seeds of its file)"
+        verb.add_argument("--seeds", type=int, metavar="N", help=text)
 
 
 def _add_dry_run_option(verb: argparse.ArgumentParser) -> None:

@@ -124,14 +124,17 @@ def _warn_if_changed(options: argparse.Namespace, record: SweepRecord) -> None:
     path = Path(options.sweep)
     if not path.is_file():
         return
-    changes = parse_changes(options.set)
-    if changes != record.changes:
-        set_text = f'SET="{_format_changes(record.changes)}"' if record.changes else "no SET"
-        print_line(f"this shows the last make sweep, which had {set_text}")
+    had = []
+    if parse_changes(options.set) != record.changes:
+        had.append(f'SET="{_format_changes(record.changes)}"' if record.changes else "no SET")
+    if options.seeds != record.seeds:
+        had.append(f"SEEDS={record.seeds}" if record.seeds else "no SEEDS")
+    if had:
+        print_line(f"this shows the last make sweep, which had {' and '.join(had)}")
     if is_unchanged(record, path, record.changes):
         return
     try:
-        digest_now = experiments_digest(load_sweep(path, record.changes))
+        digest_now = experiments_digest(load_sweep(path, record.changes, record.seeds))
     except InputError as error:
         print_line(f"{error}; this shows the last make sweep")
         return

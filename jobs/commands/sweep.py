@@ -20,6 +20,7 @@ from pipeline.config.corpus import load_corpus
 from pipeline.config.experiment import Experiment, load_experiment
 from pipeline.config.loader import parse_changes, set_key, validate_settings
 from pipeline.config.sweep import Sweep, SweptExperiment, load_sweep, single_run_sweep
+from pipeline.files import InputError
 
 DEMO_SWEEP_FILE = REPOSITORY_ROOT / "configs" / "sweeps" / "demo.yaml"
 SPECTRA = ("amplitude", "power", "mel")
@@ -27,8 +28,10 @@ SPECTRA = ("amplitude", "power", "mel")
 
 def features(options: argparse.Namespace) -> int:
     profile, work = load_profile_and_workdir(options)
+    if options.corpus and options.seeds is not None:
+        raise InputError("SEEDS changes nothing of CORPUS=…: leave it out; it is for SWEEP=…")
     sweep = (
-        load_sweep(options.sweep, parse_changes(options.set))
+        load_sweep(options.sweep, parse_changes(options.set), options.seeds)
         if options.sweep
         else _spectra_sweep(options.corpus, options.set)
     )
@@ -36,9 +39,8 @@ def features(options: argparse.Namespace) -> int:
 
 
 def sweep(options: argparse.Namespace) -> int:
-    return _run_sweep(
-        load_sweep(options.sweep, parse_changes(options.set)), options, options.dry_run
-    )
+    loaded = load_sweep(options.sweep, parse_changes(options.set), options.seeds)
+    return _run_sweep(loaded, options, options.dry_run)
 
 
 def demo(options: argparse.Namespace) -> int:

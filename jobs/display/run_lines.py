@@ -1,6 +1,6 @@
 """Lines about runs and plans: events, epochs, causes, what a plan submits.
 
-In:   statuses, rows, plans.   Out: lines.
+In:   sweeps, statuses, rows, plans.   Out: lines.
 Not here: the table of runs (run_table.py), whose library a piped command does not load.
 """
 
@@ -10,6 +10,7 @@ from jobs.messages import count_text, duration_text, number_text, percent_text
 from jobs.slurm.resources import ResourceOverride
 from jobs.sweep.plan import Plan
 from jobs.sweep.run_status import RunStatus
+from pipeline.config.sweep import Sweep
 from pipeline.runs.folder import EpochReport, Heartbeat
 from pipeline.runs.rows import Row
 
@@ -23,6 +24,27 @@ STATE_STYLES = {
     "waiting": "dim",
 }
 EXPLAINED_STATES = {"failed", "lost", "stopped"}  # explained below the table
+
+
+def opening_lines(sweep: Sweep) -> list[str]:
+    """Return how many runs a sweep has, and their cost; nothing for a sweep of one run.
+
+    `spectrum: 3 arms x 3 seeds = 9 runs`
+    """
+    if len(sweep.experiments) == 1:
+        return []
+    seeds = sorted({len(arm) for arm in sweep.arms})
+    arms, runs = count_text(len(sweep.arms), "arm"), count_text(len(sweep.experiments), "run")
+    each = (
+        f" x {count_text(seeds[0], 'seed')}"
+        if len(seeds) == 1
+        else f" of {seeds[0]} to {count_text(seeds[-1], 'seed')}"
+    )
+    lines = [f"{sweep.name}: {arms}{each} = {runs}"]
+    if sweep.cost:
+        of = f"without SEEDS={sweep.seeds}" if sweep.seeds else "of all its runs"
+        lines.append(f"cost {of}, as the sweep file says: {sweep.cost}")
+    return lines
 
 
 def state_counts_line(statuses: Sequence[RunStatus]) -> str:

@@ -19,12 +19,9 @@ from jobs.sweep.plan import Plan
 
 
 def dry_run_lines(
-    plan: Plan, profile: Profile, limits: Limits, folder: SweepFolder, cost: str = ""
+    plan: Plan, profile: Profile, limits: Limits, folder: SweepFolder
 ) -> Iterator[str]:
-    """`cost`: of the whole sweep, as its file states it."""
     yield from plan_lines(plan)
-    if plan.runs and cost:
-        yield f"cost of all its runs, as the sweep file says: {cost}"
     if isinstance(profile, SlurmProfile) and plan.tasks:
         yield _cost_line(plan, profile)
         yield _limits_line(plan, profile, limits)

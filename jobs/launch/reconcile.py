@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from shlex import quote
 
+from jobs.display.run_lines import opening_lines
 from jobs.launch import local_run, missing_features, orphan_jobs, submit
 from jobs.launch.decision import Decision, decide
 from jobs.launch.sweep_state import (
@@ -64,6 +65,8 @@ def reconcile(
         if not quiet_if_complete:
             print_line(_nothing_to_do_message(files))
         return ReconcileResult(files.code, was_complete=True)
+    for line in opening_lines(sweep) if runs else ():
+        print_line(line)
     if dry:
         _print_plan(files, profile)
         return ReconcileResult(files.code)
@@ -98,10 +101,7 @@ def _print_plan(files: SweepFiles, profile: Profile) -> None:
 
     state = gather_state(files, query_queue(files, profile), profile)
     decision = _decide_and_print(state, profile)
-    lines = dry_run.dry_run_lines(
-        decision.plan, profile, state.limits, files.folder, files.sweep.cost
-    )
-    for line in lines:
+    for line in dry_run.dry_run_lines(decision.plan, profile, state.limits, files.folder):
         print_line(line)
 
 

@@ -57,6 +57,7 @@ class SweepRecord:
     features: tuple[PlannedFeatures, ...]
     sources: dict[str, str] = field(default_factory=dict)  # settings file -> digest of its bytes
     changes: dict[str, Any] = field(default_factory=dict)  # made by SET=…
+    seeds: int | None = None  # of SEEDS=…, the least number of seeds per arm
 
     @property
     def sweep_argument(self) -> str:
@@ -67,7 +68,8 @@ class SweepRecord:
     def command(self) -> str:
         """The make command that continues it."""
         if self.sweep_argument == self.path:
-            return f"make sweep SWEEP={quote(self.path)}"
+            seeds = f" SEEDS={self.seeds}" if self.seeds else ""
+            return f"make sweep SWEEP={quote(self.path)}{seeds}"
         kind = "train EXPERIMENT" if self.runs else "features CORPUS"
         return f"make {kind}={quote(self.path)}"
 
@@ -95,6 +97,7 @@ def make_record(sweep: Sweep, corpus_manifests: CorpusManifests, work: Path) -> 
         features=tuple(features.values()),
         sources=_file_digests(sweep.sources),
         changes=sweep.changes,
+        seeds=sweep.seeds,
     )
 
 

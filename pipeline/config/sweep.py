@@ -5,54 +5,23 @@ Not here: which experiments still have to run (jobs/launch/decision.py).
 """
 
 import itertools
-import math
-import random
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from pipeline.config.experiment import Experiment, load_experiment
 from pipeline.config.loader import Settings, read_yaml, validate_settings
+from pipeline.config.random_search import RandomSearch, draw_combinations
 from pipeline.files import InputError
 
 Changes = dict[str, Any]  # dotted key -> value
 
-
-class SamplingRange(Settings):
-    """The range of a random draw: uniform, or uniform in the logarithm."""
-
-    low: float = Field(description="smallest value [the setting's unit]")
-    high: float = Field(description="largest value; above low [the setting's unit]")
-    log: bool = Field(
-        default=False, description="true: draw uniformly in the logarithm; low must be above 0"
-    )
-
-    @model_validator(mode="after")
-    def _check_bounds(self) -> "SamplingRange":
-        if self.low >= self.high or (self.log and self.low <= 0):
-            raise ValueError(
-                f"low {self.low:g} must be below high {self.high:g}, and above 0 if log is true"
-            )
-        return self
-
-
-class RandomSearch(Settings):
-    """Random search: each setting is drawn independently; the same seed gives the same draws."""
-
-    draws: int = Field(
-        ge=1,
-        le=100_000,
-        description="number of draws; a draw that repeats another is left out [experiments]",
-    )
-    seed: int = Field(default=0, description="seed of the draws [seed]")
-    settings: dict[str, SamplingRange | Annotated[list[Any], Field(min_length=1)]] = Field(
-        description="dotted key of an experiment setting -> a list of values to choose from, or a "
-        "range with low, high and log"
-    )
+SEED = "train.seed"
+MAX_SEEDS = 100  # per arm
 
 
 class SweepFile(Settings):
@@ -79,6 +48,13 @@ class SweepFile(Settings):
         description="mappings of dotted keys to values; an experiment that matches all of one "
         "mapping is left out",
     )
+    seeds: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_SEEDS,
+        description="each combination is run with train.seed 0, 1, …, seeds - 1; null: with the "
+        "seeds that axes or the base give [runs per arm]",
+    )
 
 
 @dataclass(frozen=True)
@@ -100,6 +76,17 @@ class Sweep:
     experiments: tuple[SweptExperiment, ...]
     sources: tuple[Path, ...] = ()  # every settings file that was read
     changes: Changes = field(default_factory=dict)  # from SET on the command line
+    seeds: int | None = None  # from SEEDS on the command line
+
+    @property
+    def arms(self) -> tuple[tuple[SweptExperiment, ...], ...]:
+        """The experiments in groups that differ in their seed only, in the written order."""
+        arms: dict[Experiment, list[SweptExperiment]] = {}
+        for swept in self.experiments:
+            train = swept.experiment.train.model_copy(update={"seed": 0})
+            arm = swept.experiment.model_copy(update={"train": train})
+            arms.setdefault(arm, []).append(swept)
+        return tuple(map(tuple, arms.values()))
 
     @property
     def cost(self) -> str:
@@ -113,11 +100,14 @@ def single_run_sweep(path: Path, experiment: Experiment, verb: str) -> Sweep:
     return Sweep(f"{verb}-{path.stem}", "", path, (SweptExperiment(path.stem, {}, experiment),))
 
 
-def load_sweep(path: Path, changes: Mapping[str, Any] | None = None) -> Sweep:
+def load_sweep(
+    path: Path, changes: Mapping[str, Any] | None = None, seeds: int | None = None
+) -> Sweep:
     """Read a sweep file and apply `changes` (dotted key -> value) to every experiment.
 
+    `seeds`: at least this number of seeds per arm, from SEEDS on the command line.
     Raises InputError if a file or a setting is invalid, if `changes` has a key that the sweep
-    varies, or if two experiments have the same label.
+    varies, if seeds are set in two places, or if two experiments have the same label.
     """
     contents: dict[Path, dict[str, Any]] = {}
 
@@ -127,31 +117,76 @@ def load_sweep(path: Path, changes: Mapping[str, Any] | None = None) -> Sweep:
         return contents[source]
 
     file = validate_settings(SweepFile, read(path), path)
+    _refuse_seeds_set_twice(path, file, changes or {}, seeds)
+    file = _with_seed_axis(file, seeds)
     swept = list(_combinations(file))
     if not swept:
         raise InputError(
             f"{path}: no experiment is left; widen axes, random or list, or narrow exclude"
         )
     keys = list(dict.fromkeys(key for settings in swept for key in settings))
-    if both := sorted(set(keys) & set(changes or {})):
-        raise InputError(
-            f"SET {both[0]}: {path} varies this setting; change it there, or remove it from SET"
-        )
+    _refuse_change_of_swept(path, keys, changes or {})
     experiments = []
     for settings in swept:
         try:
             base = path.parent / str(settings.get("base", file.base))
-            experiment = load_experiment(
-                base, {**file.fixed, **(changes or {}), **_swept_settings(settings)}, read
-            )
+            own = {**file.fixed, **(changes or {}), **_swept_settings(settings)}
+            experiment = load_experiment(base, _seed_last(own), read)
         except InputError as error:
             raise InputError(f"{path}: {_label(settings, keys)}: {error}") from None
         experiments.append(
             SweptExperiment(_label(settings, keys), _swept_settings(settings), experiment)
         )
     _refuse_duplicate_labels(path, experiments)
-    sources, typed = tuple(contents), dict(changes or {})
-    return Sweep(path.stem, _read_opening_comment(path), path, tuple(experiments), sources, typed)
+    return Sweep(
+        name=path.stem,
+        question=_read_opening_comment(path),
+        path=path,
+        experiments=tuple(experiments),
+        sources=tuple(contents),
+        changes=dict(changes or {}),
+        seeds=seeds,
+    )
+
+
+def _refuse_change_of_swept(path: Path, keys: Collection[str], changes: Collection[str]) -> None:
+    if both := sorted(set(keys) & set(changes)):
+        raise InputError(
+            f"SET {both[0]}: {path} varies this setting; change it there, or remove it from SET"
+        )
+
+
+def _refuse_seeds_set_twice(
+    path: Path, file: SweepFile, changes: Mapping[str, Any], seeds: int | None
+) -> None:
+    """Raise InputError if `seeds:` or SEEDS is out of range, or if another place sets the seed."""
+    if seeds is not None and not 1 <= seeds <= MAX_SEEDS:
+        raise InputError(f"SEEDS={seeds}: must be a whole number from 1 to {MAX_SEEDS}")
+    if file.seeds is None and seeds is None:
+        return
+    places = {
+        f"SET {SEED}": changes,
+        f"fixed: {SEED}": file.fixed,
+        f"random: {SEED}": file.random.settings if file.random else {},
+        f"list: {SEED}": {key for entry in file.list for key in entry},
+        f"axes: {SEED}": file.axes if file.seeds else {},  # SEEDS extends this axis
+    }
+    if twice := [place for place, keys in places.items() if SEED in keys]:
+        first = f"seeds: {file.seeds}" if file.seeds else f"SEEDS={seeds}"
+        raise InputError(f"{path}: {first} and {twice[0]} both set the seed; remove one of them")
+
+
+def _with_seed_axis(file: SweepFile, seeds: int | None) -> SweepFile:
+    """Return the file with its seeds as an axis of at least `seeds` values.
+
+    A new axis is the last one. An axis of the file keeps its place and its values, and the next
+    integers follow them.
+    """
+    axis = file.axes.get(SEED, range(file.seeds or 0))
+    following = itertools.count(max((n for n in axis if isinstance(n, int)), default=-1) + 1)
+    added = itertools.islice(following, max(0, (seeds or 0) - len(axis)))
+    values = [*axis, *added]
+    return file.model_copy(update={"axes": {**file.axes, SEED: values}}) if values else file
 
 
 def _combinations(file: SweepFile) -> Iterator[Changes]:
@@ -160,7 +195,7 @@ def _combinations(file: SweepFile) -> Iterator[Changes]:
         dict(zip(file.axes, values, strict=True))
         for values in itertools.product(*file.axes.values())
     ]
-    draws = list(_draw_combinations(file.random)) if file.random else [{}]
+    draws = list(draw_combinations(file.random)) if file.random else [{}]
     for *drawn, entry in itertools.product(grid, draws, file.list or ({},)):
         others = {key: value for part in drawn for key, value in part.items()}
         settings = others | entry
@@ -172,33 +207,17 @@ def _combinations(file: SweepFile) -> Iterator[Changes]:
             yield settings
 
 
-def _draw_combinations(search: RandomSearch) -> Iterator[Changes]:
-    """Yield each draw once: choices from short lists repeat."""
-    generator = random.Random(search.seed)
-    seen = []
-    for _ in range(search.draws):
-        settings = {key: _draw_value(source, generator) for key, source in search.settings.items()}
-        if settings not in seen:
-            seen.append(settings)
-            yield settings
-
-
-def _draw_value(choices: SamplingRange | list[Any], generator: random.Random) -> Any:
-    if isinstance(choices, list):
-        return generator.choice(choices)
-    if choices.log:
-        # Six digits are enough to repeat a draw from its label and still easy to read.
-        value = math.exp(generator.uniform(math.log(choices.low), math.log(choices.high)))
-        return float(f"{value:.6g}")
-    return float(f"{generator.uniform(choices.low, choices.high):.6g}")
-
-
 def _matches(settings: Changes, pattern: Changes) -> bool:
     return all(settings.get(key) == value for key, value in pattern.items())
 
 
 def _swept_settings(settings: Changes) -> Changes:
     return {key: value for key, value in settings.items() if key not in {"label", "base"}}
+
+
+def _seed_last(changes: Changes) -> Changes:
+    """Return the changes with the seed last: a change of all of `train` must not reset it."""
+    return dict(sorted(changes.items(), key=lambda change: change[0] == SEED))
 
 
 def _label(settings: Changes, keys: list[str]) -> str:

@@ -8,10 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config.loader import read_yaml
-from pipeline.config.sweep import SamplingRange, SweepFile, _combinations, load_sweep
+from pipeline.config.random_search import SamplingRange
+from pipeline.config.sweep import SweepFile, _combinations, load_sweep
 from pipeline.files import InputError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+DEMO = REPOSITORY / "configs/sweeps/demo.yaml"  # must be quick: one seed each
 
 
 @pytest.fixture
@@ -159,6 +161,108 @@ def test_a_wrong_sweep_is_refused_in_one_line(folder: Path, text: str, message: 
     assert "sweep.yaml" in str(caught.value)
 
 
+SEEDED = {
+    "axes": "axes: {{features.spectrum: [power, mel]{}}}\n",
+    "label": "axes: {{input.stack: [1, 2]{}}}\nlist: [{{label: as is}}, {{train.batch: 8}}]\n",
+    "random": "axes: {{input.stack: [1, 2]{}}}\n"
+    "random: {{draws: 3, settings: {{model.hidden: [8, 16]}}}}\n",
+}
+
+
+@pytest.mark.parametrize("text", SEEDED.values(), ids=list(SEEDED))
+def test_seeds_are_the_same_as_a_last_axis_of_seeds(folder: Path, text: str):
+    by_axis = sweep(folder, "base: base.yaml\n" + text.format(", train.seed: [0, 1, 2]"))
+    by_seeds = sweep(folder, "base: base.yaml\nseeds: 3\n" + text.format(""))
+    assert by_seeds.experiments == by_axis.experiments
+    assert {s.experiment.train.seed for s in by_seeds.experiments} == {0, 1, 2}
+
+
+def test_seeds_alone_are_an_axis_of_their_own(folder: Path):
+    loaded = sweep(folder, "base: base.yaml\nseeds: 2\n")
+    assert [(s.label, s.experiment.train.seed) for s in loaded.experiments] == [
+        ("seed 0", 0),
+        ("seed 1", 1),
+    ]
+
+
+def test_an_entry_that_replaces_a_whole_section_keeps_the_seeds(folder: Path):
+    loaded = sweep(
+        folder, "base: base.yaml\nseeds: 2\nlist: [{label: a, train: {epochs: 3}}, {label: b}]\n"
+    )
+    trained = [(s.experiment.train.epochs, s.experiment.train.seed) for s in loaded.experiments]
+    assert trained == [(3, 0), (5, 0), (3, 1), (5, 1)]
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds", "expected"),
+    [
+        ("axes: {input.stack: [2]}\n", 100, list(range(100))),
+        ("axes: {input.stack: [2]}\n", 3, [0, 1, 2]),
+        ("axes: {input.stack: [2]}\nseeds: 2\n", 4, [0, 1, 2, 3]),
+        ("axes: {input.stack: [2]}\nseeds: 4\n", 2, [0, 1, 2, 3]),
+        ("axes: {train.seed: [7, 3]}\n", 4, [7, 3, 8, 9]),
+        ("axes: {train.seed: [7, 3]}\n", 1, [7, 3]),
+        ("axes: {train.seed: [7, 3]}\n", None, [7, 3]),
+    ],
+)
+def test_seeds_of_the_command_line_add_what_is_missing(
+    folder: Path, text: str, seeds: int | None, expected: list[int]
+):
+    (folder / "sweep.yaml").write_text(f"base: base.yaml\n{text}")
+    loaded = load_sweep(folder / "sweep.yaml", None, seeds)
+    assert [s.experiment.train.seed for s in loaded.experiments] == expected
+    assert loaded.seeds == seeds
+
+
+def test_an_extended_axis_of_seeds_keeps_its_place(folder: Path):
+    text = "base: base.yaml\naxes: {train.seed: [0], features.spectrum: [power, mel]}\n"
+    before = [s.label for s in sweep(folder, text).experiments]
+    after = [s.label for s in load_sweep(folder / "sweep.yaml", None, 2).experiments]
+    assert after == [*before, "seed 1, power", "seed 1, mel"]
+
+
+@pytest.mark.parametrize(
+    ("text", "changes", "seeds", "message"),
+    [
+        ("seeds: 2\naxes: {train.seed: [0]}\n", {}, None, "seeds: 2 and axes: train.seed both"),
+        ("seeds: 2\nfixed: {train.seed: 1}\n", {}, None, "seeds: 2 and fixed: train.seed both"),
+        ("list: [{input.stack: 2}, {train.seed: 1}]\n", {}, 3, "SEEDS=3 and list: train.seed both"),
+        (
+            "random: {draws: 2, settings: {train.seed: [1, 2]}}\n",
+            {},
+            3,
+            "SEEDS=3 and random: train.seed both",
+        ),
+        ("seeds: 2\n", {"train.seed": 1}, None, "seeds: 2 and SET train.seed both set the seed"),
+        ("list: [{input.stack: 2}]\n", {"train.seed": 1}, 3, "SEEDS=3 and SET train.seed both"),
+        ("axes: {train.seed: [0]}\n", {"train.seed": 1}, 3, "SEEDS=3 and SET train.seed both"),
+        ("seeds: 0\n", {}, None, "sweep.yaml: seeds: 0 .*greater than or equal to 1"),
+        ("seeds: 101\n", {}, None, "sweep.yaml: seeds: 101 .*less than or equal to 100"),
+        ("seeds: 2\n", {}, 0, "SEEDS=0: must be a whole number from 1 to 100"),
+        ("seeds: 2\n", {}, 101, "SEEDS=101: must be a whole number from 1 to 100"),
+    ],
+)
+def test_seeds_set_twice_or_out_of_range_are_refused_in_one_line(
+    folder: Path, text: str, changes: dict[str, Any], seeds: int | None, message: str
+):
+    (folder / "sweep.yaml").write_text(f"base: base.yaml\n{text}")
+    with pytest.raises(InputError, match=message) as caught:
+        load_sweep(folder / "sweep.yaml", changes, seeds)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_arm_is_the_experiments_that_differ_in_their_seed_only(folder: Path):
+    loaded = sweep(
+        folder,
+        "base: base.yaml\naxes: {train.seed: [0, 1], features.spectrum: [power, mel]}\n"
+        "exclude: [{features.spectrum: mel, train.seed: 1}]\n",
+    )
+    assert [[s.label for s in arm] for arm in loaded.arms] == [
+        ["seed 0, power", "seed 1, power"],
+        ["seed 0, mel"],
+    ]
+
+
 @settings(max_examples=50, deadline=None)
 @given(
     st.dictionaries(
@@ -180,7 +284,18 @@ def test_each_sweep_in_the_repository_is_valid_and_states_question_and_cost(
     monkeypatch.setenv("AN4", "/an4")
     loaded = load_sweep(path)
     assert loaded.question.startswith("Question:")
-    assert "Cost:" in loaded.question
+    assert loaded.cost.startswith(f"{len(loaded.experiments)} runs ")
+
+
+@pytest.mark.parametrize(
+    "path", sorted({*REPOSITORY.glob("configs/sweeps/*.yaml")} - {DEMO}), ids=str
+)
+def test_each_arm_of_each_sweep_in_the_repository_has_at_least_three_seeds(path: Path, monkeypatch):
+    monkeypatch.setenv("AN4", "/an4")
+    loaded = load_sweep(path)
+    for arm in loaded.arms:
+        seeds = {swept.experiment.train.seed for swept in arm}
+        assert len(seeds) == len(arm) >= 3
 
 
 def test_a_change_to_what_the_sweep_varies_is_refused(folder: Path):

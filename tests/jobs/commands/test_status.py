@@ -8,9 +8,10 @@ from jobs.slurm.client import sweep_tag
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.ledger import LedgerEntry
 from jobs.sweep.record import make_record
-from pipeline.config.sweep import load_sweep
+from pipeline.config.sweep import Sweep, load_sweep
 from pipeline.corpus import readers
 from pipeline.files import write_json
+from tests.jobs.conftest import TinyProject
 
 
 def test_cancel_finds_a_job_that_an_interrupted_submission_left(tmp_path, fake_slurm, capsys):
@@ -38,9 +39,7 @@ def test_status_says_what_set_the_last_make_sweep_had_and_that_no_file_has_chang
 ):
     bench = make_project("csv")
     sweep = load_sweep(bench.sweep_file, {"train.epochs": 3, "model.clamp": None})
-    corpus = sweep.experiments[0].experiment.corpus
-    made = make_record(sweep, {corpus: readers.build_manifest(corpus, bench.work)}, bench.work)
-    write_json(bench.sweep_folder.record_file, asdict(made))
+    _write_record(bench, sweep)
     changes = ["--set", "train.epochs=3", "--set", "model.clamp=null"]
     words = ["status", str(bench.sweep_file), "--work", str(bench.work), "--once"]
     assert parser.main(words) == 0
@@ -53,3 +52,28 @@ def test_status_says_what_set_the_last_make_sweep_had_and_that_no_file_has_chang
     bench.sweep_file.write_text(bench.sweep_file.read_text().replace("power, mel", "power"))
     assert parser.main([*words, *changes]) == 0
     assert f"{bench.sweep_file} has changed since the last make sweep" in capsys.readouterr().out
+
+
+def test_status_without_seeds_says_what_seeds_there_were_and_not_that_the_file_has_changed(
+    make_project, capsys
+):
+    bench = make_project("csv")
+    _write_record(bench, load_sweep(bench.sweep_file, {"train.epochs": 3}, 2))
+    words = ["status", str(bench.sweep_file), "--work", str(bench.work), "--once"]
+    assert parser.main(words) == 0
+    printed = capsys.readouterr().out
+    assert 'this shows the last make sweep, which had SET="train.epochs=3" and SEEDS=2' in printed
+    assert "power, seed 1" in printed
+    assert "has changed" not in printed
+    bench.sweep_file.write_text(f"{bench.sweep_file.read_text()}# other bytes, same runs\n")
+    assert parser.main([*words, "--set", "train.epochs=3", "--seeds", "2"]) == 0
+    assert "last make sweep" not in capsys.readouterr().out
+    _write_record(bench, load_sweep(bench.sweep_file))
+    assert parser.main([*words, "--seeds", "2"]) == 0
+    assert "this shows the last make sweep, which had no SEEDS\n" in capsys.readouterr().out
+
+
+def _write_record(bench: TinyProject, sweep: Sweep) -> None:
+    corpus = sweep.experiments[0].experiment.corpus
+    made = make_record(sweep, {corpus: readers.build_manifest(corpus, bench.work)}, bench.work)
+    write_json(bench.sweep_folder.record_file, asdict(made))

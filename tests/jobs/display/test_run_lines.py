@@ -4,6 +4,7 @@ import io
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -11,6 +12,8 @@ from rich.console import Console
 from jobs import messages
 from jobs.display import run_lines, run_table
 from jobs.sweep.run_status import RunStatus
+from pipeline.config.experiment import load_experiment
+from pipeline.config.sweep import load_sweep, single_run_sweep
 from pipeline.runs.folder import Heartbeat, Usage
 from tests.results.examples import RunScenario, make_rows
 
@@ -26,6 +29,32 @@ def table_lines(*statuses: RunStatus, width: int = 100) -> list[str]:
 def running(**facts) -> RunStatus:
     beat = Heartbeat(epoch=3, epochs=40, loss_per_character=1.5, dev_cer=0.25, seconds_left=60.0)
     return RunStatus("seed=0", "0123456789ab", "running", heartbeat=beat, **facts)
+
+
+@pytest.mark.parametrize(
+    ("exclude", "line"),
+    [
+        ("{train.seed: 9}", "s: 2 arms x 3 seeds = 6 runs"),
+        ("{features.spectrum: mel}", "s: 1 arm x 3 seeds = 3 runs"),
+        ("{features.spectrum: mel, train.seed: 1}", "s: 2 arms of 2 to 3 seeds = 5 runs"),
+    ],
+)
+def test_a_sweep_opens_with_its_arms_seeds_and_runs(tmp_path: Path, exclude: str, line: str):
+    (tmp_path / "demo.yaml").write_text("reader: demo\n")
+    (tmp_path / "base.yaml").write_text("corpus: demo.yaml\n")
+    (tmp_path / "s.yaml").write_text(
+        "base: base.yaml\naxes: {features.spectrum: [power, mel]}\nseeds: 3\n"
+        f"exclude: [{exclude}]\n"
+    )
+    assert run_lines.opening_lines(load_sweep(tmp_path / "s.yaml")) == [line]
+
+
+def test_a_single_run_opens_without_arms(tmp_path: Path):
+    (tmp_path / "demo.yaml").write_text("reader: demo\n")
+    (tmp_path / "base.yaml").write_text("corpus: demo.yaml\n")
+    path = tmp_path / "base.yaml"
+    single = single_run_sweep(path, load_experiment(path), "train")
+    assert run_lines.opening_lines(single) == []
 
 
 def test_a_long_cause_does_not_squeeze_the_table():

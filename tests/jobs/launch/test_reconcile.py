@@ -228,10 +228,57 @@ def test_a_plan_is_printed_and_nothing_is_submitted(make_project, capsys):
     )
     assert parser.main(sweep(bench, "--dry-run")) == 0
     printed = capsys.readouterr().out
-    assert printed.endswith("cost of all its runs, as the sweep file says: 2 runs of a second.\n")
+    assert "tiny: 2 arms x 1 seed = 2 runs\n" in printed
+    assert "cost of all its runs, as the sweep file says: 2 runs of a second.\n" in printed
     assert "features: 1 slice in 1 task of at most 1" in printed
     assert "runs: 2 runs in 2 tasks of at most 1" in printed
     assert not list(bench.work.glob("*/*"))
+
+
+def test_more_seeds_add_what_is_missing_and_repeat_nothing(make_project, run_in_process: Typed):
+    bench = make_project("csv", epochs=1)
+    bench.sweep_file.write_text("# Cost: 2 runs of a second.\n" + bench.sweep_file.read_text())
+    assert "tiny: 2 arms x 1 seed = 2 runs\n" in run_in_process(*sweep(bench))[1]
+    first = {run.run_id: run.heartbeat for run in states(bench)}
+
+    printed = run_in_process(*sweep(bench, "--seeds", "2", "--dry-run"))[1]
+    assert "tiny: 2 arms x 2 seeds = 4 runs\n" in printed
+    assert "cost without SEEDS=2, as the sweep file says: 2 runs of a second.\n" in printed
+    assert "runs: 2 runs in 2 tasks" in printed
+    assert {run.run_id for run in states(bench)} == set(first)  # a plan alone changes nothing
+
+    assert "tiny: 2 arms x 2 seeds = 4 runs\n" in run_in_process(*sweep(bench, "--seeds", "2"))[1]
+    assert [(run.label, run.state) for run in states(bench)] == [
+        ("power, seed 0", "finished"),
+        ("power, seed 1", "finished"),
+        ("mel, seed 0", "finished"),
+        ("mel, seed 1", "finished"),
+    ]
+    seen = {run.run_id: run.heartbeat for run in states(bench)}
+    assert first.items() <= seen.items()
+    assert len(seen) == 4
+    trained = [item for entry in bench.sweep_folder.ledger.entries() for item in entry.items]
+    assert sorted(item for item in trained if item in seen) == sorted(seen)
+    assert f"SWEEP={bench.sweep_file} SEEDS=2 " in bench.sweep_folder.report_file.read_text()
+    printed = run_in_process(*sweep(bench, "--seeds", "2"))[1]
+    assert "nothing to do: 4 of 4 runs are finished" in printed
+
+
+def test_seeds_are_refused_for_the_features_of_a_corpus(make_project, capsys):
+    bench = make_project("csv")
+    corpus = bench.configs / "corpora" / "tiny.yaml"
+    words = ["features", "--corpus", corpus, "--work", bench.work, "--seeds", "2"]
+    assert "SEEDS changes nothing of CORPUS=…: leave it out" in refused(capsys, *words)
+
+
+def test_the_features_of_a_sweep_are_the_same_for_any_number_of_seeds(make_project, run_in_process):
+    bench = make_project("csv")
+    words = ["features", "--sweep", bench.sweep_file, "--work", bench.work, "--seeds"]
+    printed = run_in_process(*words, "2")[1]
+    assert "features: 2 sets of 12 utterances" in printed
+    assert "seeds" not in printed  # no run was asked for
+    assert len(load_record(bench.sweep_folder).runs) == 4
+    assert "nothing to do: 2 feature sets" in run_in_process(*words, "3")[1]
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:

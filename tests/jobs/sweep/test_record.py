@@ -28,6 +28,11 @@ def test_a_sweep_is_found_by_its_file_and_an_experiment_by_its_name(
     assert (record.sweep_argument, record.command) == (argument, command)
 
 
+def test_the_command_that_continues_a_sweep_has_its_seeds():
+    record = SweepRecord("a", "", "c/a.yaml", "", RUNS, (), seeds=5)
+    assert record.command == "make sweep SWEEP=c/a.yaml SEEDS=5"
+
+
 @pytest.mark.parametrize("stem", ["tiny", "tiny.v2"])
 def test_the_status_command_that_train_prints_works(make_project, capsys, fake_slurm, stem: str):
     bench = make_project("an4")
