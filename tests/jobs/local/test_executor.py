@@ -28,11 +28,12 @@ signal.signal(signal.SIGTERM, stop)
 started = time.time()
 open(sys.argv[2] + ".started", "w").close()
 time.sleep(task["seconds"])
-names = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
+names = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "BLANKSLATE_DEALER")
 variables = {name: os.environ.get(name) for name in names}
 result = {"started": started, "ended": time.time(), **variables}
 json.dump(result, open(sys.argv[2] + ".result", "w"))
-print("printed at the end")
+print("printed at the end", flush=True)
+print("and an error", file=sys.stderr)
 sys.exit(task["code"])
 """
 
@@ -67,7 +68,7 @@ def test_each_task_runs_once_and_its_exit_code_is_reported(tmp_path, code):
     assert sorted(ended, key=lambda each: each.code) == [
         ExitStatus(file, index) for index, file in enumerate(files)
     ]
-    assert executor.output_path(files[0]).read_text() == "printed at the end\n"
+    assert executor.output_path(files[0]).read_text() == "printed at the end\nand an error\n"
 
 
 def test_there_are_never_more_tasks_than_slots(tmp_path, code):
@@ -87,6 +88,41 @@ def test_each_slot_has_its_threads_and_its_gpu(tmp_path, code):
     run(files, Slots(2, 3, ("0", "GPU-b")), code)
     assert {result_of(file)["CUDA_VISIBLE_DEVICES"] for file in files} == {"0", "GPU-b"}
     assert {result_of(file)["OMP_NUM_THREADS"] for file in files} == {"3"}
+    assert {result_of(file)["BLANKSLATE_DEALER"] for file in files} == {str(os.getpid())}
+
+
+def test_more_slots_than_gpus_share_the_gpus(tmp_path):
+    slots = Slots(3, 1, ("0", "1"))
+    gpus = [slots.environment(slot, tmp_path)["CUDA_VISIBLE_DEVICES"] for slot in range(3)]
+    assert gpus == ["0", "1", "0"]
+
+
+def test_a_stop_starts_no_task(tmp_path, code):
+    file = task(tmp_path, 0)
+    nothing = lambda _: None  # noqa: E731
+    executor.run_tasks([file], Slots(1, 1), code, nothing, nothing, stop=lambda: True)
+    assert not executor.output_path(file).exists()
+
+
+def test_the_former_handler_of_sigterm_is_restored(tmp_path, code):
+    before = signal.getsignal(signal.SIGTERM)
+    run([task(tmp_path, 0)], Slots(1, 1), code)
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize("one_thread", [True, False])
+def test_a_task_is_forked_if_this_process_has_one_thread(tmp_path, code, monkeypatch, one_thread):
+    forked = []
+
+    def fake_fork(run, file, *_):
+        forked.append(file)
+        return subprocess.Popen([sys.executable, "-c", "raise SystemExit(5)"])
+
+    monkeypatch.setattr(executor, "ForkedProcess", fake_fork)
+    monkeypatch.setattr(executor.fork_worker, "can_fork", lambda: one_thread)
+    file = task(tmp_path, 0, code=4)
+    assert run([file], Slots(1, 1, fork=hash), code) == [ExitStatus(file, 5 if one_thread else 4)]
+    assert forked == ([file] if one_thread else [])
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to send")
@@ -113,7 +149,11 @@ def test_slots_are_the_cpus_or_those_of_the_profile(monkeypatch):
     assert executor.slots_for_runs(LocalProfile(device="cpu", slots=3)) == Slots(3, 2)
     assert executor.slots_for_runs(LocalProfile(device="cpu", slots=2, threads=1)) == Slots(2, 1)
     assert executor.slots_for_features(LocalProfile(), hash) == Slots(8, 1, fork=hash)
-    many = executor.MAX_UTTERANCES_TO_FORK + 1
+    assert executor.slots_for_features(LocalProfile(slots=3)) == Slots(3, 1)
+    assert executor.slots_for_runs(LocalProfile(device="cpu", slots=9)) == Slots(9, 1)
+    most = executor.MAX_UTTERANCES_TO_FORK
+    assert executor.slots_for_features(LocalProfile(), hash, utterances=most).fork is hash
+    many = most + 1
     assert executor.slots_for_features(LocalProfile(), hash, utterances=many) == Slots(
         8, 1, fork=None
     )
@@ -121,8 +161,9 @@ def test_slots_are_the_cpus_or_those_of_the_profile(monkeypatch):
 
 def test_each_visible_gpu_is_a_slot(monkeypatch):
     monkeypatch.setattr(executor, "available_cpus", lambda: 8)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, 5,")
     assert executor.slots_for_runs(LocalProfile()) == Slots(2, 4, ("2", "5"))
+    assert executor.slots_for_runs(LocalProfile(slots=4)) == Slots(4, 2, ("2", "5"))
     assert executor.slots_for_runs(LocalProfile(device="cpu")) == Slots(8, 1)
 
 
@@ -131,6 +172,8 @@ def test_gpus_are_those_of_nvidia_smi_if_no_variable_is_set(monkeypatch, fake_sl
     assert executor.visible_gpus("auto") == ()
     fake_slurm("nvidia-smi", "0\n1\n")
     assert executor.visible_gpus("auto") == ("0", "1")
+    fake_slurm("nvidia-smi", "no driver", code=9)
+    assert executor.visible_gpus("auto") == ()
 
 
 SAVE_SLOWLY = """
@@ -151,3 +194,27 @@ def test_an_interrupt_that_make_repeats_kills_no_child():
         executor._stop_children([RunningTask(Path("a.json"), 0, child)])
         again.join()
     assert child.returncode == 3
+
+
+IGNORE_SIGTERM = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("ready", flush=True)
+time.sleep(30)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.parametrize(("limit_s", "interrupts"), [(0.2, 0), (60, 1)])
+def test_a_child_that_does_not_stop_is_killed_at_the_limit_or_by_another_interrupt(
+    monkeypatch, limit_s, interrupts
+):
+    monkeypatch.setattr(executor, "CHILD_STOP_TIMEOUT_S", limit_s)
+    monkeypatch.setattr(executor, "INTERRUPT_DEBOUNCE_S", 0.1)
+    with subprocess.Popen([sys.executable, "-c", IGNORE_SIGTERM], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        for _ in range(interrupts):
+            threading.Timer(0.4, os.kill, (os.getpid(), signal.SIGINT)).start()
+        executor._stop_children([RunningTask(Path("a.json"), 0, child)])
+    assert child.returncode == -signal.SIGKILL

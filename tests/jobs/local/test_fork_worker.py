@@ -81,3 +81,16 @@ except fork_worker.subprocess.TimeoutExpired:
 print(json.dumps([running, child.wait(30)]))
 """
     assert script(body, tmp_path / "task.json") == [None, -signal.SIGKILL]
+
+
+def test_a_fork_has_its_environment_and_both_output_streams_in_its_file(tmp_path):
+    body = """
+def run(task):
+    os.write(1, os.environ["WORD"].encode())
+    os.write(2, b" error")
+    return 0
+child = fork_worker.ForkedProcess(run, task, task.with_suffix(".out"), {"WORD": "given"})
+print(json.dumps(child.wait(30)))
+"""
+    assert script(body, tmp_path / "task.json") == 0
+    assert (tmp_path / "task.out").read_text() == "given error"

@@ -41,6 +41,21 @@ def test_a_sweep_has_an_owner_while_the_owner_runs(tmp_path: Path):
     assert not file.exists()
 
 
+def test_a_process_that_ended_is_no_owner(tmp_path: Path):
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    file = tmp_path / "owner.json"
+    write_json(file, {"host": socket.gethostname(), "pid": child.pid})
+    assert owner_pid(file) is None
+
+
+def test_an_owner_file_that_was_deleted_meanwhile_is_no_error(tmp_path: Path):
+    file = tmp_path / "owner.json"
+    with own_sweep(file):
+        file.unlink()
+    assert not file.exists()
+
+
 @pytest.mark.parametrize(("host", "age"), [("elsewhere", 0), ("here", OWNER_TIMEOUT_S + 1)])
 def test_a_file_of_another_host_or_a_silent_process_is_no_owner(tmp_path: Path, host, age):
     file = tmp_path / "owner.json"
