@@ -9,14 +9,17 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from jobs.local.executor import RunningTask
 from jobs.messages import count_text, duration_text
 from jobs.node.feature_task import TaskProgress, read_progress
 from jobs.node.task_file import progress_path
 from jobs.sweep.feature_status import FeatureStatus
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.record import SweepRecord
+
+if TYPE_CHECKING:  # status must not import what starts processes
+    from jobs.local.executor import RunningTask
 
 PROGRESS_TIMEOUT_S = 60.0  # a task that computes writes its progress more often than this
 
@@ -33,7 +36,7 @@ class FeatureProgress:
     def elapsed_s(self) -> float:
         return time.monotonic() - self._began
 
-    def format_line(self, running: Sequence[RunningTask]) -> str:
+    def format_line(self, running: "Sequence[RunningTask]") -> str:
         """Return `features: 512 of 1078 utterances, 21 min 07 s of 48 min 23 s of speech, …`."""
         done = sum((read_progress(process.task) for process in running), self.completed)
         total, took = self.total, self.elapsed_s

@@ -7,10 +7,7 @@ Not here: the table of runs (run_table.py), whose library a piped command does n
 from collections.abc import Sequence
 
 from jobs.messages import count_text, duration_text, number_text, percent_text
-from jobs.slurm.resources import ResourceOverride
-from jobs.sweep.plan import Plan
 from jobs.sweep.run_status import RunStatus
-from pipeline.config.sweep import Sweep
 from pipeline.runs.folder import EpochReport, Heartbeat
 from pipeline.runs.rows import Row
 
@@ -24,27 +21,6 @@ STATE_STYLES = {
     "waiting": "dim",
 }
 EXPLAINED_STATES = {"failed", "lost", "stopped"}  # explained below the table
-
-
-def opening_lines(sweep: Sweep) -> list[str]:
-    """Return how many runs a sweep has, and their cost; nothing for a sweep of one run.
-
-    `spectrum: 3 arms x 3 seeds = 9 runs`
-    """
-    if len(sweep.experiments) == 1:
-        return []
-    seeds = sorted({len(arm) for arm in sweep.arms})
-    arms, runs = count_text(len(sweep.arms), "arm"), count_text(len(sweep.experiments), "run")
-    each = (
-        f" x {count_text(seeds[0], 'seed')}"
-        if len(seeds) == 1
-        else f" of {seeds[0]} to {count_text(seeds[-1], 'seed')}"
-    )
-    lines = [f"{sweep.name}: {arms}{each} = {runs}"]
-    if sweep.cost:
-        of = f"without SEEDS={sweep.seeds}" if sweep.seeds else "of all its runs"
-        lines.append(f"cost {of}, as the sweep file says: {sweep.cost}")
-    return lines
 
 
 def state_counts_line(statuses: Sequence[RunStatus]) -> str:
@@ -122,34 +98,3 @@ def epoch_report_lines(report: EpochReport) -> list[str]:
             f"    hypothesis  {hypothesis.strip() or '(empty)'}",
         ]
     return lines
-
-
-def plan_lines(plan: Plan) -> list[str]:
-    """Return what DRY=1 prints first: the tasks that would be submitted."""
-    lines = []
-    for name, arrays in (("features", plan.features), ("runs", plan.runs)):
-        noun = "slice" if name == "features" else "run"
-        for array in arrays:
-            items = sum(map(len, array.tasks))
-            at_once = f", {array.throttle} at once" if array.throttle else ""
-            lines.append(
-                f"{name}: {count_text(items, noun)} in {count_text(len(array.tasks), 'task')} "
-                f"of at most {max(map(len, array.tasks))}{at_once}{_override_text(array.override)}"
-            )
-    if plan.report:
-        lines.append("report: 1 task")
-    return [*lines, *deferred_lines(plan)]
-
-
-def deferred_lines(plan: Plan) -> list[str]:
-    """Lines about slices and runs that the limits leave no room for now."""
-    return [
-        f"no room now for {count_text(left, noun)}: make sweep again later"
-        for left, noun in ((plan.deferred_slices, "slice"), (plan.deferred_runs, "run"))
-        if left
-    ]
-
-
-def _override_text(override: ResourceOverride) -> str:
-    memory = f", {override.memory_gb:g} GB each" if override.memory_gb else ""
-    return memory + (f", not on {', '.join(override.exclude)}" if override.exclude else "")

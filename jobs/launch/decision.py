@@ -8,7 +8,7 @@ division into tasks and arrays (sweep/plan.py), carrying it out (submit.py, loca
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jobs.display.run_lines import deferred_lines
+from jobs.display.plan_lines import deferred_lines
 from jobs.launch.sweep_state import SweepState
 from jobs.messages import count_text
 from jobs.profile import Profile

@@ -7,7 +7,7 @@ Not here: making the plan (decision.py), submitting it (submit.py).
 import shutil
 from collections.abc import Iterator
 
-from jobs.display.run_lines import plan_lines
+from jobs.display.plan_lines import plan_lines
 from jobs.launch import entrypoint
 from jobs.launch.submit import STARTS_AFTER, slurm_arrays
 from jobs.messages import count_text

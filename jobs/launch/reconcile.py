@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from shlex import quote
 
-from jobs.display.run_lines import opening_lines
+from jobs.display.plan_lines import opening_lines
 from jobs.launch import local_run, missing_features, orphan_jobs, submit
 from jobs.launch.decision import Decision, decide
 from jobs.launch.sweep_state import (

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from jobs import messages
-from jobs.display import run_lines, run_table
+from jobs.display import plan_lines, run_lines, run_table
 from jobs.sweep.run_status import RunStatus
 from pipeline.config.experiment import load_experiment
 from pipeline.config.sweep import load_sweep, single_run_sweep
@@ -46,7 +46,7 @@ def test_a_sweep_opens_with_its_arms_seeds_and_runs(tmp_path: Path, exclude: str
         "base: base.yaml\naxes: {features.spectrum: [power, mel]}\nseeds: 3\n"
         f"exclude: [{exclude}]\n"
     )
-    assert run_lines.opening_lines(load_sweep(tmp_path / "s.yaml")) == [line]
+    assert plan_lines.opening_lines(load_sweep(tmp_path / "s.yaml")) == [line]
 
 
 def test_a_single_run_opens_without_arms(tmp_path: Path):
@@ -54,7 +54,7 @@ def test_a_single_run_opens_without_arms(tmp_path: Path):
     (tmp_path / "base.yaml").write_text("corpus: demo.yaml\n")
     path = tmp_path / "base.yaml"
     single = single_run_sweep(path, load_experiment(path), "train")
-    assert run_lines.opening_lines(single) == []
+    assert plan_lines.opening_lines(single) == []
 
 
 def test_a_long_cause_does_not_squeeze_the_table():
