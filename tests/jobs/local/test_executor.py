@@ -105,9 +105,12 @@ def test_a_stop_starts_no_task(tmp_path, code):
 
 
 def test_the_former_handler_of_sigterm_is_restored(tmp_path, code):
-    before = signal.getsignal(signal.SIGTERM)
-    run([task(tmp_path, 0)], Slots(1, 1), code)
-    assert signal.getsignal(signal.SIGTERM) == before
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        run([task(tmp_path, 0)], Slots(1, 1), code)
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @pytest.mark.parametrize("one_thread", [True, False])
