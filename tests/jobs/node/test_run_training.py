@@ -1,14 +1,18 @@
 """Training of one run: strict corpora, the last heartbeat, and the record of a failure."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
-from jobs.exit_codes import FAILED
-from jobs.node import run_training
+from jobs.exit_codes import DONE, FAILED, STOPPED
+from jobs.node import run_lock, run_training
+from jobs.node.run_lock import FolderLock, LockHeld, LockOwner
 from jobs.node.run_training import RunResources
 from jobs.node.signals import StopRequest
 from jobs.node.usage import Allocation
@@ -17,7 +21,7 @@ from pipeline.corpus import readers
 from pipeline.features import precompute
 from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError
-from pipeline.runs.folder import RunFolder
+from pipeline.runs.folder import RunFolder, Stopped
 from tests.jobs.conftest import TinyProject
 
 
@@ -72,3 +76,79 @@ def test_a_failing_run_records_its_cause_with_the_traceback(tmp_path: Path):
     assert (failure.cause, failure.job) == ("missing features", "")
     assert failure.traceback.startswith("Traceback")
     assert "MissingFeaturesError" in failure.traceback
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path / "runs" / "a1")
+
+
+def train(folder: RunFolder, stop: StopRequest) -> int:
+    return run_training.train_run(
+        folder, Path("mel-0"), RunResources("cpu", 1), Allocation(1), stop
+    )
+
+
+def test_a_stopped_process_and_a_finished_run_start_no_training(folder, monkeypatch):
+    monkeypatch.setattr(run_training, "_fit", lambda *_: pytest.fail("trained"))
+    stop = StopRequest()
+    stop.handle_signal(15)
+    assert train(folder, stop) == STOPPED
+    folder.finish([])
+    assert train(folder, StopRequest()) == DONE
+    assert not folder.log_file.exists()
+
+
+def test_a_run_that_finishes_leaves_no_former_lock(folder, monkeypatch):
+    monkeypatch.setattr(run_training, "_fit", lambda folder, *_: folder.finish([]))
+    assert train(folder, StopRequest()) == DONE
+    assert folder.finished
+    assert not list(folder.path.glob("*claim*"))
+
+
+def test_a_process_that_is_stopped_while_it_waits_for_the_lock_says_so(folder, monkeypatch):
+    monkeypatch.setattr(run_training, "_fit", lambda *_: pytest.fail("trained"))
+    stop = StopRequest()
+
+    def stop_then_wait(folder: Path, should_give_up: Callable[[], bool]) -> None:
+        stop.handle_signal(15)
+        assert should_give_up()
+        raise LockHeld(folder, LockOwner.current_process())
+
+    monkeypatch.setattr(run_lock, "acquire", stop_then_wait)
+    assert train(folder, stop) == STOPPED
+
+
+def test_a_run_that_its_former_owner_has_finished_is_not_trained_again(folder, monkeypatch):
+    monkeypatch.setattr(run_training, "_fit", lambda *_: pytest.fail("trained"))
+
+    @contextmanager
+    def acquire_after_the_end(path: Path, _: Callable[[], bool]) -> Iterator[FolderLock]:
+        folder.finish([])
+        yield FolderLock(path, LockOwner.current_process())
+
+    monkeypatch.setattr(run_lock, "acquire", acquire_after_the_end)
+    assert train(folder, StopRequest()) == DONE
+
+
+@pytest.mark.parametrize(("is_lost", "code"), [(True, DONE), (False, STOPPED)])
+def test_a_process_that_lost_its_lock_leaves_the_run_to_another(folder, monkeypatch, is_lost, code):
+    monkeypatch.setattr(run_lock, "LOCK_REFRESH_INTERVAL_S", 0.02)
+    stop = StopRequest()
+
+    def fit(folder: RunFolder, *rest: Any) -> None:
+        should_stop = rest[-1]
+        assert not should_stop()
+        if is_lost:
+            (folder.path / "claim").rename(folder.path / "claim-0")
+        else:
+            stop.handle_signal(15)
+        deadline = time.monotonic() + 10
+        while not should_stop():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        raise Stopped
+
+    monkeypatch.setattr(run_training, "_fit", fit)
+    assert train(folder, stop) == code
+    assert folder.failure() is None
