@@ -140,7 +140,7 @@ class _ProgressWriter:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        # Of the slices that are done; and with the part of the current slice.
+        # The progress of completed slices; the same with the part of the current slice.
         self._completed = self._current = TaskProgress()
         self._began = self._written = time.monotonic()
 

@@ -21,9 +21,9 @@ FakeCommand = Callable[..., Path]
 
 @pytest.fixture
 def fake_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeCommand:
-    """`fake_slurm("squeue", "text")`: that command prints it, and notes what it was asked.
+    """`fake_slurm("squeue", "text")` installs a command that prints the text and logs its arguments.
 
-    No other command of SLURM is to be found, whatever this machine has.
+    Commands of SLURM that are not installed so are not found, even where this machine has them.
     """
     if sys.platform == "win32":
         pytest.skip("the fake commands are shell scripts")
@@ -109,7 +109,7 @@ class TinyProject:
         return SweepFolder(self.work, "tiny")
 
     def wav_path(self, utterance: str) -> Path:
-        """Of an utterance such as faaa-an0-b of the corpus in AN4's layout."""
+        """Return the file of an utterance, such as faaa-an0-b, in AN4's layout."""
         speaker, prefix, suffix = utterance.split("-")
         name = f"{prefix}-{speaker}-{suffix}.wav"
         return self.corpus / "wav" / "an4_clstk" / speaker / name

@@ -58,7 +58,7 @@ def test_chosen_utterances_are_the_same_wherever_they_lie(features: FeatureSet):
 
 
 class Largest(TorchDispatchMode):
-    """Of the tensors in this memory that are made within it."""
+    """Record the largest number of rows of a tensor that is made in memory inside the block."""
 
     rows = 0
 
