@@ -21,7 +21,7 @@ FakeCommand = Callable[..., Path]
 
 @pytest.fixture
 def fake_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeCommand:
-    """`fake_slurm("squeue", "text")` installs a command that prints the text and logs its arguments.
+    """`fake_slurm("squeue", "text")` installs a command that prints it and logs its arguments.
 
     Commands of SLURM that are not installed so are not found, even where this machine has them.
     """
