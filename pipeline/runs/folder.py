@@ -217,7 +217,9 @@ class RunFolder:
         if not self.hypotheses_file.exists():
             return []
         text = self.hypotheses_file.read_text(encoding="utf-8")
-        _, *lines = csv.reader(io.StringIO(text, newline=""))
+        columns, *lines = csv.reader(io.StringIO(text, newline=""))
+        if "speaker" not in columns:  # an earlier version did not write it
+            lines = [[*line, ""] for line in lines]
         return [_parse_hypothesis(*line) for line in lines]
 
     @property
@@ -265,9 +267,12 @@ def _sha256(file: Path, mtime_ns: int, size: int) -> str:
 
 
 def _parse_hypothesis(
-    utterance_id: str, split: str, reference: str, hypothesis: str, *counts: str
+    utterance_id: str, split: str, reference: str, hypothesis: str, *counts_and_speaker: str
 ) -> Hypothesis:
-    return Hypothesis(utterance_id, split, reference, hypothesis, *map(int, counts))
+    *counts, speaker = counts_and_speaker
+    return Hypothesis(
+        utterance_id, split, reference, hypothesis, *map(int, counts), speaker=speaker
+    )
 
 
 def _read_record(kind: type[JsonRecord], path: Path) -> JsonRecord | None:
