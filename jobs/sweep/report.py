@@ -14,10 +14,11 @@ from jobs.node.failures import REMEDIES
 from jobs.sweep import job_queue, run_status
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.record import SweepRecord, load_record
-from pipeline.results import efficiency, rejected
+from pipeline.features import rejected
+from pipeline.features.rejected import FeatureSource
+from pipeline.results import efficiency
 from pipeline.results import report as reports
 from pipeline.results.comparison import SweepComparison
-from pipeline.results.rejected import FeatureSource
 from pipeline.results.run_summary import SweepRun
 
 

@@ -19,6 +19,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
+from pipeline.features.rejected import CorpusRefusals
 from pipeline.files import write_text
 from pipeline.results import formatting, run_summary, table
 from pipeline.results.comparison import (
@@ -32,7 +33,6 @@ from pipeline.results.figures.figure_specs import FIGURE_SPECS
 from pipeline.results.figures.learning_curves import Curve, draw_figure
 from pipeline.results.figures.style import PALETTE
 from pipeline.results.figures.svg_embed import embed_svg
-from pipeline.results.rejected import CorpusRefusals
 from pipeline.results.run_summary import RunSummary, SweepRun
 from pipeline.results.transcripts import compare_utterances
 from pipeline.runs import plateau

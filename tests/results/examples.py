@@ -12,7 +12,7 @@ from pipeline.config.corpus import Corpus
 from pipeline.config.experiment import Experiment
 from pipeline.config.loader import set_key
 from pipeline.decoding.scoring import ErrorCount, Score
-from pipeline.results.rejected import CorpusRefusals
+from pipeline.features.rejected import CorpusRefusals
 from pipeline.results.report import WrittenReport, write_report_folder
 from pipeline.results.run_summary import SweepRun
 from pipeline.runs.folder import Failure, Heartbeat, Hypothesis, RunFolder

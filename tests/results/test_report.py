@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.corpus.manifest import Refusal
+from pipeline.features.rejected import MAX_SHOWN_REFUSALS, CorpusRefusals
 from pipeline.results.figures.figure_specs import FIGURE_SPECS
 from pipeline.results.figures.style import PALETTE
-from pipeline.results.rejected import MAX_SHOWN_REFUSALS, CorpusRefusals
 from pipeline.results.report import TEMPLATE_DIR
 from pipeline.results.run_summary import SweepRun
 from pipeline.runs.folder import RunFolder
