@@ -1,4 +1,4 @@
-"""What may be said of arms: differences of error rates, over seeds, utterances and speakers.
+"""Inference: which differences of arms are more than chance of seeds, utterances and speakers.
 
 In:   the errors of each arm's runs on one test set, reference lengths, speakers.
 Out:  rates, simultaneous intervals and adjusted p-values of all pairs of arms. NumPy only.

@@ -217,9 +217,7 @@ class RunFolder:
         if not self.hypotheses_file.exists():
             return []
         text = self.hypotheses_file.read_text(encoding="utf-8")
-        columns, *lines = csv.reader(io.StringIO(text, newline=""))
-        if "speaker" not in columns:  # an earlier version did not write it
-            lines = [[*line, ""] for line in lines]
+        _, *lines = csv.reader(io.StringIO(text, newline=""))
         return [_parse_hypothesis(*line) for line in lines]
 
     @property
@@ -267,12 +265,10 @@ def _sha256(file: Path, mtime_ns: int, size: int) -> str:
 
 
 def _parse_hypothesis(
-    utterance_id: str, split: str, reference: str, hypothesis: str, *counts_and_speaker: str
+    utterance_id: str, split: str, reference: str, hypothesis: str, *rest: str
 ) -> Hypothesis:
-    *counts, speaker = counts_and_speaker
-    return Hypothesis(
-        utterance_id, split, reference, hypothesis, *map(int, counts), speaker=speaker
-    )
+    counts, speaker = map(int, rest[:12]), "".join(rest[12:])  # earlier versions wrote no speaker
+    return Hypothesis(utterance_id, split, reference, hypothesis, *counts, speaker=speaker)
 
 
 def _read_record(kind: type[JsonRecord], path: Path) -> JsonRecord | None:

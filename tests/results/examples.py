@@ -78,7 +78,7 @@ def corrupt_transcript(text: str, rate: float, rng: random.Random) -> str:
 def make_hypotheses(split: str, scenario: RunScenario, rate: float) -> list[Hypothesis]:
     rng = random.Random(f"{split} {scenario}")
     return [
-        Hypothesis.of(name, split, text, corrupt_transcript(text, rate, rng))
+        Hypothesis.of(name, split, text, corrupt_transcript(text, rate, rng), name.split("-")[1])
         for name, text in make_references(split, scenario.utterances)
     ]
 
