@@ -101,7 +101,7 @@ class ArmInference:
         left = error**2 - float(self.test_variance[arm, reference])
         rates = self.rates[[arm, reference]]
         needed = self.seed_deviation**2 * float((rates**2).sum()) / left if left > 0 else math.inf
-        return math.ceil(needed) if needed <= MAX_SEEDS_SUGGESTED else None
+        return math.ceil(round(needed, 6)) if needed <= MAX_SEEDS_SUGGESTED else None
 
 
 def compare_arms(
