@@ -222,6 +222,38 @@ def test_with_more_runs_than_colours_the_best_and_one_without_escape_are_coloure
     assert (arm["label"], arm["seeds"], arm["escaped"]) == ("all", 12, 11)
 
 
+def test_the_arms_are_a_table_with_what_is_shown_against_the_best_on_dev(tmp_path: Path):
+    arms = {"good": 0.05, "twin": 0.055, "bad": 0.4}
+    runs = [
+        make_run(
+            tmp_path / f"{arm}-{seed}",
+            f"{arm}, seed {seed}",
+            {"input.stack": number + 1, "train.seed": seed},
+            RunScenario(
+                escape_updates=60,
+                epochs=9,
+                utterances=40,
+                final_dev_cer=cer,
+                seed=9 * number + seed,
+            ),
+        )
+        for number, (arm, cer) in enumerate(arms.items())
+        for seed in range(3)
+    ]
+    page = make_page(runs, tmp_path / "report")
+    answer = page.text.split("Answer")[1].split("Runs")[0]
+    assert re.search(r"better than bad by [\d.]+ points \(simultaneous 95 % interval", answer)
+    table = page.text.split("Arms: runs that differ in their seed only")[1].split(
+        "One line per arm"
+    )[0]
+    (best,) = [row for row in ("good", "twin") if f"Best on dev: {row}," in answer]
+    assert re.search(rf"{best} 3 [\d.]+ % [\d.]+ % best on dev 3", table)
+    assert re.search(r"bad 3 [\d.]+ % [\d.]+ % \+[\d.]+ \+[\d.]+ to \+[\d.]+ \S.*? yes 3", table)
+    lines = pd.read_csv(tmp_path / "report/arms.csv").set_index("label")
+    assert lines.shown.to_dict() == {"good": False, "twin": False, "bad": True}
+    assert lines["input.stack"].tolist() == [1, 2, 3]
+
+
 def test_with_as_many_runs_as_colours_every_run_is_coloured(tmp_path: Path):
     runs = [
         make_run(tmp_path / f"{n}", f"run {n}", {"input.stack": n + 1}, SHORT, state="running")
