@@ -123,6 +123,14 @@ def test_one_seed_cannot_tell():
     ]
 
 
+def test_three_speakers_are_enough_and_are_no_second_reason():
+    three = {"speakers": [f"s{n % 3}" for n in range(SPEAKERS)]}
+    found = answer(make_arm("mel", [0.1], **three), make_arm("power", [0.04], **three))
+    assert found[1:] == [
+        "One seed per arm cannot tell whether a difference is chance. Run it with SEEDS=3."
+    ]
+
+
 def test_while_runs_are_missing_the_answer_is_provisional():
     missing = [make_run(arm, 1, [], state="running") for arm in ("mel", "power")]
     assert answer(make_arm("mel", [0.1]), make_arm("power", [0.04]), missing) == [
@@ -199,7 +207,7 @@ def test_a_smaller_common_test_set_is_mentioned():
 
 
 def test_many_arms_are_named_up_to_the_fifth():
-    worse = [make_arm(f"a{n}", [cer * (4 + n / 10) for cer in LOW]) for n in range(8)]
+    worse = [make_arm(f"a{n}", [cer * (4 + n / 10) for cer in LOW]) for n in reversed(range(8))]
     (sentence,) = answer(*worse, make_arm("best", LOW))
     assert sentence.count(" points ") == 5
     assert sentence.startswith(

@@ -254,6 +254,22 @@ def test_the_best_arm_has_the_lowest_mean_dev_cer_and_not_the_best_run(tmp_path:
     assert [arm.dev_selection_key[0] for arm in found.arms] == [False, False, True]
 
 
+def test_a_run_on_the_plateau_counts_as_all_wrong_in_its_arm(tmp_path: Path):
+    blank = replace(NEVER_ESCAPES, epochs=2, utterances=12, learning_rate=2e-3)
+    runs = read_arms(
+        tmp_path, {"half": [learner(0.02), blank], "high": [learner(0.5, 1)], "blank": [blank]}
+    )
+    half, high, never = (arm.dev_selection_key[:2] for arm in compare_runs(runs).arms)
+    assert high < half < never
+    assert half[1] == pytest.approx((runs[0].selected_dev_row["cer"] + 1) / 2)  # type: ignore[index]
+
+
+def test_one_arm_is_compared_with_nothing(tmp_path: Path):
+    found = compare_runs(read_arms(tmp_path, {"mel": [learner(0.1), learner(0.1, 1)]}))
+    assert found.inference is None
+    assert found.common_utterances == 12
+
+
 def test_a_run_that_two_labels_name_counts_once(tmp_path: Path):
     (run,) = read_arms(tmp_path, {"mel": [learner(0.1)]})
     twin = replace(run, run=replace(run.run, label="mel, seed 0"))
