@@ -31,7 +31,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert str(folder / "reports/demo/report.html") in done.stdout
-    assert "best on dev: repaired" in done.stdout
+    assert "Best on dev: repaired" in done.stdout
     return folder
 
 

@@ -1,7 +1,7 @@
 """The report of a sweep: from its files, at any time.
 
 In:   what the last `make sweep` planned, its run folders; SLURM may explain how a job ended.
-Out:  `work/reports/<sweep>/`; the best run on the terminal.
+Out:  `work/reports/<sweep>/`; the answer on the terminal.
 Not here: what a report says (pipeline/results/).
 """
 
@@ -9,20 +9,20 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobs.messages import count_text, percent_text, print_line
+from jobs.messages import print_line
 from jobs.node.failures import REMEDIES
 from jobs.sweep import job_queue, run_status
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.record import SweepRecord, load_record
-from pipeline.results import efficiency, rejected
+from pipeline.features import rejected
+from pipeline.features.rejected import FeatureSource
+from pipeline.results import efficiency
 from pipeline.results import report as reports
-from pipeline.results.comparison import SweepComparison
-from pipeline.results.rejected import FeatureSource
 from pipeline.results.run_summary import SweepRun
 
 
 def write_sweep_report(folder: SweepFolder, commands: Sequence[str]) -> None:
-    """Write the report of a sweep, and print its best run, advice and path.
+    """Write the report of a sweep, and print its answer, advice and path.
 
     `commands`: for the report's page, see `record.report_commands`.
     """
@@ -39,10 +39,7 @@ def write_sweep_report(folder: SweepFolder, commands: Sequence[str]) -> None:
         commands=commands,
         refused=rejected.collect_refusals(_rejection_sources(record, folder)),
     )
-    done = sum(run.folder.finished for run in runs)
-    if runs and done < len(runs):
-        print_line(f"{done} of {count_text(len(runs), 'run')} finished")
-    if sentence := _describe_best(written.comparison):
+    for sentence in written.answer:
         print_line(sentence)
     with (folder.reports / "summary.csv").open(encoding="utf-8", newline="") as file:
         for line in efficiency.resource_advice(list(csv.DictReader(file))):
@@ -55,17 +52,3 @@ def _rejection_sources(record: SweepRecord, folder: SweepFolder) -> list[Feature
         FeatureSource(Path(each.manifest), folder.features(each.feature_id), each.slices)
         for each in record.features
     ]
-
-
-def _describe_best(comparison: SweepComparison) -> str | None:
-    """Return None if no run has finished."""
-    best = comparison.best
-    test = best.test_row if best else None
-    if not best or not test:
-        return None
-    if test["cer"] >= 1:
-        return f"no usable run: the best one on dev has a test CER of {percent_text(test['cer'])}"
-    rates = f"test CER {percent_text(test['cer'])}, WER {percent_text(test['wer'])}"
-    alike = len(comparison.with_verdict("not told apart"))
-    others = f"; {count_text(alike, 'other')} cannot be told apart from it" if alike else ""
-    return f"best on dev: {best.run.label} ({best.run_id}), {rates}{others}"

@@ -1,21 +1,25 @@
-"""Comparison of runs: the best run, which differences may be chance, escapes, arms.
+"""Comparison: the arms of a sweep, what is known of their differences, the best, escapes.
 
 In:   the run summaries of a sweep.
-Out:  a `SweepComparison`, which the page puts into sentences; a description of each run.
-Not here: the numbers of the tables (table.py), the page (report.py).
+Out:  a `SweepComparison`, which answer.py puts into sentences; a description of each run.
+Not here: the model of chance (inference.py), the numbers of the tables (table.py), the page.
 """
 
 import math
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from pipeline.results.formatting import format_decimal, format_integer, format_percent
+from pipeline.results.inference import ArmDifference, ArmInference, compare_arms
 from pipeline.results.run_summary import RunSummary
 from pipeline.results.significance import Improvement, paired_bootstrap
 from pipeline.results.table import error_counts, speed_columns
 from pipeline.runs import plateau
+from pipeline.runs.folder import Hypothesis
 from pipeline.runs.rows import Row
 
 MAX_LOADER_WAIT_SHARE = 0.10  # a larger share of the training time spent waiting is reported
@@ -31,16 +35,10 @@ class RunComparison:
     cer: Improvement
     utterances: int
 
-    @property
-    def verdict(self) -> str:
-        if self.cer.low > 0:
-            return "worse"
-        return "better" if self.cer.high < 0 else "not told apart"
-
 
 @dataclass(frozen=True)
 class Arm:
-    """Finished runs that differ in their seed only."""
+    """Finished runs that differ in their seed only; often a single run."""
 
     name: str  # the runs' label without the seed
     settings: dict[str, Any]
@@ -51,12 +49,28 @@ class Arm:
         return [row["cer"] for run in self.runs if (row := run.test_row)]
 
     @property
+    def mean_dev_cer(self) -> float:
+        return statistics.fmean(row["cer"] for run in self.runs if (row := run.selected_dev_row))
+
+    @property
     def mean_test_cer(self) -> float:
         return statistics.fmean(self.test_cers)
 
     @property
     def standard_deviation(self) -> float:
         return statistics.stdev(self.test_cers) if len(self.test_cers) > 1 else math.nan
+
+    @property
+    def dev_selection_key(self) -> tuple[bool, float, float]:
+        """Return the key of the arm; the arm with the lowest one is the best on dev.
+
+        It is the mean over seeds of the rule that selects epochs. A run above the reference loss
+        counts as all wrong, and an arm of such runs only comes last.
+        """
+        keys = [dev_selection_key(run) for run in self.runs]
+        learnt = [math.isfinite(cer) for cer, _ in keys]
+        cers = [cer if ok else 1.0 for (cer, _), ok in zip(keys, learnt, strict=True)]
+        return not any(learnt), statistics.fmean(cers), statistics.fmean(loss for _, loss in keys)
 
     @property
     def escapes(self) -> list[int]:
@@ -74,34 +88,51 @@ class Arm:
 
 @dataclass(frozen=True)
 class SweepComparison:
-    best: RunSummary | None  # by dev CER; the test split must not select
-    lowest_test_cer: RunSummary | None  # often the best run, but not always
-    differences: tuple[RunComparison, ...]  # ascending by difference
+    run_count: int  # of the sweep
+    finished_count: int
+    arms: tuple[Arm, ...]  # in the order of the sweep
+    best_arm: Arm | None  # by dev; the test split must not select
+    best: RunSummary | None  # the best run on dev of the best arm
+    inference: ArmInference | None  # None: one arm, or no test utterance that all runs decoded
+    common_utterances: int  # test utterances that all runs of all arms decoded
+    speakers_known: bool  # of these utterances
+    not_told_apart: tuple[Arm, ...]  # from the best arm, which is not among them
+    differences: tuple[RunComparison, ...]  # of single runs to the best run, ascending
     escaped: tuple[RunSummary, ...]  # the earliest first
     not_escaped: tuple[RunSummary, ...]  # finished without an escape
-    arms: tuple[Arm, ...]
-    one_seed: bool
 
-    def with_verdict(self, verdict: str) -> list[RunSummary]:
-        return [each.run_summary for each in self.differences if each.verdict == verdict]
+    def difference(self, arm: Arm) -> ArmDifference | None:
+        """Return the test CER of `arm` less that of the best arm, on the common utterances."""
+        if self.inference is None or self.best_arm is None:
+            return None
+        return self.inference.difference(self.arms.index(arm), self.arms.index(self.best_arm))
 
 
 def compare_runs(run_summaries: Sequence[RunSummary]) -> SweepComparison:
-    finished = [
-        run
-        for run in run_summaries
-        if run.state == "finished" and run.test_row and run.selected_dev_row
-    ]
-    best = min(finished, key=dev_selection_key, default=None)
+    """Compare all finished runs, arm by arm and run by run."""
+    finished = [run for run in run_summaries if run.state == "finished"]
+    tested = [run for run in finished if run.test_row and run.selected_dev_row]
     escaped = [run for run in run_summaries if run.escape_updates is not None]
+    arms = _group_arms(tested)
+    best_arm = min(arms, key=lambda arm: arm.dev_selection_key, default=None)
+    best = min(best_arm.runs, key=dev_selection_key) if best_arm else None
+    common = _find_common_utterances(arms)
+    speakers_known = all(each.speaker for each in common)
+    inference = _infer(arms, common, speakers_known) if len(arms) > 1 and common else None
+    alike = inference.not_told_apart_from(arms.index(best_arm)) if inference and best_arm else []
     return SweepComparison(
+        run_count=len(run_summaries),
+        finished_count=len(finished),
+        arms=tuple(arms),
+        best_arm=best_arm,
         best=best,
-        lowest_test_cer=min(finished, key=_test_cer, default=None),
-        differences=tuple(_compare_others(best, finished)) if best else (),
+        inference=inference,
+        common_utterances=len(common),
+        speakers_known=speakers_known,
+        not_told_apart=tuple(arms[index] for index in alike if arms[index] is not best_arm),
+        differences=tuple(_compare_others(best, tested)) if best else (),
         escaped=tuple(sorted(escaped, key=lambda run: run.escape_updates or 0)),
-        not_escaped=tuple(run for run in finished if run.escape_updates is None),
-        arms=tuple(_group_arms(finished)),
-        one_seed=len({run.setting(SEED_KEY) for run in finished}) == 1,
+        not_escaped=tuple(run for run in tested if run.escape_updates is None),
     )
 
 
@@ -109,11 +140,6 @@ def dev_selection_key(run: RunSummary) -> tuple[float, float]:
     """Return the key of the run's selected epoch: one rule selects epochs and runs."""
     row = run.selected_dev_row
     return plateau.selection_key(row) if row else (math.inf, math.inf)
-
-
-def _test_cer(run: RunSummary) -> float:
-    row = run.test_row
-    return row["cer"] if row else math.inf
 
 
 def _compare_others(best: RunSummary, finished: Sequence[RunSummary]) -> list[RunComparison]:
@@ -132,28 +158,71 @@ def _compare_to_best(best: RunSummary, other: RunSummary) -> RunComparison | Non
     return RunComparison(other, paired_bootstrap(errors_a, errors_b, totals), len(ours))
 
 
-def _group_arms(finished: Sequence[RunSummary]) -> Iterator[Arm]:
-    """Yield arms of at least two runs, if the sweep varies the seed."""
-    groups: dict[tuple[str, str], list[RunSummary]] = {}
-    for run in finished:
-        if SEED_KEY in run.run.settings:
-            key = (_label_without_seed(run), repr(_settings_without_seed(run)))
-            groups.setdefault(key, []).append(run)
-    for (label, _), runs in groups.items():
-        if len(runs) > 1:
-            settings = _settings_without_seed(runs[0])
-            listed = ", ".join(
-                f"{key} {'null' if value is None else value}" for key, value in settings.items()
-            )
-            yield Arm(label or listed or "all", settings, tuple(runs))
+def _find_common_utterances(arms: Sequence[Arm]) -> list[Hypothesis]:
+    """Return a hypothesis of each test utterance that all runs decoded, with its speaker if known.
+
+    An utterance whose reference differs between runs is another utterance.
+    """
+    by_run = [_test_hypotheses(run) for arm in arms for run in arm.runs]
+    found = []
+    for key in by_run[0] if by_run else ():
+        same = [each[key] for each in by_run if key in each]
+        if len(same) == len(by_run) and same[0].chars:
+            found.append(next((each for each in same if each.speaker), same[0]))
+    return found
 
 
-def _settings_without_seed(run: RunSummary) -> dict[str, Any]:
-    return {key: value for key, value in run.run.settings.items() if key != SEED_KEY}
+def _test_hypotheses(run: RunSummary) -> dict[tuple[str, str], Hypothesis]:
+    return {(each.utterance_id, each.reference): each for each in run.hypotheses_for("test")}
 
 
-def _label_without_seed(run: RunSummary) -> str:
-    """Return the label without the part that names the seed; empty if it names none."""
+def _infer(arms: Sequence[Arm], common: Sequence[Hypothesis], speakers_known: bool) -> ArmInference:
+    """Compare the arms on common utterances; those of unknown speakers count as one speaker."""
+    keys = [(each.utterance_id, each.reference) for each in common]
+
+    def errors(run: RunSummary) -> np.ndarray:
+        hypotheses = _test_hypotheses(run)
+        return error_counts([hypotheses[key] for key in keys], "cer")[0]
+
+    return compare_arms(
+        [np.stack([errors(run) for run in arm.runs]) for arm in arms],
+        error_counts(common, "cer")[1],
+        [each.speaker if speakers_known else "" for each in common],
+    )
+
+
+def _group_arms(tested: Sequence[RunSummary]) -> list[Arm]:
+    """Return the arms in the order of the sweep. A run that has two labels counts once."""
+    groups: dict[tuple[str, ...], dict[str, RunSummary]] = {}
+    for run in tested:
+        groups.setdefault(_arm_key(run), {}).setdefault(str(run.run.folder.path), run)
+    arms = []
+    for runs in groups.values():
+        first = next(iter(runs.values()))
+        settings = _settings_without_seed(first.run.settings)
+        listed = ", ".join(
+            f"{key} {'null' if value is None else value}" for key, value in settings.items()
+        )
+        arms.append(Arm(_arm_label(first) or listed or "all", settings, tuple(runs.values())))
+    return arms
+
+
+def _arm_key(run: RunSummary) -> tuple[str, ...]:
+    """Return what the runs of an arm have in common."""
+    experiment = run.experiment.model_dump() if run.experiment else {"train": {}}
+    experiment["train"].pop("seed", None)
+    label = _arm_label(run) if SEED_KEY in run.run.settings else ""
+    return label, repr(_settings_without_seed(run.run.settings)), repr(experiment)
+
+
+def _settings_without_seed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key != SEED_KEY}
+
+
+def _arm_label(run: RunSummary) -> str:
+    """Return the label without the seed; empty if the sweep sets a seed that it does not name."""
+    if SEED_KEY not in run.run.settings:
+        return run.run.label
     parts = run.run.label.split(", ")
     seed = f"seed {run.run.settings[SEED_KEY]}"
     return ", ".join(part for part in parts if part != seed) if seed in parts else ""

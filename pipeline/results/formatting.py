@@ -38,6 +38,13 @@ def format_probability(share: Number) -> str:
     return f">{NARROW_SPACE}99.9{NARROW_SPACE}%" if share > 0.999 else format_percent(share)
 
 
+def format_p_value(p: Number) -> str:
+    """Return a p-value, never as 0: the number of draws is finite."""
+    if math.isnan(p):
+        return NO_VALUE
+    return f"<{NARROW_SPACE}0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def format_decimal(value: Number, digits: int = 2) -> str:
     return NO_VALUE if math.isnan(value) else f"{value:.{digits}f}".replace("-", "−")
 

@@ -1,8 +1,8 @@
-"""The report of a sweep: results.csv, summary.csv, figures and one self-contained page.
+"""The report of a sweep: results.csv, summary.csv, arms.csv, figures and one self-contained page.
 
 In:   the runs of a sweep, in any state; its question; the refused utterances of its corpora.
-Out:  a folder; the path of the page and the comparison of the runs.
-Not here: the look of the page (page.html, page.css, page.js), the comparison (comparison.py).
+Out:  a folder; the path of the page, the answer in sentences, the comparison of the runs.
+Not here: the look of the page (page.html, page.css, page.js), the words of the answer (answer.py).
 """
 
 import base64
@@ -19,10 +19,10 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
+from pipeline.features.rejected import CorpusRefusals
 from pipeline.files import write_text
-from pipeline.results import formatting, run_summary, table
+from pipeline.results import answer, formatting, run_summary, table
 from pipeline.results.comparison import (
-    Arm,
     SweepComparison,
     compare_runs,
     describe_run,
@@ -32,7 +32,6 @@ from pipeline.results.figures.figure_specs import FIGURE_SPECS
 from pipeline.results.figures.learning_curves import Curve, draw_figure
 from pipeline.results.figures.style import PALETTE
 from pipeline.results.figures.svg_embed import embed_svg
-from pipeline.results.rejected import CorpusRefusals
 from pipeline.results.run_summary import RunSummary, SweepRun
 from pipeline.results.transcripts import compare_utterances
 from pipeline.runs import plateau
@@ -48,6 +47,7 @@ HEADER_KEY_PATTERN = re.compile(r"^(Question|Cost|Expect)(?:ed|ation)?:\s*", re.
 @dataclass(frozen=True)
 class WrittenReport:
     page: Path
+    answer: tuple[str, ...]  # as the page shows it
     comparison: SweepComparison
 
 
@@ -87,13 +87,14 @@ def write_report_folder(
     comparison = compare_runs(run_summaries)
     table.write_csv(table.rows_table(run_summaries), folder / "results.csv")
     table.write_csv(summary, folder / "summary.csv")
-    if comparison.arms:
-        table.write_csv(_arms_table(comparison.arms), folder / "seeds.csv")
+    arms, sentences = answer.arms_table(comparison), answer.sentences(comparison)
+    table.write_csv(arms, folder / "arms.csv")
     _write_refusals(refused, folder / "refused.csv")
     views = _run_views(run_summaries, summary)
     context = {
         "name": name,
         "header": _parse_header(question),
+        "answer": sentences,
         "generated": now,
         "figures": _draw_figures(views, folder / "figures"),
         "commands": commands,
@@ -104,7 +105,7 @@ def write_report_folder(
     }
     page = folder / "report.html"
     write_text(page, _render_page(context))
-    return WrittenReport(page, comparison)
+    return WrittenReport(page, tuple(sentences), comparison)
 
 
 def _run_views(run_summaries: Sequence[RunSummary], summary: pd.DataFrame) -> list[RunView]:
@@ -189,27 +190,6 @@ def _page_content(views: Sequence[RunView], comparison: SweepComparison) -> dict
         "ended": [view for view in views if view.run_summary.state in {"failed", "stopped"}],
         "environment": _environment_facts([view.run_summary for view in views]),
     }
-
-
-def _arms_table(arms: Sequence[Arm]) -> pd.DataFrame:
-    """Return one line per arm; an empty median means that the median run never escaped."""
-    return pd.DataFrame.from_records(
-        [
-            {
-                "runs": arm.name,
-                "seeds": len(arm.runs),
-                "escaped": len(arm.escapes),
-                "escape_updates_median": arm.median_escape_updates,
-                "escape_updates_lowest": min(arm.escapes, default=None),
-                "escape_updates_highest": max(arm.escapes, default=None),
-                "test_cer_mean": arm.mean_test_cer,
-                "test_cer_deviation": arm.standard_deviation,
-                "test_cer_lowest": min(arm.test_cers),
-                "test_cer_highest": max(arm.test_cers),
-            }
-            for arm in arms
-        ]
-    )
 
 
 def _write_refusals(refused: Sequence[CorpusRefusals], path: Path) -> None:

@@ -2,7 +2,7 @@
 
 In:   errors and reference lengths of each utterance, as in hypotheses.csv.
 Out:  intervals, the probability of improvement, a matched-pairs test.
-Not here: counting errors (decoding/scoring.py), the spread over seeds (comparison.py).
+Not here: counting errors (decoding/scoring.py), arms and their seeds (inference.py).
 
 The bootstrap is that of Bisani and Ney (ICASSP 2004): utterances are drawn with replacement, and
 their counts are added before dividing. Utterances of the same speaker resemble each other; with
@@ -25,7 +25,7 @@ class Improvement:
     difference: float  # rate of b minus rate of a: negative if b is better
     low: float
     high: float
-    probability: float  # share of the draws in which b is better
+    probability: float  # share of the draws in which b is better; a tie counts half
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def paired_bootstrap(
         difference=float(change.sum() / totals.sum()) if totals.sum() else math.nan,
         low=low,
         high=high,
-        probability=float((differences_D < 0).mean()) if len(differences_D) else math.nan,
+        probability=_share_negative(differences_D),
     )
 
 
@@ -122,6 +122,11 @@ def _divide_counts(
     """Return the rates of the draws whose total is not 0."""
     valid = totals_D > 0
     return np.asarray(errors_D[valid] / totals_D[valid], np.float64)
+
+
+def _share_negative(differences_D: Float64[np.ndarray, " D"]) -> float:
+    """Return the share below 0, in which each 0 counts half; nan if there is none."""
+    return float(((1 - np.sign(differences_D)) / 2).mean()) if len(differences_D) else math.nan
 
 
 def _percentile_interval(rates_R: Float64[np.ndarray, " R"], level: float) -> tuple[float, float]:

@@ -48,7 +48,7 @@ def rows_table(run_summaries: Sequence[RunSummary]) -> pd.DataFrame:
     """Return all rows of all runs, in the order of the sweep."""
     keys = swept_keys([run.run for run in run_summaries])
     records = [
-        {"label": run.run.label, **_setting_columns(run, keys), **row}
+        {"label": run.run.label, **setting_columns(run, keys), **row}
         for run in run_summaries
         for row in run.rows
     ]
@@ -84,7 +84,8 @@ def error_counts(hypotheses: Sequence[Hypothesis], rate: str) -> tuple[np.ndarra
     return errors, totals
 
 
-def _setting_columns(run: RunSummary, keys: Sequence[str]) -> dict[str, Any]:
+def setting_columns(run: RunSummary, keys: Sequence[str]) -> dict[str, Any]:
+    """Return the cells of the swept settings."""
     return {key: _setting_cell(run.setting(key)) for key in keys}
 
 
@@ -100,7 +101,7 @@ def _summary_row(run: RunSummary, keys: Sequence[str]) -> dict[str, Any]:
         "label": run.run.label,
         "state": run.state,
         "cause": run.cause,
-        **_setting_columns(run, keys),
+        **setting_columns(run, keys),
         "epoch": selected["epoch"] if selected else None,
         **_rate_columns(run),
         "escape_updates": run.escape_updates,

@@ -265,9 +265,10 @@ def _sha256(file: Path, mtime_ns: int, size: int) -> str:
 
 
 def _parse_hypothesis(
-    utterance_id: str, split: str, reference: str, hypothesis: str, *counts: str
+    utterance_id: str, split: str, reference: str, hypothesis: str, *rest: str
 ) -> Hypothesis:
-    return Hypothesis(utterance_id, split, reference, hypothesis, *map(int, counts))
+    counts, speaker = map(int, rest[:12]), "".join(rest[12:])  # earlier versions wrote no speaker
+    return Hypothesis(utterance_id, split, reference, hypothesis, *counts, speaker=speaker)
 
 
 def _read_record(kind: type[JsonRecord], path: Path) -> JsonRecord | None:

@@ -103,9 +103,12 @@ class Hypothesis:
     word_substitutions: int
     word_deletions: int
     word_insertions: int
+    speaker: str = field(default="", kw_only=True)  # "": unknown
 
     @classmethod
-    def of(cls, utterance_id: str, split: str, reference: str, hypothesis: str) -> "Hypothesis":
+    def of(
+        cls, utterance_id: str, split: str, reference: str, hypothesis: str, speaker: str = ""
+    ) -> "Hypothesis":
         # The scoring library is slow to import, and readers of heartbeats do not need it.
         from pipeline.decoding.scoring import Score  # noqa: PLC0415
 
@@ -113,4 +116,4 @@ class Hypothesis:
         counts = (score.characters, score.characters_no_spaces, score.words)
         numbers = [number for count in counts for number in (count.errors, count.reference)]
         kinds = [*score.characters.operations, *score.words.operations]
-        return cls(utterance_id, split, reference, hypothesis, *numbers, *kinds)
+        return cls(utterance_id, split, reference, hypothesis, *numbers, *kinds, speaker=speaker)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.corpus.manifest import Refusal
+from pipeline.features.rejected import CorpusRefusals
 from pipeline.results.figures.figure_specs import FIGURE_SPECS
-from pipeline.results.rejected import CorpusRefusals
 from tests.results.examples import RunScenario, make_run, make_sweep, write_report
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]

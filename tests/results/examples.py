@@ -12,7 +12,7 @@ from pipeline.config.corpus import Corpus
 from pipeline.config.experiment import Experiment
 from pipeline.config.loader import set_key
 from pipeline.decoding.scoring import ErrorCount, Score
-from pipeline.results.rejected import CorpusRefusals
+from pipeline.features.rejected import CorpusRefusals
 from pipeline.results.report import WrittenReport, write_report_folder
 from pipeline.results.run_summary import SweepRun
 from pipeline.runs.folder import Failure, Heartbeat, Hypothesis, RunFolder
@@ -78,7 +78,7 @@ def corrupt_transcript(text: str, rate: float, rng: random.Random) -> str:
 def make_hypotheses(split: str, scenario: RunScenario, rate: float) -> list[Hypothesis]:
     rng = random.Random(f"{split} {scenario}")
     return [
-        Hypothesis.of(name, split, text, corrupt_transcript(text, rate, rng))
+        Hypothesis.of(name, split, text, corrupt_transcript(text, rate, rng), name.split("-")[1])
         for name, text in make_references(split, scenario.utterances)
     ]
 

@@ -23,11 +23,12 @@ def with_test_cer(one: RunSummary, cer: float) -> RunSummary:
     return replace(one, rows=rows)  # type: ignore[arg-type]
 
 
-def test_the_best_run_is_chosen_on_dev_and_the_lowest_on_test(summaries: list[RunSummary]):
+def test_the_best_run_is_chosen_on_dev_and_not_on_test(summaries: list[RunSummary]):
     lucky = with_test_cer(summaries[2], 0.001)
     found = compare_runs([summaries[0], summaries[1], lucky, *summaries[3:]])
     assert found.best is summaries[1]
-    assert found.lowest_test_cer is lucky
+    assert found.best_arm is not None
+    assert found.best_arm.runs == (summaries[1],)
 
 
 def test_letters_of_a_run_above_the_reference_line_do_not_make_it_the_best(
@@ -75,16 +76,10 @@ def test_a_difference_is_that_of_the_two_rates_and_lies_in_its_interval(
         assert one.cer.low <= one.cer.difference <= one.cer.high
 
 
-def test_a_run_with_empty_hypotheses_is_worse_and_a_run_equal_to_the_best_is_not_told_apart(
-    summaries: list[RunSummary],
-):
+def test_two_identical_runs_have_a_probability_of_a_half(summaries: list[RunSummary]):
     twin = replace(summaries[1], run=replace(summaries[1].run, label="twin"))
-    verdicts = {
-        one.run_summary.run.label: one.verdict
-        for one in compare_runs([*summaries, twin]).differences
-    }
-    assert verdicts["first training"] == "worse"
-    assert verdicts["twin"] == "not told apart"
+    (one,) = compare_runs([summaries[1], twin]).differences
+    assert (one.cer.difference, one.cer.probability) == (0.0, 0.5)
 
 
 def test_runs_are_compared_on_the_utterances_that_both_have(summaries: list[RunSummary]):
@@ -123,7 +118,6 @@ def test_seeds_are_gathered_and_their_mean_and_deviation_are_numpys(tmp_path: Pa
     assert len(rates) == 3
     assert found.arms[0].mean_test_cer == pytest.approx(np.mean(rates))
     assert found.arms[0].standard_deviation == pytest.approx(np.std(rates, ddof=1))
-    assert not found.one_seed
 
 
 def test_labelled_arms_stay_apart_and_who_never_escapes_counts_as_latest(tmp_path: Path):
@@ -147,10 +141,13 @@ def test_labelled_arms_stay_apart_and_who_never_escapes_counts_as_latest(tmp_pat
     assert first.median_escape_updates is None
 
 
-def test_a_sweep_with_one_seed_has_no_arms(summaries: list[RunSummary]):
+def test_in_a_sweep_with_one_seed_each_finished_run_is_an_arm(summaries: list[RunSummary]):
     found = compare_runs(summaries)
-    assert found.one_seed
-    assert found.arms == ()
+    assert [arm.name for arm in found.arms] == ["first training", "mel", "power", "amplitude"]
+    assert {len(arm.runs) for arm in found.arms} == {1}
+    assert found.inference is not None
+    assert not found.inference.can_decide
+    assert (found.run_count, found.finished_count) == (7, 4)
 
 
 @pytest.mark.parametrize(
@@ -217,14 +214,122 @@ def test_waiting_for_data_is_reported_above_a_tenth(
     assert ("waiting for data" in description) == reported
 
 
-@pytest.mark.parametrize(("count", "sizes"), [(1, []), (2, [2])])
-def test_an_arm_has_at_least_two_runs(tmp_path: Path, count: int, sizes: list[int]):
-    runs = [
-        make_run(tmp_path / f"{seed}", f"{seed}", {"train.seed": seed}, RunScenario(epochs=2))
-        for seed in range(count)
+def read_arms(folder: Path, scenarios: dict[str, list[RunScenario]]) -> list[RunSummary]:
+    """Return finished runs; each arm has a setting of its own and one seed per scenario."""
+    return [
+        read_run(
+            make_run(
+                folder / f"{arm}-{seed}",
+                f"{arm}, seed {seed}",
+                {"input.stack": number + 1, "train.seed": seed},
+                scenario,
+            ),
+            NOW,
+        )
+        for number, (arm, each) in enumerate(scenarios.items())
+        for seed, scenario in enumerate(each)
     ]
-    arms = compare_runs([read_run(run, NOW) for run in runs]).arms
-    assert [len(arm.runs) for arm in arms] == sizes
+
+
+def learner(dev_cer: float, seed: int = 0) -> RunScenario:
+    return RunScenario(escape_updates=60, epochs=9, utterances=12, final_dev_cer=dev_cer, seed=seed)
+
+
+def test_the_best_arm_has_the_lowest_mean_dev_cer_and_not_the_best_run(tmp_path: Path):
+    runs = read_arms(
+        tmp_path,
+        {
+            "lucky": [learner(0.02), learner(0.40, 1)],
+            "steady": [learner(0.10, 2), learner(0.10, 3)],
+            "blank": [replace(NEVER_ESCAPES, epochs=2, utterances=12)] * 2,
+        },
+    )
+    found = compare_runs(runs)
+    assert found.best_arm is not None
+    assert found.best_arm.name == "steady"
+    assert found.best in found.best_arm.runs
+    cers = [run.selected_dev_row["cer"] for run in runs[:4] if run.selected_dev_row]
+    assert min(cers) in cers[:2]  # the best single run is of the other arm
+    assert found.arms[1].mean_dev_cer == pytest.approx(np.mean(cers[2:]))
+    assert [arm.dev_selection_key[0] for arm in found.arms] == [False, False, True]
+
+
+def test_a_run_on_the_plateau_counts_as_all_wrong_in_its_arm(tmp_path: Path):
+    blank = replace(NEVER_ESCAPES, epochs=2, utterances=12, learning_rate=2e-3)
+    runs = read_arms(
+        tmp_path, {"half": [learner(0.02), blank], "high": [learner(0.5, 1)], "blank": [blank]}
+    )
+    half, high, never = (arm.dev_selection_key[:2] for arm in compare_runs(runs).arms)
+    assert high < half < never
+    assert half[1] == pytest.approx((runs[0].selected_dev_row["cer"] + 1) / 2)  # type: ignore[index]
+
+
+def test_one_arm_is_compared_with_nothing(tmp_path: Path):
+    found = compare_runs(read_arms(tmp_path, {"mel": [learner(0.1), learner(0.1, 1)]}))
+    assert found.inference is None
+    assert found.common_utterances == 12
+
+
+def test_a_run_that_two_labels_name_counts_once(tmp_path: Path):
+    (run,) = read_arms(tmp_path, {"mel": [learner(0.1)]})
+    twin = replace(run, run=replace(run.run, label="mel, seed 0"))
+    assert [len(arm.runs) for arm in compare_runs([run, twin]).arms] == [1]
+
+
+def test_runs_of_different_experiments_are_different_arms(tmp_path: Path):
+    """Entries of a list may differ in their base only, which no swept setting shows."""
+    first, other = (
+        read_run(make_run(tmp_path / f"{n}", f"{n}", {"train.seed": n}, learner(0.1)), NOW)
+        for n in (0, 1)
+    )
+    assert [len(arm.runs) for arm in compare_runs([first, other]).arms] == [2]
+    assert other.experiment is not None
+    changed = other.experiment.model_copy(update={"alphabet": "other"})
+    apart = compare_runs([first, replace(other, experiment=changed)]).arms
+    assert [len(arm.runs) for arm in apart] == [1, 1]
+
+
+def two_arms(folder: Path) -> list[RunSummary]:
+    return read_arms(
+        folder, {name: [learner(0.1, seed) for seed in (s, s + 1)] for s, name in enumerate("ac")}
+    )
+
+
+def test_arms_are_compared_on_the_utterances_that_all_runs_decoded(tmp_path: Path):
+    runs = two_arms(tmp_path)
+    dev_and_five = [each for each in runs[3].hypotheses if each.utterance_id[-3:] < "005"]
+    found = compare_runs([*runs[:3], replace(runs[3], hypotheses=dev_and_five)])
+    assert found.common_utterances == 5
+    assert found.inference is not None
+    assert found.inference.speakers == 5
+    shared = [
+        [each for each in run.hypotheses_for("test") if each.utterance_id[-3:] < "005"]
+        for run in runs
+    ]
+    rates = [sum(h.char_errors for h in one) / sum(h.chars for h in one) for one in shared]
+    assert found.inference.rates == pytest.approx([np.mean(rates[:2]), np.mean(rates[2:])])
+
+
+def test_without_a_common_test_set_there_is_no_inference(tmp_path: Path):
+    *runs, last = two_arms(tmp_path)
+    renamed = [replace(each, reference=each.reference + " X") for each in last.hypotheses]
+    found = compare_runs([*runs, replace(last, hypotheses=renamed)])
+    assert found.inference is None
+    assert found.difference(found.arms[0]) is None
+    assert found.not_told_apart == ()
+
+
+def test_speakers_that_one_run_names_are_known_of_all(tmp_path: Path):
+    runs = two_arms(tmp_path)
+    nameless = [
+        replace(run, hypotheses=[replace(each, speaker="") for each in run.hypotheses])
+        for run in runs
+    ]
+    assert compare_runs([*nameless[:3], runs[3]]).speakers_known
+    found = compare_runs(nameless)
+    assert not found.speakers_known
+    assert found.inference is not None
+    assert not found.inference.can_decide
 
 
 def test_a_run_that_failed_after_its_test_is_not_the_best(summaries: list[RunSummary]):

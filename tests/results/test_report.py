@@ -6,12 +6,13 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from pipeline.corpus.manifest import Refusal
+from pipeline.features.rejected import MAX_SHOWN_REFUSALS, CorpusRefusals
 from pipeline.results.figures.figure_specs import FIGURE_SPECS
 from pipeline.results.figures.style import PALETTE
-from pipeline.results.rejected import MAX_SHOWN_REFUSALS, CorpusRefusals
 from pipeline.results.report import TEMPLATE_DIR
 from pipeline.results.run_summary import SweepRun
 from pipeline.runs.folder import RunFolder
@@ -65,10 +66,10 @@ def page(folder: Path) -> Page:
     return Page(folder / "report.html")
 
 
-def test_a_report_is_a_page_two_tables_and_the_figures(folder: Path):
+def test_a_report_is_a_page_three_tables_and_the_figures(folder: Path):
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     figures = {f"figures/{spec.name}.svg" for spec in FIGURE_SPECS}
-    assert names == {"report.html", "results.csv", "summary.csv", *figures}
+    assert names == {"report.html", "results.csv", "summary.csv", "arms.csv", *figures}
 
 
 def test_the_page_opens_with_the_question_and_the_expectation(page: Page):
@@ -77,14 +78,28 @@ def test_the_page_opens_with_the_question_and_the_expectation(page: Page):
     assert "3 runs x about 6 minutes" in page.text
 
 
-def test_the_page_answers_with_the_best_run_its_interval_and_the_differences(page: Page):
+def test_the_page_answers_with_the_best_arm_and_what_is_missing(page: Page):
     answer = page.text.split("Answer")[1].split("Runs")[0]
-    assert re.search(r"Best on dev: 2 mel ?\. Its test CER is [\d.]+\s%", answer)
-    assert re.search(r"95\s% interval [\d.]+–[\d.]+", answer)
-    assert "Worse by more than chance: " in answer
+    assert re.search(
+        r"^ Best on dev: mel, test CER [\d.]+\s% with one seed\. "
+        r"Provisional: 4 of 7 runs are finished\. "
+        r"One seed per arm cannot tell whether a difference is chance\. ",
+        answer,
+    )
     assert "Finished without an escape: 1 first training" in answer
     assert "5 of 7 runs escaped from the blank plateau: the first, " in answer
-    assert "All finished runs have the same seed" in answer
+
+
+def test_the_page_claims_nothing_of_single_runs(page: Page):
+    for claim in ("beyond chance", "better", "worse", "Verdict"):
+        assert claim not in page.text.lower()
+    assert "speaks of these trained networks only, not of the settings" in page.text
+
+
+def test_the_answer_is_the_same_on_the_page_as_returned(sweep_runs: list[SweepRun], tmp_path: Path):
+    written = write_report(sweep_runs, tmp_path)
+    assert len(written.answer) > 1
+    assert " ".join(written.answer) in Page(written.page).text
 
 
 def test_every_run_is_on_the_page_with_its_state(page: Page, sweep_runs: list[SweepRun]):
@@ -160,7 +175,7 @@ def test_there_is_a_page_before_anything_has_finished(tmp_path: Path, states: li
         make_run(tmp_path / state, state, {"train.seed": 1}, SHORT, state=state) for state in states
     ]
     text = make_page(runs, tmp_path / "report").text
-    assert "no answer yet" in text
+    assert f"No answer yet: 0 of {len(states)} runs are finished." in text
     assert all(state in text for state in states)
 
 
@@ -168,7 +183,8 @@ def test_a_single_run_with_empty_hypotheses_is_not_usable(tmp_path: Path):
     scenario = RunScenario(escape_updates=NEVER_ESCAPES.escape_updates, epochs=2, utterances=3)
     run = make_run(tmp_path / "r", "student", scenario=scenario)
     text = make_page([run], tmp_path / "report").text
-    assert "No usable run: the best one on dev, 1 student , has a test CER of 100.0 % ." in text
+    sentence = "No usable arm: the best one on dev, student, has test CER 100.0 % with one seed."
+    assert sentence in text
 
 
 def test_a_damaged_run_does_not_hide_the_others(tmp_path: Path):
@@ -176,7 +192,8 @@ def test_a_damaged_run_does_not_hide_the_others(tmp_path: Path):
     bad = make_run(tmp_path / "bad", "bad", scenario=SHORT)
     (tmp_path / "bad/rows.jsonl").write_text('{"run_id": "ba', encoding="utf-8")
     text = make_page([good, bad], tmp_path / "report").text
-    assert "Best and only finished run: 1 good" in text
+    assert "Only one arm: good, test CER " in text
+    assert "Provisional: 1 of 2 runs are finished." in text
     assert "damaged file" in text
     assert "rows.jsonl cannot be read" in text
 
@@ -200,10 +217,41 @@ def test_with_more_runs_than_colours_the_best_and_one_without_escape_are_coloure
     assert legend.count("data-run") == len(PALETTE)
     assert "stays blank" in legend
     assert "the other runs" in legend
-    assert "Arms: the same settings with several seeds" in page.text
-    lines = (tmp_path / "report/seeds.csv").read_text("utf-8").splitlines()
-    assert lines[1].startswith("all,12,11,")  # 12 seeds, of which 11 escaped
-    assert len(lines) == 2
+    assert "Arms: runs that differ in their seed only" in page.text
+    (arm,) = pd.read_csv(tmp_path / "report/arms.csv").to_dict("records")
+    assert (arm["label"], arm["seeds"], arm["escaped"]) == ("all", 12, 11)
+
+
+def test_the_arms_are_a_table_with_what_is_shown_against_the_best_on_dev(tmp_path: Path):
+    arms = {"good": 0.05, "twin": 0.055, "bad": 0.4}
+    runs = [
+        make_run(
+            tmp_path / f"{arm}-{seed}",
+            f"{arm}, seed {seed}",
+            {"input.stack": number + 1, "train.seed": seed},
+            RunScenario(
+                escape_updates=60,
+                epochs=9,
+                utterances=40,
+                final_dev_cer=cer,
+                seed=9 * number + seed,
+            ),
+        )
+        for number, (arm, cer) in enumerate(arms.items())
+        for seed in range(3)
+    ]
+    page = make_page(runs, tmp_path / "report")
+    answer = page.text.split("Answer")[1].split("Runs")[0]
+    assert re.search(r"better than bad by [\d.]+ points \(simultaneous 95 % interval", answer)
+    table = page.text.split("Arms: runs that differ in their seed only")[1].split(
+        "One line per arm"
+    )[0]
+    (best,) = [row for row in ("good", "twin") if f"Best on dev: {row}," in answer]
+    assert re.search(rf"{best} 3 [\d.]+ % [\d.]+ % best on dev 3", table)
+    assert re.search(r"bad 3 [\d.]+ % [\d.]+ % \+[\d.]+ \+[\d.]+ to \+[\d.]+ \S.*? yes 3", table)
+    lines = pd.read_csv(tmp_path / "report/arms.csv").set_index("label")
+    assert lines.shown.to_dict() == {"good": False, "twin": False, "bad": True}
+    assert lines["input.stack"].tolist() == [1, 2, 3]
 
 
 def test_with_as_many_runs_as_colours_every_run_is_coloured(tmp_path: Path):
@@ -218,14 +266,14 @@ def test_two_runs_may_share_a_folder(tmp_path: Path):
     run = make_run(tmp_path / "r", "one", {"train.seed": 1}, SHORT)
     twin = SweepRun("two", {"train.seed": 2}, RunFolder(tmp_path / "r"))
     text = make_page([run, twin], tmp_path / "report").text
-    assert "Cannot be told apart from it with these 6 test utterances: 2 two" in text
+    assert "2 two +0.0 +0.0 to +0.0 50.0 %" in text
 
 
 def test_the_returned_best_run_is_the_one_on_the_page(sweep_runs: list[SweepRun], tmp_path: Path):
     written = write_report(sweep_runs, tmp_path)
     best = written.comparison.best
     assert best is not None
-    assert f"Best on dev: 2 {best.run.label}" in Page(written.page).text
+    assert f"Best on dev: {best.run.label}," in Page(written.page).text
     assert write_report(sweep_runs[-1:], tmp_path).comparison.best is None
 
 

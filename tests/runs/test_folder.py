@@ -313,7 +313,7 @@ def test_finishing_writes_the_hypotheses_and_keeps_the_last_numbers(run: RunFold
         Heartbeat(epoch=40, epochs=40, dev_cer=0.08, seconds_left=3.0, doing="reading", time=1.0)
     )
     hypotheses = [
-        Hypothesis.of("a-1", "dev", "ENTER SIX", "ENTERSIX"),
+        Hypothesis.of("a-1", "dev", "ENTER SIX", "ENTERSIX", "a, the first"),
         Hypothesis.of("b-1", "test", 'SAY "ON, OFF"', ""),
     ]
     run.finish(hypotheses)
@@ -328,9 +328,17 @@ def test_finishing_writes_the_hypotheses_and_keeps_the_last_numbers(run: RunFold
     assert header == (
         "utterance_id,split,reference,hypothesis,char_errors,chars,char_errors_no_spaces,"
         "chars_no_spaces,word_errors,words,char_substitutions,char_deletions,char_insertions,"
-        "word_substitutions,word_deletions,word_insertions"
+        "word_substitutions,word_deletions,word_insertions,speaker"
     )
-    assert first == "a-1,dev,ENTER SIX,ENTERSIX,1,9,0,8,2,2,0,1,0,1,1,0"
+    assert first == 'a-1,dev,ENTER SIX,ENTERSIX,1,9,0,8,2,2,0,1,0,1,1,0,"a, the first"'
+
+
+def test_hypotheses_of_an_earlier_version_have_no_speaker(run: RunFolder):
+    run.finish([Hypothesis.of("a-1", "dev", "ENTER SIX", "ENTERSIX", "a")])
+    header, line = run.hypotheses_file.read_text().splitlines()
+    assert (header[-8:], line[-2:]) == (",speaker", ",a")
+    run.hypotheses_file.write_text(f"{header[:-8]}\n{line[:-2]}\n")
+    assert run.hypotheses() == [Hypothesis.of("a-1", "dev", "ENTER SIX", "ENTERSIX")]
 
 
 def test_a_run_is_not_finished_before_its_hypotheses_are_written(run: RunFolder, monkeypatch: Any):

@@ -139,4 +139,4 @@ def update_metrics(
 def make_hypotheses(split: SplitData, texts: list[str]) -> list[Hypothesis]:
     """Return one scored hypothesis per utterance of the split, whose order `texts` has."""
     pairs = zip(split.utterances, texts, strict=True)
-    return [Hypothesis.of(u.id, split.name, u.transcript, text) for u, text in pairs]
+    return [Hypothesis.of(u.id, split.name, u.transcript, text, u.speaker) for u, text in pairs]

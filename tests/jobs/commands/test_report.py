@@ -1,22 +1,13 @@
 """A report of features alone says what of their corpus was refused, whatever is left of them."""
 
-import math
 from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
 from jobs.commands.parser import main
-from jobs.sweep import report
-from pipeline.results.comparison import compare_runs
-from pipeline.results.run_summary import read_run
 from tests.jobs.conftest import TinyProject
-from tests.results.examples import NOW, RunScenario, make_run
-
-RUNS = {"blank": math.inf, "learnt": 500.0}
 
 
 @pytest.fixture
@@ -47,7 +38,7 @@ def test_a_report_names_what_was_refused_as_far_as_shards_are_left(
 
     capsys.readouterr()
     assert verb(project, "report") == 0
-    assert capsys.readouterr().out.startswith("0 of 2 runs finished\nreport: ")
+    assert capsys.readouterr().out.startswith("No answer yet: 0 of 2 runs are finished.\nreport: ")
     page = project.sweep_folder.report_file.read_text("utf-8")
     assert "tiny: 2 of 14 utterances refused:" in page
     assert "broken.wav: " in page
@@ -60,17 +51,3 @@ def test_a_report_names_what_was_refused_as_far_as_shards_are_left(
         "utf-8"
     )
     assert refused.read_text("utf-8").count("\n") == 2
-
-
-def test_where_all_is_wrong_no_run_is_the_best(tmp_path: Path):
-    found = [
-        make_run(tmp_path / name, name, scenario=RunScenario(escape_updates=e))
-        for name, e in RUNS.items()
-    ]
-    blank, learnt = (read_run(run, NOW) for run in found)
-    sentence = report._describe_best(compare_runs([blank]))
-    assert sentence == "no usable run: the best one on dev has a test CER of 100.0 %"
-    twin = replace(learnt, run=replace(learnt.run, label="twin"))
-    sentence = report._describe_best(compare_runs([blank, learnt, twin])) or ""
-    assert sentence.startswith("best on dev: learnt (learnt), test CER ")
-    assert sentence.endswith(" %; 1 other cannot be told apart from it")

@@ -93,6 +93,15 @@ def test_hypotheses_are_those_that_were_scored(undisturbed: RunFolder):
         assert score.words.errors == row["word_errors"]
 
 
+def test_hypotheses_name_the_speaker_of_the_feature_set(
+    letter_features: FeatureSet, undisturbed: RunFolder
+):
+    speakers = {each.id: each.speaker for each in letter_features.utterances}
+    found = {each.utterance_id: each.speaker for each in undisturbed.hypotheses()}
+    assert found == {name: speakers[name] for name in found}
+    assert all(found.values())
+
+
 @pytest.mark.parametrize("calls", [0, 3, IN_DEV, 9, 12, 16, 20, IN_TEST])
 def test_stopped_at_any_step_it_continues_to_the_same_bits(
     calls: int, letter_features: FeatureSet, undisturbed: RunFolder, tmp_path: Path

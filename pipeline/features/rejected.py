@@ -2,7 +2,7 @@
 
 In:   manifests and feature sets, complete or not.
 Out:  for each corpus the number of its utterances, and the refused ones with their reasons.
-Not here: the decision to refuse (corpus/readers.py, features/precompute.py), the page (report.py).
+Not here: the decision to refuse (corpus/readers.py, precompute.py), the page (results/report.py).
 """
 
 from collections.abc import Iterable

@@ -10,8 +10,8 @@ from pipeline.config.features import FeatureSettings
 from pipeline.corpus import manifest as manifests
 from pipeline.corpus.manifest import Manifest, Refusal, Utterance
 from pipeline.features.precompute import prepare_feature_set
+from pipeline.features.rejected import CorpusRefusals, FeatureSource, collect_refusals
 from pipeline.features.shards import open_shard_writer, shard_name
-from pipeline.results.rejected import CorpusRefusals, FeatureSource, collect_refusals
 
 MUTE, CUT, BROKEN = (Refusal(name, f"{name}.wav: is what it is") for name in ("mute", "cut", "bad"))
 

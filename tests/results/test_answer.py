@@ -1,0 +1,256 @@
+"""Tests of the answer: each sentence word for word, from runs whose errors are given."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.results.answer import arms_table, sentences
+from pipeline.results.comparison import compare_runs
+from pipeline.results.run_summary import RunSummary, RunSummaryState, SweepRun
+from pipeline.runs.folder import Hypothesis, RunFolder
+from tests.results.test_inference import draw_sweep
+
+SPEAKERS = 10
+LENGTH = 1000  # characters of each utterance
+
+
+def make_run(
+    arm: str,
+    seed: int,
+    errors: Sequence[int],
+    *,
+    dev_cer: float | None = None,
+    speakers: Sequence[str] | None = None,
+    lengths: Sequence[int] | None = None,
+    state: RunSummaryState = "finished",
+) -> RunSummary:
+    """Return a run with one test utterance per number of errors, by a speaker each."""
+    names = [f"s{n}" for n in range(len(errors))] if speakers is None else speakers
+    totals = lengths or [LENGTH] * len(errors)
+    hypotheses = [
+        Hypothesis(f"u{n}", "test", "R", "H", wrong, total, *[0] * 10, speaker=name)
+        for n, (wrong, total, name) in enumerate(zip(errors, totals, names, strict=True))
+    ]
+    cer = sum(errors) / max(sum(totals), 1)
+    dev: dict[str, Any] = {
+        "cer": cer if dev_cer is None else dev_cer, "epoch": 1, "updates": 9, "split": "dev",
+        "loss_per_character": 1.0, "reference_loss": 3.0, "input_dependence": 1.0,
+    }  # fmt: skip
+    rows: Any = [dev, {**dev, "cer": cer, "split": "test"}] if state == "finished" else []
+    run = SweepRun(
+        f"{arm}, seed {seed}", {"arm": arm, "train.seed": seed}, RunFolder(Path(f"{arm}-{seed}"))
+    )
+    return RunSummary(run=run, state=state, rows=rows, hypotheses=hypotheses)
+
+
+def make_arm(name: str, cers: Sequence[float], **options: Any) -> list[RunSummary]:
+    """Return a run per rate, with which every speaker is decoded."""
+    return [
+        make_run(name, seed, [round(cer * LENGTH)] * SPEAKERS, **options)
+        for seed, cer in enumerate(cers)
+    ]
+
+
+def answer(*arms: list[RunSummary]) -> list[str]:
+    return sentences(compare_runs([run for arm in arms for run in arm]))
+
+
+# Where speakers do not matter, two arms of three seeds are compared by Student's t with 4 degrees
+# of freedom, whose quantile is 2.776. Over seeds, both arms deviate by 10 %.
+HIGH, LOW = (0.09, 0.10, 0.11), (0.036, 0.040, 0.044)
+
+
+def test_a_difference_that_is_shown_has_its_size_and_interval():
+    """6 points plus or minus 2.776 * sqrt((0.010^2 + 0.004^2) / 3)."""
+    assert answer(make_arm("mel", HIGH), make_arm("power", LOW)) == [
+        (
+            "Best on dev: power, mean test CER 4.0 % over 3 seeds; better than mel by 6.0 points "
+            "(simultaneous 95 % interval 4.3 to 7.7)."
+        )
+    ]
+
+
+def test_the_arms_that_are_alike_follow_those_that_are_beaten():
+    """Tukey's quantile of three arms with 6 degrees of freedom is 3.068; they deviate by 9.6 %."""
+    close = (0.040, 0.038, 0.045)
+    (sentence,) = answer(make_arm("mel", HIGH), make_arm("power", LOW), make_arm("zca", close))
+    assert sentence == (
+        "Best on dev: power, mean test CER 4.0 % over 3 seeds; better than mel by 6.0 points "
+        "(simultaneous 95 % interval 4.2 to 7.8); cannot be told apart from it: zca."
+    )
+
+
+def test_equal_arms_get_no_claim_but_what_would_have_been_shown():
+    """(2.776 + 0.842) * sqrt(2 * 0.003^2 / 3) is 0.9 points; half of it needs 4 x 3 seeds."""
+    mel, power = (0.027, 0.030, 0.033), (0.030, 0.033, 0.027)
+    assert answer(make_arm("mel", mel), make_arm("power", power)) == [
+        "Best on dev: mel, mean test CER 3.0 % over 3 seeds; cannot be told apart from it: power.",
+        (
+            "The smallest difference that this sweep could have shown is 0.9 points (with a power "
+            "of 80 %); 12 seeds per arm would show half of it."
+        ),
+    ]
+
+
+def test_where_speakers_are_the_chance_more_seeds_do_not_help():
+    errors = [60, 140] * 5
+    first, second = ([make_run(arm, seed, errors[:: 1 if arm == "a" else -1]) for seed in range(2)]
+                     for arm in "ab")  # fmt: skip
+    found = answer(first, second)
+    assert found[0].endswith("; cannot be told apart from it: b.")
+    assert found[1].endswith("; to show half of it, more test speakers are needed, not more seeds.")
+
+
+def test_an_arm_with_a_lower_test_cer_is_named_but_does_not_become_the_best():
+    found = answer(make_arm("mel", HIGH, dev_cer=0.01), make_arm("power", LOW, dev_cer=0.02))
+    assert found == [
+        "Best on dev: mel, mean test CER 10.0 % over 3 seeds.",
+        (
+            "On test it is beaten by power by 6.0 points (simultaneous 95 % interval 4.3 to 7.7), "
+            "but the best arm is selected on dev."
+        ),
+    ]
+
+
+def test_one_seed_cannot_tell():
+    assert answer(make_arm("mel", [0.1]), make_arm("power", [0.04])) == [
+        "Best on dev: power, test CER 4.0 % with one seed.",
+        "One seed per arm cannot tell whether a difference is chance. Run it with SEEDS=3.",
+    ]
+
+
+def test_three_speakers_are_enough_and_are_no_second_reason():
+    three = {"speakers": [f"s{n % 3}" for n in range(SPEAKERS)]}
+    found = answer(make_arm("mel", [0.1], **three), make_arm("power", [0.04], **three))
+    assert found[1:] == [
+        "One seed per arm cannot tell whether a difference is chance. Run it with SEEDS=3."
+    ]
+
+
+def test_while_runs_are_missing_the_answer_is_provisional():
+    missing = [make_run(arm, 1, [], state="running") for arm in ("mel", "power")]
+    assert answer(make_arm("mel", [0.1]), make_arm("power", [0.04]), missing) == [
+        "Best on dev: power, test CER 4.0 % with one seed.",
+        "Provisional: 2 of 4 runs are finished.",
+        "One seed per arm cannot tell whether a difference is chance.",
+    ]
+
+
+def test_without_speakers_nothing_is_decided():
+    nameless = {"speakers": [""] * SPEAKERS}
+    assert answer(make_arm("mel", HIGH, **nameless), make_arm("power", LOW, **nameless)) == [
+        "Best on dev: power, mean test CER 4.0 % over 3 seeds.",
+        (
+            "Nothing is decided, because hypotheses.csv does not name the speakers: the runs were "
+            "trained by an earlier version, or the corpus does not name them."
+        ),
+    ]
+
+
+@pytest.mark.parametrize(("count", "words"), [(1, "1 speaker"), (2, "2 speakers")])
+def test_few_speakers_decide_nothing(count: int, words: str):
+    few = {"speakers": [f"s{n % count}" for n in range(SPEAKERS)]}
+    assert answer(make_arm("mel", HIGH, **few), make_arm("power", LOW, **few)) == [
+        "Best on dev: power, mean test CER 4.0 % over 3 seeds.",
+        f"The test set has {words}; at least 3 are needed to tell whether a difference is chance.",
+    ]
+
+
+def test_three_speakers_decide():
+    three = {"speakers": [f"s{n % 3}" for n in range(SPEAKERS)]}
+    (sentence,) = answer(make_arm("mel", HIGH, **three), make_arm("power", LOW, **three))
+    assert "better than mel by 6.0 points" in sentence
+
+
+def test_arms_that_print_blanks_are_not_usable_and_say_nothing_of_seeds():
+    blank = [1.0, 1.0]
+    assert answer(make_arm("mel", blank), make_arm("power", blank)) == [
+        "No usable arm: the best one on dev, mel, has mean test CER 100.0 % over 2 seeds."
+    ]
+    nearly = [0.95, 0.95]
+    assert answer(make_arm("mel", nearly), make_arm("power", nearly))[1] == (
+        "No arm with several seeds has left the blank plateau, so nothing is known about chance "
+        "between seeds."
+    )
+
+
+def test_before_a_run_has_finished_there_is_no_answer():
+    waiting = [make_run("mel", seed, [], state="waiting") for seed in range(3)]
+    assert answer(waiting) == ["No answer yet: 0 of 3 runs are finished."]
+
+
+def test_one_arm_has_nothing_to_be_compared_with():
+    assert answer(make_arm("mel", HIGH)) == [
+        "Only one arm: mel, mean test CER 10.0 % over 3 seeds."
+    ]
+
+
+def test_arms_with_different_test_sets_are_not_compared():
+    other = make_arm("power", LOW)
+    for run in other:
+        object.__setattr__(run, "hypotheses", [])
+    assert answer(make_arm("mel", HIGH), other) == [
+        "Best on dev: power, mean test CER 4.0 % over 3 seeds.",
+        "No test utterance was decoded by all runs, so nothing is said about differences.",
+    ]
+
+
+def test_a_smaller_common_test_set_is_mentioned():
+    shorter = [make_run("power", seed, [round(cer * LENGTH)] * 7) for seed, cer in enumerate(LOW)]
+    assert answer(make_arm("mel", HIGH), shorter)[-1] == (
+        "The arms are compared on the 7 of 10 test utterances that all runs decoded."
+    )
+
+
+def test_many_arms_are_named_up_to_the_fifth():
+    worse = [make_arm(f"a{n}", [cer * (4 + n / 10) for cer in LOW]) for n in reversed(range(8))]
+    (sentence,) = answer(*worse, make_arm("best", LOW))
+    assert sentence.count(" points ") == 5
+    assert sentence.startswith(
+        "Best on dev: best, mean test CER 4.0 % over 3 seeds; better than a0 by 12.0 points ("
+    )
+    assert sentence.endswith(" and 3 more.")
+
+
+def test_sweeps_of_equal_arms_rarely_get_a_claim():
+    """Twenty sweeps; at 5 % each, four claims or more have a probability of 1.6 %."""
+    rng = np.random.default_rng(5)
+    claims = 0
+    for _ in range(20):
+        arms, totals, speakers = draw_sweep(
+            rng, [1.0] * 4, seeds=3, speakers=10, seed_deviation=0.1
+        )
+        runs = [
+            [
+                make_run(f"a{n}", seed, row.tolist(), speakers=speakers, lengths=totals.tolist())
+                for seed, row in enumerate(arm)
+            ]
+            for n, arm in enumerate(arms)
+        ]
+        said = answer(*runs)
+        claims += "better than" in said[0] or any("beaten" in each for each in said)
+    assert claims <= 3
+
+
+def test_the_table_has_a_line_per_arm_with_its_difference_to_the_best():
+    mel, power = make_arm("mel", HIGH), make_arm("power", LOW, dev_cer=0.03)
+    table = arms_table(compare_runs([*mel, *power]))
+    high, best = table.to_dict("records")
+    assert list(table.columns[:4]) == ["label", "arm", "seeds", "dev_cer_mean"]
+    assert (high["label"], high["arm"], high["seeds"], high["shown"]) == ("mel", "mel", 3, True)
+    assert high["test_cer_mean"] == pytest.approx(0.1)
+    assert high["test_cer_deviation"] == pytest.approx(0.01)
+    assert high["difference"] == pytest.approx(0.06)
+    assert high["difference_low"] == pytest.approx(0.06 - 0.01726, abs=5e-4)
+    assert high["difference_high"] == pytest.approx(0.06 + 0.01726, abs=5e-4)
+    assert high["p_adjusted"] == pytest.approx(6.5e-4, abs=1e-3)  # of t = 9.65, 4 degrees
+    assert (best["difference"], best["shown"], best["dev_cer_mean"]) == (0.0, False, 0.03)
+    assert math.isnan(best["difference_low"])
+
+
+def test_the_table_of_no_arms_has_its_columns():
+    assert "test_cer_mean" in arms_table(compare_runs([])).columns
