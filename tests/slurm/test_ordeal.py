@@ -180,7 +180,7 @@ def again_exactly_what_is_missing(bench, bad: Path, profile: Path, missing, labe
         source=bad,
     )  # fmt: skip
     assert f"{hungry}: out of memory: submitted again with 2 GB" in planned.out
-    assert f"{wrong}: left out: code error, and the code is still the same" in planned.out
+    assert f"{wrong}: left out: code error, and the code has not changed" in planned.out
     assert "2 GB each" in planned.out
     bench.submit_sweep("twelve", profile=profile)  # with the correct code
     again = bench.ledger_entries("twelve")[len(done) :]
