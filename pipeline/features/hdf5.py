@@ -72,7 +72,13 @@ def create_dataset(file: File, name: str, shape: tuple[int, ...], dtype: np.dtyp
 
 
 def write_checksum(dataset: Dataset, checksum: int) -> None:
+    """Store the checksum of a dataset that is written, and flush the dataset.
+
+    HDF5 buffers small writes until a dataset is closed, and a failure there, as on a full disk, is
+    not reported: a shard with zeros at its end would count as whole.
+    """
     dataset.attrs["crc32"] = np.uint32(checksum)
+    dataset.flush()
 
 
 @contextmanager

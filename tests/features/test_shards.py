@@ -1,5 +1,7 @@
 import os
 import pickle
+import subprocess
+import sys
 import time
 import zlib
 from contextlib import AbstractContextManager
@@ -23,6 +25,7 @@ from pipeline.features.shards import (
     write_statistics,
 )
 from pipeline.files import InputError
+from tests.conftest import REPOSITORY
 from tests.features.in_memory import statistics_of
 
 DATA = Path(__file__).parent / "data"
@@ -507,3 +510,33 @@ def test_a_sample_of_each_version_and_code_is_kept():
         "shard-v1.h5",
     ]
     assert max(os.path.getsize(path) for path in kept) < 20_000  # noqa: PTH202
+
+
+FULL_DISK = """
+import os, resource, sys
+from pathlib import Path
+from tests.features.test_shards import write
+path = Path(sys.argv[1], "shard.h5")
+write(path)
+size = path.stat().st_size
+path.unlink()
+ended = set()
+for limit in range(size - 4096, size, 64):
+    if not (child := os.fork()):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        try:
+            write(path)
+        except (OSError, RuntimeError):
+            os._exit(3)
+        os._exit(0)
+    ended.add(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+print(ended, path.exists())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="only Unix limits the size of files")
+def test_a_write_that_fails_anywhere_leaves_no_shard(tmp_path: Path):
+    """HDF5 reports no error when it closes a dataset, and then crashes or loses its bytes."""
+    program = [sys.executable, "-c", FULL_DISK, str(tmp_path)]
+    ended = subprocess.run(program, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert ended.stdout == "{3} False\n"
