@@ -18,7 +18,7 @@ from typing import Any
 
 from jobs import code_snapshot
 from jobs.commands.site_checks import check_limits, check_preemption, check_profile_limits
-from jobs.launch import entrypoint, submit
+from jobs.launch import submit
 from jobs.local import executor
 from jobs.messages import duration_text, print_line
 from jobs.node import task_file
@@ -100,13 +100,7 @@ def _check_this_machine(profile: LocalProfile, folder: SweepFolder) -> list[Chec
 def _check_slurm(profile: SlurmProfile, folder: SweepFolder) -> list[CheckResult]:
     submit.refuse_inside_a_job()
     code = code_snapshot.take_snapshot(folder.code)
-    submission = sbatch.Submission(
-        profile=profile,
-        name=folder.name,
-        folder=folder.jobs,
-        code=code,
-        execute=entrypoint.run_in_slurm,
-    )
+    submission = submit.make_submission(profile, folder, code)
     for_runs, for_features = (
         resources.run_parameters(profile),
         resources.feature_parameters(profile),

@@ -8,11 +8,10 @@ import shutil
 from collections.abc import Iterator
 
 from jobs.display.plan_lines import plan_lines
-from jobs.launch import entrypoint
-from jobs.launch.submit import STARTS_AFTER, slurm_arrays
+from jobs.launch.submit import STARTS_AFTER, make_submission, slurm_arrays
 from jobs.messages import count_text
 from jobs.profile import Profile, SlurmProfile
-from jobs.slurm import preemption, sbatch
+from jobs.slurm import preemption
 from jobs.slurm.limits import Limits
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.plan import Plan
@@ -71,13 +70,7 @@ def _batch_scripts(plan: Plan, profile: SlurmProfile, folder: SweepFolder) -> It
     if not shutil.which("srun"):
         yield "srun is not on PATH: the scripts are written on a login node"
         return
-    submission = sbatch.Submission(
-        profile=profile,
-        name=folder.name,
-        folder=folder.jobs,
-        code=folder.code / "SNAPSHOT",
-        execute=entrypoint.run_in_slurm,
-    )
+    submission = make_submission(profile, folder, folder.code / "SNAPSHOT")
     earlier = set[str]()
     for array in slurm_arrays(plan, profile, folder):
         before = STARTS_AFTER.get(array.kind)

@@ -122,23 +122,28 @@ def refuse_inside_a_job() -> None:
         )
 
 
-def submit_to_slurm(plan: Plan, state: SweepState, profile: SlurmProfile) -> list[str]:
-    """Submit features, the runs after them, the report after those; return the job ids.
-
-    Raises SubmissionRefusedError if sbatch refuses an array; those before it stay submitted.
-    """
+def make_submission(profile: SlurmProfile, folder: SweepFolder, code: Path) -> "Submission":
+    """Return what submits job arrays of the sweep, whose jobs run the snapshot at `code`."""
     # submitit takes long to import, and few commands need it.
-    from jobs.slurm import sbatch  # noqa: PLC0415
+    from jobs.slurm.sbatch import Submission  # noqa: PLC0415
 
-    folder = state.files.folder
-    code = code_snapshot.take_snapshot(folder.code)
-    submission = sbatch.Submission(
+    return Submission(
         profile=profile,
         name=folder.name,
         folder=folder.jobs,
         code=code,
         execute=entrypoint.run_in_slurm,
     )
+
+
+def submit_to_slurm(plan: Plan, state: SweepState, profile: SlurmProfile) -> list[str]:
+    """Submit features, the runs after them, the report after those; return the job ids.
+
+    Raises SubmissionRefusedError if sbatch refuses an array; those before it stay submitted.
+    """
+    folder = state.files.folder
+    code = code_snapshot.take_snapshot(folder.code)
+    submission = make_submission(profile, folder, code)
     jobs: dict[ArrayKind, list[str]] = {"features": _live_array_ids(state), "runs": []}
     submitted = []
     commands = report_commands(state.files.record, profile, folder.work)

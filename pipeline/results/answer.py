@@ -139,7 +139,7 @@ def _describe_evidence(comparison: SweepComparison, best: Arm) -> Iterator[str]:
 
 
 def _explain_no_decision(comparison: SweepComparison, inference: ArmInference) -> Iterator[str]:
-    """Yield each reason why no difference can be told from chance, and what to type."""
+    """Yield each reason why nothing is said about differences, and the command that helps."""
     if inference.seeds.max() == 1:
         all_finished = comparison.finished_count == comparison.run_count
         advice = " Run it with SEEDS=3." if all_finished else ""

@@ -123,7 +123,7 @@ def compare_arms(
     deviation, freedom = _pool_seed_deviation(runs, rates, learnt)
     counts_KG, totals_G = _sum_by_speaker([each.mean(0) for each in errors], totals, speakers)
     influence_KG = _influence(counts_KG, totals_G, rates)
-    spread_G = _pool_interaction(influence_KG, rates, learnt)
+    spread_G = _pool_interaction(influence_KG, learnt)
     of_mean = np.where(learnt, deviation * rates, 0.0) ** 2 / seeds
     decides = freedom > 0 and len(totals_G) >= MIN_SPEAKERS and len(rates) > 1
     share_G = totals_G / totals.sum()
@@ -145,7 +145,7 @@ def compare_arms(
         critical=float(np.quantile(largest_t, LEVEL)) if decides else math.nan,
         test_variance=np.maximum(
             _jackknife_variance(counts_KG, totals_G),
-            _pooled_variance(influence_KG, rates, learnt),
+            _pooled_variance(influence_KG, spread_G, rates, learnt),
         ),
         seed_variance=of_mean[:, None] + of_mean,
         largest_t=largest_t,
@@ -187,25 +187,26 @@ def _influence(
     return np.asarray(moved / np.where(rates > 0, rates, 1.0)[:, None])
 
 
-def _interaction(influence_KG: Float64[np.ndarray, "K G"]) -> Float64[np.ndarray, "K G"]:
-    """Return the influence without what all arms share."""
-    return np.asarray(influence_KG - influence_KG.mean(0))
-
-
 def _pool_interaction(
-    influence_KG: Float64[np.ndarray, "K G"], rates: Float64[np.ndarray, " K"], learnt: np.ndarray
+    influence_KG: Float64[np.ndarray, "K G"], learnt: np.ndarray
 ) -> Float64[np.ndarray, " G"]:
-    """Return the standard deviation over arms of each speaker's interaction."""
+    """Return the standard deviation over arms of each speaker's influence.
+
+    The mean over arms, which all arms share, moves no difference.
+    """
     chosen = influence_KG[learnt] if learnt.any() else influence_KG
-    return np.asarray(np.sqrt((_interaction(chosen) ** 2).sum(0) / max(len(chosen) - 1, 1)))
+    return np.asarray(chosen.std(0, ddof=1) if len(chosen) > 1 else np.zeros(chosen.shape[1]))
 
 
 def _pooled_variance(
-    influence_KG: Float64[np.ndarray, "K G"], rates: Float64[np.ndarray, " K"], learnt: np.ndarray
+    influence_KG: Float64[np.ndarray, "K G"],
+    spread_G: Float64[np.ndarray, " G"],
+    rates: Float64[np.ndarray, " K"],
+    learnt: np.ndarray,
 ) -> Float64[np.ndarray, "K K"]:
     """Return the variance of differences if every arm interacts with the speakers as strongly."""
     correction = influence_KG.shape[1] / max(influence_KG.shape[1] - 1, 1)
-    one = correction * float((_pool_interaction(influence_KG, rates, learnt) ** 2).sum())
+    one = correction * float((spread_G**2).sum())
     shared = correction * float((influence_KG[learnt].mean(0) ** 2).sum()) if learnt.any() else 0.0
     squares = rates**2
     apart = (rates[:, None] - rates) ** 2
