@@ -57,7 +57,7 @@ class Probe:
 
     @property
     def signal_received_path(self) -> Path:
-        return self.answer_path.with_suffix(".heard")
+        return self.answer_path.with_suffix(".signal_received")
 
     @property
     def requeued_path(self) -> Path:

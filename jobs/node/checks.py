@@ -58,7 +58,7 @@ def run_check_task(task: CheckTask, stop: StopRequest) -> int:
     while task.signalled and not stop() and time.monotonic() - began < CHECK_SIGNAL_TIMEOUT_S:
         time.sleep(0.1)
     if stop():
-        write_json(path.with_suffix(".heard"), time.time())
+        write_json(path.with_suffix(".signal_received"), time.time())
     return STOPPED if stop() else DONE
 
 
