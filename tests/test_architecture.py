@@ -14,10 +14,17 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 PIPELINE = ("config", "corpus", "features", "decoding", "runs", "training", "results")
 TRAINING = ("network", "data", "loss", "loop", "diagnosis")
 JOBS = ("slurm", "local", "node", "sweep", "display", "launch", "commands")
-ORDERS = {"pipeline": PIPELINE, "pipeline.training": TRAINING, "jobs": JOBS}
+RESULTS = ("statistics", "summary", "comparison", "errors", "figures", "page")
+ORDERS = {
+    "pipeline": PIPELINE,
+    "pipeline.training": TRAINING,
+    "pipeline.results": RESULTS,
+    "jobs": JOBS,
+}
 FOUNDATION = {
     "pipeline": {"pipeline.files", "pipeline.host", "pipeline.shapes"},
     "pipeline.training": set[str](),
+    "pipeline.results": set[str](),
     "jobs": {
         "jobs.code_snapshot",
         "jobs.exit_codes",
@@ -44,7 +51,7 @@ HOMES = {
     "tensorboardX": ("pipeline.training.loop.loggers",),
     "pandas": ("pipeline.results",),
     "matplotlib": ("pipeline.results.figures",),
-    "jinja2": ("pipeline.results.report",),
+    "jinja2": ("pipeline.results.page.render",),
     "submitit": ("jobs.slurm.sbatch",),
     "rich": ("jobs.messages", "jobs.display"),
     "argparse": ("jobs",),
@@ -204,7 +211,11 @@ def test_each_order_names_the_rooms_that_there_are():
         ("pipeline.corpus.text", '"""T."""\nfrom pipeline.features import shards', "direction"),
         ("pipeline.files", '"""T."""\nfrom pipeline.corpus.text import BLANK', "direction"),
         ("pipeline.runs.folder", '"""T."""\nfrom jobs.sweep import plan', "direction"),
-        ("pipeline.results.table", '"""T."""\nfrom pipeline.training.loop import x', "direction"),
+        (
+            "pipeline.results.summary.table",
+            '"""T."""\nfrom pipeline.training.loop import x',
+            "direction",
+        ),
         ("pipeline.decoding.greedy", '"""T."""\nfrom pipeline.runs import rows', "direction"),
         (
             "pipeline.training.network.model",

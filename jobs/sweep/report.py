@@ -16,9 +16,9 @@ from jobs.sweep.folder import SweepFolder
 from jobs.sweep.record import SweepRecord, load_record
 from pipeline.features import rejected
 from pipeline.features.rejected import FeatureSource
-from pipeline.results import efficiency
 from pipeline.results import report as reports
-from pipeline.results.run_summary import SweepRun
+from pipeline.results.summary import efficiency
+from pipeline.results.summary.run_summary import SweepRun
 
 
 def write_sweep_report(folder: SweepFolder, commands: Sequence[str]) -> None:

@@ -2,11 +2,9 @@
 
 In:   the runs of a sweep, in any state; its question; the refused utterances of its corpora.
 Out:  a folder; the path of the page, the answer in sentences, the comparison of the runs.
-Not here: the look of the page (page.html, page.css, page.js), the words of the answer (answer.py).
+Not here: the look of the page (page/), the words of the answer (comparison/answer.py).
 """
 
-import base64
-import hashlib
 import math
 import re
 import time
@@ -15,28 +13,27 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 from markupsafe import Markup
 
 from pipeline.features.rejected import CorpusRefusals
 from pipeline.files import write_text
-from pipeline.results import answer, formatting, run_summary, table
-from pipeline.results.comparison import (
+from pipeline.results.comparison import answer
+from pipeline.results.comparison.arms import (
     SweepComparison,
     compare_runs,
     describe_run,
     dev_selection_key,
 )
+from pipeline.results.errors.transcripts import compare_utterances
 from pipeline.results.figures.figure_specs import FIGURE_SPECS
 from pipeline.results.figures.learning_curves import Curve, draw_figure
 from pipeline.results.figures.style import PALETTE
 from pipeline.results.figures.svg_embed import embed_svg
-from pipeline.results.run_summary import RunSummary, SweepRun
-from pipeline.results.transcripts import compare_utterances
+from pipeline.results.page.render import render_page
+from pipeline.results.summary import run_summary, table
+from pipeline.results.summary.run_summary import RunSummary, SweepRun
 from pipeline.runs import plateau
-
-TEMPLATE_DIR = Path(__file__).parent
 
 FILE_SIZE_PX, WIDE_SIZE_PX, SMALL_SIZE_PX = (760, 420), (1000, 400), (480, 330)
 FULL_WIDTH_FIGURE = "loss"  # the figure that is as wide as the page
@@ -104,7 +101,7 @@ def write_report_folder(
         **_page_content(views, comparison),
     }
     page = folder / "report.html"
-    write_text(page, _render_page(context))
+    write_text(page, render_page(context))
     return WrittenReport(page, tuple(sentences), comparison)
 
 
@@ -227,28 +224,3 @@ def _environment_facts(run_summaries: Sequence[RunSummary]) -> dict[str, list[st
         for fact, value in run.environment.items():
             facts.setdefault(fact, {})[str(value)] = None
     return {fact: list(values) for fact, values in facts.items()}
-
-
-def _render_page(context: Mapping[str, Any]) -> str:
-    """Render the page with every value escaped.
-
-    The browser runs only the script whose digest the page's security policy names.
-    """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATE_DIR),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        name: function for name, function in vars(formatting).items() if name.startswith("format_")
-    }
-    script = (TEMPLATE_DIR / "page.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return environment.get_template("page.html").render(
-        **context,
-        style=Markup((TEMPLATE_DIR / "page.css").read_text(encoding="utf-8")),  # noqa: S704
-        script=Markup(script),  # noqa: S704
-        script_digest=digest,
-    )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.results.run_summary import SweepRun
+from pipeline.results.summary.run_summary import SweepRun
 from tests.results.examples import make_sweep
 
 

@@ -13,8 +13,8 @@ from pipeline.corpus.manifest import Refusal
 from pipeline.features.rejected import MAX_SHOWN_REFUSALS, CorpusRefusals
 from pipeline.results.figures.figure_specs import FIGURE_SPECS
 from pipeline.results.figures.style import PALETTE
-from pipeline.results.report import TEMPLATE_DIR
-from pipeline.results.run_summary import SweepRun
+from pipeline.results.page.render import TEMPLATE_DIR
+from pipeline.results.summary.run_summary import SweepRun
 from pipeline.runs.folder import RunFolder
 from tests.results.examples import NEVER_ESCAPES, NOW, RunScenario, make_run, write_report
 

@@ -28,7 +28,7 @@ from pipeline.results.figures.style import (
     PALETTE,
     TEXT_COLOUR,
 )
-from pipeline.results.run_summary import RunSummary
+from pipeline.results.summary.run_summary import RunSummary
 
 MAX_POINTS_WITH_COLOUR, MAX_POINTS_IN_BACKGROUND = 400, 60  # points of one line
 REFERENCE_LOSS_TOLERANCE = 0.05  # nats per character; closer reference losses share one line

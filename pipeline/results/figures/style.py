@@ -1,7 +1,7 @@
 """Style: the colours and matplotlib settings that the figures of runs share.
 
 In:   nothing.   Out: constants.
-Not here: drawing (learning_curves.py, lr_curve.py), the colours of the page (results/page.css).
+Not here: drawing (learning_curves.py, lr_curve.py), the colours of the page (page/page.css).
 """
 
 # The colours of Okabe and Ito, which colour-blind readers can distinguish. The yellow is darker

@@ -10,7 +10,7 @@ import pytest
 from pipeline.results.figures import learning_curves
 from pipeline.results.figures.figure_specs import FIGURE_SPECS
 from pipeline.results.figures.learning_curves import Curve, draw_figure
-from pipeline.results.run_summary import SweepRun, read_run
+from pipeline.results.summary.run_summary import SweepRun, read_run
 from tests.results.examples import NOW
 
 LOSS = FIGURE_SPECS[0]

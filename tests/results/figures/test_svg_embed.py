@@ -8,7 +8,7 @@ import pytest
 from pipeline.results.figures.figure_specs import FIGURE_SPECS, FigureSpec
 from pipeline.results.figures.learning_curves import Curve, draw_figure
 from pipeline.results.figures.svg_embed import embed_svg
-from pipeline.results.run_summary import SweepRun, read_run
+from pipeline.results.summary.run_summary import SweepRun, read_run
 from tests.results.examples import NOW
 
 

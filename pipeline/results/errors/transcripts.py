@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.decoding.scoring import align_texts
-from pipeline.results.run_summary import RunSummary
+from pipeline.results.summary.run_summary import RunSummary
 from pipeline.runs.folder import Hypothesis
 
 MAX_UTTERANCES = 6

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.results import efficiency
+from pipeline.results.summary import efficiency
 from pipeline.runs.folder import RunFolder, Usage
 
 HALF = 2**29  # bytes

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pipeline.results.inference import ArmInference, compare_arms
+from pipeline.results.statistics.inference import ArmInference, compare_arms
 
 UTTERANCES = 130
 

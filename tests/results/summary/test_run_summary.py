@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.results.run_summary import SweepRun, read_run, swept_keys
+from pipeline.results.summary.run_summary import SweepRun, read_run, swept_keys
 from pipeline.runs.records import HEARTBEAT_TIMEOUT_S
 from tests.results.examples import NEVER_ESCAPES, NOW, RunScenario, make_run
 

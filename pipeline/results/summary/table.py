@@ -1,7 +1,7 @@
 """Tables: all rows of a sweep, and one line per run.
 
 In:   run summaries, in any state.   Out: the frames of results.csv and summary.csv.
-Not here: reading a run folder (run_summary.py), comparing runs (comparison.py), figures.
+Not here: reading a run folder (run_summary.py), comparing runs (comparison/), figures.
 
 Rates are fractions. Intervals are 95 % bootstrap intervals over utterances.
 """
@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from pipeline.files import atomic_write
-from pipeline.results import efficiency
-from pipeline.results.run_summary import RunSummary, swept_keys
-from pipeline.results.significance import bootstrap_interval
+from pipeline.results.statistics.significance import bootstrap_interval
+from pipeline.results.summary import efficiency
+from pipeline.results.summary.run_summary import RunSummary, swept_keys
 from pipeline.runs.folder import Hypothesis
 from pipeline.runs.rows import ROW_COLUMNS, Row
 

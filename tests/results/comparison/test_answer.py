@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.results.answer import arms_table, sentences
-from pipeline.results.comparison import compare_runs
-from pipeline.results.run_summary import RunSummary, RunSummaryState, SweepRun
+from pipeline.results.comparison.answer import arms_table, sentences
+from pipeline.results.comparison.arms import compare_runs
+from pipeline.results.summary.run_summary import RunSummary, RunSummaryState, SweepRun
 from pipeline.runs.folder import Hypothesis, RunFolder
-from tests.results.test_inference import draw_sweep
+from tests.results.statistics.test_inference import draw_sweep
 
 SPEAKERS = 10
 LENGTH = 1000  # characters of each utterance

@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipeline.results import efficiency, table
-from pipeline.results.run_summary import SweepRun, read_run
+from pipeline.results.summary import efficiency, table
+from pipeline.results.summary.run_summary import SweepRun, read_run
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.rows import ROW_COLUMNS
 from tests.results.examples import NOW, RunScenario, make_run
@@ -157,7 +157,7 @@ def test_runs_that_do_not_exist_yet_are_missing(tmp_path: Path):
 
 
 def test_a_login_node_gets_tables_without_torch_and_without_matplotlib():
-    script = "import sys, pipeline.results.table; print(sorted(sys.modules))"
+    script = "import sys, pipeline.results.summary.table; print(sorted(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout
     assert b"'pandas'" in loaded
     assert b"'torch'" not in loaded

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.results.comparison import compare_runs, describe_run
-from pipeline.results.run_summary import RunSummary, SweepRun, read_run
+from pipeline.results.comparison.arms import compare_runs, describe_run
+from pipeline.results.summary.run_summary import RunSummary, SweepRun, read_run
 from pipeline.runs.folder import RunFolder
 from tests.results.examples import NEVER_ESCAPES, NOW, RunScenario, make_run
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from pipeline.results import formatting
+from pipeline.results.summary import formatting
 
 
 @pytest.mark.parametrize(

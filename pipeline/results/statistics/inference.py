@@ -2,7 +2,7 @@
 
 In:   the errors of each arm's runs on one test set, reference lengths, speakers.
 Out:  rates, simultaneous intervals and adjusted p-values of all pairs of arms. NumPy only.
-Not here: two single runs (significance.py); which runs are an arm (comparison.py).
+Not here: two single runs (significance.py); which runs are an arm (comparison/arms.py).
 
 The model, in three parts.
 
@@ -19,7 +19,7 @@ The model, in three parts.
 
 Sources: Tukey's test of all pairs (Hochberg and Tamhane 1987, chapter 3); the jackknife of a ratio
 of sums over clusters (Cochran 1977, section 6.17; Wolter 2007, chapter 4). Simulations:
-tests/results/test_inference.py.
+tests/results/statistics/test_inference.py.
 """
 
 import math

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.results.formatting import format_decimal, format_integer, format_percent
-from pipeline.results.inference import ArmDifference, ArmInference, compare_arms
-from pipeline.results.run_summary import RunSummary
-from pipeline.results.significance import Improvement, paired_bootstrap
-from pipeline.results.table import error_counts, speed_columns
+from pipeline.results.statistics.inference import ArmDifference, ArmInference, compare_arms
+from pipeline.results.statistics.significance import Improvement, paired_bootstrap
+from pipeline.results.summary.formatting import format_decimal, format_integer, format_percent
+from pipeline.results.summary.run_summary import RunSummary
+from pipeline.results.summary.table import error_counts, speed_columns
 from pipeline.runs import plateau
 from pipeline.runs.folder import Hypothesis
 from pipeline.runs.rows import Row

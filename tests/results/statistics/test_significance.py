@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import stats
 
-from pipeline.results.significance import bootstrap_interval, mapsswe, paired_bootstrap
+from pipeline.results.statistics.significance import bootstrap_interval, mapsswe, paired_bootstrap
 
 
 def corpus(utterances: int = 400, rate: float = 0.1) -> tuple[np.ndarray, np.ndarray]:

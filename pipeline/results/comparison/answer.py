@@ -2,7 +2,7 @@
 
 In:   a comparison.
 Out:  sentences, which the terminal and the page show unchanged; the frame of arms.csv.
-Not here: the comparison (comparison.py), the model of chance (inference.py).
+Not here: the comparison (arms.py), the model of chance (statistics/inference.py).
 """
 
 import math
@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from pipeline.results.comparison import SEED_KEY, Arm, SweepComparison
-from pipeline.results.inference import MIN_SPEAKERS, ArmInference
-from pipeline.results.run_summary import swept_keys
-from pipeline.results.table import setting_columns
+from pipeline.results.comparison.arms import SEED_KEY, Arm, SweepComparison
+from pipeline.results.statistics.inference import MIN_SPEAKERS, ArmInference
+from pipeline.results.summary.run_summary import swept_keys
+from pipeline.results.summary.table import setting_columns
 
 MAX_NAMED_ARMS = 5  # in one list of a sentence; arms.csv has all
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.results.run_summary import RunSummary, SweepRun, read_run
-from pipeline.results.transcripts import MAX_UTTERANCES, VISIBLE_SPACE, compare_utterances
+from pipeline.results.errors.transcripts import MAX_UTTERANCES, VISIBLE_SPACE, compare_utterances
+from pipeline.results.summary.run_summary import RunSummary, SweepRun, read_run
 from pipeline.runs.folder import Hypothesis
 from tests.results.examples import NOW
 

@@ -1,0 +1,1 @@
+"""The arms of a sweep compared, and the answer in sentences."""

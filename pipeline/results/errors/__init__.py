@@ -1,0 +1,1 @@
+"""Which errors the runs make."""

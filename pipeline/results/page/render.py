@@ -1,0 +1,43 @@
+"""Render: the template of the page filled with what a report found. The only home of jinja2.
+
+In:   the values of a report, by the names that page.html uses.   Out: one self-contained page.
+Not here: what the page says (report.py and the rooms that it calls).
+"""
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from pipeline.results.summary import formatting
+
+TEMPLATE_DIR = Path(__file__).parent
+
+
+def render_page(context: Mapping[str, Any]) -> str:
+    """Render the page with every value escaped.
+
+    The browser runs only the script whose digest the page's security policy names.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATE_DIR),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        name: function for name, function in vars(formatting).items() if name.startswith("format_")
+    }
+    script = (TEMPLATE_DIR / "page.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template("page.html").render(
+        **context,
+        style=Markup((TEMPLATE_DIR / "page.css").read_text(encoding="utf-8")),  # noqa: S704
+        script=Markup(script),  # noqa: S704
+        script_digest=digest,
+    )

@@ -1,0 +1,1 @@
+"""What is chance: intervals and tests of error rates. NumPy only."""

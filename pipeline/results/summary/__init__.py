@@ -1,0 +1,1 @@
+"""What each run of a sweep left, as lines of tables."""
