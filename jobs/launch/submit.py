@@ -24,8 +24,8 @@ from jobs.launch.tasks import (
     write_tasks,
 )
 from jobs.messages import count_text, print_line
-from jobs.node import run_lock
-from jobs.node.run_lock import LockHeld
+from jobs.node import folder_lock
+from jobs.node.folder_lock import LockHeld
 from jobs.node.task_file import ReportTask, RunTask, Task
 from jobs.profile import FeatureJobs, SlurmProfile
 from jobs.slurm import client, resources
@@ -99,7 +99,7 @@ def submission_lock(folder: SweepFolder) -> Iterator[None]:
     """
     refuse_inside_a_job()
     try:
-        with run_lock.acquire(folder.path):
+        with folder_lock.acquire(folder.path):
             yield
     except LockHeld as held:
         raise InputError(
@@ -109,7 +109,7 @@ def submission_lock(folder: SweepFolder) -> Iterator[None]:
     finally:
         queue_cache.invalidate_cache(folder)
         if not folder.record_file.exists():
-            run_lock.cleanup(folder.path)
+            folder_lock.cleanup(folder.path)
             with suppress(OSError):  # another terminal has started to write
                 folder.path.rmdir()
 

@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 
 from jobs.exit_codes import DONE, FAILED, STOPPED
-from jobs.node import run_lock
+from jobs.node import folder_lock
 from jobs.node.failures import MissingFeaturesError, make_failure
-from jobs.node.run_lock import FolderLock, LockHeld
+from jobs.node.folder_lock import FolderLock, LockHeld
 from jobs.node.signals import StopRequest
 from jobs.node.usage import Allocation, UsageMonitor
 from jobs.profile import Device, Workers
@@ -77,7 +77,7 @@ def train_run(
     code = DONE
     with _log_to_run_file(folder) as log:
         try:
-            with run_lock.acquire(folder.path, stop) as lock:
+            with folder_lock.acquire(folder.path, stop) as lock:
                 if not folder.finished:  # the former owner may have finished it
                     code = _train_and_record(folder, fit, stop, lock, log)
         except LockHeld as held:
@@ -85,7 +85,7 @@ def train_run(
             log.info("left to process %d on %s, which trains this run", owner.pid, owner.host)
             return STOPPED if stop() else DONE
         if folder.finished:
-            run_lock.cleanup(folder.path)
+            folder_lock.cleanup(folder.path)
     return code
 
 
@@ -94,7 +94,7 @@ def _train_and_record(
 ) -> int:
     try:
         # Importing torch takes seconds, so others see this process before the first real heartbeat.
-        run_lock.write_heartbeat_status(folder, "running")
+        folder_lock.write_heartbeat_status(folder, "running")
         fit(lambda: stop() or lock.lost)
     except Stopped:
         if lock.lost:
@@ -109,7 +109,7 @@ def _train_and_record(
         log.error("%s: %s\n%s", failure.cause, failure.message, failure.traceback)
         folder.write_failure(failure)
         # The process may need a while to exit; until then its pid looks like a run in training.
-        run_lock.write_heartbeat_status(folder, "stopped")
+        folder_lock.write_heartbeat_status(folder, "stopped")
         return FAILED
     return DONE
 

@@ -16,7 +16,7 @@ from jobs.code_snapshot import REPOSITORY_ROOT
 from jobs.exit_codes import DONE, FAILED, STOPPED
 from jobs.local import executor
 from jobs.messages import exit_code
-from jobs.node import run_lock
+from jobs.node import folder_lock
 from jobs.node.failures import SLURM_STATES, classify_exit_code
 from jobs.node.run_training import RunResources, train_run
 from jobs.node.signals import StopRequest, catch_stop_signals, parent_pid
@@ -103,7 +103,7 @@ def record_silent_failure(exit_status: executor.ExitStatus, work: Path) -> None:
         if (
             not run.finished
             and not already_recorded
-            and not (heartbeat and run_lock.is_still_training(heartbeat))
+            and not (heartbeat and folder_lock.is_still_training(heartbeat))
         ):
             cause, message = classify_exit_code(exit_status.code)
             if cause == "killed" and job_ran_out_of_memory():

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from jobs.exit_codes import REQUEUE, STOPPED
 from jobs.node import failures
-from jobs.node.run_lock import is_still_training
+from jobs.node.folder_lock import is_still_training
 from jobs.slurm.client import QueuedJob
 from jobs.slurm.reasons import explain, never_starts
 from jobs.slurm.sacct import JobAttempt

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.node import run_lock
-from jobs.node.run_lock import LockHeld
+from jobs.node import folder_lock
+from jobs.node.folder_lock import LockHeld
 
 SKEW = 300  # seconds
 FAR = "far"
@@ -67,13 +67,13 @@ def test_a_node_whose_clock_is_wrong_keeps_its_run_only_while_its_process_runs(
     slurm_project.submit_sweep("slow", profile=profile)
     ((label, run),) = slurm_project.run_folders("slow").items()
     slurm_project.wait_until(run.rows)
-    monkeypatch.setattr(run_lock, "STALE_LOCK_TIMEOUT_S", 20.0)  # the owner counts every 4 s
-    with pytest.raises(LockHeld) as held, run_lock.acquire(run.path):
+    monkeypatch.setattr(folder_lock, "STALE_LOCK_TIMEOUT_S", 20.0)  # the owner counts every 4 s
+    with pytest.raises(LockHeld) as held, folder_lock.acquire(run.path):
         pytest.fail("the lock was broken while its owner runs")
     assert held.value.owner.host == FAR
     assert slurm_project.run_states("slow")[label]["state"] == "running"
 
     os.kill(run.heartbeat().pid, signal.SIGKILL)
-    with run_lock.acquire(run.path) as lock:
+    with folder_lock.acquire(run.path) as lock:
         assert not lock.lost
     slurm_project.wait_until(lambda: slurm_project.run_states("slow")[label]["state"] == "failed")

@@ -21,6 +21,8 @@ from pipeline.training.loop.metrics import EpochMetrics, Evaluation
 from pipeline.training.network.output_stats import OutputStats
 
 STATE_VERSION = 4
+# Keys of earlier programs, and their names now.
+FORMER_KEYS = {"tally": "metrics", "heard": "evaluations"}
 Weights = Mapping[str, Tensor]
 # The epoch, its finished batches, and the finished batches of each evaluation.
 TrainingProgress = tuple[int, int, tuple[int, ...]]
@@ -77,11 +79,11 @@ def serialise_state(
         "epoch": state.epoch,
         "position": state.position,
         "update": state.update,
-        "tally": state.train_metrics.to_dict(),
+        "metrics": state.train_metrics.to_dict(),
         "best": None if state.best is None else {**vars(state.best)},
         "rows": [dict(row) for row in state.rows],
         "prior": state.prior,
-        "heard": {name: one.to_dict() for name, one in state.evaluations.items()},
+        "evaluations": {name: one.to_dict() for name, one in state.evaluations.items()},
         "network": network.state_dict(),
         "optimiser": optimizer.state_dict(),
         "scaler": scaler.state_dict(),  # empty except with float16
@@ -106,6 +108,7 @@ def load_state(
     if archive is None:
         return None
     content = torch.load(io.BytesIO(archive), map_location=device, weights_only=True)
+    content |= {new: content[old] for old, new in FORMER_KEYS.items() if old in content}
     if content["version"] != STATE_VERSION:
         raise InputError(
             f"{run.state_file}: has version {content['version']}, but this program reads version "
@@ -115,9 +118,9 @@ def load_state(
     optimizer.load_state_dict(content["optimiser"])
     scaler.load_state_dict(content["scaler"])
     best = content["best"]
-    evaluations = content.get("heard", {})  # states of earlier programs lack it
+    evaluations = content.get("evaluations", {})  # states of earlier programs lack it
     return TrainingState(
-        train_metrics=EpochMetrics.from_dict(content["tally"]),
+        train_metrics=EpochMetrics.from_dict(content["metrics"]),
         epoch=content["epoch"],
         position=content["position"],
         update=content["update"],

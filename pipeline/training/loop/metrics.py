@@ -155,11 +155,12 @@ class Evaluation:
         return cls(EpochMetrics(OutputStats.empty(classes)), [""] * utterances)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"texts": self.texts, "batches": self.batches, "tally": self.metrics.to_dict()}
+        return {"texts": self.texts, "batches": self.batches, "metrics": self.metrics.to_dict()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Evaluation":
-        return cls(EpochMetrics.from_dict(values["tally"]), values["texts"], values["batches"])
+        metrics = values.get("metrics") or values["tally"]  # its key in states of earlier programs
+        return cls(EpochMetrics.from_dict(metrics), values["texts"], values["batches"])
 
 
 def _ratio(total: int | float, count: int | float) -> float:

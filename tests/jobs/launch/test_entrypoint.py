@@ -14,7 +14,7 @@ import pytest
 
 from jobs import exit_codes
 from jobs.launch import entrypoint
-from jobs.node import failures, run_lock, run_training, task_file, training_task, usage
+from jobs.node import failures, folder_lock, run_training, task_file, training_task, usage
 from jobs.node.signals import StopRequest
 from jobs.node.task_file import Run, RunTask
 from pipeline.files import write_json
@@ -34,9 +34,9 @@ def heartbeats_at_fit(monkeypatch: pytest.MonkeyPatch) -> list[Heartbeat | None]
     """The heartbeat that others find while each run is trained."""
     found: list[Heartbeat | None] = []
     monkeypatch.setattr(run_training, "_fit", lambda folder, *_: found.append(folder.heartbeat()))
-    monkeypatch.setattr("jobs.node.run_lock.LOCK_POLL_INTERVAL_S", 0.01)
-    monkeypatch.setattr("jobs.node.run_lock.LOCK_REFRESH_INTERVAL_S", 0.05)
-    monkeypatch.setattr("jobs.node.run_lock.STALE_LOCK_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("jobs.node.folder_lock.LOCK_POLL_INTERVAL_S", 0.01)
+    monkeypatch.setattr("jobs.node.folder_lock.LOCK_REFRESH_INTERVAL_S", 0.05)
+    monkeypatch.setattr("jobs.node.folder_lock.STALE_LOCK_TIMEOUT_S", 0.5)
     return found
 
 
@@ -50,7 +50,7 @@ def execute(folder: RunFolder) -> int:
 
 
 def test_a_run_that_another_process_trains_is_left_to_it(folder, heartbeats_at_fit):
-    with run_lock.acquire(folder.path):
+    with folder_lock.acquire(folder.path):
         folder.write_heartbeat(Heartbeat(epoch=3))
         assert execute(folder) == exit_codes.DONE
     assert heartbeats_at_fit == []

@@ -3,7 +3,7 @@
 import pytest
 
 from jobs.launch import orphan_jobs, submit
-from jobs.node import run_lock
+from jobs.node import folder_lock
 from jobs.slurm.client import QueuedJob, sweep_tag
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.job_queue import Queue
@@ -74,8 +74,8 @@ def test_a_job_may_not_submit_jobs(folder, monkeypatch):
 
 def test_two_terminals_do_not_submit_a_sweep_at_once(folder, monkeypatch):
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    monkeypatch.setattr(run_lock, "LOCK_REFRESH_INTERVAL_S", 0.05)
-    monkeypatch.setattr(run_lock, "LOCK_POLL_INTERVAL_S", 0.02)
+    monkeypatch.setattr(folder_lock, "LOCK_REFRESH_INTERVAL_S", 0.05)
+    monkeypatch.setattr(folder_lock, "LOCK_POLL_INTERVAL_S", 0.02)
     refusal = pytest.raises(InputError, match=r"spectrum: process .* submits it now")
     with submit.submission_lock(folder), refusal, submit.submission_lock(folder):
         pytest.fail("submitted twice")

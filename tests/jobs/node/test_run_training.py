@@ -11,8 +11,8 @@ import pytest
 import soundfile
 
 from jobs.exit_codes import DONE, FAILED, STOPPED
-from jobs.node import run_lock, run_training
-from jobs.node.run_lock import FolderLock, LockHeld, LockOwner
+from jobs.node import folder_lock, run_training
+from jobs.node.folder_lock import FolderLock, LockHeld, LockOwner
 from jobs.node.run_training import RunResources
 from jobs.node.signals import StopRequest
 from jobs.node.usage import Allocation
@@ -115,7 +115,7 @@ def test_a_process_that_is_stopped_while_it_waits_for_the_lock_says_so(folder, m
         assert should_give_up()
         raise LockHeld(folder, LockOwner.current_process())
 
-    monkeypatch.setattr(run_lock, "acquire", stop_then_wait)
+    monkeypatch.setattr(folder_lock, "acquire", stop_then_wait)
     assert train(folder, stop) == STOPPED
 
 
@@ -127,13 +127,13 @@ def test_a_run_that_its_former_owner_has_finished_is_not_trained_again(folder, m
         folder.finish([])
         yield FolderLock(path, LockOwner.current_process())
 
-    monkeypatch.setattr(run_lock, "acquire", acquire_after_the_end)
+    monkeypatch.setattr(folder_lock, "acquire", acquire_after_the_end)
     assert train(folder, StopRequest()) == DONE
 
 
 @pytest.mark.parametrize(("is_lost", "code"), [(True, DONE), (False, STOPPED)])
 def test_a_process_that_lost_its_lock_leaves_the_run_to_another(folder, monkeypatch, is_lost, code):
-    monkeypatch.setattr(run_lock, "LOCK_REFRESH_INTERVAL_S", 0.02)
+    monkeypatch.setattr(folder_lock, "LOCK_REFRESH_INTERVAL_S", 0.02)
     stop = StopRequest()
 
     def fit(folder: RunFolder, *rest: Any) -> None:

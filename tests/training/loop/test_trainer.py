@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -113,6 +114,24 @@ def test_stopped_at_any_step_it_continues_to_the_same_bits(
     assert_same(fit(RESTLESS, letter_features, run), undisturbed)
 
 
+def test_a_state_with_the_keys_of_an_earlier_program_is_continued(
+    letter_features: FeatureSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(trainer, "MIN_EVALUATION_BATCH", 1)
+    run, former = RunFolder(tmp_path / "now"), RunFolder(tmp_path / "former")
+    with pytest.raises(Stopped):
+        fit(RESTLESS, letter_features, run, should_stop=stop_after(IN_DEV + 1))
+    shutil.copytree(run.path, former.path)
+    state = saved_state(former)
+    assert state["evaluations"]["dev"]["batches"] == 1
+    for evaluation in state["evaluations"].values():
+        evaluation["tally"] = evaluation.pop("metrics")
+    state["heard"], state["tally"] = state.pop("evaluations"), state.pop("metrics")
+    torch.save(state, former.state_file)
+    once, again = (fit(RESTLESS, letter_features, each) for each in (run, former))
+    assert_same(once, again)
+
+
 @pytest.mark.parametrize("options", [{}, {"resident_gb": 0.0, "workers": 2}], ids=str)
 def test_killed_in_an_evaluation_it_keeps_all_updates_and_evaluated_batches(
     options: dict[str, Any],
@@ -135,11 +154,11 @@ def test_killed_in_an_evaluation_it_keeps_all_updates_and_evaluated_batches(
         fit(RESTLESS, letter_features, run, **options)
     saved = saved_state(run)
     assert (saved["epoch"], saved["position"], saved["update"], saved["rows"]) == (1, 4, 4, [])
-    assert saved["heard"]["dev"]["batches"] == 1
+    assert saved["evaluations"]["dev"]["batches"] == 1
     left[:] = [1] * (1 + 2 * 3 + 2 + 1)  # the rest of dev, three times dev; at the end dev, test
     assert_same(fit(RESTLESS, letter_features, run, **options), undisturbed)
     assert left == []
-    assert saved_state(run)["heard"] == {}
+    assert saved_state(run)["evaluations"] == {}
 
 
 def test_stopped_before_each_batch_it_evaluates_each_once(

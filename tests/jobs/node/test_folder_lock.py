@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.node import run_lock
-from jobs.node.run_lock import LockHeld, LockOwner, acquire, is_still_training
+from jobs.node import folder_lock
+from jobs.node.folder_lock import LockHeld, LockOwner, acquire, is_still_training
 from pipeline.files import InputError, write_json
 from pipeline.runs.folder import Heartbeat, RunFolder
 
@@ -25,9 +25,9 @@ ROUNDS = 6
 
 @pytest.fixture(autouse=True)
 def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_lock, "LOCK_REFRESH_INTERVAL_S", 0.05)
-    monkeypatch.setattr(run_lock, "LOCK_POLL_INTERVAL_S", 0.02)
-    monkeypatch.setattr(run_lock, "STALE_LOCK_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(folder_lock, "LOCK_REFRESH_INTERVAL_S", 0.05)
+    monkeypatch.setattr(folder_lock, "LOCK_POLL_INTERVAL_S", 0.02)
+    monkeypatch.setattr(folder_lock, "STALE_LOCK_TIMEOUT_S", 1.0)
 
 
 @pytest.fixture
@@ -55,12 +55,12 @@ def test_a_lock_is_held_once_and_free_afterwards(tmp_path):
     with acquire(tmp_path) as lock:
         assert not lock.lost
     (tmp_path / ".claim-0").mkdir()  # of a process that was killed before it had the lock
-    run_lock.cleanup(tmp_path)
+    folder_lock.cleanup(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_lock_of_an_exited_process_is_broken_at_once(tmp_path, ended_owner, monkeypatch):
-    monkeypatch.setattr(run_lock, "STALE_LOCK_TIMEOUT_S", 3600)
+    monkeypatch.setattr(folder_lock, "STALE_LOCK_TIMEOUT_S", 3600)
     write_abandoned_lock(tmp_path, ended_owner)
     with acquire(tmp_path):
         pass
@@ -87,8 +87,8 @@ def test_an_owner_is_alive_if_its_count_changes_whatever_its_clock(tmp_path, mon
 
 
 def test_an_owner_that_was_suspended_learns_that_its_lock_is_lost(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_lock, "LOCK_REFRESH_INTERVAL_S", 1.2)  # suspended for too long
-    monkeypatch.setattr(run_lock, "STALE_LOCK_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(folder_lock, "LOCK_REFRESH_INTERVAL_S", 1.2)  # suspended for too long
+    monkeypatch.setattr(folder_lock, "STALE_LOCK_TIMEOUT_S", 0.3)
     with acquire(tmp_path) as first:
         with acquire(tmp_path) as second:
             first._thread.join(10)
@@ -104,7 +104,7 @@ def test_an_owner_that_was_suspended_learns_that_its_lock_is_lost(tmp_path, monk
 
 def test_an_earlier_attempt_of_the_same_job_is_waited_for(tmp_path, monkeypatch):
     """It continues on a node that SLURM has lost; when it ends, only this attempt is left."""
-    monkeypatch.setattr(run_lock, "STALE_LOCK_TIMEOUT_S", 1.5)
+    monkeypatch.setattr(folder_lock, "STALE_LOCK_TIMEOUT_S", 1.5)
     monkeypatch.setenv("SLURM_JOB_ID", "12")
     ended = threading.Event()
 
@@ -129,7 +129,7 @@ def test_an_earlier_attempt_of_the_same_job_is_waited_for(tmp_path, monkeypatch)
 
 
 def test_a_lock_that_was_broken_just_now_does_not_come_back(tmp_path, monkeypatch):
-    read_owner = run_lock._read_owner
+    read_owner = folder_lock._read_owner
 
     def read_then_break(lock_path: Path) -> LockOwner | None:
         owner = read_owner(lock_path)
@@ -138,7 +138,7 @@ def test_a_lock_that_was_broken_just_now_does_not_come_back(tmp_path, monkeypatc
                 lock_path.rename(lock_path.with_name(f"claim-{owner.token}"))
         return owner
 
-    monkeypatch.setattr(run_lock, "_read_owner", read_then_break)
+    monkeypatch.setattr(folder_lock, "_read_owner", read_then_break)
     with acquire(tmp_path) as lock:
         lock._thread.join(10)
         assert lock.lost
@@ -146,7 +146,7 @@ def test_a_lock_that_was_broken_just_now_does_not_come_back(tmp_path, monkeypatc
 
 
 def test_a_late_refresh_does_not_change_the_count_of_the_next_owner(tmp_path, monkeypatch):
-    read_owner, next_owner = run_lock._read_owner, LockOwner.current_process()
+    read_owner, next_owner = folder_lock._read_owner, LockOwner.current_process()
 
     def read_then_replace(lock_path: Path) -> LockOwner | None:
         owner = read_owner(lock_path)
@@ -156,11 +156,11 @@ def test_a_late_refresh_does_not_change_the_count_of_the_next_owner(tmp_path, mo
             write_abandoned_lock(tmp_path, next_owner)
         return owner
 
-    monkeypatch.setattr(run_lock, "_read_owner", read_then_replace)
+    monkeypatch.setattr(folder_lock, "_read_owner", read_then_replace)
     with acquire(tmp_path) as lock:
         lock._thread.join(10)
         assert lock.lost
-        assert run_lock._read_count(tmp_path / "claim", next_owner) == 0
+        assert folder_lock._read_count(tmp_path / "claim", next_owner) == 0
 
 
 def test_a_late_process_cannot_break_the_next_owners_lock(tmp_path, ended_owner):
@@ -182,9 +182,9 @@ def test_a_lock_that_cannot_be_read_is_named(tmp_path):
 
 
 def test_a_lock_that_was_released_or_replaced_meanwhile_is_no_error(tmp_path, ended_owner):
-    run_lock._raise_if_unreadable(tmp_path / "claim")
+    folder_lock._raise_if_unreadable(tmp_path / "claim")
     write_abandoned_lock(tmp_path, ended_owner)
-    run_lock._raise_if_unreadable(tmp_path / "claim")
+    folder_lock._raise_if_unreadable(tmp_path / "claim")
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_the_status_is_written_with_this_process_and_the_earlier_progress(tmp_pa
     folder = RunFolder(tmp_path / "a1")
     folder.write_heartbeat(Heartbeat(status="stopped", epoch=3, pid=1, host="node7"))
     for status, doing in (("running", "starting torch"), ("stopped", "")):
-        run_lock.write_heartbeat_status(folder, status)
+        folder_lock.write_heartbeat_status(folder, status)
         found = folder.heartbeat()
         assert found is not None
         assert (found.status, found.doing, found.epoch) == (status, doing, 3)
@@ -223,9 +223,9 @@ def test_the_status_is_written_with_this_process_and_the_earlier_progress(tmp_pa
 
 def contend(folder: Path, number: int) -> int:
     """Take the lock ROUNDS times, with nobody else inside; return how often it was held."""
-    run_lock.LOCK_REFRESH_INTERVAL_S = 0.05
-    run_lock.LOCK_POLL_INTERVAL_S = 0.01
-    run_lock.STALE_LOCK_TIMEOUT_S = 30.0
+    folder_lock.LOCK_REFRESH_INTERVAL_S = 0.05
+    folder_lock.LOCK_POLL_INTERVAL_S = 0.01
+    folder_lock.STALE_LOCK_TIMEOUT_S = 30.0
     held = 0
     while held < ROUNDS:
         try:
