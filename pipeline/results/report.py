@@ -6,7 +6,6 @@ Not here: the look of the page (page/), the words of the answer (comparison/answ
 """
 
 import math
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,15 +21,13 @@ from pipeline.results.comparison import answer
 from pipeline.results.comparison.arms import (
     SweepComparison,
     compare_runs,
-    describe_run,
-    dev_selection_key,
 )
 from pipeline.results.errors.transcripts import compare_utterances
 from pipeline.results.figures.figure_specs import FIGURE_SPECS
 from pipeline.results.figures.learning_curves import Curve, draw_figure
-from pipeline.results.figures.style import PALETTE
 from pipeline.results.figures.svg_embed import embed_svg
 from pipeline.results.page.render import render_page
+from pipeline.results.page.views import RunView, count_states, list_views, parse_header
 from pipeline.results.summary import run_summary, table
 from pipeline.results.summary.run_summary import RunSummary, SweepRun
 from pipeline.runs import plateau
@@ -38,29 +35,12 @@ from pipeline.runs import plateau
 FILE_SIZE_PX, WIDE_SIZE_PX, SMALL_SIZE_PX = (760, 420), (1000, 400), (480, 330)
 FULL_WIDTH_FIGURE = "loss"  # the figure that is as wide as the page
 
-HEADER_KEY_PATTERN = re.compile(r"^(Question|Cost|Expect)(?:ed|ation)?:\s*", re.IGNORECASE)
-
 
 @dataclass(frozen=True)
 class WrittenReport:
     page: Path
     answer: tuple[str, ...]  # as the page shows it
     comparison: SweepComparison
-
-
-@dataclass(frozen=True)
-class RunView:
-    """A run as the page shows it."""
-
-    number: int  # in the sweep, from 1
-    palette_index: int | None  # None: grey, in the background
-    run_summary: RunSummary
-    summary_row: Mapping[str, Any]  # the run's line of summary.csv
-    description: str
-
-    @property
-    def label(self) -> str:
-        return self.run_summary.run.label
 
 
 def write_report_folder(
@@ -87,10 +67,10 @@ def write_report_folder(
     arms, sentences = answer.arms_table(comparison), answer.sentences(comparison)
     table.write_csv(arms, folder / "arms.csv")
     _write_refusals(refused, folder / "refused.csv")
-    views = _run_views(run_summaries, summary)
+    views = list_views(run_summaries, summary)
     context = {
         "name": name,
-        "header": _parse_header(question),
+        "header": parse_header(question),
         "answer": sentences,
         "generated": now,
         "figures": _draw_figures(views, folder / "figures"),
@@ -98,52 +78,11 @@ def write_report_folder(
         "remedies": remedies,
         "refused": refused,
         "plateau": plateau,
-        **_page_content(views, comparison),
+        **_page_context(views, comparison),
     }
     page = folder / "report.html"
     write_text(page, render_page(context))
     return WrittenReport(page, tuple(sentences), comparison)
-
-
-def _run_views(run_summaries: Sequence[RunSummary], summary: pd.DataFrame) -> list[RunView]:
-    colours = _assign_colours(run_summaries)
-    rows = [
-        {str(key): math.nan if value is None or value is pd.NA else value for key, value in pairs}
-        for pairs in (row.items() for row in summary.to_dict("records"))
-    ]
-    return [
-        RunView(index + 1, colours.get(index), run, row, describe_run(run))
-        for index, (run, row) in enumerate(zip(run_summaries, rows, strict=True))
-    ]
-
-
-def _assign_colours(run_summaries: Sequence[RunSummary]) -> dict[int, int]:
-    """Return run index -> palette index.
-
-    With more runs than colours, the best runs by dev CER are coloured, and one run that has not
-    escaped.
-    """
-    indices = list(range(len(run_summaries)))
-    most = len(PALETTE)
-    if len(indices) > most:
-        ranked = [index for index in indices if run_summaries[index].selected_dev_row]
-        ranked.sort(key=lambda index: dev_selection_key(run_summaries[index]))
-        blank = [index for index in ranked[most - 1 :] if not run_summaries[index].escape_updates]
-        indices = sorted([*ranked[: most - 1], *(blank[:1] or ranked[most - 1 : most])])
-    return {index: colour for colour, index in enumerate(indices)}
-
-
-def _parse_header(question: str) -> dict[str, str]:
-    """Return the parts of a sweep file's opening comment: question, cost, expect."""
-    parts: dict[str, list[str]] = {}
-    part = "question"
-    for line in question.splitlines():
-        start = HEADER_KEY_PATTERN.match(line)
-        part = start[1].lower() if start else part
-        parts.setdefault(part, []).append(line[start.end() if start else 0 :].strip())
-    texts = {part: " ".join(lines).strip() for part, lines in parts.items()}
-    empty = dict.fromkeys(("question", "expect", "cost"), "")
-    return empty | {part: text[:1].upper() + text[1:] for part, text in texts.items()}
 
 
 def _draw_figures(views: Sequence[RunView], folder: Path) -> list[dict[str, Any]]:
@@ -168,13 +107,9 @@ def _draw_figures(views: Sequence[RunView], folder: Path) -> list[dict[str, Any]
     return figures
 
 
-def _page_content(views: Sequence[RunView], comparison: SweepComparison) -> dict[str, Any]:
+def _page_context(views: Sequence[RunView], comparison: SweepComparison) -> dict[str, Any]:
+    """Return what the sections of the page show: a line per template of page/."""
     view_of = {view.label: view for view in views}
-    tested = [
-        view.run_summary
-        for view in views
-        if view.palette_index is not None and view.run_summary.hypotheses_for("test")
-    ]
     best = comparison.best
     return {
         "views": views,
@@ -182,11 +117,20 @@ def _page_content(views: Sequence[RunView], comparison: SweepComparison) -> dict
         "comparison": comparison,
         "best": view_of[best.run.label] if best else None,
         "cer_axis_max": _cer_axis_max(views),
-        "states": _count_states(views),
-        "utterances": compare_utterances(tested, best),
+        "states": count_states(views),
+        "utterances": compare_utterances(_tested_runs(views), best),
         "ended": [view for view in views if view.run_summary.state in {"failed", "stopped"}],
         "environment": _environment_facts([view.run_summary for view in views]),
     }
+
+
+def _tested_runs(views: Sequence[RunView]) -> list[RunSummary]:
+    """Return the coloured runs that have test hypotheses."""
+    return [
+        view.run_summary
+        for view in views
+        if view.palette_index is not None and view.run_summary.hypotheses_for("test")
+    ]
 
 
 def _write_refusals(refused: Sequence[CorpusRefusals], path: Path) -> None:
@@ -209,12 +153,6 @@ def _cer_axis_max(views: Sequence[RunView]) -> float:
     highs = [view.summary_row["test_cer_high"] for view in views]
     known = [high for high in highs if not math.isnan(high)]
     return 1.08 * max([high for high in known if high < 0.9] or known or [1.0]) or 1.0
-
-
-def _count_states(views: Sequence[RunView]) -> dict[str, int]:
-    order = ("finished", "running", "stopped", "failed", "waiting", "missing")
-    states = [view.run_summary.state for view in views]
-    return {state: states.count(state) for state in order if state in states}
 
 
 def _environment_facts(run_summaries: Sequence[RunSummary]) -> dict[str, list[str]]:

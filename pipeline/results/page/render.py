@@ -1,6 +1,6 @@
 """Render: the template of the page filled with what a report found. The only home of jinja2.
 
-In:   the values of a report, by the names that page.html uses.   Out: one self-contained page.
+In:   the values of a report, by the names that the templates use.   Out: one self-contained page.
 Not here: what the page says (report.py and the rooms that it calls).
 """
 
@@ -33,11 +33,17 @@ def render_page(context: Mapping[str, Any]) -> str:
     environment.filters |= {
         name: function for name, function in vars(formatting).items() if name.startswith("format_")
     }
-    script = (TEMPLATE_DIR / "page.js").read_text(encoding="utf-8")
+    script = _join_files("js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("page.html").render(
         **context,
-        style=Markup((TEMPLATE_DIR / "page.css").read_text(encoding="utf-8")),  # noqa: S704
+        style=Markup(_join_files("css")),  # noqa: S704
         script=Markup(script),  # noqa: S704
         script_digest=digest,
     )
+
+
+def _join_files(suffix: str) -> str:
+    """Return page.css or page.js, followed by the files of single sections."""
+    paths = sorted(TEMPLATE_DIR.glob(f"*.{suffix}"), key=lambda path: (path.stem != "page", path))
+    return "\n".join(path.read_text(encoding="utf-8") for path in paths)
