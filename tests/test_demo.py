@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jiwer
 import pandas as pd
 import pytest
 
@@ -37,7 +38,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def summary(work: Path) -> pd.DataFrame:
-    return pd.read_csv(work / "reports/demo/summary.csv").set_index("label")
+    path = work / "reports/demo/summary.csv"
+    return pd.read_csv(path, float_precision="round_trip").set_index("label")
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +81,13 @@ def test_no_voice_is_in_two_splits(work: Path):
     splits = utterances.groupby("speaker").split.nunique()
     assert len(splits) >= 24
     assert (splits == 1).all()
+
+
+def test_the_test_rates_equal_jiwers_on_the_hypotheses(work: Path, summary: pd.DataFrame):
+    assert len(summary) == len(RUNS)
+    for line in summary.itertuples():
+        texts = pd.read_csv(work / "runs" / line.run_id / "hypotheses.csv", keep_default_na=False)
+        test = texts[texts.split == "test"]
+        references, hypotheses = test.reference.tolist(), test.hypothesis.tolist()
+        assert line.test_cer == jiwer.cer(references, hypotheses)
+        assert line.test_wer == jiwer.wer(references, hypotheses)

@@ -44,14 +44,23 @@ class ErrorCount:
         return self.errors / self.reference if self.reference else math.nan
 
 
+def normalise_spaces(text: str) -> str:
+    """Return the text as a reader sees it: no outer spaces, and one space between words.
+
+    Any white space of Unicode counts as a space.
+    """
+    return " ".join(text.split())
+
+
 def count_character_errors(reference: str, hypothesis: str, with_spaces: bool = True) -> ErrorCount:
-    """Count edits between characters.
+    """Count edits between characters, after `normalise_spaces`.
 
     A space is a character (sclite, ESPnet), or is removed first (deepspeech.pytorch).
     """
-    if not with_spaces:
-        reference, hypothesis = reference.replace(" ", ""), hypothesis.replace(" ", "")
-    return _count_edits(reference, hypothesis)
+    between_words = " " if with_spaces else ""
+    return _count_edits(
+        between_words.join(reference.split()), between_words.join(hypothesis.split())
+    )
 
 
 def count_word_errors(reference: str, hypothesis: str) -> ErrorCount:

@@ -109,9 +109,11 @@ class Hypothesis:
     def of(
         cls, utterance_id: str, split: str, reference: str, hypothesis: str, speaker: str = ""
     ) -> "Hypothesis":
+        """Score a hypothesis; both texts are stored as they are scored, with single spaces."""
         # The scoring library is slow to import, and readers of heartbeats do not need it.
-        from pipeline.decoding.scoring import Score  # noqa: PLC0415
+        from pipeline.decoding.scoring import Score, normalise_spaces  # noqa: PLC0415
 
+        reference, hypothesis = normalise_spaces(reference), normalise_spaces(hypothesis)
         score = Score.of(reference, hypothesis)
         counts = (score.characters, score.characters_no_spaces, score.words)
         numbers = [number for count in counts for number in (count.errors, count.reference)]

@@ -13,11 +13,13 @@ from pipeline.decoding.scoring import (
     align_texts,
     count_character_errors,
     count_word_errors,
+    normalise_spaces,
     score_corpus,
 )
 
 word = st.text(alphabet="ABCÉ1", min_size=1, max_size=4)
 sentences = st.lists(word, max_size=8).map(" ".join)
+raw = st.text(alphabet="AB \t\u00a0É", max_size=12)  # as a network may emit it
 spoken = st.lists(word, min_size=1, max_size=8).map(" ".join)  # jiwer refuses an empty reference
 
 
@@ -58,6 +60,34 @@ def test_corpus_rates_equal_jiwers(pairs: list[tuple[str, str]]):
     assert score.cer == pytest.approx(jiwer.cer(references, hypotheses))
     assert operations(score.words) == jiwers(jiwer.process_words(references, hypotheses))
     assert operations(score.characters) == jiwers(jiwer.process_characters(references, hypotheses))
+
+
+SINGLE_SPACED = jiwer.Compose(
+    [
+        jiwer.SubstituteRegexes({r"\s+": " "}),
+        jiwer.Strip(),
+        jiwer.ReduceToListOfListOfChars(),
+    ]
+)
+
+
+@given(st.lists(st.tuples(raw.filter(str.strip), raw), min_size=1, max_size=6))
+def test_rates_of_raw_texts_equal_jiwers_to_the_last_digit(pairs: list[tuple[str, str]]):
+    """Outer spaces and runs of spaces are no characters: nobody would see them."""
+    references, hypotheses = map(list, zip(*pairs, strict=True))
+    theirs = jiwer.process_characters(references, hypotheses, SINGLE_SPACED, SINGLE_SPACED)
+    score = score_corpus(pairs)
+    assert score.cer == theirs.cer
+    assert operations(score.characters) == jiwers(theirs)
+    spaced = [[normalise_spaces(text) for text in texts] for texts in (references, hypotheses)]
+    assert score.wer == jiwer.wer(*spaced)
+
+
+def test_outer_and_repeated_spaces_are_neither_right_nor_wrong():
+    score = Score.of("ENTER SIX", "  ENTER   SIX ")
+    assert (score.characters.errors, score.characters.reference) == (0, 9)
+    score = Score.of("A B C", "  C  ")  # the spaces of the hypothesis match none of the reference
+    assert score.characters.errors == 4
 
 
 @given(sentences, sentences)
