@@ -237,6 +237,10 @@ class SlurmProfile(CommonProfile):
         "network; null: unknown",
     )
     report: bool = Field(default=True, description="true: a last job writes the report")
+    report_memory_gb: float = Field(default=4.0, gt=0, description="memory of that job")
+    report_minutes: int = Field(
+        default=30, ge=MIN_JOB_MINUTES, description="time limit of that job"
+    )
     features: FeatureJobs = FeatureJobs()
 
     @model_validator(mode="after")

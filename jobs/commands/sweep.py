@@ -69,7 +69,8 @@ def _run_sweep(sweep: Sweep, options: argparse.Namespace, dry: bool) -> int:
     profile, work = load_profile_and_workdir(options)
     result = reconcile(sweep, profile, work, dry=dry)
     folder = SweepFolder(work, sweep.name)
-    if result.ran_locally or (result.was_complete and not dry and not folder.report_file.exists()):
+    lacks_report = not folder.report_file.exists() or bool(folder.unwritten_report())
+    if result.ran_locally or (result.was_complete and not dry and lacks_report):
         # pandas and matplotlib take seconds to import: a sweep on SLURM must not wait for them.
         commands = report_commands(load_record(folder), profile, work)
         import_module("jobs.sweep.report").write_sweep_report(folder, commands)

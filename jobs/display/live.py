@@ -201,6 +201,7 @@ def _overview(record: SweepRecord, folder: SweepFolder, queue: Queue) -> tuple[A
     notes = [
         *feature_progress.job_progress_lines(record, folder, features),
         *feature_status.feature_failure_lines(list(failures.values())),
+        *feature_status.report_failure_lines(folder, queue),
     ]
     note = "\n".join([*notes, queue.error_message]).strip()
     return _import_run_table().overview(runs, features, note), [run.state for run in runs]

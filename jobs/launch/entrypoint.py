@@ -38,9 +38,9 @@ def execute_task(path: Path, stop: StopRequest) -> int:
         return run_training_task(task, path, stop)
     if isinstance(task, CheckTask):
         return run_check_task(task, stop)
-    if isinstance(task, ReportTask):
-        return _run_report_task(task)
     try:
+        if isinstance(task, ReportTask):
+            return _run_report_task(task)
         done = feature_task.compute_slices(Path(task.work), task.slices, path, stop)
         if done and task.verify:
             feature_task.verify_complete_sets(Path(task.work), task.slices)

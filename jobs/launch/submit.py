@@ -88,7 +88,12 @@ def slurm_arrays(
         )
     if plan.report:
         report = ReportTask(work=str(folder.work), sweep=folder.name, commands=commands)
-        yield SlurmArray(kind="report", tasks=[report], job_parameters=for_features)
+        yield SlurmArray(
+            kind="report",
+            tasks=[report],
+            job_parameters=resources.report_parameters(profile),
+            memory_gb=profile.report_memory_gb,
+        )
 
 
 @contextmanager

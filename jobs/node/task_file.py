@@ -78,7 +78,10 @@ class ReportTask:
     work: str
     sweep: str  # name
     commands: tuple[str, ...]  # shown in the report for the reader to run
-    items: tuple[str, ...] = ()
+
+    @property
+    def items(self) -> tuple[str, ...]:
+        return (report_item(self.sweep),)
 
 
 Task = FeatureTask | RunTask | ReportTask | CheckTask
@@ -118,8 +121,13 @@ def read_task(path: Path) -> Task:
     if kind == "check":
         return CheckTask(**{**content, "items": ()})
     if kind == "report":
-        return ReportTask(**{**content, "commands": tuple(content["commands"]), "items": ()})
+        return ReportTask(**{**content, "commands": tuple(content["commands"])})
     return RunTask(**{**content, "runs": tuple(Run(**run) for run in content["runs"])})
+
+
+def report_item(sweep: str) -> str:
+    """Return the ledger's name for the report of a sweep."""
+    return f"report/{sweep}"
 
 
 def progress_path(task: Path) -> Path:
@@ -128,7 +136,7 @@ def progress_path(task: Path) -> Path:
 
 
 def failure_path(task: Path) -> Path:
-    """Return the file with the failure of a feature task."""
+    """Return the file with the failure of a task of features or of the report."""
     return task.with_suffix(".failure")
 
 

@@ -53,13 +53,25 @@ def apply_override(
 
 
 def feature_parameters(profile: SlurmProfile) -> dict[str, Any]:
-    """Return the parameters of a job of features or of the report, which need no GPU.
+    """Return the parameters of a job of features, which needs no GPU.
 
     One thread, whatever the CPUs: with more threads the last bits of a sum differ, and the bytes of
     a shard must not depend on the machine that made it.
     """
     jobs = profile.features
-    parameters = _job_parameters(profile, jobs.cpus, jobs.memory_gb, jobs.minutes)
+    return _without_gpu(profile, jobs.cpus, jobs.memory_gb, jobs.minutes)
+
+
+def report_parameters(profile: SlurmProfile) -> dict[str, Any]:
+    """Return the parameters of the job of the report: where features are computed, on one CPU."""
+    return _without_gpu(profile, 1, profile.report_memory_gb, profile.report_minutes)
+
+
+def _without_gpu(
+    profile: SlurmProfile, cpus: int, memory_gb: float, minutes: int
+) -> dict[str, Any]:
+    jobs = profile.features
+    parameters = _job_parameters(profile, cpus, memory_gb, minutes)
     own = {"partition": jobs.partition, "qos": jobs.qos, "constraint": jobs.constraint}
     set_in_profile = {name: value for name, value in own.items() if value is not None}
     return {**parameters, **set_in_profile, "threads": 1}

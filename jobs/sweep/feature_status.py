@@ -1,4 +1,4 @@
-"""Feature status: which shards of each feature set exist, and why the others do not.
+"""Feature status: which shards and which report a sweep lacks, and how their jobs failed.
 
 In:   a sweep's record, its ledger, what SLURM knows of its jobs.   Out: counts; how jobs ended.
 Not here: the runs (run_status.py), whether a shard is usable (launch/missing_features.py), retries
@@ -104,3 +104,17 @@ def feature_failure_lines(failures: Sequence[ShardFailure]) -> list[str]:
     """Return one line for each different failure of feature jobs."""
     causes = dict.fromkeys((failure.cause, failure.message) for failure in failures)
     return [f"features failed: {cause}: {message}" for cause, message in causes]
+
+
+def report_failure_lines(folder: SweepFolder, queue: Queue) -> list[str]:
+    """Return how the job of the report failed, and what to do; none if it has not failed."""
+    settings = {"out of memory": "report_memory_gb", "timeout": "report_minutes"}
+    lines = []
+    for failure in shard_failures(folder.unwritten_report(), folder, queue).values():
+        setting = settings.get(failure.cause, "")
+        lines.append(
+            f"report failed: {failure.cause}: {failure.message}; "
+            f"make report SWEEP={folder.name} writes it on this machine"
+            + (f"; raise {setting} in the profile" if setting else "")
+        )
+    return lines

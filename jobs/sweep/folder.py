@@ -8,6 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobs.node.task_file import report_item
 from jobs.sweep.ledger import Ledger, LedgerEntry
 from pipeline.files import InputError, read_json, write_json
 from pipeline.runs.folder import RunFolder
@@ -99,6 +100,12 @@ class SweepFolder:
     @property
     def report_file(self) -> Path:
         return self.reports / "report.html"
+
+    def unwritten_report(self) -> list[str]:
+        """Return the ledger's name of the report, if its job was submitted after the last page."""
+        submitted = [entry.time for entry in self.ledger.entries() if entry.kind == "report"]
+        written = self.report_file.stat().st_mtime if self.report_file.exists() else 0.0
+        return [report_item(self.name)] if max(submitted, default=0.0) > written else []
 
     def run(self, run_id: str) -> RunFolder:
         return RunFolder(self.work / "runs" / run_id)

@@ -74,7 +74,7 @@ def latest_slurm_jobs(folder: SweepFolder, items: Sequence[str]) -> set[str]:
 
 
 def unfinished_items(record: SweepRecord, folder: SweepFolder) -> list[str]:
-    """Return the runs that are not finished, and the shards of their feature sets."""
+    """Return the runs that are not finished, the shards of their feature sets, the report."""
     heartbeats = ((run, folder.run(run.run_id).heartbeat()) for run in record.runs)
     runs = [run for run, heartbeat in heartbeats if not heartbeat or heartbeat.status != "finished"]
     needed = {run.feature_id for run in runs}
@@ -84,4 +84,4 @@ def unfinished_items(record: SweepRecord, folder: SweepFolder) -> list[str]:
         if features.feature_id in needed
         for index in range(features.slices)
     ]
-    return [run.run_id for run in runs] + shards
+    return [run.run_id for run in runs] + shards + folder.unwritten_report()

@@ -49,7 +49,9 @@ def test_arrays_come_in_the_order_features_runs_report_with_what_each_requests(t
         memory_gb=8,
         minutes=30,
         runs_per_gpu=2,
-        features=FeatureJobs(cpus=1, memory_gb=2, minutes=20),
+        features=FeatureJobs(cpus=3, memory_gb=2, minutes=20, partition="cpu"),
+        report_memory_gb=6,
+        report_minutes=10,
     )
     plan = Plan(
         features=(
@@ -69,11 +71,13 @@ def test_arrays_come_in_the_order_features_runs_report_with_what_each_requests(t
         (4.0, ("node1",)),
         (8.0, ()),
         (16.0, ("node2",)),
-        (None, ()),
+        (6.0, ()),
     ]
     requested = [array.job_parameters for array in arrays]
-    assert [each["mem"] for each in requested] == ["4096MB", "8192MB", "16384MB", "2048MB"]
-    assert [each["time"] for each in requested] == [20, 45, 30, 20]
+    assert [each["mem"] for each in requested] == ["4096MB", "8192MB", "16384MB", "6144MB"]
+    assert [each["time"] for each in requested] == [20, 45, 30, 10]
+    assert [each["cpus_per_task"] for each in requested] == [3, 4, 4, 1]
+    assert [each["partition"] for each in requested] == ["cpu", None, None, "cpu"]
     assert [each.get("exclude") for each in requested] == ["node1", None, "node2", None]
     features, runs, _, report = (array.tasks[0] for array in arrays)
     assert isinstance(features, FeatureTask)
@@ -116,7 +120,7 @@ def test_runs_start_after_features_and_the_report_after_runs(
         ("runs", "2_1"),
         ("report", "3"),
     ]
-    assert {entry.memory_gb for entry in entries} == {4.0, 16.0, None}
+    assert [entry.memory_gb for entry in entries] == [4.0, 16.0, 16.0, 4.0]
     printed = capsys.readouterr().out
     assert "submitted features: job 1, 1 task\n" in printed
     assert "submitted runs: job 2, 2 tasks, after job 1\n" in printed

@@ -1,14 +1,16 @@
 """Feature status: shards by name, and why shards are missing, from the job first, then SLURM."""
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from jobs.node.task_file import ReportTask
 from jobs.slurm.client import QueuedJob
 from jobs.slurm.sacct import JobAttempt
-from jobs.sweep import feature_status
+from jobs.sweep import feature_status, job_queue
 from jobs.sweep.feature_status import ShardFailure
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.job_queue import Queue
@@ -93,3 +95,51 @@ def test_a_job_that_is_queued_or_was_cancelled_has_not_failed(folder):
     assert failures(folder, JobAttempt("CANCELLED by 0")) == {}
     (found,) = feature_status.feature_statuses(RECORD, folder)
     assert feature_status.shard_failures(found.missing, folder, Queue(None)) == {}
+
+
+@pytest.fixture
+def report_job(folder) -> LedgerEntry:
+    """The job of the report, submitted after the last page was written."""
+    folder.reports.mkdir(parents=True)
+    folder.report_file.touch()
+    entry = LedgerEntry(
+        time=folder.report_file.stat().st_mtime + 5,
+        scheduler="slurm",
+        job="14",
+        kind="report",
+        items=ReportTask(work="w", sweep="spectrum", commands=()).items,
+        task="report-1.json",
+        code="c",
+        memory_gb=4.0,
+    )
+    folder.ledger.append([entry])
+    return entry
+
+
+@pytest.mark.parametrize(
+    ("state", "cause", "advice"),
+    [
+        ("OUT_OF_MEMORY", "out of memory", "; raise report_memory_gb in the profile"),
+        ("TIMEOUT", "timeout", "; raise report_minutes in the profile"),
+        ("FAILED", "code error", ""),
+    ],
+)
+def test_a_report_job_that_failed_is_told_with_what_to_type(
+    folder, report_job, state, cause, advice
+):
+    assert report_job.items[0] in job_queue.unfinished_items(RECORD, folder)  # sacct is queried
+    queue = Queue({}, {report_job.job: [JobAttempt(state)]})
+    (line,) = feature_status.report_failure_lines(folder, queue)
+    assert line.startswith(f"report failed: {cause}: ")
+    assert line.endswith(f"; make report SWEEP=spectrum writes it on this machine{advice}")
+
+
+def test_a_report_job_that_runs_or_whose_page_exists_has_not_failed(folder, report_job):
+    queued = Queue({report_job.job: QueuedJob(report_job.job, "RUNNING", "")})
+    assert feature_status.report_failure_lines(folder, queued) == []
+    done = Queue({}, {report_job.job: [JobAttempt("COMPLETED")]})
+    assert feature_status.report_failure_lines(folder, done) == []
+    os.utime(folder.report_file, (report_job.time + 1, report_job.time + 1))
+    failed = Queue({}, {report_job.job: [JobAttempt("OUT_OF_MEMORY")]})
+    assert feature_status.report_failure_lines(folder, failed) == []
+    assert folder.unwritten_report() == []
