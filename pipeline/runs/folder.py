@@ -8,7 +8,6 @@ Not here: what a state holds (training/loop/checkpoint.py), why a run failed
 A state contains the rows. A process that resumes from a state calls `restore_rows` with them.
 """
 
-import csv
 import hashlib
 import io
 import json
@@ -16,7 +15,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,7 +23,8 @@ from typing import Any, TypeVar
 from pipeline.config.experiment import Experiment, load_experiment
 from pipeline.config.loader import dump_yaml
 from pipeline.files import InputError, json_digest, read_json, write_bytes, write_json, write_text
-from pipeline.runs.records import EpochReport, Failure, Heartbeat, Hypothesis, Usage
+from pipeline.runs.hypotheses import Hypothesis, hypotheses_from_csv, hypotheses_to_csv
+from pipeline.runs.records import EpochReport, Failure, Heartbeat, Usage
 from pipeline.runs.rows import (
     ROW_COLUMNS,
     Row,
@@ -73,6 +73,10 @@ class RunFolder:
     @property
     def hypotheses_file(self) -> Path:
         return self.path / "hypotheses.csv"
+
+    @property
+    def posteriors_file(self) -> Path:
+        return self.path / "posteriors.h5"
 
     @property
     def heartbeat_file(self) -> Path:
@@ -204,11 +208,7 @@ class RunFolder:
 
     def finish(self, hypotheses: Sequence[Hypothesis]) -> None:
         """Write the hypotheses, and last the heartbeat that marks the run as finished."""
-        columns = [column.name for column in fields(Hypothesis)]
-        table = io.StringIO(newline="")
-        writer = csv.writer(table, lineterminator="\n")
-        writer.writerows([columns, *map(astuple, hypotheses)])
-        write_text(self.hypotheses_file, table.getvalue())
+        write_text(self.hypotheses_file, hypotheses_to_csv(hypotheses))
         last = self.heartbeat() or Heartbeat()
         done = replace(last, status="finished", seconds_left=0.0, doing="", digest=self._digest())
         self.write_heartbeat(replace(done, time=time.time()))
@@ -216,9 +216,7 @@ class RunFolder:
     def hypotheses(self) -> list[Hypothesis]:
         if not self.hypotheses_file.exists():
             return []
-        text = self.hypotheses_file.read_text(encoding="utf-8")
-        _, *lines = csv.reader(io.StringIO(text, newline=""))
-        return [_parse_hypothesis(*line) for line in lines]
+        return hypotheses_from_csv(self.hypotheses_file.read_text(encoding="utf-8"))
 
     @property
     def finished(self) -> bool:
@@ -262,13 +260,6 @@ def _file_checksum(file: Path) -> str:
 @lru_cache(maxsize=4096)
 def _sha256(file: Path, mtime_ns: int, size: int) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
-
-
-def _parse_hypothesis(
-    utterance_id: str, split: str, reference: str, hypothesis: str, *rest: str
-) -> Hypothesis:
-    counts, speaker = map(int, rest[:12]), "".join(rest[12:])  # earlier versions wrote no speaker
-    return Hypothesis(utterance_id, split, reference, hypothesis, *counts, speaker=speaker)
 
 
 def _read_record(kind: type[JsonRecord], path: Path) -> JsonRecord | None:

@@ -313,8 +313,9 @@ def test_finishing_writes_the_hypotheses_and_keeps_the_last_numbers(run: RunFold
         Heartbeat(epoch=40, epochs=40, dev_cer=0.08, seconds_left=3.0, doing="reading", time=1.0)
     )
     hypotheses = [
-        Hypothesis.of("a-1", "dev", "ENTER SIX", "ENTERSIX", "a, the first"),
-        Hypothesis.of("b-1", "test", 'SAY "ON, OFF"', ""),
+        Hypothesis.of("a-1", "dev", "ENTER SIX", " ENTERSIX ", "a, the first", loss=0.1),
+        Hypothesis.of("b-1", "test", 'SAY "ON, OFF"', "", loss=math.inf),
+        Hypothesis.of("b-2", "test", "GO", "GO"),
     ]
     run.finish(hypotheses)
     assert run.hypotheses() == hypotheses
@@ -324,21 +325,26 @@ def test_finishing_writes_the_hypotheses_and_keeps_the_last_numbers(run: RunFold
     assert (last.epoch, last.dev_cer, last.seconds_left, last.doing) == (40, 0.08, 0.0, "")
     assert last.time > 1.7e9
     assert b"\r" not in run.hypotheses_file.read_bytes()
-    header, first, _ = run.hypotheses_file.read_text().splitlines()
+    header, first, second, third = run.hypotheses_file.read_text().splitlines()
     assert header == (
         "utterance_id,split,reference,hypothesis,char_errors,chars,char_errors_no_spaces,"
         "chars_no_spaces,word_errors,words,char_substitutions,char_deletions,char_insertions,"
-        "word_substitutions,word_deletions,word_insertions,speaker"
+        "word_substitutions,word_deletions,word_insertions,speaker,loss"
     )
-    assert first == 'a-1,dev,ENTER SIX,ENTERSIX,1,9,0,8,2,2,0,1,0,1,1,0,"a, the first"'
+    assert first == 'a-1,dev,ENTER SIX,ENTERSIX,1,9,0,8,2,2,0,1,0,1,1,0,"a, the first",0.1'
+    assert second.endswith(",inf")
+    assert third.endswith(",")  # nan: not measured
 
 
-def test_hypotheses_of_an_earlier_version_have_no_speaker(run: RunFolder):
-    run.finish([Hypothesis.of("a-1", "dev", "ENTER SIX", "ENTERSIX", "a")])
-    header, line = run.hypotheses_file.read_text().splitlines()
-    assert (header[-8:], line[-2:]) == (",speaker", ",a")
-    run.hypotheses_file.write_text(f"{header[:-8]}\n{line[:-2]}\n")
-    assert run.hypotheses() == [Hypothesis.of("a-1", "dev", "ENTER SIX", "ENTERSIX")]
+@pytest.mark.parametrize("columns", [1, 2])
+def test_hypotheses_of_earlier_versions_have_no_loss_and_no_speaker(run: RunFolder, columns: int):
+    run.finish([Hypothesis.of("a-1", "dev", "ENTER SIX", "ENTERSIX", "a", loss=2.5)])
+    lines = run.hypotheses_file.read_text().splitlines()
+    older = [line.rsplit(",", columns)[0] for line in lines]
+    assert older[0].endswith(("word_insertions", "speaker"))
+    run.hypotheses_file.write_text("\n".join(older) + "\n")
+    speaker = "a" if columns == 1 else ""
+    assert run.hypotheses() == [Hypothesis.of("a-1", "dev", "ENTER SIX", "ENTERSIX", speaker)]
 
 
 def test_a_run_is_not_finished_before_its_hypotheses_are_written(run: RunFolder, monkeypatch: Any):

@@ -6,9 +6,10 @@ Not here: training (train_step.py), turning metrics into rows (metrics.py).
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,7 +17,9 @@ from torch import Tensor
 
 from pipeline.corpus.text import Alphabet
 from pipeline.decoding import beam_search, greedy_search
-from pipeline.runs.records import Hypothesis
+from pipeline.runs import posteriors
+from pipeline.runs.hypotheses import Hypothesis
+from pipeline.runs.posteriors import Posterior
 from pipeline.shapes import Float
 from pipeline.training.data.batches import Batch, SplitData, find_finite
 from pipeline.training.data.loader import BatchLoader
@@ -87,21 +90,51 @@ class Evaluator:
         """Score the batch; an utterance whose input is not finite has an empty hypothesis."""
         metrics = evaluation.metrics
         if (finite := drop_nonfinite(metrics, batch)) is not None:
-            texts = self._score_batch(finite, metrics, beam)
-            for index, text in zip(finite.indices, texts, strict=True):
-                evaluation.texts[index] = text
+            texts, losses = self._score_batch(finite, metrics, beam)
+            for index, text, loss in zip(finite.indices, texts, losses, strict=True):
+                evaluation.texts[index], evaluation.losses[index] = text, loss
         dropped = [u.transcript for u in batch.utterances if u.id in metrics.nonfinite]
         metrics.add_texts(dropped, [""] * len(dropped))
 
-    def _score_batch(self, batch: Batch, metrics: EpochMetrics, beam: int | None) -> list[str]:
+    def _score_batch(
+        self, batch: Batch, metrics: EpochMetrics, beam: int | None
+    ) -> tuple[list[str], list[float]]:
+        """Return the text and the loss, in nats, of each utterance."""
         output = self.run_network(batch)
         logs = ctc.log_probabilities(output.logits)
         losses = ctc.loss_from_log_probabilities(
             logs, output.lengths, batch.targets, batch.target_lengths
-        )
+        ).tolist()
         texts = self.decode_output(output, beam)
-        update_metrics(metrics, batch, output, logs, losses=losses.tolist(), texts=texts)
-        return texts
+        update_metrics(metrics, batch, output, logs, losses=losses, texts=texts)
+        return texts, losses
+
+    @torch.no_grad()
+    def write_posteriors(
+        self, path: Path, split: SplitData, hypotheses: Sequence[Hypothesis]
+    ) -> None:
+        """Write the network's output for a few utterances of the split, whose order they have.
+
+        An utterance whose input is not finite is left out.
+        """
+        self.network.eval()
+        chosen = np.array(posteriors.choose_utterances(hypotheses), np.int64)
+        with closing(BatchLoader(split, self.device).batches([split.select(chosen)])) as loaded:
+            (batch,) = loaded
+        kept = np.flatnonzero(find_finite(batch.frames)).tolist()
+        found = []
+        if kept:
+            batch = batch.take(kept)
+            output = self.run_network(batch)
+            logs = ctc.log_probabilities(output.logits).cpu().numpy()
+            symbols = ["", *(self.alphabet.decode([c]) for c in range(1, self.alphabet.size))]
+            found = [
+                Posterior.of(utterance.id, utterance.frames, logs[b, :steps], symbols)
+                for b, (utterance, steps) in enumerate(
+                    zip(batch.utterances, output.lengths.tolist(), strict=True)
+                )
+            ]
+        posteriors.write_posteriors(path, found)
 
 
 def drop_nonfinite(metrics: EpochMetrics, batch: Batch) -> Batch | None:
@@ -136,7 +169,9 @@ def update_metrics(
     metrics.health += OutputStats.of(logs, output.lengths, output.clamp_counts)
 
 
-def make_hypotheses(split: SplitData, texts: list[str]) -> list[Hypothesis]:
-    """Return one scored hypothesis per utterance of the split, whose order `texts` has."""
-    pairs = zip(split.utterances, texts, strict=True)
-    return [Hypothesis.of(u.id, split.name, u.transcript, text, u.speaker) for u, text in pairs]
+def make_hypotheses(split: SplitData, evaluation: Evaluation) -> list[Hypothesis]:
+    """Return one scored hypothesis per utterance of the split."""
+    return [
+        Hypothesis.of(u.id, split.name, u.transcript, text, u.speaker, loss=loss)
+        for u, text, loss in zip(split.utterances, evaluation.texts, evaluation.losses, strict=True)
+    ]

@@ -148,19 +148,28 @@ class Evaluation:
 
     metrics: EpochMetrics
     texts: list[str]  # hypotheses in the order of the split; empty until decoded
+    losses: list[float]  # nats, in the same order; nan until measured, inf if it cannot be aligned
     batches: int = 0  # finished
 
     @classmethod
     def initial(cls, utterances: int, classes: int) -> "Evaluation":
-        return cls(EpochMetrics(OutputStats.empty(classes)), [""] * utterances)
+        metrics = EpochMetrics(OutputStats.empty(classes))
+        return cls(metrics, [""] * utterances, [math.nan] * utterances)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"texts": self.texts, "batches": self.batches, "metrics": self.metrics.to_dict()}
+        return {
+            "texts": self.texts,
+            "losses": self.losses,
+            "batches": self.batches,
+            "metrics": self.metrics.to_dict(),
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Evaluation":
         metrics = values.get("metrics") or values["tally"]  # its key in states of earlier programs
-        return cls(EpochMetrics.from_dict(metrics), values["texts"], values["batches"])
+        texts = values["texts"]
+        losses = values.get("losses") or [math.nan] * len(texts)  # earlier programs kept none
+        return cls(EpochMetrics.from_dict(metrics), texts, losses, values["batches"])
 
 
 def _ratio(total: int | float, count: int | float) -> float:

@@ -198,11 +198,12 @@ class Trainer:
         if best is None:
             raise RuntimeError("no epoch has been evaluated")
         self.evaluator.network.load_state_dict(dict(best.weights))
-        hypotheses = make_hypotheses(self.splits.dev, self._evaluate(self.splits.dev).texts)
+        hypotheses = make_hypotheses(self.splits.dev, self._evaluate(self.splits.dev))
         state.rows = [row for row in state.rows if row["split"] != "test"]
         if len(self.splits.test):
             evaluation = self._evaluate(self.splits.test, self.experiment.decode.beam)
-            hypotheses += make_hypotheses(self.splits.test, evaluation.texts)
+            hypotheses += (tested := make_hypotheses(self.splits.test, evaluation))
+            self.evaluator.write_posteriors(self.run.posteriors_file, self.splits.test, tested)
             row = self._row("test", evaluation.metrics, best.epoch, best.updates)
             state.rows.append(row)
             log.info("selected epoch %d; test CER %.1f %%", best.epoch, 100 * row["cer"])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jiwer
+import numpy as np
 import pytest
 import torch
 
@@ -18,6 +19,7 @@ from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError
 from pipeline.runs.folder import Heartbeat, RunFolder, Stopped
 from pipeline.runs.plateau import escape_updates, selection_key
+from pipeline.runs.posteriors import read_posteriors
 from pipeline.training.loop import trainer
 from pipeline.training.loop.evaluator import Evaluator
 from pipeline.training.loss import reference_loss
@@ -95,6 +97,39 @@ def test_the_rates_of_the_rows_equal_jiwers_on_the_file_of_hypotheses(undisturbe
         assert len(references) == row["utterances"]
         assert row["cer"] == jiwer.cer(references, hypotheses)
         assert row["wer"] == jiwer.wer(references, hypotheses)
+
+
+def test_the_losses_of_the_utterances_have_the_mean_of_the_row(undisturbed: RunFolder):
+    row = undisturbed.rows()[-1]
+    losses = {h.utterance_id: (h.loss, h.chars) for h in undisturbed.hypotheses()}
+    tested = [losses[h.utterance_id] for h in undisturbed.hypotheses() if h.split == "test"]
+    assert row["loss_per_utterance"] == pytest.approx(np.mean([loss for loss, _ in tested]))
+    per_label = [loss / chars for loss, chars in tested]  # a label is a character here
+    assert row["loss_per_character"] == pytest.approx(np.mean(per_label))
+
+
+def test_posteriors_decode_to_the_hypotheses_and_give_their_losses(
+    undisturbed: RunFolder, letter_features: FeatureSet
+):
+    tested = {h.utterance_id: h for h in undisturbed.hypotheses() if h.split == "test"}
+    found = read_posteriors(undisturbed.posteriors_file)
+    assert {each.utterance_id for each in found} == tested.keys()  # the split has only four
+    frames = {each.id: each.frames for each in letter_features.utterances}
+    for each in found:
+        assert each.frames == frames[each.utterance_id]
+        assert each.symbols[0] == ""
+        logs = torch.from_numpy(each.log_probabilities.astype(np.float32))
+        assert 0 < float(logs.exp().sum(-1).max()) < 1.01
+        best = torch.unique_consecutive(logs.argmax(-1)).tolist()
+        text = "".join(each.symbols[c] for c in best)
+        hypothesis = tested[each.utterance_id]
+        assert " ".join(text.split()) == hypothesis.hypothesis
+        if all(c in each.symbols for c in hypothesis.reference):
+            labels = torch.tensor([[each.symbols.index(c) for c in hypothesis.reference]])
+            loss = torch.nn.functional.ctc_loss(
+                logs[:, None], labels, (len(logs),), (labels.shape[1],), reduction="sum"
+            )
+            assert hypothesis.loss == pytest.approx(float(loss), rel=0.01, abs=0.02)
 
 
 def test_hypotheses_name_the_speaker_of_the_feature_set(

@@ -60,8 +60,9 @@ def saved_state(run: RunFolder) -> dict[str, Any]:
 
 
 def assert_same(one: RunFolder, other: RunFolder) -> None:
-    """Rows, weights and hypotheses are equal bit for bit."""
+    """Rows, weights, hypotheses and posteriors are equal bit for bit."""
     assert settled(one.rows()) == settled(other.rows())
     weights = [saved_state(run)["network"] for run in (one, other)]
     torch.testing.assert_close(*weights, rtol=0, atol=0)
     assert one.hypotheses() == other.hypotheses()
+    assert one.posteriors_file.read_bytes() == other.posteriors_file.read_bytes()

@@ -1,0 +1,90 @@
+"""Hypotheses: the decoded utterances of dev and test with their errors; the text of hypotheses.csv.
+
+In:   references, hypotheses, losses.   Out: scored records; a CSV text, and back.
+Not here: the file (folder.py), counting errors (decoding/scoring.py). Free of torch.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, field, fields
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """The hypothesis of one utterance and its error counts: one line of hypotheses.csv."""
+
+    utterance_id: str
+    split: str
+    reference: str
+    hypothesis: str
+    char_errors: int
+    chars: int
+    char_errors_no_spaces: int
+    chars_no_spaces: int
+    word_errors: int
+    words: int
+    char_substitutions: int
+    char_deletions: int
+    char_insertions: int
+    word_substitutions: int
+    word_deletions: int
+    word_insertions: int
+    speaker: str = field(default="", kw_only=True)  # "": unknown
+    # CTC loss in nats; inf: fewer output steps than labels need; nan: not measured
+    loss: float = field(default=math.nan, kw_only=True)
+
+    @classmethod
+    def of(
+        cls,
+        utterance_id: str,
+        split: str,
+        reference: str,
+        hypothesis: str,
+        speaker: str = "",
+        *,
+        loss: float = math.nan,
+    ) -> "Hypothesis":
+        """Score a hypothesis; both texts are stored as they are scored, with single spaces."""
+        # The scoring library is slow to import, and readers of heartbeats do not need it.
+        from pipeline.decoding.scoring import Score, normalise_spaces  # noqa: PLC0415
+
+        reference, hypothesis = normalise_spaces(reference), normalise_spaces(hypothesis)
+        score = Score.of(reference, hypothesis)
+        sums = (score.characters, score.characters_no_spaces, score.words)
+        totals = [number for count in sums for number in (count.errors, count.reference)]
+        counts = [*totals, *score.characters.operations, *score.words.operations]
+        return cls(utterance_id, split, reference, hypothesis, *counts, speaker=speaker, loss=loss)
+
+
+def hypotheses_to_csv(hypotheses: Sequence[Hypothesis]) -> str:
+    """Return a header and one line per hypothesis; a loss that was not measured is empty."""
+    table = io.StringIO(newline="")
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow([column.name for column in fields(Hypothesis)])
+    for each in hypotheses:
+        *values, loss = astuple(each)
+        writer.writerow([*values, "" if math.isnan(loss) else loss])
+    return table.getvalue()
+
+
+def hypotheses_from_csv(text: str) -> list[Hypothesis]:
+    _, *lines = csv.reader(io.StringIO(text, newline=""))
+    return [_parse_hypothesis(*line) for line in lines]
+
+
+def _parse_hypothesis(
+    utterance_id: str, split: str, reference: str, hypothesis: str, *rest: str
+) -> Hypothesis:
+    counts = map(int, rest[:12])
+    speaker, loss = (*rest[12:], "", "")[:2]  # earlier versions wrote neither
+    return Hypothesis(
+        utterance_id,
+        split,
+        reference,
+        hypothesis,
+        *counts,
+        speaker=speaker,
+        loss=float(loss) if loss else math.nan,
+    )
