@@ -19,7 +19,12 @@ from pipeline.config.corpus import Corpus
 from pipeline.corpus.audio import resample
 from pipeline.corpus.manifest import Manifest, Refusal, require_no_refusals
 from pipeline.features import feature_set
-from pipeline.features.feature_set import DAMAGED_SUFFIX, STATISTICS_FILE, FeatureSet
+from pipeline.features.feature_set import (
+    DAMAGED_SUFFIX,
+    STATISTICS_FILE,
+    FeatureSet,
+    OtherEngineError,
+)
 from pipeline.features.shards import Shard
 from pipeline.files import InputError
 
@@ -34,8 +39,9 @@ ManifestsByPath = Mapping[str, Manifest]  # by the path of its file, as in `Swee
 class MissingFeatures:
     slices: list[Slice] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)  # stored in shards, and still true
-    # Shards that refused audio which can be decoded now; their slices are missing, too.
-    now_decodable: list[Shard] = field(default_factory=list)
+    # Shards to delete, whose slices are missing, too: they refused audio that can be decoded now,
+    # or another engine computed them.
+    outdated: list[Path] = field(default_factory=list)
 
 
 def find_missing_features(
@@ -57,8 +63,8 @@ def find_missing_features(
             ):
                 missing.refusals += shard.refusals
                 continue
-            if isinstance(shard, Shard):
-                missing.now_decodable.append(shard)
+            if isinstance(shard, Shard | OtherEngineError):
+                missing.outdated.append(shard.path)
             pieces.setdefault((features.manifest, index), []).append(features.feature_id)
     missing.slices = [
         Slice(manifest, index, tuple(ids)) for (manifest, index), ids in pieces.items()
@@ -112,8 +118,8 @@ def remove_outdated_files(
     missing: MissingFeatures, record: SweepRecord, folder: SweepFolder
 ) -> None:
     """Delete shards and statistics that will be written again, and files of killed writers."""
-    for shard in missing.now_decodable:
-        shard.path.unlink(missing_ok=True)
+    for shard in missing.outdated:
+        shard.unlink(missing_ok=True)
     for name in {name for piece in missing.slices for name in piece.feature_ids}:
         (folder.features(name) / STATISTICS_FILE).unlink(missing_ok=True)
     for features in record.features:

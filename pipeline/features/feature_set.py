@@ -39,6 +39,18 @@ MAX_SHARDS_NAMED = 3  # shards in an error message
 MAX_MAPPED_FILES = 64  # at a time: some systems let a process open 256 files
 
 
+class OtherEngineError(InputError):
+    """Another engine than that of its feature set computed this shard."""
+
+    def __init__(self, shard: Shard, engine: Engine | None) -> None:
+        names = {"native": "the native kernel", "numpy": "NumPy"}
+        super().__init__(
+            f"{shard.path}: {names[str(shard.engine)]} computed it, and {names[str(engine)]} the "
+            f"feature set; their values differ in the last bits; {REBUILD_HINT}"
+        )
+        self.path = shard.path
+
+
 class FeatureSetDescription(Settings):
     """The content of feature_set.yaml."""
 
@@ -78,7 +90,7 @@ class FeatureSet:
         """Open a feature set; an InputError names shards that are missing, damaged or mixed."""
         description = read_description(folder)
         identity, count = description.feature_id, description.shards
-        shards = [find_shard(folder, identity, index, count) for index in range(count)]
+        shards = find_shards(folder, count, identity)
         wrong = {n: shard for n, shard in enumerate(shards) if isinstance(shard, InputError)}
         if wrong:
             names = [shard_name(index, count) for index in wrong][:MAX_SHARDS_NAMED]
@@ -92,13 +104,6 @@ class FeatureSet:
                 f"({', '.join(names)}{more}); {next(iter(wrong.values()))}"
             )
         usable = tuple(shard for shard in shards if isinstance(shard, Shard))
-        engines = [shard.engine for shard in usable]
-        if {"native", "numpy"} <= {*engines}:
-            raise InputError(
-                f"{folder}: the native kernel computed {engines.count('native')} of {count} shards "
-                f"and NumPy {engines.count('numpy')}, and their values differ in the last bits; "
-                "delete the feature set and run make features again"
-            )
         return cls(folder, identity, description.settings, usable)
 
     def verify(self) -> None:
@@ -174,9 +179,26 @@ def _verification_error(path: Path) -> InputError | None:
     return None
 
 
-def find_shards(folder: Path, slice_count: int) -> list[Shard | InputError]:
-    """Return each shard, or what is wrong with it: missing, damaged, of another feature set."""
-    return [find_shard(folder, folder.name, index, slice_count) for index in range(slice_count)]
+def find_shards(
+    folder: Path, slice_count: int, feature_id: str | None = None
+) -> list[Shard | InputError]:
+    """Return each shard, or what is wrong with it.
+
+    It may be missing or damaged, or belong to another feature set (`feature_id`: by default the
+    name of the folder), or another engine than that of its set computed it.
+    """
+    identity = feature_id or folder.name
+    shards = [find_shard(folder, identity, index, slice_count) for index in range(slice_count)]
+    engines = {shard.engine for shard in shards if isinstance(shard, Shard)}
+    if not {"native", "numpy"} <= engines:
+        return shards
+    engine = engine_of_set(folder, slice_count)
+    return [
+        OtherEngineError(shard, engine)
+        if isinstance(shard, Shard) and shard.engine not in (engine, None)
+        else shard
+        for shard in shards
+    ]
 
 
 def missing_shards(folder: Path, slice_count: int) -> list[int]:
@@ -192,6 +214,14 @@ def find_engine(folder: Path, slice_count: int) -> Engine | None:
         if isinstance(shard, Shard) and shard.engine:
             return shard.engine
     return None
+
+
+def engine_of_set(folder: Path, slice_count: int) -> Engine | None:
+    """Return the engine that the description names, or else the first shard that names one."""
+    with contextlib.suppress(InputError):
+        if engine := read_description(folder).engine:
+            return engine
+    return find_engine(folder, slice_count)
 
 
 def find_shard(folder: Path, feature_id: str, index: int, count: int) -> Shard | InputError:

@@ -26,6 +26,7 @@ from pipeline.corpus.manifest import Manifest, ManifestFile, Refusal, Utterance
 from pipeline.features.feature_set import (
     DESCRIPTION_FILE,
     FeatureSetDescription,
+    engine_of_set,
     find_engine,
     find_shard,
     read_description,
@@ -164,9 +165,7 @@ def precompute_slice(
 
 def _choose_engine(folder: Path, count: int) -> Engine | None:
     """Return the engine that the set was begun with; None if that one cannot run here."""
-    begun = read_description(folder).engine
-    if begun is None:  # an earlier version wrote the description
-        begun = find_engine(folder, count)
+    begun = engine_of_set(folder, count)
     available = kernels.available_engine()
     return None if begun == "native" != available else begun or available
 

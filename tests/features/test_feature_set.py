@@ -14,7 +14,12 @@ import pytest
 from pipeline.config.features import FeatureSettings
 from pipeline.corpus import manifest as manifests
 from pipeline.corpus.manifest import Manifest
-from pipeline.features.feature_set import STATISTICS_FILE, FeatureSet, missing_shards
+from pipeline.features.feature_set import (
+    DESCRIPTION_FILE,
+    STATISTICS_FILE,
+    FeatureSet,
+    missing_shards,
+)
 from pipeline.features.native import kernels
 from pipeline.features.precompute import precompute_slice, prepare_feature_set
 from pipeline.features.shards import shard_name
@@ -175,23 +180,31 @@ def test_a_shard_of_another_set_or_another_number_of_shards_is_missing(folder: P
 
 def set_engine(path: Path, engine: str | None) -> None:
     with h5py.File(path, "r+") as file:
-        del file.attrs["engine"]
+        file.attrs.pop("engine", None)
         if engine:
             file.attrs["engine"] = np.bytes_(engine)
 
 
-def test_a_feature_set_with_shards_of_two_engines_is_refused_in_one_line(folder: Path):
+def test_the_shards_of_another_engine_than_the_others_are_missing(folder: Path):
     available = kernels.available_engine()
     other = {"native": "numpy", "numpy": "native"}[available]
     set_engine(folder / shard_name(2, 4), other)
-    counts = {other: 1, available: 3}
+    names = {"native": "the native kernel", "numpy": "NumPy"}
     message = (
-        f"{folder}: the native kernel computed {counts['native']} of 4 shards and NumPy "
-        f"{counts['numpy']}, and their values differ in the last bits; delete the feature set and "
-        "run make features again"
+        f"{folder}: 1 of 4 shards cannot be used (shard-00002-of-00004.h5); "
+        f"{folder / shard_name(2, 4)}: {names[other]} computed it, and {names[available]} the "
+        "feature set; their values differ in the last bits; run make features again to rebuild it"
     )
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
         FeatureSet.open(folder)
+    assert missing_shards(folder, 4) == [2]
+    # Without a description that names the engine, the first shard that names one decides.
+    description = folder / DESCRIPTION_FILE
+    description.write_text(description.read_text().replace(f"engine: {available}\n", ""))
+    set_engine(folder / shard_name(0, 4), None)
+    assert missing_shards(folder, 4) == [2]
+    set_engine(folder / shard_name(0, 4), other)
+    assert missing_shards(folder, 4) == [1, 3]
 
 
 def test_shards_of_an_unknown_engine_go_with_any_other(folder: Path):

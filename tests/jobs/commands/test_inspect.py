@@ -5,9 +5,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 
 from jobs.commands.parser import main
+from pipeline.corpus import manifest
 from tests.jobs.conftest import TinyProject, create_project
 
 Verb = Callable[..., tuple[int, str]]
@@ -97,6 +100,27 @@ def test_a_damaged_shard_is_set_aside_and_made_again_byte_for_byte(project, run_
     mel.write_bytes(whole[:-100])
     assert features(project) == 0
     assert mel.read_bytes() == whole
+
+
+def test_a_shard_of_another_engine_is_named_and_computed_again(tmp_path, monkeypatch, capsys):
+    """As when a shard is copied from a machine without the C library."""
+    monkeypatch.setattr(manifest, "SLICE_SECONDS", 5.0)
+    project = create_project(tmp_path, "an4")
+    assert features(project) == 0
+    shards = sorted(project.work.glob("features/mel-*/shard-*.h5"))
+    content = [shard.read_bytes() for shard in shards]
+    assert len(shards) > 1
+    with h5py.File(shards[-1], "r+") as file:
+        engine = file.attrs["engine"].decode()
+        file.attrs["engine"] = np.bytes_("numpy" if engine == "native" else "native")
+    verify = ["verify", str(shards[0].parent), "--work", str(project.work)]
+    capsys.readouterr()
+    assert main(verify) == 1
+    assert f"damaged: {shards[-1]}: " in (printed := capsys.readouterr().out)
+    assert "1 damaged or missing" in printed
+    assert features(project) == 0
+    assert [shard.read_bytes() for shard in shards] == content
+    assert main(verify) == 0
 
 
 def test_verify_finds_the_sets_of_a_corpus_that_only_a_run_has_wanted(project, run_verb):
