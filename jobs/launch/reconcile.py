@@ -7,6 +7,7 @@ processes of this machine (local_run.py).
 Three steps, in this order: gather the state, decide, act.
 """
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from shlex import quote
@@ -25,13 +26,16 @@ from jobs.messages import count_text, print_line
 from jobs.profile import LocalProfile, Profile, SlurmProfile
 from jobs.sweep import run_status
 from jobs.sweep.folder import SweepFolder
-from jobs.sweep.record import load_record, manifest_path
+from jobs.sweep.record import PlannedRun, load_record, manifest_path
 from jobs.work_folder import make_command, require_writable
+from pipeline.config.experiment import Experiment
+from pipeline.config.identity import run_id
 from pipeline.config.sweep import Sweep
 from pipeline.corpus import manifest as manifests
 from pipeline.features import precompute
 from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError, write_json
+from pipeline.runs.folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -155,10 +159,19 @@ def _write_sweep_files(files: SweepFiles) -> None:
             files.corpus_manifests[experiment.corpus], experiment.features, folder.work
         )
     for experiment, run in zip(experiments, record.runs, strict=True):
-        if not folder.run(run.run_id).experiment_file.exists():
-            folder.run(run.run_id).write_experiment(experiment)
+        _write_experiment(experiment, run, folder.run(run.run_id))
     write_json(folder.record_file, asdict(record))
     missing_features.remove_outdated_files(files.missing, record, folder)
+
+
+def _write_experiment(experiment: Experiment, run: PlannedRun, folder: RunFolder) -> None:
+    """Write the experiment of a run, unless it is there; a damaged or edited file is replaced."""
+    if folder.experiment_file.exists():
+        with suppress(InputError):
+            if run_id(folder.experiment(), run.feature_id) == run.run_id:
+                return
+        print_line(f"{folder.experiment_file}: was damaged or edited, and is written again")
+    folder.write_experiment(experiment)
 
 
 def _nothing_to_do_message(files: SweepFiles) -> str:

@@ -6,10 +6,10 @@ Not here: what a report says (pipeline/results/).
 """
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from jobs.messages import print_line
+from jobs.messages import count_text, print_line
 from jobs.node.failures import REMEDIES
 from jobs.sweep import job_queue, run_status
 from jobs.sweep.folder import SweepFolder
@@ -19,6 +19,8 @@ from pipeline.features.rejected import FeatureSource
 from pipeline.results import report as reports
 from pipeline.results.summary import efficiency
 from pipeline.results.summary.run_summary import SweepRun
+
+MAX_NAMED_RUNS = 5  # in a line about a cause of failure
 
 
 def write_sweep_report(folder: SweepFolder, commands: Sequence[str]) -> None:
@@ -42,9 +44,23 @@ def write_sweep_report(folder: SweepFolder, commands: Sequence[str]) -> None:
     for sentence in written.answer:
         print_line(sentence)
     with (folder.reports / "summary.csv").open(encoding="utf-8", newline="") as file:
-        for line in efficiency.resource_advice(list(csv.DictReader(file))):
-            print_line(line)
+        rows = list(csv.DictReader(file))
+    for line in [*_failure_lines(rows), *efficiency.resource_advice(rows)]:
+        print_line(line)
     print_line(f"report: {written.page}")
+
+
+def _failure_lines(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return a line for each cause, with its runs and the way out; `rows`: of summary.csv."""
+    labels: dict[str, list[str]] = {}
+    for row in rows:
+        if row["state"] == "failed":
+            labels.setdefault(row["cause"], []).append(row["label"])
+    return [
+        f"{count_text(len(runs), 'run')} failed, {cause}: {', '.join(runs[:MAX_NAMED_RUNS])}"
+        f"{', …' if runs[MAX_NAMED_RUNS:] else ''}; {REMEDIES.get(cause, 'make status shows why')}"
+        for cause, runs in labels.items()
+    ]
 
 
 def _rejection_sources(record: SweepRecord, folder: SweepFolder) -> list[FeatureSource]:

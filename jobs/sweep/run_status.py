@@ -26,7 +26,7 @@ from jobs.sweep.job_queue import Queue
 from jobs.sweep.ledger import LedgerEntry
 from jobs.sweep.record import PlannedRun, SweepRecord
 from pipeline.runs.folder import Failure, Heartbeat, Usage
-from pipeline.runs.state import state_from_files
+from pipeline.runs.state import DAMAGED_FILE, state_from_files
 
 State = Literal["waiting", "queued", "running", "stopped", "finished", "failed", "lost"]
 
@@ -88,7 +88,7 @@ def _run_status(
     folder, job = sweep.run(run.run_id), entry.job if entry else ""
     heartbeat = folder.heartbeat()
     if damage := folder.integrity_error(heartbeat):
-        return RunStatus(run.label, run.run_id, "failed", "damaged file", damage, job, heartbeat)
+        return RunStatus(run.label, run.run_id, "failed", DAMAGED_FILE, damage, job, heartbeat)
     if heartbeat and heartbeat.status == "finished":
         return RunStatus(run.label, run.run_id, "finished", job=job, heartbeat=heartbeat)
     failure = folder.failure()

@@ -1,6 +1,7 @@
 """The state of a run as its own files report it: waiting, running, stopped, finished or failed.
 
-In:   the heartbeat and the failure of a run folder.   Out: state, cause, message.
+In:   the heartbeat and the failure of a run folder, what is wrong with its files.
+Out:  state, cause, message.
 Not here: what a scheduler knows about the run (jobs/sweep/run_status.py).
 """
 
@@ -10,19 +11,28 @@ from pipeline.runs.folder import Failure, Heartbeat
 
 RunFolderState = Literal["waiting", "running", "stopped", "finished", "failed"]
 
+DAMAGED_FILE = "damaged file"  # the cause of a run whose files cannot be read or have changed
+
 
 def state_from_files(
-    heartbeat: Heartbeat | None, failure: Failure | None, *, process_alive: bool
+    heartbeat: Heartbeat | None,
+    failure: Failure | None,
+    *,
+    process_alive: bool,
+    damage: str = "",
 ) -> tuple[RunFolderState, str, str]:
     """Return state, cause and message; cause and message are empty where there is nothing to say.
 
     `process_alive`: whether the process that wrote the heartbeat still runs, as far as the caller
-    can find out.
+    can find out. `damage`: what is wrong with a file of the run, which makes the run a failed one.
     """
-    if heartbeat and heartbeat.status == "finished":
-        return "finished", "", ""
-    if failure:  # a submission deletes it, so it comes from the latest attempt
+    is_finished = heartbeat is not None and heartbeat.status == "finished"
+    if damage:
+        failure = Failure(cause=DAMAGED_FILE, message=damage)
+    if failure and (damage or not is_finished):  # a submission deletes it: of the latest attempt
         return "failed", failure.cause, " ".join(failure.message.split())
+    if is_finished:
+        return "finished", "", ""
     if heartbeat is None:
         return "waiting", "", ""
     if heartbeat.status == "running" and process_alive:

@@ -35,3 +35,10 @@ def test_the_state_follows_from_heartbeat_failure_and_process(
     state: tuple[str, str, str],
 ):
     assert state_from_files(heartbeat, failure, process_alive=process_alive) == state
+
+
+def test_a_run_with_a_damaged_file_has_failed_whatever_else_is_known():
+    damage = "rows.jsonl cannot be read:\n  line 3"
+    for heartbeat, failure in ((None, None), (Heartbeat(status="finished"), FAILURE)):
+        found = state_from_files(heartbeat, failure, process_alive=True, damage=damage)
+        assert found == ("failed", "damaged file", "rows.jsonl cannot be read: line 3")

@@ -111,14 +111,11 @@ def read_run(run: SweepRun, now: float | None = None) -> RunSummary:
     experiment = read("experiment.yaml", folder.experiment, None)
     environment: dict[str, Any] = read("environment.json", folder.environment, {})
     silence = (time.time() if now is None else now) - (heartbeat.time if heartbeat else 0)
+    damage.append(folder.integrity_error(heartbeat))
     state: RunSummaryState
     state, cause, message = state_from_files(
-        heartbeat, failure, process_alive=silence <= HEARTBEAT_TIMEOUT_S
+        heartbeat, failure, process_alive=silence <= HEARTBEAT_TIMEOUT_S, damage=damage[0]
     )
-    if error := folder.integrity_error(heartbeat):
-        damage.append(error)
-    if damage:
-        state, cause, message = "failed", "damaged file", " ".join(damage[0].split())
     return RunSummary(
         run=run,
         state=state,
