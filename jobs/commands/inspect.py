@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jobs.commands.verify import find_feature_sets
+from jobs.commands.checking.verify import find_feature_sets
 from jobs.messages import count_text, print_line
 from pipeline.features import feature_set
 from pipeline.features.hdf5 import check_datasets

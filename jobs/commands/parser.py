@@ -12,8 +12,16 @@ import os
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TypeAlias
 
+from jobs.commands.arguments import (
+    VERB_GROUPS,
+    Subparsers,
+    add_dry_run_option,
+    add_experiment_arguments,
+    add_set_option,
+    add_sweep_argument,
+    add_verb,
+)
 from jobs.exit_codes import DONE
 from jobs.messages import exit_code
 from pipeline.files import InputError
@@ -28,41 +36,13 @@ VERB_MODULES = {
     "logs": "jobs.commands.status",
     "cancel": "jobs.commands.status",
     "report": "jobs.commands.report",
-    "doctor": "jobs.commands.doctor",
-    "lr-range": "jobs.commands.lr_range",
-    "cluster-check": "jobs.commands.cluster_check",
-    "verify": "jobs.commands.verify",
+    "doctor": "jobs.commands.checking.doctor",
+    "lr-range": "jobs.commands.checking.lr_range",
+    "cluster-check": "jobs.commands.checking.cluster_check",
+    "verify": "jobs.commands.checking.verify",
     "inspect": "jobs.commands.inspect",
     "task": "jobs.launch.entrypoint",
 }
-
-# Purpose -> verb -> what it does. Without `task`, which only this program uses.
-VERB_GROUPS = {
-    "Try it": {
-        "demo": "make a small corpus, run a small sweep on it, write a report",
-    },
-    "Run experiments": {
-        "features": "compute the feature sets that are missing",
-        "train": "train one experiment and show its progress",
-        "sweep": "compute the features and train the runs of a sweep that are missing",
-    },
-    "Follow a sweep": {
-        "status": "show the state of each run until all have ended",
-        "logs": "print the log of one run, and why it failed",
-        "cancel": "cancel the queued and running jobs of a sweep",
-        "report": "write tables, figures and report.html from what is finished",
-    },
-    "Check before you spend hours": {
-        "doctor": "check one experiment: alphabet, lengths, input scale, updates, one batch",
-        "lr-range": "try learning rates from 1e-6 to 1e-2 in 200 updates, and suggest one",
-        "cluster-check": "test a cluster profile with tiny jobs",
-    },
-    "Look at feature sets": {
-        "verify": "compare every byte of feature sets with its checksum",
-        "inspect": "print what a shard or a feature set holds; draw spectrograms",
-    },
-}
-SUMMARIES = {verb: text for group in VERB_GROUPS.values() for verb, text in group.items()}
 
 # Option -> the folder where its files usually are.
 CONFIG_FOLDERS = {
@@ -73,8 +53,6 @@ CONFIG_FOLDERS = {
     "profile": "cluster",
 }
 VERBS_ACCEPTING_SWEEP_NAME = {"status", "cancel", "report"}
-
-Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -136,7 +114,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_running_verbs(subparsers)
     _add_following_verbs(subparsers)
     _add_checking_verbs(subparsers)
-    task = _add_verb(
+    task = add_verb(
         subparsers, "task", "Execute one task file; only this program uses it.", cluster=False
     )
     task.add_argument("file", type=Path, metavar="FILE", help="a task file")
@@ -152,7 +130,7 @@ def _verb_list() -> str:
 
 
 def _add_running_verbs(subparsers: Subparsers) -> None:
-    features = _add_verb(subparsers, "features")
+    features = add_verb(subparsers, "features")
     source = features.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "--corpus",
@@ -163,29 +141,29 @@ def _add_running_verbs(subparsers: Subparsers) -> None:
     source.add_argument(
         "--sweep", type=Path, metavar="FILE", help="compute what the experiments of this sweep need"
     )
-    _add_set_option(features, seeds=True)
-    _add_dry_run_option(features)
+    add_set_option(features, seeds=True)
+    add_dry_run_option(features)
 
-    train = _add_verb(subparsers, "train", "Its features are computed first, if they are missing.")
-    _add_experiment_arguments(train)
+    train = add_verb(subparsers, "train", "Its features are computed first, if they are missing.")
+    add_experiment_arguments(train)
 
-    sweep = _add_verb(
+    sweep = add_verb(
         subparsers,
         "sweep",
         "The same command again continues the sweep: it submits what is missing and what failed, "
         "and does nothing when every run is finished.",
     )
     sweep.add_argument("sweep", type=Path, metavar="SWEEP", help="the YAML file of the sweep")
-    _add_set_option(sweep, seeds=True)
-    _add_dry_run_option(sweep)
+    add_set_option(sweep, seeds=True)
+    add_dry_run_option(sweep)
 
-    _add_verb(subparsers, "demo", "It needs no data and takes minutes.")
+    add_verb(subparsers, "demo", "It needs no data and takes minutes.")
 
 
 def _add_following_verbs(subparsers: Subparsers) -> None:
-    status = _add_verb(subparsers, "status")
-    _add_sweep_argument(status)
-    _add_set_option(status, seeds=True)
+    status = add_verb(subparsers, "status")
+    add_sweep_argument(status)
+    add_set_option(status, seeds=True)
     status.add_argument(
         "--once", action="store_true", help="show it once (default: until all runs have ended)"
     )
@@ -193,34 +171,34 @@ def _add_following_verbs(subparsers: Subparsers) -> None:
         "--json", action="store_true", help="print it once as JSON (default: a table)"
     )
 
-    logs = _add_verb(subparsers, "logs")
+    logs = add_verb(subparsers, "logs")
     logs.add_argument("run", metavar="RUN", help="a run id, the beginning of one, or a run folder")
 
-    cancel = _add_verb(subparsers, "cancel", "A running job saves its state before it ends.")
-    _add_sweep_argument(cancel)
+    cancel = add_verb(subparsers, "cancel", "A running job saves its state before it ends.")
+    add_sweep_argument(cancel)
 
-    report = _add_verb(subparsers, "report", "The files go to reports/SWEEP in the work folder.")
-    _add_sweep_argument(report)
+    report = add_verb(subparsers, "report", "The files go to reports/SWEEP in the work folder.")
+    add_sweep_argument(report)
 
 
 def _add_checking_verbs(subparsers: Subparsers) -> None:
-    doctor = _add_verb(
+    doctor = add_verb(
         subparsers,
         "doctor",
         "Its features are computed first, if they are missing. "
         "The exit code is 1 if something is wrong.",
     )
-    _add_experiment_arguments(doctor)
+    add_experiment_arguments(doctor)
 
-    lr_range = _add_verb(
+    lr_range = add_verb(
         subparsers, "lr-range", "It trains on this machine, and refuses a profile of SLURM."
     )
-    _add_experiment_arguments(lr_range)
+    add_experiment_arguments(lr_range)
 
-    check = _add_verb(subparsers, "cluster-check", cluster=False)
+    check = add_verb(subparsers, "cluster-check", cluster=False)
     check.add_argument("profile", type=Path, metavar="CLUSTER", help="a file of cluster/")
 
-    verify = _add_verb(subparsers, "verify")
+    verify = add_verb(subparsers, "verify")
     verify.add_argument(
         "sets",
         nargs="+",
@@ -228,7 +206,7 @@ def _add_checking_verbs(subparsers: Subparsers) -> None:
         help="a feature set; or a sweep or a corpus, for all of its feature sets",
     )
 
-    inspect = _add_verb(subparsers, "inspect")
+    inspect = add_verb(subparsers, "inspect")
     inspect.add_argument(
         "target", metavar="SET", help="a shard, a feature set, a sweep, or a corpus"
     )
@@ -241,59 +219,4 @@ def _add_checking_verbs(subparsers: Subparsers) -> None:
         type=Path,
         metavar="FILE",
         help="draw spectrograms into this .png or .svg file (default: draw nothing)",
-    )
-
-
-def _add_verb(
-    subparsers: Subparsers, name: str, details: str = "", *, cluster: bool = True
-) -> argparse.ArgumentParser:
-    summary = SUMMARIES.get(name, "")
-    sentences = [f"{summary[:1].upper()}{summary[1:]}." if summary else "", details]
-    verb = subparsers.add_parser(name, description=" ".join(filter(None, sentences)))
-    if cluster:
-        verb.add_argument(
-            "--cluster",
-            type=Path,
-            metavar="FILE",
-            help="where to run: a file of cluster/ (default: this machine)",
-        )
-    verb.add_argument(
-        "--work",
-        type=Path,
-        metavar="FOLDER",
-        help="the work folder (default: that of the cluster file, which is `work` if not set)",
-    )
-    return verb
-
-
-def _add_sweep_argument(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("sweep", type=Path, metavar="SWEEP", help="the sweep's file, or its name")
-
-
-def _add_experiment_arguments(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument(
-        "experiment", type=Path, metavar="EXPERIMENT", help="the YAML file of the experiment"
-    )
-    _add_set_option(verb)
-
-
-def _add_set_option(verb: argparse.ArgumentParser, *, seeds: bool = False) -> None:
-    verb.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change one setting of every experiment, such as train.epochs=3; may be repeated "
-        "(default: the files as they are)",
-    )
-    if seeds:
-        text = "at least N seeds per arm of the sweep (default: the seeds of its file)"
-        verb.add_argument("--seeds", type=int, metavar="N", help=text)
-
-
-def _add_dry_run_option(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="print the plan and submit nothing (default: submit it)",
     )

@@ -48,7 +48,7 @@ def test_a_login_node_loads_no_more_than_it_needs():
                 "commands.sweep",
                 "launch.submit",
                 "launch.entrypoint",
-                "commands.doctor",
+                "commands.checking.doctor",
                 "commands.inspect",
             ),
             features,

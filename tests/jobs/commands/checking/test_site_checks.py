@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobs.commands import site_checks
+from jobs.commands.checking import site_checks
 from jobs.profile import FeatureJobs, SlurmProfile
 
 PROFILE = SlurmProfile(scheduler="slurm", features=FeatureJobs(partition="cpu"))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs import code_snapshot
-from jobs.commands.site_checks import check_limits, check_preemption, check_profile_limits
+from jobs.commands.checking.site_checks import check_limits, check_preemption, check_profile_limits
 from jobs.launch import submit
 from jobs.local import executor
 from jobs.messages import duration_text, print_line

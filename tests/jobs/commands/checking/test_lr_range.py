@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.commands.lr_range import describe_lr_range
+from jobs.commands.checking.lr_range import describe_lr_range
 from jobs.commands.parser import main
 from pipeline.runs.lr_range import LRRangeResult, LRStep
 from pipeline.training.diagnosis import lr_range_test
@@ -31,7 +31,7 @@ def test_it_ends_with_1_where_utterances_are_refused_as_train_does(
     monkeypatch.setattr(
         lr_range_test, "run_lr_range_test", partial(lr_range_test.run_lr_range_test, updates=5)
     )
-    monkeypatch.setattr("jobs.commands.lr_range.available_cpus", lambda: 1)
+    monkeypatch.setattr("jobs.commands.checking.lr_range.available_cpus", lambda: 1)
     bench = make_project("csv")
     experiment = bench.configs / "experiments" / "tiny.yaml"
     assert main(["lr-range", str(experiment), "--work", str(bench.work)]) == 1

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.commands import cluster_check, parser
-from jobs.commands.cluster_check import Probe
+from jobs.commands import parser
+from jobs.commands.checking import cluster_check
+from jobs.commands.checking.cluster_check import Probe
 from jobs.node import checks
 from jobs.profile import FeatureJobs, LocalProfile, SlurmProfile
 from jobs.slurm import sbatch

@@ -1,0 +1,94 @@
+"""Arguments: the list of verbs by purpose, and the arguments that several verbs share.
+
+In:   a parser.   Out: the same parser with more arguments.
+Not here: which verb takes which arguments (parser.py).
+"""
+
+import argparse
+from pathlib import Path
+from typing import TypeAlias
+
+Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+# Purpose -> verb -> what it does. Without `task`, which only this program uses.
+VERB_GROUPS = {
+    "Try it": {
+        "demo": "make a small corpus, run a small sweep on it, write a report",
+    },
+    "Run experiments": {
+        "features": "compute the feature sets that are missing",
+        "train": "train one experiment and show its progress",
+        "sweep": "compute the features and train the runs of a sweep that are missing",
+    },
+    "Follow a sweep": {
+        "status": "show the state of each run until all have ended",
+        "logs": "print the log of one run, and why it failed",
+        "cancel": "cancel the queued and running jobs of a sweep",
+        "report": "write tables, figures and report.html from what is finished",
+    },
+    "Check before you spend hours": {
+        "doctor": "check one experiment: alphabet, lengths, input scale, updates, one batch",
+        "lr-range": "try learning rates from 1e-6 to 1e-2 in 200 updates, and suggest one",
+        "cluster-check": "test a cluster profile with tiny jobs",
+    },
+    "Look at feature sets": {
+        "verify": "compare every byte of feature sets with its checksum",
+        "inspect": "print what a shard or a feature set holds; draw spectrograms",
+    },
+}
+SUMMARIES = {verb: text for group in VERB_GROUPS.values() for verb, text in group.items()}
+
+
+def add_verb(
+    subparsers: Subparsers, name: str, details: str = "", *, cluster: bool = True
+) -> argparse.ArgumentParser:
+    summary = SUMMARIES.get(name, "")
+    sentences = [f"{summary[:1].upper()}{summary[1:]}." if summary else "", details]
+    verb = subparsers.add_parser(name, description=" ".join(filter(None, sentences)))
+    if cluster:
+        verb.add_argument(
+            "--cluster",
+            type=Path,
+            metavar="FILE",
+            help="where to run: a file of cluster/ (default: this machine)",
+        )
+    verb.add_argument(
+        "--work",
+        type=Path,
+        metavar="FOLDER",
+        help="the work folder (default: that of the cluster file, which is `work` if not set)",
+    )
+    return verb
+
+
+def add_sweep_argument(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("sweep", type=Path, metavar="SWEEP", help="the sweep's file, or its name")
+
+
+def add_experiment_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "experiment", type=Path, metavar="EXPERIMENT", help="the YAML file of the experiment"
+    )
+    add_set_option(verb)
+
+
+def add_set_option(verb: argparse.ArgumentParser, *, seeds: bool = False) -> None:
+    verb.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change one setting of every experiment, such as train.epochs=3; may be repeated "
+        "(default: the files as they are)",
+    )
+    if seeds:
+        text = "at least N seeds per arm of the sweep (default: the seeds of its file)"
+        verb.add_argument("--seeds", type=int, metavar="N", help=text)
+
+
+def add_dry_run_option(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print the plan and submit nothing (default: submit it)",
+    )

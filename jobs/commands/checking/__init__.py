@@ -1,0 +1,1 @@
+"""The verbs that check something before hours are spent on it."""
