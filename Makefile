@@ -30,7 +30,7 @@ work := $(if $(WORK),--work "$(WORK)")
 set := $(foreach change,$(SET),--set $(change))
 seeds := $(if $(SEEDS),--seeds "$(SEEDS)")
 dry := $(if $(filter-out 0,$(DRY)),--dry-run)
-changeable := features train doctor lr-range sweep status
+changeable := features train doctor lr-range sweep status cancel report
 unchanged := $(if $(SET),$(filter-out setup $(changeable),$(or $(MAKECMDGOALS),help)))
 ifneq ($(unchanged),)
 $(error SET changes nothing of $(unchanged): leave it out; it is for $(changeable))
@@ -108,10 +108,10 @@ logs: setup  ## RUN=…: print the log of one run
 	@$(blankslate) logs "$(RUN)" --cluster "$(CLUSTER)" $(work)
 
 cancel: setup  ## SWEEP=…: cancel its queued and running jobs; their work is saved
-	@$(blankslate) cancel "$(SWEEP)" --cluster "$(CLUSTER)" $(work)
+	@$(blankslate) cancel "$(SWEEP)" --cluster "$(CLUSTER)" $(work) $(set)
 
 report: setup  ## SWEEP=…: write results.csv, summary.csv, report.html and figures, at any time
-	@$(blankslate) report "$(SWEEP)" --cluster "$(CLUSTER)" $(work)
+	@$(blankslate) report "$(SWEEP)" --cluster "$(CLUSTER)" $(work) $(set)
 
 ##@ A cluster
 

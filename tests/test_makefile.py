@@ -57,8 +57,8 @@ def test_zero_is_off_of_a_dry_run():
     assert "--dry-run" not in made("--dry-run", "sweep", "DRY=0")
 
 
-CHANGEABLE = ["features", "train", "doctor", "lr-range", "sweep", "status"]
-UNCHANGEABLE = ["demo", "verify", "inspect", "logs", "cancel", "report", "cluster-check"]
+CHANGEABLE = ["features", "train", "doctor", "lr-range", "sweep", "status", "cancel", "report"]
+UNCHANGEABLE = ["demo", "verify", "inspect", "logs", "cluster-check"]
 
 
 @pytest.mark.parametrize("verb", CHANGEABLE)
@@ -84,7 +84,7 @@ def test_seeds_reach_the_verbs_that_take_them(verb: str):
     assert "--seeds" not in made("--dry-run", verb)
 
 
-@pytest.mark.parametrize("verb", [*UNCHANGEABLE, "train", "doctor", "lr-range"])
+@pytest.mark.parametrize("verb", [*UNCHANGEABLE, "train", "doctor", "lr-range", "cancel", "report"])
 def test_seeds_are_refused_where_they_would_change_nothing(verb: str):
     words = ["make", "--no-print-directory", "--dry-run", verb, "SEEDS=5"]
     said = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=False)

@@ -176,9 +176,11 @@ def _add_following_verbs(subparsers: Subparsers) -> None:
 
     cancel = add_verb(subparsers, "cancel", "A running job saves its state before it ends.")
     add_sweep_argument(cancel)
+    add_set_option(cancel)
 
     report = add_verb(subparsers, "report", "The files go to reports/SWEEP in the work folder.")
     add_sweep_argument(report)
+    add_set_option(report)
 
 
 def _add_checking_verbs(subparsers: Subparsers) -> None:

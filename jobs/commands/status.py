@@ -8,9 +8,7 @@ import argparse
 import json
 import os
 import signal
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from jobs.display.live import watch
 from jobs.local.processes import owner_pid
@@ -83,9 +81,9 @@ def cancel(options: argparse.Namespace) -> int:
 
 
 def sweep_folder(options: argparse.Namespace) -> SweepFolder:
-    """Return the folder of SWEEP=…, a sweep's file or its name."""
+    """Return the folder of SWEEP=…, a sweep's file or its name, under SET=…."""
     _, work = load_profile_and_workdir(options)
-    return SweepFolder(work, sweep_name(options.sweep))
+    return SweepFolder(work, sweep_name(options.sweep, parse_changes(options.set)))
 
 
 def _stop_local_process(folder: SweepFolder) -> bool:
@@ -124,13 +122,9 @@ def _warn_if_changed(options: argparse.Namespace, record: SweepRecord) -> None:
     path = Path(options.sweep)
     if not path.is_file():
         return
-    had = []
-    if parse_changes(options.set) != record.changes:
-        had.append(f'SET="{_format_changes(record.changes)}"' if record.changes else "no SET")
     if options.seeds != record.seeds:
-        had.append(f"SEEDS={record.seeds}" if record.seeds else "no SEEDS")
-    if had:
-        print_line(f"this shows the last make sweep, which had {' and '.join(had)}")
+        had = f"SEEDS={record.seeds}" if record.seeds else "no SEEDS"
+        print_line(f"this shows the last make sweep, which had {had}")
     if is_unchanged(record, path, record.changes):
         return
     try:
@@ -140,11 +134,3 @@ def _warn_if_changed(options: argparse.Namespace, record: SweepRecord) -> None:
         return
     if digest_now != record.digest:
         print_line(f"{path} has changed since the last make sweep, which is shown here")
-
-
-def _format_changes(changes: Mapping[str, Any]) -> str:
-    """Return the changes as SET takes them; JSON values are valid YAML."""
-    return " ".join(
-        f"{key}={value if isinstance(value, str) else json.dumps(value)}"
-        for key, value in changes.items()
-    )

@@ -14,12 +14,18 @@ from jobs.launch.reconcile import reconcile
 from jobs.messages import percent_text, print_line
 from jobs.profile import LocalProfile
 from jobs.sweep.folder import SweepFolder
-from jobs.sweep.record import load_record, report_commands
+from jobs.sweep.record import SweepRecord, report_commands, set_argument
 from jobs.work_folder import load_profile_and_workdir, make_command
 from pipeline.config.corpus import load_corpus
 from pipeline.config.experiment import Experiment, load_experiment
 from pipeline.config.loader import parse_changes, set_key, validate_settings
-from pipeline.config.sweep import Sweep, SweptExperiment, load_sweep, single_run_sweep
+from pipeline.config.sweep import (
+    Sweep,
+    SweptExperiment,
+    changed_name,
+    load_sweep,
+    single_run_sweep,
+)
 from pipeline.files import InputError
 
 DEMO_SWEEP_FILE = REPOSITORY_ROOT / "configs" / "sweeps" / "demo.yaml"
@@ -50,18 +56,18 @@ def demo(options: argparse.Namespace) -> int:
 def train(options: argparse.Namespace) -> int:
     """Train one experiment as a sweep of one run, so that it resumes and fails like any run."""
     profile, work = load_profile_and_workdir(options)
-    experiment = load_experiment(options.experiment, parse_changes(options.set))
-    single = single_run_sweep(options.experiment, experiment, "train")
+    changes = parse_changes(options.set)
+    experiment = load_experiment(options.experiment, changes)
+    single = single_run_sweep(options.experiment, experiment, "train", changes)
     try:
         result = reconcile(single, profile, work)
     except KeyboardInterrupt:
-        changes = f' SET="{" ".join(options.set)}"' if options.set else ""
-        named = f"EXPERIMENT={quote(str(options.experiment))}{changes}"
+        named = f"EXPERIMENT={quote(str(options.experiment))}{set_argument(changes)}"
         again = make_command(f"make train {named}", profile, work)
         print_line(f"stopped; the state is saved: {again} continues")
         raise
     if isinstance(profile, LocalProfile):
-        _print_result(SweepFolder(work, single.name))
+        _print_result(SweepFolder(work, single.name), result.record)
     return result.code
 
 
@@ -72,7 +78,7 @@ def _run_sweep(sweep: Sweep, options: argparse.Namespace, dry: bool) -> int:
     lacks_report = not folder.report_file.exists() or bool(folder.unwritten_report())
     if result.ran_locally or (result.was_complete and not dry and lacks_report):
         # pandas and matplotlib take seconds to import: a sweep on SLURM must not wait for them.
-        commands = report_commands(load_record(folder), profile, work)
+        commands = report_commands(result.record, profile, work)
         import_module("jobs.sweep.report").write_sweep_report(folder, commands)
     elif result.was_complete and folder.report_file.exists():
         print_line(f"report: {folder.report_file}")
@@ -81,20 +87,21 @@ def _run_sweep(sweep: Sweep, options: argparse.Namespace, dry: bool) -> int:
 
 def _spectra_sweep(corpus_file: Path, changes: list[str]) -> Sweep:
     """Make a sweep of the three spectra of a corpus, with SET applied to each."""
-    corpus = load_corpus(corpus_file)
+    corpus, changed = load_corpus(corpus_file), parse_changes(changes)
     swept = []
     for spectrum in SPECTRA:
         content = {"corpus": corpus.model_dump(), "features": {"spectrum": spectrum}}
-        for key, value in parse_changes(changes).items():
+        for key, value in changed.items():
             set_key(content, key, value)
         swept.append(
             SweptExperiment(spectrum, {}, validate_settings(Experiment, content, corpus_file))
         )
-    return Sweep(f"features-{corpus.name}", "", corpus_file, tuple(swept))
+    name = changed_name(f"features-{corpus.name}", changed)
+    return Sweep(name, "", corpus_file, tuple(swept), changes=changed)
 
 
-def _print_result(folder: SweepFolder) -> None:
-    run = folder.run(load_record(folder).runs[0].run_id)
+def _print_result(folder: SweepFolder, record: SweepRecord) -> None:
+    run = folder.run(record.runs[0].run_id)
     for row in run.rows() if run.finished else ():  # otherwise its failure has been printed
         if row["split"] == "test":
             rates = f"test CER {percent_text(row['cer'])}, WER {percent_text(row['wer'])}"

@@ -29,7 +29,6 @@ from jobs.launch.tasks import (
 )
 from jobs.local import executor
 from jobs.local.executor import ExitStatus, RunningTask, Slots
-from jobs.local.processes import own_sweep
 from jobs.messages import count_text, duration_text, print_line
 from jobs.node import failures, feature_task, task_file, training_task
 from jobs.node.failures import REMEDIES
@@ -68,10 +67,7 @@ def execute_locally(new_plan: Plan, state: SweepState, profile: LocalProfile) ->
     speech = missing_features.total_speech(slices, by_path)
     if slices:
         print_line(f"features: {count_text(len(slices), 'slice')} to compute")
-    with (
-        own_sweep(folder.owner_file),
-        Watcher(record, folder, state.queue, runs=files.with_runs) as watcher,
-    ):
+    with Watcher(record, folder, state.queue, runs=files.with_runs) as watcher:
         utterances = sum(len(manifest.utterances) for manifest in by_path.values())
         slots = executor.slots_for_features(profile, entrypoint.run_child, utterances)
         result = _compute_features(new_plan, slots, folder, speech, watcher.refresh)

@@ -10,7 +10,6 @@ Three steps, in this order: gather the state, decide, act.
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from shlex import quote
 
 from jobs.display.plan_lines import opening_lines
 from jobs.launch import local_run, missing_features, orphan_jobs, submit
@@ -22,11 +21,12 @@ from jobs.launch.sweep_state import (
     query_queue,
     read_sweep_files,
 )
+from jobs.local.processes import own_sweep
 from jobs.messages import count_text, print_line
 from jobs.profile import LocalProfile, Profile, SlurmProfile
 from jobs.sweep import run_status
 from jobs.sweep.folder import SweepFolder
-from jobs.sweep.record import PlannedRun, load_record, manifest_path
+from jobs.sweep.record import PlannedRun, SweepRecord, manifest_path
 from jobs.work_folder import make_command, require_writable
 from pipeline.config.experiment import Experiment
 from pipeline.config.identity import run_id
@@ -40,6 +40,7 @@ from pipeline.runs.folder import RunFolder
 
 @dataclass(frozen=True)
 class ReconcileResult:
+    record: SweepRecord
     code: int  # exit code
     ran_locally: bool = False  # on this machine, so the report has something new to show
     was_complete: bool = False  # nothing was missing when the command started
@@ -68,16 +69,17 @@ def reconcile(
             orphan_jobs.remove_unused_files(files.folder)
         if not quiet_if_complete:
             print_line(_nothing_to_do_message(files))
-        return ReconcileResult(files.code, was_complete=True)
+        return ReconcileResult(files.record, files.code, was_complete=True)
     for line in opening_lines(sweep) if runs else ():
         print_line(line)
     if dry:
         _print_plan(files, profile)
-        return ReconcileResult(files.code)
+        return ReconcileResult(files.record, files.code)
     if isinstance(profile, SlurmProfile):
         _submit_missing(files, profile)
-        return ReconcileResult(files.code)
-    return ReconcileResult(max(files.code, _run_missing(files, profile)), ran_locally=True)
+        return ReconcileResult(files.record, files.code)
+    code = max(files.code, _run_missing(files, profile))
+    return ReconcileResult(files.record, code, ran_locally=True)
 
 
 def ensure_features(sweep: Sweep, profile: Profile, work: Path) -> tuple[FeatureSet, int]:
@@ -86,9 +88,9 @@ def ensure_features(sweep: Sweep, profile: Profile, work: Path) -> tuple[Feature
     Returns the feature set, and the exit code of `reconcile`.
     """
     result = reconcile(sweep, profile, work, runs=False, quiet_if_complete=True)
-    folder = SweepFolder(work, sweep.name)
-    (features,) = load_record(folder).features
-    return FeatureSet.open(folder.features(features.feature_id)), result.code
+    (features,) = result.record.features
+    folder = SweepFolder(work, sweep.name).features(features.feature_id)
+    return FeatureSet.open(folder), result.code
 
 
 def _refuse_too_many(sweep: Sweep, profile: Profile) -> None:
@@ -120,7 +122,7 @@ def _submit_missing(files: SweepFiles, profile: SlurmProfile) -> None:
         for line in decision.deferred:
             print_line(line)
         if jobs:
-            status = f"make status SWEEP={quote(files.record.sweep_argument)}"
+            status = f"make status {files.record.sweep_argument}"
             print_line(
                 f"{make_command(status, profile, files.folder.work)} shows them; "
                 "they need no terminal"
@@ -135,9 +137,10 @@ def _submit_missing(files: SweepFiles, profile: SlurmProfile) -> None:
 def _run_missing(files: SweepFiles, profile: LocalProfile) -> int:
     state = gather_state(files, query_queue(files, profile), profile)
     decision = _decide_and_print(state, profile)
-    _write_sweep_files(files)
-    run_status.record_scheduler_failures(state.statuses, files.folder)
-    return local_run.execute_locally(decision.plan, state, profile)
+    with own_sweep(files.folder.owner_file):
+        _write_sweep_files(files)
+        run_status.record_scheduler_failures(state.statuses, files.folder)
+        return local_run.execute_locally(decision.plan, state, profile)
 
 
 def _decide_and_print(state: SweepState, profile: Profile) -> Decision:

@@ -4,20 +4,23 @@ In:   a work folder, a name.   Out: paths; the ledgers of all sweeps; cancelled 
 Not here: what the sweep plans (record.py).
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jobs.node.task_file import report_item
 from jobs.sweep.ledger import Ledger, LedgerEntry
+from pipeline.config.sweep import changed_name
 from pipeline.files import InputError, read_json, write_json
 from pipeline.runs.folder import RunFolder
 
 
-def sweep_name(text: str | Path) -> str:
-    """Return the name of a sweep or corpus, given its file or the name itself."""
+def sweep_name(text: str | Path, changes: Mapping[str, Any] | None = None) -> str:
+    """Return the name of a sweep or corpus under SET, given its file or the name itself."""
     path = Path(text)
-    return path.stem if path.suffix in {".yaml", ".yml"} else path.name
+    name = path.stem if path.suffix in {".yaml", ".yml"} else path.name
+    return changed_name(name, changes or {})
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Out:  a `SweepRecord`, stored in the sweep's folder, so that status and report r
 Not here: what is done already (run_status.py, feature_status.py), what to do next (plan.py).
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -19,7 +20,7 @@ from jobs.work_folder import make_command
 from pipeline.config.corpus import Corpus
 from pipeline.config.features import FeatureSettings
 from pipeline.config.identity import feature_id, run_id
-from pipeline.config.sweep import Sweep
+from pipeline.config.sweep import Sweep, changed_name
 from pipeline.corpus.manifest import Manifest, require_enough_utterances, require_known_characters
 from pipeline.corpus.text import get_alphabet
 from pipeline.files import InputError, json_digest, read_json
@@ -61,17 +62,40 @@ class SweepRecord:
 
     @property
     def sweep_argument(self) -> str:
-        """The value for SWEEP=…: its file, or its name if the file is an experiment or a corpus."""
-        return self.path if Path(self.path).stem == self.name else self.name
+        """The words SWEEP=… that name it: its file with its SET, or else its name.
+
+        The file of an experiment or a corpus is not that of a sweep.
+        """
+        if _is_named_by(self.path, self.name, self.changes):
+            return f"SWEEP={quote(self.path)}{set_argument(self.changes)}"
+        return f"SWEEP={quote(self.name)}"
 
     @property
     def command(self) -> str:
         """The make command that continues it."""
-        if self.sweep_argument == self.path:
+        changes = set_argument(self.changes)
+        if _is_named_by(self.path, self.name, self.changes):
             seeds = f" SEEDS={self.seeds}" if self.seeds else ""
-            return f"make sweep SWEEP={quote(self.path)}{seeds}"
+            return f"make sweep SWEEP={quote(self.path)}{changes}{seeds}"
         kind = "train EXPERIMENT" if self.runs else "features CORPUS"
-        return f"make {kind}={quote(self.path)}"
+        return f"make {kind}={quote(self.path)}{changes}"
+
+
+def set_argument(changes: Mapping[str, Any]) -> str:
+    """Return ` SET="a.b=1 c=null"`, or nothing without changes; JSON values are valid YAML."""
+    words = " ".join(
+        f"{key}={value if isinstance(value, str) else json.dumps(value, separators=(',', ':'))}"
+        for key, value in changes.items()
+    )
+    if not words:
+        return ""
+    return f' SET="{words}"' if not set('"$`\\!') & set(words) else f" SET={quote(words)}"
+
+
+def _is_named_by(path: str, name: str, changes: Mapping[str, Any]) -> bool:
+    """Return whether the sweep `name` is that of the sweep file `path` (under SET)."""
+    stem = Path(path).stem
+    return name in {stem, changed_name(stem, changes)}
 
 
 def make_record(sweep: Sweep, corpus_manifests: CorpusManifests, work: Path) -> SweepRecord:
@@ -165,7 +189,7 @@ def report_commands(record: SweepRecord, profile: Profile, work: Path) -> tuple[
     """Return the commands for the report's page: continue the sweep, write the report again."""
     return tuple(
         make_command(command, profile, work)
-        for command in (record.command, f"make report SWEEP={quote(record.sweep_argument)}")
+        for command in (record.command, f"make report {record.sweep_argument}")
     )
 
 
@@ -194,6 +218,7 @@ def load_record(folder: SweepFolder) -> SweepRecord:
 def _is_of_sweep_file(record: Path) -> bool:
     """Return whether a record belongs to a sweep file, and not to an experiment or a corpus."""
     try:
-        return Path(read_json(record)["path"]).stem == record.parent.name
-    except (ValueError, KeyError, TypeError):
+        stored = read_json(record)
+        return _is_named_by(stored["path"], record.parent.name, stored.get("changes", {}))
+    except (ValueError, KeyError, TypeError, AttributeError):
         return True

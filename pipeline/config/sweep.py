@@ -16,12 +16,13 @@ from pydantic import Field
 from pipeline.config.experiment import Experiment, load_experiment
 from pipeline.config.loader import Settings, read_yaml, validate_settings
 from pipeline.config.random_search import RandomSearch, draw_combinations
-from pipeline.files import InputError
+from pipeline.files import InputError, json_digest
 
 Changes = dict[str, Any]  # dotted key -> value
 
 SEED = "train.seed"
 MAX_SEEDS = 100  # per arm
+MAX_CHANGES_LENGTH = 40  # characters of SET in the name of a sweep
 
 
 class SweepFile(Settings):
@@ -95,9 +96,31 @@ class Sweep:
         return " ".join(found[1].split()) if found else ""
 
 
-def single_run_sweep(path: Path, experiment: Experiment, verb: str) -> Sweep:
-    """Return a sweep of one experiment, named `<verb>-<file>`."""
-    return Sweep(f"{verb}-{path.stem}", "", path, (SweptExperiment(path.stem, {}, experiment),))
+def single_run_sweep(
+    path: Path, experiment: Experiment, verb: str, changes: Mapping[str, Any] | None = None
+) -> Sweep:
+    """Return a sweep of one experiment, to which SET made `changes`, named `<verb>-<file>`.
+
+    The experiment.yaml of a run folder is named by its folder.
+    """
+    label = path.resolve().parent.name if path.name == "experiment.yaml" else path.stem
+    name = changed_name(f"{verb}-{label}", changes or {})
+    swept = SweptExperiment(label, {}, experiment)
+    return Sweep(name, "", path, (swept,), changes=dict(changes or {}))
+
+
+def changed_name(name: str, changes: Mapping[str, Any]) -> str:
+    """Return the name of a sweep under SET: `spectrum_epochs-3_1a2b3c`; without SET its own name.
+
+    Another SET is another sweep, with its own ledger and its own report. The digest tells apart
+    what looks the same.
+    """
+    if not changes:
+        return name
+    pairs = sorted((key, repr(value)) for key, value in changes.items())
+    text = "_".join(f"{key.rpartition('.')[2]}-{changes[key]}" for key, _ in pairs)
+    shown = re.sub(r"[^A-Za-z0-9.+_-]+", "-", text)[:MAX_CHANGES_LENGTH].strip("-.")
+    return f"{name}_{shown}_{json_digest(pairs)[:6]}"
 
 
 def load_sweep(
@@ -139,7 +162,7 @@ def load_sweep(
         )
     _refuse_duplicate_labels(path, experiments)
     return Sweep(
-        name=path.stem,
+        name=changed_name(path.stem, changes or {}),
         question=_read_opening_comment(path),
         path=path,
         experiments=tuple(experiments),

@@ -1,5 +1,6 @@
 """A sweep file becomes the experiments it describes, in the written order."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.config.corpus import Corpus
+from pipeline.config.experiment import Experiment
 from pipeline.config.loader import read_yaml
 from pipeline.config.random_search import SamplingRange
-from pipeline.config.sweep import SweepFile, _combinations, load_sweep
+from pipeline.config.sweep import (
+    SweepFile,
+    _combinations,
+    changed_name,
+    load_sweep,
+    single_run_sweep,
+)
 from pipeline.files import InputError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -343,3 +352,42 @@ def test_a_uniform_range_may_start_at_zero_and_draws_have_six_digits(folder: Pat
     assert len(set(draws)) == 9
     assert all(draw == float(f"{draw:.6g}") for draw in draws)
     assert any(draw != float(f"{draw:.3g}") for draw in draws)
+
+
+def test_another_set_is_another_sweep_with_a_name_of_its_own():
+    names = [
+        changed_name("spectrum", changes)
+        for changes in (
+            {},
+            {"train.epochs": 3},
+            {"train.epochs": 4},
+            {"input.epochs": 3},
+            {"train.epochs": "3"},
+            {"corpus": "../my corpora/a.yaml", "train.epochs": 3},
+        )
+    ]
+    assert len(set(names)) == len(names)
+    assert names[0] == "spectrum"
+    assert names[1].startswith("spectrum_epochs-3_")
+    for name in names:
+        assert re.fullmatch(r"[\w.+-]+", name), name
+
+
+def test_the_order_of_set_does_not_change_the_name_of_a_sweep():
+    changes = {"train.epochs": 3, "model.clamp": None, "input.stack": [2]}
+    backwards = dict(reversed(changes.items()))
+    assert changed_name("a", changes) == changed_name("a", backwards)
+
+
+def test_a_long_set_has_a_short_name():
+    changes = {f"list.key{n}": "value" * 20 for n in range(50)}
+    assert len(changed_name("a", changes)) < 60
+
+
+def test_the_resolved_experiment_of_a_run_is_named_by_its_run(tmp_path: Path):
+    experiment = Experiment(corpus=Corpus(name="an4", reader="an4", root="an4"))
+    sweeps = [
+        single_run_sweep(tmp_path / run / "experiment.yaml", experiment, "train")
+        for run in ("0a1b", "2c3d")
+    ]
+    assert [sweep.name for sweep in sweeps] == ["train-0a1b", "train-2c3d"]

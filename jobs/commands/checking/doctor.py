@@ -20,10 +20,11 @@ from pipeline.host import available_cpus
 def doctor(options: argparse.Namespace) -> int:
     """Compute the features if they are missing, check them; return 1 if something is wrong."""
     profile, work = load_profile_and_workdir(options)
-    experiment = load_experiment(options.experiment, parse_changes(options.set))
+    changes = parse_changes(options.set)
+    experiment = load_experiment(options.experiment, changes)
     failures = undecided = 0
     try:
-        single = single_run_sweep(options.experiment, experiment, "doctor")
+        single = single_run_sweep(options.experiment, experiment, "doctor", changes)
         features, refused = ensure_features(single, profile, work)
         if refused:
             failures += 1

@@ -28,8 +28,9 @@ def lr_range(options: argparse.Namespace) -> int:
     profile, work = load_profile_and_workdir(options)
     if not isinstance(profile, LocalProfile):
         raise InputError(f"{profile.path}: lr-range trains on this machine; leave out CLUSTER=…")
-    experiment = load_experiment(options.experiment, parse_changes(options.set))
-    single = single_run_sweep(options.experiment, experiment, "lr-range")
+    changes = parse_changes(options.set)
+    experiment = load_experiment(options.experiment, changes)
+    single = single_run_sweep(options.experiment, experiment, "lr-range", changes)
     features, code = ensure_features(single, profile, work)
     folder = SweepFolder(work, single.name)
     # torch and matplotlib take seconds to import.

@@ -6,14 +6,16 @@ Not here: the comparison (pipeline/features/feature_set.py).
 
 import argparse
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from jobs.messages import count_text, duration_text, in_terminal, print_line
 from jobs.sweep.folder import SweepFolder, sweep_name
-from jobs.sweep.record import load_record
+from jobs.sweep.record import SweepRecord, load_record
 from jobs.work_folder import load_profile_and_workdir
 from pipeline.config.corpus import load_corpus
+from pipeline.config.sweep import changed_name
 from pipeline.features import feature_set
 from pipeline.features.feature_set import DESCRIPTION_FILE, STATISTICS_FILE
 from pipeline.features.shards import Shard
@@ -37,12 +39,10 @@ def find_feature_sets(name: str, options: argparse.Namespace) -> list[Path]:
         if (folder / DESCRIPTION_FILE).exists():
             return [folder]
     found_name = _sweep_or_corpus_name(path)
-    sweeps = [SweepFolder(work, each) for each in (found_name, f"features-{found_name}")]
     folders = [
         sweep.features(each.feature_id)
-        for sweep in sweeps
-        if sweep.record_file.exists()
-        for each in load_record(sweep).features
+        for sweep, record in _sweeps_named(found_name, work)
+        for each in record.features
     ]
     if not folders:  # a corpus whose features were computed for runs
         descriptions = sorted((work / "features").glob(f"*/{DESCRIPTION_FILE}"))
@@ -54,6 +54,19 @@ def find_feature_sets(name: str, options: argparse.Namespace) -> list[Path]:
     if not folders:
         raise InputError(f"{name}: {_not_found_message(path, work)}")
     return folders
+
+
+def _sweeps_named(name: str, work: Path) -> Iterator[tuple[SweepFolder, SweepRecord]]:
+    """Yield the sweeps of a sweep or a corpus, whatever their SET."""
+    for file in sorted(work.glob("sweeps/*/sweep.json")):
+        folder = SweepFolder(work, file.parent.name)
+        try:
+            record = load_record(folder)
+        except InputError:
+            continue  # a damaged record of another sweep
+        names = {changed_name(each, record.changes) for each in (name, f"features-{name}")}
+        if folder.name in {name, f"features-{name}", *names}:
+            yield folder, record
 
 
 def _sweep_or_corpus_name(path: Path) -> str:

@@ -21,7 +21,7 @@ def test_cancel_finds_a_job_that_an_interrupted_submission_left(tmp_path, fake_s
     others = sweep_tag(folder.work / "another" / "jobs")
     line = "{}|PENDING|Priority|main|lab|normal|N/A|{}1\n"
     fake_slurm("squeue", line.format("20_0", sweep_tag(folder.jobs)) + line.format("21", others))
-    options = argparse.Namespace(sweep="spectrum", cluster=None, work=folder.work)
+    options = argparse.Namespace(sweep="spectrum", cluster=None, work=folder.work, set=[])
     assert status.cancel(options) == 0
     assert cancelled.read_text().split() == ["20"]
     assert "cancelled 1 job: 20" in capsys.readouterr().out
@@ -34,21 +34,17 @@ def test_cancel_finds_a_job_that_an_interrupted_submission_left(tmp_path, fake_s
     assert folder.cancelled_jobs() == {"20", "21"}
 
 
-def test_status_says_what_set_the_last_make_sweep_had_and_that_no_file_has_changed(
-    make_project, capsys
-):
+def test_status_shows_the_sweep_of_its_set_and_says_what_has_changed(make_project, capsys):
     bench = make_project("csv")
-    sweep = load_sweep(bench.sweep_file, {"train.epochs": 3, "model.clamp": None})
-    _write_record(bench, sweep)
-    changes = ["--set", "train.epochs=3", "--set", "model.clamp=null"]
+    _write_record(bench, load_sweep(bench.sweep_file, {"train.epochs": 3, "model.clamp": None}))
+    changes = ["--set", "model.clamp=null", "--set", "train.epochs=3"]
     words = ["status", str(bench.sweep_file), "--work", str(bench.work), "--once"]
-    assert parser.main(words) == 0
-    (line,) = (each for each in capsys.readouterr().out.splitlines() if "last make sweep" in each)
-    assert line == (
-        'this shows the last make sweep, which had SET="train.epochs=3 model.clamp=null"'
-    )
     assert parser.main([*words, *changes]) == 0
     assert "last make sweep" not in capsys.readouterr().out
+    assert parser.main(words) == 2
+    (name,) = (path.name for path in bench.work.glob("sweeps/*"))
+    assert f"there are {name}; " in capsys.readouterr().err
+    assert parser.main(["status", name, *words[2:]]) == 0
     bench.sweep_file.write_text(bench.sweep_file.read_text().replace("power, mel", "power"))
     assert parser.main([*words, *changes]) == 0
     assert f"{bench.sweep_file} has changed since the last make sweep" in capsys.readouterr().out
@@ -58,15 +54,15 @@ def test_status_without_seeds_says_what_seeds_there_were_and_not_that_the_file_h
     make_project, capsys
 ):
     bench = make_project("csv")
-    _write_record(bench, load_sweep(bench.sweep_file, {"train.epochs": 3}, 2))
+    _write_record(bench, load_sweep(bench.sweep_file, None, 2))
     words = ["status", str(bench.sweep_file), "--work", str(bench.work), "--once"]
     assert parser.main(words) == 0
     printed = capsys.readouterr().out
-    assert 'this shows the last make sweep, which had SET="train.epochs=3" and SEEDS=2' in printed
+    assert "this shows the last make sweep, which had SEEDS=2\n" in printed
     assert "power, seed 1" in printed
     assert "has changed" not in printed
     bench.sweep_file.write_text(f"{bench.sweep_file.read_text()}# other bytes, same runs\n")
-    assert parser.main([*words, "--set", "train.epochs=3", "--seeds", "2"]) == 0
+    assert parser.main([*words, "--seeds", "2"]) == 0
     assert "last make sweep" not in capsys.readouterr().out
     _write_record(bench, load_sweep(bench.sweep_file))
     assert parser.main([*words, "--seeds", "2"]) == 0
@@ -76,4 +72,4 @@ def test_status_without_seeds_says_what_seeds_there_were_and_not_that_the_file_h
 def _write_record(bench: TinyProject, sweep: Sweep) -> None:
     corpus = sweep.experiments[0].experiment.corpus
     made = make_record(sweep, {corpus: readers.build_manifest(corpus, bench.work)}, bench.work)
-    write_json(bench.sweep_folder.record_file, asdict(made))
+    write_json(SweepFolder(bench.work, sweep.name).record_file, asdict(made))

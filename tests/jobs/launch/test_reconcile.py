@@ -1,5 +1,6 @@
 """A sweep, the whole way on this machine: it continues, refuses, and does nothing twice."""
 
+import json
 import os
 import re
 import signal
@@ -17,10 +18,12 @@ import soundfile
 from jobs.commands import parser
 from jobs.exit_codes import BAD_INPUT, INTERRUPTED
 from jobs.sweep import run_status
+from jobs.sweep.folder import SweepFolder
 from jobs.sweep.job_queue import Queue
 from jobs.sweep.ledger import LedgerEntry
 from jobs.sweep.record import load_record
 from jobs.sweep.run_status import RunStatus
+from pipeline.config.sweep import changed_name
 from pipeline.runs.folder import Failure, Heartbeat
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -204,8 +207,11 @@ def test_copies_at_other_speeds_are_trained_on_and_counted_where_frames_are(
         assert code == 1  # one recording is refused
         assert printed.count("refused: broken: ") == 1
         assert "features: 2 sets of 12 utterances" in printed
-        run = load_record(bench.sweep_folder).runs[0]
-        rows = bench.sweep_folder.run(run.run_id).rows()
+        folder = SweepFolder(
+            bench.work, changed_name("tiny", {"features.speeds": json.loads(speeds)})
+        )
+        run = load_record(folder).runs[0]
+        rows = folder.run(run.run_id).rows()
         seen[speeds] = [(row["split"], row["utterances"], row["frames"]) for row in rows]
     (train, *rest), (copied, *others) = seen.values()
     assert others == rest

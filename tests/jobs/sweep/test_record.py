@@ -1,12 +1,16 @@
 """The record of a sweep: the commands that find and continue it; lists that are damaged."""
 
+import shlex
 from pathlib import Path
 
 import pytest
 
 from jobs.commands import parser
+from jobs.profile import LocalProfile
 from jobs.sweep.folder import SweepFolder
-from jobs.sweep.record import PlannedRun, SweepRecord
+from jobs.sweep.record import PlannedRun, SweepRecord, report_commands, set_argument
+from pipeline.config.loader import parse_changes
+from pipeline.config.sweep import changed_name
 from pipeline.files import InputError
 
 RUNS = (PlannedRun("mel", {}, "0123456789ab", "mel-0"),)
@@ -15,10 +19,10 @@ RUNS = (PlannedRun("mel", {}, "0123456789ab", "mel-0"),)
 @pytest.mark.parametrize(
     ("name", "path", "runs", "argument", "command"),
     [
-        ("a", "c/a.yaml", RUNS, "c/a.yaml", "make sweep SWEEP=c/a.yaml"),
-        ("train-a", "c/a.yaml", RUNS, "train-a", "make train EXPERIMENT=c/a.yaml"),
-        ("a", "my c/a.yaml", RUNS, "my c/a.yaml", "make sweep SWEEP='my c/a.yaml'"),
-        ("features-a", "c/a.yaml", (), "features-a", "make features CORPUS=c/a.yaml"),
+        ("a", "c/a.yaml", RUNS, "SWEEP=c/a.yaml", "make sweep SWEEP=c/a.yaml"),
+        ("train-a", "c/a.yaml", RUNS, "SWEEP=train-a", "make train EXPERIMENT=c/a.yaml"),
+        ("a", "my c/a.yaml", RUNS, "SWEEP='my c/a.yaml'", "make sweep SWEEP='my c/a.yaml'"),
+        ("features-a", "c/a.yaml", (), "SWEEP=features-a", "make features CORPUS=c/a.yaml"),
     ],
 )
 def test_a_sweep_is_found_by_its_file_and_an_experiment_by_its_name(
@@ -28,9 +32,22 @@ def test_a_sweep_is_found_by_its_file_and_an_experiment_by_its_name(
     assert (record.sweep_argument, record.command) == (argument, command)
 
 
-def test_the_command_that_continues_a_sweep_has_its_seeds():
-    record = SweepRecord("a", "", "c/a.yaml", "", RUNS, (), seeds=5)
-    assert record.command == "make sweep SWEEP=c/a.yaml SEEDS=5"
+def test_the_commands_of_a_sweep_have_its_set_and_its_seeds(tmp_path: Path):
+    changes = {"train.epochs": 3, "model.clamp": None, "input.stack": [2, 1]}
+    name = changed_name("a", changes)
+    record = SweepRecord(name, "", "c/a.yaml", "", RUNS, (), changes=changes, seeds=5)
+    named = 'SWEEP=c/a.yaml SET="train.epochs=3 model.clamp=null input.stack=[2,1]"'
+    assert report_commands(record, LocalProfile(), Path("work").resolve()) == (
+        f"make sweep {named} SEEDS=5",
+        f"make report {named}",
+    )
+    read_back = shlex.split(record.command)[3].removeprefix("SET=").split()
+    assert parse_changes(read_back) == changes
+
+
+@pytest.mark.parametrize("value", ["a$HOME", 'a"b', "a`ls`", "a'b", "a!b", "a\\b"])
+def test_a_shell_changes_nothing_of_a_typed_set(value: str):
+    assert shlex.split(set_argument({"a.b": value})) == [f"SET=a.b={value}"]
 
 
 @pytest.mark.parametrize("stem", ["tiny", "tiny.v2"])
