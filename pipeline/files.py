@@ -12,6 +12,7 @@ import os
 import secrets
 import socket
 import time
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,19 @@ from typing import Any
 
 class InputError(ValueError):
     """A mistake that the user must correct; one line: where, the value, the limit, what to do."""
+
+
+def make_printable(text: str) -> str:
+    r"""Return `text` in one line that any terminal and UTF-8 file can hold.
+
+    Control characters and bytes that are not UTF-8 become escapes such as \n and \udce7.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or unicodedata.category(c) in ("Zs", "Cf") else ascii(c)[1:-1]
+        for c in text
+    )
 
 
 @contextmanager

@@ -4,6 +4,9 @@ In:   YAML files.   Out: frozen models.
 Not here: reading the corpus itself (corpus/readers.py), the other settings (experiment.py).
 """
 
+import hashlib
+import re
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -84,6 +87,11 @@ class Corpus(Settings):
         description="true: a single unusable utterance is an error; false: unusable utterances are "
         "left out and listed",
     )
+    unlisted: Literal["refuse", "ignore"] = Field(
+        default="refuse",
+        description="refuse: audio files that no list names are listed as unusable; ignore: they "
+        "are left out on purpose",
+    )
     seed: int = Field(
         default=0,
         ge=0,
@@ -122,11 +130,20 @@ _READERS_BY_KEY = {
 def load_corpus(path: Path, read: Callable[[Path], dict[str, Any]] = read_yaml) -> Corpus:
     """Read a corpus file. Its default name is the file's; `~` and $NAME in `root` are expanded.
 
+    In that name small letters, digits, - and _ stay: `My Speech.yaml` is the corpus my-speech.
+
     Raises InputError if the file or a setting in it is invalid. `read` replaces the YAML reader, so
     that a caller can cache files.
     """
-    content = {"name": path.stem, **read(path)}
+    content = {"name": _name_from_stem(path.stem), **read(path)}
     corpus = validate_settings(Corpus, content, path)
     if corpus.root is None:
         return corpus
     return corpus.model_copy(update={"root": expand_path(corpus.root, path, "root")})
+
+
+def _name_from_stem(stem: str) -> str:
+    """Return the stem of a corpus file as the name of a corpus."""
+    letters = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode().lower()
+    name = re.sub(r"[^a-z0-9_-]+", "-", letters).strip("-_")
+    return name or f"corpus-{hashlib.sha256(stem.encode(errors='replace')).hexdigest()[:6]}"

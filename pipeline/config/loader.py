@@ -25,6 +25,8 @@ else:
     from yaml import CSafeDumper as SafeDumper
     from yaml import CSafeLoader as SafeLoader
 
+MAX_YAML_DEPTH = 100
+
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -40,19 +42,25 @@ class _UniqueKeyLoader(SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Any] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(
+                    problem="a key must be one word or number", problem_mark=key.start_mark
+                )
             if key.value in seen:
                 raise yaml.MarkedYAMLError(
                     problem=f"the key {key.value!r} is here a second time",
                     problem_mark=key.start_mark,
                 )
-            seen.add(key.value if isinstance(key.value, str) else id(key))
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """Return the mapping in a YAML file. Raises InputError for anything else."""
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)  # noqa: S506 (a subclass of the safe loader)
+        text = path.read_text(encoding="utf-8")
+        _require_shallow(text)
+        content = yaml.load(text, _UniqueKeyLoader)  # noqa: S506 (a subclass of the safe loader)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file{_suggest_file(path)}") from None
     except (OSError, ValueError) as error:  # not UTF-8; a NUL in the path
@@ -72,6 +80,18 @@ def read_yaml(path: Path) -> dict[str, Any]:
             f"{path}: must be a mapping of keys to values, not a {type(content).__name__}"
         )
     return content
+
+
+def _require_shallow(text: str) -> None:
+    """Raise YAMLError if the text is nested so deeply that libyaml would end the process."""
+    if sum(map(text.count, "[{-?:")) <= MAX_YAML_DEPTH:
+        return  # no text is nested more deeply than it has of these characters
+    depth = 0
+    for event in yaml.parse(text, SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_YAML_DEPTH:
+            raise yaml.YAMLError(f"more than {MAX_YAML_DEPTH} values inside each other")
 
 
 def dump_yaml(model: BaseModel) -> str:
@@ -188,7 +208,11 @@ def _error_messages(model_class: type[BaseModel], error: ValidationError) -> lis
     """Return one message per key; the errors of the branches of a union are joined by `or`."""
     found: dict[str, list[str]] = {}
     for problem in error.errors():
-        keys = [str(part) for part in problem["loc"] if not _UNION_BRANCH.search(str(part))]
+        *parents, last = map(str, problem["loc"] or [""])
+        keys = [part for part in parents if not _UNION_BRANCH.search(part)]
+        if problem["type"] == "extra_forbidden" or not _UNION_BRANCH.search(last):
+            keys.append(last)  # a typed key may look like pydantic's name of a branch
+        keys = list(filter(None, keys))
         message = _error_message(model_class, keys, dict(problem))
         found.setdefault(".".join(keys) or "the file", []).append(message)
     return [f"{key}: {' or '.join(dict.fromkeys(messages))}" for key, messages in found.items()]
@@ -201,7 +225,7 @@ _UNION_BRANCH = re.compile(r"\[|^constrained-|^function-|^[A-Z]")
 def _error_message(model_class: type[BaseModel], keys: list[str], problem: dict[str, Any]) -> str:
     if problem["type"] == "extra_forbidden":
         known = list(_field_names(model_class, keys[:-1]))
-        close = difflib.get_close_matches(keys[-1], known, n=1)
+        close = difflib.get_close_matches(keys[-1].lower(), known, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
         return f"unknown key; {hint}"
     if problem["type"] == "missing":

@@ -7,6 +7,8 @@ checks of the result (checks.py).
 
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, cast
@@ -14,12 +16,14 @@ from typing import Literal, cast
 from pipeline.config.corpus import Corpus
 from pipeline.corpus.audio import decode
 from pipeline.corpus.audio.audio_file import EXCLUDE_HINT, Header
+from pipeline.corpus.file_search import find_other_spelling, find_unlisted_audio
 from pipeline.corpus.layouts.an4 import find_an4_root, read_an4, split_an4
 from pipeline.corpus.layouts.entries import CorpusEntry, collect_unique
 from pipeline.corpus.layouts.folders import read_librispeech, read_pairs
 from pipeline.corpus.layouts.json_lines import read_lhotse, read_nemo
 from pipeline.corpus.layouts.kaldi import read_kaldi
 from pipeline.corpus.layouts.tables import (
+    common_voice_clips,
     read_audiofolder,
     read_common_voice,
     read_csv,
@@ -28,11 +32,11 @@ from pipeline.corpus.layouts.tables import (
 from pipeline.corpus.manifest import Manifest, Refusal, Split, Utterance, require_no_refusals
 from pipeline.corpus.splits import draw_splits
 from pipeline.corpus.text import normalise_transcript, strip_punctuation
-from pipeline.files import InputError
+from pipeline.files import InputError, make_printable
 
 # Called with (done, total, unit): seconds of speech synthesised, or files whose header was read.
 ManifestProgress = Callable[[int, int, Literal["seconds", "files"]], None]
-LayoutReader = Callable[[Corpus, Path], Iterator[CorpusEntry | Refusal]]
+LayoutReader = Callable[[Corpus, Path, list[Refusal]], Iterator[CorpusEntry]]
 
 LAYOUT_READERS: Mapping[str, LayoutReader] = {
     "audiofolder": read_audiofolder,
@@ -45,6 +49,8 @@ LAYOUT_READERS: Mapping[str, LayoutReader] = {
     "nemo": read_nemo,
     "pairs": read_pairs,
 }
+# These look for audio files themselves, or make them.
+READERS_WITHOUT_LISTS = ("demo", "librispeech", "pairs")
 # An utterance that ends at most this much after its file ends with it, as in Kaldi.
 END_TOLERANCE_S = 0.5
 FULL_LENGTH_TOLERANCE_S = 0.01  # rounding error of the length of a whole file in a list
@@ -60,10 +66,14 @@ def build_manifest(
 
     Raises InputError if the corpus or a list cannot be read, or if no utterance can be used.
     """
-    root, listed = _read_layout(corpus, work, progress)
-    _require_known_exclusions(corpus, {_utterance_id(each) for each in listed})
-    refusals = [each for each in listed if isinstance(each, Refusal)]
-    lines = [(each.location, each.id, each) for each in listed if isinstance(each, CorpusEntry)]
+    refusals: list[Refusal] = []
+    root, listed = _read_layout(corpus, work, refusals, progress)
+    if corpus.unlisted == "refuse" and corpus.reader not in READERS_WITHOUT_LISTS:
+        clips = common_voice_clips(root) if corpus.reader == "common-voice" else ()
+        find_unlisted_audio(str(root), {each.audio for each in listed}, clips, refusals)
+    _require_known_exclusions(corpus, {*(e.id for e in listed), *(r.utterance for r in refusals)})
+    listed_count = len(listed) + len(refusals)
+    lines = ((each.location, each.id, each) for each in listed)
     entries = list(collect_unique(lines, refusals).values())
     if corpus.reader == "an4":  # before exclusions, so that they do not change its dev split
         entries = split_an4(entries, corpus)
@@ -72,11 +82,16 @@ def build_manifest(
     split_note = ""
     if corpus.reader not in ("an4", "demo"):
         entries, split_note = draw_splits(entries, corpus.seed)
-    headers, checksums = _read_headers(root, entries, progress)
+    headers, checksums, other_names = _read_headers(root, entries, progress)
     results = [_make_utterance(corpus, root, entry, headers[entry.audio]) for entry in entries]
-    utterances = [each for each in results if isinstance(each, Utterance)]
+    utterances = [
+        replace(each, audio=other_names[each.audio]) if each.audio in other_names else each
+        for each in results
+        if isinstance(each, Utterance)
+    ]
     refusals += [each for each in results if isinstance(each, Refusal)]
-    _require_usable_utterances(corpus, root, utterances, refusals, listed_count=len(listed))
+    refusals = [Refusal(make_printable(r.utterance), make_printable(r.reason)) for r in refusals]
+    _require_usable_utterances(corpus, root, utterances, refusals, listed_count=listed_count)
     return Manifest(
         corpus=corpus.name,
         root=root.resolve(),
@@ -89,14 +104,16 @@ def build_manifest(
 
 
 def _read_layout(
-    corpus: Corpus, work: Path, progress: ManifestProgress
-) -> tuple[Path, list[CorpusEntry | Refusal]]:
-    """Return the folder of the corpus and everything that its lists name."""
+    corpus: Corpus, work: Path, refusals: list[Refusal], progress: ManifestProgress
+) -> tuple[Path, list[CorpusEntry]]:
+    """Return the folder of the corpus and the usable lines of its lists; refuse the others."""
     root = Path(corpus.root) if corpus.root else work / "corpora" / corpus.name
+    if make_printable(str(root)) != str(root):
+        raise InputError(f"{make_printable(str(root))}: not a usable path (root:); rename it")
     match corpus.reader:
         case "an4":
             root = find_an4_root(root, corpus.name)
-            return root, list(read_an4(root))
+            return root, list(read_an4(root, refusals))
         case "demo":
             # Imported here, because only this reader needs espeak-ng.
             from pipeline.corpus.synthetic import synthesis  # noqa: PLC0415
@@ -109,7 +126,7 @@ def _read_layout(
                     f"{root}: no such folder; set root: in the corpus file of {corpus.name} to "
                     "the corpus's folder"
                 )
-            return root, list(LAYOUT_READERS[other](corpus, root))
+            return root, list(LAYOUT_READERS[other](corpus, root, refusals))
 
 
 def _require_usable_utterances(
@@ -131,14 +148,17 @@ def _require_usable_utterances(
 
 def _read_headers(
     root: Path, entries: Sequence[CorpusEntry], progress: ManifestProgress
-) -> tuple[dict[str, Header | InputError], dict[str, int]]:
+) -> tuple[dict[str, Header | InputError], dict[str, int], dict[str, str]]:
     """Read each file's header once.
 
-    Return file -> header or error, and file -> checksum of its first bytes.
+    Return file -> header or error, file -> checksum of its first bytes, and file -> its name on
+    disk where that has another Unicode normal form.
     """
     files = dict.fromkeys(entry.audio for entry in entries)
     headers: dict[str, Header | InputError] = {}
     checksums: dict[str, int] = {}
+    other_names: dict[str, str] = {}
+    names_in_folders: dict[str, dict[str, str]] = {}
     folder = str(root)
     for name in files:
         try:
@@ -146,9 +166,16 @@ def _read_headers(
             headers[name], checksums[name] = decode.read_header(os.path.join(folder, name))  # noqa: PTH118
         except InputError as error:
             headers[name] = error
+            other = None if name.isascii() else find_other_spelling(folder, name, names_in_folders)
+            if other:
+                other_names[name] = other
+                with suppress(InputError):
+                    headers[name], checksums[other] = decode.read_header(
+                        os.path.join(folder, other)  # noqa: PTH118
+                    )
         if len(headers) % FILES_PER_PROGRESS_UPDATE == 0:
             progress(len(headers), len(files), "files")
-    return headers, checksums
+    return headers, checksums, other_names
 
 
 def _make_utterance(
@@ -161,6 +188,8 @@ def _make_utterance(
     if not transcript:
         hint = f"write the transcript, {EXCLUDE_HINT}"
         return Refusal(entry.id, f"{root / entry.audio}: its transcript is empty; {hint}")
+    if problem := _unstorable_text(entry):
+        return Refusal(entry.id, f"{entry.location or root / entry.audio}: {problem}")
     try:
         if isinstance(header, InputError):
             raise header
@@ -206,8 +235,17 @@ def _sample_range(entry: CorpusEntry, header: Header) -> tuple[int, int]:
     return start, stop
 
 
-def _utterance_id(entry: CorpusEntry | Refusal) -> str:
-    return entry.id if isinstance(entry, CorpusEntry) else entry.utterance
+def _unstorable_text(entry: CorpusEntry) -> str:
+    """Return why the texts of an entry cannot be stored as UTF-8, or ""."""
+    texts = f"{entry.id}{entry.audio}{entry.speaker}{entry.transcript}"
+    if "\0" in texts:
+        return "holds a NUL character; remove it"
+    try:
+        texts.encode()
+    except UnicodeEncodeError:
+        shown = make_printable(entry.audio)
+        return f"{shown} or its text is not UTF-8 (or holds half a surrogate pair); rename it"
+    return ""
 
 
 def _require_known_exclusions(corpus: Corpus, ids: Collection[str]) -> None:

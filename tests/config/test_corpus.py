@@ -44,3 +44,43 @@ def test_a_corpus_can_be_a_dictionary_key():
         Corpus(name="c", reader="kaldi", parts={"train": names}) for names in (["a"], ["a", "b"])
     )
     assert len({first, second, first.model_copy()}) == 2
+
+
+@pytest.mark.parametrize(
+    ("stem", "name"),
+    [("My Speech", "my-speech"), ("Türkçe_1", "turkce_1"), ("-x.v2", "x-v2"), ("AN4", "an4")],
+)
+def test_any_file_name_gives_a_name(tmp_path: Path, stem: str, name: str):
+    (tmp_path / f"{stem}.yaml").write_text("reader: csv\nroot: .\n")
+    assert load_corpus(tmp_path / f"{stem}.yaml").name == name
+
+
+def test_names_without_latin_letters_differ(tmp_path: Path):
+    for stem in ("语音", "речь"):
+        (tmp_path / f"{stem}.yaml").write_text("reader: csv\nroot: .\n")
+    names = {load_corpus(path).name for path in tmp_path.glob("*.yaml")}
+    assert len(names) == 2
+    assert all(name.startswith("corpus-") for name in names)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("reader: csv\nRoot: /x", "Root: unknown key; did you mean 'root'?"),
+        ("reader: csv\nROOT: /x", "ROOT: unknown key; did you mean 'root'?"),
+        ("reader: csv\n'roo[t': /x", "roo[t: unknown key; did you mean 'root'?"),
+        ("reader: csv\nparts: {Train: [a]}", "parts.Train: unknown key; did you mean 'train'?"),
+        ("reader: csv\n? [a, b]\n: 3", "line 2 is not YAML: a key must be one word or number"),
+        ("reader: " + "[" * 100_000, "not YAML: more than 100 values inside each other"),
+        ("reader: " + "{a: " * 100_000, "not YAML: more than 100 values inside each other"),
+        ("reader: csv\nseed: .inf", "seed: inf — input should be a finite number"),
+        ("reader: csv\nseed: " + "9" * 5000, "cannot be read: Exceeds the limit (4300 digits)"),
+        ('reader: csv\nroot: "a\\ud800"', "line 2 is not YAML: found invalid Unicode character"),
+    ],
+)
+def test_a_wrong_corpus_file_is_refused_in_one_line(tmp_path: Path, content: str, message: str):
+    (tmp_path / "x.yaml").write_text(content)
+    with pytest.raises(InputError) as error:
+        load_corpus(tmp_path / "x.yaml")
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)

@@ -8,10 +8,12 @@ Not here: one channel of several, another rate (resample.py), which files a corp
 16-bit wav files, which most corpora have, are read here; libsndfile.py decodes everything else.
 """
 
+import os
 import zlib
 from collections.abc import Iterator
 from contextlib import closing
 from io import BufferedReader, FileIO
+from stat import S_ISREG
 from typing import BinaryIO
 
 import numpy as np
@@ -26,6 +28,7 @@ from pipeline.corpus.audio.audio_file import (
 )
 from pipeline.corpus.audio.libsndfile import LibsndfileFile
 from pipeline.corpus.audio.wav_header import PCM, WavHeader
+from pipeline.files import InputError
 from pipeline.shapes import Float32
 
 BUFFER_BYTES = 4096  # enough for the header of a wav file in one read
@@ -67,11 +70,16 @@ def open_audio(path: str) -> AudioFile:
 def _open_file(path: str) -> tuple[BinaryIO, WavHeader | None]:
     """Return the open file and its header if it is a wav. `open` would take twice as long."""
     try:
+        if not S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 (a pipe would wait for a writer)
+            raise unusable_audio_error(path, "is not a regular file", f"replace it, {EXCLUDE_HINT}")
         file = BufferedReader(FileIO(path), BUFFER_BYTES)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise unusable_audio_error(path, "no such file", f"add the file, {EXCLUDE_HINT}") from None
-    except OSError as error:
-        raise unusable_audio_error(path, f"cannot be opened ({error.strerror})") from None
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or error
+        raise unusable_audio_error(path, f"cannot be opened ({reason})") from None
     try:
         return file, wav_header.read_wav_header(file)
     except wav_header.DamagedWavError as error:

@@ -14,7 +14,7 @@ from random import Random
 
 from pipeline.config.corpus import Corpus
 from pipeline.corpus.layouts.entries import CorpusEntry, collect_unique
-from pipeline.corpus.layouts.parsing import match_lines
+from pipeline.corpus.layouts.parsing import Refusals, match_lines
 from pipeline.corpus.manifest import Refusal, Split
 from pipeline.files import InputError
 
@@ -36,16 +36,18 @@ def find_an4_root(root: Path, name: str) -> Path:
     )
 
 
-def read_an4(root: Path) -> Iterator[CorpusEntry | Refusal]:
-    """Yield the utterances of train and test, and conflicting duplicate transcripts."""
+def read_an4(root: Path, refusals: Refusals) -> Iterator[CorpusEntry]:
+    """Yield the utterances of train and test; refuse transcripts that conflict or have no audio."""
     splits: tuple[Split, Split] = ("train", "test")
     for split in splits:
         conflicts: list[Refusal] = []
         transcription = root / "etc" / f"an4_{split}.transcription"
-        transcripts = collect_unique(_read_an4_transcripts(transcription), conflicts)
+        transcripts = collect_unique(_read_an4_transcripts(transcription, refusals), conflicts)
         ids = {}
         fileids = root / "etc" / f"an4_{split}.fileids"
-        for location, match in match_lines(fileids, FILEID_PATTERN, "FOLDER/SPEAKER/A-B-C"):
+        for location, match in match_lines(
+            fileids, FILEID_PATTERN, "FOLDER/SPEAKER/A-B-C", refusals
+        ):
             name, speaker = match["name"], match["speaker"]
             ids[name] = f"{speaker}-{match[4]}-{match[5]}"  # as in ESPnet: sorted by speaker
             yield CorpusEntry(
@@ -56,16 +58,21 @@ def read_an4(root: Path) -> Iterator[CorpusEntry | Refusal]:
                 split=split,
                 location=location,
             )
-        yield from (Refusal(ids[c.utterance], c.reason) for c in conflicts if c.utterance in ids)
+        refusals += [Refusal(ids.get(c.utterance, c.utterance), c.reason) for c in conflicts]
+        for name in sorted(transcripts.keys() - ids.keys()):
+            problem = f"{name!r} is not in {fileids.name}; add it there, or remove its line"
+            refusals.append(Refusal(name, f"{transcription}: {problem}"))
 
 
 def _an4_audio_path(root: Path, stem: str) -> str:
     return f"{stem}.sph" if os.path.isfile(f"{root}/{stem}.sph") else f"{stem}.wav"  # noqa: PTH113 (Path is five times slower)
 
 
-def _read_an4_transcripts(path: Path) -> Iterator[tuple[str, str, str]]:
+def _read_an4_transcripts(path: Path, refusals: Refusals) -> Iterator[tuple[str, str, str]]:
     """Yield (file:line, name of the audio file, transcript)."""
-    for location, match in match_lines(path, TRANSCRIPTION_PATTERN, "<s> WORDS </s> (utterance)"):
+    for location, match in match_lines(
+        path, TRANSCRIPTION_PATTERN, "<s> WORDS </s> (utterance)", refusals
+    ):
         yield location, match[2], match[1]
 
 

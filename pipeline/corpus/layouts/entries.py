@@ -125,8 +125,11 @@ def missing_corpus_error(root: Path, name: str, expected: str) -> InputError:
 
 
 def path_below_root(root: Path, folder: Path, name: str) -> str:
-    """Return `name`, relative to `folder`, as a path below `root`; absolute if it is elsewhere."""
-    parent, file = os.path.split(name)
+    """Return `name`, relative to `folder`, as a path below `root`; absolute if it is elsewhere.
+
+    `~` at its start is the home folder.
+    """
+    parent, file = os.path.split(os.path.expanduser(name) if name[:1] == "~" else name)  # noqa: PTH111
     return posixpath.join(_folder_below_root(root, folder, parent), file)
 
 

@@ -1,14 +1,22 @@
 """Layouts whose texts are beside the audio files: LibriSpeech; pairs x.wav, x.txt.
 
-In:   the folder of a corpus.   Out: entries, and refusals of incomplete pairs.
+In:   the folder of a corpus.   Out: entries; refusals of incomplete pairs.
 Not here: corpora that a table describes (tables.py).
 """
 
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from posixpath import splitext
 
 from pipeline.config.corpus import Corpus
 from pipeline.corpus.audio.audio_file import EXCLUDE_HINT
+from pipeline.corpus.file_search import (
+    AUDIO_SUFFIXES,
+    CONVERTIBLE_SUFFIXES,
+    UNLISTED_HINT,
+    walk_files,
+)
 from pipeline.corpus.layouts.entries import (
     SPLIT_WORDS,
     CorpusEntry,
@@ -16,73 +24,112 @@ from pipeline.corpus.layouts.entries import (
     missing_corpus_error,
     split_from_name,
 )
-from pipeline.corpus.layouts.parsing import read_keyed_lines, read_text
+from pipeline.corpus.layouts.parsing import Refusals, read_keyed_lines, read_text
 from pipeline.corpus.manifest import Refusal, Split
+from pipeline.files import InputError
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".sph")
 # Text files about a corpus, which need no audio file.
 DOCUMENTATION_STEMS = ("readme", "license", "licence", "copying", "changelog", "citation")
+TRANSCRIPT_SUFFIX = ".trans.txt"
 
 
-def read_librispeech(corpus: Corpus, root: Path) -> Iterator[CorpusEntry]:
-    """Read <part>/<speaker>/<chapter>/<speaker>-<chapter>.trans.txt: lines of an id and a text."""
+def read_librispeech(corpus: Corpus, root: Path, refusals: Refusals) -> Iterator[CorpusEntry]:
+    """Read <part>/<speaker>/<chapter>/<speaker>-<chapter>.trans.txt: lines of an id and a text.
+
+    A flac that no line names is refused.
+    """
     inner = root / "LibriSpeech"  # the folder in the archive
     home = inner if inner.is_dir() and not corpus.parts else root
     found = [
         path for path in _subfolders(home) if split_from_name(path.name) and any(path.glob("*/*/"))
     ]
     for part, split in find_parts(corpus, home, found, "a folder such as train-clean-100"):
-        for chapter in sorted(part.glob("*/*/*.trans.txt")):
-            folder = chapter.parent.relative_to(root).as_posix()
-            for location, utterance, transcript in read_keyed_lines(chapter):
-                audio, speaker = f"{folder}/{utterance}.flac", utterance.split("-")[0]
-                yield CorpusEntry(utterance, audio, transcript, speaker, split, location=location)
+        listed, audio = set(), []
+        for path in walk_files(str(part), refusals):
+            if path.endswith(TRANSCRIPT_SUFFIX):
+                for entry in _read_chapter(root, Path(path), split, refusals):
+                    listed.add(entry.audio)
+                    yield entry
+            elif path.endswith(".flac"):
+                audio.append(_name_below(root, path))
+        if corpus.unlisted == "refuse":
+            for name in audio:
+                if name not in listed:
+                    problem = f"{root / name}: no line of a {TRANSCRIPT_SUFFIX} names it"
+                    stem = splitext(name)[0].rsplit("/", 1)[-1]
+                    refusals.append(Refusal(stem, f"{problem}; {UNLISTED_HINT}"))
 
 
-def read_pairs(corpus: Corpus, root: Path) -> Iterator[CorpusEntry | Refusal]:
+def _read_chapter(
+    root: Path, path: Path, split: Split | None, refusals: Refusals
+) -> Iterator[CorpusEntry]:
+    folder = _name_below(root, str(path.parent))
+    for location, utterance, transcript in read_keyed_lines(path, refusals):
+        audio, speaker = f"{folder}/{utterance}.flac", utterance.split("-")[0]
+        yield CorpusEntry(utterance, audio, transcript, speaker, split, location=location)
+
+
+def read_pairs(corpus: Corpus, root: Path, refusals: Refusals) -> Iterator[CorpusEntry]:
     """Read the text beside each audio file, at any depth; folders may name the splits.
 
     Refuses an audio file without a text, a text without an audio file, and the second of two audio
     files or texts with the same name.
     """
-    files = sorted(path for path in root.rglob("*") if path.is_file())
-    texts, recordings = _group_by_stem(files, [".txt"]), _group_by_stem(files, AUDIO_SUFFIXES)
+    texts: dict[str, list[str]] = {}
+    recordings: dict[str, list[str]] = {}
+    convertible: dict[str, list[str]] = {}
+    for path in walk_files(str(root), refusals):
+        name = _name_below(root, path)
+        stem, suffix = splitext(name)
+        kinds = {".txt": texts, **dict.fromkeys(AUDIO_SUFFIXES, recordings)}
+        kinds |= dict.fromkeys(CONVERTIBLE_SUFFIXES, convertible)
+        if (kind := kinds.get(suffix.lower())) is not None:
+            kind.setdefault(unicodedata.normalize("NFC", stem), []).append(name)
+    recordings = {**convertible, **recordings}  # a video beside its sound is not needed
     if not recordings or not texts:
         raise missing_corpus_error(
             root, corpus.name, "an audio file with its text beside it (x.wav, x.txt)"
         )
-    for stem in sorted({*texts, *recordings}):
-        name = stem.relative_to(root).as_posix()
+    for stem in sorted({*texts, *recordings}, key=lambda stem: stem.split("/")):
         for kind in (texts, recordings):
             for other in kind.get(stem, [])[1:]:
-                problem = f"has the same name as {kind[stem][0].name}; remove one of them"
-                yield Refusal(name, f"{other}: {problem}")
-        if stem in recordings or stem.name.lower() not in DOCUMENTATION_STEMS:
-            yield _read_pair(root, stem, texts.get(stem, []), recordings.get(stem, []))
+                first = kind[stem][0].rsplit("/", 1)[-1]
+                problem = f"has the same name as {first}; remove one of them"
+                refusals.append(Refusal(stem, f"{root / other}: {problem}"))
+        is_documentation = stem.rsplit("/", 1)[-1].lower() in DOCUMENTATION_STEMS
+        if stem in recordings or not is_documentation:
+            yield from _read_pair(root, stem, texts, recordings, refusals)
 
 
 def _read_pair(
-    root: Path, stem: Path, texts: Sequence[Path], recordings: Sequence[Path]
-) -> CorpusEntry | Refusal:
-    name = stem.relative_to(root).as_posix()
-    path = texts[0] if texts else stem.with_name(f"{stem.name}.txt")
-    transcript = read_text(path) if texts else ""
-    if not recordings:
-        problem = f"has no audio file beside it; add {stem.name}.wav, {EXCLUDE_HINT}"
-        return Refusal(name, f"{path}: {problem}")
-    if not transcript.strip():
-        problem = "is empty" if texts else "no such file"
-        return Refusal(name, f"{path}: {problem}; write the transcript there, {EXCLUDE_HINT}")
-    audio = recordings[0].relative_to(root).as_posix()
-    return CorpusEntry(name, audio, transcript, split=split_from_folders(name))
-
-
-def _group_by_stem(files: Sequence[Path], suffixes: Sequence[str]) -> dict[Path, list[Path]]:
-    found: dict[Path, list[Path]] = {}
-    for path in files:
-        if path.suffix.lower() in suffixes:
-            found.setdefault(path.with_suffix(""), []).append(path)
-    return found
+    root: Path,
+    stem: str,
+    texts: Mapping[str, Sequence[str]],
+    recordings: Mapping[str, Sequence[str]],
+    refusals: Refusals,
+) -> Iterator[CorpusEntry]:
+    """Yield the pair if it is complete, else refuse it."""
+    problem = transcript = ""
+    path = f"{root / stem}.txt"
+    if stem not in recordings:
+        path = str(root / texts[stem][0])
+        name = stem.rsplit("/", 1)[-1]
+        problem = f"has no audio file beside it; add {name}.wav, {EXCLUDE_HINT}"
+    elif stem not in texts:
+        problem = f"no such file; write the transcript there, {EXCLUDE_HINT}"
+    else:
+        path = str(root / texts[stem][0])
+        try:
+            transcript = read_text(Path(path))
+        except InputError as error:
+            refusals.append(Refusal(stem, f"{error}, {EXCLUDE_HINT}"))
+            return
+        if not transcript.strip():
+            problem = f"is empty; write the transcript there, {EXCLUDE_HINT}"
+    if problem:
+        refusals.append(Refusal(stem, f"{path}: {problem}"))
+    else:
+        yield CorpusEntry(stem, recordings[stem][0], transcript, split=split_from_folders(stem))
 
 
 def split_from_folders(name: str) -> Split | None:
@@ -91,6 +138,11 @@ def split_from_folders(name: str) -> Split | None:
         if split := SPLIT_WORDS.get(folder.lower()):
             return split
     return None
+
+
+def _name_below(root: Path, path: str) -> str:
+    """Return the path below `root` with slashes."""
+    return Path(path).relative_to(root).as_posix()
 
 
 def _subfolders(root: Path) -> list[Path]:

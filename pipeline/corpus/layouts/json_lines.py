@@ -10,7 +10,14 @@ from typing import Any
 
 from pipeline.config.corpus import Corpus
 from pipeline.corpus.layouts.entries import CorpusEntry, collect_unique, find_parts, path_below_root
-from pipeline.corpus.layouts.parsing import LineRecord, read_json_lines
+from pipeline.corpus.layouts.parsing import (
+    LineError,
+    LineRecord,
+    Refusals,
+    RefuseBadLines,
+    read_json_lines,
+    shorten,
+)
 from pipeline.corpus.layouts.tables import segment_id
 from pipeline.corpus.manifest import Refusal
 from pipeline.files import InputError
@@ -19,57 +26,73 @@ AUDIO_KEYS = ("audio_filepath", "wav", "speech")  # the first is NeMo's, the oth
 JSON_LINES_SUFFIXES = (".jsonl", ".jsonl.gz")
 
 
-def read_nemo(corpus: Corpus, root: Path) -> Iterator[CorpusEntry]:
+def read_nemo(corpus: Corpus, root: Path, refusals: Refusals) -> Iterator[CorpusEntry]:
     """Read lines with audio_filepath (relative to the list, or absolute) and text.
 
     Optional keys: offset and duration in seconds, utt_id, speaker.
     """
     found = sorted(path for end in ("json", "jsonl", "jsonl.gz") for path in root.glob(f"*.{end}"))
     for path, split in find_parts(corpus, root, found, "a manifest *.json or *.jsonl"):
-        for row in read_json_lines(path):
-            audio = path_below_root(root, path.parent, row.required_text(*AUDIO_KEYS))
-            offset = row.seconds("offset")
-            yield CorpusEntry(
-                id=row.text("utt_id") or segment_id(audio, offset),
-                audio=audio,
-                transcript=row.text(corpus.text_column or "text"),
-                speaker=row.text("speaker"),
-                split=split,
-                start=offset or 0.0,
-                duration=row.seconds("duration"),
-                location=row.location,
-            )
+        refuse_bad_lines = RefuseBadLines(refusals)
+        for row in read_json_lines(path, refusals):
+            with refuse_bad_lines:
+                audio = path_below_root(root, path.parent, row.required_text(*AUDIO_KEYS))
+                offset = row.seconds("offset")
+                yield CorpusEntry(
+                    id=row.text("utt_id") or segment_id(audio, offset),
+                    audio=audio,
+                    transcript=row.text(corpus.text_column or "text"),
+                    speaker=row.text("speaker"),
+                    split=split,
+                    start=offset or 0.0,
+                    duration=row.seconds("duration"),
+                    location=row.location,
+                )
 
 
-def read_lhotse(corpus: Corpus, root: Path) -> Iterator[CorpusEntry | Refusal]:
+def read_lhotse(corpus: Corpus, root: Path, refusals: Refusals) -> Iterator[CorpusEntry]:
     """Read *supervisions*.jsonl(.gz) and, beside each, the *recordings* of the same name."""
     found = sorted(p for p in root.glob("*supervisions*") if p.name.endswith(JSON_LINES_SUFFIXES))
     for path, split in find_parts(corpus, root, found, "*supervisions*.jsonl or .jsonl.gz"):
-        conflicts: list[Refusal] = []
-        rows = read_json_lines(_recordings_path(path))
-        recordings = collect_unique(
-            ((row.location, row.required_text("id"), row) for row in rows), conflicts
-        )
-        yield from conflicts
-        for row in read_json_lines(path):
-            recording = recordings.get(row.required_text("recording_id"))
-            if recording is None:
-                name = row.text("recording_id")
-                problem = f"the recording {name!r} is not in {_recordings_path(path).name}"
-                yield Refusal(row.required_text("id"), f"{row.location}: {problem}; add it there")
-                continue
-            audio, channel = _audio_source(recording, row)
-            yield CorpusEntry(
-                id=row.required_text("id"),
-                audio=path_below_root(root, root, audio),
-                transcript=row.text("text"),
-                speaker=row.text("speaker"),
-                split=split,
-                start=row.seconds("start") or 0.0,
-                duration=row.seconds("duration"),
-                channel=channel,
-                location=row.location,
-            )
+        recordings_path = _recordings_path(path)
+        recordings = collect_unique(_read_recordings(recordings_path, refusals), refusals)
+        unused = dict(recordings)
+        refuse_bad_lines = RefuseBadLines(refusals)
+        for row in read_json_lines(path, refusals):
+            with refuse_bad_lines:
+                name = row.required_text("recording_id")
+                utterance = row.required_text("id")
+                unused.pop(name, None)
+                if name not in recordings:
+                    problem = f"the recording {name!r} is not in {recordings_path.name}"
+                    refusals.append(Refusal(utterance, f"{row.location}: {problem}; add it there"))
+                    continue
+                try:
+                    audio, channel = _audio_source(recordings[name], row)
+                except LineError as error:
+                    refusals.append(Refusal(utterance, str(error)))
+                    continue
+                yield CorpusEntry(
+                    id=utterance,
+                    audio=path_below_root(root, root, audio),
+                    transcript=row.text("text"),
+                    speaker=row.text("speaker"),
+                    split=split,
+                    start=row.seconds("start") or 0.0,
+                    duration=row.seconds("duration"),
+                    channel=channel,
+                    location=row.location,
+                )
+        for name, row in unused.items():
+            problem = f"no line of {path.name} uses the recording {name!r}; add its supervisions"
+            refusals.append(Refusal(name, f"{row.location}: {problem}, or remove it"))
+
+
+def _read_recordings(path: Path, refusals: Refusals) -> Iterator[tuple[str, str, LineRecord]]:
+    refuse_bad_lines = RefuseBadLines(refusals)
+    for row in read_json_lines(path, refusals):
+        with refuse_bad_lines:
+            yield row.location, row.required_text("id"), row
 
 
 def _recordings_path(supervisions: Path) -> Path:
@@ -84,7 +107,7 @@ def _audio_source(recording: LineRecord, supervision: LineRecord) -> tuple[str, 
     if recording.values.get("transforms"):
         raise recording.error("has transforms, which are not applied; save the transformed audio")
     wanted = _channel_numbers(supervision, supervision.values.get("channel", 0))
-    sources = recording.values.get("sources") or []
+    sources = recording.values.get("sources", [])
     if not isinstance(sources, list) or not all(isinstance(each, dict) for each in sources):
         raise recording.error("sources must be a list of objects, as in Lhotse's AudioSource")
     for source in sources:
@@ -93,24 +116,24 @@ def _audio_source(recording: LineRecord, supervision: LineRecord) -> tuple[str, 
             continue
         if source.get("type") != "file":
             raise recording.error(
-                f"its source is of type {source.get('type')!r}, but only files are read; save the "
-                "audio as a file"
+                f"its source is of type {shorten(source.get('type'))}, but only files are read; "
+                "save the audio as a file"
             )
         path = LineRecord(recording.path, recording.line, source).required_text("source")
         has_all = len(wanted) == len(channels)
         if not has_all and len(wanted) > 1:
             raise supervision.error(
-                f"channel is {wanted} of {channels}; choose one of them, or all"
+                f"channel is {shorten(wanted)} of {shorten(channels)}; choose one of them, or all"
             )
         return path, None if has_all else channels.index(wanted[0])
+    shown = shorten(supervision.values.get("channel"))
     raise supervision.error(
-        f"channel is {supervision.values.get('channel')!r}, which no source of its recording has; "
-        "correct the channel"
+        f"channel is {shown}, which no source of its recording has; correct the channel"
     )
 
 
 def _channel_numbers(record: LineRecord, value: Any) -> list[int]:
     channels = [value] if isinstance(value, int) else value
     if not isinstance(channels, list) or not all(isinstance(c, int) for c in channels):
-        raise record.error(f"channel is {value!r}; it must be a number or a list of numbers")
+        raise record.error(f"channel is {shorten(value)}; it must be a number or a list of numbers")
     return channels

@@ -1,26 +1,62 @@
-"""Parsing of the text files that list a corpus: lines, tables, JSON lines.
+"""Parsing of the text files that list a corpus: lines, JSON lines.
 
-In:   a path (UTF-8; .gz too).   Out: lines, columns or JSON objects, each with its location, so
-that a message can name file, line, value and what to do.
-Not here: what the columns mean (the layouts beside this module), utterances (entries.py).
+In:   a path (UTF-8, or UTF-16 with a byte order mark; .gz too).   Out: lines or JSON objects, each
+with its location, so that a message can name file, line, value and what to do. A bad line is added
+to `refusals`, and the rest is read.
+Not here: tables with columns (delimited.py), what the columns mean (the layouts beside this
+module), utterances (entries.py).
 """
 
-import csv
+import codecs
 import gzip
-import io
 import json
 import math
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from types import TracebackType
+from typing import Any
 
+from pipeline.corpus.manifest import Refusal
 from pipeline.files import InputError
 
-DELIMITERS = ",;\t|"
 MAX_LINE_CHARACTERS = 60  # of a line in a message
+MAX_SECONDS = 1e9  # 30 years: no recording is longer, and sample numbers stay exact
+
+Refusals = list[Refusal]
+
+
+class LineError(InputError):
+    """A problem of one line of a list; the other lines can be used."""
+
+    def __init__(self, path: Path, line: int, problem: str) -> None:
+        super().__init__(f"{path}:{line}: {problem}")
+        self.refusal = Refusal(f"{path.name}:{line}", str(self))
+
+
+class RefuseBadLines:
+    """A context that adds the LineError of its block to `refusals`, and goes on behind the block.
+
+    The utterance of the refusal is `list.csv:7`, because the line may have no id.
+    """
+
+    def __init__(self, refusals: Refusals) -> None:
+        self._refusals = refusals
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        if isinstance(error, LineError):
+            self._refusals.append(error.refusal)
+            return True
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,24 +71,26 @@ class LineRecord:
     def location(self) -> str:
         return f"{self.path}:{self.line}"
 
-    def error(self, problem: str) -> InputError:
-        return InputError(f"{self.location}: {problem}")
+    def error(self, problem: str) -> LineError:
+        return LineError(self.path, self.line, problem)
 
     def text(self, *names: str) -> str:
         """Return the first of these values that exists, else ""; a number becomes a text.
 
-        Raises InputError if the value is neither a text nor a number.
+        Raises LineError if the value is neither a text nor a number.
         """
         for name in names:
             value = self.values.get(name)
-            if isinstance(value, str | int | float) and not isinstance(value, bool):
+            if isinstance(value, str):
+                return value
+            if isinstance(value, int | float) and not isinstance(value, bool):
                 return str(value)
             if value is not None:
-                raise self.error(f"{name} is {value!r}; it must be a text")
+                raise self.error(f"{name} is {shorten(value)}; it must be a text")
         return ""
 
     def required_text(self, *names: str) -> str:
-        """Return what `text` returns. Raises InputError if it is empty."""
+        """Return what `text` returns. Raises LineError if it is empty."""
         if not (text := self.text(*names)):
             raise self.error(f"{names[0]} is missing or empty; add it, or remove the line")
         return text
@@ -62,60 +100,104 @@ class LineRecord:
         value = self.values.get(name)
         if value is None or value == "":
             return None
-        try:
-            seconds = float(value)
-        except (TypeError, ValueError):
-            seconds = math.nan
-        if not math.isfinite(seconds):
-            raise self.error(f"{name} is {value!r}; it must be a number of seconds")
+        if (seconds := parse_seconds(value)) is None:
+            raise self.error(f"{name} is {shorten(value)}; it must be a number of seconds")
         return seconds
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the number and the text of each line that is not blank."""
-    for number, line in enumerate(io.StringIO(read_text(path), newline="\n"), start=1):
-        if line.strip():
-            yield number, line.rstrip("\r\n")
+def parse_seconds(value: Any) -> float | None:
+    """Return `value` as a number of seconds; None if it is no number or above MAX_SECONDS."""
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return seconds if math.isfinite(seconds) and abs(seconds) <= MAX_SECONDS else None
+
+
+def shorten(value: Any) -> str:
+    """Return the start of `value` as it is written in Python, for a message."""
+    try:
+        text = repr(value[:MAX_LINE_CHARACTERS] if isinstance(value, str) else value)
+    except (RecursionError, ValueError):  # nested too deeply; an integer of thousands of digits
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= 2 * MAX_LINE_CHARACTERS else f"{text[:MAX_LINE_CHARACTERS]}…"
+
+
+def read_lines(path: Path, refusals: Refusals) -> Iterator[tuple[int, str]]:
+    """Yield the number and the text of each line that is not blank, without its line end."""
+    for number, line in enumerate(read_all_lines(path, refusals), start=1):
+        if line and not line.isspace():
+            yield number, line
+
+
+def read_all_lines(path: Path, refusals: Refusals) -> Iterator[str]:
+    """Yield every line without its line end; a line that is not UTF-8 is refused and empty."""
+    content = read_content(path)
+    try:
+        text = _decode(content)
+    except UnicodeDecodeError:
+        yield from _decode_each_line(path, content, refusals)
+        return
+    del content
+    # Not splitlines: it also splits at the line separators of Unicode, which a text may hold.
+    start = 0
+    while (end := text.find("\n", start)) >= 0:
+        yield text[start : end - 1 if text[end - 1 : end] == "\r" and end > start else end]
+        start = end + 1
+    if start < len(text):
+        yield text[start:].removesuffix("\r")
+
+
+def _decode_each_line(path: Path, content: bytes, refusals: Refusals) -> Iterator[str]:
+    for number, line in enumerate(content.removeprefix(codecs.BOM_UTF8).split(b"\n"), start=1):
+        try:
+            text = line.decode().removesuffix("\r")
+        except UnicodeDecodeError:
+            shown = shorten(line.decode("latin-1").strip())
+            error = LineError(path, number, f"is not UTF-8: {shown}; save the file as UTF-8")
+            refusals.append(error.refusal)
+            text = ""
+        yield text
 
 
 def match_lines(
-    path: Path, pattern: re.Pattern[str], example: str
+    path: Path, pattern: re.Pattern[str], example: str, refusals: Refusals
 ) -> Iterator[tuple[str, re.Match[str]]]:
     """Yield file:line and the match of `pattern` for each line that is not blank.
 
-    Raises InputError for a line that does not match, with `example` as the expected form.
+    A line that does not match is refused, with `example` as the expected form.
     """
-    for number, line in read_lines(path):
-        if not (found := pattern.fullmatch(line.strip())):
-            raise InputError(
-                f"{path}:{number}: {line!r} is not of the form {example}; correct the line"
-            )
-        yield f"{path}:{number}", found
+    for number, line in read_lines(path, refusals):
+        if found := pattern.fullmatch(line.strip()):
+            yield f"{path}:{number}", found
+        else:
+            problem = f"{shorten(line)} is not of the form {example}; correct the line"
+            refusals.append(LineError(path, number, problem).refusal)
 
 
-def read_keyed_lines(path: Path) -> Iterator[tuple[str, str, str]]:
+def read_keyed_lines(path: Path, refusals: Refusals) -> Iterator[tuple[str, str, str]]:
     """Yield (file:line, key, rest of the line), as in the lists of Kaldi and LibriSpeech."""
-    for number, line in read_lines(path):
+    name = str(path)
+    for number, line in read_lines(path, refusals):
         key, *rest = line.split(maxsplit=1)
-        yield f"{path}:{number}", key, rest[0].rstrip() if rest else ""
+        yield f"{name}:{number}", key, rest[0].rstrip() if rest else ""
 
 
-def read_json_lines(path: Path) -> Iterator[LineRecord]:
-    """Yield the JSON object of each line. Raises InputError for a line that is not one."""
-    for number, line in read_lines(path):
+def read_json_lines(path: Path, refusals: Refusals) -> Iterator[LineRecord]:
+    """Yield the JSON object of each line. A line that is not one is refused."""
+    for number, line in read_lines(path, refusals):
         try:
             values = JSON_DECODER.decode(line)
+            problem = "" if isinstance(values, dict) else "is not a JSON object"
         except ValueError as error:
-            raise InputError(
-                f"{path}:{number}: {line[:MAX_LINE_CHARACTERS]!r} is not JSON ({error}); each line "
-                "must be one JSON object"
-            ) from None
-        if not isinstance(values, dict):
-            raise InputError(
-                f"{path}:{number}: {line[:MAX_LINE_CHARACTERS]!r} is not a JSON object; each line "
-                "must be one"
-            )
-        yield LineRecord(path, number, values)
+            problem = f"is not JSON ({error})"
+        except RecursionError:
+            problem = "is not usable JSON (nested too deeply)"
+        if not problem:
+            yield LineRecord(path, number, values)
+            continue
+        problem = f"{shorten(line)} {problem}; each line must be one JSON object"
+        refusals.append(LineError(path, number, problem).refusal)
 
 
 def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -131,68 +213,34 @@ def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 JSON_DECODER = json.JSONDecoder(object_pairs_hook=_reject_duplicate_keys)
 
 
-def read_delimited(
-    path: Path,
-    required_columns: Sequence[str],
-    delimiter: str = ",",
-    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL,
-) -> Iterator[LineRecord]:
-    """Yield the rows of a table whose first line names the columns.
-
-    Raises InputError for a missing column, a row of another length or broken quoting.
-    """
-    rows = csv.reader(
-        io.StringIO(read_text(path), newline=""), delimiter=delimiter, quoting=quoting, strict=True
-    )
-    header: list[str] = []
-    while True:
-        line = rows.line_num + 1
-        try:
-            row = next(rows)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise InputError(f"{path}:{line}: cannot be read ({error}); correct it") from None
-        if not header:
-            header = _check_columns(path, row, required_columns, delimiter)
-        elif len(row) == len(header):
-            yield LineRecord(path, line, dict(zip(header, row, strict=True)))
-        elif row:
-            raise InputError(
-                f"{path}:{line}: has {len(row)} columns, but the first line names {len(header)}; "
-                f"correct the line: {delimiter.join(row)[:MAX_LINE_CHARACTERS]!r}"
-            )
-
-
-def _check_columns(
-    path: Path, row: list[str], required_columns: Sequence[str], delimiter: str
-) -> list[str]:
-    for name in required_columns:
-        if name not in row:
-            for other in DELIMITERS:
-                if other != delimiter and name in delimiter.join(row).split(other):
-                    raise InputError(
-                        f"{path}:1: columns are separated by {other!r}; use {delimiter!r}"
-                    )
-            raise InputError(
-                f"{path}:1: has no column {name!r} among {', '.join(row)}; rename a column, or set "
-                "text_column: in the corpus file if it is the one with the transcript"
-            )
-    for name in filter(None, row):  # spreadsheets may leave columns without a name
-        if row.count(name) > 1:
-            raise InputError(f"{path}:1: has two columns {name!r}; rename one of them")
-    return row
-
-
 def read_text(path: Path) -> str:
-    """Return the text of a UTF-8 file, also of a .gz. Raises InputError if it cannot be read."""
+    """Return the text of a file, also of a .gz. Raises InputError if it cannot be read."""
+    content = read_content(path)
     try:
-        content = path.read_bytes()
-        if path.suffix == ".gz":
-            content = gzip.decompress(content)
-        return content.decode("utf-8-sig")
+        return _decode(content)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise InputError(f"{path}:{line}: is not UTF-8; save it as UTF-8") from None
+
+
+def _decode(content: bytes) -> str:
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16")
+    return content.decode("utf-8-sig")
+
+
+def read_content(path: Path) -> bytes:
+    """Return the bytes of a regular file, unpacked if it is a .gz.
+
+    Raises InputError if it cannot be read.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path}: is not a regular file; replace it by a text file")
+        content = path.read_bytes()
+        return gzip.decompress(content) if path.suffix == ".gz" else content
+    except InputError:
+        raise
     except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise InputError(f"{path}: cannot be read ({error}); restore it from the corpus") from None
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: cannot be read ({reason}); restore it from the corpus") from None

@@ -1,7 +1,7 @@
 """Layouts with one table: Common Voice, LJSpeech, Hugging Face's audiofolder, a plain CSV.
 
-In:   the folder of a corpus.   Out: entries.
-Not here: JSON lines of NeMo and Lhotse (json_lines.py), how a table is read (parsing.py).
+In:   the folder of a corpus.   Out: entries; refusals of bad rows.
+Not here: JSON lines of NeMo and Lhotse (json_lines.py), how a table is read (delimited.py).
 """
 
 import csv
@@ -10,6 +10,8 @@ from pathlib import Path
 from posixpath import splitext
 
 from pipeline.config.corpus import Corpus
+from pipeline.corpus.file_search import AUDIO_SUFFIXES, walk_files
+from pipeline.corpus.layouts.delimited import read_delimited
 from pipeline.corpus.layouts.entries import (
     CorpusEntry,
     find_parts,
@@ -19,98 +21,150 @@ from pipeline.corpus.layouts.entries import (
 )
 from pipeline.corpus.layouts.folders import split_from_folders
 from pipeline.corpus.layouts.parsing import (
-    MAX_LINE_CHARACTERS,
+    LineError,
     LineRecord,
-    read_delimited,
+    Refusals,
+    RefuseBadLines,
     read_json_lines,
     read_lines,
+    shorten,
 )
 from pipeline.corpus.manifest import Split
 from pipeline.files import InputError
 
 AUDIOFOLDER_TEXT_COLUMNS = ("transcription", "text", "sentence")
 SPEAKER_COLUMNS = ("speaker", "speaker_id", "client_id")
+COMMON_VOICE_COLUMNS = (("client_id",), ("path",), ("sentence",))
+# The names that the columns of a plain table may have; the first is the one to choose.
+AUDIO_COLUMNS = (
+    "audio",
+    "path",
+    "file",
+    "file_name",
+    "filename",
+    "audio_path",
+    "audio_filepath",
+    "wav",
+)
+TEXT_COLUMNS = ("text", "transcript", "transcription", "sentence")
 
 
-def read_common_voice(corpus: Corpus, root: Path) -> Iterator[CorpusEntry]:
+def read_common_voice(corpus: Corpus, root: Path, refusals: Refusals) -> Iterator[CorpusEntry]:
     """Read train.tsv, dev.tsv and test.tsv, else validated.tsv; the audio is in clips/."""
     official = [
         path for name in ("train", "dev", "test") if (path := root / f"{name}.tsv").exists()
     ]
     validated = [path for path in [root / "validated.tsv"] if path.exists()]
+    refuse_bad_lines = RefuseBadLines(refusals)
     for path, split in find_parts(
         corpus, root, official or validated, "train.tsv or validated.tsv"
     ):
-        for row in read_delimited(path, ("client_id", "path", "sentence"), "\t", csv.QUOTE_NONE):
-            clip = row.required_text("path")
-            clip = clip if clip.endswith(".mp3") else f"{clip}.mp3"  # as in the first releases
-            speaker = row.text("client_id")
-            audio, name = f"clips/{clip}", clip.removesuffix(".mp3")
-            yield CorpusEntry(
-                name, audio, row.text("sentence"), speaker, split, location=row.location
-            )
+        for row in _read_clips(path, refusals):
+            with refuse_bad_lines:
+                clip = _clip_name(row)
+                yield CorpusEntry(
+                    id=splitext(clip)[0],
+                    audio=f"clips/{clip}",
+                    transcript=row.text("sentence"),
+                    speaker=row.text("client_id"),
+                    split=split,
+                    location=row.location,
+                )
 
 
-def read_ljspeech(corpus: Corpus, root: Path) -> Iterator[CorpusEntry]:
-    """Read metadata.csv: lines of id|text|text as spoken, without quoting; wavs/<id>.wav."""
+def _read_clips(path: Path, refusals: Refusals) -> Iterator[LineRecord]:
+    return read_delimited(path, COMMON_VOICE_COLUMNS, refusals, "\t", csv.QUOTE_NONE)
+
+
+def _clip_name(row: LineRecord) -> str:
+    clip = row.required_text("path")
+    has_suffix = splitext(clip)[1].lower() in AUDIO_SUFFIXES
+    return clip if has_suffix else f"{clip}.mp3"  # as in the first releases
+
+
+def common_voice_clips(root: Path) -> set[str]:
+    """Return the clips, without suffix, that any table of the release names.
+
+    A release has clips that are not validated, which the lists of train, dev and test leave out.
+    """
+    names = set()
+    for path in sorted(root.glob("*.tsv")):
+        try:
+            rows = read_delimited(path, [("path",)], [], "\t", csv.QUOTE_NONE)
+            names |= {splitext(f"clips/{_clip_name(row)}")[0] for row in rows if row.text("path")}
+        except InputError:
+            continue  # another kind of table, such as reported.tsv
+    return names
+
+
+def read_ljspeech(corpus: Corpus, root: Path, refusals: Refusals) -> Iterator[CorpusEntry]:
+    """Read metadata.csv: id|text or id|text|text as spoken, without quoting; wavs/<id>.wav."""
     inner = root / "LJSpeech-1.1"  # the folder in the archive
     home = inner if inner.is_dir() else root
     path = home / "metadata.csv"
     if not path.is_file():
         raise missing_corpus_error(root, corpus.name, "metadata.csv")
-    folder = home.relative_to(root)
-    for number, line in read_lines(path):
+    folder = (home.relative_to(root) / "wavs").as_posix()
+    for number, line in read_lines(path, refusals):
         fields = line.split("|")
-        if len(fields) != 3 or not fields[0]:
-            raise InputError(
-                f"{path}:{number}: {line[:MAX_LINE_CHARACTERS]!r} is not of the form "
-                "ID|TEXT|SPOKEN; correct the line"
-            )
-        audio = (folder / "wavs" / f"{fields[0]}.wav").as_posix()
-        transcript, location = fields[2] or fields[1], f"{path}:{number}"
-        yield CorpusEntry(fields[0], audio, transcript, speaker="LJ", location=location)
+        if len(fields) not in (2, 3) or not fields[0]:
+            problem = f"{shorten(line)} is not of the form ID|TEXT|SPOKEN; correct the line"
+            refusals.append(LineError(path, number, problem).refusal)
+            continue
+        audio, location = f"{folder}/{fields[0]}.wav", f"{path}:{number}"
+        yield CorpusEntry(fields[0], audio, fields[-1] or fields[1], "LJ", location=location)
 
 
-def read_audiofolder(corpus: Corpus, root: Path) -> Iterator[CorpusEntry]:
+def read_audiofolder(corpus: Corpus, root: Path, refusals: Refusals) -> Iterator[CorpusEntry]:
     """Read metadata.csv or metadata.jsonl with file_name, in the root or in each split's folder."""
-    lists = sorted(path for end in ("csv", "jsonl") for path in root.rglob(f"metadata.{end}"))
+    names = ("metadata.csv", "metadata.jsonl")
+    found = (Path(path) for path in walk_files(str(root), refusals) if path.endswith(names))
+    lists = [path for path in found if path.name in names]
     if not lists:
         raise missing_corpus_error(root, corpus.name, "metadata.csv or metadata.jsonl")
+    refuse_bad_lines = RefuseBadLines(refusals)
     for path in lists:
-        rows = (
-            read_json_lines(path)
+        for row in (
+            read_json_lines(path, refusals)
             if path.suffix == ".jsonl"
-            else read_delimited(path, ["file_name"])
-        )
-        for row in rows:
-            audio = path_below_root(root, path.parent, row.required_text("file_name"))
-            transcript = row.text(*_text_columns(corpus, row, AUDIOFOLDER_TEXT_COLUMNS))
-            speaker, split = row.text(*SPEAKER_COLUMNS), split_from_folders(audio)
-            yield CorpusEntry(
-                splitext(audio)[0], audio, transcript, speaker, split, location=row.location
-            )
+            else read_delimited(path, [("file_name",)], refusals)
+        ):
+            with refuse_bad_lines:
+                audio = path_below_root(root, path.parent, row.required_text("file_name"))
+                yield CorpusEntry(
+                    id=splitext(audio)[0],
+                    audio=audio,
+                    transcript=row.text(*_text_columns(corpus, row, AUDIOFOLDER_TEXT_COLUMNS)),
+                    speaker=row.text(*SPEAKER_COLUMNS),
+                    split=split_from_folders(audio),
+                    location=row.location,
+                )
 
 
-def read_csv(corpus: Corpus, root: Path) -> Iterator[CorpusEntry]:
+def read_csv(corpus: Corpus, root: Path, refusals: Refusals) -> Iterator[CorpusEntry]:
     """Read a table with the columns audio and text, and optionally speaker, split, start, duration.
 
-    Paths are relative to the table, times in seconds.
+    Any delimiter. Paths are relative to the table, times in seconds.
     """
-    column = corpus.text_column or "text"
-    for path, split in find_parts(corpus, root, sorted(root.glob("*.csv")), "a table *.csv"):
-        for row in read_delimited(path, ("audio", column)):
-            audio = path_below_root(root, path.parent, row.required_text("audio"))
-            start = row.seconds("start")
-            yield CorpusEntry(
-                id=segment_id(audio, start),
-                audio=audio,
-                transcript=row.text(column),
-                speaker=row.text("speaker"),
-                split=_split_in_column(row) or split,
-                start=start or 0.0,
-                duration=row.seconds("duration"),
-                location=row.location,
-            )
+    text_columns = (corpus.text_column,) if corpus.text_column else TEXT_COLUMNS
+    tables = sorted(root.glob("*.csv")) or sorted(root.glob("*.tsv"))
+    refuse_bad_lines = RefuseBadLines(refusals)
+    for path, split in find_parts(corpus, root, tables, "a table *.csv or *.tsv"):
+        for row in read_delimited(path, (AUDIO_COLUMNS, text_columns), refusals):
+            with refuse_bad_lines:
+                audio = path_below_root(root, path.parent, row.required_text(*AUDIO_COLUMNS))
+                start = row.seconds("start")
+                yield CorpusEntry(
+                    id=segment_id(audio, start),
+                    audio=audio,
+                    transcript=row.text(*text_columns),
+                    # A table with the column audio never had other names than speaker.
+                    speaker=row.text(*SPEAKER_COLUMNS[: 1 if "audio" in row.values else None]),
+                    split=_split_in_column(row) or split,
+                    start=start or 0.0,
+                    duration=row.seconds("duration"),
+                    location=row.location,
+                )
 
 
 def segment_id(audio: str, start: float | None) -> str:
@@ -138,5 +192,5 @@ def _text_columns(corpus: Corpus, row: LineRecord, default_columns: Sequence[str
 def _split_in_column(row: LineRecord) -> Split | None:
     name = row.text("split")
     if name and not (split := split_from_name(name)):
-        raise row.error(f"split is {name!r}; it must be train, dev, test or empty")
+        raise row.error(f"split is {shorten(name)}; it must be train, dev, test or empty")
     return split if name else None

@@ -1,5 +1,6 @@
 """Every audio file gives its waveform; a damaged one gives one line with a hint."""
 
+import os
 import struct
 import wave
 from pathlib import Path
@@ -172,7 +173,14 @@ class TestRefusals:
         assert "no such file" in refusal(tmp_path / "a.wav", read, hint)
 
     def test_a_folder(self, tmp_path, read):
-        assert "cannot be opened" in refusal(tmp_path, read)
+        hint = HINT.replace("repair the file", "replace it")
+        assert "is not a regular file" in refusal(tmp_path, read, hint)
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+    def test_a_pipe_that_nobody_writes_to(self, tmp_path, read):
+        os.mkfifo(tmp_path / "a.wav")
+        hint = HINT.replace("repair the file", "replace it")
+        assert "is not a regular file" in refusal(tmp_path / "a.wav", read, hint)
 
     def test_an_empty_file(self, tmp_path, read):
         assert "is empty" in refusal(cut(tmp_path / "a.wav", b""), read)

@@ -116,15 +116,15 @@ def test_an_identical_line_is_skipped_and_a_conflicting_one_is_refused(
         write_noise(tmp_path / name)
     for name, content in lists.items():
         write_lines(tmp_path / name, *content)
-    once = read_corpus(reader)
+    once = read_corpus(reader, unlisted="ignore")
     assert once.refusals == ()
 
     name, content = list(lists.items())[-1]
     write_lines(tmp_path / name, *content, lines[0])
-    assert read_corpus(reader) == once
+    assert read_corpus(reader, unlisted="ignore") == once
 
     write_lines(tmp_path / name, *content, lines[1])
-    twice = read_corpus(reader)
+    twice = read_corpus(reader, unlisted="ignore")
     assert twice.utterances == once.utterances
     utterance, reason = refused
     ((refused_id, found),) = refusal_reasons(twice).items()
@@ -139,7 +139,7 @@ def test_long_values_are_shown_from_where_they_differ(tmp_path: Path):
         tmp_path / "text", f"a {'LA ' * 30}END", f"a {'LA ' * 30}STOP, AND {'SO ' * 30}ON"
     )
     refusals: list[Refusal] = []
-    assert collect_unique(read_keyed_lines(path), refusals) == {"a": f"{'LA ' * 30}END"}
+    assert collect_unique(read_keyed_lines(path, refusals), refusals) == {"a": f"{'LA ' * 30}END"}
     shown = f"STOP, AND {'SO ' * 30}"[:30]
     assert f"'… LA LA LA {shown}' here, '… LA LA LA END' in" in refusals[0].reason
 
@@ -147,5 +147,5 @@ def test_long_values_are_shown_from_where_they_differ(tmp_path: Path):
 def test_a_longer_value_is_shown_from_where_the_other_ends(tmp_path: Path):
     path = write_lines(tmp_path / "text", f"a {'LA ' * 30}END", f"a {'LA ' * 30}")
     refusals: list[Refusal] = []
-    collect_unique(read_keyed_lines(path), refusals)
+    collect_unique(read_keyed_lines(path, refusals), refusals)
     assert "'…A LA LA LA' here, '…A LA LA LA END' in" in refusals[0].reason

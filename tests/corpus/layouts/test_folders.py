@@ -1,6 +1,8 @@
 """LibriSpeech as unpacked; a folder of audio files with their texts beside them."""
 
+import numpy as np
 import pytest
+import soundfile
 
 from pipeline.files import InputError
 from tests.corpus.layouts.conftest import manifest_rows, refusal_reasons, write_lines, write_noise
@@ -147,3 +149,33 @@ def test_a_text_that_is_not_utf_8_is_refused(tmp_path, read_corpus):
     (tmp_path / "a.txt").write_bytes(b"yes\n\xdd")
     with pytest.raises(InputError, match=r"a\.txt:2: is not UTF-8; save it as UTF-8"):
         read_corpus("pairs")
+
+
+def test_a_text_that_is_not_utf_8_costs_its_pair_alone(tmp_path, read_corpus):
+    for name in "ab":
+        write_noise(tmp_path / f"{name}.wav")
+        write_lines(tmp_path / f"{name}.txt", "yes")
+    (tmp_path / "a.txt").write_bytes("ılık".encode("iso8859-9"))
+    manifest = read_corpus("pairs")
+    assert [u.id for u in manifest.utterances] == ["b"]
+    assert "a.txt:1: is not UTF-8; save it as UTF-8, or list" in refusal_reasons(manifest)["a"]
+
+
+def test_pairs_have_every_format_that_is_read(tmp_path, read_corpus):
+    for end in ("aiff", "au", "caf", "w64", "oga", "WAVE"):
+        write_noise(tmp_path / f"{end}.wav").rename(tmp_path / f"{end}.{end}")
+        if end not in ("WAVE", "oga"):
+            soundfile.write(tmp_path / f"{end}.{end}", np.zeros(800), 16_000)
+        write_lines(tmp_path / f"{end}.txt", "yes")
+    assert len(read_corpus("pairs", strict=True).utterances) == 6
+
+
+def test_a_format_that_cannot_be_read_is_paired_unless_another_is_there(tmp_path, read_corpus):
+    write_noise(tmp_path / "a.wav")
+    for name in ("a.mp4", "b.m4a"):
+        (tmp_path / name).write_bytes(b"\0\0\0\x20ftypM4A ")
+    for name in "ab":
+        write_lines(tmp_path / f"{name}.txt", "yes")
+    manifest = read_corpus("pairs")
+    assert [u.audio for u in manifest.utterances] == ["a.wav"]
+    assert list(refusal_reasons(manifest)) == ["b"]

@@ -1,0 +1,153 @@
+"""Tables with named columns: CSV, TSV and any other delimiter.
+
+In:   a path, the columns that it must have.   Out: one record per row. A bad row is added to
+`refusals`, and the rest is read.
+Not here: lines without columns (parsing.py), what the columns mean (tables.py).
+"""
+
+import csv
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+from pipeline.corpus.layouts.parsing import (
+    LineError,
+    LineRecord,
+    Refusals,
+    read_all_lines,
+    shorten,
+)
+from pipeline.files import InputError
+
+DELIMITERS = ",;\t|"
+MAX_LINES_OF_ROW = 50  # a quoted value may hold line breaks; longer, its end is missing
+
+Quoting = Literal[0, 3]
+
+
+def read_delimited(
+    path: Path,
+    required_columns: Sequence[Sequence[str]],
+    refusals: Refusals,
+    delimiter: str | None = None,
+    quoting: Quoting = csv.QUOTE_MINIMAL,
+) -> Iterator[LineRecord]:
+    """Yield the rows of a table whose first line names the columns.
+
+    `required_columns`: for each required column the names that it may have. Without `delimiter`
+    the one that gives these columns is taken. A row of another length or with broken quoting is
+    refused. Raises InputError for a missing column.
+    """
+    lines = _LineSupply(path, read_all_lines(path, refusals))
+    for line in lines:
+        if line.strip():
+            break
+        lines.begin_row()
+    else:
+        return
+    columns, delimiter = _read_header(path, line, required_columns, delimiter, quoting)
+    while not lines.at_end:
+        # After a bad row the reader may be inside a quoted value, so a new one starts behind it.
+        rows = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
+        yield from _read_rows(lines, rows, columns, refusals)
+
+
+def _read_rows(
+    lines: "_LineSupply", rows: Iterator[list[str]], columns: Sequence[str], refusals: Refusals
+) -> Iterator[LineRecord]:
+    """Yield the rows up to the end, or to the first bad row that is more than one line."""
+    while True:
+        lines.begin_row()
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            if lines.row:  # else the end of the file
+                problem = f"cannot be read ({error}); correct it"
+                refusals.append(lines.error(problem).refusal)
+            lines.return_lines_of_row()
+            return
+        if len(row) == len(columns):
+            yield LineRecord(lines.path, lines.row_number, dict(zip(columns, row, strict=True)))
+        elif row:
+            problem = (
+                f"has {len(row)} columns, but the first line names {len(columns)}; "
+                f"correct the line: {shorten(lines.row[0].rstrip())}"
+            )
+            refusals.append(lines.error(problem).refusal)
+            if len(lines.row) > 1:
+                lines.return_lines_of_row()
+                return
+
+
+class _LineSupply:
+    """Lines for csv.reader, which can be read again from the second line of a row on."""
+
+    def __init__(self, path: Path, lines: Iterator[str]) -> None:
+        self.path, self._lines, self.at_end = path, lines, False
+        self._again: list[str] = []  # lines to read a second time, the last one first
+        self.row: list[str] = []  # the lines that were read since `begin_row`
+        self.row_number = 1  # of the first of them, from 1
+
+    def error(self, problem: str) -> LineError:
+        return LineError(self.path, self.row_number, problem)
+
+    def begin_row(self) -> None:
+        self.row_number += len(self.row)
+        self.row.clear()
+
+    def return_lines_of_row(self) -> None:
+        self._again += reversed(self.row[1:])
+        self.at_end = self.at_end and not self._again
+        del self.row[1:]
+
+    def __iter__(self) -> "_LineSupply":
+        return self
+
+    def __next__(self) -> str:
+        if len(self.row) >= MAX_LINES_OF_ROW:
+            raise csv.Error(f"a quotation mark is not closed within {MAX_LINES_OF_ROW} lines")
+        if self._again:
+            line = self._again.pop()
+        else:
+            try:
+                line = next(self._lines) + "\n"
+            except StopIteration:
+                self.at_end = True
+                raise
+        self.row.append(line)
+        return line
+
+
+def _read_header(
+    path: Path,
+    line: str,
+    required_columns: Sequence[Sequence[str]],
+    delimiter: str | None,
+    quoting: Quoting,
+) -> tuple[list[str], str]:
+    """Return the names of the columns and the delimiter."""
+    candidates = [delimiter] if delimiter else list(DELIMITERS)
+    headers = {each: _split_line(line, each, quoting) for each in candidates}
+    for each, names in headers.items():
+        if all(any(name in names for name in columns) for columns in required_columns):
+            for name in filter(None, names):  # spreadsheets may leave columns without a name
+                if names.count(name) > 1:
+                    raise InputError(f"{path}:1: has two columns {name!r}; rename one of them")
+            return names, each
+    names = max(headers.values(), key=len)
+    missing = [columns for columns in required_columns if not set(columns) & set(names)]
+    wanted = " or ".join(map(repr, (missing or required_columns)[0]))
+    raise InputError(
+        f"{path}:1: has no column {wanted} among {', '.join(names)[:200]}; rename a column, or set "
+        " text_column: in the corpus file if it is the one with the transcript"
+    )
+
+
+def _split_line(line: str, delimiter: str, quoting: Quoting) -> list[str]:
+    try:
+        return next(csv.reader(islice([line], 1), delimiter=delimiter, quoting=quoting))
+    except (csv.Error, StopIteration):
+        return []
