@@ -22,6 +22,7 @@ from pipeline.results.comparison.arms import (
     SweepComparison,
     compare_runs,
 )
+from pipeline.results.comparison.arms_table import arms_table
 from pipeline.results.errors.transcripts import compare_utterances
 from pipeline.results.figures.figure_specs import FIGURE_SPECS
 from pipeline.results.figures.learning_curves import Curve, draw_figure
@@ -64,7 +65,8 @@ def write_report_folder(
     comparison = compare_runs(run_summaries)
     table.write_csv(table.rows_table(run_summaries), folder / "results.csv")
     table.write_csv(summary, folder / "summary.csv")
-    arms, sentences = answer.arms_table(comparison), answer.sentences(comparison)
+    arms = arms_table(comparison)
+    sentences = answer.sentences(comparison, *commands[:1])
     table.write_csv(arms, folder / "arms.csv")
     _write_refusals(refused, folder / "refused.csv")
     views = list_views(run_summaries, summary)

@@ -247,8 +247,10 @@ def test_the_arms_are_a_table_with_what_is_shown_against_the_best_on_dev(tmp_pat
         "One line per arm"
     )[0]
     (best,) = [row for row in ("good", "twin") if f"Best on dev: {row}," in answer]
-    assert re.search(rf"{best} 3 [\d.]+ % [\d.]+ % best on dev 3", table)
-    assert re.search(r"bad 3 [\d.]+ % [\d.]+ % \+[\d.]+ \+[\d.]+ to \+[\d.]+ \S.*? yes 3", table)
+    assert re.search(rf"{best} 3 [\d.]+ % [\d.–]+ [\d.]+ % best on dev 3", table)
+    assert re.search(
+        r"bad 3 [\d.]+ % [\d.–]+ [\d.]+ % \+[\d.]+ \+[\d.]+ to \+[\d.]+ \S.*? yes 3", table
+    )
     lines = pd.read_csv(tmp_path / "report/arms.csv").set_index("label")
     assert lines.shown.to_dict() == {"good": False, "twin": False, "bad": True}
     assert lines["input.stack"].tolist() == [1, 2, 3]

@@ -1,32 +1,22 @@
-"""Answer: what may be said of the arms of a sweep, in sentences and as a table.
+"""Answer: what may be said of the arms of a sweep, in sentences.
 
-In:   a comparison.
-Out:  sentences, which the terminal and the page show unchanged; the frame of arms.csv.
-Not here: the comparison (arms.py), the model of chance (statistics/inference.py).
+In:   a comparison; the command that runs the sweep.
+Out:  sentences, which the terminal and the page show unchanged.
+Not here: the comparison (arms.py), arms.csv (arms_table.py), the model of chance (statistics/).
 """
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 
-import pandas as pd
-
-from pipeline.results.comparison.arms import SEED_KEY, Arm, SweepComparison
-from pipeline.results.statistics.inference import MIN_SPEAKERS, ArmInference
-from pipeline.results.summary.run_summary import swept_keys
-from pipeline.results.summary.table import setting_columns
+from pipeline.results.comparison.arms import Arm, SweepComparison
+from pipeline.results.statistics.inference import MIN_SPEAKERS, ArmDifference, ArmInference
 
 MAX_NAMED_ARMS = 5  # in one list of a sentence; arms.csv has all
 
-ARM_COLUMNS = (
-    *("seeds", "dev_cer_mean", "test_cer_mean", "test_cer_deviation"),
-    *("difference", "difference_low", "difference_high", "p_adjusted", "shown"),
-    *("test_cer_lowest", "test_cer_highest"),
-    *("escaped", "escape_updates_median", "escape_updates_lowest", "escape_updates_highest"),
-)
 
-
-def sentences(comparison: SweepComparison) -> list[str]:
-    """Return the answer, the most important sentence first."""
+def sentences(comparison: SweepComparison, command: str = "make sweep SWEEP=…") -> list[str]:
+    """Return the answer, the most important sentence first; `command` runs the sweep."""
     best = comparison.best_arm
     progress = f"{comparison.finished_count} of {comparison.run_count} runs are finished"
     if best is None:
@@ -34,64 +24,34 @@ def sentences(comparison: SweepComparison) -> list[str]:
             return ["No answer: no finished run has a test result."]
         return [f"No answer yet: {progress}."]
     is_usable = best.mean_test_cer < 1
-    found = [_describe_best(comparison, best) if is_usable else _describe_unusable(best)]
+    found = [
+        _describe_best(comparison, best) if is_usable else _describe_unusable(comparison, best)
+    ]
     if comparison.finished_count < comparison.run_count:
         found.append(f"Provisional: {progress}.")
     if is_usable and len(comparison.arms) > 1:
-        found += _describe_evidence(comparison, best)
+        found += _describe_evidence(comparison, best, command)
     return found
 
 
-def arms_table(comparison: SweepComparison) -> pd.DataFrame:
-    """Return one line per arm; an empty median means that the median run never escaped.
-
-    Differences are to the best arm on dev, with simultaneous 95 % intervals and adjusted p-values.
-    """
-    runs = [run for arm in comparison.arms for run in arm.runs]
-    keys = [key for key in swept_keys([run.run for run in runs]) if key != SEED_KEY]
-    records = []
-    for arm in comparison.arms:
-        difference = comparison.difference(arm)
-        known = difference if arm is not comparison.best_arm else None
-        records.append(
-            {
-                "label": arm.name,
-                **setting_columns(arm.runs[0], keys),
-                "seeds": len(arm.runs),
-                "dev_cer_mean": arm.mean_dev_cer,
-                "test_cer_mean": arm.mean_test_cer,
-                "test_cer_deviation": arm.standard_deviation,
-                "difference": difference.difference if difference else math.nan,
-                "difference_low": known.low if known else math.nan,
-                "difference_high": known.high if known else math.nan,
-                "p_adjusted": known.p if known else math.nan,
-                "shown": bool(known and known.is_shown),
-                "test_cer_lowest": min(arm.test_cers),
-                "test_cer_highest": max(arm.test_cers),
-                "escaped": len(arm.escapes),
-                "escape_updates_median": arm.median_escape_updates,
-                "escape_updates_lowest": min(arm.escapes, default=None),
-                "escape_updates_highest": max(arm.escapes, default=None),
-            }
-        )
-    return pd.DataFrame.from_records(records, columns=["label", *keys, *ARM_COLUMNS])
+def _describe_unusable(comparison: SweepComparison, best: Arm) -> str:
+    rate = _describe_rate(comparison, best)
+    return f"No usable arm: the best one on dev, {best.name}, has {rate}."
 
 
-def _describe_unusable(best: Arm) -> str:
-    return f"No usable arm: the best one on dev, {best.name}, has {_describe_rate(best)}."
-
-
-def _describe_rate(arm: Arm) -> str:
+def _describe_rate(comparison: SweepComparison, arm: Arm) -> str:
     rate = f"test CER {_percent(arm.mean_test_cer)}"
-    if len(arm.runs) > 1:
-        return f"mean {rate} over {len(arm.runs)} seeds"
-    return f"{rate} with one seed"
+    if len(arm.runs) == 1:
+        return f"{rate} with one seed"
+    low, high = comparison.rate_interval(arm)
+    interval = f" (95 % interval {_range(low, high)})" if low < high else ""
+    return f"mean {rate} over {len(arm.runs)} seeds{interval}"
 
 
 def _describe_best(comparison: SweepComparison, best: Arm) -> str:
     """Return which arm is best, which arms it is shown to beat, and which it is not."""
     what = "Best on dev" if len(comparison.arms) > 1 else "Only one arm"
-    parts = [f"{what}: {best.name}, {_describe_rate(best)}"]
+    parts = [f"{what}: {best.name}, {_describe_rate(comparison, best)}"]
     if beaten := _list_differences(comparison, sign=1):
         parts.append(f"better than {beaten}")
     if comparison.inference and comparison.inference.can_decide and comparison.not_told_apart:
@@ -112,23 +72,34 @@ def _list_differences(comparison: SweepComparison, sign: int) -> str:
     interval = "simultaneous 95 % interval "
     texts = []
     for arm, (low, high), difference in shown:
-        texts.append(f"{arm.name} by {_points(difference)} ({interval}{_range(low, high)})")
+        size = f"{_points(difference)} ({interval}{_range(low, high)})"
+        fewer = _describe_reduction(comparison, arm) if sign > 0 else ""
+        texts.append(f"{arm.name} by {size}{fewer}")
         interval = ""
     return _join_names(texts)
 
 
-def _describe_evidence(comparison: SweepComparison, best: Arm) -> Iterator[str]:
+def _describe_reduction(comparison: SweepComparison, arm: Arm) -> str:
+    share, low, high = comparison.reduction(arm)
+    if not math.isfinite(low):
+        return ""
+    return f", {100 * share:.0f} % fewer errors ({100 * low:.0f} to {100 * high:.0f})"
+
+
+def _describe_evidence(comparison: SweepComparison, best: Arm, command: str) -> Iterator[str]:
     inference = comparison.inference
     if inference is None:
         yield "No test utterance was decoded by all runs, so nothing is said about differences."
         return
     if not inference.can_decide:
-        yield from _explain_no_decision(comparison, inference)
+        yield from _explain_no_decision(comparison, inference, command)
     if lower := _list_differences(comparison, sign=-1):
         yield f"On test it is beaten by {lower}, but the best arm is selected on dev."
     others = [arm for arm in comparison.arms if arm is not best]
     if inference.can_decide and len(comparison.not_told_apart) == len(others):
         yield from _describe_sensitivity(comparison, inference, best)
+    if inference.can_decide:
+        yield _describe_words(comparison, best)
     runs = [run for arm in comparison.arms for run in arm.runs]
     most = max(len(run.hypotheses_for("test")) for run in runs)
     if comparison.common_utterances < most:
@@ -138,13 +109,41 @@ def _describe_evidence(comparison: SweepComparison, best: Arm) -> Iterator[str]:
         )
 
 
-def _explain_no_decision(comparison: SweepComparison, inference: ArmInference) -> Iterator[str]:
+def _describe_words(comparison: SweepComparison, best: Arm) -> str:
+    """Return whether the WER tells the same arms apart as the CER."""
+    low, high = comparison.word_rate_interval(best)
+    interval = f" (95 % interval {_range(low, high)})" if math.isfinite(low) else ""
+    rate = f"Its test WER is {_percent(best.mean_test_wer)}{interval}"
+    others = [arm for arm in comparison.arms if arm is not best]
+    by_words = {arm.name: comparison.word_difference(arm) for arm in others}
+    if all(_verdict(comparison.difference(arm)) == _verdict(by_words[arm.name]) for arm in others):
+        return f"{rate}; by WER the verdict is the same."
+    found = {
+        verdict: [name for name, each in by_words.items() if _verdict(each) == verdict]
+        for verdict in (1, -1, 0)
+    }
+    words = {1: "better than {}", -1: "worse than {}", 0: "it cannot be told apart from {}"}
+    parts = [words[verdict].format(_join_names(names)) for verdict, names in found.items() if names]
+    return f"{rate}; by WER, {'; '.join(parts)}."
+
+
+def _verdict(difference: ArmDifference | None) -> int:
+    """Return 1 if the arm is shown to be worse than the best one, -1 if better, 0 if neither."""
+    if difference is None or not difference.is_shown:
+        return 0
+    return 1 if difference.difference > 0 else -1
+
+
+def _explain_no_decision(
+    comparison: SweepComparison, inference: ArmInference, command: str
+) -> Iterator[str]:
     """Yield each reason why nothing is said about differences, and the command that helps."""
-    if inference.seeds.max() == 1:
+    variance = inference.variance
+    if variance.seeds.max() == 1:
         all_finished = comparison.finished_count == comparison.run_count
-        advice = " Run it with SEEDS=3." if all_finished else ""
+        advice = f" Run it with three: {_with_seeds(command, 3)}" if all_finished else ""
         yield f"One seed per arm cannot tell whether a difference is chance.{advice}"
-    elif not inference.seed_freedom:
+    elif not variance.freedom:
         yield (
             "No arm with several seeds has left the blank plateau, so nothing is known about "
             "chance between seeds."
@@ -169,16 +168,27 @@ def _describe_sensitivity(
     others = [index for index in range(len(comparison.arms)) if index != reference]
     least = max(others, key=lambda arm: inference.smallest_detectable(arm, reference))
     smallest = inference.smallest_detectable(least, reference)
-    seeds = inference.seeds_to_show(smallest / 2, least, reference)
-    more = (
-        f"{seeds} seeds per arm would show half of it"
-        if seeds
-        else "to show half of it, more test speakers are needed, not more seeds"
-    )
     yield (
         f"The smallest difference that this sweep could have shown is {_points(smallest)} (with a "
-        f"power of 80 %); {more}."
+        f"power of 80 %); {_describe_half(inference, smallest / 2, least, reference)}."
     )
+
+
+def _describe_half(inference: ArmInference, half: float, arm: int, reference: int) -> str:
+    """Return how many seeds or test speakers would show half of the smallest difference."""
+    seeds = inference.seeds_to_show(half, arm, reference)
+    speakers = inference.speakers_to_show(half, arm, reference)
+    if seeds and speakers:
+        return f"{seeds} seeds per arm or {speakers} test speakers would show half of it"
+    if seeds:
+        return f"{seeds} seeds per arm would show half of it"
+    if speakers:
+        return f"{speakers} test speakers would show half of it, more seeds alone would not"
+    return "four times as many seeds and test speakers would show half of it"
+
+
+def _with_seeds(command: str, seeds: int) -> str:
+    return f"{re.sub(r' SEEDS=[0-9]+', '', command)} SEEDS={seeds}"
 
 
 def _join_names(names: Sequence[str]) -> str:

@@ -1,38 +1,43 @@
 """Comparison: the arms of a sweep, what is known of their differences, the best, escapes.
 
 In:   the run summaries of a sweep.
-Out:  a `SweepComparison`, which answer.py puts into sentences; a description of each run.
-Not here: the model of chance (inference.py), the numbers of the tables (table.py), the page.
+Out:  a `SweepComparison`, which answer.py puts into sentences.
+Not here: the model of chance (inference.py), the sentences (answer.py), the numbers of the tables.
 """
 
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from pipeline.results.statistics.inference import ArmDifference, ArmInference, compare_arms
-from pipeline.results.statistics.significance import Improvement, paired_bootstrap
-from pipeline.results.summary.formatting import format_decimal, format_integer, format_percent
+from pipeline.results.statistics.significance import (
+    Improvement,
+    MatchedPairs,
+    mapsswe,
+    paired_bootstrap,
+)
 from pipeline.results.summary.run_summary import RunSummary
-from pipeline.results.summary.table import error_counts, speed_columns
+from pipeline.results.summary.table import error_counts
 from pipeline.runs import plateau
 from pipeline.runs.folder import Hypothesis
-from pipeline.runs.rows import Row
 
-MAX_LOADER_WAIT_SHARE = 0.10  # a larger share of the training time spent waiting is reported
-OVERFITTING_LOSS_RATIO = 1.10  # last dev loss over the lowest one; above it the run overfits
 SEED_KEY = "train.seed"
 
 
 @dataclass(frozen=True)
 class RunComparison:
-    """A run compared with the best run, on the test utterances that both have decoded."""
+    """A run compared with the best run, on the test utterances that both have decoded.
+
+    It speaks of these two trained networks, not of their settings.
+    """
 
     run_summary: RunSummary
     cer: Improvement
+    words: MatchedPairs  # of the word errors
     utterances: int
 
 
@@ -55,6 +60,10 @@ class Arm:
     @property
     def mean_test_cer(self) -> float:
         return statistics.fmean(self.test_cers)
+
+    @property
+    def mean_test_wer(self) -> float:
+        return statistics.fmean(row["wer"] for run in self.runs if (row := run.test_row))
 
     @property
     def standard_deviation(self) -> float:
@@ -93,19 +102,55 @@ class SweepComparison:
     arms: tuple[Arm, ...]  # in the order of the sweep
     best_arm: Arm | None  # by dev; the test split must not select
     best: RunSummary | None  # the best run on dev of the best arm
-    inference: ArmInference | None  # None: one arm, or no test utterance that all runs decoded
+    # Of the test CER and the test WER; None: no test utterance that all runs decoded.
+    inference: ArmInference | None
+    word_inference: ArmInference | None
     common_utterances: int  # test utterances that all runs of all arms decoded
     speakers_known: bool  # of these utterances
-    not_told_apart: tuple[Arm, ...]  # from the best arm, which is not among them
     differences: tuple[RunComparison, ...]  # of single runs to the best run, ascending
     escaped: tuple[RunSummary, ...]  # the earliest first
     not_escaped: tuple[RunSummary, ...]  # finished without an escape
 
+    @property
+    def not_told_apart(self) -> tuple[Arm, ...]:
+        """The other arms whose difference from the best arm is not shown."""
+        return tuple(
+            arm
+            for arm in self.arms
+            if arm is not self.best_arm and (found := self.difference(arm)) and not found.is_shown
+        )
+
     def difference(self, arm: Arm) -> ArmDifference | None:
         """Return the test CER of `arm` less that of the best arm, on the common utterances."""
+        return self._compare(self.inference, arm)
+
+    def word_difference(self, arm: Arm) -> ArmDifference | None:
+        """Return the test WER of `arm` less that of the best arm, on the common utterances."""
+        return self._compare(self.word_inference, arm)
+
+    def reduction(self, arm: Arm) -> tuple[float, float, float]:
+        """Return which share of the errors of `arm` the best arm avoids, with its interval."""
         if self.inference is None or self.best_arm is None:
+            return math.nan, math.nan, math.nan
+        found = self.inference.difference(self.arms.index(self.best_arm), self.arms.index(arm))
+        return -found.relative, -found.relative_high, -found.relative_low
+
+    def rate_interval(self, arm: Arm) -> tuple[float, float]:
+        """Return the 95 % interval of the arm's mean test CER; nan where chance is not known."""
+        return _rate_interval(self.inference, self.arms.index(arm))
+
+    def word_rate_interval(self, arm: Arm) -> tuple[float, float]:
+        """Return the 95 % interval of the arm's mean test WER; nan where chance is not known."""
+        return _rate_interval(self.word_inference, self.arms.index(arm))
+
+    def _compare(self, inference: ArmInference | None, arm: Arm) -> ArmDifference | None:
+        if inference is None or self.best_arm is None or len(self.arms) < 2:
             return None
-        return self.inference.difference(self.arms.index(arm), self.arms.index(self.best_arm))
+        return inference.difference(self.arms.index(arm), self.arms.index(self.best_arm))
+
+
+def _rate_interval(inference: ArmInference | None, arm: int) -> tuple[float, float]:
+    return inference.rate_interval(arm) if inference else (math.nan, math.nan)
 
 
 def compare_runs(run_summaries: Sequence[RunSummary]) -> SweepComparison:
@@ -116,20 +161,20 @@ def compare_runs(run_summaries: Sequence[RunSummary]) -> SweepComparison:
     arms = _group_arms(tested)
     best_arm = min(arms, key=lambda arm: arm.dev_selection_key, default=None)
     best = min(best_arm.runs, key=dev_selection_key) if best_arm else None
-    common = _find_common_utterances(arms)
-    speakers_known = all(each.speaker for each in common)
-    inference = _infer(arms, common, speakers_known) if len(arms) > 1 and common else None
-    alike = inference.not_told_apart_from(arms.index(best_arm)) if inference and best_arm else []
+    common = find_common_hypotheses(arms)
+    speakers_known = all(any(each.speaker for each in same) for same in common)
     return SweepComparison(
         run_count=len(run_summaries),
         finished_count=len(finished),
         arms=tuple(arms),
         best_arm=best_arm,
         best=best,
-        inference=inference,
+        inference=infer(arms, common, "cer") if common else None,
+        word_inference=infer(arms, common, "wer")
+        if any(each[0].words for each in common)
+        else None,
         common_utterances=len(common),
         speakers_known=speakers_known,
-        not_told_apart=tuple(arms[index] for index in alike if arms[index] is not best_arm),
         differences=tuple(_compare_others(best, tested)) if best else (),
         escaped=tuple(sorted(escaped, key=lambda run: run.escape_updates or 0)),
         not_escaped=tuple(run for run in tested if run.escape_updates is None),
@@ -153,42 +198,41 @@ def _compare_to_best(best: RunSummary, other: RunSummary) -> RunComparison | Non
     ours = [each for each in best.hypotheses_for("test") if each.utterance_id in theirs]
     if not ours:
         return None
-    errors_a, totals = error_counts(ours, "cer")
-    errors_b, _ = error_counts([theirs[each.utterance_id] for each in ours], "cer")
-    return RunComparison(other, paired_bootstrap(errors_a, errors_b, totals), len(ours))
+    other_side = [theirs[each.utterance_id] for each in ours]
+    (errors_a, totals), (words_a, _) = error_counts(ours, "cer"), error_counts(ours, "wer")
+    errors_b, words_b = (error_counts(other_side, rate)[0] for rate in ("cer", "wer"))
+    found = paired_bootstrap(errors_a, errors_b, totals)
+    return RunComparison(other, found, mapsswe(words_a, words_b), len(ours))
 
 
-def _find_common_utterances(arms: Sequence[Arm]) -> list[Hypothesis]:
-    """Return a hypothesis of each test utterance that all runs decoded, with its speaker if known.
+def find_common_hypotheses(arms: Sequence[Arm]) -> list[tuple[Hypothesis, ...]]:
+    """Return the hypotheses of all runs, in the order of the arms, of each common test utterance.
 
     An utterance whose reference differs between runs is another utterance.
     """
-    by_run = [_test_hypotheses(run) for arm in arms for run in arm.runs]
-    found = []
-    for key in by_run[0] if by_run else ():
-        same = [each[key] for each in by_run if key in each]
-        if len(same) == len(by_run) and same[0].chars:
-            found.append(next((each for each in same if each.speaker), same[0]))
-    return found
+    by_run = [
+        {(each.utterance_id, each.reference): each for each in run.hypotheses_for("test")}
+        for arm in arms
+        for run in arm.runs
+    ]
+    keys = [key for key, each in by_run[0].items() if each.chars] if by_run else []
+    return [
+        tuple(each[key] for each in by_run)
+        for key in keys
+        if all(key in each for each in by_run[1:])
+    ]
 
 
-def _test_hypotheses(run: RunSummary) -> dict[tuple[str, str], Hypothesis]:
-    return {(each.utterance_id, each.reference): each for each in run.hypotheses_for("test")}
+def infer(arms: Sequence[Arm], common: Sequence[Sequence[Hypothesis]], rate: str) -> ArmInference:
+    """Compare the arms on common utterances; those of unknown speakers count as one speaker.
 
-
-def _infer(arms: Sequence[Arm], common: Sequence[Hypothesis], speakers_known: bool) -> ArmInference:
-    """Compare the arms on common utterances; those of unknown speakers count as one speaker."""
-    keys = [(each.utterance_id, each.reference) for each in common]
-
-    def errors(run: RunSummary) -> np.ndarray:
-        hypotheses = _test_hypotheses(run)
-        return error_counts([hypotheses[key] for key in keys], "cer")[0]
-
-    return compare_arms(
-        [np.stack([errors(run) for run in arm.runs]) for arm in arms],
-        error_counts(common, "cer")[1],
-        [each.speaker if speakers_known else "" for each in common],
-    )
+    `common` as from `find_common_hypotheses`; `rate` is cer or wer.
+    """
+    counts = [error_counts(of_run, rate) for of_run in zip(*common, strict=True)]
+    ends = np.cumsum([len(arm.runs) for arm in arms])[:-1]
+    errors = np.split(np.stack([errors for errors, _ in counts]), ends)
+    names = [next((each.speaker for each in same if each.speaker), "") for same in common]
+    return compare_arms(errors, counts[0][1], names if all(names) else [""] * len(names))
 
 
 def _group_arms(tested: Sequence[RunSummary]) -> list[Arm]:
@@ -226,50 +270,3 @@ def _arm_label(run: RunSummary) -> str:
     parts = run.run.label.split(", ")
     seed = f"seed {run.run.settings[SEED_KEY]}"
     return ", ".join(part for part in parts if part != seed) if seed in parts else ""
-
-
-def describe_run(run: RunSummary) -> str:
-    """Return a few sentences about the state of a run, from its rows."""
-    dev = run.rows_for("dev")
-    if not dev:
-        return {
-            "missing": "Its folder does not exist yet.",
-            "waiting": "It has not started.",
-        }.get(run.state, "No epoch has ended yet.")
-    status = plateau.describe_status(
-        run.rows, run.experiment, is_last_epoch=run.state == "finished"
-    )
-    sentences = [f"{status[0].upper()}{status[1:]}."]
-    return " ".join([*sentences, *_describe_training(run, dev), *_describe_problems(run)])
-
-
-def _describe_training(run: RunSummary, dev: Sequence[Row]) -> Iterator[str]:
-    selected = run.selected_dev_row
-    if run.escape_updates is None or selected is None:
-        return
-    last, lowest = dev[-1], min(dev, key=lambda row: row["loss_per_character"])
-    last_loss, lowest_loss = last["loss_per_character"], lowest["loss_per_character"]
-    cer, epoch, finished = selected["cer"], selected["epoch"], run.state == "finished"
-    so_far = f"in epoch {epoch} of {last['epoch']}" if finished else f"so far, in epoch {epoch}"
-    yield f"Lowest dev CER {format_percent(cer)} {so_far}."
-    if last_loss > OVERFITTING_LOSS_RATIO * lowest_loss:
-        yield (
-            f"It overfits: the dev loss rose from {format_decimal(lowest_loss)} in epoch "
-            f"{lowest['epoch']} to {format_decimal(last_loss)}."
-        )
-    elif finished and epoch == last["epoch"]:
-        yield "The last epoch is the best one, so more epochs may help."
-
-
-def _describe_problems(run: RunSummary) -> Iterator[str]:
-    train = run.rows_for("train")
-    if not train:
-        return
-    if infeasible := train[-1]["infeasible"]:
-        yield (
-            f"{format_integer(infeasible)} training utterances have more labels than frames "
-            "and were left out."
-        )
-    waited = speed_columns(run)["loader_wait"]
-    if waited > MAX_LOADER_WAIT_SHARE:
-        yield f"{format_percent(waited)} of the training time was spent waiting for data."

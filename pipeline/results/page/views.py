@@ -13,7 +13,8 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.results.comparison.arms import describe_run, dev_selection_key
+from pipeline.results.comparison.arms import dev_selection_key
+from pipeline.results.comparison.run_description import describe_run
 from pipeline.results.figures.style import PALETTE
 from pipeline.results.summary.run_summary import RunSummary
 

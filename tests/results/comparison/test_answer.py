@@ -1,15 +1,19 @@
 """Tests of the answer: each sentence word for word, from runs whose errors are given."""
 
 import math
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from pipeline.results.comparison.answer import arms_table, sentences
+from pipeline.results.comparison.answer import sentences
 from pipeline.results.comparison.arms import compare_runs
+from pipeline.results.comparison.arms_table import arms_table
 from pipeline.results.summary.run_summary import RunSummary, RunSummaryState, SweepRun
 from pipeline.runs.folder import Hypothesis, RunFolder
 from tests.results.statistics.test_inference import draw_sweep
@@ -32,13 +36,17 @@ def make_run(
     names = [f"s{n}" for n in range(len(errors))] if speakers is None else speakers
     totals = lengths or [LENGTH] * len(errors)
     hypotheses = [
-        Hypothesis(f"u{n}", "test", "R", "H", wrong, total, *[0] * 10, speaker=name)
+        replace(
+            Hypothesis(f"u{n}", "test", "R", "H", wrong, total, *[0] * 10, speaker=name),
+            word_errors=wrong,
+            words=total,
+        )
         for n, (wrong, total, name) in enumerate(zip(errors, totals, names, strict=True))
     ]
     cer = sum(errors) / max(sum(totals), 1)
     dev: dict[str, Any] = {
         "cer": cer if dev_cer is None else dev_cer, "epoch": 1, "updates": 9, "split": "dev",
-        "loss_per_character": 1.0, "reference_loss": 3.0, "input_dependence": 1.0,
+        "wer": cer, "loss_per_character": 1.0, "reference_loss": 3.0, "input_dependence": 1.0,
     }  # fmt: skip
     rows: Any = [dev, {**dev, "cer": cer, "split": "test"}] if state == "finished" else []
     run = SweepRun(
@@ -65,22 +73,29 @@ HIGH, LOW = (0.09, 0.10, 0.11), (0.036, 0.040, 0.044)
 
 
 def test_a_difference_that_is_shown_has_its_size_and_interval():
-    """6 points plus or minus 2.776 * sqrt((0.010^2 + 0.004^2) / 3)."""
+    """6 points plus or minus 2.776 * sqrt((0.010^2 + 0.004^2) / 3), which is 1.73.
+
+    The mean is 4 % times exp(2.776 * 0.1 / sqrt(3)) at most. With the logarithmic mean
+    0.06 / log(2.5), the ratio is 0.4 times exp(0.0173 / 0.0655) at most: 48 to 69 % fewer errors.
+    """
     assert answer(make_arm("mel", HIGH), make_arm("power", LOW)) == [
         (
-            "Best on dev: power, mean test CER 4.0 % over 3 seeds; better than mel by 6.0 points "
-            "(simultaneous 95 % interval 4.3 to 7.7)."
-        )
+            "Best on dev: power, mean test CER 4.0 % over 3 seeds (95 % interval 3.4 to 4.7); "
+            "better than mel by 6.0 points (simultaneous 95 % interval 4.3 to 7.7), 60 % fewer "
+            "errors (48 to 69)."
+        ),
+        "Its test WER is 4.0 % (95 % interval 3.4 to 4.7); by WER the verdict is the same.",
     ]
 
 
 def test_the_arms_that_are_alike_follow_those_that_are_beaten():
     """Tukey's quantile of three arms with 6 degrees of freedom is 3.068; they deviate by 9.6 %."""
     close = (0.040, 0.038, 0.045)
-    (sentence,) = answer(make_arm("mel", HIGH), make_arm("power", LOW), make_arm("zca", close))
-    assert sentence == (
-        "Best on dev: power, mean test CER 4.0 % over 3 seeds; better than mel by 6.0 points "
-        "(simultaneous 95 % interval 4.2 to 7.8); cannot be told apart from it: zca."
+    sentence, _ = answer(make_arm("mel", HIGH), make_arm("power", LOW), make_arm("zca", close))
+    assert re.sub(r"\), .* % fewer errors \(.*?\)", ")", sentence) == (
+        "Best on dev: power, mean test CER 4.0 % over 3 seeds (95 % interval 3.5 to 4.6); better "
+        "than mel by 6.0 points (simultaneous 95 % interval 4.2 to 7.8); cannot be told apart "
+        "from it: zca."
     )
 
 
@@ -88,11 +103,15 @@ def test_equal_arms_get_no_claim_but_what_would_have_been_shown():
     """(2.776 + 0.842) * sqrt(2 * 0.003^2 / 3) is 0.9 points; half of it needs 4 x 3 seeds."""
     mel, power = (0.027, 0.030, 0.033), (0.030, 0.033, 0.027)
     assert answer(make_arm("mel", mel), make_arm("power", power)) == [
-        "Best on dev: mel, mean test CER 3.0 % over 3 seeds; cannot be told apart from it: power.",
+        (
+            "Best on dev: mel, mean test CER 3.0 % over 3 seeds (95 % interval 2.6 to 3.5); cannot "
+            "be told apart from it: power."
+        ),
         (
             "The smallest difference that this sweep could have shown is 0.9 points (with a power "
             "of 80 %); 12 seeds per arm would show half of it."
         ),
+        "Its test WER is 3.0 % (95 % interval 2.6 to 3.5); by WER the verdict is the same.",
     ]
 
 
@@ -102,24 +121,30 @@ def test_where_speakers_are_the_chance_more_seeds_do_not_help():
                      for arm in "ab")  # fmt: skip
     found = answer(first, second)
     assert found[0].endswith("; cannot be told apart from it: b.")
-    assert found[1].endswith("; to show half of it, more test speakers are needed, not more seeds.")
+    assert found[1].endswith(
+        "; 40 test speakers would show half of it, more seeds alone would not."
+    )  # four times as many
 
 
 def test_an_arm_with_a_lower_test_cer_is_named_but_does_not_become_the_best():
     found = answer(make_arm("mel", HIGH, dev_cer=0.01), make_arm("power", LOW, dev_cer=0.02))
     assert found == [
-        "Best on dev: mel, mean test CER 10.0 % over 3 seeds.",
+        "Best on dev: mel, mean test CER 10.0 % over 3 seeds (95 % interval 8.5 to 11.7).",
         (
             "On test it is beaten by power by 6.0 points (simultaneous 95 % interval 4.3 to 7.7), "
             "but the best arm is selected on dev."
         ),
+        "Its test WER is 10.0 % (95 % interval 8.5 to 11.7); by WER the verdict is the same.",
     ]
 
 
 def test_one_seed_cannot_tell():
     assert answer(make_arm("mel", [0.1]), make_arm("power", [0.04])) == [
         "Best on dev: power, test CER 4.0 % with one seed.",
-        "One seed per arm cannot tell whether a difference is chance. Run it with SEEDS=3.",
+        (
+            "One seed per arm cannot tell whether a difference is chance. Run it with three: "
+            "make sweep SWEEP=… SEEDS=3"
+        ),
     ]
 
 
@@ -127,7 +152,10 @@ def test_three_speakers_are_enough_and_are_no_second_reason():
     three = {"speakers": [f"s{n % 3}" for n in range(SPEAKERS)]}
     found = answer(make_arm("mel", [0.1], **three), make_arm("power", [0.04], **three))
     assert found[1:] == [
-        "One seed per arm cannot tell whether a difference is chance. Run it with SEEDS=3."
+        (
+            "One seed per arm cannot tell whether a difference is chance. Run it with three: "
+            "make sweep SWEEP=… SEEDS=3"
+        )
     ]
 
 
@@ -162,7 +190,7 @@ def test_few_speakers_decide_nothing(count: int, words: str):
 
 def test_three_speakers_decide():
     three = {"speakers": [f"s{n % 3}" for n in range(SPEAKERS)]}
-    (sentence,) = answer(make_arm("mel", HIGH, **three), make_arm("power", LOW, **three))
+    sentence, _ = answer(make_arm("mel", HIGH, **three), make_arm("power", LOW, **three))
     assert "better than mel by 6.0 points" in sentence
 
 
@@ -184,9 +212,16 @@ def test_before_a_run_has_finished_there_is_no_answer():
 
 
 def test_one_arm_has_nothing_to_be_compared_with():
-    assert answer(make_arm("mel", HIGH)) == [
-        "Only one arm: mel, mean test CER 10.0 % over 3 seeds."
-    ]
+    """The interval is 10 % times exp(4.303 * 0.1 / sqrt(3)) at most, with 2 degrees of freedom."""
+    (sentence,) = answer(make_arm("mel", HIGH))
+    found = re.fullmatch(
+        r"Only one arm: mel, mean test CER 10.0 % over 3 seeds \(95 % interval (.*) to (.*)\)\.",
+        sentence,
+    )
+    assert found
+    half = 0.1 * stats.t.ppf(0.975, 2) / math.sqrt(3)
+    expected = [10 * math.exp(-half), 10 * math.exp(half)]
+    assert [float(each) for each in found.groups()] == pytest.approx(expected, rel=0.01)
 
 
 def test_arms_with_different_test_sets_are_not_compared():
@@ -206,12 +241,33 @@ def test_a_smaller_common_test_set_is_mentioned():
     )
 
 
+def test_the_verdict_by_words_is_told_where_it_differs():
+    def with_words(runs: list[RunSummary], cers: Sequence[float]) -> list[RunSummary]:
+        for run, cer in zip(runs, cers, strict=True):
+            words = [replace(each, word_errors=round(cer * LENGTH)) for each in run.hypotheses]
+            object.__setattr__(run, "hypotheses", words)
+        return runs
+
+    mel = with_words(make_arm("mel", HIGH), (0.036, 0.041, 0.043))
+    found = answer(mel, make_arm("power", LOW))
+    assert "better than mel" in found[0]
+    assert found[-1].endswith("; by WER, it cannot be told apart from mel.")
+
+
+def test_the_command_that_adds_seeds_is_complete():
+    runs = [*make_arm("mel", [0.1]), *make_arm("power", [0.04])]
+    command = "make sweep SWEEP=configs/sweeps/a.yaml SEEDS=1 WORK=here"
+    found = sentences(compare_runs(runs), command)[1]
+    assert found.endswith(": make sweep SWEEP=configs/sweeps/a.yaml WORK=here SEEDS=3")
+
+
 def test_many_arms_are_named_up_to_the_fifth():
     worse = [make_arm(f"a{n}", [cer * (4 + n / 10) for cer in LOW]) for n in reversed(range(8))]
-    (sentence,) = answer(*worse, make_arm("best", LOW))
+    sentence, _ = answer(*worse, make_arm("best", LOW))
     assert sentence.count(" points ") == 5
     assert sentence.startswith(
-        "Best on dev: best, mean test CER 4.0 % over 3 seeds; better than a0 by 12.0 points ("
+        "Best on dev: best, mean test CER 4.0 % over 3 seeds (95 % interval 3.5 to 4.5); better "
+        "than a0 by 12.0 points ("
     )
     assert sentence.endswith(" and 3 more.")
 

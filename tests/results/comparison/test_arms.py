@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.results.comparison.arms import compare_runs, describe_run
+from pipeline.results.comparison.arms import compare_runs
+from pipeline.results.comparison.run_description import describe_run
 from pipeline.results.summary.run_summary import RunSummary, SweepRun, read_run
 from pipeline.runs.folder import RunFolder
 from tests.results.examples import NEVER_ESCAPES, NOW, RunScenario, make_run
@@ -266,8 +267,10 @@ def test_a_run_on_the_plateau_counts_as_all_wrong_in_its_arm(tmp_path: Path):
 
 def test_one_arm_is_compared_with_nothing(tmp_path: Path):
     found = compare_runs(read_arms(tmp_path, {"mel": [learner(0.1), learner(0.1, 1)]}))
-    assert found.inference is None
+    assert found.difference(found.arms[0]) is None
     assert found.common_utterances == 12
+    low, high = found.rate_interval(found.arms[0])
+    assert low < found.arms[0].mean_test_cer < high
 
 
 def test_a_run_that_two_labels_name_counts_once(tmp_path: Path):

@@ -107,8 +107,8 @@ def test_the_seed_deviation_is_pooled_over_the_arms():
     errors = [np.full((1, 30), 1).repeat(3, 0) * np.array([[80], [100], [120]]),
               np.full((1, 30), 1).repeat(2, 0) * np.array([[36], [44]])]  # fmt: skip
     said = compare_arms(errors, totals, [str(n % 5) for n in range(30)])
-    assert said.seed_freedom == 3
-    assert said.seed_deviation == pytest.approx(math.sqrt((2 * 0.2**2 + 2 * 0.1**2) / 3))
+    assert said.variance.freedom == 3
+    assert said.variance.deviation == pytest.approx(math.sqrt((2 * 0.2**2 + 2 * 0.1**2) / 3))
     assert said.rates == pytest.approx([0.1, 0.04])
 
 
@@ -157,7 +157,7 @@ def test_an_arm_among_the_blanks_does_not_hide_the_spread_of_the_others():
     arms, totals, speakers = draw_sweep(rng, [1, 1], seeds=3, speakers=10, seed_deviation=0.2)
     blank = np.repeat(totals[None], 3, axis=0)
     without, with_blank = (compare_arms(each, totals, speakers) for each in (arms, [*arms, blank]))
-    assert with_blank.seed_deviation == pytest.approx(without.seed_deviation)
+    assert with_blank.variance.deviation == pytest.approx(without.variance.deviation)
     assert with_blank.difference(2, 0).is_shown
 
 
@@ -169,3 +169,70 @@ def test_the_seeds_that_would_show_a_difference_are_enough_and_not_too_many():
     assert needed > 3
     assert said.seeds_to_show(0.0, 0, 1) is None  # no number of seeds shows nothing
     assert said.seeds_to_show(2 * said.smallest_detectable(0, 1), 0, 1) <= 3
+
+
+def test_the_limits_of_a_difference_are_possible_differences():
+    rng = np.random.default_rng(8)
+    drawn = draw_sweep(rng, [0.5, 8.0], seeds=2, speakers=3, seed_deviation=0.4)
+    said = compare_arms(*drawn)
+    for arm, reference in ((0, 1), (1, 0)):
+        found = said.difference(arm, reference)
+        assert -1 <= found.low < found.difference < found.high <= 1
+        assert found.relative_low > -1
+    arm = np.array([[10], [80]]) * np.ones((1, 12), int)
+    wide = compare_arms([arm, arm], np.full(12, 100), [str(n % 6) for n in range(12)])
+    assert (wide.difference(0, 1).low, wide.difference(0, 1).high) == (-1, 1)
+
+
+def test_an_arm_of_blanks_adds_no_chance_of_speakers_to_its_difference():
+    """The blanks of every speaker are wrong; so the interval is as wide as the other arm's."""
+    rng = np.random.default_rng(9)
+    arms, totals, speakers = draw_sweep(rng, [0.5] * 3, seeds=3, speakers=10, seed_deviation=0.1)
+    said = compare_arms([*arms, np.repeat(totals[None], 3, axis=0)], totals, speakers)
+    own = said.standard_error(3, 0)
+    assert own < 2 * float(np.std([arm.sum(1) / totals.sum() for arm in arms]))
+    assert said.difference(3, 0).high < 1
+
+
+def test_the_relative_difference_has_the_sign_and_the_verdict_of_the_difference():
+    rng = np.random.default_rng(10)
+    for factors in ([1.0, 0.5], [1.0, 0.95], [1.0, 1.0]):
+        said = compare_arms(*draw_sweep(rng, factors, seeds=3, speakers=10, seed_deviation=0.1))
+        found, back = said.difference(1, 0), said.difference(0, 1)
+        assert found.relative == pytest.approx(found.difference / said.rates[0])
+        assert (found.relative_high < 0 or found.relative_low > 0) == found.is_shown
+        assert 1 + found.relative_low == pytest.approx(1 / (1 + back.relative_high))
+
+
+@pytest.mark.parametrize("seeds", [2, 5])
+def test_the_interval_of_a_rate_is_students_where_only_seeds_matter(seeds: int):
+    rng = np.random.default_rng(seeds)
+    factors = 1 + 0.1 * rng.standard_normal((seeds, 1))
+    errors = np.round(8_000 * factors * np.ones((1, 40))).astype(int)
+    totals, speakers = np.full(40, 100_000), [str(number % 8) for number in range(40)]
+    low, high = compare_arms([errors], totals, speakers).rate_interval(0)
+    rates = errors[:, 0] / 100_000
+    half = stats.t.ppf(0.975, seeds - 1) * stats.sem(rates) / rates.mean()
+    assert [math.log(each / rates.mean()) for each in (low, high)] == pytest.approx(
+        [-half, half], rel=0.03
+    )
+
+
+def test_the_rate_of_one_seed_has_no_interval_and_equal_seeds_have_that_of_their_speakers():
+    assert all(map(math.isnan, compare(2, seeds=1).rate_interval(0)))
+    rng = np.random.default_rng(3)
+    one = rng.integers(700, 900, (1, 12)).repeat(2, axis=0)
+    speakers = [str(number) for number in range(12)]
+    low, high = compare_arms([one], np.full(12, 10_000), speakers).rate_interval(0)
+    rates = one[0] / 10_000
+    judge = stats.ttest_1samp(rates, 0).confidence_interval(0.95)
+    assert (low, high) == pytest.approx((judge.low, judge.high), rel=0.005)
+
+
+def test_the_speakers_that_would_show_a_difference_are_enough():
+    said = compare(2, seed_deviation=0.01, favour=0.4, seeds=10)
+    goal = 0.5 * said.smallest_detectable(0, 1)
+    needed = said.speakers_to_show(goal, 0, 1)
+    assert needed is not None
+    assert 30 <= needed <= 60  # about four times the 10
+    assert said.speakers_to_show(0.0, 0, 1) is None

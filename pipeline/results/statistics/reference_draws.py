@@ -1,0 +1,86 @@
+"""Reference draws: sweeps of the same shape whose arms are equal, drawn from the model of chance.
+
+In:   components of variance.
+Out:  the largest |t| of any pair in each drawn sweep; |t| of single arms. NumPy only.
+Not here: the statistics of the real sweep (inference.py), its components (variance.py).
+
+Each drawn sweep estimates its variances as the real one does, so the quantile of its |t| allows for
+few seeds, few speakers, speakers of unequal size, and pooling.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline.results.statistics.variance import Variance, variance_of_differences
+from pipeline.shapes import Float64
+
+EVEN_WEIGHT = 10  # degrees of freedom
+MAX_DRAWN_VALUES = 4_000_000  # held at once: 16 MB
+
+
+def draw_largest_t(variance: Variance, draws: int, seed: int) -> Float64[np.ndarray, " D"]:
+    """Return the largest |t| of all pairs of arms in each of `draws` sweeps."""
+    rng = np.random.default_rng(seed)
+    arms, speakers = variance.counts.shape
+    upper = np.triu_indices(arms, 1)
+    at_once = max(1, MAX_DRAWN_VALUES // (arms * (arms + speakers)))
+    found = []
+    for begun in range(0, draws, at_once):
+        size = min(at_once, draws - begun)
+        rates, of_speakers = _draw_over_speakers(rng, variance, size)
+        rates = rates + _draw_over_seeds(rng, variance, size)
+        of_seeds = variance.deviation**2 * rng.chisquare(variance.freedom, size) / variance.freedom
+        per_arm = 1 / variance.seeds
+        inverse = (per_arm[:, None] + per_arm)[upper]
+        squared = np.maximum(of_speakers[:, upper[0], upper[1]] - variance.noise * inverse, 0)
+        squared = squared + of_seeds[:, None] * inverse
+        difference = np.abs(rates[:, upper[0]] - rates[:, upper[1]])
+        found.append((difference / np.sqrt(np.maximum(squared, np.finfo(float).tiny))).max(1))
+    return np.concatenate(found)
+
+
+def _draw_over_speakers(
+    rng: np.random.Generator, variance: Variance, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return rates (D, K) less 1, and the estimated variance (D, K, K) of each difference.
+
+    How strongly each speaker favours arms is estimated from the arms. Few arms estimate it badly,
+    and equal strengths, which have the heavier tails, are given more weight.
+    """
+    share_G = variance.share
+    arms, speakers = variance.counts.shape
+    even_G = share_G**2 / (share_G**2).sum()
+    weight = (arms - 1) / (arms - 1 + EVEN_WEIGHT)
+    parts_G = (
+        weight * variance.interaction_by_speaker + (1 - weight) * even_G * variance.interaction
+    )
+    spread_G = np.sqrt(parts_G).astype(np.float32)
+    moved = rng.standard_normal((size, arms, speakers), dtype=np.float32) * spread_G
+    rates = moved.sum(2)
+    moved -= rates[:, :, None] * share_G.astype(np.float32)
+    correction = speakers / (speakers - 1)
+    gram = correction * (moved @ moved.transpose(0, 2, 1))
+    trace = np.trace(gram, axis1=1, axis2=2)
+    pooled = 2 * (trace - gram.sum((1, 2)) / arms) / max(arms - 1, 1)
+    return rates, np.maximum(variance_of_differences(gram), pooled[:, None, None])
+
+
+def _draw_over_seeds(rng: np.random.Generator, variance: Variance, size: int) -> np.ndarray:
+    """Return what the part of the seeds that all speakers share adds to the rates, (D, K)."""
+    shared = max(variance.deviation**2 - variance.noise, 0.0)
+    return rng.standard_normal((size, len(variance.seeds))) * np.sqrt(shared / variance.seeds)
+
+
+def draw_single_t(
+    parts: Sequence[tuple[float, int]], draws: int, seed: int
+) -> Float64[np.ndarray, " D"]:
+    """Return |t| of one rate whose variance is a sum; `parts`: variance and degrees of freedom."""
+    rng = np.random.default_rng(seed)
+    squared = np.zeros(draws)
+    for variance, freedom in parts:
+        squared += variance * rng.chisquare(freedom, draws) / freedom
+    total = math.sqrt(sum(variance for variance, _ in parts))
+    moved = total * np.abs(rng.standard_normal(draws))
+    return np.asarray(moved / np.sqrt(np.maximum(squared, np.finfo(float).tiny)))
