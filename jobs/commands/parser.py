@@ -7,13 +7,16 @@ status are quick, and a login node loads no library that it does not need.
 """
 
 import argparse
+import difflib
 import gc
 import os
+import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
 from jobs.commands.arguments import (
+    SUMMARIES,
     VERB_GROUPS,
     Subparsers,
     add_dry_run_option,
@@ -57,8 +60,11 @@ VERBS_ACCEPTING_SWEEP_NAME = {"status", "cancel", "report"}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; without a verb, print the list of verbs."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
     parser = build_parser()
-    options = parser.parse_args(arguments)
+    if words and not words[0].startswith("-") and words[0] not in VERB_MODULES:
+        parser.error(_unknown_verb_message(words[0]))
+    options = parser.parse_args(words)
     if options.verb is None:
         parser.print_help()
         return DONE
@@ -68,6 +74,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # To look for plugins, pydantic would read the metadata of every installed package.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     return exit_code(lambda: _run(options, process_ends=arguments is None))
+
+
+def _unknown_verb_message(word: str) -> str:
+    """Return the message; argparse's own would name the verb that only this program uses."""
+    close = difflib.get_close_matches(word, SUMMARIES, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"the verbs are {', '.join(SUMMARIES)}"
+    return f"unknown verb {word!r}; {hint}"
 
 
 def _run(options: argparse.Namespace, *, process_ends: bool) -> int:

@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 from jobs.display.live import watch
@@ -25,6 +26,7 @@ from pipeline.files import InputError
 from pipeline.runs.folder import RunFolder
 
 MAX_LISTED_RUNS = 8  # run ids in an error message
+STOP_POLL_INTERVAL_S = 0.1
 
 
 def status(options: argparse.Namespace) -> int:
@@ -87,12 +89,18 @@ def sweep_folder(options: argparse.Namespace) -> SweepFolder:
 
 
 def _stop_local_process(folder: SweepFolder) -> bool:
-    """Send SIGTERM to the process that runs the tasks here; it stops its child processes."""
+    """Send SIGTERM to the process that runs the tasks here, and wait until all are saved.
+
+    The process stops its child processes. One that hangs is waited for until its mark is too old.
+    """
     pid = owner_pid(folder.owner_file)
     if pid is None:
         return False
-    os.kill(pid, signal.SIGTERM)
     print_line(f"stopping process {pid}; it saves first")
+    os.kill(pid, signal.SIGTERM)
+    while owner_pid(folder.owner_file) == pid:
+        time.sleep(STOP_POLL_INTERVAL_S)
+    print_line(f"process {pid} has stopped")
     return True
 
 

@@ -93,9 +93,8 @@ def _spectra_sweep(corpus_file: Path, changes: list[str]) -> Sweep:
         content = {"corpus": corpus.model_dump(), "features": {"spectrum": spectrum}}
         for key, value in changed.items():
             set_key(content, key, value)
-        swept.append(
-            SweptExperiment(spectrum, {}, validate_settings(Experiment, content, corpus_file))
-        )
+        experiment = validate_settings(Experiment, content, corpus_file, changed)
+        swept.append(SweptExperiment(spectrum, {}, experiment))
     name = changed_name(f"features-{corpus.name}", changed)
     return Sweep(name, "", corpus_file, tuple(swept), changes=changed)
 

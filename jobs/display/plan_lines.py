@@ -13,12 +13,13 @@ from pipeline.config.sweep import Sweep
 def opening_lines(sweep: Sweep) -> list[str]:
     """Return how many runs a sweep has, and their cost; nothing for a sweep of one run.
 
-    `spectrum: 3 arms x 3 seeds = 9 runs`
+    `spectrum: 3 arms x 3 seeds = 9 runs`; two labels of one experiment are one run.
     """
     if len(sweep.experiments) == 1:
         return []
-    seeds = sorted({len(arm) for arm in sweep.arms})
-    arms, runs = count_text(len(sweep.arms), "arm"), count_text(len(sweep.experiments), "run")
+    runs_of_arms = [len({swept.experiment for swept in arm}) for arm in sweep.arms]
+    seeds = sorted(set(runs_of_arms))
+    arms, runs = count_text(len(runs_of_arms), "arm"), count_text(sum(runs_of_arms), "run")
     each = (
         f" x {count_text(seeds[0], 'seed')}"
         if len(seeds) == 1

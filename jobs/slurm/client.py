@@ -15,10 +15,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobs.messages import print_line
 from jobs.slurm import reasons
 from pipeline.files import InputError, json_digest
 
-SLURM_COMMAND_TIMEOUT_S = 60
+SLURM_COMMAND_TIMEOUT_S = 30
+RETRY_TIMEOUT_S = 15  # after this time an unreachable scheduler is not tried again
 
 SQUEUE_FORMAT = "%i|%T|%r|%P|%a|%q|%S|%k"
 
@@ -156,12 +158,17 @@ def run_slurm_command(command: list[str], *, retry: bool = False, **environment:
     `retry`: try again while SLURM is busy, as a submission does; a status display does not wait.
     Raises SchedulerError.
     """
+    began = time.monotonic()
     for seconds in reasons.RETRY_DELAYS_S if retry else ():
         try:
             return _run_once(command, environment)
         except SchedulerError as error:
-            if not reasons.is_transient(str(error)):
+            if not reasons.is_transient(str(error)) or time.monotonic() - began > RETRY_TIMEOUT_S:
                 raise
+            if seconds == reasons.RETRY_DELAYS_S[0]:
+                print_line(
+                    f"{command[0]}: SLURM does not answer; trying again for {RETRY_TIMEOUT_S} s"
+                )
             time.sleep(seconds)
     return _run_once(command, environment)
 

@@ -275,8 +275,12 @@ def load_experiment(
     path: Path,
     changes: Mapping[str, Any] | None = None,
     read: Callable[[Path], dict[str, Any]] = read_yaml,
+    *,
+    typed: Mapping[str, Any] | None = None,
 ) -> Experiment:
     """Read an experiment file and apply `changes` (dotted key -> value).
+
+    `typed`: those of them that SET made, which an error then names; by default all.
 
     `corpus:` in the file is the path of a corpus file, relative to the experiment file. A resolved
     experiment, as stored in a run folder, holds the corpus settings instead. `read` replaces the
@@ -288,4 +292,4 @@ def load_experiment(
     if isinstance(content.get("corpus"), str):
         corpus = load_corpus(Path(os.path.normpath(path.parent / content["corpus"])), read)
         content["corpus"] = corpus.model_dump()
-    return validate_settings(Experiment, content, path)
+    return validate_settings(Experiment, content, path, (changes or {}) if typed is None else typed)

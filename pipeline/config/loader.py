@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import yaml
@@ -100,19 +101,37 @@ def dump_yaml(model: BaseModel) -> str:
     return yaml.dump(content, Dumper=SafeDumper, sort_keys=False, allow_unicode=True)
 
 
-def validate_settings(model_class: type[Model], content: Any, path: Path) -> Model:
+def validate_settings(
+    model_class: type[Model],
+    content: Any,
+    path: Path,
+    changes: Mapping[str, Any] = MappingProxyType({}),
+) -> Model:
     """Return `content` as a `model_class`.
 
     Raises InputError that names the file, the dotted key, the value, the limit and the likely
-    spelling.
+    spelling; and SET, if one of its `changes` (dotted key -> value) may be the reason.
     """
     try:
         return model_class.model_validate(content)
     except ValidationError as error:
-        message = _describe_wrong_kind(model_class, content) or "; ".join(
-            _error_messages(model_class, error)
+        messages = _error_messages(model_class, error)
+        text = "; ".join(f"{key or 'the file'}: {message}" for key, message in messages.items())
+        where = f"{path}{_describe_changes(changes, messages)}"
+        raise InputError(f"{where}: {_describe_wrong_kind(model_class, content) or text}") from None
+
+
+def _describe_changes(changes: Mapping[str, Any], wrong_keys: Iterable[str]) -> str:
+    """Return the changes of the wrong keys, of keys below them or above them."""
+    suspects = [
+        f"{changed}={value}"
+        for changed, value in changes.items()
+        if any(
+            f"{changed}.".startswith(f"{key}.") or f"{key}.".startswith(f"{changed}.") or not key
+            for key in wrong_keys
         )
-        raise InputError(f"{path}: {message}") from None
+    ]
+    return f", changed by SET {' '.join(suspects)}" if suspects else ""
 
 
 # Key that only one kind of settings file has -> the kind, and the command that reads it.
@@ -153,6 +172,11 @@ def parse_changes(assignments: Iterable[str]) -> dict[str, Any]:
                 'SET="train.epochs=3 model.clamp=null"'
             )
         changes[key] = _parse_scalar(value)
+        if isinstance(changes[key], dict):
+            raise InputError(
+                f"SET: {assignment!r} would replace all settings below {key}; change single ones, "
+                f"such as {key}.{next(iter(changes[key]), 'name')}=…"
+            )
     return changes
 
 
@@ -204,8 +228,11 @@ def _suggest_file(path: Path) -> str:
     return f"; did you mean {path.parent / close[0]}?" if close else ""
 
 
-def _error_messages(model_class: type[BaseModel], error: ValidationError) -> list[str]:
-    """Return one message per key; the errors of the branches of a union are joined by `or`."""
+def _error_messages(model_class: type[BaseModel], error: ValidationError) -> dict[str, str]:
+    """Return dotted key -> message; the errors of the branches of a union are joined by `or`.
+
+    The key of an error that concerns the whole file is "".
+    """
     found: dict[str, list[str]] = {}
     for problem in error.errors():
         *parents, last = map(str, problem["loc"] or [""])
@@ -214,8 +241,8 @@ def _error_messages(model_class: type[BaseModel], error: ValidationError) -> lis
             keys.append(last)  # a typed key may look like pydantic's name of a branch
         keys = list(filter(None, keys))
         message = _error_message(model_class, keys, dict(problem))
-        found.setdefault(".".join(keys) or "the file", []).append(message)
-    return [f"{key}: {' or '.join(dict.fromkeys(messages))}" for key, messages in found.items()]
+        found.setdefault(".".join(keys), []).append(message)
+    return {key: " or ".join(dict.fromkeys(messages)) for key, messages in found.items()}
 
 
 # Pydantic's name of a union branch in an error location; no setting is named like this.

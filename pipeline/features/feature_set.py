@@ -67,9 +67,11 @@ class FeatureSetDescription(Settings):
 
 
 def read_description(folder: Path) -> FeatureSetDescription:
-    return validate_settings(
-        FeatureSetDescription, read_yaml(folder / DESCRIPTION_FILE), folder / DESCRIPTION_FILE
-    )
+    path = folder / DESCRIPTION_FILE
+    try:
+        return validate_settings(FeatureSetDescription, read_yaml(path), path)
+    except InputError as error:
+        raise InputError(f"{error}; {REBUILD_HINT}") from None
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,7 @@
 """A wrong setting is refused in one line; an identity depends on what changes the result."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -182,6 +183,41 @@ def test_changes_are_typed_as_yaml_and_as_numbers():
 def test_a_change_that_is_not_a_yaml_value_is_refused(value: str):
     with pytest.raises(InputError, match="is not a YAML value"):
         parse_changes([f"train.epochs={value}"])
+
+
+def test_a_change_of_a_whole_section_is_refused_with_a_change_that_is_possible():
+    message = (
+        r"^SET: 'train=\{epochs: 1\}' would replace all settings below train; change single ones, "
+        r"such as train\.epochs=…$"
+    )
+    with pytest.raises(InputError, match=message):
+        parse_changes(["train={epochs: 1}"])
+    with pytest.raises(InputError, match=r"such as train\.name=…$"):
+        parse_changes(["train={}"])
+
+
+@pytest.mark.parametrize(
+    ("change", "suffix"),
+    [
+        ({"train.epochs": "many"}, ", changed by SET train.epochs=many: train.epochs: 'many' — "),
+        ({"train.epoch": 3}, ", changed by SET train.epoch=3: train.epoch: unknown key; did you "),
+        ({"train": 3}, ", changed by SET train=3: train: 3 — "),
+        ({"features.mel_low_hz": 9e3}, ", changed by SET features.mel_low_hz=9000.0: features"),
+    ],
+)
+def test_the_error_of_a_change_names_set(
+    experiment_file: Path, change: dict[str, Any], suffix: str
+):
+    with pytest.raises(InputError) as refused:
+        load_experiment(experiment_file, {"decode.beam": 4, **change})
+    assert str(refused.value).startswith(f"{experiment_file}{suffix}")
+
+
+def test_the_error_of_the_file_does_not_name_set(experiment_file: Path):
+    experiment_file.write_text(experiment_file.read_text() + "modl: {}\n")
+    with pytest.raises(InputError) as refused:
+        load_experiment(experiment_file, {"decode.beam": 4})
+    assert str(refused.value).startswith(f"{experiment_file}: modl: unknown key")
 
 
 def test_a_change_below_a_value_is_refused(experiment_file: Path):

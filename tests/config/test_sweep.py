@@ -56,6 +56,19 @@ def test_a_grid_keeps_the_written_order(folder: Path):
     assert loaded.experiments[1].experiment.train.epochs == 5
 
 
+def test_the_error_of_a_sweep_names_set_only_if_set_is_the_reason(folder: Path):
+    path = folder / "sweep.yaml"
+    path.write_text("base: base.yaml\naxes: {train.epochs: [many]}\n")
+    with pytest.raises(InputError) as refused:
+        load_sweep(path, {"decode.beam": 4})
+    assert "SET" not in str(refused.value)
+    path.write_text("base: base.yaml\naxes: {train.epochs: [3]}\n")
+    with pytest.raises(
+        InputError, match=r"base\.yaml, changed by SET decode\.beam=1: decode\.beam: "
+    ):
+        load_sweep(path, {"decode.beam": 1})
+
+
 def test_a_list_may_name_its_entries_and_their_bases(folder: Path):
     loaded = sweep(
         folder,

@@ -218,6 +218,13 @@ def test_shards_of_an_unknown_engine_go_with_any_other(folder: Path):
     assert len(features.utterances) == 9
 
 
+def test_a_description_that_cannot_be_read_says_how_to_write_it_again(folder: Path):
+    for content in ("", "version: [", "version: 1\n"):
+        (folder / DESCRIPTION_FILE).write_text(content)
+        with pytest.raises(InputError, match=r"; run make features again to rebuild it$"):
+            FeatureSet.open(folder)
+
+
 def test_everything_is_missing_from_a_folder_that_is_not_there(tmp_path: Path):
     assert missing_shards(tmp_path / "nothing", 3) == [0, 1, 2]
     with pytest.raises(InputError, match=r"feature_set\.yaml: no such file"):

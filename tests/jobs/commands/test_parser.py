@@ -112,6 +112,19 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
     return printed
 
 
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [("statsu", "did you mean 'status'?"), ("xyz", "the verbs are demo, features")],
+)
+def test_an_unknown_verb_is_refused_with_the_verbs_that_a_person_types(capsys, word, hint):
+    with pytest.raises(SystemExit) as ended:
+        parser.main([word, "x.yaml"])
+    errors = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert f"unknown verb '{word}'; {hint}" in errors
+    assert "task" not in errors
+
+
 def test_a_missing_sweep_file_is_refused_with_the_likely_one(capsys, tmp_path):
     (tmp_path / "spectrum.yaml").write_text("base: x.yaml\n")
     line = refused(capsys, "sweep", tmp_path / "spectum.yaml", "--work", tmp_path)

@@ -49,6 +49,15 @@ def test_a_sweep_opens_with_its_arms_seeds_and_runs(tmp_path: Path, exclude: str
     assert plan_lines.opening_lines(load_sweep(tmp_path / "s.yaml")) == [line]
 
 
+def test_two_labels_of_one_experiment_are_one_run(tmp_path: Path):
+    (tmp_path / "demo.yaml").write_text("reader: demo\n")
+    (tmp_path / "base.yaml").write_text("corpus: demo.yaml\n")
+    entries = "{label: a}, {label: b}, {label: c, input.stack: 2}"
+    (tmp_path / "s.yaml").write_text(f"base: base.yaml\nlist: [{entries}]\n")
+    (line,) = plan_lines.opening_lines(load_sweep(tmp_path / "s.yaml"))
+    assert line == "s: 2 arms x 1 seed = 2 runs"
+
+
 def test_a_single_run_opens_without_arms(tmp_path: Path):
     (tmp_path / "demo.yaml").write_text("reader: demo\n")
     (tmp_path / "base.yaml").write_text("corpus: demo.yaml\n")

@@ -136,6 +136,24 @@ def test_a_sweep_interrupted_and_killed_continues_until_there_is_nothing_to_do(m
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_after_cancel_all_runs_are_saved_and_the_sweep_may_start_again(
+    make_project, run_in_process: Typed
+):
+    bench = make_project(epochs=1000)
+    parent = start(bench)
+    until(lambda: has_epochs(bench, 1))
+    _, printed, _ = run_in_process("cancel", bench.sweep_file, "--work", bench.work)
+    assert {run.state for run in states(bench)} == {"stopped"}
+    assert not bench.sweep_folder.owner_file.exists()  # another process would be refused
+    pid = parent.pid
+    assert printed == f"stopping process {pid}; it saves first\nprocess {pid} has stopped\n"
+    parent.communicate(timeout=SECONDS)
+    assert parent.returncode == INTERRUPTED
+    _, printed, _ = run_in_process("cancel", bench.sweep_file, "--work", bench.work)
+    assert printed == "nothing to cancel: no job of tiny is queued or running\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 def test_an_experiment_trains_in_the_foreground_and_says_when_interrupted_how_it_continues(
     make_project, run_in_process: Typed
 ):

@@ -1,9 +1,12 @@
 """SLURM's commands: one call for many jobs, and an output that may hold other lines."""
 
+from typing import Any
+
 import pytest
 
 from jobs.slurm import client
 from jobs.slurm.client import QueuedJob, SchedulerError
+from tests.jobs.conftest import FakeClock
 
 SQUEUE = """\
 welcome to the cluster
@@ -59,6 +62,30 @@ def test_a_busy_scheduler_is_retried_only_where_that_is_requested(fake_slurm, me
     with pytest.raises(SchedulerError):
         client.squeue(retry=True)
     assert calls.read_text().count("\n") == 5
+
+
+def test_a_scheduler_that_does_not_answer_is_waited_for_with_a_line_and_not_long(
+    fake_slurm, monkeypatch, capsys
+):
+    line = "squeue: SLURM does not answer; trying again for 15 s\n"
+    calls = fake_slurm("squeue", complains="Unable to contact slurm controller", code=1)
+    with pytest.raises(SchedulerError):
+        client.squeue(retry=True)
+    assert capsys.readouterr().out == line  # once
+    clock = FakeClock()
+    monkeypatch.setattr(client, "time", clock)
+    run_once = client._run_once
+
+    def run_slowly(*words: Any) -> str:
+        clock.sleep(8)
+        return run_once(*words)
+
+    monkeypatch.setattr(client, "_run_once", run_slowly)
+    calls.unlink()
+    with pytest.raises(SchedulerError):
+        client.squeue(retry=True)
+    assert calls.read_text().count("\n") == 2
+    assert capsys.readouterr().out == line
 
 
 @pytest.mark.parametrize(
