@@ -48,6 +48,8 @@ HOMES = {
     "rapidfuzz": ("pipeline.decoding.scoring",),
     "torch": ("pipeline.training",),
     "torchaudio": ("pipeline.training",),
+    "num2words": ("pipeline.corpus.text.digits",),
+    "regex": ("pipeline.corpus.text",),
     "tensorboardX": ("pipeline.training.loop.loggers",),
     "pandas": ("pipeline.results",),
     "matplotlib": ("pipeline.results.figures",),
@@ -207,9 +209,21 @@ def test_each_order_names_the_rooms_that_there_are():
 @pytest.mark.parametrize(
     ("module", "source", "complaint"),
     [
-        ("pipeline.corpus.text", '"""T."""\nimport pipeline.training.loss.ctc', "direction"),
-        ("pipeline.corpus.text", '"""T."""\nfrom pipeline.features import shards', "direction"),
-        ("pipeline.files", '"""T."""\nfrom pipeline.corpus.text import BLANK', "direction"),
+        (
+            "pipeline.corpus.text.alphabet",
+            '"""T."""\nimport pipeline.training.loss.ctc',
+            "direction",
+        ),
+        (
+            "pipeline.corpus.text.alphabet",
+            '"""T."""\nfrom pipeline.features import shards',
+            "direction",
+        ),
+        (
+            "pipeline.files",
+            '"""T."""\nfrom pipeline.corpus.text.alphabet import BLANK',
+            "direction",
+        ),
         ("pipeline.runs.folder", '"""T."""\nfrom jobs.sweep import plan', "direction"),
         (
             "pipeline.results.summary.table",

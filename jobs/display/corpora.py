@@ -11,19 +11,21 @@ from pipeline.config.corpus import Corpus
 from pipeline.config.sweep import Sweep
 from pipeline.corpus.checks import CorpusChecks, check_corpus
 from pipeline.corpus.manifest import REQUIRED_SPLITS, Manifest, Refusal
-from pipeline.corpus.text import get_alphabet
+from pipeline.corpus.text.alphabet import Alphabet, resolve_alphabet
 
 MAX_PRINTED_REFUSALS = 100
 MAX_ITEMS_IN_LINE = 5
+MAX_LETTERS_IN_LINE = 60
 
 
 def print_corpora(sweep: Sweep, manifests: Mapping[Corpus, Manifest]) -> None:
     """Print the size of each corpus of a sweep, and a line for each thing that looks wrong."""
     alphabets = {s.experiment.corpus: s.experiment.alphabet for s in sweep.experiments}
     for corpus, manifest in manifests.items():
-        corpus_checks = check_corpus(manifest, get_alphabet(alphabets[corpus]))
+        alphabet = resolve_alphabet(alphabets[corpus], manifest.utterances)
+        corpus_checks = check_corpus(manifest, alphabet)
         print_line(f"{corpus.name}: {_size_text(manifest, corpus_checks)}")
-        for finding in _corpus_notes(manifest, corpus_checks, alphabets[corpus]):
+        for finding in _corpus_notes(manifest, corpus_checks, alphabet):
             print_line(f"{corpus.name}: {finding}")
 
 
@@ -39,10 +41,12 @@ def _size_text(manifest: Manifest, corpus_checks: CorpusChecks) -> str:
 
 
 def _corpus_notes(
-    manifest: Manifest, corpus_checks: CorpusChecks, alphabet_name: str
+    manifest: Manifest, corpus_checks: CorpusChecks, alphabet: Alphabet
 ) -> Iterator[str]:
     if manifest.split_note:
         yield manifest.split_note
+    if manifest.text_notes:
+        yield f"transcripts: {'; '.join(manifest.text_notes)}"
     if missing := [split for split in REQUIRED_SPLITS if split not in corpus_checks.splits]:
         yield f"no {' and no '.join(missing)} utterances; training needs them"
     if shared := corpus_checks.shared_speakers:
@@ -55,7 +59,12 @@ def _corpus_notes(
             f"{character!r} in {count_text(number, 'utterance')}"
             for character, number in unknown.items()
         ]
-        yield f"training refuses characters outside {alphabet_name}: {_join_first(parts)}"
+        if alphabet.skips_unknown:
+            yield f"no training transcript has {_join_first(parts)}: each counts as an error"
+        else:
+            yield f"training refuses characters outside {alphabet.name}: {_join_first(parts)}"
+    if alphabet.skips_unknown:
+        yield f"alphabet: {_alphabet_text(alphabet)}"
     if corpus_checks.duplicates:
         pairs = [
             f"{first} = {other}"
@@ -77,6 +86,14 @@ def _corpus_notes(
             f"(seconds, characters per second): "
             f"{_join_first(parts)}"
         )
+
+
+def _alphabet_text(alphabet: Alphabet) -> str:
+    """Return `31 letters: space ' a b c …`."""
+    units = ["space" if unit == " " else unit for unit in alphabet.units]
+    more = len(units) - MAX_LETTERS_IN_LINE
+    shown = " ".join(units[:MAX_LETTERS_IN_LINE]) + (f" and {more} more" if more > 0 else "")
+    return f"{count_text(len(units), 'letter')}: {shown}"
 
 
 def _join_first(items: Collection[str]) -> str:

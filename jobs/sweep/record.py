@@ -22,7 +22,7 @@ from pipeline.config.features import FeatureSettings
 from pipeline.config.identity import feature_id, run_id
 from pipeline.config.sweep import Sweep, changed_name
 from pipeline.corpus.manifest import Manifest, require_enough_utterances, require_known_characters
-from pipeline.corpus.text import get_alphabet
+from pipeline.corpus.text.alphabet import resolve_alphabet
 from pipeline.files import InputError, json_digest, read_json
 
 CorpusManifests = Mapping[Corpus, Manifest]
@@ -177,10 +177,11 @@ def feature_settings_of(
 def refuse_untrainable(sweep: Sweep, corpus_manifests: CorpusManifests) -> None:
     """Raise InputError if a corpus has too few utterances, or characters outside the alphabet."""
     pairs = dict.fromkeys((s.experiment.corpus, s.experiment.alphabet) for s in sweep.experiments)
-    for corpus, name in pairs:
+    for corpus, setting in pairs:
+        utterances = corpus_manifests[corpus].utterances
         try:
-            require_enough_utterances(corpus_manifests[corpus].utterances)
-            require_known_characters(corpus_manifests[corpus].utterances, get_alphabet(name))
+            require_enough_utterances(utterances)
+            require_known_characters(utterances, resolve_alphabet(setting, utterances))
         except InputError as error:
             raise InputError(f"corpus {corpus.name}: {error}") from None
 

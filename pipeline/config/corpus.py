@@ -9,11 +9,21 @@ import re
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
 
 from pipeline.config.loader import Settings, expand_path, read_yaml, validate_settings
+
+# A mapping in YAML, and pairs in the model, which must be hashable.
+Replacements = Annotated[
+    tuple[tuple[str, str], ...],
+    BeforeValidator(lambda value: tuple(value.items()) if isinstance(value, dict) else value),
+    PlainSerializer(dict),
+    WithJsonSchema({"type": "object", "additionalProperties": {"type": "string"}}),
+]
+# YAML reads the code of Norwegian, no, as false.
+Language = Annotated[str, BeforeValidator(lambda value: "no" if value is False else value)]
 
 
 class CorpusParts(Settings):
@@ -78,9 +88,31 @@ class Corpus(Settings):
         description="column or key that holds the transcript; null: the layout's usual one. For "
         "csv, audiofolder and nemo",
     )
+    language: Language = Field(
+        default="en",
+        pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$",
+        description="language of the transcripts (BCP 47), such as tr, de, zh or pt-BR. It decides "
+        "the case (English becomes upper case, others lower case), the default of `alphabet`, and "
+        "whether words are scored",
+    )
     punctuation: Literal["keep", "drop"] = Field(
         default="keep",
         description="drop: punctuation marks become spaces; an apostrophe inside a word stays",
+    )
+    digits: Literal["keep", "spell"] = Field(
+        default="keep",
+        description="spell: whole numbers become words, for languages that num2words knows",
+    )
+    replace: Replacements = Field(
+        default=(),
+        description="letters or strings of the transcripts and what they become, such as "
+        "`{é: e, ½: half}`; both cases of a letter",
+    )
+    rare_letters: int = Field(
+        default=0,
+        ge=0,
+        description="training utterances with a letter that fewer training utterances have are "
+        "refused [utterances]",
     )
     strict: bool = Field(
         default=False,

@@ -12,131 +12,18 @@ import os
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from pipeline.config.corpus import Corpus, load_corpus
 from pipeline.config.features import FeatureSettings
 from pipeline.config.loader import Settings, read_yaml, set_key, validate_settings
+from pipeline.config.network import CtcSettings, InputSettings, ModelSettings
+from pipeline.files import InputError
 
-Stride = Literal[1, 2, 3]
-
-
-class InputSettings(Settings):
-    """How stored frames become the network's input."""
-
-    normalisation: Literal["none", "standardise", "utterance", "speaker", "pca", "zca"] = Field(
-        default="standardise",
-        description="standardise: mean 0 and variance 1 per bin over the training split; "
-        "utterance, speaker: the same over each utterance or speaker; pca, zca: whitening, by the "
-        "training split",
-    )
-    epsilon: float = Field(
-        default=1e-2,
-        ge=0,
-        description="pca, zca: added to each variance, as a share of the mean variance [ratio]",
-    )
-    stack: int = Field(
-        default=1, ge=1, le=8, description="neighbouring frames joined into one step [frames]"
-    )
-
-
-class ModelSettings(Settings):
-    """Convolutions (optional), FC1, FC2, recurrent layers, look-ahead (optional), output layer."""
-
-    convolutions: Literal[0, 1, 2] = Field(
-        default=0, description="2-D convolutions over time and frequency before FC1 [layers]"
-    )
-    time_strides: tuple[Stride, Stride] = Field(
-        default=(2, 1), description="strides of the two convolutions along time [steps]"
-    )
-    frequency_strides: tuple[Stride, Stride] = Field(
-        default=(2, 2), description="strides of the two convolutions along frequency [bins]"
-    )
-    fc1: int = Field(
-        default=128, ge=1, le=8192, description="size of the first fully connected layer [units]"
-    )
-    fc2: int = Field(
-        default=128, ge=1, le=8192, description="size of the second fully connected layer [units]"
-    )
-    hidden: int = Field(
-        default=128,
-        ge=1,
-        le=8192,
-        description="size of a recurrent layer, per direction [units]",
-    )
-    cell: Literal["lstm", "gru", "tanh", "relu"] = Field(
-        default="lstm", description="recurrent cell; tanh, relu: a plain RNN"
-    )
-    layers: int = Field(default=1, ge=1, le=7, description="number of recurrent layers [layers]")
-    bidirectional: bool = Field(
-        default=True, description="true: the recurrent layers run in both directions"
-    )
-    lookahead: int = Field(
-        default=0,
-        ge=0,
-        le=100,
-        description="future steps that a one-directional network sees (row convolution); 0: none "
-        "[steps]",
-    )
-    clamp: float | None = Field(
-        default=20.0,
-        gt=0,
-        description="upper limit of the ReLU outputs (clipped ReLU); null: no limit [output value]",
-    )
-    batch_norm: Literal["none", "input", "sequence", "input-unmasked", "sequence-unmasked"] = Field(
-        default="none",
-        description="input: batch norm on the input of every layer; sequence: on the "
-        "input-to-hidden term (Deep Speech 2); both over valid frames. …-unmasked: padding counts "
-        "too, for experiments",
-    )
-    layer_norm: bool = Field(
-        default=False,
-        description="layer norm on the input of every layer, over the units of each frame",
-    )
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout in training [probability]")
-    bias: Literal["zero", "optimum"] = Field(
-        default="zero",
-        description="initial output bias; optimum: the best output that ignores the input",
-    )
-
-    @model_validator(mode="after")
-    def _check_combinations(self) -> "ModelSettings":
-        if self.lookahead and self.bidirectional:
-            raise ValueError(
-                f"lookahead {self.lookahead} needs a one-directional network; set "
-                "bidirectional: false, or lookahead: 0"
-            )
-        if self.layer_norm and self.batch_norm.startswith("input"):
-            raise ValueError(
-                f"batch_norm {self.batch_norm} and layer_norm normalise the same inputs; choose one"
-            )
-        return self
-
-
-class CtcSettings(Settings):
-    """Terms that training adds to the CTC loss. Rows report the CTC loss alone."""
-
-    prior: float = Field(
-        default=0.0,
-        ge=0,
-        le=1,
-        description="label prior: train on log p - prior * log(running mean of p); 0: none "
-        "[weight]",
-    )
-    entropy: float = Field(
-        default=0.0,
-        ge=0,
-        le=1,
-        description="weight of the entropy of a transcript's alignments in the loss; 0: none "
-        "[weight]",
-    )
-
-    @property
-    def is_unregularised(self) -> bool:
-        """Whether training minimises the CTC loss alone."""
-        return self.prior == 0 == self.entropy
+AlphabetName = Literal["corpus", "corpus-characters", "english-38", "english-29", "english-28"]
+Letter = Annotated[str, Field(min_length=1, max_length=32)]
 
 
 class TrainSettings(Settings):
@@ -258,10 +145,13 @@ class Experiment(Settings):
     """One resolved configuration: what to run."""
 
     corpus: Corpus = Field(description="path of a corpus file, relative to the experiment file")
-    alphabet: Literal["english-38", "english-29", "english-28"] = Field(
-        default="english-38",
-        description="output classes, the blank included; english-28: space and A to Z; english-29: "
-        "and the apostrophe; english-38: space, A to Z and 0 to 9",
+    alphabet: AlphabetName | tuple[Letter, ...] = Field(
+        default="corpus",
+        description="letters of the output. corpus: those of the training transcripts, with their "
+        "combining marks; corpus-characters: marks apart; english-28: space and A to Z; "
+        "english-29: and the apostrophe; english-38: space, A to Z and 0 to 9, the default of an "
+        "English corpus; or a path, relative to the experiment file, of a file with one letter a "
+        "line (`<space>`: the space)",
     )
     features: FeatureSettings = Field(default=FeatureSettings(), description="the features")
     input: InputSettings = Field(default=InputSettings(), description="the network's input")
@@ -269,6 +159,21 @@ class Experiment(Settings):
     ctc: CtcSettings = Field(default=CtcSettings(), description="the loss")
     train: TrainSettings = Field(default=TrainSettings(), description="the training loop")
     decode: DecodeSettings = Field(default=DecodeSettings(), description="decoding")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_alphabet(cls, content: Any) -> Any:
+        """Set the default of `alphabet`, which depends on the language of the corpus."""
+        if not isinstance(content, dict) or "alphabet" in content:
+            return content
+        corpus = content.get("corpus")
+        language = (
+            corpus.get("language", "en")
+            if isinstance(corpus, dict)
+            else getattr(corpus, "language", "en")
+        )
+        is_english = str(language).lower().split("-")[0] == "en"
+        return {**content, "alphabet": "english-38" if is_english else "corpus"}
 
 
 def load_experiment(
@@ -292,4 +197,22 @@ def load_experiment(
     if isinstance(content.get("corpus"), str):
         corpus = load_corpus(Path(os.path.normpath(path.parent / content["corpus"])), read)
         content["corpus"] = corpus.model_dump()
+    alphabet = content.get("alphabet")
+    if isinstance(alphabet, str) and ("." in alphabet or "/" in alphabet):
+        content["alphabet"] = _read_alphabet(Path(os.path.normpath(path.parent / alphabet)))
     return validate_settings(Experiment, content, path, (changes or {}) if typed is None else typed)
+
+
+def _read_alphabet(path: Path) -> tuple[str, ...]:
+    """Return the letters in a file, one on each line. Raises InputError if it cannot be used."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: the alphabet cannot be read: {error}") from None
+    letters = [" " if line.strip() == "<space>" else line.strip() for line in lines]
+    letters = [letter for letter in letters if letter]
+    if not letters:
+        raise InputError(f"{path}: has no letter; write one letter on each line")
+    if twice := [letter for letter in letters if letters.count(letter) > 1]:
+        raise InputError(f"{path}: has the letter {twice[0]!r} twice; remove one of the two lines")
+    return tuple(letters)

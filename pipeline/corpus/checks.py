@@ -16,7 +16,7 @@ from statistics import median
 from zlib_ng.zlib_ng import crc32
 
 from pipeline.corpus.manifest import Manifest, Split, Utterance
-from pipeline.corpus.text import Alphabet
+from pipeline.corpus.text.alphabet import Alphabet
 
 # Shorter audio can hardly hold speech; longer audio may not fit into memory.
 MIN_SPEECH_S, MAX_SPEECH_S = 0.1, 60.0
@@ -103,7 +103,7 @@ def _count_unknown_characters(
 ) -> dict[str, int]:
     found: Counter[str] = Counter()
     for utterance in utterances:
-        found.update(alphabet.unknown_characters(utterance.transcript))
+        found.update(alphabet.unknown_units(utterance.transcript))
     return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
 

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
-from pipeline.corpus.text import ALPHABETS, Alphabet, quote_characters
+from pipeline.corpus.text.alphabet import ALPHABETS, Alphabet, HasTranscript, quote_characters
 from pipeline.files import InputError, write_bytes
 
 MANIFEST_VERSION = 2
@@ -63,6 +63,7 @@ class Manifest:
     utterances: tuple[Utterance, ...]
     refusals: tuple[Refusal, ...] = ()
     split_note: str = ""  # which splits were drawn and how
+    text_notes: tuple[str, ...] = ()  # what the normal form of the transcripts merged or dropped
     strict: bool = False  # whether a refusal is an error
     # Audio file -> checksum of its first bytes, the same for copies of a file.
     prefix_checksums: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
@@ -177,18 +178,6 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
     write_bytes(path, json.dumps(header, ensure_ascii=False).encode() + b"\n" + manifest.content)
 
 
-@runtime_checkable
-class HasTranscript(Protocol):
-    """An utterance of a manifest or of a shard."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def transcript(self) -> str: ...
-    @property
-    def split(self) -> str: ...
-
-
 def require_trainable(utterances: Sequence[HasTranscript], alphabet: Alphabet) -> None:
     """Raise InputError for a corpus with which a run would fail later, in the middle of an epoch.
 
@@ -224,12 +213,12 @@ def require_enough_utterances(utterances: Sequence[HasTranscript]) -> None:
 
 
 def require_known_characters(utterances: Sequence[HasTranscript], alphabet: Alphabet) -> None:
-    """Raise InputError if a transcript has a character that is not in the alphabet."""
-    unknown = {
-        u.id: found for u in utterances if (found := alphabet.unknown_characters(u.transcript))
-    }
+    """Raise InputError if a transcript has a letter that the alphabet lacks and does not skip."""
+    if alphabet.skips_unknown:
+        return
+    unknown = {u.id: found for u in utterances if (found := alphabet.unknown_units(u.transcript))}
     if unknown:
-        characters = "".join(sorted(set().union(*unknown.values())))
+        characters = sorted(set().union(*unknown.values()))
         shown = quote_characters(characters[:MAX_CHARACTERS_SHOWN])
         if len(characters) > MAX_CHARACTERS_SHOWN:
             shown += f" and {len(characters) - MAX_CHARACTERS_SHOWN} more"
@@ -241,12 +230,12 @@ def require_known_characters(utterances: Sequence[HasTranscript], alphabet: Alph
         )
 
 
-def _suggest_alphabet(characters: str) -> str:
+def _suggest_alphabet(characters: Sequence[str]) -> str:
     """Return the hint to set the first alphabet that has all `characters`."""
     for alphabet in ALPHABETS.values():
-        if not alphabet.unknown_characters(characters):
+        if alphabet.classes.keys() >= set(characters):
             return f"set alphabet: {alphabet.name}, "
-    return f"no alphabet ({', '.join(ALPHABETS)}) has all of them: "
+    return "set alphabet: corpus (and the language: of the corpus file), "
 
 
 def _ranges_between(edges: list[int]) -> tuple[range, ...]:

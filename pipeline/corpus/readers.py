@@ -31,7 +31,12 @@ from pipeline.corpus.layouts.tables import (
 )
 from pipeline.corpus.manifest import Manifest, Refusal, Split, Utterance, require_no_refusals
 from pipeline.corpus.splits import draw_splits
-from pipeline.corpus.text import normalise_transcript, strip_punctuation
+from pipeline.corpus.text.alphabet import (
+    find_rare_letters,
+    quote_characters,
+    split_graphemes,
+)
+from pipeline.corpus.text.normalise import TextNormaliser
 from pipeline.files import InputError, make_printable
 
 # Called with (done, total, unit): seconds of speech synthesised, or files whose header was read.
@@ -83,13 +88,16 @@ def build_manifest(
     if corpus.reader not in ("an4", "demo"):
         entries, split_note = draw_splits(entries, corpus.seed)
     headers, checksums, other_names = _read_headers(root, entries, progress)
-    results = [_make_utterance(corpus, root, entry, headers[entry.audio]) for entry in entries]
+    normalise = TextNormaliser(corpus)
+    results = [_make_utterance(normalise, root, entry, headers[entry.audio]) for entry in entries]
     utterances = [
         replace(each, audio=other_names[each.audio]) if each.audio in other_names else each
         for each in results
         if isinstance(each, Utterance)
     ]
     refusals += [each for each in results if isinstance(each, Refusal)]
+    utterances, rare = _refuse_rare_letters(corpus, utterances)
+    refusals += rare
     refusals = [Refusal(make_printable(r.utterance), make_printable(r.reason)) for r in refusals]
     _require_usable_utterances(corpus, root, utterances, refusals, listed_count=listed_count)
     return Manifest(
@@ -98,6 +106,7 @@ def build_manifest(
         utterances=tuple(utterances),
         refusals=tuple(refusals),
         split_note=split_note,
+        text_notes=tuple(normalise.notes()),
         strict=corpus.strict,
         prefix_checksums=checksums,
     )
@@ -179,12 +188,12 @@ def _read_headers(
 
 
 def _make_utterance(
-    corpus: Corpus, root: Path, entry: CorpusEntry, header: Header | InputError
+    normalise: TextNormaliser, root: Path, entry: CorpusEntry, header: Header | InputError
 ) -> Utterance | Refusal:
-    keep = corpus.punctuation == "keep"
-    transcript = normalise_transcript(
-        entry.transcript if keep else strip_punctuation(entry.transcript)
-    )
+    try:
+        transcript = normalise(entry.transcript)
+    except InputError as error:
+        return Refusal(entry.id, f"{entry.location or root / entry.audio}: {error}")
     if not transcript:
         hint = f"write the transcript, {EXCLUDE_HINT}"
         return Refusal(entry.id, f"{root / entry.audio}: its transcript is empty; {hint}")
@@ -209,6 +218,27 @@ def _make_utterance(
         start=start,
         channel=None if header.channels == 1 else entry.channel,
     )
+
+
+def _refuse_rare_letters(
+    corpus: Corpus, utterances: list[Utterance]
+) -> tuple[list[Utterance], list[Refusal]]:
+    """Refuse training utterances with a letter that fewer than `rare_letters` of them have."""
+    training = (u.transcript for u in utterances if u.split == "train")
+    rare = find_rare_letters(training, corpus.rare_letters)
+    kept, refusals = [], []
+    for utterance in utterances:
+        found = rare.intersection(split_graphemes(utterance.transcript)) if rare else ()
+        if found and utterance.split == "train":
+            reason = (
+                f"{utterance.audio}: fewer than {corpus.rare_letters} training utterances have "
+                f"{quote_characters(found)}; lower rare_letters:, or give the letter another form "
+                "under replace: in the corpus file"
+            )
+            refusals.append(Refusal(utterance.id, reason))
+        else:
+            kept.append(utterance)
+    return kept, refusals
 
 
 def _sample_range(entry: CorpusEntry, header: Header) -> tuple[int, int]:

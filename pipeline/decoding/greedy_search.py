@@ -8,7 +8,7 @@ from itertools import islice
 
 import numpy as np
 
-from pipeline.corpus.text import BLANK
+from pipeline.corpus.text.alphabet import BLANK
 from pipeline.shapes import Float, Int
 
 

@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 
-from pipeline.config.experiment import InputSettings, TrainSettings
-from pipeline.corpus.text import get_alphabet
+from pipeline.config.experiment import TrainSettings
+from pipeline.config.network import InputSettings
+from pipeline.corpus.text.alphabet import ALPHABETS
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.shards import StoredUtterance
 from pipeline.training.data import batches
@@ -159,7 +160,7 @@ def hdf5_per_utterance(scratch: Path, *, manifest_file: str) -> BenchmarkJob:
 
 def _train_split(scratch: Path, manifest_file: str, settings: InputSettings) -> SplitData:
     features, _ = stored_train_split(scratch, manifest_file)
-    return SplitData.from_shards(features, "train", settings, get_alphabet("english-38"))
+    return SplitData.from_shards(features, "train", settings, ALPHABETS["english-38"])
 
 
 def _epoch_job(

@@ -12,9 +12,9 @@ from pipeline.config.corpus import Corpus
 from pipeline.corpus.checks import SplitStats, check_corpus
 from pipeline.corpus.manifest import Manifest, Utterance
 from pipeline.corpus.readers import build_manifest
-from pipeline.corpus.text import get_alphabet
+from pipeline.corpus.text.alphabet import ALPHABETS
 
-LETTERS = get_alphabet("english-28")
+LETTERS = ALPHABETS["english-28"]
 
 
 def utterance(number: int, seconds: float = 2.0, **changes) -> Utterance:
@@ -86,7 +86,7 @@ def test_copies_with_different_transcripts_are_duplicates(tmp_path):
     rows = [f"{name}.wav,{name} is said" for name in ("a", "b", "c", "copy")]
     (tmp_path / "all.csv").write_text("\n".join(["audio,text", *rows]))
     manifest = build_manifest(Corpus(name="x", reader="csv", root=str(tmp_path)), tmp_path / "work")
-    assert check_corpus(manifest, get_alphabet("english-38")).duplicates == (("a", "copy"),)
+    assert check_corpus(manifest, ALPHABETS["english-38"]).duplicates == (("a", "copy"),)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_few_utterances_have_no_usual_rate():
 def test_an4_has_its_published_sizes_and_no_problems(an4):
     """ESPnet's dev split of 100 utterances divides one speaker between dev and train."""
     corpus = Corpus(name="an4", reader="an4", root=str(an4), split="espnet")
-    found = check_corpus(build_manifest(corpus, Path("work")), get_alphabet("english-38"))
+    found = check_corpus(build_manifest(corpus, Path("work")), ALPHABETS["english-38"])
     assert {split: stats.utterances for split, stats in found.splits.items()} == {
         "train": 848,
         "dev": 100,

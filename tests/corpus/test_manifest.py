@@ -17,7 +17,7 @@ from pipeline.corpus.manifest import (
     Utterance,
     require_trainable,
 )
-from pipeline.corpus.text import get_alphabet
+from pipeline.corpus.text.alphabet import ALPHABETS
 from pipeline.files import InputError
 
 
@@ -189,7 +189,7 @@ def utterances_of(*texts: str) -> list[Utterance]:
     [
         (
             ("YES", "NO?", "ÉÀ!"),
-            "'!', '?', 'À', 'É' (first in u00001); no alphabet (english-38, english-29, english-",
+            "'!', '?', 'À', 'É' (first in u00001); set alphabet: corpus (and the language: of",
         ),
         (("YES", "I'M", "NO"), 'lacks: "\'" (first in u00001); set alphabet: english-29, correct'),
         (("ÇĞİÖŞÜÀÂÄÆ", "NO", "NO"), "'Ğ' and 2 more (first in u00000)"),
@@ -198,7 +198,7 @@ def utterances_of(*texts: str) -> list[Utterance]:
 )
 def test_unknown_characters_are_listed_in_one_short_line(texts, problem):
     with pytest.raises(InputError) as caught:
-        require_trainable(utterances_of(*texts), get_alphabet("english-38"))
+        require_trainable(utterances_of(*texts), ALPHABETS["english-38"])
     assert problem in str(caught.value)
     assert len(str(caught.value)) < 300
 
@@ -214,5 +214,5 @@ def test_unknown_characters_are_listed_in_one_short_line(texts, problem):
 def test_a_corpus_without_train_or_dev_is_refused(splits, problem):
     utterances = [utterance(i, split=split) for i, split in enumerate(splits)]
     with pytest.raises(InputError) as caught:
-        require_trainable(utterances, get_alphabet("english-38"))
+        require_trainable(utterances, ALPHABETS["english-38"])
     assert problem in str(caught.value)

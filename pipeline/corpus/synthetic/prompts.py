@@ -1,7 +1,7 @@
-"""The voices and sentences of the demo corpus, similar to AN4.
+"""The voices of the demo corpus, and its English sentences, similar to AN4's.
 
 In:   a number of voices, a random generator.   Out: voices with their splits; sentences.
-Not here: audio and files (synthesis.py).
+Not here: sentences in other languages (sentences.py), audio and files (synthesis.py).
 
 Only `Random.random` is used, because Python guarantees its sequence in all versions.
 """
@@ -13,6 +13,7 @@ from random import Random
 from typing import TypeVar
 
 from pipeline.corpus.manifest import Split
+from pipeline.corpus.synthetic.sentences import pick
 
 T = TypeVar("T")
 
@@ -74,7 +75,7 @@ class Voice:
         return f"{self.accent}+{self.variant}"
 
 
-def make_voices(count: int, rng: Random) -> tuple[Voice, ...]:
+def make_voices(count: int, rng: Random, accents: Sequence[str] = ACCENTS) -> tuple[Voice, ...]:
     """Return `count` voices, women and men in turn; each variant is in one split only.
 
     With more voices than variants, train uses some variants several times, with another pitch and
@@ -90,7 +91,9 @@ def make_voices(count: int, rng: Random) -> tuple[Voice, ...]:
         repeat("test", per_split), repeat("dev", per_split), repeat("train")
     )
     variants = zip([*held_out, *training], splits, strict=False)
-    return tuple(_make_voice(i, variant, split, rng) for i, (variant, split) in enumerate(variants))
+    return tuple(
+        _make_voice(i, variant, split, rng, accents) for i, (variant, split) in enumerate(variants)
+    )
 
 
 def make_sentence(rng: Random) -> str:
@@ -102,10 +105,6 @@ def espeak_text(transcript: str) -> str:
     """Return the text for espeak-ng, which would read a single letter A as the article."""
     words = ["eh" if word == "A" else word for word in transcript.split()]
     return " ".join(words).lower()
-
-
-def pick(rng: Random, choices: Sequence[T]) -> T:
-    return choices[int(rng.random() * len(choices))]
 
 
 def random_int(rng: Random, low: int, high: int) -> int:  # inclusive
@@ -132,8 +131,10 @@ def _training_variants(
     return siblings + shuffled(rng, sorted(others))
 
 
-def _make_voice(index: int, variant: str, split: Split, rng: Random) -> Voice:
-    accent = pick(rng, ACCENTS)
+def _make_voice(
+    index: int, variant: str, split: Split, rng: Random, accents: Sequence[str]
+) -> Voice:
+    accent = pick(rng, accents)
     return Voice(
         id=f"v{index:03d}-{accent}-{variant.lower()}",
         accent=accent,

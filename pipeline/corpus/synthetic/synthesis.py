@@ -2,7 +2,7 @@
 
 In:   minutes, voices and seed of a corpus file.   Out: a folder with wav/<voice>/<id>.wav (16 kHz,
 16 bit, mono), utterances.tsv and synthesis.json, which becomes `complete` at the end.
-Not here: voices and sentences (prompts.py), reading the folder (readers.py).
+Not here: voices and sentences (prompts.py, sentences.py), reading the folder (readers.py).
 
 espeak-ng keeps state between utterances (pitch flutter, noise, phase) that no call resets. A corpus
 is therefore synthesised in a new process, so that the same settings give the same bytes.
@@ -30,7 +30,15 @@ import numpy as np
 
 from pipeline.config.corpus import Corpus
 from pipeline.corpus.audio import resample
-from pipeline.corpus.synthetic.prompts import Voice, espeak_text, make_sentence, make_voices
+from pipeline.corpus.synthetic.prompts import (
+    ACCENTS,
+    Voice,
+    espeak_text,
+    make_sentence,
+    make_voices,
+)
+from pipeline.corpus.synthetic.sentences import GRAMMARS, Grammar
+from pipeline.corpus.text.language import is_english
 from pipeline.files import InputError, read_json, write_bytes, write_json, write_text
 from pipeline.shapes import Int16
 
@@ -62,11 +70,23 @@ def synthesise(
         "version": SYNTHESIS_VERSION,
         "espeakng_loader": version("espeakng-loader"),
         **corpus.model_dump(include={"minutes", "voices", "seed"}),
+        **({} if is_english(corpus.language) else {"language": _known_language(corpus.language)}),
     }
     if not _prepare_folder(folder, settings):
         return
     _synthesise_in_subprocess(settings, folder.resolve(), progress)
     write_json(folder / STATE_FILE, {"settings": settings, "complete": True})
+
+
+def _known_language(language: str) -> str:
+    """Return the language without its region. Raises InputError if it has no sentences."""
+    base = language.split("-", maxsplit=1)[0].lower()
+    if base not in GRAMMARS:
+        raise InputError(
+            f"language: {language}: the demo corpus has no sentences in it, only in en, "
+            f"{', '.join(GRAMMARS)}"
+        )
+    return base
 
 
 def read_utterance_table(folder: Path) -> list[dict[str, str]]:
@@ -134,7 +154,9 @@ def _synthesise_in_subprocess(
 
 def _synthesise_corpus(settings: dict[str, Any], folder: Path, progress: SynthesisProgress) -> None:
     rng = Random(settings["seed"])
-    voices = make_voices(settings["voices"], rng)
+    grammar = GRAMMARS.get(settings.get("language", "en"))
+    accents = (grammar.voice,) if grammar else ACCENTS
+    voices = make_voices(settings["voices"], rng, accents)
     voices_per_split = Counter(voice.split for voice in voices)
     total = settings["minutes"] * 60
     espeak = _Espeak(settings["seed"])
@@ -143,7 +165,7 @@ def _synthesise_corpus(settings: dict[str, Any], folder: Path, progress: Synthes
         for voice in voices:
             seconds = total * SPLIT_SHARES[voice.split] / voices_per_split[voice.split]
             writes = []
-            for transcript, waveform in _synthesise_voice(voice, seconds, espeak, rng):
+            for transcript, waveform in _synthesise_voice(voice, seconds, espeak, rng, grammar):
                 utterance = f"{voice.id}-{len(rows):05d}"
                 path = folder / _audio_path(voice.id, utterance)
                 writes.append(pool.submit(write_bytes, path, _encode_wav(waveform)))
@@ -156,13 +178,14 @@ def _synthesise_corpus(settings: dict[str, Any], folder: Path, progress: Synthes
 
 
 def _synthesise_voice(
-    voice: Voice, seconds: float, espeak: "_Espeak", rng: Random
+    voice: Voice, seconds: float, espeak: "_Espeak", rng: Random, grammar: Grammar | None
 ) -> Iterator[tuple[str, Int16[np.ndarray, " N"]]]:
     """Yield transcripts and waveforms until they last `seconds`."""
     done = 0.0
     while done < seconds:
-        transcript = make_sentence(rng)
-        waveform = _simulate_recording(espeak.say(espeak_text(transcript), voice), espeak.rate, rng)
+        transcript = grammar.make_sentence(rng) if grammar else make_sentence(rng)
+        text = transcript if grammar else espeak_text(transcript)
+        waveform = _simulate_recording(espeak.say(text, voice), espeak.rate, rng)
         length = len(waveform) / SAMPLE_RATE
         if MIN_SENTENCE_S <= length <= MAX_SENTENCE_S:
             yield transcript, waveform

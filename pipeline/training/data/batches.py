@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.config.experiment import InputSettings, TrainSettings
-from pipeline.corpus.text import Alphabet
+from pipeline.config.experiment import TrainSettings
+from pipeline.config.network import InputSettings
+from pipeline.corpus.text.alphabet import Alphabet
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.shards import StoredUtterance
 from pipeline.shapes import Bool, Float, Float32, Int64

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack  # from_numpy warns about read-only arrays
 
-from pipeline.config.experiment import InputSettings
+from pipeline.config.network import InputSettings
 from pipeline.features import statistics
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.shards import StoredUtterance

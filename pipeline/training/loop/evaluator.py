@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.corpus.text import Alphabet
+from pipeline.corpus.text.alphabet import Alphabet
 from pipeline.decoding import beam_search, greedy_search
 from pipeline.runs import posteriors
 from pipeline.runs.hypotheses import Hypothesis

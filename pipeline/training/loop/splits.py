@@ -17,7 +17,7 @@ import torch
 
 from pipeline.config.experiment import Experiment, TrainSettings
 from pipeline.corpus.manifest import require_trainable
-from pipeline.corpus.text import get_alphabet
+from pipeline.corpus.text.alphabet import resolve_alphabet
 from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError
 from pipeline.shapes import Bool, Int64
@@ -63,7 +63,7 @@ class Splits:
         InputError where a split is missing, a transcript has unknown characters, or a batch cannot
         hold the longest utterance. InfeasibleError where no training utterance can be aligned.
         """
-        letters = get_alphabet(experiment.alphabet)
+        letters = resolve_alphabet(experiment.alphabet, features.utterances)
         require_trainable(features.utterances, letters)
         train, dev, test = (
             SplitData.from_shards(features, name, experiment.input, letters)

@@ -22,7 +22,7 @@ import torch
 from torch.amp.grad_scaler import GradScaler
 
 from pipeline.config.experiment import Experiment
-from pipeline.corpus.text import get_alphabet
+from pipeline.corpus.text.alphabet import resolve_alphabet
 from pipeline.features.feature_set import FeatureSet
 from pipeline.runs.folder import EpochReport, Heartbeat, RunFolder, Stopped
 from pipeline.runs.plateau import describe_status, selection_key
@@ -121,8 +121,8 @@ class Trainer:
         resident_gb: float | None = None,
     ) -> "Trainer":
         """Return a trainer with the initial weights, or with those of the run's saved state."""
-        settings, alphabet = experiment.train, get_alphabet(experiment.alphabet)
-        torch.manual_seed(fold_seed(settings.seed, 0))
+        alphabet = resolve_alphabet(experiment.alphabet, features.utterances)
+        torch.manual_seed(fold_seed(experiment.train.seed, 0))
         network = Network(experiment.model, features.bins, experiment.input.stack, alphabet.size)
         network.to(device)
         frame_device = devices.select_frame_device(device, resident_bytes(features), resident_gb)
@@ -130,8 +130,8 @@ class Trainer:
         reference = splits.constant_references["train"]
         if experiment.model.bias == "optimum" and reference is not None:
             network.fc3.bias.data.copy_(reference_loss.optimum_bias(reference))
-        optimizer = make_optimizer(settings, network.parameters())
-        dtype = devices.select_dtype(settings.precision, device)
+        optimizer = make_optimizer(experiment.train, network.parameters())
+        dtype = devices.select_dtype(experiment.train.precision, device)
         scaler = GradScaler(device.type, enabled=dtype == torch.float16)
         state = checkpoint.load_state(run, network, optimizer, scaler, device)
         state = state or TrainingState.initial(alphabet.size)
@@ -142,7 +142,7 @@ class Trainer:
             run=run,
             splits=splits,
             train_loader=BatchLoader(splits.train, device, workers),
-            updates=batches.count_updates(splits.train, settings, splits.is_feasible),
+            updates=batches.count_updates(splits.train, experiment.train, splits.is_feasible),
             train_step=TrainStep(experiment, evaluator, optimizer, scaler),
             state=state,
             loggers=RunLoggers(run, experiment, len(state.rows)),

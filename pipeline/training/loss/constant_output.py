@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.corpus.text import BLANK
+from pipeline.corpus.text.alphabet import BLANK
 from pipeline.shapes import Float64, Int64
 from pipeline.training.loss.feasibility import Labels, count_repeats, is_feasible
 

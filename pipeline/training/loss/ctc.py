@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.corpus.text import BLANK
+from pipeline.corpus.text.alphabet import BLANK
 from pipeline.shapes import Float, Float32, Int, Int64
 
 

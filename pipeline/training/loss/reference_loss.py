@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.corpus.text import BLANK
+from pipeline.corpus.text.alphabet import BLANK
 from pipeline.shapes import Float32, Float64
 from pipeline.training.loss.constant_output import ConstantOutputStatistics
 from pipeline.training.loss.feasibility import Labels

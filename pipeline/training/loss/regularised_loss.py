@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.config.experiment import CtcSettings
+from pipeline.config.network import CtcSettings
 from pipeline.shapes import Float, Float32, Int, Int64
 from pipeline.training.loss import ctc
 from pipeline.training.network.masks import make_valid_mask

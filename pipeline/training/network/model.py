@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.config.experiment import ModelSettings
+from pipeline.config.network import ModelSettings
 from pipeline.shapes import Bool, Float, Int, Int64
 from pipeline.training.network.convolution import (
     CONV_CHANNELS,

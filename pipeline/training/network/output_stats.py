@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.corpus.text import BLANK
+from pipeline.corpus.text.alphabet import BLANK
 from pipeline.shapes import Float, Float64, Int
 from pipeline.training.network.masks import make_valid_mask
 from pipeline.training.network.model import CLAMP_COUNT_ROWS

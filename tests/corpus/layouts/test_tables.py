@@ -45,7 +45,7 @@ def test_common_voice_has_the_splits_of_its_tables(common_voice, read_corpus):
     assert manifest_rows(manifest) == [
         ("common_voice_en_1", "train", "ann", '"WHO SAID THAT?" HE ASKED — LOUDLY.'),
         ("common_voice_en_2", "dev", "bob", '"YES", AND NO'),
-        ("common_voice_en_3", "test", "cid", "IT’S THE DOGS' HOME."),
+        ("common_voice_en_3", "test", "cid", "IT'S THE DOGS' HOME."),
     ]
     assert manifest.utterances[0].audio == "clips/common_voice_en_1.mp3"
     assert (manifest.utterances[0].rate, manifest.utterances[0].samples) == (32_000, 22_400)

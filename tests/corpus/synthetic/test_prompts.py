@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.corpus.synthetic import prompts
-from pipeline.corpus.text import get_alphabet, normalise_transcript
+from pipeline.corpus.text.alphabet import ALPHABETS
+from pipeline.corpus.text.language import fold_case
 
 WOMEN = {*prompts.WOMEN, *(variant for pair in prompts.PAIRED_WOMEN for variant in pair)}
 
@@ -59,8 +60,8 @@ def test_a_seed_gives_the_same_voices_and_sentences():
 
 def test_sentences_are_normalised_letters_and_spaces():
     text = sentences()
-    assert all(sentence and sentence == normalise_transcript(sentence) for sentence in text)
-    assert set("".join(text)) <= set(get_alphabet("english-28").characters)
+    assert all(sentence and sentence == fold_case(sentence, "en") for sentence in text)
+    assert set("".join(text)) <= set(ALPHABETS["english-28"].units)
 
 
 def test_sentences_contain_every_letter_command_and_number():

@@ -6,8 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config.experiment import InputSettings, TrainSettings
-from pipeline.corpus.text import ALPHABETS
+from pipeline.config.experiment import TrainSettings
+from pipeline.config.network import InputSettings
+from pipeline.corpus.text.alphabet import ALPHABETS
 from pipeline.features.feature_set import FeatureSet
 from pipeline.training.data.augment import FrameIndex
 from pipeline.training.data.batches import SplitData, count_updates, order_batches, plan_epoch

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pipeline.config.experiment import InputSettings, TrainSettings
-from pipeline.corpus.text import ALPHABETS
+from pipeline.config.experiment import TrainSettings
+from pipeline.config.network import InputSettings
+from pipeline.corpus.text.alphabet import ALPHABETS
 from pipeline.features.feature_set import FeatureSet
 from pipeline.training.data import augment
 from pipeline.training.data.batches import SplitData

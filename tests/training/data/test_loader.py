@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.config.experiment import InputSettings, TrainSettings
-from pipeline.corpus.text import ALPHABETS
+from pipeline.config.experiment import TrainSettings
+from pipeline.config.network import InputSettings
+from pipeline.corpus.text.alphabet import ALPHABETS
 from pipeline.features.feature_set import FeatureSet
 from pipeline.training.data.batches import Batch, Selection, SplitData, plan_epoch
 from pipeline.training.data.loader import BLOCKED_SIGNALS, BatchLoader, WorkerDiedError, prefetch

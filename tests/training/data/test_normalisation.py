@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from pipeline.config.corpus import Corpus
-from pipeline.config.experiment import InputSettings
 from pipeline.config.features import FeatureSettings
+from pipeline.config.network import InputSettings
 from pipeline.corpus import readers
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.precompute import precompute_slice, prepare_feature_set

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from pipeline.config.experiment import ModelSettings
+from pipeline.config.network import ModelSettings
 from pipeline.files import InputError
 from pipeline.training.loop import devices
 from pipeline.training.network.model import Network

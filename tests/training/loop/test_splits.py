@@ -98,7 +98,7 @@ def test_characters_outside_the_alphabet_are_refused_with_their_utterances(
     unknown = [(f"odd-{n}", "dev", "AÉB!", 30) for n in range(4)]
     message = (
         "4 of 11 transcripts have characters that the alphabet english-38 lacks: "
-        r"'!', 'É' \(first in odd-0\); no alphabet"
+        r"'!', 'É' \(first in odd-0\); set alphabet: corpus "
     )
     with pytest.raises(InputError, match=message):
         make_splits(make_feature_set([*REST, *unknown]))

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from pipeline.corpus.text import get_alphabet
+from pipeline.corpus.text.alphabet import ALPHABETS
 from pipeline.training.loss.constant_output import uniform_loss
 from pipeline.training.loss.feasibility import is_feasible, largest_stride, minimum_frames
 from pipeline.training.loss.reference_loss import fit_constant_reference, optimum_bias
@@ -137,7 +137,7 @@ def an4_train(folder: Path) -> tuple[list[float], list[list[int]]]:
             seconds = sound.getnframes() / sound.getframerate()
         utterances.append((f"{speaker}-{prefix}-{suffix}", seconds, text))
     _, seconds, texts = zip(*sorted(utterances), strict=True)
-    return list(seconds), [get_alphabet("english-38").encode(text) for text in texts]
+    return list(seconds), [ALPHABETS["english-38"].encode(text) for text in texts]
 
 
 @pytest.mark.an4

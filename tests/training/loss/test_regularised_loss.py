@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pipeline.config.experiment import CtcSettings
+from pipeline.config.network import CtcSettings
 from pipeline.decoding.greedy_search import greedy_search
 from pipeline.training.loss import regularised_loss
 from tests.training.ctc_loss import ctc_loss

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from pipeline.config.experiment import ModelSettings
+from pipeline.config.network import ModelSettings
 from pipeline.training.network.cost import Cost, layer_costs, network_cost
 from pipeline.training.network.model import Network
 

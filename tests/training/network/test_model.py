@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from pipeline.config.experiment import ModelSettings
+from pipeline.config.network import ModelSettings
 from pipeline.training.network.model import Clamp, Network, NetworkOutput
 from tests.training.ctc_loss import ctc_loss
 

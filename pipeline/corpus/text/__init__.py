@@ -1,0 +1,1 @@
+"""Transcripts: the rules of languages, the normal form, alphabets."""

@@ -1,0 +1,143 @@
+"""Alphabet: the units that a network outputs, and how text becomes their classes.
+
+In:   the setting `alphabet` of an experiment, transcripts in their normal form.
+Out:  classes, where 0 is the blank; text.
+Not here: the normal form (normalise.py), removing repeats and blanks, scoring (decoding/).
+
+A unit is a character, or what a reader sees as one letter: a letter with its combining marks, a
+conjunct of Devanagari (a grapheme cluster, Unicode's UAX 29).
+"""
+
+import string
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol, runtime_checkable
+
+import regex
+
+from pipeline.files import InputError
+
+BLANK = 0
+
+
+@runtime_checkable
+class HasTranscript(Protocol):
+    """An utterance of a manifest or of a shard."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def transcript(self) -> str: ...
+    @property
+    def split(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Alphabet:
+    """The units of the output classes: class c > 0 is `units[c - 1]`, 0 the blank."""
+
+    name: str
+    units: tuple[str, ...]
+    # Whether dev and test may have letters that no training transcript has. Such a letter has no
+    # class, so that it counts as an error.
+    skips_unknown: bool = False
+
+    @property
+    def size(self) -> int:
+        """The number of classes, the blank included."""
+        return len(self.units) + 1
+
+    @cached_property
+    def classes(self) -> Mapping[str, int]:
+        """Unit -> class."""
+        return {unit: c for c, unit in enumerate(self.units, start=1)}
+
+    @cached_property
+    def has_clusters(self) -> bool:
+        """Whether a unit has several characters, such as a letter with a combining mark."""
+        return any(len(unit) > 1 for unit in self.units)
+
+    def split(self, text: str) -> Iterable[str]:
+        """Return the text in units: characters, or graphemes if some unit has several."""
+        return split_graphemes(text) if self.has_clusters else text
+
+    def unknown_units(self, text: str) -> set[str]:
+        return set(self.split(text)) - self.classes.keys()
+
+    def encode(self, text: str) -> list[int]:
+        """Return the class of each unit.
+
+        An unknown unit is left out if `skips_unknown`; else it raises InputError.
+        """
+        classes = self.classes
+        if self.skips_unknown:
+            return [classes[unit] for unit in self.split(text) if unit in classes]
+        try:
+            return [classes[unit] for unit in self.split(text)]
+        except KeyError:
+            raise InputError(
+                f"{text!r}: the alphabet {self.name} lacks "
+                f"{quote_characters(self.unknown_units(text))}; choose another alphabet, correct "
+                "the transcript, or list the utterance under exclude: in the corpus file"
+            ) from None
+
+    def decode(self, classes: Iterable[int]) -> str:
+        """Return the text of the classes; repeats stay. Raises ValueError for a blank."""
+        classes = list(classes)
+        if classes and not BLANK < min(classes) <= max(classes) < self.size:
+            raise ValueError(
+                f"{classes}: the classes of the alphabet {self.name} are 1 to {self.size - 1}"
+            )
+        return "".join([self.units[c - 1] for c in classes])
+
+
+_GRAPHEME = regex.compile(r"\X")
+
+
+def quote_characters(characters: Iterable[str]) -> str:
+    """Return `'É', 'Ö'`: the characters, sorted and quoted, for an error message."""
+    return ", ".join(map(repr, sorted(characters)))
+
+
+def split_graphemes(text: str) -> list[str]:
+    """Return what a reader sees as letters: characters with their combining marks."""
+    return list(text) if text.isascii() else _GRAPHEME.findall(text)
+
+
+def find_rare_letters(transcripts: Iterable[str], minimum: int) -> set[str]:
+    """Return the graphemes that fewer than `minimum` of the transcripts have."""
+    if not minimum:
+        return set()
+    counts = Counter(letter for text in transcripts for letter in set(split_graphemes(text)))
+    return {letter for letter, count in counts.items() if count < minimum}
+
+
+ALPHABETS = {
+    name: Alphabet(name, tuple(characters))
+    for name, characters in {
+        "english-38": " " + string.ascii_uppercase + string.digits,
+        "english-29": " '" + string.ascii_uppercase,
+        "english-28": " " + string.ascii_uppercase,
+    }.items()
+}
+
+
+def resolve_alphabet(
+    setting: str | tuple[str, ...], utterances: Iterable[HasTranscript]
+) -> Alphabet:
+    """Return the alphabet of an experiment on these utterances.
+
+    `corpus`: the graphemes of the training transcripts. `corpus-characters`: their characters.
+    """
+    if not isinstance(setting, str):
+        return Alphabet("of the file", setting)
+    if setting in ALPHABETS:
+        return ALPHABETS[setting]
+    split = list if setting == "corpus-characters" else split_graphemes
+    units: set[str] = set()
+    for utterance in utterances:
+        if utterance.split == "train":
+            units.update(split(utterance.transcript))
+    return Alphabet(setting, tuple(sorted(units)), skips_unknown=True)
