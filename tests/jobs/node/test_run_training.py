@@ -34,6 +34,7 @@ def test_a_run_of_a_strict_corpus_fails_if_an_utterance_was_refused(
     soundfile.write(project.corpus / "u3.wav", samples, 16_000, subtype="FLOAT")
     lines = (project.corpus / "list.csv").read_text().replace("broken.wav,NO,faaa\n", "")
     (project.corpus / "list.csv").write_text(lines)
+    (project.corpus / "broken.wav").unlink()
     path = project.configs / "corpora" / "tiny.yaml"
     path.write_text(path.read_text() + "strict: true\n")
     experiment = load_experiment(project.configs / "experiments" / "tiny.yaml")
@@ -45,6 +46,31 @@ def test_a_run_of_a_strict_corpus_fails_if_an_utterance_was_refused(
     folder.write_experiment(experiment)
     with pytest.raises(InputError, match="tiny is strict, and 1 of its utterances cannot be used"):
         run_training._fit(folder, Path(features), RunResources("cpu", 1), lambda: False)
+
+
+def test_a_run_does_not_train_on_a_shard_with_a_changed_byte(
+    make_project: Callable[..., TinyProject],
+):
+    project = make_project("an4")
+    experiment = load_experiment(project.configs / "experiments" / "tiny.yaml")
+    manifest = readers.build_manifest(experiment.corpus, project.work)
+    identity, features = precompute.prepare_feature_set(manifest, experiment.features, project.work)
+    precompute.precompute_slice(manifest, 0, [(experiment.features, features, identity)])
+    (shard,) = FeatureSet.open(features).shards
+    content = bytearray(shard.path.read_bytes())
+    content[shard.offset + 50] ^= 1
+    shard.path.write_bytes(content)
+    folder = RunFolder(project.work / "runs" / "0123456789ab")
+    folder.write_experiment(experiment)
+    resources, allocation = RunResources("cpu", 1), Allocation(1)
+    code = run_training.train_run(folder, features, resources, allocation, StopRequest())
+    failure = folder.failure()
+    assert code == FAILED
+    assert failure is not None
+    assert failure.cause == "missing features"
+    assert "the bytes of frames do not match their checksum" in failure.message
+    assert not folder.state_file.exists()
+    assert not shard.path.exists()  # so that make sweep computes it again
 
 
 def test_a_finished_run_shows_its_last_dev_cer_however_short_an_epoch_is(

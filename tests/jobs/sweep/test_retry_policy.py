@@ -8,14 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.node.task_file import Run, Slice
-from jobs.profile import LocalProfile, SlurmProfile
+from jobs.profile import FeatureJobs, LocalProfile, SlurmProfile
 from jobs.slurm.limits import JobPreferences, Limits
 from jobs.slurm.resources import ResourceOverride
 from jobs.sweep import retry_policy
 from jobs.sweep.feature_status import ShardFailure
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.ledger import LedgerEntry
-from jobs.sweep.retry_policy import FailedAttempt, RetryHistory
+from jobs.sweep.retry_policy import FailedAttempt, RetryDecision, RetryHistory
+from jobs.sweep.run_status import RunStatus
 
 RUN = "0123456789ab"
 SLURM = SlurmProfile(scheduler="slurm", memory_gb=4)
@@ -127,6 +128,32 @@ def test_a_code_error_that_no_run_recorded_is_retried_as_often_as_the_profile_sa
     assert not decision("code error", *tries, profile=profile, code="corrected").refused
 
 
+def test_each_missing_run_that_was_tried_is_decided_by_how_it_failed():
+    lost = RunStatus("a", "lost", "failed", "node failure", failed_nodes=("node2",))
+    statuses = [
+        lost,
+        RunStatus("b", "wrong", "failed", "code error"),
+        RunStatus("c", "ended", "failed", "code error"),  # its process recorded nothing
+        RunStatus("d", "stopped", "stopped", "out of memory"),
+        RunStatus("e", "new", "waiting"),
+        RunStatus("f", "queued", "queued"),
+    ]
+    missing = [Run(run.run_id, "mel") for run in statuses if run.state != "queued"]
+    entries = {run.run_id: [attempt()] for run in statuses if run.state != "waiting"}
+    history = RetryHistory(entries, frozenset({"wrong"}), code="c")
+    found = retry_policy.decide_retries(statuses, missing, history, SLURM)
+    assert list(found) == ["lost", "wrong", "ended", "stopped"]
+    assert found["lost"].override == ResourceOverride(exclude=("node2",))
+    assert found["wrong"].refused
+    assert found["ended"] == found["stopped"] == RetryDecision()
+
+
+def test_a_ledger_of_an_earlier_version_names_no_causes():
+    profile = SLURM.model_copy(update={"retries": 1})
+    tries = [attempt(causes=()), attempt(causes=())]
+    assert not decision("killed", *tries, profile=profile).refused
+
+
 SHARDS = ("mel/0", "mel/1", "power/0")
 PIECES = [Slice("m", 0, ("mel", "power")), Slice("m", 1, ("mel",))]
 
@@ -166,6 +193,15 @@ def test_jobs_of_features_request_the_largest_memory_that_one_of_them_needs(tmp_
     second = features_attempt(items=("mel/1",), causes=("",), memory_gb=4.0)
     oom = ShardFailure("out of memory", "")
     assert of_features(tmp_path, first, second, mel_0=oom, mel_1=oom).override.memory_gb == 16.0
+
+
+def test_jobs_of_features_have_memory_of_their_own_and_no_line_without_a_change(tmp_path):
+    profile = SLURM.model_copy(update={"features": FeatureJobs(memory_gb=1.0)})
+    oom = ShardFailure("out of memory", "")
+    again = of_features(tmp_path / "a", features_attempt(), profile=profile, mel_0=oom)
+    assert again.override.memory_gb == 2.0
+    late = of_features(tmp_path / "b", profile=profile, mel_0=ShardFailure("timeout", ""))
+    assert (late.messages, late.override) == ((), ResourceOverride())
 
 
 def test_features_at_their_memory_limit_are_left_out_and_others_computed(tmp_path):
@@ -228,6 +264,8 @@ def test_each_run_is_in_one_task_with_its_own_request_and_no_limit_is_exceeded(
     placed = [(run, a.override) for a in made.runs for task in a.tasks for run in task]
     assert all(overrides_by_run[run.run_id] == request for run, request in placed)
     ids = [run.run_id for run, _ in placed]
+    placed_slices = sum(len(task) for array in made.features for task in array.tasks)
+    assert placed_slices + made.deferred_slices == slices
     assert len(set(ids)) == len(ids)
     assert len(ids) + made.deferred_runs == len(runs)
     assert made.tasks <= (math.inf if room is None else room)
@@ -254,6 +292,14 @@ def test_runs_without_an_override_are_planned_as_by_make_plan():
     made = retry_policy.plan_with_retries((), runs, {}, limits)
     assert made == retry_policy.plan.make_plan((), runs, limits)
     assert replace(made, runs=()).tasks == 0
+
+
+def test_the_plan_needs_the_time_of_its_longest_task_whatever_its_request():
+    runs = [Run(f"{number}", "mel") for number in range(4)]
+    overrides = {run.run_id: ResourceOverride(8.0) for run in runs[:3]}
+    made = retry_policy.plan_with_retries((), runs, overrides, Limits(tasks=2), minutes_per_run=10)
+    assert sorted(len(array.tasks[0]) for array in made.runs) == [1, 3]
+    assert made.minutes_needed == 30
 
 
 def test_there_is_one_report_after_all_arrays_of_runs():
