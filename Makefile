@@ -30,7 +30,7 @@ work := $(if $(WORK),--work "$(WORK)")
 set := $(foreach change,$(SET),--set $(change))
 seeds := $(if $(SEEDS),--seeds "$(SEEDS)")
 dry := $(if $(filter-out 0,$(DRY)),--dry-run)
-changeable := features train doctor lr-range sweep status cancel report
+changeable := features train doctor lr-range sweep status cancel report decode
 unchanged := $(if $(SET),$(filter-out setup $(changeable),$(or $(MAKECMDGOALS),help)))
 ifneq ($(unchanged),)
 $(error SET changes nothing of $(unchanged): leave it out; it is for $(changeable))
@@ -106,6 +106,9 @@ status: setup  ## SWEEP=…: show a live table of its runs; WATCH=0 prints it on
 
 logs: setup  ## RUN=…: print the log of one run
 	@$(blankslate) logs "$(RUN)" --cluster "$(CLUSTER)" $(work)
+
+decode: setup  ## RUN=…: decode a finished run again, with a lexicon and an n-gram model; SET="ngram=3"
+	@$(blankslate) decode "$(RUN)" --cluster "$(CLUSTER)" $(work) $(set)
 
 cancel: setup  ## SWEEP=…: cancel its queued and running jobs; their work is saved
 	@$(blankslate) cancel "$(SWEEP)" --cluster "$(CLUSTER)" $(work) $(set)

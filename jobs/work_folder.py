@@ -12,6 +12,9 @@ from shlex import quote
 from jobs.profile import DEFAULT_PROFILES, LocalProfile, Profile, load_profile
 from pipeline.config.loader import expand_path
 from pipeline.files import InputError
+from pipeline.runs.folder import RunFolder
+
+MAX_LISTED_RUNS = 8  # run ids in an error message
 
 
 def load_profile_and_workdir(options: argparse.Namespace) -> tuple[Profile, Path]:
@@ -57,3 +60,25 @@ def require_writable(work: Path) -> None:
         raise InputError(
             f"{work}: the work folder cannot be written: {why}; choose another with WORK=…"
         ) from None
+
+
+def find_run(name: str, work: Path) -> RunFolder:
+    """Find a run by its id, the beginning of its id, or its folder."""
+    if not name:
+        raise InputError("no run is named: add RUN=…; make status SWEEP=… lists the ids")
+    runs = work / "runs"
+    every = sorted(runs.iterdir()) if runs.is_dir() else []
+    found = [path for path in every if path.name.startswith(name)]
+    if len(found) == 1:
+        return RunFolder(found[0])
+    if not found and RunFolder(Path(name)).experiment_file.exists():
+        return RunFolder(Path(name))
+    if found:
+        ids = ", ".join(path.name for path in found[:MAX_LISTED_RUNS])
+        raise InputError(
+            f"RUN={name}: {len(found)} runs begin with it in {runs}: "
+            f"{ids}{', …' if found[MAX_LISTED_RUNS:] else ''}; name one"
+        )
+    raise InputError(
+        f"RUN={name}: no run begins with it in {runs}; make status SWEEP=… lists the ids"
+    )

@@ -12,7 +12,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 # A room imports from the rooms to its left, and from the modules of its foundation.
 PIPELINE = ("config", "corpus", "features", "decoding", "runs", "training", "results")
-TRAINING = ("network", "data", "loss", "loop", "diagnosis")
+TRAINING = ("network", "data", "loss", "loop", "trained", "diagnosis")
 JOBS = ("slurm", "local", "node", "sweep", "display", "launch", "commands")
 RESULTS = ("statistics", "summary", "comparison", "errors", "figures", "page")
 ORDERS = {
@@ -45,6 +45,8 @@ HOMES = {
     "soxr": ("pipeline.corpus.audio.resample",),
     "espeakng_loader": ("pipeline.corpus.synthetic",),
     "psutil": ("pipeline.host",),
+    "kaldifst": ("pipeline.decoding.decoding_graph", "pipeline.decoding.graph_search"),
+    "kaldi_decoder": ("pipeline.decoding.graph_search",),
     "rapidfuzz": ("pipeline.decoding.scoring",),
     "torch": ("pipeline.training",),
     "torchaudio": ("pipeline.training",),

@@ -29,6 +29,7 @@ VERBS = {
     "sweep": ["SWEEP", "CLUSTER"],
     "status": ["SWEEP", "CLUSTER"],
     "logs": ["CLUSTER"],
+    "decode": ["CLUSTER"],
     "cancel": ["SWEEP", "CLUSTER"],
     "report": ["SWEEP", "CLUSTER"],
     "cluster-check": ["CLUSTER"],
@@ -57,7 +58,17 @@ def test_zero_is_off_of_a_dry_run():
     assert "--dry-run" not in made("--dry-run", "sweep", "DRY=0")
 
 
-CHANGEABLE = ["features", "train", "doctor", "lr-range", "sweep", "status", "cancel", "report"]
+CHANGEABLE = [
+    "features",
+    "train",
+    "doctor",
+    "lr-range",
+    "sweep",
+    "status",
+    "cancel",
+    "report",
+    "decode",
+]
 UNCHANGEABLE = ["demo", "verify", "inspect", "logs", "cluster-check"]
 
 

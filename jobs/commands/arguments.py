@@ -26,6 +26,9 @@ VERB_GROUPS = {
         "cancel": "cancel the queued and running jobs of a sweep",
         "report": "write tables, figures and report.html from what is finished",
     },
+    "Use what was trained": {
+        "decode": "decode a finished run again, with a lexicon and an n-gram model",
+    },
     "Check before you spend hours": {
         "doctor": "check one experiment: alphabet, lengths, input scale, updates, one batch",
         "lr-range": "try learning rates from 1e-6 to 1e-2 in 200 updates, and suggest one",
@@ -65,6 +68,10 @@ def add_sweep_argument(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("sweep", type=Path, metavar="SWEEP", help="the sweep's file, or its name")
 
 
+def add_run_argument(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("run", metavar="RUN", help="a run id, the beginning of one, or a run folder")
+
+
 def add_experiment_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "experiment", type=Path, metavar="EXPERIMENT", help="the YAML file of the experiment"
@@ -72,14 +79,15 @@ def add_experiment_arguments(verb: argparse.ArgumentParser) -> None:
     add_set_option(verb)
 
 
-def add_set_option(verb: argparse.ArgumentParser, *, seeds: bool = False) -> None:
+def add_set_option(
+    verb: argparse.ArgumentParser, *, seeds: bool = False, example: str = "train.epochs=3"
+) -> None:
     verb.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="change one setting of every experiment, such as train.epochs=3; may be repeated "
-        "(default: the files as they are)",
+        help=f"change one setting, such as {example}; may be repeated (default: none changed)",
     )
     if seeds:
         text = "at least N seeds per arm of the sweep (default: the seeds of its file)"

@@ -21,6 +21,7 @@ from jobs.commands.arguments import (
     Subparsers,
     add_dry_run_option,
     add_experiment_arguments,
+    add_run_argument,
     add_set_option,
     add_sweep_argument,
     add_verb,
@@ -42,6 +43,7 @@ VERB_MODULES = {
     "doctor": "jobs.commands.checking.doctor",
     "lr-range": "jobs.commands.checking.lr_range",
     "cluster-check": "jobs.commands.checking.cluster_check",
+    "decode": "jobs.commands.trained.decode",
     "verify": "jobs.commands.checking.verify",
     "inspect": "jobs.commands.inspect",
     "task": "jobs.launch.entrypoint",
@@ -185,7 +187,16 @@ def _add_following_verbs(subparsers: Subparsers) -> None:
     )
 
     logs = add_verb(subparsers, "logs")
-    logs.add_argument("run", metavar="RUN", help="a run id, the beginning of one, or a run folder")
+    add_run_argument(logs)
+
+    decode = add_verb(
+        subparsers,
+        "decode",
+        "Weights that are not stated are chosen on dev. The run is not trained again; the texts go "
+        "to decodings/ in its folder.",
+    )
+    add_run_argument(decode)
+    add_set_option(decode, example="ngram=3")
 
     cancel = add_verb(subparsers, "cancel", "A running job saves its state before it ends.")
     add_sweep_argument(cancel)

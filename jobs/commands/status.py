@@ -19,13 +19,11 @@ from jobs.slurm import client
 from jobs.sweep import job_queue, queue_cache, run_status
 from jobs.sweep.folder import SweepFolder, sweep_name
 from jobs.sweep.record import SweepRecord, experiments_digest, is_unchanged, load_record
-from jobs.work_folder import load_profile_and_workdir
+from jobs.work_folder import find_run, load_profile_and_workdir
 from pipeline.config.loader import parse_changes
 from pipeline.config.sweep import load_sweep
 from pipeline.files import InputError
-from pipeline.runs.folder import RunFolder
 
-MAX_LISTED_RUNS = 8  # run ids in an error message
 STOP_POLL_INTERVAL_S = 0.1
 
 
@@ -49,7 +47,7 @@ def status(options: argparse.Namespace) -> int:
 
 def logs(options: argparse.Namespace) -> int:
     _, work = load_profile_and_workdir(options)
-    run = _find_run(options.run, work)
+    run = find_run(options.run, work)
     if not run.log_file.exists() and not run.failure():
         raise InputError(f"{run.path}: has no log yet: the run has not started")
     if run.log_file.exists():
@@ -102,28 +100,6 @@ def _stop_local_process(folder: SweepFolder) -> bool:
         time.sleep(STOP_POLL_INTERVAL_S)
     print_line(f"process {pid} has stopped")
     return True
-
-
-def _find_run(name: str, work: Path) -> RunFolder:
-    """Find a run by its id, the beginning of its id, or its folder."""
-    if not name:
-        raise InputError("no run is named: type make logs RUN=…; make status SWEEP=… lists the ids")
-    runs = work / "runs"
-    every = sorted(runs.iterdir()) if runs.is_dir() else []
-    found = [path for path in every if path.name.startswith(name)]
-    if len(found) == 1:
-        return RunFolder(found[0])
-    if not found and RunFolder(Path(name)).experiment_file.exists():
-        return RunFolder(Path(name))
-    if found:
-        ids = ", ".join(path.name for path in found[:MAX_LISTED_RUNS])
-        raise InputError(
-            f"RUN={name}: {len(found)} runs begin with it in {runs}: "
-            f"{ids}{', …' if found[MAX_LISTED_RUNS:] else ''}; name one"
-        )
-    raise InputError(
-        f"RUN={name}: no run begins with it in {runs}; make status SWEEP=… lists the ids"
-    )
 
 
 def _warn_if_changed(options: argparse.Namespace, record: SweepRecord) -> None:

@@ -135,6 +135,16 @@ def align_texts(reference: str, hypothesis: str) -> list[tuple[str, str, str]]:
     ]
 
 
+def equal_words(reference: Sequence[str], hypothesis: Sequence[str]) -> list[int]:
+    """Return the places of the reference's words that an alignment finds in the hypothesis."""
+    return [
+        place
+        for edit in Levenshtein.opcodes(reference, hypothesis)
+        if edit.tag == "equal"
+        for place in range(edit.src_start, edit.src_end)
+    ]
+
+
 def _sum_error_counts(counts: Sequence[ErrorCount]) -> ErrorCount:
     return ErrorCount(
         sum([each.substitutions for each in counts]),

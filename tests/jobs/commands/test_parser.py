@@ -218,7 +218,7 @@ def runs(tmp_path: Path) -> Path:
 
 
 def test_logs_without_a_run_say_what_to_type(capsys, runs):
-    assert "no run is named: type make logs RUN=…; make status SWEEP=… lists" in refused(
+    assert "no run is named: add RUN=…; make status SWEEP=… lists" in refused(
         capsys, "logs", "", "--work", runs
     )
 

@@ -1,0 +1,102 @@
+"""The verb decode: a finished run decoded again, with a lexicon and an n-gram model.
+
+In:   typed options.   Out: lines for a person; files in the run's folder.
+Not here: the decoding (pipeline/training/trained/decode_run.py).
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from jobs.messages import print_line
+from jobs.work_folder import find_run, load_profile_and_workdir
+from pipeline.config.decoding import ANY_WORD, DecodingSettings
+from pipeline.config.identity import run_id
+from pipeline.config.loader import parse_changes, validate_settings
+from pipeline.decoding.scoring import score_corpus
+from pipeline.features.feature_set import FeatureSet, read_description
+from pipeline.files import InputError
+from pipeline.host import available_cpus
+from pipeline.results.statistics.significance import bootstrap_interval
+from pipeline.runs.folder import RunFolder
+from pipeline.runs.hypotheses import Hypothesis
+
+
+def decode(options: argparse.Namespace) -> int:
+    profile, work = load_profile_and_workdir(options)
+    run = find_run(options.run, work)
+    settings = validate_settings(DecodingSettings, parse_changes(options.set), Path("SET"))
+    features = FeatureSet.open(find_features(run, work))
+    print_line("starting torch")  # takes seconds
+    from pipeline.training.trained.decode_run import decode_run  # noqa: PLC0415
+
+    found = decode_run(
+        run,
+        features,
+        settings,
+        device=profile.device,
+        threads=profile.threads or available_cpus(),
+        report=print_line,
+    )
+    if found.left_out:
+        print_line(f"left out: {len(found.left_out)} words that the alphabet cannot spell")
+    weights = found.weights
+    print_line(
+        f"chosen on dev in {found.trials} trials: ngram_weight={weights.model:g} "
+        f"word_reward={weights.word:g} unknown_penalty={weights.unknown:g}"
+    )
+    print_line(describe_scores("greedy, as trained", run.hypotheses()))
+    print_line(describe_scores(_name(settings), found.hypotheses))
+    if settings.words != ANY_WORD:
+        print_line(f"{100 * found.unknown_words:.1f} % of the test words are not in the lexicon")
+    print_line(f"{1000 * found.seconds_per_utterance:.0f} ms per utterance; {found.folder.path}")
+    return 0
+
+
+def find_features(run: RunFolder, work: Path) -> Path:
+    """Return the folder of the feature set that the run was trained on.
+
+    The run of another version of this program has another id; then the corpus and the feature
+    settings decide.
+    """
+    experiment = run.experiment()
+    alike = []
+    for folder in sorted((work / "features").glob(f"{experiment.features.spectrum}-*")):
+        try:
+            found = read_description(folder)
+        except InputError:
+            continue
+        if run_id(experiment, found.feature_id) == run.run_id:
+            return folder
+        if (found.corpus, found.settings) == (experiment.corpus.name, experiment.features):
+            alike.append(folder)
+    if len(alike) == 1:
+        return alike[0]
+    raise InputError(
+        f"{run.path}: {len(alike) or 'no'} feature sets in {work / 'features'} have its corpus and "
+        "settings; run make train or make sweep again, which computes it"
+    )
+
+
+def describe_scores(name: str, hypotheses: tuple[Hypothesis, ...] | list[Hypothesis]) -> str:
+    """Return test WER and CER with the WER's 95 % interval over speakers."""
+    test = [each for each in hypotheses if each.split == "test"]
+    score = score_corpus((each.reference, each.hypothesis) for each in test)
+    low, high = bootstrap_interval(
+        np.array([each.word_errors for each in test]),
+        np.array([each.words for each in test]),
+        [each.speaker or each.utterance_id for each in test],
+    )
+    return (
+        f"{name}: test WER {100 * score.wer:.1f} % (95 % interval over speakers, of this one "
+        f"network: {100 * low:.1f} to {100 * high:.1f} %), CER {100 * score.cer:.1f} %"
+    )
+
+
+def _name(settings: DecodingSettings) -> str:
+    unit = "characters" if settings.words == ANY_WORD else "words"
+    model = f"{settings.ngram}-gram of {unit}" if settings.ngram else "no n-gram"
+    if settings.text:
+        model = f"n-gram of {unit} from {settings.text}"
+    return model if settings.words == ANY_WORD else f"lexicon ({settings.words}) and {model}"

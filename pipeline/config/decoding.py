@@ -1,0 +1,63 @@
+"""The settings of `make decode`: how text is found with words and n-grams.
+
+In:   `key=value` words.   Out: a validated model.
+Not here: the search itself (pipeline/decoding/), the prefix beam search of an experiment
+(experiment.py).
+"""
+
+from pydantic import Field
+
+from pipeline.config.loader import Settings
+
+ANY_WORD, TRAINING_WORDS = "any", "train"
+
+
+class DecodingSettings(Settings):
+    """How a finished run is decoded again. What is null is chosen on dev, never on test."""
+
+    words: str = Field(
+        default=TRAINING_WORDS,
+        min_length=1,
+        description="the words that a text may consist of: train: those of the training "
+        "transcripts; any: no lexicon, the n-gram counts characters; or the path of a text file "
+        "with one word per line",
+    )
+    ngram: int = Field(
+        default=2,
+        ge=0,
+        le=6,
+        description="order of the n-gram model; 0: all words are equally probable [tokens]",
+    )
+    text: str | None = Field(
+        default=None,
+        description="path of the n-gram's text, one sentence per line, or of an ARPA file "
+        "(.arpa); null: the training transcripts",
+    )
+    ngram_weight: float | None = Field(
+        default=None,
+        ge=0,
+        le=10,
+        description="weight of the n-gram beside the sound; null: chosen on dev",
+    )
+    word_reward: float | None = Field(
+        default=None, ge=-20, le=20, description="reward of each word; null: chosen on dev [nats]"
+    )
+    unknown_penalty: float | None = Field(
+        default=None,
+        ge=-20,
+        le=50,
+        description="penalty of a word that is not in the lexicon, besides its letters; 50: no "
+        "such word; null: chosen on dev [nats]",
+    )
+    beam: float = Field(
+        default=12.0,
+        gt=0,
+        le=100,
+        description="paths this much less probable than the best one are given up [nats]",
+    )
+    n_best: int = Field(
+        default=10,
+        ge=1,
+        le=1000,
+        description="texts that are kept for each utterance, and that confidences are made of",
+    )

@@ -1,0 +1,112 @@
+"""Text decoder: log-probabilities -> text with times and confidences, by words and n-grams.
+
+In:   log-probabilities (S, C) of an utterance, text sources, their weights.
+Out:  the text, its words with first and last frame and confidence, other possible texts.
+Not here: the search of a graph (graph_search.py), what the graph knows (text_sources.py).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.decoding.decoding_graph import GraphWeights
+from pipeline.decoding.graph_search import BEAM, GraphPath, GraphSearch, WordSequence
+from pipeline.decoding.ngram import UNKNOWN
+from pipeline.decoding.scoring import equal_words
+from pipeline.decoding.text_sources import SPACE, SPACE_TOKEN, TextSources
+from pipeline.shapes import Float32
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedWord:
+    text: str
+    begin: int  # first frame
+    end: int  # the frame after the last one
+    confidence: float  # 0 to 1: the share of the probability of the n-best texts that have it here
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedText:
+    text: str
+    words: tuple[DecodedWord, ...]
+    score: float  # nats
+    others: tuple[tuple[str, float], ...]  # the n-best texts with their scores, the best first
+
+
+class TextDecoder:
+    """Decodes any number of utterances with the same sources and weights."""
+
+    def __init__(self, sources: TextSources, weights: GraphWeights, beam: float = BEAM) -> None:
+        self.sources = sources
+        self._graph = sources.graph(weights)
+        self._search = GraphSearch(self._graph, beam)
+
+    def decode(self, log_probabilities_SC: Float32[np.ndarray, "S C"]) -> str:
+        """Return the most probable text."""
+        return self._text(self._search.search(log_probabilities_SC))
+
+    def decode_fully(
+        self, log_probabilities_SC: Float32[np.ndarray, "S C"], count: int
+    ) -> DecodedText:
+        """Return the most probable text with its words, and up to `count` texts in all."""
+        path = self._search.search(log_probabilities_SC)
+        sequences = self._search.n_best(log_probabilities_SC, count)
+        texts = [self._sequence_words(each) for each in sequences]
+        others = tuple(
+            (self._join(words), each.score) for words, each in zip(texts, sequences, strict=True)
+        )
+        words = self._split(path)
+        shares = _posteriors([each.score for each in sequences])
+        confidences = np.zeros(len(words))
+        for share, other in zip(shares, texts, strict=True):
+            same = [self._known_name(text) for text, _, _ in words]
+            confidences[equal_words(same, other)] += share
+        decoded = tuple(
+            DecodedWord(text, begin, end, float(confidence))
+            for (text, begin, end), confidence in zip(words, confidences, strict=True)
+        )
+        return DecodedText(self._text(path), decoded, path.score, others)
+
+    def _known_name(self, word: str) -> str:
+        return word if self.sources.is_known(word) else UNKNOWN
+
+    def _text(self, path: GraphPath) -> str:
+        return " ".join(self.sources.alphabet.decode(path.labels).split())
+
+    def _split(self, path: GraphPath) -> list[tuple[str, int, int]]:
+        """Return the words of a path with their first frame and the frame after their last."""
+        alphabet = self.sources.alphabet
+        space = alphabet.classes.get(SPACE)
+        places: list[list[int]] = [[]]
+        for place, label in enumerate(path.labels):
+            if label == space:
+                places.append([])
+            else:
+                places[-1].append(place)
+        return [
+            (
+                alphabet.decode(path.labels[place] for place in each),
+                int(path.begins[each[0]]),
+                int(path.ends[each[-1]]),
+            )
+            for each in places
+            if each
+        ]
+
+    def _sequence_words(self, sequence: WordSequence) -> list[str]:
+        tokens = [self._graph.words[number - 1] for number in sequence.words]
+        if self.sources.lexicon is None:
+            return "".join([SPACE if token == SPACE_TOKEN else token for token in tokens]).split()
+        return tokens
+
+    def _join(self, words: list[str]) -> str:
+        separated = self.sources.lexicon is None or self.sources.lexicon.separator is not None
+        return (" " if separated else "").join(words)
+
+
+def _posteriors(scores: list[float]) -> list[float]:
+    """Return the shares of probability of texts with these log-probabilities."""
+    if not scores:
+        return []
+    shares = np.exp(np.array(scores) - max(scores))
+    return list((shares / shares.sum()).tolist())

@@ -1,0 +1,133 @@
+"""Text sources: what a decoder knows of a language, and the graph made of it.
+
+In:   settings, the training transcripts, an alphabet.   Out: a lexicon, an n-gram model, a graph.
+Not here: the search (text_decoder.py), the weights chosen on dev (tuning.py).
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.config.decoding import ANY_WORD, TRAINING_WORDS, DecodingSettings
+from pipeline.corpus.text.alphabet import Alphabet, quote_characters
+from pipeline.decoding import ngram
+from pipeline.decoding.decoding_graph import (
+    DecodingGraph,
+    GraphWeights,
+    Lexicon,
+    build_token_graph,
+    build_word_graph,
+)
+from pipeline.decoding.ngram import NgramModel
+from pipeline.files import InputError
+
+SPACE, SPACE_TOKEN = " ", "_"  # a space cannot be a token of an n-gram model
+NO_UNKNOWN_WORDS = 50.0  # the largest unknown_penalty: unknown words are impossible
+
+
+@dataclass(frozen=True)
+class TextSources:
+    """A lexicon (None: any characters) and an n-gram model over its words, or over characters."""
+
+    alphabet: Alphabet
+    lexicon: Lexicon | None
+    model: NgramModel
+    left_out: tuple[str, ...]  # words with characters that the alphabet lacks
+
+    @classmethod
+    def make(
+        cls,
+        settings: DecodingSettings,
+        transcripts: Sequence[str],
+        alphabet: Alphabet,
+        normalise: Callable[[str], str],
+    ) -> "TextSources":
+        """Read or estimate what the settings name; `transcripts` are the training split's.
+
+        `normalise` makes the normal form of the lines of a file, as of the transcripts.
+
+        InputError where a file is missing or damaged, or no word is left.
+        """
+        if settings.words == ANY_WORD:
+            model = _make_model(settings, transcripts, alphabet, None, normalise)
+            return cls(alphabet, None, model, ())
+        words = _read_words(settings.words, transcripts, normalise)
+        lexicon, left_out = make_lexicon(words, alphabet)
+        model = _make_model(settings, transcripts, alphabet, lexicon, normalise)
+        return cls(alphabet, lexicon, model, left_out)
+
+    def graph(self, weights: GraphWeights) -> DecodingGraph:
+        """Return the decoding graph with these weights."""
+        if self.lexicon is None:
+            return build_token_graph(
+                _unit_tokens(self.alphabet), self.model, weights, self.alphabet.size
+            )
+        if weights.unknown >= NO_UNKNOWN_WORDS:
+            weights = GraphWeights(weights.model, weights.word, math.inf)
+        return build_word_graph(self.lexicon, self.model, weights, self.alphabet.size)
+
+    def is_known(self, word: str) -> bool:
+        return self.lexicon is None or word in self.lexicon.spellings
+
+
+def make_lexicon(words: Iterable[str], alphabet: Alphabet) -> tuple[Lexicon, tuple[str, ...]]:
+    """Return the spellings of the words in the alphabet, and the words that it cannot spell."""
+    spellings: dict[str, tuple[tuple[int, ...], ...]] = {}
+    left_out = []
+    for word in sorted(set(words)):
+        if alphabet.unknown_units(word):
+            left_out.append(word)
+        else:
+            spellings[word] = (tuple(alphabet.encode(word)),)
+    if not spellings:
+        missing = quote_characters(alphabet.unknown_units("".join(left_out)))
+        raise InputError(
+            f"the lexicon has no word that the alphabet can spell; it lacks {missing or 'nothing'}"
+            "; use a list of words in the language of the run"
+        )
+    separator = alphabet.classes.get(SPACE)
+    letters = tuple(c for c in alphabet.classes.values() if c != separator)
+    return Lexicon(spellings, separator, letters), tuple(left_out)
+
+
+def _read_words(
+    source: str, transcripts: Sequence[str], normalise: Callable[[str], str]
+) -> set[str]:
+    if source == TRAINING_WORDS:
+        return {word for text in transcripts for word in text.split()}
+    return {line for line in _read_lines(Path(source), normalise) if line}
+
+
+def _make_model(
+    settings: DecodingSettings,
+    transcripts: Sequence[str],
+    alphabet: Alphabet,
+    lexicon: Lexicon | None,
+    normalise: Callable[[str], str],
+) -> NgramModel:
+    if settings.text is not None and settings.text.endswith(".arpa"):
+        return ngram.read_arpa(Path(settings.text))
+    lines = transcripts if settings.text is None else _read_lines(Path(settings.text), normalise)
+    order = max(1, settings.ngram)
+    if lexicon is None:
+        return ngram.estimate([_split_units(line, alphabet) for line in lines if line], order)
+    # Each word of the lexicon once more, so that the model has all of them.
+    every_word = [[word] for word in lexicon.spellings] if settings.text is not None else []
+    return ngram.estimate([*(line.split() for line in lines if line), *every_word], order)
+
+
+def _read_lines(path: Path, normalise: Callable[[str], str]) -> list[str]:
+    try:
+        text = path.expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as a text file in UTF-8: {error}") from None
+    return [normalise(line) for line in text.splitlines()]
+
+
+def _unit_tokens(alphabet: Alphabet) -> Mapping[str, int]:
+    return {SPACE_TOKEN if c == SPACE else c: number for c, number in alphabet.classes.items()}
+
+
+def _split_units(line: str, alphabet: Alphabet) -> list[str]:
+    return [SPACE_TOKEN if unit == SPACE else unit for unit in alphabet.split(line)]

@@ -1,0 +1,63 @@
+"""Decodings: what `make decode` leaves in a run's folder; one folder for each way of decoding.
+
+In:   settings, hypotheses, trials on dev.   Out: files that appear whole, and their contents.
+Not here: decoding (pipeline/training/trained/decode_run.py), the run itself (folder.py).
+"""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.decoding import DecodingSettings
+from pipeline.config.loader import dump_yaml
+from pipeline.files import json_digest, write_json, write_text
+from pipeline.runs.folder import RunFolder
+from pipeline.runs.hypotheses import Hypothesis, hypotheses_to_csv
+
+DECODINGS = "decodings"  # folder of a run
+
+
+@dataclass(frozen=True)
+class DecodingFolder:
+    """`runs/<run_id>/decodings/<id>/`: settings.yaml, tuning.csv, hypotheses.csv, n_best.jsonl."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, run: RunFolder, settings: DecodingSettings, sources: str) -> "DecodingFolder":
+        """Return the folder of these settings; `sources` is a digest of the files they name."""
+        key = json_digest({"settings": settings.model_dump(), "sources": sources})[:8]
+        return cls(run.path / DECODINGS / key)
+
+    @property
+    def result_file(self) -> Path:
+        """Written last: a decoding is finished if it exists."""
+        return self.path / "result.json"
+
+    def write(
+        self,
+        settings: DecodingSettings,
+        hypotheses: Sequence[Hypothesis],
+        tuning: Sequence[Mapping[str, float]],
+        n_best: Sequence[Mapping[str, Any]],
+        result: Mapping[str, Any],
+    ) -> None:
+        write_text(self.path / "settings.yaml", dump_yaml(settings))
+        write_text(self.path / "hypotheses.csv", hypotheses_to_csv(hypotheses))
+        write_text(
+            self.path / "tuning.csv",
+            _csv_text(list(tuning[0]) if tuning else [], [list(each.values()) for each in tuning]),
+        )
+        lines = [json.dumps(each, ensure_ascii=False) for each in n_best]
+        write_text(self.path / "n_best.jsonl", "".join(f"{line}\n" for line in lines))
+        write_json(self.result_file, dict(result))
+
+
+def _csv_text(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    table = io.StringIO(newline="")
+    csv.writer(table, lineterminator="\n").writerows([columns, *rows])
+    return table.getvalue()

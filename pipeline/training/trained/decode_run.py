@@ -1,0 +1,153 @@
+"""Decoding of a finished run with a lexicon and an n-gram model, without training again.
+
+In:   a finished run, its features, settings.
+Out:  hypotheses of dev and test, the trials on dev, the chosen weights; the run's decodings/.
+Not here: the search (pipeline/decoding/), the network's outputs (trained_run.py).
+"""
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline.config.decoding import ANY_WORD, DecodingSettings
+from pipeline.corpus.text.normalise import TextNormaliser
+from pipeline.decoding.decoding_graph import GraphWeights
+from pipeline.decoding.scoring import Score, score_corpus
+from pipeline.decoding.text_decoder import DecodedText, TextDecoder
+from pipeline.decoding.text_sources import TextSources
+from pipeline.decoding.tuning import best_trial, tune
+from pipeline.features.feature_set import FeatureSet
+from pipeline.features.shards import StoredUtterance
+from pipeline.files import json_digest
+from pipeline.runs.decodings import DecodingFolder
+from pipeline.runs.folder import RunFolder
+from pipeline.runs.hypotheses import Hypothesis
+from pipeline.shapes import Float32
+from pipeline.training.loop.devices import Device, select_device
+from pipeline.training.trained.trained_run import TrainedRun
+
+Output = tuple[StoredUtterance, Float32[np.ndarray, "_ _"]]  # steps and classes
+
+
+@dataclass(frozen=True)
+class DecodedRun:
+    folder: DecodingFolder
+    hypotheses: tuple[Hypothesis, ...]  # of dev and test
+    weights: GraphWeights
+    trials: int
+    unknown_words: float  # share of the test references' words that the lexicon lacks
+    left_out: tuple[str, ...]  # words that the alphabet cannot spell
+    seconds_per_utterance: float  # of the search on test, n-best list included
+
+    def score(self, split: str) -> Score:
+        return score_corpus(
+            (each.reference, each.hypothesis) for each in self.hypotheses if each.split == split
+        )
+
+
+def decode_run(
+    run: RunFolder,
+    features: FeatureSet,
+    settings: DecodingSettings,
+    *,
+    device: Device = "auto",
+    threads: int = 1,
+    report: Callable[[str], None] = lambda line: None,
+) -> DecodedRun:
+    """Choose on dev what the settings leave open, decode dev and test, write the folder.
+
+    InputError where the run is not finished, or a file of the settings is missing or damaged.
+    """
+    torch.set_num_threads(threads)
+    trained = TrainedRun.load(run, features, select_device(device))
+    sources = _make_sources(settings, trained, features)
+    report("computing the network's outputs")
+    dev, test = (
+        list(trained.log_probabilities(trained.split(features, name))) for name in ("dev", "test")
+    )
+    report(f"choosing the weights on {len(dev)} dev utterances")
+    trials = tune(settings, lambda weights: _count_errors(sources, weights, settings, dev))
+    weights = best_trial(trials).weights
+    decoder = TextDecoder(sources, weights, settings.beam)
+    hypotheses = [_hypothesis(u, decoder.decode(logs_SC)) for u, logs_SC in dev]
+    report(f"decoding {len(test)} test utterances")
+    began = time.perf_counter()
+    decoded = [decoder.decode_fully(logs_SC, settings.n_best) for _, logs_SC in test]
+    seconds = time.perf_counter() - began
+    hypotheses += [_hypothesis(u, one.text) for (u, _), one in zip(test, decoded, strict=True)]
+    words = [word for u, _ in test for word in u.transcript.split()]
+    folder = DecodingFolder.of(run, settings, _digest_files(settings))
+    found = DecodedRun(
+        folder=folder,
+        hypotheses=tuple(hypotheses),
+        weights=weights,
+        trials=len(trials),
+        unknown_words=sum(not sources.is_known(word) for word in words) / max(1, len(words)),
+        left_out=sources.left_out,
+        seconds_per_utterance=seconds / max(1, len(test)),
+    )
+    folder.write(
+        settings,
+        hypotheses,
+        [{**asdict(t.weights), "errors": t.errors, "reference": t.reference} for t in trials],
+        [_n_best_record(u, one) for (u, _), one in zip(test, decoded, strict=True)],
+        _result(found),
+    )
+    return found
+
+
+def _make_sources(
+    settings: DecodingSettings, trained: TrainedRun, features: FeatureSet
+) -> TextSources:
+    transcripts = [u.transcript for u in features.utterances if u.split == "train"]
+    normalise = TextNormaliser(trained.experiment.corpus)
+    return TextSources.make(settings, transcripts, trained.alphabet, normalise)
+
+
+def _count_errors(
+    sources: TextSources, weights: GraphWeights, settings: DecodingSettings, outputs: list[Output]
+) -> tuple[int, int]:
+    """Return word errors and words of the references; characters where no lexicon has words."""
+    decoder = TextDecoder(sources, weights, settings.beam)
+    score = score_corpus((u.transcript, decoder.decode(logs_SC)) for u, logs_SC in outputs)
+    counts = score.characters if settings.words == ANY_WORD else score.words
+    return counts.errors, counts.reference
+
+
+def _hypothesis(utterance: StoredUtterance, text: str) -> Hypothesis:
+    return Hypothesis.of(
+        utterance.id, utterance.split, utterance.transcript, text, utterance.speaker
+    )
+
+
+def _n_best_record(utterance: StoredUtterance, decoded: DecodedText) -> dict[str, Any]:
+    return {
+        "utterance": utterance.id,
+        "words": [asdict(word) for word in decoded.words],
+        "texts": [{"text": text, "score": score} for text, score in decoded.others],
+    }
+
+
+def _result(run: DecodedRun) -> dict[str, Any]:
+    scores = {split: run.score(split) for split in ("dev", "test")}
+    return {
+        "weights": asdict(run.weights),
+        "trials": run.trials,
+        "unknown_words": run.unknown_words,
+        "left_out": list(run.left_out),
+        "seconds_per_utterance": run.seconds_per_utterance,
+        **{f"{split}_wer": score.wer for split, score in scores.items()},
+        **{f"{split}_cer": score.cer for split, score in scores.items()},
+    }
+
+
+def _digest_files(settings: DecodingSettings) -> str:
+    """Return a digest of the files that the settings name, so that a changed file is another."""
+    files = [Path(one) for one in (settings.words, settings.text) if one and Path(one).is_file()]
+    return json_digest([hashlib.sha256(file.read_bytes()).hexdigest() for file in files])

@@ -1,0 +1,160 @@
+"""Decoding graphs and their search, against every path of short utterances."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.decoding.decoding_graph import (
+    GraphWeights,
+    Lexicon,
+    build_token_graph,
+    build_word_graph,
+)
+from pipeline.decoding.graph_search import GraphSearch
+from pipeline.decoding.ngram import UNKNOWN, estimate
+from pipeline.files import InputError
+
+# Classes: 0 blank, 1 space, 2 A, 3 B.
+SPELLINGS = {"A": (2,), "AB": (2, 3), "BB": (3, 3), "BA": (3, 2)}
+LEXICON = Lexicon({word: (spelled,) for word, spelled in SPELLINGS.items()}, 1, (2, 3))
+TEXT = [["A", "BB"], ["AB", "A"], ["A"], ["BA", "AB", "A"]]
+CLASSES = 4
+WIDE = 1_000.0  # a beam that prunes nothing
+
+
+def collapse(path: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(label for label, _ in itertools.groupby(path) if label)
+
+
+def split_words(labels: tuple[int, ...]) -> list[tuple[int, ...]] | None:
+    """Words of a label sequence; None where a separator is doubled."""
+    groups = [
+        tuple(group)
+        for is_space, group in itertools.groupby(labels, lambda c: c == 1)
+        if not is_space
+    ]
+    spaces = [
+        len(list(g)) for is_space, g in itertools.groupby(labels, lambda c: c == 1) if is_space
+    ]
+    return None if any(length > 1 for length in spaces) else groups
+
+
+def best_by_enumeration(logs_SC, model, weights: GraphWeights, unknown_letters: int):
+    """The score and labels of the best path, from the score of every path."""
+    names = {spelled: word for word, spelled in SPELLINGS.items()}
+    best = (-math.inf, ())
+    for path in itertools.product(range(CLASSES), repeat=len(logs_SC)):
+        labels = collapse(path)
+        spelled = split_words(labels)
+        if spelled is None:
+            continue
+        sound = float(sum(logs_SC[frame, label] for frame, label in enumerate(path)))
+        choices = []
+        for word in spelled:
+            known = [(names[word], 0.0)] if word in names else []
+            cost = weights.unknown + len(word) * math.log(unknown_letters)
+            unknown = [(UNKNOWN, cost)] if math.isfinite(weights.unknown) else []
+            choices.append(known + unknown)
+        for chosen in itertools.product(*choices):
+            text = model.sentence_log_probability([word for word, _ in chosen]) * math.log(10)
+            total = sound + weights.model * text + weights.word * len(chosen)
+            total -= sum(cost for _, cost in chosen)
+            best = max(best, (total, labels))
+    return best
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 5),
+    st.sampled_from([1, 2, 3]),
+    st.sampled_from(
+        [GraphWeights(0.7, 0.5, 2.0), GraphWeights(1.0, 0.0, math.inf), GraphWeights(0.0)]
+    ),
+)
+def test_the_best_path_is_that_of_all_paths(seed, frames, order, weights):
+    """With a trigram too: a back-off path may be cheaper only where the model has no entry."""
+    rng = np.random.default_rng(seed)
+    logs = np.log(rng.dirichlet(np.full(CLASSES, 0.5), frames)).clip(-30).astype(np.float32)
+    model = estimate(TEXT, order)
+    graph = build_word_graph(LEXICON, model, weights, CLASSES)
+    found = GraphSearch(graph, WIDE).search(logs)
+    score, labels = best_by_enumeration(logs, model, weights, 2)
+    assert found.score >= score - 1e-3  # back-off arcs are open to all tokens, as in Kaldi
+    if order == 1 or weights.model == 0:
+        assert found.score == pytest.approx(score, abs=1e-3)
+        assert found.labels == labels or found.score == pytest.approx(score, abs=1e-5)
+
+
+def test_frames_of_the_labels():
+    """Path: A A blank B space blank; the labels begin and end where their frames do."""
+    logs = np.full((6, CLASSES), -20.0, np.float32)
+    for frame, label in enumerate((2, 2, 0, 3, 1, 0)):
+        logs[frame, label] = -0.01
+    tokens = {"_": 1, "A": 2, "B": 3}
+    model = estimate([["A", "B", "_"]], 2)
+    path = GraphSearch(build_token_graph(tokens, model, GraphWeights(), CLASSES), WIDE).search(logs)
+    assert path.labels == (2, 3, 1)
+    assert path.begins.tolist() == [0, 3, 4]
+    assert path.ends.tolist() == [2, 4, 5]
+
+
+def test_a_word_is_corrected_by_its_lexicon_and_an_unknown_one_is_possible():
+    """The sound says BAB, which is no word."""
+    logs = np.full((3, CLASSES), -6.0, np.float32)
+    for frame, label in enumerate((3, 2, 3)):
+        logs[frame, label] = -0.1
+    model = estimate(TEXT, 1)
+
+    def decode(unknown: float) -> tuple[int, ...]:
+        graph = build_word_graph(LEXICON, model, GraphWeights(unknown=unknown), CLASSES)
+        return GraphSearch(graph, WIDE).search(logs).labels
+
+    assert decode(math.inf) in SPELLINGS.values()
+    assert decode(-5.0) == (3, 2, 3)
+
+
+def test_n_best_are_different_texts_in_order_and_the_first_is_the_best():
+    rng = np.random.default_rng(1)
+    logs = np.log(rng.dirichlet(np.full(CLASSES, 1.0), 6)).astype(np.float32)
+    graph = build_word_graph(LEXICON, estimate(TEXT, 2), GraphWeights(unknown=math.inf), CLASSES)
+    search = GraphSearch(graph, WIDE)
+    found = search.n_best(logs, 5)
+    assert len({each.words for each in found}) == len(found) == 5
+    assert [each.score for each in found] == sorted((each.score for each in found), reverse=True)
+    best = search.search(logs)
+    assert found[0].score == pytest.approx(best.score, abs=1e-3)
+    spelled = [SPELLINGS[graph.words[number - 1]] for number in found[0].words]
+    assert split_words(best.labels) == spelled
+
+
+def test_a_homophone_is_told_by_the_model():
+    lexicon = Lexicon({"TWO": ((2, 3),), "TOO": ((2, 3),), "A": ((2,),)}, 1, ())
+    model = estimate([["A", "TOO"], ["A", "TOO"], ["TWO"]], 2)
+    logs = np.full((4, CLASSES), -9.0, np.float32)
+    for frame, label in enumerate((2, 1, 2, 3)):
+        logs[frame, label] = -0.01
+    graph = build_word_graph(lexicon, model, GraphWeights(), CLASSES)
+    first = GraphSearch(graph, WIDE).n_best(logs, 2)[0]
+    assert [graph.words[number - 1] for number in first.words] == ["A", "TOO"]
+
+
+def test_no_frames_give_no_labels():
+    graph = build_word_graph(LEXICON, estimate(TEXT, 1), GraphWeights(), CLASSES)
+    search = GraphSearch(graph)
+    assert search.search(np.zeros((0, CLASSES), np.float32)).labels == ()
+    assert search.n_best(np.zeros((0, CLASSES), np.float32), 3) == []
+
+
+def test_a_model_without_a_word_of_the_lexicon_is_refused():
+    with pytest.raises(InputError, match="no word of the n-gram model is in the lexicon"):
+        build_word_graph(LEXICON, estimate([["evet"]], 1), GraphWeights(), CLASSES)
+
+
+def test_too_many_classes_are_refused():
+    with pytest.raises(InputError, match="limit of 1000"):
+        build_word_graph(LEXICON, estimate(TEXT, 1), GraphWeights(), 1_001)

@@ -1,0 +1,68 @@
+"""Texts with the times and confidences of their words."""
+
+import math
+
+import numpy as np
+import pytest
+
+from pipeline.config.decoding import DecodingSettings
+from pipeline.corpus.text.alphabet import Alphabet
+from pipeline.decoding.decoding_graph import GraphWeights
+from pipeline.decoding.text_decoder import TextDecoder
+from pipeline.decoding.text_sources import TextSources
+
+LETTERS = Alphabet("letters", tuple(" ABC"))
+CERTAIN = 12.0  # nats between a frame's class and every other
+
+
+def frames(classes: list[int], doubts: dict[int, tuple[int, float]] | None = None) -> np.ndarray:
+    """Log-probabilities of certain frames; a doubt says frame -> (other class, its share)."""
+    logits = np.zeros((len(classes), LETTERS.size))
+    for frame, label in enumerate(classes):
+        logits[frame, label] = CERTAIN
+        if doubts and frame in doubts:
+            other, share = doubts[frame]
+            logits[frame, other] = CERTAIN + math.log(share / (1 - share))
+    shifted = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    return shifted.astype(np.float32)
+
+
+def decoder(transcripts: list[str], weights: GraphWeights, **settings) -> TextDecoder:
+    sources = TextSources.make(DecodingSettings(**settings), transcripts, LETTERS, str.upper)
+    return TextDecoder(sources, weights)
+
+
+def test_words_have_the_frames_of_their_letters():
+    found = decoder(["AB C"], GraphWeights(0.0)).decode_fully(frames([0, 2, 2, 3, 0, 1, 4, 0]), 5)
+    assert found.text == "AB C"
+    assert [(w.text, w.begin, w.end) for w in found.words] == [("AB", 1, 4), ("C", 6, 7)]
+    assert found.others[0][0] == "AB C"
+
+
+def test_a_confidence_is_the_share_of_the_texts_that_have_the_word():
+    """Frame 2 says A with 0.7 and B with 0.3; all words are equally probable."""
+    sound = frames([4, 1, 2], {2: (3, 0.3)})
+    weights = GraphWeights(model=0.0, unknown=math.inf)
+    found = decoder(["A B C"], weights).decode_fully(sound, 20)
+    assert found.text == "C A"
+    first, second = (word.confidence for word in found.words)
+    assert first == pytest.approx(1, abs=1e-3)
+    assert second == pytest.approx(0.7, abs=1e-3)
+
+
+def test_an_unknown_word_is_spelled_by_its_letters():
+    weights = GraphWeights(model=0.0, unknown=-2.0)
+    found = decoder(["A C"], weights).decode_fully(frames([3, 2, 3, 1, 4]), 5)
+    assert found.text == "BAB C"
+    assert found.words[0].confidence > 0.5
+
+
+def test_characters_are_decoded_without_a_lexicon():
+    found = decoder(["AB C"] * 3, GraphWeights(0.5), words="any", ngram=2)
+    assert found.decode(frames([2, 3, 1, 4])) == "AB C"
+    assert found.decode_fully(frames([2, 3, 1, 4]), 3).others[0][0] == "AB C"
+
+
+def test_no_frames_are_an_empty_text():
+    found = decoder(["A"], GraphWeights()).decode_fully(frames([])[:0], 3)
+    assert (found.text, found.words, found.others) == ("", (), ())

@@ -1,0 +1,88 @@
+"""Lexicons and n-gram models made of transcripts or of files, and what is refused of them."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.config.decoding import DecodingSettings
+from pipeline.corpus.text.alphabet import Alphabet
+from pipeline.decoding.decoding_graph import GraphWeights
+from pipeline.decoding.ngram import estimate, format_arpa
+from pipeline.decoding.text_sources import TextSources, make_lexicon
+from pipeline.files import InputError
+
+LETTERS = Alphabet("letters", tuple(" ABC"))
+TRANSCRIPTS = ["A BA", "BA", "C A"]
+
+
+def normalise(line: str) -> str:
+    return " ".join(line.upper().split())
+
+
+def make(**settings) -> TextSources:
+    return TextSources.make(DecodingSettings(**settings), TRANSCRIPTS, LETTERS, normalise)
+
+
+def test_the_words_of_the_training_transcripts_are_spelled_in_the_alphabet():
+    sources = make()
+    assert sources.lexicon is not None
+    assert sources.lexicon.spellings == {"A": ((2,),), "BA": ((3, 2),), "C": ((4,),)}
+    assert (sources.lexicon.separator, sources.lexicon.letters) == (1, (2, 3, 4))
+    assert sources.model.order == 2
+    assert sources.is_known("BA")
+    assert not sources.is_known("AB")
+
+
+def test_a_list_of_words_is_normalised_and_words_that_cannot_be_spelled_are_named(tmp_path: Path):
+    words = tmp_path / "words.txt"
+    words.write_text("ab\n\n  ca \nÖa\nAB\n", encoding="utf-8")
+    sources = make(words=str(words))
+    assert sources.lexicon is not None
+    assert set(sources.lexicon.spellings) == {"AB", "CA"}
+    assert sources.left_out == ("ÖA",)
+
+
+def test_a_lexicon_without_a_word_in_the_alphabet_is_refused():
+    with pytest.raises(InputError, match="lacks 'Ö'"):
+        make_lexicon(["Ö"], LETTERS)
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe"])
+def test_a_list_that_is_missing_or_not_text_is_refused(tmp_path: Path, content: bytes | None):
+    path = tmp_path / "words.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=r"words\.txt: cannot be read as a text file"):
+        make(words=str(path))
+
+
+def test_without_a_lexicon_the_model_counts_characters():
+    sources = make(words="any", ngram=3)
+    assert sources.lexicon is None
+    assert sources.model.vocabulary == {"A", "B", "C", "_"}
+    assert sources.model.order == 3
+    assert sources.graph(GraphWeights()).words == ("A", "B", "C", "_")
+
+
+def test_a_text_gives_the_model_and_the_lexicon_its_words_too(tmp_path: Path):
+    text = tmp_path / "text.txt"
+    text.write_text("c ba\nc ba\n", encoding="utf-8")
+    sources = make(text=str(text))
+    assert sources.model.vocabulary == {"A", "BA", "C"}
+    assert sources.model.log_probability("BA", ["C"]) > sources.model.log_probability("A", ["C"])
+
+
+def test_an_arpa_file_is_the_model(tmp_path: Path):
+    arpa = tmp_path / "lm.arpa"
+    arpa.write_text(format_arpa(estimate([["C", "C"]], 2)))
+    sources = make(text=str(arpa))
+    assert sources.model.vocabulary == {"C"}
+    assert sources.graph(GraphWeights()).words == ("C", "<unk>")
+    assert sources.graph(GraphWeights(unknown=50.0)).words == ("C",)
+
+
+def test_an_arpa_file_without_a_word_of_the_lexicon_is_refused(tmp_path: Path):
+    arpa = tmp_path / "lm.arpa"
+    arpa.write_text(format_arpa(estimate([["evet", "hayır"]], 2)), encoding="utf-8")
+    with pytest.raises(InputError, match="same language, case and spelling"):
+        make(text=str(arpa)).graph(GraphWeights())

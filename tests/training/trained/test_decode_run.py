@@ -1,0 +1,104 @@
+"""A finished run decoded again: the network of training, files that appear, refusals."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.config.decoding import DecodingSettings
+from pipeline.features.feature_set import FeatureSet
+from pipeline.files import InputError
+from pipeline.runs.folder import RunFolder
+from pipeline.training.trained.decode_run import DecodedRun, decode_run
+from pipeline.training.trained.trained_run import TrainedRun
+from tests.training.letters import make_experiment
+from tests.training.loop.training_runs import fit
+
+CPU = torch.device("cpu")
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+
+
+@pytest.fixture(scope="module")
+def finished(letter_features: FeatureSet, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    run = RunFolder(tmp_path_factory.mktemp("run"))
+    experiment = make_experiment(train={"epochs": 12})
+    run.write_experiment(experiment)
+    return fit(experiment, letter_features, run)
+
+
+@pytest.fixture(scope="module")
+def decoded(finished: RunFolder, letter_features: FeatureSet) -> DecodedRun:
+    return decode_run(finished, letter_features, DecodingSettings(), device="cpu")
+
+
+def test_the_log_probabilities_give_the_hypotheses_of_training(
+    finished: RunFolder, letter_features: FeatureSet
+):
+    trained = TrainedRun.load(finished, letter_features, CPU)
+    kept = {each.utterance_id: each.hypothesis for each in finished.hypotheses()}
+    for name in ("dev", "test"):
+        for utterance, logs_SC in trained.log_probabilities(trained.split(letter_features, name)):
+            np.testing.assert_allclose(np.exp(logs_SC).sum(1), 1, atol=1e-5)
+            path = logs_SC.argmax(1).tolist()
+            labels = [b for a, b in zip([0, *path], path, strict=False) if b and a != b]
+            assert trained.alphabet.decode(labels).strip() == kept[utterance.id].strip()
+
+
+def test_every_text_is_made_of_words_of_training(decoded: DecodedRun, letter_features: FeatureSet):
+    """50: no unknown words; so that the text can differ from the network's letters."""
+    words = {u.transcript for u in letter_features.utterances if u.split == "train"}
+    if decoded.weights.unknown == 50:
+        for each in decoded.hypotheses:
+            assert set(each.hypothesis.split()) <= words
+    assert {each.split for each in decoded.hypotheses} == {"dev", "test"}
+
+
+def test_the_folder_holds_hypotheses_trials_and_the_n_best_lists(
+    decoded: DecodedRun, finished: RunFolder
+):
+    folder = decoded.folder.path
+    assert folder.parent == finished.path / "decodings"
+    rows = read_csv(folder / "hypotheses.csv")
+    assert [row["hypothesis"] for row in rows] == [h.hypothesis for h in decoded.hypotheses]
+    trials = read_csv(folder / "tuning.csv")
+    assert len(trials) == decoded.trials
+    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    dev = decoded.score("dev")
+    assert min(int(trial["errors"]) for trial in trials) == dev.words.errors
+    assert result["dev_wer"] == dev.wer
+    lines = [json.loads(line) for line in (folder / "n_best.jsonl").read_text().splitlines()]
+    test = [each for each in decoded.hypotheses if each.split == "test"]
+    assert [line["utterance"] for line in lines] == [each.utterance_id for each in test]
+    assert all(0 <= word["confidence"] <= 1 for line in lines for word in line["words"])
+
+
+def test_decoding_changes_nothing_of_the_run(finished: RunFolder, decoded: DecodedRun):
+    assert finished.finished
+    assert decoded.folder.result_file.exists()
+
+
+def test_another_text_is_another_folder(
+    finished: RunFolder, letter_features: FeatureSet, decoded: DecodedRun, tmp_path: Path
+):
+    text = tmp_path / "text.txt"
+    folders = set()
+    for content in ("A\n", "A\nB\n"):
+        text.write_text(content)
+        settings = DecodingSettings(
+            text=str(text), ngram_weight=1, word_reward=0, unknown_penalty=5
+        )
+        folders.add(decode_run(finished, letter_features, settings, device="cpu").folder.path)
+    assert len(folders | {decoded.folder.path}) == 3
+
+
+def test_a_run_that_is_not_finished_is_refused(tmp_path: Path, letter_features: FeatureSet):
+    run = RunFolder(tmp_path / "run")
+    run.write_experiment(make_experiment())
+    with pytest.raises(InputError, match="not finished"):
+        decode_run(run, letter_features, DecodingSettings(), device="cpu")
