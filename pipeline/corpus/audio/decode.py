@@ -27,7 +27,7 @@ from pipeline.corpus.audio.audio_file import (
     unusable_audio_error,
 )
 from pipeline.corpus.audio.libsndfile import LibsndfileFile
-from pipeline.corpus.audio.wav_header import PCM, WavHeader
+from pipeline.corpus.audio.wav_header import WavHeader
 from pipeline.files import InputError
 from pipeline.shapes import Float32
 
@@ -37,8 +37,8 @@ BUFFER_BYTES = 4096  # enough for the header of a wav file in one read
 def read_header(path: str) -> tuple[Header, int]:
     """Return the header and a CRC-32 of the first 4096 bytes, the same for copies of a file.
 
-    The length is that of the decoded samples. An mp3 whose length is not in its header and cannot
-    be counted is decoded. Raises InputError if the file cannot be used.
+    The length is that of the decoded samples. A file whose length is not stated and cannot be
+    counted is decoded. Raises InputError if the file cannot be used.
     """
     file, wav = _open_file(path)
     with file:
@@ -46,7 +46,7 @@ def read_header(path: str) -> tuple[Header, int]:
         checksum = zlib.crc32(file.read(BUFFER_BYTES))
         if wav and wav.is_uncompressed:
             return Header(wav.rate, wav.samples, wav.channels), checksum
-        with closing(LibsndfileFile(path, file, None)) as audio:
+        with closing(LibsndfileFile(path, file, wav)) as audio:
             samples = audio.declared_samples
             if samples is None:
                 samples = sum(map(len, audio.blocks(0, None)))
@@ -58,10 +58,10 @@ def read_header(path: str) -> tuple[Header, int]:
 def open_audio(path: str) -> AudioFile:
     """Open an audio file. Raises InputError if it cannot be used."""
     file, wav = _open_file(path)
-    if wav and wav.tag == PCM and wav.bits == 16:
+    if wav and wav.is_pcm16:
         return _Pcm16File(path, file, wav)
     try:
-        return LibsndfileFile(path, file, wav.samples if wav and wav.is_uncompressed else None)
+        return LibsndfileFile(path, file, wav)
     except BaseException:
         file.close()
         raise

@@ -1,14 +1,16 @@
 """Audio files that libsndfile decodes: every format but 16-bit wav. The only home of soundfile.
 
 In:   an open file.   Out: rate, channels, length; float32 samples of all channels, full scale 1.
-Not here: opening by path (decode.py), damage that libsndfile does not report (integrity.py).
+Not here: opening by path (decode.py), what of a file is given to the decoder (sources.py).
 
-Ogg and mp3 are decoded from their start, because libsndfile seeks inexactly in them. The last
-decoded block is kept, so that utterances that follow each other are decoded once.
+Ogg and mp3 are decoded from their start, because libsndfile seeks inexactly in them; so is a file
+in which libsndfile cannot seek. The last decoded block is kept, so that utterances that follow each
+other are decoded once.
 """
 
+import os
 from collections.abc import Callable, Iterator
-from mmap import ACCESS_READ, mmap
+from contextlib import contextmanager
 from typing import BinaryIO, TypeVar
 
 import numpy as np
@@ -16,17 +18,21 @@ import soundfile
 
 from pipeline.corpus.audio import audio_file
 from pipeline.corpus.audio.audio_file import stop_sample, unusable_audio_error
+from pipeline.corpus.audio.byte_ranges import ByteRanges
 from pipeline.corpus.audio.integrity import (
     SPHERE_HEADER_BYTES,
     require_complete,
-    require_uncompressed_sphere,
+    require_readable_format,
 )
-from pipeline.corpus.audio.mp3_header import XingHeaderFile, count_samples, has_frame_count
+from pipeline.corpus.audio.sources import find_sources
+from pipeline.corpus.audio.wav_header import WavHeader
 from pipeline.files import InputError
 from pipeline.shapes import Float32
 
 MAX_AMPLITUDE = 1e6  # times full scale: no real signal; its power is far below float32's limit
 UNSEEKABLE_FORMATS = ("OGG", "MP3")
+UNKNOWN_FRAMES = 2**62  # libsndfile's number for a length that is not stated is above it
+STDERR = 2  # file descriptor
 
 T = TypeVar("T")
 
@@ -37,43 +43,67 @@ class _ForwardOnlySoundFile(soundfile.SoundFile):  # type: ignore[misc]  # it ha
     def seekable(self) -> bool:
         return False
 
+    @property
+    def can_seek(self) -> bool:
+        return bool(super().seekable()) and self.format not in UNSEEKABLE_FORMATS
+
 
 class LibsndfileFile:
     """An `AudioFile` that libsndfile decodes."""
 
-    def __init__(self, path: str, file: BinaryIO, available: int | None) -> None:
-        """Open `path`, which `file` has open too; `available` is its number of samples, if known.
+    def __init__(self, path: str, file: BinaryIO, wav: WavHeader | None) -> None:
+        """Open `path`, which `file` has open too; `wav` is its header, if it is a wav.
 
-        Raises InputError if it is no audio file, or is found to be empty or cut short.
+        Raises InputError if it is no audio file, or is found to be empty, damaged or cut short.
         """
         self._path, self._file = path, file
         file.seek(0)
         head = file.read(SPHERE_HEADER_BYTES)
-        require_uncompressed_sphere(path, head)
-        self._source, is_exact = _decoder_input(path, file)
-        self._open_decoder()
+        require_readable_format(path, head)
+        self._sources, is_exact = find_sources(path, file, wav, head)
+        lengths = self._open_each()
+        self.rate, self.channels = self._decoder.samplerate, self._decoder.channels
+        #: Samples per channel; None if only decoding finds the length.
+        self.declared_samples = sum(lengths) if max(lengths) < UNKNOWN_FRAMES else None
+        if not is_exact and self._decoder.format == "MP3":
+            self.declared_samples = None
+        self._can_seek = self._decoder.can_seek and self.declared_samples is not None
+        self._available = wav.samples if wav and wav.is_uncompressed else self.declared_samples
         try:
-            require_complete(path, file, head, self._decoder.format, self._decoder.frames)
+            require_complete(path, file, head, self._decoder.format, self.declared_samples)
         except InputError:
             self._decoder.close()
             raise
-        self.rate, self.channels = self._decoder.samplerate, self._decoder.channels
-        self._can_seek = self._decoder.format not in UNSEEKABLE_FORMATS
-        #: Samples per channel; None for an mp3 whose length only decoding finds.
-        self.declared_samples = (
-            int(self._decoder.frames) if is_exact or self._decoder.format != "MP3" else None
-        )
-        self._available = available if available is not None else self.declared_samples
 
-    def _open_decoder(self) -> None:
-        if isinstance(self._source, XingHeaderFile):
-            self._source.seek(0)
-        try:
-            self._decoder = _ForwardOnlySoundFile(self._source)
-        except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a .raw file
-            raise unusable_audio_error(
-                self._path, f"is not an audio file ({_libsndfile_message(error)})"
-            ) from None
+    def _open_each(self) -> list[int]:
+        """Open the sources; return their lengths. Raises InputError if they are not alike."""
+        lengths = []
+        for index in range(len(self._sources)):
+            before = self._decoder if index else None
+            self._open(index)
+            lengths.append(int(self._decoder.frames))
+            if before is None:
+                continue
+            before.close()
+            formats = [f"{d.samplerate} Hz, {d.channels} channels" for d in (before, self._decoder)]
+            if formats[0] != formats[1]:
+                raise unusable_audio_error(
+                    self._path,
+                    f"holds several recordings of different formats ({' and '.join(formats)})",
+                    "cut it into one file for each",
+                )
+        if len(self._sources) > 1:
+            self._decoder.close()
+            self._open(0)
+        return lengths
+
+    def _open(self, index: int) -> None:
+        """Open source `index` and forget what was decoded."""
+        source = self._sources[index]
+        if isinstance(source, ByteRanges):
+            source.seek(0)
+        self._decoder = self._call(lambda: _ForwardOnlySoundFile(source), "is not an audio file")
+        self._source_index, self._position = index, 0
         self._block_start, self._at_end = 0, False
         self._block = np.zeros((0, self._decoder.channels), np.float32)
 
@@ -89,15 +119,20 @@ class LibsndfileFile:
     def _read_by_seeking(
         self, start: int, stop: int
     ) -> Iterator[Float32[np.ndarray, "N channels"]]:
-        if start != self._decoder.tell():
-            self._call_decoder(lambda: self._decoder.seek(start))
-        position = start
-        while position < stop:
-            count = min(audio_file.BLOCK_SAMPLES, stop - position)
+        if start != self._position:
+            try:
+                self._position = self._call(lambda: int(self._decoder.seek(start)))
+            except InputError:  # a codec that claims that it can seek
+                self._can_seek = False
+                self._decoder.close()
+                self._open(0)
+                yield from self._read_in_order(start, stop)
+                return
+        while self._position < stop:
+            count = min(audio_file.BLOCK_SAMPLES, stop - self._position)
             block = self._read(count)
-            position += len(block)
             if len(block) < count:
-                raise self._cut_short_error(stop, position)
+                raise self._cut_short_error(stop, self._position)
             yield block
 
     def _read_in_order(
@@ -109,7 +144,7 @@ class LibsndfileFile:
         """
         if start < self._block_start:
             self._decoder.close()
-            self._open_decoder()
+            self._open(0)
         while True:
             first = max(0, start - self._block_start)
             last = len(self._block) if stop is None else max(0, stop - self._block_start)
@@ -118,15 +153,34 @@ class LibsndfileFile:
             end = self._block_start + len(self._block)
             if self._at_end or (stop is not None and end >= stop):
                 break
-            self._block_start, self._block = end, self._read(audio_file.BLOCK_SAMPLES)
+            block = self._read(audio_file.BLOCK_SAMPLES)
+            if len(block) < audio_file.BLOCK_SAMPLES:
+                block = self._read_next_sources(block)
+            self._block_start, self._block = end, block
             self._at_end = len(self._block) < audio_file.BLOCK_SAMPLES
         if end <= start or (stop is not None and end < stop):
             raise self._cut_short_error(f"{start + 1} or more" if stop is None else stop, end)
 
+    def _read_next_sources(
+        self, block: Float32[np.ndarray, "N channels"]
+    ) -> Float32[np.ndarray, "M channels"]:
+        """Fill a block that ends with its source from the next sources."""
+        parts, missing = [block], audio_file.BLOCK_SAMPLES - len(block)
+        while missing and self._source_index + 1 < len(self._sources):
+            self._decoder.close()
+            position = self._position
+            self._open(self._source_index + 1)
+            self._position = position
+            while missing and len(part := self._read(missing)):
+                parts.append(part)
+                missing -= len(part)
+        return np.concatenate(parts) if len(parts) > 1 else block
+
     def _read(self, count: int) -> Float32[np.ndarray, "N channels"]:
-        block: Float32[np.ndarray, "N channels"] = self._call_decoder(
+        block: Float32[np.ndarray, "N channels"] = self._call(
             lambda: self._decoder.read(count, "float32", always_2d=True)
         )
+        self._position += len(block)
         low, high = block.min(initial=0), block.max(initial=0)
         if not (low >= -MAX_AMPLITUDE and high <= MAX_AMPLITUDE):
             problem = "holds samples that are not numbers"
@@ -135,13 +189,20 @@ class LibsndfileFile:
             raise unusable_audio_error(self._path, problem)
         return block
 
-    def _call_decoder(self, decode: Callable[[], T]) -> T:
+    def _call(self, decode: Callable[[], T], problem: str = "cannot be decoded") -> T:
+        """Call the decoder. Its errors name the file, and what it prints is dropped."""
         try:
-            return decode()
-        except soundfile.SoundFileError as error:
-            raise unusable_audio_error(
-                self._path, f"cannot be decoded ({_libsndfile_message(error)})"
-            ) from None
+            with _dropped_stderr():
+                result = decode()
+        except (soundfile.SoundFileError, RuntimeError, TypeError, ValueError) as error:
+            # TypeError: a .raw file, whose rate nobody knows
+            reason = _libsndfile_message(error)
+            raise unusable_audio_error(self._path, f"{problem} ({reason})") from None
+        for source in self._sources:
+            if isinstance(source, ByteRanges) and source.error:
+                reason = source.error.strerror or str(source.error)
+                raise unusable_audio_error(self._path, f"cannot be read ({reason})")
+        return result
 
     def _cut_short_error(self, expected: int | str, decoded: int) -> InputError:
         problem = f"is cut short: {expected} samples expected, {decoded} decoded"
@@ -152,16 +213,25 @@ class LibsndfileFile:
         self._file.close()
 
 
-def _decoder_input(path: str, file: BinaryIO) -> tuple[str | XingHeaderFile, bool]:
-    """Return what to decode, and whether libsndfile knows its length exactly if it is an mp3."""
-    with mmap(file.fileno(), 0, access=ACCESS_READ) as content:
-        if has_frame_count(content):
-            return path, True
-        samples = count_samples(content)
-        return (path, False) if samples is None else (XingHeaderFile(file, content, samples), True)
+@contextmanager
+def _dropped_stderr() -> Iterator[None]:
+    """Drop what C libraries print meanwhile: mpg123 warns of damage without naming the file."""
+    try:
+        kept = os.dup(STDERR)
+    except OSError:  # it is closed
+        yield
+        return
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, STDERR)
+        os.close(nowhere)
+        yield
+    finally:
+        os.dup2(kept, STDERR)
+        os.close(kept)
 
 
 def _libsndfile_message(error: Exception) -> str:
-    """Return libsndfile's message without the path."""
-    message = str(getattr(error, "error_string", error)).strip()
+    """Return libsndfile's message in one line, without the path."""
+    message = " ".join(str(getattr(error, "error_string", error)).split())
     return message.removeprefix("Error : ").removesuffix(".")

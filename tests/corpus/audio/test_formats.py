@@ -42,7 +42,6 @@ KINDS = {
     "w64": ("W64", "PCM_16", 1 / 32768),
 }
 LOSSY = ("vorbis.ogg", "opus", "mp3")
-UNDETECTED = ("aiff", "au", "caf", "w64")  # a file that is cut short is read as a shorter file
 
 
 def tones(channels: int, samples: int = 16_000) -> np.ndarray:
@@ -70,7 +69,7 @@ def test_every_format_is_read_as_written_and_stereo_as_its_mean(tmp_path, suffix
     assert (np.median(error) if suffix in LOSSY else error.max()) <= KINDS[suffix][2]
 
 
-@pytest.mark.parametrize("suffix", [suffix for suffix in KINDS if suffix not in UNDETECTED])
+@pytest.mark.parametrize("suffix", KINDS)
 @pytest.mark.parametrize("keep", [0, 10, 60, 0.5, 0.95, 0.999])
 def test_a_file_cut_short_anywhere_is_refused_in_one_line(tmp_path, suffix, keep):
     """It is found when it is decoded, if not before."""
@@ -130,7 +129,7 @@ def test_a_compressed_sphere_file_is_refused_with_the_command_that_converts_it(t
 def test_an_ogg_file_without_its_end_is_refused_before_it_is_decoded(tmp_path, suffix):
     path = write(tmp_path / f"a.{suffix}", tones(1, 160_000))
     path.write_bytes(path.read_bytes()[:-500])
-    with pytest.raises(InputError, match="is cut short: its last Ogg page does not end the stream"):
+    with pytest.raises(InputError, match=r"is cut short in the Ogg page at byte \d+"):
         probe(path)
 
 

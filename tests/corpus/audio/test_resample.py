@@ -210,11 +210,11 @@ def test_a_flac_cut_short_is_found_when_decoded(tmp_path):
     assert "cannot be decoded" in refusal(path, load)
 
 
-def test_an_mp3_cut_short_is_found_when_decoded(tmp_path, capfd):
+def test_an_mp3_cut_short_is_found_by_its_frames(tmp_path):
     path = tmp_path / "a.mp3"
     soundfile.write(path, noise(32_000), RATE)
     path = truncated(path, path.stat().st_size // 2)
-    assert "is cut short: 32000 samples expected" in refusal(path, load)
+    assert "is cut short: its header states 58 frames, it has 28" in refusal(path, load)
 
 
 def test_a_sample_that_is_not_a_number_is_refused(tmp_path):
