@@ -39,7 +39,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def summary(work: Path) -> pd.DataFrame:
     path = work / "reports/demo/summary.csv"
-    return pd.read_csv(path, float_precision="round_trip").set_index("label")
+    return pd.read_csv(path).set_index("label")
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,10 @@ def write_sweep_report(folder: SweepFolder, commands: Sequence[str]) -> None:
     record = load_record(folder)
     queue = job_queue.try_query_slurm(folder, job_queue.unfinished_items(record, folder))
     run_status.record_scheduler_failures(run_status.run_statuses(record, folder, queue), folder)
-    runs = [SweepRun(run.label, run.settings, folder.run(run.run_id)) for run in record.runs]
+    runs = [
+        SweepRun(run.label, run.settings, folder.run(run.run_id), folder.features(run.feature_id))
+        for run in record.runs
+    ]
     written = reports.write_report_folder(
         record.name,
         record.question,

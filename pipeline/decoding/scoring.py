@@ -9,6 +9,7 @@ Not here: how a hypothesis is found (greedy_search.py, beam_search.py), interval
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 from rapidfuzz.distance import Levenshtein
 
@@ -123,7 +124,8 @@ def score_corpus(pairs: Iterable[tuple[str, str]]) -> Score:
 def align_texts(reference: str, hypothesis: str) -> list[tuple[str, str, str]]:
     """Return the parts of an alignment with the fewest edits, in order.
 
-    Each is (equal | replace | delete | insert, part of the reference, part of the hypothesis).
+    Each is (equal | replace | delete | insert, part of the reference, part of the hypothesis). The
+    two parts of a replacement have the same length.
     """
     return [
         (
@@ -143,6 +145,20 @@ def equal_words(reference: Sequence[str], hypothesis: Sequence[str]) -> list[int
         if edit.tag == "equal"
         for place in range(edit.src_start, edit.src_end)
     ]
+
+
+def align_tokens(reference: Sequence[str], hypothesis: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Return an alignment of words, or of characters, with the fewest edits, token by token.
+
+    Each is (equal | replace | delete | insert, token of the reference, token of the hypothesis);
+    the token that is missing is "".
+    """
+    pairs = []
+    for edit in Levenshtein.opcodes(reference, hypothesis):
+        left = reference[edit.src_start : edit.src_end]
+        right = hypothesis[edit.dest_start : edit.dest_end]
+        pairs += [(edit.tag, *tokens) for tokens in zip_longest(left, right, fillvalue="")]
+    return pairs
 
 
 def _sum_error_counts(counts: Sequence[ErrorCount]) -> ErrorCount:

@@ -23,9 +23,10 @@ from pipeline.results.comparison.arms import (
     compare_runs,
 )
 from pipeline.results.comparison.arms_table import arms_table
-from pipeline.results.errors.transcripts import compare_utterances
+from pipeline.results.errors.section import ErrorSection, analyse_errors
 from pipeline.results.figures.figure_specs import FIGURE_SPECS
 from pipeline.results.figures.learning_curves import Curve, draw_figure
+from pipeline.results.figures.posteriors import describe_output, draw_output
 from pipeline.results.figures.svg_embed import embed_svg
 from pipeline.results.page.render import render_page
 from pipeline.results.page.views import RunView, count_states, list_views, parse_header
@@ -69,6 +70,8 @@ def write_report_folder(
     sentences = answer.sentences(comparison, *commands[:1])
     table.write_csv(arms, folder / "arms.csv")
     _write_refusals(refused, folder / "refused.csv")
+    errors = analyse_errors(comparison)
+    _write_error_tables(errors, folder)
     views = list_views(run_summaries, summary)
     context = {
         "name": name,
@@ -76,6 +79,8 @@ def write_report_folder(
         "answer": sentences,
         "generated": now,
         "figures": _draw_figures(views, folder / "figures"),
+        "errors": errors,
+        "pictures": _draw_outputs(errors, folder / "figures"),
         "commands": commands,
         "remedies": remedies,
         "refused": refused,
@@ -120,19 +125,27 @@ def _page_context(views: Sequence[RunView], comparison: SweepComparison) -> dict
         "best": view_of[best.run.label] if best else None,
         "cer_axis_max": _cer_axis_max(views),
         "states": count_states(views),
-        "utterances": compare_utterances(_tested_runs(views), best),
         "ended": [view for view in views if view.run_summary.state in {"failed", "stopped"}],
         "environment": _environment_facts([view.run_summary for view in views]),
     }
 
 
-def _tested_runs(views: Sequence[RunView]) -> list[RunSummary]:
-    """Return the coloured runs that have test hypotheses."""
-    return [
-        view.run_summary
-        for view in views
-        if view.palette_index is not None and view.run_summary.hypotheses_for("test")
-    ]
+def _write_error_tables(errors: ErrorSection | None, folder: Path) -> None:
+    for old in folder.glob("errors_*.csv"):
+        old.unlink()  # an earlier report may have written more of them
+    for name, frame in (errors.tables if errors else {}).items():
+        table.write_csv(frame, folder / name)
+
+
+def _draw_outputs(errors: ErrorSection | None, folder: Path) -> list[dict[str, Any]]:
+    """Write the picture of each chosen utterance as a file, and return it for the page."""
+    pictures = []
+    for number, output in enumerate(errors.outputs if errors else (), start=1):
+        svg = draw_output(output)
+        write_text(folder / f"utterance-{number}.svg", svg)
+        element = embed_svg(svg, f"utterance-{number}", describe_output(output))
+        pictures.append({"output": output, "svg": Markup(element)})  # noqa: S704
+    return pictures
 
 
 def _write_refusals(refused: Sequence[CorpusRefusals], path: Path) -> None:

@@ -11,6 +11,7 @@ from pipeline.decoding.scoring import (
     ErrorCount,
     Score,
     align_texts,
+    align_tokens,
     count_character_errors,
     count_word_errors,
     normalise_spaces,
@@ -148,3 +149,15 @@ def test_an_alignment_spells_both_texts_with_as_many_errors_as_are_counted(
     assert "".join(heard for _, _, heard in parts) == hypothesis
     errors = sum(max(len(said), len(heard)) for tag, said, heard in parts if tag != "equal")
     assert errors == count_character_errors(reference, hypothesis).errors
+
+
+@given(sentences, sentences)
+def test_aligned_tokens_are_the_words_in_order_with_as_many_errors_as_are_counted(
+    reference: str, hypothesis: str
+):
+    pairs = align_tokens(reference.split(), hypothesis.split())
+    assert [left for _, left, _ in pairs if left] == reference.split()
+    assert [right for _, _, right in pairs if right] == hypothesis.split()
+    wrong = [tag for tag, left, right in pairs if left != right]
+    assert len(wrong) == count_word_errors(reference, hypothesis).errors
+    assert "equal" not in wrong

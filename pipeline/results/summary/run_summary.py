@@ -8,6 +8,7 @@ Not here: tables (table.py), what the scheduler knows of a run (jobs/sweep/run_s
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pipeline.config.experiment import Experiment
@@ -29,6 +30,7 @@ class SweepRun:
     label: str
     settings: dict[str, Any]  # swept dotted keys -> values
     folder: RunFolder
+    features: Path | None = None  # the folder of its feature set
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,99 @@
+"""Arms whose errors are shown: their test hypotheses, utterance by utterance.
+
+In:   the comparison of a sweep.   Out: a few arms, all on the same test utterances.
+Not here: which arm is better (comparison/), what the errors are (confusions.py, breakdown.py).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.results.comparison.arms import Arm, SweepComparison, dev_selection_key
+from pipeline.results.summary.run_summary import RunSummary
+from pipeline.runs.folder import Hypothesis
+from pipeline.shapes import Float64, Int64
+
+MAX_ARMS = 6  # the best on dev; the errors of more arms are not looked at
+
+UtteranceKey = tuple[str, str]  # id, reference: another reference is another utterance
+
+
+@dataclass(frozen=True, eq=False)
+class TestedArm:
+    """An arm with the hypotheses of its runs, all on the same utterances in the same order."""
+
+    __test__ = False  # no test class, whatever its name
+
+    name: str
+    runs: tuple[RunSummary, ...]
+    hypotheses: tuple[tuple[Hypothesis, ...], ...]  # by run
+    guide: int  # the run that is best on dev; its hypotheses are shown
+
+    @property
+    def shown(self) -> tuple[Hypothesis, ...]:
+        return self.hypotheses[self.guide]
+
+    @property
+    def guide_run(self) -> RunSummary:
+        return self.runs[self.guide]
+
+    @property
+    def pairs(self) -> list[tuple[Hypothesis, int]]:
+        """All hypotheses of all runs, each with the place of its utterance."""
+        return [(each, place) for run in self.hypotheses for place, each in enumerate(run)]
+
+    def counts(self, column: str) -> Int64[np.ndarray, "R U"]:
+        """Return a column of hypotheses.csv, by run and utterance."""
+        rows = [[getattr(each, column) for each in run] for run in self.hypotheses]
+        return np.array(rows, np.int64)
+
+    def mean_counts(self, column: str) -> Float64[np.ndarray, " U"]:
+        """Return the mean over the runs."""
+        means: np.ndarray = self.counts(column).mean(axis=0)
+        return means
+
+    def mean_losses_per_character(self) -> Float64[np.ndarray, " U"]:
+        """Return nats; nan where no run has measured a loss."""
+        losses = np.array([[each.loss for each in run] for run in self.hypotheses])
+        means: np.ndarray = losses.mean(axis=0) / np.maximum(self.counts("chars")[0], 1)
+        return means
+
+
+def gather_arms(comparison: SweepComparison, most: int = MAX_ARMS) -> list[TestedArm]:
+    """Return the best arms on dev, the best one first, on the utterances that all of them decoded.
+
+    An arm without an utterance in common with the best one is left out.
+    """
+    if comparison.best_arm is None:
+        return []
+    others = [arm for arm in comparison.arms if arm is not comparison.best_arm]
+    ranked = [comparison.best_arm, *sorted(others, key=lambda arm: arm.dev_selection_key)]
+    shown: list[tuple[Arm, list[dict[UtteranceKey, Hypothesis]]]] = []
+    common: list[UtteranceKey] = []
+    for arm in ranked:
+        if len(shown) == most:
+            break
+        by_run = [_by_utterance(run) for run in arm.runs]
+        candidates = common if shown else list(by_run[0])
+        kept = [key for key in candidates if all(key in run for run in by_run)]
+        if kept:
+            shown.append((arm, by_run))
+            common = kept
+    return [_tested_arm(arm, by_run, common) for arm, by_run in shown]
+
+
+def _by_utterance(run: RunSummary) -> dict[UtteranceKey, Hypothesis]:
+    return {(each.utterance_id, each.reference): each for each in run.hypotheses_for("test")}
+
+
+def _tested_arm(
+    arm: Arm, by_run: Sequence[dict[UtteranceKey, Hypothesis]], keys: Sequence[UtteranceKey]
+) -> TestedArm:
+    order = [dev_selection_key(run) for run in arm.runs]
+    return TestedArm(
+        name=arm.name,
+        runs=arm.runs,
+        hypotheses=tuple(tuple(run[key] for key in keys) for run in by_run),
+        guide=order.index(min(order)),
+    )

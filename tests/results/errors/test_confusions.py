@@ -1,0 +1,85 @@
+"""Tests of confusions: counts agree with jiwer's totals, and the matrix with the list."""
+
+from collections import Counter
+
+import jiwer
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.results.errors.confusions import (
+    MAX_LINES,
+    Confusion,
+    confusion_matrix,
+    confusions_table,
+    count_confusions,
+)
+from tests.results.errors.tested import make_arm
+
+words = st.lists(st.text(alphabet="ABCش", min_size=1, max_size=3), min_size=1, max_size=6)
+texts = words.map(" ".join)
+
+
+def test_known_confusions_of_characters_are_counted_over_runs():
+    arm = make_arm(["SIX", "A B"], ["SIKS", "AB"], ["SIS", "A B"])
+    found = count_confusions(arm, "character")
+    assert found == [
+        Confusion("X", "S", 2, 2),
+        Confusion("", "K", 1, 0),
+        Confusion(" ", "", 1, 2),
+    ]
+    assert [one.kind for one in found] == ["substitution", "insertion", "deletion"]
+
+
+def test_known_confusions_of_words():
+    arm = make_arm(["ENTER SIX TWO", "YES"], ["ENTER SICK", "YES GO"])
+    found = {(one.reference, one.hypothesis): one for one in count_confusions(arm, "word")}
+    assert found.keys() == {("SIX", "SICK"), ("TWO", ""), ("", "GO")}
+    assert found["SIX", "SICK"].reference_count == 1
+
+
+@given(st.lists(st.tuples(texts, texts), min_size=1, max_size=5))
+def test_the_kinds_of_confusions_sum_to_jiwers_operations(pairs: list[tuple[str, str]]):
+    references, hypotheses = map(list, zip(*pairs, strict=True))
+    arm = make_arm(references, hypotheses)
+    for unit, process in (
+        ("character", jiwer.process_characters),
+        ("word", jiwer.process_words),
+    ):
+        theirs = process(references, hypotheses)
+        kinds: Counter[str] = Counter()
+        for one in count_confusions(arm, unit):
+            kinds[one.kind] += one.count
+        assert (kinds["substitution"], kinds["deletion"], kinds["insertion"]) == (
+            theirs.substitutions,
+            theirs.deletions,
+            theirs.insertions,
+        )
+
+
+@given(st.lists(st.tuples(texts, texts), min_size=1, max_size=5))
+def test_a_matrix_of_all_characters_holds_every_confusion(pairs: list[tuple[str, str]]):
+    references, hypotheses = map(list, zip(*pairs, strict=True))
+    confusions = count_confusions(make_arm(references, hypotheses), "character")
+    matrix = confusion_matrix(confusions, size=50)
+    assert matrix.counts.sum() == sum(one.count for one in confusions)
+    for one in confusions:
+        row, column = (matrix.symbols.index(each) for each in (one.reference, one.hypothesis))
+        assert matrix.counts[row, column] == one.count
+    assert matrix.symbols[-1] == ""
+    levels = {level for row in matrix.levels for level in row}
+    assert levels <= {0, 1, 2, 3, 4}
+    assert (4 in levels) == (max((one.count for one in confusions), default=0) > 1)
+
+
+def test_a_small_matrix_has_the_characters_with_most_errors():
+    confusions = [Confusion("A", "B", 9, 10), Confusion("C", "", 5, 9), Confusion("D", "E", 1, 3)]
+    matrix = confusion_matrix(confusions, size=3)
+    assert matrix.symbols == ("A", "B", "C", "")
+    assert matrix.counts.tolist() == [[0, 9, 0, 0], [0] * 4, [0, 0, 0, 5], [0] * 4]
+
+
+def test_the_table_has_a_line_per_confusion_and_an_end():
+    many = [Confusion(chr(0x4E00 + n), "", 1, 1) for n in range(MAX_LINES + 5)]
+    table = confusions_table([make_arm(["A"], ["A"])], [many], [many[:1]])
+    assert len(table) == MAX_LINES + 1
+    assert table.iloc[-1].tolist() == ["a", "word", "deletion", "一", "", 1, 1]
