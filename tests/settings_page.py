@@ -5,6 +5,7 @@ Out:  the text of the page.
 Not here: the JSON Schemas for editors (schemas.py), the profiles of cluster/.
 """
 
+import inspect
 import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -104,8 +105,8 @@ def undescribed_settings(model: type[BaseModel]) -> list[str]:
     return found
 
 
-def _render_model(model: type[BaseModel]) -> Iterator[str]:
-    """Yield the table of a model, then a heading and a table for each of its sections.
+def _render_model(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Yield the table of a model, then a heading and a table for each section, also inside others.
 
     An experiment's corpus has no section: in a file it is the path of a corpus file.
     """
@@ -114,11 +115,11 @@ def _render_model(model: type[BaseModel]) -> Iterator[str]:
         for name, field in model.model_fields.items()
         if name != "corpus" and (section := _section(field.annotation))
     }
-    yield _render_table(model, skip=sections)
+    yield _render_table(model, prefix=prefix, skip=sections)
     for name, section in sections.items():
-        yield f"### `{name}`\n"
-        yield f"{section.__doc__}\n"
-        yield _render_table(section, prefix=f"{name}.")
+        yield f"### `{prefix}{name}`\n"
+        yield f"{inspect.cleandoc(section.__doc__ or '')}\n"
+        yield from _render_model(section, f"{prefix}{name}.")
 
 
 def _render_table(

@@ -7,6 +7,7 @@ Not here: lines about runs (run_lines.py).
 from jobs.messages import count_text
 from jobs.slurm.resources import ResourceOverride
 from jobs.sweep.plan import Plan
+from pipeline.config.early_stop import StopRules
 from pipeline.config.sweep import Sweep
 
 
@@ -29,7 +30,23 @@ def opening_lines(sweep: Sweep) -> list[str]:
     if sweep.cost:
         of = f"without SEEDS={sweep.seeds}" if sweep.seeds else "of all its runs"
         lines.append(f"cost {of}, as the sweep file says: {sweep.cost}")
+    if sweep.stop:
+        lines.append(_early_stop_line(sweep.stop))
     return lines
+
+
+def _early_stop_line(rules: StopRules) -> str:
+    parts = []
+    if rules.plateau_updates:
+        parts.append(f"on the blank plateau after {rules.plateau_updates} updates")
+    if halving := rules.halving:
+        first, factor = halving.first_epoch, halving.factor
+        metric = halving.metric.replace("_", " ").replace("cer", "CER")
+        parts.append(
+            f"not among the best 1/{factor} by {metric} at epoch {first}, {first * factor}, "
+            f"{first * factor**2}, …"
+        )
+    return f"stop: runs are stopped early if they are {', or '.join(parts)}"
 
 
 def plan_lines(plan: Plan) -> list[str]:

@@ -17,10 +17,11 @@ STATE_STYLES = {
     "failed": "red",
     "lost": "red",
     "stopped": "yellow",
+    "stopped early": "magenta",
     "queued": "default",
     "waiting": "dim",
 }
-EXPLAINED_STATES = {"failed", "lost", "stopped"}  # explained below the table
+EXPLAINED_STATES = {"failed", "lost", "stopped", "stopped early"}  # explained below the table
 
 
 def state_counts_line(statuses: Sequence[RunStatus]) -> str:

@@ -39,7 +39,12 @@ def decide(state: SweepState, profile: Profile) -> Decision:
         for run in state.statuses
         if run.state in LIVE_STATES or _is_leaving_queue(run, state.queue)
     }
-    done = {run.run_id for run in state.statuses if run.state == "finished"}
+    done = {
+        run.run_id
+        for run in state.statuses
+        if run.state == "finished"
+        or (run.state == "stopped early" and run.run_id not in files.unfinished_runs)
+    }
     every_run = [run.run for run in files.record.runs] if files.with_runs else []
     missing = plan.missing_runs(every_run, done, live)
     slices = plan.missing_slices(files.missing.slices, _live_shards(state))

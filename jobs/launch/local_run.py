@@ -81,8 +81,8 @@ def execute_locally(new_plan: Plan, state: SweepState, profile: LocalProfile) ->
         _print_unfinished(run)
     if files.with_runs and not messages.in_terminal():  # a terminal still shows the table
         print_line(run_lines.state_counts_line(statuses))
-    finished = all(run.state == "finished" for run in statuses)
-    return 0 if finished and not result.refusals and not result.failed_tasks else 1
+    done = all(map(run_status.is_done, statuses))
+    return 0 if done and not result.refusals and not result.failed_tasks else 1
 
 
 def _final_statuses(state: SweepState) -> list[RunStatus]:

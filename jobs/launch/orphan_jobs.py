@@ -18,6 +18,7 @@ from jobs.slurm.client import QueuedJob, SchedulerError, sweep_tag
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.job_queue import Queue
 from jobs.sweep.ledger import LedgerEntry
+from pipeline.runs.early_stop import read_early_stop
 
 
 def cancel_orphan_jobs(folder: SweepFolder, queue: Queue) -> Queue:
@@ -91,7 +92,8 @@ def _remove_job_files(
 def _outputs_exist(entry: LedgerEntry, folder: SweepFolder) -> bool:
     """Whether everything that the task should write exists, whichever task wrote it."""
     if entry.kind == "runs":
-        return all(folder.run(item).finished for item in entry.items)
+        runs = map(folder.run, entry.items)
+        return all(run.finished or read_early_stop(run) for run in runs)
     if entry.kind == "features":
         return all(_shard_exists(item, folder) for item in entry.items)
     return folder.report_file.exists()

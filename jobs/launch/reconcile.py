@@ -35,6 +35,7 @@ from pipeline.corpus import manifest as manifests
 from pipeline.features import precompute
 from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError, write_json
+from pipeline.runs.early_stop import SweepStopRules
 from pipeline.runs.folder import RunFolder
 
 
@@ -164,6 +165,11 @@ def _write_sweep_files(files: SweepFiles) -> None:
     for experiment, run in zip(experiments, record.runs, strict=True):
         _write_experiment(experiment, run, folder.run(run.run_id))
     write_json(folder.record_file, asdict(record))
+    if files.sweep.stop:
+        run_ids = tuple(run.run_id for run in record.runs)
+        SweepStopRules(record.name, files.sweep.stop, run_ids).write(folder.early_stop_file)
+    else:
+        folder.early_stop_file.unlink(missing_ok=True)
     missing_features.remove_outdated_files(files.missing, record, folder)
 
 
@@ -180,9 +186,12 @@ def _write_experiment(experiment: Experiment, run: PlannedRun, folder: RunFolder
 def _nothing_to_do_message(files: SweepFiles) -> str:
     record = files.record
     if files.with_runs:
+        stopped = sum(not files.folder.run(run.run_id).finished for run in record.runs)
+        finished = len(record.runs) - stopped
         are = "is" if len(record.runs) == 1 else "are"
         runs = count_text(len(record.runs), "run")
-        return f"nothing to do: {len(record.runs)} of {runs} {are} finished"
+        early = f", {stopped} stopped early by the rules under stop" if stopped else ""
+        return f"nothing to do: {finished} of {runs} {are} finished{early}"
     are = "is" if len(record.features) == 1 else "are"
     sets = count_text(len(record.features), "feature set")
     return f"nothing to do: {sets} of {record.name} {are} there"

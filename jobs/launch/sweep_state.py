@@ -38,6 +38,8 @@ from pipeline.config.corpus import Corpus
 from pipeline.config.sweep import Sweep
 from pipeline.corpus import readers
 from pipeline.corpus.manifest import Manifest
+from pipeline.runs import early_stop
+from pipeline.runs.folder import RunFolder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +88,7 @@ def read_sweep_files(sweep: Sweep, work: Path, *, with_runs: bool) -> SweepFiles
     record = make_record(sweep, corpus_manifests, work)
     folder = SweepFolder(work, record.name)
     wanted_runs = record.runs if with_runs else ()
-    unfinished = [run for run in wanted_runs if not folder.run(run.run_id).finished]
+    unfinished = [run for run in wanted_runs if not _is_done(folder.run(run.run_id), sweep)]
     missing = missing_features.find_missing_features(
         record,
         manifests_by_path(corpus_manifests, work),
@@ -105,6 +107,11 @@ def read_sweep_files(sweep: Sweep, work: Path, *, with_runs: bool) -> SweepFiles
         with_runs=with_runs,
         code=code,
     )
+
+
+def _is_done(run: RunFolder, sweep: Sweep) -> bool:
+    """Whether the run is finished, or stopped early by a rule that the sweep still has."""
+    return run.finished or early_stop.is_stopped_early(run, sweep.stop)
 
 
 def query_queue(files: SweepFiles, profile: Profile) -> Queue:

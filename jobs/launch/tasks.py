@@ -17,6 +17,7 @@ from jobs.profile import Profile
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.ledger import LedgerEntry
 from jobs.sweep.plan import JobArray
+from pipeline.runs import early_stop
 
 NO_CAUSES: Mapping[str, str] = {}
 
@@ -42,6 +43,7 @@ def make_run_tasks(
             at_once=at_once,
             workers=profile.workers,
             resident_gb=profile.resident_gb,
+            early_stop_file=str(folder.early_stop_file),
         )
         for runs in array.tasks
     ]
@@ -54,19 +56,23 @@ def write_tasks(tasks: Sequence[Task], folder: SweepFolder) -> dict[Path, Task]:
 
 @contextmanager
 def failures_cleared(run_ids: Iterable[str], folder: SweepFolder) -> Iterator[dict[str, str]]:
-    """Delete the failure files of these runs, and yield run id -> cause.
+    """Delete the failure files of these runs, and why they were stopped early; yield id -> cause.
 
     If the block raises, the files are written again: no new attempt has replaced the old one.
     """
     runs = [folder.run(run_id) for run_id in run_ids]
     failures = {run.run_id: failure for run in runs if (failure := run.failure())}
+    stops = {run.run_id: stop for run in runs if (stop := early_stop.read_early_stop(run))}
     for run in runs:
         run.clear_failure()
+        early_stop.clear_early_stop(run)
     try:
         yield {run_id: failure.cause for run_id, failure in failures.items()}
     except BaseException:
         for run_id, failure in failures.items():
             folder.run(run_id).write_failure(failure)
+        for run_id, stop in stops.items():
+            early_stop.write_early_stop(folder.run(run_id), stop)
         raise
 
 

@@ -5,7 +5,7 @@ Not here: the runs of a job (training_task.py), the loop (pipeline/training/loop
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,7 +22,10 @@ from jobs.slurm.client import current_job_id
 from pipeline.corpus.manifest import require_no_refusals
 from pipeline.files import InputError
 from pipeline.host import available_cpus
+from pipeline.runs import early_stop
+from pipeline.runs.early_stop import StoppedEarly, SweepStopRules
 from pipeline.runs.folder import Heartbeat, RunFolder, Stopped
+from pipeline.runs.rows import Row
 
 MAX_AUTO_WORKERS = 2  # reader processes per run
 
@@ -58,11 +61,13 @@ def train_run(
     resources: RunResources,
     allocation: Allocation,
     stop: StopRequest,
+    *,
+    early_stop_file: Path | None = None,
 ) -> int:
     """Train a run, or continue it; return DONE, FAILED, or STOPPED if `stop` was set.
 
-    DONE also if the run is finished, or another process trains it. FAILED also if it failed before
-    its job was requeued: only a new submission clears a failure.
+    DONE also if the run is finished or stopped early, or another process trains it. FAILED also if
+    it failed before its job was requeued: only a new submission clears a failure.
     """
     if stop():
         return STOPPED
@@ -73,7 +78,11 @@ def train_run(
         return FAILED
     # A status command may have recorded the earlier job's failure again after the submission.
     folder.clear_failure()
-    fit = partial(_fit_monitored, folder, features, resources, allocation)
+    rules = _read_rules(early_stop_file)
+    if early_stop.is_stopped_early(folder, rules.rules if rules else None):
+        return DONE
+    early_stop.clear_early_stop(folder)
+    fit = partial(_fit_monitored, folder, features, resources, allocation, rules=rules)
     code = DONE
     with _log_to_run_file(folder) as log:
         try:
@@ -104,6 +113,10 @@ def _train_and_record(
             return DONE
         log.info("stopped at a step boundary, state saved; run the same command again to continue")
         return STOPPED
+    except StoppedEarly as stopped:
+        log.info("stopped early: %s", stopped)
+        early_stop.write_early_stop(folder, stopped.stop)
+        folder_lock.write_heartbeat_status(folder, "stopped")
     except Exception as error:
         failure = make_failure(error)
         log.error("%s: %s\n%s", failure.cause, failure.message, failure.traceback)
@@ -120,13 +133,19 @@ def _fit_monitored(
     resources: RunResources,
     allocation: Allocation,
     stop: Callable[[], bool],
+    *,
+    rules: SweepStopRules | None,
 ) -> None:
     with UsageMonitor(folder, allocation):
-        _fit(folder, features, resources, stop)
+        _fit(folder, features, resources, stop, rules)
 
 
 def _fit(
-    folder: RunFolder, features: Path, resources: RunResources, stop: Callable[[], bool]
+    folder: RunFolder,
+    features: Path,
+    resources: RunResources,
+    stop: Callable[[], bool],
+    rules: SweepStopRules | None,
 ) -> None:
     # Only here: a login node imports this module, and must not load torch.
     from pipeline.features.feature_set import FeatureSet  # noqa: PLC0415
@@ -150,7 +169,23 @@ def _fit(
         resident_gb=resources.resident_gb,
         should_stop=stop,
         on_heartbeat=_heartbeat_writer(folder),
+        before_epoch=partial(_stop_early, folder, rules),
     )
+
+
+def _stop_early(folder: RunFolder, rules: SweepStopRules | None, rows: Sequence[Row]) -> None:
+    """Raise StoppedEarly if a rule of the sweep stops the run."""
+    if rules and (stop := rules.decide(folder, rows)):
+        raise StoppedEarly(stop)
+
+
+def _read_rules(file: Path | None) -> SweepStopRules | None:
+    """Return the rules of the sweep; none if their file is damaged, because no run needs them."""
+    try:
+        return SweepStopRules.read(file) if file else None
+    except InputError as error:
+        logging.getLogger(__name__).warning("no run is stopped early: %s", error)
+        return None
 
 
 def _heartbeat_writer(folder: RunFolder) -> Callable[[Heartbeat], None]:

@@ -54,6 +54,7 @@ class RunTask:
     at_once: int = 1  # runs at a time, each in its own process
     workers: Workers = "auto"
     resident_gb: float | None = None
+    early_stop_file: str = ""  # the rules of the sweep; the file is missing where it has none
 
     @property
     def items(self) -> tuple[str, ...]:

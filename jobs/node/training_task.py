@@ -39,7 +39,8 @@ def run_training_task(task: RunTask, path: Path, stop: StopRequest) -> int:
     allocation = Allocation.from_environment(task.threads, _task_queue_wait(task, path))
     folder = RunFolder(Path(task.work) / "runs" / run.run_id)
     features = Path(task.work) / "features" / run.feature_id
-    return train_run(folder, features, resources, allocation, stop)
+    rules = Path(task.early_stop_file) if task.early_stop_file else None
+    return train_run(folder, features, resources, allocation, stop, early_stop_file=rules)
 
 
 def _run_in_processes(task: RunTask, path: Path, stop: StopRequest) -> int:

@@ -97,6 +97,10 @@ class SweepFolder:
         return self.path / "owner.json"
 
     @property
+    def early_stop_file(self) -> Path:  # read by tasks; missing if the sweep has no `stop`
+        return self.path / "stop.json"
+
+    @property
     def reports(self) -> Path:
         return self.work / "reports" / self.name
 

@@ -13,6 +13,7 @@ from jobs.slurm.sacct import JobAttempt
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.ledger import LedgerEntry
 from jobs.sweep.record import SweepRecord
+from pipeline.runs.early_stop import read_early_stop
 from pipeline.runs.folder import Heartbeat
 
 
@@ -74,9 +75,17 @@ def latest_slurm_jobs(folder: SweepFolder, items: Sequence[str]) -> set[str]:
 
 
 def unfinished_items(record: SweepRecord, folder: SweepFolder) -> list[str]:
-    """Return the runs that are not finished, the shards of their feature sets, the report."""
+    """Return the runs that are not done, the shards of their feature sets, the report.
+
+    A run is done if it is finished or stopped early.
+    """
     heartbeats = ((run, folder.run(run.run_id).heartbeat()) for run in record.runs)
-    runs = [run for run, heartbeat in heartbeats if not heartbeat or heartbeat.status != "finished"]
+    runs = [
+        run
+        for run, heartbeat in heartbeats
+        if (not heartbeat or heartbeat.status != "finished")
+        and not read_early_stop(folder.run(run.run_id))
+    ]
     needed = {run.feature_id for run in runs}
     shards = [
         f"{features.feature_id}/{index}"

@@ -1,7 +1,7 @@
 """Run status: the state of each run, from its folder first, then from SLURM.
 
 In:   a sweep's record, its ledger, run folders, what SLURM knows of its jobs.
-Out:  a state for each run: waiting, queued, running, stopped, finished, failed, lost.
+Out:  a state for each run, see `State`.
 Not here: printing it (display/run_lines.py, display/run_table.py).
 """
 
@@ -25,10 +25,13 @@ from jobs.sweep.folder import SweepFolder
 from jobs.sweep.job_queue import Queue
 from jobs.sweep.ledger import LedgerEntry
 from jobs.sweep.record import PlannedRun, SweepRecord
+from pipeline.runs import early_stop
 from pipeline.runs.folder import Failure, Heartbeat, Usage
 from pipeline.runs.state import DAMAGED_FILE, state_from_files
 
-State = Literal["waiting", "queued", "running", "stopped", "finished", "failed", "lost"]
+State = Literal[
+    "waiting", "queued", "running", "stopped", "stopped early", "finished", "failed", "lost"
+]
 
 StateWithCause = tuple[State, str, str]  # state, cause, detail
 
@@ -74,6 +77,11 @@ def run_statuses(record: SweepRecord, folder: SweepFolder, queue: Queue) -> list
     return [_run_status(run, folder, latest.get(run.run_id), queue) for run in record.runs]
 
 
+def is_done(status: RunStatus) -> bool:
+    """Whether nothing is left to do for the run: it is finished, or a rule stopped it early."""
+    return status.state in {"finished", "stopped early"}
+
+
 def median_run_minutes(record: SweepRecord, folder: SweepFolder) -> float | None:
     """Return the median duration of finished runs; None if no run is finished."""
     folders = (folder.run(run.run_id) for run in record.runs)
@@ -91,6 +99,9 @@ def _run_status(
         return RunStatus(run.label, run.run_id, "failed", DAMAGED_FILE, damage, job, heartbeat)
     if heartbeat and heartbeat.status == "finished":
         return RunStatus(run.label, run.run_id, "finished", job=job, heartbeat=heartbeat)
+    if stop := early_stop.read_early_stop(folder):
+        why = stop.message
+        return RunStatus(run.label, run.run_id, "stopped early", "", why, job, heartbeat)
     failure = folder.failure()
     if failure and failure.job and failure.job != job:
         failure = None  # an earlier job recorded it

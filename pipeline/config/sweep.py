@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import Field
 
+from pipeline.config.early_stop import StopRules
 from pipeline.config.experiment import Experiment, load_experiment
 from pipeline.config.loader import Settings, read_yaml, validate_settings
 from pipeline.config.random_search import RandomSearch, draw_combinations
@@ -56,6 +57,9 @@ class SweepFile(Settings):
         description="each combination is run with train.seed 0, 1, …, seeds - 1; null: with the "
         "seeds that axes or the base give [runs per arm]",
     )
+    stop: StopRules | None = Field(
+        default=None, description="when runs are stopped early; null: every run is finished"
+    )
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,7 @@ class Sweep:
     sources: tuple[Path, ...] = ()  # every settings file that was read
     changes: Changes = field(default_factory=dict)  # from SET on the command line
     seeds: int | None = None  # from SEEDS on the command line
+    stop: StopRules | None = None
 
     @property
     def arms(self) -> tuple[tuple[SweptExperiment, ...], ...]:
@@ -169,6 +174,7 @@ def load_sweep(
         sources=tuple(contents),
         changes=dict(changes or {}),
         seeds=seeds,
+        stop=file.stop,
     )
 
 

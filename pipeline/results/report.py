@@ -125,7 +125,11 @@ def _page_context(views: Sequence[RunView], comparison: SweepComparison) -> dict
         "best": view_of[best.run.label] if best else None,
         "cer_axis_max": _cer_axis_max(views),
         "states": count_states(views),
-        "ended": [view for view in views if view.run_summary.state in {"failed", "stopped"}],
+        "ended": [
+            view
+            for view in views
+            if view.run_summary.state in {"failed", "stopped", "stopped early"}
+        ],
         "environment": _environment_facts([view.run_summary for view in views]),
     }
 

@@ -49,6 +49,18 @@ def escape_updates(rows: Sequence[Row]) -> int | None:
     return None
 
 
+def stands_on_plateau(rows: Sequence[Row]) -> bool:
+    """Whether the run has not escaped, and its last dev loss is not below the reference loss.
+
+    False where no dev utterance can be aligned, because then there is no reference loss.
+    """
+    last = _rows_of_split(rows, "dev")[-1]
+    loss, reference = last["loss_per_character"], last["reference_loss"]
+    if math.isnan(reference) or escape_updates(rows) is not None:
+        return False
+    return not loss < reference - BELOW_REFERENCE_MARGIN
+
+
 def selection_key(dev: Row) -> tuple[float, float]:
     """Return the key of an epoch's dev row; the epoch with the lowest key is selected.
 

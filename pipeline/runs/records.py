@@ -8,7 +8,7 @@ import os
 import socket
 import time
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 HEARTBEAT_TIMEOUT_S = 600  # a heartbeat comes every second, but a first batch may take minutes
 
@@ -51,6 +51,19 @@ class Failure:
     traceback: str = ""
     node: str = ""  # name of the cluster node
     job: str = ""  # the job that the scheduler reported; empty where the run itself reported
+    host: str = field(default_factory=socket.gethostname)
+    time: float = field(default_factory=time.time)  # seconds since 1970
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlyStop:
+    """Why a rule of a sweep stopped a run before its last epoch; its state is saved."""
+
+    rule: dict[str, Any]  # the setting of `stop` in the sweep file, with its value
+    message: str  # one line
+    sweep: str  # name of the sweep whose rule it was
+    epoch: int  # the last one that was trained
+    updates: int
     host: str = field(default_factory=socket.gethostname)
     time: float = field(default_factory=time.time)  # seconds since 1970
 

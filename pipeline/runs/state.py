@@ -1,15 +1,15 @@
-"""The state of a run as its own files report it: waiting, running, stopped, finished or failed.
+"""The state of a run as its own files report it: waiting, running, finished and so on.
 
-In:   the heartbeat and the failure of a run folder, what is wrong with its files.
+In:   the heartbeat, the failure and the early stop of a run folder, what is wrong with its files.
 Out:  state, cause, message.
 Not here: what a scheduler knows about the run (jobs/sweep/run_status.py).
 """
 
 from typing import Literal
 
-from pipeline.runs.folder import Failure, Heartbeat
+from pipeline.runs.records import EarlyStop, Failure, Heartbeat
 
-RunFolderState = Literal["waiting", "running", "stopped", "finished", "failed"]
+RunFolderState = Literal["waiting", "running", "stopped", "stopped early", "finished", "failed"]
 
 DAMAGED_FILE = "damaged file"  # the cause of a run whose files cannot be read or have changed
 
@@ -17,6 +17,7 @@ DAMAGED_FILE = "damaged file"  # the cause of a run whose files cannot be read o
 def state_from_files(
     heartbeat: Heartbeat | None,
     failure: Failure | None,
+    early_stop: EarlyStop | None = None,
     *,
     process_alive: bool,
     damage: str = "",
@@ -29,12 +30,20 @@ def state_from_files(
     is_finished = heartbeat is not None and heartbeat.status == "finished"
     if damage:
         failure = Failure(cause=DAMAGED_FILE, message=damage)
+    if early_stop and not damage and not is_finished:  # a submission deletes it
+        return "stopped early", "", early_stop.message
     if failure and (damage or not is_finished):  # a submission deletes it: of the latest attempt
         return "failed", failure.cause, " ".join(failure.message.split())
     if is_finished:
         return "finished", "", ""
     if heartbeat is None:
         return "waiting", "", ""
+    return _unfinished_state(heartbeat, process_alive=process_alive)
+
+
+def _unfinished_state(
+    heartbeat: Heartbeat, *, process_alive: bool
+) -> tuple[RunFolderState, str, str]:
     if heartbeat.status == "running" and process_alive:
         return "running", "", ""
     if heartbeat.status == "running":

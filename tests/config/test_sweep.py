@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config.corpus import Corpus
+from pipeline.config.early_stop import Halving
 from pipeline.config.experiment import Experiment
 from pipeline.config.loader import read_yaml
 from pipeline.config.random_search import SamplingRange
@@ -404,3 +405,19 @@ def test_the_resolved_experiment_of_a_run_is_named_by_its_run(tmp_path: Path):
         for run in ("0a1b", "2c3d")
     ]
     assert [sweep.name for sweep in sweeps] == ["train-0a1b", "train-2c3d"]
+
+
+def test_stop_rules_are_read_and_change_no_experiment(folder: Path):
+    text = "base: base.yaml\naxes: {train.seed: [0, 1]}\n"
+    plain = sweep(folder, text)
+    ruled = sweep(folder, text + "stop: {plateau_updates: 1500, halving: {first_epoch: 4}}\n")
+    assert ruled.experiments == plain.experiments
+    assert plain.stop is None
+    assert ruled.stop
+    assert ruled.stop.plateau_updates == 1500
+    assert ruled.stop.halving == Halving(first_epoch=4, factor=3, metric="dev_cer")
+
+
+def test_stop_without_a_rule_is_refused(folder: Path):
+    with pytest.raises(InputError, match="set plateau_updates or halving, or remove stop"):
+        sweep(folder, "base: base.yaml\naxes: {train.seed: [0, 1]}\nstop: {}\n")

@@ -19,6 +19,9 @@ def sentences(comparison: SweepComparison, command: str = "make sweep SWEEP=…"
     """Return the answer, the most important sentence first; `command` runs the sweep."""
     best = comparison.best_arm
     progress = f"{comparison.finished_count} of {comparison.run_count} runs are finished"
+    stopped = _describe_stopped_early(comparison)
+    if best is None and stopped and comparison.ended_count == comparison.run_count:
+        return ["No answer: every arm has runs that were stopped early.", *stopped]
     if best is None:
         if comparison.finished_count:
             return ["No answer: no finished run has a test result."]
@@ -27,8 +30,9 @@ def sentences(comparison: SweepComparison, command: str = "make sweep SWEEP=…"
     found = [
         _describe_best(comparison, best) if is_usable else _describe_unusable(comparison, best)
     ]
-    if comparison.finished_count < comparison.run_count:
+    if comparison.ended_count < comparison.run_count:
         found.append(f"Provisional: {progress}.")
+    found += stopped
     if is_usable and len(comparison.arms) > 1:
         found += _describe_evidence(comparison, best, command)
     return found
@@ -37,6 +41,17 @@ def sentences(comparison: SweepComparison, command: str = "make sweep SWEEP=…"
 def _describe_unusable(comparison: SweepComparison, best: Arm) -> str:
     rate = _describe_rate(comparison, best)
     return f"No usable arm: the best one on dev, {best.name}, has {rate}."
+
+
+def _describe_stopped_early(comparison: SweepComparison) -> list[str]:
+    """Return which arms are not compared, because rules of the sweep stopped runs of them."""
+    names = [
+        f"{arm.name} ({len(arm.stopped_early)} of {_count(len(arm.runs), 'run')})"
+        for arm in comparison.stopped_early
+    ]
+    if not names:
+        return []
+    return [f"Stopped early by the sweep's rules, so not compared: {_join_names(names)}."]
 
 
 def _describe_rate(comparison: SweepComparison, arm: Arm) -> str:

@@ -50,6 +50,10 @@ class Arm:
     runs: tuple[RunSummary, ...]
 
     @property
+    def stopped_early(self) -> list[RunSummary]:
+        return [run for run in self.runs if run.state == "stopped early"]
+
+    @property
     def test_cers(self) -> list[float]:
         return [row["cer"] for run in self.runs if (row := run.test_row)]
 
@@ -110,6 +114,13 @@ class SweepComparison:
     differences: tuple[RunComparison, ...]  # of single runs to the best run, ascending
     escaped: tuple[RunSummary, ...]  # the earliest first
     not_escaped: tuple[RunSummary, ...]  # finished without an escape
+    stopped_early: tuple[Arm, ...] = ()  # arms with a run that a rule of the sweep stopped
+
+    @property
+    def ended_count(self) -> int:
+        """Runs that are finished or stopped early."""
+        stopped = [run for arm in self.stopped_early for run in arm.stopped_early]
+        return self.finished_count + len(stopped)
 
     @property
     def not_told_apart(self) -> tuple[Arm, ...]:
@@ -156,7 +167,14 @@ def _rate_interval(inference: ArmInference | None, arm: int) -> tuple[float, flo
 def compare_runs(run_summaries: Sequence[RunSummary]) -> SweepComparison:
     """Compare all finished runs, arm by arm and run by run."""
     finished = [run for run in run_summaries if run.state == "finished"]
-    tested = [run for run in finished if run.test_row and run.selected_dev_row]
+    stopped_keys = {_arm_key(run) for run in run_summaries if run.state == "stopped early"}
+    in_stopped = [run for run in run_summaries if _arm_key(run) in stopped_keys]
+    # A rule keeps the better seeds of an arm, so a mean over those alone would be too good.
+    tested = [
+        run
+        for run in finished
+        if run.test_row and run.selected_dev_row and _arm_key(run) not in stopped_keys
+    ]
     escaped = [run for run in run_summaries if run.escape_updates is not None]
     arms = _group_arms(tested)
     best_arm = min(arms, key=lambda arm: arm.dev_selection_key, default=None)
@@ -178,6 +196,7 @@ def compare_runs(run_summaries: Sequence[RunSummary]) -> SweepComparison:
         differences=tuple(_compare_others(best, tested)) if best else (),
         escaped=tuple(sorted(escaped, key=lambda run: run.escape_updates or 0)),
         not_escaped=tuple(run for run in tested if run.escape_updates is None),
+        stopped_early=tuple(_group_arms(in_stopped)),
     )
 
 

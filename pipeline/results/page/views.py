@@ -67,7 +67,7 @@ def _assign_colours(run_summaries: Sequence[RunSummary]) -> dict[int, int]:
 
 def count_states(views: Sequence[RunView]) -> dict[str, int]:
     """Return how many runs are in each state; states without a run are left out."""
-    order = ("finished", "running", "stopped", "failed", "waiting", "missing")
+    order = ("finished", "stopped early", "running", "stopped", "failed", "waiting", "missing")
     states = [view.run_summary.state for view in views]
     return {state: states.count(state) for state in order if state in states}
 

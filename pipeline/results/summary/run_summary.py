@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from pipeline.config.experiment import Experiment
 from pipeline.runs import plateau
+from pipeline.runs.early_stop import read_early_stop
 from pipeline.runs.folder import Heartbeat, Hypothesis, RunFolder, Usage
 from pipeline.runs.records import HEARTBEAT_TIMEOUT_S
 from pipeline.runs.rows import Row
@@ -116,7 +117,11 @@ def read_run(run: SweepRun, now: float | None = None) -> RunSummary:
     damage.append(folder.integrity_error(heartbeat))
     state: RunSummaryState
     state, cause, message = state_from_files(
-        heartbeat, failure, process_alive=silence <= HEARTBEAT_TIMEOUT_S, damage=damage[0]
+        heartbeat,
+        failure,
+        read_early_stop(folder),
+        process_alive=silence <= HEARTBEAT_TIMEOUT_S,
+        damage=damage[0],
     )
     return RunSummary(
         run=run,

@@ -162,6 +162,13 @@ class SplitData:
         spread = (2 * np.arange(number) + 1) * len(ascending) // (2 * number)
         return [int(place) for place in ascending[np.unique(spread)]]
 
+    def show(self, texts: Sequence[str], number: int) -> list[tuple[str, str, str]]:
+        """Return id, transcript and text of up to `number` utterances, from short to long."""
+        return [
+            (self.utterances[index].id, self.utterances[index].transcript, texts[index])
+            for index in self.evenly_spaced_by_length(number)
+        ]
+
     def take(self, places: Sequence[int]) -> "SplitData":
         """Return a split of some of the utterances; their frames are not copied."""
         return replace(

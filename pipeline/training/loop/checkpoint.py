@@ -38,6 +38,10 @@ class BestEpoch:
     weights: Weights = field(repr=False)
 
 
+def copy_weights(network: nn.Module) -> Weights:
+    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+
+
 @dataclass
 class TrainingState:
     train_metrics: EpochMetrics  # of the current epoch, on the training split

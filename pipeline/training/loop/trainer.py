@@ -13,7 +13,7 @@ that a run that was stopped or killed continues to bit-identical rows (except ti
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -66,12 +66,14 @@ def fit(
     resident_gb: float | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     on_heartbeat: Callable[[Heartbeat], None] = lambda heartbeat: None,
+    before_epoch: Callable[[Sequence[Row]], None] = lambda rows: None,
 ) -> None:
     """Train, evaluate after each epoch, and test once; continue where an earlier call stopped.
 
     Frames stay in memory if they need at most `resident_gb` GB (None: devices.py decides); else
     `workers` processes read them from the shards (0: a thread). No row depends on either.
     `should_stop` is called before each batch: if it returns True, `fit` saves and raises Stopped.
+    `before_epoch` is called with the rows before the first batch of an epoch; it may raise.
     """
     if threads is not None:
         torch.set_num_threads(threads)
@@ -87,6 +89,8 @@ def fit(
     trainer.should_stop, trainer.on_heartbeat = should_stop, on_heartbeat
     with closing(trainer.loggers), trainer.train_loader.supervise_workers():
         while trainer.state.epoch <= experiment.train.epochs:
+            if not trainer.state.position:
+                before_epoch(trainer.state.rows)
             trainer.train_epoch()
             trainer.finish_epoch()
         trainer.evaluate_test_split()
@@ -183,9 +187,8 @@ class Trainer:
         dev = self._row("dev", evaluation.metrics, epoch, state.update)
         state.rows = [*state.rows, train, dev]
         if state.best is None or selection_key(dev) < state.best.rank:
-            weights = self.evaluator.network.state_dict()
-            copies = {name: tensor.detach().clone() for name, tensor in weights.items()}
-            state.best = BestEpoch(epoch, state.update, selection_key(dev), copies)
+            weights = checkpoint.copy_weights(self.evaluator.network)
+            state.best = BestEpoch(epoch, state.update, selection_key(dev), weights)
         self.loggers.log_rows(state.rows)  # before saving: saved rows are not logged again
         self.state = state.next_epoch(self.evaluator.alphabet.size)
         self._save()
@@ -217,11 +220,7 @@ class Trainer:
         """Write the status and the hypotheses of a few dev utterances, the same in each epoch."""
         is_last = epoch == self.experiment.train.epochs
         status = describe_status(self.state.rows, self.experiment, is_last_epoch=is_last)
-        dev = self.splits.dev
-        shown = [
-            (dev.utterances[index].id, dev.utterances[index].transcript, texts[index])
-            for index in dev.evenly_spaced_by_length(SHOWN_DEV_UTTERANCES)
-        ]
+        shown = self.splits.dev.show(texts, SHOWN_DEV_UTTERANCES)
         self.run.write_epoch_report(EpochReport(epoch, status, tuple(shown)))
         log.info("epoch %d: %s", epoch, status)
 

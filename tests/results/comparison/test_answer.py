@@ -310,3 +310,36 @@ def test_the_table_has_a_line_per_arm_with_its_difference_to_the_best():
 
 def test_the_table_of_no_arms_has_its_columns():
     assert "test_cer_mean" in arms_table(compare_runs([])).columns
+
+
+def stopped(run: RunSummary) -> RunSummary:
+    return replace(run, state="stopped early", rows=list(run.rows)[:1])
+
+
+def test_an_arm_with_a_run_that_was_stopped_early_is_not_compared():
+    """Its other seeds are the better ones, so their mean would be too good."""
+    lucky = make_arm("mel", (0.001, 0.001, 0.001))
+    lucky[2] = stopped(lucky[2])
+    first, note, *_ = answer(lucky, make_arm("power", LOW), make_arm("zca", HIGH))
+    assert first.startswith("Best on dev: power, mean test CER 4.0 % over 3 seeds")
+    assert "mel" not in first
+    assert note == "Stopped early by the sweep's rules, so not compared: mel (1 of 3 runs)."
+
+
+def test_where_every_arm_was_stopped_there_is_no_answer():
+    arms = [[*map(stopped, make_arm("mel", HIGH))], [*map(stopped, make_arm("power", LOW))]]
+    assert answer(*arms) == [
+        "No answer: every arm has runs that were stopped early.",
+        (
+            "Stopped early by the sweep's rules, so not compared: mel (3 of 3 runs), "
+            "power (3 of 3 runs)."
+        ),
+    ]
+
+
+def test_runs_that_were_stopped_early_do_not_make_an_answer_provisional():
+    running = replace(make_arm("mel", HIGH)[0], state="running")
+    arms = (make_arm("power", LOW), make_arm("zca", HIGH), [*map(stopped, make_arm("a", HIGH))])
+    assert not any("Provisional" in sentence for sentence in answer(*arms))
+    provisional = "Provisional: 6 of 10 runs are finished."
+    assert provisional in answer(*arms, [running])
