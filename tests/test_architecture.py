@@ -51,7 +51,7 @@ HOMES = {
     "torch": ("pipeline.training",),
     "torchaudio": ("pipeline.training",),
     "num2words": ("pipeline.corpus.text.digits",),
-    "regex": ("pipeline.corpus.text",),
+    "regex": ("pipeline.corpus.text.patterns",),
     "tensorboardX": ("pipeline.training.loop.loggers",),
     "pandas": ("pipeline.results",),
     "matplotlib": ("pipeline.results.figures",),

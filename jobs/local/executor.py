@@ -20,11 +20,9 @@ from types import FrameType
 from jobs import code_snapshot
 from jobs.local import fork_worker
 from jobs.local.fork_worker import ForkedProcess
+from jobs.local.processes import PARENT_PID_VARIABLE
 from jobs.profile import Device, LocalProfile
 from pipeline.host import available_cpus
-
-# Environment variable of a child process: the pid of the process that started it.
-PARENT_PID_VARIABLE = "BLANKSLATE_DEALER"
 
 CHILD_POLL_INTERVAL_S = 0.2
 POLL_SHARE_OF_ELAPSED = 0.02  # poll sooner at the beginning, for short tasks

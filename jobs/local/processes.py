@@ -16,6 +16,8 @@ from pipeline.files import InputError, read_json, write_json
 from pipeline.host import is_alive
 
 OWNER_TIMEOUT_S = 60
+# Environment variable of a child process: the pid of the process that started it.
+PARENT_PID_VARIABLE = "BLANKSLATE_PARENT_PID"
 
 
 def is_abandoned(partial: Path) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from jobs.local.executor import PARENT_PID_VARIABLE
+from jobs.local.processes import PARENT_PID_VARIABLE
 from pipeline.host import is_alive
 
 # SLURM sends SIGUSR2 before the time limit. Windows has SIGBREAK instead.

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol, runtime_checkable
 
-import regex
-
+from pipeline.corpus.text.patterns import LazyPattern
 from pipeline.files import InputError
 
 BLANK = 0
@@ -93,7 +92,7 @@ class Alphabet:
         return "".join([self.units[c - 1] for c in classes])
 
 
-_GRAPHEME = regex.compile(r"\X")
+_GRAPHEME = LazyPattern(r"\X")
 
 
 def quote_characters(characters: Iterable[str]) -> str:
@@ -103,7 +102,7 @@ def quote_characters(characters: Iterable[str]) -> str:
 
 def split_graphemes(text: str) -> list[str]:
     """Return what a reader sees as letters: characters with their combining marks."""
-    return list(text) if text.isascii() else _GRAPHEME.findall(text)
+    return list(text) if text.isascii() else _GRAPHEME.find_all(text)
 
 
 def find_rare_letters(transcripts: Iterable[str], minimum: int) -> set[str]:

@@ -6,7 +6,7 @@ Not here: the normal form of a transcript (normalise.py), case (language.py).
 
 import unicodedata
 
-import regex
+from pipeline.corpus.text.patterns import LazyPattern
 
 # Quotation marks, apostrophes, and letters that are used as apostrophes.
 _FORMS = {
@@ -21,27 +21,27 @@ _FORM_TAGS = ("<wide>", "<narrow>", "<initial>", "<medial>", "<final>", "<isolat
 _LATIN_LIGATURES = range(0xFB00, 0xFB07)
 
 # Without the vowel separator and the variation selectors of Mongolian, which choose its letters.
-_INVISIBLE = regex.compile(
-    r"[[\p{Default_Ignorable_Code_Point}\p{Cc}\uFFF9-\uFFFB]--[\s\u180b-\u180f]]", regex.V1
+_INVISIBLE = LazyPattern(
+    r"(?V1)[[\p{Default_Ignorable_Code_Point}\p{Cc}\uFFF9-\uFFFB]--[\s\u180b-\u180f]]"
 )
 _JOINERS = "\u200c\u200d"
 # As in names of the internet (RFC 5892, A.1 and A.2): a joiner counts after a virama, and a
 # non-joiner also between two letters that would join.
-USELESS_JOINERS = regex.compile(
+USELESS_JOINERS = LazyPattern(
     r"(?<!\p{ccc=9})\u200d|(?<!\p{ccc=9})(?<![\p{Arab}\p{Syrc}\p{Mong}\p{Nkoo}]\p{M}*)\u200c"
     r"|(?<!\p{ccc=9})\u200c(?![\p{Arab}\p{Syrc}\p{Mong}\p{Nkoo}])"
 )
 # Punctuation inside words: apostrophe, Hebrew geresh and gershayim, the Catalan point in l·l.
 WORD_PUNCTUATION = "'\u05f3\u05f4\u00b7"
 _IN_WORD = r"[\p{L}\p{M}\p{N}]"
-WORD_PUNCTUATION_OUTSIDE = regex.compile(
+WORD_PUNCTUATION_OUTSIDE = LazyPattern(
     rf"(?<!{_IN_WORD})[{WORD_PUNCTUATION}]|[{WORD_PUNCTUATION}](?!{_IN_WORD})"
 )
-WORD_PUNCTUATION_APART = regex.compile(
+WORD_PUNCTUATION_APART = LazyPattern(
     rf"(?<!{_IN_WORD})[{WORD_PUNCTUATION}](?!{_IN_WORD})"
 )  # where an apostrophe is a letter, and may begin or end a word
 _EAST_ASIAN = r"[\p{scx=Han}\p{scx=Hira}\p{scx=Kana}\p{scx=Bopo}]"
-MEANINGLESS_SPACES = regex.compile(rf"(?<={_EAST_ASIAN})\s+|\s+(?={_EAST_ASIAN})")
+MEANINGLESS_SPACES = LazyPattern(rf"(?<={_EAST_ASIAN})\s+|\s+(?={_EAST_ASIAN})")
 
 
 def common_form(character: str) -> str:
@@ -53,7 +53,9 @@ def common_form(character: str) -> str:
         return _FORMS[character]
     if character in _JOINERS:
         return character
-    if _INVISIBLE.match(character):
+    if character.isascii() and character.isprintable():
+        return character
+    if _INVISIBLE.matches(character):
         return ""
     tag = unicodedata.decomposition(character).split(" ")[0]
     if tag in _FORM_TAGS or ord(character) in _LATIN_LIGATURES:

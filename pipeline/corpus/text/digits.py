@@ -10,14 +10,20 @@ known: 3.5 and 1.000 differ between languages, and 1st, 80s and 5 km/h need thei
 import re
 from functools import lru_cache
 
-from num2words import num2words
-
 from pipeline.files import InputError
 
 _OTHER_CODES = {"kk": "kz", "nb": "no", "nn": "no"}  # language -> its code in num2words
 _NUMBER = re.compile(r"\d+")
 _UNCLEAR_NUMBER = re.compile(r"\d+[.,٫٬:/]\d[\d.,٫٬:/]*|[^\W\d_]\d+|\d+[^\W\d_]\w*")
 _MAX_DIGITS = 12  # of a cardinal number; longer ones, and those with a leading 0, are read by digit
+
+
+def _to_words(number: int, language: str) -> str:
+    """Return the words of a number. Raises NotImplementedError for an unknown language."""
+    # It imports a module for each language, which takes longer than to read a small corpus.
+    import num2words as library  # noqa: PLC0415
+
+    return str(library.num2words(number, lang=language))
 
 
 def require_known_numbers(language: str) -> None:
@@ -43,7 +49,7 @@ def spell_digits(text: str, language: str) -> str:
 def _spell(number: str, code: str) -> str:
     by_digit = len(number) > _MAX_DIGITS or (number.startswith("0") and len(number) > 1)
     parts = list(number) if by_digit else [number]
-    words = " ".join(num2words(int(part), lang=code) for part in parts)
+    words = " ".join(_to_words(int(part), code) for part in parts)
     return re.sub(r"[-,]", " ", words)
 
 
@@ -53,7 +59,7 @@ def _code(language: str) -> str:
     base = language.split("-", maxsplit=1)[0].lower()
     for code in (language.replace("-", "_"), base, _OTHER_CODES.get(base, base)):
         try:
-            num2words(1, lang=code)
+            _to_words(1, code)
         except NotImplementedError:
             continue
         return code

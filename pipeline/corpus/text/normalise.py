@@ -71,7 +71,7 @@ class TextNormaliser:
             text = self._drop_punctuation(text)
         text = fold_case(text, corpus.language)
         if ignores_spaces(corpus.language):
-            spaced, text = text, MEANINGLESS_SPACES.sub("", text)
+            spaced, text = text, MEANINGLESS_SPACES.replace_all(text, "")
             self._text_counts[_JOINED] += text.strip() != spaced.strip()
         return " ".join(text.split())
 
@@ -110,7 +110,7 @@ class TextNormaliser:
                 self._form_counts[form] += 1
             text = unicodedata.normalize("NFC", text.translate(self._table))
         if "\u200c" in text or "\u200d" in text:
-            text = USELESS_JOINERS.sub("", text)
+            text = USELESS_JOINERS.replace_all(text, "")
         return text
 
     def _learn(self, character: str) -> None:
@@ -143,7 +143,7 @@ class TextNormaliser:
             return text
         letters = apostrophe_is_letter(self.corpus.language)
         outside = WORD_PUNCTUATION_APART if letters else WORD_PUNCTUATION_OUTSIDE
-        return str(outside.sub(" ", text))
+        return outside.replace_all(text, " ")
 
     def _count(self, source: str, form: str) -> None:
         self._form_counts[form] += 1

@@ -11,7 +11,10 @@ from jobs.commands import parser
 from jobs.exit_codes import BAD_INPUT
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-HEAVY = ("torch", "matplotlib", "pandas", "h5py", "submitit", "numpy", "rich", "jaxtyping")
+HEAVY = (
+    *("torch", "matplotlib", "pandas", "h5py", "submitit", "numpy", "rich", "jaxtyping"),
+    *("regex", "num2words"),  # transcripts in ASCII need neither
+)
 
 
 def loaded(*programs: str) -> list[set[str]]:

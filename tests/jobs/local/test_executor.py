@@ -28,7 +28,7 @@ signal.signal(signal.SIGTERM, stop)
 started = time.time()
 open(sys.argv[2] + ".started", "w").close()
 time.sleep(task["seconds"])
-names = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "BLANKSLATE_DEALER")
+names = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "BLANKSLATE_PARENT_PID")
 variables = {name: os.environ.get(name) for name in names}
 result = {"started": started, "ended": time.time(), **variables}
 json.dump(result, open(sys.argv[2] + ".result", "w"))
@@ -88,7 +88,7 @@ def test_each_slot_has_its_threads_and_its_gpu(tmp_path, code):
     run(files, Slots(2, 3, ("0", "GPU-b")), code)
     assert {result_of(file)["CUDA_VISIBLE_DEVICES"] for file in files} == {"0", "GPU-b"}
     assert {result_of(file)["OMP_NUM_THREADS"] for file in files} == {"3"}
-    assert {result_of(file)["BLANKSLATE_DEALER"] for file in files} == {str(os.getpid())}
+    assert {result_of(file)["BLANKSLATE_PARENT_PID"] for file in files} == {str(os.getpid())}
 
 
 def test_more_slots_than_gpus_share_the_gpus(tmp_path):

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from jobs.local.executor import PARENT_PID_VARIABLE
+from jobs.local.processes import PARENT_PID_VARIABLE
 from jobs.node.signals import catch_stop_signals, parent_pid
 
 
