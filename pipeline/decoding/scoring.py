@@ -161,6 +161,17 @@ def align_tokens(reference: Sequence[str], hypothesis: Sequence[str]) -> list[tu
     return pairs
 
 
+def list_edits(reference: Sequence[str], hypothesis: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the tokens that `align_tokens` does not find equal, much faster."""
+    return [
+        (
+            "" if kind == "insert" else reference[source],
+            "" if kind == "delete" else hypothesis[target],
+        )
+        for kind, source, target in Levenshtein.editops(reference, hypothesis).as_list()
+    ]
+
+
 def _sum_error_counts(counts: Sequence[ErrorCount]) -> ErrorCount:
     return ErrorCount(
         sum([each.substitutions for each in counts]),

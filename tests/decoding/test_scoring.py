@@ -14,6 +14,7 @@ from pipeline.decoding.scoring import (
     align_tokens,
     count_character_errors,
     count_word_errors,
+    list_edits,
     normalise_spaces,
     score_corpus,
 )
@@ -158,6 +159,7 @@ def test_aligned_tokens_are_the_words_in_order_with_as_many_errors_as_are_counte
     pairs = align_tokens(reference.split(), hypothesis.split())
     assert [left for _, left, _ in pairs if left] == reference.split()
     assert [right for _, _, right in pairs if right] == hypothesis.split()
-    wrong = [tag for tag, left, right in pairs if left != right]
+    wrong = [(left, right) for tag, left, right in pairs if tag != "equal"]
+    assert all(left != right for left, right in wrong)
     assert len(wrong) == count_word_errors(reference, hypothesis).errors
-    assert "equal" not in wrong
+    assert list_edits(reference.split(), hypothesis.split()) == wrong

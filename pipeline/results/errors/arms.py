@@ -38,11 +38,6 @@ class TestedArm:
     def guide_run(self) -> RunSummary:
         return self.runs[self.guide]
 
-    @property
-    def pairs(self) -> list[tuple[Hypothesis, int]]:
-        """All hypotheses of all runs, each with the place of its utterance."""
-        return [(each, place) for run in self.hypotheses for place, each in enumerate(run)]
-
     def counts(self, column: str) -> Int64[np.ndarray, "R U"]:
         """Return a column of hypotheses.csv, by run and utterance."""
         rows = [[getattr(each, column) for each in run] for run in self.hypotheses]

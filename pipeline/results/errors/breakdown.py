@@ -7,6 +7,7 @@ Not here: single confusions (confusions.py), speakers that stand apart (speakers
 Counts of an arm are means over its runs, so that arms with other numbers of seeds can be compared.
 """
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import pandas as pd
 
 from pipeline.results.comparison.arms import Arm
 from pipeline.results.errors.arms import TestedArm
-from pipeline.results.errors.confusions import Confusion
+from pipeline.results.errors.confusions import ConfusionCounts
 
 OPERATIONS = ("substitutions", "deletions", "insertions")
 COUNT_COLUMNS = (
@@ -111,7 +112,7 @@ def length_table(arms: Sequence[TestedArm]) -> pd.DataFrame:
 
 
 def frequency_table(
-    arms: Sequence[tuple[TestedArm, Sequence[Confusion]]],
+    arms: Sequence[tuple[TestedArm, ConfusionCounts]],
     references: Mapping[str, int],
     training: Mapping[str, int],
 ) -> pd.DataFrame:
@@ -127,9 +128,9 @@ def frequency_table(
     records = []
     for arm, confusions in arms:
         wrong: Counter[int] = Counter()
-        for one in confusions:
-            if one.reference:
-                wrong[_band(training.get(one.reference, 0))] += one.count
+        for (reference, _), count in confusions.items():
+            if reference:
+                wrong[_band(training.get(reference, 0))] += count
         for band in sorted(totals):
             errors = wrong[band] / len(arm.runs)
             records.append(
@@ -148,7 +149,7 @@ def list_groups(table: pd.DataFrame, column: str, size: str, rate: str) -> tuple
 
 
 def _band(count: int) -> int:
-    return int(np.searchsorted(FREQUENCY_BANDS, count, side="right")) - 1
+    return bisect_right(FREQUENCY_BANDS, count) - 1
 
 
 def _band_name(band: int) -> str:

@@ -8,15 +8,17 @@ The counts are sums over all runs of the arm. An alignment with the fewest edits
 total of an utterance is, and the pairs may differ from those of another tool.
 """
 
+import heapq
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from pipeline.decoding.scoring import align_tokens
+from pipeline.decoding.scoring import list_edits
 from pipeline.results.errors.arms import TestedArm
 from pipeline.shapes import Int64
 
@@ -24,6 +26,8 @@ MAX_LINES = 200  # of errors_confusions.csv, for each arm and unit
 MATRIX_SIZE = 12  # characters of the matrix
 
 Unit = Literal["character", "word"]
+# (token of the reference, token of the hypothesis); "" if inserted or deleted
+ConfusionCounts = Counter[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -62,23 +66,24 @@ def split_tokens(text: str, unit: Unit) -> Sequence[str]:
     return text if unit == "character" else text.split()
 
 
-def count_confusions(arm: TestedArm, unit: Unit) -> list[Confusion]:
-    """Return the confusions of all runs of the arm, most frequent first."""
-    counts: Counter[tuple[str, str]] = Counter()
-    references = count_references(arm, unit)
-    for each, _ in arm.pairs:
+def count_confusions(arm: TestedArm, unit: Unit) -> ConfusionCounts:
+    """Return how often all runs of the arm take a token for another one."""
+    counts: ConfusionCounts = Counter()
+    for each in chain.from_iterable(arm.hypotheses):
         if each.char_errors:
-            reference, hypothesis = (
-                split_tokens(text, unit) for text in (each.reference, each.hypothesis)
-            )
             counts.update(
-                (left, right)
-                for tag, left, right in align_tokens(reference, hypothesis)
-                if tag != "equal"
+                list_edits(split_tokens(each.reference, unit), split_tokens(each.hypothesis, unit))
             )
-    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return counts
+
+
+def rank_confusions(
+    counts: ConfusionCounts, references: Mapping[str, int], most: int = MAX_LINES
+) -> list[Confusion]:
+    """Return the most frequent confusions; `references` has the count of each token there."""
+    ranked = heapq.nsmallest(most, counts.items(), key=lambda item: (-item[1], item[0]))
     return [
-        Confusion(left, right, count, references[left] if left else 0)
+        Confusion(left, right, count, references.get(left, 0) if left else 0)
         for (left, right), count in ranked
     ]
 
@@ -91,21 +96,21 @@ def count_references(arm: TestedArm, unit: Unit) -> Counter[str]:
     return Counter({token: count * len(arm.runs) for token, count in once.items()})
 
 
-def confusion_matrix(confusions: Sequence[Confusion], size: int = MATRIX_SIZE) -> ConfusionMatrix:
+def confusion_matrix(counts: ConfusionCounts, size: int = MATRIX_SIZE) -> ConfusionMatrix:
     """Return the matrix of the `size` tokens that take part in most errors."""
     part: Counter[str] = Counter()
-    for each in confusions:
-        part.update({each.reference: each.count})
-        part.update({each.hypothesis: each.count})
+    for (left, right), count in counts.items():
+        part[left] += count
+        part[right] += count
     del part[""]
-    ranked = sorted(part.items(), key=lambda item: (-item[1], item[0]))[:size]
+    ranked = heapq.nsmallest(size, part.items(), key=lambda item: (-item[1], item[0]))
     symbols = (*sorted(token for token, _ in ranked), "")
     place = {token: number for number, token in enumerate(symbols)}
-    counts = np.zeros((len(symbols), len(symbols)), np.int64)
-    for each in confusions:
-        if each.reference in place and each.hypothesis in place:
-            counts[place[each.reference], place[each.hypothesis]] = each.count
-    return ConfusionMatrix(symbols, counts)
+    matrix = np.zeros((len(symbols), len(symbols)), np.int64)
+    for (left, right), count in counts.items():
+        if left in place and right in place:
+            matrix[place[left], place[right]] = count
+    return ConfusionMatrix(symbols, matrix)
 
 
 def confusions_table(
@@ -119,6 +124,6 @@ def confusions_table(
         (arm.name, unit, one.kind, one.reference, one.hypothesis, one.count, one.reference_count)
         for unit, by_arm in (("character", characters), ("word", words))
         for arm, confusions in zip(arms, by_arm, strict=True)
-        for one in confusions[:MAX_LINES]
+        for one in confusions
     ]
     return pd.DataFrame.from_records(records, columns=columns)

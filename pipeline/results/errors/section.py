@@ -18,11 +18,14 @@ from pipeline.results.errors.arms import TestedArm, gather_arms
 from pipeline.results.errors.breakdown import Group
 from pipeline.results.errors.confusions import (
     Confusion,
+    ConfusionCounts,
     ConfusionMatrix,
+    Unit,
     confusion_matrix,
     confusions_table,
     count_confusions,
     count_references,
+    rank_confusions,
 )
 from pipeline.results.errors.posteriors import ArmFiles, UtteranceOutput, choose_outputs
 from pipeline.results.errors.speakers import ApartSpeaker, find_apart_speakers
@@ -59,6 +62,8 @@ def analyse_errors(comparison: SweepComparison) -> ErrorSection | None:
     best, files = arms[0], [ArmFiles(arm) for arm in arms]
     characters = [count_confusions(arm, "character") for arm in arms]
     words = [count_confusions(arm, "word") for arm in arms]
+    ranked_characters = _rank(arms, characters, "character")
+    ranked_words = _rank(arms, words, "word")
     frequencies = _frequency_table(arms, words, files[0].features)
     apart = find_apart_speakers(
         best.mean_counts("char_errors"),
@@ -72,7 +77,7 @@ def analyse_errors(comparison: SweepComparison) -> ErrorSection | None:
     groups = breakdown.list_groups(speakers, "speaker", "utterances", "cer")
     tables = {
         "errors_operations.csv": breakdown.operations_table(comparison.arms),
-        "errors_confusions.csv": confusions_table(arms, characters, words),
+        "errors_confusions.csv": confusions_table(arms, ranked_characters, ranked_words),
         "errors_speakers.csv": speakers,
         "errors_lengths.csv": lengths,
         "errors_words.csv": frequencies,
@@ -82,8 +87,8 @@ def analyse_errors(comparison: SweepComparison) -> ErrorSection | None:
         arms=tuple(arms),
         operations=tuple(breakdown.sum_operations(arm) for arm in arms),
         matrix=confusion_matrix(characters[0]),
-        characters=tuple(characters[0][:MAX_CONFUSIONS]),
-        words=tuple(words[0][:MAX_CONFUSIONS]),
+        characters=tuple(ranked_characters[0][:MAX_CONFUSIONS]),
+        words=tuple(ranked_words[0][:MAX_CONFUSIONS]),
         speakers=tuple(groups[:MAX_SPEAKERS]),
         speaker_count=len(groups),
         apart=tuple(apart),
@@ -97,8 +102,18 @@ def analyse_errors(comparison: SweepComparison) -> ErrorSection | None:
     )
 
 
+def _rank(
+    arms: Sequence[TestedArm], counts: Sequence[ConfusionCounts], unit: Unit
+) -> list[list[Confusion]]:
+    """Return the most frequent confusions of each arm."""
+    return [
+        rank_confusions(each, count_references(arm, unit))
+        for arm, each in zip(arms, counts, strict=True)
+    ]
+
+
 def _frequency_table(
-    arms: Sequence[TestedArm], words: Sequence[Sequence[Confusion]], features: FeatureSet | None
+    arms: Sequence[TestedArm], words: Sequence[ConfusionCounts], features: FeatureSet | None
 ) -> pd.DataFrame:
     """Return the frame of errors_words.csv, without a line if the training text is not known."""
     training = training_words(features)

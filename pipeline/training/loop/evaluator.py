@@ -127,7 +127,7 @@ class Evaluator:
             batch = batch.take(kept)
             output = self.run_network(batch)
             logs = ctc.log_probabilities(output.logits).cpu().numpy()
-            symbols = ["", *(self.alphabet.decode([c]) for c in range(1, self.alphabet.size))]
+            symbols = ("", *self.alphabet.units)
             found = [
                 Posterior.of(utterance.id, utterance.frames, logs[b, :steps], symbols)
                 for b, (utterance, steps) in enumerate(

@@ -1,5 +1,6 @@
 """Tests of the breakdown of errors: groups add up to the whole, whatever the grouping."""
 
+from collections import Counter
 from pathlib import Path
 
 import jiwer
@@ -94,7 +95,7 @@ def test_wrong_words_are_counted_by_their_frequency_in_training():
 )
 def test_bands_of_frequency(count: int, name: str):
     arm = make_arm(["A"], ["A"])
-    table = breakdown.frequency_table([(arm, [])], {"A": 1}, {"A": count})
+    table = breakdown.frequency_table([(arm, Counter())], {"A": 1}, {"A": count})
     assert table.training_count.tolist() == [name]
 
 
