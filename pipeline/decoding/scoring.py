@@ -165,10 +165,10 @@ def list_edits(reference: Sequence[str], hypothesis: Sequence[str]) -> list[tupl
     """Return the tokens that `align_tokens` does not find equal, much faster."""
     return [
         (
-            "" if kind == "insert" else reference[source],
-            "" if kind == "delete" else hypothesis[target],
+            "" if edit.tag == "insert" else reference[edit.src_pos],
+            "" if edit.tag == "delete" else hypothesis[edit.dest_pos],
         )
-        for kind, source, target in Levenshtein.editops(reference, hypothesis).as_list()
+        for edit in Levenshtein.editops(reference, hypothesis)
     ]
 
 
