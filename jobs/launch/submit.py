@@ -155,15 +155,9 @@ def submit_to_slurm(plan: Plan, state: SweepState, profile: SlurmProfile) -> lis
     shard_causes = {shard: failure.cause for shard, failure in state.shard_failures.items()}
     for array in slurm_arrays(plan, profile, folder, commands):
         after_jobs = jobs[STARTS_AFTER[array.kind]] if array.kind in STARTS_AFTER else []
-        with failures_cleared(array.run_ids, folder) as run_causes:
-            job = _submit_array(
-                array,
-                submission,
-                folder,
-                code,
-                after_jobs=after_jobs,
-                causes={**shard_causes, **run_causes},
-            )
+        job = _submit_array(
+            array, submission, folder, code, after_jobs=after_jobs, shard_causes=shard_causes
+        )
         jobs.setdefault(array.kind, []).append(job)
         submitted.append(job)
         time.sleep(ARRAY_SUBMIT_INTERVAL_S)
@@ -177,28 +171,29 @@ def _submit_array(
     code: Path,
     *,
     after_jobs: Sequence[str],
-    causes: Mapping[str, str],
+    shard_causes: Mapping[str, str],
 ) -> str:
     """Submit one array and write its tasks into the ledger; return its job id."""
     written = write_tasks(array.tasks, folder)
-    jobs = submission.submit(
-        list(written), array.job_parameters, throttle=array.throttle, after=after_jobs
-    )
-    job = _array_job_id(jobs[0])
-    try:  # nothing may come between: without a line in the ledger nobody finds these jobs
-        append_to_ledger(
-            folder,
-            "slurm",
-            jobs,
-            written,
-            code,
-            causes=causes,
-            memory_gb=array.memory_gb,
-            exclude=array.exclude,
+    with failures_cleared(array.run_ids, folder) as run_causes:
+        jobs = submission.submit(
+            list(written), array.job_parameters, throttle=array.throttle, after=after_jobs
         )
-    except BaseException:
-        client.cancel_jobs([job])
-        raise
+        job = _array_job_id(jobs[0])
+        try:  # nothing may come between: without a line in the ledger nobody finds these jobs
+            append_to_ledger(
+                folder,
+                "slurm",
+                jobs,
+                written,
+                code,
+                causes={**shard_causes, **run_causes},
+                memory_gb=array.memory_gb,
+                exclude=array.exclude,
+            )
+        except BaseException:
+            client.cancel_jobs([job])
+            raise
     what = "the report" if array.kind == "report" else array.kind
     after = f", after job {', '.join(after_jobs)}" if after_jobs else ""
     print_line(f"submitted {what}: job {job}, {count_text(len(jobs), 'task')}{after}")

@@ -1,7 +1,9 @@
 """Submission to SLURM: which arrays sbatch gets, what waits for what, and what the ledger says."""
 
+import re
+import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
 
 import pytest
 
@@ -17,6 +19,7 @@ from jobs.sweep.plan import JobArray, Plan
 from jobs.sweep.record import load_record
 from pipeline.runs.folder import Failure
 
+REPOSITORY = Path(__file__).parents[3]
 SITE = "scheduler: slurm\nmax_submit: 10\nmax_running: 5\nmax_array_size: 9\nmax_minutes: 240\n"
 
 
@@ -171,3 +174,34 @@ def test_the_ledger_says_why_the_last_attempt_of_a_run_failed(make_project, site
         for item, cause in zip(entry.items, entry.causes, strict=True)
     }
     assert causes[first] == "node failure"
+
+
+def test_the_way_from_the_command_to_sbatch_is_as_contributing_says(make_project, site):
+    """Each of its modules is called by at most two functions of other modules."""
+    text = (REPOSITORY / "CONTRIBUTING.md").read_text("utf-8")
+    section = text.split("## The way of `make sweep`")[1].split("\n## ")[0]
+    way = re.findall(r"^\d+\. `(jobs/\S+)`", section, re.MULTILINE)
+    assert len(way) == 10
+    callers: dict[str, set[str]] = {}
+    project = make_project("csv")
+
+    def notice(frame: FrameType, event: str, _: object) -> None:
+        path = frame.f_code.co_filename.removeprefix(f"{REPOSITORY}/")
+        if event != "call" or path not in way or frame.f_code.co_name.startswith("<"):
+            return  # also an import, or an expression that the caller was given
+        caller = frame.f_back
+        while caller and not caller.f_code.co_filename.startswith(f"{REPOSITORY}/jobs/"):
+            caller = caller.f_back
+        if caller:
+            code = caller.f_code
+            if (source := code.co_filename.removeprefix(f"{REPOSITORY}/")) != path:
+                name = code.co_qualname.split(".<locals>")[0]
+                callers.setdefault(path, set()).add(f"{source}:{name}")
+
+    sys.setprofile(notice)
+    try:
+        sweep(project, site)
+    finally:
+        sys.setprofile(None)
+    assert set(callers) == set(way)
+    assert {path: names for path, names in callers.items() if len(names) > 2} == {}
