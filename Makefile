@@ -17,6 +17,7 @@ UTTERANCE :=
 OUT :=
 ONLY :=
 BENCH :=
+LANGUAGE :=
 
 ifeq ($(OS),Windows_NT)
 bin := .venv/Scripts
@@ -68,8 +69,8 @@ $(kernel): $(stamp) $(wildcard pipeline/features/native/*.[ch])
 	@$(bin)/python -m pipeline.features.native.kernels
 	@touch $@
 
-demo: setup  ## no data needed: make a corpus, compute features, run a small sweep, write its report
-	@$(blankslate) demo --cluster "$(CLUSTER)" $(work)
+demo: setup  ## no data needed: make a corpus, compute features, run a small sweep, write its report; LANGUAGE=tr, de, hi or zh
+	@$(blankslate) demo --cluster "$(CLUSTER)" $(work) $(if $(LANGUAGE),--language "$(LANGUAGE)")
 
 clean:  ## remove .venv and caches; the work folder stays
 	@rm -rf .venv .venv-bench build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -172,7 +172,12 @@ def _add_running_verbs(subparsers: Subparsers) -> None:
     add_set_option(sweep, seeds=True)
     add_dry_run_option(sweep)
 
-    add_verb(subparsers, "demo", "It needs no data and takes minutes.")
+    demo = add_verb(subparsers, "demo", "It needs no data and takes minutes.")
+    demo.add_argument(
+        "--language",
+        metavar="CODE",
+        help="a demo in another language: tr, de, hi or zh (default: English)",
+    )
 
 
 def _add_following_verbs(subparsers: Subparsers) -> None:

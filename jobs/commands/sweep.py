@@ -50,7 +50,16 @@ def sweep(options: argparse.Namespace) -> int:
 
 
 def demo(options: argparse.Namespace) -> int:
-    return _run_sweep(load_sweep(DEMO_SWEEP_FILE), options, dry=False)
+    file, language = DEMO_SWEEP_FILE, options.language
+    if language and language != "en":
+        file = file.with_stem(f"{file.stem}-{language}")
+        if not (language.isalnum() and file.is_file()):
+            known = [path.stem.removeprefix("demo-") for path in file.parent.glob("demo-*.yaml")]
+            raise InputError(
+                f"LANGUAGE={language}: there is no demo in this language; choose "
+                f"{', '.join(['en', *sorted(known)])}"
+            )
+    return _run_sweep(load_sweep(file), options, dry=False)
 
 
 def train(options: argparse.Namespace) -> int:
