@@ -141,6 +141,10 @@ class Corpus(Settings):
         default=30, ge=3, le=200, description="demo only: number of synthetic speakers [voices]"
     )
 
+    @property
+    def is_english(self) -> bool:
+        return self.language.lower().split("-")[0] == "en"
+
     @model_validator(mode="after")
     def _check_reader_keys(self) -> "Corpus":
         for key, readers in _READERS_BY_KEY.items():

@@ -139,6 +139,11 @@ class DecodeSettings(Settings):
         le=1000,
         description="width of the prefix beam search on test; null: greedy [prefixes]",
     )
+    scoring: Literal["verbatim", "no-punctuation"] = Field(
+        default="verbatim",
+        description="form in which reference and hypothesis are compared. verbatim: as the corpus "
+        "file makes them; no-punctuation: without punctuation and symbols",
+    )
 
 
 class Experiment(Settings):
@@ -167,11 +172,10 @@ class Experiment(Settings):
         if not isinstance(content, dict) or "alphabet" in content:
             return content
         corpus = content.get("corpus")
-        language = (
-            corpus.get("language", "en")
-            if isinstance(corpus, dict)
-            else getattr(corpus, "language", "en")
-        )
+        if isinstance(corpus, dict):
+            language = corpus.get("language", "en")
+        else:
+            language = getattr(corpus, "language", "en")
         is_english = str(language).lower().split("-")[0] == "en"
         return {**content, "alphabet": "english-38" if is_english else "corpus"}
 

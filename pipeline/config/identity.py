@@ -29,6 +29,12 @@ def run_id(experiment: Experiment, feature_id: str) -> str:
     """Return the identity of a run, 12 hexadecimal digits: all settings and the feature set.
 
     The corpus counts through the feature set, whose identity covers the manifest's content.
+    What is younger than RUN_VERSION counts only where it is not the default.
     """
     settings = experiment.model_dump(exclude={"corpus"})
-    return json_digest({"version": RUN_VERSION, "features": feature_id, "settings": settings})[:12]
+    if settings["decode"]["scoring"] == "verbatim":
+        del settings["decode"]["scoring"]
+    key = {"version": RUN_VERSION, "features": feature_id, "settings": settings}
+    if not experiment.corpus.is_english:
+        key["language"] = experiment.corpus.language  # decides whether rows have a WER
+    return json_digest(key)[:12]

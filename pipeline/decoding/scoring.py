@@ -1,6 +1,6 @@
 """Scoring: edit errors of characters, words and sentences. The only home of rapidfuzz.
 
-In:   reference and hypothesis, as text.
+In:   reference and hypothesis, as text; the form in which they are scored.
 Out:  counts that can be added; rates, divided once at the end; aligned texts.
 Not here: how a hypothesis is found (greedy_search.py, beam_search.py), intervals
 (results/significance.py).
@@ -8,10 +8,15 @@ Not here: how a hypothesis is found (greedy_search.py, beam_search.py), interval
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
+from typing import Literal
 
 from rapidfuzz.distance import Levenshtein
+
+from pipeline.config.experiment import Experiment
+from pipeline.corpus.text.characters import drop_punctuation
+from pipeline.corpus.text.language import separates_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +85,12 @@ class Score:
 
     @classmethod
     def of(cls, reference: str, hypothesis: str) -> "Score":
-        words = count_word_errors(reference, hypothesis)
+        characters = count_character_errors(reference, hypothesis)
         return cls(
-            characters=count_character_errors(reference, hypothesis),
+            characters=characters,
             characters_no_spaces=count_character_errors(reference, hypothesis, with_spaces=False),
-            words=words,
-            sentences=ErrorCount(substitutions=int(words.errors > 0), reference=1),
+            words=count_word_errors(reference, hypothesis),
+            sentences=ErrorCount(substitutions=int(characters.errors > 0), reference=1),
         )
 
     def __add__(self, other: "Score") -> "Score":
@@ -114,11 +119,37 @@ class Score:
 
 
 def score_corpus(pairs: Iterable[tuple[str, str]]) -> Score:
-    """Return the summed counts of (reference, hypothesis) pairs."""
-    scores = [Score.of(*pair) for pair in pairs]
-    return Score(
-        *(_sum_error_counts([getattr(score, name) for score in scores]) for name in Score.__slots__)
-    )
+    """Return the summed counts of (reference, hypothesis) pairs, as they are."""
+    return _sum_scores([Score.of(*pair) for pair in pairs])
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How texts are scored: their form, and whether words are known.
+
+    Characters are Unicode code points in NFC in every script, as jiwer and most published CERs
+    count them. So a wrong letter of Devanagari with a wrong vowel sign is two errors.
+    """
+
+    form: Literal["verbatim", "no-punctuation"] = "verbatim"
+    has_words: bool = True
+
+    @classmethod
+    def from_experiment(cls, experiment: Experiment) -> "Scoring":
+        return cls(experiment.decode.scoring, separates_words(experiment.corpus.language))
+
+    def scored_text(self, text: str) -> str:
+        """Return the text in the form in which it is scored, with single spaces."""
+        return normalise_spaces(drop_punctuation(text) if self.form == "no-punctuation" else text)
+
+    def score(self, reference: str, hypothesis: str) -> Score:
+        """Return the counts of one utterance; where words are not known, none are counted."""
+        score = Score.of(self.scored_text(reference), self.scored_text(hypothesis))
+        return score if self.has_words else replace(score, words=ErrorCount())
+
+    def score_corpus(self, pairs: Iterable[tuple[str, str]]) -> Score:
+        """Return the summed counts of (reference, hypothesis) pairs."""
+        return _sum_scores([self.score(*pair) for pair in pairs])
 
 
 def align_texts(reference: str, hypothesis: str) -> list[tuple[str, str, str]]:
@@ -170,6 +201,12 @@ def list_edits(reference: Sequence[str], hypothesis: Sequence[str]) -> list[tupl
         )
         for edit in Levenshtein.editops(reference, hypothesis)
     ]
+
+
+def _sum_scores(scores: Sequence[Score]) -> Score:
+    return Score(
+        *(_sum_error_counts([getattr(score, name) for score in scores]) for name in Score.__slots__)
+    )
 
 
 def _sum_error_counts(counts: Sequence[ErrorCount]) -> ErrorCount:

@@ -110,6 +110,13 @@ class RunFolder:
     def environment(self) -> dict[str, Any]:
         return dict(read_json(self.environment_file)) if self.environment_file.exists() else {}
 
+    def write_alphabet(self, text: str) -> None:
+        """Write the letters of the output classes; InputError if the run began with others."""
+        file = self.path / "alphabet.txt"
+        if file.exists() and file.read_text(encoding="utf-8") != text:
+            raise InputError(f"{file}: the alphabet has other letters now; delete the run's folder")
+        write_text(file, text)
+
     def commit(self, rows: Sequence[Row], state: bytes) -> None:
         """Write `state`, which contains `rows`, keep the state before it, then write the rows.
 

@@ -9,6 +9,10 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field, fields
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipeline.decoding.scoring import Scoring
 
 
 @dataclass(frozen=True)
@@ -45,13 +49,15 @@ class Hypothesis:
         speaker: str = "",
         *,
         loss: float = math.nan,
+        scoring: "Scoring | None" = None,
     ) -> "Hypothesis":
-        """Score a hypothesis; both texts are stored as they are scored, with single spaces."""
+        """Score a hypothesis; both texts are stored as they are scored."""
         # The scoring library is slow to import, and readers of heartbeats do not need it.
-        from pipeline.decoding.scoring import Score, normalise_spaces  # noqa: PLC0415
+        from pipeline.decoding.scoring import Scoring  # noqa: PLC0415
 
-        reference, hypothesis = normalise_spaces(reference), normalise_spaces(hypothesis)
-        score = Score.of(reference, hypothesis)
+        scoring = scoring or Scoring()
+        reference, hypothesis = map(scoring.scored_text, (reference, hypothesis))
+        score = scoring.score(reference, hypothesis)
         sums = (score.characters, score.characters_no_spaces, score.words)
         totals = [number for count in sums for number in (count.errors, count.reference)]
         counts = [*totals, *score.characters.operations, *score.words.operations]

@@ -7,9 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.config.corpus import Corpus
+from pipeline.config.experiment import DecodeSettings, Experiment
 from pipeline.decoding.scoring import (
     ErrorCount,
     Score,
+    Scoring,
     align_texts,
     align_tokens,
     count_character_errors,
@@ -163,3 +166,42 @@ def test_aligned_tokens_are_the_words_in_order_with_as_many_errors_as_are_counte
     assert all(left != right for left, right in wrong)
     assert len(wrong) == count_word_errors(reference, hypothesis).errors
     assert list_edits(reference.split(), hypothesis.split()) == wrong
+
+
+def test_without_words_none_are_counted_and_the_rest_is_the_same():
+    chinese, plain = Scoring(has_words=False), Scoring()
+    pairs = [("今天天气很好", "今天天很好"), ("好", "好")]
+    score = chinese.score_corpus(pairs)
+    assert score.words == ErrorCount()
+    assert math.isnan(score.wer)
+    assert (
+        score.cer
+        == plain.score_corpus(pairs).cer
+        == jiwer.cer(*map(list, zip(*pairs, strict=True)))
+    )
+    assert score.ser == plain.score_corpus(pairs).ser == 0.5
+
+
+def test_without_punctuation_the_words_are_as_jiwer_sees_them():
+    """Words with an apostrophe stay whole, as in jiwer's text without its other punctuation."""
+    pairs = [("don't go, now!", "don't go now"), ("a - b", "a. b")]
+    assert Scoring("no-punctuation").score_corpus(pairs).cer == 0.0
+    remove = jiwer.RemovePunctuation()
+    for reference, hypothesis in [("so, it is.", "so it was"), ("x; y", "x z!")]:
+        ours = Scoring("no-punctuation").score(reference, hypothesis)
+        assert ours.wer == jiwer.wer(remove(reference), remove(hypothesis))
+        assert ours.cer == jiwer.cer(remove(reference), remove(hypothesis))
+
+
+def test_characters_are_code_points_in_every_script():
+    reference, hypothesis = "कि", "की"  # one letter with another vowel sign
+    assert Scoring().score(reference, hypothesis).cer == jiwer.cer(reference, hypothesis) == 0.5
+
+
+def test_the_experiment_decides_how_it_is_scored():
+    corpus = Corpus(name="c", reader="csv", language="zh")
+    assert Scoring.from_experiment(Experiment(corpus=corpus)) == Scoring("verbatim", False)
+    english = corpus.model_copy(update={"language": "en"})
+    decode = DecodeSettings(scoring="no-punctuation")
+    experiment = Experiment(corpus=english, decode=decode)
+    assert Scoring.from_experiment(experiment) == Scoring("no-punctuation", True)

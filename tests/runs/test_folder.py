@@ -381,3 +381,12 @@ def test_json_without_the_columns_of_a_row_is_refused_with_the_file_name(run: Ru
         InputError, match=r"rows.jsonl: its columns are not those .* to train the run again"
     ):
         run.rows()
+
+
+def test_a_run_keeps_the_alphabet_that_it_began_with(tmp_path):
+    run = RunFolder(tmp_path / "r1")
+    run.write_alphabet("<space>\na\nı\n")
+    run.write_alphabet("<space>\na\nı\n")
+    assert (run.path / "alphabet.txt").read_text(encoding="utf-8") == "<space>\na\nı\n"
+    with pytest.raises(InputError, match="has other letters now; delete the run's folder"):
+        run.write_alphabet("<space>\na\n")

@@ -58,6 +58,10 @@ class Alphabet:
         """Whether a unit has several characters, such as a letter with a combining mark."""
         return any(len(unit) > 1 for unit in self.units)
 
+    def to_text(self) -> str:
+        """Return one unit a line, as the file of `alphabet:` in an experiment has them."""
+        return "".join(f"{'<space>' if unit == ' ' else unit}\n" for unit in self.units)
+
     def split(self, text: str) -> Iterable[str]:
         """Return the text in units: characters, or graphemes if some unit has several."""
         return split_graphemes(text) if self.has_clusters else text

@@ -32,13 +32,13 @@ USELESS_JOINERS = LazyPattern(
     r"|(?<!\p{ccc=9})\u200c(?![\p{Arab}\p{Syrc}\p{Mong}\p{Nkoo}])"
 )
 # Punctuation inside words: apostrophe, Hebrew geresh and gershayim, the Catalan point in l·l.
-WORD_PUNCTUATION = "'\u05f3\u05f4\u00b7"
+_WORD_PUNCTUATION = "'\u05f3\u05f4\u00b7"
 _IN_WORD = r"[\p{L}\p{M}\p{N}]"
-WORD_PUNCTUATION_OUTSIDE = LazyPattern(
-    rf"(?<!{_IN_WORD})[{WORD_PUNCTUATION}]|[{WORD_PUNCTUATION}](?!{_IN_WORD})"
+_WORD_PUNCTUATION_OUTSIDE = LazyPattern(
+    rf"(?<!{_IN_WORD})[{_WORD_PUNCTUATION}]|[{_WORD_PUNCTUATION}](?!{_IN_WORD})"
 )
-WORD_PUNCTUATION_APART = LazyPattern(
-    rf"(?<!{_IN_WORD})[{WORD_PUNCTUATION}](?!{_IN_WORD})"
+_WORD_PUNCTUATION_APART = LazyPattern(
+    rf"(?<!{_IN_WORD})[{_WORD_PUNCTUATION}](?!{_IN_WORD})"
 )  # where an apostrophe is a letter, and may begin or end a word
 _EAST_ASIAN = r"[\p{scx=Han}\p{scx=Hira}\p{scx=Kana}\p{scx=Bopo}]"
 MEANINGLESS_SPACES = LazyPattern(rf"(?<={_EAST_ASIAN})\s+|\s+(?={_EAST_ASIAN})")
@@ -66,7 +66,17 @@ def common_form(character: str) -> str:
 
 def is_punctuation(character: str) -> bool:
     """Return whether it is punctuation or a symbol, and never part of a word."""
-    return unicodedata.category(character)[0] in "PS" and character not in WORD_PUNCTUATION
+    return unicodedata.category(character)[0] in "PS" and character not in _WORD_PUNCTUATION
+
+
+def drop_punctuation(text: str, *, edge_apostrophes: bool = False) -> str:
+    """Replace punctuation and symbols by spaces; an apostrophe inside a word stays.
+
+    `edge_apostrophes`: also one that begins or ends a word stays.
+    """
+    text = "".join(" " if is_punctuation(character) else character for character in text)
+    outside = _WORD_PUNCTUATION_APART if edge_apostrophes else _WORD_PUNCTUATION_OUTSIDE
+    return outside.replace_all(text, " ")
 
 
 def describe_character(character: str) -> str:

@@ -18,11 +18,9 @@ from pipeline.config.corpus import Corpus
 from pipeline.corpus.text.characters import (
     MEANINGLESS_SPACES,
     USELESS_JOINERS,
-    WORD_PUNCTUATION,
-    WORD_PUNCTUATION_APART,
-    WORD_PUNCTUATION_OUTSIDE,
     common_form,
     describe_character,
+    drop_punctuation,
     is_punctuation,
 )
 from pipeline.corpus.text.digits import require_known_numbers, spell_digits
@@ -68,7 +66,8 @@ class TextNormaliser:
             text = spell_digits(text, corpus.language)
             self._text_counts[_SPELT] += 1
         if corpus.punctuation == "drop":
-            text = self._drop_punctuation(text)
+            letters = apostrophe_is_letter(corpus.language)
+            text = drop_punctuation(text, edge_apostrophes=letters)
         text = fold_case(text, corpus.language)
         if ignores_spaces(corpus.language):
             spaced, text = text, MEANINGLESS_SPACES.replace_all(text, "")
@@ -137,13 +136,6 @@ class TextNormaliser:
             if len(source) == 1 and fold_case(source, language) == fold_case(character, language):
                 return target
         return None
-
-    def _drop_punctuation(self, text: str) -> str:
-        if not any(mark in text for mark in WORD_PUNCTUATION):
-            return text
-        letters = apostrophe_is_letter(self.corpus.language)
-        outside = WORD_PUNCTUATION_APART if letters else WORD_PUNCTUATION_OUTSIDE
-        return outside.replace_all(text, " ")
 
     def _count(self, source: str, form: str) -> None:
         self._form_counts[form] += 1

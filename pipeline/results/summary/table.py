@@ -75,7 +75,7 @@ def write_csv(table: pd.DataFrame, path: Path) -> None:
 def error_counts(hypotheses: Sequence[Hypothesis], rate: str) -> tuple[np.ndarray, np.ndarray]:
     """Return errors and totals, both (U,) int64, of each utterance."""
     if rate == "ser":
-        wrong = [each.word_errors > 0 for each in hypotheses]
+        wrong = [each.char_errors > 0 for each in hypotheses]
         return np.array(wrong, np.int64), np.ones(len(hypotheses), np.int64)
     errors, totals = (
         np.array([getattr(each, column) for each in hypotheses], np.int64)

@@ -8,21 +8,24 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.config.experiment import Experiment
 from pipeline.corpus.text.alphabet import Alphabet
 from pipeline.decoding import beam_search, greedy_search
+from pipeline.decoding.scoring import Scoring
 from pipeline.runs import posteriors
 from pipeline.runs.hypotheses import Hypothesis
 from pipeline.runs.posteriors import Posterior
 from pipeline.shapes import Float
 from pipeline.training.data.batches import Batch, SplitData, find_finite
 from pipeline.training.data.loader import BatchLoader
+from pipeline.training.loop import devices
 from pipeline.training.loop.metrics import EpochMetrics, Evaluation
 from pipeline.training.loss import ctc
 from pipeline.training.network.model import Network, NetworkOutput
@@ -35,6 +38,14 @@ class Evaluator:
     alphabet: Alphabet
     device: torch.device
     precision: torch.dtype = torch.float32  # for operations that autocast may run in it
+    scoring: Scoring = field(default_factory=Scoring)
+
+    @classmethod
+    def of(
+        cls, experiment: Experiment, network: Network, alphabet: Alphabet, device: torch.device
+    ) -> "Evaluator":
+        precision = devices.select_dtype(experiment.train.precision, device)
+        return cls(network, alphabet, device, precision, Scoring.from_experiment(experiment))
 
     def run_network(self, batch: Batch) -> NetworkOutput:
         mixed = self.precision != torch.float32
@@ -94,7 +105,7 @@ class Evaluator:
             for index, text, loss in zip(finite.indices, texts, losses, strict=True):
                 evaluation.texts[index], evaluation.losses[index] = text, loss
         dropped = [u.transcript for u in batch.utterances if u.id in metrics.nonfinite]
-        metrics.add_texts(dropped, [""] * len(dropped))
+        metrics.add_texts(dropped, [""] * len(dropped), self.scoring)
 
     def _score_batch(
         self, batch: Batch, metrics: EpochMetrics, beam: int | None
@@ -106,8 +117,37 @@ class Evaluator:
             logs, output.lengths, batch.targets, batch.target_lengths
         ).tolist()
         texts = self.decode_output(output, beam)
-        update_metrics(metrics, batch, output, logs, losses=losses, texts=texts)
+        self.update_metrics(metrics, batch, output, logs, losses=losses, texts=texts)
         return texts, losses
+
+    def update_metrics(
+        self,
+        metrics: EpochMetrics,
+        batch: Batch,
+        output: NetworkOutput,
+        logs: Float[Tensor, "B S C"],
+        *,
+        losses: list[float],
+        texts: list[str],
+    ) -> None:
+        """Add a batch to the metrics; `logs` are its log-probabilities, `losses` in nats."""
+        metrics.add_losses(losses, batch.target_lengths.tolist())
+        metrics.add_texts(
+            [utterance.transcript for utterance in batch.utterances], texts, self.scoring
+        )
+        metrics.frames += sum(utterance.frames for utterance in batch.utterances)
+        metrics.health += OutputStats.of(logs, output.lengths, output.clamp_counts)
+
+    def make_hypotheses(self, split: SplitData, evaluation: Evaluation) -> list[Hypothesis]:
+        """Return one scored hypothesis per utterance of the split."""
+        return [
+            Hypothesis.of(
+                u.id, split.name, u.transcript, text, u.speaker, loss=loss, scoring=self.scoring
+            )
+            for u, text, loss in zip(
+                split.utterances, evaluation.texts, evaluation.losses, strict=True
+            )
+        ]
 
     @torch.no_grad()
     def write_posteriors(
@@ -151,27 +191,3 @@ def drop_nonfinite(metrics: EpochMetrics, batch: Batch) -> Batch | None:
         batch = batch.take(np.flatnonzero(finite).tolist())
     metrics.largest_z = max(metrics.largest_z, batch.max_abs)
     return batch
-
-
-def update_metrics(
-    metrics: EpochMetrics,
-    batch: Batch,
-    output: NetworkOutput,
-    logs: Float[Tensor, "B S C"],
-    *,
-    losses: list[float],
-    texts: list[str],
-) -> None:
-    """Add a batch to the metrics; `logs` are its log-probabilities, `losses` in nats."""
-    metrics.add_losses(losses, batch.target_lengths.tolist())
-    metrics.add_texts([utterance.transcript for utterance in batch.utterances], texts)
-    metrics.frames += sum(utterance.frames for utterance in batch.utterances)
-    metrics.health += OutputStats.of(logs, output.lengths, output.clamp_counts)
-
-
-def make_hypotheses(split: SplitData, evaluation: Evaluation) -> list[Hypothesis]:
-    """Return one scored hypothesis per utterance of the split."""
-    return [
-        Hypothesis.of(u.id, split.name, u.transcript, text, u.speaker, loss=loss)
-        for u, text, loss in zip(split.utterances, evaluation.texts, evaluation.losses, strict=True)
-    ]

@@ -13,8 +13,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from pipeline.decoding import scoring
-from pipeline.decoding.scoring import ErrorCount, Score
+from pipeline.decoding.scoring import ErrorCount, Score, Scoring
 from pipeline.runs.rows import CLAMPED_LAYERS, Row
 from pipeline.training.network.output_stats import OutputStats
 
@@ -52,7 +51,12 @@ class EpochMetrics:
         self.loss_per_label += sum(loss / n for loss, n in finite)
         self.aligned += len(finite)
 
-    def add_texts(self, references: Sequence[str], hypotheses: Sequence[str]) -> None:
+    def add_texts(
+        self,
+        references: Sequence[str],
+        hypotheses: Sequence[str],
+        scoring: Scoring = Scoring(),  # noqa: B008 (it is frozen)
+    ) -> None:
         self.score += scoring.score_corpus(zip(references, hypotheses, strict=True))
         self.utterances += len(references)
         self.empty += sum(not hypothesis.strip() for hypothesis in hypotheses)

@@ -90,6 +90,10 @@ class Splits:
             ),
         )
 
+    @property
+    def train_reference(self) -> ConstantReference | None:
+        return self.constant_references["train"]
+
     def reference_loss(self, name: str) -> float:
         """Return the loss of the best output that ignores the input, in nats per character."""
         reference = self.constant_references[name]

@@ -22,7 +22,7 @@ from pipeline.files import InputError
 from pipeline.training.data.batches import Batch
 from pipeline.training.loop import devices, schedule
 from pipeline.training.loop.checkpoint import TrainingState
-from pipeline.training.loop.evaluator import Evaluator, update_metrics
+from pipeline.training.loop.evaluator import Evaluator
 from pipeline.training.loop.metrics import EpochMetrics
 from pipeline.training.loss import ctc, regularised_loss
 
@@ -85,7 +85,9 @@ class TrainStep:
             self.scaler.step(self.optimizer)
         self.scaler.update()
         texts = self.evaluator.decode_output(output)
-        update_metrics(metrics, batch, output, logs.detach(), losses=losses, texts=texts)
+        self.evaluator.update_metrics(
+            metrics, batch, output, logs.detach(), losses=losses, texts=texts
+        )
         if math.isfinite(norm):
             metrics.grad_norm += norm
             metrics.normed += 1

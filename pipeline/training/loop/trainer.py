@@ -34,7 +34,7 @@ from pipeline.training.data.loader import BatchLoader
 from pipeline.training.loop import checkpoint, devices
 from pipeline.training.loop.checkpoint import BestEpoch, TrainingProgress, TrainingState
 from pipeline.training.loop.devices import Device, gpu_names
-from pipeline.training.loop.evaluator import Evaluator, drop_nonfinite, make_hypotheses
+from pipeline.training.loop.evaluator import Evaluator, drop_nonfinite
 from pipeline.training.loop.loggers import RunLoggers
 from pipeline.training.loop.metrics import EpochMetrics, Evaluation
 from pipeline.training.loop.optimizer import make_optimizer
@@ -131,16 +131,15 @@ class Trainer:
         network.to(device)
         frame_device = devices.select_frame_device(device, resident_bytes(features), resident_gb)
         splits = Splits.from_features(features, experiment, network.output_length, frame_device)
-        reference = splits.constant_references["train"]
-        if experiment.model.bias == "optimum" and reference is not None:
+        if experiment.model.bias == "optimum" and (reference := splits.train_reference):
             network.fc3.bias.data.copy_(reference_loss.optimum_bias(reference))
         optimizer = make_optimizer(experiment.train, network.parameters())
-        dtype = devices.select_dtype(experiment.train.precision, device)
-        scaler = GradScaler(device.type, enabled=dtype == torch.float16)
+        evaluator = Evaluator.of(experiment, network, alphabet, device)
+        scaler = GradScaler(device.type, enabled=evaluator.precision == torch.float16)
         state = checkpoint.load_state(run, network, optimizer, scaler, device)
         state = state or TrainingState.initial(alphabet.size)
         run.restore_rows(state.rows)
-        evaluator = Evaluator(network, alphabet, device, dtype)
+        run.write_alphabet(alphabet.to_text())
         return cls(
             experiment=experiment,
             run=run,
@@ -201,15 +200,16 @@ class Trainer:
         if best is None:
             raise RuntimeError("no epoch has been evaluated")
         self.evaluator.network.load_state_dict(dict(best.weights))
-        hypotheses = make_hypotheses(self.splits.dev, self._evaluate(self.splits.dev))
+        make_hypotheses, dev = self.evaluator.make_hypotheses, self._evaluate(self.splits.dev)
+        hypotheses = make_hypotheses(self.splits.dev, dev)
         state.rows = [row for row in state.rows if row["split"] != "test"]
         if len(self.splits.test):
             evaluation = self._evaluate(self.splits.test, self.experiment.decode.beam)
             hypotheses += (tested := make_hypotheses(self.splits.test, evaluation))
             self.evaluator.write_posteriors(self.run.posteriors_file, self.splits.test, tested)
-            row = self._row("test", evaluation.metrics, best.epoch, best.updates)
-            state.rows.append(row)
-            log.info("selected epoch %d; test CER %.1f %%", best.epoch, 100 * row["cer"])
+            test = self._row("test", evaluation.metrics, best.epoch, best.updates)
+            state.rows.append(test)
+            log.info("selected epoch %d; test CER %.1f %%", best.epoch, 100 * test["cer"])
         self.loggers.log_rows(state.rows)
         state.evaluations = {}
         self._save()
