@@ -15,6 +15,7 @@ RUN :=
 FEATURES :=
 UTTERANCE :=
 OUT :=
+EXCEL :=
 ONLY :=
 BENCH :=
 LANGUAGE :=
@@ -31,6 +32,7 @@ work := $(if $(WORK),--work "$(WORK)")
 set := $(foreach change,$(SET),--set $(change))
 seeds := $(if $(SEEDS),--seeds "$(SEEDS)")
 dry := $(if $(filter-out 0,$(DRY)),--dry-run)
+excel := $(if $(filter-out 0,$(EXCEL)),--excel $(or $(filter comma semicolon,$(EXCEL)),comma))
 changeable := features train doctor lr-range sweep status cancel report decode
 unchanged := $(if $(SET),$(filter-out setup $(changeable),$(or $(MAKECMDGOALS),help)))
 ifneq ($(unchanged),)
@@ -114,8 +116,8 @@ decode: setup  ## RUN=…: decode a finished run again, with a lexicon and an n-
 cancel: setup  ## SWEEP=…: cancel its queued and running jobs; their work is saved
 	@$(blankslate) cancel "$(SWEEP)" --cluster "$(CLUSTER)" $(work) $(set)
 
-report: setup  ## SWEEP=…: write results.csv, summary.csv, report.html and figures, at any time
-	@$(blankslate) report "$(SWEEP)" --cluster "$(CLUSTER)" $(work) $(set)
+report: setup  ## SWEEP=…: write tables, report.html and figures, at any time; EXCEL=1: CSV files for Excel
+	@$(blankslate) report "$(SWEEP)" --cluster "$(CLUSTER)" $(work) $(set) $(excel)
 
 ##@ A cluster
 

@@ -58,6 +58,12 @@ def test_zero_is_off_of_a_dry_run():
     assert "--dry-run" not in made("--dry-run", "sweep", "DRY=0")
 
 
+def test_zero_is_off_of_excel_and_one_is_commas():
+    assert "--excel" not in made("--dry-run", "report", "EXCEL=0")
+    assert "--excel comma" in made("--dry-run", "report", "EXCEL=1")
+    assert "--excel semicolon" in made("--dry-run", "report", "EXCEL=semicolon")
+
+
 CHANGEABLE = [
     "features",
     "train",

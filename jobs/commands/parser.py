@@ -210,6 +210,12 @@ def _add_following_verbs(subparsers: Subparsers) -> None:
     report = add_verb(subparsers, "report", "The files go to reports/SWEEP in the work folder.")
     add_sweep_argument(report)
     add_set_option(report)
+    report.add_argument(
+        "--excel",
+        choices=("comma", "semicolon"),
+        help="CSV files that Excel opens: with a byte order mark; semicolon: also with ; between "
+        "cells and , in decimals, as Excel in Turkish or German expects (default: plain CSV)",
+    )
 
 
 def _add_checking_verbs(subparsers: Subparsers) -> None:

@@ -15,5 +15,6 @@ from jobs.work_folder import load_profile_and_workdir
 def report(options: argparse.Namespace) -> int:
     profile, work = load_profile_and_workdir(options)
     folder = sweep_folder(options)
-    write_sweep_report(folder, report_commands(load_record(folder), profile, work))
+    commands = report_commands(load_record(folder), profile, work)
+    write_sweep_report(folder, commands, options.excel)
     return 0

@@ -8,11 +8,10 @@ Not here: the look of the page (page/), the words of the answer (comparison/answ
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from markupsafe import Markup
 
 from pipeline.features.rejected import CorpusRefusals
@@ -22,7 +21,6 @@ from pipeline.results.comparison.arms import (
     SweepComparison,
     compare_runs,
 )
-from pipeline.results.comparison.arms_table import arms_table
 from pipeline.results.errors.section import ErrorSection, analyse_errors
 from pipeline.results.figures.figure_specs import FIGURE_SPECS
 from pipeline.results.figures.learning_curves import Curve, draw_figure
@@ -30,8 +28,10 @@ from pipeline.results.figures.posteriors import describe_output, draw_output
 from pipeline.results.figures.svg_embed import embed_svg
 from pipeline.results.page.render import render_page
 from pipeline.results.page.views import RunView, count_states, list_views, parse_header
-from pipeline.results.summary import run_summary, table
+from pipeline.results.summary import run_summary
 from pipeline.results.summary.run_summary import RunSummary, SweepRun
+from pipeline.results.tables.export import Excel
+from pipeline.results.tables.write import Origin, write_tables
 from pipeline.runs import plateau
 
 FILE_SIZE_PX, WIDE_SIZE_PX, SMALL_SIZE_PX = (760, 420), (1000, 400), (480, 330)
@@ -43,6 +43,7 @@ class WrittenReport:
     page: Path
     answer: tuple[str, ...]  # as the page shows it
     comparison: SweepComparison
+    summary: tuple[dict[str, Any], ...]  # the lines of summary.csv
 
 
 def write_report_folder(
@@ -54,24 +55,21 @@ def write_report_folder(
     remedies: Mapping[str, str],
     commands: Sequence[str],
     refused: Sequence[CorpusRefusals],
+    excel: Excel | None = None,
     now: float | None = None,
 ) -> WrittenReport:
     """Write the report of `runs` as they are at `now` (seconds since 1970) into `folder`.
 
-    `remedies` maps a cause of failure to what a person can do; `commands` reproduce the sweep.
+    `remedies` maps a cause of failure to what a person can do; `commands` reproduce the sweep;
+    `excel`: the CSV files are for Excel.
     """
     now = time.time() if now is None else now
     run_summaries = [run_summary.read_run(run, now) for run in runs]
-    summary = table.summary_table(run_summaries)
     comparison = compare_runs(run_summaries)
-    table.write_csv(table.rows_table(run_summaries), folder / "results.csv")
-    table.write_csv(summary, folder / "summary.csv")
-    arms = arms_table(comparison)
-    sentences = answer.sentences(comparison, *commands[:1])
-    table.write_csv(arms, folder / "arms.csv")
-    _write_refusals(refused, folder / "refused.csv")
     errors = analyse_errors(comparison)
-    _write_error_tables(errors, folder)
+    origin = Origin(name, commands, refused, errors.tables if errors else {}, excel)
+    summary = write_tables(folder, run_summaries, comparison, origin)
+    sentences = answer.sentences(comparison, *commands[:1])
     views = list_views(run_summaries, summary)
     context = {
         "name": name,
@@ -89,7 +87,8 @@ def write_report_folder(
     }
     page = folder / "report.html"
     write_text(page, render_page(context))
-    return WrittenReport(page, tuple(sentences), comparison)
+    lines = tuple(dict(view.summary_row) for view in views)
+    return WrittenReport(page, tuple(sentences), comparison, lines)
 
 
 def _draw_figures(views: Sequence[RunView], folder: Path) -> list[dict[str, Any]]:
@@ -134,13 +133,6 @@ def _page_context(views: Sequence[RunView], comparison: SweepComparison) -> dict
     }
 
 
-def _write_error_tables(errors: ErrorSection | None, folder: Path) -> None:
-    for old in folder.glob("errors_*.csv"):
-        old.unlink()  # an earlier report may have written more of them
-    for name, frame in (errors.tables if errors else {}).items():
-        table.write_csv(frame, folder / name)
-
-
 def _draw_outputs(errors: ErrorSection | None, folder: Path) -> list[dict[str, Any]]:
     """Write the picture of each chosen utterance as a file, and return it for the page."""
     pictures = []
@@ -150,18 +142,6 @@ def _draw_outputs(errors: ErrorSection | None, folder: Path) -> list[dict[str, A
         element = embed_svg(svg, f"utterance-{number}", describe_output(output))
         pictures.append({"output": output, "svg": Markup(element)})  # noqa: S704
     return pictures
-
-
-def _write_refusals(refused: Sequence[CorpusRefusals], path: Path) -> None:
-    rows = [
-        {"corpus": corpus.corpus, **asdict(refusal)}
-        for corpus in refused
-        for refusal in corpus.refusals
-    ]
-    if rows:
-        table.write_csv(pd.DataFrame.from_records(rows), path)
-    else:
-        path.unlink(missing_ok=True)  # an earlier report may have written it
 
 
 def _cer_axis_max(views: Sequence[RunView]) -> float:

@@ -18,6 +18,7 @@ from pipeline.results.summary.run_summary import SweepRun
 from pipeline.runs.folder import RunFolder
 from tests.results.examples import NEVER_ESCAPES, NOW, RunScenario, make_run, write_report
 
+DATA_FILES = ("csv", "parquet")
 QUESTION = """Question: amplitude, power or mel?
 Cost: 3 runs x about 6 minutes on two cores.
 Expect: power is twice amplitude under the logarithm,
@@ -71,8 +72,10 @@ def page(folder: Path) -> Page:
 def test_a_report_is_a_page_its_tables_and_the_figures(folder: Path):
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     figures = {f"figures/{spec.name}.svg" for spec in FIGURE_SPECS}
-    errors = {f"errors_{name}.csv" for name in ERROR_TABLES}
-    assert names == {"report.html", "results.csv", "summary.csv", "arms.csv", *errors, *figures}
+    texts = {f"{table}.{kind}" for table in ("summary", "arms") for kind in ("md", "tex")}
+    tables = ("results", "summary", "arms", *(f"errors_{name}" for name in ERROR_TABLES))
+    data = {f"{table}.{kind}" for table in tables for kind in DATA_FILES}
+    assert names == {"report.html", "columns.md", *texts, *data, *figures}
 
 
 def test_the_page_opens_with_the_question_and_the_expectation(page: Page):
@@ -302,10 +305,13 @@ def test_refused_utterances_are_counted_and_the_first_are_listed(tmp_path: Path)
     assert f"u{MAX_SHOWN_REFUSALS} " not in section
     assert "refused.csv lists all of them." in section
     assert page.tags.count("script") == 1
-    lines = (tmp_path / "refused.csv").read_text("utf-8").splitlines()
-    assert lines[0] == "corpus,utterance,reason"
-    assert lines[-2:] == ["tiny,u29,is empty", "gone-1a2b,v,no such file"]
-    assert len(lines) == 32
+    lines = pd.read_csv(tmp_path / "refused.csv")
+    assert list(lines.columns) == ["corpus", "utterance", "reason"]
+    assert lines.to_numpy()[-2:].tolist() == [
+        ["tiny", "u29", "is empty"],
+        ["gone-1a2b", "v", "no such file"],
+    ]
+    assert len(lines) == 31
 
 
 def test_a_report_without_refusals_does_not_mention_any(tmp_path: Path):

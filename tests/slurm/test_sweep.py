@@ -8,7 +8,7 @@ from pathlib import Path
 from jobs.sweep.queue_cache import invalidate_cache
 
 USED = (
-    *("cpus_asked", "memory_gb_asked", "cpus_used", "peak_memory_gb"),
+    *("cpus_asked", "memory_gib_asked", "cpus_used", "peak_memory_gib"),
     *("queue_seconds", "gpu_hours"),
 )
 
@@ -71,9 +71,9 @@ def test_a_sweep_in_slurm_has_the_same_rows_as_on_this_machine(
     since = time.time() - slurm_project.ledger_entries("three")[-1].time
     for line in lines:
         used = {name: float(line[name]) for name in USED}
-        assert (used["cpus_asked"], used["memory_gb_asked"]) == (1, 4)
+        assert (used["cpus_asked"], used["memory_gib_asked"]) == (1, 4)
         assert used["cpus_used"] > 0
-        assert 0 < used["peak_memory_gb"] < 4
+        assert 0 < used["peak_memory_gib"] < 4
         assert 0 < used["gpu_hours"] < since / 3600
         assert 0 < used["queue_seconds"] < since
 

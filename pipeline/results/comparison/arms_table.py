@@ -11,8 +11,8 @@ import pandas as pd
 
 from pipeline.results.comparison.arms import SEED_KEY, Arm, SweepComparison
 from pipeline.results.statistics.inference import ArmDifference
-from pipeline.results.summary.run_summary import swept_keys
-from pipeline.results.summary.table import setting_columns
+from pipeline.results.summary.run_summary import changed_keys
+from pipeline.results.summary.table import setting_columns, sweep_columns
 
 ARM_COLUMNS = (
     *("seeds", "dev_cer_mean"),
@@ -32,9 +32,10 @@ def arms_table(comparison: SweepComparison) -> pd.DataFrame:
     Differences are to the best arm on dev, with simultaneous 95 % intervals and adjusted p-values.
     """
     runs = [run for arm in comparison.arms for run in arm.runs]
-    keys = [key for key in swept_keys([run.run for run in runs]) if key != SEED_KEY]
+    keys = [key for key in changed_keys([run.run for run in runs]) if key != SEED_KEY]
     records = [
         {
+            **sweep_columns(arm.runs[0]),
             "label": arm.name,
             **setting_columns(arm.runs[0], keys),
             "seeds": len(arm.runs),
@@ -48,7 +49,9 @@ def arms_table(comparison: SweepComparison) -> pd.DataFrame:
         }
         for arm in comparison.arms
     ]
-    return pd.DataFrame.from_records(records, columns=["label", *keys, *ARM_COLUMNS])
+    return pd.DataFrame.from_records(
+        records, columns=["sweep", "corpus", "label", *keys, *ARM_COLUMNS]
+    )
 
 
 def _character_columns(comparison: SweepComparison, arm: Arm) -> dict[str, Any]:

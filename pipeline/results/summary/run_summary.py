@@ -32,6 +32,8 @@ class SweepRun:
     settings: dict[str, Any]  # swept dotted keys -> values
     folder: RunFolder
     features: Path | None = None  # the folder of its feature set
+    sweep: str = ""  # name; several names, separated by spaces, if each sweep has the run
+    changes: dict[str, Any] = field(default_factory=dict)  # made by SET: dotted keys -> values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +75,11 @@ class RunSummary:
     def escape_updates(self) -> int | None:
         return plateau.escape_updates(self.rows)
 
+    @property
+    def corpus(self) -> str | None:
+        """The name of the corpus; None if experiment.yaml cannot be read."""
+        return self.experiment.corpus.name if self.experiment else None
+
     def setting(self, dotted: str) -> Any:
         """Return the value of the sweep or, if the sweep does not set it, of the experiment."""
         if dotted in self.run.settings:
@@ -83,9 +90,13 @@ class RunSummary:
         return value
 
 
-def swept_keys(runs: Sequence[SweepRun]) -> list[str]:
-    """Return the dotted keys of all settings that the runs vary, in the order of the sweep."""
-    return list(dict.fromkeys(key for run in runs for key in run.settings))
+def changed_keys(runs: Sequence[SweepRun]) -> list[str]:
+    """Return the dotted keys of all settings that a sweep or SET changes, in its order.
+
+    Without the corpus, whose name is a column of every table.
+    """
+    keys = dict.fromkeys(key for run in runs for key in (*run.settings, *run.changes))
+    return [key for key in keys if key != "corpus"]
 
 
 def read_run(run: SweepRun, now: float | None = None) -> RunSummary:

@@ -6,18 +6,19 @@ Not here: reading a run folder (run_summary.py), comparing runs (comparison/), f
 Rates are fractions. Intervals are 95 % bootstrap intervals over utterances.
 """
 
+import json
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel
 
-from pipeline.files import atomic_write
+from pipeline.config.corpus import Corpus
 from pipeline.results.statistics.significance import bootstrap_interval
 from pipeline.results.summary import efficiency
-from pipeline.results.summary.run_summary import RunSummary, swept_keys
+from pipeline.results.summary.run_summary import RunSummary, changed_keys
 from pipeline.runs.folder import Hypothesis
 from pipeline.runs.rows import ROW_COLUMNS, Row
 
@@ -33,8 +34,8 @@ SUMMARY_RATES = (
     *(("test", "cer"), ("test", "cer_no_spaces"), ("test", "wer"), ("test", "ser")),
 )
 
-# The columns of summary.csv before and after the swept settings.
-RUN_COLUMNS = ("run_id", "label", "state", "cause")
+# The columns of summary.csv before and after the changed settings.
+RUN_COLUMNS = ("sweep", "corpus", "run_id", "label", "state", "cause")
 RESULT_COLUMNS = (
     "epoch",
     *(f"{split}_{rate}{end}" for split, rate in SUMMARY_RATES for end in ("", "_low", "_high")),
@@ -46,30 +47,30 @@ INTEGER_COLUMNS = ("epoch", "escape_updates", "updates")  # may be missing
 
 def rows_table(run_summaries: Sequence[RunSummary]) -> pd.DataFrame:
     """Return all rows of all runs, in the order of the sweep."""
-    keys = swept_keys([run.run for run in run_summaries])
+    keys = changed_keys([run.run for run in run_summaries])
     records = [
-        {"label": run.run.label, **setting_columns(run, keys), **row}
+        {**identity, **row}
         for run in run_summaries
+        for identity in [
+            {**sweep_columns(run), "label": run.run.label, **setting_columns(run, keys)}
+        ]
         for row in run.rows
     ]
-    return pd.DataFrame.from_records(records, columns=["label", *keys, *ROW_COLUMNS])
+    columns = ["sweep", "corpus", "label", *keys, *ROW_COLUMNS]
+    table = pd.DataFrame.from_records(records, columns=columns)
+    # The setting train.learning_rate may be a column too; this is what an epoch ended with.
+    return table.rename(columns={"learning_rate": "current_learning_rate"})
 
 
 def summary_table(run_summaries: Sequence[RunSummary]) -> pd.DataFrame:
     """Return one line per run, in the order of the sweep."""
-    keys = swept_keys([run.run for run in run_summaries])
+    keys = changed_keys([run.run for run in run_summaries])
     records = [_summary_row(run, keys) for run in run_summaries]
     columns = [*RUN_COLUMNS, *keys, *RESULT_COLUMNS]
     if records and records[0].keys() != set(columns):  # pandas would drop a column silently
         raise ValueError(f"RESULT_COLUMNS lacks or invents {set(records[0]) ^ set(columns)}")
     table = pd.DataFrame.from_records(records, columns=columns)
     return table.astype(dict.fromkeys(INTEGER_COLUMNS, "Int64"))
-
-
-def write_csv(table: pd.DataFrame, path: Path) -> None:
-    """Write floats with enough digits to read them back unchanged; nan is an empty cell."""
-    with atomic_write(path) as partial:
-        table.to_csv(partial, index=False, lineterminator="\n", encoding="utf-8")
 
 
 def error_counts(hypotheses: Sequence[Hypothesis], rate: str) -> tuple[np.ndarray, np.ndarray]:
@@ -84,19 +85,41 @@ def error_counts(hypotheses: Sequence[Hypothesis], rate: str) -> tuple[np.ndarra
     return errors, totals
 
 
+def sweep_columns(run: RunSummary) -> dict[str, str | None]:
+    """Return the cells that tell tables of several sweeps apart."""
+    return {"sweep": run.run.sweep, "corpus": run.corpus}
+
+
 def setting_columns(run: RunSummary, keys: Sequence[str]) -> dict[str, Any]:
-    """Return the cells of the swept settings."""
-    return {key: _setting_cell(run.setting(key)) for key in keys}
+    """Return the cells of the changed settings; None where a setting is not known."""
+    return {
+        key: None
+        if run.experiment is None and key not in run.run.settings
+        else _setting_cell(run.setting(key))
+        for key in keys
+    }
 
 
 def _setting_cell(value: Any) -> Any:
-    """Return `none` for a YAML null, because an empty cell means that the value is not known."""
-    return "none" if value is None else value
+    """Return a number, or a text: `none` for a YAML null, JSON for lists and mappings.
+
+    An empty cell means that the value is not known.
+    """
+    if value is None:
+        return "none"
+    if isinstance(value, Corpus):
+        return value.name
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
+    if isinstance(value, dict | list | tuple):
+        return json.dumps(value, ensure_ascii=False)
+    return value
 
 
 def _summary_row(run: RunSummary, keys: Sequence[str]) -> dict[str, Any]:
     selected = run.selected_dev_row
     return {
+        **sweep_columns(run),
         "run_id": run.run_id,
         "label": run.run.label,
         "state": run.state,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.results.summary.run_summary import SweepRun, read_run, swept_keys
+from pipeline.results.summary.run_summary import SweepRun, changed_keys, read_run
 from pipeline.runs.records import HEARTBEAT_TIMEOUT_S
 from tests.results.examples import NEVER_ESCAPES, NOW, RunScenario, make_run
 
@@ -101,10 +101,10 @@ def test_a_setting_that_a_run_leaves_to_the_base_comes_from_its_experiment(tmp_p
     assert one.setting("no.such.key") is None
 
 
-def test_swept_keys_come_in_the_order_of_the_sweep(tmp_path: Path):
+def test_changed_keys_come_in_the_order_of_the_sweep(tmp_path: Path):
     runs = [
         make_run(tmp_path / "a", "a", {"b.c": 1, "a.b": 2}, state="missing"),
         make_run(tmp_path / "b", "b", {"a.b": 2, "z": 3}, state="missing"),
     ]
-    assert swept_keys(runs) == ["b.c", "a.b", "z"]
+    assert changed_keys(runs) == ["b.c", "a.b", "z"]
     assert isinstance(runs[0], SweepRun)

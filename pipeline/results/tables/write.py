@@ -1,0 +1,90 @@
+"""The tables of a report: every file of its folder but the page and the figures.
+
+In:   run summaries, their comparison, the refused utterances of their corpora.
+Out:  results, summary, arms and refused as CSV and Parquet; arms and summary as Markdown and LaTeX;
+      columns.md; the frame of summary.csv.
+Not here: the columns of a table (summary/table.py, comparison/arms_table.py).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.features.rejected import CorpusRefusals
+from pipeline.files import write_text
+from pipeline.results.comparison.arms import SweepComparison
+from pipeline.results.comparison.arms_table import arms_table
+from pipeline.results.summary.run_summary import RunSummary
+from pipeline.results.summary.table import rows_table, summary_table
+from pipeline.results.tables.columns import TableColumns, columns_page
+from pipeline.results.tables.export import Excel, write_table
+from pipeline.results.tables.thesis import arms_for_thesis, runs_for_thesis
+
+TABLE_LINES = {
+    "results": "epoch and split of a run",
+    "summary": "run",
+    "arms": "arm, that is, the runs that differ in their seed only",
+    "refused": "utterance that was refused",
+    "errors_operations": "run: its substitutions, deletions and insertions",
+    "errors_confusions": "arm and pair of characters or words that were confused",
+    "errors_speakers": "arm and speaker of the test set",
+    "errors_lengths": "arm and length of test utterances",
+    "errors_words": "arm and how often a word is in the training text",
+    "errors_utterances": "arm and test utterance",
+}
+FORMER_FILES = ("seeds",)  # that earlier versions wrote
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What the tables rest on besides the runs."""
+
+    name: str  # of the report
+    commands: Sequence[str]  # that made it
+    refused: Sequence[CorpusRefusals]
+    errors: Mapping[str, pd.DataFrame]  # file name, as errors_words.csv -> frame
+    excel: Excel | None = None  # the CSV files are for Excel
+
+
+def write_tables(
+    folder: Path, run_summaries: Sequence[RunSummary], comparison: SweepComparison, origin: Origin
+) -> pd.DataFrame:
+    """Write the tables of a report; return that of the runs."""
+    name = origin.name
+    summary, arms = summary_table(run_summaries), arms_table(comparison)
+    refusals = _refusals_table(origin.refused)
+    tables = {"results": rows_table(run_summaries), "summary": summary, "arms": arms}
+    if len(refusals):
+        tables["refused"] = refusals
+    corpora = " ".join(dict.fromkeys(run.corpus for run in run_summaries if run.corpus))
+    for file, frame in origin.errors.items():
+        identity = pd.DataFrame({"sweep": name, "corpus": corpora}, index=frame.index)
+        tables[file.removesuffix(".csv")] = identity.join(frame)
+    for file, table in tables.items():
+        write_table(table, folder / f"{file}.csv", origin.excel)
+    for file, thesis in (
+        ("arms", arms_for_thesis(arms, comparison, name, origin.commands)),
+        ("summary", runs_for_thesis(summary, comparison, name, origin.commands)),
+    ):
+        write_text(folder / f"{file}.md", thesis.markdown())
+        write_text(folder / f"{file}.tex", thesis.latex(f"{name}-{file}"))
+    described = [
+        TableColumns(file, TABLE_LINES[file], list(table.columns)) for file, table in tables.items()
+    ]
+    write_text(folder / "columns.md", columns_page(described))
+    for file in {*TABLE_LINES, *FORMER_FILES} - tables.keys():  # of an earlier report
+        for suffix in ("csv", "parquet"):
+            (folder / f"{file}.{suffix}").unlink(missing_ok=True)
+    return summary
+
+
+def _refusals_table(refused: Sequence[CorpusRefusals]) -> pd.DataFrame:
+    return pd.DataFrame.from_records(
+        [
+            {"corpus": corpus.corpus, **asdict(refusal)}
+            for corpus in refused
+            for refusal in corpus.refusals
+        ]
+    )

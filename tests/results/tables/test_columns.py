@@ -1,0 +1,70 @@
+"""The dictionary: each column of each table is in it, and no column twice."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipeline.corpus.manifest import Refusal
+from pipeline.features.rejected import CorpusRefusals
+from pipeline.results.summary.run_summary import SweepRun
+from pipeline.results.tables.columns import TableColumns, columns_page, describe_column
+from tests.results.examples import write_report
+
+
+@pytest.fixture(scope="module")
+def folder(sweep_runs: list[SweepRun], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report with every table; the settings of the runs include nested ones."""
+    folder = tmp_path_factory.mktemp("report")
+    (folder / "seeds.csv").write_text("label\n")  # of an earlier version
+    refused = [CorpusRefusals("tiny", 2, (Refusal("=u0", "is cut short"),))]
+    write_report(sweep_runs, folder, name="spectrum", refused=refused)
+    return folder
+
+
+def test_every_column_of_every_table_is_in_the_dictionary(folder: Path):
+    tables = sorted(folder.glob("*.csv"))
+    assert {path.stem for path in tables} >= {"arms", "refused", "results", "summary"}
+    unknown = {
+        f"{path.stem}: {name}"
+        for path in tables
+        for name in pd.read_csv(path, nrows=1).columns
+        if describe_column(name) is None
+    }
+    assert unknown == set(), "describe it in pipeline/results/tables/dictionary.py"
+
+
+def test_a_column_that_nobody_described_is_found():
+    assert describe_column("sweep") is not None
+    for name in ("invented", "model.invented", "invented.cer", "train.epochs.more", ""):
+        assert describe_column(name) is None
+
+
+def test_no_table_has_a_column_twice(folder: Path):
+    for path in folder.glob("*.csv"):
+        names = path.read_text("utf-8").splitlines()[0].split(",")
+        assert len(names) == len(set(names)), path
+        assert "corpus" in names, path
+
+
+def test_the_page_of_columns_has_a_line_per_column_with_unit_and_source(folder: Path):
+    text = (folder / "columns.md").read_text("utf-8")
+    assert "| `test_cer_low` | lower end of the 95 % bootstrap interval" in text
+    assert "| fraction | hypotheses.csv |" in text
+    for name in ("results", "summary", "arms", "refused"):
+        section = text.split(f"## {name}\n")[1].split("\n## ")[0]
+        columns = pd.read_csv(folder / f"{name}.csv", nrows=1).columns
+        assert section.count("\n| `") == len(columns), name
+    assert "not described" not in text
+
+
+def test_a_setting_is_described_as_the_settings_page_describes_it():
+    column = describe_column("train.learning_rate")
+    assert column is not None
+    assert column.meaning.startswith("setting: ")
+    text = columns_page([TableColumns("t", "run", ["features.hop_ms"])])
+    assert "| ms | experiment.yaml |" in text
+
+
+def test_a_stale_seeds_table_is_removed(folder: Path):
+    assert not (folder / "seeds.csv").exists()
