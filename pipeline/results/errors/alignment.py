@@ -41,7 +41,7 @@ class AlignedToken:
 def align_hypothesis(hypothesis: Hypothesis) -> tuple[AlignedToken, ...]:
     """Return the tokens of reference and hypothesis in order."""
     left, right = hypothesis.reference, hypothesis.hypothesis
-    if has_words(left):
+    if hypothesis.words and has_words(left):
         pairs = align_tokens(left.split(), right.split())
     else:
         pairs = align_tokens(left, right)

@@ -38,6 +38,11 @@ class TestedArm:
     def guide_run(self) -> RunSummary:
         return self.runs[self.guide]
 
+    @property
+    def has_words(self) -> bool:
+        """Whether words are scored; they are not in a language without spaces."""
+        return any(each.words for each in self.shown)
+
     def counts(self, column: str) -> Int64[np.ndarray, "R U"]:
         """Return a column of hypotheses.csv, by run and utterance."""
         rows = [[getattr(each, column) for each in run] for run in self.hypotheses]

@@ -69,6 +69,8 @@ def split_tokens(text: str, unit: Unit) -> Sequence[str]:
 def count_confusions(arm: TestedArm, unit: Unit) -> ConfusionCounts:
     """Return how often all runs of the arm take a token for another one."""
     counts: ConfusionCounts = Counter()
+    if unit == "word" and not arm.has_words:
+        return counts
     for each in chain.from_iterable(arm.hypotheses):
         if each.char_errors:
             counts.update(

@@ -119,7 +119,8 @@ def _frequency_table(
     training = training_words(features)
     references = count_references(arms[0], "word")
     once = {word: count // len(arms[0].runs) for word, count in references.items()}
-    pairs = list(zip(arms, words, strict=True)) if training else []
+    known = training and all(arm.has_words for arm in arms)
+    pairs = list(zip(arms, words, strict=True)) if known else []
     return breakdown.frequency_table(pairs, once, training)
 
 

@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.decoding.scoring import Scoring
 from pipeline.results.errors.alignment import (
     VISIBLE_SPACE,
     AlignedToken,
@@ -39,6 +40,16 @@ def test_a_long_text_without_spaces_is_aligned_by_characters():
     assert [(t.letter, t.reference, t.hypothesis) for t in found if t.letter] == [
         ("D", "天", ""),
         ("S", "园", "圆"),
+    ]
+
+
+def test_words_that_are_not_scored_are_not_aligned():
+    scoring = Scoring(has_words=False)
+    found = align_hypothesis(Hypothesis.of("u", "test", "今 天", "今 气", scoring=scoring))
+    assert [(token.letter, token.reference) for token in found] == [
+        ("", "今"),
+        ("", VISIBLE_SPACE),
+        ("S", "天"),
     ]
 
 
