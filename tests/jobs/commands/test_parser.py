@@ -271,3 +271,32 @@ def test_a_sweep_that_nobody_ever_typed_cannot_be_cancelled(tmp_path, capsys):
     said = capsys.readouterr().err
     assert "unknown" in said
     assert "known" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "option", "value"),
+    [
+        ("sweep s.yaml --dry-run", "dry_run", True),
+        ("sweep s.yaml", "dry_run", False),
+        ("features --corpus c.yaml --dry-run", "dry_run", True),
+        ("status s --once", "once", True),
+        ("status s", "once", False),
+        ("status s --json", "json", True),
+    ],
+)
+def test_a_verb_takes_its_options(words, option, value):
+    assert getattr(parser.build_parser().parse_args(words.split()), option) is value
+
+
+def test_the_words_of_the_shell_are_used_and_only_then_the_process_ends_with_the_verb(
+    monkeypatch, capsys, runs
+):
+    frozen: list[str] = []
+    monkeypatch.setattr(parser.gc, "freeze", lambda: frozen.append("frozen"))
+    words = ["logs", "ffff", "--work", str(runs)]
+    assert parser.main(words) == 0
+    assert frozen == []
+    monkeypatch.setattr(sys, "argv", ["blankslate", *words])
+    assert parser.main() == 0
+    assert frozen == ["frozen"]
+    assert capsys.readouterr().out == 2 * "log of ffff00000000\n"

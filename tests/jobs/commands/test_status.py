@@ -1,6 +1,7 @@
 """status and cancel: what SET was, what has changed, and jobs that no ledger knows."""
 
 import argparse
+import json
 from dataclasses import asdict
 
 from jobs.commands import parser, status
@@ -11,6 +12,7 @@ from jobs.sweep.record import make_record
 from pipeline.config.sweep import Sweep, load_sweep
 from pipeline.corpus import readers
 from pipeline.files import write_json
+from pipeline.runs.folder import Failure, RunFolder
 from tests.jobs.conftest import TinyProject
 
 
@@ -73,3 +75,41 @@ def _write_record(bench: TinyProject, sweep: Sweep) -> None:
     corpus = sweep.experiments[0].experiment.corpus
     made = make_record(sweep, {corpus: readers.build_manifest(corpus, bench.work)}, bench.work)
     write_json(SweepFolder(bench.work, sweep.name).record_file, asdict(made))
+
+
+def test_status_as_json_has_one_record_per_run(make_project, capsys):
+    bench = make_project("csv")
+    _write_record(bench, load_sweep(bench.sweep_file))
+    words = ["status", str(bench.sweep_file), "--work", str(bench.work), "--json"]
+    assert parser.main(words) == 0
+    records = json.loads(capsys.readouterr().out)
+    assert [(each["label"], each["state"]) for each in records] == [
+        ("power", "waiting"),
+        ("mel", "waiting"),
+    ]
+
+
+def test_status_of_a_sweep_whose_file_is_broken_shows_the_last_one(make_project, capsys):
+    bench = make_project("csv")
+    _write_record(bench, load_sweep(bench.sweep_file))
+    bench.sweep_file.write_text("base: [\n")
+    assert parser.main(["status", str(bench.sweep_file), "--work", str(bench.work), "--once"]) == 0
+    printed = capsys.readouterr().out
+    assert "is not YAML" in printed
+    assert "; this shows the last make sweep\n" in printed
+    assert "2 runs: 2 waiting" in printed
+
+
+def test_logs_end_with_the_cause_of_the_failure_and_what_to_do(tmp_path, capsys):
+    run = RunFolder(tmp_path / "runs" / "0123456789ab")
+    words = ["logs", "0123", "--work", str(tmp_path)]
+    run.path.mkdir(parents=True)
+    assert parser.main(words) == 2
+    assert "has no log yet: the run has not started" in capsys.readouterr().err
+    run.write_failure(Failure(cause="disk full", message="no space left on device"))
+    failure = "failed: disk full: no space left on device\nfree disk space, then make sweep again\n"
+    assert parser.main(words) == 0
+    assert capsys.readouterr().out == failure
+    run.log_file.write_text("epoch 1\n")
+    assert parser.main(words) == 0
+    assert capsys.readouterr().out == f"epoch 1\n{failure}"

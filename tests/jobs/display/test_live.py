@@ -3,6 +3,7 @@
 import io
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise, repeat
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -12,7 +13,7 @@ from jobs.sweep.folder import SweepFolder
 from jobs.sweep.job_queue import Queue
 from jobs.sweep.record import PlannedRun, SweepRecord
 from jobs.sweep.run_status import RunStatus
-from pipeline.runs.folder import Heartbeat
+from pipeline.runs.folder import EpochReport, Heartbeat
 from tests.jobs.conftest import FakeClock
 from tests.results.examples import RunScenario, make_rows
 
@@ -187,3 +188,69 @@ def test_lines_are_refreshed_at_most_twice_a_second(tmp_path, capsys, monkeypatc
 
 def _planned(*runs) -> tuple[PlannedRun, ...]:
     return tuple(PlannedRun(run.run_id[:2], {}, run.run_id, "") for run in runs)
+
+
+def test_a_run_whose_first_evaluation_has_not_ended_has_no_line(tmp_path, capsys):
+    folder = SweepFolder(tmp_path, "a")
+    run, *others = (folder.run(name * 12) for name in "12")
+    record = SweepRecord("a", "", "", "", (*_planned(run), *_planned(*others)), ())
+    watcher = live.Watcher(record, folder, Queue(), runs=True)
+    run.write_heartbeat(Heartbeat(epoch=1, epochs=3))
+    watcher.refresh(now=True)
+    run.restore_rows(list(make_rows(run.run_id, RunScenario(), 1))[:1])  # of train, not of dev
+    watcher.refresh(now=True)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_single_run_prints_the_report_of_each_new_epoch_once(tmp_path, capsys):
+    folder = SweepFolder(tmp_path, "a")
+    run = folder.run("1" * 12)
+    record = SweepRecord("a", "", "", "", _planned(run), ())
+    run.write_epoch_report(EpochReport(1, "escaped", ()))
+    watcher = live.Watcher(record, folder, Queue(), runs=True)
+    watcher.refresh(now=True)  # an earlier process printed this one
+    run.write_epoch_report(EpochReport(2, "overfits", (("u1", "YES", "YE"),)))
+    watcher.refresh(now=True)
+    watcher.refresh(now=True)
+    assert capsys.readouterr().out.splitlines() == [
+        "epoch 2, dev: overfits",
+        "    reference   YES",
+        "    hypothesis  YE",
+    ]
+
+
+def test_in_a_terminal_the_table_is_shown_from_the_beginning_to_the_end(tmp_path, monkeypatch):
+    calls: list[str] = []
+    screen = SimpleNamespace(
+        start=lambda: calls.append("start"),
+        stop=lambda: calls.append("stop"),
+        update=lambda shown, refresh: calls.append("update"),
+    )
+    monkeypatch.setattr(live, "in_terminal", lambda: True)
+    monkeypatch.setattr(run_table, "live_display", lambda: screen)
+    folder = SweepFolder(tmp_path, "a")
+    record = SweepRecord("a", "", "", "", _planned(folder.run("1" * 12)), ())
+    with live.Watcher(record, folder, Queue(), runs=True) as watcher:
+        watcher.refresh(now=True)
+    assert calls == ["start", "update", "update", "stop"]
+
+
+def test_progress_is_a_line_at_times_if_the_output_is_piped(monkeypatch, capsys):
+    clock = FakeClock()
+    monkeypatch.setattr(live, "time", clock)
+    with live.show_status_line("an4: reading its files") as update:
+        for files in (1, 2, 3):
+            update(f"{files} of 9 files")
+            clock.sleep(live.LINE_INTERVAL_S)
+        clock.sleep(0.1)
+        for files in (4, 5):
+            update(f"{files} of 9 files")
+    assert capsys.readouterr().out == "3 of 9 files\n4 of 9 files\n"
+
+
+def test_progress_stays_in_its_place_in_a_terminal(monkeypatch, screen, capsys):
+    monkeypatch.setattr(live, "in_terminal", lambda: True)
+    with live.show_status_line("an4: reading its files"):
+        pass
+    assert "an4: reading its files" in screen.getvalue()
+    assert capsys.readouterr().out == ""

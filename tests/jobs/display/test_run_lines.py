@@ -11,6 +11,7 @@ from rich.console import Console
 
 from jobs import messages
 from jobs.display import plan_lines, run_lines, run_table
+from jobs.sweep.feature_status import FeatureStatus
 from jobs.sweep.run_status import RunStatus
 from pipeline.config.experiment import load_experiment
 from pipeline.config.sweep import load_sweep, single_run_sweep
@@ -181,3 +182,42 @@ def test_a_table_of_many_runs_has_the_same_cells_as_one_of_few(monkeypatch):
     many = table_lines(running(), waits, width=200)
     assert [line.split() for line in many] == [line.split() for line in few]
     assert len({line.index("state") - line.index("id") for line in (few[0], many[0])}) == 1
+
+
+def test_only_a_running_run_shows_its_speed_time_left_and_age():
+    facts = {
+        "epoch": 3,
+        "epochs": 3,
+        "frames_per_second": 1234.0,
+        "seconds_left": 60.0,
+        "time": 0.0,
+    }
+    shown = {}
+    for state, status in (("running", "running"), ("finished", "finished")):
+        heartbeat = Heartbeat(status=status, **facts)
+        run = RunStatus("seed=0", "0123456789ab", state, heartbeat=heartbeat)
+        shown[state] = table_lines(run, width=200)[1]
+    for text in ("1,234", "1 min 00 s", " ago"):
+        assert text in shown["running"]
+        assert text not in shown["finished"]
+
+
+@pytest.mark.parametrize("limit", [0, 100])
+def test_numbers_are_aligned_at_the_right_and_words_at_the_left(monkeypatch, limit):
+    monkeypatch.setattr(run_table, "MAX_RICH_ROWS", limit)
+    runs = [
+        RunStatus(label, "0123456789ab", "running", heartbeat=Heartbeat(epoch=epoch, epochs=90))
+        for label, epoch in (("mel", 3), ("amplitude", 42))
+    ]
+    header, first, second = (line.rstrip() for line in table_lines(*runs)[:3])
+    assert first.index("3/90") + len("3/90") == second.index("42/90") + len("42/90")
+    assert header.index("state") == first.index("running") == second.index("running")
+
+
+def test_features_are_shown_while_shards_are_missing():
+    text = io.StringIO()
+    for shards in ({0, 1, 2}, {0, 1, 2, 3}):
+        features = [FeatureStatus("mel", 4, frozenset(shards))]
+        Console(file=text, width=100).print(run_table.overview((), features))
+    assert text.getvalue().split("\n", 1)[0] == "features: 3 of 4 shards of 1 set"
+    assert text.getvalue().count("features:") == 1

@@ -119,7 +119,7 @@ def probe(folder, monkeypatch, fake_slurm) -> Probe:
     return Probe(folder.path / "answer-1.json", NOW, 0.001, "12")
 
 
-def test_slurm_is_queried_as_rarely_as_the_profile_says(folder, monkeypatch):
+def test_slurm_is_queried_as_rarely_as_the_profile_says(folder, monkeypatch, capsys):
     clock, asked, released = FakeClock(), [], []
     probe = Probe(folder.path / "answer-1.json", NOW, 70.0, "12")
 
@@ -133,6 +133,8 @@ def test_slurm_is_queried_as_rarely_as_the_profile_says(folder, monkeypatch):
     monkeypatch.setattr(cluster_check.client, "squeue", queue)
     assert cluster_check._wait_for_answer(probe, folder) == {"host": "node7"}
     assert asked == [5.0, 75.0, 145.0]
+    (line,) = capsys.readouterr().out.splitlines()  # the state has not changed since
+    assert line == "job 12: pending other jobs come first (Priority)"
     began = clock.now
     cluster_check._wait_for_file(
         probe.requeued_path,
@@ -265,3 +267,18 @@ def test_a_job_may_not_check_the_cluster(folder, tmp_path, monkeypatch, capsys):
     site.write_text("scheduler: slurm\n")
     assert parser.main(["cluster-check", str(site), "--work", str(tmp_path / "work")]) == 2
     assert "inside job 7" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("second_ok", "code"), [(True, 0), (False, 1)])
+def test_the_exit_code_says_whether_something_is_wrong(
+    tmp_path, monkeypatch, capsys, second_ok, code
+):
+    findings = [checks.CheckResult(True, "4 CPUs"), checks.CheckResult(second_ok, "2 GPUs")]
+    monkeypatch.setattr(cluster_check, "_check_this_machine", lambda *_: findings)
+    path = tmp_path / "local.yaml"
+    path.write_text("scheduler: local\n")
+    assert parser.main(["cluster-check", str(path), "--work", str(tmp_path / "work")]) == code
+    first, second, report = capsys.readouterr().out.splitlines()
+    assert first == "ok      4 CPUs"
+    assert second == ("ok      2 GPUs" if second_ok else "WRONG   2 GPUs")
+    assert "2 GPUs" in Path(report.rpartition(": ")[2]).read_text("utf-8")
