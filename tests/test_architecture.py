@@ -1,7 +1,8 @@
 """The architecture, as the syntax trees show it: who imports whom, and where each library lives."""
 
 import ast
-from collections import Counter
+import re
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -276,3 +277,37 @@ def test_a_full_room_is_found():
 def test_an_innocent_module_passes():
     source = '"""In, out."""\nimport torch\nfrom pipeline.features.shards import FeatureSet\n'
     assert violations({"pipeline.training.data.batches": source}) == []
+
+
+MIN_REPEATED_LINES = 8
+
+
+def repeated_blocks(sources: Mapping[str, str]) -> list[str]:
+    """Return where a block of lines stands twice; imports and lists of names are left out."""
+    places = defaultdict(list)
+    for name, source in sources.items():
+        numbered = enumerate((line.strip() for line in source.splitlines()), start=1)
+        lines = [(n, line) for n, line in numbered if line and not line.startswith("#")]
+        for first in range(len(lines) - MIN_REPEATED_LINES + 1):
+            block = lines[first : first + MIN_REPEATED_LINES]
+            if not all(re.match(r"(from|import) |[\w, ]+$|\)$", line) for _, line in block):
+                places[tuple(line for _, line in block)].append(f"{name}:{block[0][0]}")
+    return [" and ".join(found) for found in places.values() if len(found) > 1]
+
+
+def test_no_block_of_eight_lines_stands_twice():
+    files = [
+        path
+        for room in ("pipeline", "jobs", "tests")
+        for path in REPOSITORY.glob(f"{room}/**/*.py")
+    ]
+    sources = {str(path.relative_to(REPOSITORY)): path.read_text("utf-8") for path in files}
+    assert repeated_blocks(sources) == []
+
+
+def test_a_repeated_block_is_found_whatever_its_indentation_and_comments():
+    block = [f"x{n} = {n}" for n in range(MIN_REPEATED_LINES)]
+    other = [f"    {line}\n    # of f" for line in block]
+    sources = {"a.py": "\n".join(block), "b.py": "\n".join(["def f():", *other])}
+    assert repeated_blocks(sources) == ["a.py:1 and b.py:2"]
+    assert repeated_blocks({"a.py": sources["a.py"], "b.py": "\n".join(other[1:])}) == []
