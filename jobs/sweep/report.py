@@ -55,7 +55,7 @@ def write_sweep_report(
         excel=excel,
         refused=rejected.collect_refusals(_rejection_sources(record, folder)),
     )
-    for sentence in written.answer:
+    for sentence in (*written.answer, *written.warnings):
         print_line(sentence)
     for line in [*_failure_lines(written.summary), *efficiency.resource_advice(written.summary)]:
         print_line(line)

@@ -44,6 +44,7 @@ class WrittenReport:
     answer: tuple[str, ...]  # as the page shows it
     comparison: SweepComparison
     summary: tuple[dict[str, Any], ...]  # the lines of summary.csv
+    warnings: tuple[str, ...]  # about the test data, as the page shows them
 
 
 def write_report_folder(
@@ -88,7 +89,8 @@ def write_report_folder(
     page = folder / "report.html"
     write_text(page, render_page(context))
     lines = tuple(dict(view.summary_row) for view in views)
-    return WrittenReport(page, tuple(sentences), comparison, lines)
+    warnings = (errors.apart_sentence,) if errors and errors.apart else ()
+    return WrittenReport(page, tuple(sentences), comparison, lines, warnings)
 
 
 def _draw_figures(views: Sequence[RunView], folder: Path) -> list[dict[str, Any]]:

@@ -28,7 +28,7 @@ from pipeline.results.errors.confusions import (
     rank_confusions,
 )
 from pipeline.results.errors.posteriors import ArmFiles, UtteranceOutput, choose_outputs
-from pipeline.results.errors.speakers import ApartSpeaker, find_apart_speakers
+from pipeline.results.errors.speakers import ApartSpeaker, describe_apart, find_apart_speakers
 from pipeline.results.errors.utterances import HighLoss, ShownUtterance
 
 MAX_CONFUSIONS = 12  # of characters and of words on the page
@@ -45,6 +45,7 @@ class ErrorSection:
     speakers: tuple[Group, ...]  # highest CER of the best arm first
     speaker_count: int
     apart: tuple[ApartSpeaker, ...]  # in the best arm
+    apart_sentence: str  # empty if no speaker stands apart
     lengths: tuple[Group, ...]
     frequencies: tuple[Group, ...]  # none where the feature set of the best arm cannot be read
     examples: tuple[ShownUtterance, ...]
@@ -92,6 +93,7 @@ def analyse_errors(comparison: SweepComparison) -> ErrorSection | None:
         speakers=tuple(groups[:MAX_SPEAKERS]),
         speaker_count=len(groups),
         apart=tuple(apart),
+        apart_sentence=describe_apart(apart, best.name),
         lengths=breakdown.list_groups(lengths, "characters", "utterances", "cer"),
         frequencies=breakdown.list_groups(frequencies, "training_count", "words", "error_rate"),
         examples=tuple(utterances.worst_and_typical(arms)),

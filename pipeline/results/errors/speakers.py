@@ -61,6 +61,20 @@ def find_apart_speakers(
     return sorted(found, key=lambda each: -each.cer)
 
 
+def describe_apart(speakers: Sequence[ApartSpeaker], arm: str) -> str:
+    """Return a sentence for the page and the terminal; empty if no speaker stands apart."""
+    if not speakers:
+        return ""
+    listed = "; ".join(
+        f"{one.speaker}, test CER {100 * one.cer:.1f} %, the others {100 * one.cer_of_others:.1f} %"
+        for one in speakers
+    )
+    return (
+        f"Speakers that stand apart in {arm}: {listed}. Listen to a recording of each: the audio "
+        "or the transcripts may be damaged."
+    )
+
+
 def _largest_by_chance(
     errors: Float64[np.ndarray, " U"],
     chars: Float64[np.ndarray, " U"],

@@ -107,6 +107,27 @@ def test_many_arms_do_not_make_the_section_longer(tmp_path: Path):
     assert len(operations) == 14  # the file has every run
 
 
+def test_a_speaker_who_stands_apart_is_named_on_the_page_and_to_the_terminal(tmp_path: Path):
+    run = make_run(tmp_path / "a", "a", {}, SHORT)
+    run.folder.finish(
+        [
+            Hypothesis.of(f"u{n}", "test", "GO ON NOW", text, f"s{n % 10}")
+            for n in range(100)
+            for text in ["XXXX" if n % 10 == 3 else "GO ON NOW"[n % 3 :]]
+        ]
+    )
+    written = write_report([run], tmp_path / "report")
+    sentence = (
+        "Speakers that stand apart in a: s3, test CER 100.0 %, the others 14.8 %. Listen to a "
+        "recording of each: the audio or the transcripts may be damaged."
+    )
+    assert written.warnings == (sentence,)  # the others: 0, 1 or 3 of 9 characters
+    section = section_of(written.page).replace("\u202f", " ")
+    assert sentence in section
+    table = pd.read_csv(tmp_path / "report" / "errors_speakers.csv")
+    assert table[table.stands_apart].speaker.tolist() == ["s3"]
+
+
 def test_an_older_report_leaves_no_table_behind(tmp_path: Path):
     run = make_run(tmp_path / "a", "a", {}, SHORT)
     write_report([run], tmp_path / "report")
