@@ -6,6 +6,7 @@ Not here: the checks themselves (pipeline/corpus/checks.py).
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
+from jobs.display.sound_lines import rate_lines
 from jobs.messages import count_text, duration_text, print_line
 from pipeline.config.corpus import Corpus
 from pipeline.config.sweep import Sweep
@@ -25,8 +26,12 @@ def print_corpora(sweep: Sweep, manifests: Mapping[Corpus, Manifest]) -> None:
         alphabet = resolve_alphabet(alphabets[corpus], manifest.utterances)
         corpus_checks = check_corpus(manifest, alphabet)
         print_line(f"{corpus.name}: {_size_text(manifest, corpus_checks)}")
-        for finding in _corpus_notes(manifest, corpus_checks, alphabet):
-            print_line(f"{corpus.name}: {finding}")
+        settings = [
+            s.experiment.features for s in sweep.experiments if s.experiment.corpus == corpus
+        ]
+        notes = _corpus_notes(manifest, corpus_checks, alphabet)
+        for note in (*rate_lines(manifest, settings), *notes):
+            print_line(f"{corpus.name}: {note}")
 
 
 def _size_text(manifest: Manifest, corpus_checks: CorpusChecks) -> str:

@@ -17,6 +17,7 @@ from jobs.display import run_lines
 from jobs.display.corpora import print_refusals
 from jobs.display.feature_progress import FeatureProgress
 from jobs.display.live import Watcher
+from jobs.display.sound_lines import suspicious_lines
 from jobs.exit_codes import DONE
 from jobs.launch import entrypoint, missing_features
 from jobs.launch.sweep_state import SweepState
@@ -72,6 +73,7 @@ def execute_locally(new_plan: Plan, state: SweepState, profile: LocalProfile) ->
         slots = executor.slots_for_features(profile, entrypoint.run_child, utterances)
         result = _compute_features(new_plan, slots, folder, speech, watcher.refresh)
         _print_feature_summary(new_plan, speech, result)
+        print_suspicious_sound(record, folder)
         missing_features.refuse_if_strict(files.corpus_manifests, result.refusals)
         if result.failed_tasks:
             new_plan = _without_incomplete_features(record, new_plan, folder)
@@ -165,6 +167,11 @@ def _run_tasks(
         on_poll(running)
 
     executor.run_tasks_interruptible(list(written), slots, code, poll_and_own, on_exit)
+
+
+def print_suspicious_sound(record: SweepRecord, folder: SweepFolder) -> None:
+    for line in suspicious_lines(folder.features(each.feature_id) for each in record.features):
+        print_line(line)
 
 
 def _print_feature_summary(new_plan: Plan, speech: TaskProgress, result: FeatureResult) -> None:

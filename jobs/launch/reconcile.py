@@ -68,6 +68,8 @@ def reconcile(
         if not dry:
             _write_sweep_files(files)
             orphan_jobs.remove_unused_files(files.folder)
+        if not runs:
+            local_run.print_suspicious_sound(files.record, files.folder)
         if not quiet_if_complete:
             print_line(_nothing_to_do_message(files))
         return ReconcileResult(files.record, files.code, was_complete=True)

@@ -22,6 +22,7 @@ from pipeline.config.identity import feature_id
 from pipeline.config.loader import dump_yaml
 from pipeline.corpus.audio import audio_file
 from pipeline.corpus.audio.resample import AudioReader, Resampler
+from pipeline.corpus.levels import LevelMeter, SuspiciousSound, write_suspicious
 from pipeline.corpus.manifest import Manifest, ManifestFile, Refusal, Utterance
 from pipeline.features.feature_set import (
     DESCRIPTION_FILE,
@@ -193,12 +194,14 @@ def _write_shards(
     progress: Callable[[int, float], None],
 ) -> None:
     done, seconds = len(plan.refusals), 0.0
+    suspicious: list[SuspiciousSound] = []
     with ExitStack() as stack:
         reader = stack.enter_context(AudioReader())
         outputs = open_outputs(plan, targets, stack)
         streams = make_streams(outputs)
         for utterance in plan.utterances:
-            _decode_utterance(plan, reader, utterance, streams)
+            if problem := _decode_utterance(plan, reader, utterance, streams):
+                suspicious.append(SuspiciousSound(utterance.id, problem))
             done, seconds = done + 1, seconds + utterance.seconds
             progress(done, seconds)
             if all(output.storage_error for output in outputs):
@@ -207,6 +210,8 @@ def _write_shards(
             stream.flush()
         for output in outputs:
             output.close()
+    for (_, folder, _), _ in targets:
+        write_suspicious(folder, plan.index, plan.count, suspicious)
     if failed := [output for output in outputs if output.storage_error]:
         raise StorageRangeError(
             str(failed[0].storage_error), tuple(output.feature_id for output in failed)
@@ -215,14 +220,34 @@ def _write_shards(
 
 def _decode_utterance(
     plan: SlicePlan, reader: AudioReader, utterance: Utterance, streams: StreamsBySpeed
-) -> None:
-    """Decode an utterance into the streams of all its speeds; a long one once per speed."""
+) -> str:
+    """Decode an utterance into the streams of all its speeds; a long one once per speed.
+
+    Return what is suspicious about its sound, or "".
+    """
+    meter = LevelMeter()
     perturbed = len(streams) > 1 and utterance.split == "train"
     short = perturbed and utterance.samples <= audio_file.BLOCK_SAMPLES
     kept = list(_decode_blocks(plan, reader, utterance)) if short else None
     for speed in streams if perturbed else (1.0,):
         blocks = kept or _decode_blocks(plan, reader, utterance)
+        if speed == 1.0:
+            blocks = _measure(blocks, meter)
         _resample_into_streams(blocks, utterance.rate, speed, streams[speed])
+
+    problem = meter.problem
+    if problem == "silent" and utterance.channel is None:
+        first = LevelMeter()  # of its first channel alone
+        for _ in _measure(_decode_blocks(plan, reader, replace(utterance, channel=0)), first):
+            pass
+        return "cancelled" if first.problem != "silent" else problem
+    return problem
+
+
+def _measure(blocks: Iterable[WaveformBlock], meter: LevelMeter) -> Iterator[WaveformBlock]:
+    for block in blocks:
+        meter.add(block[0])
+        yield block
 
 
 def _decode_blocks(

@@ -81,7 +81,9 @@ def find_frames(content: bytes | mmap, start: int = 0, stop: int | None = None) 
     if behind < stop and not is_cut:
         _require_no_more_frames(content, behind, stop)
     stated = _stated_frames(content, first)
-    others = _later_info_frames(content, ranges, sizes, first)
+    others = []
+    if stated is not None and stated not in (count - 1, count):
+        others = _later_info_frames(content, ranges, sizes, first)
     info = [*([first] if stated is not None else []), *others]
     count -= len(info)
     if stated is not None and not others and stated > count + (not is_cut):

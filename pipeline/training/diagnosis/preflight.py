@@ -20,10 +20,11 @@ from pipeline.config.experiment import Experiment, TrainSettings
 from pipeline.corpus.manifest import require_trainable
 from pipeline.corpus.text.alphabet import Alphabet, resolve_alphabet
 from pipeline.features.feature_set import FeatureSet
-from pipeline.runs.plateau import MAX_ADAM_LR, MAX_SCALED_Z, MIN_LR_SUM, TYPICAL_ESCAPE_UPDATES
+from pipeline.runs.plateau import MAX_ADAM_LR, MIN_LR_SUM, TYPICAL_ESCAPE_UPDATES
 from pipeline.training.data import batches
 from pipeline.training.data.batches import SplitData
 from pipeline.training.data.frame_store import count_stacked_frames
+from pipeline.training.diagnosis.input_scale import check_input_scale, suspicious_sound
 from pipeline.training.loop import devices, schedule
 from pipeline.training.loop.checkpoint import TrainingState
 from pipeline.training.loop.devices import Device
@@ -43,13 +44,13 @@ OVERFIT_UTTERANCES = 8
 OVERFIT_LEARNING_RATE = 3e-3  # with AdamW; any of the networks then needs a few hundred updates
 OVERFIT_MAX_UPDATES = 1000
 OVERFIT_TIMEOUT_S = 40.0
-SCALE_CHECK_UTTERANCES = 64
-MIN_INPUT_DEVIATION = 1e-3  # standard deviation of the bin that varies most
 SAFE_ADAM_LR = 1e-3  # a learning rate that suits adam and adamw
 MAX_STEPS_PER_SECOND = 400  # about 30 per letter; a hop of 10 ms makes 100 frames per second
 HOP_ROUNDING_TOLERANCE = 0.01  # relative change of the hop by rounding to whole samples
 
-_AUDIO_ADVICE = "look at the audio files with make inspect"
+_SOUND_ADVICE = (
+    "make features names them; repair them, or list them under exclude: in the corpus file"
+)
 _MORE_UPDATES_ADVICE = "raise train.epochs, or lower train.batch"
 _SHORTER_WARMUP_ADVICE = "lower train.warmup_updates, or raise train.epochs"
 _LEARNING_RATE_ADVICE = f"{SAFE_ADAM_LR:g} is a safe value for adam and adamw"
@@ -90,7 +91,9 @@ def run_preflight(
         splits = Splits.from_features(features, experiment, network.output_length, None)
     except InfeasibleError:
         return  # the feasibility check has reported it
-    yield _check_input_scale(experiment, splits.train)
+    if sound := suspicious_sound(features):
+        yield PreflightResult("sound", sound, _SOUND_ADVICE)
+    yield PreflightResult("scale", *check_input_scale(experiment, features, splits.train))
     yield _check_reference_losses(splits, network, alphabet)
     yield _check_network(experiment, features, network)
     yield _check_updates(experiment.train, splits)
@@ -144,39 +147,6 @@ def _check_feasibility(
         remedy = f"lower input.stack or model.time_strides: their product must be at most {stride}"
     result = f"more labels than steps: {', '.join(parts)}; the log of a run lists them all"
     return PreflightResult("feasibility", result, remedy)
-
-
-def _check_input_scale(experiment: Experiment, train: SplitData) -> PreflightResult:
-    """Check the frames that the network sees, without padding."""
-    indices = train.evenly_spaced_by_length(SCALE_CHECK_UTTERANCES)
-    batch = train.make_batch(np.array(indices, np.int64))
-    x_TF = torch.cat([batch.frames[b, :n] for b, n in enumerate(batch.lengths.tolist())]).double()
-    if not bool(x_TF.isfinite().all()):
-        return PreflightResult(
-            "scale",
-            "the input has NaN or infinity",
-            f"set features.storage: float32, or {_AUDIO_ADVICE}",
-        )
-    largest = float(x_TF.abs().max())
-    centred_TF = x_TF - x_TF.mean(0)
-    variance_F = (centred_TF**2).mean(0).clamp(min=1e-30)
-    kurtosis = float(((centred_TF**4).mean(0) / variance_F**2 - 3).median())
-    moments = f"mean {float(x_TF.mean()):.2f}, deviation {float(x_TF.std()):.2f}"
-    summary = f"{moments}, largest |z| {largest:.3g}, median excess kurtosis {kurtosis:.3g}"
-    if float(variance_F.max().sqrt()) < MIN_INPUT_DEVIATION:
-        floor = f"lower features.floor, which is {experiment.features.floor:g}, or "
-        return PreflightResult(
-            "scale",
-            f"the input is the same in every frame: {summary}",
-            f"{floor if experiment.features.is_log_scale else ''}{_AUDIO_ADVICE}",
-        )
-    if largest <= MAX_SCALED_Z:
-        return PreflightResult("scale", summary)
-    return PreflightResult(
-        "scale",
-        f"the input is not scaled: {summary}",
-        "set features.scale: log and input.normalisation: standardise",
-    )
 
 
 def _check_reference_losses(

@@ -8,10 +8,12 @@ import pytest
 from jobs.display.corpora import print_corpora, print_refusals
 from pipeline.config.corpus import Corpus
 from pipeline.config.experiment import Experiment
+from pipeline.config.features import FeatureSettings
 from pipeline.config.sweep import Sweep, SweptExperiment
 from pipeline.corpus.manifest import Manifest, Refusal, Utterance
 
 CORPUS = Corpus(name="tiny", reader="csv", root="nowhere")
+EXPERIMENT = Experiment(corpus=CORPUS, features=FeatureSettings(sample_rate=8000))
 
 
 def utterance(number: int, **changes) -> Utterance:
@@ -32,9 +34,7 @@ def utterance(number: int, **changes) -> Utterance:
 @pytest.fixture
 def corpus_lines(capsys):
     def lines(*utterances: Utterance, drawn: str = "") -> list[str]:
-        sweep = Sweep(
-            "tiny", "", Path("tiny.yaml"), (SweptExperiment("", {}, Experiment(corpus=CORPUS)),)
-        )
+        sweep = Sweep("tiny", "", Path("tiny.yaml"), (SweptExperiment("", {}, EXPERIMENT),))
         manifest = Manifest("tiny", Path("nowhere"), utterances, split_note=drawn)
         print_corpora(sweep, {CORPUS: manifest})
         return capsys.readouterr().out.splitlines()
