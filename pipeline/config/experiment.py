@@ -185,11 +185,11 @@ def load_experiment(
     changes: Mapping[str, Any] | None = None,
     read: Callable[[Path], dict[str, Any]] = read_yaml,
     *,
-    typed: Mapping[str, Any] | None = None,
+    set_changes: Mapping[str, Any] | None = None,
 ) -> Experiment:
     """Read an experiment file and apply `changes` (dotted key -> value).
 
-    `typed`: those of them that SET made, which an error then names; by default all.
+    `set_changes`: those of them that SET made, which an error then names; by default all.
 
     `corpus:` in the file is the path of a corpus file, relative to the experiment file. A resolved
     experiment, as stored in a run folder, holds the corpus settings instead. `read` replaces the
@@ -204,7 +204,9 @@ def load_experiment(
     alphabet = content.get("alphabet")
     if isinstance(alphabet, str) and ("." in alphabet or "/" in alphabet):
         content["alphabet"] = _read_alphabet(Path(os.path.normpath(path.parent / alphabet)))
-    return validate_settings(Experiment, content, path, (changes or {}) if typed is None else typed)
+    return validate_settings(
+        Experiment, content, path, (changes or {}) if set_changes is None else set_changes
+    )
 
 
 def _read_alphabet(path: Path) -> tuple[str, ...]:

@@ -159,7 +159,7 @@ def load_sweep(
         try:
             base = path.parent / str(settings.get("base", file.base))
             own = {**file.fixed, **(changes or {}), **_swept_settings(settings)}
-            experiment = load_experiment(base, _seed_last(own), read, typed=changes or {})
+            experiment = load_experiment(base, _seed_last(own), read, set_changes=changes or {})
         except InputError as error:
             raise InputError(f"{path}: {_label(settings, keys)}: {error}") from None
         experiments.append(

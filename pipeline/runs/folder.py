@@ -84,7 +84,7 @@ class RunFolder:
 
     @property
     def epoch_report_file(self) -> Path:
-        return self.path / "account.json"
+        return self.path / "epoch_report.json"
 
     @property
     def usage_file(self) -> Path:

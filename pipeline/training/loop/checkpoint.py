@@ -8,7 +8,7 @@ Not here: files (pipeline/runs/folder.py). No random state is stored: every draw
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ from pipeline.training.network.output_stats import OutputStats
 
 STATE_VERSION = 4
 # Keys of earlier programs, and their names now.
-FORMER_KEYS = {"tally": "metrics", "heard": "evaluations"}
+FORMER_KEYS = {"tally": "metrics", "heard": "evaluations", "rank": "selection_key"}
 Weights = Mapping[str, Tensor]
 # The epoch, its finished batches, and the finished batches of each evaluation.
 TrainingProgress = tuple[int, int, tuple[int, ...]]
@@ -34,7 +34,7 @@ class BestEpoch:
 
     epoch: int
     updates: int
-    rank: tuple[float, float]  # plateau.selection_key of its dev row
+    selection_key: tuple[float, float]  # of its dev row, by runs/plateau.py
     weights: Weights = field(repr=False)
 
 
@@ -112,7 +112,7 @@ def load_state(
     if archive is None:
         return None
     content = torch.load(io.BytesIO(archive), map_location=device, weights_only=True)
-    content |= {new: content[old] for old, new in FORMER_KEYS.items() if old in content}
+    content = _rename_former_keys(content)
     if content["version"] != STATE_VERSION:
         raise InputError(
             f"{run.state_file}: has version {content['version']}, but this program reads version "
@@ -128,8 +128,12 @@ def load_state(
         epoch=content["epoch"],
         position=content["position"],
         update=content["update"],
-        best=best and BestEpoch(**best),
+        best=best and BestEpoch(**_rename_former_keys(best)),
         rows=cast("list[Row]", content["rows"]),
         prior=content["prior"],
         evaluations={name: Evaluation.from_dict(one) for name, one in evaluations.items()},
     )
+
+
+def _rename_former_keys(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {FORMER_KEYS.get(name, name): value for name, value in values.items()}

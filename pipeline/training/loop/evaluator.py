@@ -136,7 +136,7 @@ class Evaluator:
             [utterance.transcript for utterance in batch.utterances], texts, self.scoring
         )
         metrics.frames += sum(utterance.frames for utterance in batch.utterances)
-        metrics.health += OutputStats.of(logs, output.lengths, output.clamp_counts)
+        metrics.output_stats += OutputStats.of(logs, output.lengths, output.clamp_counts)
 
     def make_hypotheses(self, split: SplitData, evaluation: Evaluation) -> list[Hypothesis]:
         """Return one scored hypothesis per utterance of the split."""

@@ -24,7 +24,7 @@ MAX_NONFINITE_IDS = 5  # utterances in a row
 class EpochMetrics:
     """Sums over an epoch on one split. state.pt stores the fields under these names."""
 
-    health: OutputStats
+    output_stats: OutputStats
     loss: float = 0.0  # nats; sum over the utterances that can be aligned
     loss_per_label: float = 0.0  # sum of each utterance's loss divided by its number of labels
     aligned: int = 0  # utterances that can be aligned
@@ -98,11 +98,11 @@ class EpochMetrics:
             "words": score.words.reference,
             "utterances": self.utterances,
             "infeasible": infeasible,
-            "blank_argmax": self.health.blank_argmax,
-            "blank_posterior": self.health.blank_posterior,
+            "blank_argmax": self.output_stats.blank_argmax,
+            "blank_posterior": self.output_stats.blank_posterior,
             "empty_hypotheses": self.empty,
-            "input_dependence": self.health.input_dependence,
-            "clamp_saturation": self.health.ceiling_share,
+            "input_dependence": self.output_stats.input_dependence,
+            "clamp_saturation": self.output_stats.ceiling_share,
             "grad_norm": _ratio(self.grad_norm, self.normed),
             "learning_rate": learning_rate,
             "frames": self.frames,
@@ -131,19 +131,21 @@ class EpochMetrics:
         """Return each layer's shares of activations at zero and at the ceiling of the clamp."""
         return {
             f"saturation_{layer}_{end}": share
-            for layer, shares in zip(CLAMPED_LAYERS, self.health.clamp_shares, strict=True)
+            for layer, shares in zip(CLAMPED_LAYERS, self.output_stats.clamp_shares, strict=True)
             for end, share in zip(("zero", "ceiling"), shares, strict=True)
         }
 
     def to_dict(self) -> dict[str, Any]:
         """Return numbers, strings and lists only: torch.load reads them with weights_only."""
-        return {**asdict(self), "health": self.health.sums.tolist()}
+        return {**asdict(self), "output_stats": self.output_stats.sums.tolist()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "EpochMetrics":
         score = Score(**{name: ErrorCount(**count) for name, count in values["score"].items()})
-        health = OutputStats(np.array(values["health"], np.float64))
-        return cls(**{**values, "score": score, "health": health})
+        name = "health" if "health" in values else "output_stats"  # in states of earlier programs
+        stats = OutputStats(np.array(values[name], np.float64))
+        others = {key: value for key, value in values.items() if key != name}
+        return cls(**{**others, "score": score, "output_stats": stats})
 
 
 @dataclass

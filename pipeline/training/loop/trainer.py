@@ -185,7 +185,7 @@ class Trainer:
         evaluation = self._evaluate(self.splits.dev)
         dev = self._row("dev", evaluation.metrics, epoch, state.update)
         state.rows = [*state.rows, train, dev]
-        if state.best is None or selection_key(dev) < state.best.rank:
+        if state.best is None or selection_key(dev) < state.best.selection_key:
             weights = checkpoint.copy_weights(self.evaluator.network)
             state.best = BestEpoch(epoch, state.update, selection_key(dev), weights)
         self.loggers.log_rows(state.rows)  # before saving: saved rows are not logged again

@@ -68,8 +68,8 @@ def test_without_a_measurement_a_rate_is_nan():
 def test_metrics_read_back_from_a_state_bit_for_bit():
     made = example()
     again = EpochMetrics.from_dict(json.loads(json.dumps(made.to_dict())))
-    assert asdict(again) | {"health": None} == asdict(made) | {"health": None}
-    assert np.array_equal(again.health.sums, made.health.sums)
+    assert asdict(again) | {"output_stats": None} == asdict(made) | {"output_stats": None}
+    assert np.array_equal(again.output_stats.sums, made.output_stats.sums)
     assert again.score == made.score
 
 

@@ -158,13 +158,15 @@ def test_a_state_with_the_keys_of_an_earlier_program_is_continued(
     monkeypatch.setattr(trainer, "MIN_EVALUATION_BATCH", 1)
     run, former = RunFolder(tmp_path / "now"), RunFolder(tmp_path / "former")
     with pytest.raises(Stopped):
-        fit(RESTLESS, letter_features, run, should_stop=stop_after(IN_DEV + 1))
+        fit(RESTLESS, letter_features, run, should_stop=stop_after(2 * IN_DEV + 3))
     shutil.copytree(run.path, former.path)
     state = saved_state(former)
     assert state["evaluations"]["dev"]["batches"] == 1
-    for evaluation in state["evaluations"].values():
-        evaluation["tally"] = evaluation.pop("metrics")
-    state["heard"], state["tally"] = state.pop("evaluations"), state.pop("metrics")
+    for each in (state, *state["evaluations"].values()):
+        each["tally"] = each.pop("metrics")
+        each["tally"]["health"] = each["tally"].pop("output_stats")
+    state["heard"], best = state.pop("evaluations"), state["best"]
+    best["rank"] = best.pop("selection_key")
     torch.save(state, former.state_file)
     once, again = (fit(RESTLESS, letter_features, each) for each in (run, former))
     assert_same(once, again)
