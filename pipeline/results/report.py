@@ -137,6 +137,8 @@ def _page_context(views: Sequence[RunView], comparison: SweepComparison) -> dict
 
 def _draw_outputs(errors: ErrorSection | None, folder: Path) -> list[dict[str, Any]]:
     """Write the picture of each chosen utterance as a file, and return it for the page."""
+    for old in folder.glob("utterance-*.svg"):
+        old.unlink()  # an earlier report may have drawn more of them
     pictures = []
     for number, output in enumerate(errors.outputs if errors else (), start=1):
         svg = draw_output(output)

@@ -10,8 +10,9 @@ least 1, that of independent errors), it says how far the speaker is from the sp
 The largest one of chance comes from random assignments of the utterances to the speakers, which
 keep the number of each speaker's utterances. A speaker is named if at most 5 % of the assignments
 have a speaker that is as far. So if all speakers are equally hard, at most 5 % of reports name
-any. If speakers differ by nature (log-normal rates with a deviation of 40 %), 6 to 19 % of
-simulated reports with 10 to 100 speakers name one: a name is a reason to listen, not a proof.
+any. Speakers who differ by nature are named more often: with log-normal rates of a deviation of 40
+%, in at most one report in four (tests/results/errors/test_speakers.py). A name is a reason to
+listen, not a proof.
 """
 
 from collections.abc import Sequence

@@ -73,7 +73,7 @@ def test_a_text_from_right_to_left_keeps_its_direction(section: str):
 
 
 def test_utterances_are_drawn_with_words_for_those_who_do_not_see_them(section: str, folder: Path):
-    drawn = section.split("What the network says over time")[1]
+    drawn = section.split("Output of the network over time")[1]
     files = sorted(path.name for path in (folder / "figures").glob("utterance-*.svg"))
     assert drawn.count("<figure>") == drawn.count('aria-label="Spectrogram') == len(files) > 2
     assert "Emitted: &lt;i&gt;" in drawn
@@ -132,7 +132,9 @@ def test_an_older_report_leaves_no_table_behind(tmp_path: Path):
     run = make_run(tmp_path / "a", "a", {}, SHORT)
     write_report([run], tmp_path / "report")
     assert list((tmp_path / "report").glob("errors_*.csv"))
+    (tmp_path / "report/figures/utterance-1.svg").write_text("old")
     waiting = make_run(tmp_path / "b", "b", {}, state="waiting")
     page = write_report([waiting], tmp_path / "report").page
     assert list((tmp_path / "report").glob("errors_*.csv")) == []
+    assert list((tmp_path / "report/figures").glob("utterance-*")) == []
     assert "Errors on the test split" not in page.read_text("utf-8")

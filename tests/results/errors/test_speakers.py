@@ -35,6 +35,15 @@ def test_equal_speakers_are_named_in_at_most_5_percent_of_reports(speakers: int,
     assert named <= stats.binom.ppf(0.999, SIMULATIONS, LEVEL)
 
 
+def test_speakers_who_differ_by_nature_are_named_in_at_most_a_quarter_of_reports():
+    named = 0
+    for number in range(SIMULATIONS):
+        draw = np.random.default_rng([number, 5])
+        corpus = draw_corpus(draw, 20, 8, spread=0.4)
+        named += bool(find_apart_speakers(*corpus, seed=number))
+    assert named <= SIMULATIONS / 4
+
+
 def test_a_speaker_whose_sound_is_noise_is_named_among_speakers_that_differ():
     found = []
     for number in range(20):
