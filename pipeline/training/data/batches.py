@@ -29,6 +29,11 @@ from pipeline.training.data.augment import FeasibilityTest, FrameIndex, SpecAugm
 from pipeline.training.data.frame_store import FrameStore, MappedFrames, count_stacked_frames
 
 
+# Batches in a bucket of similar lengths: 4 % padding on AN4, where random order has 47 %.
+BATCHES_PER_BUCKET = 2
+_ORDER_STREAM = 0  # other random numbers than the augmentation
+
+
 def max_abs(frames_BTF: Float[Tensor, "B T F"]) -> float:
     """Return the largest |z| of the input; NaN or infinite if any value is."""
     low, high = frames_BTF.aminmax()
@@ -39,12 +44,6 @@ def find_finite(frames_BTF: Float[Tensor, "B T F"]) -> Bool[np.ndarray, " B"]:
     """Return whether each utterance of a batch has finite values only."""
     whole: np.ndarray = frames_BTF.isfinite().all(dim=(1, 2)).cpu().numpy()
     return whole
-
-
-BATCHES_PER_BUCKET = (
-    2  # batches in a bucket of similar lengths: 4 % padding on AN4, random order has 47 %
-)
-_ORDER_STREAM = 0  # other random numbers than the augmentation
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,5 +1,7 @@
 """Orders that hold everyone once and derive from (seed, epoch); frames normalised and joined."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from pipeline.config.experiment import TrainSettings
 from pipeline.config.network import InputSettings
 from pipeline.corpus.text.alphabet import ALPHABETS
 from pipeline.features.feature_set import FeatureSet
+from pipeline.training.data import batches
 from pipeline.training.data.augment import FrameIndex
 from pipeline.training.data.batches import SplitData, count_updates, order_batches, plan_epoch
 
@@ -208,3 +211,13 @@ def test_chosen_utterances_keep_their_frames(features: FeatureSet):
 
 def test_an_absent_split_is_empty(features: FeatureSet):
     assert len(gathered(features, "nonsense")) == 0
+
+
+def test_an_utterance_with_a_value_that_is_not_finite_is_found_and_its_largest_value_says_so():
+    x = torch.full((3, 4, 2), -2.0)
+    assert batches.max_abs(x) == 2.0
+    x[1, 3, 1] = math.nan
+    x[2, 0, 0] = -math.inf
+    assert batches.find_finite(x).tolist() == [True, False, False]
+    assert math.isnan(batches.max_abs(x))
+    assert batches.max_abs(x[2:]) == math.inf

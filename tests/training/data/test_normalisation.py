@@ -102,6 +102,35 @@ def test_each_utterance_has_mean_0_and_variance_1(features: FeatureSet):
         np.testing.assert_allclose(x.std(axis=0), 1, rtol=1e-4)
 
 
+def test_standardised_splits_have_the_statistics_of_the_training_split_removed(
+    features: FeatureSet,
+):
+    stored = [features.frames(u).astype(np.float64) for u in of_split(features, "train")]
+    mean, deviation = (np.concatenate(stored).mean(axis=0), np.concatenate(stored).std(axis=0))
+    x = np.concatenate(list(normalised(features, "train", normalisation="standardise").values()))
+    np.testing.assert_allclose(x.mean(axis=0), 0, atol=1e-4)
+    np.testing.assert_allclose(x.std(axis=0), 1, rtol=1e-4)
+    (test,) = normalised(features, "test", normalisation="standardise").values()
+    (frames,) = (features.frames(u) for u in of_split(features, "test"))
+    np.testing.assert_allclose(test, (frames - mean) / deviation, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["none", "utterance", "speaker", "standardise", "pca", "zca"])
+def test_frames_stored_as_float16_become_what_their_values_as_float32_become(
+    features: FeatureSet, kind: str
+):
+    utterances = of_split(features, "train")
+    settings = InputSettings.model_validate({"normalisation": kind})
+    normalise = make_normaliser(settings, features, utterances)
+    for utterance in utterances:
+        half = features.frames(utterance).astype(np.float16)
+        found, expected = np.full((2, *half.shape), np.nan, np.float32)
+        normalise(utterance, half, found)
+        normalise(utterance, half.astype(np.float32), expected)
+        assert np.isfinite(found).all()
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def test_without_normalisation_frames_are_as_stored(features: FeatureSet):
     for utterance in of_split(features, "train"):
         found = normalised(features, "train", normalisation="none")[utterance.id]
@@ -159,4 +188,5 @@ def test_log_amplitude_and_log_power_are_the_same_after_normalisation(
         normalised(each, "train", normalisation=normalisation) for each in (amplitude, power)
     )
     for name in one:
+        assert np.isfinite(one[name]).all()
         np.testing.assert_array_equal(one[name], other[name])
