@@ -28,7 +28,6 @@ from pipeline.training.data import augment
 from pipeline.training.data.augment import FeasibilityTest, FrameIndex, SpecAugmentMasks
 from pipeline.training.data.frame_store import FrameStore, MappedFrames, count_stacked_frames
 
-
 # Batches in a bucket of similar lengths: 4 % padding on AN4, where random order has 47 %.
 BATCHES_PER_BUCKET = 2
 _ORDER_STREAM = 0  # other random numbers than the augmentation
