@@ -3,6 +3,7 @@
 
 # Not `?=`: clusters export names such as WORK, which must not override a profile by accident.
 CORPUS :=
+FOLDER :=
 SWEEP := configs/sweeps/spectrum.yaml
 EXPERIMENT := configs/experiments/baseline.yaml
 CLUSTER := cluster/local.yaml
@@ -49,7 +50,7 @@ peers := .venv-bench
 bench = $(if $(wildcard $(peers)/.complete),$(peers)/$(notdir $(bin)),$(bin))/python
 pip := $(bin)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help setup demo test check format lock features verify inspect train lr-range doctor sweep status logs cancel report bench bench-setup cluster-check slurm-up slurm-down clean
+.PHONY: help setup demo test check format lock corpus-new corpus-check features verify inspect train lr-range doctor sweep status logs cancel report bench bench-setup cluster-check slurm-up slurm-down clean
 
 ##@ Start
 
@@ -76,6 +77,14 @@ demo: setup  ## no data needed: make a corpus, compute features, run a small swe
 
 clean:  ## remove .venv and caches; the work folder stays
 	@rm -rf .venv .venv-bench build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+
+##@ Your recordings
+
+corpus-new: setup  ## FOLDER=…: look at a folder of recordings and write a corpus file for it
+	@$(blankslate) corpus-new "$(FOLDER)" --cluster "$(CLUSTER)" $(work)
+
+corpus-check: setup  ## CORPUS=…: decode a corpus; print and draw what it holds; OUT=….png
+	@$(blankslate) corpus-check "$(CORPUS)" --cluster "$(CLUSTER)" $(work) $(if $(OUT),--output "$(OUT)")
 
 ##@ Features
 

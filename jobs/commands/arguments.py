@@ -15,6 +15,10 @@ VERB_GROUPS = {
     "Try it": {
         "demo": "make a small corpus, run a small sweep on it, write a report",
     },
+    "Look at your recordings": {
+        "corpus-new": "look at a folder of recordings and write a corpus file for it",
+        "corpus-check": "decode a corpus; print and draw what it holds and what is wrong",
+    },
     "Run experiments": {
         "features": "compute the feature sets that are missing",
         "train": "train one experiment and show its progress",

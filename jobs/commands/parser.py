@@ -33,6 +33,8 @@ from pipeline.files import InputError
 # Verb -> the module with the function of the same name.
 VERB_MODULES = {
     "demo": "jobs.commands.sweep",
+    "corpus-new": "jobs.commands.corpora.corpus_new",
+    "corpus-check": "jobs.commands.corpora.corpus_check",
     "features": "jobs.commands.sweep",
     "train": "jobs.commands.sweep",
     "sweep": "jobs.commands.sweep",
@@ -126,6 +128,7 @@ def build_parser() -> argparse.ArgumentParser:
     subparsers = program.add_subparsers(
         prog="blankslate", dest="verb", metavar="VERB", help=argparse.SUPPRESS
     )
+    _add_corpus_verbs(subparsers)
     _add_running_verbs(subparsers)
     _add_following_verbs(subparsers)
     _add_checking_verbs(subparsers)
@@ -142,6 +145,23 @@ def _verb_list() -> str:
         lines = [f"  {verb:<15}{text}" for verb, text in verbs.items()]
         blocks.append("\n".join([f"{purpose}:", *lines]))
     return "\n\n".join(blocks)
+
+
+def _add_corpus_verbs(subparsers: Subparsers) -> None:
+    new = add_verb(subparsers, "corpus-new", "It asks nothing, and replaces no file.")
+    new.add_argument("folder", type=Path, metavar="FOLDER", help="a folder of recordings")
+    check = add_verb(
+        subparsers, "corpus-check", "The exit code is 1 if an utterance cannot be used."
+    )
+    check.add_argument("corpus", type=Path, metavar="CORPUS", help="the YAML file of the corpus")
+    check.add_argument(
+        "--output",
+        "-o",
+        type=Path,
+        metavar="FILE",
+        help="the .png or .svg file of the picture (default: reports/corpus-NAME/corpus.png in "
+        "the work folder)",
+    )
 
 
 def _add_running_verbs(subparsers: Subparsers) -> None:

@@ -57,7 +57,6 @@ def suspicious_lines(folders: Iterable[Path]) -> list[str]:
         if names:
             more = f" and {len(names) - MAX_IDS} more" if len(names) > MAX_IDS else ""
             shown = ", ".join(names[:MAX_IDS])
-            lines.append(
-                f"suspicious sound: {count_text(len(names), 'utterance')} {problem}: {shown}{more}"
-            )
+            number = count_text(len(names), "utterance")
+            lines.append(f"suspicious sound: {problem}: {number}: {shown}{more}")
     return lines

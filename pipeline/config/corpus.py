@@ -171,14 +171,14 @@ def load_corpus(path: Path, read: Callable[[Path], dict[str, Any]] = read_yaml) 
     Raises InputError if the file or a setting in it is invalid. `read` replaces the YAML reader, so
     that a caller can cache files.
     """
-    content = {"name": _name_from_stem(path.stem), **read(path)}
+    content = {"name": name_from_stem(path.stem), **read(path)}
     corpus = validate_settings(Corpus, content, path)
     if corpus.root is None:
         return corpus
     return corpus.model_copy(update={"root": expand_path(corpus.root, path, "root")})
 
 
-def _name_from_stem(stem: str) -> str:
+def name_from_stem(stem: str) -> str:
     """Return the stem of a corpus file as the name of a corpus."""
     letters = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode().lower()
     name = re.sub(r"[^a-z0-9_-]+", "-", letters).strip("-_")

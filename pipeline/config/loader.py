@@ -97,8 +97,12 @@ def _require_shallow(text: str) -> None:
 
 def dump_yaml(model: BaseModel) -> str:
     """Return all settings of `model` as YAML text, in the order of the fields."""
-    content = model.model_dump(mode="json")
-    return yaml.dump(content, Dumper=SafeDumper, sort_keys=False, allow_unicode=True)
+    return dump_mapping(model.model_dump(mode="json"))
+
+
+def dump_mapping(content: Mapping[str, Any]) -> str:
+    """Return plain values as YAML text, in their order."""
+    return yaml.dump(dict(content), Dumper=SafeDumper, sort_keys=False, allow_unicode=True)
 
 
 def validate_settings(

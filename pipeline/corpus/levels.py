@@ -21,14 +21,12 @@ STEP = 1 / 32768  # of 16-bit samples, at full scale 1
 MAX_SILENT_STEPS = 2  # dither and rounding
 MAX_PLAUSIBLE_PEAK = 16.0  # times full scale; floats that are 16-bit integers have thousands
 
-# Kind of suspicious sound -> what it is, behind "3 utterances".
-SOUND_PROBLEMS = {
-    "silent": "are silent: all samples are zero",
-    "constant": "have the same value in all samples",
-    "cancelled": "are silent because their channels cancel each other; choose one channel in the "
-    "list, or repair the files",
-    "scaled": f"are more than {MAX_PLAUSIBLE_PEAK:g} times full scale, like float samples in the "
-    "scale of 16-bit integers; divide them by 32768",
+SOUND_PROBLEMS = {  # kind of suspicious sound -> what it is
+    "silent": "silent, all samples are zero",
+    "constant": "the same value in all samples",
+    "cancelled": "silent, because the channels cancel each other; choose one channel in the list",
+    "scaled": f"more than {MAX_PLAUSIBLE_PEAK:g} times full scale, like float samples in the scale "
+    "of 16-bit integers; divide them by 32768",
 }
 
 

@@ -210,9 +210,12 @@ def _write_shards(
             stream.flush()
         for output in outputs:
             output.close()
-    for (_, folder, _), _ in targets:
-        write_suspicious(folder, plan.index, plan.count, suspicious)
-    if failed := [output for output in outputs if output.storage_error]:
+    failed = [output for output in outputs if output.storage_error]
+    without_shard = {output.feature_id for output in failed}
+    for (_, folder, name), _ in targets:
+        if name not in without_shard:
+            write_suspicious(folder, plan.index, plan.count, suspicious)
+    if failed:
         raise StorageRangeError(
             str(failed[0].storage_error), tuple(output.feature_id for output in failed)
         )

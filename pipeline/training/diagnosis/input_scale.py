@@ -37,7 +37,7 @@ def suspicious_sound(features: FeatureSet) -> str:
     """Return the kinds of suspicious sound in the feature set with their counts, or ""."""
     counts = Counter(each.kind for each in read_suspicious([features.folder]))
     return "; ".join(
-        f"{counts[kind]} of {len(features.utterances)} utterances {problem.split(';')[0]}"
+        f"{problem.split(';')[0]}: {counts[kind]} of {len(features.utterances)} utterances"
         for kind, problem in SOUND_PROBLEMS.items()
         if counts[kind]
     )

@@ -60,8 +60,8 @@ def test_suspicious_sound_is_counted_by_kind(tmp_path: Path):
     write_suspicious(tmp_path, 1, 2, [SuspiciousSound("x", "constant")])
     shown = "u0, u1, u2, u3, u4 and 2 more"
     assert suspicious_lines([tmp_path, tmp_path]) == [
-        f"suspicious sound: 7 utterances are silent: all samples are zero: {shown}",
-        "suspicious sound: 1 utterance have the same value in all samples: x",
+        f"suspicious sound: silent, all samples are zero: 7 utterances: {shown}",
+        "suspicious sound: the same value in all samples: 1 utterance: x",
     ]
     write_suspicious(tmp_path, 0, 2, [])
     write_suspicious(tmp_path, 1, 2, [])

@@ -110,8 +110,8 @@ def test_suspicious_sound_is_listed_and_named(make_features):
         SuspiciousSound(f"{number:02}", kind) for number, (kind, _) in KINDS.items()
     ]
     sound = results(features)["sound"]
-    assert "2 of 24 utterances are silent: all samples are zero" in sound.result
-    assert "1 of 24 utterances are more than 16 times full scale" in sound.result
+    assert "silent, all samples are zero: 2 of 24 utterances" in sound.result
+    assert "of 16-bit integers: 1 of 24 utterances" in sound.result
     assert "make features names them" in sound.remedy
 
 

@@ -1,0 +1,1 @@
+"""Verbs about a corpus as it lies on disk."""

@@ -1,0 +1,57 @@
+"""Histograms of a corpus: durations, speaking rate, levels, characters.
+
+In:   numbers of each utterance, counts of characters.   Out: a PNG or SVG file.
+Not here: measuring (pipeline/corpus/survey.py), figures of runs (learning_curves.py).
+"""
+
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from pipeline.files import atomic_write
+from pipeline.results.figures.style import FIGURE_RC, PALETTE
+
+SIZE_INCHES = (10.0, 7.0)
+HISTOGRAM_BARS = 40
+MAX_CHARACTERS = 60  # bars
+
+
+def draw_corpus(
+    title: str,
+    *,
+    seconds: Sequence[float],
+    characters_per_second: Sequence[float],
+    peaks_db: Sequence[float],
+    characters: Counter[str],
+    path: Path,
+) -> None:
+    """Draw four panels; the suffix of `path` chooses the image format."""
+    with mpl.rc_context(FIGURE_RC), warnings.catch_warnings():
+        # A character may be one that matplotlib's own font lacks.
+        warnings.filterwarnings("ignore", message="Glyph")
+        figure = Figure(figsize=SIZE_INCHES, layout="constrained")
+        figure.suptitle(title)
+        (durations, paces), (levels, letters) = figure.subplots(2, 2)
+        _draw_histogram(durations, seconds, "duration [s]")
+        _draw_histogram(paces, characters_per_second, "characters per second")
+        _draw_histogram(levels, peaks_db, "peak level [dB below full scale]")
+        shown = characters.most_common(MAX_CHARACTERS)
+        names = ["space" if character == " " else character for character, _ in shown]
+        letters.bar(range(len(shown)), [count for _, count in shown], color=PALETTE[0])
+        letters.set_xticks(range(len(shown)), names, fontsize=7)
+        letters.set_yscale("log")
+        letters.set_xlabel(f"characters (the {len(shown)} most frequent of {len(characters)})")
+        image_format = path.suffix.lower().removeprefix(".")
+        with atomic_write(path) as partial:
+            figure.savefig(partial, format=image_format, dpi=120)
+
+
+def _draw_histogram(axes: Axes, values: Sequence[float], label: str) -> None:
+    axes.hist(values, bins=HISTOGRAM_BARS, color=PALETTE[0])
+    axes.set_xlabel(label)
+    axes.set_ylabel("utterances")
