@@ -1,7 +1,8 @@
 """Code snapshot: a job imports the code as it was when the job was submitted.
 
 In:   the running code.   Out: `work/sweeps/<sweep>/code/<digest>/` with pipeline/ and jobs/,
-`<digest>.patch` with uncommitted changes, and the environment variables of a task.
+`<digest>.patch` with uncommitted changes, `<digest>.json` with the commit; the environment
+variables of a task.
 Not here: when a snapshot is deleted (launch/orphan_jobs.py).
 
 A snapshot stays until a later `make sweep` finds no queued or running job that uses it.
@@ -14,13 +15,15 @@ import os
 import secrets
 import shutil
 import subprocess
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
-from pipeline.files import write_bytes
+from pipeline.files import read_json, write_bytes, write_json
 
 REPOSITORY_ROOT = Path(__file__).resolve().parent.parent
 SNAPSHOT_PACKAGES = ("pipeline", "jobs")
+CODE_PATHS = (*SNAPSHOT_PACKAGES, "pyproject.toml", "requirements.lock")  # a change makes it dirty
 GIT_TIMEOUT_S = 30  # a working copy may lie on a slow file system
 # Python files, and the package data of pyproject.toml.
 SNAPSHOT_SUFFIXES = {".py", ".c", ".h", ".html", ".css", ".js"}
@@ -52,9 +55,65 @@ def take_snapshot(folder: Path, source: Path = REPOSITORY_ROOT) -> Path:
             shutil.rmtree(partial)
             if not snapshot.exists():
                 raise
-        if patch := _uncommitted_patch(source):
-            write_bytes(folder / f"{snapshot.name}.patch", patch)
+    if not _provenance_file(snapshot).exists():
+        patch = _uncommitted_patch(source)
+        if patch:
+            write_bytes(_patch_file(snapshot), patch)
+        write_json(_provenance_file(snapshot), _describe(source, content, patch))
     return snapshot
+
+
+def read_provenance(code: Path = REPOSITORY_ROOT) -> dict[str, Any]:
+    """Return which code this process runs: its commit, whether it was changed, its digests.
+
+    Of a snapshot it is what was recorded when it was taken; otherwise git is asked.
+    """
+    try:
+        return dict(read_json(_provenance_file(code)))
+    except (OSError, ValueError):
+        return _describe(code, _read_sources(code), _uncommitted_patch(code))
+
+
+def copy_patch(folder: Path, code: Path = REPOSITORY_ROOT) -> None:
+    """Copy the uncommitted changes of a snapshot, if there are any, into the folder of a run."""
+    patch = _patch_file(code)
+    if patch.exists():
+        write_bytes(folder / f"code-{patch.name}", patch.read_bytes())
+
+
+def _provenance_file(snapshot: Path) -> Path:
+    return snapshot.with_name(f"{snapshot.name}.json")
+
+
+def _patch_file(snapshot: Path) -> Path:
+    return snapshot.with_name(f"{snapshot.name}.patch")
+
+
+def _describe(source: Path, content: Mapping[Path, bytes], patch: bytes) -> dict[str, Any]:
+    """Return what environment.json says of the code; None: not known, because git does not say.
+
+    `code` is the digest of all that computes a run's numbers, `snapshot` that of all code.
+    """
+    computing = {
+        name: data
+        for name, data in content.items()
+        if name.parts[0] == "pipeline" and name.parts[:2] != ("pipeline", "results")
+    }
+    commit = _commit(source)
+    return {
+        "commit": commit,
+        "dirty": bool(patch) if commit else None,
+        "code": _sources_digest(computing),
+        "snapshot": _sources_digest(content),
+    }
+
+
+def _commit(source: Path) -> str | None:
+    try:
+        in_git = (source / ".git").exists()
+        return _git(source, "rev-parse", "HEAD").decode().strip() if in_git else None
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def current_digest(source: Path = REPOSITORY_ROOT) -> str:
@@ -75,7 +134,7 @@ def _uncommitted_patch(source: Path) -> bytes:
         if not (source / ".git").exists():
             return b""
         commit = _git(source, "rev-parse", "HEAD").strip()
-        changed = _git(source, "diff", "--binary", "HEAD")
+        changed = _git(source, "diff", "--binary", "HEAD", "--", *CODE_PATHS)
         listed = _git(
             source, "ls-files", "-z", "--others", "--exclude-standard", "--", *SNAPSHOT_PACKAGES
         )
@@ -123,7 +182,7 @@ def _read_sources(source: Path) -> dict[Path, bytes]:
     return {path.relative_to(source): path.read_bytes() for path in files}
 
 
-def _sources_digest(content: dict[Path, bytes]) -> str:
+def _sources_digest(content: Mapping[Path, bytes]) -> str:
     total = hashlib.sha256()
     for name, data in content.items():
         total.update(f"{name.as_posix()}\0{len(data)}\0".encode())

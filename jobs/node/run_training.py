@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from jobs import code_snapshot
 from jobs.exit_codes import DONE, FAILED, STOPPED
 from jobs.node import folder_lock
 from jobs.node.failures import MissingFeaturesError, make_failure
@@ -159,10 +160,12 @@ def _fit(
     experiment = folder.experiment()
     if experiment.corpus.strict:
         require_no_refusals(experiment.corpus.name, feature_set.refusals)
+    code_snapshot.copy_patch(folder.path)
     trainer.fit(
         experiment,
         feature_set,
         folder,
+        provenance=code_snapshot.read_provenance() | {"job": current_job_id()},
         device=resources.device,
         threads=resources.threads,
         workers=resources.num_workers(gpu=resources.device != "cpu" and bool(trainer.gpu_names())),

@@ -57,7 +57,10 @@ def write_sweep_report(
     )
     for sentence in (*written.answer, *written.warnings):
         print_line(sentence)
-    for line in [*_failure_lines(written.summary), *efficiency.resource_advice(written.summary)]:
+    for line in [
+        *_failure_lines(written.summary),
+        *efficiency.resource_advice(written.summary),
+    ]:
         print_line(line)
     print_line(f"report: {written.page}")
 

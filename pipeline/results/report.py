@@ -28,8 +28,8 @@ from pipeline.results.figures.posteriors import describe_output, draw_output
 from pipeline.results.figures.svg_embed import embed_svg
 from pipeline.results.page.render import render_page
 from pipeline.results.page.views import RunView, count_states, list_views, parse_header
-from pipeline.results.summary import run_summary
-from pipeline.results.summary.run_summary import RunSummary, SweepRun
+from pipeline.results.summary import provenance, run_summary
+from pipeline.results.summary.run_summary import SweepRun
 from pipeline.results.tables.export import Excel
 from pipeline.results.tables.write import Origin, write_tables
 from pipeline.runs import plateau
@@ -44,7 +44,7 @@ class WrittenReport:
     answer: tuple[str, ...]  # as the page shows it
     comparison: SweepComparison
     summary: tuple[dict[str, Any], ...]  # the lines of summary.csv
-    warnings: tuple[str, ...]  # about the test data, as the page shows them
+    warnings: tuple[str, ...]  # about test data, code and processors, as the page shows them
 
 
 def write_report_folder(
@@ -89,7 +89,8 @@ def write_report_folder(
     page = folder / "report.html"
     write_text(page, render_page(context))
     lines = tuple(dict(view.summary_row) for view in views)
-    warnings = (errors.apart_sentence,) if errors and errors.apart else ()
+    apart = (errors.apart_sentence,) if errors and errors.apart else ()
+    warnings = (*_provenance_notes(comparison), *apart)
     return WrittenReport(page, tuple(sentences), comparison, lines, warnings)
 
 
@@ -131,7 +132,9 @@ def _page_context(views: Sequence[RunView], comparison: SweepComparison) -> dict
             for view in views
             if view.run_summary.state in {"failed", "stopped", "stopped early"}
         ],
-        "environment": _environment_facts([view.run_summary for view in views]),
+        "environment": provenance.environment_facts([view.run_summary for view in views]),
+        "code_versions": provenance.code_versions([view.run_summary for view in views]),
+        "provenance_notes": _provenance_notes(comparison),
     }
 
 
@@ -158,10 +161,5 @@ def _cer_axis_max(views: Sequence[RunView]) -> float:
     return 1.08 * max([high for high in known if high < 0.9] or known or [1.0]) or 1.0
 
 
-def _environment_facts(run_summaries: Sequence[RunSummary]) -> dict[str, list[str]]:
-    """Return the distinct values of each fact: one value if all runs agree."""
-    facts: dict[str, dict[str, None]] = {}
-    for run in run_summaries:
-        for fact, value in run.environment.items():
-            facts.setdefault(fact, {})[str(value)] = None
-    return {fact: list(values) for fact, values in facts.items()}
+def _provenance_notes(comparison: SweepComparison) -> list[str]:
+    return provenance.difference_notes([run for arm in comparison.arms for run in arm.runs])

@@ -24,7 +24,7 @@ from pipeline.config.experiment import Experiment, load_experiment
 from pipeline.config.loader import dump_yaml
 from pipeline.files import InputError, json_digest, read_json, write_bytes, write_json, write_text
 from pipeline.runs.hypotheses import Hypothesis, hypotheses_from_csv, hypotheses_to_csv
-from pipeline.runs.records import EpochReport, Failure, Heartbeat, Usage
+from pipeline.runs.records import EpochReport, Failure, Heartbeat, Usage, append_environment
 from pipeline.runs.rows import (
     ROW_COLUMNS,
     Row,
@@ -105,7 +105,9 @@ class RunFolder:
         return load_experiment(self.experiment_file)
 
     def write_environment(self, environment: Mapping[str, Any]) -> None:
+        """Write the environment of this attempt, and add it to those of all attempts."""
         write_json(self.environment_file, dict(environment))
+        append_environment(self.path, environment)
 
     def environment(self) -> dict[str, Any]:
         return dict(read_json(self.environment_file)) if self.environment_file.exists() else {}

@@ -1,13 +1,17 @@
 """Records: what a run reports about itself; each record is one file of the run folder.
 
-In, out: plain values.   Not here: the files (folder.py), rows (rows.py). Free of torch.
+In, out: plain values; the environments of a run's attempts as a file.
+Not here: the other files (folder.py), rows (rows.py). Free of torch.
 """
 
+import json
 import math
 import os
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 HEARTBEAT_TIMEOUT_S = 600  # a heartbeat comes every second, but a first batch may take minutes
@@ -94,3 +98,33 @@ class EpochReport:
     epoch: int
     sentence: str
     samples: tuple[tuple[str, str, str], ...]  # utterance id, reference, hypothesis
+
+
+def append_environment(folder: Path, environment: Mapping[str, Any]) -> None:
+    """Add the environment of an attempt that starts now, with its time in seconds since 1970."""
+    line = json.dumps({"time": time.time(), **environment}, ensure_ascii=False)
+    file = _environments_file(folder)
+    cut = file.exists() and not file.read_bytes().endswith(b"\n")  # a kill may cut a line
+    with file.open("a", encoding="utf-8") as opened:
+        opened.write(f"{chr(10) * cut}{line}\n")
+
+
+def read_environments(folder: Path) -> list[dict[str, Any]]:
+    """Return the environment of each attempt; of a run of an earlier version the last one."""
+    file = _environments_file(folder)
+    last = folder / "environment.json"
+    if file.exists():
+        texts = file.read_text(encoding="utf-8").splitlines()
+    else:
+        texts = [last.read_text(encoding="utf-8")] if last.exists() else []
+    found = []
+    for text in texts:
+        try:
+            found.append(dict(json.loads(text)))
+        except (ValueError, TypeError):
+            continue  # a line that was cut off, or a damaged file
+    return found
+
+
+def _environments_file(folder: Path) -> Path:
+    return folder / "environments.jsonl"

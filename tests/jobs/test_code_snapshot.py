@@ -37,7 +37,9 @@ def test_an_edit_afterwards_changes_nothing_and_gives_another_snapshot(tmp_path:
     assert (first / "jobs/cli.py").read_text() == "answer = 41\n"
     assert (second / "jobs/cli.py").read_text() == "answer = 42\n"
     assert code_snapshot.take_snapshot(tmp_path / "code", code) == second
-    assert len(list((tmp_path / "code").iterdir())) == 2
+    assert {path.name for path in (tmp_path / "code").iterdir()} == {
+        name for taken in (first, second) for name in (taken.name, f"{taken.name}.json")
+    }
 
 
 def test_the_environment_puts_the_snapshot_before_the_working_tree(tmp_path: Path, monkeypatch):
@@ -65,7 +67,10 @@ def test_uncommitted_changes_are_kept_beside_the_snapshot_and_outlive_it(tmp_pat
     git("add", ".")
     git("commit", "--quiet", "--message", "one")
     clean = code_snapshot.take_snapshot(tmp_path / "code", source)
-    assert [path.name for path in (tmp_path / "code").iterdir()] == [clean.name]
+    names = {path.name for path in (tmp_path / "code").iterdir()}
+    assert names == {clean.name, f"{clean.name}.json"}
+    told = code_snapshot.read_provenance(clean)
+    assert (told["commit"], told["dirty"]) == (git("rev-parse", "HEAD").strip(), False)
 
     (source / "jobs" / "a.py").write_text("two = 2\n")
     (source / "jobs" / "new.py").write_text("three = 3\n")
@@ -73,8 +78,15 @@ def test_uncommitted_changes_are_kept_beside_the_snapshot_and_outlive_it(tmp_pat
     (source / "jobs" / "corpus.wav").write_bytes(b"no code")
     changed = code_snapshot.take_snapshot(tmp_path / "code", source)
     code_snapshot.delete_snapshots(tmp_path / "code", keep=())
-    (patch,) = (tmp_path / "code").iterdir()
+    (patch,) = (tmp_path / "code").glob("*.patch")
     assert patch.name == f"{changed.name}.patch"
+    told = code_snapshot.read_provenance(changed)  # the files beside a snapshot outlive it
+    assert (told["commit"], told["dirty"]) == (git("rev-parse", "HEAD").strip(), True)
+    assert told["snapshot"] == changed.name
+    code_snapshot.copy_patch(tmp_path / "run", changed)
+    assert (tmp_path / "run" / f"code-{patch.name}").read_bytes() == patch.read_bytes()
+    code_snapshot.copy_patch(tmp_path / "clean", clean)
+    assert not (tmp_path / "clean").exists()
     said = patch.read_text()
     assert said.startswith(f"commit: {git('rev-parse', 'HEAD')}diff --git ")
     assert "corpus.wav" not in said
@@ -91,3 +103,18 @@ def test_code_outside_git_has_no_patch(tmp_path):
     (tmp_path / "source" / "jobs" / "a.py").write_text("")
     code_snapshot.take_snapshot(tmp_path / "code", tmp_path / "source")
     assert list((tmp_path / "code").glob("*.patch")) == []
+    assert provenance(tmp_path / "source") == {"commit": None, "dirty": None}
+
+
+def provenance(code: Path) -> dict[str, object]:
+    told = code_snapshot.read_provenance(code)
+    return {name: told[name] for name in ("commit", "dirty")}
+
+
+def test_the_digest_of_code_is_that_of_what_computes_a_run(tmp_path: Path):
+    code = source(tmp_path / "source")
+    digests = [code_snapshot.read_provenance(code)["code"]]
+    for changed in ("jobs/cli.py", "pipeline/results/report.html", "pipeline/__init__.py"):
+        (code / changed).write_text("# changed")
+        digests.append(code_snapshot.read_provenance(code)["code"])
+    assert digests[0] == digests[1] == digests[2] != digests[3]

@@ -15,7 +15,7 @@ from pipeline.config.experiment import Experiment
 from pipeline.runs import plateau
 from pipeline.runs.early_stop import read_early_stop
 from pipeline.runs.folder import Heartbeat, Hypothesis, RunFolder, Usage
-from pipeline.runs.records import HEARTBEAT_TIMEOUT_S
+from pipeline.runs.records import HEARTBEAT_TIMEOUT_S, read_environments
 from pipeline.runs.rows import Row
 from pipeline.runs.state import RunFolderState, state_from_files
 
@@ -47,6 +47,7 @@ class RunSummary:
     heartbeat: Heartbeat | None = None
     experiment: Experiment | None = None
     environment: dict[str, Any] = field(default_factory=dict)
+    environments: Sequence[dict[str, Any]] = ()  # of each attempt; the last one is `environment`
     usages: Sequence[Usage] = ()
 
     @property
@@ -144,5 +145,6 @@ def read_run(run: SweepRun, now: float | None = None) -> RunSummary:
         heartbeat=heartbeat,
         experiment=experiment,
         environment=environment,
+        environments=read_environments(folder.path),
         usages=folder.usages(),
     )

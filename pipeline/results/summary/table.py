@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from pipeline.config.corpus import Corpus
 from pipeline.results.statistics.significance import bootstrap_interval
-from pipeline.results.summary import efficiency
+from pipeline.results.summary import efficiency, provenance
 from pipeline.results.summary.run_summary import RunSummary, changed_keys
 from pipeline.runs.folder import Hypothesis
 from pipeline.runs.rows import ROW_COLUMNS, Row
@@ -41,6 +41,7 @@ RESULT_COLUMNS = (
     *(f"{split}_{rate}{end}" for split, rate in SUMMARY_RATES for end in ("", "_low", "_high")),
     *("escape_updates", "updates", "seconds", "frames_per_second", "loader_wait", "host"),
     *efficiency.EFFICIENCY_COLUMNS,
+    *provenance.PROVENANCE_COLUMNS,
 )
 INTEGER_COLUMNS = ("epoch", "escape_updates", "updates")  # may be missing
 
@@ -132,6 +133,7 @@ def _summary_row(run: RunSummary, keys: Sequence[str]) -> dict[str, Any]:
         **speed_columns(run),
         "host": run.heartbeat.host if run.heartbeat else "",
         **efficiency.summarise_usage(run.usages),
+        **provenance.provenance_columns(run),
     }
 
 

@@ -19,6 +19,7 @@ class Column(NamedTuple):
 
 ROWS, HYPOTHESES, ARMS = "rows.jsonl", "hypotheses.csv", "summary.csv, hypotheses.csv"
 USAGE, RECORD = "usage.json", "the sweep file and SET"
+ENVIRONMENT = "environment.json, of the last attempt"
 
 IDENTITY_COLUMNS = {
     "sweep": Column("name of the sweep; several, separated by spaces, if each has it", "", RECORD),
@@ -119,6 +120,21 @@ RESULT_COLUMNS = {
     "peak_memory_gib": Column("peak memory of the run's processes", "GiB", USAGE),
     "gpu_busy": Column("samples in which the GPU was busy", "fraction", USAGE),
     "queue_seconds": Column("time in the queue, all jobs of the run", "s", USAGE),
+    "attempts": Column("processes that trained the run", "", "environments.jsonl"),
+    "commit": Column("commit of the code that made the run", "", ENVIRONMENT),
+    "dirty": Column(
+        "whether the code differed from the commit; code-*.patch in the run's folder has how",
+        "",
+        ENVIRONMENT,
+    ),
+    "code": Column("digest of all code that computes a run's numbers", "", ENVIRONMENT),
+    "python": Column("version of Python", "", ENVIRONMENT),
+    "torch": Column("version of torch", "", ENVIRONMENT),
+    "numpy": Column("version of numpy", "", ENVIRONMENT),
+    "cuda": Column("version of CUDA; empty: no GPU was used", "", ENVIRONMENT),
+    "device": Column("the GPU, or cpu", "", ENVIRONMENT),
+    "processor": Column("kind of the processor and its vector instructions", "", ENVIRONMENT),
+    "threads": Column("threads of torch", "threads", ENVIRONMENT),
     "gpu_hours": Column("requested GPUs times wall time", "h", USAGE),
 }
 ARM_COLUMNS = {

@@ -13,10 +13,10 @@ that a run that was stopped or killed continues to bit-identical rows (except ti
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch.amp.grad_scaler import GradScaler
@@ -67,19 +67,20 @@ def fit(
     should_stop: Callable[[], bool] = lambda: False,
     on_heartbeat: Callable[[Heartbeat], None] = lambda heartbeat: None,
     before_epoch: Callable[[Sequence[Row]], None] = lambda rows: None,
+    provenance: Mapping[str, Any] | None = None,
 ) -> None:
     """Train, evaluate after each epoch, and test once; continue where an earlier call stopped.
 
     Frames stay in memory if they need at most `resident_gb` GB (None: devices.py decides); else
     `workers` processes read them from the shards (0: a thread). No row depends on either.
     `should_stop` is called before each batch: if it returns True, `fit` saves and raises Stopped.
-    `before_epoch` is called with the rows before the first batch of an epoch; it may raise.
+    `before_epoch` is called with the rows before an epoch; it may raise. `provenance`: of the code.
     """
     if threads is not None:
         torch.set_num_threads(threads)
     torch_device = devices.select_device(device)
     devices.set_deterministic(experiment.train.deterministic, torch_device)
-    environment = devices.describe_environment(torch_device)
+    environment = {**devices.describe_environment(torch_device), **(provenance or {})}
     run.write_environment({**environment, "features_engine": features.engine})
     heartbeat = (run.heartbeat() or Heartbeat()).with_this_process("running", "reading frames")
     on_heartbeat(replace(heartbeat, epochs=experiment.train.epochs))

@@ -1,11 +1,13 @@
 """The verbs that run: two SETs of one file at the same time, each with its own result."""
 
+import json
 import os
 import socket
 from pathlib import Path
 
 import pytest
 
+from jobs.code_snapshot import read_provenance
 from jobs.commands.parser import main
 from jobs.launch import local_run
 from jobs.sweep.folder import SweepFolder
@@ -15,7 +17,8 @@ from tests.jobs.conftest import TinyProject
 
 
 def trainable(bench: TinyProject) -> TinyProject:
-    """Take the file that is no sound out of the list, so that nothing is refused."""
+    """Remove the file that is no sound, so that nothing is refused."""
+    (bench.corpus / "broken.wav").unlink()
     table = bench.corpus / "list.csv"
     table.write_text(table.read_text("utf-8").replace("broken.wav,NO,faaa\n", ""), "utf-8")
     return bench
@@ -56,6 +59,9 @@ def test_the_second_of_two_trainings_of_one_file_does_not_change_the_result_of_t
     assert own != other
     assert "hidden: 8" in (own / "experiment.yaml").read_text()
     assert "hidden: 9" in (other / "experiment.yaml").read_text()
+    told = json.loads((own / "environment.json").read_text("utf-8"))
+    assert told["code"] == read_provenance()["code"]
+    assert {"commit", "dirty", "snapshot", "torch", "host", "processor"} <= told.keys()
 
 
 def test_a_sweep_under_another_set_has_its_own_report_and_ledger(

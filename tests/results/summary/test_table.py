@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipeline.results.summary import efficiency, table
+from pipeline.results.summary import efficiency, provenance, table
 from pipeline.results.summary.run_summary import SweepRun, read_run
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.rows import ROW_COLUMNS
@@ -54,6 +54,7 @@ def test_the_summary_has_the_columns_of_the_design(summary: pd.DataFrame):
         *("sweep", "corpus", "run_id", "label", "state", "cause", *SWEPT, "epoch", *rates),
         *("escape_updates", "updates", "seconds", "frames_per_second", "loader_wait", "host"),
         *efficiency.EFFICIENCY_COLUMNS,
+        *provenance.PROVENANCE_COLUMNS,
     ]
 
 
@@ -137,7 +138,7 @@ def test_a_changed_setting_is_a_column_and_the_corpus_is_its_name(tmp_path: Path
     made = make_run(tmp_path / "r", "a", {"model.clamp": 7.0}, scenario)
     changes = {"features.speeds": [0.9], "train.epochs": 3, "model.clamp": 7.0}
     swept = {"corpus": "c/an4.yaml", **made.settings}
-    run = SweepRun("a", swept, made.folder, "mine", changes)
+    run = SweepRun("a", swept, made.folder, sweep="mine", changes=changes)
     for frame in (summarise([run]), collect_rows([run])):
         line = frame.iloc[0]
         assert (line["sweep"], line["corpus"], line["model.clamp"]) == ("mine", "an4", 7.0)
