@@ -19,7 +19,7 @@ from pipeline.runs.folder import Hypothesis
 from pipeline.runs.posteriors import Posterior, read_posteriors
 from pipeline.shapes import Float
 
-WORST = 2  # utterances of the best arm
+WORST = 1  # utterances of the best arm
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +80,7 @@ class ArmFiles:
 
 
 def choose_outputs(arms: Sequence[ArmFiles]) -> list[UtteranceOutput]:
-    """Return the worst utterances and the median one of the best arm, and one of two arms.
+    """Return the worst utterance and the median one of the best arm, and one of two arms.
 
     That one is, of those that both arms have, the one whose errors differ most. None where the run
     has no posteriors, because an earlier version trained it.

@@ -124,13 +124,20 @@ def _draw_posteriors(axes: Axes, output: UtteranceOutput, seconds: float) -> Non
         near = np.convolve(line >= MIN_DRAWN_PROBABILITY, np.ones(3), "same") > 0
         colour = style.PALETTE[number % len(style.PALETTE)]
         axes.plot(times[drawn], np.where(near, line, np.nan), color=colour, linewidth=1.2)
-    last = -np.inf
-    for symbol, start, stop in emitted_symbols(output):
-        middle = (start + stop) / 2 * seconds / steps
-        if middle > MAX_SECONDS or middle - last < MIN_LABEL_DISTANCE * min(seconds, MAX_SECONDS):
-            continue
-        last = middle
+    for symbol, middle in _place_labels(output, seconds):
         axes.text(middle, 1.04, "␣" if symbol == " " else symbol, ha="center", va="bottom")
     axes.set_ylim(0, 1.22)
     axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
     axes.set_ylabel("probability")
+
+
+def _place_labels(output: UtteranceOutput, seconds: float) -> list[tuple[str, float]]:
+    """Return the symbols that have room, with their times; a letter goes before a space."""
+    room = MIN_LABEL_DISTANCE * min(seconds, MAX_SECONDS)
+    steps = len(output.posterior.log_probabilities)
+    placed: list[tuple[str, float]] = []
+    for symbol, start, stop in sorted(emitted_symbols(output), key=lambda each: each[0] == " "):
+        middle = (start + stop) / 2 * seconds / steps
+        if middle <= MAX_SECONDS and all(abs(middle - time) >= room for _, time in placed):
+            placed.append((symbol, middle))
+    return placed

@@ -57,6 +57,14 @@ def test_the_picture_names_what_is_emitted_and_holds_the_spectrogram():
     assert len(svg) < 60_000
 
 
+def test_letters_have_room_before_spaces():
+    path = [0, 2] + [1, 3] * 40 + [0] * 200  # 80 symbols that follow each other without a gap
+    labels = re.findall(r">([AB␣])</text>", posteriors.draw_output(example(path)))
+    assert "A" in labels
+    assert labels.count("B") > 10
+    assert "␣" not in labels
+
+
 def test_without_frames_the_posteriors_are_drawn_alone():
     svg = posteriors.draw_output(example([0, 2, 0], with_frames=False))
     assert "<image" not in svg
