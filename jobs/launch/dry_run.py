@@ -18,11 +18,18 @@ from jobs.sweep.plan import Plan
 
 
 def dry_run_lines(
-    plan: Plan, profile: Profile, limits: Limits, folder: SweepFolder
+    plan: Plan,
+    profile: Profile,
+    limits: Limits,
+    folder: SweepFolder,
+    minutes_per_run: float | None = None,
 ) -> Iterator[str]:
+    """`minutes_per_run`: median of the sweep's finished runs; None: no run is finished."""
     yield from plan_lines(plan)
+    if plan.runs:
+        yield _cost_line(plan, profile, minutes_per_run)
     if isinstance(profile, SlurmProfile) and plan.tasks:
-        yield _cost_line(plan, profile)
+        yield _jobs_line(plan)
         yield _limits_line(plan, profile, limits)
         if plan.minutes_needed and limits.minutes and plan.minutes_needed > limits.minutes:
             yield (
@@ -34,17 +41,24 @@ def dry_run_lines(
         yield from _batch_scripts(plan, profile, folder)
 
 
-def _cost_line(plan: Plan, profile: SlurmProfile) -> str:
-    runs = [(len(array.tasks), array.minutes or profile.minutes) for array in plan.runs]
-    hours = sum(tasks * minutes for tasks, minutes in runs) / 60
-    feature_tasks = sum(len(array.tasks) for array in plan.features)
+def _cost_line(plan: Plan, profile: Profile, minutes_per_run: float | None) -> str:
+    """Return what the runs will take. Time limits say nothing of it, because jobs are requeued."""
+    runs = count_text(plan.run_count, "run")
+    if minutes_per_run is None:
+        return f"cost of {runs}: unknown until a run of this sweep is finished"
+    hours = plan.run_count * minutes_per_run / 60
+    measured = f"{runs} x {minutes_per_run:.1f} min, the median of its finished runs"
+    if not isinstance(profile, SlurmProfile):
+        return f"cost: about {hours:.1f} hours of one slot: {measured}"
+    job_hours = hours / profile.runs_per_gpu  # runs of a job share its GPU and CPUs
+    parts = [f"about {profile.gpus * job_hours:.1f} GPU-hours"] if profile.gpus else []
+    parts.append(f"{profile.cpus * job_hours:.1f} CPU-hours")
+    return f"cost: {', '.join(parts)}: {measured}"
+
+
+def _jobs_line(plan: Plan) -> str:
     calls = len(plan.features) + len(plan.runs) + plan.report
-    parts = [f"{count_text(plan.tasks, 'job')} in {count_text(calls, 'call')} of sbatch"]
-    if profile.gpus and runs:
-        parts.append(f"at most {profile.gpus * hours:.1f} GPU-hours")
-    feature_hours = feature_tasks * profile.features.minutes / 60
-    cpu_hours = profile.cpus * hours + profile.features.cpus * feature_hours
-    return ", ".join([*parts, f"at most {cpu_hours:.1f} CPU-hours"])
+    return f"{count_text(plan.tasks, 'job')} in {count_text(calls, 'call')} of sbatch"
 
 
 def _limits_line(plan: Plan, profile: SlurmProfile, limits: Limits) -> str:

@@ -110,7 +110,9 @@ def _print_plan(files: SweepFiles, profile: Profile) -> None:
 
     state = gather_state(files, query_queue(files, profile), profile)
     decision = _decide_and_print(state, profile)
-    for line in dry_run.dry_run_lines(decision.plan, profile, state.limits, files.folder):
+    for line in dry_run.dry_run_lines(
+        decision.plan, profile, state.limits, files.folder, state.minutes_per_run
+    ):
         print_line(line)
 
 

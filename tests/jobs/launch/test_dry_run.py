@@ -19,19 +19,22 @@ def lines(tmp_path, *, minutes_per_run=None, limits=None, **settings) -> list[st
         minutes_per_run,
     )
     return list(
-        dry_run.dry_run_lines(plan, profile, limits, SweepFolder(tmp_path / "work", "spectrum"))
+        dry_run.dry_run_lines(
+            plan, profile, limits, SweepFolder(tmp_path / "work", "spectrum"), minutes_per_run
+        )
     )
 
 
 def test_jobs_hours_and_limits_are_printed_and_nothing_is_written(tmp_path, fake_slurm):
     printed = lines(tmp_path)  # no srun on PATH
-    preempted = printed.pop(5)
+    preempted = printed.pop(6)
     assert preempted.startswith("a preempted run receives ")
     assert printed == [
         "features: 4 slices in 2 tasks of at most 2, 3 at once",
         "runs: 60 runs in 7 tasks of at most 9, 3 at once",
         "report: 1 task",
-        "10 jobs in 3 calls of sbatch, at most 7.0 GPU-hours, at most 16.0 CPU-hours",
+        "cost of 60 runs: unknown until a run of this sweep is finished",
+        "10 jobs in 3 calls of sbatch",
         (
             "limits: 10 of 10 jobs that may be submitted; arrays of 7, 8 allowed; 3 at once; "
             "30 min each, 120 allowed"
@@ -47,7 +50,7 @@ def test_features_alone_are_printed_with_their_own_limit_and_without_gpus(tmp_pa
     printed = list(
         dry_run.dry_run_lines(plan, profile, Limits(minutes=120), SweepFolder(tmp_path, "spectrum"))
     )
-    assert printed[1] == "1 job in 1 call of sbatch, at most 0.3 CPU-hours"
+    assert printed[1] == "1 job in 1 call of sbatch"
     assert printed[2].endswith("20 min each, 120 allowed")
 
 
@@ -62,6 +65,25 @@ def test_the_scripts_are_those_that_sbatch_would_get(tmp_path, fake_slurm):
     assert "--array" not in report
     assert "#SBATCH --dependency=afterany:RUNS" in report
     assert not (tmp_path / "work").exists()
+
+
+def test_the_cost_is_that_of_measured_runs_however_often_their_jobs_are_requeued(tmp_path):
+    """60 runs of 2 min are 2 hours; each job has 2 GPUs and 4 CPUs."""
+    finished = "60 runs x 2.0 min, the median of its finished runs"
+    printed = lines(tmp_path, minutes_per_run=2.0)
+    assert f"cost: about 4.0 GPU-hours, 8.0 CPU-hours: {finished}" in printed
+    printed = lines(tmp_path, minutes_per_run=2.0, runs_per_gpu=2)
+    assert f"cost: about 2.0 GPU-hours, 4.0 CPU-hours: {finished}" in printed
+
+
+def test_on_this_machine_the_cost_is_the_time_of_one_slot(tmp_path):
+    plan = make_plan([], [Run("a", "mel-0"), Run("b", "mel-0")], Limits())
+    folder = SweepFolder(tmp_path, "s")
+    printed = list(dry_run.dry_run_lines(plan, LocalProfile(), Limits(), folder, 45.0))
+    expected = (
+        "cost: about 1.5 hours of one slot: 2 runs x 45.0 min, the median of its finished runs"
+    )
+    assert printed[-1] == expected
 
 
 def _scripts(printed: str) -> list[str]:
@@ -88,4 +110,7 @@ def test_a_plan_for_this_machine_has_no_limits(tmp_path):
     printed = list(
         dry_run.dry_run_lines(plan, LocalProfile(), Limits(), SweepFolder(tmp_path, "spectrum"))
     )
-    assert printed == ["runs: 1 run in 1 task of at most 1"]
+    assert printed == [
+        "runs: 1 run in 1 task of at most 1",
+        "cost of 1 run: unknown until a run of this sweep is finished",
+    ]
