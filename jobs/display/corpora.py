@@ -15,6 +15,7 @@ from pipeline.corpus.manifest import REQUIRED_SPLITS, Manifest, Refusal
 from pipeline.corpus.text.alphabet import Alphabet, resolve_alphabet
 
 MAX_PRINTED_REFUSALS = 100
+MIN_LENGTH_CORRELATION = 0.2  # AN4 has 0.57, with its transcripts exchanged 0.07 or less
 MAX_ITEMS_IN_LINE = 5
 MAX_LETTERS_IN_LINE = 60
 
@@ -54,6 +55,7 @@ def _corpus_notes(
         yield f"transcripts: {'; '.join(manifest.text_notes)}"
     if missing := [split for split in REQUIRED_SPLITS if split not in corpus_checks.splits]:
         yield f"no {' and no '.join(missing)} utterances; training needs them"
+    yield from _transcript_notes(corpus_checks)
     if shared := corpus_checks.shared_speakers:
         yield (
             f"{count_text(len(shared), 'speaker')} in more than one split: {_join_first(shared)}; "
@@ -90,6 +92,20 @@ def _corpus_notes(
             f"{count_text(len(outliers), 'utterance')} too short or too long for the transcript "
             f"(seconds, characters per second): "
             f"{_join_first(parts)}"
+        )
+
+
+def _transcript_notes(corpus_checks: CorpusChecks) -> Iterator[str]:
+    if corpus_checks.only_transcript is not None:
+        yield (
+            f"all training transcripts are the same text, {corpus_checks.only_transcript!r}: "
+            "nothing can be learnt from them, and an error rate means nothing"
+        )
+    if corpus_checks.length_correlation < MIN_LENGTH_CORRELATION:
+        yield (
+            "the length of the audio hardly follows that of the transcripts (correlation "
+            f"{corpus_checks.length_correlation:.2f}, usual is 0.5 or more): do the transcripts "
+            "belong to the audio?"
         )
 
 

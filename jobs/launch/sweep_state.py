@@ -150,6 +150,7 @@ def gather_state(files: SweepFiles, queue: Queue, profile: Profile) -> SweepStat
             entries=entries,
             runs_with_traceback=frozenset(_runs_with_traceback(statuses, folder)),
             code=code_snapshot.current_digest() if entries else "",
+            states={run: folder.run(run).state_version for run in files.unfinished_runs},
         ),
         limits=_submission_limits(profile, queue),
         minutes_per_run=run_status.median_run_minutes(record, folder),

@@ -98,8 +98,15 @@ def append_to_ledger(
             task=path.name,
             code=code.name,
             causes=tuple(causes.get(item, "") for item in task.items),
+            states=_state_versions(task, folder),
             memory_gb=memory_gb,
             exclude=exclude,
         )
         for job, (path, task) in zip(jobs, written.items(), strict=True)
     )
+
+
+def _state_versions(task: Task, folder: SweepFolder) -> tuple[str, ...]:
+    if not isinstance(task, RunTask):
+        return ("",) * len(task.items)
+    return tuple(folder.run(run_id).state_version for run_id in task.items)

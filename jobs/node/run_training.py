@@ -146,7 +146,7 @@ def _fit(
     features: Path,
     resources: RunResources,
     stop: Callable[[], bool],
-    rules: SweepStopRules | None,
+    rules: SweepStopRules | None = None,
 ) -> None:
     # Only here: a login node imports this module, and must not load torch.
     from pipeline.features.feature_set import FeatureSet  # noqa: PLC0415

@@ -22,6 +22,7 @@ class LedgerEntry:
     task: str  # name of its file in tasks/
     code: str  # digest of the code snapshot that it imports
     causes: tuple[str, ...] = ()  # for each item: why it failed before; empty: it had not failed
+    states: tuple[str, ...] = ()  # for each item: the version of its saved state; shards have none
     memory_gb: float | None = None  # requested from SLURM
     exclude: tuple[str, ...] = ()  # nodes that it must not start on
 

@@ -7,7 +7,7 @@ Not here: finding the cause (run_status.py, feature_status.py), submitting (laun
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from jobs.node.task_file import Run, Slice
 from jobs.profile import FeatureJobs, Profile, SlurmProfile
@@ -35,6 +35,7 @@ class RetryHistory:
     entries: Mapping[str, Sequence[LedgerEntry]]  # run id or shard -> its tasks, the last one last
     runs_with_traceback: frozenset[str] = frozenset()  # run ids; the run itself recorded it
     code: str = ""  # digest of the code as it is now
+    states: Mapping[str, str] = field(default_factory=dict)  # run id -> version of its saved state
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def decide_retry(
             f"{cause}, and the code has not changed: fix the error that {log} shows, or delete its "
             f"failure file if the code is not the reason"
         )
-    retries = sum(_counts_as_retry(entry, item, history.code) for entry in entries)
+    retries = sum(_counts_as_retry(entry, item, history) for entry in entries)
     if cause in {*COUNTED_CAUSES, UNRECORDED_CAUSE} and retries >= profile.retries:
         return _refuse_retry(f"{cause}, after {retries} retries; raise retries in the profile")
     if not isinstance(profile, SlurmProfile):
@@ -172,10 +173,16 @@ def _memory_to_request(
     return None if cause == "out of memory" and memory <= previous else memory
 
 
-def _counts_as_retry(entry: LedgerEntry, item: str, code: str) -> bool:
-    """Return whether a task was a counted retry; after a code error only with the same code."""
+def _counts_as_retry(entry: LedgerEntry, item: str, history: RetryHistory) -> bool:
+    """Return whether a task was a counted retry; after a code error only with the same code.
+
+    A run that has saved its state since the task began makes progress, so the task does not count.
+    """
+    state = history.states.get(item, "")
+    if dict(zip(entry.items, entry.states, strict=False)).get(item, state) != state:
+        return False
     before = _previous_cause(entry, item)
-    return before in COUNTED_CAUSES or (before == UNRECORDED_CAUSE and entry.code == code)
+    return before in COUNTED_CAUSES or (before == UNRECORDED_CAUSE and entry.code == history.code)
 
 
 def _previous_cause(entry: LedgerEntry, item: str) -> str:

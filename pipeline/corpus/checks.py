@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from io import FileIO
-from statistics import median
+from statistics import correlation, fmean, median, stdev
 
 from zlib_ng.zlib_ng import crc32
 
@@ -24,6 +24,8 @@ MAX_CHARACTERS_PER_S = 40.0  # faster than anyone speaks
 OUTLIER_DEVIATIONS = 5.0  # robust standard deviations of the log of characters per second
 MIN_LOG_PACE_DEVIATION = 0.15  # lower limit of that standard deviation
 MIN_UTTERANCES_FOR_OUTLIERS = 20  # with fewer no standard deviation is estimated
+MIN_UTTERANCES_FOR_CORRELATION = 100
+MIN_LENGTH_VARIATION = 0.1  # standard deviation of the seconds / their mean
 COMPARED_BYTES = 2**16  # files that start with the same bytes are duplicates
 
 
@@ -55,6 +57,8 @@ class CorpusChecks:
     duplicates: tuple[tuple[str, str], ...]  # pairs of utterances with the same audio
     cross_split_duplicates: tuple[tuple[str, str], ...]  # those pairs that are in two splits
     duration_outliers: tuple[DurationOutlier, ...]
+    only_transcript: str | None  # that of every training utterance; None: they differ
+    length_correlation: float  # of seconds and characters over train; nan: not known
 
 
 def check_corpus(manifest: Manifest, alphabet: Alphabet) -> CorpusChecks:
@@ -67,6 +71,8 @@ def check_corpus(manifest: Manifest, alphabet: Alphabet) -> CorpusChecks:
         duplicates=tuple((a.id, b.id) for a, b in pairs),
         cross_split_duplicates=tuple((a.id, b.id) for a, b in pairs if a.split != b.split),
         duration_outliers=_find_duration_outliers(manifest.utterances),
+        only_transcript=_only_transcript(manifest.utterances),
+        length_correlation=_length_correlation(manifest.utterances),
     )
 
 
@@ -84,6 +90,23 @@ def _split_stats(utterances: Sequence[Utterance]) -> dict[Split, SplitStats]:
         for split, part in parts.items()
         if part
     }
+
+
+def _only_transcript(utterances: Iterable[Utterance]) -> str | None:
+    texts = [utterance.transcript for utterance in utterances if utterance.split == "train"]
+    return texts[0] if len(texts) > 1 and len(set(texts)) == 1 else None
+
+
+def _length_correlation(utterances: Iterable[Utterance]) -> float:
+    """Return nan for few utterances, and for recordings that all have about the same length."""
+    train = [utterance for utterance in utterances if utterance.split == "train"]
+    seconds = [utterance.seconds for utterance in train]
+    characters = [float(len(utterance.transcript)) for utterance in train]
+    if len(train) < MIN_UTTERANCES_FOR_CORRELATION or len(set(characters)) == 1:
+        return math.nan
+    if stdev(seconds) < MIN_LENGTH_VARIATION * fmean(seconds):
+        return math.nan
+    return correlation(seconds, characters)
 
 
 def _has_speaker(utterance: Utterance) -> bool:

@@ -10,12 +10,12 @@ loss by ESCAPE_MARGIN and its input dependence is above MIN_INPUT_DEPENDENCE.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 from pipeline.config.experiment import Experiment
-from pipeline.runs.rows import CLAMPED_LAYERS, Row
+from pipeline.runs.health import symptoms
+from pipeline.runs.rows import Row, rows_of_split
 
 ESCAPE_MARGIN = 0.1  # nats per character
 MIN_INPUT_DEPENDENCE = 0.05  # nats
@@ -30,20 +30,18 @@ MIN_LR_SUM = 0.03
 # An update of Adam moves each weight by about the learning rate, and a layer with a hundred inputs
 # starts with weights of about 0.1: at a higher rate each update undoes the one before.
 MAX_ADAM_LR = 0.1
-FALLING_LOSS_RATIO = 0.99  # a loss below this share of the first one is falling
+FALLING_LOSS_RATIO = 0.99  # a loss below this share of the first one of its split is falling
+# In the first epoch dev is compared with train, whose loss is a mean over the epoch.
+FIRST_EPOCH_LOSS_RATIO = 0.9
 NEAR_REFERENCE_MARGIN = 0.3  # nats per character above the reference loss that count as near it
 BELOW_REFERENCE_MARGIN = 0.03  # nats per character below it that cannot be rounding
-MAX_CEILING_SHARE = 0.05  # share of a layer at the ceiling; below 0.001 if the input is scaled
-MAX_CEILING_SHARE_AFTER_ESCAPE = 0.5  # a run that has escaped can learn with a larger share
-MAX_ZERO_SHARE = 0.99  # share of a layer at zero
-MAX_SCALED_Z = 12.0  # largest |z| of a scaled input; 7 is usual on a log scale, hundreds without
 
 _LESS_CHANGE_ADVICE = "lower train.learning_rate or set train.clip"
 
 
 def escape_updates(rows: Sequence[Row]) -> int | None:
     """Return the updates until the first of two dev evaluations in a row that pass, or None."""
-    for row, following in pairwise(_rows_of_split(rows, "dev")):
+    for row, following in pairwise(rows_of_split(rows, "dev")):
         if _passes_escape_test(row) and _passes_escape_test(following):
             return row["updates"]
     return None
@@ -54,7 +52,7 @@ def stands_on_plateau(rows: Sequence[Row]) -> bool:
 
     False where no dev utterance can be aligned, because then there is no reference loss.
     """
-    last = _rows_of_split(rows, "dev")[-1]
+    last = rows_of_split(rows, "dev")[-1]
     loss, reference = last["loss_per_character"], last["reference_loss"]
     if math.isnan(reference) or escape_updates(rows) is not None:
         return False
@@ -76,7 +74,7 @@ def selection_key(dev: Row) -> tuple[float, float]:
 
 def lr_sum(rows: Sequence[Row]) -> float:
     """Return the sum of the learning rates of all updates: Adam moves no weight further."""
-    return sum(row["learning_rate_sum"] for row in _rows_of_split(rows, "train"))
+    return sum(row["learning_rate_sum"] for row in rows_of_split(rows, "train"))
 
 
 def describe_status(
@@ -86,24 +84,26 @@ def describe_status(
 
     Settings that `experiment` already has are not recommended.
     """
-    dev, train = _rows_of_split(rows, "dev"), _rows_of_split(rows, "train")
+    dev, train = rows_of_split(rows, "dev"), rows_of_split(rows, "train")
     if not dev:
         return "no epoch has ended yet"
-    adam = experiment is None or experiment.train.optimiser != "sgd"
-    remedy = ""
-    if adam and train and train[-1]["learning_rate"] > MAX_ADAM_LR:
-        remedy = "lower train.learning_rate"
-    elif is_last_epoch:
-        remedy = _plateau_remedy(experiment)
-    stuck = adam and lr_sum(rows) < MIN_LR_SUM and not _is_falling(rows)
-    max_weight_change = lr_sum(rows) if stuck else None
-    progress = _describe_progress(dev, max_weight_change, remedy, is_last_epoch=is_last_epoch)
-    clamp = _clamp_warnings(dev[-1], experiment, escaped=progress.startswith("escaped"))
-    return "; ".join([progress, *clamp, *_nonfinite_warnings(train[-1] if train else dev[-1])])
+    progress = _describe_progress(rows, experiment, is_last_epoch=is_last_epoch)
+    escaped = progress.startswith("escaped")
+    return "; ".join(
+        [
+            progress,
+            *symptoms.clamp_warnings(dev[-1], experiment, escaped=escaped),
+            *symptoms.nonfinite_warnings(train[-1] if train else dev[-1]),
+        ]
+    )
 
 
-def _plateau_remedy(experiment: Experiment | None) -> str:
-    """Return what to change in a run that has ended on the plateau."""
+def _plateau_remedy(experiment: Experiment | None, rate: float) -> str:
+    """Return the one thing to change in a run that has ended on the plateau."""
+    if (not experiment or experiment.train.optimiser != "sgd") and rate > MAX_ADAM_LR:
+        return "lower train.learning_rate"
+    if experiment and (unusual := symptoms.unusual_settings(experiment)):
+        return f"change {' and '.join(unusual)}"
     missing = []
     if experiment and experiment.features.scale == "none":
         missing.append("features.scale: log")
@@ -114,9 +114,10 @@ def _plateau_remedy(experiment: Experiment | None) -> str:
 
 
 def _describe_progress(
-    dev: Sequence[Row], max_weight_change: float | None, remedy: str, *, is_last_epoch: bool
+    rows: Sequence[Row], experiment: Experiment | None, *, is_last_epoch: bool
 ) -> str:
-    """`max_weight_change`: how far a weight can have moved; None where that is far enough."""
+    """Return what is most wrong, or how far the run has come."""
+    dev = rows_of_split(rows, "dev")
     last = dev[-1]
     loss, reference, updates = last["loss_per_character"], last["reference_loss"], last["updates"]
     summary = f"dev loss {loss:.2f} (reference loss {reference:.2f}) after {updates} updates"
@@ -126,26 +127,64 @@ def _describe_progress(
             f"{errors} after {updates} updates; there is no dev loss because no dev utterance can "
             "be aligned: lower input.stack or model.time_strides"
         )
-    lowest = min(row["loss_per_character"] for row in dev)
-    if not math.isfinite(loss) or (loss > 2 * reference and loss > 1.5 * lowest):
-        return f"diverging: {summary}; {_LESS_CHANGE_ADVICE}"
+    if problem := _describe_failed_training(rows, experiment, summary, errors):
+        return problem
     escaped = escape_updates(dev)
-    if escaped is not None and last["input_dependence"] <= MIN_INPUT_DEPENDENCE:
+    if escaped is not None:
+        return f"escaped at update {escaped}: {summary}; {errors}"
+    adam = experiment is None or experiment.train.optimiser != "sgd"
+    if adam and lr_sum(rows) < MIN_LR_SUM and not _has_fallen(rows):
+        return (
+            f"not learning: learning rate {lr_sum(rows) / updates:.3g} can move a weight by at "
+            f"most {lr_sum(rows):.0e} in {updates} updates; {summary}"
+        )
+    return _describe_plateau(rows, summary, experiment, is_last_epoch=is_last_epoch)
+
+
+def _describe_failed_training(
+    rows: Sequence[Row], experiment: Experiment | None, summary: str, errors: str
+) -> str:
+    """Return how training went wrong: it diverges, learns by heart, or has lost what it learnt."""
+    dev = rows_of_split(rows, "dev")
+    if diverging := symptoms.describe_divergence(dev, experiment):
+        return f"diverging: {summary}{diverging}; {_LESS_CHANGE_ADVICE}"
+    if symptoms.transcripts_do_not_match(rows):
+        train = rows_of_split(rows, "train")[-1]["loss_per_character"]
+        return (
+            f"not learning to recognise: {summary}, train loss {train:.2f}, {errors}; the "
+            "transcripts probably do not match the audio: listen to some utterances"
+        )
+    escaped = escape_updates(dev)
+    return "" if escaped is None else _describe_lost_escape(dev, escaped, summary, errors)
+
+
+def _describe_lost_escape(dev: Sequence[Row], escaped: int, summary: str, errors: str) -> str:
+    """Return what has become of a run that escaped, if it has not learnt more since then."""
+    last = dev[-1]
+    if last["input_dependence"] <= MIN_INPUT_DEPENDENCE:
         return (
             f"fell back to the blank plateau after escaping at update {escaped}: {summary}; "
             f"{errors}; {_LESS_CHANGE_ADVICE}"
         )
-    if escaped is not None:
-        return f"escaped at update {escaped}: {summary}; {errors}"
-    if max_weight_change is not None:
+    if symptoms.has_learnt_nothing_since(dev, escaped):
         return (
-            f"not learning: learning rate {max_weight_change / updates:.3g} can move a weight by "
-            f"at most {max_weight_change:.0e} in {updates} updates; {summary}"
+            f"not learning to recognise: below the reference loss since update {escaped}, but not "
+            f"falling since then: {summary}; {errors}; the transcripts probably do not match the "
+            "audio: listen to some utterances"
         )
-    return _describe_plateau(last, summary, remedy, is_last_epoch=is_last_epoch)
+    above = last["loss_per_character"] >= last["reference_loss"]
+    if above and last["cer"] >= symptoms.MISMATCH_CER:
+        return (
+            f"rose above the reference loss again after update {escaped}: {summary}; {errors}; "
+            f"{_LESS_CHANGE_ADVICE}"
+        )
+    return ""
 
 
-def _describe_plateau(row: Row, loss_summary: str, remedy: str, *, is_last_epoch: bool) -> str:
+def _describe_plateau(
+    rows: Sequence[Row], loss_summary: str, experiment: Experiment | None, *, is_last_epoch: bool
+) -> str:
+    row = rows_of_split(rows, "dev")[-1]
     above, updates = row["loss_per_character"] - row["reference_loss"], row["updates"]
     late = updates > MAX_PLATEAU_UPDATES
     advice = "; this takes longer than usual, run make doctor to find the cause" if late else ""
@@ -154,9 +193,14 @@ def _describe_plateau(row: Row, loss_summary: str, remedy: str, *, is_last_epoch
         leaving += f"; input dependence {row['input_dependence']:.2f} nats"
         return f"ended while {leaving}; raise train.epochs" if is_last_epoch else leaving + advice
     where = "on the way to" if above > NEAR_REFERENCE_MARGIN else "on"
-    plateau = f"{where} the blank plateau: {loss_summary}"
-    if remedy:
-        return f"{'ended ' if is_last_epoch else ''}{plateau}; {remedy}"
+    plateau = f"{'ended ' if is_last_epoch else ''}{where} the blank plateau: {loss_summary}"
+    if problem := symptoms.input_problem(row, experiment):
+        return f"{plateau}; {problem}"
+    train = rows_of_split(rows, "train")
+    rate = train[-1]["learning_rate"] if train else 0.0
+    remedy = _plateau_remedy(experiment, rate)
+    if is_last_epoch or remedy.startswith(("lower", "change")):
+        return f"{plateau}; {remedy}"
     if above > NEAR_REFERENCE_MARGIN:
         return plateau + advice
     if late:
@@ -172,51 +216,16 @@ def _describe_plateau(row: Row, loss_summary: str, remedy: str, *, is_last_epoch
     )
 
 
-def _clamp_warnings(row: Row, experiment: Experiment | None, *, escaped: bool) -> Iterator[str]:
-    """Yield the layer with the largest share at each end of the clamp, where that is a problem."""
-    values: dict[str, Any] = dict(row)
-    ceiling, layer = _most_saturated_layer(values, "ceiling")
-    if ceiling >= (MAX_CEILING_SHARE_AFTER_ESCAPE if escaped else MAX_CEILING_SHARE):
-        why = "the input is not scaled"
-        if row["largest_z"] < MAX_SCALED_Z:  # so the cause is the weights
-            why = "no gradient passes there; lower train.learning_rate"
-            if not experiment or experiment.model.batch_norm == "none":
-                why += ", or set model.batch_norm"
-        yield f"clamp: {100 * ceiling:.0f} % of {layer} at the ceiling: {why}"
-    zero, layer = _most_saturated_layer(values, "zero")
-    if zero >= MAX_ZERO_SHARE:
-        yield f"clamp: {100 * zero:.0f} % of {layer} at zero: no gradient passes there"
-
-
-def _most_saturated_layer(values: dict[str, Any], end: str) -> tuple[float, str]:
-    """Return share and layer; (0, "") where there is no clamp, because its shares are NaN."""
-    shares = [(values[f"saturation_{layer}_{end}"], layer) for layer in CLAMPED_LAYERS]
-    return max((one for one in shares if one[0] > 0), default=(0.0, ""))
-
-
-def _nonfinite_warnings(train: Row) -> Iterator[str]:
-    if count := train["nonfinite_utterances"]:
-        ids = train["nonfinite_ids"].split()
-        named = ", ".join([*ids, "…"] if len(ids) < count else ids)
-        yield (
-            f"left out of the epoch: {count} of {train['utterances'] + count} training utterances "
-            f"have NaN or infinity in their input ({named})"
-        )
-
-
-def _is_falling(rows: Sequence[Row]) -> bool:
-    """Whether the dev loss is well above the reference loss, but below the first train loss."""
-    last = _rows_of_split(rows, "dev")[-1]
-    loss = last["loss_per_character"]
-    first = next(iter(_rows_of_split(rows, "train")), last)
-    near = last["reference_loss"] + NEAR_REFERENCE_MARGIN
-    return near < loss < FALLING_LOSS_RATIO * first["loss_per_character"]
+def _has_fallen(rows: Sequence[Row]) -> bool:
+    """Whether the dev loss is below that of the first epoch, each compared on its own split."""
+    dev, train = rows_of_split(rows, "dev"), rows_of_split(rows, "train")
+    if len(dev) > 1:
+        first, last = dev[0]["loss_per_character"], dev[-1]["loss_per_character"]
+        return last < FALLING_LOSS_RATIO * first
+    first_train = train[0]["loss_per_character"] if train else math.nan
+    return dev[-1]["loss_per_character"] < FIRST_EPOCH_LOSS_RATIO * first_train
 
 
 def _passes_escape_test(row: Row) -> bool:
     below = row["loss_per_character"] < row["reference_loss"] - ESCAPE_MARGIN
     return below and row["input_dependence"] > MIN_INPUT_DEPENDENCE
-
-
-def _rows_of_split(rows: Sequence[Row], split: str) -> list[Row]:
-    return [row for row in rows if row["split"] == split]

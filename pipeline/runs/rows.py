@@ -101,3 +101,7 @@ def row_from_json(values: Mapping[str, Any]) -> Row:
         for name, value in values.items()
     }
     return cast("Row", decoded)
+
+
+def rows_of_split(rows: Sequence[Row], split: str) -> list[Row]:
+    return [row for row in rows if row["split"] == split]

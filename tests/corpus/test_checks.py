@@ -1,5 +1,6 @@
 """Checks of a corpus: splits, speakers, duplicates, characters, unusual durations."""
 
+import math
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -126,3 +127,27 @@ def test_an4_has_its_published_sizes_and_no_problems(an4):
         {},
     )
     assert len(found.shared_speakers) <= 1
+
+
+def test_training_transcripts_that_are_all_the_same_are_found():
+    same = [utterance(n) for n in range(3)]
+    assert check(*same).only_transcript == "A" * 24
+    other = utterance(3, transcript="B", split="dev")
+    assert check(*same, other).only_transcript == "A" * 24
+    assert check(*same, utterance(4, transcript="B")).only_transcript is None
+    assert check(utterance(0)).only_transcript is None  # one utterance says nothing
+
+
+def test_the_length_of_audio_follows_that_of_its_transcript_unless_they_are_exchanged():
+    spoken = [utterance(n, seconds=0.5 + n % 17 / 5) for n in range(200)]
+    assert check(*spoken).length_correlation > 0.99
+    texts = [each.transcript for each in spoken]
+    random.Random(0).shuffle(texts)
+    exchanged = [replace(u, transcript=text) for u, text in zip(spoken, texts, strict=True)]
+    seconds, lengths = zip(*((u.seconds, len(u.transcript)) for u in exchanged), strict=True)
+    expected = np.corrcoef(seconds, lengths)[0, 1]
+    assert check(*exchanged).length_correlation == pytest.approx(expected)
+    assert abs(expected) < 0.2
+    alike = [utterance(n, transcript="A" * (1 + n % 5)) for n in range(200)]  # 2 s each
+    assert math.isnan(check(*alike).length_correlation)
+    assert math.isnan(check(*spoken[:50]).length_correlation)

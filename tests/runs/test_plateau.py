@@ -349,3 +349,127 @@ def test_a_loss_that_falls_is_learning_however_low_the_learning_rate(
 def test_a_run_that_ended_while_leaving_needs_more_epochs():
     assert describe_status(history(BELOW), is_last_epoch=True).endswith("; raise train.epochs")
     assert "epochs" not in describe_status(history(BELOW))
+
+
+# Dev loss, train loss, dev CER, input dependence of each epoch (53 updates) of baseline.yaml on AN4
+# with train.epochs=8, and of the same with the transcripts of each split exchanged.
+HEALTHY = [
+    (3.428, 9.584, 1.000, 0.046),
+    (2.950, 3.134, 1.000, 0.053),
+    (2.848, 2.947, 1.000, 0.181),
+    (2.440, 2.663, 0.889, 0.340),
+    (2.113, 2.276, 0.829, 0.465),
+    (1.878, 1.976, 0.719, 0.601),
+    (1.792, 1.796, 0.698, 0.640),
+]
+EXCHANGED = [
+    (3.536, 12.661, 1.0, 0.023),
+    (3.285, 3.751, 1.0, 0.025),
+    (3.396, 3.593, 1.0, 0.070),
+    (3.383, 3.636, 1.0, 0.045),
+    (3.236, 3.593, 1.0, 0.052),
+    (3.285, 3.506, 1.0, 0.066),
+    (3.244, 3.474, 1.0, 0.071),
+]
+MISMATCH = "the transcripts probably do not match the audio"
+
+
+def recorded(
+    values: list[tuple[float, float, float, float]], dev_reference: float, train_reference: float
+) -> list[Row]:
+    rows = []
+    for n, (dev, train, cer, dependence) in enumerate(values, 1):
+        train_values = {"learning_rate_sum": 0.1, "reference_loss": train_reference}
+        rows.append(row("train", 53 * n, train, dependence, **train_values))
+        rows.append(row("dev", 53 * n, dev, dependence, cer=cer, reference_loss=dev_reference))
+    return rows
+
+
+def test_exchanged_transcripts_are_named_and_no_learning_rate_is_recommended():
+    rows = recorded(EXCHANGED, 3.438, 3.535)
+    words = describe_status(rows, set_to(), is_last_epoch=True)
+    assert words.startswith("not learning to recognise: below the reference loss since update 265")
+    assert MISMATCH in words
+    assert "learning_rate" not in words
+    assert "escaped" not in words
+
+
+@pytest.mark.parametrize("epochs", range(1, len(HEALTHY) + 1))
+def test_a_healthy_run_is_never_told_that_its_transcripts_do_not_match(epochs: int):
+    rows = recorded(HEALTHY[:epochs], 3.042, 3.028)
+    assert MISMATCH not in describe_status(rows, set_to())
+
+
+@pytest.mark.parametrize(
+    ("train", "dev", "cer", "expected"),
+    [
+        (2.0, (3.3, 3.5), 0.91, True),  # learnt by heart, and dev rises
+        (2.0, (3.3, 3.2), 0.91, False),  # dev falls
+        (2.0, (3.3, 3.5), 0.40, False),  # overfitted, but it recognises
+        (2.95, (3.3, 3.5), 0.91, False),  # train has not learnt either
+    ],
+)
+def test_train_that_falls_while_dev_does_not_means_other_transcripts(train, dev, cer, expected):
+    rows = recorded([(dev[0], 3.0, cer, 0.1), (dev[1], train, cer, 0.2)], 3.02, 3.02)
+    assert (MISMATCH in describe_status(rows)) is expected
+
+
+def test_a_run_above_the_reference_loss_with_wrong_characters_has_not_escaped():
+    rows = history(ESCAPED, ESCAPED, (3.1, 0.3), cer=0.9)
+    assert describe_status(rows).startswith("rose above the reference loss again after update 53")
+
+
+def test_a_rate_that_moves_nothing_is_named_from_the_first_epoch():
+    """Dev and train are other utterances, so their losses are not compared."""
+    rows = history((16.98, 0.0), (16.97, 0.0), (16.96, 0.0), learning_rate=1e-6)
+    rows[0]["loss_per_character"] = 17.4  # train, in the first epoch
+    for epochs in (1, 2, 3):
+        assert describe_status(rows[: 2 * epochs]).startswith("not learning: learning rate 1e-06")
+
+
+def test_a_loss_that_falls_is_learning_with_few_updates():
+    rows = history((16.80, 0.0), (5.09, 0.0), (3.16, 0.0), per_epoch=13, learning_rate=6e-4)
+    assert describe_status(rows).startswith("on the blank plateau: dev loss 3.16")
+
+
+def test_a_loss_above_that_of_a_uniform_output_diverges_with_one_advice():
+    """2645 frames, stacked by 3, are 882 steps of log 38 nats for 100 characters: 32.07."""
+    sgd = set_to(train={"optimiser": "sgd", "learning_rate": 10.0}, input={"stack": 3})
+    rows = history((50.0, 0.0), frames=2645, chars=100)
+    words = describe_status(rows, sgd, is_last_epoch=True)
+    assert words.startswith("diverging: dev loss 50.00 (reference loss 3.02) after 53 updates, ")
+    assert "above the 32.07 of an output where all letters are equally probable" in words
+    assert words.endswith("; lower train.learning_rate or set train.clip")
+    assert "raise" not in words
+    assert "on the way" in describe_status(history((33.0, 0.0), frames=2645, chars=100), sgd)
+
+
+@pytest.mark.parametrize(
+    ("sections", "words"),
+    [
+        ({"model": {"clamp": 0.01}}, "change model.clamp: 0.01 (raise it)"),
+        ({"model": {"dropout": 0.95}}, "change model.dropout: 0.95 (lower it)"),
+        ({"train": {"weight_decay": 100.0}}, "change train.weight_decay: 100 (lower it)"),
+    ],
+)
+def test_settings_that_stand_out_are_named_before_the_learning_rate(sections, words):
+    for is_last_epoch in (False, True):
+        told = describe_status(history(PLATEAU), set_to(**sections), is_last_epoch=is_last_epoch)
+        assert words in told
+        assert "learning_rate" not in told
+
+
+def test_a_small_clamp_is_to_be_raised_and_not_the_learning_rate_lowered():
+    rows = history(ESCAPED, ESCAPED, saturation_fc1_ceiling=0.6)
+    told = describe_status(rows, set_to(model={"clamp": 0.01}))
+    assert told.endswith("60 % of fc1 at the ceiling: raise model.clamp, which is 0.01")
+
+
+def test_an_input_that_is_not_scaled_or_silent_is_named_on_the_plateau():
+    unscaled = describe_status(history(PLATEAU, largest_z=436.0))
+    assert "the input is not scaled: its largest |z| is 436, usual is 7" in unscaled
+    assert "nothing is wrong" not in unscaled
+    silent = describe_status(
+        history(PLATEAU, largest_z=0.0), set_to(input={"normalisation": "standardise"})
+    )
+    assert "the input hardly varies (largest |z| 0): is the audio silent?" in silent

@@ -13,7 +13,7 @@ import torch
 from pipeline.config.experiment import Experiment
 from pipeline.corpus.levels import SOUND_PROBLEMS, read_suspicious
 from pipeline.features.feature_set import FeatureSet
-from pipeline.runs.plateau import MAX_SCALED_Z
+from pipeline.runs.health.symptoms import MAX_SCALED_Z
 from pipeline.training.data.batches import SplitData
 
 SCALE_CHECK_UTTERANCES = 64

@@ -6,6 +6,8 @@ Not here: files (pipeline/runs/folder.py). No random state is stored: every draw
 """
 
 import io
+import logging
+import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -19,6 +21,8 @@ from pipeline.runs.folder import RunFolder
 from pipeline.runs.rows import Row
 from pipeline.training.loop.metrics import EpochMetrics, Evaluation
 from pipeline.training.network.output_stats import OutputStats
+
+log = logging.getLogger(__name__)
 
 STATE_VERSION = 4
 # Keys of earlier programs, and their names now.
@@ -97,6 +101,21 @@ def serialise_state(
     return archive.getvalue()
 
 
+def _read_archive(archive: bytes, device: torch.device) -> dict[str, Any] | None:
+    """Return None where torch refuses the archive, though the checksums of its files agree.
+
+    A changed bit in the directory of a zip archive has no checksum.
+    """
+    try:
+        content: dict[str, Any] = torch.load(
+            io.BytesIO(archive), map_location=device, weights_only=True
+        )
+    except (RuntimeError, pickle.UnpicklingError, LookupError, ValueError, EOFError) as error:
+        log.warning("a saved state is damaged, the one before it is used: %s", error)
+        return None
+    return content
+
+
 def load_state(
     run: RunFolder,
     network: nn.Module,
@@ -108,10 +127,10 @@ def load_state(
 
     InputError where another version of the program wrote it.
     """
-    archive = next(run.states(), None)
-    if archive is None:
+    contents = (_read_archive(archive, device) for archive in run.states())
+    content = next((each for each in contents if each is not None), None)
+    if content is None:
         return None
-    content = torch.load(io.BytesIO(archive), map_location=device, weights_only=True)
     content = _rename_former_keys(content)
     if content["version"] != STATE_VERSION:
         raise InputError(

@@ -23,7 +23,7 @@ def utterance(number: int, **changes) -> Utterance:
             "audio": f"u{number}.wav",
             "samples": 16_000 + number,
             "rate": 8000,
-            "transcript": "TWENTY LETTERS OR SO",
+            "transcript": f"TWENTY LETTERS OR {'SO'[number % 2]}O",
             "speaker": f"s{number % 10}",
             "split": {8: "dev", 9: "test"}.get(number % 10, "train"),
             **changes,
@@ -91,4 +91,23 @@ def test_only_the_first_hundred_refusals_are_listed(capsys):
     assert len(listed) == 100
     assert (
         counted == "2000 utterances refused; the first 100 are listed here, all of them in m.jsonl"
+    )
+
+
+def test_transcripts_that_are_all_one_text_are_named_before_training(corpus_lines):
+    _, note = corpus_lines(*(utterance(n, transcript="YES") for n in range(20)))
+    assert note == (
+        "tiny: all training transcripts are the same text, 'YES': nothing can be learnt from them, "
+        "and an error rate means nothing"
+    )
+
+
+def test_transcripts_of_other_utterances_are_named_before_training(corpus_lines):
+    """From short to long audio the transcripts become shorter."""
+    exchanged = [
+        utterance(n, samples=8000 + 100 * n, transcript="A" * (300 - n)) for n in range(200)
+    ]
+    assert any(
+        "hardly follows that of the transcripts (correlation -1.00, usual is 0.5 or more)" in line
+        for line in corpus_lines(*exchanged)
     )

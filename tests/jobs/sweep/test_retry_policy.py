@@ -342,3 +342,18 @@ def test_only_one_task_is_kept_for_each_later_request_and_one_for_the_report(
         (), runs, overrides, Limits(tasks=4), JobPreferences(report=report)
     )
     assert [len(array.tasks) for array in made.runs] == tasks
+
+
+def test_a_retry_that_saved_progress_does_not_count():
+    """Four kills, each after a new state was saved: the run is submitted again."""
+    attempts = [attempt("killed", states=("", f"state {n}")) for n in range(4)]
+    history = RetryHistory({RUN: attempts}, code="c", states={RUN: "state 4"})
+    found = retry_policy.decide_retry(RUN, FailedAttempt("killed"), history, SLURM)
+    assert not found.refused
+
+
+def test_retries_without_progress_count_after_earlier_ones_with_progress():
+    attempts = [attempt("killed", states=("", f"state {n}")) for n in (0, 1, 2, 2, 2)]
+    history = RetryHistory({RUN: attempts}, code="c", states={RUN: "state 2"})
+    found = retry_policy.decide_retry(RUN, FailedAttempt("killed"), history, SLURM)
+    assert found.message == "left out: killed, after 3 retries; raise retries in the profile"

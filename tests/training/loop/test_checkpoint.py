@@ -1,0 +1,48 @@
+"""A saved state that torch refuses, though its checksums agree, falls back to the one before."""
+
+import io
+import zipfile
+from dataclasses import replace
+
+import torch
+from torch import nn
+from torch.amp.grad_scaler import GradScaler
+
+from pipeline.runs.folder import RunFolder
+from pipeline.training.loop.checkpoint import TrainingState, load_state, serialise_state
+
+CLASSES = 3
+
+
+def test_a_changed_bit_in_the_directory_of_the_archive_falls_back_to_the_state_before(tmp_path):
+    run = RunFolder(tmp_path)
+    network = nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(network.parameters())
+    scaler = GradScaler("cpu", enabled=False)
+    first = TrainingState.initial(CLASSES)
+    for state in (first, replace(first, epoch=2)):
+        run.commit([], serialise_state(state, network, optimizer, scaler))
+    whole = run.state_file.read_bytes()
+    refused = 0
+    for place in range(8 * directory_start(whole), 8 * len(whole), 7):
+        changed = bytearray(whole)
+        changed[place // 8] ^= 1 << place % 8
+        run.state_file.write_bytes(bytes(changed))
+        if len(list(run.states())) == 2 and not is_readable(bytes(changed)):
+            refused += 1
+            loaded = load_state(run, network, optimizer, scaler, torch.device("cpu"))
+            assert loaded
+            assert loaded.epoch == 1
+    assert refused  # otherwise the test has tested nothing
+
+
+def directory_start(archive: bytes) -> int:
+    return zipfile.ZipFile(io.BytesIO(archive)).start_dir
+
+
+def is_readable(archive: bytes) -> bool:
+    try:
+        torch.load(io.BytesIO(archive), weights_only=True)
+    except Exception:
+        return False
+    return True
