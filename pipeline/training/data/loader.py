@@ -120,7 +120,7 @@ def prefetch(
     make: Callable[[InputT], OutputT], items: Sequence[InputT]
 ) -> Generator[OutputT, None, None]:
     """Yield what `make` returns for each item; a thread makes the next one meanwhile."""
-    with ThreadPoolExecutor(1, "feed") as background:
+    with ThreadPoolExecutor(1, "loader") as background:
         coming = [background.submit(make, one) for one in items[:1]]
         for one in items[1:]:
             made = coming.pop().result()

@@ -26,7 +26,7 @@ def finished_project(tmp_path_factory: pytest.TempPathFactory) -> TinyProject:
 
 @pytest.fixture
 def project(finished_project: TinyProject, tmp_path: Path) -> TinyProject:
-    """The same corpus, and a work folder to spoil."""
+    """The same corpus, and a work folder that a test may damage."""
     work = Path(shutil.copytree(finished_project.work, tmp_path / "work"))
     return replace(finished_project, work=work)
 
@@ -123,7 +123,7 @@ def test_a_shard_of_another_engine_is_named_and_computed_again(tmp_path, monkeyp
     assert main(verify) == 0
 
 
-def test_verify_finds_the_sets_of_a_corpus_that_only_a_run_has_wanted(project, run_verb):
+def test_verify_finds_the_sets_of_a_corpus_that_were_computed_for_runs(project, run_verb):
     (sweep,) = project.work.glob("sweeps/features-tiny_mel_bins-20_*")
     sweep.rename(sweep.with_name("another"))
     shard_of(project, "mel").unlink()
@@ -200,7 +200,7 @@ def test_inspect_refuses_what_it_cannot_show(project, run_verb, words, complaint
     assert "bins" not in printed  # nothing is shown before it
 
 
-def test_inspect_wants_one_feature_set(run_verb):
+def test_inspect_takes_one_feature_set(run_verb):
     code, printed = run_verb("inspect", "tiny")
     assert code == 2
     assert "has 3 feature sets: " in printed

@@ -1,4 +1,4 @@
-"""The program: help for each verb, bad input in one line and code 2, light on a login node."""
+"""The program: help for each verb, bad input in one line, few imports on a login node."""
 
 import itertools
 import subprocess
@@ -128,7 +128,7 @@ def test_an_unknown_verb_is_refused_with_the_verbs_that_a_person_types(capsys, w
     assert "task" not in errors
 
 
-def test_a_missing_sweep_file_is_refused_with_the_likely_one(capsys, tmp_path):
+def test_a_missing_sweep_file_is_refused_with_a_similar_name(capsys, tmp_path):
     (tmp_path / "spectrum.yaml").write_text("base: x.yaml\n")
     line = refused(capsys, "sweep", tmp_path / "spectum.yaml", "--work", tmp_path)
     assert "spectum.yaml: no such file; did you mean" in line
@@ -152,7 +152,7 @@ def test_an_unknown_key_is_refused_with_the_likely_spelling(capsys, tmp_path):
         ("cluster-check kuacc", "cluster/kuacc.yaml"),
     ],
 )
-def test_a_bare_name_is_answered_with_the_file_of_that_name(capsys, monkeypatch, words, meant):
+def test_a_bare_name_is_refused_with_the_file_of_that_name(capsys, monkeypatch, words, meant):
     monkeypatch.chdir(REPOSITORY)
     assert f": no such file; did you mean {Path(meant)}?" in refused(capsys, *words.split())
 
@@ -172,14 +172,16 @@ FILES = {
 
 
 @pytest.mark.parametrize(("verb", "other"), list(itertools.permutations(FILES, 2)))
-def test_a_file_of_another_kind_is_told_and_what_takes_it(capsys, tmp_path, verb, other):
+def test_a_file_of_another_kind_is_refused_with_the_command_that_takes_it(
+    capsys, tmp_path, verb, other
+):
     file, said, taker = FILES[other]
     line = refused(capsys, *verb.split(), REPOSITORY / file, "--work", tmp_path)
     own = FILES[verb][1].removeprefix("is ")
     assert line == f"blankslate: {REPOSITORY / file}: {said}, not {own}; use it with {taker}\n"
 
 
-def test_a_change_that_is_no_change_is_refused(capsys, tmp_path):
+def test_a_word_of_set_without_an_equals_sign_is_refused(capsys, tmp_path):
     line = refused(capsys, "train", tmp_path / "e.yaml", "--set", "epochs", "--work", tmp_path)
     assert "'epochs' is not of the form key=value" in line
 
@@ -264,7 +266,7 @@ def test_a_verb_has_no_option_that_it_does_not_read(verb, capsys):
     ] not in capsys.readouterr().out
 
 
-def test_a_sweep_that_nobody_ever_typed_cannot_be_cancelled(tmp_path, capsys):
+def test_an_unknown_sweep_cannot_be_cancelled(tmp_path, capsys):
     (tmp_path / "sweeps" / "known").mkdir(parents=True)
     (tmp_path / "sweeps" / "known" / "sweep.json").write_text("{}")
     assert parser.main(["cancel", "unknown", "--work", str(tmp_path)]) == BAD_INPUT
@@ -288,7 +290,7 @@ def test_a_verb_takes_its_options(words, option, value):
     assert getattr(parser.build_parser().parse_args(words.split()), option) is value
 
 
-def test_the_words_of_the_shell_are_used_and_only_then_the_process_ends_with_the_verb(
+def test_without_arguments_the_words_of_the_shell_are_parsed_and_memory_is_frozen(
     monkeypatch, capsys, runs
 ):
     frozen: list[str] = []

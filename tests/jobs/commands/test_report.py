@@ -12,7 +12,7 @@ from tests.jobs.conftest import TinyProject
 
 @pytest.fixture
 def project(make_project: Callable[..., TinyProject]) -> TinyProject:
-    """A file that is no sound, which its reader refuses; and one that cannot be decoded."""
+    """A file that is not audio, which its reader refuses; and one that cannot be decoded."""
     made = make_project("csv")
     flac = made.corpus / "u12.flac"
     soundfile.write(flac, np.random.default_rng(0).uniform(-0.5, 0.5, 32_000), 16_000)

@@ -49,7 +49,7 @@ def test_a_features_task_that_failed_names_a_remedy_that_needs_no_run(
     assert "RUN=" not in line
 
 
-def test_runs_without_features_are_not_started_and_a_silent_death_is_explained(
+def test_runs_without_features_are_not_started_and_a_process_that_died_gets_a_cause(
     make_project, monkeypatch, capsys
 ):
     project = make_project()

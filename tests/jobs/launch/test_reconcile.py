@@ -28,7 +28,7 @@ from pipeline.runs.folder import Failure, Heartbeat
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 LOCAL = REPOSITORY / "cluster" / "local.yaml"
-SECONDS = 60.0  # for what takes a few
+SECONDS = 60.0  # limit of each wait, which usually takes a few
 
 Typed = Callable[..., tuple[int, str, str]]
 
@@ -180,7 +180,9 @@ def test_an_experiment_trains_in_the_foreground_and_says_when_interrupted_how_it
     assert printed.count("    reference   ") == printed.count("    hypothesis  ") == 2  # all of dev
 
 
-def test_what_two_processes_refuse_alike_is_told_once_and_no_run_is_shown(make_project, tmp_path):
+def test_the_same_refusal_by_two_processes_is_printed_once_and_without_a_run(
+    make_project, tmp_path
+):
     bench, profile = make_project("csv"), tmp_path / "two.yaml"
     profile.write_text("scheduler: local\nslots: 2\n")
     quiet = np.random.default_rng(0).normal(scale=1e-6, size=50 * 16_000)  # two shards
@@ -214,9 +216,7 @@ def test_features_that_are_there_are_not_computed_again_and_a_damaged_shard_is(
     )
 
 
-def test_copies_at_other_speeds_are_trained_on_and_counted_where_frames_are(
-    make_project, run_in_process: Typed
-):
+def test_copies_at_other_speeds_are_trained_on_and_counted(make_project, run_in_process: Typed):
     bench = make_project("csv", epochs=1)
     words = ["--work", bench.work, "--cluster", LOCAL]
     seen = {}
@@ -382,7 +382,7 @@ def test_an_unreachable_scheduler_is_refused_in_one_line(make_project, capsys, f
     assert not bench.sweep_folder.path.exists()
 
 
-def test_what_sbatch_refuses_is_quoted_and_what_it_took_is_in_the_ledger(
+def test_what_sbatch_refuses_is_quoted_and_what_it_accepted_is_in_the_ledger(
     make_project, capsys, fake_slurm
 ):
     bench = make_project("an4")
@@ -435,7 +435,7 @@ def test_a_cut_file_and_an_empty_transcript_are_refused_and_the_good_ones_kept(
     assert len(list(bench.work.glob("features/*/shard-*.h5"))) == 2
 
 
-def test_a_sweep_of_a_cluster_goes_on_where_there_is_no_scheduler(
+def test_a_sweep_begun_on_a_cluster_continues_on_a_machine_without_slurm(
     make_project, run_in_process: Typed, monkeypatch
 ):
     bench = make_project(epochs=1)
@@ -494,7 +494,7 @@ def test_two_sweeps_typed_at_once_train_a_run_that_they_share_once(
         assert log.count("; test CER ") == 1
 
 
-def test_a_run_that_failed_in_the_code_is_left_out_until_the_code_is_another(
+def test_a_run_that_failed_in_the_code_is_left_out_until_the_code_has_changed(
     make_project, run_in_process: Typed
 ):
     bench = make_project()

@@ -78,7 +78,9 @@ def by_torchaudio(
 
 
 @pytest.mark.parametrize("epoch", range(1, 30))
-def test_masks_are_torchaudios_over_the_valid_frames(epoch: int, monkeypatch: pytest.MonkeyPatch):
+def test_masks_equal_those_of_torchaudio_on_valid_frames(
+    epoch: int, monkeypatch: pytest.MonkeyPatch
+):
     zero = masked(SETTINGS, epoch)
     u_UM2 = np.random.default_rng([SETTINGS.seed, epoch, 1]).random((3, 3, 2))
     for b, length in enumerate(LENGTHS.tolist()):
@@ -100,7 +102,7 @@ def test_masks_are_zero_and_nothing_else_changes():
         assert torch.equal(ours[b], by_hand)
 
 
-def test_neither_neighbours_nor_padding_move_a_mask():
+def test_a_mask_depends_neither_on_other_utterances_nor_on_padding():
     found = draw_masks(SETTINGS, 3, LENGTHS, BINS)
     together = apply_masks(ones(98), found, STACK)
     for b in range(3):
@@ -143,7 +145,7 @@ def frame_index(stack: int = 3, epoch: int = 1, **settings: object) -> FrameInde
     return draw_frame_index(TrainSettings(**settings), epoch, stack, STORED, everything)
 
 
-def test_no_shift_and_no_tempo_show_every_frame_once():
+def test_without_shift_and_tempo_every_frame_comes_once():
     plain = frame_index()
     assert not plain.first_frame.any()
     assert (plain.tempo_factor == 1).all()
@@ -168,7 +170,7 @@ def test_a_tempo_makes_an_utterance_longer_or_shorter_by_at_most_its_share():
     assert (beyond >= STORED).all()
 
 
-def test_an_utterance_that_would_no_longer_fit_is_shown_as_it_is():
+def test_an_utterance_that_could_no_longer_be_aligned_stays_as_it_is():
     def even(frames: np.ndarray) -> np.ndarray:
         return frames % 2 == 0
 

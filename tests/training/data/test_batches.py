@@ -1,4 +1,4 @@
-"""Orders that hold everyone once and derive from (seed, epoch); frames normalised and joined."""
+"""Orders with each utterance once, by seed and epoch; batches of stacked and padded frames."""
 
 import math
 
@@ -39,7 +39,7 @@ def stored(features: FeatureSet, split: str = "train") -> list[np.ndarray]:
     batch=st.integers(1, 20),
     epoch=st.integers(1, 3),
 )
-def test_every_order_holds_everyone_once(lengths: list[int], kind: str, batch: int, epoch: int):
+def test_every_order_has_each_utterance_once(lengths: list[int], kind: str, batch: int, epoch: int):
     plan = order_batches(np.array(lengths), TrainSettings(order=kind, batch=batch), epoch)
     assert sorted(np.concatenate(plan)) == list(range(len(lengths)))
     assert len(plan) == -(-len(lengths) // batch)
@@ -53,7 +53,7 @@ def test_every_order_holds_everyone_once(lengths: list[int], kind: str, batch: i
     most=st.integers(900, 4000),
     stack=st.integers(1, 3),
 )
-def test_batches_by_frames_hold_everyone_once_and_no_more_frames_than_allowed(
+def test_batches_by_frames_have_each_utterance_once_and_no_more_frames_than_allowed(
     lengths: list[int], kind: str, batch: int, most: int, stack: int
 ):
     joined = np.array(lengths)
@@ -82,7 +82,7 @@ def test_bucketed_batches_by_frames_waste_as_little_as_those_by_count():
 
 
 @pytest.mark.parametrize("kind", ["random", "bucketed"])
-def test_an_order_derives_from_seed_and_epoch_only(kind: str):
+def test_an_order_depends_on_seed_and_epoch_only(kind: str):
     plans = {}
     for seed in (0, 1):
         for epoch in (1, 2):
@@ -122,7 +122,7 @@ def test_sortagrad_sorts_its_first_epochs_only():
         assert (longest == sorted(longest)) == ascends
 
 
-def test_reversed_descends_but_for_the_epochs_of_sortagrad():
+def test_reversed_order_is_descending_except_in_the_epochs_of_sortagrad():
     settings = TrainSettings(order="reversed", sortagrad_epochs=1)
     ascending, descending = (np.concatenate(order_batches(LENGTHS, settings, e)) for e in (1, 2))
     assert (np.diff(LENGTHS[ascending]) >= 0).all()
@@ -175,7 +175,7 @@ def test_a_batch_is_its_utterances_joined_and_padded_with_zeros(features: Featur
     assert batch.target_lengths.tolist() == [len(y) for y in labels]
 
 
-def test_a_batch_shows_the_frames_that_its_timing_says(features: FeatureSet):
+def test_a_batch_has_the_frames_of_its_frame_index(features: FeatureSet):
     split = gathered(features, normalisation="none", stack=2)
     first, pace = np.full(14, 1), np.linspace(0.7, 1.5, 14)
     timing = FrameIndex.of(first, pace, split.frame_counts)
@@ -200,7 +200,7 @@ def test_a_batch_owns_its_frames(features: FeatureSet):
     assert split.make_batch(np.array([1])).frames.any()
 
 
-def test_chosen_utterances_keep_their_frames(features: FeatureSet):
+def test_selected_utterances_keep_their_frames(features: FeatureSet):
     split = gathered(features)
     few = split.take([5, 2])
     assert [u.id for u in few.utterances] == [split.utterances[p].id for p in (5, 2)]

@@ -1,4 +1,4 @@
-"""Frames normalised as their setting says, and the same bits wherever they lie."""
+"""Frames are normalised as the setting says, with the same bits in memory and in shards."""
 
 from typing import Any
 
@@ -50,7 +50,7 @@ def test_mapped_frames_are_the_resident_ones_bit_for_bit(
             assert torch.equal(one.lengths, other.lengths)
 
 
-def test_chosen_utterances_are_the_same_wherever_they_lie(features: FeatureSet):
+def test_selected_utterances_are_the_same_in_memory_and_in_shards(features: FeatureSet):
     there = mapped(features).take([5, 2])
     here = gathered(features).take([5, 2])
     places = np.array([1, 0])
@@ -104,14 +104,14 @@ def test_whitened_training_frames_have_the_identity_as_covariance(features: Feat
     assert np.trace(np.cov(damped.T)) < 5
 
 
-def test_dev_is_normalised_by_the_statistics_of_train(features: FeatureSet):
+def test_dev_is_normalised_with_the_statistics_of_train(features: FeatureSet):
     train = np.concatenate(stored(features))
     x = frames_of(gathered(features, "dev", normalisation="standardise"))
     expected = (np.concatenate(stored(features, "dev")) - train.mean(0)) / train.std(0)
     np.testing.assert_allclose(x, expected, atol=1e-4)
 
 
-def test_utterance_normalisation_looks_at_one_utterance(features: FeatureSet):
+def test_utterance_normalisation_uses_one_utterance(features: FeatureSet):
     split = gathered(features, normalisation="utterance")
     own = stored(features)[4]
     frames = split.make_batch(np.array([4])).frames[0]

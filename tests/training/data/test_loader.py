@@ -1,4 +1,4 @@
-"""Batches come in order, the same from whoever makes them; workers outlive epochs and signals."""
+"""Batches come in order, the same for any number of workers; workers stay for all epochs."""
 
 import json
 import os
@@ -56,16 +56,19 @@ def assert_same(found: list[Batch], expected: list[Batch]) -> None:
 @pytest.mark.parametrize(
     ("workers", "start"), [(0, None), (1, "fork"), (2, "fork"), (2, "spawn")], ids=str
 )
-def test_whoever_makes_the_batches_makes_the_same_ones(
+def test_batches_are_the_same_for_any_number_of_workers(
     features: FeatureSet, workers: int, start: str | None
 ):
     split = split_of(features)
     resident = split.to_resident(CPU)
-    feed = BatchLoader(split, CPU, workers, start)
-    with feed.supervise_workers():
+    loader = BatchLoader(split, CPU, workers, start)
+    with loader.supervise_workers():
         for epoch in (1, 2, 3):
-            asked = plan(split, epoch)
-            assert_same(list(feed.batches(asked)), list(BatchLoader(resident, CPU).batches(asked)))
+            epoch_plan = plan(split, epoch)
+            assert_same(
+                list(loader.batches(epoch_plan)),
+                list(BatchLoader(resident, CPU).batches(epoch_plan)),
+            )
 
 
 def children() -> set[int]:
@@ -77,78 +80,78 @@ def children() -> set[int]:
 def loader_with_workers(
     features: FeatureSet,
 ) -> Iterator[tuple[BatchLoader, list[Selection], set[int]]]:
-    """A feed, what it is asked for, and its two workers."""
+    """Return a loader, the plan of an epoch, and its two workers."""
     split, before = split_of(features), children()
-    feed = BatchLoader(split, CPU, 2, "fork")
-    with feed.supervise_workers():
-        list(feed.batches(plan(split, 1)))
-        # The tracker of multiprocessing's resources is a child too, and none of the feed's.
+    loader = BatchLoader(split, CPU, 2, "fork")
+    with loader.supervise_workers():
+        list(loader.batches(plan(split, 1)))
+        # The tracker of multiprocessing's resources is a child too, and none of the loader's.
         workers = {pid for pid in children() - before if b"resource_tracker" not in cmdline(pid)}
         assert len(workers) == 2
-        yield feed, plan(split, 2), workers
+        yield loader, plan(split, 2), workers
 
 
 def cmdline(pid: int) -> bytes:
     return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
-# From Python 3.12 on a fork beside threads warns; ours hold no lock that a worker wants.
+# From Python 3.12 on, a fork beside threads warns; our threads hold no lock that a worker needs.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="/proc and signals")
 
 
 @linux
-def test_workers_live_from_epoch_to_epoch_and_end_with_the_feed(
+def test_workers_stay_from_epoch_to_epoch_and_end_with_the_loader(
     features: FeatureSet, loader_with_workers: tuple[BatchLoader, list[Selection], set[int]]
 ):
-    feed, asked, workers = loader_with_workers
-    list(feed.batches(asked))
+    loader, epoch_plan, workers = loader_with_workers
+    list(loader.batches(epoch_plan))
     assert workers <= children()
-    with feed.supervise_workers():
+    with loader.supervise_workers():
         pass
     assert not workers & children()
 
 
 @linux
-def test_workers_do_not_hear_what_stops_the_run(
+def test_workers_ignore_the_signals_that_stop_the_run(
     loader_with_workers: tuple[BatchLoader, list[Selection], set[int]],
 ):
-    feed, asked, workers = loader_with_workers
+    loader, epoch_plan, workers = loader_with_workers
     for number in BLOCKED_SIGNALS:
         for pid in workers:
             os.kill(pid, number)
     time.sleep(0.1)
-    assert len(list(feed.batches(asked))) == len(asked)
+    assert len(list(loader.batches(epoch_plan))) == len(epoch_plan)
     assert workers <= children()
 
 
 @linux
-def test_a_worker_that_was_killed_is_told_in_one_line(features: FeatureSet):
+def test_a_worker_that_was_killed_is_reported_in_one_line(features: FeatureSet):
     split = split_of(features)
-    feed, before = BatchLoader(split, CPU, 2, "fork"), children()
+    loader, before = BatchLoader(split, CPU, 2, "fork"), children()
     message = r"^a loader worker died \(DataLoader worker .*\); .* workers: 0$"
-    with pytest.raises(WorkerDiedError, match=message), feed.supervise_workers():
-        list(feed.batches(plan(split, 1)))
+    with pytest.raises(WorkerDiedError, match=message), loader.supervise_workers():
+        list(loader.batches(plan(split, 1)))
         for pid in children() - before:
             os.kill(pid, signal.SIGKILL)
         for _ in range(50):
-            list(feed.batches(plan(split, 2)))
+            list(loader.batches(plan(split, 2)))
             time.sleep(0.1)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_left_early_a_feed_is_ready_for_the_next_plan(features: FeatureSet, workers: int):
+def test_a_loader_that_was_left_early_takes_the_next_plan(features: FeatureSet, workers: int):
     split = split_of(features)
-    feed = BatchLoader(split, CPU, workers)
-    with feed.supervise_workers():
+    loader = BatchLoader(split, CPU, workers)
+    with loader.supervise_workers():
         for _ in range(3):
-            with closing(feed.batches(plan(split, 1))) as coming:
+            with closing(loader.batches(plan(split, 1))) as coming:
                 next(coming)
         assert_same(
-            list(feed.batches(plan(split, 2))),
+            list(loader.batches(plan(split, 2))),
             list(BatchLoader(split, CPU).batches(plan(split, 2))),
         )
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("feed")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("loader")]
 
 
 def test_the_next_batch_is_made_while_the_last_is_used():
@@ -168,7 +171,7 @@ def test_the_next_batch_is_made_while_the_last_is_used():
     assert list(coming) == [1, 2]
 
 
-def test_an_error_in_making_comes_to_whoever_asks():
+def test_an_error_in_making_a_batch_is_raised_where_batches_are_read():
     with pytest.raises(ZeroDivisionError):
         list(prefetch(lambda number: 1 // number, [1, 0, 1]))
     assert list(prefetch(str, [])) == []
@@ -191,11 +194,13 @@ def child(folder: Path, workers: int, epochs: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (MOST_FILES, MOST_FILES))
     features = FeatureSet.open(folder)
     split = SplitData.from_shards(features, "train", InputSettings(), ALPHABETS["english-38"])
-    feed, settings = BatchLoader(split, CPU, workers), TrainSettings(batch=32)
-    with feed.supervise_workers():
+    loader, settings = BatchLoader(split, CPU, workers), TrainSettings(batch=32)
+    with loader.supervise_workers():
         for epoch in range(1, epochs + 1):
-            asked = plan_epoch(split, settings, epoch, lambda frames: np.ones(len(frames), bool))
-            assert sum(len(batch.indices) for batch in feed.batches(asked)) == THOUSAND
+            epoch_plan = plan_epoch(
+                split, settings, epoch, lambda frames: np.ones(len(frames), bool)
+            )
+            assert sum(len(batch.indices) for batch in loader.batches(epoch_plan)) == THOUSAND
             if epoch in {2, epochs}:
                 own = {pid for pid in children() if b"resource_tracker" not in cmdline(pid)}
                 print(json.dumps([held(pid) for pid in (os.getpid(), *sorted(own))]))

@@ -87,7 +87,7 @@ def test_a_profile_that_asks_for_no_gpu_needs_none(folder):
         )
 
 
-def test_the_partition_of_features_is_examined_by_what_features_ask_for(folder):
+def test_the_partition_of_features_is_checked_against_what_features_request(folder):
     assert wrong(checks.check_feature_node(answer(folder, cpus=2, gpus=[]), PROFILE, folder)) == []
     found = wrong(checks.check_feature_node(answer(folder, cpus=1), PROFILE, folder))
     assert found == ["features: 1 CPU available, 2 requested"]
@@ -105,7 +105,7 @@ def test_the_partition_of_features_is_examined_by_what_features_ask_for(folder):
         (-90, -40, "its clock is 40 s ahead of this one"),
     ],
 )
-def test_a_clock_is_wrong_by_what_no_delay_explains(before, after, said):
+def test_a_clock_is_wrong_by_the_part_that_no_delay_explains(before, after, said):
     found = checks.check_clock(NOW, NOW + before, NOW + after)
     assert (found.text, found.ok) == (said, "within" in said)
 

@@ -28,7 +28,7 @@ def test_what_cannot_be_checked_is_wrong_too(make_project, capfd):
     assert "WRONG   the corpus has no dev utterances; choose" in capfd.readouterr().out
 
 
-def test_a_refused_utterance_is_wrong_and_the_rest_is_examined(
+def test_a_refused_utterance_is_wrong_and_the_rest_is_checked(
     make_project, capfd, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(preflight, "OVERFIT_TIMEOUT_S", 0.1)

@@ -8,7 +8,7 @@ from jobs.profile import FeatureJobs, SlurmProfile
 PROFILE = SlurmProfile(scheduler="slurm", features=FeatureJobs(partition="cpu"))
 
 
-def test_limits_that_leave_no_room_or_are_passed_are_wrong(fake_slurm):
+def test_limits_that_leave_no_room_or_are_exceeded_are_wrong(fake_slurm):
     fake_slurm("squeue")
     fake_slurm("scontrol", "PartitionName=main Default=YES MaxTime=00:30:00\n")
     fake_slurm("sacctmgr")
@@ -23,7 +23,7 @@ def test_limits_that_leave_no_room_or_are_passed_are_wrong(fake_slurm):
     )
 
 
-def test_a_job_of_the_check_takes_no_room_in_its_findings(fake_slurm):
+def test_jobs_of_the_check_do_not_count_towards_the_limits(fake_slurm):
     fake_slurm("squeue", "12|RUNNING|None|main|lab|normal|N/A|\n")
     lone = PROFILE.model_copy(update={"max_submit": 1, "max_minutes": 120, "max_running": 1})
     lone = lone.model_copy(update={"max_array_size": 8})
