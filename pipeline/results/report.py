@@ -26,6 +26,7 @@ from pipeline.results.figures.figure_specs import FIGURE_SPECS
 from pipeline.results.figures.learning_curves import Curve, draw_figure
 from pipeline.results.figures.posteriors import describe_output, draw_output
 from pipeline.results.figures.svg_embed import embed_svg
+from pipeline.results.page.effects_section import measure_effects
 from pipeline.results.page.render import render_page
 from pipeline.results.page.views import RunView, count_states, list_views, parse_header
 from pipeline.results.summary import provenance, run_summary
@@ -68,7 +69,9 @@ def write_report_folder(
     run_summaries = [run_summary.read_run(run, now) for run in runs]
     comparison = compare_runs(run_summaries)
     errors = analyse_errors(comparison)
-    origin = Origin(name, commands, refused, errors.tables if errors else {}, excel)
+    effects = measure_effects(comparison, run_summaries)
+    more = {**(errors.tables if errors else {}), **effects.tables}
+    origin = Origin(name, commands, refused, more, excel)
     summary = write_tables(folder, run_summaries, comparison, origin)
     sentences = answer.sentences(comparison, *commands[:1])
     views = list_views(run_summaries, summary)
@@ -84,6 +87,7 @@ def write_report_folder(
         "remedies": remedies,
         "refused": refused,
         "plateau": plateau,
+        "effects": effects.draw(folder / "figures"),
         **_page_context(views, comparison),
     }
     page = folder / "report.html"

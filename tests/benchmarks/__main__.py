@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.benchmarks import features, padding, reading, storage, training
+from tests.benchmarks import chance, features, padding, reading, storage, training
 from tests.benchmarks.corpora import BenchmarkCorpora
 from tests.benchmarks.measure import (
     PEER_MODULES,
@@ -44,9 +44,14 @@ GROUP_MAKERS: dict[str, MakeGroups] = {
     "padding": lambda corpora, everything: padding.padding_groups(corpora),
 }
 
+# Counts, no times: they need neither AN4 nor other tools, and are made only where they are named.
+SIMULATIONS: dict[str, Callable[[Console], object]] = {"statistics": chance.measure_chance}
+
 
 def main() -> int:
     options = parse_arguments()
+    if options.groups and set(options.groups) <= set(SIMULATIONS):
+        return simulate(options)
     an4 = Path(os.environ.get("AN4", REPOSITORY / "../shared/an4"))
     if not (an4 / "etc").is_dir():
         print(f"bench: AN4 is not at {an4}; set AN4 to its folder", file=sys.stderr)
@@ -63,6 +68,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="blankslate-bench-") as folder:
         corpora = BenchmarkCorpora(an4, Path(folder), options.thin)
         for name in options.groups or GROUP_MAKERS:
+            if name in SIMULATIONS:
+                found[name] = SIMULATIONS[name](console)
+                continue
             found[name] = {}
             for group in GROUP_MAKERS[name](corpora, options.all):
                 rounds, failed = measure_group(group, options.rounds, missing)
@@ -75,10 +83,21 @@ def main() -> int:
     return 0
 
 
+def simulate(options: argparse.Namespace) -> int:
+    console, started = Console(width=CONSOLE_WIDTH), time.monotonic()
+    found = describe_machine(1) | {name: SIMULATIONS[name](console) for name in options.groups}
+    write_results(options.out, found)
+    console.print(f"{time.monotonic() - started:.0f} s; the shares are in {options.out}")
+    return 0
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m tests.benchmarks", description=__doc__)
     parser.add_argument(
-        "groups", nargs="*", metavar="GROUP", help=f"{', '.join(GROUP_MAKERS)}; default: all"
+        "groups",
+        nargs="*",
+        metavar="GROUP",
+        help=f"{', '.join(GROUP_MAKERS)}; default: all of these; {', '.join(SIMULATIONS)}",
     )
     parser.add_argument(
         "--rounds", type=int, default=3, help="rounds of each case; the medians are shown"
@@ -93,8 +112,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=REPOSITORY / "bench.json")
     options = parser.parse_args()
     for name in options.groups:
-        if name not in GROUP_MAKERS:
-            parser.error(f"there is no group {name}; groups: {', '.join(GROUP_MAKERS)}")
+        if name not in (*GROUP_MAKERS, *SIMULATIONS):
+            names = ", ".join((*GROUP_MAKERS, *SIMULATIONS))
+            parser.error(f"there is no group {name}; groups: {names}")
     return options
 
 

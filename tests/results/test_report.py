@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -73,9 +74,9 @@ def test_a_report_is_a_page_its_tables_and_the_figures(folder: Path):
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     figures = {f"figures/{spec.name}.svg" for spec in FIGURE_SPECS}
     texts = {f"{table}.{kind}" for table in ("summary", "arms") for kind in ("md", "tex")}
-    tables = ("results", "summary", "arms", *(f"errors_{name}" for name in ERROR_TABLES))
+    tables = ("results", "summary", "arms", "escape", *(f"errors_{name}" for name in ERROR_TABLES))
     data = {f"{table}.{kind}" for table in tables for kind in DATA_FILES}
-    assert names == {"report.html", "columns.md", *texts, *data, *figures}
+    assert names == {"report.html", "columns.md", *texts, *data, *figures, "figures/escape.svg"}
 
 
 def test_the_page_opens_with_the_question_and_the_expectation(page: Page):
@@ -318,3 +319,30 @@ def test_a_report_without_refusals_does_not_mention_any(tmp_path: Path):
     (tmp_path / "refused.csv").write_text("from an earlier report")
     assert "refused" not in make_page([], tmp_path).source.lower()
     assert not (tmp_path / "refused.csv").exists()
+
+
+def test_the_effects_of_a_grid_and_the_escapes_are_a_section_with_tables(tmp_path: Path):
+    grid = [(spectrum, stack) for spectrum in ("mel", "power") for stack in (1, 2)]
+    runs = [
+        make_run(
+            tmp_path / f"{spectrum}-{stack}-{seed}",
+            f"{spectrum}, stack {stack}, seed {seed}",
+            {"features.spectrum": spectrum, "input.stack": stack, "train.seed": seed},
+            replace(SHORT, final_dev_cer=0.04 * stack, seed=seed),
+        )
+        for spectrum, stack in grid
+        for seed in range(2)
+    ]
+    folder = tmp_path / "report"
+    page = make_page(runs, folder)
+    section = page.text.split("Effects of the settings")[1].split("Learning curves")[0]
+    for expected in ("features.spectrum", "Interactions of two settings", "power × 2", "log-rank"):
+        assert expected in section
+    table = pd.read_csv(folder / "effects.csv")
+    stack = table[(table.settings == "input.stack") & (table["values"] == "2")].effect.item()
+    assert 0.01 < stack < 0.1
+    assert {"escape.csv", "variance.csv"} <= {path.name for path in folder.iterdir()}
+    assert {"effects.svg", "escape.svg"} <= {path.name for path in (folder / "figures").iterdir()}
+    make_page(runs[:2], folder)  # one arm: what an earlier report wrote is gone
+    assert not (folder / "effects.csv").exists()
+    assert not (folder / "figures/effects.svg").exists()

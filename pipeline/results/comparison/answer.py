@@ -70,7 +70,7 @@ def _describe_best(comparison: SweepComparison, best: Arm) -> str:
     if beaten := _list_differences(comparison, sign=1):
         parts.append(f"better than {beaten}")
     if comparison.inference and comparison.inference.can_decide and comparison.not_told_apart:
-        names = [arm.name for arm in comparison.not_told_apart]
+        names = [_quote(arm.name) for arm in comparison.not_told_apart]
         parts.append(f"cannot be told apart from it: {_join_names(names)}")
     return "; ".join(parts) + "."
 
@@ -89,7 +89,7 @@ def _list_differences(comparison: SweepComparison, sign: int) -> str:
     for arm, (low, high), difference in shown:
         size = f"{_points(difference)} ({interval}{_range(low, high)})"
         fewer = _describe_reduction(comparison, arm) if sign > 0 else ""
-        texts.append(f"{arm.name} by {size}{fewer}")
+        texts.append(f"{_quote(arm.name)} by {size}{fewer}")
         interval = ""
     return _join_names(texts)
 
@@ -130,8 +130,9 @@ def _describe_words(comparison: SweepComparison, best: Arm) -> str:
     interval = f" (95 % interval {_range(low, high)})" if math.isfinite(low) else ""
     rate = f"Its test WER is {_percent(best.mean_test_wer)}{interval}"
     others = [arm for arm in comparison.arms if arm is not best]
-    by_words = {arm.name: comparison.word_difference(arm) for arm in others}
-    if all(_verdict(comparison.difference(arm)) == _verdict(by_words[arm.name]) for arm in others):
+    by_words = {_quote(arm.name): comparison.word_difference(arm) for arm in others}
+    by_characters = [_verdict(comparison.difference(arm)) for arm in others]
+    if by_characters == [_verdict(each) for each in by_words.values()]:
         return f"{rate}; by WER the verdict is the same."
     found = {
         verdict: [name for name, each in by_words.items() if _verdict(each) == verdict]
@@ -204,6 +205,11 @@ def _describe_half(inference: ArmInference, half: float, arm: int, reference: in
 
 def _with_seeds(command: str, seeds: int) -> str:
     return f"{re.sub(r' SEEDS=[0-9]+', '', command)} SEEDS={seeds}"
+
+
+def _quote(name: str) -> str:
+    """Return the name, in quotation marks if it holds a comma."""
+    return f'"{name}"' if "," in name else name
 
 
 def _join_names(names: Sequence[str]) -> str:

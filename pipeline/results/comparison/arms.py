@@ -176,7 +176,7 @@ def compare_runs(run_summaries: Sequence[RunSummary]) -> SweepComparison:
         if run.test_row and run.selected_dev_row and _arm_key(run) not in stopped_keys
     ]
     escaped = [run for run in run_summaries if run.escape_updates is not None]
-    arms = _group_arms(tested)
+    arms = group_arms(tested)
     best_arm = min(arms, key=lambda arm: arm.dev_selection_key, default=None)
     best = min(best_arm.runs, key=dev_selection_key) if best_arm else None
     common = find_common_hypotheses(arms)
@@ -196,7 +196,7 @@ def compare_runs(run_summaries: Sequence[RunSummary]) -> SweepComparison:
         differences=tuple(_compare_others(best, tested)) if best else (),
         escaped=tuple(sorted(escaped, key=lambda run: run.escape_updates or 0)),
         not_escaped=tuple(run for run in tested if run.escape_updates is None),
-        stopped_early=tuple(_group_arms(in_stopped)),
+        stopped_early=tuple(group_arms(in_stopped)),
     )
 
 
@@ -254,7 +254,7 @@ def infer(arms: Sequence[Arm], common: Sequence[Sequence[Hypothesis]], rate: str
     return compare_arms(errors, counts[0][1], names if all(names) else [""] * len(names))
 
 
-def _group_arms(tested: Sequence[RunSummary]) -> list[Arm]:
+def group_arms(tested: Sequence[RunSummary]) -> list[Arm]:
     """Return the arms in the order of the sweep. A run that has two labels counts once."""
     groups: dict[tuple[str, ...], dict[str, RunSummary]] = {}
     for run in tested:

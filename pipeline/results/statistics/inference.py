@@ -122,7 +122,7 @@ class ArmInference:
     def standard_error(self, arm: int, reference: int) -> float:
         return math.sqrt(self.test_variance[arm, reference] + self.seed_variance[arm, reference])
 
-    def rate_interval(self, arm: int) -> tuple[float, float]:
+    def rate_interval(self, arm: int, draws: int = SINGLE_DRAWS) -> tuple[float, float]:
         """Return the 95 % interval of an arm's mean rate, over seeds and speakers.
 
         It is an interval of the logarithm, for one arm alone. (nan, nan) if chance is not known.
@@ -137,7 +137,7 @@ class ArmInference:
         parts = [(speakers, self.speakers - 1)]
         if self.variance.freedom:
             parts.append((seeds, self.variance.freedom))
-        drawn = draw_single_t(parts, SINGLE_DRAWS, 0)
+        drawn = draw_single_t(parts, draws, 0)
         half = float(np.quantile(drawn, LEVEL)) * math.sqrt(speakers + seeds) / rate
         return rate * math.exp(-half), rate * math.exp(half)
 

@@ -84,6 +84,21 @@ class Variance:
         noise = self.noise_of_means
         return np.asarray(np.maximum(found - noise[:, None] - noise, 0.0))
 
+    def of_contrast(self, weights: Float64[np.ndarray, " K"]) -> tuple[float, float]:
+        """Return the variance of a weighted sum of the rates, over speakers and over seeds."""
+        own = float(weights @ _jackknife_covariance(self.counts, self.totals) @ weights)
+        influence_KG = self._influence[self.learnt]
+        squares = weights**2
+        pooled = 0.0
+        if len(influence_KG):
+            shared = _correction(len(self.totals)) * float((influence_KG.mean(0) ** 2).sum())
+            rates = np.where(self.learnt, self.rates, 0.0)
+            pooled = self.interaction * float(squares @ rates**2)
+            pooled += shared * float(weights @ rates) ** 2
+        noise = float(squares @ self.noise_of_means)
+        seeds = float(squares @ self.of_seeds) if self.freedom else math.nan
+        return max(max(own, pooled) - noise, 0.0), seeds
+
     def _pooled_over_speakers(self) -> Float64[np.ndarray, "K K"]:
         """Return the variance of differences if speakers favour every arm as strongly."""
         influence_KG = self._influence[self.learnt]

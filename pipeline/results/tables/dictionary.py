@@ -214,6 +214,32 @@ ERROR_COLUMNS = {
         for kind in ("substitutions", "deletions", "insertions")
     },
 }
+EFFECT_COLUMNS = {
+    "effect_of": Column("setting, or interaction: of two settings", "", ARMS),
+    "settings": Column("dotted key of the setting, or of both", "", RECORD),
+    "values": Column("value of the setting, or of both", "", RECORD),
+    "first_values": Column("value that it is compared with: the sweep's first one", "", RECORD),
+    "arm_count": Column("arms that have this value", "arms", ARMS),
+    "mean_cer": Column("mean test CER at this value, the other settings alike", "fraction", ARMS),
+    "mean_cer_low": Column("lower end of its 95 % interval", "fraction", ARMS),
+    "mean_cer_high": Column("upper end of the same interval", "fraction", ARMS),
+    "effect": Column(
+        "mean_cer less that of the first value; of an interaction: how much more the first setting "
+        "changes it at this value of the second one",
+        "fraction",
+        ARMS,
+    ),
+    "effect_low": Column("lower end of its adjusted 95 % interval", "fraction", ARMS),
+    "effect_high": Column("upper end of the same interval", "fraction", ARMS),
+    "effect_p": Column("p-value of the effect, adjusted for all lines of the table", "", ARMS),
+    "source": Column("setting, seed or speakers, which move the test CER of a run", "", ARMS),
+    "source_deviation": Column("standard deviation that it causes", "fraction", ARMS),
+    "source_share": Column("share of the sum of all variances", "fraction", ARMS),
+    "at_risk": Column("runs on the blank plateau until just before", "runs", ROWS),
+    "escaping": Column("runs that escape at this number of updates", "runs", ROWS),
+    "censored": Column("runs whose last evaluation this is, without an escape", "runs", ROWS),
+    "share_on_plateau": Column("Kaplan-Meier estimate of the share still on it", "fraction", ROWS),
+}
 COLUMNS: Mapping[str, Column] = {
     **IDENTITY_COLUMNS,
     **ROW_COLUMNS,
@@ -221,4 +247,5 @@ COLUMNS: Mapping[str, Column] = {
     **ARM_COLUMNS,
     **REFUSAL_COLUMNS,
     **ERROR_COLUMNS,
+    **EFFECT_COLUMNS,
 }

@@ -33,6 +33,9 @@ TABLE_LINES = {
     "errors_lengths": "arm and length of test utterances",
     "errors_words": "arm and how often a word is in the training text",
     "errors_utterances": "arm and test utterance",
+    "effects": "value of a swept setting, then values of two settings",
+    "variance": "source of variance of the test CER",
+    "escape": "arm and number of updates at which a run escapes or ends",
 }
 FORMER_FILES = ("seeds",)  # that earlier versions wrote
 
@@ -44,7 +47,7 @@ class Origin:
     name: str  # of the report
     commands: Sequence[str]  # that made it
     refused: Sequence[CorpusRefusals]
-    errors: Mapping[str, pd.DataFrame]  # file name, as errors_words.csv -> frame
+    more: Mapping[str, pd.DataFrame]  # file name, as errors_words.csv -> frame
     excel: Excel | None = None  # the CSV files are for Excel
 
 
@@ -59,7 +62,7 @@ def write_tables(
     if len(refusals):
         tables["refused"] = refusals
     corpora = " ".join(dict.fromkeys(run.corpus for run in run_summaries if run.corpus))
-    for file, frame in origin.errors.items():
+    for file, frame in origin.more.items():
         identity = pd.DataFrame({"sweep": name, "corpus": corpora}, index=frame.index)
         tables[file.removesuffix(".csv")] = identity.join(frame)
     for file, table in tables.items():

@@ -1,0 +1,1 @@
+"""Effects of the swept settings, and of the escape from the blank plateau."""

@@ -1,0 +1,1 @@
+"""Figures of a whole sweep: effects of settings, escapes, searches."""

@@ -1,0 +1,88 @@
+"""Escape: the share of each arm's runs that is still on the blank plateau, over updates.
+
+In:   escapes.   Out: SVG text, and the same in words.
+Not here: the estimate (statistics/survival.py).
+"""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from pipeline.results.effects.escape import ArmEscape, Escapes
+from pipeline.results.figures.line_labels import shorten_label
+from pipeline.results.figures.style import (
+    BACKGROUND_RUN_COLOUR,
+    FONT_SIZE_PX,
+    GRID_COLOUR,
+    PALETTE,
+    TEXT_COLOUR,
+)
+from pipeline.results.figures.sweep import panels
+
+MAX_DESCRIBED = 12
+SHIFT = 0.008  # of each curve above the one before, so that equal ones can be told apart
+
+
+def draw_escapes(escapes: Escapes, width: int, height: int) -> str:
+    """Return an SVG document with a falling step curve per arm; a tick is a run without escape."""
+    with panels.report_style():
+        figure = panels.new_figure(width, height)
+        room = min(0.4, 0.05 + max(len(_label(arm)) for arm in escapes.arms) * 7 / width)
+        axes = figure.add_axes((0.08, 0.15, 0.9 - room, 0.72))
+        last = max(float(arm.survival.updates[-1]) for arm in escapes.arms)
+        for number, arm in enumerate(escapes.arms):
+            shown = number < len(PALETTE)
+            colour = PALETTE[number] if shown else BACKGROUND_RUN_COLOUR
+            shift = SHIFT * (number % len(PALETTE))
+            _draw_steps(axes, arm, colour, last, shift, shown=shown)
+        if len(escapes.arms) > 1:
+            _draw_legend(axes, escapes)
+        axes.set_ylim(-0.03, 1.09)
+        axes.set_xlim(0, last * 1.02)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.grid(axis="y", color=GRID_COLOUR, linewidth=0.8)
+        axes.set_xlabel("updates", loc="right", labelpad=2)
+        panels.percent_axis(axes)
+        panels.title(axes, "Share of runs on the blank plateau")
+        return panels.svg_text(figure)
+
+
+def describe_escapes(escapes: Escapes) -> str:
+    """Return the numbers of the figure in words."""
+    parts = [f"{arm.name}: {arm.escaped} of {arm.runs} runs escaped" for arm in escapes.arms]
+    more = f"; and {len(parts) - MAX_DESCRIBED} arms more" if len(parts) > MAX_DESCRIBED else ""
+    return (
+        "Share of each arm's runs that is still on the blank plateau, over updates. "
+        f"{'; '.join(parts[:MAX_DESCRIBED])}{more}. {escapes.sentence}"
+    )
+
+
+def _draw_steps(
+    axes: Axes, arm: ArmEscape, colour: str, last: float, shift: float, *, shown: bool
+) -> None:
+    curve = arm.survival
+    x = np.concatenate([[0.0], curve.updates, [last]])
+    y = np.concatenate([[1.0], curve.share, curve.share[-1:]]) + shift
+    axes.step(
+        x, y, where="post", color=colour, linewidth=2.2 if shown else 0.9,
+        zorder=3 if shown else 2, label=_label(arm) if shown else None,
+    )  # fmt: skip
+    lost = curve.censored > 0
+    axes.plot(
+        curve.updates[lost], curve.share[lost] + shift, color=colour, linestyle="none", marker="|",
+        markersize=10, markeredgewidth=1.6, zorder=4,
+    )  # fmt: skip
+
+
+def _draw_legend(axes: Axes, escapes: Escapes) -> None:
+    legend = axes.legend(
+        loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, fontsize=FONT_SIZE_PX,
+        labelcolor=TEXT_COLOUR, handlelength=1.2,
+    )  # fmt: skip
+    others = len(escapes.arms) - len(PALETTE)
+    if others > 0:
+        legend.set_title(f"grey: {others} arms more")
+
+
+def _label(arm: ArmEscape) -> str:
+    return shorten_label(arm.name)

@@ -1,0 +1,135 @@
+"""Search: parallel coordinates of a searched sweep, and the test CER against each setting.
+
+In:   arms and the settings that differ.   Out: SVG text, and the same in words.
+Not here: effects of settings, which a search does not have (results/effects/settings.py).
+"""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+
+from pipeline.results.comparison.arms import Arm
+from pipeline.results.effects.settings import Factor, level_text
+from pipeline.results.figures.style import (
+    AXIS_COLOUR,
+    BACKGROUND_RUN_COLOUR,
+    FONT_SIZE_PX,
+    PALETTE,
+    TEXT_COLOUR,
+)
+from pipeline.results.figures.sweep import panels
+
+BEST_SHARE = 0.25  # of the arms, coloured
+MAX_PANELS = 5
+
+
+def draw_parallel_coordinates(
+    arms: Sequence[Arm], factors: Sequence[Factor], width: int, height: int
+) -> str:
+    """Return an SVG document: a vertical axis per setting and one for the test CER."""
+    with panels.report_style():
+        figure = panels.new_figure(width, height)
+        axes = figure.add_axes((0.06, 0.08, 0.86, 0.76))
+        columns = [_positions(factor, arms) for factor in factors]
+        rates = [arm.mean_test_cer for arm in arms]
+        columns.append(_scaled(rates, rates))
+        for place in _drawing_order(arms):
+            best = _is_best(place, arms)
+            axes.plot(
+                range(len(columns)), [column[place] for column in columns],
+                color=PALETTE[0] if best else BACKGROUND_RUN_COLOUR,
+                linewidth=1.8 if best else 0.9,
+            )  # fmt: skip
+        for number, factor in enumerate(factors):
+            ends = (level_text(factor.levels[0]), level_text(factor.levels[-1]))
+            _draw_axis(axes, number, factor.key.rsplit(".", 1)[-1], ends)
+        ends = f"{100 * min(rates):.1f} %", f"{100 * max(rates):.1f} %"
+        _draw_axis(axes, len(factors), "test CER", ends)
+        axes.set_axis_off()
+        axes.set_xlim(-0.3, len(factors) + 0.3)
+        return panels.svg_text(figure)
+
+
+def draw_rate_against_settings(
+    arms: Sequence[Arm], factors: Sequence[Factor], width: int, height: int
+) -> str:
+    """Return an SVG document with a panel per setting and a point per arm."""
+    with panels.report_style():
+        figure = panels.new_figure(width, height)
+        shown = factors[:MAX_PANELS]
+        for number, factor in enumerate(shown):
+            axes = panels.panel_axes(figure, number, len(shown))
+            x = [_value(factor, arm) for arm in arms]
+            for best in (False, True):
+                chosen = [place for place in range(len(arms)) if _is_best(place, arms) == best]
+                axes.plot(
+                    [x[place] for place in chosen],
+                    [arms[place].mean_test_cer for place in chosen],
+                    color=PALETTE[0] if best else BACKGROUND_RUN_COLOUR,
+                    linestyle="none", marker="o", markersize=5,
+                )  # fmt: skip
+            if factor.is_numeric:
+                panels.number_axis(axes, [float(each) for each in factor.levels])
+            else:
+                panels.level_axis(axes, [level_text(each) for each in factor.levels])
+            panels.title(axes, factor.key)
+        panels.percent_axis(figure.axes[0])
+        return panels.svg_text(figure)
+
+
+def describe_search(arms: Sequence[Arm], factors: Sequence[Factor]) -> str:
+    """Return the settings of the arm with the lowest test CER, and of that with the highest."""
+    ranked = sorted(arms, key=lambda arm: arm.mean_test_cer)
+    parts = [
+        f"{word} test CER {100 * arm.mean_test_cer:.1f} % with "
+        + ", ".join(f"{factor.key} {level_text(arm.settings[factor.key])}" for factor in factors)
+        for word, arm in (("Lowest", ranked[0]), ("Highest", ranked[-1]))
+    ]
+    return f"{len(arms)} arms. {'. '.join(parts)}."
+
+
+def _drawing_order(arms: Sequence[Arm]) -> list[int]:
+    """Return the places of the arms, the best ones last, so that they are on top."""
+    return sorted(range(len(arms)), key=lambda place: -arms[place].mean_test_cer)
+
+
+def _is_best(place: int, arms: Sequence[Arm]) -> bool:
+    better = sum(arm.mean_test_cer < arms[place].mean_test_cer for arm in arms)
+    return better < max(1, BEST_SHARE * len(arms))
+
+
+def _value(factor: Factor, arm: Arm) -> float:
+    return _number(factor, arm.settings[factor.key])
+
+
+def _number(factor: Factor, level: object) -> float:
+    """Return the level itself, or its place among the levels if it is not a number."""
+    if factor.is_numeric:
+        return float(str(level))
+    return float([repr(each) for each in factor.levels].index(repr(level)))
+
+
+def _positions(factor: Factor, arms: Sequence[Arm]) -> list[float]:
+    ends = [_number(factor, level) for level in factor.levels]
+    return _scaled([_value(factor, arm) for arm in arms], ends)
+
+
+def _scaled(values: Sequence[float], ends: Sequence[float]) -> list[float]:
+    """Return the values between 0 and 1, by logarithms where they spread widely."""
+    low, high = min(ends), max(ends)
+    if panels.is_wide(ends):
+        return [panels.log_share(value, low, high) for value in values]
+    return [(value - low) / (high - low) if high > low else 0.5 for value in values]
+
+
+def _draw_axis(axes: Axes, number: int, name: str, ends: tuple[str, str]) -> None:
+    axes.plot([number, number], [0, 1], color=AXIS_COLOUR, linewidth=1)
+    for y, text, side in ((0, ends[0], "top"), (1, ends[1], "bottom")):
+        axes.annotate(
+            text, (number, y), (0, -4 if y == 0 else 4), textcoords="offset points", ha="center",
+            va=side, color=AXIS_COLOUR,
+        )  # fmt: skip
+    axes.annotate(
+        name, (number, 1), (0, 22), textcoords="offset points", ha="center", color=TEXT_COLOUR,
+        fontsize=FONT_SIZE_PX,
+    )  # fmt: skip

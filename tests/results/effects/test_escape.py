@@ -1,0 +1,76 @@
+"""Tests of escapes: runs whose dev rows are given."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pipeline.results.effects.escape import Escapes, measure_escapes
+from pipeline.results.effects.tables import escape_table
+from pipeline.results.summary.run_summary import RunSummary
+from tests.results.comparison.test_answer import make_run
+
+
+def make_escape(arm: str, seed: int, escape: int | None, last: int, **options: Any) -> RunSummary:
+    """Return a run that is evaluated every 50 updates until `last`."""
+    run = make_run(arm, seed, [10] * 4, **options)
+    rows: Any = [
+        {
+            "split": "dev", "updates": updates, "reference_loss": 3.0, "cer": 0.5,
+            "loss_per_character": 2.0 if escape and updates >= escape else 3.0,
+            "input_dependence": 1.0, "epoch": updates // 50,
+        }
+        for updates in range(50, last + 1, 50)
+    ]  # fmt: skip
+    return replace(run, rows=rows)
+
+
+def escapes(**arms: Sequence[int | None]) -> Escapes:
+    found = measure_escapes(
+        [
+            make_escape(arm, seed, escape, 500)
+            for arm, each in arms.items()
+            for seed, escape in enumerate(each)
+        ]
+    )
+    assert found is not None
+    return found
+
+
+def test_arms_that_escape_at_other_times_are_told_apart():
+    found = escapes(early=[50, 50, 100, 100, 100], late=[300, 300, 350, 400, None])
+    early, late = found.arms
+    assert (early.runs, early.escaped, late.escaped) == (5, 5, 4)
+    assert early.survival.share.tolist() == pytest.approx([0.6, 0.0])
+    assert late.survival.share[-1] == pytest.approx(0.2)
+    assert "The arms do not all escape equally fast" in found.sentence
+
+
+def test_arms_that_escape_alike_are_not():
+    found = escapes(a=[50, 100, 150], b=[100, 50, 150])
+    assert found.sentence.startswith("No difference in the time until escape is shown")
+    assert found.test.p == pytest.approx(1)
+
+
+def test_a_run_that_still_trains_is_watched_until_its_last_evaluation():
+    found = measure_escapes(
+        [make_escape("a", 0, 100, 500), make_escape("a", 1, None, 200, state="running")]
+    )
+    assert found is not None
+    (arm,) = found.arms
+    assert arm.survival.updates.tolist() == [100, 200]
+    assert arm.survival.censored.tolist() == [0, 1]
+    assert arm.survival.share.tolist() == [0.5, 0.5]
+
+
+def test_nothing_is_compared_without_an_escape():
+    assert "nothing to compare" in escapes(a=[None], b=[None]).sentence
+    assert measure_escapes([]) is None
+
+
+def test_the_table_has_a_line_per_step():
+    table = escape_table(escapes(a=[50, 100, None]))
+    assert table.updates.tolist() == [50, 100, 500]
+    assert table.at_risk.tolist() == [3, 2, 1]
+    assert table.share_on_plateau.tolist() == pytest.approx([2 / 3, 1 / 3, 1 / 3])
