@@ -63,7 +63,8 @@ def group_table(
 
     `names` has the group of each utterance, `order` the groups.
     """
-    index = np.array([order.index(name) for name in names], np.int64)
+    places = {name: place for place, name in enumerate(order)}
+    index = np.array([places[name] for name in names], np.int64)
 
     def sums(values: np.ndarray) -> np.ndarray:
         return np.bincount(index, values, len(order))

@@ -23,7 +23,8 @@ import numpy as np
 from pipeline.shapes import Float64
 
 LEVEL = 0.05
-ASSIGNMENTS = 999
+ASSIGNMENTS, MIN_ASSIGNMENTS = 999, 199  # the least where the test split is very large
+_MAX_DRAWS = 20_000_000  # utterances in all assignments together
 MIN_SPEAKERS = 4  # fewer have no spread that one could stand apart from
 _MAX_DRAWN_INDICES = 2_000_000  # held in memory at once: 16 MB
 
@@ -84,10 +85,11 @@ def _largest_by_chance(
 ) -> Float64[np.ndarray, " D"]:
     """Return the largest score of each random assignment of the utterances to the speakers."""
     draw = np.random.default_rng(seed)
+    assignments = max(MIN_ASSIGNMENTS, min(ASSIGNMENTS, _MAX_DRAWS // len(errors)))
     rows = max(1, _MAX_DRAWN_INDICES // len(errors))
     largest = []
-    for start in range(0, ASSIGNMENTS, rows):
-        shape = (min(rows, ASSIGNMENTS - start), len(errors))
+    for start in range(0, assignments, rows):
+        shape = (min(rows, assignments - start), len(errors))
         chosen = draw.permuted(np.broadcast_to(np.arange(len(errors)), shape), axis=1)
         largest.append(_score_speakers(errors[chosen], chars[chosen], starts).max(axis=1))
     return np.concatenate(largest)

@@ -11,6 +11,7 @@ from pipeline.files import InputError
 from pipeline.runs import plateau
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.plateau import describe_status, escape_updates
+from pipeline.runs.posteriors import read_posteriors
 from pipeline.training.loop import trainer
 from pipeline.training.network.model import Network
 from tests.training.letters import make_experiment, make_utterances, write_feature_set
@@ -43,7 +44,7 @@ def noise(name: str, frames: np.ndarray) -> np.ndarray:
 
 
 def broken(name: str, frames: np.ndarray) -> np.ndarray:
-    if name in {"train-03", "dev-01"}:
+    if name in {"train-03", "dev-01", "test-02"}:
         frames[2, 1] = np.nan
     return frames
 
@@ -173,11 +174,14 @@ def test_an_utterance_with_nan_is_named_and_changes_no_other(tmp_path: Path, bat
     assert "left out of the epoch: 1 of 14 training utterances" in status
     assert "in their input (train-03)" in status
     for row in run.rows():
-        named = {"train": "train-03", "dev": "dev-01", "test": ""}[row["split"]]
+        named = {"train": "train-03", "dev": "dev-01", "test": "test-02"}[row["split"]]
         assert row["nonfinite_ids"] == named
         assert np.isfinite([row["loss_per_character"], row["largest_z"], row["cer"]]).all()
     dev = next(h for h in run.hypotheses() if h.utterance_id == "dev-01")
     assert (dev.hypothesis, dev.char_errors) == ("", dev.chars)
+    assert np.isnan(dev.loss)
+    drawn = [each.utterance_id for each in read_posteriors(run.posteriors_file)]
+    assert sorted(drawn) == ["test-00", "test-01", "test-03"]  # all but test-02
 
 
 def test_if_every_utterance_has_nan_training_is_refused(tmp_path: Path):
