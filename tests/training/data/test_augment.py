@@ -170,6 +170,14 @@ def test_a_tempo_makes_an_utterance_longer_or_shorter_by_at_most_its_share():
     assert (beyond >= STORED).all()
 
 
+def test_the_frames_of_an_utterance_are_as_far_apart_as_its_tempo_says():
+    ones = np.ones(2, np.int64)
+    index = FrameIndex(np.array([0, 2]), np.array([1.25, 0.5]), 10 * ones)
+    assert index.frame_indices(0, 6, 100).tolist() == [0, 1, 2, 3, 5, 6]
+    assert index.frame_indices(1, 6, 100).tolist() == [2, 2, 3, 3, 4, 4]
+    assert index.frame_indices(0, 6, 5).tolist() == [0, 1, 2, 3, 4, 4]  # there are five
+
+
 def test_an_utterance_that_could_no_longer_be_aligned_stays_as_it_is():
     def even(frames: np.ndarray) -> np.ndarray:
         return frames % 2 == 0

@@ -90,3 +90,10 @@ def test_the_ceiling_of_a_relu_recurrence_holds_and_costs_nothing_where_it_does_
         y = bound(x, mask)
         assert y.max() <= ceiling
         assert torch.equal(y, free(x, mask)) == same
+
+
+def test_only_a_relu_recurrence_starts_from_half_of_the_identity():
+    """Random weights make it explode or vanish (Le, Jaitly and Hinton, arXiv:1504.00941)."""
+    half = torch.eye(6) / 2
+    assert torch.equal(RecurrentDirection("relu", 4, 6).cell.weight_hh_l0, half)
+    assert not torch.equal(RecurrentDirection("tanh", 4, 6).cell.weight_hh_l0, half)
