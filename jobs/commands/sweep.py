@@ -112,7 +112,7 @@ def _print_result(folder: SweepFolder, record: SweepRecord) -> None:
     run = folder.run(record.runs[0].run_id)
     for row in run.rows() if run.finished else ():  # otherwise its failure has been printed
         if row["split"] == "test":
-            rates = f"test CER {percent_text(row['cer'])}, WER {percent_text(row['wer'])}"
-            print_line(f"{rates}, epoch {row['epoch']}")
+            words = f", WER {percent_text(row['wer'])}" if row["words"] else ""
+            print_line(f"test CER {percent_text(row['cer'])}{words}, epoch {row['epoch']}")
     if run.log_file.exists():  # otherwise nothing ran
         print_line(str(run.path))

@@ -5,7 +5,7 @@ Out:  labels, or the best few hypotheses with their log-probabilities.
 Not here: greedy search (greedy_search.py), counting errors (scoring.py).
 
 Prefix beam search (Hannun et al., arXiv:1408.2873) without a language model. One would add its
-score in `_Beam.step` where prefixes grow: `grown_KC` has a row for each prefix and a column for the
+score in `_Beam.step` where prefixes grow: `grown_KG` has a row for each prefix and a column for the
 class that it grows by.
 """
 
@@ -97,37 +97,43 @@ class _Beam:
         self, logs_C: Float64[np.ndarray, " C"], min_log_prob: float, beam: int, trie: _Trie
     ) -> "_Beam":
         """Return the beam after one more frame with these log-probabilities."""
+        classes_G = _useful_classes(logs_C, self.last_labels, min_log_prob, beam)
+        logs_G = logs_C[classes_G]
+        last_K = np.searchsorted(classes_G, self.last_labels)
         total_K = np.logaddexp(self.log_p_blank, self.log_p_label)
         blank_K = total_K + logs_C[BLANK]
         label_K = self.log_p_label + logs_C[self.last_labels]
-        grown_KC = total_K[:, None] + logs_C
+        grown_KG = total_K[:, None] + logs_G
         rows_K = np.arange(len(total_K))
         # The same label again makes a longer prefix only after a blank.
-        grown_KC[rows_K, self.last_labels] = self.log_p_blank + logs_C[self.last_labels]
+        grown_KG[rows_K, last_K] = self.log_p_blank + logs_G[last_K]
         shorter, longer = np.nonzero(self.nodes[:, None] == self.parents)
-        grows = shorter, self.last_labels[longer]
-        label_K[longer] = np.logaddexp(label_K[longer], grown_KC[grows])
-        grown_KC[grows] = -np.inf  # counted above, because the longer prefix is in the beam
-        grown_KC[:, logs_C < min_log_prob] = -np.inf
-        grown_KC[:, BLANK] = -np.inf
-        return self._keep_best(blank_K, label_K, grown_KC, beam, trie)
+        grows = shorter, last_K[longer]
+        label_K[longer] = np.logaddexp(label_K[longer], grown_KG[grows])
+        grown_KG[grows] = -np.inf  # counted above, because the longer prefix is in the beam
+        grown_KG[:, logs_G < min_log_prob] = -np.inf
+        grown_KG[:, classes_G == BLANK] = -np.inf
+        return self._keep_best(blank_K, label_K, grown_KG, classes_G, beam=beam, trie=trie)
 
     def _keep_best(
         self,
         blank_K: Float64[np.ndarray, " K"],
         label_K: Float64[np.ndarray, " K"],
-        grown_KC: Float64[np.ndarray, "K C"],
+        grown_KG: Float64[np.ndarray, "K G"],
+        classes_G: Int64[np.ndarray, " G"],
+        *,
         beam: int,
         trie: _Trie,
     ) -> "_Beam":
-        scores = np.concatenate([np.logaddexp(blank_K, label_K), grown_KC.ravel()])
+        scores = np.concatenate([np.logaddexp(blank_K, label_K), grown_KG.ravel()])
         if len(scores) > beam:
             best = np.argpartition(scores, -beam)[-beam:]
             best = best[scores[best] > -np.inf]
         else:
             best = np.flatnonzero(scores > -np.inf)
         stay = best[best < len(blank_K)]
-        rows, classes = np.divmod(best[best >= len(blank_K)] - len(blank_K), grown_KC.shape[1])
+        rows, columns = np.divmod(best[best >= len(blank_K)] - len(blank_K), len(classes_G))
+        classes = classes_G[columns]
         parents = self.nodes[rows]
         nodes = [
             trie.get_or_add_child(*pair)
@@ -138,5 +144,26 @@ class _Beam:
             parents=np.concatenate([self.parents[stay], parents]),
             last_labels=np.concatenate([self.last_labels[stay], classes]),
             log_p_blank=np.concatenate([blank_K[stay], np.full(len(nodes), -np.inf)]),
-            log_p_label=np.concatenate([label_K[stay], grown_KC[rows, classes]]),
+            log_p_label=np.concatenate([label_K[stay], grown_KG[rows, columns]]),
         )
+
+
+def _useful_classes(
+    logs_C: Float64[np.ndarray, " C"],
+    last_labels_K: Int64[np.ndarray, " K"],
+    min_log_prob: float,
+    beam: int,
+) -> Int64[np.ndarray, " G"]:
+    """Return the classes, ascending, that a frame needs; with a large alphabet they are few.
+
+    A prefix can fill the beam with its most probable classes. Of them at most `beam` lead to
+    prefixes that are in the beam already, one is the last label, and one the blank. So twice the
+    beam and two classes give the same result as all.
+    """
+    most = 2 * beam + 2
+    if len(logs_C) <= 2 * most:
+        return np.arange(len(logs_C))
+    likely = np.flatnonzero(logs_C >= min_log_prob)
+    if len(likely) > most:
+        likely = likely[np.argpartition(logs_C[likely], -most)[-most:]]
+    return np.union1d(np.append(last_labels_K, BLANK), likely)

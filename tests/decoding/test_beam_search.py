@@ -91,3 +91,33 @@ def test_by_default_a_prefix_grows_by_classes_of_at_least_a_ten_thousandth():
     logs_SC = np.log([[0.5, 0.5 - 2e-4 - 5e-5, 2e-4, 5e-5]])
     found = {one.labels for one in beam_search_utterance(logs_SC, beam=9)}
     assert found == {(), (1,), (2,)}
+
+
+def naive_prefix_search(logs_SC: np.ndarray, beam: int) -> tuple[int, ...]:
+    """Return the best prefix by Hannun et al.'s algorithm, over all classes, in plain Python."""
+    prefixes = {(): (0.0, -math.inf)}  # prefix -> ln p of its alignments by their last class
+    for logs in logs_SC.tolist():
+        found: dict[tuple[int, ...], list[float]] = {}
+        for prefix, (blank, label) in prefixes.items():
+            total = np.logaddexp(blank, label)
+            here = found.setdefault(prefix, [-math.inf, -math.inf])
+            here[0] = np.logaddexp(here[0], total + logs[0])
+            if prefix:
+                here[1] = np.logaddexp(here[1], label + logs[prefix[-1]])
+            for c, log in enumerate(logs[1:], 1):
+                before = blank if prefix and c == prefix[-1] else total
+                longer = found.setdefault((*prefix, c), [-math.inf, -math.inf])
+                longer[1] = np.logaddexp(longer[1], before + log)
+        kept = sorted(found.items(), key=lambda item: -np.logaddexp(*item[1]))[:beam]
+        prefixes = {prefix: tuple(values) for prefix, values in kept}
+    return max(prefixes, key=lambda prefix: np.logaddexp(*prefixes[prefix]))
+
+
+@pytest.mark.parametrize("sharpness", [0.0, 1.0, 4.0])
+@pytest.mark.parametrize("beam", [2, 5])
+def test_a_large_alphabet_is_searched_as_if_every_class_were_tried(sharpness: float, beam: int):
+    rng = np.random.default_rng(int(10 * sharpness) + beam)
+    logits_SC = sharpness * rng.standard_normal((12, 90)) + 1e-6 * rng.standard_normal((12, 90))
+    logs_SC = logits_SC - np.logaddexp.reduce(logits_SC, axis=1, keepdims=True)
+    found = beam_search_utterance(logs_SC, beam, threshold=0.0)[0].labels
+    assert found == naive_prefix_search(logs_SC, beam)
