@@ -35,6 +35,47 @@ def uniform_loss(frames: int, labels: Labels, classes: int) -> float:
 
 
 @dataclass(frozen=True)
+class LabelCounts:
+    """How often each utterance has each of its labels; a large alphabet has few in an utterance.
+
+    The N pairs of an utterance and a label stand in the order of the U utterances, each of which
+    has one at least.
+    """
+
+    classes: int
+    labels: Int64[np.ndarray, " N"]
+    counts: Float64[np.ndarray, " N"]
+    pairs: Int64[np.ndarray, " U"]  # number of different labels
+
+    @classmethod
+    def of(cls, labels: Sequence[Labels], classes: int) -> "LabelCounts":
+        counted = [np.unique(np.asarray(each, np.int64), return_counts=True) for each in labels]
+        return cls(
+            classes,
+            labels=np.concatenate([found for found, _ in counted]),
+            counts=np.concatenate([counts for _, counts in counted]).astype(np.float64),
+            pairs=np.array([len(found) for found, _ in counted], np.int64),
+        )
+
+    def take(self, places: Int64[np.ndarray, " S"]) -> "LabelCounts":
+        ends = np.cumsum(self.pairs)
+        chosen = np.concatenate([np.arange(ends[u] - self.pairs[u], ends[u]) for u in places])
+        return LabelCounts(
+            self.classes, self.labels[chosen], self.counts[chosen], self.pairs[places]
+        )
+
+    def sum_by_utterance(self, values_N: Float64[np.ndarray, " N"]) -> Float64[np.ndarray, " U"]:
+        return np.add.reduceat(values_N, np.cumsum(self.pairs) - self.pairs)
+
+    def sum_by_class(self, values_N: Float64[np.ndarray, " N"]) -> Float64[np.ndarray, " C"]:
+        return np.bincount(self.labels, weights=values_N, minlength=self.classes)
+
+    def spread(self, values_U: Float64[np.ndarray, " U"]) -> Float64[np.ndarray, " N"]:
+        """Return the value of its utterance for each pair."""
+        return np.repeat(values_U, self.pairs)
+
+
+@dataclass(frozen=True)
 class ConstantOutputStatistics:
     """All that the loss of a constant output depends on, for U utterances.
 
@@ -48,7 +89,7 @@ class ConstantOutputStatistics:
     frames: Int64[np.ndarray, " U"]
     lengths: Int64[np.ndarray, " U"]
     repeats: Int64[np.ndarray, " U"]
-    counts: Int64[np.ndarray, "U C"]  # of each class among the labels
+    counts: LabelCounts
 
     @classmethod
     def of(
@@ -61,8 +102,12 @@ class ConstantOutputStatistics:
             frames=np.array(frames, np.int64),
             lengths=np.array([len(y) for y in labels], np.int64),
             repeats=np.array([count_repeats(y) for y in labels], np.int64),
-            counts=np.array([np.bincount(y, minlength=classes) for y in labels], np.int64),
+            counts=LabelCounts.of(labels, classes),
         )
+
+    @property
+    def class_counts(self) -> Float64[np.ndarray, " C"]:
+        return self.counts.sum_by_class(self.counts.counts)
 
     @property
     def spare(self) -> Int64[np.ndarray, " U"]:
@@ -71,7 +116,10 @@ class ConstantOutputStatistics:
 
     def take(self, places: Int64[np.ndarray, " S"]) -> "ConstantOutputStatistics":
         return ConstantOutputStatistics(
-            self.frames[places], self.lengths[places], self.repeats[places], self.counts[places]
+            self.frames[places],
+            self.lengths[places],
+            self.repeats[places],
+            self.counts.take(places),
         )
 
     def e_step(
@@ -82,9 +130,10 @@ class ConstantOutputStatistics:
         ratios = probabilities / blank
         ratios[BLANK] = 0.0
         scale = max(ratios.max(), _MIN_PROBABILITY)  # keeps the powers of ratios from overflowing
+        counts = self.counts
         with np.errstate(divide="ignore"):  # ln 0
             labels_KU, blanks_KU = self._terms(ratios / scale, math.log(scale))
-            used = np.where(self.counts, np.log(probabilities), 0.0)
+            first_N = counts.counts * np.log(probabilities)[counts.labels]
         # sums[j]: of the terms in which one given label takes at least j more frames
         sums_KU = np.array(
             [
@@ -92,32 +141,34 @@ class ConstantOutputStatistics:
                 for j in range(len(labels_KU))
             ]
         )
-        more_UC = self._expect_more_frames(sums_KU, ratios / scale, math.log(scale))
-        occupancy = (self.counts * (1 + more_UC)).sum(0)
+        more_N = self._expect_more_frames(sums_KU, ratios / scale, math.log(scale))
+        occupancy = counts.sum_by_class(counts.counts * (1 + more_N))
         occupancy[BLANK] = max(self.frames.sum() - occupancy.sum(), 0.0)
         blanks = (self.frames - self.lengths) * math.log(blank)
-        return -(blanks + (self.counts * used).sum(1) + sums_KU[0]), occupancy
+        return -(blanks + counts.sum_by_utterance(first_N) + sums_KU[0]), occupancy
 
     def _expect_more_frames(
         self,
         sums_KU: Float64[np.ndarray, "K U"],
         ratios: Float64[np.ndarray, " C"],
         ln_scale: float,
-    ) -> Float64[np.ndarray, "U C"]:
-        """Return how many frames beyond its first a label of each class is expected to take."""
+    ) -> Float64[np.ndarray, " N"]:
+        """Return how many frames beyond its first each label is expected to take."""
+        counts = self.counts
         j = np.arange(1, len(sums_KU))[:, None]
         ln_weights_JU = sums_KU[1:] - sums_KU[0] + j * ln_scale
+        ratios_N, more_N = ratios[counts.labels], np.zeros(len(counts.labels))
         if ln_weights_JU.max(initial=0.0) < _MAX_EXPONENT:
-            more_UC: np.ndarray = np.exp(ln_weights_JU).T @ ratios**j
-            return more_UC
+            for weights_U in np.exp(ln_weights_JU)[::-1]:  # sum_j weight_j ratio^j, by Horner
+                more_N += counts.spread(weights_U)
+                more_N *= ratios_N
+            return more_N
         # One factor overflows and the other is 0, but only their product is needed.
         with np.errstate(divide="ignore"):
-            ln_ratios = np.log(ratios)
-        more_UC = np.zeros(self.counts.shape)
+            ln_ratios_N = np.log(ratios_N)
         for power, ln_weights_U in enumerate(ln_weights_JU, 1):
-            ln_more_UC = ln_weights_U[:, None] + power * ln_ratios
-            more_UC += np.exp(np.where(self.counts, ln_more_UC, -np.inf))
-        return more_UC
+            more_N += np.exp(counts.spread(ln_weights_U) + power * ln_ratios_N)
+        return more_N
 
     def _terms(
         self, ratios: Float64[np.ndarray, " C"], ln_scale: float
@@ -129,11 +180,13 @@ class ConstantOutputStatistics:
         spare = self.spare
         ln_factorial = np.cumsum(np.log(np.maximum(np.arange(self.frames.max() + 1), 1)))
         powers: list[np.ndarray] = []
+        ratios_N, power_N = ratios[self.counts.labels], self.counts.counts
         labels = [np.zeros(len(spare))]
         blanks = [_ln_choose(ln_factorial, spare, self.lengths)]
         peak = blanks[0]
         for k in range(1, spare.max() + 1):
-            powers.append(np.log(self.counts @ ratios**k) + k * ln_scale)
+            power_N = power_N * ratios_N
+            powers.append(np.log(self.counts.sum_by_utterance(power_N)) + k * ln_scale)
             terms = np.array(powers) + np.array(labels[::-1])
             labels.append(np.logaddexp.reduce(terms) - math.log(k))
             blanks.append(_ln_choose(ln_factorial, spare - k, self.lengths))

@@ -142,7 +142,7 @@ def _extrapolate(
 def _start_from_counts(statistics: ConstantOutputStatistics) -> Float64[np.ndarray, " C"]:
     """Each label takes one frame, and the blank takes the rest."""
     share = statistics.lengths.sum() / statistics.frames.sum()
-    probabilities = share * statistics.counts.sum(0) / statistics.lengths.sum()
+    probabilities = share * statistics.class_counts / statistics.lengths.sum()
     probabilities[BLANK] = 1 - share
     return np.asarray(probabilities)
 
@@ -153,7 +153,7 @@ def _filler_starts(
     """Return the starts in which a label fills most frames; on large corpora the hopeful ones."""
     count = len(statistics.spare)
     is_large = count * int(statistics.spare.max()) ** 2 > _MAX_UNSCREENED_TERMS
-    utterances_C = (statistics.counts > 0).sum(0)
+    utterances_C = np.bincount(statistics.counts.labels, minlength=statistics.counts.classes)
     required = _MIN_FILLER_UTTERANCES * count if is_large else 1
     fillers = np.argsort(-utterances_C, kind="stable")[:_MAX_FILLERS]
     starts = [_filler_start(statistics, int(c)) for c in fillers if utterances_C[c] >= required]
@@ -166,7 +166,7 @@ def _filler_starts(
 
 
 def _filler_start(statistics: ConstantOutputStatistics, filler: int) -> Float64[np.ndarray, " C"]:
-    start = (1 - _FILLER_SHARE) * statistics.counts.sum(0) / statistics.lengths.sum()
+    start = (1 - _FILLER_SHARE) * statistics.class_counts / statistics.lengths.sum()
     start[filler] += _FILLER_SHARE
     start *= 1 - _FILLER_BLANK_SHARE
     start[BLANK] = _FILLER_BLANK_SHARE
