@@ -22,7 +22,7 @@ from pipeline.results.comparison.arms import (
     compare_runs,
 )
 from pipeline.results.errors.section import ErrorSection, analyse_errors
-from pipeline.results.figures.figure_specs import FIGURE_SPECS
+from pipeline.results.figures.figure_specs import FIGURE_SPECS, FigureSpec
 from pipeline.results.figures.learning_curves import Curve, draw_figure
 from pipeline.results.figures.posteriors import describe_output, draw_output
 from pipeline.results.figures.svg_embed import embed_svg
@@ -31,6 +31,7 @@ from pipeline.results.page.render import render_page
 from pipeline.results.page.views import RunView, count_states, list_views, parse_header
 from pipeline.results.summary import provenance, run_summary
 from pipeline.results.summary.run_summary import SweepRun
+from pipeline.results.summary.scoring_notes import has_words, scoring_notes
 from pipeline.results.tables.export import Excel
 from pipeline.results.tables.write import Origin, write_tables
 from pipeline.runs import plateau
@@ -102,7 +103,10 @@ def _draw_figures(views: Sequence[RunView], folder: Path) -> list[dict[str, Any]
     """Write each figure as a file, and return it in one or two sizes for the page."""
     curves = [Curve(view.run_summary, view.number, view.palette_index) for view in views]
     figures = []
-    for spec in FIGURE_SPECS:
+    specs: Sequence[FigureSpec] = FIGURE_SPECS
+    if not has_words([view.run_summary for view in views]):
+        specs = tuple(spec for spec in FIGURE_SPECS if spec.name != "wer")
+    for spec in specs:
         whole = draw_figure(spec, curves, *FILE_SIZE_PX, with_labels=True)
         small = draw_figure(spec, curves, *SMALL_SIZE_PX, with_labels=False)
         if whole is None or small is None:
@@ -128,6 +132,8 @@ def _page_context(views: Sequence[RunView], comparison: SweepComparison) -> dict
         "views": views,
         "view_of": view_of,
         "comparison": comparison,
+        "scoring_notes": scoring_notes([view.run_summary for view in views]),
+        "has_words": has_words([view.run_summary for view in views]),
         "best": view_of[best.run.label] if best else None,
         "cer_axis_max": _cer_axis_max(views),
         "states": count_states(views),
