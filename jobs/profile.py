@@ -248,18 +248,22 @@ class SlurmProfile(CommonProfile):
         least, most = self.min_cpus_per_gpu, self.max_cpus_per_gpu
         if least and self.cpus < least * self.gpus:
             raise ValueError(
-                f"cpus: {self.cpus} for {self.gpus} GPU, and min_cpus_per_gpu is {least}"
+                f"cpus: {self.cpus} for {self.gpus} GPU, and min_cpus_per_gpu is {least}; raise "
+                f"cpus to {least * self.gpus} or more"
             )
         if most and self.gpus and self.cpus > most * self.gpus:
             raise ValueError(
-                f"cpus: {self.cpus} for {self.gpus} GPU, and max_cpus_per_gpu is {most}"
+                f"cpus: {self.cpus} for {self.gpus} GPU, and max_cpus_per_gpu is {most}; lower "
+                f"cpus to {most * self.gpus} or less"
             )
         return self
 
     @model_validator(mode="after")
     def _check_memory(self) -> "SlurmProfile":
         if self.memory_gb is None and self.default_memory_per_cpu_gb is None:
-            raise ValueError("memory_gb: null, and so is default_memory_per_cpu_gb")
+            raise ValueError(
+                "memory_gb: null, and so is default_memory_per_cpu_gb; set one of them"
+            )
         return self
 
     @property

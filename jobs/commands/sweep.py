@@ -35,7 +35,7 @@ SPECTRA = ("amplitude", "power", "mel")
 def features(options: argparse.Namespace) -> int:
     profile, work = load_profile_and_workdir(options)
     if options.corpus and options.seeds is not None:
-        raise InputError("SEEDS changes nothing of CORPUS=…: leave it out; it is for SWEEP=…")
+        raise InputError("SEEDS does not apply to CORPUS=…; leave it out, or use SWEEP=…")
     sweep = (
         load_sweep(options.sweep, parse_changes(options.set), options.seeds)
         if options.sweep

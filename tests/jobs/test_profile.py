@@ -70,16 +70,19 @@ def test_the_template_names_every_field_with_its_default():
         ("resident_gb: -1", "resident_gb: "),
         (
             "scheduler: slurm\ncpus: 8\nmin_cpus_per_gpu: 10",
-            "8 for 1 GPU, and min_cpus_per_gpu is 10",
+            "8 for 1 GPU, and min_cpus_per_gpu is 10; raise cpus to 10 or more",
         ),
         (
             "scheduler: slurm\ncpus: 8\nmax_cpus_per_gpu: 5",
-            "8 for 1 GPU, and max_cpus_per_gpu is 5",
+            "8 for 1 GPU, and max_cpus_per_gpu is 5; lower cpus to 5 or less",
         ),
         ("scheduler: slurm\nlocal_scratch_var: 'A;rm'", "'A;rm' — string should match pattern"),
         ('scheduler: slurm\nlocal_scratch_var: "A\\n"', "string should match pattern"),
         ("scheduler: slurm\nlocal_scratch_var: $A", "'$A' — string should match pattern"),
-        ("scheduler: slurm\nmemory_gb: null", "null, and so is default_memory_per_cpu_gb"),
+        (
+            "scheduler: slurm\nmemory_gb: null",
+            "null, and so is default_memory_per_cpu_gb; set one of them",
+        ),
         ("scheduler: slurm\nruns_per_task: 0", "runs_per_task"),
         ("scheduler: slurm\npreemption: kill", "preemption: 'kill'"),
         ("scheduler: slurm\ngrace_s: -1", "grace_s: -1"),

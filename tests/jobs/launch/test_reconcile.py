@@ -292,7 +292,7 @@ def test_seeds_are_refused_for_the_features_of_a_corpus(make_project, capsys):
     bench = make_project("csv")
     corpus = bench.configs / "corpora" / "tiny.yaml"
     words = ["features", "--corpus", corpus, "--work", bench.work, "--seeds", "2"]
-    assert "SEEDS changes nothing of CORPUS=…: leave it out" in refused(capsys, *words)
+    assert "SEEDS does not apply to CORPUS=…; leave it out" in refused(capsys, *words)
 
 
 def test_the_features_of_a_sweep_are_the_same_for_any_number_of_seeds(make_project, run_in_process):
