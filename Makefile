@@ -125,8 +125,8 @@ decode: setup  ## RUN=…: decode a finished run again, with a lexicon and an n-
 cancel: setup  ## SWEEP=…: cancel its queued and running jobs; their work is saved
 	@$(blankslate) cancel "$(SWEEP)" --cluster "$(CLUSTER)" $(work) $(set)
 
-report: setup  ## SWEEP=…: write tables, report.html and figures, at any time; EXCEL=1: CSV files for Excel
-	@$(blankslate) report "$(SWEEP)" --cluster "$(CLUSTER)" $(work) $(set) $(excel)
+report: setup  ## SWEEP=… (several: one report), EXPERIMENT=… or RUN=…: write tables, page and figures; EXCEL=1: for Excel
+	@$(blankslate) report $(if $(RUN),--run "$(RUN)",$(if $(findstring command,$(origin EXPERIMENT)),--experiment "$(EXPERIMENT)","$(SWEEP)")) --cluster "$(CLUSTER)" $(work) $(set) $(excel)
 
 ##@ A cluster
 

@@ -228,7 +228,15 @@ def _add_following_verbs(subparsers: Subparsers) -> None:
     add_set_option(cancel)
 
     report = add_verb(subparsers, "report", "The files go to reports/SWEEP in the work folder.")
-    add_sweep_argument(report)
+    report.add_argument(
+        "sweeps", nargs="*", metavar="SWEEP", help="a sweep's file or name; several: one report"
+    )
+    report.add_argument(
+        "--experiment", type=Path, metavar="FILE", help="report what train made of this experiment"
+    )
+    report.add_argument(
+        "--run", metavar="RUN", help="report one run: its id, the beginning of it, or its folder"
+    )
     add_set_option(report)
     report.add_argument(
         "--excel",

@@ -12,7 +12,7 @@ from shlex import quote
 from jobs.code_snapshot import REPOSITORY_ROOT
 from jobs.launch.reconcile import reconcile
 from jobs.messages import percent_text, print_line
-from jobs.profile import LocalProfile
+from jobs.profile import LocalProfile, Profile
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.record import SweepRecord, report_commands, set_argument
 from jobs.work_folder import load_profile_and_workdir, make_command
@@ -76,7 +76,7 @@ def train(options: argparse.Namespace) -> int:
         print_line(f"stopped; the state is saved: {again} continues")
         raise
     if isinstance(profile, LocalProfile):
-        _print_result(SweepFolder(work, single.name), result.record)
+        _print_result(SweepFolder(work, single.name), result.record, profile)
     return result.code
 
 
@@ -88,7 +88,7 @@ def _run_sweep(sweep: Sweep, options: argparse.Namespace, dry: bool) -> int:
     if result.ran_locally or (result.was_complete and not dry and lacks_report):
         # pandas and matplotlib take seconds to import: a sweep on SLURM must not wait for them.
         commands = report_commands(result.record, profile, work)
-        import_module("jobs.sweep.report").write_sweep_report(folder, commands)
+        import_module("jobs.sweep.report").write_sweep_report([folder], commands)
     elif result.was_complete and folder.report_file.exists():
         print_line(f"report: {folder.report_file}")
     return result.code
@@ -108,11 +108,13 @@ def _spectra_sweep(corpus_file: Path, changes: list[str]) -> Sweep:
     return Sweep(name, "", corpus_file, tuple(swept), changes=changed)
 
 
-def _print_result(folder: SweepFolder, record: SweepRecord) -> None:
+def _print_result(folder: SweepFolder, record: SweepRecord, profile: Profile) -> None:
     run = folder.run(record.runs[0].run_id)
+    make_report = make_command(f"make report RUN={run.run_id}", profile, folder.work)
     for row in run.rows() if run.finished else ():  # otherwise its failure has been printed
         if row["split"] == "test":
             words = f", WER {percent_text(row['wer'])}" if row["words"] else ""
             print_line(f"test CER {percent_text(row['cer'])}{words}, epoch {row['epoch']}")
     if run.log_file.exists():  # otherwise nothing ran
+        print_line(f"{make_report} writes its tables and figures")
         print_line(str(run.path))

@@ -54,7 +54,7 @@ def _run_report_task(task: ReportTask) -> int:
     # It imports pandas and matplotlib, which no other task needs.
     from jobs.sweep import report  # noqa: PLC0415
 
-    report.write_sweep_report(SweepFolder(Path(task.work), task.sweep), task.commands)
+    report.write_sweep_report([SweepFolder(Path(task.work), task.sweep)], task.commands)
     return DONE
 
 

@@ -1,11 +1,12 @@
-"""The report of a sweep: from its files, at any time.
+"""The report of a sweep, of several or of a run: from its files, at any time.
 
 In:   what the last `make sweep` planned, its run folders; SLURM may explain how a job ended.
-Out:  `work/reports/<sweep>/`; the answer on the terminal.
+Out:  `work/reports/<sweep>/` (`<sweep>+<sweep>`, `run-<id>`); the answer on the terminal.
 Not here: what a report says (pipeline/results/).
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +14,74 @@ from jobs.messages import count_text, print_line
 from jobs.node.failures import REMEDIES
 from jobs.sweep import job_queue, run_status
 from jobs.sweep.folder import SweepFolder
-from jobs.sweep.record import SweepRecord, load_record
+from jobs.sweep.record import PlannedRun, SweepRecord, load_record
 from pipeline.features import rejected
 from pipeline.features.rejected import FeatureSource
+from pipeline.files import InputError
 from pipeline.results import report as reports
+from pipeline.results.comparison.merge import merge_sweeps
+from pipeline.results.report import WrittenReport
 from pipeline.results.summary import efficiency
 from pipeline.results.summary.run_summary import SweepRun
 from pipeline.results.tables.export import Excel
+from pipeline.runs.folder import RunFolder
 
 MAX_NAMED_RUNS = 5  # in a line about a cause of failure
 
 
 def write_sweep_report(
-    folder: SweepFolder, commands: Sequence[str], excel: Excel | None = None
+    folders: Sequence[SweepFolder], commands: Sequence[str], excel: Excel | None = None
 ) -> None:
-    """Write the report of a sweep, and print its answer, advice and path.
+    """Write one report of the sweeps, and print its answer, advice and path.
 
-    `commands`: for the report's page, see `record.report_commands`; `excel`: CSV files for Excel.
+    A run that belongs to more than one of them is counted once. `commands`: for the report's page,
+    see `record.report_commands`; `excel`: the CSV files are for Excel.
     """
-    record = load_record(folder)
+    found = [(load_record(folder), folder) for folder in folders]
+    sweeps = [_read_runs(record, folder) for record, folder in found]
+    questions = [(record.name, record.question) for record, _ in found if record.question]
+    joint = [f"{name}: {' '.join(question.split())}" for name, question in questions]
+    name = "+".join(record.name for record, _ in found)
+    written = reports.write_report_folder(
+        name,
+        "\n".join(joint) if len(found) > 1 else found[0][0].question,
+        merge_sweeps(sweeps) if len(found) > 1 else sweeps[0],
+        folders[0].work / "reports" / name,
+        remedies=REMEDIES,
+        commands=commands,
+        excel=excel,
+        refused=rejected.collect_refusals(
+            source for record, folder in found for source in _rejection_sources(record, folder)
+        ),
+    )
+    _print_report(written)
+
+
+def write_run_report(
+    run: RunFolder, work: Path, commands: Sequence[str], excel: Excel | None = None
+) -> None:
+    """Write the report of a single run, and print its answer, advice and path."""
+    planned = _find_planned(run, work)
+    features = SweepFolder(work, "").features(planned.feature_id) if planned else None
+    label = planned.label if planned else run.run_id
+    written = reports.write_report_folder(
+        f"run-{run.run_id}",
+        "",
+        [SweepRun(label, {}, run, features)],
+        work / "reports" / f"run-{run.run_id}",
+        remedies=REMEDIES,
+        commands=commands,
+        excel=excel,
+        refused=[],
+    )
+    _print_report(written)
+
+
+def _read_runs(record: SweepRecord, folder: SweepFolder) -> list[SweepRun]:
+    """Return the runs of a sweep; what SLURM says of a job that ended is recorded first."""
     queue = job_queue.try_query_slurm(folder, job_queue.unfinished_items(record, folder))
     run_status.record_scheduler_failures(run_status.run_statuses(record, folder, queue), folder)
-    runs = [
+    return [
         SweepRun(
             run.label,
             run.settings,
@@ -45,22 +92,23 @@ def write_sweep_report(
         )
         for run in record.runs
     ]
-    written = reports.write_report_folder(
-        record.name,
-        record.question,
-        runs,
-        folder.reports,
-        remedies=REMEDIES,
-        commands=commands,
-        excel=excel,
-        refused=rejected.collect_refusals(_rejection_sources(record, folder)),
-    )
+
+
+def _find_planned(run: RunFolder, work: Path) -> PlannedRun | None:
+    """Return the run as the record of a sweep names it; None if no record does."""
+    for file in sorted(work.glob("sweeps/*/sweep.json")):
+        with suppress(InputError):  # a damaged record of another sweep
+            for planned in load_record(SweepFolder(work, file.parent.name)).runs:
+                if planned.run_id == run.run_id:
+                    return planned
+    return None
+
+
+def _print_report(written: WrittenReport) -> None:
     for sentence in (*written.answer, *written.warnings):
         print_line(sentence)
-    for line in [
-        *_failure_lines(written.summary),
-        *efficiency.resource_advice(written.summary),
-    ]:
+    advice = efficiency.resource_advice(written.summary)
+    for line in (*_failure_lines(written.summary), *advice):
         print_line(line)
     print_line(f"report: {written.page}")
 

@@ -1,5 +1,6 @@
 """The verbs that run: two SETs of one file at the same time, each with its own result."""
 
+import csv
 import json
 import os
 import socket
@@ -112,3 +113,45 @@ def test_doctor_and_features_keep_the_feature_sets_of_each_set(make_project, run
     ]
     assert not sets[0] & sets[1]
     assert main(["verify", str(corpus), "--work", str(bench.work)]) == 0
+
+
+def test_several_sweeps_are_one_report_and_a_run_of_both_is_counted_once(
+    make_project, run_tasks_in_process, capsys
+):
+    bench = trainable(make_project("csv", epochs=1))
+    more = bench.sweep_file.with_name("more.yaml")
+    more.write_text(bench.sweep_file.read_text("utf-8").replace("power, mel", "mel, amplitude"))
+    work = ["--work", str(bench.work)]
+    assert main(["sweep", str(bench.sweep_file), *work]) == 0
+    assert main(["sweep", str(more), *work]) == 0
+    capsys.readouterr()
+    assert main(["report", f"{bench.sweep_file} {more}", *work]) == 0
+    folder = bench.work / "reports" / "tiny+more"
+    assert f"report: {folder / 'report.html'}" in capsys.readouterr().out
+    with (folder / "summary.csv").open(encoding="utf-8", newline="") as file:
+        lines = [(line["label"], line["sweep"]) for line in csv.DictReader(file)]
+    assert lines == [("power", "tiny"), ("mel", "tiny more"), ("amplitude", "more")]
+    page = (folder / "report.html").read_text("utf-8")
+    assert f"make sweep SWEEP={more}" in page
+    assert "tiny more" in page
+
+
+def test_a_run_by_make_train_has_a_report(make_project, run_tasks_in_process, capsys):
+    bench = trainable(make_project("csv", epochs=1))
+    assert main(words(bench, "train", "model.hidden=8")) == 0
+    *_, hint, path = capsys.readouterr().out.splitlines()
+    run_id = Path(path).name
+    assert hint.startswith(f"make report RUN={run_id}")
+    work = ["--work", str(bench.work)]
+    assert main(["report", "--run", run_id[:6], *work]) == 0
+    folder = bench.work / "reports" / f"run-{run_id}"
+    page = (folder / "report.html").read_text("utf-8")
+    assert f"make train EXPERIMENT={Path(path) / 'experiment.yaml'}" in page
+    assert "Only one arm: tiny" in page
+    experiment = str(bench.configs / "experiments/tiny.yaml")
+    typed = ["report", "--experiment", experiment, *work]
+    assert main([*typed, "--set", "model.hidden=8"]) == 0
+    assert list(bench.work.glob("reports/train-tiny_hidden-8_*/report.html"))
+    capsys.readouterr()
+    assert main(typed) == 2
+    assert f"make train EXPERIMENT={experiment} trains it" in capsys.readouterr().err

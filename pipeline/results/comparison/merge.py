@@ -1,0 +1,118 @@
+"""Merge: the runs of several sweeps as those of one, each run once.
+
+In:   the runs of each sweep.   Out: runs whose labels and settings fit together.
+Not here: grouping runs into arms (arms.py), the tables.
+
+Runs that differ in their seed only are one arm, whichever sweep each comes from. A setting in which
+the sweeps differ, as their bases do, is a swept setting of all of them.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.experiment import Experiment
+from pipeline.results.comparison.arms import SEED_KEY
+from pipeline.results.summary.run_summary import SweepRun
+
+Settings = dict[str, Any]
+
+
+def merge_sweeps(sweeps: Sequence[Sequence[SweepRun]]) -> list[SweepRun]:
+    """Return each run once, in the order of the sweeps; a run of several has all their names."""
+    same_run: dict[Path, list[SweepRun]] = {}
+    for run in chain.from_iterable(sweeps):
+        same_run.setdefault(run.folder.path, []).append(run)
+    arms: dict[str, list[SweepRun]] = {}
+    for each in same_run.values():
+        names = " ".join(dict.fromkeys(run.sweep for run in each))
+        changes = {key: value for run in each for key, value in run.changes.items()}
+        merged = replace(each[0], sweep=names, changes=changes)
+        arms.setdefault(_arm_key(merged), []).append(merged)
+    differing = _differing_settings([runs[0] for runs in arms.values()])
+    labels = Counter(_label_without_seed(runs[0]) for runs in arms.values())
+    found = []
+    for runs, more in zip(arms.values(), differing, strict=True):
+        label = _label_without_seed(runs[0])
+        if labels[label] > 1 or not label:
+            label = f"{runs[0].sweep.split(' ')[0]}: {label or 'all'}"
+        found += _rename_arm(runs, label, more)
+    return found
+
+
+def _rename_arm(runs: Sequence[SweepRun], label: str, more: Settings) -> list[SweepRun]:
+    """Return the runs of an arm with one label and the same settings, but for the seed."""
+    own = {key: value for key, value in runs[0].settings.items() if key != SEED_KEY}
+    if len(runs) == 1 and SEED_KEY not in runs[0].settings:
+        return [replace(runs[0], label=label, settings={**own, **more})]
+    seeds = [_seed(run) for run in runs]
+    return [
+        replace(run, label=f"{label}, seed {seed}", settings={**own, **more, SEED_KEY: seed})
+        for run, seed in zip(runs, seeds, strict=True)
+    ]
+
+
+def _seed(run: SweepRun) -> Any:
+    if SEED_KEY in run.settings:
+        return run.settings[SEED_KEY]
+    experiment = _experiment(run)
+    return experiment.train.seed if experiment else run.folder.run_id
+
+
+def _arm_key(run: SweepRun) -> str:
+    """Return what the runs of an arm have in common; a run that cannot be read is an arm."""
+    experiment = _experiment(run)
+    if experiment is None:
+        return str(run.folder.path)
+    content = experiment.model_dump()
+    content["train"].pop("seed")
+    return repr((content, str(run.features)))
+
+
+def _label_without_seed(run: SweepRun) -> str:
+    seed = f"seed {run.settings.get(SEED_KEY)}"
+    return ", ".join(part for part in run.label.split(", ") if part != seed)
+
+
+def _differing_settings(runs: Sequence[SweepRun]) -> list[Settings]:
+    """Return of each run the settings in which the runs differ and which some do not sweep."""
+    flat = [_flatten(experiment) if (experiment := _experiment(run)) else {} for run in runs]
+    keys = dict.fromkeys(key for each in flat for key in each)
+    known = [each for each in flat if each]
+    differing = [
+        key for key in keys if any(each.get(key) != known[0].get(key) for each in known[1:])
+    ]
+    wanted = [key for key in differing if key != SEED_KEY and not key.startswith("corpus.")]
+    return [
+        {key: each[key] for key in wanted if key in each and not _is_swept(key, run.settings)}
+        for each, run in zip(flat, runs, strict=True)
+    ]
+
+
+def _is_swept(key: str, settings: Settings) -> bool:
+    return any(key == swept or key.startswith(f"{swept}.") for swept in settings)
+
+
+def _flatten(experiment: Experiment) -> Settings:
+    """Return dotted key -> value."""
+
+    def walk(content: Mapping[str, Any], prefix: str) -> Settings:
+        found: Settings = {}
+        for key, value in content.items():
+            if isinstance(value, dict):
+                found |= walk(value, f"{prefix}{key}.")
+            else:
+                found[f"{prefix}{key}"] = value
+        return found
+
+    return walk(experiment.model_dump(), "")
+
+
+def _experiment(run: SweepRun) -> Experiment | None:
+    try:
+        return run.folder.experiment()
+    except (OSError, ValueError):  # it does not exist yet, or is damaged
+        return None
