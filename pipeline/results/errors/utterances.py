@@ -4,6 +4,7 @@ In:   the hypotheses of arms.   Out: utterances to show; the frame of errors_utt
 Not here: how a hypothesis is aligned (alignment.py), pictures (figures/posteriors.py).
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -41,7 +42,7 @@ class ShownUtterance:
 @dataclass(frozen=True)
 class HighLoss:
     hypothesis: Hypothesis
-    loss_per_character: float  # nats, mean over the runs
+    loss_per_character: float  # nats
 
 
 def mean_rates(arm: TestedArm) -> Float64[np.ndarray, " U"]:
@@ -80,11 +81,17 @@ def changed_most(one: TestedArm, other: TestedArm) -> list[ShownUtterance]:
 
 
 def highest_losses(arm: TestedArm) -> list[HighLoss]:
-    """Return the utterances with the highest loss per character, of those that can be aligned."""
-    losses = arm.mean_losses_per_character()
-    known = [n for n in range(len(losses)) if np.isfinite(losses[n])]
-    ranked = sorted(known, key=lambda n: (-losses[n], arm.shown[n].utterance_id))
-    return [HighLoss(arm.shown[n], float(losses[n])) for n in ranked[:HIGH_LOSSES]]
+    """Return the utterances of dev and test with the highest loss per character in the guide run.
+
+    Those that cannot be aligned have no finite loss and are left out.
+    """
+    known = [
+        HighLoss(each, each.loss / max(each.chars, 1))
+        for each in arm.guide_run.hypotheses
+        if math.isfinite(each.loss)
+    ]
+    ranked = sorted(known, key=lambda one: (-one.loss_per_character, one.hypothesis.utterance_id))
+    return ranked[:HIGH_LOSSES]
 
 
 def utterances_table(arms: Sequence[TestedArm]) -> pd.DataFrame:

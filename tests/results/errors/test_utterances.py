@@ -1,10 +1,12 @@
 """Tests of the utterances that are shown: worst, typical, changed, with the highest loss."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from pipeline.results.errors import utterances
+from pipeline.runs.hypotheses import Hypothesis
 from tests.results.errors.tested import make_arm
 
 REFERENCES = ["ABCDEFGHIJ"] * 8
@@ -45,9 +47,12 @@ def test_changed_utterances_go_both_ways():
 def test_the_highest_losses_per_character_come_first():
     losses = {0: 3.0, 1: 40.0, 2: math.inf, 3: 7.0}
     arm = make_arm(["A", "ABCDEFGHIJ", "AB", "A", "B"], [""] * 5, losses=losses)
-    found = utterances.highest_losses(arm)
+    dev = Hypothesis.of("v", "dev", "GO", "GO", loss=10.0)
+    guide = replace(arm.guide_run, hypotheses=[*arm.shown, dev])
+    found = utterances.highest_losses(replace(arm, runs=(guide,)))
     assert [(one.hypothesis.utterance_id, one.loss_per_character) for one in found] == [
         ("u3", 7.0),
+        ("v", 5.0),
         ("u1", 4.0),
         ("u0", 3.0),
     ]

@@ -31,7 +31,7 @@ def make_arm(
         for run in runs
     )
     summaries = tuple(
-        RunSummary(run=SweepRun(f"{name} {n}", {}, RunFolder(Path(f"{name}{n}"))))
-        for n in range(len(runs))
+        RunSummary(run=SweepRun(f"{name} {n}", {}, RunFolder(Path(f"{name}{n}"))), hypotheses=run)
+        for n, run in enumerate(hypotheses)
     )
     return TestedArm(name, summaries, hypotheses, guide=0)
