@@ -1,25 +1,20 @@
-"""The demo shows what it promises: one run on the blank plateau, the others far below it."""
+"""The demo shows what it promises: an answer that the statistics decide, from nine runs."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-import jiwer
 import pandas as pd
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-FIRST, *REPAIRED = RUNS = [
-    "first training",
-    "repaired, mel",
-    "repaired, amplitude",
-    "repaired, power",
-]
+FIRST, REPAIRED, SLOW = ARMS = ["first training", "repaired", "repaired but slow"]
+RUNS = [f"{arm}, seed {seed}" for seed in range(3) for arm in ARMS]
 
 
 @pytest.fixture(scope="module")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def printed_and_work(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     folder = tmp_path_factory.mktemp("demo")
     environment = {name: value for name, value in os.environ.items() if name != "AN4"}
     done = subprocess.run(
@@ -31,15 +26,22 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert str(folder / "reports/demo/report.html") in done.stdout
-    assert "Best on dev: repaired" in done.stdout
-    return folder
+    return done.stdout, folder
+
+
+@pytest.fixture(scope="module")
+def work(printed_and_work: tuple[str, Path]) -> Path:
+    return printed_and_work[1]
+
+
+@pytest.fixture(scope="module")
+def arms(work: Path) -> pd.DataFrame:
+    return pd.read_csv(work / "reports/demo/arms.csv").set_index("label")
 
 
 @pytest.fixture(scope="module")
 def summary(work: Path) -> pd.DataFrame:
-    path = work / "reports/demo/summary.csv"
-    return pd.read_csv(path).set_index("label")
+    return pd.read_csv(work / "reports/demo/summary.csv").set_index("label")
 
 
 @pytest.fixture(scope="module")
@@ -53,41 +55,48 @@ def test_every_run_is_finished_in_the_written_order(summary: pd.DataFrame):
     assert list(summary.index) == RUNS
 
 
-def test_the_best_run_gets_at_most_6_percent_of_the_characters_wrong(summary: pd.DataFrame):
-    assert summary.test_cer.min() <= 0.06
+def test_the_answer_is_decided_and_a_next_step_follows(
+    printed_and_work: tuple[str, Path], arms: pd.DataFrame
+):
+    printed, folder = printed_and_work
+    assert list(arms.index) == ARMS
+    assert list(arms.seeds) == [3, 3, 3]
+    assert list(arms.shown) == [True, False, True]  # the best arm has no difference to itself
+    assert (arms.difference_low[[FIRST, SLOW]] > 0).all()
+    answer = printed.index("Best on dev: repaired, ")
+    assert answer < printed.index(str(folder / "reports/demo/report.html"))
+    assert printed.rstrip().splitlines()[-1].startswith("next, ")
+
+
+def test_the_repaired_recipe_gets_at_most_a_tenth_of_the_characters_wrong(arms: pd.DataFrame):
+    assert arms.test_cer_mean[REPAIRED] <= 0.1
+    assert arms.test_cer_mean[SLOW] > 2 * arms.test_cer_mean[REPAIRED]
 
 
 def test_the_first_training_stays_on_the_blank_plateau(summary: pd.DataFrame, dev: pd.DataFrame):
-    assert pd.isna(summary.escape_updates[FIRST])
-    last = dev.loc[FIRST].iloc[-1]
-    assert last.blank_argmax == pytest.approx(1, abs=0.01)
-    assert abs(last.loss_per_character - last.reference_loss) < 0.3
+    for label in (f"{FIRST}, seed {seed}" for seed in range(3)):
+        assert pd.isna(summary.escape_updates[label])
+        last = dev.loc[label].iloc[-1]
+        assert last.blank_argmax == pytest.approx(1, abs=0.01)
+        assert abs(last.loss_per_character - last.reference_loss) < 0.4
 
 
 def test_each_repaired_run_escapes(summary: pd.DataFrame, dev: pd.DataFrame):
-    for label in REPAIRED:
+    for label in (f"{REPAIRED}, seed {seed}" for seed in range(3)):
         assert 0 < summary.escape_updates[label] < summary.updates[label]
         last = dev.loc[label].iloc[-1]
         assert last.loss_per_character < last.reference_loss / 2
 
 
-def test_three_feature_sets_came_from_one_pass(work: Path):
-    assert len(list((work / "features").iterdir())) >= 3
+def test_the_feature_sets_came_from_one_pass(work: Path):
+    assert len(list((work / "features").iterdir())) >= 2
 
 
-def test_no_voice_is_in_two_splits(work: Path):
+def test_no_voice_is_in_two_splits_and_six_are_tested(work: Path):
     (manifest,) = (work / "manifests").glob("demo*.jsonl")
     utterances = pd.read_json(manifest, lines=True).dropna(subset="speaker")
     splits = utterances.groupby("speaker").split.nunique()
     assert len(splits) >= 24
     assert (splits == 1).all()
-
-
-def test_the_test_rates_equal_jiwers_on_the_hypotheses(work: Path, summary: pd.DataFrame):
-    assert len(summary) == len(RUNS)
-    for line in summary.itertuples():
-        texts = pd.read_csv(work / "runs" / line.run_id / "hypotheses.csv", keep_default_na=False)
-        test = texts[texts.split == "test"]
-        references, hypotheses = test.reference.tolist(), test.hypothesis.tolist()
-        assert line.test_cer == jiwer.cer(references, hypotheses)
-        assert line.test_wer == jiwer.wer(references, hypotheses)
+    tested = utterances[utterances.split == "test"]
+    assert tested.speaker.nunique() == 6

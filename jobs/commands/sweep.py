@@ -29,6 +29,10 @@ from pipeline.config.sweep import (
 from pipeline.files import InputError
 
 DEMO_SWEEP_FILE = REPOSITORY_ROOT / "configs" / "sweeps" / "demo.yaml"
+DEMO_NEXT_STEP = (
+    "next, with your own recordings: make corpus-new FOLDER=… writes a corpus file "
+    "for them, and says what to type then"
+)
 SPECTRA = ("amplitude", "power", "mel")
 
 
@@ -59,7 +63,10 @@ def demo(options: argparse.Namespace) -> int:
                 f"LANGUAGE={language}: there is no demo in this language; choose "
                 f"{', '.join(['en', *sorted(known)])}"
             )
-    return _run_sweep(load_sweep(file), options, dry=False)
+    code = _run_sweep(load_sweep(file), options, dry=False)
+    if code == 0:
+        print_line(DEMO_NEXT_STEP)
+    return code
 
 
 def train(options: argparse.Namespace) -> int:

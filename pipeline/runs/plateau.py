@@ -27,6 +27,7 @@ MAX_PLATEAU_UPDATES = 3000  # a plateau that lasts longer is not just a phase
 # Adam moves one weight by at most the sum of the learning rates. A logit has a bias and about a
 # hundred weights and must move by about 5, which a smaller sum does not allow.
 MIN_LR_SUM = 0.03
+ENOUGH_LR_SUM = 0.3  # with ten times that, a run that has not learnt has another problem
 # An update of Adam moves each weight by about the learning rate, and a layer with a hundred inputs
 # starts with weights of about 0.1: at a higher rate each update undoes the one before.
 MAX_ADAM_LR = 0.1
@@ -93,13 +94,19 @@ def describe_status(
         [
             progress,
             *symptoms.clamp_warnings(dev[-1], experiment, escaped=escaped),
+            *symptoms.infeasible_warnings(train[-1] if train else dev[-1]),
             *symptoms.nonfinite_warnings(train[-1] if train else dev[-1]),
         ]
     )
 
 
-def _plateau_remedy(experiment: Experiment | None, rate: float) -> str:
+def _plateau_remedy(rows: Sequence[Row], experiment: Experiment | None) -> str:
     """Return the one thing to change in a run that has ended on the plateau."""
+    train, dev = rows_of_split(rows, "train"), rows_of_split(rows, "dev")
+    rate = train[-1]["learning_rate"] if train else 0.0
+    clamp = symptoms.clamp_warnings(dev[-1], experiment, escaped=False)
+    if any("train.learning_rate" in warning for warning in clamp):
+        return ""  # the warning is the advice
     if (not experiment or experiment.train.optimiser != "sgd") and rate > MAX_ADAM_LR:
         return "lower train.learning_rate"
     if experiment and (unusual := symptoms.unusual_settings(experiment)):
@@ -110,6 +117,8 @@ def _plateau_remedy(experiment: Experiment | None, rate: float) -> str:
     if experiment and experiment.input.normalisation == "none":
         missing.append("input.normalisation: standardise")
     more = "raise train.learning_rate (make lr-range suggests one) or train.epochs"
+    if lr_sum(rows) > ENOUGH_LR_SUM:
+        more = "raise train.epochs, and check that the transcripts match the audio"
     return f"set {' and '.join(missing)}, or {more}" if missing else more
 
 
@@ -196,11 +205,9 @@ def _describe_plateau(
     plateau = f"{'ended ' if is_last_epoch else ''}{where} the blank plateau: {loss_summary}"
     if problem := symptoms.input_problem(row, experiment):
         return f"{plateau}; {problem}"
-    train = rows_of_split(rows, "train")
-    rate = train[-1]["learning_rate"] if train else 0.0
-    remedy = _plateau_remedy(experiment, rate)
-    if is_last_epoch or remedy.startswith(("lower", "change")):
-        return f"{plateau}; {remedy}"
+    remedy = _plateau_remedy(rows, experiment)
+    if is_last_epoch or not remedy or remedy.startswith(("lower", "change")):
+        return f"{plateau}; {remedy}" if remedy else plateau
     if above > NEAR_REFERENCE_MARGIN:
         return plateau + advice
     if late:

@@ -473,3 +473,25 @@ def test_an_input_that_is_not_scaled_or_silent_is_named_on_the_plateau():
         history(PLATEAU, largest_z=0.0), set_to(input={"normalisation": "standardise"})
     )
     assert "the input hardly varies (largest |z| 0): is the audio silent?" in silent
+
+
+def test_a_learning_rate_that_could_move_the_weights_is_not_blamed():
+    """Only the transcripts of train were exchanged: dev stays at its reference loss."""
+    rows = history(*[(3.08, 0.02)] * 8, learning_rate=1.5e-3)  # a sum of 0.64 in 424 updates
+    told = describe_status(rows, set_to(), is_last_epoch=True)
+    assert told.endswith("; raise train.epochs, and check that the transcripts match the audio")
+
+
+def test_where_the_clamp_asks_for_a_lower_learning_rate_no_higher_one_is_recommended():
+    rows = history((4.65, 0.0), (3.49, 0.0), saturation_fc1_ceiling=0.4)
+    sgd = set_to(train={"optimiser": "sgd", "learning_rate": 10.0})
+    told = describe_status(rows, sgd, is_last_epoch=True)
+    assert "raise" not in told
+    assert "no gradient passes there; lower train.learning_rate" in told
+
+
+@pytest.mark.parametrize(("infeasible", "is_told"), [(0, False), (2, False), (3, True)])
+def test_many_utterances_that_cannot_be_aligned_are_counted(infeasible: int, is_told: bool):
+    told = describe_status(history(ESCAPED, ESCAPED, infeasible=infeasible))
+    expected = f"left out of training: {infeasible} of {20 + infeasible} utterances have more"
+    assert (expected in told) is is_told

@@ -30,7 +30,10 @@ PAIRED_MEN = (("m3", "Mike"), ("m4", "john"), ("rob", "robert"), ("Gene", "Gene2
 WOMEN = ("f1", "f5", "Annie", "grandma", "steph3", "Andrea", "anika")
 MEN = ("m1", "m2", "m5", "m6", "m7", "m8", "Alex", "max", "Mario", "Michael", "pablo", "quincy")
 ACCENTS = ("en-us", "en-us-nyc")
-HELD_OUT_VOICE_SHARE = 0.1  # of the voices, for dev and for test each
+# Test has more voices than dev, because few test speakers make wide intervals.
+TEST_VOICE_SHARE = 0.15
+DEV_VOICES = 2  # a woman and a man; one if there are few voices
+FEW_VOICES = 20
 PITCH_RANGE = (35, 65)  # in the units of espeak-ng, 0 to 99
 SPEED_RANGE_WPM = (135, 180)  # words per minute
 WORD_GAP_RANGE = (2, 6)  # pause between words, in units of 10 ms
@@ -82,14 +85,13 @@ def make_voices(count: int, rng: Random, accents: Sequence[str] = ACCENTS) -> tu
     speed and often another accent.
     """
     pairs = _interleave(shuffled(rng, PAIRED_WOMEN), shuffled(rng, PAIRED_MEN))
-    per_split = min(max(1, round(count * HELD_OUT_VOICE_SHARE)), len(pairs) // 2)
-    held_out = dict(pairs[: 2 * per_split])  # variant -> its sibling in train
+    dev = 1 if count < FEW_VOICES else DEV_VOICES
+    test = min(max(1, round(count * TEST_VOICE_SHARE)), len(pairs) - dev)
+    held_out = dict(pairs[: test + dev])  # variant -> its sibling in train
     women = cycle(_training_variants(PAIRED_WOMEN, WOMEN, held_out, rng))
     men = cycle(_training_variants(PAIRED_MEN, MEN, held_out, rng))
     training = [next(men if i % 2 else women) for i in range(count - len(held_out))]
-    splits: Iterable[Split] = chain(
-        repeat("test", per_split), repeat("dev", per_split), repeat("train")
-    )
+    splits: Iterable[Split] = chain(repeat("test", test), repeat("dev", dev), repeat("train"))
     variants = zip([*held_out, *training], splits, strict=False)
     return tuple(
         _make_voice(i, variant, split, rng, accents) for i, (variant, split) in enumerate(variants)

@@ -15,6 +15,7 @@ from pipeline.runs.rows import CLAMPED_LAYERS, Row, rows_of_split
 UNIFORM_LOSS_RATIO = 1.2  # a loss above this share of the loss of a uniform output diverges
 MAX_CEILING_SHARE = 0.05  # share of a layer at the ceiling; below 0.001 if the input is scaled
 MAX_CEILING_SHARE_AFTER_ESCAPE = 0.5  # a run that has escaped can learn with a larger share
+MAX_INFEASIBLE_SHARE = 0.1  # of the training utterances
 MAX_ZERO_SHARE = 0.99  # share of a layer at zero
 MAX_SCALED_Z = 12.0  # largest |z| of a scaled input; 7 is usual on a log scale, hundreds without
 UNSCALED_Z = 50.0  # that of an input that is certainly not scaled
@@ -134,6 +135,16 @@ def _most_saturated_layer(values: dict[str, Any], end: str) -> tuple[float, str]
     """Return share and layer; (0, "") where there is no clamp, because its shares are NaN."""
     shares = [(values[f"saturation_{layer}_{end}"], layer) for layer in CLAMPED_LAYERS]
     return max((one for one in shares if one[0] > 0), default=(0.0, ""))
+
+
+def infeasible_warnings(train: Row) -> Iterator[str]:
+    """Yield how many training utterances are left out because they cannot be aligned, if many."""
+    count, every = train["infeasible"], train["utterances"] + train["infeasible"]
+    if count > MAX_INFEASIBLE_SHARE * every:
+        yield (
+            f"left out of training: {count} of {every} utterances have more labels than output "
+            "steps; lower input.stack or model.time_strides, or check their transcripts"
+        )
 
 
 def nonfinite_warnings(train: Row) -> Iterator[str]:

@@ -142,7 +142,7 @@ def _check_feasibility(
         result = f"all {len(features.utterances)} utterances can be aligned"
         return PreflightResult("feasibility", f"{result}; {labels_per_step:.2f} labels per step")
     stride = min(strides)
-    remedy = "lower features.hop_ms, or list them under exclude: in the corpus file"
+    remedy = "check their transcripts, list them under exclude:, or lower features.hop_ms"
     if stride:
         remedy = f"lower input.stack or model.time_strides: their product must be at most {stride}"
     result = f"more labels than steps: {', '.join(parts)}; the log of a run lists them all"

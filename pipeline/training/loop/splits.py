@@ -176,8 +176,8 @@ def _advise_on_strides(split: SplitData, output_length: OutputLength, stride: in
             "model.time_strides, or set model.convolutions: 0"
         )
     return (
-        "not all fit at any stride: lower features.hop_ms, or list them under exclude: in the "
-        "corpus file"
+        "not all fit at any stride: check the transcripts of those named, and list them under "
+        "exclude: in the corpus file; if they are right, lower features.hop_ms"
     )
 
 

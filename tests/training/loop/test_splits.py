@@ -87,7 +87,7 @@ def test_if_no_utterance_can_be_aligned_the_message_names_the_setting(
 
 def test_if_no_stride_helps_the_message_says_so(make_feature_set: FeatureSetFactory):
     features = make_feature_set([("x", "train", "AAA", 4), *draw_utterances(1, "dev", DRAW)])
-    message = r"x \(4 steps, needs 5: fits at no stride\); not all fit at any stride: lower feat"
+    message = r"x \(4 steps, needs 5: fits at no stride\); not all fit at any stride: check the tr"
     with pytest.raises(InfeasibleError, match=message):
         make_splits(features)
 
