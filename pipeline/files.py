@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+JOINERS = "\u200c\u200d"  # invisible, and part of words in Persian and Hindi
+
 
 class InputError(ValueError):
     """A mistake that the user must correct; one line: where, the value, the limit, what to do."""
@@ -31,7 +33,7 @@ def make_printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(
-        c if c.isprintable() or unicodedata.category(c) in ("Zs", "Cf") else ascii(c)[1:-1]
+        c if c.isprintable() or c in JOINERS or unicodedata.category(c) == "Zs" else ascii(c)[1:-1]
         for c in text
     )
 

@@ -65,14 +65,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file{_suggest_file(path)}") from None
     except (OSError, ValueError) as error:  # not UTF-8; a NUL in the path
-        if isinstance(error, OSError) and path.is_dir():
+        if os.path.isdir(path):  # noqa: PTH112 (Path.is_dir raises for too long a name)
             raise InputError(f"{path}: is a folder; give the path of a file in it") from None
         raise InputError(f"{str(path)!r}: cannot be read: {error}") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
         raise InputError(
-            f"{path}:{where} is not YAML: {getattr(error, 'problem', error)}"
+            f"{path}:{where} is not YAML: {' '.join(str(getattr(error, 'problem', error)).split())}"
         ) from None
     if content is None:
         raise InputError(f"{path}: the file is empty; it must be a mapping of keys to values")
@@ -239,11 +239,11 @@ def _error_messages(model_class: type[BaseModel], error: ValidationError) -> dic
     """
     found: dict[str, list[str]] = {}
     for problem in error.errors():
-        *parents, last = map(str, problem["loc"] or [""])
-        keys = [part for part in parents if not _UNION_BRANCH.search(part)]
-        if problem["type"] == "extra_forbidden" or not _UNION_BRANCH.search(last):
-            keys.append(last)  # a typed key may look like pydantic's name of a branch
-        keys = list(filter(None, keys))
+        # A typed key, the last one, may look like pydantic's name of a branch.
+        is_typed = problem["type"] == "extra_forbidden"
+        parts = [str(part) for part in problem["loc"]]
+        typed, parts = ([parts[-1]], parts[:-1]) if is_typed else ([], parts)
+        keys = [*(part for part in parts if not _UNION_BRANCH.search(part)), *typed]
         message = _error_message(model_class, keys, dict(problem))
         found.setdefault(".".join(keys), []).append(message)
     return {key: " or ".join(dict.fromkeys(messages)) for key, messages in found.items()}

@@ -41,8 +41,9 @@ def _walk(
         status = os.stat(folder)  # noqa: PTH116 (a Path takes ten times as long)
         with os.scandir(folder) as found:
             entries = sorted(found, key=lambda entry: entry.name)
-    except OSError as error:
-        problem = f"cannot be read ({error.strerror}); allow it, or remove the folder"
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or error
+        problem = f"cannot be read ({reason}); allow it, or remove the folder"
         refusals.append(Refusal(name, f"{folder}: {problem}"))
         return
     identity = (status.st_dev, status.st_ino)

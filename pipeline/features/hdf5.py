@@ -81,6 +81,13 @@ def write_checksum(dataset: Dataset, checksum: int) -> None:
     dataset.flush()
 
 
+# What h5py, pydantic and Python raise for files whose parts are missing or of another type.
+DAMAGE_ERRORS = (
+    *(OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError),
+    *(IndexError, OverflowError),
+)
+
+
 @contextmanager
 def open_file(path: Path) -> Iterator[File]:
     """Yield the file, open for reading. An InputError names what is wrong with it in one line."""
@@ -95,7 +102,9 @@ def open_file(path: Path) -> Iterator[File]:
             yield file
     except FileNotFoundError:
         raise InputError(f"{path}: no such shard; {REBUILD_HINT}") from None
-    except (OSError, KeyError, RuntimeError, UnicodeError, ValidationError) as error:
+    except InputError:
+        raise
+    except DAMAGE_ERRORS as error:
         number = getattr(error, "errno", None)
         reason = os.strerror(number) if number else "truncated or damaged"
         reason = " ".join(str(error).split()) if isinstance(error, ValidationError) else reason

@@ -91,7 +91,7 @@ def _require_declared_bytes(path: str, file: BinaryIO, kind: str) -> None:
     available = os.fstat(file.fileno()).st_size
     try:
         offset, size = CHUNK_READERS[kind](file)
-    except struct.error:
+    except (struct.error, OSError):  # OSError: a position before the file or beyond any file
         raise unusable_audio_error(path, "is cut short before its samples") from None
     is_known = 0 <= size < 0x7F000000 or 2**32 <= size < 2**62  # a pipe leaves other numbers
     if is_known and offset + size > available:

@@ -7,7 +7,6 @@ Not here: lines without columns (parsing.py), what the columns mean (tables.py).
 
 import csv
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -18,9 +17,10 @@ from pipeline.corpus.layouts.parsing import (
     read_all_lines,
     shorten,
 )
-from pipeline.files import InputError
+from pipeline.files import InputError, make_printable
 
 DELIMITERS = ",;\t|"
+MAX_HEADER_CHARACTERS = 200  # in a message
 MAX_LINES_OF_ROW = 50  # a quoted value may hold line breaks; longer, its end is missing
 
 Quoting = Literal[0, 3]
@@ -140,14 +140,15 @@ def _read_header(
     names = max(headers.values(), key=len)
     missing = [columns for columns in required_columns if not set(columns) & set(names)]
     wanted = " or ".join(map(repr, (missing or required_columns)[0]))
+    shown = make_printable(", ".join(names)[:MAX_HEADER_CHARACTERS])
     raise InputError(
-        f"{path}:1: has no column {wanted} among {', '.join(names)[:200]}; rename a column, or set "
-        " text_column: in the corpus file if it is the one with the transcript"
+        f"{path}:1: has no column {wanted} among {shown}; rename a column, or set text_column: in "
+        "the corpus file if it is the one with the transcript"
     )
 
 
 def _split_line(line: str, delimiter: str, quoting: Quoting) -> list[str]:
     try:
-        return next(csv.reader(islice([line], 1), delimiter=delimiter, quoting=quoting))
+        return next(csv.reader([line.rstrip("\n")], delimiter=delimiter, quoting=quoting))
     except (csv.Error, StopIteration):
         return []

@@ -117,7 +117,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
 
 @pytest.mark.parametrize(
     ("word", "hint"),
-    [("statsu", "did you mean 'status'?"), ("xyz", "the verbs are demo, features")],
+    [("statsu", "did you mean 'status'?"), ("xyz", "the verbs are demo, corpus-new")],
 )
 def test_an_unknown_verb_is_refused_with_the_verbs_that_a_person_types(capsys, word, hint):
     with pytest.raises(SystemExit) as ended:
