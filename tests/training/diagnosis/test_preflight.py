@@ -80,6 +80,12 @@ def test_what_cannot_be_aligned_is_counted_in_each_split(make_feature_set: Featu
     assert "4 of 9 dev utterances (dev-70, dev-71, dev-72, …); the log" in result.result
 
 
+def test_three_utterances_that_cannot_be_aligned_are_all_named(make_feature_set: FeatureSetFactory):
+    short = [(f"dev-7{n}", "dev", "AABBCC", 12) for n in range(3)]
+    result = first_result(make_feature_set([*make_utterances(), *short]), "feasibility")
+    assert "3 of 8 dev utterances (dev-70, dev-71, dev-72); the log" in result.result
+
+
 def test_utterances_that_no_stride_can_align_are_to_be_excluded(
     make_feature_set: FeatureSetFactory,
 ):
