@@ -184,6 +184,21 @@ def test_an_utterance_with_nan_is_named_and_changes_no_other(tmp_path: Path, bat
     assert sorted(drawn) == ["test-00", "test-01", "test-03"]  # all but test-02
 
 
+def test_audio_that_belongs_to_another_text_has_the_highest_losses(tmp_path: Path):
+    wrong = {"test-01", "dev-03"}
+
+    def swap_letters(name: str, frames: np.ndarray) -> np.ndarray:
+        if name in wrong:
+            frames[:, 1:4] = frames[:, [3, 1, 2]]  # A sounds as B, B as C, C as A
+        return frames
+
+    _, run = train_and_describe(tmp_path, swap_letters, train=LEARNS)
+    ranked = sorted(run.hypotheses(), key=lambda h: -h.loss / h.chars)
+    assert len(ranked) == 9
+    assert {h.utterance_id for h in ranked[:2]} == wrong
+    assert ranked[1].loss / ranked[1].chars > 3 * ranked[2].loss / ranked[2].chars
+
+
 def test_if_every_utterance_has_nan_training_is_refused(tmp_path: Path):
     nothing = {"input": {"normalisation": "none"}}
     with pytest.raises(InputError, match=r"all 14 training utterances .* has NaN or infinity; set"):
