@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.benchmarks import chance, features, padding, reading, storage, training
+from tests.benchmarks import alphabet, chance, features, padding, reading, storage, training
 from tests.benchmarks.corpora import BenchmarkCorpora
 from tests.benchmarks.measure import (
     PEER_MODULES,
@@ -42,6 +42,7 @@ GROUP_MAKERS: dict[str, MakeGroups] = {
     "reading": lambda corpora, everything: reading.reading_groups(corpora),
     "training": lambda corpora, everything: training.training_groups(corpora),
     "padding": lambda corpora, everything: padding.padding_groups(corpora),
+    "alphabet": lambda corpora, everything: alphabet.alphabet_groups(),
 }
 
 # Counts, no times: they need neither AN4 nor other tools, and are made only where they are named.
