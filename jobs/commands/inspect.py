@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 
@@ -71,9 +72,26 @@ def _open_shards(options: argparse.Namespace) -> list[Shard]:
         return [Shard.open(path)]
     folders = find_feature_sets(options.target, options)
     if len(folders) > 1:
-        names = ", ".join(folder.name for folder in folders)
-        raise InputError(f"{options.target}: has {len(folders)} feature sets: {names}; name one")
+        _print_choices(folders, options.output)
+        raise InputError(
+            f"{options.target}: has {len(folders)} feature sets; type one of the above"
+        )
     return list(feature_set.FeatureSet.open(folders[0]).shards)
+
+
+def _print_choices(folders: Sequence[Path], output: Path | None) -> None:
+    """Print what each feature set is, and the command that shows it."""
+    to_file = f" OUT={quote(str(output))}" if output else ""
+    for folder in folders:
+        settings = feature_set.read_description(folder).settings
+        defaults = type(settings)().model_dump()
+        changed = [
+            f"{key} {value}"
+            for key, value in settings.model_dump().items()
+            if value != defaults[key]
+        ]
+        print_line(f"{settings.spectrum}: {', '.join(changed) or 'the default settings'}")
+        print_line(f"    make inspect FEATURES={quote(str(folder))}{to_file}")
 
 
 def _print_shards(shards: Sequence[Shard]) -> None:

@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 
 from jobs.commands.arguments import (
@@ -69,6 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words and not words[0].startswith("-") and words[0] not in VERB_MODULES:
         parser.error(_unknown_verb_message(words[0]))
     options = parser.parse_args(words)
+    if options.version:
+        print(f"blankslate {version('blankslate')}")
+        return DONE
     if options.verb is None:
         parser.print_help()
         return DONE
@@ -125,6 +129,7 @@ def build_parser() -> argparse.ArgumentParser:
         "BLANKSLATE_DEBUG=1 shows the traceback of an error.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    program.add_argument("--version", action="store_true", help="print the version")
     subparsers = program.add_subparsers(
         prog="blankslate", dest="verb", metavar="VERB", help=argparse.SUPPRESS
     )
@@ -232,10 +237,15 @@ def _add_following_verbs(subparsers: Subparsers) -> None:
         "sweeps", nargs="*", metavar="SWEEP", help="a sweep's file or name; several: one report"
     )
     report.add_argument(
-        "--experiment", type=Path, metavar="FILE", help="report what train made of this experiment"
+        "--experiment",
+        type=Path,
+        metavar="FILE",
+        help="report what train made of this experiment (default: the sweeps that are named)",
     )
     report.add_argument(
-        "--run", metavar="RUN", help="report one run: its id, the beginning of it, or its folder"
+        "--run",
+        metavar="RUN",
+        help="report one run: its id, the beginning of it, or its folder (default: the sweeps)",
     )
     add_set_option(report)
     report.add_argument(

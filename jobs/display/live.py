@@ -75,7 +75,7 @@ class Watcher:
             return
         statuses = run_status.run_statuses(self._record, self._folder, self._queue)
         if self._live:
-            shown = _import_run_table().overview(statuses, (), features())
+            shown = _import_run_table().LiveOverview(statuses, (), features())
             self._live.update(shown, refresh=True)
         else:
             for run in statuses:
@@ -171,8 +171,9 @@ def watch(record: SweepRecord, folder: SweepFolder, min_interval_s: float, *, on
         folder, job_queue.unfinished_items(record, folder), min_interval_s
     )
     queried_at, interval_s = time.monotonic(), min_interval_s
-    shown, states = _overview(record, folder, queue)
-    if once or not in_terminal():
+    live = in_terminal() and not once
+    shown, states = _overview(record, folder, queue, live=live)
+    if not live:
         console().print(shown)
         return
     with _import_run_table().live_display(shown) as screen:
@@ -185,14 +186,16 @@ def watch(record: SweepRecord, folder: SweepFolder, min_interval_s: float, *, on
                 )
                 queried_at = time.monotonic()
                 interval_s = next_poll_interval(interval_s, min_interval_s)
-            shown, states = _overview(record, folder, queue)
+            shown, states = _overview(record, folder, queue, live=True)
             if states != before:
                 interval_s = min_interval_s
             screen.update(shown, refresh=True)
 
 
-def _overview(record: SweepRecord, folder: SweepFolder, queue: Queue) -> tuple[Any, list[State]]:
-    """Return what a terminal shows, and the state of each run."""
+def _overview(
+    record: SweepRecord, folder: SweepFolder, queue: Queue, *, live: bool
+) -> tuple[Any, list[State]]:
+    """Return what a terminal shows, and the state of each run; `live`: within its height."""
     runs = run_status.run_statuses(record, folder, queue)
     run_status.record_scheduler_failures(runs, folder)
     features = feature_status.feature_statuses(record, folder)
@@ -204,7 +207,9 @@ def _overview(record: SweepRecord, folder: SweepFolder, queue: Queue) -> tuple[A
         *feature_status.report_failure_lines(folder, queue),
     ]
     note = "\n".join([*notes, queue.error_message]).strip()
-    return _import_run_table().overview(runs, features, note), [run.state for run in runs]
+    table = _import_run_table()
+    shown = (table.LiveOverview if live else table.overview)(runs, features, note)
+    return shown, [run.state for run in runs]
 
 
 def next_poll_interval(interval_s: float, min_interval_s: float) -> float:

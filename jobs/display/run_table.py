@@ -51,8 +51,15 @@ TABLE_COLUMNS = (
 LEFT_ALIGNED = {"run", "id", "state", ""}  # columns of words; numbers are right-aligned
 COLUMN_GAP = "  "  # as between the columns of a rich table
 # In a narrow terminal these columns are left out, in this order; then words wrap.
-DROP_ORDER = ("GPU", "CPUs", "frames/s", "left", "id")
-SINGLE_RUN_DROP_ORDER = ("id", "GPU", "CPUs", "state", "frames/s", "left")  # if there is one run
+DROP_ORDER = ("GPU", "CPUs", "frames/s", "id", "ref loss", "blank")
+SINGLE_RUN_DROP_ORDER = (
+    "id",
+    "GPU",
+    "CPUs",
+    "state",
+    "ref loss",
+    "frames/s",
+)  # if there is one run
 MIN_WRAPPED_WIDTHS = {"run": 24, "": 20}  # minimum width of columns whose words wrap
 
 MAX_RICH_ROWS = 100  # a larger table is drawn without rich's layout, which is slow
@@ -64,23 +71,70 @@ def live_display(shown: RenderableType = "") -> Live:
 
 
 def overview(
-    statuses: Sequence[RunStatus], features: Sequence[FeatureStatus], note: str = ""
+    statuses: Sequence[RunStatus],
+    features: Sequence[FeatureStatus],
+    note: str = "",
+    *,
+    counts: bool = True,
 ) -> RenderableType:
-    """Return what status shows: the features if shards are missing, the table, lines below it."""
+    """Return what status shows: the features if shards are missing, the table, lines below it.
+
+    `counts`: with the line that counts the states.
+    """
     lines: list[RenderableType] = []
     if any(f.done < f.slices for f in features):
         done, all_slices = sum(f.done for f in features), sum(f.slices for f in features)
         sets = count_text(len(features), "set")
         lines.append(Text(f"features: {done} of {count_text(all_slices, 'shard')} of {sets}"))
     if statuses:
-        lines += [
-            RunTable(statuses),
-            Text(state_counts_line(statuses)),
-            *map(Text, explanation_lines(statuses)),
-        ]
+        lines.append(RunTable(statuses))
+        if counts:
+            lines.append(Text(state_counts_line(statuses)))
+        lines += map(Text, explanation_lines(statuses))
     if note:
         lines.append(Text(note, style="yellow"))
     return Group(*lines)
+
+
+@dataclass(frozen=True)
+class LiveOverview:
+    """The overview in the height of the terminal: the summary on top, running runs first."""
+
+    statuses: Sequence[RunStatus]
+    features: Sequence[FeatureStatus]
+    note: str = ""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        limit = console.height - 1
+        count = min(len(self.statuses), max(limit, 1))
+        while True:
+            shown = self._show(count)
+            over = len(console.render_lines(shown, options.update(height=None))) - limit
+            if over <= 0 or count <= 1:
+                break
+            count = max(count - over, 1)
+        yield shown
+
+    def _show(self, count: int) -> RenderableType:
+        """Return the overview with `count` runs, in the order of the sweep."""
+        states = [status.state for status in self.statuses]
+        urgency = [(state != "running", state not in EXPLAINED_STATES) for state in states]
+        ranked = sorted(range(len(states)), key=urgency.__getitem__)
+        chosen = [self.statuses[n] for n in sorted(ranked[:count])]
+        lines: list[RenderableType] = []
+        if self.statuses:
+            lines.append(Text(state_counts_line(self.statuses) + _time_left(self.statuses)))
+        lines.append(overview(chosen, self.features, self.note, counts=False))
+        if hidden := len(states) - len(chosen):
+            lines.append(Text(f"… and {count_text(hidden, 'more run')}; WATCH=0 shows all"))
+        return Group(*lines)
+
+
+def _time_left(statuses: Sequence[RunStatus]) -> str:
+    """Return in how long the last of the running runs ends; empty if that is not known."""
+    beats = (status.heartbeat for status in statuses if status.state == "running")
+    left = [beat.seconds_left for beat in beats if beat and beat.seconds_left >= 0]
+    return f"; the running ones end within {duration_text(max(left))}" if left else ""
 
 
 @dataclass(frozen=True)

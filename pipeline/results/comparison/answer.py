@@ -103,6 +103,7 @@ def _describe_reduction(comparison: SweepComparison, arm: Arm) -> str:
 
 def _describe_evidence(comparison: SweepComparison, best: Arm, command: str) -> Iterator[str]:
     inference = comparison.inference
+    yield from _describe_references(comparison)
     if inference is None:
         yield "No test utterance was decoded by all runs, so nothing is said about differences."
         return
@@ -121,6 +122,20 @@ def _describe_evidence(comparison: SweepComparison, best: Arm, command: str) -> 
         yield (
             f"The arms are compared on the {comparison.common_utterances} of {most} test "
             "utterances that all runs decoded."
+        )
+
+
+def _describe_references(comparison: SweepComparison) -> Iterator[str]:
+    """Yield how many test utterances have another reference in other runs."""
+    references: dict[str, set[str]] = {}
+    for arm in comparison.arms:
+        for run in arm.runs:
+            for each in run.hypotheses_for("test"):
+                references.setdefault(each.utterance_id, set()).add(each.reference)
+    if differing := sum(len(texts) > 1 for texts in references.values()):
+        yield (
+            f"{_count(differing, 'test utterance')} with other references in other runs, as "
+            "another corpus or normalisation gives them: not compared."
         )
 
 

@@ -212,12 +212,13 @@ def _compare_others(best: RunSummary, finished: Sequence[RunSummary]) -> list[Ru
 
 
 def _compare_to_best(best: RunSummary, other: RunSummary) -> RunComparison | None:
-    """Return None if the two runs have no test utterance in common."""
-    theirs = {each.utterance_id: each for each in other.hypotheses_for("test")}
-    ours = [each for each in best.hypotheses_for("test") if each.utterance_id in theirs]
+    """Return None if the two runs have no test utterance with the same reference in common."""
+    theirs = {(each.utterance_id, each.reference): each for each in other.hypotheses_for("test")}
+    own = best.hypotheses_for("test")
+    ours = [each for each in own if (each.utterance_id, each.reference) in theirs]
     if not ours:
         return None
-    other_side = [theirs[each.utterance_id] for each in ours]
+    other_side = [theirs[each.utterance_id, each.reference] for each in ours]
     (errors_a, totals), (words_a, _) = error_counts(ours, "cer"), error_counts(ours, "wer")
     errors_b, words_b = (error_counts(other_side, rate)[0] for rate in ("cer", "wer"))
     found = paired_bootstrap(errors_a, errors_b, totals)

@@ -200,7 +200,15 @@ def test_inspect_refuses_what_it_cannot_show(project, run_verb, words, complaint
     assert "bins" not in printed  # nothing is shown before it
 
 
-def test_inspect_takes_one_feature_set(run_verb):
-    code, printed = run_verb("inspect", "tiny")
+def test_inspect_of_several_feature_sets_says_what_each_is_and_what_to_type(run_verb, project):
+    picture = project.work / "x.png"
+    code, printed = run_verb("inspect", "tiny", "--output", picture)
     assert code == 2
-    assert "has 3 feature sets: " in printed
+    assert "has 3 feature sets; type one of the above" in printed
+    folders = sorted(project.work.glob("features/*"))
+    for folder in folders:
+        assert f"make inspect FEATURES={folder} OUT={picture}" in printed
+    assert "mel: " in printed
+    assert "mel_bins 20" in printed
+    assert run_verb("inspect", folders[0], "--output", picture)[0] == 0
+    assert picture.exists()

@@ -3,6 +3,7 @@
 import itertools
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -302,3 +303,12 @@ def test_without_arguments_the_words_of_the_shell_are_parsed_and_memory_is_froze
     assert parser.main() == 0
     assert frozen == ["frozen"]
     assert capsys.readouterr().out == 2 * "log of ffff00000000\n"
+
+
+def test_the_version_is_that_of_the_project_and_a_bare_call_lists_the_verbs(capsys):
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
+    assert parser.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"blankslate {project['version']}\n"
+    assert parser.main([]) == 0
+    printed = capsys.readouterr().out
+    assert all(verb in printed for verb in ("demo", "sweep", "report"))

@@ -92,9 +92,8 @@ def test_a_narrow_terminal_leaves_out_what_matters_less():
     wide, narrow = (table_lines(measured_run(label), failed, width=width) for width in (160, 80))
     header = ["run", "id", "state", "epoch", "loss", "ref", "loss", "dev", "CER", "blank"]
     assert wide[0].split() == [*header, "frames/s", "CPUs", "GPU", "left"]
-    header.remove("id")
-    assert narrow[0].split() == header
-    words = ["running", "3/40", "1.50", "3.03", "25.0", "%", "87.5", "%"]
+    assert narrow[0].split() == ["run", "state", "epoch", "loss", "dev", "CER", "left"]
+    words = ["running", "3/40", "1.50", "25.0", "%", "1", "min", "00", "s"]
     assert narrow[1].split()[-len(words) :] == words
     shown = " ".join(line[: narrow[0].index("state")].strip() for line in narrow[1:4])
     assert shown.startswith(label)
@@ -105,6 +104,38 @@ def test_a_single_run_keeps_its_speed_and_time_left_in_eighty_columns(label: str
     header, *_ = table_lines(measured_run(label), width=80)
     for name in ("epoch", "loss", "ref loss", "dev CER", "blank", "frames/s", "left"):
         assert name in header
+
+
+def live_lines(*statuses: RunStatus, width: int = 80, height: int = 24) -> list[str]:
+    text = io.StringIO()
+    console = Console(file=text, width=width, height=height)
+    console.print(run_table.LiveOverview(statuses, (), "squeue does not answer"))
+    return text.getvalue().splitlines()
+
+
+def test_the_live_view_of_thirty_runs_shows_summary_running_runs_and_time_left_on_one_screen():
+    waiting = [RunStatus(f"mel, seed {n}", f"{n:012}", "waiting") for n in range(26)]
+    label = "repaired, amplitude, standardise"
+    trained = [replace(measured_run(f"{label}, seed {n}"), run_id=f"{n:012}") for n in range(4)]
+    lines = live_lines(*waiting, *trained)
+    assert len(lines) < 24
+    assert lines[0] == "30 runs: 4 running, 26 waiting; the running ones end within 1 min 00 s"
+    text = "\n".join(lines)
+    assert text.count("running ") >= 4
+    assert text.count("1 min 00 s") == 5  # of the summary and of each running run
+    hidden = 30 - text.count("waiting") + 1 - 4
+    assert f"… and {hidden} more runs; WATCH=0 shows all" in lines
+    assert lines[-2].startswith("squeue") or lines[-1].startswith("… and")
+
+
+@pytest.mark.parametrize("count", [1, 5, 200])
+@pytest.mark.parametrize("height", [8, 24, 60])
+def test_the_live_view_is_never_higher_than_the_screen(count: int, height: int):
+    statuses = [measured_run(f"seed {n}") for n in range(count)]
+    lines = live_lines(*statuses, height=height)
+    assert len(lines) < height
+    shown = sum("seed " in line for line in lines)
+    assert shown == count or f"{count - shown} more run" in lines[-1]
 
 
 def test_many_runs_leave_out_the_same_columns(monkeypatch):

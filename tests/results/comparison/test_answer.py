@@ -296,7 +296,7 @@ def test_the_table_has_a_line_per_arm_with_its_difference_to_the_best():
     mel, power = make_arm("mel", HIGH), make_arm("power", LOW, dev_cer=0.03)
     table = arms_table(compare_runs([*mel, *power]))
     high, best = table.to_dict("records")
-    assert list(table.columns[:4]) == ["label", "arm", "seeds", "dev_cer_mean"]
+    assert list(table.columns[:5]) == ["sweep", "corpus", "label", "arm", "seeds"]
     assert (high["label"], high["arm"], high["seeds"], high["shown"]) == ("mel", "mel", 3, True)
     assert high["test_cer_mean"] == pytest.approx(0.1)
     assert high["test_cer_deviation"] == pytest.approx(0.01)
