@@ -164,22 +164,29 @@ def _describe_failed_training(
             "transcripts probably do not match the audio: listen to some utterances"
         )
     escaped = escape_updates(dev)
-    return "" if escaped is None else _describe_lost_escape(dev, escaped, summary, errors)
+    return (
+        ""
+        if escaped is None
+        else _describe_lost_escape(dev, escaped, experiment, (summary, errors))
+    )
 
 
-def _describe_lost_escape(dev: Sequence[Row], escaped: int, summary: str, errors: str) -> str:
+def _describe_lost_escape(
+    dev: Sequence[Row], escaped: int, experiment: Experiment | None, texts: tuple[str, str]
+) -> str:
     """Return what has become of a run that escaped, if it has not learnt more since then."""
-    last = dev[-1]
+    last, (summary, errors) = dev[-1], texts
     if last["input_dependence"] <= MIN_INPUT_DEPENDENCE:
         return (
             f"fell back to the blank plateau after escaping at update {escaped}: {summary}; "
             f"{errors}; {_LESS_CHANGE_ADVICE}"
         )
-    if symptoms.has_learnt_nothing_since(dev, escaped):
+    if symptoms.stands_below_reference(dev, experiment):
+        check = symptoms.input_problem(last, experiment)
         return (
-            f"not learning to recognise: below the reference loss since update {escaped}, but not "
-            f"falling since then: {summary}; {errors}; the transcripts probably do not match the "
-            "audio: listen to some utterances"
+            f"not learning to recognise: {summary}, which falls no further, input dependence "
+            f"{last['input_dependence']:.2f} nats, {errors}; "
+            f"{check or 'check that the transcripts match the audio'}"
         )
     above = last["loss_per_character"] >= last["reference_loss"]
     if above and last["cer"] >= symptoms.MISMATCH_CER:
