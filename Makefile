@@ -17,6 +17,7 @@ FEATURES :=
 UTTERANCE :=
 OUT :=
 EXCEL :=
+IMAGES :=
 ONLY :=
 BENCH :=
 LANGUAGE :=
@@ -125,8 +126,8 @@ decode: setup  ## RUN=…: decode a finished run again, with a lexicon and an n-
 cancel: setup  ## SWEEP=…: cancel its queued and running jobs; their work is saved
 	@$(blankslate) cancel "$(SWEEP)" --cluster "$(CLUSTER)" $(work) $(set)
 
-report: setup  ## SWEEP=… (several: one report), EXPERIMENT=… or RUN=…: write tables, page and figures; EXCEL=1: for Excel
-	@$(blankslate) report $(if $(RUN),--run "$(RUN)",$(if $(findstring command,$(origin EXPERIMENT)),--experiment "$(EXPERIMENT)","$(SWEEP)")) --cluster "$(CLUSTER)" $(work) $(set) $(excel)
+report: setup  ## SWEEP=… (several: one report), EXPERIMENT=… or RUN=…: write tables, page and figures; EXCEL=1, IMAGES=1: also for Excel, PNG, PDF
+	@$(blankslate) report $(if $(RUN),--run "$(RUN)",$(if $(findstring command,$(origin EXPERIMENT)),--experiment "$(EXPERIMENT)","$(SWEEP)")) --cluster "$(CLUSTER)" $(work) $(set) $(excel) $(if $(filter-out 0,$(IMAGES)),--images)
 
 ##@ A cluster
 

@@ -104,3 +104,32 @@ def add_dry_run_option(verb: argparse.ArgumentParser) -> None:
         action="store_true",
         help="print the plan and submit nothing (default: submit it)",
     )
+
+
+def add_report_arguments(report: argparse.ArgumentParser) -> None:
+    report.add_argument(
+        "sweeps", nargs="*", metavar="SWEEP", help="a sweep's file or name; several: one report"
+    )
+    report.add_argument(
+        "--experiment",
+        type=Path,
+        metavar="FILE",
+        help="report what train made of this experiment (default: the sweeps that are named)",
+    )
+    report.add_argument(
+        "--run",
+        metavar="RUN",
+        help="report one run: its id, the beginning of it, or its folder (default: the sweeps)",
+    )
+    add_set_option(report)
+    report.add_argument(
+        "--images",
+        action="store_true",
+        help="write each figure also as PNG and PDF (default: SVG, which takes less time)",
+    )
+    report.add_argument(
+        "--excel",
+        choices=("comma", "semicolon"),
+        help="CSV files that Excel opens: with a byte order mark; semicolon: also with ; between "
+        "cells and , in decimals, as Excel in Turkish or German expects (default: plain CSV)",
+    )

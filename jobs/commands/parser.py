@@ -22,6 +22,7 @@ from jobs.commands.arguments import (
     Subparsers,
     add_dry_run_option,
     add_experiment_arguments,
+    add_report_arguments,
     add_run_argument,
     add_set_option,
     add_sweep_argument,
@@ -233,27 +234,7 @@ def _add_following_verbs(subparsers: Subparsers) -> None:
     add_set_option(cancel)
 
     report = add_verb(subparsers, "report", "The files go to reports/SWEEP in the work folder.")
-    report.add_argument(
-        "sweeps", nargs="*", metavar="SWEEP", help="a sweep's file or name; several: one report"
-    )
-    report.add_argument(
-        "--experiment",
-        type=Path,
-        metavar="FILE",
-        help="report what train made of this experiment (default: the sweeps that are named)",
-    )
-    report.add_argument(
-        "--run",
-        metavar="RUN",
-        help="report one run: its id, the beginning of it, or its folder (default: the sweeps)",
-    )
-    add_set_option(report)
-    report.add_argument(
-        "--excel",
-        choices=("comma", "semicolon"),
-        help="CSV files that Excel opens: with a byte order mark; semicolon: also with ; between "
-        "cells and , in decimals, as Excel in Turkish or German expects (default: plain CSV)",
-    )
+    add_report_arguments(report)
 
 
 def _add_checking_verbs(subparsers: Subparsers) -> None:

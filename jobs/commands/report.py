@@ -18,16 +18,18 @@ from pipeline.config.experiment import load_experiment
 from pipeline.config.loader import parse_changes
 from pipeline.config.sweep import single_run_sweep
 from pipeline.files import InputError
+from pipeline.results.report import Formats
 
 
 def report(options: argparse.Namespace) -> int:
     profile, work = load_profile_and_workdir(options)
+    formats = Formats(options.excel, options.images)
     if options.run:
         run = find_run(options.run, work)
         typed = f"EXPERIMENT={quote(str(run.experiment_file))}"
         commands = (f"make train {typed}", f"make report RUN={run.run_id}")
         placed = [make_command(command, profile, work) for command in commands]
-        write_run_report(run, work, placed, options.excel)
+        write_run_report(run, work, placed, formats)
         return 0
     if options.experiment:
         folders = [_experiment_folder(options, work)]
@@ -36,7 +38,7 @@ def report(options: argparse.Namespace) -> int:
         folders = [
             SweepFolder(work, sweep_name(name, changes)) for name in _split_names(options.sweeps)
         ]
-    write_sweep_report(folders, _commands(folders, profile, work), options.excel)
+    write_sweep_report(folders, _commands(folders, profile, work), formats)
     return 0
 
 

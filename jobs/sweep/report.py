@@ -20,22 +20,21 @@ from pipeline.features.rejected import FeatureSource
 from pipeline.files import InputError
 from pipeline.results import report as reports
 from pipeline.results.comparison.merge import merge_sweeps
-from pipeline.results.report import WrittenReport
+from pipeline.results.report import DEFAULT_FORMATS, Formats, WrittenReport
 from pipeline.results.summary import efficiency
 from pipeline.results.summary.run_summary import SweepRun
-from pipeline.results.tables.export import Excel
 from pipeline.runs.folder import RunFolder
 
 MAX_NAMED_RUNS = 5  # in a line about a cause of failure
 
 
 def write_sweep_report(
-    folders: Sequence[SweepFolder], commands: Sequence[str], excel: Excel | None = None
+    folders: Sequence[SweepFolder], commands: Sequence[str], formats: Formats = DEFAULT_FORMATS
 ) -> None:
     """Write one report of the sweeps, and print its answer, advice and path.
 
     A run that belongs to more than one of them is counted once. `commands`: for the report's page,
-    see `record.report_commands`; `excel`: the CSV files are for Excel.
+    see `record.report_commands`; `formats`: of CSV files and figures.
     """
     found = [(load_record(folder), folder) for folder in folders]
     sweeps = [_read_runs(record, folder) for record, folder in found]
@@ -49,7 +48,7 @@ def write_sweep_report(
         folders[0].work / "reports" / name,
         remedies=REMEDIES,
         commands=commands,
-        excel=excel,
+        formats=formats,
         refused=rejected.collect_refusals(
             source for record, folder in found for source in _rejection_sources(record, folder)
         ),
@@ -58,7 +57,7 @@ def write_sweep_report(
 
 
 def write_run_report(
-    run: RunFolder, work: Path, commands: Sequence[str], excel: Excel | None = None
+    run: RunFolder, work: Path, commands: Sequence[str], formats: Formats = DEFAULT_FORMATS
 ) -> None:
     """Write the report of a single run, and print its answer, advice and path."""
     planned = _find_planned(run, work)
@@ -71,7 +70,7 @@ def write_run_report(
         work / "reports" / f"run-{run.run_id}",
         remedies=REMEDIES,
         commands=commands,
-        excel=excel,
+        formats=formats,
         refused=[],
     )
     _print_report(written)

@@ -41,6 +41,23 @@ FULL_WIDTH_FIGURE = "loss"  # the figure that is as wide as the page
 
 
 @dataclass(frozen=True)
+class Formats:
+    """The files of a report that are written on request."""
+
+    excel: Excel | None = None  # the CSV files are for Excel
+    images: bool = False  # each figure also as PNG and PDF, which takes seconds
+
+    def copies(self, figure: Path) -> Path | None:
+        """Return where a figure is copied to; the copies of an earlier report are removed."""
+        for suffix in ("png", "pdf"):
+            figure.with_name(f"{figure.name}.{suffix}").unlink(missing_ok=True)
+        return figure if self.images else None
+
+
+DEFAULT_FORMATS = Formats()
+
+
+@dataclass(frozen=True)
 class WrittenReport:
     page: Path
     answer: tuple[str, ...]  # as the page shows it
@@ -58,13 +75,13 @@ def write_report_folder(
     remedies: Mapping[str, str],
     commands: Sequence[str],
     refused: Sequence[CorpusRefusals],
-    excel: Excel | None = None,
+    formats: Formats = DEFAULT_FORMATS,
     now: float | None = None,
 ) -> WrittenReport:
     """Write the report of `runs` as they are at `now` (seconds since 1970) into `folder`.
 
     `remedies` maps a cause of failure to what a person can do; `commands` reproduce the sweep;
-    `excel`: the CSV files are for Excel.
+    `formats`: of the CSV files and the figures.
     """
     now = time.time() if now is None else now
     run_summaries = [run_summary.read_run(run, now) for run in runs]
@@ -72,7 +89,7 @@ def write_report_folder(
     errors = analyse_errors(comparison)
     effects = measure_effects(comparison, run_summaries)
     more = {**(errors.tables if errors else {}), **effects.tables}
-    origin = Origin(name, commands, refused, more, excel)
+    origin = Origin(name, commands, refused, more, formats.excel)
     summary = write_tables(folder, run_summaries, comparison, origin)
     sentences = answer.sentences(comparison, *commands[:1])
     views = list_views(run_summaries, summary)
@@ -81,9 +98,9 @@ def write_report_folder(
         "header": parse_header(question),
         "answer": sentences,
         "generated": now,
-        "figures": _draw_figures(views, folder / "figures"),
+        "figures": _draw_figures(views, folder / "figures", formats),
         "errors": errors,
-        "pictures": _draw_outputs(errors, folder / "figures"),
+        "pictures": _draw_outputs(errors, folder / "figures", formats),
         "commands": commands,
         "remedies": remedies,
         "refused": refused,
@@ -99,7 +116,7 @@ def write_report_folder(
     return WrittenReport(page, tuple(sentences), comparison, lines, warnings)
 
 
-def _draw_figures(views: Sequence[RunView], folder: Path) -> list[dict[str, Any]]:
+def _draw_figures(views: Sequence[RunView], folder: Path, formats: Formats) -> list[dict[str, Any]]:
     """Write each figure as a file, and return it in one or two sizes for the page."""
     curves = [Curve(view.run_summary, view.number, view.palette_index) for view in views]
     figures = []
@@ -107,7 +124,9 @@ def _draw_figures(views: Sequence[RunView], folder: Path) -> list[dict[str, Any]
     if not has_words([view.run_summary for view in views]):
         specs = tuple(spec for spec in FIGURE_SPECS if spec.name != "wer")
     for spec in specs:
-        whole = draw_figure(spec, curves, *FILE_SIZE_PX, with_labels=True)
+        whole = draw_figure(
+            spec, curves, *FILE_SIZE_PX, with_labels=True, copies=formats.copies(folder / spec.name)
+        )
         small = draw_figure(spec, curves, *SMALL_SIZE_PX, with_labels=False)
         if whole is None or small is None:
             continue
@@ -148,13 +167,15 @@ def _page_context(views: Sequence[RunView], comparison: SweepComparison) -> dict
     }
 
 
-def _draw_outputs(errors: ErrorSection | None, folder: Path) -> list[dict[str, Any]]:
+def _draw_outputs(
+    errors: ErrorSection | None, folder: Path, formats: Formats
+) -> list[dict[str, Any]]:
     """Write the picture of each chosen utterance as a file, and return it for the page."""
-    for old in folder.glob("utterance-*.svg"):
+    for old in folder.glob("utterance-*.*"):
         old.unlink()  # an earlier report may have drawn more of them
     pictures = []
     for number, output in enumerate(errors.outputs if errors else (), start=1):
-        svg = draw_output(output)
+        svg = draw_output(output, formats.copies(folder / f"utterance-{number}"))
         write_text(folder / f"utterance-{number}.svg", svg)
         element = embed_svg(svg, f"utterance-{number}", describe_output(output))
         pictures.append({"output": output, "svg": Markup(element)})  # noqa: S704

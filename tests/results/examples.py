@@ -13,7 +13,12 @@ from pipeline.config.experiment import Experiment
 from pipeline.config.loader import set_key
 from pipeline.decoding.scoring import ErrorCount, Score
 from pipeline.features.rejected import CorpusRefusals
-from pipeline.results.report import WrittenReport, write_report_folder
+from pipeline.results.report import (
+    DEFAULT_FORMATS,
+    Formats,
+    WrittenReport,
+    write_report_folder,
+)
 from pipeline.results.summary.run_summary import SweepRun
 from pipeline.runs.folder import Failure, Heartbeat, Hypothesis, RunFolder
 from pipeline.runs.rows import CLAMPED_LAYERS, Row
@@ -272,9 +277,10 @@ def write_report(
     remedies: dict[str, str] | None = None,
     refused: Sequence[CorpusRefusals] = (),
     now: float = NOW,
+    formats: Formats = DEFAULT_FORMATS,
 ) -> WrittenReport:
     commands = [f"make report SWEEP=configs/sweeps/{name}.yaml"]
     return write_report_folder(
         name, question, runs, folder, remedies=remedies or {}, commands=commands,
-        refused=refused, now=now,
+        refused=refused, now=now, formats=formats,
     )  # fmt: skip

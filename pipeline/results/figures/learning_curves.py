@@ -10,6 +10,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -28,6 +29,7 @@ from pipeline.results.figures.style import (
     PALETTE,
     TEXT_COLOUR,
 )
+from pipeline.results.figures.svg_embed import save_copies
 from pipeline.results.summary.run_summary import RunSummary
 
 MAX_POINTS_WITH_COLOUR, MAX_POINTS_IN_BACKGROUND = 400, 60  # points of one line
@@ -60,9 +62,17 @@ class Curve:
 
 
 def draw_figure(
-    spec: FigureSpec, curves: Sequence[Curve], width: int, height: int, *, with_labels: bool
+    spec: FigureSpec,
+    curves: Sequence[Curve],
+    width: int,
+    height: int,
+    *,
+    with_labels: bool,
+    copies: Path | None = None,
 ) -> str | None:
     """Return an SVG document of `width` times `height` pixels; None if no epoch has ended yet.
+
+    `copies`: a path without suffix, where the same drawing is written as PNG and PDF.
 
     Each coloured line ends with the number of its run and, if `with_labels`, with its label.
     """
@@ -82,6 +92,8 @@ def draw_figure(
         _style_axes(axes, spec)
         file = io.StringIO()
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+        if copies:
+            save_copies(figure, copies)
     return file.getvalue()
 
 

@@ -7,6 +7,7 @@ Not here: the choice of utterances (errors/posteriors.py), curves of runs (learn
 import io
 import warnings
 from itertools import pairwise
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -17,6 +18,7 @@ from pipeline.config.features import FeatureSettings
 from pipeline.results.errors.posteriors import UtteranceOutput
 from pipeline.results.figures import style
 from pipeline.results.figures.spectrograms import bin_frequencies_hz
+from pipeline.results.figures.svg_embed import save_copies
 from pipeline.shapes import Float, Int64
 
 SIZE_PX = (760, 300)
@@ -27,8 +29,8 @@ MIN_LABEL_DISTANCE = 1 / 90  # of the width; labels that are nearer are left out
 DPI = 72  # one SVG point is one CSS pixel of the page
 
 
-def draw_output(output: UtteranceOutput) -> str:
-    """Return an SVG document with the time axis in seconds."""
+def draw_output(output: UtteranceOutput, copies: Path | None = None) -> str:
+    """Return an SVG document with the time axis in seconds; `copies`: also as PNG and PDF."""
     width, height = (pixels / DPI for pixels in SIZE_PX)
     with mpl.rc_context(style.FIGURE_RC), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # letters that matplotlib's font lacks
@@ -43,6 +45,8 @@ def draw_output(output: UtteranceOutput) -> str:
         _draw_posteriors(lower, output, seconds)
         lower.set_xlim(0, shown)
         lower.set_xlabel("s")
+        if copies:
+            save_copies(figure, copies)
         with io.StringIO() as document:
             figure.savefig(document, format="svg", metadata={"Date": None})
             return document.getvalue()

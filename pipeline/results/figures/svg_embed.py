@@ -1,13 +1,25 @@
-"""SVG embedding: a figure as an element of a page.
+"""SVG embedding: a figure as an element of a page; and as PNG and PDF files for a thesis.
 
-In:   an SVG document from learning_curves.py.
-Out:  an `svg` element with the page's colours and typeface, and ids that no other figure has.
+In:   an SVG document from learning_curves.py; a drawn figure.
+Out:  an `svg` element with the page's colours and typeface, and ids that no other figure has;
+      the figure as files.
 """
 
 import html
 import re
+from pathlib import Path
 
+from matplotlib.figure import Figure
+
+from pipeline.files import atomic_write
 from pipeline.results.figures import style
+
+PNG_DPI = 216  # three times the pixels of the SVG
+# Without dates and versions, so that the same figure has the same bytes.
+METADATA: dict[str, dict[str, None]] = {
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
 
 # A figure in a file of its own keeps its colours. The page replaces them, because it has a dark
 # mode.
@@ -41,3 +53,10 @@ def _rewrite_tag(tag: str, id_prefix: str) -> str:
 
 def _css_colour(colour: str) -> str:
     return f"var({CSS_VARIABLES[colour]})" if colour in CSS_VARIABLES else colour
+
+
+def save_copies(figure: Figure, path: Path) -> None:
+    """Write `path`.png and `path`.pdf."""
+    for kind, metadata in METADATA.items():
+        with atomic_write(path.with_name(f"{path.name}.{kind}")) as partial:
+            figure.savefig(partial, format=kind, dpi=PNG_DPI, metadata=metadata)
