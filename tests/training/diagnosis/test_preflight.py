@@ -135,6 +135,7 @@ def test_too_few_or_too_small_updates_are_found(
     ("changes", "remedy"),
     [
         ({"learning_rate": 1e-5}, "raise train.learning_rate: 0.001"),
+        ({"learning_rate": 1e-6, "warmup_updates": 100}, "raise train.learning_rate: 0.001"),
         ({"learning_rate": 3e-3, "epochs": 2}, "raise train.epochs"),
         ({"learning_rate": 1e-4, "epochs": 2}, "raise train.epochs"),
         ({"epochs": 10, "warmup_updates": 10_000}, "lower train.warmup_updates"),
