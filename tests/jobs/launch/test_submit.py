@@ -17,6 +17,7 @@ from jobs.slurm.resources import ResourceOverride
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.plan import JobArray, Plan
 from jobs.sweep.record import load_record
+from pipeline.files import InputError
 from pipeline.runs.folder import Failure
 
 REPOSITORY = Path(__file__).parents[3]
@@ -174,6 +175,17 @@ def test_the_ledger_says_why_the_last_attempt_of_a_run_failed(make_project, site
         for item, cause in zip(entry.items, entry.causes, strict=True)
     }
     assert causes[first] == "node failure"
+
+
+def test_a_sweep_that_was_refused_leaves_no_folder_and_a_recorded_one_stays(tmp_path):
+    refused, recorded = SweepFolder(tmp_path, "refused"), SweepFolder(tmp_path, "recorded")
+    recorded.path.mkdir(parents=True)
+    recorded.record_file.write_text("{}")
+    for folder in (refused, recorded):
+        with pytest.raises(InputError, match="no such corpus"), submit.submission_lock(folder):
+            raise InputError("no such corpus")
+    assert not refused.path.exists()
+    assert recorded.record_file.exists()
 
 
 def test_the_way_from_the_command_to_sbatch_is_as_contributing_says(make_project, site):

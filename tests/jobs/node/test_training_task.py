@@ -79,7 +79,7 @@ def test_a_task_has_waited_since_its_submission_or_the_end_of_its_last_attempt(
     monkeypatch.delenv(usage.QUEUE_WAIT_VARIABLE, raising=False)
     waited = []
 
-    def train_run(*words: Any) -> int:
+    def train_run(*words: Any, **_: Any) -> int:
         waited.append(words[3].waited)
         return DONE
 
