@@ -69,13 +69,20 @@ def is_punctuation(character: str) -> bool:
     return unicodedata.category(character)[0] in "PS" and character not in _WORD_PUNCTUATION
 
 
-def drop_punctuation(text: str, *, edge_apostrophes: bool = False) -> str:
-    """Replace punctuation and symbols by spaces; an apostrophe inside a word stays.
+def drop_punctuation(text: str) -> str:
+    """Replace punctuation and symbols by spaces; an apostrophe inside a word stays."""
+    spaced = "".join(" " if is_punctuation(character) else character for character in text)
+    return drop_outer_apostrophes(spaced)
 
-    `edge_apostrophes`: also one that begins or ends a word stays.
+
+def drop_outer_apostrophes(text: str, *, letters: bool = False) -> str:
+    """Replace an apostrophe, or the like, that is not inside a word by a space.
+
+    `letters`: the apostrophe is a letter, and may begin or end a word.
     """
-    text = "".join(" " if is_punctuation(character) else character for character in text)
-    outside = _WORD_PUNCTUATION_APART if edge_apostrophes else _WORD_PUNCTUATION_OUTSIDE
+    if not any(mark in text for mark in _WORD_PUNCTUATION):
+        return text
+    outside = _WORD_PUNCTUATION_APART if letters else _WORD_PUNCTUATION_OUTSIDE
     return outside.replace_all(text, " ")
 
 

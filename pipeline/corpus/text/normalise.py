@@ -20,7 +20,7 @@ from pipeline.corpus.text.characters import (
     USELESS_JOINERS,
     common_form,
     describe_character,
-    drop_punctuation,
+    drop_outer_apostrophes,
     is_punctuation,
 )
 from pipeline.corpus.text.digits import require_known_numbers, spell_digits
@@ -67,7 +67,7 @@ class TextNormaliser:
             self._text_counts[_SPELT] += 1
         if corpus.punctuation == "drop":
             letters = apostrophe_is_letter(corpus.language)
-            text = drop_punctuation(text, edge_apostrophes=letters)
+            text = drop_outer_apostrophes(text, letters=letters)
         text = fold_case(text, corpus.language)
         if ignores_spaces(corpus.language):
             spaced, text = text, MEANINGLESS_SPACES.replace_all(text, "")
