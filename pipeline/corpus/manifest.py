@@ -7,7 +7,7 @@ Not here: the layouts on disk (readers.py, layouts/), audio (audio/).
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from itertools import pairwise
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.corpus.text.alphabet import ALPHABETS, Alphabet, HasTranscript, quote_characters
-from pipeline.files import InputError, write_bytes
+from pipeline.files import InputError, atomic_write
 
 MANIFEST_VERSION = 2
 SLICE_SECONDS = 360.0  # one shard: about 12 MB of 80 float16 mel bins at 100 frames per second
@@ -68,18 +68,20 @@ class Manifest:
     # Audio file -> checksum of its first bytes, the same for copies of a file.
     prefix_checksums: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
 
-    @cached_property
-    def content(self) -> bytes:
-        """One line of JSON per utterance."""
+    def lines(self) -> Iterator[bytes]:
+        """Yield one line of JSON per utterance."""
         names = [each.name for each in fields(Utterance)]  # asdict takes ten times as long
-        records = ({name: getattr(each, name) for name in names} for each in self.utterances)
         encode = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps makes one per line
-        return "".join(f"{encode(each)}\n" for each in records).encode()
+        for each in self.utterances:
+            yield f"{encode({name: getattr(each, name) for name in names})}\n".encode()
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the utterances alone: root and refusals do not change the features."""
-        return hashlib.sha256(self.content).hexdigest()
+        digest = hashlib.sha256()
+        for line in self.lines():
+            digest.update(line)
+        return digest.hexdigest()
 
     @cached_property
     def seconds(self) -> float:
@@ -175,7 +177,9 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
         "slices": [utterances.start for utterances in manifest.slices],
         "refusals": [asdict(refusal) for refusal in manifest.refusals],
     }
-    write_bytes(path, json.dumps(header, ensure_ascii=False).encode() + b"\n" + manifest.content)
+    with atomic_write(path) as partial, partial.open("wb") as file:
+        file.write(json.dumps(header, ensure_ascii=False).encode() + b"\n")
+        file.writelines(manifest.lines())
 
 
 def require_trainable(utterances: Sequence[HasTranscript], alphabet: Alphabet) -> None:

@@ -18,7 +18,7 @@ from pipeline.corpus.audio import decode
 from pipeline.corpus.audio.audio_file import EXCLUDE_HINT, Header
 from pipeline.corpus.file_search import find_other_spelling, find_unlisted_audio
 from pipeline.corpus.layouts.an4 import find_an4_root, read_an4, split_an4
-from pipeline.corpus.layouts.entries import CorpusEntry, collect_unique
+from pipeline.corpus.layouts.entries import CorpusEntry, collect_unique_entries
 from pipeline.corpus.layouts.folders import read_librispeech, read_pairs
 from pipeline.corpus.layouts.json_lines import read_lhotse, read_nemo
 from pipeline.corpus.layouts.kaldi import read_kaldi
@@ -76,10 +76,12 @@ def build_manifest(
     if corpus.unlisted == "refuse" and corpus.reader not in READERS_WITHOUT_LISTS:
         clips = common_voice_clips(root) if corpus.reader == "common-voice" else ()
         find_unlisted_audio(str(root), {each.audio for each in listed}, clips, refusals)
-    _require_known_exclusions(corpus, {*(e.id for e in listed), *(r.utterance for r in refusals)})
+    if corpus.exclude:
+        ids = {*(each.id for each in listed), *(each.utterance for each in refusals)}
+        _require_known_exclusions(corpus, ids)
     listed_count = len(listed) + len(refusals)
-    lines = ((each.location, each.id, each) for each in listed)
-    entries = list(collect_unique(lines, refusals).values())
+    entries = collect_unique_entries(listed, refusals)
+    del listed  # hundreds of thousands of entries need much memory
     if corpus.reader == "an4":  # before exclusions, so that they do not change its dev split
         entries = split_an4(entries, corpus)
     entries = [each for each in entries if each.id not in corpus.exclude]
@@ -89,7 +91,11 @@ def build_manifest(
         entries, split_note = draw_splits(entries, corpus.seed)
     headers, checksums, other_names = _read_headers(root, entries, progress)
     normalise = TextNormaliser(corpus)
-    results = [_make_utterance(normalise, root, entry, headers[entry.audio]) for entry in entries]
+    results = []
+    entries.reverse()
+    while entries:
+        entry = entries.pop()  # its memory is used again
+        results.append(_make_utterance(normalise, root, entry, headers[entry.audio]))
     utterances = [
         replace(each, audio=other_names[each.audio]) if each.audio in other_names else each
         for each in results

@@ -40,13 +40,17 @@ def draw_splits(entries: Sequence[CorpusEntry], seed: int) -> tuple[list[CorpusE
     assigned = _assign_splits(Counter(groups), missing, seed)
     splits = {e.id: assigned.get(group, "train") for e, group in zip(pool, groups, strict=True)}
     return (
-        [replace(e, split=splits.get(e.id, e.split)) for e in entries],
+        [_with_split(e, splits.get(e.id, e.split)) for e in entries],
         f"{names} drawn from train: {_describe_units(pool, by_speaker)}, seed {seed}",
     )
 
 
 def _default_to_train(entries: Sequence[CorpusEntry]) -> list[CorpusEntry]:
-    return [replace(entry, split=entry.split or "train") for entry in entries]
+    return [_with_split(entry, entry.split or "train") for entry in entries]
+
+
+def _with_split(entry: CorpusEntry, split: Split | None) -> CorpusEntry:
+    return entry if entry.split == split else replace(entry, split=split)
 
 
 def _describe_units(pool: Sequence[CorpusEntry], by_speaker: bool) -> str:

@@ -87,7 +87,7 @@ def test_strictness_and_refusals_are_read_back(tmp_path, strict):
 def test_the_content_is_one_line_of_json_in_utf_8_per_utterance():
     """Exactly these bytes: the digest, and so every identity, depends on them."""
     manifest = Manifest("tones", Path("/x"), (utterance(7, 2.0, "CAFÉ", "dev"),))
-    assert manifest.content.decode() == (
+    assert b"".join(manifest.lines()).decode() == (
         '{"id": "u00007", "audio": "wav/s/u00007.wav", "samples": 16000, "rate": 8000, '
         '"transcript": "CAFÉ", "speaker": "s", "split": "dev", "start": 0, "channel": null}\n'
     )

@@ -8,6 +8,7 @@ Not here: parsing of files (parsing.py), each layout (the other modules).
 import os
 import posixpath
 import re
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
@@ -48,19 +49,41 @@ class CorpusEntry:
 def collect_unique(
     lines: Iterable[tuple[str, str, Value]], refusals: list[Refusal]
 ) -> dict[str, Value]:
-    """Return key -> value from lines of (location, key, value).
+    """Return key -> value from lines of one file: (file:line, key, value).
 
     The first line of a key is kept. Identical duplicates are skipped; conflicting ones are appended
     to `refusals`.
     """
-    found: dict[str, tuple[str, Value]] = {}
+    found: dict[str, Value] = {}
+    numbers = array("Q")  # of the lines, in the order of `found`; texts would need much memory
     for location, key, value in lines:
-        first, kept = found.setdefault(key, (location, value))
-        if value != kept:
-            difference = _describe_difference(value, kept)
-            problem = f"duplicate id {key!r}: {difference} in {first} (kept)"
-            refusals.append(Refusal(key, f"{location}: {problem}; remove one of the two lines"))
-    return {key: value for key, (_, value) in found.items()}
+        kept = found.setdefault(key, value)
+        if len(found) > len(numbers):
+            numbers.append(int(location.rpartition(":")[2]))
+        elif value != kept:
+            file = location.rpartition(":")[0]
+            first = f"{file}:{numbers[list(found).index(key)]}"
+            refusals.append(_conflict_refusal(location, key, value, (first, kept)))
+    return found
+
+
+def collect_unique_entries(
+    entries: Iterable[CorpusEntry], refusals: list[Refusal]
+) -> list[CorpusEntry]:
+    """Return the entries without those whose id is there twice, as `collect_unique` does."""
+    found: dict[str, CorpusEntry] = {}
+    for entry in entries:
+        kept = found.setdefault(entry.id, entry)
+        if kept is not entry and kept != entry:
+            first = (kept.location, kept)
+            refusals.append(_conflict_refusal(entry.location, entry.id, entry, first))
+    return list(found.values())
+
+
+def _conflict_refusal(location: str, key: str, value: object, first: tuple[str, object]) -> Refusal:
+    difference = _describe_difference(value, first[1])
+    problem = f"duplicate id {key!r}: {difference} in {first[0]} (kept)"
+    return Refusal(key, f"{location}: {problem}; remove one of the two lines")
 
 
 def _describe_difference(value: object, kept: object) -> str:

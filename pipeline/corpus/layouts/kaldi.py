@@ -6,8 +6,8 @@ Not here: commands. A pipe in wav.scp would run a program, so it is refused.
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
+from sys import intern
 
 from pipeline.config.corpus import Corpus
 from pipeline.corpus.layouts.entries import CorpusEntry, collect_unique, find_parts, path_below_root
@@ -36,15 +36,15 @@ def _read_folder(
     refused = {each.utterance for each in refusals[first:]}
     transcripts = collect_unique(read_keyed_lines(folder / "text", refusals), refusals)
     utt2spk = folder / "utt2spk"
-    speakers = (
-        collect_unique(read_keyed_lines(utt2spk, refusals), refusals) if utt2spk.is_file() else {}
-    )
+    lines = read_keyed_lines(utt2spk, refusals) if utt2spk.is_file() else ()
+    speakers = collect_unique(((at, key, intern(name)) for at, key, name in lines), refusals)
     first = len(refusals)
     listed = set()
     for each in _read_segments(folder, recordings, refused, refusals):
         listed.add(each.id)
         transcript, speaker = transcripts.get(each.id, ""), speakers.get(each.id, "")
-        yield replace(each, transcript=transcript, speaker=speaker, split=split)
+        times = (each.start, each.duration, each.channel)
+        yield CorpusEntry(each.id, each.audio, transcript, speaker, split, *times, each.location)
     listed |= refused | {each.utterance for each in refusals[first:]}
     for utterance in sorted(transcripts.keys() - listed):
         problem = f"{utterance!r} has no audio in the lists; add it there, or remove its line"

@@ -12,6 +12,7 @@ import gzip
 import json
 import math
 import re
+import sys
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -180,7 +181,8 @@ def read_keyed_lines(path: Path, refusals: Refusals) -> Iterator[tuple[str, str,
     name = str(path)
     for number, line in read_lines(path, refusals):
         key, *rest = line.split(maxsplit=1)
-        yield f"{name}:{number}", key, rest[0].rstrip() if rest else ""
+        # The key is in several lists: one string for all of them saves much memory.
+        yield f"{name}:{number}", sys.intern(key), rest[0].rstrip() if rest else ""
 
 
 def read_json_lines(path: Path, refusals: Refusals) -> Iterator[LineRecord]:
