@@ -67,6 +67,8 @@ class Corpus(Settings):
         "ljspeech",
         "nemo",
         "pairs",
+        "parquet",
+        "webdataset",
     ] = Field(description="layout of the corpus on disk; pipeline/corpus/README.md explains each")
     root: str | None = Field(
         default=None,
@@ -159,7 +161,7 @@ class Corpus(Settings):
 # Settings that only some readers use.
 _READERS_BY_KEY = {
     "parts": ("librispeech", "common-voice", "kaldi", "nemo", "lhotse", "csv"),
-    "text_column": ("csv", "audiofolder", "nemo"),
+    "text_column": ("csv", "audiofolder", "nemo", "parquet", "webdataset"),
 }
 
 

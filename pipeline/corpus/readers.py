@@ -5,18 +5,16 @@ Not here: the layouts of corpora (layouts/), audio files (audio/), drawing split
 checks of the result (checks.py).
 """
 
-import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 from pipeline.config.corpus import Corpus
-from pipeline.corpus.audio import decode
 from pipeline.corpus.audio.audio_file import EXCLUDE_HINT, Header
-from pipeline.corpus.file_search import find_other_spelling, find_unlisted_audio
+from pipeline.corpus.file_search import find_unlisted_audio
+from pipeline.corpus.headers import ManifestProgress, read_headers
 from pipeline.corpus.layouts.an4 import find_an4_root, read_an4, split_an4
 from pipeline.corpus.layouts.entries import CorpusEntry, collect_unique_entries
 from pipeline.corpus.layouts.folders import read_librispeech, read_pairs
@@ -39,8 +37,6 @@ from pipeline.corpus.text.alphabet import (
 from pipeline.corpus.text.normalise import TextNormaliser
 from pipeline.files import InputError, make_printable
 
-# Called with (done, total, unit): seconds of speech synthesised, or files whose header was read.
-ManifestProgress = Callable[[int, int, Literal["seconds", "files"]], None]
 LayoutReader = Callable[[Corpus, Path, list[Refusal]], Iterator[CorpusEntry]]
 
 LAYOUT_READERS: Mapping[str, LayoutReader] = {
@@ -55,12 +51,11 @@ LAYOUT_READERS: Mapping[str, LayoutReader] = {
     "pairs": read_pairs,
 }
 # These look for audio files themselves, or make them.
-READERS_WITHOUT_LISTS = ("demo", "librispeech", "pairs")
+READERS_WITHOUT_LISTS = ("demo", "librispeech", "pairs", "parquet", "webdataset")
 # An utterance that ends at most this much after its file ends with it, as in Kaldi.
 END_TOLERANCE_S = 0.5
 FULL_LENGTH_TOLERANCE_S = 0.01  # rounding error of the length of a whole file in a list
 MIN_UTTERANCE_S = 0.001  # less may be not even one sample after resampling
-FILES_PER_PROGRESS_UPDATE = 1000
 FIX_LIST_HINT = f"correct the list, {EXCLUDE_HINT}"
 
 
@@ -89,18 +84,16 @@ def build_manifest(
     split_note = ""
     if corpus.reader not in ("an4", "demo"):
         entries, split_note = draw_splits(entries, corpus.seed)
-    headers, checksums, other_names = _read_headers(root, entries, progress)
-    normalise = TextNormaliser(corpus)
-    results = []
+    headers, checksums, other_names = read_headers(root, entries, progress)
+    normalise, results = TextNormaliser(corpus), []
     entries.reverse()
     while entries:
         entry = entries.pop()  # its memory is used again
-        results.append(_make_utterance(normalise, root, entry, headers[entry.audio]))
-    utterances = [
-        replace(each, audio=other_names[each.audio]) if each.audio in other_names else each
-        for each in results
-        if isinstance(each, Utterance)
-    ]
+        header = headers[entry.audio]
+        if entry.audio in other_names:
+            entry = replace(entry, audio=other_names[entry.audio])
+        results.append(_make_utterance(normalise, root, entry, header))
+    utterances = [each for each in results if isinstance(each, Utterance)]
     refusals += [each for each in results if isinstance(each, Refusal)]
     utterances, rare = _refuse_rare_letters(corpus, utterances)
     refusals += rare
@@ -135,6 +128,13 @@ def _read_layout(
 
             synthesis.synthesise(corpus, root, lambda done, total: progress(done, total, "seconds"))
             return root, [_demo_entry(row) for row in synthesis.read_utterance_table(root)]
+        case "parquet" | "webdataset" as reader if root.is_dir():
+            # Imported here, because only these readers need pyarrow.
+            from pipeline.corpus.layouts import embedded  # noqa: PLC0415
+
+            target = work / "corpora" / corpus.name
+            read = embedded.read_parquet if reader == "parquet" else embedded.read_webdataset
+            return target, list(read(corpus, root, target, refusals))
         case other:
             if not root.is_dir():
                 raise InputError(
@@ -159,38 +159,6 @@ def _require_usable_utterances(
         raise InputError(f"{root}: no utterance of {corpus.name} can be used; {reason}")
     if corpus.strict:
         require_no_refusals(corpus.name, refusals)
-
-
-def _read_headers(
-    root: Path, entries: Sequence[CorpusEntry], progress: ManifestProgress
-) -> tuple[dict[str, Header | InputError], dict[str, int], dict[str, str]]:
-    """Read each file's header once.
-
-    Return file -> header or error, file -> checksum of its first bytes, and file -> its name on
-    disk where that has another Unicode normal form.
-    """
-    files = dict.fromkeys(entry.audio for entry in entries)
-    headers: dict[str, Header | InputError] = {}
-    checksums: dict[str, int] = {}
-    other_names: dict[str, str] = {}
-    names_in_folders: dict[str, dict[str, str]] = {}
-    folder = str(root)
-    for name in files:
-        try:
-            # Making a Path takes as long as reading the header.
-            headers[name], checksums[name] = decode.read_header(os.path.join(folder, name))  # noqa: PTH118
-        except InputError as error:
-            headers[name] = error
-            other = None if name.isascii() else find_other_spelling(folder, name, names_in_folders)
-            if other:
-                other_names[name] = other
-                with suppress(InputError):
-                    headers[name], checksums[other] = decode.read_header(
-                        os.path.join(folder, other)  # noqa: PTH118
-                    )
-        if len(headers) % FILES_PER_PROGRESS_UPDATE == 0:
-            progress(len(headers), len(files), "files")
-    return headers, checksums, other_names
 
 
 def _make_utterance(

@@ -147,6 +147,16 @@ def _find_csv(folder: Path) -> Settings | None:
     return None
 
 
+def _find_embedded(folder: Path) -> Settings | None:
+    for reader, patterns in {
+        "parquet": ("**/*.parquet", "**/*.arrow"),
+        "webdataset": ("**/*.tar", "**/*.tar.gz", "**/*.tgz"),
+    }.items():
+        if any(True for pattern in patterns for _ in folder.glob(pattern)):
+            return {"reader": reader}
+    return None
+
+
 def _find_pairs(folder: Path) -> Settings | None:
     stems: dict[str, set[str]] = {}
     ignored: list[Refusal] = []
@@ -168,6 +178,7 @@ RECOGNISERS: Sequence[Callable[[Path], Settings | None]] = (
     _find_nemo,
     _find_csv,
     _find_pairs,
+    _find_embedded,
 )
 
 
