@@ -6,6 +6,7 @@ Not here: tables and live views (display/).
 
 import math
 import os
+import re
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -14,6 +15,11 @@ from typing import TYPE_CHECKING
 from jobs.exit_codes import BAD_INPUT, DONE, INTERRUPTED
 from pipeline.files import InputError
 
+LEFT_TO_RIGHT_MARK, FIRST_STRONG_ISOLATE, POP_ISOLATE = "\u200e", "\u2068", "\u2069"
+# Hebrew, Arabic, Syriac, Thaana, N'Ko and their presentation forms; words with spaces between them.
+_RTL_WORD = "[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff\U00010800-\U00010fff\U0001e800-\U0001eeff]+"
+RTL_PATTERN = re.compile(rf"{_RTL_WORD}(?: +{_RTL_WORD})*")
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -21,9 +27,20 @@ if TYPE_CHECKING:
 def print_line(text: str) -> None:
     """Print a line without wrapping it; in a terminal above the live table, if there is one."""
     if in_terminal():
-        console().print(text, markup=False, soft_wrap=True)
+        console().print(isolate_rtl(text), markup=False, soft_wrap=True)
     else:
         print(text, flush=True)
+
+
+def isolate_rtl(text: str) -> str:
+    """Return the text with Unicode isolates around words that are written from right to left.
+
+    Without them a terminal reverses the order of the whole line around such a label.
+    """
+    if text.isascii():
+        return text
+    parts = RTL_PATTERN.sub(lambda found: f"{FIRST_STRONG_ISOLATE}{found[0]}{POP_ISOLATE}", text)
+    return f"{LEFT_TO_RIGHT_MARK}{parts}" if parts != text else text
 
 
 def in_terminal() -> bool:

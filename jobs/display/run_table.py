@@ -28,7 +28,15 @@ from jobs.display.run_lines import (
     explanation_lines,
     state_counts_line,
 )
-from jobs.messages import console, count_text, duration_text, number_text, percent_text
+from jobs.messages import (
+    console,
+    count_text,
+    duration_text,
+    in_terminal,
+    isolate_rtl,
+    number_text,
+    percent_text,
+)
 from jobs.sweep.feature_status import FeatureStatus
 from jobs.sweep.run_status import RunStatus
 
@@ -214,11 +222,12 @@ def _cells(status: RunStatus) -> list[str]:
     heartbeat = status.heartbeat
     why = status.cause or ("" if status.state in EXPLAINED_STATES else status.detail)
     identity = status.run_id[:SHORT_ID_LENGTH]
+    label = isolate_rtl(status.label) if in_terminal() else status.label
     if heartbeat is None:
-        return [status.label, identity, status.state, *[""] * 9, why]
+        return [label, identity, status.state, *[""] * 9, why]
     running, used = status.state == "running", status.usage
     return [
-        status.label,
+        label,
         identity,
         status.state,
         f"{heartbeat.epoch}/{heartbeat.epochs}"

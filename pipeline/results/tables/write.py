@@ -74,7 +74,8 @@ def write_tables(
         write_text(folder / f"{file}.md", thesis.markdown())
         write_text(folder / f"{file}.tex", thesis.latex(f"{name}-{file}"))
     described = [
-        TableColumns(file, TABLE_LINES[file], list(table.columns)) for file, table in tables.items()
+        TableColumns(file, TABLE_LINES.get(file, "line"), list(table.columns))
+        for file, table in tables.items()
     ]
     write_text(folder / "columns.md", columns_page(described))
     for file in {*TABLE_LINES, *FORMER_FILES} - tables.keys():  # of an earlier report

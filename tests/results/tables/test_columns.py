@@ -9,7 +9,8 @@ from pipeline.corpus.manifest import Refusal
 from pipeline.features.rejected import CorpusRefusals
 from pipeline.results.summary.run_summary import SweepRun
 from pipeline.results.tables.columns import TableColumns, columns_page, describe_column
-from tests.results.examples import write_report
+from pipeline.results.tables.write import TABLE_LINES
+from tests.results.examples import RunScenario, make_run, write_report
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +33,27 @@ def test_every_column_of_every_table_is_in_the_dictionary(folder: Path):
         if describe_column(name) is None
     }
     assert unknown == set(), "describe it in pipeline/results/tables/dictionary.py"
+
+
+def test_every_column_of_the_tables_of_effects_is_in_the_dictionary(tmp_path: Path):
+    runs = [
+        make_run(
+            tmp_path / f"{stack}{hidden}{seed}",
+            f"stack {stack}, hidden {hidden}, seed {seed}",
+            {"input.stack": stack, "model.hidden": hidden, "train.seed": seed},
+            RunScenario(escape_updates=60, epochs=3, utterances=12, seed=seed, final_dev_cer=cer),
+        )
+        for stack in (1, 2)
+        for hidden, cer in ((32, 0.1), (64, 0.2))
+        for seed in range(2)
+    ]
+    write_report(runs, tmp_path / "report")
+    for path in (tmp_path / "report").glob("*.csv"):
+        columns = pd.read_csv(path, nrows=1).columns
+        assert [name for name in columns if describe_column(name) is None] == [], path
+    text = (tmp_path / "report" / "columns.md").read_text("utf-8")
+    for path in (tmp_path / "report").glob("*.csv"):
+        assert TABLE_LINES[path.stem] in text
 
 
 def test_a_column_that_nobody_described_is_found():
