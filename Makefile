@@ -123,6 +123,12 @@ logs: setup  ## RUN=…: print the log of one run
 decode: setup  ## RUN=…: decode a finished run again, with a lexicon and an n-gram model; SET="ngram=3"
 	@$(blankslate) decode "$(RUN)" --cluster "$(CLUSTER)" $(work) $(set)
 
+export: setup  ## RUN=…: write a finished run as one file with its model card; OUT=FILE LICENCE=…
+	@$(blankslate) export "$(RUN)" --cluster "$(CLUSTER)" $(work) $(if $(OUT),--output "$(OUT)") $(if $(LICENCE),--licence "$(LICENCE)")
+
+transcribe: setup  ## RUN=… AUDIO=… (a file or a folder): turn recordings into text; FORMAT=srt; OUT=FOLDER
+	@$(blankslate) transcribe "$(RUN)" "$(AUDIO)" --cluster "$(CLUSTER)" $(work) $(if $(FORMAT),--format "$(FORMAT)") $(if $(OUT),--output "$(OUT)")
+
 cancel: setup  ## SWEEP=…: cancel its queued and running jobs; their work is saved
 	@$(blankslate) cancel "$(SWEEP)" --cluster "$(CLUSTER)" $(work) $(set)
 

@@ -30,6 +30,8 @@ VERBS = {
     "status": ["SWEEP", "CLUSTER"],
     "logs": ["CLUSTER"],
     "decode": ["CLUSTER"],
+    "export": ["CLUSTER", "OUT"],
+    "transcribe": ["CLUSTER", "OUT"],
     "cancel": ["SWEEP", "CLUSTER"],
     "report": ["SWEEP", "CLUSTER"],
     "cluster-check": ["CLUSTER"],
@@ -75,7 +77,7 @@ CHANGEABLE = [
     "report",
     "decode",
 ]
-UNCHANGEABLE = ["demo", "verify", "inspect", "logs", "cluster-check"]
+UNCHANGEABLE = ["demo", "verify", "inspect", "logs", "cluster-check", "export", "transcribe"]
 
 
 @pytest.mark.parametrize("verb", CHANGEABLE)

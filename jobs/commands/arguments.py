@@ -32,6 +32,8 @@ VERB_GROUPS = {
     },
     "Use what was trained": {
         "decode": "decode a finished run again, with a lexicon and an n-gram model",
+        "transcribe": "turn recordings into text with a finished run",
+        "export": "write a finished run as one file, with its model card",
     },
     "Check before you spend hours": {
         "doctor": "check one experiment: alphabet, lengths, input scale, updates, one batch",
@@ -72,8 +74,9 @@ def add_sweep_argument(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("sweep", type=Path, metavar="SWEEP", help="the sweep's file, or its name")
 
 
-def add_run_argument(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("run", metavar="RUN", help="a run id, the beginning of one, or a run folder")
+def add_run_argument(verb: argparse.ArgumentParser, more: str = "") -> None:
+    text = f"a run id, the beginning of one, or a run folder{more}"
+    verb.add_argument("run", metavar="RUN", help=text)
 
 
 def add_experiment_arguments(verb: argparse.ArgumentParser) -> None:

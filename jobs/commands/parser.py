@@ -28,6 +28,7 @@ from jobs.commands.arguments import (
     add_sweep_argument,
     add_verb,
 )
+from jobs.commands.trained.arguments import add_trained_verbs
 from jobs.exit_codes import DONE
 from jobs.messages import exit_code
 from pipeline.files import InputError
@@ -48,6 +49,8 @@ VERB_MODULES = {
     "lr-range": "jobs.commands.checking.lr_range",
     "cluster-check": "jobs.commands.checking.cluster_check",
     "decode": "jobs.commands.trained.decode",
+    "transcribe": "jobs.commands.trained.transcribe",
+    "export": "jobs.commands.trained.export",
     "verify": "jobs.commands.checking.verify",
     "inspect": "jobs.commands.inspect",
     "task": "jobs.launch.entrypoint",
@@ -137,6 +140,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_corpus_verbs(subparsers)
     _add_running_verbs(subparsers)
     _add_following_verbs(subparsers)
+    add_trained_verbs(subparsers)
     _add_checking_verbs(subparsers)
     task = add_verb(
         subparsers, "task", "Execute one task file; only this program uses it.", cluster=False
@@ -219,15 +223,6 @@ def _add_following_verbs(subparsers: Subparsers) -> None:
 
     logs = add_verb(subparsers, "logs")
     add_run_argument(logs)
-
-    decode = add_verb(
-        subparsers,
-        "decode",
-        "Weights that are not stated are chosen on dev. The run is not trained again; the texts go "
-        "to decodings/ in its folder.",
-    )
-    add_run_argument(decode)
-    add_set_option(decode, example="ngram=3")
 
     cancel = add_verb(subparsers, "cancel", "A running job saves its state before it ends.")
     add_sweep_argument(cancel)

@@ -24,6 +24,7 @@ from pipeline.corpus.manifest import require_no_refusals
 from pipeline.files import InputError
 from pipeline.host import available_cpus
 from pipeline.runs import early_stop
+from pipeline.runs.decodings import MODEL_FILE
 from pipeline.runs.early_stop import StoppedEarly, SweepStopRules
 from pipeline.runs.folder import Heartbeat, RunFolder, Stopped
 from pipeline.runs.rows import Row
@@ -151,6 +152,7 @@ def _fit(
     # Only here: a login node imports this module, and must not load torch.
     from pipeline.features.feature_set import FeatureSet  # noqa: PLC0415
     from pipeline.training.loop import trainer  # noqa: PLC0415
+    from pipeline.training.trained.recogniser import Recogniser  # noqa: PLC0415
 
     try:
         feature_set = FeatureSet.open(features)
@@ -174,6 +176,7 @@ def _fit(
         on_heartbeat=_heartbeat_writer(folder),
         before_epoch=partial(_stop_early, folder, rules),
     )
+    Recogniser.from_run(folder, feature_set).save(folder.path / MODEL_FILE)
 
 
 def _stop_early(folder: RunFolder, rules: SweepStopRules | None, rows: Sequence[Row]) -> None:

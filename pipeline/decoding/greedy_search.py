@@ -9,7 +9,7 @@ from itertools import islice
 import numpy as np
 
 from pipeline.corpus.text.alphabet import BLANK
-from pipeline.shapes import Float, Int
+from pipeline.shapes import Float, Int, Int64
 
 
 def greedy_search(
@@ -20,6 +20,17 @@ def greedy_search(
     Only the order of the scores in a frame matters, so logits serve as well as log-probabilities.
     """
     return collapse_paths(scores_BSC.argmax(-1), lengths_B)
+
+
+def split_path(
+    path_S: Int[np.ndarray, " S"],
+) -> tuple[list[int], Int64[np.ndarray, " L"], Int64[np.ndarray, " L"]]:
+    """Return the labels of one path, the first frame of each, and the frame after its last."""
+    edges = np.concatenate([[0], np.flatnonzero(np.diff(path_S)) + 1, [len(path_S)]])
+    begins, ends = edges[:-1], edges[1:]
+    kept = path_S[np.minimum(begins, len(path_S) - 1)] != BLANK if len(path_S) else begins < 0
+    begins, ends = begins[kept], ends[kept]
+    return path_S[begins].tolist(), begins, ends
 
 
 def collapse_paths(

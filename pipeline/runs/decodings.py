@@ -14,11 +14,16 @@ from typing import Any
 
 from pipeline.config.decoding import DecodingSettings
 from pipeline.config.loader import dump_yaml
-from pipeline.files import json_digest, write_json, write_text
+from pipeline.files import json_digest, read_json, write_json, write_text
 from pipeline.runs.folder import RunFolder
-from pipeline.runs.hypotheses import Hypothesis, hypotheses_to_csv
+from pipeline.runs.hypotheses import (
+    Hypothesis,
+    hypotheses_from_csv,
+    hypotheses_to_csv,
+)
 
 DECODINGS = "decodings"  # folder of a run
+MODEL_FILE = "model.pt"  # of a run: its network with all that it needs to read new sound
 
 
 @dataclass(frozen=True)
@@ -38,12 +43,32 @@ class DecodingFolder:
         """Written last: a decoding is finished if it exists."""
         return self.path / "result.json"
 
+    @property
+    def language_file(self) -> Path:
+        """Lexicon, n-gram model and weights, with which new sound is decoded."""
+        return self.path / "language.json"
+
+    @classmethod
+    def newest(cls, run: RunFolder) -> "DecodingFolder | None":
+        """Return the run's last finished decoding."""
+        results = (run.path / DECODINGS).glob("*/language.json")
+        newest = max(results, key=lambda file: file.stat().st_mtime_ns, default=None)
+        return cls(newest.parent) if newest else None
+
+    def hypotheses(self) -> list[Hypothesis]:
+        return hypotheses_from_csv((self.path / "hypotheses.csv").read_text(encoding="utf-8"))
+
+    def language(self) -> dict[str, Any]:
+        return dict(read_json(self.language_file))
+
     def write(
         self,
+        *,
         settings: DecodingSettings,
         hypotheses: Sequence[Hypothesis],
         tuning: Sequence[Mapping[str, float]],
         n_best: Sequence[Mapping[str, Any]],
+        language: Mapping[str, Any],
         result: Mapping[str, Any],
     ) -> None:
         write_text(self.path / "settings.yaml", dump_yaml(settings))
@@ -54,6 +79,7 @@ class DecodingFolder:
         )
         lines = [json.dumps(each, ensure_ascii=False) for each in n_best]
         write_text(self.path / "n_best.jsonl", "".join(f"{line}\n" for line in lines))
+        write_json(self.language_file, dict(language))
         write_json(self.result_file, dict(result))
 
 

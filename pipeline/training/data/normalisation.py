@@ -33,19 +33,32 @@ Normaliser = Callable[[StoredUtterance, StoredFrames, Frames], None]
 def make_normaliser(
     settings: InputSettings, features: FeatureSet, utterances: Sequence[StoredUtterance]
 ) -> Normaliser:
+    if settings.normalisation == "speaker":
+        return SpeakerCMVN.of(features, utterances)
+    return normalise_alone(settings, fit_affine_map(settings, features))
+
+
+def fit_affine_map(settings: InputSettings, features: FeatureSet) -> AffineMap | None:
+    """Return the map that the training split gives; None if each utterance has its own."""
     match settings.normalisation:
-        case "none":
-            return _copy_stored
-        case "utterance":
-            return _normalise_utterance
-        case "speaker":
-            return SpeakerCMVN.of(features, utterances)
         case "standardise":
-            return PerBinAffine.of(statistics.standardise(features.statistics))
+            return statistics.standardise(features.statistics)
         case "pca":
-            return LinearTransform(statistics.pca(features.statistics, settings.epsilon))
+            return statistics.pca(features.statistics, settings.epsilon)
         case "zca":
-            return LinearTransform(statistics.zca(features.statistics, settings.epsilon))
+            return statistics.zca(features.statistics, settings.epsilon)
+        case _:
+            return None
+
+
+def normalise_alone(settings: InputSettings, affine: AffineMap | None) -> Normaliser:
+    """Return the normaliser of an utterance that is no part of a feature set.
+
+    Its speaker is unknown: `speaker` uses the statistics of the utterance.
+    """
+    if affine is not None:
+        return PerBinAffine.of(affine) if affine.factor.ndim == 1 else LinearTransform(affine)
+    return _copy_stored if settings.normalisation == "none" else _normalise_utterance
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,11 +17,11 @@ import torch
 
 from pipeline.config.decoding import ANY_WORD, DecodingSettings
 from pipeline.corpus.text.normalise import TextNormaliser
-from pipeline.decoding.decoding_graph import GraphWeights
 from pipeline.decoding.scoring import Score, score_corpus
-from pipeline.decoding.text_decoder import DecodedText, TextDecoder
-from pipeline.decoding.text_sources import TextSources
-from pipeline.decoding.tuning import best_trial, tune
+from pipeline.decoding.words.decoding_graph import GraphWeights
+from pipeline.decoding.words.text_decoder import DecodedText, TextDecoder
+from pipeline.decoding.words.text_sources import TextSources
+from pipeline.decoding.words.tuning import best_trial, tune
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.shards import StoredUtterance
 from pipeline.files import json_digest
@@ -68,9 +68,7 @@ def decode_run(
     trained = TrainedRun.load(run, features, select_device(device))
     sources = _make_sources(settings, trained, features)
     report("computing the network's outputs")
-    dev, test = (
-        list(trained.log_probabilities(trained.split(features, name))) for name in ("dev", "test")
-    )
+    dev, test = (_outputs(trained, features, name) for name in ("dev", "test"))
     report(f"choosing the weights on {len(dev)} dev utterances")
     trials = tune(settings, lambda weights: _count_errors(sources, weights, settings, dev))
     weights = best_trial(trials).weights
@@ -81,23 +79,25 @@ def decode_run(
     decoded = [decoder.decode_fully(logs_SC, settings.n_best) for _, logs_SC in test]
     seconds = time.perf_counter() - began
     hypotheses += [_hypothesis(u, one.text) for (u, _), one in zip(test, decoded, strict=True)]
-    words = [word for u, _ in test for word in u.transcript.split()]
     folder = DecodingFolder.of(run, settings, _digest_files(settings))
     found = DecodedRun(
         folder=folder,
         hypotheses=tuple(hypotheses),
         weights=weights,
         trials=len(trials),
-        unknown_words=sum(not sources.is_known(word) for word in words) / max(1, len(words)),
+        unknown_words=_share_of_unknown_words(sources, test),
         left_out=sources.left_out,
         seconds_per_utterance=seconds / max(1, len(test)),
     )
     folder.write(
-        settings,
-        hypotheses,
-        [{**asdict(t.weights), "errors": t.errors, "reference": t.reference} for t in trials],
-        [_n_best_record(u, one) for (u, _), one in zip(test, decoded, strict=True)],
-        _result(found),
+        settings=settings,
+        hypotheses=hypotheses,
+        tuning=[
+            {**asdict(t.weights), "errors": t.errors, "reference": t.reference} for t in trials
+        ],
+        n_best=[_n_best_record(u, one) for (u, _), one in zip(test, decoded, strict=True)],
+        language=sources.to_dict(weights),
+        result=_result(found),
     )
     return found
 
@@ -108,6 +108,15 @@ def _make_sources(
     transcripts = [u.transcript for u in features.utterances if u.split == "train"]
     normalise = TextNormaliser(trained.experiment.corpus)
     return TextSources.make(settings, transcripts, trained.alphabet, normalise)
+
+
+def _outputs(trained: TrainedRun, features: FeatureSet, split: str) -> list[Output]:
+    return list(trained.log_probabilities(trained.split(features, split)))
+
+
+def _share_of_unknown_words(sources: TextSources, outputs: list[Output]) -> float:
+    words = [word for utterance, _ in outputs for word in utterance.transcript.split()]
+    return sum(not sources.is_known(word) for word in words) / max(1, len(words))
 
 
 def _count_errors(

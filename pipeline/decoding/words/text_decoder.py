@@ -5,16 +5,19 @@ Out:  the text, its words with first and last frame and confidence, other possib
 Not here: the search of a graph (graph_search.py), what the graph knows (text_sources.py).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.decoding.decoding_graph import GraphWeights
-from pipeline.decoding.graph_search import BEAM, GraphPath, GraphSearch, WordSequence
-from pipeline.decoding.ngram import UNKNOWN
+from pipeline.corpus.text.alphabet import BLANK, Alphabet
+from pipeline.decoding.greedy_search import split_path
 from pipeline.decoding.scoring import equal_words
-from pipeline.decoding.text_sources import SPACE, SPACE_TOKEN, TextSources
-from pipeline.shapes import Float32
+from pipeline.decoding.words.decoding_graph import GraphWeights
+from pipeline.decoding.words.graph_search import BEAM, GraphPath, GraphSearch, WordSequence
+from pipeline.decoding.words.ngram import UNKNOWN
+from pipeline.decoding.words.text_sources import SPACE, SPACE_TOKEN, TextSources
+from pipeline.shapes import Float32, Int64
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ class TextDecoder:
         others = tuple(
             (self._join(words), each.score) for words, each in zip(texts, sequences, strict=True)
         )
-        words = self._split(path)
+        words = split_words(path.labels, path.begins, path.ends, self.sources.alphabet)
         shares = _posteriors([each.score for each in sequences])
         confidences = np.zeros(len(words))
         for share, other in zip(shares, texts, strict=True):
@@ -73,26 +76,6 @@ class TextDecoder:
     def _text(self, path: GraphPath) -> str:
         return " ".join(self.sources.alphabet.decode(path.labels).split())
 
-    def _split(self, path: GraphPath) -> list[tuple[str, int, int]]:
-        """Return the words of a path with their first frame and the frame after their last."""
-        alphabet = self.sources.alphabet
-        space = alphabet.classes.get(SPACE)
-        places: list[list[int]] = [[]]
-        for place, label in enumerate(path.labels):
-            if label == space:
-                places.append([])
-            else:
-                places[-1].append(place)
-        return [
-            (
-                alphabet.decode(path.labels[place] for place in each),
-                int(path.begins[each[0]]),
-                int(path.ends[each[-1]]),
-            )
-            for each in places
-            if each
-        ]
-
     def _sequence_words(self, sequence: WordSequence) -> list[str]:
         tokens = [self._graph.words[number - 1] for number in sequence.words]
         if self.sources.lexicon is None:
@@ -102,6 +85,50 @@ class TextDecoder:
     def _join(self, words: list[str]) -> str:
         separated = self.sources.lexicon is None or self.sources.lexicon.separator is not None
         return (" " if separated else "").join(words)
+
+
+def split_words(
+    labels: Sequence[int],
+    begins: Int64[np.ndarray, " L"],
+    ends: Int64[np.ndarray, " L"],
+    alphabet: Alphabet,
+) -> list[tuple[str, int, int]]:
+    """Return the words of a path with their first frame and the frame after their last one."""
+    space = alphabet.classes.get(SPACE)
+    places: list[list[int]] = [[]]
+    for place, label in enumerate(labels):
+        if label == space:
+            places.append([])
+        else:
+            places[-1].append(place)
+    return [
+        (
+            alphabet.decode(labels[place] for place in each),
+            int(begins[each[0]]),
+            int(ends[each[-1]]),
+        )
+        for each in places
+        if each
+    ]
+
+
+def decode_greedily(
+    log_probabilities_SC: Float32[np.ndarray, "S C"], alphabet: Alphabet
+) -> DecodedText:
+    """Return the text of the best path; a word's confidence is the mean probability of its frames.
+
+    Blanks between its letters are left out of the mean.
+    """
+    path = log_probabilities_SC.argmax(1)
+    best = np.exp(log_probabilities_SC.max(1, initial=-np.inf))
+    labels, begins, ends = split_path(path)
+    words = []
+    for text, begin, end in split_words(labels, begins, ends, alphabet):
+        frames = np.arange(begin, end)[path[begin:end] != BLANK]
+        words.append(DecodedWord(text, begin, end, float(best[frames].mean())))
+    text = " ".join(word.text for word in words)
+    score = float(log_probabilities_SC.max(1, initial=-np.inf).sum())
+    return DecodedText(text, tuple(words), score, ((text, score),))
 
 
 def _posteriors(scores: list[float]) -> list[float]:

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.decoding.decoding_graph import (
+from pipeline.decoding.words.decoding_graph import (
     GraphWeights,
     Lexicon,
     build_token_graph,
     build_word_graph,
 )
-from pipeline.decoding.graph_search import GraphSearch
-from pipeline.decoding.ngram import UNKNOWN, estimate
+from pipeline.decoding.words.graph_search import GraphSearch
+from pipeline.decoding.words.ngram import UNKNOWN, estimate
 from pipeline.files import InputError
 
 # Classes: 0 blank, 1 space, 2 A, 3 B.

@@ -172,6 +172,11 @@ def read_arpa(path: Path) -> NgramModel:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as an ARPA file in UTF-8: {error}") from None
+    return parse_arpa(text, str(path))
+
+
+def parse_arpa(text: str, path: str) -> NgramModel:
+    """Read the text of an ARPA file; `path` names it in messages."""
     announced: dict[int, int] = {}
     grams: list[dict[Gram, float]] = []
     backoffs: dict[Gram, float] = {}
@@ -203,7 +208,7 @@ def _stripped_lines(text: str) -> Iterator[tuple[int, str]]:
             yield number, stripped
 
 
-def _parse_gram(path: Path, number: int, line: str, order: int) -> tuple[Gram, float, float | None]:
+def _parse_gram(path: str, number: int, line: str, order: int) -> tuple[Gram, float, float | None]:
     fields = line.split()
     if len(fields) not in {order + 1, order + 2}:
         raise InputError(
@@ -221,7 +226,7 @@ def _parse_gram(path: Path, number: int, line: str, order: int) -> tuple[Gram, f
 
 
 def _require_whole(
-    path: Path, section: str, announced: Mapping[int, int], grams: Sequence[Mapping[Gram, float]]
+    path: str, section: str, announced: Mapping[int, int], grams: Sequence[Mapping[Gram, float]]
 ) -> None:
     if section != "\\end\\":
         raise InputError(f"{path}: the file ends without \\end\\: it was cut short; copy it again")

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import kaldifst
 
 from pipeline.corpus.text.alphabet import BLANK
-from pipeline.decoding.ngram import BEGIN, END, UNKNOWN, Gram, NgramModel
+from pipeline.decoding.words.ngram import BEGIN, END, UNKNOWN, Gram, NgramModel
 from pipeline.files import InputError
 
 Labels = tuple[int, ...]

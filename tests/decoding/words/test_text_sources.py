@@ -6,9 +6,9 @@ import pytest
 
 from pipeline.config.decoding import DecodingSettings
 from pipeline.corpus.text.alphabet import Alphabet
-from pipeline.decoding.decoding_graph import GraphWeights
-from pipeline.decoding.ngram import estimate, format_arpa
-from pipeline.decoding.text_sources import TextSources, make_lexicon
+from pipeline.decoding.words.decoding_graph import GraphWeights
+from pipeline.decoding.words.ngram import estimate, format_arpa
+from pipeline.decoding.words.text_sources import TextSources, make_lexicon
 from pipeline.files import InputError
 
 LETTERS = Alphabet("letters", tuple(" ABC"))

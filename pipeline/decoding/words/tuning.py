@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from pipeline.config.decoding import ANY_WORD, DecodingSettings
-from pipeline.decoding.decoding_graph import GraphWeights
+from pipeline.decoding.words.decoding_graph import GraphWeights
 
 MODEL_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
 WORD_REWARDS = (-2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0)

@@ -7,9 +7,9 @@ import pytest
 
 from pipeline.config.decoding import DecodingSettings
 from pipeline.corpus.text.alphabet import Alphabet
-from pipeline.decoding.decoding_graph import GraphWeights
-from pipeline.decoding.text_decoder import TextDecoder
-from pipeline.decoding.text_sources import TextSources
+from pipeline.decoding.words.decoding_graph import GraphWeights
+from pipeline.decoding.words.text_decoder import TextDecoder
+from pipeline.decoding.words.text_sources import TextSources
 
 LETTERS = Alphabet("letters", tuple(" ABC"))
 CERTAIN = 12.0  # nats between a frame's class and every other

@@ -1,8 +1,8 @@
 """The weights with the fewest errors on dev are found; stated weights stay."""
 
 from pipeline.config.decoding import DecodingSettings
-from pipeline.decoding.decoding_graph import GraphWeights
-from pipeline.decoding.tuning import best_trial, tune
+from pipeline.decoding.words.decoding_graph import GraphWeights
+from pipeline.decoding.words.tuning import best_trial, tune
 
 
 def count(weights: GraphWeights) -> tuple[int, int]:

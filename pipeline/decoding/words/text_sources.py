@@ -6,20 +6,21 @@ Not here: the search (text_decoder.py), the weights chosen on dev (tuning.py).
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline.config.decoding import ANY_WORD, TRAINING_WORDS, DecodingSettings
 from pipeline.corpus.text.alphabet import Alphabet, quote_characters
-from pipeline.decoding import ngram
-from pipeline.decoding.decoding_graph import (
+from pipeline.decoding.words import ngram
+from pipeline.decoding.words.decoding_graph import (
     DecodingGraph,
     GraphWeights,
     Lexicon,
     build_token_graph,
     build_word_graph,
 )
-from pipeline.decoding.ngram import NgramModel
+from pipeline.decoding.words.ngram import NgramModel
 from pipeline.files import InputError
 
 SPACE, SPACE_TOKEN = " ", "_"  # a space cannot be a token of an n-gram model
@@ -66,6 +67,21 @@ class TextSources:
         if weights.unknown >= NO_UNKNOWN_WORDS:
             weights = GraphWeights(weights.model, weights.word, math.inf)
         return build_word_graph(self.lexicon, self.model, weights, self.alphabet.size)
+
+    def to_dict(self, weights: GraphWeights) -> dict[str, Any]:
+        """Return the sources and their weights as names, numbers and strings, for a file."""
+        words = None if self.lexicon is None else sorted(self.lexicon.spellings)
+        return {"words": words, "arpa": ngram.format_arpa(self.model), "weights": asdict(weights)}
+
+    @classmethod
+    def from_dict(
+        cls, content: Mapping[str, Any], alphabet: Alphabet
+    ) -> tuple["TextSources", GraphWeights]:
+        """Return what `to_dict` made a dict of. InputError where the n-gram model is damaged."""
+        words = content["words"]
+        lexicon = None if words is None else make_lexicon(words, alphabet)[0]
+        model = ngram.parse_arpa(content["arpa"], "the n-gram model")
+        return cls(alphabet, lexicon, model, ()), GraphWeights(**content["weights"])
 
     def is_known(self, word: str) -> bool:
         return self.lexicon is None or word in self.lexicon.spellings

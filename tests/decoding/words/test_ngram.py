@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.decoding.ngram import END, UNKNOWN, NgramModel, estimate, format_arpa, read_arpa
+from pipeline.decoding.words.ngram import END, UNKNOWN, NgramModel, estimate, format_arpa, read_arpa
 from pipeline.files import InputError
 
 WORDS = st.lists(st.sampled_from("abcde"), max_size=6)

@@ -1,0 +1,124 @@
+"""The verb transcribe: what a trained network makes of any recording.
+
+In:   typed options.   Out: the text, as lines or as files with times; an exit code.
+Not here: the network and its windows (pipeline/training/trained/transcription.py).
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jobs.commands.trained.decode import find_features
+from jobs.messages import print_line
+from jobs.work_folder import find_run, load_profile_and_workdir
+from pipeline.config.decoding import DecodingSettings
+from pipeline.decoding.time_formats import (
+    format_csv,
+    format_ctm,
+    format_srt,
+    format_textgrid,
+    format_vtt,
+)
+from pipeline.features.feature_set import FeatureSet
+from pipeline.files import InputError, write_text
+from pipeline.runs.decodings import MODEL_FILE, DecodingFolder
+from pipeline.runs.folder import RunFolder
+
+if TYPE_CHECKING:  # these modules import torch
+    from pipeline.training.trained.recogniser import Recogniser
+    from pipeline.training.trained.transcription import Transcript
+
+FORMATTERS: dict[str, Callable[[str, "Transcript"], str]] = {
+    "text": lambda name, found: f"{found.text}\n",
+    "json": lambda name, found: (
+        json.dumps({"file": name, **asdict(found)}, ensure_ascii=False) + "\n"
+    ),
+    "ctm": lambda name, found: format_ctm(name, found.words),
+    "csv": lambda name, found: format_csv(name, found.words),
+    "srt": lambda name, found: format_srt(found.words),
+    "vtt": lambda name, found: format_vtt(found.words),
+    "textgrid": lambda name, found: format_textgrid({"words": found.words}, found.seconds),
+}
+SUFFIXES = {"text": ".txt", "textgrid": ".TextGrid"}  # else a dot and the name of the format
+
+
+def transcribe(options: argparse.Namespace) -> int:
+    """Transcribe all files; return 1 if some could not be used. One bad file stops no other."""
+    files = list(_audio_files(options.audio))
+    print_note(f"{len(files)} files; starting torch")
+    recogniser = load_recogniser(options)
+    transcription = import_module("pipeline.training.trained.transcription")
+    settings = DecodingSettings()
+    decoder = transcription.make_decoder(recogniser, settings.beam, settings.n_best)
+    failed = 0
+    for path in files:
+        try:
+            found = transcription.transcribe(recogniser, path, decoder)
+        except InputError as error:
+            failed += 1
+            print_note(f"left out: {error}")
+            continue
+        for note in found.notes:
+            print_note(f"{path}: {note}")
+        _write(path, found, options)
+    return int(failed > 0)
+
+
+def load_recogniser(options: argparse.Namespace) -> "Recogniser":
+    """Load RUN=…: an exported file, or a finished run with its last decoding."""
+    module = import_module("pipeline.training.trained.recogniser")
+    if Path(options.run).is_file():
+        loaded: Recogniser = module.Recogniser.load(Path(options.run))
+        return loaded
+    _, work = load_profile_and_workdir(options)
+    run = find_run(options.run, work)
+    recogniser: Recogniser = _load_run(module, run, work)
+    decoding = DecodingFolder.newest(run)
+    if decoding is None:
+        print_note("greedy search; make decode RUN=… adds a lexicon and an n-gram model")
+        return recogniser
+    print_note(f"with the lexicon and n-gram model of {decoding.path}")
+    return recogniser.with_language(decoding.language(), {})
+
+
+def _load_run(module: "object", run: RunFolder, work: Path) -> "Recogniser":
+    load_class = module.Recogniser  # type: ignore[attr-defined]
+    if (run.path / MODEL_FILE).exists():
+        loaded: Recogniser = load_class.load(run.path / MODEL_FILE)
+        return loaded
+    made: Recogniser = load_class.from_run(run, FeatureSet.open(find_features(run, work)))
+    return made
+
+
+def _audio_files(paths: list[Path]) -> Iterator[Path]:
+    """Yield the files; of a folder all that it holds, however deep, except hidden ones."""
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(each for each in path.rglob("*") if each.is_file())
+            yield from (each for each in inside if not each.name.startswith("."))
+        elif path.exists():
+            yield path
+        else:
+            raise InputError(f"{path}: no such file or folder")
+
+
+def _write(path: Path, found: "Transcript", options: argparse.Namespace) -> None:
+    text = FORMATTERS[options.format](path.stem, found)
+    if options.output is None:
+        alone = options.format == "text" and len(options.audio) == 1 and options.audio[0].is_file()
+        print(text if alone or options.format != "text" else f"{path}: {text}", end="")
+        return
+    suffix = SUFFIXES.get(options.format, f".{options.format}")
+    file = options.output / f"{path.stem}{suffix}"
+    write_text(file, text)
+    print_line(str(file))
+
+
+def print_note(line: str) -> None:
+    """Print to stderr, so that stdout holds the texts alone."""
+    print(line, file=sys.stderr)

@@ -1,0 +1,1 @@
+"""Decoding with a lexicon and an n-gram model."""

@@ -1,0 +1,134 @@
+"""Transcription: any recording -> text with times, window by window, in bounded memory.
+
+In:   a recogniser, a recording of any length.
+Out:  the words with times and confidences; what is unlike the training, in sentences.
+Not here: the network (recogniser.py), files with times (decoding/time_formats.py).
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.corpus.audio import decode, resample
+from pipeline.decoding.time_formats import TimedText
+from pipeline.decoding.words.decoding_graph import GraphWeights
+from pipeline.decoding.words.text_decoder import DecodedText, TextDecoder, decode_greedily
+from pipeline.decoding.words.text_sources import TextSources
+from pipeline.shapes import Float32
+from pipeline.training.trained.recogniser import Recogniser
+
+WINDOW_SECONDS = 20.0  # at most; a window ends where it is quietest in its last half
+QUIET_SECONDS = 0.05  # the length over which loudness is measured
+SILENCE = 1e-3  # -60 dB of full scale; a window whose peak is below it is not decoded
+MAX_MEAN_Z = 1.5  # mean of the normalised input beyond which the level is unlike the training's
+
+Decoder = Callable[[Float32[np.ndarray, "S C"]], DecodedText]
+
+
+@dataclass(frozen=True)
+class Transcript:
+    text: str
+    words: tuple[TimedText, ...]
+    seconds: float
+    silent_seconds: float  # of windows that were not decoded
+    notes: tuple[str, ...]  # what is unlike the training
+
+
+def make_decoder(recogniser: Recogniser, beam: float, n_best: int) -> Decoder:
+    """Return the lexicon and n-gram of the recogniser if it has them; else greedy search."""
+    if recogniser.language is None:
+        return lambda logs_SC: decode_greedily(logs_SC, recogniser.alphabet)
+    sources, weights = TextSources.from_dict(recogniser.language, recogniser.alphabet)
+    return _graph_decoder(sources, weights, beam, n_best)
+
+
+def _graph_decoder(
+    sources: TextSources, weights: GraphWeights, beam: float, n_best: int
+) -> Decoder:
+    decoder = TextDecoder(sources, weights, beam)
+    return lambda logs_SC: decoder.decode_fully(logs_SC, n_best)
+
+
+def transcribe(
+    recogniser: Recogniser,
+    path: Path,
+    decoder: Decoder,
+    on_window: Callable[[float], None] = lambda seconds: None,
+) -> Transcript:
+    """Transcribe one file. InputError, with its name, where the file cannot be used.
+
+    `on_window` gets the seconds that are done.
+    """
+    rate = recogniser.experiment.features.sample_rate
+    header, _ = decode.read_header(str(path))
+    words: list[TimedText] = []
+    done = silent = 0
+    levels = []
+    for window in cut_windows(resample.blocks(path, rate), rate):
+        begin = done / rate
+        done += len(window)
+        if np.abs(window).max(initial=0.0) < SILENCE:
+            silent += len(window)
+            continue
+        frames = recogniser.frames(window)
+        levels.append(float(frames.mean()))
+        decoded = decoder(recogniser.log_probabilities(frames))
+        step = recogniser.step_seconds
+        words += [
+            TimedText(w.text, begin + w.begin * step, begin + w.end * step, w.confidence)
+            for w in decoded.words
+        ]
+        on_window(done / rate)
+    text = " ".join(word.text for word in words)
+    notes = tuple(_notes(recogniser, header.rate, done, silent, levels))
+    return Transcript(text, tuple(words), done / rate, silent / rate, notes)
+
+
+def cut_windows(
+    blocks: Iterator[Float32[np.ndarray, " N"]], rate: int
+) -> Iterator[Float32[np.ndarray, " M"]]:
+    """Yield windows of at most WINDOW_SECONDS, cut where the sound is quietest.
+
+    All windows together are the recording. At most two windows are in memory.
+    """
+    most = int(WINDOW_SECONDS * rate)
+    held = np.zeros(0, np.float32)
+    for block in blocks:
+        held = np.concatenate([held, block])
+        while len(held) > most:
+            cut = _quietest(held[:most], rate)
+            yield held[:cut]
+            held = held[cut:]
+    if len(held):
+        yield held
+
+
+def _quietest(window: Float32[np.ndarray, " N"], rate: int) -> int:
+    """Return the middle of the quietest QUIET_SECONDS of the last half, as a sample."""
+    size = max(1, int(QUIET_SECONDS * rate))
+    first = len(window) // 2
+    pieces = (len(window) - first) // size
+    energy = np.square(window[first : first + pieces * size].reshape(pieces, size)).sum(1)
+    return first + int(energy.argmin()) * size + size // 2
+
+
+def _notes(
+    recogniser: Recogniser, rate: int, samples: int, silent: int, levels: list[float]
+) -> Iterator[str]:
+    trained = recogniser.experiment.features.sample_rate
+    if rate < trained:
+        yield (
+            f"the recording has {rate} Hz, and the features were made at {trained} Hz: what is "
+            f"above {rate // 2} Hz is missing, so expect more errors"
+        )
+    if samples and silent == samples:
+        yield f"the recording is silent: no sample reaches {SILENCE:g} of full scale"
+    affine = recogniser.experiment.input.normalisation in {"standardise", "pca", "zca"}
+    if levels and affine and abs(float(np.mean(levels))) > MAX_MEAN_Z:
+        where = "louder" if np.mean(levels) > 0 else "quieter"
+        yield (
+            f"the recording is far {where} than the training's (mean of the normalised input "
+            f"{np.mean(levels):+.1f}, limit {MAX_MEAN_Z}); bring it to a like level"
+        )

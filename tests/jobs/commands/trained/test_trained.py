@@ -1,0 +1,164 @@
+"""Decode, transcribe and export, typed one after another on one finished run with real audio."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from jobs.commands import parser
+from pipeline.corpus.audio import resample
+from pipeline.features.feature_set import FeatureSet
+from pipeline.runs.decodings import MODEL_FILE
+from pipeline.runs.folder import RunFolder
+from pipeline.training.trained.recogniser import Recogniser
+from pipeline.training.trained.trained_run import TrainedRun
+from tests.jobs.conftest import TinyProject, create_project
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> TinyProject:
+    made = create_project(tmp_path_factory.mktemp("trained"), "demo")
+    file = made.configs / "experiments" / "tiny.yaml"
+    assert parser.main(["train", str(file), "--work", str(made.work)]) == 0
+    return made
+
+
+@pytest.fixture(scope="module")
+def run(project: TinyProject) -> RunFolder:
+    (folder,) = (project.work / "runs").iterdir()
+    return RunFolder(folder)
+
+
+def blankslate(project: TinyProject, *words: object) -> int:
+    return parser.main([*map(str, words), "--work", str(project.work)])
+
+
+def some_wav(project: TinyProject) -> Path:
+    return sorted((project.work / "corpora").rglob("*.wav"))[0]
+
+
+def test_a_run_keeps_its_model_and_reads_new_sound_as_its_features_were_read(
+    project: TinyProject, run: RunFolder
+):
+    recogniser = Recogniser.load(run.path / MODEL_FILE)
+    (features,) = (FeatureSet.open(each) for each in (project.work / "features").iterdir())
+    trained = TrainedRun.load(run, features, torch.device("cpu"))
+    files = {path.stem: path for path in (project.work / "corpora").rglob("*.wav")}
+    checked = 0
+    for split in ("train", "dev", "test"):
+        for utterance, logs_SC in trained.log_probabilities(trained.split(features, split)):
+            rate = recogniser.experiment.features.sample_rate
+            waveform = np.concatenate(list(resample.blocks(files[utterance.id], rate)))
+            found = recogniser.log_probabilities(recogniser.frames(waveform))
+            np.testing.assert_allclose(found, logs_SC, atol=1e-4)
+            checked += 1
+    assert checked > 4
+
+
+def test_a_run_is_decoded_again(project: TinyProject, run: RunFolder, capsys):
+    assert blankslate(project, "decode", run.run_id, "--set", "ngram=1") == 0
+    said = capsys.readouterr().out
+    assert "greedy, as trained: test WER" in said
+    assert "lexicon (train) and 1-gram of words: test WER" in said
+    assert "of this one network" in said
+    (folder,) = (run.path / "decodings").iterdir()
+    assert json.loads((folder / "result.json").read_text())["trials"] > 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["decode", "zzz"], "no run begins with it"),
+        (["decode", "{run}", "--set", "ngramm=2"], "ngram"),
+        (["decode", "{run}", "--set", "ngram=9"], "6"),
+        (["decode", "{run}", "--set", "words=/no/such/list.txt"], "cannot be read"),
+        (["transcribe", "{run}", "/no/such/file.wav"], "no such file or folder"),
+        (["export", "zzz"], "no run begins with it"),
+    ],
+)
+def test_a_mistake_is_one_line(project, run, capsys, words: list[str], said: str):
+    assert blankslate(project, *(word.format(run=run.run_id) for word in words)) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("blankslate: ")
+    assert said in error
+
+
+def test_a_folder_is_transcribed_and_a_bad_file_stops_no_other(
+    project: TinyProject, run: RunFolder, tmp_path: Path, capsys
+):
+    folder = tmp_path / "recordings"
+    (folder / "deep").mkdir(parents=True)
+    shutil.copy(some_wav(project), folder / "a.wav")
+    shutil.copy(some_wav(project), folder / "deep" / "b.wav")
+    (folder / "broken.wav").write_bytes(b"RIFF")
+    (folder / ".hidden").write_bytes(b"")
+    soundfile.write(folder / "silent.flac", np.zeros(16000), 16000)
+    soundfile.write(folder / "telephone.wav", 0.1 * np.sin(np.arange(8000) / 5), 8000)
+    assert blankslate(project, "transcribe", run.run_id, folder) == 1
+    out, err = capsys.readouterr()
+    texts = dict(line.split(": ", 1) for line in out.splitlines())
+    assert {Path(name).name for name in texts} == {"a.wav", "b.wav", "silent.flac", "telephone.wav"}
+    assert texts[str(folder / "a.wav")] == texts[str(folder / "deep" / "b.wav")]
+    assert "broken.wav" in err
+    assert "silent.flac: the recording is silent" in err
+    assert "telephone.wav: the recording has 8000 Hz" in err
+
+
+def test_an_export_gives_the_same_text_without_the_work_folder(
+    project: TinyProject, run: RunFolder, tmp_path: Path, capsys
+):
+    wav = some_wav(project)
+    assert blankslate(project, "transcribe", run.run_id, wav, "--format", "json") == 0
+    expected = json.loads(capsys.readouterr().out)
+    file = tmp_path / "model.pt"
+    assert blankslate(project, "export", run.run_id, "-o", file, "--licence", "CC0") == 0
+    card = file.with_suffix(".md").read_text(encoding="utf-8")
+    assert "CC0" in card
+    assert "Seed 0: one network" in card
+    capsys.readouterr()
+    words = [
+        "transcribe",
+        str(file),
+        str(wav),
+        "--format",
+        "json",
+        "--work",
+        str(tmp_path / "none"),
+    ]
+    assert parser.main(words) == 0
+    assert json.loads(capsys.readouterr().out) == expected
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "other", "older"])
+def test_an_export_that_was_changed_is_refused(
+    project: TinyProject, run: RunFolder, tmp_path: Path, capsys, damage: str
+):
+    content = (run.path / MODEL_FILE).read_bytes()
+    file = tmp_path / "model.pt"
+    if damage == "cut":
+        file.write_bytes(content[: len(content) // 2])
+    elif damage == "flipped":
+        held = torch.load((run.path / MODEL_FILE), weights_only=True)
+        held["weights"]["fc3.bias"][1] += 1
+        torch.save(held, file)
+    elif damage == "older":
+        torch.save({**torch.load((run.path / MODEL_FILE), weights_only=True), "version": 0}, file)
+    else:
+        torch.save([1, 2], file)
+    assert blankslate(project, "transcribe", file, some_wav(project)) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert str(file) in error
+    assert "make export" in error or "export the run again" in error
+
+
+@pytest.mark.parametrize("form", ["ctm", "csv", "srt", "vtt", "textgrid"])
+def test_each_format_is_a_file(project: TinyProject, run: RunFolder, tmp_path: Path, form: str):
+    words = ["transcribe", run.run_id, some_wav(project), "--format", form, "-o", tmp_path]
+    assert blankslate(project, *words) == 0
+    (file,) = tmp_path.iterdir()
+    assert file.suffix.lower() == f".{form}"
