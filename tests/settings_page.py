@@ -67,6 +67,17 @@ The runs are all combinations of `axes`, `random` and `list`, without those that
 each with `seeds` seeds. Runs that differ in their seed only are an arm. `SEEDS=5` on the command
 line asks for at least five seeds per arm: what is missing is added, and no run is repeated. An axis
 `train.seed` in the file does the same as `seeds`, with seeds of your choice.
+
+`stop` ends runs that are not worth more time:
+
+    stop:
+      plateau_updates: 1500                    # still on the blank plateau after so many updates
+      halving: {first_epoch: 5, factor: 3}     # at epochs 5, 15, 45, … the best third continues
+
+Each run decides at the end of an epoch from the files of the others, so nothing has to run on the
+login node. A run that was stopped early says why, and an arm with such a run is not compared: a
+rule keeps the better seeds. Relax or remove the rule and type `make sweep` again: the runs continue
+from their saved state, to the same results as if they had not been stopped.
 """
 
 
