@@ -17,7 +17,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.benchmarks import alphabet, chance, features, padding, reading, storage, training
+from tests.benchmarks import (
+    alphabet,
+    chance,
+    features,
+    padding,
+    reading,
+    same_runs,
+    storage,
+    training,
+)
 from tests.benchmarks.corpora import BenchmarkCorpora
 from tests.benchmarks.measure import (
     PEER_MODULES,
@@ -45,8 +54,11 @@ GROUP_MAKERS: dict[str, MakeGroups] = {
     "alphabet": lambda corpora, everything: alphabet.alphabet_groups(),
 }
 
-# Counts, no times: they need neither AN4 nor other tools, and are made only where they are named.
-SIMULATIONS: dict[str, Callable[[Console], object]] = {"statistics": chance.measure_chance}
+# Counts, no times: they need neither AN4 nor other tools, and run only where they are named.
+SIMULATIONS: dict[str, Callable[[Console], object]] = {
+    "statistics": chance.measure_chance,
+    "same": same_runs.measure_same_runs,
+}
 
 
 def main() -> int:

@@ -40,7 +40,10 @@ def estimate_contrast(
     error = math.sqrt(of_speakers + of_seeds)
     if not error:
         return Estimate(value, value, value, 0.0 if value else 1.0)
-    parts = [(of_speakers, speakers - 1), (of_seeds, variance.freedom)]
+    parts = [
+        (of_speakers, variance.speaker_freedom),
+        (of_seeds, float(variance.freedom)),
+    ]
     drawn = draw_single_t(parts, DRAWS, 0)
     half = float(np.quantile(drawn, 1 - (1 - LEVEL) / family)) * error
     beyond = float((1 + (drawn >= abs(value) / error).sum()) / (1 + DRAWS))

@@ -127,16 +127,15 @@ class ArmInference:
 
         It is an interval of the logarithm, for one arm alone. (nan, nan) if chance is not known.
         """
-        seeds, rate = float(self.variance.of_seeds[arm]), float(self.rates[arm])
+        rate = float(self.rates[arm])
+        speakers, seeds = self.variance.of_contrast(np.eye(len(self.rates))[arm])
         if not math.isfinite(seeds) or self.speakers < MIN_SPEAKERS:
             return math.nan, math.nan
-        own = float(self.variance.of_arms_over_speakers()[arm])
-        speakers = max(own - float(self.variance.noise_of_means[arm]), 0.0)
         if not speakers + seeds:
             return rate, rate
-        parts = [(speakers, self.speakers - 1)]
+        parts = [(speakers, self.variance.speaker_freedom)]
         if self.variance.freedom:
-            parts.append((seeds, self.variance.freedom))
+            parts.append((seeds, float(self.variance.freedom)))
         drawn = draw_single_t(parts, draws, 0)
         half = float(np.quantile(drawn, LEVEL)) * math.sqrt(speakers + seeds) / rate
         return rate * math.exp(-half), rate * math.exp(half)

@@ -74,7 +74,7 @@ def _draw_over_seeds(rng: np.random.Generator, variance: Variance, size: int) ->
 
 
 def draw_single_t(
-    parts: Sequence[tuple[float, int]], draws: int, seed: int
+    parts: Sequence[tuple[float, float]], draws: int, seed: int
 ) -> Float64[np.ndarray, " D"]:
     """Return |t| of one rate whose variance is a sum; `parts`: variance and degrees of freedom."""
     rng = np.random.default_rng(seed)

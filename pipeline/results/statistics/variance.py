@@ -39,6 +39,11 @@ class Variance:
         return np.asarray(self.totals / self.totals.sum())
 
     @property
+    def speaker_freedom(self) -> float:
+        """Degrees of freedom of a variance over speakers: fewer where some speak far more."""
+        return max(1 / float((self.share**2).sum()) - 1, 1.0)
+
+    @property
     def _influence(self) -> Float64[np.ndarray, "K G"]:
         """How far each speaker moves each arm's rate, relative to it; a row sums to zero."""
         moved = self.counts / self.totals.sum() - self.rates[:, None] * self.share
@@ -69,10 +74,6 @@ class Variance:
     def noise_of_means(self) -> Float64[np.ndarray, " K"]:
         """The part of `of_seeds` that the variance over speakers holds too."""
         return np.asarray(np.where(self.learnt, self.noise * self.rates**2, 0.0) / self.seeds)
-
-    def of_arms_over_speakers(self) -> Float64[np.ndarray, " K"]:
-        """Return the variance of each arm's mean rate, leaving out one speaker at a time."""
-        return np.diagonal(_jackknife_covariance(self.counts, self.totals)).copy()
 
     def of_differences_over_speakers(self) -> Float64[np.ndarray, "K K"]:
         """Return the variance of each difference of two arms: its own or the pooled one.
