@@ -21,6 +21,7 @@ from pipeline.results.comparison.arms import (
     SweepComparison,
     compare_runs,
 )
+from pipeline.results.comparison.other_sweeps import read_seed_spread
 from pipeline.results.errors.section import ErrorSection, analyse_errors
 from pipeline.results.figures.figure_specs import FIGURE_SPECS, FigureSpec
 from pipeline.results.figures.learning_curves import Curve, draw_figure
@@ -60,6 +61,7 @@ DEFAULT_FORMATS = Formats()
 @dataclass(frozen=True)
 class WrittenReport:
     page: Path
+    asked: tuple[str, ...]  # the question and what was expected, as the page shows them
     answer: tuple[str, ...]  # as the page shows it
     comparison: SweepComparison
     summary: tuple[dict[str, Any], ...]  # the lines of summary.csv
@@ -91,11 +93,14 @@ def write_report_folder(
     more = {**(errors.tables if errors else {}), **effects.tables}
     origin = Origin(name, commands, refused, more, formats.excel)
     summary = write_tables(folder, run_summaries, comparison, origin)
-    sentences = answer.sentences(comparison, *commands[:1])
+    corpora = {run.corpus for run in run_summaries if run.corpus}
+    spread = read_seed_spread(folder.parent, folder.name, corpora)
+    sentences = answer.sentences(comparison, next(iter(commands), "make sweep"), spread)
     views = list_views(run_summaries, summary)
+    header = parse_header(question)
     context = {
         "name": name,
-        "header": parse_header(question),
+        "header": header,
         "answer": sentences,
         "generated": now,
         "figures": _draw_figures(views, folder / "figures", formats),
@@ -113,7 +118,9 @@ def write_report_folder(
     lines = tuple(dict(view.summary_row) for view in views)
     apart = (errors.apart_sentence,) if errors and errors.apart else ()
     warnings = (*_provenance_notes(comparison), *apart)
-    return WrittenReport(page, tuple(sentences), comparison, lines, warnings)
+    names = {"question": "Question", "expect": "Expected"}
+    asked = tuple(f"{name}: {header[key]}" for key, name in names.items() if header[key])
+    return WrittenReport(page, asked, tuple(sentences), comparison, lines, warnings)
 
 
 def _draw_figures(views: Sequence[RunView], folder: Path, formats: Formats) -> list[dict[str, Any]]:

@@ -109,6 +109,13 @@ def test_the_answer_is_the_same_on_the_page_as_returned(sweep_runs: list[SweepRu
     assert " ".join(written.answer) in Page(written.page).text
 
 
+def test_the_question_and_the_expectation_are_returned_as_well(tmp_path: Path):
+    runs = [make_run(tmp_path / "a", "a", state="waiting")]
+    asked = write_report(runs, tmp_path, question="Question: why?\nExpect: because.").asked
+    assert asked == ("Question: Why?", "Expected: Because.")
+    assert write_report(runs, tmp_path).asked == ()
+
+
 def test_every_run_is_on_the_page_with_its_state(page: Page, sweep_runs: list[SweepRun]):
     for run in sweep_runs:
         assert run.label in page.text

@@ -10,13 +10,21 @@ import re
 from collections.abc import Iterator, Sequence
 
 from pipeline.results.comparison.arms import Arm, SweepComparison
+from pipeline.results.comparison.other_sweeps import SeedSpread, suggest_seeds
 from pipeline.results.statistics.inference import MIN_SPEAKERS, ArmDifference, ArmInference
 
 MAX_NAMED_ARMS = 5  # in one list of a sentence; arms.csv has all
 
 
-def sentences(comparison: SweepComparison, command: str = "make sweep SWEEP=…") -> list[str]:
-    """Return the answer, the most important sentence first; `command` runs the sweep."""
+def sentences(
+    comparison: SweepComparison,
+    command: str = "make sweep SWEEP=…",
+    spread: SeedSpread | None = None,
+) -> list[str]:
+    """Return the answer, the most important sentence first; `command` runs the sweep.
+
+    `spread`: of the seeds of other sweeps, for a sweep with one seed per arm.
+    """
     best = comparison.best_arm
     progress = f"{comparison.finished_count} of {comparison.run_count} runs are finished"
     stopped = _describe_stopped_early(comparison)
@@ -35,6 +43,9 @@ def sentences(comparison: SweepComparison, command: str = "make sweep SWEEP=…"
     found += stopped
     if is_usable and len(comparison.arms) > 1:
         found += _describe_evidence(comparison, best, command)
+        one_seed = comparison.inference and comparison.inference.variance.seeds.max() == 1
+        if one_seed and (suggestion := suggest_seeds(comparison, spread)):
+            found.append(suggestion)
     return found
 
 

@@ -25,7 +25,7 @@ with the same t as the difference (Miettinen 1976). Simulations: `make bench ONL
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -180,9 +180,18 @@ def compare_arms(
 
     Nothing is decided where no arm has two seeds or the test set has fewer than three speakers.
     """
-    variance = measure_variance(errors, totals, speakers)
-    arms, found_speakers = variance.counts.shape
-    if variance.freedom == 0 or found_speakers < MIN_SPEAKERS or arms < 2:
+    return _infer(measure_variance(errors, totals, speakers), draws, seed)
+
+
+def assume_deviation(variance: Variance, deviation: float, freedom: int) -> ArmInference | None:
+    """Return what could be shown if seeds deviated as elsewhere; None if speakers are too few."""
+    found = _infer(replace(variance, deviation=deviation, freedom=freedom), DRAWS, 0)
+    return found if found.can_decide else None
+
+
+def _infer(variance: Variance, draws: int, seed: int) -> ArmInference:
+    arms, speakers = variance.counts.shape
+    if variance.freedom == 0 or speakers < MIN_SPEAKERS or arms < 2:
         return ArmInference(variance, math.nan, np.zeros(0))
     largest_t = draw_largest_t(variance, draws, seed)
     return ArmInference(variance, float(np.quantile(largest_t, LEVEL)), largest_t)

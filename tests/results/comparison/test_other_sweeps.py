@@ -1,0 +1,61 @@
+"""Tests of what other sweeps say of the seeds, and of the sentence that follows."""
+
+import math
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipeline.results.comparison.answer import sentences
+from pipeline.results.comparison.arms import compare_runs
+from pipeline.results.comparison.other_sweeps import SeedSpread, read_seed_spread
+from tests.results.comparison.test_answer import make_arm
+
+
+def write_arms(folder: Path, name: str, *arms: tuple[str, int, float, float]) -> None:
+    columns = ["corpus", "seeds", "test_cer_mean", "test_cer_deviation"]
+    (folder / name).mkdir()
+    pd.DataFrame(arms, columns=columns).to_parquet(folder / name / "arms.parquet")
+
+
+def test_arms_of_the_same_corpus_are_pooled(tmp_path: Path):
+    write_arms(tmp_path, "one", ("an4", 3, 0.10, 0.01), ("an4", 3, 0.20, 0.06))
+    write_arms(tmp_path, "two", ("an4", 5, 0.10, 0.02), ("other", 9, 0.1, 0.09))
+    write_arms(tmp_path, "blank", ("an4", 3, 1.0, 0.0), ("an4", 1, 0.1, math.nan))
+    write_arms(tmp_path, "own", ("an4", 9, 0.1, 0.09))
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old/arms.parquet").write_bytes(b"no table")
+    found = read_seed_spread(tmp_path, "own", {"an4"})
+    assert found is not None
+    assert (found.freedom, found.sweeps) == (8, 2)
+    pooled = (2 * 0.1**2 + 2 * 0.3**2 + 4 * 0.2**2) / 8
+    assert found.deviation == pytest.approx(math.sqrt(pooled))
+
+
+def test_without_seeds_elsewhere_nothing_is_known(tmp_path: Path):
+    write_arms(tmp_path, "one", ("an4", 1, 0.1, math.nan))
+    assert read_seed_spread(tmp_path, "own", {"an4"}) is None
+    assert read_seed_spread(tmp_path / "nowhere", "own", {"an4"}) is None
+
+
+def test_one_seed_per_arm_is_told_how_many_would_do():
+    """With many degrees of freedom: (1.96 + 0.84)^2 * 0.1^2 * (0.100^2 + 0.080^2) / 0.020^2."""
+    comparison = compare_runs([*make_arm("mel", [0.100]), *make_arm("power", [0.080])])
+    said = sentences(comparison, spread=SeedSpread(0.1, 1000, 4))[-1]
+    needed = math.ceil(2.8016**2 * 0.1**2 * (0.100**2 + 0.080**2) / 0.020**2)
+    assert said == (
+        "In 4 other sweeps of this corpus a seed moved the test CER by 10 % of it; if so here, "
+        f"{needed} seeds per arm would show a difference as large as that to mel."
+    )
+
+
+def test_a_tiny_difference_needs_too_many_seeds():
+    comparison = compare_runs([*make_arm("mel", [0.100]), *make_arm("power", [0.099])])
+    said = sentences(comparison, spread=SeedSpread(0.1, 1000, 1))[-1]
+    assert said.startswith("In 1 other sweep of this corpus")
+    assert "100 seeds per arm would not show" in said
+
+
+def test_with_several_seeds_other_sweeps_are_not_asked():
+    comparison = compare_runs([*make_arm("mel", [0.1, 0.11]), *make_arm("power", [0.08, 0.09])])
+    assert sentences(comparison, spread=SeedSpread(0.1, 1000, 4)) == sentences(comparison)
