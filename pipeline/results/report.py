@@ -21,7 +21,7 @@ from pipeline.results.comparison.arms import (
     SweepComparison,
     compare_runs,
 )
-from pipeline.results.comparison.other_sweeps import read_seed_spread
+from pipeline.results.comparison.other_sweeps import SeedSpread, read_seed_spread
 from pipeline.results.errors.section import ErrorSection, analyse_errors
 from pipeline.results.figures.figure_specs import FIGURE_SPECS, FigureSpec
 from pipeline.results.figures.learning_curves import Curve, draw_figure
@@ -31,7 +31,7 @@ from pipeline.results.page.effects_section import measure_effects
 from pipeline.results.page.render import render_page
 from pipeline.results.page.views import RunView, count_states, list_views, parse_header
 from pipeline.results.summary import provenance, run_summary
-from pipeline.results.summary.run_summary import SweepRun
+from pipeline.results.summary.run_summary import RunSummary, SweepRun
 from pipeline.results.summary.scoring_notes import has_words, scoring_notes
 from pipeline.results.tables.export import Excel
 from pipeline.results.tables.write import Origin, write_tables
@@ -93,9 +93,7 @@ def write_report_folder(
     more = {**(errors.tables if errors else {}), **effects.tables}
     origin = Origin(name, commands, refused, more, formats.excel)
     summary = write_tables(folder, run_summaries, comparison, origin)
-    corpora = {run.corpus for run in run_summaries if run.corpus}
-    spread = read_seed_spread(folder.parent, folder.name, corpora)
-    sentences = answer.sentences(comparison, next(iter(commands), "make sweep"), spread)
+    sentences = answer.sentences(comparison, *_advice(run_summaries, folder, commands))
     views = list_views(run_summaries, summary)
     header = parse_header(question)
     context = {
@@ -118,9 +116,21 @@ def write_report_folder(
     lines = tuple(dict(view.summary_row) for view in views)
     apart = (errors.apart_sentence,) if errors and errors.apart else ()
     warnings = (*_provenance_notes(comparison), *apart)
+    return WrittenReport(page, _asked(header), tuple(sentences), comparison, lines, warnings)
+
+
+def _asked(header: Mapping[str, str]) -> tuple[str, ...]:
     names = {"question": "Question", "expect": "Expected"}
-    asked = tuple(f"{name}: {header[key]}" for key, name in names.items() if header[key])
-    return WrittenReport(page, asked, tuple(sentences), comparison, lines, warnings)
+    return tuple(f"{name}: {header[key]}" for key, name in names.items() if header[key])
+
+
+def _advice(
+    run_summaries: Sequence[RunSummary], folder: Path, commands: Sequence[str]
+) -> tuple[str, SeedSpread | None]:
+    """Return the command that runs the sweep, and how far seeds moved the CER in other sweeps."""
+    corpora = {run.corpus for run in run_summaries if run.corpus}
+    spread = read_seed_spread(folder.parent, folder.name, corpora)
+    return next(iter(commands), "make sweep"), spread
 
 
 def _draw_figures(views: Sequence[RunView], folder: Path, formats: Formats) -> list[dict[str, Any]]:
