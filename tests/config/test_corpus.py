@@ -12,7 +12,7 @@ FILES = sorted((Path(__file__).resolve().parents[2] / "configs" / "corpora").glo
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_each_corpus_file_states_its_licence_source_and_size(path, monkeypatch):
-    for name in ("AN4", "LIBRISPEECH", "COMMON_VOICE", "LJSPEECH"):
+    for name in ("AN4", "LIBRISPEECH", "COMMON_VOICE", "LJSPEECH", "MY_SPEECH"):
         monkeypatch.setenv(name, "/somewhere")
     assert load_corpus(path).name == path.stem
     heading = "".join(line for line in path.read_text().splitlines() if line.startswith("#"))

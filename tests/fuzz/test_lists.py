@@ -75,7 +75,7 @@ def test_mutated_lists_give_one_line_each(tmp_path, reader, capfd):
 
 @pytest.mark.parametrize("kind", ["corpora", "experiments", "sweeps"])
 def test_mutated_settings_give_one_line_each(tmp_path, kind, monkeypatch):
-    for name in ("AN4", "LIBRISPEECH", "COMMON_VOICE", "LJSPEECH"):
+    for name in ("AN4", "LIBRISPEECH", "COMMON_VOICE", "LJSPEECH", "MY_SPEECH"):
         monkeypatch.setenv(name, str(tmp_path))
     load = {"corpora": load_corpus, "experiments": load_experiment, "sweeps": load_sweep}[kind]
     folder = tmp_path / "configs" / kind
