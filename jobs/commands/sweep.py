@@ -121,7 +121,8 @@ def _print_result(folder: SweepFolder, record: SweepRecord, profile: Profile) ->
     for row in run.rows() if run.finished else ():  # otherwise its failure has been printed
         if row["split"] == "test":
             words = f", WER {percent_text(row['wer'])}" if row["words"] else ""
-            print_line(f"test CER {percent_text(row['cer'])}{words}, epoch {row['epoch']}")
+            scored = f"epoch {row['epoch']}, scoring {run.experiment().decode.scoring}"
+            print_line(f"test CER {percent_text(row['cer'])}{words}, {scored}")
     if run.log_file.exists():  # otherwise nothing ran
         print_line(f"{make_report} writes its tables and figures")
         print_line(str(run.path))
