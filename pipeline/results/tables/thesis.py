@@ -98,7 +98,8 @@ def arms_for_thesis(
     """Return the arms; the caption says seeds, intervals, test set and the command."""
     seeds = sorted({len(arm.runs) for arm in comparison.arms})
     of_seeds = (
-        f"mean ± standard deviation over {_range(seeds)} seeds per arm"
+        f"mean ± standard deviation over {_range(seeds)} seeds per arm, in brackets the mean's "
+        "95 % interval"
         if seeds and seeds[-1] > 1
         else "one seed per arm, which cannot tell whether a difference is chance"
     )

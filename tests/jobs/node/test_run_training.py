@@ -163,7 +163,7 @@ def test_a_process_that_lost_its_lock_leaves_the_run_to_another(folder, monkeypa
     stop = StopRequest()
 
     def fit(folder: RunFolder, *rest: Any) -> None:
-        should_stop = rest[-1]
+        should_stop = rest[2]
         assert not should_stop()
         if is_lost:
             (folder.path / "claim").rename(folder.path / "claim-0")
