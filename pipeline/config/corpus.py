@@ -180,8 +180,13 @@ def load_corpus(path: Path, read: Callable[[Path], dict[str, Any]] = read_yaml) 
     return corpus.model_copy(update={"root": expand_path(corpus.root, path, "root")})
 
 
+# Letters that Unicode does not decompose into one of a to z.
+PLAIN_LETTERS = str.maketrans({"ı": "i", "ß": "ss", "ø": "o", "ł": "l", "æ": "ae", "đ": "d"})
+
+
 def name_from_stem(stem: str) -> str:
     """Return the stem of a corpus file as the name of a corpus."""
-    letters = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode().lower()
+    plain = stem.translate(PLAIN_LETTERS)
+    letters = unicodedata.normalize("NFKD", plain).encode("ascii", "ignore").decode().lower()
     name = re.sub(r"[^a-z0-9_-]+", "-", letters).strip("-_")
     return name or f"corpus-{hashlib.sha256(stem.encode(errors='replace')).hexdigest()[:6]}"

@@ -48,7 +48,13 @@ def test_a_corpus_can_be_a_dictionary_key():
 
 @pytest.mark.parametrize(
     ("stem", "name"),
-    [("My Speech", "my-speech"), ("Türkçe_1", "turkce_1"), ("-x.v2", "x-v2"), ("AN4", "an4")],
+    [
+        ("My Speech", "my-speech"),
+        ("Türkçe_1", "turkce_1"),
+        ("Ses Kayıtları", "ses-kayitlari"),
+        ("-x.v2", "x-v2"),
+        ("AN4", "an4"),
+    ],
 )
 def test_any_file_name_gives_a_name(tmp_path: Path, stem: str, name: str):
     (tmp_path / f"{stem}.yaml").write_text("reader: csv\nroot: .\n")
