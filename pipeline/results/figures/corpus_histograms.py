@@ -39,12 +39,15 @@ def draw_corpus(
         (durations, paces), (levels, letters) = figure.subplots(2, 2)
         _draw_histogram(durations, seconds, "duration [s]")
         _draw_histogram(paces, characters_per_second, "characters per second")
-        _draw_histogram(levels, peaks_db, "peak level [dB below full scale]")
+        _draw_histogram(levels, peaks_db, "peak level [dB of full scale]")
         shown = characters.most_common(MAX_CHARACTERS)
-        names = ["space" if character == " " else character for character, _ in shown]
+        names = ["␣" if character == " " else character for character, _ in shown]
         letters.bar(range(len(shown)), [count for _, count in shown], color=PALETTE[0])
         letters.set_xticks(range(len(shown)), names, fontsize=7)
         letters.set_yscale("log")
+        letters.yaxis.set_major_formatter("{x:.0f}")  # the usual one needs parsed formulas
+        letters.yaxis.set_minor_formatter("")
+        letters.set_ylabel("times")
         letters.set_xlabel(f"characters (the {len(shown)} most frequent of {len(characters)})")
         image_format = path.suffix.lower().removeprefix(".")
         with atomic_write(path) as partial:
