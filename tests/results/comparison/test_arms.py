@@ -154,7 +154,7 @@ def test_in_a_sweep_with_one_seed_each_finished_run_is_an_arm(summaries: list[Ru
 @pytest.mark.parametrize(
     ("place", "words"),
     [
-        (0, ["Not learning", "3.02", "at the ceiling"]),
+        (0, ["Ended on the blank plateau", "3.02", "at the ceiling"]),
         (1, ["Escaped at update", "Lowest dev CER", "of 20"]),
         (4, ["Escaped", "so far"]),
         (6, ["has not started"]),
@@ -287,7 +287,7 @@ def test_runs_of_different_experiments_are_different_arms(tmp_path: Path):
     )
     assert [len(arm.runs) for arm in compare_runs([first, other]).arms] == [2]
     assert other.experiment is not None
-    changed = other.experiment.model_copy(update={"alphabet": "other"})
+    changed = other.experiment.model_copy(update={"alphabet": "english-29"})
     apart = compare_runs([first, replace(other, experiment=changed)]).arms
     assert [len(arm.runs) for arm in apart] == [1, 1]
 
