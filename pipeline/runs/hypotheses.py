@@ -7,6 +7,7 @@ Not here: the file (folder.py), counting errors (decoding/scoring.py). Free of t
 import csv
 import io
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field, fields
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from pipeline.decoding.scoring import Scoring
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Hypothesis:
     """The hypothesis of one utterance and its error counts: one line of hypotheses.csv."""
 
@@ -85,12 +86,13 @@ def _parse_hypothesis(
 ) -> Hypothesis:
     counts = map(int, rest[:12])
     speaker, loss = (*rest[12:], "", "")[:2]  # earlier versions wrote neither
+    # The runs of a sweep decode the same utterances: interned, their texts are in memory once.
     return Hypothesis(
-        utterance_id,
-        split,
-        reference,
+        sys.intern(utterance_id),
+        sys.intern(split),
+        sys.intern(reference),
         hypothesis,
         *counts,
-        speaker=speaker,
+        speaker=sys.intern(speaker),
         loss=float(loss) if loss else math.nan,
     )

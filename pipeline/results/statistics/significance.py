@@ -10,14 +10,17 @@ their counts are added before dividing. Utterances of the same speaker resemble 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from pipeline.shapes import Float64, Int, Shaped
 
-_MAX_DRAWN_INDICES = 2_000_000  # held in memory at once: 16 MB
+_MAX_DRAWN_INDICES = 500_000  # held in memory at once: 4 MB
+_MAX_SUMS = 2_000_000  # of draws and rates, held in memory at once: 32 MB
+_MAX_KEPT_TIMES = 4_000_000  # numbers kept for the next call: 32 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +48,28 @@ def bootstrap_interval(
     level: float = 0.95,
 ) -> tuple[float, float]:
     """Return the interval of sum(errors) / sum(totals); (nan, nan) if all totals are 0."""
-    counts_UK = _pool_by_group(np.stack([errors, totals], axis=1), groups)
-    errors_D, totals_D = _resample(counts_UK, draws, seed).T
-    return _percentile_interval(_divide_counts(errors_D, totals_D), level)
+    columns_UR = errors[:, None], totals[:, None]
+    return bootstrap_intervals(*columns_UR, groups, draws=draws, seed=seed, level=level)[0]
+
+
+def bootstrap_intervals(
+    errors_UR: Int[np.ndarray, "U R"],
+    totals_UR: Int[np.ndarray, "U R"],
+    groups: Sequence[str] | None = None,
+    *,
+    draws: int = 10_000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> list[tuple[float, float]]:
+    """Return the interval of each of R rates; all rates are computed from the same draws."""
+    intervals = []
+    block = max(1, _MAX_SUMS // draws)  # rates at once
+    for start in range(0, errors_UR.shape[1], block):
+        parts = [counts[:, start : start + block] for counts in (errors_UR, totals_UR)]
+        sums_DK = _resample(_pool_by_group(np.concatenate(parts, axis=1), groups), draws, seed)
+        for errors_D, totals_D in zip(*np.split(sums_DK.T, 2), strict=True):
+            intervals.append(_percentile_interval(_divide_counts(errors_D, totals_D), level))
+    return intervals
 
 
 def paired_bootstrap(
@@ -106,14 +128,31 @@ def _resample(counts_UK: Int[np.ndarray, "U K"], draws: int, seed: int) -> np.nd
     size = len(counts_UK)
     if not size:
         return counts_UK
+    counts_UK = counts_UK.astype(np.float64)  # exact, and BLAS multiplies no integers
+    return np.concatenate([times_DU @ counts_UK for times_DU in _drawn_times(size, draws, seed)])
+
+
+def _drawn_times(size: int, draws: int, seed: int) -> Iterable[np.ndarray]:
+    """Return blocks (D, U) of how often each of `size` rows is drawn in each draw."""
+    if size * draws <= _MAX_KEPT_TIMES:
+        return _kept_times(size, draws, seed)
+    return _draw_times(size, draws, seed)
+
+
+@lru_cache(maxsize=4)
+def _kept_times(size: int, draws: int, seed: int) -> list[np.ndarray]:
+    """The tables of a sweep ask for the same draws thousands of times."""
+    return list(_draw_times(size, draws, seed))
+
+
+def _draw_times(size: int, draws: int, seed: int) -> Iterator[np.ndarray]:
     rng = np.random.default_rng(seed)
-    columns = np.ascontiguousarray(counts_UK.T)
     block = max(1, _MAX_DRAWN_INDICES // size)  # draws at once
-    sums = []
     for start in range(0, draws, block):
-        drawn_DU = rng.integers(size, size=(min(block, draws - start), size))
-        sums.append(np.stack([column[drawn_DU].sum(1) for column in columns], axis=1))
-    return np.concatenate(sums)
+        count = min(block, draws - start)
+        drawn_DU = rng.integers(size, size=(count, size)) + size * np.arange(count)[:, None]
+        times = np.bincount(drawn_DU.ravel(), minlength=count * size)
+        yield times.reshape(count, size).astype(np.float64)
 
 
 def _divide_counts(

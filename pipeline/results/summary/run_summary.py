@@ -8,10 +8,12 @@ Not here: tables (table.py), what the scheduler knows of a run (jobs/sweep/run_s
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pipeline.config.experiment import Experiment
+from pipeline.results.summary.row_table import RowTable, read_row_table
 from pipeline.runs import plateau
 from pipeline.runs.early_stop import read_early_stop
 from pipeline.runs.folder import Heartbeat, Hypothesis, RunFolder, Usage
@@ -54,27 +56,31 @@ class RunSummary:
     def run_id(self) -> str:
         return self.run.folder.run_id
 
-    def rows_for(self, split: str) -> list[Row]:
-        return [row for row in self.rows if row["split"] == split]
+    @cached_property
+    def row_table(self) -> RowTable:
+        return RowTable.of(self.rows)
+
+    def rows_for(self, split: str) -> RowTable:
+        return self.row_table.split(split)
 
     def hypotheses_for(self, split: str) -> list[Hypothesis]:
         return [hypothesis for hypothesis in self.hypotheses if hypothesis.split == split]
 
-    @property
+    @cached_property
     def test_row(self) -> Row | None:
         return next(iter(self.rows_for("test")), None)
 
-    @property
+    @cached_property
     def selected_dev_row(self) -> Row | None:
         """Dev row of the epoch that test was decoded with; before that, the best row so far."""
-        dev = self.rows_for("dev")
+        dev: Sequence[Row] = self.rows_for("dev")
         if test := self.test_row:
             dev = [row for row in dev if row["epoch"] == test["epoch"]]
         return min(dev, key=plateau.selection_key, default=None)
 
-    @property
+    @cached_property
     def escape_updates(self) -> int | None:
-        return plateau.escape_updates(self.rows)
+        return plateau.escape_updates(self.rows_for("dev"))
 
     @property
     def corpus(self) -> str | None:
@@ -121,7 +127,7 @@ def read_run(run: SweepRun, now: float | None = None) -> RunSummary:
 
     heartbeat = read("heartbeat.json", folder.heartbeat, None)
     failure = read("failure.json", folder.failure, None)
-    rows: Sequence[Row] = read("rows.jsonl", folder.rows, [])
+    rows: Sequence[Row] = read("rows.jsonl", lambda: read_row_table(folder), ())
     hypotheses: Sequence[Hypothesis] = read("hypotheses.csv", folder.hypotheses, [])
     experiment = read("experiment.yaml", folder.experiment, None)
     environment: dict[str, Any] = read("environment.json", folder.environment, {})

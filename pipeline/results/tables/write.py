@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 
 from pipeline.features.rejected import CorpusRefusals
 from pipeline.files import write_text
@@ -58,7 +59,11 @@ def write_tables(
     name = origin.name
     summary, arms = summary_table(run_summaries), arms_table(comparison)
     refusals = _refusals_table(origin.refused)
-    tables = {"results": rows_table(run_summaries), "summary": summary, "arms": arms}
+    tables: dict[str, pd.DataFrame | pa.Table] = {
+        "results": rows_table(run_summaries),
+        "summary": summary,
+        "arms": arms,
+    }
     if len(refusals):
         tables["refused"] = refusals
     corpora = " ".join(dict.fromkeys(run.corpus for run in run_summaries if run.corpus))
@@ -74,7 +79,7 @@ def write_tables(
         write_text(folder / f"{file}.md", thesis.markdown())
         write_text(folder / f"{file}.tex", thesis.latex(f"{name}-{file}"))
     described = [
-        TableColumns(file, TABLE_LINES.get(file, "line"), list(table.columns))
+        TableColumns(file, TABLE_LINES.get(file, "line"), _column_names(table))
         for file, table in tables.items()
     ]
     write_text(folder / "columns.md", columns_page(described))
@@ -82,6 +87,10 @@ def write_tables(
         for suffix in ("csv", "parquet"):
             (folder / f"{file}.{suffix}").unlink(missing_ok=True)
     return summary
+
+
+def _column_names(table: pd.DataFrame | pa.Table) -> list[str]:
+    return list(table.column_names if isinstance(table, pa.Table) else table.columns)
 
 
 def _refusals_table(refused: Sequence[CorpusRefusals]) -> pd.DataFrame:

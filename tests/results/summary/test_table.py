@@ -29,7 +29,7 @@ def summarise(runs: list[SweepRun]) -> pd.DataFrame:
 
 
 def collect_rows(runs: list[SweepRun]) -> pd.DataFrame:
-    return table.rows_table([read_run(run, NOW) for run in runs])
+    return table.rows_table([read_run(run, NOW) for run in runs]).to_pandas()
 
 
 @pytest.fixture(scope="module")
