@@ -24,20 +24,29 @@ from pipeline.results.comparison.arms import (
 from pipeline.results.comparison.other_sweeps import SeedSpread, read_seed_spread
 from pipeline.results.errors.section import ErrorSection, analyse_errors
 from pipeline.results.figures.figure_specs import FIGURE_SPECS, FigureSpec
-from pipeline.results.figures.learning_curves import Curve, draw_figure
+from pipeline.results.figures.learning_curves import Curve, choose_curves, draw_figure
 from pipeline.results.figures.posteriors import describe_output, draw_output
 from pipeline.results.figures.svg_embed import embed_svg
+from pipeline.results.page.arm_lines import (
+    ArmLine,
+    axis_end,
+    forest_lines,
+    list_arm_lines,
+    setting_columns,
+)
 from pipeline.results.page.effects_section import measure_effects
+from pipeline.results.page.page_data import page_data
 from pipeline.results.page.render import render_page
 from pipeline.results.page.views import RunView, count_states, list_views, parse_header
 from pipeline.results.summary import provenance, run_summary
+from pipeline.results.summary.formatting import format_decimal, format_percent
 from pipeline.results.summary.run_summary import RunSummary, SweepRun
 from pipeline.results.summary.scoring_notes import has_words, scoring_notes
 from pipeline.results.tables.export import Excel
 from pipeline.results.tables.write import Origin, write_tables
 from pipeline.runs import plateau
 
-FILE_SIZE_PX, WIDE_SIZE_PX, SMALL_SIZE_PX = (760, 420), (1000, 400), (480, 330)
+FILE_SIZE_PX, SMALL_SIZE_PX = (900, 400), (480, 330)
 FULL_WIDTH_FIGURE = "loss"  # the figure that is as wide as the page
 
 
@@ -96,12 +105,13 @@ def write_report_folder(
     sentences = answer.sentences(comparison, *_advice(run_summaries, folder, commands))
     views = list_views(run_summaries, summary)
     header = parse_header(question)
+    lines = list_arm_lines(views, comparison)
     context = {
         "name": name,
         "header": header,
         "answer": sentences,
         "generated": now,
-        "figures": _draw_figures(views, folder / "figures", formats),
+        "figures": _draw_figures(lines, folder / "figures", formats),
         "errors": errors,
         "pictures": _draw_outputs(errors, folder / "figures", formats),
         "commands": commands,
@@ -109,14 +119,14 @@ def write_report_folder(
         "refused": refused,
         "plateau": plateau,
         "effects": effects.draw(folder / "figures"),
-        **_page_context(views, comparison),
+        **_page_context(views, lines, comparison),
     }
     page = folder / "report.html"
     write_text(page, render_page(context))
-    lines = tuple(dict(view.summary_row) for view in views)
+    rows = tuple(dict(view.summary_row) for view in views)
     apart = (errors.apart_sentence,) if errors and errors.apart else ()
     warnings = (*_provenance_notes(comparison), *apart)
-    return WrittenReport(page, _asked(header), tuple(sentences), comparison, lines, warnings)
+    return WrittenReport(page, _asked(header), tuple(sentences), comparison, rows, warnings)
 
 
 def _asked(header: Mapping[str, str]) -> tuple[str, ...]:
@@ -133,34 +143,57 @@ def _advice(
     return next(iter(commands), "make sweep"), spread
 
 
-def _draw_figures(views: Sequence[RunView], folder: Path, formats: Formats) -> list[dict[str, Any]]:
+def _draw_figures(lines: Sequence[ArmLine], folder: Path, formats: Formats) -> list[dict[str, Any]]:
     """Write each figure as a file, and return it in one or two sizes for the page."""
-    curves = [Curve(view.run_summary, view.number, view.palette_index) for view in views]
+    curves = choose_curves(
+        [
+            Curve(
+                [view.run_summary for view in line.views],
+                line.name if len(line.views) > 1 else line.views[0].label,
+                line.number,
+                line.palette_index,
+            )
+            for line in lines
+        ]
+    )
     figures = []
     specs: Sequence[FigureSpec] = FIGURE_SPECS
-    if not has_words([view.run_summary for view in views]):
+    if not has_words([view.run_summary for line in lines for view in line.views]):
         specs = tuple(spec for spec in FIGURE_SPECS if spec.name != "wer")
     for spec in specs:
         whole = draw_figure(
             spec, curves, *FILE_SIZE_PX, with_labels=True, copies=formats.copies(folder / spec.name)
         )
-        small = draw_figure(spec, curves, *SMALL_SIZE_PX, with_labels=False)
-        if whole is None or small is None:
+        if whole is None:
             continue
         write_text(folder / f"{spec.name}.svg", whole)
-        sizes = {"small": small}
-        if spec.name == FULL_WIDTH_FIGURE:
-            sizes["wide"] = draw_figure(spec, curves, *WIDE_SIZE_PX, with_labels=True) or small
-        description = f"{spec.title}, over updates. {spec.caption}"
+        small = draw_figure(spec, curves, *SMALL_SIZE_PX, with_labels=False)
+        sizes = (
+            {"small": small, "wide": whole} if spec.name == FULL_WIDTH_FIGURE else {"small": small}
+        )
+        description = f"{spec.title}, over updates. {spec.caption}{_describe_ends(spec, curves)}"
         pictures = {
-            size: Markup(embed_svg(svg, f"{spec.name}-{size}", description))  # noqa: S704
+            size: Markup(embed_svg(svg or "", f"{spec.name}-{size}", description))  # noqa: S704
             for size, svg in sizes.items()
         }
         figures.append({"spec": spec, "pictures": pictures})
     return figures
 
 
-def _page_context(views: Sequence[RunView], comparison: SweepComparison) -> dict[str, Any]:
+def _describe_ends(spec: FigureSpec, curves: Sequence[Curve]) -> str:
+    """Return the last value of each coloured line, for readers who do not see the figure."""
+    ends = []
+    for curve in curves:
+        x, y = curve.points(spec, "dev")
+        if curve.palette_index is not None and y and math.isfinite(y[-1]):
+            value = format_percent(y[-1]) if spec.percent else format_decimal(y[-1])
+            ends.append(f"{curve.label} {value} after {x[-1]} updates")
+    return f" Last values on dev: {'; '.join(ends)}." if ends else ""
+
+
+def _page_context(
+    views: Sequence[RunView], lines: Sequence[ArmLine], comparison: SweepComparison
+) -> dict[str, Any]:
     """Return what the sections of the page show: a line per template of page/."""
     view_of = {view.label: view for view in views}
     best = comparison.best
@@ -171,7 +204,11 @@ def _page_context(views: Sequence[RunView], comparison: SweepComparison) -> dict
         "scoring_notes": scoring_notes([view.run_summary for view in views]),
         "has_words": has_words([view.run_summary for view in views]),
         "best": view_of[best.run.label] if best else None,
-        "cer_axis_max": _cer_axis_max(views),
+        "lines": lines,
+        "setting_keys": setting_columns(lines),
+        "axis_end": axis_end(lines),
+        "forest": forest_lines(lines),
+        "data": page_data(lines),
         "states": count_states(views),
         "ended": [
             view
@@ -197,16 +234,6 @@ def _draw_outputs(
         element = embed_svg(svg, f"utterance-{number}", describe_output(output))
         pictures.append({"output": output, "svg": Markup(element)})  # noqa: S704
     return pictures
-
-
-def _cer_axis_max(views: Sequence[RunView]) -> float:
-    """Return the CER at the right end of the axis of the intervals.
-
-    Runs with nearly 100 % are left out, so that the others can be told apart.
-    """
-    highs = [view.summary_row["test_cer_high"] for view in views]
-    known = [high for high in highs if not math.isnan(high)]
-    return 1.08 * max([high for high in known if high < 0.9] or known or [1.0]) or 1.0
 
 
 def _provenance_notes(comparison: SweepComparison) -> list[str]:

@@ -1,6 +1,7 @@
 """Tests of the report in a real browser: no console messages, a phone's width, its script."""
 
 import json
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -22,7 +23,10 @@ PHONE = 400  # pixels
 # This script runs in a copy of the page without the security policy, which would forbid it.
 PROBE = """
 <script>
-const lines = () => [...document.querySelectorAll(".runs tbody tr")].map((row) => row.dataset.run);
+const rows = () => [...document.querySelectorAll(".runs tbody tr.arm")];
+const lines = () => rows().map((row) => row.dataset.run);
+const names = () => rows().map((row) => row.querySelector(".label").textContent);
+const shown = () => rows().filter((row) => row.offsetParent).map((row) => row.dataset.run);
 const root = document.documentElement;
 const beyond = (one) => one.getBoundingClientRect().right > innerWidth;
 const over = [...document.querySelectorAll("body *")].filter(
@@ -36,10 +40,28 @@ heading.querySelector("button").click();
 found.ascending = lines();
 heading.querySelector("button").click();
 found.descending = lines();
-document.querySelector('.runs tr[data-run="2"]').dispatchEvent(new Event("mouseenter"));
+document.querySelector('.runs tr[data-run="1"]').dispatchEvent(
+  new MouseEvent("mouseover", {bubbles: true}));
 found.highlighted = document.querySelectorAll(".figures .highlighted").length;
 found.wide = document.querySelector(".leading .wide").getBoundingClientRect().width;
 found.small = document.querySelector(".leading .small").getBoundingClientRect().width;
+const filter = document.querySelector(".filter");
+filter.value = "MEL";
+filter.dispatchEvent(new Event("input"));
+found.filtered = shown();
+filter.value = "";
+filter.dispatchEvent(new Event("input"));
+const visible = (heading) => getComputedStyle(heading).display !== "none";
+const columns = () => [...document.querySelectorAll(".runs thead th")].filter(visible).map(
+  (one) => one.textContent);
+found.columns = columns();
+[...document.querySelectorAll(".choices label")].find(
+  (one) => one.textContent.trim() === "SER").querySelector("input").click();
+found.more = columns();
+for (const run of ["1", "2"]) document.querySelector(`.arm[data-run="${run}"] .mark`).click();
+found.compared = document.querySelector(".compare").textContent;
+found.curves = document.querySelectorAll(".compare polyline").length;
+found.head = getComputedStyle(document.querySelector(".runs thead th")).position;
 parent.document.body.setAttribute("data-found", JSON.stringify(found));
 </script>
 """
@@ -56,7 +78,7 @@ class Visit:
         return json.loads(unescape(text))
 
 
-def visit(page: Path, width: int, profile: Path) -> Visit:
+def visit(page: Path, width: int, profile: Path, *options: str) -> Visit:
     """Load a page without a network; return its DOM after its scripts ran, and the console."""
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
     if chromium is None:
@@ -66,7 +88,7 @@ def visit(page: Path, width: int, profile: Path) -> Visit:
             chromium,
             *("--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"),
             *("--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={profile}"),
-            *(f"--window-size={width},900", "--dump-dom", page.as_uri()),
+            *(f"--window-size={width},900", *options, "--dump-dom", page.as_uri()),
         ],
         capture_output=True,
         check=True,
@@ -116,7 +138,7 @@ def test_the_pages_own_script_is_the_one_that_its_policy_allows(page: Visit):
 
 def test_a_hostile_label_stays_text(page: Visit):
     assert "<title>&lt;script&gt;" in page.dom
-    assert page.dom.count("<script") == 1
+    assert page.dom.count("<script") == 2, "the data and the script"
     assert "<img" not in page.dom
     assert "&lt;script&gt;document.title = 'owned'&lt;/script&gt;" in page.dom
 
@@ -142,10 +164,28 @@ def test_nothing_runs_over_the_edge_of_a_phone(phone: dict):
 
 
 def test_a_heading_sorts_its_column_and_unknown_values_stay_last(phone: dict):
-    known = ["2", "4", "3"]  # from the lowest test CER; two runs have no hypothesis
+    known = ["1", "2", "3"]  # the arms are numbered by result
     assert phone["ascending"][:3] == known
     assert phone["descending"][2:5] == known[::-1]
-    assert sorted(phone["ascending"][5:]) == sorted(phone["descending"][5:]) == ["5", "6", "7"]
+    assert sorted(phone["ascending"][5:]) == sorted(phone["descending"][5:]) == ["6", "7", "8"]
+
+
+def test_a_filter_shows_the_lines_that_have_its_words(phone: dict):
+    assert phone["filtered"] == ["1"]
+
+
+def test_columns_can_be_chosen_and_the_head_stays(phone: dict):
+    assert "SER" not in phone["columns"]
+    assert phone["more"] == [*phone["columns"], "SER"]
+    assert phone["head"] == "sticky"
+
+
+def test_two_marked_lines_are_compared(phone: dict):
+    text = phone["compared"]
+    assert "features.spectrummelamplitude" in text
+    assert "train.learning_rate" not in text, "both have the same"
+    assert re.search(r"\d+ of 30 test utterances changed", text)
+    assert phone["curves"] == 4, "loss and CER of two runs"
 
 
 def test_a_run_under_the_pointer_is_highlighted_in_every_figure(phone: dict):

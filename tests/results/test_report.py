@@ -1,6 +1,7 @@
 """Tests of the report: complete at any time, self-contained, and reproducible to the byte."""
 
 import base64
+import getpass
 import hashlib
 import re
 from dataclasses import replace
@@ -93,7 +94,7 @@ def test_the_page_answers_with_the_best_arm_and_what_is_missing(page: Page):
         r"One seed per arm cannot tell whether a difference is chance\. ",
         answer,
     )
-    assert "Finished without an escape: 1 first training" in answer
+    assert "Finished without an escape: 4 first training" in answer
     assert "5 of 7 runs escaped from the blank plateau: the first, " in answer
 
 
@@ -174,11 +175,32 @@ def test_only_the_time_differs_a_minute_later(
     assert re.sub(times, "", later.source) == re.sub(times, "", page.source)
 
 
+def test_a_run_that_ended_while_leaving_the_plateau_is_nowhere_called_blank(tmp_path: Path):
+    late = RunScenario(escape_updates=1000, epochs=12, utterances=9)  # test CER about 60 %
+    text = make_page([make_run(tmp_path / "r", "late", scenario=late)], tmp_path / "report").text
+    (rate,) = re.findall(r"Only one arm: late, test CER ([\d.]+)", text)
+    assert 20 < float(rate) < 90
+    assert "still on the blank" not in text
+    assert "on the blank plateau" not in text.replace("escape from the blank plateau", "")
+
+
+def test_no_caption_promises_that_more_epochs_will_not_help(page: Page):
+    assert "will not help" not in page.text
+
+
+def test_the_page_tells_nothing_of_the_machine_that_wrote_it(
+    folder: Path, page: Page, sweep_runs: list[SweepRun]
+):
+    for private in (str(folder), str(sweep_runs[0].folder.path.parent), str(Path.home()), "/tmp/"):  # noqa: S108
+        assert private not in page.source.replace('"/"', "")
+    assert getpass.getuser() not in page.text.split()
+
+
 def test_a_hostile_label_is_text(tmp_path: Path):
     hostile = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'"
     run = make_run(tmp_path / "r", hostile, {"input.stack": 2}, SHORT)
     page = make_page([run], tmp_path / "report", name=hostile, question=hostile)
-    assert page.tags.count("script") == 1
+    assert page.tags.count("script") == 2, "the data and the script of the page"
     assert "img" not in page.tags
     assert "<script>alert(1)</script>" in page.text
 
@@ -216,8 +238,8 @@ def test_with_more_runs_than_colours_the_best_and_one_without_escape_are_coloure
     runs = [
         make_run(
             tmp_path / f"{seed}",
-            f"seed {seed}",
-            {"train.seed": seed},
+            f"stack {seed + 1}",
+            {"input.stack": seed + 1},
             RunScenario(
                 escape_updates=50, epochs=4, utterances=5, final_dev_cer=0.02 * seed, seed=seed
             ),
@@ -225,15 +247,12 @@ def test_with_more_runs_than_colours_the_best_and_one_without_escape_are_coloure
         for seed in range(11)
     ]
     blank = RunScenario(escape_updates=NEVER_ESCAPES.escape_updates, epochs=4, utterances=5)
-    runs.append(make_run(tmp_path / "blank", "stays blank", {"train.seed": 99}, blank))
+    runs.append(make_run(tmp_path / "blank", "stays blank", {"input.stack": 99}, blank))
     page = make_page(runs, tmp_path / "report")
     legend = page.source.split('class="legend"')[1].split("</ul>")[0]
     assert legend.count("data-run") == len(PALETTE)
     assert "stays blank" in legend
     assert "the other runs" in legend
-    assert "Arms: runs that differ in their seed only" in page.text
-    (arm,) = pd.read_csv(tmp_path / "report/arms.csv").to_dict("records")
-    assert (arm["label"], arm["seeds"], arm["escaped"]) == ("all", 12, 11)
 
 
 def test_the_arms_are_a_table_with_what_is_shown_against_the_best_on_dev(tmp_path: Path):
@@ -258,13 +277,12 @@ def test_the_arms_are_a_table_with_what_is_shown_against_the_best_on_dev(tmp_pat
     answer = page.text.split("Answer")[1].split("Runs")[0]
     assert re.search(r"better than bad by [\d.]+ points \(simultaneous 95 % interval", answer)
     table = page.text.split("Arms: runs that differ in their seed only")[1].split(
-        "One line per arm"
+        "The best arm on dev is first"
     )[0]
     (best,) = [row for row in ("good", "twin") if f"Best on dev: {row}," in answer]
-    assert re.search(rf"{best} 3 [\d.]+ % [\d.–]+ [\d.]+ % best on dev 3", table)
-    assert re.search(
-        r"bad 3 [\d.]+ % [\d.–]+ [\d.]+ % \+[\d.]+ \+[\d.]+ to \+[\d.]+ \S.*? yes 3", table
-    )
+    assert re.search(rf" 1 {best} [12] 3 [\d.]+ % [\d.–]+ best on dev ", table)
+    assert re.search(r" 3 bad 3 3 [\d.]+ % [\d.–]+ \+[\d.]+ \+[\d.]+ to \+[\d.]+ worse ", table)
+    assert re.search(r" bad .* seed 0 .* seed 1 .* seed 2 ", table)
     lines = pd.read_csv(tmp_path / "report/arms.csv").set_index("label")
     assert lines.shown.to_dict() == {"good": False, "twin": False, "bad": True}
     assert lines["input.stack"].tolist() == [1, 2, 3]
@@ -282,7 +300,7 @@ def test_two_runs_may_share_a_folder(tmp_path: Path):
     run = make_run(tmp_path / "r", "one", {"train.seed": 1}, SHORT)
     twin = SweepRun("two", {"train.seed": 2}, RunFolder(tmp_path / "r"))
     text = make_page([run, twin], tmp_path / "report").text
-    assert "2 two +0.0 +0.0 to +0.0 50.0 %" in text
+    assert "1 two +0.0 +0.0 to +0.0 50.0 %" in text
 
 
 def test_the_returned_best_run_is_the_one_on_the_page(sweep_runs: list[SweepRun], tmp_path: Path):
@@ -312,7 +330,7 @@ def test_refused_utterances_are_counted_and_the_first_are_listed(tmp_path: Path)
     assert f"u{MAX_SHOWN_REFUSALS - 1} is empty" in section
     assert f"u{MAX_SHOWN_REFUSALS} " not in section
     assert "refused.csv lists all of them." in section
-    assert page.tags.count("script") == 1
+    assert page.tags.count("script") == 2
     lines = pd.read_csv(tmp_path / "refused.csv")
     assert list(lines.columns) == ["corpus", "utterance", "reason"]
     assert lines.to_numpy()[-2:].tolist() == [

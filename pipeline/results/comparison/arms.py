@@ -18,7 +18,7 @@ from pipeline.results.statistics.significance import (
     Improvement,
     MatchedPairs,
     mapsswe,
-    paired_bootstrap,
+    paired_bootstraps,
 )
 from pipeline.results.summary.run_summary import RunSummary
 from pipeline.results.summary.table import error_counts
@@ -167,13 +167,13 @@ def _rate_interval(inference: ArmInference | None, arm: int) -> tuple[float, flo
 def compare_runs(run_summaries: Sequence[RunSummary]) -> SweepComparison:
     """Compare all finished runs, arm by arm and run by run."""
     finished = [run for run in run_summaries if run.state == "finished"]
-    stopped_keys = {_arm_key(run) for run in run_summaries if run.state == "stopped early"}
-    in_stopped = [run for run in run_summaries if _arm_key(run) in stopped_keys]
+    stopped_keys = {arm_key(run) for run in run_summaries if run.state == "stopped early"}
+    in_stopped = [run for run in run_summaries if arm_key(run) in stopped_keys]
     # A rule keeps the better seeds of an arm, so a mean over those alone would be too good.
     tested = [
         run
         for run in finished
-        if run.test_row and run.selected_dev_row and _arm_key(run) not in stopped_keys
+        if run.test_row and run.selected_dev_row and arm_key(run) not in stopped_keys
     ]
     escaped = [run for run in run_summaries if run.escape_updates is not None]
     arms = group_arms(tested)
@@ -207,22 +207,32 @@ def dev_selection_key(run: RunSummary) -> tuple[float, float]:
 
 
 def _compare_others(best: RunSummary, finished: Sequence[RunSummary]) -> list[RunComparison]:
-    others = [_compare_to_best(best, run) for run in finished if run is not best]
-    return sorted((each for each in others if each), key=lambda each: each.cer.difference)
+    """Compare runs with the best one; those that have no test utterance in common are left out.
+
+    Runs with the same utterances are compared together, which is a hundred times faster.
+    """
+    ours = _by_utterance(best)
+    batches: dict[tuple[tuple[str, str], ...], list[tuple[RunSummary, list[Hypothesis]]]] = {}
+    for run in finished:
+        theirs = _by_utterance(run)
+        common = tuple(name for name in ours if name in theirs)
+        if run is not best and common:
+            batches.setdefault(common, []).append((run, [theirs[name] for name in common]))
+    found = []
+    for common, batch in batches.items():
+        mine = [ours[name] for name in common]
+        (errors_a, totals), (words_a, _) = error_counts(mine, "cer"), error_counts(mine, "wer")
+        errors_b_UR = np.stack([error_counts(each, "cer")[0] for _, each in batch], axis=1)
+        improvements = paired_bootstraps(errors_a, errors_b_UR, totals)
+        for (run, hypotheses), improvement in zip(batch, improvements, strict=True):
+            words = mapsswe(words_a, error_counts(hypotheses, "wer")[0])
+            found.append(RunComparison(run, improvement, words, len(common)))
+    return sorted(found, key=lambda each: each.cer.difference)
 
 
-def _compare_to_best(best: RunSummary, other: RunSummary) -> RunComparison | None:
-    """Return None if the two runs have no test utterance with the same reference in common."""
-    theirs = {(each.utterance_id, each.reference): each for each in other.hypotheses_for("test")}
-    own = best.hypotheses_for("test")
-    ours = [each for each in own if (each.utterance_id, each.reference) in theirs]
-    if not ours:
-        return None
-    other_side = [theirs[each.utterance_id, each.reference] for each in ours]
-    (errors_a, totals), (words_a, _) = error_counts(ours, "cer"), error_counts(ours, "wer")
-    errors_b, words_b = (error_counts(other_side, rate)[0] for rate in ("cer", "wer"))
-    found = paired_bootstrap(errors_a, errors_b, totals)
-    return RunComparison(other, found, mapsswe(words_a, words_b), len(ours))
+def _by_utterance(run: RunSummary) -> dict[tuple[str, str], Hypothesis]:
+    """An utterance with another reference is another utterance."""
+    return {(each.utterance_id, each.reference): each for each in run.hypotheses_for("test")}
 
 
 def find_common_hypotheses(arms: Sequence[Arm]) -> list[tuple[Hypothesis, ...]]:
@@ -230,11 +240,7 @@ def find_common_hypotheses(arms: Sequence[Arm]) -> list[tuple[Hypothesis, ...]]:
 
     An utterance whose reference differs between runs is another utterance.
     """
-    by_run = [
-        {(each.utterance_id, each.reference): each for each in run.hypotheses_for("test")}
-        for arm in arms
-        for run in arm.runs
-    ]
+    by_run = [_by_utterance(run) for arm in arms for run in arm.runs]
     keys = [key for key, each in by_run[0].items() if each.chars] if by_run else []
     return [
         tuple(each[key] for each in by_run)
@@ -259,7 +265,7 @@ def group_arms(tested: Sequence[RunSummary]) -> list[Arm]:
     """Return the arms in the order of the sweep. A run that has two labels counts once."""
     groups: dict[tuple[str, ...], dict[str, RunSummary]] = {}
     for run in tested:
-        groups.setdefault(_arm_key(run), {}).setdefault(str(run.run.folder.path), run)
+        groups.setdefault(arm_key(run), {}).setdefault(str(run.run.folder.path), run)
     arms = []
     for runs in groups.values():
         first = next(iter(runs.values()))
@@ -271,7 +277,7 @@ def group_arms(tested: Sequence[RunSummary]) -> list[Arm]:
     return arms
 
 
-def _arm_key(run: RunSummary) -> tuple[str, ...]:
+def arm_key(run: RunSummary) -> tuple[str, ...]:
     """Return what the runs of an arm have in common."""
     experiment = run.experiment.model_dump() if run.experiment else {"train": {}}
     experiment["train"].pop("seed", None)

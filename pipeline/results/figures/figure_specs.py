@@ -1,14 +1,11 @@
 """Figure specs: which figures a report has, what each shows and how to read it.
 
-In:   rows.   Out: `FIGURE_SPECS`, in the order of the page.
+In:   nothing.   Out: `FIGURE_SPECS`, in the order of the page.
 Not here: drawing (learning_curves.py).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
-
-from pipeline.runs.rows import Row
 
 # linear: from 0. log: logarithmic where rates are low. capped: up to a little above the reference
 # loss. late: the range of the second half of each run, because the first epochs are far lower.
@@ -20,7 +17,7 @@ class FigureSpec:
     name: str
     title: str  # the quantity and its unit
     caption: str  # how to read the figure
-    value: Callable[[Row], float]
+    column: str  # of a row
     scale: Scale = "linear"
     percent: bool = False
     train: bool = False  # also draw the train split, as a thin line
@@ -30,10 +27,11 @@ FIGURE_SPECS = (
     FigureSpec(
         "loss",
         "Loss, nats per character",
-        "Thick lines are dev, thin lines are train. The dashed line is the reference loss: the "
-        "loss of the best output that ignores the audio. A run at this loss has learnt nothing "
-        "from the audio yet. The ring marks its escape from the blank plateau.",
-        lambda row: row["loss_per_character"],
+        "Thick lines are dev, thin lines are train. The dashed line is the reference loss of dev, "
+        "the dotted line that of train: the loss of the best output that ignores the audio. A run "
+        "at this loss has learnt nothing from the audio yet. Rings mark escapes from the blank "
+        "plateau.",
+        "loss_per_character",
         scale="capped",
         train=True,
     ),
@@ -42,15 +40,16 @@ FIGURE_SPECS = (
         "Dev CER",
         "Character errors on the dev split, spaces counted. An empty output has 100 %. Low rates "
         "have a logarithmic axis, where equal distances are equal factors.",
-        lambda row: row["cer"],
+        "cer",
         scale="log",
         percent=True,
     ),
     FigureSpec(
         "wer",
         "Dev WER",
-        "Word errors on the dev split. Where a line is flat, more epochs will not help.",
-        lambda row: row["wer"],
+        "Word errors on the dev split. At the end of a run the learning rate is usually low, so a "
+        "flat end does not show that more epochs would not help.",
+        "wer",
         scale="log",
         percent=True,
     ),
@@ -59,7 +58,7 @@ FIGURE_SPECS = (
         "Blank share of the argmax, dev",
         "Share of frames whose most probable output is the blank. 100 % is the blank plateau. A "
         "trained run ends near one minus the number of labels per frame, not near zero.",
-        lambda row: row["blank_argmax"],
+        "blank_argmax",
         scale="late",
         percent=True,
     ),
@@ -68,6 +67,6 @@ FIGURE_SPECS = (
         "Input dependence, nats, dev",
         "How much the output varies with the audio; 0 means not at all. It rises before any "
         "error rate falls.",
-        lambda row: row["input_dependence"],
+        "input_dependence",
     ),
 )

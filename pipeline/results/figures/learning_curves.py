@@ -1,6 +1,6 @@
-"""Learning curves: one line per run over its updates.
+"""Learning curves: one line per arm over its updates, with a band over its seeds.
 
-In:   run summaries, each with a number and perhaps a colour.
+In:   the run summaries of arms, each with a number and perhaps a colour.
 Out:  SVG text; the same input gives the same bytes.
 Not here: which figures there are (figure_specs.py), the page (results/report.py).
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -32,33 +33,61 @@ from pipeline.results.figures.style import (
 from pipeline.results.figures.svg_embed import save_copies
 from pipeline.results.summary.run_summary import RunSummary
 
-MAX_POINTS_WITH_COLOUR, MAX_POINTS_IN_BACKGROUND = 400, 60  # points of one line
+MAX_POINTS_WITH_COLOUR, MAX_POINTS_IN_BACKGROUND = 200, 24  # points of one line
+MAX_BACKGROUND_CURVES = 60  # more lines than this cannot be told apart
 REFERENCE_LOSS_TOLERANCE = 0.05  # nats per character; closer reference losses share one line
 
 
 @dataclass(frozen=True)
-class Curve:
-    """A run as the figures draw it."""
+class Band:
+    """The mean of an arm's runs over its epochs, and the lowest and the highest run."""
 
-    run_summary: RunSummary
-    number: int  # in the sweep, from 1
+    updates: list[int]
+    mean: list[float]
+    low: list[float]
+    high: list[float]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """An arm as the figures draw it."""
+
+    run_summaries: Sequence[RunSummary]
+    label: str
+    number: int  # by result, from 1
     palette_index: int | None  # None: thin and grey, in the background
 
     @property
     def colour(self) -> str:
         return BACKGROUND_RUN_COLOUR if self.palette_index is None else PALETTE[self.palette_index]
 
-    @property
-    def label(self) -> str:
-        return shorten_label(self.run_summary.run.label)
+    def band(self, spec: FigureSpec, split: str) -> Band:
+        """Return the epochs that all runs have; long runs are thinned but keep their last epoch."""
+        tables = [run.rows_for(split) for run in self.run_summaries]
+        tables = [rows for rows in tables if len(rows)]
+        count = min(map(len, tables), default=0)
+        if not count:
+            return Band([], [], [], [])
+        most = MAX_POINTS_IN_BACKGROUND if self.palette_index is None else MAX_POINTS_WITH_COLOUR
+        kept = [*range(0, count - 1, math.ceil(count / most)), count - 1]
+        values_RE = np.stack([rows.column(spec.column)[kept] for rows in tables]).astype(np.float64)
+        return Band(
+            tables[0].column("updates")[kept].tolist(),
+            values_RE.mean(0).tolist(),
+            values_RE.min(0).tolist(),
+            values_RE.max(0).tolist(),
+        )
 
     def points(self, spec: FigureSpec, split: str) -> Points:
-        """Return updates and values; long runs are thinned but keep their last epoch."""
-        rows = self.run_summary.rows_for(split)
-        background = self.palette_index is None
-        most = MAX_POINTS_IN_BACKGROUND if background else MAX_POINTS_WITH_COLOUR
-        kept = rows[: -1 : math.ceil(len(rows) / most) or 1] + rows[-1:]
-        return [row["updates"] for row in kept], [spec.value(row) for row in kept]
+        band = self.band(spec, split)
+        return band.updates, band.mean
+
+
+def choose_curves(curves: Sequence[Curve]) -> list[Curve]:
+    """Return the coloured curves and the best of the others."""
+    coloured = [curve for curve in curves if curve.palette_index is not None]
+    others = [curve for curve in curves if curve.palette_index is None]
+    return [*coloured, *others[:MAX_BACKGROUND_CURVES]]
 
 
 def draw_figure(
@@ -85,9 +114,11 @@ def draw_figure(
         figure = Figure(figsize=(width / 72, height / 72))
         axes = figure.add_axes(_axes_rectangle(curves, width, height, with_labels=with_labels))
         _draw_lines(axes, spec, curves)
-        losses = _reference_losses(curves) if spec.scale == "capped" else []
+        losses = _reference_losses(curves, "dev") if spec.scale == "capped" else []
         set_limits(axes, spec.scale, points, losses)
-        _draw_reference_losses(axes, losses)
+        _draw_reference_losses(axes, losses, "dev")
+        if spec.train:
+            _draw_reference_losses(axes, _reference_losses(curves, "train"), "train")
         draw_line_labels(axes, _line_ends(axes, spec, curves), with_labels=with_labels)
         _style_axes(axes, spec)
         file = io.StringIO()
@@ -101,7 +132,7 @@ def _axes_rectangle(
     curves: Sequence[Curve], width: int, height: int, *, with_labels: bool
 ) -> tuple[float, float, float, float]:
     """Return left, bottom, width and height of the axes as shares of the figure."""
-    labels = [curve.label for curve in curves if curve.palette_index is not None]
+    labels = [shorten_label(curve.label) for curve in curves if curve.palette_index is not None]
     longest = max(map(len, labels), default=0)
     left, right = 42.0, 28.0 + (longest * FONT_SIZE_PX * 0.57 if with_labels else 0)
     bottom, top = 38.0, 34.0
@@ -113,7 +144,8 @@ def _draw_lines(axes: Axes, spec: FigureSpec, curves: Sequence[Curve]) -> None:
     for curve in sorted(curves, key=lambda each: (each.palette_index is not None, -each.number)):
         coloured = curve.palette_index is not None
         for split in ("train", "dev") if spec.train and coloured else ("dev",):
-            x, y = curve.points(spec, split)
+            band = curve.band(spec, split)
+            x, y = band.updates, band.mean
             if not x:
                 continue
             axes.plot(
@@ -125,19 +157,28 @@ def _draw_lines(axes: Axes, spec: FigureSpec, curves: Sequence[Curve]) -> None:
                 markersize=4,
                 gid=f"{split}-of-run-{curve.number}",
             )
+            if split == "dev" and coloured and len(curve.run_summaries) > 1:
+                axes.fill_between(
+                    x,
+                    band.low,
+                    band.high,
+                    color=curve.colour,
+                    alpha=0.18,
+                    linewidth=0,
+                    gid=f"band-of-run-{curve.number}",
+                )
         if spec.train and coloured:
             _draw_escape(axes, spec, curve)
 
 
 def _draw_escape(axes: Axes, spec: FigureSpec, curve: Curve) -> None:
-    """Draw a ring where the run escaped from the blank plateau."""
-    updates = curve.run_summary.escape_updates
-    for row in curve.run_summary.rows_for("dev"):
-        if row["updates"] != updates:
-            continue
+    """Draw a ring on the arm's line where each of its runs escaped from the blank plateau."""
+    x, y = curve.points(spec, "dev")
+    updates = {one for run in curve.run_summaries if (one := run.escape_updates) is not None}
+    escapes = [(one, float(np.interp(one, x, y))) for one in sorted(updates) if one <= x[-1]]
+    if escapes:
         axes.plot(
-            [row["updates"]],
-            [spec.value(row)],
+            *zip(*escapes, strict=True),
             marker="o",
             markersize=8,
             markerfacecolor="none",
@@ -148,13 +189,13 @@ def _draw_escape(axes: Axes, spec: FigureSpec, curve: Curve) -> None:
         )
 
 
-def _reference_losses(curves: Sequence[Curve]) -> list[float]:
-    """Return the distinct reference losses, ascending.
+def _reference_losses(curves: Sequence[Curve], split: str) -> list[float]:
+    """Return the distinct reference losses of a split, ascending.
 
     Runs with other features or another corpus have another reference loss.
     """
-    dev_rows = (curve.run_summary.rows_for("dev") for curve in curves)
-    last = [rows[-1]["reference_loss"] for rows in dev_rows if rows]
+    tables = (run.rows_for(split) for curve in curves for run in curve.run_summaries)
+    last = [float(rows.column("reference_loss")[-1]) for rows in tables if len(rows)]
     losses: list[float] = []
     for value in sorted(filter(math.isfinite, last)):
         if not losses or value > losses[-1] + REFERENCE_LOSS_TOLERANCE:
@@ -162,21 +203,23 @@ def _reference_losses(curves: Sequence[Curve]) -> list[float]:
     return losses
 
 
-def _draw_reference_losses(axes: Axes, losses: Sequence[float]) -> None:
-    if not losses:
-        return
+def _draw_reference_losses(axes: Axes, losses: Sequence[float], split: str) -> None:
+    """Draw the lines of dev dashed, with their value, and those of train dotted and thin."""
+    is_dev = split == "dev"
     for value in losses:
         axes.axhline(
             value,
             color=TEXT_COLOUR,
-            linewidth=1.1,
-            linestyle=(0, (5, 3)),
+            linewidth=1.1 if is_dev else 0.8,
+            linestyle=(0, (5, 3)) if is_dev else (0, (1, 2)),
             zorder=5,
-            gid="reference-loss",
+            gid=f"reference-loss-{split}",
         )
+    if not losses or not is_dev:
+        return
     span = f"{losses[0]:.2f}" + (f" to {losses[-1]:.2f}" if len(losses) > 1 else "")
     axes.annotate(
-        f"reference loss {span}",
+        f"reference loss of dev {span}",
         xy=(1, losses[-1]),
         xycoords=("axes fraction", "data"),
         xytext=(-4, 7),
@@ -194,7 +237,11 @@ def _line_ends(axes: Axes, spec: FigureSpec, curves: Sequence[Curve]) -> list[Li
         x, y = curve.points(spec, "dev")
         if curve.palette_index is not None and y and math.isfinite(y[-1]):
             within = float(min(max(y[-1], low), high))
-            ends.append(LineEnd(curve.number, curve.label, curve.colour, float(x[-1]), within))
+            ends.append(
+                LineEnd(
+                    curve.number, shorten_label(curve.label), curve.colour, float(x[-1]), within
+                )
+            )
     return ends
 
 

@@ -1,4 +1,4 @@
-// The page works without this script, which highlights the lines of one run and sorts the table.
+// The page works without its scripts. This one highlights the lines of one arm in the figures.
 "use strict";
 const figures = document.querySelector(".figures");
 
@@ -10,37 +10,11 @@ function highlight(number) {
   figures.classList.toggle("highlighting", lines.length > 0);
 }
 
-for (const element of document.querySelectorAll("[data-run]")) {
-  element.addEventListener("mouseenter", () => highlight(element.dataset.run));
-  element.addEventListener("mouseleave", () => highlight(null));
-}
-
-function value(row, column) {
-  const text = row.cells[column].dataset.sort;
-  return text === "" || isNaN(text) ? text : Number(text);
-}
-
-function compare(a, b) {
-  if (a === "" || b === "") return (a === "") - (b === ""); // unknown values come last
-  return a < b ? -1 : a > b ? 1 : 0;
-}
-
-function sort(heading) {
-  const table = heading.closest("table");
-  const ascending = heading.getAttribute("aria-sort") !== "ascending";
-  for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
-  heading.setAttribute("aria-sort", ascending ? "ascending" : "descending");
-  const known = (row) => value(row, heading.cellIndex) !== "";
-  const rows = [...table.tBodies[0].rows].sort((a, b) => {
-    const order = compare(value(a, heading.cellIndex), value(b, heading.cellIndex));
-    return ascending || !known(a) || !known(b) ? order : -order;
-  });
-  table.tBodies[0].append(...rows);
-}
-
-for (const heading of document.querySelectorAll(".sortable thead th:not(.bar)")) {
-  const button = document.createElement("button");
-  button.append(...heading.childNodes);
-  button.addEventListener("click", () => sort(heading));
-  heading.append(button);
-}
+// Two listeners on the document, because a page may have thousands of elements of a run.
+document.addEventListener("mouseover", (event) => {
+  const element = event.target.closest?.("[data-run]");
+  if (element) highlight(element.dataset.run);
+});
+document.addEventListener("mouseout", (event) => {
+  if (event.target.closest?.("[data-run]")) highlight(null);
+});

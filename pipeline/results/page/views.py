@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.results.comparison.arms import dev_selection_key
+from pipeline.results.comparison.arms import Arm, arm_key, group_arms
 from pipeline.results.comparison.run_description import describe_run
 from pipeline.results.figures.style import PALETTE
 from pipeline.results.summary.run_summary import RunSummary
@@ -23,10 +23,12 @@ HEADER_KEY_PATTERN = re.compile(r"^(Question|Cost|Expect)(?:ed|ation)?:\s*", re.
 
 @dataclass(frozen=True)
 class RunView:
-    """A run as the page shows it."""
+    """A run as the page shows it. Runs of one arm share a number and a colour."""
 
-    number: int  # in the sweep, from 1
+    number: int  # of its arm by result, from 1
     palette_index: int | None  # None: grey, in the background
+    arm_name: str
+    arm_settings: Mapping[str, Any]  # the swept settings without the seed
     run_summary: RunSummary
     summary_row: Mapping[str, Any]  # the run's line of summary.csv
     description: str
@@ -38,31 +40,57 @@ class RunView:
 
 def list_views(run_summaries: Sequence[RunSummary], summary: pd.DataFrame) -> list[RunView]:
     """Return a view of each run, in the order of the sweep; `summary` has a line per run."""
-    colours = _assign_colours(run_summaries)
+    arms: dict[tuple[str, ...], list[RunSummary]] = {}
+    for run in run_summaries:
+        arms.setdefault(arm_key(run), []).append(run)
+    ranked = sorted(arms, key=lambda key: _rank(arms[key]))
+    numbers = {key: number for number, key in enumerate(ranked, start=1)}
+    colours = _assign_colours([arms[key] for key in ranked])
+    first = {key: group_arms(runs[:1])[0] for key, runs in arms.items()}
     rows = [
         {str(key): math.nan if value is None or value is pd.NA else value for key, value in pairs}
         for pairs in (row.items() for row in summary.to_dict("records"))
     ]
-    return [
-        RunView(index + 1, colours.get(index), run, row, describe_run(run))
-        for index, (run, row) in enumerate(zip(run_summaries, rows, strict=True))
-    ]
+    views = []
+    for run, row in zip(run_summaries, rows, strict=True):
+        key = arm_key(run)
+        number, arm = numbers[key], first[key]
+        views.append(
+            RunView(
+                number, colours.get(number), arm.name, arm.settings, run, row, describe_run(run)
+            )
+        )
+    return views
 
 
-def _assign_colours(run_summaries: Sequence[RunSummary]) -> dict[int, int]:
-    """Return run index -> palette index.
+def _rank(runs: Sequence[RunSummary]) -> tuple[bool, bool, float, float]:
+    """Return the key by which arms are ordered: as the answer chooses the best, then the others.
 
-    With more runs than colours, the best runs by dev CER are coloured, and one run that has not
-    escaped.
+    An arm without a test result comes after those that have one.
     """
-    indices = list(range(len(run_summaries)))
+    tested = [run for run in runs if run.state == "finished" and run.test_row]
+    known = tested or [run for run in runs if run.selected_dev_row]
+    if not known:
+        return True, True, math.inf, math.inf
+    return not tested, *Arm("", {}, tuple(known)).dev_selection_key
+
+
+def _assign_colours(ranked: Sequence[Sequence[RunSummary]]) -> dict[int, int]:
+    """Return the number of an arm -> palette index.
+
+    With more arms than colours, the best are coloured, and the best of those that never escaped.
+    """
     most = len(PALETTE)
-    if len(indices) > most:
-        ranked = [index for index in indices if run_summaries[index].selected_dev_row]
-        ranked.sort(key=lambda index: dev_selection_key(run_summaries[index]))
-        blank = [index for index in ranked[most - 1 :] if not run_summaries[index].escape_updates]
-        indices = sorted([*ranked[: most - 1], *(blank[:1] or ranked[most - 1 : most])])
-    return {index: colour for colour, index in enumerate(indices)}
+    numbers = list(range(1, len(ranked) + 1))
+    if len(numbers) > most:
+        blank = [
+            number
+            for number in numbers[most - 1 :]
+            if (runs := ranked[number - 1])[0].selected_dev_row
+            and not any(run.escape_updates for run in runs)
+        ]
+        numbers = [*numbers[: most - 1], *(blank[:1] or numbers[most - 1 : most])]
+    return {number: colour for colour, number in enumerate(numbers)}
 
 
 def count_states(views: Sequence[RunView]) -> dict[str, int]:

@@ -83,17 +83,44 @@ def paired_bootstrap(
     level: float = 0.95,
 ) -> Improvement:
     """Compare two systems on the same utterances; each draw uses the same ones for both."""
-    change = errors_b - errors_a
-    counts_UK = _pool_by_group(np.stack([change, totals], axis=1), groups)
-    change_D, totals_D = _resample(counts_UK, draws, seed).T
-    differences_D = _divide_counts(change_D, totals_D)
-    low, high = _percentile_interval(differences_D, level)
-    return Improvement(
-        difference=float(change.sum() / totals.sum()) if totals.sum() else math.nan,
-        low=low,
-        high=high,
-        probability=_share_negative(differences_D),
+    others_UR = errors_b[:, None]
+    found = paired_bootstraps(
+        errors_a, others_UR, totals, groups, draws=draws, seed=seed, level=level
     )
+    return found[0]
+
+
+def paired_bootstraps(
+    errors_a: Int[np.ndarray, " U"],
+    errors_b_UR: Int[np.ndarray, "U R"],
+    totals: Int[np.ndarray, " U"],
+    groups: Sequence[str] | None = None,
+    *,
+    draws: int = 10_000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> list[Improvement]:
+    """Compare each of R systems with one, on the same draws."""
+    change_UR = errors_b_UR - errors_a[:, None]
+    total = int(totals.sum())
+    found = []
+    block = max(1, _MAX_SUMS // draws)  # systems at once
+    for start in range(0, change_UR.shape[1], block):
+        part_UR = change_UR[:, start : start + block]
+        counts_UK = np.concatenate([part_UR, totals[:, None]], axis=1)
+        *changes, totals_D = _resample(_pool_by_group(counts_UK, groups), draws, seed).T
+        for change_D, change in zip(changes, part_UR.sum(0).tolist(), strict=True):
+            differences_D = _divide_counts(change_D, totals_D)
+            low, high = _percentile_interval(differences_D, level)
+            found.append(
+                Improvement(
+                    difference=change / total if total else math.nan,
+                    low=low,
+                    high=high,
+                    probability=_share_negative(differences_D),
+                )
+            )
+    return found
 
 
 def mapsswe(errors_a: Int[np.ndarray, " U"], errors_b: Int[np.ndarray, " U"]) -> MatchedPairs:

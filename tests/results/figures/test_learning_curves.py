@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.results.figures import learning_curves
 from pipeline.results.figures.figure_specs import FIGURE_SPECS
-from pipeline.results.figures.learning_curves import Curve, draw_figure
+from pipeline.results.figures.learning_curves import Curve, choose_curves, draw_figure
 from pipeline.results.summary.run_summary import SweepRun, read_run
 from tests.results.examples import NOW
 
@@ -19,12 +19,21 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 @pytest.fixture(scope="module")
 def curves(sweep_runs: list[SweepRun]) -> list[Curve]:
-    return [Curve(read_run(run, NOW), index + 1, index) for index, run in enumerate(sweep_runs)]
+    return [
+        Curve([read_run(run, NOW)], run.label, index + 1, index)
+        for index, run in enumerate(sweep_runs)
+    ]
 
 
-def relabelled(curve: Curve, label: str) -> Curve:
-    run = replace(curve.run_summary.run, label=label)
-    return replace(curve, run_summary=replace(curve.run_summary, run=run))
+def with_rows(curve: Curve, **changes) -> Curve:
+    """Return the curve of runs whose rows have other values."""
+    return replace(
+        curve,
+        run_summaries=[
+            replace(run, rows=[{**row, **changes} for row in run.rows])
+            for run in curve.run_summaries
+        ],
+    )
 
 
 def drawn(*arguments, **keywords) -> str:
@@ -55,29 +64,66 @@ def test_every_figure_has_a_line_for_each_run_with_an_epoch(spec, curves: list[C
 
 def test_the_plateau_lies_on_the_reference_line_and_the_others_far_below(curves: list[Curve]):
     svg = drawn(LOSS, curves)
-    line = heights(svg, "reference-loss")[0]
+    line = heights(svg, "reference-loss-dev")[0]
     plateau, escaped = heights(svg, "dev-of-run-1"), heights(svg, "dev-of-run-2")
     assert abs(plateau[-1] - line) < 6
     assert escaped[-1] - line > 120
-    assert any("reference loss 3.02" in text for text in texts(svg))
+    assert any("reference loss of dev 3.02" in text for text in texts(svg))
 
 
 def test_a_run_that_never_comes_down_to_the_line_stays_in_the_figure(curves: list[Curve]):
-    rows = [{**row, "loss_per_character": 20.0} for row in curves[0].run_summary.rows]
-    high = replace(curves[0], run_summary=replace(curves[0].run_summary, rows=rows))
+    high = with_rows(curves[0], loss_per_character=20.0)
     svg = drawn(LOSS, [high, *curves[1:]])
-    assert 30 < heights(svg, "dev-of-run-1")[-1] < heights(svg, "reference-loss")[0]
+    assert 30 < heights(svg, "dev-of-run-1")[-1] < heights(svg, "reference-loss-dev")[0]
 
 
 def test_reference_lines_that_look_the_same_are_one(curves: list[Curve]):
-    def with_line(curve: Curve, value: float) -> Curve:
-        rows = [{**row, "reference_loss": value} for row in curve.run_summary.rows]
-        return replace(curve, run_summary=replace(curve.run_summary, rows=rows))
+    near = [with_rows(curves[0], reference_loss=3.02), with_rows(curves[1], reference_loss=3.04)]
+    assert drawn(LOSS, near).count('id="reference-loss-dev"') == 1
+    far = [with_rows(curves[0], reference_loss=3.02), with_rows(curves[1], reference_loss=3.4)]
+    assert "reference loss of dev 3.02 to 3.40" in " ".join(texts(drawn(LOSS, far)))
 
-    near = [with_line(curves[0], 3.02), with_line(curves[1], 3.04)]
-    assert drawn(LOSS, near).count('id="reference-loss"') == 1
-    far = [with_line(curves[0], 3.02), with_line(curves[1], 3.4)]
-    assert "reference loss 3.02 to 3.40" in " ".join(texts(drawn(LOSS, far)))
+
+def test_dev_and_train_have_reference_lines_of_their_own(curves: list[Curve]):
+    (run,) = curves[1].run_summaries
+    rows = [
+        {**row, "reference_loss": {"train": 2.0, "dev": 3.0, "test": 4.0}[row["split"]]}
+        for row in run.rows
+    ]
+    svg = drawn(LOSS, [replace(curves[1], run_summaries=[replace(run, rows=rows)])])
+    dev, train = (heights(svg, f"reference-loss-{split}")[0] for split in ("dev", "train"))
+    assert train > dev, "a lower loss is further down"
+    assert "reference loss of dev 3.00" in " ".join(texts(svg))
+
+
+def test_an_arm_is_the_mean_of_its_seeds_with_a_band_from_the_lowest_to_the_highest(
+    curves: list[Curve],
+):
+    (run,) = curves[1].run_summaries
+    seeds = [
+        replace(run, rows=[{**row, "cer": cer} for row in run.rows]) for cer in (0.3, 0.4, 0.8)
+    ]
+    arm = replace(curves[1], run_summaries=seeds)
+    band = arm.band(FIGURE_SPECS[1], "dev")
+    assert band.mean == pytest.approx([0.5] * 20)
+    assert (set(band.low), set(band.high)) == ({0.3}, {0.8})
+    assert 'id="band-of-run-2"' in drawn(FIGURE_SPECS[1], [arm])
+    assert "band-of-run" not in drawn(FIGURE_SPECS[1], curves)
+
+
+def test_an_arm_is_drawn_as_far_as_all_its_seeds_have_come(curves: list[Curve]):
+    (run,) = curves[1].run_summaries
+    short = replace(run, rows=[row for row in run.rows if row["epoch"] <= 7])
+    x, _ = replace(curves[1], run_summaries=[run, short]).points(LOSS, "dev")
+    assert x == [90 * epoch for epoch in range(1, 8)]
+
+
+def test_of_many_arms_without_a_colour_the_best_are_drawn(curves: list[Curve]):
+    grey = [replace(curves[1], number=number, palette_index=None) for number in range(2, 500)]
+    chosen = choose_curves([curves[0], *grey])
+    assert [curve.number for curve in chosen] == list(
+        range(1, learning_curves.MAX_BACKGROUND_CURVES + 2)
+    )
 
 
 def test_rates_that_stay_high_get_a_linear_axis_from_zero(curves: list[Curve]):
@@ -87,27 +133,20 @@ def test_rates_that_stay_high_get_a_linear_axis_from_zero(curves: list[Curve]):
 
 
 def test_the_blank_share_is_scaled_to_the_later_epochs(curves: list[Curve]):
-    rows = [
-        {**row, "blank_argmax": 0.1 if row["epoch"] == 1 else 0.9}
-        for row in curves[0].run_summary.rows
-    ]
-    begun = replace(curves[0], run_summary=replace(curves[0].run_summary, rows=rows))
+    (run,) = curves[0].run_summaries
+    rows = [{**row, "blank_argmax": 0.1 if row["epoch"] == 1 else 0.9} for row in run.rows]
+    begun = replace(curves[0], run_summaries=[replace(run, rows=rows)])
     assert "10 %" not in texts(drawn(FIGURE_SPECS[3], [begun]))
 
 
 def test_losses_that_are_no_numbers_leave_a_gap(curves: list[Curve]):
-    rows = [
-        {**row, "loss_per_character": math.nan, "cer": math.nan}
-        for row in curves[0].run_summary.rows
-    ]
-    lost = replace(curves[0], run_summary=replace(curves[0].run_summary, rows=rows))
+    lost = with_rows(curves[0], loss_per_character=math.nan, cer=math.nan)
     for spec in FIGURE_SPECS:
         assert draw_figure(spec, [lost], 480, 330, with_labels=False)
 
 
 def test_rates_of_zero_do_not_break_the_logarithmic_axis(curves: list[Curve]):
-    rows = [{**row, "cer": 0.0} for row in curves[0].run_summary.rows]
-    perfect = replace(curves[0], run_summary=replace(curves[0].run_summary, rows=rows))
+    perfect = with_rows(curves[0], cer=0.0)
     assert "dev-of-run-1" in drawn(FIGURE_SPECS[1], [perfect])
 
 
@@ -134,7 +173,7 @@ def test_the_same_runs_give_the_same_drawing(curves: list[Curve]):
     ],
 )
 def test_a_label_is_text_whatever_it_holds(curves: list[Curve], label: str):
-    svg = drawn(LOSS, [relabelled(curves[1], label)])
+    svg = drawn(LOSS, [replace(curves[1], label=label)])
     kept = "".join(letter if letter.isprintable() else " " for letter in label)
     assert any(kept[:20].strip() in text for text in texts(svg))
 
@@ -147,9 +186,10 @@ def test_a_run_in_the_background_has_a_line_and_no_name(curves: list[Curve]):
 
 
 def test_long_runs_are_thinned_and_keep_their_last_epoch(curves: list[Curve]):
-    row = curves[0].run_summary.rows_for("dev")[0]
+    (run,) = curves[0].run_summaries
+    row = run.rows_for("dev")[0]
     rows = [{**row, "epoch": epoch, "updates": epoch} for epoch in range(1, 5002)]
-    long = replace(curves[0], run_summary=replace(curves[0].run_summary, rows=rows))
+    long = replace(curves[0], run_summaries=[replace(run, rows=rows)])
     x, _ = long.points(LOSS, "dev")
     assert len(x) <= learning_curves.MAX_POINTS_WITH_COLOUR + 1
     assert (x[0], x[-1]) == (1, 5001)

@@ -1,0 +1,129 @@
+"""Arm lines: the arms of a sweep as the table of the page shows them, the best first.
+
+In:   the views of all runs, in any state; the comparison of the finished arms.
+Out:  a line per arm, with its runs; the swept settings, a column each.
+Not here: comparing arms (comparison/), the template (table.html).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.results.comparison.arms import Arm, SweepComparison
+from pipeline.results.page.views import RunView
+from pipeline.results.statistics.inference import ArmDifference
+
+MAX_FOREST_LINES = 12  # arms in the first figure of the page; the table has all
+
+
+@dataclass(frozen=True)
+class ArmLine:
+    """An arm, finished or not, with the numbers of its finished runs."""
+
+    number: int  # by result, from 1
+    name: str
+    settings: Mapping[str, Any]  # without the seed
+    views: tuple[RunView, ...]
+    arm: Arm | None  # None: no run of it is finished
+    is_best: bool
+    low: float  # 95 % interval of the mean test CER; of the run's, with one seed
+    high: float
+    difference: ArmDifference | None  # to the best arm
+
+    @property
+    def palette_index(self) -> int | None:
+        return self.views[0].palette_index
+
+    @property
+    def test_cer(self) -> float:
+        return self.arm.mean_test_cer if self.arm else math.nan
+
+    @property
+    def verdict(self) -> str:
+        """Return what the sweep shows of the arm, in a few words; empty where it shows nothing."""
+        if self.is_best:
+            return "best on dev"
+        if self.difference is None or math.isnan(self.difference.low):
+            return ""
+        if not self.difference.is_shown:
+            return "cannot be told apart"
+        return "worse" if self.difference.difference > 0 else "better on test"
+
+    def mean(self, column: str) -> float:
+        """Return the mean of a column of summary.csv over the runs that have it."""
+        values = [float(view.summary_row[column]) for view in self.views]
+        known = [value for value in values if not math.isnan(value)]
+        return sum(known) / len(known) if known else math.nan
+
+    def total(self, column: str) -> float:
+        return self.mean(column) * sum(
+            not math.isnan(view.summary_row[column]) for view in self.views
+        )
+
+    @property
+    def states(self) -> str:
+        """Return the state that all runs have, or how many runs have each."""
+        states = [view.run_summary.state for view in self.views]
+        counted = {state: states.count(state) for state in states}
+        if len(counted) == 1:
+            return states[0]
+        return ", ".join(f"{count} {state}" for state, count in counted.items())
+
+
+def list_arm_lines(views: Sequence[RunView], comparison: SweepComparison) -> list[ArmLine]:
+    """Return a line per arm in the order of their numbers."""
+    by_number: dict[int, list[RunView]] = {}
+    for view in views:
+        by_number.setdefault(view.number, []).append(view)
+    finished = {run.run.folder.path: arm for arm in comparison.arms for run in arm.runs}
+    return [
+        _arm_line(number, tuple(of_arm), finished, comparison)
+        for number, of_arm in sorted(by_number.items())
+    ]
+
+
+def _arm_line(
+    number: int,
+    views: tuple[RunView, ...],
+    finished: Mapping[Any, Arm],
+    comparison: SweepComparison,
+) -> ArmLine:
+    found = (finished.get(view.run_summary.run.folder.path) for view in views)
+    arm = next((each for each in found if each), None)
+    low, high = comparison.rate_interval(arm) if arm else (math.nan, math.nan)
+    if math.isnan(low) and len(views) == 1:
+        row = views[0].summary_row
+        low, high = row["test_cer_low"], row["test_cer_high"]
+    is_best = arm is not None and arm is comparison.best_arm
+    return ArmLine(
+        number=number,
+        name=views[0].arm_name,
+        settings=views[0].arm_settings,
+        views=views,
+        arm=arm,
+        is_best=is_best,
+        low=low,
+        high=high,
+        difference=comparison.difference(arm) if arm and not is_best else None,
+    )
+
+
+def setting_columns(lines: Sequence[ArmLine]) -> list[str]:
+    """Return the swept settings, without the seed, in the order of the sweep."""
+    return list(dict.fromkeys(key for line in lines for key in line.settings))
+
+
+def axis_end(lines: Sequence[ArmLine]) -> float:
+    """Return the CER at the right end of the axis of the intervals.
+
+    Arms with nearly 100 % are left out, so that the others can be told apart.
+    """
+    ends = [line.test_cer if math.isnan(line.high) else line.high for line in lines]
+    known = [end for end in ends if not math.isnan(end)]
+    return 1.08 * max([end for end in known if end < 0.9] or known or [1.0]) or 1.0
+
+
+def forest_lines(lines: Sequence[ArmLine]) -> list[ArmLine]:
+    """Return the best arms that have a test result."""
+    return [line for line in lines if line.arm][:MAX_FOREST_LINES]

@@ -1,0 +1,108 @@
+"""Page data: what the script of the page needs to compare two arms or runs, as compact JSON.
+
+In:   the lines of the arms.   Out: JSON text that may stand inside a script element.
+Not here: the script (compare.js), the tables that need no script (table.html).
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from pipeline.results.page.arm_lines import ArmLine
+from pipeline.results.page.views import RunView
+from pipeline.results.summary.run_summary import RunSummary
+
+MAX_POINTS = 30_000  # of the curves of all runs
+MAX_TEXT = 200_000  # characters of hypotheses
+MAX_UTTERANCES = 300
+CURVES = {"loss": "loss_per_character", "cer": "cer"}
+
+
+def page_data(lines: Sequence[ArmLine]) -> Markup:
+    """Return JSON without `<`, so that no text of it can end its script element."""
+    views = [view for line in lines for view in line.views]
+    most = max(8, MAX_POINTS // max(1, len(views)))
+    references = _references(views)
+    budget = MAX_TEXT
+    runs = []
+    for view in _best_of_each_arm_first(lines):
+        texts = _hypotheses(view.run_summary, references)
+        size = sum(len(each[0]) for each in texts or () if not isinstance(each, int))
+        kept = texts if size <= budget else None
+        budget -= size if kept else 0
+        curves = _curves(view.run_summary, min(most, 60))
+        runs.append({"arm": view.number, "name": view.label, "curves": curves, "hypotheses": kept})
+    ordered = [view.run_summary for view in _best_of_each_arm_first(lines)]
+    data = {"settings": _varied_settings(ordered), "utterances": references, "runs": runs}
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("<", "\\u003c"))  # noqa: S704
+
+
+def _best_of_each_arm_first(lines: Sequence[ArmLine]) -> list[RunView]:
+    firsts = [line.views[0] for line in lines]
+    return [*firsts, *(view for line in lines for view in line.views[1:])]
+
+
+def _curves(run: RunSummary, most: int) -> dict[str, list[Any]] | None:
+    rows = run.rows_for("dev")
+    if not len(rows):
+        return None
+    step = math.ceil(len(rows) / most)
+    picked = [*range(0, len(rows) - 1, step), len(rows) - 1]
+    curves: dict[str, list[Any]] = {"updates": rows.column("updates")[picked].tolist()}
+    for name, column in CURVES.items():
+        curves[name] = [_short(value) for value in rows.column(column)[picked].tolist()]
+    return curves
+
+
+def _short(value: float) -> float | None:
+    return float(f"{value:.3g}") if math.isfinite(value) else None
+
+
+def _references(views: Sequence[RunView]) -> list[list[str]]:
+    """Return id and reference of the test utterances of the first run that has any."""
+    for view in views:
+        if hypotheses := view.run_summary.hypotheses_for("test"):
+            return [[each.utterance_id, each.reference] for each in hypotheses[:MAX_UTTERANCES]]
+    return []
+
+
+def _hypotheses(
+    run: RunSummary, references: Sequence[Sequence[str]]
+) -> list[tuple[str, int] | int] | None:
+    """Return text and errors of each utterance, 0 where it is right; None: other utterances."""
+    found = {(each.utterance_id, each.reference): each for each in run.hypotheses_for("test")}
+    texts: list[tuple[str, int] | int] = []
+    for name, reference in references:
+        each = found.get((name, reference))
+        if each is None:
+            return None
+        texts.append((each.hypothesis, each.char_errors) if each.char_errors else 0)
+    return texts or None
+
+
+def _varied_settings(runs: Sequence[RunSummary]) -> dict[str, list[Any]]:
+    """Return dotted key -> the value of each run, for the settings in which runs differ."""
+    flat = [
+        dict(_flatten(run.experiment.model_dump(mode="json"))) if run.experiment else {}
+        for run in runs
+    ]
+    keys = dict.fromkeys(key for each in flat for key in each)
+    columns = {key: [_text(each, key) for each in flat] for key in keys}
+    return {key: values for key, values in columns.items() if len(set(values) - {""}) > 1}
+
+
+def _text(values: Mapping[str, Any], key: str) -> str:
+    """Return the value as YAML shows it; empty where the run has no such setting."""
+    return json.dumps(values[key], ensure_ascii=False).strip('"') if key in values else ""
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        elif not str(value).startswith(("/", "~")):  # a path of the reader's machine
+            yield f"{prefix}{key}", value
