@@ -33,8 +33,8 @@ from pipeline.results.figures.style import (
 from pipeline.results.figures.svg_embed import save_copies
 from pipeline.results.summary.run_summary import RunSummary
 
-MAX_POINTS_WITH_COLOUR, MAX_POINTS_IN_BACKGROUND = 200, 24  # points of one line
-MAX_BACKGROUND_CURVES = 60  # more lines than this cannot be told apart
+MAX_POINTS_WITH_COLOUR, MAX_POINTS_IN_BACKGROUND = 200, 16  # points of one line
+MAX_BACKGROUND_CURVES = 40  # more lines than this cannot be told apart
 REFERENCE_LOSS_TOLERANCE = 0.05  # nats per character; closer reference losses share one line
 
 

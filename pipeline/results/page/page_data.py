@@ -15,8 +15,8 @@ from pipeline.results.page.arm_lines import ArmLine
 from pipeline.results.page.views import RunView
 from pipeline.results.summary.run_summary import RunSummary
 
-MAX_POINTS = 30_000  # of the curves of all runs
-MAX_TEXT = 200_000  # characters of hypotheses
+MAX_POINTS = 8_000  # of the curves of all runs
+MAX_TEXT = 100_000  # characters of hypotheses as JSON
 MAX_UTTERANCES = 300
 CURVES = {"loss": "loss_per_character", "cer": "cer"}
 
@@ -30,15 +30,18 @@ def page_data(lines: Sequence[ArmLine]) -> Markup:
     runs = []
     for view in _best_of_each_arm_first(lines):
         texts = _hypotheses(view.run_summary, references)
-        size = sum(len(each[0]) for each in texts or () if not isinstance(each, int))
+        size = len(_to_json(texts))
         kept = texts if size <= budget else None
         budget -= size if kept else 0
         curves = _curves(view.run_summary, min(most, 60))
         runs.append({"arm": view.number, "name": view.label, "curves": curves, "hypotheses": kept})
     ordered = [view.run_summary for view in _best_of_each_arm_first(lines)]
     data = {"settings": _varied_settings(ordered), "utterances": references, "runs": runs}
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return Markup(text.replace("<", "\\u003c"))  # noqa: S704
+    return Markup(_to_json(data).replace("<", "\\u003c"))  # noqa: S704
+
+
+def _to_json(values: Any) -> str:
+    return json.dumps(values, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def _best_of_each_arm_first(lines: Sequence[ArmLine]) -> list[RunView]:

@@ -1,0 +1,157 @@
+"""Report: the tables and the page of a sweep with a thousand runs: seconds and memory.
+
+In:   nothing; the run folders are made up.   Out: the group report and Blankslate's jobs.
+Not here: training (training.py), the error rates of the statistics.
+"""
+
+import json
+import math
+import random
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from pipeline.results.report import write_report_folder
+from pipeline.results.summary import table
+from pipeline.results.summary.run_summary import SweepRun, read_run
+from pipeline.results.tables.export import write_table
+from pipeline.runs.folder import Heartbeat, Hypothesis, RunFolder
+from pipeline.runs.rows import Row
+from tests.benchmarks.child import BenchmarkJob
+from tests.benchmarks.judge import BenchmarkTarget
+from tests.benchmarks.measure import Case, CaseGroup
+from tests.results.examples import NOW, RunScenario, make_hypotheses, make_row, make_run, sum_counts
+
+RUNS, SEEDS = 1000, 4
+EPOCHS = 150  # train and dev rows, as many as 100 epochs of three splits
+UTTERANCES = {"dev": 100, "test": 130}  # as AN4
+TEMPLATES = 25  # trainings whose numbers the runs vary
+MEGABYTES = "MB"
+SWEEP_FILE = "sweep.json"
+
+
+def report_groups() -> Iterator[CaseGroup]:
+    cases = [
+        Case(name, "report:write_from_thousand_runs", {"what": what}, amount=1)
+        for name, what in (("results.csv", "table"), ("the whole report", "report"))
+    ]
+    yield CaseGroup(
+        title=f"{RUNS} runs of {2 * EPOCHS + 1} rows, {sum(UTTERANCES.values())} hypotheses each",
+        unit="sweep",
+        cases=cases,
+        targets=[
+            BenchmarkTarget(["results.csv"], at_most=5),
+            BenchmarkTarget(["the whole report"], at_most=15),
+            BenchmarkTarget(["the whole report"], at_most=500, quantity=MEGABYTES),
+        ],
+        warm_up=False,
+    )
+
+
+def write_from_thousand_runs(scratch: Path, *, what: str) -> BenchmarkJob:
+    """Time a fresh process, with its imports; its peak memory is its own."""
+    make_large_sweep(scratch / "runs")
+
+    def job(folder: Path) -> dict[str, float]:
+        command = [sys.executable, "-m", "tests.benchmarks.report"]
+        done = subprocess.run(
+            [*command, str(scratch / "runs"), str(folder), what], capture_output=True, check=True
+        )
+        return {MEGABYTES: json.loads(done.stdout)}
+
+    return job
+
+
+def make_large_sweep(
+    folder: Path, runs: int = RUNS, seeds: int = SEEDS, epochs: int = EPOCHS
+) -> list[SweepRun]:
+    """Write `runs` finished runs of arms with `seeds` seeds each: a random search."""
+    templates = [_make_template(number, epochs) for number in range(TEMPLATES)]
+    made = [
+        _make_run(folder, number, seeds, *templates[number % TEMPLATES]) for number in range(runs)
+    ]
+    lines = [
+        {"label": run.label, "settings": run.settings, "run_id": run.folder.run_id} for run in made
+    ]
+    (folder / SWEEP_FILE).write_text(json.dumps(lines), encoding="utf-8")
+    return made
+
+
+def _make_template(number: int, epochs: int) -> tuple[list[Row], list[Hypothesis]]:
+    rng = random.Random(number)
+    never = number % 5 == 4
+    scenario = RunScenario(
+        escape_updates=math.inf if never else rng.uniform(200, 2000),
+        final_dev_cer=rng.uniform(0.05, 0.3),
+        epochs=epochs,
+        seed=number,
+    )
+    end = 1.0 if never else scenario.final_dev_cer
+    found = {
+        split: make_hypotheses(split, replace(scenario, utterances=count), end)
+        for split, count in UTTERANCES.items()
+    }
+    scores = {split: sum_counts(hypotheses) for split, hypotheses in found.items()}
+    rows = [
+        make_row("", split, epoch, scenario, scores["dev"])
+        for epoch in range(1, epochs + 1)
+        for split in ("train", "dev")
+    ]
+    rows.append(make_row("", "test", epochs, scenario, scores["test"]))
+    return rows, [*found["dev"], *found["test"]]
+
+
+def _make_run(
+    folder: Path, number: int, seeds: int, rows: list[Row], hypotheses: list[Hypothesis]
+) -> SweepRun:
+    """Write a run like the template, with other losses."""
+    rng = random.Random(number)
+    settings = {
+        "train.learning_rate": round(10 ** random.Random(number // seeds).uniform(-4, -2), 7),
+        "model.hidden": 32 * (1 + number // seeds % 16),
+        "train.seed": number % seeds,
+    }
+    names = [key.split(".")[1].replace("_", " ") for key in settings]
+    label = ", ".join(
+        f"{name} {value}" for name, value in zip(names, settings.values(), strict=True)
+    )
+    run = make_run(folder / f"{number:012x}", label, settings, state="waiting")
+    shift = rng.gauss(0, 0.01)
+    run.folder.restore_rows(
+        [
+            {
+                **row,
+                "run_id": run.folder.run_id,
+                "loss_per_character": row["loss_per_character"] + shift,
+                "loss_per_utterance": 19 * (row["loss_per_character"] + shift),
+                "seconds": row["seconds"] * (1 + shift),
+            }
+            for row in rows
+        ]
+    )
+    run.folder.write_environment({"python": "3.11.2", "torch": "2.11.0+cpu", "device": "cpu"})
+    run.folder.write_heartbeat(Heartbeat(epoch=rows[-1]["epoch"], host="node-7", pid=7, time=NOW))
+    run.folder.finish(hypotheses)
+    return run
+
+
+def write_report_of(runs: Path, folder: Path, what: str) -> float:
+    """Write results.csv, or the whole report; return the peak memory of this process, in MB."""
+    sweep = [
+        SweepRun(settings["label"], settings["settings"], RunFolder(runs / settings["run_id"]))
+        for settings in json.loads((runs / SWEEP_FILE).read_text(encoding="utf-8"))
+    ]
+    if what == "table":
+        write_table(table.rows_table([read_run(run, NOW) for run in sweep]), folder / "results.csv")
+    else:
+        write_report_folder(
+            "large", "", sweep, folder, remedies={}, commands=["make report"], refused=[], now=NOW
+        )
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    print(json.dumps(write_report_of(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])))
