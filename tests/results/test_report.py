@@ -238,8 +238,8 @@ def test_with_more_runs_than_colours_the_best_and_one_without_escape_are_coloure
     runs = [
         make_run(
             tmp_path / f"{seed}",
-            f"stack {seed + 1}",
-            {"input.stack": seed + 1},
+            f"hidden {32 * (seed + 1)}",
+            {"model.hidden": 32 * (seed + 1)},
             RunScenario(
                 escape_updates=50, epochs=4, utterances=5, final_dev_cer=0.02 * seed, seed=seed
             ),
@@ -247,7 +247,7 @@ def test_with_more_runs_than_colours_the_best_and_one_without_escape_are_coloure
         for seed in range(11)
     ]
     blank = RunScenario(escape_updates=NEVER_ESCAPES.escape_updates, epochs=4, utterances=5)
-    runs.append(make_run(tmp_path / "blank", "stays blank", {"input.stack": 99}, blank))
+    runs.append(make_run(tmp_path / "blank", "stays blank", {"model.hidden": 512}, blank))
     page = make_page(runs, tmp_path / "report")
     legend = page.source.split('class="legend"')[1].split("</ul>")[0]
     assert legend.count("data-run") == len(PALETTE)

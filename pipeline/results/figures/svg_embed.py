@@ -7,6 +7,7 @@ Out:  an `svg` element with the page's colours and typeface, and ids that no oth
 
 import html
 import re
+from collections import Counter
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -31,6 +32,12 @@ CSS_VARIABLES = {
     style.BACKGROUND_RUN_COLOUR: "--rest",
     "#ffffff": "--paper",
 }
+MIN_SHARED_STYLES = 10
+
+_STYLE_PATTERN = re.compile(r' style="([^"]*)"')
+_UNUSED_ID_PATTERN = re.compile(
+    r' id="[^"]*-(?:line2d|text|patch|[xy]tick|axes|figure|matplotlib\.axis|\w+Collection)_\d+"'
+)
 
 
 def embed_svg(svg: str, id_prefix: str, description: str) -> str:
@@ -40,7 +47,36 @@ def embed_svg(svg: str, id_prefix: str, description: str) -> str:
     body = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     # Only tags are rewritten: a label between them may look like a colour.
     body = re.sub(r"<[^>]*>", lambda tag: _rewrite_tag(tag[0], id_prefix), body)
+    body = _shorten(body, id_prefix)
     return f'<svg {view} role="img" aria-label="{html.escape(description)}">{body}'
+
+
+def _shorten(body: str, id_prefix: str) -> str:
+    """Leave out ids that nothing refers to, and write a style that many elements have once."""
+    body = re.sub(r">\s+<", "><", body)
+    body = re.sub(_UNUSED_ID_PATTERN, "", body)
+    body = re.sub(r"<g>(<path[^>]*/>)</g>", r"\1", body)
+    counted = Counter(style for tag in re.findall(r"<[^>]*>", body) for style in _styles(tag))
+    classes = {
+        text: f"{id_prefix}-{number}"
+        for number, (text, count) in enumerate(counted.items())
+        if count >= MIN_SHARED_STYLES
+    }
+    body = re.sub(
+        r"<[^>]*>",
+        lambda tag: re.sub(
+            _STYLE_PATTERN,
+            lambda style: f' class="{classes[style[1]]}"' if style[1] in classes else style[0],
+            tag[0],
+        ),
+        body,
+    )
+    rules = "".join(f".{name}{{{text}}}" for text, name in classes.items())
+    return f"<style>{rules}</style>{body}" if rules else body
+
+
+def _styles(tag: str) -> list[str]:
+    return re.findall(_STYLE_PATTERN, tag)
 
 
 def _rewrite_tag(tag: str, id_prefix: str) -> str:

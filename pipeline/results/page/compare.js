@@ -100,7 +100,7 @@ function mark(event) {
   compare();
 }
 
-// The order of data.runs: the first run of each arm, then the other runs of each arm.
+// The order of data.runs: the first run of each arm, then its further runs.
 const arms = [...document.querySelectorAll(".runs .arm")];
 const seedRows = [...document.querySelectorAll(".runs .seed")];
 const isFirst = (row) => row.previousElementSibling.classList.contains("arm");

@@ -64,12 +64,15 @@ def rows_table(run_summaries: Sequence[RunSummary]) -> pa.Table:
     names = ["current_learning_rate" if name == "learning_rate" else name for name in names]
     types = [*(array.type for array in values.values()), *SCHEMA.types]
     schema = pa.schema(list(zip(names, types, strict=True)))
-    tables = [schema.empty_table()]
+    tables = []  # none is empty: pyarrow writes a CSV file wrongly if the first chunk is
     for index, run in enumerate(run_summaries):
         rows = run.row_table.table
-        repeated = [pa.repeat(array[index], rows.num_rows) for array in values.values()]
+        if not len(run.rows):
+            continue
+        indices = np.full(rows.num_rows, index)
+        repeated = [array.take(indices) for array in values.values()]
         tables.append(pa.table([*repeated, *rows.columns], schema=schema))
-    return pa.concat_tables(tables)
+    return pa.concat_tables(tables) if tables else schema.empty_table()
 
 
 def _typed_array(values: Sequence[Any]) -> pa.Array:

@@ -14,7 +14,10 @@ from tests.results.examples import NOW
 
 @pytest.fixture(scope="module")
 def curves(sweep_runs: list[SweepRun]) -> list[Curve]:
-    return [Curve(read_run(run, NOW), index + 1, index) for index, run in enumerate(sweep_runs)]
+    return [
+        Curve([read_run(run, NOW)], run.label, index + 1, index)
+        for index, run in enumerate(sweep_runs)
+    ]
 
 
 def drawn(spec: FigureSpec, curves: list[Curve]) -> str:
@@ -24,8 +27,7 @@ def drawn(spec: FigureSpec, curves: list[Curve]) -> str:
 
 
 def relabelled(curve: Curve, label: str) -> Curve:
-    run = replace(curve.run_summary.run, label=label)
-    return replace(curve, run_summary=replace(curve.run_summary, run=run))
+    return replace(curve, label=label)
 
 
 def test_in_a_page_ids_differ_between_figures_and_colours_are_the_pages(curves: list[Curve]):

@@ -33,7 +33,7 @@ def test_the_best_arm_on_dev_is_the_first_line_and_what_has_no_result_the_last(
 def test_settings_that_differ_are_there_with_the_value_of_each_run(lines: list[ArmLine]):
     settings = json.loads(page_data.page_data(lines))["settings"]
     assert settings["features.spectrum"][:3] == ["mel", "amplitude", "power"]
-    assert settings["input.stack"][-1] == "1"
+    assert settings["features.scale"][3] == "none"
     assert "train.epochs" not in settings, "all runs have the same"
 
 
