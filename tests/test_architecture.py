@@ -55,7 +55,7 @@ HOMES = {
     "regex": ("pipeline.corpus.text.patterns",),
     "tensorboardX": ("pipeline.training.loop.loggers",),
     "pandas": ("pipeline.results",),
-    "pyarrow": ("pipeline.results",),
+    "pyarrow": ("pipeline.corpus.layouts", "pipeline.results"),
     "matplotlib": ("pipeline.results.figures",),
     "jinja2": ("pipeline.results.page.render",),
     "submitit": ("jobs.slurm.sbatch",),
