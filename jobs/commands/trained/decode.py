@@ -14,7 +14,6 @@ from jobs.work_folder import find_run, load_profile_and_workdir
 from pipeline.config.decoding import ANY_WORD, DecodingSettings
 from pipeline.config.identity import run_id
 from pipeline.config.loader import parse_changes, validate_settings
-from pipeline.decoding.scoring import score_corpus
 from pipeline.features.feature_set import FeatureSet, read_description
 from pipeline.files import InputError
 from pipeline.host import available_cpus
@@ -80,17 +79,23 @@ def find_features(run: RunFolder, work: Path) -> Path:
 
 
 def describe_scores(name: str, hypotheses: tuple[Hypothesis, ...] | list[Hypothesis]) -> str:
-    """Return test WER and CER with the WER's 95 % interval over speakers."""
+    """Return test WER and CER with the 95 % interval over speakers of the first that is known."""
     test = [each for each in hypotheses if each.split == "test"]
-    score = score_corpus((each.reference, each.hypothesis) for each in test)
+    words = [each.words for each in test]
+    characters = [each.chars for each in test]
+    by_words = sum(words) > 0
+    errors = [each.word_errors if by_words else each.char_errors for each in test]
     low, high = bootstrap_interval(
-        np.array([each.word_errors for each in test]),
-        np.array([each.words for each in test]),
+        np.array(errors),
+        np.array(words if by_words else characters),
         [each.speaker or each.utterance_id for each in test],
     )
+    cer = f"CER {100 * sum(each.char_errors for each in test) / max(1, sum(characters)):.1f} %"
+    wer = f"WER {100 * sum(errors) / max(1, sum(words)):.1f} %"
+    first, rest = (wer, f", {cer}") if by_words else (cer, "")
     return (
-        f"{name}: test WER {100 * score.wer:.1f} % (95 % interval over speakers, of this one "
-        f"network: {100 * low:.1f} to {100 * high:.1f} %), CER {100 * score.cer:.1f} %"
+        f"{name}: test {first} (95 % interval over speakers, of this one network: "
+        f"{100 * low:.1f} to {100 * high:.1f} %){rest}"
     )
 
 

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.config.decoding import ANY_WORD, DecodingSettings
+from pipeline.config.decoding import DecodingSettings
 from pipeline.corpus.text.normalise import TextNormaliser
-from pipeline.decoding.scoring import Score, score_corpus
+from pipeline.decoding.scoring import Score, Scoring, score_corpus
 from pipeline.decoding.words.decoding_graph import GraphWeights
 from pipeline.decoding.words.text_decoder import DecodedText, TextDecoder
 from pipeline.decoding.words.text_sources import TextSources
-from pipeline.decoding.words.tuning import best_trial, tune
+from pipeline.decoding.words.tuning import Trial, best_trial, tune
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.shards import StoredUtterance
 from pipeline.files import json_digest
@@ -67,35 +67,36 @@ def decode_run(
     torch.set_num_threads(threads)
     trained = TrainedRun.load(run, features, select_device(device))
     sources = _make_sources(settings, trained, features)
-    report("computing the network's outputs")
     dev, test = (_outputs(trained, features, name) for name in ("dev", "test"))
     report(f"choosing the weights on {len(dev)} dev utterances")
-    trials = tune(settings, lambda weights: _count_errors(sources, weights, settings, dev))
+    scoring = Scoring.from_experiment(trained.experiment)
+
+    def make_decoder(weights: GraphWeights) -> TextDecoder:
+        return TextDecoder(sources, weights, settings.beam)
+
+    trials = tune(settings, lambda each: _count_errors(make_decoder(each), dev, scoring))
     weights = best_trial(trials).weights
-    decoder = TextDecoder(sources, weights, settings.beam)
-    hypotheses = [_hypothesis(u, decoder.decode(logs_SC)) for u, logs_SC in dev]
+    decoder = make_decoder(weights)
+    hypotheses = [_hypothesis(u, decoder.decode(logs_SC), scoring) for u, logs_SC in dev]
     report(f"decoding {len(test)} test utterances")
     began = time.perf_counter()
-    decoded = [decoder.decode_fully(logs_SC, settings.n_best) for _, logs_SC in test]
-    seconds = time.perf_counter() - began
-    hypotheses += [_hypothesis(u, one.text) for (u, _), one in zip(test, decoded, strict=True)]
-    folder = DecodingFolder.of(run, settings, _digest_files(settings))
+    pairs = [(u, decoder.decode_fully(logs_SC, settings.n_best)) for u, logs_SC in test]
+    seconds = (time.perf_counter() - began) / max(1, len(test))
+    hypotheses += [_hypothesis(u, one.text, scoring) for u, one in pairs]
     found = DecodedRun(
-        folder=folder,
+        folder=DecodingFolder.of(run, settings, _digest_files(settings)),
         hypotheses=tuple(hypotheses),
         weights=weights,
         trials=len(trials),
         unknown_words=_share_of_unknown_words(sources, test),
         left_out=sources.left_out,
-        seconds_per_utterance=seconds / max(1, len(test)),
+        seconds_per_utterance=seconds,
     )
-    folder.write(
+    found.folder.write(
         settings=settings,
         hypotheses=hypotheses,
-        tuning=[
-            {**asdict(t.weights), "errors": t.errors, "reference": t.reference} for t in trials
-        ],
-        n_best=[_n_best_record(u, one) for (u, _), one in zip(test, decoded, strict=True)],
+        tuning=[_trial_record(trial) for trial in trials],
+        n_best=[_n_best_record(u, one) for u, one in pairs],
         language=sources.to_dict(weights),
         result=_result(found),
     )
@@ -119,20 +120,30 @@ def _share_of_unknown_words(sources: TextSources, outputs: list[Output]) -> floa
     return sum(not sources.is_known(word) for word in words) / max(1, len(words))
 
 
-def _count_errors(
-    sources: TextSources, weights: GraphWeights, settings: DecodingSettings, outputs: list[Output]
-) -> tuple[int, int]:
-    """Return word errors and words of the references; characters where no lexicon has words."""
-    decoder = TextDecoder(sources, weights, settings.beam)
-    score = score_corpus((u.transcript, decoder.decode(logs_SC)) for u, logs_SC in outputs)
-    counts = score.characters if settings.words == ANY_WORD else score.words
+def _count_errors(decoder: TextDecoder, outputs: list[Output], scoring: Scoring) -> tuple[int, int]:
+    """Return word errors and words of the references.
+
+    Characters where no lexicon has words, or the language does not separate them.
+    """
+    score = scoring.score_corpus((u.transcript, decoder.decode(logs_SC)) for u, logs_SC in outputs)
+    by_words = decoder.sources.lexicon is not None and scoring.has_words
+    counts = score.words if by_words else score.characters
     return counts.errors, counts.reference
 
 
-def _hypothesis(utterance: StoredUtterance, text: str) -> Hypothesis:
+def _hypothesis(utterance: StoredUtterance, text: str, scoring: Scoring) -> Hypothesis:
     return Hypothesis.of(
-        utterance.id, utterance.split, utterance.transcript, text, utterance.speaker
+        utterance.id,
+        utterance.split,
+        utterance.transcript,
+        text,
+        utterance.speaker,
+        scoring=scoring,
     )
+
+
+def _trial_record(trial: Trial) -> dict[str, float]:
+    return {**asdict(trial.weights), "errors": trial.errors, "reference": trial.reference}
 
 
 def _n_best_record(utterance: StoredUtterance, decoded: DecodedText) -> dict[str, Any]:
