@@ -133,7 +133,7 @@ def test_the_page_loads_without_console_messages(page: Visit):
 
 
 def test_the_pages_own_script_is_the_one_that_its_policy_allows(page: Visit):
-    assert "<button>Test CER</button>" in page.dom
+    assert '<button type="button">Test CER</button>' in page.dom
 
 
 def test_a_hostile_label_stays_text(page: Visit):

@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for arm, rate in (("mel", 0.05), ("power", 0.2))
         for seed in range(3)
     ]
-    arabic = make_run(folder / "rtl", "قوة الطيف", {"features.spectrum": "power"})
+    arabic = make_run(folder / "rtl", "قوة الطيف", {"input.stack": 3})
     question = "Question: which spectrum is best?\nExpect: mel."
     write_report([*make_sweep(folder), *seeds, arabic], folder / "report", question=question)
     return folder
