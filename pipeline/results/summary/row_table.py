@@ -10,7 +10,7 @@ A thousand runs have 300,000 rows of fifty values: as dictionaries they need two
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, cast, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
 import pyarrow as pa
@@ -24,8 +24,16 @@ SCHEMA = pa.schema([(name, _TYPES[kind]) for name, kind in Row.__annotations__.i
 _READ_OPTIONS = pa.json.ReadOptions(block_size=1 << 24)
 _PARSE_OPTIONS = pa.json.ParseOptions(explicit_schema=SCHEMA, unexpected_field_behavior="error")
 
+# Without parameters at run time: a type checker that looks at an item of each `Sequence[Row]` would
+# call `__getitem__`, whose own arguments it checks again.
+if TYPE_CHECKING:
+    _Rows = Sequence[Row]
+    _Values = Mapping[str, Any]
+else:
+    _Rows, _Values = Sequence, Mapping
 
-class RowTable(Sequence[Row]):
+
+class RowTable(_Rows):
     """Rows of a run; `table` has a null where a row has NaN."""
 
     def __init__(self, table: pa.Table, indices: np.ndarray | None = None) -> None:
@@ -76,7 +84,7 @@ class RowTable(Sequence[Row]):
         return (cast("Row", _RowView(self, index)) for index in range(len(self)))
 
 
-class _RowView(Mapping[str, Any]):
+class _RowView(_Values):
     """A row whose values are looked up when they are needed."""
 
     __slots__ = ("_index", "_rows")
