@@ -20,7 +20,7 @@ def test_each_figure_is_a_png_and_a_pdf_on_request_and_no_stale_one_stays(tmp_pa
     assert "loss" in names("svg")
     assert names("png") == names("pdf") >= {"loss", "dev-cer"} & names("svg")
     height, width, _ = matplotlib.image.imread(folder / "loss.png").shape
-    assert (width, height) == (3 * 760, 3 * 420)
+    assert (width, height) == (3 * 900, 3 * 400)
     assert (folder / "loss.pdf").read_bytes().startswith(b"%PDF-")
     first = {path: path.read_bytes() for path in folder.glob("*.p*")}
     write_report([run], tmp_path / "report", formats=Formats(images=True))
