@@ -23,6 +23,7 @@ from tests.benchmarks import (
     features,
     padding,
     reading,
+    report,
     same_runs,
     storage,
     training,
@@ -52,6 +53,7 @@ GROUP_MAKERS: dict[str, MakeGroups] = {
     "training": lambda corpora, everything: training.training_groups(corpora),
     "padding": lambda corpora, everything: padding.padding_groups(corpora),
     "alphabet": lambda corpora, everything: alphabet.alphabet_groups(),
+    "report": lambda corpora, everything: report.report_groups(),
 }
 
 # Counts, no times: they need neither AN4 nor other tools, and run only where they are named.
