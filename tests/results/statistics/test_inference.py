@@ -236,3 +236,22 @@ def test_the_speakers_that_would_show_a_difference_are_enough():
     assert needed is not None
     assert 30 <= needed <= 60  # about four times the 10
     assert said.speakers_to_show(0.0, 0, 1) is None
+
+
+def test_hard_speakers_move_a_difference_of_unequal_rates():
+    """Nine arms at 10 % that speakers move alike, and one at 20 % that they move by as many errors.
+
+    The pair's own difference is the same for every speaker, by chance; the pooled variance tells
+    that speakers who double one rate double the other too.
+    """
+    totals = np.full(10, 1000)
+    moved = np.array([50, -50, 40, -40, 30, -30, 20, -20, 10, -10])
+    errors = [np.stack([100 + moved + seed, 100 + moved - seed]) for seed in (0, 1, 2) * 3]
+    errors.append(np.stack([200 + moved, 200 + moved]))
+    found = compare_arms(errors, totals, [str(n) for n in range(10)])
+    shared = 10 / 9 * ((moved / 1000) ** 2).sum() / 10**2 / 0.1**2  # relative, of the mean
+    assert 0.8 * shared * 0.1**2 < found.test_variance[9, 0] < 1.3 * shared * 0.1**2
+    weights = np.zeros(10)
+    weights[[9, 0]] = 1, -1
+    of_contrast, _ = found.variance.of_contrast(weights)
+    assert of_contrast == pytest.approx(found.test_variance[9, 0], rel=1e-9)
