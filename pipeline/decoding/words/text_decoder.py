@@ -60,10 +60,10 @@ class TextDecoder:
         )
         words = split_words(path.labels, path.begins, path.ends, self.sources.alphabet)
         shares = _posteriors([each.score for each in sequences])
+        names = [self._known_name(text) for text, _, _ in words]
         confidences = np.zeros(len(words))
         for share, other in zip(shares, texts, strict=True):
-            same = [self._known_name(text) for text, _, _ in words]
-            confidences[equal_words(same, other)] += share
+            confidences[equal_words(names, other)] += share
         decoded = tuple(
             DecodedWord(text, begin, end, float(confidence))
             for (text, begin, end), confidence in zip(words, confidences, strict=True)

@@ -127,16 +127,9 @@ def load_state(
 
     InputError where another version of the program wrote it.
     """
-    contents = (_read_archive(archive, device) for archive in run.states())
-    content = next((each for each in contents if each is not None), None)
+    content = _read_state(run, device)
     if content is None:
         return None
-    content = _rename_former_keys(content)
-    if content["version"] != STATE_VERSION:
-        raise InputError(
-            f"{run.state_file}: has version {content['version']}, but this program reads version "
-            f"{STATE_VERSION}; delete {run.path} to train the run again"
-        )
     network.load_state_dict(content["network"])
     optimizer.load_state_dict(content["optimiser"])
     scaler.load_state_dict(content["scaler"])
@@ -152,6 +145,35 @@ def load_state(
         prior=content["prior"],
         evaluations={name: Evaluation.from_dict(one) for name, one in evaluations.items()},
     )
+
+
+def load_best_weights(run: RunFolder, device: torch.device) -> Weights:
+    """Return the weights of the best epoch on dev.
+
+    InputError where no state can be read, or another version of the program wrote it.
+    """
+    content = _read_state(run, device)
+    if content is None or content["best"] is None:
+        raise InputError(
+            f"{run.state_file}: missing or damaged; delete {run.path} to train the run again"
+        )
+    weights: Weights = content["best"]["weights"]
+    return weights
+
+
+def _read_state(run: RunFolder, device: torch.device) -> dict[str, Any] | None:
+    """Return the newest undamaged state; None if there is none. InputError: another version."""
+    contents = (_read_archive(archive, device) for archive in run.states())
+    content = next((each for each in contents if each is not None), None)
+    if content is None:
+        return None
+    content = _rename_former_keys(content)
+    if content["version"] != STATE_VERSION:
+        raise InputError(
+            f"{run.state_file}: has version {content['version']}, but this program reads version "
+            f"{STATE_VERSION}; delete {run.path} to train the run again"
+        )
+    return content
 
 
 def _rename_former_keys(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,6 @@ In:   a run folder, utterances of a feature set.   Out: log-probabilities of eac
 Not here: training (training/loop/), decoding the log-probabilities (decoding/).
 """
 
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -19,7 +18,7 @@ from pipeline.files import InputError
 from pipeline.runs.folder import RunFolder
 from pipeline.shapes import Float32
 from pipeline.training.data.batches import SplitData
-from pipeline.training.loop.checkpoint import STATE_VERSION
+from pipeline.training.loop.checkpoint import load_best_weights
 from pipeline.training.loop.evaluator import Evaluator
 from pipeline.training.loss import ctc
 from pipeline.training.network.model import Network
@@ -50,7 +49,7 @@ class TrainedRun:
         experiment = run.experiment()
         alphabet = resolve_alphabet(experiment.alphabet, features.utterances)
         network = Network(experiment.model, features.bins, experiment.input.stack, alphabet.size)
-        network.load_state_dict(_best_weights(run, device))
+        network.load_state_dict(load_best_weights(run, device))
         return cls(experiment, alphabet, network.to(device).eval(), device)
 
     def split(self, features: FeatureSet, name: str) -> SplitData:
@@ -72,19 +71,3 @@ class TrainedRun:
                 batch.utterances, logs_BSC, output.lengths.tolist(), strict=True
             ):
                 yield utterance, logs_SC[:steps]
-
-
-def _best_weights(run: RunFolder, device: torch.device) -> dict[str, torch.Tensor]:
-    archive = next(run.states(), None)
-    if archive is None:
-        raise InputError(
-            f"{run.state_file}: missing or damaged; delete {run.path} to train the run again"
-        )
-    content = torch.load(io.BytesIO(archive), map_location=device, weights_only=True)
-    if content["version"] != STATE_VERSION:
-        raise InputError(
-            f"{run.state_file}: has version {content['version']}, but this program reads version "
-            f"{STATE_VERSION}; delete {run.path} to train the run again"
-        )
-    weights: dict[str, torch.Tensor] = content["best"]["weights"]
-    return weights
