@@ -14,7 +14,7 @@ from typing import Any
 
 from pipeline.config.decoding import DecodingSettings
 from pipeline.config.loader import dump_yaml
-from pipeline.files import json_digest, read_json, write_json, write_text
+from pipeline.files import InputError, json_digest, read_json, write_json, write_text
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.hypotheses import (
     Hypothesis,
@@ -59,7 +59,13 @@ class DecodingFolder:
         return hypotheses_from_csv((self.path / "hypotheses.csv").read_text(encoding="utf-8"))
 
     def language(self) -> dict[str, Any]:
-        return dict(read_json(self.language_file))
+        """Return the content of language.json; InputError where it is damaged."""
+        try:
+            return dict(read_json(self.language_file))
+        except (ValueError, TypeError):
+            raise InputError(
+                f"{self.language_file}: damaged; delete {self.path} and run make decode again"
+            ) from None
 
     def write(
         self,

@@ -9,12 +9,12 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from importlib import import_module
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.commands.trained.decode import find_features
-from jobs.messages import print_line
+from jobs.messages import count_text, duration_text, print_line
 from jobs.work_folder import find_run, load_profile_and_workdir
 from pipeline.config.decoding import DecodingSettings
 from pipeline.decoding.time_formats import (
@@ -27,11 +27,12 @@ from pipeline.decoding.time_formats import (
 from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError, write_text
 from pipeline.runs.decodings import MODEL_FILE, DecodingFolder
-from pipeline.runs.folder import RunFolder
 
 if TYPE_CHECKING:  # these modules import torch
     from pipeline.training.trained.recogniser import Recogniser
     from pipeline.training.trained.transcription import Transcript
+
+REPORT_SECONDS = 600.0  # of a recording, between two lines of progress
 
 FORMATTERS: dict[str, Callable[[str, "Transcript"], str]] = {
     "text": lambda name, found: f"{found.text}\n",
@@ -50,34 +51,40 @@ SUFFIXES = {"text": ".txt", "textgrid": ".TextGrid"}  # else a dot and the name 
 def transcribe(options: argparse.Namespace) -> int:
     """Transcribe all files; return 1 if some could not be used. One bad file stops no other."""
     files = list(_audio_files(options.audio))
-    print_note(f"{len(files)} files; starting torch")
+    print_note(f"{count_text(len(files), 'file')}; starting torch")
     recogniser = load_recogniser(options)
-    transcription = import_module("pipeline.training.trained.transcription")
+    # torch takes seconds to import.
+    from pipeline.training.trained import transcription  # noqa: PLC0415
+
     settings = DecodingSettings()
     decoder = transcription.make_decoder(recogniser, settings.beam, settings.n_best)
     failed = 0
-    for path in files:
+    for path, name in files:
+        report = partial(_report_progress, path)
         try:
-            found = transcription.transcribe(recogniser, path, decoder)
+            found = transcription.transcribe(recogniser, path, decoder, report)
         except InputError as error:
             failed += 1
             print_note(f"left out: {error}")
             continue
         for note in found.notes:
             print_note(f"{path}: {note}")
-        _write(path, found, options)
+        _write(path, name, found, options)
     return int(failed > 0)
 
 
 def load_recogniser(options: argparse.Namespace) -> "Recogniser":
     """Load RUN=…: an exported file, or a finished run with its last decoding."""
-    module = import_module("pipeline.training.trained.recogniser")
+    from pipeline.training.trained.recogniser import Recogniser  # noqa: PLC0415
+
     if Path(options.run).is_file():
-        loaded: Recogniser = module.Recogniser.load(Path(options.run))
-        return loaded
+        return Recogniser.load(Path(options.run))
     _, work = load_profile_and_workdir(options)
     run = find_run(options.run, work)
-    recogniser: Recogniser = _load_run(module, run, work)
+    if (run.path / MODEL_FILE).exists():
+        recogniser = Recogniser.load(run.path / MODEL_FILE)
+    else:
+        recogniser = Recogniser.from_run(run, FeatureSet.open(find_features(run, work)))
     decoding = DecodingFolder.newest(run)
     if decoding is None:
         print_note("greedy search; make decode RUN=… adds a lexicon and an n-gram model")
@@ -86,37 +93,40 @@ def load_recogniser(options: argparse.Namespace) -> "Recogniser":
     return recogniser.with_language(decoding.language(), {})
 
 
-def _load_run(module: "object", run: RunFolder, work: Path) -> "Recogniser":
-    load_class = module.Recogniser  # type: ignore[attr-defined]
-    if (run.path / MODEL_FILE).exists():
-        loaded: Recogniser = load_class.load(run.path / MODEL_FILE)
-        return loaded
-    made: Recogniser = load_class.from_run(run, FeatureSet.open(find_features(run, work)))
-    return made
+def _audio_files(paths: list[Path]) -> Iterator[tuple[Path, Path]]:
+    """Yield each file and the name of its result, without suffix.
 
-
-def _audio_files(paths: list[Path]) -> Iterator[Path]:
-    """Yield the files; of a folder all that it holds, however deep, except hidden ones."""
+    Of a folder these are all files that it holds, however deep, except hidden ones; their results
+    keep their folders, because two folders may hold files of the same name.
+    """
     for path in paths:
         if path.is_dir():
             inside = sorted(each for each in path.rglob("*") if each.is_file())
-            yield from (each for each in inside if not each.name.startswith("."))
+            for each in inside:
+                if not each.name.startswith("."):
+                    yield each, each.relative_to(path).with_suffix("")
         elif path.exists():
-            yield path
+            yield path, Path(path.stem)
         else:
             raise InputError(f"{path}: no such file or folder")
 
 
-def _write(path: Path, found: "Transcript", options: argparse.Namespace) -> None:
+def _write(path: Path, name: Path, found: "Transcript", options: argparse.Namespace) -> None:
     text = FORMATTERS[options.format](path.stem, found)
     if options.output is None:
         alone = options.format == "text" and len(options.audio) == 1 and options.audio[0].is_file()
         print(text if alone or options.format != "text" else f"{path}: {text}", end="")
         return
     suffix = SUFFIXES.get(options.format, f".{options.format}")
-    file = options.output / f"{path.stem}{suffix}"
+    file = options.output / name.parent / f"{name.name}{suffix}"
     write_text(file, text)
     print_line(str(file))
+
+
+def _report_progress(path: Path, before: float, seconds: float) -> None:
+    """Print a line after each REPORT_SECONDS of a recording."""
+    if before // REPORT_SECONDS != seconds // REPORT_SECONDS:
+        print_note(f"{path}: {duration_text(seconds)} of it are done")
 
 
 def print_note(line: str) -> None:

@@ -77,11 +77,16 @@ class TextSources:
     def from_dict(
         cls, content: Mapping[str, Any], alphabet: Alphabet
     ) -> tuple["TextSources", GraphWeights]:
-        """Return what `to_dict` made a dict of. InputError where the n-gram model is damaged."""
-        words = content["words"]
+        """Return what `to_dict` made a dict of. InputError where it is damaged."""
+        try:
+            words, arpa = content["words"], content["arpa"]
+            weights = GraphWeights(**content["weights"])
+        except (KeyError, TypeError) as error:
+            raise InputError(
+                f"the stored lexicon and n-gram model are damaged ({error}); run make decode again"
+            ) from None
         lexicon = None if words is None else make_lexicon(words, alphabet)[0]
-        model = ngram.parse_arpa(content["arpa"], "the n-gram model")
-        return cls(alphabet, lexicon, model, ()), GraphWeights(**content["weights"])
+        return cls(alphabet, lexicon, ngram.parse_arpa(arpa, "the n-gram model"), ()), weights
 
     def is_known(self, word: str) -> bool:
         return self.lexicon is None or word in self.lexicon.spellings

@@ -6,6 +6,7 @@ Not here: the network (recogniser.py), files with times (decoding/time_formats.p
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,6 @@ import numpy as np
 
 from pipeline.corpus.audio import decode, resample
 from pipeline.decoding.time_formats import TimedText
-from pipeline.decoding.words.decoding_graph import GraphWeights
 from pipeline.decoding.words.text_decoder import DecodedText, TextDecoder, decode_greedily
 from pipeline.decoding.words.text_sources import TextSources
 from pipeline.shapes import Float32
@@ -41,12 +41,6 @@ def make_decoder(recogniser: Recogniser, beam: float, n_best: int) -> Decoder:
     if recogniser.language is None:
         return lambda logs_SC: decode_greedily(logs_SC, recogniser.alphabet)
     sources, weights = TextSources.from_dict(recogniser.language, recogniser.alphabet)
-    return _graph_decoder(sources, weights, beam, n_best)
-
-
-def _graph_decoder(
-    sources: TextSources, weights: GraphWeights, beam: float, n_best: int
-) -> Decoder:
     decoder = TextDecoder(sources, weights, beam)
     return lambda logs_SC: decoder.decode_fully(logs_SC, n_best)
 
@@ -55,14 +49,15 @@ def transcribe(
     recogniser: Recogniser,
     path: Path,
     decoder: Decoder,
-    on_window: Callable[[float], None] = lambda seconds: None,
+    on_window: Callable[[float, float], None] = lambda before, seconds: None,
 ) -> Transcript:
     """Transcribe one file. InputError, with its name, where the file cannot be used.
 
-    `on_window` gets the seconds that are done.
+    `on_window` gets the seconds that were done before a window, and that are done after it.
     """
     rate = recogniser.experiment.features.sample_rate
-    header, _ = decode.read_header(str(path))
+    with closing(decode.open_audio(str(path))) as audio:
+        own_rate = audio.rate
     words: list[TimedText] = []
     done = silent = 0
     levels = []
@@ -80,9 +75,9 @@ def transcribe(
             TimedText(w.text, begin + w.begin * step, begin + w.end * step, w.confidence)
             for w in decoded.words
         ]
-        on_window(done / rate)
+        on_window(begin, done / rate)
     text = " ".join(word.text for word in words)
-    notes = tuple(_notes(recogniser, header.rate, done, silent, levels))
+    notes = tuple(_notes(recogniser, own_rate, done, silent, levels))
     return Transcript(text, tuple(words), done / rate, silent / rate, notes)
 
 
@@ -130,5 +125,5 @@ def _notes(
         where = "louder" if np.mean(levels) > 0 else "quieter"
         yield (
             f"the recording is far {where} than the training's (mean of the normalised input "
-            f"{np.mean(levels):+.1f}, limit {MAX_MEAN_Z}); bring it to a like level"
+            f"{np.mean(levels):+.1f}, limit {MAX_MEAN_Z}); bring it to a similar level"
         )

@@ -156,6 +156,43 @@ def test_an_export_that_was_changed_is_refused(
     assert "make export" in error or "export the run again" in error
 
 
+def test_files_of_one_name_in_two_folders_keep_their_own_results(
+    project: TinyProject, run: RunFolder, tmp_path: Path
+):
+    for name in ("one", "two"):
+        (tmp_path / "audio" / name).mkdir(parents=True)
+        shutil.copy(some_wav(project), tmp_path / "audio" / name / "a.wav")
+    out = tmp_path / "out"
+    assert blankslate(project, "transcribe", run.run_id, tmp_path / "audio", "-o", out) == 0
+    assert sorted(each.relative_to(out).as_posix() for each in out.rglob("*.txt")) == [
+        "one/a.txt",
+        "two/a.txt",
+    ]
+
+
+def test_a_long_recording_is_reported(project: TinyProject, run: RunFolder, tmp_path: Path, capsys):
+    rng = np.random.default_rng(0)
+    soundfile.write(tmp_path / "long.wav", 0.01 * rng.normal(size=16_000 * 605), 16_000)
+    assert blankslate(project, "transcribe", run.run_id, tmp_path / "long.wav") == 0
+    assert capsys.readouterr().err.count("10 min 0") == 1
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[1]", "{}", '{"words": null, "arpa": "", "weights": {}}']
+)
+def test_a_damaged_decoding_is_named(project: TinyProject, run: RunFolder, capsys, content: str):
+    folder = run.path / "decodings" / "zzzz"
+    folder.mkdir(parents=True)
+    try:
+        (folder / "language.json").write_text(content)
+        assert blankslate(project, "transcribe", run.run_id, some_wav(project)) == 2
+        said = capsys.readouterr().err.strip().splitlines()[-1]
+        assert said.startswith("blankslate: ")
+        assert "make decode again" in said or "n-gram model" in said
+    finally:
+        shutil.rmtree(folder)
+
+
 @pytest.mark.parametrize("form", ["ctm", "csv", "srt", "vtt", "textgrid"])
 def test_each_format_is_a_file(project: TinyProject, run: RunFolder, tmp_path: Path, form: str):
     words = ["transcribe", run.run_id, some_wav(project), "--format", form, "-o", tmp_path]
