@@ -133,9 +133,10 @@ def _make_model(
     order = max(1, settings.ngram)
     if lexicon is None:
         return ngram.estimate([_split_units(line, alphabet) for line in lines if line], order)
-    # Each word of the lexicon once more, so that the model has all of them.
-    every_word = [[word] for word in lexicon.spellings] if settings.text is not None else []
-    return ngram.estimate([*(line.split() for line in lines if line), *every_word], order)
+    sentences = [line.split() for line in lines if line]
+    # The model must have each word of the lexicon; a word that no sentence has counts once.
+    missing = lexicon.spellings.keys() - {word for words in sentences for word in words}
+    return ngram.estimate([*sentences, *([word] for word in sorted(missing))], order)
 
 
 def _read_lines(path: Path, normalise: Callable[[str], str]) -> list[str]:

@@ -39,6 +39,8 @@ def test_a_list_of_words_is_normalised_and_words_that_cannot_be_spelled_are_name
     sources = make(words=str(words))
     assert sources.lexicon is not None
     assert set(sources.lexicon.spellings) == {"AB", "CA"}
+    # No transcript has these words, and both can be decoded.
+    assert {"AB", "CA"} <= set(sources.graph(GraphWeights()).words)
     assert sources.left_out == ("ÖA",)
 
 
