@@ -26,7 +26,7 @@ SHOWN_SUFFIXES = 5  # in the message about a folder that is not recognised
 
 Settings = dict[str, Any]
 
-# Language, first and last letter of a range that tells it; the first that is there counts.
+# Language, first and last letter of a range that only it has of these. The first match counts.
 TELLING_LETTERS = (
     ("az", "ə", "ə"),
     ("tr", "ı", "ı"),
@@ -55,7 +55,7 @@ def recognise(folder: Path) -> Settings:
 
 
 def guess_language(utterances: Sequence[Utterance]) -> str | None:
-    """Return the language that letters of the transcripts tell; None if they tell none."""
+    """Return the first language of TELLING_LETTERS that has letters of the transcripts, or None."""
     letters = {character for each in utterances for character in each.transcript.lower()}
     for language, first, last in TELLING_LETTERS:
         if any(first <= letter <= last for letter in letters):

@@ -399,17 +399,17 @@ def recorded(
     ("values", "references"), [(EXCHANGED, (3.438, 3.535)), (SHIFTED, (3.635, 3.476))]
 )
 def test_exchanged_transcripts_are_named_and_no_learning_rate_is_recommended(values, references):
-    told = describe_status(recorded(values, *references), set_to(), is_last_epoch=True)
-    assert told.startswith("not learning to recognise: dev loss 3.")
-    assert told.endswith("CER 100.0 %; check that the transcripts match the audio")
+    status = describe_status(recorded(values, *references), set_to(), is_last_epoch=True)
+    assert status.startswith("not learning to recognise: dev loss 3.")
+    assert status.endswith("CER 100.0 %; check that the transcripts match the audio")
 
 
 @pytest.mark.parametrize("epochs", range(1, len(HEALTHY) + 1))
-def test_a_healthy_run_is_never_told_that_its_transcripts_do_not_match(epochs: int):
+def test_no_status_of_a_healthy_run_says_that_its_transcripts_do_not_match(epochs: int):
     rows = recorded(HEALTHY[:epochs], 3.042, 3.028)
-    told = describe_status(rows, set_to())
-    assert MISMATCH not in told
-    assert "not learning" not in told
+    status = describe_status(rows, set_to())
+    assert MISMATCH not in status
+    assert "not learning" not in status
 
 
 @pytest.mark.parametrize(
@@ -466,15 +466,15 @@ def test_a_loss_above_that_of_a_uniform_output_diverges_with_one_advice():
 )
 def test_settings_that_stand_out_are_named_before_the_learning_rate(sections, words):
     for is_last_epoch in (False, True):
-        told = describe_status(history(PLATEAU), set_to(**sections), is_last_epoch=is_last_epoch)
-        assert words in told
-        assert "learning_rate" not in told
+        status = describe_status(history(PLATEAU), set_to(**sections), is_last_epoch=is_last_epoch)
+        assert words in status
+        assert "learning_rate" not in status
 
 
 def test_a_small_clamp_is_to_be_raised_and_not_the_learning_rate_lowered():
     rows = history(ESCAPED, ESCAPED, saturation_fc1_ceiling=0.6)
-    told = describe_status(rows, set_to(model={"clamp": 0.01}))
-    assert told.endswith("60 % of fc1 at the ceiling: raise model.clamp, which is 0.01")
+    status = describe_status(rows, set_to(model={"clamp": 0.01}))
+    assert status.endswith("60 % of fc1 at the ceiling: raise model.clamp, which is 0.01")
 
 
 def test_an_input_that_is_not_scaled_or_silent_is_named_on_the_plateau():
@@ -490,30 +490,30 @@ def test_an_input_that_is_not_scaled_or_silent_is_named_on_the_plateau():
 def test_a_learning_rate_that_could_move_the_weights_is_not_blamed():
     """Only the transcripts of train were exchanged: dev stays at its reference loss."""
     rows = history(*[(3.08, 0.02)] * 8, learning_rate=1.5e-3)  # a sum of 0.64 in 424 updates
-    told = describe_status(rows, set_to(), is_last_epoch=True)
-    assert told.endswith("; raise train.epochs, and check that the transcripts match the audio")
+    status = describe_status(rows, set_to(), is_last_epoch=True)
+    assert status.endswith("; raise train.epochs, and check that the transcripts match the audio")
 
 
 def test_where_the_clamp_asks_for_a_lower_learning_rate_no_higher_one_is_recommended():
     rows = history((4.65, 0.0), (3.49, 0.0), saturation_fc1_ceiling=0.4)
     sgd = set_to(train={"optimiser": "sgd", "learning_rate": 10.0})
-    told = describe_status(rows, sgd, is_last_epoch=True)
-    assert "raise" not in told
-    assert "no gradient passes there; lower train.learning_rate" in told
+    status = describe_status(rows, sgd, is_last_epoch=True)
+    assert "raise" not in status
+    assert "no gradient passes there; lower train.learning_rate" in status
 
 
-@pytest.mark.parametrize(("infeasible", "is_told"), [(0, False), (2, False), (3, True)])
-def test_many_utterances_that_cannot_be_aligned_are_counted(infeasible: int, is_told: bool):
-    told = describe_status(history(ESCAPED, ESCAPED, infeasible=infeasible))
+@pytest.mark.parametrize(("infeasible", "is_named"), [(0, False), (2, False), (3, True)])
+def test_many_utterances_that_cannot_be_aligned_are_counted(infeasible: int, is_named: bool):
+    status = describe_status(history(ESCAPED, ESCAPED, infeasible=infeasible))
     expected = f"left out of training: {infeasible} of {20 + infeasible} utterances have more"
-    assert (expected in told) is is_told
+    assert (expected in status) is is_named
 
 
 def test_a_small_clamp_is_not_taken_for_wrong_transcripts():
     rows = history(*[(2.82, 0.07)] * 5, saturation_fc1_ceiling=0.5)
-    told = describe_status(rows, set_to(model={"clamp": 0.01}))
-    assert "transcripts" not in told
-    assert "raise model.clamp" in told
+    status = describe_status(rows, set_to(model={"clamp": 0.01}))
+    assert "transcripts" not in status
+    assert "raise model.clamp" in status
 
 
 def test_an_input_that_is_not_scaled_is_named_also_where_little_of_a_layer_is_clamped():
