@@ -18,7 +18,6 @@ from jobs.profile import Profile
 from jobs.sweep.folder import SweepFolder
 from jobs.work_folder import make_command
 from pipeline.config.corpus import Corpus
-from pipeline.config.features import FeatureSettings
 from pipeline.config.identity import feature_id, run_id
 from pipeline.config.sweep import Sweep, changed_name
 from pipeline.corpus.manifest import Manifest, require_enough_utterances, require_known_characters
@@ -162,16 +161,6 @@ def manifest_path(manifest: Manifest, work: Path) -> Path:
 
 def manifests_by_path(corpus_manifests: CorpusManifests, work: Path) -> dict[str, Manifest]:
     return {str(manifest_path(manifest, work)): manifest for manifest in corpus_manifests.values()}
-
-
-def feature_settings_of(
-    sweep: Sweep, record: SweepRecord
-) -> dict[str, tuple[FeatureSettings, Corpus]]:
-    """Return feature id -> its settings and its corpus."""
-    return {
-        run.feature_id: (swept.experiment.features, swept.experiment.corpus)
-        for swept, run in zip(sweep.experiments, record.runs, strict=True)
-    }
 
 
 def refuse_untrainable(sweep: Sweep, corpus_manifests: CorpusManifests) -> None:
