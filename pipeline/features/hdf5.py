@@ -83,8 +83,14 @@ def write_checksum(dataset: Dataset, checksum: int) -> None:
 
 # What h5py, pydantic and Python raise for files whose parts are missing or of another type.
 DAMAGE_ERRORS = (
-    *(OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError),
-    *(IndexError, OverflowError),
+    OSError,
+    KeyError,
+    IndexError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    OverflowError,
 )
 
 

@@ -164,11 +164,9 @@ def _describe_failed_training(
             "transcripts probably do not match the audio: listen to some utterances"
         )
     escaped = escape_updates(dev)
-    return (
-        ""
-        if escaped is None
-        else _describe_lost_escape(dev, escaped, experiment, (summary, errors))
-    )
+    if escaped is None:
+        return ""
+    return _describe_lost_escape(dev, escaped, experiment, (summary, errors))
 
 
 def _describe_lost_escape(

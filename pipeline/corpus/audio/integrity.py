@@ -115,8 +115,7 @@ def _find_caf_samples(file: BinaryIO) -> tuple[int, int]:
 
 
 def _find_w64_samples(file: BinaryIO) -> tuple[int, int]:
-    offset, size = _find_chunk(file, 40, "<4s12xq", b"data", padding=8, counted=24)
-    return offset, size
+    return _find_chunk(file, 40, "<4s12xq", b"data", padding=8, counted=24)
 
 
 CHUNK_READERS = {
@@ -186,6 +185,6 @@ def unread_format(head: bytes) -> str | None:
 
 
 def conversion_command(path: str) -> str:
-    """Return the words that tell how to convert the file."""
+    """Return `convert it: ffmpeg …`, for a message."""
     target = PurePath(path).with_suffix(".flac")
     return f"convert it: ffmpeg -i {shlex.quote(str(path))} {shlex.quote(str(target))}"

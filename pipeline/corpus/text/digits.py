@@ -47,7 +47,6 @@ def spell_digits(text: str, language: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _spell(number: str, code: str) -> str:
-
     by_digit = len(number) > _MAX_DIGITS or (number.startswith("0") and len(number) > 1)
     parts = list(number) if by_digit else [number]
     words = " ".join(_to_words(int(part), code) for part in parts)
