@@ -26,6 +26,11 @@ Replacements = Annotated[
 Language = Annotated[str, BeforeValidator(lambda value: "no" if value is False else value)]
 
 
+def base_language(language: str) -> str:
+    """Return the language without script and region, in small letters: `pt` for `pt-BR`."""
+    return language.split("-", maxsplit=1)[0].lower()
+
+
 class CorpusParts(Settings):
     """Folders or lists of each split, relative to the root. Without `parts` their names decide."""
 
@@ -145,7 +150,7 @@ class Corpus(Settings):
 
     @property
     def is_english(self) -> bool:
-        return self.language.lower().split("-")[0] == "en"
+        return base_language(self.language) == "en"
 
     @model_validator(mode="after")
     def _check_reader_keys(self) -> "Corpus":

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.corpus import Corpus, load_corpus
+from pipeline.config.corpus import Corpus, base_language, load_corpus
 from pipeline.config.features import FeatureSettings
 from pipeline.config.loader import Settings, read_yaml, set_key, validate_settings
 from pipeline.config.network import CtcSettings, InputSettings, ModelSettings
@@ -176,7 +176,7 @@ class Experiment(Settings):
             language = corpus.get("language", "en")
         else:
             language = getattr(corpus, "language", "en")
-        is_english = str(language).lower().split("-")[0] == "en"
+        is_english = base_language(str(language)) == "en"
         return {**content, "alphabet": "english-38" if is_english else "corpus"}
 
 

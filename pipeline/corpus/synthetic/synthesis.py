@@ -28,7 +28,7 @@ from typing import Any
 import espeakng_loader
 import numpy as np
 
-from pipeline.config.corpus import Corpus
+from pipeline.config.corpus import Corpus, base_language
 from pipeline.corpus.audio import resample
 from pipeline.corpus.synthetic.prompts import (
     ACCENTS,
@@ -38,7 +38,6 @@ from pipeline.corpus.synthetic.prompts import (
     make_voices,
 )
 from pipeline.corpus.synthetic.sentences import GRAMMARS, Grammar
-from pipeline.corpus.text.language import is_english
 from pipeline.files import InputError, read_json, write_bytes, write_json, write_text
 from pipeline.shapes import Int16
 
@@ -70,7 +69,7 @@ def synthesise(
         "version": SYNTHESIS_VERSION,
         "espeakng_loader": version("espeakng-loader"),
         **corpus.model_dump(include={"minutes", "voices", "seed"}),
-        **({} if is_english(corpus.language) else {"language": _known_language(corpus.language)}),
+        **({} if corpus.is_english else {"language": _known_language(corpus.language)}),
     }
     if not _prepare_folder(folder, settings):
         return
@@ -80,7 +79,7 @@ def synthesise(
 
 def _known_language(language: str) -> str:
     """Return the language without its region. Raises InputError if it has no sentences."""
-    base = language.split("-", maxsplit=1)[0].lower()
+    base = base_language(language)
     if base not in GRAMMARS:
         raise InputError(
             f"language: {language}: the demo corpus has no sentences in it, only in en, "

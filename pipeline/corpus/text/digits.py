@@ -10,6 +10,7 @@ known: 3.5 and 1.000 differ between languages, and 1st, 80s and 5 km/h need thei
 import re
 from functools import lru_cache
 
+from pipeline.config.corpus import base_language
 from pipeline.files import InputError
 
 _OTHER_CODES = {"kk": "kz", "nb": "no", "nn": "no"}  # language -> its code in num2words
@@ -56,7 +57,7 @@ def _spell(number: str, code: str) -> str:
 @lru_cache
 def _code(language: str) -> str:
     """Return the code that num2words has for a language such as pt-BR. Raises InputError."""
-    base = language.split("-", maxsplit=1)[0].lower()
+    base = base_language(language)
     for code in (language.replace("-", "_"), base, _OTHER_CODES.get(base, base)):
         try:
             _to_words(1, code)

@@ -13,6 +13,8 @@ case, which loses less: upper case would write the German ß as SS and both Gree
 import re
 import unicodedata
 
+from pipeline.config.corpus import base_language
+
 # The small letter of I is ı and that of İ is i: tr and az in SpecialCasing.txt; the others write
 # both letters too (Crimean Tatar, Gagauz, Karachay-Balkar, and Kazakh and Tatar in Latin letters).
 _DOTLESS_I = ("tr", "az", "crh", "gag", "krc-latn", "kk-latn", "tt-latn")
@@ -31,7 +33,7 @@ _APOSTROPHE_LETTER = ("haw", "to", "sm", "ty", "uz", "kaa", "gn")
 
 
 def is_english(language: str) -> bool:
-    return _belongs_to(language, ("en",))
+    return base_language(language) == "en"
 
 
 def separates_words(language: str) -> bool:
