@@ -19,14 +19,12 @@ from torch.amp.grad_scaler import GradScaler
 from pipeline.files import InputError
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.rows import Row
-from pipeline.training.loop.metrics import EpochMetrics, Evaluation
+from pipeline.training.loop.metrics import EpochMetrics, Evaluation, rename_former_keys
 from pipeline.training.network.output_stats import OutputStats
 
 log = logging.getLogger(__name__)
 
 STATE_VERSION = 4
-# Keys of earlier programs, and their names now.
-FORMER_KEYS = {"tally": "metrics", "heard": "evaluations", "rank": "selection_key"}
 Weights = Mapping[str, Tensor]
 # The epoch, its finished batches, and the finished batches of each evaluation.
 TrainingProgress = tuple[int, int, tuple[int, ...]]
@@ -140,7 +138,7 @@ def load_state(
         epoch=content["epoch"],
         position=content["position"],
         update=content["update"],
-        best=best and BestEpoch(**_rename_former_keys(best)),
+        best=best and BestEpoch(**rename_former_keys(best)),
         rows=cast("list[Row]", content["rows"]),
         prior=content["prior"],
         evaluations={name: Evaluation.from_dict(one) for name, one in evaluations.items()},
@@ -167,14 +165,10 @@ def _read_state(run: RunFolder, device: torch.device) -> dict[str, Any] | None:
     content = next((each for each in contents if each is not None), None)
     if content is None:
         return None
-    content = _rename_former_keys(content)
+    content = rename_former_keys(content)
     if content["version"] != STATE_VERSION:
         raise InputError(
             f"{run.state_file}: has version {content['version']}, but this program reads version "
             f"{STATE_VERSION}; delete {run.path} to train the run again"
         )
     return content
-
-
-def _rename_former_keys(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {FORMER_KEYS.get(name, name): value for name, value in values.items()}

@@ -18,6 +18,18 @@ from pipeline.runs.rows import CLAMPED_LAYERS, Row
 from pipeline.training.network.output_stats import OutputStats
 
 MAX_NONFINITE_IDS = 5  # utterances in a row
+# Keys in the states of earlier programs, and their names now.
+FORMER_KEYS = {
+    "tally": "metrics",
+    "health": "output_stats",
+    "heard": "evaluations",
+    "rank": "selection_key",
+}
+
+
+def rename_former_keys(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an earlier program stored, with the names of now."""
+    return {FORMER_KEYS.get(name, name): value for name, value in values.items()}
 
 
 @dataclass
@@ -141,11 +153,10 @@ class EpochMetrics:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "EpochMetrics":
+        values = rename_former_keys(values)
         score = Score(**{name: ErrorCount(**count) for name, count in values["score"].items()})
-        name = "health" if "health" in values else "output_stats"  # in states of earlier programs
-        stats = OutputStats(np.array(values[name], np.float64))
-        others = {key: value for key, value in values.items() if key != name}
-        return cls(**{**others, "score": score, "output_stats": stats})
+        stats = OutputStats(np.array(values["output_stats"], np.float64))
+        return cls(**{**values, "score": score, "output_stats": stats})
 
 
 @dataclass
@@ -172,10 +183,10 @@ class Evaluation:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Evaluation":
-        metrics = values.get("metrics") or values["tally"]  # its key in states of earlier programs
-        texts = values["texts"]
+        values = rename_former_keys(values)
+        metrics, texts = EpochMetrics.from_dict(values["metrics"]), values["texts"]
         losses = values.get("losses") or [math.nan] * len(texts)  # earlier programs kept none
-        return cls(EpochMetrics.from_dict(metrics), texts, losses, values["batches"])
+        return cls(metrics, texts, losses, values["batches"])
 
 
 def _ratio(total: int | float, count: int | float) -> float:
