@@ -9,6 +9,8 @@ of a grid they are differences of plain means over the other settings.
 """
 
 import itertools
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,26 +22,34 @@ Levels = Int[np.ndarray, "K F"]
 Weights = Float64[np.ndarray, " K"]
 
 
+class _AdditiveModel(NamedTuple):
+    """A column of ones and one column of each level."""
+
+    design: Float64[np.ndarray, "K P"]
+    inverse: Float64[np.ndarray, "P K"]
+    columns: list[tuple[int, int]]  # of each factor: its first column, how many it has
+
+
 def mean_weights(levels: Levels, factor: int, level: int) -> Weights | None:
     """Return the weights of the mean at one level, over equal shares of the others' levels."""
-    design, columns = _additive_design(levels)
-    wanted = np.zeros(design.shape[1])
+    model = _fit(levels)
+    wanted = np.zeros(len(model.inverse))
     wanted[0] = 1
-    for other, (begin, count) in enumerate(columns):
+    for other, (begin, count) in enumerate(model.columns):
         wanted[begin : begin + count] = 1 / count
         if other == factor:
             wanted[begin : begin + count] = np.arange(count) == level
-    return _solve(design, wanted)
+    return _solve(model, wanted)
 
 
 def effect_weights(levels: Levels, factor: int, level: int, reference: int) -> Weights | None:
     """Return the weights of the difference of two levels of a factor, the others alike."""
-    design, columns = _additive_design(levels)
-    begin, _ = columns[factor]
-    wanted = np.zeros(design.shape[1])
+    model = _fit(levels)
+    begin, _ = model.columns[factor]
+    wanted = np.zeros(len(model.inverse))
     wanted[begin + level] += 1
     wanted[begin + reference] -= 1
-    return _solve(design, wanted)
+    return _solve(model, wanted)
 
 
 def interaction_weights(
@@ -52,9 +62,9 @@ def interaction_weights(
     count = int(levels[:, pair[1]].max()) + 1
     cells = levels[:, pair[0]] * count + levels[:, pair[1]]
     others = [factor for factor in range(levels.shape[1]) if factor not in pair]
-    design, columns = _additive_design(np.column_stack([cells, levels[:, others]]))
-    wanted = np.zeros(design.shape[1])
-    begin, cell_count = columns[0]
+    model = _fit(np.column_stack([cells, levels[:, others]]))
+    wanted = np.zeros(len(model.inverse))
+    begin, cell_count = model.columns[0]
     for (sign_a, a), (sign_b, b) in itertools.product(
         ((1, to[0]), (-1, reference[0])), ((1, to[1]), (-1, reference[1]))
     ):
@@ -62,31 +72,34 @@ def interaction_weights(
         if cell >= cell_count:
             return None
         wanted[begin + cell] += sign_a * sign_b
-    return _solve(design, wanted)
+    return _solve(model, wanted)
 
 
 def residual_weights(levels: Levels) -> Float64[np.ndarray, "K K"]:
     """Return the weights of what the additive model leaves of each arm, a row per arm."""
-    design, _ = _additive_design(levels)
-    return np.asarray(np.eye(len(levels)) - design @ np.linalg.pinv(design))
+    model = _fit(levels)
+    return np.asarray(np.eye(len(levels)) - model.design @ model.inverse)
 
 
-def _additive_design(
-    levels: Levels,
-) -> tuple[Float64[np.ndarray, "K P"], list[tuple[int, int]]]:
-    """Return a column of ones and one of each level; of each factor its first column and count."""
-    parts, columns, begin = [np.ones((len(levels), 1))], [], 1
-    for factor in levels.T:
-        count = int(factor.max()) + 1
-        parts.append((factor[:, None] == np.arange(count)).astype(float))
+def _fit(levels: Levels) -> _AdditiveModel:
+    return _fit_columns(tuple(map(tuple, levels.T.tolist())))
+
+
+@lru_cache(maxsize=4)
+def _fit_columns(levels: tuple[tuple[int, ...], ...]) -> _AdditiveModel:
+    """Return the model of the levels of each factor; a sweep asks for it once per level."""
+    parts, columns, begin = [np.ones((len(levels[0]), 1))], [], 1
+    for factor in levels:
+        count = max(factor) + 1
+        parts.append((np.array(factor)[:, None] == np.arange(count)).astype(float))
         columns.append((begin, count))
         begin += count
-    return np.concatenate(parts, axis=1), columns
+    design = np.concatenate(parts, axis=1)
+    return _AdditiveModel(design, np.linalg.pinv(design), columns)
 
 
-def _solve(design: Float64[np.ndarray, "K P"], wanted: Float64[np.ndarray, " P"]) -> Weights | None:
-    inverse = np.linalg.pinv(design)
-    weights = wanted @ inverse
-    if np.abs(weights @ design - wanted).max() > TOLERANCE:
+def _solve(model: _AdditiveModel, wanted: Float64[np.ndarray, " P"]) -> Weights | None:
+    weights = wanted @ model.inverse
+    if np.abs(weights @ model.design - wanted).max() > TOLERANCE:
         return None
     return np.asarray(weights)
