@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 
 from pipeline.results.comparison.arms import Arm, SweepComparison
 from pipeline.results.comparison.other_sweeps import SeedSpread, suggest_seeds
-from pipeline.results.statistics.inference import MIN_SPEAKERS, ArmDifference, ArmInference
+from pipeline.results.statistics.inference import ArmDifference, ArmInference
+from pipeline.results.statistics.variance import MIN_SPEAKERS
 
 MAX_NAMED_ARMS = 5  # in one list of a sentence; arms.csv has all
 

@@ -9,13 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.results.statistics.reference_draws import draw_single_t
-from pipeline.results.statistics.variance import Variance
+from pipeline.results.statistics.reference_draws import LEVEL, SINGLE_DRAWS, draw_single_t
+from pipeline.results.statistics.variance import MIN_SPEAKERS, Variance
 from pipeline.shapes import Float64
-
-DRAWS = 40_000
-LEVEL = 0.95
-MIN_SPEAKERS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +40,7 @@ def estimate_contrast(
         (of_speakers, variance.speaker_freedom),
         (of_seeds, float(variance.freedom)),
     ]
-    drawn = draw_single_t(parts, DRAWS, 0)
+    drawn = draw_single_t(parts, SINGLE_DRAWS, 0)
     half = float(np.quantile(drawn, 1 - (1 - LEVEL) / family)) * error
-    beyond = float((1 + (drawn >= abs(value) / error).sum()) / (1 + DRAWS))
+    beyond = float((1 + (drawn >= abs(value) / error).sum()) / (1 + SINGLE_DRAWS))
     return Estimate(value, value - half, value + half, min(1.0, family * beyond))

@@ -30,16 +30,18 @@ from functools import cached_property
 
 import numpy as np
 
-from pipeline.results.statistics.reference_draws import draw_largest_t, draw_single_t
-from pipeline.results.statistics.variance import Variance, measure_variance
+from pipeline.results.statistics.reference_draws import (
+    LEVEL,
+    SINGLE_DRAWS,
+    draw_largest_t,
+    draw_single_t,
+)
+from pipeline.results.statistics.variance import MIN_SPEAKERS, Variance, measure_variance
 from pipeline.shapes import Float64, Int
 
-LEVEL = 0.95
 POWER_QUANTILE = 0.8416  # of the normal distribution, for a power of 80 %
 DRAWS, MIN_DRAWS = 4_000, 1_000
 FULL_DRAWS_ARMS = 60  # so many arms get all draws
-SINGLE_DRAWS = 40_000
-MIN_SPEAKERS = 3
 MAX_SEEDS_SUGGESTED = 100
 MAX_SPEAKERS_SUGGESTED = 1_000
 
@@ -149,11 +151,6 @@ class ArmInference:
         drawn = draw_single_t(parts, draws, 0)
         half = float(np.quantile(drawn, LEVEL)) * math.sqrt(speakers + seeds) / rate
         return rate * math.exp(-half), rate * math.exp(half)
-
-    def not_told_apart_from(self, reference: int) -> list[int]:
-        """Return the arms whose difference from `reference` is not shown, itself among them."""
-        arms = range(len(self.rates))
-        return [arm for arm in arms if not self.difference(arm, reference).is_shown]
 
     def smallest_detectable(self, arm: int, reference: int) -> float:
         """Return the difference of rates that this sweep would have shown with a power of 80 %."""

@@ -16,6 +16,8 @@ import numpy as np
 from pipeline.results.statistics.variance import Variance, variance_of_differences
 from pipeline.shapes import Float64
 
+LEVEL = 0.95  # of the intervals that quantiles of the draws give
+SINGLE_DRAWS = 40_000
 EVEN_WEIGHT = 10  # degrees of freedom
 MAX_DRAWN_VALUES = 4_000_000  # held at once: 16 MB
 

@@ -12,11 +12,13 @@ measured twice, over seeds and over speakers; `noise` is its variance, which is 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from pipeline.shapes import Float64, Int
 
+MIN_SPEAKERS = 3  # fewer tell nothing about chance
 PLATEAU_RATE = 0.9  # an arm above it prints blanks, and has no spread over seeds
 
 
@@ -43,13 +45,13 @@ class Variance:
         """Degrees of freedom of a variance over speakers: fewer where some speak far more."""
         return max(1 / float((self.share**2).sum()) - 1, 1.0)
 
-    @property
+    @cached_property
     def _influence(self) -> Float64[np.ndarray, "K G"]:
         """How far each speaker moves each arm's rate, relative to it; a row sums to zero."""
         moved = self.counts / self.totals.sum() - self.rates[:, None] * self.share
         return np.asarray(moved / np.where(self.rates > 0, self.rates, 1.0)[:, None])
 
-    @property
+    @cached_property
     def interaction_by_speaker(self) -> Float64[np.ndarray, " G"]:
         """Variance of an arm's rate because each speaker favours some arms, pooled over the arms.
 
@@ -66,6 +68,23 @@ class Variance:
         return float(self.interaction_by_speaker.sum())
 
     @property
+    def _shared(self) -> float:
+        """Variance of every arm's rate because some speakers are hard for all arms."""
+        influence_KG = self._influence[self.learnt]
+        if not len(influence_KG):
+            return 0.0
+        return _correction(len(self.totals)) * float((influence_KG.mean(0) ** 2).sum())
+
+    @property
+    def _learnt_rates(self) -> Float64[np.ndarray, " K"]:
+        """The rates, 0 for an arm of blanks, which are the same for every speaker."""
+        return np.asarray(np.where(self.learnt, self.rates, 0.0))
+
+    @cached_property
+    def _covariance(self) -> Float64[np.ndarray, "K K"]:
+        return _jackknife_covariance(self.counts, self.totals)
+
+    @property
     def of_seeds(self) -> Float64[np.ndarray, " K"]:
         """Variance of each arm's mean rate over seeds, in squared rates; nan if not known."""
         return np.asarray(np.where(self.learnt, self.deviation * self.rates, 0.0) ** 2 / self.seeds)
@@ -80,35 +99,26 @@ class Variance:
 
         The larger one counts, because few speakers estimate a pair's own variance badly.
         """
-        own = variance_of_differences(_jackknife_covariance(self.counts, self.totals))
+        own = variance_of_differences(self._covariance)
         found = np.maximum(own, self._pooled_over_speakers())
         noise = self.noise_of_means
         return np.asarray(np.maximum(found - noise[:, None] - noise, 0.0))
 
     def of_contrast(self, weights: Float64[np.ndarray, " K"]) -> tuple[float, float]:
         """Return the variance of a weighted sum of the rates, over speakers and over seeds."""
-        own = float(weights @ _jackknife_covariance(self.counts, self.totals) @ weights)
-        influence_KG = self._influence[self.learnt]
-        squares = weights**2
-        pooled = 0.0
-        if len(influence_KG):
-            shared = _correction(len(self.totals)) * float((influence_KG.mean(0) ** 2).sum())
-            rates = np.where(self.learnt, self.rates, 0.0)
-            pooled = self.interaction * float(squares @ rates**2)
-            pooled += shared * float(weights @ rates) ** 2
+        own = float(weights @ self._covariance @ weights)
+        squares, rates = weights**2, self._learnt_rates
+        pooled = self.interaction * float(squares @ rates**2)
+        pooled += self._shared * float(weights @ rates) ** 2
         noise = float(squares @ self.noise_of_means)
         seeds = float(squares @ self.of_seeds) if self.freedom else math.nan
         return max(max(own, pooled) - noise, 0.0), seeds
 
     def _pooled_over_speakers(self) -> Float64[np.ndarray, "K K"]:
         """Return the variance of differences if speakers favour every arm as strongly."""
-        influence_KG = self._influence[self.learnt]
-        if not len(influence_KG):
-            return np.zeros((len(self.rates), len(self.rates)))
-        shared = _correction(len(self.totals)) * float((influence_KG.mean(0) ** 2).sum())
-        rates = np.where(self.learnt, self.rates, 0.0)  # blanks are the same for every speaker
+        rates = self._learnt_rates
         squares, apart = rates**2, (rates[:, None] - rates) ** 2
-        return np.asarray(self.interaction * (squares[:, None] + squares) + shared * apart)
+        return np.asarray(self.interaction * (squares[:, None] + squares) + self._shared * apart)
 
 
 def measure_variance(
