@@ -5,6 +5,8 @@ Not here: what a profile may hold (profile.py).
 """
 
 import argparse
+import os
+import re
 import secrets
 from pathlib import Path
 from shlex import quote
@@ -46,6 +48,21 @@ def make_command(command: str, profile: Profile, work: Path) -> str:
     if moved:
         words.append(f"WORK={quote(str(work))}")
     return " ".join(words)
+
+
+def report_command(command: str, profile: Profile, work: Path) -> str:
+    """Return `make_command` for a page that others may read, and that still works here.
+
+    Paths in this folder, where make runs, are relative; the home folder is `~`, because its path
+    has the user's name. Paths elsewhere are kept.
+    """
+    placed = make_command(command, profile, work)
+    for folder, short in ((Path.cwd(), ""), (Path.home(), "~/"), (Path.home().resolve(), "~/")):
+        begin = re.escape(f"{folder}{os.sep}")
+        placed = re.sub(
+            rf" (CLUSTER|CORPUS|EXPERIMENT|SWEEP|WORK)=('?){begin}", rf" \1=\2{short}", placed
+        )
+    return placed
 
 
 def require_writable(work: Path) -> None:

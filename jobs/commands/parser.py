@@ -95,8 +95,16 @@ def _unknown_verb_message(word: str) -> str:
     return f"unknown verb {word!r}; {hint}"
 
 
+def _expand_home(options: argparse.Namespace) -> None:
+    """Replace `~` in paths, which not every shell does in `make sweep SWEEP=~/a.yaml`."""
+    for name, value in vars(options).items():
+        if isinstance(value, Path) and value.parts[:1] == ("~",):
+            setattr(options, name, value.expanduser())
+
+
 def _run(options: argparse.Namespace, *, process_ends: bool) -> int:
     """Import the module of the verb and call its function."""
+    _expand_home(options)
     _refuse_bare_names(options)
     gc.disable()  # imports leave no garbage, and collecting takes a part of their time
     module = import_module(VERB_MODULES[options.verb])

@@ -13,7 +13,7 @@ from jobs.profile import Profile
 from jobs.sweep.folder import SweepFolder, sweep_name
 from jobs.sweep.record import load_record, report_commands, set_argument
 from jobs.sweep.report import write_run_report, write_sweep_report
-from jobs.work_folder import find_run, load_profile_and_workdir, make_command
+from jobs.work_folder import find_run, load_profile_and_workdir, report_command
 from pipeline.config.experiment import load_experiment
 from pipeline.config.loader import parse_changes
 from pipeline.config.sweep import single_run_sweep
@@ -28,7 +28,7 @@ def report(options: argparse.Namespace) -> int:
         run = find_run(options.run, work)
         typed = f"EXPERIMENT={quote(str(run.experiment_file))}"
         commands = (f"make train {typed}", f"make report RUN={run.run_id}")
-        placed = [make_command(command, profile, work) for command in commands]
+        placed = [report_command(command, profile, work) for command in commands]
         write_run_report(run, work, placed, formats)
         return 0
     if options.experiment:
@@ -69,4 +69,4 @@ def _commands(folders: Sequence[SweepFolder], profile: Profile, work: Path) -> l
         return list(report_commands(records[0], profile, work))
     names = quote(" ".join(record.name for record in records))
     commands = [*(record.command for record in records), f"make report SWEEP={names}"]
-    return [make_command(command, profile, work) for command in commands]
+    return [report_command(command, profile, work) for command in commands]

@@ -16,7 +16,7 @@ from typing import Any
 from jobs.node.task_file import Run
 from jobs.profile import Profile
 from jobs.sweep.folder import SweepFolder
-from jobs.work_folder import make_command
+from jobs.work_folder import report_command
 from pipeline.config.corpus import Corpus
 from pipeline.config.identity import feature_id, run_id
 from pipeline.config.sweep import Sweep, changed_name
@@ -178,7 +178,7 @@ def refuse_untrainable(sweep: Sweep, corpus_manifests: CorpusManifests) -> None:
 def report_commands(record: SweepRecord, profile: Profile, work: Path) -> tuple[str, ...]:
     """Return the commands for the report's page: continue the sweep, write the report again."""
     return tuple(
-        make_command(command, profile, work)
+        report_command(command, profile, work)
         for command in (record.command, f"make report {record.sweep_argument}")
     )
 

@@ -1,5 +1,6 @@
 """The work folder: found, absolute, writable; and the make commands that name it again."""
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jobs.profile import LocalProfile, Profile, load_profile
-from jobs.work_folder import make_command, require_writable, resolve_work_folder
+from jobs.work_folder import make_command, report_command, require_writable, resolve_work_folder
 from pipeline.files import InputError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -69,6 +70,31 @@ def test_a_printed_command_names_the_place_where_it_is_not_the_default(
     folder = tmp_path.resolve() / work
     command = make_command("make x", profile, folder)
     assert command == expected.format(file=tmp_path / (file or ""), work=folder)
+
+
+@pytest.mark.parametrize(
+    ("typed", "work", "expected"),
+    [
+        ("SWEEP={here}/c/a.yaml", "{here}/other", "SWEEP=c/a.yaml WORK=other"),
+        ("SWEEP='{here}/my c/a.yaml'", "{here}/work", "SWEEP='my c/a.yaml'"),
+        ("EXPERIMENT={home}/a.yaml", "{home}/my work", "EXPERIMENT=~/a.yaml WORK='~/my work'"),
+        ("SWEEP=a.yaml", "{else}/w", "SWEEP=a.yaml WORK={else}/w"),
+        ('SWEEP=a.yaml SET="corpus={home}/x"', "{here}/work", 'SWEEP=a.yaml SET="corpus={home}/x"'),
+    ],
+)
+@pytest.mark.skipif(os.name == "nt", reason="the commands are those of a POSIX shell")
+def test_a_command_on_a_page_names_neither_this_folder_nor_the_home_folder(
+    tmp_path: Path, monkeypatch, typed: str, work: str, expected: str
+):
+    places = {name: str(tmp_path.resolve() / name) for name in ("home", "home/here", "else")}
+    places["here"] = places["home/here"]
+    (tmp_path / "home/here").mkdir(parents=True)
+    monkeypatch.chdir(places["here"])
+    monkeypatch.setenv("HOME", places["home"])
+    found = report_command(
+        f"make report {typed.format(**places)}", LocalProfile(), Path(work.format(**places))
+    )
+    assert found == f"make report {expected.format(**places)}"
 
 
 def test_a_printed_command_can_be_typed_where_the_work_folder_has_a_space(tmp_path):

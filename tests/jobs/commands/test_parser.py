@@ -312,3 +312,7 @@ def test_the_version_is_that_of_the_project_and_a_bare_call_lists_the_verbs(caps
     assert parser.main([]) == 0
     printed = capsys.readouterr().out
     assert all(verb in printed for verb in ("demo", "sweep", "report"))
+
+
+def test_the_home_folder_may_be_written_as_a_tilde(capsys):
+    assert str(Path.home() / "absent.yaml") in refused(capsys, "sweep", "~/absent.yaml")
