@@ -6,7 +6,7 @@ Not here: what is done already (run_status.py, feature_status.py), what to do ne
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -203,6 +203,17 @@ def load_record(folder: SweepFolder) -> SweepRecord:
         raise InputError(
             f"{folder.record_file}: is damaged, or of another version; make sweep writes it again"
         ) from None
+
+
+def read_records(work: Path) -> Iterator[tuple[SweepFolder, SweepRecord]]:
+    """Yield the sweeps of a work folder by name, without those whose record is damaged."""
+    for file in sorted(work.glob("sweeps/*/sweep.json")):
+        folder = SweepFolder(work, file.parent.name)
+        try:
+            record = load_record(folder)
+        except InputError:
+            continue
+        yield folder, record
 
 
 def _is_of_sweep_file(record: Path) -> bool:

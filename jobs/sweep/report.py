@@ -6,7 +6,6 @@ Not here: what a report says (pipeline/results/).
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,9 @@ from jobs.messages import count_text, print_line
 from jobs.node.failures import REMEDIES
 from jobs.sweep import job_queue, run_status
 from jobs.sweep.folder import SweepFolder
-from jobs.sweep.record import PlannedRun, SweepRecord, load_record
+from jobs.sweep.record import PlannedRun, SweepRecord, load_record, read_records
 from pipeline.features import rejected
 from pipeline.features.rejected import FeatureSource
-from pipeline.files import InputError
 from pipeline.results import report as reports
 from pipeline.results.comparison.merge import merge_sweeps
 from pipeline.results.report import DEFAULT_FORMATS, Formats, WrittenReport
@@ -95,12 +93,8 @@ def _read_runs(record: SweepRecord, folder: SweepFolder) -> list[SweepRun]:
 
 def _find_planned(run: RunFolder, work: Path) -> PlannedRun | None:
     """Return the run as the record of a sweep names it; None if no record does."""
-    for file in sorted(work.glob("sweeps/*/sweep.json")):
-        with suppress(InputError):  # a damaged record of another sweep
-            for planned in load_record(SweepFolder(work, file.parent.name)).runs:
-                if planned.run_id == run.run_id:
-                    return planned
-    return None
+    planned = (each for _, record in read_records(work) for each in record.runs)
+    return next((each for each in planned if each.run_id == run.run_id), None)
 
 
 def _print_report(written: WrittenReport) -> None:

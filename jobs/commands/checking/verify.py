@@ -12,7 +12,7 @@ from pathlib import Path
 
 from jobs.messages import count_text, duration_text, in_terminal, print_line
 from jobs.sweep.folder import SweepFolder, sweep_name
-from jobs.sweep.record import SweepRecord, load_record
+from jobs.sweep.record import SweepRecord, read_records
 from jobs.work_folder import load_profile_and_workdir
 from pipeline.config.corpus import load_corpus
 from pipeline.config.sweep import changed_name
@@ -58,12 +58,7 @@ def find_feature_sets(name: str, options: argparse.Namespace) -> list[Path]:
 
 def _sweeps_named(name: str, work: Path) -> Iterator[tuple[SweepFolder, SweepRecord]]:
     """Yield the sweeps of a sweep or a corpus, whatever their SET."""
-    for file in sorted(work.glob("sweeps/*/sweep.json")):
-        folder = SweepFolder(work, file.parent.name)
-        try:
-            record = load_record(folder)
-        except InputError:
-            continue  # a damaged record of another sweep
+    for folder, record in read_records(work):
         names = {changed_name(each, record.changes) for each in (name, f"features-{name}")}
         if folder.name in {name, f"features-{name}", *names}:
             yield folder, record
