@@ -19,7 +19,7 @@ from pipeline.corpus.file_search import AUDIO_SUFFIXES, CONVERTIBLE_SUFFIXES, wa
 from pipeline.corpus.layouts.entries import CorpusEntry, missing_corpus_error, split_from_name
 from pipeline.corpus.layouts.folders import split_from_folders
 from pipeline.corpus.layouts.parsing import JSON_DECODER, LineRecord, Refusals, RefuseBadLines
-from pipeline.corpus.layouts.tables import SPEAKER_COLUMNS, TEXT_COLUMNS
+from pipeline.corpus.layouts.tables import SPEAKER_COLUMNS, text_columns
 from pipeline.corpus.manifest import Refusal, Split
 from pipeline.files import InputError, atomic_write
 
@@ -38,11 +38,11 @@ def read_parquet(
     paths = _files(root, (".parquet", ".arrow"), refusals)
     if not paths:
         raise missing_corpus_error(root, corpus.name, "a file *.parquet or *.arrow")
-    texts = (corpus.text_column,) if corpus.text_column else TEXT_COLUMNS
+    texts = text_columns(corpus)
     refuse_bad_rows = RefuseBadLines(refusals)
     for path in paths:
         name = path.relative_to(root).with_suffix("").as_posix()
-        split = split_from_name(path.name) or split_from_folders(f"{name}/x")
+        split = _split_of(path, name)
         try:
             for number, values in zip(count(1), _rows(path), strict=False):
                 with refuse_bad_rows:
@@ -105,7 +105,7 @@ def read_webdataset(
         raise missing_corpus_error(root, corpus.name, "a file *.tar")
     for path in paths:
         name = path.relative_to(root).as_posix().split(".tar")[0].removesuffix(".tgz")
-        split = split_from_name(path.name) or split_from_folders(f"{name}/x")
+        split = _split_of(path, name)
         try:
             with tarfile.open(path) as tar:
                 yield from _read_tar(corpus, tar, target, (path, name, split), refusals)
@@ -162,8 +162,7 @@ def _parse_text(corpus: Corpus, suffix: str, content: bytes) -> tuple[str, str]:
         values = None
     if not isinstance(values, dict):
         return "", ""
-    names = (corpus.text_column,) if corpus.text_column else TEXT_COLUMNS
-    return _first_text(values, names), _first_text(values, SPEAKER_COLUMNS)
+    return _first_text(values, text_columns(corpus)), _first_text(values, SPEAKER_COLUMNS)
 
 
 def _first_text(values: Mapping[str, Any], names: Iterable[str]) -> str:
@@ -172,6 +171,11 @@ def _first_text(values: Mapping[str, Any], names: Iterable[str]) -> str:
 
 def _files(root: Path, suffixes: tuple[str, ...], refusals: Refusals) -> list[Path]:
     return [Path(path) for path in walk_files(str(root), refusals) if path.endswith(suffixes)]
+
+
+def _split_of(path: Path, name: str) -> Split | None:
+    """Return the split that the name of the file says, or else a folder of `name`."""
+    return split_from_name(path.name) or split_from_folders(f"{name}/x")
 
 
 def _write_file(target: Path, name: str, content: bytes) -> str:

@@ -134,7 +134,7 @@ def read_audiofolder(corpus: Corpus, root: Path, refusals: Refusals) -> Iterator
                 yield CorpusEntry(
                     id=splitext(audio)[0],
                     audio=audio,
-                    transcript=row.text(*_text_columns(corpus, row, AUDIOFOLDER_TEXT_COLUMNS)),
+                    transcript=row.text(*_audiofolder_text_columns(corpus, row)),
                     speaker=row.text(*SPEAKER_COLUMNS),
                     split=split_from_folders(audio),
                     location=row.location,
@@ -146,18 +146,18 @@ def read_csv(corpus: Corpus, root: Path, refusals: Refusals) -> Iterator[CorpusE
 
     Any delimiter. Paths are relative to the table, times in seconds.
     """
-    text_columns = (corpus.text_column,) if corpus.text_column else TEXT_COLUMNS
+    texts = text_columns(corpus)
     tables = sorted(root.glob("*.csv")) or sorted(root.glob("*.tsv"))
     refuse_bad_lines = RefuseBadLines(refusals)
     for path, split in find_parts(corpus, root, tables, "a table *.csv or *.tsv"):
-        for row in read_delimited(path, (AUDIO_COLUMNS, text_columns), refusals):
+        for row in read_delimited(path, (AUDIO_COLUMNS, texts), refusals):
             with refuse_bad_lines:
                 audio = path_below_root(root, path.parent, row.required_text(*AUDIO_COLUMNS))
                 start = row.seconds("start")
                 yield CorpusEntry(
                     id=segment_id(audio, start),
                     audio=audio,
-                    transcript=row.text(*text_columns),
+                    transcript=row.text(*texts),
                     # A table with the column audio never had other names than speaker.
                     speaker=row.text(*SPEAKER_COLUMNS[: 1 if "audio" in row.values else None]),
                     split=_split_in_column(row) or split,
@@ -179,8 +179,13 @@ def segment_id(audio: str, start: float | None) -> str:
     return f"{name}-{milliseconds:07d}" + (f".{rest:03d}" if rest else "")
 
 
-def _text_columns(corpus: Corpus, row: LineRecord, default_columns: Sequence[str]) -> Sequence[str]:
-    names = (corpus.text_column,) if corpus.text_column else default_columns
+def text_columns(corpus: Corpus, default_columns: Sequence[str] = TEXT_COLUMNS) -> Sequence[str]:
+    """Return the names that the column of the transcript may have."""
+    return (corpus.text_column,) if corpus.text_column else default_columns
+
+
+def _audiofolder_text_columns(corpus: Corpus, row: LineRecord) -> Sequence[str]:
+    names = text_columns(corpus, AUDIOFOLDER_TEXT_COLUMNS)
     if not any(name in row.values for name in names):
         raise row.error(
             f"has none of {', '.join(names)}, only {', '.join(map(str, row.values))}; set "
