@@ -8,12 +8,14 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache
 from typing import TYPE_CHECKING
 
 from jobs.exit_codes import BAD_INPUT, DONE, INTERRUPTED
 from pipeline.files import InputError
+
+MAX_ITEMS_IN_LINE = 5  # of a list in a line
 
 LEFT_TO_RIGHT_MARK, FIRST_STRONG_ISOLATE, POP_ISOLATE = "\u200e", "\u2068", "\u2069"
 # Hebrew, Arabic, Syriac, Thaana, N'Ko and their presentation forms; words with spaces between them.
@@ -99,3 +101,9 @@ def number_text(value: float | None, form: str = ".2f") -> str:
 
 def count_text(items: int, noun: str) -> str:
     return f"{items} {noun}{'' if items == 1 else 's'}"
+
+
+def join_first(items: Collection[str], most: int = MAX_ITEMS_IN_LINE) -> str:
+    """Return `a, b and 3 more`."""
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(list(items)[:most]) + more

@@ -4,10 +4,10 @@ In:   manifests.   Out: printed lines.
 Not here: the checks themselves (pipeline/corpus/checks.py).
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from jobs.display.sound_lines import rate_lines
-from jobs.messages import count_text, duration_text, print_line
+from jobs.messages import count_text, duration_text, join_first, print_line
 from pipeline.config.corpus import Corpus
 from pipeline.config.sweep import Sweep
 from pipeline.corpus.checks import CorpusChecks, check_corpus
@@ -16,7 +16,6 @@ from pipeline.corpus.text.alphabet import Alphabet, resolve_alphabet
 
 MAX_PRINTED_REFUSALS = 100
 MIN_LENGTH_CORRELATION = 0.2  # AN4 has 0.57, with its transcripts exchanged 0.07 or less
-MAX_ITEMS_IN_LINE = 5
 MAX_LETTERS_IN_LINE = 60
 
 
@@ -58,7 +57,7 @@ def _corpus_notes(
     yield from _transcript_notes(corpus_checks)
     if shared := corpus_checks.shared_speakers:
         yield (
-            f"{count_text(len(shared), 'speaker')} in more than one split: {_join_first(shared)}; "
+            f"{count_text(len(shared), 'speaker')} in more than one split: {join_first(shared)}; "
             "error rates on dev and test may be too low"
         )
     if unknown := corpus_checks.unknown_character_counts:
@@ -67,9 +66,9 @@ def _corpus_notes(
             for character, number in unknown.items()
         ]
         if alphabet.skips_unknown:
-            yield f"no training transcript has {_join_first(parts)}: each counts as an error"
+            yield f"no training transcript has {join_first(parts)}: each counts as an error"
         else:
-            yield f"training refuses characters outside {alphabet.name}: {_join_first(parts)}"
+            yield f"training refuses characters outside {alphabet.name}: {join_first(parts)}"
     if alphabet.skips_unknown:
         yield f"alphabet: {_alphabet_text(alphabet)}"
     if corpus_checks.duplicates:
@@ -83,7 +82,7 @@ def _corpus_notes(
             else ""
         )
         number = count_text(len(corpus_checks.duplicates), "recording")
-        yield f"{number} listed twice{leaked}: {_join_first(pairs)}"
+        yield f"{number} listed twice{leaked}: {join_first(pairs)}"
     if outliers := corpus_checks.duration_outliers:
         parts = [
             f"{s.utterance} ({s.seconds:.2f} s, {s.characters_per_second:.1f})" for s in outliers
@@ -91,7 +90,7 @@ def _corpus_notes(
         yield (
             f"{count_text(len(outliers), 'utterance')} too short or too long for the transcript "
             f"(seconds, characters per second): "
-            f"{_join_first(parts)}"
+            f"{join_first(parts)}"
         )
 
 
@@ -115,11 +114,6 @@ def _alphabet_text(alphabet: Alphabet) -> str:
     more = len(units) - MAX_LETTERS_IN_LINE
     shown = " ".join(units[:MAX_LETTERS_IN_LINE]) + (f" and {more} more" if more > 0 else "")
     return f"{count_text(len(units), 'letter')}: {shown}"
-
-
-def _join_first(items: Collection[str]) -> str:
-    more = len(items) - MAX_ITEMS_IN_LINE
-    return ", ".join(list(items)[:MAX_ITEMS_IN_LINE]) + (f" and {more} more" if more > 0 else "")
 
 
 def print_refusals(refusals: Sequence[Refusal], full_list: str = "") -> int:

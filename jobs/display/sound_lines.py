@@ -8,12 +8,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from jobs.messages import count_text
+from jobs.messages import count_text, join_first
 from pipeline.config.features import FeatureSettings
 from pipeline.corpus.levels import SOUND_PROBLEMS, read_suspicious
 from pipeline.corpus.manifest import Manifest
-
-MAX_IDS = 5
 
 
 def rate_lines(manifest: Manifest, settings: Iterable[FeatureSettings]) -> Iterator[str]:
@@ -55,8 +53,6 @@ def suspicious_lines(folders: Iterable[Path]) -> list[str]:
     for kind, problem in SOUND_PROBLEMS.items():
         names = [each.utterance for each in found if each.kind == kind]
         if names:
-            more = f" and {len(names) - MAX_IDS} more" if len(names) > MAX_IDS else ""
-            shown = ", ".join(names[:MAX_IDS])
             number = count_text(len(names), "utterance")
-            lines.append(f"suspicious sound: {problem}: {number}: {shown}{more}")
+            lines.append(f"suspicious sound: {problem}: {number}: {join_first(names)}")
     return lines

@@ -7,13 +7,13 @@ Not here: measuring (pipeline/corpus/survey.py), drawing
 
 import argparse
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from statistics import median
 
 from jobs.display.corpora import print_corpora, print_refusals
 from jobs.display.live import show_status_line
-from jobs.messages import count_text, duration_text, print_line
+from jobs.messages import count_text, duration_text, join_first, print_line
 from jobs.work_folder import load_profile_and_workdir
 from pipeline.config.corpus import Corpus, load_corpus
 from pipeline.config.experiment import Experiment
@@ -29,7 +29,6 @@ from pipeline.corpus.survey import (
     measure_sound,
 )
 
-MAX_IDS = 5
 MAX_CHARACTERS = 100
 
 
@@ -45,7 +44,8 @@ def corpus_check(options: argparse.Namespace) -> int:
         )
     single = single_run_sweep(options.corpus, Experiment(corpus=corpus), "corpus-check")
     print_corpora(single, {corpus: manifest})
-    for line in _survey_lines(corpus, manifest, sounds):
+    characters = count_characters(manifest.utterances)
+    for line in _survey_lines(corpus, manifest, sounds, characters):
         print_line(line)
     code = print_refusals([*manifest.refusals, *undecodable], "by make features")
     path = options.output or work / "reports" / f"corpus-{corpus.name}" / "corpus.png"
@@ -55,7 +55,7 @@ def corpus_check(options: argparse.Namespace) -> int:
         seconds=[each.seconds for each in manifest.utterances],
         characters_per_second=[len(u.transcript) / u.seconds for u in manifest.utterances],
         peaks_db=[each.peak_db for each in sounds],
-        characters=count_characters(manifest.utterances),
+        characters=characters,
         path=path,
     )
     print_line(f"drawn: {path}")
@@ -63,7 +63,10 @@ def corpus_check(options: argparse.Namespace) -> int:
 
 
 def _survey_lines(
-    corpus: Corpus, manifest: Manifest, sounds: Sequence[UtteranceSound]
+    corpus: Corpus,
+    manifest: Manifest,
+    sounds: Sequence[UtteranceSound],
+    characters: Counter[str],
 ) -> Iterator[str]:
     rates = Counter(utterance.rate for utterance in manifest.utterances)
     yield "sampling rates: " + ", ".join(
@@ -78,15 +81,14 @@ def _survey_lines(
     yield from _level_lines(manifest, sounds)
     if pairs := equal_sound(sounds):
         named = [f"{first} = {other}" for first, other in pairs]
-        yield f"the same sound: {count_text(len(pairs), 'pair')}: {_first(named)}"
-    characters = count_characters(manifest.utterances)
+        yield f"the same sound: {count_text(len(pairs), 'pair')}: {join_first(named)}"
     scripts = count_scripts(characters)
     total = max(1, sum(scripts.values()))
     shares = ", ".join(f"{name} {100 * n / total:.1f} %" for name, n in scripts.most_common())
     yield f"language: {corpus.language}, as the corpus file says; scripts: {shares or 'no letters'}"
     by_count = sorted(characters.items(), key=lambda each: (-each[1], each[0]))
     counts = [f"{character!r} {number}" for character, number in by_count]
-    yield f"characters: {len(characters)}: {_first(counts, MAX_CHARACTERS)}"
+    yield f"characters: {len(characters)}: {join_first(counts, MAX_CHARACTERS)}"
 
 
 def _level_lines(manifest: Manifest, sounds: Sequence[UtteranceSound]) -> Iterator[str]:
@@ -104,9 +106,4 @@ def _level_lines(manifest: Manifest, sounds: Sequence[UtteranceSound]) -> Iterat
     for test, problem in tests:
         if names := [each.utterance for each in sounds if test(each)]:
             number = count_text(len(names), "utterance")
-            yield f"levels: {problem}: {number}: {_first(names)}"
-
-
-def _first(names: Collection[str], most: int = MAX_IDS) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(list(names)[:most]) + more
+            yield f"levels: {problem}: {number}: {join_first(names)}"
