@@ -56,10 +56,11 @@ def take_snapshot(folder: Path, source: Path = REPOSITORY_ROOT) -> Path:
             if not snapshot.exists():
                 raise
     if not _provenance_file(snapshot).exists():
-        patch = _uncommitted_patch(source)
+        commit = _commit(source)
+        patch = _uncommitted_patch(source, commit)
         if patch:
             write_bytes(_patch_file(snapshot), patch)
-        write_json(_provenance_file(snapshot), _describe(source, content, patch))
+        write_json(_provenance_file(snapshot), _describe(content, commit, patch))
     return snapshot
 
 
@@ -71,7 +72,8 @@ def read_provenance(code: Path = REPOSITORY_ROOT) -> dict[str, Any]:
     try:
         return dict(read_json(_provenance_file(code)))
     except (OSError, ValueError):
-        return _describe(code, _read_sources(code), _uncommitted_patch(code))
+        commit = _commit(code)
+        return _describe(_read_sources(code), commit, _uncommitted_patch(code, commit))
 
 
 def copy_patch(folder: Path, code: Path = REPOSITORY_ROOT) -> None:
@@ -89,7 +91,7 @@ def _patch_file(snapshot: Path) -> Path:
     return snapshot.with_name(f"{snapshot.name}.patch")
 
 
-def _describe(source: Path, content: Mapping[Path, bytes], patch: bytes) -> dict[str, Any]:
+def _describe(content: Mapping[Path, bytes], commit: str | None, patch: bytes) -> dict[str, Any]:
     """Return what environment.json says of the code; None: not known, because git does not say.
 
     `code` is the digest of all that computes a run's numbers, `snapshot` that of all code.
@@ -99,7 +101,6 @@ def _describe(source: Path, content: Mapping[Path, bytes], patch: bytes) -> dict
         for name, data in content.items()
         if name.parts[0] == "pipeline" and name.parts[:2] != ("pipeline", "results")
     }
-    commit = _commit(source)
     return {
         "commit": commit,
         "dirty": bool(patch) if commit else None,
@@ -109,6 +110,7 @@ def _describe(source: Path, content: Mapping[Path, bytes], patch: bytes) -> dict
 
 
 def _commit(source: Path) -> str | None:
+    """Return None without git, or if git does not say it."""
     try:
         in_git = (source / ".git").exists()
         return _git(source, "rev-parse", "HEAD").decode().strip() if in_git else None
@@ -128,12 +130,11 @@ def delete_snapshots(folder: Path, keep: Collection[str]) -> None:
             shutil.rmtree(snapshot, ignore_errors=True)
 
 
-def _uncommitted_patch(source: Path) -> bytes:
-    """Return the commit and the changes for `git apply`; empty without changes or without git."""
+def _uncommitted_patch(source: Path, commit: str | None) -> bytes:
+    """Return the commit and the changes for `git apply`; empty without changes or a commit."""
+    if commit is None:
+        return b""
     try:
-        if not (source / ".git").exists():
-            return b""
-        commit = _git(source, "rev-parse", "HEAD").strip()
         changed = _git(source, "diff", "--binary", "HEAD", "--", *CODE_PATHS)
         listed = _git(
             source, "ls-files", "-z", "--others", "--exclude-standard", "--", *SNAPSHOT_PACKAGES
@@ -144,7 +145,7 @@ def _uncommitted_patch(source: Path) -> bytes:
                 changed += _git(source, "diff", "--binary", "--no-index", "/dev/null", file)
     except (OSError, subprocess.SubprocessError):
         return b""
-    return b"commit: " + commit + b"\n" + changed if changed else b""
+    return f"commit: {commit}\n".encode() + changed if changed else b""
 
 
 def _git(source: Path, *words: str) -> bytes:
