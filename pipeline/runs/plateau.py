@@ -107,7 +107,7 @@ def _plateau_remedy(rows: Sequence[Row], experiment: Experiment | None) -> str:
     clamp = symptoms.clamp_warnings(dev[-1], experiment, escaped=False)
     if any("train.learning_rate" in warning for warning in clamp):
         return ""  # the warning is the advice
-    if (not experiment or experiment.train.optimiser != "sgd") and rate > MAX_ADAM_LR:
+    if _uses_adam(experiment) and rate > MAX_ADAM_LR:
         return "lower train.learning_rate"
     if experiment and (unusual := symptoms.unusual_settings(experiment)):
         return f"change {' and '.join(unusual)}"
@@ -141,8 +141,7 @@ def _describe_progress(
     escaped = escape_updates(dev)
     if escaped is not None:
         return f"escaped at update {escaped}: {summary}; {errors}"
-    adam = experiment is None or experiment.train.optimiser != "sgd"
-    if adam and lr_sum(rows) < MIN_LR_SUM and not _has_fallen(rows):
+    if _uses_adam(experiment) and lr_sum(rows) < MIN_LR_SUM and not _has_fallen(rows):
         return (
             f"not learning: learning rate {lr_sum(rows) / updates:.3g} can move a weight by at "
             f"most {lr_sum(rows):.0e} in {updates} updates; {summary}"
@@ -226,6 +225,11 @@ def _describe_plateau(
         f"{plateau}; nothing is wrong yet: runs usually escape after {first} to {last} updates "
         f"(the baseline after {first_baseline} to {last_baseline})"
     )
+
+
+def _uses_adam(experiment: Experiment | None) -> bool:
+    """Whether the optimiser is Adam or AdamW, as it is by default."""
+    return experiment is None or experiment.train.optimiser != "sgd"
 
 
 def _has_fallen(rows: Sequence[Row]) -> bool:
