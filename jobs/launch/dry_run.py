@@ -42,7 +42,7 @@ def dry_run_lines(
 
 
 def _cost_line(plan: Plan, profile: Profile, minutes_per_run: float | None) -> str:
-    """Return what the runs will take. Time limits say nothing of it, because jobs are requeued."""
+    """Return what the runs will take. Time limits do not show it, because jobs are requeued."""
     runs = count_text(plan.run_count, "run")
     if minutes_per_run is None:
         return f"cost of {runs}: unknown until a run of this sweep is finished"

@@ -56,7 +56,7 @@ def write_tasks(tasks: Sequence[Task], folder: SweepFolder) -> dict[Path, Task]:
 
 @contextmanager
 def failures_cleared(run_ids: Iterable[str], folder: SweepFolder) -> Iterator[dict[str, str]]:
-    """Delete the failure files of these runs, and why they were stopped early; yield id -> cause.
+    """Delete the records of failures and early stops of these runs; yield run id -> cause.
 
     If the block raises, the files are written again: no new attempt has replaced the old one.
     """

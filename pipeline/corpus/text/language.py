@@ -47,7 +47,7 @@ def ignores_spaces(language: str) -> bool:
 
 
 def apostrophe_is_letter(language: str) -> bool:
-    """Return whether an apostrophe at the begin or end of a word belongs to the word."""
+    """Return whether an apostrophe at the beginning or end of a word belongs to the word."""
     return _belongs_to(language, _APOSTROPHE_LETTER)
 
 
