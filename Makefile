@@ -21,6 +21,9 @@ IMAGES :=
 ONLY :=
 BENCH :=
 LANGUAGE :=
+AUDIO :=
+FORMAT :=
+LICENCE :=
 
 ifeq ($(OS),Windows_NT)
 bin := .venv/Scripts
@@ -51,7 +54,7 @@ peers := .venv-bench
 bench = $(if $(wildcard $(peers)/.complete),$(peers)/$(notdir $(bin)),$(bin))/python
 pip := $(bin)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help setup demo test check format lock corpus-new corpus-check features verify inspect train lr-range doctor sweep status logs cancel report bench bench-setup cluster-check slurm-up slurm-down clean
+.PHONY: help setup demo test check format lock corpus-new corpus-check features verify inspect train lr-range doctor sweep status logs decode export transcribe cancel report bench bench-setup cluster-check slurm-up slurm-down clean
 
 ##@ Start
 

@@ -21,7 +21,7 @@ from pipeline.results.comparison.arms import (
     SweepComparison,
     compare_runs,
 )
-from pipeline.results.comparison.other_sweeps import SeedSpread, read_seed_spread
+from pipeline.results.comparison.other_sweeps import read_seed_spread
 from pipeline.results.errors.section import ErrorSection, analyse_errors
 from pipeline.results.figures.figure_specs import FIGURE_SPECS, FigureSpec
 from pipeline.results.figures.learning_curves import Curve, choose_curves, draw_figure
@@ -102,7 +102,7 @@ def write_report_folder(
     more = {**(errors.tables if errors else {}), **effects.tables}
     origin = Origin(name, commands, refused, more, formats.excel)
     summary = write_tables(folder, run_summaries, comparison, origin)
-    sentences = answer.sentences(comparison, *_advice(run_summaries, folder, commands))
+    sentences = _answer(comparison, run_summaries, folder, commands)
     views = list_views(run_summaries, summary)
     header = parse_header(question)
     lines = list_arm_lines(views, comparison)
@@ -134,13 +134,17 @@ def _asked(header: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(f"{name}: {header[key]}" for key, name in names.items() if header[key])
 
 
-def _advice(
-    run_summaries: Sequence[RunSummary], folder: Path, commands: Sequence[str]
-) -> tuple[str, SeedSpread | None]:
-    """Return the command that runs the sweep, and how far seeds moved the CER in other sweeps."""
+def _answer(
+    comparison: SweepComparison,
+    run_summaries: Sequence[RunSummary],
+    folder: Path,
+    commands: Sequence[str],
+) -> list[str]:
+    """Return the answer and the next step; other sweeps tell how far seeds move the CER."""
     corpora = {run.corpus for run in run_summaries if run.corpus}
     spread = read_seed_spread(folder.parent, folder.name, corpora)
-    return next(iter(commands), "make sweep"), spread
+    command = next(iter(commands), "make sweep")
+    return [*answer.sentences(comparison, command, spread), *answer.next_step(comparison)]
 
 
 def _draw_figures(lines: Sequence[ArmLine], folder: Path, formats: Formats) -> list[dict[str, Any]]:

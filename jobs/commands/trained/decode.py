@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from jobs.messages import print_line
-from jobs.work_folder import find_run, load_profile_and_workdir
+from jobs.work_folder import find_run, load_profile_and_workdir, make_command
 from pipeline.config.decoding import ANY_WORD, DecodingSettings
 from pipeline.config.identity import run_id
 from pipeline.config.loader import parse_changes, validate_settings
@@ -50,6 +50,8 @@ def decode(options: argparse.Namespace) -> int:
     if settings.words != ANY_WORD:
         print_line(f"{100 * found.unknown_words:.1f} % of the test words are not in the lexicon")
     print_line(f"{1000 * found.seconds_per_utterance:.0f} ms per utterance; {found.folder.path}")
+    next_step = make_command(f"make transcribe RUN={run.run_id} AUDIO=recording.wav", profile, work)
+    print_line(f"next: {next_step}")
     return 0
 
 

@@ -17,6 +17,7 @@ from jobs.commands.trained.decode import find_features
 from jobs.messages import count_text, duration_text, print_line
 from jobs.work_folder import find_run, load_profile_and_workdir
 from pipeline.config.decoding import DecodingSettings
+from pipeline.corpus.file_search import AUDIO_SUFFIXES, CONVERTIBLE_SUFFIXES
 from pipeline.decoding.time_formats import (
     format_csv,
     format_ctm,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:  # these modules import torch
     from pipeline.training.trained.recogniser import Recogniser
     from pipeline.training.trained.transcription import Transcript
 
+ENDINGS = AUDIO_SUFFIXES | CONVERTIBLE_SUFFIXES  # of the files that are taken from a folder
 REPORT_SECONDS = 600.0  # of a recording, between two lines of progress
 
 FORMATTERS: dict[str, Callable[[str, "Transcript"], str]] = {
@@ -51,6 +53,8 @@ SUFFIXES = {"text": ".txt", "textgrid": ".TextGrid"}  # else a dot and the name 
 def transcribe(options: argparse.Namespace) -> int:
     """Transcribe all files; return 1 if some could not be used. One bad file stops no other."""
     files = list(_audio_files(options.audio))
+    if not files:
+        raise InputError(f"{options.audio[0]}: holds no file with the ending of a sound file")
     print_note(f"{count_text(len(files), 'file')}; starting torch")
     recogniser = load_recogniser(options)
     # torch takes seconds to import.
@@ -96,14 +100,15 @@ def load_recogniser(options: argparse.Namespace) -> "Recogniser":
 def _audio_files(paths: list[Path]) -> Iterator[tuple[Path, Path]]:
     """Yield each file and the name of its result, without suffix.
 
-    Of a folder these are all files that it holds, however deep, except hidden ones; their results
-    keep their folders, because two folders may hold files of the same name.
+    Of a folder these are all files with the ending of a sound or film file, however deep, except
+    hidden ones; their results keep their folders, because two folders may hold files of the same
+    name.
     """
     for path in paths:
         if path.is_dir():
             inside = sorted(each for each in path.rglob("*") if each.is_file())
             for each in inside:
-                if not each.name.startswith("."):
+                if not each.name.startswith(".") and each.suffix.lower() in ENDINGS:
                     yield each, each.relative_to(path).with_suffix("")
         elif path.exists():
             yield path, Path(path.stem)

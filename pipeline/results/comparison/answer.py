@@ -50,6 +50,24 @@ def sentences(
     return found
 
 
+def next_step(comparison: SweepComparison) -> list[str]:
+    """Return what to do with a finished sweep; nothing where the answer itself says that."""
+    best, ended = comparison.best, comparison.ended_count == comparison.run_count
+    if comparison.best_arm is None or best is None or not ended:
+        return []
+    if comparison.best_arm.mean_test_cer >= 1:
+        return ['Next: "State of each run" in the report says what to change.']
+    if len(comparison.arms) > 1 and not (comparison.inference and comparison.inference.can_decide):
+        return []
+    run = best.run.folder.run_id
+    return [
+        (
+            f"Next, with its best seed on dev: make decode RUN={run} adds a lexicon and an n-gram "
+            f"model; make transcribe RUN={run} AUDIO=recording.wav turns a recording into text."
+        )
+    ]
+
+
 def _describe_unusable(comparison: SweepComparison, best: Arm) -> str:
     rate = _describe_rate(comparison, best)
     return f"No usable arm: the best one on dev, {best.name}, has {rate}."
@@ -103,7 +121,7 @@ def _list_differences(comparison: SweepComparison, sign: int) -> str:
         fewer = _describe_reduction(comparison, arm) if sign > 0 else ""
         texts.append(f"{_quote(arm.name)} by {size}{fewer}")
         interval = ""
-    return _join_names(texts)
+    return _join_names(texts, ", and than " if sign > 0 else ", and by ")
 
 
 def _describe_reduction(comparison: SweepComparison, arm: Arm) -> str:
@@ -239,8 +257,8 @@ def _quote(name: str) -> str:
     return f'"{name}"' if "," in name else name
 
 
-def _join_names(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:MAX_NAMED_ARMS])
+def _join_names(names: Sequence[str], separator: str = ", ") -> str:
+    shown = separator.join(names[:MAX_NAMED_ARMS])
     more = len(names) - MAX_NAMED_ARMS
     return f"{shown} and {more} more" if more > 0 else shown
 

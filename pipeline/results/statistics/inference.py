@@ -55,7 +55,7 @@ class ArmDifference:
     high: float
     p: float  # two-sided, adjusted for all pairs
     relative: float  # the difference as a share of the other arm's rate
-    relative_low: float
+    relative_low: float  # nan if one of the arms prints blanks only
     relative_high: float
 
     @property
@@ -111,7 +111,10 @@ class ArmInference:
         p = float((1 + (self.largest_t >= t).sum()) / (1 + len(self.largest_t)))
         half = self.critical * error
         low, high = difference - half, difference + half
-        factors = [_ratio_limit(rate, other, sign * half) for sign in (-1, 1)]
+        factors = [math.nan, math.nan]
+        # Blanks have no spread, so a ratio to them would not have the t of the difference.
+        if self.variance.learnt[[arm, reference]].all():
+            factors = [_ratio_limit(rate, other, sign * half) for sign in (-1, 1)]
         return ArmDifference(
             difference,
             max(low, -max(1.0, other)),

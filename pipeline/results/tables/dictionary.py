@@ -167,7 +167,11 @@ ARM_COLUMNS = {
     ),
     "difference_high": Column("upper end of the same interval", "fraction", ARMS),
     "relative": Column("difference over the best arm's mean test CER", "fraction", ARMS),
-    "relative_low": Column("lower end of its simultaneous 95 % interval", "fraction", ARMS),
+    "relative_low": Column(
+        "lower end of its simultaneous 95 % interval; empty beside an arm that prints blanks only",
+        "fraction",
+        ARMS,
+    ),
     "relative_high": Column("upper end of the same interval", "fraction", ARMS),
     "wer_difference": Column("as difference, of the mean test WER", "fraction", ARMS),
     "wer_difference_low": Column("as difference_low, of the test WER", "fraction", ARMS),

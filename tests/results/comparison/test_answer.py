@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pipeline.results.comparison.answer import sentences
+from pipeline.results.comparison.answer import next_step, sentences
 from pipeline.results.comparison.arms import compare_runs
 from pipeline.results.comparison.arms_table import arms_table
 from pipeline.results.summary.run_summary import RunSummary, RunSummaryState, SweepRun
@@ -86,6 +86,28 @@ def test_a_difference_that_is_shown_has_its_size_and_interval():
         ),
         "Its test WER is 4.0 % (95 % interval 3.4 to 4.7); by WER the verdict is the same.",
     ]
+
+
+def test_each_arm_that_is_beaten_is_compared_by_its_own_words():
+    """An arm of blanks gets no share of errors: its rate has no spread, and a ratio needs both."""
+    blank = make_arm("blank", [1.0] * 3)
+    sentence, _ = answer(make_arm("mel", HIGH), make_arm("power", LOW), blank)
+    assert re.sub(r"[\d.]+ to [\d.]+", "…", sentence) == (
+        "Best on dev: power, mean test CER 4.0 % over 3 seeds (95 % interval …); better than mel "
+        "by 6.0 points (simultaneous 95 % interval …), 60 % fewer errors (…), and than blank by "
+        "96.0 points (…)."
+    )
+
+
+def test_the_next_step_names_the_best_run():
+    shown = compare_runs([*make_arm("mel", HIGH), *make_arm("power", LOW)])
+    (sentence,) = next_step(shown)
+    assert "make decode RUN=power-0 " in sentence
+    assert "make transcribe RUN=power-0 AUDIO=" in sentence
+    blanks = compare_runs([*make_arm("mel", [1.0]), *make_arm("power", [1.0])])
+    assert "State of each run" in next_step(blanks)[0]
+    one_seed = compare_runs([*make_arm("mel", [0.1]), *make_arm("power", [0.04])])
+    assert next_step(one_seed) == []  # the answer says to run it with three seeds
 
 
 def test_the_arms_that_are_alike_follow_those_that_are_beaten():

@@ -194,6 +194,19 @@ def test_an_arm_of_blanks_adds_no_chance_of_speakers_to_its_difference():
     assert said.difference(3, 0).high < 1
 
 
+def test_a_ratio_to_an_arm_of_blanks_has_no_limits():
+    """The chance is all of the other arm, which the limits of a ratio of two rates do not know."""
+    rng = np.random.default_rng(3)
+    arms, totals, speakers = draw_sweep(rng, [0.5] * 2, seeds=3, speakers=10, seed_deviation=0.1)
+    said = compare_arms([*arms, np.repeat(totals[None], 3, axis=0)], totals, speakers)
+    for arm, reference in ((0, 2), (2, 0)):
+        found = said.difference(arm, reference)
+        assert found.is_shown
+        assert math.isnan(found.relative_low)
+        assert math.isnan(found.relative_high)
+    assert math.isfinite(said.difference(0, 1).relative_low)
+
+
 def test_the_relative_difference_has_the_sign_and_the_verdict_of_the_difference():
     rng = np.random.default_rng(10)
     for factors in ([1.0, 0.5], [1.0, 0.95], [1.0, 1.0]):

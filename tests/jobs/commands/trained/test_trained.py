@@ -77,11 +77,14 @@ def test_a_run_is_decoded_again(project: TinyProject, run: RunFolder, capsys):
         (["decode", "{run}", "--set", "ngram=9"], "6"),
         (["decode", "{run}", "--set", "words=/no/such/list.txt"], "cannot be read"),
         (["transcribe", "{run}", "/no/such/file.wav"], "no such file or folder"),
+        (["transcribe", "{run}", "{empty}"], "no file with the ending of a sound file"),
         (["export", "zzz"], "no run begins with it"),
     ],
 )
 def test_a_mistake_is_one_line(project, run, capsys, words: list[str], said: str):
-    assert blankslate(project, *(word.format(run=run.run_id) for word in words)) == 2
+    empty = project.work / "empty"
+    empty.mkdir(exist_ok=True)
+    assert blankslate(project, *(word.format(run=run.run_id, empty=empty) for word in words)) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("blankslate: ")
     assert said in error
@@ -96,6 +99,7 @@ def test_a_folder_is_transcribed_and_a_bad_file_stops_no_other(
     shutil.copy(some_wav(project), folder / "deep" / "b.wav")
     (folder / "broken.wav").write_bytes(b"RIFF")
     (folder / ".hidden").write_bytes(b"")
+    (folder / "a.txt").write_text("the transcript of a.wav")
     soundfile.write(folder / "silent.flac", np.zeros(16000), 16000)
     soundfile.write(folder / "telephone.wav", 0.1 * np.sin(np.arange(8000) / 5), 8000)
     assert blankslate(project, "transcribe", run.run_id, folder) == 1
@@ -104,6 +108,7 @@ def test_a_folder_is_transcribed_and_a_bad_file_stops_no_other(
     assert {Path(name).name for name in texts} == {"a.wav", "b.wav", "silent.flac", "telephone.wav"}
     assert texts[str(folder / "a.wav")] == texts[str(folder / "deep" / "b.wav")]
     assert "broken.wav" in err
+    assert "a.txt" not in err
     assert "silent.flac: the recording is silent" in err
     assert "telephone.wav: the recording has 8000 Hz" in err
 
