@@ -9,7 +9,7 @@ jobs/profile.py).
 import difflib
 import os
 import re
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
@@ -192,6 +192,15 @@ def set_key(content: dict[str, Any], dotted_key: str, value: Any) -> None:
         if not isinstance(content, dict):
             raise InputError(f"{dotted_key}: {parent!r} has no keys below it; check the key")
     content[last] = value
+
+
+def flatten(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted key and the value of each setting of nested mappings."""
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def expand_path(text: str, path: Path, key: str) -> str:

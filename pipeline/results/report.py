@@ -106,6 +106,7 @@ def write_report_folder(
     views = list_views(run_summaries, summary)
     header = parse_header(question)
     lines = list_arm_lines(views, comparison)
+    notes = provenance.difference_notes([run for arm in comparison.arms for run in arm.runs])
     context = {
         "name": name,
         "header": header,
@@ -119,13 +120,14 @@ def write_report_folder(
         "refused": refused,
         "plateau": plateau,
         "effects": effects.draw(folder / "figures"),
+        "provenance_notes": notes,
         **_page_context(views, lines, comparison),
     }
     page = folder / "report.html"
     write_text(page, render_page(context))
     rows = tuple(dict(view.summary_row) for view in views)
     apart = (errors.apart_sentence,) if errors and errors.apart else ()
-    warnings = (*_provenance_notes(comparison), *apart)
+    warnings = (*notes, *apart)
     return WrittenReport(page, _asked(header), tuple(sentences), comparison, rows, warnings)
 
 
@@ -200,13 +202,14 @@ def _page_context(
 ) -> dict[str, Any]:
     """Return what the sections of the page show: a line per template of page/."""
     view_of = {view.label: view for view in views}
+    runs = [view.run_summary for view in views]
     best = comparison.best
     return {
         "views": views,
         "view_of": view_of,
         "comparison": comparison,
-        "scoring_notes": scoring_notes([view.run_summary for view in views]),
-        "has_words": has_words([view.run_summary for view in views]),
+        "scoring_notes": scoring_notes(runs),
+        "has_words": has_words(runs),
         "best": view_of[best.run.label] if best else None,
         "lines": lines,
         "setting_keys": setting_columns(lines),
@@ -219,9 +222,8 @@ def _page_context(
             for view in views
             if view.run_summary.state in {"failed", "stopped", "stopped early"}
         ],
-        "environment": provenance.environment_facts([view.run_summary for view in views]),
-        "code_versions": provenance.code_versions([view.run_summary for view in views]),
-        "provenance_notes": _provenance_notes(comparison),
+        "environment": provenance.environment_facts(runs),
+        "code_versions": provenance.code_versions(runs),
     }
 
 
@@ -238,7 +240,3 @@ def _draw_outputs(
         element = embed_svg(svg, f"utterance-{number}", describe_output(output))
         pictures.append({"output": output, "svg": Markup(element)})  # noqa: S704
     return pictures
-
-
-def _provenance_notes(comparison: SweepComparison) -> list[str]:
-    return provenance.difference_notes([run for arm in comparison.arms for run in arm.runs])

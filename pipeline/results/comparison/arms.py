@@ -26,6 +26,7 @@ from pipeline.runs import plateau
 from pipeline.runs.folder import Hypothesis
 
 SEED_KEY = "train.seed"
+UtteranceKey = tuple[str, str]  # id, reference: another reference is another utterance
 
 
 @dataclass(frozen=True)
@@ -211,10 +212,10 @@ def _compare_others(best: RunSummary, finished: Sequence[RunSummary]) -> list[Ru
 
     Runs with the same utterances are compared together, which is a hundred times faster.
     """
-    ours = _by_utterance(best)
-    batches: dict[tuple[tuple[str, str], ...], list[tuple[RunSummary, list[Hypothesis]]]] = {}
+    ours = by_utterance(best)
+    batches: dict[tuple[UtteranceKey, ...], list[tuple[RunSummary, list[Hypothesis]]]] = {}
     for run in finished:
-        theirs = _by_utterance(run)
+        theirs = by_utterance(run)
         common = tuple(name for name in ours if name in theirs)
         if run is not best and common:
             batches.setdefault(common, []).append((run, [theirs[name] for name in common]))
@@ -230,8 +231,8 @@ def _compare_others(best: RunSummary, finished: Sequence[RunSummary]) -> list[Ru
     return sorted(found, key=lambda each: each.cer.difference)
 
 
-def _by_utterance(run: RunSummary) -> dict[tuple[str, str], Hypothesis]:
-    """An utterance with another reference is another utterance."""
+def by_utterance(run: RunSummary) -> dict[UtteranceKey, Hypothesis]:
+    """Return the test hypotheses."""
     return {(each.utterance_id, each.reference): each for each in run.hypotheses_for("test")}
 
 
@@ -240,7 +241,7 @@ def find_common_hypotheses(arms: Sequence[Arm]) -> list[tuple[Hypothesis, ...]]:
 
     An utterance whose reference differs between runs is another utterance.
     """
-    by_run = [_by_utterance(run) for arm in arms for run in arm.runs]
+    by_run = [by_utterance(run) for arm in arms for run in arm.runs]
     keys = [key for key, each in by_run[0].items() if each.chars] if by_run else []
     return [
         tuple(each[key] for each in by_run)

@@ -8,13 +8,14 @@ the sweeps differ, as their bases do, is a swept setting of all of them.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from pipeline.config.experiment import Experiment
+from pipeline.config.loader import flatten
 from pipeline.results.comparison.arms import SEED_KEY
 from pipeline.results.summary.run_summary import SweepRun
 
@@ -79,7 +80,7 @@ def _label_without_seed(run: SweepRun) -> str:
 
 def _differing_settings(runs: Sequence[SweepRun]) -> list[Settings]:
     """Return of each run the settings in which the runs differ and which some do not sweep."""
-    flat = [_flatten(experiment) if (experiment := _experiment(run)) else {} for run in runs]
+    flat = [dict(flatten(each.model_dump())) if (each := _experiment(run)) else {} for run in runs]
     keys = dict.fromkeys(key for each in flat for key in each)
     known = [each for each in flat if each]
     differing = [
@@ -94,21 +95,6 @@ def _differing_settings(runs: Sequence[SweepRun]) -> list[Settings]:
 
 def _is_swept(key: str, settings: Settings) -> bool:
     return any(key == swept or key.startswith(f"{swept}.") for swept in settings)
-
-
-def _flatten(experiment: Experiment) -> Settings:
-    """Return dotted key -> value."""
-
-    def walk(content: Mapping[str, Any], prefix: str) -> Settings:
-        found: Settings = {}
-        for key, value in content.items():
-            if isinstance(value, dict):
-                found |= walk(value, f"{prefix}{key}.")
-            else:
-                found[f"{prefix}{key}"] = value
-        return found
-
-    return walk(experiment.model_dump(), "")
 
 
 def _experiment(run: SweepRun) -> Experiment | None:

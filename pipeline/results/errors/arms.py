@@ -9,14 +9,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.results.comparison.arms import Arm, SweepComparison, dev_selection_key
+from pipeline.results.comparison.arms import (
+    Arm,
+    SweepComparison,
+    UtteranceKey,
+    by_utterance,
+    dev_selection_key,
+)
 from pipeline.results.summary.run_summary import RunSummary
 from pipeline.runs.folder import Hypothesis
 from pipeline.shapes import Float64, Int64
 
 MAX_ARMS = 6  # the best on dev; the errors of more arms are not looked at
-
-UtteranceKey = tuple[str, str]  # id, reference: another reference is another utterance
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,17 +78,13 @@ def gather_arms(comparison: SweepComparison, most: int = MAX_ARMS) -> list[Teste
     for arm in ranked:
         if len(shown) == most:
             break
-        by_run = [_by_utterance(run) for run in arm.runs]
+        by_run = [by_utterance(run) for run in arm.runs]
         candidates = common if shown else list(by_run[0])
         kept = [key for key in candidates if all(key in run for run in by_run)]
         if kept:
             shown.append((arm, by_run))
             common = kept
     return [_tested_arm(arm, by_run, common) for arm, by_run in shown]
-
-
-def _by_utterance(run: RunSummary) -> dict[UtteranceKey, Hypothesis]:
-    return {(each.utterance_id, each.reference): each for each in run.hypotheses_for("test")}
 
 
 def _tested_arm(

@@ -7,6 +7,7 @@ Not here: how a hypothesis is aligned (alignment.py), pictures (figures/posterio
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 import pandas as pd
@@ -124,8 +125,7 @@ def _show(arms: Iterable[TestedArm], place: int, kind: str) -> ShownUtterance:
     shown = []
     for arm in arms:
         each = arm.shown[place]
-        errors = arm.counts("char_errors")[:, place].mean()
-        cer = float(errors / max(each.chars, 1))
+        cer = fmean(run[place].char_errors for run in arm.hypotheses) / max(each.chars, 1)
         shown.append(
             ShownHypothesis(arm.name, each, cer, align_hypothesis(each), diff_characters(each))
         )

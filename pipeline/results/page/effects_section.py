@@ -7,6 +7,7 @@ Not here: the arithmetic (results/effects/), the drawings (figures/sweep/).
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ class EffectsSection:
     effects: SweepEffects | None
     escapes: Escapes | None
 
-    @property
+    @cached_property
     def tables(self) -> dict[str, pd.DataFrame]:
         """The tables that the sweep's shape supports, by file name."""
         found: dict[str, pd.DataFrame] = {}

@@ -6,11 +6,13 @@ Not here: the script (compare.js), the tables that need no script (table.html).
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
 
+from pipeline.config.loader import flatten
+from pipeline.results.comparison.arms import by_utterance
 from pipeline.results.page.arm_lines import ArmLine
 from pipeline.results.page.views import RunView
 from pipeline.results.summary.run_summary import RunSummary
@@ -23,20 +25,23 @@ CURVES = {"loss": "loss_per_character", "cer": "cer"}
 
 def page_data(lines: Sequence[ArmLine]) -> Markup:
     """Return JSON without `<`, so that no text of it can end its script element."""
-    views = [view for line in lines for view in line.views]
-    most = max(8, MAX_POINTS // max(1, len(views)))
-    references = _references(views)
+    views = _best_of_each_arm_first(lines)
+    most = min(max(8, MAX_POINTS // max(1, len(views))), 60)
+    references = _references([view for line in lines for view in line.views])
     budget = MAX_TEXT
     runs = []
-    for view in _best_of_each_arm_first(lines):
+    for view in views:
         texts = _hypotheses(view.run_summary, references)
         size = len(_to_json(texts))
         kept = texts if size <= budget else None
         budget -= size if kept else 0
-        curves = _curves(view.run_summary, min(most, 60))
+        curves = _curves(view.run_summary, most)
         runs.append({"arm": view.number, "name": view.label, "curves": curves, "hypotheses": kept})
-    ordered = [view.run_summary for view in _best_of_each_arm_first(lines)]
-    data = {"settings": _varied_settings(ordered), "utterances": references, "runs": runs}
+    data = {
+        "settings": _varied_settings([view.run_summary for view in views]),
+        "utterances": references,
+        "runs": runs,
+    }
     return Markup(_to_json(data).replace("<", "\\u003c"))  # noqa: S704
 
 
@@ -77,7 +82,7 @@ def _hypotheses(
     run: RunSummary, references: Sequence[Sequence[str]]
 ) -> list[tuple[str, int] | int] | None:
     """Return text and errors of each utterance, 0 where it is right; None: other utterances."""
-    found = {(each.utterance_id, each.reference): each for each in run.hypotheses_for("test")}
+    found = by_utterance(run)
     texts: list[tuple[str, int] | int] = []
     for name, reference in references:
         each = found.get((name, reference))
@@ -89,23 +94,18 @@ def _hypotheses(
 
 def _varied_settings(runs: Sequence[RunSummary]) -> dict[str, list[Any]]:
     """Return dotted key -> the value of each run, for the settings in which runs differ."""
-    flat = [
-        dict(_flatten(run.experiment.model_dump(mode="json"))) if run.experiment else {}
-        for run in runs
-    ]
+    flat = [_shown_settings(run) for run in runs]
     keys = dict.fromkeys(key for each in flat for key in each)
     columns = {key: [_text(each, key) for each in flat] for key in keys}
     return {key: values for key, values in columns.items() if len(set(values) - {""}) > 1}
 
 
+def _shown_settings(run: RunSummary) -> dict[str, Any]:
+    """Return dotted key -> value, without paths of the machine that trained the run."""
+    content = run.experiment.model_dump(mode="json") if run.experiment else {}
+    return {key: value for key, value in flatten(content) if not str(value).startswith(("/", "~"))}
+
+
 def _text(values: Mapping[str, Any], key: str) -> str:
     """Return the value as YAML shows it; empty where the run has no such setting."""
     return json.dumps(values[key], ensure_ascii=False).strip('"') if key in values else ""
-
-
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}.")
-        elif not str(value).startswith(("/", "~")):  # a path of the reader's machine
-            yield f"{prefix}{key}", value

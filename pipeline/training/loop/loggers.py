@@ -13,14 +13,14 @@ import importlib
 import logging
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
 
 from tensorboardX import SummaryWriter
 
 from pipeline.config.experiment import Experiment
+from pipeline.config.loader import flatten
 from pipeline.files import InputError
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.rows import Row
@@ -143,7 +143,7 @@ def _start_mlflow(run: RunFolder, experiment: Experiment, logged_rows: int) -> R
     else:
         made = client.create_run(experiment_id, run_name=run.run_id, tags={"run_id": run.run_id})
         mlflow_run_id = made.info.run_id
-        for key, value in _flatten(experiment.model_dump(mode="json")):
+        for key, value in flatten(experiment.model_dump(mode="json")):
             client.log_param(mlflow_run_id, key, value)
 
     def log_row(row: Row) -> None:
@@ -184,12 +184,3 @@ def _metrics(row: Row) -> dict[str, float]:
 def _prefixed_metrics(row: Row) -> dict[str, float]:
     """Return the numbers of a row under names such as dev/cer."""
     return {f"{row['split']}/{name}": value for name, value in _metrics(row).items()}
-
-
-def _flatten(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Return nested settings as pairs of a dotted name and a value."""
-    found: list[tuple[str, Any]] = []
-    for key, value in settings.items():
-        nested = isinstance(value, Mapping)
-        found += _flatten(value, f"{prefix}{key}.") if nested else [(prefix + key, value)]
-    return found
