@@ -106,7 +106,6 @@ def write_report_folder(
     views = list_views(run_summaries, summary)
     header = parse_header(question)
     lines = list_arm_lines(views, comparison)
-    notes = provenance.difference_notes([run for arm in comparison.arms for run in arm.runs])
     context = {
         "name": name,
         "header": header,
@@ -120,14 +119,13 @@ def write_report_folder(
         "refused": refused,
         "plateau": plateau,
         "effects": effects.draw(folder / "figures"),
-        "provenance_notes": notes,
         **_page_context(views, lines, comparison),
     }
     page = folder / "report.html"
     write_text(page, render_page(context))
     rows = tuple(dict(view.summary_row) for view in views)
     apart = (errors.apart_sentence,) if errors and errors.apart else ()
-    warnings = (*notes, *apart)
+    warnings = (*context["provenance_notes"], *apart)
     return WrittenReport(page, _asked(header), tuple(sentences), comparison, rows, warnings)
 
 
@@ -224,6 +222,9 @@ def _page_context(
         ],
         "environment": provenance.environment_facts(runs),
         "code_versions": provenance.code_versions(runs),
+        "provenance_notes": provenance.difference_notes(
+            [run for arm in comparison.arms for run in arm.runs]
+        ),
     }
 
 
