@@ -59,7 +59,8 @@ def atomic_write(path: Path, *, durable: bool = True) -> Iterator[Path]:
         _replace_with_retry(partial, path)
     except OSError as error:
         error.add_note(
-            f"while writing {path}; choose another work folder with WORK=…, or free some space"
+            f"while writing {path}; choose another work folder with WORK=… (or another OUT=…), or "
+            "free some space"
         )
         raise
     finally:

@@ -51,12 +51,22 @@ class DecodingFolder:
     @classmethod
     def newest(cls, run: RunFolder) -> "DecodingFolder | None":
         """Return the run's last finished decoding."""
-        results = (run.path / DECODINGS).glob("*/language.json")
-        newest = max(results, key=lambda file: file.stat().st_mtime_ns, default=None)
+        languages = (run.path / DECODINGS).glob("*/language.json")
+        finished = (file for file in languages if cls(file.parent).result_file.exists())
+        newest = max(finished, key=lambda file: file.stat().st_mtime_ns, default=None)
         return cls(newest.parent) if newest else None
 
     def hypotheses(self) -> list[Hypothesis]:
-        return hypotheses_from_csv((self.path / "hypotheses.csv").read_text(encoding="utf-8"))
+        """Return the hypotheses of dev and test; InputError where the file is damaged."""
+        file = self.path / "hypotheses.csv"
+        try:
+            if found := hypotheses_from_csv(file.read_text(encoding="utf-8")):
+                return found
+        except (FileNotFoundError, ValueError, TypeError):
+            pass
+        raise InputError(
+            f"{file}: missing or damaged; delete {self.path} and run make decode again"
+        )
 
     def language(self) -> dict[str, Any]:
         """Return the content of language.json; InputError where it is damaged."""

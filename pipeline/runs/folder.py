@@ -110,7 +110,14 @@ class RunFolder:
         append_environment(self.path, environment)
 
     def environment(self) -> dict[str, Any]:
-        return dict(read_json(self.environment_file)) if self.environment_file.exists() else {}
+        """Return the environment of the last attempt; empty if the file is missing or damaged.
+
+        Nothing writes it again once the run is finished.
+        """
+        try:
+            return dict(read_json(self.environment_file))
+        except (FileNotFoundError, ValueError, TypeError):
+            return {}
 
     def write_alphabet(self, text: str) -> None:
         """Write the letters of the output classes; InputError if the run began with others."""

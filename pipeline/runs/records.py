@@ -114,9 +114,9 @@ def read_environments(folder: Path) -> list[dict[str, Any]]:
     file = _environments_file(folder)
     last = folder / "environment.json"
     if file.exists():
-        texts = file.read_text(encoding="utf-8").splitlines()
+        texts = file.read_text(encoding="utf-8", errors="replace").splitlines()
     else:
-        texts = [last.read_text(encoding="utf-8")] if last.exists() else []
+        texts = [last.read_text(encoding="utf-8", errors="replace")] if last.exists() else []
     found = []
     for text in texts:
         try:

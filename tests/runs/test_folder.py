@@ -26,6 +26,7 @@ from pipeline.runs.folder import (
     Stopped,
     Usage,
 )
+from pipeline.runs.records import read_environments
 from pipeline.runs.rows import CLAMPED_LAYERS, ROW_COLUMNS, Row
 
 DESIGNED = (  # in this order; readers of rows.jsonl and results.csv depend on it
@@ -80,6 +81,15 @@ def test_the_experiment_and_the_environment_read_back(run: RunFolder):
     run.write_environment({"torch": "2.11.0", "threads": 2})
     assert run.experiment() == experiment
     assert run.environment() == {"torch": "2.11.0", "threads": 2}
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"null", b"5", b"\xff{}"])
+def test_a_damaged_environment_is_an_unknown_one(run: RunFolder, content: bytes):
+    run.write_environment({"torch": "2.11.0"})
+    run.environment_file.write_bytes(content)
+    assert run.environment() == {}
+    (run.path / "environments.jsonl").write_bytes(content)
+    assert read_environments(run.path) == []
 
 
 def test_rows_read_back_and_nan_and_infinity_are_json(run: RunFolder):

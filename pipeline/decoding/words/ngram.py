@@ -170,6 +170,8 @@ def read_arpa(path: Path) -> NgramModel:
     """Read an ARPA file; InputError names the line that is wrong, or what is missing."""
     try:
         text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as an ARPA file in UTF-8: {error}") from None
     return parse_arpa(text, str(path))

@@ -101,11 +101,13 @@ def make_lexicon(words: Iterable[str], alphabet: Alphabet) -> tuple[Lexicon, tup
             left_out.append(word)
         else:
             spellings[word] = (tuple(alphabet.encode(word)),)
+    if not spellings and not left_out:
+        raise InputError("the lexicon has no word; give a list with one word per line")
     if not spellings:
         missing = quote_characters(alphabet.unknown_units("".join(left_out)))
         raise InputError(
-            f"the lexicon has no word that the alphabet can spell; it lacks {missing or 'nothing'}"
-            "; use a list of words in the language of the run"
+            f"the lexicon has no word that the alphabet can spell; it lacks {missing}; "
+            "use a list of words in the language of the run"
         )
     separator = alphabet.classes.get(SPACE)
     letters = tuple(c for c in alphabet.classes.values() if c != separator)
@@ -134,6 +136,12 @@ def _make_model(
     if lexicon is None:
         return ngram.estimate([_split_units(line, alphabet) for line in lines if line], order)
     sentences = [line.split() for line in lines if line]
+    known = any(word in lexicon.spellings for words in sentences for word in words)
+    if settings.text is not None and not known:
+        raise InputError(
+            f"{settings.text}: no word of it is in the lexicon; use the same language and spelling "
+            "for both"
+        )
     # The model must have each word of the lexicon; a word that no sentence has counts once.
     missing = lexicon.spellings.keys() - {word for words in sentences for word in words}
     return ngram.estimate([*sentences, *([word] for word in sorted(missing))], order)
@@ -142,6 +150,8 @@ def _make_model(
 def _read_lines(path: Path, normalise: Callable[[str], str]) -> list[str]:
     try:
         text = path.expanduser().read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as a text file in UTF-8: {error}") from None
     return [normalise(line) for line in text.splitlines()]

@@ -49,13 +49,30 @@ def test_a_lexicon_without_a_word_in_the_alphabet_is_refused():
         make_lexicon(["Ö"], LETTERS)
 
 
-@pytest.mark.parametrize("content", [None, b"\xff\xfe"])
-def test_a_list_that_is_missing_or_not_text_is_refused(tmp_path: Path, content: bytes | None):
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, r"words\.txt: no such file"),
+        (b"\xff\xfe", r"words\.txt: cannot be read as a text file"),
+        (b"\n \n", "the lexicon has no word"),
+    ],
+)
+def test_a_list_that_is_missing_empty_or_not_text_is_refused(
+    tmp_path: Path, content: bytes | None, said: str
+):
     path = tmp_path / "words.txt"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(InputError, match=r"words\.txt: cannot be read as a text file"):
+    with pytest.raises(InputError, match=said):
         make(words=str(path))
+
+
+@pytest.mark.parametrize("content", ["", "AB\nCB AB\n"])
+def test_a_text_without_a_word_of_the_lexicon_is_refused(tmp_path: Path, content: str):
+    path = tmp_path / "text.txt"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=r"text\.txt: no word of it is in the lexicon"):
+        make(text=str(path))
 
 
 def test_without_a_lexicon_the_model_counts_characters():

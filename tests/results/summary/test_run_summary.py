@@ -40,7 +40,7 @@ def test_a_running_run_without_a_recent_heartbeat_is_stopped(tmp_path: Path):
     assert "node-7" in late.message
 
 
-@pytest.mark.parametrize("name", ["rows.jsonl", "hypotheses.csv", "environment.json"])
+@pytest.mark.parametrize("name", ["rows.jsonl", "hypotheses.csv"])
 def test_a_file_cut_in_half_is_named_and_the_others_are_kept(tmp_path: Path, name: str):
     run = make_run(tmp_path / "r", "mel", scenario=SHORT)
     whole = read_run(run, NOW)
