@@ -1,4 +1,4 @@
-"""The last finished decoding of a run is found; damaged files of it are refused with their names."""
+"""The last finished decoding of a run is found; its damaged files are refused with their names."""
 
 import os
 from pathlib import Path

@@ -32,7 +32,9 @@ def corpus_new(options: argparse.Namespace) -> int:
     settings = {"reader": settings.pop("reader"), **settings, "root": str(settings["root"])}
     path = CORPORA / f"{name_from_stem(folder.name)}.yaml"
     if path.exists():
-        raise InputError(f"{path}: is there already; use it, or delete it first")
+        raise InputError(
+            f"{path}: is there already; use it if its root: is {folder}, else rename the folder"
+        )
     as_written = {"name": path.stem, "language": "und", **settings}  # nothing merges
     manifest = build_manifest(validate_settings(Corpus, as_written, path), work)
     if "language" not in settings and (language := guess_language(manifest.utterances)):

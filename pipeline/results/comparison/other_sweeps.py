@@ -16,7 +16,7 @@ from pipeline.results.comparison.arms import SweepComparison
 from pipeline.results.statistics.inference import MAX_SEEDS_SUGGESTED, assume_deviation
 from pipeline.results.statistics.variance import PLATEAU_RATE
 
-NEEDED_COLUMNS = ("corpus", "seeds", "test_cer_mean", "test_cer_deviation")
+NEEDED_COLUMNS = ("sweep", "corpus", "seeds", "test_cer_mean", "test_cer_deviation")
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,14 @@ class SeedSpread:
 
 
 def read_seed_spread(reports: Path, own: str, corpora: Collection[str]) -> SeedSpread | None:
-    """Pool the arms of other reports of these corpora; None if none has two seeds."""
+    """Pool the arms of other reports of these corpora; None if none has two seeds.
+
+    A report of several sweeps is left out: each of them has its own report, or is the own one.
+    """
     squares, freedom, sweeps = 0.0, 0, 0
     for path in sorted(reports.glob("*/arms.parquet")):
         table = _read(path) if path.parent.name != own else None
-        if table is None:
+        if table is None or table.sweep.nunique() > 1:
             continue
         known = table[
             table.corpus.isin(list(corpora))

@@ -1,6 +1,7 @@
 """Tests of what other sweeps say of the seeds, and of the sentence that follows."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -12,10 +13,13 @@ from pipeline.results.comparison.other_sweeps import SeedSpread, read_seed_sprea
 from tests.results.comparison.test_answer import make_arm
 
 
-def write_arms(folder: Path, name: str, *arms: tuple[str, int, float, float]) -> None:
+def write_arms(
+    folder: Path, name: str, *arms: tuple[str, int, float, float], sweeps: Sequence[str] = ()
+) -> None:
     columns = ["corpus", "seeds", "test_cer_mean", "test_cer_deviation"]
     (folder / name).mkdir()
-    pd.DataFrame(arms, columns=columns).to_parquet(folder / name / "arms.parquet")
+    table = pd.DataFrame(arms, columns=columns).assign(sweep=sweeps or name)
+    table.to_parquet(folder / name / "arms.parquet")
 
 
 def test_arms_of_the_same_corpus_are_pooled(tmp_path: Path):
@@ -30,6 +34,16 @@ def test_arms_of_the_same_corpus_are_pooled(tmp_path: Path):
     assert (found.freedom, found.sweeps) == (8, 2)
     pooled = (2 * 0.1**2 + 2 * 0.3**2 + 4 * 0.2**2) / 8
     assert found.deviation == pytest.approx(math.sqrt(pooled))
+
+
+def test_a_report_of_several_sweeps_counts_no_run_again(tmp_path: Path):
+    one, own = ("an4", 3, 0.10, 0.01), ("an4", 2, 0.10, 0.05)
+    write_arms(tmp_path, "one", one)
+    write_arms(tmp_path, "one+own", one, own, sweeps=["one", "own"])
+    found = read_seed_spread(tmp_path, "own", {"an4"})
+    assert found is not None
+    assert (found.freedom, found.sweeps) == (2, 1)
+    assert found.deviation == pytest.approx(0.1)
 
 
 def test_without_seeds_elsewhere_nothing_is_known(tmp_path: Path):
