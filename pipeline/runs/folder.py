@@ -23,8 +23,9 @@ from typing import Any, TypeVar
 from pipeline.config.experiment import Experiment, load_experiment
 from pipeline.config.loader import dump_yaml
 from pipeline.files import InputError, json_digest, read_json, write_bytes, write_json, write_text
+from pipeline.runs import records
 from pipeline.runs.hypotheses import Hypothesis, hypotheses_from_csv, hypotheses_to_csv
-from pipeline.runs.records import EpochReport, Failure, Heartbeat, Usage, append_environment
+from pipeline.runs.records import EpochReport, Failure, Heartbeat, Usage
 from pipeline.runs.rows import (
     ROW_COLUMNS,
     Row,
@@ -107,17 +108,11 @@ class RunFolder:
     def write_environment(self, environment: Mapping[str, Any]) -> None:
         """Write the environment of this attempt, and add it to those of all attempts."""
         write_json(self.environment_file, dict(environment))
-        append_environment(self.path, environment)
+        records.append_environment(self.path, environment)
 
     def environment(self) -> dict[str, Any]:
-        """Return the environment of the last attempt; empty if the file is missing or damaged.
-
-        Nothing writes it again once the run is finished.
-        """
-        try:
-            return dict(read_json(self.environment_file))
-        except (FileNotFoundError, ValueError, TypeError):
-            return {}
+        """Return the environment of the last attempt; empty if it is missing or damaged."""
+        return records.read_environment(self.environment_file)
 
     def write_alphabet(self, text: str) -> None:
         """Write the letters of the output classes; InputError if the run began with others."""

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from pipeline.files import read_json
+
 HEARTBEAT_TIMEOUT_S = 600  # a heartbeat comes every second, but a first batch may take minutes
 
 
@@ -107,6 +109,14 @@ def append_environment(folder: Path, environment: Mapping[str, Any]) -> None:
     cut = file.exists() and not file.read_bytes().endswith(b"\n")  # a kill may cut a line
     with file.open("a", encoding="utf-8") as opened:
         opened.write(f"{chr(10) * cut}{line}\n")
+
+
+def read_environment(file: Path) -> dict[str, Any]:
+    """Return {} for a damaged file, because nothing writes it again once the run is finished."""
+    try:
+        return dict(read_json(file))
+    except (FileNotFoundError, ValueError, TypeError):
+        return {}
 
 
 def read_environments(folder: Path) -> list[dict[str, Any]]:
