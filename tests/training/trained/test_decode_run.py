@@ -88,7 +88,8 @@ def test_another_text_is_another_folder(
 ):
     text = tmp_path / "text.txt"
     folders = set()
-    for content in ("A\n", "A\nB\n"):
+    first, *_, last = [u.transcript for u in letter_features.utterances if u.split == "train"]
+    for content in (f"{first}\n", f"{first}\n{last}\n"):
         text.write_text(content)
         settings = DecodingSettings(
             text=str(text), ngram_weight=1, word_reward=0, unknown_penalty=5

@@ -75,7 +75,7 @@ def test_a_run_is_decoded_again(project: TinyProject, run: RunFolder, capsys):
         (["decode", "zzz"], "no run begins with it"),
         (["decode", "{run}", "--set", "ngramm=2"], "ngram"),
         (["decode", "{run}", "--set", "ngram=9"], "6"),
-        (["decode", "{run}", "--set", "words=/no/such/list.txt"], "cannot be read"),
+        (["decode", "{run}", "--set", "words=/no/such/list.txt"], "no such file"),
         (["transcribe", "{run}", "/no/such/file.wav"], "no such file or folder"),
         (["transcribe", "{run}", "{empty}"], "no file with the ending of a sound file"),
         (["export", "zzz"], "no run begins with it"),
@@ -190,6 +190,7 @@ def test_a_damaged_decoding_is_named(project: TinyProject, run: RunFolder, capsy
     folder.mkdir(parents=True)
     try:
         (folder / "language.json").write_text(content)
+        (folder / "result.json").write_text("{}")  # a decoding without it is not finished
         assert blankslate(project, "transcribe", run.run_id, some_wav(project)) == 2
         said = capsys.readouterr().err.strip().splitlines()[-1]
         assert said.startswith("blankslate: ")
