@@ -137,6 +137,20 @@ class Corpus(Settings):
         description="seed of the drawn splits, of an4's split balanced and of the demo corpus "
         "[seed]",
     )
+    folds: int | None = Field(
+        default=None,
+        ge=3,
+        le=20,
+        description="cross-validation: the speakers of train and dev are divided into so many "
+        "folds. A run with train.seed s tests on fold s modulo folds, and its dev speakers are "
+        "drawn from the others. The corpus's own test split is left out [folds]",
+    )
+    fold: int | None = Field(
+        default=None,
+        ge=0,
+        description="with folds: number of the fold that is the test split, from 0; null: the seed "
+        "of each run chooses it [fold]",
+    )
     exclude: tuple[str, ...] = Field(default=(), description="ids of utterances to leave out")
     minutes: float = Field(
         default=17.0,
@@ -151,6 +165,19 @@ class Corpus(Settings):
     @property
     def is_english(self) -> bool:
         return base_language(self.language) == "en"
+
+    def with_fold_of(self, seed: int) -> "Corpus":
+        """Return the corpus of a run with this seed: with `folds`, the seed chooses the fold."""
+        if self.folds is None or self.fold is not None:
+            return self
+        return self.model_copy(update={"fold": seed % self.folds})
+
+    @model_validator(mode="after")
+    def _check_fold(self) -> "Corpus":
+        if self.fold is not None and self.fold >= (self.folds or 0):
+            limit = f"must be below folds, {self.folds}" if self.folds else "needs folds"
+            raise ValueError(f"fold: {self.fold} {limit}")
+        return self
 
     @model_validator(mode="after")
     def _check_reader_keys(self) -> "Corpus":

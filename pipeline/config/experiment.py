@@ -165,6 +165,13 @@ class Experiment(Settings):
     train: TrainSettings = Field(default=TrainSettings(), description="the training loop")
     decode: DecodeSettings = Field(default=DecodeSettings(), description="decoding")
 
+    @property
+    def without_seed(self) -> "Experiment":
+        """The settings that the runs of an arm have in common: without seed and fold."""
+        train = self.train.model_copy(update={"seed": 0})
+        corpus = self.corpus.model_copy(update={"fold": None})
+        return self.model_copy(update={"train": train, "corpus": corpus})
+
     @model_validator(mode="before")
     @classmethod
     def _default_alphabet(cls, content: Any) -> Any:
@@ -204,9 +211,11 @@ def load_experiment(
     alphabet = content.get("alphabet")
     if isinstance(alphabet, str) and ("." in alphabet or "/" in alphabet):
         content["alphabet"] = _read_alphabet(Path(os.path.normpath(path.parent / alphabet)))
-    return validate_settings(
+    experiment = validate_settings(
         Experiment, content, path, (changes or {}) if set_changes is None else set_changes
     )
+    corpus = experiment.corpus.with_fold_of(experiment.train.seed)
+    return experiment.model_copy(update={"corpus": corpus})
 
 
 def _read_alphabet(path: Path) -> tuple[str, ...]:

@@ -89,9 +89,7 @@ class Sweep:
         """The experiments in groups that differ in their seed only, in the written order."""
         arms: dict[Experiment, list[SweptExperiment]] = {}
         for swept in self.experiments:
-            train = swept.experiment.train.model_copy(update={"seed": 0})
-            arm = swept.experiment.model_copy(update={"train": train})
-            arms.setdefault(arm, []).append(swept)
+            arms.setdefault(swept.experiment.without_seed, []).append(swept)
         return tuple(map(tuple, arms.values()))
 
     @property

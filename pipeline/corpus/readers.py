@@ -28,7 +28,7 @@ from pipeline.corpus.layouts.tables import (
     read_ljspeech,
 )
 from pipeline.corpus.manifest import Manifest, Refusal, Split, Utterance, require_no_refusals
-from pipeline.corpus.splits import draw_splits
+from pipeline.corpus.splits import deal_folds, draw_splits
 from pipeline.corpus.text.alphabet import (
     find_rare_letters,
     quote_characters,
@@ -82,7 +82,10 @@ def build_manifest(
     entries = [each for each in entries if each.id not in corpus.exclude]
     refusals = [each for each in refusals if each.utterance not in corpus.exclude]
     split_note = ""
-    if corpus.reader not in ("an4", "demo"):
+    if corpus.folds:
+        fold = corpus.fold or 0
+        entries, split_note = deal_folds(entries, corpus.folds, fold, corpus.seed)
+    elif corpus.reader not in ("an4", "demo"):
         entries, split_note = draw_splits(entries, corpus.seed)
     headers, checksums, other_names = read_headers(root, entries, progress)
     normalise, results = TextNormaliser(corpus), []

@@ -1,4 +1,4 @@
-"""Draws missing dev and test splits from the training utterances, by whole speakers.
+"""Splits: draws missing ones by whole speakers; divides speakers into folds (cross-validation).
 
 In:   entries.   Out: entries, each with a split; a note of what was drawn.
 Not here: the splits of AN4 (layouts/an4.py).
@@ -13,6 +13,7 @@ from hashlib import sha256
 
 from pipeline.corpus.layouts.entries import CorpusEntry
 from pipeline.corpus.manifest import Split
+from pipeline.files import InputError
 
 HELD_OUT_SHARE = 0.1  # share of the utterances for each split that is drawn
 MAX_SHARE_FACTOR = 1.5  # a whole speaker may exceed the share up to this factor
@@ -43,6 +44,43 @@ def draw_splits(entries: Sequence[CorpusEntry], seed: int) -> tuple[list[CorpusE
         [_with_split(e, splits.get(e.id, e.split)) for e in entries],
         f"{names} drawn from train: {_describe_units(pool, by_speaker)}, seed {seed}",
     )
+
+
+def deal_folds(
+    entries: Sequence[CorpusEntry], folds: int, fold: int, seed: int
+) -> tuple[list[CorpusEntry], str]:
+    """Divide the speakers of train and dev into `folds`; the speakers of `fold` become test.
+
+    Dev speakers are drawn from the others. Each speaker is in one fold only, and each fold has
+    about the same number of utterances. The corpus's own test split is left out, so that what is
+    chosen by cross-validation can be tested on it once.
+
+    Return the entries with their splits, and a note of what was done.
+    Raises InputError if there are fewer speakers than folds.
+    """
+    pool = [entry for entry in entries if entry.split != "test"]
+    counts = Counter(entry.speaker for entry in pool if entry.speaker)
+    if counts.total() < len(pool) or len(counts) <= folds:
+        known = f"{len(counts)} speakers are known"
+        raise InputError(
+            f"folds: {folds} folds need more than {folds} speakers, and each utterance needs one; "
+            f"{known}; lower folds, or name the speakers"
+        )
+    order = sorted(counts, key=lambda name: sha256(f"{seed}:{name}".encode()).digest())
+    sizes, fold_of = [0] * folds, {}
+    for name in sorted(order, key=lambda name: -counts[name]):  # stable: the hash breaks ties
+        fold_of[name] = sizes.index(min(sizes))
+        sizes[fold_of[name]] += counts[name]
+    rest = Counter({name: n for name, n in counts.items() if fold_of[name] != fold})
+    dev = _assign_splits(rest, ["dev"], seed)
+    splits: dict[str, Split] = {
+        name: "test" if fold_of[name] == fold else dev.get(name, "train") for name in counts
+    }
+    left_out = len(entries) - len(pool)
+    note = f"test is fold {fold} (0 to {folds - 1}) of the speakers of train and dev, seed {seed}"
+    if left_out:
+        note += f"; the corpus's own test split ({left_out} utterances) is left out"
+    return [_with_split(entry, splits[entry.speaker]) for entry in pool], note
 
 
 def _default_to_train(entries: Sequence[CorpusEntry]) -> list[CorpusEntry]:

@@ -32,6 +32,7 @@ ARMS, SEEDS, DEVIATIONS, SPEAKERS = (
     (0.0, 0.05, 0.10, 0.15),
     (4, 10, 30, 100),
 )
+FOLDS, FOLD_SPEAKERS = (5, 10), 74  # as configs/corpora/an4-folds.yaml
 SWEEPS = {2: 400, 3: 400, 9: 400, 30: 200}  # of equal arms, for each shape
 MAX_FALSE_CLAIMS = 0.05  # per sweep
 
@@ -42,6 +43,7 @@ class SweepShape:
     seeds: int
     deviation: float  # relative, over seeds
     speakers: int
+    folds: int = 0  # cross-validation: each seed trains so many networks, one for each fold
 
 
 @dataclass(frozen=True)
@@ -62,13 +64,19 @@ class Found:
 
 
 def all_shapes() -> list[SweepShape]:
-    return [SweepShape(*each) for each in itertools.product(ARMS, SEEDS, DEVIATIONS, SPEAKERS)]
+    shapes = [SweepShape(*each) for each in itertools.product(ARMS, SEEDS, DEVIATIONS, SPEAKERS)]
+    return shapes + [
+        SweepShape(arms, 1, deviation, FOLD_SPEAKERS, folds)
+        for arms, deviation, folds in itertools.product(ARMS, DEVIATIONS, FOLDS)
+    ]
 
 
 def simulate(shape: SweepShape, sweeps: int, seed: int = 0, draws: int = DRAWS) -> Found:
     """Simulate `sweeps` sweeps of equal arms, and half as many in which the first arm is better."""
     spread = round(100 * shape.deviation)
-    rng = np.random.default_rng([seed, shape.arms, shape.seeds, spread, shape.speakers])
+    rng = np.random.default_rng(
+        [seed, shape.arms, shape.seeds, spread, shape.speakers, *[shape.folds] * bool(shape.folds)]
+    )
     equal = np.full(shape.arms, 1.0)
     better = np.where(np.arange(shape.arms) == 0, POWER_FACTOR, 1.0)
     claims = sum(
@@ -95,18 +103,26 @@ def _compare(
     share = rng.dirichlet(np.full(speakers, LENGTH_CONCENTRATION))
     totals = np.maximum(1, np.round(CHARACTERS * share)).astype(int)
     chance = UTTERANCE_CHANCE * math.sqrt(speakers / UTTERANCES)
+    fold_of = np.arange(speakers) % (shape.folds or 1)
     expected = (
         RATE
         * totals
         * factors[:, None, None]
         * _lognormal(rng, HARDNESS, (speakers,))
         * _lognormal(rng, FAVOUR, (arms, 1, speakers))
-        * _lognormal(rng, shape.deviation, (arms, seeds, 1))
+        * _lognormal(rng, shape.deviation, (arms, seeds, shape.folds or 1))[:, :, fold_of]
         * _lognormal(rng, chance, (arms, seeds, speakers))
     )
-    names = [f"{number:03}" for number in range(speakers)]
+    names = [f"{number:03}" for number in (fold_of if shape.folds else range(speakers))]
     seed = int(rng.integers(2**31))
-    return compare_arms(list(rng.poisson(expected)), totals, names, draws=draws, seed=seed)
+    return compare_arms(
+        list(rng.poisson(expected)),
+        totals,
+        names,
+        folds=shape.folds > 0,
+        draws=draws,
+        seed=seed,
+    )
 
 
 def _lognormal(rng: np.random.Generator, deviation: float, size: tuple[int, ...]) -> np.ndarray:
@@ -148,17 +164,20 @@ def measure_chance(console: Console) -> list[dict[str, Any]]:
 
 
 def chance_table(records: list[dict[str, Any]]) -> Table:
-    """Return a line per arms, seeds and speakers; four numbers are the four deviations of seeds."""
+    """Return a line per arms, seeds, speakers and folds; a cell has a number per deviation."""
     table = Table(title="shares of simulated sweeps, %; seeds deviate by 0, 5, 10, 15 %")
     columns = ("false_claims", "difference_covered", "relative_covered", "rate_covered", "power")
-    for heading in ("arms", "seeds", "speakers", *(each.replace("_", " ") for each in columns)):
+    for heading in (
+        "arms",
+        "seeds",
+        "speakers",
+        "folds",
+        *(each.replace("_", " ") for each in columns),
+    ):
         table.add_column(heading, justify="right")
-    for arms, seeds, speakers in itertools.product(ARMS, SEEDS, SPEAKERS):
-        chosen = [
-            each
-            for each in records
-            if (each["arms"], each["seeds"], each["speakers"]) == (arms, seeds, speakers)
-        ]
+    keys = ("arms", "seeds", "speakers", "folds")
+    for place in dict.fromkeys(tuple(getattr(each, key) for key in keys) for each in all_shapes()):
+        chosen = [each for each in records if tuple(each[key] for key in keys) == place]
         cells = [" ".join(f"{100 * each[column]:.1f}" for each in chosen) for column in columns]
-        table.add_row(str(arms), str(seeds), str(speakers), *cells)
+        table.add_row(*map(str, place), *cells)
     return table

@@ -17,7 +17,8 @@ from rich.console import Console
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.record import load_record
 from pipeline.results.comparison.answer import sentences
-from pipeline.results.comparison.arms import Arm, compare_runs, find_common_hypotheses, infer
+from pipeline.results.comparison.arms import compare_runs
+from pipeline.results.comparison.test_sets import find_common_test
 from pipeline.results.summary.run_summary import RunSummary, SweepRun, read_run
 from tests.benchmarks.measure import REPOSITORY
 
@@ -69,7 +70,6 @@ def _splits(
 
 
 def _claims(split: Sequence[Sequence[RunSummary]]) -> bool:
-    arms = [Arm(str(number), {}, tuple(runs)) for number, runs in enumerate(split)]
-    said = infer(arms, find_common_hypotheses(arms), "cer")
-    pairs = itertools.combinations(range(len(arms)), 2)
+    said = find_common_test(split).infer("cer")
+    pairs = itertools.combinations(range(len(split)), 2)
     return any(said.difference(a, b).is_shown for a, b in pairs)

@@ -8,6 +8,7 @@ import pytest
 from tests.benchmarks.chance import (
     ARMS,
     DEVIATIONS,
+    FOLDS,
     SEEDS,
     SPEAKERS,
     SweepShape,
@@ -20,7 +21,13 @@ from tests.benchmarks.same_runs import _splits
 
 @pytest.mark.parametrize(
     "shape",
-    [SweepShape(2, 3, 0.1, 10), SweepShape(9, 3, 0.1, 4), SweepShape(3, 10, 0.0, 30)],
+    [
+        SweepShape(2, 3, 0.1, 10),
+        SweepShape(9, 3, 0.1, 4),
+        SweepShape(3, 10, 0.0, 30),
+        SweepShape(2, 1, 0.1, 74, folds=5),
+        SweepShape(9, 1, 0.15, 74, folds=5),
+    ],
     ids=str,
 )
 def test_claims_are_rarely_false_and_intervals_hold_the_truth(shape: SweepShape):
@@ -38,9 +45,10 @@ def test_more_seeds_and_speakers_show_more():
     assert much > 0.9
 
 
-def test_the_table_has_a_line_per_arms_seeds_and_speakers():
-    assert len(all_shapes()) == len(ARMS) * len(SEEDS) * len(DEVIATIONS) * len(SPEAKERS)
-    assert chance_table([]).row_count == len(ARMS) * len(SEEDS) * len(SPEAKERS)
+def test_the_table_has_a_line_per_arms_seeds_speakers_and_folds():
+    lines = len(ARMS) * (len(SEEDS) * len(SPEAKERS) + len(FOLDS))
+    assert len(all_shapes()) == lines * len(DEVIATIONS)
+    assert chance_table([]).row_count == lines
 
 
 @pytest.mark.parametrize(("count", "sizes", "ways"), [(8, (2, 2, 2, 2), 105), (8, (3, 3), 280),

@@ -421,3 +421,18 @@ def test_stop_rules_are_read_and_change_no_experiment(folder: Path):
 def test_stop_without_a_rule_is_refused(folder: Path):
     with pytest.raises(InputError, match="set plateau_updates or halving, or remove stop"):
         sweep(folder, "base: base.yaml\naxes: {train.seed: [0, 1]}\nstop: {}\n")
+
+
+def test_with_folds_the_seed_chooses_the_fold_and_an_arm_has_all_folds(folder: Path):
+    (folder / "demo.yaml").write_text("reader: demo\nfolds: 3\n")
+    text = "base: base.yaml\naxes: {model.hidden: [8, 16]}\nseeds: 4\n"
+    found = sweep(folder, text)
+    corpora = [each.experiment.corpus for each in found.experiments]
+    assert [each.fold for each in corpora] == [0, 1, 2, 0] * 2
+    assert [len(arm) for arm in found.arms] == [4, 4]
+    with pytest.raises(InputError, match=r"fold: 3 must be below folds, 3"):
+        (folder / "demo.yaml").write_text("reader: demo\nfolds: 3\nfold: 3\n")
+        sweep(folder, text)
+    with pytest.raises(InputError, match=r"fold: 3 needs folds"):
+        (folder / "demo.yaml").write_text("reader: demo\nfold: 3\n")
+        sweep(folder, text)

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.corpus.layouts.entries import CorpusEntry
-from pipeline.corpus.splits import draw_splits
+from pipeline.corpus.splits import deal_folds, draw_splits
+from pipeline.files import InputError
 
 
 def entries(*counts: int, split=None) -> list[CorpusEntry]:
@@ -98,3 +99,45 @@ def test_from_too_few_utterances_nothing_is_drawn(count):
     drawn, note = draw_splits(entries(*[1] * count), 0)
     assert {entry.split for entry in drawn} == {"train"}
     assert note == (f"too few utterances ({count}) to draw dev and test: at least 3 are needed")
+
+
+@given(st.lists(st.integers(1, 40), min_size=8, max_size=60), st.integers(3, 7), st.integers(0, 5))
+def test_folds_test_each_utterance_once_and_no_speaker_is_in_two_splits(counts, folds, seed):
+    pool, own = (
+        entries(*counts),
+        [CorpusEntry(f"t{n}", "a.wav", "YES", f"t{n}", "test") for n in range(3)],
+    )
+    tested = Counter()
+    for fold in range(folds):
+        dealt, note = deal_folds([*pool, *own], folds, fold, seed)
+        assert {each.id for each in dealt} == {each.id for each in pool}
+        assert "own test split (3 utterances) is left out" in note
+        found = defaultdict(set)
+        for each in dealt:
+            found[each.speaker].add(each.split)
+        assert all(len(each) == 1 for each in found.values())
+        assert {each.split for each in dealt} == {"train", "dev", "test"}
+        tested.update(each.id for each in dealt if each.split == "test")
+    assert set(tested.values()) == {1}
+    assert len(tested) == len(pool)
+
+
+def test_folds_have_the_same_size_and_do_not_depend_on_the_order_of_the_list():
+    rng = random.Random(3)
+    pool = entries(*(rng.randint(5, 15) for _ in range(74)))
+    sizes = []
+    for fold in range(5):
+        dealt, _ = deal_folds(pool, 5, fold, 0)
+        sizes.append(sum(each.split == "test" for each in dealt))
+        assert splits(dealt) == splits(deal_folds(rng.sample(pool, len(pool)), 5, fold, 0)[0])
+        dev = sum(each.split == "dev" for each in dealt)
+        assert 0.07 * len(pool) < dev < 0.13 * len(pool)
+    assert max(sizes) - min(sizes) < 15
+
+
+@pytest.mark.parametrize("pool", [entries(9, 9, 9, 9, 9), [*entries(*[3] * 9), *entries(3)[:1]]])
+def test_folds_need_more_speakers_than_folds_and_a_speaker_for_each_utterance(pool):
+    if len(pool) < 45:  # one utterance names no speaker
+        pool = [*pool[:-1], CorpusEntry("x", "a.wav", "YES", "", None)]
+    with pytest.raises(InputError, match="5 folds need more than 5 speakers"):
+        deal_folds(pool, 5, 0, 0)

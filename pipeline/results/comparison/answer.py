@@ -44,7 +44,8 @@ def sentences(
     found += stopped
     if is_usable and len(comparison.arms) > 1:
         found += _describe_evidence(comparison, best, command)
-        one_seed = comparison.inference and comparison.inference.variance.seeds.max() == 1
+        inference = comparison.inference
+        one_seed = inference and inference.variance.seeds.max() == 1 and not comparison.folds
         if one_seed and (suggestion := suggest_seeds(comparison, spread)):
             found.append(suggestion)
     return found
@@ -90,6 +91,8 @@ def _describe_rate(comparison: SweepComparison, arm: Arm) -> str:
         return f"{rate} with one seed"
     low, high = comparison.rate_interval(arm)
     interval = f" (95 % interval {_range(low, high)})" if low < high else ""
+    if arm.folds:
+        return f"{rate} by cross-validation, {len(arm.runs)} runs on {arm.folds} folds{interval}"
     return f"mean {rate} over {len(arm.runs)} seeds{interval}"
 
 
@@ -200,6 +203,12 @@ def _explain_no_decision(
 ) -> Iterator[str]:
     """Yield each reason why nothing is said about differences, and the command that helps."""
     variance = inference.variance
+    if comparison.folds:
+        yield (
+            f"All arms have tested {_count(comparison.folds, 'fold')}; at least {MIN_SPEAKERS} are "
+            "needed to tell whether a difference is chance."
+        )
+        return
     if variance.seeds.max() == 1:
         all_finished = comparison.finished_count == comparison.run_count
         advice = f" Run it with three: {_with_seeds(command, 3)}" if all_finished else ""
@@ -229,10 +238,14 @@ def _describe_sensitivity(
     others = [index for index in range(len(comparison.arms)) if index != reference]
     least = max(others, key=lambda arm: inference.smallest_detectable(arm, reference))
     smallest = inference.smallest_detectable(least, reference)
-    yield (
+    shown = (
         f"The smallest difference that this sweep could have shown is {_points(smallest)} (with a "
-        f"power of 80 %); {_describe_half(inference, smallest / 2, least, reference)}."
+        "power of 80 %)"
     )
+    if comparison.folds:  # more folds do not add speakers, and how much they help is not known
+        yield f"{shown}."
+        return
+    yield f"{shown}; {_describe_half(inference, smallest / 2, least, reference)}."
 
 
 def _describe_half(inference: ArmInference, half: float, arm: int, reference: int) -> str:

@@ -13,7 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.results.statistics.inference import ArmDifference, ArmInference, compare_arms
+from pipeline.results.comparison.test_sets import (
+    UtteranceKey,
+    by_utterance,
+    find_common_test,
+    fold_of,
+)
+from pipeline.results.statistics.inference import ArmDifference, ArmInference
 from pipeline.results.statistics.significance import (
     Improvement,
     MatchedPairs,
@@ -21,12 +27,11 @@ from pipeline.results.statistics.significance import (
     paired_bootstraps,
 )
 from pipeline.results.summary.run_summary import RunSummary
-from pipeline.results.summary.table import error_counts
+from pipeline.results.summary.table import COUNT_COLUMNS, error_counts
 from pipeline.runs import plateau
 from pipeline.runs.folder import Hypothesis
 
 SEED_KEY = "train.seed"
-UtteranceKey = tuple[str, str]  # id, reference: another reference is another utterance
 
 
 @dataclass(frozen=True)
@@ -64,11 +69,24 @@ class Arm:
 
     @property
     def mean_test_cer(self) -> float:
-        return statistics.fmean(self.test_cers)
+        return self._mean_test_rate("cer")
 
     @property
     def mean_test_wer(self) -> float:
-        return statistics.fmean(row["wer"] for run in self.runs if (row := run.test_row))
+        return self._mean_test_rate("wer")
+
+    def _mean_test_rate(self, rate: str) -> float:
+        """Return the mean over runs; with folds, whose lengths differ, the rate of all errors."""
+        rows: list[Mapping[str, Any]] = [row for run in self.runs if (row := run.test_row)]
+        if not self.folds:
+            return statistics.fmean(row[rate] for row in rows)
+        errors, totals = COUNT_COLUMNS[rate]
+        return float(sum(row[errors] for row in rows) / max(sum(row[totals] for row in rows), 1))
+
+    @property
+    def folds(self) -> int:
+        """The number of folds that the runs test; 0 without cross-validation."""
+        return len({fold for run in self.runs if (fold := fold_of(run)) is not None})
 
     @property
     def standard_deviation(self) -> float:
@@ -107,14 +125,14 @@ class SweepComparison:
     arms: tuple[Arm, ...]  # in the order of the sweep
     best_arm: Arm | None  # by dev; the test split must not select
     best: RunSummary | None  # the best run on dev of the best arm
-    # Of the test CER and the test WER; None: no test utterance that all runs decoded.
-    inference: ArmInference | None
-    word_inference: ArmInference | None
+    inference: ArmInference | None  # of the test CER; None: no common test utterance
+    word_inference: ArmInference | None  # of the test WER
     common_utterances: int  # test utterances that all runs of all arms decoded
     speakers_known: bool  # of these utterances
     differences: tuple[RunComparison, ...]  # of single runs to the best run, ascending
     escaped: tuple[RunSummary, ...]  # the earliest first
     not_escaped: tuple[RunSummary, ...]  # finished without an escape
+    folds: int = 0  # of the common utterances; 0: the runs share one test set
     stopped_early: tuple[Arm, ...] = ()  # arms with a run that a rule of the sweep stopped
 
     @property
@@ -180,20 +198,18 @@ def compare_runs(run_summaries: Sequence[RunSummary]) -> SweepComparison:
     arms = group_arms(tested)
     best_arm = min(arms, key=lambda arm: arm.dev_selection_key, default=None)
     best = min(best_arm.runs, key=dev_selection_key) if best_arm else None
-    common = find_common_hypotheses(arms)
-    speakers_known = all(any(each.speaker for each in same) for same in common)
+    common = find_common_test([arm.runs for arm in arms])
     return SweepComparison(
         run_count=len(run_summaries),
         finished_count=len(finished),
         arms=tuple(arms),
         best_arm=best_arm,
         best=best,
-        inference=infer(arms, common, "cer") if common else None,
-        word_inference=infer(arms, common, "wer")
-        if any(each[0].words for each in common)
-        else None,
+        inference=common.infer("cer") if common else None,
+        word_inference=common.infer("wer") if common.has_words else None,
         common_utterances=len(common),
-        speakers_known=speakers_known,
+        speakers_known=all(common.speakers),
+        folds=len(set(common.folds or ())),
         differences=tuple(_compare_others(best, tested)) if best else (),
         escaped=tuple(sorted(escaped, key=lambda run: run.escape_updates or 0)),
         not_escaped=tuple(run for run in tested if run.escape_updates is None),
@@ -231,37 +247,6 @@ def _compare_others(best: RunSummary, finished: Sequence[RunSummary]) -> list[Ru
     return sorted(found, key=lambda each: each.cer.difference)
 
 
-def by_utterance(run: RunSummary) -> dict[UtteranceKey, Hypothesis]:
-    """Return the test hypotheses."""
-    return {(each.utterance_id, each.reference): each for each in run.hypotheses_for("test")}
-
-
-def find_common_hypotheses(arms: Sequence[Arm]) -> list[tuple[Hypothesis, ...]]:
-    """Return the hypotheses of all runs, in the order of the arms, of each common test utterance.
-
-    An utterance whose reference differs between runs is another utterance.
-    """
-    by_run = [by_utterance(run) for arm in arms for run in arm.runs]
-    keys = [key for key, each in by_run[0].items() if each.chars] if by_run else []
-    return [
-        tuple(each[key] for each in by_run)
-        for key in keys
-        if all(key in each for each in by_run[1:])
-    ]
-
-
-def infer(arms: Sequence[Arm], common: Sequence[Sequence[Hypothesis]], rate: str) -> ArmInference:
-    """Compare the arms on common utterances; those of unknown speakers count as one speaker.
-
-    `common` as from `find_common_hypotheses`; `rate` is cer or wer.
-    """
-    counts = [error_counts(of_run, rate) for of_run in zip(*common, strict=True)]
-    ends = np.cumsum([len(arm.runs) for arm in arms])[:-1]
-    errors = np.split(np.stack([errors for errors, _ in counts]), ends)
-    names = [next((each.speaker for each in same if each.speaker), "") for same in common]
-    return compare_arms(errors, counts[0][1], names if all(names) else [""] * len(names))
-
-
 def group_arms(tested: Sequence[RunSummary]) -> list[Arm]:
     """Return the arms in the order of the sweep. A run that has two labels counts once."""
     groups: dict[tuple[str, ...], dict[str, RunSummary]] = {}
@@ -280,8 +265,7 @@ def group_arms(tested: Sequence[RunSummary]) -> list[Arm]:
 
 def arm_key(run: RunSummary) -> tuple[str, ...]:
     """Return what the runs of an arm have in common."""
-    experiment = run.experiment.model_dump() if run.experiment else {"train": {}}
-    experiment["train"].pop("seed", None)
+    experiment = run.experiment.without_seed if run.experiment else None
     label = _arm_label(run) if SEED_KEY in run.run.settings else ""
     return label, repr(_settings_without_seed(run.run.settings)), repr(experiment)
 

@@ -68,9 +68,8 @@ def _arm_key(run: SweepRun) -> str:
     experiment = _experiment(run)
     if experiment is None:
         return str(run.folder.path)
-    content = experiment.model_dump()
-    content["train"].pop("seed")
-    return repr((content, str(run.features)))
+    features = "" if experiment.corpus.folds else str(run.features)  # each fold has its own
+    return repr((experiment.without_seed, features))
 
 
 def _label_without_seed(run: SweepRun) -> str:

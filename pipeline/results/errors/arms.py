@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.results.comparison.arms import (
-    Arm,
-    SweepComparison,
+from pipeline.results.comparison.arms import Arm, SweepComparison, dev_selection_key
+from pipeline.results.comparison.test_sets import (
+    Hypotheses,
     UtteranceKey,
-    by_utterance,
-    dev_selection_key,
+    combine_folds,
+    fold_of,
 )
 from pipeline.results.summary.run_summary import RunSummary
 from pipeline.runs.folder import Hypothesis
@@ -31,16 +31,13 @@ class TestedArm:
 
     name: str
     runs: tuple[RunSummary, ...]
-    hypotheses: tuple[tuple[Hypothesis, ...], ...]  # by run
-    guide: int  # the run that is best on dev; its hypotheses are shown
+    hypotheses: tuple[tuple[Hypothesis, ...], ...]  # by run; with folds, one run of each together
+    guide_run: RunSummary  # the run that is best on dev; its posteriors are shown
+    shown_run: int  # of `hypotheses`: those of the guide run, with folds the first
 
     @property
     def shown(self) -> tuple[Hypothesis, ...]:
-        return self.hypotheses[self.guide]
-
-    @property
-    def guide_run(self) -> RunSummary:
-        return self.runs[self.guide]
+        return self.hypotheses[self.shown_run]
 
     @property
     def has_words(self) -> bool:
@@ -73,12 +70,12 @@ def gather_arms(comparison: SweepComparison, most: int = MAX_ARMS) -> list[Teste
         return []
     others = [arm for arm in comparison.arms if arm is not comparison.best_arm]
     ranked = [comparison.best_arm, *sorted(others, key=lambda arm: arm.dev_selection_key)]
-    shown: list[tuple[Arm, list[dict[UtteranceKey, Hypothesis]]]] = []
+    shown: list[tuple[Arm, list[Hypotheses]]] = []
     common: list[UtteranceKey] = []
     for arm in ranked:
         if len(shown) == most:
             break
-        by_run = [by_utterance(run) for run in arm.runs]
+        by_run = combine_folds(arm.runs)
         candidates = common if shown else list(by_run[0])
         kept = [key for key in candidates if all(key in run for run in by_run)]
         if kept:
@@ -87,13 +84,14 @@ def gather_arms(comparison: SweepComparison, most: int = MAX_ARMS) -> list[Teste
     return [_tested_arm(arm, by_run, common) for arm, by_run in shown]
 
 
-def _tested_arm(
-    arm: Arm, by_run: Sequence[dict[UtteranceKey, Hypothesis]], keys: Sequence[UtteranceKey]
-) -> TestedArm:
+def _tested_arm(arm: Arm, by_run: Sequence[Hypotheses], keys: Sequence[UtteranceKey]) -> TestedArm:
     order = [dev_selection_key(run) for run in arm.runs]
+    best = order.index(min(order))
+    with_folds = fold_of(arm.runs[best]) is not None
     return TestedArm(
         name=arm.name,
         runs=arm.runs,
         hypotheses=tuple(tuple(run[key] for key in keys) for run in by_run),
-        guide=order.index(min(order)),
+        guide_run=arm.runs[best],
+        shown_run=0 if with_folds else best,
     )

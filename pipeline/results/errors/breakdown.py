@@ -133,7 +133,7 @@ def frequency_table(
             if reference:
                 wrong[_band(training.get(reference, 0))] += count
         for band in sorted(totals):
-            errors = wrong[band] / len(arm.runs)
+            errors = wrong[band] / len(arm.hypotheses)
             records.append(
                 (arm.name, _band_name(band), totals[band], errors, errors / totals[band])
             )

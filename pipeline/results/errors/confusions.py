@@ -95,7 +95,7 @@ def count_references(arm: TestedArm, unit: Unit) -> Counter[str]:
     once: Counter[str] = Counter()
     for each in arm.shown:
         once.update(split_tokens(each.reference, unit))
-    return Counter({token: count * len(arm.runs) for token, count in once.items()})
+    return Counter({token: count * len(arm.hypotheses) for token, count in once.items()})
 
 
 def confusion_matrix(counts: ConfusionCounts, size: int = MATRIX_SIZE) -> ConfusionMatrix:

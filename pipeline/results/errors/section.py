@@ -120,7 +120,7 @@ def _frequency_table(
     """Return the frame of errors_words.csv, without a line if the training text is not known."""
     training = training_words(features)
     references = count_references(arms[0], "word")
-    once = {word: count // len(arms[0].runs) for word, count in references.items()}
+    once = {word: count // len(arms[0].hypotheses) for word, count in references.items()}
     known = training and all(arm.has_words for arm in arms)
     pairs = list(zip(arms, words, strict=True)) if known else []
     return breakdown.frequency_table(pairs, once, training)

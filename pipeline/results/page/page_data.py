@@ -12,7 +12,7 @@ from typing import Any
 from markupsafe import Markup
 
 from pipeline.config.loader import flatten
-from pipeline.results.comparison.arms import by_utterance
+from pipeline.results.comparison.test_sets import by_utterance
 from pipeline.results.page.arm_lines import ArmLine
 from pipeline.results.page.views import RunView
 from pipeline.results.summary.run_summary import RunSummary

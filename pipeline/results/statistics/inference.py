@@ -183,14 +183,20 @@ def compare_arms(
     totals: Int[np.ndarray, " U"],
     speakers: Sequence[str],
     *,
+    folds: bool = False,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> ArmInference:
     """Compare all pairs of arms; `errors` holds (seeds, utterances) counts of each arm.
 
+    `folds`: the utterances are of folds, not of speakers, and each fold has its own networks. Then
+    the variance over folds holds that over seeds, and one run of each fold is enough.
     Nothing is decided where no arm has two seeds or the test set has fewer than three speakers.
     """
-    return _infer(measure_variance(errors, totals, speakers), draws, seed)
+    variance = measure_variance(errors, totals, speakers)
+    if folds:
+        variance = replace(variance, deviation=0.0, freedom=1, noise=0.0)
+    return _infer(variance, draws, seed)
 
 
 def assume_deviation(variance: Variance, deviation: float, freedom: int) -> ArmInference | None:

@@ -103,10 +103,16 @@ def arms_for_thesis(
         if seeds and seeds[-1] > 1
         else "one seed per arm, which cannot tell whether a difference is chance"
     )
+    chance = "seeds, test utterances and speakers"
+    if comparison.folds:
+        of_seeds = (
+            f"by cross-validation, in brackets the 95 % interval over {comparison.folds} folds"
+        )
+        chance = "folds"
     caption = (
         f"Arms of the sweep {name}, rates in %: {of_seeds}. The difference is the test CER less "
-        "that of the best arm on dev, with its simultaneous 95 % interval over seeds, test "
-        f"utterances and speakers. {_describe_test_set(comparison)}{_describe_commands(commands)}"
+        "that of the best arm on dev, with its simultaneous 95 % interval over "
+        f"{chance}. {_describe_test_set(comparison)}{_describe_commands(commands)}"
     )
     return _format_table(arms, ARM_SHOWN, caption)
 

@@ -45,7 +45,7 @@ def arm_with_files(
             ],
         )
     summary = replace(arm.runs[0], run=SweepRun(name, {}, run, features))
-    return replace(arm, runs=(summary,))
+    return replace(arm, runs=(summary,), guide_run=summary)
 
 
 def test_the_worst_the_median_and_one_of_both_arms_are_drawn(tmp_path: Path, features: Path):

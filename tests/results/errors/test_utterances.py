@@ -49,7 +49,7 @@ def test_the_highest_losses_per_character_come_first():
     arm = make_arm(["A", "ABCDEFGHIJ", "AB", "A", "B"], [""] * 5, losses=losses)
     dev = Hypothesis.of("v", "dev", "GO", "GO", loss=10.0)
     guide = replace(arm.guide_run, hypotheses=[*arm.shown, dev])
-    found = utterances.highest_losses(replace(arm, runs=(guide,)))
+    found = utterances.highest_losses(replace(arm, guide_run=guide))
     assert [(one.hypothesis.utterance_id, one.loss_per_character) for one in found] == [
         ("u3", 7.0),
         ("v", 5.0),

@@ -34,4 +34,4 @@ def make_arm(
         RunSummary(run=SweepRun(f"{name} {n}", {}, RunFolder(Path(f"{name}{n}"))), hypotheses=run)
         for n, run in enumerate(hypotheses)
     )
-    return TestedArm(name, summaries, hypotheses, guide=0)
+    return TestedArm(name, summaries, hypotheses, guide_run=summaries[0], shown_run=0)

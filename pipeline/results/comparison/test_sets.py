@@ -1,0 +1,113 @@
+"""Test sets: the test utterances on which arms are compared, and the chance that they carry.
+
+In:   runs with hypotheses.
+Out:  the hypotheses of each arm on the utterances that all arms decoded; the inference from them.
+Not here: the model of chance (statistics/), the arms (arms.py).
+
+With cross-validation the runs of an arm have different test sets. One run of each fold, together,
+decodes all utterances once, and counts as one run. Networks and speakers both change from fold to
+fold, so the folds are the units of chance.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.results.statistics.inference import ArmInference, compare_arms
+from pipeline.results.summary.run_summary import RunSummary
+from pipeline.results.summary.table import error_counts
+from pipeline.runs.folder import Hypothesis
+
+UtteranceKey = tuple[str, str]  # id, reference: another reference is another utterance
+Hypotheses = dict[UtteranceKey, Hypothesis]
+
+
+@dataclass(frozen=True)
+class CommonTest:
+    """Test utterances that all runs of all arms decoded."""
+
+    arms: tuple[tuple[tuple[Hypothesis, ...], ...], ...]  # of each arm, of each run
+    folds: tuple[str, ...] | None  # of each utterance; None: the runs share one test set
+
+    def __len__(self) -> int:
+        return len(self.arms[0][0]) if self.arms else 0
+
+    @property
+    def has_words(self) -> bool:
+        return any(each.words for each in self.arms[0][0]) if self.arms else False
+
+    @property
+    def speakers(self) -> list[str]:
+        """The speaker of each utterance, from any run that names it; else empty."""
+        runs = [run for arm in self.arms for run in arm]
+        return [
+            next((each.speaker for each in same if each.speaker), "")
+            for same in zip(*runs, strict=True)
+        ]
+
+    def infer(self, rate: str) -> ArmInference:
+        """Compare the arms by `rate`, cer or wer; unknown speakers count as one speaker."""
+        counts = [[error_counts(run, rate) for run in arm] for arm in self.arms]
+        errors = [np.stack([errors for errors, _ in arm]) for arm in counts]
+        totals = counts[0][0][1]
+        if self.folds is not None:
+            return compare_arms(errors, totals, self.folds, folds=True)
+        names = self.speakers
+        return compare_arms(errors, totals, names if all(names) else [""] * len(names))
+
+
+def by_utterance(run: RunSummary) -> Hypotheses:
+    """Return the test hypotheses."""
+    return {(each.utterance_id, each.reference): each for each in run.hypotheses_for("test")}
+
+
+def combine_folds(runs: Sequence[RunSummary]) -> list[Hypotheses]:
+    """Return the test hypotheses of each run of an arm; with folds, of one run per fold together.
+
+    A second run of a fold counts when each fold has a second run.
+    """
+    by_fold: dict[int | None, list[Hypotheses]] = {}
+    for run in runs:
+        by_fold.setdefault(fold_of(run), []).append(by_utterance(run))
+    if None in by_fold:
+        return [each for group in by_fold.values() for each in group]
+    complete = min(map(len, by_fold.values()), default=0)
+    groups = [by_fold[fold] for fold in sorted(by_fold, key=lambda fold: fold or 0)]
+    return [
+        {key: each for group in groups for key, each in group[number].items()}
+        for number in range(complete)
+    ]
+
+
+def fold_of(run: RunSummary) -> int | None:
+    """Return the number of the run's fold; None without cross-validation."""
+    corpus = run.experiment.corpus if run.experiment else None
+    return corpus.fold if corpus and corpus.folds else None
+
+
+def find_common_test(arms: Sequence[Sequence[RunSummary]]) -> CommonTest:
+    """Return the common test utterances; one whose reference differs between runs is another."""
+    by_arm = [combine_folds(runs) for runs in arms]
+    all_runs = [run for arm in by_arm for run in arm]
+    keys = [key for key, each in all_runs[0].items() if each.chars] if all_runs else []
+    keys = [key for key in keys if all(key in run for run in all_runs[1:])]
+    folds = [_folds_by_utterance(runs) for runs in arms]
+    by_arm_names = [[each.get(key, "") for key in keys] for each in folds]
+    names = by_arm_names[0] if by_arm_names else []
+    shared = all(names) and all(each == names for each in by_arm_names)
+    return CommonTest(
+        tuple(tuple(tuple(run[key] for key in keys) for run in arm) for arm in by_arm)
+        if keys
+        else (),
+        tuple(names) if shared and names else None,
+    )
+
+
+def _folds_by_utterance(runs: Sequence[RunSummary]) -> dict[UtteranceKey, str]:
+    return {
+        key: f"fold {fold}"
+        for run in runs
+        if (fold := fold_of(run)) is not None
+        for key in by_utterance(run)
+    }

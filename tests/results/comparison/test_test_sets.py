@@ -1,0 +1,121 @@
+"""Cross-validation: one run of each fold counts as one run; folds are the units of chance."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.config.corpus import Corpus
+from pipeline.results.comparison.answer import sentences
+from pipeline.results.comparison.arms import compare_runs
+from pipeline.results.comparison.test_sets import find_common_test
+from pipeline.results.errors.arms import gather_arms
+from pipeline.results.summary.run_summary import RunSummary, read_run
+from pipeline.runs.folder import Hypothesis
+from tests.results.examples import NOW, make_run
+
+FOLDS, UTTERANCES, CHARS = 5, 12, 30
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> RunSummary:
+    return read_run(make_run(Path(tmp_path_factory.mktemp("run")), "run"), NOW)
+
+
+def run_of_fold(one: RunSummary, arm: str, seed: int, errors: np.ndarray) -> RunSummary:
+    """Return the run of an arm that made these errors (utterances) in its fold."""
+    fold = seed % FOLDS
+    example = one.hypotheses_for("test")[0]
+    hypotheses = [
+        replace(
+            example,
+            utterance_id=f"{fold}-{number}",
+            reference="A" * CHARS,
+            hypothesis="A" * (CHARS - int(count)),
+            speaker=f"speaker {fold}-{number % 4}",
+            chars=CHARS,
+            char_errors=int(count),
+            words=1,
+            word_errors=int(count > 0),
+        )
+        for number, count in enumerate(errors)
+    ]
+    assert one.experiment is not None
+    corpus = Corpus(name="an4", reader="an4", root="an4", folds=FOLDS, fold=fold)
+    train = one.experiment.train.model_copy(update={"seed": seed})
+    total = int(errors.sum())
+    changed = {"char_errors": total, "chars": CHARS * len(errors),
+               "cer": total / (CHARS * len(errors))}  # fmt: skip
+    rows = [{**row, **changed} if row["split"] == "test" else row for row in one.rows]
+    settings = {"model.cell": arm, "train.seed": seed}
+    return replace(
+        one,
+        rows=rows,  # type: ignore[arg-type]
+        hypotheses=hypotheses,
+        experiment=one.experiment.model_copy(update={"corpus": corpus, "train": train}),
+        run=replace(one.run, label=f"{arm}, seed {seed}", settings=settings,
+                    folder=replace(one.run.folder, path=Path(f"/{arm}-{seed}"))),
+    )  # fmt: skip
+
+
+def sweep(one: RunSummary, seeds: range, rates: dict[str, float]) -> list[RunSummary]:
+    rng = np.random.default_rng(4)
+    return [
+        run_of_fold(one, arm, seed, rng.binomial(CHARS, rate, UTTERANCES))
+        for arm, rate in rates.items()
+        for seed in seeds
+    ]
+
+
+def test_one_run_of_each_fold_together_is_a_run(finished: RunSummary):
+    runs = sweep(finished, range(FOLDS), {"gru": 0.1, "lstm": 0.4})
+    found = compare_runs(runs)
+    assert [len(arm.runs) for arm in found.arms] == [FOLDS, FOLDS]
+    assert found.common_utterances == FOLDS * UTTERANCES
+    assert found.folds == FOLDS
+    assert found.inference is not None
+    difference = found.inference.difference(1, 0)
+    assert difference.is_shown  # 0.3 with 1,800 characters
+    totals = [sum(each.char_errors for run in arm.runs for each in run.hypotheses_for("test"))
+              for arm in found.arms]  # fmt: skip
+    rates = [total / (FOLDS * UTTERANCES * CHARS) for total in totals]
+    assert difference.difference == pytest.approx(rates[1] - rates[0])
+    assert [arm.mean_test_cer for arm in found.arms] == pytest.approx(rates)
+    said = sentences(found)
+    assert f"by cross-validation, {FOLDS} runs on {FOLDS} folds (95 % interval" in said[0]
+    assert "seed" not in said[0]
+
+
+def test_equal_arms_are_not_told_apart_and_the_folds_are_named(finished: RunSummary):
+    found = compare_runs(sweep(finished, range(FOLDS), {"gru": 0.2, "lstm": 0.2}))
+    said = " ".join(sentences(found))
+    assert "cannot be told apart" in said
+    assert "seeds per arm" not in said
+
+
+def test_a_fold_that_an_arm_lacks_is_compared_for_no_arm(finished: RunSummary):
+    runs = sweep(finished, range(FOLDS), {"gru": 0.1, "lstm": 0.4})[:-1]
+    found = compare_runs(runs)
+    assert found.folds == FOLDS - 1
+    assert found.common_utterances == (FOLDS - 1) * UTTERANCES
+
+
+def test_a_second_seed_of_a_fold_counts_when_each_fold_has_one(finished: RunSummary):
+    for seeds, counted in ((7, 1), (10, 2)):
+        runs = sweep(finished, range(seeds), {"gru": 0.1, "lstm": 0.4})
+        arms = [[run for run in runs if run.run.label.startswith(name)] for name in ("gru", "lstm")]
+        assert [len(arm) for arm in find_common_test(arms).arms] == [counted, counted]
+
+
+def test_too_few_folds_decide_nothing(finished: RunSummary):
+    found = compare_runs(sweep(finished, range(2), {"gru": 0.1, "lstm": 0.4}))
+    assert "All arms have tested 2 folds; at least 3 are needed" in " ".join(sentences(found))
+
+
+def test_errors_are_those_of_all_folds(finished: RunSummary):
+    found = compare_runs(sweep(finished, range(FOLDS), {"gru": 0.1, "lstm": 0.4}))
+    arm = gather_arms(found)[0]
+    assert len(arm.shown) == FOLDS * UTTERANCES
+    assert isinstance(arm.shown[0], Hypothesis)
+    assert arm.guide_run in found.arms[0].runs
