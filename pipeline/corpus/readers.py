@@ -81,12 +81,7 @@ def build_manifest(
         entries = split_an4(entries, corpus)
     entries = [each for each in entries if each.id not in corpus.exclude]
     refusals = [each for each in refusals if each.utterance not in corpus.exclude]
-    split_note = ""
-    if corpus.folds:
-        fold = corpus.fold or 0
-        entries, split_note = deal_folds(entries, corpus.folds, fold, corpus.seed)
-    elif corpus.reader not in ("an4", "demo"):
-        entries, split_note = draw_splits(entries, corpus.seed)
+    entries, split_note = _make_splits(corpus, entries)
     headers, checksums, other_names = read_headers(root, entries, progress)
     normalise, results = TextNormaliser(corpus), []
     entries.reverse()
@@ -112,6 +107,15 @@ def build_manifest(
         strict=corpus.strict,
         prefix_checksums=checksums,
     )
+
+
+def _make_splits(corpus: Corpus, entries: list[CorpusEntry]) -> tuple[list[CorpusEntry], str]:
+    """Return the entries with their splits, and a note of what was drawn."""
+    if corpus.folds:
+        return deal_folds(entries, corpus.folds, corpus.fold or 0, corpus.seed)
+    if corpus.reader in ("an4", "demo"):
+        return entries, ""
+    return draw_splits(entries, corpus.seed)
 
 
 def _read_layout(
