@@ -24,6 +24,7 @@ LANGUAGE :=
 AUDIO :=
 FORMAT :=
 LICENCE :=
+TORCH :=
 
 ifeq ($(OS),Windows_NT)
 bin := .venv/Scripts
@@ -53,22 +54,36 @@ kernel := .venv/.kernel
 peers := .venv-bench
 bench = $(if $(wildcard $(peers)/.complete),$(peers)/$(notdir $(bin)),$(bin))/python
 pip := $(bin)/python -m pip --disable-pip-version-check --quiet
+# The build of torch: TORCH, else the one that .venv has, else that of the lock.
+build := .venv/torch-build.txt
+built := $(shell cat $(build) 2>/dev/null)
+torch := $(or $(TORCH),$(built),lock)
+rebuild := $(if $(filter-out $(built),$(TORCH)),rebuild)
+locked_torch = $(shell sed -n 's/^\(torch[a-z]*==[^ ;]*\).*/\1/p' requirements.lock)
 
-.PHONY: help setup demo test check format lock corpus-new corpus-check features verify inspect train lr-range doctor sweep status logs decode export transcribe cancel report bench bench-setup cluster-check slurm-up slurm-down clean
+.PHONY: rebuild help setup demo test check format lock corpus-new corpus-check features verify inspect train lr-range doctor sweep status logs decode export transcribe cancel report bench bench-setup cluster-check slurm-up slurm-down clean
 
 ##@ Start
 
 help:  ## print this list
 	@sed -n -e 's/^##@ \(.*\)/\n\1:/p' -e 's/^\([a-z-]*\):.*  ## /  \1|/p' Makefile | while IFS='|' read -r name text; do case "$$text" in '') echo "$$name" ;; *) printf '  %-14s %s\n' "$$name" "$$text" ;; esac; done
 
-setup: $(stamp) $(kernel)  ## create .venv with the exact locked versions; does nothing if nothing changed
+setup: $(stamp) $(kernel)  ## create .venv with the exact locked versions, once; TORCH=auto, cpu, cu126, …: another build of torch
 
-$(stamp): requirements.lock pyproject.toml
+# The lock without torch and its CUDA libraries, then torch of the same version from PyTorch's own index.
+define other_torch
+sed -E '/^(torch|torchaudio|triton|nvidia-[a-z0-9-]*|cuda-[a-z]*)==/,/[^\\]$$/d' requirements.lock > .venv/without-torch.txt
+	$(bin)/uv pip install --quiet --compile-bytecode --python .venv --no-deps --require-hashes --requirement .venv/without-torch.txt
+	$(bin)/uv pip install --quiet --compile-bytecode --python .venv --torch-backend "$(torch)" $(locked_torch)
+endef
+
+$(stamp): requirements.lock pyproject.toml $(rebuild)
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("blankslate needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + "; name another: make setup PYTHON=python3.12")'
 	@$(PYTHON) -m venv --clear .venv || { echo "venv is missing: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }
 	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > .venv/uv.txt
 	@$(pip) install --require-hashes --requirement .venv/uv.txt
-	$(bin)/uv pip install --quiet --compile-bytecode --python .venv --require-hashes --requirement requirements.lock
+	@$(if $(filter-out lock,$(torch)),$(other_torch),$(bin)/uv pip install --quiet --compile-bytecode --python .venv --require-hashes --requirement requirements.lock)
+	@echo "$(torch)" > $(build)
 	@$(bin)/uv pip install --quiet --python .venv --no-deps --no-build-isolation --editable .
 	@touch $@
 

@@ -1,5 +1,6 @@
 """make hands each path on as one word, also one with a space in it."""
 
+import re
 import shlex
 import shutil
 import subprocess
@@ -123,3 +124,59 @@ def test_a_sweep_in_a_folder_with_a_space_is_planned(tmp_path: Path):
     place = (f"CLUSTER={profile}", f"WORK={bench.work}")
     said = made("sweep", f"SWEEP={bench.sweep_file}", *place, "DRY=1")
     assert "2 runs" in said
+
+
+def test_another_build_of_torch_comes_from_its_own_index_and_all_else_from_the_lock(tmp_path: Path):
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy(REPOSITORY / name, tmp_path)
+    (tmp_path / ".venv").mkdir()
+    said = made("--directory", str(tmp_path), "--dry-run", "setup", "TORCH=cu126")
+    sed, rest, torch = _torch_commands(said)
+    assert "--require-hashes" in rest
+    assert "--no-deps" in rest
+    versions = re.findall(r"^(torch(?:audio)?==[0-9.]+)", _lock(), re.MULTILINE)
+    assert len(versions) == 2
+    assert shlex.split(torch)[-4:] == ["--torch-backend", "cu126", *versions]
+    subprocess.run(["sh", "-c", sed], cwd=tmp_path, check=True)
+    kept = _names((tmp_path / ".venv" / "without-torch.txt").read_text(encoding="utf-8"))
+    left_out = _names(_lock()) - kept
+    assert {"torch", "torchaudio", "triton"} <= left_out
+    assert all(re.match(r"torch|triton$|nvidia-|cuda-", name) for name in left_out)
+    assert {"numpy", "sympy", "h5py"} <= kept
+
+
+def test_a_chosen_build_stays_until_another_is_chosen(tmp_path: Path):
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy(REPOSITORY / name, tmp_path)
+    (tmp_path / ".venv").mkdir()
+
+    def setup(*words: str) -> str:
+        return made("--directory", str(tmp_path), "--dry-run", "setup", *words)
+
+    (tmp_path / ".venv" / "torch-build.txt").write_text("cu126\n")
+    assert '--torch-backend "cu126"' in setup()  # .venv is not complete
+    for name in (".complete", ".kernel"):
+        (tmp_path / ".venv" / name).touch()
+    assert "uv pip" not in setup()
+    assert "uv pip" not in setup("TORCH=cu126")
+    assert '--torch-backend "cpu"' in setup("TORCH=cpu")
+    lock = setup("TORCH=lock")
+    assert "--require-hashes --requirement requirements.lock" in lock
+    assert "--torch-backend" not in lock
+
+
+def _torch_commands(said: str) -> tuple[str, str, str]:
+    """Return the lines that filter the lock, install the rest, and install torch."""
+    lines = said.splitlines()
+    (sed,) = (line for line in lines if line.startswith("sed -E"))
+    (rest,) = (line for line in lines if "uv pip install" in line and "without-torch" in line)
+    (torch,) = (line for line in lines if "--torch-backend" in line)
+    return sed, rest, torch
+
+
+def _lock() -> str:
+    return (REPOSITORY / "requirements.lock").read_text(encoding="utf-8")
+
+
+def _names(lock: str) -> set[str]:
+    return set(re.findall(r"^([a-z0-9][a-z0-9._-]*)==", lock, re.MULTILINE))
