@@ -25,6 +25,11 @@ class InputError(ValueError):
     """A mistake that the user must correct; one line: where, the value, the limit, what to do."""
 
 
+def error_reason(error: Exception) -> str:
+    """Return why a file cannot be used: the system's words, or else those of the exception."""
+    return getattr(error, "strerror", None) or str(error)
+
+
 def make_printable(text: str) -> str:
     r"""Return `text` in one line that any terminal and UTF-8 file can hold.
 

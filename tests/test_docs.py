@@ -89,6 +89,18 @@ def test_a_docstring_or_comment_names_no_module_that_is_gone(file: Path):
     assert gone(file.read_text(encoding="utf-8")) == []
 
 
+def test_each_class_constant_and_function_that_contributing_names_is_defined():
+    definition = r"^(?:class |(?:async )?def |type )?(\w+)\b"
+    files = [file for room in ("pipeline", "jobs") for file in (REPOSITORY / room).rglob("*.py")]
+    text = "\n".join(file.read_text("utf-8") for file in files)
+    defined = set(re.findall(definition, text, flags=re.MULTILINE))
+    text, _, _ = CONTRIBUTING.partition("<!-- map: begin")
+    names = r"`([A-Z][A-Za-z]+|[A-Z]+(?:_[A-Z]+)*|_[a-z_]+)(?:\.(?!md`)\w+)?`"
+    named = set(re.findall(names, text)) - {"Makefile"}
+    assert len(named) >= 10
+    assert named - defined == set()
+
+
 def test_the_map_in_contributing_is_that_of_the_rooms():
     assert module_map.page(CONTRIBUTING) == CONTRIBUTING, "run make format"
 

@@ -26,7 +26,12 @@ from jobs.messages import count_text, print_line
 from jobs.profile import LocalProfile, Profile, SlurmProfile
 from jobs.sweep import run_status
 from jobs.sweep.folder import SweepFolder
-from jobs.sweep.record import PlannedRun, SweepRecord, manifest_path
+from jobs.sweep.record import (
+    PlannedRun,
+    SweepRecord,
+    manifest_path,
+    refuse_name_of_another_file,
+)
 from jobs.work_folder import make_command, require_writable
 from pipeline.config.experiment import Experiment
 from pipeline.config.identity import run_id
@@ -63,6 +68,7 @@ def reconcile(
     """
     require_writable(work)
     _refuse_too_many(sweep, profile)
+    refuse_name_of_another_file(sweep, SweepFolder(work, sweep.name))
     files = read_sweep_files(sweep, work, with_runs=runs)
     if files.complete:
         if not dry:

@@ -124,6 +124,23 @@ def make_record(sweep: Sweep, corpus_manifests: CorpusManifests, work: Path) -> 
     )
 
 
+def refuse_name_of_another_file(sweep: Sweep, folder: SweepFolder) -> None:
+    """Raise InputError if the folder is that of another sweep file, which has the same name."""
+    if not sweep.sources:  # of an experiment or a corpus
+        return
+    try:
+        record = load_record(folder)
+    except InputError:  # none, or a damaged one, which is written again
+        return
+    former = Path(record.path)
+    is_other = former.is_file() and not former.samefile(sweep.path)
+    if is_other and record.digest != experiments_digest(sweep):
+        raise InputError(
+            f"{sweep.path}: {folder.path} belongs to {former}, another sweep file of this name; "
+            "rename one of the files, or choose another work folder with WORK=…"
+        )
+
+
 def is_unchanged(record: SweepRecord, path: Path, changes: Mapping[str, Any]) -> bool:
     """Return whether all settings files of the sweep, and SET, are as they were at the submission.
 

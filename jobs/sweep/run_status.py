@@ -27,7 +27,7 @@ from jobs.sweep.ledger import LedgerEntry
 from jobs.sweep.record import PlannedRun, SweepRecord
 from pipeline.runs import early_stop
 from pipeline.runs.folder import Failure, Heartbeat, Usage
-from pipeline.runs.state import DAMAGED_FILE, state_from_files
+from pipeline.runs.state import state_from_files
 
 State = Literal[
     "waiting", "queued", "running", "stopped", "stopped early", "finished", "failed", "lost"
@@ -93,19 +93,21 @@ def median_run_minutes(record: SweepRecord, folder: SweepFolder) -> float | None
 def _run_status(
     run: PlannedRun, sweep: SweepFolder, entry: LedgerEntry | None, queue: Queue
 ) -> RunStatus:
+    state: State
     folder, job = sweep.run(run.run_id), entry.job if entry else ""
-    heartbeat = folder.heartbeat()
-    if damage := folder.integrity_error(heartbeat):
-        return RunStatus(run.label, run.run_id, "failed", DAMAGED_FILE, damage, job, heartbeat)
-    if heartbeat and heartbeat.status == "finished":
-        return RunStatus(run.label, run.run_id, "finished", job=job, heartbeat=heartbeat)
-    if stop := early_stop.read_early_stop(folder):
-        why = stop.message
-        return RunStatus(run.label, run.run_id, "stopped early", "", why, job, heartbeat)
-    failure = folder.failure()
+    heartbeat, failure = folder.heartbeat(), folder.failure()
     if failure and failure.job and failure.job != job:
         failure = None  # an earlier job recorded it
-    state, cause, detail = _state(heartbeat, failure, entry, queue, sweep)
+    state, cause, detail = state_from_files(
+        heartbeat,
+        failure,
+        early_stop.read_early_stop(folder),
+        process_alive=_is_training(heartbeat, entry, queue),
+        damage=folder.integrity_error(heartbeat),
+    )
+    in_slurm = entry and entry.scheduler == "slurm" and not queue.ignored
+    if entry and in_slurm and state in {"waiting", "stopped"}:
+        state, cause, detail = _state_in_slurm(heartbeat, entry, queue, sweep)
     if entry and entry.scheduler == "slurm" and cause in {"code error", "killed"} and not failure:
         detail += f"; see {sweep.output(job)}"
     nodes = _failed_nodes(queue.attempts_by_job.get(job, ()), failure)
@@ -121,23 +123,13 @@ def _failed_nodes(attempts: Sequence[JobAttempt], failure: Failure | None) -> tu
     return tuple(dict.fromkeys(filter(None, nodes)))
 
 
-def _state(
-    heartbeat: Heartbeat | None,
-    failure: Failure | None,
-    entry: LedgerEntry | None,
-    queue: Queue,
-    sweep: SweepFolder,
-) -> StateWithCause:
-    is_training = bool(
+def _is_training(heartbeat: Heartbeat | None, entry: LedgerEntry | None, queue: Queue) -> bool:
+    """Return whether the process that wrote the heartbeat still trains the run."""
+    return bool(
         heartbeat
         and is_still_training(heartbeat)
         and not (entry and queue.heartbeat_job_ended(entry, heartbeat))
     )
-    by_files = state_from_files(heartbeat, failure, process_alive=is_training)
-    in_slurm = entry and entry.scheduler == "slurm" and not queue.ignored
-    if entry and in_slurm and by_files[0] in {"waiting", "stopped"}:
-        return _state_in_slurm(heartbeat, entry, queue, sweep)
-    return by_files
 
 
 def _state_in_slurm(

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator
 from posixpath import splitext
 
 from pipeline.corpus.manifest import Refusal
+from pipeline.files import error_reason
 
 # Endings of audio files that are read, and of those that a message says how to convert.
 # fmt: off
@@ -42,8 +43,7 @@ def _walk(
         with os.scandir(folder) as found:
             entries = sorted(found, key=lambda entry: entry.name)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        reason = getattr(error, "strerror", None) or error
-        problem = f"cannot be read ({reason}); allow it, or remove the folder"
+        problem = f"cannot be read ({error_reason(error)}); allow it, or remove the folder"
         refusals.append(Refusal(name, f"{folder}: {problem}"))
         return
     identity = (status.st_dev, status.st_ino)

@@ -15,7 +15,11 @@ from typing import Any
 from pipeline.corpus.file_search import AUDIO_SUFFIXES, CONVERTIBLE_SUFFIXES, walk_files
 from pipeline.corpus.layouts.delimited import DELIMITERS
 from pipeline.corpus.layouts.entries import split_from_name
-from pipeline.corpus.layouts.json_lines import AUDIO_KEYS, JSON_LINES_SUFFIXES
+from pipeline.corpus.layouts.json_lines import (
+    AUDIO_KEYS,
+    lhotse_supervisions,
+    nemo_manifests,
+)
 from pipeline.corpus.layouts.parsing import read_all_lines
 from pipeline.corpus.layouts.tables import AUDIO_COLUMNS, TEXT_COLUMNS
 from pipeline.corpus.manifest import Refusal, Utterance
@@ -115,19 +119,12 @@ def _find_kaldi(folder: Path) -> Settings | None:
 
 
 def _find_lhotse(folder: Path) -> Settings | None:
-    found = sorted(
-        path for path in folder.glob("*supervisions*") if path.name.endswith(JSON_LINES_SUFFIXES)
-    )
+    found = lhotse_supervisions(folder)
     return {"reader": "lhotse", **_parts(found)} if found else None
 
 
 def _find_nemo(folder: Path) -> Settings | None:
-    found = [
-        path
-        for end in ("json", "jsonl", "jsonl.gz")
-        for path in sorted(folder.glob(f"*.{end}"))
-        if set(AUDIO_KEYS) & set(_first_keys(path))
-    ]
+    found = [path for path in nemo_manifests(folder) if set(AUDIO_KEYS) & set(_first_keys(path))]
     return {"reader": "nemo", **_parts(found)} if found else None
 
 

@@ -1,4 +1,4 @@
-"""A scheduler that is a folder of small scripts on PATH; a bench with a tiny corpus and sweep."""
+"""A fake scheduler, made of small scripts on PATH; a project with a tiny corpus and sweep."""
 
 import shlex
 import sys
@@ -33,17 +33,17 @@ def fake_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeCommand:
     monkeypatch.setenv("PATH", str(folder))
 
     def answer(command: str, prints: str = "", *, complains: str = "", code: int = 0) -> Path:
-        asked = tmp_path / f"{command}.asked"
+        calls = tmp_path / f"{command}.calls"
         script = folder / command
         script.write_text(
             "#!/bin/sh\n"
-            f'echo "$@" >> {shlex.quote(str(asked))}\n'
+            f'echo "$@" >> {shlex.quote(str(calls))}\n'
             f"printf %s {shlex.quote(prints)}\n"
             f"printf %s {shlex.quote(complains)} >&2\n"
             f"exit {code}\n"
         )
         script.chmod(0o755)
-        return asked
+        return calls
 
     return answer
 
@@ -63,17 +63,17 @@ class FakeClock:
 
 @pytest.fixture
 def run_tasks_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tasks of this machine in the process of the tests, which has torch already.
+    """Run tasks in the process of the tests, which has already imported torch.
 
-    Processes of their own are what test_local.py and test_reconcile.py are about.
+    Tests of child processes are in test_executor.py and test_reconcile.py.
     """
 
-    def deal(files: Sequence[Path], *words: object) -> None:
+    def run_in_process(files: Sequence[Path], *words: object) -> None:
         *_, ended = words
         for file in files:
             ended(ExitStatus(file, entrypoint.execute_task(file, StopRequest())))
 
-    monkeypatch.setattr(executor, "run_tasks", deal)
+    monkeypatch.setattr(executor, "run_tasks", run_in_process)
 
 
 AN4_SPEAKERS = ("faaa", "fbbb", "maaa", "mbbb")
@@ -129,16 +129,16 @@ def make_project(tmp_path: Path) -> Callable[..., TinyProject]:
 
 
 def create_project(folder: Path, reader: str = "demo", epochs: int = 2) -> TinyProject:
-    bench = TinyProject(folder / "an4", folder / "configs", folder / "work")
+    project = TinyProject(folder / "an4", folder / "configs", folder / "work")
     if reader == "an4":
-        _write_an4_corpus(bench.corpus)
+        _write_an4_corpus(project.corpus)
     if reader == "csv":
-        _write_csv_corpus(bench.corpus)
+        _write_csv_corpus(project.corpus)
     for name, text in {"corpora/tiny.yaml": CORPUS_FILES[reader], **CONFIG_FILES}.items():
-        path = bench.configs / name
+        path = project.configs / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text.format(root=bench.corpus, epochs=epochs))
-    return bench
+        path.write_text(text.format(root=project.corpus, epochs=epochs))
+    return project
 
 
 def _write_an4_corpus(root: Path) -> None:

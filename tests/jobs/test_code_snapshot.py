@@ -1,4 +1,4 @@
-"""The snapshot: what was there when it was taken, once per content."""
+"""Code snapshots: the code at the time of a submission, kept once per content."""
 
 import shutil
 import subprocess
@@ -29,7 +29,7 @@ def test_code_and_package_data_are_copied_and_nothing_else(tmp_path: Path):
     assert files == {"pipeline/__init__.py", "pipeline/results/report.html", "jobs/cli.py"}
 
 
-def test_an_edit_afterwards_changes_nothing_and_gives_another_snapshot(tmp_path: Path):
+def test_a_later_edit_does_not_change_a_snapshot_and_gives_another_one(tmp_path: Path):
     code = source(tmp_path / "source")
     first = code_snapshot.take_snapshot(tmp_path / "code", code)
     (code / "jobs/cli.py").write_text("answer = 42\n")
@@ -69,8 +69,8 @@ def test_uncommitted_changes_are_kept_beside_the_snapshot_and_outlive_it(tmp_pat
     clean = code_snapshot.take_snapshot(tmp_path / "code", source)
     names = {path.name for path in (tmp_path / "code").iterdir()}
     assert names == {clean.name, f"{clean.name}.json"}
-    told = code_snapshot.read_provenance(clean)
-    assert (told["commit"], told["dirty"]) == (git("rev-parse", "HEAD").strip(), False)
+    found = code_snapshot.read_provenance(clean)
+    assert (found["commit"], found["dirty"]) == (git("rev-parse", "HEAD").strip(), False)
 
     (source / "jobs" / "a.py").write_text("two = 2\n")
     (source / "jobs" / "new.py").write_text("three = 3\n")
@@ -80,16 +80,16 @@ def test_uncommitted_changes_are_kept_beside_the_snapshot_and_outlive_it(tmp_pat
     code_snapshot.delete_snapshots(tmp_path / "code", keep=())
     (patch,) = (tmp_path / "code").glob("*.patch")
     assert patch.name == f"{changed.name}.patch"
-    told = code_snapshot.read_provenance(changed)  # the files beside a snapshot outlive it
-    assert (told["commit"], told["dirty"]) == (git("rev-parse", "HEAD").strip(), True)
-    assert told["snapshot"] == changed.name
+    found = code_snapshot.read_provenance(changed)  # the files beside a snapshot outlive it
+    assert (found["commit"], found["dirty"]) == (git("rev-parse", "HEAD").strip(), True)
+    assert found["snapshot"] == changed.name
     code_snapshot.copy_patch(tmp_path / "run", changed)
     assert (tmp_path / "run" / f"code-{patch.name}").read_bytes() == patch.read_bytes()
     code_snapshot.copy_patch(tmp_path / "clean", clean)
     assert not (tmp_path / "clean").exists()
-    said = patch.read_text()
-    assert said.startswith(f"commit: {git('rev-parse', 'HEAD')}diff --git ")
-    assert "corpus.wav" not in said
+    text = patch.read_text()
+    assert text.startswith(f"commit: {git('rev-parse', 'HEAD')}diff --git ")
+    assert "corpus.wav" not in text
     git("stash", "--quiet", "--include-untracked")
     assert not (source / "jobs" / "new.py").exists()
     git("apply", str(patch))
@@ -107,11 +107,11 @@ def test_code_outside_git_has_no_patch(tmp_path):
 
 
 def provenance(code: Path) -> dict[str, object]:
-    told = code_snapshot.read_provenance(code)
-    return {name: told[name] for name in ("commit", "dirty")}
+    found = code_snapshot.read_provenance(code)
+    return {name: found[name] for name in ("commit", "dirty")}
 
 
-def test_the_digest_of_code_is_that_of_what_computes_a_run(tmp_path: Path):
+def test_the_code_digest_changes_only_with_code_that_computes_a_run(tmp_path: Path):
     code = source(tmp_path / "source")
     digests = [code_snapshot.read_provenance(code)["code"]]
     for changed in ("jobs/cli.py", "pipeline/results/report.html", "pipeline/__init__.py"):

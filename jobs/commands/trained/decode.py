@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jobs.messages import print_line
+from jobs.messages import count_text, join_first, print_line
 from jobs.work_folder import find_run, load_profile_and_workdir, make_command
 from pipeline.config.decoding import ANY_WORD, DecodingSettings
 from pipeline.config.identity import run_id
@@ -38,8 +38,12 @@ def decode(options: argparse.Namespace) -> int:
         threads=profile.threads or available_cpus(),
         report=print_line,
     )
-    if found.left_out:
-        print_line(f"left out: {len(found.left_out)} words that the alphabet cannot spell")
+    for words, reason in (
+        (found.left_out, "that the alphabet cannot spell"),
+        (found.not_in_model, f"of the lexicon that {settings.text} lacks"),
+    ):
+        if words:
+            print_line(f"left out: {count_text(len(words), 'word')} {reason}: {join_first(words)}")
     weights = found.weights
     print_line(
         f"chosen on dev in {found.trials} trials: ngram_weight={weights.model:g} "

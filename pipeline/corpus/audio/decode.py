@@ -28,7 +28,7 @@ from pipeline.corpus.audio.audio_file import (
 )
 from pipeline.corpus.audio.libsndfile import LibsndfileFile
 from pipeline.corpus.audio.wav_header import WavHeader
-from pipeline.files import InputError
+from pipeline.files import InputError, error_reason
 from pipeline.shapes import Float32
 
 BUFFER_BYTES = 4096  # enough for the header of a wav file in one read
@@ -78,8 +78,7 @@ def _open_file(path: str) -> tuple[BinaryIO, WavHeader | None]:
     except InputError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        reason = getattr(error, "strerror", None) or error
-        raise unusable_audio_error(path, f"cannot be opened ({reason})") from None
+        raise unusable_audio_error(path, f"cannot be opened ({error_reason(error)})") from None
     try:
         return file, wav_header.read_wav_header(file)
     except wav_header.DamagedWavError as error:
@@ -87,7 +86,7 @@ def _open_file(path: str) -> tuple[BinaryIO, WavHeader | None]:
         raise unusable_audio_error(path, str(error)) from None
     except OSError as error:
         file.close()
-        raise unusable_audio_error(path, f"cannot be read ({error.strerror})") from None
+        raise unusable_audio_error(path, f"cannot be read ({error_reason(error)})") from None
 
 
 class _Pcm16File:
@@ -109,7 +108,7 @@ class _Pcm16File:
                 content = self._file.read(size)
             except OSError as error:
                 raise unusable_audio_error(
-                    self._path, f"cannot be read ({error.strerror})"
+                    self._path, f"cannot be read ({error_reason(error)})"
                 ) from None
             if len(content) < size:
                 raise unusable_audio_error(self._path, "became shorter while it was read")

@@ -23,7 +23,17 @@ from pipeline.corpus.manifest import Refusal
 from pipeline.files import InputError
 
 AUDIO_KEYS = ("audio_filepath", "wav", "speech")  # the first is NeMo's, the others ESPnet's
-JSON_LINES_SUFFIXES = (".jsonl", ".jsonl.gz")
+
+
+def nemo_manifests(root: Path) -> list[Path]:
+    """Return the files of the folder that may be manifests, by their names."""
+    return sorted(path for end in ("json", "jsonl", "jsonl.gz") for path in root.glob(f"*.{end}"))
+
+
+def lhotse_supervisions(root: Path) -> list[Path]:
+    """Return the lists of supervisions in the folder."""
+    found = root.glob("*supervisions*")
+    return sorted(path for path in found if path.name.endswith((".jsonl", ".jsonl.gz")))
 
 
 def read_nemo(corpus: Corpus, root: Path, refusals: Refusals) -> Iterator[CorpusEntry]:
@@ -31,7 +41,7 @@ def read_nemo(corpus: Corpus, root: Path, refusals: Refusals) -> Iterator[Corpus
 
     Optional keys: offset and duration in seconds, utt_id, speaker.
     """
-    found = sorted(path for end in ("json", "jsonl", "jsonl.gz") for path in root.glob(f"*.{end}"))
+    found = nemo_manifests(root)
     for path, split in find_parts(corpus, root, found, "a manifest *.json or *.jsonl"):
         refuse_bad_lines = RefuseBadLines(refusals)
         for row in read_json_lines(path, refusals):
@@ -52,7 +62,7 @@ def read_nemo(corpus: Corpus, root: Path, refusals: Refusals) -> Iterator[Corpus
 
 def read_lhotse(corpus: Corpus, root: Path, refusals: Refusals) -> Iterator[CorpusEntry]:
     """Read *supervisions*.jsonl(.gz) and, beside each, the *recordings* of the same name."""
-    found = sorted(p for p in root.glob("*supervisions*") if p.name.endswith(JSON_LINES_SUFFIXES))
+    found = lhotse_supervisions(root)
     for path, split in find_parts(corpus, root, found, "*supervisions*.jsonl or .jsonl.gz"):
         recordings_path = _recordings_path(path)
         recordings = collect_unique(_read_recordings(recordings_path, refusals), refusals)

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any
 
 from pipeline.corpus.manifest import Refusal
-from pipeline.files import InputError
+from pipeline.files import InputError, error_reason
 
 MAX_LINE_CHARACTERS = 60  # of a line in a message
 MAX_SECONDS = 1e9  # 30 years: no recording is longer, and sample numbers stay exact
@@ -244,5 +244,6 @@ def read_content(path: Path) -> bytes:
     except InputError:
         raise
     except (OSError, EOFError, ValueError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{path}: cannot be read ({reason}); restore it from the corpus") from None
+        raise InputError(
+            f"{path}: cannot be read ({error_reason(error)}); restore it from the corpus"
+        ) from None

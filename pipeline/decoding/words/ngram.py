@@ -40,38 +40,6 @@ class NgramModel:
         """The tokens that the model can predict, the end of a sentence and <unk> left out."""
         return {gram[0] for gram in self.log_probabilities[0]} - {BEGIN, END, UNKNOWN}
 
-    def log_probability(self, token: str, history: Sequence[str]) -> float:
-        """Return log10 p(token | history); a token that the model lacks counts as <unk>."""
-        known = (token,) in self.log_probabilities[0]
-        return self._back_off(token if known else UNKNOWN, self._usable(history))
-
-    def sentence_log_probability(self, tokens: Sequence[str]) -> float:
-        """Return log10 of the probability of the whole sentence, its end included."""
-        padded = [BEGIN, *tokens, END]
-        return sum(self.log_probability(padded[n], padded[:n]) for n in range(1, len(padded)))
-
-    def perplexity(self, sentences: Iterable[Sequence[str]]) -> float:
-        """Return the perplexity per token, ends of sentences included (as SRILM's ppl)."""
-        total, count = 0.0, 0
-        for tokens in sentences:
-            total += self.sentence_log_probability(tokens)
-            count += len(tokens) + 1
-        return float(10 ** (-total / count)) if count else math.nan
-
-    def _usable(self, history: Sequence[str]) -> Gram:
-        kept = history[max(0, len(history) - self.order + 1) :]
-        return tuple(each if (each,) in self.log_probabilities[0] else UNKNOWN for each in kept)
-
-    def _back_off(self, token: str, history: Gram) -> float:
-        weight = 0.0
-        while history:
-            found = self.log_probabilities[len(history)].get((*history, token))
-            if found is not None:
-                return weight + found
-            weight += self.log_backoffs.get(history, 0.0)
-            history = history[1:]
-        return weight + self.log_probabilities[0].get((token,), NEVER)
-
 
 def estimate(sentences: Iterable[Sequence[str]], order: int) -> NgramModel:
     """Return the model of that order (1 to 6); InputError where there is no sentence.

@@ -58,6 +58,12 @@ class TextSources:
         model = _make_model(settings, transcripts, alphabet, lexicon, normalise)
         return cls(alphabet, lexicon, model, left_out)
 
+    @property
+    def not_in_model(self) -> tuple[str, ...]:
+        """The words of the lexicon that the n-gram model of a file lacks: they are left out."""
+        spellings = self.lexicon.spellings if self.lexicon else {}
+        return tuple(sorted(spellings.keys() - self.model.vocabulary))
+
     def graph(self, weights: GraphWeights) -> DecodingGraph:
         """Return the decoding graph with these weights."""
         if self.lexicon is None:

@@ -72,24 +72,6 @@ def bootstrap_intervals(
     return intervals
 
 
-def paired_bootstrap(
-    errors_a: Int[np.ndarray, " U"],
-    errors_b: Int[np.ndarray, " U"],
-    totals: Int[np.ndarray, " U"],
-    groups: Sequence[str] | None = None,
-    *,
-    draws: int = 10_000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> Improvement:
-    """Compare two systems on the same utterances; each draw uses the same ones for both."""
-    others_UR = errors_b[:, None]
-    found = paired_bootstraps(
-        errors_a, others_UR, totals, groups, draws=draws, seed=seed, level=level
-    )
-    return found[0]
-
-
 def paired_bootstraps(
     errors_a: Int[np.ndarray, " U"],
     errors_b_UR: Int[np.ndarray, "U R"],

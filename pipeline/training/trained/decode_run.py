@@ -43,6 +43,7 @@ class DecodedRun:
     trials: int
     unknown_words: float  # share of the test references' words that the lexicon lacks
     left_out: tuple[str, ...]  # words that the alphabet cannot spell
+    not_in_model: tuple[str, ...]  # words of the lexicon that the n-gram model lacks
     seconds_per_utterance: float  # of the search on test, n-best list included
 
     def score(self, split: str) -> Score:
@@ -90,6 +91,7 @@ def decode_run(
         trials=len(trials),
         unknown_words=_share_of_unknown_words(sources, test),
         left_out=sources.left_out,
+        not_in_model=sources.not_in_model,
         seconds_per_utterance=seconds,
     )
     found.folder.write(
@@ -161,6 +163,7 @@ def _result(run: DecodedRun) -> dict[str, Any]:
         "trials": run.trials,
         "unknown_words": run.unknown_words,
         "left_out": list(run.left_out),
+        "not_in_model": list(run.not_in_model),
         "seconds_per_utterance": run.seconds_per_utterance,
         **{f"{split}_wer": score.wer for split, score in scores.items()},
         **{f"{split}_cer": score.cer for split, score in scores.items()},

@@ -31,7 +31,7 @@ from pipeline.features.native import kernels
 from pipeline.features.native.kernels import Engine
 from pipeline.features.shards import StoredUtterance
 from pipeline.features.statistics import AffineMap
-from pipeline.files import InputError, write_bytes
+from pipeline.files import InputError, error_reason, write_bytes
 from pipeline.runs.folder import RunFolder
 from pipeline.shapes import Float32
 from pipeline.training.data.frame_store import count_stacked_frames
@@ -154,7 +154,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         archive = io.BytesIO(path.read_bytes())
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+        raise InputError(f"{path}: cannot be read: {error_reason(error)}") from None
     try:
         content = torch.load(archive, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError):

@@ -17,6 +17,7 @@ from pipeline.decoding.words.decoding_graph import (
 from pipeline.decoding.words.graph_search import GraphSearch
 from pipeline.decoding.words.ngram import UNKNOWN, estimate
 from pipeline.files import InputError
+from tests.decoding.words.back_off import sentence_log_probability
 
 # Classes: 0 blank, 1 space, 2 A, 3 B.
 SPELLINGS = {"A": (2,), "AB": (2, 3), "BB": (3, 3), "BA": (3, 2)}
@@ -60,7 +61,7 @@ def best_by_enumeration(logs_SC, model, weights: GraphWeights, unknown_letters: 
             unknown = [(UNKNOWN, cost)] if math.isfinite(weights.unknown) else []
             choices.append(known + unknown)
         for chosen in itertools.product(*choices):
-            text = model.sentence_log_probability([word for word, _ in chosen]) * math.log(10)
+            text = sentence_log_probability(model, [word for word, _ in chosen]) * math.log(10)
             total = sound + weights.model * text + weights.word * len(chosen)
             total -= sum(cost for _, cost in chosen)
             best = max(best, (total, labels))

@@ -10,6 +10,7 @@ from pipeline.decoding.words.decoding_graph import GraphWeights
 from pipeline.decoding.words.ngram import estimate, format_arpa
 from pipeline.decoding.words.text_sources import TextSources, make_lexicon
 from pipeline.files import InputError
+from tests.decoding.words.back_off import log_probability
 
 LETTERS = Alphabet("letters", tuple(" ABC"))
 TRANSCRIPTS = ["A BA", "BA", "C A"]
@@ -88,7 +89,7 @@ def test_a_text_gives_the_model_and_the_lexicon_its_words_too(tmp_path: Path):
     text.write_text("c ba\nc ba\n", encoding="utf-8")
     sources = make(text=str(text))
     assert sources.model.vocabulary == {"A", "BA", "C"}
-    assert sources.model.log_probability("BA", ["C"]) > sources.model.log_probability("A", ["C"])
+    assert log_probability(sources.model, "BA", ["C"]) > log_probability(sources.model, "A", ["C"])
 
 
 def test_an_arpa_file_is_the_model(tmp_path: Path):
@@ -96,6 +97,8 @@ def test_an_arpa_file_is_the_model(tmp_path: Path):
     arpa.write_text(format_arpa(estimate([["C", "C"]], 2)))
     sources = make(text=str(arpa))
     assert sources.model.vocabulary == {"C"}
+    assert sources.not_in_model == ("A", "BA")  # words of the lexicon that cannot be decoded
+    assert make().not_in_model == make(words="any").not_in_model == ()
     assert sources.graph(GraphWeights()).words == ("C", "<unk>")
     assert sources.graph(GraphWeights(unknown=50.0)).words == ("C",)
 

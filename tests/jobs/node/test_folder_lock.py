@@ -49,12 +49,12 @@ def test_a_lock_is_held_once_and_free_afterwards(tmp_path):
             pytest.raises(LockHeld, match=f"process {os.getpid()} on ") as held,
             acquire(tmp_path),
         ):
-            pytest.fail("held twice")
+            pytest.fail("the lock was held twice")
         assert held.value.owner.pid == os.getpid()
     assert not list(tmp_path.glob(".claim-*"))
     with acquire(tmp_path) as lock:
         assert not lock.lost
-    (tmp_path / ".claim-0").mkdir()  # of a process that was killed before it had the lock
+    (tmp_path / ".claim-0").mkdir()  # left by a process that was killed
     folder_lock.cleanup(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -67,7 +67,9 @@ def test_a_lock_of_an_exited_process_is_broken_at_once(tmp_path, ended_owner, mo
 
 
 @pytest.mark.parametrize("elsewhere", [{"host": "node7"}, {"space": "pid:[1]"}])
-def test_the_process_of_another_host_or_container_is_waited_for(tmp_path, ended_owner, elsewhere):
+def test_a_lock_of_another_host_or_container_is_broken_after_the_timeout(
+    tmp_path, ended_owner, elsewhere
+):
     write_abandoned_lock(tmp_path, replace(ended_owner, **elsewhere))
     began = time.monotonic()
     with acquire(tmp_path):
@@ -75,19 +77,23 @@ def test_the_process_of_another_host_or_container_is_waited_for(tmp_path, ended_
 
 
 @pytest.mark.parametrize("skew", [-86_400.0, 86_400.0])
-def test_an_owner_is_alive_if_its_count_changes_whatever_its_clock(tmp_path, monkeypatch, skew):
+def test_a_lock_is_held_while_its_count_changes_whatever_the_clocks_show(
+    tmp_path, monkeypatch, skew
+):
     with acquire(tmp_path) as lock:
         for path in (tmp_path / "claim").iterdir():
             os.utime(path, (time.time() + skew, time.time() + skew))
         now = time.time
         monkeypatch.setattr(time, "time", lambda: now() + skew)
         with pytest.raises(LockHeld), acquire(tmp_path):
-            pytest.fail("broken although its owner is alive")
+            pytest.fail("the lock was broken although its owner is alive")
         assert not lock.lost
 
 
-def test_an_owner_that_was_suspended_learns_that_its_lock_is_lost(tmp_path, monkeypatch):
-    monkeypatch.setattr(folder_lock, "LOCK_REFRESH_INTERVAL_S", 1.2)  # suspended for too long
+def test_an_owner_that_was_suspended_notices_that_its_lock_is_lost(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        folder_lock, "LOCK_REFRESH_INTERVAL_S", 1.2
+    )  # above the timeout, as if suspended
     monkeypatch.setattr(folder_lock, "STALE_LOCK_TIMEOUT_S", 0.3)
     with acquire(tmp_path) as first:
         with acquire(tmp_path) as second:
@@ -95,15 +101,15 @@ def test_an_owner_that_was_suspended_learns_that_its_lock_is_lost(tmp_path, monk
             assert first.lost
             assert not second.lost
         with acquire(tmp_path) as third:
-            shutil.rmtree(tmp_path / f"claim-{first._owner.token}")  # its name is free again
+            shutil.rmtree(tmp_path / f"claim-{first._owner.token}")  # so that its name is free
             first.__exit__()
             assert not third.lost
             with pytest.raises(LockHeld), acquire(tmp_path, lambda: True):
                 pytest.fail("the former owner released the lock of another")
 
 
-def test_an_earlier_attempt_of_the_same_job_is_waited_for(tmp_path, monkeypatch):
-    """It continues on a node that SLURM has lost; when it ends, only this attempt is left."""
+def test_a_requeued_job_waits_for_its_earlier_attempt(tmp_path, monkeypatch):
+    """The earlier attempt may still run on a node that SLURM counts as lost."""
     monkeypatch.setattr(folder_lock, "STALE_LOCK_TIMEOUT_S", 1.5)
     monkeypatch.setenv("SLURM_JOB_ID", "12")
     ended = threading.Event()
@@ -118,17 +124,17 @@ def test_an_earlier_attempt_of_the_same_job_is_waited_for(tmp_path, monkeypatch)
         time.sleep(0.01)
     monkeypatch.setenv("SLURM_JOB_ID", "13")
     with pytest.raises(LockHeld), acquire(tmp_path):
-        pytest.fail("held twice")
+        pytest.fail("the lock was held twice")
     monkeypatch.setenv("SLURM_JOB_ID", "12")
     with pytest.raises(LockHeld), acquire(tmp_path, lambda: True):
-        pytest.fail("held although it should give up")
-    threading.Timer(2.0, ended.set).start()  # until then its count changes
+        pytest.fail("the lock was acquired although it should give up")
+    threading.Timer(2.0, ended.set).start()  # it refreshes its lock until then
     with acquire(tmp_path):
         assert ended.is_set()
     earlier.join()
 
 
-def test_a_lock_that_was_broken_just_now_does_not_come_back(tmp_path, monkeypatch):
+def test_a_refresh_does_not_restore_a_lock_that_was_just_broken(tmp_path, monkeypatch):
     read_owner = folder_lock._read_owner
 
     def read_then_break(lock_path: Path) -> LockOwner | None:
@@ -163,11 +169,11 @@ def test_a_late_refresh_does_not_change_the_count_of_the_next_owner(tmp_path, mo
         assert folder_lock._read_count(tmp_path / "claim", next_owner) == 0
 
 
-def test_a_late_process_cannot_break_the_next_owners_lock(tmp_path, ended_owner):
+def test_a_process_that_read_the_stale_lock_cannot_break_the_next_one(tmp_path, ended_owner):
     write_abandoned_lock(tmp_path, ended_owner)
     with acquire(tmp_path):
         owner_file = (tmp_path / "claim" / "owner.json").read_bytes()
-        # The late process read the stale lock before, and renames only now.
+        # That process read the stale lock before, and renames it only now.
         with pytest.raises(OSError, match=r"."):
             (tmp_path / "claim").rename(tmp_path / f"claim-{ended_owner.token}")
         assert (tmp_path / "claim" / "owner.json").read_bytes() == owner_file
@@ -178,10 +184,10 @@ def test_a_lock_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "claim" / "owner.json").write_text('{"tok')
     message = r"claim: cannot be read; delete this folder"
     with pytest.raises(InputError, match=message), acquire(tmp_path):
-        pytest.fail("held")
+        pytest.fail("an unreadable lock was acquired")
 
 
-def test_a_lock_that_was_released_or_replaced_meanwhile_is_no_error(tmp_path, ended_owner):
+def test_a_lock_that_was_released_or_replaced_while_it_was_read_is_no_error(tmp_path, ended_owner):
     folder_lock._raise_if_unreadable(tmp_path / "claim")
     write_abandoned_lock(tmp_path, ended_owner)
     folder_lock._raise_if_unreadable(tmp_path / "claim")
@@ -203,7 +209,7 @@ def test_a_heartbeat_shows_whether_its_process_still_trains(fields, age_s, expec
     assert is_still_training(Heartbeat(time=time.time() - age_s, **fields)) is expected
 
 
-def test_an_exited_process_trains_no_more_but_is_unknown_on_another_host(ended_owner):
+def test_a_heartbeat_of_an_exited_process_counts_only_on_another_host(ended_owner):
     assert not is_still_training(Heartbeat(pid=ended_owner.pid))
     assert is_still_training(Heartbeat(pid=ended_owner.pid, host="node7"))
 
@@ -222,7 +228,7 @@ def test_the_status_is_written_with_this_process_and_the_earlier_progress(tmp_pa
 
 
 def contend(folder: Path, number: int) -> int:
-    """Take the lock ROUNDS times, with nobody else inside; return how often it was held."""
+    """Acquire the lock ROUNDS times; fail if another process holds it too; return the count."""
     folder_lock.LOCK_REFRESH_INTERVAL_S = 0.05
     folder_lock.LOCK_POLL_INTERVAL_S = 0.01
     folder_lock.STALE_LOCK_TIMEOUT_S = 30.0

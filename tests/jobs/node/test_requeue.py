@@ -78,7 +78,7 @@ def test_a_run_that_saves_progress_is_never_given_up(tmp_path):
         (["CANCELLED by 0"], "preemption", "choose a partition"),
     ],
 )
-def test_an_attempt_that_was_killed_before_its_requeue_is_given_up_by_the_next(
+def test_a_run_whose_attempts_were_all_killed_is_given_up_by_the_next_one(
     tmp_path, monkeypatch, states, expected, advice
 ):
     before = [*(JobAttempt(state, ended=1.0) for state in states), JobAttempt("RUNNING")]
@@ -108,7 +108,7 @@ def test_the_runs_after_a_given_up_one_get_their_own_attempts(tmp_path):
     assert d.failure().job == ""
 
 
-def test_a_run_that_finishes_is_progress_and_is_never_given_up(tmp_path):
+def test_a_run_that_finishes_counts_as_progress_and_is_never_given_up(tmp_path):
     task = write_run_task(tmp_path, "a", "b", "c")
     a, b, c = (folder(tmp_path, name) for name in "abc")
     for _ in range(requeue.MAX_STALLED_ATTEMPTS):

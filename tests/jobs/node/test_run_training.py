@@ -116,7 +116,7 @@ def train(folder: RunFolder, stop: StopRequest) -> int:
 
 
 def test_a_stopped_process_and_a_finished_run_start_no_training(folder, monkeypatch):
-    monkeypatch.setattr(run_training, "_fit", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(run_training, "_fit", lambda *_: pytest.fail("the run was trained"))
     stop = StopRequest()
     stop.handle_signal(15)
     assert train(folder, stop) == STOPPED
@@ -132,8 +132,8 @@ def test_a_run_that_finishes_leaves_no_former_lock(folder, monkeypatch):
     assert not list(folder.path.glob("*claim*"))
 
 
-def test_a_process_that_is_stopped_while_it_waits_for_the_lock_says_so(folder, monkeypatch):
-    monkeypatch.setattr(run_training, "_fit", lambda *_: pytest.fail("trained"))
+def test_a_process_that_is_stopped_while_it_waits_for_the_lock_does_not_train(folder, monkeypatch):
+    monkeypatch.setattr(run_training, "_fit", lambda *_: pytest.fail("the run was trained"))
     stop = StopRequest()
 
     def stop_then_wait(folder: Path, should_give_up: Callable[[], bool]) -> None:
@@ -146,7 +146,7 @@ def test_a_process_that_is_stopped_while_it_waits_for_the_lock_says_so(folder, m
 
 
 def test_a_run_that_its_former_owner_has_finished_is_not_trained_again(folder, monkeypatch):
-    monkeypatch.setattr(run_training, "_fit", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(run_training, "_fit", lambda *_: pytest.fail("the run was trained"))
 
     @contextmanager
     def acquire_after_the_end(path: Path, _: Callable[[], bool]) -> Iterator[FolderLock]:

@@ -24,11 +24,13 @@ def test_a_signal_only_sets_a_flag_and_the_former_handler_returns(name: str):
     assert signal.getsignal(number) == before
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps the number of a dead parent")
+@pytest.mark.skipif(
+    sys.platform == "win32", reason="Windows keeps the parent id of an exited process"
+)
 def test_a_process_whose_parent_has_exited_stops(monkeypatch):
     with catch_stop_signals(parent=os.getppid()) as stop:
         assert not stop()
-        monkeypatch.setattr(os, "getppid", lambda: 1)  # as Unix reports it then
+        monkeypatch.setattr(os, "getppid", lambda: 1)  # the parent id of an orphan on Unix
         assert stop()
 
 
@@ -40,7 +42,7 @@ def test_a_child_behind_a_launcher_stops_with_the_process_that_started_its_task(
 
     monkeypatch.delenv(PARENT_PID_VARIABLE, raising=False)
     assert parent_pid() == os.getppid()
-    monkeypatch.setenv(PARENT_PID_VARIABLE, str(os.getpid()))  # not the parent
+    monkeypatch.setenv(PARENT_PID_VARIABLE, str(os.getpid()))  # alive, and not the parent
     with catch_stop_signals(parent=parent_pid()) as stop:
         assert not stop()
     monkeypatch.setenv(PARENT_PID_VARIABLE, str(ended_pid()))

@@ -48,7 +48,7 @@ def test_a_run_whose_process_was_killed_gets_a_failure_without_traceback(tmp_pat
 
 
 @pytest.mark.parametrize("code", [DONE, FAILED, STOPPED])
-def test_a_process_that_ended_by_itself_has_recorded_its_failure(tmp_path, file, code):
+def test_a_process_that_exits_by_itself_records_its_own_failure(tmp_path, file, code):
     training_task.record_silent_failure(ExitStatus(file, code), tmp_path)
     assert causes(tmp_path) == ["", ""]
 
@@ -67,7 +67,9 @@ def test_the_failure_goes_to_the_first_run_without_a_result_or_a_live_process(tm
     assert causes(tmp_path) == ["killed", "code error"]
 
 
-def test_a_killed_process_of_a_job_without_memory_ran_out_of_it(tmp_path, file, monkeypatch):
+def test_a_killed_process_of_a_job_that_ran_out_of_memory_gets_that_cause(
+    tmp_path, file, monkeypatch
+):
     monkeypatch.setattr(training_task, "job_ran_out_of_memory", lambda: True)
     training_task.record_silent_failure(ExitStatus(file, -9), tmp_path)
     assert causes(tmp_path) == ["out of memory", ""]
@@ -110,7 +112,7 @@ folder.mkdir(parents=True)
 if run == "dies":
     os.kill(os.getpid(), 9)
 time.sleep(60 if run.startswith("long") else 0.4)
-deadline = time.monotonic() + 60  # for b, whose turn comes while a runs
+deadline = time.monotonic() + 60  # a waits until b has started
 while run == "a" and not (folder.parent / "b" / "began").exists() and time.monotonic() < deadline:
     time.sleep(0.02)
 (folder / "ended").write_text(str(time.time()))
@@ -119,14 +121,14 @@ while run == "a" and not (folder.parent / "b" / "began").exists() and time.monot
 
 @pytest.fixture
 def side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """`side_by_side(stop, *run ids)`: two at once, in processes whose program is known here."""
+    """Return `side_by_side(stop, *run_ids)`: train two at once; each process executes PROGRAM."""
     code = tmp_path / "code"
     (code / "jobs").mkdir(parents=True)
     (code / "jobs" / "__init__.py").touch()
     (code / "jobs" / "__main__.py").write_text(PROGRAM)
     monkeypatch.setattr(training_task, "REPOSITORY_ROOT", code)
     monkeypatch.setattr(training_task, "_import_before_fork", lambda: None)
-    monkeypatch.setenv(usage.QUEUE_WAIT_VARIABLE, "0")  # is set, and so set back at the end
+    monkeypatch.setenv(usage.QUEUE_WAIT_VARIABLE, "0")  # and restored at the end
     monkeypatch.setattr("jobs.local.fork_worker.can_fork", lambda: False)
 
     def execute(stop: StopRequest, *names: str) -> int:
@@ -198,7 +200,7 @@ sys.exit(training_task.run_training_task(task, path, StopRequest()))
 
 @pytest.mark.skipif(thread_count() is None, reason="only Linux reports the number of threads")
 def test_a_killed_run_does_not_stop_the_next_ones_and_torch_is_imported_once(tmp_path):
-    """In a new Python, as SLURM starts it: the Python of the tests has threads."""
+    """Starts a new Python, as SLURM does: the Python of the tests has threads."""
     ended = subprocess.run([sys.executable, "-c", FORKS, str(tmp_path)], check=False, timeout=120)
     assert ended.returncode == FAILED
     found = {
@@ -207,7 +209,7 @@ def test_a_killed_run_does_not_stop_the_next_ones_and_torch_is_imported_once(tmp
     }
     assert len({each["pid"] for each in found.values()}) == 3
     assert all(each["ready"] for each in found.values())
-    assert len({each["waited"] for each in found.values()}) == 1  # as long as their job
+    assert len({each["waited"] for each in found.values()}) == 1  # the queue wait of their job
     failures = {name: RunFolder(tmp_path / "runs" / name).failure() for name in found}
     assert failures["dies"].cause == "killed"
     assert (failures["a"], failures["b"]) == (None, None)

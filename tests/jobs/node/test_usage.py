@@ -25,7 +25,7 @@ def run(tmp_path: Path) -> RunFolder:
     return folder
 
 
-def test_the_cpu_time_and_memory_of_a_child_count_during_and_after_its_life(run, monkeypatch):
+def test_the_cpu_time_and_memory_of_a_child_count_while_it_runs_and_afterwards(run, monkeypatch):
     monkeypatch.setattr(usage, "USAGE_SAMPLE_INTERVAL_S", 0.05)
     monkeypatch.setattr(usage, "USAGE_WRITE_INTERVAL_S", 0.05)
     own = time.process_time()

@@ -29,7 +29,7 @@ def test_the_queue_is_read_task_by_task_and_other_lines_are_ignored(fake_slurm):
     assert "--array" in calls.read_text()
 
 
-def test_a_missing_command_says_where_to_type(fake_slurm):
+def test_a_missing_command_is_an_error_that_says_where_to_type_it(fake_slurm):
     with pytest.raises(SchedulerError, match=r"squeue is not on PATH: type this on a login node"):
         client.squeue()
 
@@ -64,9 +64,7 @@ def test_a_busy_scheduler_is_retried_only_where_that_is_requested(fake_slurm, me
     assert calls.read_text().count("\n") == 5
 
 
-def test_a_scheduler_that_does_not_answer_is_waited_for_with_a_line_and_not_long(
-    fake_slurm, monkeypatch, capsys
-):
+def test_retries_print_one_line_and_end_after_the_time_limit(fake_slurm, monkeypatch, capsys):
     line = "squeue: SLURM does not answer; trying again for 15 s\n"
     calls = fake_slurm("squeue", complains="Unable to contact slurm controller", code=1)
     with pytest.raises(SchedulerError):
@@ -100,7 +98,7 @@ def test_a_scheduler_that_does_not_answer_is_waited_for_with_a_line_and_not_long
         ("JobId=7 JobState=COMPLETING Reason=None PreemptTime=None", ""),  # a person cancelled it
     ],
 )
-def test_a_job_knows_why_it_is_ended(fake_slurm, monkeypatch, output, expected):
+def test_the_reason_why_a_job_ends_is_read_from_scontrol(fake_slurm, monkeypatch, output, expected):
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     calls = fake_slurm("scontrol", output)
     assert client.termination_reason() == expected
@@ -117,7 +115,7 @@ def test_a_job_knows_why_it_is_ended(fake_slurm, monkeypatch, output, expected):
         ({"JOB_ID": "14", "ARRAY_JOB_ID": "12", "ARRAY_TASK_ID": "0"}, "12_0"),
     ],
 )
-def test_a_process_knows_its_job_by_the_name_that_squeue_prints(monkeypatch, variables, job):
+def test_the_id_of_the_current_job_is_written_as_squeue_prints_it(monkeypatch, variables, job):
     for name in ("JOB_ID", "ARRAY_JOB_ID", "ARRAY_TASK_ID"):
         monkeypatch.delenv(f"SLURM_{name}", raising=False)
     for name, value in variables.items():
@@ -125,7 +123,7 @@ def test_a_process_knows_its_job_by_the_name_that_squeue_prints(monkeypatch, var
     assert client.current_job_id() == job
 
 
-def test_filters_that_a_user_has_set_hide_no_job(fake_slurm, monkeypatch, tmp_path):
+def test_squeue_and_sacct_filters_of_the_user_hide_no_job(fake_slurm, monkeypatch, tmp_path):
     monkeypatch.setenv("SQUEUE_PARTITION", "ai")
     monkeypatch.setenv("SACCT_STATE", "FAILED")
     fake_slurm("squeue")

@@ -26,7 +26,7 @@ def job(number: int, partition="main", account="lab", qos="normal") -> QueuedJob
 
 @pytest.fixture
 def site(fake_slurm):
-    """`sacctmgr` prints the rows of both queries; rows of another width are ignored."""
+    """Return a function that sets what `sacctmgr` prints for both of its queries."""
 
     def make(associations: str = "", qualities: str = "") -> Path:
         calls = fake_slurm("sacctmgr", associations + qualities)
@@ -72,7 +72,7 @@ def test_a_qos_counts_its_own_jobs_and_a_partitions_qos_those_of_the_partition(s
     assert (debug.tasks, debug.running, debug.minutes) == (1, 2, 60)
 
 
-def test_limits_of_all_users_together_count_the_jobs_of_all(site, fake_slurm):
+def test_a_limit_of_all_users_together_counts_the_jobs_of_all_users(site, fake_slurm):
     others = ("normal|PENDING||main|lab", "high|RUNNING||main|lab", "normal|RUNNING||main|other")
     lines = (each.split("|", 1) for each in others)
     everyone = [f"{n}|{rest}|{qos}|N/A|\n" for n, (qos, rest) in enumerate(lines)]
@@ -85,7 +85,7 @@ def test_limits_of_all_users_together_count_the_jobs_of_all(site, fake_slurm):
         3,
         3,
     )  # 2 of 5 in the account
-    site("lab|lab||normal|50|||4|2\n")  # this user's association: nobody else's jobs
+    site("lab|lab||normal|50|||4|2\n")  # the user's association counts own jobs
     assert (limits_for([job(1)]).tasks, limits_for([job(1)]).running) == (3, 2)
 
 
@@ -93,7 +93,7 @@ ACCOUNTS = "|root|||\n|dept|root|6|4\n|lab|dept||\n|other|dept|1|\n|far|root||\n
 
 
 @pytest.mark.parametrize(("account", "tasks", "running"), [("lab", 3, 4), ("far", 50, None)])
-def test_an_account_above_limits_all_the_jobs_below_it_whoever_has_them(
+def test_a_parent_account_limits_all_jobs_below_it_whoever_submitted_them(
     site, fake_slurm, account, tasks, running
 ):
     theirs = ("dept", "lab", "other", "far", "far")
@@ -101,7 +101,7 @@ def test_an_account_above_limits_all_the_jobs_below_it_whoever_has_them(
     calls = site(f"lab|{account}||normal|50||||\n{ACCOUNTS}")
     own = limits_for(account=account)
     assert (own.tasks, own.running) == (tasks, running)
-    assert calls.read_text().count("show assoc") == 1  # the whole line, in one call
+    assert calls.read_text().count("show assoc") == 1  # all parent accounts in one call
 
 
 def test_only_associations_of_this_cluster_are_queried(site):
@@ -135,7 +135,7 @@ def test_arrays_and_time_are_what_the_site_says(site):
     assert (given.array, given.minutes, given.running) == (20, 200, 50)
 
 
-def test_a_number_of_the_profile_says_nothing_of_another_partition(site):
+def test_a_time_limit_in_the_profile_does_not_apply_to_another_partition(site):
     site()
     own = {**UNLIMITED, "max_minutes": 60, "minutes": 60}
     assert limits_for(**own, features=FeatureJobs(partition="cpu", minutes=600)).minutes == 60
@@ -149,7 +149,7 @@ def test_a_time_limit_above_the_partitions_is_refused_before_anything_is_submitt
         limits_for(partition="debug", minutes=180)
 
 
-def test_what_a_site_hides_is_no_limit(fake_slurm):
+def test_a_limit_that_the_site_hides_does_not_apply(fake_slurm):
     fake_slurm("scontrol", "nothing of use")
     fake_slurm("sacctmgr", complains="permission denied", code=1)
     hidden = limits_for([job(1)])
@@ -206,7 +206,7 @@ def test_a_number_above_the_limit_of_the_site_is_reported(site, named, wrong):
     assert list(limits.exceeded_limit_lines(SlurmProfile(scheduler="slurm", **named))) == wrong
 
 
-def test_a_number_of_which_the_site_says_nothing_is_trusted(fake_slurm):
+def test_a_number_for_which_the_site_shows_no_limit_is_accepted(fake_slurm):
     fake_slurm("scontrol", CONFIG)
     assert (
         list(limits.exceeded_limit_lines(SlurmProfile(scheduler="slurm", max_submit="unlimited")))

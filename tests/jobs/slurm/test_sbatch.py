@@ -169,10 +169,12 @@ def test_jobs_of_features_request_no_gpu_and_may_have_their_own_partition():
 
 
 @pytest.mark.parametrize(("minutes", "seconds"), [(3, 18), (10, 60), (15, 90), (7200, 90)])
-def test_the_warning_of_a_short_limit_does_not_arrive_before_python(minutes: int, seconds: int):
+def test_the_warning_of_a_short_limit_does_not_arrive_before_python_has_started(
+    minutes: int, seconds: int
+):
     parameters = resources.run_parameters(SlurmProfile(scheduler="slurm", minutes=minutes))
     assert parameters["signal_delay_s"] == seconds
-    assert 60 * minutes - seconds - 60 >= 100  # seconds for python to start, at the least
+    assert 60 * minutes - seconds - 60 >= 100  # seconds that Python has to start
 
 
 @pytest.mark.parametrize("tasks", [1, 3])
@@ -197,7 +199,7 @@ def test_submitit_gets_the_time_limit_and_does_not_take_a_preemption_for_a_timeo
 
 
 @pytest.mark.parametrize("tasks", [1, 3])
-def test_another_python_is_used_for_one_task_and_for_many(submission, tasks: int):
+def test_another_python_of_the_profile_is_used_for_one_task_and_for_many(submission, tasks: int):
     made = submission(python="apptainer exec image.sif python3")
     submit(made, tasks=tasks)
     assert "apptainer exec image.sif python3 -u -m submitit.core._submit" in script_of(made)
@@ -299,7 +301,9 @@ def test_a_refusal_leaves_what_other_jobs_wrote_meanwhile(submission, tmp_path):
         ("Invalid feature specification", "constraint in the profile"),
     ],
 )
-def test_what_is_never_accepted_is_submitted_once(submission, fake_slurm, message, cause):
+def test_a_job_that_sbatch_can_never_accept_is_submitted_once(
+    submission, fake_slurm, message, cause
+):
     calls = fake_slurm("sbatch", complains=f"sbatch: error: {message}\n", code=1)
     fake_slurm("squeue")
     with pytest.raises(InputError, match=f"{re.escape(message)} — .*{cause}"):
@@ -368,7 +372,7 @@ def test_in_a_container_the_batch_script_requeues_the_job(
 
 @pytest.fixture
 def requeue_signals(monkeypatch):
-    """Signals for which submitit would requeue the job; they are sent to this process."""
+    """Yield the signals for which submitit would requeue the job, sent to this process."""
     received: list[int] = []
     former = signal.signal(signal.SIGUSR2, lambda number, _: received.append(number))
     monkeypatch.delenv(resources.REQUEUE_FROM_BATCH_VARIABLE, raising=False)
@@ -378,14 +382,14 @@ def requeue_signals(monkeypatch):
 
 @pytest.fixture
 def task(tmp_path):
-    """The file of a task with one run."""
+    """Return the file of a task with one run."""
     made = RunTask(work=str(tmp_path), runs=(Run("a", "mel-0"),), device="cpu", threads=1)
     return task_file.write_task(made, tmp_path / "tasks")
 
 
 @pytest.fixture
 def run_job_with_signals(monkeypatch, task, requeue_signals):
-    """`run_job_with_signals(SIGUSR2)`: exit code of a job whose run gets the signal and stops."""
+    """Return `run_job_with_signals(*signals)`: the exit code of a job whose run gets them."""
     to_send: list[signal.Signals] = []
 
     def execute(task: Path, stop: StopRequest) -> int:
@@ -420,7 +424,7 @@ def test_the_time_limit_and_a_cancellation_are_distinguished_while_a_run_saves(
     assert bool(requeue_signals) is requeued
     assert run_job_with_signals(signal.SIGTERM, signal.SIGUSR2) == STOPPED
     assert requeue_signals[requeued:] == [signal.SIGUSR2]
-    assert calls.read_text().count("\n") == 1  # not after a warning (SIGUSR2)
+    assert calls.read_text().count("\n") == 1  # SIGUSR2 needs no query
 
 
 @UNIX
@@ -441,7 +445,7 @@ def test_a_requeue_that_is_refused_is_reported_and_the_run_counts_as_stopped(
 @pytest.mark.parametrize(
     "how",
     [
-        ("Reason=None PreemptTime=None", "timeout"),  # warned before it
+        ("Reason=None PreemptTime=None", "timeout"),  # after the warning
         ("Reason=TimeLimit PreemptTime=None", "timeout"),
         ("Reason=None PreemptTime=2026-11-25T12:00:00", "preemption"),
     ],
@@ -478,7 +482,7 @@ def test_a_task_whose_earlier_attempts_were_all_killed_is_not_started_again(
 
 @pytest.fixture
 def on_the_node(submission, tmp_path):
-    """`on_the_node(variables)`: the environment of python in a job on a node with `variables`."""
+    """Return `on_the_node(variables)`: the environment of Python in a job on a node with them."""
 
     def run(variables: dict[str, str], **settings) -> dict[str, str]:
         made = submission(**settings)

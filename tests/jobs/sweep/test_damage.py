@@ -10,10 +10,15 @@ from tests.training.loop.training_runs import settled
 
 @pytest.mark.usefixtures("run_tasks_in_process")
 def test_make_sweep_again_repairs_a_damaged_run(make_project, capfd):
-    bench = make_project(epochs=1)
-    train = ["train", str(bench.configs / "experiments" / "tiny.yaml"), "--work", str(bench.work)]
+    project = make_project(epochs=1)
+    train = [
+        "train",
+        str(project.configs / "experiments" / "tiny.yaml"),
+        "--work",
+        str(project.work),
+    ]
     assert main(train) == 0
-    (folder,) = (bench.work / "runs").iterdir()
+    (folder,) = (project.work / "runs").iterdir()
     run = RunFolder(folder)
     rows, hypotheses = run.rows(), run.hypotheses()
     for name, left in (("rows.jsonl", 500), ("hypotheses.csv", 30), ("heartbeat.json", 0)):
@@ -31,10 +36,10 @@ def test_make_sweep_again_repairs_a_damaged_run(make_project, capfd):
 def test_report_names_a_damaged_run_and_make_sweep_again_restores_its_experiment(
     make_project, capfd
 ):
-    bench = make_project(epochs=1)
-    words = [str(bench.sweep_file), "--work", str(bench.work)]
+    project = make_project(epochs=1)
+    words = [str(project.sweep_file), "--work", str(project.work)]
     assert main(["sweep", *words]) == 0
-    runs = [bench.sweep_folder.run(run.run_id) for run in load_record(bench.sweep_folder).runs]
+    runs = [project.sweep_folder.run(run.run_id) for run in load_record(project.sweep_folder).runs]
     written = [run.experiment_file.read_text() for run in runs]
     runs[0].experiment_file.write_text("features: [")
     runs[1].experiment_file.write_text(written[1].replace("epochs: 1\n", "epochs: 2\n"))

@@ -99,7 +99,7 @@ def test_a_job_that_is_queued_or_was_cancelled_has_not_failed(folder):
 
 @pytest.fixture
 def report_job(folder) -> LedgerEntry:
-    """The job of the report, submitted after the last page was written."""
+    """Return the entry of a report job, submitted after the last page was written."""
     folder.reports.mkdir(parents=True)
     folder.report_file.touch()
     entry = LedgerEntry(
@@ -124,10 +124,10 @@ def report_job(folder) -> LedgerEntry:
         ("FAILED", "code error", ""),
     ],
 )
-def test_a_report_job_that_failed_is_told_with_what_to_type(
+def test_a_failed_report_job_is_printed_with_the_command_to_type(
     folder, report_job, state, cause, advice
 ):
-    assert report_job.items[0] in job_queue.unfinished_items(RECORD, folder)  # sacct is queried
+    assert report_job.items[0] in job_queue.unfinished_items(RECORD, folder)  # so sacct is queried
     queue = Queue({}, {report_job.job: [JobAttempt(state)]})
     (line,) = feature_status.report_failure_lines(folder, queue)
     assert line.startswith(f"report failed: {cause}: ")

@@ -116,7 +116,7 @@ def test_60_runs_under_10_jobs_and_arrays_of_8_need_one_submission():
     assert (made.tasks, made.report, made.deferred_runs) == (10, True, 0)
 
 
-def test_where_features_go_one_job_is_kept_for_the_report():
+def test_one_job_of_the_features_partition_is_kept_for_the_report():
     made = make_plan(
         slices(9), runs(9), Limits(feature_tasks=8, feature_room=2), JobPreferences(report=True)
     )
@@ -140,7 +140,7 @@ def test_without_limits_each_run_is_a_task_of_one_array():
 
 
 @given(st.lists(st.sampled_from("abcdefgh")), st.sets(st.sampled_from("abcdefgh")), st.data())
-def test_missing_is_wanted_minus_done_minus_live(names, done, data):
+def test_missing_runs_are_planned_ones_that_are_neither_done_nor_live(names, done, data):
     live = data.draw(st.sets(st.sampled_from("abcdefgh")))
     left = [run.run_id for run in missing_runs([Run(n, "f") for n in names], done, live)]
     assert set(left) == set(names) - done - live

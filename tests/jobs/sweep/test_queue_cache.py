@@ -39,7 +39,7 @@ def folder(tmp_path, monkeypatch) -> SweepFolder:
 
 @pytest.fixture
 def squeue_calls(fake_slurm):
-    """`squeue_calls()`: how often squeue was called."""
+    """Return `squeue_calls()`: how often squeue was called."""
     squeue = fake_slurm("squeue", LINE.format("12_0"))
     fake_slurm("sacct", "12_1|TIMEOUT|3:15|node2|5|\n12_1.0|CANCELLED|0:15|node2|5|1M\n")
     return lambda: squeue.read_text().count("\n") if squeue.exists() else 0

@@ -52,20 +52,39 @@ def test_a_shell_changes_nothing_of_a_typed_set(value: str):
 
 @pytest.mark.parametrize("stem", ["tiny", "tiny.v2"])
 def test_the_status_command_that_train_prints_works(make_project, capsys, fake_slurm, stem: str):
-    bench = make_project("an4")
-    site = bench.configs / "site.yaml"
+    project = make_project("an4")
+    site = project.configs / "site.yaml"
     site.write_text("scheduler: slurm\nmax_submit: 10\nmax_running: 5\nmax_array_size: 9\n")
     for command in ("squeue", "srun", "sacct"):
         fake_slurm(command)
     fake_slurm("sbatch", "Submitted batch job 42\n")
-    source = bench.configs / "experiments" / "tiny.yaml"
+    source = project.configs / "experiments" / "tiny.yaml"
     experiment = source.rename(source.with_name(f"{stem}.yaml"))
-    words = ["--work", str(bench.work), "--cluster", str(site)]
+    words = ["--work", str(project.work), "--cluster", str(site)]
     assert parser.main(["train", str(experiment), *words]) == 0
     printed = capsys.readouterr().out
     name = f"train-{stem}"
-    assert f"make status SWEEP={name} CLUSTER={site} WORK={bench.work} shows" in printed
+    assert f"make status SWEEP={name} CLUSTER={site} WORK={project.work} shows" in printed
     assert parser.main(["status", name, "--once", *words]) == 0
+
+
+def test_two_sweep_files_of_one_name_are_not_mixed(make_project, tmp_path: Path, capsys):
+    project = make_project("an4")
+    words = ["--work", str(project.work), "--dry-run"]
+    assert parser.main(["features", "--sweep", str(project.sweep_file), *words[:2]]) == 0
+    other = project.sweep_file.parent.with_name("others") / project.sweep_file.name
+    other.parent.mkdir()
+    text = project.sweep_file.read_text("utf-8")
+    other.write_text(text, "utf-8")  # a copy asks the same question
+    assert parser.main(["sweep", str(other), *words]) == 0
+    other.write_text(text.replace("[power, mel]", "[mel]"), "utf-8")
+    capsys.readouterr()
+    assert parser.main(["sweep", str(other), *words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{other}: " in line
+    assert f"{project.sweep_folder.path} belongs to {project.sweep_file}, another" in line
+    project.sweep_file.unlink()  # moved or renamed
+    assert parser.main(["sweep", str(other), *words]) == 0
 
 
 @pytest.mark.parametrize("content", ["{{", "7", '["12'])

@@ -23,7 +23,7 @@ SLURM = SlurmProfile(scheduler="slurm", memory_gb=4)
 
 
 def attempt(cause: str = "", **facts) -> LedgerEntry:
-    """A ledger entry of a job that was submitted after the run had failed with `cause`."""
+    """Return the ledger entry of a job submitted after the run had failed with `cause`."""
     return LedgerEntry(
         **{
             "time": 0.0,
@@ -70,7 +70,7 @@ def test_raised_memory_is_kept_after_another_cause():
     assert decision("timeout", attempt(memory_gb=4.0)).override == ResourceOverride()
 
 
-def test_a_profile_that_now_requests_more_is_followed():
+def test_a_larger_request_in_the_profile_is_used():
     more = SLURM.model_copy(update={"memory_gb": 32.0})
     assert (
         decision("out of memory", attempt(memory_gb=16.0), profile=more).override
@@ -104,7 +104,7 @@ def test_a_failure_that_the_code_repeats_is_not_retried_with_the_same_code(cause
     assert f"RUN={RUN}" in refused.message
     assert "delete its failure file" in refused.message
     assert not decision(recorded, code="corrected").refused
-    # A job that died before the run could say why may have missed a module.
+    # Without a traceback of the run, the job may have lacked a module: it is retried.
     assert not decision(FailedAttempt(cause)).refused
 
 
@@ -224,12 +224,12 @@ def test_features_are_retried_as_often_as_the_profile_says_and_not_after_a_code_
     assert not of_features(tmp_path / "c", mel_0=wrong).left_out
 
 
-def test_this_machine_computes_what_is_missing(tmp_path):
+def test_a_local_profile_computes_all_missing_features(tmp_path):
     again = of_features(tmp_path, profile=LocalProfile(), mel_0=ShardFailure("out of memory", ""))
     assert again == retry_policy.FeatureRetry(tuple(PIECES))
 
 
-def test_an_attempt_that_continues_from_a_save_is_never_counted():
+def test_preemptions_and_timeouts_do_not_count_as_retries():
     tries = [attempt("preemption")] * 50
     assert not decision("timeout", *tries).refused
 
@@ -322,7 +322,7 @@ def test_tasks_at_once_are_shared_by_the_requests():
     assert [array.throttle for array in made.runs] == [3, 1]
 
 
-def test_no_more_requests_are_served_at_once_than_tasks_may_run():
+def test_there_are_no_more_arrays_than_tasks_may_run_at_once():
     runs = [Run(f"{number}", "mel") for number in range(4)]
     overrides_by_run = {f"{number}": ResourceOverride(8.0 * number) for number in range(1, 4)}
     made = retry_policy.plan_with_retries((), runs, overrides_by_run, Limits(running=2))

@@ -63,22 +63,22 @@ def submitted(folder: SweepFolder, job: str = "12_0", when: float | None = None,
     folder.ledger.append([entry])
 
 
-def beat(age: float = 0.0, **facts) -> Heartbeat:
+def make_heartbeat(age: float = 0.0, **facts) -> Heartbeat:
     return Heartbeat(**{"time": time.time() - age, "epoch": 3, "epochs": 40, **facts})
 
 
-def gone_pid() -> int:
+def exited_pid() -> int:
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
     return child.pid
 
 
-def test_a_run_without_files_or_jobs_waits(folder):
+def test_a_run_without_files_or_jobs_is_waiting(folder):
     assert state(folder).state == "waiting"
 
 
 def test_a_finished_run_is_finished_whatever_the_queue_says(folder, run):
-    run.write_heartbeat(beat())
+    run.write_heartbeat(make_heartbeat())
     run.finish([])
     submitted(folder)
     assert state(folder, Queue({"12_0": QueuedJob("12_0", "RUNNING", "None")})).state == "finished"
@@ -91,24 +91,24 @@ def test_a_failure_has_its_cause_and_message(folder, run):
 
 
 def test_a_live_process_on_this_host_is_a_running_run(folder, run):
-    run.write_heartbeat(beat(pid=os.getpid()))
+    run.write_heartbeat(make_heartbeat(pid=os.getpid()))
     assert state(folder).state == "running"
 
 
 @pytest.mark.parametrize("age", [0.0, 300.0])
 def test_a_heartbeat_of_a_dead_process_of_this_host_is_a_stopped_run(folder, run, age):
-    run.write_heartbeat(beat(age, pid=gone_pid()))
+    run.write_heartbeat(make_heartbeat(age, pid=exited_pid()))
     assert (state(folder).state, state(folder).cause) == ("stopped", "killed")
 
 
 @pytest.mark.parametrize(("age", "expected"), [(10.0, "running"), (3600.0, "stopped")])
 def test_on_another_host_a_heartbeat_counts_while_it_is_fresh(folder, run, age, expected):
-    run.write_heartbeat(beat(age, host="node7", pid=1))
+    run.write_heartbeat(make_heartbeat(age, host="node7", pid=1))
     assert state(folder).state == expected
 
 
 def test_a_run_that_saved_and_stopped_is_stopped(folder, run):
-    run.write_heartbeat(beat(3600.0, status="stopped"))
+    run.write_heartbeat(make_heartbeat(3600.0, status="stopped"))
     assert state(folder).state == "stopped"
 
 
@@ -148,7 +148,7 @@ def test_a_waiting_job_says_when_it_may_start(folder):
 
 
 def test_a_running_run_says_what_it_uses(folder, run):
-    run.write_heartbeat(beat(pid=os.getpid()))
+    run.write_heartbeat(make_heartbeat(pid=os.getpid()))
     run.write_usages([Usage(began=0.0, seconds=10.0, cpu_seconds=13.0, gpu_busy=0.5)])
     record = state(folder).to_dict()
     assert (record["cpus_used"], record["gpu_busy"]) == (1.3, 0.5)
@@ -156,24 +156,24 @@ def test_a_running_run_says_what_it_uses(folder, run):
     assert "cpus_used" not in state(folder).to_dict()
 
 
-def test_a_run_of_a_running_job_is_queued_until_its_turn_comes(folder, run):
+def test_a_run_of_a_running_job_is_queued_until_it_starts(folder, run):
     submitted(folder)
     queue = Queue({"12_0": QueuedJob("12_0", "RUNNING", "None")})
     assert state(folder, queue).state == "queued"
-    run.write_heartbeat(beat(host="node7"))
+    run.write_heartbeat(make_heartbeat(host="node7"))
     assert state(folder, queue).state == "running"
 
 
-def test_a_silent_run_of_a_running_job_still_runs(folder, run):
+def test_a_run_without_a_recent_heartbeat_is_running_while_its_job_is(folder, run):
     submitted(folder, when=time.time() - 7200)
-    run.write_heartbeat(beat(3600.0, host="node7"))
+    run.write_heartbeat(make_heartbeat(3600.0, host="node7"))
     found = state(folder, Queue({"12_0": QueuedJob("12_0", "RUNNING", "None")}))
     assert found.state == "running"
     assert found.detail.startswith("no heartbeat for 36")
 
 
-def test_a_heartbeat_of_an_earlier_job_says_nothing_about_this_one(folder, run):
-    run.write_heartbeat(beat(3600.0, host="node7"))
+def test_a_heartbeat_of_an_earlier_job_is_ignored(folder, run):
+    run.write_heartbeat(make_heartbeat(3600.0, host="node7"))
     submitted(folder)
     queue = Queue({"12_0": QueuedJob("12_0", "RUNNING", "None")})
     assert state(folder, queue).state == "queued"
@@ -181,23 +181,25 @@ def test_a_heartbeat_of_an_earlier_job_says_nothing_about_this_one(folder, run):
 
 def test_a_job_that_sacct_lists_as_ended_has_ended_however_fresh_its_heartbeat_is(folder, run):
     submitted(folder)
-    run.write_heartbeat(beat(-100.0, host="node7", job="12_0"))  # the clock of the node is ahead
+    run.write_heartbeat(
+        make_heartbeat(-100.0, host="node7", job="12_0")
+    )  # the clock of the node is ahead
     ended = Queue({}, {"12_0": [JobAttempt("TIMEOUT", ended=1.0)]})
     assert (state(folder, ended).state, state(folder, ended).cause) == ("failed", "timeout")
     for late in (Queue({}, {"12_0": [JobAttempt("RUNNING")]}), Queue({}), Queue(None)):
         assert state(folder, late).state == "running"
-    run.write_heartbeat(beat(host="node7", job="13_0"))  # another job trains the run now
+    run.write_heartbeat(make_heartbeat(host="node7", job="13_0"))  # another job trains the run now
     assert state(folder, ended).state == "running"
 
 
 def test_a_run_on_a_node_whose_clock_is_behind_is_running(folder, run):
     submitted(folder)
-    run.write_heartbeat(beat(180.0, host="node7", job="12_0"))
+    run.write_heartbeat(make_heartbeat(180.0, host="node7", job="12_0"))
     queue = Queue({"12_0": QueuedJob("12_0", "RUNNING", "None")})
     assert state(folder, queue).state == "running"
     run.write_heartbeat(
-        beat(-180.0, host="node7", status="stopped", job="11_0")
-    )  # an earlier job's
+        make_heartbeat(-180.0, host="node7", status="stopped", job="11_0")
+    )  # an earlier job
     assert state(folder, queue).state == "queued"
 
 
@@ -209,7 +211,7 @@ def test_a_run_on_a_node_whose_clock_is_behind_is_running(folder, run):
         ("NODE_FAIL", "failed", "node failure"),
         ("CANCELLED by 0", "stopped", "cancelled"),
         ("COMPLETED", "lost", ""),
-        ("", "stopped", "cancelled"),  # there is no output either: it never started
+        ("", "stopped", "cancelled"),  # without an output file: it never started
         ("PENDING", "stopped", "cancelled"),
     ],
 )
@@ -260,11 +262,11 @@ def test_in_a_job_of_many_runs_only_the_run_that_had_started_failed(folder, slur
     def states() -> list[str]:
         return [each.state for each in run_status.run_statuses(sweep_record(*names), folder, queue)]
 
-    assert states() == ["failed"] * 3  # before the first
-    folder.run("a").write_heartbeat(beat(30))
+    assert states() == ["failed"] * 3  # no run has started
+    folder.run("a").write_heartbeat(make_heartbeat(30))
     folder.run("a").finish([])
-    folder.run("b").write_heartbeat(beat(20, pid=gone_pid()))
-    folder.run("c").write_heartbeat(beat(90, status="stopped"))  # of an earlier job
+    folder.run("b").write_heartbeat(make_heartbeat(20, pid=exited_pid()))
+    folder.run("c").write_heartbeat(make_heartbeat(90, status="stopped"))  # of an earlier job
     assert states() == ["finished", "failed", "stopped"]
     assert (
         "ended before it started this run"
@@ -275,7 +277,7 @@ def test_in_a_job_of_many_runs_only_the_run_that_had_started_failed(folder, slur
 @pytest.mark.parametrize("code", [75, 76])
 def test_a_job_that_saved_but_was_not_requeued_is_no_code_error(folder, run, code):
     submitted(folder)
-    run.write_heartbeat(beat(status="stopped"))
+    run.write_heartbeat(make_heartbeat(status="stopped"))
     found = state(folder, Queue({}, {"12_0": [JobAttempt("FAILED", code=code)]}))
     assert (found.state, found.cause) == ("stopped", "")
 
@@ -378,7 +380,7 @@ def test_an_error_of_squeue_is_part_of_the_result(folder, fake_slurm):
 
 
 def test_a_record_is_json_without_nan(folder, run):
-    run.write_heartbeat(beat(dev_cer=0.25))
+    run.write_heartbeat(make_heartbeat(dev_cer=0.25))
     record = json.loads(json.dumps(state(folder).to_dict(), allow_nan=False))
     assert record["dev_cer"] == 0.25
     assert record["loss_per_character"] is None
@@ -388,7 +390,7 @@ def test_a_record_is_json_without_nan(folder, run):
 def test_the_status_of_a_thousand_runs_takes_less_than_a_second(folder):
     names = [f"{index:012x}" for index in range(1000)]
     for name in names:
-        folder.run(name).write_heartbeat(beat(host="node7"))
+        folder.run(name).write_heartbeat(make_heartbeat(host="node7"))
     began = time.process_time()
     found = run_status.run_statuses(sweep_record(*names), folder, Queue())
     assert time.process_time() - began < 1.0
@@ -404,7 +406,7 @@ def test_a_run_that_another_sweep_submitted_is_queued_there(folder):
 
 
 def test_a_cancelled_job_counts_as_cancelled_while_it_is_still_in_the_queue(folder):
-    """That takes seconds, and longer if an answer of squeue is kept."""
+    """SLURM takes seconds to remove it, and a kept answer of squeue shows it for longer."""
     submitted(folder)
     queue = Queue({"12_0": QueuedJob("12_0", "COMPLETING", "None")})
     assert state(folder, queue).state == "queued"

@@ -88,8 +88,8 @@ def test_a_difference_that_is_shown_has_its_size_and_interval():
     ]
 
 
-def test_each_arm_that_is_beaten_is_compared_by_its_own_words():
-    """An arm of blanks gets no share of errors: its rate has no spread, and a ratio needs both."""
+def test_each_worse_arm_has_its_own_difference_and_ratio():
+    """An arm that prints blanks gets no ratio of errors: its rate does not vary with the seed."""
     blank = make_arm("blank", [1.0] * 3)
     sentence, _ = answer(make_arm("mel", HIGH), make_arm("power", LOW), blank)
     assert re.sub(r"[\d.]+ to [\d.]+", "…", sentence) == (
@@ -110,7 +110,7 @@ def test_the_next_step_names_the_best_run():
     assert next_step(one_seed) == []  # the answer says to run it with three seeds
 
 
-def test_the_arms_that_are_alike_follow_those_that_are_beaten():
+def test_arms_that_cannot_be_told_apart_follow_the_worse_ones():
     """Tukey's quantile of three arms with 6 degrees of freedom is 3.068; they deviate by 9.6 %."""
     close = (0.040, 0.038, 0.045)
     sentence, _ = answer(make_arm("mel", HIGH), make_arm("power", LOW), make_arm("zca", close))
@@ -121,7 +121,7 @@ def test_the_arms_that_are_alike_follow_those_that_are_beaten():
     )
 
 
-def test_equal_arms_get_no_claim_but_what_would_have_been_shown():
+def test_equal_arms_are_not_ranked_and_the_smallest_visible_difference_is_given():
     """(2.776 + 0.842) * sqrt(2 * 0.003^2 / 3) is 0.9 points; half of it needs 4 x 3 seeds."""
     mel, power = (0.027, 0.030, 0.033), (0.030, 0.033, 0.027)
     assert answer(make_arm("mel", mel), make_arm("power", power)) == [
@@ -137,7 +137,7 @@ def test_equal_arms_get_no_claim_but_what_would_have_been_shown():
     ]
 
 
-def test_where_speakers_are_the_chance_more_seeds_do_not_help():
+def test_where_chance_comes_from_speakers_more_seeds_do_not_help():
     errors = [60, 140] * 5
     first, second = ([make_run(arm, seed, errors[:: 1 if arm == "a" else -1]) for seed in range(2)]
                      for arm in "ab")  # fmt: skip
@@ -216,7 +216,7 @@ def test_three_speakers_decide():
     assert "better than mel by 6.0 points" in sentence
 
 
-def test_arms_that_print_blanks_are_not_usable_and_say_nothing_of_seeds():
+def test_arms_that_print_blanks_are_not_usable_and_show_no_chance_of_seeds():
     blank = [1.0, 1.0]
     assert answer(make_arm("mel", blank), make_arm("power", blank)) == [
         "No usable arm: the best one on dev, mel, has mean test CER 100.0 % over 2 seeds."
@@ -263,7 +263,7 @@ def test_a_smaller_common_test_set_is_mentioned():
     )
 
 
-def test_the_verdict_by_words_is_told_where_it_differs():
+def test_the_verdict_by_wer_is_printed_where_it_differs():
     def with_words(runs: list[RunSummary], cers: Sequence[float]) -> list[RunSummary]:
         for run, cer in zip(runs, cers, strict=True):
             words = [replace(each, word_errors=round(cer * LENGTH)) for each in run.hypotheses]

@@ -32,7 +32,7 @@ def test_the_best_run_is_chosen_on_dev_and_not_on_test(summaries: list[RunSummar
     assert found.best_arm.runs == (summaries[1],)
 
 
-def test_letters_of_a_run_above_the_reference_line_do_not_make_it_the_best(
+def test_a_run_above_the_reference_line_is_not_the_best_whatever_its_cer(
     summaries: list[RunSummary],
 ):
     chosen = summaries[0].selected_dev_row
@@ -91,7 +91,7 @@ def test_runs_are_compared_on_the_utterances_that_both_have(summaries: list[RunS
     assert compare_runs([summaries[1], other]).differences == ()
 
 
-def test_runs_that_left_the_blank_come_in_the_order_of_their_escape(summaries: list[RunSummary]):
+def test_runs_that_left_the_plateau_are_in_the_order_of_their_escape(summaries: list[RunSummary]):
     found = compare_runs(summaries)
     escapes = [one.escape_updates for one in found.escaped]
     assert escapes == sorted(escapes, key=lambda updates: updates or math.inf)
@@ -121,7 +121,7 @@ def test_seeds_are_gathered_and_their_mean_and_deviation_are_numpys(tmp_path: Pa
     assert found.arms[0].standard_deviation == pytest.approx(np.std(rates, ddof=1))
 
 
-def test_labelled_arms_stay_apart_and_who_never_escapes_counts_as_latest(tmp_path: Path):
+def test_labelled_arms_are_kept_apart_and_a_run_without_escape_counts_as_latest(tmp_path: Path):
     escapes = {"repaired": (100, 200, math.inf), "first": (math.inf, 100, math.inf)}
     runs = [
         make_run(
@@ -232,7 +232,7 @@ def read_arms(folder: Path, scenarios: dict[str, list[RunScenario]]) -> list[Run
     ]
 
 
-def learner(dev_cer: float, seed: int = 0) -> RunScenario:
+def escaping(dev_cer: float, seed: int = 0) -> RunScenario:
     return RunScenario(escape_updates=60, epochs=9, utterances=12, final_dev_cer=dev_cer, seed=seed)
 
 
@@ -240,8 +240,8 @@ def test_the_best_arm_has_the_lowest_mean_dev_cer_and_not_the_best_run(tmp_path:
     runs = read_arms(
         tmp_path,
         {
-            "lucky": [learner(0.02), learner(0.40, 1)],
-            "steady": [learner(0.10, 2), learner(0.10, 3)],
+            "lucky": [escaping(0.02), escaping(0.40, 1)],
+            "steady": [escaping(0.10, 2), escaping(0.10, 3)],
             "blank": [replace(NEVER_ESCAPES, epochs=2, utterances=12)] * 2,
         },
     )
@@ -258,7 +258,7 @@ def test_the_best_arm_has_the_lowest_mean_dev_cer_and_not_the_best_run(tmp_path:
 def test_a_run_on_the_plateau_counts_as_all_wrong_in_its_arm(tmp_path: Path):
     blank = replace(NEVER_ESCAPES, epochs=2, utterances=12, learning_rate=2e-3)
     runs = read_arms(
-        tmp_path, {"half": [learner(0.02), blank], "high": [learner(0.5, 1)], "blank": [blank]}
+        tmp_path, {"half": [escaping(0.02), blank], "high": [escaping(0.5, 1)], "blank": [blank]}
     )
     half, high, never = (arm.dev_selection_key[:2] for arm in compare_runs(runs).arms)
     assert high < half < never
@@ -266,7 +266,7 @@ def test_a_run_on_the_plateau_counts_as_all_wrong_in_its_arm(tmp_path: Path):
 
 
 def test_one_arm_is_compared_with_nothing(tmp_path: Path):
-    found = compare_runs(read_arms(tmp_path, {"mel": [learner(0.1), learner(0.1, 1)]}))
+    found = compare_runs(read_arms(tmp_path, {"mel": [escaping(0.1), escaping(0.1, 1)]}))
     assert found.difference(found.arms[0]) is None
     assert found.common_utterances == 12
     low, high = found.rate_interval(found.arms[0])
@@ -274,7 +274,7 @@ def test_one_arm_is_compared_with_nothing(tmp_path: Path):
 
 
 def test_a_run_that_two_labels_name_counts_once(tmp_path: Path):
-    (run,) = read_arms(tmp_path, {"mel": [learner(0.1)]})
+    (run,) = read_arms(tmp_path, {"mel": [escaping(0.1)]})
     twin = replace(run, run=replace(run.run, label="mel, seed 0"))
     assert [len(arm.runs) for arm in compare_runs([run, twin]).arms] == [1]
 
@@ -282,7 +282,7 @@ def test_a_run_that_two_labels_name_counts_once(tmp_path: Path):
 def test_runs_of_different_experiments_are_different_arms(tmp_path: Path):
     """Entries of a list may differ in their base only, which no swept setting shows."""
     first, other = (
-        read_run(make_run(tmp_path / f"{n}", f"{n}", {"train.seed": n}, learner(0.1)), NOW)
+        read_run(make_run(tmp_path / f"{n}", f"{n}", {"train.seed": n}, escaping(0.1)), NOW)
         for n in (0, 1)
     )
     assert [len(arm.runs) for arm in compare_runs([first, other]).arms] == [2]
@@ -294,7 +294,7 @@ def test_runs_of_different_experiments_are_different_arms(tmp_path: Path):
 
 def two_arms(folder: Path) -> list[RunSummary]:
     return read_arms(
-        folder, {name: [learner(0.1, seed) for seed in (s, s + 1)] for s, name in enumerate("ac")}
+        folder, {name: [escaping(0.1, seed) for seed in (s, s + 1)] for s, name in enumerate("ac")}
     )
 
 

@@ -16,9 +16,9 @@ SHORT = RunScenario(escape_updates=60, epochs=3, utterances=6)
 
 
 @pytest.fixture
-def made(tmp_path: Path):
+def make_swept_run(tmp_path: Path):
     def make(sweep: str, label: str, **settings: Any) -> SweepRun:
-        """A run is one folder per experiment, as in work/runs."""
+        """Make a run, with one folder per experiment, as in work/runs."""
         dotted = {key.replace("__", "."): value for key, value in settings.items()}
         name = "-".join(f"{key}{value}" for key, value in sorted(dotted.items()))
         folder = tmp_path / "runs" / name
@@ -29,15 +29,24 @@ def made(tmp_path: Path):
     return make
 
 
-def test_a_run_of_both_sweeps_is_counted_once_and_has_both_names(made):
-    shared = made("a", "stack 2", input__stack=2), made("b", "two", input__stack=2)
-    merged = merge_sweeps([[shared[0], made("a", "stack 3", input__stack=3)], [shared[1]]])
+def test_a_run_of_both_sweeps_is_counted_once_and_has_both_names(make_swept_run):
+    shared = (
+        make_swept_run("a", "stack 2", input__stack=2),
+        make_swept_run("b", "two", input__stack=2),
+    )
+    merged = merge_sweeps(
+        [[shared[0], make_swept_run("a", "stack 3", input__stack=3)], [shared[1]]]
+    )
     assert [(run.label, run.sweep) for run in merged] == [("stack 2", "a b"), ("stack 3", "a")]
 
 
-def test_seeds_of_one_arm_from_two_sweeps_are_one_arm(made, tmp_path: Path):
-    first = [made("a", f"stack 2, seed {n}", input__stack=2, train__seed=n) for n in range(2)]
-    second = [made("b", f"zwei, seed {n}", train__seed=n, input__stack=2) for n in range(1, 4)]
+def test_seeds_of_one_arm_from_two_sweeps_are_one_arm(make_swept_run, tmp_path: Path):
+    first = [
+        make_swept_run("a", f"stack 2, seed {n}", input__stack=2, train__seed=n) for n in range(2)
+    ]
+    second = [
+        make_swept_run("b", f"zwei, seed {n}", train__seed=n, input__stack=2) for n in range(1, 4)
+    ]
     merged = merge_sweeps([first, second])
     assert [run.label for run in merged] == [f"stack 2, seed {n}" for n in range(4)]
     write_report(merged, tmp_path / "report")
@@ -48,20 +57,22 @@ def test_seeds_of_one_arm_from_two_sweeps_are_one_arm(made, tmp_path: Path):
     assert summary["run_id"].is_unique
 
 
-def test_arms_of_one_name_in_two_sweeps_are_told_apart(made, tmp_path: Path):
+def test_arms_of_one_name_in_two_sweeps_get_the_names_of_their_sweeps(
+    make_swept_run, tmp_path: Path
+):
     merged = merge_sweeps(
         [
-            [made("a", "mel", features__spectrum="mel")],
-            [made("b", "mel", features__spectrum="mel", model__hidden=64)],
+            [make_swept_run("a", "mel", features__spectrum="mel")],
+            [make_swept_run("b", "mel", features__spectrum="mel", model__hidden=64)],
         ]
     )
     assert [run.label for run in merged] == ["a: mel", "b: mel"]
 
 
-def test_a_setting_in_which_the_bases_differ_is_a_column(made, tmp_path: Path):
-    one = made("a", "mel", features__spectrum="mel")
-    other = made("b", "power", features__spectrum="power", model__hidden=64)
-    other = replace(other, settings={"features.spectrum": "power"})  # its base has the 64
+def test_a_setting_in_which_the_bases_differ_is_a_column(make_swept_run, tmp_path: Path):
+    one = make_swept_run("a", "mel", features__spectrum="mel")
+    other = make_swept_run("b", "power", features__spectrum="power", model__hidden=64)
+    other = replace(other, settings={"features.spectrum": "power"})  # 64 is from its base
     write_report(merge_sweeps([[one], [other]]), tmp_path / "report")
     summary = pd.read_csv(tmp_path / "report/summary.csv")
     assert summary["model.hidden"].tolist() == [one.folder.experiment().model.hidden, 64]

@@ -1,4 +1,4 @@
-"""Tests of what other sweeps say of the seeds, and of the sentence that follows."""
+"""Tests of how far seeds moved the rates of other sweeps, and of the sentence about it."""
 
 import math
 from collections.abc import Sequence
@@ -52,12 +52,12 @@ def test_without_seeds_elsewhere_nothing_is_known(tmp_path: Path):
     assert read_seed_spread(tmp_path / "nowhere", "own", {"an4"}) is None
 
 
-def test_one_seed_per_arm_is_told_how_many_would_do():
+def test_with_one_seed_per_arm_the_needed_number_of_seeds_is_given():
     """With many degrees of freedom: (1.96 + 0.84)^2 * 0.1^2 * (0.100^2 + 0.080^2) / 0.020^2."""
     comparison = compare_runs([*make_arm("mel", [0.100]), *make_arm("power", [0.080])])
-    said = sentences(comparison, spread=SeedSpread(0.1, 1000, 4))[-1]
+    sentence = sentences(comparison, spread=SeedSpread(0.1, 1000, 4))[-1]
     needed = math.ceil(2.8016**2 * 0.1**2 * (0.100**2 + 0.080**2) / 0.020**2)
-    assert said == (
+    assert sentence == (
         "In 4 other sweeps of this corpus a seed moved the test CER by 10 % of it; if so here, "
         f"{needed} seeds per arm would show a difference as large as that to mel."
     )
@@ -65,11 +65,11 @@ def test_one_seed_per_arm_is_told_how_many_would_do():
 
 def test_a_tiny_difference_needs_too_many_seeds():
     comparison = compare_runs([*make_arm("mel", [0.100]), *make_arm("power", [0.099])])
-    said = sentences(comparison, spread=SeedSpread(0.1, 1000, 1))[-1]
-    assert said.startswith("In 1 other sweep of this corpus")
-    assert "100 seeds per arm would not show" in said
+    sentence = sentences(comparison, spread=SeedSpread(0.1, 1000, 1))[-1]
+    assert sentence.startswith("In 1 other sweep of this corpus")
+    assert "100 seeds per arm would not show" in sentence
 
 
-def test_with_several_seeds_other_sweeps_are_not_asked():
+def test_with_several_seeds_other_sweeps_are_not_mentioned():
     comparison = compare_runs([*make_arm("mel", [0.1, 0.11]), *make_arm("power", [0.08, 0.09])])
     assert sentences(comparison, spread=SeedSpread(0.1, 1000, 4)) == sentences(comparison)

@@ -9,7 +9,7 @@ from pipeline.results.summary.run_summary import read_run
 from tests.results.examples import NOW, RunScenario, make_run
 
 
-def test_runs_with_different_references_are_not_compared_and_it_is_said(tmp_path: Path):
+def test_runs_with_different_references_are_not_compared_and_the_answer_says_why(tmp_path: Path):
     scenario = RunScenario(escape_updates=60, epochs=4, utterances=10)
     runs = [
         make_run(tmp_path / f"{stack}", f"stack {stack}", {"input.stack": stack}, scenario)
@@ -24,8 +24,8 @@ def test_runs_with_different_references_are_not_compared_and_it_is_said(tmp_path
     runs[1].folder.write_heartbeat(replace(heartbeat, digest=digest))
     comparison = compare_runs([read_run(run, NOW) for run in runs])
     assert comparison.differences == ()  # of single runs
-    told = answer.sentences(comparison)
+    found = answer.sentences(comparison)
     assert any(
-        each.startswith("10 test utterances with other references in other runs") for each in told
+        each.startswith("10 test utterances with other references in other runs") for each in found
     )
-    assert any("nothing is said about differences" in each for each in told)
+    assert any("nothing is said about differences" in each for each in found)

@@ -9,7 +9,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import stats
 
-from pipeline.results.statistics.significance import bootstrap_interval, mapsswe, paired_bootstrap
+from pipeline.results.statistics.significance import (
+    bootstrap_interval,
+    mapsswe,
+    paired_bootstraps,
+)
 
 
 def corpus(utterances: int = 400, rate: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
@@ -88,7 +92,7 @@ def test_without_references_there_is_no_interval():
     nothing = np.array([], int)
     assert all(map(math.isnan, bootstrap_interval(nothing, nothing)))
     assert all(map(math.isnan, bootstrap_interval(np.array([1]), np.array([0]))))
-    empty = paired_bootstrap(nothing, nothing, nothing)
+    (empty,) = paired_bootstraps(nothing, nothing[:, None], nothing)
     assert all(map(math.isnan, (empty.difference, empty.low, empty.high, empty.probability)))
 
 
@@ -100,7 +104,7 @@ def test_groups_must_be_as_many_as_utterances():
 def test_the_paired_interval_equals_normal_theory_and_its_probability():
     a, totals = corpus(utterances=2000, rate=0.11)
     b = np.random.default_rng(2).binomial(totals, 0.10)
-    found = paired_bootstrap(a, b, totals)
+    (found,) = paired_bootstraps(a, b[:, None], totals)
     error = ratio_error(b - a, totals)
     assert found.difference == pytest.approx((b.sum() - a.sum()) / totals.sum())
     assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=0.05)
@@ -110,7 +114,7 @@ def test_the_paired_interval_equals_normal_theory_and_its_probability():
 def test_pairing_sees_what_two_intervals_hide():
     a, totals = corpus()
     b = np.where(np.arange(len(a)) % 20 == 0, np.maximum(a - 1, 0), a)  # better on a few
-    found = paired_bootstrap(a, b, totals)
+    (found,) = paired_bootstraps(a, b[:, None], totals)
     assert found.high < 0
     assert found.probability > 0.99
     assert bootstrap_interval(a, totals)[0] < bootstrap_interval(b, totals)[1]
@@ -118,7 +122,7 @@ def test_pairing_sees_what_two_intervals_hide():
 
 def test_a_system_does_not_improve_on_itself():
     errors, totals = corpus()
-    same = paired_bootstrap(errors, errors, totals)
+    (same,) = paired_bootstraps(errors, errors[:, None], totals)
     assert (same.difference, same.low, same.high, same.probability) == (0, 0, 0, 0.5)
 
 
