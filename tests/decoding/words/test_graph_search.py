@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.decoding.words import graph_search
 from pipeline.decoding.words.decoding_graph import (
     GraphWeights,
     Lexicon,
     build_token_graph,
     build_word_graph,
 )
-from pipeline.decoding.words.graph_search import GraphSearch
+from pipeline.decoding.words.graph_search import LATTICE_BEAM, GraphSearch
 from pipeline.decoding.words.ngram import UNKNOWN, estimate
 from pipeline.files import InputError
 from tests.decoding.words.back_off import sentence_log_probability
@@ -44,10 +45,9 @@ def split_words(labels: tuple[int, ...]) -> list[tuple[int, ...]] | None:
     return None if any(length > 1 for length in spaces) else groups
 
 
-def best_by_enumeration(logs_SC, model, weights: GraphWeights, unknown_letters: int):
-    """The score and labels of the best path, from the score of every path."""
+def all_paths(logs_SC, model, weights: GraphWeights, unknown_letters: int):
+    """Yield score, labels and words of every path that is a text, computed arc by arc."""
     names = {spelled: word for word, spelled in SPELLINGS.items()}
-    best = (-math.inf, ())
     for path in itertools.product(range(CLASSES), repeat=len(logs_SC)):
         labels = collapse(path)
         spelled = split_words(labels)
@@ -61,11 +61,16 @@ def best_by_enumeration(logs_SC, model, weights: GraphWeights, unknown_letters: 
             unknown = [(UNKNOWN, cost)] if math.isfinite(weights.unknown) else []
             choices.append(known + unknown)
         for chosen in itertools.product(*choices):
-            text = sentence_log_probability(model, [word for word, _ in chosen]) * math.log(10)
+            words = tuple(word for word, _ in chosen)
+            text = sentence_log_probability(model, words) * math.log(10)
             total = sound + weights.model * text + weights.word * len(chosen)
-            total -= sum(cost for _, cost in chosen)
-            best = max(best, (total, labels))
-    return best
+            yield total - sum(cost for _, cost in chosen), labels, words
+
+
+def best_by_enumeration(logs_SC, model, weights: GraphWeights, unknown_letters: int):
+    """Return the score and labels of the best path, from the score of every path."""
+    paths = all_paths(logs_SC, model, weights, unknown_letters)
+    return max(((score, labels) for score, labels, _ in paths), default=(-math.inf, ()))
 
 
 @settings(max_examples=30, deadline=None)
@@ -133,7 +138,34 @@ def test_n_best_are_different_texts_in_order_and_the_first_is_the_best():
     assert split_words(best.labels) == spelled
 
 
-def test_a_homophone_is_told_by_the_model():
+@pytest.mark.parametrize("seed", range(5))
+def test_the_n_best_list_holds_every_text_within_the_beam_with_its_score(seed: int, monkeypatch):
+    logs = np.log(np.random.default_rng(seed).dirichlet(np.full(CLASSES, 1.0), 5))
+    logs = logs.astype(np.float32)
+    model, weights = estimate(TEXT, 1), GraphWeights(0.7, 0.5, math.inf)
+    expected: dict[tuple[str, ...], float] = {}
+    for score, _, words in all_paths(logs, model, weights, 2):
+        expected[words] = max(score, expected.get(words, -math.inf))
+    best = max(expected.values())
+    graph = build_word_graph(LEXICON, model, weights, CLASSES)
+
+    def n_best(beam: float, count: int = 1_000) -> dict[tuple[str, ...], float]:
+        found = GraphSearch(graph, beam).n_best(logs, count)
+        return {tuple(graph.words[n - 1] for n in each.words): each.score for each in found}
+
+    found = n_best(WIDE)
+    assert found == pytest.approx({words: expected[words] for words in found}, abs=1e-3)
+    within = {words for words, score in expected.items() if score > best - LATTICE_BEAM + 1e-3}
+    assert within <= found.keys()
+    assert list(n_best(WIDE, 3).items()) == list(found.items())[:3]
+    narrow = n_best(0.5)
+    assert narrow.keys() < found.keys()
+    # Where the lattice is large, the beam is not widened.
+    monkeypatch.setattr(graph_search, "ENOUGH_LATTICE_STATES", 1)
+    assert n_best(WIDE) == narrow
+
+
+def test_the_model_chooses_between_words_that_sound_alike():
     lexicon = Lexicon({"TWO": ((2, 3),), "TOO": ((2, 3),), "A": ((2,),)}, 1, ())
     model = estimate([["A", "TOO"], ["A", "TOO"], ["TWO"]], 2)
     logs = np.full((4, CLASSES), -9.0, np.float32)

@@ -1,5 +1,6 @@
 """N-gram models: probabilities that sum to one, worked examples, ARPA files and their faults."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -37,15 +38,19 @@ def test_kneser_ney_of_a_worked_example():
     assert 10 ** log_probability(model, "a", ["a"]) == pytest.approx((1 - 0.5) / 3 + after_a * a)
 
 
-def test_a_discount_comes_from_counts_of_counts():
-    """Equation 26. Of the counts (</s> has count 1 too) four are 1, two are 2, one is 3, one 4."""
-    model = estimate([list("abcddeefffgggg")], 1)
-    share = 4 / (4 + 2 * 2)
-    d1, d2, d3 = 1 - 2 * share * 2 / 4, 2 - 3 * share * 1 / 2, 3 - 4 * share * 1 / 1
-    total = 15
-    left = (4 * d1 + 2 * d2 + 2 * d3) / total
-    assert 10 ** log_probability(model, "a", []) == pytest.approx((1 - d1) / total + left / 9)
-    assert 10 ** log_probability(model, "g", []) == pytest.approx((4 - d3) / total + left / 9)
+@pytest.mark.parametrize("text", ["abcddeefffgggg", "abcddeeffggghhhiiii"])
+def test_a_discount_comes_from_counts_of_counts(text: str):
+    """Equation 26 of Chen and Goodman; the end of the sentence has the count 1 too."""
+    counts = [*Counter(text).values(), 1]
+    n1, n2, n3, n4 = (counts.count(n) for n in (1, 2, 3, 4))
+    y = n1 / (n1 + 2 * n2)
+    discounts = (1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3)
+    total = sum(counts)
+    left = sum(discounts[min(count, 3) - 1] for count in counts) / total
+    model = estimate([list(text)], 1)
+    for letter, count in Counter(text).items():
+        expected = (count - discounts[min(count, 3) - 1]) / total + left / (len(counts) + 1)
+        assert 10 ** log_probability(model, letter, []) == pytest.approx(expected)
 
 
 def test_a_sentence_is_more_probable_than_its_words_in_another_order():
