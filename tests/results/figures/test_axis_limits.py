@@ -3,6 +3,8 @@
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -50,6 +52,24 @@ def test_the_ticks_of_a_logarithmic_axis_lie_within_its_limits():
     axes = limits("log", [1.0, 0.03])
     assert axes.get_ylim() == pytest.approx((0.03 / 1.4, 1.15))
     assert list(axes.get_yticks()) == pytest.approx([0.05, 0.1, 0.2, 0.5, 1.0])
+
+
+@given(st.lists(st.floats(0.0003, 6.0), min_size=1, max_size=4), st.floats(0.0003, 0.19))
+def test_a_logarithmic_axis_shows_all_rates_up_to_three_and_ticks_at_1_2_and_5(rates, lowest):
+    shown = [*rates, lowest][-4:]
+    axes = limits("log", shown)
+    bottom, top = axes.get_ylim()
+    assert bottom < min(shown)
+    assert top == pytest.approx(min(max(1.15, 1.1 * max(shown)), 3))
+    powers = [10.0**n for n in range(-5, 2)]
+    expected = [digit * power for power in powers for digit in (1, 2, 5)]
+    assert list(axes.get_yticks()) == pytest.approx([n for n in expected if bottom <= n <= top])
+    assert list(axes.get_yticks(minor=True)) == []
+
+
+def test_a_run_whose_losses_are_all_no_numbers_does_not_change_the_loss_axis():
+    axes = limits("capped", [math.nan, math.nan], [2.0, 1.0], reference_losses=(3.0,))
+    assert axes.get_ylim() == pytest.approx((0, 2.1))
 
 
 def test_values_that_are_no_numbers_are_ignored():
