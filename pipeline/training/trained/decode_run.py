@@ -71,13 +71,12 @@ def decode_run(
     dev, test = (_outputs(trained, features, name) for name in ("dev", "test"))
     report(f"choosing the weights on {len(dev)} dev utterances")
     scoring = Scoring.from_experiment(trained.experiment)
-
-    def make_decoder(weights: GraphWeights) -> TextDecoder:
-        return TextDecoder(sources, weights, settings.beam)
-
-    trials = tune(settings, lambda each: _count_errors(make_decoder(each), dev, scoring))
+    trials = tune(
+        settings,
+        lambda each: _count_errors(TextDecoder(sources, each, settings.beam), dev, scoring),
+    )
     weights = best_trial(trials).weights
-    decoder = make_decoder(weights)
+    decoder = TextDecoder(sources, weights, settings.beam)
     hypotheses = [_hypothesis(u, decoder.decode(logs_SC), scoring) for u, logs_SC in dev]
     report(f"decoding {len(test)} test utterances")
     began = time.perf_counter()
