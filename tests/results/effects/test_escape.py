@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.results.effects.escape import Escapes, measure_escapes
 from pipeline.results.effects.tables import escape_table
+from pipeline.results.statistics.survival import LogRank
 from pipeline.results.summary.run_summary import RunSummary
 from tests.results.comparison.test_answer import make_run
 
@@ -62,6 +63,26 @@ def test_a_run_that_still_trains_is_watched_until_its_last_evaluation():
     assert arm.survival.updates.tolist() == [100, 200]
     assert arm.survival.censored.tolist() == [0, 1]
     assert arm.survival.share.tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("p", "sentence"),
+    [
+        (0.0004, "The arms do not all escape equally fast (log-rank test, p = below 0.001)."),
+        (0.0496, "The arms do not all escape equally fast (log-rank test, p = 0.050)."),
+        (0.06, "No difference in the time until escape is shown (log-rank test, p = 0.060)."),
+    ],
+)
+def test_a_difference_is_shown_where_p_is_below_a_twentieth(p: float, sentence: str):
+    assert Escapes((), LogRank(4.0, 1, p)).sentence == sentence
+
+
+def test_a_run_that_was_not_evaluated_yet_is_left_out():
+    waiting = make_escape("a", 1, None, 0, state="running")
+    assert measure_escapes([waiting]) is None
+    found = measure_escapes([make_escape("a", 0, 100, 500), waiting])
+    assert found is not None
+    assert [arm.runs for arm in found.arms] == [1]
 
 
 def test_nothing_is_compared_without_an_escape():

@@ -3,9 +3,10 @@
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pipeline.results.comparison.arms import SweepComparison, compare_runs
@@ -14,10 +15,12 @@ from pipeline.results.effects.settings import (
     LISTED,
     NO_TEST_SET,
     SEARCHED,
+    Factor,
     SweepEffects,
     find_effects,
 )
 from pipeline.results.effects.tables import effects_table, variance_table
+from pipeline.results.statistics.contrasts import estimate_contrast
 from pipeline.results.summary.run_summary import RunSummary
 from tests.results.comparison.test_answer import make_arm
 
@@ -81,6 +84,58 @@ def test_the_parts_of_the_variance_sum_to_one_and_the_larger_setting_has_more():
     assert parts["speakers who favour an arm"].share == pytest.approx(0, abs=1e-9)
 
 
+def test_intervals_are_adjusted_for_all_effects_and_interactions_of_the_sweep():
+    """Two and three levels: 1 + 2 effects and 1 * 2 interactions are one family of five."""
+    rates = {(a, b): 0.1 + 0.01 * n for n, (a, b) in enumerate(itertools.product("xy", (1, 2, 3)))}
+    comparison = compare_grid(rates, "features.spectrum", "input.stack")
+    found = find_effects(comparison)
+    assert found is not None
+    assert comparison.inference is not None
+    (difference,) = [each.difference for each in found.levels if each.level == "y"]
+    weights = np.array([-1, -1, -1, 1, 1, 1]) / 3
+    expected = estimate_contrast(comparison.inference.variance, weights, family=5)
+    assert astuple(difference) == pytest.approx(astuple(expected))
+    assert len(found.interactions) == 2
+
+
+def test_with_one_seed_no_part_of_the_variance_is_called_chance_of_seeds():
+    runs = [
+        run
+        for n, (levels, rate) in enumerate(RATES.items())
+        for run in make_setting_arm(dict(zip(("a.b", "c.d"), levels, strict=True)), rate)[:1]
+    ]
+    found = find_effects(compare_runs(runs))
+    assert found is not None
+    assert {each.source: each.deviation for each in found.parts}["seed"] == 0
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ({"features.spectrum": "mel"}, {"features.spectrum": "power", "train.epochs": 9}),
+        ({"train.epochs": 9}, {"train.epochs": 9}),  # entries with bases of their own
+    ],
+)
+def test_arms_without_a_setting_that_all_of_them_vary_are_a_list(settings):
+    arms = [make_setting_arm(each, 0.1 * (n + 1)) for n, each in enumerate(settings)]
+    renamed = [
+        replace(run, run=replace(run.run, label=f"arm {n}, seed {seed}"))
+        for n, runs in enumerate(arms)
+        for seed, run in enumerate(runs)
+    ]
+    comparison = compare_runs(renamed)
+    assert len(comparison.arms) == 2
+    found = find_effects(comparison)
+    assert found is not None
+    assert (found.reason, found.levels) == (LISTED, ())
+
+
+def test_true_and_false_are_no_numbers():
+    assert Factor("a.b", (1, 2.5)).is_numeric
+    assert not Factor("a.b", (True, False)).is_numeric
+    assert not Factor("a.b", (1, None)).is_numeric
+
+
 def test_a_grid_with_failed_arms_still_has_the_effects_that_are_defined():
     some = {levels: rate for levels, rate in RATES.items() if levels != ("power", 0.01)}
     found = find_effects(compare_grid(some, "features.spectrum", "train.learning_rate"))
@@ -135,6 +190,8 @@ def test_equal_arms_rarely_have_an_effect():
         interaction.estimate for interaction in found.interactions
     ]:
         assert each.low <= 0 <= each.high
+    # What the settings move is less than what chance alone moves them.
+    assert [each.share for each in found.parts][:2] == [0, 0]
 
 
 def test_the_tables_have_a_line_per_level_interaction_and_source():
