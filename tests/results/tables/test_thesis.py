@@ -1,11 +1,15 @@
 """Tables for a thesis: escaped, aligned, with a caption that says what they rest on."""
 
+import math
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from pipeline.results.tables.thesis import MAX_ONE_PAGE_ROWS, ThesisTable
+from pipeline.results.comparison.arms import compare_runs
+from pipeline.results.comparison.arms_table import arms_table
+from pipeline.results.tables.thesis import MAX_ONE_PAGE_ROWS, ThesisTable, arms_for_thesis
+from tests.results.comparison.test_answer import make_arm
 from tests.results.examples import RunScenario, make_run, write_report
 
 HOSTILE = r"50 % & a_b #1 {x} \cmd ~^ <|> $m$ * [l](u) `c`"
@@ -55,6 +59,44 @@ def test_the_rates_are_percent_and_those_of_the_csv_file(folder: Path):
         assert cells["Label"] == arm.label
         expected = f"{100 * arm.test_cer_mean:.1f} ± {100 * arm.test_cer_deviation:.1f}"
         assert cells["Test CER"].startswith(expected)
+
+
+def test_each_cell_has_its_value_with_deviation_and_interval_where_they_are_known():
+    nan = math.nan
+    interval = ("test_cer_mean_low", "test_cer_mean_high")
+    difference = ("difference", "difference_low", "difference_high")
+    frame = pd.DataFrame(
+        [
+            ("a", 3, 0.1234, 0.01, 0.1, 0.2, -0.05, -0.07, -0.03, 0.0004, 159.4),
+            (None, 1, 0.5, nan, nan, nan, nan, nan, nan, 0.0312, math.inf),
+            ("c", 1, 0.5, nan, 0.4, nan, 0.01, nan, 0.02, 0.001, nan),
+        ],
+        columns=[
+            *("label", "seeds", "test_cer_mean", "test_cer_deviation", *interval, *difference),
+            *("p_adjusted", "escape_updates_median"),
+        ],
+    )
+    table = arms_for_thesis(frame, compare_runs(make_arm("a", [0.1])), "sweep", [])
+    assert table.header[2:] == ("Test CER", "Difference", "P adjusted", "Escape updates median")
+    assert table.lines == (
+        ("a", "3", "12.3 ± 1.0 [10.0, 20.0]", "−5.0 [−7.0, −3.0]", "<0.001", "159"),
+        ("unknown", "1", "50.0", "–", "0.031", "inf"),
+        ("c", "1", "50.0", "1.0", "0.001", "–"),
+    )
+    assert table.is_text == (True, *[False] * 5)
+    (only_low,) = arms_for_thesis(
+        frame[:1].drop(columns="difference_high"), compare_runs([]), "sweep", []
+    ).lines
+    assert only_low[3] == "−5.0"
+
+
+@pytest.mark.parametrize(
+    ("seeds", "text"), [((8, 1), "over 1 to 8 seeds"), ((2, 2), "over 2 seeds"), ((1, 1), "one s")]
+)
+def test_the_caption_gives_the_least_and_the_largest_number_of_seeds(seeds, text: str):
+    runs = [run for arm, n in zip("ab", seeds, strict=True) for run in make_arm(arm, [0.1] * n)]
+    comparison = compare_runs(runs)
+    assert text in arms_for_thesis(arms_table(comparison), comparison, "sweep", []).caption
 
 
 def test_every_special_character_is_escaped_for_latex():
