@@ -35,6 +35,12 @@ THIN = 8  # every eighth utterance of AN4: 119 and 17, so that the training spli
 IN_PROCESSES_OF_THEIR_OWN = ("limits:limit_min", "limits:decode_only", "product:extract_features")
 
 
+def test_the_page_of_measurements_names_every_group():
+    page = Path(__file__).with_name("README.md").read_text("utf-8")
+    for name in (*bench.GROUP_MAKERS, *bench.SIMULATIONS):
+        assert f"`{name}`" in page or f"ONLY={name}`" in page, name
+
+
 @pytest.fixture(scope="module")
 def groups(an4: Path, tmp_path_factory: pytest.TempPathFactory) -> list[CaseGroup]:
     corpora = BenchmarkCorpora(an4, tmp_path_factory.mktemp("corpora"), THIN)
