@@ -1,6 +1,7 @@
 """Tests of what the page's script compares: settings, curves and hypotheses of each run."""
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -44,6 +45,61 @@ def test_a_right_hypothesis_is_a_zero_and_a_wrong_one_has_its_errors(lines: list
     assert data["runs"][0]["hypotheses"] == [
         [each.hypothesis, each.char_errors] if each.char_errors else 0 for each in test
     ]
+
+
+@pytest.mark.parametrize(("points", "most"), [(8_000, 60), (30, 8)])
+def test_curves_are_thinned_dev_rows_with_both_ends_and_three_digits(
+    lines: list[ArmLine], monkeypatch: pytest.MonkeyPatch, points: int, most: int
+):
+    monkeypatch.setattr(page_data, "MAX_POINTS", points)
+    summaries = {view.label: view.run_summary for line in lines for view in line.views}
+    runs = json.loads(page_data.page_data(lines))["runs"]
+    assert {run["name"] for run in runs} == summaries.keys()
+    for run in runs:
+        rows = {row["updates"]: row for row in summaries[run["name"]].rows_for("dev")}
+        if not rows:
+            assert run["curves"] is None
+            continue
+        updates = run["curves"]["updates"]
+        assert updates == sorted(set(updates))
+        assert (updates[0], updates[-1]) == (min(rows), max(rows))
+        assert min(len(rows), most // 2) <= len(updates) <= most + 1
+        for name, column in (("loss", "loss_per_character"), ("cer", "cer")):
+            exact = [rows[update][column] for update in updates]
+            assert run["curves"][name] == pytest.approx(exact, rel=0.005)
+
+
+def test_a_value_that_is_no_number_is_null_in_a_curve(lines: list[ArmLine]):
+    view = lines[0].views[0]
+    rows = [{**row, "cer": math.nan} for row in view.run_summary.rows]
+    run = replace(view.run_summary, rows=rows)  # type: ignore[arg-type]
+    line = replace(lines[0], views=(replace(view, run_summary=run),))
+    (found,) = json.loads(page_data.page_data([line]))["runs"]
+    assert set(found["curves"]["cer"]) == {None}
+    assert None not in found["curves"]["loss"]
+
+
+def test_a_run_with_another_reference_shows_no_hypotheses(lines: list[ArmLine]):
+    view = lines[0].views[0]
+    other = [replace(each, reference="X") for each in view.run_summary.hypotheses]
+    second = replace(view, run_summary=replace(view.run_summary, hypotheses=other))
+    line = replace(lines[0], views=(view, second))
+    first, changed = json.loads(page_data.page_data([line]))["runs"]
+    assert first["hypotheses"]
+    assert changed["hypotheses"] is None
+
+
+def test_no_folder_of_the_machine_is_among_the_settings(lines: list[ArmLine]):
+    view = lines[0].views[0]
+    experiment = view.run_summary.experiment
+    assert experiment is not None
+    views = []
+    for root in ("/data/an4", "~/an4"):
+        corpus = experiment.corpus.model_copy(update={"root": root})
+        moved = experiment.model_copy(update={"corpus": corpus})
+        views.append(replace(view, run_summary=replace(view.run_summary, experiment=moved)))
+    line = replace(lines[0], views=tuple(views))
+    assert json.loads(page_data.page_data([line]))["settings"] == {}
 
 
 def test_hypotheses_beyond_the_budget_are_left_out(
