@@ -1,5 +1,6 @@
 """The dictionary: each column of each table is in it, and no column twice."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -78,6 +79,17 @@ def test_the_page_of_columns_has_a_line_per_column_with_unit_and_source(folder: 
         columns = pd.read_csv(folder / f"{name}.csv", nrows=1).columns
         assert section.count("\n| `") == len(columns), name
     assert "not described" not in text
+
+
+def test_a_table_of_the_page_of_columns_is_markdown_and_names_what_nobody_described():
+    names = ["sweep", "test_cer_low", "in|vented"]
+    _, _, table = columns_page([TableColumns("t", "run", names)]).partition("One line per run.\n\n")
+    lines = [re.split(r"(?<!\\)\|", line)[1:-1] for line in table.strip().splitlines()]
+    assert [cell.strip() for cell in lines[0]] == ["column", "what it is", "unit", "source"]
+    assert set(lines[1]) == {"---"}
+    assert [len(line) for line in lines] == [4] * (2 + len(names))
+    assert [line[0].strip() for line in lines[2:]] == ["`sweep`", "`test_cer_low`", "`in\\|vented`"]
+    assert lines[-1][1].strip() == "not described"
 
 
 def test_a_setting_is_described_as_the_settings_page_describes_it():
