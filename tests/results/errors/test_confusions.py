@@ -1,8 +1,10 @@
 """Tests of confusions: counts agree with jiwer's totals, and the matrix with the list."""
 
 from collections import Counter
+from dataclasses import replace
 
 import jiwer
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -69,9 +71,12 @@ def test_a_matrix_of_all_characters_holds_every_confusion(pairs: list[tuple[str,
         row, column = (matrix.symbols.index(each) for each in pair)
         assert matrix.counts[row, column] == count
     assert matrix.symbols[-1] == ""
-    levels = {level for row in matrix.levels for level in row}
-    assert levels <= {0, 1, 2, 3, 4}
-    assert (4 in levels) == (max(confusions.values(), default=0) > 1)
+    levels = dict(sorted(zip(matrix.counts.flat, np.ravel(matrix.levels), strict=True)))
+    assert levels.get(0, 0) == 0
+    assert levels.get(1, 1) == 1
+    assert list(levels.values()) == sorted(levels.values())
+    assert set(levels.values()) <= {0, 1, 2, 3, 4}
+    assert (4 in levels.values()) == (max(confusions.values(), default=0) > 1)
 
 
 def test_a_small_matrix_has_the_characters_with_most_errors():
@@ -79,6 +84,25 @@ def test_a_small_matrix_has_the_characters_with_most_errors():
     matrix = confusion_matrix(confusions, size=3)
     assert matrix.symbols == ("A", "B", "C", "")
     assert matrix.counts.tolist() == [[0, 9, 0, 0], [0] * 4, [0, 0, 0, 5], [0] * 4]
+
+
+def test_a_matrix_leaves_out_confusions_with_other_characters_and_breaks_ties_by_the_alphabet():
+    confusions = Counter({("B", ""): 2, ("A", "C"): 1, ("C", "A"): 1})
+    matrix = confusion_matrix(confusions, size=1)
+    assert matrix.symbols == ("A", "")
+    assert matrix.counts.tolist() == [[0, 0], [0, 0]]
+
+
+def test_a_language_without_words_has_confusions_of_characters_only():
+    arm = make_arm(["你好"], ["你们"])
+    (scored,) = arm.hypotheses
+    arm = replace(arm, hypotheses=(tuple(replace(each, words=0) for each in scored),))
+    assert count_confusions(arm, "word") == {}
+    assert count_confusions(arm, "character") == {("好", "们"): 1}
+
+
+def test_a_token_that_no_shown_reference_has_counts_zero_there():
+    assert rank_confusions(Counter({("Q", "A"): 1}), {}) == [Confusion("Q", "A", 1, 0)]
 
 
 def test_the_table_has_a_line_per_confusion_and_an_end():

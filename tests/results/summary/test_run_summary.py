@@ -98,6 +98,16 @@ def test_a_finished_run_shows_the_epoch_that_test_was_decoded_with(tmp_path: Pat
     assert one.selected_dev_row["epoch"] == one.test_row["epoch"] > 1
 
 
+def test_the_epoch_of_the_test_row_is_selected_even_if_another_is_better_on_dev(tmp_path: Path):
+    one = read_run(make_run(tmp_path / "r", "mel", scenario=SHORT), NOW)
+    rows = [{**row, "epoch": 1} if row["split"] == "test" else row for row in one.rows]
+    best = min(one.rows_for("dev"), key=lambda row: row["cer"])
+    assert best["epoch"] > 1
+    chosen = replace(one, rows=rows).selected_dev_row  # type: ignore[arg-type]
+    assert chosen is not None
+    assert chosen["epoch"] == 1
+
+
 def test_a_setting_that_a_run_leaves_to_the_base_comes_from_its_experiment(tmp_path: Path):
     one = read_run(make_run(tmp_path / "r", "mel", {"input.stack": 3}, SHORT), NOW)
     assert one.setting("input.stack") == 3
@@ -108,7 +118,7 @@ def test_a_setting_that_a_run_leaves_to_the_base_comes_from_its_experiment(tmp_p
 def test_changed_keys_come_in_the_order_of_the_sweep(tmp_path: Path):
     runs = [
         make_run(tmp_path / "a", "a", {"b.c": 1, "a.b": 2}, state="missing"),
-        make_run(tmp_path / "b", "b", {"a.b": 2, "z": 3}, state="missing"),
+        make_run(tmp_path / "b", "b", {"a.b": 2, "z": 3, "corpus": "x"}, state="missing"),
     ]
-    assert changed_keys(runs) == ["b.c", "a.b", "z"]
+    assert changed_keys(runs) == ["b.c", "a.b", "z"]  # each table has a column `corpus`
     assert isinstance(runs[0], SweepRun)
