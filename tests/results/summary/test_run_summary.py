@@ -107,6 +107,16 @@ def test_the_epoch_of_the_test_row_is_selected_even_if_another_is_better_on_dev(
         assert chosen["epoch"] == epoch
 
 
+def test_hypotheses_are_given_by_split_and_the_corpus_by_its_name(tmp_path: Path):
+    one = read_run(make_run(tmp_path / "r", "mel", scenario=SHORT), NOW)
+    found = {split: one.hypotheses_for(split) for split in ("dev", "test")}
+    assert sum(map(len, found.values())) == len(one.hypotheses) > 0
+    for split, hypotheses in found.items():
+        assert {each.split for each in hypotheses} == {split}
+    assert one.corpus == "an4"
+    assert replace(one, experiment=None).corpus is None
+
+
 def test_a_setting_that_a_run_leaves_to_the_base_comes_from_its_experiment(tmp_path: Path):
     one = read_run(make_run(tmp_path / "r", "mel", {"input.stack": 3}, SHORT), NOW)
     assert one.setting("input.stack") == 3
