@@ -102,13 +102,22 @@ def test_no_folder_of_the_machine_is_among_the_settings(lines: list[ArmLine]):
     assert json.loads(page_data.page_data([line]))["settings"] == {}
 
 
-def test_hypotheses_beyond_the_budget_are_left_out(
+def test_the_hypotheses_of_all_runs_together_stay_within_the_budget(
     lines: list[ArmLine], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(page_data, "MAX_TEXT", 100)
-    runs = json.loads(page_data.page_data(lines))["runs"]
-    assert any(run["hypotheses"] is None for run in runs[:4])
-    assert sum(len(text) for run in runs for text, _ in filter(None, run["hypotheses"] or ())) < 101
+    def sizes() -> list[int]:
+        runs = json.loads(page_data.page_data(lines))["runs"]
+        kept = [run["hypotheses"] for run in runs if run["hypotheses"]]
+        return [len(json.dumps(each, ensure_ascii=False, separators=(",", ":"))) for each in kept]
+
+    every = sizes()
+    assert len(every) > 2
+    for budget in (every[0] - 1, every[0], sum(every[:2]), sum(every) - 1, sum(every)):
+        monkeypatch.setattr(page_data, "MAX_TEXT", budget)
+        assert sum(sizes()) <= budget
+    assert sizes() == every
+    monkeypatch.setattr(page_data, "MAX_TEXT", every[0])
+    assert sizes()[0] == every[0]
 
 
 def test_no_text_can_end_the_script_element(lines: list[ArmLine]):
