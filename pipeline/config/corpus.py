@@ -66,6 +66,7 @@ class Corpus(Settings):
         "common-voice",
         "csv",
         "demo",
+        "elan",
         "kaldi",
         "lhotse",
         "librispeech",
@@ -73,6 +74,9 @@ class Corpus(Settings):
         "nemo",
         "pairs",
         "parquet",
+        "subtitles",
+        "textgrid",
+        "voxforge",
         "webdataset",
     ] = Field(description="layout of the corpus on disk; pipeline/corpus/README.md explains each")
     root: str | None = Field(
@@ -94,6 +98,11 @@ class Corpus(Settings):
         default=None,
         description="column or key that holds the transcript; null: the layout's usual one. For "
         "csv, audiofolder and nemo",
+    )
+    tiers: tuple[str, ...] | None = Field(
+        default=None,
+        description="names of the tiers that hold the transcripts, or patterns such as `*-words`; "
+        "null: the only one with text. For textgrid and elan",
     )
     language: Language = Field(
         default="en",
@@ -193,6 +202,7 @@ class Corpus(Settings):
 # Settings that only some readers use.
 _READERS_BY_KEY = {
     "parts": ("librispeech", "common-voice", "kaldi", "nemo", "lhotse", "csv"),
+    "tiers": ("elan", "textgrid"),
     "text_column": ("csv", "audiofolder", "nemo", "parquet", "webdataset"),
 }
 

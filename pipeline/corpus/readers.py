@@ -16,8 +16,9 @@ from pipeline.corpus.audio.audio_file import EXCLUDE_HINT, Header
 from pipeline.corpus.file_search import find_unlisted_audio
 from pipeline.corpus.headers import ManifestProgress, read_headers
 from pipeline.corpus.layouts.an4 import find_an4_root, read_an4, split_an4
+from pipeline.corpus.layouts.annotated import read_annotated
 from pipeline.corpus.layouts.entries import CorpusEntry, collect_unique_entries
-from pipeline.corpus.layouts.folders import read_librispeech, read_pairs
+from pipeline.corpus.layouts.folders import read_librispeech, read_pairs, read_voxforge
 from pipeline.corpus.layouts.json_lines import read_lhotse, read_nemo
 from pipeline.corpus.layouts.kaldi import read_kaldi
 from pipeline.corpus.layouts.tables import (
@@ -43,20 +44,33 @@ LAYOUT_READERS: Mapping[str, LayoutReader] = {
     "audiofolder": read_audiofolder,
     "common-voice": read_common_voice,
     "csv": read_csv,
+    "elan": read_annotated,
     "kaldi": read_kaldi,
     "lhotse": read_lhotse,
     "librispeech": read_librispeech,
     "ljspeech": read_ljspeech,
     "nemo": read_nemo,
     "pairs": read_pairs,
+    "subtitles": read_annotated,
+    "textgrid": read_annotated,
+    "voxforge": read_voxforge,
 }
 # These look for audio files themselves, or make them.
-READERS_WITHOUT_LISTS = ("demo", "librispeech", "pairs", "parquet", "webdataset")
+READERS_WITHOUT_LISTS = (
+    "demo",
+    "elan",
+    "librispeech",
+    "pairs",
+    "parquet",
+    "subtitles",
+    "textgrid",
+    "voxforge",
+    "webdataset",
+)
 # An utterance that ends at most this much after its file ends with it, as in Kaldi.
 END_TOLERANCE_S = 0.5
 FULL_LENGTH_TOLERANCE_S = 0.01  # rounding error of the length of a whole file in a list
 MIN_UTTERANCE_S = 0.001  # less may be not even one sample after resampling
-FIX_LIST_HINT = f"correct the list, {EXCLUDE_HINT}"
 
 
 def build_manifest(
@@ -187,7 +201,8 @@ def _make_utterance(
     except InputError as error:
         return Refusal(entry.id, str(error))
     except ValueError as error:
-        return Refusal(entry.id, f"{root / entry.audio}: {error}; {FIX_LIST_HINT}")
+        hint = f"correct {entry.location or 'the list'}, {EXCLUDE_HINT}"
+        return Refusal(entry.id, f"{root / entry.audio}: {error}; {hint}")
     return Utterance(
         id=entry.id,
         audio=entry.audio,

@@ -8,13 +8,17 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from pipeline.corpus.annotations.tiers import Tier
 from pipeline.corpus.file_search import AUDIO_SUFFIXES, CONVERTIBLE_SUFFIXES, walk_files
+from pipeline.corpus.layouts.annotated import FORMATS, language_of
 from pipeline.corpus.layouts.delimited import DELIMITERS
 from pipeline.corpus.layouts.entries import split_from_name
+from pipeline.corpus.layouts.folders import VOXFORGE_PROMPTS, find_recordings
 from pipeline.corpus.layouts.json_lines import (
     AUDIO_KEYS,
     lhotse_supervisions,
@@ -154,6 +158,40 @@ def _find_embedded(folder: Path) -> Settings | None:
     return None
 
 
+def _find_voxforge(folder: Path) -> Settings | None:
+    found = any(any(folder.glob(f"**/etc/{name}")) for name in VOXFORGE_PROMPTS)
+    return {"reader": "voxforge"} if found else None
+
+
+def _find_annotated(folder: Path) -> Settings | None:
+    ignored: list[Refusal] = []
+    for reader, (suffixes, read) in FORMATS.items():
+        recordings, annotations = find_recordings(folder, suffixes, ignored)
+        if recordings and annotations:
+            names = [folder / name for found in annotations.values() for name in found]
+            languages = {language_of(path.name) for path in names}
+            settings: Settings = {"reader": reader}
+            if len(languages) == 1 and "" not in languages:
+                settings["language"] = languages.pop()
+            with suppress(InputError):
+                settings |= _tiers(read(names[0]))
+            return settings
+    return None
+
+
+def _tiers(tiers: Sequence[Tier]) -> Settings:
+    """Return `tiers` if several have text: those with sentences, else the one with most letters."""
+    full = [tier for tier in tiers if tier.has_text and not tier.is_child]
+    if len(full) < 2:
+        return {}
+    texts = {tier.name: [each.text for each in tier.segments if each.text] for tier in full}
+    sentences = [
+        name for name, found in texts.items() if sum(" " in text for text in found) > len(found) / 2
+    ]
+    longest = max(texts, key=lambda name: len("".join(texts[name])))
+    return {"tiers": sentences or [longest]}
+
+
 def _find_pairs(folder: Path) -> Settings | None:
     stems: dict[str, set[str]] = {}
     ignored: list[Refusal] = []
@@ -167,6 +205,7 @@ def _find_pairs(folder: Path) -> Settings | None:
 RECOGNISERS: Sequence[Callable[[Path], Settings | None]] = (
     _find_an4,
     _find_librispeech,
+    _find_voxforge,
     _find_common_voice,
     _find_ljspeech,
     _find_audiofolder,
@@ -175,6 +214,7 @@ RECOGNISERS: Sequence[Callable[[Path], Settings | None]] = (
     _find_nemo,
     _find_csv,
     _find_pairs,
+    _find_annotated,
     _find_embedded,
 )
 

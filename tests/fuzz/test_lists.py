@@ -38,7 +38,7 @@ LISTS["nemo"] = (
     {"a.json": ['{"audio_filepath": "0.wav", "text": "yes", "offset": 0.1, "duration": 0.2}']},
     ["0.wav"],
 )
-NUMBER = 600 * TIMES  # mutations of each layout: 6,000 in all
+NUMBER = 600 * TIMES  # mutations of each layout: 8,400 in all
 
 
 @pytest.mark.parametrize("reader", sorted(LISTS))

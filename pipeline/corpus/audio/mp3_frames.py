@@ -13,8 +13,9 @@ first file alone.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import product
+from itertools import pairwise, product
 from mmap import mmap
+from operator import itemgetter
 
 LAYER_3 = 1  # as coded in a frame header
 MPEG_1, MPEG_2, MPEG_25 = 3, 2, 0  # as coded in a frame header
@@ -58,10 +59,11 @@ class MP3Frames:
 def find_frames(content: bytes | mmap, start: int = 0, stop: int | None = None) -> MP3Frames | None:
     """Find the frames from byte `start` to `stop`; None if none begins there.
 
-    Tags before, between and behind them are skipped, and so is an incomplete last frame, which no
-    decoder decodes. Raises DamagedMP3Error if something else is between frames, if the sampling
-    rate changes, or if there are fewer frames than the first one states.
+    Tags before, between and behind them are skipped. Raises DamagedMP3Error if something else is
+    between frames, if the sampling rate changes, if there are fewer frames than the first one
+    states, or if a file whose frames state no number ends within a frame.
     """
+    is_whole_file = stop is None
     stop = len(content) if stop is None else stop
     first = position = _skip_tags(content, start, stop)
     if (sizes := _sizes_at(content, first)) is None:
@@ -77,7 +79,8 @@ def find_frames(content: bytes | mmap, start: int = 0, stop: int | None = None) 
         if behind == position or content[behind : behind + 3] not in sizes:
             break
         position = behind
-    is_cut = behind < stop and content[behind : behind + 3] in sizes
+    end = content[behind : min(behind + 3, stop)]
+    is_cut = bool(end) and any(head.startswith(end) for head in sizes)
     if behind < stop and not is_cut:
         _require_no_more_frames(content, behind, stop)
     stated = _stated_frames(content, first)
@@ -90,6 +93,8 @@ def find_frames(content: bytes | mmap, start: int = 0, stop: int | None = None) 
         raise DamagedMP3Error(f"is cut short: its header states {stated} frames, it has {count}")
     if count <= 0:
         return None
+    if is_whole_file and is_cut and (stated is None or others):
+        raise DamagedMP3Error(f"is cut short: it ends within the mp3 frame at byte {behind}")
     return MP3Frames(
         count=count,
         samples=count * _samples_per_frame(content[first + 1]),
@@ -141,13 +146,69 @@ def _sizes_at(content: bytes | mmap, position: int) -> dict[bytes, int] | None:
 def _walk(
     content: bytes | mmap, position: int, stop: int, sizes: dict[bytes, int]
 ) -> tuple[int, int]:
-    """Return the end of the whole frames that follow each other from `position`, and how many."""
-    count = 0
-    while size := sizes.get(content[position : position + 3]):
-        if position + size > stop:
-            break
-        position, count = position + size, count + 1
-    return position, count
+    """Return the end of the whole frames that follow each other from `position`, and how many.
+
+    A run of frames with the same first bytes, as of a constant bit rate, is compared at once; for
+    others, the third byte leads to the next frame, and the first two are compared afterwards.
+    """
+    begin, size = position, sizes.get(content[position : position + 3], stop)
+    if begin + size > stop:
+        return begin, 0
+    first = 1  # which may differ from the others
+    position, equal = _skip_equal_frames(content, begin + size, stop, sizes)
+    second, third = content[begin + 1], content[begin + 2]
+    boundaries = _follow_sizes(content, position, stop, _sizes_by_third_byte(second, third))
+    count = len(boundaries) - 1
+    if count > 1:
+        bytes_at = itemgetter(*boundaries[:-1])
+        with memoryview(content) as view, view[1:] as shifted:
+            seconds = set(bytes_at(shifted))
+        if set(bytes_at(content)) == {0xFF} and seconds <= {second | 1, second & 0xFE}:
+            return boundaries[-1], first + equal + count
+    for number, (begin, end) in enumerate(pairwise(boundaries)):
+        if sizes.get(content[begin : begin + 3]) != end - begin:
+            return begin, first + equal + number
+    return boundaries[-1], first + equal + count
+
+
+def _skip_equal_frames(
+    content: bytes | mmap, position: int, stop: int, sizes: dict[bytes, int]
+) -> tuple[int, int]:
+    """Return the end of the whole frames that begin with the same three bytes, and how many."""
+    head = content[position : position + 3]
+    if not (size := sizes.get(head)):
+        return position, 0
+    count = (stop - position) // size
+    for place in range(3):
+        found = content[position + place : position + count * size : size]
+        count -= len(found.lstrip(head[place : place + 1]))
+    return position + count * size, count
+
+
+def _follow_sizes(
+    content: bytes | mmap, position: int, stop: int, sizes_by_byte: Sequence[int]
+) -> list[int]:
+    """Return where frames would begin and end by their third bytes, which state the size."""
+    boundaries: list[int] = []
+    add = boundaries.append
+    try:
+        while True:
+            add(position)
+            position += sizes_by_byte[content[position + 2]]
+    except IndexError:  # the end of the content, or a byte that states no size
+        pass
+    while boundaries[-1] > stop:
+        boundaries.pop()
+    return boundaries
+
+
+@cache
+def _sizes_by_third_byte(second: int, third: int) -> tuple[int, ...]:
+    """Return the bytes of a frame by its third byte; more than any file has if that states none."""
+    table = [2**62] * 256
+    for head, size in _frame_sizes(second >> 3 & 3, third >> 2 & 3).items():
+        table[head[2]] = size
+    return tuple(table)
 
 
 def _skip_tags(content: bytes | mmap, position: int, stop: int) -> int:

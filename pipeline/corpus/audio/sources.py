@@ -4,7 +4,9 @@ In:   an open file.   Out: sources that are decoded one after the other; an Inpu
 Not here: decoding them (libsndfile.py).
 """
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from mmap import ACCESS_READ, mmap
 from typing import BinaryIO
 
@@ -22,6 +24,8 @@ from pipeline.corpus.audio.wav_header import WavHeader
 
 Source = str | ByteRanges
 
+MAX_BYTES_AT_ONCE = 2**22  # an mp3 of several minutes
+
 
 def find_sources(
     path: str, file: BinaryIO, wav: WavHeader | None, head: bytes
@@ -34,7 +38,7 @@ def find_sources(
         samples = range(wav.offset, wav.offset + wav.samples * wav.frame_bytes)
         return [ByteRanges(file, [plain_header, samples])], True
     try:
-        with mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+        with _content(file) as content:
             if head.startswith(b"OggS"):
                 links = find_links(content)
                 whole = len(links) == 1
@@ -48,6 +52,17 @@ def find_sources(
     except (DamagedOggError, DamagedMP3Error) as error:
         raise unusable_audio_error(path, str(error)) from None
     return [path], True
+
+
+@contextmanager
+def _content(file: BinaryIO) -> Iterator[bytes | mmap]:
+    """Give the bytes of a file: a short one at once, which is faster, a long one as a mapping."""
+    if os.fstat(file.fileno()).st_size <= MAX_BYTES_AT_ONCE:
+        file.seek(0)
+        yield file.read()
+    else:
+        with mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+            yield content
 
 
 def _mp3_sources(

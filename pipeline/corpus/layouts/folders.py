@@ -1,9 +1,10 @@
-"""Layouts whose texts are beside the audio files: LibriSpeech; pairs x.wav, x.txt.
+"""Layouts whose texts are beside the audio files: LibriSpeech; VoxForge; pairs x.wav, x.txt.
 
 In:   the folder of a corpus.   Out: entries; refusals of incomplete pairs.
 Not here: corpora that a table describes (tables.py).
 """
 
+import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -31,6 +32,9 @@ from pipeline.files import InputError
 # Text files about a corpus, which need no audio file.
 DOCUMENTATION_STEMS = ("readme", "license", "licence", "copying", "changelog", "citation")
 TRANSCRIPT_SUFFIX = ".trans.txt"
+VOXFORGE_PROMPTS = ("PROMPTS", "prompts-original")
+VOXFORGE_FOLDERS = ("flac", "wav")
+SESSION_NAME = re.compile(r"(.+)-\d{8}-\w+")
 
 
 def read_librispeech(corpus: Corpus, root: Path, refusals: Refusals) -> Iterator[CorpusEntry]:
@@ -75,17 +79,7 @@ def read_pairs(corpus: Corpus, root: Path, refusals: Refusals) -> Iterator[Corpu
     Refuses an audio file without a text, a text without an audio file, and the second of two audio
     files or texts with the same name.
     """
-    texts: dict[str, list[str]] = {}
-    recordings: dict[str, list[str]] = {}
-    convertible: dict[str, list[str]] = {}
-    for path in walk_files(str(root), refusals):
-        name = _name_below(root, path)
-        stem, suffix = splitext(name)
-        kinds = {".txt": texts, **dict.fromkeys(AUDIO_SUFFIXES, recordings)}
-        kinds |= dict.fromkeys(CONVERTIBLE_SUFFIXES, convertible)
-        if (kind := kinds.get(suffix.lower())) is not None:
-            kind.setdefault(unicodedata.normalize("NFC", stem), []).append(name)
-    recordings = {**convertible, **recordings}  # a video beside its sound is not needed
+    recordings, texts = find_recordings(root, (".txt",), refusals)
     if not recordings or not texts:
         raise missing_corpus_error(
             root, corpus.name, "an audio file with its text beside it (x.wav, x.txt)"
@@ -99,6 +93,26 @@ def read_pairs(corpus: Corpus, root: Path, refusals: Refusals) -> Iterator[Corpu
         is_documentation = stem.rsplit("/", 1)[-1].lower() in DOCUMENTATION_STEMS
         if stem in recordings or not is_documentation:
             yield from _read_pair(root, stem, texts, recordings, refusals)
+
+
+def find_recordings(
+    root: Path, text_suffixes: Sequence[str], refusals: Refusals
+) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Return the recordings and the texts below `root`, by their paths without suffix, in NFC.
+
+    A format that is not read counts only where no other of the same name is there.
+    """
+    texts: dict[str, list[str]] = {}
+    recordings: dict[str, list[str]] = {}
+    convertible: dict[str, list[str]] = {}
+    kinds = {**dict.fromkeys(text_suffixes, texts), **dict.fromkeys(AUDIO_SUFFIXES, recordings)}
+    kinds |= dict.fromkeys(CONVERTIBLE_SUFFIXES, convertible)
+    for path in walk_files(str(root), refusals):
+        name = _name_below(root, path)
+        stem, suffix = splitext(name)
+        if (kind := kinds.get(suffix.lower())) is not None:
+            kind.setdefault(unicodedata.normalize("NFC", stem), []).append(name)
+    return {**convertible, **recordings}, texts
 
 
 def _read_pair(
@@ -130,6 +144,58 @@ def _read_pair(
         refusals.append(Refusal(stem, f"{path}: {problem}"))
     else:
         yield CorpusEntry(stem, recordings[stem][0], transcript, split=split_from_folders(stem))
+
+
+def read_voxforge(corpus: Corpus, root: Path, refusals: Refusals) -> Iterator[CorpusEntry]:
+    """Read sessions at any depth: etc/prompts-original, else etc/PROMPTS; wav/ or flac/.
+
+    A session is named SPEAKER-DATE-LETTERS; those of anonymous speakers are speakers of their own.
+    """
+    audio: dict[str, dict[str, str]] = {}  # session -> stem -> path below the root
+    prompts: dict[str, str] = {}  # session -> list
+    for path in walk_files(str(root), refusals):
+        folder, _, file = _name_below(root, path).rpartition("/")
+        session, _, inner = folder.rpartition("/") if "/" in folder else ("", "", folder)
+        stem, suffix = splitext(file)
+        if inner == "etc" and file in VOXFORGE_PROMPTS:
+            prompts[session] = max(prompts.get(session, ""), path)  # small letters are later
+        elif inner in VOXFORGE_FOLDERS and suffix.lower() in AUDIO_SUFFIXES:
+            audio.setdefault(session, {})[stem] = f"{folder}/{file}"  # wav is later than flac
+    if not prompts:
+        expected = "a folder with etc/prompts-original or etc/PROMPTS"
+        raise missing_corpus_error(root, corpus.name, expected)
+    for session in sorted({*prompts, *audio}):
+        found = dict(audio.get(session, {}))
+        if session in prompts:
+            yield from _read_session(root, session, Path(prompts[session]), found, refusals)
+        if corpus.unlisted == "refuse":
+            for stem, name in found.items():
+                problem = f"{root / name}: no line of etc/prompts-original or etc/PROMPTS names it"
+                refusals.append(Refusal(f"{session}/{stem}", f"{problem}; {UNLISTED_HINT}"))
+
+
+def _read_session(
+    root: Path, session: str, path: Path, audio: dict[str, str], refusals: Refusals
+) -> Iterator[CorpusEntry]:
+    """Yield the prompts of a session, and take their recordings out of `audio`.
+
+    The key of a prompt is the name of its recording, in PROMPTS behind a path of its own.
+    """
+    name = (session or root.name).rsplit("/", 1)[-1]
+    found = SESSION_NAME.fullmatch(name)
+    speaker = found[1] if found and found[1].lower() != "anonymous" else name
+    recordings = dict(audio)
+    for location, key, transcript in read_keyed_lines(path, refusals):
+        stem = key.rsplit("/", 1)[-1]
+        audio.pop(stem, None)
+        if stem in recordings:
+            utterance = f"{session}/{stem}".lstrip("/")
+            split = split_from_folders(f"{session}/")
+            entry = (utterance, recordings[stem], transcript, speaker, split)
+            yield CorpusEntry(*entry, location=location)
+        else:
+            problem = f"{stem!r} has no recording in wav/ or flac/; add it, or remove the line"
+            refusals.append(Refusal(f"{session}/{stem}".lstrip("/"), f"{location}: {problem}"))
 
 
 def split_from_folders(name: str) -> Split | None:

@@ -9,6 +9,7 @@ import pytest
 import scipy.signal
 import soundfile
 
+from pipeline.corpus.audio import sources
 from pipeline.corpus.audio.mp3_frames import find_frames
 from pipeline.files import InputError
 from tests.corpus.audio.reading import load, probe
@@ -98,12 +99,67 @@ def test_tags_lose_and_add_nothing(encode, tag, stated):
     assert probe(path).samples == len(without)
 
 
-def test_an_incomplete_last_frame_is_not_counted(encode):
+def frame_starts(content: bytes) -> list[int]:
+    """Return where the frames begin, each after the size of the one before, by the standard."""
+    starts, position = [], 0
+    while position < len(content):
+        starts.append(position)
+        kbps = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
+        third = content[position + 2]
+        position += 72_000 * kbps[third >> 4] // 16_000 + (third >> 1 & 1)
+    return starts
+
+
+@pytest.mark.parametrize("kept", [1, 2, 3, 50, -1])
+@pytest.mark.parametrize("tag", [b"", b"TAG" + bytes(125)])
+def test_a_file_that_ends_within_a_frame_is_refused(encode, kept, tag):
+    """Without a stated length a lost end is known by half a frame; whole frames tell nothing."""
     path = encode(30_001, 16_000)
     content = remove_length(path)
+    starts = frame_starts(content)
     whole = load(path, 16_000)
-    path.write_bytes(content[:-50])
+    path.write_bytes(content[: starts[-1]] + tag)
     assert len(load(path, 16_000)) == probe(path).samples == len(whole) - 576
+    end = starts[-1] + kept if kept > 0 else len(content) + kept
+    path.write_bytes(content[:end])
+    with pytest.raises(InputError) as raised:
+        probe(path)
+    problem = f"is cut short: it ends within the mp3 frame at byte {starts[-1]}"
+    assert str(raised.value).startswith(f"{path}: {problem}; repair the file")
+
+
+def test_files_joined_end_to_end_are_refused_if_the_last_was_cut(encode):
+    path = encode(30_001, 16_000)
+    content = path.read_bytes()
+    path.write_bytes(content + content[:-50])
+    with pytest.raises(InputError, match="is cut short: it ends within the mp3 frame at byte"):
+        probe(path)
+
+
+@pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_frames_are_counted_the_same_in_a_long_file_and_a_short_one(
+    encode, monkeypatch, mode, rate
+):
+    """A long file is mapped into memory; constant bit rates are counted in another way."""
+    path = encode(60_001, rate, mode=mode)
+    remove_length(path)
+    found = find_frames(path.read_bytes())
+    monkeypatch.setattr(sources, "MAX_BYTES_AT_ONCE", 1000)
+    assert probe(path).samples == found.samples - DECODER_DELAY
+    assert found.samples == miniaudio.mp3_get_file_info(str(path)).num_frames
+
+
+@pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
+@pytest.mark.parametrize("place", [0, 1])
+def test_one_wrong_byte_in_the_head_of_a_frame_is_found(encode, mode, place):
+    path = encode(30_001, 16_000, mode=mode)
+    content = bytearray(remove_length(path))
+    middle = frame_starts(bytes(content))[20]
+    content[middle + place] ^= 0x10
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"is damaged: at byte {middle} begins no mp3 frame"):
+        probe(path)
 
 
 def test_a_file_with_fewer_frames_than_it_states_is_refused(encode):

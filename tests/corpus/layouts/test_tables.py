@@ -195,7 +195,7 @@ def test_a_csv_may_give_ranges_and_splits(tmp_path, read_corpus):
     [
         (
             "a.wav,yes,2.5,1",
-            "a.wav: lasts 2 s, but the utterance is from 2.5 s to 3.5 s; correct the",
+            "a.wav: lasts 2 s, but the utterance is from 2.5 s to 3.5 s; correct ",
         ),
         ("a.wav,yes,1,1.6", "a.wav: lasts 2 s, but the utterance is from 1 s to 2.6 s"),
         ("a.wav,yes,-1,1", "the utterance is from -1 s to 0 s"),

@@ -15,6 +15,22 @@ from tests.corpus.layouts.conftest import write_lines, write_noise
 TSV = "client_id\tpath\tsentence\tlocale"
 RECORDING = {"id": "r", "sources": [{"type": "file", "channels": [0], "source": "wav/0.wav"}]}
 SUPERVISION = {"id": "u", "recording_id": "r", "text": "yes", "channel": 0}
+TEXTGRID = (
+    """"ooTextFile"
+"TextGrid"
+0 1 <exists> 1
+"IntervalTier" "t" 0 1 2
+0 0.4 "yes"
+0.4 1 """
+    ""
+)
+EAF = """<ANNOTATION_DOCUMENT>
+<TIME_ORDER><TIME_SLOT TIME_SLOT_ID="1" TIME_VALUE="100"/>
+<TIME_SLOT TIME_SLOT_ID="2" TIME_VALUE="400"/></TIME_ORDER>
+<TIER TIER_ID="t">
+<ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="a" TIME_SLOT_REF1="1" TIME_SLOT_REF2="2">
+<ANNOTATION_VALUE>yes</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION></ANNOTATION>
+</TIER></ANNOTATION_DOCUMENT>"""
 LAYOUTS = {  # reader -> its lists, its audio
     "an4": (
         {
@@ -28,6 +44,7 @@ LAYOUTS = {  # reader -> its lists, its audio
     "audiofolder": ({"train/metadata.csv": ["file_name,text", "0.wav,yes"]}, ["train/0.wav"]),
     "common-voice": ({"cv/train.tsv": [TSV, "s\t0.mp3\tyes\ttr"]}, ["cv/clips/0.mp3"]),
     "csv": ({"a.tsv": ["file;what was said", "wav/0.wav;yes we can"]}, ["wav/0.wav"]),
+    "elan": ({"a/0.eaf": [EAF]}, ["a/0.wav"]),
     "kaldi": (
         {
             f"data/{name}/{file}": [line]
@@ -50,6 +67,12 @@ LAYOUTS = {  # reader -> its lists, its audio
     "ljspeech": ({"metadata.csv": ["0|yes|yes"]}, ["wavs/0.wav"]),
     "nemo": ({"all.json": ['{"audio_filepath": "0.wav", "text": "yes"}']}, ["0.wav"]),
     "pairs": ({"a/0.txt": ["yes"]}, ["a/0.wav"]),
+    "subtitles": ({"0.srt": ["1", "00:00:00,100 --> 00:00:00,400", "yes"]}, ["0.wav"]),
+    "textgrid": ({"0.TextGrid": [TEXTGRID]}, ["0.wav"]),
+    "voxforge": (
+        {"ann-20080318-kdl/etc/PROMPTS": ["ann-20080318-kdl/mfc/0 YES"]},
+        ["ann-20080318-kdl/wav/0.wav"],
+    ),
 }
 
 
