@@ -8,8 +8,9 @@ import math
 import os
 import unicodedata
 import zlib
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,6 +24,8 @@ MAX_MEASURED = 5000  # utterances, evenly spaced
 CLIPPED_LEVEL = 0.999  # of full scale
 MIN_CLIPPED_SHARE = 0.001  # of the samples
 MIN_OFFSET = 0.01  # mean of the samples, full scale 1
+COMPARED_SAMPLES = 4096  # from the middle of utterances of the same length
+LOSSY_SUFFIXES = (".mp3", ".ogg", ".oga", ".opus")
 QUIET_DB = -40.0  # peak, below full scale
 
 
@@ -100,15 +103,47 @@ def _measure(manifest: Manifest, reader: AudioReader, utterance: Utterance) -> U
     )
 
 
-def equal_sound(sounds: Sequence[UtteranceSound]) -> list[tuple[str, str]]:
-    """Return pairs of utterances with the same samples, whatever their files are; no silence."""
-    first: dict[tuple[int, float, float], str] = {}
-    pairs = []
-    for each in sounds:
-        key = (each.digest, each.power, each.peak)
-        if not each.problem and first.setdefault(key, each.utterance) != each.utterance:
-            pairs.append((first[key], each.utterance))
+def find_equal_sound(
+    manifest: Manifest, progress: Callable[[int, int], None] = lambda done, total: None
+) -> list[tuple[Utterance, Utterance]]:
+    """Return pairs of utterances with the same samples, in whatever files they are; no silence.
+
+    Of those that are equally long a part is decoded, and all of those whose parts are equal.
+    Lossy formats are left out: copies of a file are found without decoding (checks.py), and no
+    other file has the same samples.
+    """
+    lengths = Counter((u.samples, u.rate) for u in manifest.utterances)
+    candidates = [
+        u
+        for u in manifest.utterances
+        if lengths[u.samples, u.rate] > 1 and not u.audio.lower().endswith(LOSSY_SUFFIXES)
+    ]
+    parts: defaultdict[tuple[int, int, int], list[Utterance]] = defaultdict(list)
+    pairs: list[tuple[Utterance, Utterance]] = []
+    with AudioReader() as reader:
+        for number, u in enumerate(candidates, start=1):
+            part = min(u.samples, COMPARED_SAMPLES)
+            middle = replace(u, start=u.start + (u.samples - part) // 2, samples=part)
+            with suppress(InputError):  # it is refused when all is decoded
+                digest = _measure(manifest, reader, middle).digest
+                parts[u.samples, u.rate, digest].append(u)
+            if number % 500 == 0:
+                progress(number, len(candidates))
+        for group in parts.values():
+            if len(group) > 1:
+                pairs += _equal_pairs(manifest, reader, group)
     return pairs
+
+
+def _equal_pairs(
+    manifest: Manifest, reader: AudioReader, utterances: Sequence[Utterance]
+) -> Iterator[tuple[Utterance, Utterance]]:
+    first: dict[int, Utterance] = {}
+    for utterance in utterances:
+        with suppress(InputError):
+            sound = _measure(manifest, reader, utterance)
+            if not sound.problem and first.setdefault(sound.digest, utterance) is not utterance:
+                yield first[sound.digest], utterance
 
 
 def count_characters(utterances: Sequence[Utterance]) -> Counter[str]:

@@ -1,7 +1,7 @@
 """A manifest is read back as written; the digest covers its utterances; slices are even."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -91,6 +91,15 @@ def test_the_content_is_one_line_of_json_in_utf_8_per_utterance():
         '{"id": "u00007", "audio": "wav/s/u00007.wav", "samples": 16000, "rate": 8000, '
         '"transcript": "CAFÉ", "speaker": "s", "split": "dev", "start": 0, "channel": null}\n'
     )
+
+
+@pytest.mark.parametrize("channel", [None, 1])
+def test_lines_are_what_json_dumps_writes(channel):
+    texts = {"id": 'a"\\\n\x01\u2028é', "transcript": "İ 😀 \t", "speaker": "\x7f", "audio": "ö/ b"}
+    each = replace(utterance(7, 2.0), **texts, channel=channel, samples=2**40)
+    manifest = Manifest("tones", Path("/x"), (each,))
+    expected = f"{json.dumps(asdict(each), ensure_ascii=False)}\n".encode()
+    assert b"".join(manifest.lines()) == expected
 
 
 def test_the_digest_covers_the_utterances_alone():

@@ -19,13 +19,13 @@ from pipeline.config.corpus import Corpus, load_corpus
 from pipeline.config.experiment import Experiment
 from pipeline.config.sweep import single_run_sweep
 from pipeline.corpus.levels import SOUND_PROBLEMS
-from pipeline.corpus.manifest import Manifest
+from pipeline.corpus.manifest import Manifest, Utterance
 from pipeline.corpus.readers import build_manifest
 from pipeline.corpus.survey import (
     UtteranceSound,
     count_characters,
     count_scripts,
-    equal_sound,
+    find_equal_sound,
     measure_sound,
 )
 
@@ -42,10 +42,16 @@ def corpus_check(options: argparse.Namespace) -> int:
             manifest,
             lambda done, total: update(f"{corpus.name}: {done} of {total} utterances decoded"),
         )
+        pairs = find_equal_sound(
+            manifest,
+            lambda done, total: update(f"{corpus.name}: {done} of {total} utterances compared"),
+        )
     single = single_run_sweep(options.corpus, Experiment(corpus=corpus), "corpus-check")
     print_corpora(single, {corpus: manifest})
     characters = count_characters(manifest.utterances)
-    for line in _survey_lines(corpus, manifest, sounds, characters):
+    for line in _survey_lines(corpus, manifest, characters):
+        print_line(line)
+    for line in (*_level_lines(manifest, sounds), *_pair_lines(pairs)):
         print_line(line)
     code = print_refusals([*manifest.refusals, *undecodable], "by make features")
     path = options.output or work / "reports" / f"corpus-{corpus.name}" / "corpus.png"
@@ -62,12 +68,7 @@ def corpus_check(options: argparse.Namespace) -> int:
     return code
 
 
-def _survey_lines(
-    corpus: Corpus,
-    manifest: Manifest,
-    sounds: Sequence[UtteranceSound],
-    characters: Counter[str],
-) -> Iterator[str]:
+def _survey_lines(corpus: Corpus, manifest: Manifest, characters: Counter[str]) -> Iterator[str]:
     rates = Counter(utterance.rate for utterance in manifest.utterances)
     yield "sampling rates: " + ", ".join(
         f"{rate} Hz in {count_text(count, 'utterance')}" for rate, count in sorted(rates.items())
@@ -78,10 +79,6 @@ def _survey_lines(
         f"{by_length[-1].seconds:.2f} s ({by_length[-1].id}), median "
         f"{median(each.seconds for each in by_length):.2f} s"
     )
-    yield from _level_lines(manifest, sounds)
-    if pairs := equal_sound(sounds):
-        named = [f"{first} = {other}" for first, other in pairs]
-        yield f"the same sound: {count_text(len(pairs), 'pair')}: {join_first(named)}"
     scripts = count_scripts(characters)
     total = max(1, sum(scripts.values()))
     shares = ", ".join(f"{name} {100 * n / total:.1f} %" for name, n in scripts.most_common())
@@ -89,6 +86,14 @@ def _survey_lines(
     by_count = sorted(characters.items(), key=lambda each: (-each[1], each[0]))
     counts = [f"{character!r} {number}" for character, number in by_count]
     yield f"characters: {len(characters)}: {join_first(counts, MAX_CHARACTERS)}"
+
+
+def _pair_lines(pairs: Sequence[tuple[Utterance, Utterance]]) -> Iterator[str]:
+    if pairs:
+        across = [f"{a.id} = {b.id}" for a, b in pairs if a.split != b.split]
+        named = across or [f"{a.id} = {b.id}" for a, b in pairs]
+        splits = f", {len(across)} in two splits" if across else ""
+        yield f"the same sound: {count_text(len(pairs), 'pair')}{splits}: {join_first(named)}"
 
 
 def _level_lines(manifest: Manifest, sounds: Sequence[UtteranceSound]) -> Iterator[str]:

@@ -14,7 +14,7 @@ from random import Random
 
 from pipeline.config.corpus import Corpus
 from pipeline.corpus.layouts.entries import CorpusEntry, collect_unique
-from pipeline.corpus.layouts.parsing import Refusals, match_lines
+from pipeline.corpus.layouts.parsing import Place, Refusals, match_lines
 from pipeline.corpus.manifest import Refusal, Split
 from pipeline.files import InputError
 
@@ -45,9 +45,7 @@ def read_an4(root: Path, refusals: Refusals) -> Iterator[CorpusEntry]:
         transcripts = collect_unique(_read_an4_transcripts(transcription, refusals), conflicts)
         ids = {}
         fileids = root / "etc" / f"an4_{split}.fileids"
-        for location, match in match_lines(
-            fileids, FILEID_PATTERN, "FOLDER/SPEAKER/A-B-C", refusals
-        ):
+        for place, match in match_lines(fileids, FILEID_PATTERN, "FOLDER/SPEAKER/A-B-C", refusals):
             name, speaker = match["name"], match["speaker"]
             ids[name] = f"{speaker}-{match[4]}-{match[5]}"  # as in ESPnet: sorted by speaker
             yield CorpusEntry(
@@ -56,7 +54,8 @@ def read_an4(root: Path, refusals: Refusals) -> Iterator[CorpusEntry]:
                 transcript=transcripts.get(name, ""),
                 speaker=speaker,
                 split=split,
-                location=location,
+                file=place[0],
+                line=place[1],
             )
         refusals += [Refusal(ids.get(c.utterance, c.utterance), c.reason) for c in conflicts]
         for name in sorted(transcripts.keys() - ids.keys()):
@@ -68,12 +67,12 @@ def _an4_audio_path(root: Path, stem: str) -> str:
     return f"{stem}.sph" if os.path.isfile(f"{root}/{stem}.sph") else f"{stem}.wav"  # noqa: PTH113 (Path is five times slower)
 
 
-def _read_an4_transcripts(path: Path, refusals: Refusals) -> Iterator[tuple[str, str, str]]:
-    """Yield (file:line, name of the audio file, transcript)."""
-    for location, match in match_lines(
+def _read_an4_transcripts(path: Path, refusals: Refusals) -> Iterator[tuple[Place, str, str]]:
+    """Yield (place, name of the audio file, transcript)."""
+    for place, match in match_lines(
         path, TRANSCRIPTION_PATTERN, "<s> WORDS </s> (utterance)", refusals
     ):
-        yield location, match[2], match[1]
+        yield place, match[2], match[1]
 
 
 def split_an4(entries: list[CorpusEntry], corpus: Corpus) -> list[CorpusEntry]:

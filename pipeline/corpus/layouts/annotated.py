@@ -154,5 +154,6 @@ def _read_segments(
                     split=split_from_folders(audio),
                     start=segment.begin,
                     duration=segment.end - segment.begin,
-                    location=f"{path}:{segment.line}",
+                    file=str(path),
+                    line=segment.line,
                 )

@@ -54,7 +54,8 @@ def read_parquet(
                         transcript=row.text(*texts),
                         speaker=row.text(*SPEAKER_COLUMNS),
                         split=split,
-                        location=row.location,
+                        file=str(path),
+                        line=number,
                     )
         except (pa.ArrowException, OSError) as error:
             reason = " ".join(str(error).split())
@@ -140,9 +141,7 @@ def _read_tar(
         damage = error  # what stands before it is used
     for stem in sorted(audio.keys() | texts.keys()):
         if stem in audio and stem in texts:
-            yield CorpusEntry(
-                f"{name}/{stem}", audio[stem], *texts[stem], split, location=str(path)
-            )
+            yield CorpusEntry(f"{name}/{stem}", audio[stem], *texts[stem], split, file=str(path))
             continue
         lacks = "text (x.txt or x.json)" if stem in audio else "audio"
         problem = f"{path}: {stem} has no {lacks} in the tar; add it, or remove the other"

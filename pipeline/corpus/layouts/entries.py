@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.config.corpus import Corpus
-from pipeline.corpus.layouts.parsing import LineRecord
+from pipeline.corpus.layouts.parsing import LineRecord, Place, format_place
 from pipeline.corpus.manifest import Refusal, Split
 from pipeline.files import InputError
 
@@ -43,27 +43,31 @@ class CorpusEntry:
     start: float = 0.0  # seconds from the start of the file
     duration: float | None = None  # seconds; None: to the end of the file
     channel: int | None = None
-    location: str = field(default="", compare=False)  # file:line of the list
+    file: str = field(default="", compare=False)  # the list, and the line in it; 0: unknown
+    line: int = field(default=0, compare=False)
+
+    @property
+    def location(self) -> str:
+        return format_place((self.file, self.line))
 
 
 def collect_unique(
-    lines: Iterable[tuple[str, str, Value]], refusals: list[Refusal]
+    lines: Iterable[tuple[Place, str, Value]], refusals: list[Refusal]
 ) -> dict[str, Value]:
-    """Return key -> value from lines of one file: (file:line, key, value).
+    """Return key -> value from lines of one file: (place, key, value).
 
     The first line of a key is kept. Identical duplicates are skipped; conflicting ones are appended
     to `refusals`.
     """
     found: dict[str, Value] = {}
     numbers = array("Q")  # of the lines, in the order of `found`; texts would need much memory
-    for location, key, value in lines:
+    for place, key, value in lines:
         kept = found.setdefault(key, value)
         if len(found) > len(numbers):
-            numbers.append(int(location.rpartition(":")[2]))
+            numbers.append(place[1])
         elif value != kept:
-            file = location.rpartition(":")[0]
-            first = f"{file}:{numbers[list(found).index(key)]}"
-            refusals.append(_conflict_refusal(location, key, value, (first, kept)))
+            first = format_place((place[0], numbers[list(found).index(key)]))
+            refusals.append(_conflict_refusal(format_place(place), key, value, (first, kept)))
     return found
 
 
@@ -147,6 +151,7 @@ def missing_corpus_error(root: Path, name: str, expected: str) -> InputError:
     return InputError(f"{root}: no corpus {name} is here: {expected} is missing; check root:")
 
 
+@lru_cache  # the utterances of a recording follow each other, and share this text
 def path_below_root(root: Path, folder: Path, name: str) -> str:
     """Return `name`, relative to `folder`, as a path below `root`; absolute if it is elsewhere.
 

@@ -25,7 +25,7 @@ from pipeline.corpus.layouts.entries import (
     missing_corpus_error,
     split_from_name,
 )
-from pipeline.corpus.layouts.parsing import Refusals, read_keyed_lines, read_text
+from pipeline.corpus.layouts.parsing import Refusals, format_place, read_keyed_lines, read_text
 from pipeline.corpus.manifest import Refusal, Split
 from pipeline.files import InputError
 
@@ -68,9 +68,11 @@ def _read_chapter(
     root: Path, path: Path, split: Split | None, refusals: Refusals
 ) -> Iterator[CorpusEntry]:
     folder = _name_below(root, str(path.parent))
-    for location, utterance, transcript in read_keyed_lines(path, refusals):
+    for place, utterance, transcript in read_keyed_lines(path, refusals):
         audio, speaker = f"{folder}/{utterance}.flac", utterance.split("-")[0]
-        yield CorpusEntry(utterance, audio, transcript, speaker, split, location=location)
+        yield CorpusEntry(
+            utterance, audio, transcript, speaker, split, file=place[0], line=place[1]
+        )
 
 
 def read_pairs(corpus: Corpus, root: Path, refusals: Refusals) -> Iterator[CorpusEntry]:
@@ -185,17 +187,19 @@ def _read_session(
     found = SESSION_NAME.fullmatch(name)
     speaker = found[1] if found and found[1].lower() != "anonymous" else name
     recordings = dict(audio)
-    for location, key, transcript in read_keyed_lines(path, refusals):
+    for place, key, transcript in read_keyed_lines(path, refusals):
         stem = key.rsplit("/", 1)[-1]
         audio.pop(stem, None)
         if stem in recordings:
             utterance = f"{session}/{stem}".lstrip("/")
             split = split_from_folders(f"{session}/")
             entry = (utterance, recordings[stem], transcript, speaker, split)
-            yield CorpusEntry(*entry, location=location)
+            yield CorpusEntry(*entry, file=place[0], line=place[1])
         else:
             problem = f"{stem!r} has no recording in wav/ or flac/; add it, or remove the line"
-            refusals.append(Refusal(f"{session}/{stem}".lstrip("/"), f"{location}: {problem}"))
+            refusals.append(
+                Refusal(f"{session}/{stem}".lstrip("/"), f"{format_place(place)}: {problem}")
+            )
 
 
 def split_from_folders(name: str) -> Split | None:

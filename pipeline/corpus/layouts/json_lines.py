@@ -13,8 +13,10 @@ from pipeline.corpus.layouts.entries import CorpusEntry, collect_unique, find_pa
 from pipeline.corpus.layouts.parsing import (
     LineError,
     LineRecord,
+    Place,
     Refusals,
     RefuseBadLines,
+    format_place,
     read_json_lines,
     shorten,
 )
@@ -56,7 +58,8 @@ def read_nemo(corpus: Corpus, root: Path, refusals: Refusals) -> Iterator[Corpus
                     split=split,
                     start=offset or 0.0,
                     duration=row.seconds("duration"),
-                    location=row.location,
+                    file=str(row.path),
+                    line=row.line,
                 )
 
 
@@ -75,7 +78,9 @@ def read_lhotse(corpus: Corpus, root: Path, refusals: Refusals) -> Iterator[Corp
                 unused.pop(name, None)
                 if name not in recordings:
                     problem = f"the recording {name!r} is not in {recordings_path.name}"
-                    refusals.append(Refusal(utterance, f"{row.location}: {problem}; add it there"))
+                    refusals.append(
+                        Refusal(utterance, f"{format_place(row.place)}: {problem}; add it there")
+                    )
                     continue
                 try:
                     audio, channel = _audio_source(recordings[name], row)
@@ -91,18 +96,19 @@ def read_lhotse(corpus: Corpus, root: Path, refusals: Refusals) -> Iterator[Corp
                     start=row.seconds("start") or 0.0,
                     duration=row.seconds("duration"),
                     channel=channel,
-                    location=row.location,
+                    file=str(row.path),
+                    line=row.line,
                 )
         for name, row in unused.items():
             problem = f"no line of {path.name} uses the recording {name!r}; add its supervisions"
-            refusals.append(Refusal(name, f"{row.location}: {problem}, or remove it"))
+            refusals.append(Refusal(name, f"{format_place(row.place)}: {problem}, or remove it"))
 
 
-def _read_recordings(path: Path, refusals: Refusals) -> Iterator[tuple[str, str, LineRecord]]:
+def _read_recordings(path: Path, refusals: Refusals) -> Iterator[tuple[Place, str, LineRecord]]:
     refuse_bad_lines = RefuseBadLines(refusals)
     for row in read_json_lines(path, refusals):
         with refuse_bad_lines:
-            yield row.location, row.required_text("id"), row
+            yield row.place, row.required_text("id"), row
 
 
 def _recordings_path(supervisions: Path) -> Path:

@@ -11,7 +11,14 @@ from sys import intern
 
 from pipeline.config.corpus import Corpus
 from pipeline.corpus.layouts.entries import CorpusEntry, collect_unique, find_parts, path_below_root
-from pipeline.corpus.layouts.parsing import Refusals, parse_seconds, read_keyed_lines, shorten
+from pipeline.corpus.layouts.parsing import (
+    Place,
+    Refusals,
+    format_place,
+    parse_seconds,
+    read_keyed_lines,
+    shorten,
+)
 from pipeline.corpus.manifest import Refusal, Split
 
 ARK_PATTERN = re.compile(r".*\.ark(:\d+)?")
@@ -43,21 +50,21 @@ def _read_folder(
     for each in _read_segments(folder, recordings, refused, refusals):
         listed.add(each.id)
         transcript, speaker = transcripts.get(each.id, ""), speakers.get(each.id, "")
-        times = (each.start, each.duration, each.channel)
-        yield CorpusEntry(each.id, each.audio, transcript, speaker, split, *times, each.location)
+        where = (each.start, each.duration, each.channel, each.file, each.line)
+        yield CorpusEntry(each.id, each.audio, transcript, speaker, split, *where)
     listed |= refused | {each.utterance for each in refusals[first:]}
-    for utterance in sorted(transcripts.keys() - listed):
+    for utterance in sorted(each for each in transcripts if each not in listed):
         problem = f"{utterance!r} has no audio in the lists; add it there, or remove its line"
         refusals.append(Refusal(utterance, f"{folder / 'text'}: {problem}"))
 
 
-def _read_wav_scp(root: Path, path: Path, refusals: Refusals) -> Iterator[tuple[str, str, str]]:
-    """Yield (file:line, recording, its audio file)."""
-    for location, key, rest in read_keyed_lines(path, refusals):
+def _read_wav_scp(root: Path, path: Path, refusals: Refusals) -> Iterator[tuple[Place, str, str]]:
+    """Yield (place, recording, its audio file)."""
+    for place, key, rest in read_keyed_lines(path, refusals):
         if problem := _path_problem(rest):
-            refusals.append(Refusal(key, f"{location}: {problem}"))
+            refusals.append(Refusal(key, f"{format_place(place)}: {problem}"))
         else:
-            yield location, key, path_below_root(root, root, rest)
+            yield place, key, path_below_root(root, root, rest)
 
 
 def _read_segments(
@@ -70,10 +77,10 @@ def _read_segments(
     path = folder / "segments"
     if not path.is_file():
         scp = str(folder / "wav.scp")
-        yield from (CorpusEntry(key, audio, "", location=scp) for key, audio in recordings.items())
+        yield from (CorpusEntry(key, audio, "", file=scp) for key, audio in recordings.items())
         return
     unused = dict(recordings)
-    for location, key, rest in read_keyed_lines(path, refusals):
+    for place, key, rest in read_keyed_lines(path, refusals):
         recording, *times = rest.split() or [""]
         unused.pop(recording, None)
         segment = _parse_times(times)
@@ -87,9 +94,9 @@ def _read_segments(
         else:
             start, duration, channel = segment
             audio = recordings[recording]
-            yield CorpusEntry(key, audio, "", "", None, start, duration, channel, location)
+            yield CorpusEntry(key, audio, "", "", None, start, duration, channel, *place)
             continue
-        refusals.append(Refusal(key, f"{location}: {problem}"))
+        refusals.append(Refusal(key, f"{format_place(place)}: {problem}"))
     for recording in unused:
         problem = f"no line of segments uses the recording {recording!r}; add its segments"
         refusals.append(Refusal(recording, f"{folder / 'wav.scp'}: {problem}, or remove it"))

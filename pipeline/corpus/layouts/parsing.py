@@ -27,6 +27,7 @@ MAX_LINE_CHARACTERS = 60  # of a line in a message
 MAX_SECONDS = 1e9  # 30 years: no recording is longer, and sample numbers stay exact
 
 Refusals = list[Refusal]
+Place = tuple[str, int]  # a file and a line in it; a text for each line would need much memory
 
 
 class LineError(InputError):
@@ -69,8 +70,8 @@ class LineRecord:
     values: Mapping[str, Any]
 
     @property
-    def location(self) -> str:
-        return f"{self.path}:{self.line}"
+    def place(self) -> Place:
+        return str(self.path), self.line
 
     def error(self, problem: str) -> LineError:
         return LineError(self.path, self.line, problem)
@@ -104,6 +105,11 @@ class LineRecord:
         if (seconds := parse_seconds(value)) is None:
             raise self.error(f"{name} is {shorten(value)}; it must be a number of seconds")
         return seconds
+
+
+def format_place(place: Place) -> str:
+    """Return `list.csv:7`, or the file alone for line 0."""
+    return f"{place[0]}:{place[1]}" if place[1] else place[0]
 
 
 def parse_seconds(value: Any) -> float | None:
@@ -163,26 +169,26 @@ def _decode_each_line(path: Path, content: bytes, refusals: Refusals) -> Iterato
 
 def match_lines(
     path: Path, pattern: re.Pattern[str], example: str, refusals: Refusals
-) -> Iterator[tuple[str, re.Match[str]]]:
-    """Yield file:line and the match of `pattern` for each line that is not blank.
+) -> Iterator[tuple[Place, re.Match[str]]]:
+    """Yield the place and the match of `pattern` for each line that is not blank.
 
     A line that does not match is refused, with `example` as the expected form.
     """
     for number, line in read_lines(path, refusals):
         if found := pattern.fullmatch(line.strip()):
-            yield f"{path}:{number}", found
+            yield (str(path), number), found
         else:
             problem = f"{shorten(line)} is not of the form {example}; correct the line"
             refusals.append(LineError(path, number, problem).refusal)
 
 
-def read_keyed_lines(path: Path, refusals: Refusals) -> Iterator[tuple[str, str, str]]:
-    """Yield (file:line, key, rest of the line), as in the lists of Kaldi and LibriSpeech."""
+def read_keyed_lines(path: Path, refusals: Refusals) -> Iterator[tuple[Place, str, str]]:
+    """Yield (place, key, rest of the line), as in the lists of Kaldi and LibriSpeech."""
     name = str(path)
     for number, line in read_lines(path, refusals):
         key, *rest = line.split(maxsplit=1)
         # The key is in several lists: one string for all of them saves much memory.
-        yield f"{name}:{number}", sys.intern(key), rest[0].rstrip() if rest else ""
+        yield (name, number), sys.intern(key), rest[0].rstrip() if rest else ""
 
 
 def read_json_lines(path: Path, refusals: Refusals) -> Iterator[LineRecord]:

@@ -68,7 +68,8 @@ def read_common_voice(corpus: Corpus, root: Path, refusals: Refusals) -> Iterato
                     transcript=row.text("sentence"),
                     speaker=row.text("client_id"),
                     split=split,
-                    location=row.location,
+                    file=str(row.path),
+                    line=row.line,
                 )
 
 
@@ -111,8 +112,8 @@ def read_ljspeech(corpus: Corpus, root: Path, refusals: Refusals) -> Iterator[Co
             problem = f"{shorten(line)} is not of the form ID|TEXT|SPOKEN; correct the line"
             refusals.append(LineError(path, number, problem).refusal)
             continue
-        audio, location = f"{folder}/{fields[0]}.wav", f"{path}:{number}"
-        yield CorpusEntry(fields[0], audio, fields[-1] or fields[1], "LJ", location=location)
+        audio, transcript = f"{folder}/{fields[0]}.wav", fields[-1] or fields[1]
+        yield CorpusEntry(fields[0], audio, transcript, "LJ", file=str(path), line=number)
 
 
 def read_audiofolder(corpus: Corpus, root: Path, refusals: Refusals) -> Iterator[CorpusEntry]:
@@ -137,7 +138,8 @@ def read_audiofolder(corpus: Corpus, root: Path, refusals: Refusals) -> Iterator
                     transcript=row.text(*_audiofolder_text_columns(corpus, row)),
                     speaker=row.text(*SPEAKER_COLUMNS),
                     split=split_from_folders(audio),
-                    location=row.location,
+                    file=str(row.path),
+                    line=row.line,
                 )
 
 
@@ -163,7 +165,8 @@ def read_csv(corpus: Corpus, root: Path, refusals: Refusals) -> Iterator[CorpusE
                     split=_split_in_column(row) or split,
                     start=start or 0.0,
                     duration=row.seconds("duration"),
-                    location=row.location,
+                    file=str(row.path),
+                    line=row.line,
                 )
 
 

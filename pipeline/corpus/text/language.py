@@ -12,6 +12,7 @@ case, which loses less: upper case would write the German ß as SS and both Gree
 
 import re
 import unicodedata
+from functools import cache
 
 from pipeline.config.corpus import base_language
 
@@ -88,6 +89,7 @@ def _upper(text: str, language: str) -> str:
     return text.upper()
 
 
+@cache
 def _belongs_to(language: str, codes: tuple[str, ...]) -> bool:
     """Return whether a code such as zh-Hant-TW is one of `codes` (zh), or begins with it."""
     code = language.lower()

@@ -1,12 +1,16 @@
-"""One real corpus in seven layouts gives the same utterances, hours and frames."""
+"""One real corpus in eleven layouts gives the same utterances, hours and frames."""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pympi
+import pysubs2
 import pytest
 import soundfile
+from praatio import textgrid
+from praatio.data_classes.interval_tier import IntervalTier
 
 from pipeline.config.corpus import Corpus
 from pipeline.config.features import FeatureSettings
@@ -108,6 +112,15 @@ def as_librispeech(original: Manifest, utterances: list[Utterance], root: Path) 
             file.write(f"{each.id} {each.transcript}\n")
 
 
+def as_voxforge(original: Manifest, utterances: list[Utterance], root: Path) -> None:
+    for each in utterances:
+        session = root / each.split / f"{each.speaker}-20080318-kdl"
+        link_wavs(original, [each], session / "wav")
+        (session / "etc").mkdir(exist_ok=True)
+        with (session / "etc" / "PROMPTS").open("a") as file:
+            file.write(f"{each.speaker}-20080318-kdl/mfc/{each.id} {each.transcript}\n")
+
+
 LAYOUTS: dict[str, Callable[[Manifest, list[Utterance], Path], None]] = {
     "audiofolder": as_audiofolder,
     "csv": as_csv,
@@ -116,16 +129,21 @@ LAYOUTS: dict[str, Callable[[Manifest, list[Utterance], Path], None]] = {
     "librispeech": as_librispeech,
     "nemo": as_nemo,
     "pairs": as_pairs,
+    "voxforge": as_voxforge,
 }
 
 
 def frames_by_name(manifest: Manifest, work: Path) -> dict[str, np.ndarray]:
     """Return the frames of each utterance by the last part of its id."""
+    return {name.rsplit("/", 1)[-1]: rows for name, rows in frames_by_id(manifest, work).items()}
+
+
+def frames_by_id(manifest: Manifest, work: Path) -> dict[str, np.ndarray]:
     name, folder = prepare_feature_set(manifest, FEATURES, work)
     for index in range(len(manifest.slices)):
         assert precompute_slice(manifest, index, [load_target(work, name)]) == []
     features = FeatureSet.open(folder)
-    return {u.id.rsplit("/", 1)[-1]: np.array(features.frames(u)) for u in features.utterances}
+    return {u.id: np.array(features.frames(u)) for u in features.utterances}
 
 
 @pytest.fixture(scope="module")
@@ -152,3 +170,81 @@ def test_each_layout_gives_the_same_utterances_hours_and_frames(
     frames = frames_by_name(manifest, tmp_path / "work")
     assert frames.keys() == expected_frames.keys()
     assert all(np.array_equal(frames[name], expected_frames[name]) for name in frames)
+
+
+SPLITS = ("train", "dev", "test")
+Cuts = list[tuple[Utterance, int, int]]  # an utterance, its begin and end in milliseconds
+
+
+def as_textgrid(cuts: Cuts, path: Path, seconds: float) -> None:
+    grid = textgrid.Textgrid()
+    intervals = [(begin / 1000, end / 1000, u.transcript) for u, begin, end in cuts]
+    grid.addTier(IntervalTier("words", intervals, 0, seconds))
+    grid.save(str(path.with_suffix(".TextGrid")), "long_textgrid", includeBlankSpaces=True)
+
+
+def as_elan(cuts: Cuts, path: Path, seconds: float) -> None:
+    eaf = pympi.Eaf(author="test")
+    for utterance, begin, end in cuts:
+        eaf.add_annotation("default", begin, end, utterance.transcript)
+    eaf.to_file(str(path.with_suffix(".eaf")))
+
+
+def as_subtitles(cuts: Cuts, path: Path, seconds: float) -> None:
+    file = pysubs2.SSAFile()
+    file.events += [pysubs2.SSAEvent(begin, end, text=u.transcript) for u, begin, end in cuts]
+    file.save(str(path.with_suffix(".srt")))
+
+
+ANNOTATIONS = {"elan": as_elan, "subtitles": as_subtitles, "textgrid": as_textgrid}
+
+
+@pytest.fixture(scope="module")
+def cut_frames(original, chosen, tmp_path_factory):
+    """Return a folder with a long recording of each split, their cuts, and the frames of each cut.
+
+    The frames are those of files that hold a cut alone: whole milliseconds, as subtitles have.
+    """
+    root = tmp_path_factory.mktemp("long")
+    cuts: dict[str, Cuts] = {}
+    rows = ["audio,text,split"]
+    for split in SPLITS:
+        sound, at, cuts[split] = [np.zeros(1600, np.int16)], 100, []
+        for each in [u for u in chosen if u.split == split][::3]:
+            samples, _ = soundfile.read(original.root / each.audio, dtype="int16")
+            milliseconds = len(samples) // 16
+            soundfile.write(root / f"{each.id}.wav", samples[: 16 * milliseconds], 16_000)
+            rows.append(f"{each.id}.wav,{each.transcript},{split}")
+            cuts[split].append((each, at, at + milliseconds))
+            sound += [samples[: 16 * milliseconds], np.zeros(16 * 40, np.int16)]
+            at += milliseconds + 40
+        (root / "long" / split).mkdir(parents=True)
+        soundfile.write(root / "long" / split / "a.wav", np.concatenate(sound), 16_000)
+    write_lines(root / "all.csv", *rows)
+    corpus = Corpus(name="cut", reader="csv", root=str(root), unlisted="ignore")
+    frames = frames_by_name(build_manifest(corpus, root / "work"), root / "work")
+    return root / "long", cuts, frames
+
+
+@pytest.mark.parametrize("reader", ANNOTATIONS)
+def test_intervals_of_a_long_recording_give_the_frames_of_single_files(
+    cut_frames, tmp_path, reader
+):
+    root, cuts, expected = cut_frames
+    for split in SPLITS:
+        path = root / split / "a.wav"
+        ANNOTATIONS[reader](cuts[split], path, soundfile.info(path).duration)
+    corpus = Corpus(name="long", reader=reader, root=str(root), strict=True)
+    manifest = build_manifest(corpus, tmp_path / "work")
+    found = {(u.split, u.start, u.start + u.samples, u.transcript) for u in manifest.utterances}
+    assert found == {
+        (split, 16 * begin, 16 * end, u.transcript)
+        for split in SPLITS
+        for u, begin, end in cuts[split]
+    }
+    frames = frames_by_id(manifest, tmp_path / "work")
+    for split in SPLITS:
+        for utterance, begin, _ in cuts[split]:
+            assert np.array_equal(frames[f"{split}/a-{begin:07d}"], expected[utterance.id]), (
+                utterance.id
+            )
