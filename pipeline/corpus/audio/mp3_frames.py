@@ -10,12 +10,12 @@ also removes the 529 samples of decoder delay. In files joined end to end that f
 first file alone.
 """
 
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise, product
+from itertools import product
 from mmap import mmap
-from operator import itemgetter
+from typing import NamedTuple
 
 LAYER_3 = 1  # as coded in a frame header
 MPEG_1, MPEG_2, MPEG_25 = 3, 2, 0  # as coded in a frame header
@@ -32,6 +32,7 @@ XING_OFFSETS = (13, 21, 36)  # of the tag in a frame, depending on version and c
 XING_FRAME_COUNT_FLAG = 1
 MEDIUM_BITRATE_BITS = 9 << 4  # index 9 in its place in a header: 128 or 80 kbps
 PROBED_FRAMES = 3  # that must follow each other to be frames, and not other bytes by chance
+BLOCK_FRAMES = 16  # that are compared at once
 LYRICS_ENDS = (b"LYRICS200", b"LYRICSEND")
 
 
@@ -39,11 +40,10 @@ class DamagedMP3Error(ValueError):
     """The file is damaged; its text follows the path in a message."""
 
 
-@dataclass(frozen=True)
-class MP3Frames:
+class MP3Frames(NamedTuple):
     """The whole frames of a file, without those that only state a number of frames."""
 
-    count: int
+    number: int
     samples: int  # per channel, of all of them
     ranges: tuple[range, ...]  # their bytes
     stated: int | None  # the number that the first frame states
@@ -53,7 +53,7 @@ class MP3Frames:
     @property
     def is_stated_right(self) -> bool:
         """Some encoders also count the frame that states the number."""
-        return not self.is_joined and self.stated in (self.count, self.count + 1)
+        return not self.is_joined and self.stated in (self.number, self.number + 1)
 
 
 def find_frames(content: bytes | mmap, start: int = 0, stop: int | None = None) -> MP3Frames | None:
@@ -96,7 +96,7 @@ def find_frames(content: bytes | mmap, start: int = 0, stop: int | None = None) 
     if is_whole_file and is_cut and (stated is None or others):
         raise DamagedMP3Error(f"is cut short: it ends within the mp3 frame at byte {behind}")
     return MP3Frames(
-        count=count,
+        number=count,
         samples=count * _samples_per_frame(content[first + 1]),
         ranges=tuple(_without_frames(ranges, info, content, sizes)),
         stated=stated,
@@ -146,75 +146,39 @@ def _sizes_at(content: bytes | mmap, position: int) -> dict[bytes, int] | None:
 def _walk(
     content: bytes | mmap, position: int, stop: int, sizes: dict[bytes, int]
 ) -> tuple[int, int]:
-    """Return the end of the whole frames that follow each other from `position`, and how many.
-
-    A run of frames with the same first bytes, as of a constant bit rate, is compared at once; for
-    others, the third byte leads to the next frame, and the first two are compared afterwards.
-    """
-    begin, size = position, sizes.get(content[position : position + 3], stop)
-    if begin + size > stop:
-        return begin, 0
-    first = 1  # which may differ from the others
-    position, equal = _skip_equal_frames(content, begin + size, stop, sizes)
-    second, third = content[begin + 1], content[begin + 2]
-    boundaries = _follow_sizes(content, position, stop, _sizes_by_third_byte(second, third))
-    count = len(boundaries) - 1
-    if count > 1:
-        bytes_at = itemgetter(*boundaries[:-1])
-        with memoryview(content) as view, view[1:] as shifted:
-            seconds = set(bytes_at(shifted))
-        if set(bytes_at(content)) == {0xFF} and seconds <= {second | 1, second & 0xFE}:
-            return boundaries[-1], first + equal + count
-    for number, (begin, end) in enumerate(pairwise(boundaries)):
-        if sizes.get(content[begin : begin + 3]) != end - begin:
-            return begin, first + equal + number
-    return boundaries[-1], first + equal + count
-
-
-def _skip_equal_frames(
-    content: bytes | mmap, position: int, stop: int, sizes: dict[bytes, int]
-) -> tuple[int, int]:
-    """Return the end of the whole frames that begin with the same three bytes, and how many."""
-    head = content[position : position + 3]
-    if not (size := sizes.get(head)):
-        return position, 0
-    count = (stop - position) // size
-    for place in range(3):
-        found = content[position + place : position + count * size : size]
-        count -= len(found.lstrip(head[place : place + 1]))
-    return position + count * size, count
-
-
-def _follow_sizes(
-    content: bytes | mmap, position: int, stop: int, sizes_by_byte: Sequence[int]
-) -> list[int]:
-    """Return where frames would begin and end by their third bytes, which state the size."""
-    boundaries: list[int] = []
-    add = boundaries.append
-    try:
-        while True:
-            add(position)
-            position += sizes_by_byte[content[position + 2]]
-    except IndexError:  # the end of the content, or a byte that states no size
-        pass
-    while boundaries[-1] > stop:
-        boundaries.pop()
-    return boundaries
+    """Return the end of the whole frames that follow each other from `position`, and how many."""
+    count = 0
+    if size := sizes.get(content[position : position + 3]):
+        second, third = content[position + 1], content[position + 2]
+        blocks = _block_pattern(second >> 3 & 3, third >> 2 & 3, size)
+        while block := blocks.match(content, position, stop):
+            position, count = block.end(), count + BLOCK_FRAMES
+    while size := sizes.get(content[position : position + 3]):
+        if position + size > stop:
+            break
+        position, count = position + size, count + 1
+    return position, count
 
 
 @cache
-def _sizes_by_third_byte(second: int, third: int) -> tuple[int, ...]:
-    """Return the bytes of a frame by its third byte; more than any file has if that states none."""
-    table = [2**62] * 256
-    for head, size in _frame_sizes(second >> 3 & 3, third >> 2 & 3).items():
-        table[head[2]] = size
-    return tuple(table)
+def _block_pattern(version: int, rate: int, likely_size: int) -> re.Pattern[bytes]:
+    """Return the pattern of BLOCK_FRAMES frames, which is faster than a loop over them.
+
+    Sizes near the likely one are tried first.
+    """
+    heads: dict[int, set[bytes]] = {}
+    for head, size in _frame_sizes(version, rate).items():
+        heads.setdefault(size, set()).add(re.escape(head[2:]))
+    seconds = b"".join({re.escape(head[1:2]) for head in _frame_sizes(version, rate)})
+    order = sorted(heads, key=lambda size: abs(size - likely_size))
+    rest = b"|".join(b"[%b].{%d}" % (b"".join(heads[size]), size - 3) for size in order)
+    return re.compile(b"(?:\xff[%b](?:%b)){%d}+" % (seconds, rest, BLOCK_FRAMES), re.DOTALL)
 
 
 def _skip_tags(content: bytes | mmap, position: int, stop: int) -> int:
     """Return the position behind ID3, APE and lyrics tags and zeros."""
     before = -1
-    while before < position < stop:
+    while before < position < stop and content[position] != 0xFF:
         before, head = position, content[position : position + 12]
         if head.startswith(b"ID3") and position + 10 <= stop:
             size = 0

@@ -183,7 +183,7 @@ def test_files_joined_end_to_end_are_read_completely(tmp_path, capfd, tag, state
     (tmp_path / "both.mp3").write_bytes(tag.join(parts) + tag)
     loaded = load(tmp_path / "both.mp3", 16_000)
     assert probe(tmp_path / "both.mp3").samples == len(loaded)
-    frames = [find_frames(part).count for part in parts]
+    frames = [find_frames(part).number for part in parts]
     assert len(loaded) == sum(frames) * 576 - DECODER_DELAY
     second = load(tmp_path / "2.mp3", 16_000)
     lag = np.argmax(scipy.signal.correlate(loaded, second, "valid"))
