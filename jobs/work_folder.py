@@ -13,7 +13,7 @@ from shlex import quote
 
 from jobs.profile import DEFAULT_PROFILES, LocalProfile, Profile, load_profile
 from pipeline.config.loader import expand_path
-from pipeline.files import InputError
+from pipeline.files import InputError, expand_home
 from pipeline.runs.folder import RunFolder
 
 MAX_LISTED_RUNS = 8  # run ids in an error message
@@ -32,7 +32,7 @@ def resolve_work_folder(profile: Profile, chosen: Path | None) -> Path:
     profile's path has an environment variable that is not set.
     """
     if chosen is not None:
-        return chosen.expanduser().resolve()
+        return expand_home(chosen).resolve()
     return Path(expand_path(profile.work, profile.path, "work")).resolve()
 
 

@@ -30,6 +30,14 @@ def error_reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
+def expand_home(path: Path) -> Path:
+    """Expand `~` and `~name`; a name that no user of this machine has stays as it is."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
+
+
 def make_printable(text: str) -> str:
     r"""Return `text` in one line that any terminal and UTF-8 file can hold.
 

@@ -7,12 +7,26 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.files import atomic_write, json_digest, read_json, write_json, write_text
+from pipeline.files import (
+    atomic_write,
+    expand_home,
+    json_digest,
+    read_json,
+    write_json,
+    write_text,
+)
 
 
 def test_a_written_value_reads_back(tmp_path):
     write_json(tmp_path / "deep" / "value.json", {"a": [1, "ğ"]})
     assert read_json(tmp_path / "deep" / "value.json") == {"a": [1, "ğ"]}
+
+
+def test_a_home_folder_is_expanded_and_one_of_nobody_stays(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ann")
+    monkeypatch.setenv("USERPROFILE", "/home/ann")
+    assert expand_home(Path("~/a")) == Path("/home/ann/a")
+    assert expand_home(Path("~no-such-user/a")) == Path("~no-such-user/a")
 
 
 def test_a_failing_block_leaves_the_old_file_and_no_other(tmp_path):

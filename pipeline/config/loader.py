@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pipeline.files import InputError
+from pipeline.files import InputError, expand_home
 
 # libyaml's loader and dumper do the same in a tenth of the time.
 if TYPE_CHECKING or not yaml.__with_libyaml__:
@@ -215,7 +215,7 @@ def expand_path(text: str, path: Path, key: str) -> str:
             f"{path}: {key} is {text}, but the environment variable {name} is not set; "
             f"set it, for example with export {name}=/path/to/it"
         )
-    return str(Path(expanded).expanduser())
+    return str(expand_home(Path(expanded)))
 
 
 def _parse_scalar(text: str) -> Any:

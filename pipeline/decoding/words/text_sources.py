@@ -21,7 +21,7 @@ from pipeline.decoding.words.decoding_graph import (
     build_word_graph,
 )
 from pipeline.decoding.words.ngram import NgramModel
-from pipeline.files import InputError
+from pipeline.files import InputError, expand_home
 
 SPACE, SPACE_TOKEN = " ", "_"  # a space cannot be a token of an n-gram model
 NO_UNKNOWN_WORDS = 50.0  # the largest unknown_penalty: unknown words are impossible
@@ -155,7 +155,7 @@ def _make_model(
 
 def _read_lines(path: Path, normalise: Callable[[str], str]) -> list[str]:
     try:
-        text = path.expanduser().read_text(encoding="utf-8")
+        text = expand_home(path).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:

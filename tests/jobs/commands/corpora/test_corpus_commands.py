@@ -15,15 +15,12 @@ from tests.corpus.layouts.conftest import write_lines, write_noise
 TSV = "client_id\tpath\tsentence\tlocale"
 RECORDING = {"id": "r", "sources": [{"type": "file", "channels": [0], "source": "wav/0.wav"}]}
 SUPERVISION = {"id": "u", "recording_id": "r", "text": "yes", "channel": 0}
-TEXTGRID = (
-    """"ooTextFile"
-"TextGrid"
+TEXTGRID = """"ooTextFile" "TextGrid"
 0 1 <exists> 1
 "IntervalTier" "t" 0 1 2
 0 0.4 "yes"
-0.4 1 """
-    ""
-)
+0.4 1 ""
+"""
 EAF = """<ANNOTATION_DOCUMENT>
 <TIME_ORDER><TIME_SLOT TIME_SLOT_ID="1" TIME_VALUE="100"/>
 <TIME_SLOT TIME_SLOT_ID="2" TIME_VALUE="400"/></TIME_ORDER>
