@@ -54,7 +54,7 @@ def report_command(command: str, profile: Profile, work: Path) -> str:
     """Return `make_command` for a page that others may read, and that still works here.
 
     Paths in this folder, where make runs, are relative; the home folder is `~`, because its path
-    has the user's name. Paths elsewhere are kept.
+    has the user's name, which is `$USER` in other paths. Other paths are kept.
     """
     placed = make_command(command, profile, work)
     for folder, short in ((Path.cwd(), ""), (Path.home(), "~/"), (Path.home().resolve(), "~/")):
@@ -62,7 +62,8 @@ def report_command(command: str, profile: Profile, work: Path) -> str:
         placed = re.sub(
             rf" (CLUSTER|CORPUS|EXPERIMENT|SWEEP|WORK)=('?){begin}", rf" \1=\2{short}", placed
         )
-    return placed
+    user = re.escape(os.environ.get("USER") or "?")
+    return re.sub(rf"(=[^' ]*/){user}(?=[/ ]|$)", r"\1$USER", placed)
 
 
 def require_writable(work: Path) -> None:

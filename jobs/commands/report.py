@@ -18,7 +18,7 @@ from pipeline.config.experiment import load_experiment
 from pipeline.config.loader import parse_changes
 from pipeline.config.sweep import single_run_sweep
 from pipeline.files import InputError
-from pipeline.results.report import Formats
+from pipeline.results.page.figure_files import Formats
 
 
 def report(options: argparse.Namespace) -> int:

@@ -18,7 +18,8 @@ from pipeline.features import rejected
 from pipeline.features.rejected import FeatureSource
 from pipeline.results import report as reports
 from pipeline.results.comparison.merge import merge_sweeps
-from pipeline.results.report import DEFAULT_FORMATS, Formats, WrittenReport
+from pipeline.results.page.figure_files import DEFAULT_FORMATS, Formats
+from pipeline.results.report import WrittenReport
 from pipeline.results.summary import efficiency
 from pipeline.results.summary.run_summary import SweepRun
 from pipeline.runs.folder import RunFolder

@@ -1,7 +1,8 @@
-"""Hypotheses: the decoded utterances of dev and test with their errors; the text of hypotheses.csv.
+"""Hypotheses: decoded utterances with their errors and losses; the text of hypotheses.csv.
 
-In:   references, hypotheses, losses.   Out: scored records; a CSV text, and back.
-Not here: the file (folder.py), counting errors (decoding/scoring.py). Free of torch.
+In:   references, hypotheses, losses.
+Out:  scored records; a CSV text, and back; the training utterances as a file, the worst first.
+Not here: hypotheses.csv (folder.py), counting errors (decoding/scoring.py). Free of torch.
 """
 
 import csv
@@ -10,10 +11,15 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field, fields
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from pipeline.files import write_text
 
 if TYPE_CHECKING:
     from pipeline.decoding.scoring import Scoring
+
+TRAIN_FILE = "train_hypotheses.csv"  # in the folder of a run
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,10 @@ class Hypothesis:
     speaker: str = field(default="", kw_only=True)  # "": unknown
     # CTC loss in nats; inf: fewer output steps than labels need; nan: not measured
     loss: float = field(default=math.nan, kw_only=True)
+
+    @property
+    def loss_per_character(self) -> float:
+        return self.loss / max(self.chars, 1)
 
     @classmethod
     def of(
@@ -74,6 +84,23 @@ def hypotheses_to_csv(hypotheses: Sequence[Hypothesis]) -> str:
         *values, loss = astuple(each)
         writer.writerow([*values, "" if math.isnan(loss) else loss])
     return table.getvalue()
+
+
+def write_train_hypotheses(folder: Path, hypotheses: Sequence[Hypothesis]) -> None:
+    """Write the training utterances into a run's folder, the highest loss per character first.
+
+    One that cannot be aligned has an infinite loss; one without a loss comes last.
+    """
+    ranked = sorted(
+        hypotheses,
+        key=lambda one: (
+            math.isnan(one.loss),
+            -one.loss_per_character,
+            -one.char_errors,
+            one.utterance_id,
+        ),
+    )
+    write_text(folder / TRAIN_FILE, hypotheses_to_csv(ranked))
 
 
 def hypotheses_from_csv(text: str) -> list[Hypothesis]:

@@ -49,8 +49,15 @@ const filter = document.querySelector(".filter");
 filter.value = "MEL";
 filter.dispatchEvent(new Event("input"));
 found.filtered = shown();
+filter.value = "test_cer<50";
+filter.dispatchEvent(new Event("input"));
+found.below = shown();
+const faded = [...document.querySelectorAll("figure g.faded")].map(
+  (one) => one.id.match(/\\d+$/)[0]);
+found.faded = [...new Set(faded)].sort();
 filter.value = "";
 filter.dispatchEvent(new Event("input"));
+found.unfaded = document.querySelectorAll("figure g.faded").length;
 const visible = (heading) => getComputedStyle(heading).display !== "none";
 const columns = () => [...document.querySelectorAll(".runs thead th")].filter(visible).map(
   (one) => one.textContent);
@@ -172,6 +179,15 @@ def test_a_heading_sorts_its_column_and_unknown_values_stay_last(phone: dict):
 
 def test_a_filter_shows_the_lines_that_have_its_words(phone: dict):
     assert phone["filtered"] == ["1"]
+
+
+def test_a_condition_on_a_number_filters_the_lines_and_fades_the_others_in_the_figures(
+    phone: dict,
+):
+    assert sorted(phone["below"]) == ["1", "2", "3"]
+    assert phone["faded"], "lines of the figures"
+    assert not set(phone["faded"]) & {"1", "2", "3"}
+    assert phone["unfaded"] == 0
 
 
 def test_columns_can_be_chosen_and_the_head_stays(phone: dict):

@@ -1,4 +1,7 @@
-"""Tests of the report with axe: no violation, in light and in dark, with all details open."""
+"""Tests of the report with axe: no violation, in light and in dark, with all details open.
+
+Besides, every control takes the keyboard, and every figure has numbers in its alternative text.
+"""
 
 import json
 from html import escape
@@ -19,8 +22,18 @@ for (const fold of document.querySelectorAll(".fold")) fold.click();
 for (const details of document.querySelectorAll("details")) details.open = true;
 const marks = [...document.querySelectorAll(".mark")];
 for (const mark of marks.slice(0, 2)) mark.click();
+const controls = [...document.querySelectorAll("button, input, summary, a[href], .fold, .mark")];
+const native = ["BUTTON", "INPUT", "SUMMARY", "A"];
+const mute = controls.filter((one) => one.tabIndex < 0 || !native.includes(one.tagName));
+const keys = mute.map((one) => ["keyboard", [one.outerHTML.slice(0, 200)]]);
+const labels = [...document.querySelectorAll("svg[role=img]")].map(
+  (one) => one.getAttribute("aria-label"));
+const vague = labels.filter((one) => !/\\d/.test(one)).map((one) => ["no numbers", [one]]);
+if (labels.length < 5) vague.push(["figures", [labels.length]]);
 axe.run().then(({violations}) => {
-  const found = violations.map((one) => [one.id, one.nodes.map((node) => node.html.slice(0, 200))]);
+  const found = [...keys, ...vague];
+  const nodes = (one) => one.nodes.map((node) => node.html.slice(0, 200));
+  found.push(...violations.map((one) => [one.id, nodes(one)]));
   document.body.setAttribute("data-found", JSON.stringify(found));
 });
 </script>

@@ -79,6 +79,8 @@ def test_a_printed_command_names_the_place_where_it_is_not_the_default(
         ("SWEEP='{here}/my c/a.yaml'", "{here}/work", "SWEEP='my c/a.yaml'"),
         ("EXPERIMENT={home}/a.yaml", "{home}/my work", "EXPERIMENT=~/a.yaml WORK='~/my work'"),
         ("SWEEP=a.yaml", "{else}/w", "SWEEP=a.yaml WORK={else}/w"),
+        ("SWEEP=a.yaml", "{else}/eva/w", "SWEEP=a.yaml WORK={else}/$USER/w"),
+        ("SWEEP={else}/eva/evaluation.yaml", "{here}/work", "SWEEP={else}/$USER/evaluation.yaml"),
         ('SWEEP=a.yaml SET="corpus={home}/x"', "{here}/work", 'SWEEP=a.yaml SET="corpus={home}/x"'),
     ],
 )
@@ -91,6 +93,7 @@ def test_a_command_on_a_page_names_neither_this_folder_nor_the_home_folder(
     (tmp_path / "home/here").mkdir(parents=True)
     monkeypatch.chdir(places["here"])
     monkeypatch.setenv("HOME", places["home"])
+    monkeypatch.setenv("USER", "eva")
     found = report_command(
         f"make report {typed.format(**places)}", LocalProfile(), Path(work.format(**places))
     )

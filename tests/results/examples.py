@@ -13,12 +13,8 @@ from pipeline.config.experiment import Experiment
 from pipeline.config.loader import set_key
 from pipeline.decoding.scoring import ErrorCount, Score
 from pipeline.features.rejected import CorpusRefusals
-from pipeline.results.report import (
-    DEFAULT_FORMATS,
-    Formats,
-    WrittenReport,
-    write_report_folder,
-)
+from pipeline.results.page.figure_files import DEFAULT_FORMATS, Formats
+from pipeline.results.report import WrittenReport, write_report_folder
 from pipeline.results.summary.run_summary import SweepRun
 from pipeline.runs.folder import Failure, Heartbeat, Hypothesis, RunFolder
 from pipeline.runs.rows import CLAMPED_LAYERS, Row

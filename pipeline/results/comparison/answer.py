@@ -14,7 +14,8 @@ from pipeline.results.comparison.other_sweeps import SeedSpread, suggest_seeds
 from pipeline.results.statistics.inference import ArmDifference, ArmInference
 from pipeline.results.statistics.variance import MIN_SPEAKERS
 
-MAX_NAMED_ARMS = 5  # in one list of a sentence; arms.csv has all
+MAX_NAMED_ARMS = 3  # in one list of a sentence; arms.csv has all
+MAX_BEATEN_ARMS = 2  # each with its difference; of more, the nearest one
 
 
 def sentences(
@@ -49,24 +50,6 @@ def sentences(
         if one_seed and (suggestion := suggest_seeds(comparison, spread)):
             found.append(suggestion)
     return found
-
-
-def next_step(comparison: SweepComparison) -> list[str]:
-    """Return what to do with a finished sweep; nothing where the answer itself says that."""
-    best, ended = comparison.best, comparison.ended_count == comparison.run_count
-    if comparison.best_arm is None or best is None or not ended:
-        return []
-    if comparison.best_arm.mean_test_cer >= 1:
-        return ['Next: "State of each run" in the report says what to change.']
-    if len(comparison.arms) > 1 and not (comparison.inference and comparison.inference.can_decide):
-        return []
-    run = best.run.folder.run_id
-    return [
-        (
-            f"Next, with its best seed on dev: make decode RUN={run} adds a lexicon and an n-gram "
-            f"model; make transcribe RUN={run} AUDIO=recording.wav turns a recording into text."
-        )
-    ]
 
 
 def _describe_unusable(comparison: SweepComparison, best: Arm) -> str:
@@ -119,10 +102,14 @@ def _list_differences(comparison: SweepComparison, sign: int) -> str:
     shown.sort(key=lambda each: each[2])
     interval = "simultaneous 95 % interval "
     texts = []
-    for arm, (low, high), difference in shown:
+    many = sign > 0 and len(shown) > MAX_BEATEN_ARMS
+    for arm, (low, high), difference in shown[:1] if many else shown:
         size = f"{_points(difference)} ({interval}{_range(low, high)})"
         fewer = _describe_reduction(comparison, arm) if sign > 0 else ""
-        texts.append(f"{_quote(arm.name)} by {size}{fewer}")
+        name = _quote(arm.name)
+        if many:
+            name = f"{_of_others(comparison, len(shown))}, than the nearest of them, {name},"
+        texts.append(f"{name} by {size}{fewer}")
         interval = ""
     return _join_names(texts, ", and than " if sign > 0 else ", and by ")
 
@@ -187,7 +174,15 @@ def _describe_words(comparison: SweepComparison, best: Arm) -> str:
         for verdict in (1, -1, 0)
     }
     words = {1: "better than {}", -1: "worse than {}", 0: "it cannot be told apart from {}"}
-    parts = [words[verdict].format(_join_names(names)) for verdict, names in found.items() if names]
+    parts = [
+        words[verdict].format(
+            _join_names(names)
+            if len(names) <= MAX_BEATEN_ARMS
+            else _of_others(comparison, len(names))
+        )
+        for verdict, names in found.items()
+        if names
+    ]
     return f"{rate}; by WER, {'; '.join(parts)}."
 
 
@@ -238,6 +233,9 @@ def _describe_sensitivity(
     others = [index for index in range(len(comparison.arms)) if index != reference]
     least = max(others, key=lambda arm: inference.smallest_detectable(arm, reference))
     smallest = inference.smallest_detectable(least, reference)
+    if smallest > 1:
+        yield "Chance is so large here that no difference could be shown: add seeds or speakers."
+        return
     shown = (
         f"The smallest difference that this sweep could have shown is {_points(smallest)} (with a "
         "power of 80 %)"
@@ -263,6 +261,11 @@ def _describe_half(inference: ArmInference, half: float, arm: int, reference: in
 
 def _with_seeds(command: str, seeds: int) -> str:
     return f"{re.sub(r' SEEDS=[0-9]+', '', command)} SEEDS={seeds}"
+
+
+def _of_others(comparison: SweepComparison, count: int) -> str:
+    others = len(comparison.arms) - 1
+    return f"all {others} other arms" if count == others else f"{count} of the {others} other arms"
 
 
 def _quote(name: str) -> str:

@@ -2,7 +2,7 @@
 
 In:   the comparison of a sweep.
 Out:  an `ErrorSection`, which page/errors.html shows; the frames of errors_*.csv.
-Not here: the numbers (confusions.py, breakdown.py, speakers.py, utterances.py).
+Not here: the numbers (the other modules of this room).
 """
 
 from collections import Counter
@@ -29,6 +29,7 @@ from pipeline.results.errors.confusions import (
 )
 from pipeline.results.errors.posteriors import ArmFiles, UtteranceOutput, choose_outputs
 from pipeline.results.errors.speakers import ApartSpeaker, describe_apart, find_apart_speakers
+from pipeline.results.errors.training_split import TrainingRanking, rank_training_split
 from pipeline.results.errors.utterances import HighLoss, ShownUtterance
 
 MAX_CONFUSIONS = 12  # of characters and of words on the page
@@ -45,11 +46,12 @@ class ErrorSection:
     speakers: tuple[Group, ...]  # highest CER of the best arm first
     speaker_count: int
     apart: tuple[ApartSpeaker, ...]  # in the best arm
-    apart_sentence: str  # empty if no speaker stands apart
+    apart_sentences: tuple[str, ...]  # of test and train, where a speaker stands apart
     lengths: tuple[Group, ...]
     frequencies: tuple[Group, ...]  # none where the feature set of the best arm cannot be read
     examples: tuple[ShownUtterance, ...]
-    high_losses: tuple[HighLoss, ...]
+    high_losses: tuple[HighLoss, ...]  # of dev and test
+    training: TrainingRanking | None  # None: runs of an earlier version
     changed: tuple[ShownUtterance, ...]  # between the best arm and the next one
     outputs: tuple[UtteranceOutput, ...]  # utterances to draw
     tables: Mapping[str, pd.DataFrame]  # file name -> frame
@@ -75,6 +77,7 @@ def analyse_errors(comparison: SweepComparison) -> ErrorSection | None:
     speakers["stands_apart"] = speakers.speaker.isin([each.speaker for each in apart]) & (
         speakers.arm == best.name
     )
+    training = rank_training_split(best)
     groups = breakdown.list_groups(speakers, "speaker", "utterances", "cer")
     tables = {
         "errors_operations.csv": breakdown.operations_table(comparison.arms),
@@ -83,6 +86,7 @@ def analyse_errors(comparison: SweepComparison) -> ErrorSection | None:
         "errors_lengths.csv": lengths,
         "errors_words.csv": frequencies,
         "errors_utterances.csv": utterances.utterances_table(arms),
+        "errors_training.csv": training.table if training else pd.DataFrame(),
     }
     return ErrorSection(
         arms=tuple(arms),
@@ -93,15 +97,22 @@ def analyse_errors(comparison: SweepComparison) -> ErrorSection | None:
         speakers=tuple(groups[:MAX_SPEAKERS]),
         speaker_count=len(groups),
         apart=tuple(apart),
-        apart_sentence=describe_apart(apart, best.name),
+        apart_sentences=tuple(filter(None, _describe_apart_speakers(apart, best, training))),
         lengths=breakdown.list_groups(lengths, "characters", "utterances", "cer"),
         frequencies=breakdown.list_groups(frequencies, "training_count", "words", "error_rate"),
         examples=tuple(utterances.worst_and_typical(arms)),
         high_losses=tuple(utterances.highest_losses(best)),
+        training=training,
         changed=tuple(utterances.changed_most(*arms[:2])) if len(arms) > 1 else (),
         outputs=tuple(choose_outputs(files)),
         tables={name: table for name, table in tables.items() if len(table)},
     )
+
+
+def _describe_apart_speakers(
+    apart: Sequence[ApartSpeaker], best: TestedArm, training: TrainingRanking | None
+) -> list[str]:
+    return [describe_apart(apart, best.name), training.apart_sentence if training else ""]
 
 
 def _rank(

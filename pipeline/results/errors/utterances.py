@@ -42,8 +42,12 @@ class ShownUtterance:
 
 @dataclass(frozen=True)
 class HighLoss:
-    hypothesis: Hypothesis
+    utterance_id: str
+    group: str  # its split; of a training utterance its speaker
     loss_per_character: float  # nats
+    cer: float
+    reference: str
+    hypothesis: str
 
 
 def mean_rates(arm: TestedArm) -> Float64[np.ndarray, " U"]:
@@ -87,11 +91,18 @@ def highest_losses(arm: TestedArm) -> list[HighLoss]:
     Those that cannot be aligned have no finite loss and are left out.
     """
     known = [
-        HighLoss(each, each.loss / max(each.chars, 1))
+        HighLoss(
+            each.utterance_id,
+            each.split,
+            each.loss_per_character,
+            each.char_errors / max(each.chars, 1),
+            each.reference,
+            each.hypothesis,
+        )
         for each in arm.guide_run.hypotheses
         if math.isfinite(each.loss)
     ]
-    ranked = sorted(known, key=lambda one: (-one.loss_per_character, one.hypothesis.utterance_id))
+    ranked = sorted(known, key=lambda one: (-one.loss_per_character, one.utterance_id))
     return ranked[:HIGH_LOSSES]
 
 

@@ -18,6 +18,7 @@ FONT_SIZE_PX = 12.0  # pixels, where the SVG is shown without scaling
 
 FIGURE_RC = {
     "svg.fonttype": "none",
+    "pdf.fonttype": 42,  # embedded as TrueType: text can be selected, and journals accept it
     "svg.hashsalt": "blankslate",
     "font.size": FONT_SIZE_PX,
     "text.parse_math": False,

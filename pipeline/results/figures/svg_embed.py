@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from pipeline.files import atomic_write
 from pipeline.results.figures import style
 
-PNG_DPI = 216  # three times the pixels of the SVG
+PNG_DPI = 300
 # Without dates and versions, so that the same figure has the same bytes.
 METADATA: dict[str, dict[str, None]] = {
     "png": {"Software": None},

@@ -14,7 +14,8 @@ from pipeline.results.comparison.arms import Arm, SweepComparison
 from pipeline.results.page.views import RunView
 from pipeline.results.statistics.inference import ArmDifference
 
-MAX_FOREST_LINES = 12  # arms in the first figure of the page; the table has all
+MAX_FOREST_LINES = 8  # arms in the first figure of the page; the table has all
+MAX_DRAWN_LINES = 40  # in its file
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,6 @@ def axis_end(lines: Sequence[ArmLine]) -> float:
     return 1.08 * max([end for end in known if end < 0.9] or known or [1.0]) or 1.0
 
 
-def forest_lines(lines: Sequence[ArmLine]) -> list[ArmLine]:
+def forest_lines(lines: Sequence[ArmLine], most: int = MAX_FOREST_LINES) -> list[ArmLine]:
     """Return the best arms that have a test result."""
-    return [line for line in lines if line.arm][:MAX_FOREST_LINES]
+    return [line for line in lines if line.arm][:most]

@@ -1,36 +1,38 @@
 """Effects section: effects of settings and escapes, as files of the report and for its page.
 
-In:   a comparison, run summaries, the folder of the figures.
+In:   a comparison, run summaries, the files of the figures.
 Out:  the frames of effects.csv, variance.csv, escape.csv; figures; what effects.html shows.
 Not here: the arithmetic (results/effects/), the drawings (figures/sweep/).
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
+from functools import cached_property, partial
 from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
 
-from pipeline.files import write_text
-from pipeline.results.comparison.arms import SweepComparison
+from pipeline.results.comparison.arms import Arm, SweepComparison
 from pipeline.results.effects.escape import Escapes, measure_escapes
-from pipeline.results.effects.settings import SweepEffects, find_effects, level_text
+from pipeline.results.effects.settings import Factor, SweepEffects, find_effects, level_text
 from pipeline.results.effects.tables import effects_table, escape_table, variance_table
 from pipeline.results.figures.svg_embed import embed_svg
 from pipeline.results.figures.sweep.effects import describe_effects, draw_effects
 from pipeline.results.figures.sweep.escape import describe_escapes, draw_escapes
+from pipeline.results.figures.sweep.panels import ArmMarks
 from pipeline.results.figures.sweep.search import (
     describe_search,
     draw_parallel_coordinates,
     draw_rate_against_settings,
 )
+from pipeline.results.page.arm_lines import ArmLine
+from pipeline.results.page.figure_files import Drawing, FigureFiles
 from pipeline.results.summary.run_summary import RunSummary
 
 SIZE_PX = (760, 330)
-FIGURE_NAMES = ("effects", "parallel", "settings", "escape")
+MIN_PARALLEL_ARMS = 6
 MAX_INTERACTIONS = 12  # on the page, the surest first; effects.csv has all
 
 
@@ -59,15 +61,18 @@ class EffectsSection:
             found["escape.csv"] = escape_table(self.escapes)
         return found
 
-    def draw(self, folder: Path) -> dict[str, Any]:
-        """Write the figures into `folder`; return what the page shows."""
-        for name in FIGURE_NAMES:  # an earlier report may have written more
-            (folder / f"{name}.svg").unlink(missing_ok=True)
+    def draw(self, files: FigureFiles, lines: Sequence[ArmLine]) -> dict[str, Any]:
+        """Write the figures; return what the page shows. `lines`: colours and numbers of arms."""
         shown = []
-        for name, svg, description, caption in _draw(self.comparison, self.effects, self.escapes):
-            write_text(folder / f"{name}.svg", svg)
-            picture = Markup(embed_svg(svg, name, description))  # noqa: S704
-            shown.append(SectionFigure(name, picture, caption))
+        named = Counter(line.name for line in lines)
+        marks = {
+            line.name: (line.number, line.palette_index) for line in lines if named[line.name] == 1
+        }
+        for figure in _figures(self.comparison, self.effects, self.escapes, marks):
+            name, drawing, description, caption, split = figure
+            if svg := files.write(name, drawing, caption, split):
+                picture = Markup(embed_svg(svg, name, description))  # noqa: S704
+                shown.append(SectionFigure(name, picture, caption))
         interactions = self.effects.interactions if self.effects else ()
         surest = sorted(interactions, key=lambda each: each.estimate.p)
         return {
@@ -87,29 +92,46 @@ def measure_effects(
     return EffectsSection(comparison, find_effects(comparison), measure_escapes(run_summaries))
 
 
-def _draw(
-    comparison: SweepComparison, effects: SweepEffects | None, escapes: Escapes | None
-) -> Iterator[tuple[str, str, str, str]]:
-    """Yield name, SVG, description and caption of each figure."""
-    if effects and (svg := draw_effects(effects, *SIZE_PX)):
+def _figures(
+    comparison: SweepComparison,
+    effects: SweepEffects | None,
+    escapes: Escapes | None,
+    marks: ArmMarks,
+) -> Iterator[tuple[str, Drawing, str, str, str]]:
+    """Yield name, drawing, description, caption and split of each figure."""
+    if effects and effects.levels:
         caption = (
             "Mean test CER at each value, the other settings in equal shares, with 95 % intervals "
             "over seeds and speakers. The interval of a difference is in the table: it is usually "
             "narrower, because all values are tested on the same utterances."
         )
-        yield "effects", svg, describe_effects(effects), caption
-    if effects and effects.is_search:
-        arms, factors = comparison.arms, effects.factors
-        description = describe_search(arms, factors)
-        caption = "Each line is an arm. The quarter with the lowest test CER is coloured."
-        svg = draw_parallel_coordinates(arms, factors, *SIZE_PX)
-        yield "parallel", svg, f"Parallel coordinates. {description}", caption
-        caption = "Each point is an arm: its test CER against one setting."
-        svg = draw_rate_against_settings(arms, factors, *SIZE_PX)
-        yield "settings", svg, f"Test CER against each setting. {description}", caption
+        drawing: Drawing = partial(draw_effects, effects, *SIZE_PX)
+        yield "effects", drawing, describe_effects(effects), caption, "test"
+    if effects and _have_all(comparison.arms, effects.factors):
+        yield from _search_figures(effects, comparison.arms, marks)
     if escapes and any(arm.escaped for arm in escapes.arms):
         caption = (
             "Kaplan-Meier estimate: the share of each arm's runs that has not escaped yet. A run "
             "that never escaped counts until its last evaluation, where the line has a tick."
         )
-        yield "escape", draw_escapes(escapes, *SIZE_PX), describe_escapes(escapes), caption
+        drawing = partial(draw_escapes, escapes, marks, *SIZE_PX)
+        yield "escape", drawing, describe_escapes(escapes), caption, "dev"
+
+
+def _have_all(arms: Sequence[Arm], factors: Sequence[Factor]) -> bool:
+    return all(factor.key in arm.settings for arm in arms for factor in factors)
+
+
+def _search_figures(
+    effects: SweepEffects, arms: Sequence[Arm], marks: ArmMarks
+) -> Iterator[tuple[str, Drawing, str, str, str]]:
+    is_search, factors = effects.is_search, effects.factors
+    description = describe_search(arms, factors)
+    if is_search or (len(arms) >= MIN_PARALLEL_ARMS and len(factors) > 1):
+        caption = "Each line is an arm. The quarter with the lowest test CER is coloured."
+        drawing = partial(draw_parallel_coordinates, arms, factors, marks, *SIZE_PX)
+        yield "parallel", drawing, f"Parallel coordinates. {description}", caption, "test"
+    if is_search:
+        caption = "Each point is an arm: its test CER against one setting."
+        drawing = partial(draw_rate_against_settings, arms, factors, *SIZE_PX)
+        yield "settings", drawing, f"Test CER against each setting. {description}", caption, "test"

@@ -1,20 +1,45 @@
-// The page works without its scripts. This one highlights the lines of one arm in the figures.
+// The page works without its scripts. This one highlights the lines of one arm in the figures, and
+// fades those that the table's filter leaves out.
 "use strict";
-const figures = document.querySelector(".figures");
+const drawn = new Map(); // number of an arm -> its lines in all figures
+for (const line of document.querySelectorAll('figure g[id*="-of-run-"]')) {
+  const number = line.id.match(/-of-run-(\d+)$/)[1];
+  if (!drawn.has(number)) drawn.set(number, []);
+  drawn.get(number).push(line);
+}
 
 function highlight(number) {
-  if (!figures) return;
-  for (const line of figures.querySelectorAll(".highlighted")) line.classList.remove("highlighted");
-  const lines = number ? figures.querySelectorAll(`[id$="-of-run-${number}"]`) : [];
-  for (const line of lines) line.classList.add("highlighted");
-  figures.classList.toggle("highlighting", lines.length > 0);
+  for (const line of document.querySelectorAll("figure .highlighted")) line.classList.remove("highlighted");
+  for (const line of drawn.get(number) ?? []) line.classList.add("highlighted");
+  document.body.classList.toggle("highlighting", drawn.has(number));
+}
+
+function keepOnly(numbers) { // null: all
+  for (const [number, lines] of drawn) {
+    for (const line of lines) line.classList.toggle("faded", numbers !== null && !numbers.has(number));
+  }
+}
+
+function armOf(element) {
+  const marked = element.closest?.("[data-run]");
+  return marked ? marked.dataset.run : element.closest?.('figure g[id*="-of-run-"]')?.id.match(/\d+$/)[0];
 }
 
 // Two listeners on the document, because a page may have thousands of elements of a run.
 document.addEventListener("mouseover", (event) => {
-  const element = event.target.closest?.("[data-run]");
-  if (element) highlight(element.dataset.run);
+  const number = armOf(event.target);
+  if (number) highlight(number);
 });
 document.addEventListener("mouseout", (event) => {
-  if (event.target.closest?.("[data-run]")) highlight(null);
+  if (armOf(event.target)) highlight(null);
 });
+
+// The name of an arm appears where the pointer rests on its line.
+for (const [number, lines] of drawn) {
+  const name = document.querySelector(`.arm[data-run="${number}"] .label`)?.textContent;
+  for (const line of name ? lines : []) {
+    const title = document.createElementNS("http://www.w3.org/2000/svg", "title");
+    title.textContent = name;
+    line.prepend(title);
+  }
+}

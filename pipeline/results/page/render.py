@@ -6,15 +6,18 @@ Not here: what the page says (report.py and the rooms that it calls).
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import markupsafe
 from markupsafe import Markup
 
 from pipeline.results.summary import formatting
 
+COMMAND_PATTERN = re.compile(r"\bmake [a-z-]+(?: [A-Z]+=\S*[^\s.,;:])*")
 TEMPLATE_DIR = Path(__file__).parent
 
 
@@ -30,6 +33,7 @@ def render_page(context: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["sentence"] = _format_sentence
     environment.filters |= {
         name: function for name, function in vars(formatting).items() if name.startswith("format_")
     }
@@ -41,6 +45,12 @@ def render_page(context: Mapping[str, Any]) -> str:
         script=Markup(script),  # noqa: S704
         script_digest=digest,
     )
+
+
+def _format_sentence(text: str) -> Markup:
+    """Return a sentence of the answer, its commands as code."""
+    escaped = str(markupsafe.escape(text)).replace(" %", f"{formatting.NARROW_SPACE}%")
+    return Markup(COMMAND_PATTERN.sub(r"<code>\g<0></code>", escaped))  # noqa: S704
 
 
 def _join_files(suffix: str) -> str:

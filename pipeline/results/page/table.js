@@ -90,6 +90,19 @@ class RunTable {
     apply();
   }
 
+  // A word of the line, or a condition such as hidden>128 or cer<10, on the numbers as they are shown.
+  matches(line, word) {
+    const [, name, sign, limit] = word.match(/^([^<>=]+)(<=|>=|<|>|=)(.+)$/) ?? [];
+    if (!name) return line.text.includes(word);
+    const key = (heading) => (heading.title || heading.textContent).toLowerCase().replace(/\s+/g, "_");
+    const column = this.headings.findIndex((heading) => key(heading).includes(name) && !heading.classList.contains("bar"));
+    if (column < 0) return line.text.includes(word);
+    const shown = (line.row.cells[column].firstChild?.textContent ?? "").replace(/[\s\u202f]/g, "").replace("\u2212", "-");
+    const [value, bound] = [parseFloat(shown), parseFloat(limit)];
+    if (isNaN(value) || isNaN(bound)) return sign === "=" && shown.toLowerCase() === limit;
+    return { "<": value < bound, ">": value > bound, "<=": value <= bound, ">=": value >= bound, "=": value === bound }[sign];
+  }
+
   sort(heading) {
     const ascending = heading.getAttribute("aria-sort") !== "ascending";
     for (const other of this.headings) other.removeAttribute("aria-sort");
@@ -104,13 +117,16 @@ class RunTable {
 
   show() {
     const words = this.filter.split(/\s+/).filter(Boolean);
+    const kept = new Set();
     let found = 0;
     for (const line of this.lines) {
-      const matches = words.every((word) => line.text.includes(word));
+      const matches = words.every((word) => this.matches(line, word));
       found += matches;
+      if (matches) kept.add(line.row.dataset.run);
       const away = !matches || found > this.limit;
       for (const row of [line.row, ...line.seeds]) row.classList.toggle("away", away);
     }
+    keepOnly(found < this.lines.length ? kept : null);
     this.more.hidden = found <= this.limit;
     this.more.textContent = `Show all ${found}`;
     this.count.textContent = found < this.lines.length ? `${found} of ${this.lines.length}` : "";

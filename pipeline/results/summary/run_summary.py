@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pipeline.config.experiment import Experiment
+from pipeline.results.summary.machine_paths import hide_folders
 from pipeline.results.summary.row_table import RowTable, read_row_table
 from pipeline.runs import plateau
 from pipeline.runs.early_stop import read_early_stop
@@ -145,7 +146,7 @@ def read_run(run: SweepRun, now: float | None = None) -> RunSummary:
         run=run,
         state=state,
         cause=cause,
-        message=message,
+        message=hide_folders(message),
         rows=rows,
         hypotheses=hypotheses,
         heartbeat=heartbeat,

@@ -1,11 +1,11 @@
-"""Tables for a thesis: the arms and the runs as Markdown and as LaTeX, each with its caption.
+"""Tables for a thesis: those of a report as Markdown and as LaTeX, each with its caption.
 
-In:   the frames of arms.csv and summary.csv, the comparison, the commands that made them.
-Out:  the text of arms.md, arms.tex, summary.md, summary.tex.
+In:   the frames of the CSV files, the comparison, the commands that made them.
+Out:  the text of arms.md, arms.tex and so on.
 Not here: the tables for programs (export.py), what is compared (comparison/).
 
-Rates are in percent. LaTeX needs the package booktabs, longtable for long tables, and a Unicode
-engine (XeLaTeX, LuaLaTeX) for letters beyond Latin.
+Rates are in percent. LaTeX needs the package booktabs, graphicx for wide tables, longtable for
+long ones, and a Unicode engine (XeLaTeX, LuaLaTeX) for letters beyond Latin.
 """
 
 import math
@@ -13,9 +13,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from pipeline.results.comparison.arms import SweepComparison
+from pipeline.results.tables.captions import (
+    LATEX_ESCAPES,
+    MARKDOWN_ESCAPES,
+    describe_commands,
+    describe_origin,
+    describe_seeds,
+    describe_split,
+    escape,
+)
 from pipeline.results.tables.dictionary import COLUMNS
 
 # The columns that are shown, where the table has them. Besides: X_low and X_high as an interval
@@ -25,21 +35,8 @@ ARM_SHOWN = (
     *("test_wer_mean", "wer_difference", "escaped", "escape_updates_median"),
 )
 RUN_SHOWN = ("label", "state", "dev_cer", "test_cer", "test_wer", "epoch", "escape_updates")
+MAX_NORMAL_COLUMNS = 6  # a LaTeX table with more is scaled to the width of the text
 MAX_ONE_PAGE_ROWS = 40  # a longer LaTeX table is a longtable
-
-LATEX_ESCAPES = {
-    **{character: f"\\{character}" for character in "&%$#_{}"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
-    "−": "$-$",
-    "±": r"$\pm$",
-}
-MARKDOWN_ESCAPES = {character: f"\\{character}" for character in "\\`*_[]<>|#"}
 
 
 @dataclass(frozen=True)
@@ -53,18 +50,20 @@ class ThesisTable:
         """Return the table as GitHub's Markdown, its caption below it."""
         rule = ["---" if text else "---:" for text in self.is_text]
         lines = [self.header, *self.lines]
-        escaped = [[_escape(cell, MARKDOWN_ESCAPES) for cell in line] for line in lines]
+        escaped = [[escape(cell, MARKDOWN_ESCAPES) for cell in line] for line in lines]
         rows = (f"| {' | '.join(cells)} |" for cells in (escaped[0], rule, *escaped[1:]))
-        return "\n".join([*rows, "", f"Table: {_escape(self.caption, MARKDOWN_ESCAPES)}", ""])
+        return "\n".join([*rows, "", f"Table: {escape(self.caption, MARKDOWN_ESCAPES)}", ""])
 
     def latex(self, label: str) -> str:
         """Return the table for booktabs; `label` is the word for LaTeX's reference to it."""
         head, *body = (
-            f"{' & '.join(_escape(cell, LATEX_ESCAPES) for cell in line)} \\\\"
+            f"{' & '.join(escape(cell, LATEX_ESCAPES) for cell in line)} \\\\"
             for line in (self.header, *self.lines)
         )
         columns = "".join("l" if text else "r" for text in self.is_text)
-        caption = f"\\caption{{{_escape(self.caption, LATEX_ESCAPES)}}}\\label{{tab:{label}}}"
+        caption = f"\\caption{{{escape(self.caption, LATEX_ESCAPES)}}}\\label{{tab:{label}}}"
+        wide = len(self.header) > MAX_NORMAL_COLUMNS
+        begin, end = (r"\resizebox{\linewidth}{!}{%" + "\n", "}") if wide else ("", "")
         ruled = ["\\toprule", head, "\\midrule"]
         if len(body) > MAX_ONE_PAGE_ROWS:
             lines = [
@@ -82,37 +81,27 @@ class ThesisTable:
                 "\\begin{table}",
                 "\\centering",
                 caption,
-                f"\\begin{{tabular}}{{{columns}}}",
+                f"{begin}\\begin{{tabular}}{{{columns}}}",
                 *ruled,
                 *body,
                 "\\bottomrule",
-                "\\end{tabular}",
+                f"\\end{{tabular}}{end}",
                 "\\end{table}",
             ]
-        return "\n".join(["% needs booktabs, and longtable for a long table", *lines, ""])
+        return "\n".join(
+            ["% needs booktabs, graphicx for a wide table, longtable for a long one", *lines, ""]
+        )
 
 
 def arms_for_thesis(
     arms: pd.DataFrame, comparison: SweepComparison, name: str, commands: Sequence[str]
 ) -> ThesisTable:
     """Return the arms; the caption says seeds, intervals, test set and the command."""
-    seeds = sorted({len(arm.runs) for arm in comparison.arms})
-    of_seeds = (
-        f"mean ± standard deviation over {_range(seeds)} seeds per arm, in brackets the mean's "
-        "95 % interval"
-        if seeds and seeds[-1] > 1
-        else "one seed per arm, which cannot tell whether a difference is chance"
-    )
-    chance = "seeds, test utterances and speakers"
-    if comparison.folds:
-        of_seeds = (
-            f"by cross-validation, in brackets the 95 % interval over {comparison.folds} folds"
-        )
-        chance = "folds"
+    chance = "folds" if comparison.folds else "seeds, test utterances and speakers"
     caption = (
-        f"Arms of the sweep {name}, rates in %: {of_seeds}. The difference is the test CER less "
-        "that of the best arm on dev, with its simultaneous 95 % interval over "
-        f"{chance}. {_describe_test_set(comparison)}{_describe_commands(commands)}"
+        f"Arms of the sweep {name}, rates in %: {describe_seeds(comparison)}. The difference is "
+        "the test CER less that of the best arm on dev, with its simultaneous 95 % interval over "
+        f"{chance}. {describe_split(comparison)}{describe_commands(commands)}"
     )
     return _format_table(arms, ARM_SHOWN, caption)
 
@@ -124,74 +113,72 @@ def runs_for_thesis(
     caption = (
         f"Runs of the sweep {name}, rates in %, in brackets 95 % bootstrap intervals over "
         "utterances, which speak of these trained networks only. The epoch is selected on dev. "
-        f"{_describe_test_set(comparison)}{_describe_commands(commands)}"
+        f"{describe_split(comparison)}{describe_commands(commands)}"
     )
     return _format_table(summary, RUN_SHOWN, caption)
+
+
+def table_for_thesis(
+    table: pd.DataFrame, what: str, comparison: SweepComparison, name: str, commands: Sequence[str]
+) -> ThesisTable:
+    """Return a table with all its columns; `what`: what a line is."""
+    caption = f"A line per {what}; rates in %. {describe_origin(comparison, name, commands)}"
+    unshown = {"sweep", "corpus", "run_id"}
+    shown = [str(name) for name in table.columns if name not in unshown and not _is_bound(name)]
+    return _format_table(table, shown, caption)
+
+
+def _is_bound(name: str) -> bool:
+    return name.endswith(("_low", "_high"))
 
 
 def _format_table(table: pd.DataFrame, shown: Sequence[str], caption: str) -> ThesisTable:
     names = [name for name in shown if name in table.columns]
     records = table.to_dict("records")
-    columns = [[_format_cell(record, name) for record in records] for name in names]
+    columns = []
+    for name in names:
+        digits = 0 if all(map(_is_whole, table[name])) else 1
+        columns.append([_format_cell(record, name, digits) for record in records])
     lines = tuple(zip(*columns, strict=True)) if columns else ()
-    is_text = tuple(name in {"label", "state"} for name in names)
+    is_text = tuple(_is_text(table[name]) for name in names)
     return ThesisTable(caption, tuple(map(_header, names)), lines, is_text)
 
 
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, str) or pd.isna(value) or float(value).is_integer()
+
+
+def _is_text(column: "pd.Series[Any]") -> bool:
+    return any(isinstance(value, str) for value in column)
+
+
 def _header(name: str) -> str:
-    words = name.removesuffix("_mean").replace("_", " ")
-    for rate in ("cer", "wer", "ser"):
-        words = words.replace(rate, rate.upper())
-    return words[:1].upper() + words[1:]
+    words = name.removesuffix("_mean").split("_")
+    text = " ".join(word.upper() if word in {"cer", "wer", "ser"} else word for word in words)
+    return text[:1].upper() + text[1:]
 
 
-def _format_cell(record: Mapping[Any, Any], name: str) -> str:
-    text = _format_value(name, record[name])
-    deviation = record.get(name.removesuffix("_mean") + "_deviation")
+def _format_cell(record: Mapping[Any, Any], name: str, digits: int) -> str:
+    text = _format_value(name, record[name], digits)
+    deviation = record.get(name.replace("_mean", "_deviation")) if name.endswith("_mean") else None
     if deviation is not None and not pd.isna(deviation):
-        text += f" ± {_format_value(name, deviation)}"
+        text += f" ± {_format_value(name, deviation, digits)}"
     low, high = record.get(f"{name}_low"), record.get(f"{name}_high")
     if low is not None and high is not None and not pd.isna(low) and not pd.isna(high):
-        text += f" [{_format_value(name, low)}, {_format_value(name, high)}]"
+        text += f" [{_format_value(name, low, digits)}, {_format_value(name, high, digits)}]"
     return text
 
 
-def _format_value(name: str, value: Any) -> str:
+def _format_value(name: str, value: Any, digits: int) -> str:
+    """Return a fraction in percent; `digits`: of other numbers, behind the point."""
     if value is None or pd.isna(value):
         return "unknown" if name in {"label", "state"} else "–"
     if isinstance(value, str):
         return value
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
     if name in COLUMNS and COLUMNS[name].unit == "fraction":
         return f"{100 * value:.1f}".replace("-", "−")
-    if name.startswith("p_"):
+    if name.startswith("p_") or name.endswith("_p"):
         return "<0.001" if value < 0.001 else f"{value:.3f}"
-    return f"{value:.0f}" if math.isfinite(value) else str(value)
-
-
-def _describe_test_set(comparison: SweepComparison) -> str:
-    """Return the test sets of the runs: their utterances, speakers and characters."""
-    found: dict[str, None] = {}
-    for run in (run for arm in comparison.arms for run in arm.runs):
-        row, hypotheses = run.test_row, run.hypotheses_for("test")
-        if row is None:
-            continue
-        speakers = {each.speaker for each in hypotheses} - {""}
-        of = f" of {len(speakers)} speakers" if speakers else ""
-        name = run.experiment.corpus.name if run.experiment else "unknown corpus"
-        found[f"{name}, {row['utterances']} utterances{of}, {row['chars']} characters"] = None
-    if not found:
-        return "No run has a test result yet. "
-    return f"Test set: {'; '.join(found)}. "
-
-
-def _describe_commands(commands: Sequence[str]) -> str:
-    return f"Made with: {commands[0]}" if commands else ""
-
-
-def _range(numbers: Sequence[int]) -> str:
-    low, high = numbers[0], numbers[-1]
-    return str(low) if low == high else f"{low} to {high}"
-
-
-def _escape(text: str, escapes: Mapping[str, str]) -> str:
-    return "".join(escapes.get(character, character) for character in " ".join(text.split()))
+    return f"{value:.{digits}f}".replace("-", "−") if math.isfinite(value) else str(value)

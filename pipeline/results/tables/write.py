@@ -1,8 +1,8 @@
 """The tables of a report: every file of its folder but the page and the figures.
 
 In:   run summaries, their comparison, the refused utterances of their corpora.
-Out:  results, summary, arms and refused as CSV and Parquet; arms and summary as Markdown and LaTeX;
-      columns.md; the frame of summary.csv.
+Out:  all tables as CSV and Parquet, those for a text as Markdown and LaTeX too; columns.md; the
+      frame of summary.csv.
 Not here: the columns of a table (summary/table.py, comparison/arms_table.py).
 """
 
@@ -21,7 +21,7 @@ from pipeline.results.summary.run_summary import RunSummary
 from pipeline.results.summary.table import rows_table, summary_table
 from pipeline.results.tables.columns import TableColumns, columns_page
 from pipeline.results.tables.export import Excel, write_table
-from pipeline.results.tables.thesis import arms_for_thesis, runs_for_thesis
+from pipeline.results.tables.thesis import arms_for_thesis, runs_for_thesis, table_for_thesis
 
 TABLE_LINES = {
     "results": "epoch and split of a run",
@@ -34,10 +34,16 @@ TABLE_LINES = {
     "errors_lengths": "arm and length of test utterances",
     "errors_words": "arm and how often a word is in the training text",
     "errors_utterances": "arm and test utterance",
+    "errors_training": "training utterance, in the best arm",
     "effects": "value of a swept setting, then values of two settings",
     "variance": "source of variance of the test CER",
     "escape": "arm and number of updates at which a run escapes or ends",
 }
+# Besides arms and summary; the others have too many lines for a text.
+THESIS_TABLES = (
+    *("effects", "variance", "errors_operations", "errors_speakers", "errors_lengths"),
+    "errors_words",
+)
 FORMER_FILES = ("seeds",)  # that earlier versions wrote
 
 
@@ -72,9 +78,15 @@ def write_tables(
         tables[file.removesuffix(".csv")] = identity.join(frame)
     for file, table in tables.items():
         write_table(table, folder / f"{file}.csv", origin.excel)
+    made_by = (comparison, name, origin.commands)
     for file, thesis in (
-        ("arms", arms_for_thesis(arms, comparison, name, origin.commands)),
-        ("summary", runs_for_thesis(summary, comparison, name, origin.commands)),
+        ("arms", arms_for_thesis(arms, *made_by)),
+        ("summary", runs_for_thesis(summary, *made_by)),
+        *(
+            (file, table_for_thesis(tables[file], TABLE_LINES[file], *made_by))
+            for file in THESIS_TABLES
+            if isinstance(tables.get(file), pd.DataFrame)
+        ),
     ):
         write_text(folder / f"{file}.md", thesis.markdown())
         write_text(folder / f"{file}.tex", thesis.latex(f"{name}-{file}"))
@@ -84,7 +96,7 @@ def write_tables(
     ]
     write_text(folder / "columns.md", columns_page(described))
     for file in {*TABLE_LINES, *FORMER_FILES} - tables.keys():  # of an earlier report
-        for suffix in ("csv", "parquet"):
+        for suffix in ("csv", "parquet", "md", "tex"):
             (folder / f"{file}.{suffix}").unlink(missing_ok=True)
     return summary
 

@@ -20,7 +20,7 @@ from pipeline.corpus.text.alphabet import Alphabet
 from pipeline.decoding import beam_search, greedy_search
 from pipeline.decoding.scoring import Scoring
 from pipeline.runs import posteriors
-from pipeline.runs.hypotheses import Hypothesis
+from pipeline.runs.hypotheses import Hypothesis, write_train_hypotheses
 from pipeline.runs.posteriors import Posterior
 from pipeline.shapes import Float
 from pipeline.training.data.batches import Batch, SplitData, find_finite
@@ -148,6 +148,11 @@ class Evaluator:
                 split.utterances, evaluation.texts, evaluation.losses, strict=True
             )
         ]
+
+    def write_train_hypotheses(
+        self, folder: Path, split: SplitData, evaluation: Evaluation
+    ) -> None:
+        write_train_hypotheses(folder, self.make_hypotheses(split, evaluation))
 
     @torch.no_grad()
     def write_posteriors(

@@ -8,7 +8,7 @@ Not here: reading one split (data/batches.py), the formula of the reference loss
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,6 +19,7 @@ from pipeline.config.experiment import Experiment, TrainSettings
 from pipeline.corpus.manifest import require_trainable
 from pipeline.corpus.text.alphabet import resolve_alphabet
 from pipeline.features.feature_set import FeatureSet
+from pipeline.features.shard_output import speed_perturbed_name
 from pipeline.files import InputError
 from pipeline.shapes import Bool, Int64
 from pipeline.training.data.batches import SplitData
@@ -45,6 +46,7 @@ class Splits:
     train: SplitData
     dev: SplitData
     test: SplitData
+    recordings: SplitData  # of train, with those that cannot be aligned; no copies at other speeds
     infeasible: Mapping[str, int]  # utterances that cannot be aligned, by split
     constant_references: Mapping[str, ConstantReference | None]  # None: nothing to align
     # Whether each training utterance can be aligned, had it these many frames.
@@ -80,6 +82,7 @@ class Splits:
             train=feasible["train"],
             dev=dev,
             test=test,
+            recordings=_without_copies(train, features.settings.speeds),
             infeasible={name: len(split) - len(feasible[name]) for name, split in splits.items()},
             constant_references={
                 name: _fit_reference(split, output_length, letters.size)
@@ -117,6 +120,14 @@ def _are_feasible(
 def _select_feasible(split: SplitData, output_length: OutputLength) -> SplitData:
     feasible = _are_feasible(split, output_length, split.stack, split.frame_counts)
     return split.take(np.flatnonzero(feasible).tolist())
+
+
+def _without_copies(train: SplitData, speeds: Sequence[float]) -> SplitData:
+    """Return train without the copies of its utterances at other speeds."""
+    if not speeds:
+        return train
+    copies = {speed_perturbed_name(one.id, speed) for one in train.utterances for speed in speeds}
+    return train.take([n for n, one in enumerate(train.utterances) if one.id not in copies])
 
 
 def _fit_reference(

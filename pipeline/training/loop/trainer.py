@@ -1,10 +1,8 @@
 """Trainer: trains an experiment on a feature set and fills the run folder.
 
 In:   the experiment, its features, its run folder.
-Out:  rows, state, hypotheses; `Stopped` when it is asked to stop, DivergedError when a loss or a
-gradient is not finite.
-Not here: one update (train_step.py), one evaluation (evaluator.py), what a row or a state is
-(metrics.py, checkpoint.py).
+Out:  rows, state, hypotheses; Stopped on request, DivergedError if a loss or gradient is infinite.
+Not here: one update (train_step.py), one evaluation (evaluator.py), a state (checkpoint.py).
 
 Starting and resuming are the same call. All random draws are seeded with (seed, epoch, update), so
 that a run that was stopped or killed continues to bit-identical rows (except times) and weights.
@@ -196,13 +194,15 @@ class Trainer:
         self._send_heartbeat(always=True)
 
     def evaluate_test_split(self) -> None:
-        """Test once, with the weights of the best epoch on dev, and finish the run."""
+        """Rank train and test once, with the weights of the best epoch on dev; finish the run."""
         state, best = self.state, self.state.best
         if best is None:
             raise RuntimeError("no epoch has been evaluated")
         self.evaluator.network.load_state_dict(dict(best.weights))
         make_hypotheses, dev = self.evaluator.make_hypotheses, self._evaluate(self.splits.dev)
         hypotheses = make_hypotheses(self.splits.dev, dev)
+        train = self.splits.recordings
+        self.evaluator.write_train_hypotheses(self.run.path, train, self._evaluate(train))
         state.rows = [row for row in state.rows if row["split"] != "test"]
         if len(self.splits.test):
             evaluation = self._evaluate(self.splits.test, self.experiment.decode.beam)

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pipeline.results.comparison.answer import next_step, sentences
+from pipeline.results.comparison.answer import sentences
 from pipeline.results.comparison.arms import compare_runs
 from pipeline.results.comparison.arms_table import arms_table
+from pipeline.results.comparison.progress import next_step
 from pipeline.results.summary.run_summary import RunSummary, RunSummaryState, SweepRun
 from pipeline.runs.folder import Hypothesis, RunFolder
 from tests.results.statistics.test_inference import draw_sweep
@@ -283,15 +284,30 @@ def test_the_command_that_adds_seeds_is_complete():
     assert found.endswith(": make sweep SWEEP=configs/sweeps/a.yaml WORK=here SEEDS=3")
 
 
-def test_many_arms_are_named_up_to_the_fifth():
+def test_of_many_arms_that_are_beaten_the_nearest_one_is_named():
     worse = [make_arm(f"a{n}", [cer * (4 + n / 10) for cer in LOW]) for n in reversed(range(8))]
     sentence, _ = answer(*worse, make_arm("best", LOW))
-    assert sentence.count(" points ") == 5
+    assert sentence.count(" points ") == 1
     assert sentence.startswith(
         "Best on dev: best, mean test CER 4.0 % over 3 seeds (95 % interval 3.5 to 4.5); better "
-        "than a0 by 12.0 points ("
+        "than all 8 other arms, than the nearest of them, a0, by 12.0 points ("
     )
-    assert sentence.endswith(" and 3 more.")
+
+
+def test_some_of_many_arms_are_beaten_and_three_of_the_others_named():
+    worse = [make_arm(f"a{n}", [cer * (4 + n / 10) for cer in LOW]) for n in range(4)]
+    alike = [make_arm(f"b{n}", [cer + 0.0001 * (n + 1) for cer in LOW]) for n in range(5)]
+    sentence, by_words = answer(make_arm("best", LOW), *worse, *alike)
+    assert "better than 4 of the 9 other arms, than the nearest of them, a0, by " in sentence
+    assert sentence.endswith("; cannot be told apart from it: b0, b1, b2 and 2 more.")
+    assert by_words.endswith("by WER the verdict is the same.")
+
+
+def test_no_difference_of_more_than_all_characters_is_spoken_of():
+    """One seed of each arm learns, the other prints blanks: chance is larger than any rate."""
+    found = answer(make_arm("mel", (0.02, 0.9)), make_arm("power", (0.9, 0.02)))
+    assert not re.search(r"\d{3}\.\d points", " ".join(found))
+    assert "Chance is so large here" in found[1]
 
 
 def test_sweeps_of_equal_arms_rarely_get_a_claim():

@@ -50,7 +50,7 @@ def test_the_highest_losses_per_character_come_first():
     dev = Hypothesis.of("v", "dev", "GO", "GO", loss=10.0)
     guide = replace(arm.guide_run, hypotheses=[*arm.shown, dev])
     found = utterances.highest_losses(replace(arm, guide_run=guide))
-    assert [(one.hypothesis.utterance_id, one.loss_per_character) for one in found] == [
+    assert [(one.utterance_id, one.loss_per_character) for one in found] == [
         ("u3", 7.0),
         ("v", 5.0),
         ("u1", 4.0),

@@ -8,7 +8,13 @@ import pytest
 
 from pipeline.results.comparison.arms import compare_runs
 from pipeline.results.comparison.arms_table import arms_table
-from pipeline.results.tables.thesis import MAX_ONE_PAGE_ROWS, ThesisTable, arms_for_thesis
+from pipeline.results.tables.thesis import (
+    MAX_ONE_PAGE_ROWS,
+    ThesisTable,
+    arms_for_thesis,
+    table_for_thesis,
+)
+from pipeline.results.tables.write import THESIS_TABLES
 from tests.results.comparison.test_answer import make_arm
 from tests.results.examples import RunScenario, make_run, write_report
 
@@ -111,6 +117,37 @@ def test_a_cell_of_markdown_stays_one_cell():
     assert line.replace("\\|", "").count("|") == 3
     assert "\\<\\|\\>" in line
     assert "| two lines |" in make_table(["two\nlines"]).markdown()
+
+
+def test_each_table_for_a_text_has_its_caption_and_one_width_of_numbers_per_column(folder: Path):
+    for name in (*THESIS_TABLES, "arms", "summary"):
+        if not (folder / f"{name}.csv").exists():
+            assert not (folder / f"{name}.md").exists()
+            continue
+        markdown, latex = ((folder / f"{name}.{kind}").read_text("utf-8") for kind in ("md", "tex"))
+        assert "Made with: make report" in markdown
+        assert "10 speakers" in latex
+    speakers = pd.read_csv(folder / "errors_speakers.csv")
+    lines = (folder / "errors_speakers.md").read_text("utf-8").splitlines()
+    header = [cell.strip() for cell in lines[0].strip("|").split("|")]
+    assert header[4:7] == ["Char errors", "CER", "Words"]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:-2]]
+    for line, row in zip(cells, speakers.itertuples(), strict=True):
+        assert line[header.index("Char errors")] == f"{row.char_errors:.1f}"
+        assert line[header.index("CER")] == f"{100 * row.cer:.1f}"
+    assert "Char insertions" in (folder / "errors_operations.md").read_text("utf-8")
+
+
+def test_only_a_mean_has_its_deviation_behind_it():
+    table = pd.DataFrame({"source": ["seed"], "source_deviation": [0.01], "source_share": [0.5]})
+    found = table_for_thesis(table, "source of variance", compare_runs([]), "s", [])
+    assert found.header == ("Source", "Source deviation", "Source share")
+    assert found.lines == (("seed", "1.0", "50.0"),)
+
+
+def test_a_wide_table_is_scaled_to_the_text(folder: Path):
+    assert r"\resizebox{\linewidth}" in (folder / "arms.tex").read_text("utf-8")
+    assert "resizebox" not in make_table(["a"]).latex("t")
 
 
 def test_a_long_table_goes_over_pages():

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -47,6 +48,17 @@ def test_utterances_too_short_to_align_are_left_out_of_training_and_named(
         "1 of 5 training utterances are too short to be aligned and are left out: "
         "short (2 steps, needs 3: fits at stride 1); all fit with input.stack: 1"
     )
+
+
+def test_the_recordings_of_train_have_no_copies_at_other_speeds_and_those_that_are_too_short(
+    make_feature_set: FeatureSetFactory,
+):
+    copies = [("sp0.9-short", "train", "AA", 5), ("sp0.9-tight", "train", "AA", 6)]
+    features = make_feature_set([*TIGHT, *copies, *REST[3:]])
+    with_speeds = features.settings.model_copy(update={"speeds": (0.9,)})
+    splits = make_splits(replace(features, settings=with_speeds), stack=2)
+    assert [one.id for one in splits.train.utterances] == ["tight", "sp0.9-short", "sp0.9-tight"]
+    assert [one.id for one in splits.recordings.utterances] == ["tight", "short"]
 
 
 def test_a_stride_has_the_same_effect_as_stacking(make_feature_set: FeatureSetFactory):

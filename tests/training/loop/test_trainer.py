@@ -18,11 +18,13 @@ import torch
 from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError
 from pipeline.runs.folder import Heartbeat, RunFolder, Stopped
+from pipeline.runs.hypotheses import TRAIN_FILE, hypotheses_from_csv
 from pipeline.runs.plateau import escape_updates, selection_key
 from pipeline.runs.posteriors import read_posteriors
 from pipeline.training.loop import trainer
 from pipeline.training.loop.evaluator import Evaluator
 from pipeline.training.loss import reference_loss
+from pipeline.training.trained.trained_run import TrainedRun
 from tests.training.letters import make_experiment
 from tests.training.loop.training_runs import (
     RESTLESS,
@@ -36,8 +38,8 @@ from tests.training.loop.training_runs import (
 REPOSITORY = Path(__file__).resolve().parents[3]
 UPDATES = 16  # 4 epochs of 14 utterances in batches of 4
 # Calls of `should_stop` before the first batch of dev and before the batch of test: there is one
-# call before each batch, and after the last epoch dev and test are evaluated.
-IN_DEV, IN_TEST = 4, 21
+# call before each batch, and after the last epoch dev, train and test are evaluated.
+IN_DEV, IN_TEST = 4, 22
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +108,24 @@ def test_the_losses_of_the_utterances_have_the_mean_of_the_row(undisturbed: RunF
     assert row["loss_per_utterance"] == pytest.approx(np.mean([loss for loss, _ in tested]))
     per_label = [loss / chars for loss, chars in tested]  # a label is a character here
     assert row["loss_per_character"] == pytest.approx(np.mean(per_label))
+
+
+def test_training_utterances_are_ranked_by_their_loss(
+    undisturbed: RunFolder, letter_features: FeatureSet
+):
+    ranked = hypotheses_from_csv((undisturbed.path / TRAIN_FILE).read_text("utf-8"))
+    losses = [each.loss_per_character for each in ranked]
+    assert losses == sorted(losses, reverse=True)
+    undisturbed.write_experiment(RESTLESS)
+    trained = TrainedRun.load(undisturbed, letter_features, torch.device("cpu"))
+    again = {}
+    for utterance, logs in trained.log_probabilities(trained.split(letter_features, "train")):
+        labels = trained.alphabet.encode(utterance.transcript)
+        again[utterance.id] = torch.nn.functional.ctc_loss(
+            torch.from_numpy(logs)[:, None], torch.tensor([labels]), (len(logs),), (len(labels),),
+            reduction="sum",
+        ).item()  # fmt: skip
+    assert {each.utterance_id: each.loss for each in ranked} == pytest.approx(again, rel=1e-5)
 
 
 def test_posteriors_decode_to_the_hypotheses_and_give_their_losses(
@@ -195,7 +215,7 @@ def test_killed_in_an_evaluation_it_keeps_all_updates_and_evaluated_batches(
     saved = saved_state(run)
     assert (saved["epoch"], saved["position"], saved["update"], saved["rows"]) == (1, 4, 4, [])
     assert saved["evaluations"]["dev"]["batches"] == 1
-    left[:] = [1] * (1 + 2 * 3 + 2 + 1)  # the rest of dev, three times dev; at the end dev, test
+    left[:] = [1] * (1 + 2 * 3 + 2 + 4 + 1)  # the rest of dev, three times dev; dev, train, test
     assert_same(fit(RESTLESS, letter_features, run, **options), undisturbed)
     assert left == []
     assert saved_state(run)["evaluations"] == {}
@@ -211,7 +231,7 @@ def test_stopped_before_each_batch_it_evaluates_each_once(
         attempts += 1
         with contextlib.suppress(Stopped):
             fit(RESTLESS, letter_features, run, should_stop=stop_after(1))
-    assert attempts == UPDATES + 2 * 4 + 2 + 1
+    assert attempts == UPDATES + 2 * 4 + 2 + 4 + 1
     assert_same(run, undisturbed)
 
 

@@ -8,6 +8,7 @@ import torch
 from pipeline.config.experiment import Experiment
 from pipeline.features.feature_set import FeatureSet
 from pipeline.runs.folder import RunFolder
+from pipeline.runs.hypotheses import TRAIN_FILE
 from pipeline.runs.rows import Row
 from pipeline.training.loop import trainer
 from tests.training.letters import make_experiment
@@ -65,4 +66,5 @@ def assert_same(one: RunFolder, other: RunFolder) -> None:
     weights = [saved_state(run)["network"] for run in (one, other)]
     torch.testing.assert_close(*weights, rtol=0, atol=0)
     assert one.hypotheses() == other.hypotheses()
+    assert (one.path / TRAIN_FILE).read_text() == (other.path / TRAIN_FILE).read_text()
     assert one.posteriors_file.read_bytes() == other.posteriors_file.read_bytes()

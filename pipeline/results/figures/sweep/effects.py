@@ -8,6 +8,7 @@ A setting of numbers is a curve with a band, on a logarithmic axis where its val
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -21,7 +22,9 @@ MAX_PANELS = 5
 COLOUR = PALETTE[0]
 
 
-def draw_effects(effects: SweepEffects, width: int, height: int) -> str | None:
+def draw_effects(
+    effects: SweepEffects, width: int, height: int, copies: Path | None = None
+) -> str | None:
     """Return an SVG document with a panel per setting; None if there is no level to draw."""
     shown = _by_factor(effects)
     if not shown:
@@ -33,7 +36,7 @@ def draw_effects(effects: SweepEffects, width: int, height: int) -> str | None:
             _draw_levels(axes, levels)
             panels.title(axes, levels[0].factor.key)
         panels.percent_axis(figure.axes[0])
-        return panels.svg_text(figure)
+        return panels.svg_text(figure, copies)
 
 
 def describe_effects(effects: SweepEffects) -> str:

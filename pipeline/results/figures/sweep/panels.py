@@ -7,8 +7,9 @@ Not here: what the panels show (effects.py, search.py).
 import io
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -17,9 +18,19 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from pipeline.results.figures.style import FIGURE_RC, FONT_SIZE_PX, GRID_COLOUR, TEXT_COLOUR
+from pipeline.results.figures.svg_embed import save_copies
+
+# Name of an arm -> its number and its place in the palette (None: grey), as in all figures.
+# A name that two arms have is left out.
+ArmMarks = Mapping[str, tuple[int, int | None]]
 
 LOG_SPREAD = 8.0  # numbers whose largest is as many times the smallest get a logarithmic axis
 MAX_LEVEL_CHARACTERS = 14
+
+
+def run_gid(kind: str, marks: ArmMarks, name: str) -> str | None:
+    """Return the id by which the page finds the line of an arm; None if its name is not unique."""
+    return f"{kind}-of-run-{marks[name][0]}" if name in marks else None
 
 
 @contextmanager
@@ -77,7 +88,10 @@ def title(axes: Axes, text: str) -> None:
     axes.set_title(text, loc="left", fontsize=FONT_SIZE_PX, pad=10, color=TEXT_COLOUR)
 
 
-def svg_text(figure: Figure) -> str:
+def svg_text(figure: Figure, copies: Path | None = None) -> str:
+    """Return the figure as SVG; `copies`: also as PNG and PDF, at this path without suffix."""
+    if copies:
+        save_copies(figure, copies)
     file = io.StringIO()
     figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     return file.getvalue()

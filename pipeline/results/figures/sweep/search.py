@@ -5,6 +5,7 @@ Not here: effects of settings, which a search does not have (results/effects/set
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from matplotlib.axes import Axes
 
@@ -18,13 +19,20 @@ from pipeline.results.figures.style import (
     TEXT_COLOUR,
 )
 from pipeline.results.figures.sweep import panels
+from pipeline.results.figures.sweep.panels import ArmMarks
 
 BEST_SHARE = 0.25  # of the arms, coloured
 MAX_PANELS = 5
 
 
 def draw_parallel_coordinates(
-    arms: Sequence[Arm], factors: Sequence[Factor], width: int, height: int
+    arms: Sequence[Arm],
+    factors: Sequence[Factor],
+    marks: ArmMarks,
+    width: int,
+    height: int,
+    *,
+    copies: Path | None = None,
 ) -> str:
     """Return an SVG document: a vertical axis per setting and one for the test CER."""
     with panels.report_style():
@@ -38,7 +46,7 @@ def draw_parallel_coordinates(
             axes.plot(
                 range(len(columns)), [column[place] for column in columns],
                 color=PALETTE[0] if best else BACKGROUND_RUN_COLOUR,
-                linewidth=1.8 if best else 0.9,
+                linewidth=1.8 if best else 0.9, gid=panels.run_gid("line", marks, arms[place].name),
             )  # fmt: skip
         for number, factor in enumerate(factors):
             ends = (level_text(factor.levels[0]), level_text(factor.levels[-1]))
@@ -47,11 +55,15 @@ def draw_parallel_coordinates(
         _draw_axis(axes, len(factors), "test CER", ends)
         axes.set_axis_off()
         axes.set_xlim(-0.3, len(factors) + 0.3)
-        return panels.svg_text(figure)
+        return panels.svg_text(figure, copies)
 
 
 def draw_rate_against_settings(
-    arms: Sequence[Arm], factors: Sequence[Factor], width: int, height: int
+    arms: Sequence[Arm],
+    factors: Sequence[Factor],
+    width: int,
+    height: int,
+    copies: Path | None = None,
 ) -> str:
     """Return an SVG document with a panel per setting and a point per arm."""
     with panels.report_style():
@@ -74,7 +86,7 @@ def draw_rate_against_settings(
                 panels.level_axis(axes, [level_text(each) for each in factor.levels])
             panels.title(axes, factor.key)
         panels.percent_axis(figure.axes[0])
-        return panels.svg_text(figure)
+        return panels.svg_text(figure, copies)
 
 
 def describe_search(arms: Sequence[Arm], factors: Sequence[Factor]) -> str:

@@ -68,18 +68,20 @@ def test_narrow_numbers_have_a_linear_axis():
 
 def test_escapes_are_falling_steps_with_a_tick_for_each_run_that_is_lost():
     found = escapes(early=[50, 100, 100], late=[300, 350, None])
-    svg = draw_escapes(found, *SIZE)
-    assert {"early", "late", "0 %", "100 %"} <= set(texts(svg))
+    svg = draw_escapes(found, {"early": (2, 3), "late": (1, 0)}, *SIZE)
+    assert [each for each in texts(svg) if each[:2] in {"1 ", "2 "}] == ["1 late", "2 early"]
+    assert {"0 %", "100 %"} <= set(texts(svg))
     assert PALETTE[0] in svg
-    assert PALETTE[1] in svg
+    assert PALETTE[3] in svg, "the colour that the arm has in all figures"
     described = describe_escapes(found)
     assert "early: 3 of 3 runs escaped; late: 2 of 3 runs escaped" in described
     assert found.sentence in described
 
 
-def test_more_arms_than_colours_are_grey_and_counted():
+def test_arms_without_a_colour_are_grey_and_counted():
     found = escapes(**{f"arm{n:02}": [50 * (1 + n)] for n in range(10)})
-    svg = draw_escapes(found, *SIZE)
+    marks = {f"arm{n:02}": (n + 1, n if n < 8 else None) for n in range(10)}
+    svg = draw_escapes(found, marks, *SIZE)
     assert BACKGROUND_RUN_COLOUR in svg
     assert "grey: 2 arms more" in texts(svg)
     many = escapes(**{f"arm{n:02}": [50] for n in range(14)})
@@ -90,7 +92,9 @@ def test_a_search_has_a_line_and_points_for_each_arm_and_names_both_ends():
     rates = {(10.0**-n, 16 * n): 0.1 + 0.01 * n for n in range(1, 9)}
     comparison = compare_grid(rates, RATE, HIDDEN)
     factors = effects_of(comparison).factors
-    svg = draw_parallel_coordinates(comparison.arms, factors, *SIZE)
+    marks = {arm.name: (number, None) for number, arm in enumerate(comparison.arms, start=11)}
+    svg = draw_parallel_coordinates(comparison.arms, factors, marks, *SIZE)
+    assert all(f'id="line-of-run-{number}"' in svg for number in range(11, 19))
     assert {"learning_rate", "hidden", "test CER", "11.0 %", "18.0 %", "128"} <= set(texts(svg))
     assert svg.count(f"stroke: {PALETTE[0]}") == 2  # a quarter of eight arms
     assert svg.count(f"stroke: {BACKGROUND_RUN_COLOUR}") == 6

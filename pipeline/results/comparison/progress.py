@@ -1,0 +1,59 @@
+"""Progress: what became of the runs of a sweep that are not finished, and what to do next.
+
+In:   run summaries, their comparison, the command of the sweep, what helps against each failure.
+Out:  sentences, which follow the answer.
+Not here: the answer (answer.py), the state of one run (run_description.py).
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from pipeline.results.comparison.arms import SweepComparison
+from pipeline.results.summary.run_summary import RunSummary
+
+# State -> how a sentence counts its runs.
+WORDS = {
+    "running": "running",
+    "waiting": "waiting",
+    "missing": "not started",
+    "stopped": "stopped",
+    "failed": "failed",
+}
+ACTIVE = {"running", "waiting"}
+
+
+def describe_progress(
+    run_summaries: Sequence[RunSummary], command: str, remedies: Mapping[str, str]
+) -> list[str]:
+    """Return how many runs are in which state, why runs failed, and the command that continues."""
+    states: Counter[str] = Counter(run.state for run in run_summaries if run.state in WORDS)
+    if not states:
+        return []
+    counts = ", ".join(f"{states[state]} {word}" for state, word in WORDS.items() if states[state])
+    sentences = [f"Not finished: {counts}."] if states.keys() != {"failed"} else []
+    causes = Counter(run.cause for run in run_summaries if run.state == "failed")
+    for cause, count in causes.most_common():
+        remedy = remedies.get(cause, "")
+        advice = f": {remedy}" if remedy else ""
+        sentences.append(f"{count} failed by {cause or 'an unknown cause'}{advice}.")
+    if states.keys() - ACTIVE:
+        sentences.append(f"Next: {command} runs what is missing.")
+    return sentences
+
+
+def next_step(comparison: SweepComparison) -> list[str]:
+    """Return what to do with a finished sweep; nothing where the answer itself says that."""
+    best, ended = comparison.best, comparison.ended_count == comparison.run_count
+    if comparison.best_arm is None or best is None or not ended:
+        return []
+    if comparison.best_arm.mean_test_cer >= 1:
+        return ['Next: "State of each run" in the report says what to change.']
+    if len(comparison.arms) > 1 and not (comparison.inference and comparison.inference.can_decide):
+        return []
+    run = best.run.folder.run_id
+    return [
+        (
+            f"Next, with its best seed on dev: make decode RUN={run} adds a lexicon and an n-gram "
+            f"model; make transcribe RUN={run} AUDIO=recording.wav turns a recording into text."
+        )
+    ]

@@ -1,0 +1,144 @@
+"""Figure files: each figure of a report as SVG, on request as PNG and PDF, with its caption.
+
+In:   the lines of the arms, chosen utterances, a folder.
+Out:  the files of figures/, with captions.md and captions.tex; figures for the page.
+Not here: the drawings (results/figures/), effects and escapes (effects_section.py).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from pipeline.files import write_text
+from pipeline.results.comparison.arms import SweepComparison
+from pipeline.results.errors.posteriors import UtteranceOutput
+from pipeline.results.figures.figure_specs import FIGURE_SPECS, FigureSpec
+from pipeline.results.figures.learning_curves import Curve, choose_curves, draw_figure
+from pipeline.results.figures.posteriors import describe_output, draw_output
+from pipeline.results.figures.svg_embed import embed_svg
+from pipeline.results.figures.sweep.forest import describe_forest, draw_forest
+from pipeline.results.page.arm_lines import ArmLine
+from pipeline.results.summary.formatting import format_decimal, format_percent
+from pipeline.results.summary.scoring_notes import has_words
+from pipeline.results.tables.captions import FigureCaption, captions_latex, captions_markdown
+from pipeline.results.tables.export import Excel
+
+FILE_SIZE_PX, SMALL_SIZE_PX = (900, 400), (480, 330)
+FULL_WIDTH_FIGURE = "loss"  # the figure that is as wide as the page
+FOREST_CAPTION = "Test CER of each arm with its 95 % interval, the best arm on dev first."
+SUFFIXES = (".svg", ".png", ".pdf")
+
+Drawing = Callable[..., str | None]  # copies: where to copy it as PNG and PDF -> SVG
+
+
+@dataclass(frozen=True)
+class Formats:
+    """The files of a report that are written on request."""
+
+    excel: Excel | None = None  # the CSV files are for Excel
+    images: bool = False  # each figure also as PNG and PDF, which takes seconds
+
+
+DEFAULT_FORMATS = Formats()
+
+
+@dataclass(frozen=True)
+class FigureFiles:
+    folder: Path
+    formats: Formats
+    captions: list[FigureCaption] = field(default_factory=list)  # of the figures written so far
+
+    def write(self, name: str, drawing: Drawing, caption: str, split: str = "test") -> str | None:
+        """Write a figure; return its SVG, None where there is nothing to draw.
+
+        `split`: which the figure rests on.
+        """
+        path = self.folder / name
+        svg = drawing(copies=path if self.formats.images else None)
+        if svg is not None:
+            write_text(self.folder / f"{name}.svg", svg)
+            self.captions.append(FigureCaption(name, caption, split))
+        return svg
+
+    def write_captions(
+        self, comparison: SweepComparison, name: str, commands: Sequence[str]
+    ) -> None:
+        """Write the captions of all figures, and remove the figures of an earlier report."""
+        origin = (comparison, name, commands)
+        write_text(self.folder / "captions.md", captions_markdown(self.captions, *origin))
+        write_text(self.folder / "captions.tex", captions_latex(self.captions, *origin))
+        names = {caption.name for caption in self.captions}
+        for file in self.folder.iterdir():
+            is_copy = file.suffix != ".svg"
+            current = file.stem in names and (self.formats.images or not is_copy)
+            if file.suffix in SUFFIXES and not current:
+                file.unlink()
+
+    def draw_forest(self, lines: Sequence[ArmLine], end: float) -> None:
+        """Write the picture of the arms' intervals; the page has it as a table."""
+        rows = [(line.name, line.test_cer, line.low, line.high, line.is_best) for line in lines]
+        caption = f"{FOREST_CAPTION} {describe_forest(rows)}"
+        if rows:
+            self.write("forest", partial(draw_forest, rows, end), caption)
+
+    def draw_curves(self, lines: Sequence[ArmLine]) -> list[dict[str, Any]]:
+        """Write the learning curves, and return them in one or two sizes for the page."""
+        curves = choose_curves(
+            [
+                Curve(
+                    [view.run_summary for view in line.views],
+                    line.name if len(line.views) > 1 else line.views[0].label,
+                    line.number,
+                    line.palette_index,
+                )
+                for line in lines
+            ]
+        )
+        figures = []
+        words = has_words([view.run_summary for line in lines for view in line.views])
+        for spec in (spec for spec in FIGURE_SPECS if words or spec.name != "wer"):
+            draw = partial(draw_figure, spec, curves, *FILE_SIZE_PX, with_labels=True)
+            whole = self.write(spec.name, draw, f"{spec.title}. {spec.caption}", "dev")
+            if whole is None:
+                continue
+            small = draw_figure(spec, curves, *SMALL_SIZE_PX, with_labels=False)
+            sizes = (
+                {"small": small, "wide": whole}
+                if spec.name == FULL_WIDTH_FIGURE
+                else {"small": small}
+            )
+            description = (
+                f"{spec.title}, over updates. {spec.caption}{_describe_ends(spec, curves)}"
+            )
+            pictures = {
+                size: Markup(embed_svg(svg or "", f"{spec.name}-{size}", description))  # noqa: S704
+                for size, svg in sizes.items()
+            }
+            figures.append({"spec": spec, "pictures": pictures})
+        return figures
+
+    def draw_outputs(self, outputs: Sequence[UtteranceOutput]) -> list[dict[str, Any]]:
+        """Write the picture of each chosen utterance, and return it for the page."""
+        pictures = []
+        for number, output in enumerate(outputs, start=1):
+            name = f"utterance-{number}"
+            svg = self.write(name, partial(draw_output, output), describe_output(output)) or ""
+            element = embed_svg(svg, name, describe_output(output))
+            pictures.append({"output": output, "svg": Markup(element)})  # noqa: S704
+        return pictures
+
+
+def _describe_ends(spec: FigureSpec, curves: Sequence[Curve]) -> str:
+    """Return the last value of each coloured line, for readers who do not see the figure."""
+    ends = []
+    for curve in curves:
+        x, y = curve.points(spec, "dev")
+        if curve.palette_index is not None and y and math.isfinite(y[-1]):
+            value = format_percent(y[-1]) if spec.percent else format_decimal(y[-1])
+            ends.append(f"{curve.label} {value} after {x[-1]} updates")
+    return f" Last values on dev: {'; '.join(ends)}." if ends else ""

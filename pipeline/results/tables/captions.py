@@ -1,0 +1,130 @@
+"""Captions: what a table or a figure of a report rests on, in sentences for a thesis.
+
+In:   a comparison, the name of the report, the commands that made it.
+Out:  sentences; the captions of all figures as Markdown and as LaTeX.
+Not here: the tables (thesis.py), the figures (results/figures/).
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.results.comparison.arms import SweepComparison
+
+LATEX_ESCAPES = {
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "−": "$-$",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "–": "--",
+    "…": r"\dots{}",
+}
+MARKDOWN_ESCAPES = {character: f"\\{character}" for character in "\\`*_[]<>|#"}
+
+
+@dataclass(frozen=True)
+class FigureCaption:
+    name: str  # of its files, without suffix
+    text: str
+    split: str  # that it rests on: dev or test
+
+
+def captions_markdown(
+    captions: Sequence[FigureCaption],
+    comparison: SweepComparison,
+    name: str,
+    commands: Sequence[str],
+) -> str:
+    """Return a paragraph per figure."""
+    parts = [
+        f"**{caption.name}**: "
+        + escape(f"{caption.text} {describe_origin(comparison, name, commands, caption.split)}",
+                 MARKDOWN_ESCAPES)
+        for caption in captions
+    ]  # fmt: skip
+    return "\n\n".join(["Captions of the figures. PNG and PDF: IMAGES=1.", *parts, ""])
+
+
+def captions_latex(
+    captions: Sequence[FigureCaption],
+    comparison: SweepComparison,
+    name: str,
+    commands: Sequence[str],
+) -> str:
+    """Return a figure environment per figure, which includes its PDF file."""
+    lines = ["% needs graphicx, and the PDF files: make report … IMAGES=1"]
+    for caption in captions:
+        text = f"{caption.text} {describe_origin(comparison, name, commands, caption.split)}"
+        lines += [
+            r"\begin{figure}",
+            r"\centering",
+            rf"\includegraphics[width=\linewidth]{{{caption.name}.pdf}}",
+            rf"\caption{{{escape(text, LATEX_ESCAPES)}}}\label{{fig:{name}-{caption.name}}}",
+            r"\end{figure}",
+        ]
+    return "\n".join([*lines, ""])
+
+
+def describe_origin(
+    comparison: SweepComparison, name: str, commands: Sequence[str], split: str = "test"
+) -> str:
+    """Return the sweep, the seeds per arm, the utterances and the command."""
+    seeds = sorted({len(arm.runs) for arm in comparison.arms})
+    of_seeds = f"{_range(seeds)} seed{'' if seeds == [1] else 's'} per arm" if seeds else ""
+    sweep = f"Sweep {name}{f', {of_seeds}' if of_seeds else ', no run is finished'}."
+    return f"{sweep} {describe_split(comparison, split)}{describe_commands(commands)}"
+
+
+def describe_seeds(comparison: SweepComparison) -> str:
+    seeds = sorted({len(arm.runs) for arm in comparison.arms})
+    if comparison.folds:
+        return f"by cross-validation, in brackets the 95 % interval over {comparison.folds} folds"
+    if seeds and seeds[-1] > 1:
+        return (
+            f"mean ± standard deviation over {_range(seeds)} seeds per arm, in brackets the "
+            "mean's 95 % interval"
+        )
+    return "one seed per arm, which cannot tell whether a difference is chance"
+
+
+def describe_split(comparison: SweepComparison, split: str = "test") -> str:
+    """Return the test or dev sets of the runs: their utterances, speakers and characters."""
+    found: dict[str, None] = {}
+    for run in (run for arm in comparison.arms for run in arm.runs):
+        row, hypotheses = run.test_row, run.hypotheses_for(split)
+        if split != "test":
+            row = run.selected_dev_row
+        if row is None:
+            continue
+        speakers = {each.speaker for each in hypotheses} - {""}
+        of = f" of {len(speakers)} speakers" if speakers else ""
+        name = run.experiment.corpus.name if run.experiment else "unknown corpus"
+        found[f"{name}, {row['utterances']} utterances{of}, {row['chars']} characters"] = None
+    if not found:
+        return f"No run has a {split} result yet. "
+    return f"{split.capitalize()} set: {'; '.join(found)}. "
+
+
+def describe_commands(commands: Sequence[str]) -> str:
+    """Return the first command without the folders of this machine, which change no result."""
+    if not commands:
+        return ""
+    command = re.sub(r" (WORK|CLUSTER)=('[^']*'|\S+)", "", commands[0])
+    command = re.sub(r"(?<==)('?)[/~]\S*/", r"\1", command)
+    return f"Made with: {command}"
+
+
+def escape(text: str, escapes: Mapping[str, str]) -> str:
+    return "".join(escapes.get(character, character) for character in " ".join(text.split()))
+
+
+def _range(numbers: Sequence[int]) -> str:
+    low, high = numbers[0], numbers[-1]
+    return str(low) if low == high else f"{low} to {high}"
