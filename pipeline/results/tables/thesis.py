@@ -137,7 +137,8 @@ def _format_table(table: pd.DataFrame, shown: Sequence[str], caption: str) -> Th
     records = table.to_dict("records")
     columns = []
     for name in names:
-        digits = 0 if all(map(_is_whole, table[name])) else 1
+        in_updates = name in COLUMNS and COLUMNS[name].unit == "updates"
+        digits = 0 if in_updates or all(map(_is_whole, table[name])) else 1
         columns.append([_format_cell(record, name, digits) for record in records])
     lines = tuple(zip(*columns, strict=True)) if columns else ()
     is_text = tuple(_is_text(table[name]) for name in names)
