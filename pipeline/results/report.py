@@ -22,7 +22,7 @@ from pipeline.results.comparison.arms import (
 )
 from pipeline.results.comparison.other_sweeps import read_seed_spread
 from pipeline.results.comparison.progress import describe_progress, next_step
-from pipeline.results.errors.section import analyse_errors
+from pipeline.results.errors.section import ErrorSection, analyse_errors
 from pipeline.results.page.arm_lines import (
     MAX_DRAWN_LINES,
     ArmLine,
@@ -77,38 +77,44 @@ def write_report_folder(
     comparison = compare_runs(run_summaries)
     errors = analyse_errors(comparison)
     effects = measure_effects(comparison, run_summaries)
-    more = {**(errors.tables if errors else {}), **effects.tables}
-    origin = Origin(name, commands, refused, more, formats.excel)
+    tables = {**(errors.tables if errors else {}), **effects.tables}
+    origin = Origin(name, commands, refused, tables, formats.excel)
     summary = write_tables(folder, run_summaries, comparison, origin)
     sentences = _answer(comparison, run_summaries, folder, commands, remedies)
     views = list_views(run_summaries, summary)
     header = parse_header(question)
     lines = list_arm_lines(views, comparison)
     figures = FigureFiles(folder / "figures", formats)
-    figures.draw_forest(forest_lines(lines, MAX_DRAWN_LINES), axis_end(lines))
     context = {
         "name": name,
         "header": header,
         "answer": sentences,
         "generated": now,
-        "figures": figures.draw_curves(lines),
         "errors": errors,
-        "pictures": figures.draw_outputs(errors.outputs if errors else ()),
+        **_draw_figures(figures, lines, errors),
         "commands": commands,
         "work": _work_folder(commands),
         "remedies": remedies,
         "refused": refused,
-        "plateau": plateau,
         "effects": effects.draw(figures, lines),
         **_page_context(views, lines, comparison),
     }
     figures.write_captions(comparison, name, commands)
-    page = folder / "report.html"
-    write_text(page, render_page(context))
+    write_text(page := folder / "report.html", render_page(context))
     rows = tuple(dict(view.summary_row) for view in views)
-    apart = errors.apart_sentences if errors else ()
-    warnings = (*context["provenance_notes"], *apart)
+    warnings = (*context["provenance_notes"], *(errors.apart_sentences if errors else ()))
     return WrittenReport(page, _asked(header), tuple(sentences), comparison, rows, warnings)
+
+
+def _draw_figures(
+    figures: FigureFiles, lines: Sequence[ArmLine], errors: ErrorSection | None
+) -> dict[str, Any]:
+    """Write the figures of arms and utterances; return those of the page."""
+    figures.draw_forest(forest_lines(lines, MAX_DRAWN_LINES), axis_end(lines))
+    return {
+        "figures": figures.draw_curves(lines),
+        "pictures": figures.draw_outputs(errors.outputs if errors else ()),
+    }
 
 
 def _without_folders(refused: CorpusRefusals) -> CorpusRefusals:
@@ -153,6 +159,7 @@ def _page_context(
     runs = [view.run_summary for view in views]
     best = comparison.best
     return {
+        "plateau": plateau,
         "views": views,
         "view_of": view_of,
         "comparison": comparison,
