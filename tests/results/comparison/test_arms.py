@@ -11,6 +11,8 @@ from pipeline.results.comparison.arms import compare_runs
 from pipeline.results.comparison.run_description import describe_run
 from pipeline.results.summary.run_summary import RunSummary, SweepRun, read_run
 from pipeline.runs.folder import RunFolder
+from tests.results.comparison.test_answer import make_arm
+from tests.results.comparison.test_answer import make_run as make_scored_run
 from tests.results.examples import NEVER_ESCAPES, NOW, RunScenario, make_run
 
 
@@ -122,7 +124,7 @@ def test_seeds_are_gathered_and_their_mean_and_deviation_are_numpys(tmp_path: Pa
 
 
 def test_labelled_arms_are_kept_apart_and_a_run_without_escape_counts_as_latest(tmp_path: Path):
-    escapes = {"repaired": (100, 200, math.inf), "first": (math.inf, 100, math.inf)}
+    escapes = {"repaired": (200, 100, math.inf), "first": (math.inf, 100, math.inf)}
     runs = [
         make_run(
             tmp_path / f"{arm}-{seed}",
@@ -136,6 +138,7 @@ def test_labelled_arms_are_kept_apart_and_a_run_without_escape_counts_as_latest(
     repaired, first = compare_runs([read_run(run, NOW) for run in runs]).arms
     assert (repaired.name, first.name) == ("repaired", "first")
     assert (len(repaired.escapes), len(first.escapes)) == (2, 1)
+    assert repaired.escapes == sorted(repaired.escapes)
     assert (
         repaired.median_escape_updates == repaired.escapes[1]
     )  # of 3: the one without escape is the latest
@@ -263,6 +266,34 @@ def test_a_run_on_the_plateau_counts_as_all_wrong_in_its_arm(tmp_path: Path):
     half, high, never = (arm.dev_selection_key[:2] for arm in compare_runs(runs).arms)
     assert high < half < never
     assert half[1] == pytest.approx((runs[0].selected_dev_row["cer"] + 1) / 2)  # type: ignore[index]
+
+
+def test_differences_and_reductions_are_those_of_the_mean_rates_from_the_best_arm():
+    arms = {"mel": (0.09, 0.10, 0.11), "power": (0.036, 0.040, 0.044), "zca": (0.035, 0.041, 0.045)}
+    found = compare_runs([run for name, cers in arms.items() for run in make_arm(name, cers)])
+    mel, power, zca = found.arms
+    assert found.best_arm is power
+    for difference in (found.difference(mel), found.word_difference(mel)):
+        assert difference is not None
+        assert difference.difference == pytest.approx(0.06)
+        assert 0 < difference.low < 0.06 < difference.high
+    share, low, high = found.reduction(mel)
+    assert share == pytest.approx(0.6)
+    assert 0 < low < share < high < 1
+    assert found.not_told_apart == (zca,)
+    for arm in found.arms:
+        low, high = found.rate_interval(arm)
+        assert low < arm.mean_test_cer < high
+        assert found.word_rate_interval(arm) == pytest.approx((low, high))
+
+
+def test_an_arm_with_a_run_that_was_stopped_early_is_named_and_not_compared():
+    stopped = [*make_arm("mel", (0.09, 0.10)), make_scored_run("mel", 2, [], state="stopped early")]
+    found = compare_runs([*stopped, *make_arm("power", (0.05, 0.06, 0.04))])
+    assert [arm.name for arm in found.arms] == ["power"]
+    assert [(arm.name, len(arm.runs)) for arm in found.stopped_early] == [("mel", 3)]
+    assert (found.run_count, found.finished_count, found.ended_count) == (6, 5, 6)
+    assert all(map(math.isnan, compare_runs([]).reduction(found.arms[0])))
 
 
 def test_one_arm_is_compared_with_nothing(tmp_path: Path):
