@@ -77,6 +77,16 @@ def test_a_difference_is_that_of_the_two_rates_and_lies_in_its_interval(
         expected = one.run_summary.test_row["cer"] - found.best.test_row["cer"]
         assert one.cer.difference == pytest.approx(expected)
         assert one.cer.low <= one.cer.difference <= one.cer.high
+        of_best = found.best.hypotheses_for("test")
+        words_of_best = {each.utterance_id: each.word_errors for each in of_best}
+        change = [
+            each.word_errors - words_of_best[each.utterance_id]
+            for each in one.run_summary.hypotheses_for("test")
+        ]
+        assert one.utterances == len(change)
+        assert one.words.difference == pytest.approx(np.mean(change))
+        z = np.mean(change) / (np.std(change, ddof=1) / math.sqrt(len(change)))
+        assert one.words.z == pytest.approx(z)
 
 
 def test_two_identical_runs_have_a_probability_of_a_half(summaries: list[RunSummary]):
