@@ -75,6 +75,15 @@ def test_every_utterance_is_in_one_range_of_lengths(lengths: list[int]):
         assert (len(inside), sum(inside)) == (line.utterances, line.chars)
 
 
+def test_ranges_of_lengths_have_about_as_many_utterances():
+    references = ["A" * length for length in range(1, 41)]
+    table = breakdown.length_table([make_arm(references, references)])
+    assert len(table) == breakdown.LENGTH_GROUPS == 4
+    assert table.utterances.between(9, 11).all()
+    assert table.characters.iloc[0].startswith("1 to ")
+    assert table.characters.iloc[-1].endswith(" to 40")
+
+
 def test_wrong_words_are_counted_by_their_frequency_in_training():
     arm = make_arm(["GO ON GO", "NEW"], ["GO IN GO", "NEW X"], ["ON GO", ""])
     training = {"GO": 12, "ON": 1}

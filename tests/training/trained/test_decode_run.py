@@ -4,11 +4,13 @@ import csv
 import json
 from pathlib import Path
 
+import jiwer
 import numpy as np
 import pytest
 import torch
 
 from pipeline.config.decoding import DecodingSettings
+from pipeline.decoding.words.ngram import estimate, format_arpa
 from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError
 from pipeline.runs.folder import RunFolder
@@ -76,6 +78,44 @@ def test_the_folder_holds_hypotheses_trials_and_the_n_best_lists(
     test = [each for each in decoded.hypotheses if each.split == "test"]
     assert [line["utterance"] for line in lines] == [each.utterance_id for each in test]
     assert all(0 <= word["confidence"] <= 1 for line in lines for word in line["words"])
+
+
+def test_the_result_has_the_share_of_unknown_words_and_what_is_left_out(
+    finished: RunFolder, letter_features: FeatureSet, tmp_path: Path
+):
+    texts = {split: [] for split in ("train", "test")}
+    for utterance in letter_features.utterances:
+        texts.get(utterance.split, []).append(utterance.transcript)
+    first, second, *_ = sorted({word for text in texts["train"] for word in text.split()})
+    spoken = [word for text in texts["test"] for word in text.split()]
+    (tmp_path / "words.txt").write_text(f"{first}\n{second}\nÖÖ\n", encoding="utf-8")
+    (tmp_path / "lm.arpa").write_text(format_arpa(estimate([[first]], 2)))
+    settings = DecodingSettings(
+        words=str(tmp_path / "words.txt"),
+        text=str(tmp_path / "lm.arpa"),
+        n_best=3,
+        ngram_weight=1,
+        word_reward=0,
+        unknown_penalty=5,
+    )
+    found = decode_run(finished, letter_features, settings, device="cpu")
+    result = json.loads(found.folder.result_file.read_text("utf-8"))
+    unknown = sum(word not in {first, second} for word in spoken)
+    assert result["unknown_words"] == pytest.approx(unknown / len(spoken))
+    assert (result["left_out"], result["not_in_model"]) == (["ÖÖ"], [second])
+    assert (result["trials"], result["weights"]) == (1, {"model": 1, "word": 0, "unknown": 5})
+    rows = read_csv(found.folder.path / "hypotheses.csv")
+    for split in ("dev", "test"):
+        mine = [row for row in rows if row["split"] == split]
+        pairs = [[row[name] for row in mine] for name in ("reference", "hypothesis")]
+        assert result[f"{split}_wer"] == pytest.approx(jiwer.wer(*pairs))
+        assert result[f"{split}_cer"] == pytest.approx(jiwer.cer(*pairs))
+    lines = (found.folder.path / "n_best.jsonl").read_text("utf-8").splitlines()
+    assert len(lines) == len(texts["test"])
+    for texts_of_one in (json.loads(line)["texts"] for line in lines):
+        scores = [each["score"] for each in texts_of_one]
+        assert 1 <= len(scores) <= 3
+        assert scores == sorted(scores, reverse=True)
 
 
 def test_decoding_changes_nothing_of_the_run(finished: RunFolder, decoded: DecodedRun):
