@@ -39,7 +39,7 @@ def test_a_report_names_what_was_refused_as_far_as_shards_are_left(
     capsys.readouterr()
     assert verb(project, "report") == 0
     out = capsys.readouterr().out
-    assert "\nNo answer yet: 0 of 2 runs are finished.\nreport: " in out
+    assert "\nNo answer yet: 0 of 2 runs are finished.\nNot finished: 2 waiting.\nreport: " in out
     page = project.sweep_folder.report_file.read_text("utf-8")
     assert "tiny: 2 of 14 utterances refused:" in page
     assert "broken.wav: " in page
