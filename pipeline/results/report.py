@@ -144,11 +144,10 @@ def _answer(
     corpora = {run.corpus for run in run_summaries if run.corpus}
     spread = read_seed_spread(folder.parent, folder.name, corpora)
     command = next(iter(commands), "make sweep")
-    return [
-        *answer.sentences(comparison, command, spread),
-        *describe_progress(run_summaries, command, remedies),
-        *next_step(comparison),
-    ]
+    found = answer.sentences(comparison, command, spread)
+    provisional = 2 if found[1:] and found[1].startswith("Provisional") else len(found)
+    progress = describe_progress(run_summaries, command, remedies)
+    return [*found[:provisional], *progress, *found[provisional:], *next_step(comparison)]
 
 
 def _page_context(
