@@ -68,18 +68,18 @@ locked_torch = $(shell sed -n 's/^\(torch[a-z]*==[^ ;]*\).*/\1/p' requirements.l
 help:  ## print this list
 	@sed -n -e 's/^##@ \(.*\)/\n\1:/p' -e 's/^\([a-z-]*\):.*  ## /  \1|/p' Makefile | while IFS='|' read -r name text; do case "$$text" in '') echo "$$name" ;; *) printf '  %-14s %s\n' "$$name" "$$text" ;; esac; done
 
-setup: $(stamp) $(kernel)  ## create .venv with the exact locked versions, once; TORCH=auto, cpu, cu126, …: another build of torch
+setup: $(stamp) $(kernel)  ## create .venv with the exact locked versions, once; TORCH=auto, cpu, cu126, system, …: another build of torch
 
 # The lock without torch and its CUDA libraries, then torch of the same version from PyTorch's own index.
 define other_torch
 sed -E '/^(torch|torchaudio|triton|nvidia-[a-z0-9-]*|cuda-[a-z]*)==/,/[^\\]$$/d' requirements.lock > .venv/without-torch.txt
 	$(bin)/uv pip install --quiet --compile-bytecode --python .venv --no-deps --require-hashes --requirement .venv/without-torch.txt
-	$(bin)/uv pip install --quiet --compile-bytecode --python .venv --torch-backend "$(torch)" $(locked_torch)
+	$(if $(filter system,$(torch)),@$(bin)/python -c 'import torch',$(bin)/uv pip install --quiet --compile-bytecode --python .venv --torch-backend "$(torch)" $(locked_torch))
 endef
 
 $(stamp): requirements.lock pyproject.toml $(rebuild)
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("blankslate needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + "; name another: make setup PYTHON=python3.12")'
-	@$(PYTHON) -m venv --clear .venv || { echo "venv is missing: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(if $(filter system,$(torch)),--system-site-packages) .venv || { echo "venv is missing: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }
 	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > .venv/uv.txt
 	@$(pip) install --require-hashes --requirement .venv/uv.txt
 	@$(if $(filter-out lock,$(torch)),$(other_torch),$(bin)/uv pip install --quiet --compile-bytecode --python .venv --require-hashes --requirement requirements.lock)

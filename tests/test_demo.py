@@ -5,8 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbclient
+import nbformat
 import pandas as pd
 import pytest
+import soundfile
+
+import blankslate
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 FIRST, REPAIRED, SLOW = ARMS = ["first training", "repaired", "repaired but slow"]
@@ -100,3 +105,60 @@ def test_no_voice_is_in_two_splits_and_six_are_tested(work: Path):
     assert (splits == 1).all()
     tested = utterances[utterances.split == "test"]
     assert tested.speaker.nunique() == 6
+
+
+def test_the_notebook_runs_from_its_first_cell_to_its_last(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """With the demo finished, .venv as its kernel, and the variable that Jupyter sets."""
+    if Path(sys.prefix).resolve() != (REPOSITORY / ".venv").resolve():
+        pytest.skip("the tests do not run in .venv, which the notebook would make")
+    monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    notebook = nbformat.read(REPOSITORY / "cluster/colab.ipynb", as_version=4)
+    for cell in notebook.cells:
+        cell.source = cell.source.replace('WORK = "work"', f"WORK = {str(work)!r}")
+        if cell.source.startswith("import os, sys"):
+            spawn = "import multiprocessing; multiprocessing.set_start_method('spawn', force=True)"
+            cell.source = f"{spawn}\n{cell.source}"
+        cell.source = cell.source.replace('"report", "zip"', f'{str(work / "kept")!r}, "zip"')
+    resources = {"metadata": {"path": str(REPOSITORY / "cluster")}}
+    nbclient.NotebookClient(notebook, timeout=600, resources=resources).execute()
+    shown = [
+        output.data
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if output.output_type == "execute_result"
+    ]
+    assert any("<iframe" in data.get("text/html", "") for data in shown)
+    assert any("repaired but slow" in data.get("text/html", "") for data in shown)
+    assert (work / "kept.zip").exists()
+
+
+def test_tables_features_and_the_network_are_python_objects(work: Path, summary: pd.DataFrame):
+    arms = blankslate.load_results(REPOSITORY / "configs/sweeps/demo.yaml", "arms", work=work)
+    assert list(arms.label) == ARMS
+    rows = blankslate.load_results("demo", work=work)
+    assert len(rows) == len(pd.read_csv(work / "reports/demo/results.csv"))
+    with pytest.raises(blankslate.InputError, match="make report SWEEP=no-sweep"):
+        blankslate.load_results("no-sweep", work=work)
+    run = summary.loc[f"{REPAIRED}, seed 0"].run_id
+    network = blankslate.load_network(run, work=work)
+    with pytest.raises(blankslate.InputError, match="no run begins with it"):
+        blankslate.load_network("zzz", work=work)
+    kept = pd.read_csv(work / "runs" / run / "hypotheses.csv").set_index("utterance_id")
+    manifest = next((work / "manifests").glob("demo*.jsonl"))
+    utterances = pd.read_json(manifest, lines=True).dropna(subset="speaker").set_index("id")
+    name = kept.index[kept.split == "test"][0]
+    wav = work / "corpora/demo" / utterances.audio[name]
+    assert network.transcribe(wav).text == kept.hypothesis[name]
+    waveform, rate = soundfile.read(wav, dtype="float32")
+    assert rate == network.sample_rate
+    logs = network.log_probabilities(waveform)
+    path = logs.argmax(1)
+    letters = [b for a, b in zip([0, *path], path, strict=False) if b and a != b]
+    assert "".join(network.alphabet[each] for each in letters).strip() == kept.hypothesis[name]
+    features = next((work / "features").glob("mel-*"))
+    opened = blankslate.load_features(features)
+    stored = next(each for each in opened.utterances if each.id == name)
+    assert opened.frames(stored).shape[1] == opened.bins
+    assert len(logs) * network.step_seconds == pytest.approx(len(waveform) / rate, abs=0.1)
