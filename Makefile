@@ -25,6 +25,8 @@ AUDIO :=
 FORMAT :=
 LICENCE :=
 TORCH :=
+JOB :=
+FOLLOW :=
 
 ifeq ($(OS),Windows_NT)
 bin := .venv/Scripts
@@ -135,8 +137,8 @@ sweep: setup  ## SWEEP=… CLUSTER=…: run what is missing, features first; SEE
 status: setup  ## SWEEP=…: show a live table of its runs; WATCH=0 prints it once
 	@$(blankslate) status "$(SWEEP)" --cluster "$(CLUSTER)" $(work) $(set) $(seeds) $(if $(filter 0,$(WATCH)),--once)
 
-logs: setup  ## RUN=…: print the log of one run
-	@$(blankslate) logs "$(RUN)" --cluster "$(CLUSTER)" $(work)
+logs: setup  ## RUN=…, or SWEEP=…: print the log of a run, or of the run that failed last; JOB=features or report; FOLLOW=1
+	@$(blankslate) logs $(if $(RUN),"$(RUN)",--sweep "$(SWEEP)") --cluster "$(CLUSTER)" $(work) $(if $(JOB),--job "$(JOB)") $(if $(filter-out 0,$(FOLLOW)),--follow)
 
 decode: setup  ## RUN=…: decode a finished run again, with a lexicon and an n-gram model; SET="ngram=3"
 	@$(blankslate) decode "$(RUN)" --cluster "$(CLUSTER)" $(work) $(set)

@@ -26,7 +26,7 @@ VERB_GROUPS = {
     },
     "Follow a sweep": {
         "status": "show the state of each run until all have ended",
-        "logs": "print the log of one run, and why it failed",
+        "logs": "print the log of a run or a job, and why it failed",
         "cancel": "cancel the queued and running jobs of a sweep",
         "report": "write tables, figures and report.html from what is finished",
     },
@@ -74,9 +74,14 @@ def add_sweep_argument(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("sweep", type=Path, metavar="SWEEP", help="the sweep's file, or its name")
 
 
-def add_run_argument(verb: argparse.ArgumentParser, more: str = "") -> None:
+def add_run_argument(
+    verb: argparse.ArgumentParser, more: str = "", *, optional: bool = False
+) -> None:
     text = f"a run id, the beginning of one, or a run folder{more}"
-    verb.add_argument("run", metavar="RUN", help=text)
+    if optional:
+        verb.add_argument("run", metavar="RUN", nargs="?", default="", help=text)
+    else:
+        verb.add_argument("run", metavar="RUN", help=text)
 
 
 def add_experiment_arguments(verb: argparse.ArgumentParser) -> None:

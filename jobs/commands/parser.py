@@ -42,7 +42,7 @@ VERB_MODULES = {
     "train": "jobs.commands.sweep",
     "sweep": "jobs.commands.sweep",
     "status": "jobs.commands.status",
-    "logs": "jobs.commands.status",
+    "logs": "jobs.commands.logs",
     "cancel": "jobs.commands.status",
     "report": "jobs.commands.report",
     "doctor": "jobs.commands.checking.doctor",
@@ -229,8 +229,24 @@ def _add_following_verbs(subparsers: Subparsers) -> None:
         "--json", action="store_true", help="print it once as JSON (default: a table)"
     )
 
-    logs = add_verb(subparsers, "logs")
-    add_run_argument(logs)
+    logs = add_verb(subparsers, "logs", "Without RUN it is the run of the sweep that failed last.")
+    add_run_argument(logs, optional=True)
+    logs.add_argument(
+        "--sweep",
+        type=Path,
+        metavar="SWEEP",
+        help="the sweep's file, or its name (default: RUN says which run)",
+    )
+    logs.add_argument(
+        "--job",
+        choices=("features", "report"),
+        help="the SLURM job that computes the sweep's features or writes its report (default: a run)",
+    )
+    logs.add_argument(
+        "--follow",
+        action="store_true",
+        help="print on until the run has ended (default: what is there)",
+    )
 
     cancel = add_verb(subparsers, "cancel", "A running job saves its state before it ends.")
     add_sweep_argument(cancel)

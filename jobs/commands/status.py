@@ -1,7 +1,8 @@
-"""The verbs status, logs and cancel: follow a sweep or a run, and stop it.
+"""The verbs status and cancel: follow a sweep, and stop it.
 
-In:   typed options, the files of a work folder.   Out: a table, a log, JSON; an exit code.
-Not here: how a state is found (sweep/run_status.py), the live table (display/live.py).
+In:   typed options, the files of a work folder.   Out: a table, JSON; an exit code.
+Not here: how a state is found (sweep/run_status.py), the live table (display/live.py), logs
+(logs.py).
 """
 
 import argparse
@@ -14,12 +15,11 @@ from pathlib import Path
 from jobs.display.live import watch
 from jobs.local.processes import owner_pid
 from jobs.messages import count_text, print_line
-from jobs.node.failures import REMEDIES
 from jobs.slurm import client
 from jobs.sweep import job_queue, queue_cache, run_status
 from jobs.sweep.folder import SweepFolder, sweep_name
 from jobs.sweep.record import SweepRecord, experiments_digest, is_unchanged, load_record
-from jobs.work_folder import find_run, load_profile_and_workdir
+from jobs.work_folder import load_profile_and_workdir
 from pipeline.config.loader import parse_changes
 from pipeline.config.sweep import load_sweep
 from pipeline.files import InputError
@@ -42,19 +42,6 @@ def status(options: argparse.Namespace) -> int:
         return 0
     _warn_if_changed(options, record)
     watch(record, folder, profile.poll_min_s, once=options.once)
-    return 0
-
-
-def logs(options: argparse.Namespace) -> int:
-    _, work = load_profile_and_workdir(options)
-    run = find_run(options.run, work)
-    if not run.log_file.exists() and not run.failure():
-        raise InputError(f"{run.path}: has no log yet: the run has not started")
-    if run.log_file.exists():
-        print(run.log_file.read_text(encoding="utf-8"), end="")
-    if failure := run.failure():
-        print_line(f"failed: {failure.cause}: {failure.message}")
-        print_line(REMEDIES.get(failure.cause, ""))
     return 0
 
 
