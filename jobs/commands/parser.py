@@ -240,7 +240,7 @@ def _add_following_verbs(subparsers: Subparsers) -> None:
     logs.add_argument(
         "--job",
         choices=("features", "report"),
-        help="the SLURM job that computes the sweep's features or writes its report (default: a run)",
+        help="the SLURM job of the sweep's features or report (default: a run)",
     )
     logs.add_argument(
         "--follow",
