@@ -122,7 +122,8 @@ def _print_result(folder: SweepFolder, record: SweepRecord, profile: Profile) ->
         if row["split"] == "test":
             words = f", WER {percent_text(row['wer'])}" if row["words"] else ""
             scored = f"epoch {row['epoch']}, scoring {run.experiment().decode.scoring}"
-            print_line(f"test CER {percent_text(row['cer'])}{words}, {scored}")
+            rate = run.experiment().corpus.rate_name
+            print_line(f"test {rate} {percent_text(row['cer'])}{words}, {scored}")
     if run.log_file.exists():  # otherwise nothing ran
         print_line(f"{make_report} writes its tables and figures")
         print_line(str(run.path))

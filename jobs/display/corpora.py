@@ -89,7 +89,7 @@ def _corpus_notes(
         ]
         yield (
             f"{count_text(len(outliers), 'utterance')} too short or too long for the transcript "
-            f"(seconds, characters per second): "
+            f"(seconds, {alphabet.counted} per second): "
             f"{join_first(parts)}"
         )
 
@@ -113,7 +113,7 @@ def _alphabet_text(alphabet: Alphabet) -> str:
     units = ["space" if unit == " " else unit for unit in alphabet.units]
     more = len(units) - MAX_LETTERS_IN_LINE
     shown = " ".join(units[:MAX_LETTERS_IN_LINE]) + (f" and {more} more" if more > 0 else "")
-    return f"{count_text(len(units), 'letter')}: {shown}"
+    return f"{count_text(len(units), alphabet.unit)}: {shown}"
 
 
 def print_refusals(refusals: Sequence[Refusal], full_list: str = "") -> int:

@@ -31,17 +31,17 @@ def opening_lines(sweep: Sweep) -> list[str]:
         of = f"without SEEDS={sweep.seeds}" if sweep.seeds else "of all its runs"
         lines.append(f"cost {of}, as the sweep file says: {sweep.cost}")
     if sweep.stop:
-        lines.append(_early_stop_line(sweep.stop))
+        lines.append(_early_stop_line(sweep.stop, sweep.experiments[0].experiment.corpus.rate_name))
     return lines
 
 
-def _early_stop_line(rules: StopRules) -> str:
+def _early_stop_line(rules: StopRules, rate: str) -> str:
     parts = []
     if rules.plateau_updates:
         parts.append(f"on the blank plateau after {rules.plateau_updates} updates")
     if halving := rules.halving:
         first, factor = halving.first_epoch, halving.factor
-        metric = halving.metric.replace("_", " ").replace("cer", "CER")
+        metric = halving.metric.replace("_", " ").replace("cer", rate)
         parts.append(
             f"not among the best 1/{factor} by {metric} at epoch {first}, {first * factor}, "
             f"{first * factor**2}, …"

@@ -60,7 +60,7 @@ def event_line(status: RunStatus, epochs_before: int = 0) -> str:
         else ""
     )
     scored = (
-        f", dev CER {percent_text(heartbeat.dev_cer)}"
+        f", dev {heartbeat.rate_name} {percent_text(heartbeat.dev_cer)}"
         if heartbeat and status.state == "finished"
         else ""
     )
@@ -78,7 +78,7 @@ def epoch_line(status: RunStatus, train: Row, dev: Row) -> str:
     return (
         f"{status.label}: epoch {dev['epoch']} of {heartbeat.epochs}, "
         f"{_loss_text('train', train)}, {_loss_text('dev', dev)}, "
-        f"dev CER {percent_text(dev['cer'])}, "
+        f"dev {heartbeat.rate_name} {percent_text(dev['cer'])}, "
         f"blank {percent_text(dev['blank_argmax'])}, "
         f"{number_text(train['frames_per_second'], ',.0f')} frames/s{left}"
     )

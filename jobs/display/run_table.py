@@ -154,7 +154,9 @@ class RunTable:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         rows = [_cells(status) for status in self.statuses]
         shown = _select_columns(rows, options.max_width)
-        names = [TABLE_COLUMNS[n] for n in shown]
+        beats = [status.heartbeat for status in self.statuses if status.heartbeat]
+        rate = "/".join(dict.fromkeys(beat.rate_name for beat in beats)) or "CER"
+        names = [TABLE_COLUMNS[n].replace("CER", rate) for n in shown]
         cells = [[row[n] for n in shown] for row in rows]
         styles = [STATE_STYLES[status.state] for status in self.statuses]
         yield (_rich_table if len(rows) <= MAX_RICH_ROWS else _plain_table)(names, cells, styles)

@@ -5,6 +5,7 @@ Not here: reading the corpus itself (corpus/readers.py), the other settings (exp
 """
 
 import hashlib
+import os
 import re
 import unicodedata
 from collections.abc import Callable
@@ -124,11 +125,22 @@ class Corpus(Settings):
         description="letters or strings of the transcripts and what they become, such as "
         "`{é: e, ½: half}`; both cases of a letter",
     )
+    units: Literal["characters", "phonemes"] = Field(
+        default="characters",
+        description="what the network outputs. phonemes: each word of a transcript becomes its "
+        "phonemes, by `lexicon`; errors are counted in phonemes",
+    )
+    lexicon: str | None = Field(
+        default=None,
+        description="units: phonemes: path of a pronunciation dictionary in CMU's format, relative "
+        "to the corpus file; ~ and $NAME are expanded; null: the transcripts are phonemes already, "
+        "separated by spaces",
+    )
     rare_letters: int = Field(
         default=0,
         ge=0,
-        description="training utterances with a letter that fewer training utterances have are "
-        "refused [utterances]",
+        description="training utterances with a letter (or phoneme) that fewer training utterances "
+        "have are refused [utterances]",
     )
     strict: bool = Field(
         default=False,
@@ -188,6 +200,22 @@ class Corpus(Settings):
             raise ValueError(f"fold: {self.fold} {limit}")
         return self
 
+    @property
+    def unit(self) -> str:
+        """One of `units`, in words."""
+        return self.units.removesuffix("s")
+
+    @property
+    def rate_name(self) -> str:
+        """The short name of the errors per unit: character or phoneme error rate."""
+        return "PER" if self.units == "phonemes" else "CER"
+
+    @model_validator(mode="after")
+    def _check_lexicon(self) -> "Corpus":
+        if self.lexicon is not None and self.units != "phonemes":
+            raise ValueError("lexicon has no effect without units: phonemes; add it, or remove it")
+        return self
+
     @model_validator(mode="after")
     def _check_reader_keys(self) -> "Corpus":
         for key, readers in _READERS_BY_KEY.items():
@@ -208,7 +236,7 @@ _READERS_BY_KEY = {
 
 
 def load_corpus(path: Path, read: Callable[[Path], dict[str, Any]] = read_yaml) -> Corpus:
-    """Read a corpus file. Its default name is the file's; `~` and $NAME in `root` are expanded.
+    """Read a corpus file. Its default name is the file's; `~` and $NAME in paths are expanded.
 
     In that name small letters, digits, - and _ stay: `My Speech.yaml` is the corpus my-speech.
 
@@ -217,9 +245,14 @@ def load_corpus(path: Path, read: Callable[[Path], dict[str, Any]] = read_yaml) 
     """
     content = {"name": name_from_stem(path.stem), **read(path)}
     corpus = validate_settings(Corpus, content, path)
-    if corpus.root is None:
-        return corpus
-    return corpus.model_copy(update={"root": expand_path(corpus.root, path, "root")})
+    paths = {
+        key: expand_path(text, path, key)
+        for key in ("root", "lexicon")
+        if (text := getattr(corpus, key)) is not None
+    }
+    if "lexicon" in paths:
+        paths["lexicon"] = os.path.normpath(path.parent / paths["lexicon"])
+    return corpus.model_copy(update=paths)
 
 
 # Letters that Unicode does not decompose into one of a to z.

@@ -22,7 +22,16 @@ from pipeline.config.loader import Settings, read_yaml, set_key, validate_settin
 from pipeline.config.network import CtcSettings, InputSettings, ModelSettings
 from pipeline.files import InputError
 
-AlphabetName = Literal["corpus", "corpus-characters", "english-38", "english-29", "english-28"]
+AlphabetName = Literal[
+    "corpus",
+    "corpus-characters",
+    "phonemes",
+    "english-38",
+    "english-29",
+    "english-28",
+    "turkish-38",
+    "turkish-31",
+]
 Letter = Annotated[str, Field(min_length=1, max_length=32)]
 
 
@@ -153,10 +162,12 @@ class Experiment(Settings):
     alphabet: AlphabetName | tuple[Letter, ...] = Field(
         default="corpus",
         description="letters of the output. corpus: those of the training transcripts, with their "
-        "combining marks; corpus-characters: marks apart; english-28: space and A to Z; "
+        "combining marks; corpus-characters: marks apart; phonemes: the phonemes of a corpus with "
+        "units: phonemes; english-28: space and A to Z; "
         "english-29: and the apostrophe; english-38: space, A to Z and 0 to 9, the default of an "
-        "English corpus; or a path, relative to the experiment file, of a file with one letter a "
-        "line (`<space>`: the space)",
+        "English corpus; turkish-31: space and the letters of Turkish; turkish-38: and the "
+        "apostrophe, q w x â î û; or a path, relative to the experiment file, of a file with one "
+        "letter a line (`<space>`: the space)",
     )
     features: FeatureSettings = Field(default=FeatureSettings(), description="the features")
     input: InputSettings = Field(default=InputSettings(), description="the network's input")
@@ -179,12 +190,24 @@ class Experiment(Settings):
         if not isinstance(content, dict) or "alphabet" in content:
             return content
         corpus = content.get("corpus")
-        if isinstance(corpus, dict):
-            language = corpus.get("language", "en")
-        else:
-            language = getattr(corpus, "language", "en")
-        is_english = base_language(str(language)) == "en"
+        settings = corpus if isinstance(corpus, dict) else vars(corpus) if corpus else {}
+        if settings.get("units") == "phonemes":
+            return {**content, "alphabet": "phonemes"}
+        is_english = base_language(str(settings.get("language", "en"))) == "en"
         return {**content, "alphabet": "english-38" if is_english else "corpus"}
+
+    @model_validator(mode="after")
+    def _check_units(self) -> "Experiment":
+        """Refuse an alphabet or a scoring that does not suit the units of the corpus."""
+        phonemes = self.corpus.units == "phonemes"
+        if phonemes != (self.alphabet == "phonemes"):
+            raise ValueError(
+                f"the corpus {self.corpus.name} has units: {self.corpus.units}; "
+                f"{'set' if phonemes else 'remove'} alphabet: phonemes"
+            )
+        if phonemes and self.decode.scoring != "verbatim":
+            raise ValueError("phonemes have no punctuation; remove decode.scoring")
+        return self
 
 
 def load_experiment(

@@ -70,9 +70,9 @@ def check_corpus(manifest: Manifest, alphabet: Alphabet) -> CorpusChecks:
         unknown_character_counts=_count_unknown_characters(manifest.utterances, alphabet),
         duplicates=tuple((a.id, b.id) for a, b in pairs),
         cross_split_duplicates=tuple((a.id, b.id) for a, b in pairs if a.split != b.split),
-        duration_outliers=_find_duration_outliers(manifest.utterances),
+        duration_outliers=_find_duration_outliers(manifest.utterances, alphabet),
         only_transcript=_only_transcript(manifest.utterances),
-        length_correlation=_length_correlation(manifest.utterances),
+        length_correlation=_length_correlation(manifest.utterances, alphabet),
     )
 
 
@@ -97,11 +97,11 @@ def _only_transcript(utterances: Iterable[Utterance]) -> str | None:
     return texts[0] if len(texts) > 1 and len(set(texts)) == 1 else None
 
 
-def _length_correlation(utterances: Iterable[Utterance]) -> float:
+def _length_correlation(utterances: Iterable[Utterance], alphabet: Alphabet) -> float:
     """Return nan for few utterances, and for recordings that all have about the same length."""
     train = [utterance for utterance in utterances if utterance.split == "train"]
     seconds = [utterance.seconds for utterance in train]
-    characters = [float(len(utterance.transcript)) for utterance in train]
+    characters = [float(alphabet.count(utterance.transcript)) for utterance in train]
     if len(train) < MIN_UTTERANCES_FOR_CORRELATION or len(set(characters)) == 1:
         return math.nan
     if stdev(seconds) < MIN_LENGTH_VARIATION * fmean(seconds):
@@ -171,9 +171,11 @@ def _pair_with_first(group: Sequence[Utterance]) -> list[tuple[Utterance, Uttera
     return [(group[0], other) for other in group[1:]]
 
 
-def _find_duration_outliers(utterances: Sequence[Utterance]) -> tuple[DurationOutlier, ...]:
+def _find_duration_outliers(
+    utterances: Sequence[Utterance], alphabet: Alphabet
+) -> tuple[DurationOutlier, ...]:
     """Find utterances too short, long or fast for speech, or unusually slow or fast here."""
-    paces = [len(u.transcript) / u.seconds for u in utterances]
+    paces = [alphabet.count(u.transcript) / u.seconds for u in utterances]
     slowest, fastest = _log_pace_limits([math.log(pace) for pace in paces])
     return tuple(
         DurationOutlier(utterance.id, utterance.seconds, pace)

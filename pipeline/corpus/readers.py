@@ -33,7 +33,7 @@ from pipeline.corpus.splits import deal_folds, draw_splits
 from pipeline.corpus.text.alphabet import (
     find_rare_letters,
     quote_characters,
-    split_graphemes,
+    split_units,
 )
 from pipeline.corpus.text.normalise import TextNormaliser
 from pipeline.files import InputError, make_printable
@@ -220,11 +220,11 @@ def _refuse_rare_letters(
     corpus: Corpus, utterances: list[Utterance]
 ) -> tuple[list[Utterance], list[Refusal]]:
     """Refuse training utterances with a letter that fewer than `rare_letters` of them have."""
-    training = (u.transcript for u in utterances if u.split == "train")
+    training = (split_units(u.transcript, corpus.units) for u in utterances if u.split == "train")
     rare = find_rare_letters(training, corpus.rare_letters)
     kept, refusals = [], []
     for utterance in utterances:
-        found = rare.intersection(split_graphemes(utterance.transcript)) if rare else ()
+        found = rare.intersection(split_units(utterance.transcript, corpus.units)) if rare else ()
         if found and utterance.split == "train":
             reason = (
                 f"{utterance.audio}: fewer than {corpus.rare_letters} training utterances have "

@@ -150,7 +150,8 @@ def count_characters(utterances: Sequence[Utterance]) -> Counter[str]:
     """Return character -> number of times in all transcripts."""
     counts: Counter[str] = Counter()
     for utterance in utterances:
-        counts.update(utterance.transcript)
+        text = utterance.transcript
+        counts.update(text.split() if units == "phonemes" else text)
     return counts
 
 

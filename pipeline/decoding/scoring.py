@@ -15,6 +15,7 @@ from typing import Literal
 from rapidfuzz.distance import Levenshtein
 
 from pipeline.config.experiment import Experiment
+from pipeline.corpus.text.alphabet import split_graphemes
 from pipeline.corpus.text.characters import drop_punctuation
 from pipeline.corpus.text.language import separates_words
 
@@ -125,18 +126,26 @@ def score_corpus(pairs: Iterable[tuple[str, str]]) -> Score:
 
 @dataclass(frozen=True)
 class Scoring:
-    """How texts are scored: their form, and whether words are known.
+    """How texts are scored: their form, whether words are known, and what an error counts.
 
-    Characters are Unicode code points in NFC in every script, as jiwer and most published CERs
-    count them. So a wrong letter of Devanagari with a wrong vowel sign is two errors.
+    Phonemes are what spaces separate. Characters are Unicode code points in NFC in every script, as
+    jiwer and most published CERs count them. So a wrong letter of Devanagari with a wrong vowel
+    sign is two errors.
     """
 
     form: Literal["verbatim", "no-punctuation"] = "verbatim"
     has_words: bool = True
+    has_phonemes: bool = False  # then the counts of characters are counts of phonemes
 
     @classmethod
     def from_experiment(cls, experiment: Experiment) -> "Scoring":
-        return cls(experiment.decode.scoring, separates_words(experiment.corpus.language))
+        phonemes = experiment.corpus.units == "phonemes"
+        has_words = not phonemes and separates_words(experiment.corpus.language)
+        return cls(experiment.decode.scoring, has_words, phonemes)
+
+    def count(self, text: str) -> int:
+        """Return the length of a text in characters or phonemes."""
+        return len(text.split() if self.has_phonemes else text)
 
     def scored_text(self, text: str) -> str:
         """Return the text in the form in which it is scored, with single spaces."""
@@ -144,6 +153,10 @@ class Scoring:
 
     def score(self, reference: str, hypothesis: str) -> Score:
         """Return the counts of one utterance; where words are not known, none are counted."""
+        if self.has_phonemes:
+            phonemes = _count_edits(reference.split(), hypothesis.split())
+            sentence = ErrorCount(substitutions=int(phonemes.errors > 0), reference=1)
+            return Score(phonemes, phonemes, sentences=sentence)
         score = Score.of(self.scored_text(reference), self.scored_text(hypothesis))
         return score if self.has_words else replace(score, words=ErrorCount())
 
@@ -156,15 +169,16 @@ def align_texts(reference: str, hypothesis: str) -> list[tuple[str, str, str]]:
     """Return the parts of an alignment with the fewest edits, in order.
 
     Each is (equal | replace | delete | insert, part of the reference, part of the hypothesis). The
-    two parts of a replacement have the same length.
+    two parts of a replacement have as many letters, with their marks: a mark alone cannot be shown.
     """
+    left, right = split_graphemes(reference), split_graphemes(hypothesis)
     return [
         (
             edit.tag,
-            reference[edit.src_start : edit.src_end],
-            hypothesis[edit.dest_start : edit.dest_end],
+            "".join(left[edit.src_start : edit.src_end]),
+            "".join(right[edit.dest_start : edit.dest_end]),
         )
-        for edit in Levenshtein.opcodes(reference, hypothesis)
+        for edit in Levenshtein.opcodes(left, right)
     ]
 
 

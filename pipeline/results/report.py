@@ -164,6 +164,8 @@ def _page_context(
         "comparison": comparison,
         "scoring_notes": scoring_notes(runs),
         "has_words": has_words(runs),
+        "rate": join_rate_names(runs),
+        "unit": join_units(runs),
         "best": view_of[best.run.label] if best else None,
         "lines": lines,
         "setting_keys": setting_columns(lines),

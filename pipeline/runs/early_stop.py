@@ -19,7 +19,7 @@ from pipeline.config.early_stop import Halving, StopRules
 from pipeline.files import InputError, read_json, write_json
 from pipeline.runs import plateau
 from pipeline.runs.folder import RunFolder
-from pipeline.runs.records import EarlyStop
+from pipeline.runs.records import EarlyStop, Heartbeat
 from pipeline.runs.rows import Row
 
 Rank = tuple[float, float]  # the lower one is the better one
@@ -65,7 +65,8 @@ class SweepStopRules:
                 if run_id != run.run_id
                 and (row := _dev_row(RunFolder(run.path.parent / run_id), last["epoch"]))
             ]
-            rule, message = halving_rule(halving, last, others)
+            rate = (run.heartbeat() or Heartbeat()).rate_name
+            rule, message = halving_rule(halving, last, others, rate)
         if not message:
             return None
         return EarlyStop(
@@ -133,7 +134,9 @@ def plateau_rule(limit: int | None, rows: Sequence[Row]) -> tuple[dict[str, Any]
     )
 
 
-def halving_rule(halving: Halving, own: Row, others: Sequence[Row]) -> tuple[dict[str, Any], str]:
+def halving_rule(
+    halving: Halving, own: Row, others: Sequence[Row], rate: str = "CER"
+) -> tuple[dict[str, Any], str]:
     """Return the rule and the message if the run is not among the best of its rung.
 
     `own`, `others`: dev rows of the same epoch.
@@ -143,7 +146,7 @@ def halving_rule(halving: Halving, own: Row, others: Sequence[Row]) -> tuple[dic
     if better < continuing_runs(reached, halving.factor):
         return {}, ""
     return {"halving": halving.model_dump()}, (
-        f"{_describe_metric(own, halving.metric)} in epoch {own['epoch']}: {better} of the "
+        f"{_describe_metric(own, halving.metric, rate)} in epoch {own['epoch']}: {better} of the "
         f"{reached} runs that have reached it are better, and one in {halving.factor} continues "
         "(stop: halving)"
     )
@@ -167,9 +170,9 @@ def _rank(row: Row, metric: str) -> Rank:
     return (math.inf if math.isnan(loss) else loss), 0.0
 
 
-def _describe_metric(row: Row, metric: str) -> str:
+def _describe_metric(row: Row, metric: str, rate: str) -> str:
     if metric == "dev_cer":
-        return f"dev CER {100 * row['cer']:.1f} %"
+        return f"dev {rate} {100 * row['cer']:.1f} %"
     return f"dev loss {row['loss_per_character']:.2f}"
 
 

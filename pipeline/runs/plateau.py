@@ -130,7 +130,8 @@ def _describe_progress(
     last = dev[-1]
     loss, reference, updates = last["loss_per_character"], last["reference_loss"], last["updates"]
     summary = f"dev loss {loss:.2f} (reference loss {reference:.2f}) after {updates} updates"
-    errors = f"CER {100 * last['cer']:.1f} %"
+    rate = experiment.corpus.rate_name if experiment else "CER"
+    errors = f"{rate} {100 * last['cer']:.1f} %"
     if math.isnan(reference):
         return (
             f"{errors} after {updates} updates; there is no dev loss because no dev utterance can "

@@ -30,6 +30,7 @@ class Heartbeat:
     loss_per_character: float = math.nan
     reference_loss: float = math.nan
     dev_cer: float = math.nan
+    rate_name: str = "CER"  # or PER: what `dev_cer` counts
     blank_argmax: float = math.nan
     frames_per_second: float = math.nan
     seconds_left: float = math.nan

@@ -28,6 +28,7 @@ from pipeline.corpus.survey import (
     find_equal_sound,
     measure_sound,
 )
+from pipeline.corpus.text.characters import is_punctuation
 
 MAX_CHARACTERS = 100
 
@@ -59,10 +60,14 @@ def corpus_check(options: argparse.Namespace) -> int:
         f"{corpus.name}: {count_text(len(manifest.utterances), 'utterance')}, "
         f"{duration_text(manifest.seconds)}",
         seconds=[each.seconds for each in manifest.utterances],
-        characters_per_second=[len(u.transcript) / u.seconds for u in manifest.utterances],
+        characters_per_second=[
+            sum(count_characters([u], corpus.units).values()) / u.seconds
+            for u in manifest.utterances
+        ],
         peaks_db=[each.peak_db for each in sounds],
         characters=characters,
         path=path,
+        units=corpus.units,
     )
     print_line(f"drawn: {path}")
     return code
@@ -85,7 +90,13 @@ def _survey_lines(corpus: Corpus, manifest: Manifest, characters: Counter[str]) 
     yield f"language: {corpus.language}, as the corpus file says; scripts: {shares or 'no letters'}"
     by_count = sorted(characters.items(), key=lambda each: (-each[1], each[0]))
     counts = [f"{character!r} {number}" for character, number in by_count]
-    yield f"characters: {len(characters)}: {join_first(counts, MAX_CHARACTERS)}"
+    marks = "".join(sorted(filter(is_punctuation, characters)))
+    if corpus.units == "characters" and corpus.punctuation == "keep" and marks:
+        yield (
+            f"the network has to learn the punctuation {marks}: punctuation: drop in the corpus "
+            "file leaves it out"
+        )
+    yield f"{corpus.units}: {len(characters)}: {join_first(counts, MAX_CHARACTERS)}"
 
 
 def _pair_lines(pairs: Sequence[tuple[Utterance, Utterance]]) -> Iterator[str]:

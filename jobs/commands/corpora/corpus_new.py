@@ -6,7 +6,7 @@ Not here: how a layout is recognised (pipeline/corpus/recognition.py).
 
 import argparse
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from shlex import quote
 from typing import Any
 
@@ -44,10 +44,11 @@ def corpus_new(options: argparse.Namespace) -> int:
     print_line(f"{folder}: layout {settings['reader']}, {_size_text(manifest)}")
     code = print_refusals(manifest.refusals, "in what make features writes")
     print_line(f"written: {path}; its language is {language}: correct it there if that is wrong")
+    if "# speakers:" in path.read_text(encoding="utf-8"):
+        print_line("if each folder holds one speaker, remove the # before speakers: in that file")
     print_line("next:")
     for command in (
         f"make corpus-check CORPUS={quote(str(path))}",
-        f"make features CORPUS={quote(str(path))}",
         f"make train EXPERIMENT={BASELINE} SET=corpus=../corpora/{path.name}",
     ):
         print_line(f"  {make_command(command, profile, work)}")
@@ -64,9 +65,15 @@ def _file_text(folder: Path, settings: Mapping[str, Any], manifest: Manifest) ->
     language = (
         "" if "language" in settings else "# language: en   # of the transcripts: tr, de, …\n"
     )
+    folders = {str(PurePosixPath(each.id).parent) for each in manifest.utterances}
+    speakers = (
+        "# speakers: folder   # if each folder holds one speaker; reports need speakers\n"
+        if settings["reader"] == "pairs" and len(folders) > 1
+        else ""
+    )
     return (
         f"# {folder.name}: the layout {settings['reader']}, as make corpus-new recognised it.\n"
         "# Licence: write it here.   Get it: write here where it comes from.\n"
         f"# Size: {_size_text(manifest)}.\n"
-        f"{dump_mapping(settings)}{language}"
+        f"{dump_mapping(settings)}{language}{speakers}"
     )

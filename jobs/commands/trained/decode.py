@@ -5,12 +5,14 @@ Not here: the decoding (pipeline/training/trained/decode_run.py).
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from jobs.messages import count_text, join_first, print_line
 from jobs.work_folder import find_run, load_profile_and_workdir, make_command
+from pipeline.config.corpus import Corpus
 from pipeline.config.decoding import ANY_WORD, DecodingSettings
 from pipeline.config.identity import run_id
 from pipeline.config.loader import parse_changes, validate_settings
@@ -49,8 +51,9 @@ def decode(options: argparse.Namespace) -> int:
         f"chosen on dev in {found.trials} trials: ngram_weight={weights.model:g} "
         f"word_reward={weights.word:g} unknown_penalty={weights.unknown:g}"
     )
-    print_line(describe_scores("greedy, as trained", run.hypotheses()))
-    print_line(describe_scores(_name(settings), found.hypotheses))
+    corpus = run.experiment().corpus
+    print_line(describe_scores("greedy, as trained", run.hypotheses(), corpus))
+    print_line(describe_scores(_name(settings, corpus), found.hypotheses, corpus))
     if settings.words != ANY_WORD:
         print_line(f"{100 * found.unknown_words:.1f} % of the test words are not in the lexicon")
     print_line(f"{1000 * found.seconds_per_utterance:.0f} ms per utterance; {found.folder.path}")
@@ -84,8 +87,8 @@ def find_features(run: RunFolder, work: Path) -> Path:
     )
 
 
-def describe_scores(name: str, hypotheses: tuple[Hypothesis, ...] | list[Hypothesis]) -> str:
-    """Return test WER and CER with the 95 % interval over speakers of the first that is known."""
+def describe_scores(name: str, hypotheses: Sequence[Hypothesis], corpus: Corpus) -> str:
+    """Return test WER and CER (of phonemes the PER); the first that is known has an interval."""
     test = [each for each in hypotheses if each.split == "test"]
     words = [each.words for each in test]
     characters = [each.chars for each in test]
@@ -96,7 +99,8 @@ def describe_scores(name: str, hypotheses: tuple[Hypothesis, ...] | list[Hypothe
         np.array(words if by_words else characters),
         [each.speaker or each.utterance_id for each in test],
     )
-    cer = f"CER {100 * sum(each.char_errors for each in test) / max(1, sum(characters)):.1f} %"
+    share = sum(each.char_errors for each in test) / max(1, sum(characters))
+    cer = f"{corpus.rate_name} {100 * share:.1f} %"
     wer = f"WER {100 * sum(errors) / max(1, sum(words)):.1f} %"
     first, rest = (wer, f", {cer}") if by_words else (cer, "")
     return (
@@ -105,8 +109,8 @@ def describe_scores(name: str, hypotheses: tuple[Hypothesis, ...] | list[Hypothe
     )
 
 
-def _name(settings: DecodingSettings) -> str:
-    unit = "characters" if settings.words == ANY_WORD else "words"
+def _name(settings: DecodingSettings, corpus: Corpus) -> str:
+    unit = corpus.units if settings.words == ANY_WORD else "words"
     model = f"{settings.ngram}-gram of {unit}" if settings.ngram else "no n-gram"
     if settings.text:
         model = f"n-gram of {unit} from {settings.text}"

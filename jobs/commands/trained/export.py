@@ -43,9 +43,10 @@ def make_card(run: RunFolder, features: FeatureSet, licence: str) -> dict[str, A
         frames = sum(u.frames for u in features.utterances if u.split == split)
         hours[split] = round(frames * experiment.features.hop_ms / 3_600_000, 3)
     decoding = DecodingFolder.newest(run)
-    scores = [describe_scores("greedy", run.hypotheses())]
+    scores = [describe_scores("greedy", run.hypotheses(), experiment.corpus)]
     if decoding is not None:
-        scores.append(describe_scores("with lexicon and n-gram", decoding.hypotheses()))
+        name = "with n-gram" if experiment.corpus.units == "phonemes" else "with lexicon and n-gram"
+        scores.append(describe_scores(name, decoding.hypotheses(), experiment.corpus))
     return {
         "run": run.run_id,
         "corpus": experiment.corpus.name,

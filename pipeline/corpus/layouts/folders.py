@@ -7,7 +7,8 @@ Not here: corpora that a table describes (tables.py).
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from posixpath import splitext
 
 from pipeline.config.corpus import Corpus
@@ -94,7 +95,9 @@ def read_pairs(corpus: Corpus, root: Path, refusals: Refusals) -> Iterator[Corpu
                 refusals.append(Refusal(stem, f"{root / other}: {problem}"))
         is_documentation = stem.rsplit("/", 1)[-1].lower() in DOCUMENTATION_STEMS
         if stem in recordings or not is_documentation:
-            yield from _read_pair(root, stem, texts, recordings, refusals)
+            speaker = PurePosixPath(stem).parent.name if corpus.speakers == "folder" else ""
+            for entry in _read_pair(root, stem, texts, recordings, refusals):
+                yield replace(entry, speaker=speaker)
 
 
 def find_recordings(

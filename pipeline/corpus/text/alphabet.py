@@ -4,13 +4,13 @@ In:   the setting `alphabet` of an experiment, transcripts in their normal form.
 Out:  classes, where 0 is the blank; text.
 Not here: the normal form (normalise.py), removing repeats and blanks, scoring (decoding/).
 
-A unit is a character, or what a reader sees as one letter: a letter with its combining marks, a
-conjunct of Devanagari (a grapheme cluster, Unicode's UAX 29).
+A unit is a character; or what a reader sees as one letter: a letter with its combining marks, a
+conjunct of Devanagari (a grapheme cluster, Unicode's UAX 29); or a phoneme, between spaces.
 """
 
 import string
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol, runtime_checkable
@@ -19,6 +19,7 @@ from pipeline.corpus.text.patterns import LazyPattern
 from pipeline.files import InputError
 
 BLANK = 0
+PHONEMES = "phonemes"  # the name of the alphabet
 
 
 @runtime_checkable
@@ -58,13 +59,34 @@ class Alphabet:
         """Whether a unit has several characters, such as a letter with a combining mark."""
         return any(len(unit) > 1 for unit in self.units)
 
+    @property
+    def has_phonemes(self) -> bool:
+        """Whether the units are phonemes, which spaces separate in a text."""
+        return self.name == PHONEMES
+
+    @property
+    def unit(self) -> str:
+        """What a reader calls a unit."""
+        return "phoneme" if self.has_phonemes else "letter"
+
+    @property
+    def counted(self) -> str:
+        """What `count` counts."""
+        return PHONEMES if self.has_phonemes else "characters"
+
     def to_text(self) -> str:
         """Return one unit a line, as the file of `alphabet:` in an experiment has them."""
         return "".join(f"{'<space>' if unit == ' ' else unit}\n" for unit in self.units)
 
     def split(self, text: str) -> Iterable[str]:
-        """Return the text in units: characters, or graphemes if some unit has several."""
+        """Return the text in units: phonemes, characters, or graphemes if some unit has several."""
+        if self.has_phonemes:
+            return text.split()
         return split_graphemes(text) if self.has_clusters else text
+
+    def count(self, text: str) -> int:
+        """Return the length of the text in phonemes or characters."""
+        return len(text.split() if self.has_phonemes else text)
 
     def unknown_units(self, text: str) -> set[str]:
         return set(self.split(text)) - self.classes.keys()
@@ -93,7 +115,10 @@ class Alphabet:
             raise ValueError(
                 f"{classes}: the classes of the alphabet {self.name} are 1 to {self.size - 1}"
             )
-        return "".join([self.units[c - 1] for c in classes])
+        return self.join([self.units[c - 1] for c in classes])
+
+    def join(self, units: Iterable[str]) -> str:
+        return (" " if self.has_phonemes else "").join(units)
 
 
 _GRAPHEME = LazyPattern(r"\X")
@@ -109,20 +134,28 @@ def split_graphemes(text: str) -> list[str]:
     return list(text) if text.isascii() else _GRAPHEME.find_all(text)
 
 
-def find_rare_letters(transcripts: Iterable[str], minimum: int) -> set[str]:
-    """Return the graphemes that fewer than `minimum` of the transcripts have."""
+def split_units(text: str, units: str) -> list[str]:
+    """Return the phonemes of a corpus of phonemes, else the graphemes."""
+    return text.split() if units == "phonemes" else split_graphemes(text)
+
+
+def find_rare_letters(transcripts: Iterable[Iterable[str]], minimum: int) -> set[str]:
+    """Return the letters that fewer than `minimum` of the transcripts, split into them, have."""
     if not minimum:
         return set()
-    counts = Counter(letter for text in transcripts for letter in set(split_graphemes(text)))
+    counts = Counter(letter for letters in transcripts for letter in set(letters))
     return {letter for letter, count in counts.items() if count < minimum}
 
 
+_TURKISH = "abcçdefgğhıijklmnoöprsştuüvyz"
 ALPHABETS = {
     name: Alphabet(name, tuple(characters))
     for name, characters in {
         "english-38": " " + string.ascii_uppercase + string.digits,
         "english-29": " '" + string.ascii_uppercase,
         "english-28": " " + string.ascii_uppercase,
+        "turkish-31": " " + _TURKISH,
+        "turkish-38": " '" + _TURKISH + "qwxâîû",
     }.items()
 }
 
@@ -133,12 +166,17 @@ def resolve_alphabet(
     """Return the alphabet of an experiment on these utterances.
 
     `corpus`: the graphemes of the training transcripts. `corpus-characters`: their characters.
+    `phonemes`: what spaces separate in them.
     """
     if not isinstance(setting, str):
         return Alphabet("of the file", setting)
     if setting in ALPHABETS:
         return ALPHABETS[setting]
-    split = list if setting == "corpus-characters" else split_graphemes
+    splits: Mapping[str, Callable[[str], Iterable[str]]] = {
+        "corpus-characters": list,
+        PHONEMES: str.split,
+    }
+    split = splits.get(setting, split_graphemes)
     units: set[str] = set()
     for utterance in utterances:
         if utterance.split == "train":

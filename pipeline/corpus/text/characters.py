@@ -13,12 +13,19 @@ _FORMS = {
     **dict.fromkeys("\u2018\u2019\u201a\u201b\u2039\u203a\u02b9\u02bb\u02bc\u02bd\u00b4`", "'"),
     **dict.fromkeys("\u201c\u201d\u201e\u201f\u00ab\u00bb\u2033\u301d\u301e\u301f", '"'),
     **dict.fromkeys("\u2010\u2011\u2212", "-"),
+    "\u05f3": "'",  # the Hebrew geresh, which keyboards type as an apostrophe
     "\u0640": "",  # tatweel, the stroke that widens an Arabic word
 }
 # Compatibility characters that are other forms of the same letters: full and half width, Arabic
-# letters in the shape of their position. Ligatures of Latin letters have no tag of their own.
+# letters in the shape of their position. Latin ligatures, and pairs of Latin letters that are one
+# character (ĳ, ŀ, ŉ, ǆ, ǉ, ǌ, ǳ), have no tag of their own.
 _FORM_TAGS = ("<wide>", "<narrow>", "<initial>", "<medial>", "<final>", "<isolated>")
-_LATIN_LIGATURES = range(0xFB00, 0xFB07)
+_LATIN_PAIRS = {
+    *range(0xFB00, 0xFB07),
+    *(0x132, 0x133, 0x13F, 0x140, 0x149),
+    *range(0x1C4, 0x1CD),
+    *range(0x1F1, 0x1F4),
+}
 
 # Without the vowel separator and the variation selectors of Mongolian, which choose its letters.
 _INVISIBLE = LazyPattern(
@@ -31,8 +38,10 @@ USELESS_JOINERS = LazyPattern(
     r"(?<!\p{ccc=9})\u200d|(?<!\p{ccc=9})(?<![\p{Arab}\p{Syrc}\p{Mong}\p{Nkoo}]\p{M}*)\u200c"
     r"|(?<!\p{ccc=9})\u200c(?![\p{Arab}\p{Syrc}\p{Mong}\p{Nkoo}])"
 )
-# Punctuation inside words: apostrophe, Hebrew geresh and gershayim, the Catalan point in l·l.
-_WORD_PUNCTUATION = "'\u05f3\u05f4\u00b7"
+# Punctuation inside words: apostrophe, Hebrew gershayim, the Catalan point in l·l.
+_WORD_PUNCTUATION = "'\u05f4\u00b7"
+# Hebrew abbreviations have a gershayim before their last letter, typed as a quotation mark.
+GERSHAYIM = LazyPattern(r'(?<=\p{Hebr})["\u201c\u201d](?=\p{Hebr})')
 _IN_WORD = r"[\p{L}\p{M}\p{N}]"
 _WORD_PUNCTUATION_OUTSIDE = LazyPattern(
     rf"(?<!{_IN_WORD})[{_WORD_PUNCTUATION}]|[{_WORD_PUNCTUATION}](?!{_IN_WORD})"
@@ -58,7 +67,7 @@ def common_form(character: str) -> str:
     if _INVISIBLE.matches(character):
         return ""
     tag = unicodedata.decomposition(character).split(" ")[0]
-    if tag in _FORM_TAGS or ord(character) in _LATIN_LIGATURES:
+    if tag in _FORM_TAGS or ord(character) in _LATIN_PAIRS:
         normal = unicodedata.normalize("NFKC", character)
         return "".join(_FORMS.get(each, each) for each in normal)
     return character

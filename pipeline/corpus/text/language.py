@@ -21,8 +21,9 @@ from pipeline.config.corpus import base_language
 _DOTLESS_I = ("tr", "az", "crh", "gag", "krc-latn", "kk-latn", "tt-latn")
 _SMALL_I = str.maketrans({"I": "ı", "İ": "i"})
 _CAPITAL_I = str.maketrans({"i": "İ", "ı": "I"})
-# Lithuanian may write a dot between i or j and an accent (i̇́). It is the same letter.
-_LITHUANIAN_DOT = re.compile("(?<=[ij])(\u0328?)\u0307")
+# Lithuanian may write a dot between i or j and an accent (i̇́), and a program that does not know
+# Turkish makes i̇ of İ. It is the same letter.
+_DOT_ABOVE = re.compile("(?<=[ijį])\u0307")
 
 # Nothing separates words, so WER is not defined. In Chinese and Japanese a space between two
 # letters says nothing; in the others (Thai, Lao, Khmer, Burmese, Tibetan) it separates phrases.
@@ -57,15 +58,19 @@ def fold_case(text: str, language: str) -> str:
 
     Python lowers a Greek sigma at the end of a word to ς.
     """
-    text = unicodedata.normalize("NFC", text)
     if is_english(language):
-        return unicodedata.normalize("NFC", text.upper())
-    if _belongs_to(language, _DOTLESS_I):
-        text = text.translate(_SMALL_I)
-    text = text.lower()
-    if _belongs_to(language, ("lt",)):
-        text = _LITHUANIAN_DOT.sub(r"\1", unicodedata.normalize("NFD", text))
+        return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).upper())
+    text = _lower(text, language)
+    if _belongs_to(language, ("lt", *_DOTLESS_I)):
+        text = _DOT_ABOVE.sub("", text)
     return unicodedata.normalize("NFC", text)
+
+
+def has_needless_dot(text: str, language: str) -> bool:
+    """Return whether a dot above i or j says nothing, so that `fold_case` removes it."""
+    if "\u0307" not in text or not _belongs_to(language, ("lt", *_DOTLESS_I)):
+        return False
+    return _DOT_ABOVE.search(_lower(text, language)) is not None
 
 
 def is_case_reversible(character: str, language: str) -> bool:
@@ -81,6 +86,13 @@ def is_case_reversible(character: str, language: str) -> bool:
 def capitalise(text: str, language: str) -> str:
     """Return the text with a capital first letter."""
     return _upper(text[:1], language) + text[1:]
+
+
+def _lower(text: str, language: str) -> str:
+    text = unicodedata.normalize("NFC", text)
+    if _belongs_to(language, _DOTLESS_I):
+        text = text.translate(_SMALL_I)
+    return text.lower()
 
 
 def _upper(text: str, language: str) -> str:

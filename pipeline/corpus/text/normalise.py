@@ -2,20 +2,22 @@
 
 In:   transcripts; language, punctuation, digits and replacements of a corpus file.
 Out:  text; notes that count what was merged or dropped.
-Not here: single characters (characters.py), case (language.py), numbers (digits.py), the classes
-of letters (alphabet.py).
+Not here: single characters (characters.py), case (language.py), numbers (digits.py), phonemes of
+words (lexicon.py), the classes of letters (alphabet.py).
 
 The order: NFC; replacements of the corpus file; one form for each letter and mark; digits;
-punctuation; case; white space.
+punctuation; case; white space; phonemes.
 """
 
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pipeline.config.corpus import Corpus
 from pipeline.corpus.text.characters import (
+    GERSHAYIM,
     MEANINGLESS_SPACES,
     USELESS_JOINERS,
     common_form,
@@ -27,12 +29,15 @@ from pipeline.corpus.text.digits import require_known_numbers, spell_digits
 from pipeline.corpus.text.language import (
     apostrophe_is_letter,
     fold_case,
+    has_needless_dot,
     ignores_spaces,
     is_case_reversible,
 )
+from pipeline.corpus.text.lexicon import read_lexicon
 
 MAX_CHARACTERS_IN_NOTE = 8
-_COMPOSED, _SPELT, _JOINED = "composed", "spelt", "joined"  # changes of a whole transcript
+# Changes of a whole transcript.
+_COMPOSED, _SPELT, _DOTTED, _JOINED = "composed", "spelt", "dotted", "joined"
 
 
 @dataclass
@@ -54,9 +59,24 @@ class TextNormaliser:
         ]
         if self.corpus.digits == "spell":
             require_known_numbers(self.corpus.language)
+        self._lexicon = None
+        if self.corpus.lexicon is not None:
+            words = {"units": "characters", "lexicon": None}
+            normalise = TextNormaliser(self.corpus.model_copy(update=words))
+            self._lexicon = read_lexicon(Path(self.corpus.lexicon), normalise)
 
     def __call__(self, text: str) -> str:
-        """Return the normal form. Raises InputError for a number that cannot be spelt."""
+        """Return the normal form; of a corpus of phonemes these, separated by spaces.
+
+        Raises InputError for a number that cannot be spelt, and a word that the lexicon lacks.
+        """
+        if self._lexicon is not None:
+            return self._lexicon.pronounce(self._normalise(text))
+        if self.corpus.units == "phonemes":
+            return " ".join(unicodedata.normalize("NFC", text).split())
+        return self._normalise(text)
+
+    def _normalise(self, text: str) -> str:
         corpus = self.corpus
         if not unicodedata.is_normalized("NFC", text):
             self._text_counts[_COMPOSED] += 1
@@ -68,6 +88,7 @@ class TextNormaliser:
         if corpus.punctuation == "drop":
             letters = apostrophe_is_letter(corpus.language)
             text = drop_outer_apostrophes(text, letters=letters)
+        self._text_counts[_DOTTED] += has_needless_dot(text, corpus.language)
         text = fold_case(text, corpus.language)
         if ignores_spaces(corpus.language):
             spaced, text = text, MEANINGLESS_SPACES.replace_all(text, "")
@@ -100,6 +121,7 @@ class TextNormaliser:
         return text
 
     def _unify_characters(self, text: str) -> str:
+        text = self._write_gershayim(text)
         characters = set(text)
         for character in characters - self._known:
             self._learn(character)
@@ -111,6 +133,15 @@ class TextNormaliser:
         if "\u200c" in text or "\u200d" in text:
             text = USELESS_JOINERS.replace_all(text, "")
         return text
+
+    def _write_gershayim(self, text: str) -> str:
+        """Write the quotation mark inside a Hebrew abbreviation as the mark that it stands for."""
+        if text.isascii() or not any(mark in text for mark in '"\u201c\u201d'):
+            return text
+        written = GERSHAYIM.replace_all(text, "\u05f4")
+        if written != text:
+            self._count('"', "\u05f4")
+        return written
 
     def _learn(self, character: str) -> None:
         """Find what becomes of a character that is new."""
@@ -145,5 +176,6 @@ class TextNormaliser:
 _TEXT_NOTES = {
     _COMPOSED: "letters written as a letter and a mark became one character",
     _SPELT: "digits became words",
+    _DOTTED: "dots above i and j that say nothing were removed",
     _JOINED: "spaces between letters were removed",
 }

@@ -79,7 +79,8 @@ class TextDecoder:
     def _sequence_words(self, sequence: WordSequence) -> list[str]:
         tokens = [self._graph.words[number - 1] for number in sequence.words]
         if self.sources.lexicon is None:
-            return "".join([SPACE if token == SPACE_TOKEN else token for token in tokens]).split()
+            units = (SPACE if token == SPACE_TOKEN else token for token in tokens)
+            return self.sources.alphabet.join(units).split()
         return tokens
 
     def _join(self, words: list[str]) -> str:
@@ -93,12 +94,17 @@ def split_words(
     ends: Int64[np.ndarray, " L"],
     alphabet: Alphabet,
 ) -> list[tuple[str, int, int]]:
-    """Return the words of a path with their first frame and the frame after their last one."""
+    """Return the words of a path with their first frame and the frame after their last one.
+
+    Phonemes are words of their own, because nothing separates words among them.
+    """
     space = alphabet.classes.get(SPACE)
     places: list[list[int]] = [[]]
     for place, label in enumerate(labels):
         if label == space:
             places.append([])
+        elif alphabet.has_phonemes:
+            places.append([place])
         else:
             places[-1].append(place)
     return [

@@ -69,7 +69,7 @@ def _describe_stopped_early(comparison: SweepComparison) -> list[str]:
 
 
 def _describe_rate(comparison: SweepComparison, arm: Arm) -> str:
-    rate = f"test CER {_percent(arm.mean_test_cer)}"
+    rate = f"test {comparison.rate_name} {_percent(arm.mean_test_cer)}"
     if len(arm.runs) == 1:
         return f"{rate} with one seed"
     low, high = comparison.rate_interval(arm)
@@ -134,7 +134,7 @@ def _describe_evidence(comparison: SweepComparison, best: Arm, command: str) -> 
     others = [arm for arm in comparison.arms if arm is not best]
     if inference.can_decide and len(comparison.not_told_apart) == len(others):
         yield from _describe_sensitivity(comparison, inference, best)
-    if inference.can_decide:
+    if inference.can_decide and comparison.word_inference:
         yield _describe_words(comparison, best)
     runs = [run for arm in comparison.arms for run in arm.runs]
     most = max(len(run.hypotheses_for("test")) for run in runs)

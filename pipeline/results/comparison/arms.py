@@ -26,9 +26,8 @@ from pipeline.results.statistics.significance import (
     mapsswe,
     paired_bootstraps,
 )
-from pipeline.results.summary.run_summary import RunSummary
+from pipeline.results.summary.run_summary import RunSummary, dev_selection_key, join_rate_names
 from pipeline.results.summary.table import COUNT_COLUMNS, error_counts
-from pipeline.runs import plateau
 from pipeline.runs.folder import Hypothesis
 
 SEED_KEY = "train.seed"
@@ -142,6 +141,10 @@ class SweepComparison:
         return self.finished_count + len(stopped)
 
     @property
+    def rate_name(self) -> str:
+        return join_rate_names([run for arm in self.arms for run in arm.runs])
+
+    @property
     def not_told_apart(self) -> tuple[Arm, ...]:
         """The other arms whose difference from the best arm is not shown."""
         return tuple(
@@ -215,12 +218,6 @@ def compare_runs(run_summaries: Sequence[RunSummary]) -> SweepComparison:
         not_escaped=tuple(run for run in tested if run.escape_updates is None),
         stopped_early=tuple(group_arms(in_stopped)),
     )
-
-
-def dev_selection_key(run: RunSummary) -> tuple[float, float]:
-    """Return the key of the run's selected epoch: one rule selects epochs and runs."""
-    row = run.selected_dev_row
-    return plateau.selection_key(row) if row else (math.inf, math.inf)
 
 
 def _compare_others(best: RunSummary, finished: Sequence[RunSummary]) -> list[RunComparison]:

@@ -50,7 +50,7 @@ def arms_table(comparison: SweepComparison) -> pd.DataFrame:
         for arm in comparison.arms
     ]
     return pd.DataFrame.from_records(
-        records, columns=["sweep", "corpus", "label", *keys, *ARM_COLUMNS]
+        records, columns=["sweep", "corpus", "units", "label", *keys, *ARM_COLUMNS]
     )
 
 

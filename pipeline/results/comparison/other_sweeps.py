@@ -65,7 +65,8 @@ def suggest_seeds(comparison: SweepComparison, spread: SeedSpread | None) -> str
     name, (number, difference) = min(differences.items(), key=lambda each: each[1][1])
     seeds = assumed.seeds_to_show(difference, number, reference) if difference else None
     where = f"{spread.sweeps} other sweep{'s' if spread.sweeps > 1 else ''} of this corpus"
-    found = f"In {where} a seed moved the test CER by {100 * spread.deviation:.0f} % of it"
+    found = f"In {where} a seed moved the test {comparison.rate_name} by "
+    found += f"{100 * spread.deviation:.0f} % of it"
     size = f"a difference as large as that to {name}"
     if seeds is None:
         return f"{found}; if so here, {MAX_SEEDS_SUGGESTED} seeds per arm would not show {size}."

@@ -39,7 +39,7 @@ def _describe_training(run: RunSummary, dev: Sequence[Row]) -> Iterator[str]:
     last_loss, lowest_loss = last["loss_per_character"], lowest["loss_per_character"]
     cer, epoch, finished = selected["cer"], selected["epoch"], run.state == "finished"
     so_far = f"in epoch {epoch} of {last['epoch']}" if finished else f"so far, in epoch {epoch}"
-    yield f"Lowest dev CER {format_percent(cer)} {so_far}."
+    yield f"Lowest dev {run.rate_name} {format_percent(cer)} {so_far}."
     if last_loss > OVERFITTING_LOSS_RATIO * lowest_loss:
         yield (
             f"It overfits: the dev loss rose from {format_decimal(lowest_loss)} in epoch "

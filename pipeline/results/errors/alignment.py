@@ -7,6 +7,7 @@ Not here: the search for the alignment (decoding/scoring.py), which utterances a
 
 from dataclasses import dataclass
 
+from pipeline.corpus.text.alphabet import split_graphemes
 from pipeline.decoding.scoring import align_texts, align_tokens
 from pipeline.runs.folder import Hypothesis
 
@@ -22,7 +23,7 @@ Part = tuple[str, str, str]  # equal | replace | delete | insert, reference, hyp
 
 @dataclass(frozen=True)
 class AlignedToken:
-    """A word, or a character in texts without words."""
+    """A word or a phoneme, or a character in texts without words."""
 
     operation: str  # equal | replace | delete | insert
     reference: str  # "" if inserted
@@ -38,21 +39,31 @@ class AlignedToken:
         return NAMES[self.operation]
 
 
-def align_hypothesis(hypothesis: Hypothesis) -> tuple[AlignedToken, ...]:
-    """Return the tokens of reference and hypothesis in order."""
+def align_hypothesis(hypothesis: Hypothesis, unit: str = "character") -> tuple[AlignedToken, ...]:
+    """Return the tokens of reference and hypothesis in order; `unit`: character or phoneme."""
     left, right = hypothesis.reference, hypothesis.hypothesis
-    if hypothesis.words and has_words(left):
+    if unit == "phoneme" or (hypothesis.words and has_words(left)):
         pairs = align_tokens(left.split(), right.split())
     else:
-        pairs = align_tokens(left, right)
+        pairs = align_tokens(split_graphemes(left), split_graphemes(right))
     return tuple(
-        AlignedToken(tag, mark_spaces(one), mark_spaces(other), tuple(align_texts(one, other)))
+        AlignedToken(tag, mark_spaces(one), mark_spaces(other), _parts(tag, one, other, unit))
         for tag, one, other in pairs
     )
 
 
-def diff_characters(hypothesis: Hypothesis) -> tuple[Part, ...]:
+def _parts(tag: str, reference: str, hypothesis: str, unit: str) -> tuple[Part, ...]:
+    """Return the characters of a word; a phoneme is right or wrong as a whole."""
+    if unit == "phoneme":
+        return ((tag, reference, hypothesis),)
+    return tuple(align_texts(reference, hypothesis))
+
+
+def diff_characters(hypothesis: Hypothesis, unit: str = "character") -> tuple[Part, ...]:
     """Return the parts of the hypothesis that are right or wrong; wrong spaces are visible."""
+    if unit == "phoneme":
+        pairs = align_tokens(hypothesis.reference.split(), hypothesis.hypothesis.split())
+        return tuple((tag, f"{one} ", f"{other} " if other else "") for tag, one, other in pairs)
     return tuple(
         (tag, left, right) if tag == "equal" else (tag, mark_spaces(left), mark_spaces(right))
         for tag, left, right in align_texts(hypothesis.reference, hypothesis.hypothesis)

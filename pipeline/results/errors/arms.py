@@ -6,17 +6,18 @@ Not here: which arm is better (comparison/), what the errors are (confusions.py,
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from pipeline.results.comparison.arms import Arm, SweepComparison, dev_selection_key
+from pipeline.results.comparison.arms import Arm, SweepComparison
 from pipeline.results.comparison.test_sets import (
     Hypotheses,
     UtteranceKey,
     combine_folds,
     fold_of,
 )
-from pipeline.results.summary.run_summary import RunSummary
+from pipeline.results.summary.run_summary import RunSummary, dev_selection_key
 from pipeline.runs.folder import Hypothesis
 from pipeline.shapes import Float64, Int64
 
@@ -43,6 +44,10 @@ class TestedArm:
     def has_words(self) -> bool:
         """Whether words are scored; they are not in a language without spaces."""
         return any(each.words for each in self.shown)
+
+    @property
+    def unit(self) -> Literal["character", "phoneme"]:
+        return "phoneme" if self.guide_run.units == "phonemes" else "character"
 
     def counts(self, column: str) -> Int64[np.ndarray, "R U"]:
         """Return a column of hypotheses.csv, by run and utterance."""

@@ -1,4 +1,4 @@
-"""Confusions: which characters and words are taken for which, dropped or added.
+"""Confusions: which characters, phonemes and words are taken for which, dropped or added.
 
 In:   the hypotheses of an arm.
 Out:  counted confusions, most frequent first; a small matrix; the frame of errors_confusions.csv.
@@ -25,7 +25,7 @@ from pipeline.shapes import Int64
 MAX_LINES = 200  # of errors_confusions.csv, for each arm and unit
 MATRIX_SIZE = 12  # characters of the matrix
 
-Unit = Literal["character", "word"]
+Unit = Literal["character", "phoneme", "word"]
 # (token of the reference, token of the hypothesis); "" if inserted or deleted
 ConfusionCounts = Counter[tuple[str, str]]
 
@@ -117,14 +117,25 @@ def confusion_matrix(counts: ConfusionCounts, size: int = MATRIX_SIZE) -> Confus
 
 def confusions_table(
     arms: Sequence[TestedArm],
-    characters: Sequence[Sequence[Confusion]],
+    symbols: Sequence[Sequence[Confusion]],
     words: Sequence[Sequence[Confusion]],
 ) -> pd.DataFrame:
-    """Return the most frequent confusions of each arm and unit, a line each."""
+    """Return the most frequent confusions of each arm and unit, a line each.
+
+    `symbols`: of characters, or of phonemes.
+    """
     columns = ["arm", "unit", "kind", "reference", "hypothesis", "count", "reference_count"]
     records = [
-        (arm.name, unit, one.kind, one.reference, one.hypothesis, one.count, one.reference_count)
-        for unit, by_arm in (("character", characters), ("word", words))
+        (
+            arm.name,
+            unit or arm.unit,
+            one.kind,
+            one.reference,
+            one.hypothesis,
+            one.count,
+            one.reference_count,
+        )
+        for unit, by_arm in (("", symbols), ("word", words))
         for arm, confusions in zip(arms, by_arm, strict=True)
         for one in confusions
     ]

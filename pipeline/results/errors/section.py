@@ -40,7 +40,7 @@ MAX_SPEAKERS = 12  # on the page
 class ErrorSection:
     arms: tuple[TestedArm, ...]  # the best one first
     operations: tuple[Mapping[str, int], ...]  # by arm: sums over its runs
-    matrix: ConfusionMatrix  # of characters, of the best arm
+    matrix: ConfusionMatrix  # of characters or phonemes, of the best arm
     characters: tuple[Confusion, ...]  # the most frequent of the best arm
     words: tuple[Confusion, ...]
     speakers: tuple[Group, ...]  # highest CER of the best arm first
@@ -63,9 +63,9 @@ def analyse_errors(comparison: SweepComparison) -> ErrorSection | None:
     if not arms:
         return None
     best, files = arms[0], [ArmFiles(arm) for arm in arms]
-    characters = [count_confusions(arm, "character") for arm in arms]
+    characters = [count_confusions(arm, arm.unit) for arm in arms]
     words = [count_confusions(arm, "word") for arm in arms]
-    ranked_characters = _rank(arms, characters, "character")
+    ranked_characters = _rank(arms, characters)
     ranked_words = _rank(arms, words, "word")
     frequencies = _frequency_table(arms, words, files[0].features)
     apart = find_apart_speakers(
@@ -116,11 +116,11 @@ def _describe_apart_speakers(
 
 
 def _rank(
-    arms: Sequence[TestedArm], counts: Sequence[ConfusionCounts], unit: Unit
+    arms: Sequence[TestedArm], counts: Sequence[ConfusionCounts], unit: Unit | None = None
 ) -> list[list[Confusion]]:
-    """Return the most frequent confusions of each arm."""
+    """Return the most frequent confusions of each arm; without `unit` of what it outputs."""
     return [
-        rank_confusions(each, count_references(arm, unit))
+        rank_confusions(each, count_references(arm, unit or arm.unit))
         for arm, each in zip(arms, counts, strict=True)
     ]
 

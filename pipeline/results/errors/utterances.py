@@ -138,7 +138,13 @@ def _show(arms: Iterable[TestedArm], place: int, kind: str) -> ShownUtterance:
         each = arm.shown[place]
         cer = fmean(run[place].char_errors for run in arm.hypotheses) / max(each.chars, 1)
         shown.append(
-            ShownHypothesis(arm.name, each, cer, align_hypothesis(each), diff_characters(each))
+            ShownHypothesis(
+                arm.name,
+                each,
+                cer,
+                align_hypothesis(each, arm.unit),
+                diff_characters(each, arm.unit),
+            )
         )
     first = shown[0].hypothesis
     return ShownUtterance(first.utterance_id, first.speaker, first.reference, kind, tuple(shown))

@@ -14,11 +14,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipeline.files import atomic_write
-from pipeline.results.figures.style import FIGURE_RC, PALETTE
+from pipeline.results.figures.style import FIGURE_RC, PALETTE, save_figure
 
 SIZE_INCHES = (10.0, 7.0)
 HISTOGRAM_BARS = 40
 MAX_CHARACTERS = 60  # bars
+MAX_UPRIGHT_CHARACTERS = 2  # of the name of a bar; longer ones, as of phonemes, are turned
 
 
 def draw_corpus(
@@ -29,6 +30,7 @@ def draw_corpus(
     peaks_db: Sequence[float],
     characters: Counter[str],
     path: Path,
+    units: str = "characters",
 ) -> None:
     """Draw four panels; the suffix of `path` chooses the image format."""
     with mpl.rc_context(FIGURE_RC), warnings.catch_warnings():
@@ -38,20 +40,22 @@ def draw_corpus(
         figure.suptitle(title)
         (durations, paces), (levels, letters) = figure.subplots(2, 2)
         _draw_histogram(durations, seconds, "duration [s]")
-        _draw_histogram(paces, characters_per_second, "characters per second")
+        _draw_histogram(paces, characters_per_second, f"{units} per second")
         _draw_histogram(levels, peaks_db, "peak level [dB of full scale]")
         shown = characters.most_common(MAX_CHARACTERS)
         names = ["␣" if character == " " else character for character, _ in shown]
         letters.bar(range(len(shown)), [count for _, count in shown], color=PALETTE[0])
-        letters.set_xticks(range(len(shown)), names, fontsize=7)
+        upright = max(map(len, names), default=0) <= MAX_UPRIGHT_CHARACTERS
+        rotation = 0 if upright else 90
+        letters.set_xticks(range(len(shown)), names, fontsize=7, rotation=rotation)
         letters.set_yscale("log")
         letters.yaxis.set_major_formatter("{x:.0f}")  # the usual one needs parsed formulas
         letters.yaxis.set_minor_formatter("")
         letters.set_ylabel("times")
-        letters.set_xlabel(f"characters (the {len(shown)} most frequent of {len(characters)})")
+        letters.set_xlabel(f"{units} (the {len(shown)} most frequent of {len(characters)})")
         image_format = path.suffix.lower().removeprefix(".")
         with atomic_write(path) as partial:
-            figure.savefig(partial, format=image_format, dpi=120)
+            save_figure(figure, partial, image_format, dpi=120)
 
 
 def _draw_histogram(axes: Axes, values: Sequence[float], label: str) -> None:

@@ -1,10 +1,11 @@
 """Figure specs: which figures a report has, what each shows and how to read it.
 
-In:   nothing.   Out: `FIGURE_SPECS`, in the order of the page.
+In:   the units of the runs.   Out: `FIGURE_SPECS`, in the order of the page.
 Not here: drawing (learning_curves.py).
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Literal
 
 # linear: from 0. log: logarithmic where rates are low. capped: up to a little above the reference
@@ -70,3 +71,15 @@ FIGURE_SPECS = (
         "input_dependence",
     ),
 )
+
+
+def specs_of_units(unit: str, rate: str) -> Iterator[FigureSpec]:
+    """Yield the specs with the words of a unit (character, phoneme) and of its error rate."""
+    for spec in FIGURE_SPECS:
+        title = spec.title.replace("character", unit).replace("CER", rate)
+        caption = spec.caption
+        if unit != "character":
+            caption = caption.replace("Character", unit.capitalize()).replace(
+                ", spaces counted", ""
+            )
+        yield replace(spec, title=title, caption=caption)

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from pipeline.config.features import FeatureSettings
 from pipeline.files import InputError, atomic_write
+from pipeline.results.figures.style import save_figure
 from pipeline.shapes import Float, Float64
 
 UTTERANCE_SIZE_INCHES = (10.0, 2.4)  # width and height of one utterance
@@ -48,7 +49,7 @@ def draw_spectrograms(
             _draw_spectrogram(axes, spectrogram, settings)
         undated = {"Date": None} if image_format == "svg" else {}
         with atomic_write(path) as partial:
-            figure.savefig(partial, format=image_format, metadata=undated)
+            save_figure(figure, partial, image_format, metadata=undated)
 
 
 def bin_frequencies_hz(settings: FeatureSettings) -> Float64[np.ndarray, " F"]:

@@ -95,4 +95,4 @@ def save_copies(figure: Figure, path: Path) -> None:
     """Write `path`.png and `path`.pdf."""
     for kind, metadata in METADATA.items():
         with atomic_write(path.with_name(f"{path.name}.{kind}")) as partial:
-            figure.savefig(partial, format=kind, dpi=PNG_DPI, metadata=metadata)
+            style.save_figure(figure, partial, kind, dpi=PNG_DPI, metadata=metadata)

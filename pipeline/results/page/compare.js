@@ -1,6 +1,7 @@
 // Two marked lines of the table, side by side: settings, learning curves, changed utterances.
 const MAX_CHANGED = 50; // utterances
-const data = JSON.parse(document.getElementById("data").textContent);
+const { textContent, dataset: names } = document.getElementById("data"); // names.rate: CER or PER
+const data = JSON.parse(textContent);
 
 function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
@@ -87,7 +88,7 @@ function compare() {
   panel.replaceChildren(element("h3", {}, "Two lines compared"), legend,
     element("h4", {}, "Settings that differ"), settingsTable(a, b),
     element("h4", {}, "Learning curves, dev"),
-    element("div", { class: "pair" }, drawCurves([a, b], "loss", "Loss, nats per character"), drawCurves([a, b], "cer", "CER")),
+    element("div", { class: "pair" }, drawCurves([a, b], "loss", `Loss, nats per ${names.unit}`), drawCurves([a, b], "cer", names.rate)),
     changedUtterances(a, b),
     element("p", { class: "note" }, "A line of an arm stands for its first seed here; unfold the arm to compare other seeds. The utterances speak of these two networks."));
 }

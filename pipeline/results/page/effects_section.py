@@ -101,9 +101,9 @@ def _figures(
     """Yield name, drawing, description, caption and split of each figure."""
     if effects and effects.levels:
         caption = (
-            "Mean test CER at each value, the other settings in equal shares, with 95 % intervals "
-            "over seeds and speakers. The interval of a difference is in the table: it is usually "
-            "narrower, because all values are tested on the same utterances."
+            f"Mean test {rate} at each value, the other settings in equal shares, with 95 % "
+            "intervals over seeds and speakers. The interval of a difference is in the table: it "
+            "is usually narrower, because all values are tested on the same utterances."
         )
         drawing: Drawing = partial(draw_effects, effects, *SIZE_PX)
         yield "effects", drawing, describe_effects(effects), caption, "test"

@@ -5,6 +5,7 @@ Out:  `RunSummary`.
 Not here: tables (table.py), what the scheduler knows of a run (jobs/sweep/run_status.py).
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -88,6 +89,15 @@ class RunSummary:
         """The name of the corpus; None if experiment.yaml cannot be read."""
         return self.experiment.corpus.name if self.experiment else None
 
+    @property
+    def units(self) -> str:
+        """What the rates called cer count: characters or phonemes."""
+        return self.experiment.corpus.units if self.experiment else "characters"
+
+    @property
+    def rate_name(self) -> str:
+        return self.experiment.corpus.rate_name if self.experiment else "CER"
+
     def setting(self, dotted: str) -> Any:
         """Return the value of the sweep or, if the sweep does not set it, of the experiment."""
         if dotted in self.run.settings:
@@ -96,6 +106,22 @@ class RunSummary:
         for name in dotted.split("."):
             value = getattr(value, name, None)
         return value
+
+
+def join_rate_names(runs: Sequence[RunSummary]) -> str:
+    """Return CER or PER; both, if the corpora of the runs have other units."""
+    return " or ".join(dict.fromkeys(run.rate_name for run in runs)) or "CER"
+
+
+def join_units(runs: Sequence[RunSummary]) -> str:
+    """Return character or phoneme; both, if the corpora of the runs have other units."""
+    return " or ".join(dict.fromkeys(run.units.removesuffix("s") for run in runs)) or "character"
+
+
+def dev_selection_key(run: RunSummary) -> tuple[float, float]:
+    """Return the key of the run's selected epoch: one rule selects epochs and runs."""
+    row = run.selected_dev_row
+    return plateau.selection_key(row) if row else (math.inf, math.inf)
 
 
 def changed_keys(runs: Sequence[SweepRun]) -> list[str]:

@@ -15,15 +15,23 @@ _FORMS = {
 
 
 def scoring_notes(run_summaries: Sequence[RunSummary]) -> list[str]:
-    """Return the form of scoring by name, what a character is, and which corpora have no WER."""
+    """Return the form of scoring by name, what an error counts, and which corpora have no WER."""
     experiments = [run.experiment for run in run_summaries if run.experiment]
-    forms = dict.fromkeys(experiment.decode.scoring for experiment in experiments)
+    letters = [each for each in experiments if each.corpus.units == "characters"]
+    forms = dict.fromkeys(experiment.decode.scoring for experiment in letters)
     named = "; ".join(f"{form}: {_FORMS[form]}" for form in forms)
     notes = [f"Scoring {named}. A character is a Unicode code point."] if forms else []
+    if phonemes := dict.fromkeys(
+        each.corpus.name for each in experiments if each.corpus.units == "phonemes"
+    ):
+        notes.append(
+            f"PER of {', '.join(phonemes)}: errors are counted in phonemes, in the columns called "
+            "cer, char and chars. There is no WER, because phonemes are not divided into words."
+        )
     without = {
         f"{run.experiment.corpus.name} ({run.experiment.corpus.language})": None
         for run in run_summaries
-        if run.experiment and run.test_row and not run.test_row["words"]
+        if run.experiment in letters and run.test_row and not run.test_row["words"]
     }
     if without:
         notes.append(

@@ -37,7 +37,7 @@ SUMMARY_RATES = (
 )
 
 # The columns of summary.csv before and after the changed settings.
-RUN_COLUMNS = ("sweep", "corpus", "run_id", "label", "state", "cause")
+RUN_COLUMNS = ("sweep", "corpus", "units", "run_id", "label", "state", "cause")
 RESULT_COLUMNS = (
     "epoch",
     *(f"{split}_{rate}{end}" for split, rate in SUMMARY_RATES for end in ("", "_low", "_high")),
@@ -57,7 +57,7 @@ def rows_table(run_summaries: Sequence[RunSummary]) -> pa.Table:
     ]
     values = {
         name: _typed_array([each[name] for each in described])
-        for name in ("sweep", "corpus", "label", *keys)
+        for name in ("sweep", "corpus", "units", "label", *keys)
     }
     # The setting train.learning_rate may be a column too; this is what an epoch ended with.
     names = [*values, *SCHEMA.names]
@@ -111,7 +111,7 @@ def error_counts(hypotheses: Sequence[Hypothesis], rate: str) -> tuple[np.ndarra
 
 def sweep_columns(run: RunSummary) -> dict[str, str | None]:
     """Return the cells that tell tables of several sweeps apart."""
-    return {"sweep": run.run.sweep, "corpus": run.corpus}
+    return {"sweep": run.run.sweep, "corpus": run.corpus, "units": run.units}
 
 
 def setting_columns(run: RunSummary, keys: Sequence[str]) -> dict[str, Any]:

@@ -24,6 +24,11 @@ ENVIRONMENT = "environment.json, of the last attempt"
 IDENTITY_COLUMNS = {
     "sweep": Column("name of the sweep; several, separated by spaces, if each has it", "", RECORD),
     "corpus": Column("name of the corpus", "", "experiment.yaml"),
+    "units": Column(
+        "characters or phonemes: what rates called cer, and columns called char, count",
+        "",
+        "experiment.yaml",
+    ),
     "label": Column("the run's or the arm's name: its swept values", "", RECORD),
     "run_id": Column("the run's folder in work/runs/; joins tables of runs", "", "experiment.yaml"),
     "state": Column(
@@ -44,7 +49,7 @@ ROW_COLUMNS = {
     "reference_loss": Column(
         "loss of the best output that ignores the audio", "nats per character", ROWS
     ),
-    "cer": Column("character errors, with spaces, over characters", "fraction", ROWS),
+    "cer": Column("errors per character, with spaces; of phonemes the PER", "fraction", ROWS),
     "cer_no_spaces": Column(
         "character errors without spaces, over characters without spaces", "fraction", ROWS
     ),
@@ -194,7 +199,7 @@ REFUSAL_COLUMNS = {
 }
 ERROR_COLUMNS = {
     "arm": Column("name of the arm; its runs differ in their seed only", "", RECORD),
-    "unit": Column("character or word", "", HYPOTHESES),
+    "unit": Column("character, phoneme or word", "", HYPOTHESES),
     "kind": Column("substitution, deletion or insertion", "", HYPOTHESES),
     "reference": Column("what was said: the transcript, or a part of it", "", HYPOTHESES),
     "hypothesis": Column(

@@ -103,7 +103,7 @@ def arms_for_thesis(
         "the test CER less that of the best arm on dev, with its simultaneous 95 % interval over "
         f"{chance}. {describe_split(comparison)}{describe_commands(commands)}"
     )
-    return _format_table(arms, ARM_SHOWN, caption)
+    return _format_table(arms, ARM_SHOWN, caption, comparison.rate_name)
 
 
 def runs_for_thesis(
@@ -115,7 +115,7 @@ def runs_for_thesis(
         "utterances, which speak of these trained networks only. The epoch is selected on dev. "
         f"{describe_split(comparison)}{describe_commands(commands)}"
     )
-    return _format_table(summary, RUN_SHOWN, caption)
+    return _format_table(summary, RUN_SHOWN, caption, comparison.rate_name)
 
 
 def table_for_thesis(

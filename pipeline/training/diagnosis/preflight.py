@@ -19,6 +19,7 @@ import torch
 from pipeline.config.experiment import Experiment, TrainSettings
 from pipeline.corpus.manifest import require_trainable
 from pipeline.corpus.text.alphabet import Alphabet, resolve_alphabet
+from pipeline.decoding.scoring import Scoring
 from pipeline.features.feature_set import FeatureSet
 from pipeline.runs.plateau import MAX_ADAM_LR, MIN_LR_SUM, TYPICAL_ESCAPE_UPDATES
 from pipeline.training.data import batches
@@ -94,7 +95,7 @@ def run_preflight(
     if sound := suspicious_sound(features):
         yield PreflightResult("sound", sound, _SOUND_ADVICE)
     yield PreflightResult("scale", *check_input_scale(experiment, features, splits.train))
-    yield _check_reference_losses(splits, network, alphabet)
+    yield _check_reference_losses(splits, network, alphabet, experiment.corpus.unit)
     yield _check_network(experiment, features, network)
     yield _check_updates(experiment.train, splits)
     yield _overfit_one_batch(experiment, splits.train, network.to(torch_device), alphabet)
@@ -106,7 +107,7 @@ def _check_alphabet(features: FeatureSet, alphabet: Alphabet) -> PreflightResult
         letters[utterance.split].update(alphabet.split(utterance.transcript))
     unused = [unit for unit in alphabet.units if unit not in letters["train"]]
     used = len(alphabet.units) - len(unused)
-    result = f"{alphabet.name}: {used} of {len(alphabet.units)} letters occur in train"
+    result = f"{alphabet.name}: {used} of {len(alphabet.units)} {alphabet.unit}s occur in train"
     if unused:
         result += f"; never trained: {' '.join(unused)}"
     if unseen := sorted((letters["dev"] | letters["test"]) - letters["train"]):
@@ -150,7 +151,7 @@ def _check_feasibility(
 
 
 def _check_reference_losses(
-    splits: Splits, network: Network, alphabet: Alphabet
+    splits: Splits, network: Network, alphabet: Alphabet, unit: str
 ) -> PreflightResult:
     parts = []
     for split in (splits.train, splits.dev):
@@ -163,7 +164,7 @@ def _check_reference_losses(
         uniform = sum(finite) / len(finite) if finite else math.nan
         reference = splits.reference_loss(split.name)
         parts.append(f"{split.name} {reference:.2f} (uniform output {uniform:.2f})")
-    result = f"best output that ignores the input, nats per character: {', '.join(parts)}"
+    result = f"best output that ignores the input, nats per {unit}: {', '.join(parts)}"
     return PreflightResult(
         "reference loss", f"{result}; a run at or above it has learnt nothing from the input"
     )
@@ -228,15 +229,17 @@ def _advise_on_lr_sum(settings: TrainSettings, updates: int) -> str:
 def _overfit_one_batch(
     experiment: Experiment, train: SplitData, network: Network, alphabet: Alphabet
 ) -> PreflightResult:
-    """Train on one batch of short utterances, so that it takes seconds, until its CER is 0."""
+    """Train on one batch of short utterances, so that it takes seconds, until no error is left."""
     few = _short_utterances(train).to_resident(network.fc3.weight.device)
     batch = few.make_batch(np.arange(len(few)))
     overfit = _overfit_experiment(experiment)
     network.dropout = Dropout(0.0)
-    evaluator = Evaluator(network, alphabet, batch.frames.device)
+    scoring = Scoring.from_experiment(experiment)
+    evaluator = Evaluator(network, alphabet, batch.frames.device, scoring=scoring)
     optimizer = make_optimizer(overfit.train, network.parameters())
     step, state = TrainStep(overfit, evaluator, optimizer), TrainingState.initial(alphabet.size)
     started, lowest_cer = time.monotonic(), math.inf
+    rate = experiment.corpus.rate_name
     what = f"{len(few)} utterances, at learning rate {OVERFIT_LEARNING_RATE:g}"
     while state.update < OVERFIT_MAX_UPDATES and time.monotonic() - started < OVERFIT_TIMEOUT_S:
         state.train_metrics = EpochMetrics(OutputStats.empty(alphabet.size))
@@ -247,8 +250,8 @@ def _overfit_one_batch(
         lowest_cer = min(lowest_cer, state.train_metrics.score.cer)
         if lowest_cer == 0:
             took = f"{state.update} updates, {time.monotonic() - started:.1f} s"
-            return PreflightResult("one batch", f"{what}: CER 0 % after {took}")
-    lowest = f"lowest CER {100 * lowest_cer:.0f} % in {state.update} updates"
+            return PreflightResult("one batch", f"{what}: {rate} 0 % after {took}")
+    lowest = f"lowest {rate} {100 * lowest_cer:.0f} % in {state.update} updates"
     if state.update < OVERFIT_MAX_UPDATES:
         result = f"{what}: stopped after {OVERFIT_TIMEOUT_S:.0f} s, {lowest}; undecided"
         return PreflightResult("one batch", result, conclusive=False)

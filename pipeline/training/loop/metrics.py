@@ -43,7 +43,7 @@ class EpochMetrics:
     score: Score = field(default_factory=Score)
     utterances: int = 0
     empty: int = 0  # hypotheses without a character other than spaces
-    emitted: int = 0  # characters of the hypotheses
+    emitted: int = 0  # characters, or phonemes, of the hypotheses
     frames: int = 0  # as stored, before stacking
     largest_z: float = 0.0
     nonfinite: list[str] = field(default_factory=list)  # ids of utterances that were left out
@@ -72,7 +72,7 @@ class EpochMetrics:
         self.score += scoring.score_corpus(zip(references, hypotheses, strict=True))
         self.utterances += len(references)
         self.empty += sum(not hypothesis.strip() for hypothesis in hypotheses)
-        self.emitted += sum(map(len, hypotheses))
+        self.emitted += sum(map(scoring.count, hypotheses))
 
     def to_row(
         self,

@@ -49,7 +49,6 @@ SHOWN_DEV_UTTERANCES = 3  # per epoch report
 MIN_EVALUATION_BATCH = 32  # utterances; the batch size of an evaluation changes no result
 
 log = logging.getLogger(__name__)
-
 TrainerStatus = Literal["running", "stopped"]
 
 
@@ -210,7 +209,7 @@ class Trainer:
             self.evaluator.write_posteriors(self.run.posteriors_file, self.splits.test, tested)
             test = self._row("test", evaluation.metrics, best.epoch, best.updates)
             state.rows.append(test)
-            log.info("selected epoch %d; test CER %.1f %%", best.epoch, 100 * test["cer"])
+            log.info("selected epoch %d; test error rate %.1f %%", best.epoch, 100 * test["cer"])
         self.loggers.log_rows(state.rows)
         state.evaluations = {}
         self._save()
@@ -288,6 +287,7 @@ class Trainer:
             loss_per_character=row["loss_per_character"] if row else nan,
             reference_loss=self.splits.reference_loss("train"),
             dev_cer=dev["cer"] if dev else nan,
+            rate_name=self.experiment.corpus.rate_name,
             blank_argmax=row["blank_argmax"] if row else nan,
             frames_per_second=row["frames_per_second"] if row else nan,
             seconds_left=self._seconds_left(),

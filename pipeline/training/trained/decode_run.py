@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.config.decoding import DecodingSettings
+from pipeline.config.decoding import ANY_WORD, DecodingSettings
 from pipeline.corpus.text.normalise import TextNormaliser
-from pipeline.decoding.scoring import Score, Scoring, score_corpus
+from pipeline.decoding.scoring import Score, Scoring
 from pipeline.decoding.words.decoding_graph import GraphWeights
 from pipeline.decoding.words.text_decoder import DecodedText, TextDecoder
 from pipeline.decoding.words.text_sources import TextSources
 from pipeline.decoding.words.tuning import Trial, best_trial, tune
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.shards import StoredUtterance
-from pipeline.files import json_digest
+from pipeline.files import InputError, json_digest
 from pipeline.runs.decodings import DecodingFolder
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.hypotheses import Hypothesis
@@ -45,9 +45,10 @@ class DecodedRun:
     left_out: tuple[str, ...]  # words that the alphabet cannot spell
     not_in_model: tuple[str, ...]  # words of the lexicon that the n-gram model lacks
     seconds_per_utterance: float  # of the search on test, n-best list included
+    scoring: Scoring
 
     def score(self, split: str) -> Score:
-        return score_corpus(
+        return self.scoring.score_corpus(
             (each.reference, each.hypothesis) for each in self.hypotheses if each.split == split
         )
 
@@ -92,6 +93,7 @@ def decode_run(
         left_out=sources.left_out,
         not_in_model=sources.not_in_model,
         seconds_per_utterance=seconds,
+        scoring=scoring,
     )
     found.folder.write(
         settings=settings,
@@ -107,6 +109,11 @@ def decode_run(
 def _make_sources(
     settings: DecodingSettings, trained: TrainedRun, features: FeatureSet
 ) -> TextSources:
+    if trained.alphabet.has_phonemes and settings.words != ANY_WORD:
+        raise InputError(
+            "the run outputs phonemes, and its references are no words; type SET=words=any for an "
+            "n-gram model of phonemes"
+        )
     transcripts = [u.transcript for u in features.utterances if u.split == "train"]
     normalise = TextNormaliser(trained.experiment.corpus)
     return TextSources.make(settings, transcripts, trained.alphabet, normalise)

@@ -97,6 +97,16 @@ def test_pairs_are_found_at_any_depth(tmp_path, read_corpus):
     }
 
 
+def test_folders_of_pairs_can_be_speakers(tmp_path, read_corpus):
+    for name in ("train/ayşe/0", "train/ayşe/1", "test/ali/0", "0"):
+        write_noise(tmp_path / f"{name}.wav")
+        write_lines(tmp_path / f"{name}.txt", "YES")
+    found = {u.id: u.speaker for u in read_corpus("pairs", speakers="folder").utterances}
+    assert found == {"train/ayşe/0": "ayşe", "train/ayşe/1": "ayşe", "test/ali/0": "ali", "0": "0"}
+    unnamed = read_corpus("pairs").utterances
+    assert all(each.speaker == each.id for each in unnamed)
+
+
 def test_folders_of_pairs_can_name_splits(tmp_path, read_corpus):
     for split in ("train", "valid", "test"):
         write_noise(tmp_path / split / "test-x.wav")

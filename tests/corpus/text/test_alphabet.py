@@ -55,6 +55,16 @@ def test_english_29_has_the_apostrophe():
     assert set(ALPHABETS["english-29"].units) == set(" '") | set(ALPHABETS["english-28"].units)
 
 
+def test_the_turkish_alphabets():
+    """The judge is a pangram that Turkish typists use: it has each of the 29 letters."""
+    letters = set("pijamalı hasta yağız şoföre çabucak güvendi")
+    assert ALPHABETS["turkish-31"].size == 31
+    assert set(ALPHABETS["turkish-31"].units) == letters
+    assert ALPHABETS["turkish-38"].size == 38
+    assert set(ALPHABETS["turkish-38"].units) == letters | set("'qwxâîû")
+    assert ALPHABETS["turkish-38"].unknown_units("istanbul'da kâğıt, fax") == {","}
+
+
 @dataclass(frozen=True)
 class Said:
     transcript: str

@@ -23,6 +23,12 @@ def test_turkish_i_keeps_its_dot(language):
     assert fold_case("diş dış", language) == "diş dış"
 
 
+def test_a_dot_that_another_program_left_above_i_goes():
+    """Python's own lower() makes i and U+0307 of İ, because it does not know the language."""
+    assert fold_case("İstanbul".lower(), "tr") == fold_case("İSTANBUL", "tr") == "istanbul"
+    assert fold_case("İstanbul".lower(), "de") == "i\u0307stanbul"
+
+
 def test_only_turkic_languages_lower_i_without_a_dot():
     assert fold_case("TITAN", "de") == "titan"
     assert fold_case("TITAN", "kk") == "titan"  # Kazakh in Cyrillic letters

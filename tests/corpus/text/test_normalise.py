@@ -78,6 +78,22 @@ def test_forms_of_the_same_letter_become_one():
     assert normalise("x² ½ ℃", language="de") == "x² ½ ℃"
 
 
+def test_pairs_of_letters_that_are_one_character_become_two():
+    """NFKC is the judge; the point of l·l and the apostrophe of 'n are those that people type."""
+    for text in ("ĳs Ĳ", "ǆ ǉ ǌ ǳ", "col\u0140egi"):
+        assert normalise(text, language="nl") == unicodedata.normalize("NFKC", text).lower()
+    assert normalise("\u0149 man", language="af") == "'n man"
+    assert normalise("\u0149 man") == "'N MAN"
+
+
+def test_hebrew_abbreviations_have_one_spelling():
+    for typed in ('צה"ל', "צה”ל", "צה״ל"):
+        assert normalise(typed, language="he", punctuation="drop") == "צה״ל"
+    assert normalise("צ׳ק 'צ'ק'", language="he", punctuation="drop") == "צ'ק צ'ק"
+    assert normalise('"שלום" לך', language="he", punctuation="drop") == "שלום לך"
+    assert notes('צה"ל', "שלום", language="he") == ['" became ״ in 1']
+
+
 def test_the_stroke_that_widens_an_arabic_word_goes():
     assert normalise("ســلام", language="ar") == "سلام"
 
@@ -145,6 +161,9 @@ def test_what_merges_or_is_dropped_is_counted_by_transcripts():
     ]
     assert notes("3 mal", language="de", digits="spell") == ["digits became words in 1"]
     assert notes("É", language="de", replace={"é": "e"}) == ["É became e in 1"]
+    dots = ["dots above i and j that say nothing were removed in 1"]
+    assert notes("i\u0307stanbul", "İstanbul", language="tr") == dots
+    assert notes("i\u0307\u0301", "\u00cd", language="lt") == dots
     assert notes("我 们", language="zh") == ["spaces between letters were removed in 1"]
 
 

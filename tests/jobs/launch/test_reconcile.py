@@ -491,7 +491,7 @@ def test_two_sweeps_typed_at_once_train_a_run_that_they_share_once(
     for run in states(bench):
         assert run.state == "finished"
         log = bench.sweep_folder.run(run.run_id).log_file.read_text()
-        assert log.count("; test CER ") == 1
+        assert log.count("; test error rate ") == 1
 
 
 def test_a_run_that_failed_in_the_code_is_left_out_until_the_code_has_changed(

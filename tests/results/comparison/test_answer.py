@@ -334,7 +334,7 @@ def test_the_table_has_a_line_per_arm_with_its_difference_to_the_best():
     mel, power = make_arm("mel", HIGH), make_arm("power", LOW, dev_cer=0.03)
     table = arms_table(compare_runs([*mel, *power]))
     high, best = table.to_dict("records")
-    assert list(table.columns[:5]) == ["sweep", "corpus", "label", "arm", "seeds"]
+    assert list(table.columns[:6]) == ["sweep", "corpus", "units", "label", "arm", "seeds"]
     assert (high["label"], high["arm"], high["seeds"], high["shown"]) == ("mel", "mel", 3, True)
     assert high["test_cer_mean"] == pytest.approx(0.1)
     assert high["test_cer_deviation"] == pytest.approx(0.01)
@@ -381,3 +381,23 @@ def test_runs_that_were_stopped_early_do_not_make_an_answer_provisional():
     assert not any("Provisional" in sentence for sentence in answer(*arms))
     provisional = "Provisional: 6 of 10 runs are finished."
     assert provisional in answer(*arms, [running])
+
+
+def test_units_other_than_words_have_their_own_rate_and_no_wer():
+    """A corpus of phonemes: the rates are PER, and nothing is said of words."""
+    corpus = Corpus(name="c", reader="pairs", units="phonemes")
+    runs = [
+        replace(
+            run,
+            experiment=Experiment(corpus=corpus),
+            hypotheses=[replace(each, words=0, word_errors=0) for each in run.hypotheses],
+        )
+        for arm in (make_arm("high", HIGH), make_arm("low", LOW))
+        for run in arm
+    ]
+    found = " ".join(sentences(compare_runs(runs)))
+    assert "Best on dev: low, mean test PER 4.0 %" in found
+    assert "WER" not in found
+    assert "CER" not in found
+    (step,) = next_step(compare_runs(runs))
+    assert " SET=words=any adds an n-gram model; make transcribe RUN=" in step

@@ -66,3 +66,28 @@ def test_wrong_spaces_are_visible():
     parts = diff_characters(hypothesis_of("GO ON", "GOAN"))
     assert ("delete", VISIBLE_SPACE, "") in parts or ("replace", VISIBLE_SPACE, "A") in parts
     assert "".join(text for _, _, text in parts) == "GOAN"
+
+
+def test_a_letter_and_its_marks_are_not_torn_apart():
+    """A browser draws a mark without its letter on a dotted circle."""
+    (token,) = align_hypothesis(hypothesis_of("मेरी", "चेरी"))
+    assert token.parts == (("replace", "मे", "चे"), ("equal", "री", "री"))
+    parts = diff_characters(hypothesis_of("หน้าที่นี้ไม่มีคำไหนที่เว้นวรรคเลย", "หน้าที่นี้ไม่มีคำไหนที่เว้นวรรคเล่ย"))
+    assert [part for part in parts if part[0] != "equal"] == [("replace", "ล", "ล่")]
+
+
+def test_a_phoneme_is_right_or_wrong_as_a_whole():
+    said = Scoring(has_words=False, has_phonemes=True)
+    one = Hypothesis.of("u", "test", "HH AH L OW", "AH EL OW Z", scoring=said)
+    found = align_hypothesis(one, "phoneme")
+    assert [(token.letter, token.reference, token.hypothesis) for token in found] == [
+        ("D", "HH", ""),
+        ("", "AH", "AH"),
+        ("S", "L", "EL"),
+        ("", "OW", "OW"),
+        ("I", "", "Z"),
+    ]
+    assert found[2].parts == (("replace", "L", "EL"),)
+    parts = diff_characters(one, "phoneme")
+    assert "".join(left for _, left, _ in parts).split() == one.reference.split()
+    assert "".join(right for _, _, right in parts).split() == one.hypothesis.split()

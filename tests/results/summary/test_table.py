@@ -40,7 +40,7 @@ def summary(sweep_runs: list[SweepRun]) -> pd.DataFrame:
 def test_results_have_every_row_and_its_swept_settings(sweep_runs: list[SweepRun]):
     results = collect_rows(sweep_runs)
     row = ROW.replace("learning_rate", "current_learning_rate").split()
-    assert list(results.columns) == ["sweep", "corpus", "label", *SWEPT, *row, *MORE]
+    assert list(results.columns) == ["sweep", "corpus", "units", "label", *SWEPT, *row, *MORE]
     assert len(results) == sum(len(run.folder.rows()) for run in sweep_runs)
     assert list(results["run_id"].unique()) == ["a1", "b2", "c3", "d4", "e5", "f6"]
     first = results[results["run_id"] == "a1"]
@@ -51,7 +51,7 @@ def test_results_have_every_row_and_its_swept_settings(sweep_runs: list[SweepRun
 def test_the_summary_has_the_columns_of_the_design(summary: pd.DataFrame):
     rates = [rate + end for rate in RATES for end in ("", "_low", "_high")]
     assert list(summary.columns) == [
-        *("sweep", "corpus", "run_id", "label", "state", "cause", *SWEPT, "epoch", *rates),
+        *("sweep", "corpus", "units", "run_id", "label", "state", "cause", *SWEPT, "epoch", *rates),
         *("escape_updates", "updates", "seconds", "frames_per_second", "loader_wait", "host"),
         *efficiency.EFFICIENCY_COLUMNS,
         *provenance.PROVENANCE_COLUMNS,

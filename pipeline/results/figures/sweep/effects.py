@@ -39,7 +39,7 @@ def draw_effects(
         return panels.svg_text(figure, copies)
 
 
-def describe_effects(effects: SweepEffects) -> str:
+def describe_effects(effects: SweepEffects, rate: str = "CER") -> str:
     """Return the numbers of the figure in words."""
     parts = []
     for levels in _by_factor(effects):
@@ -47,7 +47,7 @@ def describe_effects(effects: SweepEffects) -> str:
             f"{level_text(each.level)} {100 * each.mean.value:.1f} %" for each in levels
         )
         parts.append(f"{levels[0].factor.key}: {numbers}")
-    return f"Mean test CER at each level. {'; '.join(parts)}."
+    return f"Mean test {rate} at each level. {'; '.join(parts)}."
 
 
 def _by_factor(effects: SweepEffects) -> list[list[LevelEffect]]:

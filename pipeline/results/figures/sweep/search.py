@@ -34,7 +34,7 @@ def draw_parallel_coordinates(
     *,
     copies: Path | None = None,
 ) -> str:
-    """Return an SVG document: a vertical axis per setting and one for the test CER."""
+    """Return an SVG document: a vertical axis per setting and one for the test error rate."""
     with panels.report_style():
         figure = panels.new_figure(width, height)
         axes = figure.add_axes((0.06, 0.08, 0.86, 0.76))
@@ -52,7 +52,7 @@ def draw_parallel_coordinates(
             ends = (level_text(factor.levels[0]), level_text(factor.levels[-1]))
             _draw_axis(axes, number, factor.key.rsplit(".", 1)[-1], ends)
         ends = f"{100 * min(rates):.1f} %", f"{100 * max(rates):.1f} %"
-        _draw_axis(axes, len(factors), "test CER", ends)
+        _draw_axis(axes, len(factors), f"test {rate}", ends)
         axes.set_axis_off()
         axes.set_xlim(-0.3, len(factors) + 0.3)
         return panels.svg_text(figure, copies)
@@ -89,11 +89,11 @@ def draw_rate_against_settings(
         return panels.svg_text(figure, copies)
 
 
-def describe_search(arms: Sequence[Arm], factors: Sequence[Factor]) -> str:
+def describe_search(arms: Sequence[Arm], factors: Sequence[Factor], rate: str = "CER") -> str:
     """Return the settings of the arm with the lowest test CER, and of that with the highest."""
     ranked = sorted(arms, key=lambda arm: arm.mean_test_cer)
     parts = [
-        f"{word} test CER {100 * arm.mean_test_cer:.1f} % with "
+        f"{word} test {rate} {100 * arm.mean_test_cer:.1f} % with "
         + ", ".join(f"{factor.key} {level_text(arm.settings[factor.key])}" for factor in factors)
         for word, arm in (("Lowest", ranked[0]), ("Highest", ranked[-1]))
     ]

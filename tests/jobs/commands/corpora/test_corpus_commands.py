@@ -122,6 +122,21 @@ def test_letters_that_one_language_has_tell_it(here, text, language):
     assert load_corpus(Path("configs/corpora/x.yaml")).language == language
 
 
+def test_folders_that_may_be_speakers_are_named(here, capsys):
+    for folder in ("ali", "veli"):
+        for name in ("a", "b"):
+            write_noise(here / "x" / folder / f"{name}.wav")
+            write_lines(here / "x" / folder / f"{name}.txt", "evet.")
+    assert run("corpus-new", str(here / "x")) == 0
+    assert "remove the # before speakers: in that file" in capsys.readouterr().out
+    path = Path("configs/corpora/x.yaml")
+    path.write_text(path.read_text("utf-8").replace("# speakers:", "speakers:"), "utf-8")
+    found = build_manifest(load_corpus(path), here / "work").utterances
+    assert [each.speaker for each in found] == ["ali", "ali", "veli", "veli"]
+    run("corpus-check", str(path))
+    assert "learn the punctuation .: punctuation: drop" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [
