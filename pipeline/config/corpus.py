@@ -105,6 +105,11 @@ class Corpus(Settings):
         description="names of the tiers that hold the transcripts, or patterns such as `*-words`; "
         "null: the only one with text. For textgrid and elan",
     )
+    speakers: Literal["folder"] | None = Field(
+        default=None,
+        description="folder: each folder holds the recordings of one speaker, whose name it is; "
+        "null: the layout's own speakers, if it has any. For pairs",
+    )
     language: Language = Field(
         default="en",
         pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$",

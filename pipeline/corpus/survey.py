@@ -146,8 +146,8 @@ def _equal_pairs(
                 yield first[sound.digest], utterance
 
 
-def count_characters(utterances: Sequence[Utterance]) -> Counter[str]:
-    """Return character -> number of times in all transcripts."""
+def count_characters(utterances: Sequence[Utterance], units: str = "characters") -> Counter[str]:
+    """Return character, or phoneme, -> number of times in all transcripts."""
     counts: Counter[str] = Counter()
     for utterance in utterances:
         text = utterance.transcript

@@ -38,7 +38,12 @@ from pipeline.results.page.render import render_page
 from pipeline.results.page.views import RunView, count_states, list_views, parse_header
 from pipeline.results.summary import provenance, run_summary
 from pipeline.results.summary.machine_paths import hide_folders
-from pipeline.results.summary.run_summary import RunSummary, SweepRun
+from pipeline.results.summary.run_summary import (
+    RunSummary,
+    SweepRun,
+    join_rate_names,
+    join_units,
+)
 from pipeline.results.summary.scoring_notes import has_words, scoring_notes
 from pipeline.results.tables.write import Origin, write_tables
 from pipeline.runs import plateau

@@ -49,7 +49,7 @@ def corpus_check(options: argparse.Namespace) -> int:
         )
     single = single_run_sweep(options.corpus, Experiment(corpus=corpus), "corpus-check")
     print_corpora(single, {corpus: manifest})
-    characters = count_characters(manifest.utterances)
+    characters = count_characters(manifest.utterances, corpus.units)
     for line in _survey_lines(corpus, manifest, characters):
         print_line(line)
     for line in (*_level_lines(manifest, sounds), *_pair_lines(pairs)):
@@ -84,10 +84,14 @@ def _survey_lines(corpus: Corpus, manifest: Manifest, characters: Counter[str]) 
         f"{by_length[-1].seconds:.2f} s ({by_length[-1].id}), median "
         f"{median(each.seconds for each in by_length):.2f} s"
     )
-    scripts = count_scripts(characters)
-    total = max(1, sum(scripts.values()))
-    shares = ", ".join(f"{name} {100 * n / total:.1f} %" for name, n in scripts.most_common())
-    yield f"language: {corpus.language}, as the corpus file says; scripts: {shares or 'no letters'}"
+    if corpus.units == "characters":
+        scripts = count_scripts(characters)
+        total = max(1, sum(scripts.values()))
+        shares = ", ".join(f"{name} {100 * n / total:.1f} %" for name, n in scripts.most_common())
+        yield (
+            f"language: {corpus.language}, as the corpus file says; scripts: "
+            f"{shares or 'no letters'}"
+        )
     by_count = sorted(characters.items(), key=lambda each: (-each[1], each[0]))
     counts = [f"{character!r} {number}" for character, number in by_count]
     marks = "".join(sorted(filter(is_punctuation, characters)))

@@ -51,9 +51,13 @@ def next_step(comparison: SweepComparison) -> list[str]:
     if len(comparison.arms) > 1 and not (comparison.inference and comparison.inference.can_decide):
         return []
     run = best.run.folder.run_id
+    phonemes = best.units == "phonemes"
+    decode = f"make decode RUN={run}{' SET=words=any' if phonemes else ''}"
+    adds = "an n-gram model" if phonemes else "a lexicon and an n-gram model"
+    makes = "phonemes" if phonemes else "text"
     return [
         (
-            f"Next, with its best seed on dev: make decode RUN={run} adds a lexicon and an n-gram "
-            f"model; make transcribe RUN={run} AUDIO=recording.wav turns a recording into text."
+            f"Next, with its best seed on dev: {decode} adds {adds}; "
+            f"make transcribe RUN={run} AUDIO=recording.wav turns a recording into {makes}."
         )
     ]

@@ -112,7 +112,10 @@ def analyse_errors(comparison: SweepComparison) -> ErrorSection | None:
 def _describe_apart_speakers(
     apart: Sequence[ApartSpeaker], best: TestedArm, training: TrainingRanking | None
 ) -> list[str]:
-    return [describe_apart(apart, best.name), training.apart_sentence if training else ""]
+    return [
+        describe_apart(apart, best.name, rate=best.guide_run.rate_name),
+        training.apart_sentence if training else "",
+    ]
 
 
 def _rank(

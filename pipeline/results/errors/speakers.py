@@ -63,12 +63,14 @@ def find_apart_speakers(
     return sorted(found, key=lambda each: -each.cer)
 
 
-def describe_apart(speakers: Sequence[ApartSpeaker], arm: str, split: str = "test") -> str:
+def describe_apart(
+    speakers: Sequence[ApartSpeaker], arm: str, split: str = "test", rate: str = "CER"
+) -> str:
     """Return a sentence for the page and the terminal; empty if no speaker stands apart."""
     if not speakers:
         return ""
     listed = "; ".join(
-        f"{one.speaker}, {split} CER {100 * one.cer:.1f} %, "
+        f"{one.speaker}, {split} {rate} {100 * one.cer:.1f} %, "
         f"the others {100 * one.cer_of_others:.1f} %"
         for one in speakers
     )

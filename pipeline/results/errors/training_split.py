@@ -78,7 +78,7 @@ def rank_training_split(arm: TestedArm) -> TrainingRanking | None:
     apart = find_apart_speakers(
         table["char_errors"].to_numpy(), table["chars"].to_numpy(float), list(table["speaker"])
     )
-    sentence = describe_apart(apart, arm.name, "training")
+    sentence = describe_apart(apart, arm.name, "training", arm.guide_run.rate_name)
     return TrainingRanking(table, tuple(apart), sentence)
 
 

@@ -99,6 +99,7 @@ def _figures(
     marks: ArmMarks,
 ) -> Iterator[tuple[str, Drawing, str, str, str]]:
     """Yield name, drawing, description, caption and split of each figure."""
+    rate = comparison.rate_name
     if effects and effects.levels:
         caption = (
             f"Mean test {rate} at each value, the other settings in equal shares, with 95 % "
@@ -106,9 +107,9 @@ def _figures(
             "is usually narrower, because all values are tested on the same utterances."
         )
         drawing: Drawing = partial(draw_effects, effects, *SIZE_PX)
-        yield "effects", drawing, describe_effects(effects), caption, "test"
+        yield "effects", drawing, describe_effects(effects, rate), caption, "test"
     if effects and _have_all(comparison.arms, effects.factors):
-        yield from _search_figures(effects, comparison.arms, marks)
+        yield from _search_figures(effects, comparison.arms, marks, rate)
     if escapes and any(arm.escaped for arm in escapes.arms):
         caption = (
             "Kaplan-Meier estimate: the share of each arm's runs that has not escaped yet. A run "
@@ -123,15 +124,21 @@ def _have_all(arms: Sequence[Arm], factors: Sequence[Factor]) -> bool:
 
 
 def _search_figures(
-    effects: SweepEffects, arms: Sequence[Arm], marks: ArmMarks
+    effects: SweepEffects, arms: Sequence[Arm], marks: ArmMarks, rate: str
 ) -> Iterator[tuple[str, Drawing, str, str, str]]:
     is_search, factors = effects.is_search, effects.factors
-    description = describe_search(arms, factors)
+    description = describe_search(arms, factors, rate)
     if is_search or (len(arms) >= MIN_PARALLEL_ARMS and len(factors) > 1):
-        caption = "Each line is an arm. The quarter with the lowest test CER is coloured."
-        drawing = partial(draw_parallel_coordinates, arms, factors, marks, *SIZE_PX)
+        caption = f"Each line is an arm. The quarter with the lowest test {rate} is coloured."
+        drawing = partial(draw_parallel_coordinates, arms, factors, marks, *SIZE_PX, rate=rate)
         yield "parallel", drawing, f"Parallel coordinates. {description}", caption, "test"
     if is_search:
-        caption = "Each point is an arm: its test CER against one setting."
+        caption = f"Each point is an arm: its test {rate} against one setting."
         drawing = partial(draw_rate_against_settings, arms, factors, *SIZE_PX)
-        yield "settings", drawing, f"Test CER against each setting. {description}", caption, "test"
+        yield (
+            "settings",
+            drawing,
+            f"Test {rate} against each setting. {description}",
+            caption,
+            "test",
+        )

@@ -17,20 +17,21 @@ from markupsafe import Markup
 from pipeline.files import write_text
 from pipeline.results.comparison.arms import SweepComparison
 from pipeline.results.errors.posteriors import UtteranceOutput
-from pipeline.results.figures.figure_specs import FIGURE_SPECS, FigureSpec
+from pipeline.results.figures.figure_specs import FigureSpec, specs_of_units
 from pipeline.results.figures.learning_curves import Curve, choose_curves, draw_figure
 from pipeline.results.figures.posteriors import describe_output, draw_output
 from pipeline.results.figures.svg_embed import embed_svg
 from pipeline.results.figures.sweep.forest import describe_forest, draw_forest
 from pipeline.results.page.arm_lines import ArmLine
 from pipeline.results.summary.formatting import format_decimal, format_percent
+from pipeline.results.summary.run_summary import join_rate_names, join_units
 from pipeline.results.summary.scoring_notes import has_words
 from pipeline.results.tables.captions import FigureCaption, captions_latex, captions_markdown
 from pipeline.results.tables.export import Excel
 
 FILE_SIZE_PX, SMALL_SIZE_PX = (900, 400), (480, 330)
 FULL_WIDTH_FIGURE = "loss"  # the figure that is as wide as the page
-FOREST_CAPTION = "Test CER of each arm with its 95 % interval, the best arm on dev first."
+FOREST_CAPTION = "Test {rate} of each arm with its 95 % interval, the best arm on dev first."
 SUFFIXES = (".svg", ".png", ".pdf")
 
 Drawing = Callable[..., str | None]  # copies: where to copy it as PNG and PDF -> SVG
@@ -82,9 +83,10 @@ class FigureFiles:
     def draw_forest(self, lines: Sequence[ArmLine], end: float) -> None:
         """Write the picture of the arms' intervals; the page has it as a table."""
         rows = [(line.name, line.test_cer, line.low, line.high, line.is_best) for line in lines]
-        caption = f"{FOREST_CAPTION} {describe_forest(rows)}"
+        rate = join_rate_names([view.run_summary for line in lines for view in line.views])
+        caption = f"{FOREST_CAPTION.format(rate=rate)} {describe_forest(rows, rate)}"
         if rows:
-            self.write("forest", partial(draw_forest, rows, end), caption)
+            self.write("forest", partial(draw_forest, rows, end, rate=rate), caption)
 
     def draw_curves(self, lines: Sequence[ArmLine]) -> list[dict[str, Any]]:
         """Write the learning curves, and return them in one or two sizes for the page."""
@@ -100,8 +102,9 @@ class FigureFiles:
             ]
         )
         figures = []
-        words = has_words([view.run_summary for line in lines for view in line.views])
-        for spec in (spec for spec in FIGURE_SPECS if words or spec.name != "wer"):
+        runs = [view.run_summary for line in lines for view in line.views]
+        words, specs = has_words(runs), specs_of_units(join_units(runs), join_rate_names(runs))
+        for spec in (spec for spec in specs if words or spec.name != "wer"):
             draw = partial(draw_figure, spec, curves, *FILE_SIZE_PX, with_labels=True)
             whole = self.write(spec.name, draw, f"{spec.title}. {spec.caption}", "dev")
             if whole is None:

@@ -106,7 +106,7 @@ def describe_split(comparison: SweepComparison, split: str = "test") -> str:
         speakers = {each.speaker for each in hypotheses} - {""}
         of = f" of {len(speakers)} speakers" if speakers else ""
         name = run.experiment.corpus.name if run.experiment else "unknown corpus"
-        found[f"{name}, {row['utterances']} utterances{of}, {row['chars']} characters"] = None
+        found[f"{name}, {row['utterances']} utterances{of}, {row['chars']} {run.units}"] = None
     if not found:
         return f"No run has a {split} result yet. "
     return f"{split.capitalize()} set: {'; '.join(found)}. "

@@ -100,8 +100,8 @@ def arms_for_thesis(
     chance = "folds" if comparison.folds else "seeds, test utterances and speakers"
     caption = (
         f"Arms of the sweep {name}, rates in %: {describe_seeds(comparison)}. The difference is "
-        "the test CER less that of the best arm on dev, with its simultaneous 95 % interval over "
-        f"{chance}. {describe_split(comparison)}{describe_commands(commands)}"
+        f"the test {comparison.rate_name} less that of the best arm on dev, with its simultaneous "
+        f"95 % interval over {chance}. {describe_split(comparison)}{describe_commands(commands)}"
     )
     return _format_table(arms, ARM_SHOWN, caption, comparison.rate_name)
 
@@ -123,16 +123,18 @@ def table_for_thesis(
 ) -> ThesisTable:
     """Return a table with all its columns; `what`: what a line is."""
     caption = f"A line per {what}; rates in %. {describe_origin(comparison, name, commands)}"
-    unshown = {"sweep", "corpus", "run_id"}
+    unshown = {"sweep", "corpus", "units", "run_id"}
     shown = [str(name) for name in table.columns if name not in unshown and not _is_bound(name)]
-    return _format_table(table, shown, caption)
+    return _format_table(table, shown, caption, comparison.rate_name)
 
 
 def _is_bound(name: str) -> bool:
     return name.endswith(("_low", "_high"))
 
 
-def _format_table(table: pd.DataFrame, shown: Sequence[str], caption: str) -> ThesisTable:
+def _format_table(
+    table: pd.DataFrame, shown: Sequence[str], caption: str, rate: str
+) -> ThesisTable:
     names = [name for name in shown if name in table.columns]
     records = table.to_dict("records")
     columns = []
@@ -142,7 +144,8 @@ def _format_table(table: pd.DataFrame, shown: Sequence[str], caption: str) -> Th
         columns.append([_format_cell(record, name, digits) for record in records])
     lines = tuple(zip(*columns, strict=True)) if columns else ()
     is_text = tuple(_is_text(table[name]) for name in names)
-    return ThesisTable(caption, tuple(map(_header, names)), lines, is_text)
+    header = tuple(_header(name).replace("CER", rate) for name in names)
+    return ThesisTable(caption, header, lines, is_text)
 
 
 def _is_whole(value: Any) -> bool:

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from pipeline.config.corpus import Corpus
+from pipeline.config.experiment import Experiment
 from pipeline.results.comparison.answer import sentences
 from pipeline.results.comparison.arms import compare_runs
 from pipeline.results.comparison.arms_table import arms_table

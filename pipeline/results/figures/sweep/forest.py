@@ -20,7 +20,9 @@ CHARACTER_PX = 7  # about, of a label
 ForestRow = tuple[str, float, float, float, bool]  # arm, rate, interval, whether it is the best
 
 
-def draw_forest(rows: Sequence[ForestRow], end: float, copies: Path | None = None) -> str:
+def draw_forest(
+    rows: Sequence[ForestRow], end: float, copies: Path | None = None, *, rate: str = "CER"
+) -> str:
     """Return an SVG document; an arm beyond `end`, the end of the axis, is an arrow there."""
     height = MARGIN_PX + LINE_PX * len(rows)
     names = [shorten_label(name) for name, *_ in rows]
@@ -28,13 +30,13 @@ def draw_forest(rows: Sequence[ForestRow], end: float, copies: Path | None = Non
     with panels.report_style():
         figure = panels.new_figure(WIDTH_PX, height)
         axes = figure.add_axes((left, 44 / height, 0.88 - left, LINE_PX * len(rows) / height))
-        for place, (_, rate, low, high, is_best) in enumerate(rows):
+        for place, (_, value, low, high, is_best) in enumerate(rows):
             colour = PALETTE[0] if is_best else AXIS_COLOUR
             if low < high:
                 axes.plot([low, min(high, end)], [place, place], color=colour, linewidth=2)
-            beyond = rate > end
-            axes.plot(min(rate, end), place, color=colour, marker=">" if beyond else "o")
-            text = f"{100 * rate:.1f} %"
+            beyond = value > end
+            axes.plot(min(value, end), place, color=colour, marker=">" if beyond else "o")
+            text = f"{100 * value:.1f} %"
             axes.annotate(text, (1.02, place), xycoords=("axes fraction", "data"), va="center")
         axes.set_yticks(range(len(rows)), names)
         axes.set_ylim(len(rows) - 0.5, -0.5)
@@ -43,15 +45,15 @@ def draw_forest(rows: Sequence[ForestRow], end: float, copies: Path | None = Non
         axes.set_axisbelow(True)
         axes.xaxis.set_major_locator(MaxNLocator(6))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
-        axes.set_xlabel("test CER", loc="right")
+        axes.set_xlabel(f"test {rate}", loc="right")
         return panels.svg_text(figure, copies)
 
 
-def describe_forest(rows: Sequence[ForestRow]) -> str:
+def describe_forest(rows: Sequence[ForestRow], rate: str = "CER") -> str:
     """Return the numbers of the figure in words."""
     parts = [
-        f"{name} {100 * rate:.1f} %"
+        f"{name} {100 * value:.1f} %"
         + (f" ({100 * low:.1f} to {100 * high:.1f})" if math.isfinite(low) else "")
-        for name, rate, low, high, _ in rows
+        for name, value, low, high, _ in rows
     ]
-    return f"Test CER: {'; '.join(parts)}."
+    return f"Test {rate}: {'; '.join(parts)}."

@@ -32,6 +32,7 @@ def draw_parallel_coordinates(
     width: int,
     height: int,
     *,
+    rate: str = "CER",
     copies: Path | None = None,
 ) -> str:
     """Return an SVG document: a vertical axis per setting and one for the test error rate."""
