@@ -235,6 +235,7 @@ class Corpus(Settings):
 # Settings that only some readers use.
 _READERS_BY_KEY = {
     "parts": ("librispeech", "common-voice", "kaldi", "nemo", "lhotse", "csv"),
+    "speakers": ("pairs",),
     "tiers": ("elan", "textgrid"),
     "text_column": ("csv", "audiofolder", "nemo", "parquet", "webdataset"),
 }

@@ -9,6 +9,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +73,10 @@ def decode_run(
     dev, test = (_outputs(trained, features, name) for name in ("dev", "test"))
     report(f"choosing the weights on {len(dev)} dev utterances")
     scoring = Scoring.from_experiment(trained.experiment)
-    trials = tune(
-        settings,
-        lambda each: _count_errors(TextDecoder(sources, each, settings.beam), dev, scoring),
-    )
+    make_decoder = partial(TextDecoder, sources, beam=settings.beam)
+    trials = tune(settings, lambda each: _count_errors(make_decoder(each), dev, scoring))
     weights = best_trial(trials).weights
-    decoder = TextDecoder(sources, weights, settings.beam)
+    decoder = make_decoder(weights)
     hypotheses = [_hypothesis(u, decoder.decode(logs_SC), scoring) for u, logs_SC in dev]
     report(f"decoding {len(test)} test utterances")
     began = time.perf_counter()
