@@ -47,22 +47,26 @@ def read_annotated(corpus: Corpus, root: Path, refusals: Refusals) -> Iterator[C
     if not annotations or not recordings:
         example = f"a recording with its {' or '.join(suffixes)} beside it"
         raise missing_corpus_error(root, corpus.name, example)
-    chosen: dict[str, list[str]] = {}
+    by_name: dict[str, list[str]] = {}
+    for stem in recordings:
+        by_name.setdefault(stem.rsplit("/", 1)[-1], []).append(stem)
+    chosen: dict[str, list[tuple[bool, str]]] = {}  # whether it lies elsewhere, and its name
     for stem, names in sorted(annotations.items()):
         for name in names:
-            recording = _find_recording(root, stem, name, recordings)
+            recording = _find_recording(root, stem, name, by_name)
             if recording is None:
-                problem = f"{root / name}: there is no recording of this name; add it"
-                refusals.append(Refusal(name, f"{problem}, {EXCLUDE_HINT}"))
+                problem = f"{root / name}: there is no recording of this name, or several"
+                refusals.append(Refusal(name, f"{problem}; put it beside its recording"))
             else:
-                chosen.setdefault(recording, []).append(name)
+                chosen.setdefault(recording, []).append((recording != stem, name))
     for stem in sorted(recordings, key=lambda stem: stem.split("/")):
         audio = recordings[stem][0]
         for other in recordings[stem][1:]:
             problem = f"has the same name as {audio}; remove one of them"
             refusals.append(Refusal(stem, f"{root / other}: {problem}"))
         if stem in chosen:
-            annotation = _choose_annotation(corpus, root, chosen[stem], refusals)
+            names = [name for _, name in sorted(chosen[stem])]
+            annotation = _choose_annotation(corpus, root, names, refusals)
             if annotation is not None:
                 yield from _read_segments(corpus, root, audio, annotation, refusals)
         elif corpus.unlisted == "refuse":
@@ -71,27 +75,27 @@ def read_annotated(corpus: Corpus, root: Path, refusals: Refusals) -> Iterator[C
 
 
 def _find_recording(
-    root: Path, stem: str, name: str, recordings: Mapping[str, Sequence[str]]
+    root: Path, stem: str, name: str, by_name: Mapping[str, Sequence[str]]
 ) -> str | None:
     """Return the recording of an annotation: the same path, else the only one of this name.
 
-    An ELAN file may name its recording, and subtitles may have a language: talk.tr.srt.
+    `by_name`: recordings by the last part of their paths. An ELAN file may name its recording, and
+    subtitles may have a language: talk.tr.srt.
     """
     candidates = [stem]
     if LANGUAGE_SUFFIX.fullmatch(splitext(stem)[1]):
         candidates.append(splitext(stem)[0])
-    for candidate in candidates:
-        if candidate in recordings:
-            return candidate
     names = [candidate.rsplit("/", 1)[-1] for candidate in candidates]
+    for candidate, wanted in zip(candidates, names, strict=True):
+        if candidate in by_name.get(wanted, ()):
+            return candidate
     if name.lower().endswith(".eaf"):
         try:
             names.append(media_name(root / name))
         except InputError:
             return None
     for wanted in names:
-        found = [each for each in recordings if each.rsplit("/", 1)[-1] == wanted]
-        if len(found) == 1:
+        if len(found := by_name.get(wanted, ())) == 1:
             return found[0]
     return None
 

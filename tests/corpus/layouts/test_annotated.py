@@ -80,7 +80,7 @@ def test_what_is_alone_or_there_twice_is_refused_and_the_rest_kept(tmp_path, rea
         "a.vtt": f"{tmp_path / 'a.vtt'}: belongs to the same recording as a.srt, which is read",
         "b": f"{tmp_path / 'b.wav'}: has no .srt beside it",
         "c": f"{tmp_path / 'c.wav'}: has the same name as c.flac",
-        "lost.srt": f"{tmp_path / 'lost.srt'}: there is no recording of this name",
+        "lost.srt": f"{tmp_path / 'lost.srt'}: there is no recording of this name, or several",
         "video": f"{tmp_path / 'video.mp4'}: this format is not read",
     }
     assert "convert it: ffmpeg -i" in refusal_reasons(manifest)["video"]
@@ -120,6 +120,23 @@ def test_one_tier_with_text_is_read_and_another_one_only_by_name(tmp_path, read_
         InputError, match=r"has none of the tiers 'txt'; its tiers: 'text', 'notes'"
     ):
         read_corpus("textgrid", tiers=("txt",))
+
+
+def test_the_annotation_beside_a_recording_comes_before_one_elsewhere(tmp_path, read_corpus):
+    for folder in ("b", "c"):
+        write_noise(tmp_path / folder / "x.wav", 10)
+        write_noise(tmp_path / folder / f"only-{folder}.wav", 10)
+    for path, text in {"a/only-b": "old", "b/only-b": "new", "a/x": "both"}.items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        write_text(tmp_path / f"{path}.TextGrid", grid({"t": [(0.0, 1.0, text)]}))
+    manifest = read_corpus("textgrid", unlisted="ignore")
+    assert [(u.audio, u.transcript) for u in manifest.utterances] == [("b/only-b.wav", "NEW")]
+    old, both = (str(tmp_path / "a" / f"{name}.TextGrid") for name in ("only-b", "x"))
+    reasons = [reason.split("; ")[0] for reason in refusal_reasons(manifest).values()]
+    assert sorted(reasons) == [
+        f"{old}: belongs to the same recording as b/only-b.TextGrid, which is read",
+        f"{both}: there is no recording of this name, or several",
+    ]
 
 
 def test_several_tiers_are_several_speakers(tmp_path, read_corpus):
