@@ -8,8 +8,9 @@ Not here: unusable utterances (the manifest's refusals), printing (jobs/display/
 import math
 import os
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from io import FileIO
 from statistics import correlation, fmean, median, stdev
 
@@ -137,14 +138,15 @@ def _find_duplicates(manifest: Manifest) -> list[list[Utterance]]:
     the same checksum when the manifest was built (or, without checksums, the same transcript).
     """
     utterances, root = manifest.utterances, str(manifest.root)
-    duplicates = _group_by_key((u, (u.audio, u.start, u.samples, u.channel)) for u in utterances)
+    duplicates = _group_by_key(utterances, lambda u: (u.audio, u.start, u.samples, u.channel))
     checksums = manifest.prefix_checksums
     candidates = _group_by_key(
-        (u, (checksums.get(u.audio, u.transcript), u.samples, u.rate, u.start, u.channel))
-        for u in utterances
+        utterances,
+        lambda u: (checksums.get(u.audio, u.transcript), u.samples, u.rate, u.start, u.channel),
     )
+    checksum = cache(lambda name: _prefix_checksum(os.path.join(root, name)))  # noqa: PTH118
     for group in filter(_has_several_files, candidates):
-        copies = _group_by_key((u, _prefix_checksum(os.path.join(root, u.audio))) for u in group)  # noqa: PTH118
+        copies = _group_by_key(group, lambda u: checksum(u.audio))
         duplicates += filter(_has_several_files, copies)
     return duplicates
 
@@ -154,11 +156,19 @@ def _has_several_files(utterances: Iterable[Utterance]) -> bool:
 
 
 def _group_by_key(
-    utterances_with_keys: Iterable[tuple[Utterance, Hashable]],
+    utterances: Sequence[Utterance], key: Callable[[Utterance], Hashable]
 ) -> list[list[Utterance]]:
+    """Return the utterances that share their key with others; few do, and the rest need no list."""
+    seen: set[int] = set()
+    shared: set[int] = set()
+    for utterance in utterances:
+        number = hash(key(utterance))
+        (shared if number in seen else seen).add(number)
     groups: dict[Hashable, list[Utterance]] = defaultdict(list)
-    for utterance, key in utterances_with_keys:
-        groups[key].append(utterance)
+    for utterance in utterances if shared else ():
+        found = key(utterance)
+        if hash(found) in shared:
+            groups[found].append(utterance)
     return [group for group in groups.values() if len(group) > 1]
 
 

@@ -106,6 +106,8 @@ def _write_long_wav(path: Path, samples: int) -> None:
     form = struct.pack("<IHHIIHH", 16, 1, 1, RATE, 2 * RATE, 2, 16)
     header = b"RIFF" + struct.pack("<I", 36 + size) + b"WAVEfmt " + form + b"data"
     path.write_bytes(header + struct.pack("<I", size))
+    with path.open("ab") as file:
+        file.write(path.stem.encode())  # so that no file begins like another
     os.truncate(path, 44 + size)
 
 
