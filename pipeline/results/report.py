@@ -78,7 +78,7 @@ def write_report_folder(
     """
     now = time.time() if now is None else now
     refused = [_without_folders(one) for one in refused]
-    run_summaries = [run_summary.read_run(run, now) for run in runs]
+    run_summaries = run_summary.read_runs(runs, now)
     comparison = compare_runs(run_summaries)
     errors = analyse_errors(comparison)
     effects = measure_effects(comparison, run_summaries)

@@ -15,7 +15,7 @@ from itertools import pairwise
 
 from pipeline.config.experiment import Experiment
 from pipeline.runs.health import symptoms
-from pipeline.runs.rows import Row, rows_of_split
+from pipeline.runs.rows import Row, column_of, rows_of_split
 
 ESCAPE_MARGIN = 0.1  # nats per character
 MIN_INPUT_DEPENDENCE = 0.05  # nats
@@ -42,9 +42,16 @@ _LESS_CHANGE_ADVICE = "lower train.learning_rate or set train.clip"
 
 def escape_updates(rows: Sequence[Row]) -> int | None:
     """Return the updates until the first of two dev evaluations in a row that pass, or None."""
-    for row, following in pairwise(rows_of_split(rows, "dev")):
-        if _passes_escape_test(row) and _passes_escape_test(following):
-            return row["updates"]
+    dev = rows_of_split(rows, "dev")
+    names = ("loss_per_character", "reference_loss", "input_dependence")
+    columns = [column_of(dev, name) for name in names]
+    passed = [
+        loss < reference - ESCAPE_MARGIN and dependence > MIN_INPUT_DEPENDENCE
+        for loss, reference, dependence in zip(*columns, strict=True)
+    ]
+    for row, (passes, following) in enumerate(pairwise(passed)):
+        if passes and following:
+            return dev[row]["updates"]
     return None
 
 
@@ -75,7 +82,8 @@ def selection_key(dev: Row) -> tuple[float, float]:
 
 def lr_sum(rows: Sequence[Row]) -> float:
     """Return the sum of the learning rates of all updates: Adam moves no weight further."""
-    return sum(row["learning_rate_sum"] for row in rows_of_split(rows, "train"))
+    rates: list[float] = column_of(rows_of_split(rows, "train"), "learning_rate_sum")
+    return sum(rates)
 
 
 def describe_status(
@@ -241,8 +249,3 @@ def _has_fallen(rows: Sequence[Row]) -> bool:
         return last < FALLING_LOSS_RATIO * first
     first_train = train[0]["loss_per_character"] if train else math.nan
     return dev[-1]["loss_per_character"] < FIRST_EPOCH_LOSS_RATIO * first_train
-
-
-def _passes_escape_test(row: Row) -> bool:
-    below = row["loss_per_character"] < row["reference_loss"] - ESCAPE_MARGIN
-    return below and row["input_dependence"] > MIN_INPUT_DEPENDENCE

@@ -6,8 +6,9 @@ Not here: measuring them (training/loop/metrics.py), the file (folder.py). Free 
 
 import json
 import math
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict, cast
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 # The layers that a clamp follows. All recurrent layers count as one; only relu cells have a clamp.
 CLAMPED_LAYERS = ("conv1", "conv2", "fc1", "fc2", "recurrent")
@@ -103,5 +104,34 @@ def row_from_json(values: Mapping[str, Any]) -> Row:
     return cast("Row", decoded)
 
 
-def rows_of_split(rows: Sequence[Row], split: str) -> list[Row]:
+# Without parameters at run time: a type checker that looks at an item of each `Sequence[Row]` would
+# call `__getitem__`, whose own arguments it checks again.
+if TYPE_CHECKING:
+    _Rows = Sequence[Row]
+else:
+    _Rows = Sequence
+
+
+class ColumnRows(_Rows):
+    """Rows held as columns, which need no loop over rows (results/summary/row_table.py)."""
+
+    @abstractmethod
+    def split(self, name: str) -> Sequence[Row]:
+        """Return the rows of one split."""
+
+    @abstractmethod
+    def values(self, name: str) -> list[Any]:
+        """Return the values of a column."""
+
+
+def rows_of_split(rows: Sequence[Row], split: str) -> Sequence[Row]:
+    if isinstance(rows, ColumnRows):
+        return rows.split(split)
     return [row for row in rows if row["split"] == split]
+
+
+def column_of(rows: Sequence[Row], name: str) -> list[Any]:
+    """Return the values of a column."""
+    if isinstance(rows, ColumnRows):
+        return rows.values(name)
+    return [cast("Mapping[str, Any]", row)[name] for row in rows]

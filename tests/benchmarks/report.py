@@ -6,6 +6,7 @@ Not here: training (training.py), the error rates of the statistics.
 
 import json
 import math
+import os
 import random
 import resource
 import subprocess
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from pipeline.results.report import write_report_folder
 from pipeline.results.summary import table
-from pipeline.results.summary.run_summary import SweepRun, read_run
+from pipeline.results.summary.run_summary import SweepRun, read_runs
 from pipeline.results.tables.export import write_table
 from pipeline.runs.folder import Heartbeat, Hypothesis, RunFolder
 from pipeline.runs.rows import Row
@@ -58,7 +59,10 @@ def write_from_thousand_runs(scratch: Path, *, what: str) -> BenchmarkJob:
     def job(folder: Path) -> dict[str, float]:
         command = [sys.executable, "-m", "tests.benchmarks.report"]
         done = subprocess.run(
-            [*command, str(scratch / "runs"), str(folder), what], capture_output=True, check=True
+            [*command, str(scratch / "runs"), str(folder), what],
+            capture_output=True,
+            check=True,
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # as every verb has it
         )
         return {MEGABYTES: json.loads(done.stdout)}
 
@@ -145,7 +149,7 @@ def write_report_of(runs: Path, folder: Path, what: str) -> float:
         for settings in json.loads((runs / SWEEP_FILE).read_text(encoding="utf-8"))
     ]
     if what == "table":
-        write_table(table.rows_table([read_run(run, NOW) for run in sweep]), folder / "results.csv")
+        write_table(table.rows_table(read_runs(sweep, NOW)), folder / "results.csv")
     else:
         write_report_folder(
             "large", "", sweep, folder, remedies={}, commands=["make report"], refused=[], now=NOW

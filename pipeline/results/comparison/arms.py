@@ -46,7 +46,7 @@ class RunComparison:
     utterances: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Arm:
     """Finished runs that differ in their seed only; often a single run."""
 
@@ -262,9 +262,8 @@ def group_arms(tested: Sequence[RunSummary]) -> list[Arm]:
 
 def arm_key(run: RunSummary) -> tuple[str, ...]:
     """Return what the runs of an arm have in common."""
-    experiment = run.experiment.without_seed if run.experiment else None
     label = _arm_label(run) if SEED_KEY in run.run.settings else ""
-    return label, repr(_settings_without_seed(run.run.settings)), repr(experiment)
+    return label, repr(_settings_without_seed(run.run.settings)), run.settings_without_seed
 
 
 def _settings_without_seed(settings: Mapping[str, Any]) -> dict[str, Any]:

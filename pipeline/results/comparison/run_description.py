@@ -10,7 +10,7 @@ from pipeline.results.summary.formatting import format_decimal, format_integer, 
 from pipeline.results.summary.run_summary import RunSummary
 from pipeline.results.summary.table import speed_columns
 from pipeline.runs import plateau
-from pipeline.runs.rows import Row
+from pipeline.runs.rows import Row, column_of
 
 MAX_LOADER_WAIT_SHARE = 0.10  # a larger share of the training time spent waiting is reported
 OVERFITTING_LOSS_RATIO = 1.10  # last dev loss over the lowest one; above it the run overfits
@@ -35,7 +35,8 @@ def _describe_training(run: RunSummary, dev: Sequence[Row]) -> Iterator[str]:
     selected = run.selected_dev_row
     if run.escape_updates is None or selected is None:
         return
-    last, lowest = dev[-1], min(dev, key=lambda row: row["loss_per_character"])
+    losses = column_of(dev, "loss_per_character")
+    last, lowest = dev[-1], dev[min(range(len(dev)), key=losses.__getitem__)]
     last_loss, lowest_loss = last["loss_per_character"], lowest["loss_per_character"]
     cer, epoch, finished = selected["cer"], selected["epoch"], run.state == "finished"
     so_far = f"in epoch {epoch} of {last['epoch']}" if finished else f"so far, in epoch {epoch}"

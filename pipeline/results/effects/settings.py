@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ class Factor:
     key: str
     levels: tuple[Any, ...]
 
-    @property
+    @cached_property
     def is_numeric(self) -> bool:
         return all(isinstance(each, int | float) and not isinstance(each, bool)
                    for each in self.levels)  # fmt: skip

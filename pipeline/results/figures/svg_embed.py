@@ -35,6 +35,8 @@ CSS_VARIABLES = {
 MIN_SHARED_STYLES = 10
 
 _STYLE_PATTERN = re.compile(r' style="([^"]*)"')
+_CLIPPED_STYLE_PATTERN = re.compile(r' clip-path="([^"]*)" style="([^"]*)"')
+_POLYLINE_PATTERN = re.compile(r' d="([MLz\d.\s-]*)"')
 _UNUSED_ID_PATTERN = re.compile(
     r' id="[^"]*-(?:line2d|text|patch|[xy]tick|axes|figure|matplotlib\.axis|\w+Collection)_\d+"'
 )
@@ -56,6 +58,8 @@ def _shorten(body: str, id_prefix: str) -> str:
     body = re.sub(r">\s+<", "><", body)
     body = re.sub(_UNUSED_ID_PATTERN, "", body)
     body = re.sub(r"<g>(<path[^>]*/>)</g>", r"\1", body)
+    body = re.sub(_CLIPPED_STYLE_PATTERN, r' style="\2; clip-path: \1"', body)
+    body = re.sub(_POLYLINE_PATTERN, lambda path: f' d="{_shorten_polyline(path[1])}"', body)
     counted = Counter(style for tag in re.findall(r"<[^>]*>", body) for style in _styles(tag))
     classes = {
         text: f"{id_prefix}-{number}"
@@ -75,12 +79,32 @@ def _shorten(body: str, id_prefix: str) -> str:
     return f"<style>{rules}</style>{body}" if rules else body
 
 
+def _shorten_polyline(path: str) -> str:
+    """Return a path of straight lines with each point relative to the one before."""
+    shortened, here = "", (0, 0)
+    for letter, *point in re.findall(r"([MLz])(?: (\S+) (\S+))?", path):
+        if letter == "z":
+            shortened += "z"
+            continue
+        x, y = (round(10 * float(each)) for each in point)
+        start = here if letter == "L" else (0, 0)
+        shortened += f"{letter.replace('L', 'l')}{_tenths(x - start[0])} {_tenths(y - start[1])}"
+        here = x, y
+    return shortened.replace(" -", "-")
+
+
+def _tenths(number: int) -> str:
+    """Return a number of tenths as a decimal without needless zeros."""
+    return f"{number / 10:.1f}".removesuffix(".0").replace("0.", ".", abs(number) < 10)
+
+
 def _styles(tag: str) -> list[str]:
     return re.findall(_STYLE_PATTERN, tag)
 
 
 def _rewrite_tag(tag: str, id_prefix: str) -> str:
     tag = re.sub(r'\bid="', f'id="{id_prefix}-', tag)
+    tag = tag.replace("xlink:href", "href")
     tag = re.sub(r'(url\(#|href="#)', rf"\g<1>{id_prefix}-", tag)
     tag = re.sub(r"-?\d+\.\d{2,}", lambda number: f"{float(number[0]):.1f}", tag)
     tag = re.sub(r"#[0-9a-f]{6}\b", lambda colour: _css_colour(colour[0]), tag)

@@ -2,6 +2,7 @@
 const MAX_CHANGED = 50; // utterances
 const { textContent, dataset: names } = document.getElementById("data"); // names.rate: CER or PER
 const data = JSON.parse(textContent);
+for (const { curves } of data.runs) if (curves) curves.updates = data.updates[curves.updates];
 
 function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);

@@ -29,17 +29,19 @@ def page_data(lines: Sequence[ArmLine]) -> Markup:
     most = min(max(8, MAX_POINTS // max(1, len(views))), 60)
     references = _references([view for line in lines for view in line.views])
     budget = MAX_TEXT
+    updates: list[list[int]] = []  # most runs are evaluated at the same ones
     runs = []
     for view in views:
         texts = _hypotheses(view.run_summary, references)
         size = len(_to_json(texts))
         kept = texts if size <= budget else None
         budget -= size if kept else 0
-        curves = _curves(view.run_summary, most)
+        curves = _curves(view.run_summary, most, updates)
         runs.append({"arm": view.number, "name": view.label, "curves": curves, "hypotheses": kept})
     data = {
         "settings": _varied_settings([view.run_summary for view in views]),
         "utterances": references,
+        "updates": updates,
         "runs": runs,
     }
     return Markup(_to_json(data).replace("<", "\\u003c"))  # noqa: S704
@@ -54,13 +56,17 @@ def _best_of_each_arm_first(lines: Sequence[ArmLine]) -> list[RunView]:
     return [*firsts, *(view for line in lines for view in line.views[1:])]
 
 
-def _curves(run: RunSummary, most: int) -> dict[str, list[Any]] | None:
+def _curves(run: RunSummary, most: int, updates: list[list[int]]) -> dict[str, Any] | None:
+    """Return the curves of a run, and where in `updates`, which grows, the updates of it are."""
     rows = run.rows_for("dev")
     if not len(rows):
         return None
     step = math.ceil(len(rows) / most)
     picked = [*range(0, len(rows) - 1, step), len(rows) - 1]
-    curves: dict[str, list[Any]] = {"updates": rows.column("updates")[picked].tolist()}
+    at = rows.column("updates")[picked].tolist()
+    if at not in updates:
+        updates.append(at)
+    curves: dict[str, Any] = {"updates": updates.index(at)}
     for name, column in CURVES.items():
         curves[name] = [_short(value) for value in rows.column(column)[picked].tolist()]
     return curves
@@ -96,8 +102,13 @@ def _varied_settings(runs: Sequence[RunSummary]) -> dict[str, list[Any]]:
     """Return dotted key -> the value of each run, for the settings in which runs differ."""
     flat = [_shown_settings(run) for run in runs]
     keys = dict.fromkeys(key for each in flat for key in each)
-    columns = {key: [_text(each, key) for each in flat] for key in keys}
+    varied = [key for key in keys if _differs([each.get(key) for each in flat])]
+    columns = {key: [_text(each, key) for each in flat] for key in varied}
     return {key: values for key, values in columns.items() if len(set(values) - {""}) > 1}
+
+
+def _differs(values: Sequence[Any]) -> bool:
+    return any(type(each) is not type(values[0]) or each != values[0] for each in values)
 
 
 def _shown_settings(run: RunSummary) -> dict[str, Any]:

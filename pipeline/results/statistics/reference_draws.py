@@ -10,6 +10,7 @@ few seeds, few speakers, speakers of unequal size, and pooling.
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -19,7 +20,8 @@ from pipeline.shapes import Float64
 LEVEL = 0.95  # of the intervals that quantiles of the draws give
 SINGLE_DRAWS = 40_000
 EVEN_WEIGHT = 10  # degrees of freedom
-MAX_DRAWN_VALUES = 4_000_000  # held at once: 16 MB
+MAX_DRAWN_VALUES = 4_000_000  # drawn at once
+MAX_COMPARED_VALUES = 1_000_000  # pairs compared at once: several arrays of 8 MB
 
 
 def draw_largest_t(variance: Variance, draws: int, seed: int) -> Float64[np.ndarray, " D"]:
@@ -27,26 +29,29 @@ def draw_largest_t(variance: Variance, draws: int, seed: int) -> Float64[np.ndar
     rng = np.random.default_rng(seed)
     arms, speakers = variance.counts.shape
     upper = np.triu_indices(arms, 1)
+    per_arm = 1 / variance.seeds
+    inverse = (per_arm[:, None] + per_arm)[upper]
     at_once = max(1, MAX_DRAWN_VALUES // (arms * (arms + speakers)))
+    compared = max(1, MAX_COMPARED_VALUES // arms**2)
     found = []
     for begun in range(0, draws, at_once):
         size = min(at_once, draws - begun)
-        rates, of_speakers = _draw_over_speakers(rng, variance, size)
-        rates = rates + _draw_over_seeds(rng, variance, size)
+        moved = _draw_over_speakers(rng, variance, size)
+        shared = _draw_over_seeds(rng, variance, size)
         of_seeds = variance.deviation**2 * rng.chisquare(variance.freedom, size) / variance.freedom
-        per_arm = 1 / variance.seeds
-        inverse = (per_arm[:, None] + per_arm)[upper]
-        squared = np.maximum(of_speakers[:, upper[0], upper[1]] - variance.noise * inverse, 0)
-        squared = squared + of_seeds[:, None] * inverse
-        difference = np.abs(rates[:, upper[0]] - rates[:, upper[1]])
-        found.append((difference / np.sqrt(np.maximum(squared, np.finfo(float).tiny))).max(1))
+        for start in range(0, size, compared):
+            part = slice(start, start + compared)
+            rates, of_speakers = _measure_over_speakers(variance, moved[part])
+            rates = rates + shared[part]
+            squared = np.maximum(of_speakers[:, upper[0], upper[1]] - variance.noise * inverse, 0)
+            squared += of_seeds[part, None] * inverse
+            difference = np.abs(rates[:, upper[0]] - rates[:, upper[1]])
+            found.append((difference / np.sqrt(np.maximum(squared, np.finfo(float).tiny))).max(1))
     return np.concatenate(found)
 
 
-def _draw_over_speakers(
-    rng: np.random.Generator, variance: Variance, size: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return rates (D, K) less 1, and the estimated variance (D, K, K) of each difference.
+def _draw_over_speakers(rng: np.random.Generator, variance: Variance, size: int) -> np.ndarray:
+    """Return how far each speaker moves each arm's rate, (D, K, G).
 
     How strongly each speaker favours arms is estimated from the arms. Few arms estimate it badly,
     and equal strengths, which have the heavier tails, are given more weight.
@@ -59,9 +64,14 @@ def _draw_over_speakers(
         weight * variance.interaction_by_speaker + (1 - weight) * even_G * variance.interaction
     )
     spread_G = np.sqrt(parts_G).astype(np.float32)
-    moved = rng.standard_normal((size, arms, speakers), dtype=np.float32) * spread_G
+    return np.asarray(rng.standard_normal((size, arms, speakers), dtype=np.float32) * spread_G)
+
+
+def _measure_over_speakers(variance: Variance, moved: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return rates (D, K) less 1, and the estimated variance (D, K, K) of each difference."""
+    arms, speakers = moved.shape[1:]
     rates = moved.sum(2)
-    moved -= rates[:, :, None] * share_G.astype(np.float32)
+    moved = moved - rates[:, :, None] * variance.share.astype(np.float32)
     correction = speakers / (speakers - 1)
     gram = correction * (moved @ moved.transpose(0, 2, 1))
     trace = np.trace(gram, axis1=1, axis2=2)
@@ -79,10 +89,19 @@ def draw_single_t(
     parts: Sequence[tuple[float, float]], draws: int, seed: int
 ) -> Float64[np.ndarray, " D"]:
     """Return |t| of one rate whose variance is a sum; `parts`: variance and degrees of freedom."""
-    rng = np.random.default_rng(seed)
+    chisquares, normal = _draw_parts(tuple(freedom for _, freedom in parts), draws, seed)
     squared = np.zeros(draws)
-    for variance, freedom in parts:
-        squared += variance * rng.chisquare(freedom, draws) / freedom
+    for (variance, freedom), chisquare in zip(parts, chisquares, strict=True):
+        squared += variance * chisquare / freedom
     total = math.sqrt(sum(variance for variance, _ in parts))
-    moved = total * np.abs(rng.standard_normal(draws))
-    return np.asarray(moved / np.sqrt(np.maximum(squared, np.finfo(float).tiny)))
+    return np.asarray(total * normal / np.sqrt(np.maximum(squared, np.finfo(float).tiny)))
+
+
+@lru_cache(maxsize=4)
+def _draw_parts(
+    freedoms: Sequence[float], draws: int, seed: int
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Return chi-squares of each freedom, and |normal|; the arms of a sweep share the draws."""
+    rng = np.random.default_rng(seed)
+    chisquares = [rng.chisquare(freedom, draws) for freedom in freedoms]
+    return chisquares, np.abs(rng.standard_normal(draws))

@@ -65,11 +65,27 @@ def bootstrap_intervals(
     intervals = []
     block = max(1, _MAX_SUMS // draws)  # rates at once
     for start in range(0, errors_UR.shape[1], block):
-        parts = [counts[:, start : start + block] for counts in (errors_UR, totals_UR)]
-        sums_DK = _resample(_pool_by_group(np.concatenate(parts, axis=1), groups), draws, seed)
-        for errors_D, totals_D in zip(*np.split(sums_DK.T, 2), strict=True):
-            intervals.append(_percentile_interval(_divide_counts(errors_D, totals_D), level))
+        errors_UK = errors_UR[:, start : start + block]
+        totals_UT, of_rate = _distinct_columns(totals_UR[:, start : start + block])
+        counts = np.concatenate([errors_UK, totals_UT], axis=1)
+        errors_KD, totals_TD = np.split(
+            _resample(_pool_by_group(counts, groups), draws, seed), [errors_UK.shape[1]]
+        )
+        for errors_D, total in zip(errors_KD, of_rate, strict=True):
+            rates = _divide_counts(errors_D, totals_TD[total])
+            intervals.append(_percentile_interval(rates, level))
     return intervals
+
+
+def _distinct_columns(counts_UR: Int[np.ndarray, "U R"]) -> tuple[np.ndarray, list[int]]:
+    """Return the columns without repetition, and where each column is among them.
+
+    The runs of a sweep have the same references.
+    """
+    places: dict[bytes, int] = {}
+    of_column = [places.setdefault(column.tobytes(), len(places)) for column in counts_UR.T]
+    first = [of_column.index(place) for place in range(len(places))]
+    return counts_UR[:, first], of_column
 
 
 def paired_bootstraps(
@@ -90,7 +106,7 @@ def paired_bootstraps(
     for start in range(0, change_UR.shape[1], block):
         part_UR = change_UR[:, start : start + block]
         counts_UK = np.concatenate([part_UR, totals[:, None]], axis=1)
-        *changes, totals_D = _resample(_pool_by_group(counts_UK, groups), draws, seed).T
+        *changes, totals_D = _resample(_pool_by_group(counts_UK, groups), draws, seed)
         for change_D, change in zip(changes, part_UR.sum(0).tolist(), strict=True):
             differences_D = _divide_counts(change_D, totals_D)
             low, high = _percentile_interval(differences_D, level)
@@ -133,12 +149,18 @@ def _pool_by_group(counts_UK: Int[np.ndarray, "U K"], groups: Sequence[str] | No
 
 
 def _resample(counts_UK: Int[np.ndarray, "U K"], draws: int, seed: int) -> np.ndarray:
-    """Return counts (D, K); each is a sum over U rows that were drawn with replacement."""
-    size = len(counts_UK)
+    """Return counts (K, D); each is a sum over U rows that were drawn with replacement."""
+    size, columns = counts_UK.shape
     if not size:
-        return counts_UK
-    counts_UK = counts_UK.astype(np.float64)  # exact, and BLAS multiplies no integers
-    return np.concatenate([times_DU @ counts_UK for times_DU in _drawn_times(size, draws, seed)])
+        return np.zeros((columns, 0))
+    counts_KU = np.ascontiguousarray(counts_UK.T, np.float64)  # exact; BLAS multiplies no integers
+    sums_KD = np.empty((columns, draws))
+    start = 0
+    for times_DU in _drawn_times(size, draws, seed):
+        end = start + len(times_DU)
+        np.matmul(counts_KU, times_DU.T, out=sums_KD[:, start:end])
+        start = end
+    return sums_KD
 
 
 def _drawn_times(size: int, draws: int, seed: int) -> Iterable[np.ndarray]:
@@ -169,7 +191,9 @@ def _divide_counts(
 ) -> Float64[np.ndarray, " R"]:
     """Return the rates of the draws whose total is not 0."""
     valid = totals_D > 0
-    return np.asarray(errors_D[valid] / totals_D[valid], np.float64)
+    if not valid.all():
+        errors_D, totals_D = errors_D[valid], totals_D[valid]
+    return np.asarray(errors_D / totals_D, np.float64)
 
 
 def _share_negative(differences_D: Float64[np.ndarray, " D"]) -> float:
@@ -181,5 +205,5 @@ def _percentile_interval(rates_R: Float64[np.ndarray, " R"], level: float) -> tu
     if not len(rates_R):
         return math.nan, math.nan
     outside = (1 - level) / 2
-    low, high = np.quantile(rates_R, [outside, 1 - outside])
+    low, high = np.quantile(rates_R, [outside, 1 - outside], overwrite_input=True)
     return float(low), float(high)

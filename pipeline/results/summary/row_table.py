@@ -14,30 +14,34 @@ from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.json
 
 from pipeline.runs.folder import RunFolder
-from pipeline.runs.rows import ROW_COLUMNS, Row
+from pipeline.runs.rows import ROW_COLUMNS, ColumnRows, Row
 
 _TYPES = {float: pa.float64(), int: pa.int64(), str: pa.string()}
 SCHEMA = pa.schema([(name, _TYPES[kind]) for name, kind in Row.__annotations__.items()])
-_READ_OPTIONS = pa.json.ReadOptions(block_size=1 << 24)
+# One thread per file: the files of a sweep are read by several (run_summary.py).
+_READ_OPTIONS = pa.json.ReadOptions(use_threads=False, block_size=1 << 20)
+_NULLS = pa.nulls(10_000, pa.float64())
 _PARSE_OPTIONS = pa.json.ParseOptions(explicit_schema=SCHEMA, unexpected_field_behavior="error")
 
-# Without parameters at run time: a type checker that looks at an item of each `Sequence[Row]` would
-# call `__getitem__`, whose own arguments it checks again.
+# Without parameters at run time, as ColumnRows.
 if TYPE_CHECKING:
-    _Rows = Sequence[Row]
     _Values = Mapping[str, Any]
 else:
-    _Rows, _Values = Sequence, Mapping
+    _Values = Mapping
 
 
-class RowTable(_Rows):
+class RowTable(ColumnRows):
     """Rows of a run; `table` has a null where a row has NaN."""
 
-    def __init__(self, table: pa.Table, indices: np.ndarray | None = None) -> None:
+    def __init__(
+        self, table: pa.Table, indices: np.ndarray | None = None, only: str | None = None
+    ) -> None:
         self.table = table
+        self._only = only  # the split of all rows, if it is known
         self._indices = indices  # of the rows of `table`; None: all
         self._columns: dict[str, np.ndarray] = {}
         self._splits: dict[str, RowTable] = {}
@@ -62,10 +66,19 @@ class RowTable(_Rows):
             self._columns[name] = whole if self._indices is None else whole[self._indices]
         return self._columns[name]
 
+    def values(self, name: str) -> list[Any]:
+        """Return the values of a column as Python objects."""
+        return list(self.column(name).tolist())
+
     def split(self, name: str) -> "RowTable":
         """Return the rows of one split."""
+        if name == self._only:
+            return self
         if name not in self._splits:
-            self._splits[name] = RowTable(self.table, np.flatnonzero(self.column("split") == name))
+            of_split = np.flatnonzero(pc.equal(self.table.column("split"), name))
+            if self._indices is not None:
+                of_split = np.intersect1d(self._indices, of_split)
+            self._splits[name] = RowTable(self.table, of_split, only=name)
         return self._splits[name]
 
     def __len__(self) -> int:
@@ -122,7 +135,15 @@ def read_row_table(folder: RunFolder) -> RowTable:
     lacks = any(table.column(name).null_count for name in ROW_COLUMNS if not _may_be_null(name))
     if lacks or columns != set(ROW_COLUMNS):
         return RowTable.of(folder.rows())
-    return RowTable(table)
+    return RowTable(_share_nulls(table))
+
+
+def _share_nulls(table: pa.Table) -> pa.Table:
+    """Return the table with columns without a value in memory once for all runs."""
+    for index, column in enumerate(table.columns):
+        if len(column) == column.null_count and len(column) <= len(_NULLS):
+            table = table.set_column(index, SCHEMA.field(index), _NULLS.slice(0, len(column)))
+    return table
 
 
 def _may_be_null(name: str) -> bool:

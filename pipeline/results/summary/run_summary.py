@@ -8,12 +8,16 @@ Not here: tables (table.py), what the scheduler knows of a run (jobs/sweep/run_s
 import math
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+import numpy as np
+
 from pipeline.config.experiment import Experiment
+from pipeline.host import available_cpus
 from pipeline.results.summary.machine_paths import hide_folders
 from pipeline.results.summary.row_table import RowTable, read_row_table
 from pipeline.runs import plateau
@@ -66,7 +70,14 @@ class RunSummary:
         return self.row_table.split(split)
 
     def hypotheses_for(self, split: str) -> list[Hypothesis]:
-        return [hypothesis for hypothesis in self.hypotheses if hypothesis.split == split]
+        return self._hypotheses_by_split.get(split, [])
+
+    @cached_property
+    def _hypotheses_by_split(self) -> dict[str, list[Hypothesis]]:
+        found: dict[str, list[Hypothesis]] = {}
+        for hypothesis in self.hypotheses:
+            found.setdefault(hypothesis.split, []).append(hypothesis)
+        return found
 
     @cached_property
     def test_row(self) -> Row | None:
@@ -77,12 +88,18 @@ class RunSummary:
         """Dev row of the epoch that test was decoded with; before that, the best row so far."""
         dev: Sequence[Row] = self.rows_for("dev")
         if test := self.test_row:
-            dev = [row for row in dev if row["epoch"] == test["epoch"]]
+            tested = np.flatnonzero(self.rows_for("dev").column("epoch") == test["epoch"])
+            dev = [dev[place] for place in tested.tolist()]
         return min(dev, key=plateau.selection_key, default=None)
 
     @cached_property
     def escape_updates(self) -> int | None:
         return plateau.escape_updates(self.rows_for("dev"))
+
+    @cached_property
+    def settings_without_seed(self) -> str:
+        """All settings but the seed, as text: the same for the runs of an arm."""
+        return repr(self.experiment.without_seed if self.experiment else None)
 
     @property
     def corpus(self) -> str | None:
@@ -131,6 +148,12 @@ def changed_keys(runs: Sequence[SweepRun]) -> list[str]:
     """
     keys = dict.fromkeys(key for run in runs for key in (*run.settings, *run.changes))
     return [key for key in keys if key != "corpus"]
+
+
+def read_runs(runs: Sequence[SweepRun], now: float | None = None) -> list[RunSummary]:
+    """Read run folders on all CPUs: parsing rows and checksums do not hold Python's lock."""
+    with ThreadPoolExecutor(available_cpus()) as pool:
+        return list(pool.map(lambda run: read_run(run, now), runs))
 
 
 def read_run(run: SweepRun, now: float | None = None) -> RunSummary:

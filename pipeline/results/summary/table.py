@@ -9,6 +9,7 @@ Rates are fractions. Intervals are 95 % bootstrap intervals over utterances.
 import json
 import math
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -103,7 +104,7 @@ def error_counts(hypotheses: Sequence[Hypothesis], rate: str) -> tuple[np.ndarra
         wrong = [each.char_errors > 0 for each in hypotheses]
         return np.array(wrong, np.int64), np.ones(len(hypotheses), np.int64)
     errors, totals = (
-        np.array([getattr(each, column) for each in hypotheses], np.int64)
+        np.fromiter(map(attrgetter(column), hypotheses), np.int64, len(hypotheses))
         for column in COUNT_COLUMNS[rate]
     )
     return errors, totals

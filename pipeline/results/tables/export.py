@@ -9,6 +9,8 @@ Arrow writes both: of 200,000 rows it writes a CSV file ten times as fast as pan
 import csv
 import io
 import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,9 +21,12 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from pipeline.files import atomic_write
+from pipeline.host import available_cpus
 
 # Excel in English splits lines at commas; in Turkish or German at semicolons, and 0,5 is a number.
 Excel = Literal["comma", "semicolon"]
+
+ROWS_AT_ONCE, GROUP_ROWS = 4_096, 65_536  # of CSV, by one thread; of Parquet
 
 # A spreadsheet runs a text that begins so as a formula.
 FORMULA_PATTERN = re.compile(r"[=+\-@\t\r]")
@@ -37,7 +42,7 @@ def write_table(table: pd.DataFrame | pa.Table, path: Path, excel: Excel | None 
     """
     arrow = table if isinstance(table, pa.Table) else _to_arrow(table)
     with atomic_write(path.with_suffix(".parquet")) as partial:
-        pq.write_table(arrow, partial, compression="zstd")
+        pq.write_table(arrow, partial, compression="zstd", row_group_size=GROUP_ROWS)
     safe = _neutralise_formulas(arrow)
     with atomic_write(path) as partial, partial.open("wb") as file:
         if excel:
@@ -50,14 +55,30 @@ def write_table(table: pd.DataFrame | pa.Table, path: Path, excel: Excel | None 
         csv.writer(header, lineterminator="\n").writerow(safe.column_names)
         file.write(header.getvalue().encode())
         if safe.num_columns:
-            options = pa.csv.WriteOptions(include_header=False)
-            pa.csv.write_csv(safe, file, options)
+            for text in _csv_lines(safe):
+                file.write(text)
 
 
 def neutralise_formula(text: str) -> str:
     """Return the text with an apostrophe before it if a spreadsheet would take it for a formula."""
     is_formula = FORMULA_PATTERN.match(text) and not NUMBER_PATTERN.fullmatch(text)
     return f"'{text}" if is_formula else text
+
+
+def _csv_lines(table: pa.Table) -> Iterator[pa.Buffer]:
+    """Yield the lines as UTF-8, some at once: all CPUs write them, and few are held."""
+    starts = range(0, table.num_rows, ROWS_AT_ONCE)
+    cpus = available_cpus()
+    with ThreadPoolExecutor(cpus) as pool:
+        for begun in range(0, len(starts), cpus):
+            parts = [table.slice(start, ROWS_AT_ONCE) for start in starts[begun : begun + cpus]]
+            yield from pool.map(_part_as_csv, parts)
+
+
+def _part_as_csv(part: pa.Table) -> pa.Buffer:
+    lines = pa.BufferOutputStream()
+    pa.csv.write_csv(part, lines, pa.csv.WriteOptions(include_header=False))
+    return lines.getvalue()
 
 
 def _to_arrow(table: pd.DataFrame) -> pa.Table:

@@ -5,12 +5,12 @@ Not here: whether a run has left the blank plateau, and the whole sentence (plat
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
 
 from pipeline.config.experiment import Experiment
 from pipeline.corpus.text.alphabet import ALPHABETS
-from pipeline.runs.rows import CLAMPED_LAYERS, Row, rows_of_split
+from pipeline.runs.rows import CLAMPED_LAYERS, Row, column_of, rows_of_split
 
 UNIFORM_LOSS_RATIO = 1.2  # a loss above this share of the loss of a uniform output diverges
 MAX_CEILING_SHARE = 0.05  # share of a layer at the ceiling; below 0.001 if the input is scaled
@@ -47,7 +47,7 @@ def unusual_settings(experiment: Experiment) -> list[str]:
 def describe_divergence(dev: Sequence[Row], experiment: Experiment | None) -> str:
     """Return what the last dev loss is compared with; empty if the run does not diverge."""
     loss, reference = dev[-1]["loss_per_character"], dev[-1]["reference_loss"]
-    lowest = min(row["loss_per_character"] for row in dev)
+    lowest = min(column_of(dev, "loss_per_character"))
     if not math.isfinite(loss) or (loss > 2 * reference and loss > 1.5 * lowest):
         return f", lowest {lowest:.2f}"
     uniform = _uniform_loss(dev[-1], experiment)
@@ -80,10 +80,10 @@ def transcripts_do_not_match(rows: Sequence[Row]) -> bool:
         return False
     last, learnt = dev[-1]["loss_per_character"], train[-1]
     return (
-        min(row["cer"] for row in dev) >= MISMATCH_CER
+        min(column_of(dev, "cer")) >= MISMATCH_CER
         and learnt["loss_per_character"] < learnt["reference_loss"] - LEARNT_MARGIN
         and last - learnt["loss_per_character"] > MISMATCH_GAP
-        and last >= min(row["loss_per_character"] for row in dev[:-1])
+        and last >= min(column_of(dev, "loss_per_character")[:-1])
     )
 
 
@@ -94,7 +94,7 @@ def stands_below_reference(dev: Sequence[Row], experiment: Experiment | None) ->
     are, which takes its loss below the reference loss; its output hardly depends on the audio.
     """
     last = dev[-1]
-    lowest_before = min((row["loss_per_character"] for row in dev[:-2]), default=math.inf)
+    lowest_before = min(column_of(dev, "loss_per_character")[:-2], default=math.inf)
     return (
         lowest_before - FALLEN_MARGIN < last["loss_per_character"] < last["reference_loss"]
         and last["cer"] >= MISMATCH_CER
@@ -106,7 +106,7 @@ def stands_below_reference(dev: Sequence[Row], experiment: Experiment | None) ->
 def input_problem(row: Row, experiment: Experiment | None) -> str:
     """Return what the largest |z| of the input says; empty if it is usual."""
     largest = row["largest_z"]
-    ceiling, _ = _most_saturated_layer({**row}, "ceiling")
+    ceiling, _ = _most_saturated_layer(row, "ceiling")
     if largest > UNSCALED_Z and ceiling < MAX_CEILING_SHARE:  # else the clamp's warning says so
         return (
             f"the input is not scaled: its largest |z| is {largest:.0f}, usual is 7; set "
@@ -120,8 +120,7 @@ def input_problem(row: Row, experiment: Experiment | None) -> str:
 
 def clamp_warnings(row: Row, experiment: Experiment | None, *, escaped: bool) -> Iterator[str]:
     """Yield the layer with the largest share at each end of the clamp, where that is a problem."""
-    values: dict[str, Any] = dict(row)
-    ceiling, layer = _most_saturated_layer(values, "ceiling")
+    ceiling, layer = _most_saturated_layer(row, "ceiling")
     if ceiling >= (MAX_CEILING_SHARE_AFTER_ESCAPE if escaped else MAX_CEILING_SHARE):
         clamp = experiment.model.clamp if experiment else None
         why = "the input is not scaled"
@@ -132,13 +131,14 @@ def clamp_warnings(row: Row, experiment: Experiment | None, *, escaped: bool) ->
             if not experiment or experiment.model.batch_norm == "none":
                 why += ", or set model.batch_norm"
         yield f"clamp: {100 * ceiling:.0f} % of {layer} at the ceiling: {why}"
-    zero, layer = _most_saturated_layer(values, "zero")
+    zero, layer = _most_saturated_layer(row, "zero")
     if zero >= MAX_ZERO_SHARE:
         yield f"clamp: {100 * zero:.0f} % of {layer} at zero: no gradient passes there"
 
 
-def _most_saturated_layer(values: dict[str, Any], end: str) -> tuple[float, str]:
+def _most_saturated_layer(row: Row, end: str) -> tuple[float, str]:
     """Return share and layer; (0, "") where there is no clamp, because its shares are NaN."""
+    values = cast("Mapping[str, Any]", row)
     shares = [(values[f"saturation_{layer}_{end}"], layer) for layer in CLAMPED_LAYERS]
     return max((one for one in shares if one[0] > 0), default=(0.0, ""))
 

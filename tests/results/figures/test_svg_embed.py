@@ -52,3 +52,26 @@ def test_a_hostile_label_is_no_tag_and_a_hostile_description_no_attribute(curves
     page = embed_svg(svg, "loss", '" onload="alert(2)')
     assert "<script" not in page
     assert 'onload="' not in page
+
+
+def test_in_a_page_a_path_has_the_same_points_in_fewer_bytes(curves: list[Curve]):
+    svg = drawn(FIGURE_SPECS[0], curves)
+    page = embed_svg(svg, "loss", "a loss")
+    paths = [
+        [p for p in re.findall(r' d="([^"]*)"', text) if not {*"QC"} & {*p}] for text in (svg, page)
+    ]
+    before, after = ([points_of(path) for path in each] for each in paths)
+    assert len(before) == len(after) > 10
+    for one, other in zip(before, after, strict=True):
+        assert other == pytest.approx([round(each, 1) for each in one], abs=0.051)
+    assert sum(map(len, paths[1])) < 0.7 * sum(map(len, paths[0]))
+
+
+def points_of(path: str) -> list[float]:
+    """Return x and y of each point of a path of M, L, l and z, one after the other."""
+    found: list[float] = []
+    for letter, numbers in re.findall(r"([MLl])([^MLlz]*)", path):
+        x, y = map(float, re.findall(r"-?(?:\d+\.?\d*|\.\d+)", numbers))
+        start = found[-2:] if letter == "l" else (0.0, 0.0)
+        found += (start[0] + x, start[1] + y)
+    return found

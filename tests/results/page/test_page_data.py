@@ -38,6 +38,18 @@ def test_settings_that_differ_are_there_with_the_value_of_each_run(lines: list[A
     assert "train.epochs" not in settings, "all runs have the same"
 
 
+def test_the_curves_of_a_run_name_the_updates_that_they_are_at(lines: list[ArmLine]):
+    data = json.loads(page_data.page_data(lines))
+    runs = [run for run in data["runs"] if run["curves"]]
+    views = [view for line in lines for view in line.views if view.run_summary.rows]
+    assert len(data["updates"]) < len(runs) == len(views)
+    for run, view in zip(runs, views, strict=True):
+        dev = view.run_summary.rows_for("dev")
+        updates = data["updates"][run["curves"]["updates"]]
+        assert updates == [row["updates"] for row in dev]
+        assert run["curves"]["cer"] == pytest.approx([row["cer"] for row in dev], rel=5e-3)
+
+
 def test_a_right_hypothesis_is_a_zero_and_a_wrong_one_has_its_errors(lines: list[ArmLine]):
     data = json.loads(page_data.page_data(lines))
     test = lines[0].views[0].run_summary.hypotheses_for("test")
@@ -53,14 +65,15 @@ def test_curves_are_thinned_dev_rows_with_both_ends_and_three_digits(
 ):
     monkeypatch.setattr(page_data, "MAX_POINTS", points)
     summaries = {view.label: view.run_summary for line in lines for view in line.views}
-    runs = json.loads(page_data.page_data(lines))["runs"]
+    data = json.loads(page_data.page_data(lines))
+    runs = data["runs"]
     assert {run["name"] for run in runs} == summaries.keys()
     for run in runs:
         rows = {row["updates"]: row for row in summaries[run["name"]].rows_for("dev")}
         if not rows:
             assert run["curves"] is None
             continue
-        updates = run["curves"]["updates"]
+        updates = data["updates"][run["curves"]["updates"]]
         assert updates == sorted(set(updates))
         assert (updates[0], updates[-1]) == (min(rows), max(rows))
         assert min(len(rows), most // 2) <= len(updates) <= most + 1

@@ -11,6 +11,7 @@ from scipy import stats
 
 from pipeline.results.statistics.significance import (
     bootstrap_interval,
+    bootstrap_intervals,
     mapsswe,
     paired_bootstraps,
 )
@@ -94,6 +95,16 @@ def test_without_references_there_is_no_interval():
     assert all(map(math.isnan, bootstrap_interval(np.array([1]), np.array([0]))))
     (empty,) = paired_bootstraps(nothing, nothing[:, None], nothing)
     assert all(map(math.isnan, (empty.difference, empty.low, empty.high, empty.probability)))
+
+
+def test_rates_that_are_resampled_together_have_the_intervals_of_each_alone():
+    rng = np.random.default_rng(0)
+    errors, totals = rng.poisson(2, (40, 6)), rng.integers(0, 3, (40, 6))
+    totals[:, 4], totals[:, 5] = totals[:, 1], 0
+    together = bootstrap_intervals(errors, totals, draws=500)
+    alone = [bootstrap_interval(*each, draws=500) for each in zip(errors.T, totals.T, strict=True)]
+    assert together[:5] == alone[:5]
+    assert all(map(math.isnan, (*together[5], *alone[5])))
 
 
 def test_groups_must_be_as_many_as_utterances():

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.results.summary.run_summary import SweepRun, changed_keys, read_run
+from pipeline.results.summary.run_summary import SweepRun, changed_keys, read_run, read_runs
 from pipeline.runs.records import HEARTBEAT_TIMEOUT_S
+from pipeline.runs.rows import column_of, rows_of_split
 from tests.results.examples import NEVER_ESCAPES, NOW, RunScenario, make_run
 
 SHORT = RunScenario(epochs=4, utterances=5)
@@ -131,3 +132,20 @@ def test_changed_keys_come_in_the_order_of_the_sweep(tmp_path: Path):
     ]
     assert changed_keys(runs) == ["b.c", "a.b", "z"]  # each table has a column `corpus`
     assert isinstance(runs[0], SweepRun)
+
+
+def test_the_rows_of_a_run_are_those_of_its_file_split_by_split(tmp_path: Path):
+    run = make_run(tmp_path / "r", "mel", scenario=SHORT)
+    written, whole = run.folder.rows(), read_run(run, NOW)
+    known = [{key: str(value) for key, value in row.items()} for row in written]
+    assert [{key: str(value) for key, value in row.items()} for row in whole.rows] == known
+    dev = [row["updates"] for row in written if row["split"] == "dev"]
+    assert column_of(rows_of_split(whole.rows, "dev"), "updates") == dev
+    assert column_of(rows_of_split(written, "dev"), "updates") == dev
+    assert rows_of_split(whole.rows_for("dev"), "dev") is whole.rows_for("dev")
+    assert not len(rows_of_split(whole.rows_for("dev"), "train"))
+
+
+def test_run_folders_are_read_in_the_order_of_the_sweep(tmp_path: Path):
+    runs = [make_run(tmp_path / f"r{each}", str(each), scenario=SHORT) for each in range(5)]
+    assert [each.run for each in read_runs(runs, NOW)] == runs

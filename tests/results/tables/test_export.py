@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.results.tables.export import neutralise_formula, write_table
+from pipeline.results.tables.export import ROWS_AT_ONCE, neutralise_formula, write_table
 
 TEXTS = ["=HYPERLINK(1)", "+1 to -1", "-x", "@SUM(A1)", "\tx", "\r", 'say "a, b"', "two\nlines", ""]
 FRAME = pd.DataFrame(
@@ -100,3 +100,10 @@ def test_the_same_table_has_the_same_bytes(tmp_path: Path):
     for suffix in ("csv", "parquet"):
         first, second = (tmp_path / f"{name}.{suffix}" for name in ("a", "b"))
         assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_table_that_is_written_in_parts_is_whole_and_in_order(tmp_path: Path):
+    rows = 3 * ROWS_AT_ONCE + 7
+    frame = pd.DataFrame({"a": range(rows), "b": [f"run {each % 9}" for each in range(rows)]})
+    write_table(frame, tmp_path / "x.csv")
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "x.csv"), frame)

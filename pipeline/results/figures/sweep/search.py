@@ -4,6 +4,7 @@ In:   arms and the settings that differ.   Out: SVG text, and the same in words.
 Not here: effects of settings, which a search does not have (results/effects/settings.py).
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,8 +43,9 @@ def draw_parallel_coordinates(
         columns = [_positions(factor, arms) for factor in factors]
         rates = [arm.mean_test_cer for arm in arms]
         columns.append(_scaled(rates, rates))
-        for place in _drawing_order(arms):
-            best = _is_best(place, arms)
+        is_best = _find_best(rates)
+        for place in sorted(range(len(arms)), key=lambda place: -rates[place]):  # the best on top
+            best = is_best[place]
             axes.plot(
                 range(len(columns)), [column[place] for column in columns],
                 color=PALETTE[0] if best else BACKGROUND_RUN_COLOUR,
@@ -70,14 +72,16 @@ def draw_rate_against_settings(
     with panels.report_style():
         figure = panels.new_figure(width, height)
         shown = factors[:MAX_PANELS]
+        rates = [arm.mean_test_cer for arm in arms]
+        is_best = _find_best(rates)
         for number, factor in enumerate(shown):
             axes = panels.panel_axes(figure, number, len(shown))
             x = [_value(factor, arm) for arm in arms]
             for best in (False, True):
-                chosen = [place for place in range(len(arms)) if _is_best(place, arms) == best]
+                chosen = [place for place in range(len(arms)) if is_best[place] == best]
                 axes.plot(
                     [x[place] for place in chosen],
-                    [arms[place].mean_test_cer for place in chosen],
+                    [rates[place] for place in chosen],
                     color=PALETTE[0] if best else BACKGROUND_RUN_COLOUR,
                     linestyle="none", marker="o", markersize=5,
                 )  # fmt: skip
@@ -101,14 +105,10 @@ def describe_search(arms: Sequence[Arm], factors: Sequence[Factor], rate: str = 
     return f"{len(arms)} arms. {'. '.join(parts)}."
 
 
-def _drawing_order(arms: Sequence[Arm]) -> list[int]:
-    """Return the places of the arms, the best ones last, so that they are on top."""
-    return sorted(range(len(arms)), key=lambda place: -arms[place].mean_test_cer)
-
-
-def _is_best(place: int, arms: Sequence[Arm]) -> bool:
-    better = sum(arm.mean_test_cer < arms[place].mean_test_cer for arm in arms)
-    return better < max(1, BEST_SHARE * len(arms))
+def _find_best(rates: Sequence[float]) -> list[bool]:
+    """Return which rates are in the lowest BEST_SHARE; of equal ones all or none."""
+    ascending, most = sorted(rates), max(1, BEST_SHARE * len(rates))
+    return [bisect_left(ascending, rate) < most for rate in rates]
 
 
 def _value(factor: Factor, arm: Arm) -> float:
