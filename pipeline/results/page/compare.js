@@ -1,6 +1,6 @@
 // Two marked lines of the table, side by side: settings, learning curves, changed utterances.
 const MAX_CHANGED = 50; // utterances
-const { textContent, dataset: names } = document.getElementById("data"); // names.rate: CER or PER
+const { textContent, dataset: unitNames } = document.getElementById("data"); // unitNames.rate: CER or PER
 const data = JSON.parse(textContent);
 for (const { curves } of data.runs) if (curves) curves.updates = data.updates[curves.updates];
 
@@ -89,7 +89,7 @@ function compare() {
   panel.replaceChildren(element("h3", {}, "Two lines compared"), legend,
     element("h4", {}, "Settings that differ"), settingsTable(a, b),
     element("h4", {}, "Learning curves, dev"),
-    element("div", { class: "pair" }, drawCurves([a, b], "loss", `Loss, nats per ${names.unit}`), drawCurves([a, b], "cer", names.rate)),
+    element("div", { class: "pair" }, drawCurves([a, b], "loss", `Loss, nats per ${unitNames.unit}`), drawCurves([a, b], "cer", unitNames.rate)),
     changedUtterances(a, b),
     element("p", { class: "note" }, "A line of an arm stands for its first seed here; unfold the arm to compare other seeds. The utterances speak of these two networks."));
 }
