@@ -6,7 +6,7 @@ CORPUS :=
 FOLDER :=
 SWEEP := configs/sweeps/spectrum.yaml
 EXPERIMENT := configs/experiments/baseline.yaml
-CLUSTER := cluster/local.yaml
+CLUSTER :=
 WORK :=
 SET :=
 SEEDS :=
@@ -27,6 +27,10 @@ LICENCE :=
 TORCH :=
 JOB :=
 FOLLOW :=
+REMOVED :=
+
+# Environment modules set these: the locked packages alone count.
+unexport PYTHONPATH PYTHONHOME
 
 ifeq ($(OS),Windows_NT)
 bin := .venv/Scripts
@@ -35,7 +39,8 @@ else
 bin := .venv/bin
 PYTHON ?= python3
 endif
-blankslate := $(bin)/python -m jobs
+blankslate := $(if $(CLUSTER),,BLANKSLATE_DEFAULT_CLUSTER=1 )$(bin)/python -m jobs
+cluster := --cluster "$(or $(CLUSTER),cluster/local.yaml)"
 work := $(if $(WORK),--work "$(WORK)")
 set := $(foreach change,$(SET),--set $(change))
 seeds := $(if $(SEEDS),--seeds "$(SEEDS)")
@@ -68,7 +73,7 @@ locked_torch = $(shell sed -n 's/^\(torch[a-z]*==[^ ;]*\).*/\1/p' requirements.l
 ##@ Start
 
 help:  ## print this list
-	@sed -n -e 's/^##@ \(.*\)/\n\1:/p' -e 's/^\([a-z-]*\):.*  ## /  \1|/p' Makefile | while IFS='|' read -r name text; do case "$$text" in '') echo "$$name" ;; *) printf '  %-14s %s\n' "$$name" "$$text" ;; esac; done
+	@LC_ALL=C sed -n -e 's/^##@ \(.*\)/\n\1:/p' -e 's/^\([a-z-]*\):.*  ## /  \1|/p' Makefile | while IFS='|' read -r name text; do case "$$text" in '') echo "$$name" ;; *) printf '  %-14s %s\n' "$$name" "$$text" ;; esac; done
 
 setup: $(stamp) $(kernel)  ## create .venv with the exact locked versions, once; TORCH=auto, cpu, cu126, system, …: another build of torch
 
@@ -94,7 +99,7 @@ $(kernel): $(stamp) $(wildcard pipeline/features/native/*.[ch])
 	@touch $@
 
 demo: setup  ## no data needed: make a corpus, compute features, run a small sweep, write its report; LANGUAGE=tr, de, hi or zh
-	@$(blankslate) demo --cluster "$(CLUSTER)" $(work) $(if $(LANGUAGE),--language "$(LANGUAGE)")
+	@$(blankslate) demo $(cluster) $(work) $(if $(LANGUAGE),--language "$(LANGUAGE)")
 
 clean:  ## remove .venv and caches; the work folder stays
 	@rm -rf .venv .venv-bench build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
@@ -102,63 +107,63 @@ clean:  ## remove .venv and caches; the work folder stays
 ##@ Your recordings
 
 corpus-new: setup  ## FOLDER=…: look at a folder of recordings and write a corpus file for it
-	@$(blankslate) corpus-new "$(FOLDER)" --cluster "$(CLUSTER)" $(work)
+	@$(blankslate) corpus-new "$(FOLDER)" $(cluster) $(work)
 
 corpus-check: setup  ## CORPUS=…: decode a corpus; print and draw what it holds; OUT=….png
-	@$(blankslate) corpus-check "$(CORPUS)" --cluster "$(CLUSTER)" $(work) $(if $(OUT),--output "$(OUT)")
+	@$(blankslate) corpus-check "$(CORPUS)" $(cluster) $(work) $(if $(OUT),--output "$(OUT)")
 
 ##@ Features
 
 features: setup  ## CORPUS=… or SWEEP=…, CLUSTER=…: compute every feature set that is missing
-	@$(blankslate) features $(if $(CORPUS),--corpus "$(CORPUS)",--sweep "$(SWEEP)") --cluster "$(CLUSTER)" $(work) $(dry) $(set) $(seeds)
+	@$(blankslate) features $(if $(CORPUS),--corpus "$(CORPUS)",--sweep "$(SWEEP)") $(cluster) $(work) $(dry) $(set) $(seeds)
 
 verify: setup  ## CORPUS=…, SWEEP=… or FEATURES=…: compare every byte of feature sets with its checksum
-	@$(blankslate) verify $(or $(FEATURES),"$(or $(CORPUS),$(SWEEP))") --cluster "$(CLUSTER)" $(work)
+	@$(blankslate) verify $(or $(FEATURES),"$(or $(CORPUS),$(SWEEP))") $(cluster) $(work)
 
 inspect: setup  ## FEATURES=… (a shard or a feature set), UTTERANCE=…, OUT=….png: print and draw what it holds
-	@$(blankslate) inspect "$(or $(FEATURES),$(CORPUS),$(SWEEP))" --cluster "$(CLUSTER)" $(work) $(if $(UTTERANCE),--utterance "$(UTTERANCE)") $(if $(OUT),--output "$(OUT)")
+	@$(blankslate) inspect "$(or $(FEATURES),$(CORPUS),$(SWEEP))" $(cluster) $(work) $(if $(UTTERANCE),--utterance "$(UTTERANCE)") $(if $(OUT),--output "$(OUT)")
 
 ##@ One run
 
 doctor: setup  ## EXPERIMENT=…: check an experiment for mistakes before it is trained
-	@$(blankslate) doctor "$(EXPERIMENT)" --cluster "$(CLUSTER)" $(work) $(set)
+	@$(blankslate) doctor "$(EXPERIMENT)" $(cluster) $(work) $(set)
 
 lr-range: setup  ## EXPERIMENT=…: try learning rates from 1e-6 to 1e-2 in 200 updates; suggest one
-	@$(blankslate) lr-range "$(EXPERIMENT)" --cluster "$(CLUSTER)" $(work) $(set)
+	@$(blankslate) lr-range "$(EXPERIMENT)" $(cluster) $(work) $(set)
 
 train: setup  ## EXPERIMENT=…: train one run here, with live progress
-	@$(blankslate) train "$(EXPERIMENT)" --cluster "$(CLUSTER)" $(work) $(set)
+	@$(blankslate) train "$(EXPERIMENT)" $(cluster) $(work) $(set)
 
 ##@ A sweep
 
 sweep: setup  ## SWEEP=… CLUSTER=…: run what is missing, features first; SEEDS=5: at least five seeds; DRY=1 prints the plan
-	@$(blankslate) sweep "$(SWEEP)" --cluster "$(CLUSTER)" $(work) $(dry) $(set) $(seeds)
+	@$(blankslate) sweep "$(SWEEP)" $(cluster) $(work) $(dry) $(set) $(seeds)
 
 status: setup  ## SWEEP=…: show a live table of its runs; WATCH=0 prints it once
-	@$(blankslate) status "$(SWEEP)" --cluster "$(CLUSTER)" $(work) $(set) $(seeds) $(if $(filter 0,$(WATCH)),--once)
+	@$(blankslate) status "$(SWEEP)" $(cluster) $(work) $(set) $(seeds) $(if $(filter 0,$(WATCH)),--once)
 
 logs: setup  ## RUN=…, or SWEEP=…: print the log of a run, or of the run that failed last; JOB=features or report; FOLLOW=1
-	@$(blankslate) logs $(if $(RUN),"$(RUN)",--sweep "$(SWEEP)") --cluster "$(CLUSTER)" $(work) $(if $(JOB),--job "$(JOB)") $(if $(filter-out 0,$(FOLLOW)),--follow)
+	@$(blankslate) logs $(if $(RUN),"$(RUN)",--sweep "$(SWEEP)") $(cluster) $(work) $(if $(JOB),--job "$(JOB)") $(if $(filter-out 0,$(FOLLOW)),--follow)
 
 decode: setup  ## RUN=…: decode a finished run again, with a lexicon and an n-gram model; SET="ngram=3"
-	@$(blankslate) decode "$(RUN)" --cluster "$(CLUSTER)" $(work) $(set)
+	@$(blankslate) decode "$(RUN)" $(cluster) $(work) $(set)
 
 export: setup  ## RUN=…: write a finished run as one file with its model card; OUT=FILE LICENCE=…
-	@$(blankslate) export "$(RUN)" --cluster "$(CLUSTER)" $(work) $(if $(OUT),--output "$(OUT)") $(if $(LICENCE),--licence "$(LICENCE)")
+	@$(blankslate) export "$(RUN)" $(cluster) $(work) $(if $(OUT),--output "$(OUT)") $(if $(LICENCE),--licence "$(LICENCE)")
 
 transcribe: setup  ## RUN=… AUDIO=… (a file or a folder): turn recordings into text; FORMAT=srt; OUT=FOLDER
-	@$(blankslate) transcribe "$(RUN)" "$(AUDIO)" --cluster "$(CLUSTER)" $(work) $(if $(FORMAT),--format "$(FORMAT)") $(if $(OUT),--output "$(OUT)")
+	@$(blankslate) transcribe "$(RUN)" "$(AUDIO)" $(cluster) $(work) $(if $(FORMAT),--format "$(FORMAT)") $(if $(OUT),--output "$(OUT)")
 
-cancel: setup  ## SWEEP=…: cancel its queued and running jobs; their work is saved
-	@$(blankslate) cancel "$(SWEEP)" --cluster "$(CLUSTER)" $(work) $(set)
+cancel: setup  ## SWEEP=…: cancel its queued and running jobs; their work is saved; REMOVED=1: only of runs that left the file
+	@$(blankslate) cancel "$(SWEEP)" $(cluster) $(work) $(set) $(if $(filter-out 0,$(REMOVED)),--removed)
 
 report: setup  ## SWEEP=… (several: one report), EXPERIMENT=… or RUN=…: write tables, page and figures; EXCEL=1, IMAGES=1: also for Excel, PNG, PDF
-	@$(blankslate) report $(if $(RUN),--run "$(RUN)",$(if $(findstring command,$(origin EXPERIMENT)),--experiment "$(EXPERIMENT)","$(SWEEP)")) --cluster "$(CLUSTER)" $(work) $(set) $(excel) $(if $(filter-out 0,$(IMAGES)),--images)
+	@$(blankslate) report $(if $(RUN),--run "$(RUN)",$(if $(findstring command,$(origin EXPERIMENT)),--experiment "$(EXPERIMENT)","$(SWEEP)")) $(cluster) $(work) $(set) $(excel) $(if $(filter-out 0,$(IMAGES)),--images)
 
 ##@ A cluster
 
 cluster-check: setup  ## CLUSTER=…: test a profile with tiny jobs before a sweep uses it
-	@$(blankslate) cluster-check "$(CLUSTER)" $(work)
+	@$(blankslate) cluster-check "$(or $(CLUSTER),cluster/local.yaml)" $(work)
 
 slurm-up:  ## start a real SLURM on this machine, for tests and trials (Debian, as root)
 	@cluster/dev/slurm-up

@@ -1,9 +1,9 @@
 """Code snapshot: a job imports the code as it was when the job was submitted.
 
 In:   the running code.   Out: `work/sweeps/<sweep>/code/<digest>/` with pipeline/ and jobs/,
-`<digest>.patch` with uncommitted changes, `<digest>.json` with the commit; the environment
-variables of a task.
-Not here: when a snapshot is deleted (launch/orphan_jobs.py).
+`<digest>.patch` with uncommitted changes, `<digest>.json` with the commit.
+Not here: the environment variables of a task (environment.py), when a snapshot is deleted
+(launch/orphan_jobs.py).
 
 A snapshot stays until a later `make sweep` finds no queued or running job that uses it.
 `make cancel` deletes none, because a cancelled job may still be saving. Patches are small and stay:
@@ -27,12 +27,6 @@ CODE_PATHS = (*SNAPSHOT_PACKAGES, "pyproject.toml", "requirements.lock")  # a ch
 GIT_TIMEOUT_S = 30  # a working copy may lie on a slow file system
 # Python files, and the package data of pyproject.toml.
 SNAPSHOT_SUFFIXES = {".py", ".c", ".h", ".html", ".css", ".js"}
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-)
 
 
 def take_snapshot(folder: Path, source: Path = REPOSITORY_ROOT) -> Path:
@@ -158,19 +152,6 @@ def _git(source: Path, *words: str) -> bytes:
     if answer.returncode not in {0, 1}:  # 1: git diff found differences
         answer.check_returncode()
     return answer.stdout
-
-
-def task_environment(snapshot: Path, threads: int) -> dict[str, str]:
-    """Return the environment variables of a task: its code first on the path, its threads.
-
-    Without PYTHONSAFEPATH, `python -m` would import from the folder in which the job starts.
-    """
-    paths = [str(snapshot), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {
-        "PYTHONPATH": os.pathsep.join(paths),
-        "PYTHONSAFEPATH": "1",
-        **{name: str(threads) for name in THREAD_VARIABLES},
-    }
 
 
 def _read_sources(source: Path) -> dict[Path, bytes]:

@@ -9,4 +9,6 @@ FAILED = 1
 BAD_INPUT = 2
 STOPPED = 75  # "temporary failure" of sysexits: state was saved; the same command continues
 REQUEUE = 76  # as STOPPED, and the batch script must ask SLURM to requeue the job
+DISK_FULL = 77  # the work folder takes no file, so that nothing else can say it
+UNFLUSHED = 120  # Python's own: its output could not be written at the end
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it

@@ -1,110 +1,30 @@
 """Profiles: where to run, and with which resources.
 
 In:   a file of cluster/.   Out: a frozen `LocalProfile` or `SlurmProfile`.
-Not here: what to run (pipeline/config/experiment.py), the work folder of a command
-(work_folder.py), the division into jobs (sweep/plan.py).
+Not here: the kinds of fields (profile_fields.py), what to run (pipeline/config/experiment.py), the
+work folder of a command (work_folder.py), the division into jobs (sweep/plan.py).
 """
 
-from collections.abc import Callable
+import os
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    Field,
-    PrivateAttr,
-    ValidationError,
-    ValidationInfo,
-    WrapValidator,
-    field_validator,
-    model_validator,
+from pydantic import Field, model_validator
+
+from jobs.profile_fields import (
+    BUILT_IN_PROFILE,
+    MAX_COUNT,
+    MIN_JOB_MINUTES,
+    CommonProfile,
+    FeatureJobs,
+    LimitSetting,
+    SbatchOptions,
+    SingleWord,
 )
-
-from pipeline.config.loader import Settings, read_yaml, validate_settings
+from pipeline.config.loader import read_yaml, validate_settings
 from pipeline.files import InputError
 
-BUILT_IN_PROFILE = Path("the built-in profile")
 DEFAULT_PROFILES = {BUILT_IN_PROFILE, Path("cluster/local.yaml")}  # what make uses without CLUSTER=
-
-MAX_COUNT = 4096  # CPUs, slots, runs per GPU: a larger number is a typing error
-
-# SLURM's warning may come a minute before the limit, and python must have its handlers by then.
-MIN_JOB_MINUTES = 3
-
-# A number; `auto`: the limit that SLURM reports; `unlimited`.
-LimitSetting = Annotated[int, Field(ge=1)] | Literal["auto", "unlimited"]
-Device = Literal["auto", "cpu", "cuda"]
-
-
-def _validate_workers(workers: Any, validate: Callable[[Any], Any]) -> Any:
-    try:
-        return validate(workers)
-    except ValidationError:
-        raise ValueError("a number up to 256, auto, or 1 to 8 as in '2 per thread'") from None
-
-
-# A number; a number per thread; `auto`: see node/training_task.py.
-Workers = Annotated[
-    Annotated[int, Field(ge=0, le=256)]
-    | Literal["auto"]
-    | Annotated[str, Field(pattern=r"^[1-8] per thread$")],
-    WrapValidator(_validate_workers),
-]
-
-
-# It is a word of an #SBATCH line: sbatch would read the text after a space as another option.
-SingleWord = Annotated[str, Field(pattern=r"^\S+$")]
-
-
-class StrictSettings(Settings):
-    """Settings that do not take yes or no for a number."""
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _refuse_booleans(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse yes and no: pydantic reads `yes` as 1: `max_submit: yes` would allow one job."""
-        kind = cls.model_fields[str(info.field_name)].annotation
-        if isinstance(value, bool) and bool not in {kind, *get_args(kind)}:
-            raise ValueError("must not be yes, no, true or false")
-        return value
-
-
-class CommonProfile(StrictSettings):
-    """Settings of every profile."""
-
-    work: str = Field(default="work", description="work folder; $NAME is an environment variable")
-    device: Device = Field(default="auto", description="auto: a GPU if there is one")
-    workers: Workers = Field(
-        default="auto",
-        description="processes of a run that read frames from shards: a number (0: a thread reads "
-        "ahead), or '2 per thread'; auto: up to 2 on a GPU, if CPUs are free",
-    )
-    resident_gb: float | None = Field(
-        default=None,
-        ge=0,
-        description="GB of frames that a run may keep on the GPU or in memory; null: a quarter of "
-        "what is free; larger sets are read from their shards",
-    )
-    retries: int = Field(
-        default=3,
-        ge=0,
-        description="new attempts for a run that was killed, ran out of memory, or lost its node; "
-        "after them make sweep leaves it out",
-    )
-    max_runs: int = Field(
-        default=1000, ge=1, description="runs of one sweep; a larger sweep is refused"
-    )
-    poll_min_s: float = Field(
-        default=30.0,
-        ge=30,  # administrators complain about shorter intervals
-        description="shortest time between two queries of SLURM, in seconds; while nothing "
-        "changes, status waits longer each time, up to 180 s",
-    )
-    _path: Path = PrivateAttr(default=BUILT_IN_PROFILE)
-
-    @property
-    def path(self) -> Path:
-        """The file that it was read from; error messages name it."""
-        return self._path
 
 
 class LocalProfile(CommonProfile):
@@ -125,33 +45,15 @@ class LocalProfile(CommonProfile):
     )
 
 
-class FeatureJobs(StrictSettings):
-    """Jobs that compute features: they need no GPU, and so often another partition."""
-
-    partition: SingleWord | None = Field(
-        default=None, description="null: the partition of the runs"
-    )
-    qos: SingleWord | None = Field(default=None, description="null: the qos of the runs")
-    constraint: SingleWord | None = None
-    tasks: int = Field(default=8, ge=1, description="most jobs; they share the slices")
-    cpus: int = Field(default=1, ge=1)
-    memory_gb: float = Field(default=4.0, gt=0)
-    minutes: int = Field(default=60, ge=MIN_JOB_MINUTES)
-
-    @property
-    def job_memory_gb(self) -> float:
-        return self.memory_gb
-
-    @property
-    def max_job_memory_gb(self) -> float:
-        """The most memory that a job may request after one that ran out of memory."""
-        return 4 * self.memory_gb
-
-
 class SlurmProfile(CommonProfile):
     """A SLURM cluster. A null setting is not requested: the default of the site holds."""
 
     scheduler: Literal["slurm"]
+    clusters: SingleWord | None = Field(
+        default=None,
+        description="one cluster, for sites with several (sbatch --clusters); null: the one that "
+        "this login node belongs to",
+    )
     partition: SingleWord | None = None
     account: SingleWord | None = None
     qos: SingleWord | None = None
@@ -177,9 +79,10 @@ class SlurmProfile(CommonProfile):
     default_memory_per_cpu_gb: float | None = Field(
         default=None, gt=0, description="the site's default"
     )
-    memory_style: Literal["mem", "mem_per_cpu"] = Field(
+    memory_style: Literal["mem", "mem_per_cpu", "mem_per_gpu"] = Field(
         default="mem",
-        description="mem_per_cpu: memory_gb is divided by the CPUs, and requested per CPU",
+        description="mem_per_cpu, mem_per_gpu: memory_gb is divided by the CPUs or GPUs, and "
+        "requested for each; jobs without a GPU request mem",
     )
     max_memory_gb: float | None = Field(
         default=None,
@@ -236,6 +139,11 @@ class SlurmProfile(CommonProfile):
         description="false: trackers write only into the work folder, so no run waits for a "
         "network; null: unknown",
     )
+    sbatch: SbatchOptions = Field(
+        default={},
+        description="other long options of sbatch for each job, such as mail-type: END, nice: 100, "
+        "reservation: course, licenses: x, exclusive: true",
+    )
     report: bool = Field(default=True, description="true: a last job writes the report")
     report_memory_gb: float = Field(default=4.0, gt=0, description="memory of that job")
     report_minutes: int = Field(
@@ -259,12 +167,27 @@ class SlurmProfile(CommonProfile):
         return self
 
     @model_validator(mode="after")
+    def _check_gres(self) -> "SlurmProfile":
+        if self.gpus and self.gpu_request_style == "gres" and "gres" in self.sbatch:
+            raise ValueError(
+                "sbatch: gres: gpus requests gres already; set gpus: 0 for another gres, such as "
+                "shard:1, or another gpu_request_style"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_memory(self) -> "SlurmProfile":
         if self.memory_gb is None and self.default_memory_per_cpu_gb is None:
             raise ValueError(
                 "memory_gb: null, and so is default_memory_per_cpu_gb; set one of them"
             )
         return self
+
+    @property
+    def cluster(self) -> str:
+        """The cluster of `clusters`, or of the variables that sbatch reads; "": of this host."""
+        variables = ("SBATCH_CLUSTERS", "SLURM_CLUSTERS")
+        return self.clusters or next(filter(None, map(os.environ.get, variables)), "")
 
     @property
     def threads(self) -> int:

@@ -8,13 +8,21 @@ import argparse
 import os
 import re
 import secrets
+import shutil
 from pathlib import Path
 from shlex import quote
 
-from jobs.profile import DEFAULT_PROFILES, LocalProfile, Profile, load_profile
+from jobs.environment import address_cluster
+from jobs.profile import DEFAULT_PROFILES, LocalProfile, Profile, SlurmProfile, load_profile
+from jobs.profile_fields import BUILT_IN_PROFILE
 from pipeline.config.loader import expand_path
 from pipeline.files import InputError, expand_home
 from pipeline.runs.folder import RunFolder
+
+# 1: a command without CLUSTER means this machine, although it has sbatch.
+THIS_MACHINE_VARIABLE = "BLANKSLATE_THIS_MACHINE"
+# 1: make had no CLUSTER, and took its default.
+DEFAULT_CLUSTER_VARIABLE = "BLANKSLATE_DEFAULT_CLUSTER"
 
 MAX_LISTED_RUNS = 8  # run ids in an error message
 
@@ -22,7 +30,31 @@ MAX_LISTED_RUNS = 8  # run ids in an error message
 def load_profile_and_workdir(options: argparse.Namespace) -> tuple[Profile, Path]:
     """Return the profile of --cluster, or else this machine; and the work folder of --work."""
     profile = load_profile(options.cluster) if options.cluster else LocalProfile()
+    address_profile_cluster(profile)
     return profile, resolve_work_folder(profile, options.work)
+
+
+def require_named_place(profile: Profile) -> None:
+    """Raise InputError on a login node where no CLUSTER is named: it would train there."""
+    known = "SLURM_JOB_ID" in os.environ or os.environ.get(THIS_MACHINE_VARIABLE) == "1"
+    unnamed = profile.path == BUILT_IN_PROFILE or os.environ.get(DEFAULT_CLUSTER_VARIABLE) == "1"
+    if unnamed and shutil.which("sbatch") and not known:
+        raise InputError(
+            "sbatch is on PATH, as on a login node: name where to run, CLUSTER=cluster/….yaml, or "
+            "CLUSTER=cluster/local.yaml for this machine itself; on a machine of your own set "
+            f"{THIS_MACHINE_VARIABLE}=1"
+        )
+
+
+def address_profile_cluster(profile: Profile) -> None:
+    """Let SLURM's commands address the cluster of the profile; InputError for several."""
+    cluster = profile.cluster if isinstance(profile, SlurmProfile) else ""
+    if "," in cluster or cluster == "all":
+        raise InputError(
+            f"{profile.path}: clusters: {cluster} — jobs of one sweep go to one cluster: name it "
+            "under clusters in the profile"
+        )
+    address_cluster(cluster)
 
 
 def resolve_work_folder(profile: Profile, chosen: Path | None) -> Path:

@@ -28,9 +28,11 @@ FOUNDATION = {
     "pipeline.results": set[str](),
     "jobs": {
         "jobs.code_snapshot",
+        "jobs.environment",
         "jobs.exit_codes",
         "jobs.messages",
         "jobs.profile",
+        "jobs.profile_fields",
         "jobs.work_folder",
     },
 }

@@ -56,6 +56,16 @@ def test_a_verb_gets_each_path_as_one_word(verb: str):
     assert [word for word in words if word.startswith("my ")] == [VARIABLES[n] for n in VERBS[verb]]
 
 
+def test_make_says_whether_a_cluster_was_named():
+    unnamed, named = (
+        made("--dry-run", "sweep"),
+        made("--dry-run", "sweep", "CLUSTER=cluster/local.yaml"),
+    )
+    assert "BLANKSLATE_DEFAULT_CLUSTER=1 " in unnamed
+    assert '--cluster "cluster/local.yaml"' in unnamed
+    assert "BLANKSLATE_DEFAULT_CLUSTER" not in named
+
+
 def test_zero_is_off_of_a_dry_run():
     assert "--dry-run" in made("--dry-run", "sweep", "DRY=1")
     assert "--dry-run" not in made("--dry-run", "sweep", "DRY=0")

@@ -106,6 +106,16 @@ def add_set_option(
         verb.add_argument("--seeds", type=int, metavar="N", help=text)
 
 
+def add_cancel_arguments(cancel: argparse.ArgumentParser) -> None:
+    add_sweep_argument(cancel)
+    add_set_option(cancel)
+    cancel.add_argument(
+        "--removed",
+        action="store_true",
+        help="only jobs of runs that were taken out of the sweep (default: all of its jobs)",
+    )
+
+
 def add_dry_run_option(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--dry-run",

@@ -16,10 +16,12 @@ from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
+from jobs.code_snapshot import REPOSITORY_ROOT
 from jobs.commands.arguments import (
     SUMMARIES,
     VERB_GROUPS,
     Subparsers,
+    add_cancel_arguments,
     add_dry_run_option,
     add_experiment_arguments,
     add_report_arguments,
@@ -29,6 +31,7 @@ from jobs.commands.arguments import (
     add_verb,
 )
 from jobs.commands.trained.arguments import add_trained_verbs
+from jobs.environment import use_locked_packages_alone
 from jobs.exit_codes import DONE
 from jobs.messages import exit_code
 from pipeline.files import InputError
@@ -70,6 +73,7 @@ VERBS_ACCEPTING_SWEEP_NAME = {"status", "cancel", "report"}
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; without a verb, print the list of verbs."""
     words = sys.argv[1:] if arguments is None else list(arguments)
+    use_locked_packages_alone(REPOSITORY_ROOT)
     parser = build_parser()
     if words and not words[0].startswith("-") and words[0] not in VERB_MODULES:
         parser.error(_unknown_verb_message(words[0]))
@@ -249,8 +253,7 @@ def _add_following_verbs(subparsers: Subparsers) -> None:
     )
 
     cancel = add_verb(subparsers, "cancel", "A running job saves its state before it ends.")
-    add_sweep_argument(cancel)
-    add_set_option(cancel)
+    add_cancel_arguments(cancel)
 
     report = add_verb(subparsers, "report", "The files go to reports/SWEEP in the work folder.")
     add_report_arguments(report)

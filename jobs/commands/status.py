@@ -49,22 +49,48 @@ def cancel(options: argparse.Namespace) -> int:
     folder = sweep_folder(options)
     if not folder.path.exists():
         load_record(folder)  # raises an error that names the known sweeps
-    cancelled = _stop_local_process(folder)
-    entries = {entry.job for entry in folder.ledger.entries() if entry.scheduler == "slurm"}
-    if entries or folder.jobs.is_dir():
-        queued = client.squeue(retry=True).values()
-        tag = client.sweep_tag(folder.jobs)  # finds also jobs that are in no ledger
-        ours = (job.id for job in queued if job.id in entries or job.comment.startswith(tag))
-        jobs = sorted({job.split("_")[0] for job in ours})
-        if jobs:
-            client.cancel_jobs(jobs)
-            folder.add_cancelled(jobs)
-            queue_cache.invalidate_cache(folder)
-            print_line(f"cancelled {count_text(len(jobs), 'job')}: {', '.join(jobs)}")
-            cancelled = True
+    if options.removed:
+        cancelled = _cancel_removed_runs(folder)
+    else:
+        cancelled = _stop_local_process(folder)
+        cancelled |= _cancel_slurm_jobs(folder)
     if not cancelled:
         print_line(f"nothing to cancel: no job of {folder.name} is queued or running")
     return 0
+
+
+def _cancel_slurm_jobs(folder: SweepFolder) -> bool:
+    entries = [entry for entry in folder.ledger.entries() if entry.scheduler == "slurm"]
+    if not entries and not folder.jobs.is_dir():
+        return False
+    queued, here = client.squeue(retry=True).values(), client.cluster_name()
+    tag = client.sweep_tag(folder.jobs)  # finds also jobs that are in no ledger
+    known = {entry.job for entry in entries if not here or entry.cluster in {"", here}}
+    ours = (job.id for job in queued if job.id in known or job.comment.startswith(tag))
+    jobs = sorted({job.split("_")[0] for job in ours})
+    for cluster in sorted({entry.cluster for entry in entries if here} - {"", here}):
+        print_line(
+            f"jobs on cluster {cluster} are not seen here: type this on a login node there too"
+        )
+    if jobs:
+        client.cancel_jobs(jobs)
+        folder.add_cancelled(jobs)
+        queue_cache.invalidate_cache(folder)
+        print_line(f"cancelled {count_text(len(jobs), 'job')}: {', '.join(jobs)}")
+    return bool(jobs)
+
+
+def _cancel_removed_runs(folder: SweepFolder) -> bool:
+    """Cancel the tasks all of whose runs were taken out of the sweep."""
+    runs = [item for entry in folder.ledger.entries() for item in entry.items]
+    queue = job_queue.query_slurm(folder, runs)
+    tasks = job_queue.tasks_of_removed_runs(load_record(folder), folder, queue)
+    jobs = [e.job for e, items in tasks.items() if len(items) == len(e.items) and queue.job(e)]
+    if jobs:
+        client.cancel_jobs(jobs)
+        queue_cache.invalidate_cache(folder)
+        print_line(f"cancelled {count_text(len(jobs), 'job')} of removed runs: {', '.join(jobs)}")
+    return bool(jobs)
 
 
 def sweep_folder(options: argparse.Namespace) -> SweepFolder:

@@ -15,7 +15,7 @@ from jobs.messages import percent_text, print_line
 from jobs.profile import LocalProfile, Profile
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.record import SweepRecord, report_commands, set_argument
-from jobs.work_folder import load_profile_and_workdir, make_command
+from jobs.work_folder import load_profile_and_workdir, make_command, require_named_place
 from pipeline.config.corpus import load_corpus
 from pipeline.config.experiment import Experiment, load_experiment
 from pipeline.config.loader import parse_changes, set_key, validate_settings
@@ -38,6 +38,7 @@ SPECTRA = ("amplitude", "power", "mel")
 
 def features(options: argparse.Namespace) -> int:
     profile, work = load_profile_and_workdir(options)
+    require_named_place(profile)
     if options.corpus and options.seeds is not None:
         raise InputError("SEEDS does not apply to CORPUS=…; leave it out, or use SWEEP=…")
     sweep = (
@@ -49,6 +50,7 @@ def features(options: argparse.Namespace) -> int:
 
 
 def sweep(options: argparse.Namespace) -> int:
+    require_named_place(load_profile_and_workdir(options)[0])
     loaded = load_sweep(options.sweep, parse_changes(options.set), options.seeds)
     return _run_sweep(loaded, options, options.dry_run)
 
@@ -72,6 +74,7 @@ def demo(options: argparse.Namespace) -> int:
 def train(options: argparse.Namespace) -> int:
     """Train one experiment as a sweep of one run, so that it resumes and fails like any run."""
     profile, work = load_profile_and_workdir(options)
+    require_named_place(profile)
     changes = parse_changes(options.set)
     experiment = load_experiment(options.experiment, changes)
     single = single_run_sweep(options.experiment, experiment, "train", changes)

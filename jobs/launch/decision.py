@@ -56,7 +56,7 @@ def decide(state: SweepState, profile: Profile) -> Decision:
     without_features = {
         run.run_id for run in missing if run.feature_id in feature_retry.left_out
     } - refused
-    new_plan = retry_policy.plan_with_retries(
+    new_plan = plan.plan_with_retries(
         feature_retry.slices,
         [run for run in missing if run.run_id not in refused | without_features],
         {run_id: each.override for run_id, each in retries.items()},
@@ -67,6 +67,8 @@ def decide(state: SweepState, profile: Profile) -> Decision:
     )
     messages = [
         *(_live_lines(files.record.name, len(live)) if files.with_runs else ()),
+        *state.limits.notes,
+        *dict.fromkeys(run.detail for run in state.statuses if "never starts" in run.detail),
         *_feature_lines(feature_retry, len(without_features)),
         *(f"{run.label}: {text}" for run in state.statuses if (text := _message(retries, run))),
     ]
@@ -75,7 +77,7 @@ def decide(state: SweepState, profile: Profile) -> Decision:
 
 def _is_leaving_queue(run: RunStatus, queue: Queue) -> bool:
     """Whether a cancelled run is still in the queue: its job may be saving its state."""
-    return run.state == "stopped" and queue.jobs is not None and run.job in queue.jobs
+    return run.state == "stopped" and run.job in (queue.jobs or ())
 
 
 def _live_shards(state: SweepState) -> set[tuple[str, int]]:

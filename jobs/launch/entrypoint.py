@@ -14,17 +14,19 @@ import argparse
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from jobs.exit_codes import DONE, FAILED, REQUEUE, STOPPED
+from jobs.exit_codes import DISK_FULL, DONE, FAILED, REQUEUE, STOPPED
 from jobs.messages import exit_code
-from jobs.node import feature_task, requeue
+from jobs.node import failures, feature_task, requeue
 from jobs.node.checks import run_check_task
 from jobs.node.failures import make_failure
 from jobs.node.signals import StopRequest, catch_stop_signals, parent_pid
 from jobs.node.task_file import CheckTask, ReportTask, RunTask, failure_path, read_task
 from jobs.node.training_task import run_training_task
+from jobs.slurm import client
 from jobs.slurm.client import termination_reason
 from jobs.slurm.resources import REQUEUE_FROM_BATCH_VARIABLE
 from jobs.sweep.folder import SweepFolder
@@ -77,8 +79,23 @@ def run_in_slurm(path: Path, requeue_job: Callable[[], None]) -> int:
     """Execute a task file in a SLURM job; return an exit code.
 
     A task that was stopped by SLURM has saved its state, and asks for a requeue: it calls
-    `requeue_job`, or returns REQUEUE if the batch script must do it.
+    `requeue_job`, or returns REQUEUE if the batch script must do it. If the work folder takes no
+    file, the tasks of its array that still wait are cancelled: each of them would fail.
     """
+    try:
+        code = _run_in_slurm(path, requeue_job)
+    except OSError as error:
+        if not failures.is_disk_full(error):
+            raise
+        code = DISK_FULL
+    if code == DISK_FULL:
+        with suppress(OSError):  # the output of the job lies on the same disk
+            print(f"disk full: {failures.DISK_FULL_MESSAGE}", flush=True)
+        client.cancel_waiting_tasks()
+    return code
+
+
+def _run_in_slurm(path: Path, requeue_job: Callable[[], None]) -> int:
     with catch_stop_signals() as stop:
         code = execute_task(path, stop) if requeue.on_start(path) else FAILED
         # SLURM requeues a job only if it kills it, and this one ends by itself within its grace

@@ -12,12 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from jobs import code_snapshot
-from jobs.messages import count_text, print_line
+from jobs.messages import count_text, join_first, print_line
 from jobs.slurm import client
 from jobs.slurm.client import QueuedJob, SchedulerError, sweep_tag
+from jobs.sweep import job_queue
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.job_queue import Queue
 from jobs.sweep.ledger import LedgerEntry
+from jobs.sweep.record import SweepRecord
 from pipeline.runs.early_stop import read_early_stop
 
 
@@ -27,7 +29,8 @@ def cancel_orphan_jobs(folder: SweepFolder, queue: Queue) -> Queue:
     Jobs that SLURM holds after a failed launch are released. Unused code snapshots are deleted.
     """
     queued = queue.jobs or {}
-    known = {entry.job for entry in folder.ledger.entries() if entry.scheduler == "slurm"}
+    entries = folder.ledger.entries()
+    known = {e.job for e in entries if e.scheduler == "slurm" and queue.job(e)}
     tag = sweep_tag(folder.jobs)
     orphans = {
         job.id for job in queued.values() if job.comment.startswith(tag) and job.id not in known
@@ -42,8 +45,38 @@ def cancel_orphan_jobs(folder: SweepFolder, queue: Queue) -> Queue:
         name: job for name, job in queued.items() if name not in orphans | stuck
     }
     if not orphans:  # a cancelled job may still be saving, and needs its files
-        remove_unused_files(folder, remaining)
+        unseen = {e.job for e in entries if e.scheduler == "slurm" and queue.unseen(e)}
+        remove_unused_files(folder, {*remaining, *unseen})
     return replace(queue, jobs=remaining)
+
+
+def print_removed_runs(
+    record: SweepRecord, folder: SweepFolder, labels: Mapping[str, str], queue: Queue | None = None
+) -> None:
+    """Name runs that were taken out of the sweep and whose jobs go on.
+
+    `labels`: run id -> its label in the sweep before. `queue` None: SLURM is asked, if there may
+    be such a job.
+    """
+    if queue is None:
+        wanted = {run.run_id for run in record.runs}
+        items = [i for e in folder.ledger.entries() if e.kind == "runs" for i in e.items]
+        removed = [i for i in items if i not in wanted and not folder.run(i).finished]
+        if not removed:
+            return
+        queue = job_queue.try_query_slurm(folder, removed)
+    tasks = job_queue.tasks_of_removed_runs(record, folder, queue)
+    runs = [f"{labels.get(i, i[:8])} (job {e.job})" for e, items in tasks.items() for i in items]
+    if runs:
+        go_on = (
+            "is not in the sweep any more, and its job goes"
+            if len(runs) == 1
+            else ("are not in the sweep any more, and their jobs go")
+        )
+        print_line(
+            f"{join_first(runs)} {go_on} on; make cancel {record.sweep_argument} REMOVED=1 cancels "
+            "what no other sweep needs"
+        )
 
 
 def remove_unused_files(folder: SweepFolder, queued: Collection[str] | None = None) -> None:

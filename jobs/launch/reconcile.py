@@ -7,6 +7,7 @@ processes of this machine (local_run.py).
 Three steps, in this order: gather the state, decide, act.
 """
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from jobs.launch.sweep_state import (
     gather_state,
     query_queue,
     read_sweep_files,
+    survey_again,
 )
 from jobs.local.processes import own_sweep
 from jobs.messages import count_text, print_line
@@ -29,6 +31,7 @@ from jobs.sweep.folder import SweepFolder
 from jobs.sweep.record import (
     PlannedRun,
     SweepRecord,
+    load_record,
     manifest_path,
     refuse_name_of_another_file,
 )
@@ -70,7 +73,9 @@ def reconcile(
     _refuse_too_many(sweep, profile)
     refuse_name_of_another_file(sweep, SweepFolder(work, sweep.name))
     files = read_sweep_files(sweep, work, with_runs=runs)
+    labels = _former_labels(files.folder)
     if files.complete:
+        orphan_jobs.print_removed_runs(files.record, files.folder, labels)
         if not dry:
             _write_sweep_files(files)
             orphan_jobs.remove_unused_files(files.folder)
@@ -85,7 +90,7 @@ def reconcile(
         _print_plan(files, profile)
         return ReconcileResult(files.record, files.code)
     if isinstance(profile, SlurmProfile):
-        _submit_missing(files, profile)
+        _submit_missing(files, profile, labels)
         return ReconcileResult(files.record, files.code)
     code = max(files.code, _run_missing(files, profile))
     return ReconcileResult(files.record, code, ran_locally=True)
@@ -122,9 +127,18 @@ def _print_plan(files: SweepFiles, profile: Profile) -> None:
         print_line(line)
 
 
-def _submit_missing(files: SweepFiles, profile: SlurmProfile) -> None:
+def _former_labels(folder: SweepFolder) -> dict[str, str]:
+    """Return run id -> label of the sweep as the last command stored it."""
+    with suppress(InputError):
+        return {run.run_id: run.label for run in load_record(folder).runs}
+    return {}
+
+
+def _submit_missing(files: SweepFiles, profile: SlurmProfile, labels: Mapping[str, str]) -> None:
     with submit.submission_lock(files.folder):
+        files = survey_again(files)
         queue = orphan_jobs.cancel_orphan_jobs(files.folder, query_queue(files, profile))
+        orphan_jobs.print_removed_runs(files.record, files.folder, labels, queue)
         state = gather_state(files, queue, profile)
         decision = _decide_and_print(state, profile)
         _write_sweep_files(files)

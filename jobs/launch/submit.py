@@ -6,10 +6,11 @@ Not here: what to submit (decision.py), what a job requests (slurm/resources.py)
 """
 
 import os
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,8 +28,9 @@ from jobs.messages import count_text, print_line
 from jobs.node import folder_lock
 from jobs.node.folder_lock import LockHeld
 from jobs.node.task_file import ReportTask, RunTask, Task
-from jobs.profile import FeatureJobs, SlurmProfile
-from jobs.slurm import client, resources
+from jobs.profile import SlurmProfile
+from jobs.profile_fields import FeatureJobs
+from jobs.slurm import client, reasons, resources
 from jobs.slurm.resources import ResourceOverride
 from jobs.sweep import queue_cache
 from jobs.sweep.folder import SweepFolder
@@ -38,6 +40,9 @@ from pipeline.files import InputError
 
 if TYPE_CHECKING:
     from jobs.slurm.sbatch import Submission
+
+# 1: a command without a terminal may submit jobs inside a job, such as a cell of a notebook.
+IN_JOB_VARIABLE = "BLANKSLATE_IN_JOB"
 
 ARRAY_SUBMIT_INTERVAL_S = 0.3  # sites allow a few calls of sbatch per second
 
@@ -120,15 +125,25 @@ def submission_lock(folder: SweepFolder) -> Iterator[None]:
 
 
 def refuse_inside_a_job() -> None:
-    """Raise InputError in a SLURM job: a job must not submit jobs."""
-    if job := os.environ.get("SLURM_JOB_ID"):
+    """Raise InputError in a batch job, which must not submit jobs by accident.
+
+    A person may in an interactive job, as in Open OnDemand: that has a terminal.
+    """
+    job = os.environ.get("SLURM_JOB_ID")
+    if job and not sys.stdin.isatty() and os.environ.get(IN_JOB_VARIABLE) != "1":
         raise InputError(
-            f"this is inside job {job}, and a job may not submit jobs: run it on a login node"
+            f"this is inside job {job}, and a batch job may not submit jobs: type it in a terminal "
+            f"or on a login node, or set {IN_JOB_VARIABLE}=1"
         )
 
 
 def make_submission(profile: SlurmProfile, folder: SweepFolder, code: Path) -> "Submission":
     """Return what submits job arrays of the sweep, whose jobs run the snapshot at `code`."""
+    if wrong := {"%", "\\"} & set(str(folder.jobs)):
+        raise InputError(
+            f"{folder.jobs}: SLURM replaces {' and '.join(sorted(wrong))} in the names of output "
+            "files: rename the sweep file, or choose another work folder with WORK=…"
+        )
     # submitit takes long to import, and few commands need it.
     from jobs.slurm.sbatch import Submission  # noqa: PLC0415
 
@@ -156,8 +171,9 @@ def submit_to_slurm(plan: Plan, state: SweepState, profile: SlurmProfile) -> lis
     for array in slurm_arrays(plan, profile, folder, commands):
         after_jobs = jobs[STARTS_AFTER[array.kind]] if array.kind in STARTS_AFTER else []
         job = _submit_array(
-            array, submission, folder, code, after_jobs=after_jobs, shard_causes=shard_causes
-        )
+            array, submission, folder, code,
+            after_jobs=after_jobs, shard_causes=shard_causes, cluster=state.queue.cluster,
+        )  # fmt: skip
         jobs.setdefault(array.kind, []).append(job)
         submitted.append(job)
         time.sleep(ARRAY_SUBMIT_INTERVAL_S)
@@ -172,13 +188,23 @@ def _submit_array(
     *,
     after_jobs: Sequence[str],
     shard_causes: Mapping[str, str],
+    cluster: str,
 ) -> str:
     """Submit one array and write its tasks into the ledger; return its job id."""
     written = write_tasks(array.tasks, folder)
     with failures_cleared(array.run_ids, folder) as run_causes:
-        jobs = submission.submit(
-            list(written), array.job_parameters, throttle=array.throttle, after=after_jobs
-        )
+        try:
+            jobs = submission.submit(
+                list(written), array.job_parameters, throttle=array.throttle, after=after_jobs
+            )
+        except InputError as refusal:
+            if not array.exclude or not reasons.lacks_nodes(str(refusal)):
+                raise
+            print_line(f"no node is left without {', '.join(array.exclude)}: they are used again")
+            array = _without_exclusion(array)
+            jobs = submission.submit(
+                list(written), array.job_parameters, throttle=array.throttle, after=after_jobs
+            )
         job = _array_job_id(jobs[0])
         try:  # nothing may come between: without a line in the ledger nobody finds these jobs
             append_to_ledger(
@@ -190,6 +216,7 @@ def _submit_array(
                 causes={**shard_causes, **run_causes},
                 memory_gb=array.memory_gb,
                 exclude=array.exclude,
+                cluster=cluster,
             )
         except BaseException:
             client.cancel_jobs([job])
@@ -198,6 +225,11 @@ def _submit_array(
     after = f", after job {', '.join(after_jobs)}" if after_jobs else ""
     print_line(f"submitted {what}: job {job}, {count_text(len(jobs), 'task')}{after}")
     return job
+
+
+def _without_exclusion(array: SlurmArray) -> SlurmArray:
+    kept = {key: value for key, value in array.job_parameters.items() if key != "exclude"}
+    return replace(array, job_parameters=kept, exclude=())
 
 
 def _live_array_ids(state: SweepState) -> list[str]:

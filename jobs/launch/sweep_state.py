@@ -5,7 +5,8 @@ Out:  `SweepFiles`, from the disk alone; `SweepState`, with what SLURM knows. Bo
 Not here: what is done about it (decision.py).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from jobs.launch.missing_features import MissingFeatures
 from jobs.local.executor import slots_for_features
 from jobs.messages import duration_text, print_line
 from jobs.profile import LocalProfile, Profile, SlurmProfile
-from jobs.slurm import limits
+from jobs.slurm import limits, site_config
 from jobs.slurm.limits import Limits
 from jobs.sweep import feature_status, job_queue, run_status
 from jobs.sweep.feature_status import ShardFailure
@@ -87,14 +88,7 @@ def read_sweep_files(sweep: Sweep, work: Path, *, with_runs: bool) -> SweepFiles
     code = max(_print_refused(manifest, work) for manifest in corpus_manifests.values())
     record = make_record(sweep, corpus_manifests, work)
     folder = SweepFolder(work, record.name)
-    wanted_runs = record.runs if with_runs else ()
-    unfinished = [run for run in wanted_runs if not _is_done(folder.run(run.run_id), sweep)]
-    missing = missing_features.find_missing_features(
-        record,
-        manifests_by_path(corpus_manifests, work),
-        folder,
-        {run.feature_id for run in (unfinished if with_runs else record.runs)},
-    )
+    missing, unfinished = _find_missing(record, corpus_manifests, folder, sweep, with_runs)
     code = max(code, print_refusals(missing.refusals, "in their shards"))
     missing_features.refuse_if_strict(corpus_manifests, missing.refusals)
     return SweepFiles(
@@ -103,10 +97,37 @@ def read_sweep_files(sweep: Sweep, work: Path, *, with_runs: bool) -> SweepFiles
         folder=folder,
         corpus_manifests=corpus_manifests,
         missing=missing,
-        unfinished_runs=tuple(run.run_id for run in unfinished),
+        unfinished_runs=unfinished,
         with_runs=with_runs,
         code=code,
     )
+
+
+def survey_again(files: SweepFiles) -> SweepFiles:
+    """Return what is on disk now: another command may have finished a part meanwhile."""
+    missing, unfinished = _find_missing(
+        files.record, files.corpus_manifests, files.folder, files.sweep, files.with_runs
+    )
+    return replace(files, missing=missing, unfinished_runs=unfinished)
+
+
+def _find_missing(
+    record: SweepRecord,
+    corpus_manifests: CorpusManifests,
+    folder: SweepFolder,
+    sweep: Sweep,
+    with_runs: bool,
+) -> tuple[MissingFeatures, tuple[str, ...]]:
+    """Return the missing features, and the ids of the unfinished runs that need them."""
+    wanted_runs = record.runs if with_runs else ()
+    unfinished = [run for run in wanted_runs if not _is_done(folder.run(run.run_id), sweep)]
+    missing = missing_features.find_missing_features(
+        record,
+        manifests_by_path(corpus_manifests, folder.work),
+        folder,
+        {run.feature_id for run in (unfinished if with_runs else record.runs)},
+    )
+    return missing, tuple(run.run_id for run in unfinished)
 
 
 def _is_done(run: RunFolder, sweep: Sweep) -> bool:
@@ -140,17 +161,24 @@ def gather_state(files: SweepFiles, queue: Queue, profile: Profile) -> SweepStat
     shards = [
         f"{name}/{piece.index}" for piece in files.missing.slices for name in piece.feature_ids
     ]
+    failures = feature_status.shard_failures(shards, folder, queue)
     return SweepState(
         files=files,
         queue=queue,
         statuses=tuple(statuses),
         live_feature_tasks=_live_feature_tasks(record, entries, queue),
-        shard_failures=feature_status.shard_failures(shards, folder, queue),
+        shard_failures=failures,
         history=RetryHistory(
             entries=entries,
             runs_with_traceback=frozenset(_runs_with_traceback(statuses, folder)),
             code=code_snapshot.current_digest() if entries else "",
             states={run: folder.run(run).state_version for run in files.unfinished_runs},
+            now=time.time(),
+            nodes_up=_nodes_up(
+                profile,
+                [*(run.failed_nodes for run in statuses), *(f.nodes for f in failures.values())],
+                entries,
+            ),
         ),
         limits=_submission_limits(profile, queue),
         minutes_per_run=run_status.median_run_minutes(record, folder),
@@ -172,9 +200,22 @@ def _runs_with_traceback(statuses: Iterable[RunStatus], folder: SweepFolder) -> 
             yield run.run_id
 
 
+def _nodes_up(
+    profile: Profile,
+    failed: Iterable[Collection[str]],
+    entries: Mapping[str, Sequence[LedgerEntry]],
+) -> dict[str | None, Collection[str]]:
+    """Return partition -> nodes that run jobs; SLURM is asked only if a node may be excluded."""
+    may_exclude = any(failed) or any(tasks[-1].exclude for tasks in entries.values())
+    if not isinstance(profile, SlurmProfile) or not may_exclude:
+        return {}
+    places = {profile.partition, profile.features.partition or profile.partition}
+    return {place: site_config.nodes_up(place) for place in places}
+
+
 def _submission_limits(profile: Profile, queue: Queue) -> Limits:
     if isinstance(profile, SlurmProfile):
-        return limits.find_limits(profile, queue.jobs or {})
+        return limits.find_limits(profile, queue.own_jobs)
     return Limits(feature_tasks=slots_for_features(profile).number)
 
 

@@ -5,6 +5,7 @@ Not here: the format of a task file (node/task_file.py), where tasks run (submit
 local_run.py).
 """
 
+import getpass
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,8 @@ from typing import Literal
 
 from jobs.node import task_file
 from jobs.node.task_file import FeatureTask, Run, RunTask, Slice, Task
-from jobs.profile import Profile
+from jobs.profile import Profile, SlurmProfile
+from jobs.profile_fields import Device
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.ledger import LedgerEntry
 from jobs.sweep.plan import JobArray
@@ -38,7 +40,7 @@ def make_run_tasks(
         RunTask(
             work=str(folder.work),
             runs=runs,
-            device=profile.device,
+            device=_device(profile),
             threads=threads,
             at_once=at_once,
             workers=profile.workers,
@@ -47,6 +49,12 @@ def make_run_tasks(
         )
         for runs in array.tasks
     ]
+
+
+def _device(profile: Profile) -> Device:
+    """Return the device of a run: a job that requests a GPU never trains on the CPU in silence."""
+    wants_gpu = isinstance(profile, SlurmProfile) and profile.gpus > 0
+    return "cuda" if profile.device == "auto" and wants_gpu else profile.device
 
 
 def write_tasks(tasks: Sequence[Task], folder: SweepFolder) -> dict[Path, Task]:
@@ -86,6 +94,7 @@ def append_to_ledger(
     causes: Mapping[str, str] = NO_CAUSES,
     memory_gb: float | None = None,
     exclude: tuple[str, ...] = (),
+    cluster: str = "",
 ) -> None:
     """Add a line for each task. `causes`: item -> why its last attempt failed."""
     folder.ledger.append(
@@ -101,6 +110,8 @@ def append_to_ledger(
             states=_state_versions(task, folder),
             memory_gb=memory_gb,
             exclude=exclude,
+            cluster=cluster,
+            user=getpass.getuser(),
         )
         for job, (path, task) in zip(jobs, written.items(), strict=True)
     )

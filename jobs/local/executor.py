@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from jobs import code_snapshot
+from jobs.environment import task_environment
 from jobs.local import fork_worker
 from jobs.local.fork_worker import ForkedProcess
 from jobs.local.processes import PARENT_PID_VARIABLE
-from jobs.profile import Device, LocalProfile
+from jobs.profile import LocalProfile
+from jobs.profile_fields import Device
 from pipeline.host import available_cpus
 
 CHILD_POLL_INTERVAL_S = 0.2
@@ -59,7 +60,7 @@ class Slots:
     fork: Callable[[Path], int] | None = None
 
     def environment(self, slot: int, code: Path) -> dict[str, str]:
-        variables = code_snapshot.task_environment(code, self.threads)
+        variables = task_environment(code, self.threads)
         if self.gpus:
             variables["CUDA_VISIBLE_DEVICES"] = self.gpus[slot % len(self.gpus)]
         return variables

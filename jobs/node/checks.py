@@ -13,11 +13,13 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
+from jobs.code_snapshot import REPOSITORY_ROOT
 from jobs.exit_codes import DONE, STOPPED
-from jobs.messages import count_text, duration_text
+from jobs.messages import count_text, duration_text, join_first
 from jobs.node.signals import StopRequest
 from jobs.node.task_file import CheckTask
 from jobs.profile import Profile, SlurmProfile
@@ -49,6 +51,8 @@ def run_check_task(task: CheckTask, stop: StopRequest) -> int:
         "code": [module.__file__ for module in (precompute, trainer)],
         "cpus": available_cpus(),
         "gpus": trainer.gpu_names(),
+        "gpu_problems": trainer.gpu_problems() if task.gpu else [],
+        "packages": {each.name: each.version for each in distributions()},
         "scratch": os.environ.get(task.scratch or "", ""),
         "temporary": tempfile.gettempdir(),  # the first writable one of Python's candidates
         "time": time.time(),
@@ -85,7 +89,9 @@ def check_node(
         ),
         CheckResult(True, f"the work folder {work} is shared and can be written there"),
         _check_cpus(answer["cpus"], profile.cpus if isinstance(profile, SlurmProfile) else 1),
+        check_packages(answer["packages"], REPOSITORY_ROOT / "requirements.lock"),
         _check_gpus(answer["gpus"], profile),
+        *(CheckResult(False, f"GPU: {problem}") for problem in answer["gpu_problems"]),
         *_check_scratch(answer, profile),
     ]
 
@@ -101,6 +107,32 @@ def check_feature_node(
         *_check_scratch(answer, profile),
     ]
     return [CheckResult(each.ok, f"features: {each.text}") for each in results]
+
+
+def check_packages(installed: Mapping[str, str], lock: Path) -> CheckResult:
+    """Compare the versions that a node imports with the lock; builds of torch differ after a +."""
+    if not lock.exists():
+        return CheckResult(True, f"packages: there is no {lock.name} to compare them with")
+    locked: dict[str, set[str]] = {}
+    for name, version in re.findall(
+        r"^([\w.-]+)==([^\s;]+)", lock.read_text("utf-8"), re.MULTILINE
+    ):
+        locked.setdefault(_normal_name(name), set()).add(version)
+    found = {_normal_name(name): version.split("+")[0] for name, version in installed.items()}
+    differing = [
+        f"{name} {found[name]}, locked {' or '.join(sorted(versions))}"
+        for name, versions in sorted(locked.items())
+        if name in found and found[name] not in {each.split("+")[0] for each in versions}
+    ]
+    if differing:
+        other = join_first(differing)
+        return CheckResult(False, f"packages: {other}; make setup installs the locked versions")
+    same = count_text(len(locked.keys() & found.keys()), "package")
+    return CheckResult(True, f"packages: {same} in the locked versions")
+
+
+def _normal_name(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _check_modules(loaded: Sequence[str], setup: Sequence[str]) -> CheckResult:

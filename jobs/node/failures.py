@@ -11,6 +11,7 @@ import re
 import signal
 import traceback
 
+from jobs.exit_codes import DISK_FULL, UNFLUSHED
 from jobs.node.usage import job_ran_out_of_memory
 from pipeline.files import InputError
 from pipeline.runs.folder import Failure
@@ -23,7 +24,8 @@ REMEDIES = {
     "divergence": "lower train.learning_rate, or set train.clip",
     "out of memory": "make sweep again: the job requests twice the memory; or lower train.batch",
     "GPU out of memory": "lower train.batch, or request a larger GPU with gpu_type",
-    "disk full": "free disk space, then make sweep again",
+    "unusable GPU": "do what the message names, or choose another gpu_type",
+    "disk full": "free disk space, or take another work folder (WORK=…); then make sweep again",
     "timeout": "make sweep again: it continues from the last save; or raise minutes",
     "preemption": "make sweep again: it continues from the last save",
     "node failure": "make sweep again: it continues from the last save, on another node",
@@ -46,6 +48,14 @@ SLURM_STATES = {
     "FAILED": ("code error", "the job ended with an error before it could record one"),
 }
 
+# The disk is full, the quota is used up, or the folder is read-only on this node.
+DISK_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+DISK_FULL_PATTERN = "|".join(map(os.strerror, sorted(DISK_FULL_ERRNOS)))
+DISK_FULL_MESSAGE = (
+    "no file could be written in the work folder: the disk is full, your quota is used up, or the "
+    "folder is read-only on the node"
+)
+
 # What slurmstepd writes at the end of a job's output, also without accounting.
 OUTPUT_PATTERNS = (
     (r"exceeded (?:job )?memory limit|oom[-_ ]kill|out of memory", "OUT_OF_MEMORY"),
@@ -53,6 +63,7 @@ OUTPUT_PATTERNS = (
     (r"DUE TO PREEMPTION", "PREEMPTED"),
     (r"DUE TO NODE FAILURE", "NODE_FAIL"),
 )
+ERROR_LINE_PATTERN = r"(?!.*CANCELLED AT)(?:\w+: (?:error|fatal): |[\w.]*Error: )"
 CANCELLED_PATTERN = r"(?:STEP|JOB) \S+ ON \S+ CANCELLED AT"  # comes with the reasons above, too
 OOM_MEMORY_SHARE = 0.95  # SLURM samples the memory, and may miss the last peak
 
@@ -62,6 +73,7 @@ EXCEPTION_CAUSES = {
     "InfeasibleError": "infeasible",
     "DivergedError": "divergence",
     "WorkerDiedError": "killed",
+    "UnusableGpuError": "unusable GPU",
     "InputError": "bad configuration",
     "OutOfMemoryError": "GPU out of memory",
     "MemoryError": "out of memory",
@@ -108,6 +120,8 @@ def describe_error(error: BaseException) -> str:
 
 def classify_exit_code(exit_code: int) -> tuple[str, str]:
     """Return (cause, message) for a child process that recorded no failure itself."""
+    if exit_code == DISK_FULL:
+        return "disk full", DISK_FULL_MESSAGE
     if exit_code == -getattr(signal, "SIGKILL", 9):
         return "killed", (
             "the process was killed by signal 9, as the system does when memory runs out"
@@ -118,7 +132,7 @@ def classify_exit_code(exit_code: int) -> tuple[str, str]:
 
 
 def classify_job_end(
-    state: str, killed_by: int, output_tail: str, memory_share: float
+    state: str, killed_by: int, output_tail: str, memory_share: float, exit_code: int = 0
 ) -> tuple[str, str] | None:
     """Return (cause, message) for a job that left the queue; None if neither source has a reason.
 
@@ -129,6 +143,8 @@ def classify_job_end(
     Without cgroups SLURM calls a job that used too much memory FAILED or CANCELLED.
     """
     state_word = state.split(maxsplit=1)[0] if state else ""
+    if exit_code in {DISK_FULL, UNFLUSHED}:
+        return "disk full", DISK_FULL_MESSAGE
     if state_word in {"FAILED", "CANCELLED", ""}:
         if killed_by == 9 and memory_share >= OOM_MEMORY_SHARE:
             return SLURM_STATES["OUT_OF_MEMORY"]
@@ -137,7 +153,17 @@ def classify_job_end(
             return SLURM_STATES[printed_state]
     if state_word == "FAILED" and killed_by:
         return "killed", f"the job was killed by signal {killed_by}"
-    return classify_slurm_state(state)
+    last_error = _last_error(output_tail) if state_word == "FAILED" else ""
+    if re.search(DISK_FULL_PATTERN, last_error):
+        return "disk full", last_error
+    ended = classify_slurm_state(state)
+    return (ended[0], f"{ended[1]}: {last_error}") if ended and last_error else ended
+
+
+def _last_error(output_tail: str) -> str:
+    """Return the last line that names an error, of srun or of Python, if a job printed one."""
+    lines = (line.strip() for line in reversed(output_tail.splitlines()))
+    return next((line for line in lines if re.match(ERROR_LINE_PATTERN, line)), "")
 
 
 def _state_in_output(output_tail: str) -> str | None:
@@ -166,11 +192,18 @@ def _error_cause(error: BaseException) -> str:
         return "GPU out of memory"
     if "not enough memory" in str(error):
         return "out of memory"
-    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+    if is_disk_full(error):
         return "disk full"
     if _is_node_fault(error):
         return "node failure"
     return "code error"
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Return whether no more can be written; HDF5 has the reason in its text only."""
+    if not isinstance(error, OSError):
+        return False
+    return error.errno in DISK_FULL_ERRNOS or bool(re.search(DISK_FULL_PATTERN, str(error)))
 
 
 def _is_node_fault(error: BaseException) -> bool:

@@ -12,13 +12,13 @@ from functools import partial
 from pathlib import Path
 
 from jobs import code_snapshot
-from jobs.exit_codes import DONE, FAILED, STOPPED
+from jobs.exit_codes import DISK_FULL, DONE, FAILED, STOPPED
 from jobs.node import folder_lock
 from jobs.node.failures import MissingFeaturesError, make_failure
 from jobs.node.folder_lock import FolderLock, LockHeld
 from jobs.node.signals import StopRequest
 from jobs.node.usage import Allocation, UsageMonitor
-from jobs.profile import Device, Workers
+from jobs.profile_fields import Device, Workers
 from jobs.slurm.client import current_job_id
 from pipeline.corpus.manifest import require_no_refusals
 from pipeline.files import InputError
@@ -68,8 +68,9 @@ def train_run(
 ) -> int:
     """Train a run, or continue it; return DONE, FAILED, or STOPPED if `stop` was set.
 
-    DONE also if the run is finished or stopped early, or another process trains it. FAILED also if
-    it failed before its job was requeued: only a new submission clears a failure.
+    DISK_FULL if a file of the run could not be written. DONE also if the run is finished or stopped
+    early, or another process trains it. FAILED also if it failed before its job was requeued: only
+    a new submission clears a failure.
     """
     if stop():
         return STOPPED
@@ -125,7 +126,8 @@ def _train_and_record(
         folder.write_failure(failure)
         # The process may need a while to exit; until then its pid looks like a run in training.
         folder_lock.write_heartbeat_status(folder, "stopped")
-        return FAILED
+        is_full = failure.cause == "disk full" and str(folder.path) in failure.message
+        return DISK_FULL if is_full else FAILED
     return DONE
 
 

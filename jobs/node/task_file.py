@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from jobs.profile import Device, Workers
+from jobs.profile_fields import Device, Workers
 from pipeline.files import json_digest, read_json, write_json
 
 
@@ -69,6 +69,7 @@ class CheckTask:
     answer: str  # path of the file to write
     signalled: bool = False  # wait for SIGUSR2, and write another file after the requeue
     scratch: str | None = None  # the environment variable that names the node's own disk
+    gpu: bool = False  # try to compute on the GPU
     items: tuple[str, ...] = ()
 
 

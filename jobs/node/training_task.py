@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import cast
 
 from jobs.code_snapshot import REPOSITORY_ROOT
-from jobs.exit_codes import DONE, FAILED, STOPPED
+from jobs.exit_codes import DISK_FULL, DONE, FAILED, STOPPED
 from jobs.local import executor
 from jobs.messages import exit_code
-from jobs.node import folder_lock
+from jobs.node import failures, folder_lock
 from jobs.node.failures import SLURM_STATES, classify_exit_code
 from jobs.node.run_training import RunResources, train_run
 from jobs.node.signals import StopRequest, catch_stop_signals, parent_pid
@@ -40,7 +40,12 @@ def run_training_task(task: RunTask, path: Path, stop: StopRequest) -> int:
     folder = RunFolder(Path(task.work) / "runs" / run.run_id)
     features = Path(task.work) / "features" / run.feature_id
     rules = Path(task.early_stop_file) if task.early_stop_file else None
-    return train_run(folder, features, resources, allocation, stop, early_stop_file=rules)
+    try:
+        return train_run(folder, features, resources, allocation, stop, early_stop_file=rules)
+    except OSError as error:
+        if not failures.is_disk_full(error):
+            raise
+        return DISK_FULL  # a failure could not be recorded
 
 
 def _run_in_processes(task: RunTask, path: Path, stop: StopRequest) -> int:
@@ -52,8 +57,8 @@ def _run_in_processes(task: RunTask, path: Path, stop: StopRequest) -> int:
 
     def on_exit(exit_status: executor.ExitStatus) -> None:
         nonlocal code
-        if exit_status.code != DONE:
-            code = FAILED
+        if exit_status.code != DONE and code != DISK_FULL:
+            code = DISK_FULL if exit_status.code == DISK_FULL else FAILED
         if not stop():
             record_silent_failure(exit_status, work)
 
@@ -63,7 +68,10 @@ def _run_in_processes(task: RunTask, path: Path, stop: StopRequest) -> int:
         _import_before_fork()
     os.environ[QUEUE_WAIT_VARIABLE] = str(_task_queue_wait(task, path))
     slots = executor.Slots(task.at_once, task.threads, fork=_run_child)
-    executor.run_tasks(files, slots, REPOSITORY_ROOT, lambda _: None, on_exit, stop=stop)
+    executor.run_tasks(
+        files, slots, REPOSITORY_ROOT, lambda _: None, on_exit,
+        stop=lambda: stop() or code == DISK_FULL,
+    )  # fmt: skip
     return STOPPED if stop() else code
 
 
@@ -110,5 +118,6 @@ def record_silent_failure(exit_status: executor.ExitStatus, work: Path) -> None:
             if cause == "killed" and job_ran_out_of_memory():
                 cause, message = SLURM_STATES["OUT_OF_MEMORY"]
             output = executor.output_path(exit_status.task)
-            run.write_failure(Failure(cause=cause, message=f"{message}; see {output}"))
+            with suppress(*[OSError] * (cause == "disk full")):
+                run.write_failure(Failure(cause=cause, message=f"{message}; see {output}"))
             return

@@ -5,16 +5,18 @@ Not here: what a site allows (limits.py), submitting (sbatch.py), jobs that ende
 """
 
 import csv
+import getpass
 import io
 import os
 import re
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobs.environment import slurm_environment
 from jobs.messages import print_line
 from jobs.slurm import reasons
 from pipeline.files import InputError, json_digest
@@ -68,12 +70,18 @@ class QueuedJob:
         }
 
 
-def squeue(*, all_users: bool = False, retry: bool = False) -> dict[str, QueuedJob]:
-    """Return the queued and running jobs of this user, or of all users, by id.
+def squeue(
+    *,
+    all_users: bool = False,
+    users: Collection[str] = (),
+    retry: bool = False,
+) -> dict[str, QueuedJob]:
+    """Return the queued and running jobs of this user, of `users`, or of all users; by id.
 
     Each task of an array is a job of its own. Raises SchedulerError.
     """
-    user_option = [] if all_users else ["--me"]
+    # Not --me, which SLURM has since version 20.02 only.
+    user_option = [] if all_users else [f"--user={','.join(sorted(users)) or _own_user()}"]
     command = ["squeue", *user_option, "--noheader", "--array", f"--format={SQUEUE_FORMAT}"]
     text = run_slurm_command(command, retry=retry, SLURM_TIME_FORMAT="%s")
     rows = [line.split("|", 7) for line in text.splitlines()]  # a comment may contain "|"
@@ -92,6 +100,21 @@ def _parse_queued_job(job: str, state: str, reason: str, *more: str) -> QueuedJo
         comment=comment,
         starts=float(starts) if starts.isdigit() else None,
     )
+
+
+def _own_user() -> str:
+    return str(os.getuid()) if hasattr(os, "getuid") else getpass.getuser()
+
+
+def cluster_name() -> str:
+    """Return the name of the cluster that SLURM's commands address; "" if it is not known."""
+    with suppress(SchedulerError):
+        text = run_slurm_command(["scontrol", "show", "config"])
+        for line in text.splitlines():
+            name, _, value = line.partition("=")
+            if name.strip() == "ClusterName":
+                return value.strip()
+    return ""
 
 
 def cancel_jobs(jobs: Iterable[str]) -> None:
@@ -113,9 +136,22 @@ def sweep_tag(folder: Path) -> str:
 def cancel_by_tag(tag: str) -> None:
     """Cancel the jobs whose comment is `tag`; do nothing if SLURM does not answer."""
     with suppress(SchedulerError):
-        jobs = {job.id.split("_")[0] for job in squeue().values() if job.comment == tag}
-        if jobs:
-            cancel_jobs(sorted(jobs))
+        if jobs := find_by_tag(tag):
+            cancel_jobs(jobs)
+
+
+def find_by_tag(tag: str) -> list[str]:
+    """Return the ids of the jobs, an array as one id, whose comment is `tag`."""
+    queued = squeue().values()
+    return sorted({job.id.split("_")[0] for job in queued if job.comment == tag})
+
+
+def cancel_waiting_tasks() -> None:
+    """Cancel the tasks of this job's array that have not started, if SLURM answers."""
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    with suppress(SchedulerError):
+        if array:
+            run_slurm_command(["scancel", "--state=PENDING", array])
 
 
 def current_job_id() -> str:
@@ -152,7 +188,13 @@ def parse_table(text: str, columns: int) -> list[list[str]]:
     return [row for row in reader if len(row) == columns]
 
 
-def run_slurm_command(command: list[str], *, retry: bool = False, **environment: str) -> str:
+def run_slurm_command(
+    command: list[str],
+    *,
+    retry: bool = False,
+    timeout_s: float = SLURM_COMMAND_TIMEOUT_S,
+    **environment: str,
+) -> str:
     """Return what a command of SLURM prints; `environment`: variables to set for it.
 
     `retry`: try again while SLURM is busy, as a submission does; a status display does not wait.
@@ -161,7 +203,7 @@ def run_slurm_command(command: list[str], *, retry: bool = False, **environment:
     began = time.monotonic()
     for seconds in reasons.RETRY_DELAYS_S if retry else ():
         try:
-            return _run_once(command, environment)
+            return _run_once(command, environment, timeout_s)
         except SchedulerError as error:
             if not reasons.is_transient(str(error)) or time.monotonic() - began > RETRY_TIMEOUT_S:
                 raise
@@ -170,15 +212,10 @@ def run_slurm_command(command: list[str], *, retry: bool = False, **environment:
                     f"{command[0]}: SLURM does not answer; trying again for {RETRY_TIMEOUT_S} s"
                 )
             time.sleep(seconds)
-    return _run_once(command, environment)
+    return _run_once(command, environment, timeout_s)
 
 
-def _command_environment() -> dict[str, str]:
-    """Return the environment without filters of the user: SQUEUE_PARTITION would hide jobs."""
-    return {k: v for k, v in os.environ.items() if not k.startswith(("SQUEUE_", "SACCT_"))}
-
-
-def _run_once(command: list[str], environment: Mapping[str, str]) -> str:
+def _run_once(command: list[str], environment: Mapping[str, str], timeout_s: float) -> str:
     try:
         answer = subprocess.run(
             command,
@@ -186,9 +223,9 @@ def _run_once(command: list[str], environment: Mapping[str, str]) -> str:
             text=True,
             errors="replace",
             check=True,
-            timeout=SLURM_COMMAND_TIMEOUT_S,
+            timeout=timeout_s,
             # 0: squeue and scontrol print long lists of array tasks in full.
-            env={**_command_environment(), "SLURM_BITSTR_LEN": "0", **environment},
+            env={**slurm_environment(), "SLURM_BITSTR_LEN": "0", **environment},
         )
     except FileNotFoundError:
         raise SchedulerError(
@@ -197,11 +234,11 @@ def _run_once(command: list[str], environment: Mapping[str, str]) -> str:
         ) from None
     except subprocess.TimeoutExpired:
         raise SchedulerError(
-            f"{command[0]} did not answer within {SLURM_COMMAND_TIMEOUT_S} s; try again later"
+            f"{command[0]} did not answer within {timeout_s:.0f} s; try again later"
         ) from None
     except subprocess.CalledProcessError as error:
         message = " ".join(error.stderr.split()) or f"exit code {error.returncode}"
-        raise SchedulerError(
-            f"{command[0]}: {message}; is the scheduler up? Try again later"
-        ) from None
+        advice = "; is the scheduler up? Try again later" if reasons.is_transient(message) else ""
+        name = "" if message.startswith(f"{command[0]}:") else f"{command[0]}: "
+        raise SchedulerError(f"{name}{message}{advice}") from None
     return answer.stdout

@@ -2,17 +2,18 @@
 
 In:   a profile, the queue, SLURM's configuration and accounting.   Out: `Limits`; the profile's
 `JobPreferences`.
-Not here: planning jobs within the limits (sweep/plan.py), querying SLURM (site_config.py).
+Not here: planning jobs within the limits (sweep/plan.py), what SLURM says (site_rules.py).
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from jobs.profile import MIN_JOB_MINUTES, LimitSetting, LocalProfile, Profile, SlurmProfile
-from jobs.slurm import client, site_config
+from jobs.profile import LocalProfile, Profile, SlurmProfile
+from jobs.profile_fields import MIN_JOB_MINUTES, LimitSetting
+from jobs.slurm import client, site_config, site_rules
 from jobs.slurm.client import QueuedJob
 from jobs.slurm.site_config import Partitions
+from jobs.slurm.site_rules import LimitRule
 from pipeline.files import InputError
 
 
@@ -26,6 +27,7 @@ class Limits:
     feature_tasks: int | None = None  # tasks that compute features, by the profile
     feature_room: int | None = None  # jobs that the partition and QOS of features still allow
     minutes: int | None = None  # time limit of one task
+    notes: tuple[str, ...] = ()  # what a person should know of them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,26 +47,6 @@ DEFAULT_MAX_ARRAY_SIZE = 1001  # SLURM's own default of MaxArraySize
 QueuedJobs = Mapping[str, QueuedJob]
 
 
-@dataclass(frozen=True)
-class LimitRule:
-    """Limits from one row of SLURM's accounting, and the jobs that they count."""
-
-    submit: int | None
-    running: int | None
-    minutes: int | None
-    accounts: Collection[str] = ()  # empty: any account
-    partition: str = ""  # empty: any partition
-    qos: Collection[str] = ()  # empty: any QOS
-    everyone: bool = False  # counts the jobs of all users, not only of this one
-
-    def applies_to(self, job: QueuedJob) -> bool:
-        return (
-            (not self.accounts or job.account in self.accounts)
-            and self.partition in {"", job.partition}
-            and (not self.qos or job.qos in self.qos)
-        )
-
-
 def job_preferences(profile: Profile) -> JobPreferences:
     if isinstance(profile, LocalProfile):
         return JobPreferences()
@@ -80,34 +62,59 @@ def job_preferences(profile: Profile) -> JobPreferences:
 def find_limits(profile: SlurmProfile, queue: QueuedJobs) -> Limits:
     """Return what may be submitted now; `queue`: this user's jobs, which count already.
 
-    Raises InputError if `minutes` of the profile is above the limit of the partition.
+    Raises InputError if a job of the profile would never start, with every reason.
     """
+    found, refusals = _find_limits(profile, queue)
+    if refusals:
+        raise InputError(f"{profile.path}: {'; '.join(refusals)}")
+    return found
+
+
+def _find_limits(profile: SlurmProfile, queue: QueuedJobs) -> tuple[Limits, list[str]]:
+    """Return the limits, and why jobs of the profile would never start."""
     auto = "auto" in {profile.max_submit, profile.max_running, profile.max_minutes}
-    partitions = site_config.show_partitions() if auto else {}
+    partitions = site_config.show_partitions()
     features = profile.features
     array_from_site = profile.max_array_size == "auto"
     config = site_config.show_config(required=array_from_site) if auto or array_from_site else {}
     place = (profile.partition or site_config.default_partition(partitions), profile.qos)
     feature_place = (features.partition or place[0], features.qos or profile.qos)
-    cluster = config.get("ClusterName", "")
-    rules = _limit_rules(profile, *place, partitions, cluster) if auto else []
-    feature_rules = []
-    if auto and feature_place != place:
-        feature_rules = _limit_rules(profile, *feature_place, partitions, cluster)
+    named = {"partition": place[0], "features.partition": feature_place[0]}
+    site = (
+        site_rules.site_rules(profile, place, feature_place, partitions, config)
+        if auto
+        else site_rules.SiteRules()
+    )
     array = int(config.get("MaxArraySize", DEFAULT_MAX_ARRAY_SIZE))
+    rules, bounds = site.rules, site.bounds
     allowed = Limits(
         tasks=_submissions_left(profile, rules, queue),
         array=_resolve_limit(profile.max_array_size, array),
-        running=_resolve_limit(profile.max_running, _lowest(rule.running for rule in rules)),
+        running=_resolve_limit(
+            profile.max_running, _lowest([bounds.running, *(rule.running for rule in rules)])
+        ),
         feature_tasks=features.tasks,
-        feature_room=_submissions_left(profile, feature_rules, queue),
-        minutes=_resolve_limit(profile.max_minutes, _lowest(rule.minutes for rule in rules)),
+        feature_room=_submissions_left(profile, site.feature_rules, queue),
+        minutes=_resolve_limit(
+            profile.max_minutes, _lowest([bounds.minutes, *(rule.minutes for rule in rules)])
+        ),
+        notes=(
+            *site.notes,
+            *bounds.notes,
+            *site_rules.maintenance_notes(profile, partitions.get(place[0].split(",")[0], {})),
+        ),
     )
-    _refuse_longer(profile, "minutes", profile.minutes, allowed.minutes, place[0])
-    feature_minutes = _lowest(rule.minutes for rule in feature_rules)
-    feature_minutes = allowed.minutes if feature_place == place else feature_minutes
-    _refuse_longer(profile, "features.minutes", features.minutes, feature_minutes, feature_place[0])
-    return allowed
+    feature_rules = rules if feature_place == place else site.feature_rules
+    feature_minutes = _resolve_limit(
+        profile.max_minutes if feature_place == place else "auto",
+        _lowest(rule.minutes for rule in feature_rules),
+    )
+    return allowed, [
+        *_unknown_partitions(named, partitions),
+        *bounds.refusals,
+        *_longer("minutes", profile.minutes, allowed.minutes, place[0]),
+        *_longer("features.minutes", features.minutes, feature_minutes, feature_place[0]),
+    ]
 
 
 def exceeded_limit_lines(profile: SlurmProfile) -> Iterator[str]:
@@ -117,7 +124,7 @@ def exceeded_limit_lines(profile: SlurmProfile) -> Iterator[str]:
     auto_profile = profile.model_copy(
         update={**auto, "minutes": MIN_JOB_MINUTES, "features": short_features}
     )
-    site_limits = find_limits(auto_profile, {})
+    site_limits, _ = _find_limits(auto_profile, {})
     for key, allowed in {
         "max_submit": site_limits.tasks,
         "max_array_size": site_limits.array,
@@ -132,14 +139,19 @@ def exceeded_limit_lines(profile: SlurmProfile) -> Iterator[str]:
             yield f"{key} is {setting}, and SLURM allows {allowed}"
 
 
-def _refuse_longer(
-    profile: SlurmProfile, key: str, requested: int, allowed: int | None, partition: str
-) -> None:
+def _unknown_partitions(named: Mapping[str, str], partitions: Partitions) -> Iterator[str]:
+    for key, text in named.items():
+        for name in text.split(",") if partitions else ():
+            if name and name not in partitions:
+                yield f"{key}: there is no partition {name}; there are {', '.join(partitions)}"
+
+
+def _longer(key: str, requested: int, allowed: int | None, partition: str) -> Iterator[str]:
     if allowed is not None and requested > allowed:
-        raise InputError(
-            f"{profile.path}: {key}: {requested} is above the {allowed} minutes that "
-            f"{f'partition {partition}' if partition else 'the default partition'} allows; lower "
-            f"it: a longer run continues in the next job"
+        place = f"partition {partition}" if partition else "the default partition"
+        yield (
+            f"{key}: {requested} is above the {allowed} minutes that {place} allows; lower it: a "
+            "longer run continues in the next job"
         )
 
 
@@ -164,72 +176,6 @@ def _submissions_left(
 
 def _count_jobs(rule: LimitRule, queue: QueuedJobs) -> int:
     return sum(map(rule.applies_to, queue.values()))
-
-
-def _limit_rules(
-    profile: SlurmProfile, partition: str, qos: str | None, partitions: Partitions, cluster: str
-) -> list[LimitRule]:
-    """Return the rules of the partition, the user's association, its accounts, and each QOS."""
-    settings = [partitions[name] for name in partition.split(",") if name in partitions]
-    rules = [LimitRule(None, None, parse_minutes(each.get("MaxTime", ""))) for each in settings]
-    qos_names = {each["QoS"] for each in settings if each.get("QoS") not in {None, "", "N/A"}}
-    account = profile.account or ""
-    for each in site_config.associations(profile.account, partition, cluster):
-        own, group = _parse_limit_numbers(each.limits)
-        rules += [LimitRule(*rule, (each.account,), each.partition) for rule in (own, group)]
-        account, qos = each.account, qos or each.qos
-    rules += _account_rules(account, cluster)
-    qos_names.add(qos or site_config.DEFAULT_QOS)
-    return [*rules, *_qos_rules(qos_names, partitions)]
-
-
-def _account_rules(account: str, cluster: str) -> Iterator[LimitRule]:
-    """Yield the group limits of an account and of each account above it.
-
-    A group limit counts the jobs of all users, in the account and in all accounts below it.
-    """
-    accounts = {each.name: each for each in site_config.accounts(cluster)}
-
-    def ancestors(name: str) -> Iterator[str]:
-        while name in accounts:
-            yield name
-            name = accounts[name].parent
-
-    for name in ancestors(account):
-        _, group = _parse_limit_numbers(["", "", "", *accounts[name].limits])
-        below = {each for each in accounts if name in ancestors(each)}
-        yield LimitRule(*group, below, everyone=True)
-
-
-def _qos_rules(names: Collection[str], partitions: Partitions) -> Iterator[LimitRule]:
-    for qos in site_config.qos_limits(names):
-        own, group = _parse_limit_numbers(qos.limits)
-        # The QOS of a partition counts all jobs in the partition, whatever QOS they name.
-        using = [each for each, settings in partitions.items() if settings.get("QoS") == qos.name]
-        scopes: list[dict[str, Any]] = [{"partition": each} for each in using]
-        for scope in scopes or [{"qos": (qos.name,)}]:
-            yield LimitRule(*own, **scope)
-            yield LimitRule(*group, **scope, everyone=True)
-
-
-def parse_minutes(text: str) -> int | None:
-    """Return a time limit of SLURM in whole minutes, at least 1; None: no limit."""
-    seconds = site_config.parse_slurm_time(text)
-    return None if seconds is None else max(1, seconds // 60)
-
-
-LimitNumbers = tuple[int | None, int | None, int | None]  # submitted, running, minutes
-
-
-def _parse_limit_numbers(texts: Sequence[str]) -> tuple[LimitNumbers, LimitNumbers]:
-    """Return the limits of each user, and those of the whole group; an empty text is no limit."""
-    submit, running, wall, group_submit, group_running = texts
-    own = (_parse_number(submit), _parse_number(running), parse_minutes(wall))
-    return own, (_parse_number(group_submit), _parse_number(group_running), None)
-
-
-def _parse_number(text: str) -> int | None:
-    return int(text) if text else None
 
 
 def _resolve_limit(setting: LimitSetting, site_limit: int | None) -> int | None:

@@ -9,9 +9,11 @@ requeue.
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 
 from jobs.profile import SlurmProfile
 from jobs.slurm import site_config
+from jobs.slurm.client import SchedulerError
 
 KILL_WAIT_TEXT = "SLURM's KillWait (30 s on most sites)"
 WARNING_SIGNALS = {True: "SIGUSR2", False: "SIGTERM", None: "SIGTERM or SIGUSR2"}
@@ -69,6 +71,13 @@ def _qos_preemption(
     profile: SlurmProfile, partition: str, config: Mapping[str, str]
 ) -> Iterator[tuple[str, str]]:
     """Yield mode and grace time of the QOS that the jobs of runs have."""
+    with suppress(SchedulerError):  # accounting may be closed to users
+        yield from _qos_of_jobs(profile, partition, config)
+
+
+def _qos_of_jobs(
+    profile: SlurmProfile, partition: str, config: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
     cluster = config.get("ClusterName", "")
     defaults = (each.qos for each in site_config.associations(profile.account, partition, cluster))
     own = profile.qos or next(filter(None, defaults), site_config.DEFAULT_QOS)

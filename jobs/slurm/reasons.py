@@ -22,6 +22,8 @@ REASON_TEXTS = {
     "launch failed requeued held": "could not be started on a node, and held: make sweep again "
     "releases it",
     "NodeDown": "its node is down",
+    "Nodes required for job are DOWN": "its nodes are down, drained or kept for other partitions: "
+    "sinfo -R says why",
     "PartitionDown": "the partition is down",
     "PartitionInactive": "the partition is closed",
     "PartitionConfig": "never starts: no node of the partition has that many CPUs or GPUs",
@@ -140,6 +142,11 @@ def add_usual_cause(message: str) -> str:
     )
     cause = next(causes, "")
     return f"{message} — {cause}" if cause else message
+
+
+def lacks_nodes(message: str) -> bool:
+    """Return whether sbatch refuses because no node of the partition can run the job."""
+    return "node configuration is not available" in message
 
 
 def is_transient(message: str) -> bool:

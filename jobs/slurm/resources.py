@@ -5,6 +5,7 @@ Not here: the script and its submission (sbatch.py).
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,8 +24,11 @@ class ResourceOverride:
 NO_OVERRIDE = ResourceOverride()
 
 # SLURM may send the signal up to a minute early. A tenth of the time limit, at most this, keeps it
-# from arriving before python has set its handlers (profile.MIN_JOB_MINUTES).
+# from arriving before python has set its handlers (profile_fields.MIN_JOB_MINUTES).
 MAX_WARNING_S = 90
+
+# Options of sbatch that a job without a GPU does not take over.
+GPU_OPTIONS = r"gpu|gres|tres"
 
 # Environment variable of jobs whose python runs in a container and cannot call scontrol.
 REQUEUE_FROM_BATCH_VARIABLE = "BLANKSLATE_REQUEUE_FROM_BATCH"
@@ -33,11 +37,9 @@ REQUEUE_FROM_BATCH_VARIABLE = "BLANKSLATE_REQUEUE_FROM_BATCH"
 def run_parameters(profile: SlurmProfile, minutes: int | None = None) -> dict[str, Any]:
     """Return the parameters of a job of runs."""
     parameters = _job_parameters(
-        profile, profile.cpus, profile.job_memory_gb, minutes or profile.minutes
+        profile, profile.cpus, profile.job_memory_gb, minutes or profile.minutes, profile.gpus
     )
-    gpus = _gpu_parameters(profile)
-    additional = parameters["additional_parameters"] | gpus.get("additional_parameters", {})
-    return {**parameters, **gpus, "additional_parameters": additional}
+    return _add_options(parameters, _gpu_parameters(profile), profile.sbatch)
 
 
 def apply_override(
@@ -45,11 +47,15 @@ def apply_override(
 ) -> dict[str, Any]:
     """Return the parameters with the changes of `override`."""
     changes: dict[str, Any] = {}
+    additional = dict(parameters["additional_parameters"])
     if override.memory_gb is not None:
-        changes |= _memory_parameters(profile, parameters["cpus_per_task"], override.memory_gb)
+        gpus = profile.gpus if "mem_per_gpu" in parameters else 0
+        cpus = parameters["cpus_per_task"]
+        changes |= _memory_parameters(profile, cpus, override.memory_gb, gpus)
     if override.exclude:
-        changes["exclude"] = ",".join(override.exclude)
-    return {**parameters, **changes}
+        excluded = [additional.pop("exclude")] if "exclude" in additional else []
+        changes["exclude"] = ",".join([*map(str, excluded), *override.exclude])
+    return {**parameters, **changes, "additional_parameters": additional}
 
 
 def feature_parameters(profile: SlurmProfile) -> dict[str, Any]:
@@ -74,11 +80,26 @@ def _without_gpu(
     parameters = _job_parameters(profile, cpus, memory_gb, minutes)
     own = {"partition": jobs.partition, "qos": jobs.qos, "constraint": jobs.constraint}
     set_in_profile = {name: value for name, value in own.items() if value is not None}
-    return {**parameters, **set_in_profile, "threads": 1}
+    options = jobs.sbatch
+    if options is None:
+        options = {k: v for k, v in profile.sbatch.items() if not re.search(GPU_OPTIONS, k)}
+    return {**_add_options(parameters, set_in_profile, options), "threads": 1}
+
+
+def _add_options(
+    parameters: Mapping[str, Any], changes: Mapping[str, Any], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the parameters with these changes, and with the profile's own options of sbatch."""
+    additional = [each.get("additional_parameters", {}) for each in (parameters, changes)]
+    return {
+        **parameters,
+        **changes,
+        "additional_parameters": {**additional[0], **additional[1], **options},
+    }
 
 
 def _job_parameters(
-    profile: SlurmProfile, cpus: int, memory_gb: float, minutes: int
+    profile: SlurmProfile, cpus: int, memory_gb: float, minutes: int, gpus: int = 0
 ) -> dict[str, Any]:
     return {
         "partition": profile.partition,
@@ -88,7 +109,7 @@ def _job_parameters(
         "wckey": profile.wckey,  # without this submitit sends its own name
         "cpus_per_task": cpus,
         "srun_args": [f"--cpus-per-task={cpus}"],  # since SLURM 22.05 the step does not inherit it
-        **_memory_parameters(profile, cpus, memory_gb),
+        **_memory_parameters(profile, cpus, memory_gb, gpus),
         "time": minutes,
         "signal_delay_s": min(MAX_WARNING_S, minutes * 60 // 10),
         "stderr_to_stdout": True,
@@ -96,9 +117,13 @@ def _job_parameters(
     }
 
 
-def _memory_parameters(profile: SlurmProfile, cpus: int, memory_gb: float) -> dict[str, str]:
+def _memory_parameters(
+    profile: SlurmProfile, cpus: int, memory_gb: float, gpus: int
+) -> dict[str, str]:
     megabytes = memory_gb * 1024  # rounded up below: --mem=0 requests all memory of the node
-    if profile.memory_style == "mem":
+    if profile.memory_style == "mem_per_gpu" and gpus:
+        return {"mem_per_gpu": f"{math.ceil(megabytes / gpus)}MB"}
+    if profile.memory_style != "mem_per_cpu":
         return {"mem": f"{math.ceil(megabytes)}MB"}
     return {"mem_per_cpu": f"{math.ceil(megabytes / cpus)}MB"}
 

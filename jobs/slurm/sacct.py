@@ -5,12 +5,14 @@ Not here: what a state means (node/failures.py), jobs in the queue (client.py).
 """
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from jobs.environment import addressed_cluster
 from jobs.slurm.client import SchedulerError, parse_table, run_slurm_command
 
 SACCT_FIELDS = "JobID,State,ExitCode,NodeList,End,MaxRSS"
+MAX_CLOCK_DIFFERENCE_S = 300.0  # between this host and SLURM's
 BYTES_PER_UNIT = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -30,12 +32,22 @@ class JobAttempt:
         return self.nodes if self.state in {"NODE_FAIL", "BOOT_FAIL"} else ""
 
 
-def query_job_attempts(jobs: Collection[str]) -> dict[str, list[JobAttempt]]:
-    """Return job -> its attempts in order; empty if SLURM has no accounting."""
+def query_job_attempts(
+    jobs: Collection[str], submitted: Mapping[str, float] | None = None
+) -> dict[str, list[JobAttempt]]:
+    """Return job -> its attempts in order; empty if SLURM has no accounting.
+
+    `submitted`: job -> unix time of its submission; what ended well before is another job that had
+    the same number.
+    """
     masters = sorted({job.split("_")[0] for job in jobs})
     if not masters:
         return {}
-    command = ["sacct", "--noheader", "--parsable2", "--duplicates", f"--format={SACCT_FIELDS}"]
+    # Another user of the work folder may have submitted a job.
+    command = ["sacct", "--noheader", "--parsable2", "--duplicates", "--allusers"]
+    command += [f"--format={SACCT_FIELDS}"]
+    if cluster := addressed_cluster():  # unlike the others sacct does not read SLURM_CLUSTERS
+        command += [f"--clusters={cluster}"]
     try:
         # Without ids sacct would list the jobs since midnight only.
         text = run_slurm_command([*command, f"--jobs={','.join(masters)}"], SLURM_TIME_FORMAT="%s")
@@ -48,14 +60,29 @@ def query_job_attempts(jobs: Collection[str]) -> dict[str, list[JobAttempt]]:
             continue
         attempt = JobAttempt(
             state=state,
-            code=int(code.split(":")[0] or 0),
+            code=_parse_exit_code(code),
             signal=_parse_signal(code),
             nodes="" if "assigned" in nodes else nodes,
             ended=_parse_time(end),
         )
         for job in _expand_job_ids(name):
             found.setdefault(job, []).append(attempt)
-    return {job: each for job, each in found.items() if job in jobs}
+    return {
+        job: kept
+        for job, attempts in found.items()
+        if job in jobs and (kept := _attempts_since(attempts, (submitted or {}).get(job, 0.0)))
+    }
+
+
+def _attempts_since(attempts: Sequence[JobAttempt], submitted: float) -> list[JobAttempt]:
+    earliest = submitted - MAX_CLOCK_DIFFERENCE_S
+    return [each for each in attempts if each.ended is None or each.ended > earliest]
+
+
+def _parse_exit_code(text: str) -> int:
+    """Return the exit code of sacct's `1:0`; 0 for `None` or nothing."""
+    number = text.partition(":")[0]
+    return int(number) if number.isdigit() else 0
 
 
 def _add_step(

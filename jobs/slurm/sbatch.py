@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,18 @@ from typing import Any
 import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError, UncompletedJobError
 
-from jobs import code_snapshot
+from jobs.environment import submission_environment, task_environment
 from jobs.exit_codes import REQUEUE, STOPPED
 from jobs.messages import print_line
 from jobs.profile import SlurmProfile
 from jobs.slurm import reasons
-from jobs.slurm.client import TERMINATION_PATTERN, cancel_by_tag, sweep_tag
+from jobs.slurm.client import (
+    TERMINATION_PATTERN,
+    SchedulerError,
+    cancel_by_tag,
+    find_by_tag,
+    sweep_tag,
+)
 from jobs.slurm.resources import REQUEUE_FROM_BATCH_VARIABLE
 from pipeline.files import InputError
 
@@ -45,7 +51,7 @@ UNSUBMITTED_FILES = r"[0-9a-f]{32}\.pkl|\.submission_file_[0-9a-f]+\.sh"
 # Variable of sbatch -> the field of the profile that it replaces if that is null.
 ALLOWED_SBATCH_VARIABLES = {
     f"SBATCH_{name.upper()}": name
-    for name in ("account", "clusters", "constraint", "partition", "qos", "reservation", "wckey")
+    for name in ("account", "constraint", "partition", "qos", "reservation", "wckey")
 }
 
 # (path of a task file, function that requests a requeue) -> exit code
@@ -114,11 +120,11 @@ class Submission:
             tag = sweep_tag(self.folder) + secrets.token_hex(4)
             executor = self._executor(job_parameters, throttle or len(files), after, tag)
             try:
-                with _filtered_sbatch_variables(job_parameters):
+                with _clean_environment(job_parameters):
                     return self._submit(executor, files, tag)
             except (FailedJobError, FailedSubmissionError) as error:
                 message = _sbatch_error(str(error))
-                why = f"{self.profile.path}: {reasons.add_usual_cause(message)}"
+                why = f"{self.profile.path}: {self._explain(message)}"
                 if not reasons.is_transient(message):
                     raise SubmissionRefusedError(why) from None
                 if seconds is None:
@@ -168,7 +174,8 @@ class Submission:
     ) -> list[str]:
         before = set(self.folder.iterdir())
         try:
-            with redirect_stderr(io.StringIO()):  # submitit prints what it also raises
+            # submitit prints to stderr what it also raises
+            with redirect_stderr(io.StringIO()), _job_id_found_by(tag):
                 jobs = executor.map_array(TaskRunner(self.execute), [str(file) for file in files])
         except BaseException:
             # Running jobs write their own files here meanwhile, whose names begin with a job id.
@@ -180,31 +187,72 @@ class Submission:
             raise
         return [job.job_id for job in jobs]
 
+    def _explain(self, message: str) -> str:
+        explained = reasons.add_usual_cause(message)
+        if self.profile.max_submit != "auto":
+            return explained
+        unread = "this limit could not be read: set max_submit in the profile to a number"
+        return explained.replace("max_submit in the profile is above what the site allows", unread)
+
     def _setup_lines(self, job_parameters: Mapping[str, Any]) -> list[str]:
         threads = job_parameters.get("threads", job_parameters["cpus_per_task"])
-        variables = code_snapshot.task_environment(self.code, threads)
+        variables = task_environment(self.code, threads)
         trap = []
+        if self.profile.python:  # a container's python would import from the user's home folder
+            variables["PYTHONNOUSERSITE"] = "1"
         if self.profile.requeue_from == "batch":
             variables[REQUEUE_FROM_BATCH_VARIABLE] = "1"
             trap = ["trap : TERM"]  # at the time limit the script must wait for python to save
         exports = [f"export {key}={shlex.quote(value)}" for key, value in variables.items()]
-        return [*trap, *exports, *_node_setup_lines(self.profile)]
+        return [*trap, "unset PYTHONHOME", *exports, *_node_setup_lines(self.profile)]
 
 
 @contextmanager
-def _filtered_sbatch_variables(job_parameters: Mapping[str, Any]) -> Iterator[None]:
-    """Remove the SBATCH_ variables of the user that contradict the profile.
+def _job_id_found_by(tag: str) -> Iterator[None]:
+    """Let submitit find the id of the job as `_parse_job_id` does.
 
-    They have precedence over the batch script. One stays if the profile leaves its field null: some
-    sites tell their users to set SBATCH_ACCOUNT.
+    It takes the first "job N" of what sbatch prints, and a site may print "job 3 of 5 allowed". An
+    array has an executor of its own, so the class is changed.
     """
-    previous = {name: value for name, value in os.environ.items() if name.startswith("SBATCH_")}
-    for name in previous:
-        if (
-            name not in ALLOWED_SBATCH_VARIABLES
-            or job_parameters.get(ALLOWED_SBATCH_VARIABLES[name]) is not None
-        ):
-            del os.environ[name]
+    name = "_get_job_id_from_submission_command"
+    original = submitit.SlurmExecutor.__dict__[name]
+    setattr(submitit.SlurmExecutor, name, staticmethod(lambda text: _parse_job_id(text, tag)))
+    try:
+        yield
+    finally:
+        setattr(submitit.SlurmExecutor, name, original)
+
+
+def _parse_job_id(printed: str | bytes, tag: str) -> str:
+    """Return the id in what sbatch prints, or that of the queued job whose comment is `tag`."""
+    text = printed if isinstance(printed, str) else printed.decode(errors="replace")
+    if submitted := re.findall(r"^Submitted batch job (\d+)\b", text, re.MULTILINE):
+        return str(submitted[-1])
+    with suppress(SchedulerError):
+        if len(tagged := find_by_tag(tag)) == 1:
+            return tagged[0]
+    bare = re.findall(r"^(\d+)(?:;\S+)?$", text, re.MULTILINE)  # as with --parsable
+    if len(bare) == 1:
+        return str(bare[0])
+    raise FailedSubmissionError(f"sbatch: error: no job id in what it printed: {text}")
+
+
+@contextmanager
+def _clean_environment(job_parameters: Mapping[str, Any]) -> Iterator[None]:
+    """Remove variables that contradict the profile, or that would change what the job does.
+
+    SBATCH_ variables have precedence over the batch script. One stays if the profile leaves its
+    field null: some sites tell their users to set SBATCH_ACCOUNT.
+    """
+    previous = dict(os.environ)
+    allowed = {
+        name: previous[name]
+        for name, field in ALLOWED_SBATCH_VARIABLES.items()
+        if name in previous and job_parameters.get(field) is None
+    }
+    kept = submission_environment(previous) | allowed
+    for name in previous.keys() - kept.keys():
+        del os.environ[name]
     try:
         yield
     finally:

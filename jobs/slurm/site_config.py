@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from jobs.slurm.client import SchedulerError, parse_table, run_slurm_command
 
+SACCTMGR_TIMEOUT_S = 10  # its database may be down, and then all its answers are late
+
 DEFAULT_QOS = "normal"  # SLURM's name of the QOS of a job that names none
 
 Partitions = Mapping[str, Mapping[str, str]]  # name -> its settings, as scontrol writes them
@@ -46,15 +48,35 @@ def show_partitions() -> Partitions:
         text = run_slurm_command(["scontrol", "show", "partition", "--oneliner"], retry=True)
     except SchedulerError:
         return {}
-    found = [
+    found = _parse_oneliners(text)
+    return {each["PartitionName"]: each for each in found if "PartitionName" in each}
+
+
+def _parse_oneliners(text: str) -> list[dict[str, str]]:
+    """Return the settings of each line that scontrol prints with --oneliner."""
+    return [
         dict(word.split("=", 1) for word in line.split() if "=" in word)
         for line in text.splitlines()
     ]
-    return {each["PartitionName"]: each for each in found if "PartitionName" in each}
 
 
 def default_partition(partitions: Partitions) -> str:
     return next((name for name, each in partitions.items() if each.get("Default") == "YES"), "")
+
+
+def nodes_up(partition: str | None) -> frozenset[str]:
+    """Return the nodes of a partition (None: the default one) that run jobs; empty: not known."""
+    place = [f"--partition={partition}"] if partition else []
+    try:
+        text = run_slurm_command(["sinfo", "--noheader", "--Node", "--format=%N|%T|%P", *place])
+    except SchedulerError:
+        return frozenset()
+    return frozenset(
+        node
+        for node, state, name in parse_table(text, 3)
+        if re.fullmatch(r"(idle|mixed|allocated|completing|planned)[^*]?", state)
+        and (partition or name.endswith("*"))
+    )
 
 
 def show_config(*, required: bool = False) -> dict[str, str]:
@@ -98,16 +120,55 @@ def qos_limits(names: Collection[str]) -> list[QosLimits]:
     return [QosLimits(name, limits) for name, *limits in rows if name in names]
 
 
-def query_sacctmgr(words: str, columns: int) -> list[list[str]]:
+def qos_tres(names: Collection[str]) -> list[list[str]]:
+    """Return name, MaxTRESPU, GrpTRES, MaxTRES, MaxTRESMins and GrpTRESMins of each QOS."""
+    query = f"show qos where name={','.join(sorted(names))} "
+    query += "format=Name,MaxTRESPU,GrpTRES,MaxTRES,MaxTRESMins,GrpTRESMins,MaxTRESPA"
+    return [row[:6] for row in query_sacctmgr(query, 7) if row[0] in names]
+
+
+def association_tres(account: str, partition: str, cluster: str) -> list[list[str]]:
+    """Return account, MaxTRES, MaxTRESMins, GrpTRES and GrpTRESMins of the user in it."""
+    fields = "User,Account,Partition,MaxTRES,MaxTRESMins,GrpTRES,GrpTRESMins,DefaultQOS"
+    query = f"show user {getpass.getuser()} withassoc {_cluster_filter(cluster)} format={fields}"
+    return [
+        [name, *limits]
+        for _, name, place, *limits, _ in query_sacctmgr(query, 8)
+        if name == account and place in {"", *partition.split(",")}
+    ]
+
+
+def account_tres(cluster: str) -> list[list[str]]:
+    """Return name, parent, MaxTRES, MaxTRESMins, GrpTRES and GrpTRESMins of each account."""
+    fields = "User,Account,ParentName,MaxTRES,MaxTRESMins,GrpTRES,GrpTRESMins,DefaultQOS,Cluster,ID"
+    query = f"show assoc where user= {_cluster_filter(cluster)} format={fields}"
+    return [row[1:7] for row in query_sacctmgr(query, 10) if not row[0]]
+
+
+def whole_partition_reservations(
+    partition: Mapping[str, str],
+) -> Iterator[tuple[str, float, float]]:
+    """Yield name, start and end (unix time) of each maintenance of all nodes of a partition."""
     try:
-        return parse_table(
-            run_slurm_command(
-                ["sacctmgr", "--noheader", "--parsable2", *words.split()], retry=True
-            ),
-            columns,
+        text = run_slurm_command(
+            ["scontrol", "show", "reservation", "--oneliner"], SLURM_TIME_FORMAT="%s"
         )
     except SchedulerError:
-        return []
+        return
+    for each in _parse_oneliners(text):
+        nodes = each.get("Nodes"), int(each.get("NodeCnt", "0"))
+        covers = "ALL_NODES" in each.get("Flags", "") or (
+            nodes == (partition.get("Nodes"), int(partition.get("TotalNodes", "0")))
+        )
+        times = each.get("StartTime", ""), each.get("EndTime", "")
+        if "MAINT" in each.get("Flags", "") and covers and all(map(str.isdigit, times)):
+            yield each.get("ReservationName", ""), float(times[0]), float(times[1])
+
+
+def query_sacctmgr(words: str, columns: int) -> list[list[str]]:
+    """Return the rows that have `columns` columns; raise SchedulerError if it is denied."""
+    command = ["sacctmgr", "--noheader", "--parsable2", *words.split()]
+    return parse_table(run_slurm_command(command, timeout_s=SACCTMGR_TIMEOUT_S), columns)
 
 
 def parse_slurm_time(text: str) -> int | None:

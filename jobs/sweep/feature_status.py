@@ -82,7 +82,7 @@ def shard_failures(
 
 
 def _shard_failure(entry: LedgerEntry, folder: SweepFolder, queue: Queue) -> ShardFailure | None:
-    attempts = queue.attempts_by_job.get(entry.job, ())
+    attempts = queue.attempts(entry)
     nodes = frozenset(attempt.failed_node for attempt in attempts if attempt.failed_node)
     # A task file is named by its content, and any sweep of the work folder may have submitted it.
     for file in sorted(folder.path.parent.glob(f"*/tasks/{Path(entry.task).stem}.failure")):

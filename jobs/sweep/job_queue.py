@@ -4,17 +4,24 @@ In:   the ledger, the ids of unfinished runs and shards.   Out: `Queue`.
 Not here: keeping the result for a while (queue_cache.py), what it means (run_status.py).
 """
 
+import getpass
+import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
+from jobs import environment
 from jobs.slurm import client, sacct
 from jobs.slurm.client import QueuedJob, SchedulerError
+from jobs.slurm.reasons import explain, never_starts
 from jobs.slurm.sacct import JobAttempt
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.ledger import LedgerEntry
-from jobs.sweep.record import SweepRecord
+from jobs.sweep.record import SweepRecord, read_records
 from pipeline.runs.early_stop import read_early_stop
 from pipeline.runs.folder import Heartbeat
+
+LATE_HEARTBEAT_S = 60.0  # between SLURM's clock and the file server's
 
 
 @dataclass(frozen=True)
@@ -25,6 +32,14 @@ class Queue:
     attempts_by_job: Mapping[str, Sequence[JobAttempt]] = field(default_factory=dict)
     error_message: str = ""  # why there is no answer
     cancelled_jobs: Collection[str] = ()  # that a person has cancelled; an array is one id
+    cluster: str = ""  # whose jobs these are; empty: not known
+    other_users_jobs: frozenset[str] = frozenset()  # of the same sweep
+
+    @property
+    def own_jobs(self) -> dict[str, QueuedJob]:
+        """The jobs of this user, which the limits count."""
+        every = self.jobs or {}
+        return {name: job for name, job in every.items() if name not in self.other_users_jobs}
 
     @property
     def ignored(self) -> bool:
@@ -33,29 +48,74 @@ class Queue:
 
     def is_live(self, entry: LedgerEntry) -> bool:
         """Whether the job of a task is queued or running; True if SLURM did not answer."""
-        if entry.scheduler != "slurm":
+        if entry.scheduler != "slurm" or self.ignored:
             return False
-        return self.jobs is None or entry.job in self.jobs
+        return self.jobs is None or self.job(entry) is not None or bool(self.unseen(entry))
 
-    def heartbeat_job_ended(self, entry: LedgerEntry, heartbeat: Heartbeat) -> bool:
+    def job(self, entry: LedgerEntry) -> QueuedJob | None:
+        """Return the queued or running job of a task; None if SLURM does not list it."""
+        return None if self._is_elsewhere(entry) else (self.jobs or {}).get(entry.job)
+
+    def attempts(self, entry: LedgerEntry) -> Sequence[JobAttempt]:
+        return () if self._is_elsewhere(entry) else self.attempts_by_job.get(entry.job, ())
+
+    def unseen(self, entry: LedgerEntry) -> str:
+        """Return whose job it is if SLURM may hide it: of another cluster or user; else ""."""
+        if self._was_cancelled(entry):
+            return ""
+        if self._is_elsewhere(entry):
+            return (
+                f"on cluster {entry.cluster}, whose jobs this SLURM does not list; on a login node "
+                "there make sweep or make cancel finds it"
+            )
+        of_other_user = entry.user and entry.user != getpass.getuser()
+        if of_other_user and not self.job(entry) and not self.attempts(entry):
+            return (
+                f"of user {entry.user}, and SLURM does not list it; if it is gone, this user can "
+                "type make sweep or make cancel"
+            )
+        return ""
+
+    def _is_elsewhere(self, entry: LedgerEntry) -> bool:
+        return bool(entry.cluster and self.cluster and entry.cluster != self.cluster)
+
+    def _was_cancelled(self, entry: LedgerEntry) -> bool:
+        return entry.job.split("_")[0] in self.cancelled_jobs
+
+    def heartbeat_job_ended(self, entry: LedgerEntry, heartbeat: Heartbeat, written: float) -> bool:
         """Whether sacct says that the job of this heartbeat has ended.
 
-        Then the heartbeat is old, whatever the clock of its node says.
+        Then the heartbeat is old, whatever the clock of its node says. `written`: when the file
+        server got it; what writes later than a minute after the end is not the job that ended.
         """
-        if heartbeat.job != entry.job or self.jobs is None or entry.job in self.jobs:
+        if heartbeat.job != entry.job or self.jobs is None or self.job(entry):
             return False
-        attempts = self.attempts_by_job.get(entry.job, ())
-        return bool(attempts) and attempts[-1].ended is not None
+        attempts = self.attempts(entry)
+        ended = attempts[-1].ended if attempts else None
+        return ended is not None and written < ended + LATE_HEARTBEAT_S
 
 
 def try_query_slurm(folder: SweepFolder, items: Sequence[str]) -> Queue:
-    """Query SLURM if a ledger has a SLURM job of these items; an error is part of the result."""
-    if not latest_slurm_jobs(folder, items):
+    """Query SLURM if a ledger has a SLURM job of these items; an error is part of the result.
+
+    If the last job went to another cluster, that one is asked, because a command that only shows
+    may have been given no profile.
+    """
+    entries = latest_slurm_entries(folder, items)
+    if not entries:
         return Queue()
     try:
-        return query_slurm(folder, items, retry=False)
+        queue = query_slurm(folder, items, retry=False)
     except SchedulerError as error:
         return Queue(None, {}, str(error))
+    cluster = max(entries, key=lambda entry: entry.time).cluster
+    if cluster and queue.cluster and cluster != queue.cluster:
+        before = environment.addressed_cluster()
+        environment.address_cluster(cluster)
+        with suppress(SchedulerError):  # the two have no database in common
+            return query_slurm(folder, items, retry=False)
+        environment.address_cluster(before)
+    return queue
 
 
 def query_slurm(folder: SweepFolder, items: Sequence[str], *, retry: bool = True) -> Queue:
@@ -64,14 +124,34 @@ def query_slurm(folder: SweepFolder, items: Sequence[str], *, retry: bool = True
     Raises SchedulerError if there is no answer.
     """
     queued = client.squeue(retry=retry)
-    return Queue(queued, sacct.query_job_attempts(latest_slurm_jobs(folder, items) - set(queued)))
+    cluster, entries = client.cluster_name(), latest_slurm_entries(folder, items)
+    others: dict[str, QueuedJob] = {}
+    if users := {entry.user for entry in entries if entry.user} - {getpass.getuser()}:
+        with suppress(SchedulerError):  # such as a user who is gone
+            others = client.squeue(users=users)
+    submitted = {
+        entry.job: entry.time
+        for entry in entries
+        if entry.job not in queued | others and (not cluster or entry.cluster in {"", cluster})
+    }
+    return Queue(
+        queued | others,
+        sacct.query_job_attempts(set(submitted), submitted),
+        cancelled_jobs=folder.cancelled_jobs(),
+        cluster=cluster,
+        other_users_jobs=frozenset(others),
+    )
+
+
+def latest_slurm_entries(folder: SweepFolder, items: Sequence[str]) -> list[LedgerEntry]:
+    """Return the last tasks of these runs and shards, without those last run on this machine."""
+    latest = folder.latest()
+    entries = dict.fromkeys(latest[item] for item in items if item in latest)
+    return [entry for entry in entries if entry.scheduler == "slurm"]
 
 
 def latest_slurm_jobs(folder: SweepFolder, items: Sequence[str]) -> set[str]:
-    """Return the jobs of these runs and shards, without those last run on this machine."""
-    latest = folder.latest()
-    entries = [latest[item] for item in items if item in latest]
-    return {entry.job for entry in entries if entry.scheduler == "slurm"}
+    return {entry.job for entry in latest_slurm_entries(folder, items)}
 
 
 def unfinished_items(record: SweepRecord, folder: SweepFolder) -> list[str]:
@@ -94,3 +174,54 @@ def unfinished_items(record: SweepRecord, folder: SweepFolder) -> list[str]:
         for index in range(features.slices)
     ]
     return [run.run_id for run in runs] + shards + folder.unwritten_report()
+
+
+def tasks_of_removed_runs(
+    record: SweepRecord, folder: SweepFolder, queue: Queue
+) -> dict[LedgerEntry, list[str]]:
+    """Return queued or running task -> its runs that left the sweep and are in no other sweep."""
+    wanted = {run.run_id for run in record.runs}
+    tasks = {
+        entry: [i for i in entry.items if i not in wanted and not folder.run(i).finished]
+        for entry in folder.ledger.entries()
+        if entry.kind == "runs" and not wanted.issuperset(entry.items) and queue.is_live(entry)
+    }
+    if tasks:
+        others = [other for each, other in read_records(folder.work) if each.name != folder.name]
+        elsewhere = {run.run_id for other in others for run in other.runs}
+        tasks = {entry: [i for i in runs if i not in elsewhere] for entry, runs in tasks.items()}
+    return {entry: runs for entry, runs in tasks.items() if runs}
+
+
+def pending_feature_jobs(
+    record: SweepRecord, latest: Mapping[str, LedgerEntry], queue: Queue
+) -> dict[str, QueuedJob]:
+    """Return feature set -> a job that computes a part of it, and that waits."""
+    found: dict[str, QueuedJob] = {}
+    for features in record.features:
+        items = (f"{features.feature_id}/{index}" for index in range(features.slices))
+        jobs = (queue.job(latest[item]) for item in items if item in latest)
+        if job := next((job for job in jobs if job and job.is_pending), None):
+            found[features.feature_id] = job
+    return found
+
+
+def features_reason(job: QueuedJob) -> str:
+    """Return why runs wait that depend on a job of features, which waits itself."""
+    return f"waits for features, job {job.id}: {pending_text(job, 'features: in the profile')}"
+
+
+def pending_text(job: QueuedJob, to_correct: str) -> str:
+    """Return why a job waits, when it starts, and what to do about one that never starts."""
+    starts = "" if job.starts is None else f", starts about {_format_clock(job.starts)}"
+    # make sweep itself cancels a job whose dependency failed.
+    never = never_starts(job.reason) and not job.dependency_failed
+    advice = f"; correct {to_correct}, then make cancel and make sweep again" if never else ""
+    return explain(job.reason) + advice + starts
+
+
+def _format_clock(then: float) -> str:
+    """Return `14:05`, or `03 Feb 14:05` if that is not today."""
+    local = time.localtime(then)
+    today = local[:3] == time.localtime()[:3]
+    return time.strftime("%H:%M" if today else "%d %b %H:%M", local)

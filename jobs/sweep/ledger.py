@@ -6,7 +6,7 @@ Not here: the state of a task (run_status.py, feature_status.py).
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -25,6 +25,19 @@ class LedgerEntry:
     states: tuple[str, ...] = ()  # for each item: the version of its saved state; shards have none
     memory_gb: float | None = None  # requested from SLURM
     exclude: tuple[str, ...] = ()  # nodes that it must not start on
+    cluster: str = ""  # of SLURM; empty: not known
+    user: str = ""  # who submitted it; empty: not known
+
+
+def excluded_since(entries: Sequence[LedgerEntry]) -> dict[str, float]:
+    """Return node -> when it was first excluded, for the nodes that the last task is kept off.
+
+    `entries`: the tasks of one run or shard in order.
+    """
+    since: dict[str, float] = {}
+    for entry in entries:
+        since = {node: since.get(node, entry.time) for node in entry.exclude}
+    return since
 
 
 class Ledger:

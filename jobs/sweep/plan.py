@@ -6,7 +6,7 @@ Not here: reading the disk or the queue (run_status.py, job_queue.py), printing 
 """
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -108,6 +108,97 @@ def make_plan(
         minutes_needed=needed,
         deferred_slices=len(slices) - sum(map(len, feature_tasks)),
         deferred_runs=len(runs) - sum(map(len, run_tasks)),
+    )
+
+
+def plan_with_retries(
+    slices: Sequence[Slice],
+    runs: Sequence[Run],
+    overrides: Mapping[str, ResourceOverride],
+    limits: Limits,
+    preferences: JobPreferences = DEFAULT_PREFERENCES,
+    *,
+    minutes_per_run: float | None = None,
+    feature_override: ResourceOverride = NO_OVERRIDE,
+) -> Plan:
+    """Plan one array for each different request of the runs, within the limits.
+
+    `overrides`: run id -> its request, if it differs from the profile's. `minutes_per_run`: median
+    of finished runs, if there are any.
+    """
+    groups, deferred = _group_runs(slices, runs, overrides, limits)
+    shares = _running_shares(limits.running, len(groups))
+    whole, left = Plan(deferred_runs=deferred), limits
+    for index, ((override, group), share) in enumerate(zip(groups.items(), shares, strict=True)):
+        # A group without a share waits until jobs of the others have ended.
+        tasks = 0 if share == 0 else _group_tasks(left.tasks, len(groups) - index - 1)
+        group_plan = make_plan(
+            slices if index == 0 else (),
+            group,
+            replace(left, tasks=tasks, running=share),
+            replace(preferences, report=preferences.report and not whole.report),
+            minutes_per_run,
+        )
+        feature_tasks = sum(len(array.tasks) for array in group_plan.features) + group_plan.report
+        left = replace(
+            left,
+            tasks=_subtract(left.tasks, group_plan.tasks),
+            feature_room=_subtract(left.feature_room, feature_tasks),
+        )
+        whole = _merge_plans(whole, group_plan, override)
+    features = tuple(replace(array, override=feature_override) for array in whole.features)
+    return replace(whole, features=features)
+
+
+def _group_runs(
+    slices: Sequence[Slice],
+    runs: Sequence[Run],
+    overrides: Mapping[str, ResourceOverride],
+    limits: Limits,
+) -> tuple[dict[ResourceOverride, list[Run]], int]:
+    """Return the runs by their request, and the number of runs that cannot have features now.
+
+    The group of the profile's own request comes first, and is there if no run can be planned.
+    """
+    no_room = slices if limits.feature_room == 0 else ()
+    without_features = {name for piece in no_room for name in piece.feature_ids}
+    possible = [run for run in runs if run.feature_id not in without_features]
+    groups: dict[ResourceOverride, list[Run]] = {NO_OVERRIDE: []}
+    for run in possible:
+        groups.setdefault(overrides.get(run.run_id, NO_OVERRIDE), []).append(run)
+    if possible and not groups[NO_OVERRIDE]:
+        del groups[NO_OVERRIDE]
+    return groups, len(runs) - len(possible)
+
+
+def _group_tasks(tasks: int | None, later_groups: int) -> int | None:
+    """Return the tasks for one group: one task is kept for each later group."""
+    return None if tasks is None else max(min(tasks, 1), tasks - later_groups)
+
+
+def _subtract(room: int | None, used: int) -> int | None:
+    return None if room is None else room - used
+
+
+def _running_shares(running: int | None, groups: int) -> list[int | None]:
+    """Divide the tasks that may run at once: the first group gets most, the last ones may get 0."""
+    if running is None:
+        return [None] * groups
+    served = min(groups, running)
+    others = max(1, running // (2 * groups))
+    shares = [running - others * (served - 1)] + [others] * (served - 1)
+    return [*shares, *[0] * (groups - served)]
+
+
+def _merge_plans(whole: Plan, addition: Plan, override: ResourceOverride) -> Plan:
+    needed = [each.minutes_needed for each in (whole, addition) if each.minutes_needed is not None]
+    return Plan(
+        features=(*whole.features, *addition.features),
+        runs=(*whole.runs, *(replace(array, override=override) for array in addition.runs)),
+        report=whole.report or addition.report,
+        minutes_needed=max(needed, default=None),
+        deferred_slices=whole.deferred_slices + addition.deferred_slices,
+        deferred_runs=whole.deferred_runs + addition.deferred_runs,
     )
 
 

@@ -59,6 +59,7 @@ def _write_cache(folder: SweepFolder, jobs: Collection[str], queue: Queue) -> No
             job: [asdict(attempt) for attempt in queue.attempts_by_job.get(job, ())] for job in jobs
         },
         "complaint": queue.error_message,
+        "cluster": queue.cluster,
     }
     with suppress(OSError):  # another user's work folder may be read-only
         write_json(_cache_path(folder), content)
@@ -85,4 +86,5 @@ def _parse_queue(content: dict[str, Any]) -> Queue:
             if attempts
         },
         content["complaint"],
+        cluster=content["cluster"],
     )

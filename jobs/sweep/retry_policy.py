@@ -1,29 +1,29 @@
 """Retry policy: what the next job of a failed run requests, or why there is no next job. Pure.
 
 In:   why it failed, its earlier entries in the ledgers, the profile.
-Out:  a `RetryDecision` for each run, a `FeatureRetry` for the shards; a plan that has an array of
-jobs for each different request.
-Not here: finding the cause (run_status.py, feature_status.py), submitting (launch/submit.py).
+Out:  a `RetryDecision` for each run, a `FeatureRetry` for the shards.
+Not here: finding the cause (run_status.py, feature_status.py), the plan with these requests
+(plan.py), submitting (launch/submit.py).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from jobs.node.task_file import Run, Slice
-from jobs.profile import FeatureJobs, Profile, SlurmProfile
-from jobs.slurm.limits import DEFAULT_PREFERENCES, JobPreferences, Limits
+from jobs.profile import Profile, SlurmProfile
+from jobs.profile_fields import FeatureJobs
 from jobs.slurm.resources import NO_OVERRIDE, ResourceOverride
-from jobs.sweep import plan
 from jobs.sweep.feature_status import ShardFailure
-from jobs.sweep.ledger import LedgerEntry
-from jobs.sweep.plan import Plan
+from jobs.sweep.ledger import LedgerEntry, excluded_since
 from jobs.sweep.run_status import RunStatus
 
 # The same code on the same input fails again: these are retried only with other code.
 DETERMINISTIC_CAUSES = {"code error", "divergence", "infeasible"}
 # These may or may not happen again, so their retries are counted. After any other cause a run
 # continues from its last save, or a person has corrected something.
-COUNTED_CAUSES = {"out of memory", "GPU out of memory", "node failure", "killed"}
+COUNTED_CAUSES = {"out of memory", "GPU out of memory", "node failure", "unusable GPU", "killed"}
+# A node that failed is used again after this time: it may have been repaired.
+EXCLUSION_S = 24 * 3600.0
 # Counted too, if the job ended before its run could record why: a module may be missing on a node.
 UNRECORDED_CAUSE = "code error"
 
@@ -36,6 +36,9 @@ class RetryHistory:
     runs_with_traceback: frozenset[str] = frozenset()  # run ids; the run itself recorded it
     code: str = ""  # digest of the code as it is now
     states: Mapping[str, str] = field(default_factory=dict)  # run id -> version of its saved state
+    now: float = 0.0  # unix time
+    # partition -> its nodes that are up, if a node may be excluded there; missing: not known
+    nodes_up: Mapping[str | None, Collection[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -111,10 +114,12 @@ def decide_feature_retry(
     ]
     requests = [each.override for each in decisions.values()]
     memory_requests = [each.memory_gb for each in requests if each.memory_gb is not None]
-    nodes = sorted({node for each in requests for node in each.exclude})
+    nodes = tuple(sorted({node for each in requests for node in each.exclude}))
+    if not _nodes_remain(nodes, profile.features.partition or profile.partition, history):
+        nodes = ()
     return FeatureRetry(
         tuple(piece for piece in kept if piece.feature_ids),
-        ResourceOverride(max(memory_requests, default=None), tuple(nodes)),
+        ResourceOverride(max(memory_requests, default=None), nodes),
         frozenset(refused),
         tuple(
             dict.fromkeys(
@@ -146,9 +151,12 @@ def decide_retry(
         return _refuse_retry(f"{cause}, after {retries} retries; raise retries in the profile")
     if not isinstance(profile, SlurmProfile):
         return RetryDecision()
-    exclude = tuple(sorted({*last.exclude, *failed_attempt.nodes}))
-    changes = [f"without {', '.join(exclude)}"] if failed_attempt.nodes else []
     job_settings = profile.features if features else profile
+    exclude = _nodes_to_exclude(entries, failed_attempt.nodes, history)
+    if not _nodes_remain(exclude, job_settings.partition or profile.partition, history):
+        exclude, changes = (), ["on the same nodes, because no other one is up"]
+    else:
+        changes = [f"without {', '.join(exclude)}"] if failed_attempt.nodes else []
     memory = _memory_to_request(cause, last, job_settings)
     if cause == "out of memory":
         if memory is None:
@@ -159,8 +167,22 @@ def decide_retry(
     requested_memory = None if memory == job_settings.job_memory_gb else memory
     return RetryDecision(
         ResourceOverride(requested_memory, exclude),
-        f"{cause}: submitted again {' and '.join(changes)}" if changes else "",
+        f"{cause or 'node failure'}: submitted again {' and '.join(changes)}" if changes else "",
     )
+
+
+def _nodes_to_exclude(
+    entries: Sequence[LedgerEntry], failed_nodes: Collection[str], history: RetryHistory
+) -> tuple[str, ...]:
+    """Return the nodes that failed just now, and those that failed before and not long ago."""
+    before = excluded_since(entries)
+    recent = {node for node, since in before.items() if history.now - since < EXCLUSION_S}
+    return tuple(sorted({*recent, *failed_nodes}))
+
+
+def _nodes_remain(exclude: Collection[str], partition: str | None, history: RetryHistory) -> bool:
+    nodes_up = history.nodes_up.get(partition, ())
+    return not exclude or not nodes_up or not set(nodes_up) <= set(exclude)
 
 
 def _memory_to_request(
@@ -192,94 +214,3 @@ def _previous_cause(entry: LedgerEntry, item: str) -> str:
 
 def _refuse_retry(why: str) -> RetryDecision:
     return RetryDecision(message=f"left out: {why}", refused=True)
-
-
-def plan_with_retries(
-    slices: Sequence[Slice],
-    runs: Sequence[Run],
-    overrides: Mapping[str, ResourceOverride],
-    limits: Limits,
-    preferences: JobPreferences = DEFAULT_PREFERENCES,
-    *,
-    minutes_per_run: float | None = None,
-    feature_override: ResourceOverride = NO_OVERRIDE,
-) -> Plan:
-    """Plan one array for each different request of the runs, within the limits.
-
-    `overrides`: run id -> its request, if it differs from the profile's. `minutes_per_run`: median
-    of finished runs, if there are any.
-    """
-    groups, deferred = _group_runs(slices, runs, overrides, limits)
-    shares = _running_shares(limits.running, len(groups))
-    whole, left = Plan(deferred_runs=deferred), limits
-    for index, ((override, group), share) in enumerate(zip(groups.items(), shares, strict=True)):
-        # A group without a share waits until jobs of the others have ended.
-        tasks = 0 if share == 0 else _group_tasks(left.tasks, len(groups) - index - 1)
-        group_plan = plan.make_plan(
-            slices if index == 0 else (),
-            group,
-            replace(left, tasks=tasks, running=share),
-            replace(preferences, report=preferences.report and not whole.report),
-            minutes_per_run,
-        )
-        feature_tasks = sum(len(array.tasks) for array in group_plan.features) + group_plan.report
-        left = replace(
-            left,
-            tasks=_subtract(left.tasks, group_plan.tasks),
-            feature_room=_subtract(left.feature_room, feature_tasks),
-        )
-        whole = _merge_plans(whole, group_plan, override)
-    features = tuple(replace(array, override=feature_override) for array in whole.features)
-    return replace(whole, features=features)
-
-
-def _group_runs(
-    slices: Sequence[Slice],
-    runs: Sequence[Run],
-    overrides: Mapping[str, ResourceOverride],
-    limits: Limits,
-) -> tuple[dict[ResourceOverride, list[Run]], int]:
-    """Return the runs by their request, and the number of runs that cannot have features now.
-
-    The group of the profile's own request comes first, and is there if no run can be planned.
-    """
-    no_room = slices if limits.feature_room == 0 else ()
-    without_features = {name for piece in no_room for name in piece.feature_ids}
-    possible = [run for run in runs if run.feature_id not in without_features]
-    groups: dict[ResourceOverride, list[Run]] = {NO_OVERRIDE: []}
-    for run in possible:
-        groups.setdefault(overrides.get(run.run_id, NO_OVERRIDE), []).append(run)
-    if possible and not groups[NO_OVERRIDE]:
-        del groups[NO_OVERRIDE]
-    return groups, len(runs) - len(possible)
-
-
-def _group_tasks(tasks: int | None, later_groups: int) -> int | None:
-    """Return the tasks for one group: one task is kept for each later group."""
-    return None if tasks is None else max(min(tasks, 1), tasks - later_groups)
-
-
-def _subtract(room: int | None, used: int) -> int | None:
-    return None if room is None else room - used
-
-
-def _running_shares(running: int | None, groups: int) -> list[int | None]:
-    """Divide the tasks that may run at once: the first group gets most, the last ones may get 0."""
-    if running is None:
-        return [None] * groups
-    served = min(groups, running)
-    others = max(1, running // (2 * groups))
-    shares = [running - others * (served - 1)] + [others] * (served - 1)
-    return [*shares, *[0] * (groups - served)]
-
-
-def _merge_plans(whole: Plan, addition: Plan, override: ResourceOverride) -> Plan:
-    needed = [each.minutes_needed for each in (whole, addition) if each.minutes_needed is not None]
-    return Plan(
-        features=(*whole.features, *addition.features),
-        runs=(*whole.runs, *(replace(array, override=override) for array in addition.runs)),
-        report=whole.report or addition.report,
-        minutes_needed=max(needed, default=None),
-        deferred_slices=whole.deferred_slices + addition.deferred_slices,
-        deferred_runs=whole.deferred_runs + addition.deferred_runs,
-    )

@@ -19,14 +19,15 @@ from jobs.exit_codes import REQUEUE, STOPPED
 from jobs.node import failures
 from jobs.node.folder_lock import is_still_training
 from jobs.slurm.client import QueuedJob
-from jobs.slurm.reasons import explain, never_starts
+from jobs.slurm.reasons import explain
 from jobs.slurm.sacct import JobAttempt
+from jobs.sweep import job_queue
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.job_queue import Queue
 from jobs.sweep.ledger import LedgerEntry
 from jobs.sweep.record import PlannedRun, SweepRecord
 from pipeline.runs import early_stop
-from pipeline.runs.folder import Failure, Heartbeat, Usage
+from pipeline.runs.folder import Failure, Heartbeat, RunFolder, Usage
 from pipeline.runs.state import state_from_files
 
 State = Literal[
@@ -74,7 +75,28 @@ def _finite_or_none(value: Any) -> Any:
 def run_statuses(record: SweepRecord, folder: SweepFolder, queue: Queue) -> list[RunStatus]:
     """Return the status of each run, in the order of the record."""
     latest, queue = folder.latest(), replace(queue, cancelled_jobs=folder.cancelled_jobs())
-    return [_run_status(run, folder, latest.get(run.run_id), queue) for run in record.runs]
+    statuses = [_run_status(run, folder, latest.get(run.run_id), queue) for run in record.runs]
+    pending = job_queue.pending_feature_jobs(record, latest, queue)
+    return _with_full_disks(
+        [
+            replace(status, detail=job_queue.features_reason(pending[run.feature_id]))
+            if status.detail.startswith(explain("Dependency")) and run.feature_id in pending
+            else status
+            for run, status in zip(record.runs, statuses, strict=True)
+        ]
+    )
+
+
+def _with_full_disks(statuses: Sequence[RunStatus]) -> list[RunStatus]:
+    """Tell why tasks were cancelled that a task of their array stopped, when the disk was full."""
+    arrays = {run.job.split("_")[0] for run in statuses if run.cause == "disk full"}
+    detail = "its job was cancelled before it started, because the disk was full"
+    return [
+        replace(run, cause="disk full", detail=detail)
+        if run.cause == "cancelled" and "_" in run.job and run.job.split("_")[0] in arrays
+        else run
+        for run in statuses
+    ]
 
 
 def is_done(status: RunStatus) -> bool:
@@ -102,7 +124,7 @@ def _run_status(
         heartbeat,
         failure,
         early_stop.read_early_stop(folder),
-        process_alive=_is_training(heartbeat, entry, queue),
+        process_alive=_is_training(folder, heartbeat, entry, queue),
         damage=folder.integrity_error(heartbeat),
     )
     in_slurm = entry and entry.scheduler == "slurm" and not queue.ignored
@@ -110,7 +132,7 @@ def _run_status(
         state, cause, detail = _state_in_slurm(heartbeat, entry, queue, sweep)
     if entry and entry.scheduler == "slurm" and cause in {"code error", "killed"} and not failure:
         detail += f"; see {sweep.output(job)}"
-    nodes = _failed_nodes(queue.attempts_by_job.get(job, ()), failure)
+    nodes = _failed_nodes(queue.attempts(entry) if entry else (), failure)
     usage = next(reversed(folder.usages()), None) if state == "running" else None
     return RunStatus(run.label, run.run_id, state, cause, detail, job, heartbeat, nodes, usage)
 
@@ -118,18 +140,28 @@ def _run_status(
 def _failed_nodes(attempts: Sequence[JobAttempt], failure: Failure | None) -> tuple[str, ...]:
     """Return the nodes that SLURM reports as failed, and the one that the run itself reports."""
     nodes = [attempt.failed_node for attempt in attempts]
-    if failure and failure.cause == "node failure":
+    if failure and failure.cause in {"node failure", "unusable GPU"}:
         nodes.append(failure.node)
     return tuple(dict.fromkeys(filter(None, nodes)))
 
 
-def _is_training(heartbeat: Heartbeat | None, entry: LedgerEntry | None, queue: Queue) -> bool:
+def _is_training(
+    run: RunFolder, heartbeat: Heartbeat | None, entry: LedgerEntry | None, queue: Queue
+) -> bool:
     """Return whether the process that wrote the heartbeat still trains the run."""
+    written = _modification_time(run.heartbeat_file) if heartbeat and entry else 0.0
     return bool(
         heartbeat
         and is_still_training(heartbeat)
-        and not (entry and queue.heartbeat_job_ended(entry, heartbeat))
+        and not (entry and queue.heartbeat_job_ended(entry, heartbeat, written))
     )
+
+
+def _modification_time(file: Path) -> float:
+    try:
+        return file.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _state_in_slurm(
@@ -137,16 +169,16 @@ def _state_in_slurm(
 ) -> StateWithCause:
     if queue.jobs is None:
         return "queued", "", f"job {entry.job}; SLURM does not answer"
-    job = queue.jobs.get(entry.job)
+    job = queue.job(entry)
     if heartbeat and not _is_heartbeat_of(heartbeat, entry):
         heartbeat = None  # an earlier job wrote it
     if job and entry.job.split("_")[0] in queue.cancelled_jobs:
         return "stopped", "cancelled", "its job is leaving the queue"
     if job:
         return _state_in_queue(heartbeat, job)
-    ended = state_after_job_ended(
-        heartbeat, entry, queue.attempts_by_job.get(entry.job, ()), sweep.output(entry.job)
-    )
+    if unseen := queue.unseen(entry):
+        return "queued", "", f"job {entry.job} {unseen}"
+    ended = state_after_job_ended(heartbeat, entry, queue.attempts(entry), sweep.output(entry.job))
     if ended[0] in {"failed", "lost"} and not heartbeat and _job_started_any_run(entry, sweep):
         return "stopped", "", "its job ended before it started this run; make sweep again"
     return ended
@@ -173,6 +205,7 @@ def state_after_job_ended(
         attempt.signal,
         _read_output_tail(output),
         attempt.peak_bytes / requested_bytes,
+        attempt.code,
     )
     saved = (
         heartbeat is not None
@@ -204,21 +237,15 @@ def _read_output_tail(output: Path) -> str:
         return ""
 
 
-def _format_clock(then: float) -> str:
-    """Return `14:05`, or `03 Feb 14:05` if that is not today."""
-    local = time.localtime(then)
-    today = local[:3] == time.localtime()[:3]
-    return time.strftime("%H:%M" if today else "%d %b %H:%M", local)
-
-
 def _state_in_queue(heartbeat: Heartbeat | None, job: QueuedJob) -> StateWithCause:
     if job.is_pending:
-        starts = "" if job.starts is None else f", starts about {_format_clock(job.starts)}"
-        # make sweep itself cancels a job whose dependency failed.
-        never = never_starts(job.reason) and not job.dependency_failed
-        advice = "; correct the profile, then make cancel and make sweep again" if never else ""
-        return "queued", "", explain(job.reason) + advice + starts
-    if heartbeat and heartbeat.status == "running":
+        return "queued", "", job_queue.pending_text(job, "the profile")
+    if job.state == "COMPLETING":
+        return "queued", "", "its job is ending"
+    is_running = heartbeat is not None and heartbeat.status == "running"
+    if job.state in {"SUSPENDED", "STOPPED"}:
+        return "running" if is_running else "queued", "", "its job is suspended and will go on"
+    if heartbeat and is_running:
         return "running", "", f"no heartbeat for {time.time() - heartbeat.time:.0f} s"
     return "queued", "", "starts soon, or waits for another run of its job"
 
@@ -226,7 +253,7 @@ def _state_in_queue(heartbeat: Heartbeat | None, job: QueuedJob) -> StateWithCau
 def record_scheduler_failures(statuses: Sequence[RunStatus], folder: SweepFolder) -> None:
     """Write what SLURM said of failed runs into their folders, for commands that cannot query it.
 
-    Another user's work folder may be read-only; then nothing is written.
+    Another user's work folder may be read-only, and a disk full; then nothing is written.
     """
     for run in statuses:
         target = folder.run(run.run_id)
@@ -236,5 +263,5 @@ def record_scheduler_failures(statuses: Sequence[RunStatus], folder: SweepFolder
             and not target.failure()
             and not target.integrity_error(run.heartbeat)
         ):
-            with suppress(PermissionError):
+            with suppress(OSError):
                 target.write_failure(Failure(cause=run.cause, message=run.detail, job=run.job))

@@ -29,7 +29,8 @@ SPLITS = ((2, 2, 2, 2), (3, 3), (4, 4))  # seeds of each arm
 def measure_same_runs(console: Console) -> dict[str, object]:
     """Train the sweep in a temporary folder, and compare what cannot differ."""
     with tempfile.TemporaryDirectory(prefix="blankslate-same-") as folder:
-        command = [sys.executable, "-m", "jobs", "sweep", SWEEP, "--work", folder]
+        place = ["--cluster", "cluster/local.yaml", "--work", folder]
+        command = [sys.executable, "-m", "jobs", "sweep", SWEEP, *place]
         subprocess.run(command, cwd=REPOSITORY, check=True)
         return compare_same_runs(console, Path(folder))
 

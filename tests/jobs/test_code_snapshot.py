@@ -42,14 +42,6 @@ def test_a_later_edit_does_not_change_a_snapshot_and_gives_another_one(tmp_path:
     }
 
 
-def test_the_environment_puts_the_snapshot_before_the_working_tree(tmp_path: Path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
-    variables = code_snapshot.task_environment(tmp_path, 3)
-    assert variables["PYTHONPATH"].split(code_snapshot.os.pathsep) == [str(tmp_path), "/elsewhere"]
-    assert variables["PYTHONSAFEPATH"] == "1"
-    assert variables["OMP_NUM_THREADS"] == "3"
-
-
 def test_uncommitted_changes_are_kept_beside_the_snapshot_and_outlive_it(tmp_path):
     if not shutil.which("git"):
         pytest.skip("git is not on PATH")

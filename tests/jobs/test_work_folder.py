@@ -8,8 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from jobs.profile import LocalProfile, Profile, load_profile
-from jobs.work_folder import make_command, report_command, require_writable, resolve_work_folder
+from jobs.profile import LocalProfile, Profile, SlurmProfile, load_profile
+from jobs.work_folder import (
+    address_profile_cluster,
+    make_command,
+    report_command,
+    require_named_place,
+    require_writable,
+    resolve_work_folder,
+)
 from pipeline.files import InputError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -120,3 +127,32 @@ def test_a_printed_command_names_the_work_folder_of_an_unset_variable(tmp_path, 
         make_command("make x", LocalProfile(work="$SCRATCH/b"), tmp_path)
         == f"make x WORK={tmp_path}"
     )
+
+
+def test_on_a_login_node_a_place_must_be_named(fake_slurm, tmp_path, monkeypatch):
+    for name in ("SLURM_JOB_ID", "BLANKSLATE_THIS_MACHINE", "BLANKSLATE_DEFAULT_CLUSTER"):
+        monkeypatch.delenv(name, raising=False)
+    require_named_place(LocalProfile())  # no SLURM here
+    fake_slurm("sbatch")
+    with pytest.raises(InputError, match=r"CLUSTER=cluster/local.yaml for this machine itself"):
+        require_named_place(LocalProfile())
+    named = tmp_path / "local.yaml"
+    named.write_text("scheduler: local\n")
+    require_named_place(load_profile(named))
+    monkeypatch.setenv("BLANKSLATE_DEFAULT_CLUSTER", "1")  # as make does without CLUSTER
+    with pytest.raises(InputError, match="sbatch is on PATH, as on a login node"):
+        require_named_place(load_profile(named))
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    require_named_place(LocalProfile())
+
+
+@pytest.mark.parametrize("several", ["a,b", "all"])
+def test_a_sweep_goes_to_one_cluster(several, monkeypatch):
+    for name in ("SBATCH_CLUSTERS", "SLURM_CLUSTERS"):
+        monkeypatch.delenv(name, raising=False)
+    profile = SlurmProfile(scheduler="slurm")
+    assert profile.cluster == ""
+    monkeypatch.setenv("SBATCH_CLUSTERS", several)
+    with pytest.raises(InputError, match=f"clusters: {several} — jobs of one sweep go to one"):
+        address_profile_cluster(profile)
+    assert SlurmProfile(scheduler="slurm", clusters="gpu").cluster == "gpu"

@@ -50,13 +50,11 @@ def test_a_controller_that_does_not_answer_is_quoted_in_one_line(
 
 
 def test_a_refusal_of_sbatch_is_quoted_and_jobs_accepted_before_are_in_the_ledger(slurm_project):
-    wrong = slurm_project.write_profile(
-        gated=True, features={"partition": "main"}, partition="nowhere"
-    )
+    wrong = slurm_project.write_profile(gated=True, features={"qos": "normal"}, qos="nowhere")
     line = refused(slurm_project.run_sweep("two", profile=wrong))
     assert f"{wrong}: sbatch: error: " in line
-    assert "invalid partition specified: nowhere" in line
-    assert "partition in the profile must be one that sinfo lists" in line
+    assert "Invalid qos specification" in line
+    assert "qos in the profile must be one that you may use" in line
     (features,) = slurm_project.ledger_entries("two")
     assert features.kind == "features"
     assert slurm_project.queued_jobs().keys() == {features.job}

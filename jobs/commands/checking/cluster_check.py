@@ -8,6 +8,7 @@ with SLURM's configuration (site_checks.py).
 import argparse
 import math
 import secrets
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,7 +30,7 @@ from jobs.slurm import client, resources, sbatch
 from jobs.slurm.client import SchedulerError
 from jobs.slurm.reasons import explain, never_starts
 from jobs.sweep.folder import SweepFolder
-from jobs.work_folder import require_writable, resolve_work_folder
+from jobs.work_folder import address_profile_cluster, require_writable, resolve_work_folder
 from pipeline.config.loader import dump_yaml
 from pipeline.files import InputError, read_json, write_text
 
@@ -66,14 +67,15 @@ class Probe:
 
 def cluster_check(options: argparse.Namespace) -> int:
     profile = load_profile(options.profile)
+    address_profile_cluster(profile)
     work = resolve_work_folder(profile, options.work)
     require_writable(work)
     folder = SweepFolder(work, "cluster-check")
-    findings = (
-        _check_slurm(profile, folder)
-        if isinstance(profile, SlurmProfile)
-        else _check_this_machine(profile, folder)
-    )
+    if isinstance(profile, SlurmProfile):
+        with _interrupted_by_sigterm():
+            findings = _check_slurm(profile, folder)
+    else:
+        findings = _check_this_machine(profile, folder)
     for finding in findings:
         print_line(f"{'ok     ' if finding.ok else 'WRONG  '} {finding.text}")
     report = folder.path / "report.md"
@@ -82,8 +84,18 @@ def cluster_check(options: argparse.Namespace) -> int:
     return 0 if all(finding.ok for finding in findings) else 1
 
 
+@contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM do what Ctrl-C does: the jobs of the check are cancelled."""
+    former = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
+
+
 def _check_this_machine(profile: LocalProfile, folder: SweepFolder) -> list[CheckResult]:
-    with _check_task_file(folder, signalled=False) as (file, answer):
+    with _check_task_file(folder, signalled=False, gpu=profile.device == "cuda") as (file, answer):
         sent = time.time()
         slots = executor.slots_for_runs(profile)
         code = code_snapshot.take_snapshot(folder.code)
@@ -121,7 +133,7 @@ def _check_slurm(profile: SlurmProfile, folder: SweepFolder) -> list[CheckResult
         own_jobs = {probe.job for probe in probes}
         return [
             *findings,
-            check_limits(profile, own_jobs),
+            *check_limits(profile, own_jobs),
             *check_profile_limits(profile),
             *check_preemption(profile),
         ]
@@ -129,10 +141,10 @@ def _check_slurm(profile: SlurmProfile, folder: SweepFolder) -> list[CheckResult
 
 @contextmanager
 def _check_task_file(
-    folder: SweepFolder, *, signalled: bool, scratch: str | None = None
+    folder: SweepFolder, *, signalled: bool, gpu: bool, scratch: str | None = None
 ) -> Iterator[tuple[Path, Path]]:
     answer = folder.path / f"answer-{secrets.token_hex(4)}.json"
-    task = CheckTask(answer=str(answer), signalled=signalled, scratch=scratch)
+    task = CheckTask(answer=str(answer), signalled=signalled, scratch=scratch, gpu=gpu)
     try:
         yield task_file.write_task(task, folder.tasks), answer
     finally:
@@ -150,7 +162,9 @@ def _submit_probe(
 ) -> Iterator[Probe]:
     """Submit a job and yield it; cancel it at the end, also after Ctrl-C."""
     scratch = submission.profile.local_scratch_var
-    with _check_task_file(folder, signalled=signalled, scratch=scratch) as (file, answer):
+    gpu = signalled and submission.profile.gpus > 0 and submission.profile.device != "cpu"
+    task = _check_task_file(folder, signalled=signalled, gpu=gpu, scratch=scratch)
+    with task as (file, answer):
         submitted_at = time.time()
         (job,) = submission.submit([file], parameters)
         try:

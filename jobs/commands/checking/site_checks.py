@@ -14,7 +14,7 @@ from jobs.slurm.limits import exceeded_limit_lines, find_limits
 from pipeline.files import InputError
 
 
-def check_limits(profile: SlurmProfile, own_jobs: Collection[str] = ()) -> CheckResult:
+def check_limits(profile: SlurmProfile, own_jobs: Collection[str] = ()) -> list[CheckResult]:
     """Compare the limits with the queue without `own_jobs`, the jobs of this check."""
     try:
         queued = client.squeue()
@@ -22,7 +22,7 @@ def check_limits(profile: SlurmProfile, own_jobs: Collection[str] = ()) -> Check
             profile, {job: each for job, each in queued.items() if job not in own_jobs}
         )
     except InputError as error:
-        return CheckResult(False, f"limits: {error}")
+        return [CheckResult(False, f"limits: {error}")]
     parts = {
         "jobs that may be submitted now": found.tasks,
         "at once": found.running,
@@ -30,7 +30,8 @@ def check_limits(profile: SlurmProfile, own_jobs: Collection[str] = ()) -> Check
         "minutes": found.minutes,
     }
     texts = (f"{'any' if limit is None else limit} {what}" for what, limit in parts.items())
-    return CheckResult(found.tasks != 0, f"limits: {', '.join(texts)}")
+    notes = [CheckResult(True, f"limits: {note}") for note in found.notes]
+    return [CheckResult(found.tasks != 0, f"limits: {', '.join(texts)}"), *notes]
 
 
 def check_profile_limits(profile: SlurmProfile) -> list[CheckResult]:

@@ -4,10 +4,12 @@ In:   the requested device.   Out: an available device; where the frames fit; ve
 Not here: the free memory of the host (pipeline/host.py).
 """
 
+import logging
 import os
 import platform
 import socket
 import sys
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +17,11 @@ import torch
 
 from pipeline.files import InputError
 from pipeline.host import free_memory_bytes
+
+log = logging.getLogger(__name__)
+
+OTHER_BUILD = "make setup TORCH={} installs another build"
+OLDEST_BUILD = "cu126"  # for the oldest GPUs and drivers, see cluster/README.md
 
 FREE_MEMORY_SHARE = 0.25  # of the memory that is free at the start: runs may share a machine
 
@@ -47,13 +54,76 @@ def gpu_names() -> list[str]:
     return [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
 
 
+class UnusableGpuError(InputError):
+    """The run was to use a GPU, and this torch cannot use one here."""
+
+
 def select_device(requested: Device) -> torch.device:
-    if requested == "cuda" and not torch.cuda.is_available():
-        raise InputError(
-            "device cuda: torch sees no GPU here; set device: auto in the profile, or request a "
-            "GPU there"
+    """Return the device; raise UnusableGpuError if a GPU is requested and cannot be used.
+
+    `auto` takes the CPU then, and the log says so.
+    """
+    if requested == "cpu":
+        return torch.device("cpu")
+    problems = gpu_problems()
+    if problems and requested == "cuda":
+        raise UnusableGpuError("; ".join(problems))
+    if problems and torch.cuda.is_available():
+        log.warning("trains on the CPU: %s", "; ".join(problems))
+    return torch.device("cpu" if problems else "cuda")
+
+
+def gpu_problems() -> list[str]:
+    """Return what keeps this torch from using the GPUs of this process; empty if it can."""
+    version = torch.version.cuda
+    if version is None:
+        return [f"torch {torch.__version__} is built for the CPU: {OTHER_BUILD.format('auto')}"]
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    except (RuntimeError, AssertionError) as error:
+        return [f"torch {torch.__version__} finds no GPU: {_describe_error(error)}"]
+    problems = (_gpu_problem(number) for number in range(torch.cuda.device_count()))
+    return [problem for problem in problems if problem]
+
+
+def _describe_error(error: Exception) -> str:
+    """Return the first line of torch's error, and the way out of a driver that is too old."""
+    text = str(error).split(". Please")[0].splitlines()[0] if str(error) else type(error).__name__
+    if "driver" not in text or "too old" not in text:
+        return f"{text}; request one in the profile, or set device: cpu there"
+    older = OTHER_BUILD.format(OLDEST_BUILD)
+    return f"{text}. This build needs CUDA {torch.version.cuda}: {older}"
+
+
+def _gpu_problem(number: int) -> str:
+    """Return why a GPU cannot be used: no code for it in this build, or a kernel that fails."""
+    name, capability = torch.cuda.get_device_name(number), torch.cuda.get_device_capability(number)
+    built_for = torch.cuda.get_arch_list()
+    if not _has_code_for(capability, built_for):
+        return (
+            f"{name} has compute capability {capability[0]}.{capability[1]}, and this torch has "
+            f"code for {', '.join(built_for)} only: {OTHER_BUILD.format(OLDEST_BUILD)}, or request "
+            "a newer GPU with gpu_type"
         )
-    return torch.device("cuda" if requested != "cpu" and torch.cuda.is_available() else "cpu")
+    try:
+        ones = torch.ones(8, device=torch.device("cuda", number))
+        total = float((ones + ones).sum())
+    except RuntimeError as error:
+        return f"{name}: a first computation fails: {str(error).splitlines()[0]}"
+    return "" if total == 16.0 else f"{name}: a first computation is wrong: {total} instead of 16"
+
+
+def _has_code_for(capability: tuple[int, int], built_for: Sequence[str]) -> bool:
+    """Return whether a build runs on a GPU.
+
+    Code (sm_86) runs on GPUs of the same generation that are as new or newer; an intermediate form
+    (compute_90) also on all later generations.
+    """
+    for kind, digits in (arch.rstrip("af").split("_") for arch in built_for):
+        built = int(digits[:-1]), int(digits[-1])
+        if built <= capability and (kind == "compute" or built[0] == capability[0]):
+            return True
+    return False
 
 
 def select_dtype(requested: Precision, device: torch.device) -> torch.dtype:

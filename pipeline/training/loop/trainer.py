@@ -31,7 +31,7 @@ from pipeline.training.data.frame_store import resident_bytes
 from pipeline.training.data.loader import BatchLoader
 from pipeline.training.loop import checkpoint, devices
 from pipeline.training.loop.checkpoint import BestEpoch, TrainingProgress, TrainingState
-from pipeline.training.loop.devices import Device, gpu_names
+from pipeline.training.loop.devices import Device, gpu_names, gpu_problems
 from pipeline.training.loop.evaluator import Evaluator, drop_nonfinite
 from pipeline.training.loop.loggers import RunLoggers
 from pipeline.training.loop.metrics import EpochMetrics, Evaluation
@@ -41,7 +41,7 @@ from pipeline.training.loop.train_step import DivergedError, TrainStep, fold_see
 from pipeline.training.loss import reference_loss
 from pipeline.training.network.model import Network
 
-__all__ = ["DivergedError", "fit", "gpu_names"]
+__all__ = ["DivergedError", "fit", "gpu_names", "gpu_problems"]
 
 SAVE_INTERVAL_S = 50.0
 HEARTBEAT_INTERVAL_S = 1.0

@@ -5,6 +5,7 @@ import json
 from dataclasses import asdict
 
 from jobs.commands import parser, status
+from jobs.node.failures import REMEDIES
 from jobs.slurm.client import sweep_tag
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.ledger import LedgerEntry
@@ -23,7 +24,9 @@ def test_cancel_finds_a_job_that_an_interrupted_submission_left(tmp_path, fake_s
     others = sweep_tag(folder.work / "another" / "jobs")
     line = "{}|PENDING|Priority|main|lab|normal|N/A|{}1\n"
     fake_slurm("squeue", line.format("20_0", sweep_tag(folder.jobs)) + line.format("21", others))
-    options = argparse.Namespace(sweep="spectrum", cluster=None, work=folder.work, set=[])
+    options = argparse.Namespace(
+        sweep="spectrum", cluster=None, work=folder.work, set=[], removed=False
+    )
     assert status.cancel(options) == 0
     assert cancelled.read_text().split() == ["20"]
     assert "cancelled 1 job: 20" in capsys.readouterr().out
@@ -107,9 +110,55 @@ def test_logs_end_with_the_cause_of_the_failure_and_what_to_do(tmp_path, capsys)
     assert parser.main(words) == 2
     assert "has no log yet: the run has not started" in capsys.readouterr().err
     run.write_failure(Failure(cause="disk full", message="no space left on device"))
-    failure = "failed: disk full: no space left on device\nfree disk space, then make sweep again\n"
+    failure = f"failed: disk full: no space left on device\n{REMEDIES['disk full']}\n"
     assert parser.main(words) == 0
     assert capsys.readouterr().out == failure
     run.log_file.write_text("epoch 1\n")
     assert parser.main(words) == 0
     assert capsys.readouterr().out == f"epoch 1\n{failure}"
+
+
+def test_cancel_leaves_a_job_of_the_same_number_on_this_cluster_alone(tmp_path, fake_slurm, capsys):
+    folder = SweepFolder(tmp_path.resolve(), "spectrum")
+    facts = {"time": 1.0, "scheduler": "slurm", "kind": "runs", "items": (), "task": "t"}
+    folder.ledger.append([LedgerEntry(**facts, job="21", code="c", cluster="other")])
+    cancelled = fake_slurm("scancel")
+    fake_slurm("squeue", "21|PENDING|Priority|main|lab|normal|N/A|(null)\n")
+    fake_slurm("scontrol", "ClusterName             = here\n")
+    options = argparse.Namespace(
+        sweep="spectrum", cluster=None, work=folder.work, set=[], removed=False
+    )
+    assert status.cancel(options) == 0
+    assert not cancelled.exists()
+    assert "jobs on cluster other are not seen here" in capsys.readouterr().out
+
+
+def test_runs_that_left_the_sweep_are_named_and_cancelled_on_request(
+    make_project, fake_slurm, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    project, site = make_project("csv"), tmp_path / "site.yaml"
+    site.write_text(
+        "scheduler: slurm\nmax_submit: 10\nmax_running: 5\nmax_array_size: 9\n"
+        "max_minutes: 240\nreport: false\n"
+    )
+    for command in ("squeue", "srun", "sacct", "scontrol"):
+        fake_slurm(command)
+    fake_slurm("sbatch", "Submitted batch job 42\n")
+    words = [str(w) for w in (project.sweep_file, "--work", project.work, "--cluster", site)]
+    assert parser.main(["sweep", *words]) == 1  # one recording is refused
+    queued = "{}|PENDING|Priority|main|lab|normal|N/A|x\n"
+    jobs = {e.items[0]: e.job for e in project.sweep_folder.ledger.entries()}
+    fake_slurm("squeue", "".join(queued.format(job) for job in jobs.values()))
+    text = project.sweep_file.read_text()
+    project.sweep_file.write_text(text.replace("[power, mel]", "[mel]"))
+    cancelled = fake_slurm("scancel")
+    capsys.readouterr()
+    assert parser.main(["sweep", *words]) == 1
+    printed = capsys.readouterr().out
+    gone = next(e for e in project.sweep_folder.ledger.entries() if e.job == "42_0")
+    assert "power (job 42_0) is not in the sweep any more, and its job goes on; " in printed
+    assert "REMOVED=1 cancels" in printed
+    assert not cancelled.exists()
+    assert parser.main(["cancel", *words, "--removed"]) == 0
+    assert cancelled.read_text().split() == [gone.job]

@@ -101,3 +101,28 @@ def test_a_run_whose_reader_was_killed_for_its_memory_ran_out_of_it(folder, monk
     assert execute(folder) == exit_codes.FAILED
     assert folder.failure().cause == "out of memory"
     assert "signal 9" in folder.failure().message
+
+
+def full_disk(*_: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_full_disk_is_told_by_the_exit_code_and_stops_the_tasks_that_wait(
+    folder, monkeypatch, fake_slurm
+):
+    cancelled = fake_slurm("scancel")
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "12")
+    monkeypatch.setattr(run_training, "_fit", full_disk)
+    monkeypatch.setattr(RunFolder, "write_failure", full_disk)
+    task = RunTask(
+        work=str(folder.path.parents[1]), runs=(Run(RUN, "mel-0"),), device="cpu", threads=1
+    )
+    path = task_file.write_task(task, folder.path.parents[1])
+    assert entrypoint.run_in_slurm(path, lambda: None) == exit_codes.DISK_FULL
+    assert cancelled.read_text().split() == ["--state=PENDING", "12"]
+
+
+def test_another_disk_than_that_of_the_work_folder_stops_no_other_task(folder, monkeypatch):
+    monkeypatch.setattr(run_training, "_fit", full_disk)  # without the path of a file
+    assert execute(folder) == exit_codes.FAILED
+    assert folder.failure().cause == "disk full"

@@ -32,7 +32,13 @@ def fail_every_task(
 
 @pytest.mark.parametrize(
     ("cause", "remedy"),
-    [("code error", "see {output}"), ("disk full", "free disk space, then make sweep again")],
+    [
+        ("code error", "see {output}"),
+        (
+            "disk full",
+            "free disk space, or take another work folder (WORK=…); then make sweep again",
+        ),
+    ],
 )
 def test_a_features_task_that_failed_names_a_remedy_that_needs_no_run(
     make_project, monkeypatch, capsys, cause: str, remedy: str

@@ -1,5 +1,7 @@
 """Orphan jobs: jobs that no ledger knows are cancelled; jobs of others are not touched."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from jobs.launch import orphan_jobs, submit
@@ -65,11 +67,17 @@ def test_no_command_of_slurm_is_run_without_orphans(folder):
     assert orphan_jobs.cancel_orphan_jobs(folder, queue()).jobs == {}
 
 
-def test_a_job_may_not_submit_jobs(folder, monkeypatch):
+def test_a_batch_job_may_not_submit_jobs_and_a_person_in_a_job_may(folder, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "77")
-    refusal = pytest.raises(InputError, match=r"inside job 77, .* on a login node")
+    refusal = pytest.raises(InputError, match=r"inside job 77, .* or set BLANKSLATE_IN_JOB=1")
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: False))
     with refusal, submit.submission_lock(folder):
         pytest.fail("submitted")
+    monkeypatch.setenv("BLANKSLATE_IN_JOB", "1")
+    submit.refuse_inside_a_job()
+    monkeypatch.delenv("BLANKSLATE_IN_JOB")
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+    submit.refuse_inside_a_job()
 
 
 def test_two_terminals_do_not_submit_a_sweep_at_once(folder, monkeypatch):

@@ -2,6 +2,8 @@
 
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, SimpleNamespace
 
@@ -12,7 +14,8 @@ from jobs.exit_codes import INTERRUPTED
 from jobs.launch import submit
 from jobs.launch.submit import slurm_arrays
 from jobs.node.task_file import FeatureTask, ReportTask, Run, RunTask, Slice
-from jobs.profile import FeatureJobs, SlurmProfile
+from jobs.profile import SlurmProfile
+from jobs.profile_fields import FeatureJobs
 from jobs.slurm.resources import ResourceOverride
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.plan import JobArray, Plan
@@ -132,6 +135,52 @@ def test_runs_start_after_features_and_the_report_after_runs(
     assert f"make status SWEEP={project.sweep_file} CLUSTER={site}" in printed
 
 
+def test_nodes_without_which_no_job_can_run_are_used_again(
+    make_project, site, fake_slurm, tmp_path, capsys
+):
+    project = make_project("csv")
+    fake_slurm("sinfo")  # does not say which nodes are up
+    assert sweep(project, site) == 1
+    record = load_record(project.sweep_folder)
+    failures = dict(zip([run.run_id for run in record.runs], ("node1", "node2"), strict=True))
+    for run_id, node in failures.items():
+        project.sweep_folder.run(run_id).write_failure(
+            Failure(cause="node failure", message=node, node=node)
+        )
+    script = tmp_path / "bin" / "sbatch"
+    script.write_text(  # one node is enough for no job, as in a partition of two of other types
+        "#!/bin/sh\nwhile read -r line; do case $line in *--exclude*)\n"
+        'echo "sbatch: error: Batch job submission failed: Requested node configuration is not '
+        'available" >&2; exit 1;; esac; done < "$1"\necho Submitted batch job 43\n'
+    )
+    before = len(project.sweep_folder.ledger.entries())
+    capsys.readouterr()
+    assert sweep(project, site) == 1
+    again = [e for e in project.sweep_folder.ledger.entries()[before:] if e.kind == "runs"]
+    assert sorted(item for entry in again for item in entry.items) == sorted(failures)
+    assert {entry.exclude for entry in again} == {()}
+    assert "no node is left without node1: they are used again" in capsys.readouterr().out
+
+
+def test_features_that_another_command_finishes_meanwhile_are_not_submitted(
+    make_project, site, run_tasks_in_process, monkeypatch
+):
+    project, lock = make_project("csv"), submit.submission_lock
+
+    @contextmanager
+    def lock_after_features(folder: SweepFolder) -> Iterator[None]:
+        words = ["features", "--sweep", project.sweep_file, "--work", project.work]
+        parser.main([str(word) for word in words])
+        with lock(folder):
+            yield
+
+    monkeypatch.setattr(submit, "submission_lock", lock_after_features)
+    assert sweep(project, site) == 1
+    entries = project.sweep_folder.ledger.entries()
+    submitted = [entry.kind for entry in entries if entry.scheduler == "slurm"]
+    assert submitted == ["runs", "runs", "report"]
+
+
 def test_an_interruption_between_arrays_leaves_the_submitted_ones_in_the_ledger(
     make_project, site, monkeypatch
 ):
@@ -217,3 +266,10 @@ def test_the_way_from_the_command_to_sbatch_is_as_contributing_says(make_project
         sys.setprofile(None)
     assert set(callers) == set(way)
     assert {path: names for path, names in callers.items() if len(names) > 2} == {}
+
+
+@pytest.mark.parametrize("name", ["50%j", "lr=0\\=0"])
+def test_a_folder_whose_name_slurm_would_change_is_refused(tmp_path, name):
+    folder = SweepFolder(tmp_path, name)
+    with pytest.raises(InputError, match=r"SLURM replaces . in the names of output files"):
+        submit.make_submission(SlurmProfile(scheduler="slurm"), folder, tmp_path)

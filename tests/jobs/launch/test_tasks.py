@@ -11,7 +11,7 @@ from jobs.node.run_training import RunResources
 from jobs.node.signals import StopRequest
 from jobs.node.task_file import Run, RunTask
 from jobs.node.usage import Allocation
-from jobs.profile import LocalProfile
+from jobs.profile import LocalProfile, SlurmProfile
 from jobs.slurm.client import QueuedJob
 from jobs.slurm.sacct import JobAttempt
 from jobs.sweep import run_status
@@ -104,3 +104,18 @@ def test_each_task_gets_a_line_with_its_own_job_items_and_causes(tmp_path):
         ("runs", "abc", 8.0, ("node7",))
     }
     assert [folder.tasks / line.task for line in lines] == list(written)
+
+
+@pytest.mark.parametrize(
+    ("settings", "device"),
+    [
+        ({"gpus": 1}, "cuda"),
+        ({"gpus": 0}, "auto"),
+        ({"gpus": 1, "device": "cpu"}, "cpu"),
+    ],
+)
+def test_a_job_that_requests_a_gpu_does_not_train_on_the_cpu(tmp_path, settings, device):
+    array = JobArray(((Run("a", "mel"),),))
+    profile = SlurmProfile(scheduler="slurm", **settings)
+    (task,) = make_run_tasks(array, SweepFolder(tmp_path, "s"), profile, 1)
+    assert task.device == device

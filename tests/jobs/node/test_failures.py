@@ -4,6 +4,7 @@ import errno
 
 import pytest
 
+from jobs.exit_codes import DISK_FULL
 from jobs.node.failures import (
     EXCEPTION_CAUSES,
     REMEDIES,
@@ -32,6 +33,12 @@ class DivergedError(RuntimeError):
         (MissingFeaturesError("shard 3 is missing"), "missing features"),
         (OSError(errno.ENOSPC, "No space left on device", "state.pt"), "disk full"),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "disk full"),
+        (OSError(errno.EROFS, "Read-only file system"), "disk full"),
+        # As h5py writes it, without errno.
+        (
+            OSError("Can't write data (errno = 28, error message = 'No space left on device')"),
+            "disk full",
+        ),
         (MemoryError(), "out of memory"),
         (OutOfMemoryError("tried to allocate 2 GiB"), "GPU out of memory"),
         (RuntimeError("CUDA out of memory. Tried to allocate"), "GPU out of memory"),
@@ -138,3 +145,22 @@ def test_the_last_reason_counts_and_a_traceback_is_none():
     assert classify_job_end("FAILED", 0, "RuntimeError: out of memory", 0)[0] == "code error"
     assert classify_job_end("TIMEOUT", 0, LOST.format("DUE TO PREEMPTION "), 0)[0] == "timeout"
     assert classify_job_end("COMPLETED", 0, "", 0) is None
+
+
+def test_an_exit_code_tells_a_full_disk_where_no_file_can():
+    for code in (DISK_FULL, 120):  # 120: python could not write its last output
+        assert classify_job_end("FAILED", 0, "", 0.0, code)[0] == "disk full"
+    assert classify_exit_code(DISK_FULL)[0] == "disk full"
+    output = "OSError: [Errno 122] Disk quota exceeded\nsrun: error: node1: task 0: Exited"
+    assert classify_job_end("FAILED", 0, output.splitlines()[0], 0.0)[0] == "disk full"
+
+
+def test_a_job_that_failed_before_python_started_is_told_with_its_last_error():
+    # As srun of SLURM 22.05 writes it where the shell has SLURM_MEM_PER_CPU.
+    output = (
+        "a banner\nsrun: fatal: SLURM_MEM_PER_CPU, SLURM_MEM_PER_GPU, and SLURM_MEM_PER_NODE are "
+        "mutually exclusive.\n"
+    )
+    cause, message = classify_job_end("FAILED", 0, output, 0.0, 1)
+    assert cause == "code error"
+    assert message.endswith(": " + output.splitlines()[1])

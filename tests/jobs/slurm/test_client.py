@@ -29,6 +29,19 @@ def test_the_queue_is_read_task_by_task_and_other_lines_are_ignored(fake_slurm):
     assert "--array" in calls.read_text()
 
 
+def test_only_an_unreachable_scheduler_is_said_to_be_down(fake_slurm):
+    fake_slurm("squeue", complains="squeue: unrecognized option '--x'", code=1)
+    with pytest.raises(SchedulerError, match=r"unrecognized option '--x'$"):
+        client.squeue()
+    calls = fake_slurm("squeue")
+    client.squeue()
+    client.squeue(users={"b", "a"})
+    own, others = calls.read_text().splitlines()[-2:]
+    assert "--me" not in own  # SLURM before 20.02 has no such option
+    assert "--user=" in own
+    assert "--user=a,b" in others
+
+
 def test_a_missing_command_is_an_error_that_says_where_to_type_it(fake_slurm):
     with pytest.raises(SchedulerError, match=r"squeue is not on PATH: type this on a login node"):
         client.squeue()

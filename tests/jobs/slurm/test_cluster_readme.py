@@ -7,7 +7,8 @@ from typing import get_args
 import pytest
 
 from jobs.node.failures import REMEDIES
-from jobs.profile import FeatureJobs, SlurmProfile
+from jobs.profile import SlurmProfile
+from jobs.profile_fields import FeatureJobs
 from jobs.sweep.run_status import State
 
 CLUSTER = Path(__file__).resolve().parents[3] / "cluster"

@@ -1,11 +1,13 @@
 """Limits: each limit counts its own jobs; a number in the profile replaces SLURM's."""
 
+import time
 from pathlib import Path
 
 import pytest
 
-from jobs.profile import FeatureJobs, SlurmProfile
-from jobs.slurm import limits
+from jobs.profile import SlurmProfile
+from jobs.profile_fields import FeatureJobs
+from jobs.slurm import limits, site_rules
 from jobs.slurm.client import QueuedJob, SchedulerError
 from pipeline.files import InputError
 
@@ -101,13 +103,13 @@ def test_a_parent_account_limits_all_jobs_below_it_whoever_submitted_them(
     calls = site(f"lab|{account}||normal|50||||\n{ACCOUNTS}")
     own = limits_for(account=account)
     assert (own.tasks, own.running) == (tasks, running)
-    assert calls.read_text().count("show assoc") == 1  # all parent accounts in one call
+    assert calls.read_text().count("show assoc") == 2  # all parent accounts in one call
 
 
 def test_only_associations_of_this_cluster_are_queried(site):
     calls = site(ASSOCIATIONS)
     limits_for()
-    of_user, of_accounts, _ = calls.read_text().splitlines()
+    of_user, of_accounts, *_ = calls.read_text().splitlines()
     assert "withassoc cluster=here " in of_user
     assert "where user= cluster=here " in of_accounts
 
@@ -179,7 +181,7 @@ def test_the_group_limits_of_a_named_account_hold_if_the_users_association_is_hi
     [("1-00:00:00", 1440), ("02:30:00", 150), ("30:59", 30), ("UNLIMITED", None), ("", None)],
 )
 def test_a_time_of_slurm_in_minutes(text, expected):
-    assert limits.parse_minutes(text) == expected
+    assert site_rules.parse_minutes(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -212,3 +214,121 @@ def test_a_number_for_which_the_site_shows_no_limit_is_accepted(fake_slurm):
         list(limits.exceeded_limit_lines(SlurmProfile(scheduler="slurm", max_submit="unlimited")))
         == []
     )
+
+
+def test_without_accounting_the_limits_are_unknown_and_that_is_said_after_one_query(fake_slurm):
+    fake_slurm("scontrol", CONFIG + PARTITIONS)
+    calls = fake_slurm("sacctmgr", complains="sacctmgr: error: Access denied", code=1)
+    found = limits_for(partition="debug", minutes=30, features=FeatureJobs(partition="cpu"))
+    assert calls.read_text().count("\n") == 1
+    assert (found.tasks, found.minutes) == (None, 120)  # of the partition
+    (note,) = found.notes
+    assert note.startswith("sacctmgr: error: Access denied: the limits of your account")
+    assert "state max_submit, max_running and max_minutes in " in note
+
+
+def test_a_partition_that_is_misspelt_is_named_with_those_that_there_are(site):
+    site()
+    with pytest.raises(InputError, match="partition: there is no partition mian; there are main,"):
+        limits_for(partition="mian")
+    with pytest.raises(InputError, match=r"features.partition: there is no partition CPU"):
+        limits_for(features=FeatureJobs(partition="CPU"))
+
+
+# As sacctmgr of SLURM 22.05 prints them: name, MaxTRESPU, GrpTRES, MaxTRES, MaxTRESMins,
+# GrpTRESMins, MaxTRESPA; then user, account, partition, MaxTRES, MaxTRESMins, GrpTRES, GrpTRESMins,
+# DefaultQOS; then accounts.
+QOS_TRES = "normal|cpu=8,gres/gpu=2|gres/gpu=3|cpu=6|gres/gpu=120|cpu=100,gres/gpu=5000|\n"
+OWN_TRES = "me|lab||mem=40G|||gres/gpu=9000|normal\n"
+PARENT_TRES = "|lab|dept||||||here|1\n|dept|root||cpu=240|gres/gpu=1|||here|2\n"
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings", "running", "minutes"),
+    [
+        (QOS_TRES, {"gpus": 1, "cpus": 2}, 2, 120),  # GPUs of the user; GPU-minutes of a job
+        (QOS_TRES, {"gpus": 1, "cpus": 5}, 1, 120),  # CPUs of the user
+        (QOS_TRES, {"gpus": 2, "cpus": 2}, 1, 60),
+        (QOS_TRES, {"gpus": 0, "cpus": 2}, 4, 24 * 60),
+        (PARENT_TRES, {"gpus": 1, "cpus": 4}, 1, 60),  # an account above
+        (OWN_TRES, {"gpus": 1, "memory_gb": 40}, None, 24 * 60),
+    ],
+)
+def test_limits_on_gpus_and_cpus_bound_the_jobs_at_once_and_their_time(
+    site, rows, settings, running, minutes
+):
+    site("lab|lab||normal|50||||\n" + rows)
+    found = limits_for(minutes=5, **settings)
+    assert (found.running, found.minutes) == (running, minutes)
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings", "why"),
+    [
+        (QOS_TRES, {"gpus": 3}, r"gpus: a job requests 3 GPU, and qos normal \(MaxTRESPerUser: "),
+        (
+            QOS_TRES,
+            {"cpus": 7},
+            r"cpus: a job requests 7 CPU, and qos normal \(MaxTRESPerJob: ",
+        ),
+        (
+            OWN_TRES,
+            {"memory_gb": 41},
+            r"memory_gb: a job requests 41984 MB of memory, and ",
+        ),
+        (QOS_TRES, {"minutes": 121}, r"minutes: 121 is above the 120 minutes"),
+    ],
+)
+def test_a_job_that_such_a_limit_would_keep_waiting_for_ever_is_refused(site, rows, settings, why):
+    site("lab|lab||normal|50||||\n" + rows)
+    with pytest.raises(InputError, match=why):
+        limits_for(**{"minutes": 5, **settings})
+
+
+def test_all_that_is_wrong_with_a_profile_is_told_at_once(site):
+    site("lab|lab||normal|50||||\n" + QOS_TRES)
+    with pytest.raises(InputError) as refusal:
+        limits_for(gpus=3, cpus=9, minutes=2000, features=FeatureJobs(partition="CPU"))
+    parts = str(refusal.value).split(": a job requests ")
+    assert len(parts) == 4  # GPUs of the user; CPUs of the user, and of a job
+    assert "there is no partition CPU" in parts[0]
+    assert "minutes: 2000 is above the 40 minutes" in parts[-1]
+
+
+def test_a_budget_of_gpu_minutes_is_told(site):
+    site("lab|lab||normal|50||||\n" + QOS_TRES + OWN_TRES)
+    notes = limits_for(gpus=1, minutes=5).notes
+    assert [note for note in notes if "qos normal (GrpTRESMins: gres/gpu=5000)" in note]
+    assert [note for note in notes if "account lab (GrpTRESMins: gres/gpu=9000)" in note]
+
+
+RESERVATION = (  # as scontrol of SLURM 22.05 prints it
+    "ReservationName=service StartTime={start} EndTime={end} Duration=01:00:00 Nodes={nodes} "
+    "NodeCnt={count} Features=(null) PartitionName=(null) Flags=MAINT,SPEC_NODES TRES=cpu=16 "
+    "Users=root State=INACTIVE\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("start", "nodes", "minutes", "note"),
+    [
+        (95 * 60, "node[1-2]", 120, "a job of 120 min starts after it; one of at most 94 min fits"),
+        (95 * 60, "node[1-2]", 60, ""),
+        (95 * 60, "node1", 120, ""),  # the other node runs on
+        (-60, "node[1-2]", 60, "no job starts before its end"),
+        (-9000, "node[1-2]", 60, ""),  # it is over
+    ],
+)
+def test_a_time_limit_that_reaches_into_a_maintenance_is_told(
+    fake_slurm, start, nodes, minutes, note
+):
+    begin = int(time.time() + start)
+    line = RESERVATION.format(
+        start=begin, end=begin + 3600, nodes=nodes, count=2 if "[" in nodes else 1
+    )
+    main = "PartitionName=main Default=YES MaxTime=UNLIMITED Nodes=node[1-2] TotalNodes=2\n"
+    fake_slurm("sacctmgr")
+    fake_slurm("scontrol", CONFIG + main + line)
+    notes = limits_for(minutes=minutes).notes
+    assert bool(notes) == bool(note)
+    assert all(note in each for each in notes)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from jobs import environment
 from jobs.slurm import sacct
 
 # As SLURM 22.05 prints them: preempted and started again; out of memory without cgroups.
@@ -61,3 +62,28 @@ def test_sacct_is_not_called_for_no_jobs(fake_slurm):
 def test_a_site_without_accounting_is_tolerated(fake_slurm, message):
     fake_slurm("sacct", complains=message, code=1)
     assert sacct.query_job_attempts({"12"}) == {}
+
+
+def test_what_ended_before_the_submission_was_another_job_of_the_same_number(fake_slurm):
+    fake_slurm("sacct", SACCT)
+    found = sacct.query_job_attempts({"12_0", "13"}, {"12_0": 1000.0, "13": 500.0})
+    assert [attempt.ended for attempt in found["12_0"]] == [1170.0]
+    assert "13" not in found
+
+
+def test_an_exit_code_that_is_none_is_read(fake_slurm):
+    fake_slurm("sacct", "14|RUNNING|None|node1|Unknown|\n15|COMPLETED||node1|9|\n")
+    assert {job: a[0].code for job, a in sacct.query_job_attempts({"14", "15"}).items()} == {
+        "14": 0, "15": 0,
+    }  # fmt: skip
+
+
+def test_the_cluster_of_the_profile_is_asked(fake_slurm, monkeypatch):
+    calls = fake_slurm("sacct", SACCT)
+    environment.address_cluster("gpu")
+    try:
+        sacct.query_job_attempts({"13"})
+        assert environment.slurm_environment({})["SLURM_CLUSTERS"] == "gpu"
+    finally:
+        environment.address_cluster("")
+    assert "--clusters=gpu" in calls.read_text()

@@ -13,14 +13,15 @@ from submitit.core.job_environment import SignalHandler
 from submitit.core.utils import DelayedSubmission
 from submitit.slurm.slurm import SlurmJobEnvironment
 
-from jobs.code_snapshot import THREAD_VARIABLES
+from jobs.environment import THREAD_VARIABLES
 from jobs.exit_codes import DONE, FAILED, REQUEUE, STOPPED
 from jobs.launch import entrypoint
 from jobs.node import requeue, task_file
 from jobs.node.requeue import MAX_STALLED_ATTEMPTS
 from jobs.node.signals import StopRequest
 from jobs.node.task_file import Run, RunTask
-from jobs.profile import FeatureJobs, SlurmProfile
+from jobs.profile import SlurmProfile
+from jobs.profile_fields import FeatureJobs
 from jobs.slurm import resources, sbatch
 from jobs.slurm.client import sweep_tag
 from jobs.slurm.resources import ResourceOverride
@@ -215,13 +216,15 @@ def test_a_refusal_is_one_line_with_its_usual_cause_and_leaves_no_files(
         "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy\n",
         code=1,
     )
-    made = submission()
+    made = submission(max_submit=300)
     with pytest.raises(InputError) as refusal:
         submit(made, tasks=tasks)
     assert "AssocMaxSubmitJobLimit; sbatch: error: Batch job" in str(refusal.value)
     assert "max_submit in the profile is above what the site allows" in str(refusal.value)
     assert "\n" not in str(refusal.value)
     assert list(made.folder.iterdir()) == []
+    with pytest.raises(InputError, match="could not be read: set max_submit in the profile to a"):
+        submit(submission(max_submit="auto"), tasks=tasks)
 
 
 def test_without_slurm_the_message_says_where_to_type_the_command(
@@ -546,3 +549,78 @@ def test_an_override_changes_only_memory_and_nodes(style, memory):
     )
     assert changed == {**parameters, **memory, "exclude": "node1,node2"}
     assert resources.apply_override(parameters, ResourceOverride(), profile) == parameters
+
+
+@pytest.mark.parametrize(
+    "printed",
+    [
+        "--> job 3 of 5 allowed\nSubmitted batch job 42\n",
+        "Submitted batch job 42 on cluster gpu\n--> job 3 of 5 allowed\n",
+        "42\n",
+        "42;gpu\n",
+    ],
+)
+def test_the_job_is_found_whatever_else_sbatch_prints(submission, fake_slurm, printed):
+    fake_slurm("squeue")
+    fake_slurm("sbatch", printed)
+    assert submit(submission(), tasks=1) == ["42"]
+
+
+def test_a_job_without_an_id_in_the_output_is_found_by_its_own_mark(
+    submission, fake_slurm, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("secrets.token_hex", lambda *_: "abcd1234")
+    made = submission()
+    mark = sweep_tag(made.folder) + "abcd1234"
+    fake_slurm("sbatch", "--> 3 jobs\n7\n")
+    fake_slurm(
+        "squeue",
+        f"41_0|PENDING|None|main|lab|normal|N/A|{sweep_tag(made.folder)}other\n"
+        f"42_0|PENDING|None|main|lab|normal|N/A|{mark}\n"
+        f"42_1|PENDING|None|main|lab|normal|N/A|{mark}\n",
+    )
+    assert submit(made, tasks=2) == ["42_0", "42_1"]
+
+
+def test_an_output_without_any_job_is_refused_and_names_what_was_printed(submission, fake_slurm):
+    fake_slurm("squeue")
+    fake_slurm("sbatch", "welcome\n")
+    with pytest.raises(InputError, match="no job id in what it printed: welcome"):
+        submit(submission())
+
+
+OPTIONS = {"mail-type": "END,FAIL", "nice": 100, "exclusive": True, "gpu-bind": "none"}
+
+
+def test_options_of_the_profile_are_passed_through_and_those_for_gpus_to_runs_only(submission):
+    made = submission(sbatch={**OPTIONS, "exclude": "node9"})
+    made.submit(
+        [Path("a.json")],
+        resources.apply_override(
+            resources.run_parameters(made.profile),
+            ResourceOverride(exclude=("node1",)),
+            made.profile,
+        ),
+    )
+    lines = script_of(made).splitlines()
+    wanted = ["--mail-type=END,FAIL", "--nice=100", "--exclusive", "--exclude=node9,node1"]
+    assert {f"#SBATCH {each}" for each in [*wanted, "--gpu-bind=none"]} <= set(lines)
+    assert "#SBATCH --requeue" in lines
+    features = resources.feature_parameters(made.profile)["additional_parameters"]
+    assert features["mail-type"] == "END,FAIL"
+    assert "gpu-bind" not in features
+    own = submission(sbatch=OPTIONS, features={"sbatch": {"nice": 5}})
+    features = resources.feature_parameters(own.profile)["additional_parameters"]
+    assert features == {"requeue": True, "nice": 5}
+
+
+def test_memory_is_requested_per_gpu_where_the_site_wants_that(submission):
+    made = submission(gpus=2, memory_gb=30, memory_style="mem_per_gpu")
+    more = resources.apply_override(
+        resources.run_parameters(made.profile), ResourceOverride(60.0), made.profile
+    )
+    made.submit([Path("a.json")], more)
+    lines = script_of(made).splitlines()
+    assert "#SBATCH --mem-per-gpu=30720MB" in lines
+    assert not any(line.startswith("#SBATCH --mem=") for line in lines)
+    assert resources.feature_parameters(made.profile)["mem"] == "4096MB"

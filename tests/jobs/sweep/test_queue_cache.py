@@ -138,7 +138,9 @@ def test_a_submission_or_a_cancellation_deletes_the_kept_answer(folder, squeue_c
         pass
     get_queue(folder)
     assert squeue_calls() == 2
-    options = status.argparse.Namespace(sweep="spectrum", cluster=None, work=folder.work, set=[])
+    options = status.argparse.Namespace(
+        sweep="spectrum", cluster=None, work=folder.work, set=[], removed=False
+    )
     assert status.cancel(options) == 0
     assert squeue_calls() == 3
     get_queue(folder)

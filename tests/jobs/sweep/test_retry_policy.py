@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.node.task_file import Run, Slice
-from jobs.profile import FeatureJobs, LocalProfile, SlurmProfile
+from jobs.profile import LocalProfile, SlurmProfile
+from jobs.profile_fields import FeatureJobs
 from jobs.slurm.limits import JobPreferences, Limits
 from jobs.slurm.resources import ResourceOverride
-from jobs.sweep import retry_policy
+from jobs.sweep import plan, retry_policy
 from jobs.sweep.feature_status import ShardFailure
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.ledger import LedgerEntry
@@ -93,6 +94,46 @@ def test_a_node_that_failed_is_excluded_from_then_on():
     assert decision("timeout", later).override.exclude == ("node2",)
     second = decision(FailedAttempt("node failure", frozenset({"node1"})), later)
     assert second.override.exclude == ("node1", "node2")
+
+
+def test_an_excluded_node_is_used_again_after_a_day():
+    tries = [attempt(), attempt("node failure", exclude=("node2",), time=100.0)]
+    tries += [attempt("timeout", exclude=("node1", "node2"), time=5000.0)]
+    history = RetryHistory({RUN: tries}, code="c", now=100.0 + retry_policy.EXCLUSION_S)
+    assert retry_policy.decide_retry(
+        RUN, FailedAttempt("timeout"), history, SLURM
+    ).override.exclude == ("node1",)
+
+
+@pytest.mark.parametrize(
+    ("up", "exclude"),
+    [
+        ((), ("node1", "node2")),  # SLURM does not say
+        (("node1", "node2", "node3"), ("node1", "node2")),
+        (("node1", "node2"), ()),
+        (("node2",), ()),  # the other one is down
+    ],
+)
+def test_nodes_are_excluded_only_while_another_one_is_up(up, exclude):
+    profile = SLURM.model_copy(update={"partition": "gpu"})
+    later = attempt("node failure", exclude=("node2",))
+    history = RetryHistory({RUN: [later]}, code="c", nodes_up={"gpu": up})
+    failed = FailedAttempt("", frozenset({"node1"}))
+    found = retry_policy.decide_retry(RUN, failed, history, profile)
+    assert found.override.exclude == exclude
+    other = "without node1" if exclude else "on the same nodes, because no other one is up"
+    assert found.message.startswith(f"node failure: submitted again {other}")
+    features = {
+        f"set/{n}": ShardFailure("node failure", "", frozenset({f"node{n}"})) for n in (1, 2)
+    }
+    entries = {item: [attempt(items=(item,))] for item in features}
+    retried = retry_policy.decide_feature_retry(
+        [Slice("m", n, ("set",)) for n in (1, 2)],
+        features,
+        RetryHistory(entries, code="c", nodes_up={"gpu": up}),
+        profile,
+    )
+    assert retried.override.exclude == (("node1",) if up == ("node2",) else exclude)
 
 
 @pytest.mark.parametrize("cause", ["code error", "divergence", "infeasible"])
@@ -184,7 +225,7 @@ def test_features_that_ran_out_of_memory_get_twice_as_much_and_the_lost_node_is_
         "features: out of memory: submitted again with 8 GB",
         "features: node failure: submitted again without node2",
     )
-    made = retry_policy.plan_with_retries(PIECES, [], {}, Limits(), feature_override=again.override)
+    made = plan.plan_with_retries(PIECES, [], {}, Limits(), feature_override=again.override)
     assert [array.override for array in made.features] == [again.override]
 
 
@@ -258,7 +299,7 @@ def test_each_run_is_in_one_task_with_its_own_request_and_no_limit_is_exceeded(
     overrides_by_run = {run.run_id: request for run, request in zip(runs, overrides, strict=True)}
     room, array, running, beside = limits.tasks, limits.array, limits.running, limits.feature_room
     pieces = [Slice("m", index, ("mel",)) for index in range(slices)]
-    made = retry_policy.plan_with_retries(
+    made = plan.plan_with_retries(
         pieces, runs, overrides_by_run, limits, JobPreferences(report=report)
     )
     placed = [(run, a.override) for a in made.runs for task in a.tasks for run in task]
@@ -289,15 +330,15 @@ def test_each_run_is_in_one_task_with_its_own_request_and_no_limit_is_exceeded(
 def test_runs_without_an_override_are_planned_as_by_make_plan():
     runs = [Run(f"{number}", "mel") for number in range(9)]
     limits = Limits(tasks=4, array=2, running=3)
-    made = retry_policy.plan_with_retries((), runs, {}, limits)
-    assert made == retry_policy.plan.make_plan((), runs, limits)
+    made = plan.plan_with_retries((), runs, {}, limits)
+    assert made == plan.make_plan((), runs, limits)
     assert replace(made, runs=()).tasks == 0
 
 
 def test_the_plan_needs_the_time_of_its_longest_task_whatever_its_request():
     runs = [Run(f"{number}", "mel") for number in range(4)]
     overrides = {run.run_id: ResourceOverride(8.0) for run in runs[:3]}
-    made = retry_policy.plan_with_retries((), runs, overrides, Limits(tasks=2), minutes_per_run=10)
+    made = plan.plan_with_retries((), runs, overrides, Limits(tasks=2), minutes_per_run=10)
     assert sorted(len(array.tasks[0]) for array in made.runs) == [1, 3]
     assert made.minutes_needed == 30
 
@@ -309,7 +350,7 @@ def test_there_is_one_report_after_all_arrays_of_runs():
         {"0": ResourceOverride(8.0)},
         {"0": ResourceOverride(8.0), "1": ResourceOverride(16.0)},
     ):
-        made = retry_policy.plan_with_retries(
+        made = plan.plan_with_retries(
             (), runs, overrides_by_run, Limits(), JobPreferences(report=True)
         )
         assert made.report
@@ -318,14 +359,14 @@ def test_there_is_one_report_after_all_arrays_of_runs():
 
 def test_tasks_at_once_are_shared_by_the_requests():
     runs = [Run(f"{number}", "mel") for number in range(9)]
-    made = retry_policy.plan_with_retries((), runs, {"0": ResourceOverride(8.0)}, Limits(running=4))
+    made = plan.plan_with_retries((), runs, {"0": ResourceOverride(8.0)}, Limits(running=4))
     assert [array.throttle for array in made.runs] == [3, 1]
 
 
 def test_there_are_no_more_arrays_than_tasks_may_run_at_once():
     runs = [Run(f"{number}", "mel") for number in range(4)]
     overrides_by_run = {f"{number}": ResourceOverride(8.0 * number) for number in range(1, 4)}
-    made = retry_policy.plan_with_retries((), runs, overrides_by_run, Limits(running=2))
+    made = plan.plan_with_retries((), runs, overrides_by_run, Limits(running=2))
     assert [array.throttle for array in made.runs] == [1, 1]
     assert made.deferred_runs == 2
 
@@ -338,7 +379,7 @@ def test_only_one_task_is_kept_for_each_later_request_and_one_for_the_report(
 ):
     runs = [Run(f"{number}", "mel") for number in range(4 - report)]
     overrides = dict.fromkeys(with_override, ResourceOverride(8.0))
-    made = retry_policy.plan_with_retries(
+    made = plan.plan_with_retries(
         (), runs, overrides, Limits(tasks=4), JobPreferences(report=report)
     )
     assert [len(array.tasks) for array in made.runs] == tasks

@@ -184,7 +184,7 @@ def test_a_job_that_sacct_lists_as_ended_has_ended_however_fresh_its_heartbeat_i
     run.write_heartbeat(
         make_heartbeat(-100.0, host="node7", job="12_0")
     )  # the clock of the node is ahead
-    ended = Queue({}, {"12_0": [JobAttempt("TIMEOUT", ended=1.0)]})
+    ended = Queue({}, {"12_0": [JobAttempt("TIMEOUT", ended=time.time())]})
     assert (state(folder, ended).state, state(folder, ended).cause) == ("failed", "timeout")
     for late in (Queue({}, {"12_0": [JobAttempt("RUNNING")]}), Queue({}), Queue(None)):
         assert state(folder, late).state == "running"
@@ -364,7 +364,7 @@ def test_slurm_is_queried_once_and_only_if_a_job_matters(folder, fake_slurm):
     )
     assert job_queue.try_query_slurm(folder, [RUN]) == Queue()
     assert not squeue.exists()
-    submitted(folder)
+    submitted(folder, when=1.0)
     queue = job_queue.try_query_slurm(folder, [RUN])
     assert [attempt.state for attempt in queue.attempts_by_job["12_0"]] == ["FAILED"]
     assert [calls.read_text().count("\n") for calls in (squeue, sacct)] == [1, 1]
@@ -420,3 +420,143 @@ def test_a_cancelled_job_counts_as_cancelled_while_it_is_still_in_the_queue(fold
     submitted(folder, "13_0")
     again = Queue({"13_0": QueuedJob("13_0", "PENDING", "Priority")})
     assert state(folder, again).state == "queued"
+
+
+def other_cluster(**facts) -> Queue:
+    return Queue({}, {"12_0": [JobAttempt("CANCELLED by 0", ended=2e9)]}, cluster="here", **facts)
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({"cluster": "there"}, "on cluster there, whose jobs this SLURM does not list"),
+        ({"user": "somebody else"}, "of user somebody else, and SLURM does not list it"),
+        ({"cluster": "here"}, ""),
+    ],
+)
+def test_a_job_that_this_slurm_may_hide_is_not_submitted_again(folder, facts, expected):
+    submitted(folder, **facts)
+    queue = other_cluster()
+    if "user" in facts:
+        queue = replace(queue, attempts_by_job={})
+    found = state(folder, queue)
+    (entry,) = folder.ledger.entries()
+    assert queue.is_live(entry) == bool(expected)
+    assert found.state == ("queued" if expected else "stopped")
+    assert expected in found.detail
+
+
+def test_a_job_that_its_user_cancelled_is_not_waited_for(folder):
+    submitted(folder, user="somebody else")
+    folder.add_cancelled(["12"])
+    assert state(folder, Queue(cluster="here")).state == "stopped"
+
+
+def test_a_process_that_writes_a_minute_after_the_end_of_its_job_is_not_of_that_job(folder, run):
+    submitted(folder)
+    run.write_heartbeat(make_heartbeat(host="node7", pid=1, job="12_0"))
+    for ended, expected in ((time.time(), "stopped"), (time.time() - 90, "running")):
+        queue = Queue({}, {"12_0": [JobAttempt("CANCELLED by 0", ended=ended)]})
+        assert state(folder, queue).state == expected
+
+
+def features_submitted(folder: SweepFolder, job: str = "11") -> None:
+    entry = LedgerEntry(
+        time=0.0,
+        scheduler="slurm",
+        job=job,
+        kind="features",
+        items=("mel-0/1",),
+        task="f",
+        code="c",
+    )
+    folder.ledger.append([entry])
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [
+        ("Priority", "waits for features, job 11: other jobs come first (Priority)"),
+        (
+            "PartitionTimeLimit",
+            (
+                "waits for features, job 11: never starts: minutes is above the partition's limit "
+                "(PartitionTimeLimit); correct features: in the profile, then make cancel and make "
+                "sweep again"
+            ),
+        ),
+        (
+            (
+                "Nodes required for job are DOWN, DRAINED or reserved for jobs in higher priority "
+                "partitions"
+            ),
+            (
+                "waits for features, job 11: its nodes are down, drained or kept for other "
+                "partitions: sinfo -R says why (Nodes required for job are DOWN)"
+            ),
+        ),
+    ],
+)
+def test_a_run_that_waits_for_features_shows_why_these_wait(folder, reason, expected):
+    features_submitted(folder)
+    submitted(folder)
+    jobs = [QueuedJob("11", "PENDING", reason), QueuedJob("12_0", "PENDING", "Dependency")]
+    assert state(folder, Queue({job.id: job for job in jobs})).detail == expected
+
+
+def test_tasks_that_a_full_disk_stopped_early_say_so(folder):
+    submitted(folder)
+    other = "0123456789ff"
+    submitted_other = LedgerEntry(
+        time=0.0, scheduler="slurm", job="12_1", kind="runs", items=(other,), task="o", code="c"
+    )
+    folder.ledger.append([submitted_other])
+    ended = {
+        "12_0": [JobAttempt("FAILED", code=77, ended=2e9)],
+        "12_1": [JobAttempt("CANCELLED by 0", ended=2e9)],
+    }
+    first, second = run_status.run_statuses(sweep_record(RUN, other), folder, Queue({}, ended))
+    assert (first.state, first.cause) == ("failed", "disk full")
+    assert (second.state, second.cause) == ("stopped", "disk full")
+
+
+def test_a_disk_that_is_full_keeps_no_status_from_being_shown(folder, run, monkeypatch):
+    submitted(folder)
+    (failed,) = run_status.run_statuses(
+        sweep_record(), folder, Queue({}, {"12_0": [JobAttempt("TIMEOUT", ended=2e9)]})
+    )
+    assert failed.state == "failed"
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(RunFolder, "write_failure", fail)
+    run_status.record_scheduler_failures([failed], folder)
+
+
+@pytest.mark.parametrize(
+    ("slurm_state", "heartbeat", "expected"),
+    [
+        (
+            "COMPLETING",
+            make_heartbeat(status="stopped", job="12_0"),
+            ("queued", "its job is ending"),
+        ),
+        (
+            "SUSPENDED",
+            make_heartbeat(700.0, job="12_0", host="node7"),
+            ("running", "its job is suspended"),
+        ),
+        ("SUSPENDED", None, ("queued", "its job is suspended")),
+        ("REQUEUE_HOLD", None, ("queued", "held by a user: scontrol release lets it start")),
+    ],
+)
+def test_a_job_that_ends_is_suspended_or_held_is_told_so(
+    folder, run, slurm_state, heartbeat, expected
+):
+    submitted(folder)
+    if heartbeat:
+        run.write_heartbeat(heartbeat)
+    found = state(folder, Queue({"12_0": QueuedJob("12_0", slurm_state, "JobHeldUser")}))
+    assert found.state == expected[0]
+    assert found.detail.startswith(expected[1])

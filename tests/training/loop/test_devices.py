@@ -1,7 +1,7 @@
 """The device, the precision and the memory for frames; computations repeat their bits."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -114,3 +114,79 @@ def test_frames_go_where_they_fit(
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2 * 10**9, 10**10))
     assert devices.select_frame_device(CPU, int(gb * 1e9), max_gb) == on_cpu
     assert devices.select_frame_device(GPU, int(gb * 1e9), max_gb) == on_gpu
+
+
+ARCHITECTURES = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120", "compute_120"]
+V100, T4, L40, NEXT = (7, 0), (7, 5), (8, 9), (13, 0)
+
+
+@pytest.fixture
+def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """`fake_gpu((7, 0))`: torch finds one GPU of this compute capability; the CPU computes."""
+
+    def make(capability: tuple[int, int] = T4, error: Exception | None = None) -> None:
+        def init() -> None:
+            if error:
+                raise error
+
+        for name, value in {
+            "init": init,
+            "is_available": lambda: error is None,
+            "device_count": lambda: 1,
+            "get_device_name": lambda *_: "Tesla V100",
+            "get_device_capability": lambda *_: capability,
+            "get_arch_list": lambda: ARCHITECTURES,
+        }.items():
+            monkeypatch.setattr(torch.cuda, name, value)
+        monkeypatch.setattr(torch.version, "cuda", "13.0")
+        on_cpu = torch.ones(8)
+        monkeypatch.setattr(torch, "ones", lambda _, device: on_cpu)
+
+    return make
+
+
+@pytest.mark.parametrize("capability", [T4, L40, NEXT])
+def test_a_gpu_that_the_build_has_code_for_is_used(fake_gpu, capability):
+    fake_gpu(capability)
+    assert devices.gpu_problems() == []
+    assert devices.select_device("auto") == GPU
+    assert devices.select_device("cuda") == GPU
+
+
+def test_a_gpu_without_code_in_the_build_is_refused_and_the_way_out_named(fake_gpu, caplog):
+    fake_gpu(V100)
+    (problem,) = devices.gpu_problems()
+    assert problem.startswith("Tesla V100 has compute capability 7.0, and this torch has code for")
+    assert "make setup TORCH=cu126 installs another build" in problem
+    with pytest.raises(devices.UnusableGpuError, match=r"compute capability 7\.0"):
+        devices.select_device("cuda")
+    assert devices.select_device("auto") == CPU
+    assert "trains on the CPU: Tesla V100" in caplog.text
+
+
+def test_a_driver_that_is_too_old_is_told_with_the_build_that_it_runs(fake_gpu):
+    fake_gpu(error=RuntimeError(  # as torch 2.11 writes it
+        "The NVIDIA driver on your system is too old (found version 12040). Please update your "
+        "GPU driver by downloading and installing a new version."
+    ))  # fmt: skip
+    (problem,) = devices.gpu_problems()
+    assert "too old (found version 12040)" in problem
+    assert "This build needs CUDA 13.0: make setup TORCH=cu126 installs another build" in problem
+
+
+def test_a_kernel_that_fails_and_a_build_for_the_cpu_are_refused(fake_gpu, monkeypatch):
+    fake_gpu()
+
+    def fail(*_: int, device: torch.device) -> None:
+        raise RuntimeError("CUDA error: no kernel image is available\nmore lines")
+
+    monkeypatch.setattr(torch, "ones", fail)
+    (problem,) = devices.gpu_problems()
+    assert (
+        problem == "Tesla V100: a first computation fails: CUDA error: no kernel image is available"
+    )
+    monkeypatch.setattr(torch.version, "cuda", None)
+    (problem,) = devices.gpu_problems()
+    assert "is built for the CPU: make setup TORCH=auto installs another build" in problem
+    with pytest.raises(devices.UnusableGpuError):
+        devices.select_device("cuda")

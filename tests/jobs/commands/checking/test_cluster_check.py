@@ -9,7 +9,8 @@ from jobs.commands import parser
 from jobs.commands.checking import cluster_check
 from jobs.commands.checking.cluster_check import Probe
 from jobs.node import checks
-from jobs.profile import FeatureJobs, LocalProfile, SlurmProfile
+from jobs.profile import LocalProfile, SlurmProfile
+from jobs.profile_fields import FeatureJobs
 from jobs.slurm import sbatch
 from jobs.slurm.client import QueuedJob
 from jobs.sweep.folder import SweepFolder
@@ -39,6 +40,8 @@ def answer(folder: SweepFolder, **said) -> dict:
         "code": [f"{folder.code}/abc/pipeline/features/precompute.py"],
         "cpus": 4,
         "gpus": ["A40"],
+        "gpu_problems": [],
+        "packages": {},
         "scratch": "/local/7/",
         "temporary": "/local/7",
         "time": NOW,
@@ -56,6 +59,8 @@ def wrong(findings) -> list[str]:
         ({}, ""),
         ({"gpus": []}, "GPUs: none; 1 requested; correct partition, gpus or gpu_type in "),
         ({"cpus": 1}, "1 CPU available, 4 requested"),
+        ({"packages": {"numpy": "1.0"}}, "packages: numpy 1.0, locked "),
+        ({"gpu_problems": ["Tesla V100 has"]}, "GPU: Tesla V100 has"),
         (
             {"scratch": "", "temporary": "/shared"},
             "DISK is not set on node7: temporary files go to",
@@ -261,7 +266,7 @@ def test_a_job_that_answers_and_dies_is_in_the_report(probe, fake_slurm):
 
 def test_a_job_may_not_check_the_cluster(folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("SLURM_JOB_ID", "7")
-    with pytest.raises(InputError, match="inside job 7, and a job may not submit jobs"):
+    with pytest.raises(InputError, match="inside job 7, and a batch job may not submit jobs"):
         cluster_check._check_slurm(PROFILE, folder)
     site = tmp_path / "site.yaml"
     site.write_text("scheduler: slurm\n")
@@ -282,3 +287,18 @@ def test_the_exit_code_says_whether_something_is_wrong(
     assert first == "ok      4 CPUs"
     assert second == ("ok      2 GPUs" if second_ok else "WRONG   2 GPUs")
     assert "2 GPUs" in Path(report.rpartition(": ")[2]).read_text("utf-8")
+
+
+def test_the_packages_of_a_node_are_compared_with_the_lock(tmp_path):
+    lock = tmp_path / "requirements.lock"
+    lock.write_text(
+        "numpy==2.3.0 ; python_full_version < '3.12' \\\n    --hash=sha256:0\n"
+        "numpy==2.4.0 ; python_full_version >= '3.12' \\\n    --hash=sha256:1\n"
+        "jinja2==3.1.6 \\\n    --hash=sha256:2\ntorch==2.11.0 \\\n    --hash=sha256:3\n"
+    )
+    same = {"numpy": "2.4.0", "Jinja2": "3.1.6", "torch": "2.11.0+cu126", "other": "1"}
+    assert checks.check_packages(same, lock).text == "packages: 3 packages in the locked versions"
+    found = checks.check_packages({**same, "numpy": "1.26.4"}, lock)
+    assert not found.ok
+    assert found.text.startswith("packages: numpy 1.26.4, locked 2.3.0 or 2.4.0; make setup ")
+    assert checks.check_packages(same, tmp_path / "none").ok

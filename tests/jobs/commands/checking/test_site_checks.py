@@ -3,20 +3,22 @@
 import pytest
 
 from jobs.commands.checking import site_checks
-from jobs.profile import FeatureJobs, SlurmProfile
+from jobs.profile import SlurmProfile
+from jobs.profile_fields import FeatureJobs
 
 PROFILE = SlurmProfile(scheduler="slurm", features=FeatureJobs(partition="cpu"))
 
 
 def test_limits_that_leave_no_room_or_are_exceeded_are_wrong(fake_slurm):
     fake_slurm("squeue")
-    fake_slurm("scontrol", "PartitionName=main Default=YES MaxTime=00:30:00\n")
+    cpu = "PartitionName=cpu Default=NO MaxTime=UNLIMITED\n"
+    fake_slurm("scontrol", f"PartitionName=main Default=YES MaxTime=00:30:00\n{cpu}")
     fake_slurm("sacctmgr")
-    found = site_checks.check_limits(PROFILE)
+    (found,) = site_checks.check_limits(PROFILE)
     assert not found.ok
     assert "minutes: 120 is above the 30 minutes that partition main" in found.text
     fake_slurm("sacctmgr", "lab|lab||normal|0||||\n")
-    found = site_checks.check_limits(PROFILE.model_copy(update={"minutes": 30}))
+    (found,) = site_checks.check_limits(PROFILE.model_copy(update={"minutes": 30}))
     assert (found.ok, found.text.split(",")[0]) == (
         False,
         "limits: 0 jobs that may be submitted now",
@@ -27,8 +29,8 @@ def test_jobs_of_the_check_do_not_count_towards_the_limits(fake_slurm):
     fake_slurm("squeue", "12|RUNNING|None|main|lab|normal|N/A|\n")
     lone = PROFILE.model_copy(update={"max_submit": 1, "max_minutes": 120, "max_running": 1})
     lone = lone.model_copy(update={"max_array_size": 8})
-    assert not site_checks.check_limits(lone).ok
-    assert site_checks.check_limits(lone, ["12"]).ok
+    assert not site_checks.check_limits(lone)[0].ok
+    assert site_checks.check_limits(lone, ["12"])[0].ok
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,107 @@
+"""Limits on GPUs, CPUs and memory (TRES) of the account and the QOS, and what follows from them.
+
+In:   a profile, SLURM's accounting.
+Out:  jobs at once, minutes of a job, lines for a person, why a job would never start.
+Not here: limits on the number of jobs and their time (limits.py).
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from jobs.profile import SlurmProfile
+from jobs.slurm import site_config
+
+# user, group: at once; job: in one job; job minutes: times its minutes; budget: of a whole group.
+Scope = Literal["user", "group", "job", "job minutes", "budget"]
+SCOPE_NAMES: Mapping[Scope, str] = {
+    "user": "MaxTRESPerUser",
+    "group": "GrpTRES",
+    "job": "MaxTRESPerJob",
+    "job minutes": "MaxTRESMinsPerJob",
+    "budget": "GrpTRESMins",
+}
+# TRES -> the field of a profile that requests it, and its unit in messages
+FIELDS = {"gres/gpu": ("gpus", "GPU"), "cpu": ("cpus", "CPU"), "mem": ("memory_gb", "MB of memory")}
+MEGABYTES = {"": 1, "M": 1, "G": 1024, "T": 1024**2}
+
+
+@dataclass(frozen=True)
+class TresLimit:
+    owner: str  # such as "qos normal"
+    scope: Scope
+    resource: str  # gres/gpu, cpu, mem in MB
+    amount: int
+
+    def __str__(self) -> str:
+        return f"{self.owner} ({SCOPE_NAMES[self.scope]}: {self.resource}={self.amount})"
+
+
+@dataclass(frozen=True)
+class TresBounds:
+    """What the limits allow the jobs of runs. None: no limit."""
+
+    running: int | None = None
+    minutes: int | None = None
+    notes: tuple[str, ...] = ()
+    refusals: tuple[str, ...] = ()  # why a job would never start
+
+
+def find_tres_limits(
+    account: str, partition: str, qos: Collection[str], cluster: str
+) -> list[TresLimit]:
+    """Return the limits of the QOS, of the user's association and of all accounts above it."""
+    found = list[TresLimit]()
+    for name, *texts in site_config.qos_tres(qos):
+        scopes: tuple[Scope, ...] = ("user", "group", "job", "job minutes", "budget")
+        found += _parse_limits(f"qos {name}", scopes, texts)
+    own: tuple[Scope, ...] = ("job", "job minutes", "group", "budget")
+    for name, *texts in site_config.association_tres(account, partition, cluster):
+        found += _parse_limits(f"account {name}", own, texts)
+    parents = {name: rest for name, *rest in site_config.account_tres(cluster)}
+    while account in parents:
+        parent, *texts = parents.pop(account)
+        found += _parse_limits(f"account {account}", own, texts)
+        account = parent
+    return list(dict.fromkeys(found))
+
+
+def _parse_limits(owner: str, scopes: Iterable[Scope], texts: Iterable[str]) -> Iterator[TresLimit]:
+    for scope, text in zip(scopes, texts, strict=True):
+        for part in filter(None, text.split(",")):
+            resource, _, amount = part.partition("=")
+            number, unit = (amount[:-1], amount[-1:]) if amount[-1:] in "MGT" else (amount, "")
+            if number.isdigit():
+                yield TresLimit(owner, scope, resource, int(number) * MEGABYTES[unit])
+
+
+def tres_bounds(profile: SlurmProfile, limits: Iterable[TresLimit]) -> TresBounds:
+    """Return what follows for jobs of runs."""
+    requested = {
+        "gres/gpu": profile.gpus,
+        f"gres/gpu:{profile.gpu_type}": profile.gpus if profile.gpu_type else 0,
+        "cpu": profile.cpus,
+        "mem": round(profile.job_memory_gb * 1024),
+    }
+    running, minutes, notes, refusals = list[int](), list[int](), list[str](), list[str]()
+    for limit in limits:
+        request = requested.get(limit.resource, 0)
+        if not request:
+            continue
+        field, unit = FIELDS[":".join(limit.resource.split(":")[:1])]
+        if limit.scope == "budget":
+            notes.append(
+                f"{limit}: all jobs together have at most {limit.amount} {unit}-minutes; sshare "
+                "shows what is left"
+            )
+        elif limit.scope == "job minutes":
+            minutes.append(limit.amount // request)
+        elif request > limit.amount:
+            refusals.append(
+                f"{field}: a job requests {request} {unit}, and {limit} allows {limit.amount}: it "
+                f"would never start; lower {field}"
+            )
+        elif limit.scope != "job":
+            running.append(limit.amount // request)
+    lowest = min(running, default=None), min(minutes, default=None)
+    return TresBounds(*lowest, tuple(notes), tuple(refusals))
