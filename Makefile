@@ -28,6 +28,7 @@ TORCH :=
 JOB :=
 FOLLOW :=
 REMOVED :=
+SPLIT :=
 
 # Environment modules set these: the locked packages alone count.
 unexport PYTHONPATH PYTHONHOME
@@ -68,7 +69,7 @@ torch := $(or $(TORCH),$(built),lock)
 rebuild := $(if $(filter-out $(built),$(TORCH)),rebuild)
 locked_torch = $(shell sed -n 's/^\(torch[a-z]*==[^ ;]*\).*/\1/p' requirements.lock)
 
-.PHONY: rebuild help setup demo test check format lock corpus-new corpus-check features verify inspect train lr-range doctor sweep status logs decode export transcribe cancel report bench bench-setup cluster-check slurm-up slurm-down clean
+.PHONY: rebuild help setup demo test check format lock corpus-new corpus-check features verify inspect train lr-range doctor sweep status logs decode export outputs transcribe cancel report bench bench-setup cluster-check slurm-up slurm-down clean
 
 ##@ Start
 
@@ -148,8 +149,11 @@ logs: setup  ## RUN=…, or SWEEP=…: print the log of a run, or of the run tha
 decode: setup  ## RUN=…: decode a finished run again, with a lexicon and an n-gram model; SET="ngram=3"
 	@$(blankslate) decode "$(RUN)" $(cluster) $(work) $(set)
 
-export: setup  ## RUN=…: write a finished run as one file with its model card; OUT=FILE LICENCE=…
-	@$(blankslate) export "$(RUN)" $(cluster) $(work) $(if $(OUT),--output "$(OUT)") $(if $(LICENCE),--licence "$(LICENCE)")
+export: setup  ## RUN=…: write a finished run as one file with its model card; FORMAT=onnx OUT=FILE LICENCE=…
+	@$(blankslate) export "$(RUN)" $(cluster) $(work) $(if $(FORMAT),--format "$(FORMAT)") $(if $(OUT),--output "$(OUT)") $(if $(LICENCE),--licence "$(LICENCE)")
+
+outputs: setup  ## RUN=… CORPUS=… SPLIT=test: write log-probabilities and hidden states as HDF5; OUT=FILE
+	@$(blankslate) outputs "$(RUN)" $(cluster) $(work) $(if $(CORPUS),--corpus "$(CORPUS)") $(foreach each,$(SPLIT),--split "$(each)") $(if $(OUT),--output "$(OUT)")
 
 transcribe: setup  ## RUN=… AUDIO=… (a file or a folder): turn recordings into text; FORMAT=srt; OUT=FOLDER
 	@$(blankslate) transcribe "$(RUN)" "$(AUDIO)" $(cluster) $(work) $(if $(FORMAT),--format "$(FORMAT)") $(if $(OUT),--output "$(OUT)")

@@ -13,7 +13,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 # A room imports from the rooms to its left, and from the modules of its foundation.
 PIPELINE = ("config", "corpus", "features", "decoding", "runs", "training", "results")
-TRAINING = ("network", "data", "loss", "loop", "trained", "diagnosis")
+TRAINING = ("network", "data", "loss", "optim", "loop", "trained", "diagnosis")
 JOBS = ("slurm", "local", "node", "sweep", "display", "launch", "commands")
 RESULTS = ("statistics", "summary", "comparison", "tables", "effects", "errors", "figures", "page")
 ORDERS = {
@@ -44,7 +44,8 @@ HOMES = {
     "yaml": ("pipeline.config.loader",),
     "jaxtyping": ("pipeline.shapes",),
     "h5py": ("pipeline.features.hdf5",),
-    "soundfile": ("pipeline.corpus.audio",),
+    # The second one is no part of this program: make export copies it beside an ONNX file.
+    "soundfile": ("pipeline.corpus.audio", "pipeline.training.trained.onnx_transcribe"),
     "soxr": ("pipeline.corpus.audio.resample",),
     "espeakng_loader": ("pipeline.corpus.synthetic",),
     "psutil": ("pipeline.host",),
@@ -53,6 +54,8 @@ HOMES = {
     "rapidfuzz": ("pipeline.decoding.scoring",),
     "torch": ("pipeline.training",),
     "torchaudio": ("pipeline.training",),
+    "onnx": ("pipeline.training.trained",),
+    "onnxruntime": ("pipeline.training.trained",),
     "num2words": ("pipeline.corpus.text.digits",),
     "regex": ("pipeline.corpus.text.patterns",),
     "tensorboardX": ("pipeline.training.loop.loggers",),

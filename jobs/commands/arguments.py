@@ -34,6 +34,7 @@ VERB_GROUPS = {
         "decode": "decode a finished run again, with a lexicon and an n-gram model",
         "transcribe": "turn recordings into text with a finished run",
         "export": "write a finished run as one file, with its model card",
+        "outputs": "write log-probabilities and hidden states of a run for a corpus, as HDF5",
     },
     "Check before you spend hours": {
         "doctor": "check one experiment: alphabet, lengths, input scale, updates, one batch",

@@ -54,6 +54,7 @@ VERB_MODULES = {
     "decode": "jobs.commands.trained.decode",
     "transcribe": "jobs.commands.trained.transcribe",
     "export": "jobs.commands.trained.export",
+    "outputs": "jobs.commands.trained.outputs",
     "verify": "jobs.commands.checking.verify",
     "inspect": "jobs.commands.inspect",
     "task": "jobs.launch.entrypoint",

@@ -27,6 +27,8 @@ from pipeline.config.sweep import (
     single_run_sweep,
 )
 from pipeline.files import InputError
+from pipeline.runs.early_stop import read_early_stop
+from pipeline.runs.origin import read_sentence
 
 DEMO_SWEEP_FILE = REPOSITORY_ROOT / "configs" / "sweeps" / "demo.yaml"
 DEMO_NEXT_STEP = (
@@ -121,10 +123,15 @@ def _spectra_sweep(corpus_file: Path, changes: list[str]) -> Sweep:
 def _print_result(folder: SweepFolder, record: SweepRecord, profile: Profile) -> None:
     run = folder.run(record.runs[0].run_id)
     make_report = make_command(f"make report RUN={run.run_id}", profile, folder.work)
+    if began := read_sentence(run):
+        print_line(f"this run {began}")
+    if run.finished and (stop := read_early_stop(run)):
+        print_line(stop.message)
     for row in run.rows() if run.finished else ():  # otherwise its failure has been printed
         if row["split"] == "test":
             words = f", WER {percent_text(row['wer'])}" if row["words"] else ""
-            scored = f"epoch {row['epoch']}, scoring {run.experiment().decode.scoring}"
+            weights = "" if row["weights"] in {"", "epoch"} else f", weights: {row['weights']}"
+            scored = f"epoch {row['epoch']}{weights}, scoring {run.experiment().decode.scoring}"
             rate = run.experiment().corpus.rate_name
             print_line(f"test {rate} {percent_text(row['cer'])}{words}, {scored}")
     if run.log_file.exists():  # otherwise nothing ran

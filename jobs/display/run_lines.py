@@ -21,7 +21,8 @@ STATE_STYLES = {
     "queued": "default",
     "waiting": "dim",
 }
-EXPLAINED_STATES = {"failed", "lost", "stopped", "stopped early"}  # explained below the table
+# Explained below the table, where there is something to say.
+EXPLAINED_STATES = {"failed", "lost", "stopped", "stopped early", "finished"}
 
 
 def state_counts_line(statuses: Sequence[RunStatus]) -> str:
@@ -32,7 +33,7 @@ def state_counts_line(statuses: Sequence[RunStatus]) -> str:
 
 
 def explanation_lines(statuses: Sequence[RunStatus]) -> list[str]:
-    """Return why runs failed or stopped, one line for each reason.
+    """Return why runs failed or ended early, one line for each reason.
 
     They stand below the table, because a long sentence would make its columns narrow.
     """

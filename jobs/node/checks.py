@@ -38,7 +38,7 @@ def run_check_task(task: CheckTask, stop: StopRequest) -> int:
     """
     # What a run imports. Only here: a login node must not load torch.
     from pipeline.features import precompute  # noqa: PLC0415
-    from pipeline.training.loop import trainer  # noqa: PLC0415
+    from pipeline.training.loop import devices, trainer  # noqa: PLC0415
 
     path = Path(task.answer)
     if path.exists():  # by the first attempt: this one follows the requeue
@@ -50,8 +50,8 @@ def run_check_task(task: CheckTask, stop: StopRequest) -> int:
         "modules": [name for name in os.environ.get("LOADEDMODULES", "").split(":") if name],
         "code": [module.__file__ for module in (precompute, trainer)],
         "cpus": available_cpus(),
-        "gpus": trainer.gpu_names(),
-        "gpu_problems": trainer.gpu_problems() if task.gpu else [],
+        "gpus": devices.gpu_names(),
+        "gpu_problems": devices.gpu_problems() if task.gpu else [],
         "packages": {each.name: each.version for each in distributions()},
         "scratch": os.environ.get(task.scratch or "", ""),
         "temporary": tempfile.gettempdir(),  # the first writable one of Python's candidates

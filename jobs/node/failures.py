@@ -20,7 +20,8 @@ from pipeline.runs.folder import Failure
 REMEDIES = {
     "bad configuration": "correct what the message names, then run the same command again",
     "missing features": "make sweep again: it computes what is missing",
-    "infeasible": "lower input.stack or features.hop_ms, or leave the utterances out",
+    "infeasible": "lower input.stack or features.hop_ms, leave the utterances out, or raise "
+    "train.max_infeasible",
     "divergence": "lower train.learning_rate, or set train.clip",
     "out of memory": "make sweep again: the job requests twice the memory; or lower train.batch",
     "GPU out of memory": "lower train.batch, or request a larger GPU with gpu_type",

@@ -1,7 +1,7 @@
 """Training of one run: it is locked, trained and measured; a failure is recorded in its folder.
 
 In:   a run folder, its features, the resources of the run.   Out: rows and state; an exit code.
-Not here: the runs of a job (training_task.py), the loop (pipeline/training/loop/trainer.py).
+Not here: the runs of a job (training_task.py), the loop (pipeline/training/loop/fit.py).
 """
 
 import logging
@@ -153,7 +153,8 @@ def _fit(
 ) -> None:
     # Only here: a login node imports this module, and must not load torch.
     from pipeline.features.feature_set import FeatureSet  # noqa: PLC0415
-    from pipeline.training.loop import trainer  # noqa: PLC0415
+    from pipeline.training.loop.devices import gpu_names  # noqa: PLC0415
+    from pipeline.training.loop.fit import fit  # noqa: PLC0415
     from pipeline.training.trained.recogniser import Recogniser  # noqa: PLC0415
 
     try:
@@ -165,14 +166,14 @@ def _fit(
     if experiment.corpus.strict:
         require_no_refusals(experiment.corpus.name, feature_set.refusals)
     code_snapshot.copy_patch(folder.path)
-    trainer.fit(
+    fit(
         experiment,
         feature_set,
         folder,
         provenance=code_snapshot.read_provenance() | {"job": current_job_id()},
         device=resources.device,
         threads=resources.threads,
-        workers=resources.num_workers(gpu=resources.device != "cpu" and bool(trainer.gpu_names())),
+        workers=resources.num_workers(gpu=resources.device != "cpu" and bool(gpu_names())),
         resident_gb=resources.resident_gb,
         should_stop=stop,
         on_heartbeat=_heartbeat_writer(folder),

@@ -96,7 +96,7 @@ def _import_before_fork() -> None:
         os.environ["OPENBLAS_NUM_THREADS"] = "1"  # a process with threads cannot be forked
     with suppress(Exception):  # each run raises it again, and records it
         import_module("pipeline.features.feature_set")
-        import_module("pipeline.training.loop.trainer")
+        import_module("pipeline.training.loop.fit")
 
 
 def record_silent_failure(exit_status: executor.ExitStatus, work: Path) -> None:

@@ -19,7 +19,7 @@ from pydantic import Field, model_validator
 from pipeline.config.corpus import Corpus, base_language, load_corpus
 from pipeline.config.features import FeatureSettings
 from pipeline.config.loader import Settings, read_yaml, set_key, validate_settings
-from pipeline.config.network import CtcSettings, InputSettings, ModelSettings
+from pipeline.config.network import AverageSettings, CtcSettings, InputSettings, ModelSettings
 from pipeline.files import InputError
 
 AlphabetName = Literal[
@@ -46,6 +46,15 @@ class TrainSettings(Settings):
         default=None,
         ge=1,
         description="largest batch, padding included; null: only `batch` limits it [frames]",
+    )
+    accumulate: int = Field(
+        default=1,
+        ge=1,
+        le=1024,
+        description="gradient accumulation: an update sums the gradients of so many batches; it "
+        "does what one batch of as many times `batch` and `batch_frames` would, in less memory. "
+        "The result is the same but for rounding, unless batch_norm, dropout or ctc.prior is used, "
+        "which treat each batch alone [batches]",
     )
     optimiser: Literal["adam", "adamw", "sgd"] = Field(
         default="adamw", description="optimiser; adamw decouples the weight decay"
@@ -122,6 +131,39 @@ class TrainSettings(Settings):
         le=1000,
         description="SpecAugment: largest width of a frequency mask [bins]",
     )
+    max_infeasible: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="largest share of the training utterances that may be left out because they "
+        "have fewer output steps than their transcripts need; more are refused [ratio]",
+    )
+    init: str | None = Field(
+        default=None,
+        pattern=r"^run:[0-9a-f]{12}$",
+        description="first weights. run:ID: those of a finished run in the same work folder, in "
+        "every layer that has the same name and shape in both; null: random",
+    )
+    patience: int | None = Field(
+        default=None,
+        ge=1,
+        description="early stopping: the run ends, is tested and is finished after so many epochs "
+        "without a lower dev CER, counted once it has left the blank plateau; null: it trains all "
+        "epochs [epochs]",
+    )
+    average: AverageSettings | None = Field(
+        default=None,
+        description="test the mean of the weights of several epochs, with the statistics of batch "
+        "norm measured anew on the training split; null: test the best epoch on dev",
+    )
+    ema: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="evaluate, select and test an exponential moving average of the weights and of "
+        "batch norm's statistics: what an update leaves of it, at most (1 + updates)/(10 + "
+        "updates); null: the weights themselves [ratio]",
+    )
     precision: Literal["float32", "bfloat16", "float16"] = Field(
         default="float32",
         description="mixed precision (torch.autocast); float16 needs a GPU and scales the loss",
@@ -137,6 +179,12 @@ class TrainSettings(Settings):
         lt=2**31,
         description="seed of the weights, the order, the augmentation and dropout [seed]",
     )
+
+    @model_validator(mode="after")
+    def _choose_one_average(self) -> "TrainSettings":
+        if self.average and self.ema:
+            raise ValueError("average and ema both average weights; choose one")
+        return self
 
 
 class DecodeSettings(Settings):

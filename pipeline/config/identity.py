@@ -4,10 +4,22 @@ In:   settings, the digest of a manifest.   Out: `feature_id`, `run_id`.
 Not here: workers, partition, paths. They do not change the result, so they are in other types.
 """
 
+from collections.abc import Iterator
+from typing import Any
+
 from pipeline.config.experiment import Experiment
 from pipeline.config.features import FeatureSettings
 from pipeline.files import json_digest
 
+# Settings that are younger than RUN_VERSION; their defaults count as if they were not there.
+YOUNGER_SETTINGS: dict[str, dict[str, Any]] = {
+    "decode": {"scoring": "verbatim"},
+    "train": {
+        **dict.fromkeys(("average", "ema", "init", "patience")),
+        "accumulate": 1,
+        "max_infeasible": 0.1,
+    },
+}
 FEATURE_VERSION = 1  # enters every feature_id: raise it when the same settings give other frames
 RUN_VERSION = 5  # enters every run_id: raise it when rows differ by more than rounding
 
@@ -31,10 +43,24 @@ def run_id(experiment: Experiment, feature_id: str) -> str:
     The corpus counts through the feature set, whose identity covers the manifest's content.
     What is younger than RUN_VERSION counts only where it is not the default.
     """
+    return json_digest(_run_key(experiment, feature_id))[:12]
+
+
+def shorter_run_ids(experiment: Experiment, feature_id: str) -> Iterator[tuple[int, str]]:
+    """Yield the epochs and identities of runs with fewer train.epochs, the longest first."""
+    key = _run_key(experiment, feature_id)
+    for epochs in range(experiment.train.epochs - 1, 0, -1):
+        key["settings"]["train"]["epochs"] = epochs
+        yield epochs, json_digest(key)[:12]
+
+
+def _run_key(experiment: Experiment, feature_id: str) -> dict[str, Any]:
     settings = experiment.model_dump(exclude={"corpus"})
-    if settings["decode"]["scoring"] == "verbatim":
-        del settings["decode"]["scoring"]
+    for section, defaults in YOUNGER_SETTINGS.items():
+        for name, default in defaults.items():
+            if settings[section][name] == default:
+                del settings[section][name]
     key = {"version": RUN_VERSION, "features": feature_id, "settings": settings}
     if not experiment.corpus.is_english:
         key["language"] = experiment.corpus.language  # decides whether rows have a WER
-    return json_digest(key)[:12]
+    return key

@@ -1,6 +1,7 @@
-"""Settings of the network: its input, its layers, its loss.
+"""Settings of the network: its input, its layers, its loss, the mean of its weights.
 
-In:   the sections `input`, `model` and `ctc` of an experiment.   Out: frozen models.
+In:   the sections `input`, `model`, `ctc` and `train.average` of an experiment.
+Out:  frozen models.
 Not here: the training loop, decoding (experiment.py).
 """
 
@@ -127,3 +128,23 @@ class CtcSettings(Settings):
     def is_unregularised(self) -> bool:
         """Whether training minimises the CTC loss alone."""
         return self.prior == 0 == self.entropy
+
+
+class AverageSettings(Settings):
+    """Which weights the final ones are the mean of."""
+
+    last: int | None = Field(
+        default=None, ge=2, le=1000, description="the weights after so many last epochs [epochs]"
+    )
+    best: int | None = Field(
+        default=None,
+        ge=2,
+        le=1000,
+        description="the weights after the epochs that are so many best ones on dev [epochs]",
+    )
+
+    @model_validator(mode="after")
+    def _require_one(self) -> "AverageSettings":
+        if (self.last is None) == (self.best is None):
+            raise ValueError("set either last or best, to a number of epochs")
+        return self

@@ -1,4 +1,4 @@
-"""Early stop: whether a run continues after an epoch, by the rules of its sweep.
+"""Early stop: whether a run continues after an epoch, by its patience or the rules of its sweep.
 
 In:   the rows of the run; the rules; the rows that the other runs of the sweep have written.
 Out:  an `EarlyStop`, or None if the run continues.
@@ -20,7 +20,7 @@ from pipeline.files import InputError, read_json, write_json
 from pipeline.runs import plateau
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.records import EarlyStop, Heartbeat
-from pipeline.runs.rows import Row
+from pipeline.runs.rows import Row, is_from_training, rows_of_split
 
 Rank = tuple[float, float]  # the lower one is the better one
 
@@ -76,6 +76,31 @@ class SweepStopRules:
             epoch=last["epoch"],
             updates=last["updates"],
         )
+
+
+def stop_by_patience(patience: int | None, rows: Sequence[Row]) -> EarlyStop | None:
+    """Return why training ends by train.patience; None if it continues.
+
+    Epochs count from the escape: on the blank plateau dev does not fall for hundreds of updates.
+    """
+    dev = [row for row in rows_of_split(rows, "dev") if is_from_training(row)]
+    escaped = plateau.escape_updates(dev)
+    if patience is None or escaped is None:
+        return None
+    after = [row for row in dev if row["updates"] >= escaped]
+    best, last = min(after, key=plateau.selection_key), after[-1]
+    if last["epoch"] - best["epoch"] < patience:
+        return None
+    return EarlyStop(
+        rule={"patience": patience},
+        message=(
+            f"stopped early after epoch {last['epoch']}: the dev CER has not fallen below the "
+            f"{100 * best['cer']:.1f} % of epoch {best['epoch']} (train.patience: {patience})"
+        ),
+        sweep="",
+        epoch=last["epoch"],
+        updates=last["updates"],
+    )
 
 
 class StoppedEarly(Exception):  # noqa: N818  (not an error: the state is saved)

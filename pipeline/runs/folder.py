@@ -27,10 +27,10 @@ from pipeline.runs import records
 from pipeline.runs.hypotheses import Hypothesis, hypotheses_from_csv, hypotheses_to_csv
 from pipeline.runs.records import EpochReport, Failure, Heartbeat, Usage
 from pipeline.runs.rows import (
-    ROW_COLUMNS,
     Row,
     decode_float,
     encode_nonfinite,
+    has_row_columns,
     row_from_json,
     rows_to_jsonl,
 )
@@ -163,9 +163,7 @@ class RunFolder:
             raise InputError(
                 f"{self.rows_file}: {error}; run make sweep again to repair it"
             ) from None
-        if not all(
-            isinstance(values, dict) and values.keys() == set(ROW_COLUMNS) for values in found
-        ):
+        if not all(map(has_row_columns, found)):
             raise InputError(
                 f"{self.rows_file}: its columns are not those of this version; it is damaged or "
                 f"comes from another version: delete {self.path} to train the run again"

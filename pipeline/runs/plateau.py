@@ -10,7 +10,7 @@ loss by ESCAPE_MARGIN and its input dependence is above MIN_INPUT_DEPENDENCE.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from pipeline.config.experiment import Experiment
@@ -23,6 +23,10 @@ MIN_INPUT_DEPENDENCE = 0.05  # nats
 # as measured with configs/experiments/baseline.yaml (106 to 212).
 TYPICAL_ESCAPE_UPDATES = (300, 1500)
 BASELINE_ESCAPE_UPDATES = (100, 250)
+TYPICAL_ESCAPE = (
+    f"after {TYPICAL_ESCAPE_UPDATES[0]} to {TYPICAL_ESCAPE_UPDATES[1]} updates (the baseline after "
+    f"{BASELINE_ESCAPE_UPDATES[0]} to {BASELINE_ESCAPE_UPDATES[1]})"
+)
 MAX_PLATEAU_UPDATES = 3000  # a plateau that lasts longer is not just a phase
 # Adam moves one weight by at most the sum of the learning rates. A logit has a bias and about a
 # hundred weights and must move by about 5, which a smaller sum does not allow.
@@ -103,9 +107,17 @@ def describe_status(
             progress,
             *symptoms.clamp_warnings(dev[-1], experiment, escaped=escaped),
             *symptoms.infeasible_warnings(train[-1] if train else dev[-1]),
+            *_sound_warnings(train, progress),
             *symptoms.nonfinite_warnings(train[-1] if train else dev[-1]),
         ]
     )
+
+
+def _sound_warnings(train: Sequence[Row], progress: str) -> Iterator[str]:
+    """Yield what is wrong with the sound of the training split, unless `progress` says it."""
+    problem = symptoms.sound_problem(train[-1]) if train else ""
+    if problem and problem not in progress:
+        yield problem
 
 
 def _plateau_remedy(rows: Sequence[Row], experiment: Experiment | None) -> str:
@@ -210,13 +222,16 @@ def _describe_plateau(
     above, updates = row["loss_per_character"] - row["reference_loss"], row["updates"]
     late = updates > MAX_PLATEAU_UPDATES
     advice = "; this takes longer than usual, run make doctor to find the cause" if late else ""
+    train = rows_of_split(rows, "train")
+    sound = symptoms.sound_problem(train[-1]) if train else ""
     if above < -BELOW_REFERENCE_MARGIN:
         leaving = f"leaving the blank plateau: {loss_summary}"
         leaving += f"; input dependence {row['input_dependence']:.2f} nats"
-        return f"ended while {leaving}; raise train.epochs" if is_last_epoch else leaving + advice
+        remedy = f"; {sound}" if sound else "; raise train.epochs" if is_last_epoch else advice
+        return f"{'ended while ' if is_last_epoch else ''}{leaving}{remedy}"
     where = "on the way to" if above > NEAR_REFERENCE_MARGIN else "on"
     plateau = f"{'ended ' if is_last_epoch else ''}{where} the blank plateau: {loss_summary}"
-    if problem := symptoms.input_problem(row, experiment):
+    if problem := sound or symptoms.input_problem(row, experiment):
         return f"{plateau}; {problem}"
     remedy = _plateau_remedy(rows, experiment)
     if is_last_epoch or not remedy or remedy.startswith(("lower", "change")):
@@ -228,12 +243,7 @@ def _describe_plateau(
             f"{plateau}; this takes longer than usual, check that the input is on a log scale and "
             "normalised"
         )
-    first, last = TYPICAL_ESCAPE_UPDATES
-    first_baseline, last_baseline = BASELINE_ESCAPE_UPDATES
-    return (
-        f"{plateau}; nothing is wrong yet: runs usually escape after {first} to {last} updates "
-        f"(the baseline after {first_baseline} to {last_baseline})"
-    )
+    return f"{plateau}; nothing is wrong yet: runs usually escape {TYPICAL_ESCAPE}"
 
 
 def _uses_adam(experiment: Experiment | None) -> bool:

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.files import read_json
+from pipeline.files import read_json, write_text
+from pipeline.runs.rows import Row
 
 HEARTBEAT_TIMEOUT_S = 600  # a heartbeat comes every second, but a first batch may take minutes
 
@@ -48,6 +49,19 @@ class Heartbeat:
         own = Heartbeat()
         return replace(self, status=status, doing=doing, host=own.host, pid=own.pid, time=own.time)
 
+    def with_rows(self, train: Row | None, dev: Row | None) -> "Heartbeat":
+        """Return a copy with the figures of these rows; a row that is None changes none."""
+        copy = replace(self, dev_cer=dev["cer"]) if dev else self
+        if train is None:
+            return copy
+        return replace(
+            copy,
+            epoch=train["epoch"],  # the epoch of the loss
+            loss_per_character=train["loss_per_character"],
+            blank_argmax=train["blank_argmax"],
+            frames_per_second=train["frames_per_second"],
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
@@ -64,11 +78,14 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class EarlyStop:
-    """Why a rule of a sweep stopped a run before its last epoch; its state is saved."""
+    """Why a run was stopped before its last epoch; its state is saved.
 
-    rule: dict[str, Any]  # the setting of `stop` in the sweep file, with its value
+    A rule of a sweep leaves the run unfinished. With train.patience the run is tested and finished.
+    """
+
+    rule: dict[str, Any]  # the setting, of `stop` in the sweep file or patience, with its value
     message: str  # one line
-    sweep: str  # name of the sweep whose rule it was
+    sweep: str  # name of the sweep whose rule it was; empty for train.patience
     epoch: int  # the last one that was trained
     updates: int
     host: str = field(default_factory=socket.gethostname)
@@ -135,6 +152,18 @@ def read_environments(folder: Path) -> list[dict[str, Any]]:
         except (ValueError, TypeError):
             continue  # a line that was cut off, or a damaged file
     return found
+
+
+def copy_environments(source: Path, folder: Path) -> None:
+    """Put the environments of another run's attempts before those of this one, which continues it.
+
+    Nothing happens where they are there already, because a process was killed after this.
+    """
+    theirs, own = _environments_file(source), _environments_file(folder)
+    before = theirs.read_text(encoding="utf-8") if theirs.exists() else ""
+    after = own.read_text(encoding="utf-8") if own.exists() else ""
+    if not after.startswith(before):
+        write_text(own, before + "\n" * (not before.endswith("\n")) + after)
 
 
 def _environments_file(folder: Path) -> Path:

@@ -64,9 +64,14 @@ class Row(TypedDict):
     saturation_fc2_ceiling: float
     saturation_recurrent_zero: float
     saturation_recurrent_ceiling: float
+    suspicious_utterances: int  # of the split: silent, constant, cancelled or scaled wrongly
+    weights: str  # each update; epoch: those after its last update; ema; mean of epochs 3 4 5
 
 
 ROW_COLUMNS = tuple(Row.__annotations__)
+# Rows of earlier programs lack these columns: column -> its value there.
+YOUNGER_COLUMNS: dict[str, Any] = {"suspicious_utterances": 0, "weights": ""}
+MEAN_OF_EPOCHS = "mean of epochs"  # the first words of `weights` where train.average made them
 _FLOAT_COLUMNS = {name for name, kind in Row.__annotations__.items() if kind is float}
 
 
@@ -96,12 +101,24 @@ def rows_to_jsonl(rows: Sequence[Row]) -> str:
     return "".join(json.dumps(row, allow_nan=False) + "\n" for row in ordered)
 
 
+def has_row_columns(values: Any) -> bool:
+    """Whether a line of the file is a row, of this program or of an earlier one."""
+    return isinstance(values, dict) and {*values, *YOUNGER_COLUMNS} == set(ROW_COLUMNS)
+
+
 def row_from_json(values: Mapping[str, Any]) -> Row:
+    """Return a row; a column that an earlier program did not write has its value there."""
+    known = {**YOUNGER_COLUMNS, **values}
     decoded = {
-        name: decode_float(value) if name in _FLOAT_COLUMNS else value
-        for name, value in values.items()
+        name: decode_float(known[name]) if name in _FLOAT_COLUMNS else known[name]
+        for name in ROW_COLUMNS
     }
     return cast("Row", decoded)
+
+
+def is_from_training(row: Row) -> bool:
+    """Whether an epoch left the row, and not the final evaluation."""
+    return row["split"] != "test" and not row["weights"].startswith(MEAN_OF_EPOCHS)
 
 
 # Without parameters at run time: a type checker that looks at an item of each `Sequence[Row]` would

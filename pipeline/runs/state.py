@@ -35,7 +35,7 @@ def state_from_files(
     if failure and (damage or not is_finished):  # a submission deletes it: of the latest attempt
         return "failed", failure.cause, " ".join(failure.message.split())
     if is_finished:
-        return "finished", "", ""
+        return "finished", "", early_stop.message if early_stop else ""
     if heartbeat is None:
         return "waiting", "", ""
     return _unfinished_state(heartbeat, process_alive=process_alive)

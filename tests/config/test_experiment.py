@@ -62,6 +62,18 @@ def test_a_resolved_experiment_reads_back_equal(experiment_file: Path, tmp_path:
             "train.epochs: 0 — input should be greater than or equal to 1",
         ),
         (
+            "corpus: corpora/tones.yaml\ntrain: {init: baseline}\n",
+            "train.init: 'baseline' — string should match pattern '^run:[0-9a-f]{12}$'",
+        ),
+        (
+            "corpus: corpora/tones.yaml\ntrain: {average: {last: 5}, ema: 0.9}\n",
+            "train: average and ema both average weights; choose one",
+        ),
+        (
+            "corpus: corpora/tones.yaml\ntrain: {average: {last: 5, best: 5}}\n",
+            "train.average: set either last or best, to a number of epochs",
+        ),
+        (
             "corpus: corpora/tones.yaml\nfeatures: {spectrum: melody}\n",
             "features.spectrum: 'melody' — input should be 'amplitude', 'power' or 'mel'",
         ),
@@ -242,6 +254,13 @@ def test_every_other_setting_changes_the_identity(experiment_file: Path):
         "model.clamp": None,
         "alphabet": "english-28",
         "decode.beam": 4,
+        "train.average.last": 3,
+        "train.average.best": 3,
+        "train.ema": 0.99,
+        "train.accumulate": 2,
+        "train.max_infeasible": 0.2,
+        "train.init": "run:0123456789ab",
+        "train.patience": 4,
     }
     ids = {run_id(load_experiment(experiment_file, {k: v}), "mel-1") for k, v in changes.items()}
     ids.add(run_id(load_experiment(experiment_file), "mel-1"))

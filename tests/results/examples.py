@@ -146,6 +146,8 @@ def make_row(run_id: str, split: str, epoch: int, scenario: RunScenario, score: 
         skipped_updates=0,
         nonfinite_utterances=0,
         nonfinite_ids="",
+        suspicious_utterances=0,
+        weights="each update" if split == "train" else "epoch",
         **saturation_columns(0.12 if math.isinf(scenario.escape_updates) else 0.004),
     )
 

@@ -199,3 +199,42 @@ def test_before_the_first_epoch_nothing_is_decided(tmp_path):
     rules = SweepStopRules("s", StopRules(plateau_updates=1), ("a",))
     assert rules.decide(RunFolder(tmp_path / "a"), []) is None
     assert rules.decide(RunFolder(tmp_path / "a"), [row("train", 53, 3.0, 0.0)]) is None
+
+
+def epochs_with_cer(*rates: float) -> list[Row]:
+    """Make the rows of epochs that have escaped, except those of rate 1."""
+    rows = []
+    for epoch, cer in enumerate(rates, 1):
+        loss, dependence = PLATEAU if cer == 1 else ESCAPED
+        for split in ("train", "dev"):
+            weights = "each update" if split == "train" else "epoch"
+            values = {"epoch": epoch, "cer": cer, "weights": weights}
+            rows.append(row(split, 10 * epoch, loss, dependence, **values))
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("rates", "stops"),
+    [
+        ([0.5, 0.4, 0.41, 0.4], True),  # equal is not lower
+        ([0.5, 0.4, 0.41], False),
+        ([0.5, 0.4, 0.41, 0.39], False),
+        ([1, 1, 1, 1, 1, 1], False),  # on the blank plateau
+        ([1, 1, 1, 1, 0.9, 0.91], False),  # counted from the escape
+        ([1, 1, 1, 1, 0.9, 0.91, 0.92], True),
+    ],
+)
+def test_patience_counts_epochs_without_a_lower_rate_after_the_escape(rates, stops):
+    stop = early_stop.stop_by_patience(2, epochs_with_cer(*rates))
+    assert (stop is not None) is stops
+    assert early_stop.stop_by_patience(None, epochs_with_cer(*rates)) is None
+    if stop:
+        assert stop.epoch == len(rates)
+        assert stop.message.startswith(f"stopped early after epoch {len(rates)}: the dev CER has")
+        assert stop.message.endswith("(train.patience: 2)")
+        assert "\n" not in stop.message
+
+
+def test_the_row_of_a_mean_of_epochs_does_not_count_for_patience():
+    mean = row("dev", 40, *ESCAPED, epoch=4, cer=0.1, weights="mean of epochs 3 4")
+    assert early_stop.stop_by_patience(2, [*epochs_with_cer(0.5, 0.4, 0.41, 0.42), mean])

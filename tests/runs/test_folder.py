@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from pipeline.config.corpus import Corpus
 from pipeline.config.experiment import Experiment
 from pipeline.files import InputError
+from pipeline.results.summary.row_table import read_row_table
 from pipeline.runs.folder import (
     EpochReport,
     Failure,
@@ -39,6 +40,7 @@ DESIGNED = (  # in this order; readers of rows.jsonl and results.csv depend on i
     + ", ".join(
         f"saturation_{layer}_{end}" for layer in CLAMPED_LAYERS for end in ("zero", "ceiling")
     )
+    + ", suspicious_utterances, weights"
 )
 
 
@@ -106,6 +108,21 @@ def test_rows_read_back_and_nan_and_infinity_are_json(run: RunFolder):
     stored = run.rows_file.read_text().splitlines()
     assert json.loads(stored[0], parse_constant=refuse)["cer"] is None
     assert json.loads(stored[1], parse_constant=refuse)["wer"] == "inf"
+
+
+def test_rows_of_an_earlier_program_lack_the_weights(run: RunFolder):
+    run.commit([row(epoch=1)], state("1"))
+    content = json.loads(run.rows_file.read_text())
+    del content["weights"]
+    run.rows_file.write_text(json.dumps(content) + "\n")
+    assert run.rows() == [row(epoch=1, weights="")] == [dict(one) for one in read_row_table(run)]
+    del content["suspicious_utterances"]
+    run.rows_file.write_text(json.dumps(content) + "\n")
+    assert run.rows() == [row(epoch=1, weights="", suspicious_utterances=0)]
+    del content["cer"]
+    run.rows_file.write_text(json.dumps(content) + "\n")
+    with pytest.raises(InputError, match="its columns are not those of this version"):
+        run.rows()
 
 
 @given(st.floats(allow_nan=False))

@@ -27,6 +27,8 @@ def row(split: str, updates: int, loss: float, dependence: float, **values: Any)
         "largest_z": 6.0,
         "nonfinite_utterances": 0,
         "nonfinite_ids": "",
+        "suspicious_utterances": 0,
+        "weights": "epoch",
         "utterances": 20,
     }
     return Row(**{**empty, **given, **values})
@@ -524,3 +526,17 @@ def test_an_input_that_is_not_scaled_is_named_also_where_little_of_a_layer_is_cl
 def test_the_uniform_loss_is_unknown_where_utterances_cannot_be_aligned():
     rows = history((3.65, 0.0), reference_loss=3.0, frames=100, chars=100, infeasible=97)
     assert "diverging" not in describe_status(rows, set_to())
+
+
+@pytest.mark.parametrize(
+    "points", [(PLATEAU, PLATEAU), (PLATEAU, BELOW), (BELOW, ESCAPED, ESCAPED)]
+)
+@pytest.mark.parametrize("is_last", [False, True])
+def test_much_suspicious_sound_is_named_before_epochs_and_rates(points, is_last):
+    rows = history(*points, suspicious_utterances=7, infeasible=0)
+    text = describe_status(rows, is_last_epoch=is_last)
+    assert text.count("the sound of 7 of 20 training utterances is silent, constant or scaled") == 1
+    assert "train.epochs" not in text
+    assert "train.learning_rate" not in text
+    few = describe_status(history(*points, suspicious_utterances=1, infeasible=0))
+    assert "the sound of" not in few

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.runs.records import Failure, Heartbeat
+from pipeline.runs.records import EarlyStop, Failure, Heartbeat
 from pipeline.runs.state import state_from_files
 
 FAILURE = Failure(cause="out of memory", message="needs 90 GiB,\n  has 80")
@@ -42,3 +42,12 @@ def test_a_run_with_a_damaged_file_has_failed_whatever_else_is_known():
     for heartbeat, failure in ((None, None), (Heartbeat(status="finished"), FAILURE)):
         found = state_from_files(heartbeat, failure, process_alive=True, damage=damage)
         assert found == ("failed", "damaged file", "rows.jsonl cannot be read: line 3")
+
+
+def test_a_finished_run_that_was_stopped_early_is_finished_and_says_why():
+    stop = EarlyStop(rule={"patience": 3}, message="stopped early", sweep="", epoch=5, updates=50)
+    done = Heartbeat(status="finished")
+    assert state_from_files(done, None, stop, process_alive=False)[::2] == (
+        "finished",
+        "stopped early",
+    )

@@ -22,7 +22,7 @@ def doctor(options: argparse.Namespace) -> int:
     profile, work = load_profile_and_workdir(options)
     changes = parse_changes(options.set)
     experiment = load_experiment(options.experiment, changes)
-    failures = undecided = 0
+    failures = 0
     try:
         single = single_run_sweep(options.experiment, experiment, "doctor", changes)
         features, refused = ensure_features(single, profile, work)
@@ -36,15 +36,12 @@ def doctor(options: argparse.Namespace) -> int:
             experiment, features, profile.device, profile.threads or available_cpus()
         ):
             failures += not check.ok
-            undecided += not check.conclusive
-            verdict = ("ok     " if check.conclusive else "unknown") if check.ok else "WRONG  "
-            print_line(f"{verdict} {check.check}: {check.result}")
+            print_line(f"{'ok     ' if check.ok else 'WRONG  '} {check.check}: {check.result}")
             if check.remedy:
                 print_line(f"        remedy: {check.remedy}")
     except InputError as error:
         print_line(f"WRONG   {error}")
         failures += 1
     are = "things are" if failures > 1 else "thing is"
-    total = f"{failures} {are} wrong" if failures else "nothing is wrong"
-    print_line(total + ("; one batch is undecided" if undecided else ""))
+    print_line(f"{failures} {are} wrong" if failures else "nothing is wrong")
     return int(failures > 0)

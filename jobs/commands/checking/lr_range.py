@@ -20,7 +20,7 @@ from pipeline.files import InputError, write_text
 from pipeline.host import available_cpus
 
 if TYPE_CHECKING:  # its module imports torch
-    from pipeline.runs.lr_range import LRRangeResult
+    from pipeline.runs.health.lr_range import LRRangeResult
 
 
 def lr_range(options: argparse.Namespace) -> int:

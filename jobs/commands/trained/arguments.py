@@ -1,7 +1,7 @@
-"""Arguments of the verbs that use what was trained: decode, export, transcribe.
+"""Arguments of the verbs that use what was trained: decode, export, outputs, transcribe.
 
 In:   a parser.   Out: the same parser with these verbs.
-Not here: what they do (decode.py, export.py, transcribe.py).
+Not here: what they do (decode.py, export.py, outputs.py, transcribe.py).
 """
 
 from pathlib import Path
@@ -10,6 +10,13 @@ from jobs.commands.arguments import Subparsers, add_run_argument, add_set_option
 
 
 def add_trained_verbs(subparsers: Subparsers) -> None:
+    _add_decode(subparsers)
+    _add_export(subparsers)
+    _add_outputs(subparsers)
+    _add_transcribe(subparsers)
+
+
+def _add_decode(subparsers: Subparsers) -> None:
     decode = add_verb(
         subparsers,
         "decode",
@@ -19,6 +26,8 @@ def add_trained_verbs(subparsers: Subparsers) -> None:
     add_run_argument(decode)
     add_set_option(decode, example="ngram=3")
 
+
+def _add_export(subparsers: Subparsers) -> None:
     export = add_verb(subparsers, "export", "The last decoding of the run goes with it.")
     add_run_argument(export)
     export.add_argument(
@@ -26,12 +35,48 @@ def add_trained_verbs(subparsers: Subparsers) -> None:
         "-o",
         type=Path,
         metavar="FILE",
-        help="the file (default: exports/RUN.pt in the work folder)",
+        help="the file (default: exports/RUN.pt or .onnx in the work folder)",
+    )
+    export.add_argument(
+        "--format",
+        choices=("pt", "onnx"),
+        default="pt",
+        help="pt: for make transcribe, with lexicon and n-gram (default); onnx: the network and "
+        "its features for onnxruntime, with the tokens and a program that transcribes",
     )
     export.add_argument(
         "--licence", default="", metavar="TEXT", help="of the model, for its card (default: none)"
     )
 
+
+def _add_outputs(subparsers: Subparsers) -> None:
+    outputs = add_verb(
+        subparsers, "outputs", "pipeline/training/trained/outputs.py says what the file holds."
+    )
+    add_run_argument(outputs)
+    outputs.add_argument(
+        "--corpus",
+        type=Path,
+        metavar="FILE",
+        help="the YAML file of a corpus; its features are computed as the run's were (default: the "
+        "corpus of the run)",
+    )
+    outputs.add_argument(
+        "--split",
+        action="append",
+        choices=("train", "dev", "test"),
+        help="may be repeated (default: all)",
+    )
+    outputs.add_argument(
+        "--output",
+        "-o",
+        type=Path,
+        metavar="FILE",
+        help="the file (default: exports/RUN-CORPUS.h5 in the work folder)",
+    )
+
+
+def _add_transcribe(subparsers: Subparsers) -> None:
     transcribe = add_verb(
         subparsers,
         "transcribe",

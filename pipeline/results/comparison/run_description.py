@@ -10,7 +10,7 @@ from pipeline.results.summary.formatting import format_decimal, format_integer, 
 from pipeline.results.summary.run_summary import RunSummary
 from pipeline.results.summary.table import speed_columns
 from pipeline.runs import plateau
-from pipeline.runs.rows import Row, column_of
+from pipeline.runs.rows import Row, column_of, is_from_training
 
 MAX_LOADER_WAIT_SHARE = 0.10  # a larger share of the training time spent waiting is reported
 OVERFITTING_LOSS_RATIO = 1.10  # last dev loss over the lowest one; above it the run overfits
@@ -40,13 +40,19 @@ def _describe_training(run: RunSummary, dev: Sequence[Row]) -> Iterator[str]:
     last_loss, lowest_loss = last["loss_per_character"], lowest["loss_per_character"]
     cer, epoch, finished = selected["cer"], selected["epoch"], run.state == "finished"
     so_far = f"in epoch {epoch} of {last['epoch']}" if finished else f"so far, in epoch {epoch}"
-    yield f"Lowest dev {run.rate_name} {format_percent(cer)} {so_far}."
+    is_mean = not is_from_training(selected)
+    if is_mean:
+        yield f"Dev {run.rate_name} {format_percent(cer)} with the {selected['weights']}."
+    else:
+        yield f"Lowest dev {run.rate_name} {format_percent(cer)} {so_far}."
+    if finished and run.message:
+        yield f"{run.message[0].upper()}{run.message[1:]}."
     if last_loss > OVERFITTING_LOSS_RATIO * lowest_loss:
         yield (
             f"It overfits: the dev loss rose from {format_decimal(lowest_loss)} in epoch "
             f"{lowest['epoch']} to {format_decimal(last_loss)}."
         )
-    elif finished and epoch == last["epoch"]:
+    elif finished and epoch == last["epoch"] and not is_mean:
         yield "The last epoch is the best one, so more epochs may help."
 
 

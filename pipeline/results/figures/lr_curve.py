@@ -19,7 +19,7 @@ from pipeline.results.figures.style import (
     PALETTE,
     TEXT_COLOUR,
 )
-from pipeline.runs.lr_range import LRRangeResult, LRStep
+from pipeline.runs.health.lr_range import LRRangeResult, LRStep
 
 LR_FIGURE_WIDTH, LR_FIGURE_HEIGHT = 720, 400  # pixels
 # Height of the loss axis, as a multiple of the first loss or of the reference loss.

@@ -85,10 +85,12 @@ class RunSummary:
 
     @cached_property
     def selected_dev_row(self) -> Row | None:
-        """Dev row of the epoch that test was decoded with; before that, the best row so far."""
+        """Dev row of the weights that test was decoded with; before that, the best row so far."""
         dev: Sequence[Row] = self.rows_for("dev")
         if test := self.test_row:
-            tested = np.flatnonzero(self.rows_for("dev").column("epoch") == test["epoch"])
+            rows = self.rows_for("dev")
+            same = rows.column("epoch") == test["epoch"]
+            tested = np.flatnonzero(same & (rows.column("weights") == test["weights"]))
             dev = [dev[place] for place in tested.tolist()]
         return min(dev, key=plateau.selection_key, default=None)
 

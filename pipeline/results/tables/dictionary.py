@@ -100,6 +100,18 @@ ROW_COLUMNS = {
         for layer in ("conv1", "conv2", "fc1", "fc2", "recurrent")
         for end, where in (("zero", "lower end, 0,"), ("ceiling", "upper end"))
     },
+    "suspicious_utterances": Column(
+        "utterances of the split whose sound is silent, constant or scaled wrongly; make features "
+        "names them",
+        "utterances",
+        ROWS,
+    ),
+    "weights": Column(
+        "weights of the row. each update: of a training row; epoch: those after the epoch; ema: "
+        "their moving average; mean of epochs …: train.average; empty: an earlier program",
+        "",
+        ROWS,
+    ),
 }
 RESULT_COLUMNS = {
     **{

@@ -16,6 +16,7 @@ UNIFORM_LOSS_RATIO = 1.2  # a loss above this share of the loss of a uniform out
 MAX_CEILING_SHARE = 0.05  # share of a layer at the ceiling; below 0.001 if the input is scaled
 MAX_CEILING_SHARE_AFTER_ESCAPE = 0.5  # a run that has escaped can learn with a larger share
 MAX_INFEASIBLE_SHARE = 0.1  # of the training utterances
+MAX_SUSPICIOUS_SHARE = 0.05  # of the training utterances
 MAX_ZERO_SHARE = 0.99  # share of a layer at zero
 MAX_SCALED_Z = 12.0  # largest |z| of a scaled input; 7 is usual on a log scale, hundreds without
 UNSCALED_Z = 50.0  # that of an input that is certainly not scaled
@@ -151,6 +152,18 @@ def infeasible_warnings(train: Row) -> Iterator[str]:
             f"left out of training: {count} of {every} utterances have more labels than output "
             "steps; lower input.stack or model.time_strides, or check their transcripts"
         )
+
+
+def sound_problem(train: Row) -> str:
+    """Return what to do about suspicious sound of the training utterances, if it is much."""
+    count, every = train["suspicious_utterances"], train["utterances"] + train["infeasible"]
+    if not count > MAX_SUSPICIOUS_SHARE * every:
+        return ""
+    return (
+        f"the sound of {count} of {every} training utterances is silent, constant or scaled "
+        "wrongly; repair them, or list them under exclude: in the corpus file (make features names "
+        "them)"
+    )
 
 
 def nonfinite_warnings(train: Row) -> Iterator[str]:

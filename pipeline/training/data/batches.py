@@ -10,7 +10,7 @@ index). A `Selection` holds both, so every process makes the same batch of it.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -54,6 +54,7 @@ class Batch:
     targets: Int64[Tensor, " L"]  # concatenated
     target_lengths: Int64[Tensor, " B"]
     max_abs: float  # |z| of the frames; not finite if any value is not
+    ends_update: bool = True  # False: train.accumulate adds the next batch to the same update
 
     def take(self, kept: Sequence[int]) -> "Batch":
         """Return a batch of some of the utterances, with the same padding."""
@@ -67,6 +68,7 @@ class Batch:
             targets=torch.cat([targets[b] for b in kept]),
             target_lengths=self.target_lengths[list(kept)],
             max_abs=max_abs(frames),
+            ends_update=self.ends_update,
         )
 
 
@@ -77,6 +79,7 @@ class Selection:
     indices: Int64[np.ndarray, " B"]  # in the split
     frame_index: FrameIndex  # of these utterances
     masks: SpecAugmentMasks | None = None
+    ends_update: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,6 +152,7 @@ class SplitData:
             targets=torch.from_numpy(targets).to(device),
             target_lengths=torch.tensor([len(one) for one in labels], device=device),
             max_abs=max_abs(frames),
+            ends_update=selection.ends_update,
         )
 
     def evenly_spaced_by_length(self, number: int) -> list[int]:
@@ -187,8 +191,10 @@ def plan_epoch(
     lengths = count_stacked_frames(frame_index.frames, split.stack)
     masks = augment.draw_masks(settings, epoch, lengths * split.stack, split.store.bins)
     return [
-        Selection(places, frame_index.take(places), masks and masks.take(places))
-        for places in order_batches(lengths, settings, epoch, split.stack)
+        Selection(places, frame_index.take(places), masks and masks.take(places), places is last)
+        for update in order_updates(lengths, settings, epoch, split.stack)
+        for last in update[-1:]
+        for places in update
     ]
 
 
@@ -198,9 +204,36 @@ def count_updates(split: SplitData, settings: TrainSettings, is_feasible: Feasib
     With `batch_frames` the number of batches differs between epochs, so all are planned.
     """
     if settings.batch_frames is None:
-        return settings.epochs * -(-len(split) // settings.batch)
+        return settings.epochs * -(-len(split) // (settings.batch * settings.accumulate))
     epochs = range(1, settings.epochs + 1)
-    return sum(len(plan_epoch(split, settings, epoch, is_feasible)) for epoch in epochs)
+    plans = (plan_epoch(split, settings, epoch, is_feasible) for epoch in epochs)
+    return sum(selection.ends_update for plan in plans for selection in plan)
+
+
+def group_updates(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
+    """Yield the batches of one update after the other."""
+    group = []
+    for batch in batches:
+        group.append(batch)
+        if batch.ends_update:
+            yield group
+            group = []
+
+
+def order_updates(
+    lengths: Int64[np.ndarray, " U"], settings: TrainSettings, epoch: int, stack: int = 1
+) -> list[list[Int64[np.ndarray, " B"]]]:
+    """Return the batches of each update of an epoch, as indices of the split.
+
+    Updates are drawn as the large batches that they stand for, and then cut.
+    """
+    if settings.accumulate == 1:
+        return [[batch] for batch in order_batches(lengths, settings, epoch, stack)]
+    frames = settings.batch_frames and settings.batch_frames * settings.accumulate
+    large = {"batch": settings.batch * settings.accumulate, "batch_frames": frames}
+    drawn = order_batches(lengths, settings.model_copy(update=large), epoch, stack)
+    limits = _BatchLimits(lengths * stack, settings)
+    return [limits.cut_into_batches(update) for update in drawn]
 
 
 def order_batches(

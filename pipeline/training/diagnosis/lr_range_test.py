@@ -1,7 +1,7 @@
 """The learning-rate range test (Smith, 2017): one short training with a growing learning rate.
 
 In:   an experiment, its features.   Out: the loss at each rate.
-Not here: the rate that follows (pipeline/runs/lr_range.py), its figure
+Not here: the rate that follows (pipeline/runs/health/lr_range.py), its figure
 (results/figures/lr_curve.py).
 
 The rate grows by the same factor with each update. The losses of the batches are smoothed with an
@@ -11,7 +11,7 @@ its lowest value, or if a loss is not finite.
 
 import math
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from pipeline.config.experiment import Experiment
 from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError
 from pipeline.runs.folder import RunFolder
-from pipeline.runs.lr_range import LRRangeResult, LRStep
+from pipeline.runs.health.lr_range import LRRangeResult, LRStep
 from pipeline.training.data import batches
 from pipeline.training.data.batches import Batch
 from pipeline.training.loop import devices
@@ -72,7 +72,9 @@ def run_lr_range_test(
         torch.set_num_threads(threads)
     torch_device = devices.select_device(device)
     with tempfile.TemporaryDirectory(prefix="blankslate-") as scratch:
-        trainer = Trainer.prepare(experiment, features, RunFolder(Path(scratch)), torch_device)
+        runs = features.folder.parent.parent / "runs"  # where train.init finds its run
+        run = RunFolder(Path(scratch))
+        trainer = Trainer.prepare(experiment, features, run, torch_device, runs=runs)
         losses = list(_train_until_divergence(trainer, updates))
     if not losses:
         raise InputError(
@@ -89,8 +91,9 @@ def _train_until_divergence(trainer: Trainer, updates: int) -> Iterator[float]:
     """Yield the loss of each update, up to the one at which training diverges."""
     losses: list[float] = []
     with closing(_endless_batches(trainer)) as loaded:
-        for rate, batch in zip(range_learning_rates(updates), loaded, strict=False):
-            loss = _update_loss(trainer, batch, rate, updates)
+        groups = batches.group_updates(loaded)
+        for rate, group in zip(range_learning_rates(updates), groups, strict=False):
+            loss = _update_loss(trainer, group, rate, updates)
             losses.append(loss)
             averages = smooth_losses(losses)
             if not math.isfinite(loss) or averages[-1] > DIVERGENCE_FACTOR * min(averages):
@@ -108,14 +111,16 @@ def _endless_batches(trainer: Trainer) -> Generator[Batch, None, None]:
             yield from loaded
 
 
-def _update_loss(trainer: Trainer, batch: Batch, learning_rate: float, updates: int) -> float:
+def _update_loss(
+    trainer: Trainer, group: Sequence[Batch], learning_rate: float, updates: int
+) -> float:
     """Make one update; return its loss in nats per character, or NaN if it is not finite."""
     state = trainer.state
     metrics = EpochMetrics(OutputStats.empty(trainer.evaluator.alphabet.size))
     state.train_metrics = metrics
-    finite = drop_nonfinite(metrics, batch)
+    finite = [each for batch in group if (each := drop_nonfinite(metrics, batch))]
     try:
-        if finite is not None:
+        if finite:
             _with_learning_rate(trainer.train_step, learning_rate).step(finite, state, updates)
     except DivergedError:
         return math.nan

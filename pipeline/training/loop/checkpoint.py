@@ -8,7 +8,8 @@ Not here: files (pipeline/runs/folder.py). No random state is stored: every draw
 import io
 import logging
 import pickle
-from collections.abc import Mapping
+import warnings
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -18,30 +19,18 @@ from torch.amp.grad_scaler import GradScaler
 
 from pipeline.files import InputError
 from pipeline.runs.folder import RunFolder
-from pipeline.runs.rows import Row
+from pipeline.runs.origin import Origin
+from pipeline.runs.rows import YOUNGER_COLUMNS, Row, is_from_training
 from pipeline.training.loop.metrics import EpochMetrics, Evaluation, rename_former_keys
 from pipeline.training.network.output_stats import OutputStats
+from pipeline.training.optim.averaging import Weights
+from pipeline.training.optim.epoch_weights import EpochWeights
 
 log = logging.getLogger(__name__)
 
 STATE_VERSION = 4
-Weights = Mapping[str, Tensor]
 # The epoch, its finished batches, and the finished batches of each evaluation.
 TrainingProgress = tuple[int, int, tuple[int, ...]]
-
-
-@dataclass(frozen=True)
-class BestEpoch:
-    """The epoch with the lowest selection key so far; the earliest one if several have it."""
-
-    epoch: int
-    updates: int
-    selection_key: tuple[float, float]  # of its dev row, by runs/plateau.py
-    weights: Weights = field(repr=False)
-
-
-def copy_weights(network: nn.Module) -> Weights:
-    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
 
 
 @dataclass
@@ -50,7 +39,9 @@ class TrainingState:
     epoch: int = 1  # the current epoch
     position: int = 0  # finished batches of the current epoch
     update: int = 0  # finished updates
-    best: BestEpoch | None = None
+    best: EpochWeights | None = None
+    kept: list[EpochWeights] = field(default_factory=list)  # for train.average
+    ema: Weights | None = None  # the moving average of the weights, after the first update
     rows: list[Row] = field(default_factory=list)
     prior: Tensor | None = None  # (C,): the label prior of loss/regularised_loss.py
     evaluations: dict[str, Evaluation] = field(default_factory=dict)  # by split, of this epoch
@@ -87,6 +78,8 @@ def serialise_state(
         "update": state.update,
         "metrics": state.train_metrics.to_dict(),
         "best": None if state.best is None else {**vars(state.best)},
+        "kept": [{**vars(each)} for each in state.kept],
+        "ema": state.ema,
         "rows": [dict(row) for row in state.rows],
         "prior": state.prior,
         "evaluations": {name: one.to_dict() for name, one in state.evaluations.items()},
@@ -105,10 +98,19 @@ def _read_archive(archive: bytes, device: torch.device) -> dict[str, Any] | None
     A changed bit in the directory of a zip archive has no checksum.
     """
     try:
-        content: dict[str, Any] = torch.load(
-            io.BytesIO(archive), map_location=device, weights_only=True
-        )
-    except (RuntimeError, pickle.UnpicklingError, LookupError, ValueError, EOFError) as error:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message="Detected pickle protocol")  # a changed one
+            content: dict[str, Any] = torch.load(
+                io.BytesIO(archive), map_location=device, weights_only=True
+            )
+    except (
+        UserWarning,
+        RuntimeError,
+        pickle.UnpicklingError,
+        LookupError,
+        ValueError,
+        EOFError,
+    ) as error:
         log.warning("a saved state is damaged, the one before it is used: %s", error)
         return None
     return content
@@ -126,27 +128,57 @@ def load_state(
     InputError where another version of the program wrote it.
     """
     content = _read_state(run, device)
-    if content is None:
+    return _restore_state(content, network, optimizer, scaler) if content else None
+
+
+def continue_shorter_run(
+    origin: Origin,
+    run: RunFolder,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scaler: GradScaler,
+) -> TrainingState | None:
+    """Load the last state of a run that had fewer epochs; None where it cannot be continued."""
+    content = None
+    if origin.can_be_continued:
+        with suppress(InputError):  # another version wrote it
+            content = _read_state(origin.run, next(network.parameters()).device)
+    # Earlier programs did not keep the last weights of a finished run.
+    if content is None or "kept" not in content:
         return None
+    state = _restore_state(content, network, optimizer, scaler)
+    rows = [Row(**{**row, "run_id": run.run_id}) for row in state.rows if is_from_training(row)]
+    return replace(state, rows=rows, evaluations={})
+
+
+def _restore_state(
+    content: dict[str, Any],
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scaler: GradScaler,
+) -> TrainingState:
     network.load_state_dict(content["network"])
     optimizer.load_state_dict(content["optimiser"])
     scaler.load_state_dict(content["scaler"])
     best = content["best"]
+    rows = [{**YOUNGER_COLUMNS, **row} for row in content["rows"]]
     evaluations = content.get("evaluations", {})  # states of earlier programs lack it
     return TrainingState(
         train_metrics=EpochMetrics.from_dict(content["metrics"]),
         epoch=content["epoch"],
         position=content["position"],
         update=content["update"],
-        best=best and BestEpoch(**rename_former_keys(best)),
-        rows=cast("list[Row]", content["rows"]),
+        best=best and EpochWeights(**rename_former_keys(best)),
+        kept=[EpochWeights(**each) for each in content.get("kept", [])],
+        ema=content.get("ema"),
+        rows=cast("list[Row]", rows),
         prior=content["prior"],
         evaluations={name: Evaluation.from_dict(one) for name, one in evaluations.items()},
     )
 
 
 def load_best_weights(run: RunFolder, device: torch.device) -> Weights:
-    """Return the weights of the best epoch on dev.
+    """Return the weights that a run has tested: of the best epoch on dev, or their mean.
 
     InputError where no state can be read, or another version of the program wrote it.
     """

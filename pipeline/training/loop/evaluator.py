@@ -23,13 +23,14 @@ from pipeline.runs import posteriors
 from pipeline.runs.hypotheses import Hypothesis, write_train_hypotheses
 from pipeline.runs.posteriors import Posterior
 from pipeline.shapes import Float
-from pipeline.training.data.batches import Batch, SplitData, find_finite
+from pipeline.training.data.batches import Batch, Selection, SplitData, find_finite
 from pipeline.training.data.loader import BatchLoader
 from pipeline.training.loop import devices
 from pipeline.training.loop.metrics import EpochMetrics, Evaluation
 from pipeline.training.loss import ctc
 from pipeline.training.network.model import Network, NetworkOutput
 from pipeline.training.network.output_stats import OutputStats
+from pipeline.training.optim import averaging
 
 
 @dataclass(frozen=True)
@@ -80,10 +81,7 @@ class Evaluator:
         """
         self.network.eval()
         metrics = evaluation.metrics
-        ascending = np.argsort(split.lengths, kind="stable")
-        plan = [
-            split.select(ascending[n : n + batch_size]) for n in range(0, len(split), batch_size)
-        ]
+        plan = _select_by_length(split, batch_size)
         batches = BatchLoader(split, self.device).batches(plan[evaluation.batches :])
         with closing(batches):
             requested_at = time.perf_counter()
@@ -96,6 +94,21 @@ class Evaluator:
                 metrics.waited += waited
                 metrics.seconds += waited + time.perf_counter() - started
                 requested_at = time.perf_counter()
+
+    def measure_batch_norm(
+        self, split: SplitData, batch_size: int, before_batch: Callable[[], None]
+    ) -> None:
+        """Replace batch norm's statistics by their means over the batches of the split."""
+        ignored = EpochMetrics(OutputStats.empty(self.alphabet.size))
+
+        def run_finite(batch: Batch) -> None:
+            before_batch()
+            if (finite := drop_nonfinite(ignored, batch)) is not None:
+                self.run_network(finite)
+
+        plan = _select_by_length(split, batch_size)
+        with closing(BatchLoader(split, self.device).batches(plan)) as batches:
+            averaging.measure_batch_norm(self.network, batches, run_finite)
 
     def _evaluate_batch(self, batch: Batch, evaluation: Evaluation, beam: int | None) -> None:
         """Score the batch; an utterance whose input is not finite has an empty hypothesis."""
@@ -180,6 +193,11 @@ class Evaluator:
                 )
             ]
         posteriors.write_posteriors(path, found)
+
+
+def _select_by_length(split: SplitData, batch_size: int) -> list[Selection]:
+    ascending = np.argsort(split.lengths, kind="stable")
+    return [split.select(ascending[n : n + batch_size]) for n in range(0, len(split), batch_size)]
 
 
 def drop_nonfinite(metrics: EpochMetrics, batch: Batch) -> Batch | None:

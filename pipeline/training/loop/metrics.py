@@ -83,15 +83,15 @@ class EpochMetrics:
         updates: int,
         reference_loss: float,
         infeasible: int,
+        suspicious: int,
         learning_rate: float,
         peak_memory_bytes: int,
+        weights: str,
     ) -> Row:
-        """Divide the sums once and return the row.
+        """Divide the sums once and return the row. Both losses per character are torch's 'mean'.
 
-        The loss per character is torch's 'mean' reduction: each utterance's loss is divided by its
-        number of labels, then averaged over the utterances. The reference loss is the same mean.
+        That is: each utterance's loss over its number of labels, averaged over the utterances.
         """
-        score = self.score
         columns = {
             "run_id": run_id,
             "epoch": epoch,
@@ -100,14 +100,7 @@ class EpochMetrics:
             "loss_per_utterance": _ratio(self.loss, self.aligned),
             "loss_per_character": _ratio(self.loss_per_label, self.aligned),
             "reference_loss": reference_loss,
-            "cer": score.cer,
-            "cer_no_spaces": score.cer_no_spaces,
-            "wer": score.wer,
-            "ser": score.ser,
-            "char_errors": score.characters.errors,
-            "chars": score.characters.reference,
-            "word_errors": score.words.errors,
-            "words": score.words.reference,
+            **self._score_columns(),
             "utterances": self.utterances,
             "infeasible": infeasible,
             "blank_argmax": self.output_stats.blank_argmax,
@@ -123,10 +116,25 @@ class EpochMetrics:
             "loader_wait": _ratio(self.waited, self.seconds),
             "peak_memory_bytes": peak_memory_bytes,
         }
-        return cast("Row", {**columns, **self._diagnostic_columns()})
+        last = {"suspicious_utterances": suspicious, "weights": weights}
+        return cast("Row", columns | self._diagnostic_columns() | last)
+
+    def _score_columns(self) -> dict[str, Any]:
+        """Return the error rates and their counts."""
+        score = self.score
+        return {
+            "cer": score.cer,
+            "cer_no_spaces": score.cer_no_spaces,
+            "wer": score.wer,
+            "ser": score.ser,
+            "char_errors": score.characters.errors,
+            "chars": score.characters.reference,
+            "word_errors": score.words.errors,
+            "words": score.words.reference,
+        }
 
     def _diagnostic_columns(self) -> dict[str, Any]:
-        """Return the last columns of a row."""
+        """Return the columns that describe the training and the input."""
         return {
             "emitted_chars": self.emitted,
             "length_ratio": _ratio(self.emitted, self.score.characters.reference),

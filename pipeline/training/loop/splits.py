@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from pipeline.config.experiment import Experiment, TrainSettings
+from pipeline.corpus.levels import read_suspicious
 from pipeline.corpus.manifest import require_trainable
 from pipeline.corpus.text.alphabet import resolve_alphabet
 from pipeline.features.feature_set import FeatureSet
@@ -36,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 class InfeasibleError(InputError):
-    """No training utterance is long enough for its transcript."""
+    """Too many training utterances are too short for their transcripts."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Splits:
     test: SplitData
     recordings: SplitData  # of train, with those that cannot be aligned; no copies at other speeds
     infeasible: Mapping[str, int]  # utterances that cannot be aligned, by split
+    suspicious: Mapping[str, int]  # utterances whose sound make features calls suspicious
     constant_references: Mapping[str, ConstantReference | None]  # None: nothing to align
     # Whether each training utterance can be aligned, had it these many frames.
     is_feasible: Callable[[Lengths], Bool[np.ndarray, " U"]]
@@ -76,7 +78,7 @@ class Splits:
         splits = {split.name: split for split in (train, dev, test)}
         feasible = {name: _select_feasible(one, output_length) for name, one in splits.items()}
         for split in splits.values():
-            _log_infeasible(split, output_length)
+            _log_infeasible(split, output_length, experiment.train.max_infeasible)
         _require_longest_fits(feasible["train"], experiment.train)
         return cls(
             train=feasible["train"],
@@ -84,6 +86,7 @@ class Splits:
             test=test,
             recordings=_without_copies(train, features.settings.speeds),
             infeasible={name: len(split) - len(feasible[name]) for name, split in splits.items()},
+            suspicious={name: _count_suspicious(split, features) for name, split in splits.items()},
             constant_references={
                 name: _fit_reference(split, output_length, letters.size)
                 for name, split in feasible.items()
@@ -138,8 +141,13 @@ def _fit_reference(
     return fit_constant_reference(output_length(split.lengths).tolist(), split.labels, classes)
 
 
-def _log_infeasible(split: SplitData, output_length: OutputLength) -> None:
-    """Log which utterances cannot be aligned and what to change; raise if that is all of train."""
+def _count_suspicious(split: SplitData, features: FeatureSet) -> int:
+    found = {each.utterance for each in read_suspicious([features.folder])}
+    return sum(utterance.id in found for utterance in split.utterances)
+
+
+def _log_infeasible(split: SplitData, output_length: OutputLength, largest_share: float) -> None:
+    """Log which utterances cannot be aligned and what to change; raise if too many of train."""
     steps, required = output_length(split.lengths), _required_steps(split)
     strides = list(map(largest_stride, split.frame_counts.tolist(), split.labels))
     short = [
@@ -156,9 +164,11 @@ def _log_infeasible(split: SplitData, output_length: OutputLength) -> None:
     remedy = _advise_on_strides(split, output_length, min(strides))
     if split.name != "train":
         summary += " and have no loss, but are scored"
-    elif len(short) < len(split):
+    elif len(short) <= largest_share * len(split) and len(short) < len(split):
         summary += " and are left out"
     else:
+        if len(short) < len(split):
+            summary += f", more than the {largest_share:g} that train.max_infeasible allows"
         raise InfeasibleError(f"{summary}: {'; '.join(short[:MAX_IDS_IN_MESSAGE])}; {remedy}")
     log.warning("%s: %s; %s", summary, "; ".join(short), remedy)
 

@@ -1,30 +1,35 @@
-"""Train step: one batch updates the weights and is added to the metrics.
+"""Train step: one batch, or several, update the weights and are added to the metrics.
 
-In:   an evaluator, its optimizer; a batch; the state, which counts the updates.
+In:   an evaluator, its optimizer; batches; the state, which counts the updates.
 Out:  the weights after one update; losses, texts and output statistics, added to the state's
 metrics; DivergedError when a loss or a gradient is not finite.
 Not here: which batch comes next, rows, saving (trainer.py).
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from pipeline.config.experiment import Experiment
 from pipeline.files import InputError
+from pipeline.shapes import Float
 from pipeline.training.data.batches import Batch
-from pipeline.training.loop import devices, schedule
+from pipeline.training.loop import devices
 from pipeline.training.loop.checkpoint import TrainingState
 from pipeline.training.loop.evaluator import Evaluator
 from pipeline.training.loop.metrics import EpochMetrics
 from pipeline.training.loss import ctc, regularised_loss
+from pipeline.training.network.model import NetworkOutput
+from pipeline.training.optim import averaging, schedule
 
 MIN_LOSS_SCALE = 1.0  # of float16: a gradient that overflows even at this scale is not finite
 # The size of an update and the activations at the ends of the clamp are measured in one of this
@@ -50,13 +55,44 @@ class TrainStep:
         """The learning rate of the latest update."""
         return float(self.optimizer.param_groups[0]["lr"])
 
-    def step(self, batch: Batch, state: TrainingState, updates: int) -> None:
+    def step(self, batches: Sequence[Batch], state: TrainingState, updates: int) -> None:
         """Make the next of `updates` updates; the state's position in the epoch does not change.
 
-        DivergedError where a loss or a gradient is not finite.
+        The gradient is that of all batches together. DivergedError where a loss or a gradient is
+        not finite.
         """
         network, metrics = self.evaluator.network, state.train_metrics
         self._prepare_update(state, updates)
+        self.optimizer.zero_grad()
+        labels = sum(batch.target_lengths.sum() for batch in batches)
+        outputs = [self._add_gradient(batch, state, labels) for batch in batches]
+        self.scaler.unscale_(self.optimizer)
+        clip = self.experiment.train.clip
+        norm = float(clip_grad_norm_(network.parameters(), math.inf if clip is None else clip))
+        losses = [losses_B.tolist() for _, _, losses_B in outputs]
+        self._require_finite(batches, list(chain(*losses)), norm, state.update)
+        with self._track_update_ratio(metrics):
+            self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if limit := self.experiment.train.ema:
+            state.ema = state.ema or averaging.copy_weights(network)
+            averaging.update_ema(state.ema, network, averaging.ema_factor(limit, state.update))
+        for batch, (output, logs, _), each in zip(batches, outputs, losses, strict=True):
+            texts = self.evaluator.decode_output(output)
+            self.evaluator.update_metrics(metrics, batch, output, logs, losses=each, texts=texts)
+        if math.isfinite(norm):
+            metrics.grad_norm += norm
+            metrics.normed += 1
+        metrics.rates += self.learning_rate
+        metrics.updates += 1
+
+    def _add_gradient(
+        self, batch: Batch, state: TrainingState, labels: Tensor | int
+    ) -> tuple[NetworkOutput, Float[Tensor, "B S C"], Float[Tensor, " B"]]:
+        """Add the gradient of a batch, per label of the update.
+
+        Return the output, the log-probabilities and the losses, in nats, without their graph.
+        """
         output = self.evaluator.run_network(batch)
         logs = ctc.log_probabilities(output.logits)
         losses_B = ctc.loss_from_log_probabilities(
@@ -73,26 +109,8 @@ class TrainStep:
                 prior_C=state.prior,
             )
             state.prior = regularised_loss.update_prior(state.prior, output.logits, output.lengths)
-        self.optimizer.zero_grad()
-        total = objective_B.sum() / batch.target_lengths.sum()
-        torch.autograd.backward(self.scaler.scale(total))
-        self.scaler.unscale_(self.optimizer)
-        clip = self.experiment.train.clip
-        norm = float(clip_grad_norm_(network.parameters(), math.inf if clip is None else clip))
-        losses = losses_B.tolist()
-        self._require_finite(batch, losses, norm, state.update)
-        with self._track_update_ratio(metrics):
-            self.scaler.step(self.optimizer)
-        self.scaler.update()
-        texts = self.evaluator.decode_output(output)
-        self.evaluator.update_metrics(
-            metrics, batch, output, logs.detach(), losses=losses, texts=texts
-        )
-        if math.isfinite(norm):
-            metrics.grad_norm += norm
-            metrics.normed += 1
-        metrics.rates += self.learning_rate
-        metrics.updates += 1
+        torch.autograd.backward(self.scaler.scale(objective_B.sum() / labels))
+        return output._replace(logits=output.logits.detach()), logs.detach(), losses_B.detach()
 
     def _prepare_update(self, state: TrainingState, updates: int) -> None:
         """Count the update, and set the seed, the learning rate and what the network measures."""
@@ -120,13 +138,15 @@ class TrainStep:
         metrics.update_size += float(get_total_norm(moved) / get_total_norm(before))
         metrics.sized += 1
 
-    def _require_finite(self, batch: Batch, losses: list[float], norm: float, update: int) -> None:
+    def _require_finite(
+        self, batches: Sequence[Batch], losses: list[float], norm: float, update: int
+    ) -> None:
         """Raise DivergedError, unless a smaller loss scale can make the gradient finite."""
         can_rescale = self.scaler.is_enabled() and self.scaler.get_scale() > MIN_LOSS_SCALE
         finite = list(map(math.isfinite, losses))
         if all(finite) and (can_rescale or math.isfinite(norm)):
             return
-        ids = [utterance.id for utterance in batch.utterances]
+        ids = [utterance.id for batch in batches for utterance in batch.utterances]
         wrong = [name for name, ok in zip(ids, finite, strict=True) if not ok]
         what = f"loss of {', '.join(wrong)}" if wrong else f"gradient of {', '.join(ids)}"
         raise DivergedError(

@@ -31,7 +31,7 @@ class Convolution(nn.Module):
     ) -> tuple[Float[Tensor, "B J S G"], Int[Tensor, " B"]]:
         mask_BT = make_valid_mask(lengths_B, x_BKTF.shape[2])
         y_BJSG = self.convolve(x_BKTF.masked_fill(~mask_BT[:, None, :, None], 0))
-        return y_BJSG, -(-lengths_B // self.stride[0])
+        return y_BJSG, (lengths_B + self.stride[0] - 1) // self.stride[0]  # ONNX rounds to 0
 
 
 class Lookahead(nn.Module):

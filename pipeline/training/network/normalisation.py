@@ -58,6 +58,7 @@ class InputTermNorm(nn.Module):
     def __init__(self, units: int, *, masked: bool = True) -> None:
         super().__init__()
         self.masked = masked
+        self.momentum = BATCH_NORM_MOMENTUM
         self.weight = nn.Parameter(torch.ones(units))
         self.running_mean: Tensor
         self.running_var: Tensor
@@ -92,8 +93,6 @@ class InputTermNorm(nn.Module):
         covariance = centred.T @ centred / count
         mean_G, variance_G = weight_GF @ mean, ((weight_GF @ covariance) * weight_GF).sum(1)
         with torch.no_grad():  # the running variance is the unbiased one, as in torch
-            self.running_mean.lerp_(mean_G, BATCH_NORM_MOMENTUM)
-            self.running_var.lerp_(
-                variance_G * count / (count - 1).clamp(min=1), BATCH_NORM_MOMENTUM
-            )
+            self.running_mean.lerp_(mean_G, self.momentum)
+            self.running_var.lerp_(variance_G * count / (count - 1).clamp(min=1), self.momentum)
         return mean_G, variance_G

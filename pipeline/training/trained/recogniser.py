@@ -62,13 +62,7 @@ class Recogniser:
     @property
     def step_seconds(self) -> float:
         """Seconds of sound between two output steps."""
-        strides = self.network.output_length(10_000)
-        return (
-            self.experiment.input.stack
-            * self.experiment.features.hop_ms
-            / 1000
-            * (10_000 / strides)
-        )
+        return step_seconds(self.experiment, self.network)
 
     def frames(self, waveform: Float32[np.ndarray, " N"]) -> Float32[np.ndarray, "T F"]:
         """Return the normalised frames of a waveform at the sample rate of the features.
@@ -84,6 +78,10 @@ class Recogniser:
         stored = np.concatenate(blocks)
         if settings.storage == "float16":
             stored = to_float16(stored).rows.astype(np.float32)
+        return self.normalise(stored)
+
+    def normalise(self, stored: Float32[np.ndarray, "T F"]) -> Float32[np.ndarray, "T F"]:
+        """Return frames as the network gets them, of one utterance as a shard stores it."""
         frames = np.empty_like(stored)
         normalise_alone(self.experiment.input, self.affine)(_nobody(len(stored)), stored, frames)
         return frames
@@ -148,6 +146,12 @@ class Recogniser:
             content["language"],
             content["card"],
         )
+
+
+def step_seconds(experiment: Experiment, network: Network) -> float:
+    """Return the seconds of sound between two output steps."""
+    frames = 9000 / network.output_length(9000)  # divisible by every product of strides
+    return experiment.input.stack * experiment.features.hop_ms / 1000 * frames
 
 
 def _read(path: Path) -> dict[str, Any]:

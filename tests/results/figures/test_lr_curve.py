@@ -5,7 +5,7 @@ import io
 import re
 
 from pipeline.results.figures import lr_curve
-from pipeline.runs.lr_range import LRRangeResult, LRStep
+from pipeline.runs.health.lr_range import LRRangeResult, LRStep
 
 RESULT = LRRangeResult(
     tuple(LRStep(10 ** (-6 + n / 10), 9 - n / 8, 9.5 - n / 8) for n in range(41)), 3.03, False

@@ -14,7 +14,13 @@ from pipeline.corpus.text.alphabet import ALPHABETS
 from pipeline.features.feature_set import FeatureSet
 from pipeline.training.data import batches
 from pipeline.training.data.augment import FrameIndex
-from pipeline.training.data.batches import SplitData, count_updates, order_batches, plan_epoch
+from pipeline.training.data.batches import (
+    SplitData,
+    count_updates,
+    order_batches,
+    order_updates,
+    plan_epoch,
+)
 
 LETTERS = ALPHABETS["english-38"]
 KINDS = st.sampled_from(["random", "bucketed", "sorted", "reversed"])
@@ -221,3 +227,30 @@ def test_an_utterance_with_a_value_that_is_not_finite_is_found_and_its_largest_v
     assert batches.find_finite(x).tolist() == [True, False, False]
     assert math.isnan(batches.max_abs(x))
     assert batches.max_abs(x[2:]) == math.inf
+
+
+@pytest.mark.parametrize("kind", ["random", "bucketed", "sorted", "reversed"])
+@pytest.mark.parametrize("limits", [{"batch": 3}, {"batch": 3, "batch_frames": 300}], ids=str)
+def test_accumulated_batches_make_the_updates_of_large_batches(kind: str, limits: dict[str, int]):
+    settings = TrainSettings(order=kind, accumulate=4, **limits)
+    large = TrainSettings(order=kind, **{name: 4 * limit for name, limit in limits.items()})
+    for epoch in (1, 2):
+        found = order_updates(LENGTHS, settings, epoch)
+        expected = order_batches(LENGTHS, large, epoch)
+        assert [np.concatenate(update).tolist() for update in found] == [
+            batch.tolist() for batch in expected
+        ]
+        for batch in (batch for update in found for batch in update):
+            assert len(batch) <= 3
+            padded = len(batch) * LENGTHS[batch].max()
+            assert len(batch) == 1 or padded <= limits.get("batch_frames", math.inf)
+
+
+@pytest.mark.parametrize("limits", [{"batch": 2}, {"batch": 2, "batch_frames": 60}], ids=str)
+def test_updates_are_counted_with_accumulation(features: FeatureSet, limits: dict[str, int]):
+    split = SplitData.from_shards(features, "train", InputSettings(), LETTERS)
+    settings = TrainSettings(epochs=3, accumulate=3, **limits)
+    plans = [plan_epoch(split, settings, epoch, everything) for epoch in (1, 2, 3)]
+    ends = [selection.ends_update for plan in plans for selection in plan]
+    assert count_updates(split, settings, everything) == sum(ends) < len(ends)
+    assert all(plan[-1].ends_update for plan in plans)

@@ -198,15 +198,26 @@ def test_if_every_utterance_is_too_short_it_is_reported_once(make_feature_set: F
     ] == ["feasibility"]
 
 
-def test_an_overfit_that_ran_out_of_time_is_undecided(
-    features: FeatureSet, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("sections", "named"),
+    [
+        ({"model": {"dropout": 0.95}}, "change model.dropout: 0.95 (lower it)"),
+        ({"train": {**LONG, "weight_decay": 100.0}}, "change train.weight_decay: 100 (lower it)"),
+    ],
+    ids=str,
+)
+def test_dropout_and_weight_decay_are_tested_as_they_are_set(
+    features: FeatureSet, monkeypatch: pytest.MonkeyPatch, sections: dict[str, Any], named: str
 ):
-    monkeypatch.setattr(preflight, "OVERFIT_TIMEOUT_S", 1e-3)
-    result = all_results(features)["one batch"]
-    assert result.ok
-    assert not result.conclusive
-    assert "stopped after 0 s, lowest CER" in result.result
-    assert result.result.endswith("; undecided")
+    monkeypatch.setattr(preflight, "OVERFIT_MAX_UPDATES", 400)
+    result = first_result(features, "one batch", **sections)
+    assert "not learnt, lowest CER" in result.result
+    assert result.remedy == named
+
+
+def test_a_batch_is_learnt_with_usual_dropout_and_weight_decay(features: FeatureSet):
+    train = {**LONG, "weight_decay": 0.01}
+    assert first_result(features, "one batch", model={"dropout": 0.2}, train=train).ok
 
 
 def test_a_batch_that_is_not_learnt_is_found(features: FeatureSet, monkeypatch: pytest.MonkeyPatch):

@@ -13,6 +13,7 @@ from pipeline.runs.folder import RunFolder
 from pipeline.runs.plateau import describe_status, escape_updates
 from pipeline.runs.posteriors import read_posteriors
 from pipeline.training.loop import trainer
+from pipeline.training.loop.fit import fit
 from pipeline.training.network.model import Network
 from tests.training.letters import make_experiment, make_utterances, write_feature_set
 
@@ -55,7 +56,7 @@ def train_and_describe(
     settings = make_experiment(**{"input": {"stack": 2}, **sections})
     run = RunFolder(folder / "run")
     features = write_feature_set(make_utterances(), folder / "features", change)
-    trainer.fit(settings, features, run, device="cpu", threads=1)
+    fit(settings, features, run, device="cpu", threads=1)
     return describe_status(run.rows(), settings), run
 
 
@@ -98,7 +99,7 @@ def test_if_dev_cannot_be_aligned_the_cer_selects_the_epoch(tmp_path: Path):
     features = write_feature_set([*usable, *short], tmp_path / "features")
     train = {**LEARNS, "schedule": "plateau", "plateau_epochs": 1}
     settings, run = make_experiment(input={"stack": 2}, train=train), RunFolder(tmp_path / "run")
-    trainer.fit(settings, features, run, device="cpu", threads=1)
+    fit(settings, features, run, device="cpu", threads=1)
     dev = [row for row in run.rows() if row["split"] == "dev"]
     assert dev[-1]["infeasible"] == 3
     assert run.rows()[-1]["cer"] < 0.8

@@ -36,6 +36,22 @@ def test_a_changed_bit_in_the_directory_of_the_archive_falls_back_to_the_state_b
     assert refused  # otherwise the test has tested nothing
 
 
+def test_a_state_of_an_earlier_program_has_no_averages_and_no_names_of_weights(tmp_path):
+    run, network = RunFolder(tmp_path), nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(network.parameters())
+    scaler = GradScaler("cpu", enabled=False)
+    archive = serialise_state(TrainingState.initial(CLASSES), network, optimizer, scaler)
+    former = torch.load(io.BytesIO(archive), weights_only=True)
+    del former["kept"], former["ema"]
+    former["rows"] = [{"split": "dev", "epoch": 1}]
+    torch.save(former, run.state_file)
+    loaded = load_state(run, network, optimizer, scaler, torch.device("cpu"))
+    assert loaded
+    assert (loaded.kept, loaded.ema) == ([], None)
+    added = {"suspicious_utterances": 0, "weights": ""}
+    assert loaded.rows == [{"split": "dev", "epoch": 1, **added}]
+
+
 def directory_start(archive: bytes) -> int:
     return zipfile.ZipFile(io.BytesIO(archive)).start_dir
 

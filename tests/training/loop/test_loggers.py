@@ -14,7 +14,8 @@ import pytest
 from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError
 from pipeline.runs.folder import RunFolder, Stopped
-from pipeline.training.loop import loggers, trainer
+from pipeline.training.loop import loggers
+from pipeline.training.loop.fit import fit as fit_run
 from pipeline.training.loop.loggers import LOGGERS_VARIABLE
 from tests.training.letters import make_experiment
 from tests.training.loop.event_files import event_files, read_events, read_points
@@ -116,7 +117,7 @@ def fit(
     features: FeatureSet, folder: Path, name: str = "0123456789ab", **options: Any
 ) -> RunFolder:
     run = RunFolder(folder / name)
-    trainer.fit(make_experiment(), features, run, device="cpu", threads=1, **options)
+    fit_run(make_experiment(), features, run, device="cpu", threads=1, **options)
     return run
 
 

@@ -34,8 +34,10 @@ def row(made: EpochMetrics) -> Row:
         updates=159,
         reference_loss=3.02,
         infeasible=1,
+        suspicious=2,
         learning_rate=1e-3,
         peak_memory_bytes=7,
+        weights="ema",
     )
 
 

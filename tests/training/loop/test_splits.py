@@ -30,7 +30,7 @@ TIGHT = [("tight", "train", "AA", 5), ("short", "train", "AA", 4)]
 def make_splits(
     features: FeatureSet, settings: Experiment | None = None, stride: int = 1, **changes: object
 ) -> Splits:
-    settings = settings or make_experiment(input=changes)
+    settings = settings or make_experiment(input=changes, train={"max_infeasible": 1})
     return Splits.from_features(features, settings, lambda n: -(-n // stride), torch.device("cpu"))
 
 
@@ -59,6 +59,25 @@ def test_the_recordings_of_train_have_no_copies_at_other_speeds_and_those_that_a
     splits = make_splits(replace(features, settings=with_speeds), stack=2)
     assert [one.id for one in splits.train.utterances] == ["tight", "sp0.9-short", "sp0.9-tight"]
     assert [one.id for one in splits.recordings.utterances] == ["tight", "short"]
+
+
+@pytest.mark.parametrize(("share", "refused"), [(0.1, True), (0.19, True), (0.2, False)])
+def test_more_than_a_share_of_such_utterances_is_refused(
+    make_feature_set: FeatureSetFactory, share: float, refused: bool
+):
+    features = make_feature_set([*REST, *TIGHT])
+    settings = make_experiment(input={"stack": 2}, train={"max_infeasible": share})
+    assert make_experiment().train.max_infeasible == 0.1
+    if not refused:
+        assert len(make_splits(features, settings).train) == 4
+        return
+    with pytest.raises(InfeasibleError) as caught:
+        make_splits(features, settings)
+    assert str(caught.value) == (
+        f"1 of 5 training utterances are too short to be aligned, more than the {share:g} that "
+        "train.max_infeasible allows: short (2 steps, needs 3: fits at stride 1); all fit with "
+        "input.stack: 1"
+    )
 
 
 def test_a_stride_has_the_same_effect_as_stacking(make_feature_set: FeatureSetFactory):

@@ -15,7 +15,8 @@ from pipeline.features.feature_set import FeatureSet
 from pipeline.runs.folder import RunFolder, Stopped
 from pipeline.training.data.batches import Batch
 from pipeline.training.loop import devices, train_step
-from pipeline.training.loop.trainer import Trainer, fit
+from pipeline.training.loop.fit import fit
+from pipeline.training.loop.trainer import Trainer
 from tests.training.letters import make_experiment
 from tests.training.loop.training_runs import stop_after
 
@@ -47,7 +48,7 @@ def test_an_update_with_an_overflow_is_skipped_and_the_scale_halved(
 ):
     trainer, batch = prepared(letter_features, tmp_path, 2.0**127)
     before = weights(trainer).clone()
-    trainer.train_step.step(batch, trainer.state, 9)
+    trainer.train_step.step([batch], trainer.state, 9)
     assert torch.equal(weights(trainer), before)
     assert trainer.train_step.scaler.get_scale() == 2.0**126
     metrics = trainer.state.train_metrics
@@ -58,8 +59,8 @@ def test_an_update_with_an_overflow_is_skipped_and_the_scale_halved(
         0.0,
     )
     trainer.train_step.scaler.update(2.0**4)
-    trainer.train_step.step(batch, trainer.state, 9)
-    row = trainer._row("train", metrics, 1, 2)
+    trainer.train_step.step([batch], trainer.state, 9)
+    row = trainer._row("train", metrics, 1, 2, "each update")
     assert (row["skipped_updates"], row["grad_norm"]) == (1, metrics.grad_norm)
     assert row["grad_norm"] > 0
 
@@ -69,7 +70,7 @@ def test_the_loss_scale_does_not_change_the_gradient(letter_features: FeatureSet
     for scale in (2.0**4, 2.0**10):
         trainer, batch = prepared(letter_features, tmp_path, scale)
         before = weights(trainer).clone()
-        trainer.train_step.step(batch, trainer.state, 9)
+        trainer.train_step.step([batch], trainer.state, 9)
         assert not torch.equal(weights(trainer), before)
         norms.append(trainer.state.train_metrics.grad_norm)
     assert norms[0] == pytest.approx(norms[1], rel=1e-2)
@@ -81,7 +82,7 @@ def test_a_gradient_that_is_nan_at_any_scale_is_an_error(
     trainer, batch = prepared(letter_features, tmp_path, train_step.MIN_LOSS_SCALE)
     trainer.evaluator.network.fc1.weight.register_hook(lambda gradient: gradient * torch.nan)
     with pytest.raises(train_step.DivergedError, match="the gradient of train-"):
-        trainer.train_step.step(batch, trainer.state, 9)
+        trainer.train_step.step([batch], trainer.state, 9)
 
 
 @pytest.mark.parametrize("clip", [1e-3, None])
@@ -94,7 +95,7 @@ def test_clipping_limits_the_size_of_an_update(
     )
     before = weights(trainer).clone()
     trainer.train_step.step(
-        trainer.splits.train.make_batch(torch.arange(4).numpy()), trainer.state, 9
+        [trainer.splits.train.make_batch(torch.arange(4).numpy())], trainer.state, 9
     )
     norm = trainer.state.train_metrics.grad_norm
     assert norm > 0.1  # the norm before clipping

@@ -21,8 +21,10 @@ from pipeline.runs.folder import Heartbeat, RunFolder, Stopped
 from pipeline.runs.hypotheses import TRAIN_FILE, hypotheses_from_csv
 from pipeline.runs.plateau import escape_updates, selection_key
 from pipeline.runs.posteriors import read_posteriors
-from pipeline.training.loop import trainer
+from pipeline.training.loop import devices, trainer
 from pipeline.training.loop.evaluator import Evaluator
+from pipeline.training.loop.fit import fit as fit_run
+from pipeline.training.loop.train_step import DivergedError
 from pipeline.training.loss import reference_loss
 from pipeline.training.trained.trained_run import TrainedRun
 from tests.training.letters import make_experiment
@@ -389,7 +391,7 @@ def test_divergence_names_the_utterances_the_rate_and_the_update(
     message = (
         r"^after \d+ updates, at learning rate 10: the (loss|gradient) of train-\d\d.*train\.clip"
     )
-    with pytest.raises(trainer.DivergedError, match=message):
+    with pytest.raises(DivergedError, match=message):
         fit(settings, letter_features, RunFolder(tmp_path))
 
 
@@ -451,8 +453,8 @@ def test_a_state_of_another_version_is_refused(
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_refused(letter_features: FeatureSet, tmp_path: Path):
     with pytest.raises(InputError, match=r"finds no GPU|is built for the CPU"):
-        trainer.fit(RESTLESS, letter_features, RunFolder(tmp_path), device="cuda")
-    assert trainer.gpu_names() == []
+        fit_run(RESTLESS, letter_features, RunFolder(tmp_path), device="cuda")
+    assert devices.gpu_names() == []
 
 
 def test_rows_are_json_that_any_reader_takes(undisturbed: RunFolder):

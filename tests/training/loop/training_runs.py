@@ -10,7 +10,7 @@ from pipeline.features.feature_set import FeatureSet
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.hypotheses import TRAIN_FILE
 from pipeline.runs.rows import Row
-from pipeline.training.loop import trainer
+from pipeline.training.loop.fit import fit as fit_run
 from tests.training.letters import make_experiment
 
 TIMES = {"seconds", "frames_per_second", "loader_wait", "peak_memory_bytes", "run_id"}
@@ -35,8 +35,14 @@ RESTLESS = make_experiment(
 
 
 def fit(settings: Experiment, features: FeatureSet, run: RunFolder, **options: Any) -> RunFolder:
-    trainer.fit(settings, features, run, device="cpu", threads=1, **options)
+    fit_run(settings, features, run, device="cpu", threads=1, **options)
     return run
+
+
+def with_train(settings: Experiment, **changes: Any) -> Experiment:
+    """Return the experiment with some settings of `train` changed, validated."""
+    train = {**settings.train.model_dump(), **changes}
+    return Experiment.model_validate({**settings.model_dump(), "train": train})
 
 
 def stop_after(calls: int) -> Callable[[], bool]:
@@ -63,8 +69,9 @@ def saved_state(run: RunFolder) -> dict[str, Any]:
 def assert_same(one: RunFolder, other: RunFolder) -> None:
     """Rows, weights, hypotheses and posteriors are equal bit for bit."""
     assert settled(one.rows()) == settled(other.rows())
-    weights = [saved_state(run)["network"] for run in (one, other)]
-    torch.testing.assert_close(*weights, rtol=0, atol=0)
+    states = [saved_state(run) for run in (one, other)]
+    torch.testing.assert_close(*[state["network"] for state in states], rtol=0, atol=0)
+    torch.testing.assert_close(*[state["best"]["weights"] for state in states], rtol=0, atol=0)
     assert one.hypotheses() == other.hypotheses()
     assert (one.path / TRAIN_FILE).read_text() == (other.path / TRAIN_FILE).read_text()
     assert one.posteriors_file.read_bytes() == other.posteriors_file.read_bytes()

@@ -7,7 +7,7 @@ import pytest
 
 from jobs.commands.checking.lr_range import describe_lr_range
 from jobs.commands.parser import main
-from pipeline.runs.lr_range import LRRangeResult, LRStep
+from pipeline.runs.health.lr_range import LRRangeResult, LRStep
 from pipeline.training.diagnosis import lr_range_test
 
 TRIED = (LRStep(1e-6, 3.0, 3.0), LRStep(1e-4, 1.0, 2.0), LRStep(1e-2, 1.0, 2.5))

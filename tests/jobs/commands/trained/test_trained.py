@@ -1,9 +1,15 @@
 """Decode, transcribe and export, typed one after another on one finished run with real audio."""
 
+import hashlib
 import json
 import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import h5py
+import jaxtyping
 import numpy as np
 import pytest
 import soundfile
@@ -12,6 +18,7 @@ import torch
 from jobs.commands import parser
 from pipeline.corpus.audio import resample
 from pipeline.features.feature_set import FeatureSet
+from pipeline.features.hdf5 import check_datasets
 from pipeline.runs.decodings import MODEL_FILE
 from pipeline.runs.folder import RunFolder
 from pipeline.training.trained.recogniser import Recogniser
@@ -79,6 +86,8 @@ def test_a_run_is_decoded_again(project: TinyProject, run: RunFolder, capsys):
         (["transcribe", "{run}", "/no/such/file.wav"], "no such file or folder"),
         (["transcribe", "{run}", "{empty}"], "no file with the ending of a sound file"),
         (["export", "zzz"], "no run begins with it"),
+        (["outputs", "zzz"], "no run begins with it"),
+        (["outputs", "{run}", "--corpus", "/no/such.yaml"], "no such file"),
     ],
 )
 def test_a_mistake_is_one_line(project, run, capsys, words: list[str], said: str):
@@ -137,6 +146,99 @@ def test_an_export_gives_the_same_text_without_the_work_folder(
     assert parser.main(words) == 0
     assert json.loads(capsys.readouterr().out) == expected
     assert not (tmp_path / "none").exists()
+
+
+def test_the_files_of_onnx_give_the_same_text_without_this_program_and_torch(
+    project: TinyProject, run: RunFolder, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+):
+    wav, file = some_wav(project), tmp_path / "model"
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as outside of the tests
+    assert blankslate(project, "transcribe", run.run_id, wav) == 0
+    expected = capsys.readouterr().out.strip()
+    assert blankslate(project, "export", run.run_id, "--format", "onnx", "-o", file) == 0
+    said = capsys.readouterr().out
+    assert "log-probabilities of onnxruntime and torch differ by" in said
+    program = (
+        "import runpy, sys\n"
+        # Then they cannot be imported.
+        "for name in ('pipeline', 'jobs', 'torch'): sys.modules[name] = None\n"
+        "sys.argv = sys.argv[1:]\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", program, tmp_path / "model.py", wav.resolve()],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=True,
+        timeout=120,
+    )
+    assert done.stdout.strip() == expected
+    assert expected
+    card = (tmp_path / "model.md").read_text(encoding="utf-8")
+    written = {"model.onnx", "model.features.onnx", "model.tokens.txt", "model.py"}
+    assert {path.name for path in tmp_path.iterdir()} == {*written, "model.md"}
+    for name in written:
+        digest = hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+        assert f"SHA-256 of {name}: {digest}." in card
+
+
+def test_outputs_are_those_of_the_network_and_give_the_hypotheses(
+    project: TinyProject, run: RunFolder, tmp_path: Path, capsys
+):
+    file = tmp_path / "all.h5"
+    assert blankslate(project, "outputs", run.run_id, "-o", file) == 0
+    said = capsys.readouterr().out
+    (features,) = (FeatureSet.open(each) for each in (project.work / "features").iterdir())
+    assert f"{len(features.utterances)} of {len(features.utterances)} utterances" in said
+    trained = TrainedRun.load(run, features, torch.device("cpu"))
+    expected = {
+        utterance.id: logs_SC
+        for split in ("train", "dev", "test")
+        for utterance, logs_SC in trained.log_probabilities(trained.split(features, split))
+    }
+    layer = trained.network.fc3
+    with h5py.File(file) as stored, torch.no_grad():
+        ids = [value.decode() for value in stored["utterance_ids"]]
+        assert ids == [utterance.id for utterance in features.utterances]
+        assert [text.decode() for text in stored["classes"]] == ["", *trained.alphabet.units]
+        edges = stored["offsets"][()]
+        for place, name in enumerate(ids):
+            rows = slice(edges[place], edges[place + 1])
+            logs = stored["log_probabilities"][rows]
+            np.testing.assert_allclose(logs, expected[name], atol=1e-5)
+            hidden = torch.from_numpy(stored["hidden"][rows])
+            again = layer(hidden).log_softmax(-1).numpy()
+            np.testing.assert_allclose(again, logs, atol=1e-4)
+        assert stored.attrs["complete"]
+        assert stored.attrs["run_id"].decode() == run.run_id
+        assert stored.attrs["step_seconds"] == pytest.approx(0.01 * trained.experiment.input.stack)
+    assert all(each.intact for each in check_datasets(file))
+
+
+def test_outputs_of_one_split_and_of_another_corpus(
+    project: TinyProject, run: RunFolder, tmp_path: Path
+):
+    file, corpus = tmp_path / "test.h5", next((project.configs / "corpora").glob("*.yaml"))
+    assert blankslate(project, "outputs", run.run_id, "--split", "test", "-o", file) == 0
+    with h5py.File(file) as stored:
+        logs, ids = stored["log_probabilities"][()], stored["utterance_ids"][()].tolist()
+        assert set(stored["splits"][()].tolist()) == {b"test"}
+    # A corpus of other utterances: its own statistics must not normalise the input.
+    other = corpus.with_name("other.yaml")
+    other.write_text(corpus.read_text() + f"exclude: [{next(iter_ids(project, 'train'))}]\n")
+    again = tmp_path / "other.h5"
+    words = ["outputs", run.run_id, "--corpus", other, "--split", "test", "-o", again]
+    assert blankslate(project, *words) == 0
+    with h5py.File(again) as stored:
+        assert stored["utterance_ids"][()].tolist() == ids
+        np.testing.assert_allclose(stored["log_probabilities"][()], logs, atol=1e-5)
+
+
+def iter_ids(project: TinyProject, split: str) -> Iterator[str]:
+    features = FeatureSet.open(next((project.work / "features").iterdir()))
+    return (utterance.id for utterance in features.utterances if utterance.split == split)
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "other", "older"])

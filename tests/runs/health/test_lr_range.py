@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.runs.lr_range import LRRangeResult, LRStep
+from pipeline.runs.health.lr_range import LRRangeResult, LRStep
 
 
 def test_the_suggestion_is_a_tenth_of_the_rate_with_the_lowest_smoothed_loss():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pipeline.config.experiment import TrainSettings
-from pipeline.training.loop.schedule import count_plateaus, learning_rate
+from pipeline.training.optim.schedule import count_plateaus, learning_rate
 
 
 def rates(updates: int = 110, **settings: object) -> list[float]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pipeline.config.experiment import TrainSettings
-from pipeline.training.loop.optimizer import make_optimizer
+from pipeline.training.optim.optimizer import make_optimizer
 
 
 def weights_after(updates: int, gradient: float, **settings: object) -> tuple[float, float]:

@@ -1,0 +1,58 @@
+"""The verb outputs: what a finished run's network computes for a corpus, as one HDF5 file.
+
+In:   typed options.   Out: the file, lines for a person.
+Not here: what the file holds (pipeline/training/trained/outputs.py).
+"""
+
+import argparse
+
+from jobs.commands.trained.decode import find_features
+from jobs.launch.reconcile import ensure_features
+from jobs.messages import print_line
+from jobs.work_folder import find_run, load_profile_and_workdir
+from pipeline.config.corpus import load_corpus
+from pipeline.config.sweep import single_run_sweep
+from pipeline.features.feature_set import FeatureSet
+from pipeline.files import InputError
+from pipeline.host import available_cpus
+
+SPLITS = ("train", "dev", "test")
+REPORTS = 10  # lines of progress
+
+
+def outputs(options: argparse.Namespace) -> int:
+    """Return 1 if utterances of the corpus were refused; the others are written."""
+    profile, work = load_profile_and_workdir(options)
+    run = find_run(options.run, work)
+    if not run.finished:
+        raise InputError(f"{run.path}: the run is not finished; run make train or make sweep")
+    trained_on = features = FeatureSet.open(find_features(run, work))
+    code, experiment = 0, run.experiment()
+    if options.corpus:
+        corpus = load_corpus(options.corpus)
+        changed = experiment.model_copy(update={"corpus": corpus})
+        single = single_run_sweep(options.corpus, changed, "outputs", {})
+        features, code = ensure_features(single, profile, work)
+        experiment = changed
+    name = f"{run.run_id}-{experiment.corpus.name}.h5"
+    file = options.output or work / "exports" / name
+    print_line("starting torch")  # takes seconds
+    from pipeline.training.trained.outputs import write_outputs  # noqa: PLC0415
+
+    write_outputs(
+        file,
+        run,
+        trained_on,
+        features,
+        options.split or SPLITS,
+        device=profile.device,
+        threads=profile.threads or available_cpus(),
+        report=_report_progress,
+    )
+    print_line(f"{file}: {file.stat().st_size / 1e6:.0f} MB")
+    return code
+
+
+def _report_progress(done: int, count: int) -> None:
+    if done * REPORTS // count != (done - 1) * REPORTS // count:
+        print_line(f"{done} of {count} utterances")
