@@ -1,9 +1,10 @@
-"""The settings of `make decode`: how text is found with words and n-grams.
+"""The settings of decoding: of `make decode`, with words and n-grams; of an experiment's test.
 
-In:   `key=value` words.   Out: a validated model.
-Not here: the search itself (pipeline/decoding/), the prefix beam search of an experiment
-(experiment.py).
+In:   `key=value` words, the section `decode` of an experiment.   Out: validated models.
+Not here: the search itself (pipeline/decoding/).
 """
+
+from typing import Literal
 
 from pydantic import Field
 
@@ -60,4 +61,20 @@ class DecodingSettings(Settings):
         ge=1,
         le=1000,
         description="texts that are kept for each utterance, and that confidences are made of",
+    )
+
+
+class DecodeSettings(Settings):
+    """How the test split is decoded."""
+
+    beam: int | None = Field(
+        default=None,
+        ge=2,
+        le=1000,
+        description="width of the prefix beam search on test; null: greedy [prefixes]",
+    )
+    scoring: Literal["verbatim", "no-punctuation"] = Field(
+        default="verbatim",
+        description="form in which reference and hypothesis are compared. verbatim: as the corpus "
+        "file makes them; no-punctuation: without punctuation and symbols",
     )

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from pipeline.config.corpus import Corpus, base_language, load_corpus
+from pipeline.config.decoding import DecodeSettings
 from pipeline.config.features import FeatureSettings
 from pipeline.config.loader import Settings, read_yaml, set_key, validate_settings
 from pipeline.config.network import AverageSettings, CtcSettings, InputSettings, ModelSettings
@@ -185,22 +186,6 @@ class TrainSettings(Settings):
         if self.average and self.ema:
             raise ValueError("average and ema both average weights; choose one")
         return self
-
-
-class DecodeSettings(Settings):
-    """How the test split is decoded."""
-
-    beam: int | None = Field(
-        default=None,
-        ge=2,
-        le=1000,
-        description="width of the prefix beam search on test; null: greedy [prefixes]",
-    )
-    scoring: Literal["verbatim", "no-punctuation"] = Field(
-        default="verbatim",
-        description="form in which reference and hypothesis are compared. verbatim: as the corpus "
-        "file makes them; no-punctuation: without punctuation and symbols",
-    )
 
 
 class Experiment(Settings):

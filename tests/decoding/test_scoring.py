@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config.corpus import Corpus
-from pipeline.config.experiment import DecodeSettings, Experiment
+from pipeline.config.decoding import DecodeSettings
+from pipeline.config.experiment import Experiment
 from pipeline.decoding.scoring import (
     ErrorCount,
     Score,

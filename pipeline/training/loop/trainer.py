@@ -185,7 +185,7 @@ class Trainer:
         hypotheses = make_hypotheses(self.splits.dev, dev)
         train = self.splits.recordings
         self.tested.write_train_hypotheses(self.run.path, train, self._evaluate(train))
-        where = chosen.epoch, chosen.updates, chosen.label
+        epoch, _, label = where = chosen.epoch, chosen.updates, chosen.label
         if self.experiment.train.average:
             state.rows.append(self._row("dev", dev.metrics, *where))
         if len(self.splits.test):
@@ -193,7 +193,7 @@ class Trainer:
             hypotheses += (tested := make_hypotheses(self.splits.test, evaluation))
             self.tested.write_posteriors(self.run.posteriors_file, self.splits.test, tested)
             state.rows.append(test := self._row("test", evaluation.metrics, *where))
-            log.info("epoch %d, weights: %s; test error rate %.1f %%", *where[::2], 100 * test["cer"])
+            log.info("tested %s, epoch %d: error rate %.1f %%", label, epoch, 100 * test["cer"])
         self.loggers.log_rows(state.rows)
         state.evaluations = {}
         self._save()
