@@ -30,7 +30,7 @@ from jobs.commands.arguments import (
     add_sweep_argument,
     add_verb,
 )
-from jobs.commands.trained.arguments import add_trained_verbs
+from jobs.commands.trained.arguments import TRAINED_VERBS, add_trained_verbs
 from jobs.environment import use_locked_packages_alone
 from jobs.exit_codes import DONE
 from jobs.messages import exit_code
@@ -51,10 +51,7 @@ VERB_MODULES = {
     "doctor": "jobs.commands.checking.doctor",
     "lr-range": "jobs.commands.checking.lr_range",
     "cluster-check": "jobs.commands.checking.cluster_check",
-    "decode": "jobs.commands.trained.decode",
-    "transcribe": "jobs.commands.trained.transcribe",
-    "export": "jobs.commands.trained.export",
-    "outputs": "jobs.commands.trained.outputs",
+    **{verb: f"jobs.commands.trained.{verb}" for verb in TRAINED_VERBS},
     "verify": "jobs.commands.checking.verify",
     "inspect": "jobs.commands.inspect",
     "task": "jobs.launch.entrypoint",

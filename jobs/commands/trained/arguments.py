@@ -8,6 +8,8 @@ from pathlib import Path
 
 from jobs.commands.arguments import Subparsers, add_run_argument, add_set_option, add_verb
 
+TRAINED_VERBS = ("decode", "transcribe", "export", "outputs")  # each in its own module
+
 
 def add_trained_verbs(subparsers: Subparsers) -> None:
     _add_decode(subparsers)
