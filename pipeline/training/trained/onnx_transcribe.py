@@ -4,7 +4,7 @@ In:   a short recording (a minute, say) at the model's sample rate.   Out: its t
 Not here: windows of long recordings, resampling, n-grams (make transcribe has them).
 
     pip install numpy onnxruntime soundfile
-    python RUN.py recording.wav
+    python model.py recording.wav
 """
 
 import json
@@ -17,7 +17,7 @@ import soundfile
 
 
 def transcribe(recording: str, model: Path) -> str:
-    """Return the text; `model` is the file of the network, RUN.onnx."""
+    """Return the text; `model` is the file of the network, model.onnx."""
     features, network = (
         onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
         for file in (model.with_suffix(".features.onnx"), model)
