@@ -43,8 +43,8 @@ def _add_export(subparsers: Subparsers) -> None:
         "--format",
         choices=("pt", "onnx"),
         default="pt",
-        help="pt: for make transcribe, with lexicon and n-gram (default); onnx: the network and "
-        "its features for onnxruntime, with the tokens and a program that transcribes",
+        help="pt: for make transcribe, with lexicon and n-gram; onnx: the network and its features "
+        "for onnxruntime, with the tokens and a program that transcribes (default: pt)",
     )
     export.add_argument(
         "--licence", default="", metavar="TEXT", help="of the model, for its card (default: none)"
