@@ -195,6 +195,8 @@ def _describe_feature_failure(exit_status: ExitStatus) -> str:
         remedy = REMEDIES.get(failure.cause, "RUN=")
         if "RUN=" in remedy:  # there is no run yet
             remedy = f"see {output}"
+        if "WORK=" in failure.message:  # the message says what to do
+            remedy = "then make sweep again"
         return f"features: {failure.cause}: {failure.message}; {remedy}"
     cause, message = failures.classify_exit_code(exit_status.code)
     return f"features: {cause}: {message}; see {output}"
