@@ -29,6 +29,8 @@ JOB :=
 FOLLOW :=
 REMOVED :=
 SPLIT :=
+HYPOTHESES :=
+TEXT :=
 
 # Environment modules set these: the locked packages alone count.
 unexport PYTHONPATH PYTHONHOME
@@ -69,7 +71,7 @@ torch := $(or $(TORCH),$(built),lock)
 rebuild := $(if $(filter-out $(built),$(TORCH)),rebuild)
 locked_torch = $(shell sed -n 's/^\(torch[a-z]*==[^ ;]*\).*/\1/p' requirements.lock)
 
-.PHONY: rebuild help setup demo test check format lock corpus-new corpus-check features verify inspect train lr-range doctor sweep status logs decode export outputs transcribe cancel report bench bench-setup cluster-check slurm-up slurm-down clean
+.PHONY: rebuild help setup demo test check format lock corpus-new corpus-check features verify inspect train lr-range doctor sweep status logs decode align export outputs transcribe cancel report bench bench-setup cluster-check slurm-up slurm-down clean
 
 ##@ Start
 
@@ -146,8 +148,11 @@ status: setup  ## SWEEP=…: show a live table of its runs; WATCH=0 prints it on
 logs: setup  ## RUN=…, or SWEEP=…: print the log of a run, or of the run that failed last; JOB=features or report; FOLLOW=1
 	@$(blankslate) logs $(if $(RUN),"$(RUN)",--sweep "$(SWEEP)") $(cluster) $(work) $(if $(JOB),--job "$(JOB)") $(if $(filter-out 0,$(FOLLOW)),--follow)
 
-decode: setup  ## RUN=…: decode a finished run again, with a lexicon and an n-gram model; SET="ngram=3"
-	@$(blankslate) decode "$(RUN)" $(cluster) $(work) $(set)
+decode: setup  ## RUN=… or SWEEP=…: decode finished runs again, with a lexicon and an n-gram model; SET="ngram=3"
+	@$(blankslate) decode $(if $(findstring command,$(origin SWEEP)),$(if $(RUN),"$(RUN)") --sweep "$(SWEEP)","$(RUN)") $(cluster) $(work) $(set)
+
+align: setup  ## RUN=…: align the transcripts with the sound; SPLIT=test FORMAT=textgrid; UTTERANCE=… draws one; AUDIO=… TEXT=…
+	@$(blankslate) align "$(RUN)" $(cluster) $(work) $(foreach split,$(SPLIT),--split "$(split)") $(if $(filter-out 0,$(HYPOTHESES)),--hypotheses) $(if $(FORMAT),--format "$(FORMAT)") $(if $(UTTERANCE),--utterance "$(UTTERANCE)") $(if $(AUDIO),--audio "$(AUDIO)" --text "$(TEXT)") $(if $(OUT),--output "$(OUT)")
 
 export: setup  ## RUN=…: write a finished run as one file with its model card; FORMAT=onnx OUT=FILE LICENCE=…
 	@$(blankslate) export "$(RUN)" $(cluster) $(work) $(if $(FORMAT),--format "$(FORMAT)") $(if $(OUT),--output "$(OUT)") $(if $(LICENCE),--licence "$(LICENCE)")

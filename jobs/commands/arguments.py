@@ -32,6 +32,7 @@ VERB_GROUPS = {
     },
     "Use what was trained": {
         "decode": "decode a finished run again, with a lexicon and an n-gram model",
+        "align": "find words and letters in time, and transcripts that do not fit their sound",
         "transcribe": "turn recordings into text with a finished run",
         "export": "write a finished run as one file, with its model card",
         "outputs": "write log-probabilities and hidden states of a run for a corpus, as HDF5",

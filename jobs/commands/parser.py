@@ -65,7 +65,7 @@ CONFIG_FOLDERS = {
     "cluster": "cluster",
     "profile": "cluster",
 }
-VERBS_ACCEPTING_SWEEP_NAME = {"status", "cancel", "report"}
+VERBS_ACCEPTING_SWEEP_NAME = {"decode", "status", "cancel", "report"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -201,7 +201,10 @@ def _write_experiment(experiment: Experiment, run: PlannedRun, folder: RunFolder
     """Write the experiment of a run, unless it is there; a damaged or edited file is replaced."""
     if folder.experiment_file.exists():
         with suppress(InputError):
-            if run_id(folder.experiment(), run.feature_id) == run.run_id:
+            present = folder.experiment()
+            if run_id(present, run.feature_id) == run.run_id:
+                if present.decode.also != experiment.decode.also:  # no part of the run's identity
+                    folder.write_experiment(experiment)
                 return
         print_line(f"{folder.experiment_file}: was damaged or edited, and is written again")
     folder.write_experiment(experiment)

@@ -155,6 +155,7 @@ def _fit(
     from pipeline.features.feature_set import FeatureSet  # noqa: PLC0415
     from pipeline.training.loop.devices import gpu_names  # noqa: PLC0415
     from pipeline.training.loop.fit import fit  # noqa: PLC0415
+    from pipeline.training.trained.decode_run import decode_run  # noqa: PLC0415
     from pipeline.training.trained.recogniser import Recogniser  # noqa: PLC0415
 
     try:
@@ -180,6 +181,13 @@ def _fit(
         before_epoch=partial(_stop_early, folder, rules),
     )
     Recogniser.from_run(folder, feature_set).save(folder.path / MODEL_FILE)
+    for settings in experiment.decode.also:
+        try:
+            decode_run(
+                folder, feature_set, settings, device=resources.device, threads=resources.threads
+            )
+        except InputError as error:  # the run itself is finished
+            logging.getLogger(__name__).warning("not decoded: %s", error)
 
 
 def _stop_early(folder: RunFolder, rules: SweepStopRules | None, rows: Sequence[Row]) -> None:

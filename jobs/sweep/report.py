@@ -99,7 +99,7 @@ def _find_planned(run: RunFolder, work: Path) -> PlannedRun | None:
 
 
 def _print_report(written: WrittenReport) -> None:
-    for sentence in (*written.asked, *written.answer, *written.warnings):
+    for sentence in (*written.asked, *written.answer, *written.notes):
         print_line(sentence)
     advice = efficiency.resource_advice(written.summary)
     for line in (*_failure_lines(written.summary), *advice):

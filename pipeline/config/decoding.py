@@ -4,6 +4,7 @@ In:   `key=value` words, the section `decode` of an experiment.   Out: validated
 Not here: the search itself (pipeline/decoding/).
 """
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -38,7 +39,7 @@ class DecodingSettings(Settings):
         default=None,
         ge=0,
         le=10,
-        description="weight of the n-gram beside the sound; null: chosen on dev",
+        description="weight of the n-gram beside the sound; null: chosen on dev [factor]",
     )
     word_reward: float | None = Field(
         default=None, ge=-20, le=20, description="reward of each word; null: chosen on dev [nats]"
@@ -60,8 +61,23 @@ class DecodingSettings(Settings):
         default=10,
         ge=1,
         le=1000,
-        description="texts that are kept for each utterance, and that confidences are made of",
+        description="texts that are kept for each utterance, and that confidences are made of "
+        "[texts]",
     )
+
+    def describe(self, units: str = "characters") -> str:
+        """Return what a decoding with these settings knows, such as "lexicon and word 2-gram".
+
+        `units`: what the corpus spells words with, characters or phonemes.
+        """
+        unit = units.removesuffix("s") if self.words == ANY_WORD else "word"
+        model = f"{unit} {self.ngram}-gram" if self.ngram else "no n-gram"
+        if self.text:
+            model = f"{unit} n-gram of {Path(self.text).name}"
+        if self.words == ANY_WORD:
+            return model
+        lexicon = "lexicon" if self.words == TRAINING_WORDS else f"lexicon {Path(self.words).name}"
+        return f"{lexicon} and {model}"
 
 
 class DecodeSettings(Settings):
@@ -77,4 +93,10 @@ class DecodeSettings(Settings):
         default="verbatim",
         description="form in which reference and hypothesis are compared. verbatim: as the corpus "
         "file makes them; no-punctuation: without punctuation and symbols",
+    )
+    also: tuple[DecodingSettings, ...] = Field(
+        default=(),
+        description="decodings with a lexicon and an n-gram model, made when the training is "
+        "finished; they are no part of the run's identity, and make decode makes those that are "
+        "added later",
     )

@@ -41,7 +41,8 @@ def run_id(experiment: Experiment, feature_id: str) -> str:
     """Return the identity of a run, 12 hexadecimal digits: all settings and the feature set.
 
     The corpus counts through the feature set, whose identity covers the manifest's content.
-    What is younger than RUN_VERSION counts only where it is not the default.
+    What is younger than RUN_VERSION counts only where it is not the default. Decodings of the
+    finished network (decode.also) change nothing of the training.
     """
     return json_digest(_run_key(experiment, feature_id))[:12]
 
@@ -55,7 +56,7 @@ def shorter_run_ids(experiment: Experiment, feature_id: str) -> Iterator[tuple[i
 
 
 def _run_key(experiment: Experiment, feature_id: str) -> dict[str, Any]:
-    settings = experiment.model_dump(exclude={"corpus"})
+    settings = experiment.model_dump(exclude={"corpus": True, "decode": {"also"}})
     for section, defaults in YOUNGER_SETTINGS.items():
         for name, default in defaults.items():
             if settings[section][name] == default:

@@ -18,7 +18,7 @@ class TimedText:
     text: str
     begin: float  # seconds
     end: float
-    score: float  # of a word, 0 to 1; of a letter, nats
+    score: float  # a probability, 0 to 1
 
 
 def format_ctm(recording: str, words: Sequence[TimedText]) -> str:

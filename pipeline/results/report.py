@@ -35,6 +35,7 @@ from pipeline.results.page.effects_section import measure_effects
 from pipeline.results.page.figure_files import DEFAULT_FORMATS, FigureFiles, Formats
 from pipeline.results.page.page_data import page_data
 from pipeline.results.page.render import render_page
+from pipeline.results.page.trained_section import analyse_trained
 from pipeline.results.page.views import RunView, count_states, list_views, parse_header
 from pipeline.results.summary import provenance, run_summary
 from pipeline.results.summary.machine_paths import hide_folders
@@ -56,7 +57,7 @@ class WrittenReport:
     answer: tuple[str, ...]  # as the page shows it
     comparison: SweepComparison
     summary: tuple[dict[str, Any], ...]  # the lines of summary.csv
-    warnings: tuple[str, ...]  # about test data, code and processors, as the page shows them
+    notes: tuple[str, ...]  # about decodings, test data, code and processors, as on the page
 
 
 def write_report_folder(
@@ -82,7 +83,8 @@ def write_report_folder(
     comparison = compare_runs(run_summaries)
     errors = analyse_errors(comparison)
     effects = measure_effects(comparison, run_summaries)
-    tables = {**(errors.tables if errors else {}), **effects.tables}
+    trained = analyse_trained(comparison)
+    tables = {**(errors.tables if errors else {}), **effects.tables, **trained.tables}
     origin = Origin(name, commands, refused, tables, formats.excel)
     summary = write_tables(folder, run_summaries, comparison, origin)
     sentences = _answer(comparison, run_summaries, folder, commands, remedies)
@@ -102,13 +104,15 @@ def write_report_folder(
         "remedies": remedies,
         "refused": refused,
         "effects": effects.draw(figures, lines),
+        "trained": trained.draw(figures),
         **_page_context(views, lines, comparison),
     }
     figures.write_captions(comparison, name, commands)
     write_text(page := folder / "report.html", render_page(context))
     rows = tuple(dict(view.summary_row) for view in views)
-    warnings = (*context["provenance_notes"], *(errors.apart_sentences if errors else ()))
-    return WrittenReport(page, _asked(header), tuple(sentences), comparison, rows, warnings)
+    about_speakers = errors.apart_sentences if errors else ()
+    notes = (*trained.sentences, *context["provenance_notes"], *about_speakers)
+    return WrittenReport(page, _asked(header), tuple(sentences), comparison, rows, notes)
 
 
 def _draw_figures(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.decoding import DecodingSettings
-from pipeline.config.loader import dump_yaml
+from pipeline.config.loader import dump_yaml, read_yaml, validate_settings
 from pipeline.files import InputError, json_digest, read_json, write_json, write_text
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.hypotheses import (
@@ -55,6 +55,46 @@ class DecodingFolder:
         finished = (file for file in languages if cls(file.parent).result_file.exists())
         newest = max(finished, key=lambda file: file.stat().st_mtime_ns, default=None)
         return cls(newest.parent) if newest else None
+
+    @classmethod
+    def list_finished(cls, run: RunFolder) -> list["DecodingFolder"]:
+        """Return all finished decodings of the run that its present network made."""
+        files = sorted((run.path / DECODINGS).glob("*/result.json"))
+        return [folder for file in files if (folder := cls(file.parent)).is_of(run)]
+
+    def is_of(self, run: RunFolder) -> bool:
+        """Whether it is finished, and the run was not trained again since."""
+        try:
+            made_of = self.result().get("run")
+        except InputError:
+            return False
+        heartbeat = run.heartbeat()
+        return made_of is None or bool(heartbeat and heartbeat.digest == made_of)
+
+    def settings(self) -> DecodingSettings:
+        file = self.path / "settings.yaml"
+        return validate_settings(DecodingSettings, read_yaml(file), file)
+
+    def result(self) -> dict[str, Any]:
+        """Return weights, scores and times; InputError where the file is missing or damaged."""
+        try:
+            return dict(read_json(self.result_file))
+        except (OSError, ValueError, TypeError):
+            raise InputError(
+                f"{self.result_file}: missing or damaged; delete {self.path} and run make decode "
+                "again"
+            ) from None
+
+    def tuning(self) -> list[dict[str, float]]:
+        """Return the trials on dev, in order; none where the file is damaged."""
+        try:
+            with (self.path / "tuning.csv").open(encoding="utf-8", newline="") as file:
+                return [
+                    {name: float(value) for name, value in row.items()}
+                    for row in csv.DictReader(file)
+                ]
+        except (OSError, ValueError, TypeError):
+            return []
 
     def hypotheses(self) -> list[Hypothesis]:
         """Return the hypotheses of dev and test; InputError where the file is damaged."""

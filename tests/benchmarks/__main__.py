@@ -20,6 +20,7 @@ from rich.console import Console
 from tests.benchmarks import (
     alphabet,
     chance,
+    decoding,
     features,
     lists,
     padding,
@@ -27,6 +28,7 @@ from tests.benchmarks import (
     report,
     same_runs,
     storage,
+    suspicion,
     training,
 )
 from tests.benchmarks.corpora import BenchmarkCorpora
@@ -58,10 +60,12 @@ GROUP_MAKERS: dict[str, MakeGroups] = {
     "report": lambda corpora, everything: report.report_groups(),
 }
 
-# Counts, no times: they need neither AN4 nor other tools, and run only where they are named.
+# They train runs or simulate sweeps, and run only where they are named.
 SIMULATIONS: dict[str, Callable[[Console], object]] = {
     "statistics": chance.measure_chance,
     "same": same_runs.measure_same_runs,
+    "decoding": decoding.measure_decoding,
+    "suspicion": suspicion.measure_suspicion,
 }
 
 

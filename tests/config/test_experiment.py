@@ -268,6 +268,23 @@ def test_every_other_setting_changes_the_identity(experiment_file: Path):
     assert len(ids) == len(changes) + 2
 
 
+def test_further_decodings_change_no_identity_and_name_files_beside_the_experiment(
+    experiment_file: Path,
+):
+    (experiment_file.parent / "words.txt").write_text("ONE\n")
+    plain = load_experiment(experiment_file)
+    also = [{"words": "words.txt"}, {"words": "any", "ngram": 6}]
+    more = load_experiment(experiment_file, {"decode.also": also})
+    assert run_id(plain, "mel-1") == run_id(more, "mel-1")
+    assert plain.without_seed == more.without_seed
+    assert Path(more.decode.also[0].words) == (experiment_file.parent / "words.txt").resolve()
+    assert more.decode.also[1].words == "any"
+    with pytest.raises(InputError, match=r"decode\.also\.words: none\.txt: no such file"):
+        load_experiment(experiment_file, {"decode.also": [{"words": "none.txt"}]})
+    with pytest.raises(InputError, match=r"decode\.also"):
+        load_experiment(experiment_file, {"decode.also": [{"ngramm": 2}]})
+
+
 def test_the_identity_of_a_feature_set_covers_settings_and_manifest():
     mel = FeatureSettings()
     assert feature_id(mel, "a") == feature_id(FeatureSettings(), "a")

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.decoding.alignment import align, suspicious
+from pipeline.decoding.alignment import align, align_batch
 
 
 def random_logs(seed: int, frames: int, classes: int) -> np.ndarray:
@@ -74,10 +74,17 @@ def test_too_few_frames_have_no_alignment():
     assert align(logs[:0], [1]) is None
 
 
-def test_what_is_far_from_the_rest_is_suspicious_and_nothing_else():
-    rng = np.random.default_rng(0)
-    normal = rng.gamma(4.0, 0.1, 500)
-    assert len(suspicious(normal.tolist())) <= 2
-    spoiled = [*normal.tolist(), 6.0, 9.0]
-    assert suspicious(spoiled)[:2] == [501, 500]
-    assert suspicious([0.1, 0.1, 9.0]) == []
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_a_batch_gives_what_each_utterance_gives_alone(seed):
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(0, 9, (6, 2))
+    logs = [random_logs(seed + n, int(frames), 4) for n, (frames, _) in enumerate(sizes)]
+    texts = [rng.integers(1, 4, int(count)).tolist() for _, count in sizes]
+    for found, log, text in zip(align_batch(logs, texts), logs, texts, strict=True):
+        alone = align(log, text)
+        assert (found is None) == (alone is None)
+        if found and alone:
+            assert found.score == alone.score
+            assert found.begins.tolist() == alone.begins.tolist()
+            assert found.ends.tolist() == alone.ends.tolist()

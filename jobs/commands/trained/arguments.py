@@ -1,18 +1,19 @@
-"""Arguments of the verbs that use what was trained: decode, export, outputs, transcribe.
+"""Arguments of the verbs that use what was trained: align, decode, export, outputs, transcribe.
 
 In:   a parser.   Out: the same parser with these verbs.
-Not here: what they do (decode.py, export.py, outputs.py, transcribe.py).
+Not here: what they do (align.py, decode.py, export.py, outputs.py, transcribe.py).
 """
 
 from pathlib import Path
 
 from jobs.commands.arguments import Subparsers, add_run_argument, add_set_option, add_verb
 
-TRAINED_VERBS = ("decode", "transcribe", "export", "outputs")  # each in its own module
+TRAINED_VERBS = ("decode", "align", "transcribe", "export", "outputs")  # each in its own module
 
 
 def add_trained_verbs(subparsers: Subparsers) -> None:
     _add_decode(subparsers)
+    _add_align(subparsers)
     _add_export(subparsers)
     _add_outputs(subparsers)
     _add_transcribe(subparsers)
@@ -25,7 +26,15 @@ def _add_decode(subparsers: Subparsers) -> None:
         "Weights that are not stated are chosen on dev. The run is not trained again; the texts go "
         "to decodings/ in its folder.",
     )
-    add_run_argument(decode)
+    decode.add_argument(
+        "run", metavar="RUN", nargs="?", help="a run id, the beginning of one, or a run folder"
+    )
+    decode.add_argument(
+        "--sweep",
+        type=Path,
+        metavar="SWEEP",
+        help="all finished runs of this sweep: its file or its name",
+    )
     add_set_option(decode, example="ngram=3")
 
 
@@ -101,4 +110,44 @@ def _add_transcribe(subparsers: Subparsers) -> None:
         type=Path,
         metavar="FOLDER",
         help="write a file for each recording (default: print)",
+    )
+
+
+def _add_align(subparsers: Subparsers) -> None:
+    verb = add_verb(
+        subparsers,
+        "align",
+        "The files go to alignments/ in the run's folder. The same command again continues it.",
+    )
+    add_run_argument(verb, "; with --audio also a file of make export")
+    verb.add_argument(
+        "--split",
+        action="append",
+        choices=("train", "dev", "test"),
+        help="only this split; may be repeated (default: all that have texts)",
+    )
+    verb.add_argument(
+        "--hypotheses",
+        action="store_true",
+        help="align what the run recognised in dev and test (default: the transcripts)",
+    )
+    verb.add_argument(
+        "--format",
+        choices=("csv", "ctm", "textgrid", "srt", "vtt"),
+        default="csv",
+        help="csv and ctm: one file per split; the others: one per utterance (default: csv)",
+    )
+    verb.add_argument(
+        "--utterance", metavar="ID", help="align and draw this utterance (default: none is drawn)"
+    )
+    verb.add_argument(
+        "--audio", type=Path, metavar="FILE", help="align a recording of your own, with --text"
+    )
+    verb.add_argument("--text", help="what is said in the recording, or a .txt file with it")
+    verb.add_argument(
+        "--output",
+        "-o",
+        type=Path,
+        metavar="PATH",
+        help="another folder; with --utterance the .png or .svg file",
     )

@@ -11,6 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from jobs.messages import count_text, join_first, print_line
+from jobs.profile import Profile
+from jobs.sweep.folder import SweepFolder, sweep_name
+from jobs.sweep.record import SweepRecord, load_record
 from jobs.work_folder import find_run, load_profile_and_workdir, make_command
 from pipeline.config.corpus import Corpus
 from pipeline.config.decoding import ANY_WORD, DecodingSettings
@@ -25,12 +28,74 @@ from pipeline.runs.hypotheses import Hypothesis
 
 
 def decode(options: argparse.Namespace) -> int:
+    """Decode one run, or all finished runs of a sweep; return 1 if some could not be decoded."""
     profile, work = load_profile_and_workdir(options)
-    run = find_run(options.run, work)
-    settings = validate_settings(DecodingSettings, parse_changes(options.set), Path("SET"))
+    changes = parse_changes(options.set)
+    settings = validate_settings(DecodingSettings, changes, Path("SET")) if changes else None
+    if options.sweep is None:
+        run = find_run(options.run or "", work)
+        _decode_run(run, settings, profile, work)
+        typed = f"make transcribe RUN={run.run_id} AUDIO=recording.wav"
+        print_line(f"next: {make_command(typed, profile, work)}")
+        return 0
+    if options.run:
+        raise InputError("name a run or a sweep, not both: leave RUN=… or SWEEP=… out")
+    record = load_record(SweepFolder(work, sweep_name(options.sweep)))
+    return _decode_sweep(record, settings, profile, work)
+
+
+def _decode_sweep(
+    record: SweepRecord, settings: DecodingSettings | None, profile: Profile, work: Path
+) -> int:
+    """Decode the finished runs; what an earlier command decoded is kept. A bad run stops no other.
+
+    A mistake in the settings would stop each of them, so the first run's error is that of all.
+    """
+    runs = [(each.label, SweepFolder(work, record.name).run(each.run_id)) for each in record.runs]
+    finished = [(label, run) for label, run in runs if run.finished]
+    if not finished:
+        raise InputError(
+            f"{record.name}: none of its {count_text(len(runs), 'run')} is finished; make sweep "
+            "again first"
+        )
+    failed = 0
+    for number, (label, run) in enumerate(finished):
+        print_line(f"{label} ({number + 1} of {len(finished)})")
+        try:
+            _decode_run(run, settings, profile, work)
+        except InputError as error:
+            if not number:
+                raise
+            failed += 1
+            print_line(f"left out: {error}")
+    if unfinished := len(runs) - len(finished):
+        print_line(f"not decoded: {count_text(unfinished, 'run')} that is not finished")
+    typed = make_command(f"make report SWEEP={record.name}", profile, work)
+    print_line(f"next: {typed} compares greedy search with all decodings, over seeds")
+    return int(failed > 0)
+
+
+def _decode_run(
+    run: RunFolder, settings: DecodingSettings | None, profile: Profile, work: Path
+) -> None:
+    """Decode a run as the settings say, else as decode.also of its experiment says."""
+    if not run.finished:
+        raise InputError(
+            f"{run.path}: the run is not finished or its files have changed; run make sweep or "
+            "make train until it is"
+        )
     features = FeatureSet.open(find_features(run, work))
+    chosen = (settings,) if settings else run.experiment().decode.also or (DecodingSettings(),)
     print_line("starting torch")  # takes seconds
-    from pipeline.training.trained.decode_run import decode_run  # noqa: PLC0415
+    for each in chosen:
+        _decode_once(run, features, each, profile)
+
+
+def _decode_once(
+    run: RunFolder, features: FeatureSet, settings: DecodingSettings, profile: Profile
+) -> None:
+    """Decode a run and print its scores."""
+    from pipeline.training.trained.decode_run import decode_run  # noqa: PLC0415 (takes seconds)
 
     found = decode_run(
         run,
@@ -53,13 +118,11 @@ def decode(options: argparse.Namespace) -> int:
     )
     corpus = run.experiment().corpus
     print_line(describe_scores("greedy, as trained", run.hypotheses(), corpus))
-    print_line(describe_scores(_name(settings, corpus), found.hypotheses, corpus))
+    described = settings.describe(corpus.units)
+    print_line(describe_scores(described, found.hypotheses, corpus))
     if settings.words != ANY_WORD:
         print_line(f"{100 * found.unknown_words:.1f} % of the test words are not in the lexicon")
     print_line(f"{1000 * found.seconds_per_utterance:.0f} ms per utterance; {found.folder.path}")
-    next_step = make_command(f"make transcribe RUN={run.run_id} AUDIO=recording.wav", profile, work)
-    print_line(f"next: {next_step}")
-    return 0
 
 
 def find_features(run: RunFolder, work: Path) -> Path:
@@ -68,7 +131,13 @@ def find_features(run: RunFolder, work: Path) -> Path:
     The run of another version of this program has another id; then the corpus and the feature
     settings decide.
     """
-    experiment = run.experiment()
+    try:
+        experiment = run.experiment()
+    except InputError as error:
+        raise InputError(
+            f"{error}; if another version of this program made the run, use that version, or train "
+            "the run again"
+        ) from None
     alike = []
     for folder in sorted((work / "features").glob(f"{experiment.features.spectrum}-*")):
         try:
@@ -107,11 +176,3 @@ def describe_scores(name: str, hypotheses: Sequence[Hypothesis], corpus: Corpus)
         f"{name}: test {first} (95 % interval over speakers, of this one network: "
         f"{100 * low:.1f} to {100 * high:.1f} %){rest}"
     )
-
-
-def _name(settings: DecodingSettings, corpus: Corpus) -> str:
-    unit = corpus.units if settings.words == ANY_WORD else "words"
-    model = f"{settings.ngram}-gram of {unit}" if settings.ngram else "no n-gram"
-    if settings.text:
-        model = f"n-gram of {unit} from {settings.text}"
-    return model if settings.words == ANY_WORD else f"lexicon ({settings.words}) and {model}"

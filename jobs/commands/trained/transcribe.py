@@ -77,8 +77,11 @@ def transcribe(options: argparse.Namespace) -> int:
     return int(failed > 0)
 
 
-def load_recogniser(options: argparse.Namespace) -> "Recogniser":
-    """Load RUN=…: an exported file, or a finished run with its last decoding."""
+def load_recogniser(options: argparse.Namespace, *, quiet: bool = False) -> "Recogniser":
+    """Load RUN=…: an exported file, or a finished run with its last decoding.
+
+    `quiet`: do not say how it decodes, because the caller does not decode.
+    """
     from pipeline.training.trained.recogniser import Recogniser  # noqa: PLC0415
 
     if Path(options.run).is_file():
@@ -89,6 +92,8 @@ def load_recogniser(options: argparse.Namespace) -> "Recogniser":
         recogniser = Recogniser.load(run.path / MODEL_FILE)
     else:
         recogniser = Recogniser.from_run(run, FeatureSet.open(find_features(run, work)))
+    if quiet:
+        return recogniser
     decoding = DecodingFolder.newest(run)
     if decoding is None:
         print_note("greedy search; make decode RUN=… adds a lexicon and an n-gram model")

@@ -85,7 +85,8 @@ def _differing_settings(runs: Sequence[SweepRun]) -> list[Settings]:
     differing = [
         key for key in keys if any(each.get(key) != known[0].get(key) for each in known[1:])
     ]
-    wanted = [key for key in differing if key != SEED_KEY and not key.startswith("corpus.")]
+    unswept = {SEED_KEY, "decode.also"}  # decodings are no part of a run's identity
+    wanted = [key for key in differing if key not in unswept and not key.startswith("corpus.")]
     return [
         {key: each[key] for key in wanted if key in each and not _is_swept(key, run.settings)}
         for each, run in zip(flat, runs, strict=True)

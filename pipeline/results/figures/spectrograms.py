@@ -36,9 +36,7 @@ def draw_spectrograms(
     spectrograms: Sequence[Spectrogram], settings: FeatureSettings, path: Path
 ) -> None:
     """Draw the spectrograms below each other; the suffix of `path` chooses the image format."""
-    image_format = path.suffix.lower().removeprefix(".")
-    if image_format not in IMAGE_FORMATS:
-        raise InputError(f"{path}: must end in .{' or .'.join(IMAGE_FORMATS)}")
+    image_format = require_image_suffix(path)
     width, height = UTTERANCE_SIZE_INCHES
     with mpl.rc_context(SPECTROGRAM_RC), warnings.catch_warnings():
         # A transcript may hold characters that matplotlib's own font lacks.
@@ -50,6 +48,14 @@ def draw_spectrograms(
         undated = {"Date": None} if image_format == "svg" else {}
         with atomic_write(path) as partial:
             save_figure(figure, partial, image_format, metadata=undated)
+
+
+def require_image_suffix(path: Path) -> str:
+    """Return the image format that the suffix names; InputError if it names no such format."""
+    image_format = path.suffix.lower().removeprefix(".")
+    if image_format not in IMAGE_FORMATS:
+        raise InputError(f"{path}: must end in .{' or .'.join(IMAGE_FORMATS)}")
+    return image_format
 
 
 def bin_frequencies_hz(settings: FeatureSettings) -> Float64[np.ndarray, " F"]:

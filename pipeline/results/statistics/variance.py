@@ -82,7 +82,7 @@ class Variance:
 
     @cached_property
     def _covariance(self) -> Float64[np.ndarray, "K K"]:
-        return _jackknife_covariance(self.counts, self.totals)
+        return jackknife_covariance(self.counts, self.totals)
 
     @property
     def of_seeds(self) -> Float64[np.ndarray, " K"]:
@@ -163,9 +163,10 @@ def _correction(speakers: int) -> float:
     return speakers / max(speakers - 1, 1)
 
 
-def _jackknife_covariance(
+def jackknife_covariance(
     counts_KG: Float64[np.ndarray, "K G"], totals_G: Float64[np.ndarray, " G"]
 ) -> Float64[np.ndarray, "K K"]:
+    """Return the covariance of the rates of K arms over the choice of speakers."""
     speakers = len(totals_G)
     if speakers < 2:
         return np.zeros((len(counts_KG), len(counts_KG)))

@@ -261,6 +261,36 @@ EFFECT_COLUMNS = {
     "censored": Column("runs whose last evaluation this is, without an escape", "runs", ROWS),
     "share_on_plateau": Column("Kaplan-Meier estimate of the share still on it", "fraction", ROWS),
 }
+DECODED, ALIGNED = "decodings/", "alignments/transcripts/utterances.csv"
+TRAINED_COLUMNS = {
+    "decoding": Column("what the decoding knows; as trained: nothing, usually", "", DECODED),
+    "decoding_id": Column("folder in the run's decodings/", "", DECODED),
+    **{
+        f"{rate}_change{end}": Column(
+            f"mean test {rate.upper()} less that as trained, network by network"
+            if not end
+            else f"{bound} end of its 95 % interval, seeds and speakers, for all lines at once",
+            "fraction",
+            DECODED,
+        )
+        for rate in ("wer", "cer")
+        for end, bound in (("", ""), ("_low", "lower"), ("_high", "upper"))
+    },
+    "ngram_weight": Column("weight of the n-gram beside the sound, chosen on dev", "", DECODED),
+    "word_reward": Column("reward of each word, chosen on dev", "nats", DECODED),
+    "unknown_penalty": Column("penalty of an unknown word; 50: none is possible", "nats", DECODED),
+    "trials": Column("weights that were tried on dev", "trials", DECODED),
+    "unknown_words": Column("test words that the lexicon lacks", "fraction", DECODED),
+    "seconds_per_utterance": Column("time of the search on test", "s", DECODED),
+    "alignment_score": Column(
+        "negative log-probability of the best alignment; inf: too few output steps",
+        "nats per letter",
+        ALIGNED,
+    ),
+    "alignment_limit": Column(
+        "score above which a transcript is suspicious", "nats per letter", ALIGNED
+    ),
+}
 COLUMNS: Mapping[str, Column] = {
     **IDENTITY_COLUMNS,
     **ROW_COLUMNS,
@@ -269,4 +299,5 @@ COLUMNS: Mapping[str, Column] = {
     **REFUSAL_COLUMNS,
     **ERROR_COLUMNS,
     **EFFECT_COLUMNS,
+    **TRAINED_COLUMNS,
 }

@@ -37,6 +37,9 @@ TABLE_LINES = {
     "errors_training": "training utterance, in the best arm",
     "effects": "value of a swept setting, then values of two settings",
     "variance": "source of variance of the test CER",
+    "decodings": "arm and way of decoding",
+    "decoded_runs": "run and way of decoding",
+    "suspicious_transcripts": "transcript that fits its sound far worse than the rest",
     "escape": "arm and number of updates at which a run escapes or ends",
 }
 # Besides arms and summary; the others have too many lines for a text.

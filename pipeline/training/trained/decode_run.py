@@ -65,8 +65,13 @@ def decode_run(
 ) -> DecodedRun:
     """Choose on dev what the settings leave open, decode dev and test, write the folder.
 
+    A decoding that is finished is read again, and is the run's newest then.
+
     InputError where the run is not finished, or a file of the settings is missing or damaged.
     """
+    folder = DecodingFolder.of(run, settings, _digest_files(settings))
+    if folder.result_file.exists() and folder.is_of(run):
+        return _read(folder, Scoring.from_experiment(run.experiment()))
     torch.set_num_threads(threads)
     trained = TrainedRun.load(run, features, select_device(device))
     sources = _make_sources(settings, trained, features)
@@ -84,7 +89,7 @@ def decode_run(
     seconds = (time.perf_counter() - began) / max(1, len(test))
     hypotheses += [_hypothesis(u, one.text, scoring) for u, one in pairs]
     found = DecodedRun(
-        folder=DecodingFolder.of(run, settings, _digest_files(settings)),
+        folder=folder,
         hypotheses=tuple(hypotheses),
         weights=weights,
         trials=len(trials),
@@ -100,9 +105,35 @@ def decode_run(
         tuning=[_trial_record(trial) for trial in trials],
         n_best=[_n_best_record(u, one) for u, one in pairs],
         language=sources.to_dict(weights),
-        result=_result(found),
+        result={**_result(found), "run": _run_digest(run)},
     )
     return found
+
+
+def _read(folder: DecodingFolder, scoring: Scoring) -> DecodedRun:
+    result = folder.result()
+    folder.language_file.touch()
+    try:
+        return DecodedRun(
+            folder=folder,
+            hypotheses=tuple(folder.hypotheses()),
+            weights=GraphWeights(**result["weights"]),
+            trials=result["trials"],
+            unknown_words=result["unknown_words"],
+            left_out=tuple(result["left_out"]),
+            not_in_model=tuple(result.get("not_in_model", ())),
+            seconds_per_utterance=result["seconds_per_utterance"],
+            scoring=scoring,
+        )
+    except (KeyError, TypeError):
+        raise InputError(
+            f"{folder.result_file}: damaged; delete {folder.path} and run make decode again"
+        ) from None
+
+
+def _run_digest(run: RunFolder) -> str:
+    heartbeat = run.heartbeat()
+    return heartbeat.digest if heartbeat else ""
 
 
 def _make_sources(

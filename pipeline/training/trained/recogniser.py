@@ -38,7 +38,7 @@ from pipeline.training.data.frame_store import count_stacked_frames
 from pipeline.training.data.normalisation import fit_affine_map, normalise_alone
 from pipeline.training.loss import ctc
 from pipeline.training.network.model import Network
-from pipeline.training.trained.trained_run import TrainedRun
+from pipeline.training.trained.trained_run import TrainedRun, step_seconds
 
 EXPORT_FORMAT, EXPORT_VERSION = "blankslate-recogniser", 1
 

@@ -52,6 +52,10 @@ class TrainedRun:
         network.load_state_dict(load_best_weights(run, device))
         return cls(experiment, alphabet, network.to(device).eval(), device)
 
+    @property
+    def step_seconds(self) -> float:
+        return step_seconds(self.experiment, self.network)
+
     def split(self, features: FeatureSet, name: str) -> SplitData:
         """Return one split, normalised as in training."""
         return SplitData.from_shards(features, name, self.experiment.input, self.alphabet)
@@ -71,3 +75,9 @@ class TrainedRun:
                 batch.utterances, logs_BSC, output.lengths.tolist(), strict=True
             ):
                 yield utterance, logs_SC[:steps]
+
+
+def step_seconds(experiment: Experiment, network: Network) -> float:
+    """Return the seconds of sound between two output steps."""
+    strides = 10_000 / network.output_length(10_000)
+    return experiment.input.stack * experiment.features.hop_ms / 1000 * strides

@@ -121,7 +121,7 @@ def test_a_speaker_who_stands_apart_is_named_on_the_page_and_to_the_terminal(tmp
         "Speakers that stand apart in a: s3, test CER 100.0 %, the others 14.8 %. Listen to a "
         "recording of each: the audio or the transcripts may be damaged."
     )
-    assert written.warnings == (sentence,)  # the others: 0, 1 or 3 of 9 characters
+    assert written.notes == (sentence,)  # the others: 0, 1 or 3 of 9 characters
     section = section_of(written.page).replace("\u202f", " ")
     assert sentence in section
     table = pd.read_csv(tmp_path / "report" / "errors_speakers.csv")

@@ -56,7 +56,7 @@ def test_arms_made_by_different_code_are_pointed_out(tmp_path: Path):
         "changes): power, amplitude."
     )
     page = write_report(runs, tmp_path / "report")
-    assert note in page.warnings
+    assert note in page.notes
     assert note in page.page.read_text("utf-8")
     versions = code_versions(summaries(*runs))
     assert [(one.code, one.dirty, one.runs) for one in versions] == [

@@ -70,10 +70,50 @@ def test_a_run_is_decoded_again(project: TinyProject, run: RunFolder, capsys):
     assert blankslate(project, "decode", run.run_id, "--set", "ngram=1") == 0
     said = capsys.readouterr().out
     assert "greedy, as trained: test WER" in said
-    assert "lexicon (train) and 1-gram of words: test WER" in said
+    assert "lexicon and word 1-gram: test WER" in said
     assert "of this one network" in said
     (folder,) = (run.path / "decodings").iterdir()
     assert json.loads((folder / "result.json").read_text())["trials"] > 1
+
+
+def test_all_runs_of_a_sweep_are_decoded_once(project: TinyProject, run: RunFolder, capsys):
+    words = ["decode", "--sweep", "train-tiny", "--set", "ngram=0"]
+    assert blankslate(project, *words) == 0
+    said = capsys.readouterr().out
+    assert "choosing the weights" in said
+    assert "lexicon and no n-gram: test WER" in said
+    assert "make report SWEEP=train-tiny" in said
+    assert blankslate(project, *words) == 0
+    again = capsys.readouterr().out
+    assert "choosing the weights" not in again  # it is there, and read
+    shown = [line for line in said.splitlines() if line.startswith("lexicon")]
+    assert [line for line in again.splitlines() if line.startswith("lexicon")] == shown
+
+
+def test_decodings_of_the_experiment_are_made_without_training(
+    project: TinyProject, run: RunFolder, tmp_path: Path, capsys
+):
+    """Adding them to a finished run keeps its identity: train trains nothing, decode decodes."""
+    state = run.state_file.stat().st_mtime_ns
+    file = project.configs / "experiments" / "tiny.yaml"
+    before = file.read_text(encoding="utf-8")
+    own = "decode: {also: [{words: any, ngram: 3}]}\n"
+    assert "decode:" not in before
+    file.write_text(before + own, encoding="utf-8")
+    try:
+        assert blankslate(project, "train", file) == 0
+        assert "nothing to do" in capsys.readouterr().out
+        assert run.experiment().decode.also[0].ngram == 3
+        assert blankslate(project, "decode", run.run_id) == 0
+        assert "character 3-gram: test WER" in capsys.readouterr().out
+        assert run.state_file.stat().st_mtime_ns == state
+        words = tmp_path / "none.txt"
+        file.write_text(before + own.replace("any", str(words)), encoding="utf-8")
+        assert blankslate(project, "train", file) == 2
+        assert "none.txt: no such file" in capsys.readouterr().err
+    finally:
+        file.write_text(before, encoding="utf-8")
+        blankslate(project, "train", file)
 
 
 @pytest.mark.parametrize(
@@ -85,9 +125,18 @@ def test_a_run_is_decoded_again(project: TinyProject, run: RunFolder, capsys):
         (["decode", "{run}", "--set", "words=/no/such/list.txt"], "no such file"),
         (["transcribe", "{run}", "/no/such/file.wav"], "no such file or folder"),
         (["transcribe", "{run}", "{empty}"], "no file with the ending of a sound file"),
+        (["decode", "--sweep", "nobody"], "nobody"),
+        (["decode", "{run}", "--sweep", "train-tiny"], "not both"),
+        (["decode"], "no run is named"),
         (["export", "zzz"], "no run begins with it"),
         (["outputs", "zzz"], "no run begins with it"),
         (["outputs", "{run}", "--corpus", "/no/such.yaml"], "no such file"),
+        (["align", "zzz"], "no run begins with it"),
+        (["align", "{run}", "--utterance", "nobody"], "UTTERANCE=nobody"),
+        (["align", "{run}", "--hypotheses", "--split", "train"], "no hypotheses"),
+        (["align", "{run}", "--audio", "x.wav"], "belong together"),
+        (["align", "{run}", "--audio", "x.wav", "--text", "漢"], "lacks '漢'"),
+        (["align", "{run}", "--audio", "/no/such.wav", "--text", "ONE"], "/no/such.wav"),
     ],
 )
 def test_a_mistake_is_one_line(project, run, capsys, words: list[str], said: str):
@@ -307,3 +356,63 @@ def test_each_format_is_a_file(project: TinyProject, run: RunFolder, tmp_path: P
     assert blankslate(project, *words) == 0
     (file,) = tmp_path.iterdir()
     assert file.suffix.lower() == f".{form}"
+
+
+@pytest.mark.parametrize("damage", ["unfinished", "changed", "of another version", "not YAML"])
+def test_a_run_that_cannot_be_used_is_one_line(
+    project: TinyProject, run: RunFolder, tmp_path: Path, capsys, damage: str
+):
+    copy = tmp_path / "copy"
+    shutil.copytree(run.path, copy)
+    if damage == "unfinished":
+        text = (copy / "heartbeat.json").read_text().replace('"finished"', '"stopped"')
+        (copy / "heartbeat.json").write_text(text)
+    elif damage == "changed":
+        (copy / "hypotheses.csv").write_text("x")
+    else:
+        added = "of_the_future: 1\n" if "version" in damage else "{"
+        (copy / "experiment.yaml").write_text((copy / "experiment.yaml").read_text() + added)
+    finished = damage in {"of another version", "not YAML"}
+    for verb in ("decode", "align"):
+        assert blankslate(project, verb, copy) == 2
+        said = capsys.readouterr().err.strip().splitlines()
+        assert len(said) == 1
+        assert str(copy) in said[0]
+        assert ("another version of this program" if finished else "is not finished") in said[0]
+
+
+def test_texts_are_aligned_in_each_format_and_one_is_drawn(
+    project: TinyProject, run: RunFolder, tmp_path: Path, capsys
+):
+    (features,) = (FeatureSet.open(each) for each in (project.work / "features").iterdir())
+    test = [each for each in features.utterances if each.split == "test"]
+    for form in ("csv", "ctm", "textgrid", "srt", "vtt"):
+        words = ["align", run.run_id, "--split", "test", "--format", form, "-o", tmp_path / form]
+        assert blankslate(project, *words) == 0
+    lines = (tmp_path / "csv" / "test.csv").read_text(encoding="utf-8").splitlines()[1:]
+    spoken = [word for each in test for word in each.transcript.split()]
+    assert [line.split(",")[4] for line in lines if ",word," in line] == spoken
+    ctm = (tmp_path / "ctm" / "test.ctm").read_text(encoding="utf-8").splitlines()
+    assert [line.split()[4] for line in ctm] == spoken
+    for form in ("textgrid", "srt", "vtt"):
+        assert len(list((tmp_path / form / "test").iterdir())) == len(test)
+    table = (run.path / "alignments" / "transcripts" / "utterances.csv").read_text(encoding="utf-8")
+    assert len(table.splitlines()) == len(test) + 1
+    assert "fit their sound far worse than the rest" in capsys.readouterr().out
+    picture = tmp_path / "one.svg"
+    assert blankslate(project, "align", run.run_id, "--utterance", test[0].id, "-o", picture) == 0
+    assert ">letters</text>" in picture.read_text(encoding="utf-8")
+
+
+def test_a_recording_of_ones_own_is_aligned_with_its_text(
+    project: TinyProject, run: RunFolder, tmp_path: Path, capsys
+):
+    wav = some_wav(project)
+    (tmp_path / "said.txt").write_text("one two\n", encoding="utf-8")
+    words = ["align", run.run_id, "--audio", wav, "--text", tmp_path / "said.txt"]
+    assert blankslate(project, *words, "--format", "ctm") == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if " 1 " in line]
+    assert [line[4].upper() for line in lines] == ["ONE", "TWO"]
+    assert float(lines[0][2]) < float(lines[1][2])
+    assert blankslate(project, *words, "-o", tmp_path) == 0
+    assert (tmp_path / f"{wav.stem}.csv").exists()

@@ -1,0 +1,1 @@
+"""What was made of finished runs: decodings and alignments, as a report shows them."""

@@ -1,0 +1,1 @@
+"""Files that a finished run gets when it is used."""

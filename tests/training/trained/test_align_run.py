@@ -1,0 +1,104 @@
+"""Transcripts and hypotheses of a finished run in time, judged by torchaudio; a command goes on."""
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.features.feature_set import FeatureSet
+from pipeline.files import InputError
+from pipeline.runs.folder import RunFolder
+from pipeline.runs.trained.alignments import AlignedUtterance, AlignmentFolder, read_ranked
+from pipeline.training.trained.align_run import align_run
+from pipeline.training.trained.trained_run import TrainedRun
+from tests.training.letters import make_experiment
+from tests.training.loop.training_runs import fit
+
+
+@pytest.fixture(scope="module")
+def finished(letter_features: FeatureSet, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    run = RunFolder(tmp_path_factory.mktemp("run"))
+    experiment = make_experiment(train={"epochs": 12})
+    run.write_experiment(experiment)
+    return fit(experiment, letter_features, run)
+
+
+@pytest.fixture(scope="module")
+def aligned(finished: RunFolder, letter_features: FeatureSet) -> list[AlignedUtterance]:
+    return align_run(finished, letter_features, ["test"])["test"]
+
+
+def test_torchaudio_places_the_letters_at_the_same_times(
+    aligned: list[AlignedUtterance], finished: RunFolder, letter_features: FeatureSet
+):
+    functional = pytest.importorskip("torchaudio.functional", reason="torchaudio needs its torch")
+    trained = TrainedRun.load(finished, letter_features, torch.device("cpu"))
+    split = trained.split(letter_features, "test")
+    pairs = zip(aligned, trained.log_probabilities(split), split.labels, strict=True)
+    compared = 0
+    for found, (utterance, logs_SC), labels in pairs:
+        assert found.utterance_id == utterance.id
+        assert "".join(each.text for each in found.letters) == utterance.transcript
+        path, scores = functional.forced_align(
+            torch.from_numpy(logs_SC)[None], torch.tensor([labels]), blank=0
+        )
+        assert found.score == pytest.approx(float(scores.sum()), abs=1e-3)
+        spans = functional.merge_tokens(path[0], scores[0])
+        begins = [min(span.start * trained.step_seconds, found.seconds) for span in spans]
+        np.testing.assert_allclose([each.begin for each in found.letters], begins)
+        compared += 1
+    assert compared == len(aligned) >= 4
+
+
+def test_words_lie_around_their_letters_and_scores_are_probabilities(
+    aligned: list[AlignedUtterance],
+):
+    for found in aligned:
+        assert [word.text for word in found.words] == found.text.split()
+        pieces = [*found.words, *found.letters]
+        assert all(0 <= each.begin < each.end <= found.seconds + 1e-9 for each in pieces)
+        assert all(0 <= each.score <= 1 for each in pieces)
+        assert found.words[0].begin == found.letters[0].begin
+
+
+def test_a_killed_command_goes_on_where_it_was(
+    aligned: list[AlignedUtterance], finished: RunFolder, letter_features: FeatureSet
+):
+    file = AlignmentFolder.of(finished, "transcripts").path / "test.jsonl"
+    whole = file.read_text(encoding="utf-8")
+    lines = whole.splitlines(keepends=True)
+    file.write_text("".join(lines[:3]) + lines[3][:20], encoding="utf-8")  # killed in a line
+    calls: list[int] = []
+    again = align_run(
+        finished, letter_features, ["test"], report=lambda _, done, __: calls.append(done)
+    )
+    assert calls[0] == 2
+    assert calls[-1] == len(aligned)
+    assert [each.text for each in again["test"]] == [each.text for each in aligned]
+    assert file.read_text(encoding="utf-8") == whole
+
+
+def test_a_run_that_was_trained_again_is_aligned_again(
+    aligned: list[AlignedUtterance], finished: RunFolder
+):
+    folder = AlignmentFolder.of(finished, "transcripts")
+    assert len(folder.read("test")) == len(aligned)
+    assert AlignmentFolder(folder.path, "another").read("test") == []
+
+
+def test_hypotheses_are_aligned_where_the_run_has_them(
+    finished: RunFolder, letter_features: FeatureSet
+):
+    found = align_run(finished, letter_features, ["dev", "test"], "hypotheses")
+    kept = {each.utterance_id: each.hypothesis for each in finished.hypotheses()}
+    for split in ("dev", "test"):
+        assert {each.utterance_id: each.text for each in found[split]}.items() <= kept.items()
+    with pytest.raises(InputError, match=r"SPLIT=train: .* no hypotheses"):
+        align_run(finished, letter_features, ["train"], "hypotheses")
+
+
+def test_a_damaged_table_is_named(finished: RunFolder):
+    assert read_ranked(finished) == []
+    file = AlignmentFolder.of(finished, "transcripts").table_file
+    file.write_text("utterance_id\nx\n")
+    with pytest.raises(InputError, match="damaged; run make align"):
+        read_ranked(finished)
