@@ -5,11 +5,12 @@ Not here: the search itself (pipeline/decoding/).
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from pipeline.config.loader import Settings
+from pipeline.files import InputError
 
 ANY_WORD, TRAINING_WORDS = "any", "train"
 
@@ -100,3 +101,20 @@ class DecodeSettings(Settings):
         "finished; they are no part of the run's identity, and make decode makes those that are "
         "added later",
     )
+
+
+def place_decoding_files(decode: Any, file: Path) -> None:
+    """Make the paths in decode.also absolute; they are relative to the experiment file.
+
+    Raises InputError if one is missing: it would be found out after the training.
+    """
+    also = decode.get("also") if isinstance(decode, dict) else None
+    for each in also if isinstance(also, list | tuple) else ():
+        if not isinstance(each, dict):
+            continue
+        for key, names in (("words", {ANY_WORD, TRAINING_WORDS}), ("text", set())):
+            if isinstance(each.get(key), str) and each[key] not in names:
+                found = (file.parent / each[key]).resolve()
+                if not found.is_file():
+                    raise InputError(f"{file}: decode.also.{key}: {each[key]}: no such file")
+                each[key] = str(found)

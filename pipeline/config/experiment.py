@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from pipeline.config.corpus import Corpus, base_language, load_corpus
-from pipeline.config.decoding import ANY_WORD, TRAINING_WORDS, DecodeSettings
+from pipeline.config.decoding import DecodeSettings, place_decoding_files
 from pipeline.config.features import FeatureSettings
 from pipeline.config.loader import Settings, read_yaml, set_key, validate_settings
 from pipeline.config.network import AverageSettings, CtcSettings, InputSettings, ModelSettings
@@ -268,7 +268,7 @@ def load_experiment(
     if isinstance(content.get("corpus"), str):
         corpus = load_corpus(Path(os.path.normpath(path.parent / content["corpus"])), read)
         content["corpus"] = corpus.model_dump()
-        _place_decoding_files(content.get("decode"), path)
+        place_decoding_files(content.get("decode"), path)
     alphabet = content.get("alphabet")
     if isinstance(alphabet, str) and ("." in alphabet or "/" in alphabet):
         content["alphabet"] = _read_alphabet(Path(os.path.normpath(path.parent / alphabet)))
@@ -277,23 +277,6 @@ def load_experiment(
     )
     corpus = experiment.corpus.with_fold_of(experiment.train.seed)
     return experiment.model_copy(update={"corpus": corpus})
-
-
-def _place_decoding_files(decode: Any, file: Path) -> None:
-    """Make the paths in decode.also absolute; they are relative to the experiment file.
-
-    Raises InputError if one is missing: it would be found out after the training.
-    """
-    also = decode.get("also") if isinstance(decode, dict) else None
-    for each in also if isinstance(also, list | tuple) else ():
-        if not isinstance(each, dict):
-            continue
-        for key, names in (("words", {ANY_WORD, TRAINING_WORDS}), ("text", set())):
-            if isinstance(each.get(key), str) and each[key] not in names:
-                found = (file.parent / each[key]).resolve()
-                if not found.is_file():
-                    raise InputError(f"{file}: decode.also.{key}: {each[key]}: no such file")
-                each[key] = str(found)
 
 
 def _read_alphabet(path: Path) -> tuple[str, ...]:

@@ -36,8 +36,7 @@ from pipeline.training.loop import devices
 from pipeline.training.loop.devices import Device
 from pipeline.training.loop.evaluator import Evaluator
 from pipeline.training.loss import ctc
-from pipeline.training.trained.recogniser import step_seconds
-from pipeline.training.trained.trained_run import BATCH_UTTERANCES, TrainedRun
+from pipeline.training.trained.trained_run import BATCH_UTTERANCES, TrainedRun, step_seconds
 
 Progress = Callable[[int, int], None]  # finished utterances, all utterances
 

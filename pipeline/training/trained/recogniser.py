@@ -148,12 +148,6 @@ class Recogniser:
         )
 
 
-def step_seconds(experiment: Experiment, network: Network) -> float:
-    """Return the seconds of sound between two output steps."""
-    frames = 9000 / network.output_length(9000)  # divisible by every product of strides
-    return experiment.input.stack * experiment.features.hop_ms / 1000 * frames
-
-
 def _read(path: Path) -> dict[str, Any]:
     try:
         archive = io.BytesIO(path.read_bytes())

@@ -79,5 +79,5 @@ class TrainedRun:
 
 def step_seconds(experiment: Experiment, network: Network) -> float:
     """Return the seconds of sound between two output steps."""
-    strides = 10_000 / network.output_length(10_000)
-    return experiment.input.stack * experiment.features.hop_ms / 1000 * strides
+    frames = 9000 / network.output_length(9000)  # divisible by every product of strides
+    return experiment.input.stack * experiment.features.hop_ms / 1000 * frames
