@@ -15,7 +15,10 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 PIPELINE = ("config", "corpus", "features", "decoding", "runs", "training", "results")
 TRAINING = ("network", "data", "loss", "optim", "loop", "trained", "diagnosis")
 JOBS = ("slurm", "local", "node", "sweep", "display", "launch", "commands")
-RESULTS = ("statistics", "summary", "comparison", "tables", "effects", "errors", "figures", "page")
+RESULTS = (
+    *("statistics", "summary", "comparison", "tables", "effects", "errors", "trained", "figures"),
+    "page",
+)
 ORDERS = {
     "pipeline": PIPELINE,
     "pipeline.training": TRAINING,

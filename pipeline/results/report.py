@@ -81,15 +81,13 @@ def write_report_folder(
     refused = [_without_folders(one) for one in refused]
     run_summaries = run_summary.read_runs(runs, now)
     comparison = compare_runs(run_summaries)
-    errors = analyse_errors(comparison)
+    errors, trained = analyse_errors(comparison), analyse_trained(comparison)
     effects = measure_effects(comparison, run_summaries)
-    trained = analyse_trained(comparison)
     tables = {**(errors.tables if errors else {}), **effects.tables, **trained.tables}
     origin = Origin(name, commands, refused, tables, formats.excel)
     summary = write_tables(folder, run_summaries, comparison, origin)
     sentences = _answer(comparison, run_summaries, folder, commands, remedies)
-    views = list_views(run_summaries, summary)
-    header = parse_header(question)
+    views, header = list_views(run_summaries, summary), parse_header(question)
     lines = list_arm_lines(views, comparison)
     figures = FigureFiles(folder / "figures", formats)
     context = {
@@ -110,9 +108,10 @@ def write_report_folder(
     figures.write_captions(comparison, name, commands)
     write_text(page := folder / "report.html", render_page(context))
     rows = tuple(dict(view.summary_row) for view in views)
-    about_speakers = errors.apart_sentences if errors else ()
-    notes = (*trained.sentences, *context["provenance_notes"], *about_speakers)
-    return WrittenReport(page, _asked(header), tuple(sentences), comparison, rows, notes)
+    notes = [*context["provenance_notes"], *(errors.apart_sentences if errors else ())]
+    return WrittenReport(
+        page, _asked(header), tuple(sentences), comparison, rows, (*trained.sentences, *notes)
+    )
 
 
 def _draw_figures(

@@ -33,7 +33,7 @@ def _add_decode(subparsers: Subparsers) -> None:
         "--sweep",
         type=Path,
         metavar="SWEEP",
-        help="all finished runs of this sweep: its file or its name",
+        help="all finished runs of this sweep: its file or its name (default: the run)",
     )
     add_set_option(decode, example="ngram=3")
 
@@ -141,13 +141,18 @@ def _add_align(subparsers: Subparsers) -> None:
         "--utterance", metavar="ID", help="align and draw this utterance (default: none is drawn)"
     )
     verb.add_argument(
-        "--audio", type=Path, metavar="FILE", help="align a recording of your own, with --text"
+        "--audio",
+        type=Path,
+        metavar="FILE",
+        help="align a recording of your own with its text (default: the splits)",
     )
-    verb.add_argument("--text", help="what is said in the recording, or a .txt file with it")
+    verb.add_argument(
+        "--text", help="what is said in the recording, or a .txt file with it (default: none)"
+    )
     verb.add_argument(
         "--output",
         "-o",
         type=Path,
         metavar="PATH",
-        help="another folder; with --utterance the .png or .svg file",
+        help="another folder; of an utterance the .png or .svg file (default: in the run's)",
     )

@@ -282,11 +282,7 @@ TRAINED_COLUMNS = {
     "trials": Column("weights that were tried on dev", "trials", DECODED),
     "unknown_words": Column("test words that the lexicon lacks", "fraction", DECODED),
     "seconds_per_utterance": Column("time of the search on test", "s", DECODED),
-    "alignment_score": Column(
-        "negative log-probability of the best alignment; inf: too few output steps",
-        "nats per letter",
-        ALIGNED,
-    ),
+    "alignment_score": Column("how badly the text fits its sound", "nats per letter", ALIGNED),
     "alignment_limit": Column(
         "score above which a transcript is suspicious", "nats per letter", ALIGNED
     ),

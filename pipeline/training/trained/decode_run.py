@@ -74,6 +74,17 @@ def decode_run(
         return _read(folder, Scoring.from_experiment(run.experiment()))
     torch.set_num_threads(threads)
     trained = TrainedRun.load(run, features, select_device(device))
+    return _decode(folder, trained, features, settings, report, _run_digest(run))
+
+
+def _decode(  # noqa: PLR0917 (the parts of one decoding)
+    folder: DecodingFolder,
+    trained: TrainedRun,
+    features: FeatureSet,
+    settings: DecodingSettings,
+    report: Callable[[str], None],
+    run_digest: str,
+) -> DecodedRun:
     sources = _make_sources(settings, trained, features)
     dev, test = (_outputs(trained, features, name) for name in ("dev", "test"))
     report(f"choosing the weights on {len(dev)} dev utterances")
@@ -105,7 +116,7 @@ def decode_run(
         tuning=[_trial_record(trial) for trial in trials],
         n_best=[_n_best_record(u, one) for u, one in pairs],
         language=sources.to_dict(weights),
-        result={**_result(found), "run": _run_digest(run)},
+        result={**_result(found), "run": run_digest},
     )
     return found
 
