@@ -74,8 +74,7 @@ def write_report_folder(
 ) -> WrittenReport:
     """Write the report of `runs` as they are at `now` (seconds since 1970) into `folder`.
 
-    `remedies` maps a cause of failure to what a person can do; `commands` reproduce the sweep;
-    `formats`: of the CSV files and the figures.
+    `remedies` maps a cause of failure to what a person can do; `commands` reproduce the sweep.
     """
     now = time.time() if now is None else now
     refused = [_without_folders(one) for one in refused]
@@ -88,8 +87,7 @@ def write_report_folder(
     summary = write_tables(folder, run_summaries, comparison, origin)
     sentences = _answer(comparison, run_summaries, folder, commands, remedies)
     views, header = list_views(run_summaries, summary), parse_header(question)
-    lines = list_arm_lines(views, comparison)
-    figures = FigureFiles(folder / "figures", formats)
+    lines, figures = list_arm_lines(views, comparison), FigureFiles(folder / "figures", formats)
     context = {
         "name": name,
         "header": header,
