@@ -193,7 +193,8 @@ class Trainer:
             hypotheses += (tested := make_hypotheses(self.splits.test, evaluation))
             self.tested.write_posteriors(self.run.posteriors_file, self.splits.test, tested)
             state.rows.append(test := self._row("test", evaluation.metrics, *where))
-            log.info("tested %s, epoch %d: error rate %.1f %%", label, epoch, 100 * test["cer"])
+            rate = 100 * test["cer"]
+            log.info("tested epoch %d, weights: %s; test error rate %.1f %%", epoch, label, rate)
         self.loggers.log_rows(state.rows)
         state.evaluations = {}
         self._save()
