@@ -72,7 +72,7 @@ def test_the_report_ranks_them_and_names_a_speaker_that_stands_apart(tmp_path: P
     table = pd.read_csv(tmp_path / "report" / "errors_training.csv")
     assert set(table.speaker[:10]) == {"s07"}
     assert len(table) == 200
-    assert "in mel: s07, training CER 100.0 %" in " ".join(written.warnings)
+    assert "in mel: s07, training CER 100.0 %" in " ".join(written.notes)
     page = written.page.read_text("utf-8")
     shown = page.split('<h4 id="training-losses">')[1].split("</table>")[0]
     assert shown.count("<tr>") == SHOWN + 1

@@ -16,6 +16,7 @@ import soundfile
 import torch
 
 from jobs.commands import parser
+from jobs.commands.trained.decode import find_features
 from pipeline.corpus.audio import resample
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.hdf5 import check_datasets
@@ -384,7 +385,7 @@ def test_a_run_that_cannot_be_used_is_one_line(
 def test_texts_are_aligned_in_each_format_and_one_is_drawn(
     project: TinyProject, run: RunFolder, tmp_path: Path, capsys
 ):
-    (features,) = (FeatureSet.open(each) for each in (project.work / "features").iterdir())
+    features = FeatureSet.open(find_features(run, project.work))
     test = [each for each in features.utterances if each.split == "test"]
     for form in ("csv", "ctm", "textgrid", "srt", "vtt"):
         words = ["align", run.run_id, "--split", "test", "--format", form, "-o", tmp_path / form]
