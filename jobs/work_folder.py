@@ -24,14 +24,27 @@ THIS_MACHINE_VARIABLE = "BLANKSLATE_THIS_MACHINE"
 # 1: make had no CLUSTER, and took its default.
 DEFAULT_CLUSTER_VARIABLE = "BLANKSLATE_DEFAULT_CLUSTER"
 
+# The profile and the work folder of commands that name none.
+CLUSTER_VARIABLE, WORK_VARIABLE = "BLANKSLATE_CLUSTER", "BLANKSLATE_WORK"
+
 MAX_LISTED_RUNS = 8  # run ids in an error message
 
 
 def load_profile_and_workdir(options: argparse.Namespace) -> tuple[Profile, Path]:
-    """Return the profile of --cluster, or else this machine; and the work folder of --work."""
-    profile = load_profile(options.cluster) if options.cluster else LocalProfile()
+    """Return the profile of --cluster and the work folder of --work.
+
+    Without an option its variable counts (CLUSTER_VARIABLE, WORK_VARIABLE); without both, this
+    machine and the work folder of the profile.
+    """
+    cluster = options.cluster or _path_from(CLUSTER_VARIABLE)
+    profile = load_profile(cluster) if cluster else LocalProfile()
     address_profile_cluster(profile)
-    return profile, resolve_work_folder(profile, options.work)
+    return profile, resolve_work_folder(profile, options.work or _path_from(WORK_VARIABLE))
+
+
+def _path_from(variable: str) -> Path | None:
+    text = os.environ.get(variable, "")
+    return Path(text) if text else None
 
 
 def require_named_place(profile: Profile) -> None:

@@ -17,6 +17,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Tests that name no cluster mean this machine, although CI has sbatch on PATH.
 os.environ.setdefault("BLANKSLATE_THIS_MACHINE", "1")
 
+for variable in ("BLANKSLATE_CLUSTER", "BLANKSLATE_WORK"):  # of whoever runs the tests
+    os.environ.pop(variable, None)
+
 # The longest first, so that none is left for the end.
 RUN_FIRST = ("tests/slurm/", "tests/test_demo.py", "tests/jobs/", "tests/training/test_killed.py")
 

@@ -61,7 +61,7 @@ def add_verb(
             "--cluster",
             type=Path,
             metavar="FILE",
-            help="where to run: a file of cluster/ (default: this machine)",
+            help="where to run: a file of cluster/ (default: $BLANKSLATE_CLUSTER, or this machine)",
         )
     verb.add_argument(
         "--work",

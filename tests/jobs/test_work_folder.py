@@ -1,5 +1,6 @@
 """The work folder: found, absolute, writable; and the make commands that name it again."""
 
+import argparse
 import os
 import shlex
 import shutil
@@ -11,6 +12,7 @@ import pytest
 from jobs.profile import LocalProfile, Profile, SlurmProfile, load_profile
 from jobs.work_folder import (
     address_profile_cluster,
+    load_profile_and_workdir,
     make_command,
     report_command,
     require_named_place,
@@ -33,6 +35,38 @@ def test_the_work_folder_is_absolute_and_work_wins(tmp_path: Path, monkeypatch: 
     site = site_profile(tmp_path, "work: $SCRATCH/blankslate")
     assert resolve_work_folder(site, None) == tmp_path / "blankslate"
     assert resolve_work_folder(site, Path("here")) == Path.cwd() / "here"
+
+
+def test_variables_name_the_place_of_commands_that_name_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("BLANKSLATE_CLUSTER", str(site_profile(tmp_path, "retries: 7").path))
+    monkeypatch.setenv("BLANKSLATE_WORK", str(tmp_path / "default"))
+    profile, work = load_profile_and_workdir(argparse.Namespace(cluster=None, work=None))
+    assert (profile.retries, work) == (7, tmp_path / "default")
+    assert f"CLUSTER={tmp_path / 'site.yaml'}" in make_command("make status", profile, work)
+    other = tmp_path / "other.yaml"
+    other.write_text("retries: 5")
+    typed = argparse.Namespace(cluster=other, work=tmp_path / "typed")
+    profile, work = load_profile_and_workdir(typed)
+    assert (profile.retries, work) == (5, tmp_path / "typed")
+
+
+def test_make_takes_the_same_variables(monkeypatch: pytest.MonkeyPatch):
+    if not shutil.which("make"):
+        pytest.skip("make is not on PATH")
+    monkeypatch.setenv("BLANKSLATE_CLUSTER", "cluster/mine.yaml")
+    monkeypatch.setenv("BLANKSLATE_WORK", "/scratch/me")
+    words = ["make", "--dry-run", "status"]
+
+    def said(*more: str) -> str:
+        return subprocess.run(
+            [*words, *more], cwd=REPOSITORY, capture_output=True, text=True, check=True
+        ).stdout
+
+    assert '--cluster "cluster/mine.yaml"' in said()
+    assert '--work "/scratch/me"' in said()
+    assert '--cluster "cluster/typed.yaml"' in said("CLUSTER=cluster/typed.yaml")
 
 
 def test_an_unset_variable_in_work_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
