@@ -196,8 +196,8 @@ def copy_of(repository: Path, folder: Path) -> Path:
     for package in ("pipeline", "jobs"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(repository / package, folder / package, ignore=ignored)
-    with (folder / "pipeline/training/loop/trainer.py").open("a") as trainer:
-        trainer.write(BAD_CODE)
+    with (folder / "pipeline/training/loop/fit.py").open("a") as module:
+        module.write(BAD_CODE)
     return folder
 
 
