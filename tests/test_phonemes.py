@@ -170,7 +170,7 @@ def test_other_verbs_work_with_phonemes_or_say_what_to_type(
     assert typed(project, "decode", run.run_id, "--set", "words=any") == 0
     decoded = capsys.readouterr().out
     assert "greedy, as trained: test PER" in decoded
-    assert "2-gram of phonemes: test PER" in decoded
+    assert "phoneme 2-gram: test PER" in decoded
     (result,) = (run.path / "decodings").glob("*/result.json")
     assert (
         json.loads(result.read_text())["test_wer"] in (None, "nan") or "NaN" in result.read_text()
