@@ -10,16 +10,6 @@ from pipeline.runs.folder import RunFolder
 from pipeline.runs.trained.alignments import AlignedUtterance, AlignmentFolder, read_ranked
 from pipeline.training.trained.align_run import align_run
 from pipeline.training.trained.trained_run import TrainedRun
-from tests.training.letters import make_experiment
-from tests.training.loop.training_runs import fit
-
-
-@pytest.fixture(scope="module")
-def finished(letter_features: FeatureSet, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    run = RunFolder(tmp_path_factory.mktemp("run"))
-    experiment = make_experiment(train={"epochs": 12})
-    run.write_experiment(experiment)
-    return fit(experiment, letter_features, run)
 
 
 @pytest.fixture(scope="module")

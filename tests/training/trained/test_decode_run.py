@@ -17,21 +17,12 @@ from pipeline.runs.folder import RunFolder
 from pipeline.training.trained.decode_run import DecodedRun, decode_run
 from pipeline.training.trained.trained_run import TrainedRun
 from tests.training.letters import make_experiment
-from tests.training.loop.training_runs import fit
 
 CPU = torch.device("cpu")
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
-
-
-@pytest.fixture(scope="module")
-def finished(letter_features: FeatureSet, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    run = RunFolder(tmp_path_factory.mktemp("run"))
-    experiment = make_experiment(train={"epochs": 12})
-    run.write_experiment(experiment)
-    return fit(experiment, letter_features, run)
 
 
 @pytest.fixture(scope="module")
