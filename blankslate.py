@@ -110,13 +110,6 @@ def load_network(run: str | Path, work: str | Path = "work") -> Network:
 
     Raises InputError if no run, or more than one, begins with `run`, and if it is not finished.
     """
-    from jobs.work_folder import find_run  # noqa: PLC0415
-    from pipeline.runs.decodings import MODEL_FILE  # noqa: PLC0415
-    from pipeline.training.trained.recogniser import Recogniser  # noqa: PLC0415
+    from jobs.commands.trained import network  # noqa: PLC0415
 
-    path = Path(run)
-    if not path.is_file():
-        path = find_run(str(run), Path(work)).path / MODEL_FILE
-        if not path.exists():
-            raise InputError(f"{path}: missing; a run writes it when it is finished")
-    return Network(Recogniser.load(path))
+    return Network(network.load_network(str(run), Path(work)))

@@ -34,6 +34,11 @@ def print_line(text: str) -> None:
         print(text, flush=True)
 
 
+def print_note(line: str) -> None:
+    """Print a line to stderr, so that stdout holds the results alone."""
+    print(line, file=sys.stderr)
+
+
 def isolate_rtl(text: str) -> str:
     """Return the text with Unicode isolates around words that are written from right to left.
 

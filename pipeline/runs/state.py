@@ -1,17 +1,28 @@
 """The state of a run as its own files report it: waiting, running, finished and so on.
 
 In:   the heartbeat, the failure and the early stop of a run folder, what is wrong with its files.
-Out:  state, cause, message.
+Out:  state, cause, message; InputError where a run must be finished and is not.
 Not here: what a scheduler knows about the run (jobs/sweep/run_status.py).
 """
 
 from typing import Literal
 
+from pipeline.files import InputError
+from pipeline.runs.folder import RunFolder
 from pipeline.runs.records import EarlyStop, Failure, Heartbeat
 
 RunFolderState = Literal["waiting", "running", "stopped", "stopped early", "finished", "failed"]
 
 DAMAGED_FILE = "damaged file"  # the cause of a run whose files cannot be read or have changed
+
+
+def require_finished(run: RunFolder) -> None:
+    """Raise InputError where a run is not finished or its files have changed since then."""
+    if not run.finished:
+        raise InputError(
+            f"{run.path}: the run is not finished or its files have changed; run make sweep or "
+            "make train until it is"
+        )
 
 
 def state_from_files(

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from jobs.commands.trained.decode import find_features
-from jobs.commands.trained.transcribe import SUFFIXES, load_recogniser, print_note
-from jobs.messages import count_text, print_line
-from jobs.work_folder import find_run, load_profile_and_workdir, make_command
+from jobs.commands.trained.network import find_features, find_finished_run, load_network
+from jobs.commands.trained.transcribe import SUFFIXES
+from jobs.messages import count_text, print_line, print_note
+from jobs.work_folder import load_profile_and_workdir, make_command
 from pipeline.decoding import suspicion
 from pipeline.decoding.suspicion import Suspicion
 from pipeline.decoding.time_formats import (
@@ -45,12 +45,7 @@ def align(options: argparse.Namespace) -> int:
         return _align_recording(options)
     kind: Kind = "hypotheses" if options.hypotheses else "transcripts"
     profile, work = load_profile_and_workdir(options)
-    run = find_run(options.run, work)
-    if not run.finished:
-        raise InputError(
-            f"{run.path}: the run is not finished or its files have changed; run make sweep or "
-            "make train until it is"
-        )
+    run = find_finished_run(options.run, work)
     features = FeatureSet.open(find_features(run, work))
     print_line("starting torch")  # takes seconds
     if options.utterance:
@@ -252,7 +247,8 @@ def _align_recording(options: argparse.Namespace) -> int:
     text = file.read_text(encoding="utf-8-sig") if file.suffix == ".txt" else options.text
     print_note("starting torch")
     align_recording = import_module("pipeline.training.trained.align_run").align_recording
-    found = align_recording(load_recogniser(options, quiet=True), options.audio, text)
+    _, work = load_profile_and_workdir(options)
+    found = align_recording(load_network(options.run, work), options.audio, text)
     joint = JOINT_FORMATS.get(options.format)
     content = joint([found]) if joint else SINGLE_FORMATS[options.format](found)
     if options.output is None:

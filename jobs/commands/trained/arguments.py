@@ -26,9 +26,7 @@ def _add_decode(subparsers: Subparsers) -> None:
         "Weights that are not stated are chosen on dev. The run is not trained again; the texts go "
         "to decodings/ in its folder.",
     )
-    decode.add_argument(
-        "run", metavar="RUN", nargs="?", help="a run id, the beginning of one, or a run folder"
-    )
+    add_run_argument(decode, optional=True)
     decode.add_argument(
         "--sweep",
         type=Path,

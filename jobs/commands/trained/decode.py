@@ -10,16 +10,16 @@ from pathlib import Path
 
 import numpy as np
 
+from jobs.commands.trained.network import find_features, find_finished_run
 from jobs.messages import count_text, join_first, print_line
 from jobs.profile import Profile
 from jobs.sweep.folder import SweepFolder, sweep_name
 from jobs.sweep.record import SweepRecord, load_record
-from jobs.work_folder import find_run, load_profile_and_workdir, make_command
+from jobs.work_folder import load_profile_and_workdir, make_command
 from pipeline.config.corpus import Corpus
 from pipeline.config.decoding import ANY_WORD, DecodingSettings
-from pipeline.config.identity import run_id
 from pipeline.config.loader import parse_changes, validate_settings
-from pipeline.features.feature_set import FeatureSet, read_description
+from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError
 from pipeline.host import available_cpus
 from pipeline.results.statistics.significance import bootstrap_interval
@@ -33,7 +33,7 @@ def decode(options: argparse.Namespace) -> int:
     changes = parse_changes(options.set)
     settings = validate_settings(DecodingSettings, changes, Path("SET")) if changes else None
     if options.sweep is None:
-        run = find_run(options.run or "", work)
+        run = find_finished_run(options.run, work)
         _decode_run(run, settings, profile, work)
         typed = f"make transcribe RUN={run.run_id} AUDIO=recording.wav"
         print_line(f"next: {make_command(typed, profile, work)}")
@@ -78,12 +78,7 @@ def _decode_sweep(
 def _decode_run(
     run: RunFolder, settings: DecodingSettings | None, profile: Profile, work: Path
 ) -> None:
-    """Decode a run as the settings say, else as decode.also of its experiment says."""
-    if not run.finished:
-        raise InputError(
-            f"{run.path}: the run is not finished or its files have changed; run make sweep or "
-            "make train until it is"
-        )
+    """Decode a finished run as the settings say, else as decode.also of its experiment says."""
     features = FeatureSet.open(find_features(run, work))
     chosen = (settings,) if settings else run.experiment().decode.also or (DecodingSettings(),)
     print_line("starting torch")  # takes seconds
@@ -123,37 +118,6 @@ def _decode_once(
     if settings.words != ANY_WORD:
         print_line(f"{100 * found.unknown_words:.1f} % of the test words are not in the lexicon")
     print_line(f"{1000 * found.seconds_per_utterance:.0f} ms per utterance; {found.folder.path}")
-
-
-def find_features(run: RunFolder, work: Path) -> Path:
-    """Return the folder of the feature set that the run was trained on.
-
-    The run of another version of this program has another id; then the corpus and the feature
-    settings decide.
-    """
-    try:
-        experiment = run.experiment()
-    except InputError as error:
-        raise InputError(
-            f"{error}; if another version of this program made the run, use that version, or train "
-            "the run again"
-        ) from None
-    alike = []
-    for folder in sorted((work / "features").glob(f"{experiment.features.spectrum}-*")):
-        try:
-            found = read_description(folder)
-        except InputError:
-            continue
-        if run_id(experiment, found.feature_id) == run.run_id:
-            return folder
-        if (found.corpus, found.settings) == (experiment.corpus.name, experiment.features):
-            alike.append(folder)
-    if len(alike) == 1:
-        return alike[0]
-    raise InputError(
-        f"{run.path}: {len(alike) or 'no'} feature sets in {work / 'features'} have its corpus and "
-        "settings; run make train or make sweep again, which computes it"
-    )
 
 
 def describe_scores(name: str, hypotheses: Sequence[Hypothesis], corpus: Corpus) -> str:

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.commands.trained.decode import describe_scores, find_features
-from jobs.commands.trained.transcribe import load_recogniser
+from jobs.commands.trained.decode import describe_scores
+from jobs.commands.trained.network import find_features, find_finished_run, load_recogniser
 from jobs.messages import print_line
-from jobs.work_folder import find_run, load_profile_and_workdir
+from jobs.work_folder import load_profile_and_workdir
 from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError, write_bytes, write_text
 from pipeline.runs.decodings import DecodingFolder
@@ -27,10 +27,8 @@ if TYPE_CHECKING:  # its module imports torch
 
 def export(options: argparse.Namespace) -> int:
     _, work = load_profile_and_workdir(options)
-    run = find_run(options.run, work)
-    if not run.finished:
-        raise InputError(f"{run.path}: the run is not finished; run make train or make sweep")
-    recogniser = load_recogniser(options)
+    run = find_finished_run(options.run, work)
+    recogniser = load_recogniser(options.run, work)
     card = make_card(run, FeatureSet.open(find_features(run, work)), options.licence)
     file = options.output or work / "exports" / f"{run.run_id}.{options.format}"
     if options.format == "onnx" and file.suffix != ".onnx":

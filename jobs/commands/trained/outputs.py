@@ -6,14 +6,13 @@ Not here: what the file holds (pipeline/training/trained/outputs.py).
 
 import argparse
 
-from jobs.commands.trained.decode import find_features
+from jobs.commands.trained.network import find_features, find_finished_run
 from jobs.launch.reconcile import ensure_features
 from jobs.messages import print_line
-from jobs.work_folder import find_run, load_profile_and_workdir
+from jobs.work_folder import load_profile_and_workdir
 from pipeline.config.corpus import load_corpus
 from pipeline.config.sweep import single_run_sweep
 from pipeline.features.feature_set import FeatureSet
-from pipeline.files import InputError
 from pipeline.host import available_cpus
 
 SPLITS = ("train", "dev", "test")
@@ -23,9 +22,7 @@ REPORTS = 10  # lines of progress
 def outputs(options: argparse.Namespace) -> int:
     """Return 1 if utterances of the corpus were refused; the others are written."""
     profile, work = load_profile_and_workdir(options)
-    run = find_run(options.run, work)
-    if not run.finished:
-        raise InputError(f"{run.path}: the run is not finished; run make train or make sweep")
+    run = find_finished_run(options.run, work)
     trained_on = features = FeatureSet.open(find_features(run, work))
     code, experiment = 0, run.experiment()
     if options.corpus:

@@ -6,16 +6,15 @@ Not here: the network and its windows (pipeline/training/trained/transcription.p
 
 import argparse
 import json
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.commands.trained.decode import find_features
-from jobs.messages import count_text, duration_text, print_line
-from jobs.work_folder import find_run, load_profile_and_workdir
+from jobs.commands.trained.network import load_recogniser
+from jobs.messages import count_text, duration_text, print_line, print_note
+from jobs.work_folder import load_profile_and_workdir
 from pipeline.config.decoding import DecodingSettings
 from pipeline.corpus.file_search import AUDIO_SUFFIXES, CONVERTIBLE_SUFFIXES
 from pipeline.decoding.time_formats import (
@@ -25,12 +24,9 @@ from pipeline.decoding.time_formats import (
     format_textgrid,
     format_vtt,
 )
-from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError, write_text
-from pipeline.runs.decodings import MODEL_FILE, DecodingFolder
 
-if TYPE_CHECKING:  # these modules import torch
-    from pipeline.training.trained.recogniser import Recogniser
+if TYPE_CHECKING:  # its module imports torch
     from pipeline.training.trained.transcription import Transcript
 
 ENDINGS = AUDIO_SUFFIXES | CONVERTIBLE_SUFFIXES  # of the files that are taken from a folder
@@ -56,7 +52,8 @@ def transcribe(options: argparse.Namespace) -> int:
     if not files:
         raise InputError(f"{options.audio[0]}: holds no file with the ending of a sound file")
     print_note(f"{count_text(len(files), 'file')}; starting torch")
-    recogniser = load_recogniser(options)
+    _, work = load_profile_and_workdir(options)
+    recogniser = load_recogniser(options.run, work)
     # torch takes seconds to import.
     from pipeline.training.trained import transcription  # noqa: PLC0415
 
@@ -75,31 +72,6 @@ def transcribe(options: argparse.Namespace) -> int:
             print_note(f"{path}: {note}")
         _write(path, name, found, options)
     return int(failed > 0)
-
-
-def load_recogniser(options: argparse.Namespace, *, quiet: bool = False) -> "Recogniser":
-    """Load RUN=…: an exported file, or a finished run with its last decoding.
-
-    `quiet`: do not say how it decodes, because the caller does not decode.
-    """
-    from pipeline.training.trained.recogniser import Recogniser  # noqa: PLC0415
-
-    if Path(options.run).is_file():
-        return Recogniser.load(Path(options.run))
-    _, work = load_profile_and_workdir(options)
-    run = find_run(options.run, work)
-    if (run.path / MODEL_FILE).exists():
-        recogniser = Recogniser.load(run.path / MODEL_FILE)
-    else:
-        recogniser = Recogniser.from_run(run, FeatureSet.open(find_features(run, work)))
-    if quiet:
-        return recogniser
-    decoding = DecodingFolder.newest(run)
-    if decoding is None:
-        print_note("greedy search; make decode RUN=… adds a lexicon and an n-gram model")
-        return recogniser
-    print_note(f"with the lexicon and n-gram model of {decoding.path}")
-    return recogniser.with_language(decoding.language(), {})
 
 
 def _audio_files(paths: list[Path]) -> Iterator[tuple[Path, Path]]:
@@ -137,8 +109,3 @@ def _report_progress(path: Path, before: float, seconds: float) -> None:
     """Print a line after each REPORT_SECONDS of a recording."""
     if before // REPORT_SECONDS != seconds // REPORT_SECONDS:
         print_note(f"{path}: {duration_text(seconds)} of it are done")
-
-
-def print_note(line: str) -> None:
-    """Print to stderr, so that stdout holds the texts alone."""
-    print(line, file=sys.stderr)

@@ -14,8 +14,8 @@ from pipeline.config.experiment import Experiment
 from pipeline.corpus.text.alphabet import Alphabet, resolve_alphabet
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.shards import StoredUtterance
-from pipeline.files import InputError
 from pipeline.runs.folder import RunFolder
+from pipeline.runs.state import require_finished
 from pipeline.shapes import Float32
 from pipeline.training.data.batches import SplitData
 from pipeline.training.loop.checkpoint import load_best_weights
@@ -41,11 +41,7 @@ class TrainedRun:
 
         `features` is the feature set that it was trained on.
         """
-        if not run.finished:
-            raise InputError(
-                f"{run.path}: the run is not finished or its files have changed; run make sweep or "
-                "make train until it is"
-            )
+        require_finished(run)
         experiment = run.experiment()
         alphabet = resolve_alphabet(experiment.alphabet, features.utterances)
         network = Network(experiment.model, features.bins, experiment.input.stack, alphabet.size)

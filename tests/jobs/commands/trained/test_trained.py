@@ -16,7 +16,7 @@ import soundfile
 import torch
 
 from jobs.commands import parser
-from jobs.commands.trained.decode import find_features
+from jobs.commands.trained.network import find_features
 from pipeline.corpus.audio import resample
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.hdf5 import check_datasets
