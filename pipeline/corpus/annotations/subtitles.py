@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
 
-from pipeline.corpus.annotations.tiers import Tier, read_utf_text
-from pipeline.corpus.layouts.parsing import shorten
+from pipeline.corpus.annotations.tiers import Tier, unify_line_ends
+from pipeline.corpus.layouts.parsing import read_text, shorten
 from pipeline.files import InputError
 
 ARROW = "-->"
@@ -26,7 +26,7 @@ TAGS = re.compile(r"</?[A-Za-z][^<>]*>|\{\\[^{}]*\}")  # <i>, <c.yellow>, {\an8}
 def read_subtitles(path: Path) -> list[Tier]:
     """Return one tier with the subtitles. Raises InputError if the file cannot be used."""
     tier, is_vtt = Tier("subtitles"), path.suffix.lower() == ".vtt"
-    text = read_utf_text(path)
+    text = unify_line_ends(read_text(path))
     if CLOCK_TAG.search(text):
         problem = "has times inside its texts, as captions that repeat each line have"
         raise InputError(f"{path}: {problem}; write subtitles that say each sentence once")

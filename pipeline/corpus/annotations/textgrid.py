@@ -14,9 +14,9 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.corpus.annotations.tiers import Tier, read_utf_text
+from pipeline.corpus.annotations.tiers import Tier, unify_line_ends
 from pipeline.corpus.audio.audio_file import EXCLUDE_HINT
-from pipeline.corpus.layouts.parsing import read_content, shorten
+from pipeline.corpus.layouts.parsing import decode_content, read_content, shorten
 from pipeline.files import InputError
 
 BINARY_MARK = b"ooBinaryFile"
@@ -46,9 +46,10 @@ class _Token(NamedTuple):
 
 def read_textgrid(path: Path) -> list[Tier]:
     """Return the interval tiers. Raises InputError if it is no TextGrid in a text form."""
-    if read_content(path).startswith(BINARY_MARK):
+    content = read_content(path)
+    if content.startswith(BINARY_MARK):
         raise InputError(f"{path}: is a binary TextGrid, which is not read; {SAVE_HINT}")
-    text = read_utf_text(path)
+    text = unify_line_ends(decode_content(path, content))
     head = text[:200]
     if "chronological" in head.split("\n", 1)[0]:
         raise InputError(f"{path}: is a chronological TextGrid, which is not read; {SAVE_HINT}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from pipeline.corpus.layouts.parsing import LineError, parse_seconds, read_content, shorten
+from pipeline.corpus.layouts.parsing import LineError, parse_seconds, shorten
 from pipeline.corpus.manifest import Refusal
 from pipeline.files import InputError
 
@@ -84,13 +84,6 @@ def choose_tiers(path: Path, tiers: Sequence[Tier], wanted: Sequence[str]) -> li
     return full
 
 
-def read_utf_text(path: Path) -> str:
-    r"""Return the text of a UTF-8 or UTF-16 file with \n at line ends. Raises InputError."""
-    content = read_content(path)
-    is_utf16 = content[:2] in (b"\xff\xfe", b"\xfe\xff")
-    try:
-        text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        name, line = "UTF-16" if is_utf16 else "UTF-8", content.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{path}:{line}: is not {name}; save it as UTF-8") from None
+def unify_line_ends(text: str) -> str:
+    r"""Return the text with \n at line ends."""
     return text.replace("\r\n", "\n").replace("\r", "\n")

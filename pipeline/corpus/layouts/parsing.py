@@ -24,6 +24,7 @@ from pipeline.corpus.manifest import Refusal
 from pipeline.files import InputError, error_reason
 
 MAX_LINE_CHARACTERS = 60  # of a line in a message
+UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 MAX_SECONDS = 1e9  # 30 years: no recording is longer, and sample numbers stay exact
 
 Refusals = list[Refusal]
@@ -223,16 +224,21 @@ JSON_DECODER = json.JSONDecoder(object_pairs_hook=_reject_duplicate_keys)
 
 def read_text(path: Path) -> str:
     """Return the text of a file, also of a .gz. Raises InputError if it cannot be read."""
-    content = read_content(path)
+    return decode_content(path, read_content(path))
+
+
+def decode_content(path: Path, content: bytes) -> str:
+    """Return the text of a file that is read. Raises InputError if it is not UTF-8 or UTF-16."""
     try:
         return _decode(content)
     except UnicodeDecodeError as error:
+        name = "UTF-16" if content.startswith(UTF16_MARKS) else "UTF-8"
         line = content.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{path}:{line}: is not UTF-8; save it as UTF-8") from None
+        raise InputError(f"{path}:{line}: is not {name}; save it as UTF-8") from None
 
 
 def _decode(content: bytes) -> str:
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    if content.startswith(UTF16_MARKS):
         return content.decode("utf-16")
     return content.decode("utf-8-sig")
 
