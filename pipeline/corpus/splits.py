@@ -7,7 +7,7 @@ The draw depends on names and seed alone, not on the order of the entries.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from hashlib import sha256
 
@@ -66,9 +66,9 @@ def deal_folds(
             f"folds: {folds} folds need more than {folds} speakers, and each utterance needs one; "
             f"{known}; lower folds, or name the speakers"
         )
-    order = sorted(counts, key=lambda name: sha256(f"{seed}:{name}".encode()).digest())
     sizes, fold_of = [0] * folds, {}
-    for name in sorted(order, key=lambda name: -counts[name]):  # stable: the hash breaks ties
+    order = _draw_order(counts, seed)
+    for name in sorted(order, key=lambda name: -counts[name]):  # stable: the draw breaks ties
         fold_of[name] = sizes.index(min(sizes))
         sizes[fold_of[name]] += counts[name]
     rest = Counter({name: n for name, n in counts.items() if fold_of[name] != fold})
@@ -81,6 +81,11 @@ def deal_folds(
     if left_out:
         note += f"; the corpus's own test split ({left_out} utterances) is left out"
     return [_with_split(entry, splits[entry.speaker]) for entry in pool], note
+
+
+def _draw_order(names: Iterable[str], seed: int) -> list[str]:
+    """Return the names in the order of their hashes, which the order of a list does not change."""
+    return sorted(names, key=lambda name: sha256(f"{seed}:{name}".encode()).digest())
 
 
 def _default_to_train(entries: Sequence[CorpusEntry]) -> list[CorpusEntry]:
@@ -108,11 +113,11 @@ def _assign_splits(
 ) -> dict[str, Split]:
     """Return name -> split for the names (speakers or utterances) that leave train.
 
-    Names are taken in the order of their hashes until a split has its share. One name stays for
-    each later split and one for train.
+    Names are taken in the order of the draw until a split has its share. One name stays for each
+    later split and one for train.
     """
     share = HELD_OUT_SHARE * utterance_counts.total()
-    order = sorted(utterance_counts, key=lambda name: sha256(f"{seed}:{name}".encode()).digest())
+    order = _draw_order(utterance_counts, seed)
     assigned: dict[str, Split] = {}
     for index, split in enumerate(missing_splits):
         left = [name for name in order if name not in assigned]
