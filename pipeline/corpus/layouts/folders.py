@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from posixpath import splitext
+from posixpath import join, splitext
 
 from pipeline.config.corpus import Corpus
 from pipeline.corpus.audio.audio_file import EXCLUDE_HINT
@@ -160,7 +160,7 @@ def read_voxforge(corpus: Corpus, root: Path, refusals: Refusals) -> Iterator[Co
     prompts: dict[str, str] = {}  # session -> list
     for path in walk_files(str(root), refusals):
         folder, _, file = _name_below(root, path).rpartition("/")
-        session, _, inner = folder.rpartition("/") if "/" in folder else ("", "", folder)
+        session, _, inner = folder.rpartition("/")
         stem, suffix = splitext(file)
         if inner == "etc" and file in VOXFORGE_PROMPTS:
             prompts[session] = max(prompts.get(session, ""), path)  # small letters are later
@@ -170,13 +170,13 @@ def read_voxforge(corpus: Corpus, root: Path, refusals: Refusals) -> Iterator[Co
         expected = "a folder with etc/prompts-original or etc/PROMPTS"
         raise missing_corpus_error(root, corpus.name, expected)
     for session in sorted({*prompts, *audio}):
-        found = dict(audio.get(session, {}))
+        unlisted = audio.get(session, {})
         if session in prompts:
-            yield from _read_session(root, session, Path(prompts[session]), found, refusals)
+            yield from _read_session(root, session, Path(prompts[session]), unlisted, refusals)
         if corpus.unlisted == "refuse":
-            for stem, name in found.items():
+            for stem, name in unlisted.items():
                 problem = f"{root / name}: no line of etc/prompts-original or etc/PROMPTS names it"
-                refusals.append(Refusal(f"{session}/{stem}", f"{problem}; {UNLISTED_HINT}"))
+                refusals.append(Refusal(join(session, stem), f"{problem}; {UNLISTED_HINT}"))
 
 
 def _read_session(
@@ -193,16 +193,14 @@ def _read_session(
     for place, key, transcript in read_keyed_lines(path, refusals):
         stem = key.rsplit("/", 1)[-1]
         audio.pop(stem, None)
+        utterance = join(session, stem)
         if stem in recordings:
-            utterance = f"{session}/{stem}".lstrip("/")
             split = split_from_folders(f"{session}/")
             entry = (utterance, recordings[stem], transcript, speaker, split)
             yield CorpusEntry(*entry, file=place[0], line=place[1])
         else:
             problem = f"{stem!r} has no recording in wav/ or flac/; add it, or remove the line"
-            refusals.append(
-                Refusal(f"{session}/{stem}".lstrip("/"), f"{format_place(place)}: {problem}")
-            )
+            refusals.append(Refusal(utterance, f"{format_place(place)}: {problem}"))
 
 
 def split_from_folders(name: str) -> Split | None:

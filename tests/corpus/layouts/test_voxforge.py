@@ -35,10 +35,14 @@ def test_sessions_have_prompts_and_recordings_of_their_own(tmp_path, read_corpus
 def test_one_session_may_be_the_corpus(tmp_path, read_corpus):
     root = tmp_path / "ann-20080318-kdl"
     write_lines(root / "etc" / "PROMPTS", "x/mfc/a1 YES", "x/mfc/a2 NO")
-    for name in ("a1", "a2"):
+    for name in ("a1", "a2", "a3"):
         write_noise(root / "wav" / f"{name}.wav")
-    rows = manifest_rows(read_corpus("voxforge", root))
-    assert [(each[0], each[2]) for each in rows] == [("a1", "ann"), ("a2", "ann")]
+    manifest = read_corpus("voxforge", root)
+    assert [(each[0], each[2]) for each in manifest_rows(manifest)] == [
+        ("a1", "ann"),
+        ("a2", "ann"),
+    ]
+    assert refusal_reasons(manifest).keys() == {"a3"}
 
 
 def test_sound_and_text_without_the_other_are_refused_and_the_rest_kept(tmp_path, read_corpus):
