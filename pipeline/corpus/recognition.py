@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+from posixpath import splitext
 from typing import Any
 
-from pipeline.corpus.annotations.tiers import Tier
+from pipeline.corpus.annotations.tiers import Tier, find_full_tiers
 from pipeline.corpus.file_search import AUDIO_SUFFIXES, CONVERTIBLE_SUFFIXES, walk_files
 from pipeline.corpus.layouts.annotated import FORMATS, language_of
 from pipeline.corpus.layouts.delimited import DELIMITERS
@@ -164,9 +165,8 @@ def _find_voxforge(folder: Path) -> Settings | None:
 
 
 def _find_annotated(folder: Path) -> Settings | None:
-    ignored: list[Refusal] = []
     for reader, (suffixes, read) in FORMATS.items():
-        recordings, annotations = find_recordings(folder, suffixes, ignored)
+        recordings, annotations = find_recordings(folder, suffixes, [])
         if recordings and annotations:
             names = [folder / name for found in annotations.values() for name in found]
             languages = {language_of(path.name) for path in names}
@@ -181,7 +181,7 @@ def _find_annotated(folder: Path) -> Settings | None:
 
 def _tiers(tiers: Sequence[Tier]) -> Settings:
     """Return `tiers` if several have text: those with sentences, else the one with most letters."""
-    full = [tier for tier in tiers if tier.has_text and not tier.is_child]
+    full = find_full_tiers(tiers)
     if len(full) < 2:
         return {}
     texts = {tier.name: [each.text for each in tier.segments if each.text] for tier in full}
@@ -193,13 +193,10 @@ def _tiers(tiers: Sequence[Tier]) -> Settings:
 
 
 def _find_pairs(folder: Path) -> Settings | None:
-    stems: dict[str, set[str]] = {}
-    ignored: list[Refusal] = []
-    for path in map(Path, walk_files(str(folder), ignored)):
-        kind = path.suffix.lower()
-        if kind == ".txt" or kind in AUDIO_SUFFIXES:
-            stems.setdefault(str(path.with_suffix("")), set()).add("text" * (kind == ".txt"))
-    return {"reader": "pairs"} if any(len(kinds) == 2 for kinds in stems.values()) else None
+    recordings, texts = find_recordings(folder, (".txt",), [])
+    paired = [recordings[stem][0] for stem in recordings.keys() & texts.keys()]
+    found = any(splitext(name)[1].lower() in AUDIO_SUFFIXES for name in paired)
+    return {"reader": "pairs"} if found else None
 
 
 RECOGNISERS: Sequence[Callable[[Path], Settings | None]] = (

@@ -14,6 +14,7 @@ from pipeline.corpus.layouts.parsing import read_text, shorten
 from pipeline.files import InputError
 
 ARROW = "-->"
+EXAMPLE = f"00:01:02,500 {ARROW} 00:01:04,000"
 CLOCK = r"(?:(\d{1,4}):)?(\d{1,2}):(\d{1,2})(?:[,.](\d{1,3}))?"
 TIMES = re.compile(rf"\s*{CLOCK}\s*{ARROW}\s*{CLOCK}(?:\s.*)?")
 # Blocks of WebVTT without a text to be spoken.
@@ -34,8 +35,8 @@ def read_subtitles(path: Path) -> list[Tier]:
         if ARROW in block[0]:
             _add_subtitle(path, tier, first, block, is_vtt=is_vtt)
         elif not (is_vtt and NOTES.match(block[0])):
-            problem = f"{shorten(block[0])} has no time above it, such as 00:01:02,500 {ARROW} "
-            tier.refuse(path, first, f"{problem}00:01:04,000; add it, or remove the text")
+            problem = f"{shorten(block[0])} has no time above it, such as {EXAMPLE}"
+            tier.refuse(path, first, f"{problem}; add it, or remove the text")
     return [tier]
 
 
@@ -65,8 +66,8 @@ def _blocks(text: str) -> Iterator[tuple[int, list[str]]]:
 def _add_subtitle(path: Path, tier: Tier, first: int, block: list[str], *, is_vtt: bool) -> None:
     found = TIMES.fullmatch(block[0])
     if not found:
-        problem = f"{shorten(block[0].strip())} is not of the form 00:01:02,500 {ARROW} "
-        tier.refuse(path, first, f"{problem}00:01:04,000; correct it")
+        problem = f"{shorten(block[0].strip())} is not of the form {EXAMPLE}"
+        tier.refuse(path, first, f"{problem}; correct it")
         return
     text = "\n".join(block[1:])
     voices = {name.strip() for name in VOICE.findall(text)} if is_vtt else set()

@@ -72,8 +72,7 @@ def choose_tiers(path: Path, tiers: Sequence[Tier], wanted: Sequence[str]) -> li
             problem = f"has none of the tiers {', '.join(map(repr, wanted))}; its tiers: {named}"
             raise InputError(f"{path}: {problem}; correct tiers: in the corpus file")
         return found
-    full = [tier for tier in tiers if tier.has_text and not tier.is_child]
-    full = full or [tier for tier in tiers if tier.has_text]
+    full = find_full_tiers(tiers)
     if len(full) > 1:
         named = ", ".join(repr(tier.name) for tier in full[:MAX_TIERS_SHOWN])
         problem = f"has {len(full)} tiers with text: {named}"
@@ -82,6 +81,12 @@ def choose_tiers(path: Path, tiers: Sequence[Tier], wanted: Sequence[str]) -> li
         problem = f"no tier has an interval with a text; its tiers: {named}"
         raise InputError(f"{path}: {problem}; write the texts, or remove the file")
     return full
+
+
+def find_full_tiers(tiers: Sequence[Tier]) -> list[Tier]:
+    """Return the tiers with text; those that only add to another tier if there is no other."""
+    full = [tier for tier in tiers if tier.has_text]
+    return [tier for tier in full if not tier.is_child] or full
 
 
 def unify_line_ends(text: str) -> str:
