@@ -98,7 +98,7 @@ class Corpus(Settings):
     text_column: str | None = Field(
         default=None,
         description="column or key that holds the transcript; null: the layout's usual one. For "
-        "csv, audiofolder and nemo",
+        "csv, audiofolder, nemo, parquet and webdataset",
     )
     tiers: tuple[str, ...] | None = Field(
         default=None,
@@ -192,6 +192,16 @@ class Corpus(Settings):
     def is_english(self) -> bool:
         return base_language(self.language) == "en"
 
+    @property
+    def unit(self) -> str:
+        """What an error counts: `character` or `phoneme`."""
+        return self.units.removesuffix("s")
+
+    @property
+    def rate_name(self) -> str:
+        """The short name of the errors per unit: character or phoneme error rate."""
+        return "PER" if self.units == "phonemes" else "CER"
+
     def with_fold_of(self, seed: int) -> "Corpus":
         """Return the corpus of a run with this seed: with `folds`, the seed chooses the fold."""
         if self.folds is None or self.fold is not None:
@@ -204,16 +214,6 @@ class Corpus(Settings):
             limit = f"must be below folds, {self.folds}" if self.folds else "needs folds"
             raise ValueError(f"fold: {self.fold} {limit}")
         return self
-
-    @property
-    def unit(self) -> str:
-        """One of `units`, in words."""
-        return self.units.removesuffix("s")
-
-    @property
-    def rate_name(self) -> str:
-        """The short name of the errors per unit: character or phoneme error rate."""
-        return "PER" if self.units == "phonemes" else "CER"
 
     @model_validator(mode="after")
     def _check_lexicon(self) -> "Corpus":

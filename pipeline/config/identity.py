@@ -15,7 +15,10 @@ from pipeline.files import json_digest
 YOUNGER_SETTINGS: dict[str, dict[str, Any]] = {
     "decode": {"scoring": "verbatim"},
     "train": {
-        **dict.fromkeys(("average", "ema", "init", "patience")),
+        "average": None,
+        "ema": None,
+        "init": None,
+        "patience": None,
         "accumulate": 1,
         "max_infeasible": 0.1,
     },
