@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.files import InputError
+from pipeline.files import InputError, error_reason
 
 MAX_WORDS_SHOWN = 5  # in an error message
 _ALTERNATIVE = re.compile(r"(?<=.)\(\d+\)$")
@@ -29,10 +29,10 @@ class PronunciationLexicon:
     def pronounce(self, text: str) -> str:
         """Return the phonemes of all words. InputError names the words that the lexicon lacks."""
         words = text.split()
-        lacking = [word for word in dict.fromkeys(words) if word not in self.pronunciations]
-        if lacking:
-            shown = ", ".join(lacking[:MAX_WORDS_SHOWN])
-            more = f" and {rest} more" if (rest := len(lacking) - MAX_WORDS_SHOWN) > 0 else ""
+        unknown = [word for word in dict.fromkeys(words) if word not in self.pronunciations]
+        if unknown:
+            shown = ", ".join(unknown[:MAX_WORDS_SHOWN])
+            more = f" and {rest} more" if (rest := len(unknown) - MAX_WORDS_SHOWN) > 0 else ""
             raise InputError(
                 f"the lexicon {self.name} lacks {shown}{more}; add it there, correct the "
                 "transcript, or list the utterance under exclude: in the corpus file"
@@ -50,8 +50,8 @@ def read_lexicon(path: Path, normalise: Callable[[str], str]) -> PronunciationLe
         text = path.read_text(encoding="utf-8-sig", errors="replace")
     except OSError as error:
         raise InputError(
-            f"{path}: the lexicon cannot be read: {error.strerror}; correct lexicon: in the corpus "
-            "file"
+            f"{path}: the lexicon cannot be read: {error_reason(error)}; correct lexicon: in the "
+            "corpus file"
         ) from None
     found: dict[str, str] = {}
     for line in text.splitlines():

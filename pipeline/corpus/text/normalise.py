@@ -61,9 +61,8 @@ class TextNormaliser:
             require_known_numbers(self.corpus.language)
         self._lexicon = None
         if self.corpus.lexicon is not None:
-            words = {"units": "characters", "lexicon": None}
-            normalise = TextNormaliser(self.corpus.model_copy(update=words))
-            self._lexicon = read_lexicon(Path(self.corpus.lexicon), normalise)
+            spelt = self.corpus.model_copy(update={"units": "characters", "lexicon": None})
+            self._lexicon = read_lexicon(Path(self.corpus.lexicon), TextNormaliser(spelt))
 
     def __call__(self, text: str) -> str:
         """Return the normal form; of a corpus of phonemes these, separated by spaces.
