@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from unittest import mock
 
 import numpy as np
@@ -68,10 +69,10 @@ def compare_decoders(console: Console, work: Path) -> dict[str, object]:
 
     def add(name: str, cpu_seconds: list[float], texts: list[str]) -> None:
         score = score_corpus(zip(references, texts, strict=True))
-        best = sorted(cpu_seconds)[len(cpu_seconds) // 2]
+        middle = median(cpu_seconds)
         found[name] = {"cpu_seconds": cpu_seconds, "wer": score.wer}
         console.print(
-            f"{name}: {best:.2f} CPU-seconds, {best / seconds:.5f} of real time, "
+            f"{name}: {middle:.2f} CPU-seconds, {middle / seconds:.5f} of real time, "
             f"WER {100 * score.wer:.1f} %"
         )
 
