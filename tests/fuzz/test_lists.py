@@ -15,12 +15,11 @@ from tests.corpus.layouts.conftest import write_lines, write_noise
 from tests.fuzz.mutations import TIMES, mutate, one_line_or_fine
 from tests.jobs.commands.corpora.test_corpus_commands import LAYOUTS
 
-LISTS = {reader: layout for reader, layout in LAYOUTS.items() if reader not in ("an4",)}
+LISTS = dict(LAYOUTS)
 LISTS["csv"] = (
     {"a.csv": ["audio,text,start,duration,split,speaker", '0.wav,"yes, so",0.1,0.2,train,ann']},
     ["0.wav"],
 )
-LISTS["an4"] = (LAYOUTS["an4"][0], LAYOUTS["an4"][1])
 LISTS["kaldi"] = (
     {
         "wav.scp": ["r wav/0.wav"],

@@ -57,7 +57,7 @@ def test_probabilities_are_no_phonemes(tmp_path):
     assert pronounce("look a") == "l ʊ k ɐ"
 
 
-def test_words_that_are_lacking_are_named_once(tmp_path):
+def test_words_that_the_lexicon_does_not_have_are_named_once(tmp_path):
     pronounce = lexicon_in(tmp_path, CMU)
     with pytest.raises(InputError, match=r"^the lexicon words.dic lacks ONE, TWO; add it there"):
         pronounce("one a two one")
