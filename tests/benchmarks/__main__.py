@@ -31,7 +31,7 @@ from tests.benchmarks import (
     suspicion,
     training,
 )
-from tests.benchmarks.corpora import BenchmarkCorpora
+from tests.benchmarks.corpora import BenchmarkCorpora, find_an4
 from tests.benchmarks.measure import (
     PEER_MODULES,
     REPOSITORY,
@@ -73,10 +73,7 @@ def main() -> int:
     options = parse_arguments()
     if options.groups and set(options.groups) <= set(SIMULATIONS):
         return simulate(options)
-    an4 = Path(os.environ.get("AN4", REPOSITORY / "../shared/an4"))
-    if not (an4 / "etc").is_dir():
-        print(f"bench: AN4 is not at {an4}; set AN4 to its folder", file=sys.stderr)
-        return 2
+    an4 = find_an4()
     console = Console()
     if not console.is_terminal:
         console.width = CONSOLE_WIDTH

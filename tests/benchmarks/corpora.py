@@ -4,6 +4,8 @@ In:   AN4.   Out: folders of links in AN4's layout; manifests.
 Not here: the cases that use them.
 """
 
+import os
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -16,11 +18,21 @@ from pipeline.config.corpus import Corpus
 from pipeline.corpus import manifest
 from pipeline.corpus.manifest import Manifest, ManifestFile
 from pipeline.corpus.readers import build_manifest
+from tests.benchmarks.measure import REPOSITORY
 from tests.corpus.audio.reading import probe
 
 AN4_PARTS = ("train", "test")
 AN4_WAV_FOLDERS = ("an4_clstk", "an4test_clstk")
 Encoding = Literal["flac", "mp3"]
+
+
+def find_an4() -> Path:
+    """Return the folder of AN4. Without it the program ends with one line and the exit code 2."""
+    folder = Path(os.environ.get("AN4", REPOSITORY / "../shared/an4"))
+    if not (folder / "etc").is_dir():
+        print(f"bench: AN4 is not at {folder}; set AN4 to its folder", file=sys.stderr)
+        raise SystemExit(2)
+    return folder
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from random import Random
 from rich.console import Console
 
 from pipeline.corpus.layouts.an4 import FILEID_PATTERN, TRANSCRIPTION_PATTERN
+from tests.benchmarks.corpora import find_an4
 from tests.benchmarks.measure import REPOSITORY
 
 EXPERIMENT = "configs/experiments/baseline.yaml"
@@ -27,7 +28,7 @@ MIN_WORDS = 4  # of a transcript that is cut
 
 def measure_suspicion(console: Console) -> dict[str, object]:
     """Train the baseline on each wrong corpus, align it, and count."""
-    an4 = Path(os.environ.get("AN4", REPOSITORY / "../shared/an4"))
+    an4 = find_an4()
     found: dict[str, object] = {}
     for seed, training_seed, permuted, halves in DRAWS:
         with tempfile.TemporaryDirectory(prefix="blankslate-wrong-") as folder:
