@@ -19,9 +19,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from jobs.environment import REPOSITORY_ROOT
 from pipeline.files import read_json, write_bytes, write_json
 
-REPOSITORY_ROOT = Path(__file__).resolve().parent.parent
 SNAPSHOT_PACKAGES = ("pipeline", "jobs")
 CODE_PATHS = (*SNAPSHOT_PACKAGES, "pyproject.toml", "requirements.lock")  # a change makes it dirty
 GIT_TIMEOUT_S = 30  # a working copy may lie on a slow file system

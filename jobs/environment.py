@@ -1,6 +1,6 @@
 """The environment of commands and jobs: of the user's shell only what does them no harm.
 
-In:   the environment variables of this process.
+In:   the environment variables of this process, the folder of the running code.
 Out:  the variables for a task, for SLURM's commands, for a submission; `sys.path` of this process.
 Not here: the code that a task imports (code_snapshot.py), variables of nodes (slurm/sbatch.py).
 
@@ -13,6 +13,8 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+
+REPOSITORY_ROOT = Path(__file__).resolve().parent.parent  # of the running code
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -33,7 +35,7 @@ KEPT_SLURM_VARIABLES = {
     *("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT"),
     *("SLURM_HOME", "SLURM_ROOT", "SLURM_BIN"),
 }
-# Of an outer job or a person's GPU; SLURM sets them for the new job.
+# An outer job or a person chose a GPU with them; SLURM sets them for the new job.
 DEVICE_VARIABLES = {
     *("CUDA_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ROCR_VISIBLE_DEVICES"),
     *("HIP_VISIBLE_DEVICES", "ZE_AFFINITY_MASK"),

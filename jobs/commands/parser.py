@@ -16,7 +16,6 @@ from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
-from jobs.code_snapshot import REPOSITORY_ROOT
 from jobs.commands.arguments import (
     SUMMARIES,
     VERB_GROUPS,
@@ -31,7 +30,7 @@ from jobs.commands.arguments import (
     add_verb,
 )
 from jobs.commands.trained.arguments import TRAINED_VERBS, add_trained_verbs
-from jobs.environment import use_locked_packages_alone
+from jobs.environment import REPOSITORY_ROOT, use_locked_packages_alone
 from jobs.exit_codes import DONE
 from jobs.messages import exit_code
 from pipeline.files import InputError

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from shlex import quote
 
-from jobs.code_snapshot import REPOSITORY_ROOT
+from jobs.environment import REPOSITORY_ROOT
 from jobs.launch.reconcile import reconcile
 from jobs.messages import percent_text, print_line
 from jobs.profile import LocalProfile, Profile

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs import code_snapshot, messages
-from jobs.code_snapshot import REPOSITORY_ROOT
 from jobs.display import run_lines
 from jobs.display.corpora import print_refusals
 from jobs.display.feature_progress import FeatureProgress
 from jobs.display.live import Watcher
 from jobs.display.sound_lines import suspicious_lines
+from jobs.environment import REPOSITORY_ROOT
 from jobs.exit_codes import DONE
 from jobs.launch import entrypoint, missing_features
 from jobs.launch.sweep_state import SweepState

@@ -17,7 +17,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from jobs.code_snapshot import REPOSITORY_ROOT
+from jobs.environment import REPOSITORY_ROOT
 from jobs.exit_codes import DONE, STOPPED
 from jobs.messages import count_text, duration_text, join_first
 from jobs.node.signals import StopRequest

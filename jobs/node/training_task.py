@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import cast
 
-from jobs.code_snapshot import REPOSITORY_ROOT
+from jobs.environment import REPOSITORY_ROOT
 from jobs.exit_codes import DISK_FULL, DONE, FAILED, STOPPED
 from jobs.local import executor
 from jobs.messages import exit_code
