@@ -33,7 +33,7 @@ from jobs.commands.trained.arguments import TRAINED_VERBS, add_trained_verbs
 from jobs.environment import REPOSITORY_ROOT, use_locked_packages_alone
 from jobs.exit_codes import DONE
 from jobs.messages import exit_code
-from pipeline.files import InputError
+from pipeline.files import InputError, expand_home
 
 # Verb -> the module with the function of the same name.
 VERB_MODULES = {
@@ -99,8 +99,8 @@ def _unknown_verb_message(word: str) -> str:
 def _expand_home(options: argparse.Namespace) -> None:
     """Replace `~` in paths, which not every shell does in `make sweep SWEEP=~/a.yaml`."""
     for name, value in vars(options).items():
-        if isinstance(value, Path) and value.parts[:1] == ("~",):
-            setattr(options, name, value.expanduser())
+        if isinstance(value, Path):
+            setattr(options, name, expand_home(value))
 
 
 def _run(options: argparse.Namespace, *, process_ends: bool) -> int:

@@ -18,7 +18,7 @@ from pipeline.config.loader import dump_mapping, validate_settings
 from pipeline.corpus.manifest import Manifest
 from pipeline.corpus.readers import build_manifest
 from pipeline.corpus.recognition import guess_language, recognise
-from pipeline.files import InputError, expand_home, write_text
+from pipeline.files import InputError, write_text
 
 CORPORA = Path("configs/corpora")
 BASELINE = "configs/experiments/baseline.yaml"
@@ -27,7 +27,7 @@ BASELINE = "configs/experiments/baseline.yaml"
 def corpus_new(options: argparse.Namespace) -> int:
     """Recognise the layout, write the file, read the corpus once; print what to type next."""
     profile, work = load_profile_and_workdir(options)
-    folder = expand_home(options.folder).resolve()
+    folder = options.folder.resolve()
     settings = {"root": folder, **recognise(folder)}
     settings = {"reader": settings.pop("reader"), **settings, "root": str(settings["root"])}
     path = CORPORA / f"{name_from_stem(folder.name)}.yaml"
