@@ -41,8 +41,7 @@ DEVICE_VARIABLES = {
     *("HIP_VISIBLE_DEVICES", "ZE_AFFINITY_MASK"),
 }
 
-
-_cluster: list[str] = []  # at most one name
+_addressed = {"SLURM_CLUSTERS": ""}  # variable -> the cluster that SLURM's commands address
 
 
 def task_environment(snapshot: Path, threads: int) -> dict[str, str]:
@@ -62,11 +61,11 @@ def task_environment(snapshot: Path, threads: int) -> dict[str, str]:
 
 def address_cluster(name: str) -> None:
     """Let all later commands of SLURM address this cluster; "": the one of this host."""
-    _cluster[:] = [name] * bool(name)
+    _addressed["SLURM_CLUSTERS"] = name
 
 
 def addressed_cluster() -> str:
-    return "".join(_cluster)
+    return _addressed["SLURM_CLUSTERS"]
 
 
 def slurm_environment(variables: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -76,7 +75,7 @@ def slurm_environment(variables: Mapping[str, str] = os.environ) -> dict[str, st
         for name, value in variables.items()
         if not name.startswith(SLURM_PREFIXES) or name in KEPT_SLURM_VARIABLES
     }
-    return kept | dict.fromkeys(["SLURM_CLUSTERS"] * bool(_cluster), addressed_cluster())
+    return kept | _addressed if addressed_cluster() else kept
 
 
 def submission_environment(variables: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -6,7 +6,7 @@ Not here: the training of one run (run_training.py), other kinds of tasks (launc
 
 import os
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -118,6 +118,6 @@ def record_silent_failure(exit_status: executor.ExitStatus, work: Path) -> None:
             if cause == "killed" and job_ran_out_of_memory():
                 cause, message = SLURM_STATES["OUT_OF_MEMORY"]
             output = executor.output_path(exit_status.task)
-            with suppress(*[OSError] * (cause == "disk full")):
+            with suppress(OSError) if cause == "disk full" else nullcontext():
                 run.write_failure(Failure(cause=cause, message=f"{message}; see {output}"))
             return
