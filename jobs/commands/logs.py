@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from jobs.messages import print_line
-from jobs.node.failures import REMEDIES
+from jobs.node import failures
 from jobs.sweep.folder import SweepFolder, sweep_name
 from jobs.sweep.record import SweepRecord, load_record
 from jobs.work_folder import find_run, load_profile_and_workdir
@@ -23,22 +23,19 @@ POLL_S = 1.0
 
 def logs(options: argparse.Namespace) -> int:
     _, work = load_profile_and_workdir(options)
+    folder = SweepFolder(work, sweep_name(options.sweep)) if options.sweep else None
     if options.job:
-        if options.sweep is None:
+        if folder is None:
             raise InputError(f"--job {options.job}: add the sweep: SWEEP=…")
-        folder = SweepFolder(work, sweep_name(options.sweep))
         _print_file(_job_output(folder, options.job), lambda: False, follow=options.follow)
         return 0
-    if options.sweep is not None and not options.run:
-        run = _choose_run(SweepFolder(work, sweep_name(options.sweep)))
-    else:
-        run = find_run(options.run, work)
+    run = _choose_run(folder) if folder and not options.run else find_run(options.run, work)
     if not run.log_file.exists() and not run.failure() and not options.follow:
         raise InputError(f"{run.path}: has no log yet: the run has not started")
     _print_file(run.log_file, lambda: _has_ended(run), follow=options.follow)
     if failure := run.failure():
         print_line(f"failed: {failure.cause}: {failure.message}")
-        print_line(REMEDIES.get(failure.cause, ""))
+        print_line(failures.remedy(failure.cause, failure.message, run.run_id))
     return 0
 
 

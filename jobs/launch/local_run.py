@@ -32,7 +32,6 @@ from jobs.local import executor
 from jobs.local.executor import ExitStatus, RunningTask, Slots
 from jobs.messages import count_text, duration_text, print_line
 from jobs.node import failures, feature_task, task_file, training_task
-from jobs.node.failures import REMEDIES
 from jobs.node.feature_task import TaskProgress
 from jobs.node.task_file import Task
 from jobs.profile import LocalProfile
@@ -192,11 +191,9 @@ def _describe_feature_failure(exit_status: ExitStatus) -> str:
     path = task_file.failure_path(exit_status.task)
     if path.exists():
         failure = Failure(**read_json(path))
-        remedy = REMEDIES.get(failure.cause, "RUN=")
-        if "RUN=" in remedy:  # there is no run yet
+        remedy = failures.remedy(failure.cause, failure.message)
+        if not remedy or "RUN=" in remedy:  # there is no run yet
             remedy = f"see {output}"
-        if "WORK=" in failure.message:  # the message says what to do
-            remedy = "then make sweep again"
         return f"features: {failure.cause}: {failure.message}; {remedy}"
     cause, message = failures.classify_exit_code(exit_status.code)
     return f"features: {cause}: {message}; see {output}"
@@ -219,8 +216,8 @@ def _without_incomplete_features(record: SweepRecord, full_plan: Plan, folder: S
 def _print_unfinished(run: RunStatus) -> None:
     """Print why the sweep ended without this run."""
     if run.state == "failed":
-        remedy = REMEDIES.get(run.cause, "make logs RUN=… says more")
-        remedy = remedy.replace("RUN=…", f"RUN={run.run_id}")
+        remedy = failures.remedy(run.cause, run.detail, run.run_id)
+        remedy = remedy or f"make logs RUN={run.run_id} says more"
         print_line(f"{run.label}: failed: {run.cause}: {run.detail}; {remedy}")
     elif run.state == "running" and run.heartbeat:
         heartbeat = run.heartbeat

@@ -119,6 +119,16 @@ def describe_error(error: BaseException) -> str:
     return " ".join([name + text, *getattr(error, "__notes__", [])])
 
 
+def remedy(cause: str, message: str, run_id: str = "…") -> str:
+    """Return what to do about a failure; "" for a cause that is not in `REMEDIES`.
+
+    A message that names WORK=…, as those of `files.atomic_write` do, says it already.
+    """
+    if "WORK=" in message:
+        return "then make sweep again"
+    return REMEDIES.get(cause, "").replace("RUN=…", f"RUN={run_id}")
+
+
 def classify_exit_code(exit_code: int) -> tuple[str, str]:
     """Return (cause, message) for a child process that recorded no failure itself."""
     if exit_code == DISK_FULL:

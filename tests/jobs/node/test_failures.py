@@ -6,6 +6,7 @@ import pytest
 
 from jobs.exit_codes import DISK_FULL
 from jobs.node.failures import (
+    DISK_FULL_MESSAGE,
     EXCEPTION_CAUSES,
     REMEDIES,
     SLURM_STATES,
@@ -14,8 +15,9 @@ from jobs.node.failures import (
     classify_exit_code,
     classify_job_end,
     classify_slurm_state,
+    remedy,
 )
-from pipeline.files import InputError
+from pipeline.files import InputError, atomic_write
 
 
 class OutOfMemoryError(RuntimeError):
@@ -164,3 +166,12 @@ def test_a_job_that_failed_before_python_started_is_told_with_its_last_error():
     cause, message = classify_job_end("FAILED", 0, output, 0.0, 1)
     assert cause == "code error"
     assert message.endswith(": " + output.splitlines()[1])
+
+
+def test_what_to_do_is_said_once_and_names_the_run(tmp_path):
+    with pytest.raises(OSError, match="No space") as caught, atomic_write(tmp_path / "state.pt"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert remedy(*classify_error(caught.value)) == "then make sweep again"
+    assert remedy("disk full", DISK_FULL_MESSAGE) == REMEDIES["disk full"]
+    assert remedy("code error", "x", "abc") == "make logs RUN=abc shows the traceback"
+    assert remedy("no such cause", "x") == ""
