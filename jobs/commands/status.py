@@ -67,7 +67,7 @@ def _cancel_slurm_jobs(folder: SweepFolder) -> bool:
     tag = client.sweep_tag(folder.jobs)  # finds also jobs that are in no ledger
     known = {entry.job for entry in entries if not here or entry.cluster in {"", here}}
     ours = (job.id for job in queued if job.id in known or job.comment.startswith(tag))
-    jobs = sorted({job.split("_")[0] for job in ours})
+    jobs = sorted({client.array_job_id(job) for job in ours})
     for cluster in sorted({entry.cluster for entry in entries if here} - {"", here}):
         print_line(
             f"jobs on cluster {cluster} are not seen here: type this on a login node there too"

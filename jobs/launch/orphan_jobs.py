@@ -106,14 +106,14 @@ def _remove_job_files(
     """
     files: dict[str, list[Path]] = {}
     for file in folder.jobs.glob("[0-9]*_*"):
-        files.setdefault(file.name.split("_")[0], []).append(file)
+        files.setdefault(client.array_job_id(file.name), []).append(file)
     kept = {
         array
         for entry in entries
-        if (array := entry.job.split("_")[0]) in files
+        if (array := client.array_job_id(entry.job)) in files
         and (entry.job in queued or not _outputs_exist(entry, folder))
     }
-    known = {entry.job.split("_")[0] for entry in entries}
+    known = {client.array_job_id(entry.job) for entry in entries}
     for array in (known & files.keys()) - kept:
         for file in files[array]:
             file.unlink(missing_ok=True)
@@ -154,6 +154,6 @@ def _cancel_and_print(jobs: set[str], reason: str) -> None:
     if not jobs:
         return
     client.cancel_jobs(sorted(jobs))
-    for array in sorted({job.split("_")[0] for job in jobs}):
-        tasks = sum(job.split("_")[0] == array for job in jobs)
+    for array in sorted({client.array_job_id(job) for job in jobs}):
+        tasks = sum(client.array_job_id(job) == array for job in jobs)
         print_line(f"cancelled job {array} ({count_text(tasks, 'task')}): it {reason}")

@@ -205,7 +205,7 @@ def _submit_array(
             jobs = submission.submit(
                 list(written), array.job_parameters, throttle=array.throttle, after=after_jobs
             )
-        job = _array_job_id(jobs[0])
+        job = client.array_job_id(jobs[0])
         try:  # nothing may come between: without a line in the ledger nobody finds these jobs
             append_to_ledger(
                 folder,
@@ -234,12 +234,7 @@ def _without_exclusion(array: SlurmArray) -> SlurmArray:
 
 def _live_array_ids(state: SweepState) -> list[str]:
     """Return jobs of an earlier submission that still compute features."""
-    return sorted({_array_job_id(task.job) for task in state.live_feature_tasks})
-
-
-def _array_job_id(job: str) -> str:
-    """Return `12` for task `12_0` of an array; a single job has its own id."""
-    return job.split("_", maxsplit=1)[0]
+    return sorted({client.array_job_id(task.job) for task in state.live_feature_tasks})
 
 
 def _requested_memory_gb(

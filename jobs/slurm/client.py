@@ -117,6 +117,11 @@ def cluster_name() -> str:
     return ""
 
 
+def array_job_id(job: str) -> str:
+    """Return `12` for task `12_0` of an array; a single job has its own id."""
+    return job.split("_", maxsplit=1)[0]
+
+
 def cancel_jobs(jobs: Iterable[str]) -> None:
     run_slurm_command(["scancel", *jobs], retry=True)
 
@@ -143,7 +148,7 @@ def cancel_by_tag(tag: str) -> None:
 def find_by_tag(tag: str) -> list[str]:
     """Return the ids of the jobs, an array as one id, whose comment is `tag`."""
     queued = squeue().values()
-    return sorted({job.id.split("_")[0] for job in queued if job.comment == tag})
+    return sorted({array_job_id(job.id) for job in queued if job.comment == tag})
 
 
 def cancel_waiting_tasks() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from jobs.environment import addressed_cluster
-from jobs.slurm.client import SchedulerError, parse_table, run_slurm_command
+from jobs.slurm.client import SchedulerError, array_job_id, parse_table, run_slurm_command
 
 SACCT_FIELDS = "JobID,State,ExitCode,NodeList,End,MaxRSS"
 MAX_CLOCK_DIFFERENCE_S = 300.0  # between this host and SLURM's
@@ -40,7 +40,7 @@ def query_job_attempts(
     `submitted`: job -> unix time of its submission; what ended well before is another job that had
     the same number.
     """
-    masters = sorted({job.split("_")[0] for job in jobs})
+    masters = sorted({array_job_id(job) for job in jobs})
     if not masters:
         return {}
     # Another user of the work folder may have submitted a job.

@@ -61,7 +61,7 @@ class Queue:
 
     def unseen(self, entry: LedgerEntry) -> str:
         """Return whose job it is if SLURM may hide it: of another cluster or user; else ""."""
-        if self._was_cancelled(entry):
+        if self.was_cancelled(entry):
             return ""
         if self._is_elsewhere(entry):
             return (
@@ -79,8 +79,9 @@ class Queue:
     def _is_elsewhere(self, entry: LedgerEntry) -> bool:
         return bool(entry.cluster and self.cluster and entry.cluster != self.cluster)
 
-    def _was_cancelled(self, entry: LedgerEntry) -> bool:
-        return entry.job.split("_")[0] in self.cancelled_jobs
+    def was_cancelled(self, entry: LedgerEntry) -> bool:
+        """Whether `make cancel` has cancelled the job of a task."""
+        return client.array_job_id(entry.job) in self.cancelled_jobs
 
     def heartbeat_job_ended(self, entry: LedgerEntry, heartbeat: Heartbeat, written: float) -> bool:
         """Whether sacct says that the job of this heartbeat has ended.

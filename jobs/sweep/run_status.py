@@ -18,7 +18,7 @@ from typing import Any, Literal
 from jobs.exit_codes import REQUEUE, STOPPED
 from jobs.node import failures
 from jobs.node.folder_lock import is_still_training
-from jobs.slurm.client import QueuedJob
+from jobs.slurm.client import QueuedJob, array_job_id
 from jobs.slurm.reasons import explain
 from jobs.slurm.sacct import JobAttempt
 from jobs.sweep import job_queue
@@ -88,12 +88,15 @@ def run_statuses(record: SweepRecord, folder: SweepFolder, queue: Queue) -> list
 
 
 def _with_full_disks(statuses: Sequence[RunStatus]) -> list[RunStatus]:
-    """Tell why tasks were cancelled that a task of their array stopped, when the disk was full."""
-    arrays = {run.job.split("_")[0] for run in statuses if run.cause == "disk full"}
+    """Give the cause "disk full" to tasks that were cancelled because of it.
+
+    The task that met the full disk has cancelled the others of its array, which waited.
+    """
+    arrays = {array_job_id(run.job) for run in statuses if run.cause == "disk full"}
     detail = "its job was cancelled before it started, because the disk was full"
     return [
         replace(run, cause="disk full", detail=detail)
-        if run.cause == "cancelled" and "_" in run.job and run.job.split("_")[0] in arrays
+        if run.cause == "cancelled" and "_" in run.job and array_job_id(run.job) in arrays
         else run
         for run in statuses
     ]
@@ -172,7 +175,7 @@ def _state_in_slurm(
     job = queue.job(entry)
     if heartbeat and not _is_heartbeat_of(heartbeat, entry):
         heartbeat = None  # an earlier job wrote it
-    if job and entry.job.split("_")[0] in queue.cancelled_jobs:
+    if job and queue.was_cancelled(entry):
         return "stopped", "cancelled", "its job is leaving the queue"
     if job:
         return _state_in_queue(heartbeat, job)
