@@ -15,7 +15,7 @@ from pathlib import Path
 from jobs.display.live import watch
 from jobs.local.processes import owner_pid
 from jobs.messages import count_text, print_line
-from jobs.slurm import client
+from jobs.slurm import client, site_config
 from jobs.sweep import job_queue, queue_cache, run_status
 from jobs.sweep.folder import SweepFolder, sweep_name
 from jobs.sweep.record import SweepRecord, experiments_digest, is_unchanged, load_record
@@ -63,7 +63,7 @@ def _cancel_slurm_jobs(folder: SweepFolder) -> bool:
     entries = [entry for entry in folder.ledger.entries() if entry.scheduler == "slurm"]
     if not entries and not folder.jobs.is_dir():
         return False
-    queued, here = client.squeue(retry=True).values(), client.cluster_name()
+    queued, here = client.squeue(retry=True).values(), site_config.cluster_name()
     tag = client.sweep_tag(folder.jobs)  # finds also jobs that are in no ledger
     known = {entry.job for entry in entries if not here or entry.cluster in {"", here}}
     ours = (job.id for job in queued if job.id in known or job.comment.startswith(tag))

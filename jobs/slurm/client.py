@@ -106,17 +106,6 @@ def _own_user() -> str:
     return str(os.getuid()) if hasattr(os, "getuid") else getpass.getuser()
 
 
-def cluster_name() -> str:
-    """Return the name of the cluster that SLURM's commands address; "" if it is not known."""
-    with suppress(SchedulerError):
-        text = run_slurm_command(["scontrol", "show", "config"])
-        for line in text.splitlines():
-            name, _, value = line.partition("=")
-            if name.strip() == "ClusterName":
-                return value.strip()
-    return ""
-
-
 def array_job_id(job: str) -> str:
     """Return `12` for task `12_0` of an array; a single job has its own id."""
     return job.split("_", maxsplit=1)[0]

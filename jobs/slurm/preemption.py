@@ -71,21 +71,15 @@ def _qos_preemption(
     profile: SlurmProfile, partition: str, config: Mapping[str, str]
 ) -> Iterator[tuple[str, str]]:
     """Yield mode and grace time of the QOS that the jobs of runs have."""
-    with suppress(SchedulerError):  # accounting may be closed to users
-        yield from _qos_of_jobs(profile, partition, config)
-
-
-def _qos_of_jobs(
-    profile: SlurmProfile, partition: str, config: Mapping[str, str]
-) -> Iterator[tuple[str, str]]:
     cluster = config.get("ClusterName", "")
-    defaults = (each.qos for each in site_config.associations(profile.account, partition, cluster))
-    own = profile.qos or next(filter(None, defaults), site_config.DEFAULT_QOS)
-    for name, mode, grace in site_config.query_sacctmgr(
-        f"show qos where name={own} format=Name,PreemptMode,GraceTime", 3
-    ):
-        if name == own:
-            yield config.get("PreemptMode", "") if mode in {"", "cluster"} else mode, grace
+    with suppress(SchedulerError):  # accounting may be closed to users
+        own = site_config.associations(profile.account, partition, cluster)
+        qos = site_config.job_qos(profile.qos, own)
+        for name, mode, grace in site_config.query_sacctmgr(
+            f"show qos where name={qos} format=Name,PreemptMode,GraceTime", 3
+        ):
+            if name == qos:
+                yield config.get("PreemptMode", "") if mode in {"", "cluster"} else mode, grace
 
 
 def _parse_preempt_mode(text: str) -> str:

@@ -6,7 +6,7 @@ Not here: the limits that follow (limits.py).
 
 import getpass
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from jobs.slurm.client import SchedulerError, parse_table, run_slurm_command
@@ -79,14 +79,20 @@ def nodes_up(partition: str | None) -> frozenset[str]:
     )
 
 
-def show_config(*, required: bool = False) -> dict[str, str]:
+def show_config(*, required: bool = False, retry: bool = True) -> dict[str, str]:
+    """Return the settings of slurm.conf; empty if SLURM does not answer, unless `required`."""
     try:
-        lines = run_slurm_command(["scontrol", "show", "config"], retry=True).splitlines()
+        lines = run_slurm_command(["scontrol", "show", "config"], retry=retry).splitlines()
     except SchedulerError:
         if required:
             raise
         return {}
     return {name.strip(): value.strip() for name, _, value in (e.partition("=") for e in lines)}
+
+
+def cluster_name() -> str:
+    """Return the name of the cluster that SLURM's commands address; "" if it is not known."""
+    return show_config(retry=False).get("ClusterName", "")
 
 
 def associations(account: str | None, partition: str, cluster: str) -> Iterator[Association]:
@@ -99,6 +105,11 @@ def associations(account: str | None, partition: str, cluster: str) -> Iterator[
         default_account, name, row_partition, qos, *limits = row
         if name == (account or default_account) and row_partition in {"", *partition.split(",")}:
             yield Association(name, row_partition, qos, limits)
+
+
+def job_qos(requested: str | None, own: Iterable[Association]) -> str:
+    """Return the QOS of a job: the requested one, or else the default of its associations."""
+    return requested or next((each.qos for each in own if each.qos), DEFAULT_QOS)
 
 
 def accounts(cluster: str) -> list[SlurmAccount]:

@@ -13,7 +13,7 @@ from jobs.profile import SlurmProfile
 from jobs.profile_fields import MIN_JOB_MINUTES
 from jobs.slurm import site_config
 from jobs.slurm.client import QueuedJob, SchedulerError
-from jobs.slurm.site_config import Partitions
+from jobs.slurm.site_config import Association, Partitions
 from jobs.slurm.tres import TresBounds, find_tres_limits, tres_bounds
 
 NO_BOUNDS = TresBounds()
@@ -49,6 +49,16 @@ class SiteRules:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Accounting:
+    """The names under which SLURM counts a job."""
+
+    partition: str
+    account: str
+    qos: Collection[str]  # that of the job, and those of its partitions
+    associations: Sequence[Association]  # of this user with the account
+
+
 def site_rules(
     profile: SlurmProfile,
     place: tuple[str, str | None],
@@ -60,8 +70,11 @@ def site_rules(
     cluster = config.get("ClusterName", "")
     places = [place, feature_place] if feature_place != place else [place]
     try:
-        every = [_limit_rules(profile, *each, partitions, cluster) for each in places]
-        bounds, notes = _tres_bounds(profile, place, partitions, cluster), tuple[str, ...]()
+        found = [_find_accounting(profile, *each, partitions, cluster) for each in places]
+        every = [_limit_rules(each, partitions, cluster) for each in found]
+        first = found[0]
+        tres = find_tres_limits(first.account, first.partition, first.qos, cluster)
+        bounds, notes = tres_bounds(profile, tres), tuple[str, ...]()
     except SchedulerError as error:
         every = [_partition_rules(name, partitions) for name, _ in places]
         unknown = "the limits of your account and qos are not known, so jobs are submitted as if"
@@ -70,16 +83,14 @@ def site_rules(
     return SiteRules(every[0], every[1] if every[1:] else (), bounds, notes)
 
 
-def _tres_bounds(
-    profile: SlurmProfile, place: tuple[str, str | None], partitions: Partitions, cluster: str
-) -> TresBounds:
-    partition, qos = place
+def _find_accounting(
+    profile: SlurmProfile, partition: str, qos: str | None, partitions: Partitions, cluster: str
+) -> Accounting:
+    """Return under which names a job of this partition and QOS (None: the default) is counted."""
     own = list(site_config.associations(profile.account, partition, cluster))
     account = own[0].account if own else profile.account or ""
-    names = _qos_names(partition, partitions)
-    names.add(qos or next((each.qos for each in own if each.qos), site_config.DEFAULT_QOS))
-    found = find_tres_limits(account, partition, names, cluster)
-    return tres_bounds(profile, found)
+    names = {*_qos_names(partition, partitions), site_config.job_qos(qos, own)}
+    return Accounting(partition, account, names, own)
 
 
 def maintenance_notes(profile: SlurmProfile, partition: Mapping[str, str]) -> Iterator[str]:
@@ -101,19 +112,14 @@ def maintenance_notes(profile: SlurmProfile, partition: Mapping[str, str]) -> It
             yield f"maintenance {name} from {when} to {until}: {fits}"
 
 
-def _limit_rules(
-    profile: SlurmProfile, partition: str, qos: str | None, partitions: Partitions, cluster: str
-) -> list[LimitRule]:
+def _limit_rules(job: Accounting, partitions: Partitions, cluster: str) -> list[LimitRule]:
     """Return the rules of the partition, the user's association, its accounts, and each QOS."""
-    rules, qos_names = _partition_rules(partition, partitions), _qos_names(partition, partitions)
-    account = profile.account or ""
-    for each in site_config.associations(profile.account, partition, cluster):
-        own, group = _parse_limit_numbers(each.limits)
-        rules += [LimitRule(*rule, (each.account,), each.partition) for rule in (own, group)]
-        account, qos = each.account, qos or each.qos
-    rules += _account_rules(account, cluster)
-    qos_names.add(qos or site_config.DEFAULT_QOS)
-    return [*rules, *_qos_rules(qos_names, partitions)]
+    rules = _partition_rules(job.partition, partitions)
+    for each in job.associations:
+        limits = _parse_limit_numbers(each.limits)  # of the user, and of the group
+        rules += [LimitRule(*rule, (each.account,), each.partition) for rule in limits]
+    rules += _account_rules(job.account, cluster)
+    return [*rules, *_qos_rules(job.qos, partitions)]
 
 
 def _partition_rules(partition: str, partitions: Partitions) -> list[LimitRule]:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from jobs import environment
-from jobs.slurm import client, sacct
+from jobs.slurm import client, sacct, site_config
 from jobs.slurm.client import QueuedJob, SchedulerError
 from jobs.slurm.reasons import explain, never_starts
 from jobs.slurm.sacct import JobAttempt
@@ -125,7 +125,7 @@ def query_slurm(folder: SweepFolder, items: Sequence[str], *, retry: bool = True
     Raises SchedulerError if there is no answer.
     """
     queued = client.squeue(retry=retry)
-    cluster, entries = client.cluster_name(), latest_slurm_entries(folder, items)
+    cluster, entries = site_config.cluster_name(), latest_slurm_entries(folder, items)
     others: dict[str, QueuedJob] = {}
     if users := {entry.user for entry in entries if entry.user} - {getpass.getuser()}:
         with suppress(SchedulerError):  # such as a user who is gone
