@@ -61,7 +61,7 @@ def take_snapshot(folder: Path, source: Path = REPOSITORY_ROOT) -> Path:
 def read_provenance(code: Path = REPOSITORY_ROOT) -> dict[str, Any]:
     """Return which code this process runs: its commit, whether it was changed, its digests.
 
-    A snapshot has a file beside it with this, written when it was taken. Otherwise git is asked.
+    A snapshot has a file beside it with this, written when it was taken. Otherwise git says it.
     """
     try:
         return dict(read_json(_provenance_file(code)))

@@ -55,8 +55,8 @@ def print_removed_runs(
 ) -> None:
     """Name runs that were taken out of the sweep and whose jobs go on.
 
-    `labels`: run id -> its label in the sweep before. `queue` None: SLURM is asked, if there may
-    be such a job.
+    `labels`: run id -> its label in the sweep before. `queue` None: SLURM is queried, if there
+    may be such a job.
     """
     if queue is None:
         wanted = {run.run_id for run in record.runs}

@@ -205,7 +205,7 @@ def _nodes_up(
     failed: Iterable[Collection[str]],
     entries: Mapping[str, Sequence[LedgerEntry]],
 ) -> dict[str | None, Collection[str]]:
-    """Return partition -> nodes that run jobs; SLURM is asked only if a node may be excluded."""
+    """Return partition -> nodes that run jobs; SLURM is queried only if a node may be excluded."""
     may_exclude = any(failed) or any(tasks[-1].exclude for tasks in entries.values())
     if not isinstance(profile, SlurmProfile) or not may_exclude:
         return {}

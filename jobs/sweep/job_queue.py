@@ -99,8 +99,8 @@ class Queue:
 def try_query_slurm(folder: SweepFolder, items: Sequence[str]) -> Queue:
     """Query SLURM if a ledger has a SLURM job of these items; an error is part of the result.
 
-    If the last job went to another cluster, that one is asked, because a command that only shows
-    may have been given no profile.
+    If the last job went to another cluster, that one is queried, because a command that only shows
+    may have no profile.
     """
     entries = latest_slurm_entries(folder, items)
     if not entries:

@@ -107,7 +107,7 @@ def full_disk(*_: object) -> None:
     raise OSError(28, "No space left on device")
 
 
-def test_a_full_disk_is_told_by_the_exit_code_and_stops_the_tasks_that_wait(
+def test_a_full_disk_is_known_by_the_exit_code_and_stops_the_tasks_that_wait(
     folder, monkeypatch, fake_slurm
 ):
     cancelled = fake_slurm("scancel")

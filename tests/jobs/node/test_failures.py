@@ -157,7 +157,7 @@ def test_an_exit_code_tells_a_full_disk_where_no_file_can():
     assert classify_job_end("FAILED", 0, output.splitlines()[0], 0.0)[0] == "disk full"
 
 
-def test_a_job_that_failed_before_python_started_is_told_with_its_last_error():
+def test_a_job_that_failed_before_python_started_has_its_last_error():
     # As srun of SLURM 22.05 writes it where the shell has SLURM_MEM_PER_CPU.
     output = (
         "a banner\nsrun: fatal: SLURM_MEM_PER_CPU, SLURM_MEM_PER_GPU, and SLURM_MEM_PER_NODE are "

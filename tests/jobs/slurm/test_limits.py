@@ -285,7 +285,7 @@ def test_a_job_that_such_a_limit_would_keep_waiting_for_ever_is_refused(site, ro
         limits_for(**{"minutes": 5, **settings})
 
 
-def test_all_that_is_wrong_with_a_profile_is_told_at_once(site):
+def test_all_that_is_wrong_with_a_profile_is_named_at_once(site):
     site("lab|lab||normal|50||||\n" + QOS_TRES)
     with pytest.raises(InputError) as refusal:
         limits_for(gpus=3, cpus=9, minutes=2000, features=FeatureJobs(partition="CPU"))
@@ -295,7 +295,7 @@ def test_all_that_is_wrong_with_a_profile_is_told_at_once(site):
     assert "minutes: 2000 is above the 40 minutes" in parts[-1]
 
 
-def test_a_budget_of_gpu_minutes_is_told(site):
+def test_a_budget_of_gpu_minutes_is_named(site):
     site("lab|lab||normal|50||||\n" + QOS_TRES + OWN_TRES)
     notes = limits_for(gpus=1, minutes=5).notes
     assert [note for note in notes if "qos normal (GrpTRESMins: gres/gpu=5000)" in note]
@@ -319,7 +319,7 @@ RESERVATION = (  # as scontrol of SLURM 22.05 prints it
         (-9000, "node[1-2]", 60, ""),  # it is over
     ],
 )
-def test_a_time_limit_that_reaches_into_a_maintenance_is_told(
+def test_a_time_limit_that_reaches_into_a_maintenance_is_named(
     fake_slurm, start, nodes, minutes, note
 ):
     begin = int(time.time() + start)

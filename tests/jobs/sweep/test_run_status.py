@@ -551,7 +551,7 @@ def test_a_disk_that_is_full_keeps_no_status_from_being_shown(folder, run, monke
         ("REQUEUE_HOLD", None, ("queued", "held by a user: scontrol release lets it start")),
     ],
 )
-def test_a_job_that_ends_is_suspended_or_held_is_told_so(
+def test_a_job_that_ends_is_suspended_or_held_is_shown_so(
     folder, run, slurm_state, heartbeat, expected
 ):
     submitted(folder)
