@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -192,19 +193,16 @@ def _submit_array(
 ) -> str:
     """Submit one array and write its tasks into the ledger; return its job id."""
     written = write_tasks(array.tasks, folder)
+    submit = partial(submission.submit, list(written), throttle=array.throttle, after=after_jobs)
     with failures_cleared(array.run_ids, folder) as run_causes:
         try:
-            jobs = submission.submit(
-                list(written), array.job_parameters, throttle=array.throttle, after=after_jobs
-            )
+            jobs = submit(array.job_parameters)
         except InputError as refusal:
             if not array.exclude or not reasons.lacks_nodes(str(refusal)):
                 raise
             print_line(f"no node is left without {', '.join(array.exclude)}: they are used again")
-            array = _without_exclusion(array)
-            jobs = submission.submit(
-                list(written), array.job_parameters, throttle=array.throttle, after=after_jobs
-            )
+            array = without_exclusion(array)
+            jobs = submit(array.job_parameters)
         job = client.array_job_id(jobs[0])
         try:  # nothing may come between: without a line in the ledger nobody finds these jobs
             append_to_ledger(
@@ -227,9 +225,12 @@ def _submit_array(
     return job
 
 
-def _without_exclusion(array: SlurmArray) -> SlurmArray:
-    kept = {key: value for key, value in array.job_parameters.items() if key != "exclude"}
-    return replace(array, job_parameters=kept, exclude=())
+def without_exclusion(array: SlurmArray) -> SlurmArray:
+    """Return the array without the nodes that failed; those that the profile excludes stay."""
+    parameters = dict(array.job_parameters)
+    own = parameters.pop("exclude").removesuffix(",".join(array.exclude)).rstrip(",")
+    kept = {"exclude": own} if own else {}
+    return replace(array, job_parameters={**parameters, **kept}, exclude=())
 
 
 def _live_array_ids(state: SweepState) -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 from jobs.commands import parser
 from jobs.exit_codes import INTERRUPTED
 from jobs.launch import submit
-from jobs.launch.submit import slurm_arrays
+from jobs.launch.submit import slurm_arrays, without_exclusion
 from jobs.node.task_file import FeatureTask, ReportTask, Run, RunTask, Slice
 from jobs.profile import SlurmProfile
 from jobs.profile_fields import FeatureJobs
@@ -160,6 +160,19 @@ def test_nodes_without_which_no_job_can_run_are_used_again(
     assert sorted(item for entry in again for item in entry.items) == sorted(failures)
     assert {entry.exclude for entry in again} == {()}
     assert "no node is left without node1: they are used again" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"), [({}, None), ({"exclude": "node[1-2],node9"}, "node[1-2],node9")]
+)
+def test_nodes_that_the_profile_excludes_stay_excluded(tmp_path, options, kept):
+    profile = SlurmProfile(scheduler="slurm", sbatch=options)
+    failed = ResourceOverride(exclude=("node3", "node4"))
+    plan = Plan(runs=(JobArray(((Run("a", "mel"),),), 1, override=failed),))
+    (array,) = slurm_arrays(plan, profile, SweepFolder(tmp_path, "s"), ())
+    assert array.job_parameters["exclude"] == ",".join(filter(None, [kept, "node3,node4"]))
+    again = without_exclusion(array)
+    assert (again.job_parameters.get("exclude"), again.exclude) == (kept, ())
 
 
 def test_features_that_another_command_finishes_meanwhile_are_not_submitted(
