@@ -151,9 +151,9 @@ def _answer(
     spread = read_seed_spread(folder.parent, folder.name, corpora)
     command = next(iter(commands), "make sweep")
     found = answer.sentences(comparison, command, spread)
-    provisional = 2 if found[1:] and found[1].startswith("Provisional") else len(found)
+    place = 2 if comparison.is_provisional else len(found)  # of the progress
     progress = describe_progress(run_summaries, command, remedies)
-    return [*found[:provisional], *progress, *found[provisional:], *next_step(comparison)]
+    return [*found[:place], *progress, *found[place:], *next_step(comparison)]
 
 
 def _page_context(

@@ -40,7 +40,7 @@ def sentences(
     found = [
         _describe_best(comparison, best) if is_usable else _describe_unusable(comparison, best)
     ]
-    if comparison.ended_count < comparison.run_count:
+    if comparison.is_provisional:
         found.append(f"Provisional: {progress}.")
     found += stopped
     if is_usable and len(comparison.arms) > 1:

@@ -141,6 +141,11 @@ class SweepComparison:
         return self.finished_count + len(stopped)
 
     @property
+    def is_provisional(self) -> bool:
+        """Whether there is an answer that runs which have not ended may change."""
+        return self.best_arm is not None and self.ended_count < self.run_count
+
+    @property
     def rate_name(self) -> str:
         return join_rate_names([run for arm in self.arms for run in arm.runs])
 

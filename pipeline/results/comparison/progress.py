@@ -43,8 +43,8 @@ def describe_progress(
 
 def next_step(comparison: SweepComparison) -> list[str]:
     """Return what to do with a finished sweep; nothing where the answer itself says that."""
-    best, ended = comparison.best, comparison.ended_count == comparison.run_count
-    if comparison.best_arm is None or best is None or not ended:
+    best = comparison.best
+    if comparison.best_arm is None or best is None or comparison.is_provisional:
         return []
     if comparison.best_arm.mean_test_cer >= 1:
         return ['Next: "State of each run" in the report says what to change.']
