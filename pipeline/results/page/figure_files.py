@@ -26,7 +26,7 @@ from pipeline.results.page.arm_lines import ArmLine
 from pipeline.results.summary.formatting import format_decimal, format_percent
 from pipeline.results.summary.run_summary import join_rate_names, join_units
 from pipeline.results.summary.scoring_notes import has_words
-from pipeline.results.tables.captions import FigureCaption, captions_latex, captions_markdown
+from pipeline.results.tables.captions import captions_latex, captions_markdown, describe_origin
 from pipeline.results.tables.export import Excel
 
 FILE_SIZE_PX, SMALL_SIZE_PX = (900, 400), (480, 330)
@@ -52,7 +52,8 @@ DEFAULT_FORMATS = Formats()
 class FigureFiles:
     folder: Path
     formats: Formats
-    captions: list[FigureCaption] = field(default_factory=list)  # of the figures written so far
+    # Of the figures written so far: name -> caption, and the split that it rests on.
+    captions: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def write(self, name: str, drawing: Drawing, caption: str, split: str = "test") -> str | None:
         """Write a figure; return its SVG, None where there is nothing to draw.
@@ -63,20 +64,24 @@ class FigureFiles:
         svg = drawing(copies=path if self.formats.images else None)
         if svg is not None:
             write_text(self.folder / f"{name}.svg", svg)
-            self.captions.append(FigureCaption(name, caption, split))
+            self.captions[name] = caption, split
         return svg
 
     def write_captions(
         self, comparison: SweepComparison, name: str, commands: Sequence[str]
     ) -> None:
         """Write the captions of all figures, and remove the figures of an earlier report."""
-        origin = (comparison, name, commands)
-        write_text(self.folder / "captions.md", captions_markdown(self.captions, *origin))
-        write_text(self.folder / "captions.tex", captions_latex(self.captions, *origin))
-        names = {caption.name for caption in self.captions}
+        origins = {
+            split: describe_origin(comparison, name, commands, split) for split in ("dev", "test")
+        }
+        texts = {
+            figure: f"{text} {origins[split]}" for figure, (text, split) in self.captions.items()
+        }
+        write_text(self.folder / "captions.md", captions_markdown(texts))
+        write_text(self.folder / "captions.tex", captions_latex(texts, name))
         for file in self.folder.iterdir():
             is_copy = file.suffix != ".svg"
-            current = file.stem in names and (self.formats.images or not is_copy)
+            current = file.stem in texts and (self.formats.images or not is_copy)
             if file.suffix in SUFFIXES and not current:
                 file.unlink()
 

@@ -7,7 +7,6 @@ Not here: the tables (thesis.py), the figures (results/figures/).
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from pipeline.results.comparison.arms import SweepComparison
 
@@ -29,44 +28,21 @@ LATEX_ESCAPES = {
 MARKDOWN_ESCAPES = {character: f"\\{character}" for character in "\\`*_[]<>|#"}
 
 
-@dataclass(frozen=True)
-class FigureCaption:
-    name: str  # of its files, without suffix
-    text: str
-    split: str  # that it rests on: dev or test
-
-
-def captions_markdown(
-    captions: Sequence[FigureCaption],
-    comparison: SweepComparison,
-    name: str,
-    commands: Sequence[str],
-) -> str:
-    """Return a paragraph per figure."""
-    parts = [
-        f"**{caption.name}**: "
-        + escape(f"{caption.text} {describe_origin(comparison, name, commands, caption.split)}",
-                 MARKDOWN_ESCAPES)
-        for caption in captions
-    ]  # fmt: skip
+def captions_markdown(captions: Mapping[str, str]) -> str:
+    """Return a paragraph per figure; `captions`: name of its files -> text."""
+    parts = [f"**{name}**: {escape(text, MARKDOWN_ESCAPES)}" for name, text in captions.items()]
     return "\n\n".join(["Captions of the figures. PNG and PDF: IMAGES=1.", *parts, ""])
 
 
-def captions_latex(
-    captions: Sequence[FigureCaption],
-    comparison: SweepComparison,
-    name: str,
-    commands: Sequence[str],
-) -> str:
+def captions_latex(captions: Mapping[str, str], report: str) -> str:
     """Return a figure environment per figure, which includes its PDF file."""
     lines = ["% needs graphicx, and the PDF files: make report … IMAGES=1"]
-    for caption in captions:
-        text = f"{caption.text} {describe_origin(comparison, name, commands, caption.split)}"
+    for name, text in captions.items():
         lines += [
             r"\begin{figure}",
             r"\centering",
-            rf"\includegraphics[width=\linewidth]{{{caption.name}.pdf}}",
-            rf"\caption{{{escape(text, LATEX_ESCAPES)}}}\label{{fig:{name}-{caption.name}}}",
+            rf"\includegraphics[width=\linewidth]{{{name}.pdf}}",
+            rf"\caption{{{escape(text, LATEX_ESCAPES)}}}\label{{fig:{report}-{name}}}",
             r"\end{figure}",
         ]
     return "\n".join([*lines, ""])
