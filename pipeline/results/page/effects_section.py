@@ -18,7 +18,6 @@ from pipeline.results.comparison.arms import Arm, SweepComparison
 from pipeline.results.effects.escape import Escapes, measure_escapes
 from pipeline.results.effects.settings import Factor, SweepEffects, find_effects, level_text
 from pipeline.results.effects.tables import effects_table, escape_table, variance_table
-from pipeline.results.figures.svg_embed import embed_svg
 from pipeline.results.figures.sweep.effects import describe_effects, draw_effects
 from pipeline.results.figures.sweep.escape import describe_escapes, draw_escapes
 from pipeline.results.figures.sweep.panels import ArmMarks
@@ -69,9 +68,8 @@ class EffectsSection:
             line.name: (line.number, line.palette_index) for line in lines if named[line.name] == 1
         }
         for figure in _figures(self.comparison, self.effects, self.escapes, marks):
-            name, drawing, description, caption, split = figure
-            if svg := files.write(name, drawing, caption, split):
-                picture = Markup(embed_svg(svg, name, description))  # noqa: S704
+            name, _, _, caption, _ = figure
+            if picture := files.draw(*figure):
                 shown.append(SectionFigure(name, picture, caption))
         interactions = self.effects.interactions if self.effects else ()
         surest = sorted(interactions, key=lambda each: each.estimate.p)

@@ -67,6 +67,13 @@ class FigureFiles:
             self.captions[name] = caption, split
         return svg
 
+    def draw(
+        self, name: str, drawing: Drawing, description: str, caption: str, split: str = "test"
+    ) -> Markup | None:
+        """Write a figure as `write` does; return it for the page."""
+        svg = self.write(name, drawing, caption, split)
+        return Markup(embed_svg(svg, name, description)) if svg else None  # noqa: S704
+
     def write_captions(
         self, comparison: SweepComparison, name: str, commands: Sequence[str]
     ) -> None:
@@ -134,10 +141,9 @@ class FigureFiles:
         """Write the picture of each chosen utterance, and return it for the page."""
         pictures = []
         for number, output in enumerate(outputs, start=1):
-            name = f"utterance-{number}"
-            svg = self.write(name, partial(draw_output, output), describe_output(output)) or ""
-            element = embed_svg(svg, name, describe_output(output))
-            pictures.append({"output": output, "svg": Markup(element)})  # noqa: S704
+            text = describe_output(output)
+            svg = self.draw(f"utterance-{number}", partial(draw_output, output), text, text)
+            pictures.append({"output": output, "svg": svg})
         return pictures
 
 

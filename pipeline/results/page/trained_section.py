@@ -9,10 +9,8 @@ from functools import cached_property, partial
 from typing import Any
 
 import pandas as pd
-from markupsafe import Markup
 
 from pipeline.results.comparison.arms import SweepComparison
-from pipeline.results.figures.svg_embed import embed_svg
 from pipeline.results.figures.sweep.tuning import describe_tuning, draw_tuning
 from pipeline.results.page.figure_files import FigureFiles
 from pipeline.results.summary.formatting import format_percent, format_points
@@ -66,8 +64,7 @@ class TrainedSection:
             if best and run.run is best
         }
         drawing = partial(draw_tuning, trials, *SIZE_PX)
-        svg = files.write("tuning", drawing, TUNING_CAPTION, "dev")
-        picture = Markup(embed_svg(svg, "tuning", describe_tuning(trials))) if svg else None  # noqa: S704
+        picture = files.draw("tuning", drawing, describe_tuning(trials), TUNING_CAPTION, "dev")
         return {
             "arms": self.decoded,
             "tuning": picture,
