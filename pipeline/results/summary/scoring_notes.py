@@ -7,6 +7,7 @@ Not here: counting errors (decoding/scoring.py).
 from collections.abc import Sequence
 
 from pipeline.results.summary.run_summary import RunSummary
+from pipeline.runs.rows import column_of
 
 _FORMS = {
     "verbatim": "texts are compared as the corpus file makes them",
@@ -31,7 +32,8 @@ def scoring_notes(run_summaries: Sequence[RunSummary]) -> list[str]:
     without = {
         f"{run.experiment.corpus.name} ({run.experiment.corpus.language})": None
         for run in run_summaries
-        if run.experiment in letters and run.test_row and not run.test_row["words"]
+        if run.experiment and run.units == "characters"
+        if run.test_row and not run.test_row["words"]
     }
     if without:
         notes.append(
@@ -42,4 +44,4 @@ def scoring_notes(run_summaries: Sequence[RunSummary]) -> list[str]:
 
 def has_words(run_summaries: Sequence[RunSummary]) -> bool:
     """Return whether words were scored in some run."""
-    return any(row["words"] for run in run_summaries for row in run.rows)
+    return any(any(column_of(run.rows, "words")) for run in run_summaries)
