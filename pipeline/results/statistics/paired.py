@@ -15,7 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.results.statistics.reference_draws import LEVEL, SINGLE_DRAWS, draw_single_t
-from pipeline.results.statistics.variance import MIN_SPEAKERS, jackknife_covariance
+from pipeline.results.statistics.variance import (
+    MIN_SPEAKERS,
+    freedom_of_speakers,
+    jackknife_covariance,
+    sum_by_speaker,
+)
 from pipeline.shapes import Int
 
 
@@ -27,10 +32,6 @@ class PairedDifference:
     low: float  # nan: too few speakers
     high: float
 
-    @property
-    def is_shown(self) -> bool:
-        return self.low > 0 or self.high < 0
-
 
 def compare_paired(
     errors_a_RU: Int[np.ndarray, "R U"],
@@ -41,16 +42,14 @@ def compare_paired(
 ) -> PairedDifference:
     """Compare two systems; the interval allows for `comparisons` of them (Bonferroni)."""
     names, places = np.unique(np.asarray(speakers, dtype=str), return_inverse=True)
-    change_RU = (errors_b_RU - errors_a_RU).astype(np.float64)
-    changes_RG = np.stack([np.bincount(places, each, len(names)) for each in change_RU])
-    totals_G = np.bincount(places, totals_U, len(names)).astype(np.float64)
+    changes_RG = sum_by_speaker(errors_b_RU - errors_a_RU, places, len(names))
+    totals_G = sum_by_speaker(totals_U[None], places, len(names))[0]
     rates_R = changes_RG.sum(1) / totals_G.sum()
     difference = float(rates_R.mean())
     if len(names) < MIN_SPEAKERS:
         return PairedDifference(difference, math.nan, math.nan)
-    share_G = totals_G / totals_G.sum()
     of_speakers = float(jackknife_covariance(changes_RG.mean(0)[None], totals_G)[0, 0])
-    parts = [(of_speakers, max(1 / float((share_G**2).sum()) - 1, 1.0))]
+    parts = [(of_speakers, freedom_of_speakers(totals_G))]
     if len(rates_R) > 1:
         parts.append((float(rates_R.var(ddof=1)) / len(rates_R), float(len(rates_R) - 1)))
     error = math.sqrt(sum(variance for variance, _ in parts))

@@ -42,8 +42,7 @@ class Variance:
 
     @property
     def speaker_freedom(self) -> float:
-        """Degrees of freedom of a variance over speakers: fewer where some speak far more."""
-        return max(1 / float((self.share**2).sum()) - 1, 1.0)
+        return freedom_of_speakers(self.totals)
 
     @cached_property
     def _influence(self) -> Float64[np.ndarray, "K G"]:
@@ -126,8 +125,8 @@ def measure_variance(
 ) -> Variance:
     """Measure K arms; `errors` holds (seeds, utterances) counts of each arm."""
     names, places = np.unique(np.asarray(speakers, dtype=str), return_inverse=True)
-    counts = [_sum_by_speaker(each, places, len(names)) for each in errors]
-    totals_G = _sum_by_speaker(totals[None], places, len(names))[0]
+    counts = [sum_by_speaker(each, places, len(names)) for each in errors]
+    totals_G = sum_by_speaker(totals[None], places, len(names))[0]
     rates = np.array([each.sum() / len(each) for each in counts]) / totals_G.sum()
     learnt = (rates < PLATEAU_RATE) & (rates > 0)
     centred = [
@@ -151,12 +150,22 @@ def measure_variance(
     )
 
 
-def _sum_by_speaker(
+def sum_by_speaker(
     counts: Int[np.ndarray, "_ U"], places: Int[np.ndarray, " U"], speakers: int
 ) -> Float64[np.ndarray, "_ G"]:
+    """Return the sums of each row over the utterances of each speaker; `places`: of whom."""
     sums = np.zeros((speakers, len(counts)))
     np.add.at(sums, places, counts.T)
     return np.ascontiguousarray(sums.T)
+
+
+def freedom_of_speakers(totals_G: Float64[np.ndarray, " G"]) -> float:
+    """Return the degrees of freedom of a variance over speakers: fewer where some speak far more.
+
+    `totals_G`: the reference length of each speaker.
+    """
+    share_G = totals_G / totals_G.sum()
+    return max(1 / float((share_G**2).sum()) - 1, 1.0)
 
 
 def _correction(speakers: int) -> float:
