@@ -146,6 +146,11 @@ class SweepComparison:
         return self.best_arm is not None and self.ended_count < self.run_count
 
     @property
+    def chance(self) -> str:
+        """What the intervals of arms and of their differences are over."""
+        return "folds" if self.folds else "seeds, test utterances and speakers"
+
+    @property
     def rate_name(self) -> str:
         return join_rate_names([run for arm in self.arms for run in arm.runs])
 

@@ -101,7 +101,7 @@ def _figures(
     if effects and effects.levels:
         caption = (
             f"Mean test {rate} at each value, the other settings in equal shares, with 95 % "
-            "intervals over seeds and speakers. The interval of a difference is in the table: it "
+            f"intervals over {comparison.chance}. The interval of a difference is in the table: it "
             "is usually narrower, because all values are tested on the same utterances."
         )
         drawing: Drawing = partial(draw_effects, effects, *SIZE_PX)

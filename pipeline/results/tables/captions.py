@@ -51,23 +51,29 @@ def captions_latex(captions: Mapping[str, str], report: str) -> str:
 def describe_origin(
     comparison: SweepComparison, name: str, commands: Sequence[str], split: str = "test"
 ) -> str:
-    """Return the sweep, the seeds per arm, the utterances and the command."""
-    seeds = sorted({len(arm.runs) for arm in comparison.arms})
-    of_seeds = f"{_range(seeds)} seed{'' if seeds == [1] else 's'} per arm" if seeds else ""
-    sweep = f"Sweep {name}{f', {of_seeds}' if of_seeds else ', no run is finished'}."
+    """Return the sweep, the seeds per arm or the folds, the utterances and the command."""
+    sweep = f"Sweep {name}, {_count_seeds(comparison) or 'no run is finished'}."
     return f"{sweep} {describe_split(comparison, split)}{describe_commands(commands)}"
 
 
 def describe_seeds(comparison: SweepComparison) -> str:
-    seeds = sorted({len(arm.runs) for arm in comparison.arms})
+    counted = _count_seeds(comparison)
     if comparison.folds:
-        return f"by cross-validation, in brackets the 95 % interval over {comparison.folds} folds"
-    if seeds and seeds[-1] > 1:
-        return (
-            f"mean ± standard deviation over {_range(seeds)} seeds per arm, in brackets the "
-            "mean's 95 % interval"
-        )
+        return f"by cross-validation, in brackets the 95 % interval over {counted}"
+    if any(len(arm.runs) > 1 for arm in comparison.arms):
+        return f"mean ± standard deviation over {counted}, in brackets the mean's 95 % interval"
     return "one seed per arm, which cannot tell whether a difference is chance"
+
+
+def _count_seeds(comparison: SweepComparison) -> str:
+    """Return the seeds per arm, with cross-validation the folds; empty without a finished arm."""
+    if comparison.folds:
+        return f"{comparison.folds} folds"
+    numbers = sorted({len(arm.runs) for arm in comparison.arms})
+    if not numbers:
+        return ""
+    low, high = numbers[0], numbers[-1]
+    return f"{low if low == high else f'{low} to {high}'} seed{'s' if high > 1 else ''} per arm"
 
 
 def describe_split(comparison: SweepComparison, split: str = "test") -> str:
@@ -99,8 +105,3 @@ def describe_commands(commands: Sequence[str]) -> str:
 
 def escape(text: str, escapes: Mapping[str, str]) -> str:
     return "".join(escapes.get(character, character) for character in " ".join(text.split()))
-
-
-def _range(numbers: Sequence[int]) -> str:
-    low, high = numbers[0], numbers[-1]
-    return str(low) if low == high else f"{low} to {high}"

@@ -97,11 +97,11 @@ def arms_for_thesis(
     arms: pd.DataFrame, comparison: SweepComparison, name: str, commands: Sequence[str]
 ) -> ThesisTable:
     """Return the arms; the caption says seeds, intervals, test set and the command."""
-    chance = "folds" if comparison.folds else "seeds, test utterances and speakers"
     caption = (
         f"Arms of the sweep {name}, rates in %: {describe_seeds(comparison)}. The difference is "
         f"the test {comparison.rate_name} less that of the best arm on dev, with its simultaneous "
-        f"95 % interval over {chance}. {describe_split(comparison)}{describe_commands(commands)}"
+        f"95 % interval over {comparison.chance}. {describe_split(comparison)}"
+        f"{describe_commands(commands)}"
     )
     return _format_table(arms, ARM_SHOWN, caption, comparison.rate_name)
 

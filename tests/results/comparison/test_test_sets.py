@@ -9,9 +9,12 @@ import pytest
 from pipeline.config.corpus import Corpus
 from pipeline.results.comparison.answer import sentences
 from pipeline.results.comparison.arms import compare_runs
+from pipeline.results.comparison.arms_table import arms_table
 from pipeline.results.comparison.test_sets import find_common_test
 from pipeline.results.errors.arms import gather_arms
 from pipeline.results.summary.run_summary import RunSummary, read_run
+from pipeline.results.tables.captions import describe_origin
+from pipeline.results.tables.thesis import arms_for_thesis
 from pipeline.runs.folder import Hypothesis
 from tests.results.examples import NOW, make_run
 
@@ -85,6 +88,15 @@ def test_one_run_of_each_fold_together_is_a_run(finished: RunSummary):
     said = sentences(found)
     assert f"by cross-validation, {FOLDS} runs on {FOLDS} folds (95 % interval" in said[0]
     assert "seed" not in said[0]
+
+
+def test_captions_name_the_folds_and_no_seeds(finished: RunSummary):
+    found = compare_runs(sweep(finished, range(FOLDS), {"gru": 0.1, "lstm": 0.4}))
+    arms = arms_for_thesis(arms_table(found), found, "search", [])
+    for text in (arms.caption, describe_origin(found, "search", [])):
+        assert f"{FOLDS} folds" in text
+        assert "seed" not in text
+    assert "simultaneous 95 % interval over folds." in arms.caption
 
 
 def test_equal_arms_are_not_told_apart_and_the_folds_are_named(finished: RunSummary):
