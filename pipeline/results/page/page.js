@@ -1,11 +1,16 @@
 // The page works without its scripts. This one highlights the lines of one arm in the figures, and
 // fades those that the table's filter leaves out.
 "use strict";
+const DRAWN_LINE = 'figure g[id*="-of-run-"]';
 const drawn = new Map(); // number of an arm -> its lines in all figures
-for (const line of document.querySelectorAll('figure g[id*="-of-run-"]')) {
-  const number = line.id.match(/-of-run-(\d+)$/)[1];
+for (const line of document.querySelectorAll(DRAWN_LINE)) {
+  const number = armOfLine(line);
   if (!drawn.has(number)) drawn.set(number, []);
   drawn.get(number).push(line);
+}
+
+function armOfLine(line) {
+  return line.id.match(/-of-run-(\d+)$/)[1];
 }
 
 function highlight(number) {
@@ -22,7 +27,9 @@ function keepOnly(numbers) { // null: all
 
 function armOf(element) {
   const marked = element.closest?.("[data-run]");
-  return marked ? marked.dataset.run : element.closest?.('figure g[id*="-of-run-"]')?.id.match(/\d+$/)[0];
+  if (marked) return marked.dataset.run;
+  const line = element.closest?.(DRAWN_LINE);
+  return line && armOfLine(line);
 }
 
 // Two listeners on the document, because a page may have thousands of elements of a run.

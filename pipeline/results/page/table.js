@@ -90,17 +90,20 @@ class RunTable {
     apply();
   }
 
-  // A word of the line, or a condition such as hidden>128 or cer<10, on the numbers as they are shown.
-  matches(line, word) {
+  // Return which lines a word keeps: those that hold it, or those of a condition such as hidden>128 or cer<10 on the
+  // numbers as they are shown.
+  condition(word) {
     const [, name, sign, limit] = word.match(/^([^<>=]+)(<=|>=|<|>|=)(.+)$/) ?? [];
-    if (!name) return line.text.includes(word);
     const key = (heading) => (heading.title || heading.textContent).toLowerCase().replace(/\s+/g, "_");
-    const column = this.headings.findIndex((heading) => key(heading).includes(name) && !heading.classList.contains("bar"));
-    if (column < 0) return line.text.includes(word);
-    const shown = (line.row.cells[column].firstChild?.textContent ?? "").replace(/[\s\u202f]/g, "").replace("\u2212", "-");
-    const [value, bound] = [parseFloat(shown), parseFloat(limit)];
-    if (isNaN(value) || isNaN(bound)) return sign === "=" && shown.toLowerCase() === limit;
-    return { "<": value < bound, ">": value > bound, "<=": value <= bound, ">=": value >= bound, "=": value === bound }[sign];
+    const column = name ? this.headings.findIndex((heading) => key(heading).includes(name) && !heading.classList.contains("bar")) : -1;
+    if (column < 0) return (line) => line.text.includes(word);
+    const bound = parseFloat(limit);
+    return (line) => {
+      const shown = (line.row.cells[column].firstChild?.textContent ?? "").replace(/[\s\u202f]/g, "").replace("\u2212", "-");
+      const value = parseFloat(shown);
+      if (isNaN(value) || isNaN(bound)) return sign === "=" && shown.toLowerCase() === limit;
+      return { "<": value < bound, ">": value > bound, "<=": value <= bound, ">=": value >= bound, "=": value === bound }[sign];
+    };
   }
 
   sort(heading) {
@@ -116,11 +119,11 @@ class RunTable {
   }
 
   show() {
-    const words = this.filter.split(/\s+/).filter(Boolean);
+    const conditions = this.filter.split(/\s+/).filter(Boolean).map((word) => this.condition(word));
     const kept = new Set();
     let found = 0;
     for (const line of this.lines) {
-      const matches = words.every((word) => this.matches(line, word));
+      const matches = conditions.every((keeps) => keeps(line));
       found += matches;
       if (matches) kept.add(line.row.dataset.run);
       const away = !matches || found > this.limit;
