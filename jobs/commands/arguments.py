@@ -76,6 +76,21 @@ def add_sweep_argument(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("sweep", type=Path, metavar="SWEEP", help="the sweep's file, or its name")
 
 
+def add_sweep_option(verb: argparse.ArgumentParser, help_text: str) -> None:
+    verb.add_argument("--sweep", type=Path, metavar="SWEEP", help=help_text)
+
+
+def add_split_option(verb: argparse.ArgumentParser, help_text: str) -> None:
+    splits = ("train", "dev", "test")
+    verb.add_argument("--split", action="append", choices=splits, help=help_text)
+
+
+def add_output_option(
+    verb: argparse.ArgumentParser, help_text: str, *, metavar: str = "FILE"
+) -> None:
+    verb.add_argument("--output", "-o", type=Path, metavar=metavar, help=help_text)
+
+
 def add_run_argument(
     verb: argparse.ArgumentParser, more: str = "", *, optional: bool = False
 ) -> None:

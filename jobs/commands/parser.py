@@ -23,10 +23,12 @@ from jobs.commands.arguments import (
     add_cancel_arguments,
     add_dry_run_option,
     add_experiment_arguments,
+    add_output_option,
     add_report_arguments,
     add_run_argument,
     add_set_option,
     add_sweep_argument,
+    add_sweep_option,
     add_verb,
 )
 from jobs.commands.trained.arguments import TRAINED_VERBS, add_trained_verbs
@@ -173,12 +175,9 @@ def _add_corpus_verbs(subparsers: Subparsers) -> None:
         subparsers, "corpus-check", "The exit code is 1 if an utterance cannot be used."
     )
     check.add_argument("corpus", type=Path, metavar="CORPUS", help="the YAML file of the corpus")
-    check.add_argument(
-        "--output",
-        "-o",
-        type=Path,
-        metavar="FILE",
-        help="the .png or .svg file of the picture (default: reports/corpus-NAME/corpus.png in "
+    add_output_option(
+        check,
+        "the .png or .svg file of the picture (default: reports/corpus-NAME/corpus.png in "
         "the work folder)",
     )
 
@@ -232,12 +231,7 @@ def _add_following_verbs(subparsers: Subparsers) -> None:
 
     logs = add_verb(subparsers, "logs", "Without RUN it is the run of the sweep that failed last.")
     add_run_argument(logs, optional=True)
-    logs.add_argument(
-        "--sweep",
-        type=Path,
-        metavar="SWEEP",
-        help="the sweep's file, or its name (default: RUN says which run)",
-    )
+    add_sweep_option(logs, "the sweep's file, or its name (default: RUN says which run)")
     logs.add_argument(
         "--job",
         choices=("features", "report"),
@@ -288,10 +282,6 @@ def _add_checking_verbs(subparsers: Subparsers) -> None:
     inspect.add_argument(
         "--utterance", metavar="ID", help="only this utterance (default: the whole set)"
     )
-    inspect.add_argument(
-        "--output",
-        "-o",
-        type=Path,
-        metavar="FILE",
-        help="draw spectrograms into this .png or .svg file (default: draw nothing)",
+    add_output_option(
+        inspect, "draw spectrograms into this .png or .svg file (default: draw nothing)"
     )

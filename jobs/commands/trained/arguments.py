@@ -6,7 +6,15 @@ Not here: what they do (align.py, decode.py, export.py, outputs.py, transcribe.p
 
 from pathlib import Path
 
-from jobs.commands.arguments import Subparsers, add_run_argument, add_set_option, add_verb
+from jobs.commands.arguments import (
+    Subparsers,
+    add_output_option,
+    add_run_argument,
+    add_set_option,
+    add_split_option,
+    add_sweep_option,
+    add_verb,
+)
 
 TRAINED_VERBS = ("decode", "align", "transcribe", "export", "outputs")  # each in its own module
 
@@ -27,11 +35,8 @@ def _add_decode(subparsers: Subparsers) -> None:
         "to decodings/ in its folder.",
     )
     add_run_argument(decode, optional=True)
-    decode.add_argument(
-        "--sweep",
-        type=Path,
-        metavar="SWEEP",
-        help="all finished runs of this sweep: its file or its name (default: the run)",
+    add_sweep_option(
+        decode, "all finished runs of this sweep: its file or its name (default: the run)"
     )
     add_set_option(decode, example="ngram=3")
 
@@ -39,13 +44,7 @@ def _add_decode(subparsers: Subparsers) -> None:
 def _add_export(subparsers: Subparsers) -> None:
     export = add_verb(subparsers, "export", "The last decoding of the run goes with it.")
     add_run_argument(export)
-    export.add_argument(
-        "--output",
-        "-o",
-        type=Path,
-        metavar="FILE",
-        help="the file (default: exports/RUN.pt or .onnx in the work folder)",
-    )
+    add_output_option(export, "the file (default: exports/RUN.pt or .onnx in the work folder)")
     export.add_argument(
         "--format",
         choices=("pt", "onnx"),
@@ -70,19 +69,8 @@ def _add_outputs(subparsers: Subparsers) -> None:
         help="the YAML file of a corpus; its features are computed as the run's were (default: the "
         "corpus of the run)",
     )
-    outputs.add_argument(
-        "--split",
-        action="append",
-        choices=("train", "dev", "test"),
-        help="may be repeated (default: all)",
-    )
-    outputs.add_argument(
-        "--output",
-        "-o",
-        type=Path,
-        metavar="FILE",
-        help="the file (default: exports/RUN-CORPUS.h5 in the work folder)",
-    )
+    add_split_option(outputs, "may be repeated (default: all)")
+    add_output_option(outputs, "the file (default: exports/RUN-CORPUS.h5 in the work folder)")
 
 
 def _add_transcribe(subparsers: Subparsers) -> None:
@@ -102,12 +90,8 @@ def _add_transcribe(subparsers: Subparsers) -> None:
         default="text",
         help="what is written of each recording (default: text)",
     )
-    transcribe.add_argument(
-        "--output",
-        "-o",
-        type=Path,
-        metavar="FOLDER",
-        help="write a file for each recording (default: print)",
+    add_output_option(
+        transcribe, "write a file for each recording (default: print)", metavar="FOLDER"
     )
 
 
@@ -118,12 +102,7 @@ def _add_align(subparsers: Subparsers) -> None:
         "The files go to alignments/ in the run's folder. The same command again continues it.",
     )
     add_run_argument(verb, "; with --audio also a file of make export")
-    verb.add_argument(
-        "--split",
-        action="append",
-        choices=("train", "dev", "test"),
-        help="only this split; may be repeated (default: all that have texts)",
-    )
+    add_split_option(verb, "only this split; may be repeated (default: all that have texts)")
     verb.add_argument(
         "--hypotheses",
         action="store_true",
@@ -147,10 +126,8 @@ def _add_align(subparsers: Subparsers) -> None:
     verb.add_argument(
         "--text", help="what is said in the recording, or a .txt file with it (default: none)"
     )
-    verb.add_argument(
-        "--output",
-        "-o",
-        type=Path,
+    add_output_option(
+        verb,
+        "another folder; of an utterance the .png or .svg file (default: in the run's)",
         metavar="PATH",
-        help="another folder; of an utterance the .png or .svg file (default: in the run's)",
     )
