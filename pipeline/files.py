@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+# The end of the note of a write that failed.
+WRITE_ADVICE = "choose another work folder with WORK=… (or another OUT=…), or free some space"
 JOINERS = "\u200c\u200d"  # invisible, and part of words in Persian and Hindi
 
 
@@ -71,10 +73,7 @@ def atomic_write(path: Path, *, durable: bool = True) -> Iterator[Path]:
                 os.fsync(written.fileno())
         _replace_with_retry(partial, path)
     except OSError as error:
-        error.add_note(
-            f"while writing {path}; choose another work folder with WORK=… (or another OUT=…), or "
-            "free some space"
-        )
+        error.add_note(f"while writing {path}; {WRITE_ADVICE}")
         raise
     finally:
         if partial.parent.is_dir():

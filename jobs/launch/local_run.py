@@ -191,9 +191,7 @@ def _describe_feature_failure(exit_status: ExitStatus) -> str:
     path = task_file.failure_path(exit_status.task)
     if path.exists():
         failure = Failure(**read_json(path))
-        remedy = failures.remedy(failure.cause, failure.message)
-        if not remedy or "RUN=" in remedy:  # there is no run yet
-            remedy = f"see {output}"
+        remedy = failures.remedy(failure.cause, failure.message, str(output))
         return f"features: {failure.cause}: {failure.message}; {remedy}"
     cause, message = failures.classify_exit_code(exit_status.code)
     return f"features: {cause}: {message}; see {output}"
@@ -216,8 +214,7 @@ def _without_incomplete_features(record: SweepRecord, full_plan: Plan, folder: S
 def _print_unfinished(run: RunStatus) -> None:
     """Print why the sweep ended without this run."""
     if run.state == "failed":
-        remedy = failures.remedy(run.cause, run.detail, run.run_id)
-        remedy = remedy or f"make logs RUN={run.run_id} says more"
+        remedy = failures.remedy(run.cause, run.detail, f"make logs RUN={run.run_id}")
         print_line(f"{run.label}: failed: {run.cause}: {run.detail}; {remedy}")
     elif run.state == "running" and run.heartbeat:
         heartbeat = run.heartbeat

@@ -13,8 +13,10 @@ import traceback
 
 from jobs.exit_codes import DISK_FULL, UNFLUSHED
 from jobs.node.usage import job_ran_out_of_memory
-from pipeline.files import InputError
+from pipeline.files import WRITE_ADVICE, InputError
 from pipeline.runs.folder import Failure
+
+LOG_COMMAND = "make logs RUN=…"
 
 # Cause -> what to do about it.
 REMEDIES = {
@@ -33,7 +35,7 @@ REMEDIES = {
     "cancelled": "make sweep again: it continues from the last save",
     "killed": "make sweep again; if it recurs, check the machine's memory",
     "damaged file": "make sweep again: it writes the file again",
-    "code error": "make logs RUN=… shows the traceback",
+    "code error": f"{LOG_COMMAND} shows the traceback",
 }
 
 # SLURM's job state -> cause, and what it means.
@@ -119,14 +121,11 @@ def describe_error(error: BaseException) -> str:
     return " ".join([name + text, *getattr(error, "__notes__", [])])
 
 
-def remedy(cause: str, message: str, run_id: str = "…") -> str:
-    """Return what to do about a failure; "" for a cause that is not in `REMEDIES`.
-
-    A message that names WORK=…, as those of `files.atomic_write` do, says it already.
-    """
-    if "WORK=" in message:
+def remedy(cause: str, message: str, log: str) -> str:
+    """Return what to do about a failure; `log` shows more: a command, or a file."""
+    if message.endswith(WRITE_ADVICE):
         return "then make sweep again"
-    return REMEDIES.get(cause, "").replace("RUN=…", f"RUN={run_id}")
+    return REMEDIES.get(cause, f"{LOG_COMMAND} shows more").replace(LOG_COMMAND, log)
 
 
 def classify_exit_code(exit_code: int) -> tuple[str, str]:

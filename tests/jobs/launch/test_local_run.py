@@ -33,7 +33,7 @@ def fail_every_task(
 @pytest.mark.parametrize(
     ("cause", "remedy"),
     [
-        ("code error", "see {output}"),
+        ("code error", "{output} shows the traceback"),
         (
             "disk full",
             "free disk space, or take another work folder (WORK=…); then make sweep again",

@@ -171,7 +171,9 @@ def test_a_job_that_failed_before_python_started_has_its_last_error():
 def test_what_to_do_is_said_once_and_names_the_run(tmp_path):
     with pytest.raises(OSError, match="No space") as caught, atomic_write(tmp_path / "state.pt"):
         raise OSError(errno.ENOSPC, "No space left on device")
-    assert remedy(*classify_error(caught.value)) == "then make sweep again"
-    assert remedy("disk full", DISK_FULL_MESSAGE) == REMEDIES["disk full"]
-    assert remedy("code error", "x", "abc") == "make logs RUN=abc shows the traceback"
-    assert remedy("no such cause", "x") == ""
+    assert remedy(*classify_error(caught.value), "the log") == "then make sweep again"
+    assert remedy("disk full", DISK_FULL_MESSAGE, "the log") == REMEDIES["disk full"]
+    assert remedy("code error", "x", "make logs RUN=abc") == (
+        "make logs RUN=abc shows the traceback"
+    )
+    assert remedy("no such cause", "x", "the log") == "the log shows more"
