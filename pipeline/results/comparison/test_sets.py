@@ -11,6 +11,7 @@ fold, so the folds are the units of chance.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -37,7 +38,7 @@ class CommonTest:
     def has_words(self) -> bool:
         return any(each.words for each in self.arms[0][0]) if self.arms else False
 
-    @property
+    @cached_property
     def speakers(self) -> list[str]:
         """The speaker of each utterance, from any run that names it; else empty."""
         runs = [run for arm in self.arms for run in arm]
