@@ -55,18 +55,11 @@ LAYOUT_READERS: Mapping[str, LayoutReader] = {
     "textgrid": read_annotated,
     "voxforge": read_voxforge,
 }
-# These look for audio files themselves, or make them.
-READERS_WITHOUT_LISTS = (
-    "demo",
-    "elan",
-    "librispeech",
-    "pairs",
-    "parquet",
-    "subtitles",
-    "textgrid",
-    "voxforge",
-    "webdataset",
-)
+# A file lists the utterances; audio that it does not name is refused. Others look for audio files.
+LIST_READERS = {
+    *("an4", "audiofolder", "common-voice", "csv"),
+    *("kaldi", "lhotse", "ljspeech", "nemo"),
+}
 # An utterance that ends at most this much after its file ends with it, as in Kaldi.
 END_TOLERANCE_S = 0.5
 FULL_LENGTH_TOLERANCE_S = 0.01  # rounding error of the length of a whole file in a list
@@ -82,7 +75,7 @@ def build_manifest(
     """
     refusals: list[Refusal] = []
     root, listed = _read_layout(corpus, work, refusals, progress)
-    if corpus.unlisted == "refuse" and corpus.reader not in READERS_WITHOUT_LISTS:
+    if corpus.unlisted == "refuse" and corpus.reader in LIST_READERS:
         clips = common_voice_clips(root) if corpus.reader == "common-voice" else ()
         find_unlisted_audio(str(root), {each.audio for each in listed}, clips, refusals)
     if corpus.exclude:
