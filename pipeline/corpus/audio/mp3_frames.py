@@ -32,7 +32,8 @@ XING_OFFSETS = (13, 21, 36)  # of the tag in a frame, depending on version and c
 XING_FRAME_COUNT_FLAG = 1
 MEDIUM_BITRATE_BITS = 9 << 4  # index 9 in its place in a header: 128 or 80 kbps
 PROBED_FRAMES = 3  # that must follow each other to be frames, and not other bytes by chance
-BLOCK_FRAMES = 16  # that are compared at once
+USUAL_FRAME = 5  # has a size that is usual in its file; encoders begin with larger frames
+BLOCK_FRAMES = (48, 6)  # compared at once: as many as possible, then fewer at the end of the file
 LYRICS_ENDS = (b"LYRICS200", b"LYRICSEND")
 
 
@@ -147,24 +148,27 @@ def _walk(
     content: bytes | mmap, position: int, stop: int, sizes: dict[bytes, int]
 ) -> tuple[int, int]:
     """Return the end of the whole frames that follow each other from `position`, and how many."""
-    count = 0
-    if size := sizes.get(content[position : position + 3]):
-        second, third = content[position + 1], content[position + 2]
-        blocks = _block_pattern(second >> 3 & 3, third >> 2 & 3, size)
-        while block := blocks.match(content, position, stop):
-            position, count = block.end(), count + BLOCK_FRAMES
-    while size := sizes.get(content[position : position + 3]):
+    count, sizes_at = 0, sizes.get
+    # One by one up to a frame of the usual size: the first one may only state a number of frames.
+    while size := sizes_at(content[position : position + 3]):
         if position + size > stop:
             break
         position, count = position + size, count + 1
+        if count == USUAL_FRAME:
+            head = content[position - size : position]
+            for number, blocks in _block_patterns(head[1] >> 3 & 3, head[2] >> 2 & 3, size):
+                while block := blocks.match(content, position, stop):
+                    position, count = block.end(), count + number
     return position, count
 
 
 @cache
-def _block_pattern(version: int, rate: int, likely_size: int) -> re.Pattern[bytes]:
-    """Return the pattern of BLOCK_FRAMES frames, which is faster than a loop over them.
+def _block_patterns(
+    version: int, rate: int, likely_size: int
+) -> tuple[tuple[int, re.Pattern[bytes]], ...]:
+    """Return patterns of so many frames each, which are faster than a loop over them.
 
-    Sizes near the likely one are tried first.
+    Sizes near the likely one are tried first. The + behind the number keeps re from trying again.
     """
     heads: dict[int, set[bytes]] = {}
     for head, size in _frame_sizes(version, rate).items():
@@ -172,7 +176,10 @@ def _block_pattern(version: int, rate: int, likely_size: int) -> re.Pattern[byte
     seconds = b"".join({re.escape(head[1:2]) for head in _frame_sizes(version, rate)})
     order = sorted(heads, key=lambda size: abs(size - likely_size))
     rest = b"|".join(b"[%b].{%d}" % (b"".join(heads[size]), size - 3) for size in order)
-    return re.compile(b"(?:\xff[%b](?:%b)){%d}+" % (seconds, rest, BLOCK_FRAMES), re.DOTALL)
+    return tuple(
+        (number, re.compile(b"(?:\xff[%b](?:%b)){%d}+" % (seconds, rest, number), re.DOTALL))
+        for number in BLOCK_FRAMES
+    )
 
 
 def _skip_tags(content: bytes | mmap, position: int, stop: int) -> int:
@@ -256,13 +263,16 @@ def _frame_starts(content: bytes | mmap, part: range, sizes: dict[bytes, int]) -
 def _without_frames(
     ranges: Sequence[range], frames: Sequence[int], content: bytes | mmap, sizes: dict[bytes, int]
 ) -> Iterator[range]:
-    """Yield the ranges without these frames."""
+    """Yield the ranges without these frames, which are in the order of the file."""
     for part in ranges:
-        inside = [at for at in frames if at in part]
-        ends = [at + sizes[content[at : at + 3]] for at in inside]
-        for begin, end in zip([part.start, *ends], [*inside, part.stop], strict=True):
-            if end > begin:
-                yield range(begin, end)
+        begin = part.start
+        for at in frames:
+            if begin <= at < part.stop:
+                if begin < at:
+                    yield range(begin, at)
+                begin = at + sizes[content[at : at + 3]]
+        if begin < part.stop:
+            yield range(begin, part.stop)
 
 
 def _samples_per_frame(second_byte: int) -> int:
