@@ -11,6 +11,7 @@ WORK := $(BLANKSLATE_WORK)
 SET :=
 SEEDS :=
 DRY :=
+FIRST :=
 WATCH :=
 RUN :=
 FEATURES :=
@@ -139,8 +140,8 @@ train: setup  ## EXPERIMENT=…: train one run here, with live progress
 
 ##@ A sweep
 
-sweep: setup  ## SWEEP=… CLUSTER=…: run what is missing, features first; SEEDS=5: at least five seeds; DRY=1 prints the plan
-	@$(blankslate) sweep "$(SWEEP)" $(cluster) $(work) $(dry) $(set) $(seeds)
+sweep: setup  ## SWEEP=… CLUSTER=…: run what is missing, features first; SEEDS=5: at least five seeds; DRY=1 prints the plan; FIRST=1 runs one, to learn the cost
+	@$(blankslate) sweep "$(SWEEP)" $(cluster) $(work) $(dry) $(if $(filter-out 0,$(FIRST)),--first) $(set) $(seeds)
 
 status: setup  ## SWEEP=…: show a live table of its runs; WATCH=0 prints it once
 	@$(blankslate) status "$(SWEEP)" $(cluster) $(work) $(set) $(seeds) $(if $(filter 0,$(WATCH)),--once)

@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 REPOSITORY_ROOT = Path(__file__).resolve().parent.parent  # of the running code
 
@@ -34,6 +35,11 @@ SLURM_PREFIXES = tuple(
 KEPT_SLURM_VARIABLES = {
     *("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT"),
     *("SLURM_HOME", "SLURM_ROOT", "SLURM_BIN"),
+}
+# Variable of sbatch -> the field of the profile that it replaces if that is null.
+ALLOWED_SBATCH_VARIABLES = {
+    f"SBATCH_{name.upper()}": name
+    for name in ("account", "constraint", "partition", "qos", "reservation", "wckey")
 }
 # An outer job or a person chose a GPU with them; SLURM sets them for the new job.
 DEVICE_VARIABLES = {
@@ -88,6 +94,20 @@ def submission_environment(variables: Mapping[str, str] = os.environ) -> dict[st
         name: value
         for name, value in slurm_environment(variables).items()
         if name not in unwanted and not name.startswith("PYTHON")
+    }
+
+
+def kept_sbatch_variables(
+    job_parameters: Mapping[str, Any], variables: Mapping[str, str] = os.environ
+) -> dict[str, str]:
+    """Return the variables of sbatch that count, because the profile leaves their field null.
+
+    They have precedence over the batch script. Some sites tell their users to set SBATCH_ACCOUNT.
+    """
+    return {
+        name: variables[name]
+        for name, field in ALLOWED_SBATCH_VARIABLES.items()
+        if name in variables and job_parameters.get(field) is None
     }
 
 

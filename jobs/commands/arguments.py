@@ -141,6 +141,17 @@ def add_dry_run_option(verb: argparse.ArgumentParser) -> None:
     )
 
 
+def add_sweep_verb_arguments(sweep: argparse.ArgumentParser) -> None:
+    sweep.add_argument("sweep", type=Path, metavar="SWEEP", help="the YAML file of the sweep")
+    add_set_option(sweep, seeds=True)
+    add_dry_run_option(sweep)
+    sweep.add_argument(
+        "--first",
+        action="store_true",
+        help="of the runs only the first one, which tells what the others cost (default: all)",
+    )
+
+
 def add_report_arguments(report: argparse.ArgumentParser) -> None:
     report.add_argument(
         "sweeps", nargs="*", metavar="SWEEP", help="a sweep's file or name; several: one report"

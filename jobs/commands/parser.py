@@ -29,6 +29,7 @@ from jobs.commands.arguments import (
     add_set_option,
     add_sweep_argument,
     add_sweep_option,
+    add_sweep_verb_arguments,
     add_verb,
 )
 from jobs.commands.trained.arguments import TRAINED_VERBS, add_trained_verbs
@@ -206,9 +207,7 @@ def _add_running_verbs(subparsers: Subparsers) -> None:
         "The same command again continues the sweep: it submits what is missing and what failed, "
         "and does nothing when every run is finished.",
     )
-    sweep.add_argument("sweep", type=Path, metavar="SWEEP", help="the YAML file of the sweep")
-    add_set_option(sweep, seeds=True)
-    add_dry_run_option(sweep)
+    add_sweep_verb_arguments(sweep)
 
     demo = add_verb(subparsers, "demo", "It needs no data and takes minutes.")
     demo.add_argument(

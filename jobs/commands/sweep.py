@@ -54,7 +54,7 @@ def features(options: argparse.Namespace) -> int:
 def sweep(options: argparse.Namespace) -> int:
     require_named_place(load_profile_and_workdir(options)[0])
     loaded = load_sweep(options.sweep, parse_changes(options.set), options.seeds)
-    return _run_sweep(loaded, options, options.dry_run)
+    return _run_sweep(loaded, options, options.dry_run, first_only=options.first)
 
 
 def demo(options: argparse.Namespace) -> int:
@@ -92,12 +92,16 @@ def train(options: argparse.Namespace) -> int:
     return result.code
 
 
-def _run_sweep(sweep: Sweep, options: argparse.Namespace, dry: bool) -> int:
+def _run_sweep(
+    sweep: Sweep, options: argparse.Namespace, dry: bool, *, first_only: bool = False
+) -> int:
     profile, work = load_profile_and_workdir(options)
-    result = reconcile(sweep, profile, work, dry=dry)
+    result = reconcile(sweep, profile, work, dry=dry, first_only=first_only)
     folder = SweepFolder(work, sweep.name)
     lacks_report = not folder.report_file.exists() or bool(folder.unwritten_report())
-    if result.ran_locally or (result.was_complete and not dry and lacks_report):
+    if (result.ran_locally and not first_only) or (
+        result.was_complete and not dry and lacks_report
+    ):
         # pandas and matplotlib take seconds to import: a sweep on SLURM must not wait for them.
         commands = report_commands(result.record, profile, work)
         import_module("jobs.sweep.report").write_sweep_report([folder], commands)

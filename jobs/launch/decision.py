@@ -6,7 +6,7 @@ division into tasks and arrays (sweep/plan.py), carrying it out (submit.py, loca
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jobs.display.plan_lines import deferred_lines
 from jobs.launch.sweep_state import SweepState
@@ -45,8 +45,7 @@ def decide(state: SweepState, profile: Profile) -> Decision:
         if run.state == "finished"
         or (run.state == "stopped early" and run.run_id not in files.unfinished_runs)
     }
-    every_run = [run.run for run in files.record.runs] if files.with_runs else []
-    missing = plan.missing_runs(every_run, done, live)
+    missing = plan.missing_runs([run.run for run in files.wanted_runs], done, live)
     slices = plan.missing_slices(files.missing.slices, _live_shards(state))
     retries = retry_policy.decide_retries(state.statuses, missing, state.history, profile)
     feature_retry = retry_policy.decide_feature_retry(
@@ -56,12 +55,15 @@ def decide(state: SweepState, profile: Profile) -> Decision:
     without_features = {
         run.run_id for run in missing if run.feature_id in feature_retry.left_out
     } - refused
+    preferences = limits.job_preferences(profile)
+    if files.first_only:
+        preferences = replace(preferences, report=False)
     new_plan = plan.plan_with_retries(
         feature_retry.slices,
         [run for run in missing if run.run_id not in refused | without_features],
         {run_id: each.override for run_id, each in retries.items()},
         state.limits,
-        limits.job_preferences(profile),
+        preferences,
         minutes_per_run=state.minutes_per_run,
         feature_override=feature_retry.override,
     )

@@ -59,7 +59,7 @@ class FeatureResult:
 
 
 def execute_locally(new_plan: Plan, state: SweepState, profile: LocalProfile) -> int:
-    """Run every task of the plan; return an exit code: 0 if the whole sweep is finished."""
+    """Run every task of the plan; return an exit code: 0 if all wanted runs are finished."""
     files = state.files
     folder, record = files.folder, files.record
     slices = [piece for array in new_plan.features for task in array.tasks for piece in task]
@@ -82,7 +82,8 @@ def execute_locally(new_plan: Plan, state: SweepState, profile: LocalProfile) ->
         _print_unfinished(run)
     if files.with_runs and not messages.in_terminal():  # a terminal still shows the table
         print_line(run_lines.state_counts_line(statuses))
-    done = all(map(run_status.is_done, statuses))
+    wanted = {run.run_id for run in files.wanted_runs}
+    done = all(run_status.is_done(run) for run in statuses if run.run_id in wanted)
     return 0 if done and not result.refusals and not result.failed_tasks else 1
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from jobs.display.plan_lines import opening_lines
 from jobs.launch import local_run, missing_features, orphan_jobs, submit
 from jobs.launch.decision import Decision, decide
+from jobs.launch.preview import cost
 from jobs.launch.sweep_state import (
     SweepFiles,
     SweepState,
@@ -61,18 +62,20 @@ def reconcile(
     work: Path,
     *,
     runs: bool = True,
+    first_only: bool = False,
     dry: bool = False,
     quiet_if_complete: bool = False,
 ) -> ReconcileResult:
     """Submit or run what is missing.
 
-    `runs` False: only the features. `dry`: print the plan and write nothing.
+    `runs` False: only the features. `first_only`: of the runs, only the first one. `dry`: print
+    the plan and write nothing.
     `quiet_if_complete`: do not print "nothing to do"; the caller does something afterwards.
     """
     require_writable(work)
     _refuse_too_many(sweep, profile)
     refuse_name_of_another_file(sweep, SweepFolder(work, sweep.name))
-    files = read_sweep_files(sweep, work, with_runs=runs)
+    files = read_sweep_files(sweep, work, with_runs=runs, first_only=first_only)
     labels = _former_labels(files.folder)
     if files.complete:
         orphan_jobs.print_removed_runs(files.record, files.folder, labels)
@@ -91,9 +94,14 @@ def reconcile(
         return ReconcileResult(files.record, files.code)
     if isinstance(profile, SlurmProfile):
         _submit_missing(files, profile, labels)
-        return ReconcileResult(files.record, files.code)
-    code = max(files.code, _run_missing(files, profile))
-    return ReconcileResult(files.record, code, ran_locally=True)
+        result = ReconcileResult(files.record, files.code)
+    else:
+        code = max(files.code, _run_missing(files, profile))
+        result = ReconcileResult(files.record, code, ran_locally=True)
+    if first_only:
+        for line in cost.first_run_lines(files, profile):
+            print_line(line)
+    return result
 
 
 def ensure_features(sweep: Sweep, profile: Profile, work: Path) -> tuple[FeatureSet, int]:
@@ -117,12 +125,14 @@ def _refuse_too_many(sweep: Sweep, profile: Profile) -> None:
 
 def _print_plan(files: SweepFiles, profile: Profile) -> None:
     """Print what would be submitted or run; write nothing."""
-    from jobs.launch import dry_run  # noqa: PLC0415 (imports submitit, which takes long)
+    from jobs.launch.preview import dry_run  # noqa: PLC0415 (imports submitit, which takes long)
 
     state = gather_state(files, query_queue(files, profile), profile)
     decision = _decide_and_print(state, profile)
+    measured, first = cost.measure_minutes(files), cost.first_command(files, profile)
+    cost_text = cost.cost_line(decision.plan.run_count, profile, measured, first)
     for line in dry_run.dry_run_lines(
-        decision.plan, profile, state.limits, files.folder, state.minutes_per_run
+        decision.plan, profile, state.limits, files.folder, cost_text
     ):
         print_line(line)
 

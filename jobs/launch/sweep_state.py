@@ -27,6 +27,7 @@ from jobs.sweep.job_queue import Queue
 from jobs.sweep.ledger import LedgerEntry
 from jobs.sweep.record import (
     CorpusManifests,
+    PlannedRun,
     SweepRecord,
     make_record,
     manifest_path,
@@ -54,11 +55,19 @@ class SweepFiles:
     missing: MissingFeatures
     unfinished_runs: tuple[str, ...]  # run ids; empty without runs
     with_runs: bool  # False: only the features are wanted
+    first_only: bool = False  # True: of the runs, only the first one is wanted now
     code: int  # exit code so far: 1 if an utterance was refused
 
     @property
     def complete(self) -> bool:
         return not self.missing.slices and not self.unfinished_runs
+
+    @property
+    def wanted_runs(self) -> Sequence[PlannedRun]:
+        """The runs that this command is to submit or to run, if they are missing."""
+        if not self.with_runs:
+            return ()
+        return self.record.runs[:1] if self.first_only else self.record.runs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +84,9 @@ class SweepState:
     minutes_per_run: float | None  # median of finished runs; None: no run is finished
 
 
-def read_sweep_files(sweep: Sweep, work: Path, *, with_runs: bool) -> SweepFiles:
+def read_sweep_files(
+    sweep: Sweep, work: Path, *, with_runs: bool, first_only: bool = False
+) -> SweepFiles:
     """Read corpora and feature sets; print what was found, and which utterances were refused.
 
     Raises InputError if the sweep cannot be trained, or if a strict corpus has a refusal.
@@ -99,6 +110,7 @@ def read_sweep_files(sweep: Sweep, work: Path, *, with_runs: bool) -> SweepFiles
         missing=missing,
         unfinished_runs=unfinished,
         with_runs=with_runs,
+        first_only=first_only,
         code=code,
     )
 

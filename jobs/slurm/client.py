@@ -22,6 +22,8 @@ from jobs.slurm import reasons
 from pipeline.files import InputError, json_digest
 
 SLURM_COMMAND_TIMEOUT_S = 30
+TEST_TIMEOUT_S = 10  # of sbatch --test-only, which a plan can do without
+MAX_SAID_CHARS = 200
 RETRY_TIMEOUT_S = 15  # after this time an unreachable scheduler is not tried again
 
 SQUEUE_FORMAT = "%i|%T|%r|%P|%a|%q|%S|%k"
@@ -209,10 +211,33 @@ def run_slurm_command(
     return _run_once(command, environment, timeout_s)
 
 
-def _run_once(command: list[str], environment: Mapping[str, str], timeout_s: float) -> str:
+def expected_start(script: str, **environment: str) -> float:
+    """Return when SLURM expects a job of this batch script to start, in unix time.
+
+    Nothing is submitted. Raises SchedulerError if SLURM refuses the job or gives no time.
+    """
+    command = ["sbatch", "--test-only"]
+    variables = {**environment, "SLURM_TIME_FORMAT": "%s"}
+    printed = _run_once(command, variables, TEST_TIMEOUT_S, script, with_errors=True)
+    if found := re.search(r"\bto start at (\d{9,11})\b", printed):
+        return float(found[1])
+    said = " ".join(printed.split())[:MAX_SAID_CHARS] or "nothing"
+    raise SchedulerError(f"no time is in what it printed: {said}")
+
+
+def _run_once(
+    command: list[str],
+    environment: Mapping[str, str],
+    timeout_s: float,
+    script: str | None = None,
+    *,
+    with_errors: bool = False,
+) -> str:
+    """Return what the command prints; `script`: its input; `with_errors`: also from stderr."""
     try:
         answer = subprocess.run(
             command,
+            input=script,
             capture_output=True,
             text=True,
             errors="replace",
@@ -235,4 +260,4 @@ def _run_once(command: list[str], environment: Mapping[str, str], timeout_s: flo
         advice = "; is the scheduler up? Try again later" if reasons.is_transient(message) else ""
         name = "" if message.startswith(f"{command[0]}:") else f"{command[0]}: "
         raise SchedulerError(f"{name}{message}{advice}") from None
-    return answer.stdout
+    return answer.stdout + answer.stderr if with_errors else answer.stdout

@@ -26,7 +26,7 @@ from typing import Any
 import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError, UncompletedJobError
 
-from jobs.environment import submission_environment, task_environment
+from jobs.environment import kept_sbatch_variables, submission_environment, task_environment
 from jobs.exit_codes import REQUEUE, STOPPED
 from jobs.messages import print_line
 from jobs.profile import SlurmProfile
@@ -47,12 +47,6 @@ MAX_REQUEUES = 100
 
 # submitit's names for the pickles and the script of jobs that have no id yet.
 UNSUBMITTED_FILES = r"[0-9a-f]{32}\.pkl|\.submission_file_[0-9a-f]+\.sh"
-
-# Variable of sbatch -> the field of the profile that it replaces if that is null.
-ALLOWED_SBATCH_VARIABLES = {
-    f"SBATCH_{name.upper()}": name
-    for name in ("account", "constraint", "partition", "qos", "reservation", "wckey")
-}
 
 # (path of a task file, function that requests a requeue) -> exit code
 Execute = Callable[[Path, Callable[[], None]], int]
@@ -239,18 +233,9 @@ def _parse_job_id(printed: str | bytes, tag: str) -> str:
 
 @contextmanager
 def _clean_environment(job_parameters: Mapping[str, Any]) -> Iterator[None]:
-    """Remove variables that contradict the profile, or that would change what the job does.
-
-    SBATCH_ variables have precedence over the batch script. One stays if the profile leaves its
-    field null: some sites tell their users to set SBATCH_ACCOUNT.
-    """
+    """Remove variables that contradict the profile, or that would change what the job does."""
     previous = dict(os.environ)
-    allowed = {
-        name: previous[name]
-        for name, field in ALLOWED_SBATCH_VARIABLES.items()
-        if name in previous and job_parameters.get(field) is None
-    }
-    kept = submission_environment(previous) | allowed
+    kept = submission_environment(previous) | kept_sbatch_variables(job_parameters, previous)
     for name in previous.keys() - kept.keys():
         del os.environ[name]
     try:

@@ -9,7 +9,7 @@ import itertools
 import math
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -109,8 +109,12 @@ def is_done(status: RunStatus) -> bool:
 
 def median_run_minutes(record: SweepRecord, folder: SweepFolder) -> float | None:
     """Return the median duration of finished runs; None if no run is finished."""
-    folders = (folder.run(run.run_id) for run in record.runs)
-    finished = itertools.islice((run for run in folders if run.finished), MAX_RUNS_FOR_ESTIMATE)
+    return median_minutes(folder.run(run.run_id) for run in record.runs)
+
+
+def median_minutes(runs: Iterable[RunFolder]) -> float | None:
+    """Return the median duration of those that are finished; None if none is."""
+    finished = itertools.islice((run for run in runs if run.finished), MAX_RUNS_FOR_ESTIMATE)
     minutes = [sum(row["seconds"] for row in run.rows()) / 60 for run in finished]
     return statistics.median(minutes) if minutes else None
 

@@ -281,6 +281,8 @@ def test_an_unknown_sweep_cannot_be_cancelled(tmp_path, capsys):
     [
         ("sweep s.yaml --dry-run", "dry_run", True),
         ("sweep s.yaml", "dry_run", False),
+        ("sweep s.yaml --first", "first", True),
+        ("sweep s.yaml", "first", False),
         ("features --corpus c.yaml --dry-run", "dry_run", True),
         ("status s --once", "once", True),
         ("status s", "once", False),

@@ -1,14 +1,18 @@
-"""What DRY=1 prints: jobs, arrays, GPU-hours, limits, and the batch scripts.
+"""What DRY=1 prints: jobs, arrays, cost, limits, expected starts, and the batch scripts.
 
 In:   a plan, a profile, limits.   Out: lines.
 Not here: making the plan (decision.py), submitting it (submit.py).
 """
 
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from jobs.display.plan_lines import plan_lines
-from jobs.launch.submit import STARTS_AFTER, make_submission, slurm_arrays
+from jobs.environment import kept_sbatch_variables
+from jobs.launch.preview.start_times import JobScript, start_lines
+from jobs.launch.submit import STARTS_AFTER, SlurmArray, make_submission, slurm_arrays
 from jobs.messages import count_text
 from jobs.profile import Profile, SlurmProfile
 from jobs.slurm import preemption
@@ -16,18 +20,21 @@ from jobs.slurm.limits import Limits
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.plan import Plan
 
+if TYPE_CHECKING:
+    from jobs.slurm.sbatch import Submission
+
 
 def dry_run_lines(
     plan: Plan,
     profile: Profile,
     limits: Limits,
     folder: SweepFolder,
-    minutes_per_run: float | None = None,
+    cost: str = "",
 ) -> Iterator[str]:
-    """`minutes_per_run`: median of the sweep's finished runs; None: no run is finished."""
+    """Yield the lines; `cost`: the line about what the runs will take."""
     yield from plan_lines(plan)
     if plan.runs:
-        yield _cost_line(plan, profile, minutes_per_run)
+        yield cost
     if isinstance(profile, SlurmProfile) and plan.tasks:
         yield _jobs_line(plan)
         yield _limits_line(plan, profile, limits)
@@ -38,22 +45,7 @@ def dry_run_lines(
             )
         if plan.runs:
             yield preemption.describe_preemption(profile)
-        yield from _batch_scripts(plan, profile, folder)
-
-
-def _cost_line(plan: Plan, profile: Profile, minutes_per_run: float | None) -> str:
-    """Return what the runs will take. Time limits do not show it, because jobs are requeued."""
-    runs = count_text(plan.run_count, "run")
-    if minutes_per_run is None:
-        return f"cost of {runs}: unknown until a run of this sweep is finished"
-    hours = plan.run_count * minutes_per_run / 60
-    measured = f"{runs} x {minutes_per_run:.1f} min, the median of its finished runs"
-    if not isinstance(profile, SlurmProfile):
-        return f"cost: about {hours:.1f} hours of one slot: {measured}"
-    job_hours = hours / profile.runs_per_gpu  # runs of a job share its GPU and CPUs
-    parts = [f"about {profile.gpus * job_hours:.1f} GPU-hours"] if profile.gpus else []
-    parts.append(f"{profile.cpus * job_hours:.1f} CPU-hours")
-    return f"cost: {', '.join(parts)}: {measured}"
+        yield from _starts_and_scripts(plan, profile, folder)
 
 
 def _jobs_line(plan: Plan) -> str:
@@ -79,16 +71,39 @@ def _limit_text(limit: int | None) -> str:
     return "unlimited" if limit is None else str(limit)
 
 
-def _batch_scripts(plan: Plan, profile: SlurmProfile, folder: SweepFolder) -> Iterator[str]:
-    """Yield each script that sbatch would get, with placeholders for job ids and the snapshot."""
+def _starts_and_scripts(plan: Plan, profile: SlurmProfile, folder: SweepFolder) -> Iterator[str]:
+    """Yield when jobs may start, and each script that sbatch would get.
+
+    Placeholders stand for job ids and the snapshot.
+    """
     if not shutil.which("srun"):
         yield "srun is not on PATH: the scripts are written on a login node"
         return
     submission = make_submission(profile, folder, folder.code / "SNAPSHOT")
-    earlier = set[str]()
-    for array in slurm_arrays(plan, profile, folder):
+    arrays = list(slurm_arrays(plan, profile, folder))
+    yield from _start_lines(arrays, submission)
+    kinds = set[str]()
+    for array in arrays:
         before = STARTS_AFTER.get(array.kind)
-        after = [before.upper()] if before in earlier else []
+        after = [before.upper()] if before in kinds else []
         script = submission.script(len(array.tasks), array.job_parameters, array.throttle, after)
-        earlier.add(array.kind)
+        kinds.add(array.kind)
         yield f"\n# {array.kind}\n{script}"
+
+
+def _start_lines(arrays: Sequence[SlurmArray], submission: "Submission") -> Iterator[str]:
+    """Yield when features and runs may start; the report starts after the runs."""
+    if not shutil.which("sbatch"):
+        return
+    first = {array.kind: array for array in arrays[::-1] if array.kind != "report"}
+    scripts = [
+        JobScript(
+            kind,
+            submission.script(len(array.tasks), array.job_parameters, array.throttle),
+            kept_sbatch_variables(array.job_parameters),
+        )
+        for kind, array in sorted(first.items())
+    ]
+    yield from start_lines(scripts, time.time())
+    if len(scripts) > 1:
+        yield "runs also wait for their features"

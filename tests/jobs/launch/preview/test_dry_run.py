@@ -1,6 +1,6 @@
 """DRY=1: what would be submitted, its cost, the limits, and the batch scripts."""
 
-from jobs.launch import dry_run
+from jobs.launch.preview import dry_run
 from jobs.node.task_file import Run, Slice
 from jobs.profile import LocalProfile, SlurmProfile
 from jobs.slurm.limits import JobPreferences, Limits
@@ -20,7 +20,7 @@ def lines(tmp_path, *, minutes_per_run=None, limits=None, **settings) -> list[st
     )
     return list(
         dry_run.dry_run_lines(
-            plan, profile, limits, SweepFolder(tmp_path / "work", "spectrum"), minutes_per_run
+            plan, profile, limits, SweepFolder(tmp_path / "work", "spectrum"), "the cost"
         )
     )
 
@@ -33,7 +33,7 @@ def test_jobs_hours_and_limits_are_printed_and_nothing_is_written(tmp_path, fake
         "features: 4 slices in 2 tasks of at most 2, 3 at once",
         "runs: 60 runs in 7 tasks of at most 9, 3 at once",
         "report: 1 task",
-        "cost of 60 runs: unknown until a run of this sweep is finished",
+        "the cost",
         "10 jobs in 3 calls of sbatch",
         (
             "limits: 10 of 10 jobs that may be submitted; arrays of 7, 8 allowed; 3 at once; "
@@ -67,25 +67,6 @@ def test_the_scripts_are_those_that_sbatch_would_get(tmp_path, fake_slurm):
     assert not (tmp_path / "work").exists()
 
 
-def test_the_cost_is_that_of_measured_runs_however_often_their_jobs_are_requeued(tmp_path):
-    """60 runs of 2 min are 2 hours; each job has 2 GPUs and 4 CPUs."""
-    finished = "60 runs x 2.0 min, the median of its finished runs"
-    printed = lines(tmp_path, minutes_per_run=2.0)
-    assert f"cost: about 4.0 GPU-hours, 8.0 CPU-hours: {finished}" in printed
-    printed = lines(tmp_path, minutes_per_run=2.0, runs_per_gpu=2)
-    assert f"cost: about 2.0 GPU-hours, 4.0 CPU-hours: {finished}" in printed
-
-
-def test_on_this_machine_the_cost_is_the_time_of_one_slot(tmp_path):
-    plan = make_plan([], [Run("a", "mel-0"), Run("b", "mel-0")], Limits())
-    folder = SweepFolder(tmp_path, "s")
-    printed = list(dry_run.dry_run_lines(plan, LocalProfile(), Limits(), folder, 45.0))
-    expected = (
-        "cost: about 1.5 hours of one slot: 2 runs x 45.0 min, the median of its finished runs"
-    )
-    assert printed[-1] == expected
-
-
 def _scripts(printed: str) -> list[str]:
     return printed.split("#!/bin/bash")[1:]
 
@@ -108,9 +89,8 @@ def test_the_plan_says_what_a_preempted_run_loses(tmp_path):
 def test_a_plan_for_this_machine_has_no_limits(tmp_path):
     plan = make_plan([], [Run("r", "mel-0")], Limits())
     printed = list(
-        dry_run.dry_run_lines(plan, LocalProfile(), Limits(), SweepFolder(tmp_path, "spectrum"))
+        dry_run.dry_run_lines(
+            plan, LocalProfile(), Limits(), SweepFolder(tmp_path, "spectrum"), "the cost"
+        )
     )
-    assert printed == [
-        "runs: 1 run in 1 task of at most 1",
-        "cost of 1 run: unknown until a run of this sweep is finished",
-    ]
+    assert printed == ["runs: 1 run in 1 task of at most 1", "the cost"]
