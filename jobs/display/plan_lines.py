@@ -4,8 +4,11 @@ In:   a sweep, a plan.   Out: lines.
 Not here: lines about runs (run_lines.py).
 """
 
+from collections.abc import Iterable
+
 from jobs.messages import count_text
 from jobs.slurm.resources import ResourceOverride
+from jobs.slurm.tres import Budget
 from jobs.sweep.plan import Plan
 from pipeline.config.early_stop import StopRules
 from pipeline.config.sweep import Sweep
@@ -72,6 +75,17 @@ def deferred_lines(plan: Plan) -> list[str]:
         f"no room now for {count_text(left, noun)}: make sweep again later"
         for left, noun in ((plan.deferred_slices, "slice"), (plan.deferred_runs, "run"))
         if left
+    ]
+
+
+def budget_lines(plan: Plan, budgets: Iterable[Budget]) -> list[str]:
+    """Lines about limits such as GrpTRESMins that the time limits of the runs exceed."""
+    minutes = sum(len(array.tasks) * (array.minutes or 0) for array in plan.runs)
+    return [
+        f"{each.limit}: the time limits of these jobs are {minutes * each.request} {each.unit}-"
+        f"minutes, and {each.left} are left: jobs beyond wait, or are ended when it is used up"
+        for each in budgets
+        if minutes * each.request > each.left
     ]
 
 

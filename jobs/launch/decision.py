@@ -8,7 +8,7 @@ division into tasks and arrays (sweep/plan.py), carrying it out (submit.py, loca
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from jobs.display.plan_lines import deferred_lines
+from jobs.display.plan_lines import budget_lines, deferred_lines
 from jobs.launch.sweep_state import SweepState
 from jobs.messages import count_text
 from jobs.profile import Profile
@@ -70,6 +70,7 @@ def decide(state: SweepState, profile: Profile) -> Decision:
     messages = [
         *(_live_lines(files.record.name, len(live)) if files.with_runs else ()),
         *state.limits.notes,
+        *budget_lines(new_plan, state.limits.budgets),
         *dict.fromkeys(run.detail for run in state.statuses if "never starts" in run.detail),
         *_feature_lines(feature_retry, len(without_features)),
         *(f"{run.label}: {text}" for run in state.statuses if (text := _message(retries, run))),

@@ -55,19 +55,13 @@ class SweepFiles:
     missing: MissingFeatures
     unfinished_runs: tuple[str, ...]  # run ids; empty without runs
     with_runs: bool  # False: only the features are wanted
-    first_only: bool = False  # True: of the runs, only the first one is wanted now
+    wanted_runs: tuple[PlannedRun, ...]  # to be submitted or run now, if they are missing
+    first_only: bool  # True: that is the first one alone
     code: int  # exit code so far: 1 if an utterance was refused
 
     @property
     def complete(self) -> bool:
         return not self.missing.slices and not self.unfinished_runs
-
-    @property
-    def wanted_runs(self) -> Sequence[PlannedRun]:
-        """The runs that this command is to submit or to run, if they are missing."""
-        if not self.with_runs:
-            return ()
-        return self.record.runs[:1] if self.first_only else self.record.runs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +104,7 @@ def read_sweep_files(
         missing=missing,
         unfinished_runs=unfinished,
         with_runs=with_runs,
+        wanted_runs=record.runs[: 1 if first_only else None] if with_runs else (),
         first_only=first_only,
         code=code,
     )

@@ -6,7 +6,7 @@ Not here: planning jobs within the limits (sweep/plan.py), what SLURM says (site
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jobs.profile import LocalProfile, Profile, SlurmProfile
 from jobs.profile_fields import MIN_JOB_MINUTES, LimitSetting
@@ -14,6 +14,7 @@ from jobs.slurm import client, site_config, site_rules
 from jobs.slurm.client import QueuedJob
 from jobs.slurm.site_config import Partitions
 from jobs.slurm.site_rules import LimitRule
+from jobs.slurm.tres import Budget
 from pipeline.files import InputError
 
 
@@ -27,6 +28,7 @@ class Limits:
     feature_tasks: int | None = None  # tasks that compute features, by the profile
     feature_room: int | None = None  # jobs that the partition and QOS of features still allow
     minutes: int | None = None  # time limit of one task
+    budgets: tuple[Budget, ...] = ()  # what is left of GPU-minutes and their like
     notes: tuple[str, ...] = ()  # what a person should know of them
 
 
@@ -67,7 +69,8 @@ def find_limits(profile: SlurmProfile, queue: QueuedJobs) -> Limits:
     found, refusals = _find_limits(profile, queue)
     if refusals:
         raise InputError(f"{profile.path}: {'; '.join(refusals)}")
-    return found
+    left = (budget.left // budget.request for budget in found.budgets)
+    return replace(found, minutes=_lowest([found.minutes, *left]))
 
 
 def _find_limits(profile: SlurmProfile, queue: QueuedJobs) -> tuple[Limits, list[str]]:
@@ -98,6 +101,7 @@ def _find_limits(profile: SlurmProfile, queue: QueuedJobs) -> tuple[Limits, list
         minutes=_resolve_limit(
             profile.max_minutes, _lowest([bounds.minutes, *(rule.minutes for rule in rules)])
         ),
+        budgets=bounds.budgets,
         notes=(
             *site.notes,
             *bounds.notes,

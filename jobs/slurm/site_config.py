@@ -156,6 +156,46 @@ def account_tres(cluster: str) -> list[list[str]]:
     return [row[1:7] for row in query_sacctmgr(query, 10) if not row[0]]
 
 
+@dataclass(frozen=True)
+class UsedBudget:
+    """What has been used, and is promised to running jobs, of one limit GrpTRESMins."""
+
+    account: str  # empty: of a QOS
+    user: str  # empty: of a whole account, or of a QOS
+    qos: str
+    minutes: Mapping[str, float]  # TRES -> TRES-minutes
+
+
+def used_budgets(accounts: Collection[str], qos: Collection[str]) -> list[UsedBudget]:
+    """Return what these accounts, this user in them, and these QOS have used; empty if denied."""
+    user = getpass.getuser()
+    filters = (f"accounts={','.join(accounts)}", f"users={user}", f"qos={','.join(qos)}")
+    try:
+        text = run_slurm_command(
+            ["scontrol", "show", "assoc_mgr", "--oneliner", "flags=assoc,qos", *filters]
+        )
+    except SchedulerError:
+        return []
+    return [
+        UsedBudget(
+            each.get("Account", ""),
+            each.get("UserName", "").split("(")[0],
+            each.get("QOS", "").split("(")[0],
+            _sum_tres(each["GrpTRESMins"], each.get("GrpTRESRunMins", "")),
+        )
+        for each in _parse_oneliners(text)
+        if "GrpTRESMins" in each
+    ]
+
+
+def _sum_tres(*texts: str) -> dict[str, float]:
+    """Return the sums of the numbers in brackets: `cpu=N(60),gres/gpu=1000(30)`."""
+    sums: dict[str, float] = {}
+    for name, number in re.findall(r"([^,=]+)=\w+\(([\d.]+)\)", ",".join(texts)):
+        sums[name] = sums.get(name, 0.0) + float(number)
+    return sums
+
+
 def whole_partition_reservations(
     partition: Mapping[str, str],
 ) -> Iterator[tuple[str, float, float]]:

@@ -6,10 +6,11 @@ Not here: limits on the number of jobs and their time (limits.py).
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from jobs.profile import SlurmProfile
+from jobs.profile_fields import MIN_JOB_MINUTES
 from jobs.slurm import site_config
 
 # user, group: at once; job: in one job; job minutes: times its minutes; budget: of a whole group.
@@ -32,9 +33,23 @@ class TresLimit:
     scope: Scope
     resource: str  # gres/gpu, cpu, mem in MB
     amount: int
+    left: int | None = None  # of a budget; None: not known
 
     def __str__(self) -> str:
         return f"{self.owner} ({SCOPE_NAMES[self.scope]}: {self.resource}={self.amount})"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What is left of a limit GrpTRESMins for jobs that each request an amount of its resource."""
+
+    limit: TresLimit
+    left: int  # TRES-minutes
+    request: int
+    unit: str
+
+    def __str__(self) -> str:
+        return f"{self.limit}: {self.left} {self.unit}-minutes are left"
 
 
 @dataclass(frozen=True)
@@ -43,6 +58,7 @@ class TresBounds:
 
     running: int | None = None
     minutes: int | None = None
+    budgets: tuple[Budget, ...] = ()
     notes: tuple[str, ...] = ()
     refusals: tuple[str, ...] = ()  # why a job would never start
 
@@ -57,13 +73,36 @@ def find_tres_limits(
         found += _parse_limits(f"qos {name}", scopes, texts)
     own: tuple[Scope, ...] = ("job", "job minutes", "group", "budget")
     for name, *texts in site_config.association_tres(account, partition, cluster):
-        found += _parse_limits(f"account {name}", own, texts)
+        found += _parse_limits(f"account {name}", own[:2], texts[:2])
+        found += _parse_limits(f"your part of account {name}", own[2:], texts[2:])
     parents = {name: rest for name, *rest in site_config.account_tres(cluster)}
+    accounts = list[str]()
     while account in parents:
+        accounts.append(account)
         parent, *texts = parents.pop(account)
         found += _parse_limits(f"account {account}", own, texts)
         account = parent
-    return list(dict.fromkeys(found))
+    return _with_what_is_left(list(dict.fromkeys(found)), accounts, qos)
+
+
+def _with_what_is_left(
+    limits: list[TresLimit], accounts: Collection[str], qos: Collection[str]
+) -> list[TresLimit]:
+    """Return the limits; budgets with what is left of them, if SLURM shows what was used."""
+    if not any(limit.scope == "budget" for limit in limits):
+        return limits
+    used = {
+        f"qos {each.qos}"
+        if each.qos
+        else f"{'your part of ' if each.user else ''}account {each.account}": each.minutes
+        for each in site_config.used_budgets(accounts, qos)
+    }
+    return [
+        replace(limit, left=max(0, limit.amount - round(used[limit.owner].get(limit.resource, 0))))
+        if limit.scope == "budget" and limit.owner in used
+        else limit
+        for limit in limits
+    ]
 
 
 def _parse_limits(owner: str, scopes: Iterable[Scope], texts: Iterable[str]) -> Iterator[TresLimit]:
@@ -83,17 +122,18 @@ def tres_bounds(profile: SlurmProfile, limits: Iterable[TresLimit]) -> TresBound
         "cpu": profile.cpus,
         "mem": round(profile.job_memory_gb * 1024),
     }
-    running, minutes, notes, refusals = list[int](), list[int](), list[str](), list[str]()
+    running, minutes = list[int](), list[int]()
+    budgets, notes, refusals = list[Budget](), list[str](), list[str]()
     for limit in limits:
         request = requested.get(limit.resource, 0)
         if not request:
             continue
         field, unit = FIELDS[":".join(limit.resource.split(":")[:1])]
         if limit.scope == "budget":
-            notes.append(
-                f"{limit}: all jobs together have at most {limit.amount} {unit}-minutes; sshare "
-                "shows what is left"
-            )
+            if limit.left is None:
+                notes.append(_unknown_budget_note(limit, unit))
+            else:
+                budgets.append(Budget(limit, limit.left, request, unit))
         elif limit.scope == "job minutes":
             minutes.append(limit.amount // request)
         elif request > limit.amount:
@@ -103,5 +143,32 @@ def tres_bounds(profile: SlurmProfile, limits: Iterable[TresLimit]) -> TresBound
             )
         elif limit.scope != "job":
             running.append(limit.amount // request)
+    refusals += _spent_budgets(budgets, profile.minutes)
     lowest = min(running, default=None), min(minutes, default=None)
-    return TresBounds(*lowest, tuple(notes), tuple(refusals))
+    return TresBounds(*lowest, tuple(budgets), tuple(notes), tuple(refusals))
+
+
+def _unknown_budget_note(limit: TresLimit, unit: str) -> str:
+    return (
+        f"{limit}: all jobs together have at most {limit.amount} {unit}-minutes; sshare shows what "
+        "is left"
+    )
+
+
+def _spent_budgets(budgets: Iterable[Budget], minutes: int) -> Iterator[str]:
+    """Yield which budget does not have the whole time limit of one job left.
+
+    SLURM lets such a job wait, or ends it when the budget is used up.
+    """
+    for each in budgets:
+        fitting = each.left // each.request
+        if fitting < minutes:
+            advice = (
+                f"lower minutes to {fitting} or less: a longer run continues in the next job"
+                if fitting >= MIN_JOB_MINUTES
+                else "ask for more, or use another account or qos"
+            )
+            yield (
+                f"minutes: a job requests {each.request} {each.unit} for {minutes} min, and "
+                f"{each}; {advice}"
+            )

@@ -30,7 +30,7 @@ def check_limits(profile: SlurmProfile, own_jobs: Collection[str] = ()) -> list[
         "minutes": found.minutes,
     }
     texts = (f"{'any' if limit is None else limit} {what}" for what, limit in parts.items())
-    notes = [CheckResult(True, f"limits: {note}") for note in found.notes]
+    notes = [CheckResult(True, f"limits: {note}") for note in (*found.notes, *found.budgets)]
     return [CheckResult(found.tasks != 0, f"limits: {', '.join(texts)}"), *notes]
 
 

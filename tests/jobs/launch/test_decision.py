@@ -11,6 +11,7 @@ from jobs.node.task_file import Slice
 from jobs.profile import LocalProfile, SlurmProfile
 from jobs.slurm.client import QueuedJob
 from jobs.slurm.limits import Limits
+from jobs.slurm.tres import Budget, TresLimit
 from jobs.sweep.feature_status import ShardFailure
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.job_queue import Queue
@@ -43,6 +44,8 @@ def make_state(
         missing=MissingFeatures(slices=list(slices)),
         unfinished_runs=(),
         with_runs=with_runs,
+        wanted_runs=runs if with_runs else (),
+        first_only=False,
         code=0,
     )
     other = {
@@ -156,3 +159,20 @@ def test_tasks_that_the_limits_leave_no_room_for_are_deferred():
     assert run_ids(decision) == []
     assert decision.deferred == ["no room now for 3 runs: make sweep again later"]
     assert decide(make_state(*statuses, limits=Limits(tasks=3)), SLURM).deferred == []
+
+
+def test_runs_whose_time_limits_exceed_a_budget_are_named():
+    limit = TresLimit("account lab", "budget", "gres/gpu", 9000, left=300)
+    profile = SlurmProfile(scheduler="slurm", minutes=60, report=False)
+    runs = [RunStatus(str(n), str(n), "waiting") for n in range(6)]
+
+    def messages(wanted: int) -> tuple[str, ...]:
+        limits = Limits(budgets=(Budget(limit, 300, 1, "GPU"),))
+        return decide(make_state(*runs[:wanted], limits=limits), profile).messages
+
+    assert messages(5) == ()
+    (line,) = messages(6)
+    assert line == (
+        "account lab (GrpTRESMins: gres/gpu=9000): the time limits of these jobs are 360 "
+        "GPU-minutes, and 300 are left: jobs beyond wait, or are ended when it is used up"
+    )

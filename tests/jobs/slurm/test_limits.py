@@ -1,5 +1,6 @@
 """Limits: each limit counts its own jobs; a number in the profile replaces SLURM's."""
 
+import getpass
 import time
 from pathlib import Path
 
@@ -299,7 +300,52 @@ def test_a_budget_of_gpu_minutes_is_named(site):
     site("lab|lab||normal|50||||\n" + QOS_TRES + OWN_TRES)
     notes = limits_for(gpus=1, minutes=5).notes
     assert [note for note in notes if "qos normal (GrpTRESMins: gres/gpu=5000)" in note]
-    assert [note for note in notes if "account lab (GrpTRESMins: gres/gpu=9000)" in note]
+    mine = "your part of account lab (GrpTRESMins: gres/gpu=9000)"
+    assert [note for note in notes if mine in note and "sshare shows what is left" in note]
+
+
+# As scontrol show assoc_mgr --oneliner of SLURM 22.05 prints them: limit(used), and what running
+# jobs may still use.
+USED = (
+    "ClusterName=here Account=lab UserName= Partition= GrpTRESMins=cpu=N(9),gres/gpu=N(9) "
+    "GrpTRESRunMins=cpu=N(0),gres/gpu=N(0)\n"
+    "ClusterName=here Account=lab UserName={me}(0) Partition= GrpTRESMins=gres/gpu=9000(8840) "
+    "GrpTRESRunMins=cpu=N(30),gres/gpu=N(60)\n"
+    "QOS=normal(1) UsageRaw=1.5 GrpTRESMins=cpu=100(0),gres/gpu=5000(12) "
+    "GrpTRESRunMins=cpu=N(0),gres/gpu=N(0)\n"
+)
+QOS_BUDGET = "normal|||||gres/gpu=5000|\n"
+
+
+@pytest.fixture
+def used_site(site, fake_slurm) -> None:
+    site("lab|lab||normal|50||||\n" + QOS_BUDGET + OWN_TRES)
+    fake_slurm("scontrol", CONFIG + PARTITIONS + USED.format(me=getpass.getuser()))
+
+
+def test_what_is_left_of_a_budget_bounds_the_time_limit(used_site):
+    found = limits_for(gpus=2, minutes=50)
+    assert [str(budget) for budget in found.budgets] == [
+        "qos normal (GrpTRESMins: gres/gpu=5000): 4988 GPU-minutes are left",
+        "your part of account lab (GrpTRESMins: gres/gpu=9000): 100 GPU-minutes are left",
+    ]
+    assert found.minutes == 50
+    assert limits_for(gpus=2, minutes=20, max_minutes="unlimited").minutes == 50
+    assert not [note for note in found.notes if "sshare" in note]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "advice"),
+    [
+        (2, "lower minutes to 50 or less: a longer run continues in the next job"),
+        (60, "ask for more, or use another account or qos"),
+    ],
+)
+def test_a_job_whose_time_limit_is_more_than_a_budget_has_left_is_refused(used_site, gpus, advice):
+    with pytest.raises(InputError) as refusal:
+        limits_for(gpus=gpus, minutes=51)
+    assert f"minutes: a job requests {gpus} GPU for 51 min, and your part of" in str(refusal.value)
+    assert f"100 GPU-minutes are left; {advice}" in str(refusal.value)
 
 
 RESERVATION = (  # as scontrol of SLURM 22.05 prints it
