@@ -39,6 +39,7 @@ from pipeline.results.page.trained_section import analyse_trained
 from pipeline.results.page.views import RunView, count_states, list_views, parse_header
 from pipeline.results.summary import provenance, run_summary
 from pipeline.results.summary.machine_paths import hide_folders
+from pipeline.results.summary.provenance import CodeVersion
 from pipeline.results.summary.run_summary import (
     RunSummary,
     SweepRun,
@@ -46,6 +47,7 @@ from pipeline.results.summary.run_summary import (
     join_units,
 )
 from pipeline.results.summary.scoring_notes import has_words, scoring_notes
+from pipeline.results.tables.answer_text import answer_markdown
 from pipeline.results.tables.write import Origin, write_tables
 from pipeline.runs import plateau
 
@@ -95,21 +97,29 @@ def write_report_folder(
         "generated": now,
         "errors": errors,
         **_draw_figures(figures, lines, errors),
-        "commands": commands,
-        "work": _work_folder(commands),
         "remedies": remedies,
         "refused": refused,
         "effects": effects.draw(figures, lines),
         "trained": trained.draw(figures),
-        **_page_context(views, lines, comparison),
+        **_page_context(views, lines, comparison, commands),
     }
     figures.write_captions(comparison, name, commands)
     write_text(page := folder / "report.html", render_page(context))
     rows = tuple(dict(view.summary_row) for view in views)
-    notes = [*context["provenance_notes"], *(errors.apart_sentences if errors else ())]
-    return WrittenReport(
-        page, _asked(header), tuple(sentences), comparison, rows, (*trained.sentences, *notes)
+    apart = errors.apart_sentences if errors else ()
+    notes = (*trained.sentences, *context["provenance_notes"], *apart)
+    report = WrittenReport(page, _asked(header), tuple(sentences), comparison, rows, notes)
+    _write_answer(report, commands, context["code_versions"], now)
+    return report
+
+
+def _write_answer(
+    report: WrittenReport, commands: Sequence[str], versions: Sequence[CodeVersion], now: float
+) -> None:
+    text = answer_markdown(
+        report.asked, report.answer, report.notes, commands=commands, versions=versions, now=now
     )
+    write_text(report.page.with_name("answer.md"), text)
 
 
 def _draw_figures(
@@ -157,7 +167,10 @@ def _answer(
 
 
 def _page_context(
-    views: Sequence[RunView], lines: Sequence[ArmLine], comparison: SweepComparison
+    views: Sequence[RunView],
+    lines: Sequence[ArmLine],
+    comparison: SweepComparison,
+    commands: Sequence[str],
 ) -> dict[str, Any]:
     """Return what the sections of the page show: a line per template of page/."""
     view_of = {view.label: view for view in views}
@@ -168,6 +181,8 @@ def _page_context(
         "views": views,
         "view_of": view_of,
         "comparison": comparison,
+        "commands": commands,
+        "work": _work_folder(commands),
         "scoring_notes": scoring_notes(runs),
         "has_words": has_words(runs),
         "rate": join_rate_names(runs),

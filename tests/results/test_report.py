@@ -78,9 +78,16 @@ def test_a_report_is_a_page_its_tables_and_the_figures(folder: Path):
     texts = {f"{table}.{kind}" for table in shown for kind in ("md", "tex")}
     texts |= {f"figures/captions.{kind}" for kind in ("md", "tex")}
     figures |= {"figures/escape.svg", "figures/forest.svg"}
-    tables = ("results", "summary", "arms", "escape", *(f"errors_{name}" for name in ERROR_TABLES))
+    tables = (
+        "results",
+        "summary",
+        "arms",
+        "escape",
+        "phases",
+        *(f"errors_{name}" for name in ERROR_TABLES),
+    )
     data = {f"{table}.{kind}" for table in tables for kind in DATA_FILES}
-    assert names == {"report.html", "columns.md", *texts, *data, *figures}
+    assert names == {"report.html", "answer.md", "columns.md", *texts, *data, *figures}
 
 
 def test_the_page_opens_with_the_question_and_the_expectation(page: Page):

@@ -38,10 +38,10 @@ class Escapes:
                 "The log-rank test has nothing to compare: there is one arm, or no run escaped, "
                 "or all escaped at the same evaluation."
             )
-        p = "below 0.001" if self.test.p < 0.001 else f"{self.test.p:.3f}"
+        p = "p below 0.001" if self.test.p < 0.001 else f"p = {self.test.p:.3f}"
         if self.test.p < SHOWN_P:
-            return f"The arms do not all escape equally fast (log-rank test, p = {p})."
-        return f"No difference in the time until escape is shown (log-rank test, p = {p})."
+            return f"The arms do not all escape equally fast (log-rank test, {p})."
+        return f"No difference in the time until escape is shown (log-rank test, {p})."
 
 
 def measure_escapes(run_summaries: Sequence[RunSummary]) -> Escapes | None:

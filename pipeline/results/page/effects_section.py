@@ -1,7 +1,8 @@
 """Effects section: effects of settings and escapes, as files of the report and for its page.
 
 In:   a comparison, run summaries, the files of the figures.
-Out:  the frames of effects.csv, variance.csv, escape.csv; figures; what effects.html shows.
+Out:  the frames of effects.csv, variance.csv, escape.csv and phases.csv; figures; what
+      effects.html shows.
 Not here: the arithmetic (results/effects/), the drawings (figures/sweep/).
 """
 
@@ -16,6 +17,7 @@ from markupsafe import Markup
 
 from pipeline.results.comparison.arms import Arm, SweepComparison
 from pipeline.results.effects.escape import Escapes, measure_escapes
+from pipeline.results.effects.phases import phases_table
 from pipeline.results.effects.settings import Factor, SweepEffects, find_effects, level_text
 from pipeline.results.effects.tables import effects_table, escape_table, variance_table
 from pipeline.results.figures.sweep.effects import describe_effects, draw_effects
@@ -47,6 +49,7 @@ class EffectsSection:
     comparison: SweepComparison
     effects: SweepEffects | None
     escapes: Escapes | None
+    phases: pd.DataFrame
 
     @cached_property
     def tables(self) -> dict[str, pd.DataFrame]:
@@ -58,6 +61,8 @@ class EffectsSection:
             found["variance.csv"] = variance_table(self.effects)
         if self.escapes:
             found["escape.csv"] = escape_table(self.escapes)
+        if len(self.phases):
+            found["phases.csv"] = self.phases
         return found
 
     def draw(self, files: FigureFiles, lines: Sequence[ArmLine]) -> dict[str, Any]:
@@ -87,7 +92,12 @@ def measure_effects(
     comparison: SweepComparison, run_summaries: Sequence[RunSummary]
 ) -> EffectsSection:
     """Return the effects of the settings and the escapes of all runs."""
-    return EffectsSection(comparison, find_effects(comparison), measure_escapes(run_summaries))
+    return EffectsSection(
+        comparison,
+        find_effects(comparison),
+        measure_escapes(run_summaries),
+        phases_table(run_summaries),
+    )
 
 
 def _figures(

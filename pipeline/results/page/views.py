@@ -18,7 +18,9 @@ from pipeline.results.comparison.run_description import describe_run
 from pipeline.results.figures.style import PALETTE
 from pipeline.results.summary.run_summary import RunSummary
 
-HEADER_KEY_PATTERN = re.compile(r"^(Question|Cost|Expect)(?:ed|ation)?:\s*", re.IGNORECASE)
+HEADER_KEY_PATTERN = re.compile(
+    r"^(Question|Cost|Expect|Answer)(?:ed|ation)?(?: \([^)]*\))?:\s*", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def count_states(views: Sequence[RunView]) -> dict[str, int]:
 
 
 def parse_header(question: str) -> dict[str, str]:
-    """Return the parts of a sweep file's opening comment: question, cost, expect."""
+    """Return the parts of a sweep file's opening comment: question, cost, expect, answer."""
     parts: dict[str, list[str]] = {}
     part = "question"
     for line in question.splitlines():
@@ -109,5 +111,5 @@ def parse_header(question: str) -> dict[str, str]:
         part = start[1].lower() if start else part
         parts.setdefault(part, []).append(line[start.end() if start else 0 :].strip())
     texts = {part: " ".join(lines).strip() for part, lines in parts.items()}
-    empty = dict.fromkeys(("question", "expect", "cost"), "")
+    empty = dict.fromkeys(("question", "expect", "cost", "answer"), "")
     return empty | {part: text[:1].upper() + text[1:] for part, text in texts.items()}

@@ -259,6 +259,7 @@ EFFECT_COLUMNS = {
     "at_risk": Column("runs on the blank plateau until just before", "runs", ROWS),
     "escaping": Column("runs that escape at this number of updates", "runs", ROWS),
     "censored": Column("runs whose last evaluation this is, without an escape", "runs", ROWS),
+    "landmark": Column("what the dev row of this line is the first to pass", "", ROWS),
     "share_on_plateau": Column("Kaplan-Meier estimate of the share still on it", "fraction", ROWS),
 }
 DECODED, ALIGNED = "decodings/", "alignments/transcripts/utterances.csv"

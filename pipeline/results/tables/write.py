@@ -40,6 +40,7 @@ TABLE_LINES = {
     "decodings": "arm and way of decoding",
     "decoded_runs": "run and way of decoding",
     "suspicious_transcripts": "transcript that fits its sound far worse than the rest",
+    "phases": "run and landmark of its training",
     "escape": "arm and number of updates at which a run escapes or ends",
 }
 # Besides arms and summary; the others have too many lines for a text.

@@ -68,7 +68,7 @@ def test_a_run_that_still_trains_is_watched_until_its_last_evaluation():
 @pytest.mark.parametrize(
     ("p", "sentence"),
     [
-        (0.0004, "The arms do not all escape equally fast (log-rank test, p = below 0.001)."),
+        (0.0004, "The arms do not all escape equally fast (log-rank test, p below 0.001)."),
         (0.0496, "The arms do not all escape equally fast (log-rank test, p = 0.050)."),
         (0.06, "No difference in the time until escape is shown (log-rank test, p = 0.060)."),
     ],
