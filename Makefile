@@ -198,6 +198,7 @@ format: setup  ## format the code; write the schemas, the settings page and the 
 	@$(bin)/python -m tests.schemas
 	@$(bin)/python -m tests.settings_page
 	@$(bin)/python -m tests.module_map
+	@$(bin)/python -m tests.answers
 
 lock: setup  ## choose the newest versions that pyproject.toml allows, for every system
 	@$(bin)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \

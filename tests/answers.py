@@ -1,0 +1,105 @@
+"""configs/sweeps/README.md: questions, expectations and answers. `make format` writes it.
+
+In:   the sweep files; configs/sweeps/answers/<sweep>/, which this program fills from reports.
+Out:  the text of the page.
+Not here: the answers (`Answer:` at the top of a sweep file, results/comparison/answer.py).
+
+`python -m tests.answers work/reports/cell` keeps that report's answer, table and figure.
+"""
+
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.results.page.views import parse_header
+
+SWEEPS = Path(__file__).resolve().parent.parent / "configs" / "sweeps"
+PAGE = SWEEPS / "README.md"
+QUESTION_PATTERN = re.compile(r"(.*?[?.])(?: (.*)|$)", re.DOTALL)
+ORIGIN_PATTERN = re.compile(r"^Answer \(([^)]*)\):", re.MULTILINE)
+KEPT = ("answer.md", "arms.csv", "figures/forest.svg")
+SECTIONS = {
+    "Why is all blank?": ("plateau", "escape-seeds", "escape", "remedies"),
+    "Which input?": ("spectrum", "normalisation", "spectrum-normalisation", "n-fft", "speeds"),
+    "Which network?": (*("clamp", "convolution", "norm", "padding", "cell", "direction", "size"),),
+    "Which training?": ("learning-rate", "batch", "sortagrad"),
+    "What does it cost?": ("storage", "precision", "seeds"),
+}
+INTRODUCTION = """\
+# Questions and answers
+
+`python -m tests.answers` writes this page from the sweep files of this folder; `make format` runs
+it. Edit the comment at the top of a sweep file, not this page.
+
+Each sweep file asks one question and says what was expected before it was run. An answer is what
+its report says: the arms (the settings that are compared), the mean test error rate of each, and
+which differences are shown. An interval in parentheses is a 95 % interval; the intervals of
+differences hold for all arms at once. "Cannot be told apart" does not mean "equal": the whole
+answer names the smallest difference that the sweep could have shown.
+
+Most sweeps train with `configs/corpora/an4-folds.yaml`: five-fold cross-validation over the 74
+training speakers of AN4, one fold per seed, 30 epochs, half of the baseline's. AN4's standard test
+set stays unseen, so it can still judge a setting that was chosen here. For the full size on a GPU
+add `SET="train.epochs=60" SEEDS=10`.
+
+If your network prints nothing, read [what to expect of CTC](what-to-expect-of-ctc.md) first.
+"""
+
+
+def keep(report: Path) -> Path:
+    """Copy the answer, the table of arms and the figure of a report; return their folder."""
+    folder = SWEEPS / "answers" / report.name
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in KEPT:
+        shutil.copyfile(report / name, folder / Path(name).name)
+    return folder
+
+
+def page() -> str:
+    """Return the text of the page."""
+    return "\n".join([INTRODUCTION, *(line for section in SECTIONS for line in _section(section))])
+
+
+def _section(title: str) -> Iterator[str]:
+    yield f"## {title}\n"
+    for name in SECTIONS[title]:
+        yield from _entry(name)
+
+
+def _entry(name: str) -> Iterator[str]:
+    comment = opening_comment(SWEEPS / f"{name}.yaml")
+    header, origin = parse_header(comment), ORIGIN_PATTERN.search(comment)
+    answered = (SWEEPS / "answers" / name / "answer.md").exists()
+    found = QUESTION_PATTERN.match(header["question"])
+    assert found, f"{name}.yaml: the comment at its top has no question"
+    question, details = found.groups()
+    yield f"### {question}\n"
+    if details:
+        yield f"{details}\n"
+    yield f"*Expected*: {header['expect']}\n"
+    when = f" ({origin[1]})" if origin else ""
+    yield f"*Found*{when}: {header['answer'] or 'not run yet.'}\n"
+    if answered:
+        yield f"![The arms and their intervals](answers/{name}/forest.svg)\n"
+        links = f"[whole answer](answers/{name}/answer.md), [table](answers/{name}/arms.csv)"
+        yield f"{links}.\n"
+    yield f"    make sweep SWEEP=configs/sweeps/{name}.yaml\n"
+    yield f"Cost: {header['cost']}\n"
+
+
+def opening_comment(path: Path) -> str:
+    """Return the comment at the top of a sweep file without its number signs."""
+    lines = []
+    for line in path.read_text("utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line.removeprefix("#").strip())
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    for each in sys.argv[1:]:
+        print(keep(Path(each)))
+    PAGE.write_text(page(), "utf-8")
