@@ -72,7 +72,7 @@ torch := $(or $(TORCH),$(built),lock)
 rebuild := $(if $(filter-out $(built),$(TORCH)),rebuild)
 locked_torch = $(shell sed -n 's/^\(torch[a-z]*==[^ ;]*\).*/\1/p' requirements.lock)
 
-.PHONY: rebuild help setup demo test check format lock corpus-new corpus-check features verify inspect train lr-range doctor sweep status logs decode align export outputs transcribe cancel report bench bench-setup cluster-check slurm-up slurm-down clean
+.PHONY: rebuild help setup demo test check format lock corpus-new corpus-check features verify inspect train lr-range doctor sweep status logs decode align export outputs transcribe cancel report bench race bench-setup cluster-check slurm-up slurm-down clean
 
 ##@ Start
 
@@ -207,6 +207,9 @@ lock: setup  ## choose the newest versions that pyproject.toml allows, for every
 bench: setup  ## measure speed against this machine's limits and other tools; ONLY="features reading"
 	@$(bench) -m pipeline.features.native.kernels
 	@$(bench) -m tests.benchmarks $(ONLY) $(if $(filter all,$(BENCH)),--all)
+
+race: setup  ## seconds from AN4's wav files to 10 % test WER, five seeds
+	@$(bench) -m tests.benchmarks race
 
 bench-setup: $(peers)/.complete  ## create .venv-bench: the same versions, and the tools that make bench compares with
 

@@ -24,6 +24,7 @@ from tests.benchmarks import (
     features,
     lists,
     padding,
+    race,
     reading,
     report,
     same_runs,
@@ -63,6 +64,7 @@ GROUP_MAKERS: dict[str, MakeGroups] = {
 # They train runs or simulate sweeps, and run only where they are named.
 SIMULATIONS: dict[str, Callable[[Console], object]] = {
     "statistics": chance.measure_chance,
+    "race": race.measure_race,
     "same": same_runs.measure_same_runs,
     "decoding": decoding.measure_decoding,
     "suspicion": suspicion.measure_suspicion,
