@@ -1,15 +1,16 @@
-"""Lines about the sound of corpora: sampling rates, and recordings that are suspicious.
+"""Lines about the sound of corpora: sampling rates, recordings that are suspicious or equal.
 
 In:   manifests, feature settings, lists beside shards.   Out: lines.
 Not here: measuring (pipeline/corpus/levels.py), other lines about corpora (corpora.py).
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from jobs.messages import count_text, join_first
 from pipeline.config.features import FeatureSettings
+from pipeline.corpus.equal_sound import UtterancePair
 from pipeline.corpus.levels import SOUND_PROBLEMS, read_suspicious
 from pipeline.corpus.manifest import Manifest
 
@@ -56,3 +57,13 @@ def suspicious_lines(folders: Iterable[Path]) -> list[str]:
             number = count_text(len(names), "utterance")
             lines.append(f"suspicious sound: {problem}: {number}: {join_first(names)}")
     return lines
+
+
+def equal_sound_lines(pairs: Sequence[UtterancePair]) -> list[str]:
+    """Return a line that counts the pairs with the same sound; it names those in two splits."""
+    if not pairs:
+        return []
+    across = [f"{a.id} = {b.id}" for a, b in pairs if a.split != b.split]
+    named = across or [f"{a.id} = {b.id}" for a, b in pairs]
+    splits = f", {len(across)} in two splits" if across else ""
+    return [f"the same sound: {count_text(len(pairs), 'pair')}{splits}: {join_first(named)}"]

@@ -16,11 +16,11 @@ from jobs.display import run_lines
 from jobs.display.corpora import print_refusals
 from jobs.display.feature_progress import FeatureProgress
 from jobs.display.live import Watcher
-from jobs.display.sound_lines import suspicious_lines
+from jobs.display.sound_lines import equal_sound_lines, suspicious_lines
 from jobs.environment import REPOSITORY_ROOT
 from jobs.exit_codes import DONE
 from jobs.launch import entrypoint, missing_features
-from jobs.launch.sweep_state import SweepState
+from jobs.launch.sweep_state import SweepFiles, SweepState
 from jobs.launch.tasks import (
     append_to_ledger,
     failures_cleared,
@@ -40,6 +40,7 @@ from jobs.sweep.folder import SweepFolder
 from jobs.sweep.plan import Plan
 from jobs.sweep.record import SweepRecord, manifests_by_path
 from jobs.sweep.run_status import RunStatus
+from pipeline.corpus.equal_sound import read_equal_sound
 from pipeline.corpus.manifest import Refusal
 from pipeline.features import feature_set
 from pipeline.files import read_json
@@ -72,7 +73,7 @@ def execute_locally(new_plan: Plan, state: SweepState, profile: LocalProfile) ->
         slots = executor.slots_for_features(profile, entrypoint.run_child, utterances)
         result = _compute_features(new_plan, slots, folder, speech, watcher.refresh)
         _print_feature_summary(new_plan, speech, result)
-        print_suspicious_sound(record, folder)
+        print_sound(files)
         missing_features.refuse_if_strict(files.corpus_manifests, result.refusals)
         if result.failed_tasks:
             new_plan = _without_incomplete_features(record, new_plan, folder)
@@ -169,9 +170,15 @@ def _run_tasks(
     executor.run_tasks_interruptible(list(written), slots, code, poll_and_own, on_exit)
 
 
-def print_suspicious_sound(record: SweepRecord, folder: SweepFolder) -> None:
-    for line in suspicious_lines(folder.features(each.feature_id) for each in record.features):
+def print_sound(files: SweepFiles) -> None:
+    """Print what the feature sets say of the sound: what is suspicious, and what is there twice."""
+    folders = {each.feature_id: each.manifest for each in files.record.features}
+    for line in suspicious_lines(map(files.folder.features, folders)):
         print_line(line)
+    for path, manifest in manifests_by_path(files.corpus_manifests, files.folder.work).items():
+        identity = next(name for name, listed in folders.items() if listed == path)
+        for line in equal_sound_lines(read_equal_sound(manifest, files.folder.features(identity))):
+            print_line(f"{manifest.corpus}: {line}")
 
 
 def _print_feature_summary(new_plan: Plan, speech: TaskProgress, result: FeatureResult) -> None:

@@ -83,7 +83,7 @@ def reconcile(
             _write_sweep_files(files)
             orphan_jobs.remove_unused_files(files.folder)
         if not runs:
-            local_run.print_suspicious_sound(files.record, files.folder)
+            local_run.print_sound(files)
         if not quiet_if_complete:
             print_line(_nothing_to_do_message(files))
         return ReconcileResult(files.record, files.code, was_complete=True)

@@ -1,8 +1,9 @@
 """Levels of the sound of utterances, and what about them is suspicious.
 
 In:   blocks of samples.   Out: which utterances are silent, constant, cancelled or scaled wrongly;
-a file that lists them beside the shards of a slice.
-Not here: decoding (audio/), who measures (features/precompute.py), printing (jobs/display/).
+a file that lists them beside the shards of a slice; a digest of the samples.
+Not here: decoding (audio/), who measures (features/precompute.py), printing (jobs/display/), what
+digests are compared for (equal_sound.py).
 """
 
 import json
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from zlib_ng.zlib_ng import crc32
 
 from pipeline.files import write_text
 from pipeline.shapes import Float32
@@ -36,13 +38,15 @@ class SuspiciousSound(NamedTuple):
 
 
 class LevelMeter:
-    """The range of the samples that were added."""
+    """The range and the digest of the samples that were added."""
 
     def __init__(self) -> None:
         self.low, self.high = math.inf, -math.inf
+        self.digest = 0  # CRC-32, the same for the same samples in any blocks
 
     def add(self, block: Float32[np.ndarray, " N"]) -> None:
         if len(block):
+            self.digest = crc32(block, self.digest)
             self.low = min(self.low, float(block.min()))
             self.high = max(self.high, float(block.max()))
 

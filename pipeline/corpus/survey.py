@@ -7,7 +7,6 @@ Not here: checks that need no decoding (checks.py), printing (jobs/), drawing (r
 import math
 import os
 import unicodedata
-import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -80,14 +79,14 @@ def measure_sound(
 
 
 def _measure(manifest: Manifest, reader: AudioReader, utterance: Utterance) -> UtteranceSound:
-    meter, total, squares, clipped, count, digest = LevelMeter(), 0.0, 0.0, 0, 0, 0
+    meter, total, squares, clipped, count = LevelMeter(), 0.0, 0.0, 0, 0
     path = os.path.join(manifest.root, utterance.audio)  # noqa: PTH118 (as in precompute)
     for _, block in reader.blocks(path, utterance.start, utterance.samples, utterance.channel):
         meter.add(block)
         wide = block.astype(np.float64)
         total, squares = total + float(wide.sum()), squares + float(wide @ wide)
         clipped += int((np.abs(block) >= CLIPPED_LEVEL).sum())
-        count, digest = count + len(block), zlib.crc32(block.tobytes(), digest)
+        count += len(block)
     problem = meter.problem
     if problem == "silent" and utterance.channel is None:
         first = _measure(manifest, reader, replace(utterance, channel=0))
@@ -99,7 +98,7 @@ def _measure(manifest: Manifest, reader: AudioReader, utterance: Utterance) -> U
         offset=total / count,
         clipped=clipped / count,
         problem=problem,
-        digest=digest,
+        digest=meter.digest,
     )
 
 

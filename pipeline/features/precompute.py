@@ -22,6 +22,7 @@ from pipeline.config.identity import feature_id
 from pipeline.config.loader import dump_yaml
 from pipeline.corpus.audio import audio_file
 from pipeline.corpus.audio.resample import AudioReader, Resampler
+from pipeline.corpus.equal_sound import NO_DIGEST, write_digests
 from pipeline.corpus.levels import LevelMeter, SuspiciousSound, write_suspicious
 from pipeline.corpus.manifest import Manifest, ManifestFile, Refusal, Utterance
 from pipeline.features.feature_set import (
@@ -148,11 +149,13 @@ def precompute_slice(
     if computable:
         plan = SlicePlan(manifest.root, index, count, utterances)
         try:
-            _write_shards(plan, computable, progress)
+            digests = _write_shards(plan, computable, progress)
         except _UndecodableError:
             plan = _drop_undecodable(plan)
-            _write_shards(plan, computable, progress)
+            digests = _write_shards(plan, computable, progress)
         refusals += plan.refusals
+        for (_, folder, _), _ in computable:
+            write_digests(folder, index, count, [digests.get(u.id, NO_DIGEST) for u in utterances])
     if blocked := [each for each in missing if not engines[each[2]]]:
         raise EngineError(
             f"{blocked[0][1]}: was begun with the native kernel, and "
@@ -192,16 +195,21 @@ def _write_shards(
     plan: SlicePlan,
     targets: Sequence[tuple[FeatureSetTarget, Engine]],
     progress: Callable[[int, float], None],
-) -> None:
+) -> dict[str, int]:
+    """Return the digest of the samples of each utterance that is not silent."""
     done, seconds = len(plan.refusals), 0.0
     suspicious: list[SuspiciousSound] = []
+    digests: dict[str, int] = {}
     with ExitStack() as stack:
         reader = stack.enter_context(AudioReader())
         outputs = open_outputs(plan, targets, stack)
         streams = make_streams(outputs)
         for utterance in plan.utterances:
-            if problem := _decode_utterance(plan, reader, utterance, streams):
+            meter = LevelMeter()
+            if problem := _decode_utterance(plan, reader, utterance, streams, meter):
                 suspicious.append(SuspiciousSound(utterance.id, problem))
+            else:
+                digests[utterance.id] = meter.digest
             done, seconds = done + 1, seconds + utterance.seconds
             progress(done, seconds)
             if all(output.storage_error for output in outputs):
@@ -219,16 +227,20 @@ def _write_shards(
         raise StorageRangeError(
             str(failed[0].storage_error), tuple(output.feature_id for output in failed)
         )
+    return digests
 
 
 def _decode_utterance(
-    plan: SlicePlan, reader: AudioReader, utterance: Utterance, streams: StreamsBySpeed
+    plan: SlicePlan,
+    reader: AudioReader,
+    utterance: Utterance,
+    streams: StreamsBySpeed,
+    meter: LevelMeter,
 ) -> str:
     """Decode an utterance into the streams of all its speeds; a long one once per speed.
 
-    Return what is suspicious about its sound, or "".
+    `meter` gets its samples once. Return what is suspicious about its sound, or "".
     """
-    meter = LevelMeter()
     perturbed = len(streams) > 1 and utterance.split == "train"
     short = perturbed and utterance.samples <= audio_file.BLOCK_SAMPLES
     kept = list(_decode_blocks(plan, reader, utterance)) if short else None

@@ -1,15 +1,19 @@
-"""The same sound is found in whatever files it is, in a corpus of any size."""
+"""The same sound is found in whatever files it is: by a survey, and when features are computed."""
 
 import numpy as np
 import pytest
 import soundfile
 
 from pipeline.config.corpus import Corpus
+from pipeline.config.features import FeatureSettings
 from pipeline.corpus import survey
+from pipeline.corpus.equal_sound import read_equal_sound
 from pipeline.corpus.readers import build_manifest
 from pipeline.corpus.survey import find_equal_sound, measure_sound
+from pipeline.features.precompute import precompute_slice, prepare_feature_set
 from tests.corpus.layouts.conftest import write_lines
 
+PAIRS = [("one.wav", "again.flac"), ("one.wav", "long.wav")]
 ROWS = (  # file, start, duration in seconds
     ("one.wav", 0, 1),
     ("again.flac", 0, 1),
@@ -52,4 +56,14 @@ def test_the_same_samples_are_found_in_other_files_formats_and_places(manifest, 
     monkeypatch.setattr(survey, "MAX_MEASURED", 2)
     assert len(measure_sound(manifest)[0]) <= 2
     pairs = [(first.audio, other.audio) for first, other in find_equal_sound(manifest)]
-    assert pairs == [("one.wav", "again.flac"), ("one.wav", "long.wav")]
+    assert pairs == PAIRS
+
+
+def test_features_find_it_too(manifest, tmp_path):
+    settings = FeatureSettings()
+    name, folder = prepare_feature_set(manifest, settings, tmp_path / "work")
+    assert read_equal_sound(manifest, folder) == []  # as with sets that have no digests
+    refusals = precompute_slice(manifest, 0, [(settings, folder, name)])
+    assert [refusal.utterance for refusal in refusals] == ["cut-0000000"]
+    pairs = read_equal_sound(manifest, folder)
+    assert [(first.audio, other.audio) for first, other in pairs] == PAIRS

@@ -593,6 +593,7 @@ def test_two_copies_started_at_once_do_no_harm(
         copy.join()
     assert [copy.exitcode for copy in copies] == [0, 0]
     assert sorted(path.name for path in mel[1].iterdir()) == [
+        "digests-00000-of-00001.bin",
         "feature_set.yaml",
         "shard-00000-of-00001.h5",
     ]

@@ -13,13 +13,14 @@ from statistics import median
 
 from jobs.display.corpora import print_corpora, print_refusals
 from jobs.display.live import show_status_line
+from jobs.display.sound_lines import equal_sound_lines
 from jobs.messages import count_text, duration_text, join_first, print_line
 from jobs.work_folder import load_profile_and_workdir
 from pipeline.config.corpus import Corpus, load_corpus
 from pipeline.config.experiment import Experiment
 from pipeline.config.sweep import single_run_sweep
 from pipeline.corpus.levels import SOUND_PROBLEMS
-from pipeline.corpus.manifest import Manifest, Utterance
+from pipeline.corpus.manifest import Manifest
 from pipeline.corpus.readers import build_manifest
 from pipeline.corpus.survey import (
     UtteranceSound,
@@ -52,7 +53,7 @@ def corpus_check(options: argparse.Namespace) -> int:
     characters = count_characters(manifest.utterances, corpus.units)
     for line in _survey_lines(corpus, manifest, characters):
         print_line(line)
-    for line in (*_level_lines(manifest, sounds), *_pair_lines(pairs)):
+    for line in (*_level_lines(manifest, sounds), *equal_sound_lines(pairs)):
         print_line(line)
     code = print_refusals([*manifest.refusals, *undecodable], "by make features")
     path = options.output or work / "reports" / f"corpus-{corpus.name}" / "corpus.png"
@@ -101,14 +102,6 @@ def _survey_lines(corpus: Corpus, manifest: Manifest, characters: Counter[str]) 
             "file leaves it out"
         )
     yield f"{corpus.units}: {len(characters)}: {join_first(counts, MAX_CHARACTERS)}"
-
-
-def _pair_lines(pairs: Sequence[tuple[Utterance, Utterance]]) -> Iterator[str]:
-    if pairs:
-        across = [f"{a.id} = {b.id}" for a, b in pairs if a.split != b.split]
-        named = across or [f"{a.id} = {b.id}" for a, b in pairs]
-        splits = f", {len(across)} in two splits" if across else ""
-        yield f"the same sound: {count_text(len(pairs), 'pair')}{splits}: {join_first(named)}"
 
 
 def _level_lines(manifest: Manifest, sounds: Sequence[UtteranceSound]) -> Iterator[str]:

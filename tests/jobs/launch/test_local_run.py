@@ -4,6 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import soundfile
 
 from jobs.commands import parser
 from jobs.local import executor
@@ -74,3 +75,20 @@ def test_runs_without_features_are_not_started_and_a_process_that_died_gets_a_ca
         Path(__file__).resolve().parents[3].name,
     )
     assert not project.sweep_folder.owner_file.exists()
+
+
+@pytest.mark.usefixtures("run_tasks_in_process")
+def test_the_same_sound_under_two_names_is_named_once(make_project, capsys):
+    """A copy in another format is found by its samples, a copy of the file by its bytes."""
+    project = make_project("an4")
+    one, other, copy = (project.wav_path(f"faaa-an{n}-b") for n in range(3))
+    samples, rate = soundfile.read(one, dtype="int16")
+    soundfile.write(other, samples, rate, format="FLAC")
+    copy.write_bytes(one.read_bytes())
+    words = ["features", "--sweep", project.sweep_file, "--work", project.work]
+    for _ in range(2):
+        assert parser.main([str(word) for word in words]) == 0
+        printed = capsys.readouterr().out
+        assert printed.count("tiny: 1 recording listed twice: faaa-an0-b = faaa-an2-b\n") == 1
+        assert printed.count("tiny: the same sound: 1 pair: faaa-an0-b = faaa-an1-b\n") == 1
+        assert "faaa-an1-b = faaa-an2-b" not in printed
