@@ -29,7 +29,8 @@ UNLISTED_HINT = "add it with its transcript, or set unlisted: ignore in the corp
 def walk_files(folder: str, refusals: list[Refusal]) -> Iterator[str]:
     """Yield the paths of all regular files below `folder`, sorted; links to folders are followed.
 
-    A link to a folder above it is refused, because it would never end.
+    A link to a folder above it is refused, because it would never end. Files such as ._x.wav, which
+    macOS writes beside x.wav on other disks, are left out.
     """
     yield from _walk(folder, len(folder), frozenset(), refusals)
 
@@ -56,7 +57,7 @@ def _walk(
             is_file, is_folder = entry.is_file(), entry.is_dir()
         except OSError:  # a link to itself
             continue
-        if is_file:
+        if is_file and not entry.name.startswith("._"):
             yield entry.path
         elif is_folder:
             yield from _walk(entry.path, prefix, above | {identity}, refusals)
@@ -95,7 +96,8 @@ def _is_below(name: str) -> bool:
 
 def _files_in(folder: str) -> list[str]:
     with os.scandir(folder) as found:
-        return sorted(os.path.join(folder, entry.name) for entry in found if entry.is_file())  # noqa: PTH118
+        names = [entry.name for entry in found if entry.is_file()]
+    return sorted(os.path.join(folder, name) for name in names if not name.startswith("._"))  # noqa: PTH118
 
 
 def find_other_spelling(root: str, name: str, folders: dict[str, dict[str, str]]) -> str | None:

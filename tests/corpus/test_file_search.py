@@ -114,6 +114,15 @@ LISTS = {  # reader -> audio that is listed, its list, audio that no list names
 }
 
 
+def test_files_of_macos_beside_others_are_left_out(tmp_path: Path):
+    for name in ("a.wav", "a.txt", "._a.wav", "._a.txt", "sub/._b.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"\0\x05\x16\x07")
+    refusals: list[Refusal] = []
+    found = [Path(path).name for path in walk_files(str(tmp_path), refusals)]
+    assert (found, refusals) == (["a.txt", "a.wav"], [])
+
+
 @pytest.mark.parametrize("reader", LISTS)
 def test_audio_that_no_list_names_is_refused_and_the_rest_kept(
     tmp_path: Path, read_corpus: Callable, reader: str

@@ -31,6 +31,7 @@ from pipeline.corpus.audio.wav_header import WavHeader
 from pipeline.files import InputError, error_reason
 from pipeline.shapes import Float32
 
+MIN_RATE_HZ, MAX_RATE_HZ = 1000, 1_000_000
 BUFFER_BYTES = 4096  # enough for the header of a wav file in one read
 
 
@@ -45,14 +46,23 @@ def read_header(path: str) -> tuple[Header, int]:
         file.seek(0)
         checksum = zlib.crc32(file.read(BUFFER_BYTES))
         if wav and wav.is_uncompressed:
+            _require_audible_rate(path, wav.rate)
             return Header(wav.rate, wav.samples, wav.channels), checksum
         with closing(LibsndfileFile(path, file, wav)) as audio:
+            _require_audible_rate(path, audio.rate)
             samples = audio.declared_samples
             if samples is None:
                 samples = sum(map(len, audio.blocks(0, None)))
             if samples == 0:
                 raise unusable_audio_error(path, "holds no samples")
             return Header(audio.rate, samples, audio.channels), checksum
+
+
+def _require_audible_rate(path: str, rate: int) -> None:
+    """Raise InputError for a rate that only a damaged header has; it would last for hours."""
+    if not MIN_RATE_HZ <= rate <= MAX_RATE_HZ:
+        problem = f"is at {rate} Hz; rates from {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz are read"
+        raise unusable_audio_error(path, problem)
 
 
 def open_audio(path: str) -> AudioFile:

@@ -41,7 +41,26 @@ SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x0b\x77", "AC-3"),
     (8, b"AVI ", "AVI video"),
     (28, b"Speex   ", "Speex"),
+    (28, b"\x7fFLAC", "FLAC in Ogg"),
+    (28, b"\x80theora", "Ogg video"),
 )
+# What is found in the place of audio, with the way to the audio.
+NO_AUDIO: tuple[tuple[bytes, str, str], ...] = (
+    (b"version https://git-lfs", "a Git LFS pointer, not the audio", "fetch it with git lfs pull"),
+    (b"\0\x05\x16\x07", "a file of macOS about another file", "delete it"),
+    (b"\x1f\x8b", "compressed by gzip", "unpack it"),
+    (b"PK\3\4", "a zip archive", "unpack it"),
+    (b"<!doctype html", "a web page", "download the audio again"),
+    (b"<html", "a web page", "download the audio again"),
+)
+MAX_FLAC_FRAME_HEADER_BYTES = 16
+FLAC_BLOCK_SIZES = {
+    1: 192,
+    **{n: 576 << n - 2 for n in range(2, 6)},
+    **{n: 256 << n - 8 for n in range(8, 16)},
+}
+JOINED = "holds another recording behind the first one"
+ID3V1_BYTES = 128  # behind the last frame
 
 
 def require_readable_format(path: str, head: bytes) -> None:
@@ -54,6 +73,10 @@ def require_readable_format(path: str, head: bytes) -> None:
             f"is a compressed sphere file ({name}), which cannot be read",
             "sph2pipe -f wav IN.sph OUT.wav writes a wav file",
         )
+    start = head[:32].lstrip().lower()
+    for mark, what, hint in NO_AUDIO:
+        if start.startswith(mark.lower()):
+            raise unusable_audio_error(path, f"is {what}", f"{hint}, {EXCLUDE_HINT}")
     if name_of_format := unread_format(head):
         hint = f"{conversion_command(path)}, {EXCLUDE_HINT}"
         raise unusable_audio_error(path, f"is {name_of_format}, which is not read", hint)
@@ -72,9 +95,11 @@ def require_complete(path: str, file: BinaryIO, head: bytes, kind: str, frames: 
     if kind == "NIST" and frames:
         _require_complete_sphere(path, head, frames)
     if kind in CHUNK_READERS:
-        _require_declared_bytes(path, file, kind)
+        _require_declared_bytes(path, file, head, kind)
     if kind == "FLAC" and frames is None:
         _require_whole_last_flac_frame(path, file)
+    elif kind == "FLAC" and head.startswith(b"fLaC"):
+        _require_stated_flac_samples(path, file, head, frames)
 
 
 def _require_complete_sphere(path: str, head: bytes, available: int) -> None:
@@ -86,8 +111,11 @@ def _require_complete_sphere(path: str, head: bytes, available: int) -> None:
         )
 
 
-def _require_declared_bytes(path: str, file: BinaryIO, kind: str) -> None:
-    """Compare the size of the samples in the header with the bytes that are there."""
+def _require_declared_bytes(path: str, file: BinaryIO, head: bytes, kind: str) -> None:
+    """Compare the size of the samples in the header with the bytes that are there.
+
+    Raises InputError also if another recording begins behind them.
+    """
     available = os.fstat(file.fileno()).st_size
     try:
         offset, size = CHUNK_READERS[kind](file)
@@ -97,6 +125,9 @@ def _require_declared_bytes(path: str, file: BinaryIO, kind: str) -> None:
     if is_known and offset + size > available:
         problem = f"its header declares {size} bytes of audio, it has {available - offset}"
         raise unusable_audio_error(path, f"is cut short: {problem}")
+    file.seek(offset + size + size % 2 if is_known else available)
+    if file.read(4) == head[:4]:
+        raise unusable_audio_error(path, JOINED, "cut it into one file for each")
 
 
 def _find_au_samples(file: BinaryIO) -> tuple[int, int]:
@@ -149,14 +180,60 @@ def _require_whole_last_flac_frame(path: str, file: BinaryIO) -> None:
     file.seek(0, os.SEEK_END)
     size = file.tell()
     file.seek(max(0, size - MAX_FLAC_FRAME_BYTES))
-    end = file.read()
-    if end[-128:].startswith(b"TAG"):  # ID3v1
-        end = end[:-128]
+    end = _without_id3v1(file.read())
     start = len(end)
     while (start := max(end.rfind(mark, 0, start) for mark in FLAC_FRAME_STARTS)) >= 0:
         if _flac_checksum(end[start:]) == 0:  # of a frame with its own checksum
             return
     raise unusable_audio_error(path, "is cut short: it ends within a flac frame")
+
+
+def _require_stated_flac_samples(
+    path: str, file: BinaryIO, head: bytes, stated: int | None
+) -> None:
+    """Check that the frame at the end of the file does not end behind the stated length (RFC 9639).
+
+    libsndfile decodes no further than the stated length. Decoding finds a missing end.
+    """
+    block, max_frame_bytes = int.from_bytes(head[8:10], "big"), int.from_bytes(head[15:18], "big")
+    size = os.fstat(file.fileno()).st_size
+    file.seek(max(0, size - (max_frame_bytes or MAX_FLAC_FRAME_BYTES) - ID3V1_BYTES))
+    tail = _without_id3v1(file.read())
+    for found in re.finditer(b"\xff[\xf8\xf9]", tail):
+        start = found.start()
+        end = _flac_frame_end(tail[start : start + MAX_FLAC_FRAME_HEADER_BYTES], block)
+        if stated and end and end > stated and _flac_checksum(tail[start:]) == 0:
+            problem = f"holds {end} samples, and its header states {stated}"
+            raise unusable_audio_error(path, problem)
+
+
+def _without_id3v1(content: bytes) -> bytes:
+    return content[:-ID3V1_BYTES] if content[-ID3V1_BYTES:].startswith(b"TAG") else content
+
+
+def _flac_frame_end(head: bytes, usual_block: int) -> int | None:
+    """Return the number of samples up to the end of the frame; None if `head` is no frame's."""
+    head = head.ljust(MAX_FLAC_FRAME_HEADER_BYTES, b"\xff")  # the last frame may be shorter
+    if not head[2] >> 4:
+        return None
+    size_code, rate_code = head[2] >> 4, head[2] & 15
+    ones = 8 - (head[4] ^ 0xFF).bit_length()  # the number is coded as in UTF-8
+    position = 4 + max(1, ones)
+    number = head[4] & 0xFF >> (ones + 1)
+    for byte in head[5:position]:
+        number = number << 6 | byte & 0x3F
+    size_bytes = {6: 1, 7: 2}.get(size_code, 0)
+    size = int.from_bytes(head[position : position + size_bytes], "big") + 1
+    if not size_bytes:
+        size = FLAC_BLOCK_SIZES[size_code]
+    position += size_bytes + {12: 1, 13: 2, 14: 2}.get(rate_code, 0)
+    checksum = 0
+    for bit in range(8 * position + 8):  # the polynomial 0x07; 0 behind the checksum itself
+        checksum = checksum << 1 | head[bit // 8] >> 7 - bit % 8 & 1
+        checksum ^= 0x107 if checksum & 0x100 else 0
+    if checksum:
+        return None
+    return number * (usual_block if head[1] == FLAC_FRAME_STARTS[0][1] else 1) + size
 
 
 def _flac_checksum(frame: bytes) -> int:

@@ -234,4 +234,6 @@ def _dropped_stderr() -> Iterator[None]:
 def _libsndfile_message(error: Exception) -> str:
     """Return libsndfile's message in one line, without the path."""
     message = " ".join(str(getattr(error, "error_string", error)).split())
+    if message.startswith("File does not exist"):  # its word for an mp3 without frames
+        return "no format that is known"
     return message.removeprefix("Error : ").removesuffix(".")

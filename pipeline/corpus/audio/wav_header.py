@@ -100,6 +100,7 @@ def read_wav_header(file: BinaryIO) -> WavHeader | None:
         )
     if size < frame_bytes:
         raise DamagedWavError("holds no samples")
+    _require_no_more_samples(file, offset + size + size % 2)
     return header
 
 
@@ -123,6 +124,19 @@ def _size_from_pipe(file: BinaryIO, offset: int, size: int, available: int) -> i
     if size == 0 and _has_chunks_to_the_end(file, offset, available):
         return 0
     return available
+
+
+def _require_no_more_samples(file: BinaryIO, position: int) -> None:
+    """Raise DamagedWavError if more samples, or another wav file, follow in later chunks."""
+    for _ in range(MAX_CHUNKS):
+        file.seek(position)
+        head = file.read(8)
+        if head[:4] in (b"data", b"RIFF", b"RF64"):
+            raise DamagedWavError(f"holds more samples behind the first ones, at byte {position}")
+        if len(head) < 8 or not head[:4].isalnum():
+            return
+        position += 8 + int.from_bytes(head[4:], "little")
+        position += position % 2
 
 
 def _has_chunks_to_the_end(file: BinaryIO, offset: int, available: int) -> bool:

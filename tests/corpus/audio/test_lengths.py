@@ -168,3 +168,74 @@ def test_a_header_with_endless_chunks_is_refused_at_once(tmp_path, size):
         file.truncate(size)
     with pytest.raises(InputError, match=r"cut short before its samples|more than 1000 chunks"):
         probe(tmp_path / "a.wav")
+
+
+def joined(first: Path, other: Path) -> bytes:
+    return first.read_bytes() + other.read_bytes()
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "aiff", "au", "w64"])
+def test_recordings_joined_end_to_end_are_refused(tmp_path, suffix):
+    """A decoder stops at the end of the first one."""
+    one, other, both = (tmp_path / f"{name}.{suffix}" for name in ("one", "other", "both"))
+    soundfile.write(one, noise(5000), RATE)
+    soundfile.write(other, noise(9000), RATE)
+    both.write_bytes(joined(one, other))
+    assert probe(other) == (RATE, 9000, 1)
+    with pytest.raises(InputError, match=r"both.*: (holds (more|another|9000)|.* bad 'FORM')"):
+        probe(both)
+
+
+def test_a_second_data_chunk_is_not_lost_in_silence(tmp_path):
+    tags = b"LIST" + struct.pack("<I", 5) + b"INFO!\0"
+    plain = wav(noise().tobytes(), 10_000, tail=tags)
+    (tmp_path / "a.wav").write_bytes(plain)
+    assert probe(tmp_path / "a.wav") == (RATE, 5000, 1)
+    (tmp_path / "a.wav").write_bytes(plain + b"data" + struct.pack("<I", 4) + bytes(4))
+    with pytest.raises(
+        InputError, match=f"more samples behind the first ones, at byte {len(plain)}"
+    ):
+        probe(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize("samples", [4095, 4096, 4097, 4096 * 200 + 7])
+@pytest.mark.parametrize("tail", [b"", b"TAG" + bytes(125)])
+def test_the_last_frame_of_a_flac_tells_its_length(tmp_path, samples, tail):
+    path = tmp_path / "a.flac"
+    soundfile.write(path, noise(samples), RATE)
+    content = bytearray(path.read_bytes())
+    path.write_bytes(content + tail)
+    assert probe(path) == (RATE, samples, 1)
+    stated = int.from_bytes(content[18:26], "big")
+    content[18:26] = (stated - 1).to_bytes(8, "big")
+    path.write_bytes(content + tail)
+    with pytest.raises(
+        InputError, match=f"holds {samples} samples, and its header states {samples - 1}"
+    ):
+        probe(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid", "Git LFS pointer.* git lfs pull"),
+        (b"\n<!DOCTYPE html>\n<html><body>404", "is a web page; download the audio again"),
+        (b"\0\x05\x16\x07\0\x02\0\0Mac OS X", "is a file of macOS about another file"),
+        (b"\x1f\x8b\x08", "is compressed by gzip; unpack it"),
+        (b"OggS\0\x02" + bytes(22) + b"\x7fFLAC", "is FLAC in Ogg, which is not read; convert it"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["wav", "mp3"])
+def test_what_stands_in_the_place_of_audio_is_named(tmp_path, content, words, suffix):
+    (tmp_path / f"a.{suffix}").write_bytes(content + bytes(100))
+    with pytest.raises(InputError, match=words):
+        probe(tmp_path / f"a.{suffix}")
+
+
+@pytest.mark.parametrize("rate", [1, 999, 2**32 - 1])
+def test_a_rate_that_no_recording_has_is_refused(tmp_path, rate):
+    content = bytearray(wav(noise().tobytes(), 10_000))
+    content[24:28] = struct.pack("<I", rate)
+    (tmp_path / "a.wav").write_bytes(content)
+    with pytest.raises(InputError, match=f"is at {rate} Hz; rates from 1000 to 1000000 Hz"):
+        probe(tmp_path / "a.wav")
