@@ -10,25 +10,36 @@ import json
 import os
 import signal
 import time
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
+from jobs.display.changed_lines import changed_file_line, removed_run_lines
 from jobs.display.live import watch
 from jobs.local.processes import owner_pid
 from jobs.messages import count_text, print_line
 from jobs.slurm import client, site_config
 from jobs.sweep import job_queue, queue_cache, run_status
 from jobs.sweep.folder import SweepFolder, sweep_name
-from jobs.sweep.record import SweepRecord, experiments_digest, is_unchanged, load_record
-from jobs.work_folder import load_profile_and_workdir
+from jobs.sweep.record import (
+    PlannedRun,
+    SweepRecord,
+    experiments_digest,
+    is_unchanged,
+    load_record,
+    runs_of_file,
+)
+from jobs.work_folder import load_profile_and_workdir, make_command
 from pipeline.config.loader import parse_changes
-from pipeline.config.sweep import load_sweep
+from pipeline.config.sweep import Sweep, load_sweep
 from pipeline.files import InputError
 
 STOP_POLL_INTERVAL_S = 0.1
 
 
 def status(options: argparse.Namespace) -> int:
-    profile, _ = load_profile_and_workdir(options)
+    profile, work = load_profile_and_workdir(options)
     folder = sweep_folder(options)
     record = load_record(folder)
     if options.json:
@@ -40,8 +51,11 @@ def status(options: argparse.Namespace) -> int:
         lines = [json.dumps(run.to_dict(), ensure_ascii=False) for run in statuses]
         print("[\n" + ",\n".join(lines) + "\n]")  # one run per line
         return 0
-    _warn_if_changed(options, record)
-    watch(record, folder, profile.poll_min_s, once=options.once)
+    again = make_command(record.command, profile, work)
+    wanted = {run.run_id for run in _print_changes(options, record, again)}
+    removed = make_command(f"make cancel {record.sweep_argument} REMOVED=1", profile, work)
+    more_lines = partial(removed_run_lines, record, wanted, folder, cancel=removed)
+    watch(record, folder, profile.poll_min_s, more_lines, once=options.once)
     return 0
 
 
@@ -50,7 +64,7 @@ def cancel(options: argparse.Namespace) -> int:
     if not folder.path.exists():
         load_record(folder)  # raises an error that names the known sweeps
     if options.removed:
-        cancelled = _cancel_removed_runs(folder)
+        cancelled = _cancel_removed_runs(folder, options)
     else:
         cancelled = _stop_local_process(folder)
         cancelled |= _cancel_slurm_jobs(folder)
@@ -80,11 +94,14 @@ def _cancel_slurm_jobs(folder: SweepFolder) -> bool:
     return bool(jobs)
 
 
-def _cancel_removed_runs(folder: SweepFolder) -> bool:
-    """Cancel the tasks all of whose runs were taken out of the sweep."""
+def _cancel_removed_runs(folder: SweepFolder, options: argparse.Namespace) -> bool:
+    """Cancel the tasks all of whose runs were taken out of the sweep, or of its file since then."""
     runs = [item for entry in folder.ledger.entries() for item in entry.items]
     queue = job_queue.query_slurm(folder, runs)
-    tasks = job_queue.tasks_of_removed_runs(load_record(folder), folder, queue)
+    record = load_record(folder)
+    changed = _changed_sweep(Path(options.sweep), record)
+    wanted = {run.run_id for run in (runs_of_file(changed, record) if changed else record.runs)}
+    tasks = job_queue.tasks_of_removed_runs(wanted, folder, queue)
     jobs = [e.job for e, items in tasks.items() if len(items) == len(e.items) and queue.job(e)]
     if jobs:
         client.cancel_jobs(jobs)
@@ -115,19 +132,33 @@ def _stop_local_process(folder: SweepFolder) -> bool:
     return True
 
 
-def _warn_if_changed(options: argparse.Namespace, record: SweepRecord) -> None:
+def _print_changes(
+    options: argparse.Namespace, record: SweepRecord, again: str
+) -> Sequence[PlannedRun]:
+    """Print how the sweep file differs from the last make sweep; return the runs of the file.
+
+    `again`: the command that continues the sweep.
+    """
     path = Path(options.sweep)
-    if not path.is_file():
-        return
-    if options.seeds != record.seeds:
+    if path.is_file() and options.seeds != record.seeds:
         had = f"SEEDS={record.seeds}" if record.seeds else "no SEEDS"
         print_line(f"this shows the last make sweep, which had {had}")
-    if is_unchanged(record, path, record.changes):
-        return
     try:
-        digest_now = experiments_digest(load_sweep(path, record.changes, record.seeds))
+        if (sweep := _changed_sweep(path, record)) is None:
+            return record.runs
     except InputError as error:
         print_line(f"{error}; this shows the last make sweep")
-        return
-    if digest_now != record.digest:
-        print_line(f"{path} has changed since the last make sweep, which is shown here")
+        return record.runs
+    planned = record.runs
+    with suppress(InputError):  # a manifest is gone, which make sweep writes again
+        planned = runs_of_file(sweep, record)
+    print_line(changed_file_line(str(path), record, planned, again))
+    return planned
+
+
+def _changed_sweep(path: Path, record: SweepRecord) -> Sweep | None:
+    """Return the sweep file if it wants other runs than the last make sweep; else None."""
+    if not path.is_file() or is_unchanged(record, path, record.changes):
+        return None
+    sweep = load_sweep(path, record.changes, record.seeds)
+    return sweep if experiments_digest(sweep) != record.digest else None

@@ -161,18 +161,25 @@ def show_status_line(initial_text: str) -> Iterator[Callable[[str], None]]:
     yield update
 
 
-def watch(record: SweepRecord, folder: SweepFolder, min_interval_s: float, *, once: bool) -> None:
+def watch(
+    record: SweepRecord,
+    folder: SweepFolder,
+    min_interval_s: float,
+    more_lines: Callable[[Queue], Sequence[str]],
+    *,
+    once: bool,
+) -> None:
     """Show the state of a sweep until no run is queued or running; once if the output is piped.
 
     `min_interval_s`: shortest time between two queries of SLURM. The time grows while no state
-    changes.
+    changes. `more_lines`: returns lines below the table.
     """
     queue = queue_cache.get_queue(
         folder, job_queue.unfinished_items(record, folder), min_interval_s
     )
     queried_at, interval_s = time.monotonic(), min_interval_s
     live = in_terminal() and not once
-    shown, states = _overview(record, folder, queue, live=live)
+    shown, states = _overview(record, folder, queue, more_lines, live=live)
     if not live:
         console().print(shown)
         return
@@ -186,14 +193,19 @@ def watch(record: SweepRecord, folder: SweepFolder, min_interval_s: float, *, on
                 )
                 queried_at = time.monotonic()
                 interval_s = next_poll_interval(interval_s, min_interval_s)
-            shown, states = _overview(record, folder, queue, live=True)
+            shown, states = _overview(record, folder, queue, more_lines, live=True)
             if states != before:
                 interval_s = min_interval_s
             screen.update(shown, refresh=True)
 
 
 def _overview(
-    record: SweepRecord, folder: SweepFolder, queue: Queue, *, live: bool
+    record: SweepRecord,
+    folder: SweepFolder,
+    queue: Queue,
+    more_lines: Callable[[Queue], Sequence[str]],
+    *,
+    live: bool,
 ) -> tuple[Any, list[State]]:
     """Return what a terminal shows, and the state of each run; `live`: within its height."""
     runs = run_status.run_statuses(record, folder, queue)
@@ -205,6 +217,7 @@ def _overview(
         *feature_progress.job_progress_lines(record, folder, features),
         *feature_status.feature_failure_lines(list(failures.values())),
         *feature_status.report_failure_lines(folder, queue),
+        *more_lines(queue),
     ]
     note = "\n".join([*notes, queue.error_message]).strip()
     table = _import_run_table()

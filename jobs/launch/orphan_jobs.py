@@ -12,7 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from jobs import code_snapshot
-from jobs.messages import count_text, join_first, print_line
+from jobs.display.changed_lines import removed_run_lines
+from jobs.messages import count_text, print_line
+from jobs.profile import Profile
 from jobs.slurm import client
 from jobs.slurm.client import QueuedJob, SchedulerError, sweep_tag
 from jobs.sweep import job_queue
@@ -20,6 +22,7 @@ from jobs.sweep.folder import SweepFolder
 from jobs.sweep.job_queue import Queue
 from jobs.sweep.ledger import LedgerEntry
 from jobs.sweep.record import SweepRecord
+from jobs.work_folder import make_command
 from pipeline.runs.early_stop import read_early_stop
 
 
@@ -51,32 +54,26 @@ def cancel_orphan_jobs(folder: SweepFolder, queue: Queue) -> Queue:
 
 
 def print_removed_runs(
-    record: SweepRecord, folder: SweepFolder, labels: Mapping[str, str], queue: Queue | None = None
+    record: SweepRecord,
+    folder: SweepFolder,
+    labels: Mapping[str, str],
+    profile: Profile,
+    queue: Queue | None = None,
 ) -> None:
     """Name runs that were taken out of the sweep and whose jobs go on.
 
     `labels`: run id -> its label in the sweep before. `queue` None: SLURM is queried, if there
     may be such a job.
     """
+    wanted = {run.run_id for run in record.runs}
     if queue is None:
-        wanted = {run.run_id for run in record.runs}
-        items = [i for e in folder.ledger.entries() if e.kind == "runs" for i in e.items]
-        removed = [i for i in items if i not in wanted and not folder.run(i).finished]
+        removed = job_queue.unfinished_removed_runs(wanted, folder)
         if not removed:
             return
         queue = job_queue.try_query_slurm(folder, removed)
-    tasks = job_queue.tasks_of_removed_runs(record, folder, queue)
-    runs = [f"{labels.get(i, i[:8])} (job {e.job})" for e, items in tasks.items() for i in items]
-    if runs:
-        go_on = (
-            "is not in the sweep any more, and its job goes"
-            if len(runs) == 1
-            else ("are not in the sweep any more, and their jobs go")
-        )
-        print_line(
-            f"{join_first(runs)} {go_on} on; make cancel {record.sweep_argument} REMOVED=1 cancels "
-            "what no other sweep needs"
-        )
+    cancel = make_command(f"make cancel {record.sweep_argument} REMOVED=1", profile, folder.work)
+    for line in removed_run_lines(record, wanted, folder, queue, cancel=cancel, labels=labels):
+        print_line(line)
 
 
 def remove_unused_files(folder: SweepFolder, queued: Collection[str] | None = None) -> None:

@@ -78,7 +78,7 @@ def reconcile(
     files = read_sweep_files(sweep, work, with_runs=runs, first_only=first_only)
     labels = _former_labels(files.folder)
     if files.complete:
-        orphan_jobs.print_removed_runs(files.record, files.folder, labels)
+        orphan_jobs.print_removed_runs(files.record, files.folder, labels, profile)
         if not dry:
             _write_sweep_files(files)
             orphan_jobs.remove_unused_files(files.folder)
@@ -148,7 +148,7 @@ def _submit_missing(files: SweepFiles, profile: SlurmProfile, labels: Mapping[st
     with submit.submission_lock(files.folder):
         files = survey_again(files)
         queue = orphan_jobs.cancel_orphan_jobs(files.folder, query_queue(files, profile))
-        orphan_jobs.print_removed_runs(files.record, files.folder, labels, queue)
+        orphan_jobs.print_removed_runs(files.record, files.folder, labels, profile, queue)
         state = gather_state(files, queue, profile)
         decision = _decide_and_print(state, profile)
         _write_sweep_files(files)

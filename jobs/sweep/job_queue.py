@@ -158,7 +158,7 @@ def latest_slurm_jobs(folder: SweepFolder, items: Sequence[str]) -> set[str]:
 def unfinished_items(record: SweepRecord, folder: SweepFolder) -> list[str]:
     """Return the runs that are not done, the shards of their feature sets, the report.
 
-    A run is done if it is finished or stopped early.
+    A run is done if it is finished or stopped early. Runs that left the sweep are included.
     """
     heartbeats = ((run, folder.run(run.run_id).heartbeat()) for run in record.runs)
     runs = [
@@ -174,18 +174,31 @@ def unfinished_items(record: SweepRecord, folder: SweepFolder) -> list[str]:
         if features.feature_id in needed
         for index in range(features.slices)
     ]
-    return [run.run_id for run in runs] + shards + folder.unwritten_report()
+    removed = unfinished_removed_runs({run.run_id for run in record.runs}, folder)
+    return [run.run_id for run in runs] + removed + shards + folder.unwritten_report()
+
+
+def unfinished_removed_runs(wanted: Collection[str], folder: SweepFolder) -> list[str]:
+    """Return submitted runs that are not among the `wanted` ones any more, nor finished."""
+    entries = folder.ledger.entries()
+    submitted = {item for entry in entries if entry.kind == "runs" for item in entry.items}
+    return [item for item in sorted(submitted - set(wanted)) if not folder.run(item).finished]
 
 
 def tasks_of_removed_runs(
-    record: SweepRecord, folder: SweepFolder, queue: Queue
+    wanted: Collection[str], folder: SweepFolder, queue: Queue
 ) -> dict[LedgerEntry, list[str]]:
-    """Return queued or running task -> its runs that left the sweep and are in no other sweep."""
-    wanted = {run.run_id for run in record.runs}
+    """Return queued or running task -> its runs that left the sweep and are in no other sweep.
+
+    `wanted`: the runs of the sweep.
+    """
+    removed = set(unfinished_removed_runs(wanted, folder))
+    if not removed:
+        return {}
     tasks = {
-        entry: [i for i in entry.items if i not in wanted and not folder.run(i).finished]
+        entry: [item for item in entry.items if item in removed]
         for entry in folder.ledger.entries()
-        if entry.kind == "runs" and not wanted.issuperset(entry.items) and queue.is_live(entry)
+        if entry.kind == "runs" and not removed.isdisjoint(entry.items) and queue.is_live(entry)
     }
     if tasks:
         others = [other for each, other in read_records(folder.work) if each.name != folder.name]

@@ -20,7 +20,12 @@ from jobs.work_folder import report_command
 from pipeline.config.corpus import Corpus
 from pipeline.config.identity import feature_id, run_id
 from pipeline.config.sweep import Sweep, changed_name
-from pipeline.corpus.manifest import Manifest, require_enough_utterances, require_known_characters
+from pipeline.corpus.manifest import (
+    Manifest,
+    ManifestFile,
+    require_enough_utterances,
+    require_known_characters,
+)
 from pipeline.corpus.text.alphabet import resolve_alphabet
 from pipeline.files import InputError, json_digest, read_json
 
@@ -122,6 +127,22 @@ def make_record(sweep: Sweep, corpus_manifests: CorpusManifests, work: Path) -> 
         changes=sweep.changes,
         seeds=sweep.seeds,
     )
+
+
+def runs_of_file(sweep: Sweep, record: SweepRecord) -> tuple[PlannedRun, ...]:
+    """Return the runs of the sweep file as it is now, with the manifests of the last make sweep.
+
+    No audio is read. A corpus that is new has no manifest yet: its runs have no identity.
+    """
+    files = [ManifestFile.open(Path(path)) for path in {each.manifest for each in record.features}]
+    digests = {file.corpus: file.digest for file in files}
+    runs = []
+    for swept in sweep.experiments:
+        digest = digests.get(swept.experiment.corpus.name, "")
+        features = feature_id(swept.experiment.features, digest)
+        identity = run_id(swept.experiment, features)
+        runs.append(PlannedRun(swept.label, swept.settings, identity, features))
+    return tuple(runs)
 
 
 def refuse_name_of_another_file(sweep: Sweep, folder: SweepFolder) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 from dataclasses import asdict
 
 from jobs.commands import parser, status
@@ -9,9 +10,10 @@ from jobs.node.failures import REMEDIES
 from jobs.slurm.client import sweep_tag
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.ledger import LedgerEntry
-from jobs.sweep.record import make_record
+from jobs.sweep.record import make_record, manifest_path
 from pipeline.config.sweep import Sweep, load_sweep
 from pipeline.corpus import readers
+from pipeline.corpus.manifest import write_manifest
 from pipeline.files import write_json
 from pipeline.runs.folder import Failure, RunFolder
 from tests.jobs.conftest import TinyProject
@@ -52,7 +54,14 @@ def test_status_shows_the_sweep_of_its_set_and_says_what_has_changed(make_projec
     assert parser.main(["status", name, *words[2:]]) == 0
     bench.sweep_file.write_text(bench.sweep_file.read_text().replace("power, mel", "power"))
     assert parser.main([*words, *changes]) == 0
-    assert f"{bench.sweep_file} has changed since the last make sweep" in capsys.readouterr().out
+    changed = f"{bench.sweep_file} has changed since the last make sweep, which is shown here"
+    assert f"{changed}; removed: mel\n" in capsys.readouterr().out
+    bench.sweep_file.write_text(
+        bench.sweep_file.read_text().replace("[power]", "[power, amplitude]")
+    )
+    assert parser.main([*words, *changes]) == 0
+    printed = capsys.readouterr().out
+    assert f"{changed}; removed: mel; added: amplitude, which make sweep SWEEP=" in printed
 
 
 def test_status_without_seeds_says_what_seeds_there_were_and_not_that_the_file_has_changed(
@@ -76,7 +85,9 @@ def test_status_without_seeds_says_what_seeds_there_were_and_not_that_the_file_h
 
 def _write_record(bench: TinyProject, sweep: Sweep) -> None:
     corpus = sweep.experiments[0].experiment.corpus
-    made = make_record(sweep, {corpus: readers.build_manifest(corpus, bench.work)}, bench.work)
+    manifest = readers.build_manifest(corpus, bench.work)
+    write_manifest(manifest, manifest_path(manifest, bench.work))
+    made = make_record(sweep, {corpus: manifest}, bench.work)
     write_json(SweepFolder(bench.work, sweep.name).record_file, asdict(made))
 
 
@@ -133,9 +144,8 @@ def test_cancel_leaves_a_job_of_the_same_number_on_this_cluster_alone(tmp_path, 
     assert "jobs on cluster other are not seen here" in capsys.readouterr().out
 
 
-def test_runs_that_left_the_sweep_are_named_and_cancelled_on_request(
-    make_project, fake_slurm, tmp_path, monkeypatch, capsys
-):
+def submitted_project(make_project, fake_slurm, tmp_path, monkeypatch):
+    """A sweep of two runs, both queued as jobs; the words that name it and its profile."""
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     project, site = make_project("csv"), tmp_path / "site.yaml"
     site.write_text(
@@ -150,6 +160,13 @@ def test_runs_that_left_the_sweep_are_named_and_cancelled_on_request(
     queued = "{}|PENDING|Priority|main|lab|normal|N/A|x\n"
     jobs = {e.items[0]: e.job for e in project.sweep_folder.ledger.entries()}
     fake_slurm("squeue", "".join(queued.format(job) for job in jobs.values()))
+    return project, words
+
+
+def test_runs_that_left_the_sweep_are_named_and_cancelled_on_request(
+    make_project, fake_slurm, tmp_path, monkeypatch, capsys
+):
+    project, words = submitted_project(make_project, fake_slurm, tmp_path, monkeypatch)
     text = project.sweep_file.read_text()
     project.sweep_file.write_text(text.replace("[power, mel]", "[mel]"))
     cancelled = fake_slurm("scancel")
@@ -158,7 +175,26 @@ def test_runs_that_left_the_sweep_are_named_and_cancelled_on_request(
     printed = capsys.readouterr().out
     gone = next(e for e in project.sweep_folder.ledger.entries() if e.job == "42_0")
     assert "power (job 42_0) is not in the sweep any more, and its job goes on; " in printed
-    assert "REMOVED=1 cancels" in printed
+    assert re.search(r"make cancel SWEEP=\S+ REMOVED=1 CLUSTER=\S+ WORK=\S+ cancels what", printed)
+    assert parser.main(["status", *words, "--once"]) == 0
+    printed = capsys.readouterr().out
+    assert f"{gone.items[0][:8]} (job 42_0) is not in the sweep any more, and its job" in printed
     assert not cancelled.exists()
     assert parser.main(["cancel", *words, "--removed"]) == 0
     assert cancelled.read_text().split() == [gone.job]
+
+
+def test_runs_that_left_the_file_are_named_before_make_sweep_is_typed_again(
+    make_project, fake_slurm, tmp_path, monkeypatch, capsys
+):
+    project, words = submitted_project(make_project, fake_slurm, tmp_path, monkeypatch)
+    text = project.sweep_file.read_text()
+    project.sweep_file.write_text(text.replace("[power, mel]", "[mel, amplitude]"))
+    cancelled = fake_slurm("scancel")
+    capsys.readouterr()
+    assert parser.main(["status", *words, "--once"]) == 0
+    printed = capsys.readouterr().out
+    assert "; removed: power; added: amplitude, which make sweep SWEEP=" in printed
+    assert "power (job 42_0) is not in the sweep any more, and its job goes on; " in printed
+    assert parser.main(["cancel", *words, "--removed"]) == 0
+    assert cancelled.read_text().split() == ["42_0"]

@@ -93,7 +93,7 @@ def test_the_live_view_queries_less_often_until_a_state_changes(
     sweep, screen, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(live, "in_terminal", lambda: True)
-    live.watch(EMPTY_RECORD, SweepFolder(tmp_path, "a"), 30.0, once=False)
+    live.watch(EMPTY_RECORD, SweepFolder(tmp_path, "a"), 30.0, lambda _: (), once=False)
     kinds, times = zip(*sweep.queries, strict=True)
     assert kinds == ("cached", *["new"] * 9)
     between = [later - earlier for earlier, later in pairwise(times)]
@@ -111,7 +111,7 @@ def test_without_a_live_view_the_state_is_printed_once_after_one_query(
     sweep, screen, tmp_path, monkeypatch, once
 ):
     monkeypatch.setattr(live, "in_terminal", lambda: once)
-    live.watch(EMPTY_RECORD, SweepFolder(tmp_path, "a"), 30.0, once=once)
+    live.watch(EMPTY_RECORD, SweepFolder(tmp_path, "a"), 30.0, lambda _: (), once=once)
     assert sweep.queries == [("cached", 0)]
     assert screen.getvalue().count("1 run: 1 queued") == 1
 

@@ -1,0 +1,60 @@
+"""Lines about a sweep that has changed: added runs, and removed ones whose jobs go on.
+
+In:   a sweep's record, its ledger, what SLURM knows of its jobs.   Out: lines.
+Not here: what the file wants now (sweep/record.py), cancelling jobs (commands/status.py).
+"""
+
+from collections.abc import Collection, Mapping
+
+from jobs.messages import join_first
+from jobs.sweep import job_queue
+from jobs.sweep.folder import SweepFolder
+from jobs.sweep.job_queue import Queue
+from jobs.sweep.record import PlannedRun, SweepRecord
+
+NO_LABELS: Mapping[str, str] = {}
+
+
+def removed_run_lines(
+    record: SweepRecord,
+    wanted: Collection[str],
+    folder: SweepFolder,
+    queue: Queue,
+    *,
+    cancel: str,
+    labels: Mapping[str, str] = NO_LABELS,
+) -> list[str]:
+    """Name runs that are not among the `wanted` ones any more and whose jobs go on.
+
+    `cancel`: the command that cancels such jobs. `labels`: run id -> its label in the sweep before.
+    """
+    known = {**{run.run_id: run.label for run in record.runs}, **labels}
+    tasks = job_queue.tasks_of_removed_runs(wanted, folder, queue)
+    runs = [f"{known.get(i, i[:8])} (job {e.job})" for e, items in tasks.items() for i in items]
+    if not runs:
+        return []
+    go_on = (
+        "is not in the sweep any more, and its job goes"
+        if len(runs) == 1
+        else "are not in the sweep any more, and their jobs go"
+    )
+    return [f"{join_first(runs)} {go_on} on; {cancel} cancels what no other sweep needs"]
+
+
+def changed_file_line(
+    path: str, record: SweepRecord, planned: Collection[PlannedRun], command: str
+) -> str:
+    """Return what the sweep file wants differently from the last make sweep.
+
+    `command`: continues the sweep.
+    """
+    before = {run.run_id for run in record.runs}
+    now = {run.run_id for run in planned}
+    added = [run.label for run in planned if run.run_id not in before]
+    removed = [run.label for run in record.runs if run.run_id not in now]
+    line = f"{path} has changed since the last make sweep, which is shown here"
+    if removed:
+        line += f"; removed: {join_first(removed)}"
+    if added:
+        line += f"; added: {join_first(added)}, which {command} submits"
+    return line
