@@ -23,6 +23,11 @@ log = logging.getLogger(__name__)
 OTHER_BUILD = "make setup TORCH={} installs another build"
 OLDEST_BUILD = "cu126"  # for the oldest GPUs and drivers, see cluster/README.md
 
+APPLE_GPU = (
+    "Apple's GPU (MPS) is not used, because most versions of torch have no CTC loss for it; on a "
+    "Mac device is cpu or auto"
+)
+
 FREE_MEMORY_SHARE = 0.25  # of the memory that is free at the start: runs may share a machine
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -61,14 +66,14 @@ class UnusableGpuError(InputError):
 def select_device(requested: Device) -> torch.device:
     """Return the device; raise UnusableGpuError if a GPU is requested and cannot be used.
 
-    `auto` takes the CPU then, and the log says so.
+    `auto` takes the CPU then, and the log says so where there is a GPU.
     """
     if requested == "cpu":
         return torch.device("cpu")
     problems = gpu_problems()
     if problems and requested == "cuda":
         raise UnusableGpuError("; ".join(problems))
-    if problems and torch.cuda.is_available():
+    if problems and (torch.cuda.is_available() or _has_apple_gpu()):
         log.warning("trains on the CPU: %s", "; ".join(problems))
     return torch.device("cpu" if problems else "cuda")
 
@@ -76,6 +81,8 @@ def select_device(requested: Device) -> torch.device:
 def gpu_problems() -> list[str]:
     """Return what keeps this torch from using the GPUs of this process; empty if it can."""
     version = torch.version.cuda
+    if version is None and _has_apple_gpu():
+        return [APPLE_GPU]
     if version is None:
         return [f"torch {torch.__version__} is built for the CPU: {OTHER_BUILD.format('auto')}"]
     try:
@@ -84,6 +91,10 @@ def gpu_problems() -> list[str]:
         return [f"torch {torch.__version__} finds no GPU: {_describe_error(error)}"]
     problems = (_gpu_problem(number) for number in range(torch.cuda.device_count()))
     return [problem for problem in problems if problem]
+
+
+def _has_apple_gpu() -> bool:
+    return torch.backends.mps.is_available()
 
 
 def _describe_error(error: Exception) -> str:

@@ -190,3 +190,13 @@ def test_a_kernel_that_fails_and_a_build_for_the_cpu_are_refused(fake_gpu, monke
     assert "is built for the CPU: make setup TORCH=auto installs another build" in problem
     with pytest.raises(devices.UnusableGpuError):
         devices.select_device("cuda")
+
+
+def test_an_apple_gpu_is_not_used_and_the_log_says_why(monkeypatch, caplog):
+    """CTC has no operator there in most versions of torch, so a run would end with an error."""
+    monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert devices.select_device("auto") == CPU
+    assert "trains on the CPU: Apple's GPU (MPS) is not used, because most" in caplog.text
+    with pytest.raises(devices.UnusableGpuError, match="on a Mac device is cpu or auto"):
+        devices.select_device("cuda")
