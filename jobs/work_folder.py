@@ -9,10 +9,12 @@ import os
 import re
 import secrets
 import shutil
+from functools import cache
 from pathlib import Path
 from shlex import quote
 
 from jobs.environment import address_cluster
+from jobs.messages import print_note
 from jobs.profile import DEFAULT_PROFILES, LocalProfile, Profile, SlurmProfile, load_profile
 from jobs.profile_fields import BUILT_IN_PROFILE
 from pipeline.config.loader import expand_path
@@ -39,7 +41,26 @@ def load_profile_and_workdir(options: argparse.Namespace) -> tuple[Profile, Path
     cluster = options.cluster or _path_from(CLUSTER_VARIABLE)
     profile = load_profile(cluster) if cluster else LocalProfile()
     address_profile_cluster(profile)
-    return profile, resolve_work_folder(profile, options.work or _path_from(WORK_VARIABLE))
+    chosen = options.work or _path_from(WORK_VARIABLE)
+    _note_place_of_variables(cluster, chosen)
+    return profile, resolve_work_folder(profile, chosen)
+
+
+def _note_place_of_variables(cluster: Path | None, work: Path | None) -> None:
+    """Say on stderr which place the variables have named; make passes them on as options."""
+    places = {CLUSTER_VARIABLE: ("CLUSTER", cluster), WORK_VARIABLE: ("WORK", work)}
+    named = {
+        variable: f"{word}={quote(str(path))}"
+        for variable, (word, path) in places.items()
+        if path is not None and path == _path_from(variable)
+    }
+    if named:
+        _note_once(f"{' '.join(named.values())} (of {' and '.join(named)})")
+
+
+@cache
+def _note_once(line: str) -> None:
+    print_note(line)
 
 
 def _path_from(variable: str) -> Path | None:

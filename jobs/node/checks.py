@@ -7,6 +7,7 @@ Not here: submitting the check's jobs (commands/cluster_check.py).
 
 import os
 import re
+import shutil
 import socket
 import sys
 import tempfile
@@ -27,6 +28,7 @@ from pipeline.files import write_json
 from pipeline.host import available_cpus
 
 CHECK_SIGNAL_TIMEOUT_S = 180.0  # a network file system may show the answer late
+MIN_FREE_GB = 1.0
 MAX_CLOCK_SKEW_S = 30.0  # between the clocks of two hosts
 MODULE_LOAD_PATTERN = re.compile(r"\b(?:module\s+(?:load|add)|ml)\s+([^;&|#]+)")
 
@@ -55,6 +57,7 @@ def run_check_task(task: CheckTask, stop: StopRequest) -> int:
         "packages": {each.name: each.version for each in distributions()},
         "scratch": os.environ.get(task.scratch or "", ""),
         "temporary": tempfile.gettempdir(),  # the first writable one of Python's candidates
+        "free_bytes": shutil.disk_usage(path.parent).free,
         "time": time.time(),
     }
     write_json(path, answer)
@@ -88,6 +91,7 @@ def check_node(
             f"code comes from {Path(answer['code'][0]).parents[2]}, the snapshot",
         ),
         CheckResult(True, f"the work folder {work} is shared and can be written there"),
+        _check_space(answer["free_bytes"]),
         _check_cpus(answer["cpus"], profile.cpus if isinstance(profile, SlurmProfile) else 1),
         check_packages(answer["packages"], REPOSITORY_ROOT / "requirements.lock"),
         _check_gpus(answer["gpus"], profile),
@@ -107,6 +111,14 @@ def check_feature_node(
         *_check_scratch(answer, profile),
     ]
     return [CheckResult(each.ok, f"features: {each.text}") for each in results]
+
+
+def _check_space(free_bytes: int) -> CheckResult:
+    gigabytes = free_bytes / 1e9
+    return CheckResult(
+        gigabytes >= MIN_FREE_GB,
+        f"{gigabytes:.1f} GB are free in the work folder; a quota may be lower",
+    )
 
 
 def check_packages(installed: Mapping[str, str], lock: Path) -> CheckResult:

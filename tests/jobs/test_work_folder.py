@@ -38,18 +38,24 @@ def test_the_work_folder_is_absolute_and_work_wins(tmp_path: Path, monkeypatch: 
 
 
 def test_variables_name_the_place_of_commands_that_name_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setenv("BLANKSLATE_CLUSTER", str(site_profile(tmp_path, "retries: 7").path))
     monkeypatch.setenv("BLANKSLATE_WORK", str(tmp_path / "default"))
     profile, work = load_profile_and_workdir(argparse.Namespace(cluster=None, work=None))
     assert (profile.retries, work) == (7, tmp_path / "default")
+    load_profile_and_workdir(argparse.Namespace(cluster=None, work=None))
+    assert capsys.readouterr().err == (  # once
+        f"CLUSTER={tmp_path / 'site.yaml'} WORK={tmp_path / 'default'} "
+        "(of BLANKSLATE_CLUSTER and BLANKSLATE_WORK)\n"
+    )
     assert f"CLUSTER={tmp_path / 'site.yaml'}" in make_command("make status", profile, work)
     other = tmp_path / "other.yaml"
     other.write_text("retries: 5")
     typed = argparse.Namespace(cluster=other, work=tmp_path / "typed")
     profile, work = load_profile_and_workdir(typed)
     assert (profile.retries, work) == (5, tmp_path / "typed")
+    assert capsys.readouterr().err == ""
 
 
 def test_make_takes_the_same_variables(monkeypatch: pytest.MonkeyPatch):

@@ -44,6 +44,7 @@ def answer(folder: SweepFolder, **said) -> dict:
         "packages": {},
         "scratch": "/local/7/",
         "temporary": "/local/7",
+        "free_bytes": 2_000_000_000,
         "time": NOW,
     }
     return {**right, **said}
@@ -58,6 +59,7 @@ def wrong(findings) -> list[str]:
     [
         ({}, ""),
         ({"gpus": []}, "GPUs: none; 1 requested; correct partition, gpus or gpu_type in "),
+        ({"free_bytes": 900_000_000}, "0.9 GB are free in the work folder; a quota may be lower"),
         ({"cpus": 1}, "1 CPU available, 4 requested"),
         ({"packages": {"numpy": "1.0"}}, "packages: numpy 1.0, locked "),
         ({"gpu_problems": ["Tesla V100 has"]}, "GPU: Tesla V100 has"),
