@@ -102,7 +102,7 @@ $(kernel): $(stamp) $(wildcard pipeline/features/native/*.[ch])
 	@$(bin)/python -m pipeline.features.native.kernels
 	@touch $@
 
-demo: setup  ## no data needed: make a corpus, compute features, run a small sweep, write its report; LANGUAGE=tr, de, hi or zh
+demo: setup  ## no data needed: make a corpus, compute features, run a small sweep, write its report; LANGUAGE=tr, de, hi, zh, or another one
 	@$(blankslate) demo $(cluster) $(work) $(if $(LANGUAGE),--language "$(LANGUAGE)")
 
 clean:  ## remove .venv and caches; the work folder stays

@@ -213,7 +213,7 @@ def _add_running_verbs(subparsers: Subparsers) -> None:
     demo.add_argument(
         "--language",
         metavar="CODE",
-        help="a demo in another language: tr, de, hi or zh (default: English)",
+        help="a demo in another language, such as tr, de, hi, zh or fr (default: English)",
     )
 
 

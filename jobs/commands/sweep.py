@@ -5,6 +5,7 @@ Not here: status and logs (status.py), the work itself (launch/reconcile.py).
 """
 
 import argparse
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from shlex import quote
@@ -16,7 +17,7 @@ from jobs.profile import LocalProfile, Profile
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.record import SweepRecord, report_commands, set_argument
 from jobs.work_folder import load_profile_and_workdir, make_command, require_named_place
-from pipeline.config.corpus import load_corpus
+from pipeline.config.corpus import base_language, load_corpus
 from pipeline.config.experiment import Experiment, load_experiment
 from pipeline.config.loader import parse_changes, set_key, validate_settings
 from pipeline.config.sweep import (
@@ -58,16 +59,15 @@ def sweep(options: argparse.Namespace) -> int:
 
 
 def demo(options: argparse.Namespace) -> int:
-    file, language = DEMO_SWEEP_FILE, options.language
-    if language and language != "en":
-        file = file.with_stem(f"{file.stem}-{language}")
-        if not (language.isalnum() and file.is_file()):
-            known = [path.stem.removeprefix("demo-") for path in file.parent.glob("demo-*.yaml")]
-            raise InputError(
-                f"LANGUAGE={language}: there is no demo in this language; choose "
-                f"{', '.join(['en', *sorted(known)])}"
-            )
-    code = _run_sweep(load_sweep(file), options, dry=False)
+    language = base_language(options.language or "en")
+    files = {path.stem: path for path in DEMO_SWEEP_FILE.parent.glob("demo-*.yaml")}
+    if language == "en":
+        loaded = load_sweep(DEMO_SWEEP_FILE)
+    elif file := files.get(f"demo-{language}"):
+        loaded = load_sweep(file)
+    else:
+        loaded = _numbers_sweep(language)
+    code = _run_sweep(loaded, options, dry=False)
     if code == 0:
         print_line(DEMO_NEXT_STEP)
     return code
@@ -122,6 +122,19 @@ def _spectra_sweep(corpus_file: Path, changes: list[str]) -> Sweep:
         swept.append(SweptExperiment(spectrum, {}, experiment))
     name = changed_name(f"features-{corpus.name}", changed)
     return Sweep(name, "", corpus_file, tuple(swept), changes=changed)
+
+
+def _numbers_sweep(language: str) -> Sweep:
+    """Make the demo of a language without sentences of its own: the Turkish one, with numbers."""
+    sweep = load_sweep(DEMO_SWEEP_FILE.with_stem("demo-tr"))
+    (swept,) = sweep.experiments
+    corpus = {**swept.experiment.corpus.model_dump(), "name": f"demo-{language}"}
+    content = {**swept.experiment.model_dump(), "corpus": {**corpus, "language": language}}
+    source = Path(f"LANGUAGE={language}")
+    experiment = validate_settings(Experiment, content, source)
+    question = f"Question: does the demo's recipe learn to write the numbers of {language}?"
+    experiments = (SweptExperiment(language, {}, experiment),)
+    return replace(sweep, name=corpus["name"], question=question, experiments=experiments)
 
 
 def _print_result(folder: SweepFolder, record: SweepRecord, profile: Profile) -> None:

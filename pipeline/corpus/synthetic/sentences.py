@@ -4,7 +4,8 @@ In:   a language, a random generator.   Out: sentences as people write them.
 Not here: English, and voices (prompts.py); audio (synthesis.py).
 
 A sentence is a choice from each line of a pattern. The choices of a pattern agree with each other
-in gender, case and tense, so that every sentence is correct.
+in gender, case and tense, so that every sentence is correct. In languages without patterns here a
+sentence is some numbers in words.
 """
 
 from collections.abc import Sequence
@@ -13,9 +14,15 @@ from functools import cached_property
 from random import Random
 from typing import TypeVar
 
+from pipeline.corpus.text.digits import require_known_numbers, spell_digits
 from pipeline.corpus.text.language import capitalise
+from pipeline.files import InputError
 
 T = TypeVar("T")
+
+MAX_NUMBERS = 3  # of a sentence
+LOWEST_NUMBERS = (1, 10, 100, 1000)  # of one to four digits
+UNREADABLE = ("ja",)  # num2words writes kanji, which espeak-ng cannot read
 
 
 @dataclass(frozen=True)
@@ -175,3 +182,35 @@ GRAMMARS = {
         Grammar("zh", "cmn", _CHINESE, space="", end="。"),
     )
 }
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Sentences of some numbers in words."""
+
+    language: str
+
+    @property
+    def voice(self) -> str:
+        return self.language
+
+    def make_sentence(self, rng: Random) -> str:
+        count = 1 + int(rng.random() * MAX_NUMBERS)
+        digits = " ".join(str(_random_number(rng)) for _ in range(count))
+        return " ".join(spell_digits(digits, self.language).split())
+
+
+def _random_number(rng: Random) -> int:
+    low = pick(rng, LOWEST_NUMBERS)
+    return low + int(rng.random() * 9 * low)
+
+
+def find_grammar(language: str) -> Grammar | Numbers | None:
+    """Return the sentences of a language without its region, or None if there are none."""
+    if language in GRAMMARS:
+        return GRAMMARS[language]
+    try:
+        require_known_numbers(language)
+    except InputError:
+        return None
+    return None if language in UNREADABLE else Numbers(language)

@@ -13,6 +13,7 @@ import ctypes
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -37,7 +38,7 @@ from pipeline.corpus.synthetic.prompts import (
     make_sentence,
     make_voices,
 )
-from pipeline.corpus.synthetic.sentences import GRAMMARS, Grammar
+from pipeline.corpus.synthetic.sentences import GRAMMARS, Grammar, Numbers, find_grammar
 from pipeline.files import InputError, read_json, write_bytes, write_json, write_text
 from pipeline.shapes import Int16
 
@@ -78,14 +79,24 @@ def synthesise(
 
 
 def _known_language(language: str) -> str:
-    """Return the language without its region. Raises InputError if it has no sentences."""
+    """Return the language without its region. Raises InputError if it cannot be spoken."""
     base = base_language(language)
-    if base not in GRAMMARS:
+    if find_grammar(base) is None or not _has_voice(base):
         raise InputError(
-            f"language: {language}: the demo corpus has no sentences in it, only in en, "
-            f"{', '.join(GRAMMARS)}"
+            f"language: {language}: the demo corpus cannot be made in it: sentences are in en, "
+            f"{', '.join(GRAMMARS)}, numbers in each language that num2words and espeak-ng both "
+            "know, such as ar, fr or ru"
         )
     return base
+
+
+def _has_voice(language: str) -> bool:
+    """Return whether espeak-ng speaks the language; the files of its voices say `language fr`."""
+    if language in GRAMMARS:
+        return True
+    files = Path(espeakng_loader.get_data_path(), "lang").glob("*/*")
+    wanted = re.compile(rf"^language {language}\b(?!-)", re.MULTILINE)
+    return any(wanted.search(file.read_text("utf-8")) for file in files)
 
 
 def read_utterance_table(folder: Path) -> list[dict[str, str]]:
@@ -153,7 +164,7 @@ def _synthesise_in_subprocess(
 
 def _synthesise_corpus(settings: dict[str, Any], folder: Path, progress: SynthesisProgress) -> None:
     rng = Random(settings["seed"])
-    grammar = GRAMMARS.get(settings.get("language", "en"))
+    grammar = find_grammar(settings["language"]) if "language" in settings else None
     accents = (grammar.voice,) if grammar else ACCENTS
     voices = make_voices(settings["voices"], rng, accents)
     voices_per_split = Counter(voice.split for voice in voices)
@@ -177,7 +188,7 @@ def _synthesise_corpus(settings: dict[str, Any], folder: Path, progress: Synthes
 
 
 def _synthesise_voice(
-    voice: Voice, seconds: float, espeak: "_Espeak", rng: Random, grammar: Grammar | None
+    voice: Voice, seconds: float, espeak: "_Espeak", rng: Random, grammar: Grammar | Numbers | None
 ) -> Iterator[tuple[str, Int16[np.ndarray, " N"]]]:
     """Yield transcripts and waveforms until they last `seconds`."""
     done = 0.0

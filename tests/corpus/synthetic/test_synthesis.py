@@ -182,3 +182,19 @@ def test_espeak_works_in_a_virtual_environment_with_a_long_path(tmp_path):
     command = [sys.executable, "-c", script, str(deep / "espeak-ng-data")]
     ran = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.parametrize("language", ["fr", "he"])
+def test_a_language_without_sentences_speaks_numbers(tmp_path, language):
+    synthesis.synthesise(corpus(minutes=0.2, language=language), tmp_path / "demo")
+    rows = synthesis.read_utterance_table(tmp_path / "demo")
+    texts = {row["transcript"] for row in rows}
+    assert len(texts) > len(rows) / 2
+    assert not any(map(str.isdigit, "".join(texts)))
+    assert {"fr": "cent", "he": "מאות"}[language] in " ".join(texts)
+
+
+@pytest.mark.parametrize("language", ["xx", "ja", "tet"])
+def test_a_language_that_espeak_or_num2words_lack_is_refused(tmp_path, language):
+    with pytest.raises(InputError, match=f"language: {language}: .* such as ar, fr or ru"):
+        synthesis.synthesise(corpus(language=language), tmp_path / "demo")
