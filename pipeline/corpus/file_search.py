@@ -23,6 +23,8 @@ CONVERTIBLE_SUFFIXES = frozenset((
     ".3gp", ".mov", ".ape", ".wv", ".tta", ".ra", ".spx", ".ac3", ".mp2", ".shn",
 ))
 # fmt: on
+SpelledNames = tuple[dict[str, str], dict[str, str]]  # normal form -> name, plain form -> name
+
 UNLISTED_HINT = "add it with its transcript, or set unlisted: ignore in the corpus file"
 
 
@@ -73,21 +75,25 @@ def find_unlisted_audio(
     depth, and the files of `root` itself if one of them is listed. A file that differs from a
     listed one only in its suffix is a copy of it.
     """
-    stems = {_normal_form(splitext(name)[0]) for name in listed}
+    stems = {_plain_form(splitext(name.replace("\\", "/").strip())[0]) for name in listed}
     tops = {name.split("/", 1)[0] if "/" in name else "" for name in listed if _is_below(name)}
     for top in sorted(tops):
-        for path in walk_files(f"{root}{os.sep}{top}", refusals) if top else _files_in(root):
+        folder = f"{root}{os.sep}{top}"
+        if top and not os.path.isdir(folder):  # noqa: PTH112
+            continue  # its files are refused one by one
+        for path in walk_files(folder, refusals) if top else _files_in(root):
             stem, suffix = splitext(path[len(root) + 1 :].replace(os.sep, "/"))
             if (
                 suffix.lower() in AUDIO_SUFFIXES
-                and _normal_form(stem) not in stems
+                and _plain_form(stem) not in stems
                 and stem not in known
             ):
                 refusals.append(Refusal(stem, f"{path}: no list names it; {UNLISTED_HINT}"))
 
 
-def _normal_form(name: str) -> str:
-    return name if name.isascii() else unicodedata.normalize("NFC", name)
+def _plain_form(name: str) -> str:
+    """Return what spellings of the same name have in common."""
+    return (name if name.isascii() else unicodedata.normalize("NFC", name)).casefold()
 
 
 def _is_below(name: str) -> bool:
@@ -100,28 +106,41 @@ def _files_in(folder: str) -> list[str]:
     return sorted(os.path.join(folder, name) for name in names if not name.startswith("._"))  # noqa: PTH118
 
 
-def find_other_spelling(root: str, name: str, folders: dict[str, dict[str, str]]) -> str | None:
-    """Return the path below `root` of the file whose name has another Unicode normal form.
+def find_other_spelling(root: str, name: str, folders: dict[str, SpelledNames]) -> str | None:
+    """Return the path below `root` of the file that a list spells otherwise, if there is one.
 
     `name` is a path below `root`, or absolute; `folders` keeps the names of folders between calls.
-    Lists often have ö as one character where the disk has two (macOS), or the other way round.
+    Lists often have ö as one character where the disk has two (macOS), or the other way round; from
+    Windows they have backslashes, and small letters for large ones. Spaces around `name` are none
+    of the file.
     """
-    drive, rest = os.path.splitdrive(name)
+    drive, rest = os.path.splitdrive(name.replace("\\", "/").strip())
     is_absolute = rest.startswith("/")
     folder, found = (drive if is_absolute else root), [drive] if is_absolute else []
     for part in rest.strip("/").split("/"):
-        if not part.isascii():
-            if folder not in folders:
-                folders[folder] = _names_by_normal_form(folder + os.sep)
-            part = folders[folder].get(unicodedata.normalize("NFC", part), part)  # noqa: PLW2901
+        if folder not in folders:
+            folders[folder] = _names_by_spelling(folder + os.sep)
+        exact, plain = folders[folder]
+        part = (  # noqa: PLW2901
+            exact.get(unicodedata.normalize("NFC", part)) or plain.get(_plain_form(part)) or part
+        )
         found.append(part)
         folder = f"{folder}{os.sep}{part}"
     other = "/".join(found)
     return other if other != name and os.path.isfile(folder) else None  # noqa: PTH113
 
 
-def _names_by_normal_form(folder: str) -> dict[str, str]:
+def _names_by_spelling(folder: str) -> SpelledNames:
+    """Return the names in a folder by their normal form, and by their plain form.
+
+    "" stands for a plain form that several names have.
+    """
     try:
-        return {unicodedata.normalize("NFC", name): name for name in os.listdir(folder)}  # noqa: PTH208
+        names = os.listdir(folder)  # noqa: PTH208
     except (OSError, ValueError):
-        return {}
+        return {}, {}
+    plain: dict[str, str] = {}
+    for name in names:
+        form = _plain_form(name)
+        plain[form] = "" if form in plain else name
+    return {unicodedata.normalize("NFC", name): name for name in names}, plain

@@ -12,7 +12,7 @@ from typing import Literal
 
 from pipeline.corpus.audio import decode
 from pipeline.corpus.audio.audio_file import Header
-from pipeline.corpus.file_search import find_other_spelling
+from pipeline.corpus.file_search import SpelledNames, find_other_spelling
 from pipeline.corpus.layouts.entries import CorpusEntry
 from pipeline.files import InputError
 
@@ -27,13 +27,13 @@ def read_headers(
     """Read each file's header once.
 
     Return file -> header or error, file -> checksum of its first bytes, and file -> its name on
-    disk where that has another Unicode normal form.
+    disk where that is spelt otherwise.
     """
     files = dict.fromkeys(entry.audio for entry in entries)
     headers: dict[str, Header | InputError] = {}
     checksums: dict[str, int] = {}
     other_names: dict[str, str] = {}
-    names_in_folders: dict[str, dict[str, str]] = {}
+    names_in_folders: dict[str, SpelledNames] = {}
     folder = str(root)
     for name in files:
         try:
@@ -41,7 +41,7 @@ def read_headers(
             headers[name], checksums[name] = decode.read_header(os.path.join(folder, name))  # noqa: PTH118
         except InputError as error:
             headers[name] = error
-            other = None if name.isascii() else find_other_spelling(folder, name, names_in_folders)
+            other = find_other_spelling(folder, name, names_in_folders)
             if other:
                 other_names[name] = other
                 with suppress(InputError):

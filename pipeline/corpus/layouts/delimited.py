@@ -1,20 +1,24 @@
-"""Tables with named columns: CSV, TSV and any other delimiter.
+"""Tables with named columns: CSV, TSV and any other delimiter; JSON lines.
 
-In:   a path, the columns that it must have.   Out: one record per row. A bad row is added to
-`refusals`, and the rest is read.
+In:   a path, the columns that a table must have.   Out: one record per row or object. A bad one is
+added to `refusals`, and the rest is read.
 Not here: lines without columns (parsing.py), what the columns mean (tables.py).
 """
 
 import csv
+import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pipeline.corpus.layouts.parsing import (
     LineError,
     LineRecord,
     Refusals,
     read_all_lines,
+    read_lines,
+    read_text,
     shorten,
 )
 from pipeline.files import InputError, make_printable
@@ -22,6 +26,10 @@ from pipeline.files import InputError, make_printable
 DELIMITERS = ",;\t|"
 MAX_HEADER_CHARACTERS = 200  # in a message
 MAX_LINES_OF_ROW = 50  # a quoted value may hold line breaks; longer, its end is missing
+
+SEPARATOR_LINE = re.compile(r"sep=(.)", re.IGNORECASE)  # Excel's first line
+JSON_ARRAY = re.compile(r"\s*\[\s*(\{|$)")
+JSON_ITEM = re.compile(r"\s*,?\s*\{")
 
 Quoting = Literal[0, 3]
 
@@ -41,7 +49,7 @@ def read_delimited(
     """
     lines = _LineSupply(path, read_all_lines(path, refusals))
     for line in lines:
-        if line.strip():
+        if line.strip() and not SEPARATOR_LINE.fullmatch(line.strip()):
             break
         lines.begin_row()
     else:
@@ -131,7 +139,9 @@ def _read_header(
     """Return the names of the columns and the delimiter."""
     candidates = [delimiter] if delimiter else list(DELIMITERS)
     headers = {each: _split_line(line, each, quoting) for each in candidates}
-    for each, names in headers.items():
+    # Names as they are written come first; else small letters without outer spaces.
+    plain = {each: [name.strip().lower() for name in names] for each, names in headers.items()}
+    for each, names in (*headers.items(), *plain.items()):
         if all(any(name in names for name in columns) for columns in required_columns):
             for name in filter(None, names):  # spreadsheets may leave columns without a name
                 if names.count(name) > 1:
@@ -152,3 +162,57 @@ def _split_line(line: str, delimiter: str, quoting: Quoting) -> list[str]:
         return next(csv.reader([line.rstrip("\n")], delimiter=delimiter, quoting=quoting))
     except (csv.Error, StopIteration):
         return []
+
+
+def read_json_lines(path: Path, refusals: Refusals) -> Iterator[LineRecord]:
+    """Yield the JSON object of each line, or of each item if the file is one array.
+
+    A line or an item that is not an object is refused.
+    """
+    for number, line in read_lines(path, refusals):
+        if number == 1 and JSON_ARRAY.match(line):
+            yield from _read_json_array(path, read_text(path), refusals)
+            return
+        try:
+            values = JSON_DECODER.decode(line)
+            problem = "" if isinstance(values, dict) else "is not a JSON object"
+        except (ValueError, RecursionError) as error:
+            problem = _json_problem(error)
+        if not problem:
+            yield LineRecord(path, number, values)
+            continue
+        problem = f"{shorten(line)} {problem}; each line must be one JSON object"
+        refusals.append(LineError(path, number, problem).refusal)
+
+
+def _read_json_array(path: Path, text: str, refusals: Refusals) -> Iterator[LineRecord]:
+    """Yield the items of an array; after a bad one the next line that begins with { is tried."""
+    position, line, counted = text.index("[") + 1, 1, 0
+    while found := JSON_ITEM.search(text, position):
+        position = found.end() - 1
+        line, counted = line + text.count("\n", counted, position), position
+        try:
+            values, position = JSON_DECODER.raw_decode(text, position)
+            yield LineRecord(path, line, values)
+        except (ValueError, RecursionError) as error:
+            shown = shorten(text[position:].split("\n", 1)[0])
+            refusals.append(LineError(path, line, f"{shown} {_json_problem(error)}").refusal)
+            position = text.find("\n", position) if "\n" in text[position:] else len(text)
+
+
+def _json_problem(error: ValueError | RecursionError) -> str:
+    deep = isinstance(error, RecursionError)
+    return "is not usable JSON (nested too deeply)" if deep else f"is not JSON ({error})"
+
+
+def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make the object of `pairs`. Python's json would silently keep the last of two values."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        duplicate = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{duplicate!r} is there twice; remove one of them")
+    return values
+
+
+JSON_DECODER = json.JSONDecoder(object_pairs_hook=_reject_duplicate_keys)

@@ -16,9 +16,10 @@ import pyarrow.parquet as pq
 
 from pipeline.config.corpus import Corpus
 from pipeline.corpus.file_search import AUDIO_SUFFIXES, CONVERTIBLE_SUFFIXES, walk_files
+from pipeline.corpus.layouts.delimited import JSON_DECODER
 from pipeline.corpus.layouts.entries import CorpusEntry, missing_corpus_error, split_from_name
 from pipeline.corpus.layouts.folders import split_from_folders
-from pipeline.corpus.layouts.parsing import JSON_DECODER, LineRecord, Refusals, RefuseBadLines
+from pipeline.corpus.layouts.parsing import LineRecord, Refusals, RefuseBadLines
 from pipeline.corpus.layouts.tables import SPEAKER_COLUMNS, text_columns
 from pipeline.corpus.manifest import Refusal, Split
 from pipeline.files import InputError, atomic_write

@@ -87,6 +87,7 @@ def read_pairs(corpus: Corpus, root: Path, refusals: Refusals) -> Iterator[Corpu
         raise missing_corpus_error(
             root, corpus.name, "an audio file with its text beside it (x.wav, x.txt)"
         )
+    _move_texts_to_recordings(texts, recordings)
     for stem in sorted({*texts, *recordings}, key=lambda stem: stem.split("/")):
         for kind in (texts, recordings):
             for other in kind.get(stem, [])[1:]:
@@ -98,6 +99,23 @@ def read_pairs(corpus: Corpus, root: Path, refusals: Refusals) -> Iterator[Corpu
             speaker = PurePosixPath(stem).parent.name if corpus.speakers == "folder" else ""
             for entry in _read_pair(root, stem, texts, recordings, refusals):
                 yield replace(entry, speaker=speaker)
+
+
+def _move_texts_to_recordings(
+    texts: dict[str, list[str]], recordings: Mapping[str, Sequence[str]]
+) -> None:
+    """Put texts in folders of their own (txt/p225/x.txt of wav/p225/x.wav) to their recordings.
+
+    Both must be the only ones of this name that lack the other.
+    """
+    alone: list[dict[str, list[str]]] = [{}, {}]
+    for by_name, stems, others in zip(alone, (texts, recordings), (recordings, texts), strict=True):
+        for stem in stems:
+            if stem not in others:
+                by_name.setdefault(stem.rsplit("/", 1)[-1], []).append(stem)
+    for name, found in alone[0].items():
+        if len(found) == len(alone[1].get(name, ())) == 1:
+            texts[alone[1][name][0]] = texts.pop(found[0])
 
 
 def find_recordings(
@@ -116,6 +134,9 @@ def find_recordings(
         name = _name_below(root, path)
         stem, suffix = splitext(name)
         if (kind := kinds.get(suffix.lower())) is not None:
+            inner, inner_suffix = splitext(stem)
+            if kind is texts and inner_suffix.lower() in AUDIO_SUFFIXES:
+                stem = inner  # x.wav.txt
             kind.setdefault(unicodedata.normalize("NFC", stem), []).append(name)
     return {**convertible, **recordings}, texts
 

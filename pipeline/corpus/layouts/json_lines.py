@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.corpus import Corpus
+from pipeline.corpus.layouts.delimited import read_json_lines
 from pipeline.corpus.layouts.entries import CorpusEntry, collect_unique, find_parts, path_below_root
 from pipeline.corpus.layouts.parsing import (
     LineError,
@@ -17,7 +18,6 @@ from pipeline.corpus.layouts.parsing import (
     Refusals,
     RefuseBadLines,
     format_place,
-    read_json_lines,
     shorten,
 )
 from pipeline.corpus.layouts.tables import segment_id
@@ -48,7 +48,7 @@ def read_nemo(corpus: Corpus, root: Path, refusals: Refusals) -> Iterator[Corpus
         refuse_bad_lines = RefuseBadLines(refusals)
         for row in read_json_lines(path, refusals):
             with refuse_bad_lines:
-                audio = path_below_root(root, path.parent, row.required_text(*AUDIO_KEYS))
+                audio = path_below_root(root, path.parent, row.file_name(*AUDIO_KEYS))
                 offset = row.seconds("offset")
                 yield CorpusEntry(
                     id=row.text("utt_id") or segment_id(audio, offset),

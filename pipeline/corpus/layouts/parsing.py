@@ -1,15 +1,14 @@
-"""Parsing of the text files that list a corpus: lines, JSON lines.
+"""Parsing of the text files that list a corpus: lines.
 
-In:   a path (UTF-8, or UTF-16 with a byte order mark; .gz too).   Out: lines or JSON objects, each
-with its location, so that a message can name file, line, value and what to do. A bad line is added
-to `refusals`, and the rest is read.
-Not here: tables with columns (delimited.py), what the columns mean (the layouts beside this
-module), utterances (entries.py).
+In:   a path (UTF-8, or UTF-16 with a byte order mark; .gz too).   Out: lines, each with its
+location, so that a message can name file, line, value and what to do. A bad line is added to
+`refusals`, and the rest is read.
+Not here: tables with columns, JSON lines (delimited.py), what the columns mean (the layouts beside
+this module), utterances (entries.py).
 """
 
 import codecs
 import gzip
-import json
 import math
 import re
 import sys
@@ -25,6 +24,14 @@ from pipeline.files import InputError, error_reason
 
 MAX_LINE_CHARACTERS = 60  # of a line in a message
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+UTF32_MARKS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
+NO_TEXT = {  # how files begin that people take for text
+    b"PK\3\4": "a file of Excel, Word or LibreOffice",
+    b"\xd0\xcf\x11\xe0": "a file of an old Excel or Word",
+    b"{\\rtf": "RTF",
+    b"%PDF": "PDF",
+}
 MAX_SECONDS = 1e9  # 30 years: no recording is longer, and sample numbers stay exact
 
 Refusals = list[Refusal]
@@ -98,14 +105,23 @@ class LineRecord:
             raise self.error(f"{names[0]} is missing or empty; add it, or remove the line")
         return text
 
-    def seconds(self, name: str) -> float | None:
-        """Return a finite number of seconds, or None if there is no value."""
-        value = self.values.get(name)
-        if value is None or value == "":
-            return None
-        if (seconds := parse_seconds(value)) is None:
-            raise self.error(f"{name} is {shorten(value)}; it must be a number of seconds")
-        return seconds
+    def file_name(self, *names: str) -> str:
+        """Return what `required_text` returns. Raises LineError if it is a URL."""
+        text = self.required_text(*names)
+        if URL.match(text):
+            raise self.error(f"{shorten(text)} is a URL; download the file, and list its path")
+        return text
+
+    def seconds(self, *names: str) -> float | None:
+        """Return the first of these values as a number of seconds, or None if there is none."""
+        for name in names:
+            value = self.values.get(name)
+            if value is None or value == "":
+                continue
+            if (seconds := parse_seconds(value)) is None:
+                raise self.error(f"{name} is {shorten(value)}; it must be a number of seconds")
+            return seconds
+        return None
 
 
 def format_place(place: Place) -> str:
@@ -141,12 +157,15 @@ def read_lines(path: Path, refusals: Refusals) -> Iterator[tuple[int, str]]:
 def read_all_lines(path: Path, refusals: Refusals) -> Iterator[str]:
     """Yield every line without its line end; a line that is not UTF-8 is refused and empty."""
     content = read_content(path)
+    _require_plain_text(path, content)
     try:
         text = _decode(content)
     except UnicodeDecodeError:
         yield from _decode_each_line(path, content, refusals)
         return
     del content
+    if "\r" in text and "\n" not in text:  # as on old Macs
+        text = text.replace("\r", "\n")
     # Not splitlines: it also splits at the line separators of Unicode, which a text may hold.
     start = 0
     while (end := text.find("\n", start)) >= 0:
@@ -192,36 +211,6 @@ def read_keyed_lines(path: Path, refusals: Refusals) -> Iterator[tuple[Place, st
         yield (name, number), sys.intern(key), rest[0].rstrip() if rest else ""
 
 
-def read_json_lines(path: Path, refusals: Refusals) -> Iterator[LineRecord]:
-    """Yield the JSON object of each line. A line that is not one is refused."""
-    for number, line in read_lines(path, refusals):
-        try:
-            values = JSON_DECODER.decode(line)
-            problem = "" if isinstance(values, dict) else "is not a JSON object"
-        except ValueError as error:
-            problem = f"is not JSON ({error})"
-        except RecursionError:
-            problem = "is not usable JSON (nested too deeply)"
-        if not problem:
-            yield LineRecord(path, number, values)
-            continue
-        problem = f"{shorten(line)} {problem}; each line must be one JSON object"
-        refusals.append(LineError(path, number, problem).refusal)
-
-
-def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make the object of `pairs`. Python's json would silently keep the last of two values."""
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        names = [name for name, _ in pairs]
-        duplicate = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{duplicate!r} is there twice; remove one of them")
-    return values
-
-
-JSON_DECODER = json.JSONDecoder(object_pairs_hook=_reject_duplicate_keys)
-
-
 def read_text(path: Path) -> str:
     """Return the text of a file, also of a .gz. Raises InputError if it cannot be read."""
     return decode_content(path, read_content(path))
@@ -229,6 +218,7 @@ def read_text(path: Path) -> str:
 
 def decode_content(path: Path, content: bytes) -> str:
     """Return the text of a file that is read. Raises InputError if it is not UTF-8 or UTF-16."""
+    _require_plain_text(path, content)
     try:
         return _decode(content)
     except UnicodeDecodeError as error:
@@ -237,10 +227,21 @@ def decode_content(path: Path, content: bytes) -> str:
         raise InputError(f"{path}:{line}: is not {name}; save it as UTF-8") from None
 
 
+def _require_plain_text(path: Path, content: bytes) -> None:
+    """Raise InputError for a file of a word processor or a spreadsheet, and for bare UTF-16."""
+    what = next((what for mark, what in NO_TEXT.items() if content.startswith(mark)), "")
+    if not content.startswith(UTF32_MARKS) and b"\0" in content[:2]:
+        what = "UTF-16 without a byte order mark"
+    if what:
+        raise InputError(f"{path}: is {what}, not plain text; save it as text in UTF-8")
+
+
 def _decode(content: bytes) -> str:
+    if content.startswith(UTF32_MARKS):
+        return content.decode("utf-32")
     if content.startswith(UTF16_MARKS):
         return content.decode("utf-16")
-    return content.decode("utf-8-sig")
+    return content.decode().lstrip("\ufeff")  # joined files may have several marks
 
 
 def read_content(path: Path) -> bytes:

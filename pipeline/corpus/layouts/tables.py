@@ -11,7 +11,7 @@ from posixpath import splitext
 
 from pipeline.config.corpus import Corpus
 from pipeline.corpus.file_search import AUDIO_SUFFIXES, walk_files
-from pipeline.corpus.layouts.delimited import read_delimited
+from pipeline.corpus.layouts.delimited import read_delimited, read_json_lines
 from pipeline.corpus.layouts.entries import (
     CorpusEntry,
     find_parts,
@@ -25,7 +25,6 @@ from pipeline.corpus.layouts.parsing import (
     LineRecord,
     Refusals,
     RefuseBadLines,
-    read_json_lines,
     read_lines,
     shorten,
 )
@@ -34,6 +33,7 @@ from pipeline.files import InputError
 
 AUDIOFOLDER_TEXT_COLUMNS = ("transcription", "text", "sentence")
 SPEAKER_COLUMNS = ("speaker", "speaker_id", "client_id")
+MAX_ROUNDING_S = 0.02  # of start, end and duration in a table
 COMMON_VOICE_COLUMNS = (("client_id",), ("path",), ("sentence",))
 # The names that the columns of a plain table may have; the first is the one to choose.
 AUDIO_COLUMNS = (
@@ -46,6 +46,8 @@ AUDIO_COLUMNS = (
     "audio_filepath",
     "wav",
 )
+START_COLUMNS = ("start", "start_time", "offset", "begin")
+END_COLUMNS = ("end", "end_time", "stop")
 TEXT_COLUMNS = ("text", "transcript", "transcription", "sentence")
 
 
@@ -78,7 +80,7 @@ def _read_clips(path: Path, refusals: Refusals) -> Iterator[LineRecord]:
 
 
 def _clip_name(row: LineRecord) -> str:
-    clip = row.required_text("path")
+    clip = row.required_text("path").removeprefix("clips/")
     has_suffix = splitext(clip)[1].lower() in AUDIO_SUFFIXES
     return clip if has_suffix else f"{clip}.mp3"  # as in the first releases
 
@@ -112,8 +114,12 @@ def read_ljspeech(corpus: Corpus, root: Path, refusals: Refusals) -> Iterator[Co
             problem = f"{shorten(line)} is not of the form ID|TEXT|SPOKEN; correct the line"
             refusals.append(LineError(path, number, problem).refusal)
             continue
-        audio, transcript = f"{folder}/{fields[0]}.wav", fields[-1] or fields[1]
-        yield CorpusEntry(fields[0], audio, transcript, "LJ", file=str(path), line=number)
+        name, transcript = fields[0].removeprefix("wavs/"), fields[-1] or fields[1]
+        stem, suffix = splitext(name)
+        if suffix.lower() not in AUDIO_SUFFIXES:  # a name may have a full stop
+            stem, suffix = name, ".wav"
+        audio = f"{folder}/{stem}{suffix}"
+        yield CorpusEntry(stem, audio, transcript, "LJ", file=str(path), line=number)
 
 
 def read_audiofolder(corpus: Corpus, root: Path, refusals: Refusals) -> Iterator[CorpusEntry]:
@@ -131,7 +137,7 @@ def read_audiofolder(corpus: Corpus, root: Path, refusals: Refusals) -> Iterator
             else read_delimited(path, [("file_name",)], refusals)
         ):
             with refuse_bad_lines:
-                audio = path_below_root(root, path.parent, row.required_text("file_name"))
+                audio = path_below_root(root, path.parent, row.file_name("file_name"))
                 yield CorpusEntry(
                     id=splitext(audio)[0],
                     audio=audio,
@@ -144,7 +150,7 @@ def read_audiofolder(corpus: Corpus, root: Path, refusals: Refusals) -> Iterator
 
 
 def read_csv(corpus: Corpus, root: Path, refusals: Refusals) -> Iterator[CorpusEntry]:
-    """Read a table with the columns audio and text, and optionally speaker, split, start, duration.
+    """Read a table with the columns audio and text; optional are speaker, split, start, duration.
 
     Any delimiter. Paths are relative to the table, times in seconds.
     """
@@ -154,8 +160,8 @@ def read_csv(corpus: Corpus, root: Path, refusals: Refusals) -> Iterator[CorpusE
     for path, split in find_parts(corpus, root, tables, "a table *.csv or *.tsv"):
         for row in read_delimited(path, (AUDIO_COLUMNS, texts), refusals):
             with refuse_bad_lines:
-                audio = path_below_root(root, path.parent, row.required_text(*AUDIO_COLUMNS))
-                start = row.seconds("start")
+                audio = path_below_root(root, path.parent, row.file_name(*AUDIO_COLUMNS))
+                start = row.seconds(*START_COLUMNS)
                 yield CorpusEntry(
                     id=segment_id(audio, start),
                     audio=audio,
@@ -164,10 +170,21 @@ def read_csv(corpus: Corpus, root: Path, refusals: Refusals) -> Iterator[CorpusE
                     speaker=row.text(*SPEAKER_COLUMNS[: 1 if "audio" in row.values else None]),
                     split=_split_in_column(row) or split,
                     start=start or 0.0,
-                    duration=row.seconds("duration"),
+                    duration=_duration(row, start or 0.0),
                     file=str(row.path),
                     line=row.line,
                 )
+
+
+def _duration(row: LineRecord, start: float) -> float | None:
+    """Return the column duration, or end less start. Raises LineError if they contradict."""
+    duration, end = row.seconds("duration"), row.seconds(*END_COLUMNS)
+    if end is None:
+        return duration
+    if duration is not None and abs(end - start - duration) > MAX_ROUNDING_S:
+        problem = f"from {start:g} s to {end:g} s are not the duration, {duration:g} s"
+        raise row.error(f"{problem}; correct one of them, or leave out a column")
+    return end - start
 
 
 def segment_id(audio: str, start: float | None) -> str:

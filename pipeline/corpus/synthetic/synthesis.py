@@ -94,9 +94,9 @@ def _has_voice(language: str) -> bool:
     """Return whether espeak-ng speaks the language; the files of its voices say `language fr`."""
     if language in GRAMMARS:
         return True
-    files = Path(espeakng_loader.get_data_path(), "lang").glob("*/*")
+    files = Path(espeakng_loader.get_data_path(), "lang").rglob("*")
     wanted = re.compile(rf"^language {language}\b(?!-)", re.MULTILINE)
-    return any(wanted.search(file.read_text("utf-8")) for file in files)
+    return any(wanted.search(file.read_text("utf-8")) for file in files if file.is_file())
 
 
 def read_utterance_table(folder: Path) -> list[dict[str, str]]:

@@ -189,3 +189,24 @@ def test_a_format_that_cannot_be_read_is_paired_unless_another_is_there(tmp_path
     manifest = read_corpus("pairs")
     assert [u.audio for u in manifest.utterances] == ["a.wav"]
     assert list(refusal_reasons(manifest)) == ["b"]
+
+
+def test_texts_in_folders_of_their_own_and_with_two_endings_are_found(tmp_path, read_corpus):
+    """As in VCTK: wav/p1/p1_1.wav and txt/p1/p1_1.txt. A name with several files is not guessed."""
+    for name in ("wav/p1/p1_1", "wav/p2/p2_1", "same/1/x", "same/2/x", "b"):
+        write_noise(tmp_path / f"{name}.wav")
+    for name in ("txt/p1/p1_1.txt", "txt/p2/p2_1.txt", "txt/x.txt", "b.wav.txt"):
+        write_lines(tmp_path / name, name)
+    manifest = read_corpus("pairs", punctuation="drop", speakers="folder")
+    found = {u.id: (u.transcript.lower(), u.speaker) for u in manifest.utterances}
+    assert found["wav/p1/p1_1"] == ("txt p1 p1 1 txt", "p1")
+    assert found.keys() == {"wav/p1/p1_1", "wav/p2/p2_1", "b"}
+    assert set(refusal_reasons(manifest)) == {"same/1/x", "same/2/x", "txt/x"}
+
+
+def test_names_in_a_table_of_ljspeech_may_have_folder_and_ending(tmp_path, read_corpus):
+    for name in ("a.b", "c"):
+        write_noise(tmp_path / "wavs" / f"{name}.wav")
+    write_lines(tmp_path / "metadata.csv", "a.b|ONE|one", "wavs/c.wav|TWO")
+    found = read_corpus("ljspeech", strict=True).utterances
+    assert [(u.id, u.transcript) for u in found] == [("a.b", "ONE"), ("c", "TWO")]

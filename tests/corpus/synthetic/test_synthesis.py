@@ -184,14 +184,14 @@ def test_espeak_works_in_a_virtual_environment_with_a_long_path(tmp_path):
     assert ran.returncode == 0, ran.stderr
 
 
-@pytest.mark.parametrize("language", ["fr", "he"])
+@pytest.mark.parametrize("language", ["fr", "he", "ko"])
 def test_a_language_without_sentences_speaks_numbers(tmp_path, language):
     synthesis.synthesise(corpus(minutes=0.2, language=language), tmp_path / "demo")
     rows = synthesis.read_utterance_table(tmp_path / "demo")
     texts = {row["transcript"] for row in rows}
     assert len(texts) > len(rows) / 2
     assert not any(map(str.isdigit, "".join(texts)))
-    assert {"fr": "cent", "he": "מאות"}[language] in " ".join(texts)
+    assert {"fr": "cent", "he": "מאות", "ko": "십"}[language] in " ".join(texts)
 
 
 @pytest.mark.parametrize("language", ["xx", "ja", "tet"])
