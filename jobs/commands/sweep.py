@@ -28,6 +28,7 @@ from pipeline.config.sweep import (
     single_run_sweep,
 )
 from pipeline.files import InputError
+from pipeline.results.errors.speakers import describe_apart_in_run
 from pipeline.runs.early_stop import read_early_stop
 from pipeline.runs.origin import read_sentence
 
@@ -151,6 +152,8 @@ def _print_result(folder: SweepFolder, record: SweepRecord, profile: Profile) ->
             scored = f"epoch {row['epoch']}{weights}, scoring {run.experiment().decode.scoring}"
             rate = run.experiment().corpus.rate_name
             print_line(f"test {rate} {percent_text(row['cer'])}{words}, {scored}")
+            for sentence in describe_apart_in_run(run, rate):
+                print_line(sentence)
     if run.log_file.exists():  # otherwise nothing ran
         print_line(f"{make_report} writes its tables and figures")
         print_line(str(run.path))

@@ -10,6 +10,7 @@ import io
 import math
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -101,6 +102,13 @@ def write_train_hypotheses(folder: Path, hypotheses: Sequence[Hypothesis]) -> No
         ),
     )
     write_text(folder / TRAIN_FILE, hypotheses_to_csv(ranked))
+
+
+def read_train_hypotheses(folder: Path) -> list[Hypothesis]:
+    """Return the training utterances of a run; none if the file is missing, as in early runs."""
+    with suppress(FileNotFoundError):
+        return hypotheses_from_csv((folder / TRAIN_FILE).read_text("utf-8"))
+    return []
 
 
 def hypotheses_from_csv(text: str) -> list[Hypothesis]:

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.runs.folder import RunFolder
+from pipeline.runs.hypotheses import read_train_hypotheses
 from pipeline.shapes import Float64
 
 LEVEL = 0.05
@@ -78,6 +80,21 @@ def describe_apart(
         f"Speakers that stand apart in {arm}: {listed}. Listen to a recording of each: the audio "
         "or the transcripts may be damaged."
     )
+
+
+def describe_apart_in_run(run: RunFolder, rate: str = "CER") -> list[str]:
+    """Return a sentence on the test split and one on train, where speakers stand apart.
+
+    Empty for a run that has not finished.
+    """
+    tested = [each for each in run.hypotheses() if each.split == "test"]
+    sentences = []
+    for split, found in (("test", tested), ("training", read_train_hypotheses(run.path))):
+        errors = np.array([each.char_errors for each in found], float)
+        chars = np.array([each.chars for each in found], float)
+        apart = find_apart_speakers(errors, chars, [each.speaker for each in found])
+        sentences.append(describe_apart(apart, "this run", split, rate))
+    return [sentence for sentence in sentences if sentence]
 
 
 def _largest_by_chance(

@@ -1,10 +1,15 @@
 """Tests of speakers that stand apart: how often equal ones are named, and how often noise is."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import stats
 
-from pipeline.results.errors.speakers import LEVEL, find_apart_speakers
+from pipeline.files import write_text
+from pipeline.results.errors.speakers import LEVEL, describe_apart_in_run, find_apart_speakers
+from pipeline.runs.folder import RunFolder
+from pipeline.runs.hypotheses import Hypothesis, hypotheses_to_csv, write_train_hypotheses
 
 SIMULATIONS = 60
 
@@ -83,3 +88,34 @@ def test_the_answer_is_the_same_each_time_and_in_any_order():
     assert one == find_apart_speakers(*corpus)
     backwards = (corpus[0][::-1], corpus[1][::-1], corpus[2][::-1])
     assert [each.speaker for each in find_apart_speakers(*backwards)] == ["s000"]
+
+
+def score_speakers(split: str, noisy: str) -> list[Hypothesis]:
+    """Ten utterances of each of six speakers; nothing of one of them is recognised."""
+    return [
+        Hypothesis.of(
+            f"{split}-{speaker}-{n}",
+            split,
+            reference="GOOD MORNING",
+            hypothesis="" if speaker == noisy else "GOOD MORNIN",
+            speaker=speaker,
+        )
+        for speaker in "abcdef"
+        for n in range(10)
+    ]
+
+
+def test_a_run_names_the_speakers_that_stand_apart_in_test_and_in_train(tmp_path: Path):
+    run = RunFolder(tmp_path)
+    assert describe_apart_in_run(run) == []  # it has not finished
+    write_text(run.hypotheses_file, hypotheses_to_csv(score_speakers("test", "")))
+    assert describe_apart_in_run(run) == []  # all are equal, and train is of an early version
+    others = score_speakers("dev", "a")  # dev has not the speakers of test
+    write_text(run.hypotheses_file, hypotheses_to_csv([*others, *score_speakers("test", "b")]))
+    write_train_hypotheses(run.path, score_speakers("train", "c"))
+    listen = "Listen to a recording of each: the audio or the transcripts may be damaged."
+    apart = "Speakers that stand apart in this run"
+    assert describe_apart_in_run(run) == [
+        f"{apart}: b, test CER 100.0 %, the others 8.3 %. {listen}",
+        f"{apart}: c, training CER 100.0 %, the others 8.3 %. {listen}",
+    ]
