@@ -15,16 +15,20 @@ from pipeline.corpus.manifest import REQUIRED_SPLITS, Manifest, Refusal
 from pipeline.corpus.text.alphabet import Alphabet, resolve_alphabet
 
 MAX_PRINTED_REFUSALS = 100
-MIN_LENGTH_CORRELATION = 0.2  # AN4 has 0.57, with its transcripts exchanged 0.07 or less
 MAX_LETTERS_IN_LINE = 60
 
 
-def print_corpora(sweep: Sweep, manifests: Mapping[Corpus, Manifest]) -> None:
-    """Print the size of each corpus of a sweep, and a line for each thing that looks wrong."""
+def print_corpora(sweep: Sweep, manifests: Mapping[Corpus, Manifest]) -> bool:
+    """Print the size of each corpus of a sweep, and a line for each thing that looks wrong.
+
+    Returns whether an error rate on all of them means something.
+    """
+    meaningful = True
     alphabets = {s.experiment.corpus: s.experiment.alphabet for s in sweep.experiments}
     for corpus, manifest in manifests.items():
         alphabet = resolve_alphabet(alphabets[corpus], manifest.utterances)
         corpus_checks = check_corpus(manifest, alphabet)
+        meaningful &= not corpus_checks.has_no_meaningful_rate
         print_line(f"{corpus.name}: {_size_text(manifest, corpus_checks)}")
         settings = [
             s.experiment.features for s in sweep.experiments if s.experiment.corpus == corpus
@@ -32,6 +36,7 @@ def print_corpora(sweep: Sweep, manifests: Mapping[Corpus, Manifest]) -> None:
         notes = _corpus_notes(manifest, corpus_checks, alphabet)
         for note in (*rate_lines(manifest, settings), *notes):
             print_line(f"{corpus.name}: {note}")
+    return meaningful
 
 
 def _size_text(manifest: Manifest, corpus_checks: CorpusChecks) -> str:
@@ -100,7 +105,7 @@ def _transcript_notes(corpus_checks: CorpusChecks) -> Iterator[str]:
             f"all training transcripts are the same text, {corpus_checks.only_transcript!r}: "
             "nothing can be learnt from them, and an error rate means nothing"
         )
-    if corpus_checks.length_correlation < MIN_LENGTH_CORRELATION:
+    if corpus_checks.has_other_transcripts:
         yield (
             "the length of the audio hardly follows that of the transcripts (correlation "
             f"{corpus_checks.length_correlation:.2f}, usual is 0.5 or more): do the transcripts "

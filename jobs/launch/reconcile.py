@@ -54,6 +54,14 @@ class ReconcileResult:
     code: int  # exit code
     ran_locally: bool = False  # on this machine, so the report has something new to show
     was_complete: bool = False  # nothing was missing when the command started
+    meaningful: bool = True  # whether an error rate on the corpora says something
+
+
+@dataclass(frozen=True)
+class PreparedFeatures:
+    features: FeatureSet
+    code: int  # exit code of `reconcile`: 1 if an utterance was refused
+    meaningful: bool  # whether an error rate on the corpus says something
 
 
 def reconcile(
@@ -86,33 +94,32 @@ def reconcile(
             local_run.print_sound(files)
         if not quiet_if_complete:
             print_line(_nothing_to_do_message(files))
-        return ReconcileResult(files.record, files.code, was_complete=True)
+        return ReconcileResult(
+            files.record, files.code, was_complete=True, meaningful=files.meaningful
+        )
     for line in opening_lines(sweep) if runs else ():
         print_line(line)
     if dry:
         _print_plan(files, profile)
-        return ReconcileResult(files.record, files.code)
+        return ReconcileResult(files.record, files.code, meaningful=files.meaningful)
     if isinstance(profile, SlurmProfile):
         _submit_missing(files, profile, labels)
-        result = ReconcileResult(files.record, files.code)
+        result = ReconcileResult(files.record, files.code, meaningful=files.meaningful)
     else:
         code = max(files.code, _run_missing(files, profile))
-        result = ReconcileResult(files.record, code, ran_locally=True)
+        result = ReconcileResult(files.record, code, ran_locally=True, meaningful=files.meaningful)
     if first_only:
         for line in cost.first_run_lines(files, profile):
             print_line(line)
     return result
 
 
-def ensure_features(sweep: Sweep, profile: Profile, work: Path) -> tuple[FeatureSet, int]:
-    """Compute the features of a sweep of one experiment if they are missing.
-
-    Returns the feature set, and the exit code of `reconcile`.
-    """
+def ensure_features(sweep: Sweep, profile: Profile, work: Path) -> PreparedFeatures:
+    """Compute the features of a sweep of one experiment if they are missing."""
     result = reconcile(sweep, profile, work, runs=False, quiet_if_complete=True)
     (features,) = result.record.features
     folder = SweepFolder(work, sweep.name).features(features.feature_id)
-    return FeatureSet.open(folder), result.code
+    return PreparedFeatures(FeatureSet.open(folder), result.code, result.meaningful)
 
 
 def _refuse_too_many(sweep: Sweep, profile: Profile) -> None:

@@ -58,6 +58,7 @@ class SweepFiles:
     wanted_runs: tuple[PlannedRun, ...]  # to be submitted or run now, if they are missing
     first_only: bool  # True: that is the first one alone
     code: int  # exit code so far: 1 if an utterance was refused
+    meaningful: bool  # whether an error rate on its corpora says something
 
     @property
     def complete(self) -> bool:
@@ -89,7 +90,7 @@ def read_sweep_files(
     corpus_manifests = {corpus: _build_manifest(corpus, work) for corpus in corpora}
     if with_runs:
         refuse_untrainable(sweep, corpus_manifests)
-    print_corpora(sweep, corpus_manifests)
+    meaningful = print_corpora(sweep, corpus_manifests)
     code = max(_print_refused(manifest, work) for manifest in corpus_manifests.values())
     record = make_record(sweep, corpus_manifests, work)
     folder = SweepFolder(work, record.name)
@@ -107,6 +108,7 @@ def read_sweep_files(
         wanted_runs=record.runs[: 1 if first_only else None] if with_runs else (),
         first_only=first_only,
         code=code,
+        meaningful=meaningful,
     )
 
 

@@ -26,6 +26,7 @@ OUTLIER_DEVIATIONS = 5.0  # robust standard deviations of the log of characters 
 MIN_LOG_PACE_DEVIATION = 0.15  # lower limit of that standard deviation
 MIN_UTTERANCES_FOR_OUTLIERS = 20  # with fewer no standard deviation is estimated
 MIN_UTTERANCES_FOR_CORRELATION = 100
+MIN_LENGTH_CORRELATION = 0.2  # AN4 has 0.57, with its transcripts exchanged 0.07 or less
 MIN_LENGTH_VARIATION = 0.1  # standard deviation of the seconds / their mean
 COMPARED_BYTES = 2**16  # files that start with the same bytes are duplicates
 
@@ -60,6 +61,17 @@ class CorpusChecks:
     duration_outliers: tuple[DurationOutlier, ...]
     only_transcript: str | None  # that of every training utterance; None: they differ
     length_correlation: float  # of seconds and characters over train; nan: not known
+
+    @property
+    def has_other_transcripts(self) -> bool:
+        """Whether the transcripts of train are probably those of other recordings."""
+        return self.length_correlation < MIN_LENGTH_CORRELATION
+
+    @property
+    def has_no_meaningful_rate(self) -> bool:
+        """Whether an error rate on this corpus says nothing about other recordings."""
+        one_text = self.only_transcript is not None
+        return one_text or self.has_other_transcripts or bool(self.cross_split_duplicates)
 
 
 def check_corpus(manifest: Manifest, alphabet: Alphabet) -> CorpusChecks:

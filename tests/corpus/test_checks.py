@@ -134,13 +134,16 @@ def test_training_transcripts_that_are_all_the_same_are_found():
     assert check(*same).only_transcript == "A" * 24
     other = utterance(3, transcript="B", split="dev")
     assert check(*same, other).only_transcript == "A" * 24
+    assert check(*same, other).has_no_meaningful_rate
     assert check(*same, utterance(4, transcript="B")).only_transcript is None
+    assert not check(*same, utterance(4, transcript="B")).has_no_meaningful_rate
     assert check(utterance(0)).only_transcript is None  # one utterance says nothing
 
 
 def test_the_length_of_audio_follows_that_of_its_transcript_unless_they_are_exchanged():
     spoken = [utterance(n, seconds=0.5 + n % 17 / 5) for n in range(200)]
     assert check(*spoken).length_correlation > 0.99
+    assert not check(*spoken).has_no_meaningful_rate
     texts = [each.transcript for each in spoken]
     random.Random(0).shuffle(texts)
     exchanged = [replace(u, transcript=text) for u, text in zip(spoken, texts, strict=True)]
@@ -148,6 +151,7 @@ def test_the_length_of_audio_follows_that_of_its_transcript_unless_they_are_exch
     expected = np.corrcoef(seconds, lengths)[0, 1]
     assert check(*exchanged).length_correlation == pytest.approx(expected)
     assert abs(expected) < 0.2
+    assert check(*exchanged).has_no_meaningful_rate
     alike = [utterance(n, transcript="A" * (1 + n % 5)) for n in range(200)]  # 2 s each
     assert math.isnan(check(*alike).length_correlation)
     assert math.isnan(check(*spoken[:50]).length_correlation)

@@ -7,7 +7,7 @@ Not here: the checks (pipeline/training/diagnosis/preflight.py).
 import argparse
 from importlib import import_module
 
-from jobs.launch.reconcile import ensure_features
+from jobs.launch.reconcile import PreparedFeatures, ensure_features
 from jobs.messages import print_line
 from jobs.work_folder import load_profile_and_workdir
 from pipeline.config.experiment import load_experiment
@@ -25,15 +25,12 @@ def doctor(options: argparse.Namespace) -> int:
     failures = 0
     try:
         single = single_run_sweep(options.experiment, experiment, "doctor", changes)
-        features, refused = ensure_features(single, profile, work)
-        if refused:
-            failures += 1
-            print_line("WRONG   corpus: the checks below leave out the utterances refused above")
-            print_line("        remedy: correct them, or list them in exclude: in the corpus file")
+        prepared = ensure_features(single, profile, work)
+        failures += _print_corpus_failures(prepared)
         print_line("starting torch")  # takes seconds
         run_preflight = import_module("pipeline.training.diagnosis.preflight").run_preflight
         for check in run_preflight(
-            experiment, features, profile.device, profile.threads or available_cpus()
+            experiment, prepared.features, profile.device, profile.threads or available_cpus()
         ):
             failures += not check.ok
             print_line(f"{'ok     ' if check.ok else 'WRONG  '} {check.check}: {check.result}")
@@ -45,3 +42,26 @@ def doctor(options: argparse.Namespace) -> int:
     are = "things are" if failures > 1 else "thing is"
     print_line(f"{failures} {are} wrong" if failures else "nothing is wrong")
     return int(failures > 0)
+
+
+def _print_corpus_failures(prepared: PreparedFeatures) -> int:
+    """Print what is wrong with the corpus; return how many things are."""
+    failures = []
+    if prepared.code:
+        failures.append(
+            (
+                "the checks below leave out the utterances refused above",
+                "correct them, or list them in exclude: in the corpus file",
+            )
+        )
+    if not prepared.meaningful:
+        failures.append(
+            (
+                "an error rate means nothing with the transcripts or the copies described above",
+                "correct the texts, or list the copies in exclude: in the corpus file",
+            )
+        )
+    for result, remedy in failures:
+        print_line(f"WRONG   corpus: {result}")
+        print_line(f"        remedy: {remedy}")
+    return len(failures)

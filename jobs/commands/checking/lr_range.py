@@ -31,14 +31,16 @@ def lr_range(options: argparse.Namespace) -> int:
     changes = parse_changes(options.set)
     experiment = load_experiment(options.experiment, changes)
     single = single_run_sweep(options.experiment, experiment, "lr-range", changes)
-    features, code = ensure_features(single, profile, work)
+    prepared = ensure_features(single, profile, work)
     folder = SweepFolder(work, single.name)
     # torch and matplotlib take seconds to import.
     from pipeline.results.figures import lr_curve  # noqa: PLC0415
     from pipeline.training.diagnosis.lr_range_test import run_lr_range_test  # noqa: PLC0415
 
     threads = profile.threads or available_cpus()
-    result = run_lr_range_test(experiment, features, device=profile.device, threads=threads)
+    result = run_lr_range_test(
+        experiment, prepared.features, device=profile.device, threads=threads
+    )
     write_text(folder.reports / "lr-range.csv", lr_curve.lr_range_csv(result))
     figure_file = folder.reports / "lr-range.svg"
     write_text(
@@ -47,7 +49,7 @@ def lr_range(options: argparse.Namespace) -> int:
     )
     for line in [*describe_lr_range(result), str(figure_file)]:
         print_line(line)
-    return code
+    return prepared.code
 
 
 def describe_lr_range(result: "LRRangeResult") -> list[str]:

@@ -29,7 +29,8 @@ def outputs(options: argparse.Namespace) -> int:
         corpus = load_corpus(options.corpus)
         changed = experiment.model_copy(update={"corpus": corpus})
         single = single_run_sweep(options.corpus, changed, "outputs", {})
-        features, code = ensure_features(single, profile, work)
+        prepared = ensure_features(single, profile, work)
+        features, code = prepared.features, prepared.code
         experiment = changed
     name = f"{run.run_id}-{experiment.corpus.name}.h5"
     file = options.output or work / "exports" / name

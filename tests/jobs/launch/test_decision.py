@@ -47,6 +47,7 @@ def make_state(
         wanted_runs=runs if with_runs else (),
         first_only=False,
         code=0,
+        meaningful=True,
     )
     other = {
         "queue": Queue(),

@@ -43,3 +43,21 @@ def test_a_refused_utterance_is_wrong_and_the_rest_is_checked(
         assert "ok      feasibility: all " in printed
         assert "WRONG   one batch: " in printed
         assert printed.endswith("\n2 things are wrong\n")
+
+
+def test_a_corpus_whose_error_rate_means_nothing_is_wrong_and_its_note_says_why(
+    make_project, capfd, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(preflight, "run_preflight", lambda *arguments: ())
+    bench = make_project("csv")
+    (bench.corpus / "broken.wav").unlink()
+    table = bench.corpus / "list.csv"
+    header, _, *lines = table.read_text("utf-8").splitlines()
+    same = [",YES,".join(line.split(",")[::2]) for line in lines]
+    table.write_text("\n".join([header, *same]), "utf-8")
+    experiment = bench.configs / "experiments" / "tiny.yaml"
+    assert main(["doctor", str(experiment), "--work", str(bench.work)]) == 1
+    *_, wrong, remedy, _, last = (printed := capfd.readouterr().out.splitlines())
+    assert "tiny: all training transcripts are the same text, 'YES': nothing" in "\n".join(printed)
+    assert wrong.startswith("WRONG   corpus: an error rate means nothing with the transcripts")
+    assert (remedy[:15], last) == ("        remedy:", "1 thing is wrong")
