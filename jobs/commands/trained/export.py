@@ -13,7 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.commands.trained.decode import describe_scores
-from jobs.commands.trained.network import find_features, find_finished_run, load_recogniser
+from jobs.commands.trained.network import (
+    find_features,
+    find_finished_run,
+    load_network,
+    load_recogniser,
+)
 from jobs.messages import print_line
 from jobs.work_folder import load_profile_and_workdir
 from pipeline.features.feature_set import FeatureSet
@@ -28,19 +33,21 @@ if TYPE_CHECKING:  # its module imports torch
 def export(options: argparse.Namespace) -> int:
     _, work = load_profile_and_workdir(options)
     run = find_finished_run(options.run, work)
-    recogniser = load_recogniser(options.run, work)
-    card = make_card(run, FeatureSet.open(find_features(run, work)), options.licence)
+    onnx = options.format == "onnx"  # without lexicon and n-gram model
+    recogniser = (load_network if onnx else load_recogniser)(options.run, work)
+    features = FeatureSet.open(find_features(run, work))
+    card = make_card(run, features, options.licence, greedy_only=onnx)
     file = options.output or work / "exports" / f"{run.run_id}.{options.format}"
-    if options.format == "onnx" and file.suffix != ".onnx":
+    if onnx and file.suffix != ".onnx":
         file = file.with_name(f"{file.name}.onnx")
-    write = _write_onnx if options.format == "onnx" else _write_model
+    write = _write_onnx if onnx else _write_model
     files = write(recogniser, card, file)
     text = format_card(card, files)
     write_text(file.with_suffix(".md"), text)
     print_line(text.rstrip())
     print_line(str(file))
     again = f"make transcribe RUN={file} AUDIO=recording.wav"
-    if options.format == "onnx":
+    if onnx:
         again = f"python {file.with_suffix('.py')} recording.wav"
     print_line(f"next: {again}")
     return 0
@@ -81,7 +88,9 @@ def _write_onnx(recogniser: "Recogniser", card: dict[str, Any], file: Path) -> d
     return digests
 
 
-def make_card(run: RunFolder, features: FeatureSet, licence: str) -> dict[str, Any]:
+def make_card(
+    run: RunFolder, features: FeatureSet, licence: str, *, greedy_only: bool = False
+) -> dict[str, Any]:
     """Return what is known of a model: where it comes from, what it was trained on, its scores."""
     experiment = run.experiment()
     hours = {}
@@ -90,7 +99,7 @@ def make_card(run: RunFolder, features: FeatureSet, licence: str) -> dict[str, A
         hours[split] = round(frames * experiment.features.hop_ms / 3_600_000, 3)
     decoding = DecodingFolder.newest(run)
     scores = [describe_scores("greedy", run.hypotheses(), experiment.corpus)]
-    if decoding is not None:
+    if decoding is not None and not greedy_only:
         name = "with n-gram" if experiment.corpus.units == "phonemes" else "with lexicon and n-gram"
         scores.append(describe_scores(name, decoding.hypotheses(), experiment.corpus))
     return {

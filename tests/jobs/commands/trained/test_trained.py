@@ -205,6 +205,7 @@ def test_the_files_of_onnx_give_the_same_text_without_this_program_and_torch(
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as outside of the tests
     assert blankslate(project, "transcribe", run.run_id, wav) == 0
     expected = capsys.readouterr().out.strip()
+    assert blankslate(project, "decode", run.run_id, "--set", "ngram=1") == 0
     assert blankslate(project, "export", run.run_id, "--format", "onnx", "-o", file) == 0
     said = capsys.readouterr().out
     assert "log-probabilities of onnxruntime and torch differ by" in said
@@ -232,6 +233,8 @@ def test_the_files_of_onnx_give_the_same_text_without_this_program_and_torch(
     for name in written:
         digest = hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
         assert f"SHA-256 of {name}: {digest}." in card
+    assert "- greedy: test WER" in card
+    assert "lexicon" not in card  # of the decoding, which these files do not do
 
 
 def test_outputs_are_those_of_the_network_and_give_the_hypotheses(
