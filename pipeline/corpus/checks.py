@@ -69,7 +69,7 @@ class CorpusChecks:
 
     @property
     def has_no_meaningful_rate(self) -> bool:
-        """Whether an error rate on this corpus says nothing about other recordings."""
+        """Whether an error rate on this corpus probably says nothing about other recordings."""
         one_text = self.only_transcript is not None
         return one_text or self.has_other_transcripts or bool(self.cross_split_duplicates)
 
@@ -111,15 +111,21 @@ def _only_transcript(utterances: Iterable[Utterance]) -> str | None:
 
 
 def _length_correlation(utterances: Iterable[Utterance], alphabet: Alphabet) -> float:
-    """Return nan for few utterances, and for recordings that all have about the same length."""
     train = [utterance for utterance in utterances if utterance.split == "train"]
     seconds = [utterance.seconds for utterance in train]
-    characters = [float(alphabet.count(utterance.transcript)) for utterance in train]
-    if len(train) < MIN_UTTERANCES_FOR_CORRELATION or len(set(characters)) == 1:
+    return correlate_lengths(seconds, [float(alphabet.count(u.transcript)) for u in train])
+
+
+def correlate_lengths(durations: Sequence[float], characters: Sequence[float]) -> float:
+    """Return the correlation of the lengths of recordings and of their transcripts.
+
+    It is nan for few utterances, and for recordings that all have about the same length.
+    """
+    if len(durations) < MIN_UTTERANCES_FOR_CORRELATION or len(set(characters)) == 1:
         return math.nan
-    if stdev(seconds) < MIN_LENGTH_VARIATION * fmean(seconds):
+    if stdev(durations) < MIN_LENGTH_VARIATION * fmean(durations):
         return math.nan
-    return correlation(seconds, characters)
+    return correlation(durations, characters)
 
 
 def _has_speaker(utterance: Utterance) -> bool:

@@ -138,7 +138,7 @@ def _plateau_remedy(rows: Sequence[Row], experiment: Experiment | None) -> str:
         missing.append("input.normalisation: standardise")
     more = "raise train.learning_rate (make lr-range suggests one) or train.epochs"
     if lr_sum(rows) > ENOUGH_LR_SUM:
-        more = "raise train.epochs, and check that the transcripts match the audio"
+        more = "check that the transcripts match the audio, or raise train.epochs"
     return f"set {' and '.join(missing)}, or {more}" if missing else more
 
 
@@ -223,15 +223,17 @@ def _describe_plateau(
     late = updates > MAX_PLATEAU_UPDATES
     advice = "; this takes longer than usual, run make doctor to find the cause" if late else ""
     train = rows_of_split(rows, "train")
-    sound = symptoms.sound_problem(train[-1]) if train else ""
+    data = (
+        symptoms.sound_problem(train[-1]) or symptoms.transcript_problem(train[-1]) if train else ""
+    )
     if above < -BELOW_REFERENCE_MARGIN:
         leaving = f"leaving the blank plateau: {loss_summary}"
         leaving += f"; input dependence {row['input_dependence']:.2f} nats"
-        remedy = f"; {sound}" if sound else "; raise train.epochs" if is_last_epoch else advice
+        remedy = f"; {data}" if data else "; raise train.epochs" if is_last_epoch else advice
         return f"{'ended while ' if is_last_epoch else ''}{leaving}{remedy}"
     where = "on the way to" if above > NEAR_REFERENCE_MARGIN else "on"
     plateau = f"{'ended ' if is_last_epoch else ''}{where} the blank plateau: {loss_summary}"
-    if problem := sound or symptoms.input_problem(row, experiment):
+    if problem := data or symptoms.input_problem(row, experiment):
         return f"{plateau}; {problem}"
     remedy = _plateau_remedy(rows, experiment)
     if is_last_epoch or not remedy or remedy.startswith(("lower", "change")):

@@ -66,11 +66,16 @@ class Row(TypedDict):
     saturation_recurrent_ceiling: float
     suspicious_utterances: int  # of the split: silent, constant, cancelled or scaled wrongly
     weights: str  # each update; epoch: those after its last update; ema; mean of epochs 3 4 5
+    length_correlation: float  # of the split's seconds and characters; nan: few or equal ones
 
 
 ROW_COLUMNS = tuple(Row.__annotations__)
 # Rows of earlier programs lack these columns: column -> its value there.
-YOUNGER_COLUMNS: dict[str, Any] = {"suspicious_utterances": 0, "weights": ""}
+YOUNGER_COLUMNS: dict[str, Any] = {
+    "suspicious_utterances": 0,
+    "weights": "",
+    "length_correlation": math.nan,
+}
 MEAN_OF_EPOCHS = "mean of epochs"  # the first words of `weights` where train.average made them
 _FLOAT_COLUMNS = {name for name, kind in Row.__annotations__.items() if kind is float}
 

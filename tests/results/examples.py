@@ -148,6 +148,7 @@ def make_row(run_id: str, split: str, epoch: int, scenario: RunScenario, score: 
         nonfinite_ids="",
         suspicious_utterances=0,
         weights="each update" if split == "train" else "epoch",
+        length_correlation=0.57,
         **saturation_columns(0.12 if math.isinf(scenario.escape_updates) else 0.004),
     )
 

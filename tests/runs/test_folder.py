@@ -40,7 +40,7 @@ DESIGNED = (  # in this order; readers of rows.jsonl and results.csv depend on i
     + ", ".join(
         f"saturation_{layer}_{end}" for layer in CLAMPED_LAYERS for end in ("zero", "ceiling")
     )
-    + ", suspicious_utterances, weights"
+    + ", suspicious_utterances, weights, length_correlation"
 )
 
 

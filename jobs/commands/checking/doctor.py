@@ -57,8 +57,8 @@ def _print_corpus_failures(prepared: PreparedFeatures) -> int:
     if not prepared.meaningful:
         failures.append(
             (
-                "an error rate means nothing with the transcripts or the copies described above",
-                "correct the texts, or list the copies in exclude: in the corpus file",
+                "an error rate may mean nothing; see the lines on transcripts or copies above",
+                "correct the transcripts, or list the copies in exclude: in the corpus file",
             )
         )
     for result, remedy in failures:

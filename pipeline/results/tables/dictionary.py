@@ -112,6 +112,12 @@ ROW_COLUMNS = {
         "",
         ROWS,
     ),
+    "length_correlation": Column(
+        "correlation of the lengths of the split's recordings and transcripts; about 0: they "
+        "probably do not belong together; not known for fewer than 100 utterances",
+        "",
+        ROWS,
+    ),
 }
 RESULT_COLUMNS = {
     **{

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from pipeline.config.experiment import Experiment
+from pipeline.corpus.checks import MIN_LENGTH_CORRELATION
 from pipeline.corpus.text.alphabet import ALPHABETS
 from pipeline.runs.rows import CLAMPED_LAYERS, Row, column_of, rows_of_split
 
@@ -163,6 +164,17 @@ def sound_problem(train: Row) -> str:
         f"the sound of {count} of {every} training utterances is silent, constant or scaled "
         "wrongly; repair them, or list them under exclude: in the corpus file (make features names "
         "them)"
+    )
+
+
+def transcript_problem(train: Row) -> str:
+    """Return what the lengths of the training utterances say of their transcripts, or ""."""
+    found = train["length_correlation"]
+    if not found < MIN_LENGTH_CORRELATION:
+        return ""
+    return (
+        "the transcripts of train probably belong to other recordings: their lengths hardly follow "
+        f"those of the audio (correlation {found:.2f}, usual is 0.5 or more)"
     )
 
 

@@ -84,6 +84,7 @@ class EpochMetrics:
         reference_loss: float,
         infeasible: int,
         suspicious: int,
+        length_correlation: float,
         learning_rate: float,
         peak_memory_bytes: int,
         weights: str,
@@ -116,7 +117,11 @@ class EpochMetrics:
             "loader_wait": _ratio(self.waited, self.seconds),
             "peak_memory_bytes": peak_memory_bytes,
         }
-        last = {"suspicious_utterances": suspicious, "weights": weights}
+        last = {
+            "suspicious_utterances": suspicious,
+            "weights": weights,
+            "length_correlation": length_correlation,
+        }
         return cast("Row", columns | self._diagnostic_columns() | last)
 
     def _score_columns(self) -> dict[str, Any]:

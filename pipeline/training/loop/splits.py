@@ -11,11 +11,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 
 from pipeline.config.experiment import Experiment, TrainSettings
+from pipeline.corpus.checks import correlate_lengths
 from pipeline.corpus.levels import read_suspicious
 from pipeline.corpus.manifest import require_trainable
 from pipeline.corpus.text.alphabet import resolve_alphabet
@@ -50,6 +52,7 @@ class Splits:
     recordings: SplitData  # of train, with those that cannot be aligned; no copies at other speeds
     infeasible: Mapping[str, int]  # utterances that cannot be aligned, by split
     suspicious: Mapping[str, int]  # utterances whose sound make features calls suspicious
+    length_correlations: Mapping[str, float]  # of frames and labels, by split
     constant_references: Mapping[str, ConstantReference | None]  # None: nothing to align
     # Whether each training utterance can be aligned, had it these many frames.
     is_feasible: Callable[[Lengths], Bool[np.ndarray, " U"]]
@@ -87,6 +90,7 @@ class Splits:
             recordings=_without_copies(train, features.settings.speeds),
             infeasible={name: len(split) - len(feasible[name]) for name, split in splits.items()},
             suspicious={name: _count_suspicious(split, features) for name, split in splits.items()},
+            length_correlations={name: _correlate_lengths(split) for name, split in splits.items()},
             constant_references={
                 name: _fit_reference(split, output_length, letters.size)
                 for name, split in feasible.items()
@@ -104,6 +108,15 @@ class Splits:
         """Return the loss of the best output that ignores the input, in nats per character."""
         reference = self.constant_references[name]
         return reference.loss_per_character if reference else math.nan
+
+    def row_values(self, name: str) -> dict[str, Any]:
+        """Return the columns of a row that do not change from epoch to epoch."""
+        return {
+            "reference_loss": self.reference_loss(name),
+            "infeasible": self.infeasible[name],
+            "suspicious": self.suspicious[name],
+            "length_correlation": self.length_correlations[name],
+        }
 
 
 def _required_steps(split: SplitData) -> Lengths:
@@ -139,6 +152,11 @@ def _fit_reference(
     if not len(split):
         return None
     return fit_constant_reference(output_length(split.lengths).tolist(), split.labels, classes)
+
+
+def _correlate_lengths(split: SplitData) -> float:
+    labels = [float(len(each)) for each in split.labels]
+    return correlate_lengths(split.frame_counts.astype(float).tolist(), labels)
 
 
 def _count_suspicious(split: SplitData, features: FeatureSet) -> int:

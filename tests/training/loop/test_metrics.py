@@ -35,6 +35,7 @@ def row(made: EpochMetrics) -> Row:
         reference_loss=3.02,
         infeasible=1,
         suspicious=2,
+        length_correlation=0.57,
         learning_rate=1e-3,
         peak_memory_bytes=7,
         weights="ema",
@@ -57,6 +58,7 @@ def test_a_row_divides_the_sums():
     assert (found["learning_rate_sum"], found["skipped_updates"]) == (7e-3, 3)
     assert (found["nonfinite_utterances"], found["nonfinite_ids"]) == (7, "a-0 a-1 a-2 a-3 a-4")
     assert (found["blank_argmax"], found["blank_posterior"]) == (0.4, 0.6)
+    assert (found["suspicious_utterances"], found["length_correlation"]) == (2, 0.57)
     assert tuple(found) == ROW_COLUMNS
 
 

@@ -189,3 +189,13 @@ def test_without_a_device_the_frames_stay_in_the_shards(make_feature_set: Featur
     assert all(
         isinstance(split.store, MappedFrames) for split in (splits.train, splits.dev, splits.test)
     )
+
+
+def test_lengths_are_correlated_by_split_and_only_where_there_are_enough(
+    make_feature_set: FeatureSetFactory,
+):
+    texts = [f"{'ABC'[n % 3]}B" * (1 + n % 7) for n in range(120)]
+    spoken = [(f"train-{n}", "train", text, 9 * len(text)) for n, text in enumerate(texts)]
+    found = make_splits(make_feature_set([*REST, *spoken])).length_correlations
+    assert found["train"] > 0.9
+    assert math.isnan(found["dev"])

@@ -59,5 +59,5 @@ def test_a_corpus_whose_error_rate_means_nothing_is_wrong_and_its_note_says_why(
     assert main(["doctor", str(experiment), "--work", str(bench.work)]) == 1
     *_, wrong, remedy, _, last = (printed := capfd.readouterr().out.splitlines())
     assert "tiny: all training transcripts are the same text, 'YES': nothing" in "\n".join(printed)
-    assert wrong.startswith("WRONG   corpus: an error rate means nothing with the transcripts")
+    assert wrong.startswith("WRONG   corpus: an error rate may mean nothing; see the lines")
     assert (remedy[:15], last) == ("        remedy:", "1 thing is wrong")
