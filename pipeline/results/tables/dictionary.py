@@ -101,10 +101,7 @@ ROW_COLUMNS = {
         for end, where in (("zero", "lower end, 0,"), ("ceiling", "upper end"))
     },
     "suspicious_utterances": Column(
-        "utterances of the split whose sound is silent, constant or scaled wrongly; make features "
-        "names them",
-        "utterances",
-        ROWS,
+        "utterances whose sound is silent, constant or scaled wrongly", "utterances", ROWS
     ),
     "weights": Column(
         "weights of the row. each update: of a training row; epoch: those after the epoch; ema: "
@@ -113,10 +110,7 @@ ROW_COLUMNS = {
         ROWS,
     ),
     "length_correlation": Column(
-        "correlation of the lengths of the split's recordings and transcripts; about 0: they "
-        "probably do not belong together; not known for fewer than 100 utterances",
-        "",
-        ROWS,
+        "correlation of the lengths of recordings and transcripts; empty: not known", "", ROWS
     ),
 }
 RESULT_COLUMNS = {
