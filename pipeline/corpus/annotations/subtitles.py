@@ -75,7 +75,7 @@ def _add_subtitle(path: Path, tier: Tier, first: int, block: list[str], *, is_vt
     speaker = unescape(voices.pop()) if len(voices) == 1 else ""
     groups = found.groups()
     times = (_seconds(groups[:4]), _seconds(groups[4:]))
-    tier.add(path, first, times, unescape(plain) if is_vtt else plain, speaker)
+    tier.add(path, first, times, unescape(plain), speaker)
 
 
 def _seconds(parts: tuple[str | None, ...]) -> float:

@@ -104,7 +104,8 @@ def _read_tier(path: Path, tokens: list[_Token]) -> Tier:
     """Read the tokens behind the class: name, begin, end, number of intervals, intervals."""
     tier = Tier(tokens[0].text if tokens else "")
     numbers: list[_Token] = []
-    header = 3  # numbers before the first interval
+    header = 3  # numbers before the first interval, the last of them is the number of intervals
+    stated: _Token | None = None
     last_line = 0  # of the text before
     for token in tokens[1:]:
         if token.kind == "mark":
@@ -115,6 +116,7 @@ def _read_tier(path: Path, tokens: list[_Token]) -> Tier:
         elif token.kind == "number":
             if header:
                 header -= 1
+                stated = token if header == 0 else None
             else:
                 numbers.append(token)
         else:
@@ -126,6 +128,10 @@ def _read_tier(path: Path, tokens: list[_Token]) -> Tier:
             numbers.clear()
     if numbers:
         tier.refuse(path, numbers[0].line, "is an interval without a text; the file is cut short")
+    found = len(tier.segments) + len(tier.refusals)
+    if stated and found < float(stated.text.rstrip("s")):
+        problem = f"announces {stated.text} intervals, and there are {found}"
+        tier.refuse(path, stated.line, f"{problem}; the file is cut short")
     return tier
 
 

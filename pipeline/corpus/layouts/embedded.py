@@ -7,6 +7,7 @@ Not here: folders of audio files with texts (folders.py), tables of paths (table
 
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
+from errno import EINVAL, ENAMETOOLONG
 from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -19,10 +20,10 @@ from pipeline.corpus.file_search import AUDIO_SUFFIXES, CONVERTIBLE_SUFFIXES, wa
 from pipeline.corpus.layouts.delimited import JSON_DECODER
 from pipeline.corpus.layouts.entries import CorpusEntry, missing_corpus_error, split_from_name
 from pipeline.corpus.layouts.folders import split_from_folders
-from pipeline.corpus.layouts.parsing import LineRecord, Refusals, RefuseBadLines
+from pipeline.corpus.layouts.parsing import LineRecord, Refusals, RefuseBadLines, shorten
 from pipeline.corpus.layouts.tables import SPEAKER_COLUMNS, text_columns
 from pipeline.corpus.manifest import Refusal, Split
-from pipeline.files import InputError, atomic_write
+from pipeline.files import InputError, atomic_write, error_reason
 
 ROWS_AT_ONCE = 32  # each with the bytes of its audio
 # First bytes of a file -> the suffix of its format.
@@ -46,6 +47,11 @@ def read_parquet(
         split = _split_of(path, name)
         try:
             for number, values in zip(count(1), _rows(path), strict=False):
+                if texts and not any(name in values for name in texts):
+                    problem = f"has no column {' or '.join(texts)}, only {', '.join(values)}"
+                    hint = "set text_column: in the corpus file to the one with the transcript"
+                    refusals.append(Refusal(path.name, f"{path}: {problem}; {hint}"))
+                    break
                 with refuse_bad_rows:
                     row = LineRecord(path, number, values)
                     audio = _write_audio(row, target, f"{name}/{number:07d}")
@@ -88,9 +94,10 @@ def _write_audio(row: LineRecord, target: Path, name: str) -> str:
         content = value.get("bytes") if isinstance(value, Mapping) else value
         if isinstance(content, bytes):
             given = value.get("path") if isinstance(value, Mapping) else None
-            suffix = PurePosixPath(str(given or "")).suffix or next(
-                (end for mark, end in SIGNATURES.items() if content.startswith(mark)), ".mp3"
-            )
+            suffix = PurePosixPath(str(given or "")).suffix
+            if suffix.lower() not in AUDIO_SUFFIXES | CONVERTIBLE_SUFFIXES:
+                found = (end for mark, end in SIGNATURES.items() if content.startswith(mark))
+                suffix = next(found, ".mp3")
             return _write_file(target, f"{name}{suffix}", content)
     raise row.error("has no column with the bytes of audio; export the data set with its audio")
 
@@ -132,12 +139,19 @@ def _read_tar(
             stem, dot, end = member.name.removeprefix("./").partition(".")
             is_inside = ".." not in PurePosixPath(member.name).parts and stem[:1] != "/"
             suffix = PurePosixPath(f"x.{end.lower()}").suffix if dot else ""
-            if not (member.isfile() and is_inside and (file := tar.extractfile(member))):
-                continue
-            if suffix in AUDIO_SUFFIXES | CONVERTIBLE_SUFFIXES:
-                audio[stem] = _write_file(target, f"{name}/{stem}{suffix}", file.read())
-            elif suffix in (".txt", ".json"):
+            file = tar.extractfile(member) if member.isfile() and is_inside else None
+            if file and suffix in (".txt", ".json"):
                 texts[stem] = _parse_text(corpus, suffix, file.read())
+            elif file and suffix in AUDIO_SUFFIXES | CONVERTIBLE_SUFFIXES:
+                try:
+                    audio[stem] = _write_file(target, f"{name}/{stem}{suffix}", file.read())
+                except InputError as error:
+                    refusals.append(Refusal(f"{name}/{stem}", f"{path}: {error}"))
+            elif not file and not member.isdir():
+                problem = f"{path}: {shorten(member.name)} is a link, or leads out of the folder"
+                refusals.append(
+                    Refusal(f"{name}/{member.name}", f"{problem}; pack the file itself")
+                )
     except (tarfile.TarError, OSError, EOFError) as error:
         damage = error  # what stands before it is used
     for stem in sorted(audio.keys() | texts.keys()):
@@ -187,5 +201,9 @@ def _write_file(target: Path, name: str, content: bytes) -> str:
         with atomic_write(path, durable=False) as partial:
             partial.write_bytes(content)
     except ValueError as error:  # a NUL in the name
-        raise InputError(f"{target}: {error}") from None
+        raise InputError(f"{shorten(name)}: {error}; rename it") from None
+    except OSError as error:
+        if error.errno not in (ENAMETOOLONG, EINVAL):
+            raise
+        raise InputError(f"{shorten(name)}: {error_reason(error)}; rename it") from None
     return name

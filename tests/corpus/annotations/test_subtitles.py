@@ -98,3 +98,10 @@ def test_captions_that_repeat_their_lines_are_refused(tmp_path):
     cues = ["WEBVTT", "", "00:00.000 --> 00:02.000", "hello<00:00:01.000><c> world</c>"]
     with pytest.raises(InputError, match="has times inside its texts, as captions that repeat"):
         read_subtitles(write(tmp_path / "a.vtt", *cues))
+
+
+@pytest.mark.parametrize("ending", ["srt", "vtt"])
+def test_entities_are_characters(tmp_path, ending):
+    path = write(tmp_path / f"a.{ending}", "WEBVTT"[: 6 * (ending == "vtt")], "",
+                 "00:00:00.000 --> 00:00:01.000", "<i>Tom &amp; Ann</i> &lt;3", "")  # fmt: skip
+    assert texts(path) == [(0.0, 1.0, "Tom & Ann <3")]

@@ -129,6 +129,15 @@ def test_a_bad_interval_costs_itself_alone(tmp_path, case):
 
 
 @pytest.mark.parametrize("whole", [LONG, SHORT])
+def test_a_file_cut_between_two_intervals_is_noticed(tmp_path, whole):
+    path = write(tmp_path / "a.TextGrid", whole[: whole.index('"two"') + 6])
+    (tier,) = read_textgrid(path)
+    assert [each.text for each in tier.segments] == ["one", "two"]
+    (refusal,) = tier.refusals
+    assert "announces 3 intervals, and there are 2; the file is cut short" in refusal.reason
+
+
+@pytest.mark.parametrize("whole", [LONG, SHORT])
 def test_a_file_cut_short_keeps_its_whole_intervals(tmp_path, whole):
     path = write(tmp_path / "a.TextGrid", whole[: whole.index('"three"')])
     (tier,) = read_textgrid(path)

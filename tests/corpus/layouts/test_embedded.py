@@ -66,11 +66,14 @@ def test_a_damaged_table_costs_itself_alone(tmp_path: Path, read_corpus):
     pq.write_table(table(0), root / "a.parquet")
     (root / "b.parquet").write_bytes((root / "a.parquet").read_bytes()[:-20])
     pq.write_table(pa.table({"text": ["yes"]}), root / "c.parquet")
+    pq.write_table(table(4, "words"), root / "d.parquet")
     manifest = read_corpus("parquet", root)
     assert len(manifest.utterances) == 3
     found = refusal_reasons(manifest)
     assert "b.parquet: cannot be read (" in found["b.parquet"]
     assert "c.parquet:1: has no column with the bytes of audio" in found["c.parquet:1"]
+    assert "has no column text or transcript" in found["d.parquet"]
+    assert "only audio, words, speaker_id; set text_column:" in found["d.parquet"]
 
 
 def test_audio_inside_tars_is_read(tmp_path: Path, read_corpus):
@@ -101,7 +104,21 @@ def test_audio_inside_tars_is_read(tmp_path: Path, read_corpus):
     found = refusal_reasons(manifest)
     assert "3 has no text" in found["train-000/3"]
     assert "4 has no audio" in found["train-000/4"]
+    assert "'../out.wav' is a link, or leads out of the folder" in found["train-000/../out.wav"]
     assert not list(tmp_path.rglob("out.wav"))
+
+
+def test_a_name_that_the_disk_cannot_have_costs_itself_alone(tmp_path: Path, read_corpus):
+    root = tmp_path / "set"
+    root.mkdir()
+    with tarfile.open(root / "train.tar", "w") as tar:
+        for stem in ("ş" * 200, "a"):
+            add(tar, f"{stem}.txt", b"yes")
+            add(tar, f"{stem}.wav", encoded(1))
+    manifest = read_corpus("webdataset", root)
+    assert [u.id for u in manifest.utterances] == ["train/a"]
+    assert all("ş" * 50 in refusal.utterance for refusal in manifest.refusals)
+    assert any("rename it" in refusal.reason for refusal in manifest.refusals)
 
 
 @pytest.mark.parametrize("lost", [600, 5000])
