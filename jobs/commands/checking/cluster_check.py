@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs import code_snapshot
+from jobs.commands.checking.request_checks import check_refused_job
 from jobs.commands.checking.site_checks import check_limits, check_preemption, check_profile_limits
 from jobs.launch import submit
 from jobs.local import executor
@@ -127,7 +128,8 @@ def _check_slurm(profile: SlurmProfile, folder: SweepFolder) -> list[CheckResult
             try:
                 probes.append(stack.enter_context(submitted))
             except sbatch.SubmissionRefusedError as refusal:
-                findings.append(CheckResult(False, f"{'' if is_run else 'features: '}{refusal}"))
+                kind = "" if is_run else "features: "
+                findings += check_refused_job(parameters, kind, str(refusal))
         for probe in probes:
             findings += _probe_results(probe, profile, folder)
         own_jobs = {probe.job for probe in probes}
