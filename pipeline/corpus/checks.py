@@ -12,12 +12,13 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from io import FileIO
-from statistics import correlation, fmean, median, stdev
 
+import numpy as np
 from zlib_ng.zlib_ng import crc32
 
 from pipeline.corpus.manifest import Manifest, Split, Utterance
 from pipeline.corpus.text.alphabet import Alphabet
+from pipeline.shapes import Float64
 
 # Shorter audio can hardly hold speech; longer audio may not fit into memory.
 MIN_SPEECH_S, MAX_SPEECH_S = 0.1, 60.0
@@ -112,20 +113,23 @@ def _only_transcript(utterances: Iterable[Utterance]) -> str | None:
 
 def _length_correlation(utterances: Iterable[Utterance], alphabet: Alphabet) -> float:
     train = [utterance for utterance in utterances if utterance.split == "train"]
-    seconds = [utterance.seconds for utterance in train]
-    return correlate_lengths(seconds, [float(alphabet.count(u.transcript)) for u in train])
+    seconds = np.fromiter((each.seconds for each in train), float, len(train))
+    characters = np.fromiter((alphabet.count(u.transcript) for u in train), float, len(train))
+    return correlate_lengths(seconds, characters)
 
 
-def correlate_lengths(durations: Sequence[float], characters: Sequence[float]) -> float:
+def correlate_lengths(
+    durations: Float64[np.ndarray, " N"], characters: Float64[np.ndarray, " N"]
+) -> float:
     """Return the correlation of the lengths of recordings and of their transcripts.
 
     It is nan for few utterances, and for recordings that all have about the same length.
     """
-    if len(durations) < MIN_UTTERANCES_FOR_CORRELATION or len(set(characters)) == 1:
+    if len(durations) < MIN_UTTERANCES_FOR_CORRELATION or np.ptp(characters) == 0:
         return math.nan
-    if stdev(durations) < MIN_LENGTH_VARIATION * fmean(durations):
+    if durations.std() < MIN_LENGTH_VARIATION * durations.mean():
         return math.nan
-    return correlation(durations, characters)
+    return float(np.corrcoef(durations, characters)[0, 1])
 
 
 def _has_speaker(utterance: Utterance) -> bool:
@@ -177,16 +181,11 @@ def _group_by_key(
     utterances: Sequence[Utterance], key: Callable[[Utterance], Hashable]
 ) -> list[list[Utterance]]:
     """Return the utterances that share their key with others; few do, and the rest need no list."""
-    seen: set[int] = set()
-    shared: set[int] = set()
-    for utterance in utterances:
-        number = hash(key(utterance))
-        (shared if number in seen else seen).add(number)
+    hashes = np.fromiter((hash(key(each)) for each in utterances), np.int64, len(utterances))
+    values, counts = np.unique(hashes, return_counts=True)
     groups: dict[Hashable, list[Utterance]] = defaultdict(list)
-    for utterance in utterances if shared else ():
-        found = key(utterance)
-        if hash(found) in shared:
-            groups[found].append(utterance)
+    for index in np.flatnonzero(np.isin(hashes, values[counts > 1])).tolist():
+        groups[key(utterances[index])].append(utterances[index])
     return [group for group in groups.values() if len(group) > 1]
 
 
@@ -203,22 +202,25 @@ def _find_duration_outliers(
     utterances: Sequence[Utterance], alphabet: Alphabet
 ) -> tuple[DurationOutlier, ...]:
     """Find utterances too short, long or fast for speech, or unusually slow or fast here."""
-    paces = [alphabet.count(u.transcript) / u.seconds for u in utterances]
-    slowest, fastest = _log_pace_limits([math.log(pace) for pace in paces])
+    count = len(utterances)
+    seconds = np.fromiter((u.seconds for u in utterances), float, count)
+    paces = np.fromiter((alphabet.count(u.transcript) for u in utterances), float, count) / seconds
+    slowest, fastest = _log_pace_limits(np.log(paces))
+    fastest = min(fastest, math.log(MAX_CHARACTERS_PER_S))
+    usual = (seconds >= MIN_SPEECH_S) & (seconds <= MAX_SPEECH_S)
+    usual &= (np.log(paces) >= slowest) & (np.log(paces) <= fastest)
     return tuple(
-        DurationOutlier(utterance.id, utterance.seconds, pace)
-        for utterance, pace in zip(utterances, paces, strict=True)
-        if not MIN_SPEECH_S <= utterance.seconds <= MAX_SPEECH_S
-        or not slowest <= math.log(pace) <= min(fastest, math.log(MAX_CHARACTERS_PER_S))
+        DurationOutlier(utterances[index].id, float(seconds[index]), float(paces[index]))
+        for index in np.flatnonzero(~usual).tolist()
     )
 
 
-def _log_pace_limits(paces: Sequence[float]) -> tuple[float, float]:
+def _log_pace_limits(paces: Float64[np.ndarray, " N"]) -> tuple[float, float]:
     """Return the lowest and the highest usual value of these logarithms."""
     if len(paces) < MIN_UTTERANCES_FOR_OUTLIERS:
         return -math.inf, math.inf
-    middle = median(paces)
+    middle = float(np.median(paces))
     # 1.4826 times the median absolute deviation is a normal distribution's standard deviation.
-    spread = 1.4826 * median(abs(pace - middle) for pace in paces)
+    spread = 1.4826 * float(np.median(np.abs(paces - middle)))
     width = OUTLIER_DEVIATIONS * max(spread, MIN_LOG_PACE_DEVIATION)
     return middle - width, middle + width

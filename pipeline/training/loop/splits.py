@@ -155,8 +155,8 @@ def _fit_reference(
 
 
 def _correlate_lengths(split: SplitData) -> float:
-    labels = [float(len(each)) for each in split.labels]
-    return correlate_lengths(split.frame_counts.astype(float).tolist(), labels)
+    labels = np.fromiter(map(len, split.labels), float, len(split.labels))
+    return correlate_lengths(split.frame_counts.astype(float), labels)
 
 
 def _count_suspicious(split: SplitData, features: FeatureSet) -> int:
