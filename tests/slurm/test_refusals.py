@@ -74,3 +74,14 @@ def test_a_refusal_of_sbatch_is_quoted_and_jobs_accepted_before_are_in_the_ledge
     slurm_project.wait_until(
         lambda: {slurm_project.queued_jobs()[job] for job in runs} == {"PENDING Dependency"}
     )
+
+
+def test_cluster_check_names_all_that_is_wrong_with_a_job_at_once(slurm_project):
+    wrong = slurm_project.write_profile(
+        account="nolab", qos="nowhere", constraint="absent", cpus=64, gpu_type="a100"
+    )
+    check = slurm_project.run_verb("cluster-check", wrong)
+    assert (check.code, check.errors) == (1, "")
+    named = [line.split() for line in check.out.splitlines() if line.startswith("WRONG")]
+    fields = [words[1] for words in named if words[1] != "features:"]
+    assert fields == ["account:", "qos:", "constraint:", "cpus:", "gpus"]

@@ -113,3 +113,25 @@ def working_copy(repository: Path, folder: Path) -> Path:
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(repository / package, folder / package, ignore=ignored)
     return folder
+
+
+def test_the_first_run_goes_alone_and_the_plan_says_when_slurm_expects_a_start(slurm_project):
+    profile = slurm_project.write_profile(gated=True)
+    sweep = slurm_project.folder / "configs/sweeps/two.yaml"
+    planned = slurm_project.run_verb("sweep", sweep, "--dry-run", profile=profile)
+    assert (planned.code, planned.errors) == (0, "")
+    assert "one run will tell: make sweep SWEEP=" in planned.out
+    starts = [line for line in planned.out.splitlines() if line.startswith("start of ")]
+    assert starts
+    assert all(line.endswith(", SLURM expects") for line in starts)
+
+    for _ in range(2):  # the second time nothing is submitted
+        answer = slurm_project.run_verb("sweep", sweep, "--first", profile=profile)
+        assert (answer.code, answer.errors) == (0, "")
+        assert "when the first run, mel, is finished: make sweep SWEEP=" in answer.out
+    mel, power = slurm_project.planned_runs("two").values()
+    items = [entry.items for entry in slurm_project.ledger_entries("two") if entry.kind == "runs"]
+    assert items == [(mel.run_id,)]
+    slurm_project.submit_sweep("two", profile=profile)
+    items = [entry.items for entry in slurm_project.ledger_entries("two") if entry.kind == "runs"]
+    assert items == [(mel.run_id,), (power.run_id,)]
