@@ -115,11 +115,11 @@ def test_the_notebook_runs_from_its_first_cell_to_its_last(
         pytest.skip("the tests do not run in .venv, which the notebook would make")
     monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     notebook = nbformat.read(REPOSITORY / "cluster/colab.ipynb", as_version=4)
+    spawn = "import multiprocessing; multiprocessing.set_start_method('spawn', force=True)"
+    first = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    first.source = f"{spawn}\n{first.source}"
     for cell in notebook.cells:
         cell.source = cell.source.replace('WORK = "work"', f"WORK = {str(work)!r}")
-        if cell.source.startswith("import os, sys"):
-            spawn = "import multiprocessing; multiprocessing.set_start_method('spawn', force=True)"
-            cell.source = f"{spawn}\n{cell.source}"
         cell.source = cell.source.replace('"report", "zip"', f'{str(work / "kept")!r}, "zip"')
     resources = {"metadata": {"path": str(REPOSITORY / "cluster")}}
     nbclient.NotebookClient(notebook, timeout=600, resources=resources).execute()
