@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -58,19 +59,27 @@ class Ledger:
             os.fsync(file.fileno())
 
     def entries(self) -> list[LedgerEntry]:
-        if not self.path.exists():
+        try:
+            stat = self.path.stat()
+        except FileNotFoundError:
             return []
-        found = []
-        for line in self.path.read_text(encoding="utf-8").splitlines():
-            try:
-                record = json.loads(line)
-                lists = {k: tuple(v) for k, v in record.items() if isinstance(v, list)}
-                found.append(LedgerEntry(**{**record, **lists}))
-            except (ValueError, TypeError, KeyError):
-                continue  # a line that was cut off
-        return found
+        return list(_read_entries(self.path, stat.st_mtime_ns, stat.st_size))
 
     def _ends_with_newline(self) -> bool:
         with self.path.open("rb") as file:
             file.seek(-1, os.SEEK_END)
             return file.read(1) == b"\n"
+
+
+@lru_cache(maxsize=32)
+def _read_entries(path: Path, *version: int) -> tuple[LedgerEntry, ...]:
+    """Return the entries; `version`: of the file, which one command reads several times."""
+    found = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            record = json.loads(line)
+            lists = {k: tuple(v) for k, v in record.items() if isinstance(v, list)}
+            found.append(LedgerEntry(**{**record, **lists}))
+        except (ValueError, TypeError, KeyError):
+            continue  # a line that was cut off
+    return tuple(found)
