@@ -5,6 +5,8 @@ Not here: status and logs (status.py), the work itself (launch/reconcile.py).
 """
 
 import argparse
+import math
+from collections.abc import Iterator
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -12,7 +14,7 @@ from shlex import quote
 
 from jobs.environment import REPOSITORY_ROOT
 from jobs.launch.reconcile import reconcile
-from jobs.messages import percent_text, print_line
+from jobs.messages import MAX_ITEMS_IN_LINE, percent_text, print_line
 from jobs.profile import LocalProfile, Profile
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.record import SweepRecord, report_commands, set_argument
@@ -30,6 +32,8 @@ from pipeline.config.sweep import (
 from pipeline.files import InputError
 from pipeline.results.errors.speakers import describe_apart_in_run
 from pipeline.runs.early_stop import read_early_stop
+from pipeline.runs.folder import RunFolder
+from pipeline.runs.hypotheses import TRAIN_FILE, read_train_hypotheses
 from pipeline.runs.origin import read_sentence
 
 DEMO_SWEEP_FILE = REPOSITORY_ROOT / "configs" / "sweeps" / "demo.yaml"
@@ -89,6 +93,8 @@ def train(options: argparse.Namespace) -> int:
         print_line(f"stopped; the state is saved: {again} continues")
         raise
     if isinstance(profile, LocalProfile):
+        if not result.meaningful:
+            print_line("an error rate may mean nothing; see the first lines, on the corpus")
         _print_result(SweepFolder(work, single.name), result.record, profile)
     return result.code
 
@@ -138,6 +144,17 @@ def _numbers_sweep(language: str) -> Sweep:
     return replace(sweep, name=corpus["name"], question=question, experiments=experiments)
 
 
+def _highest_losses(run: RunFolder) -> Iterator[str]:
+    """Yield the training utterances that the network finds the least probable, in a line."""
+    ranked = read_train_hypotheses(run.path)[:MAX_ITEMS_IN_LINE]
+    if known := [each for each in ranked if not math.isnan(each.loss)]:
+        losses = [f"{each.utterance_id} {each.loss_per_character:.1f}" for each in known]
+        yield (
+            f"highest losses per character in train: {', '.join(losses)}; {TRAIN_FILE} ranks all: "
+            "a wrong transcript or damaged audio is among the first"
+        )
+
+
 def _print_result(folder: SweepFolder, record: SweepRecord, profile: Profile) -> None:
     run = folder.run(record.runs[0].run_id)
     make_report = make_command(f"make report RUN={run.run_id}", profile, folder.work)
@@ -152,7 +169,7 @@ def _print_result(folder: SweepFolder, record: SweepRecord, profile: Profile) ->
             scored = f"epoch {row['epoch']}{weights}, scoring {run.experiment().decode.scoring}"
             rate = run.experiment().corpus.rate_name
             print_line(f"test {rate} {percent_text(row['cer'])}{words}, {scored}")
-            for sentence in describe_apart_in_run(run, rate):
+            for sentence in (*describe_apart_in_run(run, rate), *_highest_losses(run)):
                 print_line(sentence)
     if run.log_file.exists():  # otherwise nothing ran
         print_line(f"{make_report} writes its tables and figures")

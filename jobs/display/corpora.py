@@ -105,6 +105,11 @@ def _transcript_notes(corpus_checks: CorpusChecks) -> Iterator[str]:
             f"all training transcripts are the same text, {corpus_checks.only_transcript!r}: "
             "nothing can be learnt from them, and an error rate means nothing"
         )
+    if corpus_checks.has_joined_words:
+        yield (
+            "no training transcript has a space, though they are long: the network cannot learn "
+            "where words end, and the WER counts whole utterances"
+        )
     if corpus_checks.has_other_transcripts:
         yield (
             "the length of the audio hardly follows that of the transcripts (correlation "

@@ -7,7 +7,7 @@ processes of this machine (local_run.py).
 Three steps, in this order: gather the state, decide, act.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -44,6 +44,7 @@ from pipeline.corpus import manifest as manifests
 from pipeline.features import precompute
 from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError, write_json
+from pipeline.runs.decodings import DecodingFolder
 from pipeline.runs.early_stop import SweepStopRules
 from pipeline.runs.folder import RunFolder
 
@@ -94,6 +95,8 @@ def reconcile(
             local_run.print_sound(files)
         if not quiet_if_complete:
             print_line(_nothing_to_do_message(files))
+            for line in _undecoded_lines(files, profile):
+                print_line(line)
         return ReconcileResult(
             files.record, files.code, was_complete=True, meaningful=files.meaningful
         )
@@ -225,6 +228,28 @@ def _write_experiment(experiment: Experiment, run: PlannedRun, folder: RunFolder
                 return
         print_line(f"{folder.experiment_file}: was damaged or edited, and is written again")
     folder.write_experiment(experiment)
+
+
+def _undecoded_lines(files: SweepFiles, profile: Profile) -> Iterator[str]:
+    """Yield what to type where decodings of `decode.also` are younger than the finished runs."""
+    missing: set[str] = set()
+    runs = 0
+    for swept, planned in zip(files.sweep.experiments, files.record.runs, strict=False):
+        also, run = swept.experiment.decode.also, files.folder.run(planned.run_id)
+        if not also or not files.with_runs or not run.finished:
+            continue
+        made = [each.settings() for each in DecodingFolder.list_finished(run)]
+        lacking = {one.describe(swept.experiment.corpus.units) for one in also if one not in made}
+        missing |= lacking
+        runs += bool(lacking)
+    if missing:
+        is_sweep = files.record.command.startswith("make sweep")
+        named = f"SWEEP={files.record.name}" if is_sweep else f"RUN={files.record.runs[0].run_id}"
+        again = make_command(f"make decode {named}", profile, files.folder.work)
+        yield (
+            f"not decoded with {' and with '.join(sorted(missing))}, which decode.also asks for: "
+            f"{count_text(runs, 'run')}; {again} does it without training"
+        )
 
 
 def _nothing_to_do_message(files: SweepFiles) -> str:

@@ -22,8 +22,7 @@ LOG_COMMAND = "make logs RUN=…"
 REMEDIES = {
     "bad configuration": "correct what the message names, then run the same command again",
     "missing features": "make sweep again: it computes what is missing",
-    "infeasible": "lower input.stack or features.hop_ms, leave the utterances out, or raise "
-    "train.max_infeasible",
+    "infeasible": "or raise train.max_infeasible, which leaves them out",
     "divergence": "lower train.learning_rate, or set train.clip",
     "out of memory": "make sweep again: the job requests twice the memory; or lower train.batch",
     "GPU out of memory": "lower train.batch, or request a larger GPU with gpu_type",

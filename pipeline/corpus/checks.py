@@ -28,6 +28,7 @@ MIN_LOG_PACE_DEVIATION = 0.15  # lower limit of that standard deviation
 MIN_UTTERANCES_FOR_OUTLIERS = 20  # with fewer no standard deviation is estimated
 MIN_UTTERANCES_FOR_CORRELATION = 100
 MIN_LENGTH_CORRELATION = 0.2  # AN4 has 0.57, with its transcripts exchanged 0.07 or less
+MIN_JOINED_CHARACTERS = 12  # mean of the transcripts; shorter ones may be single words
 MIN_LENGTH_VARIATION = 0.1  # standard deviation of the seconds / their mean
 COMPARED_BYTES = 2**16  # files that start with the same bytes are duplicates
 
@@ -62,6 +63,7 @@ class CorpusChecks:
     duration_outliers: tuple[DurationOutlier, ...]
     only_transcript: str | None  # that of every training utterance; None: they differ
     length_correlation: float  # of seconds and characters over train; nan: not known
+    has_joined_words: bool  # no training transcript has a space, and they are too long for words
 
     @property
     def has_other_transcripts(self) -> bool:
@@ -87,6 +89,7 @@ def check_corpus(manifest: Manifest, alphabet: Alphabet) -> CorpusChecks:
         duration_outliers=_find_duration_outliers(manifest.utterances, alphabet),
         only_transcript=_only_transcript(manifest.utterances),
         length_correlation=_length_correlation(manifest.utterances, alphabet),
+        has_joined_words=_has_joined_words(manifest.utterances, alphabet),
     )
 
 
@@ -109,6 +112,14 @@ def _split_stats(utterances: Sequence[Utterance]) -> dict[Split, SplitStats]:
 def _only_transcript(utterances: Iterable[Utterance]) -> str | None:
     texts = [utterance.transcript for utterance in utterances if utterance.split == "train"]
     return texts[0] if len(texts) > 1 and len(set(texts)) == 1 else None
+
+
+def _has_joined_words(utterances: Iterable[Utterance], alphabet: Alphabet) -> bool:
+    """Whether spaces are missing, where the alphabet has one."""
+    texts = [utterance.transcript for utterance in utterances if utterance.split == "train"]
+    if not texts or " " not in alphabet.units or any(" " in text for text in texts):
+        return False
+    return sum(map(len, texts)) >= MIN_JOINED_CHARACTERS * len(texts)
 
 
 def _length_correlation(utterances: Iterable[Utterance], alphabet: Alphabet) -> float:

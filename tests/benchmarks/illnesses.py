@@ -30,7 +30,7 @@ from tests.benchmarks.measure import ONE_THREAD, REPOSITORY
 EXPERIMENT = "configs/experiments/baseline.yaml"
 RATE = 16000
 NOISE_LEVEL = 0.05  # standard deviation; full scale is 1
-NOISY_SPEAKERS = {"train": "fash", "test": "fcaw"}
+NOISY_SPEAKERS = {"train": "mewl", "dev": "fash", "test": "fcaw"}
 # Lines of these commands that say nothing about the illness.
 ORDINARY = re.compile(
     r"ok  |starting torch|features: |.*: (running|finished)|    |1 run: |make report|/|"
@@ -156,6 +156,7 @@ ILLNESSES = (
     Illness("half of the recordings cut to 60 %", sound=cut_half),
     Illness("level divided by 2000", sound=make_quiet),
     Illness("a training speaker is noise", sound=noise_of("train")),
+    Illness("a dev speaker is noise", sound=noise_of("dev")),
     Illness("a test speaker is noise", sound=noise_of("test")),
     Illness("weight decay 100", "train.weight_decay=100"),
     Illness("dropout 0.95", "model.dropout=0.95"),

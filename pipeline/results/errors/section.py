@@ -28,7 +28,12 @@ from pipeline.results.errors.confusions import (
     rank_confusions,
 )
 from pipeline.results.errors.posteriors import ArmFiles, UtteranceOutput, choose_outputs
-from pipeline.results.errors.speakers import ApartSpeaker, describe_apart, find_apart_speakers
+from pipeline.results.errors.speakers import (
+    ApartSpeaker,
+    describe_apart,
+    describe_apart_losses,
+    find_apart_speakers,
+)
 from pipeline.results.errors.training_split import TrainingRanking, rank_training_split
 from pipeline.results.errors.utterances import HighLoss, ShownUtterance
 
@@ -112,8 +117,11 @@ def analyse_errors(comparison: SweepComparison) -> ErrorSection | None:
 def _describe_apart_speakers(
     apart: Sequence[ApartSpeaker], best: TestedArm, training: TrainingRanking | None
 ) -> list[str]:
+    """Return a sentence each on test and train: by errors, or else by the losses of a run."""
+    tested = [each for each in best.guide_run.hypotheses if each.split == "test"]
     return [
-        describe_apart(apart, best.name, rate=best.guide_run.rate_name),
+        describe_apart(apart, best.name, rate=best.guide_run.rate_name)
+        or describe_apart_losses(tested, best.name, "test"),
         training.apart_sentence if training else "",
     ]
 

@@ -12,9 +12,14 @@ import numpy as np
 import pandas as pd
 
 from pipeline.results.errors.arms import TestedArm
-from pipeline.results.errors.speakers import ApartSpeaker, describe_apart, find_apart_speakers
+from pipeline.results.errors.speakers import (
+    ApartSpeaker,
+    describe_apart,
+    describe_apart_losses,
+    find_apart_speakers,
+)
 from pipeline.results.errors.utterances import HighLoss
-from pipeline.runs.hypotheses import TRAIN_FILE
+from pipeline.runs.hypotheses import TRAIN_FILE, read_train_hypotheses
 
 SHOWN = 20  # utterances on the page
 READ_COLUMNS = {
@@ -79,6 +84,9 @@ def rank_training_split(arm: TestedArm) -> TrainingRanking | None:
         table["char_errors"].to_numpy(), table["chars"].to_numpy(float), list(table["speaker"])
     )
     sentence = describe_apart(apart, arm.name, "training", arm.guide_run.rate_name)
+    sentence = sentence or describe_apart_losses(
+        read_train_hypotheses(arm.guide_run.run.folder.path), arm.name, "training"
+    )
     return TrainingRanking(table, tuple(apart), sentence)
 
 

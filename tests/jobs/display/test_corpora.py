@@ -111,3 +111,14 @@ def test_transcripts_of_other_utterances_are_named_before_training(corpus_lines)
         "hardly follows that of the transcripts (correlation -1.00, usual is 0.5 or more)" in line
         for line in corpus_lines(*exchanged)
     )
+
+
+def test_transcripts_whose_words_are_joined_are_named(corpus_lines):
+    joined = [utterance(n, transcript=f"TWENTYLETTERSOR{'SO'[n % 2]}O") for n in range(20)]
+    assert any(
+        "no training transcript has a space, though" in line for line in corpus_lines(*joined)
+    )
+    spaced = replace(joined[1], transcript="TWENTY LETTERS")
+    assert not any("has a space" in line for line in corpus_lines(joined[0], spaced, *joined[2:]))
+    words = [utterance(n, transcript=f"TWENTY{'SO'[n % 2]}") for n in range(20)]
+    assert not any("has a space" in line for line in corpus_lines(*words))

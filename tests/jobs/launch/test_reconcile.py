@@ -177,6 +177,7 @@ def test_an_experiment_trains_in_the_foreground_and_says_when_interrupted_how_it
     assert (code, errors) == (0, "")
     assert re.search(r"epoch 100, dev: .*loss", printed)
     assert "test CER" in printed
+    assert "highest losses per character in train: " in printed
     assert printed.count("    reference   ") == printed.count("    hypothesis  ") == 2  # all of dev
 
 

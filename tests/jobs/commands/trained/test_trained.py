@@ -103,11 +103,16 @@ def test_decodings_of_the_experiment_are_made_without_training(
     file.write_text(before + own, encoding="utf-8")
     try:
         assert blankslate(project, "train", file) == 0
-        assert "nothing to do" in capsys.readouterr().out
+        said = capsys.readouterr().out
+        assert "nothing to do" in said
+        assert "not decoded with character 3-gram, which decode.also asks for: 1 run; " in said
+        assert f"make decode RUN={run.run_id} WORK=" in said
         assert run.experiment().decode.also[0].ngram == 3
         assert blankslate(project, "decode", run.run_id) == 0
         assert "character 3-gram: test WER" in capsys.readouterr().out
         assert run.state_file.stat().st_mtime_ns == state
+        assert blankslate(project, "train", file) == 0
+        assert "not decoded" not in capsys.readouterr().out
         words = tmp_path / "none.txt"
         file.write_text(before + own.replace("any", str(words)), encoding="utf-8")
         assert blankslate(project, "train", file) == 2
