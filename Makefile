@@ -184,7 +184,7 @@ slurm-down:  ## stop it
 ##@ Development
 
 test: setup  ## run every test that this machine can run
-	@$(bin)/python -m pytest --numprocesses=3 --no-loadscope-reorder
+	@$(bin)/python -m pytest --numprocesses=4 --no-loadscope-reorder
 
 check: setup  ## run formatter, linter, type checker, architecture and docs tests
 	@$(bin)/ruff format --check .

@@ -21,7 +21,18 @@ for variable in ("BLANKSLATE_CLUSTER", "BLANKSLATE_WORK"):  # of whoever runs th
     os.environ.pop(variable, None)
 
 # The longest first, so that none is left for the end.
-RUN_FIRST = ("tests/slurm/", "tests/test_demo.py", "tests/jobs/", "tests/training/test_killed.py")
+RUN_FIRST = (
+    *("tests/slurm/test_", "tests/slurm/alone/test_ordeal", "tests/slurm/alone/"),
+    *("tests/test_demo.py", "tests/jobs/"),
+    "tests/training/test_killed.py",
+)
+
+# Tests on SLURM wait most of the time, and may run beside each other: three processes have them.
+# The third has all other files of tests/slurm too, and at its end those of alone/.
+SLURM_SHARES = (
+    {"test_requeue", "test_features", "test_refusals"},
+    {"test_interruptions", "test_limits", "test_shell", "test_thousand"},
+)
 
 # A busy machine is slow, and that is no finding.
 settings.register_profile(
@@ -49,11 +60,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class FileScheduling(LoadScopeScheduling):
-    """Each file is one process's, as its fixtures are dear; so is SLURM, where one waits a lot."""
+    """Each file belongs to one process, because its fixtures take long; see SLURM_SHARES too."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.split("::", maxsplit=1)[0]
-        return "slurm" if file.startswith("tests/slurm/") else file
+        if not file.startswith("tests/slurm/"):
+            return file
+        shares = (number for number, names in enumerate(SLURM_SHARES) if Path(file).stem in names)
+        return f"slurm {next(shares, len(SLURM_SHARES))}"
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -6,6 +6,7 @@ At its end a test cancels its own jobs by their ids, because others may use the 
 import json
 import os
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -55,8 +56,8 @@ SLURM_CONFIG_FILES = {
     "  - {{label: others, corpus: ../corpora/two.yaml}}\n",
     "sweeps/two.yaml": "base: ../experiments/tiny.yaml\n"
     "axes: {{features.spectrum: [mel, power]}}\n",
-    "sweeps/sixty.yaml": "base: ../experiments/tiny.yaml\n"
-    f"axes: {{{{train.seed: {list(range(60))}, train.epochs: [1]}}}}\n",
+    "sweeps/seventeen.yaml": "base: ../experiments/tiny.yaml\n"
+    f"axes: {{{{train.seed: {list(range(17))}, train.epochs: [1]}}}}\n",
     "sweeps/twelve.yaml": "base: ../experiments/tiny.yaml\n"
     "axes: {{train.seed: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]}}\n",
     "sweeps/thousand.yaml": "base: ../experiments/tiny.yaml\n"
@@ -278,25 +279,20 @@ def unreachable_slurm_env(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def exclusive_slurm(require_slurm: None) -> Iterator[None]:
-    """Run one of these tests at a time on this machine: they need the same nodes."""
+def slurm_lock(require_slurm: None, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Use SLURM together with other tests on this machine; a test in alone/ uses it alone."""
     import fcntl  # not on Windows, which has no SLURM either
 
-    with (Path(tempfile.gettempdir()) / "blankslate-tests-slurm.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    alone = SLURM_TESTS / "alone" in request.path.parents
+    queue, lock = (
+        Path(tempfile.gettempdir()) / f"blankslate-tests-{n}.lock" for n in ("queue", "slurm")
+    )
+    with queue.open("w") as turn, lock.open("w") as slurm:
+        # Whoever waits keeps the turn, so that a test that needs SLURM alone is not passed over.
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        fcntl.flock(slurm, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        fcntl.flock(turn, fcntl.LOCK_UN)
         yield
-
-
-@pytest.fixture
-def set_grace_time(exclusive_slurm: None) -> Iterator[Callable[[str], None]]:
-    """`set_grace_time("CANCEL")`: preempted jobs are cancelled after 30 s, as at some sites."""
-
-    def set_to(mode: str, seconds: int = 30) -> None:
-        words = ("PartitionName=main", f"PreemptMode={mode}", f"GraceTime={seconds}")
-        assert run_command("scontrol", "update", *words).code == 0
-
-    yield set_to
-    set_to("REQUEUE", 0)
 
 
 @pytest.fixture(scope="session")
@@ -306,9 +302,7 @@ def corpora_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def slurm_project(
-    tmp_path: Path, corpora_folder: Path, exclusive_slurm: None
-) -> Iterator[SlurmProject]:
+def slurm_project(tmp_path: Path, corpora_folder: Path, slurm_lock: None) -> Iterator[SlurmProject]:
     made = SlurmProject(tmp_path, corpora_folder)
     yield made
     if ids := made.job_ids():
@@ -316,12 +310,48 @@ def slurm_project(
         made.await_jobs()
 
 
+@pytest.fixture
+def accounts(slurm_project, run_program) -> Iterator[Callable[..., str]]:
+    """`accounts("MaxWall=30", above="root")`: an account of this test, with that limit."""
+    user, made = run_program("id", "-un").out.strip(), []
+
+    def make(limit: str = "", *, above: str = "root") -> str:
+        made.append(f"test-{secrets.token_hex(4)}")
+        for words in (
+            f"add account {made[-1]} parent={above} {limit}",
+            f"add user {user} account={made[-1]}",
+        ):
+            assert run_program("sacctmgr", "-i", *words.split()).code == 0, words
+        return made[-1]
+
+    try:
+        yield make
+    finally:
+        for name in made:
+            run_program("scancel", f"--account={name}")
+        slurm_project.await_jobs()
+        deleted = [run_program("sacctmgr", "-i", "delete", "account", name) for name in made[::-1]]
+    assert [answer for answer in deleted if answer.code] == []
+
+
+@pytest.fixture
+def account(accounts) -> Callable[[int], str]:
+    """`account(3)`: an account of this test, in which root may submit 3 jobs."""
+    return lambda limit: accounts(f"MaxSubmitJobs={limit}")
+
+
 @pytest.fixture(scope="session")
-def reference_runs(
-    require_slurm: None, tmp_path_factory: pytest.TempPathFactory, corpora_folder: Path
-) -> ReferenceRuns:
-    bench = SlurmProject(tmp_path_factory.mktemp("reference"), corpora_folder)
+def reference_runs(require_slurm: None, tmp_path_factory: pytest.TempPathFactory) -> ReferenceRuns:
+    """Made once, although several processes of a test run want them."""
+    import fcntl  # not on Windows, which has no SLURM either
+
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    bench = SlurmProject(folder / "reference", folder / "reference" / "corpora")
     local = bench.folder / "local.yaml"
-    local.write_text("scheduler: local\ndevice: cpu\nslots: 2\nthreads: 1\n")
-    bench.submit_sweep("three", profile=local)
+    with (bench.folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        local.write_text("scheduler: local\ndevice: cpu\nslots: 2\nthreads: 1\n")
+        bench.submit_sweep("three", profile=local)  # there is nothing to do after the first time
     return ReferenceRuns(bench)

@@ -4,9 +4,6 @@ import sys
 
 import pytest
 
-from jobs.profile import load_profile
-from jobs.slurm.preemption import site_preemption_fields
-
 
 def test_the_development_slurm_is_checked_by_a_job_in_each_partition(slurm_project):
     # Features have another partition, as at most sites.
@@ -56,20 +53,6 @@ def test_the_development_slurm_is_checked_by_a_job_in_each_partition(slurm_proje
     assert "slurm" in text.splitlines()[2]
     assert "partition: main" in text
     assert list(report.parent.glob("answer-*")) == []
-
-
-def test_the_preemption_of_a_partition_is_read_from_slurm(slurm_project, set_grace_time):
-    set_grace_time("CANCEL")
-    main, priority = (
-        site_preemption_fields(load_profile(slurm_project.write_profile(**place)))
-        for place in ({}, {"partition": "priority"})
-    )
-    assert main == {
-        "preemption": {"cancel"},
-        "grace_s": {30},
-        "user_signal_on_preempt": {False},
-    }
-    assert priority == {"preemption": {"none"}}
 
 
 def test_arrays_use_the_container_command_of_the_profile(slurm_project, reference_runs, tmp_path):

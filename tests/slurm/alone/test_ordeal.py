@@ -18,7 +18,6 @@ import pytest
 from tests.slurm.conftest import ReferenceRuns
 
 AT_ONCE = 4  # GPUs of the development SLURM
-STATE = Path(os.environ.get("BLANKSLATE_SLURM_STATE", "/var/lib/blankslate-slurm"))
 BAD_CODE = """
 
 _fit = fit
@@ -32,18 +31,10 @@ def fit(experiment, *words, **options):
 
 
 @pytest.fixture
-def daemons(slurm_project, run_program):
+def daemons(slurm_project, slurm_up):
     """`daemons()` starts the daemons that are down, and brings nodes back; so does its end."""
-    if not os.access(STATE / "run" / "slurmctld.pid", os.W_OK):
-        pytest.skip("this SLURM is not the development one, or not this user's to restart")
-    up = slurm_project.REPOSITORY / "cluster" / "dev" / "slurm-up"
-
-    def start() -> None:
-        answer = run_program(up, stdin=subprocess.DEVNULL)
-        assert answer.code == 0, answer
-
-    yield start
-    start()
+    yield slurm_up
+    slurm_up()
 
 
 @pytest.fixture
