@@ -149,7 +149,7 @@ class SlurmProfile(CommonProfile):
     report_minutes: int = Field(
         default=30, ge=MIN_JOB_MINUTES, description="time limit of that job"
     )
-    features: FeatureJobs = FeatureJobs()
+    features: FeatureJobs = Field(default_factory=FeatureJobs)
 
     @model_validator(mode="after")
     def _check_cpus_per_gpu(self) -> "SlurmProfile":

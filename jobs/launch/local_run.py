@@ -19,7 +19,7 @@ from jobs.display.live import Watcher
 from jobs.display.sound_lines import equal_sound_lines, suspicious_lines
 from jobs.environment import REPOSITORY_ROOT
 from jobs.exit_codes import DONE
-from jobs.launch import entrypoint, missing_features
+from jobs.launch import missing_features
 from jobs.launch.sweep_state import SweepFiles, SweepState
 from jobs.launch.tasks import (
     append_to_ledger,
@@ -61,6 +61,9 @@ class FeatureResult:
 
 def execute_locally(new_plan: Plan, state: SweepState, profile: LocalProfile) -> int:
     """Run every task of the plan; return an exit code: 0 if all wanted runs are finished."""
+    # Only here: it imports what tasks do, and often there is nothing to do.
+    from jobs.launch import entrypoint  # noqa: PLC0415
+
     files = state.files
     folder, record = files.folder, files.record
     slices = [piece for array in new_plan.features for task in array.tasks for piece in task]

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from jobs.display.plan_lines import opening_lines
-from jobs.launch import local_run, missing_features, orphan_jobs, submit
+from jobs.launch import local_run, missing_features, orphan_jobs
 from jobs.launch.decision import Decision, decide
 from jobs.launch.preview import cost
 from jobs.launch.sweep_state import (
@@ -155,6 +155,8 @@ def _former_labels(folder: SweepFolder) -> dict[str, str]:
 
 
 def _submit_missing(files: SweepFiles, profile: SlurmProfile, labels: Mapping[str, str]) -> None:
+    from jobs.launch import submit  # noqa: PLC0415 (imports what jobs do, for SLURM alone)
+
     with submit.submission_lock(files.folder):
         files = survey_again(files)
         queue = orphan_jobs.cancel_orphan_jobs(files.folder, query_queue(files, profile))
@@ -220,6 +222,8 @@ def _write_sweep_files(files: SweepFiles) -> None:
 def _write_experiment(experiment: Experiment, run: PlannedRun, folder: RunFolder) -> None:
     """Write the experiment of a run, unless it is there; a damaged or edited file is replaced."""
     if folder.experiment_file.exists():
+        if folder.holds_experiment(experiment):
+            return
         with suppress(InputError):
             present = folder.experiment()
             if run_id(present, run.feature_id) == run.run_id:

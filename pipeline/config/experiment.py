@@ -202,12 +202,12 @@ class Experiment(Settings):
         "apostrophe, q w x â î û; or a path, relative to the experiment file, of a file with one "
         "letter a line (`<space>`: the space)",
     )
-    features: FeatureSettings = Field(default=FeatureSettings(), description="the features")
-    input: InputSettings = Field(default=InputSettings(), description="the network's input")
-    model: ModelSettings = Field(default=ModelSettings(), description="the network")
-    ctc: CtcSettings = Field(default=CtcSettings(), description="the loss")
-    train: TrainSettings = Field(default=TrainSettings(), description="the training loop")
-    decode: DecodeSettings = Field(default=DecodeSettings(), description="decoding")
+    features: FeatureSettings = Field(default_factory=FeatureSettings, description="the features")
+    input: InputSettings = Field(default_factory=InputSettings, description="the network's input")
+    model: ModelSettings = Field(default_factory=ModelSettings, description="the network")
+    ctc: CtcSettings = Field(default_factory=CtcSettings, description="the loss")
+    train: TrainSettings = Field(default_factory=TrainSettings, description="the training loop")
+    decode: DecodeSettings = Field(default_factory=DecodeSettings, description="decoding")
 
     @property
     def without_seed(self) -> "Experiment":

@@ -16,7 +16,6 @@ from pipeline.corpus.audio.audio_file import EXCLUDE_HINT, Header
 from pipeline.corpus.file_search import find_unlisted_audio
 from pipeline.corpus.headers import ManifestProgress, read_headers
 from pipeline.corpus.layouts.an4 import find_an4_root, read_an4, split_an4
-from pipeline.corpus.layouts.annotated import read_annotated
 from pipeline.corpus.layouts.entries import CorpusEntry, collect_unique_entries
 from pipeline.corpus.layouts.folders import read_librispeech, read_pairs, read_voxforge
 from pipeline.corpus.layouts.json_lines import read_lhotse, read_nemo
@@ -44,15 +43,12 @@ LAYOUT_READERS: Mapping[str, LayoutReader] = {
     "audiofolder": read_audiofolder,
     "common-voice": read_common_voice,
     "csv": read_csv,
-    "elan": read_annotated,
     "kaldi": read_kaldi,
     "lhotse": read_lhotse,
     "librispeech": read_librispeech,
     "ljspeech": read_ljspeech,
     "nemo": read_nemo,
     "pairs": read_pairs,
-    "subtitles": read_annotated,
-    "textgrid": read_annotated,
     "voxforge": read_voxforge,
 }
 # A file lists the utterances; audio that it does not name is refused. Others look for audio files.
@@ -149,6 +145,11 @@ def _read_layout(
             target = work / "corpora" / corpus.name
             read = embedded.read_parquet if reader == "parquet" else embedded.read_webdataset
             return target, list(read(corpus, root, target, refusals))
+        case "elan" | "subtitles" | "textgrid" if root.is_dir():
+            # Imported here, because only these readers need parsers of XML and HTML.
+            from pipeline.corpus.layouts.annotated import read_annotated  # noqa: PLC0415
+
+            return root, list(read_annotated(corpus, root, refusals))
         case other:
             if not root.is_dir():
                 raise InputError(
