@@ -58,7 +58,7 @@ GROUP_MAKERS: dict[str, MakeGroups] = {
     "training": lambda corpora, everything: training.training_groups(corpora),
     "padding": lambda corpora, everything: padding.padding_groups(corpora),
     "alphabet": lambda corpora, everything: alphabet.alphabet_groups(),
-    "report": lambda corpora, everything: report.report_groups(),
+    "report": lambda corpora, everything: report.report_groups(corpora.thin),
 }
 
 # They train runs or simulate sweeps, and run only where they are named.

@@ -16,6 +16,7 @@ import soundfile
 import torch
 
 from jobs.commands import parser
+from jobs.commands.trained import transcribe
 from jobs.commands.trained.network import find_features
 from pipeline.corpus.audio import resample
 from pipeline.features.feature_set import FeatureSet
@@ -335,11 +336,14 @@ def test_files_of_one_name_in_two_folders_keep_their_own_results(
     ]
 
 
-def test_a_long_recording_is_reported(project: TinyProject, run: RunFolder, tmp_path: Path, capsys):
+def test_a_long_recording_is_reported(
+    project: TinyProject, run: RunFolder, tmp_path: Path, capsys, monkeypatch
+):
+    monkeypatch.setattr(transcribe, "REPORT_SECONDS", 60.0)  # instead of ten minutes
     rng = np.random.default_rng(0)
-    soundfile.write(tmp_path / "long.wav", 0.01 * rng.normal(size=16_000 * 605), 16_000)
+    soundfile.write(tmp_path / "long.wav", 0.01 * rng.normal(size=16_000 * 65), 16_000)
     assert blankslate(project, "transcribe", run.run_id, tmp_path / "long.wav") == 0
-    assert capsys.readouterr().err.count("10 min 0") == 1
+    assert capsys.readouterr().err.count("1 min 0") == 1
 
 
 @pytest.mark.parametrize(
