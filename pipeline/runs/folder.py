@@ -105,10 +105,6 @@ class RunFolder:
     def experiment(self) -> Experiment:
         return load_experiment(self.experiment_file)
 
-    def holds_experiment(self, experiment: Experiment) -> bool:
-        """Return whether the file has the very text that would be written: faster than to parse."""
-        return self.experiment_file.read_bytes() == dump_yaml(experiment).encode()
-
     def write_environment(self, environment: Mapping[str, Any]) -> None:
         """Write the environment of this attempt, and add it to those of all attempts."""
         write_json(self.environment_file, dict(environment))
