@@ -197,7 +197,7 @@ def set_key(content: dict[str, Any], dotted_key: str, value: Any) -> None:
 def flatten(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the dotted key and the value of each setting of nested mappings."""
     for key, value in content.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

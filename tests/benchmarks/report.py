@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 from pipeline.results.report import write_report_folder
 from pipeline.results.summary import table
@@ -30,6 +31,11 @@ RUNS, SEEDS = 1000, 4
 EPOCHS = 150  # train and dev rows, as many as 100 epochs of three splits
 UTTERANCES = {"dev": 100, "test": 130}  # as AN4
 TEMPLATES = 25  # trainings whose numbers the runs vary
+# Of rows, what does not depend on how a network is trained.
+SAME_COLUMNS = {
+    *("epoch", "updates", "reference_loss", "chars", "words", "utterances", "infeasible"),
+    *("learning_rate", "learning_rate_sum", "frames", "largest_z", "skipped_updates"),
+}
 MEGABYTES = "MB"
 SWEEP_FILE = "sweep.json"
 
@@ -113,7 +119,7 @@ def _make_template(number: int, epochs: int) -> tuple[list[Row], list[Hypothesis
 def _make_run(
     folder: Path, number: int, seeds: int, rows: list[Row], hypotheses: list[Hypothesis]
 ) -> SweepRun:
-    """Write a run like the template, with other losses."""
+    """Write a run like the template, with other measurements."""
     rng = random.Random(number)
     settings = {
         "train.learning_rate": round(10 ** random.Random(number // seeds).uniform(-4, -2), 7),
@@ -125,23 +131,22 @@ def _make_run(
         f"{name} {value}" for name, value in zip(names, settings.values(), strict=True)
     )
     run = make_run(folder / f"{number:012x}", label, settings, state="waiting")
-    shift = rng.gauss(0, 0.01)
-    run.folder.restore_rows(
-        [
-            {
-                **row,
-                "run_id": run.folder.run_id,
-                "loss_per_character": row["loss_per_character"] + shift,
-                "loss_per_utterance": 19 * (row["loss_per_character"] + shift),
-                "seconds": row["seconds"] * (1 + shift),
-            }
-            for row in rows
-        ]
-    )
+    factor = math.exp(rng.gauss(0, 0.01))
+    run.folder.restore_rows([_vary_row(row, run.folder.run_id, factor) for row in rows])
     run.folder.write_environment({"python": "3.11.2", "torch": "2.11.0+cpu", "device": "cpu"})
     run.folder.write_heartbeat(Heartbeat(epoch=rows[-1]["epoch"], host="node-7", pid=7, time=NOW))
     run.folder.finish(hypotheses)
     return run
+
+
+def _vary_row(row: Row, run_id: str, factor: float) -> Row:
+    """Return a row that shares with the rows of other runs what it would share in a sweep."""
+    varied = {
+        name: type(value)(value * factor)
+        for name, value in row.items()
+        if name not in SAME_COLUMNS and isinstance(value, int | float) and math.isfinite(value)
+    }
+    return cast("Row", {**row, **varied, "run_id": run_id})
 
 
 def write_report_of(runs: Path, folder: Path, what: str) -> float:

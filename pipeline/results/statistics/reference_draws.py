@@ -21,16 +21,15 @@ LEVEL = 0.95  # of the intervals that quantiles of the draws give
 SINGLE_DRAWS = 40_000
 EVEN_WEIGHT = 10  # degrees of freedom
 MAX_DRAWN_VALUES = 4_000_000  # drawn at once
-MAX_COMPARED_VALUES = 1_000_000  # pairs compared at once: several arrays of 8 MB
+MAX_COMPARED_VALUES = 250_000  # pairs compared at once: several arrays of 2 MB
 
 
 def draw_largest_t(variance: Variance, draws: int, seed: int) -> Float64[np.ndarray, " D"]:
     """Return the largest |t| of all pairs of arms in each of `draws` sweeps."""
     rng = np.random.default_rng(seed)
     arms, speakers = variance.counts.shape
-    upper = np.triu_indices(arms, 1)
-    per_arm = 1 / variance.seeds
-    inverse = (per_arm[:, None] + per_arm)[upper]
+    per_arm = (1 / variance.seeds).astype(np.float32)
+    inverse = per_arm[:, None] + per_arm
     at_once = max(1, MAX_DRAWN_VALUES // (arms * (arms + speakers)))
     compared = max(1, MAX_COMPARED_VALUES // arms**2)
     found = []
@@ -41,13 +40,20 @@ def draw_largest_t(variance: Variance, draws: int, seed: int) -> Float64[np.ndar
         of_seeds = variance.deviation**2 * rng.chisquare(variance.freedom, size) / variance.freedom
         for start in range(0, size, compared):
             part = slice(start, start + compared)
-            rates, of_speakers = _measure_over_speakers(variance, moved[part])
-            rates = rates + shared[part]
-            squared = np.maximum(of_speakers[:, upper[0], upper[1]] - variance.noise * inverse, 0)
-            squared += of_seeds[part, None] * inverse
-            difference = np.abs(rates[:, upper[0]] - rates[:, upper[1]])
-            found.append((difference / np.sqrt(np.maximum(squared, np.finfo(float).tiny))).max(1))
+            rates, of_differences = _measure_over_speakers(variance, moved[part])
+            of_differences -= np.float32(variance.noise) * inverse
+            np.maximum(of_differences, 0, out=of_differences)
+            of_differences += of_seeds[part, None, None].astype(np.float32) * inverse
+            found.append(_largest_t(rates + shared[part].astype(np.float32), of_differences))
     return np.concatenate(found)
+
+
+def _largest_t(rates_DK: np.ndarray, variances_DKK: np.ndarray) -> Float64[np.ndarray, " D"]:
+    """Return the largest |difference| / standard error; 0 / 0 counts as 0."""
+    squares = rates_DK[:, :, None] - rates_DK[:, None, :]
+    squares *= squares
+    squares /= np.maximum(variances_DKK, np.finfo(np.float32).tiny)
+    return np.asarray(np.sqrt(squares.max((1, 2)).astype(np.float64)))
 
 
 def _draw_over_speakers(rng: np.random.Generator, variance: Variance, size: int) -> np.ndarray:

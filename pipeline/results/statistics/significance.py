@@ -16,10 +16,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from pipeline.shapes import Float64, Int, Shaped
+from pipeline.shapes import Float64, Int
 
 _MAX_DRAWN_INDICES = 500_000  # held in memory at once: 4 MB
-_MAX_SUMS = 2_000_000  # of draws and rates, held in memory at once: 32 MB
+_MAX_SUMS = 500_000  # of draws and rates, held in memory at once: 4 MB, which stay in the cache
 _MAX_KEPT_TIMES = 4_000_000  # numbers kept for the next call: 32 MB
 
 
@@ -71,9 +71,7 @@ def bootstrap_intervals(
         errors_KD, totals_TD = np.split(
             _resample(_pool_by_group(counts, groups), draws, seed), [errors_UK.shape[1]]
         )
-        for errors_D, total in zip(errors_KD, of_rate, strict=True):
-            rates = _divide_counts(errors_D, totals_TD[total])
-            intervals.append(_percentile_interval(rates, level))
+        intervals += _percentile_intervals(errors_KD, totals_TD[of_rate], level)
     return intervals
 
 
@@ -106,18 +104,12 @@ def paired_bootstraps(
     for start in range(0, change_UR.shape[1], block):
         part_UR = change_UR[:, start : start + block]
         counts_UK = np.concatenate([part_UR, totals[:, None]], axis=1)
-        *changes, totals_D = _resample(_pool_by_group(counts_UK, groups), draws, seed)
-        for change_D, change in zip(changes, part_UR.sum(0).tolist(), strict=True):
-            differences_D = _divide_counts(change_D, totals_D)
-            low, high = _percentile_interval(differences_D, level)
-            found.append(
-                Improvement(
-                    difference=change / total if total else math.nan,
-                    low=low,
-                    high=high,
-                    probability=_share_negative(differences_D),
-                )
-            )
+        sums_KD = _resample(_pool_by_group(counts_UK, groups), draws, seed)
+        changes_RD, totals_D = sums_KD[:-1, sums_KD[-1] > 0], sums_KD[-1, sums_KD[-1] > 0]
+        limits = _percentile_intervals(changes_RD, np.tile(totals_D, (len(changes_RD), 1)), level)
+        for change_D, change, (low, high) in zip(changes_RD, part_UR.sum(0), limits, strict=True):
+            difference = float(change) / total if total else math.nan
+            found.append(Improvement(difference, low, high, _share_negative(change_D)))
     return found
 
 
@@ -186,24 +178,26 @@ def _draw_times(size: int, draws: int, seed: int) -> Iterator[np.ndarray]:
         yield times.reshape(count, size).astype(np.float64)
 
 
-def _divide_counts(
-    errors_D: Shaped[np.ndarray, " D"], totals_D: Shaped[np.ndarray, " D"]
-) -> Float64[np.ndarray, " R"]:
-    """Return the rates of the draws whose total is not 0."""
-    valid = totals_D > 0
-    if not valid.all():
-        errors_D, totals_D = errors_D[valid], totals_D[valid]
-    return np.asarray(errors_D / totals_D, np.float64)
-
-
 def _share_negative(differences_D: Float64[np.ndarray, " D"]) -> float:
     """Return the share below 0, in which each 0 counts half; nan if there is none."""
     return float(((1 - np.sign(differences_D)) / 2).mean()) if len(differences_D) else math.nan
 
 
-def _percentile_interval(rates_R: Float64[np.ndarray, " R"], level: float) -> tuple[float, float]:
-    if not len(rates_R):
-        return math.nan, math.nan
-    outside = (1 - level) / 2
-    low, high = np.quantile(rates_R, [outside, 1 - outside], overwrite_input=True)
-    return float(low), float(high)
+def _percentile_intervals(
+    errors_RD: Float64[np.ndarray, "R D"], totals_RD: Float64[np.ndarray, "R D"], level: float
+) -> list[tuple[float, float]]:
+    """Return the interval of each of R rates; draws whose total is 0 have no rate."""
+    if not errors_RD.size:
+        return [(math.nan, math.nan)] * len(errors_RD)
+    if not (totals_RD > 0).all():
+        return [
+            _percentile_intervals(errors_D[None, ok_D], totals_D[None, ok_D], level)[0]
+            for errors_D, totals_D, ok_D in zip(errors_RD, totals_RD, totals_RD > 0, strict=True)
+        ]
+    rates_RD = np.sort(errors_RD / totals_RD, axis=1)  # in a third of the time of np.quantile
+    places = np.array([(1 - level) / 2, (1 + level) / 2]) * (rates_RD.shape[1] - 1)
+    below, above = (
+        rates_RD[:, np.floor(places).astype(int)],
+        rates_RD[:, np.ceil(places).astype(int)],
+    )
+    return [(low, high) for low, high in (below + places % 1 * (above - below)).tolist()]

@@ -7,8 +7,10 @@ Not here: what a row holds (runs/rows.py), the frame of results.csv (table.py).
 A thousand runs have 300,000 rows of fifty values: as dictionaries they need two gigabytes.
 """
 
+import hashlib
 import json
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast, overload
 
@@ -20,11 +22,13 @@ import pyarrow.json
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.rows import ROW_COLUMNS, ColumnRows, Row
 
+# Pyarrow's own allocator keeps more memory than it gives out: 30 MB for a thousand runs.
+pa.set_memory_pool(pa.system_memory_pool())
+
 _TYPES = {float: pa.float64(), int: pa.int64(), str: pa.string()}
 SCHEMA = pa.schema([(name, _TYPES[kind]) for name, kind in Row.__annotations__.items()])
 # One thread per file: the files of a sweep are read by several (run_summary.py).
 _READ_OPTIONS = pa.json.ReadOptions(use_threads=False, block_size=1 << 20)
-_NULLS = pa.nulls(10_000, pa.float64())
 _PARSE_OPTIONS = pa.json.ParseOptions(explicit_schema=SCHEMA, unexpected_field_behavior="error")
 
 # Without parameters at run time, as ColumnRows.
@@ -62,7 +66,11 @@ class RowTable(ColumnRows):
     def column(self, name: str) -> np.ndarray:
         """Return (N,) int64, float64 (nan: not measured) or str objects; KeyError if unknown."""
         if name not in self._columns:
-            whole = self.table.column(name).to_numpy()
+            column = self.table.column(name)
+            if pa.types.is_string(column.type):  # few different ones
+                whole = np.array([text and sys.intern(text) for text in column.to_pylist()], object)
+            else:
+                whole = column.to_numpy()
             self._columns[name] = whole if self._indices is None else whole[self._indices]
         return self._columns[name]
 
@@ -115,35 +123,53 @@ class _RowView(_Values):
         return len(ROW_COLUMNS)
 
 
-def read_row_table(folder: RunFolder) -> RowTable:
+class SharedColumns:
+    """Columns of several runs: those with the same values are in memory once.
+
+    Runs of a sweep have the same epochs, reference lengths and unused columns.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, bytes], pa.ChunkedArray] = {}
+
+    def share(self, table: pa.Table) -> pa.Table:
+        """Return the table with each column that is known already replaced by the known one."""
+        columns = [
+            self._known.setdefault((index, _digest(column)), column)
+            for index, column in enumerate(table.columns)
+        ]
+        return pa.table(columns, schema=table.schema)
+
+
+def _digest(column: pa.ChunkedArray) -> bytes:
+    digest = hashlib.blake2b(digest_size=16)
+    for chunk in column.chunks:
+        for buffer in chunk.buffers():
+            digest.update(buffer or b"")
+    return digest.digest()
+
+
+def read_row_table(folder: RunFolder, shared: SharedColumns | None = None) -> RowTable:
     """Return the rows; InputError where the file is damaged or has other columns.
 
     A file that pyarrow does not take as it stands, for example because a value is infinite, is
-    read line by line.
+    read line by line. `shared`: the columns of runs that were read before.
     """
     if not folder.rows_file.exists():
         return RowTable.of([])
+    content = folder.rows_file.read_bytes()
     try:
         table = pa.json.read_json(
-            folder.rows_file, read_options=_READ_OPTIONS, parse_options=_PARSE_OPTIONS
+            pa.BufferReader(content), read_options=_READ_OPTIONS, parse_options=_PARSE_OPTIONS
         )
-        with folder.rows_file.open(encoding="utf-8") as file:
-            columns = json.loads(file.readline()).keys()
+        columns = json.loads(content.partition(b"\n")[0]).keys()
     except (pa.ArrowInvalid, ValueError, AttributeError):
         return RowTable.of(folder.rows())
     # pyarrow fills a column that the file lacks with nulls; in numbers of events there are none.
     lacks = any(table.column(name).null_count for name in ROW_COLUMNS if not _may_be_null(name))
     if lacks or columns != set(ROW_COLUMNS):
         return RowTable.of(folder.rows())
-    return RowTable(_share_nulls(table))
-
-
-def _share_nulls(table: pa.Table) -> pa.Table:
-    """Return the table with columns without a value in memory once for all runs."""
-    for index, column in enumerate(table.columns):
-        if len(column) == column.null_count and len(column) <= len(_NULLS):
-            table = table.set_column(index, SCHEMA.field(index), _NULLS.slice(0, len(column)))
-    return table
+    return RowTable(shared.share(table) if shared else table)
 
 
 def _may_be_null(name: str) -> bool:

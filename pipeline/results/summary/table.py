@@ -66,13 +66,14 @@ def rows_table(run_summaries: Sequence[RunSummary]) -> pa.Table:
     types = [*(array.type for array in values.values()), *SCHEMA.types]
     schema = pa.schema(list(zip(names, types, strict=True)))
     tables = []  # none is empty: pyarrow writes a CSV file wrongly if the first chunk is
+    repeated: dict[tuple[pa.Scalar, int], pa.Array] = {}  # a value of many runs is in memory once
     for index, run in enumerate(run_summaries):
         rows = run.row_table.table
         if not len(run.rows):
             continue
-        indices = np.full(rows.num_rows, index)
-        repeated = [array.take(indices) for array in values.values()]
-        tables.append(pa.table([*repeated, *rows.columns], schema=schema))
+        cells = [(array[index], rows.num_rows) for array in values.values()]
+        described = [repeated.setdefault(cell, pa.repeat(*cell)) for cell in cells]
+        tables.append(pa.table([*described, *rows.columns], schema=schema))
     return pa.concat_tables(tables) if tables else schema.empty_table()
 
 

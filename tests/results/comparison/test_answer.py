@@ -39,10 +39,8 @@ def make_run(
     names = [f"s{n}" for n in range(len(errors))] if speakers is None else speakers
     totals = lengths or [LENGTH] * len(errors)
     hypotheses = [
-        replace(
-            Hypothesis(f"u{n}", "test", "R", "H", wrong, total, *[0] * 10, speaker=name),
-            word_errors=wrong,
-            words=total,
+        Hypothesis(
+            *(f"u{n}", "test", "R", "H", wrong, total, 0, 0, wrong, total), *[0] * 6, speaker=name
         )
         for n, (wrong, total, name) in enumerate(zip(errors, totals, names, strict=True))
     ]
@@ -269,7 +267,7 @@ def test_a_smaller_common_test_set_is_mentioned():
 def test_the_verdict_by_wer_is_printed_where_it_differs():
     def with_words(runs: list[RunSummary], cers: Sequence[float]) -> list[RunSummary]:
         for run, cer in zip(runs, cers, strict=True):
-            words = [replace(each, word_errors=round(cer * LENGTH)) for each in run.hypotheses]
+            words = [each._replace(word_errors=round(cer * LENGTH)) for each in run.hypotheses]
             object.__setattr__(run, "hypotheses", words)
         return runs
 
@@ -392,7 +390,7 @@ def test_units_other_than_words_have_their_own_rate_and_no_wer():
         replace(
             run,
             experiment=Experiment(corpus=corpus),
-            hypotheses=[replace(each, words=0, word_errors=0) for each in run.hypotheses],
+            hypotheses=[each._replace(words=0, word_errors=0) for each in run.hypotheses],
         )
         for arm in (make_arm("high", HIGH), make_arm("low", LOW))
         for run in arm

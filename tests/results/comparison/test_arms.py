@@ -370,7 +370,7 @@ def test_arms_are_compared_on_the_utterances_that_all_runs_decoded(tmp_path: Pat
 
 def test_without_a_common_test_set_there_is_no_inference(tmp_path: Path):
     *runs, last = two_arms(tmp_path)
-    renamed = [replace(each, reference=each.reference + " X") for each in last.hypotheses]
+    renamed = [each._replace(reference=each.reference + " X") for each in last.hypotheses]
     found = compare_runs([*runs, replace(last, hypotheses=renamed)])
     assert found.inference is None
     assert found.difference(found.arms[0]) is None
@@ -380,7 +380,7 @@ def test_without_a_common_test_set_there_is_no_inference(tmp_path: Path):
 def test_speakers_that_one_run_names_are_known_of_all(tmp_path: Path):
     runs = two_arms(tmp_path)
     nameless = [
-        replace(run, hypotheses=[replace(each, speaker="") for each in run.hypotheses])
+        replace(run, hypotheses=[each._replace(speaker="") for each in run.hypotheses])
         for run in runs
     ]
     assert compare_runs([*nameless[:3], runs[3]]).speakers_known

@@ -31,8 +31,7 @@ def run_of_fold(one: RunSummary, arm: str, seed: int, errors: np.ndarray) -> Run
     fold = seed % FOLDS
     example = one.hypotheses_for("test")[0]
     hypotheses = [
-        replace(
-            example,
+        example._replace(
             utterance_id=f"{fold}-{number}",
             reference="A" * CHARS,
             hypothesis="A" * (CHARS - int(count)),

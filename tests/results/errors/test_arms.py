@@ -49,7 +49,7 @@ def test_all_arms_have_the_utterances_that_all_of_them_decoded(
 
 def test_an_arm_on_another_test_set_is_left_out(runs: list[RunSummary]):
     other = [
-        replace(run, hypotheses=[replace(each, utterance_id="x") for each in run.hypotheses])
+        replace(run, hypotheses=[each._replace(utterance_id="x") for each in run.hypotheses])
         if run.run.label == "power"
         else run
         for run in runs

@@ -96,7 +96,7 @@ def test_a_matrix_leaves_out_confusions_with_other_characters_and_breaks_ties_by
 def test_a_language_without_words_has_confusions_of_characters_only():
     arm = make_arm(["你好"], ["你们"])
     (scored,) = arm.hypotheses
-    arm = replace(arm, hypotheses=(tuple(replace(each, words=0) for each in scored),))
+    arm = replace(arm, hypotheses=(tuple(each._replace(words=0) for each in scored),))
     assert count_confusions(arm, "word") == {}
     assert count_confusions(arm, "character") == {("好", "们"): 1}
 

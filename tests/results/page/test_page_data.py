@@ -94,7 +94,7 @@ def test_a_value_that_is_no_number_is_null_in_a_curve(lines: list[ArmLine]):
 
 def test_a_run_with_another_reference_shows_no_hypotheses(lines: list[ArmLine]):
     view = lines[0].views[0]
-    other = [replace(each, reference="X") for each in view.run_summary.hypotheses]
+    other = [each._replace(reference="X") for each in view.run_summary.hypotheses]
     second = replace(view, run_summary=replace(view.run_summary, hypotheses=other))
     line = replace(lines[0], views=(view, second))
     first, changed = json.loads(page_data.page_data([line]))["runs"]
