@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from pipeline.results.comparison.arms import Arm, SweepComparison
 from pipeline.results.comparison.other_sweeps import SeedSpread, suggest_seeds
+from pipeline.results.comparison.test_sets import describe_few_speakers
 from pipeline.results.statistics.inference import ArmDifference, ArmInference
 from pipeline.results.statistics.variance import MIN_SPEAKERS
 
@@ -136,6 +137,8 @@ def _describe_evidence(comparison: SweepComparison, best: Arm, command: str) -> 
         yield from _describe_sensitivity(comparison, inference, best)
     if inference.can_decide and comparison.word_inference:
         yield _describe_words(comparison, best)
+    if inference.can_decide and not comparison.folds:
+        yield from describe_few_speakers(inference)
     runs = [run for arm in comparison.arms for run in arm.runs]
     most = max(len(run.hypotheses_for("test")) for run in runs)
     if comparison.common_utterances < most:

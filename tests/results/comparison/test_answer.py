@@ -213,8 +213,9 @@ def test_few_speakers_decide_nothing(count: int, words: str):
 
 def test_three_speakers_decide():
     three = {"speakers": [f"s{n % 3}" for n in range(SPEAKERS)]}
-    sentence, _ = answer(make_arm("mel", HIGH, **three), make_arm("power", LOW, **three))
+    sentence, _, few = answer(make_arm("mel", HIGH, **three), make_arm("power", LOW, **three))
     assert "better than mel by 6.0 points" in sentence
+    assert few.startswith("The test set has only 3 speakers, so the intervals are less certain: ")
 
 
 def test_arms_that_print_blanks_are_not_usable_and_show_no_chance_of_seeds():
