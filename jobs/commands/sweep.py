@@ -139,7 +139,9 @@ def _numbers_sweep(language: str) -> Sweep:
     content = {**swept.experiment.model_dump(), "corpus": {**corpus, "language": language}}
     source = Path(f"LANGUAGE={language}")
     experiment = validate_settings(Experiment, content, source)
-    question = f"Question: does the demo's recipe learn to write the numbers of {language}?"
+    question = (
+        f"Question: does the demo's recipe learn to write numbers in the language {language}?"
+    )
     experiments = (SweptExperiment(language, {}, experiment),)
     return replace(sweep, name=corpus["name"], question=question, experiments=experiments)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.corpus.manifest import Manifest, Utterance
-from pipeline.files import write_bytes
+from pipeline.files import atomic_write
 from pipeline.shapes import Int64
 
 NO_DIGEST = 0  # of an utterance that is silent, or could not be decoded
@@ -23,7 +23,8 @@ UtterancePair = tuple[Utterance, Utterance]
 
 def write_digests(folder: Path, index: int, count: int, digests: Sequence[int]) -> None:
     """Write the digests of all utterances of slice `index` of `count`, in the manifest's order."""
-    write_bytes(_digest_file(folder, index, count), np.array(digests, "<u4").tobytes())
+    with atomic_write(_digest_file(folder, index, count), durable=False) as partial:
+        partial.write_bytes(np.array(digests, "<u4").tobytes())
 
 
 def read_equal_sound(manifest: Manifest, folder: Path) -> list[UtterancePair]:
