@@ -35,6 +35,7 @@ ENOUGH_LR_SUM = 0.3  # with ten times that, a run that has not learnt has anothe
 # An update of Adam moves each weight by about the learning rate, and a layer with a hundred inputs
 # starts with weights of about 0.1: at a higher rate each update undoes the one before.
 MAX_ADAM_LR = 0.1
+RISING_RATIO = 1.1  # a loss above this multiple of the lowest one does not fall to the plateau
 FALLING_LOSS_RATIO = 0.99  # a loss below this share of the first one of its split is falling
 # In the first epoch dev is compared with train, whose loss is a mean over the epoch.
 FIRST_EPOCH_LOSS_RATIO = 0.9
@@ -161,7 +162,11 @@ def _describe_progress(
         return problem
     escaped = escape_updates(dev)
     if escaped is not None:
-        return f"escaped at update {escaped}: {summary}; {errors}"
+        text = f"escaped at update {escaped}: {summary}; {errors}"
+        unusual = symptoms.unusual_settings(experiment) if experiment else []
+        if unusual and last["cer"] >= symptoms.MISMATCH_CER:
+            return f"{text}; change {' and '.join(unusual)}"
+        return text
     if _uses_adam(experiment) and lr_sum(rows) < MIN_LR_SUM and not _has_fallen(rows):
         return (
             f"not learning: learning rate {lr_sum(rows) / updates:.3g} can move a weight by at "
@@ -233,19 +238,22 @@ def _describe_plateau(
         return f"{'ended while ' if is_last_epoch else ''}{leaving}{remedy}"
     where = "on the way to" if above > NEAR_REFERENCE_MARGIN else "on"
     plateau = f"{'ended ' if is_last_epoch else ''}{where} the blank plateau: {loss_summary}"
+    lowest = min(column_of(rows_of_split(rows, "dev"), "loss_per_character"))
+    rising = above > NEAR_REFERENCE_MARGIN and row["loss_per_character"] > RISING_RATIO * lowest
+    if rising:
+        plateau = f"the loss rises above the blank plateau: {loss_summary}, lowest {lowest:.2f}"
     if problem := data or symptoms.input_problem(row, experiment):
         return f"{plateau}; {problem}"
     remedy = _plateau_remedy(rows, experiment)
+    if rising:  # without a remedy, the clamp's warning is the advice
+        return f"{plateau}; {_LESS_CHANGE_ADVICE}" if remedy else plateau
     if is_last_epoch or not remedy or remedy.startswith(("lower", "change")):
         return f"{plateau}; {remedy}" if remedy else plateau
     if above > NEAR_REFERENCE_MARGIN:
         return plateau + advice
-    if late:
-        return (
-            f"{plateau}; this takes longer than usual, check that the input is on a log scale and "
-            "normalised"
-        )
-    return f"{plateau}; nothing is wrong yet: runs usually escape {TYPICAL_ESCAPE}"
+    scale = "this takes longer than usual, check that the input is on a log scale and normalised"
+    usual = f"nothing is wrong yet: runs usually escape {TYPICAL_ESCAPE}"
+    return f"{plateau}; {scale if late else usual}"
 
 
 def _uses_adam(experiment: Experiment | None) -> bool:

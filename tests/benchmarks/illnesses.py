@@ -33,8 +33,8 @@ NOISE_LEVEL = 0.05  # standard deviation; full scale is 1
 NOISY_SPEAKERS = {"train": "mewl", "dev": "fash", "test": "fcaw"}
 # Lines of these commands that say nothing about the illness.
 ORDINARY = re.compile(
-    r"ok  |starting torch|features: |.*: (running|finished)|    |1 run: |make report|/|"
-    r".*epoch \d+ of|.*utterances, \d+ min .*; train "
+    r"ok  |starting torch|features: |.*: (running|finished)|    (reference|hypothesis) |1 run: |"
+    r"make report|/|.*epoch \d+ of|.*utterances, \d+ min .*; train "
 )
 EPOCH = re.compile(r"epoch \d+, dev: ")
 
@@ -167,7 +167,8 @@ ILLNESSES = (
     Illness("three epochs of batches of 64", "train.batch=64 train.epochs=3"),
     Illness(
         "power without logarithm or normalisation",
-        "features.spectrum=power features.scale=none input.normalisation=none",
+        "features.spectrum=power features.scale=none features.storage=float32 "
+        "input.normalisation=none",
     ),
     Illness(
         "72 frames per step",

@@ -557,3 +557,30 @@ def test_transcripts_of_other_recordings_are_named_before_epochs_and_rates(point
     escaped = describe_status(history(ESCAPED, (1.2, 1.0), cer=0.4, length_correlation=0.02))
     assert "belong" not in escaped  # a corpus of single words may have such lengths
     assert "belong" not in describe_status(history(*points, length_correlation=0.3))
+
+
+def test_a_loss_that_rises_is_not_on_the_way_to_the_plateau_and_the_rate_is_to_be_lowered():
+    """As SGD at 10 on AN4: from 4.65 to 6.06, which is not yet twice the reference loss."""
+    sgd = set_to(train={"optimiser": "sgd", "learning_rate": 10.0})
+    rows = history((4.65, 0.0), (6.02, 0.0), learning_rate=10.0)
+    for is_last in (False, True):
+        assert describe_status(rows, sgd, is_last_epoch=is_last) == (
+            "the loss rises above the blank plateau: dev loss 6.02 (reference loss 3.02) after 106 "
+            "updates, lowest 4.65; lower train.learning_rate or set train.clip"
+        )
+    clamped = history((4.65, 0.0), (6.02, 0.0), saturation_fc1_ceiling=0.43)
+    text = describe_status(clamped, sgd, is_last_epoch=True)
+    assert "lowest 4.65; clamp: 43 % of fc1 at the ceiling: no gradient" in text
+    assert "train.clip" not in text
+    falling = describe_status(history((6.02, 0.0), (4.65, 0.0), learning_rate=10.0), sgd)
+    assert "on the way to the blank plateau" in falling
+
+
+def test_a_setting_that_stands_out_is_named_where_most_characters_stay_wrong():
+    clamped = set_to(model={"clamp": 0.01})
+    rows = history(ESCAPED, (2.7, 0.3), cer=1.0)
+    assert describe_status(rows, clamped).endswith(
+        "CER 100.0 %; change model.clamp: 0.01 (raise it)"
+    )
+    assert describe_status(rows, set_to()).endswith("CER 100.0 %")
+    assert describe_status(history(ESCAPED, (1.2, 1.0), cer=0.4), clamped).endswith("CER 40.0 %")

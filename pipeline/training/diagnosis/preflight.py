@@ -90,6 +90,9 @@ def run_preflight(
     torch_device = devices.select_device(device)
     require_trainable(features.utterances, alphabet)
     yield _check_alphabet(features, alphabet)
+    if unusual := unusual_settings(experiment):
+        result = "a value can keep the network from learning"
+        yield PreflightResult("settings", result, f"change {' and '.join(unusual)}")
     torch.manual_seed(fold_seed(experiment.train.seed, 0))
     network = Network(experiment.model, features.bins, experiment.input.stack, alphabet.size)
     yield _check_feasibility(experiment, features, alphabet, network)

@@ -215,6 +215,13 @@ def test_dropout_and_weight_decay_are_tested_as_they_are_set(
     assert result.remedy == named
 
 
+def test_a_setting_that_stands_out_is_wrong_although_a_batch_is_learnt_with_it(
+    features: FeatureSet,
+):
+    result = first_result(features, "settings", model={"clamp": 0.01})
+    assert result.remedy == "change model.clamp: 0.01 (raise it)"
+
+
 def test_a_batch_is_learnt_with_usual_dropout_and_weight_decay(features: FeatureSet):
     train = {**LONG, "weight_decay": 0.01}
     assert first_result(features, "one batch", model={"dropout": 0.2}, train=train).ok
