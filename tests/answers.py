@@ -44,7 +44,8 @@ training speakers of AN4, one fold per seed, 30 epochs, half of the baseline's. 
 set stays unseen, so it can still judge a setting that was chosen here. For the full size on a GPU
 add `SET="train.epochs=60" SEEDS=10`.
 
-If your network prints nothing, read [what to expect of CTC](what-to-expect-of-ctc.md) first.
+If your network prints nothing, read [what to expect of CTC](what-to-expect-of-ctc.md) and
+[what is wrong with my run](what-is-wrong.md) first.
 """
 
 

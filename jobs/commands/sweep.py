@@ -152,8 +152,8 @@ def _highest_losses(run: RunFolder) -> Iterator[str]:
     if known := [each for each in ranked if not math.isnan(each.loss)]:
         losses = [f"{each.utterance_id} {each.loss_per_character:.1f}" for each in known]
         yield (
-            f"highest losses per character in train: {', '.join(losses)}; {TRAIN_FILE} ranks all: "
-            "a wrong transcript or damaged audio is among the first"
+            f"highest losses per character in train: {', '.join(losses)}; {TRAIN_FILE} ranks all, "
+            "and wrong transcripts or damaged audio come first, if there are any"
         )
 
 

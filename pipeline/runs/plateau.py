@@ -162,17 +162,32 @@ def _describe_progress(
         return problem
     escaped = escape_updates(dev)
     if escaped is not None:
-        text = f"escaped at update {escaped}: {summary}; {errors}"
-        unusual = symptoms.unusual_settings(experiment) if experiment else []
-        if unusual and last["cer"] >= symptoms.MISMATCH_CER:
-            return f"{text}; change {' and '.join(unusual)}"
-        return text
-    if _uses_adam(experiment) and lr_sum(rows) < MIN_LR_SUM and not _has_fallen(rows):
+        advice = _advise_on_errors(experiment) if last["cer"] >= symptoms.MISMATCH_CER else ""
+        return f"escaped at update {escaped}: {summary}; {errors}{advice}"
+    too_small = _uses_adam(experiment) and lr_sum(rows) < MIN_LR_SUM
+    if too_small and not _has_fallen(rows) and not _is_warming_up(updates, experiment):
         return (
             f"not learning: learning rate {lr_sum(rows) / updates:.3g} can move a weight by at "
             f"most {lr_sum(rows):.0e} in {updates} updates; {summary}"
         )
     return _describe_plateau(rows, summary, experiment, is_last_epoch=is_last_epoch)
+
+
+def _advise_on_errors(experiment: Experiment | None) -> str:
+    """Return the settings to change where most characters stay wrong after the escape."""
+    if experiment is None:
+        return ""
+    unusual, rate = symptoms.unusual_settings(experiment), experiment.train.learning_rate
+    if _uses_adam(experiment) and rate > MAX_ADAM_LR:
+        unusual.append(f"train.learning_rate: {rate:g} (lower it)")
+    return f"; change {' and '.join(unusual)}" if unusual else ""
+
+
+def _is_warming_up(updates: int, experiment: Experiment | None) -> bool:
+    """Whether the learning rate is small only because it still rises."""
+    if experiment is None or updates > experiment.train.warmup_updates:
+        return False
+    return experiment.train.learning_rate * updates >= MIN_LR_SUM
 
 
 def _describe_failed_training(

@@ -22,6 +22,7 @@ from tests.benchmarks import (
     chance,
     decoding,
     features,
+    illnesses,
     lists,
     padding,
     race,
@@ -68,6 +69,7 @@ SIMULATIONS: dict[str, Callable[[Console], object]] = {
     "same": same_runs.measure_same_runs,
     "decoding": decoding.measure_decoding,
     "suspicion": suspicion.measure_suspicion,
+    "illnesses": illnesses.measure_illnesses,
 }
 
 

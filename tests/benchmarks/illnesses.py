@@ -2,7 +2,7 @@
 
 In:   AN4.   Out: the lines of each command, by illness.
 Not here: the rules (pipeline/runs/, pipeline/training/diagnosis/); what the sentences mean
-(pipeline/training/diagnosis/README.md).
+(configs/sweeps/what-is-wrong.md).
 
 Each illness changes one thing of the baseline on AN4, trained for 8 epochs on one thread.
 """

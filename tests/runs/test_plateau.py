@@ -582,5 +582,17 @@ def test_a_setting_that_stands_out_is_named_where_most_characters_stay_wrong():
     assert describe_status(rows, clamped).endswith(
         "CER 100.0 %; change model.clamp: 0.01 (raise it)"
     )
+    too_fast = set_to(train={"learning_rate": 0.3})
+    assert describe_status(rows, too_fast).endswith("change train.learning_rate: 0.3 (lower it)")
     assert describe_status(rows, set_to()).endswith("CER 100.0 %")
     assert describe_status(history(ESCAPED, (1.2, 1.0), cer=0.4), clamped).endswith("CER 40.0 %")
+
+
+def test_a_rate_that_is_small_because_of_the_warm_up_is_not_blamed():
+    """Batches of 64 on AN4: 14 updates are over, and the loss of the first epoch is 16.80."""
+    rows = history((16.8, 0.0), per_epoch=14, learning_rate=2.25e-4)
+    warm = {"learning_rate": 3e-3, "warmup_updates": 100}
+    assert "on the way to the blank plateau" in describe_status(rows, set_to(train=warm))
+    for changed in ({"warmup_updates": 0}, {"learning_rate": 1e-4}):
+        text = describe_status(rows, set_to(train={**warm, **changed}))
+        assert text.startswith("not learning: learning rate 0.000225 can move a weight")

@@ -52,8 +52,14 @@ def _load_file_or_run(name: str, work: Path) -> tuple["Recogniser", RunFolder | 
     if Path(name).is_file():
         return Recogniser.load(Path(name)), None
     run = find_run(name, work)
-    if (run.path / MODEL_FILE).exists():
-        return Recogniser.load(run.path / MODEL_FILE), run
+    if (file := run.path / MODEL_FILE).exists():
+        try:
+            return Recogniser.load(file), run
+        except InputError as error:
+            raise InputError(
+                f"{str(error).rpartition(';')[0]}; delete it: then the network is read from the "
+                "run's state"
+            ) from None
     require_finished(run)
     return Recogniser.from_run(run, FeatureSet.open(find_features(run, work))), run
 

@@ -178,6 +178,22 @@ def test_a_folder_is_transcribed_and_a_bad_file_stops_no_other(
     assert "telephone.wav: the recording has 8000 Hz" in err
 
 
+def test_a_damaged_model_of_a_run_is_to_be_deleted_and_the_state_is_read_then(
+    project: TinyProject, run: RunFolder, tmp_path: Path, capsys
+):
+    copied = tmp_path / run.run_id
+    shutil.copytree(run.path, copied)
+    (copied / MODEL_FILE).write_bytes((copied / MODEL_FILE).read_bytes()[:5000])
+    wav = some_wav(project)
+    assert blankslate(project, "transcribe", copied, wav) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"blankslate: {copied / MODEL_FILE}: is not an exported model, or is damaged; delete it: "
+        "then the network is read from the run's state"
+    )
+    (copied / MODEL_FILE).unlink()
+    assert blankslate(project, "transcribe", copied, wav) == 0
+
+
 def test_an_export_gives_the_same_text_without_the_work_folder(
     project: TinyProject, run: RunFolder, tmp_path: Path, capsys
 ):
