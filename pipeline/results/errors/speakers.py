@@ -35,6 +35,7 @@ _MAX_DRAWS = 20_000_000  # utterances in all assignments together
 MIN_SPEAKERS = 4  # fewer have no spread that one could stand apart from
 _MAX_DRAWN_INDICES = 2_000_000  # held in memory at once: 16 MB
 MIN_LOSS_RATIO = 1.5  # to the others; speakers differ by nature
+MIN_RATE_RATIO = 1.2  # to the others; where nearly all is wrong, a character more is no sign
 MIN_LOSS_SPREAD = 0.1  # of the logarithm of the speakers' losses per character
 _MIN_LOSS = 1e-3  # nats per character; its logarithm stands for all below
 
@@ -57,7 +58,8 @@ def find_apart_speakers(
     seed: int = 0,
 ) -> list[ApartSpeaker]:
     """Return the speakers whose error rate stands apart, the highest rate first."""
-    return _find(errors, chars, speakers, _score_speakers, seed)
+    found = _find(errors, chars, speakers, _score_speakers, seed)
+    return [one for one in found if one.cer >= MIN_RATE_RATIO * one.cer_of_others]
 
 
 def find_apart_losses(
