@@ -17,8 +17,8 @@ from pipeline.results.page.arm_lines import ArmLine
 from pipeline.results.page.views import RunView
 from pipeline.results.summary.run_summary import RunSummary
 
-MAX_POINTS = 6_000  # of the curves of all runs
-MAX_TEXT = 60_000  # characters of hypotheses as JSON
+MAX_POINTS = 5_000  # of the curves of all runs
+MAX_TEXT = 50_000  # characters of hypotheses as JSON
 MAX_UTTERANCES = 300
 CURVES = {"loss": "loss_per_character", "cer": "cer"}
 

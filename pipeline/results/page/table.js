@@ -1,5 +1,5 @@
 // The table of arms: sort, filter, choose columns, unfold seeds.
-const SHOWN_LINES = 100; // the others are shown on request
+const SHOWN_LINES = 100; // with unfolded seeds; the others are shown on request
 
 function value(row, column) {
   const cell = row.cells[column];
@@ -121,16 +121,17 @@ class RunTable {
   show() {
     const conditions = this.filter.split(/\s+/).filter(Boolean).map((word) => this.condition(word));
     const kept = new Set();
-    let found = 0;
+    let found = 0, shown = 0;
     for (const line of this.lines) {
       const matches = conditions.every((keeps) => keeps(line));
       found += matches;
       if (matches) kept.add(line.row.dataset.run);
-      const away = !matches || found > this.limit;
+      const away = !matches || shown >= this.limit;
+      if (!away) shown += 1 + line.seeds.filter((row) => !row.hidden).length;
       for (const row of [line.row, ...line.seeds]) row.classList.toggle("away", away);
     }
     keepOnly(found < this.lines.length ? kept : null);
-    this.more.hidden = found <= this.limit;
+    this.more.hidden = shown < this.limit || this.lines.every(({ row }) => !row.classList.contains("away"));
     this.more.textContent = `Show all ${found}`;
     this.count.textContent = found < this.lines.length ? `${found} of ${this.lines.length}` : "";
   }
