@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.json
 
 from pipeline.runs.folder import RunFolder
-from pipeline.runs.rows import ROW_COLUMNS, ColumnRows, Row
+from pipeline.runs.rows import ROW_COLUMNS, YOUNGER_COLUMNS, ColumnRows, Row
 
 # Pyarrow's own allocator keeps more memory than it gives out: 30 MB for a thousand runs.
 pa.set_memory_pool(pa.system_memory_pool())
@@ -167,7 +167,10 @@ def read_row_table(folder: RunFolder, shared: SharedColumns | None = None) -> Ro
         return RowTable.of(folder.rows())
     # pyarrow fills a column that the file lacks with nulls; in numbers of events there are none.
     lacks = any(table.column(name).null_count for name in ROW_COLUMNS if not _may_be_null(name))
-    if lacks or columns != set(ROW_COLUMNS):
+    unknown = {
+        name for name in YOUNGER_COLUMNS if _may_be_null(name)
+    }  # in rows of earlier programs
+    if lacks or columns | unknown != set(ROW_COLUMNS):
         return RowTable.of(folder.rows())
     return RowTable(shared.share(table) if shared else table)
 
