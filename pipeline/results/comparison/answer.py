@@ -88,7 +88,9 @@ def _describe_best(comparison: SweepComparison, best: Arm) -> str:
         parts.append(f"better than {beaten}")
     if comparison.inference and comparison.inference.can_decide and comparison.not_told_apart:
         names = [_quote(arm.name) for arm in comparison.not_told_apart]
-        parts.append(f"cannot be told apart from it: {_join_names(names)}")
+        many = len(names) > MAX_NAMED_ARMS
+        alike = _of_others(comparison, len(names)) if many else _join_names(names)
+        parts.append(f"cannot be told apart from it: {alike}")
     return "; ".join(parts) + "."
 
 
@@ -137,8 +139,7 @@ def _describe_evidence(comparison: SweepComparison, best: Arm, command: str) -> 
         yield from _describe_sensitivity(comparison, inference, best)
     if inference.can_decide and comparison.word_inference:
         yield _describe_words(comparison, best)
-    if inference.can_decide and not comparison.folds:
-        yield from describe_few_speakers(inference)
+    yield from describe_few_speakers(inference, comparison.folds)
     runs = [run for arm in comparison.arms for run in arm.runs]
     most = max(len(run.hypotheses_for("test")) for run in runs)
     if comparison.common_utterances < most:

@@ -60,9 +60,9 @@ class CommonTest:
         return compare_arms(errors, totals, names if all(names) else [""] * len(names))
 
 
-def describe_few_speakers(inference: ArmInference) -> list[str]:
+def describe_few_speakers(inference: ArmInference, folds: int) -> list[str]:
     """Return what few test speakers mean for the intervals; nothing where they are enough."""
-    if inference.speakers >= FEW_SPEAKERS:
+    if not inference.can_decide or folds or inference.speakers >= FEW_SPEAKERS:
         return []
     found = (
         f"The test set has only {inference.speakers} speakers, so the intervals are less certain: "

@@ -131,7 +131,8 @@ class ArmInference:
     def rate_interval(self, arm: int, draws: int = SINGLE_DRAWS) -> tuple[float, float]:
         """Return the 95 % interval of an arm's mean rate, over seeds and speakers.
 
-        It is an interval of the logarithm, for one arm alone. (nan, nan) if chance is not known.
+        It is an interval of the logarithm, for one arm alone, and ends at 1 as rates do, but for
+        insertions. (nan, nan) if chance is not known.
         """
         if (arm, draws) not in self._rate_intervals:
             self._rate_intervals[arm, draws] = self._draw_rate_interval(arm, draws)
@@ -153,7 +154,7 @@ class ArmInference:
             parts.append((seeds, float(self.variance.freedom)))
         drawn = draw_single_t(parts, draws, 0)
         half = float(np.quantile(drawn, LEVEL)) * math.sqrt(speakers + seeds) / rate
-        return rate * math.exp(-half), rate * math.exp(half)
+        return rate * math.exp(-half), min(rate * math.exp(half), max(1.0, rate))
 
     def smallest_detectable(self, arm: int, reference: int) -> float:
         """Return the difference of rates that this sweep would have shown with a power of 80 %."""

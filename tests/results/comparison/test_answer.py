@@ -295,12 +295,12 @@ def test_of_many_arms_that_are_beaten_the_nearest_one_is_named():
     )
 
 
-def test_some_of_many_arms_are_beaten_and_three_of_the_others_named():
+def test_of_many_arms_those_that_are_beaten_and_the_others_are_counted():
     worse = [make_arm(f"a{n}", [cer * (4 + n / 10) for cer in LOW]) for n in range(4)]
     alike = [make_arm(f"b{n}", [cer + 0.0001 * (n + 1) for cer in LOW]) for n in range(5)]
     sentence, by_words = answer(make_arm("best", LOW), *worse, *alike)
     assert "better than 4 of the 9 other arms, than the nearest of them, a0, by " in sentence
-    assert sentence.endswith("; cannot be told apart from it: b0, b1, b2 and 2 more.")
+    assert sentence.endswith("; cannot be told apart from it: 5 of the 9 other arms.")
     assert by_words.endswith("by WER the verdict is the same.")
 
 
