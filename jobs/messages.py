@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 from jobs.exit_codes import BAD_INPUT, DONE, INTERRUPTED
 from pipeline.files import InputError
 
+NOTEBOOK_VARIABLE = "JPY_PARENT_PID"  # Jupyter sets it for a kernel
+
 MAX_ITEMS_IN_LINE = 5  # of a list in a line
 
 LEFT_TO_RIGHT_MARK, FIRST_STRONG_ISOLATE, POP_ISOLATE = "\u200e", "\u2068", "\u2069"
@@ -51,7 +53,11 @@ def isolate_rtl(text: str) -> str:
 
 
 def in_terminal() -> bool:
-    return sys.stdout.isatty()
+    """Return whether lines can be drawn over; a notebook, which keeps every state, is no terminal.
+
+    A cell with `!make demo` gives the command a terminal of its own.
+    """
+    return sys.stdout.isatty() and NOTEBOOK_VARIABLE not in os.environ
 
 
 @cache

@@ -123,12 +123,12 @@ def test_the_notebook_runs_from_its_first_cell_to_its_last(
         cell.source = cell.source.replace('"report", "zip"', f'{str(work / "kept")!r}, "zip"')
     resources = {"metadata": {"path": str(REPOSITORY / "cluster")}}
     nbclient.NotebookClient(notebook, timeout=600, resources=resources).execute()
-    shown = [
-        output.data
-        for cell in notebook.cells
-        for output in cell.get("outputs", [])
-        if output.output_type == "execute_result"
-    ]
+    outputs = [each for cell in notebook.cells for each in cell.get("outputs", [])]
+    shown = [each.data for each in outputs if each.output_type == "execute_result"]
+    printed = "".join(each.text for each in outputs if each.output_type == "stream")
+    assert "nothing to do: 9 of 9 runs are finished" in printed
+    assert "12 runs in 12 tasks" in printed
+    assert "Error" not in printed  # of make, whose failure fails no cell
     assert any("<iframe" in data.get("text/html", "") for data in shown)
     assert any("repaired but slow" in data.get("text/html", "") for data in shown)
     assert (work / "kept.zip").exists()

@@ -25,3 +25,11 @@ def test_a_pipe_gets_the_label_as_it_is(capsys: pytest.CaptureFixture[str]):
     assert not sys.stdout.isatty()
     messages.print_line("שלום: finished")
     assert capsys.readouterr().out == "שלום: finished\n"
+
+
+def test_a_notebook_is_no_terminal(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.delenv("JPY_PARENT_PID", raising=False)
+    assert messages.in_terminal()
+    monkeypatch.setenv("JPY_PARENT_PID", "123")  # as a cell with !make inherits it
+    assert not messages.in_terminal()
