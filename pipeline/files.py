@@ -13,10 +13,10 @@ import secrets
 import socket
 import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 # The end of the note of a write that failed.
 WRITE_ADVICE = "choose another work folder with WORK=… (or another OUT=…), or free some space"
@@ -51,6 +51,11 @@ def make_printable(text: str) -> str:
         c if c.isprintable() or c in JOINERS or unicodedata.category(c) == "Zs" else ascii(c)[1:-1]
         for c in text
     )
+
+
+Item = TypeVar("Item")
+Written = TypeVar("Written")
+MANY_FILES, WRITING_THREADS = 16, 8
 
 
 @contextmanager
@@ -102,6 +107,19 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode())
+
+
+def write_many(write: Callable[[Item], Written], items: Sequence[Item]) -> list[Written]:
+    """Return `write` of each item, in order.
+
+    A disk or a file server flushes several files at once, so many are written by several threads.
+    """
+    if len(items) < MANY_FILES:
+        return list(map(write, items))
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 (few commands need it)
+
+    with ThreadPoolExecutor(WRITING_THREADS) as pool:
+        return list(pool.map(write, items))
 
 
 def write_json(path: Path, value: Any) -> None:

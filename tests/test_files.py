@@ -13,6 +13,7 @@ from pipeline.files import (
     json_digest,
     read_json,
     write_json,
+    write_many,
     write_text,
 )
 
@@ -89,3 +90,18 @@ def test_the_error_of_a_file_in_place_of_the_folder_says_what_to_do(tmp_path):
 def test_the_order_of_keys_does_not_change_a_digest():
     assert json_digest({"a": 1, "b": [1, 2]}) == json_digest({"b": [1, 2], "a": 1})
     assert json_digest({"a": 1}) != json_digest({"a": 1.5})
+
+
+@pytest.mark.parametrize("number", [2, 100])
+def test_many_files_are_written_in_order_and_one_that_fails_is_told(tmp_path, number):
+    def write(index: int) -> Path:
+        path = tmp_path / str(index) / "file"
+        write_text(path, str(index))
+        return path
+
+    written = write_many(write, range(number))
+    assert [path.read_text() for path in written] == [str(index) for index in range(number)]
+    (tmp_path / "1" / "file").unlink()
+    (tmp_path / "1" / "file").mkdir()
+    with pytest.raises(OSError, match=r"file"):
+        write_many(write, range(number))

@@ -44,7 +44,7 @@ from pipeline.config.sweep import Sweep
 from pipeline.corpus import manifest as manifests
 from pipeline.features import precompute
 from pipeline.features.feature_set import FeatureSet
-from pipeline.files import InputError, write_json
+from pipeline.files import InputError, write_json, write_many
 from pipeline.runs.decodings import DecodingFolder
 from pipeline.runs.early_stop import SweepStopRules
 from pipeline.runs.folder import RunFolder
@@ -209,8 +209,8 @@ def _write_sweep_files(files: SweepFiles) -> None:
         precompute.prepare_feature_set(
             files.corpus_manifests[experiment.corpus], experiment.features, folder.work
         )
-    for experiment, run in zip(experiments, record.runs, strict=True):
-        _write_experiment(experiment, run, folder.run(run.run_id))
+    pairs = list(zip(experiments, record.runs, strict=True))
+    write_many(lambda pair: _write_experiment(*pair, folder.run(pair[1].run_id)), pairs)
     write_json(folder.record_file, asdict(record))
     if files.sweep.stop:
         run_ids = tuple(run.run_id for run in record.runs)

@@ -9,6 +9,7 @@ import getpass
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +20,7 @@ from jobs.profile_fields import Device
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.ledger import LedgerEntry
 from jobs.sweep.plan import JobArray
+from pipeline.files import write_many
 from pipeline.runs import early_stop
 
 NO_CAUSES: Mapping[str, str] = {}
@@ -59,7 +61,8 @@ def _device(profile: Profile) -> Device:
 
 def write_tasks(tasks: Sequence[Task], folder: SweepFolder) -> dict[Path, Task]:
     """Write a file for each task; return the tasks by path."""
-    return {task_file.write_task(task, folder.tasks): task for task in tasks}
+    paths = write_many(partial(task_file.write_task, folder=folder.tasks), tasks)
+    return dict(zip(paths, tasks, strict=True))
 
 
 @contextmanager
