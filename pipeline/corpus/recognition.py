@@ -17,14 +17,10 @@ from typing import Any
 from pipeline.corpus.annotations.tiers import Tier, find_full_tiers
 from pipeline.corpus.file_search import AUDIO_SUFFIXES, CONVERTIBLE_SUFFIXES, walk_files
 from pipeline.corpus.layouts.annotated import FORMATS, language_of
-from pipeline.corpus.layouts.delimited import DELIMITERS
+from pipeline.corpus.layouts.delimited import DELIMITERS, JSON_ARRAY, SEPARATOR_LINE
 from pipeline.corpus.layouts.entries import split_from_name
-from pipeline.corpus.layouts.folders import VOXFORGE_PROMPTS, find_recordings
-from pipeline.corpus.layouts.json_lines import (
-    AUDIO_KEYS,
-    lhotse_supervisions,
-    nemo_manifests,
-)
+from pipeline.corpus.layouts.folders import VOXFORGE_PROMPTS, find_pairs, find_recordings
+from pipeline.corpus.layouts.json_lines import AUDIO_KEYS, lhotse_supervisions, nemo_manifests
 from pipeline.corpus.layouts.parsing import read_all_lines
 from pipeline.corpus.layouts.tables import AUDIO_COLUMNS, TEXT_COLUMNS
 from pipeline.corpus.manifest import Refusal, Utterance
@@ -86,7 +82,8 @@ def _find_librispeech(folder: Path) -> Settings | None:
 
 
 def _find_common_voice(folder: Path) -> Settings | None:
-    for home in (folder, *_subfolders(folder)):
+    above = _subfolders(folder)
+    for home in (folder, *above, *(inner for each in above for inner in _subfolders(each))):
         for name in ("train.tsv", "validated.tsv"):
             rows = _table(home / name, "\t")
             if rows and {"client_id", "path", "sentence"} <= set(rows[0]):
@@ -139,6 +136,8 @@ def _find_csv(folder: Path) -> Settings | None:
         column = None
         for path in sorted(folder.glob(f"*.{end}")):
             rows = _table(path)
+            if rows and not set(AUDIO_COLUMNS) & set(rows[0]):
+                rows[0] = [name.strip().lower() for name in rows[0]]  # as the reader does
             if rows and set(AUDIO_COLUMNS) & set(rows[0]):
                 text = _text_column(rows)
                 column = column or text
@@ -193,7 +192,7 @@ def _tiers(tiers: Sequence[Tier]) -> Settings:
 
 
 def _find_pairs(folder: Path) -> Settings | None:
-    recordings, texts = find_recordings(folder, (".txt",), [])
+    recordings, texts = find_pairs(folder, [])
     paired = [recordings[stem][0] for stem in recordings.keys() & texts.keys()]
     found = any(splitext(name)[1].lower() in AUDIO_SUFFIXES for name in paired)
     return {"reader": "pairs"} if found else None
@@ -244,7 +243,10 @@ def _text_column(rows: Sequence[Sequence[str]]) -> str | None:
 
 def _table(path: Path, delimiter: str = "") -> list[list[str]] | None:
     """Return the first rows of a table; the delimiter is the one that gives most columns."""
-    if not (lines := _lines(path)):
+    lines = _lines(path)
+    if lines and SEPARATOR_LINE.fullmatch(lines[0].strip()):
+        del lines[0]
+    if not lines:
         return None
     candidates = [delimiter] if delimiter else list(DELIMITERS)
     tables = [list(csv.reader(lines, delimiter=each)) for each in candidates]
@@ -252,8 +254,13 @@ def _table(path: Path, delimiter: str = "") -> list[list[str]] | None:
 
 
 def _first_keys(path: Path) -> Sequence[str]:
+    lines = _lines(path) or ["0"]
     try:
-        first = json.loads((_lines(path) or ["0"])[0])
+        if JSON_ARRAY.match(lines[0]):
+            text = "\n".join(lines)
+            first, _ = json.JSONDecoder().raw_decode(text, text.index("{"))
+        else:
+            first = json.loads(lines[0])
     except (ValueError, RecursionError):
         return ()
     return list(first) if isinstance(first, dict) else ()

@@ -82,12 +82,11 @@ def read_pairs(corpus: Corpus, root: Path, refusals: Refusals) -> Iterator[Corpu
     Refuses an audio file without a text, a text without an audio file, and the second of two audio
     files or texts with the same name.
     """
-    recordings, texts = find_recordings(root, (".txt",), refusals)
+    recordings, texts = find_pairs(root, refusals)
     if not recordings or not texts:
         raise missing_corpus_error(
             root, corpus.name, "an audio file with its text beside it (x.wav, x.txt)"
         )
-    _move_texts_to_recordings(texts, recordings)
     for stem in sorted({*texts, *recordings}, key=lambda stem: stem.split("/")):
         for kind in (texts, recordings):
             for other in kind.get(stem, [])[1:]:
@@ -99,6 +98,13 @@ def read_pairs(corpus: Corpus, root: Path, refusals: Refusals) -> Iterator[Corpu
             speaker = PurePosixPath(stem).parent.name if corpus.speakers == "folder" else ""
             for entry in _read_pair(root, stem, texts, recordings, refusals):
                 yield replace(entry, speaker=speaker)
+
+
+def find_pairs(root: Path, refusals: Refusals) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Return the recordings and the texts below `root`; a pair has the same path without suffix."""
+    recordings, texts = find_recordings(root, (".txt",), refusals)
+    _move_texts_to_recordings(texts, recordings)
+    return recordings, texts
 
 
 def _move_texts_to_recordings(

@@ -111,6 +111,32 @@ def test_a_folder_of_each_layout_is_recognised_and_its_file_works(here, capsys, 
     assert "is there already" in capsys.readouterr().err
 
 
+OTHER_FORMS = {
+    "capitals": ("csv", {"all.csv": ["Audio,Text", "0.wav,yes"]}, "0.wav"),
+    "Excel": ("csv", {"all.csv": ["sep=;", "file;sentence", "0.wav;yes"]}, "0.wav"),
+    "array": ("nemo", {"a.json": ["[{", '"audio_filepath": "0.wav", "text": "yes"}]']}, "0.wav"),
+    "VCTK": ("pairs", {"txt/p1/0.txt": ["yes"]}, "wav48/p1/0.wav"),
+    "two endings": ("pairs", {"0.wav.txt": ["yes"]}, "0.wav"),
+    "archive": (
+        "common-voice",
+        {"cv-17/tr/train.tsv": ["client_id\tpath\tsentence", "s\t0.mp3\tyes"]},
+        "cv-17/tr/clips/0.mp3",
+    ),
+}
+
+
+@pytest.mark.parametrize("form", OTHER_FORMS)
+def test_other_forms_of_the_layouts_are_recognised_as_they_are_read(here, form):
+    reader, lists, audio = OTHER_FORMS[form]
+    for name, lines in lists.items():
+        write_lines(here / "x" / name, *lines)
+    write_noise(here / "x" / audio)
+    assert run("corpus-new", str(here / "x")) == 0
+    corpus = load_corpus(Path("configs/corpora/x.yaml"))
+    assert corpus.reader == reader
+    assert len(build_manifest(corpus, here / "work").utterances) == 1
+
+
 @pytest.mark.parametrize(
     ("text", "language"),
     [("kapıyı aç", "tr"), ("die Straße", "de"), ("你好", "zh"), ("नमस्ते", "hi"), ("yes", "en")],
