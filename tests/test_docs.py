@@ -1,5 +1,6 @@
 """What the pages promise exists, and what exists is in the pages."""
 
+import ast
 import re
 import subprocess
 from pathlib import Path
@@ -87,6 +88,22 @@ def test_a_module_that_is_gone_is_noticed():
 )
 def test_a_docstring_or_comment_names_no_module_that_is_gone(file: Path):
     assert gone(file.read_text(encoding="utf-8")) == []
+
+
+def test_a_docstring_names_a_module_of_another_room_with_that_room():
+    modules = [file for room in ("pipeline", "jobs") for file in (REPOSITORY / room).rglob("*.py")]
+    # `runs/plateau.py` for pipeline/runs/plateau.py
+    ends = {file.relative_to(parent).as_posix() for file in modules for parent in file.parents[1:5]}
+    found = set()
+    for file in modules:
+        docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+        for named in re.findall(r"(?<![\w/.])[a-z_/]+\.py\b", docstring):
+            if named not in ends and not any(
+                (at / named).exists() for at in (file.parent, REPOSITORY)
+            ):
+                found.add((name(file), named))
+    # The program that make export writes is beside the network's file, as model.py.
+    assert found == {("pipeline/training/trained/onnx_transcribe.py", "model.py")}
 
 
 def test_each_class_constant_and_function_that_contributing_names_is_defined():

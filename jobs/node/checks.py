@@ -2,7 +2,7 @@
 
 In:   a check task, on the node; its answer, on the login node.
 Out:  the answer file; a `CheckResult` for each check.
-Not here: submitting the check's jobs (commands/cluster_check.py).
+Not here: submitting the check's jobs (commands/checking/cluster_check.py).
 """
 
 import os

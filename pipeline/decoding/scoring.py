@@ -1,9 +1,9 @@
-"""Scoring: edit errors of characters, words and sentences. The only home of rapidfuzz.
+"""Scoring: CER and WER, from the edit errors of characters and words. The only home of rapidfuzz.
 
 In:   reference and hypothesis, as text; the form in which they are scored.
 Out:  counts that can be added; rates, divided once at the end; aligned texts.
 Not here: how a hypothesis is found (greedy_search.py, beam_search.py), intervals
-(results/significance.py).
+(results/statistics/significance.py).
 """
 
 import math

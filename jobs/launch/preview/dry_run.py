@@ -1,7 +1,7 @@
 """What DRY=1 prints: jobs, arrays, cost, limits, expected starts, and the batch scripts.
 
 In:   a plan, a profile, limits.   Out: lines.
-Not here: making the plan (decision.py), submitting it (submit.py).
+Not here: making the plan (launch/decision.py), submitting it (launch/submit.py).
 """
 
 import shutil

@@ -2,7 +2,7 @@
 
 In:   minutes, voices and seed of a corpus file.   Out: a folder with wav/<voice>/<id>.wav (16 kHz,
 16 bit, mono), utterances.tsv and synthesis.json, which becomes `complete` at the end.
-Not here: voices and sentences (prompts.py, sentences.py), reading the folder (readers.py).
+Not here: voices and sentences (prompts.py, sentences.py), reading the folder (corpus/readers.py).
 
 espeak-ng keeps state between utterances (pitch flutter, noise, phase) that no call resets. A corpus
 is therefore synthesised in a new process, so that the same settings give the same bytes.

@@ -4,7 +4,7 @@ In:   log-probabilities (S, C), a decoding graph.
 Out:  the labels of the best path, with their first and last frames and the path's score.
 Not here: the graph (decoding_graph.py). The only home of kaldi_decoder.
 
-The best single alignment counts, where beam_search.py adds up all alignments of a text.
+The best single alignment counts, where decoding/beam_search.py adds up all alignments of a text.
 """
 
 import math

@@ -2,8 +2,9 @@
 
 In:   kernel.c, rows.c and a C compiler at `make setup`; then settings, samples, rows.
 Out:  feature rows; float16 rows; sums of products for a covariance.
-Not here: which frames to compute (framing.py), the same in NumPy (stft.py, encoding.py,
-statistics.py), which of the two computes a feature set (shard_output.py).
+Not here: which frames to compute (features/framing.py), the same in NumPy (features/stft.py,
+features/encoding.py, features/statistics.py), which of the two computes a feature set
+(features/shard_output.py).
 
     python -m pipeline.features.native.kernels     # `make setup` runs this
 

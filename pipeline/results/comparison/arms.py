@@ -2,7 +2,8 @@
 
 In:   the run summaries of a sweep.
 Out:  a `SweepComparison`, which answer.py puts into sentences.
-Not here: the model of chance (inference.py), the sentences (answer.py), the numbers of the tables.
+Not here: the model of chance (statistics/inference.py), the sentences (answer.py), the numbers of
+the tables.
 """
 
 import math

@@ -3,7 +3,7 @@
 In:   a comparison of arms.
 Out:  means and effects of each level, interactions of two settings, parts of variance; or a reason
       why the sweep has none.
-Not here: the arithmetic (statistics/factorial.py, contrasts.py), the tables (tables.py).
+Not here: the arithmetic (statistics/factorial.py, statistics/contrasts.py), the tables (tables.py).
 """
 
 import itertools

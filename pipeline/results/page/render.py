@@ -1,7 +1,7 @@
 """Render: the template of the page filled with what a report found. The only home of jinja2.
 
 In:   the values of a report, by the names that the templates use.   Out: one self-contained page.
-Not here: what the page says (report.py and the rooms that it calls).
+Not here: what the page says (results/report.py and the rooms that it calls).
 """
 
 import base64

@@ -1,7 +1,7 @@
 """Symptoms: what the rows of a run say of its settings, its input and its transcripts.
 
 In:   rows, the experiment.   Out: a sentence for each problem; nothing where there is none.
-Not here: whether a run has left the blank plateau, and the whole sentence (plateau.py).
+Not here: whether a run has left the blank plateau, and the whole sentence (runs/plateau.py).
 """
 
 import math

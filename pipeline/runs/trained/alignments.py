@@ -3,7 +3,7 @@
 In:   aligned utterances, batch by batch.
 Out:  files that a killed command continues; the table of all utterances, the worst one first.
 Not here: aligning (pipeline/training/trained/align_run.py), other formats (decoding/
-time_formats.py).
+decoding/time_formats.py).
 """
 
 import csv

@@ -1,7 +1,7 @@
 """Schedule: the learning rate of each update.
 
 In:   train settings, the update, the dev losses so far.   Out: a learning rate.
-Not here: the optimizer (optimizer.py), when an update happens (trainer.py).
+Not here: the optimizer (optimizer.py), when an update happens (loop/trainer.py).
 
 No schedule keeps a state of its own: the rate depends only on the update and on the run's rows.
 """
