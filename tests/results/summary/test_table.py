@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.results.summary import efficiency, provenance, table
 from pipeline.results.summary.run_summary import SweepRun, read_run
+from pipeline.results.tables.export import write_table
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.rows import ROW_COLUMNS
 from tests.results.examples import NOW, RunScenario, make_run
@@ -165,3 +166,26 @@ def test_a_login_node_gets_tables_without_torch_and_without_matplotlib():
     assert b"'pandas'" in loaded
     assert b"'torch'" not in loaded
     assert b"'matplotlib'" not in loaded
+
+
+def test_settings_of_several_kinds_are_text_and_a_section_is_json(tmp_path: Path):
+    mean = {"train.average": {"last": 3}, "train.clip": None}
+    averaged = make_run(tmp_path / "a", "a", mean, RunScenario(epochs=2))
+    other = {"train.average": None, "train.clip": 1.0}
+    plain = make_run(tmp_path / "b", "b", other, RunScenario(epochs=2))
+    # The first run does not sweep them, so that they are read from its experiment.
+    rows = collect_rows([SweepRun("a", {}, averaged.folder), plain]).drop_duplicates("label")
+    assert list(rows["train.average"]) == ['{"last": 3, "best": null}', "none"]
+    assert list(rows["train.clip"]) == ["none", "1.0"]
+
+
+def test_the_file_of_rows_is_whole_where_the_first_run_has_none(tmp_path: Path):
+    runs = [
+        make_run(tmp_path / "a", "a", state="waiting"),
+        make_run(tmp_path / "b", "b", None, RunScenario(epochs=2)),
+    ]
+    rows = table.rows_table([read_run(run, NOW) for run in runs])
+    write_table(rows, tmp_path / "rows.csv")
+    read = pd.read_csv(tmp_path / "rows.csv")
+    assert list(read["label"]) == ["b"] * len(runs[1].folder.rows())
+    assert list(read["run_id"]) == ["b"] * len(read)
