@@ -28,6 +28,8 @@ OPTIONS = {
     "gres": ("gres", "gpus and gpu_type"),
     "gpus_per_node": ("gpus-per-node", "gpus and gpu_type"),
 }
+# Options that every job has, and that no field of the profile names.
+OWN_OPTIONS = {"requeue", "comment"}
 # The others are tested together with these, if they are right: they say where a job runs.
 PLACE = ("account", "partition")
 
@@ -43,7 +45,7 @@ def check_refused_job(parameters: Mapping[str, Any], kind: str, refusal: str) ->
 
 def _wrong_requests(parameters: Mapping[str, Any], kind: str) -> Iterator[CheckResult]:
     variables = kept_sbatch_variables(parameters)
-    requests = {name: parameters[name] for name in OPTIONS if parameters.get(name) is not None}
+    requests = _requests(parameters)
     place: dict[str, Any] = {}
     wrong: dict[str, str] = {}
     for name in (each for each in PLACE if each in requests):
@@ -59,13 +61,25 @@ def _wrong_requests(parameters: Mapping[str, Any], kind: str) -> Iterator[CheckR
         wrong |= {name: _refusal({**place, name: requests[name]}, variables) for name in others}
     for name, refusal in wrong.items():
         if refusal:
+            field = OPTIONS[name][1] if name in OPTIONS else f"sbatch: {name}"
             explained = reasons.add_usual_cause(refusal)
-            yield CheckResult(False, f"{kind}{OPTIONS[name][1]}: {requests[name]}: {explained}")
+            yield CheckResult(False, f"{kind}{field}: {requests[name]}: {explained}")
+
+
+def _requests(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the job requests: parameters in OPTIONS, and options under sbatch."""
+    requests = {name: parameters[name] for name in OPTIONS if parameters.get(name) is not None}
+    more = parameters["additional_parameters"]
+    return requests | {name: value for name, value in more.items() if name not in OWN_OPTIONS}
 
 
 def _refusal(requests: Mapping[str, Any], variables: Mapping[str, str]) -> str:
     """Return why SLURM refuses a job with these requests alone; empty if it does not."""
-    lines = [f"#SBATCH --{OPTIONS[name][0]}={value}" for name, value in requests.items()]
+    lines = [
+        f"#SBATCH --{OPTIONS[name][0] if name in OPTIONS else name}"
+        + ("" if value is True else f"={value}")
+        for name, value in requests.items()
+    ]
     try:
         client.expected_start("\n".join(["#!/bin/sh", *lines, "true", ""]), **variables)
     except SchedulerError as error:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from jobs.messages import duration_text
-from jobs.slurm import client
+from jobs.slurm import client, reasons
 from jobs.slurm.client import SchedulerError
 
 AT_ONCE_S = 60.0  # SLURM starts jobs in rounds that are up to a minute apart
@@ -38,7 +38,7 @@ def _start_text(job: JobScript, now: float) -> str:
     try:
         expected = client.expected_start(job.script, **job.variables)
     except SchedulerError as error:
-        return f"not known: sbatch --test-only: {error}"
+        return f"not known (sbatch --test-only): {reasons.add_usual_cause(str(error))}"
     if expected - now < AT_ONCE_S:
         return "at once, SLURM expects"
     when = time.strftime("%d %b %H:%M", time.localtime(expected))

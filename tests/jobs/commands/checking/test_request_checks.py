@@ -7,7 +7,14 @@ from jobs.profile import SlurmProfile
 from jobs.slurm.resources import run_parameters
 
 PROFILE = SlurmProfile(
-    scheduler="slurm", partition="main", account="lab", qos="gold", gpus=9, cpus=64, minutes=60
+    scheduler="slurm",
+    partition="main",
+    account="lab",
+    qos="gold",
+    gpus=9,
+    cpus=64,
+    minutes=60,
+    sbatch={"licenses": "x", "exclusive": True},
 )
 STARTS = "echo Job 7 to start at 1800000000"
 
@@ -44,6 +51,11 @@ def test_each_wrong_request_is_named_with_its_field_and_the_usual_cause(site):
 def test_what_is_wrong_with_account_or_partition_does_not_hide_the_rest(site):
     site(**{"--account=lab": "error: Invalid account", "--cpus-per-task=64": "error: cpu count"})
     assert [text.split(":")[0] for text in found()] == ["account", "cpus"]
+
+
+def test_an_option_under_sbatch_is_named(site):
+    site(**{"--licenses=x": "error: Invalid license", "--exclusive=": "error: no value"})
+    assert found() == ["sbatch: licenses: x: sbatch: error: Invalid license"]
 
 
 def test_requests_that_are_right_alone_and_wrong_together_leave_the_refusal(site):

@@ -41,7 +41,7 @@ def test_a_late_start_is_told_with_its_time(fake_slurm):
 )
 def test_a_site_that_denies_it_costs_one_line(fake_slurm, answer, line):
     fake_slurm("sbatch", **answer)
-    assert lines() == [f"start of features and runs: not known: sbatch --test-only: {line}"]
+    assert lines() == [f"start of features and runs: not known (sbatch --test-only): {line}"]
 
 
 def test_a_site_that_does_not_answer_costs_little_time(fake_slurm, monkeypatch):
@@ -50,7 +50,7 @@ def test_a_site_that_does_not_answer_costs_little_time(fake_slurm, monkeypatch):
     script.write_text("#!/bin/sh\nexec /bin/sleep 9\n")
     began = time.monotonic()
     (line,) = lines()
-    assert "not known: sbatch --test-only: sbatch did not answer within" in line
+    assert "not known (sbatch --test-only): sbatch did not answer within" in line
     assert time.monotonic() - began < 5
 
 
