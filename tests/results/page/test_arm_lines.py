@@ -1,6 +1,7 @@
 """The lines of arms: verdicts, intervals, means over known values, what is left out."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -84,6 +85,7 @@ def test_one_seed_has_the_interval_of_its_run_and_two_waiting_ones_have_none():
         assert (lines[name].low, lines[name].high) == (row.test_cer_low, row.test_cer_high)
         assert lines[name].low < lines[name].test_cer < lines[name].high
         assert lines[name].verdict in {"best on dev", ""}
+        assert lines[name].states == "finished"
     assert math.isnan(lines["waiting"].low)
     assert math.isnan(lines["waiting"].test_cer)
 
@@ -97,6 +99,7 @@ def test_the_axis_ends_beyond_every_interval_but_those_of_blanks():
     blanks, _, _ = make_lines(make_arm("a", [1.0]), make_arm("b", [1.0]))
     assert axis_end(list(blanks.values())) == pytest.approx(1.08)
     assert axis_end([]) == pytest.approx(1.08)
+    assert axis_end([replace(lines["good"], high=0.0)]) == 1.0  # no error: an axis has a length
 
 
 def test_the_figure_of_intervals_has_the_first_arms_with_a_result():
