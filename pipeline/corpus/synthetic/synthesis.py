@@ -42,7 +42,7 @@ from pipeline.corpus.synthetic.sentences import GRAMMARS, Grammar, Numbers, find
 from pipeline.files import InputError, read_json, write_bytes, write_json, write_text
 from pipeline.shapes import Int16
 
-SYNTHESIS_VERSION = 2  # raise it when the same settings give different bytes
+SYNTHESIS_VERSION = 3  # raise it when the same settings give different bytes
 STATE_FILE = "synthesis.json"
 UTTERANCES_FILE = "utterances.tsv"
 UTTERANCE_COLUMNS = ("id", "split", "voice", "transcript")
