@@ -20,7 +20,7 @@ from pipeline.shapes import Float64, Int
 
 _MAX_DRAWN_INDICES = 500_000  # held in memory at once: 4 MB
 _MAX_SUMS = 500_000  # of draws and rates, held in memory at once: 4 MB, which stay in the cache
-_MAX_KEPT_TIMES = 4_000_000  # numbers kept for the next call: 32 MB
+_MAX_KEPT_TIMES = 4_000_000  # numbers kept for the next call: 8 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,8 @@ def _resample(counts_UK: Int[np.ndarray, "U K"], draws: int, seed: int) -> np.nd
     start = 0
     for times_DU in _drawn_times(size, draws, seed):
         end = start + len(times_DU)
-        np.matmul(counts_KU, times_DU.T, out=sums_KD[:, start:end])
+        times_UD = times_DU.T.astype(np.float64, copy=False)
+        np.matmul(counts_KU, times_UD, out=sums_KD[:, start:end])
         start = end
     return sums_KD
 
@@ -165,7 +166,7 @@ def _drawn_times(size: int, draws: int, seed: int) -> Iterable[np.ndarray]:
 @lru_cache(maxsize=4)
 def _kept_times(size: int, draws: int, seed: int) -> list[np.ndarray]:
     """The tables of a sweep ask for the same draws thousands of times."""
-    return list(_draw_times(size, draws, seed))
+    return [times_DU.astype(np.uint16) for times_DU in _draw_times(size, draws, seed)]
 
 
 def _draw_times(size: int, draws: int, seed: int) -> Iterator[np.ndarray]:
