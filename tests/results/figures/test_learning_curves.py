@@ -62,6 +62,17 @@ def test_every_figure_has_a_line_for_each_run_with_an_epoch(spec, curves: list[C
     assert sorted(lines) == ["1", "2", "3", "4", "5", "6"]
 
 
+def test_a_figure_names_what_it_shows_and_its_axes_have_units(curves: list[Curve]):
+    rows = [{**row, "updates": 900 * row["updates"]} for row in curves[0].run_summaries[0].rows]
+    long = replace(curves[0], run_summaries=[replace(curves[0].run_summaries[0], rows=rows)])
+    cer = next(spec for spec in FIGURE_SPECS if spec.percent)
+    shown = texts(drawn(cer, [long]))
+    assert {cer.title, "updates"} <= set(shown)
+    ticks = [text for text in shown if re.fullmatch(r"\d+(\u202f\d{3})+", text)]
+    assert 1 < len(ticks) <= 6, shown
+    assert any(text.endswith(" %") for text in shown)
+
+
 def test_the_plateau_lies_on_the_reference_line_and_the_others_far_below(curves: list[Curve]):
     svg = drawn(LOSS, curves)
     line = heights(svg, "reference-loss-dev")[0]
