@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
@@ -67,8 +68,16 @@ def number_axis(axes: Axes, values: Sequence[float]) -> None:
     """Mark the values on the x axis, which is logarithmic where they spread widely."""
     if is_wide(values):
         axes.set_xscale("log")
-    shown = values if len(values) <= 6 else values[:: math.ceil(len(values) / 5)]
-    axes.set_xticks(list(shown), [f"{value:g}" for value in shown])
+    shown = list(values)
+    if len(values) > 6:  # the nearest ones to five places that are evenly apart on the axis
+        space = np.geomspace if is_wide(values) else np.linspace
+        places = space(min(values), max(values), 5)
+        distances = np.abs(np.subtract.outer(places, values))
+        shown = sorted({values[nearest] for nearest in distances.argmin(1)})
+    names = [f"{value:g}" for value in shown]
+    if len(values) > 6:
+        names = [name if len(name) < 6 else f"{float(name):.2g}" for name in names]
+    axes.set_xticks(shown, names)
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.tick_params(axis="x", which="minor", length=0)
 
