@@ -1,9 +1,10 @@
 """The page of questions and answers, against the sweep files and the kept reports."""
 
+import csv
 import re
 
 from pipeline.results.page.views import parse_header
-from tests.answers import PAGE, SECTIONS, SWEEPS, keep, opening_comment, page
+from tests.answers import KEPT, PAGE, SECTIONS, SWEEPS, keep, opening_comment, page
 
 TOOLS = {"equal-input", "scale"}  # they test the report and the loader, not a training
 
@@ -21,15 +22,23 @@ def test_answers_name_only_numbers_of_their_reports() -> None:
     for folder in (SWEEPS / "answers").iterdir():
         header = parse_header(opening_comment(SWEEPS / f"{folder.name}.yaml"))
         report = (folder / "answer.md").read_text("utf-8")
+        with (folder / "arms.csv").open(encoding="utf-8", newline="") as file:
+            rates = {f"{100 * float(arm['test_cer_mean']):.1f}" for arm in csv.DictReader(file)}
         numbers = re.findall(r"\d+\.\d+", header["answer"])
         assert numbers, folder.name
-        assert [number for number in numbers if number not in report] == []
+        assert [number for number in numbers if number not in report and number not in rates] == []
 
 
 def test_keep_copies_answer_table_and_figure(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("tests.answers.SWEEPS", tmp_path / "sweeps")
-    for name in ("answer.md", "arms.csv", "figures/forest.svg"):
+    for name in KEPT:
         (tmp_path / "cell" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "cell" / name).write_text(name)
+    answer = (
+        "Best: lstm. Next, with its best seed on dev: make decode\n\n    make sweep WORK=/a/b\n"
+    )
+    (tmp_path / "cell" / "answer.md").write_text(answer)
     folder = keep(tmp_path / "cell")
-    assert {file.name for file in folder.iterdir()} == {"answer.md", "arms.csv", "forest.svg"}
+    kept = {"answer.md", "arms.csv", "forest.svg", "phases.csv"}
+    assert {file.name for file in folder.iterdir()} == kept
+    assert (folder / "answer.md").read_text() == "Best: lstm.\n\n    make sweep\n"
