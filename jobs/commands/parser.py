@@ -9,6 +9,7 @@ status are quick, and a login node loads no library that it does not need.
 import argparse
 import difflib
 import gc
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -74,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; without a verb, print the list of verbs."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     use_locked_packages_alone(REPOSITORY_ROOT)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a console of cp1252 cannot show every letter
+        sys.stdout.reconfigure(errors="backslashreplace")
     parser = build_parser()
     if words and not words[0].startswith("-") and words[0] not in VERB_MODULES:
         parser.error(_unknown_verb_message(words[0]))

@@ -1,5 +1,6 @@
 """The program: help for each verb, bad input in one line, few imports on a login node."""
 
+import io
 import itertools
 import subprocess
 import sys
@@ -314,6 +315,14 @@ def test_the_version_is_that_of_the_project_and_a_bare_call_lists_the_verbs(caps
     assert parser.main([]) == 0
     printed = capsys.readouterr().out
     assert all(verb in printed for verb in ("demo", "sweep", "report"))
+
+
+def test_letters_that_a_console_cannot_show_are_escaped(monkeypatch):
+    console = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr("sys.stdout", console)
+    assert parser.main(["--version"]) == 0
+    print("dağ, größe", flush=True)
+    assert console.buffer.getvalue().endswith("da\\u011f, größe\n".encode("cp1252"))
 
 
 def test_the_home_folder_may_be_written_as_a_tilde(capsys):
