@@ -8,6 +8,7 @@ of a run on this machine without SLURM. It prints what it sees, and stops at the
 It sets nodes down and mounts a small disk, so it runs on the development SLURM only.
 """
 
+import argparse
 import os
 import shutil
 import signal
@@ -362,6 +363,8 @@ def prepared(folder: Path) -> Iterator[Drill]:
 def main() -> None:
     import fcntl  # not on Windows, which has no SLURM either
 
+    form = argparse.RawDescriptionHelpFormatter
+    argparse.ArgumentParser(description=__doc__, formatter_class=form).parse_args()
     folders = tempfile.TemporaryDirectory(prefix="blankslate-drill-")
     with TURN.open("w") as turn, LOCK.open("w") as lock, folders as name:
         fcntl.flock(turn, fcntl.LOCK_EX)
