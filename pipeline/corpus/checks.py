@@ -16,7 +16,7 @@ from io import FileIO
 import numpy as np
 from zlib_ng.zlib_ng import crc32
 
-from pipeline.corpus.manifest import Manifest, Split, Utterance
+from pipeline.corpus.manifest import MIN_LENGTH_CORRELATION, Manifest, Split, Utterance
 from pipeline.corpus.text.alphabet import Alphabet
 from pipeline.shapes import Float64
 
@@ -27,7 +27,6 @@ OUTLIER_DEVIATIONS = 5.0  # robust standard deviations of the log of characters 
 MIN_LOG_PACE_DEVIATION = 0.15  # lower limit of that standard deviation
 MIN_UTTERANCES_FOR_OUTLIERS = 20  # with fewer no standard deviation is estimated
 MIN_UTTERANCES_FOR_CORRELATION = 100
-MIN_LENGTH_CORRELATION = 0.2  # AN4 has 0.57, with its transcripts exchanged 0.07 or less
 MIN_JOINED_CHARACTERS = 12  # mean of the transcripts; shorter ones may be single words
 MIN_LENGTH_VARIATION = 0.1  # standard deviation of the seconds / their mean
 COMPARED_BYTES = 2**16  # files that start with the same bytes are duplicates

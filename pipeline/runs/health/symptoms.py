@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from pipeline.config.experiment import Experiment
-from pipeline.corpus.checks import MIN_LENGTH_CORRELATION
+from pipeline.corpus.manifest import MIN_LENGTH_CORRELATION
 from pipeline.corpus.text.alphabet import ALPHABETS
 from pipeline.runs.rows import CLAMPED_LAYERS, Row, column_of, rows_of_split
 
