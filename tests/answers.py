@@ -20,7 +20,6 @@ PAGE = SWEEPS / "README.md"
 QUESTION_PATTERN = re.compile(r"(.*?[?.])(?: (.*)|$)", re.DOTALL)
 ORIGIN_PATTERN = re.compile(r"^Answer \(([^)]*)\):", re.MULTILINE)
 NEXT_STEP_PATTERN = re.compile(r" Next, with its best seed .*")  # its runs are not kept
-PLACE_PATTERN = re.compile(r" (CLUSTER|WORK)=\S+")  # names folders of the machine
 KEPT = ("answer.md", "arms.csv", "figures/forest.svg", "phases.csv")
 SECTIONS = {
     "Why is all blank?": ("plateau", "escape-seeds", "escape", "remedies"),
@@ -52,14 +51,13 @@ If your network prints nothing, read [what to expect of CTC](what-to-expect-of-c
 
 
 def keep(report: Path) -> Path:
-    """Copy what is kept of a report, without folders of this machine; return the new folder."""
+    """Copy what is kept of a report; return the new folder."""
     folder = SWEEPS / "answers" / report.name
     folder.mkdir(parents=True, exist_ok=True)
     for name in KEPT:
         shutil.copyfile(report / name, folder / Path(name).name)
     answer = folder / "answer.md"
-    text = NEXT_STEP_PATTERN.sub("", answer.read_text("utf-8"))
-    answer.write_text(PLACE_PATTERN.sub("", text), "utf-8")
+    answer.write_text(NEXT_STEP_PATTERN.sub("", answer.read_text("utf-8")), "utf-8")
     return folder
 
 

@@ -34,9 +34,7 @@ def test_keep_copies_answer_table_and_figure(tmp_path, monkeypatch) -> None:
     for name in KEPT:
         (tmp_path / "cell" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "cell" / name).write_text(name)
-    answer = (
-        "Best: lstm. Next, with its best seed on dev: make decode\n\n    make sweep WORK=/a/b\n"
-    )
+    answer = "Best: lstm. Next, with its best seed on dev: make decode\n\n    make sweep\n"
     (tmp_path / "cell" / "answer.md").write_text(answer)
     folder = keep(tmp_path / "cell")
     kept = {"answer.md", "arms.csv", "forest.svg", "phases.csv"}

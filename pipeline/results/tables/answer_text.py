@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 
 from pipeline.results.summary.provenance import CodeVersion
-from pipeline.results.tables.captions import MARKDOWN_ESCAPES, escape
+from pipeline.results.tables.captions import MARKDOWN_ESCAPES, escape, without_folders
 
 
 def answer_markdown(
@@ -20,12 +20,15 @@ def answer_markdown(
     versions: Sequence[CodeVersion],
     now: float,
 ) -> str:
-    """Return a paragraph each: question, answer, notes, origin; `now` in seconds since 1970."""
+    """Return a paragraph each: question, answer, notes, origin; then the commands.
+
+    `now`: in seconds since 1970. Folders of this machine are left out.
+    """
     day = time.strftime("%Y-%m-%d", time.gmtime(now))
     made = ", ".join(_describe_code(each) for each in versions) or "an unknown version of the code"
     paragraphs = [*asked, " ".join(answer), *notes, f"Written on {day}; runs made by {made}."]
-    command = "".join(f"    {line}\n" for line in commands)
-    return "\n\n".join([*(escape(text, MARKDOWN_ESCAPES) for text in paragraphs), command])
+    texts = [escape(without_folders(text), MARKDOWN_ESCAPES) for text in paragraphs]
+    return "\n\n".join([*texts, "".join(f"    {without_folders(line)}\n" for line in commands)])
 
 
 def _describe_code(version: CodeVersion) -> str:

@@ -96,11 +96,13 @@ def describe_split(comparison: SweepComparison, split: str = "test") -> str:
 
 def describe_commands(commands: Sequence[str]) -> str:
     """Return the first command without the folders of this machine, which change no result."""
-    if not commands:
-        return ""
-    command = re.sub(r" (WORK|CLUSTER)=('[^']*'|\S+)", "", commands[0])
-    command = re.sub(r"(?<==)('?)[/~]\S*/", r"\1", command)
-    return f"Made with: {command}"
+    return f"Made with: {without_folders(commands[0])}" if commands else ""
+
+
+def without_folders(text: str) -> str:
+    """Return the text with its commands as another machine would type them."""
+    text = re.sub(r" (WORK|CLUSTER)=('[^']*'|\S+)", "", text)
+    return re.sub(r"(?<==)('?)[/~]\S*/", r"\1", text)
 
 
 def escape(text: str, escapes: Mapping[str, str]) -> str:
