@@ -36,6 +36,7 @@ MIN_SPEAKERS = 4  # fewer have no spread that one could stand apart from
 _MAX_DRAWN_INDICES = 2_000_000  # held in memory at once: 16 MB
 MIN_LOSS_RATIO = 1.5  # to the others; speakers differ by nature
 MIN_RATE_RATIO = 1.2  # to the others; where nearly all is wrong, a character more is no sign
+MIN_RATE_GAP = 0.05  # to the others; below it a recording is worth no listening
 MIN_LOSS_SPREAD = 0.1  # of the logarithm of the speakers' losses per character
 _MIN_LOSS = 1e-3  # nats per character; its logarithm stands for all below
 
@@ -59,7 +60,11 @@ def find_apart_speakers(
 ) -> list[ApartSpeaker]:
     """Return the speakers whose error rate stands apart, the highest rate first."""
     found = _find(errors, chars, speakers, _score_speakers, seed)
-    return [one for one in found if one.cer >= MIN_RATE_RATIO * one.cer_of_others]
+    return [
+        one
+        for one in found
+        if one.cer >= max(MIN_RATE_RATIO * one.cer_of_others, one.cer_of_others + MIN_RATE_GAP)
+    ]
 
 
 def find_apart_losses(

@@ -72,6 +72,15 @@ def test_the_rates_of_a_named_speaker_and_of_the_others_are_those_of_their_chara
     assert found.p <= LEVEL
 
 
+def test_nobody_stands_apart_by_a_few_errors_where_nearly_all_is_right():
+    errors, chars = np.zeros(600), np.full(600, 20.0)
+    errors[:100:2] = 1.0  # 2.5 % of the first speaker's characters
+    names = [f"s{n // 100}" for n in range(600)]
+    assert find_apart_speakers(errors, chars, names) == []
+    (found,) = find_apart_speakers(3 * errors, chars, names)
+    assert found.speaker == "s0"
+
+
 @pytest.mark.parametrize(
     "names", [["a", "b", "c"], ["a", "b", "c", ""], ["a"] * 4], ids=["few", "unknown", "one"]
 )
