@@ -28,6 +28,7 @@ from jobs.sweep.record import (
     experiments_digest,
     is_unchanged,
     load_record,
+    possible_run_ids,
     runs_of_file,
 )
 from jobs.work_folder import load_profile_and_workdir, make_command
@@ -100,7 +101,9 @@ def _cancel_removed_runs(folder: SweepFolder, options: argparse.Namespace) -> bo
     queue = job_queue.query_slurm(folder, runs)
     record = load_record(folder)
     changed = _changed_sweep(Path(options.sweep), record)
-    wanted = {run.run_id for run in (runs_of_file(changed, record) if changed else record.runs)}
+    wanted = {run.run_id for run in record.runs}
+    if changed:
+        wanted = possible_run_ids(changed, record)
     tasks = job_queue.tasks_of_removed_runs(wanted, folder, queue)
     jobs = [e.job for e, items in tasks.items() if len(items) == len(e.items) and queue.job(e)]
     if jobs:

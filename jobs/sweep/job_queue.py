@@ -193,7 +193,7 @@ def tasks_of_removed_runs(
     `wanted`: the runs of the sweep.
     """
     removed = set(unfinished_removed_runs(wanted, folder))
-    if not removed:
+    if not removed or queue.jobs is None:  # SLURM did not answer: nothing is known of their jobs
         return {}
     tasks = {
         entry: [item for item in entry.items if item in removed]

@@ -132,17 +132,33 @@ def make_record(sweep: Sweep, corpus_manifests: CorpusManifests, work: Path) -> 
 def runs_of_file(sweep: Sweep, record: SweepRecord) -> tuple[PlannedRun, ...]:
     """Return the runs of the sweep file as it is now, with the manifests of the last make sweep.
 
-    No audio is read. A corpus that is new has no manifest yet: its runs have no identity.
+    No audio is read. A corpus that is new has no manifest yet: its runs have an id that no job has.
     """
-    files = [ManifestFile.open(Path(path)) for path in {each.manifest for each in record.features}]
-    digests = {file.corpus: file.digest for file in files}
-    runs = []
+    known = {run.run_id for run in record.runs}
+    candidates = _possible_runs(sweep, record)
+    return tuple(next((run for run in runs if run.run_id in known), runs[0]) for runs in candidates)
+
+
+def possible_run_ids(sweep: Sweep, record: SweepRecord) -> set[str]:
+    """Return each id that a run of the sweep file may have, so that no such job is cancelled."""
+    return {run.run_id for runs in _possible_runs(sweep, record) for run in runs}
+
+
+def _possible_runs(sweep: Sweep, record: SweepRecord) -> Iterator[list[PlannedRun]]:
+    """Yield for each experiment its run with each manifest of the corpus: one for each fold."""
+    paths = sorted({each.manifest for each in record.features})
+    digests: dict[str, list[str]] = {}
+    for file in (ManifestFile.open(Path(path)) for path in paths):
+        digests.setdefault(file.corpus, []).append(file.digest)
     for swept in sweep.experiments:
-        digest = digests.get(swept.experiment.corpus.name, "")
-        features = feature_id(swept.experiment.features, digest)
-        identity = run_id(swept.experiment, features)
-        runs.append(PlannedRun(swept.label, swept.settings, identity, features))
-    return tuple(runs)
+        features = [
+            feature_id(swept.experiment.features, digest)
+            for digest in digests.get(swept.experiment.corpus.name, [""])
+        ]
+        yield [
+            PlannedRun(swept.label, swept.settings, run_id(swept.experiment, each), each)
+            for each in features
+        ]
 
 
 def refuse_name_of_another_file(sweep: Sweep, folder: SweepFolder) -> None:

@@ -2,17 +2,29 @@
 
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from jobs.commands import parser
 from jobs.profile import LocalProfile
 from jobs.sweep.folder import SweepFolder
-from jobs.sweep.record import PlannedRun, SweepRecord, report_commands, set_argument
+from jobs.sweep.record import (
+    PlannedFeatures,
+    PlannedRun,
+    SweepRecord,
+    possible_run_ids,
+    report_commands,
+    runs_of_file,
+    set_argument,
+)
+from pipeline.config.identity import feature_id, run_id
 from pipeline.config.loader import parse_changes
-from pipeline.config.sweep import changed_name
+from pipeline.config.sweep import changed_name, load_sweep
+from pipeline.corpus.manifest import ManifestFile
 from pipeline.files import InputError
 
+REPOSITORY = Path(__file__).resolve().parents[3]
 RUNS = (PlannedRun("mel", {}, "0123456789ab", "mel-0"),)
 
 
@@ -94,3 +106,27 @@ def test_a_damaged_list_of_cancelled_jobs_is_reported_in_a_line(tmp_path: Path, 
     folder.cancellations_file.write_text(content)
     with pytest.raises(InputError, match=r"cancelled\.json: is damaged; delete it"):
         folder.cancelled_jobs()
+
+
+def test_each_run_of_a_cross_validation_is_found_by_the_manifest_of_its_fold(monkeypatch):
+    monkeypatch.setenv("AN4", "/an4")
+    monkeypatch.setattr(
+        ManifestFile,
+        "open",
+        lambda path: SimpleNamespace(corpus="an4-folds", digest=path.name),
+    )
+    sweep = load_sweep(REPOSITORY / "configs/sweeps/normalisation.yaml")
+    runs, features = [], {}
+    for swept in sweep.experiments:
+        fold = str(swept.experiment.corpus.fold)
+        features_id = feature_id(swept.experiment.features, fold)
+        identity = run_id(swept.experiment, features_id)
+        runs.append(PlannedRun(swept.label, swept.settings, identity, features_id))
+        features[fold] = PlannedFeatures(features_id, f"/manifests/{fold}", 1, 1.0)
+    record = SweepRecord(
+        name="normalisation", question="", path="", digest="", runs=tuple(runs),
+        features=tuple(features.values()), sources={},
+    )  # fmt: skip
+    assert len(features) == 5
+    assert runs_of_file(sweep, record) == record.runs
+    assert {run.run_id for run in runs} <= possible_run_ids(sweep, record)
