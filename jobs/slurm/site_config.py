@@ -158,7 +158,7 @@ def account_tres(cluster: str) -> list[list[str]]:
 
 @dataclass(frozen=True)
 class UsedBudget:
-    """What has been used, and is promised to running jobs, of one limit GrpTRESMins."""
+    """What has been used of one limit GrpTRESMins. Running jobs may use more until they end."""
 
     account: str  # empty: of a QOS
     user: str  # empty: of a whole account, or of a QOS
@@ -181,17 +181,17 @@ def used_budgets(accounts: Collection[str], qos: Collection[str]) -> list[UsedBu
             each.get("Account", ""),
             each.get("UserName", "").split("(")[0],
             each.get("QOS", "").split("(")[0],
-            _sum_tres(each["GrpTRESMins"], each.get("GrpTRESRunMins", "")),
+            _sum_tres(each["GrpTRESMins"]),
         )
         for each in _parse_oneliners(text)
         if "GrpTRESMins" in each
     ]
 
 
-def _sum_tres(*texts: str) -> dict[str, float]:
+def _sum_tres(text: str) -> dict[str, float]:
     """Return the sums of the numbers in brackets: `cpu=N(60),gres/gpu=1000(30)`."""
     sums: dict[str, float] = {}
-    for name, number in re.findall(r"([^,=]+)=\w+\(([\d.]+)\)", ",".join(texts)):
+    for name, number in re.findall(r"([^,=]+)=\w+\(([\d.]+)\)", text):
         sums[name] = sums.get(name, 0.0) + float(number)
     return sums
 

@@ -327,25 +327,25 @@ def test_what_is_left_of_a_budget_bounds_the_time_limit(used_site):
     found = limits_for(gpus=2, minutes=50)
     assert [str(budget) for budget in found.budgets] == [
         "qos normal (GrpTRESMins: gres/gpu=5000): 4988 GPU-minutes are left",
-        "your part of account lab (GrpTRESMins: gres/gpu=9000): 100 GPU-minutes are left",
+        "your part of account lab (GrpTRESMins: gres/gpu=9000): 160 GPU-minutes are left",
     ]
-    assert found.minutes == 50
-    assert limits_for(gpus=2, minutes=20, max_minutes="unlimited").minutes == 50
+    assert found.minutes == 80
+    assert limits_for(gpus=2, minutes=20, max_minutes="unlimited").minutes == 80
     assert not [note for note in found.notes if "sshare" in note]
 
 
 @pytest.mark.parametrize(
     ("gpus", "advice"),
     [
-        (2, "lower minutes to 50 or less: a longer run continues in the next job"),
+        (2, "lower minutes to 80 or less: a longer run continues in the next job"),
         (60, "ask for more, or use another account or qos"),
     ],
 )
 def test_a_job_whose_time_limit_is_more_than_a_budget_has_left_is_refused(used_site, gpus, advice):
     with pytest.raises(InputError) as refusal:
-        limits_for(gpus=gpus, minutes=51)
-    assert f"minutes: a job requests {gpus} GPU for 51 min, and your part of" in str(refusal.value)
-    assert f"100 GPU-minutes are left; {advice}" in str(refusal.value)
+        limits_for(gpus=gpus, minutes=81)
+    assert f"minutes: a job requests {gpus} GPU for 81 min, and your part of" in str(refusal.value)
+    assert f"160 GPU-minutes are left; {advice}" in str(refusal.value)
 
 
 RESERVATION = (  # as scontrol of SLURM 22.05 prints it
