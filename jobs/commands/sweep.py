@@ -153,7 +153,7 @@ def _highest_losses(run: RunFolder) -> Iterator[str]:
         losses = [f"{each.utterance_id} {each.loss_per_character:.1f}" for each in known]
         yield (
             f"highest losses per character in train: {', '.join(losses)}; {TRAIN_FILE} ranks all, "
-            "and wrong transcripts or damaged audio come first, if there are any"
+            "and a wrong transcript or damaged audio often has a high loss: listen to the first"
         )
 
 

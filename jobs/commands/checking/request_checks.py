@@ -35,12 +35,11 @@ PLACE = ("account", "partition")
 
 
 def check_refused_job(parameters: Mapping[str, Any], kind: str, refusal: str) -> list[CheckResult]:
-    """Return each request that SLURM refuses alone, or `refusal` if it refuses only all together.
+    """Return the `refusal` of the whole job, then each request that SLURM refuses alone.
 
     `kind`: such as `features: `.
     """
-    found = list(_wrong_requests(parameters, kind))
-    return found or [CheckResult(False, f"{kind}{refusal}")]
+    return [CheckResult(False, f"{kind}{refusal}"), *_wrong_requests(parameters, kind)]
 
 
 def _wrong_requests(parameters: Mapping[str, Any], kind: str) -> Iterator[CheckResult]:

@@ -57,8 +57,8 @@ def _load_file_or_run(name: str, work: Path) -> tuple["Recogniser", RunFolder | 
             return Recogniser.load(file), run
         except InputError as error:
             raise InputError(
-                f"{str(error).rpartition(';')[0]}; delete it: then the network is read from the "
-                "run's state"
+                f"{str(error).partition(';')[0]}; if it is damaged, delete it: then the network is "
+                "read from the run's state"
             ) from None
     require_finished(run)
     return Recogniser.from_run(run, FeatureSet.open(find_features(run, work))), run

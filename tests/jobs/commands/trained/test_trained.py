@@ -187,8 +187,8 @@ def test_a_damaged_model_of_a_run_is_to_be_deleted_and_the_state_is_read_then(
     wav = some_wav(project)
     assert blankslate(project, "transcribe", copied, wav) == 2
     assert capsys.readouterr().err.splitlines()[-1] == (
-        f"blankslate: {copied / MODEL_FILE}: is not an exported model, or is damaged; delete it: "
-        "then the network is read from the run's state"
+        f"blankslate: {copied / MODEL_FILE}: is not an exported model, or is damaged; if it is "
+        "damaged, delete it: then the network is read from the run's state"
     )
     (copied / MODEL_FILE).unlink()
     assert blankslate(project, "transcribe", copied, wav) == 0
