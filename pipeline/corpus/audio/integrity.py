@@ -214,10 +214,10 @@ def _without_id3v1(content: bytes) -> bytes:
 def _flac_frame_end(head: bytes, usual_block: int) -> int | None:
     """Return the number of samples up to the end of the frame; None if `head` is no frame's."""
     head = head.ljust(MAX_FLAC_FRAME_HEADER_BYTES, b"\xff")  # the last frame may be shorter
-    if not head[2] >> 4:
-        return None
     size_code, rate_code = head[2] >> 4, head[2] & 15
     ones = 8 - (head[4] ^ 0xFF).bit_length()  # the number is coded as in UTF-8
+    if not size_code or ones > 7:
+        return None
     position = 4 + max(1, ones)
     number = head[4] & 0xFF >> (ones + 1)
     for byte in head[5:position]:

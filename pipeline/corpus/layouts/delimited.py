@@ -29,7 +29,8 @@ MAX_LINES_OF_ROW = 50  # a quoted value may hold line breaks; longer, its end is
 
 SEPARATOR_LINE = re.compile(r"sep=(.)", re.IGNORECASE)  # Excel's first line
 JSON_ARRAY = re.compile(r"\s*\[\s*(\{|$)")
-JSON_ITEM = re.compile(r"\s*,?\s*\{")
+JSON_GAP = re.compile(r"[\s,]*")
+JSON_ITEM = re.compile(r"\n\s*\{")
 
 Quoting = Literal[0, 3]
 
@@ -141,12 +142,17 @@ def _read_header(
     headers = {each: _split_line(line, each, quoting) for each in candidates}
     # Names as they are written come first; else small letters without outer spaces.
     plain = {each: [name.strip().lower() for name in names] for each, names in headers.items()}
+    wanted_names = {name for columns in required_columns for name in columns}
     for each, names in (*headers.items(), *plain.items()):
         if all(any(name in names for name in columns) for columns in required_columns):
-            for name in filter(None, names):  # spreadsheets may leave columns without a name
-                if names.count(name) > 1:
+            columns = [
+                name if name in wanted_names else small
+                for name, small in zip(names, plain[each], strict=True)
+            ]
+            for name in filter(None, columns):  # spreadsheets may leave columns without a name
+                if columns.count(name) > 1:
                     raise InputError(f"{path}:1: has two columns {name!r}; rename one of them")
-            return names, each
+            return columns, each
     names = max(headers.values(), key=len)
     missing = [columns for columns in required_columns if not set(columns) & set(names)]
     wanted = " or ".join(map(repr, (missing or required_columns)[0]))
@@ -186,18 +192,39 @@ def read_json_lines(path: Path, refusals: Refusals) -> Iterator[LineRecord]:
 
 
 def _read_json_array(path: Path, text: str, refusals: Refusals) -> Iterator[LineRecord]:
-    """Yield the items of an array; after a bad one the next line that begins with { is tried."""
-    position, line, counted = text.index("[") + 1, 1, 0
-    while found := JSON_ITEM.search(text, position):
-        position = found.end() - 1
+    """Yield the items of an array; other items, and an array without its end, are refused."""
+    position, line, counted = _skip_gap(text, text.index("[") + 1), 1, 0
+    while position < len(text) and text[position] != "]":
         line, counted = line + text.count("\n", counted, position), position
+        begin = position
         try:
-            values, position = JSON_DECODER.raw_decode(text, position)
-            yield LineRecord(path, line, values)
+            values, position = JSON_DECODER.raw_decode(text, begin)
+            problem = "" if isinstance(values, dict) else "is not a JSON object"
         except (ValueError, RecursionError) as error:
-            shown = shorten(text[position:].split("\n", 1)[0])
-            refusals.append(LineError(path, line, f"{shown} {_json_problem(error)}").refusal)
-            position = text.find("\n", position) if "\n" in text[position:] else len(text)
+            problem, position = _json_problem(error), _end_of_bad_item(text, begin)
+        if problem:
+            shown = shorten(text[begin:position].split("\n", 1)[0])
+            refusals.append(LineError(path, line, f"{shown} {problem}").refusal)
+        else:
+            yield LineRecord(path, line, values)
+        position = _skip_gap(text, position)
+    if position == len(text):
+        problem = "the array has no ] at its end; what was behind its last item is not read"
+        refusals.append(LineError(path, line, problem).refusal)
+
+
+def _skip_gap(text: str, position: int) -> int:
+    found = JSON_GAP.match(text, position)
+    return found.end() if found else position
+
+
+def _end_of_bad_item(text: str, begin: int) -> int:
+    """Return the end of the item, or the next line with { if it is no JSON at all."""
+    try:
+        return json.JSONDecoder().raw_decode(text, begin)[1]
+    except (ValueError, RecursionError):
+        found = JSON_ITEM.search(text, begin)
+        return found.end() - 1 if found else len(text)
 
 
 def _json_problem(error: ValueError | RecursionError) -> str:

@@ -136,6 +136,8 @@ def _read_tar(
     damage: Exception | None = None
     try:
         for member in tar:
+            if PurePosixPath(member.name).name.startswith("._"):  # macOS writes them
+                continue
             stem, dot, end = member.name.removeprefix("./").partition(".")
             is_inside = ".." not in PurePosixPath(member.name).parts and stem[:1] != "/"
             suffix = PurePosixPath(f"x.{end.lower()}").suffix if dot else ""

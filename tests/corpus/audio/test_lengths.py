@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from pipeline.corpus.audio import integrity
 from pipeline.files import InputError
 from tests.corpus.audio.reading import load, probe
 
@@ -239,3 +240,7 @@ def test_a_rate_that_no_recording_has_is_refused(tmp_path, rate):
     (tmp_path / "a.wav").write_bytes(content)
     with pytest.raises(InputError, match=f"is at {rate} Hz; rates from 1000 to 1000000 Hz"):
         probe(tmp_path / "a.wav")
+
+
+def test_a_false_sync_of_flac_with_a_number_that_cannot_be_is_no_frame():
+    assert integrity._flac_frame_end(b"\xff\xf8\x7d\x00\xff" + bytes(11), 4096) is None

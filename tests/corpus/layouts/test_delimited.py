@@ -100,6 +100,29 @@ def test_an_array_of_json_objects_is_read_like_lines(
     assert list(refusal_reasons(manifest)) == ["train.json:6"]
 
 
+def test_bad_items_of_an_array_in_one_line_cost_themselves_alone(
+    folder: Path, read_corpus: Callable
+):
+    first, second, third = (json.dumps(row) for row in ROWS)
+    twice = second[:-1] + ', "text": "AGAIN"}'
+    (folder / "train.json").write_text(f"[{first}, {twice}, 5, null, {third}")
+    manifest = read_corpus("nemo", unlisted="ignore")
+    assert list(texts(manifest)) == ["a", "c"]
+    refused = "\n".join(map(str, manifest.refusals))
+    assert "is there twice" in refused
+    assert refused.count("is not a JSON object") == 2
+    assert "has no ] at its end" in refused
+
+
+def test_columns_are_read_in_any_capitals_beside_those_that_are_as_usual(
+    tmp_path: Path, read_corpus: Callable
+):
+    write_noise(tmp_path / "a.wav")
+    write_lines(tmp_path / "all.csv", "audio,text,Speaker", "a.wav,ONE,eva")
+    manifest = read_corpus("csv", unlisted="ignore")
+    assert [u.speaker for u in manifest.utterances] == ["eva"]
+
+
 def test_paths_of_windows_are_found(tmp_path: Path, read_corpus: Callable):
     write_noise(tmp_path / "Ses" / "a.WAV")
     write_noise(tmp_path / "Ses" / "twice.wav")
