@@ -37,13 +37,13 @@ it. Edit the comment at the top of a sweep file, not this page.
 Each sweep file asks one question and says what was expected before it was run. An answer is what
 its report says: the arms (the settings that are compared), the mean test error rate of each, and
 which differences are shown. An interval in parentheses is a 95 % interval; the intervals of
-differences hold for all arms at once. "Cannot be told apart" does not mean "equal": the whole
-answer names the smallest difference that the sweep could have shown.
+differences hold for all arms at once. "Cannot be told apart" does not mean "equal": arms.csv
+has the interval of each difference.
 
 Most sweeps train with `configs/corpora/an4-folds.yaml`: five-fold cross-validation over the 74
 training speakers of AN4, one fold per seed, 30 epochs, half of the baseline's. AN4's standard test
 set stays unseen, so it can still judge a setting that was chosen here. For the full size on a GPU
-add `SET="train.epochs=60" SEEDS=10`.
+add `SET="train.epochs=60" SEEDS=10` (not to batch.yaml and speeds.yaml, which vary the epochs).
 
 If your network prints nothing, read [what to expect of CTC](what-to-expect-of-ctc.md) and
 [what is wrong with my run](what-is-wrong.md) first.

@@ -549,7 +549,7 @@ def test_transcripts_of_other_recordings_are_named_before_epochs_and_rates(point
     rows = history(*points, length_correlation=0.02)
     text = describe_status(rows, is_last_epoch=is_last)
     assert text.endswith(
-        "; the transcripts of train probably belong to other recordings: their lengths hardly "
+        "; check that the transcripts of train belong to their recordings: their lengths hardly "
         "follow those of the audio (correlation 0.02, usual is 0.5 or more)"
     )
     assert "nothing is wrong" not in text

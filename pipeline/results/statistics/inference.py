@@ -117,8 +117,8 @@ class ArmInference:
             factors = [_ratio_limit(rate, other, sign * half) for sign in (-1, 1)]
         return ArmDifference(
             difference,
-            max(low, -max(1.0, other)),
-            min(high, max(1.0, rate)),
+            -_end_at_one(-low, other),
+            _end_at_one(high, rate),
             p,
             relative,
             factors[0] - 1,
@@ -131,8 +131,8 @@ class ArmInference:
     def rate_interval(self, arm: int, draws: int = SINGLE_DRAWS) -> tuple[float, float]:
         """Return the 95 % interval of an arm's mean rate, over seeds and speakers.
 
-        It is an interval of the logarithm, for one arm alone, and ends at 1 as rates do, but for
-        insertions. (nan, nan) if chance is not known.
+        It is an interval of the logarithm, for one arm alone. Its upper end is at most 1, unless
+        the rate itself is above 1 because of insertions. (nan, nan) if chance is not known.
         """
         if (arm, draws) not in self._rate_intervals:
             self._rate_intervals[arm, draws] = self._draw_rate_interval(arm, draws)
@@ -154,7 +154,7 @@ class ArmInference:
             parts.append((seeds, float(self.variance.freedom)))
         drawn = draw_single_t(parts, draws, 0)
         half = float(np.quantile(drawn, LEVEL)) * math.sqrt(speakers + seeds) / rate
-        return rate * math.exp(-half), min(rate * math.exp(half), max(1.0, rate))
+        return rate * math.exp(-half), _end_at_one(rate * math.exp(half), rate)
 
     def smallest_detectable(self, arm: int, reference: int) -> float:
         """Return the difference of rates that this sweep would have shown with a power of 80 %."""
@@ -225,3 +225,8 @@ def _ratio_limit(rate: float, other: float, half: float) -> float:
         return math.nan
     mean = other if math.isclose(rate, other) else (rate - other) / math.log(rate / other)
     return math.exp(min(math.log(rate / other) + half / mean, 700.0))
+
+
+def _end_at_one(high: float, rate: float) -> float:
+    """Return the end of an interval, which is at most 1 unless insertions bring `rate` above it."""
+    return high if rate > 1 else min(high, 1.0)

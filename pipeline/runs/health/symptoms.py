@@ -173,8 +173,8 @@ def transcript_problem(train: Row) -> str:
     if not found < MIN_LENGTH_CORRELATION:
         return ""
     return (
-        "the transcripts of train probably belong to other recordings: their lengths hardly follow "
-        f"those of the audio (correlation {found:.2f}, usual is 0.5 or more)"
+        "check that the transcripts of train belong to their recordings: their lengths hardly "
+        f"follow those of the audio (correlation {found:.2f}, usual is 0.5 or more)"
     )
 
 
