@@ -83,7 +83,8 @@ def budget_lines(plan: Plan, budgets: Iterable[Budget]) -> list[str]:
     minutes = sum(len(array.tasks) * (array.minutes or 0) for array in plan.runs)
     return [
         f"{each.limit}: the time limits of these jobs are {minutes * each.request} {each.unit}-"
-        f"minutes, and {each.left} are left: jobs beyond wait, or are ended when it is used up"
+        f"minutes, and {each.left} are left: SLURM lets further jobs wait, and ends "
+        "running jobs when it is used up"
         for each in budgets
         if minutes * each.request > each.left
     ]

@@ -117,7 +117,7 @@ def _check_space(free_bytes: int) -> CheckResult:
     gigabytes = free_bytes / 1e9
     return CheckResult(
         gigabytes >= MIN_FREE_GB,
-        f"{gigabytes:.1f} GB are free in the work folder; a quota may be lower",
+        f"{gigabytes:.1f} GB are free in the work folder; your quota may allow less",
     )
 
 

@@ -81,6 +81,9 @@ class SweepRecord:
         if _is_named_by(self.path, self.name, self.changes):
             seeds = f" SEEDS={self.seeds}" if self.seeds else ""
             return f"make sweep SWEEP={quote(self.path)}{changes}{seeds}"
+        stem, demo = Path(self.path).stem, self.name.removeprefix("demo-")
+        if stem.startswith("demo-") and demo != self.name:  # numbers in a language without a file
+            return f"make demo LANGUAGE={demo}"
         kind = "train EXPERIMENT" if self.runs else "features CORPUS"
         return f"make {kind}={quote(self.path)}{changes}"
 

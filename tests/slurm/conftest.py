@@ -348,10 +348,10 @@ def reference_runs(require_slurm: None, tmp_path_factory: pytest.TempPathFactory
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent
-    bench = SlurmProject(folder / "reference", folder / "reference" / "corpora")
-    local = bench.folder / "local.yaml"
-    with (bench.folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with (folder / "reference.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another process may read the files that are written here
+        bench = SlurmProject(folder / "reference", folder / "reference" / "corpora")
+        local = bench.folder / "local.yaml"
         local.write_text("scheduler: local\ndevice: cpu\nslots: 2\nthreads: 1\n")
         bench.submit_sweep("three", profile=local)  # there is nothing to do after the first time
     return ReferenceRuns(bench)

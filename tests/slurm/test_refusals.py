@@ -83,5 +83,6 @@ def test_cluster_check_names_all_that_is_wrong_with_a_job_at_once(slurm_project)
     check = slurm_project.run_verb("cluster-check", wrong)
     assert (check.code, check.errors) == (1, "")
     named = [line.split() for line in check.out.splitlines() if line.startswith("WRONG")]
-    fields = [words[1] for words in named if words[1] != "features:"]
+    whole, *fields = [words[1] for words in named if words[1] != "features:"]
+    assert whole == f"{wrong}:"  # the refusal of the whole job
     assert fields == ["account:", "qos:", "constraint:", "cpus:", "gpus"]

@@ -40,6 +40,6 @@ def _start_text(job: JobScript, now: float) -> str:
     except SchedulerError as error:
         return f"not known (sbatch --test-only): {reasons.add_usual_cause(str(error))}"
     if expected - now < AT_ONCE_S:
-        return "at once, SLURM expects"
+        return "SLURM expects it at once"
     when = time.strftime("%d %b %H:%M", time.localtime(expected))
-    return f"{when}, in {duration_text(expected - now)}, SLURM expects"
+    return f"SLURM expects it on {when}, in {duration_text(expected - now)}"

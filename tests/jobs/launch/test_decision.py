@@ -175,5 +175,6 @@ def test_runs_whose_time_limits_exceed_a_budget_are_named():
     (line,) = messages(6)
     assert line == (
         "account lab (GrpTRESMins: gres/gpu=9000): the time limits of these jobs are 360 "
-        "GPU-minutes, and 300 are left: jobs beyond wait, or are ended when it is used up"
+        "GPU-minutes, and 300 are left: SLURM lets further jobs wait, and ends running "
+        "jobs when it is used up"
     )

@@ -34,6 +34,7 @@ RUNS = (PlannedRun("mel", {}, "0123456789ab", "mel-0"),)
         ("a", "c/a.yaml", RUNS, "SWEEP=c/a.yaml", "make sweep SWEEP=c/a.yaml"),
         ("train-a", "c/a.yaml", RUNS, "SWEEP=train-a", "make train EXPERIMENT=c/a.yaml"),
         ("a", "my c/a.yaml", RUNS, "SWEEP='my c/a.yaml'", "make sweep SWEEP='my c/a.yaml'"),
+        ("demo-fr", "c/demo-tr.yaml", RUNS, "SWEEP=demo-fr", "make demo LANGUAGE=fr"),
         ("features-a", "c/a.yaml", (), "SWEEP=features-a", "make features CORPUS=c/a.yaml"),
     ],
 )

@@ -59,7 +59,10 @@ def wrong(findings) -> list[str]:
     [
         ({}, ""),
         ({"gpus": []}, "GPUs: none; 1 requested; correct partition, gpus or gpu_type in "),
-        ({"free_bytes": 900_000_000}, "0.9 GB are free in the work folder; a quota may be lower"),
+        (
+            {"free_bytes": 900_000_000},
+            "0.9 GB are free in the work folder; your quota may allow less",
+        ),
         ({"cpus": 1}, "1 CPU available, 4 requested"),
         ({"packages": {"numpy": "1.0"}}, "packages: numpy 1.0, locked "),
         ({"gpu_problems": ["Tesla V100 has"]}, "GPU: Tesla V100 has"),

@@ -18,14 +18,14 @@ def lines(jobs=JOBS) -> list[str]:
 
 def test_kinds_that_start_at_the_same_time_share_a_line(fake_slurm):
     calls = fake_slurm("sbatch", complains=SAYS.format(NOW + 20))
-    assert lines() == ["start of features and runs: at once, SLURM expects"]
+    assert lines() == ["start of features and runs: SLURM expects it at once"]
     assert calls.read_text() == "--test-only\n" * 2
 
 
 def test_a_late_start_is_told_with_its_time(fake_slurm):
     fake_slurm("sbatch", "motd: be kind\n", complains=SAYS.format(NOW + 7500))
     when = time.strftime("%d %b %H:%M", time.localtime(NOW + 7500))
-    assert lines(JOBS[:1]) == [f"start of features: {when}, in 2 h 05 min, SLURM expects"]
+    assert lines(JOBS[:1]) == [f"start of features: SLURM expects it on {when}, in 2 h 05 min"]
 
 
 @pytest.mark.parametrize(
@@ -58,5 +58,5 @@ def test_variables_that_the_submission_keeps_reach_sbatch(fake_slurm):
     script = fake_slurm("sbatch").parent / "bin" / "sbatch"
     script.write_text('#!/bin/sh\necho "$SBATCH_ACCOUNT to start at 1800000000 $(/bin/cat)"\n')
     assert lines([JobScript("runs", "x", {"SBATCH_ACCOUNT": "lab"})]) == [
-        "start of runs: at once, SLURM expects"
+        "start of runs: SLURM expects it at once"
     ]
