@@ -26,6 +26,7 @@ from jobs.sweep.folder import SweepFolder
 from jobs.sweep.job_queue import Queue
 from jobs.sweep.ledger import LedgerEntry
 from jobs.sweep.record import PlannedRun, SweepRecord
+from pipeline.files import InputError
 from pipeline.runs import early_stop
 from pipeline.runs.folder import Failure, Heartbeat, RunFolder, Usage
 from pipeline.runs.state import state_from_files
@@ -113,9 +114,12 @@ def median_run_minutes(record: SweepRecord, folder: SweepFolder) -> float | None
 
 
 def median_minutes(runs: Iterable[RunFolder]) -> float | None:
-    """Return the median duration of those that are finished; None if none is."""
+    """Return the median duration of those that are finished and can be read; None if none is."""
     finished = itertools.islice((run for run in runs if run.finished), MAX_RUNS_FOR_ESTIMATE)
-    minutes = [sum(row["seconds"] for row in run.rows()) / 60 for run in finished]
+    minutes = []
+    for run in finished:
+        with suppress(InputError):  # damaged rows, which the table of the sweep reports
+            minutes.append(sum(row["seconds"] for row in run.rows()) / 60)
     return statistics.median(minutes) if minutes else None
 
 

@@ -57,7 +57,7 @@ def _like_runs(files: SweepFiles) -> Iterator[tuple[str, RunFolder]]:
     finished = (each for each in candidates if each[2].finished)
     for name, features, run in itertools.islice(finished, MAX_COMPARED_RUNS):
         try:
-            if (features, _work_of_run(run.experiment())) in wanted and run.rows():
+            if (features, _work_of_run(run.experiment())) in wanted:
                 yield name, run
         except InputError:  # a damaged file, which its own sweep reports
             continue
