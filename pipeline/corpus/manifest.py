@@ -17,7 +17,7 @@ from typing import Literal
 from pipeline.corpus.text.alphabet import ALPHABETS, Alphabet, HasTranscript, quote_characters
 from pipeline.files import InputError, atomic_write
 
-# Of seconds with characters of the transcripts. AN4 has 0.57, with its transcripts exchanged 0.07.
+# Seconds against characters of the transcripts. AN4 has 0.57, with transcripts exchanged 0.07.
 MIN_LENGTH_CORRELATION = 0.2
 MANIFEST_VERSION = 2
 SLICE_SECONDS = 360.0  # one shard: about 12 MB of 80 float16 mel bins at 100 frames per second

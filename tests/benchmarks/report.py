@@ -31,7 +31,7 @@ RUNS, SEEDS = 1000, 4
 EPOCHS = 150  # train and dev rows, as many as 100 epochs of three splits
 UTTERANCES = {"dev": 100, "test": 130}  # as AN4
 TEMPLATES = 25  # trainings whose numbers the runs vary
-# Of rows, what does not depend on how a network is trained.
+# Columns of rows that do not depend on how a network is trained.
 SAME_COLUMNS = {
     *("epoch", "updates", "reference_loss", "chars", "words", "utterances", "infeasible"),
     *("learning_rate", "learning_rate_sum", "frames", "largest_z", "skipped_updates"),
