@@ -6,7 +6,7 @@ Not here: status and logs (status.py), the work itself (launch/reconcile.py).
 
 import argparse
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -32,8 +32,7 @@ from pipeline.config.sweep import (
 from pipeline.files import InputError
 from pipeline.results.errors.speakers import describe_apart_in_run
 from pipeline.runs.early_stop import read_early_stop
-from pipeline.runs.folder import RunFolder
-from pipeline.runs.hypotheses import TRAIN_FILE, read_train_hypotheses
+from pipeline.runs.hypotheses import TRAIN_FILE, Hypothesis, read_train_hypotheses
 from pipeline.runs.origin import read_sentence
 
 DEMO_SWEEP_FILE = REPOSITORY_ROOT / "configs" / "sweeps" / "demo.yaml"
@@ -146,10 +145,9 @@ def _numbers_sweep(language: str) -> Sweep:
     return replace(sweep, name=corpus["name"], question=question, experiments=experiments)
 
 
-def _highest_losses(run: RunFolder) -> Iterator[str]:
+def _highest_losses(ranked: Sequence[Hypothesis]) -> Iterator[str]:
     """Yield the training utterances that the network finds the least probable, in a line."""
-    ranked = read_train_hypotheses(run.path)[:MAX_ITEMS_IN_LINE]
-    if known := [each for each in ranked if not math.isnan(each.loss)]:
+    if known := [each for each in ranked[:MAX_ITEMS_IN_LINE] if not math.isnan(each.loss)]:
         losses = [f"{each.utterance_id} {each.loss_per_character:.1f}" for each in known]
         yield (
             f"highest losses per character in train: {', '.join(losses)}; {TRAIN_FILE} ranks all, "
@@ -171,7 +169,9 @@ def _print_result(folder: SweepFolder, record: SweepRecord, profile: Profile) ->
             scored = f"epoch {row['epoch']}{weights}, scoring {run.experiment().decode.scoring}"
             rate = run.experiment().corpus.rate_name
             print_line(f"test {rate} {percent_text(row['cer'])}{words}, {scored}")
-            for sentence in (*describe_apart_in_run(run, rate), *_highest_losses(run)):
+            ranked = read_train_hypotheses(run.path)
+            apart = describe_apart_in_run(run, ranked, rate)
+            for sentence in (*apart, *_highest_losses(ranked)):
                 print_line(sentence)
     if run.log_file.exists():  # otherwise nothing ran
         print_line(f"{make_report} writes its tables and figures")

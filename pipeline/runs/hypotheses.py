@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pipeline.decoding.scoring import Scoring
 
 TRAIN_FILE = "train_hypotheses.csv"  # in the folder of a run
+FIRST_COLUMNS = 16  # columns of the first version; later ones have added others behind them
 
 
 class Hypothesis(NamedTuple):
@@ -107,24 +108,29 @@ def write_train_hypotheses(folder: Path, hypotheses: Sequence[Hypothesis]) -> No
 
 
 def read_train_hypotheses(folder: Path) -> list[Hypothesis]:
-    """Return the training utterances of a run; none if the file is missing, as in early runs."""
-    with suppress(FileNotFoundError):
+    """Return the training utterances of a run.
+
+    None if the file is damaged or missing, as in early runs: nothing but a ranking is lost.
+    """
+    with suppress(OSError, ValueError):
         return hypotheses_from_csv((folder / TRAIN_FILE).read_text("utf-8"))
     return []
 
 
 def hypotheses_from_csv(text: str) -> list[Hypothesis]:
-    """Return the hypotheses; ValueError where a line has more or fewer columns than another."""
+    """Return the hypotheses; ValueError where a line has other columns than these."""
     _, *lines = csv.reader(io.StringIO(text, newline=""))
     if not lines:
         return []
     if len(set(map(len, lines))) > 1:
         raise ValueError("its lines have different numbers of columns")
     columns = list(zip(*lines, strict=True))
+    if len(columns) < FIRST_COLUMNS:
+        raise ValueError(f"its lines have {len(columns)} columns, fewer than {FIRST_COLUMNS}")
     # The runs of a sweep decode the same utterances, many of them alike: interned, a text is in
     # memory once.
     texts = [map(sys.intern, column) for column in columns[:4]]
-    counts = [map(int, column) for column in columns[4:16]]
-    speakers, losses = (*columns[16:], repeat(""), repeat(""))[:2]  # earlier versions wrote neither
+    counts = [map(int, column) for column in columns[4:FIRST_COLUMNS]]
+    speakers, losses = (*columns[FIRST_COLUMNS:], repeat(""), repeat(""))[:2]
     more = (map(sys.intern, speakers), (float(loss) if loss else math.nan for loss in losses))
     return list(map(Hypothesis._make, zip(*texts, *counts, *more, strict=False)))

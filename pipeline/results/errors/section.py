@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from pipeline.features.feature_set import FeatureSet
@@ -121,7 +122,13 @@ def _describe_apart_speakers(
     tested = [each for each in best.guide_run.hypotheses if each.split == "test"]
     return [
         describe_apart(apart, best.name, rate=best.guide_run.rate_name)
-        or describe_apart_losses(tested, best.name, "test"),
+        or describe_apart_losses(
+            np.array([each.loss for each in tested], float),
+            np.array([each.chars for each in tested], float),
+            [each.speaker for each in tested],
+            best.name,
+            "test",
+        ),
         training.apart_sentence if training else "",
     ]
 

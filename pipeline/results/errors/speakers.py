@@ -19,14 +19,14 @@ Losses: the same rule, with the logarithm of the loss per character as the devia
 training, when most characters of all speakers are wrong, noise is seen in the losses alone.
 """
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from pipeline.runs.folder import RunFolder
-from pipeline.runs.hypotheses import Hypothesis, read_train_hypotheses
+from pipeline.runs.hypotheses import Hypothesis
 from pipeline.shapes import Float64
 
 LEVEL = 0.05
@@ -40,121 +40,119 @@ MIN_RATE_GAP = 0.05  # to the others; below it a recording is worth no listening
 MIN_LOSS_SPREAD = 0.1  # of the logarithm of the speakers' losses per character
 _MIN_LOSS = 1e-3  # nats per character; its logarithm stands for all below
 
-_Score = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]  # as _score_speakers
+Measure = Literal["errors", "losses"]
+_Score = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]  # as _score_errors
 
 
 @dataclass(frozen=True, slots=True)
 class ApartSpeaker:
     speaker: str
-    cer: float  # or the loss per character
-    cer_of_others: float
+    value: float  # error rate, or loss per character
+    value_of_others: float
     p: float  # share of the assignments with a speaker that is as far, this one counted
 
 
 def find_apart_speakers(
-    errors: Float64[np.ndarray, " U"],
+    values: Float64[np.ndarray, " U"],
     chars: Float64[np.ndarray, " U"],
     speakers: Sequence[str],
+    measure: Measure = "errors",
     *,
     seed: int = 0,
 ) -> list[ApartSpeaker]:
-    """Return the speakers whose error rate stands apart, the highest rate first."""
-    found = _find(errors, chars, speakers, _score_speakers, seed)
-    return [
-        one
-        for one in found
-        if one.cer >= max(MIN_RATE_RATIO * one.cer_of_others, one.cer_of_others + MIN_RATE_GAP)
-    ]
-
-
-def find_apart_losses(
-    losses: Float64[np.ndarray, " U"],
-    chars: Float64[np.ndarray, " U"],
-    speakers: Sequence[str],
-    *,
-    seed: int = 0,
-) -> list[ApartSpeaker]:
-    """Return the speakers whose loss per character stands apart, the highest first."""
-    found = _find(losses, chars, speakers, _score_losses, seed)
-    return [one for one in found if one.cer >= MIN_LOSS_RATIO * one.cer_of_others]
-
-
-def _find(
-    errors: Float64[np.ndarray, " U"],
-    chars: Float64[np.ndarray, " U"],
-    speakers: Sequence[str],
-    score: _Score,
-    seed: int,
-) -> list[ApartSpeaker]:
+    """Return the speakers whose errors or losses per character stand apart, the highest first."""
     names, index = np.unique(np.array(speakers, object).astype(str), return_inverse=True)
     if len(names) < MIN_SPEAKERS or "" in names:
         return []
     order = np.argsort(index, kind="stable")
     starts = np.searchsorted(index[order], np.arange(len(names)))
-    errors, chars = errors[order], chars[order]
-    scores = score(errors[None], chars[None], starts)[0]
-    largest = _largest_by_chance(errors, chars, starts, score, seed)
+    values, chars = values[order], chars[order]
+    score = _score_errors if measure == "errors" else _score_losses
+    scores = score(values[None], chars[None], starts)[0]
+    largest = _largest_by_chance(values, chars, starts, score, seed)
     found = []
-    sums, totals = np.add.reduceat(errors, starts), np.add.reduceat(chars, starts)
+    sums, totals = np.add.reduceat(values, starts), np.add.reduceat(chars, starts)
     for number, name in enumerate(names):
         p = (1 + np.count_nonzero(largest >= scores[number])) / (1 + len(largest))
-        if scores[number] > 0 and p <= LEVEL:
-            rest = (errors.sum() - sums[number]) / max(chars.sum() - totals[number], 1)
-            found.append(ApartSpeaker(str(name), sums[number] / totals[number], rest, p))
-    return sorted(found, key=lambda each: -each.cer)
+        value = sums[number] / totals[number]
+        rest = (values.sum() - sums[number]) / max(chars.sum() - totals[number], 1)
+        if scores[number] > 0 and p <= LEVEL and value >= _least_apart(rest, measure):
+            found.append(ApartSpeaker(str(name), value, rest, p))
+    return sorted(found, key=lambda each: -each.value)
+
+
+def _least_apart(value_of_others: float, measure: Measure) -> float:
+    """Return the smallest value of a speaker who is named."""
+    if measure == "losses":
+        return MIN_LOSS_RATIO * value_of_others
+    return max(MIN_RATE_RATIO * value_of_others, value_of_others + MIN_RATE_GAP)
 
 
 def describe_apart(
     speakers: Sequence[ApartSpeaker], arm: str, split: str = "test", rate: str = "CER"
 ) -> str:
     """Return a sentence for the page and the terminal; empty if no speaker stands apart."""
-    if not speakers:
-        return ""
-    listed = (
-        f"{one.speaker}, {split} {rate} {100 * one.cer:.1f} %, "
-        f"the others {100 * one.cer_of_others:.1f} %"
-        for one in speakers
+    return _sentence(
+        [
+            f"{one.speaker}, {split} {rate} {100 * one.value:.1f} %, "
+            f"the others {100 * one.value_of_others:.1f} %"
+            for one in speakers
+        ],
+        arm,
     )
-    return _sentence(listed, arm)
 
 
-def describe_apart_in_run(run: RunFolder, rate: str = "CER") -> list[str]:
+def describe_apart_in_run(
+    run: RunFolder, training: Sequence[Hypothesis], rate: str = "CER"
+) -> list[str]:
     """Return a sentence on dev, test and train, where speakers stand apart, by errors or by losses.
 
-    Empty for a run that has not finished.
+    `training`: the hypotheses of the training split. Empty for a run that has not finished.
     """
     hypotheses = run.hypotheses()
     splits = {"dev": [each for each in hypotheses if each.split == "dev"]}
     splits["test"] = [each for each in hypotheses if each.split == "test"]
-    splits["training"] = read_train_hypotheses(run.path)
+    splits["training"] = list(training)
     sentences = []
     for split, found in splits.items():
         errors = np.array([each.char_errors for each in found], float)
         chars = np.array([each.chars for each in found], float)
-        apart = find_apart_speakers(errors, chars, [each.speaker for each in found])
-        by_errors = describe_apart(apart, "this run", split, rate)
-        sentences.append(by_errors or describe_apart_losses(found, "this run", split))
+        speakers = [each.speaker for each in found]
+        apart = find_apart_speakers(errors, chars, speakers)
+        losses = np.array([each.loss for each in found], float)
+        sentences.append(
+            describe_apart(apart, "this run", split, rate)
+            or describe_apart_losses(losses, chars, speakers, "this run", split)
+        )
     return [sentence for sentence in sentences if sentence]
 
 
-def describe_apart_losses(hypotheses: Sequence[Hypothesis], arm: str, split: str) -> str:
-    """Return a sentence on speakers whose loss stands apart; empty if none does.
+def describe_apart_losses(
+    losses: Float64[np.ndarray, " U"],
+    chars: Float64[np.ndarray, " U"],
+    speakers: Sequence[str],
+    arm: str,
+    split: str,
+) -> str:
+    """Return a sentence on speakers whose loss, in nats, stands apart; empty if none does.
 
     Utterances without a finite loss are left out.
     """
-    known = [each for each in hypotheses if math.isfinite(each.loss)]
-    losses = np.array([each.loss for each in known], float)
-    chars = np.array([each.chars for each in known], float)
-    apart = find_apart_losses(losses, chars, [each.speaker for each in known])
-    listed = (
-        f"{one.speaker}, {split} loss {one.cer:.2f} nats per character, the others "
-        f"{one.cer_of_others:.2f}"
-        for one in apart
+    known = np.flatnonzero(np.isfinite(losses))
+    names = [speakers[utterance] for utterance in known.tolist()]
+    return _sentence(
+        [
+            f"{one.speaker}, {split} loss {one.value:.2f} nats per character, the others "
+            f"{one.value_of_others:.2f}"
+            for one in find_apart_speakers(losses[known], chars[known], names, "losses")
+        ],
+        arm,
     )
-    return _sentence(listed, arm) if apart else ""
 
 
-def _sentence(listed: Iterator[str], arm: str) -> str:
+def _sentence(listed: Sequence[str], arm: str) -> str:
+    if not listed:
+        return ""
     return (
         f"Speakers that stand apart in {arm}: {'; '.join(listed)}. Listen to a recording of each: "
         "the audio or the transcripts may be damaged."
@@ -162,7 +160,7 @@ def _sentence(listed: Iterator[str], arm: str) -> str:
 
 
 def _largest_by_chance(
-    errors: Float64[np.ndarray, " U"],
+    values: Float64[np.ndarray, " U"],
     chars: Float64[np.ndarray, " U"],
     starts: np.ndarray,
     score: _Score,
@@ -170,17 +168,17 @@ def _largest_by_chance(
 ) -> Float64[np.ndarray, " D"]:
     """Return the largest score of each random assignment of the utterances to the speakers."""
     draw = np.random.default_rng(seed)
-    assignments = max(MIN_ASSIGNMENTS, min(ASSIGNMENTS, _MAX_DRAWS // len(errors)))
-    rows = max(1, _MAX_DRAWN_INDICES // len(errors))
+    assignments = max(MIN_ASSIGNMENTS, min(ASSIGNMENTS, _MAX_DRAWS // len(values)))
+    rows = max(1, _MAX_DRAWN_INDICES // len(values))
     largest = []
     for start in range(0, assignments, rows):
-        shape = (min(rows, assignments - start), len(errors))
-        chosen = draw.permuted(np.broadcast_to(np.arange(len(errors)), shape), axis=1)
-        largest.append(score(errors[chosen], chars[chosen], starts).max(axis=1))
+        shape = (min(rows, assignments - start), len(values))
+        chosen = draw.permuted(np.broadcast_to(np.arange(len(values)), shape), axis=1)
+        largest.append(score(values[chosen], chars[chosen], starts).max(axis=1))
     return np.concatenate(largest)
 
 
-def _score_speakers(
+def _score_errors(
     errors: Float64[np.ndarray, "D U"], chars: Float64[np.ndarray, "D U"], starts: np.ndarray
 ) -> Float64[np.ndarray, "D G"]:
     """Return the scaled deviation of each speaker, whose utterances begin at `starts`."""
@@ -196,7 +194,7 @@ def _score_speakers(
 def _score_losses(
     losses: Float64[np.ndarray, "D U"], chars: Float64[np.ndarray, "D U"], starts: np.ndarray
 ) -> Float64[np.ndarray, "D G"]:
-    """Return the scaled deviation of each speaker's loss, as `_score_speakers` of its errors."""
+    """Return the scaled deviation of each speaker's loss, as `_score_errors` of its errors."""
     sums = np.add.reduceat(losses, starts, axis=1)
     totals = np.maximum(np.add.reduceat(chars, starts, axis=1), 1)
     logs = np.log(np.maximum(sums / totals, _MIN_LOSS))

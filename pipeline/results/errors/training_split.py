@@ -19,7 +19,7 @@ from pipeline.results.errors.speakers import (
     find_apart_speakers,
 )
 from pipeline.results.errors.utterances import HighLoss
-from pipeline.runs.hypotheses import TRAIN_FILE, read_train_hypotheses
+from pipeline.runs.hypotheses import TRAIN_FILE
 
 SHOWN = 20  # utterances on the page
 READ_COLUMNS = {
@@ -80,13 +80,11 @@ def rank_training_split(arm: TestedArm) -> TrainingRanking | None:
         ascending=[False, False, True],
         ignore_index=True,
     )
-    apart = find_apart_speakers(
-        table["char_errors"].to_numpy(), table["chars"].to_numpy(float), list(table["speaker"])
-    )
+    chars, speakers = table["chars"].to_numpy(float), list(table["speaker"])
+    apart = find_apart_speakers(table["char_errors"].to_numpy(), chars, speakers)
     sentence = describe_apart(apart, arm.name, "training", arm.guide_run.rate_name)
-    sentence = sentence or describe_apart_losses(
-        read_train_hypotheses(arm.guide_run.run.folder.path), arm.name, "training"
-    )
+    losses = table["loss_per_character"].to_numpy() * chars
+    sentence = sentence or describe_apart_losses(losses, chars, speakers, arm.name, "training")
     return TrainingRanking(table, tuple(apart), sentence)
 
 

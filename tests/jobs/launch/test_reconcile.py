@@ -180,6 +180,13 @@ def test_an_experiment_trains_in_the_foreground_and_says_when_interrupted_how_it
     assert "highest losses per character in train: " in printed
     assert printed.count("    reference   ") == printed.count("    hypothesis  ") == 2  # all of dev
 
+    (ranking,) = bench.work.glob("runs/*/train_hypotheses.csv")
+    ranking.write_bytes(b"utterance_id,loss\nu0\n")
+    code, printed, errors = run_in_process(*words)
+    assert (code, errors) == (0, "")
+    assert "test CER" in printed
+    assert "highest losses" not in printed
+
 
 def test_the_same_refusal_by_two_processes_is_printed_once_and_without_a_run(
     make_project, tmp_path

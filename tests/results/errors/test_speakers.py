@@ -10,11 +10,10 @@ from pipeline.files import write_text
 from pipeline.results.errors.speakers import (
     LEVEL,
     describe_apart_in_run,
-    find_apart_losses,
     find_apart_speakers,
 )
 from pipeline.runs.folder import RunFolder
-from pipeline.runs.hypotheses import Hypothesis, hypotheses_to_csv, write_train_hypotheses
+from pipeline.runs.hypotheses import Hypothesis, hypotheses_to_csv
 
 SIMULATIONS = 60
 
@@ -68,7 +67,7 @@ def test_the_rates_of_a_named_speaker_and_of_the_others_are_those_of_their_chara
     errors, chars = np.full(60, 1.0), np.full(60, 20.0)
     errors[:10] = 18.0
     (found,) = find_apart_speakers(errors, chars, [f"s{n // 10}" for n in range(60)])
-    assert (found.speaker, found.cer, found.cer_of_others) == ("s0", 0.9, 0.05)
+    assert (found.speaker, found.value, found.value_of_others) == ("s0", 0.9, 0.05)
     assert found.p <= LEVEL
 
 
@@ -132,15 +131,15 @@ def score_speakers(split: str, noisy: str, lost: str = "") -> list[Hypothesis]:
 
 def test_a_run_names_the_speakers_that_stand_apart_in_test_and_in_train(tmp_path: Path):
     run = RunFolder(tmp_path)
-    assert describe_apart_in_run(run) == []  # it has not finished
+    assert describe_apart_in_run(run, []) == []  # it has not finished
     write_text(run.hypotheses_file, hypotheses_to_csv(score_speakers("test", "")))
-    assert describe_apart_in_run(run) == []  # all are equal, and train is of an early version
+    assert describe_apart_in_run(run, []) == []  # all are equal, and train is of an early version
     others = score_speakers("dev", "")
     write_text(run.hypotheses_file, hypotheses_to_csv([*others, *score_speakers("test", "b")]))
-    write_train_hypotheses(run.path, score_speakers("train", "c"))
+    training = score_speakers("train", "c")
     listen = "Listen to a recording of each: the audio or the transcripts may be damaged."
     apart = "Speakers that stand apart in this run"
-    assert describe_apart_in_run(run) == [
+    assert describe_apart_in_run(run, training) == [
         f"{apart}: b, test CER 100.0 %, the others 8.3 %. {listen}",
         f"{apart}: c, training CER 100.0 %, the others 8.3 %. {listen}",
     ]
@@ -159,7 +158,9 @@ def test_a_speaker_whose_losses_are_those_of_noise_is_named_and_nobody_else_is(
         level = np.where(names < noisy, 5.7, 1.6) * np.exp(0.15 * draw.normal(size=8))[names]
         losses = chars * level * draw.gamma(8.0, 1 / 8, size=len(names))
         speakers = [f"s{name}" for name in names]
-        named.append([each.speaker for each in find_apart_losses(losses, chars, speakers)])
+        named.append(
+            [each.speaker for each in find_apart_speakers(losses, chars, speakers, "losses")]
+        )
     assert shortest <= sum(map(bool, named)) <= longest
     assert all(names in ([], ["s0"]) for names in named if noisy)
 
@@ -168,7 +169,7 @@ def test_a_run_names_a_speaker_by_losses_where_the_errors_name_nobody(tmp_path: 
     run = RunFolder(tmp_path)
     dev = score_speakers("dev", "", lost="d")
     write_text(run.hypotheses_file, hypotheses_to_csv(dev))
-    (sentence,) = describe_apart_in_run(run)
+    (sentence,) = describe_apart_in_run(run, [])
     assert sentence.startswith(
         "Speakers that stand apart in this run: d, dev loss 5.00 nats per character, the others "
         "1.00. Listen to a recording of each"
