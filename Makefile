@@ -132,7 +132,7 @@ inspect: setup  ## FEATURES=… (a shard or a feature set), UTTERANCE=…, OUT=�
 doctor: setup  ## EXPERIMENT=…: check an experiment for mistakes before it is trained
 	@$(blankslate) doctor "$(EXPERIMENT)" $(cluster) $(work) $(set)
 
-lr-range: setup  ## EXPERIMENT=…: try learning rates from 1e-6 to 1e-2 in 200 updates; suggest one
+lr-range: setup  ## EXPERIMENT=…: train briefly at several learning rates; suggest one
 	@$(blankslate) lr-range "$(EXPERIMENT)" $(cluster) $(work) $(set)
 
 train: setup  ## EXPERIMENT=…: train one run here, with live progress

@@ -39,7 +39,7 @@ VERB_GROUPS = {
     },
     "Check before you spend hours": {
         "doctor": "check one experiment: alphabet, lengths, input scale, updates, one batch",
-        "lr-range": "try learning rates from 1e-6 to 1e-2 in 200 updates, and suggest one",
+        "lr-range": "train briefly at several learning rates, and suggest one",
         "cluster-check": "test a cluster profile with tiny jobs",
     },
     "Look at feature sets": {

@@ -24,6 +24,7 @@ from tests.benchmarks import (
     features,
     illnesses,
     lists,
+    lr_range,
     padding,
     race,
     reading,
@@ -70,6 +71,7 @@ SIMULATIONS: dict[str, Callable[[Console], object]] = {
     "decoding": decoding.measure_decoding,
     "suspicion": suspicion.measure_suspicion,
     "illnesses": illnesses.measure_illnesses,
+    "lr-range": lr_range.measure_learning_rates,
 }
 
 

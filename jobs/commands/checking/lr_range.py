@@ -1,4 +1,4 @@
-"""The verb lr-range: the learning-rate range test of one experiment.
+"""The verb lr-range: short trainings of one experiment at several learning rates.
 
 In:   typed options.   Out: lines for a person; a CSV file and a figure in the reports folder.
 Not here: the test (pipeline/training/diagnosis/lr_range_test.py), the figure
@@ -6,8 +6,9 @@ Not here: the test (pipeline/training/diagnosis/lr_range_test.py), the figure
 """
 
 import argparse
-from typing import TYPE_CHECKING
+import math
 
+from jobs.display.live import show_status_line
 from jobs.launch.reconcile import ensure_features
 from jobs.messages import print_line
 from jobs.profile import LocalProfile
@@ -18,9 +19,9 @@ from pipeline.config.loader import parse_changes
 from pipeline.config.sweep import single_run_sweep
 from pipeline.files import InputError, write_text
 from pipeline.host import available_cpus
+from pipeline.runs.health.lr_range import LRRangeResult, ShortTraining
 
-if TYPE_CHECKING:  # its module imports torch
-    from pipeline.runs.health.lr_range import LRRangeResult
+HOW_FAR_IT_HOLDS = "the best rate of a training of many more updates may be three times lower"
 
 
 def lr_range(options: argparse.Namespace) -> int:
@@ -37,32 +38,51 @@ def lr_range(options: argparse.Namespace) -> int:
     from pipeline.results.figures import lr_curve  # noqa: PLC0415
     from pipeline.training.diagnosis.lr_range_test import run_lr_range_test  # noqa: PLC0415
 
-    threads = profile.threads or available_cpus()
-    result = run_lr_range_test(
-        experiment, prepared.features, device=profile.device, threads=threads
-    )
+    trainings = []
+    with show_status_line("starting torch") as show:
+        for training in run_lr_range_test(
+            experiment,
+            prepared.features,
+            device=profile.device,
+            threads=profile.threads or available_cpus(),
+            on_update=lambda rate, done, updates: show(
+                f"rate {rate:g}: {done} of {updates} updates"
+            ),
+        ):
+            trainings.append(training)
+            print_line(training_line(training))
+    result = LRRangeResult(tuple(trainings))
     write_text(folder.reports / "lr-range.csv", lr_curve.lr_range_csv(result))
     figure_file = folder.reports / "lr-range.svg"
-    write_text(
-        figure_file,
-        lr_curve.draw_lr_range(result, f"{options.experiment.stem}: learning-rate range test"),
-    )
+    title = f"{options.experiment.stem}: learning-rate range test"
+    write_text(figure_file, lr_curve.draw_lr_range(result, title))
     for line in [*describe_lr_range(result), str(figure_file)]:
         print_line(line)
     return prepared.code
 
 
-def describe_lr_range(result: "LRRangeResult") -> list[str]:
-    first, last, lowest = result.steps[0], result.steps[-1], result.lowest
-    end = "where it diverged" if result.diverged else "where the test ends"
-    tried = f"{len(result.steps)} updates, at rates from {first.learning_rate:.0e} to "
-    best = f"lowest smoothed loss {lowest.smoothed:.2f} nats per character, at rate "
-    rule = f"suggested train.learning_rate: {result.suggestion:.1e}, a tenth of that rate"
-    if not result.diverged and lowest is last:
-        rule += "; the loss was still falling, so that a larger one may do as well"
+def training_line(training: ShortTraining) -> str:
+    rate = f"learning rate {training.learning_rate:g}, {training.updates} updates"
+    if math.isinf(training.loss):
+        return f"{rate}: diverged"
+    where = "" if training.escaped else ", on the blank plateau"
+    return f"{rate}: dev loss {training.loss:.2f}{where} (reference {training.reference_loss:.2f})"
+
+
+def describe_lr_range(result: LRRangeResult) -> list[str]:
+    """Return the suggested rate, what it rests on and how far it holds."""
+    best, similar = result.best, [f"{each.learning_rate:g}" for each in result.similar]
+    if result.outcome == "diverged":
+        rate = result.longest[0].learning_rate
+        return [f"no rate is suggested: training diverges even at {rate:g}; run make doctor"]
+    if result.outcome == "on the plateau":
+        lowest = f"{best.loss:.2f} at learning rate {best.learning_rate:g}"
+        plateau = f"after {best.updates} updates no training has left the blank plateau"
+        return [f"no rate is suggested: {plateau} (lowest dev loss {lowest}); run make doctor"]
+    rule = f"suggested train.learning_rate: {best.learning_rate:g}, the lowest dev loss"
+    if len(similar) > 1:
+        rule += f"; {' and '.join(similar)} cannot be told apart"
     return [
-        tried + f"{last.learning_rate:.1e}, {end}",
-        best
-        + f"{lowest.learning_rate:.1e}; on the blank plateau it is {result.reference_loss:.2f}",
         rule,
+        f"measured: one seed, {best.updates} updates; {HOW_FAR_IT_HOLDS}",
     ]

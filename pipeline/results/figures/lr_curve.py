@@ -1,60 +1,55 @@
 """Learning-rate curve: the result of a learning-rate range test as a table and as a figure.
 
-In:   the test's updates.   Out: CSV text, SVG text; the same result gives the same bytes.
+In:   the test's short trainings.   Out: CSV text, SVG text; the same result gives the same bytes.
 Not here: the test itself, which `make lr-range` runs.
 """
 
 import csv
 import io
+import math
 from dataclasses import astuple, fields
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipeline.results.figures.style import (
-    AXIS_COLOUR,
-    BACKGROUND_RUN_COLOUR,
-    FIGURE_RC,
-    PALETTE,
-    TEXT_COLOUR,
-)
-from pipeline.runs.health.lr_range import LRRangeResult, LRStep
+from pipeline.results.figures.style import AXIS_COLOUR, FIGURE_RC, PALETTE, TEXT_COLOUR
+from pipeline.runs.health.lr_range import LRRangeResult, ShortTraining
 
 LR_FIGURE_WIDTH, LR_FIGURE_HEIGHT = 720, 400  # pixels
-# Height of the loss axis, as a multiple of the first loss or of the reference loss.
-LR_AXIS_HEADROOM = 1.5
-MAX_AXIS_LOSS = 1e3  # nats per character; a higher first loss may leave the figure
+LR_AXIS_HEADROOM = 1.5  # height of the loss axis, as a multiple of the reference loss
 
 
 def lr_range_csv(result: LRRangeResult) -> str:
-    """Return one line per update."""
+    """Return one line per short training; a loss that was not finite is `inf`."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([column.name for column in fields(LRStep)])
-    writer.writerows(astuple(step) for step in result.steps)
+    writer.writerow([column.name for column in fields(ShortTraining)])
+    writer.writerows(astuple(each) for each in result.trainings)
     return text.getvalue()
 
 
 def draw_lr_range(result: LRRangeResult, title: str) -> str:
-    """Draw loss over learning rate: of each batch, smoothed, the reference, the suggestion."""
+    """Draw dev loss over learning rate, the reference loss, the best rate."""
     with mpl.rc_context(FIGURE_RC):
         figure = Figure(figsize=(LR_FIGURE_WIDTH / 72, LR_FIGURE_HEIGHT / 72))
         axes = figure.add_axes((0.08, 0.12, 0.89, 0.78))
-        rates = [step.learning_rate for step in result.steps]
-        losses, smoothed = zip(*((step.loss, step.smoothed) for step in result.steps), strict=True)
-        axes.plot(rates, losses, color=BACKGROUND_RUN_COLOUR, linewidth=0.9)
-        axes.plot(rates, smoothed, color=PALETTE[0], linewidth=2.2)
-        axes.axhline(result.reference_loss, color=TEXT_COLOUR, linewidth=1, linestyle=(0, (4, 3)))
-        axes.axvline(result.suggestion, color=PALETTE[1], linewidth=1.5)
+        best, reference = result.best, result.best.reference_loss
+        finite = [each for each in result.longest if math.isfinite(each.loss)]
+        rates = [each.learning_rate for each in finite]
+        losses = [each.loss for each in finite]
+        axes.plot(rates, losses, color=PALETTE[0], linewidth=2.2, marker="o")
+        axes.axhline(reference, color=TEXT_COLOUR, linewidth=1, linestyle=(0, (4, 3)))
+        axes.axvline(best.learning_rate, color=PALETTE[1], linewidth=1.5)
         axes.set_xscale("log")
-        highest = min(LR_AXIS_HEADROOM * max(smoothed[0], result.reference_loss), MAX_AXIS_LOSS)
-        axes.set_ylim(0, max(LR_AXIS_HEADROOM * result.reference_loss, highest))
+        lowest, highest = result.longest[0].learning_rate, result.longest[-1].learning_rate
+        axes.set_xlim(lowest / 2, 2 * highest)
+        axes.set_ylim(0, LR_AXIS_HEADROOM * reference)
         axes.set_xlabel("learning rate")
-        axes.set_ylabel("nats per character", color=AXIS_COLOUR)
+        axes.set_ylabel("dev loss, nats per character", color=AXIS_COLOUR)
         axes.set_title(title, loc="left", color=TEXT_COLOUR)
-        _write_note(axes, rates[0], result.reference_loss, "reference loss", TEXT_COLOUR)
-        _write_note(axes, result.suggestion, 0.0, f" {result.suggestion:.1e}", PALETTE[1])
+        _write_note(axes, lowest / 2, reference, "reference loss", TEXT_COLOUR)
+        _write_note(axes, best.learning_rate, 0.0, f" {best.learning_rate:g}", PALETTE[1])
         file = io.StringIO()
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     return file.getvalue()

@@ -1,59 +1,49 @@
-"""The learning-rate range test (Smith, 2017): one short training with a growing learning rate.
+"""The learning-rate range test: short trainings at several rates, compared by their dev loss.
 
-In:   an experiment, its features.   Out: the loss at each rate.
-Not here: the rate that follows (pipeline/runs/health/lr_range.py), its figure
-(results/figures/lr_curve.py).
+In:   an experiment, its features.   Out: each short training when it ends.
+Not here: which rate is next and which one is suggested (pipeline/runs/health/lr_range.py), their
+figure (results/figures/lr_curve.py).
 
-The rate grows by the same factor with each update. The losses of the batches are smoothed with an
-exponential moving average. The test ends early if the smoothed loss exceeds DIVERGENCE_FACTOR times
-its lowest value, or if a loss is not finite.
+Each training starts from the same weights and gets the same batches, with the experiment's own
+schedule over a few hundred updates: enough to leave the blank plateau, on which the losses of all
+rates are alike. Smith's test (2017), one training whose rate grows from update to update, ends on
+that plateau; it suggested one rate for recipes whose best rates are a hundred times apart.
 """
 
 import math
 import tempfile
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
+from torch.amp.grad_scaler import GradScaler
 
 from pipeline.config.experiment import Experiment
 from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError
 from pipeline.runs.folder import RunFolder
-from pipeline.runs.health.lr_range import LRRangeResult, LRStep
+from pipeline.runs.health.lr_range import FIRST_STEP, ShortTraining, next_step, rate_at
 from pipeline.training.data import batches
 from pipeline.training.data.batches import Batch
 from pipeline.training.loop import devices
+from pipeline.training.loop.checkpoint import TrainingState
 from pipeline.training.loop.devices import Device
 from pipeline.training.loop.evaluator import drop_nonfinite
-from pipeline.training.loop.metrics import EpochMetrics
-from pipeline.training.loop.train_step import DivergedError, TrainStep
-from pipeline.training.loop.trainer import Trainer
-from pipeline.training.network.output_stats import OutputStats
+from pipeline.training.loop.metrics import Evaluation
+from pipeline.training.loop.train_step import DivergedError, TrainStep, require_updates
+from pipeline.training.loop.trainer import MIN_EVALUATION_BATCH, Trainer
+from pipeline.training.optim.averaging import Weights, copy_weights
+from pipeline.training.optim.optimizer import make_optimizer
 
-MIN_TEST_LR, MAX_TEST_LR = 1e-6, 1e-2
-TEST_UPDATES = 200
-SMOOTHING = 0.95  # weight of the old average at each update
-DIVERGENCE_FACTOR = 4.0  # times the lowest smoothed loss
+SHORT_UPDATES = 300  # the baseline escapes after 106 to 212
+DOUBLINGS = 2  # of the updates, as long as no rate leaves the blank plateau
+MAX_WARMUP_SHARE = 1 / 3  # of the updates of a short training
+MAX_DEV_UTTERANCES = 200
 
-
-def range_learning_rates(updates: int) -> list[float]:
-    """Return MIN_TEST_LR … MAX_TEST_LR, each larger than the one before by the same factor."""
-    steps = max(updates - 1, 1)
-    return [
-        MIN_TEST_LR * (MAX_TEST_LR / MIN_TEST_LR) ** (update / steps) for update in range(updates)
-    ]
-
-
-def smooth_losses(losses: list[float]) -> list[float]:
-    """Return the exponential moving average at each loss, with Adam's correction for its start."""
-    smoothed, average = [], 0.0
-    for count, loss in enumerate(losses, 1):
-        average = SMOOTHING * average + (1 - SMOOTHING) * loss
-        smoothed.append(average / (1 - SMOOTHING**count))
-    return smoothed
+OnUpdate = Callable[[float, int, int], None]  # learning rate, finished updates, all updates
 
 
 def run_lr_range_test(
@@ -62,73 +52,101 @@ def run_lr_range_test(
     *,
     device: Device = "auto",
     threads: int | None = None,
-    updates: int = TEST_UPDATES,
-) -> LRRangeResult:
-    """Run the test; it ignores the experiment's own learning rate and schedule.
+    updates: int = SHORT_UPDATES,
+    on_update: OnUpdate = lambda rate, done, updates: None,
+) -> Iterator[ShortTraining]:
+    """Yield each short training; the experiment's own learning rate changes nothing.
 
-    InputError if the first update already has no finite loss.
+    No training has more updates than the experiment. InputError if no dev loss is finite.
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    torch_device = devices.select_device(device)
     with tempfile.TemporaryDirectory(prefix="blankslate-") as scratch:
         runs = features.folder.parent.parent / "runs"  # where train.init finds its run
-        run = RunFolder(Path(scratch))
-        trainer = Trainer.prepare(experiment, features, run, torch_device, runs=runs)
-        losses = list(_train_until_divergence(trainer, updates))
-    if not losses:
-        raise InputError(
-            f"the loss of the first update, at learning rate {MIN_TEST_LR:g}, is NaN or infinite; "
-            "run make doctor to find the cause"
+        one_epoch = _change_training(experiment, epochs=1)  # no shorter run can be its start
+        trainer = Trainer.prepare(
+            one_epoch, features, RunFolder(Path(scratch)), devices.select_device(device), runs=runs
         )
-    rates = range_learning_rates(updates)[: len(losses)]
-    steps = tuple(map(LRStep, rates, losses, smooth_losses(losses)))
-    reference = trainer.splits.reference_loss("train")
-    return LRRangeResult(steps, reference, diverged=len(losses) < updates)
+    splits = trainer.splits
+    own_updates = batches.count_updates(splits.train, experiment.train, splits.is_feasible)
+    test = _RangeTest(experiment, trainer, copy_weights(trainer.evaluator.network), on_update)
+    best = FIRST_STEP[experiment.train.optimiser]
+    for length in (min(updates * 2**doubling, own_updates) for doubling in range(1 + DOUBLINGS)):
+        made: dict[int, ShortTraining] = {}
+        following: int | None = best
+        while following is not None:
+            made[following] = test.train(rate_at(following), length)
+            yield made[following]
+            following = next_step({step: each.loss for step, each in made.items()})
+        best = min(made, key=lambda step: made[step].loss)
+        if made[best].escaped or math.isinf(made[best].loss) or length == own_updates:
+            return
 
 
-def _train_until_divergence(trainer: Trainer, updates: int) -> Iterator[float]:
-    """Yield the loss of each update, up to the one at which training diverges."""
-    losses: list[float] = []
-    with closing(_endless_batches(trainer)) as loaded:
-        groups = batches.group_updates(loaded)
-        for rate, group in zip(range_learning_rates(updates), groups, strict=False):
-            loss = _update_loss(trainer, group, rate, updates)
-            losses.append(loss)
-            averages = smooth_losses(losses)
-            if not math.isfinite(loss) or averages[-1] > DIVERGENCE_FACTOR * min(averages):
-                return
-            yield loss
+@dataclass(frozen=True)
+class _RangeTest:
+    experiment: Experiment
+    trainer: Trainer
+    first_weights: Weights
+    on_update: OnUpdate
+
+    def train(self, learning_rate: float, updates: int) -> ShortTraining:
+        reference = self.trainer.splits.reference_loss("dev")
+        try:
+            self._make_updates(learning_rate, updates)
+            loss = self._dev_loss()
+        except DivergedError:
+            loss = math.inf
+        return ShortTraining(learning_rate, updates, loss, reference)
+
+    def _make_updates(self, learning_rate: float, updates: int) -> None:
+        evaluator, train = self.trainer.evaluator, self.experiment.train
+        evaluator.network.load_state_dict(self.first_weights)
+        experiment = _change_training(
+            self.experiment,
+            learning_rate=learning_rate,
+            warmup_updates=min(train.warmup_updates, int(MAX_WARMUP_SHARE * updates)),
+            ema=None,  # it would still be near the first weights
+        )
+        optimizer = make_optimizer(experiment.train, evaluator.network.parameters())
+        scaled = self.trainer.train_step.scaler.is_enabled()
+        scaler = GradScaler(evaluator.device.type, enabled=scaled)
+        step = TrainStep(experiment, evaluator, optimizer, scaler)
+        state = TrainingState.initial(evaluator.alphabet.size)
+        with closing(self._endless_batches()) as loaded:
+            for group in islice(batches.group_updates(loaded), updates):
+                metrics = state.train_metrics
+                if finite := [each for batch in group if (each := drop_nonfinite(metrics, batch))]:
+                    step.step(finite, state, updates)
+                self.on_update(learning_rate, state.update, updates)
+        require_updates(state.train_metrics)
+
+    def _endless_batches(self) -> Generator[Batch, None, None]:
+        """Yield epoch after epoch, in the experiment's order."""
+        splits, epoch = self.trainer.splits, 0
+        while True:
+            epoch += 1
+            settings = self.experiment.train
+            plan = batches.plan_epoch(splits.train, settings, epoch, splits.is_feasible)
+            with closing(self.trainer.train_loader.batches(plan)) as loaded:
+                yield from loaded
+
+    def _dev_loss(self) -> float:
+        """Return the loss in nats per character; infinite where it is no number."""
+        evaluator, dev = self.trainer.evaluator, self.trainer.splits.dev
+        dev = dev.take(dev.evenly_spaced_by_length(MAX_DEV_UTTERANCES))
+        evaluation = Evaluation.initial(len(dev), evaluator.alphabet.size)
+        evaluator.evaluate(dev, evaluation, MIN_EVALUATION_BATCH)
+        metrics = evaluation.metrics
+        if not metrics.aligned:
+            raise InputError(
+                f"no dev utterance of {len(dev)} can be aligned, so that there is no loss to "
+                "compare; lower input.stack or model.time_strides"
+            )
+        loss = metrics.loss_per_label / metrics.aligned
+        return loss if math.isfinite(loss) else math.inf
 
 
-def _endless_batches(trainer: Trainer) -> Generator[Batch, None, None]:
-    """Yield epoch after epoch, in the experiment's order."""
-    settings, epoch = trainer.experiment.train, 0
-    while True:
-        epoch += 1
-        plan = batches.plan_epoch(trainer.splits.train, settings, epoch, trainer.splits.is_feasible)
-        with closing(trainer.train_loader.batches(plan)) as loaded:
-            yield from loaded
-
-
-def _update_loss(
-    trainer: Trainer, group: Sequence[Batch], learning_rate: float, updates: int
-) -> float:
-    """Make one update; return its loss in nats per character, or NaN if it is not finite."""
-    state = trainer.state
-    metrics = EpochMetrics(OutputStats.empty(trainer.evaluator.alphabet.size))
-    state.train_metrics = metrics
-    finite = [each for batch in group if (each := drop_nonfinite(metrics, batch))]
-    try:
-        if finite:
-            _with_learning_rate(trainer.train_step, learning_rate).step(finite, state, updates)
-    except DivergedError:
-        return math.nan
-    return metrics.loss_per_label / metrics.aligned if metrics.aligned else math.nan
-
-
-def _with_learning_rate(train_step: TrainStep, learning_rate: float) -> TrainStep:
-    changes = {"learning_rate": learning_rate, "schedule": "constant", "warmup_updates": 0}
-    experiment = train_step.experiment
+def _change_training(experiment: Experiment, **changes: object) -> Experiment:
     train = experiment.train.model_copy(update=changes)
-    return replace(train_step, experiment=experiment.model_copy(update={"train": train}))
+    return experiment.model_copy(update={"train": train})

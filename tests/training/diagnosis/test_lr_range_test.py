@@ -1,7 +1,6 @@
-"""The range test uses the stated learning rates and stops when training diverges."""
+"""The range test: each rate from the same start, past the plateau; recipes are told apart."""
 
 import math
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -9,72 +8,85 @@ import torch
 
 from pipeline.config.experiment import TrainSettings
 from pipeline.features.feature_set import FeatureSet
+from pipeline.runs.health.lr_range import LRRangeResult
 from pipeline.training.data.batches import SplitData
 from pipeline.training.diagnosis import lr_range_test
-from pipeline.training.diagnosis.lr_range_test import (
-    range_learning_rates,
-    run_lr_range_test,
-    smooth_losses,
-)
+from pipeline.training.diagnosis.lr_range_test import run_lr_range_test
 from tests.training.letters import make_experiment
 
 
-def test_rates_grow_by_the_same_factor_from_1e_6_to_1e_2():
-    rates = range_learning_rates(50)
-    assert (rates[0], rates[-1]) == pytest.approx((1e-6, 1e-2))
-    factors = [after / before for before, after in pairwise(rates)]
-    assert factors == pytest.approx([factors[0]] * 49)
-    assert range_learning_rates(1) == [1e-6]
+def run_test(features: FeatureSet, updates: int = 60, **settings: Any) -> LRRangeResult:
+    settings.setdefault("train", {}).setdefault("epochs", 1000)
+    experiment = make_experiment(**settings)
+    return LRRangeResult(tuple(run_lr_range_test(experiment, features, threads=1, updates=updates)))
 
 
-def test_smoothing_is_a_weighted_mean_of_the_losses_so_far():
-    losses = [4.0, 1.0, 3.0]
-    weights = [0.95**age for age in (2, 1, 0)]
-    mean = sum(w * loss for w, loss in zip(weights, losses, strict=True)) / sum(weights)
-    assert smooth_losses(losses)[-1] == pytest.approx(mean)
-    assert smooth_losses([2.0] * 9) == pytest.approx([2.0] * 9)
+def test_recipes_have_different_suggestions(features: FeatureSet):
+    adam = run_test(features, train={"optimiser": "adamw"})
+    sgd = run_test(features, train={"optimiser": "sgd"})
+    assert adam.outcome == sgd.outcome == "found"
+    assert sgd.best.learning_rate >= 10 * adam.best.learning_rate
 
 
-def test_a_network_that_learns_is_tested_at_every_rate(features: FeatureSet):
-    found = run_lr_range_test(
-        make_experiment(train={"learning_rate": 7.0}), features, threads=1, updates=120
-    )
-    own = {"learning_rate": 0.1, "schedule": "warmup-cosine", "warmup_updates": 50}
-    again = run_lr_range_test(make_experiment(train=own), features, threads=1, updates=120)
-    assert found == again  # the experiment's own rate and schedule do not matter
-    assert len(found.steps) == 120
-    assert not found.diverged
-    assert found.lowest.smoothed < 0.8 * found.steps[0].smoothed
-    assert found.suggestion > 1e-4
-    assert found.reference_loss > 0
+def test_the_experiments_own_rate_changes_nothing(features: FeatureSet):
+    one = run_test(features, 20, train={"learning_rate": 7.0})
+    assert one == run_test(features, 20, train={"learning_rate": 1e-5})
 
 
-def test_the_test_ends_when_training_diverges(
+def test_each_rate_is_trained_from_the_same_weights(features: FeatureSet):
+    """A rate's loss does not depend on the rates that were tried before it."""
+    losses = {each.learning_rate: each.loss for each in run_test(features, 20).trainings}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lr_range_test, "FIRST_STEP", {"adamw": -6, "adam": -6})
+        again = {each.learning_rate: each.loss for each in run_test(features, 20).trainings}
+    both = losses.keys() & again.keys()
+    assert len(both) >= 2
+    assert {rate: losses[rate] for rate in both} == {rate: again[rate] for rate in both}
+
+
+def test_updates_are_doubled_while_no_rate_leaves_the_plateau(features: FeatureSet):
+    found = run_test(features, 2)
+    lengths = sorted({each.updates for each in found.trainings})
+    assert lengths == [2, 4, 8]
+
+
+def test_no_training_has_more_updates_than_the_experiment(features: FeatureSet):
+    found = run_test(features, 60, train={"epochs": 3, "batch": 7})
+    assert {each.updates for each in found.trainings} == {6}
+
+
+def test_a_training_that_diverges_has_an_infinite_loss(
     features: FeatureSet, monkeypatch: pytest.MonkeyPatch
 ):
-    """SGD on unscaled input, without a clamp, up to a rate of 100."""
-    monkeypatch.setattr(lr_range_test, "MAX_TEST_LR", 100.0)
-    settings = make_experiment(
-        input={"normalisation": "none"},
-        model={"clamp": None, "cell": "relu", "layers": 3},
-        train={"optimiser": "sgd", "batch": 1},
-    )
-    found = run_lr_range_test(settings, features, threads=1, updates=400)
-    assert found.diverged
-    assert len(found.steps) < 400
-    assert all(math.isfinite(step.loss) for step in found.steps)
-    assert found.suggestion < found.steps[-1].learning_rate
+    make_updates = lr_range_test._RangeTest._make_updates
+
+    def diverge(self: Any, learning_rate: float, updates: int) -> None:
+        if learning_rate > 1e-3:
+            raise lr_range_test.DivergedError("diverged")
+        make_updates(self, learning_rate, updates)
+
+    monkeypatch.setattr(lr_range_test._RangeTest, "_make_updates", diverge)
+    found = run_test(features, 20)
+    assert [each.learning_rate for each in found.trainings][:2] == [3e-3, 1e-3]
+    assert math.isinf(found.trainings[0].loss)
+    assert found.best.learning_rate <= 1e-3
 
 
-@pytest.mark.parametrize(("last", "steps", "diverged"), [(50.0, 101, False), (100.0, 100, True)])
-def test_training_diverges_at_four_times_the_lowest_smoothed_loss(
-    features: FeatureSet, monkeypatch: pytest.MonkeyPatch, last: float, steps: int, diverged: bool
+def test_the_schedule_of_the_experiment_is_kept_with_a_shorter_warm_up(
+    features: FeatureSet, monkeypatch: pytest.MonkeyPatch
 ):
-    """After a hundred losses of 1 the average becomes 1 + 0.05 (last - 1): 3.5 or 6.0."""
-    losses = iter([1.0] * 100 + [last])
-    monkeypatch.setattr(lr_range_test, "_update_loss", lambda *_: next(losses))
-    found = run_lr_range_test(make_experiment(), features, threads=1, updates=101)
-    assert (len(found.steps), found.diverged) == (steps, diverged)
+    rates, learning_rate = [], lr_range_test.TrainStep.step
+
+    def record(self: Any, *arguments: Any) -> None:
+        learning_rate(self, *arguments)
+        rates.append(self.learning_rate)
+
+    monkeypatch.setattr(lr_range_test.TrainStep, "step", record)
+    run_test(features, 30, train={"schedule": "warmup-cosine", "warmup_updates": 100})
+    first = rates[:30]
+    assert first[9] == max(first) == pytest.approx(3e-3)
+    assert first[0] == pytest.approx(3e-4)
+    assert first[-1] < 1e-4
 
 
 def test_the_test_goes_through_one_epoch_after_another_with_the_threads_that_it_is_given(
@@ -87,11 +99,25 @@ def test_the_test_goes_through_one_epoch_after_another_with_the_threads_that_it_
         return plan_epoch(split, settings, epoch, *rest)
 
     monkeypatch.setattr(lr_range_test.batches, "plan_epoch", record_epoch)
+    experiment = make_experiment(train={"epochs": 1000})
     try:
-        run_lr_range_test(make_experiment(), features, threads=threads + 1, updates=10)
+        next(run_lr_range_test(experiment, features, threads=threads + 1, updates=10))
         assert torch.get_num_threads() == threads + 1
-        run_lr_range_test(make_experiment(), features, updates=1)
+        assert epochs == [1, 2, 3]
+        next(run_lr_range_test(experiment, features, updates=1))
         assert torch.get_num_threads() == threads + 1
     finally:
         torch.set_num_threads(threads)
-    assert epochs == [1, 2, 3, 1]
+
+
+def test_each_update_is_reported(features: FeatureSet):
+    seen: list[tuple[float, int, int]] = []
+    tried = run_lr_range_test(
+        make_experiment(train={"epochs": 1000}),
+        features,
+        threads=1,
+        updates=5,
+        on_update=lambda *each: seen.append(each),
+    )
+    assert next(tried).learning_rate == 3e-3
+    assert seen == [(3e-3, done, 5) for done in range(1, 6)]

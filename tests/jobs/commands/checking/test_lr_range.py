@@ -1,35 +1,63 @@
 """The verb lr-range: its lines, its exit code, the profiles that it refuses."""
 
+import math
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from jobs.commands.checking.lr_range import describe_lr_range
+from jobs.commands.checking.lr_range import describe_lr_range, training_line
 from jobs.commands.parser import main
-from pipeline.runs.health.lr_range import LRRangeResult, LRStep
+from pipeline.runs.health.lr_range import LRRangeResult, ShortTraining
 from pipeline.training.diagnosis import lr_range_test
 
-TRIED = (LRStep(1e-6, 3.0, 3.0), LRStep(1e-4, 1.0, 2.0), LRStep(1e-2, 1.0, 2.5))
+
+def make_result(**losses: float) -> LRRangeResult:
+    return LRRangeResult(
+        tuple(
+            ShortTraining(float(rate[1:].replace("_", "-")), 300, loss, 3.0)
+            for rate, loss in losses.items()
+        )
+    )
 
 
-def test_the_rule_and_the_rate_are_printed():
-    tried, lowest, rule = describe_lr_range(LRRangeResult(TRIED, 3.03, True))
-    assert tried == "3 updates, at rates from 1e-06 to 1.0e-02, where it diverged"
-    assert lowest.startswith("lowest smoothed loss 2.00 nats per character, at rate 1.0e-04; on ")
-    assert rule == "suggested train.learning_rate: 1.0e-05, a tenth of that rate"
+def test_the_rate_what_was_measured_and_how_far_it_holds_are_printed():
+    rule, measured = describe_lr_range(make_result(r3e_3=1.8, r1e_2=1.4, r3e_2=1.6))
+    assert rule == "suggested train.learning_rate: 0.01, the lowest dev loss"
+    assert measured.startswith("measured: one seed, 300 updates; ")
 
 
-def test_a_loss_that_was_still_falling_is_reported():
-    *_, rule = describe_lr_range(LRRangeResult(TRIED[:2], 3.03, False))
-    assert rule.endswith("the loss was still falling, so that a larger one may do as well")
+def test_rates_that_cannot_be_told_apart_are_named():
+    rule, _ = describe_lr_range(make_result(r3e_3=1.43, r1e_2=1.4, r3e_2=1.6))
+    assert rule.endswith("; 0.003 and 0.01 cannot be told apart")
+
+
+def test_no_rate_is_suggested_where_all_stay_on_the_plateau_or_diverge():
+    (plateau,) = describe_lr_range(make_result(r3e_3=2.95, r1e_2=2.99, r1e_3=3.2))
+    assert plateau == (
+        "no rate is suggested: after 300 updates no training has left the blank plateau (lowest "
+        "dev loss 2.95 at learning rate 0.003); run make doctor"
+    )
+    (diverged,) = describe_lr_range(make_result(r1e_6=math.inf))
+    assert diverged == ("no rate is suggested: training diverges even at 1e-06; run make doctor")
+
+
+def test_each_training_has_a_line():
+    escaped, stuck, diverged = map(
+        training_line, make_result(r3e_3=1.8, r1e_3=2.95, r1e0=math.inf).trainings
+    )
+    assert escaped == "learning rate 0.003, 300 updates: dev loss 1.80 (reference 3.00)"
+    assert stuck == (
+        "learning rate 0.001, 300 updates: dev loss 2.95, on the blank plateau (reference 3.00)"
+    )
+    assert diverged == "learning rate 1, 300 updates: diverged"
 
 
 def test_the_exit_code_is_1_if_utterances_were_refused(
     make_project, capsys, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(
-        lr_range_test, "run_lr_range_test", partial(lr_range_test.run_lr_range_test, updates=5)
+        lr_range_test, "run_lr_range_test", partial(lr_range_test.run_lr_range_test, updates=3)
     )
     monkeypatch.setattr("jobs.commands.checking.lr_range.available_cpus", lambda: 1)
     bench = make_project("csv")
@@ -37,7 +65,8 @@ def test_the_exit_code_is_1_if_utterances_were_refused(
     assert main(["lr-range", str(experiment), "--work", str(bench.work)]) == 1
     said = capsys.readouterr().out
     assert "refused: broken" in said
-    assert "suggested train.learning_rate" in said
+    assert "learning rate 0.003, 3 updates: dev loss" in said
+    assert list(bench.work.glob("reports/*/lr-range.csv"))
 
 
 def test_a_profile_of_slurm_is_refused(capsys, tmp_path: Path):
