@@ -132,11 +132,7 @@ def _plateau_remedy(rows: Sequence[Row], experiment: Experiment | None) -> str:
         return "lower train.learning_rate"
     if experiment and (unusual := symptoms.unusual_settings(experiment)):
         return f"change {' and '.join(unusual)}"
-    missing = []
-    if experiment and experiment.features.scale == "none":
-        missing.append("features.scale: log")
-    if experiment and experiment.input.normalisation == "none":
-        missing.append("input.normalisation: standardise")
+    missing = symptoms.missing_scaling(experiment) if experiment else []
     more = "raise train.learning_rate (make lr-range suggests one) or train.epochs"
     if lr_sum(rows) > ENOUGH_LR_SUM:
         more = "check that the transcripts match the audio, or raise train.epochs"

@@ -489,6 +489,26 @@ def test_an_input_that_is_not_scaled_or_silent_is_named_on_the_plateau():
     assert "the input hardly varies (largest |z| 0): is the audio silent?" in silent
 
 
+@pytest.mark.parametrize(
+    ("scale", "normalisation", "advice"),
+    [
+        (
+            "none",
+            "none",
+            "usual is 7; set features.scale: log and input.normalisation: standardise",
+        ),
+        ("none", "standardise", "usual is 7; set features.scale: log"),
+        ("log", "none", "usual is 7; set input.normalisation: standardise"),
+        ("log", "standardise", "usual is 7; make doctor names utterances"),
+    ],
+)
+def test_of_the_settings_that_scale_the_input_only_those_that_it_lacks_are_named(
+    scale: str, normalisation: str, advice: str
+):
+    experiment = set_to(features={"scale": scale}, input={"normalisation": normalisation})
+    assert describe_status(history(PLATEAU, largest_z=436.0), experiment).endswith(advice)
+
+
 def test_a_learning_rate_that_could_move_the_weights_is_not_blamed():
     """Only the transcripts of train were exchanged: dev stays at its reference loss."""
     rows = history(*[(3.08, 0.02)] * 8, learning_rate=1.5e-3)  # a sum of 0.64 in 424 updates

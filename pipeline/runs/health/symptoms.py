@@ -105,15 +105,25 @@ def stands_below_reference(dev: Sequence[Row], experiment: Experiment | None) ->
     )
 
 
+def missing_scaling(experiment: Experiment | None) -> list[str]:
+    """Return the settings that would scale the input; empty if the experiment has them."""
+    missing = []
+    if experiment is None or not experiment.features.is_log_scale:
+        missing.append("features.scale: log")
+    if experiment is None or experiment.input.normalisation == "none":
+        missing.append("input.normalisation: standardise")
+    return missing
+
+
 def input_problem(row: Row, experiment: Experiment | None) -> str:
     """Return what the largest |z| of the input says; empty if it is usual."""
     largest = row["largest_z"]
     ceiling, _ = _most_saturated_layer(row, "ceiling")
     if largest > UNSCALED_Z and ceiling < MAX_CEILING_SHARE:  # else the clamp's warning says so
-        return (
-            f"the input is not scaled: its largest |z| is {largest:.0f}, usual is 7; set "
-            "features.scale: log and input.normalisation: standardise"
-        )
+        size = f"its largest |z| is {largest:.0f}, usual is 7"
+        if missing := missing_scaling(experiment):
+            return f"the input is not scaled: {size}; set {' and '.join(missing)}"
+        return f"the input has values far from all others: {size}; make doctor names utterances"
     normalised = experiment is not None and experiment.input.normalisation != "none"
     if normalised and largest < CONSTANT_Z:
         return f"the input hardly varies (largest |z| {largest:.2g}): is the audio silent?"

@@ -13,7 +13,7 @@ import torch
 from pipeline.config.experiment import Experiment
 from pipeline.corpus.levels import SOUND_PROBLEMS, read_suspicious
 from pipeline.features.feature_set import FeatureSet
-from pipeline.runs.health.symptoms import MAX_SCALED_Z
+from pipeline.runs.health.symptoms import MAX_SCALED_Z, missing_scaling
 from pipeline.training.data.batches import SplitData
 
 SCALE_CHECK_UTTERANCES = 64
@@ -22,7 +22,6 @@ MAX_IDS = 5  # in a message
 MAX_SPREAD_OF_EMPTY_BIN = 0.05  # standard deviations between the quartiles; 1.3 is usual
 
 AUDIO_ADVICE = "look at the audio files with make inspect"
-SCALE_ADVICE = "set features.scale: log and input.normalisation: standardise"
 RATE_ADVICE = (
     "set features.sample_rate to the lowest rate that make features names, or "
     "features.mel_high_hz to half of it"
@@ -69,8 +68,8 @@ def check_input_scale(
         return f"the input is the same in every frame: {summary}", remedy
     if largest <= MAX_SCALED_Z:
         return summary, ""
-    if not is_log or experiment.input.normalisation == "none":
-        return f"the input is not scaled: {summary}", SCALE_ADVICE
+    if missing := missing_scaling(experiment):
+        return f"the input is not scaled: {summary}", f"set {' and '.join(missing)}"
     names = [train.utterances[index].id for index in indices]
     cause, remedy = _explain_large_values(experiment, each, names)
     return f"{cause}: {summary}", remedy

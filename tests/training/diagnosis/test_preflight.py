@@ -99,7 +99,7 @@ def test_an_input_that_is_not_scaled_is_found(tmp_path: Path):
     )
     result = first_result(features, "scale", input={"normalisation": "none"})
     assert "the input is not scaled: mean" in result.result
-    assert "features.scale: log" in result.remedy
+    assert result.remedy == "set input.normalisation: standardise"
 
 
 def test_an_input_with_nan_is_found(tmp_path: Path):
