@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.early_stop import Halving, StopRules
+from pipeline.config.experiment import TrainSettings
 from pipeline.files import InputError, read_json, write_json
 from pipeline.runs import plateau
 from pipeline.runs.folder import RunFolder
@@ -78,18 +79,18 @@ class SweepStopRules:
         )
 
 
-def stop_by_patience(patience: int | None, rows: Sequence[Row]) -> EarlyStop | None:
-    """Return why training ends by train.patience; None if it continues.
+def stop_by_patience(settings: TrainSettings, rows: Sequence[Row]) -> EarlyStop | None:
+    """Return why training ends by train.patience before its last epoch; None if it does not.
 
     Epochs count from the escape: on the blank plateau dev does not fall for hundreds of updates.
     """
     dev = [row for row in rows_of_split(rows, "dev") if is_from_training(row)]
-    escaped = plateau.escape_updates(dev)
+    patience, escaped = settings.patience, plateau.escape_updates(dev)
     if patience is None or escaped is None:
         return None
     after = [row for row in dev if row["updates"] >= escaped]
     best, last = min(after, key=plateau.selection_key), after[-1]
-    if last["epoch"] - best["epoch"] < patience:
+    if last["epoch"] - best["epoch"] < patience or last["epoch"] >= settings.epochs:
         return None
     return EarlyStop(
         rule={"patience": patience},

@@ -36,7 +36,7 @@ class Origin:
         """Return what it means for the longer run, which was continued from this one or not."""
         name = f"run {self.run.run_id}"
         if continued:
-            return f"continues {name} after its {self.epochs} epochs"
+            return f"continues {name} after epoch {self.epochs}, its last one"
         if self.can_be_continued:
             return f"starts anew: the last state of {name} is damaged or of an earlier version"
         return (

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config.early_stop import Halving, StopRules
+from pipeline.config.experiment import TrainSettings
 from pipeline.files import InputError
 from pipeline.runs import early_stop
 from pipeline.runs.early_stop import SweepStopRules, better_runs, continuing_runs
@@ -213,6 +214,9 @@ def epochs_with_cer(*rates: float) -> list[Row]:
     return rows
 
 
+PATIENT = TrainSettings(patience=2)
+
+
 @pytest.mark.parametrize(
     ("rates", "stops"),
     [
@@ -225,9 +229,11 @@ def epochs_with_cer(*rates: float) -> list[Row]:
     ],
 )
 def test_patience_counts_epochs_without_a_lower_rate_after_the_escape(rates, stops):
-    stop = early_stop.stop_by_patience(2, epochs_with_cer(*rates))
+    stop = early_stop.stop_by_patience(PATIENT, epochs_with_cer(*rates))
     assert (stop is not None) is stops
-    assert early_stop.stop_by_patience(None, epochs_with_cer(*rates)) is None
+    assert early_stop.stop_by_patience(TrainSettings(), epochs_with_cer(*rates)) is None
+    last = PATIENT.model_copy(update={"epochs": len(rates)})  # there is nothing left to stop
+    assert early_stop.stop_by_patience(last, epochs_with_cer(*rates)) is None
     if stop:
         assert stop.epoch == len(rates)
         assert stop.message.startswith(f"stopped early after epoch {len(rates)}: the dev CER has")
@@ -237,4 +243,4 @@ def test_patience_counts_epochs_without_a_lower_rate_after_the_escape(rates, sto
 
 def test_the_row_of_a_mean_of_epochs_does_not_count_for_patience():
     mean = row("dev", 40, *ESCAPED, epoch=4, cer=0.1, weights="mean of epochs 3 4")
-    assert early_stop.stop_by_patience(2, [*epochs_with_cer(0.5, 0.4, 0.41, 0.42), mean])
+    assert early_stop.stop_by_patience(PATIENT, [*epochs_with_cer(0.5, 0.4, 0.41, 0.42), mean])

@@ -128,7 +128,7 @@ class Trainer:
 
     @property
     def early_stop(self) -> EarlyStop | None:
-        return early_stop.stop_by_patience(self.experiment.train.patience, self.state.rows)
+        return early_stop.stop_by_patience(self.experiment.train, self.state.rows)
 
     @property
     def is_trained(self) -> bool:

@@ -66,7 +66,7 @@ def test_a_run_with_more_epochs_continues_a_finished_one_to_the_same_bits(
     assert calls <= 17  # of two epochs and their evaluations; 23 or 27 from the start
     assert_same(continued, undisturbed)
     assert {row["run_id"] for row in continued.rows()} == {continued.run_id}
-    assert read_sentence(continued) == f"continues run {shorter.run_id} after its 2 epochs"
+    assert read_sentence(continued) == f"continues run {shorter.run_id} after epoch 2, its last one"
     assert len(read_environments(continued.path)) == 2
     torch.testing.assert_close(saved_state(shorter)["network"], before, rtol=0, atol=0)
     assert shorter.finished
