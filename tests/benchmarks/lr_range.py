@@ -7,17 +7,18 @@ Each recipe changes the baseline. The trainings have EPOCHS epochs, nearly twice
 those of the test, and one seed.
 """
 
-import csv
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from csv import DictReader
 from pathlib import Path
 
 from rich.console import Console
 
 from pipeline.runs.folder import RunFolder
+from pipeline.runs.health.lr_range import LRRangeResult, ShortTraining
 from pipeline.runs.rows import rows_of_split
 from tests.benchmarks.measure import ONE_THREAD, REPOSITORY
 
@@ -43,31 +44,31 @@ def measure_learning_rates(console: Console) -> dict[str, object]:
     with tempfile.TemporaryDirectory(prefix="blankslate-lr-range-") as folder:
         for name, changes in RECIPES.items():
             began = time.monotonic()
-            (suggestion, *_), updates = suggest(changes, Path(folder))
-            seconds = time.monotonic() - began
+            result = suggest(changes, Path(folder))
+            seconds, suggestion = time.monotonic() - began, result.suggestion
             rates = SGD_RATES if name == "sgd" else ADAM_RATES
             losses = {rate: train(changes, rate, Path(folder)) for rate in rates}
             best = min(losses, key=lambda rate: losses[rate])
             found[name] = {"suggestion": suggestion, "losses": losses, "seconds": seconds}
             listed = ", ".join(f"{rate:g}: {loss:.2f}" for rate, loss in losses.items())
             console.print(
-                f"{name}: suggested {suggestion:g} by {updates} updates in {seconds:.0f} s; "
+                f"{name}: suggested {suggestion:g} by {result.best.updates} updates, "
+                f"{seconds:.0f} s; "
                 f"best of {EPOCHS} epochs {best:g}; dev losses {listed}"
             )
     return found
 
 
-def suggest(changes: tuple[str, ...], work: Path) -> tuple[list[float], int]:
-    """Return the rates of the longest trainings of the test, the best first, and their updates."""
+def suggest(changes: tuple[str, ...], work: Path) -> LRRangeResult:
+    """Return what the test found."""
     _run("lr-range", changes, work)
     (table,) = work.glob("reports/*/lr-range.csv")
     with table.open(encoding="utf-8") as file:
-        lines = list(csv.DictReader(file))
+        lines = [{name: float(value) for name, value in each.items()} for each in DictReader(file)]
     table.unlink()
-    updates = max(int(line["updates"]) for line in lines)
-    longest = [line for line in lines if int(line["updates"]) == updates]
-    longest.sort(key=lambda line: float(line["loss"]))
-    return [float(line["learning_rate"]) for line in longest], updates
+    return LRRangeResult(
+        tuple(ShortTraining(**{**line, "updates": int(line["updates"])}) for line in lines)
+    )
 
 
 def train(changes: tuple[str, ...], rate: float, work: Path) -> float:

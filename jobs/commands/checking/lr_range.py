@@ -21,7 +21,7 @@ from pipeline.files import InputError, write_text
 from pipeline.host import available_cpus
 from pipeline.runs.health.lr_range import LRRangeResult, ShortTraining
 
-HOW_FAR_IT_HOLDS = "the best rate of a training of many more updates may be three times lower"
+HOW_FAR_IT_HOLDS = "the best rate of a much longer training can be lower"
 
 
 def lr_range(options: argparse.Namespace) -> int:
@@ -79,10 +79,9 @@ def describe_lr_range(result: LRRangeResult) -> list[str]:
         lowest = f"{best.loss:.2f} at learning rate {best.learning_rate:g}"
         plateau = f"after {best.updates} updates no training has left the blank plateau"
         return [f"no rate is suggested: {plateau} (lowest dev loss {lowest}); run make doctor"]
-    rule = f"suggested train.learning_rate: {best.learning_rate:g}, the lowest dev loss"
+    rule = f"suggested train.learning_rate: {result.suggestion:g}, "
     if len(similar) > 1:
-        rule += f"; {' and '.join(similar)} cannot be told apart"
-    return [
-        rule,
-        f"measured: one seed, {best.updates} updates; {HOW_FAR_IT_HOLDS}",
-    ]
+        rule += f"the lowest of those that are about as good as the best one: {', '.join(similar)}"
+    else:
+        rule += "which has the lowest dev loss"
+    return [rule, f"measured: one seed, {best.updates} updates at each rate; {HOW_FAR_IT_HOLDS}"]

@@ -30,17 +30,16 @@ def lr_range_csv(result: LRRangeResult) -> str:
 
 
 def draw_lr_range(result: LRRangeResult, title: str) -> str:
-    """Draw dev loss over learning rate, the reference loss, the best rate."""
+    """Draw dev loss over learning rate, the reference loss, the suggested rate if there is one."""
     with mpl.rc_context(FIGURE_RC):
         figure = Figure(figsize=(LR_FIGURE_WIDTH / 72, LR_FIGURE_HEIGHT / 72))
         axes = figure.add_axes((0.08, 0.12, 0.89, 0.78))
-        best, reference = result.best, result.best.reference_loss
+        reference = result.best.reference_loss
         finite = [each for each in result.longest if math.isfinite(each.loss)]
         rates = [each.learning_rate for each in finite]
         losses = [each.loss for each in finite]
         axes.plot(rates, losses, color=PALETTE[0], linewidth=2.2, marker="o")
         axes.axhline(reference, color=TEXT_COLOUR, linewidth=1, linestyle=(0, (4, 3)))
-        axes.axvline(best.learning_rate, color=PALETTE[1], linewidth=1.5)
         axes.set_xscale("log")
         lowest, highest = result.longest[0].learning_rate, result.longest[-1].learning_rate
         axes.set_xlim(lowest / 2, 2 * highest)
@@ -49,7 +48,9 @@ def draw_lr_range(result: LRRangeResult, title: str) -> str:
         axes.set_ylabel("dev loss, nats per character", color=AXIS_COLOUR)
         axes.set_title(title, loc="left", color=TEXT_COLOUR)
         _write_note(axes, lowest / 2, reference, "reference loss", TEXT_COLOUR)
-        _write_note(axes, best.learning_rate, 0.0, f" {best.learning_rate:g}", PALETTE[1])
+        if result.outcome == "found":
+            axes.axvline(result.suggestion, color=PALETTE[1], linewidth=1.5)
+            _write_note(axes, result.suggestion, 0.0, f" {result.suggestion:g}", PALETTE[1])
         file = io.StringIO()
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     return file.getvalue()

@@ -5,7 +5,8 @@ Not here: the trainings (training/diagnosis/lr_range_test.py), their figure
 (results/figures/lr_curve.py). Free of torch.
 
 The rates are 1 and 3 times the powers of ten. From the first rate the test goes to the neighbours
-of the best rate so far, until both have a higher loss.
+of the best rate so far, until both have a higher loss. The shorter a training, the higher its best
+rate: of the rates that are about as good as the best one, the lowest is suggested.
 """
 
 import math
@@ -18,9 +19,7 @@ from pipeline.runs.plateau import ESCAPE_MARGIN
 # Half decades: step 2 n is 10^n, step 2 n + 1 is 3 x 10^n.
 FIRST_STEP = {"adam": -5, "adamw": -5, "sgd": -1}  # 3e-3 and 3e-1
 LOWEST_STEP, HIGHEST_STEP = -12, 2  # 1e-6; 10 is the largest that train.learning_rate allows
-# Two rates with losses this close are as good in a short training; another seed moves the loss as
-# far (tests/benchmarks/README.md).
-SIMILAR_LOSS = 0.05  # nats per character
+SIMILAR_LOSS = 0.1  # nats per character above the lowest loss that count as about as good
 
 
 def rate_at(step: int) -> float:
@@ -72,8 +71,13 @@ class LRRangeResult:
 
     @property
     def similar(self) -> tuple[ShortTraining, ...]:
-        """Those that cannot be told apart from the best one, which is among them."""
+        """Those that are about as good as the best one, which is among them."""
         return tuple(each for each in self.longest if each.loss <= self.best.loss + SIMILAR_LOSS)
+
+    @property
+    def suggestion(self) -> float:
+        """The learning rate to train with, where the outcome is "found"."""
+        return self.similar[0].learning_rate
 
     @property
     def outcome(self) -> Literal["found", "on the plateau", "diverged"]:

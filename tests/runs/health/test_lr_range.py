@@ -60,10 +60,11 @@ def result(losses: dict[float, float], updates: int = 300) -> LRRangeResult:
     )
 
 
-def test_the_rate_with_the_lowest_loss_is_best_and_others_near_it_are_similar():
-    found = result({3e-3: 1.8, 1e-2: 1.4, 3e-2: 1.42, 1e-3: 2.5})
-    assert found.best.learning_rate == 1e-2
-    assert [each.learning_rate for each in found.similar] == [1e-2, 3e-2]
+def test_of_the_rates_about_as_good_as_the_best_the_lowest_is_suggested():
+    found = result({3e-3: 2.26, 1e-2: 1.73, 3e-2: 1.65, 1e-1: 1.7})
+    assert found.best.learning_rate == 3e-2
+    assert [each.learning_rate for each in found.similar] == [1e-2, 3e-2, 1e-1]
+    assert found.suggestion == 1e-2
     assert found.outcome == "found"
 
 
