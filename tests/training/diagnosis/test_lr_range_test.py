@@ -82,11 +82,11 @@ def test_the_schedule_of_the_experiment_is_kept_with_a_shorter_warm_up(
         rates.append(self.learning_rate)
 
     monkeypatch.setattr(lr_range_test.TrainStep, "step", record)
-    run_test(features, 30, train={"schedule": "warmup-cosine", "warmup_updates": 100})
-    first = rates[:30]
-    assert first[9] == max(first) == pytest.approx(3e-3)
-    assert first[0] == pytest.approx(3e-4)
-    assert first[-1] < 1e-4
+    warm_up = {"epochs": 1000, "schedule": "warmup-cosine", "warmup_updates": 100}
+    next(run_lr_range_test(make_experiment(train=warm_up), features, threads=1, updates=30))
+    assert rates[9] == max(rates) == pytest.approx(3e-3)
+    assert rates[0] == pytest.approx(3e-4)
+    assert rates[-1] < 1e-4
 
 
 def test_the_test_goes_through_one_epoch_after_another_with_the_threads_that_it_is_given(
