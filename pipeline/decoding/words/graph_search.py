@@ -5,6 +5,7 @@ Out:  the labels of the best path, with their first and last frames and the path
 Not here: the graph (decoding_graph.py). The only home of kaldi_decoder.
 
 The best single alignment counts, where decoding/beam_search.py adds up all alignments of a text.
+Lattices are not kept and no frame is skipped: training/trained/README.md has what was measured.
 """
 
 import math
