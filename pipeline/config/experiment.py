@@ -234,8 +234,8 @@ class Experiment(Settings):
         return {**content, "alphabet": "english-38" if is_english else "corpus"}
 
     @model_validator(mode="after")
-    def _check_units(self) -> "Experiment":
-        """Refuse an alphabet or a scoring that does not suit the units of the corpus."""
+    def _check_combinations(self) -> "Experiment":
+        """Refuse what does not suit the units of the corpus, and two views that are the same."""
         phonemes = self.corpus.units == "phonemes"
         if phonemes != (self.alphabet == "phonemes"):
             raise ValueError(
@@ -244,6 +244,12 @@ class Experiment(Settings):
             )
         if phonemes and self.decode.scoring != "verbatim":
             raise ValueError("phonemes have no punctuation; remove decode.scoring")
+        masks = self.train.time_masks + self.train.frequency_masks
+        if self.ctc.consistency and not (masks or self.model.dropout):
+            raise ValueError(
+                f"ctc.consistency {self.ctc.consistency:g} compares two views of an utterance, and "
+                "without masks and dropout they are the same; set train.time_masks or model.dropout"
+            )
         return self
 
 

@@ -13,6 +13,7 @@ from pipeline.files import json_digest
 
 # Settings that are younger than RUN_VERSION; their defaults count as if they were not there.
 YOUNGER_SETTINGS: dict[str, dict[str, Any]] = {
+    "ctc": {"consistency": 0.0},
     "decode": {"scoring": "verbatim"},
     "train": {
         "average": None,

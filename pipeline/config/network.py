@@ -124,10 +124,24 @@ class CtcSettings(Settings):
         "[weight]",
     )
 
+    consistency: float = Field(
+        default=0.0,
+        ge=0,
+        le=10,
+        description="weight of the difference between the outputs for two views of an utterance, "
+        "which have other masks and dropout (CR-CTC); a batch then holds each of its utterances "
+        "twice; 0: one view [weight]",
+    )
+
     @property
-    def is_unregularised(self) -> bool:
-        """Whether training minimises the CTC loss alone."""
-        return self.prior == 0 == self.entropy
+    def weighs_alignments(self) -> bool:
+        """Whether alignments are weighed by more than their probability."""
+        return bool(self.prior or self.entropy)
+
+    @property
+    def views(self) -> int:
+        """How often a training batch holds each of its utterances."""
+        return 2 if self.consistency else 1
 
 
 class AverageSettings(Settings):

@@ -268,6 +268,16 @@ def test_every_other_setting_changes_the_identity(experiment_file: Path):
     assert len(ids) == len(changes) + 2
 
 
+def test_two_views_that_are_the_same_are_refused(experiment_file: Path):
+    same = {"ctc.consistency": 0.2, "model.dropout": 0.0}
+    with pytest.raises(InputError, match="without masks and dropout they are the same"):
+        load_experiment(experiment_file, same)
+    for apart in ({"model.dropout": 0.1}, {"train.frequency_masks": 1}):
+        two = load_experiment(experiment_file, {**same, **apart})
+        assert two.ctc.views == 2
+        assert run_id(two, "mel-1") != run_id(load_experiment(experiment_file, apart), "mel-1")
+
+
 def test_further_decodings_change_no_identity_and_name_files_beside_the_experiment(
     experiment_file: Path,
 ):

@@ -59,7 +59,7 @@ ROW_COLUMNS = {
     "chars": Column("characters of the references", "characters", ROWS),
     "word_errors": Column("substituted, deleted and inserted words", "words", ROWS),
     "words": Column("words of the references", "words", ROWS),
-    "utterances": Column("utterances of the split that were scored", "utterances", ROWS),
+    "utterances": Column("scored utterances of the split; of train: views", "utterances", ROWS),
     "infeasible": Column(
         "utterances left out: fewer output steps than the transcript needs", "utterances", ROWS
     ),

@@ -182,20 +182,30 @@ class SplitData:
 
 
 def plan_epoch(
-    split: SplitData, settings: TrainSettings, epoch: int, is_feasible: FeasibilityTest
+    split: SplitData,
+    settings: TrainSettings,
+    epoch: int,
+    is_feasible: FeasibilityTest,
+    views: int = 1,
 ) -> list[Selection]:
-    """Return the batches of an epoch of training."""
+    """Return the batches of an epoch of training.
+
+    A batch holds its utterances `views` times, one view after the other, with masks of their own.
+    """
     frame_index = augment.draw_frame_index(
         settings, epoch, split.stack, split.frame_counts, is_feasible
     )
     lengths = count_stacked_frames(frame_index.frames, split.stack)
-    masks = augment.draw_masks(settings, epoch, lengths * split.stack, split.store.bins)
-    return [
-        Selection(places, frame_index.take(places), masks and masks.take(places), places is last)
-        for update in order_updates(lengths, settings, epoch, split.stack)
-        for last in update[-1:]
-        for places in update
-    ]
+    frames = np.tile(lengths * split.stack, views)
+    masks = augment.draw_masks(settings, epoch, frames, split.store.bins)
+    plan = []
+    for update in order_updates(lengths, settings, epoch, split.stack):
+        for places in update:
+            shown = np.tile(places, views)
+            own = shown + np.repeat(np.arange(views) * len(split), len(places))
+            given = frame_index.take(shown), masks and masks.take(own), places is update[-1]
+            plan.append(Selection(shown, *given))
+    return plan
 
 
 def count_updates(split: SplitData, settings: TrainSettings, is_feasible: FeasibilityTest) -> int:

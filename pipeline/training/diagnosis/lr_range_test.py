@@ -126,8 +126,7 @@ class _RangeTest:
         splits, epoch = self.trainer.splits, 0
         while True:
             epoch += 1
-            settings = self.experiment.train
-            plan = batches.plan_epoch(splits.train, settings, epoch, splits.is_feasible)
+            plan = splits.plan_epoch(self.experiment, epoch)
             with closing(self.trainer.train_loader.batches(plan)) as loaded:
                 yield from loaded
 

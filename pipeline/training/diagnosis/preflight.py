@@ -240,7 +240,7 @@ def _overfit_one_batch(
 ) -> PreflightResult:
     """Train on one batch of short utterances, so that it takes seconds, until no error is left."""
     few = _short_utterances(train).to_resident(network.fc3.weight.device)
-    batch = few.make_batch(np.arange(len(few)))
+    batch = few.make_batch(np.tile(np.arange(len(few)), experiment.ctc.views))
     overfit = _overfit_experiment(experiment)
     scoring = Scoring.from_experiment(experiment)
     evaluator = Evaluator(network, alphabet, batch.frames.device, scoring=scoring)

@@ -98,17 +98,20 @@ class TrainStep:
         losses_B = ctc.loss_from_log_probabilities(
             logs, output.lengths, batch.targets, batch.target_lengths
         )
-        objective_B = losses_B
-        if not self.experiment.ctc.is_unregularised:
+        objective_B, settings = losses_B, self.experiment.ctc
+        if settings.weighs_alignments:
             objective_B = regularised_loss.training_loss(
                 output.logits,
                 output.lengths,
                 batch.targets,
                 batch.target_lengths,
-                settings=self.experiment.ctc,
+                settings=settings,
                 prior_C=state.prior,
             )
             state.prior = regularised_loss.update_prior(state.prior, output.logits, output.lengths)
+        if settings.consistency:
+            difference_B = regularised_loss.inconsistency(logs, output.lengths)
+            objective_B = objective_B + settings.consistency * difference_B
         torch.autograd.backward(self.scaler.scale(objective_B.sum() / labels))
         return output._replace(logits=output.logits.detach()), logs.detach(), losses_B.detach()
 

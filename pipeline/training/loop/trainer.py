@@ -138,9 +138,7 @@ class Trainer:
     def train_epoch(self) -> None:
         """Make the remaining updates of the current epoch."""
         state, metrics = self.state, self.state.train_metrics
-        plan = batches.plan_epoch(
-            self.splits.train, self.experiment.train, state.epoch, self.splits.is_feasible
-        )
+        plan = self.splits.plan_epoch(self.experiment, state.epoch)
         with closing(self.train_loader.batches(plan[state.position :])) as loaded:
             requested_at = time.perf_counter()
             for group in batches.group_updates(loaded):

@@ -71,6 +71,21 @@ def alignment_entropy(
     return ((more_B + less_B) / 2 - (more_B - less_B) / (2 * _DERIVATIVE_STEP)).float()
 
 
+def inconsistency(
+    logs_BSC: Float[Tensor, "B S C"], lengths_B: Int[Tensor, " B"]
+) -> Float[Tensor, " B"]:
+    """Return the divergence of each output from that of the other view of its utterance, in nats.
+
+    The second half of the batch holds the utterances of the first half again. With p' the output
+    for the other view, which gets no gradient: sum_t KL(p'_t || p_t) over the valid steps
+    (CR-CTC; Yao et al., arXiv:2410.05101, equation 4).
+    """
+    other_BSC = logs_BSC.detach().roll(len(logs_BSC) // 2, 0)
+    terms_BSC = torch.nn.functional.kl_div(logs_BSC, other_BSC, reduction="none", log_target=True)
+    mask_BS = make_valid_mask(lengths_B, logs_BSC.shape[1])
+    return terms_BSC.sum(-1).masked_fill(~mask_BS, 0).sum(1)
+
+
 @torch.no_grad()
 def update_prior(
     prior_C: Float32[Tensor, " C"] | None,

@@ -155,6 +155,28 @@ def test_frames_that_a_tempo_adds_count_for_a_batch_by_frames(features: FeatureS
             assert frames.shape[0] * frames.shape[1] * 2 <= 80
 
 
+def test_a_batch_of_two_views_holds_each_utterance_twice_with_masks_of_its_own(
+    features: FeatureSet,
+):
+    split = mapped(features, stack=2)
+    settings = TrainSettings(
+        batch=4, accumulate=2, shift=True, tempo=0.1, time_masks=1, time_mask_frames=9
+    )
+    one, two = (plan_epoch(split, settings, 1, everything, views) for views in (1, 2))
+    moved = 0
+    for single, double in zip(one, two, strict=True):
+        assert np.array_equal(double.indices, np.tile(single.indices, 2))
+        assert np.array_equal(double.frame_index.frames, np.tile(single.frame_index.frames, 2))
+        assert single.ends_update == double.ends_update
+        first, second = np.split(double.masks.time, 2)
+        assert np.array_equal(first, single.masks.time)
+        moved += (first != second).any(axis=(1, 2)).sum()
+        for masks, frames in zip(second, single.frame_index.frames, strict=True):
+            assert masks.min() >= 0
+            assert masks.max() <= frames + 1  # the last stack may be padded
+    assert moved > len(split) / 2
+
+
 def stacked(frames: np.ndarray, stack: int) -> np.ndarray:
     """Neighbours side by side, the last frame repeated to fill the last row."""
     rows = []

@@ -68,7 +68,7 @@ def test_each_epoch_has_a_train_and_a_dev_row_and_test_comes_once(undisturbed: R
     assert [row["split"] for row in rows] == ["train", "dev"] * 4 + ["test"]
     assert [row["epoch"] for row in rows[:-1]] == [1, 1, 2, 2, 3, 3, 4, 4]
     assert [row["updates"] for row in rows[:-1]] == [4, 4, 8, 8, 12, 12, 16, 16]
-    assert [row["utterances"] for row in rows[-3:]] == [14, 5, 4]
+    assert [row["utterances"] for row in rows[-3:]] == [2 * 14, 5, 4]  # two views of each
     assert all(row["run_id"] == undisturbed.run_id for row in rows)
 
 

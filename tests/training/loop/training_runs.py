@@ -14,11 +14,11 @@ from pipeline.training.loop.fit import fit as fit_run
 from tests.training.letters import make_experiment
 
 TIMES = {"seconds", "frames_per_second", "loader_wait", "peak_memory_bytes", "run_id"}
-# Batch order, dropout, masks, BatchNorm's averages, Adam's moments, the label prior.
+# Batch order, dropout, masks of two views, BatchNorm's averages, Adam's moments, the label prior.
 RESTLESS = make_experiment(
     input={"stack": 2, "normalisation": "utterance"},
     model={"dropout": 0.3, "batch_norm": "sequence", "layers": 2},
-    ctc={"prior": 0.4, "entropy": 0.05},
+    ctc={"prior": 0.4, "entropy": 0.05, "consistency": 0.2},
     train={
         "epochs": 4,
         "schedule": "warmup-cosine",

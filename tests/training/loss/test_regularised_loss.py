@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.special
 import torch
 from torch import Tensor, nn
 
@@ -192,3 +193,28 @@ def test_the_entropy_term_keeps_many_alignments_of_a_transcript_alive():
     (few, low), (many, still_low) = peaks(0.0), peaks(0.2)
     assert many > few + 1
     assert low < still_low < 1
+
+
+def test_two_views_differ_by_the_divergence_of_each_from_the_other():
+    torch.manual_seed(0)
+    lengths, noise = torch.tensor([5, 3, 5, 3]), torch.randn(4, 5, 6)
+    logits = noise.double().requires_grad_()
+    found_B = regularised_loss.inconsistency(logits.log_softmax(-1), lengths)
+    p = logits.detach().softmax(-1).numpy()
+    for b, other in enumerate((2, 3, 0, 1)):
+        valid = slice(0, int(lengths[b]))
+        expected = scipy.special.rel_entr(p[other, valid], p[b, valid]).sum()
+        assert found_B[b].item() == pytest.approx(expected, rel=1e-9)
+        # The other view is a fixed target: the gradient is that of a cross-entropy, p - p'.
+        (gradient,) = torch.autograd.grad(found_B[b], logits, retain_graph=True)
+        own = np.zeros_like(p)
+        own[b, valid] = p[b, valid] - p[other, valid]
+        assert np.allclose(gradient, own, atol=1e-12)
+
+
+def test_equal_views_do_not_differ_whatever_their_padding():
+    torch.manual_seed(0)
+    logits = torch.randn(1, 9, 6).repeat(2, 1, 1)
+    logits[1, 7:] += 3.0
+    found_B = regularised_loss.inconsistency(logits.log_softmax(-1), torch.tensor([7, 7]))
+    assert found_B.abs().max() < 1e-6
