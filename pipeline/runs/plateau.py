@@ -102,7 +102,7 @@ def describe_status(
     if not dev:
         return "no epoch has ended yet"
     progress = _describe_progress(rows, experiment, is_last_epoch=is_last_epoch)
-    escaped = progress.startswith("escaped")
+    escaped = progress.startswith(("escaped", "left"))
     return "; ".join(
         [
             progress,
@@ -160,6 +160,9 @@ def _describe_progress(
     if escaped is not None:
         advice = _advise_on_errors(experiment) if last["cer"] >= symptoms.MISMATCH_CER else ""
         return f"escaped at update {escaped}: {summary}; {errors}{advice}"
+    if loss < reference - ESCAPE_MARGIN and last["cer"] < symptoms.MISMATCH_CER:
+        # One evaluation can be chance, but not this CER: as of a run that starts from another.
+        return f"left the blank plateau: {summary}; {errors}"
     too_small = _uses_adam(experiment) and lr_sum(rows) < MIN_LR_SUM
     if too_small and not _has_fallen(rows) and not _is_warming_up(updates, experiment):
         return (

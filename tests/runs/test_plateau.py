@@ -353,6 +353,14 @@ def test_a_run_that_ended_while_leaving_needs_more_epochs():
     assert "epochs" not in describe_status(history(BELOW))
 
 
+def test_a_run_with_few_errors_after_its_only_evaluation_has_left_the_plateau():
+    """As a run that starts from the weights of another: nothing is advised."""
+    status = describe_status(history((0.65, 1.5), cer=0.174), is_last_epoch=True)
+    assert status == (
+        "left the blank plateau: dev loss 0.65 (reference loss 3.02) after 53 updates; CER 17.4 %"
+    )
+
+
 # Dev loss, train loss, dev CER, input dependence of each epoch (53 updates) of baseline.yaml on AN4
 # with train.epochs=8, and of the same with the transcripts of each split exchanged.
 HEALTHY = [
