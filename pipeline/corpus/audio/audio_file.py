@@ -5,6 +5,7 @@ Not here: the readers themselves (decode.py, libsndfile.py).
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -42,6 +43,15 @@ class AudioFile(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@contextmanager
+def without_exclude_hint() -> Iterator[None]:
+    """Leave EXCLUDE_HINT out of errors: of a recording that is in no corpus."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(str(error).removesuffix(f", {EXCLUDE_HINT}")) from None
 
 
 def unusable_audio_error(path: object, problem: str, hint: str = REPAIR_HINT) -> InputError:

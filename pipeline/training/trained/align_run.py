@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from pipeline.corpus.audio import resample
+from pipeline.corpus.audio.audio_file import without_exclude_hint
 from pipeline.corpus.text.alphabet import Alphabet, quote_characters
 from pipeline.corpus.text.normalise import TextNormaliser
 from pipeline.decoding.alignment import Alignment, align, align_batch
@@ -153,6 +154,7 @@ class _Output:
         return TimedText(text, first, last, math.exp(score))
 
 
+@without_exclude_hint()
 def align_recording(recogniser: Recogniser, path: Path, text: str) -> AlignedUtterance:
     """Align a recording with its text; InputError where one of them cannot be used."""
     rate, alphabet = recogniser.experiment.features.sample_rate, recogniser.alphabet

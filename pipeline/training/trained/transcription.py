@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.corpus.audio import decode, resample
+from pipeline.corpus.audio.audio_file import without_exclude_hint
 from pipeline.decoding.time_formats import TimedText
 from pipeline.decoding.words.text_decoder import DecodedText, TextDecoder, decode_greedily
 from pipeline.decoding.words.text_sources import TextSources
@@ -45,6 +46,7 @@ def make_decoder(recogniser: Recogniser, beam: float, n_best: int) -> Decoder:
     return lambda logs_SC: decoder.decode_fully(logs_SC, n_best)
 
 
+@without_exclude_hint()
 def transcribe(
     recogniser: Recogniser,
     path: Path,

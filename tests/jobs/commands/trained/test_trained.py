@@ -173,6 +173,7 @@ def test_a_folder_is_transcribed_and_a_bad_file_stops_no_other(
     assert {Path(name).name for name in texts} == {"a.wav", "b.wav", "silent.flac", "telephone.wav"}
     assert texts[str(folder / "a.wav")] == texts[str(folder / "deep" / "b.wav")]
     assert "broken.wav" in err
+    assert "exclude:" not in err, "a recording that is in no corpus"
     assert "a.txt" not in err
     assert "silent.flac: the recording is silent" in err
     assert "telephone.wav: the recording has 8000 Hz" in err
@@ -445,3 +446,8 @@ def test_a_recording_of_ones_own_is_aligned_with_its_text(
     assert float(lines[0][2]) < float(lines[1][2])
     assert blankslate(project, *words, "-o", tmp_path) == 0
     assert (tmp_path / f"{wav.stem}.csv").exists()
+    soundfile.write(tmp_path / "empty.wav", np.zeros(0), 16000)
+    capsys.readouterr()
+    words = ["align", run.run_id, "--audio", tmp_path / "empty.wav", "--text", "ONE"]
+    assert blankslate(project, *words) == 2
+    assert capsys.readouterr().err.endswith("empty.wav: holds no samples; repair the file\n")
