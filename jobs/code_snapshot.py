@@ -15,7 +15,7 @@ import os
 import secrets
 import shutil
 import subprocess
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -117,11 +117,19 @@ def current_digest(source: Path = REPOSITORY_ROOT) -> str:
     return _sources_digest(_read_sources(source))
 
 
+def has_snapshots(folder: Path) -> bool:
+    return any(_find_snapshots(folder))
+
+
 def delete_snapshots(folder: Path, keep: Collection[str]) -> None:
     """Delete all snapshots except those named in `keep`."""
-    for snapshot in folder.glob("*"):
-        if snapshot.is_dir() and snapshot.name not in keep:
+    for snapshot in _find_snapshots(folder):
+        if snapshot.name not in keep:
             shutil.rmtree(snapshot, ignore_errors=True)
+
+
+def _find_snapshots(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.glob("*") if path.is_dir())
 
 
 def _uncommitted_patch(source: Path, commit: str | None) -> bytes:

@@ -8,7 +8,9 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Collection
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,7 @@ from pipeline.files import InputError
 
 NOTEBOOK_VARIABLE = "JPY_PARENT_PID"  # Jupyter sets it for a kernel
 
+LINE_INTERVAL_S = 5.0  # between two lines about the same run, or about features
 MAX_ITEMS_IN_LINE = 5  # of a list in a line
 
 LEFT_TO_RIGHT_MARK, FIRST_STRONG_ISOLATE, POP_ISOLATE = "\u200e", "\u2068", "\u2069"
@@ -118,3 +121,21 @@ def join_first(items: Collection[str], most: int = MAX_ITEMS_IN_LINE) -> str:
     """Return `a, b and 3 more`."""
     more = f" and {len(items) - most} more" if len(items) > most else ""
     return ", ".join(list(items)[:most]) + more
+
+
+@contextmanager
+def show_status_line(initial_text: str) -> Iterator[Callable[[str], None]]:
+    """Yield a function that shows a line of progress: in place, or printed at times if piped."""
+    if in_terminal():
+        with console().status(initial_text) as shown:
+            yield shown.update
+        return
+    printed_at = time.monotonic()
+
+    def update(line: str) -> None:
+        nonlocal printed_at
+        if time.monotonic() - printed_at > LINE_INTERVAL_S:
+            printed_at = time.monotonic()
+            print_line(line)
+
+    yield update

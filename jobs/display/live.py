@@ -5,15 +5,14 @@ Not here: finding a state (sweep/run_status.py), its text (run_lines.py, run_tab
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
 from jobs.display import feature_progress
 from jobs.display.run_lines import epoch_line, epoch_report_lines, event_line
-from jobs.messages import console, in_terminal, print_line
+from jobs.messages import LINE_INTERVAL_S, console, in_terminal, print_line
 from jobs.sweep import feature_status, job_queue, queue_cache, run_status
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.job_queue import Queue
@@ -23,7 +22,6 @@ from pipeline.files import InputError
 from pipeline.runs.rows import Row
 
 REFRESH_INTERVAL_S = 0.5
-LINE_INTERVAL_S = 5.0  # between two lines about the same run, or about features
 FILE_POLL_INTERVAL_S = 2.0
 MAX_QUEUE_POLL_INTERVAL_S = 180.0  # poll_min_s of the profile may be longer
 
@@ -141,24 +139,6 @@ def _last_epoch(rows: Sequence[Row]) -> tuple[Row, Row] | None:
     trained = [row for row in rows if row["split"] == "train"]
     scored = [row for row in rows if row["split"] == "dev"]
     return (trained[-1], scored[-1]) if trained and scored else None
-
-
-@contextmanager
-def show_status_line(initial_text: str) -> Iterator[Callable[[str], None]]:
-    """Yield a function that shows a line of progress: in place, or printed at times if piped."""
-    if in_terminal():
-        with console().status(initial_text) as shown:
-            yield shown.update
-        return
-    printed_at = time.monotonic()
-
-    def update(line: str) -> None:
-        nonlocal printed_at
-        if time.monotonic() - printed_at > LINE_INTERVAL_S:
-            printed_at = time.monotonic()
-            print_line(line)
-
-    yield update
 
 
 def watch(

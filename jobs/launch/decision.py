@@ -6,13 +6,13 @@ division into tasks and arrays (sweep/plan.py), carrying it out (submit.py, loca
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from jobs.display.plan_lines import budget_lines, deferred_lines
 from jobs.launch.sweep_state import SweepState
 from jobs.messages import count_text
 from jobs.profile import Profile
-from jobs.slurm import limits
+from jobs.slurm.resources import job_preferences
 from jobs.sweep import plan, retry_policy
 from jobs.sweep.job_queue import Queue
 from jobs.sweep.plan import Plan
@@ -20,8 +20,7 @@ from jobs.sweep.retry_policy import FeatureRetry, RetryDecision
 from jobs.sweep.run_status import LIVE_STATES, RunStatus
 
 
-@dataclass(frozen=True)
-class Decision:
+class Decision(NamedTuple):
     plan: Plan
     messages: tuple[str, ...]  # what is queued or running, left out, or retried differently
 
@@ -55,9 +54,9 @@ def decide(state: SweepState, profile: Profile) -> Decision:
     without_features = {
         run.run_id for run in missing if run.feature_id in feature_retry.left_out
     } - refused
-    preferences = limits.job_preferences(profile)
+    preferences = job_preferences(profile)
     if files.first_only:
-        preferences = replace(preferences, report=False)
+        preferences = preferences._replace(report=False)
     new_plan = plan.plan_with_retries(
         feature_retry.slices,
         [run for run in missing if run.run_id not in refused | without_features],

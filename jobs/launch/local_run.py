@@ -8,19 +8,18 @@ Not here: making the plan (decision.py), starting processes (local/executor.py),
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from jobs import code_snapshot, messages
 from jobs.display import run_lines
 from jobs.display.corpora import print_refusals
 from jobs.display.feature_progress import FeatureProgress
 from jobs.display.live import Watcher
-from jobs.display.sound_lines import equal_sound_lines, suspicious_lines
 from jobs.environment import REPOSITORY_ROOT
 from jobs.exit_codes import DONE
 from jobs.launch import missing_features
-from jobs.launch.sweep_state import SweepFiles, SweepState
+from jobs.launch.sweep_state import SweepState, print_sound
 from jobs.launch.tasks import (
     append_to_ledger,
     failures_cleared,
@@ -40,7 +39,6 @@ from jobs.sweep.folder import SweepFolder
 from jobs.sweep.plan import Plan
 from jobs.sweep.record import SweepRecord, manifests_by_path
 from jobs.sweep.run_status import RunStatus
-from pipeline.corpus.equal_sound import read_equal_sound
 from pipeline.corpus.manifest import Refusal
 from pipeline.features import feature_set
 from pipeline.files import read_json
@@ -50,8 +48,7 @@ from pipeline.runs.folder import Failure
 PollCallback = Callable[..., None]
 
 
-@dataclass(frozen=True)
-class FeatureResult:
+class FeatureResult(NamedTuple):
     """What came of the feature tasks."""
 
     refusals: tuple[Refusal, ...]
@@ -171,17 +168,6 @@ def _run_tasks(
         on_poll(running)
 
     executor.run_tasks_interruptible(list(written), slots, code, poll_and_own, on_exit)
-
-
-def print_sound(files: SweepFiles) -> None:
-    """Print what the feature sets say of the sound: what is suspicious, and what is there twice."""
-    folders = {each.feature_id: each.manifest for each in files.record.features}
-    for line in suspicious_lines(map(files.folder.features, folders)):
-        print_line(line)
-    for path, manifest in manifests_by_path(files.corpus_manifests, files.folder.work).items():
-        identity = next(name for name, listed in folders.items() if listed == path)
-        for line in equal_sound_lines(read_equal_sound(manifest, files.folder.features(identity))):
-            print_line(f"{manifest.corpus}: {line}")
 
 
 def _print_feature_summary(new_plan: Plan, speech: TaskProgress, result: FeatureResult) -> None:

@@ -16,7 +16,6 @@ from jobs.node.task_file import Slice
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.record import SweepRecord
 from pipeline.config.corpus import Corpus
-from pipeline.corpus.audio import resample
 from pipeline.corpus.manifest import Manifest, Refusal, require_no_refusals
 from pipeline.features import feature_set
 from pipeline.features.feature_set import (
@@ -94,7 +93,11 @@ def _verified_shards(folder: Path, slices: int) -> list[Shard | InputError]:
 def _refused_audio_decodes(shard: Shard, manifest: Manifest) -> bool:
     """Whether audio that the shard had to leave out can be decoded now."""
     refused = {refusal.utterance for refusal in shard.refusals}
-    for utterance in manifest.slice(shard.index) if refused else ():
+    if not refused:
+        return False
+    from pipeline.corpus.audio import resample  # noqa: PLC0415 (only here is audio decoded)
+
+    for utterance in manifest.slice(shard.index):
         if utterance.id in refused:
             span = (utterance.rate, utterance.start, utterance.samples, utterance.channel)
             with suppress(InputError):

@@ -1,25 +1,25 @@
 """Reconciliation: submit or run what a sweep needs and does not have yet.
 
 In:   a sweep, a profile, a work folder.   Out: lines for a person; an exit code.
-Not here: the state (sweep_state.py), the decision (decision.py), SLURM jobs (submit.py),
-processes of this machine (local_run.py).
+Not here: the state (sweep_state.py), the decision (decision.py), SLURM jobs
+(submit.py), processes of this machine (local_run.py).
 
-Three steps, in this order: gather the state, decide, act.
+Three steps, in this order: gather the state, decide, act. What the last two need is imported
+where it is used, so that a command with nothing to do takes half of the time.
 """
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-from jobs.display.plan_lines import opening_lines
-from jobs.launch import local_run, missing_features, orphan_jobs
-from jobs.launch.decision import Decision, decide
-from jobs.launch.preview import cost
+from jobs import code_snapshot
+from jobs.launch import missing_features
 from jobs.launch.sweep_state import (
     SweepFiles,
     SweepState,
     gather_state,
+    print_sound,
     query_queue,
     read_sweep_files,
     survey_again,
@@ -27,7 +27,6 @@ from jobs.launch.sweep_state import (
 from jobs.local.processes import own_sweep
 from jobs.messages import count_text, print_line
 from jobs.profile import LocalProfile, Profile, SlurmProfile
-from jobs.sweep import run_status
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.record import (
     PlannedRun,
@@ -42,16 +41,16 @@ from pipeline.config.identity import run_id
 from pipeline.config.loader import dump_yaml
 from pipeline.config.sweep import Sweep
 from pipeline.corpus import manifest as manifests
-from pipeline.features import precompute
 from pipeline.features.feature_set import FeatureSet
+from pipeline.features.precompute import prepare_feature_set
 from pipeline.files import InputError, write_json, write_many
-from pipeline.runs.decodings import DecodingFolder
-from pipeline.runs.early_stop import SweepStopRules
 from pipeline.runs.folder import RunFolder
 
+if TYPE_CHECKING:
+    from jobs.launch.decision import Decision
 
-@dataclass(frozen=True)
-class ReconcileResult:
+
+class ReconcileResult(NamedTuple):
     record: SweepRecord
     code: int  # exit code
     ran_locally: bool = False  # on this machine, so the report has something new to show
@@ -59,8 +58,7 @@ class ReconcileResult:
     meaningful: bool = True  # whether an error rate on the corpora says something
 
 
-@dataclass(frozen=True)
-class PreparedFeatures:
+class PreparedFeatures(NamedTuple):
     features: FeatureSet
     code: int  # exit code of `reconcile`: 1 if an utterance was refused
     meaningful: bool  # whether an error rate on the corpus says something
@@ -88,12 +86,11 @@ def reconcile(
     files = read_sweep_files(sweep, work, with_runs=runs, first_only=first_only)
     labels = _former_labels(files.folder)
     if files.complete:
-        orphan_jobs.print_removed_runs(files.record, files.folder, labels, profile)
+        _correct_jobs(files, profile, labels, dry=dry)
         if not dry:
             _write_sweep_files(files)
-            orphan_jobs.remove_unused_files(files.folder)
         if not runs:
-            local_run.print_sound(files)
+            print_sound(files)
         if not quiet_if_complete:
             print_line(_nothing_to_do_message(files))
             for line in _undecoded_lines(files, profile):
@@ -101,8 +98,11 @@ def reconcile(
         return ReconcileResult(
             files.record, files.code, was_complete=True, meaningful=files.meaningful
         )
-    for line in opening_lines(sweep) if runs else ():
-        print_line(line)
+    if runs:
+        from jobs.display.plan_lines import opening_lines  # noqa: PLC0415
+
+        for line in opening_lines(sweep):
+            print_line(line)
     if dry:
         _print_plan(files, profile)
         return ReconcileResult(files.record, files.code, meaningful=files.meaningful)
@@ -113,6 +113,8 @@ def reconcile(
         code = max(files.code, _run_missing(files, profile))
         result = ReconcileResult(files.record, code, ran_locally=True, meaningful=files.meaningful)
     if first_only:
+        from jobs.launch.preview import cost  # noqa: PLC0415
+
         for line in cost.first_run_lines(files, profile):
             print_line(line)
     return result
@@ -136,7 +138,7 @@ def _refuse_too_many(sweep: Sweep, profile: Profile) -> None:
 
 def _print_plan(files: SweepFiles, profile: Profile) -> None:
     """Print what would be submitted or run; write nothing."""
-    from jobs.launch.preview import dry_run  # noqa: PLC0415 (imports submitit, which takes long)
+    from jobs.launch.preview import cost, dry_run  # noqa: PLC0415
 
     state = gather_state(files, query_queue(files, profile), profile)
     decision = _decide_and_print(state, profile)
@@ -155,8 +157,26 @@ def _former_labels(folder: SweepFolder) -> dict[str, str]:
     return {}
 
 
+def _correct_jobs(
+    files: SweepFiles, profile: Profile, labels: Mapping[str, str], *, dry: bool
+) -> None:
+    """Name removed runs whose jobs go on, and delete files that no job needs any more."""
+    folder, wanted = files.folder, {run.run_id for run in files.record.runs}
+    may_have_jobs = any(
+        entry.scheduler == "slurm" or (entry.kind == "runs" and not wanted.issuperset(entry.items))
+        for entry in folder.ledger.entries()
+    )
+    if may_have_jobs or code_snapshot.has_snapshots(folder.code):
+        from jobs.launch import orphan_jobs  # noqa: PLC0415
+
+        orphan_jobs.print_removed_runs(files.record, files.folder, labels, profile)
+        if not dry:
+            orphan_jobs.remove_unused_files(files.folder)
+
+
 def _submit_missing(files: SweepFiles, profile: SlurmProfile, labels: Mapping[str, str]) -> None:
-    from jobs.launch import submit  # noqa: PLC0415 (imports what jobs do, for SLURM alone)
+    from jobs.launch import orphan_jobs, submit  # noqa: PLC0415
+    from jobs.sweep import run_status  # noqa: PLC0415
 
     with submit.submission_lock(files.folder):
         files = survey_again(files)
@@ -183,6 +203,9 @@ def _submit_missing(files: SweepFiles, profile: SlurmProfile, labels: Mapping[st
 
 
 def _run_missing(files: SweepFiles, profile: LocalProfile) -> int:
+    from jobs.launch import local_run  # noqa: PLC0415
+    from jobs.sweep import run_status  # noqa: PLC0415
+
     state = gather_state(files, query_queue(files, profile), profile)
     decision = _decide_and_print(state, profile)
     with own_sweep(files.folder.owner_file):
@@ -191,7 +214,9 @@ def _run_missing(files: SweepFiles, profile: LocalProfile) -> int:
         return local_run.execute_locally(decision.plan, state, profile)
 
 
-def _decide_and_print(state: SweepState, profile: Profile) -> Decision:
+def _decide_and_print(state: SweepState, profile: Profile) -> "Decision":
+    from jobs.launch.decision import decide  # noqa: PLC0415
+
     decision = decide(state, profile)
     for line in decision.messages:
         print_line(line)
@@ -206,13 +231,15 @@ def _write_sweep_files(files: SweepFiles) -> None:
     experiments = [swept.experiment for swept in files.sweep.experiments]
     one_of_each = dict(zip((run.feature_id for run in record.runs), experiments, strict=True))
     for experiment in one_of_each.values():
-        precompute.prepare_feature_set(
+        prepare_feature_set(
             files.corpus_manifests[experiment.corpus], experiment.features, folder.work
         )
     pairs = list(zip(experiments, record.runs, strict=True))
     write_many(lambda pair: _write_experiment(*pair, folder.run(pair[1].run_id)), pairs)
-    write_json(folder.record_file, asdict(record))
+    write_json(folder.record_file, record.to_json())
     if files.sweep.stop:
+        from pipeline.runs.early_stop import SweepStopRules  # noqa: PLC0415
+
         run_ids = tuple(run.run_id for run in record.runs)
         SweepStopRules(record.name, files.sweep.stop, run_ids).write(folder.early_stop_file)
     else:
@@ -238,6 +265,10 @@ def _write_experiment(experiment: Experiment, run: PlannedRun, folder: RunFolder
 
 def _undecoded_lines(files: SweepFiles, profile: Profile) -> Iterator[str]:
     """Yield what to type where decodings of `decode.also` are younger than the finished runs."""
+    if not any(swept.experiment.decode.also for swept in files.sweep.experiments):
+        return
+    from pipeline.runs.decodings import DecodingFolder  # noqa: PLC0415
+
     missing: set[str] = set()
     runs = 0
     for swept, planned in zip(files.sweep.experiments, files.record.runs, strict=False):

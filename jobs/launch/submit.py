@@ -10,10 +10,9 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from jobs import code_snapshot
 from jobs.launch import entrypoint
@@ -52,8 +51,7 @@ ArrayKind = Literal["features", "runs", "report"]
 STARTS_AFTER: Mapping[ArrayKind, ArrayKind] = {"runs": "features", "report": "runs"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class SlurmArray:
+class SlurmArray(NamedTuple):
     """One call of sbatch: its tasks, and what each of its jobs requests."""
 
     kind: ArrayKind
@@ -230,7 +228,7 @@ def without_exclusion(array: SlurmArray) -> SlurmArray:
     parameters = dict(array.job_parameters)
     own = parameters.pop("exclude").removesuffix(",".join(array.exclude)).rstrip(",")
     kept = {"exclude": own} if own else {}
-    return replace(array, job_parameters={**parameters, **kept}, exclude=())
+    return array._replace(job_parameters={**parameters, **kept}, exclude=())
 
 
 def _live_array_ids(state: SweepState) -> list[str]:

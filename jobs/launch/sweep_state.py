@@ -3,27 +3,24 @@
 In:   a sweep, a work folder, the job queue.
 Out:  `SweepFiles`, from the disk alone; `SweepState`, with what SLURM knows. Both are frozen.
 Not here: what is done about it (decision.py).
+
+What only unfinished sweeps need is imported where it is used: a finished one asks the disk alone.
 """
 
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from jobs import code_snapshot
 from jobs.display.corpora import print_corpora, print_refusals
-from jobs.display.live import show_status_line
+from jobs.display.sound_lines import equal_sound_lines, suspicious_lines
 from jobs.launch import missing_features
 from jobs.launch.missing_features import MissingFeatures
-from jobs.local.executor import slots_for_features
-from jobs.messages import duration_text, print_line
+from jobs.messages import duration_text, print_line, show_status_line
 from jobs.profile import LocalProfile, Profile, SlurmProfile
-from jobs.slurm import limits, site_config
-from jobs.slurm.limits import Limits
-from jobs.sweep import feature_status, job_queue, run_status
-from jobs.sweep.feature_status import ShardFailure
 from jobs.sweep.folder import SweepFolder
-from jobs.sweep.job_queue import Queue
 from jobs.sweep.ledger import LedgerEntry
 from jobs.sweep.record import (
     CorpusManifests,
@@ -34,18 +31,22 @@ from jobs.sweep.record import (
     manifests_by_path,
     refuse_untrainable,
 )
-from jobs.sweep.retry_policy import RetryHistory
-from jobs.sweep.run_status import RunStatus
 from pipeline.config.corpus import Corpus
 from pipeline.config.sweep import Sweep
 from pipeline.corpus import readers
+from pipeline.corpus.equal_sound import read_equal_sound
 from pipeline.corpus.manifest import Manifest
-from pipeline.runs import early_stop
 from pipeline.runs.folder import RunFolder
 
+if TYPE_CHECKING:
+    from jobs.slurm.resources import Limits
+    from jobs.sweep.feature_status import ShardFailure
+    from jobs.sweep.job_queue import Queue
+    from jobs.sweep.retry_policy import RetryHistory
+    from jobs.sweep.run_status import RunStatus
 
-@dataclass(frozen=True, kw_only=True)
-class SweepFiles:
+
+class SweepFiles(NamedTuple):
     """What a sweep needs, and what the work folder already has of it."""
 
     sweep: Sweep
@@ -65,17 +66,16 @@ class SweepFiles:
         return not self.missing.slices and not self.unfinished_runs
 
 
-@dataclass(frozen=True, kw_only=True)
-class SweepState:
+class SweepState(NamedTuple):
     """The files of a sweep, with what SLURM and the ledgers know of its tasks."""
 
     files: SweepFiles
-    queue: Queue
-    statuses: tuple[RunStatus, ...]  # of every run, in the order of the record
+    queue: "Queue"
+    statuses: "tuple[RunStatus, ...]"  # of every run, in the order of the record
     live_feature_tasks: tuple[LedgerEntry, ...]  # queued or running, they compute shards of it
-    shard_failures: Mapping[str, ShardFailure]  # missing shard -> how its last job failed
-    history: RetryHistory
-    limits: Limits
+    shard_failures: "Mapping[str, ShardFailure]"  # missing shard -> how its last job failed
+    history: "RetryHistory"
+    limits: "Limits"
     minutes_per_run: float | None  # median of finished runs; None: no run is finished
 
 
@@ -112,12 +112,23 @@ def read_sweep_files(
     )
 
 
+def print_sound(files: SweepFiles) -> None:
+    """Print what the feature sets say of the sound: what is suspicious, and what is there twice."""
+    folders = {each.feature_id: each.manifest for each in files.record.features}
+    for line in suspicious_lines(map(files.folder.features, folders)):
+        print_line(line)
+    for path, manifest in manifests_by_path(files.corpus_manifests, files.folder.work).items():
+        identity = next(name for name, listed in folders.items() if listed == path)
+        for line in equal_sound_lines(read_equal_sound(manifest, files.folder.features(identity))):
+            print_line(f"{manifest.corpus}: {line}")
+
+
 def survey_again(files: SweepFiles) -> SweepFiles:
     """Return what is on disk now: another command may have finished a part meanwhile."""
     missing, unfinished = _find_missing(
         files.record, files.corpus_manifests, files.folder, files.sweep, files.with_runs
     )
-    return replace(files, missing=missing, unfinished_runs=unfinished)
+    return files._replace(missing=missing, unfinished_runs=unfinished)
 
 
 def _find_missing(
@@ -141,15 +152,21 @@ def _find_missing(
 
 def _is_done(run: RunFolder, sweep: Sweep) -> bool:
     """Whether the run is finished, or stopped early by a rule that the sweep still has."""
-    return run.finished or early_stop.is_stopped_early(run, sweep.stop)
+    if run.finished or not sweep.stop:
+        return run.finished
+    from pipeline.runs import early_stop  # noqa: PLC0415
+
+    return early_stop.is_stopped_early(run, sweep.stop)
 
 
-def query_queue(files: SweepFiles, profile: Profile) -> Queue:
+def query_queue(files: SweepFiles, profile: Profile) -> "Queue":
     """Return what SLURM knows of the jobs of this sweep.
 
     A SLURM profile needs the answer: SchedulerError if there is none. A local profile goes on
     without it, and says so.
     """
+    from jobs.sweep import job_queue  # noqa: PLC0415
+
     items = job_queue.unfinished_items(files.record, files.folder)
     if not isinstance(profile, LocalProfile):
         return job_queue.query_slurm(files.folder, items)
@@ -162,8 +179,11 @@ def query_queue(files: SweepFiles, profile: Profile) -> Queue:
     return replace(queue, jobs={})
 
 
-def gather_state(files: SweepFiles, queue: Queue, profile: Profile) -> SweepState:
+def gather_state(files: SweepFiles, queue: "Queue", profile: Profile) -> SweepState:
     """Add the state of each run and shard, the earlier attempts, and the limits of the site."""
+    from jobs.sweep import feature_status, run_status  # noqa: PLC0415
+    from jobs.sweep.retry_policy import RetryHistory  # noqa: PLC0415
+
     record, folder = files.record, files.folder
     statuses = run_status.run_statuses(record, folder, queue)
     entries = folder.entries_by_item()
@@ -195,14 +215,14 @@ def gather_state(files: SweepFiles, queue: Queue, profile: Profile) -> SweepStat
 
 
 def _live_feature_tasks(
-    record: SweepRecord, entries: Mapping[str, Sequence[LedgerEntry]], queue: Queue
+    record: SweepRecord, entries: Mapping[str, Sequence[LedgerEntry]], queue: "Queue"
 ) -> tuple[LedgerEntry, ...]:
     items = (f"{f.feature_id}/{index}" for f in record.features for index in range(f.slices))
     latest = (entries[item][-1] for item in items if item in entries)
     return tuple(dict.fromkeys(entry for entry in latest if queue.is_live(entry)))
 
 
-def _runs_with_traceback(statuses: Iterable[RunStatus], folder: SweepFolder) -> Iterable[str]:
+def _runs_with_traceback(statuses: "Iterable[RunStatus]", folder: SweepFolder) -> Iterable[str]:
     for run in statuses:
         failure = folder.run(run.run_id).failure() if run.state == "failed" else None
         if failure and failure.traceback:
@@ -218,13 +238,20 @@ def _nodes_up(
     may_exclude = any(failed) or any(tasks[-1].exclude for tasks in entries.values())
     if not isinstance(profile, SlurmProfile) or not may_exclude:
         return {}
+    from jobs.slurm import site_config  # noqa: PLC0415
+
     places = {profile.partition, profile.features.partition or profile.partition}
     return {place: site_config.nodes_up(place) for place in places}
 
 
-def _submission_limits(profile: Profile, queue: Queue) -> Limits:
+def _submission_limits(profile: Profile, queue: "Queue") -> "Limits":
     if isinstance(profile, SlurmProfile):
-        return limits.find_limits(profile, queue.own_jobs)
+        from jobs.slurm.limits import find_limits  # noqa: PLC0415
+
+        return find_limits(profile, queue.own_jobs)
+    from jobs.local.executor import slots_for_features  # noqa: PLC0415
+    from jobs.slurm.resources import Limits  # noqa: PLC0415
+
     return Limits(feature_tasks=slots_for_features(profile).number)
 
 

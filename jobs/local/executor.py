@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import NamedTuple
 
 from jobs.environment import task_environment
 from jobs.local import fork_worker
@@ -41,16 +42,14 @@ class RunningTask:
     child: subprocess.Popen[bytes] | ForkedProcess
 
 
-@dataclass(frozen=True)
-class ExitStatus:
+class ExitStatus(NamedTuple):
     """How the child process of a task ended."""
 
     task: Path
     code: int  # exit code; negative: the signal that killed the process
 
 
-@dataclass(frozen=True)
-class Slots:
+class Slots(NamedTuple):
     """How many tasks run at once, the threads of each, and the GPUs that they share."""
 
     number: int

@@ -20,9 +20,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from jobs.slurm.client import current_job_id
 from pipeline.files import InputError, read_json, write_json
@@ -37,8 +37,7 @@ STALE_LOCK_TIMEOUT_S = 120.0  # a network file system may show another host's fi
 LOCK_POLL_INTERVAL_S = 0.5
 
 
-@dataclass(frozen=True)
-class LockOwner:
+class LockOwner(NamedTuple):
     token: str
     host: str
     pid: int
@@ -124,7 +123,7 @@ def cleanup(folder: Path) -> None:
 
 def _try_acquire(folder: Path, owner: LockOwner) -> bool:
     new_lock = folder / f".claim-{owner.token}"
-    write_json(new_lock / "owner.json", asdict(owner))
+    write_json(new_lock / "owner.json", owner._asdict())
     # On NFS a rename may report an error after it succeeded, so the directory decides.
     with suppress(OSError):
         new_lock.rename(folder / "claim")

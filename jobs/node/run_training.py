@@ -7,9 +7,10 @@ Not here: the runs of a job (training_task.py), the loop (pipeline/training/loop
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from jobs import code_snapshot
 from jobs.exit_codes import DISK_FULL, DONE, FAILED, STOPPED
@@ -34,8 +35,7 @@ MAX_AUTO_WORKERS = 2  # reader processes per run
 FitFunction = Callable[[Callable[[], bool]], None]  # trains until its argument returns True
 
 
-@dataclass(frozen=True)
-class RunResources:
+class RunResources(NamedTuple):
     """What a run may use on its node. Results depend on it only by rounding."""
 
     device: Device

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pipeline.host import cpu_seconds_of_tree, oom_kills, private_bytes_of_tree
 from pipeline.runs.folder import RunFolder
@@ -28,8 +28,7 @@ NVIDIA_SMI_TIMEOUT_S = 10.0  # nvidia-smi may hang when a GPU has failed
 QUEUE_WAIT_VARIABLE = "BLANKSLATE_SECONDS_WAITED"
 
 
-@dataclass(frozen=True)
-class Allocation:
+class Allocation(NamedTuple):
     """What SLURM allocated to one run of a job."""
 
     cpus: int

@@ -13,8 +13,8 @@ import subprocess
 import time
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from jobs.environment import slurm_environment
 from jobs.messages import print_line
@@ -43,8 +43,7 @@ class SchedulerError(InputError):
     """SLURM does not answer, or is not installed here."""
 
 
-@dataclass(frozen=True)
-class QueuedJob:
+class QueuedJob(NamedTuple):
     id: str  # 12_3 in an array, else 12
     state: str
     reason: str  # why it waits; empty: no reason

@@ -1,64 +1,23 @@
 """The limits of a site: the profile's, with `auto` read from SLURM, less the jobs in the queue.
 
-In:   a profile, the queue, SLURM's configuration and accounting.   Out: `Limits`; the profile's
-`JobPreferences`.
+In:   a profile, the queue, SLURM's configuration and accounting.   Out: `Limits`.
 Not here: planning jobs within the limits (sweep/plan.py), what SLURM says (site_rules.py).
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 
-from jobs.profile import LocalProfile, Profile, SlurmProfile
+from jobs.profile import SlurmProfile
 from jobs.profile_fields import MIN_JOB_MINUTES, LimitSetting
 from jobs.slurm import client, site_config, site_rules
 from jobs.slurm.client import QueuedJob
+from jobs.slurm.resources import Limits
 from jobs.slurm.site_config import Partitions
 from jobs.slurm.site_rules import LimitRule
-from jobs.slurm.tres import Budget
 from pipeline.files import InputError
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What may be submitted now. None: no limit."""
-
-    tasks: int | None = None  # jobs that may still be submitted
-    array: int | None = None  # tasks in one array
-    running: int | None = None  # tasks that run at once
-    feature_tasks: int | None = None  # tasks that compute features, by the profile
-    feature_room: int | None = None  # jobs that the partition and QOS of features still allow
-    minutes: int | None = None  # time limit of one task
-    budgets: tuple[Budget, ...] = ()  # what is left of GPU-minutes and their like
-    notes: tuple[str, ...] = ()  # what a person should know of them
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobPreferences:
-    """What the profile prefers for the jobs of runs."""
-
-    runs_per_task: int | None = None  # None: as few as the limits allow
-    at_once: int = 1  # runs of a task that share its GPU at the same time
-    minutes: int | None = None  # time limit of a task; the plan may raise it for long runs
-    report: bool = False  # a last task writes the report
-
-
-DEFAULT_PREFERENCES = JobPreferences()
 
 DEFAULT_MAX_ARRAY_SIZE = 1001  # SLURM's own default of MaxArraySize
 
 QueuedJobs = Mapping[str, QueuedJob]
-
-
-def job_preferences(profile: Profile) -> JobPreferences:
-    if isinstance(profile, LocalProfile):
-        return JobPreferences()
-    runs_per_task = profile.runs_per_task
-    return JobPreferences(
-        runs_per_task=None if runs_per_task == "auto" else runs_per_task,
-        at_once=profile.runs_per_gpu,
-        minutes=profile.minutes,
-        report=profile.report,
-    )
 
 
 def find_limits(profile: SlurmProfile, queue: QueuedJobs) -> Limits:
@@ -70,7 +29,7 @@ def find_limits(profile: SlurmProfile, queue: QueuedJobs) -> Limits:
     if refusals:
         raise InputError(f"{profile.path}: {'; '.join(refusals)}")
     left = (budget.left // budget.request for budget in found.budgets)
-    return replace(found, minutes=_lowest([found.minutes, *left]))
+    return found._replace(minutes=_lowest([found.minutes, *left]))
 
 
 def _find_limits(profile: SlurmProfile, queue: QueuedJobs) -> tuple[Limits, list[str]]:

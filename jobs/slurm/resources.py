@@ -1,20 +1,47 @@
-"""Resources: what a job requests from SLURM, as submitit's parameters.
+"""Resources: what a job requests from SLURM, as submitit's parameters, and within which limits.
 
-In:   a profile; what one job needs beyond it.   Out: a dictionary for submitit.
-Not here: the script and its submission (sbatch.py).
+In:   a profile; what one job needs beyond it.
+Out:  a dictionary for submitit; the profile's `JobPreferences`.
+Not here: the script and its submission (sbatch.py), finding the `Limits` (limits.py).
 """
 
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jobs.profile import SlurmProfile
+from jobs.profile import LocalProfile, Profile, SlurmProfile
+
+if TYPE_CHECKING:
+    from jobs.slurm.tres import Budget
 
 
-@dataclass(frozen=True)
-class ResourceOverride:
+class Limits(NamedTuple):
+    """What may be submitted now. None: no limit."""
+
+    tasks: int | None = None  # jobs that may still be submitted
+    array: int | None = None  # tasks in one array
+    running: int | None = None  # tasks that run at once
+    feature_tasks: int | None = None  # tasks that compute features, by the profile
+    feature_room: int | None = None  # jobs that the partition and QOS of features still allow
+    minutes: int | None = None  # time limit of one task
+    budgets: "tuple[Budget, ...]" = ()  # what is left of GPU-minutes and their like
+    notes: tuple[str, ...] = ()  # what a person should know of them
+
+
+class JobPreferences(NamedTuple):
+    """What the profile prefers for the jobs of runs."""
+
+    runs_per_task: int | None = None  # None: as few as the limits allow
+    at_once: int = 1  # runs of a task that share its GPU at the same time
+    minutes: int | None = None  # time limit of a task; the plan may raise it for long runs
+    report: bool = False  # a last task writes the report
+
+
+DEFAULT_PREFERENCES = JobPreferences()
+
+
+class ResourceOverride(NamedTuple):
     """What a job requests differently from its profile, because an earlier attempt failed."""
 
     memory_gb: float | None = None  # None: as in the profile
@@ -32,6 +59,18 @@ GPU_OPTIONS = r"gpu|gres|tres"
 
 # Environment variable of jobs whose python runs in a container and cannot call scontrol.
 REQUEUE_FROM_BATCH_VARIABLE = "BLANKSLATE_REQUEUE_FROM_BATCH"
+
+
+def job_preferences(profile: Profile) -> JobPreferences:
+    if isinstance(profile, LocalProfile):
+        return JobPreferences()
+    runs_per_task = profile.runs_per_task
+    return JobPreferences(
+        runs_per_task=None if runs_per_task == "auto" else runs_per_task,
+        at_once=profile.runs_per_gpu,
+        minutes=profile.minutes,
+        report=profile.report,
+    )
 
 
 def run_parameters(profile: SlurmProfile, minutes: int | None = None) -> dict[str, Any]:

@@ -6,7 +6,7 @@ Not here: what a state means (node/failures.py), jobs in the queue (client.py).
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from jobs.environment import addressed_cluster
 from jobs.slurm.client import SchedulerError, array_job_id, parse_table, run_slurm_command
@@ -16,8 +16,7 @@ MAX_CLOCK_DIFFERENCE_S = 300.0  # between this host and SLURM's
 BYTES_PER_UNIT = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
-@dataclass(frozen=True)
-class JobAttempt:
+class JobAttempt(NamedTuple):
     """One attempt of a job: from its start until it ended or was requeued."""
 
     state: str
@@ -93,8 +92,7 @@ def _add_step(
         return
     attempt = found[job][-1]
     step_signal = 0 if state.startswith("COMPLETED") else _parse_signal(exit_code)
-    found[job][-1] = replace(
-        attempt,
+    found[job][-1] = attempt._replace(
         peak_bytes=max(attempt.peak_bytes, _parse_memory(peak)),
         signal=attempt.signal or step_signal,
     )

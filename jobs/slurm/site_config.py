@@ -7,7 +7,7 @@ Not here: the limits that follow (limits.py).
 import getpass
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from jobs.slurm.client import SchedulerError, parse_table, run_slurm_command
 
@@ -18,8 +18,7 @@ DEFAULT_QOS = "normal"  # SLURM's name of the QOS of a job that names none
 Partitions = Mapping[str, Mapping[str, str]]  # name -> its settings, as scontrol writes them
 
 
-@dataclass(frozen=True)
-class Association:
+class Association(NamedTuple):
     """One association of this user with an account."""
 
     account: str
@@ -28,15 +27,13 @@ class Association:
     limits: list[str]  # MaxSubmit, MaxJobs, MaxWall, GrpSubmit, GrpJobs; empty: none
 
 
-@dataclass(frozen=True)
-class SlurmAccount:
+class SlurmAccount(NamedTuple):
     name: str
     parent: str
     limits: list[str]  # GrpSubmit, GrpJobs
 
 
-@dataclass(frozen=True)
-class QosLimits:
+class QosLimits(NamedTuple):
     """The limits of one QOS, as texts; an empty text: no limit."""
 
     name: str
@@ -156,8 +153,7 @@ def account_tres(cluster: str) -> list[list[str]]:
     return [row[1:7] for row in query_sacctmgr(query, 10) if not row[0]]
 
 
-@dataclass(frozen=True)
-class UsedBudget:
+class UsedBudget(NamedTuple):
     """What has been used of one limit GrpTRESMins. Running jobs may use more until they end."""
 
     account: str  # empty: of a QOS

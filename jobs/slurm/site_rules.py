@@ -6,8 +6,7 @@ Not here: what follows for the next submission (limits.py), the queries (site_co
 
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from jobs.profile import SlurmProfile
 from jobs.profile_fields import MIN_JOB_MINUTES
@@ -19,8 +18,7 @@ from jobs.slurm.tres import TresBounds, find_tres_limits, tres_bounds
 NO_BOUNDS = TresBounds()
 
 
-@dataclass(frozen=True)
-class LimitRule:
+class LimitRule(NamedTuple):
     """Limits from one row of SLURM's accounting, and the jobs that they count."""
 
     submit: int | None
@@ -39,8 +37,7 @@ class LimitRule:
         )
 
 
-@dataclass(frozen=True)
-class SiteRules:
+class SiteRules(NamedTuple):
     """What SLURM says of the limits of a profile's jobs."""
 
     rules: Sequence[LimitRule] = ()
@@ -49,8 +46,7 @@ class SiteRules:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Accounting:
+class Accounting(NamedTuple):
     """The names under which SLURM counts a job."""
 
     partition: str

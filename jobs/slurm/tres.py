@@ -6,8 +6,7 @@ Not here: limits on the number of jobs and their time (limits.py).
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from jobs.profile import SlurmProfile
 from jobs.profile_fields import MIN_JOB_MINUTES
@@ -27,8 +26,7 @@ FIELDS = {"gres/gpu": ("gpus", "GPU"), "cpu": ("cpus", "CPU"), "mem": ("memory_g
 MEGABYTES = {"": 1, "M": 1, "G": 1024, "T": 1024**2}
 
 
-@dataclass(frozen=True)
-class TresLimit:
+class TresLimit(NamedTuple):
     owner: str  # such as "qos normal"
     scope: Scope
     resource: str  # gres/gpu, cpu, mem in MB
@@ -39,8 +37,7 @@ class TresLimit:
         return f"{self.owner} ({SCOPE_NAMES[self.scope]}: {self.resource}={self.amount})"
 
 
-@dataclass(frozen=True)
-class Budget:
+class Budget(NamedTuple):
     """What is left of a limit GrpTRESMins for jobs that each request an amount of its resource."""
 
     limit: TresLimit
@@ -52,8 +49,7 @@ class Budget:
         return f"{self.limit}: {self.left} {self.unit}-minutes are left"
 
 
-@dataclass(frozen=True)
-class TresBounds:
+class TresBounds(NamedTuple):
     """What the limits allow the jobs of runs. None: no limit."""
 
     running: int | None = None
@@ -98,7 +94,7 @@ def _with_what_is_left(
         for each in site_config.used_budgets(accounts, qos)
     }
     return [
-        replace(limit, left=max(0, limit.amount - round(used[limit.owner].get(limit.resource, 0))))
+        limit._replace(left=max(0, limit.amount - round(used[limit.owner].get(limit.resource, 0))))
         if limit.scope == "budget" and limit.owner in used
         else limit
         for limit in limits

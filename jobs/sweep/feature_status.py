@@ -7,8 +7,8 @@ Not here: the runs (run_status.py), whether a shard is usable (launch/missing_fe
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.job_queue import Queue
@@ -19,8 +19,7 @@ from pipeline.files import read_json
 from pipeline.runs.folder import Failure
 
 
-@dataclass(frozen=True)
-class FeatureStatus:
+class FeatureStatus(NamedTuple):
     feature_id: str
     slices: int
     present_shards: frozenset[int]  # their indices
@@ -36,8 +35,7 @@ class FeatureStatus:
         return tuple(f"{self.feature_id}/{index}" for index in indices)
 
 
-@dataclass(frozen=True)
-class ShardFailure:
+class ShardFailure(NamedTuple):
     """How the last job that computed a shard failed."""
 
     cause: str

@@ -5,9 +5,8 @@ Not here: what the sweep plans (record.py).
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jobs.node.task_file import report_item
 from jobs.sweep.ledger import Ledger, LedgerEntry
@@ -23,8 +22,7 @@ def sweep_name(text: str | Path, changes: Mapping[str, Any] | None = None) -> st
     return changed_name(name, changes or {})
 
 
-@dataclass(frozen=True)
-class SweepFolder:
+class SweepFolder(NamedTuple):
     """The folder of a sweep, and the sweep's paths elsewhere in the work folder."""
 
     work: Path

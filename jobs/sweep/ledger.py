@@ -7,14 +7,12 @@ Not here: the state of a task (run_status.py, feature_status.py).
 import json
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 
-@dataclass(frozen=True, kw_only=True)
-class LedgerEntry:
+class LedgerEntry(NamedTuple):
     time: float  # unix time of the submission
     scheduler: Literal["local", "slurm"]
     job: str  # slurm: 12_3 in an array, else 12; local: pid of the parent process
@@ -50,7 +48,7 @@ class Ledger:
 
         `files.atomic_write` would let the second command overwrite the lines of the first.
         """
-        lines = "".join(json.dumps(asdict(entry)) + "\n" for entry in entries).encode()
+        lines = "".join(json.dumps(entry._asdict()) + "\n" for entry in entries).encode()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab", buffering=0) as file:
             if file.tell() and not self._ends_with_newline():

@@ -8,11 +8,16 @@ Not here: reading the disk or the queue (run_status.py, job_queue.py), printing 
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from jobs.node.task_file import Run, Slice
-from jobs.slurm.limits import DEFAULT_PREFERENCES, JobPreferences, Limits
-from jobs.slurm.resources import NO_OVERRIDE, ResourceOverride
+from jobs.slurm.resources import (
+    DEFAULT_PREFERENCES,
+    NO_OVERRIDE,
+    JobPreferences,
+    Limits,
+    ResourceOverride,
+)
 
 Item = TypeVar("Item")
 
@@ -29,8 +34,7 @@ class JobArray(Generic[Item]):
     override: ResourceOverride = NO_OVERRIDE
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     features: tuple[JobArray[Slice], ...] = ()
     runs: tuple[JobArray[Run], ...] = ()
     report: bool = False
@@ -135,19 +139,18 @@ def plan_with_retries(
         group_plan = make_plan(
             slices if index == 0 else (),
             group,
-            replace(left, tasks=tasks, running=share),
-            replace(preferences, report=preferences.report and not whole.report),
+            left._replace(tasks=tasks, running=share),
+            preferences._replace(report=preferences.report and not whole.report),
             minutes_per_run,
         )
         feature_tasks = sum(len(array.tasks) for array in group_plan.features) + group_plan.report
-        left = replace(
-            left,
+        left = left._replace(
             tasks=_subtract(left.tasks, group_plan.tasks),
             feature_room=_subtract(left.feature_room, feature_tasks),
         )
         whole = _merge_plans(whole, group_plan, override)
     features = tuple(replace(array, override=feature_override) for array in whole.features)
-    return replace(whole, features=features)
+    return whole._replace(features=features)
 
 
 def _group_runs(
@@ -209,7 +212,7 @@ def drop_runs_needing(full_plan: Plan, feature_ids: Collection[str]) -> Plan:
         left = [tuple(r for r in task if r.feature_id not in feature_ids) for task in array.tasks]
         if tasks := tuple(task for task in left if task):
             arrays.append(replace(array, tasks=tasks))
-    return replace(full_plan, runs=tuple(arrays))
+    return full_plan._replace(runs=tuple(arrays))
 
 
 def _feature_share(room: int | None, *, runs: bool) -> int | None:

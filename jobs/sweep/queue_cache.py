@@ -9,7 +9,6 @@ import getpass
 import time
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +53,9 @@ def _write_cache(folder: SweepFolder, jobs: Collection[str], queue: Queue) -> No
         "time": time.time(),
         "user": getpass.getuser(),  # the answer has the jobs of this user only
         "asked": sorted(jobs),
-        "jobs": None if queued is None else {j: asdict(queued[j]) for j in jobs if j in queued},
+        "jobs": None if queued is None else {j: queued[j]._asdict() for j in jobs if j in queued},
         "ended": {
-            job: [asdict(attempt) for attempt in queue.attempts_by_job.get(job, ())] for job in jobs
+            job: [each._asdict() for each in queue.attempts_by_job.get(job, ())] for job in jobs
         },
         "complaint": queue.error_message,
         "cluster": queue.cluster,

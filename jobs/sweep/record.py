@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import Any, NamedTuple
 
 from jobs.node.task_file import Run
 from jobs.profile import Profile
@@ -32,8 +32,7 @@ from pipeline.files import InputError, json_digest, read_json
 CorpusManifests = Mapping[Corpus, Manifest]
 
 
-@dataclass(frozen=True)
-class PlannedRun:
+class PlannedRun(NamedTuple):
     label: str
     settings: dict[str, Any]  # swept dotted keys -> values
     run_id: str
@@ -44,8 +43,7 @@ class PlannedRun:
         return Run(self.run_id, self.feature_id)
 
 
-@dataclass(frozen=True)
-class PlannedFeatures:
+class PlannedFeatures(NamedTuple):
     feature_id: str
     manifest: str  # path of the file
     slices: int
@@ -63,6 +61,10 @@ class SweepRecord:
     sources: dict[str, str] = field(default_factory=dict)  # settings file -> digest of its bytes
     changes: dict[str, Any] = field(default_factory=dict)  # made by SET=…
     seeds: int | None = None  # of SEEDS=…, the least number of seeds per arm
+
+    def to_json(self) -> dict[str, Any]:
+        runs, features = ([each._asdict() for each in x] for x in (self.runs, self.features))
+        return {**vars(self), "runs": runs, "features": features}
 
     @property
     def sweep_argument(self) -> str:

@@ -8,6 +8,7 @@ Not here: finding the cause (run_status.py, feature_status.py), the plan with th
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from jobs.node.task_file import Run, Slice
 from jobs.profile import Profile, SlurmProfile
@@ -41,8 +42,7 @@ class RetryHistory:
     nodes_up: Mapping[str | None, Collection[str]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class FailedAttempt:
+class FailedAttempt(NamedTuple):
     """How the last attempt at a run or a shard ended; `cause` is empty if it did not fail."""
 
     cause: str
@@ -50,8 +50,7 @@ class FailedAttempt:
     has_traceback: bool = False  # recorded by the run or the task itself
 
 
-@dataclass(frozen=True)
-class RetryDecision:
+class RetryDecision(NamedTuple):
     override: ResourceOverride = NO_OVERRIDE
     message: str = ""  # what is done differently, or why the run is left out
     refused: bool = False
@@ -74,8 +73,7 @@ def decide_retries(
     return decisions
 
 
-@dataclass(frozen=True)
-class FeatureRetry:
+class FeatureRetry(NamedTuple):
     """What is done about the missing slices of feature sets."""
 
     slices: tuple[Slice, ...]

@@ -11,9 +11,9 @@ import statistics
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from jobs.exit_codes import REQUEUE, STOPPED
 from jobs.node import failures
@@ -44,8 +44,7 @@ LIVE_STATES: frozenset[State] = frozenset({"queued", "running"})
 OUTPUT_TAIL_BYTES = 8192  # of a job's output, which ends with the reason why SLURM ended it
 
 
-@dataclass(frozen=True)
-class RunStatus:
+class RunStatus(NamedTuple):
     label: str
     run_id: str
     state: State
@@ -58,7 +57,7 @@ class RunStatus:
 
     def to_dict(self) -> dict[str, Any]:
         """Return one flat record for `status --json`."""
-        record = dict(vars(self))  # asdict would copy, which is slow for a thousand runs
+        record = self._asdict()
         heartbeat, usage = record.pop("heartbeat"), record.pop("usage")
         if usage:
             record |= {"cpus_used": usage.cpus_used, "gpu_busy": _finite_or_none(usage.gpu_busy)}
@@ -80,7 +79,7 @@ def run_statuses(record: SweepRecord, folder: SweepFolder, queue: Queue) -> list
     pending = job_queue.pending_feature_jobs(record, latest, queue)
     return _with_full_disks(
         [
-            replace(status, detail=job_queue.features_reason(pending[run.feature_id]))
+            status._replace(detail=job_queue.features_reason(pending[run.feature_id]))
             if status.detail.startswith(explain("Dependency")) and run.feature_id in pending
             else status
             for run, status in zip(record.runs, statuses, strict=True)
@@ -96,7 +95,7 @@ def _with_full_disks(statuses: Sequence[RunStatus]) -> list[RunStatus]:
     arrays = {array_job_id(run.job) for run in statuses if run.cause == "disk full"}
     detail = "its job was cancelled before it started, because the disk was full"
     return [
-        replace(run, cause="disk full", detail=detail)
+        run._replace(cause="disk full", detail=detail)
         if run.cause == "cancelled" and "_" in run.job and array_job_id(run.job) in arrays
         else run
         for run in statuses

@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import Field
 
@@ -62,8 +62,7 @@ class SweepFile(Settings):
     )
 
 
-@dataclass(frozen=True)
-class SweptExperiment:
+class SweptExperiment(NamedTuple):
     """One experiment of a sweep."""
 
     label: str  # its swept values: "mel, seed 0"

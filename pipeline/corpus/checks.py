@@ -9,9 +9,9 @@ import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from io import FileIO
+from typing import NamedTuple
 
 import numpy as np
 from zlib_ng.zlib_ng import crc32
@@ -32,8 +32,7 @@ MIN_LENGTH_VARIATION = 0.1  # standard deviation of the seconds / their mean
 COMPARED_BYTES = 2**16  # files that start with the same bytes are duplicates
 
 
-@dataclass(frozen=True, slots=True)
-class SplitStats:
+class SplitStats(NamedTuple):
     """The size of a split."""
 
     utterances: int
@@ -41,8 +40,7 @@ class SplitStats:
     speakers: int | None  # None: the corpus names no speakers
 
 
-@dataclass(frozen=True, slots=True)
-class DurationOutlier:
+class DurationOutlier(NamedTuple):
     """An utterance with an unusual length or speaking rate."""
 
     utterance: str
@@ -50,8 +48,7 @@ class DurationOutlier:
     characters_per_second: float
 
 
-@dataclass(frozen=True, slots=True)
-class CorpusChecks:
+class CorpusChecks(NamedTuple):
     """The results of `check_corpus`."""
 
     splits: dict[Split, SplitStats]
@@ -229,8 +226,14 @@ def _log_pace_limits(paces: Float64[np.ndarray, " N"]) -> tuple[float, float]:
     """Return the lowest and the highest usual value of these logarithms."""
     if len(paces) < MIN_UTTERANCES_FOR_OUTLIERS:
         return -math.inf, math.inf
-    middle = float(np.median(paces))
+    middle = _median(paces)
     # 1.4826 times the median absolute deviation is a normal distribution's standard deviation.
-    spread = 1.4826 * float(np.median(np.abs(paces - middle)))
+    spread = 1.4826 * _median(np.abs(paces - middle))
     width = OUTLIER_DEVIATIONS * max(spread, MIN_LOG_PACE_DEVIATION)
     return middle - width, middle + width
+
+
+def _median(values: Float64[np.ndarray, " N"]) -> float:
+    """Return the median; `np.median` imports numpy.ma, which takes 20 ms of each command."""
+    ordered, half = np.sort(values), len(values) // 2
+    return float(ordered[half] if len(values) % 2 else (ordered[half - 1] + ordered[half]) / 2)

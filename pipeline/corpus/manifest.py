@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pipeline.corpus.text.alphabet import ALPHABETS, Alphabet, HasTranscript, quote_characters
 from pipeline.files import InputError, atomic_write
@@ -117,8 +117,7 @@ class Manifest:
         return self.utterances[utterances.start : utterances.stop]
 
 
-@dataclass(frozen=True)
-class ManifestFile:
+class ManifestFile(NamedTuple):
     """A manifest on disk; one slice at a time is read into memory."""
 
     path: Path

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -38,8 +39,7 @@ from pipeline.shapes import Float, Shaped
 RowReader = Callable[[int, int], Float[np.ndarray, "T F"]]
 
 
-@dataclass(frozen=True, slots=True)
-class StoredUtterance:
+class StoredUtterance(NamedTuple):
     id: str
     transcript: str
     speaker: str

@@ -8,9 +8,8 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.config.decoding import DecodingSettings
 from pipeline.config.loader import dump_yaml, read_yaml, validate_settings
@@ -26,8 +25,7 @@ DECODINGS = "decodings"  # folder of a run
 MODEL_FILE = "model.pt"  # of a run: its network with all that it needs to read new sound
 
 
-@dataclass(frozen=True)
-class DecodingFolder:
+class DecodingFolder(NamedTuple):
     """`runs/<run_id>/decodings/<id>/`: settings.yaml, tuning.csv, hypotheses.csv, n_best.jsonl."""
 
     path: Path

@@ -15,10 +15,10 @@ import time
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pipeline.config.experiment import Experiment, load_experiment
 from pipeline.config.loader import dump_yaml
@@ -47,8 +47,7 @@ class Stopped(Exception):  # noqa: N818  (not an error: the state is saved)
     """The trainer saved its state and stopped on request; calling `fit` again continues."""
 
 
-@dataclass(frozen=True)
-class RunFolder:
+class RunFolder(NamedTuple):
     path: Path
 
     @property

@@ -262,7 +262,7 @@ def test_more_shards_than_a_process_may_open_files(
     try:
         for index in [*range(1000), *range(0, 1000, 7)]:
             first = many.shards[index].utterances[0]
-            frames = many.frames(replace(first, shard=index))
+            frames = many.frames(first._replace(shard=index))
             np.testing.assert_array_equal(frames, features.frames(first))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)

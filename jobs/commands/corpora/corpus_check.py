@@ -12,9 +12,8 @@ from importlib import import_module
 from statistics import median
 
 from jobs.display.corpora import print_corpora, print_refusals
-from jobs.display.live import show_status_line
 from jobs.display.sound_lines import equal_sound_lines
-from jobs.messages import count_text, duration_text, join_first, print_line
+from jobs.messages import count_text, duration_text, join_first, print_line, show_status_line
 from jobs.work_folder import load_profile_and_workdir
 from pipeline.config.corpus import Corpus, load_corpus
 from pipeline.config.experiment import Experiment

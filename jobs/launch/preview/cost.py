@@ -7,7 +7,7 @@ Not here: jobs, limits and scripts of a plan (dry_run.py), what jobs have used (
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from jobs.launch.sweep_state import SweepFiles
 from jobs.messages import count_text
@@ -22,8 +22,7 @@ from pipeline.runs.folder import RunFolder
 MAX_COMPARED_RUNS = 50  # runs of other sweeps whose experiment is read
 
 
-@dataclass(frozen=True)
-class MeasuredMinutes:
+class MeasuredMinutes(NamedTuple):
     """The median duration of finished runs, and which runs these are."""
 
     median: float

@@ -16,7 +16,7 @@ from jobs.launch.submit import STARTS_AFTER, SlurmArray, make_submission, slurm_
 from jobs.messages import count_text
 from jobs.profile import Profile, SlurmProfile
 from jobs.slurm import preemption
-from jobs.slurm.limits import Limits
+from jobs.slurm.resources import Limits
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.plan import Plan
 

@@ -6,7 +6,7 @@ Not here: when queued jobs start (slurm/client.py reads that from squeue).
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from jobs.messages import duration_text
 from jobs.slurm import client, reasons
@@ -15,8 +15,7 @@ from jobs.slurm.client import SchedulerError
 AT_ONCE_S = 60.0  # SLURM starts jobs in rounds that are up to a minute apart
 
 
-@dataclass(frozen=True)
-class JobScript:
+class JobScript(NamedTuple):
     kind: str  # such as runs
     script: str
     variables: Mapping[str, str]  # of sbatch, which the submission keeps

@@ -11,8 +11,8 @@ number with a point is the probability of the pronunciation (Kaldi, Montreal For
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline.files import InputError, error_reason
 
@@ -21,8 +21,7 @@ _ALTERNATIVE = re.compile(r"(?<=.)\(\d+\)$")
 _PROBABILITY = re.compile(r"\d*\.\d+")
 
 
-@dataclass(frozen=True)
-class PronunciationLexicon:
+class PronunciationLexicon(NamedTuple):
     name: str  # of the file
     pronunciations: Mapping[str, str]  # word in its normal form -> phonemes, separated by spaces
 

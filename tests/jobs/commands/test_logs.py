@@ -3,7 +3,6 @@
 import os
 import threading
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -25,7 +24,7 @@ def folder(tmp_path: Path) -> SweepFolder:
     folder = SweepFolder(tmp_path, "rates")
     planned = tuple(PlannedRun(label, {}, run, "mel-1") for run, label in LABELS.items())
     record = SweepRecord("rates", "", "rates.yaml", "1", planned, ())
-    write_json(folder.record_file, asdict(record))
+    write_json(folder.record_file, record.to_json())
     for age, run in enumerate(reversed(LABELS)):
         path = tmp_path / "runs" / run
         path.mkdir(parents=True)

@@ -3,7 +3,6 @@
 import argparse
 import json
 import re
-from dataclasses import asdict
 
 from jobs.commands import parser, status
 from jobs.node.failures import REMEDIES
@@ -88,7 +87,7 @@ def _write_record(bench: TinyProject, sweep: Sweep) -> None:
     manifest = readers.build_manifest(corpus, bench.work)
     write_manifest(manifest, manifest_path(manifest, bench.work))
     made = make_record(sweep, {corpus: manifest}, bench.work)
-    write_json(SweepFolder(bench.work, sweep.name).record_file, asdict(made))
+    write_json(SweepFolder(bench.work, sweep.name).record_file, made.to_json())
 
 
 def test_status_as_json_has_one_record_per_run(make_project, capsys):

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
+from jobs import messages
 from jobs.display import live, run_table
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.job_queue import Queue
@@ -237,11 +238,11 @@ def test_in_a_terminal_the_table_is_shown_from_the_beginning_to_the_end(tmp_path
 
 def test_progress_is_a_line_at_times_if_the_output_is_piped(monkeypatch, capsys):
     clock = FakeClock()
-    monkeypatch.setattr(live, "time", clock)
-    with live.show_status_line("an4: reading its files") as update:
+    monkeypatch.setattr(messages, "time", clock)
+    with messages.show_status_line("an4: reading its files") as update:
         for files in (1, 2, 3):
             update(f"{files} of 9 files")
-            clock.sleep(live.LINE_INTERVAL_S)
+            clock.sleep(messages.LINE_INTERVAL_S)
         clock.sleep(0.1)
         for files in (4, 5):
             update(f"{files} of 9 files")
@@ -249,8 +250,8 @@ def test_progress_is_a_line_at_times_if_the_output_is_piped(monkeypatch, capsys)
 
 
 def test_progress_stays_in_its_place_in_a_terminal(monkeypatch, screen, capsys):
-    monkeypatch.setattr(live, "in_terminal", lambda: True)
-    with live.show_status_line("an4: reading its files"):
+    monkeypatch.setattr(messages, "in_terminal", lambda: True)
+    with messages.show_status_line("an4: reading its files"):
         pass
     assert "an4: reading its files" in screen.getvalue()
     assert capsys.readouterr().out == ""

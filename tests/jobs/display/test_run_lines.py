@@ -116,7 +116,7 @@ def live_lines(*statuses: RunStatus, width: int = 80, height: int = 24) -> list[
 def test_the_live_view_of_thirty_runs_shows_summary_running_runs_and_time_left_on_one_screen():
     waiting = [RunStatus(f"mel, seed {n}", f"{n:012}", "waiting") for n in range(26)]
     label = "repaired, amplitude, standardise"
-    trained = [replace(measured_run(f"{label}, seed {n}"), run_id=f"{n:012}") for n in range(4)]
+    trained = [measured_run(f"{label}, seed {n}")._replace(run_id=f"{n:012}") for n in range(4)]
     lines = live_lines(*waiting, *trained)
     assert len(lines) < 24
     assert lines[0] == "30 runs: 4 running, 26 waiting; the running ones end within 1 min 00 s"

@@ -10,7 +10,7 @@ from jobs.launch.sweep_state import SweepFiles, SweepState
 from jobs.node.task_file import Slice
 from jobs.profile import LocalProfile, SlurmProfile
 from jobs.slurm.client import QueuedJob
-from jobs.slurm.limits import Limits
+from jobs.slurm.resources import Limits
 from jobs.slurm.tres import Budget, TresLimit
 from jobs.sweep.feature_status import ShardFailure
 from jobs.sweep.folder import SweepFolder

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -521,7 +520,7 @@ def test_a_run_that_failed_in_the_code_is_left_out_until_the_code_has_changed(
     assert run.failure() is not None
 
     last = bench.sweep_folder.latest()[power.run_id]
-    bench.sweep_folder.ledger.append([replace(last, code="another")])
+    bench.sweep_folder.ledger.append([last._replace(code="another")])
     code, printed, errors = run_in_process(*sweep(bench))
     assert (code, errors) == (0, "")
     assert {run.state for run in states(bench)} == {"finished"}

@@ -1,6 +1,5 @@
 """Tasks of a plan: failure files while a new attempt is submitted, and lines of the ledger."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -60,7 +59,7 @@ def test_a_status_during_the_submission_does_not_fail_the_new_job(tmp_path, monk
     assert show_status() == "timeout"
     with failures_cleared([FAILED], folder) as causes:
         assert show_status() == "timeout"
-        folder.ledger.append([replace(entry, time=2.0, job="13")])
+        folder.ledger.append([entry._replace(time=2.0, job="13")])
     assert causes == {FAILED: "timeout"}
     assert folder.run(FAILED).failure().job == "12"
     pending = Queue({"13": QueuedJob("13", "PENDING", "Priority")})

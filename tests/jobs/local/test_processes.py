@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -92,7 +91,7 @@ def test_status_of_a_running_run_and_a_running_sweep_does_without_psutil(make_pr
     record = make_record(
         sweep, {corpus: readers.build_manifest(corpus, project.work)}, project.work
     )
-    write_json(project.sweep_folder.record_file, asdict(record))
+    write_json(project.sweep_folder.record_file, record.to_json())
     project.sweep_folder.run(record.runs[0].run_id).write_heartbeat(Heartbeat(epochs=3))
     words = ["status", project.sweep_file, "--work", project.work, "--once"]
     with own_sweep(project.sweep_folder.owner_file):

@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from dataclasses import asdict, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -35,12 +34,12 @@ def ended_owner() -> LockOwner:
     """Return the owner of a lock whose process, on this host, has exited."""
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    return replace(LockOwner.current_process(), pid=ended.pid)
+    return LockOwner.current_process()._replace(pid=ended.pid)
 
 
 def write_abandoned_lock(folder: Path, owner: LockOwner) -> None:
     """Write a lock that nobody refreshes."""
-    write_json(folder / "claim" / "owner.json", asdict(owner))
+    write_json(folder / "claim" / "owner.json", owner._asdict())
 
 
 def test_a_lock_is_held_once_and_free_afterwards(tmp_path):
@@ -70,7 +69,7 @@ def test_a_lock_of_an_exited_process_is_broken_at_once(tmp_path, ended_owner, mo
 def test_a_lock_of_another_host_or_container_is_broken_after_the_timeout(
     tmp_path, ended_owner, elsewhere
 ):
-    write_abandoned_lock(tmp_path, replace(ended_owner, **elsewhere))
+    write_abandoned_lock(tmp_path, ended_owner._replace(**elsewhere))
     began = time.monotonic()
     with acquire(tmp_path):
         assert time.monotonic() - began >= 1.0

@@ -1,6 +1,5 @@
 """The ledger: lines are only added, and a line that was cut off harms no other."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from jobs.sweep.folder import SweepFolder
@@ -23,8 +22,8 @@ def test_what_is_appended_is_read_in_order(tmp_path: Path):
 
 def test_the_latest_task_of_an_item_counts_whichever_sweep_submitted_it(tmp_path: Path):
     first, second = SweepFolder(tmp_path, "first"), SweepFolder(tmp_path, "second")
-    second.ledger.append([replace(entry("2", "b"), time=2.0)])
-    first.ledger.append([entry("1", "a", "b"), replace(entry("3", "a"), time=3.0)])
+    second.ledger.append([entry("2", "b")._replace(time=2.0)])
+    first.ledger.append([entry("1", "a", "b"), entry("3", "a")._replace(time=3.0)])
     for folder in (first, second):
         assert {item: found.job for item, found in folder.latest().items()} == {"a": "3", "b": "2"}
         assert [found.job for found in folder.entries_by_item()["b"]] == ["1", "2"]

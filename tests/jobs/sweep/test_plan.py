@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.node.task_file import Run, Slice
-from jobs.slurm.limits import JobPreferences, Limits
+from jobs.slurm.resources import JobPreferences, Limits
 from jobs.sweep.plan import RUN_TIME_MARGIN, make_plan, missing_runs, missing_slices
 
 limits_drawn = st.builds(

@@ -1,7 +1,6 @@
 """Retry policy: twice the memory, another node, or no retry; and a plan within the limits."""
 
 import math
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -10,8 +9,7 @@ from hypothesis import strategies as st
 from jobs.node.task_file import Run, Slice
 from jobs.profile import LocalProfile, SlurmProfile
 from jobs.profile_fields import FeatureJobs
-from jobs.slurm.limits import JobPreferences, Limits
-from jobs.slurm.resources import ResourceOverride
+from jobs.slurm.resources import JobPreferences, Limits, ResourceOverride
 from jobs.sweep import plan, retry_policy
 from jobs.sweep.feature_status import ShardFailure
 from jobs.sweep.folder import SweepFolder
@@ -332,7 +330,7 @@ def test_runs_without_an_override_are_planned_as_by_make_plan():
     limits = Limits(tasks=4, array=2, running=3)
     made = plan.plan_with_retries((), runs, {}, limits)
     assert made == plan.make_plan((), runs, limits)
-    assert replace(made, runs=()).tasks == 0
+    assert made._replace(runs=()).tasks == 0
 
 
 def test_the_plan_needs_the_time_of_its_longest_task_whatever_its_request():

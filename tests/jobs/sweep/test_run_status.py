@@ -142,7 +142,7 @@ def test_a_waiting_job_says_when_it_may_start(folder):
     found = state(folder, Queue({"12_0": job}))
     assert found.detail.startswith("starts when resources are free (Resources), starts about ")
     assert found.detail.endswith(clock)
-    later = replace(job, starts=soon + 40 * 86400)
+    later = job._replace(starts=soon + 40 * 86400)
     days = time.strftime("%d %b %H:%M", time.localtime(soon + 40 * 86400))
     assert state(folder, Queue({"12_0": later})).detail.endswith(days)
 
@@ -241,7 +241,7 @@ def test_a_job_over_its_memory_is_found_by_accounting_or_by_its_output(folder):
     attempt = JobAttempt("FAILED", signal=9, peak_bytes=2**30)
     assert state(folder, Queue({}, {"12_0": [attempt]})).cause == "out of memory"
     assert (
-        state(folder, Queue({}, {"12_0": [replace(attempt, peak_bytes=2**29)]})).cause == "killed"
+        state(folder, Queue({}, {"12_0": [attempt._replace(peak_bytes=2**29)]})).cause == "killed"
     )
     folder.jobs.mkdir(parents=True)
     output = "x" * 10_000 + "\nslurmstepd: error: Detected 1 oom-kill event(s) in StepId=12.0\n"
@@ -353,7 +353,7 @@ def test_without_an_answer_of_slurm_a_submitted_run_counts_as_queued(folder):
 def test_a_run_submitted_again_on_this_machine_is_no_longer_a_lost_job(folder, run):
     submitted(folder)
     (old,) = folder.ledger.entries()
-    folder.ledger.append([replace(old, scheduler="local", job="1")])
+    folder.ledger.append([old._replace(scheduler="local", job="1")])
     assert state(folder).state == "waiting"
 
 

@@ -3,7 +3,7 @@
 from jobs.launch.preview import dry_run
 from jobs.node.task_file import Run, Slice
 from jobs.profile import LocalProfile, SlurmProfile
-from jobs.slurm.limits import JobPreferences, Limits
+from jobs.slurm.resources import JobPreferences, Limits
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.plan import make_plan
 
