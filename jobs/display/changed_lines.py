@@ -1,16 +1,20 @@
-"""Lines about a sweep that has changed: added runs, and removed ones whose jobs go on.
+"""Lines about a sweep that has changed: added runs or decodings, and removed runs whose jobs go on.
 
 In:   a sweep's record, its ledger, what SLURM knows of its jobs.   Out: lines.
 Not here: what the file wants now (sweep/record.py), cancelling jobs (commands/status.py).
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
-from jobs.messages import join_first
+from jobs.messages import count_text, join_first
+from jobs.profile import Profile
 from jobs.sweep import job_queue
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.job_queue import Queue
 from jobs.sweep.record import PlannedRun, SweepRecord
+from jobs.work_folder import make_command
+from pipeline.config.sweep import Sweep
+from pipeline.runs.decodings import DecodingFolder
 
 NO_LABELS: Mapping[str, str] = {}
 
@@ -58,3 +62,27 @@ def changed_file_line(
     if added:
         line += f"; added: {join_first(added)}, which {command} submits"
     return line
+
+
+def undecoded_lines(
+    sweep: Sweep, record: SweepRecord, folder: SweepFolder, profile: Profile
+) -> Iterator[str]:
+    """Yield what to type where decodings of `decode.also` are younger than the finished runs."""
+    missing: set[str] = set()
+    runs = 0
+    for swept, planned in zip(sweep.experiments, record.runs, strict=False):
+        also, run = swept.experiment.decode.also, folder.run(planned.run_id)
+        if not also or not run.finished:
+            continue
+        made = [each.settings() for each in DecodingFolder.list_finished(run)]
+        lacking = {one.describe(swept.experiment.corpus.units) for one in also if one not in made}
+        missing |= lacking
+        runs += bool(lacking)
+    if missing:
+        is_sweep = record.command.startswith("make sweep")
+        named = f"SWEEP={record.name}" if is_sweep else f"RUN={record.runs[0].run_id}"
+        again = make_command(f"make decode {named}", profile, folder.work)
+        yield (
+            f"not decoded with {' and with '.join(sorted(missing))}, which decode.also asks for: "
+            f"{count_text(runs, 'run')}; {again} does it without training"
+        )

@@ -8,7 +8,7 @@ Three steps, in this order: gather the state, decide, act. What the last two nee
 where it is used, so that a command with nothing to do takes half of the time.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -86,15 +86,7 @@ def reconcile(
     files = read_sweep_files(sweep, work, with_runs=runs, first_only=first_only)
     labels = _former_labels(files.folder)
     if files.complete:
-        _correct_jobs(files, profile, labels, dry=dry)
-        if not dry:
-            _write_sweep_files(files)
-        if not runs:
-            print_sound(files)
-        if not quiet_if_complete:
-            print_line(_nothing_to_do_message(files))
-            for line in _undecoded_lines(files, profile):
-                print_line(line)
+        _finish_complete(files, profile, labels, dry=dry, quiet=quiet_if_complete)
         return ReconcileResult(
             files.record, files.code, was_complete=True, meaningful=files.meaningful
         )
@@ -155,6 +147,25 @@ def _former_labels(folder: SweepFolder) -> dict[str, str]:
     with suppress(InputError):
         return {run.run_id: run.label for run in load_record(folder).runs}
     return {}
+
+
+def _finish_complete(
+    files: SweepFiles, profile: Profile, labels: Mapping[str, str], *, dry: bool, quiet: bool
+) -> None:
+    """Correct jobs and files of a sweep that is complete, and say so."""
+    _correct_jobs(files, profile, labels, dry=dry)
+    if not dry:
+        _write_sweep_files(files)
+    if not files.with_runs:
+        print_sound(files)
+    if quiet:
+        return
+    print_line(_nothing_to_do_message(files))
+    if files.with_runs and any(each.experiment.decode.also for each in files.sweep.experiments):
+        from jobs.display.changed_lines import undecoded_lines  # noqa: PLC0415
+
+        for line in undecoded_lines(files.sweep, files.record, files.folder, profile):
+            print_line(line)
 
 
 def _correct_jobs(
@@ -261,32 +272,6 @@ def _write_experiment(experiment: Experiment, run: PlannedRun, folder: RunFolder
                 return
         print_line(f"{folder.experiment_file}: was damaged or edited, and is written again")
     folder.write_experiment(experiment)
-
-
-def _undecoded_lines(files: SweepFiles, profile: Profile) -> Iterator[str]:
-    """Yield what to type where decodings of `decode.also` are younger than the finished runs."""
-    if not any(swept.experiment.decode.also for swept in files.sweep.experiments):
-        return
-    from pipeline.runs.decodings import DecodingFolder  # noqa: PLC0415
-
-    missing: set[str] = set()
-    runs = 0
-    for swept, planned in zip(files.sweep.experiments, files.record.runs, strict=False):
-        also, run = swept.experiment.decode.also, files.folder.run(planned.run_id)
-        if not also or not files.with_runs or not run.finished:
-            continue
-        made = [each.settings() for each in DecodingFolder.list_finished(run)]
-        lacking = {one.describe(swept.experiment.corpus.units) for one in also if one not in made}
-        missing |= lacking
-        runs += bool(lacking)
-    if missing:
-        is_sweep = files.record.command.startswith("make sweep")
-        named = f"SWEEP={files.record.name}" if is_sweep else f"RUN={files.record.runs[0].run_id}"
-        again = make_command(f"make decode {named}", profile, files.folder.work)
-        yield (
-            f"not decoded with {' and with '.join(sorted(missing))}, which decode.also asks for: "
-            f"{count_text(runs, 'run')}; {again} does it without training"
-        )
 
 
 def _nothing_to_do_message(files: SweepFiles) -> str:

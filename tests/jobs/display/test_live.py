@@ -82,7 +82,7 @@ def screen(monkeypatch) -> io.StringIO:
     """What is written to a terminal."""
     text = io.StringIO()
     terminal = Console(force_terminal=True, file=text)
-    for module in (run_table, live):
+    for module in (run_table, live, messages):
         monkeypatch.setattr(module, "console", lambda: terminal)
     return text
 
