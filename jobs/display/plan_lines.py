@@ -5,13 +5,16 @@ Not here: lines about runs (run_lines.py).
 """
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from jobs.messages import count_text
 from jobs.slurm.resources import ResourceOverride
-from jobs.slurm.tres import Budget
 from jobs.sweep.plan import Plan
 from pipeline.config.early_stop import StopRules
 from pipeline.config.sweep import Sweep
+
+if TYPE_CHECKING:
+    from jobs.slurm.tres import Budget
 
 
 def opening_lines(sweep: Sweep) -> list[str]:
@@ -78,7 +81,7 @@ def deferred_lines(plan: Plan) -> list[str]:
     ]
 
 
-def budget_lines(plan: Plan, budgets: Iterable[Budget]) -> list[str]:
+def budget_lines(plan: Plan, budgets: "Iterable[Budget]") -> list[str]:
     """Lines about limits such as GrpTRESMins that the time limits of the runs exceed."""
     minutes = sum(len(array.tasks) * (array.minutes or 0) for array in plan.runs)
     return [

@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING
 
 from jobs.display.plan_lines import plan_lines
 from jobs.environment import kept_sbatch_variables
-from jobs.launch.preview.start_times import JobScript, start_lines
-from jobs.launch.submit import STARTS_AFTER, SlurmArray, make_submission, slurm_arrays
 from jobs.messages import count_text
 from jobs.profile import Profile, SlurmProfile
-from jobs.slurm import preemption
 from jobs.slurm.resources import Limits
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.plan import Plan
 
 if TYPE_CHECKING:
+    from jobs.launch.submit import SlurmArray
     from jobs.slurm.sbatch import Submission
 
 
@@ -44,6 +42,8 @@ def dry_run_lines(
                 "are allowed: it is requeued and continues"
             )
         if plan.runs:
+            from jobs.slurm import preemption  # noqa: PLC0415 (of SLURM alone, as those below)
+
             yield preemption.describe_preemption(profile)
         yield from _starts_and_scripts(plan, profile, folder)
 
@@ -79,6 +79,8 @@ def _starts_and_scripts(plan: Plan, profile: SlurmProfile, folder: SweepFolder) 
     if not shutil.which("srun"):
         yield "srun is not on PATH: the scripts are written on a login node"
         return
+    from jobs.launch.submit import STARTS_AFTER, make_submission, slurm_arrays  # noqa: PLC0415
+
     submission = make_submission(profile, folder, folder.code / "SNAPSHOT")
     arrays = list(slurm_arrays(plan, profile, folder))
     yield from _start_lines(arrays, submission)
@@ -91,10 +93,12 @@ def _starts_and_scripts(plan: Plan, profile: SlurmProfile, folder: SweepFolder) 
         yield f"\n# {array.kind}\n{script}"
 
 
-def _start_lines(arrays: Sequence[SlurmArray], submission: "Submission") -> Iterator[str]:
+def _start_lines(arrays: "Sequence[SlurmArray]", submission: "Submission") -> Iterator[str]:
     """Yield when features and runs may start; the report starts after the runs."""
     if not shutil.which("sbatch"):
         return
+    from jobs.launch.preview.start_times import JobScript, start_lines  # noqa: PLC0415
+
     first = {array.kind: array for array in arrays[::-1] if array.kind != "report"}
     scripts = [
         JobScript(
