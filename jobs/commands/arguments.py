@@ -179,3 +179,40 @@ def add_report_arguments(report: argparse.ArgumentParser) -> None:
         help="CSV files that Excel opens: with a byte order mark; semicolon: also with ; between "
         "cells and , in decimals, as Excel in Turkish or German expects (default: plain CSV)",
     )
+
+
+def add_checking_verbs(subparsers: Subparsers) -> None:
+    doctor = add_verb(
+        subparsers,
+        "doctor",
+        "Its features are computed first, if they are missing. "
+        "The exit code is 1 if something is wrong.",
+    )
+    add_experiment_arguments(doctor)
+
+    lr_range = add_verb(
+        subparsers, "lr-range", "It trains on this machine, and refuses a profile of SLURM."
+    )
+    add_experiment_arguments(lr_range)
+
+    check = add_verb(subparsers, "cluster-check", cluster=False)
+    check.add_argument("profile", type=Path, metavar="CLUSTER", help="a file of cluster/")
+
+    verify = add_verb(subparsers, "verify")
+    verify.add_argument(
+        "sets",
+        nargs="+",
+        metavar="SET",
+        help="a feature set; or a sweep or a corpus, for all of its feature sets",
+    )
+
+    inspect = add_verb(subparsers, "inspect")
+    inspect.add_argument(
+        "target", metavar="SET", help="a shard, a feature set, a sweep, or a corpus"
+    )
+    inspect.add_argument(
+        "--utterance", metavar="ID", help="only this utterance (default: the whole set)"
+    )
+    add_output_option(
+        inspect, "draw spectrograms into this .png or .svg file (default: draw nothing)"
+    )

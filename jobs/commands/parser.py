@@ -12,7 +12,7 @@ import gc
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from jobs.commands.arguments import (
     VERB_GROUPS,
     Subparsers,
     add_cancel_arguments,
+    add_checking_verbs,
     add_dry_run_option,
     add_experiment_arguments,
     add_output_option,
@@ -67,6 +68,9 @@ CONFIG_FOLDERS = {
     "cluster": "cluster",
     "profile": "cluster",
 }
+# They end soon or start other processes: garbage is collected more seldom than by default.
+PLANNING_VERBS = {"features", "sweep", "status", "cancel", "logs"}
+PLANNED_OBJECTS = 50_000
 VERBS_ACCEPTING_SWEEP_NAME = {"decode", "status", "cancel", "report"}
 
 
@@ -76,9 +80,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     use_locked_packages_alone(REPOSITORY_ROOT)
     if isinstance(sys.stdout, io.TextIOWrapper):  # a console of cp1252 cannot show every letter
         sys.stdout.reconfigure(errors="backslashreplace")
-    parser = build_parser()
-    if words and not words[0].startswith("-") and words[0] not in VERB_MODULES:
-        parser.error(_unknown_verb_message(words[0]))
+    verb = next(iter(words), "")
+    parser = build_parser(verb)
+    if verb and not verb.startswith("-") and verb not in VERB_MODULES:
+        parser.error(_unknown_verb_message(verb))
     options = parser.parse_args(words)
     if options.version:
         from importlib.metadata import version  # noqa: PLC0415 (a tenth of a command's time)
@@ -118,6 +123,8 @@ def _run(options: argparse.Namespace, *, process_ends: bool) -> int:
     module = import_module(VERB_MODULES[options.verb])
     if process_ends:
         gc.freeze()
+        if options.verb in PLANNING_VERBS:
+            gc.set_threshold(PLANNED_OBJECTS)
     gc.enable()
     act: Callable[[argparse.Namespace], int] = getattr(module, options.verb.replace("-", "_"))
     return act(options)
@@ -139,7 +146,8 @@ def _refuse_bare_names(options: argparse.Namespace) -> None:
             raise InputError(f"{path}: no such file; did you mean {likely}?")
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(verb: str = "") -> argparse.ArgumentParser:
+    """Return the parser with the arguments of one verb, or else of all: each takes time."""
     program = argparse.ArgumentParser(
         prog="blankslate",
         usage="blankslate VERB ... [options]",
@@ -153,15 +161,9 @@ def build_parser() -> argparse.ArgumentParser:
     subparsers = program.add_subparsers(
         prog="blankslate", dest="verb", metavar="VERB", help=argparse.SUPPRESS
     )
-    _add_corpus_verbs(subparsers)
-    _add_running_verbs(subparsers)
-    _add_following_verbs(subparsers)
-    add_trained_verbs(subparsers)
-    _add_checking_verbs(subparsers)
-    task = add_verb(
-        subparsers, "task", "Execute one task file; only this program uses it.", cluster=False
-    )
-    task.add_argument("file", type=Path, metavar="FILE", help="a task file")
+    for verbs, add_verbs in ARGUMENTS_OF_VERBS.items():
+        if verb in verbs or verb not in VERB_MODULES:
+            add_verbs(subparsers)
     return program
 
 
@@ -253,38 +255,18 @@ def _add_following_verbs(subparsers: Subparsers) -> None:
     add_report_arguments(report)
 
 
-def _add_checking_verbs(subparsers: Subparsers) -> None:
-    doctor = add_verb(
-        subparsers,
-        "doctor",
-        "Its features are computed first, if they are missing. "
-        "The exit code is 1 if something is wrong.",
+def _add_task_verb(subparsers: Subparsers) -> None:
+    task = add_verb(
+        subparsers, "task", "Execute one task file; only this program uses it.", cluster=False
     )
-    add_experiment_arguments(doctor)
+    task.add_argument("file", type=Path, metavar="FILE", help="a task file")
 
-    lr_range = add_verb(
-        subparsers, "lr-range", "It trains on this machine, and refuses a profile of SLURM."
-    )
-    add_experiment_arguments(lr_range)
 
-    check = add_verb(subparsers, "cluster-check", cluster=False)
-    check.add_argument("profile", type=Path, metavar="CLUSTER", help="a file of cluster/")
-
-    verify = add_verb(subparsers, "verify")
-    verify.add_argument(
-        "sets",
-        nargs="+",
-        metavar="SET",
-        help="a feature set; or a sweep or a corpus, for all of its feature sets",
-    )
-
-    inspect = add_verb(subparsers, "inspect")
-    inspect.add_argument(
-        "target", metavar="SET", help="a shard, a feature set, a sweep, or a corpus"
-    )
-    inspect.add_argument(
-        "--utterance", metavar="ID", help="only this utterance (default: the whole set)"
-    )
-    add_output_option(
-        inspect, "draw spectrograms into this .png or .svg file (default: draw nothing)"
-    )
+ARGUMENTS_OF_VERBS: Mapping[tuple[str, ...], Callable[[Subparsers], None]] = {
+    ("corpus-new", "corpus-check"): _add_corpus_verbs,
+    ("features", "train", "sweep", "demo"): _add_running_verbs,
+    ("status", "logs", "cancel", "report"): _add_following_verbs,
+    tuple(TRAINED_VERBS): add_trained_verbs,
+    ("doctor", "lr-range", "cluster-check", "verify", "inspect"): add_checking_verbs,
+    ("task",): _add_task_verb,
+}

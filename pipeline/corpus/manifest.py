@@ -83,13 +83,23 @@ class Manifest:
                 f'"channel": {channel}}}\n'
             ).encode()
 
-    @cached_property
+    @property
     def digest(self) -> str:
         """SHA-256 of the utterances alone: root and refusals do not change the features."""
-        digest = hashlib.sha256()
+        return self._digest_and_size[0]
+
+    @property
+    def size(self) -> int:
+        """The number of bytes of the lines."""
+        return self._digest_and_size[1]
+
+    @cached_property
+    def _digest_and_size(self) -> tuple[str, int]:
+        digest, size = hashlib.sha256(), 0
         for line in self.lines():
             digest.update(line)
-        return digest.hexdigest()
+            size += len(line)
+        return digest.hexdigest(), size
 
     @cached_property
     def seconds(self) -> float:
@@ -175,8 +185,11 @@ class ManifestFile(NamedTuple):
 
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
-    """Write JSON lines: a header with everything else, then one line per utterance."""
-    header = {
+    """Write JSON lines: a header with everything else, then one line per utterance.
+
+    Nothing is written if the file is there: `path` has the digest of the utterances in its name.
+    """
+    content = {
         "manifest": MANIFEST_VERSION,
         "corpus": manifest.corpus,
         "root": manifest.root.as_posix(),
@@ -184,9 +197,20 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
         "slices": [utterances.start for utterances in manifest.slices],
         "refusals": [asdict(refusal) for refusal in manifest.refusals],
     }
+    header = json.dumps(content, ensure_ascii=False).encode() + b"\n"
+    if _is_written(path, header, manifest.size):
+        return
     with atomic_write(path) as partial, partial.open("wb") as file:
-        file.write(json.dumps(header, ensure_ascii=False).encode() + b"\n")
+        file.write(header)
         file.writelines(manifest.lines())
+
+
+def _is_written(path: Path, header: bytes, size: int) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.readline() == header and path.stat().st_size == len(header) + size
+    except OSError:
+        return False
 
 
 def require_trainable(utterances: Sequence[HasTranscript], alphabet: Alphabet) -> None:
