@@ -229,13 +229,13 @@ def test_a_corpus_without_train_or_dev_is_refused(splits, problem):
 
 def test_a_manifest_is_written_again_only_if_it_changed_or_was_cut(tmp_path):
     manifest, path = manifest_of(1, 2, 3), tmp_path / "a.jsonl"
-    write_manifest(manifest, path)
+    manifests.write_manifest(manifest, path)
     whole, first = path.read_bytes(), path.stat().st_ino
-    write_manifest(manifest, path)
+    manifests.write_manifest(manifest, path)
     assert path.stat().st_ino == first
-    write_manifest(replace(manifest, refusals=(Refusal("u9", "u9.wav: cut short"),)), path)
+    manifests.write_manifest(replace(manifest, refusals=(Refusal("u9", "u9.wav: cut short"),)), path)
     assert b"cut short" in path.read_bytes()
     for damaged in (whole[:-1], whole[10:], b""):
         path.write_bytes(damaged)
-        write_manifest(manifest, path)
+        manifests.write_manifest(manifest, path)
         assert path.read_bytes() == whole
