@@ -155,8 +155,8 @@ def _highest_losses(ranked: Sequence[Hypothesis]) -> Iterator[str]:
 def _print_result(folder: SweepFolder, record: SweepRecord, profile: Profile) -> None:
     # Only here: the other verbs of this module end sooner without them.
     from pipeline.results.errors.speakers import describe_apart_in_run  # noqa: PLC0415
-    from pipeline.runs.early_stop import read_early_stop  # noqa: PLC0415
     from pipeline.runs.origin import read_sentence  # noqa: PLC0415
+    from pipeline.runs.state import read_early_stop  # noqa: PLC0415
 
     run = folder.run(record.runs[0].run_id)
     make_report = make_command(f"make report RUN={run.run_id}", profile, folder.work)

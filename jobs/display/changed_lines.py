@@ -14,7 +14,6 @@ from jobs.sweep.job_queue import Queue
 from jobs.sweep.record import PlannedRun, SweepRecord
 from jobs.work_folder import make_command
 from pipeline.config.sweep import Sweep
-from pipeline.runs.decodings import DecodingFolder
 
 NO_LABELS: Mapping[str, str] = {}
 
@@ -68,6 +67,8 @@ def undecoded_lines(
     sweep: Sweep, record: SweepRecord, folder: SweepFolder, profile: Profile
 ) -> Iterator[str]:
     """Yield what to type where decodings of `decode.also` are younger than the finished runs."""
+    from pipeline.runs.decodings import DecodingFolder  # noqa: PLC0415 (not for status)
+
     missing: set[str] = set()
     runs = 0
     for swept, planned in zip(sweep.experiments, record.runs, strict=False):

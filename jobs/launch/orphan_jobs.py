@@ -23,7 +23,7 @@ from jobs.sweep.job_queue import Queue
 from jobs.sweep.ledger import LedgerEntry
 from jobs.sweep.record import SweepRecord
 from jobs.work_folder import make_command
-from pipeline.runs.early_stop import read_early_stop
+from pipeline.runs.state import read_early_stop
 
 
 def cancel_orphan_jobs(folder: SweepFolder, queue: Queue) -> Queue:

@@ -21,7 +21,7 @@ from jobs.sweep.folder import SweepFolder
 from jobs.sweep.ledger import LedgerEntry
 from jobs.sweep.plan import JobArray
 from pipeline.files import write_many
-from pipeline.runs import early_stop
+from pipeline.runs.state import clear_early_stop, read_early_stop, write_early_stop
 
 NO_CAUSES: Mapping[str, str] = {}
 
@@ -73,17 +73,17 @@ def failures_cleared(run_ids: Iterable[str], folder: SweepFolder) -> Iterator[di
     """
     runs = [folder.run(run_id) for run_id in run_ids]
     failures = {run.run_id: failure for run in runs if (failure := run.failure())}
-    stops = {run.run_id: stop for run in runs if (stop := early_stop.read_early_stop(run))}
+    stops = {run.run_id: stop for run in runs if (stop := read_early_stop(run))}
     for run in runs:
         run.clear_failure()
-        early_stop.clear_early_stop(run)
+        clear_early_stop(run)
     try:
         yield {run_id: failure.cause for run_id, failure in failures.items()}
     except BaseException:
         for run_id, failure in failures.items():
             folder.run(run_id).write_failure(failure)
         for run_id, stop in stops.items():
-            early_stop.write_early_stop(folder.run(run_id), stop)
+            write_early_stop(folder.run(run_id), stop)
         raise
 
 

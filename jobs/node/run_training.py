@@ -29,6 +29,7 @@ from pipeline.runs.decodings import MODEL_FILE
 from pipeline.runs.early_stop import StoppedEarly, SweepStopRules
 from pipeline.runs.folder import Heartbeat, RunFolder, Stopped
 from pipeline.runs.rows import Row
+from pipeline.runs.state import clear_early_stop, write_early_stop
 
 MAX_AUTO_WORKERS = 2  # reader processes per run
 
@@ -84,7 +85,7 @@ def train_run(
     rules = _read_rules(early_stop_file)
     if early_stop.is_stopped_early(folder, rules.rules if rules else None):
         return DONE
-    early_stop.clear_early_stop(folder)
+    clear_early_stop(folder)
     fit = partial(_fit_monitored, folder, features, resources, allocation, rules=rules)
     code = DONE
     with _log_to_run_file(folder) as log:
@@ -118,7 +119,7 @@ def _train_and_record(
         return STOPPED
     except StoppedEarly as stopped:
         log.info("stopped early: %s", stopped)
-        early_stop.write_early_stop(folder, stopped.stop)
+        write_early_stop(folder, stopped.stop)
         folder_lock.write_heartbeat_status(folder, "stopped")
     except Exception as error:
         failure = make_failure(error)

@@ -6,7 +6,7 @@ Not here: executing it (feature_task.py, training_task.py, checks.py).
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 from jobs.profile_fields import Device, Workers
 from pipeline.files import json_digest, read_json, write_json
@@ -21,16 +21,14 @@ class Slice:
     feature_ids: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(NamedTuple):
     """A run and the feature set that it trains on."""
 
     run_id: str
     feature_id: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class FeatureTask:
+class FeatureTask(NamedTuple):
     """Computes shards."""
 
     work: str
@@ -43,8 +41,7 @@ class FeatureTask:
         return tuple(f"{name}/{piece.index}" for piece in self.slices for name in piece.feature_ids)
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunTask:
+class RunTask(NamedTuple):
     """Trains runs."""
 
     work: str
@@ -62,8 +59,7 @@ class RunTask:
         return tuple(run.run_id for run in self.runs)
 
 
-@dataclass(frozen=True, kw_only=True)
-class CheckTask:
+class CheckTask(NamedTuple):
     """Writes down what its node offers."""
 
     answer: str  # path of the file to write
@@ -73,8 +69,7 @@ class CheckTask:
     items: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class ReportTask:
+class ReportTask(NamedTuple):
     """Writes the report of a sweep from the runs that exist when it starts."""
 
     work: str
@@ -103,7 +98,11 @@ def write_task(task: Task, folder: Path) -> Path:
     Files that an earlier submission of the task left beside it are removed.
     """
     kind = TASK_KINDS[type(task)]
-    content = {"kind": kind, **asdict(task)}
+    content: dict[str, Any] = {"kind": kind, **task._asdict()}
+    if isinstance(task, FeatureTask):
+        content["slices"] = [asdict(each) for each in task.slices]
+    if isinstance(task, RunTask):
+        content["runs"] = [run._asdict() for run in task.runs]
     path = folder / f"{kind}-{json_digest(content)[:12]}.json"
     write_json(path, content)
     for stale in (progress_path(path), failure_path(path), attempts_path(path)):

@@ -7,7 +7,6 @@ Not here: the training of one run (run_training.py), other kinds of tasks (launc
 import os
 import sys
 from contextlib import nullcontext, suppress
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import cast
@@ -63,7 +62,7 @@ def _run_in_processes(task: RunTask, path: Path, stop: StopRequest) -> int:
             record_silent_failure(exit_status, work)
 
     unfinished = [run for run in task.runs if not RunFolder(work / "runs" / run.run_id).finished]
-    files = [write_task(replace(task, runs=(run,), at_once=1), path.parent) for run in unfinished]
+    files = [write_task(task._replace(runs=(run,), at_once=1), path.parent) for run in unfinished]
     if unfinished:
         _import_before_fork()
     os.environ[QUEUE_WAIT_VARIABLE] = str(_task_queue_wait(task, path))

@@ -18,8 +18,8 @@ from jobs.slurm.sacct import JobAttempt
 from jobs.sweep.folder import SweepFolder
 from jobs.sweep.ledger import LedgerEntry
 from jobs.sweep.record import SweepRecord, read_records
-from pipeline.runs.early_stop import read_early_stop
 from pipeline.runs.folder import Heartbeat
+from pipeline.runs.state import read_early_stop
 
 LATE_HEARTBEAT_S = 60.0  # between SLURM's clock and the file server's
 

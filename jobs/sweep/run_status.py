@@ -27,9 +27,8 @@ from jobs.sweep.job_queue import Queue
 from jobs.sweep.ledger import LedgerEntry
 from jobs.sweep.record import PlannedRun, SweepRecord
 from pipeline.files import InputError
-from pipeline.runs import early_stop
 from pipeline.runs.folder import Failure, Heartbeat, RunFolder, Usage
-from pipeline.runs.state import state_from_files
+from pipeline.runs.state import read_early_stop, state_from_files
 
 State = Literal[
     "waiting", "queued", "running", "stopped", "stopped early", "finished", "failed", "lost"
@@ -133,7 +132,7 @@ def _run_status(
     state, cause, detail = state_from_files(
         heartbeat,
         failure,
-        early_stop.read_early_stop(folder),
+        read_early_stop(folder),
         process_alive=_is_training(folder, heartbeat, entry, queue),
         damage=folder.integrity_error(heartbeat),
     )

@@ -11,7 +11,7 @@ that is the best of a rung continues.
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from pipeline.runs import plateau
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.records import EarlyStop, Heartbeat
 from pipeline.runs.rows import Row, is_from_training, rows_of_split
+from pipeline.runs.state import read_early_stop
 
 Rank = tuple[float, float]  # the lower one is the better one
 
@@ -112,31 +113,10 @@ class StoppedEarly(Exception):  # noqa: N818  (not an error: the state is saved)
         self.stop = stop
 
 
-def write_early_stop(run: RunFolder, stop: EarlyStop) -> None:
-    write_json(_record_path(run), asdict(stop))
-
-
-def read_early_stop(run: RunFolder) -> EarlyStop | None:
-    """Return None also where the record is unreadable: the run then continues."""
-    try:
-        return EarlyStop(**read_json(_record_path(run)))
-    except (OSError, ValueError, TypeError):
-        return None
-
-
 def is_stopped_early(run: RunFolder, rules: StopRules | None) -> bool:
     """Whether a rule stopped the run before, and the rules of this sweep leave it so."""
     stop = read_early_stop(run)
     return stop is not None and not run.finished and still_applies(rules, stop)
-
-
-def clear_early_stop(run: RunFolder) -> None:
-    """Delete the record, because the run is to continue."""
-    _record_path(run).unlink(missing_ok=True)
-
-
-def _record_path(run: RunFolder) -> Path:
-    return run.path / "early_stop.json"
 
 
 def still_applies(rules: StopRules | None, stop: EarlyStop) -> bool:

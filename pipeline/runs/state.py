@@ -5,9 +5,11 @@ Out:  state, cause, message; InputError where a run must be finished and is not.
 Not here: what a scheduler knows about the run (jobs/sweep/run_status.py).
 """
 
+from dataclasses import asdict
+from pathlib import Path
 from typing import Literal
 
-from pipeline.files import InputError
+from pipeline.files import InputError, read_json, write_json
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.records import EarlyStop, Failure, Heartbeat
 
@@ -61,3 +63,24 @@ def _unfinished_state(
         gone = f"its process on {heartbeat.host} is gone"
         return "stopped", "killed", f"{gone}; run the same command again to continue"
     return "stopped", "", "run the same command again to continue"
+
+
+def write_early_stop(run: RunFolder, stop: EarlyStop) -> None:
+    write_json(_record_path(run), asdict(stop))
+
+
+def read_early_stop(run: RunFolder) -> EarlyStop | None:
+    """Return None also where the record is unreadable: the run then continues."""
+    try:
+        return EarlyStop(**read_json(_record_path(run)))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def clear_early_stop(run: RunFolder) -> None:
+    """Delete the record, because the run is to continue."""
+    _record_path(run).unlink(missing_ok=True)
+
+
+def _record_path(run: RunFolder) -> Path:
+    return run.path / "early_stop.json"

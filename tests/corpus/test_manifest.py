@@ -233,7 +233,9 @@ def test_a_manifest_is_written_again_only_if_it_changed_or_was_cut(tmp_path):
     whole, first = path.read_bytes(), path.stat().st_ino
     manifests.write_manifest(manifest, path)
     assert path.stat().st_ino == first
-    manifests.write_manifest(replace(manifest, refusals=(Refusal("u9", "u9.wav: cut short"),)), path)
+    manifests.write_manifest(
+        replace(manifest, refusals=(Refusal("u9", "u9.wav: cut short"),)), path
+    )
     assert b"cut short" in path.read_bytes()
     for damaged in (whole[:-1], whole[10:], b""):
         path.write_bytes(damaged)

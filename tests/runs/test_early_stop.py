@@ -16,6 +16,7 @@ from pipeline.runs import early_stop
 from pipeline.runs.early_stop import SweepStopRules, better_runs, continuing_runs
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.rows import Row
+from pipeline.runs.state import clear_early_stop, read_early_stop, write_early_stop
 from tests.runs.test_plateau import ESCAPED, PLATEAU, REFERENCE, history, row
 
 FACTOR = 3
@@ -172,11 +173,11 @@ def test_a_relaxed_rule_continues_the_runs_that_it_stopped(tmp_path, rules, appl
     run = RunFolder(tmp_path)
     rows = [Row(**{**each, "epoch": 2}) for each in history(PLATEAU, (3.0, 0.0), per_epoch=75)]
     stop = SweepStopRules("s", StopRules(plateau_updates=100), ()).decide(run, rows)
-    early_stop.write_early_stop(run, stop)
-    assert early_stop.read_early_stop(run) == stop
+    write_early_stop(run, stop)
+    assert read_early_stop(run) == stop
     assert early_stop.is_stopped_early(run, rules) is applies
-    early_stop.clear_early_stop(run)
-    assert early_stop.read_early_stop(run) is None
+    clear_early_stop(run)
+    assert read_early_stop(run) is None
     assert not early_stop.is_stopped_early(run, rules)
 
 
@@ -193,7 +194,7 @@ def test_rules_are_read_as_written_and_a_damaged_file_is_named(tmp_path):
 
 def test_a_damaged_record_lets_the_run_continue(tmp_path):
     (tmp_path / "early_stop.json").write_text("{")
-    assert early_stop.read_early_stop(RunFolder(tmp_path)) is None
+    assert read_early_stop(RunFolder(tmp_path)) is None
 
 
 def test_before_the_first_epoch_nothing_is_decided(tmp_path):

@@ -22,11 +22,10 @@ from pipeline.host import available_cpus
 from pipeline.results.summary.machine_paths import hide_folders
 from pipeline.results.summary.row_table import RowTable, SharedColumns, read_row_table
 from pipeline.runs import plateau
-from pipeline.runs.early_stop import read_early_stop
 from pipeline.runs.folder import Heartbeat, Hypothesis, RunFolder, Usage
 from pipeline.runs.records import HEARTBEAT_TIMEOUT_S, read_environments
 from pipeline.runs.rows import Row
-from pipeline.runs.state import RunFolderState, state_from_files
+from pipeline.runs.state import RunFolderState, read_early_stop, state_from_files
 
 RunSummaryState = Literal["missing"] | RunFolderState
 

@@ -29,6 +29,7 @@ from pipeline.runs.folder import EpochReport, Heartbeat, RunFolder, Stopped
 from pipeline.runs.plateau import describe_status, selection_key
 from pipeline.runs.records import EarlyStop
 from pipeline.runs.rows import Row, is_from_training
+from pipeline.runs.state import write_early_stop
 from pipeline.training.data import batches
 from pipeline.training.data.batches import SplitData
 from pipeline.training.data.frame_store import resident_bytes
@@ -199,7 +200,7 @@ class Trainer:
         self._send_heartbeat(always=True)
         self.run.finish(hypotheses)
         if self.early_stop:
-            early_stop.write_early_stop(self.run, self.early_stop)
+            write_early_stop(self.run, self.early_stop)
 
     def _load_tested_weights(self) -> EpochWeights:
         """Load the weights of the best epoch on dev, or their mean, with batch norm measured."""

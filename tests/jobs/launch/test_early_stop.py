@@ -7,8 +7,8 @@ import pytest
 
 from jobs.commands import parser
 from jobs.sweep.record import load_record
-from pipeline.runs import early_stop
 from pipeline.runs.folder import RunFolder
+from pipeline.runs.state import read_early_stop
 
 TIMES = ("seconds", "frames_per_second", "loader_wait", "peak_memory_bytes")
 RULE = "stop: {plateau_updates: 1}\n"  # these runs have three updates in each epoch
@@ -50,7 +50,7 @@ def test_runs_on_the_plateau_are_stopped_and_continue_to_the_same_rows_when_rela
     assert "No answer: every arm has runs that were stopped early." in printed
     for run in folders(project):
         assert {row["epoch"] for row in run.rows()} == {1}
-        record = early_stop.read_early_stop(run)
+        record = read_early_stop(run)
         assert record
         assert (record.rule, record.sweep, record.epoch) == ({"plateau_updates": 1}, "tiny", 1)
         assert f"stopped early: {record.message}" in run.log_file.read_text()
@@ -69,7 +69,7 @@ def test_runs_on_the_plateau_are_stopped_and_continue_to_the_same_rows_when_rela
     project.sweep_file.write_text(whole)
     code, printed = command("sweep", project)
     assert (code, "2 runs: 2 finished" in printed) == (0, True)
-    assert not any(map(early_stop.read_early_stop, folders(project)))
+    assert not any(map(read_early_stop, folders(project)))
     stopped = [rows_without_times(run) for run in folders(project)]
 
     project.sweep_file.write_text(whole)

@@ -4,7 +4,6 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +153,7 @@ def test_the_shard_of_a_lost_task_is_named_as_missing(array):
 def test_progress_counts_all_slices_of_a_task(array):
     folder, files = array
     slices = tuple(piece for file in files for piece in task_file.read_task(file).slices)
-    task = replace(task_file.read_task(files[0]), slices=slices)
+    task = task_file.read_task(files[0])._replace(slices=slices)
     file = task_file.write_task(task, folder.parent)
     entrypoint.execute_task(file, StopRequest())
     found = feature_task.read_progress(file)

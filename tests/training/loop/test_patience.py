@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.features.feature_set import FeatureSet
-from pipeline.runs.early_stop import is_stopped_early, read_early_stop
+from pipeline.runs.early_stop import is_stopped_early
 from pipeline.runs.folder import RunFolder, Stopped
 from pipeline.runs.plateau import selection_key
+from pipeline.runs.state import read_early_stop
 from tests.training.letters import make_experiment
 from tests.training.loop.training_runs import assert_same, fit, settled, stop_after
 
