@@ -73,6 +73,22 @@ parent.document.body.setAttribute("data-found", JSON.stringify(found));
 </script>
 """
 
+# Of a copy whose table shows four lines at a time.
+LONG_TABLE_PROBE = """
+<script>
+const arms = () => [...document.querySelectorAll(".runs tbody tr.arm")];
+const lines = () => arms().map((row) => row.dataset.run);
+const table = {before: lines()};
+document.querySelector(".runs thead th:nth-child(2) button").click();
+table.sorted = lines();
+document.querySelector(".runs thead th:nth-child(1) button").click();
+document.querySelector(".more").click();
+table.all = lines();
+table.marks = document.querySelectorAll(".runs .arm .mark").length;
+document.body.setAttribute("data-found", JSON.stringify(table));
+</script>
+"""
+
 
 @dataclass(frozen=True)
 class Visit:
@@ -168,6 +184,25 @@ def test_nothing_runs_over_the_edge_of_a_phone(phone: dict):
     assert phone["overflow"] == 0
     assert 300 < phone["small"] <= PHONE
     assert phone["wide"] == 0, "the wide figure is for wide screens"
+
+
+def test_a_long_table_holds_the_lines_that_it_shows_in_any_order(folder: Path, phone: dict):
+    """Layout takes time for each line: 500 of them would make a sort slow."""
+    text = (folder / "report/report.html").read_text(encoding="utf-8")
+    cut = text.replace("SHOWN_LINES = 100", "SHOWN_LINES = 4")
+    assert cut != text
+    copy = folder / "long.html"
+    copy.write_text(
+        cut.replace('http-equiv="Content-Security-Policy"', "").replace(
+            "</body>", LONG_TABLE_PROBE + "</body>"
+        ),
+        "utf-8",
+    )
+    found = visit(copy, 1400, folder / "long").found
+    assert found["before"] == phone["before"][:4]
+    assert len(found["sorted"]) == 4
+    assert found["all"] == phone["before"]
+    assert found["marks"] == len(phone["before"])
 
 
 def test_a_heading_sorts_its_column_and_unknown_values_stay_last(phone: dict):

@@ -59,7 +59,7 @@ def _shorten(body: str, id_prefix: str) -> str:
     body = re.sub(_UNUSED_ID_PATTERN, "", body)
     body = re.sub(r"<g>(<path[^>]*/>)</g>", r"\1", body)
     body = re.sub(_CLIPPED_STYLE_PATTERN, r' style="\2; clip-path: \1"', body)
-    body = re.sub(_POLYLINE_PATTERN, lambda path: f' d="{_shorten_polyline(path[1])}"', body)
+    body = re.sub(_POLYLINE_PATTERN, lambda path: f' d="{shorten_polyline(path[1])}"', body)
     counted = Counter(style for tag in re.findall(r"<[^>]*>", body) for style in _styles(tag))
     classes = {
         text: f"{id_prefix}-{number}"
@@ -79,7 +79,7 @@ def _shorten(body: str, id_prefix: str) -> str:
     return f"<style>{rules}</style>{body}" if rules else body
 
 
-def _shorten_polyline(path: str) -> str:
+def shorten_polyline(path: str) -> str:
     """Return a path of straight lines with each point relative to the one before."""
     shortened, here = "", (0, 0)
     for letter, *point in re.findall(r"([MLz])(?: (\S+) (\S+))?", path):
@@ -87,8 +87,13 @@ def _shorten_polyline(path: str) -> str:
             shortened += "z"
             continue
         x, y = (round(10 * float(each)) for each in point)
-        start = here if letter == "L" else (0, 0)
-        shortened += f"{letter.replace('L', 'l')}{_tenths(x - start[0])} {_tenths(y - start[1])}"
+        if letter == "M":
+            shortened += f"M{_tenths(x)} {_tenths(y)}"
+        elif y != here[1]:
+            along = _tenths(y - here[1])
+            shortened += f"v{along}" if x == here[0] else f"l{_tenths(x - here[0])} {along}"
+        elif x != here[0] or shortened[shortened.rindex("M") :].isupper():  # a point is a dot
+            shortened += f"h{_tenths(x - here[0])}"
         here = x, y
     return shortened.replace(" -", "-")
 

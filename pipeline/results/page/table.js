@@ -114,24 +114,26 @@ class RunTable {
     const keyed = this.lines.map((line) => [value(line.row, column), line]);
     keyed.sort(([a], [b]) => ascending || a === "" || b === "" ? order(a, b) : order(b, a));
     this.lines = keyed.map(([, line]) => line);
-    this.body.replaceChildren(...this.lines.flatMap((line) => [line.row, ...line.seeds]));
     this.show();
   }
 
   show() {
     const conditions = this.filter.split(/\s+/).filter(Boolean).map((word) => this.condition(word));
-    const kept = new Set();
-    let found = 0, shown = 0;
+    const kept = new Set(), rows = [];
+    let found = 0, shown = 0, away = 0;
     for (const line of this.lines) {
-      const matches = conditions.every((keeps) => keeps(line));
-      found += matches;
-      if (matches) kept.add(line.row.dataset.run);
-      const away = !matches || shown >= this.limit;
-      if (!away) shown += 1 + line.seeds.filter((row) => !row.hidden).length;
-      for (const row of [line.row, ...line.seeds]) row.classList.toggle("away", away);
+      if (!conditions.every((keeps) => keeps(line))) continue;
+      found += 1;
+      kept.add(line.row.dataset.run);
+      if (shown >= this.limit) away += 1;
+      else {
+        shown += 1 + line.seeds.filter((row) => !row.hidden).length;
+        rows.push(line.row, ...line.seeds);
+      }
     }
+    this.body.replaceChildren(...rows); // the others leave the page: a layout takes time for each row
     keepOnly(found < this.lines.length ? kept : null);
-    this.more.hidden = shown < this.limit || this.lines.every(({ row }) => !row.classList.contains("away"));
+    this.more.hidden = !away;
     this.more.textContent = `Show all ${found}`;
     this.count.textContent = found < this.lines.length ? `${found} of ${this.lines.length}` : "";
   }
