@@ -128,6 +128,8 @@ class SweepComparison:
     inference: ArmInference | None  # of the test CER; None: no common test utterance
     word_inference: ArmInference | None  # of the test WER
     common_utterances: int  # test utterances that all runs of all arms decoded
+    common_words: int  # of their references
+    common_characters: int
     speakers_known: bool  # of these utterances
     differences: tuple[RunComparison, ...]  # of single runs to the best run, ascending
     escaped: tuple[RunSummary, ...]  # the earliest first
@@ -222,6 +224,8 @@ def compare_runs(run_summaries: Sequence[RunSummary]) -> SweepComparison:
         inference=common.infer("cer") if common else None,
         word_inference=common.infer("wer") if common.has_words else None,
         common_utterances=len(common),
+        common_words=common.count("words"),
+        common_characters=common.count("chars"),
         speakers_known=all(common.speakers),
         folds=len(set(common.folds or ())),
         differences=tuple(_compare_others(best, tested)) if best else (),

@@ -12,6 +12,7 @@ fold, so the folds are the units of chance.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 
@@ -36,9 +37,12 @@ class CommonTest:
     def __len__(self) -> int:
         return len(self.arms[0][0]) if self.arms else 0
 
+    def count(self, column: Literal["chars", "words"]) -> int:
+        return sum(getattr(each, column) for each in self.arms[0][0]) if self.arms else 0
+
     @property
     def has_words(self) -> bool:
-        return any(each.words for each in self.arms[0][0]) if self.arms else False
+        return self.count("words") > 0
 
     @cached_property
     def speakers(self) -> list[str]:

@@ -218,14 +218,15 @@ def _draw_reference_losses(axes: Axes, losses: Sequence[float], split: str) -> N
     if not losses or not is_dev:
         return
     span = f"{losses[0]:.2f}" + (f" to {losses[-1]:.2f}" if len(losses) > 1 else "")
+    is_above = losses[-1] > axes.get_ylim()[1]  # every dev loss is far lower
     axes.annotate(
-        f"reference loss of dev {span}",
-        xy=(1, losses[-1]),
-        xycoords=("axes fraction", "data"),
-        xytext=(-4, 7),
+        f"reference loss of dev {span}{', above this figure' if is_above else ''}",
+        xy=(1, 1 if is_above else losses[-1]),
+        xycoords=("axes fraction", "axes fraction" if is_above else "data"),
+        xytext=(-4, -4 if is_above else 7),
         textcoords="offset points",
         ha="right",
-        va="bottom",
+        va="top" if is_above else "bottom",
     )
 
 

@@ -15,7 +15,7 @@ from pipeline.results.errors.arms import gather_arms
 from pipeline.results.summary.run_summary import RunSummary, read_run
 from pipeline.results.tables.captions import describe_origin
 from pipeline.results.tables.thesis import arms_for_thesis
-from pipeline.runs.folder import Hypothesis
+from pipeline.runs.folder import Hypothesis, RunFolder
 from tests.results.examples import NOW, make_run
 
 FOLDS, UTTERANCES, CHARS = 5, 12, 30
@@ -57,7 +57,7 @@ def run_of_fold(one: RunSummary, arm: str, seed: int, errors: np.ndarray) -> Run
         hypotheses=hypotheses,
         experiment=one.experiment.model_copy(update={"corpus": corpus, "train": train}),
         run=replace(one.run, label=f"{arm}, seed {seed}", settings=settings,
-                    folder=replace(one.run.folder, path=Path(f"/{arm}-{seed}"))),
+                    folder=RunFolder(Path(f"/{arm}-{seed}"))),
     )  # fmt: skip
 
 
@@ -91,6 +91,8 @@ def test_one_run_of_each_fold_together_is_a_run(finished: RunSummary):
 
 def test_captions_name_the_folds_and_no_seeds(finished: RunSummary):
     found = compare_runs(sweep(finished, range(FOLDS), {"gru": 0.1, "lstm": 0.4}))
+    assert found.common_utterances == found.common_words == FOLDS * UTTERANCES
+    assert found.common_characters == FOLDS * UTTERANCES * CHARS
     arms = arms_for_thesis(arms_table(found), found, "search", [])
     for text in (arms.caption, describe_origin(found, "search", [])):
         assert f"{FOLDS} folds" in text

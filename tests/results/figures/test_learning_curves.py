@@ -88,6 +88,14 @@ def test_a_run_that_never_comes_down_to_the_line_stays_in_the_figure(curves: lis
     assert 30 < heights(svg, "dev-of-run-1")[-1] < heights(svg, "reference-loss-dev")[0]
 
 
+def test_a_reference_loss_above_the_figure_is_named_inside_it(curves: list[Curve]):
+    """A run can be below the line before its first epoch ends, or begin from a trained one."""
+    svg = drawn(LOSS, [with_rows(curves[1], loss_per_character=0.5)])
+    assert any("reference loss of dev 3.02, above this figure" in text for text in texts(svg))
+    (height,) = re.findall(r'<text[^>]* y="([^"]*)"[^>]*>reference loss of dev', svg)
+    assert 34 < float(height) < 80, "below the title, above the lines"
+
+
 def test_reference_lines_that_look_the_same_are_one(curves: list[Curve]):
     near = [with_rows(curves[0], reference_loss=3.02), with_rows(curves[1], reference_loss=3.04)]
     assert drawn(LOSS, near).count('id="reference-loss-dev"') == 1
