@@ -8,9 +8,8 @@ Not here: the test (pipeline/training/diagnosis/lr_range_test.py), the figure
 import argparse
 import math
 
-from jobs.display.live import show_status_line
 from jobs.launch.reconcile import ensure_features
-from jobs.messages import print_line
+from jobs.messages import print_line, show_status_line
 from jobs.profile import LocalProfile
 from jobs.sweep.folder import SweepFolder
 from jobs.work_folder import load_profile_and_workdir
