@@ -163,7 +163,7 @@ def _answer(
     found = answer.sentences(comparison, command, spread)
     place = 2 if comparison.is_provisional else len(found)  # of the progress
     progress = describe_progress(run_summaries, command, remedies)
-    return [*found[:place], *progress, *found[place:], *next_step(comparison)]
+    return [*found[:place], *progress, *found[place:], *next_step(comparison, command)]
 
 
 def _page_context(

@@ -6,16 +6,23 @@ Not here: the comparison (arms.py), arms.csv (arms_table.py), the model of chanc
 """
 
 import math
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from pipeline.results.comparison.arms import Arm, SweepComparison
 from pipeline.results.comparison.other_sweeps import SeedSpread, suggest_seeds
+from pipeline.results.comparison.sensitivity import describe_sensitivity, explain_no_decision
 from pipeline.results.comparison.test_sets import describe_few_speakers
-from pipeline.results.statistics.inference import ArmDifference, ArmInference
-from pipeline.results.statistics.variance import MIN_SPEAKERS
+from pipeline.results.comparison.wording import (
+    MAX_NAMED_ARMS,
+    count_text,
+    join_names,
+    percent,
+    points,
+    quote_name,
+    range_text,
+)
+from pipeline.results.statistics.inference import ArmDifference
 
-MAX_NAMED_ARMS = 3  # in one list of a sentence; arms.csv has all
 MAX_BEATEN_ARMS = 2  # each with its difference; of more, the nearest one
 
 
@@ -61,20 +68,20 @@ def _describe_unusable(comparison: SweepComparison, best: Arm) -> str:
 def _describe_stopped_early(comparison: SweepComparison) -> list[str]:
     """Return which arms are not compared, because rules of the sweep stopped runs of them."""
     names = [
-        f"{arm.name} ({len(arm.stopped_early)} of {_count(len(arm.runs), 'run')})"
+        f"{arm.name} ({len(arm.stopped_early)} of {count_text(len(arm.runs), 'run')})"
         for arm in comparison.stopped_early
     ]
     if not names:
         return []
-    return [f"Stopped early by the sweep's rules, so not compared: {_join_names(names)}."]
+    return [f"Stopped early by the sweep's rules, so not compared: {join_names(names)}."]
 
 
 def _describe_rate(comparison: SweepComparison, arm: Arm) -> str:
-    rate = f"test {comparison.rate_name} {_percent(arm.mean_test_cer)}"
+    rate = f"test {comparison.rate_name} {percent(arm.mean_test_cer)}"
     if len(arm.runs) == 1:
         return f"{rate} with one seed"
     low, high = comparison.rate_interval(arm)
-    interval = f" (95 % interval {_range(low, high)})" if low < high else ""
+    interval = f" (95 % interval {range_text(low, high)})" if low < high else ""
     if arm.folds:
         return f"{rate} by cross-validation, {len(arm.runs)} runs on {arm.folds} folds{interval}"
     return f"mean {rate} over {len(arm.runs)} seeds{interval}"
@@ -87,9 +94,9 @@ def _describe_best(comparison: SweepComparison, best: Arm) -> str:
     if beaten := _list_differences(comparison, sign=1):
         parts.append(f"better than {beaten}")
     if comparison.inference and comparison.inference.can_decide and comparison.not_told_apart:
-        names = [_quote(arm.name) for arm in comparison.not_told_apart]
+        names = [quote_name(arm.name) for arm in comparison.not_told_apart]
         many = len(names) > MAX_NAMED_ARMS
-        alike = _of_others(comparison, len(names)) if many else _join_names(names)
+        alike = _of_others(comparison, len(names)) if many else join_names(names)
         parts.append(f"cannot be told apart from it: {alike}")
     return "; ".join(parts) + "."
 
@@ -107,14 +114,14 @@ def _list_differences(comparison: SweepComparison, sign: int) -> str:
     texts = []
     many = sign > 0 and len(shown) > MAX_BEATEN_ARMS
     for arm, (low, high), difference in shown[:1] if many else shown:
-        size = f"{_points(difference)} ({interval}{_range(low, high)})"
+        size = f"{points(difference)} ({interval}{range_text(low, high)})"
         fewer = _describe_reduction(comparison, arm) if sign > 0 else ""
-        name = _quote(arm.name)
+        name = quote_name(arm.name)
         if many:
             name = f"{_of_others(comparison, len(shown))}, than the nearest of them, {name},"
         texts.append(f"{name} by {size}{fewer}")
         interval = ""
-    return _join_names(texts, ", and than " if sign > 0 else ", and by ")
+    return join_names(texts, ", and than " if sign > 0 else ", and by ")
 
 
 def _describe_reduction(comparison: SweepComparison, arm: Arm) -> str:
@@ -131,12 +138,10 @@ def _describe_evidence(comparison: SweepComparison, best: Arm, command: str) -> 
         yield "No test utterance was decoded by all runs, so nothing is said about differences."
         return
     if not inference.can_decide:
-        yield from _explain_no_decision(comparison, inference, command)
+        yield from explain_no_decision(comparison, inference, command)
     if lower := _list_differences(comparison, sign=-1):
         yield f"On test it is beaten by {lower}, but the best arm is selected on dev."
-    others = [arm for arm in comparison.arms if arm is not best]
-    if inference.can_decide and len(comparison.not_told_apart) == len(others):
-        yield from _describe_sensitivity(comparison, inference, best)
+    yield from describe_sensitivity(comparison)
     if inference.can_decide and comparison.word_inference:
         yield _describe_words(comparison, best)
     yield from describe_few_speakers(inference, comparison.folds)
@@ -158,7 +163,7 @@ def _describe_references(comparison: SweepComparison) -> Iterator[str]:
                 references.setdefault(each.utterance_id, set()).add(each.reference)
     if differing := sum(len(texts) > 1 for texts in references.values()):
         yield (
-            f"{_count(differing, 'test utterance')} with other references in other runs, as "
+            f"{count_text(differing, 'test utterance')} with other references in other runs, as "
             "another corpus or normalisation gives them: not compared."
         )
 
@@ -166,10 +171,10 @@ def _describe_references(comparison: SweepComparison) -> Iterator[str]:
 def _describe_words(comparison: SweepComparison, best: Arm) -> str:
     """Return whether the WER tells the same arms apart as the CER."""
     low, high = comparison.word_rate_interval(best)
-    interval = f" (95 % interval {_range(low, high)})" if math.isfinite(low) else ""
-    rate = f"Its test WER is {_percent(best.mean_test_wer)}{interval}"
+    interval = f" (95 % interval {range_text(low, high)})" if math.isfinite(low) else ""
+    rate = f"Its test WER is {percent(best.mean_test_wer)}{interval}"
     others = [arm for arm in comparison.arms if arm is not best]
-    by_words = {_quote(arm.name): comparison.word_difference(arm) for arm in others}
+    by_words = {quote_name(arm.name): comparison.word_difference(arm) for arm in others}
     by_characters = [_verdict(comparison.difference(arm)) for arm in others]
     if by_characters == [_verdict(each) for each in by_words.values()]:
         return f"{rate}; by WER the verdict is the same."
@@ -180,7 +185,7 @@ def _describe_words(comparison: SweepComparison, best: Arm) -> str:
     words = {1: "better than {}", -1: "worse than {}", 0: "it cannot be told apart from {}"}
     parts = [
         words[verdict].format(
-            _join_names(names)
+            join_names(names)
             if len(names) <= MAX_BEATEN_ARMS
             else _of_others(comparison, len(names))
         )
@@ -197,104 +202,6 @@ def _verdict(difference: ArmDifference | None) -> int:
     return 1 if difference.difference > 0 else -1
 
 
-def _explain_no_decision(
-    comparison: SweepComparison, inference: ArmInference, command: str
-) -> Iterator[str]:
-    """Yield each reason why nothing is said about differences, and the command that helps."""
-    variance = inference.variance
-    if comparison.folds:
-        yield (
-            f"All arms have tested {_count(comparison.folds, 'fold')}; at least {MIN_SPEAKERS} are "
-            "needed to tell whether a difference is chance."
-        )
-        return
-    if variance.seeds.max() == 1:
-        all_finished = comparison.finished_count == comparison.run_count
-        advice = f" Run it with three: {_with_seeds(command, 3)}" if all_finished else ""
-        yield f"One seed per arm cannot tell whether a difference is chance.{advice}"
-    elif not variance.freedom:
-        yield (
-            "No arm with several seeds has left the blank plateau, so nothing is known about "
-            "chance between seeds."
-        )
-    if not comparison.speakers_known:
-        yield (
-            "Nothing is decided, because hypotheses.csv does not name the speakers: the runs were "
-            "trained by an earlier version, or the corpus does not name them."
-        )
-    elif inference.speakers < MIN_SPEAKERS:
-        yield (
-            f"The test set has {_count(inference.speakers, 'speaker')}; at least {MIN_SPEAKERS} "
-            "are needed to tell whether a difference is chance."
-        )
-
-
-def _describe_sensitivity(
-    comparison: SweepComparison, inference: ArmInference, best: Arm
-) -> Iterator[str]:
-    """Yield the smallest difference that would have been shown for any arm, and how to halve it."""
-    reference = comparison.arms.index(best)
-    others = [index for index in range(len(comparison.arms)) if index != reference]
-    least = max(others, key=lambda arm: inference.smallest_detectable(arm, reference))
-    smallest = inference.smallest_detectable(least, reference)
-    if smallest > 1:
-        yield "Chance is so large here that no difference could be shown: add seeds or speakers."
-        return
-    shown = (
-        f"The smallest difference that this sweep could have shown is {_points(smallest)} (with a "
-        "power of 80 %)"
-    )
-    if comparison.folds:  # more folds do not add speakers, and how much they help is not known
-        yield f"{shown}."
-        return
-    yield f"{shown}; {_describe_half(inference, smallest / 2, least, reference)}."
-
-
-def _describe_half(inference: ArmInference, half: float, arm: int, reference: int) -> str:
-    """Return how many seeds or test speakers would show half of the smallest difference."""
-    seeds = inference.seeds_to_show(half, arm, reference)
-    speakers = inference.speakers_to_show(half, arm, reference)
-    if seeds and speakers:
-        return f"{seeds} seeds per arm or {speakers} test speakers would show half of it"
-    if seeds:
-        return f"{seeds} seeds per arm would show half of it"
-    if speakers:
-        return f"{speakers} test speakers would show half of it, more seeds alone would not"
-    return "four times as many seeds and test speakers would show half of it"
-
-
-def _with_seeds(command: str, seeds: int) -> str:
-    return f"{re.sub(r' SEEDS=[0-9]+', '', command)} SEEDS={seeds}"
-
-
 def _of_others(comparison: SweepComparison, count: int) -> str:
     others = len(comparison.arms) - 1
     return f"all {others} other arms" if count == others else f"{count} of the {others} other arms"
-
-
-def _quote(name: str) -> str:
-    """Return the name, in quotation marks if it holds a comma."""
-    return f'"{name}"' if "," in name else name
-
-
-def _join_names(names: Sequence[str], separator: str = ", ") -> str:
-    shown = separator.join(names[:MAX_NAMED_ARMS])
-    more = len(names) - MAX_NAMED_ARMS
-    return f"{shown} and {more} more" if more > 0 else shown
-
-
-# Terminals may not have the narrow space and the minus sign of formatting.py.
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
-def _points(difference: float) -> str:
-    return f"{100 * difference:.1f} points"
-
-
-def _range(low: float, high: float) -> str:
-    return f"{100 * low:.1f} to {100 * high:.1f}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from pipeline.results.comparison.arms import SweepComparison
+from pipeline.results.comparison.sensitivity import next_comparison
 from pipeline.results.summary.run_summary import RunSummary
 
 # State -> how a sentence counts its runs.
@@ -41,8 +42,11 @@ def describe_progress(
     return sentences
 
 
-def next_step(comparison: SweepComparison) -> list[str]:
-    """Return what to do with a finished sweep; nothing where the answer itself says that."""
+def next_step(comparison: SweepComparison, command: str = "make sweep") -> list[str]:
+    """Return what to do with a finished sweep; nothing where the answer itself says that.
+
+    `command` runs the sweep.
+    """
     best = comparison.best
     if comparison.best_arm is None or best is None or comparison.is_provisional:
         return []
@@ -56,8 +60,9 @@ def next_step(comparison: SweepComparison) -> list[str]:
     adds = "an n-gram model" if phonemes else "a lexicon and an n-gram model"
     makes = "phonemes" if phonemes else "text"
     return [
+        *next_comparison(comparison, command),
         (
             f"Next, with its best seed on dev: {decode} adds {adds}; "
             f"make transcribe RUN={run} AUDIO=recording.wav turns a recording into {makes}."
-        )
+        ),
     ]

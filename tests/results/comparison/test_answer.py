@@ -111,6 +111,19 @@ def test_the_next_step_names_the_best_run():
     assert next_step(one_seed) == []  # the answer says to run it with three seeds
 
 
+def test_where_nothing_is_shown_the_next_step_is_the_command_that_would_show_more():
+    alike = compare_runs([*make_arm("mel", HIGH), *make_arm("power", (0.091, 0.1, 0.112))])
+    first, second = next_step(alike, "make sweep SWEEP=a.yaml SEEDS=3")
+    seeds = next(int(n) for n in re.findall(r"(\d+) seeds per arm", " ".join(sentences(alike))))
+    assert first == (
+        f"Next: make sweep SWEEP=a.yaml SEEDS={seeds} would show differences half as large; "
+        "without that, choose by cost, because no arm is shown to be worse."
+    )
+    assert "make decode RUN=" in second
+    (first, _) = next_step(alike, "make report RUN=1 RUN=2")
+    assert "choose by cost" in first
+
+
 def test_arms_that_cannot_be_told_apart_follow_the_worse_ones():
     """Tukey's quantile of three arms with 6 degrees of freedom is 3.068; they deviate by 9.6 %."""
     close = (0.040, 0.038, 0.045)
@@ -207,7 +220,10 @@ def test_few_speakers_decide_nothing(count: int, words: str):
     few = {"speakers": [f"s{n % count}" for n in range(SPEAKERS)]}
     assert answer(make_arm("mel", HIGH, **few), make_arm("power", LOW, **few)) == [
         "Best on dev: power, mean test CER 4.0 % over 3 seeds.",
-        f"The test set has {words}; at least 3 are needed to tell whether a difference is chance.",
+        (
+            f"The test set has {words}; at least 3 are needed to tell whether a difference is "
+            "chance; folds: in the corpus file tests all speakers of train and dev."
+        ),
     ]
 
 
