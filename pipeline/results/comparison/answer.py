@@ -22,6 +22,7 @@ from pipeline.results.comparison.wording import (
     range_text,
 )
 from pipeline.results.statistics.inference import ArmDifference
+from pipeline.results.statistics.variance import PLATEAU_RATE
 
 MAX_BEATEN_ARMS = 2  # each with its difference; of more, the nearest one
 
@@ -44,7 +45,7 @@ def sentences(
         if comparison.finished_count:
             return ["No answer: no finished run has a test result."]
         return [f"No answer yet: {progress}."]
-    is_usable = best.mean_test_cer < 1
+    is_usable = best.mean_test_cer < PLATEAU_RATE
     found = [
         _describe_best(comparison, best) if is_usable else _describe_unusable(comparison, best)
     ]

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from pipeline.results.comparison.arms import SweepComparison
 from pipeline.results.comparison.sensitivity import next_comparison
+from pipeline.results.statistics.variance import PLATEAU_RATE
 from pipeline.results.summary.run_summary import RunSummary
 
 # State -> how a sentence counts its runs.
@@ -50,7 +51,7 @@ def next_step(comparison: SweepComparison, command: str = "make sweep") -> list[
     best = comparison.best
     if comparison.best_arm is None or best is None or comparison.is_provisional:
         return []
-    if comparison.best_arm.mean_test_cer >= 1:
+    if comparison.best_arm.mean_test_cer >= PLATEAU_RATE:
         return ['Next: "State of each run" in the report says what to change.']
     if len(comparison.arms) > 1 and not (comparison.inference and comparison.inference.can_decide):
         return []

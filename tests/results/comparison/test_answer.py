@@ -240,7 +240,12 @@ def test_arms_that_print_blanks_are_not_usable_and_show_no_chance_of_seeds():
         "No usable arm: the best one on dev, mel, has mean test CER 100.0 % over 2 seeds."
     ]
     nearly = [0.95, 0.95]
-    assert answer(make_arm("mel", nearly), make_arm("power", nearly))[1] == (
+    runs = [*make_arm("mel", nearly), *make_arm("power", nearly)]
+    assert sentences(compare_runs(runs)) == [
+        "No usable arm: the best one on dev, mel, has mean test CER 95.0 % over 2 seeds."
+    ]
+    assert "State of each run" in next_step(compare_runs(runs))[0]
+    assert answer(make_arm("mel", [0.5]), make_arm("power", nearly))[1] == (
         "No arm with several seeds has left the blank plateau, so nothing is known about chance "
         "between seeds."
     )
