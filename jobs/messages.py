@@ -39,6 +39,13 @@ def print_line(text: str) -> None:
         print(text, flush=True)
 
 
+def clock_text(then: float) -> str:
+    """Return `14:05`, or `03 Feb 14:05` if that is not today; `then`: seconds since 1970."""
+    local = time.localtime(then)
+    today = local[:3] == time.localtime()[:3]
+    return time.strftime("%H:%M" if today else "%d %b %H:%M", local)
+
+
 def print_note(line: str) -> None:
     """Print a line to stderr, so that stdout holds the results alone."""
     print(line, file=sys.stderr)

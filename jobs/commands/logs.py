@@ -35,7 +35,8 @@ def logs(options: argparse.Namespace) -> int:
     _print_file(run.log_file, lambda: _has_ended(run), follow=options.follow)
     if failure := run.failure():
         print_line(f"failed: {failure.cause}: {failure.message}")
-        print_line(failures.remedy(failure.cause, failure.message, f"make logs RUN={run.run_id}"))
+        log = "the log above" if run.log_file.exists() else str(run.path)
+        print_line(failures.remedy(failure.cause, failure.message, log))
     return 0
 
 

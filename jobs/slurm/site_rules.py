@@ -8,6 +8,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from jobs.messages import clock_text
 from jobs.profile import SlurmProfile
 from jobs.profile_fields import MIN_JOB_MINUTES
 from jobs.slurm import site_config
@@ -97,8 +98,8 @@ def maintenance_notes(profile: SlurmProfile, partition: Mapping[str, str]) -> It
     ):
         left = int((start - now) // 60)
         if now < end and left < profile.minutes:
-            when = time.strftime("%d %b %H:%M", time.localtime(start))
-            until = time.strftime("%d %b %H:%M", time.localtime(end))
+            when = clock_text(start)
+            until = clock_text(end)
             fits = (
                 f"a job of {profile.minutes} min starts after it; one of at most {left} min fits "
                 "before"

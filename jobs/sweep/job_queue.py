@@ -5,12 +5,12 @@ Not here: keeping the result for a while (queue_cache.py), what it means (run_st
 """
 
 import getpass
-import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from jobs import environment
+from jobs.messages import clock_text
 from jobs.slurm import client, sacct, site_config
 from jobs.slurm.client import QueuedJob, SchedulerError
 from jobs.slurm.reasons import explain, never_starts
@@ -179,10 +179,11 @@ def unfinished_items(record: SweepRecord, folder: SweepFolder) -> list[str]:
 
 
 def unfinished_removed_runs(wanted: Collection[str], folder: SweepFolder) -> list[str]:
-    """Return submitted runs that are not among the `wanted` ones any more, nor finished."""
+    """Return submitted runs that left the `wanted` ones and have neither finished nor failed."""
     entries = folder.ledger.entries()
     submitted = {item for entry in entries if entry.kind == "runs" for item in entry.items}
-    return [item for item in sorted(submitted - set(wanted)) if not folder.run(item).finished]
+    removed = ((item, folder.run(item)) for item in sorted(submitted - set(wanted)))
+    return [item for item, run in removed if not run.finished and not run.failure_file.exists()]
 
 
 def tasks_of_removed_runs(
@@ -227,15 +228,8 @@ def features_reason(job: QueuedJob) -> str:
 
 def pending_text(job: QueuedJob, to_correct: str) -> str:
     """Return why a job waits, when it starts, and what to do about one that never starts."""
-    starts = "" if job.starts is None else f", starts about {_format_clock(job.starts)}"
+    starts = "" if job.starts is None else f", starts about {clock_text(job.starts)}"
     # make sweep itself cancels a job whose dependency failed.
     never = never_starts(job.reason) and not job.dependency_failed
     advice = f"; correct {to_correct}, then make cancel and make sweep again" if never else ""
     return explain(job.reason) + advice + starts
-
-
-def _format_clock(then: float) -> str:
-    """Return `14:05`, or `03 Feb 14:05` if that is not today."""
-    local = time.localtime(then)
-    today = local[:3] == time.localtime()[:3]
-    return time.strftime("%H:%M" if today else "%d %b %H:%M", local)

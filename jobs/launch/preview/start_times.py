@@ -4,11 +4,10 @@ In:   batch scripts by the kind of their jobs.   Out: lines.
 Not here: when queued jobs start (slurm/client.py reads that from squeue).
 """
 
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from jobs.messages import duration_text
+from jobs.messages import clock_text, duration_text
 from jobs.slurm import client, reasons
 from jobs.slurm.client import SchedulerError
 
@@ -40,5 +39,5 @@ def _start_text(job: JobScript, now: float) -> str:
         return f"not known (sbatch --test-only): {reasons.add_usual_cause(str(error))}"
     if expected - now < AT_ONCE_S:
         return "SLURM expects it at once"
-    when = time.strftime("%d %b %H:%M", time.localtime(expected))
-    return f"SLURM expects it on {when}, in {duration_text(expected - now)}"
+    when = clock_text(expected)
+    return f"SLURM expects it at {when}, in {duration_text(expected - now)}"

@@ -64,6 +64,16 @@ def test_the_run_that_failed_last_is_shown(folder: SweepFolder, capsys):
     assert "2 of 3 runs failed; this is lr 0.1, RUN=aaa" in said.err
 
 
+def test_the_command_that_shows_a_log_does_not_advise_itself(folder: SweepFolder, capsys):
+    failed = RunFolder(folder.work / "runs/aaa")
+    failed.write_failure(Failure(cause="code error", message="KeyError: 'x'"))
+    assert run_logs(folder, "aaa") == 0
+    assert capsys.readouterr().out.endswith("the log above shows the traceback\n")
+    failed.log_file.unlink()
+    assert run_logs(folder, "aaa") == 0
+    assert "make logs" not in capsys.readouterr().out
+
+
 def test_a_sweep_that_has_not_started_names_the_jobs_before_it(folder: SweepFolder, capsys):
     for run in LABELS:
         (folder.work / "runs" / run / "log").unlink()

@@ -4,6 +4,8 @@ import argparse
 import json
 import re
 
+import pytest
+
 from jobs.commands import parser, status
 from jobs.node.failures import REMEDIES
 from jobs.slurm.client import sweep_tag
@@ -40,11 +42,19 @@ def test_cancel_finds_a_job_that_an_interrupted_submission_left(tmp_path, fake_s
     assert folder.cancelled_jobs() == {"20", "21"}
 
 
-def test_status_shows_the_sweep_of_its_set_and_says_what_has_changed(make_project, capsys):
-    bench = make_project("csv")
+@pytest.fixture
+def bench(make_project) -> TinyProject:
+    return make_project("csv")
+
+
+def _words(bench: TinyProject, option: str = "--once") -> list[str]:
+    return ["status", str(bench.sweep_file), "--work", str(bench.work), option]
+
+
+def test_status_shows_the_sweep_of_its_set_and_says_what_has_changed(bench, capsys):
     _write_record(bench, load_sweep(bench.sweep_file, {"train.epochs": 3, "model.clamp": None}))
     changes = ["--set", "model.clamp=null", "--set", "train.epochs=3"]
-    words = ["status", str(bench.sweep_file), "--work", str(bench.work), "--once"]
+    words = _words(bench)
     assert parser.main([*words, *changes]) == 0
     assert "last make sweep" not in capsys.readouterr().out
     assert parser.main(words) == 2
@@ -64,11 +74,10 @@ def test_status_shows_the_sweep_of_its_set_and_says_what_has_changed(make_projec
 
 
 def test_status_without_seeds_says_what_seeds_there_were_and_not_that_the_file_has_changed(
-    make_project, capsys
+    bench, capsys
 ):
-    bench = make_project("csv")
     _write_record(bench, load_sweep(bench.sweep_file, None, 2))
-    words = ["status", str(bench.sweep_file), "--work", str(bench.work), "--once"]
+    words = _words(bench)
     assert parser.main(words) == 0
     printed = capsys.readouterr().out
     assert "this shows the last make sweep, which had SEEDS=2\n" in printed
@@ -90,11 +99,9 @@ def _write_record(bench: TinyProject, sweep: Sweep) -> None:
     write_json(SweepFolder(bench.work, sweep.name).record_file, made.to_json())
 
 
-def test_status_as_json_has_one_record_per_run(make_project, capsys):
-    bench = make_project("csv")
+def test_status_as_json_has_one_record_per_run(bench, capsys):
     _write_record(bench, load_sweep(bench.sweep_file))
-    words = ["status", str(bench.sweep_file), "--work", str(bench.work), "--json"]
-    assert parser.main(words) == 0
+    assert parser.main(_words(bench, "--json")) == 0
     records = json.loads(capsys.readouterr().out)
     assert [(each["label"], each["state"]) for each in records] == [
         ("power", "waiting"),
@@ -102,11 +109,10 @@ def test_status_as_json_has_one_record_per_run(make_project, capsys):
     ]
 
 
-def test_status_of_a_sweep_whose_file_is_broken_shows_the_last_one(make_project, capsys):
-    bench = make_project("csv")
+def test_status_of_a_sweep_whose_file_is_broken_shows_the_last_one(bench, capsys):
     _write_record(bench, load_sweep(bench.sweep_file))
     bench.sweep_file.write_text("base: [\n")
-    assert parser.main(["status", str(bench.sweep_file), "--work", str(bench.work), "--once"]) == 0
+    assert parser.main(_words(bench)) == 0
     printed = capsys.readouterr().out
     assert "is not YAML" in printed
     assert "; this shows the last make sweep\n" in printed

@@ -19,6 +19,7 @@ from jobs.sweep.ledger import LedgerEntry
 from jobs.sweep.record import PlannedFeatures, PlannedRun, SweepRecord
 from pipeline.files import write_json
 from pipeline.runs.folder import Failure, Heartbeat, RunFolder, Usage
+from tests.results.examples import make_run
 
 RUN = "0123456789ab"
 
@@ -371,6 +372,18 @@ def test_slurm_is_queried_once_and_only_if_a_job_matters(folder, fake_slurm):
     assert job_queue.try_query_slurm(folder, []) == Queue()
 
 
+def test_a_removed_run_that_failed_makes_no_command_query_slurm(folder, run):
+    submitted(folder)
+    assert job_queue.unfinished_removed_runs(["another"], folder) == [RUN]
+    run.write_failure(Failure(cause="divergence", message="the loss is not a number"))
+    assert job_queue.unfinished_removed_runs(["another"], folder) == []
+    other = sweep_record("another")
+    folder.run("another").write_heartbeat(Heartbeat(status="finished"))
+    folder.report_file.parent.mkdir(parents=True)
+    folder.report_file.touch()
+    assert job_queue.unfinished_items(other, folder) == []
+
+
 def test_an_error_of_squeue_is_part_of_the_result(folder, fake_slurm):
     fake_slurm("squeue", complains="Unable to contact slurm controller", code=1)
     submitted(folder)
@@ -385,6 +398,20 @@ def test_a_record_is_json_without_nan(folder, run):
     assert record["dev_cer"] == 0.25
     assert record["loss_per_character"] is None
     assert record["state"] == "running"
+
+
+def test_damaged_rows_do_not_hide_the_minutes_of_the_other_runs(tmp_path):
+    runs = [make_run(tmp_path / name, name) for name in ("a", "b", "c")]
+    folders = [each.folder for each in runs]
+    whole = run_status.median_minutes(folders)
+    assert whole
+    assert whole > 0
+    for damage in (b"[]\n", b'{"epoch": 1}\n', b"\xff\xfe\n"):
+        folders[1].rows_file.write_bytes(damage)
+        assert run_status.median_minutes(folders) == pytest.approx(whole)
+    for folder in folders:
+        folder.rows_file.write_bytes(b"[]\n")
+    assert run_status.median_minutes(folders) is None
 
 
 def test_the_status_of_a_thousand_runs_takes_less_than_a_second(folder):

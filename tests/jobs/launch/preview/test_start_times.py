@@ -24,8 +24,8 @@ def test_kinds_that_start_at_the_same_time_share_a_line(fake_slurm):
 
 def test_a_late_start_is_told_with_its_time(fake_slurm):
     fake_slurm("sbatch", "motd: be kind\n", complains=SAYS.format(NOW + 7500))
-    when = time.strftime("%d %b %H:%M", time.localtime(NOW + 7500))
-    assert lines(JOBS[:1]) == [f"start of features: SLURM expects it on {when}, in 2 h 05 min"]
+    when = time.strftime("%d %b %H:%M", time.localtime(NOW + 7500))  # NOW is not today
+    assert lines(JOBS[:1]) == [f"start of features: SLURM expects it at {when}, in 2 h 05 min"]
 
 
 @pytest.mark.parametrize(
