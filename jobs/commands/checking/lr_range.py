@@ -18,7 +18,7 @@ from pipeline.config.loader import parse_changes
 from pipeline.config.sweep import single_run_sweep
 from pipeline.files import InputError, write_text
 from pipeline.host import available_cpus
-from pipeline.runs.health.lr_range import LRRangeResult, ShortTraining
+from pipeline.runs.health.lr_range import MAX_UPDATES, LRRangeResult, ShortTraining
 
 HOW_FAR_IT_HOLDS = "the best rate of a much longer training can be lower"
 
@@ -77,7 +77,8 @@ def describe_lr_range(result: LRRangeResult) -> list[str]:
     if result.outcome == "on the plateau":
         lowest = f"{best.loss:.2f} at learning rate {best.learning_rate:g}"
         plateau = f"after {best.updates} updates no training has left the blank plateau"
-        return [f"no rate is suggested: {plateau} (lowest dev loss {lowest}); run make doctor"]
+        remedy = "raise train.epochs" if best.updates < MAX_UPDATES else "run make doctor"
+        return [f"no rate is suggested: {plateau} (lowest dev loss {lowest}); {remedy}"]
     rule = f"suggested train.learning_rate: {result.suggestion:g}, "
     if len(similar) > 1:
         rule += f"the lowest of those that are about as good as the best one: {', '.join(similar)}"

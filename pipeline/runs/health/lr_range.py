@@ -19,6 +19,8 @@ from pipeline.runs.plateau import ESCAPE_MARGIN
 # Half decades: step 2 n is 10^n, step 2 n + 1 is 3 x 10^n.
 FIRST_STEP = {"adam": -5, "adamw": -5, "sgd": -1}  # 3e-3 and 3e-1
 LOWEST_STEP, HIGHEST_STEP = -12, 2  # 1e-6; 10 is the largest that train.learning_rate allows
+SHORT_UPDATES = 300  # of a training; the baseline escapes after 106 to 212
+MAX_UPDATES = 4 * SHORT_UPDATES  # they are doubled while no rate leaves the blank plateau
 SIMILAR_LOSS = 0.1  # nats per character above the lowest loss that count as about as good
 
 

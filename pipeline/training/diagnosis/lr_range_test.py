@@ -25,7 +25,14 @@ from pipeline.config.experiment import Experiment
 from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError
 from pipeline.runs.folder import RunFolder
-from pipeline.runs.health.lr_range import FIRST_STEP, ShortTraining, next_step, rate_at
+from pipeline.runs.health.lr_range import (
+    FIRST_STEP,
+    MAX_UPDATES,
+    SHORT_UPDATES,
+    ShortTraining,
+    next_step,
+    rate_at,
+)
 from pipeline.training.data import batches
 from pipeline.training.data.batches import Batch
 from pipeline.training.loop import devices
@@ -38,8 +45,6 @@ from pipeline.training.loop.trainer import MIN_EVALUATION_BATCH, Trainer
 from pipeline.training.optim.averaging import Weights, copy_weights
 from pipeline.training.optim.optimizer import make_optimizer
 
-SHORT_UPDATES = 300  # the baseline escapes after 106 to 212
-DOUBLINGS = 2  # of the updates, as long as no rate leaves the blank plateau
 MAX_WARMUP_SHARE = 1 / 3  # of the updates of a short training
 MAX_DEV_UTTERANCES = 200
 
@@ -53,6 +58,7 @@ def run_lr_range_test(
     device: Device = "auto",
     threads: int | None = None,
     updates: int = SHORT_UPDATES,
+    max_updates: int = MAX_UPDATES,
     on_update: OnUpdate = lambda rate, done, updates: None,
 ) -> Iterator[ShortTraining]:
     """Yield each short training; the experiment's own learning rate changes nothing.
@@ -70,8 +76,13 @@ def run_lr_range_test(
     splits = trainer.splits
     own_updates = batches.count_updates(splits.train, experiment.train, splits.is_feasible)
     test = _RangeTest(experiment, trainer, copy_weights(trainer.evaluator.network), on_update)
-    best = FIRST_STEP[experiment.train.optimiser]
-    for length in (min(updates * 2**doubling, own_updates) for doubling in range(1 + DOUBLINGS)):
+    best, length, longest = (
+        FIRST_STEP[experiment.train.optimiser],
+        updates,
+        min(max_updates, own_updates),
+    )
+    while True:
+        length = min(length, longest)
         made: dict[int, ShortTraining] = {}
         following: int | None = best
         while following is not None:
@@ -79,8 +90,9 @@ def run_lr_range_test(
             yield made[following]
             following = next_step({step: each.loss for step, each in made.items()})
         best = min(made, key=lambda step: made[step].loss)
-        if made[best].escaped or math.isinf(made[best].loss) or length == own_updates:
+        if made[best].escaped or math.isinf(made[best].loss) or length == longest:
             return
+        length *= 2
 
 
 @dataclass(frozen=True)

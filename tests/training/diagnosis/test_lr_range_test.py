@@ -18,7 +18,8 @@ from tests.training.letters import make_experiment
 def run_test(features: FeatureSet, updates: int = 60, **settings: Any) -> LRRangeResult:
     settings.setdefault("train", {}).setdefault("epochs", 1000)
     experiment = make_experiment(**settings)
-    return LRRangeResult(tuple(run_lr_range_test(experiment, features, threads=1, updates=updates)))
+    lengths = {"updates": updates, "max_updates": 4 * updates}
+    return LRRangeResult(tuple(run_lr_range_test(experiment, features, threads=1, **lengths)))
 
 
 def test_recipes_have_different_suggestions(features: FeatureSet):

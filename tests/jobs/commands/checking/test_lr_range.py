@@ -42,8 +42,10 @@ def test_no_rate_is_suggested_where_all_stay_on_the_plateau_or_diverge():
     (plateau,) = describe_lr_range(make_result(r3e_3=2.95, r1e_2=2.99, r1e_3=3.2))
     assert plateau == (
         "no rate is suggested: after 300 updates no training has left the blank plateau (lowest "
-        "dev loss 2.95 at learning rate 0.003); run make doctor"
+        "dev loss 2.95 at learning rate 0.003); raise train.epochs"
     )
+    (longer,) = describe_lr_range(LRRangeResult((ShortTraining(3e-3, 1200, 2.95, 3.0),)))
+    assert longer.endswith("; run make doctor")
     (diverged,) = describe_lr_range(make_result(r1e_6=math.inf))
     assert diverged == ("no rate is suggested: training diverges even at 1e-06; run make doctor")
 
