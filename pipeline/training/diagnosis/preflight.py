@@ -52,6 +52,7 @@ OVERFIT_MAX_UPDATES = 1000
 OVERFIT_CHECK_UPDATES = 10  # between two looks at the CER
 LEARNT_CER_WITH_DROPOUT = 0.1  # without dropout it reaches 0
 SAFE_ADAM_LR = 1e-3  # a learning rate that suits adam and adamw
+FEW_INFEASIBLE = 0.1  # a share of train; with more, the strides are a likelier cause than texts
 MAX_STEPS_PER_SECOND = 400  # about 30 per letter; a hop of 10 ms makes 100 frames per second
 HOP_ROUNDING_TOLERANCE = 0.01  # relative change of the hop by rounding to whole samples
 
@@ -134,6 +135,7 @@ def _check_feasibility(
 ) -> PreflightResult:
     strides: list[int] = []
     parts: list[str] = []
+    few_of_train = True
     for name in ("train", "dev", "test"):
         split = [u for u in features.utterances if u.split == name]
         frames = np.array([u.frames for u in split], np.int64)
@@ -144,6 +146,7 @@ def _check_feasibility(
         required = np.array([minimum_frames(one) for one in labels], np.int64)
         if name == "train":
             labels_per_step = sum(map(len, labels)) / max(int(steps.sum()), 1)
+            few_of_train = bool((steps < required).mean() <= FEW_INFEASIBLE)
         if len(short := np.flatnonzero(steps < required)):
             strides += [largest_stride(int(frames[u]), labels[u]) for u in short]
             named = ", ".join(split[u].id for u in short[:MAX_IDS_IN_MESSAGE])
@@ -156,6 +159,8 @@ def _check_feasibility(
     remedy = "check their transcripts, list them under exclude:, or lower features.hop_ms"
     if stride:
         remedy = f"lower input.stack or model.time_strides: their product must be at most {stride}"
+        if few_of_train:
+            remedy = f"check the transcripts of those named; if they are right, {remedy}"
     result = f"more labels than steps: {', '.join(parts)}; the log of a run lists them all"
     return PreflightResult("feasibility", result, remedy)
 

@@ -184,12 +184,13 @@ def _log_infeasible(split: SplitData, output_length: OutputLength, largest_share
     if not short:
         return
     kind = "training" if split.name == "train" else split.name
-    summary = f"{len(short)} of {len(split)} {kind} utterances are too short to be aligned"
+    are, have = ("are", "have") if len(short) > 1 else ("is", "has")
+    summary = f"{len(short)} of {len(split)} {kind} utterances {are} too short to be aligned"
     remedy = _advise_on_strides(split, output_length, min(strides))
     if split.name != "train":
-        summary += " and have no loss, but are scored"
+        summary += f" and {have} no loss, but {are} scored"
     elif len(short) <= largest_share * len(split) and len(short) < len(split):
-        summary += " and are left out"
+        summary += f" and {are} left out"
     else:
         if len(short) < len(split):
             summary += f", more than the {largest_share:g} that train.max_infeasible allows"

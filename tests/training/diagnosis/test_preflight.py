@@ -69,6 +69,15 @@ def test_too_short_utterances_are_named_with_the_stride_that_fits(
     features = make_feature_set([*make_utterances(), ("train-77", "train", "AABBCC", 9)])
     result = first_result(features, "feasibility")
     assert "more labels than steps: 1 of 15 train utterances (train-77); the log" in result.result
+    strides = "lower input.stack or model.time_strides: their product must be at most 1"
+    assert result.remedy == f"check the transcripts of those named; if they are right, {strides}"
+
+
+def test_where_many_are_too_short_the_strides_are_the_likelier_cause(
+    make_feature_set: FeatureSetFactory,
+):
+    many = [(f"train-7{n}", "train", "AABBCC", 9) for n in range(2)]  # of 16
+    result = first_result(make_feature_set([*make_utterances(), *many]), "feasibility")
     assert result.remedy == (
         "lower input.stack or model.time_strides: their product must be at most 1"
     )

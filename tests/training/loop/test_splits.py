@@ -45,7 +45,7 @@ def test_utterances_too_short_to_align_are_left_out_of_training_and_named(
     assert splits.infeasible == {"train": 1, "dev": 0, "test": 0}
     (message,) = caplog.messages
     assert message == (
-        "1 of 5 training utterances are too short to be aligned and are left out: "
+        "1 of 5 training utterances is too short to be aligned and is left out: "
         "short (2 steps, needs 3: fits at stride 1); all fit with input.stack: 1"
     )
 
@@ -74,7 +74,7 @@ def test_more_than_a_share_of_such_utterances_is_refused(
     with pytest.raises(InfeasibleError) as caught:
         make_splits(features, settings)
     assert str(caught.value) == (
-        f"1 of 5 training utterances are too short to be aligned, more than the {share:g} that "
+        f"1 of 5 training utterances is too short to be aligned, more than the {share:g} that "
         "train.max_infeasible allows: short (2 steps, needs 3: fits at stride 1); all fit with "
         "input.stack: 1"
     )
@@ -99,7 +99,7 @@ def test_all_of_dev_and_test_is_scored(
     assert len(splits.test) == 3
     (message,) = caplog.messages
     assert message.startswith(
-        "1 of 3 test utterances are too short to be aligned and have no loss, but are scored: "
+        "1 of 3 test utterances is too short to be aligned and has no loss, but is scored: "
         "x (5 steps, needs 6: fits at no stride); "
     )
 
