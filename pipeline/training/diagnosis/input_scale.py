@@ -21,6 +21,7 @@ MIN_INPUT_DEVIATION = 1e-3  # standard deviation of the bin that varies most
 MAX_IDS = 5  # in a message
 MAX_SPREAD_OF_EMPTY_BIN = 0.05  # standard deviations between the quartiles; 1.3 is usual
 
+CONSTANT_INPUT = "the input is the same in every frame"
 AUDIO_ADVICE = "look at the audio files with make inspect"
 RATE_ADVICE = (
     "set features.sample_rate to the lowest rate that make features names, or "
@@ -65,7 +66,7 @@ def check_input_scale(
     if float(variance_F.max().sqrt()) < MIN_INPUT_DEVIATION:
         floor = f"lower features.floor, which is {experiment.features.floor:g}, or "
         remedy = f"{floor if is_log else ''}{AUDIO_ADVICE}"
-        return f"the input is the same in every frame: {summary}", remedy
+        return f"{CONSTANT_INPUT}: {summary}", remedy
     if largest <= MAX_SCALED_Z:
         return summary, ""
     if missing := missing_scaling(experiment):

@@ -31,7 +31,7 @@ from pipeline.runs.plateau import (
 from pipeline.training.data import batches
 from pipeline.training.data.batches import SplitData
 from pipeline.training.data.frame_store import count_stacked_frames
-from pipeline.training.diagnosis.input_scale import check_input_scale, suspicious_sound
+from pipeline.training.diagnosis import input_scale
 from pipeline.training.loop import devices
 from pipeline.training.loop.checkpoint import TrainingState
 from pipeline.training.loop.devices import Device
@@ -103,13 +103,15 @@ def run_preflight(
         splits = Splits.from_features(features, lenient, network.output_length, None)
     except InfeasibleError:
         return  # the feasibility check has reported it
-    if sound := suspicious_sound(features):
+    if sound := input_scale.suspicious_sound(features):
         yield PreflightResult("sound", sound, _SOUND_ADVICE)
-    yield PreflightResult("scale", *check_input_scale(experiment, features, splits.train))
+    scale = input_scale.check_input_scale(experiment, features, splits.train)
+    yield PreflightResult("scale", *scale)
     yield _check_reference_losses(splits, network, alphabet, experiment.corpus.unit)
     yield _check_network(experiment, features, network)
     yield _check_updates(experiment.train, splits)
-    yield _overfit_one_batch(experiment, splits.train, network.to(torch_device), alphabet)
+    if not scale[0].startswith(input_scale.CONSTANT_INPUT):  # from which no update can learn
+        yield _overfit_one_batch(experiment, splits.train, network.to(torch_device), alphabet)
 
 
 def _check_alphabet(features: FeatureSet, alphabet: Alphabet) -> PreflightResult:
