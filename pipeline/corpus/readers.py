@@ -5,9 +5,10 @@ Not here: the layouts of corpora (layouts/), audio files (audio/), drawing split
 checks of the result (checks.py).
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
+from importlib import import_module
 from pathlib import Path
 from typing import cast
 
@@ -15,18 +16,7 @@ from pipeline.config.corpus import Corpus
 from pipeline.corpus.audio.audio_file import EXCLUDE_HINT, Header
 from pipeline.corpus.file_search import find_unlisted_audio
 from pipeline.corpus.headers import ManifestProgress, read_headers
-from pipeline.corpus.layouts.an4 import find_an4_root, read_an4, split_an4
 from pipeline.corpus.layouts.entries import CorpusEntry, collect_unique_entries
-from pipeline.corpus.layouts.folders import read_librispeech, read_pairs, read_voxforge
-from pipeline.corpus.layouts.json_lines import read_lhotse, read_nemo
-from pipeline.corpus.layouts.kaldi import read_kaldi
-from pipeline.corpus.layouts.tables import (
-    common_voice_clips,
-    read_audiofolder,
-    read_common_voice,
-    read_csv,
-    read_ljspeech,
-)
 from pipeline.corpus.manifest import Manifest, Refusal, Split, Utterance, require_no_refusals
 from pipeline.corpus.splits import deal_folds, draw_splits
 from pipeline.corpus.text.alphabet import (
@@ -39,17 +29,18 @@ from pipeline.files import InputError, make_printable
 
 LayoutReader = Callable[[Corpus, Path, list[Refusal]], Iterator[CorpusEntry]]
 
-LAYOUT_READERS: Mapping[str, LayoutReader] = {
-    "audiofolder": read_audiofolder,
-    "common-voice": read_common_voice,
-    "csv": read_csv,
-    "kaldi": read_kaldi,
-    "lhotse": read_lhotse,
-    "librispeech": read_librispeech,
-    "ljspeech": read_ljspeech,
-    "nemo": read_nemo,
-    "pairs": read_pairs,
-    "voxforge": read_voxforge,
+# Reader -> the module with its function `read_…`, imported only for a corpus of this layout.
+LAYOUT_READERS = {
+    "audiofolder": "pipeline.corpus.layouts.tables",
+    "common-voice": "pipeline.corpus.layouts.tables",
+    "csv": "pipeline.corpus.layouts.tables",
+    "kaldi": "pipeline.corpus.layouts.kaldi",
+    "lhotse": "pipeline.corpus.layouts.json_lines",
+    "librispeech": "pipeline.corpus.layouts.folders",
+    "ljspeech": "pipeline.corpus.layouts.tables",
+    "nemo": "pipeline.corpus.layouts.json_lines",
+    "pairs": "pipeline.corpus.layouts.folders",
+    "voxforge": "pipeline.corpus.layouts.folders",
 }
 # A file lists the utterances; audio that it does not name is refused. Others look for audio files.
 LIST_READERS = {
@@ -72,7 +63,7 @@ def build_manifest(
     refusals: list[Refusal] = []
     root, listed = _read_layout(corpus, work, refusals, progress)
     if corpus.unlisted == "refuse" and corpus.reader in LIST_READERS:
-        clips = common_voice_clips(root) if corpus.reader == "common-voice" else ()
+        clips = _unlisted_clips(corpus, root)
         find_unlisted_audio(str(root), {each.audio for each in listed}, clips, refusals)
     if corpus.exclude:
         ids = {*(each.id for each in listed), *(each.utterance for each in refusals)}
@@ -81,6 +72,8 @@ def build_manifest(
     entries = collect_unique_entries(listed, refusals)
     del listed  # hundreds of thousands of entries need much memory
     if corpus.reader == "an4":  # before exclusions, so that they do not change its dev split
+        from pipeline.corpus.layouts.an4 import split_an4  # noqa: PLC0415
+
         entries = split_an4(entries, corpus)
     entries = [each for each in entries if each.id not in corpus.exclude]
     refusals = [each for each in refusals if each.utterance not in corpus.exclude]
@@ -130,8 +123,10 @@ def _read_layout(
         raise InputError(f"{make_printable(str(root))}: not a usable path (root:); rename it")
     match corpus.reader:
         case "an4":
-            root = find_an4_root(root, corpus.name)
-            return root, list(read_an4(root, refusals))
+            from pipeline.corpus.layouts import an4  # noqa: PLC0415
+
+            root = an4.find_an4_root(root, corpus.name)
+            return root, list(an4.read_an4(root, refusals))
         case "demo":
             # Imported here, because only this reader needs espeak-ng.
             from pipeline.corpus.synthetic import synthesis  # noqa: PLC0415
@@ -156,7 +151,21 @@ def _read_layout(
                     f"{root}: no such folder; set root: in the corpus file of {corpus.name} to "
                     "the corpus's folder"
                 )
-            return root, list(LAYOUT_READERS[other](corpus, root, refusals))
+            return root, list(_layout_reader(other)(corpus, root, refusals))
+
+
+def _layout_reader(name: str) -> LayoutReader:
+    function = f"read_{name.replace('-', '_')}"
+    return cast("LayoutReader", getattr(import_module(LAYOUT_READERS[name]), function))
+
+
+def _unlisted_clips(corpus: Corpus, root: Path) -> Collection[str]:
+    """Return clips of Common Voice that its lists leave out on purpose."""
+    if corpus.reader != "common-voice":
+        return ()
+    from pipeline.corpus.layouts.tables import common_voice_clips  # noqa: PLC0415
+
+    return common_voice_clips(root)
 
 
 def _require_usable_utterances(

@@ -105,8 +105,9 @@ def _write_description(folder: Path, description: FeatureSetDescription) -> None
     """
     with suppress(InputError):
         found = read_description(folder)
-        runs_here = found.engine in ("numpy", kernels.available_engine())
-        if found.without_engine() == description and (runs_here or any(folder.glob("shard-*"))):
+        stays = any(folder.glob("shard-*"))  # asked first, because loading the kernel takes time
+        stays = stays or found.engine in ("numpy", kernels.available_engine())
+        if stays and found.without_engine() == description:
             return
     engine = find_engine(folder, description.shards) or kernels.available_engine()
     content = dump_yaml(description.model_copy(update={"engine": engine}))

@@ -327,3 +327,26 @@ def test_letters_that_a_console_cannot_show_are_escaped(monkeypatch):
 
 def test_the_home_folder_may_be_written_as_a_tilde(capsys):
     assert str(Path.home() / "absent.yaml") in refused(capsys, "sweep", "~/absent.yaml")
+
+
+def _imported_by(code: str) -> set[str]:
+    words = [sys.executable, "-X", "importtime", "-c", code]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    return {line.rsplit("|", 1)[1].strip() for line in done.stderr.splitlines() if "|" in line}
+
+
+def test_a_command_with_nothing_to_do_imports_nothing_of_jobs_reports_and_other_layouts():
+    """A typed command may take at most a tenth longer than at first: imports were half of it."""
+    found = _imported_by("import jobs.commands.parser, jobs.commands.sweep")
+    assert {"jobs.launch.reconcile", "pipeline.corpus.readers"} <= found
+    needless = ("jobs.slurm", "jobs.launch.decision", "jobs.sweep.retry_policy", "pipeline.results")
+    layouts = ("pipeline.corpus.layouts.tables", "pipeline.corpus.layouts.kaldi")
+    assert not [name for name in found if name.startswith((*needless, *layouts))]
+
+
+def test_pydantic_looks_for_no_plugins(tmp_path):
+    """For that alone it would import importlib.metadata, and with it the parser of mails."""
+    code = f"import jobs.commands.parser as p; p.main(['status', 'x', '--work', {str(tmp_path)!r}])"
+    found = _imported_by(code)
+    assert "pydantic" in found
+    assert not found & {"importlib.metadata", "email.message", "pipeline.runs.plateau"}
