@@ -39,7 +39,10 @@ def describe_progress(
         advice = f": {remedy}" if remedy else ""
         sentences.append(f"{count} failed by {cause or 'an unknown cause'}{advice}.")
     if states.keys() - ACTIVE:
-        sentences.append(f"Next: {command} runs what is missing.")
+        # The same settings diverge again.
+        to_change = any("make sweep" not in remedies.get(cause, "make sweep") for cause in causes)
+        begin = "Next, after that" if to_change else "Next"
+        sentences.append(f"{begin}: {command} runs what is missing.")
     return sentences
 
 

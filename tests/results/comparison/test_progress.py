@@ -1,5 +1,6 @@
 """What became of runs that are not finished: counted by state, causes with their remedies."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def test_a_finished_sweep_needs_no_sentence():
             {"failed": 6},
             [
                 "6 failed by divergence: lower train.learning_rate.",
-                f"Next: {COMMAND} runs what is missing.",
+                f"Next, after that: {COMMAND} runs what is missing.",
             ],
         ),
     ],
@@ -55,3 +56,11 @@ def test_an_unknown_cause_has_no_remedy():
     (run,) = make_runs(failed=1)
     object.__setattr__(run, "cause", "")
     assert describe_progress([run], COMMAND, REMEDIES)[0] == "1 failed by an unknown cause."
+
+
+def test_where_the_command_itself_helps_nothing_is_to_be_done_before_it():
+    killed = [replace(run, cause="killed") for run in make_runs(failed=2)]
+    assert describe_progress(killed, COMMAND, REMEDIES) == [
+        "2 failed by killed: make sweep again.",
+        f"Next: {COMMAND} runs what is missing.",
+    ]
