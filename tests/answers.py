@@ -26,7 +26,8 @@ SECTIONS = {
     "Which input?": ("spectrum", "normalisation", "spectrum-normalisation", "n-fft", "speeds"),
     "Which network?": (*("clamp", "convolution", "norm", "padding", "cell", "direction", "size"),),
     "Which training?": ("learning-rate", "batch", "sortagrad", "recipe"),
-    "What does it cost?": ("storage", "precision", "seeds"),
+    "What does it cost?": ("storage", "precision"),
+    "How good does it get?": ("seeds", "small"),
 }
 INTRODUCTION = """\
 # Questions and answers
