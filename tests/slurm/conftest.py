@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -122,6 +123,12 @@ class SlurmProject:
         path = self.folder / ("site.yaml" if changes else "development.yaml")
         settings = {**read_yaml(DEV_PROFILE), "report": False, **changes}  # importing takes seconds
         path.write_text(json.dumps(settings))  # JSON is YAML
+        return path
+
+    def write_local_profile(self) -> Path:
+        """A profile of this machine itself, whose runs have the same bits."""
+        path = self.folder / "local.yaml"
+        path.write_text("scheduler: local\ndevice: cpu\nslots: 2\nthreads: 1\n")
         return path
 
     def run_verb(
@@ -278,12 +285,11 @@ def unreachable_slurm_env(tmp_path: Path) -> dict[str, str]:
     return {"SLURM_CONF": str(path)}
 
 
-@pytest.fixture
-def slurm_lock(require_slurm: None, request: pytest.FixtureRequest) -> Iterator[None]:
-    """Use SLURM together with other tests on this machine; a test in alone/ uses it alone."""
+@contextmanager
+def hold_slurm(*, alone: bool) -> Iterator[None]:
+    """Use the SLURM of this machine together with others, or alone."""
     import fcntl  # not on Windows, which has no SLURM either
 
-    alone = SLURM_TESTS / "alone" in request.path.parents
     queue, lock = (
         Path(tempfile.gettempdir()) / f"blankslate-tests-{n}.lock" for n in ("queue", "slurm")
     )
@@ -292,6 +298,13 @@ def slurm_lock(require_slurm: None, request: pytest.FixtureRequest) -> Iterator[
         fcntl.flock(turn, fcntl.LOCK_EX)
         fcntl.flock(slurm, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
         fcntl.flock(turn, fcntl.LOCK_UN)
+        yield
+
+
+@pytest.fixture
+def slurm_lock(require_slurm: None, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Use SLURM together with other tests on this machine; a test in alone/ uses it alone."""
+    with hold_slurm(alone=SLURM_TESTS / "alone" in request.path.parents):
         yield
 
 
@@ -351,7 +364,6 @@ def reference_runs(require_slurm: None, tmp_path_factory: pytest.TempPathFactory
     with (folder / "reference.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another process may read the files that are written here
         bench = SlurmProject(folder / "reference", folder / "reference" / "corpora")
-        local = bench.folder / "local.yaml"
-        local.write_text("scheduler: local\ndevice: cpu\nslots: 2\nthreads: 1\n")
+        local = bench.write_local_profile()
         bench.submit_sweep("three", profile=local)  # there is nothing to do after the first time
     return ReferenceRuns(bench)

@@ -26,7 +26,13 @@ from jobs.messages import count_text
 from jobs.sweep.ledger import LedgerEntry
 from jobs.sweep.queue_cache import invalidate_cache
 from pipeline.runs.folder import RunFolder
-from tests.slurm.conftest import CommandResult, ReferenceRuns, SlurmProject, run_command
+from tests.slurm.conftest import (
+    CommandResult,
+    ReferenceRuns,
+    SlurmProject,
+    hold_slurm,
+    run_command,
+)
 from tests.slurm.test_shell import SHELL
 
 SWEEP = "twelve"
@@ -34,10 +40,6 @@ DISK = "96m"  # of the work folder
 AT_ONCE = 4  # GPUs of the development SLURM
 NODES = ("node1", "node2")
 NOBODY = 65534  # the second user
-# As in conftest.py: whoever waits for SLURM keeps the turn.
-TURN, LOCK = (
-    Path(tempfile.gettempdir()) / f"blankslate-tests-{name}.lock" for name in ("queue", "slurm")
-)
 
 BANNER = 'echo "--> job 3 of 5 allowed"\nexec {real} "$@"\n'
 DENIED = 'echo "sacctmgr: error: Access/permission denied" >&2\nexit 1\n'
@@ -320,8 +322,7 @@ def scontrol(*words: str) -> None:
 @contextmanager
 def begun_reference(alone: SlurmProject) -> Iterator[subprocess.Popen[str]]:
     """Run the same sweep on this machine meanwhile, in a clean shell."""
-    local = alone.folder / "local.yaml"
-    local.write_text("scheduler: local\ndevice: cpu\nslots: 2\nthreads: 1\n")
+    local = alone.write_local_profile()
     sweep = alone.folder / f"configs/sweeps/{SWEEP}.yaml"
     place = ("--cluster", local, "--work", alone.work)
     words = [sys.executable, "-m", "jobs", "sweep", *map(str, (sweep, *place))]
@@ -361,15 +362,10 @@ def prepared(folder: Path) -> Iterator[Drill]:
 
 
 def main() -> None:
-    import fcntl  # not on Windows, which has no SLURM either
-
     form = argparse.RawDescriptionHelpFormatter
     argparse.ArgumentParser(description=__doc__, formatter_class=form).parse_args()
     folders = tempfile.TemporaryDirectory(prefix="blankslate-drill-")
-    with TURN.open("w") as turn, LOCK.open("w") as lock, folders as name:
-        fcntl.flock(turn, fcntl.LOCK_EX)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        fcntl.flock(turn, fcntl.LOCK_UN)
+    with hold_slurm(alone=True), folders as name:
         began = time.monotonic()
         folder = Path(name)
         folder.chmod(0o755)
