@@ -160,6 +160,8 @@ def test_where_chance_comes_from_speakers_more_seeds_do_not_help():
     assert found[1].endswith(
         "; 40 test speakers would show half of it, more seeds alone would not."
     )  # four times as many
+    step = next_step(compare_runs([*first, *second]), "make sweep SWEEP=a.yaml")[0]
+    assert step.startswith("Next: 40 test speakers would show differences half as large (folds: ")
 
 
 def test_an_arm_with_a_lower_test_cer_is_named_but_does_not_become_the_best():

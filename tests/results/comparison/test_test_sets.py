@@ -10,6 +10,7 @@ from pipeline.config.corpus import Corpus
 from pipeline.results.comparison.answer import sentences
 from pipeline.results.comparison.arms import compare_runs
 from pipeline.results.comparison.arms_table import arms_table
+from pipeline.results.comparison.progress import next_step
 from pipeline.results.comparison.test_sets import find_common_test
 from pipeline.results.errors.arms import gather_arms
 from pipeline.results.summary.run_summary import RunSummary, read_run
@@ -105,6 +106,15 @@ def test_equal_arms_are_not_told_apart_and_the_folds_are_named(finished: RunSumm
     said = " ".join(sentences(found))
     assert "cannot be told apart" in said
     assert "seeds per arm" not in said
+
+
+def test_folds_that_show_no_difference_ask_for_no_more_seeds(finished: RunSummary):
+    """More folds do not add speakers."""
+    found = compare_runs(sweep(finished, range(FOLDS), {"gru": 0.2, "lstm": 0.23}))
+    assert len(found.not_told_apart) == 1
+    assert next_step(found, "make sweep SWEEP=a.yaml")[0] == (
+        "Next: choose by cost, because no arm is shown to be worse."
+    )
 
 
 def test_a_fold_that_an_arm_lacks_is_compared_for_no_arm(finished: RunSummary):
