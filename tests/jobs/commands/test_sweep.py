@@ -147,7 +147,7 @@ def test_a_run_by_make_train_has_a_report(make_project, run_tasks_in_process, ca
     folder = bench.work / "reports" / f"run-{run_id}"
     page = (folder / "report.html").read_text("utf-8")
     assert f"make train EXPERIMENT={Path(path) / 'experiment.yaml'}" in page
-    assert "Only one arm: tiny" in page
+    assert "No usable arm: the best one on dev, tiny, has test CER" in page
     experiment = str(bench.configs / "experiments/tiny.yaml")
     typed = ["report", "--experiment", experiment, *work]
     assert main([*typed, "--set", "model.hidden=8"]) == 0
