@@ -25,7 +25,7 @@ SECTIONS = {
     "Why is all blank?": ("plateau", "escape-seeds", "escape", "remedies"),
     "Which input?": ("spectrum", "normalisation", "spectrum-normalisation", "n-fft", "speeds"),
     "Which network?": (*("clamp", "convolution", "norm", "padding", "cell", "direction", "size"),),
-    "Which training?": ("learning-rate", "batch", "sortagrad", "recipe"),
+    "Which training?": ("learning-rate", "epochs", "batch", "sortagrad", "recipe"),
     "What does it cost?": ("storage", "precision"),
     "How good does it get?": ("seeds", "small"),
 }
