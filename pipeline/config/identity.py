@@ -65,7 +65,8 @@ def _run_key(experiment: Experiment, feature_id: str) -> dict[str, Any]:
         for name, default in defaults.items():
             if settings[section][name] == default:
                 del settings[section][name]
-    key = {"version": RUN_VERSION, "features": feature_id, "settings": settings}
+    version = RUN_VERSION + bool(experiment.model.lookahead)  # its first weights have changed once
+    key = {"version": version, "features": feature_id, "settings": settings}
     if not experiment.corpus.is_english:
         key["language"] = experiment.corpus.language  # decides whether rows have a WER
     return key

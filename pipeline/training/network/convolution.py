@@ -37,13 +37,16 @@ class Convolution(nn.Module):
 class Lookahead(nn.Module):
     """Row convolution: each unit becomes a weighted sum of its values at this and later steps.
 
-    From Deep Speech 2. It shows a network of one direction `ahead` later steps.
+    From Deep Speech 2. It shows a network of one direction `ahead` later steps. At first each unit
+    is its own value: with random weights, runs on AN4 ended with more errors than without it.
     """
 
     def __init__(self, units: int, ahead: int) -> None:
         super().__init__()
         self.ahead = ahead
         self.convolve = nn.Conv1d(units, units, ahead + 1, groups=units, bias=False)
+        nn.init.zeros_(self.convolve.weight)
+        nn.init.ones_(self.convolve.weight[:, :, 0])
 
     def forward(
         self, x_BTF: Float[Tensor, "B T F"], mask_BT: Bool[Tensor, "B T"]

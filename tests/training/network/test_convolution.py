@@ -19,6 +19,8 @@ def _seed():
 @pytest.mark.parametrize("ahead", [1, 3, 20])
 def test_look_ahead_is_the_sum_over_the_steps_to_come_within_the_utterance(ahead: int):
     layer, x = Lookahead(4, ahead), frames()
+    assert torch.equal(layer(x, make_valid_mask(LENGTHS, 7))[0], x[0])  # a new one changes nothing
+    nn.init.normal_(layer.convolve.weight)
     y = layer(x, make_valid_mask(LENGTHS, 7))
     weight = layer.convolve.weight[:, 0]  # (F, ahead + 1)
     for b, length in enumerate(LENGTHS.tolist()):
