@@ -76,6 +76,7 @@ parent.document.body.setAttribute("data-found", JSON.stringify(found));
 # Of a copy whose table shows four lines at a time.
 LONG_TABLE_PROBE = """
 <script>
+{
 const arms = () => [...document.querySelectorAll(".runs tbody tr.arm")];
 const lines = () => arms().map((row) => row.dataset.run);
 const table = {before: lines()};
@@ -86,6 +87,7 @@ document.querySelector(".more").click();
 table.all = lines();
 table.marks = document.querySelectorAll(".runs .arm .mark").length;
 document.body.setAttribute("data-found", JSON.stringify(table));
+}
 </script>
 """
 

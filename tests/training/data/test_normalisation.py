@@ -34,7 +34,7 @@ def features(tmp_path: Path) -> FeatureSet:
     made = write_feature_set(utterance_specs, tmp_path / "set", louder)
     (shard,) = made.shards
     utterances = [
-        replace(u, speaker=speaker) for u, speaker in zip(shard.utterances, SPEAKERS, strict=True)
+        u._replace(speaker=speaker) for u, speaker in zip(shard.utterances, SPEAKERS, strict=True)
     ]
     return replace(made, shards=(replace(shard, utterances=tuple(utterances)),))
 
