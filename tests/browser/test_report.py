@@ -73,7 +73,7 @@ parent.document.body.setAttribute("data-found", JSON.stringify(found));
 </script>
 """
 
-# Of a copy whose table shows four lines at a time.
+# Reads and sorts the table of a copy of the page that shows four lines at a time.
 LONG_TABLE_PROBE = """
 <script>
 {

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 
 import torch
@@ -76,11 +76,8 @@ def run_lr_range_test(
     splits = trainer.splits
     own_updates = batches.count_updates(splits.train, experiment.train, splits.is_feasible)
     test = _RangeTest(experiment, trainer, copy_weights(trainer.evaluator.network), on_update)
-    best, length, longest = (
-        FIRST_STEP[experiment.train.optimiser],
-        updates,
-        min(max_updates, own_updates),
-    )
+    best, length = FIRST_STEP[experiment.train.optimiser], updates
+    longest = min(max_updates, own_updates)
     while True:
         length = min(length, longest)
         made: dict[int, ShortTraining] = {}
@@ -135,10 +132,8 @@ class _RangeTest:
 
     def _endless_batches(self) -> Generator[Batch, None, None]:
         """Yield epoch after epoch, in the experiment's order."""
-        splits, epoch = self.trainer.splits, 0
-        while True:
-            epoch += 1
-            plan = splits.plan_epoch(self.experiment, epoch)
+        for epoch in count(1):
+            plan = self.trainer.splits.plan_epoch(self.experiment, epoch)
             with closing(self.trainer.train_loader.batches(plan)) as loaded:
                 yield from loaded
 
