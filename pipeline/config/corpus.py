@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
 
 from pipeline.config.loader import Settings, expand_path, read_yaml, validate_settings
+from pipeline.files import InputError
 
 # A mapping in YAML, and pairs in the model, which must be hashable.
 Replacements = Annotated[
@@ -271,3 +272,21 @@ def name_from_stem(stem: str) -> str:
     letters = unicodedata.normalize("NFKD", plain).encode("ascii", "ignore").decode().lower()
     name = re.sub(r"[^a-z0-9_-]+", "-", letters).strip("-_")
     return name or f"corpus-{hashlib.sha256(stem.encode(errors='replace')).hexdigest()[:6]}"
+
+
+def read_letters(path: Path) -> tuple[str, ...]:
+    """Return the letters of an alphabet file, one on each line.
+
+    Raises InputError if it cannot be used.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: the alphabet cannot be read: {error}") from None
+    letters = [" " if line.strip() == "<space>" else line.strip() for line in lines]
+    letters = [letter for letter in letters if letter]
+    if not letters:
+        raise InputError(f"{path}: has no letter; write one letter on each line")
+    if twice := [letter for letter in letters if letters.count(letter) > 1]:
+        raise InputError(f"{path}: has the letter {twice[0]!r} twice; remove one of the two lines")
+    return tuple(letters)

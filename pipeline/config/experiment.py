@@ -16,12 +16,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.corpus import Corpus, base_language, load_corpus
+from pipeline.config.corpus import Corpus, base_language, load_corpus, read_letters
 from pipeline.config.decoding import DecodeSettings, place_decoding_files
 from pipeline.config.features import FeatureSettings
 from pipeline.config.loader import Settings, read_yaml, set_key, validate_settings
 from pipeline.config.network import AverageSettings, CtcSettings, InputSettings, ModelSettings
-from pipeline.files import InputError
 
 AlphabetName = Literal[
     "corpus",
@@ -113,6 +112,13 @@ class TrainSettings(Settings):
         ge=0,
         le=0.5,
         description="augmentation: largest change of tempo; frames are repeated or dropped [ratio]",
+    )
+    frequency_warp: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.5,
+        description="augmentation: largest factor, less 1, by which an utterance's frequencies are "
+        "stretched (vocal tract length perturbation, Jaitly and Hinton 2013) [ratio]",
     )
     time_masks: int = Field(
         default=0, ge=0, le=20, description="SpecAugment: masks along time [masks per utterance]"
@@ -244,8 +250,14 @@ class Experiment(Settings):
             )
         if phonemes and self.decode.scoring != "verbatim":
             raise ValueError("phonemes have no punctuation; remove decode.scoring")
+        warp = self.train.frequency_warp
+        if warp and self.input.normalisation in ("pca", "zca"):
+            raise ValueError(
+                f"train.frequency_warp {warp:g} moves the bins, and input.normalisation: "
+                f"{self.input.normalisation} has mixed them; choose another normalisation"
+            )
         masks = self.train.time_masks + self.train.frequency_masks
-        if self.ctc.consistency and not (masks or self.model.dropout):
+        if self.ctc.consistency and not (masks or warp or self.model.dropout):
             raise ValueError(
                 f"ctc.consistency {self.ctc.consistency:g} compares two views of an utterance, and "
                 "without masks and dropout they are the same; set train.time_masks or model.dropout"
@@ -277,24 +289,9 @@ def load_experiment(
         place_decoding_files(content.get("decode"), path)
     alphabet = content.get("alphabet")
     if isinstance(alphabet, str) and ("." in alphabet or "/" in alphabet):
-        content["alphabet"] = _read_alphabet(Path(os.path.normpath(path.parent / alphabet)))
+        content["alphabet"] = read_letters(Path(os.path.normpath(path.parent / alphabet)))
     experiment = validate_settings(
         Experiment, content, path, (changes or {}) if set_changes is None else set_changes
     )
     corpus = experiment.corpus.with_fold_of(experiment.train.seed)
     return experiment.model_copy(update={"corpus": corpus})
-
-
-def _read_alphabet(path: Path) -> tuple[str, ...]:
-    """Return the letters in a file, one on each line. Raises InputError if it cannot be used."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: the alphabet cannot be read: {error}") from None
-    letters = [" " if line.strip() == "<space>" else line.strip() for line in lines]
-    letters = [letter for letter in letters if letter]
-    if not letters:
-        raise InputError(f"{path}: has no letter; write one letter on each line")
-    if twice := [letter for letter in letters if letters.count(letter) > 1]:
-        raise InputError(f"{path}: has the letter {twice[0]!r} twice; remove one of the two lines")
-    return tuple(letters)

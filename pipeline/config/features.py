@@ -138,6 +138,13 @@ class FeatureSettings(Settings):
         return self
 
     @property
+    def centres_hz(self) -> list[float]:
+        """The centre of each bin in Hz: where a mel filter peaks, or an FFT bin's frequency."""
+        if self.spectrum == "mel":
+            return self.mel_edges_hz[1:-1]
+        return [n * self.sample_rate / self.n_fft for n in range(self.bins)]
+
+    @property
     def mel_edges_hz(self) -> list[float]:
         """The mel_bins + 2 edges in Hz: filter m starts at edge m, peaks at m + 1, ends at m + 2.
 

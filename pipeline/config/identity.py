@@ -21,6 +21,7 @@ YOUNGER_SETTINGS: dict[str, dict[str, Any]] = {
         "init": None,
         "patience": None,
         "accumulate": 1,
+        "frequency_warp": 0.0,
         "max_infeasible": 0.1,
     },
 }

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pipeline.training.data import batches
+from pipeline.training.data import epoch_plan
 from pipeline.training.data.batches import Batch
 from pipeline.training.network.model import Network
 from tests.benchmarks.child import BenchmarkJob
@@ -55,7 +55,7 @@ def padding_effect(scratch: Path, *, manifest_file: str, batch_norm: str) -> Ben
     trainer = prepare_trainer(scratch, manifest_file, changes)
     split = trainer.splits.train
     batch = split.make_batch(
-        batches.order_batches(split.lengths, trainer.experiment.train, epoch=1)[0]
+        epoch_plan.order_batches(split.lengths, trainer.experiment.train, epoch=1)[0]
     )
 
     def job(folder: Path) -> dict[str, float]:

@@ -22,7 +22,7 @@ from pipeline.config.network import InputSettings
 from pipeline.corpus.text.alphabet import ALPHABETS
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.shards import StoredUtterance
-from pipeline.training.data import batches
+from pipeline.training.data import epoch_plan
 from pipeline.training.data.batches import SplitData
 from pipeline.training.data.loader import BatchLoader
 from tests.benchmarks.child import BenchmarkJob
@@ -94,7 +94,7 @@ def stored_train_split(
 
 
 def epoch_order(lengths: Int64[np.ndarray, " U"], epoch: int) -> list[UtteranceIndices]:
-    return batches.order_batches(lengths, TrainSettings(batch=BATCH_SIZE), epoch, stack=1)
+    return epoch_plan.order_batches(lengths, TrainSettings(batch=BATCH_SIZE), epoch, stack=1)
 
 
 def memcpy_batches(scratch: Path, *, manifest_file: str) -> BenchmarkJob:

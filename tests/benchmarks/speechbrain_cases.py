@@ -69,7 +69,7 @@ def speechbrain_fit(
     from speechbrain.dataio.dataloader import SaveableDataLoader
     from speechbrain.lobes.features import Fbank
 
-    from pipeline.training.data import batches
+    from pipeline.training.data import epoch_plan
     from tests.benchmarks.training import (
         WARM_UP_BATCHES,
         bare_loss,
@@ -80,7 +80,9 @@ def speechbrain_fit(
     logging.disable(logging.WARNING)
     trainer = prepare_trainer(scratch, manifest_file, changes)
     split, settings = trainer.splits.train, trainer.experiment.train
-    order = [places.tolist() for places in batches.order_batches(split.lengths, settings, epoch=1)]
+    order = [
+        places.tolist() for places in epoch_plan.order_batches(split.lengths, settings, epoch=1)
+    ]
 
     class Brain(speechbrain.Brain):
         def compute_forward(self, batch, stage):

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from pipeline.config.corpus import Corpus
 from pipeline.config.experiment import load_experiment
 from pipeline.runs.folder import RunFolder
-from pipeline.training.data import batches
+from pipeline.training.data import epoch_plan
 from pipeline.training.data.batches import Batch, Selection
 from pipeline.training.data.loader import BatchLoader
 from pipeline.training.loop.trainer import MIN_EVALUATION_BATCH, Trainer
@@ -159,7 +159,7 @@ def blankslate_epoch(
 
     def job(folder: Path, most: int | None = most) -> dict[str, float]:
         state, split = trainer.state, trainer.splits.train
-        plan = batches.order_batches(split.lengths, trainer.experiment.train, state.epoch)
+        plan = epoch_plan.order_batches(split.lengths, trainer.experiment.train, state.epoch)
         state.position = 0 if most is None else max(0, len(plan) - most)
         before = dataclasses.replace(state.train_metrics)
         trained = sum(len(places) for places in plan[state.position :])
@@ -278,7 +278,7 @@ def _loop_job(
     trainer: Trainer, network: Network, most: int | None, evaluate: bool = False
 ) -> BenchmarkJob:
     split, dev = trainer.splits.train, trainer.splits.dev
-    plan = batches.order_batches(split.lengths, trainer.experiment.train, epoch=1)
+    plan = epoch_plan.order_batches(split.lengths, trainer.experiment.train, epoch=1)
     made = [split.make_batch(places) for places in (plan if most is None else plan[-most:])]
     ascending = dev.lengths.argsort()
     dev_batches = [

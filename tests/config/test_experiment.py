@@ -272,10 +272,22 @@ def test_two_views_that_are_the_same_are_refused(experiment_file: Path):
     same = {"ctc.consistency": 0.2, "model.dropout": 0.0}
     with pytest.raises(InputError, match="without masks and dropout they are the same"):
         load_experiment(experiment_file, same)
-    for apart in ({"model.dropout": 0.1}, {"train.frequency_masks": 1}):
+    for apart in (
+        {"model.dropout": 0.1},
+        {"train.frequency_masks": 1},
+        {"train.frequency_warp": 0.1},
+    ):
         two = load_experiment(experiment_file, {**same, **apart})
         assert two.ctc.views == 2
         assert run_id(two, "mel-1") != run_id(load_experiment(experiment_file, apart), "mel-1")
+
+
+@pytest.mark.parametrize("mixing", ["pca", "zca"])
+def test_bins_that_were_mixed_cannot_be_moved(experiment_file: Path, mixing: str):
+    moved = {"train.frequency_warp": 0.1, "input.normalisation": "speaker"}
+    assert load_experiment(experiment_file, moved).train.frequency_warp == 0.1
+    with pytest.raises(InputError, match=f"input.normalisation: {mixing} has mixed them"):
+        load_experiment(experiment_file, {**moved, "input.normalisation": mixing})
 
 
 def test_further_decodings_change_no_identity_and_name_files_beside_the_experiment(

@@ -1,7 +1,8 @@
-"""Augmentation: random shift and tempo, and SpecAugment masks (Park et al., arXiv:1904.08779).
+"""Augmentation: random shift and tempo, stretched frequencies, and SpecAugment masks.
 
 In:   train settings, an epoch; the lengths of the utterances, or a padded batch of them.
-Out:  which stored frames an utterance shows (shift, tempo); which values become zero (masks).
+Out:  which stored frames an utterance shows (shift, tempo); a batch whose frequencies are stretched
+(Jaitly and Hinton, ICML workshop 2013); which values become zero (Park et al., arXiv:1904.08779).
 Not here: which utterances make a batch (batches.py).
 
 All draws depend on (seed, epoch, utterance) only, so neither other utterances nor padding change
@@ -20,7 +21,8 @@ from pipeline.config.experiment import TrainSettings
 from pipeline.shapes import Bool, Float, Float64, Int64
 
 MAX_TIME_MASK_SHARE = 0.2  # of an utterance; p in Park et al. (2019)
-_MASK_STREAM, _FRAME_INDEX_STREAM = 1, 2  # other random numbers than the batch order
+# Other random numbers than the batch order.
+_MASK_STREAM, _FRAME_INDEX_STREAM, _WARP_STREAM = 1, 2, 3
 
 FeasibilityTest = Callable[[Int64[np.ndarray, " U"]], Bool[np.ndarray, " U"]]
 
@@ -77,7 +79,7 @@ def draw_frame_index(
         (len(frame_counts), 2)
     )
     first_frame = (u_U2[:, 0] * stack).astype(np.int64) * settings.shift
-    tempo_factor = (1 + settings.tempo) ** (2 * u_U2[:, 1] - 1)
+    tempo_factor = _draw_factor(u_U2[:, 1], settings.tempo)
     drawn, plain = (
         FrameIndex.of(first_frame.clip(max=frame_counts - 1), tempo_factor, frame_counts),
         FrameIndex.identity(frame_counts),
@@ -88,6 +90,39 @@ def draw_frame_index(
         np.where(kept, drawn.tempo_factor, plain.tempo_factor),
         np.where(kept, drawn.frames, plain.frames),
     )
+
+
+def draw_warp(
+    settings: TrainSettings, epoch: int, utterances: int
+) -> Float64[np.ndarray, " U"] | None:
+    """Draw the factor of each utterance, 1/(1 + warp) to 1 + warp; None if no warp is set."""
+    if not settings.frequency_warp:
+        return None
+    draw = np.random.default_rng([settings.seed, epoch, _WARP_STREAM])
+    return _draw_factor(draw.random(utterances), settings.frequency_warp)
+
+
+def warp_frequencies(
+    frames_BTF: Float[Tensor, "B T F"],
+    factor_B: Float64[np.ndarray, " B"],
+    centres_hz: Float64[np.ndarray, " K"],
+    stack: int,
+) -> Float[Tensor, "B T F"]:
+    """Return frames in which a bin at f Hz shows what was at f times the factor.
+
+    A value between two bins is interpolated; beyond the outermost bin its value is repeated.
+    """
+    bins = len(centres_hz)
+    place_BK = np.interp(factor_B[:, None] * centres_hz, centres_hz, np.arange(bins))
+    # Bin k shows a mean of the stored bins, weighted by triangles: a product of matrices.
+    weight_BJK = 1 - np.abs(place_BK[:, None, :] - np.arange(bins)[:, None])
+    weights = torch.from_numpy(weight_BJK.clip(min=0)).to(frames_BTF)
+    return torch.bmm(frames_BTF.view(len(factor_B), -1, bins), weights).view_as(frames_BTF)
+
+
+def _draw_factor(u_U: Float64[np.ndarray, " U"], largest: float) -> Float64[np.ndarray, " U"]:
+    """Return factors from 1/(1 + largest) to 1 + largest, their logarithm evenly distributed."""
+    return np.asarray((1 + largest) ** (2 * u_U - 1))
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,7 +20,7 @@ from torch import Tensor
 from pipeline.config.network import InputSettings
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.shards import StoredUtterance
-from pipeline.shapes import Float32, Int64
+from pipeline.shapes import Float32, Float64, Int64
 from pipeline.training.data.augment import FrameIndex
 from pipeline.training.data.normalisation import Normaliser, make_normaliser
 
@@ -44,6 +44,11 @@ class MappedFrames:
     @property
     def bins(self) -> int:
         return self.features.bins
+
+    @cached_property
+    def centres_hz(self) -> Float64[np.ndarray, " F"]:
+        """Centre of each bin."""
+        return np.array(self.features.settings.centres_hz)
 
     @cached_property
     def frame_counts(self) -> Int64[np.ndarray, " U"]:
@@ -96,7 +101,8 @@ class MappedFrames:
             read = np.empty((stored, self.bins), np.float32)
             self._read_normalised(place, read)
             frames[end - stored : end].copy_(torch.from_numpy(read))
-        return ResidentFrames(frames, ends - self.frame_counts, self.frame_counts, self.stack)
+        starts = ends - self.frame_counts
+        return ResidentFrames(frames, starts, self.frame_counts, self.stack, self.centres_hz)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +113,7 @@ class ResidentFrames:
     starts: Int64[np.ndarray, " U"]  # rows of `frames`
     frame_counts: Int64[np.ndarray, " U"]  # how many rows each utterance has
     stack: int
+    centres_hz: Float64[np.ndarray, " F"]  # centre of each bin
 
     @property
     def bins(self) -> int:

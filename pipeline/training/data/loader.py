@@ -50,10 +50,15 @@ class FrameDataset(Dataset[Tensor]):
     store: FrameStore
 
     def __getitem__(self, selection: Selection) -> Float32[Tensor, "B T F"]:
-        frames = self.store.gather(selection.indices, selection.frame_index)
+        frames, stack = (
+            self.store.gather(selection.indices, selection.frame_index),
+            self.store.stack,
+        )
+        if selection.warp is not None:
+            frames = augment.warp_frequencies(frames, selection.warp, self.store.centres_hz, stack)
         if selection.masks is None:
             return frames
-        return augment.apply_masks(frames, selection.masks, self.store.stack)
+        return augment.apply_masks(frames, selection.masks, stack)
 
 
 @dataclass(eq=False)

@@ -33,7 +33,7 @@ from pipeline.runs.health.lr_range import (
     next_step,
     rate_at,
 )
-from pipeline.training.data import batches
+from pipeline.training.data import batches, epoch_plan
 from pipeline.training.data.batches import Batch
 from pipeline.training.loop import devices
 from pipeline.training.loop.checkpoint import TrainingState
@@ -74,7 +74,7 @@ def run_lr_range_test(
             one_epoch, features, RunFolder(Path(scratch)), devices.select_device(device), runs=runs
         )
     splits = trainer.splits
-    own_updates = batches.count_updates(splits.train, experiment.train, splits.is_feasible)
+    own_updates = epoch_plan.count_updates(splits.train, experiment.train, splits.is_feasible)
     test = _RangeTest(experiment, trainer, copy_weights(trainer.evaluator.network), on_update)
     best, length = FIRST_STEP[experiment.train.optimiser], updates
     longest = min(max_updates, own_updates)

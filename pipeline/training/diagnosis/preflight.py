@@ -28,7 +28,7 @@ from pipeline.runs.plateau import (
     MIN_LR_SUM,
     TYPICAL_ESCAPE,
 )
-from pipeline.training.data import batches
+from pipeline.training.data import epoch_plan
 from pipeline.training.data.batches import SplitData
 from pipeline.training.data.frame_store import count_stacked_frames
 from pipeline.training.diagnosis import input_scale
@@ -211,7 +211,7 @@ def _check_network(
 
 
 def _check_updates(settings: TrainSettings, splits: Splits) -> PreflightResult:
-    updates = batches.count_updates(splits.train, settings, splits.is_feasible)
+    updates = epoch_plan.count_updates(splits.train, settings, splits.is_feasible)
     about = "about " if updates % settings.epochs else ""  # with batch_frames epochs may differ
     per_epoch = round(updates / settings.epochs)
     result = f"{settings.epochs} epochs of {about}{per_epoch} updates are {updates}"

@@ -25,7 +25,7 @@ from pipeline.features.feature_set import FeatureSet
 from pipeline.features.shard_output import speed_perturbed_name
 from pipeline.files import InputError
 from pipeline.shapes import Bool, Int64
-from pipeline.training.data import batches
+from pipeline.training.data import epoch_plan
 from pipeline.training.data.batches import Selection, SplitData
 from pipeline.training.data.frame_store import count_stacked_frames
 from pipeline.training.loss.feasibility import largest_stride, minimum_frames
@@ -113,7 +113,7 @@ class Splits:
     def plan_epoch(self, experiment: Experiment, epoch: int) -> list[Selection]:
         """Return the batches of an epoch of training."""
         settings, views = experiment.train, experiment.ctc.views
-        return batches.plan_epoch(self.train, settings, epoch, self.is_feasible, views)
+        return epoch_plan.plan_epoch(self.train, settings, epoch, self.is_feasible, views)
 
     def row_values(self, name: str) -> dict[str, Any]:
         """Return the columns of a row that do not change from epoch to epoch."""

@@ -30,7 +30,7 @@ from pipeline.runs.plateau import describe_status, selection_key
 from pipeline.runs.records import EarlyStop
 from pipeline.runs.rows import Row, is_from_training
 from pipeline.runs.state import write_early_stop
-from pipeline.training.data import batches
+from pipeline.training.data import batches, epoch_plan
 from pipeline.training.data.batches import SplitData
 from pipeline.training.data.frame_store import resident_bytes
 from pipeline.training.data.loader import BatchLoader
@@ -114,7 +114,7 @@ class Trainer:
             run=run,
             splits=splits,
             train_loader=BatchLoader(splits.train, device, workers),
-            updates=batches.count_updates(splits.train, experiment.train, splits.is_feasible),
+            updates=epoch_plan.count_updates(splits.train, experiment.train, splits.is_feasible),
             train_step=TrainStep(experiment, evaluator, optimizer, scaler),
             tested=replace(evaluator, network=tested.to(device)),
             state=state,

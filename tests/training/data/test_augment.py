@@ -1,4 +1,4 @@
-"""Masks, shift and tempo: their size, and that they depend on (seed, epoch, utterance) only."""
+"""Masks, shift, tempo and warp: their size; they depend on (seed, epoch, utterance) only."""
 
 from collections.abc import Sequence
 
@@ -9,12 +9,15 @@ import torchaudio
 from torch import Tensor
 
 from pipeline.config.experiment import TrainSettings
+from pipeline.config.features import FeatureSettings
 from pipeline.training.data.augment import (
     MAX_TIME_MASK_SHARE,
     FrameIndex,
     apply_masks,
     draw_frame_index,
     draw_masks,
+    draw_warp,
+    warp_frequencies,
 )
 
 SETTINGS = TrainSettings(
@@ -215,3 +218,68 @@ def test_masks_and_frame_indices_use_different_random_numbers():
     for value in (stop - start, start / (10_000 - (stop - start))):
         correlation = np.corrcoef(value, np.log(index.tempo_factor))[0, 1]
         assert abs(correlation) < 4 / len(frames) ** 0.5
+
+
+CENTRES_HZ = np.array(FeatureSettings(spectrum="mel", mel_bins=40, n_fft=1024).centres_hz)
+
+
+def warped(x_BTF: Tensor, *factors: float, stack: int = 1) -> Tensor:
+    return warp_frequencies(x_BTF, np.array(factors), CENTRES_HZ, stack)
+
+
+def test_a_factor_of_one_changes_nothing():
+    x = torch.randn(2, 7, 3 * len(CENTRES_HZ))
+    assert torch.equal(warped(x, 1.0, 1.0, stack=3), x)
+
+
+@pytest.mark.parametrize("factor", [0.8, 0.95, 1.1])
+def test_a_bin_shows_what_was_at_its_frequency_times_the_factor(factor: float):
+    """The judge: np.interp of each frame over the frequencies."""
+    x = torch.randn(1, 5, len(CENTRES_HZ))
+    judged = [np.interp(factor * CENTRES_HZ, CENTRES_HZ, frame.numpy()) for frame in x[0]]
+    np.testing.assert_allclose(warped(x, factor)[0].numpy(), judged, atol=1e-5)
+
+
+def test_a_tone_moves_to_its_frequency_divided_by_the_factor():
+    """A voice whose formants lie higher by a tenth is shown as one whose formants are in place."""
+    at = 25
+    x = torch.zeros(1, 1, len(CENTRES_HZ))
+    x[0, 0, at] = 1
+    target = int(np.abs(CENTRES_HZ - CENTRES_HZ[at] / 1.1).argmin())
+    assert target < at
+    assert abs(int(warped(x, 1.1)[0, 0].argmax()) - target) <= 1
+
+
+def test_the_outermost_bins_are_repeated_and_the_padding_stays_zero():
+    x = torch.ones(1, 4, len(CENTRES_HZ))
+    x[:, 2:] = 0
+    assert torch.allclose(warped(x, 1.3), x)
+
+
+def test_each_utterance_has_its_own_factor_in_every_frame_of_a_stack():
+    x = torch.randn(2, 6, 2 * len(CENTRES_HZ))
+    both = warped(x, 0.9, 1.2, stack=2)
+    for b, factor in enumerate((0.9, 1.2)):
+        alone = warped(x[b : b + 1].reshape(1, 12, -1), factor)
+        assert torch.allclose(both[b : b + 1], alone.reshape(1, 6, -1), atol=1e-6)
+
+
+def test_factors_lie_between_the_largest_and_its_reciprocal():
+    factors = draw_warp(TrainSettings(frequency_warp=0.25), 1, 10_000)
+    assert 0.8 <= factors.min() < 0.81
+    assert 1.24 < factors.max() <= 1.25
+    assert abs(np.log(factors).mean()) < 0.01
+    assert draw_warp(TrainSettings(), 1, 5) is None
+
+
+def test_the_warp_depends_on_seed_and_epoch_and_not_on_the_tempo():
+    draws = [
+        draw_warp(TrainSettings(seed=seed, frequency_warp=0.1), epoch, 500)
+        for seed, epoch in ((0, 1), (0, 2), (1, 1), (0, 1))
+    ]
+    assert np.array_equal(draws[0], draws[3])
+    assert len({tuple(draw) for draw in draws}) == 3
+    tempo = draw_frame_index(
+        TrainSettings(tempo=0.1), 1, 1, np.full(500, 10_000), everything
+    ).tempo_factor
+    assert abs(np.corrcoef(np.log(draws[0]), np.log(tempo))[0, 1]) < 4 / 500**0.5

@@ -19,7 +19,8 @@ from pipeline.config.experiment import TrainSettings
 from pipeline.config.network import InputSettings
 from pipeline.corpus.text.alphabet import ALPHABETS
 from pipeline.features.feature_set import FeatureSet
-from pipeline.training.data.batches import Batch, Selection, SplitData, plan_epoch
+from pipeline.training.data.batches import Batch, Selection, SplitData
+from pipeline.training.data.epoch_plan import plan_epoch
 from pipeline.training.data.loader import BLOCKED_SIGNALS, BatchLoader, WorkerDiedError, prefetch
 from tests.training.letters import write_sharded_feature_set
 
@@ -29,6 +30,7 @@ SETTINGS = TrainSettings(
     batch=3,
     shift=True,
     tempo=0.2,
+    frequency_warp=0.1,
     time_masks=1,
     time_mask_frames=4,
     frequency_masks=1,

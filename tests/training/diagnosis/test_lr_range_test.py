@@ -93,13 +93,13 @@ def test_the_schedule_of_the_experiment_is_kept_with_a_shorter_warm_up(
 def test_the_test_goes_through_one_epoch_after_another_with_the_threads_that_it_is_given(
     features: FeatureSet, monkeypatch: pytest.MonkeyPatch
 ):
-    epochs, threads, plan_epoch = [], torch.get_num_threads(), lr_range_test.batches.plan_epoch
+    epochs, threads, plan_epoch = [], torch.get_num_threads(), lr_range_test.epoch_plan.plan_epoch
 
     def record_epoch(split: SplitData, settings: TrainSettings, epoch: int, *rest: Any) -> Any:
         epochs.append(epoch)
         return plan_epoch(split, settings, epoch, *rest)
 
-    monkeypatch.setattr(lr_range_test.batches, "plan_epoch", record_epoch)
+    monkeypatch.setattr(lr_range_test.epoch_plan, "plan_epoch", record_epoch)
     experiment = make_experiment(train={"epochs": 1000})
     try:
         next(run_lr_range_test(experiment, features, threads=threads + 1, updates=10))
