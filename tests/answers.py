@@ -27,7 +27,7 @@ SECTIONS = {
     "Which network?": (*("clamp", "convolution", "norm", "padding", "cell", "direction", "size"),),
     "Which training?": ("learning-rate", "epochs", "batch", "sortagrad", "recipe"),
     "What does it cost?": ("storage", "precision"),
-    "How good does it get?": ("seeds", "small"),
+    "How good does it get?": ("seeds", "small", "potential"),
 }
 INTRODUCTION = """\
 # Questions and answers
