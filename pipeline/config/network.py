@@ -20,8 +20,9 @@ class InputSettings(Settings):
     normalisation: Literal["none", "standardise", "utterance", "speaker", "pca", "zca"] = Field(
         default="standardise",
         description="standardise: mean 0 and variance 1 per bin over the training split; "
-        "utterance, speaker: the same over each utterance or speaker; pca, zca: whitening, by the "
-        "training split",
+        "utterance, speaker: the same over each utterance or speaker (in make transcribe, where the "
+        "speaker is unknown: over the sound and 200 frames like the training split); pca, zca: "
+        "whitening, by the training split",
     )
     epsilon: float = Field(
         default=1e-2,

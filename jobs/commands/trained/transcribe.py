@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jobs.commands.trained.network import load_recogniser
 from jobs.messages import count_text, duration_text, print_line, print_note
@@ -35,7 +35,7 @@ REPORT_SECONDS = 600.0  # of a recording, between two lines of progress
 FORMATTERS: dict[str, Callable[[str, "Transcript"], str]] = {
     "text": lambda name, found: f"{found.text}\n",
     "json": lambda name, found: (
-        json.dumps({"file": name, **asdict(found)}, ensure_ascii=False) + "\n"
+        json.dumps({"file": name, **_rounded(asdict(found))}, ensure_ascii=False) + "\n"
     ),
     "ctm": lambda name, found: format_ctm(name, found.words),
     "csv": lambda name, found: format_csv(name, found.words),
@@ -74,19 +74,30 @@ def transcribe(options: argparse.Namespace) -> int:
     return int(failed > 0)
 
 
+def _rounded(value: Any) -> Any:
+    """Return the same with numbers of at most four decimals: a tenth of a millisecond."""
+    if isinstance(value, dict):
+        return {key: _rounded(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(each) for each in value]
+    return round(value, 4) if isinstance(value, float) else value
+
+
 def _audio_files(paths: list[Path]) -> Iterator[tuple[Path, Path]]:
     """Yield each file and the name of its result, without suffix.
 
     Of a folder these are all files with the ending of a sound or film file, however deep, except
-    hidden ones; their results keep their folders, because two folders may hold files of the same
-    name.
+    hidden ones and those of hidden folders; their results keep their folders, because two folders
+    may hold files of the same name.
     """
     for path in paths:
         if path.is_dir():
             inside = sorted(each for each in path.rglob("*") if each.is_file())
             for each in inside:
-                if not each.name.startswith(".") and each.suffix.lower() in ENDINGS:
-                    yield each, each.relative_to(path).with_suffix("")
+                name = each.relative_to(path)
+                hidden = any(part.startswith(".") for part in name.parts)
+                if not hidden and each.suffix.lower() in ENDINGS:
+                    yield each, name.with_suffix("")
         elif path.exists():
             yield path, Path(path.stem)
         else:

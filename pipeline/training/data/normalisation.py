@@ -24,6 +24,9 @@ from pipeline.features.statistics import AffineMap
 from pipeline.shapes import Float, Float32, Float64
 
 MIN_BIN_DEVIATION = 1e-3  # of a bin; a smaller standard deviation counts as this one
+# Frames of the training split that count beside those of a recording whose speaker is unknown: a
+# few seconds of sound tell little of a speaker. As in Kaldi's online CMVN (global-frames).
+PRIOR_FRAMES = 200
 
 StoredFrames = Float[np.ndarray, "T F"]  # may be read-only, mapped from the file
 Frames = Float32[np.ndarray, "T F"]
@@ -39,9 +42,12 @@ def make_normaliser(
 
 
 def fit_affine_map(settings: InputSettings, features: FeatureSet) -> AffineMap | None:
-    """Return the map that the training split gives; None if each utterance has its own."""
+    """Return the map that the training split gives; None if each utterance has its own.
+
+    `speaker` needs it for recordings whose speaker is unknown.
+    """
     match settings.normalisation:
-        case "standardise":
+        case "standardise" | "speaker":
             return statistics.standardise(features.statistics)
         case "pca":
             return statistics.pca(features.statistics, settings.epsilon)
@@ -54,8 +60,11 @@ def fit_affine_map(settings: InputSettings, features: FeatureSet) -> AffineMap |
 def normalise_alone(settings: InputSettings, affine: AffineMap | None) -> Normaliser:
     """Return the normaliser of an utterance that is no part of a feature set.
 
-    Its speaker is unknown: `speaker` uses the statistics of the utterance.
+    Its speaker is unknown: `speaker` uses the statistics of the utterance and of PRIOR_FRAMES that
+    are as the training split.
     """
+    if affine is not None and settings.normalisation == "speaker":
+        return UnknownSpeakerCMVN(PerBinAffine.of(affine))
     if affine is not None:
         return PerBinAffine.of(affine) if affine.factor.ndim == 1 else LinearTransform(affine)
     return _copy_stored if settings.normalisation == "none" else _normalise_utterance
@@ -88,25 +97,40 @@ class LinearTransform:
 
 @dataclass(frozen=True, eq=False)
 class SpeakerCMVN:
-    """Each speaker's frames get mean 0 and variance 1 in each bin (per-speaker CMVN)."""
+    """Each speaker's frames of a split get mean 0 and variance 1 in each bin (per-speaker CMVN)."""
 
-    affines: Mapping[str, AffineMap]
+    affines: Mapping[tuple[str, str], AffineMap]  # by split and speaker
 
     @classmethod
     def of(cls, features: FeatureSet, utterances: Sequence[StoredUtterance]) -> "SpeakerCMVN":
         """Read all frames once, because shards store no sums by speaker."""
-        moments: dict[str, _Moments] = {}
+        moments: dict[tuple[str, str], _Moments] = {}
         for utterance in utterances:
             found = _Moments.of(features.frames(utterance))
-            before = moments.get(utterance.speaker)
-            moments[utterance.speaker] = before + found if before else found
-        return cls({speaker: each.affine for speaker, each in moments.items()})
+            key = utterance.split, utterance.speaker
+            before = moments.get(key)
+            moments[key] = before + found if before else found
+        return cls({key: each.affine for key, each in moments.items()})
 
     def __call__(self, utterance: StoredUtterance, stored: StoredFrames, out: Frames) -> None:
-        affine = self.affines[utterance.speaker]
+        affine = self.affines[utterance.split, utterance.speaker]
         frames = torch.from_numpy(out)
         torch.sub(from_dlpack(stored), torch.from_numpy(affine.shift), out=frames)
         frames.mul_(torch.from_numpy(affine.factor))
+
+
+@dataclass(frozen=True, eq=False)
+class UnknownSpeakerCMVN:
+    """One utterance's statistics, and those of PRIOR_FRAMES of the training split."""
+
+    standardise: PerBinAffine  # the training split gets mean 0 and variance 1
+
+    def __call__(self, utterance: StoredUtterance, stored: StoredFrames, out: Frames) -> None:
+        self.standardise(utterance, stored, out)
+        count = len(out) + PRIOR_FRAMES
+        mean = out.sum(0) / count
+        out -= mean
+        out /= np.sqrt((np.square(out).sum(0) + PRIOR_FRAMES * (1 + mean**2)) / count)
 
 
 @dataclass(frozen=True, eq=False)

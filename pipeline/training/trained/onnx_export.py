@@ -34,7 +34,7 @@ from pipeline.features.stft import (
     stft_parameters,
 )
 from pipeline.files import InputError
-from pipeline.training.data.normalisation import MIN_BIN_DEVIATION
+from pipeline.training.data.normalisation import MIN_BIN_DEVIATION, PRIOR_FRAMES
 from pipeline.training.network.masks import make_valid_mask
 from pipeline.training.network.model import Network
 from pipeline.training.network.normalisation import BATCH_NORM_EPSILON, MaskedBatchNorm
@@ -111,18 +111,21 @@ class NetworkGraph(nn.Module):
             x_BTF, factor = x_BTF - self.get_buffer("shift"), self.get_buffer("factor")
             x_BTF = x_BTF * factor if factor.ndim == 1 else x_BTF @ factor
         if self.per_utterance:
-            x_BTF = _normalise(x_BTF, lengths_B)
+            x_BTF = _normalise(x_BTF, lengths_B, PRIOR_FRAMES if self.affine else 0)
         if self.stack > 1:
             x_BTF, lengths_B = _stack(x_BTF, lengths_B, self.stack)
         output = self.network(x_BTF, lengths_B)
         return output.logits.log_softmax(-1), output.lengths
 
 
-def _normalise(x_BTF: Tensor, lengths_B: Tensor) -> Tensor:
+def _normalise(x_BTF: Tensor, lengths_B: Tensor, prior: int) -> Tensor:
+    """Normalise each utterance beside `prior` frames of mean 0 and variance 1."""
     mask_BT1 = make_valid_mask(lengths_B, x_BTF.shape[1])[:, :, None]
-    count_B11 = lengths_B[:, None, None]
-    centred = x_BTF - (x_BTF * mask_BT1).sum(1, keepdim=True) / count_B11
-    variance = (centred.square() * mask_BT1).sum(1, keepdim=True) / count_B11
+    count_B11 = lengths_B[:, None, None] + prior
+    mean_B1F = (x_BTF * mask_BT1).sum(1, keepdim=True) / count_B11
+    centred = x_BTF - mean_B1F
+    squares_B1F = (centred.square() * mask_BT1).sum(1, keepdim=True)
+    variance = (squares_B1F + prior * (1 + mean_B1F.square())) / count_B11
     return centred / variance.sqrt().clamp(min=MIN_BIN_DEVIATION)
 
 

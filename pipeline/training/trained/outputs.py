@@ -105,11 +105,10 @@ def _make_split(
     speaker are of the corpus that is read.
     """
     settings = trained.experiment.input
-    affine = fit_affine_map(settings, trained_on)
     normalise = (
-        normalise_alone(settings, affine)
-        if affine is not None
-        else make_normaliser(settings, features, utterances)
+        make_normaliser(settings, features, utterances)
+        if settings.normalisation == "speaker"
+        else normalise_alone(settings, fit_affine_map(settings, trained_on))
     )
     store = MappedFrames(features, utterances, normalise, settings.stack)
     return SplitData("outputs", utterances, ((),) * len(utterances), store, settings.stack)

@@ -48,7 +48,7 @@ class Recogniser:
     experiment: Experiment
     alphabet: Alphabet
     network: Network  # in evaluation mode
-    affine: AffineMap | None  # of the input; None: each utterance has its own statistics, or none
+    affine: AffineMap | None  # of the training split; None: each utterance has its own, or none
     language: Mapping[str, Any] | None = None  # lexicon and n-gram; see words/text_sources.py
     card: Mapping[str, Any] | None = None  # what is known of the model, for people
 

@@ -15,7 +15,12 @@ from pipeline.corpus import readers
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.precompute import precompute_slice, prepare_feature_set
 from pipeline.features.shards import StoredUtterance
-from pipeline.training.data.normalisation import make_normaliser
+from pipeline.training.data.normalisation import (
+    PRIOR_FRAMES,
+    fit_affine_map,
+    make_normaliser,
+    normalise_alone,
+)
 from tests.training.letters import write_feature_set
 
 SPEAKERS = ("x", "y", "x", "z", "y", "x")
@@ -69,6 +74,23 @@ def test_a_speaker_of_two_splits_is_normalised_in_each_split_separately(features
     np.testing.assert_allclose(x.mean(axis=0), 0, atol=1e-5)
     by_itself = normalised(features, "test", normalisation="utterance")
     np.testing.assert_allclose(x, by_itself["u5"], atol=1e-4)
+
+
+def test_a_recording_of_an_unknown_speaker_counts_beside_frames_of_the_training_split(
+    features: FeatureSet,
+):
+    """The frames of the training split, as many as PRIOR_FRAMES by weight, are added to it."""
+    settings = InputSettings.model_validate({"normalisation": "speaker"})
+    train = np.concatenate([features.frames(u) for u in of_split(features, "train")], dtype="f8")
+    (utterance,) = of_split(features, "test")
+    own = features.frames(utterance).astype(np.float64)
+    share = len(own) / (len(own) + PRIOR_FRAMES)
+    mean = share * own.mean(0) + (1 - share) * train.mean(0)
+    spread = share * np.square(own - mean).mean(0) + (1 - share) * np.square(train - mean).mean(0)
+    found = np.empty(own.shape, np.float32)
+    normalise = normalise_alone(settings, fit_affine_map(settings, features))
+    normalise(utterance, features.frames(utterance), found)
+    np.testing.assert_allclose(found, (own - mean) / np.sqrt(spread), atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["speaker", "utterance"])

@@ -36,6 +36,7 @@ NETWORKS: list[dict[str, Any]] = [
     {"model": {"batch_norm": "input", "convolutions": 2}},
     {"model": {"batch_norm": "input-unmasked", "convolutions": 1, "time_strides": [3, 1]}},
     {"model": {"cell": "gru", "layer_norm": True}, "input": {"normalisation": "utterance"}},
+    {"input": {"normalisation": "speaker"}},
     {
         "model": {"cell": "tanh", "bidirectional": False, "lookahead": 4},
         "input": {"normalisation": "none", "stack": 3},
@@ -60,9 +61,9 @@ def make_recogniser(**sections: Any) -> Recogniser:
             torch.nn.init.uniform_(norm.running_var, 0.5, 2)
             torch.nn.init.uniform_(norm.weight, 0.5, 2)
     draw, affine = np.random.default_rng(0), None
-    if (kind := experiment.input.normalisation) in ("standardise", "pca"):
-        shape = bins if kind == "standardise" else (bins, bins)
-        factor = draw.normal(size=shape) / (1 if kind == "standardise" else bins**0.5)
+    if (kind := experiment.input.normalisation) in ("standardise", "speaker", "pca"):
+        shape = (bins, bins) if kind == "pca" else bins
+        factor = draw.normal(size=shape) / (bins**0.5 if kind == "pca" else 1)
         shift = draw.normal(loc=-5, size=bins)
         affine = AffineMap(shift.astype(np.float32), factor.astype(np.float32))
     return Recogniser(experiment, ALPHABET, network, affine)

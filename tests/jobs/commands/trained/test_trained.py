@@ -164,6 +164,8 @@ def test_a_folder_is_transcribed_and_a_bad_file_stops_no_other(
     shutil.copy(some_wav(project), folder / "deep" / "b.wav")
     (folder / "broken.wav").write_bytes(b"RIFF")
     (folder / ".hidden").write_bytes(b"")
+    (folder / ".trash").mkdir()
+    shutil.copy(some_wav(project), folder / ".trash" / "c.wav")
     (folder / "a.txt").write_text("the transcript of a.wav")
     soundfile.write(folder / "silent.flac", np.zeros(16000), 16000)
     soundfile.write(folder / "telephone.wav", 0.1 * np.sin(np.arange(8000) / 5), 8000)
