@@ -20,8 +20,8 @@ class InputSettings(Settings):
     normalisation: Literal["none", "standardise", "utterance", "speaker", "pca", "zca"] = Field(
         default="standardise",
         description="standardise: mean 0 and variance 1 per bin over the training split; "
-        "utterance, speaker: the same over each utterance or speaker (in make transcribe, where the "
-        "speaker is unknown: over the sound and 200 frames like the training split); pca, zca: "
+        "utterance, speaker: the same over each utterance or speaker (make transcribe: "
+        "over the sound and 200 frames like the training split); pca, zca: "
         "whitening, by the training split",
     )
     epsilon: float = Field(

@@ -22,6 +22,7 @@ from pipeline.runs.hypotheses import (
 )
 
 DECODINGS = "decodings"  # folder of a run
+NEWEST = "newest.txt"  # in it: the name of the decoding that is used for new sound
 MODEL_FILE = "model.pt"  # of a run: its network with all that it needs to read new sound
 
 
@@ -48,11 +49,21 @@ class DecodingFolder(NamedTuple):
 
     @classmethod
     def newest(cls, run: RunFolder) -> "DecodingFolder | None":
-        """Return the run's last finished decoding."""
-        languages = (run.path / DECODINGS).glob("*/language.json")
-        finished = (file for file in languages if cls(file.parent).result_file.exists())
-        newest = max(finished, key=lambda file: file.stat().st_mtime_ns, default=None)
-        return cls(newest.parent) if newest else None
+        """Return the last finished decoding of the run's present network.
+
+        The file newest.txt names it, because a copy of the run may lose the times of files.
+        """
+        finished = cls.list_finished(run)
+        try:
+            name = (run.path / DECODINGS / NEWEST).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            name = ""
+        named = [folder for folder in finished if folder.path.name == name]
+        by_time = sorted(finished, key=lambda folder: folder.result_file.stat().st_mtime_ns)
+        return next(iter([*named, *reversed(by_time)]), None)
+
+    def mark_newest(self) -> None:
+        write_text(self.path.parent / NEWEST, f"{self.path.name}\n")
 
     @classmethod
     def list_finished(cls, run: RunFolder) -> list["DecodingFolder"]:
@@ -135,6 +146,7 @@ class DecodingFolder(NamedTuple):
         write_text(self.path / "n_best.jsonl", "".join(f"{line}\n" for line in lines))
         write_json(self.language_file, dict(language))
         write_json(self.result_file, dict(result))
+        self.mark_newest()
 
 
 def _csv_text(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline.config.decoding import DecodingSettings
-from pipeline.files import InputError
+from pipeline.files import InputError, write_json
 from pipeline.runs.decodings import DecodingFolder
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.hypotheses import Hypothesis
@@ -15,7 +15,7 @@ from pipeline.runs.hypotheses import Hypothesis
 HYPOTHESIS = Hypothesis.of("u1", "test", "A B", "A", "s1")
 
 
-def write(run: RunFolder, time: int, **settings: Any) -> DecodingFolder:
+def write(run: RunFolder, **settings: Any) -> DecodingFolder:
     chosen = DecodingSettings(**settings)
     folder = DecodingFolder.of(run, chosen, "")
     folder.write(
@@ -26,22 +26,46 @@ def write(run: RunFolder, time: int, **settings: Any) -> DecodingFolder:
         language={"words": None},
         result={},
     )
-    os.utime(folder.language_file, (time, time))
     return folder
 
 
 def test_the_newest_is_the_last_that_was_finished(tmp_path: Path):
     run = RunFolder(tmp_path / "run")
     assert DecodingFolder.newest(run) is None
-    first, second = write(run, 1, ngram=2), write(run, 2, ngram=3)
+    first, second = write(run, ngram=2), write(run, ngram=3)
     assert DecodingFolder.newest(run) == second
+    for folder in (second, first):  # as a copy without the times of files leaves them
+        os.utime(folder.result_file, (5, 5))
+    assert DecodingFolder.newest(run) == second
+    first.mark_newest()
+    assert DecodingFolder.newest(run) == first
+    second.mark_newest()
     second.result_file.unlink()  # as a kill before the last file leaves it
+    assert DecodingFolder.newest(run) == first
+
+
+def test_without_the_file_that_names_it_the_newest_is_the_one_written_last(tmp_path: Path):
+    run = RunFolder(tmp_path / "run")
+    first, second = write(run, ngram=2), write(run, ngram=3)
+    (first.path.parent / "newest.txt").unlink()
+    for newest, other in ((first, second), (second, first)):
+        os.utime(newest.result_file, (9, 9))
+        os.utime(other.result_file, (5, 5))
+        assert DecodingFolder.newest(run) == newest
+
+
+def test_a_decoding_of_the_network_before_is_not_the_newest(tmp_path: Path):
+    """Its scores would stand on the card of a network that they are not of."""
+    run = RunFolder(tmp_path / "run")
+    old, first = write(run, ngram=2), write(run, ngram=3)
+    write_json(old.result_file, {"run": "of the network before"})
+    old.mark_newest()
     assert DecodingFolder.newest(run) == first
 
 
 @pytest.mark.parametrize("content", [None, b"", b"junk\n", b"a,b\nu1,test\n", b"\xff"])
 def test_hypotheses_that_are_missing_or_damaged_are_refused(tmp_path: Path, content: bytes | None):
-    folder = write(RunFolder(tmp_path / "run"), 1)
+    folder = write(RunFolder(tmp_path / "run"))
     assert folder.hypotheses()[0].hypothesis == "A"
     file = folder.path / "hypotheses.csv"
     file.unlink()

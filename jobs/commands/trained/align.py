@@ -239,12 +239,20 @@ def _find_utterance(features: FeatureSet, utterance_id: str) -> StoredUtterance:
     return found[0]
 
 
+def _read_text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(f"TEXT={file}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"TEXT={file}: cannot be read as UTF-8 text: {error}") from None
+
+
 def _align_recording(options: argparse.Namespace) -> int:
     """Align AUDIO=… with TEXT=…, which is the text or the path of a text file."""
     if not (options.audio and options.text):
         raise InputError("AUDIO=… and TEXT=… belong together: a recording and what is said in it")
-    file = Path(options.text)
-    text = file.read_text(encoding="utf-8-sig") if file.suffix == ".txt" else options.text
+    text = _read_text(Path(options.text)) if options.text.endswith(".txt") else options.text
     print_note("starting torch")
     align_recording = import_module("pipeline.training.trained.align_run").align_recording
     _, work = load_profile_and_workdir(options)

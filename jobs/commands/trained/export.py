@@ -43,7 +43,7 @@ def export(options: argparse.Namespace) -> int:
     write = _write_onnx if onnx else _write_model
     files = write(recogniser, card, file)
     text = format_card(card, files)
-    write_text(file.with_suffix(".md"), text)
+    write_text(file.with_name(f"{file.name}.md"), text)
     print_line(text.rstrip())
     print_line(str(file))
     again = f"make transcribe RUN={file} AUDIO=recording.wav"
@@ -102,6 +102,10 @@ def make_card(
     if decoding is not None and not greedy_only:
         name = "with n-gram" if experiment.corpus.units == "phonemes" else "with lexicon and n-gram"
         scores.append(describe_scores(name, decoding.hypotheses(), experiment.corpus))
+    if experiment.input.normalisation == "speaker":
+        scores.append(
+            "these scores know all recordings of a speaker; of one alone expect more errors"
+        )
     return {
         "run": run.run_id,
         "corpus": experiment.corpus.name,

@@ -57,6 +57,12 @@ def transcribe(options: argparse.Namespace) -> int:
     # torch takes seconds to import.
     from pipeline.training.trained import transcription  # noqa: PLC0415
 
+    if recogniser.experiment.input.normalisation == "speaker":
+        print_note(
+            "the run normalises each speaker over several recordings; of a new recording it knows "
+            f"at most {transcription.WINDOW_SECONDS:g} s at a time, so expect somewhat more errors "
+            "than on its test set"
+        )
     settings = DecodingSettings()
     decoder = transcription.make_decoder(recogniser, settings.beam, settings.n_best)
     failed = 0

@@ -54,7 +54,7 @@ class TextSources:
             model = _make_model(settings, transcripts, alphabet, None, normalise)
             return cls(alphabet, None, model, ())
         words = _read_words(settings.words, transcripts, normalise)
-        lexicon, left_out = make_lexicon(words, alphabet)
+        lexicon, left_out = make_lexicon(words, alphabet, settings.words)
         model = _make_model(settings, transcripts, alphabet, lexicon, normalise)
         return cls(alphabet, lexicon, model, left_out)
 
@@ -98,8 +98,13 @@ class TextSources:
         return self.lexicon is None or word in self.lexicon.spellings
 
 
-def make_lexicon(words: Iterable[str], alphabet: Alphabet) -> tuple[Lexicon, tuple[str, ...]]:
-    """Return the spellings of the words in the alphabet, and the words that it cannot spell."""
+def make_lexicon(
+    words: Iterable[str], alphabet: Alphabet, source: str = TRAINING_WORDS
+) -> tuple[Lexicon, tuple[str, ...]]:
+    """Return the spellings of the words in the alphabet, and the words that it cannot spell.
+
+    `source` names the words in messages.
+    """
     spellings: dict[str, tuple[tuple[int, ...], ...]] = {}
     left_out = []
     for word in sorted(set(words)):
@@ -108,12 +113,12 @@ def make_lexicon(words: Iterable[str], alphabet: Alphabet) -> tuple[Lexicon, tup
         else:
             spellings[word] = (tuple(alphabet.encode(word)),)
     if not spellings and not left_out:
-        raise InputError("the lexicon has no word; give a list with one word per line")
+        raise InputError(f"words={source}: has no word; give a list with one word per line")
     if not spellings:
         missing = quote_characters(alphabet.unknown_units("".join(left_out)))
         raise InputError(
-            f"the lexicon has no word that the alphabet can spell; it lacks {missing}; "
-            "use a list of words in the language of the run"
+            f"words={source}: has no word that the alphabet can spell; it lacks {missing}; use a "
+            "list of words in the language of the run"
         )
     separator = alphabet.classes.get(SPACE)
     letters = tuple(c for c in alphabet.classes.values() if c != separator)
@@ -136,7 +141,7 @@ def _make_model(
     normalise: Callable[[str], str],
 ) -> NgramModel:
     if settings.text is not None and settings.text.endswith(".arpa"):
-        return ngram.read_arpa(Path(settings.text))
+        return _read_model(settings.text, alphabet, lexicon)
     lines = transcripts if settings.text is None else _read_lines(Path(settings.text), normalise)
     order = max(1, settings.ngram)
     if lexicon is None:
@@ -151,6 +156,18 @@ def _make_model(
     # The model must have each word of the lexicon; a word that no sentence has counts once.
     missing = lexicon.spellings.keys() - {word for words in sentences for word in words}
     return ngram.estimate([*sentences, *([word] for word in sorted(missing))], order)
+
+
+def _read_model(file: str, alphabet: Alphabet, lexicon: Lexicon | None) -> NgramModel:
+    model = ngram.read_arpa(Path(file))
+    known = _unit_tokens(alphabet) if lexicon is None else lexicon.spellings
+    if not model.vocabulary & known.keys():
+        one, of = ("letter", "alphabet") if lexicon is None else ("word", "lexicon")
+        raise InputError(
+            f"{file}: no {one} of it is in the {of}; use the same language, case and spelling for "
+            "both"
+        )
+    return model
 
 
 def _read_lines(path: Path, normalise: Callable[[str], str]) -> list[str]:

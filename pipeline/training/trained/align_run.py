@@ -167,18 +167,19 @@ def align_recording(recogniser: Recogniser, path: Path, text: str) -> AlignedUtt
     labels = alphabet.encode(normal)
     if not labels:
         raise InputError("TEXT: has no letter; give the words of the recording")
-    outputs, samples = [], 0
+    outputs, samples, cells = [], 0, 0
     for window in cut_windows(resample.blocks(path, rate), rate):
         samples += len(window)
         outputs.append(recogniser.log_probabilities(recogniser.frames(window)))
+        cells += len(outputs[-1]) * (2 * len(labels) + 1)
+        if cells > MAX_CELLS:
+            raise InputError(
+                f"{path}: its first {samples / rate / 60:.0f} minutes with {len(labels)} letters "
+                f"need {cells / 1e9:.1f} GB, the limit is {MAX_CELLS / 1e9:g}; cut the recording"
+            )
     if not outputs:
         raise InputError(f"{path}: has no samples")
     logs_SC = np.concatenate(outputs)
-    if (cells := len(logs_SC) * (2 * len(labels) + 1)) > MAX_CELLS:
-        raise InputError(
-            f"{path}: {samples / rate / 60:.0f} minutes with {len(labels)} letters need "
-            f"{cells / 1e9:.0f} GB, at most {MAX_CELLS / 1e9:.0f} are used; cut the recording"
-        )
     found = align(logs_SC, labels)
     if found is None:
         raise InputError(

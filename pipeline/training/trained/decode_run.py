@@ -123,7 +123,7 @@ def _decode(  # noqa: PLR0917 (the parts of one decoding)
 
 def _read(folder: DecodingFolder, scoring: Scoring) -> DecodedRun:
     result = folder.result()
-    folder.language_file.touch()
+    folder.mark_newest()
     try:
         return DecodedRun(
             folder=folder,

@@ -120,12 +120,6 @@ def _notes(
             f"the recording has {rate} Hz, and the features were made at {trained} Hz: what is "
             f"above {rate // 2} Hz is missing, so expect more errors"
         )
-    if recogniser.experiment.input.normalisation == "speaker" and samples > silent:
-        yield (
-            "the run normalises each speaker over several recordings; of a new recording it "
-            f"knows at most {WINDOW_SECONDS:g} s at a time, so expect somewhat more errors than on "
-            "its test set"
-        )
     if samples and silent == samples:
         yield f"the recording is silent: no sample reaches {SILENCE:g} of full scale"
     affine = recogniser.experiment.input.normalisation in {"standardise", "pca", "zca"}

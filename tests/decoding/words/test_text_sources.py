@@ -55,7 +55,7 @@ def test_a_lexicon_without_a_word_in_the_alphabet_is_refused():
     [
         (None, r"words\.txt: no such file"),
         (b"\xff\xfe", r"words\.txt: cannot be read as a text file"),
-        (b"\n \n", "the lexicon has no word"),
+        (b"\n \n", r"words\.txt: has no word;"),
     ],
 )
 def test_a_list_that_is_missing_empty_or_not_text_is_refused(
@@ -66,6 +66,19 @@ def test_a_list_that_is_missing_empty_or_not_text_is_refused(
         path.write_bytes(content)
     with pytest.raises(InputError, match=said):
         make(words=str(path))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [("train", "no word of it is in the lexicon"), ("any", "no letter of it is in the alphabet")],
+)
+def test_an_arpa_file_of_another_language_is_refused_with_its_name(
+    tmp_path: Path, words: str, said: str
+):
+    path = tmp_path / "other.arpa"
+    path.write_text(format_arpa(estimate([["HUND", "KATZE"]], 1)), encoding="utf-8")
+    with pytest.raises(InputError, match=rf"other\.arpa: {said}"):
+        make(words=words, text=str(path))
 
 
 @pytest.mark.parametrize("content", ["", "AB\nCB AB\n"])

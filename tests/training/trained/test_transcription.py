@@ -113,18 +113,6 @@ def test_a_level_unlike_the_training_is_noted(tmp_path: Path, level, normalisati
     assert note in "".join(notes)
 
 
-def test_a_run_that_normalises_speakers_says_that_it_knows_little_of_a_new_one(tmp_path: Path):
-    sound = np.full(features_rate(), 0.5, np.float32)
-    for normalisation, count in (("speaker", 1), ("utterance", 0)):
-        given = {"input": {"normalisation": normalisation}}
-        notes = run(tmp_path, sound, features_rate(), **given)[0].notes
-        assert [note.startswith("the run normalises each speaker") for note in notes] == [
-            True
-        ] * count
-    (note,) = run(tmp_path, 0 * sound, features_rate(), input={"normalisation": "speaker"})[0].notes
-    assert note.startswith("the recording is silent")
-
-
 def test_silence_and_a_low_sample_rate_are_noted(tmp_path: Path):
     rate = features_rate()
     silent, windows = run(tmp_path, np.full(3 * rate, 5e-4, np.float32), rate)

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -17,12 +18,14 @@ import torch
 
 from jobs.commands import parser
 from jobs.commands.trained import transcribe
+from jobs.commands.trained.export import make_card
 from jobs.commands.trained.network import find_features
 from pipeline.corpus.audio import resample
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.hdf5 import check_datasets
-from pipeline.runs.decodings import MODEL_FILE
+from pipeline.runs.decodings import MODEL_FILE, DecodingFolder
 from pipeline.runs.folder import RunFolder
+from pipeline.training.trained import align_run
 from pipeline.training.trained.recogniser import Recogniser
 from pipeline.training.trained.trained_run import TrainedRun
 from tests.jobs.conftest import TinyProject, create_project
@@ -74,8 +77,8 @@ def test_a_run_is_decoded_again(project: TinyProject, run: RunFolder, capsys):
     assert "greedy, as trained: test WER" in said
     assert "lexicon and word 1-gram: test WER" in said
     assert "of this one network" in said
-    (folder,) = (run.path / "decodings").iterdir()
-    assert json.loads((folder / "result.json").read_text())["trials"] > 1
+    (file,) = (run.path / "decodings").glob("*/result.json")
+    assert json.loads(file.read_text())["trials"] > 1
 
 
 def test_all_runs_of_a_sweep_are_decoded_once(project: TinyProject, run: RunFolder, capsys):
@@ -142,6 +145,7 @@ def test_decodings_of_the_experiment_are_made_without_training(
         (["align", "{run}", "--utterance", "nobody"], "UTTERANCE=nobody"),
         (["align", "{run}", "--hypotheses", "--split", "train"], "no hypotheses"),
         (["align", "{run}", "--audio", "x.wav"], "belong together"),
+        (["align", "{run}", "--audio", "x.wav", "--text", "no/such.txt"], "such.txt: no such file"),
         (["align", "{run}", "--audio", "x.wav", "--text", "漢"], "lacks '漢'"),
         (["align", "{run}", "--audio", "/no/such.wav", "--text", "ONE"], "/no/such.wav"),
     ],
@@ -181,6 +185,19 @@ def test_a_folder_is_transcribed_and_a_bad_file_stops_no_other(
     assert "telephone.wav: the recording has 8000 Hz" in err
 
 
+def test_a_run_that_normalises_speakers_says_once_that_it_knows_little_of_a_new_one(
+    project: TinyProject, run: RunFolder, tmp_path: Path, capsys
+):
+    known = Recogniser.load(run.path / MODEL_FILE)
+    section = known.experiment.input.model_copy(update={"normalisation": "speaker"})
+    changed = known.experiment.model_copy(update={"input": section})
+    replace(known, experiment=changed).save(tmp_path / "speaker.pt")
+    wav = some_wav(project)
+    for model, count in ((tmp_path / "speaker.pt", 1), (run.path / MODEL_FILE, 0)):
+        assert blankslate(project, "transcribe", model, wav, wav) == 0
+        assert capsys.readouterr().err.count("the run normalises each speaker") == count
+
+
 def test_a_damaged_model_of_a_run_is_to_be_deleted_and_the_state_is_read_then(
     project: TinyProject, run: RunFolder, tmp_path: Path, capsys
 ):
@@ -205,7 +222,7 @@ def test_an_export_gives_the_same_text_without_the_work_folder(
     expected = json.loads(capsys.readouterr().out)
     file = tmp_path / "model.pt"
     assert blankslate(project, "export", run.run_id, "-o", file, "--licence", "CC0") == 0
-    card = file.with_suffix(".md").read_text(encoding="utf-8")
+    card = file.with_name(f"{file.name}.md").read_text(encoding="utf-8")
     assert "CC0" in card
     assert "Seed 0: one network" in card
     capsys.readouterr()
@@ -221,6 +238,20 @@ def test_an_export_gives_the_same_text_without_the_work_folder(
     assert parser.main(words) == 0
     assert json.loads(capsys.readouterr().out) == expected
     assert not (tmp_path / "none").exists()
+
+
+def test_the_card_of_a_run_that_normalises_speakers_says_what_its_scores_know(
+    project: TinyProject, run: RunFolder, tmp_path: Path
+):
+    features = FeatureSet.open(find_features(run, project.work))
+    copy = RunFolder(tmp_path / "copy")
+    shutil.copytree(run.path, copy.path)
+    experiment = run.experiment()
+    changed = experiment.input.model_copy(update={"normalisation": "speaker"})
+    copy.write_experiment(experiment.model_copy(update={"input": changed}))
+    for folder, count in ((run, 0), (copy, 1)):
+        scores = make_card(folder, features, "")["scores"]
+        assert sum("know all recordings of a speaker" in each for each in scores) == count
 
 
 def test_the_files_of_onnx_give_the_same_text_without_this_program_and_torch(
@@ -252,9 +283,9 @@ def test_the_files_of_onnx_give_the_same_text_without_this_program_and_torch(
     )
     assert done.stdout.strip() == expected
     assert expected
-    card = (tmp_path / "model.md").read_text(encoding="utf-8")
+    card = (tmp_path / "model.onnx.md").read_text(encoding="utf-8")
     written = {"model.onnx", "model.features.onnx", "model.tokens.txt", "model.py"}
-    assert {path.name for path in tmp_path.iterdir()} == {*written, "model.md"}
+    assert {path.name for path in tmp_path.iterdir()} == {*written, "model.onnx.md"}
     for name in written:
         digest = hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
         assert f"SHA-256 of {name}: {digest}." in card
@@ -374,6 +405,7 @@ def test_a_damaged_decoding_is_named(project: TinyProject, run: RunFolder, capsy
     try:
         (folder / "language.json").write_text(content)
         (folder / "result.json").write_text("{}")  # a decoding without it is not finished
+        DecodingFolder(folder).mark_newest()
         assert blankslate(project, "transcribe", run.run_id, some_wav(project)) == 2
         said = capsys.readouterr().err.strip().splitlines()[-1]
         assert said.startswith("blankslate: ")
@@ -437,7 +469,7 @@ def test_texts_are_aligned_in_each_format_and_one_is_drawn(
 
 
 def test_a_recording_of_ones_own_is_aligned_with_its_text(
-    project: TinyProject, run: RunFolder, tmp_path: Path, capsys
+    project: TinyProject, run: RunFolder, tmp_path: Path, capsys, monkeypatch
 ):
     wav = some_wav(project)
     (tmp_path / "said.txt").write_text("one two\n", encoding="utf-8")
@@ -449,7 +481,9 @@ def test_a_recording_of_ones_own_is_aligned_with_its_text(
     assert blankslate(project, *words, "-o", tmp_path) == 0
     assert (tmp_path / f"{wav.stem}.csv").exists()
     soundfile.write(tmp_path / "empty.wav", np.zeros(0), 16000)
-    capsys.readouterr()
+    monkeypatch.setattr(align_run, "MAX_CELLS", 10)
+    assert blankslate(project, *words) == 2
+    assert "its first 0 minutes with 7 letters need" in capsys.readouterr().err
     words = ["align", run.run_id, "--audio", tmp_path / "empty.wav", "--text", "ONE"]
     assert blankslate(project, *words) == 2
     assert capsys.readouterr().err.endswith("empty.wav: holds no samples; repair the file\n")
