@@ -4,7 +4,7 @@ In:   the sweep files; configs/sweeps/answers/<sweep>/, which this program fills
 Out:  the text of the page.
 Not here: the answers (`Answer:` at the top of a sweep file, results/comparison/answer.py).
 
-`python -m tests.answers work/reports/cell` keeps that report's answer, table and figure.
+`python -m tests.answers work/reports/cell` keeps that report's answer, tables and figures.
 """
 
 import re
@@ -13,6 +13,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
+
 from pipeline.results.page.views import parse_header
 
 SWEEPS = Path(__file__).resolve().parent.parent / "configs" / "sweeps"
@@ -20,7 +22,10 @@ PAGE = SWEEPS / "README.md"
 QUESTION_PATTERN = re.compile(r"(.*?[?.])(?: (.*)|$)", re.DOTALL)
 ORIGIN_PATTERN = re.compile(r"^Answer \(([^)]*)\):", re.MULTILINE)
 NEXT_STEP_PATTERN = re.compile(r" Next, with its best seed .*")  # its runs are not kept
-KEPT = ("answer.md", "arms.csv", "figures/forest.svg", "phases.csv")
+KEPT = (
+    *("answer.md", "arms.csv", "phases.csv"),
+    *(f"figures/{name}.svg" for name in ("forest", "cer", "loss")),
+)
 SECTIONS = {
     "Why is all blank?": ("plateau", "escape-seeds", "escape", "remedies"),
     "Which input?": ("spectrum", "normalisation", "spectrum-normalisation", "n-fft", "speeds"),
@@ -59,7 +64,24 @@ def keep(report: Path) -> Path:
         shutil.copyfile(report / name, folder / Path(name).name)
     answer = folder / "answer.md"
     answer.write_text(NEXT_STEP_PATTERN.sub("", answer.read_text("utf-8")), "utf-8")
+    arm_curves(pd.read_csv(report / "results.csv")).to_csv(folder / "curves.csv", index=False)
     return folder
+
+
+def arm_curves(results: pd.DataFrame) -> pd.DataFrame:
+    """Return mean, lowest and highest CER and loss of each arm after each epoch, train and dev."""
+    rows = results[results["split"] != "test"]
+    arms = rows["label"].str.replace(r"(, )?seed \d+$", "", regex=True).rename("arm")
+    curves = rows.groupby([arms, "split", "epoch"], sort=False).agg(
+        runs=("run_id", "nunique"),
+        updates=("updates", "median"),
+        **{
+            f"{name}_{of}": (column, of)
+            for name, column in (("cer", "cer"), ("loss", "loss_per_character"))
+            for of in ("mean", "min", "max")
+        },
+    )
+    return curves.round(4).reset_index()
 
 
 def page() -> str:

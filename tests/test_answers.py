@@ -29,14 +29,26 @@ def test_answers_name_only_numbers_of_their_reports() -> None:
         assert [number for number in numbers if number not in report and number not in rates] == []
 
 
-def test_keep_copies_answer_table_and_figure(tmp_path, monkeypatch) -> None:
+def test_keep_copies_answer_tables_and_figures(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("tests.answers.SWEEPS", tmp_path / "sweeps")
     for name in KEPT:
         (tmp_path / "cell" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "cell" / name).write_text(name)
     answer = "Best: lstm. Next, with its best seed on dev: make decode\n\n    make sweep\n"
     (tmp_path / "cell" / "answer.md").write_text(answer)
+    (tmp_path / "cell" / "results.csv").write_text(
+        "label,split,epoch,run_id,updates,cer,loss_per_character\n"
+        '"lstm, seed 0",dev,1,a,40,0.5,2\n"lstm, seed 1",dev,1,b,42,0.7,3\n'
+        '"lstm, seed 0",test,1,a,40,0.1,1\n"gru, seed 0",dev,1,c,41,0.9,4\n'
+    )
     folder = keep(tmp_path / "cell")
-    kept = {"answer.md", "arms.csv", "forest.svg", "phases.csv"}
-    assert {file.name for file in folder.iterdir()} == kept
+    assert {file.name for file in folder.iterdir()} == {
+        *("answer.md", "arms.csv", "phases.csv", "curves.csv"),
+        *("forest.svg", "cer.svg", "loss.svg"),
+    }
     assert (folder / "answer.md").read_text() == "Best: lstm.\n\n    make sweep\n"
+    assert (folder / "curves.csv").read_text().splitlines() == [
+        "arm,split,epoch,runs,updates,cer_mean,cer_min,cer_max,loss_mean,loss_min,loss_max",
+        "lstm,dev,1,2,41.0,0.6,0.5,0.7,2.5,2,3",
+        "gru,dev,1,1,41.0,0.9,0.9,0.9,4.0,4,4",
+    ]
