@@ -6,6 +6,7 @@ Not here: what a report says (pipeline/results/).
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +60,11 @@ def write_run_report(
     run: RunFolder, work: Path, commands: Sequence[str], formats: Formats = DEFAULT_FORMATS
 ) -> None:
     """Write the report of a single run, and print its answer, advice and path."""
-    planned = _find_planned(run, work)
-    features = SweepFolder(work, "").features(planned.feature_id) if planned else None
-    label = planned.label if planned else run.run_id
+    swept = _find_swept(run, work) or SweepRun(run.run_id, {}, run)
     written = reports.write_report_folder(
         f"run-{run.run_id}",
         "",
-        [SweepRun(label, {}, run, features)],
+        [swept],
         work / "reports" / f"run-{run.run_id}",
         remedies=REMEDIES,
         commands=commands,
@@ -79,23 +78,25 @@ def _read_runs(record: SweepRecord, folder: SweepFolder) -> list[SweepRun]:
     """Return the runs of a sweep; what SLURM says of a job that ended is recorded first."""
     queue = job_queue.try_query_slurm(folder, job_queue.unfinished_items(record, folder))
     run_status.record_scheduler_failures(run_status.run_statuses(record, folder, queue), folder)
-    return [
-        SweepRun(
-            run.label,
-            run.settings,
-            folder.run(run.run_id),
-            folder.features(run.feature_id),
-            record.name,
-            record.changes,
-        )
-        for run in record.runs
-    ]
+    return [_swept_run(record, run, folder) for run in record.runs]
 
 
-def _find_planned(run: RunFolder, work: Path) -> PlannedRun | None:
-    """Return the run as the record of a sweep names it; None if no record does."""
-    planned = (each for _, record in read_records(work) for each in record.runs)
-    return next((each for each in planned if each.run_id == run.run_id), None)
+def _swept_run(record: SweepRecord, run: PlannedRun, folder: SweepFolder) -> SweepRun:
+    features = folder.features(run.feature_id)
+    return SweepRun(
+        run.label, run.settings, folder.run(run.run_id), features, record.name, record.changes
+    )
+
+
+def _find_swept(run: RunFolder, work: Path) -> SweepRun | None:
+    """Return the run as the first sweep that has it names it; None if no record does."""
+    records = (record for _, record in read_records(work))
+    found = [(record, one) for record in records for one in record.runs if one.run_id == run.run_id]
+    if not found:
+        return None
+    record, one = found[0]
+    swept = _swept_run(record, one, SweepFolder(work, record.name))
+    return replace(swept, folder=run, sweep=" ".join(each.name for each, _ in found))
 
 
 def _print_report(written: WrittenReport) -> None:

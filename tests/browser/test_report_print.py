@@ -35,6 +35,7 @@ found.adjust = style(document.documentElement).printColorAdjust;
 found.paper = style(document.body).backgroundColor;
 found.tools = [...document.querySelectorAll(".tools, .fold, .mark, .more")].filter(
   (one) => one.offsetParent).length;
+found.heads = [...document.querySelectorAll("thead button")].map((one) => style(one).display);
 parent.document.body.setAttribute("data-found", JSON.stringify(found));
 </script>
 """
@@ -81,3 +82,8 @@ def test_colours_stay_on_white_paper_and_controls_are_left_out(printed: dict):
     assert printed["adjust"] == "exact"
     assert printed["paper"] == "rgb(255, 255, 255)"
     assert printed["tools"] == 0
+
+
+def test_the_head_of_the_table_is_text_so_that_the_next_page_has_it_too(printed: dict):
+    """Chromium repeats the head of a table on each page, but leaves out the boxes of buttons."""
+    assert set(printed["heads"]) == {"contents"}

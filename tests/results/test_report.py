@@ -192,7 +192,7 @@ def test_only_the_time_differs_a_minute_later(
 def test_a_run_that_ended_while_leaving_the_plateau_is_nowhere_called_blank(tmp_path: Path):
     late = RunScenario(escape_updates=1000, epochs=12, utterances=9)  # test CER about 60 %
     text = make_page([make_run(tmp_path / "r", "late", scenario=late)], tmp_path / "report").text
-    (rate,) = re.findall(r"Only one arm: late, test CER ([\d.]+)", text)
+    (rate,) = re.findall(r"The only run, late, has test CER ([\d.]+)", text)
     assert 20 < float(rate) < 90
     assert "still on the blank" not in text
     assert "on the blank plateau" not in text.replace("escape from the blank plateau", "")
@@ -242,7 +242,7 @@ def test_a_damaged_run_does_not_hide_the_others(tmp_path: Path):
     bad = make_run(tmp_path / "bad", "bad", scenario=SHORT)
     (tmp_path / "bad/rows.jsonl").write_text('{"run_id": "ba', encoding="utf-8")
     text = make_page([good, bad], tmp_path / "report").text
-    assert "Only one arm: good, test CER " in text
+    assert "The only arm with a result, good, has test CER " in text
     assert "Provisional: 1 of 2 runs are finished." in text
     assert "damaged file" in text
     assert "rows.jsonl cannot be read" in text

@@ -8,7 +8,7 @@ Not here: the comparison (arms.py), arms.csv (arms_table.py), the model of chanc
 import math
 from collections.abc import Iterator
 
-from pipeline.results.comparison.arms import Arm, SweepComparison
+from pipeline.results.comparison.arms import UNNAMED_ARM, Arm, SweepComparison
 from pipeline.results.comparison.other_sweeps import SeedSpread, suggest_seeds
 from pipeline.results.comparison.sensitivity import describe_sensitivity, explain_no_decision
 from pipeline.results.comparison.test_sets import describe_few_speakers
@@ -90,8 +90,12 @@ def _describe_rate(comparison: SweepComparison, arm: Arm) -> str:
 
 def _describe_best(comparison: SweepComparison, best: Arm) -> str:
     """Return which arm is best, which arms it is shown to beat, and which it is not."""
-    what = "Best on dev" if len(comparison.arms) > 1 else "Only one arm"
-    parts = [f"{what}: {best.name}, {_describe_rate(comparison, best)}"]
+    if len(comparison.arms) == 1:
+        what = "run" if comparison.run_count == 1 else "arm"
+        result = " with a result" if comparison.is_provisional else ""
+        name = "" if best.name == UNNAMED_ARM else f", {best.name},"
+        return f"The only {what}{result}{name} has {_describe_rate(comparison, best)}."
+    parts = [f"Best on dev: {best.name}, {_describe_rate(comparison, best)}"]
     if beaten := _list_differences(comparison, sign=1):
         parts.append(f"better than {beaten}")
     if comparison.inference and comparison.inference.can_decide and comparison.not_told_apart:
@@ -119,7 +123,7 @@ def _list_differences(comparison: SweepComparison, sign: int) -> str:
         fewer = _describe_reduction(comparison, arm) if sign > 0 else ""
         name = quote_name(arm.name)
         if many:
-            name = f"{_of_others(comparison, len(shown))}, than the nearest of them, {name},"
+            name = f"{_of_others(comparison, len(shown))}: than the nearest of them, {name},"
         texts.append(f"{name} by {size}{fewer}")
         interval = ""
     return join_names(texts, ", and than " if sign > 0 else ", and by ")

@@ -32,6 +32,7 @@ from pipeline.results.summary.table import COUNT_COLUMNS, error_counts
 from pipeline.runs.folder import Hypothesis
 
 SEED_KEY = "train.seed"
+UNNAMED_ARM = "all runs"  # of a sweep that varies the seed only
 
 
 @dataclass(frozen=True)
@@ -271,7 +272,7 @@ def group_arms(tested: Sequence[RunSummary]) -> list[Arm]:
         listed = ", ".join(
             f"{key} {'null' if value is None else value}" for key, value in settings.items()
         )
-        arms.append(Arm(_arm_label(first) or listed or "all", settings, tuple(runs.values())))
+        arms.append(Arm(_arm_label(first) or listed or UNNAMED_ARM, settings, tuple(runs.values())))
     return arms
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from pipeline.config.experiment import Experiment
 from pipeline.config.loader import flatten
-from pipeline.results.comparison.arms import SEED_KEY
+from pipeline.results.comparison.arms import SEED_KEY, UNNAMED_ARM
 from pipeline.results.summary.run_summary import SweepRun
 
 Settings = dict[str, Any]
@@ -39,7 +39,7 @@ def merge_sweeps(sweeps: Sequence[Sequence[SweepRun]]) -> list[SweepRun]:
     for runs, more in zip(arms.values(), differing, strict=True):
         label = _label_without_seed(runs[0])
         if labels[label] > 1 or not label:
-            label = f"{runs[0].sweep.split(' ')[0]}: {label or 'all'}"
+            label = f"{runs[0].sweep.split(' ')[0]}: {label or UNNAMED_ARM}"
         found += _rename_arm(runs, label, more)
     return found
 

@@ -5,6 +5,7 @@ Out:  sentences, which follow the answer.
 Not here: the answer (answer.py), the state of one run (run_description.py).
 """
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -12,6 +13,7 @@ from pipeline.results.comparison.arms import SweepComparison
 from pipeline.results.comparison.sensitivity import next_comparison
 from pipeline.results.statistics.variance import PLATEAU_RATE
 from pipeline.results.summary.run_summary import RunSummary
+from pipeline.runs.decodings import DecodingFolder
 
 # State -> how a sentence counts its runs.
 WORDS = {
@@ -22,6 +24,8 @@ WORDS = {
     "failed": "failed",
 }
 ACTIVE = {"running", "waiting"}
+# Where the runs are, as a command names it.
+PLACE_PATTERN = re.compile(r" (?:CLUSTER|WORK)=(?:'[^']*'|[^' ])+")
 
 
 def describe_progress(
@@ -58,15 +62,20 @@ def next_step(comparison: SweepComparison, command: str = "make sweep") -> list[
         return ['Next: "State of each run" in the report says what to change.']
     if len(comparison.arms) > 1 and not (comparison.inference and comparison.inference.can_decide):
         return []
-    run = best.run.folder.run_id
-    phonemes = best.units == "phonemes"
-    decode = f"make decode RUN={run}{' SET=words=any' if phonemes else ''}"
-    adds = "an n-gram model" if phonemes else "a lexicon and an n-gram model"
-    makes = "phonemes" if phonemes else "text"
-    return [
-        *next_comparison(comparison, command),
-        (
-            f"Next, with its best seed on dev: {decode} adds {adds}; "
-            f"make transcribe RUN={run} AUDIO=recording.wav turns a recording into {makes}."
-        ),
-    ]
+    return [*next_comparison(comparison, command), _next_with_network(best, command)]
+
+
+def _next_with_network(best: RunSummary, command: str) -> str:
+    """Return what can be done with the best run; it is decoded again where it is not yet."""
+    run = best.run.folder
+    place = "".join(PLACE_PATTERN.findall(command))
+    steps = []
+    if not DecodingFolder.list_finished(run):
+        words = any(each.words for each in best.hypotheses_for("test"))
+        adds = "a lexicon and an n-gram model" if words else "an n-gram model"
+        only_any = "" if words else " SET=words=any"
+        steps.append(f"make decode RUN={run.run_id}{place}{only_any} adds {adds}")
+    makes = "phonemes" if best.units == "phonemes" else "text"
+    transcribe = f"make transcribe RUN={run.run_id}{place} AUDIO=recording.wav"
+    steps.append(f"{transcribe} turns a recording into {makes}")
+    return f"Next, with its best run on dev: {'; '.join(steps)}."

@@ -13,6 +13,7 @@ from typing import Any
 from pipeline.results.comparison.arms import Arm, SweepComparison
 from pipeline.results.page.views import RunView
 from pipeline.results.statistics.inference import ArmDifference
+from pipeline.results.summary import table
 
 MAX_FOREST_LINES = 8  # arms in the first figure of the page; the table has all
 MAX_DRAWN_LINES = 40  # in its file
@@ -57,6 +58,12 @@ class ArmLine:
         known = [value for value in values if not math.isnan(value)]
         return sum(known) / len(known) if known else math.nan
 
+    def setting(self, key: str) -> str:
+        """Return a setting as the tables have it, also where the sweep leaves it to the base."""
+        value = table.setting_columns(self.views[0].run_summary, [key])[key]
+        text = "" if value is None else str(value)
+        return text.lower() if isinstance(value, bool) else text
+
     def total(self, column: str) -> float:
         return self.mean(column) * sum(
             not math.isnan(view.summary_row[column]) for view in self.views
@@ -69,7 +76,7 @@ class ArmLine:
         counted = {state: states.count(state) for state in states}
         if len(counted) == 1:
             return states[0]
-        return ", ".join(f"{count} {state}" for state, count in counted.items())
+        return ", ".join(f"{count}\u00a0{state}" for state, count in counted.items())
 
 
 def list_arm_lines(views: Sequence[RunView], comparison: SweepComparison) -> list[ArmLine]:

@@ -148,6 +148,10 @@ def test_a_run_by_make_train_has_a_report(make_project, run_tasks_in_process, ca
     page = (folder / "report.html").read_text("utf-8")
     assert f"make train EXPERIMENT={Path(path) / 'experiment.yaml'}" in page
     assert "No usable arm: the best one on dev, tiny, has test CER" in page
+    with (folder / "summary.csv").open(encoding="utf-8", newline="") as file:
+        (line,) = csv.DictReader(file)
+    assert line["sweep"].startswith("train-tiny_hidden-8_")
+    assert line["model.hidden"] == "8"
     experiment = str(bench.configs / "experiments/tiny.yaml")
     typed = ["report", "--experiment", experiment, *work]
     assert main([*typed, "--set", "model.hidden=8"]) == 0

@@ -105,6 +105,9 @@ def test_the_next_step_names_the_best_run():
     (sentence,) = next_step(shown)
     assert "make decode RUN=power-0 " in sentence
     assert "make transcribe RUN=power-0 AUDIO=" in sentence
+    (placed,) = next_step(shown, "make sweep SWEEP=a.yaml CLUSTER=c.yaml SEEDS=3 WORK='my work'")
+    assert "make decode RUN=power-0 CLUSTER=c.yaml WORK='my work' adds a lexicon and an" in placed
+    assert "make transcribe RUN=power-0 CLUSTER=c.yaml WORK='my work' AUDIO=" in placed
     blanks = compare_runs([*make_arm("mel", [1.0]), *make_arm("power", [1.0])])
     assert "State of each run" in next_step(blanks)[0]
     one_seed = compare_runs([*make_arm("mel", [0.1]), *make_arm("power", [0.04])])
@@ -262,13 +265,30 @@ def test_one_arm_has_nothing_to_be_compared_with():
     """The interval is 10 % times exp(4.303 * 0.1 / sqrt(3)) at most, with 2 degrees of freedom."""
     (sentence,) = answer(make_arm("mel", HIGH))
     found = re.fullmatch(
-        r"Only one arm: mel, mean test CER 10.0 % over 3 seeds \(95 % interval (.*) to (.*)\)\.",
+        r"The only arm, mel, has mean test CER 10\.0 % over 3 seeds \(95 % interval (.*) to "
+        r"(.*)\)\.",
         sentence,
     )
     assert found
     half = 0.1 * stats.t.ppf(0.975, 2) / math.sqrt(3)
     expected = [10 * math.exp(-half), 10 * math.exp(half)]
     assert [float(each) for each in found.groups()] == pytest.approx(expected, rel=0.01)
+
+
+def test_an_arm_without_a_name_and_an_only_run_are_called_so():
+    seeds = [make_run("", seed, [100] * SPEAKERS) for seed in range(3)]
+    unnamed = [
+        replace(run, run=replace(run.run, label=f"seed {seed}", settings={"train.seed": seed}))
+        for seed, run in enumerate(seeds)
+    ]
+    assert answer(unnamed)[0].startswith("The only arm has mean test CER 10.0 % over 3 seeds")
+    assert answer(make_arm("mel", [0.1])) == [
+        "The only run, mel, has test CER 10.0 % with one seed."
+    ]
+    waiting = make_run("power", 0, [], state="waiting")
+    assert answer(make_arm("mel", [0.1]), [waiting])[0] == (
+        "The only arm with a result, mel, has test CER 10.0 % with one seed."
+    )
 
 
 def test_arms_with_different_test_sets_are_not_compared():
@@ -314,7 +334,7 @@ def test_of_many_arms_that_are_beaten_the_nearest_one_is_named():
     assert sentence.count(" points ") == 1
     assert sentence.startswith(
         "Best on dev: best, mean test CER 4.0 % over 3 seeds (95 % interval 3.5 to 4.5); better "
-        "than all 8 other arms, than the nearest of them, a0, by 12.0 points ("
+        "than all 8 other arms: than the nearest of them, a0, by 12.0 points ("
     )
 
 
@@ -322,7 +342,7 @@ def test_of_many_arms_those_that_are_beaten_and_the_others_are_counted():
     worse = [make_arm(f"a{n}", [cer * (4 + n / 10) for cer in LOW]) for n in range(4)]
     alike = [make_arm(f"b{n}", [cer + 0.0001 * (n + 1) for cer in LOW]) for n in range(5)]
     sentence, by_words = answer(make_arm("best", LOW), *worse, *alike)
-    assert "better than 4 of the 9 other arms, than the nearest of them, a0, by " in sentence
+    assert "better than 4 of the 9 other arms: than the nearest of them, a0, by " in sentence
     assert sentence.endswith("; cannot be told apart from it: 5 of the 9 other arms.")
     assert by_words.endswith("by WER the verdict is the same.")
 

@@ -2,11 +2,14 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline.config.corpus import Corpus
+from pipeline.config.experiment import Experiment
 from pipeline.results.comparison.arms import SweepComparison, compare_runs
 from pipeline.results.page.arm_lines import (
     MAX_FOREST_LINES,
@@ -17,8 +20,9 @@ from pipeline.results.page.arm_lines import (
     setting_columns,
 )
 from pipeline.results.page.views import RunView
-from pipeline.results.summary.run_summary import RunSummary
+from pipeline.results.summary.run_summary import RunSummary, SweepRun
 from pipeline.results.summary.table import summary_table
+from pipeline.runs.folder import RunFolder
 from tests.results.comparison.test_answer import make_arm, make_run
 
 GOOD, CLOSE, BAD = (0.040, 0.044, 0.042), (0.041, 0.045, 0.043), (0.20, 0.22, 0.21)
@@ -67,7 +71,7 @@ def test_means_and_totals_are_of_the_runs_that_have_the_value():
     assert good.mean("test_cer") == pytest.approx(np.mean(GOOD))
     assert good.total("test_cer") == pytest.approx(sum(GOOD))
     assert good.test_cer == pytest.approx(np.mean(GOOD))
-    assert good.states == "1 waiting, 3 finished"
+    assert good.states == "1\u00a0waiting, 3\u00a0finished"
     assert lines["bad"].states == "finished"
     assert (good.low, good.high) == comparison.rate_interval(comparison.arms[0])
     assert math.isnan(good.mean("seconds")), "no run has measured it"
@@ -110,3 +114,21 @@ def test_the_figure_of_intervals_has_the_first_arms_with_a_result():
     few, _, _ = make_lines(arms[0], [make_run("waiting", 0, [], state="waiting")])
     assert [line.name for line in forest_lines(list(few.values()))] == ["a0"]
     assert setting_columns(list(lines.values())) == ["arm"]
+
+
+def test_a_setting_that_an_arm_leaves_to_the_base_is_shown_too():
+    """A list names what it changes; the other arms have the value of the base file."""
+    corpus = Corpus(name="c", reader="pairs")
+    runs = [
+        replace(
+            make_run(name, 0, [9]),
+            run=SweepRun(name, settings, RunFolder(Path(name))),
+            experiment=Experiment(corpus=corpus),
+        )
+        for name, settings in (("both", {}), ("one", {"model.bidirectional": False}))
+    ]
+    lines = make_lines(*([run] for run in runs))[0]
+    found = {name: line.setting("model.bidirectional") for name, line in lines.items()}
+    assert found == {"both": "true", "one": "false"}
+    unread = make_lines([make_run("waiting", 0, [], state="waiting")])[0]["waiting"]
+    assert unread.setting("model.bidirectional") == ""

@@ -1,5 +1,6 @@
 """Decodings and suspicious transcripts in a report: what is compared, said and written."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -142,6 +143,13 @@ def test_the_terminal_says_what_the_decodings_bring(runs: list[SweepRun], tmp_pa
     assert "over 3 seeds" in said
     assert "; change −" in said
     assert any("1 of 40 transcripts" in each for each in written.notes)
+    assert written.answer[0].startswith("The only arm has mean test CER ")
+    assert said.startswith("all runs, ")
+    assert re.fullmatch(
+        r"Next, with its best run on dev: make transcribe RUN=\w+ AUDIO=recording.wav turns a "
+        r"recording into text.",
+        written.answer[-1],
+    ), "it is decoded already"
 
 
 def test_every_column_is_described(report: Path):
