@@ -35,6 +35,8 @@ found.adjust = style(document.documentElement).printColorAdjust;
 found.paper = style(document.body).backgroundColor;
 found.tools = [...document.querySelectorAll(".tools, .fold, .mark, .more")].filter(
   (one) => one.offsetParent).length;
+found.states = [...document.querySelectorAll(".arm .state.mixed")].map(
+  (one) => [one.textContent, style(one).whiteSpace]);
 found.heads = [...document.querySelectorAll("thead button")].map((one) => style(one).display);
 parent.document.body.setAttribute("data-found", JSON.stringify(found));
 </script>
@@ -43,7 +45,7 @@ parent.document.body.setAttribute("data-found", JSON.stringify(found));
 
 @pytest.fixture(scope="module")
 def printed(tmp_path_factory: pytest.TempPathFactory) -> dict:
-    """A grid of thirty runs with long names, in dark mode, as it is on paper."""
+    """A grid of thirty runs with long names, and an arm in three states, in dark mode, on paper."""
     folder = tmp_path_factory.mktemp("print")
     runs = [
         make_run(
@@ -55,6 +57,16 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> dict:
         for rate in (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
         for hidden in (64, 128, 256)
         for seed in range(2)
+    ]
+    runs += [
+        make_run(
+            folder / state,
+            f"learning rate 1, hidden 64, seed {seed}",
+            {"train.learning_rate": 1.0, "model.hidden": 64, "train.seed": seed},
+            RunScenario(epochs=3, escape_updates=60, utterances=20, seed=seed, final_dev_cer=0.2),
+            state=state,
+        )
+        for seed, state in enumerate(("running", "waiting", "failed"))
     ]
     page = write_report(runs, folder / "report", question="Question: which rate?").page
     text = page.read_text(encoding="utf-8").replace('http-equiv="Content-Security-Policy"', "")
@@ -82,6 +94,11 @@ def test_colours_stay_on_white_paper_and_controls_are_left_out(printed: dict):
     assert printed["adjust"] == "exact"
     assert printed["paper"] == "rgb(255, 255, 255)"
     assert printed["tools"] == 0
+
+
+def test_an_arm_in_several_states_may_have_a_line_for_each(printed: dict):
+    """On one line, they are wider than the table has room for; a number stays with its word."""
+    assert printed["states"] == [["1\u00a0running, 1\u00a0waiting, 1\u00a0failed", "normal"]]
 
 
 def test_the_head_of_the_table_is_text_so_that_the_next_page_has_it_too(printed: dict):

@@ -1,5 +1,5 @@
 // The table of arms: sort, filter, choose columns, unfold seeds.
-const SHOWN_LINES = 100; // with unfolded seeds; the others are shown on request
+const SHOWN_LINES = 50; // with unfolded seeds; the others are shown on request
 
 function value(row, column) {
   const cell = row.cells[column];
