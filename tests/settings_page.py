@@ -16,8 +16,8 @@ from pydantic.fields import FieldInfo
 
 from pipeline.config.corpus import Corpus
 from pipeline.config.experiment import Experiment
-from pipeline.config.random_search import SamplingRange
 from pipeline.config.sweep import SweepFile
+from pipeline.config.sweep_sections.random_search import SamplingRange
 
 PAGE = Path(__file__).resolve().parent.parent / "configs" / "README.md"
 
@@ -67,6 +67,10 @@ The runs are all combinations of `axes`, `random` and `list`, without those that
 each with `seeds` seeds. Runs that differ in their seed only are an arm. `SEEDS=5` on the command
 line asks for at least five seeds per arm: what is missing is added, and no run is repeated. An axis
 `train.seed` in the file does the same as `seeds`, with seeds of your choice.
+
+`expect` says which arms are expected to be better than which, so that the answer says whether that
+held: `expect: ["mel, zca < mel, standardise", "power, zca = amplitude, zca"]`. An arm is named by
+its label without the seed; `=` means that the two cannot be told apart, not that they are equal.
 
 `stop` ends runs that are not worth more time:
 

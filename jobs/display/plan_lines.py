@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from jobs.messages import count_text
 from jobs.slurm.resources import ResourceOverride
 from jobs.sweep.plan import Plan
-from pipeline.config.early_stop import StopRules
 from pipeline.config.sweep import Sweep
+from pipeline.config.sweep_sections.early_stop import StopRules
 
 if TYPE_CHECKING:
     from jobs.slurm.tres import Budget

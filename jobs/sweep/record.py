@@ -20,6 +20,7 @@ from jobs.work_folder import report_command
 from pipeline.config.corpus import Corpus
 from pipeline.config.identity import feature_id, run_id
 from pipeline.config.sweep import Sweep, changed_name
+from pipeline.config.sweep_sections.expectation import Expectation
 from pipeline.corpus.manifest import (
     Manifest,
     ManifestFile,
@@ -61,6 +62,7 @@ class SweepRecord:
     sources: dict[str, str] = field(default_factory=dict)  # settings file -> digest of its bytes
     changes: dict[str, Any] = field(default_factory=dict)  # made by SET=…
     seeds: int | None = None  # of SEEDS=…, the least number of seeds per arm
+    expect: tuple[Expectation, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         runs, features = ([each._asdict() for each in x] for x in (self.runs, self.features))
@@ -131,6 +133,7 @@ def make_record(sweep: Sweep, corpus_manifests: CorpusManifests, work: Path) -> 
         sources=_file_digests(sweep.sources),
         changes=sweep.changes,
         seeds=sweep.seeds,
+        expect=sweep.expect,
     )
 
 
@@ -257,7 +260,9 @@ def load_record(folder: SweepFolder) -> SweepRecord:
         stored = read_json(folder.record_file)
         runs = tuple(PlannedRun(**run) for run in stored["runs"])
         features = tuple(PlannedFeatures(**each) for each in stored["features"])
-        return SweepRecord(**{**stored, "runs": runs, "features": features})
+        expect = tuple(Expectation(*each) for each in stored.get("expect", ()))
+        lists = {"runs": runs, "features": features, "expect": expect}
+        return SweepRecord(**{**stored, **lists})
     except (KeyError, TypeError, ValueError):
         raise InputError(
             f"{folder.record_file}: is damaged, or of another version; make sweep writes it again"

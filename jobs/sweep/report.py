@@ -48,6 +48,7 @@ def write_sweep_report(
         folders[0].work / "reports" / name,
         remedies=REMEDIES,
         commands=commands,
+        expect=found[0][0].expect if len(found) == 1 else (),
         formats=formats,
         refused=rejected.collect_refusals(
             source for record, folder in found for source in _rejection_sources(record, folder)

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 from pydantic import Field
 
-from pipeline.config.early_stop import StopRules
 from pipeline.config.experiment import Experiment, load_experiment
 from pipeline.config.loader import Settings, read_yaml, validate_settings
-from pipeline.config.random_search import RandomSearch, draw_combinations
+from pipeline.config.sweep_sections.early_stop import StopRules
+from pipeline.config.sweep_sections.expectation import Expectation, read_expectations
+from pipeline.config.sweep_sections.random_search import RandomSearch, draw_combinations
 from pipeline.files import InputError, json_digest
 
 Changes = dict[str, Any]  # dotted key -> value
@@ -57,6 +58,12 @@ class SweepFile(Settings):
         description="each combination is run with train.seed 0, 1, …, seeds - 1; null: with the "
         "seeds that axes or the base give [runs per arm]",
     )
+    expect: tuple[str, ...] = Field(
+        default=(),
+        description="`A < B`: arm A, named by its label without the seed, is expected to have a "
+        "lower test CER than arm B; `A = B`: they cannot be told apart; the report says whether "
+        "that held",
+    )
     stop: StopRules | None = Field(
         default=None, description="when runs are stopped early; null: every run is finished"
     )
@@ -82,6 +89,7 @@ class Sweep:
     changes: Changes = field(default_factory=dict)  # from SET on the command line
     seeds: int | None = None  # from SEEDS on the command line
     stop: StopRules | None = None
+    expect: tuple[Expectation, ...] = ()
 
     @property
     def arms(self) -> tuple[tuple[SweptExperiment, ...], ...]:
@@ -172,6 +180,7 @@ def load_sweep(
         changes=dict(changes or {}),
         seeds=seeds,
         stop=file.stop,
+        expect=read_expectations(file.expect, dict.fromkeys(map(_arm_label, experiments)), path),
     )
 
 
@@ -251,6 +260,12 @@ def _label(settings: Changes, keys: list[str]) -> str:
     return (
         str(settings["label"]) if "label" in settings else ", ".join(_label_parts(settings, keys))
     )
+
+
+def _arm_label(swept: SweptExperiment) -> str:
+    """Return the label without the seed."""
+    seed = f"seed {swept.settings[SEED]}" if SEED in swept.settings else ""
+    return ", ".join(part for part in swept.label.split(", ") if part != seed)
 
 
 def _label_parts(settings: Changes, keys: list[str]) -> Iterator[str]:

@@ -12,6 +12,7 @@ from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pipeline.config.sweep_sections.expectation import Expectation
 from pipeline.corpus.manifest import Refusal
 from pipeline.features.rejected import CorpusRefusals
 from pipeline.files import write_text
@@ -71,6 +72,7 @@ def write_report_folder(
     remedies: Mapping[str, str],
     commands: Sequence[str],
     refused: Sequence[CorpusRefusals],
+    expect: Sequence[Expectation] = (),
     formats: Formats = DEFAULT_FORMATS,
     now: float | None = None,
 ) -> WrittenReport:
@@ -87,7 +89,7 @@ def write_report_folder(
     tables = {**(errors.tables if errors else {}), **effects.tables, **trained.tables}
     origin = Origin(name, commands, refused, tables, formats.excel)
     summary = write_tables(folder, run_summaries, comparison, origin)
-    sentences = _answer(comparison, run_summaries, folder, commands, remedies)
+    sentences = _answer(comparison, run_summaries, folder, commands, remedies, expect=expect)
     views, header = list_views(run_summaries, summary), parse_header(question)
     lines, figures = list_arm_lines(views, comparison), FigureFiles(folder / "figures", formats)
     context = {
@@ -155,12 +157,14 @@ def _answer(
     folder: Path,
     commands: Sequence[str],
     remedies: Mapping[str, str],
+    *,
+    expect: Sequence[Expectation],
 ) -> list[str]:
     """Return the answer and the next step; other sweeps tell how far seeds move the CER."""
     corpora = {run.corpus for run in run_summaries if run.corpus}
     spread = read_seed_spread(folder.parent, folder.name, corpora)
     command = next(iter(commands), "make sweep")
-    found = answer.sentences(comparison, command, spread)
+    found = answer.sentences(comparison, command, spread, expect)
     place = 2 if comparison.is_provisional else len(found)  # of the progress
     progress = describe_progress(run_summaries, command, remedies)
     return [*found[:place], *progress, *found[place:], *next_step(comparison, command)]

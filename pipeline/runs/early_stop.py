@@ -2,7 +2,7 @@
 
 In:   the rows of the run; the rules; the rows that the other runs of the sweep have written.
 Out:  an `EarlyStop`, or None if the run continues.
-Not here: the rules' schema (config/early_stop.py), acting on it (jobs/node/run_training.py).
+Not here: the rules' schema (config/sweep_sections/), acting on it (jobs/node/run_training.py).
 
 Every run decides for itself from files, so no process has to watch a sweep. A row that another
 process is about to write is not seen; then fewer runs are compared. Whichever rows are seen, a run
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.early_stop import Halving, StopRules
 from pipeline.config.experiment import TrainSettings
+from pipeline.config.sweep_sections.early_stop import Halving, StopRules
 from pipeline.files import InputError, read_json, write_json
 from pipeline.runs import plateau
 from pipeline.runs.folder import RunFolder

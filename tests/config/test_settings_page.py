@@ -4,8 +4,8 @@ from pydantic import BaseModel, Field
 
 from pipeline.config.corpus import Corpus
 from pipeline.config.experiment import Experiment
-from pipeline.config.random_search import SamplingRange
 from pipeline.config.sweep import SweepFile
+from pipeline.config.sweep_sections.random_search import SamplingRange
 from tests.settings_page import PAGE, render_page, undescribed_settings
 
 

@@ -9,10 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config.corpus import Corpus
-from pipeline.config.early_stop import Halving
 from pipeline.config.experiment import Experiment
 from pipeline.config.loader import read_yaml
-from pipeline.config.random_search import SamplingRange
 from pipeline.config.sweep import (
     SweepFile,
     _combinations,
@@ -20,6 +18,9 @@ from pipeline.config.sweep import (
     load_sweep,
     single_run_sweep,
 )
+from pipeline.config.sweep_sections.early_stop import Halving
+from pipeline.config.sweep_sections.expectation import Expectation
+from pipeline.config.sweep_sections.random_search import SamplingRange
 from pipeline.files import InputError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -436,3 +437,25 @@ def test_with_folds_the_seed_chooses_the_fold_and_an_arm_has_all_folds(folder: P
     with pytest.raises(InputError, match=r"fold: 3 needs folds"):
         (folder / "demo.yaml").write_text("reader: demo\nfold: 3\n")
         sweep(folder, text)
+
+
+EXPECTING = "base: base.yaml\naxes: {features.spectrum: [mel, power]}\nseeds: 2\n"
+
+
+def test_an_expectation_names_two_arms_and_changes_no_experiment(folder: Path):
+    found = sweep(folder, f"{EXPECTING}expect: [mel < power]\n")
+    assert found.expect == (Expectation("mel", "<", "power"),)
+    assert found.experiments == sweep(folder, EXPECTING).experiments
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("mel", "expect: 'mel' must be two arms, as in 'mel < power' or"),
+        ("mel < powre", "'mel < powre': no arm is called 'powre'; did you mean 'power'?"),
+        ("x < power", "no arm is called 'x'; there are mel, power"),
+    ],
+)
+def test_an_expectation_of_no_arm_is_refused(folder: Path, line: str, message: str):
+    with pytest.raises(InputError, match=re.escape(message)):
+        sweep(folder, f"{EXPECTING}expect: ['{line}']\n")

@@ -9,8 +9,8 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config.early_stop import Halving, StopRules
 from pipeline.config.experiment import TrainSettings
+from pipeline.config.sweep_sections.early_stop import Halving, StopRules
 from pipeline.files import InputError
 from pipeline.runs import early_stop
 from pipeline.runs.early_stop import SweepStopRules, better_runs, continuing_runs

@@ -6,8 +6,9 @@ Not here: the comparison (arms.py), arms.csv (arms_table.py), the model of chanc
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from pipeline.config.sweep_sections.expectation import Expectation
 from pipeline.results.comparison.arms import UNNAMED_ARM, Arm, SweepComparison
 from pipeline.results.comparison.other_sweeps import SeedSpread, suggest_seeds
 from pipeline.results.comparison.sensitivity import describe_sensitivity, explain_no_decision
@@ -24,6 +25,12 @@ from pipeline.results.comparison.wording import (
 from pipeline.results.statistics.inference import ArmDifference
 from pipeline.results.statistics.variance import PLATEAU_RATE
 
+VERDICTS = (
+    "As expected",
+    "Expected, but the opposite is shown",
+    "Expected, but not shown",
+    "Expected, not known yet",
+)
 MAX_BEATEN_ARMS = 2  # each with its difference; of more, the nearest one
 
 
@@ -31,10 +38,12 @@ def sentences(
     comparison: SweepComparison,
     command: str = "make sweep SWEEP=…",
     spread: SeedSpread | None = None,
+    expect: Sequence[Expectation] = (),
 ) -> list[str]:
     """Return the answer, the most important sentence first; `command` runs the sweep.
 
-    `spread`: of the seeds of other sweeps, for a sweep with one seed per arm.
+    `spread`: of the seeds of other sweeps, for a sweep with one seed per arm; `expect`: of the
+    sweep file.
     """
     best = comparison.best_arm
     progress = f"{comparison.finished_count} of {comparison.run_count} runs are finished"
@@ -51,7 +60,7 @@ def sentences(
     ]
     if comparison.is_provisional:
         found.append(f"Provisional: {progress}.")
-    found += stopped
+    found += [*_judge_expectations(comparison, expect), *stopped]
     if is_usable and len(comparison.arms) > 1:
         found += _describe_evidence(comparison, best, command)
         inference = comparison.inference
@@ -59,6 +68,33 @@ def sentences(
         if one_seed and (suggestion := suggest_seeds(comparison, spread)):
             found.append(suggestion)
     return found
+
+
+def _judge_expectations(
+    comparison: SweepComparison, expect: Sequence[Expectation]
+) -> Iterator[str]:
+    """Yield what was expected and is shown, of what the opposite is, and what is not known."""
+    judged: dict[str, list[str]] = {}
+    for each in expect:
+        relation = "better than" if each.relation == "<" else "not told apart from"
+        text = f"{quote_name(each.first)} {relation} {quote_name(each.second)}"
+        judged.setdefault(_judge(comparison, each), []).append(text)
+    for verdict in VERDICTS:
+        if texts := judged.get(verdict):
+            yield f"{verdict}: {'; '.join(texts)}."
+
+
+def _judge(comparison: SweepComparison, expected: Expectation) -> str:
+    held, opposite, not_shown, unknown = VERDICTS
+    places = {arm.name: place for place, arm in enumerate(comparison.arms)}
+    inference = comparison.inference
+    first, second = places.get(expected.first), places.get(expected.second)
+    if first is None or second is None or inference is None or not inference.can_decide:
+        return unknown
+    shown = _verdict(inference.difference(second, first))
+    if expected.relation == "=":
+        return opposite if shown else held
+    return {1: held, -1: opposite, 0: not_shown}[shown]
 
 
 def _describe_unusable(comparison: SweepComparison, best: Arm) -> str:
@@ -201,7 +237,7 @@ def _describe_words(comparison: SweepComparison, best: Arm) -> str:
 
 
 def _verdict(difference: ArmDifference | None) -> int:
-    """Return 1 if the arm is shown to be worse than the best one, -1 if better, 0 if neither."""
+    """Return 1 if an arm is shown to be worse than the other one, -1 if better, 0 if neither."""
     if difference is None or not difference.is_shown:
         return 0
     return 1 if difference.difference > 0 else -1

@@ -159,3 +159,16 @@ def test_a_run_by_make_train_has_a_report(make_project, run_tasks_in_process, ca
     capsys.readouterr()
     assert main(typed) == 2
     assert f"make train EXPERIMENT={experiment} trains it" in capsys.readouterr().err
+
+
+def test_the_report_says_whether_an_expectation_held(make_project, run_tasks_in_process, capsys):
+    """Also after a later command has read the record; one seed decides nothing."""
+    bench = trainable(make_project("csv", epochs=1))
+    text = bench.sweep_file.read_text("utf-8")
+    bench.sweep_file.write_text(f"{text}\nexpect: [mel < power]\n")
+    work = ["--work", str(bench.work)]
+    assert main(["sweep", str(bench.sweep_file), *work]) == 0
+    assert main(["report", str(bench.sweep_file), *work]) == 0
+    line = "Expected, not known yet: mel better than power."
+    assert capsys.readouterr().out.count(line) == 2
+    assert line in (bench.work / "reports/tiny/answer.md").read_text("utf-8")

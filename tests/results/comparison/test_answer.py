@@ -13,6 +13,7 @@ from scipy import stats
 
 from pipeline.config.corpus import Corpus
 from pipeline.config.experiment import Experiment
+from pipeline.config.sweep_sections.expectation import Expectation
 from pipeline.results.comparison.answer import sentences
 from pipeline.results.comparison.arms import compare_runs
 from pipeline.results.comparison.arms_table import arms_table
@@ -445,3 +446,21 @@ def test_units_other_than_words_have_their_own_rate_and_no_wer():
     assert "CER" not in found
     (step,) = next_step(compare_runs(runs))
     assert " SET=words=any adds an n-gram model; make transcribe RUN=" in step
+
+
+def test_the_answer_says_which_expectations_held():
+    arms = [*make_arm("mel", HIGH), *make_arm("power", LOW), *make_arm("zca", (0.04, 0.038, 0.045))]
+    lines = ("power < mel", "zca < mel", "mel < zca", "power < zca", "power = zca", "power = mel")
+    expect = [Expectation(*line.split()) for line in (*lines, "power < none")]
+    assert sentences(compare_runs(arms), expect=expect)[1:5] == [
+        ("As expected: power better than mel; zca better than mel; power not told apart from zca."),
+        (
+            "Expected, but the opposite is shown: mel better than zca; power not told apart "
+            "from mel."
+        ),
+        "Expected, but not shown: power better than zca.",
+        "Expected, not known yet: power better than none.",
+    ]
+    one_seed = compare_runs([*make_arm("mel", [0.1]), *make_arm("power", [0.04])])
+    found = sentences(one_seed, expect=[Expectation("power", "<", "mel")])
+    assert "Expected, not known yet: power better than mel." in found

@@ -1,7 +1,7 @@
 """Random search: ranges and lists of values -> the draws of a sweep.
 
 In:   the `random` section of a sweep file.   Out: dotted key -> value, for each draw.
-Not here: how draws combine with the grid and the list (sweep.py).
+Not here: how draws combine with the grid and the list (config/sweep.py).
 """
 
 import math
