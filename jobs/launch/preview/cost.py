@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from jobs.launch.sweep_state import SweepFiles
-from jobs.messages import count_text
+from jobs.messages import count_text, duration_text
 from jobs.profile import Profile, SlurmProfile
 from jobs.sweep import run_status
 from jobs.sweep.record import read_records
@@ -78,9 +78,9 @@ def cost_line(runs: int, profile: Profile, measured: MeasuredMinutes | None, fir
         one = f"; one run will tell: {first}" if runs > 1 else ""
         return f"cost of {counted}: unknown, no run of this or a like sweep is finished{one}"
     hours = runs * measured.median / 60
-    source = f"{counted} x {measured.median:.1f} min, {measured.source}"
+    source = f"{counted} x {duration_text(60 * measured.median)}, {measured.source}"
     if not isinstance(profile, SlurmProfile):
-        return f"cost: about {hours:.1f} hours of one slot: {source}"
+        return f"cost: about {duration_text(3600 * hours)} of one slot: {source}"
     job_hours = hours / profile.runs_per_gpu  # runs of a job share its GPU and CPUs
     parts = [f"about {profile.gpus * job_hours:.1f} GPU-hours"] if profile.gpus else []
     parts.append(f"{profile.cpus * job_hours:.1f} CPU-hours")

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from pipeline.results.comparison.arms import SweepComparison
+from pipeline.results.summary.run_summary import RunSummary
 
 LATEX_ESCAPES = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
@@ -78,8 +79,11 @@ def _count_seeds(comparison: SweepComparison) -> str:
 
 def describe_split(comparison: SweepComparison, split: str = "test") -> str:
     """Return the test or dev sets of the runs: their utterances, speakers and characters."""
+    runs = [run for arm in comparison.arms for run in arm.runs]
+    if comparison.folds:
+        return _describe_folds(comparison.folds, runs, split)
     found: dict[str, None] = {}
-    for run in (run for arm in comparison.arms for run in arm.runs):
+    for run in runs:
         row, hypotheses = run.test_row, run.hypotheses_for(split)
         if split != "test":
             row = run.selected_dev_row
@@ -92,6 +96,19 @@ def describe_split(comparison: SweepComparison, split: str = "test") -> str:
     if not found:
         return f"No run has a {split} result yet. "
     return f"{split.capitalize()} set: {'; '.join(found)}. "
+
+
+def _describe_folds(folds: int, runs: Sequence[RunSummary], split: str) -> str:
+    """Return the sets of all folds together."""
+    name = runs[0].experiment.corpus.name if runs[0].experiment else "unknown corpus"
+    found = {each.utterance_id: each for run in runs for each in run.hypotheses_for(split)}
+    speakers = {each.speaker for each in found.values()} - {""}
+    of = f" of {len(speakers)} speakers" if speakers else ""
+    characters = sum(each.chars for each in found.values())
+    return (
+        f"{split.capitalize()} sets of {folds} folds: {name}, {len(found)} utterances{of}, "
+        f"{characters} {runs[0].units}. "
+    )
 
 
 def describe_commands(commands: Sequence[str]) -> str:

@@ -99,6 +99,8 @@ def test_captions_name_the_folds_and_no_seeds(finished: RunSummary):
         assert f"{FOLDS} folds" in text
         assert "seed" not in text
     assert "simultaneous 95 % interval over folds." in arms.caption
+    together = "Test sets of 5 folds: an4, 60 utterances of 20 speakers, 1800 characters. "
+    assert together in arms.caption
 
 
 def test_equal_arms_are_not_told_apart_and_the_folds_are_named(finished: RunSummary):

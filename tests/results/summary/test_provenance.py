@@ -57,7 +57,11 @@ def test_arms_made_by_different_code_are_pointed_out(tmp_path: Path):
     )
     page = write_report(runs, tmp_path / "report")
     assert note in page.notes
-    assert note in page.page.read_text("utf-8")
+    text = page.page.read_text("utf-8")
+    assert note in text
+    assert (
+        '<a href="#provenance">see which</a>' in text.split('<section aria-labelledby="runs">')[0]
+    )
     versions = code_versions(summaries(*runs))
     assert [(one.code, one.dirty, one.runs) for one in versions] == [
         ("c0de1", False, 1),
