@@ -53,9 +53,13 @@ class ArmLine:
         return "worse" if self.difference.difference > 0 else "better on test"
 
     def mean(self, column: str) -> float:
-        """Return the mean of a column of summary.csv over the runs that have it."""
-        values = [float(view.summary_row[column]) for view in self.views]
-        known = [value for value in values if not math.isnan(value)]
+        """Return the mean of a column of summary.csv over the runs that have it.
+
+        Of an arm with finished runs over these: a run that has just begun is no result.
+        """
+        finished = set(map(id, self.arm.runs)) if self.arm else set()
+        chosen = [view for view in self.views if id(view.run_summary) in finished] or self.views
+        known = _known(chosen, column)
         return sum(known) / len(known) if known else math.nan
 
     def setting(self, key: str) -> str:
@@ -65,9 +69,9 @@ class ArmLine:
         return text.lower() if isinstance(value, bool) else text
 
     def total(self, column: str) -> float:
-        return self.mean(column) * sum(
-            not math.isnan(view.summary_row[column]) for view in self.views
-        )
+        """Return the sum of a column of summary.csv over all runs; nan where none has it."""
+        known = _known(self.views, column)
+        return sum(known) if known else math.nan
 
     @property
     def states(self) -> str:
@@ -77,6 +81,11 @@ class ArmLine:
         if len(counted) == 1:
             return states[0]
         return ", ".join(f"{count}\u00a0{state}" for state, count in counted.items())
+
+
+def _known(views: Sequence[RunView], column: str) -> list[float]:
+    values = [float(view.summary_row[column]) for view in views]
+    return [value for value in values if not math.isnan(value)]
 
 
 def list_arm_lines(views: Sequence[RunView], comparison: SweepComparison) -> list[ArmLine]:

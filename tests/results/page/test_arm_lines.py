@@ -65,9 +65,12 @@ def test_the_verdict_of_an_arm_says_what_is_shown_of_it():
 
 
 def test_means_and_totals_are_of_the_runs_that_have_the_value():
-    arm = [*make_arm("good", GOOD), make_run("good", 3, [], state="waiting")]
+    running = make_run("good", 3, [900], state="waiting")
+    rows = [row for row in make_run("good", 4, [900]).rows if row["split"] == "dev"]
+    arm = [*make_arm("good", GOOD), replace(running, rows=rows)]  # its dev CER is 90 % so far
     lines, comparison, table = make_lines(arm, make_arm("bad", BAD))
     good = lines["good"]
+    assert good.mean("dev_cer") == pytest.approx(np.mean(GOOD))
     assert good.mean("test_cer") == pytest.approx(np.mean(GOOD))
     assert good.total("test_cer") == pytest.approx(sum(GOOD))
     assert good.test_cer == pytest.approx(np.mean(GOOD))

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from pipeline.results.comparison.wording import count_text
 from pipeline.results.effects.escape import ArmEscape, Escapes
 from pipeline.results.figures.line_labels import shorten_label
 from pipeline.results.figures.style import (
@@ -55,7 +56,8 @@ def draw_escapes(
 def describe_escapes(escapes: Escapes) -> str:
     """Return the numbers of the figure in words."""
     parts = [f"{arm.name}: {arm.escaped} of {arm.runs} runs escaped" for arm in escapes.arms]
-    more = f"; and {len(parts) - MAX_DESCRIBED} arms more" if len(parts) > MAX_DESCRIBED else ""
+    others = len(parts) - MAX_DESCRIBED
+    more = f"; and {count_text(others, 'more arm')}" if others > 0 else ""
     return (
         "Share of each arm's runs that is still on the blank plateau, over updates. "
         f"{'; '.join(parts[:MAX_DESCRIBED])}{more}. {escapes.sentence}"
@@ -86,7 +88,7 @@ def _draw_legend(axes: Axes, others: int) -> None:
         labelcolor=TEXT_COLOUR, handlelength=1.2,
     )  # fmt: skip
     if others > 0:
-        legend.set_title(f"grey: {others} arms more")
+        legend.set_title(f"grey: {count_text(others, 'more arm')}")
 
 
 def _mark(marks: ArmMarks, arm: ArmEscape) -> tuple[int, int | None]:

@@ -83,9 +83,9 @@ def test_arms_without_a_colour_are_grey_and_counted():
     marks = {f"arm{n:02}": (n + 1, n if n < 8 else None) for n in range(10)}
     svg = draw_escapes(found, marks, *SIZE)
     assert BACKGROUND_RUN_COLOUR in svg
-    assert "grey: 2 arms more" in texts(svg)
+    assert "grey: 2 more arms" in texts(svg)
     many = escapes(**{f"arm{n:02}": [50] for n in range(14)})
-    assert "; and 2 arms more." in describe_escapes(many)
+    assert "; and 2 more arms." in describe_escapes(many)
 
 
 def test_a_search_has_a_line_and_points_for_each_arm_and_names_both_ends():
