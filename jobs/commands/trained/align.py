@@ -165,14 +165,15 @@ def _report_suspicious(
         [each for split in SPLITS for each in judged[split]],
     )
     for split in found:
-        for line in _describe_split(split, every[split], judged[split]):
+        for line in describe_split(split, every[split], judged[split]):
             print_line(line)
     print_line(f"all, the worst first: {folder.table_file}")
 
 
-def _describe_split(
+def describe_split(
     split: str, utterances: Sequence[AlignedUtterance], suspicions: Sequence[Suspicion]
 ) -> Iterator[str]:
+    """Yield how many transcripts of a split are far from the rest, and the worst of them."""
     pairs = zip(suspicions, utterances, strict=True)
     far = sorted((p for p in pairs if p[0].is_far), key=lambda pair: -pair[0].score)
     if not suspicions:

@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from pipeline.config.decoding import DecodingSettings
+from pipeline.corpus.text.normalise import TextNormaliser
 from pipeline.decoding.words.ngram import estimate, format_arpa
 from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError
+from pipeline.runs.decodings import DecodingFolder
 from pipeline.runs.folder import RunFolder
 from pipeline.training.trained.decode_run import DecodedRun, decode_run
 from pipeline.training.trained.trained_run import TrainedRun
@@ -74,12 +76,13 @@ def test_the_folder_holds_hypotheses_trials_and_the_n_best_lists(
 def test_the_result_has_the_share_of_unknown_words_and_what_is_left_out(
     finished: RunFolder, letter_features: FeatureSet, tmp_path: Path
 ):
-    texts = {split: [] for split in ("train", "test")}
+    texts = {split: [] for split in ("train", "dev", "test")}
     for utterance in letter_features.utterances:
         texts.get(utterance.split, []).append(utterance.transcript)
     first, second, *_ = sorted({word for text in texts["train"] for word in text.split()})
     spoken = [word for text in texts["test"] for word in text.split()]
-    (tmp_path / "words.txt").write_text(f"{first}\n{second}\nÖÖ\n", encoding="utf-8")
+    heard = next(word for word in spoken if word not in texts["dev"])
+    (tmp_path / "words.txt").write_text(f"{first}\n{second}\n{heard}\nÖÖ\n", encoding="utf-8")
     (tmp_path / "lm.arpa").write_text(format_arpa(estimate([[first]], 2)))
     settings = DecodingSettings(
         words=str(tmp_path / "words.txt"),
@@ -91,9 +94,9 @@ def test_the_result_has_the_share_of_unknown_words_and_what_is_left_out(
     )
     found = decode_run(finished, letter_features, settings, device="cpu")
     result = json.loads(found.folder.result_file.read_text("utf-8"))
-    unknown = sum(word not in {first, second} for word in spoken)
+    unknown = sum(word not in {first, second, heard} for word in spoken)
     assert result["unknown_words"] == pytest.approx(unknown / len(spoken))
-    assert (result["left_out"], result["not_in_model"]) == (["ÖÖ"], [second])
+    assert (result["left_out"], result["not_in_model"]) == (["ÖÖ"], sorted({second, heard}))
     assert (result["trials"], result["weights"]) == (1, {"model": 1, "word": 0, "unknown": 5})
     rows = read_csv(found.folder.path / "hypotheses.csv")
     for split in ("dev", "test"):
@@ -107,6 +110,60 @@ def test_the_result_has_the_share_of_unknown_words_and_what_is_left_out(
         scores = [each["score"] for each in texts_of_one]
         assert 1 <= len(scores) <= 3
         assert scores == sorted(scores, reverse=True)
+
+
+@pytest.mark.parametrize("words", ["train", "any"])
+def test_test_has_no_part_in_words_n_gram_or_weights(
+    finished: RunFolder, letter_features: FeatureSet, words: str
+):
+    """The lexicon and the n-gram are of the training split; the weights are chosen on dev."""
+    texts: dict[str, list[str]] = {}
+    for utterance in letter_features.utterances:
+        texts.setdefault(utterance.split, []).append(utterance.transcript)
+    assert set(texts["test"]) - set(texts["train"])
+    settings = DecodingSettings(words=words, ngram=1, ngram_weight=1, word_reward=0, beam=9)
+    found = decode_run(finished, letter_features, settings, device="cpu")
+    language = found.folder.language()
+    normal = [TextNormaliser(finished.experiment().corpus)(text) for text in texts["train"]]
+    if words == "train":
+        assert set(language["words"]) == set(texts["train"])
+        counted = len(texts["dev"])
+        expected = estimate([text.split() for text in normal], 1)
+    else:
+        counted = sum(map(len, texts["dev"]))
+        expected = estimate([list(text) for text in normal], 1)
+    assert language["arpa"] == format_arpa(expected)
+    trials = read_csv(found.folder.path / "tuning.csv")
+    assert {int(trial["reference"]) for trial in trials} == {counted}
+
+
+def test_the_decoding_of_a_run_that_was_trained_again_is_made_anew(
+    finished: RunFolder, letter_features: FeatureSet, decoded: DecodedRun
+):
+    file = decoded.folder.result_file
+    whole = file.read_text(encoding="utf-8")
+    other = {**json.loads(whole), "run": "of the network before", "trials": 77}
+    file.write_text(json.dumps(other), encoding="utf-8")
+    again = decode_run(finished, letter_features, DecodingSettings(), device="cpu")
+    assert (again.trials, again.folder) == (decoded.trials, decoded.folder)
+    assert DecodingFolder.newest(finished) == decoded.folder
+
+
+def test_another_list_of_words_is_another_folder(
+    finished: RunFolder, letter_features: FeatureSet, tmp_path: Path
+):
+    file, folders = tmp_path / "words.txt", set()
+    settings = DecodingSettings(
+        words=str(file), ngram=0, ngram_weight=0, word_reward=0, unknown_penalty=5
+    )
+    for content in ("A\n", "A\nB\n"):
+        file.write_text(content)
+        folders.add(decode_run(finished, letter_features, settings, device="cpu").folder.path)
+    assert len(folders) == 2
+    file.write_text("A\n")  # it is there, and read
+    again = decode_run(finished, letter_features, settings, device="cpu")
+    assert again.folder.path in folders
+    assert DecodingFolder.newest(finished) == again.folder
 
 
 def test_decoding_changes_nothing_of_the_run(finished: RunFolder, decoded: DecodedRun):

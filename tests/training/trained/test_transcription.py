@@ -101,6 +101,7 @@ def test_words_have_their_times_in_the_whole_recording(tmp_path: Path):
     [
         (MAX_MEAN_Z + 0.1, "standardise", "far louder than the training's"),
         (-MAX_MEAN_Z - 0.7, "zca", "far quieter than the training's"),
+        (MAX_MEAN_Z + 0.1, "pca", "far louder than the training's"),
         (MAX_MEAN_Z - 0.7, "standardise", ""),
         (MAX_MEAN_Z + 1, "utterance", ""),
     ],
@@ -113,6 +114,16 @@ def test_a_level_unlike_the_training_is_noted(tmp_path: Path, level, normalisati
     assert note in "".join(notes)
 
 
+def test_the_level_is_that_of_the_whole_recording(tmp_path: Path):
+    """One loud window is not a loud recording."""
+    sound = np.full(int(3.5 * WINDOW_SECONDS) * features_rate(), 0.01, np.float32)
+    sound[: int(WINDOW_SECONDS / 2 * features_rate())] = 0.9
+    given = {"level": MAX_MEAN_Z - 0.5, "input": {"normalisation": "standardise"}}
+    found, windows = run(tmp_path, sound, features_rate(), **given)
+    assert len(windows) > 2
+    assert found.notes == ()
+
+
 def test_silence_and_a_low_sample_rate_are_noted(tmp_path: Path):
     rate = features_rate()
     silent, windows = run(tmp_path, np.full(3 * rate, 5e-4, np.float32), rate)
@@ -122,6 +133,7 @@ def test_silence_and_a_low_sample_rate_are_noted(tmp_path: Path):
     assert [note.split(":")[0] for note in low.notes] == [
         f"the recording has {rate // 2} Hz, and the features were made at {rate} Hz"
     ]
+    assert f"above {rate // 4} Hz is missing" in low.notes[0]
     assert low.seconds == pytest.approx(2, abs=0.01)
     high, _ = run(tmp_path, np.full(rate, 0.5, np.float32), rate * 2)
     assert high.notes == ()
@@ -146,7 +158,7 @@ def test_a_window_ends_where_it_is_quiet():
     sound = np.ones(45_000, np.float32)
     sound[14_500:14_700] = 0
     first = next(cut_windows(iter([sound]), RATE))
-    assert 14_500 <= len(first) <= 14_700
+    assert 14_520 <= len(first) <= 14_680, "not at the edge of the quiet part"
 
 
 def test_two_windows_at_most_are_held():

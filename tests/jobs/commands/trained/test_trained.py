@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import jaxtyping
@@ -17,15 +18,21 @@ import soundfile
 import torch
 
 from jobs.commands import parser
-from jobs.commands.trained import transcribe
+from jobs.commands.trained import align, decode, outputs, transcribe
+from jobs.commands.trained.decode import describe_scores
 from jobs.commands.trained.export import make_card
 from jobs.commands.trained.network import find_features
+from pipeline.config.corpus import Corpus
 from pipeline.corpus.audio import resample
+from pipeline.decoding.suspicion import Suspicion
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.hdf5 import check_datasets
+from pipeline.files import InputError
 from pipeline.runs.decodings import MODEL_FILE, DecodingFolder
 from pipeline.runs.folder import RunFolder
-from pipeline.training.trained import align_run
+from pipeline.runs.hypotheses import Hypothesis
+from pipeline.runs.trained.alignments import AlignedUtterance
+from pipeline.training.trained import align_run, onnx_export
 from pipeline.training.trained.recogniser import Recogniser
 from pipeline.training.trained.trained_run import TrainedRun
 from tests.jobs.conftest import TinyProject, create_project
@@ -254,6 +261,104 @@ def test_the_card_of_a_run_that_normalises_speakers_says_what_its_scores_know(
         assert sum("know all recordings of a speaker" in each for each in scores) == count
 
 
+def test_the_card_has_the_hours_of_each_split(project: TinyProject, run: RunFolder):
+    features = FeatureSet.open(find_features(run, project.work))
+    splits = [(each.split, each.frames) for each in features.utterances]
+    expected = {
+        split: round(sum(frames for name, frames in splits if name == split) * 0.01 / 3600, 3)
+        for split in ("train", "dev", "test")
+    }
+    assert expected["train"] > expected["test"]
+    assert make_card(run, features, "")["hours"] == expected
+
+
+def test_an_onnx_file_that_differs_from_torch_is_not_written(
+    project: TinyProject, run: RunFolder, tmp_path: Path, capsys, monkeypatch
+):
+    monkeypatch.setattr(onnx_export, "network_onnx", lambda *given: b"")
+    monkeypatch.setattr(onnx_export, "compare_with_torch", lambda *given: 2e-4)
+    words = ["export", run.run_id, "--format", "onnx", "-o", tmp_path / "x"]
+    assert blankslate(project, *words) == 2
+    assert "x.onnx: not written: its log-probabilities differ" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_interval_of_a_score_is_over_speakers(run: RunFolder):
+    """All errors are those of one speaker: then the rate may be anything between both speakers'."""
+    good = [Hypothesis.of(f"a{n}", "test", "A B", "A B", "x") for n in range(5)]
+    bad = [Hypothesis.of(f"b{n}", "test", "A B", "C D", "y") for n in range(5)]
+    dev = [Hypothesis.of("c", "dev", "A B", "", "y")]
+    said = describe_scores("greedy", [*good, *bad, *dev], run.experiment().corpus)
+    assert "greedy: test WER 50.0 %" in said
+    assert "0.0 to 100.0 %), CER 33.3 %" in said
+    alone = describe_scores(
+        "greedy", [good[0], bad[0]._replace(word_errors=1)], Corpus(name="x", reader="demo")
+    )
+    assert "WER 25.0 %" in alone
+
+
+def test_the_worst_transcripts_come_first_and_the_others_are_counted(monkeypatch):
+    monkeypatch.setattr(align, "MAX_LISTED", 2)
+    scores = [0.1, 5.0, 9.0, 0.2, 7.0]
+    utterances = [
+        AlignedUtterance(f"u{n}", "test", "x", "A", "B", 1.0, -score, score, (), ())
+        for n, score in enumerate(scores)
+    ]
+    judged = [Suspicion(score, 1.0, score > 1) for score in scores]
+    first, *lines = align.describe_split("test", utterances, judged)
+    assert first.startswith("test: 3 of 5 transcripts fit")
+    listed = [line.split(":")[0].strip() for line in lines if line.startswith("    ")]
+    assert listed == ["u2", "u4", "and 1 more"]
+
+
+def test_a_run_that_cannot_be_decoded_stops_no_other_of_a_sweep(
+    project: TinyProject, run: RunFolder, capsys, monkeypatch
+):
+    runs = [SimpleNamespace(label=f"run {n}", run_id=run.run_id) for n in range(3)]
+    unfinished = SimpleNamespace(label="unfinished", run_id="0" * 12)
+    record = SimpleNamespace(name="x", runs=[*runs, unfinished])
+    monkeypatch.setattr(decode, "load_record", lambda folder: record)
+    outcomes = iter((None, InputError("x: damaged"), None))
+
+    def decode_next(*given: object) -> None:
+        if outcome := next(outcomes):
+            raise outcome
+
+    monkeypatch.setattr(decode, "_decode_run", decode_next)
+    assert blankslate(project, "decode", "--sweep", "x") == 1
+    said = capsys.readouterr().out.splitlines()
+    assert said[:5] == [
+        "run 0 (1 of 3)",
+        "run 1 (2 of 3)",
+        "left out: x: damaged",
+        "run 2 (3 of 3)",
+        "not decoded: 1 run that is not finished",
+    ]
+    assert next(outcomes, "none is left") == "none is left"
+    outcomes = iter((InputError("a mistake in the settings"),))
+    assert blankslate(project, "decode", "--sweep", "x") == 2
+    assert capsys.readouterr().err.strip() == "blankslate: a mistake in the settings"
+
+
+def test_of_two_feature_sets_of_a_corpus_the_identity_names_the_runs(
+    project: TinyProject, run: RunFolder, tmp_path: Path
+):
+    own = find_features(run, project.work)
+    other = own.with_name(f"{own.name.split('-')[0]}-000000000000")
+    shutil.copytree(own, other)
+    description = other / "feature_set.yaml"
+    description.write_text(description.read_text().replace(own.name, other.name))
+    try:
+        assert find_features(run, project.work) == own
+        copy = RunFolder(tmp_path / "another-id")  # as of another version of this program
+        shutil.copytree(run.path, copy.path)
+        with pytest.raises(InputError, match=r"2 feature sets in .* have its corpus and settings"):
+            find_features(copy, project.work)
+    finally:
+        shutil.rmtree(other)
+    assert find_features(copy, project.work) == own
+
+
 def test_the_files_of_onnx_give_the_same_text_without_this_program_and_torch(
     project: TinyProject, run: RunFolder, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ):
@@ -327,7 +432,7 @@ def test_outputs_are_those_of_the_network_and_give_the_hypotheses(
 
 
 def test_outputs_of_one_split_and_of_another_corpus(
-    project: TinyProject, run: RunFolder, tmp_path: Path
+    project: TinyProject, run: RunFolder, tmp_path: Path, monkeypatch
 ):
     file, corpus = tmp_path / "test.h5", next((project.configs / "corpora").glob("*.yaml"))
     assert blankslate(project, "outputs", run.run_id, "--split", "test", "-o", file) == 0
@@ -339,7 +444,9 @@ def test_outputs_of_one_split_and_of_another_corpus(
     other.write_text(corpus.read_text() + f"exclude: [{next(iter_ids(project, 'train'))}]\n")
     again = tmp_path / "other.h5"
     words = ["outputs", run.run_id, "--corpus", other, "--split", "test", "-o", again]
-    assert blankslate(project, *words) == 0
+    prepare = outputs.ensure_features  # as if it refused an utterance: exit code 1
+    monkeypatch.setattr(outputs, "ensure_features", lambda *all: prepare(*all)._replace(code=1))
+    assert blankslate(project, *words) == 1
     with h5py.File(again) as stored:
         assert stored["utterance_ids"][()].tolist() == ids
         np.testing.assert_allclose(stored["log_probabilities"][()], logs, atol=1e-5)
