@@ -23,8 +23,9 @@ for variable in ("BLANKSLATE_CLUSTER", "BLANKSLATE_WORK"):  # of whoever runs th
 # The longest first, so that none is left for the end.
 RUN_FIRST = (
     *("tests/slurm/test_", "tests/slurm/alone/test_ordeal", "tests/slurm/alone/"),
-    *("tests/test_demo.py", "tests/jobs/"),
-    "tests/training/test_killed.py",
+    *("tests/jobs/launch/test_reconcile.py", "tests/test_demo.py", "tests/jobs/"),
+    *("tests/benchmarks/test_benchmarks.py", "tests/training/loop/test_trainer.py"),
+    "tests/training/loop/test_killed.py",
 )
 
 # Tests on SLURM wait most of the time, and may run beside each other: three processes have them.
@@ -52,6 +53,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for path in RUN_FIRST:
+        assert any(REPOSITORY.glob(f"{path}*")), f"RUN_FIRST names {path}, which is gone"
+
     def place(item: pytest.Item) -> int:
         places = (n for n, path in enumerate(RUN_FIRST) if item.nodeid.startswith(path))
         return next(places, len(RUN_FIRST))

@@ -191,7 +191,7 @@ def _describe_evidence(comparison: SweepComparison, best: Arm, command: str) -> 
     if comparison.common_utterances < most:
         yield (
             f"The arms are compared on the {comparison.common_utterances} of {most} test "
-            "utterances that all runs decoded."
+            "utterances that all runs decoded with the same reference."
         )
 
 

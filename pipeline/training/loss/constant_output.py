@@ -18,6 +18,7 @@ from pipeline.training.loss.feasibility import Labels, count_repeats, is_feasibl
 _NEGLIGIBLE_SHARE = 1e-18  # of a sum, in float64
 _MIN_PROBABILITY = 1e-300
 _MAX_EXPONENT = 600.0  # exp of more may overflow in float64
+_BLOCK_TERMS = 32  # of the sums over k: speech needs some 20; doubled where more are needed
 
 
 def uniform_loss(frames: int, labels: Labels, classes: int) -> float:
@@ -64,8 +65,13 @@ class LabelCounts:
             self.classes, self.labels[chosen], self.counts[chosen], self.pairs[places]
         )
 
+    @property
+    def starts(self) -> Int64[np.ndarray, " U"]:
+        """The first pair of each utterance."""
+        return np.asarray(np.cumsum(self.pairs) - self.pairs)
+
     def sum_by_utterance(self, values_N: Float64[np.ndarray, " N"]) -> Float64[np.ndarray, " U"]:
-        return np.add.reduceat(values_N, np.cumsum(self.pairs) - self.pairs)
+        return np.add.reduceat(values_N, self.starts)
 
     def sum_by_class(self, values_N: Float64[np.ndarray, " N"]) -> Float64[np.ndarray, " C"]:
         return np.bincount(self.labels, weights=values_N, minlength=self.classes)
@@ -159,8 +165,9 @@ class ConstantOutputStatistics:
         ln_weights_JU = sums_KU[1:] - sums_KU[0] + j * ln_scale
         ratios_N, more_N = ratios[counts.labels], np.zeros(len(counts.labels))
         if ln_weights_JU.max(initial=0.0) < _MAX_EXPONENT:
+            utterance_N = np.repeat(np.arange(len(counts.pairs)), counts.pairs)
             for weights_U in np.exp(ln_weights_JU)[::-1]:  # sum_j weight_j ratio^j, by Horner
-                more_N += counts.spread(weights_U)
+                more_N += weights_U[utterance_N]
                 more_N *= ratios_N
             return more_N
         # One factor overflows and the other is 0, but only their product is needed.
@@ -177,31 +184,39 @@ class ConstantOutputStatistics:
 
         The first by Newton's identity from the power sums of the ratios r_u = q_u / q_blank.
         """
-        spare = self.spare
+        spare_1U, starts_U = self.spare[None], self.counts.starts
         ln_factorial = np.cumsum(np.log(np.maximum(np.arange(self.frames.max() + 1), 1)))
-        powers: list[np.ndarray] = []
         ratios_N, power_N = ratios[self.counts.labels], self.counts.counts
-        labels = [np.zeros(len(spare))]
-        blanks = [_ln_choose(ln_factorial, spare, self.lengths)]
-        peak = blanks[0]
-        for k in range(1, spare.max() + 1):
+        size, k = _BLOCK_TERMS, 0  # rows of the tables, the last row that is filled
+        blanks_KU = _ln_choose(ln_factorial, spare_1U - np.arange(size)[:, None], self.lengths)
+        powers_KU = np.empty_like(blanks_KU)  # of k + 1 in row k
+        labels_KU = np.empty_like(blanks_KU)  # of k in row size - 1 - k: the last one first
+        labels_KU[-1] = 0
+        peak = blanks_KU[0]
+        for k in range(1, spare_1U.max() + 1):
+            if k == size:
+                more = np.arange(size, 2 * size)[:, None]
+                blanks = _ln_choose(ln_factorial, spare_1U - more, self.lengths)
+                blanks_KU = np.concatenate([blanks_KU, blanks])
+                powers_KU = np.concatenate([powers_KU, np.empty_like(powers_KU)])
+                labels_KU = np.concatenate([np.empty_like(labels_KU), labels_KU])
+                size *= 2
             power_N = power_N * ratios_N
-            powers.append(np.log(self.counts.sum_by_utterance(power_N)) + k * ln_scale)
-            terms = np.array(powers) + np.array(labels[::-1])
-            labels.append(np.logaddexp.reduce(terms) - math.log(k))
-            blanks.append(_ln_choose(ln_factorial, spare - k, self.lengths))
-            term = labels[k] + blanks[k]
+            powers_KU[k - 1] = np.log(np.add.reduceat(power_N, starts_U)) + k * ln_scale
+            terms = powers_KU[:k] + labels_KU[size - k :]
+            labels_KU[size - 1 - k] = np.logaddexp.reduce(terms) - math.log(k)
+            term = labels_KU[size - 1 - k] + blanks_KU[k]
             peak = np.maximum(peak, term)
             if np.all(term < peak + math.log(_NEGLIGIBLE_SHARE)):
                 break
-        return np.array(labels), np.array(blanks)
+        return np.ascontiguousarray(labels_KU[size - 1 - k :][::-1]), blanks_KU[: k + 1]
 
 
 def _ln_choose(
     ln_factorial: Float64[np.ndarray, " N"],
-    spare: Int64[np.ndarray, " U"],
+    spare: Int64[np.ndarray, "K U"],
     lengths: Int64[np.ndarray, " U"],
-) -> Float64[np.ndarray, " U"]:
+) -> Float64[np.ndarray, "K U"]:
     """Return ln binomial(spare + lengths, lengths); minus infinity where spare is negative."""
     some = np.maximum(spare, 0)
     ways = ln_factorial[some + lengths] - ln_factorial[lengths] - ln_factorial[some]

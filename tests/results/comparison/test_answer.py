@@ -305,7 +305,8 @@ def test_arms_with_different_test_sets_are_not_compared():
 def test_a_smaller_common_test_set_is_mentioned():
     shorter = [make_run("power", seed, [round(cer * LENGTH)] * 7) for seed, cer in enumerate(LOW)]
     assert answer(make_arm("mel", HIGH), shorter)[-1] == (
-        "The arms are compared on the 7 of 10 test utterances that all runs decoded."
+        "The arms are compared on the 7 of 10 test utterances that all runs decoded with the "
+        "same reference."
     )
 
 
