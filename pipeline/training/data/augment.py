@@ -3,7 +3,7 @@
 In:   train settings, an epoch; the lengths of the utterances, or a padded batch of them.
 Out:  which stored frames an utterance shows (shift, tempo); a batch whose frequencies are stretched
 (Jaitly and Hinton, ICML workshop 2013); which values become zero (Park et al., arXiv:1904.08779).
-Not here: which utterances make a batch (batches.py).
+Not here: which utterances make a batch (epoch_plan.py).
 
 All draws depend on (seed, epoch, utterance) only, so neither other utterances nor padding change
 them. Widths count stored frames and bins, before frames are stacked by `input.stack`. A time mask
@@ -106,17 +106,17 @@ def warp_frequencies(
     frames_BTF: Float[Tensor, "B T F"],
     factor_B: Float64[np.ndarray, " B"],
     centres_hz: Float64[np.ndarray, " K"],
-    stack: int,
 ) -> Float[Tensor, "B T F"]:
     """Return frames in which a bin at f Hz shows what was at f times the factor.
 
-    A value between two bins is interpolated; beyond the outermost bin its value is repeated.
+    A value between two bins is interpolated; beyond the outermost bin its value is repeated. Each
+    frame of a stack is stretched by itself.
     """
     bins = len(centres_hz)
     place_BK = np.interp(factor_B[:, None] * centres_hz, centres_hz, np.arange(bins))
     # Bin k shows a mean of the stored bins, weighted by triangles: a product of matrices.
     weight_BJK = 1 - np.abs(place_BK[:, None, :] - np.arange(bins)[:, None])
-    weights = torch.from_numpy(weight_BJK.clip(min=0)).to(frames_BTF)
+    weights = torch.from_numpy(weight_BJK.clip(min=0).astype(np.float32)).to(frames_BTF.device)
     return torch.bmm(frames_BTF.view(len(factor_B), -1, bins), weights).view_as(frames_BTF)
 
 

@@ -2,7 +2,7 @@
 
 In:   a feature set, input settings; indices of utterances, which frames of each to show.
 Out:  normalised frames, stacked and padded with zeros.
-Not here: which utterances make a batch (batches.py), which process gathers it (loader.py).
+Not here: which utterances make a batch (epoch_plan.py), which process gathers it (loader.py).
 
 `ResidentFrames` were normalised once and are on a device or in memory. `MappedFrames` stay in the
 shards, which each process maps for itself: no file stays open, and memory holds only the pages that

@@ -50,15 +50,12 @@ class FrameDataset(Dataset[Tensor]):
     store: FrameStore
 
     def __getitem__(self, selection: Selection) -> Float32[Tensor, "B T F"]:
-        frames, stack = (
-            self.store.gather(selection.indices, selection.frame_index),
-            self.store.stack,
-        )
+        frames = self.store.gather(selection.indices, selection.frame_index)
         if selection.warp is not None:
-            frames = augment.warp_frequencies(frames, selection.warp, self.store.centres_hz, stack)
+            frames = augment.warp_frequencies(frames, selection.warp, self.store.centres_hz)
         if selection.masks is None:
             return frames
-        return augment.apply_masks(frames, selection.masks, stack)
+        return augment.apply_masks(frames, selection.masks, self.store.stack)
 
 
 @dataclass(eq=False)

@@ -223,13 +223,13 @@ def test_masks_and_frame_indices_use_different_random_numbers():
 CENTRES_HZ = np.array(FeatureSettings(spectrum="mel", mel_bins=40, n_fft=1024).centres_hz)
 
 
-def warped(x_BTF: Tensor, *factors: float, stack: int = 1) -> Tensor:
-    return warp_frequencies(x_BTF, np.array(factors), CENTRES_HZ, stack)
+def warped(x_BTF: Tensor, *factors: float) -> Tensor:
+    return warp_frequencies(x_BTF, np.array(factors), CENTRES_HZ)
 
 
 def test_a_factor_of_one_changes_nothing():
     x = torch.randn(2, 7, 3 * len(CENTRES_HZ))
-    assert torch.equal(warped(x, 1.0, 1.0, stack=3), x)
+    assert torch.equal(warped(x, 1.0, 1.0), x)
 
 
 @pytest.mark.parametrize("factor", [0.8, 0.95, 1.1])
@@ -258,7 +258,7 @@ def test_the_outermost_bins_are_repeated_and_the_padding_stays_zero():
 
 def test_each_utterance_has_its_own_factor_in_every_frame_of_a_stack():
     x = torch.randn(2, 6, 2 * len(CENTRES_HZ))
-    both = warped(x, 0.9, 1.2, stack=2)
+    both = warped(x, 0.9, 1.2)
     for b, factor in enumerate((0.9, 1.2)):
         alone = warped(x[b : b + 1].reshape(1, 12, -1), factor)
         assert torch.allclose(both[b : b + 1], alone.reshape(1, 6, -1), atol=1e-6)

@@ -19,6 +19,7 @@ from pipeline.config.experiment import TrainSettings
 from pipeline.config.network import InputSettings
 from pipeline.corpus.text.alphabet import ALPHABETS
 from pipeline.features.feature_set import FeatureSet
+from pipeline.training.data import augment
 from pipeline.training.data.batches import Batch, Selection, SplitData
 from pipeline.training.data.epoch_plan import plan_epoch
 from pipeline.training.data.loader import BLOCKED_SIGNALS, BatchLoader, WorkerDiedError, prefetch
@@ -71,6 +72,16 @@ def test_batches_are_the_same_for_any_number_of_workers(
                 list(loader.batches(epoch_plan)),
                 list(BatchLoader(resident, CPU).batches(epoch_plan)),
             )
+
+
+def test_the_loader_stretches_first_and_masks_then(features: FeatureSet):
+    split = split_of(features)
+    for selection in plan(split, 1):
+        (found,) = BatchLoader(split, CPU).batches([selection])
+        stored = split.store.gather(selection.indices, selection.frame_index)
+        warped = augment.warp_frequencies(stored, selection.warp, split.store.centres_hz)
+        assert not torch.allclose(warped, stored, atol=1e-3)
+        assert torch.equal(found.frames, augment.apply_masks(warped, selection.masks, split.stack))
 
 
 def children() -> set[int]:
