@@ -70,7 +70,8 @@ line asks for at least five seeds per arm: what is missing is added, and no run 
 
 `expect` says which arms are expected to be better than which, so that the answer says whether that
 held: `expect: ["mel, zca < mel, standardise", "power, zca = amplitude, zca"]`. An arm is named by
-its label without the seed; `=` means that the two cannot be told apart, not that they are equal.
+its label without the seed. `=` means that the two cannot be told apart, not that they are equal:
+the answer says how large a difference the sweep does not exclude. Write `expect` before you train.
 
 `stop` ends runs that are not worth more time:
 

@@ -453,6 +453,7 @@ def test_an_expectation_names_two_arms_and_changes_no_experiment(folder: Path):
     [
         ("mel", "expect: 'mel' must be two arms, as in 'mel < power' or"),
         ("mel < powre", "'mel < powre': no arm is called 'powre'; did you mean 'power'?"),
+        ("mel = mel", "'mel = mel' names one arm twice; name two arms"),
         ("x < power", "no arm is called 'x'; there are mel, power"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Expectation: what a sweep file expects of two of its arms, before they are trained.
+"""Expectation: what a sweep file expects of two of its arms.
 
 In:   lines such as `mel < power`; the labels of the sweep's arms.   Out: pairs of arms.
 Not here: whether it held (results/comparison/answer.py).
@@ -39,5 +39,7 @@ def read_expectations(
                 close = get_close_matches(name, arms, n=1)
                 hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(arms)}"
                 raise InputError(f"{path}: expect: {line!r}: no arm is called {name!r}; {hint}")
+        if first == second:
+            raise InputError(f"{path}: expect: {line!r} names one arm twice; name two arms")
         found.append(Expectation(first, relation, second))
     return tuple(found)

@@ -28,6 +28,7 @@ from pipeline.results.statistics.variance import PLATEAU_RATE
 VERDICTS = (
     "As expected",
     "Expected, but the opposite is shown",
+    "Expected, but a difference is shown",
     "Expected, but not shown",
     "Expected, not known yet",
 )
@@ -73,28 +74,38 @@ def sentences(
 def _judge_expectations(
     comparison: SweepComparison, expect: Sequence[Expectation]
 ) -> Iterator[str]:
-    """Yield what was expected and is shown, of what the opposite is, and what is not known."""
+    """Yield a sentence for each verdict: what was expected and is shown comes first."""
     judged: dict[str, list[str]] = {}
     for each in expect:
-        relation = "better than" if each.relation == "<" else "not told apart from"
-        text = f"{quote_name(each.first)} {relation} {quote_name(each.second)}"
-        judged.setdefault(_judge(comparison, each), []).append(text)
+        verdict, text = _judge(comparison, each)
+        judged.setdefault(verdict, []).append(text)
     for verdict in VERDICTS:
         if texts := judged.get(verdict):
             yield f"{verdict}: {'; '.join(texts)}."
 
 
-def _judge(comparison: SweepComparison, expected: Expectation) -> str:
-    held, opposite, not_shown, unknown = VERDICTS
+def _judge(comparison: SweepComparison, expected: Expectation) -> tuple[str, str]:
+    """Return the verdict on an expectation, and the expectation in words.
+
+    That two arms are not told apart does not show that they are equal, so the words say how large
+    their difference may be.
+    """
+    held, opposite, apart, not_shown, unknown = VERDICTS
+    relation = "better than" if expected.relation == "<" else "not told apart from"
+    text = f"{quote_name(expected.first)} {relation} {quote_name(expected.second)}"
     places = {arm.name: place for place, arm in enumerate(comparison.arms)}
     inference = comparison.inference
     first, second = places.get(expected.first), places.get(expected.second)
     if first is None or second is None or inference is None or not inference.can_decide:
-        return unknown
-    shown = _verdict(inference.difference(second, first))
-    if expected.relation == "=":
-        return opposite if shown else held
-    return {1: held, -1: opposite, 0: not_shown}[shown]
+        return unknown, text
+    difference = inference.difference(second, first)
+    shown = _verdict(difference)
+    if expected.relation == "<":
+        return {1: held, -1: opposite, 0: not_shown}[shown], text
+    if shown:
+        return apart, text
+    largest = max(-difference.low, difference.high)
+    return held, f"{text} (a difference of up to {points(largest)} is not excluded)"
 
 
 def _describe_unusable(comparison: SweepComparison, best: Arm) -> str:
@@ -129,7 +140,7 @@ def _describe_best(comparison: SweepComparison, best: Arm) -> str:
     if len(comparison.arms) == 1:
         what = "run" if comparison.run_count == 1 else "arm"
         result = " with a result" if comparison.is_provisional else ""
-        name = "" if best.name == UNNAMED_ARM else f", {best.name},"
+        name = "" if best.name == UNNAMED_ARM else f", {quote_name(best.name)},"
         return f"The only {what}{result}{name} has {_describe_rate(comparison, best)}."
     parts = [f"Best on dev: {best.name}, {_describe_rate(comparison, best)}"]
     if beaten := _list_differences(comparison, sign=1):

@@ -453,12 +453,20 @@ def test_the_answer_says_which_expectations_held():
     arms = [*make_arm("mel", HIGH), *make_arm("power", LOW), *make_arm("zca", (0.04, 0.038, 0.045))]
     lines = ("power < mel", "zca < mel", "mel < zca", "power < zca", "power = zca", "power = mel")
     expect = [Expectation(*line.split()) for line in (*lines, "power < none")]
-    assert sentences(compare_runs(arms), expect=expect)[1:5] == [
-        ("As expected: power better than mel; zca better than mel; power not told apart from zca."),
+    comparison = compare_runs(arms)
+    power, zca = (
+        next(n for n, arm in enumerate(comparison.arms) if arm.name == name)
+        for name in ("power", "zca")
+    )
+    interval = comparison.inference.difference(power, zca)
+    largest = 100 * max(abs(interval.low), abs(interval.high))
+    assert sentences(comparison, expect=expect)[1:6] == [
         (
-            "Expected, but the opposite is shown: mel better than zca; power not told apart "
-            "from mel."
+            "As expected: power better than mel; zca better than mel; power not told apart from "
+            f"zca (a difference of up to {largest:.1f} points is not excluded)."
         ),
+        "Expected, but the opposite is shown: mel better than zca.",
+        "Expected, but a difference is shown: power not told apart from mel.",
         "Expected, but not shown: power better than zca.",
         "Expected, not known yet: power better than none.",
     ]
