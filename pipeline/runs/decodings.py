@@ -53,14 +53,15 @@ class DecodingFolder(NamedTuple):
 
         The file newest.txt names it, because a copy of the run may lose the times of files.
         """
-        finished = cls.list_finished(run)
         try:
             name = (run.path / DECODINGS / NEWEST).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError):
             name = ""
-        named = [folder for folder in finished if folder.path.name == name]
-        by_time = sorted(finished, key=lambda folder: folder.result_file.stat().st_mtime_ns)
-        return next(iter([*named, *reversed(by_time)]), None)
+
+        def rank(folder: DecodingFolder) -> tuple[bool, int]:
+            return folder.path.name == name, folder.result_file.stat().st_mtime_ns
+
+        return max(cls.list_finished(run), key=rank, default=None)
 
     def mark_newest(self) -> None:
         write_text(self.path.parent / NEWEST, f"{self.path.name}\n")
