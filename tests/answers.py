@@ -111,6 +111,8 @@ def _entry(name: str) -> Iterator[str]:
     if answered:
         yield f"![The arms and their intervals](answers/{name}/forest.svg)\n"
         links = f"[whole answer](answers/{name}/answer.md), [table](answers/{name}/arms.csv)"
+        if (SWEEPS / "answers" / name / "cer.svg").exists():
+            links += f", [learning curves](answers/{name}/cer.svg)"
         yield f"{links}.\n"
     yield f"    make sweep SWEEP=configs/sweeps/{name}.yaml\n"
     yield f"Cost: {header['cost']}\n"
