@@ -171,6 +171,7 @@ def load_sweep(
             SweptExperiment(_label(settings, keys), _swept_settings(settings), experiment)
         )
     _refuse_duplicate_labels(path, experiments)
+    arms = dict.fromkeys(label_without_seed(one.label, one.settings) for one in experiments)
     return Sweep(
         name=changed_name(path.stem, changes or {}),
         question=_read_opening_comment(path),
@@ -180,7 +181,7 @@ def load_sweep(
         changes=dict(changes or {}),
         seeds=seeds,
         stop=file.stop,
-        expect=read_expectations(file.expect, dict.fromkeys(map(_arm_label, experiments)), path),
+        expect=read_expectations(file.expect, arms, path),
     )
 
 
@@ -262,10 +263,10 @@ def _label(settings: Changes, keys: list[str]) -> str:
     )
 
 
-def _arm_label(swept: SweptExperiment) -> str:
-    """Return the label without the seed."""
-    seed = f"seed {swept.settings[SEED]}" if SEED in swept.settings else ""
-    return ", ".join(part for part in swept.label.split(", ") if part != seed)
+def label_without_seed(label: str, settings: Mapping[str, Any]) -> str:
+    """Return the label of a run as its arm has it; `settings`: those that the sweep sets."""
+    seed = f"seed {settings.get(SEED)}"
+    return ", ".join(part for part in label.split(", ") if part != seed)
 
 
 def _label_parts(settings: Changes, keys: list[str]) -> Iterator[str]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.config.sweep import SEED, label_without_seed
 from pipeline.results.comparison.test_sets import (
     UtteranceKey,
     by_utterance,
@@ -31,7 +32,6 @@ from pipeline.results.summary.run_summary import RunSummary, dev_selection_key, 
 from pipeline.results.summary.table import COUNT_COLUMNS, error_counts
 from pipeline.runs.folder import Hypothesis
 
-SEED_KEY = "train.seed"
 UNNAMED_ARM = "all runs"  # of a sweep that varies the seed only
 
 
@@ -278,18 +278,15 @@ def group_arms(tested: Sequence[RunSummary]) -> list[Arm]:
 
 def arm_key(run: RunSummary) -> tuple[str, ...]:
     """Return what the runs of an arm have in common."""
-    label = _arm_label(run) if SEED_KEY in run.run.settings else ""
+    label = _arm_label(run) if SEED in run.run.settings else ""
     return label, repr(_settings_without_seed(run.run.settings)), run.settings_without_seed
 
 
 def _settings_without_seed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in settings.items() if key != SEED_KEY}
+    return {key: value for key, value in settings.items() if key != SEED}
 
 
 def _arm_label(run: RunSummary) -> str:
     """Return the label without the seed; empty if the sweep sets a seed that it does not name."""
-    if SEED_KEY not in run.run.settings:
-        return run.run.label
-    parts = run.run.label.split(", ")
-    seed = f"seed {run.run.settings[SEED_KEY]}"
-    return ", ".join(part for part in parts if part != seed) if seed in parts else ""
+    label = label_without_seed(run.run.label, run.run.settings)
+    return label if SEED not in run.run.settings or label != run.run.label else ""

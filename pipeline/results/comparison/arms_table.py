@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.results.comparison.arms import SEED_KEY, Arm, SweepComparison
+from pipeline.config.sweep import SEED
+from pipeline.results.comparison.arms import Arm, SweepComparison
 from pipeline.results.statistics.inference import ArmDifference
 from pipeline.results.summary.run_summary import changed_keys
 from pipeline.results.summary.table import setting_columns, sweep_columns
@@ -32,7 +33,7 @@ def arms_table(comparison: SweepComparison) -> pd.DataFrame:
     Differences are to the best arm on dev, with simultaneous 95 % intervals and adjusted p-values.
     """
     runs = [run for arm in comparison.arms for run in arm.runs]
-    keys = [key for key in changed_keys([run.run for run in runs]) if key != SEED_KEY]
+    keys = [key for key in changed_keys([run.run for run in runs]) if key != SEED]
     records = [
         {
             **sweep_columns(arm.runs[0]),

@@ -16,7 +16,8 @@ from typing import Any
 
 from pipeline.config.experiment import Experiment
 from pipeline.config.loader import flatten
-from pipeline.results.comparison.arms import SEED_KEY, UNNAMED_ARM
+from pipeline.config.sweep import SEED, label_without_seed
+from pipeline.results.comparison.arms import UNNAMED_ARM
 from pipeline.results.summary.run_summary import SweepRun
 
 Settings = dict[str, Any]
@@ -34,10 +35,10 @@ def merge_sweeps(sweeps: Sequence[Sequence[SweepRun]]) -> list[SweepRun]:
         merged = replace(each[0], sweep=names, changes=changes)
         arms.setdefault(_arm_key(merged), []).append(merged)
     differing = _differing_settings([runs[0] for runs in arms.values()])
-    labels = Counter(_label_without_seed(runs[0]) for runs in arms.values())
+    labels = Counter(label_without_seed(runs[0].label, runs[0].settings) for runs in arms.values())
     found = []
     for runs, more in zip(arms.values(), differing, strict=True):
-        label = _label_without_seed(runs[0])
+        label = label_without_seed(runs[0].label, runs[0].settings)
         if labels[label] > 1 or not label:
             label = f"{runs[0].sweep.split(' ')[0]}: {label or UNNAMED_ARM}"
         found += _rename_arm(runs, label, more)
@@ -46,19 +47,19 @@ def merge_sweeps(sweeps: Sequence[Sequence[SweepRun]]) -> list[SweepRun]:
 
 def _rename_arm(runs: Sequence[SweepRun], label: str, more: Settings) -> list[SweepRun]:
     """Return the runs of an arm with one label and the same settings, but for the seed."""
-    own = {key: value for key, value in runs[0].settings.items() if key != SEED_KEY}
-    if len(runs) == 1 and SEED_KEY not in runs[0].settings:
+    own = {key: value for key, value in runs[0].settings.items() if key != SEED}
+    if len(runs) == 1 and SEED not in runs[0].settings:
         return [replace(runs[0], label=label, settings={**own, **more})]
     seeds = [_seed(run) for run in runs]
     return [
-        replace(run, label=f"{label}, seed {seed}", settings={**own, **more, SEED_KEY: seed})
+        replace(run, label=f"{label}, seed {seed}", settings={**own, **more, SEED: seed})
         for run, seed in zip(runs, seeds, strict=True)
     ]
 
 
 def _seed(run: SweepRun) -> Any:
-    if SEED_KEY in run.settings:
-        return run.settings[SEED_KEY]
+    if SEED in run.settings:
+        return run.settings[SEED]
     experiment = _experiment(run)
     return experiment.train.seed if experiment else run.folder.run_id
 
@@ -72,11 +73,6 @@ def _arm_key(run: SweepRun) -> str:
     return repr((experiment.without_seed, features))
 
 
-def _label_without_seed(run: SweepRun) -> str:
-    seed = f"seed {run.settings.get(SEED_KEY)}"
-    return ", ".join(part for part in run.label.split(", ") if part != seed)
-
-
 def _differing_settings(runs: Sequence[SweepRun]) -> list[Settings]:
     """Return of each run the settings in which the runs differ and which some do not sweep."""
     flat = [dict(flatten(each.model_dump())) if (each := _experiment(run)) else {} for run in runs]
@@ -85,7 +81,7 @@ def _differing_settings(runs: Sequence[SweepRun]) -> list[Settings]:
     differing = [
         key for key in keys if any(each.get(key) != known[0].get(key) for each in known[1:])
     ]
-    unswept = {SEED_KEY, "decode.also"}  # decodings are no part of a run's identity
+    unswept = {SEED, "decode.also"}  # decodings are no part of a run's identity
     wanted = [key for key in differing if key not in unswept and not key.startswith("corpus.")]
     return [
         {key: each[key] for key in wanted if key in each and not _is_swept(key, run.settings)}

@@ -25,7 +25,7 @@ WORDS = {
 }
 ACTIVE = {"running", "waiting"}
 # Where the runs are, as a command names it.
-PLACE_PATTERN = re.compile(r" (?:CLUSTER|WORK)=(?:'[^']*'|[^' ])+")
+PLACE_PATTERN = re.compile(r" (?:CLUSTER|WORK)=(?:'[^']*'|[^'\s])+")
 
 
 def describe_progress(

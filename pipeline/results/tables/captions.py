@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from pipeline.results.comparison.arms import SweepComparison
+from pipeline.results.comparison.progress import PLACE_PATTERN
 from pipeline.results.summary.run_summary import RunSummary
 
 LATEX_ESCAPES = {
@@ -118,8 +119,7 @@ def describe_commands(commands: Sequence[str]) -> str:
 
 def without_folders(text: str) -> str:
     """Return the text with its commands as another machine would type them."""
-    text = re.sub(r" (WORK|CLUSTER)=('[^']*'|\S+)", "", text)
-    return re.sub(r"(?<==)('?)[/~]\S*/", r"\1", text)
+    return re.sub(r"(?<==)('?)[/~]\S*/", r"\1", PLACE_PATTERN.sub("", text))
 
 
 def escape(text: str, escapes: Mapping[str, str]) -> str:

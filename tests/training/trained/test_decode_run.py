@@ -81,8 +81,8 @@ def test_the_result_has_the_share_of_unknown_words_and_what_is_left_out(
         texts.get(utterance.split, []).append(utterance.transcript)
     first, second, *_ = sorted({word for text in texts["train"] for word in text.split()})
     spoken = [word for text in texts["test"] for word in text.split()]
-    heard = next(word for word in spoken if word not in texts["dev"])
-    (tmp_path / "words.txt").write_text(f"{first}\n{second}\n{heard}\nÖÖ\n", encoding="utf-8")
+    test_word = next(word for word in spoken if word not in texts["dev"])
+    (tmp_path / "words.txt").write_text(f"{first}\n{second}\n{test_word}\nÖÖ\n", encoding="utf-8")
     (tmp_path / "lm.arpa").write_text(format_arpa(estimate([[first]], 2)))
     settings = DecodingSettings(
         words=str(tmp_path / "words.txt"),
@@ -94,9 +94,9 @@ def test_the_result_has_the_share_of_unknown_words_and_what_is_left_out(
     )
     found = decode_run(finished, letter_features, settings, device="cpu")
     result = json.loads(found.folder.result_file.read_text("utf-8"))
-    unknown = sum(word not in {first, second, heard} for word in spoken)
+    unknown = sum(word not in {first, second, test_word} for word in spoken)
     assert result["unknown_words"] == pytest.approx(unknown / len(spoken))
-    assert (result["left_out"], result["not_in_model"]) == (["ÖÖ"], sorted({second, heard}))
+    assert (result["left_out"], result["not_in_model"]) == (["ÖÖ"], sorted({second, test_word}))
     assert (result["trials"], result["weights"]) == (1, {"model": 1, "word": 0, "unknown": 5})
     rows = read_csv(found.folder.path / "hypotheses.csv")
     for split in ("dev", "test"):
