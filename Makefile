@@ -90,6 +90,7 @@ endef
 
 $(stamp): requirements.lock pyproject.toml $(rebuild)
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("blankslate needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + "; name another: make setup PYTHON=python3.12")'
+	@[ ! -L .venv ] || { echo "blankslate: .venv is a link, and make setup would empty the folder that it points to; remove the link: rm .venv" >&2; exit 1; }
 	@$(PYTHON) -m venv --clear $(if $(filter system,$(torch)),--system-site-packages) .venv || { echo "venv is missing: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }
 	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > .venv/uv.txt
 	@$(pip) install --require-hashes --requirement .venv/uv.txt

@@ -1,5 +1,6 @@
 """make hands each path on as one word, also one with a space in it."""
 
+import os
 import re
 import shlex
 import shutil
@@ -173,6 +174,22 @@ def test_a_chosen_build_stays_until_another_is_chosen(tmp_path: Path):
     lock = setup("TORCH=lock")
     assert "--require-hashes --requirement requirements.lock" in lock
     assert "--torch-backend" not in lock
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a right of their own on Windows")
+def test_setup_does_not_empty_the_folder_that_a_linked_venv_points_to(tmp_path: Path):
+    other, mine = tmp_path / "other", tmp_path / "mine"
+    for folder in (other, mine):
+        folder.mkdir()
+    (other / "keep").touch()
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy(REPOSITORY / name, mine)
+    (mine / ".venv").symlink_to(other)
+    words = ["make", "--no-print-directory", "--directory", str(mine), "setup"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode
+    assert "blankslate: .venv is a link" in done.stderr
+    assert (other / "keep").exists()
 
 
 def _torch_commands(said: str) -> tuple[str, str, str]:
