@@ -40,7 +40,7 @@ from pipeline.training.loss import ctc
 from pipeline.training.network.model import Network
 from pipeline.training.trained.trained_run import TrainedRun, step_seconds
 
-EXPORT_FORMAT, EXPORT_VERSION = "blankslate-recogniser", 1
+EXPORT_FORMAT, EXPORT_VERSION = "blankslate-recogniser", 2
 
 
 @dataclass(frozen=True, eq=False)
