@@ -72,7 +72,7 @@ torch := $(or $(TORCH),$(built),lock)
 rebuild := $(if $(filter-out $(built),$(TORCH)),rebuild)
 locked_torch = $(shell sed -n 's/^\(torch[a-z]*==[^ ;]*\).*/\1/p' requirements.lock)
 
-.PHONY: rebuild help setup demo test check format lock corpus-new corpus-check features verify inspect train lr-range doctor sweep status logs decode align export outputs transcribe cancel report bench race bench-setup cluster-check slurm-up slurm-down clean
+.PHONY: rebuild help setup demo test lint check format lock corpus-new corpus-check features verify inspect train lr-range doctor sweep status logs decode align export outputs transcribe cancel report bench race bench-setup cluster-check slurm-up slurm-down clean
 
 ##@ Start
 
@@ -187,10 +187,12 @@ slurm-down:  ## stop it
 test: setup  ## run every test that this machine can run
 	@$(bin)/python -m pytest --numprocesses=4 --no-loadscope-reorder
 
-check: setup  ## run formatter, linter, type checker, architecture and docs tests
+lint: setup  ## run formatter, linter and type checker
 	@$(bin)/ruff format --check .
 	@$(bin)/ruff check .
 	@$(bin)/mypy
+
+check: lint  ## run lint, and the tests of architecture and documents
 	@$(bin)/python -m pytest --quiet tests/test_architecture.py tests/test_docs.py
 
 format: setup  ## format the code; write the schemas, the settings page and the map anew
