@@ -138,6 +138,12 @@ def test_every_run_is_on_the_page_with_its_state(page: Page, sweep_runs: list[Sw
     assert "epoch 10 of 20" in page.text
 
 
+def test_no_line_breaks_between_a_rate_and_its_percent_sign(page: Page):
+    states = re.findall(r"<dd>([^<]*CER[^<]*)</dd>", page.source)
+    assert states
+    assert not [text for text in states if re.search(r"\d %", text)]
+
+
 def test_a_failure_is_shown_with_its_cause_and_remedy(sweep_runs: list[SweepRun], tmp_path: Path):
     text = make_page(sweep_runs, tmp_path, remedies={"divergence": "sleep on it"}).text
     assert "Failed: divergence. epoch 15: the loss is nan" in text

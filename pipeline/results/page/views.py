@@ -16,6 +16,7 @@ import pandas as pd
 from pipeline.results.comparison.arms import Arm, arm_key, group_arms
 from pipeline.results.comparison.run_description import describe_run
 from pipeline.results.figures.style import PALETTE
+from pipeline.results.summary.formatting import NARROW_SPACE
 from pipeline.results.summary.run_summary import RunSummary
 
 HEADER_KEY_PATTERN = re.compile(
@@ -57,10 +58,9 @@ def list_views(run_summaries: Sequence[RunSummary], summary: pd.DataFrame) -> li
     for run, row in zip(run_summaries, rows, strict=True):
         key = arm_key(run)
         number, arm = numbers[key], first[key]
+        description = describe_run(run).replace(" %", f"{NARROW_SPACE}%")
         views.append(
-            RunView(
-                number, colours.get(number), arm.name, arm.settings, run, row, describe_run(run)
-            )
+            RunView(number, colours.get(number), arm.name, arm.settings, run, row, description)
         )
     return views
 
