@@ -6,6 +6,7 @@ Not here: what an escape is (runs/plateau.py), survival curves (escape.py).
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import pandas as pd
 
 from pipeline.results.comparison.arms import group_arms
@@ -38,16 +39,16 @@ def phases_table(run_summaries: Sequence[RunSummary]) -> pd.DataFrame:
 
 def _landmarks(run: RunSummary) -> Iterator[tuple[str, Row]]:
     """Yield each landmark with the first dev row that passes it, in the order of a training."""
-    dev = run.rows_for("dev")
-    escape = run.escape_updates
-    near = [
-        row for row in dev
-        if row["loss_per_character"] < row["reference_loss"] + NEAR_REFERENCE_MARGIN
-    ]  # fmt: skip
-    passed = {"near the reference loss": near}
-    passed["escape"] = [row for row in dev if escape is not None and row["updates"] >= escape]
-    for landmark, limit in CER_LANDMARKS.items():
-        passed[landmark] = [row for row in passed["escape"] if row["cer"] <= limit]
+    dev, escape = run.rows_for("dev"), run.escape_updates
+    cer = dev.column("cer")
+    has_escaped = np.full(len(dev), False) if escape is None else dev.column("updates") >= escape
+    limit = dev.column("reference_loss") + NEAR_REFERENCE_MARGIN
+    passed = {"near the reference loss": dev.column("loss_per_character") < limit}
+    passed["escape"] = has_escaped
+    for landmark, most in CER_LANDMARKS.items():
+        passed[landmark] = has_escaped & (cer <= most)
+    yield from (
+        (landmark, dev[int(rows.argmax())]) for landmark, rows in passed.items() if rows.any()
+    )
     if run.selected_dev_row:
-        passed["selected epoch"] = [run.selected_dev_row]
-    yield from ((landmark, rows[0]) for landmark, rows in passed.items() if rows)
+        yield "selected epoch", run.selected_dev_row

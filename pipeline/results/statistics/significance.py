@@ -21,6 +21,7 @@ from pipeline.shapes import Float64, Int
 _MAX_DRAWN_INDICES = 500_000  # held in memory at once: 4 MB
 _MAX_SUMS = 500_000  # of draws and rates, held in memory at once: 4 MB, which stay in the cache
 _MAX_KEPT_TIMES = 4_000_000  # numbers kept for the next call: 8 MB
+_EXACT_IN_FLOAT32 = 2**24  # whole numbers up to this
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +146,15 @@ def _resample(counts_UK: Int[np.ndarray, "U K"], draws: int, seed: int) -> np.nd
     size, columns = counts_UK.shape
     if not size:
         return np.zeros((columns, 0))
-    counts_KU = np.ascontiguousarray(counts_UK.T, np.float64)  # exact; BLAS multiplies no integers
+    # BLAS multiplies no integers. Both kinds are exact; the shorter one is faster.
+    is_small = size * np.abs(counts_UK).max(initial=0) < _EXACT_IN_FLOAT32
+    kind = np.float32 if is_small else np.float64
+    counts_KU = np.ascontiguousarray(counts_UK.T, kind)
     sums_KD = np.empty((columns, draws))
     start = 0
     for times_DU in _drawn_times(size, draws, seed):
         end = start + len(times_DU)
-        times_UD = times_DU.T.astype(np.float64, copy=False)
+        times_UD = times_DU.T.astype(kind, copy=False)
         np.matmul(counts_KU, times_UD, out=sums_KD[:, start:end])
         start = end
     return sums_KD

@@ -27,6 +27,8 @@ pa.set_memory_pool(pa.system_memory_pool())
 
 _TYPES = {float: pa.float64(), int: pa.int64(), str: pa.string()}
 SCHEMA = pa.schema([(name, _TYPES[kind]) for name, kind in Row.__annotations__.items()])
+_NEVER_NULL = [index for index, kind in enumerate(SCHEMA.types) if kind != pa.float64()]
+_MAY_LACK = {name for name in YOUNGER_COLUMNS if Row.__annotations__[name] is float}  # early rows
 # One thread per file: the files of a sweep are read by several (run_summary.py).
 _READ_OPTIONS = pa.json.ReadOptions(use_threads=False, block_size=1 << 20)
 _PARSE_OPTIONS = pa.json.ParseOptions(explicit_schema=SCHEMA, unexpected_field_behavior="error")
@@ -166,14 +168,7 @@ def read_row_table(folder: RunFolder, shared: SharedColumns | None = None) -> Ro
     except (pa.ArrowInvalid, ValueError, AttributeError):
         return RowTable.of(folder.rows())
     # pyarrow fills a column that the file lacks with nulls; in numbers of events there are none.
-    lacks = any(table.column(name).null_count for name in ROW_COLUMNS if not _may_be_null(name))
-    unknown = {
-        name for name in YOUNGER_COLUMNS if _may_be_null(name)
-    }  # in rows of earlier programs
-    if lacks or columns | unknown != set(ROW_COLUMNS):
+    lacks = any(table.column(index).null_count for index in _NEVER_NULL)
+    if lacks or columns | _MAY_LACK != set(ROW_COLUMNS):
         return RowTable.of(folder.rows())
     return RowTable(shared.share(table) if shared else table)
-
-
-def _may_be_null(name: str) -> bool:
-    return bool(SCHEMA.field(name).type == pa.float64())

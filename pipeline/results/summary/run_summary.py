@@ -21,6 +21,7 @@ from pipeline.config.experiment import Experiment
 from pipeline.host import available_cpus
 from pipeline.results.summary.machine_paths import hide_folders
 from pipeline.results.summary.row_table import RowTable, SharedColumns, read_row_table
+from pipeline.results.summary.shared_experiments import SharedExperiments
 from pipeline.runs import plateau
 from pipeline.runs.folder import Heartbeat, Hypothesis, RunFolder, Usage
 from pipeline.runs.records import HEARTBEAT_TIMEOUT_S, read_environments
@@ -158,22 +159,26 @@ def read_runs(runs: Sequence[SweepRun], now: float | None = None) -> list[RunSum
     The garbage collector waits until all is read: of a thousand runs there are 230,000 hypotheses,
     in no cycle, at which it would look again and again.
     """
-    collects, shared = gc.isenabled(), SharedColumns()
+    collects, columns, experiments = gc.isenabled(), SharedColumns(), SharedExperiments()
     gc.disable()
     try:
         with ThreadPoolExecutor(available_cpus()) as pool:
-            return list(pool.map(lambda run: read_run(run, now, shared), runs))
+            return list(pool.map(lambda run: read_run(run, now, columns, experiments), runs))
     finally:
         if collects:
             gc.enable()
 
 
 def read_run(
-    run: SweepRun, now: float | None = None, shared: SharedColumns | None = None
+    run: SweepRun,
+    now: float | None = None,
+    columns: SharedColumns | None = None,
+    experiments: SharedExperiments | None = None,
 ) -> RunSummary:
     """Read the run folder as it is at `now` (seconds since 1970).
 
-    A damaged file makes the run a failed one; everything else is still read. `shared`: of others.
+    A damaged file makes the run a failed one; everything else is still read. `columns` and
+    `experiments`: those of runs that were read before.
     """
     folder = run.folder
     if not folder.path.is_dir():
@@ -191,9 +196,10 @@ def read_run(
 
     heartbeat = read("heartbeat.json", folder.heartbeat, None)
     failure = read("failure.json", folder.failure, None)
-    rows: Sequence[Row] = read("rows.jsonl", lambda: read_row_table(folder, shared), ())
+    rows: Sequence[Row] = read("rows.jsonl", lambda: read_row_table(folder, columns), ())
     hypotheses: Sequence[Hypothesis] = read("hypotheses.csv", folder.hypotheses, [])
-    experiment = read("experiment.yaml", folder.experiment, None)
+    known = SharedExperiments() if experiments is None else experiments
+    experiment = read("experiment.yaml", lambda: known.read(folder), None)
     environment: dict[str, Any] = read("environment.json", folder.environment, {})
     silence = (time.time() if now is None else now) - (heartbeat.time if heartbeat else 0)
     damage.append(folder.integrity_error(heartbeat))

@@ -7,11 +7,11 @@ Not here: the columns of a table (summary/table.py, comparison/arms_table.py).
 """
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
 
 from pipeline.features.rejected import CorpusRefusals
 from pipeline.files import write_text
@@ -67,13 +67,13 @@ def write_tables(
 ) -> pd.DataFrame:
     """Write the tables of a report; return that of the runs."""
     name = origin.name
-    summary, arms = summary_table(run_summaries), arms_table(comparison)
+    results = rows_table(run_summaries)
+    with ThreadPoolExecutor(1) as pool:  # Arrow writes the rows while Python makes other tables
+        written = pool.submit(write_table, results, folder / "results.csv", origin.excel)
+        summary, arms = summary_table(run_summaries), arms_table(comparison)
+        written.result()
     refusals = _refusals_table(origin.refused)
-    tables: dict[str, pd.DataFrame | pa.Table] = {
-        "results": rows_table(run_summaries),
-        "summary": summary,
-        "arms": arms,
-    }
+    tables: dict[str, pd.DataFrame] = {"summary": summary, "arms": arms}
     if len(refusals):
         tables["refused"] = refusals
     corpora = " ".join(dict.fromkeys(run.corpus for run in run_summaries if run.corpus))
@@ -89,24 +89,21 @@ def write_tables(
         *(
             (file, table_for_thesis(tables[file], TABLE_LINES[file], *made_by))
             for file in THESIS_TABLES
-            if isinstance(tables.get(file), pd.DataFrame)
+            if file in tables
         ),
     ):
         write_text(folder / f"{file}.md", thesis.markdown())
         write_text(folder / f"{file}.tex", thesis.latex(f"{name}-{file}"))
+    columns = {"results": results.column_names}
+    columns |= {file: list(table.columns) for file, table in tables.items()}
     described = [
-        TableColumns(file, TABLE_LINES.get(file, "line"), _column_names(table))
-        for file, table in tables.items()
+        TableColumns(file, TABLE_LINES.get(file, "line"), names) for file, names in columns.items()
     ]
     write_text(folder / "columns.md", columns_page(described))
-    for file in {*TABLE_LINES, *FORMER_FILES} - tables.keys():  # of an earlier report
+    for file in {*TABLE_LINES, *FORMER_FILES} - columns.keys():  # of an earlier report
         for suffix in ("csv", "parquet", "md", "tex"):
             (folder / f"{file}.{suffix}").unlink(missing_ok=True)
     return summary
-
-
-def _column_names(table: pd.DataFrame | pa.Table) -> list[str]:
-    return list(table.column_names if isinstance(table, pa.Table) else table.columns)
 
 
 def _refusals_table(refused: Sequence[CorpusRefusals]) -> pd.DataFrame:

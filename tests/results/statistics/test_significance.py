@@ -89,6 +89,15 @@ def test_many_utterances_are_drawn_in_pieces():
     assert high - low == pytest.approx(2 * 1.96 * ratio_error(errors, totals), rel=0.25)
 
 
+def test_large_counts_are_added_as_exactly_as_small_ones():
+    rng = np.random.default_rng(0)
+    totals = rng.integers(10, 40, 200)
+    errors = rng.binomial(totals, 0.1)
+    small = bootstrap_interval(errors, totals)
+    factor = 1_000_003  # the sums of the draws are above 2**24
+    assert bootstrap_interval(errors * factor, totals * factor) == pytest.approx(small, rel=1e-14)
+
+
 def test_without_references_there_is_no_interval():
     nothing = np.array([], int)
     assert all(map(math.isnan, bootstrap_interval(nothing, nothing)))

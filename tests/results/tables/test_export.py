@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -107,3 +108,11 @@ def test_a_table_that_is_written_in_parts_is_whole_and_in_order(tmp_path: Path):
     frame = pd.DataFrame({"a": range(rows), "b": [f"run {each % 9}" for each in range(rows)]})
     write_table(frame, tmp_path / "x.csv")
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "x.csv"), frame)
+
+
+def test_a_table_of_many_short_chunks_has_the_lines_of_one_without(tmp_path: Path):
+    whole = pa.table({"a": range(2 * ROWS_AT_ONCE), "b": ["x, y", None] * ROWS_AT_ONCE})
+    parts = [whole.slice(start, 301) for start in range(0, len(whole), 301)]
+    write_table(whole, tmp_path / "whole.csv")
+    write_table(pa.concat_tables(parts), tmp_path / "parts.csv")
+    assert (tmp_path / "parts.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
