@@ -128,6 +128,14 @@ class RunSummary:
         return value
 
 
+@dataclass(frozen=True)
+class Shared:
+    """What several runs have in common; it is in memory, or parsed, once."""
+
+    columns: SharedColumns = field(default_factory=SharedColumns)
+    experiments: SharedExperiments = field(default_factory=SharedExperiments)
+
+
 def join_rate_names(runs: Sequence[RunSummary]) -> str:
     """Return CER or PER; both, if the corpora of the runs have other units."""
     return " or ".join(dict.fromkeys(run.rate_name for run in runs)) or "CER"
@@ -159,31 +167,25 @@ def read_runs(runs: Sequence[SweepRun], now: float | None = None) -> list[RunSum
     The garbage collector waits until all is read: of a thousand runs there are 230,000 hypotheses,
     in no cycle, at which it would look again and again.
     """
-    collects, columns, experiments = gc.isenabled(), SharedColumns(), SharedExperiments()
+    collects, shared = gc.isenabled(), Shared()
     gc.disable()
     try:
         with ThreadPoolExecutor(available_cpus()) as pool:
-            return list(pool.map(lambda run: read_run(run, now, columns, experiments), runs))
+            return list(pool.map(lambda run: read_run(run, now, shared), runs))
     finally:
         if collects:
             gc.enable()
 
 
-def read_run(
-    run: SweepRun,
-    now: float | None = None,
-    columns: SharedColumns | None = None,
-    experiments: SharedExperiments | None = None,
-) -> RunSummary:
+def read_run(run: SweepRun, now: float | None = None, shared: Shared | None = None) -> RunSummary:
     """Read the run folder as it is at `now` (seconds since 1970).
 
-    A damaged file makes the run a failed one; everything else is still read. `columns` and
-    `experiments`: those of runs that were read before.
+    A damaged file makes the run a failed one; everything else is still read. `shared`: of others.
     """
     folder = run.folder
     if not folder.path.is_dir():
         return RunSummary(run=run)
-    damage: list[str] = []
+    shared, damage = shared or Shared(), list[str]()
 
     def read(name: str, reader: Callable[[], FileContent], default: FileContent) -> FileContent:
         try:
@@ -196,10 +198,9 @@ def read_run(
 
     heartbeat = read("heartbeat.json", folder.heartbeat, None)
     failure = read("failure.json", folder.failure, None)
-    rows: Sequence[Row] = read("rows.jsonl", lambda: read_row_table(folder, columns), ())
+    rows: Sequence[Row] = read("rows.jsonl", lambda: read_row_table(folder, shared.columns), ())
     hypotheses: Sequence[Hypothesis] = read("hypotheses.csv", folder.hypotheses, [])
-    known = SharedExperiments() if experiments is None else experiments
-    experiment = read("experiment.yaml", lambda: known.read(folder), None)
+    experiment = read("experiment.yaml", lambda: shared.experiments.read(folder), None)
     environment: dict[str, Any] = read("environment.json", folder.environment, {})
     silence = (time.time() if now is None else now) - (heartbeat.time if heartbeat else 0)
     damage.append(folder.integrity_error(heartbeat))
