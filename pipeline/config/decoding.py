@@ -65,6 +65,21 @@ class DecodingSettings(Settings):
         description="texts that are kept for each utterance, and that confidences are made of "
         "[texts]",
     )
+    blank_skip: float | None = Field(
+        default=None,
+        gt=0.5,
+        lt=1,
+        description="of neighbouring frames whose blank is at least this probable the search reads "
+        "the first alone; null: it reads every frame [probability]",
+    )
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What names a decoding. A setting younger than the names counts where it is not null."""
+        settings = self.model_dump()
+        if self.blank_skip is None:
+            del settings["blank_skip"]
+        return settings
 
     def describe(self, units: str = "characters") -> str:
         """Return what a decoding with these settings knows, such as "lexicon and word 2-gram".
@@ -75,6 +90,8 @@ class DecodingSettings(Settings):
         model = f"{unit} {self.ngram}-gram" if self.ngram else "no n-gram"
         if self.text:
             model = f"{unit} n-gram of {Path(self.text).name}"
+        if self.blank_skip is not None:
+            model += f", blank_skip {self.blank_skip:g}"
         if self.words == ANY_WORD:
             return model
         lexicon = "lexicon" if self.words == TRAINING_WORDS else f"lexicon {Path(self.words).name}"

@@ -34,7 +34,7 @@ class DecodingFolder(NamedTuple):
     @classmethod
     def of(cls, run: RunFolder, settings: DecodingSettings, sources: str) -> "DecodingFolder":
         """Return the folder of these settings; `sources` is a digest of the files they name."""
-        key = json_digest({"settings": settings.model_dump(), "sources": sources})[:8]
+        key = json_digest({"settings": settings.identity, "sources": sources})[:8]
         return cls(run.path / DECODINGS / key)
 
     @property

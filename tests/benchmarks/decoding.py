@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from unittest import mock
@@ -40,6 +41,8 @@ from tests.benchmarks.measure import ONE_THREAD, REPOSITORY
 EXPERIMENT = "configs/experiments/baseline.yaml"
 WEIGHTS = GraphWeights(model=0.5, word=1.0, unknown=50.0)
 PATHS = 50  # that are kept at a step
+BLANK_SKIP = 0.99
+TEXTS = 10  # of an n-best list
 ROUNDS = 3
 PEERS = REPOSITORY / "tests" / "benchmarks" / "decoding_peers.py"
 
@@ -78,12 +81,20 @@ def compare_decoders(console: Console, work: Path) -> dict[str, object]:
 
     decoder = TextDecoder(sources, WEIGHTS)
     add("ours, 12 nats", *time_decoder(decoder.decode, logs))
+    skipping = TextDecoder(sources, WEIGHTS, blank_skip=BLANK_SKIP)
+    add(f"ours, blank_skip {BLANK_SKIP}", *time_decoder(skipping.decode, logs))
+    for name, each in (("", decoder), (f", blank_skip {BLANK_SKIP}", skipping)):
+        add(f"ours, {TEXTS} texts{name}", *time_decoder(partial(_first_of_texts, each), logs))
     with mock.patch.object(graph_search, "MAX_ACTIVE", PATHS):
         narrow = TextDecoder(sources, WEIGHTS)
     add(f"ours, {PATHS} paths", *time_decoder(narrow.decode, logs))
     for name, times, texts in _run_peers(sources, logs, console):
         add(name, times, texts)
     return found
+
+
+def _first_of_texts(decoder: TextDecoder, logs_SC: np.ndarray) -> str:
+    return decoder.decode_fully(logs_SC, TEXTS).text
 
 
 def time_decoder(

@@ -29,6 +29,21 @@ def write(run: RunFolder, **settings: Any) -> DecodingFolder:
     return folder
 
 
+def test_a_decoding_keeps_the_folder_that_it_had_before_there_were_younger_settings(tmp_path: Path):
+    """The names are older than blank_skip, which names another folder where it acts."""
+    run = RunFolder(tmp_path / "run")
+    names = [
+        DecodingFolder.of(run, DecodingSettings(**settings), sources).path.name
+        for settings, sources in (
+            ({}, ""),
+            ({"words": "any", "ngram": 6}, "s"),
+            ({"blank_skip": 0.99}, ""),
+        )
+    ]
+    assert names[:2] == ["7b8d6f52", "0c3d04c5"]
+    assert names[2] not in names[:2]
+
+
 def test_the_newest_is_the_last_that_was_finished(tmp_path: Path):
     run = RunFolder(tmp_path / "run")
     assert DecodingFolder.newest(run) is None

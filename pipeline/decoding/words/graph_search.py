@@ -5,7 +5,8 @@ Out:  the labels of the best path, with their first and last frames and the path
 Not here: the graph (decoding_graph.py). The only home of kaldi_decoder.
 
 The best single alignment counts, where decoding/beam_search.py adds up all alignments of a text.
-Lattices are not kept and no frame is skipped: training/trained/README.md has what was measured.
+With a blank_skip the search reads fewer frames, and times and scores are still those of all frames:
+the frames that it does not read count as blank.
 """
 
 import math
@@ -19,6 +20,7 @@ import kaldi_decoder
 import kaldifst
 import numpy as np
 
+from pipeline.corpus.text.alphabet import BLANK
 from pipeline.decoding.greedy_search import split_path
 from pipeline.decoding.words.decoding_graph import DecodingGraph
 from pipeline.shapes import Float32, Int64
@@ -50,17 +52,21 @@ class WordSequence:
 class GraphSearch:
     """Searches one graph. An object can be used for any number of utterances."""
 
-    def __init__(self, graph: DecodingGraph, beam: float = BEAM) -> None:
+    def __init__(
+        self, graph: DecodingGraph, beam: float = BEAM, blank_skip: float | None = None
+    ) -> None:
         self._graph = kaldifst.StdConstFst(graph.fst)
         self._options = kaldi_decoder.FasterDecoderOptions(beam=beam, max_active=MAX_ACTIVE)
         self._lattice_beam = min(beam, LATTICE_BEAM)
+        self._blank_skip = blank_skip
 
     def search(self, log_probabilities_SC: Float32[np.ndarray, "S C"]) -> GraphPath:
         """Return the best path that ends where a text may end; else the best of any."""
         decoder = kaldi_decoder.FasterDecoder(self._graph, self._options)
         if not len(log_probabilities_SC):
             return _no_path()
-        logs = np.ascontiguousarray(log_probabilities_SC, np.float32)
+        frames, blanks = read_frames(log_probabilities_SC, self._blank_skip)
+        logs = np.ascontiguousarray(log_probabilities_SC[frames], np.float32)
         decoder.decode(kaldi_decoder.DecodableCtc(logs))
         found, lattice = decoder.get_best_path()
         if not found:
@@ -68,7 +74,8 @@ class GraphSearch:
         _, frame_labels, _, weight = kaldifst.get_linear_symbol_sequence(lattice)
         classes_S = np.asarray(frame_labels, np.int64) - 1
         labels, begins, ends = split_path(classes_S)
-        return GraphPath(tuple(labels), begins, ends, -(weight.value1 + weight.value2))
+        score = blanks - (weight.value1 + weight.value2)
+        return GraphPath(tuple(labels), frames[begins], frames[ends - 1] + 1, score)
 
     def n_best(
         self, log_probabilities_SC: Float32[np.ndarray, "S C"], count: int
@@ -76,10 +83,13 @@ class GraphSearch:
         """Return up to `count` different word sequences, the best first."""
         if not len(log_probabilities_SC):
             return []
-        lattice = self._make_lattice(np.ascontiguousarray(log_probabilities_SC, np.float32))
+        frames, blanks = read_frames(log_probabilities_SC, self._blank_skip)
+        lattice = self._make_lattice(np.ascontiguousarray(log_probabilities_SC[frames], np.float32))
         if lattice is None:
             return []
-        return [WordSequence(words, -cost) for words, cost in best_sequences(lattice, count)]
+        return [
+            WordSequence(words, blanks - cost) for words, cost in best_sequences(lattice, count)
+        ]
 
     def _make_lattice(self, logs_SC: Float32[np.ndarray, "S C"]) -> "kaldifst.Lattice | None":
         """Return the lattice of the best paths; None if no path fits in the frames.
@@ -97,6 +107,24 @@ class GraphSearch:
             if enough or beam >= self._lattice_beam:
                 return lattice
             beam *= 2
+
+
+def read_frames(
+    log_probabilities_SC: Float32[np.ndarray, "S C"], blank_skip: float | None
+) -> tuple[Int64[np.ndarray, " K"], float]:
+    """Return the frames that a search reads, and the log-probability [nats] that the rest is blank.
+
+    The first frame of a stretch of certain blanks is read, so that a letter that is repeated after
+    it stays two letters.
+    """
+    frames = np.arange(len(log_probabilities_SC))
+    if blank_skip is None:
+        return frames, 0.0
+    blanks_S = log_probabilities_SC[:, BLANK]
+    certain_S = blanks_S >= math.log(blank_skip)
+    skipped_S = np.zeros(len(frames), bool)
+    skipped_S[1:] = certain_S[1:] & certain_S[:-1]
+    return frames[~skipped_S], float(blanks_S[skipped_S].sum(dtype=np.float64))
 
 
 Arc = tuple[int, int, float]  # next state, word (0: none), cost

@@ -39,10 +39,16 @@ class DecodedText:
 class TextDecoder:
     """Decodes any number of utterances with the same sources and weights."""
 
-    def __init__(self, sources: TextSources, weights: GraphWeights, beam: float = BEAM) -> None:
+    def __init__(
+        self,
+        sources: TextSources,
+        weights: GraphWeights,
+        beam: float = BEAM,
+        blank_skip: float | None = None,
+    ) -> None:
         self.sources = sources
         self._graph = sources.graph(weights)
-        self._search = GraphSearch(self._graph, beam)
+        self._search = GraphSearch(self._graph, beam, blank_skip)
 
     def decode(self, log_probabilities_SC: Float32[np.ndarray, "S C"]) -> str:
         """Return the most probable text."""

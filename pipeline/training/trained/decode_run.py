@@ -89,7 +89,7 @@ def _decode(  # noqa: PLR0917 (the parts of one decoding)
     dev, test = (_outputs(trained, features, name) for name in ("dev", "test"))
     report(f"choosing the weights on {len(dev)} dev utterances")
     scoring = Scoring.from_experiment(trained.experiment)
-    make_decoder = partial(TextDecoder, sources, beam=settings.beam)
+    make_decoder = partial(TextDecoder, sources, beam=settings.beam, blank_skip=settings.blank_skip)
     trials = tune(settings, lambda each: _count_errors(make_decoder(each), dev, scoring))
     weights = best_trial(trials).weights
     decoder = make_decoder(weights)

@@ -15,7 +15,7 @@ from pipeline.decoding.words.decoding_graph import (
     build_token_graph,
     build_word_graph,
 )
-from pipeline.decoding.words.graph_search import LATTICE_BEAM, GraphSearch
+from pipeline.decoding.words.graph_search import LATTICE_BEAM, GraphSearch, read_frames
 from pipeline.decoding.words.ngram import UNKNOWN, estimate
 from pipeline.files import InputError
 from tests.decoding.words.back_off import sentence_log_probability
@@ -191,3 +191,66 @@ def test_a_model_without_a_word_of_the_lexicon_is_refused():
 def test_too_many_classes_are_refused():
     with pytest.raises(InputError, match="limit of 1000"):
         build_word_graph(LEXICON, estimate(TEXT, 1), GraphWeights(), 1_001)
+
+
+def certain_frames(path: tuple[int, ...], probability: float) -> np.ndarray:
+    """Log-probabilities in which each frame has the class of the path with this probability."""
+    rest = (1 - probability) / (CLASSES - 1)
+    probabilities = np.full((len(path), CLASSES), rest)
+    probabilities[np.arange(len(path)), list(path)] = probability
+    return np.log(probabilities).astype(np.float32)
+
+
+def token_graph(model_weight: float = 1.0):
+    model = estimate([["A", "B", "_"], ["A", "A"]], 2)
+    tokens = {"_": 1, "A": 2, "B": 3}
+    return build_token_graph(tokens, model, GraphWeights(model_weight), CLASSES)
+
+
+def test_of_each_stretch_of_certain_blanks_the_first_frame_is_read():
+    logs = certain_frames((0, 0, 2, 0, 0, 0, 2, 0), 0.995)
+    logs[4] = np.log([0.98, 0.01, 0.005, 0.005])  # not certain: it ends the stretch
+    frames, blanks = read_frames(logs, 0.99)
+    assert frames.tolist() == [0, 2, 3, 4, 5, 6, 7]
+    assert blanks == pytest.approx(math.log(0.995), rel=1e-5)
+    assert read_frames(logs, None)[0].tolist() == list(range(8))
+    assert read_frames(logs[:0], 0.99)[0].tolist() == []
+
+
+def test_a_letter_after_a_skipped_stretch_is_another_letter_with_the_frames_of_the_utterance():
+    logs = certain_frames((0, 0, 0, 2, 2, 0, 0, 0, 0, 2, 0, 3, 0, 0), 0.999)
+    assert len(read_frames(logs, 0.99)[0]) < len(logs) - 5
+    whole, short = (GraphSearch(token_graph(), WIDE, skip).search(logs) for skip in (None, 0.99))
+    assert short.labels == whole.labels == (2, 2, 3)
+    assert short.begins.tolist() == whole.begins.tolist() == [3, 9, 11]
+    assert short.ends.tolist() == whole.ends.tolist() == [5, 10, 12]
+    assert short.score == pytest.approx(whole.score, abs=1e-4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.sampled_from([0, 0, 0, 1, 2, 3]), min_size=1, max_size=40))
+def test_certain_frames_give_the_same_paths_with_and_without_all_blanks(path):
+    """The scores, too: a frame that is not read counts as the blank that it is."""
+    logs = certain_frames(tuple(path), 0.9999)
+    graph = token_graph(0.2)
+    whole, short = GraphSearch(graph, WIDE), GraphSearch(graph, WIDE, 0.999)
+    one, other = whole.search(logs), short.search(logs)
+    assert other.labels == one.labels == collapse(tuple(path))
+    assert other.begins.tolist() == one.begins.tolist()
+    assert other.ends.tolist() == one.ends.tolist()
+    assert other.score == pytest.approx(one.score, abs=1e-3)
+    (first, *_), (same, *_) = whole.n_best(logs, 3), short.n_best(logs, 3)
+    assert same.words == first.words
+    assert same.score == pytest.approx(first.score, abs=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_limit_that_no_blank_reaches_changes_nothing(seed: int):
+    logs = np.log(np.random.default_rng(seed).dirichlet(np.ones(CLASSES), 9)).astype(np.float32)
+    limit = 0.5 * (1 + max(0.5, float(np.exp(logs[:, 0].max()))))
+    graph = build_word_graph(LEXICON, estimate(TEXT, 2), GraphWeights(), CLASSES)
+    whole, same = GraphSearch(graph), GraphSearch(graph, blank_skip=limit)
+    one, other = whole.search(logs), same.search(logs)
+    assert (one.labels, one.score) == (other.labels, other.score)
+    assert (one.begins.tolist(), one.ends.tolist()) == (other.begins.tolist(), other.ends.tolist())
+    assert whole.n_best(logs, 10) == same.n_best(logs, 10)

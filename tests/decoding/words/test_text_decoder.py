@@ -28,8 +28,9 @@ def frames(classes: list[int], doubts: dict[int, tuple[int, float]] | None = Non
 
 
 def decoder(transcripts: list[str], weights: GraphWeights, **settings) -> TextDecoder:
-    sources = TextSources.make(DecodingSettings(**settings), transcripts, LETTERS, str.upper)
-    return TextDecoder(sources, weights)
+    chosen = DecodingSettings(**settings)
+    sources = TextSources.make(chosen, transcripts, LETTERS, str.upper)
+    return TextDecoder(sources, weights, blank_skip=chosen.blank_skip)
 
 
 def test_words_have_the_frames_of_their_letters():
@@ -37,6 +38,21 @@ def test_words_have_the_frames_of_their_letters():
     assert found.text == "AB C"
     assert [(w.text, w.begin, w.end) for w in found.words] == [("AB", 1, 4), ("C", 6, 7)]
     assert found.others[0][0] == "AB C"
+
+
+def test_words_and_confidences_are_the_same_without_certain_blanks():
+    sound = frames([0, 0, 0, 2, 3, 0, 0, 0, 1, 0, 0, 4, 0, 0, 0], {11: (3, 0.3)})
+    weights = GraphWeights(0.0)
+    whole, short = (
+        decoder(["AB C", "AB B"], weights, blank_skip=skip).decode_fully(sound, 5)
+        for skip in (None, 0.999)
+    )
+    assert [(w.text, w.begin, w.end) for w in short.words] == [("AB", 3, 5), ("C", 11, 12)]
+    assert [w.confidence for w in short.words] == pytest.approx(
+        [w.confidence for w in whole.words], abs=1e-4
+    )
+    assert [text for text, _ in short.others] == [text for text, _ in whole.others]
+    assert short.others[0][1] == pytest.approx(whole.others[0][1], abs=1e-3)
 
 
 def test_a_confidence_is_the_share_of_the_texts_that_have_the_word():
