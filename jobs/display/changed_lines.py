@@ -76,7 +76,11 @@ def undecoded_lines(
         if not also or not run.finished:
             continue
         made = [each.settings() for each in DecodingFolder.list_finished(run)]
-        lacking = {one.describe(swept.experiment.corpus.units) for one in also if one not in made}
+        lacking = {
+            one.describe(swept.experiment.corpus.units)
+            for one in also
+            if not any(each.covers(one) for each in made)
+        }
         missing |= lacking
         runs += bool(lacking)
     if missing:

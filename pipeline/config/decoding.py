@@ -73,13 +73,26 @@ class DecodingSettings(Settings):
         "the first alone; null: it reads every frame [probability]",
     )
 
+    lattices: bool = Field(
+        default=False,
+        description="whether the word lattices of the test utterances are stored, in Kaldi's text "
+        "format",
+    )
+
     @property
     def identity(self) -> dict[str, Any]:
-        """What names a decoding. A setting younger than the names counts where it is not null."""
-        settings = self.model_dump()
+        """What names a decoding: all that changes its texts.
+
+        Lattices change none. A setting that is younger than the names counts where it acts.
+        """
+        settings = self.model_dump(exclude={"lattices"})
         if self.blank_skip is None:
             del settings["blank_skip"]
         return settings
+
+    def covers(self, asked: "DecodingSettings") -> bool:
+        """Whether a decoding with these settings has all that `asked` asks for."""
+        return asked.identity == self.identity and self.lattices >= asked.lattices
 
     def describe(self, units: str = "characters") -> str:
         """Return what a decoding with these settings knows, such as "lexicon and word 2-gram".

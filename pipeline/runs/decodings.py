@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 from pipeline.config.decoding import DecodingSettings
 from pipeline.config.loader import dump_yaml, read_yaml, validate_settings
-from pipeline.files import InputError, json_digest, read_json, write_json, write_text
+from pipeline.decoding.words.lattices import LatticeArchive
+from pipeline.files import InputError, json_digest, read_json, write_bytes, write_json, write_text
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.hypotheses import (
     Hypothesis,
@@ -27,7 +28,10 @@ MODEL_FILE = "model.pt"  # of a run: its network with all that it needs to read 
 
 
 class DecodingFolder(NamedTuple):
-    """`runs/<run_id>/decodings/<id>/`: settings.yaml, tuning.csv, hypotheses.csv, n_best.jsonl."""
+    """`runs/<run_id>/decodings/<id>/`: settings.yaml, tuning.csv, hypotheses.csv, n_best.jsonl.
+
+    With lattices also lat.1.gz, an archive that Kaldi reads, and its symbol table, words.txt.
+    """
 
     path: Path
 
@@ -46,6 +50,10 @@ class DecodingFolder(NamedTuple):
     def language_file(self) -> Path:
         """Lexicon, n-gram model and weights, with which new sound is decoded."""
         return self.path / "language.json"
+
+    @property
+    def lattice_file(self) -> Path:
+        return self.path / "lat.1.gz"
 
     @classmethod
     def newest(cls, run: RunFolder) -> "DecodingFolder | None":
@@ -136,7 +144,16 @@ class DecodingFolder(NamedTuple):
         n_best: Sequence[Mapping[str, Any]],
         language: Mapping[str, Any],
         result: Mapping[str, Any],
+        lattices: LatticeArchive | None = None,
     ) -> None:
+        """Write all files, the result last; lattices of an earlier decoding are removed."""
+        symbols_file = self.path / "words.txt"
+        if lattices is None:
+            self.lattice_file.unlink(missing_ok=True)
+            symbols_file.unlink(missing_ok=True)
+        else:
+            write_bytes(self.lattice_file, lattices.compressed)
+            write_text(symbols_file, lattices.symbols)
         write_text(self.path / "settings.yaml", dump_yaml(settings))
         write_text(self.path / "hypotheses.csv", hypotheses_to_csv(hypotheses))
         write_text(

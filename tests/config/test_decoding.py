@@ -19,3 +19,11 @@ def test_a_decoding_that_skips_blanks_has_a_name_of_its_own():
 def test_a_limit_of_certainty_is_above_one_half_and_below_one(value: str):
     with pytest.raises(InputError, match="blank_skip"):
         validate_settings(DecodingSettings, parse_changes([f"blank_skip={value}"]), Path("SET"))
+
+
+def test_lattices_change_no_text_so_they_are_no_other_decoding():
+    plain, with_lattices = DecodingSettings(), DecodingSettings(lattices=True)
+    assert plain.identity == with_lattices.identity
+    assert with_lattices.covers(plain)
+    assert not plain.covers(with_lattices)
+    assert not plain.covers(DecodingSettings(blank_skip=0.99))

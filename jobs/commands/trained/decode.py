@@ -117,6 +117,13 @@ def _decode_once(
     print_line(describe_scores(described, found.hypotheses, corpus))
     if settings.words != ANY_WORD:
         print_line(f"{100 * found.unknown_words:.1f} % of the test words are not in the lexicon")
+    if stored := found.lattices:
+        rate = 100 * stored.oracle.errors / max(1, stored.oracle.reference)
+        print_line(
+            f"lattices: oracle {stored.oracle.rate_name} {rate:.1f} % on test (of the path nearest "
+            f"to each reference); {stored.bytes_per_utterance:.0f} bytes per utterance; "
+            f"{found.folder.lattice_file}"
+        )
     print_line(f"{1000 * found.seconds_per_utterance:.0f} ms per utterance; {found.folder.path}")
 
 

@@ -1,8 +1,9 @@
 """Graph search: the best path of an utterance through a decoding graph (Viterbi, beam-pruned).
 
 In:   log-probabilities (S, C), a decoding graph.
-Out:  the labels of the best path, with their first and last frames and the path's score.
-Not here: the graph (decoding_graph.py). The only home of kaldi_decoder.
+Out:  the labels of the best path, with their first and last frames and the path's score; a lattice.
+Not here: the graph (decoding_graph.py), what lattices are for (lattices.py). The only home of
+kaldi_decoder.
 
 The best single alignment counts, where decoding/beam_search.py adds up all alignments of a text.
 With a blank_skip the search reads fewer frames, and times and scores are still those of all frames:
@@ -10,11 +11,7 @@ the frames that it does not read count as blank.
 """
 
 import math
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from heapq import nsmallest
-from operator import itemgetter
 
 import kaldi_decoder
 import kaldifst
@@ -23,6 +20,7 @@ import numpy as np
 from pipeline.corpus.text.alphabet import BLANK
 from pipeline.decoding.greedy_search import split_path
 from pipeline.decoding.words.decoding_graph import DecodingGraph
+from pipeline.decoding.words.lattices import NO_PATHS, Arc, Cost, Lattice
 from pipeline.shapes import Float32, Int64
 
 BEAM = 12.0  # nats below the best path of a frame at which a path is given up
@@ -41,12 +39,6 @@ class GraphPath:
     begins: Int64[np.ndarray, " L"]  # first frame of each label
     ends: Int64[np.ndarray, " L"]  # frame after its last one
     score: float  # nats: log p(audio, text) with the weights of the graph; -inf: no path
-
-
-@dataclass(frozen=True)
-class WordSequence:
-    words: tuple[int, ...]  # numbers of words, from 1
-    score: float  # nats: of its best path
 
 
 class GraphSearch:
@@ -77,22 +69,22 @@ class GraphSearch:
         score = blanks - (weight.value1 + weight.value2)
         return GraphPath(tuple(labels), frames[begins], frames[ends - 1] + 1, score)
 
-    def n_best(
-        self, log_probabilities_SC: Float32[np.ndarray, "S C"], count: int
-    ) -> list[WordSequence]:
-        """Return up to `count` different word sequences, the best first."""
-        if not len(log_probabilities_SC):
-            return []
-        frames, blanks = read_frames(log_probabilities_SC, self._blank_skip)
-        lattice = self._make_lattice(np.ascontiguousarray(log_probabilities_SC[frames], np.float32))
-        if lattice is None:
-            return []
-        return [
-            WordSequence(words, blanks - cost) for words, cost in best_sequences(lattice, count)
-        ]
+    def lattice(self, log_probabilities_SC: Float32[np.ndarray, "S C"]) -> tuple[Lattice, float]:
+        """Return the best paths, and the beam [nats] that they are within.
 
-    def _make_lattice(self, logs_SC: Float32[np.ndarray, "S C"]) -> "kaldifst.Lattice | None":
-        """Return the lattice of the best paths; None if no path fits in the frames.
+        No path, where none fits in the frames.
+        """
+        if not len(log_probabilities_SC):
+            return NO_PATHS, 0.0
+        frames, blanks = read_frames(log_probabilities_SC, self._blank_skip)
+        logs = np.ascontiguousarray(log_probabilities_SC[frames], np.float32)
+        lattice, beam = self._make_lattice(logs)
+        return (NO_PATHS if lattice is None else _read_lattice(lattice, -blanks)), beam
+
+    def _make_lattice(
+        self, logs_SC: Float32[np.ndarray, "S C"]
+    ) -> tuple["kaldifst.Lattice | None", float]:
+        """Return the lattice of the best paths and its beam; None if no path fits in the frames.
 
         The decoder of lattices has no limit of active paths, so its beam is narrow.
         """
@@ -105,7 +97,7 @@ class GraphSearch:
             lattice = wider if found else lattice
             enough = lattice is not None and lattice.num_states > ENOUGH_LATTICE_STATES
             if enough or beam >= self._lattice_beam:
-                return lattice
+                return lattice, beam
             beam *= 2
 
 
@@ -127,71 +119,22 @@ def read_frames(
     return frames[~skipped_S], float(blanks_S[skipped_S].sum(dtype=np.float64))
 
 
-Arc = tuple[int, int, float]  # next state, word (0: none), cost
-
-
-def best_sequences(lattice: kaldifst.Lattice, count: int) -> list[tuple[tuple[int, ...], float]]:
-    """Return the `count` cheapest different word sequences of a lattice, with their costs.
-
-    Each state keeps its `count` cheapest histories; an arc adds the same to all of them, so that no
-    other history can be among the cheapest at the end.
-    """
-    arcs, final_costs = _read_lattice(lattice)
-    histories: dict[int, dict[tuple[int, ...], float]] = {lattice.start: {(): 0.0}}
-    complete: dict[tuple[int, ...], float] = {}
-    for state in _topological_order(arcs, lattice.start):
-        costs = histories.pop(state)
-        kept = dict(nsmallest(count, costs.items(), key=itemgetter(1)))
-        if state in final_costs:
-            _keep_cheapest(complete, kept, (), final_costs[state])
-        for following, word, cost in arcs.get(state, ()):
-            _keep_cheapest(histories.setdefault(following, {}), kept, (word,) if word else (), cost)
-    return nsmallest(count, complete.items(), key=itemgetter(1))
-
-
-def _keep_cheapest(
-    costs: dict[tuple[int, ...], float],
-    before: Mapping[tuple[int, ...], float],
-    words: tuple[int, ...],
-    cost: float,
-) -> None:
-    for history, so_far in before.items():
-        longer, total = history + words, so_far + cost
-        if total < costs.get(longer, math.inf):
-            costs[longer] = total
-
-
-def _read_lattice(
-    lattice: kaldifst.Lattice,
-) -> tuple[dict[int, list[Arc]], dict[int, float]]:
-    """Return the arcs by state and the costs of ending; each is the sum of a lattice's two costs.
+def _read_lattice(lattice: kaldifst.Lattice, skipped: float) -> Lattice:
+    """Return a lattice as Python reads it; `skipped` is the cost of frames that were not read.
 
     kaldifst lets Python read the arcs of a lattice as text only.
     """
     arcs: dict[int, list[Arc]] = {}
-    final_costs = {}
+    finals: dict[int, Cost] = {}
     for line in lattice.to_str(show_weight_one=True).splitlines():
         *numbers, costs = line.split()
-        cost = sum(map(float, costs.split(",")))
+        graph, sound = map(float, costs.split(","))
         if len(numbers) == 1:
-            final_costs[int(numbers[0])] = cost
+            finals[int(numbers[0])] = graph, sound + skipped
         else:
             begin, end, _, word = map(int, numbers)
-            arcs.setdefault(begin, []).append((end, word, cost))
-    return arcs, final_costs
-
-
-def _topological_order(arcs: Mapping[int, Sequence[Arc]], start: int) -> Iterator[int]:
-    """Yield each state that can be reached, after all states from which it can be."""
-    arriving = Counter(end for each in arcs.values() for end, _, _ in each)
-    ready = [start]
-    while ready:
-        state = ready.pop()
-        yield state
-        for end, _, _ in arcs.get(state, ()):
-            arriving[end] -= 1
-            if not arriving[end]:
-                ready.append(end)
+            arcs.setdefault(begin, []).append((end, word, (graph, sound)))
+    return Lattice(lattice.start, arcs, finals)
 
 
 def _no_path() -> GraphPath:

@@ -14,7 +14,9 @@ from pipeline.corpus.text.alphabet import BLANK, Alphabet
 from pipeline.decoding.greedy_search import split_path
 from pipeline.decoding.scoring import equal_words
 from pipeline.decoding.words.decoding_graph import GraphWeights
-from pipeline.decoding.words.graph_search import BEAM, GraphPath, GraphSearch, WordSequence
+from pipeline.decoding.words.determinisation import word_lattice
+from pipeline.decoding.words.graph_search import BEAM, GraphPath, GraphSearch
+from pipeline.decoding.words.lattices import Lattice, WordSequence, best_sequences
 from pipeline.decoding.words.ngram import UNKNOWN
 from pipeline.decoding.words.text_sources import SPACE, SPACE_TOKEN, TextSources
 from pipeline.shapes import Float32, Int64
@@ -34,6 +36,7 @@ class DecodedText:
     words: tuple[DecodedWord, ...]
     score: float  # nats
     others: tuple[tuple[str, float], ...]  # the n-best texts with their scores, the best first
+    lattice: Lattice | None = None  # of words; None: not asked for
 
 
 class TextDecoder:
@@ -54,12 +57,21 @@ class TextDecoder:
         """Return the most probable text."""
         return self._text(self._search.search(log_probabilities_SC))
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words of lattices: word number n is `words[n - 1]`."""
+        return self._graph.words
+
     def decode_fully(
-        self, log_probabilities_SC: Float32[np.ndarray, "S C"], count: int
+        self, log_probabilities_SC: Float32[np.ndarray, "S C"], count: int, lattice: bool = False
     ) -> DecodedText:
-        """Return the most probable text with its words, and up to `count` texts in all."""
+        """Return the most probable text with its words, and up to `count` texts in all.
+
+        `lattice`: whether a lattice is returned too. It has all these texts.
+        """
         path = self._search.search(log_probabilities_SC)
-        sequences = self._search.n_best(log_probabilities_SC, count)
+        found, beam = self._search.lattice(log_probabilities_SC)
+        sequences = best_sequences(found, count)
         texts = [self._sequence_words(each) for each in sequences]
         others = tuple(
             (self._join(words), each.score) for words, each in zip(texts, sequences, strict=True)
@@ -74,7 +86,10 @@ class TextDecoder:
             DecodedWord(text, begin, end, float(confidence))
             for (text, begin, end), confidence in zip(words, confidences, strict=True)
         )
-        return DecodedText(self._text(path), decoded, path.score, others)
+        if lattice and sequences:
+            beam = max(beam, sequences[0].score - sequences[-1].score)
+        reduced = word_lattice(found, beam) if lattice else None
+        return DecodedText(self._text(path), decoded, path.score, others, reduced)
 
     def _known_name(self, word: str) -> str:
         return word if self.sources.is_known(word) else UNKNOWN

@@ -20,6 +20,8 @@ from pipeline.config.decoding import ANY_WORD, DecodingSettings
 from pipeline.corpus.text.normalise import TextNormaliser
 from pipeline.decoding.scoring import Score, Scoring
 from pipeline.decoding.words.decoding_graph import GraphWeights
+from pipeline.decoding.words.lattices import Lattice, LatticeArchive
+from pipeline.decoding.words.oracle import Oracle, score_oracle
 from pipeline.decoding.words.text_decoder import DecodedText, TextDecoder
 from pipeline.decoding.words.text_sources import TextSources
 from pipeline.decoding.words.tuning import Trial, best_trial, tune
@@ -34,6 +36,13 @@ from pipeline.training.loop.devices import Device, select_device
 from pipeline.training.trained.trained_run import TrainedRun
 
 Output = tuple[StoredUtterance, Float32[np.ndarray, "_ _"]]  # steps and classes
+Decoded = tuple[StoredUtterance, DecodedText]
+
+
+@dataclass(frozen=True)
+class StoredLattices:
+    bytes_per_utterance: float  # compressed
+    oracle: Oracle  # the errors on test of the best paths for the references
 
 
 @dataclass(frozen=True)
@@ -45,8 +54,9 @@ class DecodedRun:
     unknown_words: float  # share of the test references' words that the lexicon lacks
     left_out: tuple[str, ...]  # words that the alphabet cannot spell
     not_in_model: tuple[str, ...]  # words of the lexicon that the n-gram model lacks
-    seconds_per_utterance: float  # of the search on test, n-best list included
+    seconds_per_utterance: float  # of the search on test, n-best list and lattice included
     scoring: Scoring
+    lattices: StoredLattices | None = None
 
     def score(self, split: str) -> Score:
         return self.scoring.score_corpus(
@@ -65,13 +75,16 @@ def decode_run(
 ) -> DecodedRun:
     """Choose on dev what the settings leave open, decode dev and test, write the folder.
 
-    A decoding that is finished is read again, and is the run's newest then.
+    A decoding that is finished, with lattices if they are asked for, is read again, and is the
+    run's newest then.
 
     InputError where the run is not finished, or a file of the settings is missing or damaged.
     """
     folder = DecodingFolder.of(run, settings, _digest_files(settings))
     if folder.result_file.exists() and folder.is_of(run):
-        return _read(folder, Scoring.from_experiment(run.experiment()))
+        found = _read(folder, Scoring.from_experiment(run.experiment()))
+        if not settings.lattices or (found.lattices and folder.lattice_file.exists()):
+            return found
     torch.set_num_threads(threads)
     trained = TrainedRun.load(run, features, select_device(device))
     return _decode(folder, trained, features, settings, report, _run_digest(run))
@@ -96,9 +109,11 @@ def _decode(  # noqa: PLR0917 (the parts of one decoding)
     hypotheses = [_hypothesis(u, decoder.decode(logs_SC), scoring) for u, logs_SC in dev]
     report(f"decoding {len(test)} test utterances")
     began = time.perf_counter()
-    pairs = [(u, decoder.decode_fully(logs_SC, settings.n_best)) for u, logs_SC in test]
+    decode_fully = partial(decoder.decode_fully, count=settings.n_best, lattice=settings.lattices)
+    pairs = [(u, decode_fully(logs_SC)) for u, logs_SC in test]
     seconds = (time.perf_counter() - began) / max(1, len(test))
     hypotheses += [_hypothesis(u, one.text, scoring) for u, one in pairs]
+    archive = LatticeArchive.make(_lattices(pairs), decoder.words) if settings.lattices else None
     found = DecodedRun(
         folder=folder,
         hypotheses=tuple(hypotheses),
@@ -109,6 +124,7 @@ def _decode(  # noqa: PLR0917 (the parts of one decoding)
         not_in_model=sources.not_in_model,
         seconds_per_utterance=seconds,
         scoring=scoring,
+        lattices=_describe_lattices(archive, decoder, pairs, scoring) if archive else None,
     )
     found.folder.write(
         settings=settings,
@@ -117,13 +133,27 @@ def _decode(  # noqa: PLR0917 (the parts of one decoding)
         n_best=[_n_best_record(u, one) for u, one in pairs],
         language=sources.to_dict(weights),
         result={**_result(found), "run": run_digest},
+        lattices=archive,
     )
     return found
+
+
+def _lattices(pairs: list[Decoded]) -> list[tuple[str, Lattice]]:
+    return [(u.id, one.lattice) for u, one in pairs if one.lattice]
+
+
+def _describe_lattices(
+    archive: LatticeArchive, decoder: TextDecoder, pairs: list[Decoded], scoring: Scoring
+) -> StoredLattices:
+    scored = [(u.transcript, one.lattice) for u, one in pairs if one.lattice]
+    size = len(archive.compressed) / max(1, len(pairs))
+    return StoredLattices(size, score_oracle(decoder, scored, scoring))
 
 
 def _read(folder: DecodingFolder, scoring: Scoring) -> DecodedRun:
     result = folder.result()
     folder.mark_newest()
+    stored = result.get("lattices")
     try:
         return DecodedRun(
             folder=folder,
@@ -135,6 +165,8 @@ def _read(folder: DecodingFolder, scoring: Scoring) -> DecodedRun:
             not_in_model=tuple(result.get("not_in_model", ())),
             seconds_per_utterance=result["seconds_per_utterance"],
             scoring=scoring,
+            lattices=stored
+            and StoredLattices(stored["bytes_per_utterance"], Oracle(**stored["oracle"])),
         )
     except (KeyError, TypeError):
         raise InputError(
@@ -212,6 +244,7 @@ def _result(run: DecodedRun) -> dict[str, Any]:
         "left_out": list(run.left_out),
         "not_in_model": list(run.not_in_model),
         "seconds_per_utterance": run.seconds_per_utterance,
+        "lattices": run.lattices and asdict(run.lattices),
         **{f"{split}_wer": score.wer for split, score in scores.items()},
         **{f"{split}_cer": score.cer for split, score in scores.items()},
     }

@@ -15,7 +15,9 @@ from pipeline.decoding.words.decoding_graph import (
     build_token_graph,
     build_word_graph,
 )
+from pipeline.decoding.words.determinisation import word_lattice
 from pipeline.decoding.words.graph_search import LATTICE_BEAM, GraphSearch, read_frames
+from pipeline.decoding.words.lattices import WordSequence, best_sequences
 from pipeline.decoding.words.ngram import UNKNOWN, estimate
 from pipeline.files import InputError
 from tests.decoding.words.back_off import sentence_log_probability
@@ -26,6 +28,10 @@ LEXICON = Lexicon({word: (spelled,) for word, spelled in SPELLINGS.items()}, 1, 
 TEXT = [["A", "BB"], ["AB", "A"], ["A"], ["BA", "AB", "A"]]
 CLASSES = 4
 WIDE = 1_000.0  # a beam that prunes nothing
+
+
+def n_best_of(search: GraphSearch, logs: np.ndarray, count: int) -> list[WordSequence]:
+    return best_sequences(search.lattice(logs)[0], count)
 
 
 def collapse(path: tuple[int, ...]) -> tuple[int, ...]:
@@ -129,7 +135,7 @@ def test_n_best_are_different_texts_in_order_and_the_first_is_the_best():
     logs = np.log(rng.dirichlet(np.full(CLASSES, 1.0), 6)).astype(np.float32)
     graph = build_word_graph(LEXICON, estimate(TEXT, 2), GraphWeights(unknown=math.inf), CLASSES)
     search = GraphSearch(graph, WIDE)
-    found = search.n_best(logs, 5)
+    found = n_best_of(search, logs, 5)
     assert len({each.words for each in found}) == len(found) == 5
     assert [each.score for each in found] == sorted((each.score for each in found), reverse=True)
     best = search.search(logs)
@@ -150,7 +156,7 @@ def test_the_n_best_list_holds_every_text_within_the_beam_with_its_score(seed: i
     graph = build_word_graph(LEXICON, model, weights, CLASSES)
 
     def n_best(beam: float, count: int = 1_000) -> dict[tuple[str, ...], float]:
-        found = GraphSearch(graph, beam).n_best(logs, count)
+        found = n_best_of(GraphSearch(graph, beam), logs, count)
         return {tuple(graph.words[n - 1] for n in each.words): each.score for each in found}
 
     found = n_best(WIDE)
@@ -172,7 +178,7 @@ def test_the_model_chooses_between_words_that_sound_alike():
     for frame, label in enumerate((2, 1, 2, 3)):
         logs[frame, label] = -0.01
     graph = build_word_graph(lexicon, model, GraphWeights(), CLASSES)
-    first = GraphSearch(graph, WIDE).n_best(logs, 2)[0]
+    first = n_best_of(GraphSearch(graph, WIDE), logs, 2)[0]
     assert [graph.words[number - 1] for number in first.words] == ["A", "TOO"]
 
 
@@ -180,7 +186,7 @@ def test_no_frames_give_no_labels():
     graph = build_word_graph(LEXICON, estimate(TEXT, 1), GraphWeights(), CLASSES)
     search = GraphSearch(graph)
     assert search.search(np.zeros((0, CLASSES), np.float32)).labels == ()
-    assert search.n_best(np.zeros((0, CLASSES), np.float32), 3) == []
+    assert n_best_of(search, np.zeros((0, CLASSES), np.float32), 3) == []
 
 
 def test_a_model_without_a_word_of_the_lexicon_is_refused():
@@ -239,7 +245,7 @@ def test_certain_frames_give_the_same_paths_with_and_without_all_blanks(path):
     assert other.begins.tolist() == one.begins.tolist()
     assert other.ends.tolist() == one.ends.tolist()
     assert other.score == pytest.approx(one.score, abs=1e-3)
-    (first, *_), (same, *_) = whole.n_best(logs, 3), short.n_best(logs, 3)
+    (first, *_), (same, *_) = n_best_of(whole, logs, 3), n_best_of(short, logs, 3)
     assert same.words == first.words
     assert same.score == pytest.approx(first.score, abs=1e-3)
 
@@ -253,4 +259,29 @@ def test_a_limit_that_no_blank_reaches_changes_nothing(seed: int):
     one, other = whole.search(logs), same.search(logs)
     assert (one.labels, one.score) == (other.labels, other.score)
     assert (one.begins.tolist(), one.ends.tolist()) == (other.begins.tolist(), other.ends.tolist())
-    assert whole.n_best(logs, 10) == same.n_best(logs, 10)
+    assert n_best_of(whole, logs, 10) == n_best_of(same, logs, 10)
+
+
+@pytest.mark.parametrize("skip", [None, 0.6])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_word_lattice_holds_every_text_within_the_beam_with_its_score(seed: int, skip):
+    logs = np.log(np.random.default_rng(seed).dirichlet(np.full(CLASSES, 0.5), 5))
+    logs = logs.clip(-20).astype(np.float32)
+    frames, blanks = read_frames(logs, skip)
+    model, weights = estimate(TEXT, 1), GraphWeights(0.7, 0.5, math.inf)
+    graph = build_word_graph(LEXICON, model, weights, CLASSES)
+    expected: dict[tuple[str, ...], float] = {}
+    for score, _, words in all_paths(logs[frames], model, weights, 2):
+        expected[words] = max(score + blanks, expected.get(words, -math.inf))
+    lattice, beam = GraphSearch(graph, WIDE, skip).lattice(logs)
+    assert beam == LATTICE_BEAM
+    found = {
+        tuple(graph.words[number - 1] for number in each.words): each.score
+        for each in best_sequences(word_lattice(lattice, beam), 1_000)
+    }
+    within = {
+        words: score
+        for words, score in expected.items()
+        if score > max(expected.values()) - LATTICE_BEAM + 1e-3
+    }
+    assert {words: found[words] for words in within} == pytest.approx(within, abs=0.01)

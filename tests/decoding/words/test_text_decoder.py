@@ -1,6 +1,8 @@
 """Texts with the times and confidences of their words."""
 
+import gzip
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,8 +10,10 @@ import pytest
 from pipeline.config.decoding import DecodingSettings
 from pipeline.corpus.text.alphabet import Alphabet
 from pipeline.decoding.words.decoding_graph import GraphWeights
+from pipeline.decoding.words.lattices import LatticeArchive, WordSequence, best_sequences
 from pipeline.decoding.words.text_decoder import TextDecoder
 from pipeline.decoding.words.text_sources import TextSources
+from tests.decoding.words.small_lattices import read_archive
 
 LETTERS = Alphabet("letters", tuple(" ABC"))
 CERTAIN = 12.0  # nats between a frame's class and every other
@@ -82,3 +86,30 @@ def test_characters_are_decoded_without_a_lexicon():
 def test_no_frames_are_an_empty_text():
     found = decoder(["A"], GraphWeights()).decode_fully(frames([])[:0], 3)
     assert (found.text, found.words, found.others) == ("", (), ())
+
+
+@pytest.mark.parametrize("words", ["train", "any"])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_lattice_that_is_stored_has_the_text_its_score_and_the_n_best_list(seed: int, words: str):
+    rng = np.random.default_rng(seed)
+    logs = np.log(rng.dirichlet(np.full(LETTERS.size, 0.5), 9)).clip(-20).astype(np.float32)
+    weights = GraphWeights(0.5, 0.3, unknown=math.inf)
+    texts = decoder(["AB C", "A B", "CAB C", "B"], weights, words=words)
+    found = texts.decode_fully(logs, 10, lattice=True)
+    assert found == replace(texts.decode_fully(logs, 10), lattice=found.lattice)
+    assert found.lattice is not None
+    archive = LatticeArchive.make([("u", found.lattice)], texts.words)
+    (lattice,) = read_archive(gzip.decompress(archive.compressed).decode()).values()
+    names = {int(number): word for word, number in map(str.split, archive.symbols.splitlines())}
+
+    def text(sequence: WordSequence) -> str:
+        spelled = [names[number] for number in sequence.words]
+        joined = "".join(spelled).replace("_", " ") if words == "any" else " ".join(spelled)
+        return " ".join(joined.split())
+
+    stored = best_sequences(lattice, 10)
+    assert text(stored[0]) == found.text
+    assert stored[0].score == pytest.approx(found.score, abs=0.01)
+    assert [text(each) for each in stored] == [other for other, _ in found.others]
+    scores = [score for _, score in found.others]
+    assert [each.score for each in stored] == pytest.approx(scores, abs=0.01)

@@ -1,6 +1,7 @@
 """A finished run decoded again: the network of training, files that appear, refusals."""
 
 import csv
+import gzip
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 
 from pipeline.config.decoding import DecodingSettings
 from pipeline.corpus.text.normalise import TextNormaliser
+from pipeline.decoding.words.lattices import best_sequences
 from pipeline.decoding.words.ngram import estimate, format_arpa
 from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError
@@ -18,6 +20,7 @@ from pipeline.runs.decodings import DecodingFolder
 from pipeline.runs.folder import RunFolder
 from pipeline.training.trained.decode_run import DecodedRun, decode_run
 from pipeline.training.trained.trained_run import TrainedRun
+from tests.decoding.words.small_lattices import read_archive
 from tests.training.letters import make_experiment
 
 CPU = torch.device("cpu")
@@ -110,6 +113,41 @@ def test_the_result_has_the_share_of_unknown_words_and_what_is_left_out(
         scores = [each["score"] for each in texts_of_one]
         assert 1 <= len(scores) <= 3
         assert scores == sorted(scores, reverse=True)
+
+
+def test_lattices_are_stored_beside_the_same_decoding(
+    finished: RunFolder, letter_features: FeatureSet, decoded: DecodedRun
+):
+    """They are made for a finished decoding, too, and go when it is made anew without them."""
+    n_best = (decoded.folder.path / "n_best.jsonl").read_text("utf-8")
+    assert decoded.lattices is None
+    asked = DecodingSettings(lattices=True)
+    found, again = (decode_run(finished, letter_features, asked, device="cpu") for _ in range(2))
+    assert found.folder == decoded.folder
+    assert found.lattices == again.lattices is not None
+    assert again.seconds_per_utterance == found.seconds_per_utterance  # it was read
+    assert (found.folder.path / "n_best.jsonl").read_text("utf-8") == n_best
+    content = found.folder.lattice_file.read_bytes()
+    stored = read_archive(gzip.decompress(content).decode())
+    lines = (found.folder.path / "words.txt").read_text("utf-8").splitlines()
+    names = dict(reversed(line.split()) for line in lines)
+    tests = [each for each in found.hypotheses if each.split == "test"]
+    records = [json.loads(line) for line in n_best.splitlines()]
+    for hypothesis, record in zip(tests, records, strict=True):
+        best = best_sequences(stored[hypothesis.utterance_id], 10)
+        texts = [" ".join(names[str(number)] for number in each.words) for each in best]
+        assert texts == [each["text"] for each in record["texts"]]
+    size, oracle = found.lattices.bytes_per_utterance, found.lattices.oracle
+    assert size == len(content) / len(tests)
+    assert oracle.reference == sum(each.words for each in tests)
+    assert oracle.errors <= sum(each.word_errors for each in tests)
+    result = json.loads(found.folder.result_file.read_text("utf-8"))
+    assert result["lattices"]["oracle"]["errors"] == oracle.errors
+    found.folder.result_file.unlink()
+    without = decode_run(finished, letter_features, DecodingSettings(), device="cpu")
+    assert without.lattices is None
+    assert not found.folder.lattice_file.exists()
+    assert not (found.folder.path / "words.txt").exists()
 
 
 @pytest.mark.parametrize("words", ["train", "any"])

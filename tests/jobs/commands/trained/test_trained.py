@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -86,6 +87,20 @@ def test_a_run_is_decoded_again(project: TinyProject, run: RunFolder, capsys):
     assert "of this one network" in said
     (file,) = (run.path / "decodings").glob("*/result.json")
     assert json.loads(file.read_text())["trials"] > 1
+
+
+def test_lattices_of_a_run_are_stored_and_their_oracle_is_said(
+    project: TinyProject, run: RunFolder, capsys
+):
+    weights = ("ngram_weight=1", "word_reward=0", "unknown_penalty=50")  # so that none are chosen
+    changes = [word for each in ("lattices=true", *weights) for word in ("--set", each)]
+    assert blankslate(project, "decode", run.run_id, *changes) == 0
+    said = capsys.readouterr().out
+    assert re.search(
+        r"lattices: oracle WER [\d.]+ % on test .* \d+ bytes per utterance; .*gz", said
+    )
+    (file,) = (run.path / "decodings").glob("*/lat.1.gz")
+    assert file.exists()
 
 
 def test_all_runs_of_a_sweep_are_decoded_once(project: TinyProject, run: RunFolder, capsys):
