@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from pydantic import Field
 
+from pipeline.config.arm_names import SEED, arm_name
 from pipeline.config.experiment import Experiment, load_experiment
 from pipeline.config.loader import Settings, read_yaml, validate_settings
 from pipeline.config.sweep_sections.early_stop import StopRules
@@ -22,7 +23,6 @@ from pipeline.files import InputError, json_digest
 
 Changes = dict[str, Any]  # dotted key -> value
 
-SEED = "train.seed"
 MAX_SEEDS = 100  # per arm
 MAX_CHANGES_LENGTH = 40  # characters of SET in the name of a sweep
 
@@ -171,7 +171,7 @@ def load_sweep(
             SweptExperiment(_label(settings, keys), _swept_settings(settings), experiment)
         )
     _refuse_duplicate_labels(path, experiments)
-    arms = dict.fromkeys(label_without_seed(one.label, one.settings) for one in experiments)
+    arms = dict.fromkeys(arm_name(one.label, one.settings) for one in experiments)
     return Sweep(
         name=changed_name(path.stem, changes or {}),
         question=_read_opening_comment(path),
@@ -261,12 +261,6 @@ def _label(settings: Changes, keys: list[str]) -> str:
     return (
         str(settings["label"]) if "label" in settings else ", ".join(_label_parts(settings, keys))
     )
-
-
-def label_without_seed(label: str, settings: Mapping[str, Any]) -> str:
-    """Return the label of a run as its arm has it; `settings`: those that the sweep sets."""
-    seed = f"seed {settings.get(SEED)}"
-    return ", ".join(part for part in label.split(", ") if part != seed)
 
 
 def _label_parts(settings: Changes, keys: list[str]) -> Iterator[str]:

@@ -8,8 +8,9 @@ Not here: the comparison (arms.py), arms.csv (arms_table.py), the model of chanc
 import math
 from collections.abc import Iterator, Sequence
 
+from pipeline.config.arm_names import UNNAMED_ARM
 from pipeline.config.sweep_sections.expectation import Expectation
-from pipeline.results.comparison.arms import UNNAMED_ARM, Arm, SweepComparison
+from pipeline.results.comparison.arms import Arm, SweepComparison
 from pipeline.results.comparison.other_sweeps import SeedSpread, suggest_seeds
 from pipeline.results.comparison.sensitivity import describe_sensitivity, explain_no_decision
 from pipeline.results.comparison.test_sets import describe_few_speakers

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config.sweep import SEED, label_without_seed
+from pipeline.config.arm_names import SEED, arm_label, arm_name, settings_without_seed
 from pipeline.results.comparison.test_sets import (
     UtteranceKey,
     by_utterance,
@@ -31,8 +31,6 @@ from pipeline.results.statistics.significance import (
 from pipeline.results.summary.run_summary import RunSummary, dev_selection_key, join_rate_names
 from pipeline.results.summary.table import COUNT_COLUMNS, error_counts
 from pipeline.runs.folder import Hypothesis
-
-UNNAMED_ARM = "all runs"  # of a sweep that varies the seed only
 
 
 @dataclass(frozen=True)
@@ -267,26 +265,14 @@ def group_arms(tested: Sequence[RunSummary]) -> list[Arm]:
         groups.setdefault(arm_key(run), {}).setdefault(str(run.run.folder.path), run)
     arms = []
     for runs in groups.values():
-        first = next(iter(runs.values()))
-        settings = _settings_without_seed(first.run.settings)
-        listed = ", ".join(
-            f"{key} {'null' if value is None else value}" for key, value in settings.items()
-        )
-        arms.append(Arm(_arm_label(first) or listed or UNNAMED_ARM, settings, tuple(runs.values())))
+        first = next(iter(runs.values())).run
+        settings = settings_without_seed(first.settings)
+        arms.append(Arm(arm_name(first.label, first.settings), settings, tuple(runs.values())))
     return arms
 
 
 def arm_key(run: RunSummary) -> tuple[str, ...]:
     """Return what the runs of an arm have in common."""
-    label = _arm_label(run) if SEED in run.run.settings else ""
-    return label, repr(_settings_without_seed(run.run.settings)), run.settings_without_seed
-
-
-def _settings_without_seed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in settings.items() if key != SEED}
-
-
-def _arm_label(run: RunSummary) -> str:
-    """Return the label without the seed; empty if the sweep sets a seed that it does not name."""
-    label = label_without_seed(run.run.label, run.run.settings)
-    return label if SEED not in run.run.settings or label != run.run.label else ""
+    settings = run.run.settings
+    label = arm_label(run.run.label, settings) if SEED in settings else ""
+    return label, repr(settings_without_seed(settings)), run.settings_without_seed

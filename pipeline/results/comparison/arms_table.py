@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.config.sweep import SEED
+from pipeline.config.arm_names import SEED
 from pipeline.results.comparison.arms import Arm, SweepComparison
 from pipeline.results.statistics.inference import ArmDifference
 from pipeline.results.summary.run_summary import changed_keys

@@ -14,10 +14,14 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from pipeline.config.arm_names import (
+    SEED,
+    UNNAMED_ARM,
+    label_without_seed,
+    settings_without_seed,
+)
 from pipeline.config.experiment import Experiment
 from pipeline.config.loader import flatten
-from pipeline.config.sweep import SEED, label_without_seed
-from pipeline.results.comparison.arms import UNNAMED_ARM
 from pipeline.results.summary.run_summary import SweepRun
 
 Settings = dict[str, Any]
@@ -47,7 +51,7 @@ def merge_sweeps(sweeps: Sequence[Sequence[SweepRun]]) -> list[SweepRun]:
 
 def _rename_arm(runs: Sequence[SweepRun], label: str, more: Settings) -> list[SweepRun]:
     """Return the runs of an arm with one label and the same settings, but for the seed."""
-    own = {key: value for key, value in runs[0].settings.items() if key != SEED}
+    own = settings_without_seed(runs[0].settings)
     if len(runs) == 1 and SEED not in runs[0].settings:
         return [replace(runs[0], label=label, settings={**own, **more})]
     seeds = [_seed(run) for run in runs]

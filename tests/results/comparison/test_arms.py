@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.results.comparison.arms import compare_runs
+from pipeline.config.sweep import load_sweep
+from pipeline.files import InputError
+from pipeline.results.comparison.arms import compare_runs, group_arms
 from pipeline.results.comparison.run_description import describe_run
 from pipeline.results.summary.run_summary import RunSummary, SweepRun, read_run
 from pipeline.runs.folder import RunFolder
@@ -407,3 +409,26 @@ def test_only_a_finished_run_whose_last_epoch_is_best_may_need_more_epochs(
     assert "more epochs may help" in describe_run(replace(run, rows=shorter))
     running = replace(run, rows=shorter, state="running")
     assert "more epochs may help" not in describe_run(running)
+
+
+def test_a_report_calls_an_arm_as_the_sweep_file_does_in_its_expectation(tmp_path: Path):
+    (tmp_path / "demo.yaml").write_text("reader: demo\n")
+    (tmp_path / "base.yaml").write_text("corpus: demo.yaml\n")
+    file, runs = tmp_path / "sweep.yaml", []
+    entries = [("first", 8, 1), ("second", 8, 2), ("wide", 16, 1)]  # label, hidden, seed
+    lines = [
+        f"- {{label: {label}, model.hidden: {hidden}, train.seed: {seed}}}\n"
+        for label, hidden, seed in entries
+    ]
+    text = f"base: base.yaml\nlist:\n{''.join(lines)}- {{label: as is}}\n"
+    file.write_text(f"{text}expect: [model.hidden 16 < model.hidden 8, as is = model.hidden 8]\n")
+    found = load_sweep(file)
+    for one in found.experiments:
+        run = SweepRun(one.label, one.settings, RunFolder(tmp_path / one.label))
+        runs.append(RunSummary(run=run, experiment=one.experiment))
+    names = [arm.name for arm in group_arms(runs)]
+    assert names == ["model.hidden 8", "model.hidden 16", "as is"]
+    assert {name for each in found.expect for name in (each.first, each.second)} == set(names)
+    file.write_text(f"{text}expect: [wide < as is]\n")
+    with pytest.raises(InputError, match=r"no arm is called 'wide'; .*model\.hidden 16"):
+        load_sweep(file)
