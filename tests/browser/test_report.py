@@ -92,6 +92,21 @@ document.body.setAttribute("data-found", JSON.stringify(table));
 """
 
 
+# Compares the first two runs of the first arm.
+FOLDS_PROBE = """
+<script>
+{
+for (const index of ["0", "1"]) document.querySelector(`.mark[data-index="${index}"]`).click();
+const compared = document.querySelector(".compare");
+const found = {compared: compared.textContent};
+found.curves = compared.querySelectorAll("polyline").length;
+document.body.setAttribute("data-found", JSON.stringify(found));
+}
+</script>
+"""
+SHORT = RunScenario(epochs=4, utterances=5)
+
+
 @dataclass(frozen=True)
 class Visit:
     dom: str
@@ -239,6 +254,32 @@ def test_two_marked_lines_are_compared(phone: dict):
     assert "train.learning_rate" not in text, "both have the same"
     assert re.search(r"\d+ of 30 test utterances changed", text)
     assert phone["curves"] == 4, "loss and CER of two runs"
+
+
+def test_runs_of_two_folds_are_said_to_have_no_test_utterance_in_common(tmp_path: Path):
+    runs = []
+    for fold in range(3):
+        run = make_run(tmp_path / f"{fold}", f"seed {fold}", {"train.seed": fold}, SHORT)
+        experiment = run.folder.experiment()
+        corpus = experiment.corpus.model_copy(update={"folds": 3, "fold": fold})
+        run.folder.write_experiment(experiment.model_copy(update={"corpus": corpus}))
+        names = [
+            each._replace(utterance_id=f"{fold}-{each.utterance_id}")
+            for each in run.folder.hypotheses()
+        ]
+        run.folder.finish(names)
+        runs.append(run)
+    page = write_report(runs, tmp_path / "report").page
+    text = page.read_text("utf-8").replace('http-equiv="Content-Security-Policy"', "")
+    page.write_text(text.replace("</body>", FOLDS_PROBE + "</body>"), "utf-8")
+    found = visit(page, 1400, tmp_path / "profile").found
+    assert (
+        "These two runs have no test utterance in common: cross-validation tests each run on the "
+        "speakers of one fold, here fold 0 and fold 1 of 3 (counted from 0)."
+    ) in found["compared"]
+    assert "corpus.fold01" in found["compared"], "what differs is still shown"
+    assert "test utterances changed" not in found["compared"]
+    assert found["curves"] == 4
 
 
 def test_a_run_under_the_pointer_is_highlighted_in_every_figure(phone: dict):

@@ -51,7 +51,15 @@ function drawCurves(pair, key, title) {
   return picture;
 }
 
+function testDifferentFolds(a, b) {
+  if (!a.fold || !b.fold) return false;
+  return a.fold[0] !== b.fold[0] && a.fold[1] === b.fold[1];
+}
+
 function changedUtterances(a, b) {
+  if (testDifferentFolds(a, b)) {
+    return element("p", {}, `These two runs have no test utterance in common: cross-validation tests each run on the speakers of one fold, here fold ${a.fold[0]} and fold ${b.fold[0]} of ${a.fold[1]} (counted from 0).`);
+  }
   if (!a.hypotheses || !b.hypotheses) {
     return element("p", { class: "note" }, "The hypotheses of these runs are not both in this page; hypotheses.csv in the folder of each run has them.");
   }

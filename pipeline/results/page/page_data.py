@@ -12,7 +12,7 @@ from typing import Any
 from markupsafe import Markup
 
 from pipeline.config.loader import flatten
-from pipeline.results.comparison.test_sets import by_utterance
+from pipeline.results.comparison.test_sets import by_utterance, fold_of
 from pipeline.results.page.arm_lines import ArmLine
 from pipeline.results.page.views import RunView
 from pipeline.results.summary.run_summary import RunSummary
@@ -37,7 +37,8 @@ def page_data(lines: Sequence[ArmLine]) -> Markup:
         kept = texts if size <= budget else None
         budget -= size if kept else 0
         curves = _curves(view.run_summary, most, updates)
-        runs.append({"arm": view.number, "name": view.label, "curves": curves, "hypotheses": kept})
+        found = {"arm": view.number, "name": view.label, "curves": curves, "hypotheses": kept}
+        runs.append(found | _fold(view.run_summary))
     data = {
         "settings": _varied_settings([view.run_summary for view in views]),
         "utterances": references,
@@ -70,6 +71,13 @@ def _curves(run: RunSummary, most: int, updates: list[list[int]]) -> dict[str, A
     for name, column in CURVES.items():
         curves[name] = [_short(value) for value in rows.column(column)[picked].tolist()]
     return curves
+
+
+def _fold(run: RunSummary) -> dict[str, tuple[int, int | None]]:
+    """Return the fold that tests the run, and how many there are; empty without folds."""
+    fold = fold_of(run)
+    folds = run.experiment.corpus.folds if run.experiment else None
+    return {} if fold is None else {"fold": (fold, folds)}
 
 
 def _short(value: float) -> float | None:

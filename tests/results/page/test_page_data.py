@@ -102,6 +102,20 @@ def test_a_run_with_another_reference_shows_no_hypotheses(lines: list[ArmLine]):
     assert changed["hypotheses"] is None
 
 
+def test_only_with_cross_validation_a_run_has_the_fold_that_tests_it(lines: list[ArmLine]):
+    view = lines[0].views[0]
+    experiment = view.run_summary.experiment
+    assert experiment is not None
+    corpus = experiment.corpus.model_copy(update={"folds": 5, "fold": 3})
+    folded = experiment.model_copy(update={"corpus": corpus})
+    second = replace(view, run_summary=replace(view.run_summary, experiment=folded))
+    whole, of_fold = json.loads(page_data.page_data([replace(lines[0], views=(view, second))]))[
+        "runs"
+    ]
+    assert "fold" not in whole
+    assert of_fold["fold"] == [3, 5]
+
+
 def test_no_folder_of_the_machine_is_among_the_settings(lines: list[ArmLine]):
     view = lines[0].views[0]
     experiment = view.run_summary.experiment
