@@ -47,9 +47,11 @@ differences hold for all arms at once. "Cannot be told apart" does not mean "equ
 has the interval of each difference.
 
 Most sweeps train with `configs/corpora/an4-folds.yaml`: five-fold cross-validation over the 74
-training speakers of AN4, one fold per seed, 30 epochs, half of the baseline's. AN4's standard test
-set stays unseen, so it can still judge a setting that was chosen here. For the full size on a GPU
-add `SET="train.epochs=60" SEEDS=10` (not to batch.yaml and speeds.yaml, which vary the epochs).
+training speakers of AN4, one fold per seed, 30 epochs, half of the baseline's. A sweep of three
+seeds has three of the five folds; `SEEDS=5` adds the others. AN4's standard test set stays unseen,
+so it can still judge a setting that was chosen here. For the full size on a GPU add
+`SET="train.epochs=60" SEEDS=10` (not to batch.yaml, epochs.yaml and speeds.yaml, which vary the
+epochs).
 
 If your network prints nothing, read [what to expect of CTC](what-to-expect-of-ctc.md) and
 [what is wrong with my run](what-is-wrong.md) first.
