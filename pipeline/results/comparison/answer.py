@@ -143,15 +143,15 @@ def _describe_best(comparison: SweepComparison, best: Arm) -> str:
         result = " with a result" if comparison.is_provisional else ""
         name = "" if best.name == UNNAMED_ARM else f", {quote_name(best.name)},"
         return f"The only {what}{result}{name} has {_describe_rate(comparison, best)}."
-    parts = [f"Best on dev: {best.name}, {_describe_rate(comparison, best)}"]
+    parts = [f"Best on dev: {best.name}, {_describe_rate(comparison, best)}."]
     if beaten := _list_differences(comparison, sign=1):
-        parts.append(f"better than {beaten}")
+        parts.append(f"It is better than {beaten}.")
     if comparison.inference and comparison.inference.can_decide and comparison.not_told_apart:
         names = [quote_name(arm.name) for arm in comparison.not_told_apart]
         many = len(names) > MAX_NAMED_ARMS
         alike = _of_others(comparison, len(names)) if many else join_names(names)
-        parts.append(f"cannot be told apart from it: {alike}")
-    return "; ".join(parts) + "."
+        parts.append(f"It cannot be told apart from {alike}.")
+    return " ".join(parts)
 
 
 def _list_differences(comparison: SweepComparison, sign: int) -> str:
@@ -171,7 +171,7 @@ def _list_differences(comparison: SweepComparison, sign: int) -> str:
         fewer = _describe_reduction(comparison, arm) if sign > 0 else ""
         name = quote_name(arm.name)
         if many:
-            name = f"{_of_others(comparison, len(shown))}: than the nearest of them, {name},"
+            name = f"{_of_others(comparison, len(shown))}; than the nearest of these, {name},"
         texts.append(f"{name} by {size}{fewer}")
         interval = ""
     return join_names(texts, ", and than " if sign > 0 else ", and by ")
@@ -181,7 +181,7 @@ def _describe_reduction(comparison: SweepComparison, arm: Arm) -> str:
     share, low, high = comparison.reduction(arm)
     if not math.isfinite(low):
         return ""
-    return f", {100 * share:.0f} % fewer errors ({100 * low:.0f} to {100 * high:.0f})"
+    return f", {100 * share:.0f} % fewer errors ({100 * low:.0f} to {100 * high:.0f} %)"
 
 
 def _describe_evidence(comparison: SweepComparison, best: Arm, command: str) -> Iterator[str]:
@@ -225,7 +225,7 @@ def _describe_words(comparison: SweepComparison, best: Arm) -> str:
     """Return whether the WER tells the same arms apart as the CER."""
     low, high = comparison.word_rate_interval(best)
     interval = f" (95 % interval {range_text(low, high)})" if math.isfinite(low) else ""
-    rate = f"Its test WER is {percent(best.mean_test_wer)}{interval}"
+    rate = f"The test WER of {best.name} is {percent(best.mean_test_wer)}{interval}"
     others = [arm for arm in comparison.arms if arm is not best]
     by_words = {quote_name(arm.name): comparison.word_difference(arm) for arm in others}
     by_characters = [_verdict(comparison.difference(arm)) for arm in others]

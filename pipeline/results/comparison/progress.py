@@ -7,7 +7,7 @@ Not here: the answer (answer.py), the state of one run (run_description.py).
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.results.comparison.arms import SweepComparison
 from pipeline.results.comparison.sensitivity import next_comparison
@@ -24,6 +24,7 @@ WORDS = {
     "failed": "failed",
 }
 ACTIVE = {"running", "waiting"}
+MIN_VALUES = 3  # of a setting
 # Where the runs are, as a command names it.
 PLACE_PATTERN = re.compile(r" (?:CLUSTER|WORK)=(?:'[^']*'|[^'\s])+")
 
@@ -62,7 +63,30 @@ def next_step(comparison: SweepComparison, command: str = "make sweep") -> list[
         return ['Next: "State of each run" in the report says what to change.']
     if len(comparison.arms) > 1 and not (comparison.inference and comparison.inference.can_decide):
         return []
-    return [*next_comparison(comparison, command), _next_with_network(best, command)]
+    return [
+        *next_comparison(comparison, command),
+        *_next_values(comparison, best),
+        _next_with_network(best, command),
+    ]
+
+
+def _next_values(comparison: SweepComparison, best: RunSummary) -> Iterator[str]:
+    """Yield which values to try where the best arm has the highest or the lowest of a setting.
+
+    0 and 1 are often the lowest possible; below them nothing is suggested. With fewer than
+    MIN_VALUES values each is at an end.
+    """
+    for key in dict.fromkeys(key for arm in comparison.arms for key in arm.settings):
+        values = [arm.runs[0].setting(key) for arm in comparison.arms]
+        if not all(type(value) in (int, float) for value in values):
+            continue
+        distinct, value = sorted(set(values)), best.setting(key)
+        if len(distinct) < MIN_VALUES:
+            continue
+        if value == distinct[-1]:
+            yield f"Next: try {key} above {value:g}, which is the highest of this sweep."
+        elif value == distinct[0] and value not in (0, 1):
+            yield f"Next: try {key} below {value:g}, which is the lowest of this sweep."
 
 
 def _next_with_network(best: RunSummary, command: str) -> str:
@@ -78,4 +102,4 @@ def _next_with_network(best: RunSummary, command: str) -> str:
     makes = "phonemes" if best.units == "phonemes" else "text"
     transcribe = f"make transcribe RUN={run.run_id}{place} AUDIO=recording.wav"
     steps.append(f"{transcribe} turns a recording into {makes}")
-    return f"Next, with its best run on dev: {'; '.join(steps)}."
+    return f"Next, with the best run on dev, {best.run.label}: {'; '.join(steps)}."

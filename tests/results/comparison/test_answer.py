@@ -82,11 +82,11 @@ def test_a_difference_that_is_shown_has_its_size_and_interval():
     """
     assert answer(make_arm("mel", HIGH), make_arm("power", LOW)) == [
         (
-            "Best on dev: power, mean test CER 4.0 % over 3 seeds (95 % interval 3.4 to 4.7); "
-            "better than mel by 6.0 points (simultaneous 95 % interval 4.3 to 7.7), 60 % fewer "
-            "errors (48 to 69)."
+            "Best on dev: power, mean test CER 4.0 % over 3 seeds (95 % interval 3.4 to 4.7). "
+            "It is better than mel by 6.0 points (simultaneous 95 % interval 4.3 to 7.7), 60 % "
+            "fewer errors (48 to 69 %)."
         ),
-        "Its test WER is 4.0 % (95 % interval 3.4 to 4.7); by WER the verdict is the same.",
+        "The test WER of power is 4.0 % (95 % interval 3.4 to 4.7); by WER the verdict is the same.",
     ]
 
 
@@ -95,9 +95,9 @@ def test_each_worse_arm_has_its_own_difference_and_ratio():
     blank = make_arm("blank", [1.0] * 3)
     sentence, _ = answer(make_arm("mel", HIGH), make_arm("power", LOW), blank)
     assert re.sub(r"[\d.]+ to [\d.]+", "…", sentence) == (
-        "Best on dev: power, mean test CER 4.0 % over 3 seeds (95 % interval …); better than mel "
-        "by 6.0 points (simultaneous 95 % interval …), 60 % fewer errors (…), and than blank by "
-        "96.0 points (…)."
+        "Best on dev: power, mean test CER 4.0 % over 3 seeds (95 % interval …). It is better "
+        "than mel by 6.0 points (simultaneous 95 % interval …), 60 % fewer errors (… %), and than "
+        "blank by 96.0 points (…)."
     )
 
 
@@ -113,6 +113,30 @@ def test_the_next_step_names_the_best_run():
     assert "State of each run" in next_step(blanks)[0]
     one_seed = compare_runs([*make_arm("mel", [0.1]), *make_arm("power", [0.04])])
     assert next_step(one_seed) == []  # the answer says to run it with three seeds
+
+
+@pytest.mark.parametrize(
+    ("values", "best", "expected"),
+    [
+        ((64, 128, 256), 256, ["Next: try model.hidden above 256, which is the highest"]),
+        ((64, 128, 256), 64, ["Next: try model.hidden below 64, which is the lowest"]),
+        ((64, 128, 256), 128, []),
+        ((128, 256), 256, []),  # of two values each is at an end
+        ((0.0, 0.2, 0.5), 0.0, []),  # nothing is below 0
+        ((1, 2, 3), 1, []),
+        ((None, 1.0, 20.0), 20.0, []),  # null is no number
+        ((False, True, 2), 2, []),
+    ],
+)
+def test_a_best_value_at_an_end_of_the_sweep_has_a_next_value(values, best, expected):
+    runs = []
+    for value in values:
+        arm = make_arm(f"hidden {value}", LOW if value == best else HIGH)
+        for run in arm:
+            run.run.settings["model.hidden"] = value
+        runs += arm
+    *values_to_try, _ = next_step(compare_runs(runs))
+    assert [text.removesuffix(" of this sweep.") for text in values_to_try] == expected
 
 
 def test_where_nothing_is_shown_the_next_step_is_the_command_that_would_show_more():
@@ -133,9 +157,9 @@ def test_arms_that_cannot_be_told_apart_follow_the_worse_ones():
     close = (0.040, 0.038, 0.045)
     sentence, _ = answer(make_arm("mel", HIGH), make_arm("power", LOW), make_arm("zca", close))
     assert re.sub(r"\), .* % fewer errors \(.*?\)", ")", sentence) == (
-        "Best on dev: power, mean test CER 4.0 % over 3 seeds (95 % interval 3.5 to 4.6); better "
-        "than mel by 6.0 points (simultaneous 95 % interval 4.2 to 7.8); cannot be told apart "
-        "from it: zca."
+        "Best on dev: power, mean test CER 4.0 % over 3 seeds (95 % interval 3.5 to 4.6). It is "
+        "better than mel by 6.0 points (simultaneous 95 % interval 4.2 to 7.8). It cannot be told "
+        "apart from zca."
     )
 
 
@@ -144,14 +168,14 @@ def test_equal_arms_are_not_ranked_and_the_smallest_visible_difference_is_given(
     mel, power = (0.027, 0.030, 0.033), (0.030, 0.033, 0.027)
     assert answer(make_arm("mel", mel), make_arm("power", power)) == [
         (
-            "Best on dev: mel, mean test CER 3.0 % over 3 seeds (95 % interval 2.6 to 3.5); cannot "
-            "be told apart from it: power."
+            "Best on dev: mel, mean test CER 3.0 % over 3 seeds (95 % interval 2.6 to 3.5). It "
+            "cannot be told apart from power."
         ),
         (
             "The smallest difference that this sweep could have shown is 0.9 points (with a power "
             "of 80 %); 12 seeds per arm would show half of it."
         ),
-        "Its test WER is 3.0 % (95 % interval 2.6 to 3.5); by WER the verdict is the same.",
+        "The test WER of mel is 3.0 % (95 % interval 2.6 to 3.5); by WER the verdict is the same.",
     ]
 
 
@@ -160,7 +184,7 @@ def test_where_chance_comes_from_speakers_more_seeds_do_not_help():
     first, second = ([make_run(arm, seed, errors[:: 1 if arm == "a" else -1]) for seed in range(2)]
                      for arm in "ab")  # fmt: skip
     found = answer(first, second)
-    assert found[0].endswith("; cannot be told apart from it: b.")
+    assert found[0].endswith(" It cannot be told apart from b.")
     assert found[1].endswith(
         "; 40 test speakers would show half of it, more seeds alone would not."
     )  # four times as many
@@ -176,7 +200,7 @@ def test_an_arm_with_a_lower_test_cer_is_named_but_does_not_become_the_best():
             "On test it is beaten by power by 6.0 points (simultaneous 95 % interval 4.3 to 7.7), "
             "but the best arm is selected on dev."
         ),
-        "Its test WER is 10.0 % (95 % interval 8.5 to 11.7); by WER the verdict is the same.",
+        "The test WER of mel is 10.0 % (95 % interval 8.5 to 11.7); by WER the verdict is the same.",
     ]
 
 
@@ -335,8 +359,8 @@ def test_of_many_arms_that_are_beaten_the_nearest_one_is_named():
     sentence, _ = answer(*worse, make_arm("best", LOW))
     assert sentence.count(" points ") == 1
     assert sentence.startswith(
-        "Best on dev: best, mean test CER 4.0 % over 3 seeds (95 % interval 3.5 to 4.5); better "
-        "than all 8 other arms: than the nearest of them, a0, by 12.0 points ("
+        "Best on dev: best, mean test CER 4.0 % over 3 seeds (95 % interval 3.5 to 4.5). It is "
+        "better than all 8 other arms; than the nearest of these, a0, by 12.0 points ("
     )
 
 
@@ -344,8 +368,8 @@ def test_of_many_arms_those_that_are_beaten_and_the_others_are_counted():
     worse = [make_arm(f"a{n}", [cer * (4 + n / 10) for cer in LOW]) for n in range(4)]
     alike = [make_arm(f"b{n}", [cer + 0.0001 * (n + 1) for cer in LOW]) for n in range(5)]
     sentence, by_words = answer(make_arm("best", LOW), *worse, *alike)
-    assert "better than 4 of the 9 other arms: than the nearest of them, a0, by " in sentence
-    assert sentence.endswith("; cannot be told apart from it: 5 of the 9 other arms.")
+    assert "better than 4 of the 9 other arms; than the nearest of these, a0, by " in sentence
+    assert sentence.endswith(" It cannot be told apart from 5 of the 9 other arms.")
     assert by_words.endswith("by WER the verdict is the same.")
 
 
