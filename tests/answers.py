@@ -21,7 +21,9 @@ SWEEPS = Path(__file__).resolve().parent.parent / "configs" / "sweeps"
 PAGE = SWEEPS / "README.md"
 QUESTION_PATTERN = re.compile(r"(.*?[?.])(?: (.*)|$)", re.DOTALL)
 ORIGIN_PATTERN = re.compile(r"^Answer \(([^)]*)\):", re.MULTILINE)
-NEXT_STEP_PATTERN = re.compile(r" Next, with (?:its|the) best (?:run|seed) .*")  # its runs are not kept
+NEXT_STEP_PATTERN = re.compile(
+    r" Next, with (?:its|the) best (?:run|seed) .*"
+)  # its runs are not kept
 KEPT = (
     *("answer.md", "arms.csv", "phases.csv"),
     *(f"figures/{name}.svg" for name in ("forest", "cer", "loss")),

@@ -36,7 +36,9 @@ def test_keep_copies_answer_tables_and_figures(tmp_path, monkeypatch) -> None:
     for name in KEPT:
         (tmp_path / "cell" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "cell" / name).write_text(name)
-    answer = "Best: lstm. Next, with the best run on dev, lstm, seed 0: make decode\n\n    make sweep\n"
+    answer = (
+        "Best: lstm. Next, with the best run on dev, lstm, seed 0: make decode\n\n    make sweep\n"
+    )
     (tmp_path / "cell" / "answer.md").write_text(answer)
     (tmp_path / "cell" / "results.csv").write_text(
         "label,split,epoch,run_id,updates,cer,loss_per_character\n"

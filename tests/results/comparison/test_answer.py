@@ -86,7 +86,10 @@ def test_a_difference_that_is_shown_has_its_size_and_interval():
             "It is better than mel by 6.0 points (simultaneous 95 % interval 4.3 to 7.7), 60 % "
             "fewer errors (48 to 69 %)."
         ),
-        "The test WER of power is 4.0 % (95 % interval 3.4 to 4.7); by WER the verdict is the same.",
+        (
+            "The test WER of power is 4.0 % (95 % interval 3.4 to 4.7); by WER the verdict is the "
+            "same."
+        ),
     ]
 
 
@@ -200,7 +203,10 @@ def test_an_arm_with_a_lower_test_cer_is_named_but_does_not_become_the_best():
             "On test it is beaten by power by 6.0 points (simultaneous 95 % interval 4.3 to 7.7), "
             "but the best arm is selected on dev."
         ),
-        "The test WER of mel is 10.0 % (95 % interval 8.5 to 11.7); by WER the verdict is the same.",
+        (
+            "The test WER of mel is 10.0 % (95 % interval 8.5 to 11.7); by WER the verdict is the "
+            "same."
+        ),
     ]
 
 
