@@ -10,7 +10,10 @@ from heapq import heapify, heappop, heappush
 
 from pipeline.decoding.words.lattices import DIGITS, NO_PATHS, Arc, Cost, Lattice
 
-MAX_STATES = 5_000  # of a lattice before equal states are merged; those of the best paths
+# Arcs that are followed before the rest is left out, about half a second of work: only a network
+# that is unsure of everything needs more, and its lattice has the best paths all the same.
+MAX_ARCS = 200_000
+CLOSE = 0.01  # nats: of two paths this close the longer one is followed first, so that one ends
 NO_COST: Cost = (0.0, 0.0)
 
 
@@ -32,7 +35,7 @@ class _Determiniser:
     """Joins the paths with the same words: a state is the set of states that they can be in.
 
     Like Kaldi's pruned determinisation (Povey et al., ICASSP 2012), the best path first: when a
-    state is taken from the queue, no cheaper way to it is left.
+    state is taken from the queue, no way to it is left that is cheaper by more than CLOSE.
     """
 
     def __init__(self, lattice: Lattice, beam: float) -> None:
@@ -48,8 +51,9 @@ class _Determiniser:
             self._rest[state] = min(ends, default=math.inf)
             words[state] = max((words[end] + bool(word) for end, word, _ in arcs), default=0)
         # Each word's cost is rounded, and no path may be lost by that.
-        rounding = 10**-DIGITS * (1 + words[lattice.start])
-        self._limit = self._rest[lattice.start] + beam + rounding
+        self._best = self._rest[lattice.start] + CLOSE + 10**-DIGITS * (1 + words[lattice.start])
+        self._limit = self._best + beam
+        self._arcs = 0  # that were followed
 
     def run(self) -> Lattice:
         arcs: dict[int, list[Arc]] = {}
@@ -58,15 +62,17 @@ class _Determiniser:
         done: set[int] = set()
         start: Subset = ((self._lattice.start, NO_COST),)
         numbers[start] = 0
-        queue = [(self._rest[self._lattice.start], 0.0, 0, start)]
-        while queue and len(done) < MAX_STATES:
-            _, before, number, subset = heappop(queue)
+        queue = [(0.0, 0, 0.0, 0, start)]
+        is_best_found = False
+        while queue and (self._arcs < MAX_ARCS or not is_best_found):
+            _, depth, before, number, subset = heappop(queue)
             if number in done:
                 continue
             done.add(number)
             final, following = self._follow(subset, before)
             if final is not None:
                 finals[number] = final
+                is_best_found |= before + sum(final) <= self._best
             for word, reached in following.items():
                 common, target = _normalise(reached)
                 end = numbers.setdefault(target, len(numbers))
@@ -74,7 +80,7 @@ class _Determiniser:
                 if end not in done:
                     total = before + sum(common)
                     estimate = total + min(sum(cost) + self._rest[each] for each, cost in target)
-                    heappush(queue, (estimate, total, end, target))
+                    heappush(queue, (estimate // CLOSE, depth - 1, total, end, target))
         return Lattice(0, arcs, finals)
 
     def _follow(
@@ -94,6 +100,7 @@ class _Determiniser:
                 if before + sum(total) <= self._limit and (final is None or _is_less(total, final)):
                     final = total
             for end, word, cost in self._lattice.arcs.get(state, ()):
+                self._arcs += 1
                 total = _add(so_far, cost)
                 if before + sum(total) + self._rest[end] > self._limit:
                     continue

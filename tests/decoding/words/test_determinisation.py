@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from pipeline.decoding.words import determinisation
 from pipeline.decoding.words.determinisation import word_lattice
-from pipeline.decoding.words.lattices import NO_PATHS, Lattice
+from pipeline.decoding.words.lattices import NO_PATHS, Lattice, best_sequences
 from tests.decoding.words.small_lattices import all_paths, cheapest_paths, random_lattice
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -51,13 +51,26 @@ def test_states_with_the_same_continuations_are_one():
     assert found.arcs[1] == [(2, 3, (0.0, 0.0))]
 
 
-def test_a_lattice_that_is_too_large_keeps_the_states_of_the_best_paths(monkeypatch):
-    """Each of 8 places has two words; the second one is dearer."""
-    arcs = {place: [(place + 1, 1, (0.0, 1.0)), (place + 1, 2, (0.0, 3.0))] for place in range(8)}
-    large = Lattice(0, arcs, {8: (0.0, 0.0)})
-    assert len(list(all_paths(word_lattice(large, 100.0)))) == 2**8
-    monkeypatch.setattr(determinisation, "MAX_STATES", 9)
-    assert next(all_paths(word_lattice(large, 100.0))) == ((1,) * 8, (0.0, 8.0))
+@pytest.mark.parametrize("dearer", [0.0, 3.0])
+def test_a_lattice_that_is_too_large_keeps_the_best_paths(dearer: float, monkeypatch):
+    """Each of 12 places has two words; all paths may cost the same."""
+    places = range(12)
+    arcs = {place: [(place + 1, 1, (0.0, 1.0)), (place + 1, 2, (dearer, 1.0))] for place in places}
+    large = Lattice(0, arcs, {12: (0.0, 0.0)})
+    assert len(list(all_paths(word_lattice(large, 100.0)))) == 2**12
+    monkeypatch.setattr(determinisation, "MAX_ARCS", 3)
+    words, cost = min(all_paths(word_lattice(large, 100.0)), key=lambda path: sum(path[1]))
+    assert sum(cost) == 12.0
+    assert len(words) == 12
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_best_path_is_there_however_few_arcs_are_followed(seed: int, monkeypatch):
+    monkeypatch.setattr(determinisation, "MAX_ARCS", 1)
+    lattice = random_lattice(seed)
+    found = best_sequences(word_lattice(lattice, 10.0), 1)
+    best = best_sequences(lattice, 1)
+    assert found[0].score == pytest.approx(best[0].score, abs=ROUNDED + determinisation.CLOSE)
 
 
 def test_no_paths_stay_none():
