@@ -73,11 +73,15 @@ def next_step(comparison: SweepComparison, command: str = "make sweep") -> list[
 def _next_values(comparison: SweepComparison, best: RunSummary) -> Iterator[str]:
     """Yield which values to try where the best arm has the highest or the lowest of a setting.
 
-    0 and 1 are often the lowest possible; below them nothing is suggested. With fewer than
-    MIN_VALUES values each is at an end.
+    Arms count that differ from the best one in this setting only. 0 and 1 are often the lowest
+    possible; below them nothing is suggested. With fewer than MIN_VALUES values each is at an end.
     """
-    for key in dict.fromkeys(key for arm in comparison.arms for key in arm.settings):
-        values = [arm.runs[0].setting(key) for arm in comparison.arms]
+    runs = [arm.runs[0] for arm in comparison.arms]
+    keys = dict.fromkeys(key for arm in comparison.arms for key in arm.settings)
+    for key in keys:
+        others = [other for other in keys if other != key]
+        alike = [r for r in runs if all(r.setting(each) == best.setting(each) for each in others)]
+        values = [run.setting(key) for run in alike]
         if not all(type(value) in (int, float) for value in values):
             continue
         distinct, value = sorted(set(values)), best.setting(key)

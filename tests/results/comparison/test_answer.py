@@ -136,10 +136,20 @@ def test_a_best_value_at_an_end_of_the_sweep_has_a_next_value(values, best, expe
     for value in values:
         arm = make_arm(f"hidden {value}", LOW if value == best else HIGH)
         for run in arm:
-            run.run.settings["model.hidden"] = value
+            run.run.settings.update({"arm": "", "model.hidden": value})
         runs += arm
     *values_to_try, _ = next_step(compare_runs(runs))
     assert [text.removesuffix(" of this sweep.") for text in values_to_try] == expected
+
+
+def test_a_value_at_an_end_of_a_setting_that_varies_with_another_one_says_nothing():
+    runs = []
+    for batch, epochs in ((8, 30), (16, 30), (32, 30), (64, 60)):
+        arm = make_arm(f"batch {batch}", LOW if batch == 64 else HIGH)
+        for run in arm:
+            run.run.settings.update({"arm": "", "train.batch": batch, "train.epochs": epochs})
+        runs += arm
+    assert len(next_step(compare_runs(runs))) == 1
 
 
 def test_where_nothing_is_shown_the_next_step_is_the_command_that_would_show_more():
