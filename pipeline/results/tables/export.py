@@ -26,7 +26,7 @@ from pipeline.host import available_cpus
 # Excel in English splits lines at commas; in Turkish or German at semicolons, and 0,5 is a number.
 Excel = Literal["comma", "semicolon"]
 
-ROWS_AT_ONCE, GROUP_ROWS = 4_096, 65_536  # of CSV, by one thread; of Parquet
+ROWS_AT_ONCE, GROUP_ROWS = 1_024, 65_536  # of CSV, by one thread; of Parquet
 
 # A spreadsheet runs a text that begins so as a formula.
 FORMULA_PATTERN = re.compile(r"[=+\-@\t\r]")
