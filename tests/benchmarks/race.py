@@ -19,7 +19,7 @@ from rich.console import Console
 from tests.benchmarks.measure import REPOSITORY
 
 EXPERIMENT = "configs/experiments/an4-small.yaml"
-EPOCHS = "train.epochs=60"  # 60 more lowered its mean dev CER by 0.1 points
+EPOCHS = "train.epochs=40"  # of 120; the later ones lower its dev CER by little
 DECODING = "decode.also=[{words: any, ngram: 6}]"  # a 6-gram of characters, from the transcripts
 SEEDS = 5
 TARGET_WER = 0.10
