@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from pipeline.config.loader import Settings
-from pipeline.files import InputError
+from pipeline.files import InputError, expand_home
 
 ANY_WORD, TRAINING_WORDS = "any", "train"
 
@@ -144,7 +144,7 @@ def place_decoding_files(decode: Any, file: Path) -> None:
             continue
         for key, names in (("words", {ANY_WORD, TRAINING_WORDS}), ("text", set())):
             if isinstance(each.get(key), str) and each[key] not in names:
-                found = (file.parent / each[key]).resolve()
+                found = (file.parent / expand_home(Path(each[key]))).resolve()
                 if not found.is_file():
                     raise InputError(f"{file}: decode.also.{key}: {each[key]}: no such file")
                 each[key] = str(found)

@@ -116,7 +116,8 @@ def _decode_once(
     described = settings.describe(corpus.units)
     print_line(describe_scores(described, found.hypotheses, corpus))
     if settings.words != ANY_WORD:
-        print_line(f"{100 * found.unknown_words:.1f} % of the test words are not in the lexicon")
+        lacks = "lexicon or not in the n-gram model" if found.not_in_model else "lexicon"
+        print_line(f"{100 * found.unknown_words:.1f} % of the test words are not in the {lacks}")
     if stored := found.lattices:
         rate = 100 * stored.oracle.errors / max(1, stored.oracle.reference)
         print_line(

@@ -156,6 +156,7 @@ def parse_arpa(text: str, path: str) -> NgramModel:
             section = line
             if section.endswith("-grams:"):
                 grams.append({})
+                _require_order(path, number, section, len(grams))
         elif section == "\\data\\" and line.startswith("ngram "):
             order, _, count = line.removeprefix("ngram ").partition("=")
             if not (order.isdecimal() and count.strip().isdecimal()):
@@ -176,6 +177,14 @@ def _stripped_lines(text: str) -> Iterator[tuple[int, str]]:
     for number, line in enumerate(text.splitlines(), start=1):
         if stripped := line.strip():
             yield number, stripped
+
+
+def _require_order(path: str, number: int, section: str, order: int) -> None:
+    if section != f"\\{order}-grams:":
+        raise InputError(
+            f"{path}, line {number}: {section} where \\{order}-grams: must be; copy or make the "
+            "file again"
+        )
 
 
 def _parse_gram(path: str, number: int, line: str, order: int) -> tuple[Gram, float, float | None]:
@@ -200,6 +209,8 @@ def _require_whole(
 ) -> None:
     if section != "\\end\\":
         raise InputError(f"{path}: the file ends without \\end\\: it was cut short; copy it again")
+    if not grams:
+        raise InputError(f"{path}: has no \\1-grams:, so it is no n-gram model; make it again")
     found = {order: len(each) for order, each in enumerate(grams, start=1)}
     if found != dict(announced):
         raise InputError(

@@ -7,6 +7,7 @@ Not here: the search (text_decoder.py), the weights chosen on dev (tuning.py).
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,14 @@ from pipeline.decoding.words.decoding_graph import (
     build_word_graph,
 )
 from pipeline.decoding.words.ngram import NgramModel
-from pipeline.files import InputError, expand_home
+from pipeline.files import InputError, error_reason, expand_home
 
 SPACE, SPACE_TOKEN = " ", "_"  # a space cannot be a token of an n-gram model
+ARPA_SUFFIX = ".arpa"
+EXPECTED = {  # what a setting that names a file may be
+    "words": f"{TRAINING_WORDS}, {ANY_WORD}, or a text file with one word per line",
+    "text": f"a text file with one sentence per line, or an n-gram model ({ARPA_SUFFIX})",
+}
 NO_UNKNOWN_WORDS = 50.0  # the largest unknown_penalty: unknown words are impossible
 
 
@@ -64,6 +70,11 @@ class TextSources:
         spellings = self.lexicon.spellings if self.lexicon else {}
         return tuple(sorted(spellings.keys() - self.model.vocabulary))
 
+    @cached_property
+    def _words(self) -> frozenset[str]:
+        spellings = self.lexicon.spellings if self.lexicon else {}
+        return frozenset(spellings.keys() & self.model.vocabulary)
+
     def graph(self, weights: GraphWeights) -> DecodingGraph:
         """Return the decoding graph with these weights."""
         if self.lexicon is None:
@@ -95,7 +106,8 @@ class TextSources:
         return cls(alphabet, lexicon, ngram.parse_arpa(arpa, "the n-gram model"), ()), weights
 
     def is_known(self, word: str) -> bool:
-        return self.lexicon is None or word in self.lexicon.spellings
+        """Whether the word is one of the graph: in the lexicon, and in the n-gram model."""
+        return self.lexicon is None or word in self._words
 
 
 def make_lexicon(
@@ -130,7 +142,15 @@ def _read_words(
 ) -> set[str]:
     if source == TRAINING_WORDS:
         return {word for text in transcripts for word in text.split()}
-    return {line for line in _read_lines(Path(source), normalise) if line}
+    lines = _read_lines("words", source)
+    for number, line in enumerate(lines, start=1):
+        if len(line.split()) > 1:
+            raise InputError(
+                f"words={source}, line {number}: {line.strip()!r} is more than one word; give one "
+                "word per line, without its pronunciation or count"
+            )
+    # The normal form of one word can be several, such as a number that is spelled out.
+    return {word for line in lines for word in normalise(line).split()}
 
 
 def _make_model(
@@ -140,9 +160,11 @@ def _make_model(
     lexicon: Lexicon | None,
     normalise: Callable[[str], str],
 ) -> NgramModel:
-    if settings.text is not None and settings.text.endswith(".arpa"):
+    if settings.text is not None and settings.text.lower().endswith(ARPA_SUFFIX):
         return _read_model(settings.text, alphabet, lexicon)
-    lines = transcripts if settings.text is None else _read_lines(Path(settings.text), normalise)
+    lines = transcripts
+    if settings.text is not None:
+        lines = [normalise(line) for line in _read_lines("text", settings.text)]
     order = max(1, settings.ngram)
     if lexicon is None:
         return ngram.estimate([_split_units(line, alphabet) for line in lines if line], order)
@@ -159,7 +181,7 @@ def _make_model(
 
 
 def _read_model(file: str, alphabet: Alphabet, lexicon: Lexicon | None) -> NgramModel:
-    model = ngram.read_arpa(Path(file))
+    model = ngram.read_arpa(expand_home(Path(file)))
     known = _unit_tokens(alphabet) if lexicon is None else lexicon.spellings
     if not model.vocabulary & known.keys():
         one, of = ("letter", "alphabet") if lexicon is None else ("word", "lexicon")
@@ -170,14 +192,23 @@ def _read_model(file: str, alphabet: Alphabet, lexicon: Lexicon | None) -> Ngram
     return model
 
 
-def _read_lines(path: Path, normalise: Callable[[str], str]) -> list[str]:
+def _read_lines(key: str, path: str) -> list[str]:
+    """Return the lines of the text file that the setting `key` names."""
     try:
-        text = expand_home(path).read_text(encoding="utf-8")
+        text = expand_home(Path(path)).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+        raise InputError(f"{key}={path}: no such file; {key} is {EXPECTED[key]}") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as a text file in UTF-8: {error}") from None
-    return [normalise(line) for line in text.splitlines()]
+        raise InputError(
+            f"{key}={path}: cannot be read as a text file in UTF-8: {error_reason(error)}"
+        ) from None
+    lines = text.splitlines()
+    if any(line.strip() == "\\data\\" for line in lines):
+        raise InputError(
+            f"{key}={path}: is an n-gram model in ARPA format; it belongs in text=…, and its name "
+            f"must end in {ARPA_SUFFIX}"
+        )
+    return lines
 
 
 def _unit_tokens(alphabet: Alphabet) -> Mapping[str, int]:

@@ -27,7 +27,7 @@ from pipeline.decoding.words.text_sources import TextSources
 from pipeline.decoding.words.tuning import Trial, best_trial, tune
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.shards import StoredUtterance
-from pipeline.files import InputError, json_digest
+from pipeline.files import InputError, expand_home, json_digest
 from pipeline.runs.decodings import DecodingFolder
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.hypotheses import Hypothesis
@@ -252,5 +252,7 @@ def _result(run: DecodedRun) -> dict[str, Any]:
 
 def _digest_files(settings: DecodingSettings) -> str:
     """Return a digest of the files that the settings name, so that a changed file is another."""
-    files = [Path(one) for one in (settings.words, settings.text) if one and Path(one).is_file()]
-    return json_digest([hashlib.sha256(file.read_bytes()).hexdigest() for file in files])
+    files = [expand_home(Path(one)) for one in (settings.words, settings.text) if one]
+    return json_digest(
+        [hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()]
+    )

@@ -97,6 +97,8 @@ def test_the_arpa_file_of_another_tool_is_read(tmp_path: Path):
         (lambda text: text.replace("</s>", "end"), "no 1-gram </s>"),
         (lambda text: text.replace("ngram 1=", "ngram one="), "line 3: "),
         (lambda _: "", "cut short"),
+        (lambda _: "\\data\\\n\\end\\\n", r"has no \1-grams:"),
+        (lambda text: text.replace("\\2-grams:", "\\3-grams:"), r"\3-grams: where \2-grams: must"),
     ],
 )
 def test_a_damaged_arpa_file_is_refused_in_one_line(tmp_path: Path, change, said):

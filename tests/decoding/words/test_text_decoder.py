@@ -3,6 +3,7 @@
 import gzip
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from pipeline.config.decoding import DecodingSettings
 from pipeline.corpus.text.alphabet import Alphabet
 from pipeline.decoding.words.decoding_graph import GraphWeights
 from pipeline.decoding.words.lattices import LatticeArchive, WordSequence, best_sequences
+from pipeline.decoding.words.ngram import estimate, format_arpa
 from pipeline.decoding.words.text_decoder import TextDecoder
 from pipeline.decoding.words.text_sources import TextSources
 from tests.decoding.words.small_lattices import read_archive
@@ -75,6 +77,15 @@ def test_an_unknown_word_is_spelled_by_its_letters():
     found = decoder(["A C"], weights).decode_fully(frames([3, 2, 3, 1, 4]), 5)
     assert found.text == "BAB C"
     assert found.words[0].confidence > 0.5
+
+
+def test_a_word_that_the_model_lacks_has_the_confidence_of_an_unknown_word(tmp_path: Path):
+    arpa = tmp_path / "lm.arpa"
+    arpa.write_text(format_arpa(estimate([["C"]], 1)))
+    with_model = decoder(["AB C"], GraphWeights(0.0, unknown=1.0), text=str(arpa))
+    found = with_model.decode_fully(frames([0, 2, 2, 3, 0, 1, 4, 0]), 5)
+    assert found.text == "AB C"
+    assert all(word.confidence > 0.8 for word in found.words)
 
 
 def test_characters_are_decoded_without_a_lexicon():

@@ -53,7 +53,9 @@ def test_a_lexicon_without_a_word_in_the_alphabet_is_refused():
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (None, r"words\.txt: no such file"),
+        (None, r"words=.*words\.txt: no such file; words is train, any, or a text file"),
+        (b"AB\nBA 0.5 B A\n", r"words\.txt, line 2: 'BA 0\.5 B A' is more than one word"),
+        (b"\\data\\\n", r"words\.txt: is an n-gram model in ARPA format; it belongs in text="),
         (b"\xff\xfe", r"words\.txt: cannot be read as a text file"),
         (b"\n \n", r"words\.txt: has no word;"),
     ],
@@ -111,9 +113,42 @@ def test_an_arpa_file_is_the_model(tmp_path: Path):
     sources = make(text=str(arpa))
     assert sources.model.vocabulary == {"C"}
     assert sources.not_in_model == ("A", "BA")  # words of the lexicon that cannot be decoded
+    assert sources.is_known("C")
+    assert not sources.is_known("BA")
     assert make().not_in_model == make(words="any").not_in_model == ()
     assert sources.graph(GraphWeights()).words == ("C", "<unk>")
     assert sources.graph(GraphWeights(unknown=50.0)).words == ("C",)
+
+
+@pytest.mark.parametrize("name", ["lm.ARPA", "~/lm.arpa"])
+def test_an_arpa_file_is_found_in_the_home_folder_and_by_any_case_of_its_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    Path(name).expanduser().write_text(format_arpa(estimate([["C"]], 1)))
+    assert make(text=name).model.vocabulary == {"C"}
+
+
+def test_an_arpa_file_with_another_ending_is_no_text(tmp_path: Path):
+    path = tmp_path / "lm.txt"
+    path.write_text(format_arpa(estimate([["C"]], 1)))
+    with pytest.raises(InputError, match=r"text=.*lm\.txt: is an n-gram model.*end in \.arpa"):
+        make(text=str(path))
+
+
+def test_a_word_whose_normal_form_is_two_gives_both(tmp_path: Path):
+    words = tmp_path / "words.txt"
+    words.write_text("a-c\nba\n", encoding="utf-8")
+    sources = TextSources.make(
+        DecodingSettings(words=str(words)),
+        TRANSCRIPTS,
+        LETTERS,
+        lambda line: line.upper().replace("-", " "),
+    )
+    assert sources.lexicon is not None
+    assert set(sources.lexicon.spellings) == {"A", "C", "BA"}
 
 
 def test_an_arpa_file_without_a_word_of_the_lexicon_is_refused(tmp_path: Path):
