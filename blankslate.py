@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from pipeline.config.decoding import DecodingSettings
 from pipeline.files import InputError
 from pipeline.shapes import Float32
 
@@ -101,7 +100,7 @@ class Network:
         """
         from pipeline.training.trained import transcription  # noqa: PLC0415
 
-        decoder = transcription.make_decoder(self.recogniser, DecodingSettings().beam, n_best=1)
+        decoder = transcription.make_decoder(self.recogniser)
         return transcription.transcribe(self.recogniser, Path(path), decoder)
 
 

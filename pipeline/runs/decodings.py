@@ -23,6 +23,7 @@ from pipeline.runs.hypotheses import (
 )
 
 DECODINGS = "decodings"  # folder of a run
+SEARCH_SETTINGS = {"beam", "n_best", "blank_skip"}  # that new sound is decoded with too
 NEWEST = "newest.txt"  # in it: the name of the decoding that is used for new sound
 MODEL_FILE = "model.pt"  # of a run: its network with all that it needs to read new sound
 
@@ -127,13 +128,21 @@ class DecodingFolder(NamedTuple):
         )
 
     def language(self) -> dict[str, Any]:
-        """Return the content of language.json; InputError where it is damaged."""
+        """Return the content of language.json, and as `search` the settings of the search.
+
+        InputError where it is damaged.
+        """
         try:
-            return dict(read_json(self.language_file))
+            content = dict(read_json(self.language_file))
         except (ValueError, TypeError):
             raise InputError(
                 f"{self.language_file}: damaged; delete {self.path} and run make decode again"
             ) from None
+        try:
+            search = self.settings().model_dump(include=SEARCH_SETTINGS)
+        except InputError as error:
+            raise InputError(f"{error}; delete {self.path} and run make decode again") from None
+        return {**content, "search": search}
 
     def write(
         self,

@@ -6,7 +6,8 @@ Not here: the network and its windows (pipeline/training/trained/transcription.p
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from jobs.commands.trained.network import load_recogniser
 from jobs.messages import count_text, duration_text, print_line, print_note
 from jobs.work_folder import load_profile_and_workdir
-from pipeline.config.decoding import DecodingSettings
 from pipeline.corpus.file_search import AUDIO_SUFFIXES, CONVERTIBLE_SUFFIXES
 from pipeline.decoding.time_formats import (
     format_csv,
@@ -48,7 +48,7 @@ SUFFIXES = {"text": ".txt", "textgrid": ".TextGrid"}  # else a dot and the name 
 
 def transcribe(options: argparse.Namespace) -> int:
     """Transcribe all files; return 1 if some could not be used. One bad file stops no other."""
-    files = list(_audio_files(options.audio))
+    files = _name_results(_audio_files(options.audio))
     if not files:
         raise InputError(f"{options.audio[0]}: holds no file with the ending of a sound file")
     print_note(f"{count_text(len(files), 'file')}; starting torch")
@@ -63,8 +63,7 @@ def transcribe(options: argparse.Namespace) -> int:
             f"at most {transcription.WINDOW_SECONDS:g} s at a time, so expect somewhat more errors "
             "than on its test set"
         )
-    settings = DecodingSettings()
-    decoder = transcription.make_decoder(recogniser, settings.beam, settings.n_best)
+    decoder = transcription.make_decoder(recogniser)
     failed = 0
     for path, name in files:
         report = partial(_report_progress, path)
@@ -108,6 +107,25 @@ def _audio_files(paths: list[Path]) -> Iterator[tuple[Path, Path]]:
             yield path, Path(path.stem)
         else:
             raise InputError(f"{path}: no such file or folder")
+
+
+def _name_results(files: Iterable[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
+    """Return each file once; where results would have one name, with the ending of the sound file.
+
+    InputError where they have one name then, too: one result would replace the other.
+    """
+    once = {path.resolve(): (path, name) for path, name in files}
+    times = Counter(name for _, name in once.values())
+    named: dict[Path, Path] = {}
+    for path, name in once.values():
+        full = name if times[name] == 1 else name.with_name(path.name)
+        if full in named:
+            raise InputError(
+                f"{named[full]} and {path}: their results would have one name, {full}; transcribe "
+                "the folder above both, or one after the other"
+            )
+        named[full] = path
+    return [(path, full) for full, path in named.items()]
 
 
 def _write(path: Path, name: Path, found: "Transcript", options: argparse.Namespace) -> None:

@@ -28,11 +28,11 @@ from pipeline.features.shards import StoredUtterance
 from pipeline.files import InputError
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.trained.alignments import AlignedUtterance, AlignmentFolder, Kind
-from pipeline.shapes import Float32
+from pipeline.shapes import Float32, Float64
 from pipeline.training.loop.devices import Device, select_device
 from pipeline.training.trained.recogniser import Recogniser
 from pipeline.training.trained.trained_run import BATCH_UTTERANCES, TrainedRun
-from pipeline.training.trained.transcription import cut_windows
+from pipeline.training.trained.transcription import cut_windows, step_starts
 
 MAX_CELLS = 2_000_000_000  # steps times states of one recording: bytes that its alignment needs
 
@@ -114,7 +114,9 @@ def _align(
     found = align_batch([logs_SC for _, logs_SC in pairs], labels)
     hop = features.settings.hop_length / features.settings.sample_rate
     for (utterance, logs_SC), text, alignment in zip(pairs, chosen, found, strict=True):
-        output = _Output(logs_SC, trained.alphabet, trained.step_seconds, utterance.frames * hop)
+        seconds = utterance.frames * hop
+        starts_S = step_starts(len(logs_SC), trained.step_seconds, 0.0, seconds)
+        output = _Output(logs_SC, trained.alphabet, starts_S, seconds)
         yield output.place((utterance.id, utterance.split, utterance.speaker), text, alignment)
 
 
@@ -124,7 +126,7 @@ class _Output:
 
     logs: Float32[np.ndarray, "S C"]
     alphabet: Alphabet
-    step: float  # seconds
+    starts: Float64[np.ndarray, " T"]  # seconds; of each step, and the end of the last one
     seconds: float
 
     def place(
@@ -150,8 +152,7 @@ class _Output:
         return AlignedUtterance(*name, text, greedy, *scored, tuple(words), tuple(letters))
 
     def _timed(self, text: str, begin: int, end: int, score: float) -> TimedText:
-        first, last = (min(frame * self.step, self.seconds) for frame in (begin, end))
-        return TimedText(text, first, last, math.exp(score))
+        return TimedText(text, float(self.starts[begin]), float(self.starts[end]), math.exp(score))
 
 
 @without_exclude_hint()
@@ -167,10 +168,14 @@ def align_recording(recogniser: Recogniser, path: Path, text: str) -> AlignedUtt
     labels = alphabet.encode(normal)
     if not labels:
         raise InputError("TEXT: has no letter; give the words of the recording")
-    outputs, samples, cells = [], 0, 0
+    outputs, starts, samples, cells = [], [np.zeros(1)], 0, 0
     for window in cut_windows(resample.blocks(path, rate), rate):
-        samples += len(window)
+        begin, samples = samples / rate, samples + len(window)
         outputs.append(recogniser.log_probabilities(recogniser.frames(window)))
+        # Steps do not fill a window exactly: each window has the times of its own begin.
+        of_window = step_starts(len(outputs[-1]), recogniser.step_seconds, begin, samples / rate)
+        of_window[-1] = samples / rate
+        starts.append(of_window[1:])
         cells += len(outputs[-1]) * (2 * len(labels) + 1)
         if cells > MAX_CELLS:
             raise InputError(
@@ -185,5 +190,5 @@ def align_recording(recogniser: Recogniser, path: Path, text: str) -> AlignedUtt
         raise InputError(
             f"{path}: {samples / rate:.1f} s are too short for a text of {len(labels)} letters"
         )
-    output = _Output(logs_SC, alphabet, recogniser.step_seconds, samples / rate)
+    output = _Output(logs_SC, alphabet, np.concatenate(starts), samples / rate)
     return output.place((path.stem, "", ""), normal, found)

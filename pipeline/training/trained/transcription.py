@@ -12,12 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.config.decoding import DecodingSettings
+from pipeline.config.loader import validate_settings
 from pipeline.corpus.audio import decode, resample
 from pipeline.corpus.audio.audio_file import without_exclude_hint
 from pipeline.decoding.time_formats import TimedText
 from pipeline.decoding.words.text_decoder import DecodedText, TextDecoder, decode_greedily
 from pipeline.decoding.words.text_sources import TextSources
-from pipeline.shapes import Float32
+from pipeline.shapes import Float32, Float64
 from pipeline.training.trained.recogniser import Recogniser
 
 WINDOW_SECONDS = 20.0  # at most; a window ends where it is quietest in its last half
@@ -37,13 +39,18 @@ class Transcript:
     notes: tuple[str, ...]  # what is unlike the training
 
 
-def make_decoder(recogniser: Recogniser, beam: float, n_best: int) -> Decoder:
-    """Return the lexicon and n-gram of the recogniser if it has them; else greedy search."""
+def make_decoder(recogniser: Recogniser) -> Decoder:
+    """Return the search of the recogniser's decoding if it has one; else greedy search.
+
+    A file of an older version has no beam, n_best and blank_skip: the defaults are taken then.
+    """
     if recogniser.language is None:
         return lambda logs_SC: decode_greedily(logs_SC, recogniser.alphabet)
     sources, weights = TextSources.from_dict(recogniser.language, recogniser.alphabet)
-    decoder = TextDecoder(sources, weights, beam)
-    return lambda logs_SC: decoder.decode_fully(logs_SC, n_best)
+    stored = recogniser.language.get("search", {})
+    search = validate_settings(DecodingSettings, stored, Path("the stored decoding"))
+    decoder = TextDecoder(sources, weights, search.beam, search.blank_skip)
+    return lambda logs_SC: decoder.decode_fully(logs_SC, search.n_best)
 
 
 @without_exclude_hint()
@@ -73,8 +80,11 @@ def transcribe(
         levels.append(float(frames.mean()))
         decoded = decoder(recogniser.log_probabilities(frames))
         step = recogniser.step_seconds
+        starts = step_starts(
+            max((w.end for w in decoded.words), default=0), step, begin, done / rate
+        )
         words += [
-            TimedText(w.text, begin + w.begin * step, begin + w.end * step, w.confidence)
+            TimedText(w.text, float(starts[w.begin]), float(starts[w.end]), w.confidence)
             for w in decoded.words
         ]
         on_window(begin, done / rate)
@@ -100,6 +110,15 @@ def cut_windows(
             held = held[cut:]
     if len(held):
         yield held
+
+
+def step_starts(steps: int, step: float, begin: float, end: float) -> Float64[np.ndarray, " _"]:
+    """Return when each output step of a window begins, and when the last one ends [seconds].
+
+    The window is `begin` to `end`; the last step can be longer than what is left of it.
+    """
+    starts: np.ndarray = np.minimum(begin + step * np.arange(steps + 1), end)
+    return starts
 
 
 def _quietest(window: Float32[np.ndarray, " N"], rate: int) -> int:

@@ -1,15 +1,22 @@
 """Transcripts and hypotheses of a finished run in time, judged by torchaudio; a command goes on."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import soundfile
 import torch
 
+from pipeline.corpus.text.alphabet import Alphabet
 from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.trained.alignments import AlignedUtterance, AlignmentFolder, read_ranked
-from pipeline.training.trained.align_run import align_run
+from pipeline.training.network.model import Network
+from pipeline.training.trained.align_run import align_recording, align_run
 from pipeline.training.trained.trained_run import TrainedRun
+from tests.training.letters import make_experiment
+from tests.training.trained.test_transcription import LoudnessRecogniser
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +55,32 @@ def test_words_lie_around_their_letters_and_scores_are_probabilities(
         assert all(0 <= each.begin < each.end <= found.seconds + 1e-9 for each in pieces)
         assert all(0 <= each.score <= 1 for each in pieces)
         assert found.words[0].begin == found.letters[0].begin
+
+
+class BurstRecogniser(LoudnessRecogniser):
+    """Reads a letter in each loud step."""
+
+    def log_probabilities(self, frames_TF: np.ndarray) -> np.ndarray:
+        loud = np.where(frames_TF[:, 0] > 0.1, 0.99, 0.01)
+        return np.log(np.stack([1 - loud, loud], 1)).astype(np.float32)
+
+
+def test_times_of_a_long_recording_do_not_drift(tmp_path: Path):
+    """Its windows do not end with an output step: a step that is too long for each would add up."""
+    experiment = make_experiment()
+    network = Network(experiment.model, experiment.features.bins, 1, 2)  # is not used
+    recogniser = BurstRecogniser(experiment, Alphabet("letters", ("A",)), network, None)
+    rate = experiment.features.sample_rate
+    bursts = np.arange(1.0, 299.0, 2.7)
+    sound = np.full(300 * rate, 2e-3, np.float32)
+    for burst in bursts:
+        sound[int(burst * rate) : int((burst + 0.5) * rate)] = 0.5
+    soundfile.write(tmp_path / "x.wav", sound, rate, subtype="FLOAT")
+    found = align_recording(recogniser, tmp_path / "x.wav", "A" * len(bursts))
+    step = recogniser.step_seconds
+    assert [each.begin for each in found.letters] == pytest.approx(list(bursts), abs=step)
+    ends = [each.end for each in found.letters]
+    assert ends == pytest.approx(list(bursts + 0.5), abs=2 * step)
 
 
 def test_a_killed_command_goes_on_where_it_was(

@@ -96,6 +96,14 @@ def test_words_have_their_times_in_the_whole_recording(tmp_path: Path):
     assert found.notes == ()
 
 
+def test_no_word_ends_after_the_recording(tmp_path: Path):
+    rate = features_rate()
+    sound = np.full(int(10.03 * rate), 2e-3, np.float32)
+    sound[-int(0.4 * rate) :] = 0.5
+    found, _ = run(tmp_path, sound, rate)
+    assert [word.end for word in found.words] == [found.seconds]
+
+
 @pytest.mark.parametrize(
     ("level", "normalisation", "note"),
     [

@@ -33,7 +33,7 @@ from pipeline.runs.decodings import MODEL_FILE, DecodingFolder
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.hypotheses import Hypothesis
 from pipeline.runs.trained.alignments import AlignedUtterance
-from pipeline.training.trained import align_run, onnx_export
+from pipeline.training.trained import align_run, onnx_export, transcription
 from pipeline.training.trained.recogniser import Recogniser
 from pipeline.training.trained.trained_run import TrainedRun
 from tests.jobs.conftest import TinyProject, create_project
@@ -506,6 +506,46 @@ def test_files_of_one_name_in_two_folders_keep_their_own_results(
         "one/a.txt",
         "two/a.txt",
     ]
+
+
+def test_results_of_two_files_of_one_name_are_both_kept_or_refused(
+    project: TinyProject, run: RunFolder, tmp_path: Path, capsys
+):
+    audio, out = tmp_path / "audio", tmp_path / "out"
+    for folder in (audio, tmp_path / "other"):
+        folder.mkdir()
+        shutil.copy(some_wav(project), folder / "a.wav")
+    samples, rate = soundfile.read(audio / "a.wav")
+    soundfile.write(audio / "a.flac", samples, rate)
+    again = audio / "a.wav"  # named twice, transcribed once
+    assert blankslate(project, "transcribe", run.run_id, audio, again, "-o", out) == 0
+    assert sorted(each.name for each in out.iterdir()) == ["a.flac.txt", "a.wav.txt"]
+    capsys.readouterr()
+    both = [tmp_path / "other" / "a.wav", audio / "a.wav"]
+    assert blankslate(project, "transcribe", run.run_id, *both, "-o", tmp_path / "none") == 2
+    assert "results would have one name, a.wav;" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+def test_new_sound_is_decoded_with_the_settings_of_the_last_decoding(
+    project: TinyProject, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    words = ["--set", "beam=7", "--set", "blank_skip=0.99", "--set", "n_best=3"]
+    assert blankslate(project, "decode", run.run_id, *words) == 0
+    assert blankslate(project, "export", run.run_id, "-o", tmp_path / "model.pt") == 0
+    made: list[tuple[float, float | None, int]] = []
+
+    def note(sources, weights, beam, blank_skip):
+        return SimpleNamespace(decode_fully=lambda _, count: made.append((beam, blank_skip, count)))
+
+    monkeypatch.setattr(transcription, "TextDecoder", note)
+    recogniser = Recogniser.load(tmp_path / "model.pt")
+    transcription.make_decoder(recogniser)(np.zeros((1, 1), np.float32))
+    older = {**recogniser.language}  # of a version that did not store them
+    del older["search"]
+    recogniser = recogniser.with_language(older, {})
+    transcription.make_decoder(recogniser)(np.zeros((1, 1), np.float32))
+    assert made == [(7.0, 0.99, 3), (12.0, None, 10)]
 
 
 def test_a_long_recording_is_reported(
