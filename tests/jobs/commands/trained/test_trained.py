@@ -1,8 +1,11 @@
 """Decode, transcribe and export, typed one after another on one finished run with real audio."""
 
+import contextlib
 import hashlib
+import io
 import json
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -411,6 +414,46 @@ def test_the_files_of_onnx_give_the_same_text_without_this_program_and_torch(
         assert f"SHA-256 of {name}: {digest}." in card
     assert "- greedy: test WER" in card
     assert "lexicon" not in card  # of the decoding, which these files do not do
+
+
+def test_the_program_beside_onnx_files_says_in_one_line_what_cannot_be_used(tmp_path: Path):
+    program = tmp_path / "model.py"
+    program.write_bytes(Path(onnx_export.__file__).with_name("onnx_transcribe.py").read_bytes())
+    for name in ("model.onnx", "model.features.onnx"):
+        (tmp_path / name).write_bytes(b"graph")
+    digest = hashlib.sha256(b"graph").hexdigest()
+    card = f"- SHA-256 of model.onnx: {digest}.\n- SHA-256 of model.features.onnx: {digest}.\n"
+    (tmp_path / "model.onnx.md").write_text(card, encoding="utf-8")
+    content = runpy.run_path(str(program))
+    soundfile.write(tmp_path / "empty.wav", np.zeros(0), 16000)
+    soundfile.write(tmp_path / "slow.wav", np.zeros(80), 8000)
+    (tmp_path / "text.wav").write_text("text")
+    files = (tmp_path / "model.features.onnx", tmp_path / "model.onnx")
+
+    def refusal(name: str, *arguments: object) -> str:
+        said = io.StringIO()
+        with pytest.raises(SystemExit) as stopped, contextlib.redirect_stderr(said):
+            content[name](*arguments)
+        assert stopped.value.code == 2
+        return said.getvalue()
+
+    for name, said in (
+        ("empty.wav", "holds no samples"),
+        ("slow.wav", "has 8000 Hz; convert it to 16000 Hz"),
+        ("text.wav", "cannot be read as a sound file"),
+        ("none.wav", "cannot be read as a sound file"),
+    ):
+        line = refusal("read_recording", str(tmp_path / name), 16000)
+        assert said in line
+        assert line.count("\n") == 1
+    content["check_files"](files, tmp_path / "model.onnx.md")
+    files[1].write_bytes(b"grapi")
+    changed = refusal("check_files", files, tmp_path / "model.onnx.md")
+    assert "model.onnx: has changed since it was exported (model.onnx.md)" in changed
+    files[0].unlink()
+    assert "model.features.onnx: missing" in refusal("transcribe", "x.wav", files[1])
+    with pytest.raises(InputError, match=r"model\.onnx: is for onnxruntime; type python"):
+        Recogniser.load(files[1])
 
 
 def test_outputs_are_those_of_the_network_and_give_the_hypotheses(
