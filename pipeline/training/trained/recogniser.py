@@ -149,12 +149,12 @@ class Recogniser:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    if path.suffix == ".onnx":
+        raise InputError(
+            f"{path}: is for onnxruntime; type python {path.with_suffix('.py')} recording.wav, "
+            "or name the run or its .pt file"
+        )
     try:
-        if path.suffix == ".onnx":
-            raise InputError(
-                f"{path}: is for onnxruntime; type python {path.with_suffix('.py')} recording.wav, "
-                "or name the run or its .pt file"
-            )
         archive = io.BytesIO(path.read_bytes())
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error_reason(error)}") from None

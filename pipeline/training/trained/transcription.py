@@ -42,7 +42,7 @@ class Transcript:
 def make_decoder(recogniser: Recogniser) -> Decoder:
     """Return the search of the recogniser's decoding if it has one; else greedy search.
 
-    A file of an older version has no beam, n_best and blank_skip: the defaults are taken then.
+    Where a file does not hold beam, n_best and blank_skip, the defaults are taken.
     """
     if recogniser.language is None:
         return lambda logs_SC: decode_greedily(logs_SC, recogniser.alphabet)

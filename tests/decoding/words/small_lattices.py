@@ -4,8 +4,12 @@ import math
 import random
 from collections.abc import Iterator
 
+from hypothesis import strategies as st
+
 from pipeline.decoding.words.lattices import Cost, Lattice
 
+SEEDS = st.integers(0, 2**32 - 1)  # of random lattices
+ROUNDED = 0.01  # nats: a few costs that are rounded to thousandths
 WORDS = 3
 
 

@@ -7,10 +7,13 @@ from hypothesis import strategies as st
 from pipeline.decoding.words import determinisation
 from pipeline.decoding.words.determinisation import word_lattice
 from pipeline.decoding.words.lattices import NO_PATHS, Lattice, best_sequences
-from tests.decoding.words.small_lattices import all_paths, cheapest_paths, random_lattice
-
-SEEDS = st.integers(0, 2**32 - 1)
-ROUNDED = 0.01  # nats: a few costs that are rounded to thousandths
+from tests.decoding.words.small_lattices import (
+    ROUNDED,
+    SEEDS,
+    all_paths,
+    cheapest_paths,
+    random_lattice,
+)
 
 
 @settings(max_examples=60, deadline=None)

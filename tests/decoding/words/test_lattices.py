@@ -17,14 +17,13 @@ from pipeline.decoding.words.lattices import (
     format_lattices,
 )
 from tests.decoding.words.small_lattices import (
+    ROUNDED,
+    SEEDS,
     all_paths,
     cheapest_paths,
     random_lattice,
     read_archive,
 )
-
-SEEDS = st.integers(0, 2**32 - 1)
-ROUNDED = 0.01  # nats: a few costs that are rounded to thousandths
 
 
 @settings(max_examples=40, deadline=None)

@@ -16,11 +16,10 @@ from pipeline.decoding.words.lattices import NO_PATHS
 from pipeline.decoding.words.oracle import Oracle, fewest_errors, score_oracle
 from pipeline.decoding.words.text_decoder import TextDecoder
 from pipeline.decoding.words.text_sources import TextSources
-from tests.decoding.words.small_lattices import all_paths, random_lattice
+from tests.decoding.words.small_lattices import SEEDS, all_paths, random_lattice
 
 LETTERS = Alphabet("letters", tuple(" ABC"))
 SOUNDS = Alphabet(PHONEMES, ("AA", "B", "K"))
-SEEDS = st.integers(0, 2**32 - 1)
 TOKENS = {1: ["A"], 2: ["B", "A"], 3: []}
 
 
