@@ -28,7 +28,8 @@ def test_a_signal_only_sets_a_flag_and_the_former_handler_returns(name: str):
     sys.platform == "win32", reason="Windows keeps the parent id of an exited process"
 )
 def test_a_process_whose_parent_has_exited_stops(monkeypatch):
-    with catch_stop_signals(parent=os.getppid()) as stop:
+    monkeypatch.setattr(os, "getppid", os.getpid)  # a parent that lives, and is not 1
+    with catch_stop_signals(parent=os.getpid()) as stop:
         assert not stop()
         monkeypatch.setattr(os, "getppid", lambda: 1)  # the parent id of an orphan on Unix
         assert stop()
