@@ -163,6 +163,11 @@ def find_run(name: str, work: Path) -> RunFolder:
             f"RUN={name}: {len(found)} runs begin with it in {runs}: "
             f"{ids}{', …' if found[MAX_LISTED_RUNS:] else ''}; name one"
         )
+    if Path(name).is_dir():
+        raise InputError(
+            f"RUN={name}: the folder has no experiment.yaml, so it is no run; name the folder of a "
+            f"run, or its id in {runs}"
+        )
     raise InputError(
         f"RUN={name}: no run begins with it in {runs}; make status SWEEP=… lists the ids"
     )

@@ -9,17 +9,22 @@ Everything in the work folder is written with `atomic_write`.
 import hashlib
 import json
 import os
+import re
 import secrets
 import socket
 import time
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 # The end of the note of a write that failed.
 WRITE_ADVICE = "choose another work folder with WORK=… (or another OUT=…), or free some space"
+# A partial file of this age is left over. A younger one of another host may still be written:
+# its process cannot be checked from here.
+PARTIAL_FILE_TIMEOUT_S = 24 * 3600.0
 JOINERS = "\u200c\u200d"  # invisible, and part of words in Persian and Hindi
 
 
@@ -66,12 +71,14 @@ def atomic_write(path: Path, *, durable: bool = True) -> Iterator[Path]:
     there. Shards are not durable, because flushing costs more than writing them. A damaged shard is
     found when it is opened or by `verify`, and is computed again.
     The temporary name is unique, because array tasks may write the same file at the same time.
+    What killed writers left in the folder is deleted when a process first writes there.
     An OSError gets a note with the path and what to do.
     """
     writer = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     partial = path.with_name(f".{path.name}.{writer}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _clean_once(path.parent)
         yield partial
         if durable:
             with partial.open("rb+") as written:
@@ -83,6 +90,30 @@ def atomic_write(path: Path, *, durable: bool = True) -> Iterator[Path]:
     finally:
         if partial.parent.is_dir():
             partial.unlink(missing_ok=True)
+
+
+@lru_cache(maxsize=4096)
+def _clean_once(folder: Path) -> None:
+    remove_abandoned(folder)
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Delete the temporary files of `atomic_write` whose writers were killed."""
+    for partial in folder.glob(".*.partial"):
+        with suppress(OSError):  # the folder may be read-only
+            old = time.time() - partial.stat().st_mtime > PARTIAL_FILE_TIMEOUT_S
+            if old or is_abandoned(partial):
+                partial.unlink()
+
+
+def is_abandoned(partial: Path) -> bool:
+    """Return whether a process of this host began this file with `atomic_write` and has ended."""
+    from pipeline.host import is_alive  # noqa: PLC0415 (such a file is rare)
+
+    found = re.search(r"\.(?P<host>[^/]+)-(?P<pid>\d+)-[0-9a-f]{8}\.partial$", partial.name)
+    if not found or not found["host"].endswith(socket.gethostname()):
+        return False
+    return not is_alive(int(found["pid"]))
 
 
 def _replace_with_retry(partial: Path, path: Path) -> None:

@@ -1,17 +1,21 @@
 """A file is written whole or not at all; digests ignore the order of keys."""
 
 import os
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from pipeline.files import (
+    PARTIAL_FILE_TIMEOUT_S,
     atomic_write,
     expand_home,
     json_digest,
     read_json,
+    remove_abandoned,
     write_json,
     write_many,
     write_text,
@@ -52,6 +56,33 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path):
     )
     assert subprocess.run([sys.executable, "-c", script, path], check=False).returncode == 9
     assert path.read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 2
+    again = (
+        "import sys, pathlib, pipeline.files as f; f.write_text(pathlib.Path(sys.argv[1]), 'new')"
+    )
+    subprocess.run([sys.executable, "-c", again, path], check=True)
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path], "what the killed one left is deleted"
+
+
+def test_a_file_is_abandoned_if_its_writer_is_gone_or_if_it_is_old(tmp_path):
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    here, kept = socket.gethostname(), []
+    for pid, host, age, gone in (
+        (child.pid, here, 0.0, True),
+        (os.getpid(), here, 0.0, False),
+        (child.pid, "elsewhere", 0.0, False),
+        (1, "elsewhere", PARTIAL_FILE_TIMEOUT_S + 60, True),
+    ):
+        partial = tmp_path / f".shard.h5.{host}-{pid}-0123abcd.partial"
+        partial.touch()
+        os.utime(partial, (time.time() - age,) * 2)
+        kept += [] if gone else [partial]
+    kept.append(tmp_path / "shard.h5")
+    kept[-1].touch()
+    remove_abandoned(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted(kept)
 
 
 @pytest.mark.parametrize("durable", [True, False])

@@ -4,13 +4,11 @@ In:   the record of a sweep, its manifests, the folders of feature sets.   Out: 
 Not here: who computes them (decision.py), which runs are missing (sweep_state.py).
 """
 
-import time
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jobs.local.processes import is_abandoned
 from jobs.node.feature_task import TaskProgress
 from jobs.node.task_file import Slice
 from jobs.sweep.folder import SweepFolder
@@ -25,11 +23,7 @@ from pipeline.features.feature_set import (
     OtherEngineError,
 )
 from pipeline.features.shards import Shard
-from pipeline.files import InputError
-
-# A partial file of this age is left over. A younger one of another host may still be written:
-# its process cannot be checked from here.
-PARTIAL_FILE_TIMEOUT_S = 24 * 3600.0
+from pipeline.files import InputError, remove_abandoned
 
 ManifestsByPath = Mapping[str, Manifest]  # by the path of its file, as in `SweepRecord`
 
@@ -145,8 +139,4 @@ def _remove_leftover_files(folder: Path) -> None:
     with suppress(OSError):
         for damaged in folder.glob(f"*{DAMAGED_SUFFIX}"):
             damaged.unlink(missing_ok=True)
-    for partial in folder.glob(".*.partial"):
-        with suppress(OSError):
-            old = time.time() - partial.stat().st_mtime > PARTIAL_FILE_TIMEOUT_S
-            if old or is_abandoned(partial):
-                partial.unlink()
+    remove_abandoned(folder)

@@ -1,11 +1,10 @@
-"""Processes of this host: which one runs a sweep, and whether the writer of a file has ended.
+"""Processes of this host: which one runs a sweep.
 
-In:   a partial file; the owner file of a sweep.   Out: yes or no; the pid of the owner.
+In:   the owner file of a sweep.   Out: the pid of the owner.
 Not here: whether a pid is alive (pipeline/host.py), starting processes (jobs/local/executor.py).
 """
 
 import os
-import re
 import socket
 import time
 from collections.abc import Iterator
@@ -18,14 +17,6 @@ from pipeline.host import is_alive
 OWNER_TIMEOUT_S = 60
 # Environment variable of a child process: the pid of the process that started it.
 PARENT_PID_VARIABLE = "BLANKSLATE_PARENT_PID"
-
-
-def is_abandoned(partial: Path) -> bool:
-    """Return whether a process of this host began this file with `atomic_write` and has ended."""
-    found = re.search(r"\.(?P<host>[^/]+)-(?P<pid>\d+)-[0-9a-f]{8}\.partial$", partial.name)
-    if not found or not found["host"].endswith(socket.gethostname()):
-        return False
-    return not is_alive(int(found["pid"]))
 
 
 def owner_pid(file: Path) -> int | None:

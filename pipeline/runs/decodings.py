@@ -5,6 +5,7 @@ Not here: decoding (pipeline/training/trained/decode_run.py), the run itself (fo
 """
 
 import csv
+import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,15 @@ from typing import Any, NamedTuple
 from pipeline.config.decoding import DecodingSettings
 from pipeline.config.loader import dump_yaml, read_yaml, validate_settings
 from pipeline.decoding.words.lattices import LatticeArchive
-from pipeline.files import InputError, json_digest, read_json, write_bytes, write_json, write_text
+from pipeline.files import (
+    InputError,
+    atomic_write,
+    json_digest,
+    read_json,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.hypotheses import (
     Hypothesis,
@@ -55,6 +64,11 @@ class DecodingFolder(NamedTuple):
     @property
     def lattice_file(self) -> Path:
         return self.path / "lat.1.gz"
+
+    @property
+    def trials_file(self) -> Path:
+        """The trials on dev of a decoding that is not finished."""
+        return self.path / "trials.json"
 
     @classmethod
     def newest(cls, run: RunFolder) -> "DecodingFolder | None":
@@ -99,10 +113,21 @@ class DecodingFolder(NamedTuple):
         try:
             return dict(read_json(self.result_file))
         except (OSError, ValueError, TypeError):
-            raise InputError(
-                f"{self.result_file}: missing or damaged; delete {self.path} and run make decode "
-                "again"
-            ) from None
+            raise self._damage(self.result_file) from None
+
+    def keep_trials(self, run: str, trials: Sequence[Mapping[str, float]]) -> None:
+        """Keep the trials on dev so far; `run`: the digest of the network that made them."""
+        content = json.dumps({"run": run, "trials": [dict(each) for each in trials]})
+        with atomic_write(self.trials_file, durable=False) as partial:
+            partial.write_text(content, encoding="utf-8")
+
+    def kept_trials(self, run: str) -> list[dict[str, float]]:
+        """Return the trials of a decoding that was interrupted; none of another network."""
+        try:
+            content = read_json(self.trials_file)
+            return list(content["trials"]) if content["run"] == run else []
+        except (OSError, ValueError, KeyError, TypeError):
+            return []
 
     def tuning(self) -> list[dict[str, float]]:
         """Return the trials on dev, in order; none where the file is damaged."""
@@ -118,14 +143,13 @@ class DecodingFolder(NamedTuple):
     def hypotheses(self) -> list[Hypothesis]:
         """Return the hypotheses of dev and test; InputError where the file is damaged."""
         file = self.path / "hypotheses.csv"
+        content = self._read_whole(file)
         try:
-            if found := hypotheses_from_csv(file.read_text(encoding="utf-8")):
+            if found := hypotheses_from_csv(content):
                 return found
-        except (FileNotFoundError, ValueError, TypeError):
+        except (ValueError, TypeError):
             pass
-        raise InputError(
-            f"{file}: missing or damaged; delete {self.path} and run make decode again"
-        )
+        raise self._damage(file)
 
     def language(self) -> dict[str, Any]:
         """Return the content of language.json, and as `search` the settings of the search.
@@ -133,16 +157,31 @@ class DecodingFolder(NamedTuple):
         InputError where it is damaged.
         """
         try:
-            content = dict(read_json(self.language_file))
+            content = dict(json.loads(self._read_whole(self.language_file)))
         except (ValueError, TypeError):
-            raise InputError(
-                f"{self.language_file}: damaged; delete {self.path} and run make decode again"
-            ) from None
+            raise self._damage(self.language_file) from None
         try:
             search = self.settings().model_dump(include=SEARCH_SETTINGS)
         except InputError as error:
             raise InputError(f"{error}; delete {self.path} and run make decode again") from None
         return {**content, "search": search}
+
+    def _read_whole(self, file: Path) -> str:
+        """Return the text of a file; InputError where it is missing or not what was written."""
+        try:
+            content = file.read_bytes()
+            text = content.decode()
+        except (OSError, UnicodeDecodeError):
+            raise self._damage(file) from None
+        written = self.result().get("digests", {}).get(file.name)  # none: of an earlier program
+        if written not in (None, hashlib.sha256(content).hexdigest()):
+            raise self._damage(file)
+        return text
+
+    def _damage(self, file: Path) -> InputError:
+        return InputError(
+            f"{file}: missing or damaged; delete {self.path} and run make decode again"
+        )
 
     def write(
         self,
@@ -172,7 +211,10 @@ class DecodingFolder(NamedTuple):
         lines = [json.dumps(each, ensure_ascii=False) for each in n_best]
         write_text(self.path / "n_best.jsonl", "".join(f"{line}\n" for line in lines))
         write_json(self.language_file, dict(language))
-        write_json(self.result_file, dict(result))
+        files = (self.path / "hypotheses.csv", self.language_file)
+        digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+        write_json(self.result_file, {**result, "digests": digests})
+        self.trials_file.unlink(missing_ok=True)
         self.mark_newest()
 
 

@@ -240,11 +240,11 @@ class RunFolder(NamedTuple):
             return ""
         if heartbeat.digest == self._digest():
             return ""
-        files = f"{self.rows_file.name} or {self.hypotheses_file.name}"
-        return (
-            f"{self.path}: {files} has changed since the run wrote it; run make sweep again to "
-            "repair it"
-        )
+        files = (self.rows_file, self.hypotheses_file)
+        missing = [file.name for file in files if not file.exists()]
+        what = " and ".join(missing) or " or ".join(file.name for file in files)
+        problem = "is missing" if missing else "has changed since the run wrote it"
+        return f"{self.path}: {what} {problem}; run make sweep again to repair it"
 
     def _digest(self) -> str:
         return json_digest(

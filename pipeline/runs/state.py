@@ -20,11 +20,22 @@ DAMAGED_FILE = "damaged file"  # the cause of a run whose files cannot be read o
 
 def require_finished(run: RunFolder) -> None:
     """Raise InputError where a run is not finished or its files have changed since then."""
-    if not run.finished:
-        raise InputError(
-            f"{run.path}: the run is not finished or its files have changed; run make sweep or "
-            "make train until it is"
-        )
+    heartbeat = run.heartbeat()
+    if heartbeat and heartbeat.status == "finished":
+        if damage := run.integrity_error(heartbeat):
+            raise InputError(damage)
+        return
+    raise InputError(f"{_why_unfinished(run)}; run make sweep or make train until it is finished")
+
+
+def _why_unfinished(run: RunFolder) -> str:
+    try:
+        read_json(run.heartbeat_file)
+    except FileNotFoundError:
+        return f"{run.heartbeat_file}: missing, so that the run counts as not begun"
+    except ValueError:
+        return f"{run.heartbeat_file}: damaged, so that the run counts as not finished"
+    return f"{run.path}: the run is not finished"
 
 
 def state_from_files(

@@ -15,12 +15,12 @@ from pipeline.runs.hypotheses import Hypothesis
 HYPOTHESIS = Hypothesis.of("u1", "test", "A B", "A", "s1")
 
 
-def write(run: RunFolder, **settings: Any) -> DecodingFolder:
+def write(run: RunFolder, count: int = 1, **settings: Any) -> DecodingFolder:
     chosen = DecodingSettings(**settings)
     folder = DecodingFolder.of(run, chosen, "")
     folder.write(
         settings=chosen,
-        hypotheses=[HYPOTHESIS],
+        hypotheses=[HYPOTHESIS] * count,
         tuning=[],
         n_best=[],
         language={"words": None},
@@ -76,6 +76,38 @@ def test_a_decoding_of_the_network_before_is_not_the_newest(tmp_path: Path):
     write_json(old.result_file, {"run": "of the network before"})
     old.mark_newest()
     assert DecodingFolder.newest(run) == first
+
+
+def test_files_that_are_cut_at_the_end_of_a_line_or_changed_are_refused(tmp_path: Path):
+    folder = write(RunFolder(tmp_path / "run"), count=2)
+    assert len(folder.hypotheses()) == 2
+    assert folder.language()["words"] is None
+    file = folder.path / "hypotheses.csv"
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(InputError, match=r"hypotheses\.csv: missing or damaged; delete .*decode"):
+        folder.hypotheses()
+    for damage in (lambda: write_json(folder.language_file, {}), folder.language_file.unlink):
+        damage()
+        with pytest.raises(InputError, match=r"language\.json: missing or damaged; delete"):
+            folder.language()
+
+
+def test_files_of_an_earlier_program_have_no_digests(tmp_path: Path):
+    folder = write(RunFolder(tmp_path / "run"))
+    write_json(folder.result_file, {})
+    write_json(folder.language_file, {"words": ["A"]})
+    assert folder.hypotheses()[0].hypothesis == "A"
+    assert folder.language()["words"] == ["A"]
+
+
+@pytest.mark.parametrize("run", ["same", "other"])
+def test_trials_of_an_interrupted_decoding_are_those_of_its_network(tmp_path: Path, run: str):
+    folder = DecodingFolder(tmp_path)
+    assert folder.kept_trials("same") == []
+    folder.keep_trials(run, [{"model": 1.0}])
+    assert folder.kept_trials("same") == ([{"model": 1.0}] if run == "same" else [])
+    folder.trials_file.write_text('{"run":')
+    assert folder.kept_trials("same") == []
 
 
 @pytest.mark.parametrize("content", [None, b"", b"junk\n", b"a,b\nu1,test\n", b"\xff"])

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from jobs.commands.trained.network import find_features, find_finished_run, load_network
 from jobs.commands.trained.transcribe import SUFFIXES
-from jobs.messages import count_text, print_line, print_note
+from jobs.messages import count_text, print_line
 from jobs.work_folder import load_profile_and_workdir, make_command
 from pipeline.decoding import suspicion
 from pipeline.decoding.suspicion import Suspicion
@@ -254,10 +254,12 @@ def _align_recording(options: argparse.Namespace) -> int:
     if not (options.audio and options.text):
         raise InputError("AUDIO=… and TEXT=… belong together: a recording and what is said in it")
     text = _read_text(Path(options.text)) if options.text.endswith(".txt") else options.text
-    print_note("starting torch")
-    align_recording = import_module("pipeline.training.trained.align_run").align_recording
+    if not options.audio.exists():
+        raise InputError(f"AUDIO={options.audio}: no such file")
     _, work = load_profile_and_workdir(options)
-    found = align_recording(load_network(options.run, work), options.audio, text)
+    network = load_network(options.run, work)
+    align_recording = import_module("pipeline.training.trained.align_run").align_recording
+    found = align_recording(network, options.audio, text)
     joint = JOINT_FORMATS.get(options.format)
     content = joint([found]) if joint else SINGLE_FORMATS[options.format](found)
     if options.output is None:

@@ -5,26 +5,23 @@ Not here: the decoding (pipeline/training/trained/decode_run.py).
 """
 
 import argparse
-from collections.abc import Sequence
+import sys
 from pathlib import Path
 
-import numpy as np
-
 from jobs.commands.trained.network import find_features, find_finished_run
-from jobs.messages import count_text, join_first, print_line
+from jobs.commands.trained.scores import describe_scores
+from jobs.messages import count_text, join_first, print_line, show_status_line
 from jobs.profile import Profile
 from jobs.sweep.folder import SweepFolder, sweep_name
 from jobs.sweep.record import SweepRecord, load_record
 from jobs.work_folder import load_profile_and_workdir, make_command
-from pipeline.config.corpus import Corpus
 from pipeline.config.decoding import ANY_WORD, DecodingSettings
 from pipeline.config.loader import parse_changes, validate_settings
 from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError
 from pipeline.host import available_cpus
-from pipeline.results.statistics.significance import bootstrap_interval
 from pipeline.runs.folder import RunFolder
-from pipeline.runs.hypotheses import Hypothesis
+from pipeline.training.trained.decoded_run import DecodedRun, find_decoded, make_sources
 
 
 def decode(options: argparse.Namespace) -> int:
@@ -81,7 +78,6 @@ def _decode_run(
     """Decode a finished run as the settings say, else as decode.also of its experiment says."""
     features = FeatureSet.open(find_features(run, work))
     chosen = (settings,) if settings else run.experiment().decode.also or (DecodingSettings(),)
-    print_line("starting torch")  # takes seconds
     for each in chosen:
         _decode_once(run, features, each, profile)
 
@@ -90,16 +86,10 @@ def _decode_once(
     run: RunFolder, features: FeatureSet, settings: DecodingSettings, profile: Profile
 ) -> None:
     """Decode a run and print its scores."""
-    from pipeline.training.trained.decode_run import decode_run  # noqa: PLC0415 (takes seconds)
-
-    found = decode_run(
-        run,
-        features,
-        settings,
-        device=profile.device,
-        threads=profile.threads or available_cpus(),
-        report=print_line,
-    )
+    if found := find_decoded(run, settings):
+        print_line(f"decoded before; to decode it again, delete {found.folder.path}")
+    else:
+        found = _decode_anew(run, features, settings, profile)
     for words, reason in (
         (found.left_out, "that the alphabet cannot spell"),
         (found.not_in_model, f"of the lexicon that {settings.text} lacks"),
@@ -108,8 +98,9 @@ def _decode_once(
             print_line(f"left out: {count_text(len(words), 'word')} {reason}: {join_first(words)}")
     weights = found.weights
     print_line(
-        f"chosen on dev in {found.trials} trials: ngram_weight={weights.model:g} "
-        f"word_reward={weights.word:g} unknown_penalty={weights.unknown:g}"
+        f"{'as stated' if found.trials == 1 else f'chosen on dev in {found.trials} trials'}: "
+        f"ngram_weight={weights.model:g} word_reward={weights.word:g} "
+        f"unknown_penalty={weights.unknown:g}"
     )
     corpus = run.experiment().corpus
     print_line(describe_scores("greedy, as trained", run.hypotheses(), corpus))
@@ -128,23 +119,22 @@ def _decode_once(
     print_line(f"{1000 * found.seconds_per_utterance:.0f} ms per utterance; {found.folder.path}")
 
 
-def describe_scores(name: str, hypotheses: Sequence[Hypothesis], corpus: Corpus) -> str:
-    """Return test WER and CER (of phonemes the PER); the first that is known has an interval."""
-    test = [each for each in hypotheses if each.split == "test"]
-    words = [each.words for each in test]
-    characters = [each.chars for each in test]
-    by_words = sum(words) > 0
-    errors = [each.word_errors if by_words else each.char_errors for each in test]
-    low, high = bootstrap_interval(
-        np.array(errors),
-        np.array(words if by_words else characters),
-        [each.speaker or each.utterance_id for each in test],
-    )
-    share = sum(each.char_errors for each in test) / max(1, sum(characters))
-    cer = f"{corpus.rate_name} {100 * share:.1f} %"
-    wer = f"WER {100 * sum(errors) / max(1, sum(words)):.1f} %"
-    first, rest = (wer, f", {cer}") if by_words else (cer, "")
-    return (
-        f"{name}: test {first} (95 % interval over speakers, of this one network: "
-        f"{100 * low:.1f} to {100 * high:.1f} %){rest}"
-    )
+def _decode_anew(
+    run: RunFolder, features: FeatureSet, settings: DecodingSettings, profile: Profile
+) -> DecodedRun:
+    sources = make_sources(run.experiment(), features, settings)  # a mistake is told before torch
+    if "torch" not in sys.modules:
+        print_line("starting torch")  # takes seconds
+    from pipeline.training.trained.decode_run import decode_run  # noqa: PLC0415
+
+    with show_status_line("decoding") as show:
+        return decode_run(
+            run,
+            features,
+            settings,
+            device=profile.device,
+            threads=profile.threads or available_cpus(),
+            report=print_line,
+            progress=show,
+            sources=sources,
+        )

@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.commands.trained.decode import describe_scores
 from jobs.commands.trained.network import (
     find_features,
     find_finished_run,
     load_network,
     load_recogniser,
 )
+from jobs.commands.trained.scores import describe_scores
 from jobs.messages import print_line
 from jobs.work_folder import load_profile_and_workdir
 from pipeline.features.feature_set import FeatureSet
@@ -33,9 +33,9 @@ if TYPE_CHECKING:  # its module imports torch
 def export(options: argparse.Namespace) -> int:
     _, work = load_profile_and_workdir(options)
     run = find_finished_run(options.run, work)
+    features = FeatureSet.open(find_features(run, work))
     onnx = options.format == "onnx"  # without lexicon and n-gram model
     recogniser = (load_network if onnx else load_recogniser)(options.run, work)
-    features = FeatureSet.open(find_features(run, work))
     card = make_card(run, features, options.licence, greedy_only=onnx)
     file = options.output or work / "exports" / f"{run.run_id}.{options.format}"
     if onnx and file.suffix != ".onnx":

@@ -5,9 +5,11 @@ recognisers; lines for a person.
 Not here: the network (pipeline/training/trained/recogniser.py).
 """
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jobs.commands.trained.scores import describe_decoding
 from jobs.messages import print_note
 from jobs.work_folder import find_run
 from pipeline.config.identity import run_id
@@ -42,23 +44,26 @@ def load_recogniser(name: str, work: Path) -> "Recogniser":
     if decoding is None:
         print_note("greedy search; make decode RUN=… adds a lexicon and an n-gram model")
         return recogniser
-    print_note(f"with the lexicon and n-gram model of {decoding.path}")
-    return recogniser.with_language(decoding.language(), {})
+    language = decoding.language()
+    print_note(describe_decoding(run, decoding, recogniser.experiment.corpus))
+    return recogniser.with_language(language, {})
 
 
 def _load_file_or_run(name: str, work: Path) -> tuple["Recogniser", RunFolder | None]:
+    run = None if Path(name).is_file() else find_run(name, work)
+    if "torch" not in sys.modules:
+        print_note("starting torch")
     from pipeline.training.trained.recogniser import Recogniser  # noqa: PLC0415 (takes seconds)
 
-    if Path(name).is_file():
+    if run is None:
         return Recogniser.load(Path(name)), None
-    run = find_run(name, work)
     if (file := run.path / MODEL_FILE).exists():
         try:
             return Recogniser.load(file), run
         except InputError as error:
             raise InputError(
-                f"{str(error).partition(';')[0]}; if it is damaged, delete it: then the network is "
-                "read from the run's state"
+                f"{str(error).partition(';')[0]}; delete it: then the network is read from the "
+                "run's state"
             ) from None
     require_finished(run)
     return Recogniser.from_run(run, FeatureSet.open(find_features(run, work))), run

@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # its module imports torch
     from pipeline.training.trained.transcription import Transcript
 
 ENDINGS = AUDIO_SUFFIXES | CONVERTIBLE_SUFFIXES  # of the files that are taken from a folder
+SINGLE_FORMATS = ("srt", "vtt", "textgrid")  # a file cannot hold several recordings
 REPORT_SECONDS = 600.0  # of a recording, between two lines of progress
 
 FORMATTERS: dict[str, Callable[[str, "Transcript"], str]] = {
@@ -48,10 +49,16 @@ SUFFIXES = {"text": ".txt", "textgrid": ".TextGrid"}  # else a dot and the name 
 
 def transcribe(options: argparse.Namespace) -> int:
     """Transcribe all files; return 1 if some could not be used. One bad file stops no other."""
-    files = _name_results(_audio_files(options.audio))
+    files = _name_results(_audio_files(options.audio), printed=options.output is None)
     if not files:
         raise InputError(f"{options.audio[0]}: holds no file with the ending of a sound file")
-    print_note(f"{count_text(len(files), 'file')}; starting torch")
+    if options.output is None and options.format in SINGLE_FORMATS and len(files) > 1:
+        raise InputError(
+            f"FORMAT={options.format}: a file holds one recording, and these are {len(files)}; add "
+            "OUT=… (a folder)"
+        )
+    if len(files) > 1:
+        print_note(count_text(len(files), "file"))
     _, work = load_profile_and_workdir(options)
     recogniser = load_recogniser(options.run, work)
     # torch takes seconds to import.
@@ -65,6 +72,7 @@ def transcribe(options: argparse.Namespace) -> int:
         )
     decoder = transcription.make_decoder(recogniser)
     failed = 0
+    written = 0
     for path, name in files:
         report = partial(_report_progress, path)
         try:
@@ -75,7 +83,12 @@ def transcribe(options: argparse.Namespace) -> int:
             continue
         for note in found.notes:
             print_note(f"{path}: {note}")
-        _write(path, name, found, options)
+        text = FORMATTERS[options.format](name.as_posix(), found)
+        if options.output is None:
+            _print(path, text, options, first=not written)
+        else:
+            _write(name, text, options)
+        written += 1
     return int(failed > 0)
 
 
@@ -109,31 +122,39 @@ def _audio_files(paths: list[Path]) -> Iterator[tuple[Path, Path]]:
             raise InputError(f"{path}: no such file or folder")
 
 
-def _name_results(files: Iterable[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
+def _name_results(files: Iterable[tuple[Path, Path]], *, printed: bool) -> list[tuple[Path, Path]]:
     """Return each file once; where results would have one name, with the ending of the sound file.
 
-    InputError where they have one name then, too: one result would replace the other.
+    Where they have one name then, too, `printed` results are named by the whole path. InputError
+    for files: one result would replace the other.
     """
-    once = {path.resolve(): (path, name) for path, name in files}
-    times = Counter(name for _, name in once.values())
-    named: dict[Path, Path] = {}
-    for path, name in once.values():
-        full = name if times[name] == 1 else name.with_name(path.name)
-        if full in named:
+    once = list({path.resolve(): (path, name) for path, name in files}.values())
+    times = Counter(name for _, name in once)
+    full = [name if times[name] == 1 else name.with_name(path.name) for path, name in once]
+    times = Counter(full)
+    named: list[tuple[Path, Path]] = []
+    for (path, _), name in zip(once, full, strict=True):
+        if times[name] > 1 and not printed:
+            same = [path for (path, _), other in zip(once, full, strict=True) if other == name]
             raise InputError(
-                f"{named[full]} and {path}: their results would have one name, {full}; transcribe "
+                f"{same[0]} and {same[1]}: their results would have one name, {name}; transcribe "
                 "the folder above both, or one after the other"
             )
-        named[full] = path
-    return [(path, full) for full, path in named.items()]
+        named.append((path, path if times[name] > 1 else name))
+    return named
 
 
-def _write(path: Path, name: Path, found: "Transcript", options: argparse.Namespace) -> None:
-    text = FORMATTERS[options.format](path.stem, found)
-    if options.output is None:
-        alone = options.format == "text" and len(options.audio) == 1 and options.audio[0].is_file()
-        print(text if alone or options.format != "text" else f"{path}: {text}", end="")
-        return
+def _print(path: Path, text: str, options: argparse.Namespace, *, first: bool) -> None:
+    """Print a result; of several tables the `first` alone has its header."""
+    alone = len(options.audio) == 1 and options.audio[0].is_file()
+    if options.format == "text" and not alone:
+        text = f"{path}: {text}"
+    if options.format == "csv" and not first:
+        text = text.partition("\n")[2]
+    print(text, end="", flush=True)
+
+
+def _write(name: Path, text: str, options: argparse.Namespace) -> None:
     suffix = SUFFIXES.get(options.format, f".{options.format}")
     file = options.output / name.parent / f"{name.name}{suffix}"
     write_text(file, text)

@@ -9,7 +9,7 @@ of the chosen weights is a little too low, because they were chosen there.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 
 from pipeline.config.decoding import ANY_WORD, DecodingSettings
@@ -27,24 +27,45 @@ class Trial:
     errors: int
     reference: int  # words or characters of the references
 
+    def to_record(self) -> dict[str, float]:
+        return {**asdict(self.weights), "errors": self.errors, "reference": self.reference}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, float]) -> "Trial":
+        weights = GraphWeights(record["model"], record["word"], record["unknown"])
+        return cls(weights, int(record["errors"]), int(record["reference"]))
+
 
 def tune(
-    settings: DecodingSettings, count_errors: Callable[[GraphWeights], tuple[int, int]]
+    settings: DecodingSettings,
+    count_errors: Callable[[GraphWeights], tuple[int, int]],
+    kept: Sequence[Trial] = (),
+    on_trial: Callable[[list[Trial]], None] = lambda trials: None,
 ) -> list[Trial]:
     """Return all trials. Weights that the settings state stay as stated.
 
     `count_errors` returns the errors and the length of the references. The choice is the trial
-    with the fewest errors, the earliest of equals: see `best_trial`.
+    with the fewest errors, the earliest of equals: see `best_trial`. A trial that was `kept` is not
+    made again; `on_trial` gets all trials after each new one.
     """
     trials: list[Trial] = []
+    known = {trial.weights: trial for trial in kept}
     best = _start(settings)
     for candidates in (_grammar_weights(settings, best), _unknown_penalties(settings)):
         for changes in candidates:
             weights = replace(best, **changes)
-            if all(trial.weights != weights for trial in trials):
-                trials.append(Trial(weights, *count_errors(weights)))
+            if any(trial.weights == weights for trial in trials):
+                continue
+            trials.append(known.get(weights) or Trial(weights, *count_errors(weights)))
+            if len(trials) > len(known):
+                on_trial(trials)
         best = best_trial(trials).weights
     return trials
+
+
+def count_trials(settings: DecodingSettings) -> int:
+    """Return how many trials `tune` makes: the errors decide which, not how many."""
+    return len(tune(settings, lambda weights: (0, 1)))
 
 
 def best_trial(trials: Sequence[Trial]) -> Trial:

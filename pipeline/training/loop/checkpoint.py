@@ -20,7 +20,7 @@ from torch.amp.grad_scaler import GradScaler
 from pipeline.files import InputError
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.origin import Origin
-from pipeline.runs.rows import YOUNGER_COLUMNS, Row, is_from_training
+from pipeline.runs.rows import MEAN_OF_EPOCHS, YOUNGER_COLUMNS, Row, is_from_training
 from pipeline.training.loop.metrics import EpochMetrics, Evaluation, rename_former_keys
 from pipeline.training.network.output_stats import OutputStats
 from pipeline.training.optim.averaging import Weights
@@ -180,15 +180,21 @@ def _restore_state(
 def load_best_weights(run: RunFolder, device: torch.device) -> Weights:
     """Return the weights that a run has tested: of the best epoch on dev, or their mean.
 
-    InputError where no state can be read, or another version of the program wrote it.
+    InputError where no state can be read, it is older than the mean, or another version of the
+    program wrote it.
     """
     content = _read_state(run, device)
     if content is None or content["best"] is None:
         raise InputError(
             f"{run.state_file}: missing or damaged; delete {run.path} to train the run again"
         )
-    weights: Weights = content["best"]["weights"]
-    return weights
+    best = EpochWeights(**rename_former_keys(content["best"]))
+    if content.get("kept") and not best.label.startswith(MEAN_OF_EPOCHS):
+        raise InputError(
+            f"{run.state_file}: missing or damaged, and the state before it is older than the mean "
+            f"of epochs that was tested; delete {run.path} to train the run again"
+        )
+    return best.weights
 
 
 def _read_state(run: RunFolder, device: torch.device) -> dict[str, Any] | None:

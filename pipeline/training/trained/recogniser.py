@@ -165,7 +165,9 @@ def _read(path: Path) -> dict[str, Any]:
             f"{path}: is not an exported model, or is damaged; run make export again"
         ) from None
     if not isinstance(content, dict) or content.get("format") != EXPORT_FORMAT:
-        raise InputError(f"{path}: is not a file of make export")
+        raise InputError(
+            f"{path}: is not a file of make export; name such a file, or the run itself"
+        )
     if content.get("version") != EXPORT_VERSION:
         raise InputError(
             f"{path}: has version {content.get('version')}, but this program reads version "
@@ -174,7 +176,7 @@ def _read(path: Path) -> dict[str, Any]:
     digest = content.pop("digest", None)
     if digest != _digest(content):
         raise InputError(
-            f"{path}: its content has changed since make export wrote it; run make export again"
+            f"{path}: its content has changed since it was written; run make export again"
         )
     return content
 

@@ -14,6 +14,7 @@ from pipeline.config.experiment import Experiment
 from pipeline.corpus.text.alphabet import Alphabet, resolve_alphabet
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.shards import StoredUtterance
+from pipeline.files import InputError
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.state import require_finished
 from pipeline.shapes import Float32
@@ -45,7 +46,14 @@ class TrainedRun:
         experiment = run.experiment()
         alphabet = resolve_alphabet(experiment.alphabet, features.utterances)
         network = Network(experiment.model, features.bins, experiment.input.stack, alphabet.size)
-        network.load_state_dict(load_best_weights(run, device))
+        weights = load_best_weights(run, device)
+        try:
+            network.load_state_dict(weights)
+        except RuntimeError:
+            raise InputError(
+                f"{run.experiment_file}: its model does not fit the weights in {run.state_file}: "
+                f"one of them has changed; restore it, or delete {run.path} to train the run again"
+            ) from None
         return cls(experiment, alphabet, network.to(device).eval(), device)
 
     @property

@@ -26,6 +26,8 @@ WINDOW_SECONDS = 20.0  # at most; a window ends where it is quietest in its last
 QUIET_SECONDS = 0.05  # the length over which loudness is measured
 SILENCE = 1e-3  # -60 dB of full scale; a window whose peak is below it is not decoded
 MAX_MEAN_Z = 1.5  # mean of the normalised input beyond which the level is unlike the training's
+LOUDER_HINT = "raise its level, such as by sox recording.wav louder.wav norm -3"
+SOFTER_HINT = "lower its level, such as by sox recording.wav softer.wav gain -10"
 
 Decoder = Callable[[Float32[np.ndarray, "S C"]], DecodedText]
 
@@ -75,6 +77,7 @@ def transcribe(
         done += len(window)
         if np.abs(window).max(initial=0.0) < SILENCE:
             silent += len(window)
+            on_window(begin, done / rate)
             continue
         frames = recogniser.frames(window)
         levels.append(float(frames.mean()))
@@ -140,11 +143,15 @@ def _notes(
             f"above {rate // 2} Hz is missing, so expect more errors"
         )
     if samples and silent == samples:
-        yield f"the recording is silent: no sample reaches {SILENCE:g} of full scale"
+        yield (
+            f"the recording is silent: no sample reaches {SILENCE:g} of full scale; if it holds "
+            f"speech, {LOUDER_HINT}"
+        )
     affine = recogniser.experiment.input.normalisation in {"standardise", "pca", "zca"}
     if levels and affine and abs(float(np.mean(levels))) > MAX_MEAN_Z:
-        where = "louder" if np.mean(levels) > 0 else "quieter"
+        is_louder = np.mean(levels) > 0
         yield (
-            f"the recording is far {where} than the training's (mean of the normalised input "
-            f"{np.mean(levels):+.1f}, limit {MAX_MEAN_Z}); bring it to a similar level"
+            f"the recording is far {'louder' if is_louder else 'quieter'} than the training's "
+            f"(mean of the normalised input {np.mean(levels):+.1f}, limit {MAX_MEAN_Z}), so expect "
+            f"more errors; {SOFTER_HINT if is_louder else LOUDER_HINT}"
         )

@@ -1,8 +1,13 @@
 """The weights with the fewest errors on dev are found; stated weights stay."""
 
+import json
+from typing import Any
+
+import pytest
+
 from pipeline.config.decoding import DecodingSettings
 from pipeline.decoding.words.decoding_graph import GraphWeights
-from pipeline.decoding.words.tuning import best_trial, tune
+from pipeline.decoding.words.tuning import Trial, best_trial, count_trials, tune
 
 
 def count(weights: GraphWeights) -> tuple[int, int]:
@@ -17,6 +22,30 @@ def test_the_best_of_all_is_chosen():
     assert best_trial(trials).weights == GraphWeights(1.0, 2.0, 4.0)
     assert len({trial.weights for trial in trials}) == len(trials)
     assert {trial.reference for trial in trials} == {100}
+
+
+@pytest.mark.parametrize("kept", [0, 1, 20, 43, 45])
+def test_trials_that_were_kept_are_not_made_again_and_change_nothing(kept: int):
+    whole = tune(DecodingSettings(), count)
+    records = json.loads(json.dumps([trial.to_record() for trial in whole[:kept]]))
+    made, told = [], []
+    found = tune(
+        DecodingSettings(),
+        lambda weights: made.append(weights) or count(weights),
+        [Trial.from_record(each) for each in records],
+        lambda trials: told.append(list(trials)),
+    )
+    assert found == whole
+    assert made == [trial.weights for trial in whole[kept:]]
+    assert told == [whole[: number + 1] for number in range(kept, len(whole))]
+
+
+@pytest.mark.parametrize(
+    "stated", [{}, {"ngram": 0}, {"words": "any"}, {"ngram_weight": 1}, {"unknown_penalty": 8}]
+)
+def test_the_number_of_trials_is_known_before_them(stated: dict[str, Any]):
+    settings = DecodingSettings(**stated)
+    assert count_trials(settings) == len(tune(settings, count))
 
 
 def test_stated_weights_are_not_tried():

@@ -1,4 +1,4 @@
-"""Abandoned files; the one owner of a sweep."""
+"""The one owner of a sweep."""
 
 import json
 import os
@@ -10,23 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from jobs.local.processes import OWNER_TIMEOUT_S, is_abandoned, own_sweep, owner_pid
+from jobs.local.processes import OWNER_TIMEOUT_S, own_sweep, owner_pid
 from jobs.sweep.record import make_record
 from pipeline.config.sweep import load_sweep
 from pipeline.corpus import readers
 from pipeline.files import InputError, write_json
 from pipeline.runs.folder import Heartbeat
-
-
-def test_a_partial_file_of_a_process_that_is_gone_is_abandoned(tmp_path: Path):
-    child = subprocess.Popen([sys.executable, "-c", ""])
-    child.wait()
-    here = socket.gethostname()
-    for pid, host, gone in (
-        (child.pid, here, True), (os.getpid(), here, False), (child.pid, "elsewhere", False),
-    ):  # fmt: skip
-        assert is_abandoned(tmp_path / f".shard.h5.{host}-{pid}-0123abcd.partial") == gone
-    assert not is_abandoned(tmp_path / "shard.h5")
 
 
 def test_a_sweep_has_an_owner_while_the_owner_runs(tmp_path: Path):

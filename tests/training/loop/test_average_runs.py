@@ -9,6 +9,7 @@ import torch
 
 from pipeline.config.experiment import Experiment
 from pipeline.features.feature_set import FeatureSet
+from pipeline.files import InputError
 from pipeline.runs.folder import RunFolder, Stopped
 from pipeline.runs.plateau import selection_key
 from pipeline.training.loop.checkpoint import load_best_weights
@@ -119,6 +120,9 @@ def test_the_mean_is_that_of_the_weights_after_the_epochs(
     for name, found in load_best_weights(averaged, CPU).items():
         expected = (ends[0][name].double() + ends[1][name].double()) / 2
         np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-6)
+    averaged.state_file.unlink()
+    with pytest.raises(InputError, match="older than the mean of epochs that was tested"):
+        load_best_weights(averaged, CPU)
 
 
 def test_the_moving_average_follows_the_updates(letter_features: FeatureSet, tmp_path: Path):

@@ -3,6 +3,9 @@
 import csv
 import gzip
 import json
+import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import jiwer
@@ -14,11 +17,15 @@ from pipeline.config.decoding import DecodingSettings
 from pipeline.corpus.text.normalise import TextNormaliser
 from pipeline.decoding.words.lattices import best_sequences
 from pipeline.decoding.words.ngram import estimate, format_arpa
+from pipeline.decoding.words.text_decoder import TextDecoder
 from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError
+from pipeline.runs import decodings
 from pipeline.runs.decodings import DecodingFolder
 from pipeline.runs.folder import RunFolder
-from pipeline.training.trained.decode_run import DecodedRun, decode_run
+from pipeline.training.trained import decode_run as decode_run_module
+from pipeline.training.trained.decode_run import decode_run
+from pipeline.training.trained.decoded_run import DecodedRun
 from pipeline.training.trained.trained_run import TrainedRun
 from tests.decoding.words.small_lattices import read_archive
 from tests.training.letters import make_experiment
@@ -187,6 +194,48 @@ def test_the_decoding_of_a_run_that_was_trained_again_is_made_anew(
     assert DecodingFolder.newest(finished) == decoded.folder
 
 
+@pytest.mark.parametrize("place", ["trial", "test", "files"])
+def test_an_interrupted_decoding_keeps_its_trials_and_ends_as_an_uninterrupted_one(
+    finished: RunFolder,
+    letter_features: FeatureSet,
+    decoded: DecodedRun,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+):
+    settings = DecodingSettings()
+    decoded = decode_run(finished, letter_features, settings, device="cpu")
+    folder = decoded.folder.path
+    whole = {file.name: file.read_bytes() for file in folder.iterdir()}
+    shutil.rmtree(folder)
+    count_errors, trials = decode_run_module._count_errors, []
+
+    def count(decoder, dev, scoring):
+        if place == "trial" and len(trials) == 20:
+            raise KeyboardInterrupt
+        trials.append(None)
+        return count_errors(decoder, dev, scoring)
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(decode_run_module, "_count_errors", count)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        if place == "test":
+            patch.setattr(TextDecoder, "decode_fully", stop)
+        if place == "files":  # after settings and hypotheses
+            patch.setattr(decodings, "_csv_text", stop)
+        decode_run(finished, letter_features, settings, device="cpu")
+    assert DecodingFolder.newest(finished) != decoded.folder
+    place, said = "done", []
+    found = decode_run(finished, letter_features, settings, device="cpu", progress=said.append)
+    assert len(trials) == decoded.trials
+    assert found == replace(decoded, seconds_per_utterance=found.seconds_per_utterance)
+    again = {file.name: file.read_bytes() for file in folder.iterdir()}
+    assert again.keys() == whole.keys()
+    assert {name for name in whole if whole[name] != again[name]} <= {"result.json"}  # its seconds
+    assert any(re.fullmatch(r"0 of \d+ test utterances", line) for line in said)
+
+
 def test_another_list_of_words_is_another_folder(
     finished: RunFolder, letter_features: FeatureSet, tmp_path: Path
 ):
@@ -227,5 +276,5 @@ def test_another_text_is_another_folder(
 def test_a_run_that_is_not_finished_is_refused(tmp_path: Path, letter_features: FeatureSet):
     run = RunFolder(tmp_path / "run")
     run.write_experiment(make_experiment())
-    with pytest.raises(InputError, match="not finished"):
+    with pytest.raises(InputError, match="until it is finished"):
         decode_run(run, letter_features, DecodingSettings(), device="cpu")

@@ -1,10 +1,14 @@
 """The network of a finished run: its outputs batch by batch, the seconds of its steps."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from pipeline.features.feature_set import FeatureSet
+from pipeline.files import InputError
 from pipeline.runs.folder import RunFolder
 from pipeline.training.network.model import Network
 from pipeline.training.trained import trained_run
@@ -42,6 +46,27 @@ def test_the_network_is_the_one_that_was_tested(finished: RunFolder, letter_feat
         losses.append(float(loss) / len(labels))
     (row,) = (row for row in finished.rows() if row["split"] == "test")
     assert row["loss_per_character"] == pytest.approx(np.mean(losses), rel=1e-4)
+
+
+def test_a_network_of_other_settings_is_refused_in_words(
+    finished: RunFolder, letter_features: FeatureSet, tmp_path: Path
+):
+    run = RunFolder(tmp_path / "run")
+    shutil.copytree(finished.path, run.path)
+    run.write_experiment(make_experiment(train={"epochs": 12}, model={"hidden": 5}))
+    with pytest.raises(InputError, match=r"experiment\.yaml: its model does not fit .*state\.pt"):
+        TrainedRun.load(run, letter_features, torch.device("cpu"))
+
+
+def test_without_its_newest_state_a_run_has_the_same_network(
+    finished: RunFolder, letter_features: FeatureSet, tmp_path: Path
+):
+    run, device = RunFolder(tmp_path / "run"), torch.device("cpu")
+    shutil.copytree(finished.path, run.path)
+    run.state_file.write_bytes(run.state_file.read_bytes()[:1000])
+    whole, other = (TrainedRun.load(each, letter_features, device) for each in (finished, run))
+    states = (each.network.state_dict() for each in (whole, other))
+    torch.testing.assert_close(*states, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_words_have_their_times_in_the_whole_recording(tmp_path: Path):
     assert 125 - 60 - WINDOW_SECONDS <= found.silent_seconds <= 125 - 60
     assert windows[0][0] == 0
     assert all(before[1] == after[0] for before, after in itertools.pairwise(windows))
-    assert windows[-1][1] == pytest.approx(125 - found.silent_seconds)
+    assert windows[-1][1] == pytest.approx(125)  # silence is told as done, too
     assert found.notes == ()
 
 
@@ -120,6 +120,8 @@ def test_a_level_unlike_the_training_is_noted(tmp_path: Path, level, normalisati
     notes = run(tmp_path, sound, features_rate(), **given)[0].notes
     assert len(notes) == bool(note)
     assert note in "".join(notes)
+    assert ("gain -10" in "".join(notes)) == ("louder than" in note)
+    assert ("norm -3" in "".join(notes)) == ("quieter than" in note)
 
 
 def test_the_level_is_that_of_the_whole_recording(tmp_path: Path):
@@ -135,8 +137,11 @@ def test_the_level_is_that_of_the_whole_recording(tmp_path: Path):
 def test_silence_and_a_low_sample_rate_are_noted(tmp_path: Path):
     rate = features_rate()
     silent, windows = run(tmp_path, np.full(3 * rate, 5e-4, np.float32), rate)
-    assert (silent.text, silent.words, silent.silent_seconds, windows) == ("", (), 3.0, [])
-    assert silent.notes == ("the recording is silent: no sample reaches 0.001 of full scale",)
+    assert (silent.text, silent.words, silent.silent_seconds) == ("", (), 3.0)
+    assert windows == [(0, 3)]
+    (note,) = silent.notes
+    assert note.startswith("the recording is silent: no sample reaches 0.001 of full scale; if it ")
+    assert note.endswith("raise its level, such as by sox recording.wav louder.wav norm -3")
     low, _ = run(tmp_path, np.full(rate, 0.5, np.float32), rate // 2)
     assert [note.split(":")[0] for note in low.notes] == [
         f"the recording has {rate // 2} Hz, and the features were made at {rate} Hz"

@@ -23,12 +23,14 @@ import torch
 
 from jobs.commands import parser
 from jobs.commands.trained import align, decode, outputs, transcribe
-from jobs.commands.trained.decode import describe_scores
 from jobs.commands.trained.export import make_card
 from jobs.commands.trained.network import find_features
+from jobs.commands.trained.scores import describe_decoding, describe_scores
 from pipeline.config.corpus import Corpus
+from pipeline.config.decoding import DecodingSettings
 from pipeline.corpus.audio import resample
 from pipeline.decoding.suspicion import Suspicion
+from pipeline.decoding.words.ngram import estimate, format_arpa
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.hdf5 import check_datasets
 from pipeline.files import InputError
@@ -171,14 +173,15 @@ def test_decodings_of_the_experiment_are_made_without_training(
         (["align", "{run}", "--hypotheses", "--split", "train"], "no hypotheses"),
         (["align", "{run}", "--audio", "x.wav"], "belong together"),
         (["align", "{run}", "--audio", "x.wav", "--text", "no/such.txt"], "such.txt: no such file"),
-        (["align", "{run}", "--audio", "x.wav", "--text", "漢"], "lacks '漢'"),
+        (["align", "{run}", "--audio", "{wav}", "--text", "漢"], "lacks '漢'"),
         (["align", "{run}", "--audio", "/no/such.wav", "--text", "ONE"], "/no/such.wav"),
     ],
 )
 def test_a_mistake_is_one_line(project, run, capsys, words: list[str], said: str):
     empty = project.work / "empty"
     empty.mkdir(exist_ok=True)
-    assert blankslate(project, *(word.format(run=run.run_id, empty=empty) for word in words)) == 2
+    given = {"run": run.run_id, "empty": empty, "wav": some_wav(project)}
+    assert blankslate(project, *(word.format(**given) for word in words)) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("blankslate: ")
     assert said in error
@@ -232,8 +235,8 @@ def test_a_damaged_model_of_a_run_is_to_be_deleted_and_the_state_is_read_then(
     wav = some_wav(project)
     assert blankslate(project, "transcribe", copied, wav) == 2
     assert capsys.readouterr().err.splitlines()[-1] == (
-        f"blankslate: {copied / MODEL_FILE}: is not an exported model, or is damaged; if it is "
-        "damaged, delete it: then the network is read from the run's state"
+        f"blankslate: {copied / MODEL_FILE}: is not an exported model, or is damaged; delete "
+        "it: then the network is read from the run's state"
     )
     (copied / MODEL_FILE).unlink()
     assert blankslate(project, "transcribe", copied, wav) == 0
@@ -570,6 +573,92 @@ def test_results_of_two_files_of_one_name_are_both_kept_or_refused(
     assert not (tmp_path / "none").exists()
 
 
+def test_printed_results_name_their_recordings_apart(
+    project: TinyProject, run: RunFolder, tmp_path: Path, capsys
+):
+    files = [tmp_path / name / "a.wav" for name in ("one", "two")]
+    for file in files:
+        file.parent.mkdir()
+        shutil.copy(some_wav(project), file)
+
+    def first_column(*words: object, separator: str = ",") -> list[str]:
+        assert blankslate(project, "transcribe", run.run_id, *words) == 0
+        lines = capsys.readouterr().out.splitlines()
+        return list(dict.fromkeys(line.split(separator)[0] for line in lines))
+
+    assert first_column(tmp_path, "--format", "csv") == ["recording", "one/a", "two/a"]
+    assert first_column(tmp_path, "--format", "ctm", separator=" ") == ["one/a", "two/a"]
+    assert first_column(*files, "--format", "ctm", separator=" ") == [str(each) for each in files]
+    assert first_column(files[1], "--format", "csv") == ["recording", "a"]
+    for form in ("srt", "vtt", "textgrid"):
+        assert blankslate(project, "transcribe", run.run_id, tmp_path, "--format", form) == 2
+        error = capsys.readouterr().err
+        assert f"FORMAT={form}: a file holds one recording, and these are 2; add OUT=" in error
+
+
+def test_csv_on_standard_output_has_one_header(
+    project: TinyProject, run: RunFolder, tmp_path: Path, capsys
+):
+    for name in ("a.wav", "b.wav"):
+        shutil.copy(some_wav(project), tmp_path / name)
+    assert blankslate(project, "transcribe", run.run_id, tmp_path, "--format", "csv") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines.count("recording,begin,end,text,score") == 1
+    assert lines[0].startswith("recording")
+
+
+def test_a_decoding_that_makes_more_errors_than_greedy_search_is_told(
+    project: TinyProject, run: RunFolder, tmp_path: Path, capsys
+):
+    copy = RunFolder(tmp_path / "copy")
+    shutil.copytree(run.path, copy.path)
+    settings = DecodingSettings(words="any", ngram=3)
+    folder = DecodingFolder.of(copy, settings, "")
+    language = {"words": None, "arpa": format_arpa(estimate([["A", "B"]], 1)), "weights": {}}
+    shutil.rmtree(copy.path / "decodings", ignore_errors=True)
+    test = [each for each in run.hypotheses() if each.split == "test"]
+    greedy = sum(each.word_errors for each in test) / sum(each.words for each in test)
+    for wer, worse in ((greedy + 0.1, True), (greedy, False)):
+        folder.write(
+            settings=settings,
+            hypotheses=test,
+            tuning=[],
+            n_best=[],
+            language=language,
+            result={"test_wer": wer, "test_cer": 0.0},
+        )
+        said = describe_decoding(copy, folder, run.experiment().corpus)
+        assert f"with character 3-gram, {folder.path}: test WER {100 * wer:.1f} %; greedy" in said
+        assert f"greedy search: {100 * greedy:.1f} %" in said
+        assert ("this decoding makes more errors; make decode RUN=copy SET=" in said) == worse
+        assert blankslate(project, "transcribe", copy.path, some_wav(project)) == 0
+        assert said in capsys.readouterr().err.splitlines()
+
+
+def test_mistakes_in_files_are_told_and_finished_decodings_are_read_without_torch(
+    project: TinyProject, run: RunFolder, tmp_path: Path, capsys, monkeypatch
+):
+    weights = ("ngram=1", "ngram_weight=1", "word_reward=0", "unknown_penalty=50", "beam=1")
+    done = [word for each in weights for word in ("--set", each)]
+    assert blankslate(project, "decode", run.run_id, *done) == 0
+    assert "as stated: ngram_weight=1 word_reward=0 unknown_penalty=50" in capsys.readouterr().out
+    # The module that imports torch cannot be imported.
+    monkeypatch.setitem(sys.modules, "pipeline.training.trained.decode_run", None)
+    assert blankslate(project, "decode", run.run_id, *done) == 0
+    assert "decoded before; to decode it again, delete " in capsys.readouterr().out
+    (tmp_path / "pairs.txt").write_text("one two\n")
+    for changed, said in (
+        ("words=/no/such.txt", "such.txt: no such file"),
+        ("text=/no/such.txt", "such.txt: no such file"),
+        ("text=/no/such.arpa", "such.arpa: no such file"),
+        (f"words={tmp_path / 'pairs.txt'}", "line 1: 'one two' is more than one word"),
+    ):
+        assert blankslate(project, "decode", run.run_id, "--set", changed) == 2
+        assert said in capsys.readouterr().err
+    with pytest.raises(ImportError):
+        blankslate(project, "decode", run.run_id, "--set", "beam=2")
+
+
 def test_new_sound_is_decoded_with_the_settings_of_the_last_decoding(
     project: TinyProject, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -627,7 +716,13 @@ def test_each_format_is_a_file(project: TinyProject, run: RunFolder, tmp_path: P
     assert file.suffix.lower() == f".{form}"
 
 
-@pytest.mark.parametrize("damage", ["unfinished", "changed", "of another version", "not YAML"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *("unfinished", "changed", "of another version", "not YAML", "no run"),
+        *("without heartbeat", "broken heartbeat", "without hypotheses"),
+    ],
+)
 def test_a_run_that_cannot_be_used_is_one_line(
     project: TinyProject, run: RunFolder, tmp_path: Path, capsys, damage: str
 ):
@@ -638,16 +733,31 @@ def test_a_run_that_cannot_be_used_is_one_line(
         (copy / "heartbeat.json").write_text(text)
     elif damage == "changed":
         (copy / "hypotheses.csv").write_text("x")
+    elif damage == "broken heartbeat":
+        (copy / "heartbeat.json").write_text("{")
+    elif gone := {
+        "without heartbeat": "heartbeat.json",
+        "without hypotheses": "hypotheses.csv",
+        "no run": "experiment.yaml",
+    }.get(damage):
+        (copy / gone).unlink()
     else:
         added = "of_the_future: 1\n" if "version" in damage else "{"
         (copy / "experiment.yaml").write_text((copy / "experiment.yaml").read_text() + added)
-    finished = damage in {"of another version", "not YAML"}
-    for verb in ("decode", "align"):
+    expected = {
+        "unfinished": f"{copy}: the run is not finished; run make sweep or make train until it is",
+        "changed": "rows.jsonl or hypotheses.csv has changed since the run wrote it; run make",
+        "without heartbeat": f"{copy / 'heartbeat.json'}: missing, so that",
+        "broken heartbeat": f"{copy / 'heartbeat.json'}: damaged, so that",
+        "without hypotheses": "hypotheses.csv is missing; run make sweep again to repair it",
+        "no run": f"RUN={copy}: the folder has no experiment.yaml, so it is no run; name",
+    }
+    for verb in ("decode", "align", "export", "outputs"):
         assert blankslate(project, verb, copy) == 2
         said = capsys.readouterr().err.strip().splitlines()
         assert len(said) == 1
         assert str(copy) in said[0]
-        assert ("another version of this program" if finished else "is not finished") in said[0]
+        assert expected.get(damage, "another version of this program made the run") in said[0]
 
 
 def test_texts_are_aligned_in_each_format_and_one_is_drawn(

@@ -1,0 +1,60 @@
+"""Scores of a trained run in words: of greedy search, and of its decodings.
+
+In:   hypotheses, a decoding of a run.   Out: sentences.
+Not here: errors of a text (pipeline/decoding/scoring.py), the report (pipeline/results/).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline.config.corpus import Corpus
+from pipeline.results.statistics.significance import bootstrap_interval
+from pipeline.runs.decodings import DecodingFolder
+from pipeline.runs.folder import RunFolder
+from pipeline.runs.hypotheses import Hypothesis
+
+
+def describe_scores(name: str, hypotheses: Sequence[Hypothesis], corpus: Corpus) -> str:
+    """Return test WER and CER (of phonemes the PER); the first that is known has an interval."""
+    test = [each for each in hypotheses if each.split == "test"]
+    words = [each.words for each in test]
+    characters = [each.chars for each in test]
+    by_words = sum(words) > 0
+    errors = [each.word_errors if by_words else each.char_errors for each in test]
+    low, high = bootstrap_interval(
+        np.array(errors),
+        np.array(words if by_words else characters),
+        [each.speaker or each.utterance_id for each in test],
+    )
+    share = sum(each.char_errors for each in test) / max(1, sum(characters))
+    cer = f"{corpus.rate_name} {100 * share:.1f} %"
+    wer = f"WER {100 * sum(errors) / max(1, sum(words)):.1f} %"
+    first, rest = (wer, f", {cer}") if by_words else (cer, "")
+    return (
+        f"{name}: test {first} (95 % interval over speakers, of this one network: "
+        f"{100 * low:.1f} to {100 * high:.1f} %){rest}"
+    )
+
+
+def describe_decoding(run: RunFolder, decoding: DecodingFolder, corpus: Corpus) -> str:
+    """Return what a decoding knows, and its error rate on test beside that of greedy search.
+
+    A decoding that makes more errors than greedy search is told with the way out.
+    """
+    knows = f"with {decoding.settings().describe(corpus.units)}, {decoding.path}"
+    test = [each for each in run.hypotheses() if each.split == "test"] if run.finished else []
+    by_words = sum(each.words for each in test) > 0
+    found = decoding.result().get("test_wer" if by_words else "test_cer")
+    if not test or found is None:
+        return knows
+    errors = sum(each.word_errors if by_words else each.char_errors for each in test)
+    greedy = errors / max(1, sum(each.words if by_words else each.chars for each in test))
+    name = "WER" if by_words else corpus.rate_name
+    said = f"{knows}: test {name} {100 * found:.1f} %; greedy search: {100 * greedy:.1f} %"
+    if found <= greedy:
+        return said
+    return (
+        f"{said}: this decoding makes more errors; make decode RUN={run.run_id} SET=… makes "
+        "another, and if you delete that folder the search is greedy"
+    )
