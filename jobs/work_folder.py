@@ -163,6 +163,11 @@ def find_run(name: str, work: Path) -> RunFolder:
             f"RUN={name}: {len(found)} runs begin with it in {runs}: "
             f"{ids}{', …' if found[MAX_LISTED_RUNS:] else ''}; name one"
         )
+    if Path(name).is_file():
+        raise InputError(
+            f"RUN={name}: is a file; this command needs the run itself: its folder, or its id in "
+            f"{runs}"
+        )
     if Path(name).is_dir():
         raise InputError(
             f"RUN={name}: the folder has no experiment.yaml, so it is no run; name the folder of a "

@@ -165,6 +165,7 @@ def test_decodings_of_the_experiment_are_made_without_training(
         (["decode", "--sweep", "nobody"], "nobody"),
         (["decode", "{run}", "--sweep", "train-tiny"], "not both"),
         (["decode"], "no run is named"),
+        (["decode", "{wav}"], "is a file; this command needs the run itself: its folder, or its"),
         (["export", "zzz"], "no run begins with it"),
         (["outputs", "zzz"], "no run begins with it"),
         (["outputs", "{run}", "--corpus", "/no/such.yaml"], "no such file"),
