@@ -16,6 +16,7 @@ from importlib import import_module
 from pathlib import Path
 
 from jobs.commands.trained.network import find_features, find_finished_run, load_network
+from jobs.commands.trained.output_paths import require_folder
 from jobs.commands.trained.transcribe import SUFFIXES
 from jobs.messages import count_text, print_line
 from jobs.work_folder import load_profile_and_workdir, make_command
@@ -41,15 +42,17 @@ MAX_LISTED = 10  # suspicious utterances on the terminal; utterances.csv has all
 
 
 def align(options: argparse.Namespace) -> int:
+    if not options.utterance:
+        require_folder(options.output)
     if options.audio or options.text:
         return _align_recording(options)
     kind: Kind = "hypotheses" if options.hypotheses else "transcripts"
     profile, work = load_profile_and_workdir(options)
     run = find_finished_run(options.run, work)
     features = FeatureSet.open(find_features(run, work))
-    print_line("starting torch")  # takes seconds
     if options.utterance:
         return _draw_utterance(options, run, features, kind)
+    print_line("starting torch")  # takes seconds
     align_run = import_module("pipeline.training.trained.align_run").align_run
     splits = options.split or (SPLITS if kind == "transcripts" else SPLITS[1:])
     found = align_run(
@@ -203,6 +206,9 @@ def _draw_utterance(
 ) -> int:
     """Align one utterance, print its words, draw it."""
     utterance = _find_utterance(features, options.utterance)
+    if options.output:
+        import_module("pipeline.results.figures.spectrograms").require_image_suffix(options.output)
+    print_line("starting torch")
     # torch and matplotlib take seconds to import.
     drawing = import_module("pipeline.results.figures.posteriors")
     outputs = import_module("pipeline.results.errors.posteriors")
@@ -240,7 +246,11 @@ def _find_utterance(features: FeatureSet, utterance_id: str) -> StoredUtterance:
     return found[0]
 
 
-def _read_text(file: Path) -> str:
+def _read_text(given: str) -> str:
+    """Return the content of the file that TEXT names, or else TEXT itself."""
+    if not given.endswith(".txt") and not _is_file(given):
+        return given
+    file = Path(given)
     try:
         return file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -249,11 +259,23 @@ def _read_text(file: Path) -> str:
         raise InputError(f"TEXT={file}: cannot be read as UTF-8 text: {error}") from None
 
 
+def _is_file(given: str) -> bool:
+    try:
+        return Path(given).is_file()
+    except OSError:  # a text is too long for a path
+        return False
+
+
 def _align_recording(options: argparse.Namespace) -> int:
     """Align AUDIO=… with TEXT=…, which is the text or the path of a text file."""
     if not (options.audio and options.text):
         raise InputError("AUDIO=… and TEXT=… belong together: a recording and what is said in it")
-    text = _read_text(Path(options.text)) if options.text.endswith(".txt") else options.text
+    if options.split or options.utterance or options.hypotheses:
+        raise InputError(
+            "SPLIT=…, UTTERANCE=… and HYPOTHESES=1 are of the run's corpus: leave them out with "
+            "AUDIO=…"
+        )
+    text = _read_text(options.text)
     if not options.audio.exists():
         raise InputError(f"AUDIO={options.audio}: no such file")
     _, work = load_profile_and_workdir(options)

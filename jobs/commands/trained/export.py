@@ -18,6 +18,7 @@ from jobs.commands.trained.network import (
     load_network,
     load_recogniser,
 )
+from jobs.commands.trained.output_paths import require_file
 from jobs.commands.trained.scores import describe_scores
 from jobs.messages import print_line
 from jobs.work_folder import load_profile_and_workdir
@@ -31,6 +32,7 @@ if TYPE_CHECKING:  # its module imports torch
 
 
 def export(options: argparse.Namespace) -> int:
+    require_file(options.output)
     _, work = load_profile_and_workdir(options)
     run = find_finished_run(options.run, work)
     features = FeatureSet.open(find_features(run, work))

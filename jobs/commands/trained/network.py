@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.commands.trained.scores import describe_decoding
+from jobs.commands.trained.scores import describe_search
 from jobs.messages import print_note
 from jobs.work_folder import find_run
 from pipeline.config.identity import run_id
@@ -41,12 +41,9 @@ def load_recogniser(name: str, work: Path) -> "Recogniser":
     if run is None:
         return recogniser
     decoding = DecodingFolder.newest(run)
-    if decoding is None:
-        print_note("greedy search; make decode RUN=… adds a lexicon and an n-gram model")
-        return recogniser
-    language = decoding.language()
-    print_note(describe_decoding(run, decoding, recogniser.experiment.corpus))
-    return recogniser.with_language(language, {})
+    language = decoding.language() if decoding else None
+    print_note(describe_search(run, decoding, recogniser.experiment.corpus))
+    return recogniser.with_language(language, {}) if language else recogniser
 
 
 def _load_file_or_run(name: str, work: Path) -> tuple["Recogniser", RunFolder | None]:

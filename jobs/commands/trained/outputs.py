@@ -7,6 +7,7 @@ Not here: what the file holds (pipeline/training/trained/outputs.py).
 import argparse
 
 from jobs.commands.trained.network import find_features, find_finished_run
+from jobs.commands.trained.output_paths import require_file
 from jobs.launch.reconcile import ensure_features
 from jobs.messages import print_line
 from jobs.work_folder import load_profile_and_workdir
@@ -21,6 +22,7 @@ REPORTS = 10  # lines of progress
 
 def outputs(options: argparse.Namespace) -> int:
     """Return 1 if utterances of the corpus were refused; the others are written."""
+    require_file(options.output)
     profile, work = load_profile_and_workdir(options)
     run = find_finished_run(options.run, work)
     trained_on = features = FeatureSet.open(find_features(run, work))

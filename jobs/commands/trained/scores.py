@@ -14,6 +14,8 @@ from pipeline.runs.decodings import DecodingFolder
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.hypotheses import Hypothesis
 
+USELESS_RATE = 0.9  # of errors, from which on a run is of no use for new sound
+
 
 def describe_scores(name: str, hypotheses: Sequence[Hypothesis], corpus: Corpus) -> str:
     """Return test WER and CER (of phonemes the PER); the first that is known has an interval."""
@@ -37,21 +39,29 @@ def describe_scores(name: str, hypotheses: Sequence[Hypothesis], corpus: Corpus)
     )
 
 
-def describe_decoding(run: RunFolder, decoding: DecodingFolder, corpus: Corpus) -> str:
-    """Return what a decoding knows, and its error rate on test beside that of greedy search.
+def describe_search(run: RunFolder, decoding: DecodingFolder | None, corpus: Corpus) -> str:
+    """Return how a run decodes new sound, with its error rate on test beside that of greedy search.
 
-    A decoding that makes more errors than greedy search is told with the way out.
+    A decoding that is worse than greedy search, and a run that recognises hardly anything, are told
+    with the way out.
     """
-    knows = f"with {decoding.settings().describe(corpus.units)}, {decoding.path}"
     test = [each for each in run.hypotheses() if each.split == "test"] if run.finished else []
     by_words = sum(each.words for each in test) > 0
-    found = decoding.result().get("test_wer" if by_words else "test_cer")
-    if not test or found is None:
-        return knows
+    name = "WER" if by_words else corpus.rate_name
     errors = sum(each.word_errors if by_words else each.char_errors for each in test)
     greedy = errors / max(1, sum(each.words if by_words else each.chars for each in test))
-    name = "WER" if by_words else corpus.rate_name
-    said = f"{knows}: test {name} {100 * found:.1f} %; greedy search: {100 * greedy:.1f} %"
+    found, said = greedy, "greedy search"
+    if decoding is not None:
+        said = f"with {decoding.settings().describe(corpus.units)}, {decoding.path}"
+        result = decoding.result().get("test_wer" if by_words else "test_cer")
+        found = greedy if result is None else float(result)
+    if test:
+        said += f": test {name} {100 * found:.1f} %"
+        said += f"; greedy search: {100 * greedy:.1f} %" if decoding else ""
+    if test and min(found, greedy) >= USELESS_RATE:
+        return f"{said}; this run has hardly learned to recognise: name a better one"
+    if decoding is None:
+        return f"{said}; make decode RUN={run.run_id} adds a lexicon and an n-gram model"
     if found <= greedy:
         return said
     return (

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.commands.trained.network import load_recogniser
+from jobs.commands.trained.output_paths import require_folder
 from jobs.messages import count_text, duration_text, print_line, print_note
 from jobs.work_folder import load_profile_and_workdir
 from pipeline.corpus.file_search import AUDIO_SUFFIXES, CONVERTIBLE_SUFFIXES
@@ -49,6 +50,7 @@ SUFFIXES = {"text": ".txt", "textgrid": ".TextGrid"}  # else a dot and the name 
 
 def transcribe(options: argparse.Namespace) -> int:
     """Transcribe all files; return 1 if some could not be used. One bad file stops no other."""
+    require_folder(options.output)
     files = _name_results(_audio_files(options.audio), printed=options.output is None)
     if not files:
         raise InputError(f"{options.audio[0]}: holds no file with the ending of a sound file")

@@ -25,7 +25,7 @@ from jobs.commands import parser
 from jobs.commands.trained import align, decode, outputs, transcribe
 from jobs.commands.trained.export import make_card
 from jobs.commands.trained.network import find_features
-from jobs.commands.trained.scores import describe_decoding, describe_scores
+from jobs.commands.trained.scores import describe_scores, describe_search
 from pipeline.config.corpus import Corpus
 from pipeline.config.decoding import DecodingSettings
 from pipeline.corpus.audio import resample
@@ -172,6 +172,14 @@ def test_decodings_of_the_experiment_are_made_without_training(
         (["align", "zzz"], "no run begins with it"),
         (["align", "{run}", "--utterance", "nobody"], "UTTERANCE=nobody"),
         (["align", "{run}", "--hypotheses", "--split", "train"], "no hypotheses"),
+        (["align", "{run}", "--utterance", "{utterance}", "-o", "x.txt"], "end in .png or .svg"),
+        (["align", "{run}", "-o", "{wav}"], "is a file; name a folder"),
+        (["align", "{run}", "--audio", "{wav}", "--text", "A", "--split", "dev"], "leave them out"),
+        (["align", "{run}", "--audio", "{wav}", "--text", "A", "-o", "x.ctm"], "name a folder"),
+        (["transcribe", "{run}", "{wav}", "-o", "x.txt"], "OUT=x.txt: is a file; name a folder"),
+        (["transcribe", "{run}", "{wav}", "-o", "{wav}"], "is a file; name a folder"),
+        (["export", "{run}", "-o", "{empty}"], "is a folder; name a file"),
+        (["outputs", "{run}", "-o", "{empty}"], "is a folder; name a file"),
         (["align", "{run}", "--audio", "x.wav"], "belong together"),
         (["align", "{run}", "--audio", "x.wav", "--text", "no/such.txt"], "such.txt: no such file"),
         (["align", "{run}", "--audio", "{wav}", "--text", "漢"], "lacks '漢'"),
@@ -181,7 +189,8 @@ def test_decodings_of_the_experiment_are_made_without_training(
 def test_a_mistake_is_one_line(project, run, capsys, words: list[str], said: str):
     empty = project.work / "empty"
     empty.mkdir(exist_ok=True)
-    given = {"run": run.run_id, "empty": empty, "wav": some_wav(project)}
+    wav = some_wav(project)
+    given = {"run": run.run_id, "empty": empty, "wav": wav, "utterance": wav.stem}
     assert blankslate(project, *(word.format(**given) for word in words)) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("blankslate: ")
@@ -608,32 +617,49 @@ def test_csv_on_standard_output_has_one_header(
     assert lines[0].startswith("recording")
 
 
-def test_a_decoding_that_makes_more_errors_than_greedy_search_is_told(
-    project: TinyProject, run: RunFolder, tmp_path: Path, capsys
+@pytest.mark.parametrize(
+    ("greedy", "decoded", "said"),
+    [
+        (0.25, 0.5, "this decoding makes more errors; make decode RUN=copy SET="),
+        (0.25, 0.25, ""),
+        (0.25, None, "make decode RUN=copy adds a lexicon and an n-gram model"),
+        (1.0, 1.0, "this run has hardly learned to recognise: name a better one"),
+        (1.0, None, "this run has hardly learned to recognise: name a better one"),
+    ],
+)
+def test_the_error_rate_on_test_of_how_new_sound_is_decoded_is_told(
+    project: TinyProject, run: RunFolder, tmp_path: Path, capsys, *, greedy, decoded, said
 ):
     copy = RunFolder(tmp_path / "copy")
-    shutil.copytree(run.path, copy.path)
-    settings = DecodingSettings(words="any", ngram=3)
-    folder = DecodingFolder.of(copy, settings, "")
-    language = {"words": None, "arpa": format_arpa(estimate([["A", "B"]], 1)), "weights": {}}
-    shutil.rmtree(copy.path / "decodings", ignore_errors=True)
-    test = [each for each in run.hypotheses() if each.split == "test"]
-    greedy = sum(each.word_errors for each in test) / sum(each.words for each in test)
-    for wer, worse in ((greedy + 0.1, True), (greedy, False)):
+    shutil.copytree(run.path, copy.path, ignore=shutil.ignore_patterns("decodings"))
+    text = "A B C D" if greedy == 1 else "A B C X"
+    copy.finish([Hypothesis.of("a", "test", "A B C D", "" if greedy == 1 else text)])
+    folder = None
+    if decoded is not None:
+        settings = DecodingSettings(words="any", ngram=3)
+        folder = DecodingFolder.of(copy, settings, "")
         folder.write(
             settings=settings,
-            hypotheses=test,
+            hypotheses=copy.hypotheses(),
             tuning=[],
             n_best=[],
-            language=language,
-            result={"test_wer": wer, "test_cer": 0.0},
+            language={
+                "words": None,
+                "arpa": format_arpa(estimate([["A", "B"]], 1)),
+                "weights": {},
+            },
+            result={"test_wer": decoded, "test_cer": 0.0},
         )
-        said = describe_decoding(copy, folder, run.experiment().corpus)
-        assert f"with character 3-gram, {folder.path}: test WER {100 * wer:.1f} %; greedy" in said
-        assert f"greedy search: {100 * greedy:.1f} %" in said
-        assert ("this decoding makes more errors; make decode RUN=copy SET=" in said) == worse
-        assert blankslate(project, "transcribe", copy.path, some_wav(project)) == 0
-        assert said in capsys.readouterr().err.splitlines()
+    line = describe_search(copy, folder, run.experiment().corpus)
+    begin = f"greedy search: test WER {100 * greedy:.1f} %"
+    if folder:
+        begin = (
+            f"with character 3-gram, {folder.path}: test WER {100 * decoded:.1f} %; greedy search"
+        )
+    assert line.startswith(begin)
+    assert line.endswith(f"{100 * greedy:.1f} %") if not said else said in line
+    assert blankslate(project, "transcribe", copy.path, some_wav(project)) == 0
+    assert line in capsys.readouterr().err.splitlines()
 
 
 def test_mistakes_in_files_are_told_and_finished_decodings_are_read_without_torch(
@@ -794,6 +820,13 @@ def test_a_recording_of_ones_own_is_aligned_with_its_text(
     lines = [line.split() for line in capsys.readouterr().out.splitlines() if " 1 " in line]
     assert [line[4].upper() for line in lines] == ["ONE", "TWO"]
     assert float(lines[0][2]) < float(lines[1][2])
+    (tmp_path / "said.lab").write_text("one two\n", encoding="utf-8")
+    other = [*words[:-1], tmp_path / "said.lab", "--format", "ctm"]  # a file of any name
+    assert blankslate(project, *other) == 0
+    again = [line.split() for line in capsys.readouterr().out.splitlines() if " 1 " in line]
+    assert again == lines
+    assert blankslate(project, *words[:-1], "one " * 2000) == 2  # too long for the name of a file
+    assert "are too short for a text of" in capsys.readouterr().err
     assert blankslate(project, *words, "-o", tmp_path) == 0
     assert (tmp_path / f"{wav.stem}.csv").exists()
     soundfile.write(tmp_path / "empty.wav", np.zeros(0), 16000)
