@@ -16,7 +16,7 @@ def require_folder(path: Path | None) -> None:
     if path is None or path.is_dir():
         return
     if path.exists() or path.suffix.lower() in RESULT_ENDINGS:
-        raise InputError(f"OUT={path}: is a file; name a folder: the results are files in it")
+        raise InputError(f"OUT={path}: must be a folder: the results are files in it")
 
 
 def require_file(path: Path | None) -> None:
