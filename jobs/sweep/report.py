@@ -5,12 +5,11 @@ Out:  `work/reports/<sweep>/` (`<sweep>+<sweep>`, `run-<id>`); the answer on the
 Not here: what a report says (pipeline/results/).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from jobs.messages import count_text, print_line
+from jobs.messages import print_line
 from jobs.node.failures import REMEDIES
 from jobs.sweep import job_queue, run_status
 from jobs.sweep.folder import SweepFolder
@@ -24,8 +23,6 @@ from pipeline.results.report import WrittenReport
 from pipeline.results.summary import efficiency
 from pipeline.results.summary.run_summary import SweepRun
 from pipeline.runs.folder import RunFolder
-
-MAX_NAMED_RUNS = 5  # in a line about a cause of failure
 
 
 def write_sweep_report(
@@ -103,23 +100,9 @@ def _find_swept(run: RunFolder, work: Path) -> SweepRun | None:
 def _print_report(written: WrittenReport) -> None:
     for sentence in (*written.asked, *written.answer, *written.notes):
         print_line(sentence)
-    advice = efficiency.resource_advice(written.summary)
-    for line in (*_failure_lines(written.summary), *advice):
+    for line in efficiency.resource_advice(written.summary):
         print_line(line)
     print_line(f"report: {written.page}")
-
-
-def _failure_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return a line for each cause, with its runs and the way out; `rows`: of summary.csv."""
-    labels: dict[str, list[str]] = {}
-    for row in rows:
-        if row["state"] == "failed":
-            labels.setdefault(row["cause"], []).append(row["label"])
-    return [
-        f"{count_text(len(runs), 'run')} failed, {cause}: {', '.join(runs[:MAX_NAMED_RUNS])}"
-        f"{', …' if runs[MAX_NAMED_RUNS:] else ''}; {REMEDIES.get(cause, 'make status shows why')}"
-        for cause, runs in labels.items()
-    ]
 
 
 def _rejection_sources(record: SweepRecord, folder: SweepFolder) -> list[FeatureSource]:

@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,12 @@ from pipeline.results.comparison.arms import (
     compare_runs,
 )
 from pipeline.results.comparison.other_sweeps import read_seed_spread
-from pipeline.results.comparison.progress import describe_progress, next_step
+from pipeline.results.comparison.progress import (
+    describe_progress,
+    find_place,
+    find_remedy,
+    next_step,
+)
 from pipeline.results.errors.section import ErrorSection, analyse_errors
 from pipeline.results.page.arm_lines import (
     MAX_DRAWN_LINES,
@@ -99,7 +105,9 @@ def write_report_folder(
         "generated": now,
         "errors": errors,
         **_draw_figures(figures, lines, errors),
-        "remedies": remedies,
+        "remedy_of": partial(
+            find_remedy, remedies=remedies, place=find_place(next(iter(commands), ""))
+        ),
         "refused": refused,
         "effects": effects.draw(figures, lines),
         "trained": trained.draw(figures),

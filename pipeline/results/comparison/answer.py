@@ -55,6 +55,9 @@ def sentences(
     if best is None:
         if comparison.finished_count:
             return ["No answer: no finished run has a test result."]
+        if comparison.failed_count and comparison.failed_count == comparison.run_count:
+            failed = f"all {comparison.run_count} runs" if comparison.run_count > 1 else "the run"
+            return [f"No answer: {failed} failed."]
         return [f"No answer yet: {progress}."]
     is_usable = best.mean_test_cer < PLATEAU_RATE
     found = [

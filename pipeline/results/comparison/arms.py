@@ -134,6 +134,7 @@ class SweepComparison:
     escaped: tuple[RunSummary, ...]  # the earliest first
     not_escaped: tuple[RunSummary, ...]  # finished without an escape
     folds: int = 0  # of the common utterances; 0: the runs share one test set
+    failed_count: int = 0
     stopped_early: tuple[Arm, ...] = ()  # arms with a run that a rule of the sweep stopped
 
     @property
@@ -217,6 +218,7 @@ def compare_runs(run_summaries: Sequence[RunSummary]) -> SweepComparison:
     return SweepComparison(
         run_count=len(run_summaries),
         finished_count=len(finished),
+        failed_count=sum(run.state == "failed" for run in run_summaries),
         arms=tuple(arms),
         best_arm=best_arm,
         best=best,

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.results.comparison.arms import SweepComparison
 from pipeline.results.comparison.sensitivity import next_comparison
+from pipeline.results.comparison.wording import count_text, join_names, quote_name
 from pipeline.results.statistics.variance import PLATEAU_RATE
 from pipeline.results.summary.run_summary import RunSummary
 from pipeline.runs.decodings import DecodingFolder
@@ -25,6 +26,8 @@ WORDS = {
 }
 ACTIVE = {"running", "waiting"}
 MIN_VALUES = 3  # of a setting
+MAX_MESSAGE_CHARS = 200  # in the answer; the page has the whole message below
+ANY_RUN = "RUN=…"  # in a remedy
 # Where the runs are, as a command names it.
 PLACE_PATTERN = re.compile(r" (?:CLUSTER|WORK)=(?:'[^']*'|[^'\s])+")
 
@@ -38,17 +41,57 @@ def describe_progress(
         return []
     counts = ", ".join(f"{states[state]} {word}" for state, word in WORDS.items() if states[state])
     sentences = [f"Not finished: {counts}."] if states.keys() != {"failed"} else []
-    causes = Counter(run.cause for run in run_summaries if run.state == "failed")
-    for cause, count in causes.most_common():
-        remedy = remedies.get(cause, "")
-        advice = f": {remedy}" if remedy else ""
-        sentences.append(f"{count} failed by {cause or 'an unknown cause'}{advice}.")
+    failed = _group_by_cause(run_summaries)
+    place = find_place(command)
+    sentences += [_describe_failures(runs, remedies, place) for runs in failed]
     if states.keys() - ACTIVE:
         # The same settings diverge again.
-        to_change = any("make sweep" not in remedies.get(cause, "make sweep") for cause in causes)
+        needed = [remedies.get(runs[0].cause, "make sweep") for runs in failed]
+        to_change = any("make sweep" not in remedy for remedy in needed)
         begin = "Next, after that" if to_change else "Next"
         sentences.append(f"{begin}: {command} runs what is missing.")
     return sentences
+
+
+def _group_by_cause(run_summaries: Sequence[RunSummary]) -> list[list[RunSummary]]:
+    """Return the failed runs of each cause, the most frequent cause first."""
+    by_cause: dict[str, list[RunSummary]] = {}
+    for run in run_summaries:
+        if run.state == "failed":
+            by_cause.setdefault(run.cause, []).append(run)
+    return sorted(by_cause.values(), key=len, reverse=True)
+
+
+def _describe_failures(runs: Sequence[RunSummary], remedies: Mapping[str, str], place: str) -> str:
+    """Return which runs failed by one cause, what the first one reported, and what helps."""
+    first, names = runs[0], [quote_name(run.run.label) for run in runs]
+    failed = f"{count_text(len(runs), 'run')} failed, {first.cause or 'unknown cause'}"
+    parts = [f"{failed}: {join_names(names)}"]
+    if first.message:
+        parts.append(f"Message: {_cut(first.message)}")
+    if remedy := find_remedy(first, remedies, place):
+        parts.append(f"Remedy: {remedy}")
+    return " ".join(f"{part.rstrip('.')}." for part in parts)
+
+
+def find_remedy(run: RunSummary, remedies: Mapping[str, str], place: str = "") -> str:
+    """Return what to do about a failed run; empty where its message says that.
+
+    `place`: see `find_place`.
+    """
+    remedy = remedies.get(run.cause, "")
+    if remedy in run.message:
+        return ""
+    return remedy.replace(ANY_RUN, f"RUN={run.run_id}{place}")
+
+
+def _cut(message: str) -> str:
+    return message if len(message) <= MAX_MESSAGE_CHARS else f"{message[:MAX_MESSAGE_CHARS]}…"
+
+
+def find_place(command: str) -> str:
+    """Return where the runs are, as a command names it: its CLUSTER=… and WORK=…."""
+    return "".join(PLACE_PATTERN.findall(command))
 
 
 def next_step(comparison: SweepComparison, command: str = "make sweep") -> list[str]:
@@ -96,7 +139,7 @@ def _next_values(comparison: SweepComparison, best: RunSummary) -> Iterator[str]
 def _next_with_network(best: RunSummary, command: str) -> str:
     """Return what can be done with the best run; it is decoded again where it is not yet."""
     run = best.run.folder
-    place = "".join(PLACE_PATTERN.findall(command))
+    place = find_place(command)
     steps = []
     if not DecodingFolder.list_finished(run):
         words = any(each.words for each in best.hypotheses_for("test"))

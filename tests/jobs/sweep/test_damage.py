@@ -45,9 +45,9 @@ def test_report_names_a_damaged_run_and_make_sweep_again_restores_its_experiment
     runs[1].experiment_file.write_text(written[1].replace("epochs: 1\n", "epochs: 2\n"))
     capfd.readouterr()
     assert main(["report", *words]) == 0
-    assert (
-        "1 run failed, damaged file: power; make sweep again: it writes the file again\n"
-    ) in capfd.readouterr().out
+    printed = " ".join(capfd.readouterr().out.split())
+    assert "1 run failed, damaged file: power. Message: " in printed
+    assert "Remedy: make sweep again: it writes the file again. Next: " in printed
     runs[0].heartbeat_file.unlink()  # so that it must be trained, from this file
     assert main(["sweep", *words]) == 0
     printed = capfd.readouterr().out

@@ -300,6 +300,9 @@ def test_arms_that_print_blanks_are_not_usable_and_show_no_chance_of_seeds():
 def test_before_a_run_has_finished_there_is_no_answer():
     waiting = [make_run("mel", seed, [], state="waiting") for seed in range(3)]
     assert answer(waiting) == ["No answer yet: 0 of 3 runs are finished."]
+    failed = [make_run("mel", seed, [], state="failed") for seed in range(3)]
+    assert answer(failed) == ["No answer: all 3 runs failed."]
+    assert answer([*failed[:2], *waiting[2:]]) == ["No answer yet: 0 of 3 runs are finished."]
 
 
 def test_one_arm_has_nothing_to_be_compared_with():
