@@ -104,7 +104,10 @@ def test_the_page_answers_with_the_best_arm_and_what_is_missing(page: Page):
         answer,
     )
     assert "One seed per arm cannot tell whether a difference is chance. " in answer
-    assert "Not finished: 1 running, 1 waiting, 1 failed. 1 failed by divergence" in answer
+    assert (
+        "Not finished: 1 running, 1 waiting, 1 failed. "
+        "1 run failed, divergence: learning rate 1. Message: epoch 15: the loss is nan"
+    ) in answer
     assert "Finished without an escape: 4 first training" in answer
     assert "5 of 7 runs escaped from the blank plateau: the first, " in answer
 
@@ -146,7 +149,7 @@ def test_no_line_breaks_between_a_rate_and_its_percent_sign(page: Page):
 
 def test_a_failure_is_shown_with_its_cause_and_remedy(sweep_runs: list[SweepRun], tmp_path: Path):
     text = make_page(sweep_runs, tmp_path, remedies={"divergence": "sleep on it"}).text
-    assert "Failed: divergence. epoch 15: the loss is nan" in text
+    assert "Failed, divergence: epoch 15: the loss is nan" in text
     assert "Remedy: sleep on it." in text
 
 
@@ -232,7 +235,8 @@ def test_there_is_a_page_before_anything_has_finished(tmp_path: Path, states: li
         make_run(tmp_path / state, state, {"train.seed": 1}, SHORT, state=state) for state in states
     ]
     text = make_page(runs, tmp_path / "report").text
-    assert f"No answer yet: 0 of {len(states)} runs are finished." in text
+    yet = "No answer: the run failed." if states == ["failed"] else "No answer yet: 0 of "
+    assert yet in text
     assert all(state in text for state in states)
 
 
@@ -382,7 +386,7 @@ def test_the_effects_of_a_grid_and_the_escapes_are_a_section_with_tables(tmp_pat
     folder = tmp_path / "report"
     page = make_page(runs, folder)
     section = page.text.split("Effects of the settings")[1].split("Learning curves")[0]
-    for expected in ("features.spectrum", "Interactions of two settings", "power × 2", "log-rank"):
+    for expected in ("features.spectrum", "Interactions of two settings", "power × 2", "All runs escaped"):
         assert expected in section
     table = pd.read_csv(folder / "effects.csv")
     stack = table[(table.settings == "input.stack") & (table["values"] == "2")].effect.item()

@@ -21,8 +21,8 @@ def describe_run(run: RunSummary) -> str:
     dev = run.rows_for("dev")
     if not dev:
         return {
-            "missing": "Its folder does not exist yet.",
-            "waiting": "It has not started.",
+            "missing": "It has not started.",
+            "waiting": "It waits to start.",
         }.get(run.state, "No epoch has ended yet.")
     status = plateau.describe_status(
         run.rows, run.experiment, is_last_epoch=run.state == "finished"

@@ -34,14 +34,20 @@ class Escapes:
     def sentence(self) -> str:
         """What the test says."""
         if not self.test.freedom:
-            return (
-                "The log-rank test has nothing to compare: there is one arm, or no run escaped, "
-                "or all escaped at the same evaluation."
-            )
+            return self._nothing_to_compare()
         p = "p below 0.001" if self.test.p < 0.001 else f"p = {self.test.p:.3f}"
         if self.test.p < SHOWN_P:
             return f"The arms do not all escape equally fast (log-rank test, {p})."
         return f"No difference in the time until escape is shown (log-rank test, {p})."
+
+    def _nothing_to_compare(self) -> str:
+        if len(self.arms) == 1:
+            return "Only one arm was evaluated: there is no other to compare it with."
+        if not any(arm.escaped for arm in self.arms):
+            return "No run has escaped."
+        if all(arm.escaped == arm.runs for arm in self.arms):
+            return "All runs escaped at the same evaluation, so no arm is faster than another."
+        return "When a run escaped, no other arm was watched that long: nothing can be compared."
 
 
 def measure_escapes(run_summaries: Sequence[RunSummary]) -> Escapes | None:

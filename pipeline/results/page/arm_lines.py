@@ -17,6 +17,7 @@ from pipeline.results.summary import table
 
 MAX_FOREST_LINES = 8  # arms in the first figure of the page; the table has all
 MAX_DRAWN_LINES = 40  # in its file
+MAX_SHOWN_RATE = 0.9  # an arm with more does not lengthen the axis
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,13 @@ class ArmLine:
     @property
     def test_cer(self) -> float:
         return self.arm.mean_test_cer if self.arm else math.nan
+
+    @property
+    def finished(self) -> int:
+        """The number of runs that the test CER is of; without one, of the finished runs."""
+        if self.arm:
+            return len(self.arm.runs)
+        return sum(view.run_summary.state == "finished" for view in self.views)
 
     @property
     def verdict(self) -> str:
@@ -76,7 +84,7 @@ class ArmLine:
     @property
     def states(self) -> str:
         """Return the state that all runs have, or how many runs have each."""
-        states = [view.run_summary.state for view in self.views]
+        states = [view.state for view in self.views]
         counted = {state: states.count(state) for state in states}
         if len(counted) == 1:
             return states[0]
@@ -134,11 +142,14 @@ def setting_columns(lines: Sequence[ArmLine]) -> list[str]:
 def axis_end(lines: Sequence[ArmLine]) -> float:
     """Return the CER at the right end of the axis of the intervals.
 
-    Arms with nearly 100 % are left out, so that the others can be told apart.
+    Arms with nearly 100 % are left out, so that the others can be told apart. The axis goes beyond
+    100 % for an arm that does.
     """
-    ends = [line.test_cer if math.isnan(line.high) else line.high for line in lines]
-    known = [end for end in ends if not math.isnan(end)]
-    return 1.08 * max([end for end in known if end < 0.9] or known or [1.0]) or 1.0
+    known = [line for line in lines if line.arm]
+    shown = [line for line in known if line.test_cer < MAX_SHOWN_RATE] or known
+    ends = [line.test_cer if math.isnan(line.high) else line.high for line in shown]
+    highest = max(ends, default=1.0)
+    return min(1.08 * highest, max(1.0, highest)) or 1.0
 
 
 def forest_lines(lines: Sequence[ArmLine], most: int = MAX_FOREST_LINES) -> list[ArmLine]:

@@ -24,7 +24,8 @@ function drawCurves(pair, key, title) {
   const [width, height, left, bottom] = [460, 240, 44, 24];
   const drawn = pair.filter((run) => run.curves);
   const values = drawn.flatMap((run) => run.curves[key]).filter((each) => each !== null).sort((a, b) => a - b);
-  const top = values[Math.floor(0.95 * (values.length - 1))] * 1.1 || 1; // the first losses leave the figure
+  const most = values[Math.floor(0.95 * (values.length - 1))] * 1.1 || 1; // the first losses leave the figure
+  const top = key === "cer" && values.at(-1) <= 1 ? Math.min(most, 1) : most;
   const end = Math.max(...drawn.map((run) => run.curves.updates.at(-1)), 1);
   const svg = (name, attributes, text = "") => {
     const made = document.createElementNS("http://www.w3.org/2000/svg", name);

@@ -24,6 +24,7 @@ from pipeline.results.figures.sweep.effects import describe_effects, draw_effect
 from pipeline.results.figures.sweep.escape import describe_escapes, draw_escapes
 from pipeline.results.figures.sweep.panels import ArmMarks
 from pipeline.results.figures.sweep.search import (
+    count_best,
     describe_search,
     draw_parallel_coordinates,
     draw_rate_against_settings,
@@ -137,7 +138,9 @@ def _search_figures(
     is_search, factors = effects.is_search, effects.factors
     description = describe_search(arms, factors, rate)
     if is_search or (len(arms) >= MIN_PARALLEL_ARMS and len(factors) > 1):
-        caption = f"Each line is an arm. The quarter with the lowest test {rate} is coloured."
+        best = count_best(arms)
+        who = f"The {best} with the lowest test {rate} are" if best > 1 else "The best one is"
+        caption = f"Each line is an arm. {who} coloured."
         drawing = partial(draw_parallel_coordinates, arms, factors, marks, *SIZE_PX, rate=rate)
         yield "parallel", drawing, f"Parallel coordinates. {description}", caption, "test"
     if is_search:

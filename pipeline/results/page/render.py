@@ -7,7 +7,9 @@ Not here: what the page says (results/report.py and the rooms that it calls).
 import base64
 import hashlib
 import re
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,10 @@ def render_page(context: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["sentence"] = _format_sentence
+    names = _right_to_left(each.label for each in context["views"]) | _right_to_left(
+        each.name for each in context["lines"]
+    )
+    environment.filters["sentence"] = partial(_format_sentence, names=names)
     environment.filters |= {
         name: function for name, function in vars(formatting).items() if name.startswith("format_")
     }
@@ -47,10 +52,27 @@ def render_page(context: Mapping[str, Any]) -> str:
     )
 
 
-def _format_sentence(text: str) -> Markup:
-    """Return a sentence of the answer, its commands as code."""
+def _format_sentence(text: str, names: Iterable[str]) -> Markup:
+    """Return a sentence of the answer, its commands as code.
+
+    `names`: those that would change the order of the numbers and brackets beside them.
+    """
     escaped = str(markupsafe.escape(text)).replace(" %", f"{formatting.NARROW_SPACE}%")
-    return Markup(COMMAND_PATTERN.sub(r"<code>\g<0></code>", escaped))  # noqa: S704
+    formatted = COMMAND_PATTERN.sub(r"<code>\g<0></code>", escaped)
+    longest_first = sorted((str(markupsafe.escape(name)) for name in names), key=len, reverse=True)
+    if longest_first:
+        pattern = "|".join(map(re.escape, longest_first))
+        formatted = re.sub(pattern, r"<bdi>\g<0></bdi>", formatted)
+    return Markup(formatted)  # noqa: S704
+
+
+def _right_to_left(names: Iterable[str]) -> set[str]:
+    """Return the names that hold letters of Hebrew, Arabic or another such script."""
+    return {
+        name
+        for name in names
+        if any(unicodedata.bidirectional(letter) in {"R", "AL"} for letter in name)
+    }
 
 
 def _join_files(suffix: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.results.comparison.arms import Arm, arm_key, group_arms
+from pipeline.results.comparison.progress import WORDS
 from pipeline.results.comparison.run_description import describe_run
 from pipeline.results.figures.style import PALETTE
 from pipeline.results.summary.formatting import NARROW_SPACE
@@ -37,15 +38,21 @@ class RunView:
     description: str
 
     @property
+    def state(self) -> str:
+        """The state of the run in the words of the answer."""
+        return WORDS.get(self.run_summary.state, self.run_summary.state)
+
+    @property
     def label(self) -> str:
         return self.run_summary.run.label
 
 
 def list_views(run_summaries: Sequence[RunSummary], summary: pd.DataFrame) -> list[RunView]:
     """Return a view of each run, in the order of the sweep; `summary` has a line per run."""
+    keys = _arm_keys(run_summaries)
     arms: dict[tuple[str, ...], list[RunSummary]] = {}
-    for run in run_summaries:
-        arms.setdefault(arm_key(run), []).append(run)
+    for run, key in zip(run_summaries, keys, strict=True):
+        arms.setdefault(key, []).append(run)
     ranked = sorted(arms, key=lambda key: _rank(arms[key]))
     numbers = {key: number for number, key in enumerate(ranked, start=1)}
     colours = _assign_colours([arms[key] for key in ranked])
@@ -55,14 +62,21 @@ def list_views(run_summaries: Sequence[RunSummary], summary: pd.DataFrame) -> li
         for pairs in (row.items() for row in summary.to_dict("records"))
     ]
     views = []
-    for run, row in zip(run_summaries, rows, strict=True):
-        key = arm_key(run)
+    for run, key, row in zip(run_summaries, keys, rows, strict=True):
         number, arm = numbers[key], first[key]
         description = describe_run(run).replace(" %", f"{NARROW_SPACE}%")
         views.append(
             RunView(number, colours.get(number), arm.name, arm.settings, run, row, description)
         )
     return views
+
+
+def _arm_keys(run_summaries: Sequence[RunSummary]) -> list[tuple[str, ...]]:
+    """Return the arm of each run; one whose settings are not on disk yet is of the arm so named."""
+    keys = [arm_key(run) for run in run_summaries]
+    pairs = zip(run_summaries, keys, strict=True)
+    written = {key[:-1]: key for run, key in pairs if run.experiment}
+    return [written.get(key[:-1], key) if not key[-1] else key for key in keys]
 
 
 def _rank(runs: Sequence[RunSummary]) -> tuple[bool, bool, float, float]:
@@ -97,8 +111,8 @@ def _assign_colours(ranked: Sequence[Sequence[RunSummary]]) -> dict[int, int]:
 
 def count_states(views: Sequence[RunView]) -> dict[str, int]:
     """Return how many runs are in each state; states without a run are left out."""
-    order = ("finished", "stopped early", "running", "stopped", "failed", "waiting", "missing")
-    states = [view.run_summary.state for view in views]
+    order = ("finished", "stopped early", *WORDS.values())
+    states = [view.state for view in views]
     return {state: states.count(state) for state in order if state in states}
 
 

@@ -85,8 +85,19 @@ def test_a_run_that_was_not_evaluated_yet_is_left_out():
     assert [arm.runs for arm in found.arms] == [1]
 
 
-def test_nothing_is_compared_without_an_escape():
-    assert "nothing to compare" in escapes(a=[None], b=[None]).sentence
+def test_it_is_said_why_nothing_is_compared():
+    assert escapes(a=[None], b=[None]).sentence == "No run has escaped."
+    assert (
+        escapes(a=[50, None]).sentence
+        == "Only one arm was evaluated: there is no other to compare it with."
+    )
+    assert escapes(a=[100], b=[100]).sentence == (
+        "All runs escaped at the same evaluation, so no arm is faster than another."
+    )
+    stopped = [make_escape("a", 0, None, 100), make_escape("b", 0, 200, 300)]
+    found = measure_escapes(stopped)
+    assert found is not None
+    assert "no other arm was watched that long" in found.sentence
     assert measure_escapes([]) is None
 
 

@@ -104,9 +104,15 @@ def test_the_axis_ends_beyond_every_interval_but_those_of_blanks():
     highest = max(lines["good"].high, lines["bad"].high)
     assert axis_end(list(lines.values())) == pytest.approx(1.08 * highest)
     blanks, _, _ = make_lines(make_arm("a", [1.0]), make_arm("b", [1.0]))
-    assert axis_end(list(blanks.values())) == pytest.approx(1.08)
-    assert axis_end([]) == pytest.approx(1.08)
+    assert axis_end(list(blanks.values())) == axis_end([]) == 1.0
     assert axis_end([replace(lines["good"], high=0.0)]) == 1.0  # no error: an axis has a length
+
+
+def test_an_arm_whose_interval_alone_reaches_the_blanks_is_on_the_axis():
+    lines, _, _ = make_lines(make_arm("good", GOOD), make_arm("slow", [0.5, 0.6, 0.55]))
+    wide = replace(lines["slow"], high=0.95)
+    assert axis_end([lines["good"], wide]) == 1.0, "its axis does not go beyond 100 %"
+    assert axis_end([lines["good"], replace(wide, high=1.2)]) == 1.2, "that of insertions does"
 
 
 def test_the_figure_of_intervals_has_the_first_arms_with_a_result():

@@ -76,6 +76,8 @@ def _draw_steps(axes: Axes, arm: ArmEscape, marks: ArmMarks, last: float, shift:
         label=_label(marks, arm) if shown else None,
     )  # fmt: skip
     lost = curve.censored > 0
+    if not lost.any():
+        return
     axes.plot(
         curve.updates[lost], curve.share[lost] + shift, color=colour, linestyle="none", marker="|",
         markersize=10, markeredgewidth=1.6, zorder=4, gid=panels.run_gid("lost", marks, arm.name),

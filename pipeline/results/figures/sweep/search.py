@@ -5,7 +5,7 @@ Not here: effects of settings, which a search does not have (results/effects/set
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -22,8 +22,12 @@ from pipeline.results.figures.style import (
 from pipeline.results.figures.sweep import panels
 from pipeline.results.figures.sweep.panels import ArmMarks
 
-BEST_SHARE = 0.25  # of the arms, coloured
+BEST_SHARE, MAX_BEST = 0.25, 12  # of the arms, coloured
+MAX_LEVELS = 6  # of a setting, each named on its axis; of more, the ends
 MAX_PANELS = 5
+# Of what is written at the lower and the upper end of an axis: offset, alignment.
+SIDES = {0: ((0, -4), "center", "top"), 1: ((0, 4), "center", "bottom")}
+LABEL_BOX = {"facecolor": "#ffffff", "edgecolor": "none", "alpha": 0.8, "pad": 1}
 
 
 def draw_parallel_coordinates(
@@ -52,9 +56,11 @@ def draw_parallel_coordinates(
                 linewidth=1.8 if best else 0.9, gid=panels.run_gid("line", marks, arms[place].name),
             )  # fmt: skip
         for number, factor in enumerate(factors):
-            ends = (level_text(factor.levels[0]), level_text(factor.levels[-1]))
-            _draw_axis(axes, number, factor.key.rsplit(".", 1)[-1], ends)
-        ends = f"{100 * min(rates):.1f} %", f"{100 * max(rates):.1f} %"
+            names = [level_text(level) for level in factor.levels]
+            places = _scaled(*2 * [[_number(factor, level) for level in factor.levels]])
+            marked = dict(zip(places, names, strict=True))
+            _draw_axis(axes, number, factor.key.rsplit(".", 1)[-1], marked)
+        ends = {0.0: f"{100 * min(rates):.1f} %", 1.0: f"{100 * max(rates):.1f} %"}
         _draw_axis(axes, len(factors), f"test {rate}", ends)
         axes.set_axis_off()
         axes.set_xlim(-0.3, len(factors) + 0.3)
@@ -105,9 +111,15 @@ def describe_search(arms: Sequence[Arm], factors: Sequence[Factor], rate: str = 
     return f"{len(arms)} arms. {'. '.join(parts)}."
 
 
+def count_best(arms: Sequence[Arm]) -> int:
+    """Return how many arms are coloured."""
+    return sum(_find_best([arm.mean_test_cer for arm in arms]))
+
+
 def _find_best(rates: Sequence[float]) -> list[bool]:
     """Return which rates are in the lowest BEST_SHARE; of equal ones all or none."""
-    ascending, most = sorted(rates), max(1, BEST_SHARE * len(rates))
+    most = max(1, min(MAX_BEST, BEST_SHARE * len(rates)))
+    ascending = sorted(rates)
     return [bisect_left(ascending, rate) < most for rate in rates]
 
 
@@ -135,12 +147,16 @@ def _scaled(values: Sequence[float], ends: Sequence[float]) -> list[float]:
     return [(value - low) / (high - low) if high > low else 0.5 for value in values]
 
 
-def _draw_axis(axes: Axes, number: int, name: str, ends: tuple[str, str]) -> None:
+def _draw_axis(axes: Axes, number: int, name: str, marked: Mapping[float, str]) -> None:
+    """Draw an axis with its name; `marked`: what is written at which place, from 0 to 1."""
     axes.plot([number, number], [0, 1], color=AXIS_COLOUR, linewidth=1)
-    for y, text, side in ((0, ends[0], "top"), (1, ends[1], "bottom")):
+    for y, text in marked.items():
+        if 0 < y < 1 and len(marked) > MAX_LEVELS:
+            continue
+        offset, side, height = SIDES.get(y, ((-5, 0), "right", "center"))
         axes.annotate(
-            text, (number, y), (0, -4 if y == 0 else 4), textcoords="offset points", ha="center",
-            va=side, color=AXIS_COLOUR,
+            text, (number, y), offset, textcoords="offset points", ha=side, va=height,
+            color=AXIS_COLOUR, bbox=LABEL_BOX if 0 < y < 1 else None,
         )  # fmt: skip
     axes.annotate(
         name, (number, 1), (0, 22), textcoords="offset points", ha="center", color=TEXT_COLOUR,

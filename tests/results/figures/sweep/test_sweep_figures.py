@@ -12,6 +12,7 @@ from pipeline.results.figures.sweep import panels
 from pipeline.results.figures.sweep.effects import describe_effects, draw_effects
 from pipeline.results.figures.sweep.escape import describe_escapes, draw_escapes
 from pipeline.results.figures.sweep.search import (
+    count_best,
     describe_search,
     draw_parallel_coordinates,
     draw_rate_against_settings,
@@ -73,6 +74,8 @@ def test_escapes_are_falling_steps_with_a_tick_for_each_run_that_is_lost():
     assert {"0 %", "100 %"} <= set(texts(svg))
     assert PALETTE[0] in svg
     assert PALETTE[3] in svg, "the colour that the arm has in all figures"
+    assert 'id="lost-of-run-1"' in svg
+    assert 'id="lost-of-run-2"' not in svg, "all of its runs escape"
     described = describe_escapes(found)
     assert "early: 3 of 3 runs escaped; late: 2 of 3 runs escaped" in described
     assert found.sentence in described
@@ -104,6 +107,17 @@ def test_a_search_has_a_line_and_points_for_each_arm_and_names_both_ends():
         "8 arms. Lowest test CER 11.0 % with train.learning_rate 0.1, model.hidden 16. "
         "Highest test CER 18.0 % with train.learning_rate 1e-08, model.hidden 128."
     )
+
+
+def test_few_values_of_a_setting_are_each_named_and_of_many_arms_few_are_coloured():
+    few = compare_grid({(10.0**-n, 16): 0.1 * n for n in range(1, 5)}, RATE, HIDDEN)
+    factors = effects_of(few).factors
+    svg = draw_parallel_coordinates(few.arms, factors, {}, *SIZE)
+    assert {"0.0001", "0.001", "0.01", "0.1"} <= set(texts(svg))
+    many = compare_grid({(10.0**-n, 16): 0.01 * n for n in range(1, 61)}, RATE, HIDDEN)
+    svg = draw_parallel_coordinates(many.arms, effects_of(many).factors, {}, *SIZE)
+    assert svg.count(f"stroke: {PALETTE[0]}") == count_best(many.arms) == 12
+    assert "1e-30" not in texts(svg)
 
 
 def test_the_same_input_gives_the_same_bytes():
