@@ -386,7 +386,12 @@ def test_the_effects_of_a_grid_and_the_escapes_are_a_section_with_tables(tmp_pat
     folder = tmp_path / "report"
     page = make_page(runs, folder)
     section = page.text.split("Effects of the settings")[1].split("Learning curves")[0]
-    for expected in ("features.spectrum", "Interactions of two settings", "power × 2", "All runs escaped"):
+    for expected in (
+        "features.spectrum",
+        "Interactions of two settings",
+        "power × 2",
+        "All runs escaped",
+    ):
         assert expected in section
     table = pd.read_csv(folder / "effects.csv")
     stack = table[(table.settings == "input.stack") & (table["values"] == "2")].effect.item()

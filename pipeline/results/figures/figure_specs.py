@@ -28,10 +28,11 @@ FIGURE_SPECS = (
     FigureSpec(
         "loss",
         "Loss, nats per character",
-        "Thick lines are dev, thin lines are train. The dashed line is the reference loss of dev, "
-        "the dotted line that of train: the loss of the best output that ignores the audio. A run "
-        "at this loss has learnt nothing from the audio yet. Rings mark escapes from the blank "
-        "plateau.",
+        "Thick lines are dev, thin lines are train. A line is the mean of an arm's runs, of the "
+        "finished ones once there are any; its band goes from the lowest to the highest run. The "
+        "dashed line is the reference loss of dev, the dotted line that of train: the loss of the "
+        "best output that ignores the audio. A run at this loss has learnt nothing from the audio "
+        "yet. Rings mark escapes from the blank plateau.",
         "loss_per_character",
         scale="capped",
         train=True,

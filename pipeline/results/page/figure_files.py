@@ -24,7 +24,7 @@ from pipeline.results.figures.svg_embed import embed_svg
 from pipeline.results.figures.sweep.forest import describe_forest, draw_forest
 from pipeline.results.page.arm_lines import ArmLine
 from pipeline.results.summary.formatting import format_decimal, format_percent
-from pipeline.results.summary.run_summary import join_rate_names, join_units
+from pipeline.results.summary.run_summary import RunSummary, join_rate_names, join_units
 from pipeline.results.summary.scoring_notes import has_words
 from pipeline.results.tables.captions import captions_latex, captions_markdown, describe_origin
 from pipeline.results.tables.export import Excel
@@ -105,7 +105,7 @@ class FigureFiles:
         curves = choose_curves(
             [
                 Curve(
-                    [view.run_summary for view in line.views],
+                    _drawn_runs(line),
                     line.name if len(line.views) > 1 else line.views[0].label,
                     line.number,
                     line.palette_index,
@@ -145,6 +145,12 @@ class FigureFiles:
             svg = self.draw(f"utterance-{number}", partial(draw_output, output), text, text)
             pictures.append({"output": output, "svg": svg})
         return pictures
+
+
+def _drawn_runs(line: ArmLine) -> list[RunSummary]:
+    """Return the finished runs of an arm, or else all: one that failed early ends no line."""
+    runs = [view.run_summary for view in line.views]
+    return [run for run in runs if run.state == "finished"] or runs
 
 
 def _describe_ends(spec: FigureSpec, curves: Sequence[Curve]) -> str:

@@ -66,7 +66,8 @@ def test_transcripts_stay_text(section: str):
 
 def test_a_text_from_right_to_left_keeps_its_direction(section: str):
     aligned = section.split('<ol class="aligned" dir="auto">')[1:]
-    assert any("السلام" in each.split("</ol>")[0] for each in aligned)
+    missing = "السل<del>ا</del>م"  # a letter of the first word
+    assert any(missing in each.partition("</ol>")[0] for each in aligned)
     assert '<abbr title="substituted">S</abbr>' in section
     assert '<abbr title="deleted">D</abbr>' in section
     assert '<abbr title="inserted">I</abbr>' in section
