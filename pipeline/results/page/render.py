@@ -62,7 +62,7 @@ def _format_sentence(text: str, names: Iterable[str]) -> Markup:
     longest_first = sorted((str(markupsafe.escape(name)) for name in names), key=len, reverse=True)
     if longest_first:
         pattern = "|".join(map(re.escape, longest_first))
-        formatted = re.sub(pattern, r"<bdi>\g<0></bdi>", formatted)
+        formatted = re.sub(rf"(?<!\w)(?:{pattern})(?!\w)", r"<bdi>\g<0></bdi>", formatted)
     return Markup(formatted)  # noqa: S704
 
 

@@ -78,8 +78,8 @@ def test_the_runs_of_an_arm_are_beside_each_other_in_the_order_of_the_arms(tmp_p
 def test_a_failed_run_does_not_end_the_line_of_the_finished_ones_of_its_arm(tmp_path: Path):
     """The failed run came to half of the epochs."""
     path = r'id="loss-wide-dev-of-run-1"><path d="([^"]*)"'
-    (alone,) = re.findall(path, write_page(tmp_path / "a", ["finished"]))
+    (whole,) = re.findall(path, write_page(tmp_path / "a", ["finished", "finished"]))
     (line,) = re.findall(path, write_page(tmp_path / "b", ["finished", "failed"]))
-    assert line == alone
+    assert line == whole
     (half,) = re.findall(path, write_page(tmp_path / "c", ["failed", "failed"]))
-    assert half != alone, "without a finished run all are drawn"
+    assert half != whole, "without a finished run all are drawn"

@@ -26,7 +26,10 @@ BEST_SHARE, MAX_BEST = 0.25, 12  # of the arms, coloured
 MAX_LEVELS = 6  # of a setting, each named on its axis; of more, the ends
 MAX_PANELS = 5
 # Of what is written at the lower and the upper end of an axis: offset, alignment.
-SIDES = {0: ((0, -4), "center", "top"), 1: ((0, 4), "center", "bottom")}
+SIDES: dict[float, tuple[tuple[int, int], str, str]] = {
+    0: ((0, -4), "center", "top"),
+    1: ((0, 4), "center", "bottom"),
+}
 LABEL_BOX = {"facecolor": "#ffffff", "edgecolor": "none", "alpha": 0.8, "pad": 1}
 
 
