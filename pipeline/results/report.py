@@ -105,9 +105,7 @@ def write_report_folder(
         "generated": now,
         "errors": errors,
         **_draw_figures(figures, lines, errors),
-        "remedy_of": partial(
-            find_remedy, remedies=remedies, place=find_place(next(iter(commands), ""))
-        ),
+        "remedy_of": partial(find_remedy, remedies=remedies, place=_find_place(commands)),
         "refused": refused,
         "effects": effects.draw(figures, lines),
         "trained": trained.draw(figures),
@@ -147,6 +145,10 @@ def _without_folders(refused: CorpusRefusals) -> CorpusRefusals:
     """Return the refusals without the folders of this machine."""
     hidden = [Refusal(*map(hide_folders, astuple(one))) for one in refused.refusals]
     return replace(refused, refusals=tuple(hidden))
+
+
+def _find_place(commands: Sequence[str]) -> str:
+    return find_place(next(iter(commands), ""))
 
 
 def _work_folder(commands: Sequence[str]) -> str:
