@@ -5,7 +5,6 @@ Out:  `RunSummary`.
 Not here: tables (table.py), what the scheduler knows of a run (jobs/sweep/run_status.py).
 """
 
-import gc
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ import numpy as np
 
 from pipeline.config.experiment import Experiment
 from pipeline.host import available_cpus
+from pipeline.results.summary.hypothesis_table import HypothesisTable, read_hypothesis_table
 from pipeline.results.summary.machine_paths import hide_folders
 from pipeline.results.summary.row_table import RowTable, SharedColumns, read_row_table
 from pipeline.results.summary.shared_experiments import SharedExperiments
@@ -70,15 +70,12 @@ class RunSummary:
     def rows_for(self, split: str) -> RowTable:
         return self.row_table.split(split)
 
-    def hypotheses_for(self, split: str) -> list[Hypothesis]:
-        return self._hypotheses_by_split.get(split, [])
-
     @cached_property
-    def _hypotheses_by_split(self) -> dict[str, list[Hypothesis]]:
-        found: dict[str, list[Hypothesis]] = {}
-        for hypothesis in self.hypotheses:
-            found.setdefault(hypothesis.split, []).append(hypothesis)
-        return found
+    def hypothesis_table(self) -> HypothesisTable:
+        return HypothesisTable.of(self.hypotheses)
+
+    def hypotheses_for(self, split: str) -> HypothesisTable:
+        return self.hypothesis_table.split(split)
 
     @cached_property
     def test_row(self) -> Row | None:
@@ -132,7 +129,8 @@ class RunSummary:
 class Shared:
     """What several runs have in common; it is in memory, or parsed, once."""
 
-    columns: SharedColumns = field(default_factory=SharedColumns)
+    columns: SharedColumns = field(default_factory=SharedColumns)  # of rows
+    hypotheses: SharedColumns = field(default_factory=SharedColumns)
     experiments: SharedExperiments = field(default_factory=SharedExperiments)
 
 
@@ -162,19 +160,10 @@ def changed_keys(runs: Sequence[SweepRun]) -> list[str]:
 
 
 def read_runs(runs: Sequence[SweepRun], now: float | None = None) -> list[RunSummary]:
-    """Read run folders on all CPUs: parsing rows and checksums do not hold Python's lock.
-
-    The garbage collector waits until all is read: of a thousand runs there are 230,000 hypotheses,
-    in no cycle, at which it would look again and again.
-    """
-    collects, shared = gc.isenabled(), Shared()
-    gc.disable()
-    try:
-        with ThreadPoolExecutor(available_cpus()) as pool:
-            return list(pool.map(lambda run: read_run(run, now, shared), runs))
-    finally:
-        if collects:
-            gc.enable()
+    """Read run folders on all CPUs: parsing tables and checksums do not hold Python's lock."""
+    shared = Shared()
+    with ThreadPoolExecutor(available_cpus()) as pool:
+        return list(pool.map(lambda run: read_run(run, now, shared), runs))
 
 
 def read_run(run: SweepRun, now: float | None = None, shared: Shared | None = None) -> RunSummary:
@@ -192,14 +181,16 @@ def read_run(run: SweepRun, now: float | None = None, shared: Shared | None = No
             return reader()
         except FileNotFoundError:
             return default
-        except (ValueError, KeyError, TypeError, OSError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, OSError) as error:
             damage.append(f"{folder.path / name} cannot be read: {error}")
             return default
 
     heartbeat = read("heartbeat.json", folder.heartbeat, None)
     failure = read("failure.json", folder.failure, None)
     rows: Sequence[Row] = read("rows.jsonl", lambda: read_row_table(folder, shared.columns), ())
-    hypotheses: Sequence[Hypothesis] = read("hypotheses.csv", folder.hypotheses, [])
+    hypotheses: Sequence[Hypothesis] = read(
+        "hypotheses.csv", lambda: read_hypothesis_table(folder, shared.hypotheses), ()
+    )
     experiment = read("experiment.yaml", lambda: shared.experiments.read(folder), None)
     environment: dict[str, Any] = read("environment.json", folder.environment, {})
     silence = (time.time() if now is None else now) - (heartbeat.time if heartbeat else 0)

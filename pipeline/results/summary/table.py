@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from pipeline.config.corpus import Corpus
 from pipeline.results.statistics.significance import bootstrap_intervals
 from pipeline.results.summary import efficiency, provenance
+from pipeline.results.summary.hypothesis_table import HypothesisTable
 from pipeline.results.summary.row_table import SCHEMA
 from pipeline.results.summary.run_summary import RunSummary, changed_keys
 from pipeline.runs.folder import Hypothesis
@@ -102,13 +103,16 @@ def summary_table(run_summaries: Sequence[RunSummary]) -> pd.DataFrame:
 def error_counts(hypotheses: Sequence[Hypothesis], rate: str) -> tuple[np.ndarray, np.ndarray]:
     """Return errors and totals, both (U,) int64, of each utterance."""
     if rate == "ser":
-        wrong = [each.char_errors > 0 for each in hypotheses]
-        return np.array(wrong, np.int64), np.ones(len(hypotheses), np.int64)
-    errors, totals = (
-        np.fromiter(map(attrgetter(column), hypotheses), np.int64, len(hypotheses))
-        for column in COUNT_COLUMNS[rate]
-    )
+        wrong = _counts(hypotheses, "char_errors") > 0
+        return wrong.astype(np.int64), np.ones(len(hypotheses), np.int64)
+    errors, totals = (_counts(hypotheses, column) for column in COUNT_COLUMNS[rate])
     return errors, totals
+
+
+def _counts(hypotheses: Sequence[Hypothesis], column: str) -> np.ndarray:
+    if isinstance(hypotheses, HypothesisTable):
+        return hypotheses.column(column)
+    return np.fromiter(map(attrgetter(column), hypotheses), np.int64, len(hypotheses))
 
 
 def sweep_columns(run: RunSummary) -> dict[str, str | None]:

@@ -1,6 +1,7 @@
 """Tests of reading a run folder in any state, and of the message about a damaged file."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,10 +55,31 @@ def test_a_file_cut_in_half_is_named_and_the_others_are_kept(tmp_path: Path, nam
     assert "\n" not in one.message
     kept = [
         len(one.rows) == len(whole.rows),
-        one.hypotheses == whole.hypotheses,
+        list(one.hypotheses) == list(whole.hypotheses),
         bool(one.environment),
     ]
     assert sum(kept) >= 2
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (
+            lambda text: text.replace(",dev,", f',dev,"{"x" * 200_000}', 1),
+            "field larger than field",
+        ),
+        (lambda text: text.replace(",0,", f",{10**20},"), "Python int too large"),
+    ],
+)
+def test_a_text_or_a_count_that_is_too_large_damages_one_run(
+    tmp_path: Path, damage: Callable[[str], str], reason: str
+):
+    run = make_run(tmp_path / "r", "mel", scenario=SHORT)
+    file = run.folder.hypotheses_file
+    file.write_text(damage(file.read_text(encoding="utf-8")), encoding="utf-8")
+    (one,) = read_runs([run], NOW)
+    assert (one.state, one.cause) == ("failed", "damaged file")
+    assert f"hypotheses.csv cannot be read: {reason}" in one.message
 
 
 def test_the_epoch_is_chosen_on_the_dev_split(tmp_path: Path):

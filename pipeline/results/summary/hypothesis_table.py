@@ -1,0 +1,127 @@
+"""Hypothesis table: the hypotheses of a run as columns, read fast; objects when they are needed.
+
+In:   a run folder, or hypotheses.
+Out:  a sequence of hypotheses, made when somebody asks for the first; the columns themselves.
+Not here: what a hypothesis holds (runs/hypotheses.py), the rows of a run (row_table.py).
+
+Python's csv holds Python's lock, so that threads that read several runs wait for each other.
+"""
+
+import math
+import sys
+from collections.abc import Sequence
+from functools import cached_property
+from typing import overload
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from pipeline.results.summary.row_table import SharedColumns
+from pipeline.runs.folder import Hypothesis, RunFolder
+from pipeline.runs.hypotheses import FIRST_COLUMNS
+
+_TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64()}
+SCHEMA = pa.schema([(name, _TYPES[kind]) for name, kind in Hypothesis.__annotations__.items()])
+_COUNTS = [index for index, kind in enumerate(SCHEMA.types) if kind == pa.int64()]
+_TEXTS = [index for index, kind in enumerate(SCHEMA.types) if kind == pa.string()]
+_HEADERS = {  # of this version and of earlier ones
+    ",".join(SCHEMA.names[:columns]).encode()
+    for columns in range(FIRST_COLUMNS, len(SCHEMA.names) + 1)
+}
+# Of a carriage return pyarrow makes another line than Python; of 0x10 it makes 16, of nan(1) NaN.
+_READ_DIFFERENTLY = (b"\r", b"0x", b"0X", b"(")
+# One thread per file: the files of a sweep are read by several (run_summary.py).
+_READ_OPTIONS = pa.csv.ReadOptions(use_threads=False)
+_PARSE_OPTIONS = pa.csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False)
+_CONVERT_OPTIONS = pa.csv.ConvertOptions(
+    column_types=SCHEMA,
+    null_values=[""],
+    check_utf8=False,  # the whole file is decoded: its fields may be UTF-8 where it is not
+    include_columns=SCHEMA.names,
+    include_missing_columns=True,
+)
+
+
+class HypothesisTable(Sequence[Hypothesis]):
+    """Hypotheses of a run; `table` has a null where the file has no speakers or no loss."""
+
+    def __init__(self, table: pa.Table, indices: np.ndarray | None = None) -> None:
+        self.table = table
+        self._indices = indices  # of the lines of `table`; None: all
+        self._splits: dict[str, HypothesisTable] = {}
+
+    @classmethod
+    def of(cls, hypotheses: Sequence[Hypothesis]) -> "HypothesisTable":
+        if isinstance(hypotheses, HypothesisTable):
+            return hypotheses
+        columns = zip(*hypotheses, strict=True) if hypotheses else ((),) * len(SCHEMA.names)
+        arrays = [pa.array(each, kind) for each, kind in zip(columns, SCHEMA.types, strict=True)]
+        return cls(pa.table(arrays, schema=SCHEMA))
+
+    def column(self, name: str) -> np.ndarray:
+        """Return (U,) int64, float64 (nan: not measured) or str objects; KeyError if unknown."""
+        whole: np.ndarray = self.table.column(name).to_numpy()
+        return whole if self._indices is None else whole[self._indices]
+
+    def split(self, name: str) -> "HypothesisTable":
+        """Return the hypotheses of one split."""
+        if name not in self._splits:
+            of_split = np.flatnonzero(pc.equal(self.table.column("split"), name))
+            if self._indices is not None:
+                of_split = np.intersect1d(self._indices, of_split)
+            self._splits[name] = HypothesisTable(self.table, of_split)
+        return self._splits[name]
+
+    @cached_property
+    def _hypotheses(self) -> list[Hypothesis]:
+        columns = [self.column(name).tolist() for name in SCHEMA.names]
+        for index in _TEXTS:
+            # The runs of a sweep decode the same utterances, many of them alike: interned, a text
+            # is in memory once.
+            columns[index] = [sys.intern(text or "") for text in columns[index]]
+        *rest, losses = columns
+        known = (math.nan if math.isnan(loss) else loss for loss in losses)  # one NaN for all
+        return list(map(Hypothesis._make, zip(*rest, known, strict=True)))
+
+    def __len__(self) -> int:
+        return self.table.num_rows if self._indices is None else len(self._indices)
+
+    @overload
+    def __getitem__(self, index: int) -> Hypothesis: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Hypothesis]: ...
+    def __getitem__(self, index: int | slice) -> Hypothesis | list[Hypothesis]:
+        return self._hypotheses[index]
+
+
+def read_hypothesis_table(
+    folder: RunFolder, shared: SharedColumns | None = None
+) -> HypothesisTable:
+    """Return the hypotheses; ValueError where the file is damaged or has other columns.
+
+    A file that pyarrow does not take as it stands is read by Python. `shared`: the columns of runs
+    that were read before.
+    """
+    if not folder.hypotheses_file.exists():
+        return HypothesisTable.of([])
+    table = _parse(folder.hypotheses_file.read_bytes())
+    if table is None:
+        return HypothesisTable.of(folder.hypotheses())
+    return HypothesisTable(shared.share(table) if shared else table)
+
+
+def _parse(content: bytes) -> pa.Table | None:
+    """Return the table; None where Python might read something else or refuse the file."""
+    header, _, _ = content.partition(b"\n")
+    if header not in _HEADERS or any(each in content for each in _READ_DIFFERENTLY):
+        return None
+    try:
+        content.decode()
+        table = pa.csv.read_csv(
+            pa.BufferReader(content), _READ_OPTIONS, _PARSE_OPTIONS, _CONVERT_OPTIONS
+        )
+    except (UnicodeDecodeError, pa.ArrowInvalid):
+        return None
+    return None if any(table.column(index).null_count for index in _COUNTS) else table
