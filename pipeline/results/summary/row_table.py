@@ -7,7 +7,6 @@ Not here: what a row holds (runs/rows.py), the frame of results.csv (table.py).
 A thousand runs have 300,000 rows of fifty values: as dictionaries they need two gigabytes.
 """
 
-import hashlib
 import json
 import math
 import sys
@@ -132,23 +131,25 @@ class SharedColumns:
     """
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, bytes], pa.ChunkedArray] = {}
+        self._known: dict[tuple[int, int, int], pa.ChunkedArray] = {}
 
     def share(self, table: pa.Table) -> pa.Table:
         """Return the table with each column that is known already replaced by the known one."""
-        columns = [
-            self._known.setdefault((index, _digest(column)), column)
-            for index, column in enumerate(table.columns)
-        ]
+        columns = list(map(self._share, range(table.num_columns), table.columns))
         return pa.table(columns, schema=table.schema)
 
+    def _share(self, index: int, column: pa.ChunkedArray) -> pa.ChunkedArray:
+        content = _bytes_of(column)
+        # Python's hash, because hashlib would give up Python's lock for each column.
+        key = (index, len(column), hash(content))
+        known = self._known.setdefault(key, column)
+        return known if known is column or _bytes_of(known) == content else column
 
-def _digest(column: pa.ChunkedArray) -> bytes:
-    digest = hashlib.blake2b(digest_size=16)
-    for chunk in column.chunks:
-        for buffer in chunk.buffers():
-            digest.update(buffer or b"")
-    return digest.digest()
+
+def _bytes_of(column: pa.ChunkedArray) -> bytes:
+    """Return the buffers of the column, one after another."""
+    buffers = [buffer for chunk in column.chunks for buffer in chunk.buffers() if buffer]
+    return b"".join(map(memoryview, buffers))
 
 
 def read_row_table(folder: RunFolder, shared: SharedColumns | None = None) -> RowTable:
