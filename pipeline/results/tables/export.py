@@ -41,22 +41,39 @@ def write_table(table: pd.DataFrame | pa.Table, path: Path, excel: Excel | None 
     `excel`: with a byte order mark, by which Excel knows UTF-8.
     """
     arrow = table if isinstance(table, pa.Table) else _to_arrow(table)
-    with atomic_write(path.with_suffix(".parquet")) as partial:
-        pq.write_table(arrow, partial, compression="zstd", row_group_size=GROUP_ROWS)
-    safe = _neutralise_formulas(arrow)
+    with ThreadPoolExecutor(1) as pool:
+        parquet = pool.submit(_write_parquet, arrow, path.with_suffix(".parquet"))
+        _write_csv(_neutralise_formulas(arrow), path, excel)
+        parquet.result()
+
+
+def _write_parquet(table: pa.Table, path: Path) -> None:
+    # Few measurements are equal: with a dictionary of them the file is larger and takes longer.
+    repeated = [field.name for field in table.schema if not pa.types.is_floating(field.type)]
+    with atomic_write(path) as partial:
+        pq.write_table(
+            table,
+            partial,
+            compression="zstd",
+            row_group_size=GROUP_ROWS,
+            use_dictionary=repeated,
+        )
+
+
+def _write_csv(table: pa.Table, path: Path, excel: Excel | None) -> None:
     with atomic_write(path) as partial, partial.open("wb") as file:
         if excel:
             file.write("\ufeff".encode())
         if excel == "semicolon":
-            text = safe.to_pandas().to_csv(index=False, sep=";", decimal=",", lineterminator="\n")
+            text = table.to_pandas().to_csv(index=False, sep=";", decimal=",", lineterminator="\n")
             file.write(text.encode())
             return
         header = io.StringIO()
-        csv.writer(header, lineterminator="\n").writerow(safe.column_names)
+        csv.writer(header, lineterminator="\n").writerow(table.column_names)
         file.write(header.getvalue().encode())
-        if safe.num_columns:
-            for text in _csv_lines(safe):
-                file.write(text)
+        if table.num_columns:
+            for lines in _csv_lines(table):
+                file.write(lines)
 
 
 def neutralise_formula(text: str) -> str:
