@@ -16,7 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from pipeline.results.report import write_report_folder
 from pipeline.results.summary import table
 from pipeline.results.summary.run_summary import SweepRun, read_runs
 from pipeline.results.tables.export import write_table
@@ -158,6 +157,9 @@ def write_report_of(runs: Path, folder: Path, what: str) -> float:
     if what == "table":
         write_table(table.rows_table(read_runs(sweep, NOW)), folder / "results.csv")
     else:
+        # The page needs matplotlib, which takes half a second; results.csv does not.
+        from pipeline.results.report import write_report_folder
+
         write_report_folder(
             "large", "", sweep, folder, remedies={}, commands=["make report"], refused=[], now=NOW
         )

@@ -13,7 +13,8 @@ import pytest
 from pipeline.corpus.manifest import Refusal
 from pipeline.features.rejected import CorpusRefusals
 from pipeline.results.figures.figure_specs import FIGURE_SPECS
-from tests.results.examples import RunScenario, make_run, make_sweep, write_report
+from tests.results.example_report import write_report
+from tests.results.examples import RunScenario, make_run, make_sweep
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 

@@ -11,7 +11,8 @@ import axe_core_python
 import pytest
 
 from tests.browser.test_report import visit
-from tests.results.examples import RunScenario, make_run, make_sweep, write_report
+from tests.results.example_report import write_report
+from tests.results.examples import RunScenario, make_run, make_sweep
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 

@@ -5,7 +5,8 @@ from html import escape
 import pytest
 
 from tests.browser.test_report import visit
-from tests.results.examples import RunScenario, make_run, write_report
+from tests.results.example_report import write_report
+from tests.results.examples import RunScenario, make_run
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 

@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -12,9 +12,6 @@ from pipeline.config.corpus import Corpus
 from pipeline.config.experiment import Experiment
 from pipeline.config.loader import set_key
 from pipeline.decoding.scoring import ErrorCount, Score
-from pipeline.features.rejected import CorpusRefusals
-from pipeline.results.page.figure_files import DEFAULT_FORMATS, Formats
-from pipeline.results.report import WrittenReport, write_report_folder
 from pipeline.results.summary.run_summary import SweepRun
 from pipeline.runs.folder import Failure, Heartbeat, Hypothesis, RunFolder
 from pipeline.runs.rows import CLAMPED_LAYERS, Row
@@ -265,21 +262,3 @@ def make_sweep(folder: Path) -> list[SweepRun]:
         make_run(folder / "f6", "learning rate 1", {"train.learning_rate": 1.0}, state="failed"),
         make_run(folder / "g7", "without stacking", {"input.stack": 1}, state="waiting"),
     ]
-
-
-def write_report(
-    runs: Sequence[SweepRun],
-    folder: Path,
-    *,
-    name: str = "s",
-    question: str = "",
-    remedies: dict[str, str] | None = None,
-    refused: Sequence[CorpusRefusals] = (),
-    now: float = NOW,
-    formats: Formats = DEFAULT_FORMATS,
-) -> WrittenReport:
-    commands = [f"make report SWEEP=configs/sweeps/{name}.yaml"]
-    return write_report_folder(
-        name, question, runs, folder, remedies=remedies or {}, commands=commands,
-        refused=refused, now=now, formats=formats,
-    )  # fmt: skip

@@ -9,7 +9,8 @@ import pytest
 
 from pipeline.results.page.figure_files import Formats
 from pipeline.results.summary.run_summary import SweepRun
-from tests.results.examples import RunScenario, make_run, write_report
+from tests.results.example_report import write_report
+from tests.results.examples import RunScenario, make_run
 
 SEARCH = {"effects", "escape", "forest", "parallel", "settings"}
 

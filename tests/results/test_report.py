@@ -18,7 +18,8 @@ from pipeline.results.figures.style import PALETTE
 from pipeline.results.page.render import TEMPLATE_DIR
 from pipeline.results.summary.run_summary import SweepRun
 from pipeline.runs.folder import RunFolder
-from tests.results.examples import NEVER_ESCAPES, NOW, RunScenario, make_run, write_report
+from tests.results.example_report import write_report
+from tests.results.examples import NEVER_ESCAPES, NOW, RunScenario, make_run
 
 DATA_FILES = ("csv", "parquet")
 QUESTION = """Question: amplitude, power or mel?

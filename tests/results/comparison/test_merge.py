@@ -10,7 +10,8 @@ import pytest
 from pipeline.results.comparison.merge import merge_sweeps
 from pipeline.results.summary.run_summary import SweepRun
 from pipeline.runs.folder import RunFolder
-from tests.results.examples import RunScenario, make_run, write_report
+from tests.results.example_report import write_report
+from tests.results.examples import RunScenario, make_run
 
 SHORT = RunScenario(escape_updates=60, epochs=3, utterances=6)
 

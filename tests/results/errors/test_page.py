@@ -9,7 +9,8 @@ import pytest
 from pipeline.results.summary.run_summary import SweepRun
 from pipeline.runs.hypotheses import Hypothesis
 from pipeline.runs.posteriors import Posterior, choose_utterances, write_posteriors
-from tests.results.examples import RunScenario, make_run, write_report
+from tests.results.example_report import write_report
+from tests.results.examples import RunScenario, make_run
 from tests.training.letters import write_feature_set
 
 SHORT = RunScenario(escape_updates=60, epochs=3, utterances=6)

@@ -11,7 +11,8 @@ import pytest
 from pipeline.results.errors.training_split import SHOWN, rank_training_split
 from pipeline.runs.hypotheses import TRAIN_FILE, Hypothesis, write_train_hypotheses
 from tests.results.errors.tested import make_arm
-from tests.results.examples import RunScenario, make_run, write_report
+from tests.results.example_report import write_report
+from tests.results.examples import RunScenario, make_run
 
 ARM = make_arm(["GO"], ["GO"], ["GO"], name="mel")
 

@@ -10,7 +10,8 @@ from pipeline.results.summary.provenance import code_versions, difference_notes,
 from pipeline.results.summary.run_summary import RunSummary, SweepRun, read_run
 from pipeline.results.summary.table import summary_table
 from pipeline.runs.folder import RunFolder
-from tests.results.examples import NOW, RunScenario, make_run, write_report
+from tests.results.example_report import write_report
+from tests.results.examples import NOW, RunScenario, make_run
 
 SHORT = RunScenario(escape_updates=60, epochs=3, utterances=6)
 ENVIRONMENT = {

@@ -11,7 +11,8 @@ from pipeline.features.rejected import CorpusRefusals
 from pipeline.results.summary.run_summary import SweepRun
 from pipeline.results.tables.columns import TableColumns, columns_page, describe_column
 from pipeline.results.tables.write import TABLE_LINES
-from tests.results.examples import RunScenario, make_run, write_report
+from tests.results.example_report import write_report
+from tests.results.examples import RunScenario, make_run
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,8 @@ from pipeline.results.tables.thesis import (
 )
 from pipeline.results.tables.write import THESIS_TABLES
 from tests.results.comparison.test_answer import make_arm
-from tests.results.examples import RunScenario, make_run, write_report
+from tests.results.example_report import write_report
+from tests.results.examples import RunScenario, make_run
 
 HOSTILE = r"50 % & a_b #1 {x} \cmd ~^ <|> $m$ * [l](u) `c`"
 

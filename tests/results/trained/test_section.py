@@ -16,7 +16,8 @@ from pipeline.runs.decodings import DecodingFolder
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.hypotheses import Hypothesis
 from pipeline.runs.trained.alignments import AlignedUtterance, AlignmentFolder
-from tests.results.examples import RunScenario, make_run, write_report
+from tests.results.example_report import write_report
+from tests.results.examples import RunScenario, make_run
 
 SETTINGS = DecodingSettings(ngram=2)
 WEIGHTS = {"model": 0.5, "word": 1.0, "unknown": 50.0}
