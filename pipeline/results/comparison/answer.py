@@ -152,7 +152,7 @@ def _describe_best(comparison: SweepComparison, best: Arm) -> str:
     if comparison.inference and comparison.inference.can_decide and comparison.not_told_apart:
         names = [quote_name(arm.name) for arm in comparison.not_told_apart]
         many = len(names) > MAX_NAMED_ARMS
-        alike = _of_others(comparison, len(names)) if many else join_names(names)
+        alike = _of_others(comparison, len(names), "any of the") if many else join_names(names)
         parts.append(f"It cannot be told apart from {alike}.")
     return " ".join(parts)
 
@@ -243,7 +243,7 @@ def _describe_words(comparison: SweepComparison, best: Arm) -> str:
         words[verdict].format(
             join_names(names)
             if len(names) <= MAX_BEATEN_ARMS
-            else _of_others(comparison, len(names))
+            else _of_others(comparison, len(names), "all" if verdict else "any of the")
         )
         for verdict, names in found.items()
         if names
@@ -258,6 +258,8 @@ def _verdict(difference: ArmDifference | None) -> int:
     return 1 if difference.difference > 0 else -1
 
 
-def _of_others(comparison: SweepComparison, count: int) -> str:
+def _of_others(comparison: SweepComparison, count: int, every: str = "all") -> str:
     others = len(comparison.arms) - 1
-    return f"all {others} other arms" if count == others else f"{count} of the {others} other arms"
+    if count == others:
+        return f"{every} {others} other arms"
+    return f"{count} of the {others} other arms"

@@ -392,6 +392,12 @@ def test_of_many_arms_those_that_are_beaten_and_the_others_are_counted():
     assert by_words.endswith("by WER the verdict is the same.")
 
 
+def test_of_many_arms_none_may_be_told_apart():
+    arms = [make_arm(f"a{n}", [0.1, 0.2, 0.15]) for n in range(5)]
+    found = answer(*arms)
+    assert found[0].endswith(" It cannot be told apart from any of the 4 other arms.")
+
+
 def test_no_difference_of_more_than_all_characters_is_spoken_of():
     """One seed of each arm learns, the other prints blanks: chance is larger than any rate."""
     found = answer(make_arm("mel", (0.02, 0.9)), make_arm("power", (0.9, 0.02)))
