@@ -11,7 +11,6 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 
 import numpy as np
 import pandas as pd
@@ -36,7 +35,7 @@ def operations_table(arms: Sequence[Arm]) -> pd.DataFrame:
     for arm in arms:
         for run in arm.runs:
             tested = run.hypotheses_for("test")
-            counts = {name: sum(map(attrgetter(name), tested)) for name in COUNT_COLUMNS}
+            counts = {name: int(tested.column(name).sum()) for name in COUNT_COLUMNS}
             records.append(
                 {"arm": arm.name, "label": run.run.label, "run_id": run.run_id, **counts}
             )

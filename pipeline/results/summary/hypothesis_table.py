@@ -9,7 +9,7 @@ Python's csv holds Python's lock, so that threads that read several runs wait fo
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import overload
 
@@ -94,6 +94,9 @@ class HypothesisTable(Sequence[Hypothesis]):
     def __getitem__(self, index: slice) -> list[Hypothesis]: ...
     def __getitem__(self, index: int | slice) -> Hypothesis | list[Hypothesis]:
         return self._hypotheses[index]
+
+    def __iter__(self) -> Iterator[Hypothesis]:
+        return iter(self._hypotheses)
 
 
 def read_hypothesis_table(
