@@ -239,7 +239,8 @@ def test_the_beginning_of_an_id_finds_a_run_and_an_ambiguous_one_is_refused(
     assert capsys.readouterr().out == "log of ffff00000000\n"
     line = refused(capsys, "logs", "0123", "--work", runs)
     assert f"2 runs begin with it in {runs / 'runs'}: 0123456789ab, 0123abcdef01; name one" in line
-    assert "no run begins with it" in refused(capsys, "logs", "runs", "--work", runs)
+    assert "no run begins with it" in refused(capsys, "logs", "eeee", "--work", runs)
+    assert "has no experiment.yaml" in refused(capsys, "logs", "runs", "--work", runs)
     line = refused(capsys, "logs", "*", "--work", runs)
     assert "make status SWEEP=… lists the ids" in line
 

@@ -172,7 +172,7 @@ def test_in_a_sweep_with_one_seed_each_finished_run_is_an_arm(summaries: list[Ru
         (0, ["Ended on the blank plateau", "3.02", "at the ceiling"]),
         (1, ["Escaped at update", "Lowest dev CER", "of 20"]),
         (4, ["Escaped", "so far"]),
-        (6, ["has not started"]),
+        (6, ["waits to start"]),
     ],
 )
 def test_the_description_gives_the_state_of_a_run(
@@ -217,7 +217,7 @@ def test_the_description_names_a_mean_of_epochs_and_an_early_stop(summaries: lis
 
 def test_a_missing_run_is_described():
     missing = SweepRun("later", {}, RunFolder(Path("nowhere")))
-    assert "does not exist yet" in describe_run(read_run(missing, NOW))
+    assert "has not started" in describe_run(read_run(missing, NOW))
 
 
 @pytest.mark.parametrize(("last_loss", "overfits"), [(1.09, False), (1.11, True)])

@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from tests.results.examples import RunScenario, make_run, write_report
+from tests.results.example_report import write_report
+from tests.results.examples import RunScenario, make_run
 
 SPECTRA = {"power": "طيف القدرة (1)", "mel": "طيف"}  # the second is the beginning of the first
 

@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from tests.results.examples import RunScenario, make_run, write_report
+from tests.results.example_report import write_report
+from tests.results.examples import RunScenario, make_run
 
 SHORT = RunScenario(epochs=4, utterances=5, escape_updates=60)
 REMEDIES = {"divergence": "make logs RUN=… shows it"}
