@@ -110,10 +110,10 @@ def is_abandoned(partial: Path) -> bool:
     """Return whether a process of this host began this file with `atomic_write` and has ended."""
     from pipeline.host import is_alive  # noqa: PLC0415 (such a file is rare)
 
-    found = re.search(r"\.(?P<host>[^/]+)-(?P<pid>\d+)-[0-9a-f]{8}\.partial$", partial.name)
-    if not found or not found["host"].endswith(socket.gethostname()):
-        return False
-    return not is_alive(int(found["pid"]))
+    # The point keeps the files of login-n1 from n1.
+    host = re.escape(f".{socket.gethostname()}")
+    found = re.search(rf"{host}-(?P<pid>\d+)-[0-9a-f]{{8}}\.partial$", partial.name)
+    return bool(found) and not is_alive(int(found["pid"]))
 
 
 def _replace_with_retry(partial: Path, path: Path) -> None:

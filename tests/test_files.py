@@ -73,6 +73,7 @@ def test_a_file_is_abandoned_if_its_writer_is_gone_or_if_it_is_old(tmp_path):
         (child.pid, here, 0.0, True),
         (os.getpid(), here, 0.0, False),
         (child.pid, "elsewhere", 0.0, False),
+        (child.pid, f"login-{here}", 0.0, False),  # another host, whose name ends as this one's
         (1, "elsewhere", PARTIAL_FILE_TIMEOUT_S + 60, True),
     ):
         partial = tmp_path / f".shard.h5.{host}-{pid}-0123abcd.partial"
