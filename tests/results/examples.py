@@ -175,6 +175,28 @@ def make_rows(run_id: str, scenario: RunScenario, until: int | None = None) -> I
             yield make_row(run_id, split, epoch, scenario, sum_counts(hypotheses))
 
 
+def make_seeds(
+    folder: Path,
+    rates: dict[str, float],
+    names: dict[str, str] | None = None,
+    seeds: int = 2,
+) -> list[SweepRun]:
+    """Write finished runs, seed by seed, of arms that differ in their spectrum.
+
+    `rates`: the last dev CER of each spectrum. `names`: of the arms, if not the spectra.
+    """
+    return [
+        make_run(
+            folder / f"{spectrum}-{seed}",
+            f"{(names or {}).get(spectrum, spectrum)}, seed {seed}",
+            {"features.spectrum": spectrum, "train.seed": seed},
+            RunScenario(epochs=4, utterances=5, escape_updates=60, final_dev_cer=rate),
+        )
+        for seed in range(seeds)
+        for spectrum, rate in rates.items()
+    ]
+
+
 def make_run(
     folder: Path,
     label: str,

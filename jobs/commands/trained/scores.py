@@ -20,18 +20,13 @@ USELESS_RATE = 0.9  # of errors, from which on a run is of no use for new sound
 def describe_scores(name: str, hypotheses: Sequence[Hypothesis], corpus: Corpus) -> str:
     """Return test WER and CER (of phonemes the PER); the first that is known has an interval."""
     test = [each for each in hypotheses if each.split == "test"]
-    words = [each.words for each in test]
-    characters = [each.chars for each in test]
-    by_words = sum(words) > 0
-    errors = [each.word_errors if by_words else each.char_errors for each in test]
+    by_words, errors, totals = _count_errors(test)
     low, high = bootstrap_interval(
-        np.array(errors),
-        np.array(words if by_words else characters),
-        [each.speaker or each.utterance_id for each in test],
+        np.array(errors), np.array(totals), [each.speaker or each.utterance_id for each in test]
     )
-    share = sum(each.char_errors for each in test) / max(1, sum(characters))
+    share = sum(each.char_errors for each in test) / max(1, sum(each.chars for each in test))
     cer = f"{corpus.rate_name} {100 * share:.1f} %"
-    wer = f"WER {100 * sum(errors) / max(1, sum(words)):.1f} %"
+    wer = f"WER {100 * sum(errors) / max(1, sum(totals)):.1f} %"
     first, rest = (wer, f", {cer}") if by_words else (cer, "")
     return (
         f"{name}: test {first} (95 % interval over speakers, of this one network: "
@@ -39,17 +34,23 @@ def describe_scores(name: str, hypotheses: Sequence[Hypothesis], corpus: Corpus)
     )
 
 
+def _count_errors(test: Sequence[Hypothesis]) -> tuple[bool, list[int], list[int]]:
+    """Return whether words are counted, else characters; errors and totals of each utterance."""
+    if any(each.words for each in test):
+        return True, [each.word_errors for each in test], [each.words for each in test]
+    return False, [each.char_errors for each in test], [each.chars for each in test]
+
+
 def describe_search(run: RunFolder, decoding: DecodingFolder | None, corpus: Corpus) -> str:
     """Return how a run decodes new sound, with its error rate on test beside that of greedy search.
 
-    A decoding that is worse than greedy search, and a run that recognises hardly anything, are told
-    with the way out.
+    Where the decoding is worse than greedy search, or the run recognises hardly anything, the
+    sentence says so and gives the way out.
     """
     test = [each for each in run.hypotheses() if each.split == "test"] if run.finished else []
-    by_words = sum(each.words for each in test) > 0
+    by_words, errors, totals = _count_errors(test)
     name = "WER" if by_words else corpus.rate_name
-    errors = sum(each.word_errors if by_words else each.char_errors for each in test)
-    greedy = errors / max(1, sum(each.words if by_words else each.chars for each in test))
+    greedy = sum(errors) / max(1, sum(totals))
     found, said = greedy, "greedy search"
     if decoding is not None:
         said = f"with {decoding.settings().describe(corpus.units)}, {decoding.path}"

@@ -56,9 +56,11 @@ def tune(
             weights = replace(best, **changes)
             if any(trial.weights == weights for trial in trials):
                 continue
-            trials.append(known.get(weights) or Trial(weights, *count_errors(weights)))
-            if len(trials) > len(known):
-                on_trial(trials)
+            if weights in known:
+                trials.append(known[weights])
+                continue
+            trials.append(Trial(weights, *count_errors(weights)))
+            on_trial(trials)
         best = best_trial(trials).weights
     return trials
 

@@ -15,10 +15,9 @@ from typing import overload
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 
-from pipeline.results.summary.row_table import SharedColumns
+from pipeline.results.summary.row_table import SharedColumns, find_split
 from pipeline.runs.folder import Hypothesis, RunFolder
 from pipeline.runs.hypotheses import FIRST_COLUMNS
 
@@ -30,7 +29,7 @@ _HEADERS = {  # of this version and of earlier ones
     ",".join(SCHEMA.names[:columns]).encode()
     for columns in range(FIRST_COLUMNS, len(SCHEMA.names) + 1)
 }
-# Of a carriage return pyarrow makes another line than Python; of 0x10 it makes 16, of nan(1) NaN.
+# pyarrow reads a carriage return as another line end than Python, 0x10 as 16, nan(1) as NaN.
 _READ_DIFFERENTLY = (b"\r", b"0x", b"0X", b"(")
 # One thread per file: the files of a sweep are read by several (run_summary.py).
 _READ_OPTIONS = pa.csv.ReadOptions(use_threads=False)
@@ -68,9 +67,7 @@ class HypothesisTable(Sequence[Hypothesis]):
     def split(self, name: str) -> "HypothesisTable":
         """Return the hypotheses of one split."""
         if name not in self._splits:
-            of_split = np.flatnonzero(pc.equal(self.table.column("split"), name))
-            if self._indices is not None:
-                of_split = np.intersect1d(self._indices, of_split)
+            of_split = find_split(self.table, name, self._indices)
             self._splits[name] = HypothesisTable(self.table, of_split)
         return self._splits[name]
 

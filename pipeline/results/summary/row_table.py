@@ -84,9 +84,7 @@ class RowTable(ColumnRows):
         if name == self._only:
             return self
         if name not in self._splits:
-            of_split = np.flatnonzero(pc.equal(self.table.column("split"), name))
-            if self._indices is not None:
-                of_split = np.intersect1d(self._indices, of_split)
+            of_split = find_split(self.table, name, self._indices)
             self._splits[name] = RowTable(self.table, of_split, only=name)
         return self._splits[name]
 
@@ -104,6 +102,12 @@ class RowTable(ColumnRows):
 
     def __iter__(self) -> Iterator[Row]:
         return (cast("Row", _RowView(self, index)) for index in range(len(self)))
+
+
+def find_split(table: pa.Table, name: str, indices: np.ndarray | None) -> np.ndarray:
+    """Return the indices, (N,) int64, of the lines of a split; `indices`: only among these."""
+    of_split = np.flatnonzero(pc.equal(table.column("split"), name))
+    return of_split if indices is None else np.intersect1d(indices, of_split)
 
 
 class _RowView(_Values):

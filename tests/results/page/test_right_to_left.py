@@ -4,22 +4,13 @@ import re
 from pathlib import Path
 
 from tests.results.example_report import write_report
-from tests.results.examples import RunScenario, make_run
+from tests.results.examples import RunScenario, make_run, make_seeds
 
 SPECTRA = {"power": "طيف القدرة (1)", "mel": "طيف"}  # the second is the beginning of the first
 
 
 def write_page(folder: Path) -> str:
-    runs = [
-        make_run(
-            folder / f"{spectrum}-{seed}",
-            f"{name}, seed {seed}",
-            {"features.spectrum": spectrum, "train.seed": seed},
-            RunScenario(epochs=4, utterances=5, escape_updates=60, final_dev_cer=rate),
-        )
-        for (spectrum, name), rate in zip(SPECTRA.items(), (0.05, 0.3), strict=True)
-        for seed in range(2)
-    ]
+    runs = make_seeds(folder, {"power": 0.05, "mel": 0.3}, SPECTRA)
     expected = "Question: أي طيف؟\nExpect: الأول."
     return write_report(runs, folder / "report", question=expected).page.read_text("utf-8")
 

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from tests.results.example_report import write_report
-from tests.results.examples import RunScenario, make_run
+from tests.results.examples import RunScenario, make_run, make_seeds
 
 SHORT = RunScenario(epochs=4, utterances=5, escape_updates=60)
 REMEDIES = {"divergence": "make logs RUN=… shows it"}
@@ -59,16 +59,7 @@ def test_a_failure_leads_to_its_reason_and_to_the_log_of_the_run(tmp_path: Path)
 
 
 def test_the_runs_of_an_arm_are_beside_each_other_in_the_order_of_the_arms(tmp_path: Path):
-    runs = [
-        make_run(
-            tmp_path / f"{arm}-{seed}",
-            f"{arm}, seed {seed}",
-            {"features.spectrum": arm, "train.seed": seed},
-            RunScenario(epochs=4, utterances=5, escape_updates=60, final_dev_cer=rate),
-        )
-        for seed in range(2)
-        for arm, rate in (("power", 0.3), ("mel", 0.05))
-    ]
+    runs = make_seeds(tmp_path, {"power": 0.3, "mel": 0.05})
     page = write_report(runs, tmp_path / "report").page.read_text("utf-8")
     states = page.split("<h3>State of each run</h3>")[1].split("</section>")[0]
     assert re.findall(r"<bdi>([^<]*)</bdi>", states) == [
