@@ -122,7 +122,9 @@ def _decode_once(
 def _decode_anew(
     run: RunFolder, features: FeatureSet, settings: DecodingSettings, profile: Profile
 ) -> DecodedRun:
-    sources = make_sources(run.experiment(), features, settings)  # a mistake is told before torch
+    sources = make_sources(
+        run.experiment(), features, settings
+    )  # reports a mistake before torch starts
     if "torch" not in sys.modules:
         print_line("starting torch")  # takes seconds
     from pipeline.training.trained.decode_run import decode_run  # noqa: PLC0415

@@ -92,7 +92,7 @@ def test_words_have_their_times_in_the_whole_recording(tmp_path: Path):
     assert 125 - 60 - WINDOW_SECONDS <= found.silent_seconds <= 125 - 60
     assert windows[0][0] == 0
     assert all(before[1] == after[0] for before, after in itertools.pairwise(windows))
-    assert windows[-1][1] == pytest.approx(125)  # silence is told as done, too
+    assert windows[-1][1] == pytest.approx(125)  # silence counts as done, too
     assert found.notes == ()
 
 

@@ -25,7 +25,7 @@ from pipeline.results.figures.sweep.panels import ArmMarks
 BEST_SHARE, MAX_BEST = 0.25, 12  # of the arms, coloured
 MAX_LEVELS = 6  # of a setting, each named on its axis; of more, the ends
 MAX_PANELS = 5
-# Of what is written at the lower and the upper end of an axis: offset, alignment.
+# Offset and alignment of the text at the lower and at the upper end of an axis.
 SIDES: dict[float, tuple[tuple[int, int], str, str]] = {
     0: ((0, -4), "center", "top"),
     1: ((0, 4), "center", "bottom"),
