@@ -113,7 +113,7 @@ def is_abandoned(partial: Path) -> bool:
     # The point keeps the files of login-n1 from n1.
     host = re.escape(f".{socket.gethostname()}")
     found = re.search(rf"{host}-(?P<pid>\d+)-[0-9a-f]{{8}}\.partial$", partial.name)
-    return bool(found) and not is_alive(int(found["pid"]))
+    return found is not None and not is_alive(int(found["pid"]))
 
 
 def _replace_with_retry(partial: Path, path: Path) -> None:
