@@ -41,7 +41,8 @@ class LocalProfile(CommonProfile):
         default=None,
         ge=1,
         le=MAX_COUNT,
-        description="CPU threads of each run; null: the CPUs divided by the slots",
+        description="CPU threads of each run; null: the CPUs divided by the slots. Of a command "
+        "that computes itself, such as decode: null is OMP_NUM_THREADS, else every CPU",
     )
 
 

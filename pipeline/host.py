@@ -163,6 +163,12 @@ def available_cpus() -> int:
     return min([usable, *([int(allocated)] if allocated.isdigit() else []), *_cgroup_cpu_limits()])
 
 
+def default_threads() -> int:
+    """Return the threads to compute with if no setting says: OMP_NUM_THREADS, else every CPU."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # a list is per nested level
+    return int(wanted) if wanted.isdigit() and int(wanted) else available_cpus()
+
+
 def _cgroup_cpu_limits() -> Iterator[int]:
     """Yield the CPUs that a container may use: quota / period of cgroups version 2, then 1."""
     with suppress(OSError, ValueError):

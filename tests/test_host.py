@@ -14,6 +14,7 @@ from jobs.profile import load_profile
 from pipeline import host
 from pipeline.host import (
     available_cpus,
+    default_threads,
     free_memory_bytes,
     is_alive,
     private_bytes_of_tree,
@@ -59,6 +60,19 @@ def test_cpus_are_those_that_slurm_gave_to_the_task(monkeypatch: pytest.MonkeyPa
     for given, expected in (("4", 4), ("64", 8), ("", 8)):
         monkeypatch.setenv("SLURM_CPUS_PER_TASK", given)
         assert available_cpus() == expected
+
+
+@pytest.mark.usefixtures("eight_cpus")
+@pytest.mark.parametrize(
+    ("variable", "expected"), [("3", 3), ("16", 16), ("2,1", 2), ("", 8), ("0", 8), ("many", 8)]
+)
+def test_threads_are_those_of_omp_num_threads_else_one_per_cpu(
+    monkeypatch: pytest.MonkeyPatch, variable: str, expected: int
+):
+    monkeypatch.setenv("OMP_NUM_THREADS", variable)
+    assert default_threads() == expected
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert default_threads() == 8
 
 
 @pytest.mark.usefixtures("eight_cpus")

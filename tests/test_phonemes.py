@@ -57,11 +57,7 @@ def experiment_file(project: TinyProject) -> Path:
 
 
 def typed(project: TinyProject, *words: object) -> int:
-    """Type a command that uses one thread: two wait for each other beside other test processes."""
-    profile = project.configs / "one-thread.yaml"
-    profile.write_text("scheduler: local\ndevice: cpu\nslots: 1\nthreads: 1\n", "utf-8")
-    place = ("--cluster", str(profile), "--work", str(project.work))
-    return parser.main([*map(str, words), *place])
+    return parser.main([*map(str, words), "--work", str(project.work)])
 
 
 def test_an_utterance_with_an_unknown_word_is_refused_by_name_and_the_rest_is_used(tmp_path):

@@ -14,7 +14,7 @@ from pipeline.config.experiment import load_experiment
 from pipeline.config.loader import parse_changes
 from pipeline.config.sweep import single_run_sweep
 from pipeline.files import InputError
-from pipeline.host import available_cpus
+from pipeline.host import default_threads
 
 
 def doctor(options: argparse.Namespace) -> int:
@@ -30,7 +30,7 @@ def doctor(options: argparse.Namespace) -> int:
         print_line("starting torch")  # takes seconds
         run_preflight = import_module("pipeline.training.diagnosis.preflight").run_preflight
         for check in run_preflight(
-            experiment, prepared.features, profile.device, profile.threads or available_cpus()
+            experiment, prepared.features, profile.device, profile.threads or default_threads()
         ):
             failures += not check.ok
             print_line(f"{'ok     ' if check.ok else 'WRONG  '} {check.check}: {check.result}")

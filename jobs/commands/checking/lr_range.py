@@ -17,7 +17,7 @@ from pipeline.config.experiment import load_experiment
 from pipeline.config.loader import parse_changes
 from pipeline.config.sweep import single_run_sweep
 from pipeline.files import InputError, write_text
-from pipeline.host import available_cpus
+from pipeline.host import default_threads
 from pipeline.runs.health.lr_range import MAX_UPDATES, LRRangeResult, ShortTraining
 
 HOW_FAR_IT_HOLDS = "the best rate of a much longer training can be lower"
@@ -43,7 +43,7 @@ def lr_range(options: argparse.Namespace) -> int:
             experiment,
             prepared.features,
             device=profile.device,
-            threads=profile.threads or available_cpus(),
+            threads=profile.threads or default_threads(),
             on_update=lambda rate, done, updates: show(
                 f"rate {rate:g}: {done} of {updates} updates"
             ),

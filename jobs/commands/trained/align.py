@@ -31,7 +31,7 @@ from pipeline.decoding.time_formats import (
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.shards import StoredUtterance
 from pipeline.files import InputError, write_text
-from pipeline.host import available_cpus
+from pipeline.host import default_threads
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.hypotheses import Hypothesis
 from pipeline.runs.trained.alignments import AlignedUtterance, AlignmentFolder, Kind
@@ -61,7 +61,7 @@ def align(options: argparse.Namespace) -> int:
         splits,
         kind,
         device=profile.device,
-        threads=profile.threads or available_cpus(),
+        threads=profile.threads or default_threads(),
         report=Progress(),
     )
     folder = AlignmentFolder.of(run, kind)

@@ -19,7 +19,7 @@ from pipeline.config.decoding import ANY_WORD, DecodingSettings
 from pipeline.config.loader import parse_changes, validate_settings
 from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError
-from pipeline.host import available_cpus
+from pipeline.host import default_threads
 from pipeline.runs.folder import RunFolder
 from pipeline.training.trained.decoded_run import DecodedRun, find_decoded, make_sources
 
@@ -135,7 +135,7 @@ def _decode_anew(
             features,
             settings,
             device=profile.device,
-            threads=profile.threads or available_cpus(),
+            threads=profile.threads or default_threads(),
             report=print_line,
             progress=show,
             sources=sources,

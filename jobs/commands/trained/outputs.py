@@ -14,7 +14,7 @@ from jobs.work_folder import load_profile_and_workdir
 from pipeline.config.corpus import load_corpus
 from pipeline.config.sweep import single_run_sweep
 from pipeline.features.feature_set import FeatureSet
-from pipeline.host import available_cpus
+from pipeline.host import default_threads
 
 SPLITS = ("train", "dev", "test")
 REPORTS = 10  # lines of progress
@@ -46,7 +46,7 @@ def outputs(options: argparse.Namespace) -> int:
         features,
         options.split or SPLITS,
         device=profile.device,
-        threads=profile.threads or available_cpus(),
+        threads=profile.threads or default_threads(),
         report=_report_progress,
     )
     print_line(f"{file}: {file.stat().st_size / 1e6:.0f} MB")

@@ -67,7 +67,6 @@ def test_the_exit_code_is_1_if_utterances_were_refused(
     monkeypatch.setattr(
         lr_range_test, "run_lr_range_test", partial(lr_range_test.run_lr_range_test, updates=3)
     )
-    monkeypatch.setattr("jobs.commands.checking.lr_range.available_cpus", lambda: 1)
     bench = make_project("csv")
     experiment = bench.configs / "experiments" / "tiny.yaml"
     assert main(["lr-range", str(experiment), "--work", str(bench.work)]) == 1
