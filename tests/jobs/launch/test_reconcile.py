@@ -95,7 +95,7 @@ def start(bench) -> "subprocess.Popen[bytes]":
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 def test_a_sweep_interrupted_and_killed_continues_until_there_is_nothing_to_do(make_project):
-    bench = make_project(epochs=60)
+    bench = make_project(epochs=40)
     parent = start(bench)
     until(lambda: has_epochs(bench, 2))
     parent.send_signal(signal.SIGINT)
@@ -124,7 +124,7 @@ def test_a_sweep_interrupted_and_killed_continues_until_there_is_nothing_to_do(m
         rows = bench.sweep_folder.run(run.run_id).rows()
         assert run.state == "finished"
         assert rows[: len(before[run.run_id])] == before[run.run_id]
-        assert [row["epoch"] for row in rows if row["split"] == "train"] == list(range(1, 61))
+        assert [row["epoch"] for row in rows if row["split"] == "train"] == list(range(1, 41))
 
     entries, report = bench.sweep_folder.ledger.entries(), bench.sweep_folder.report_file.stat()
     code, printed, errors = typed(*sweep(bench))
@@ -159,7 +159,7 @@ def test_an_experiment_trains_in_the_foreground_and_says_when_interrupted_how_it
     bench = make_project()
     experiment = bench.configs / "experiments" / "tiny.yaml"
     words = ["train", experiment, "--work", bench.work, "--cluster", LOCAL]
-    words += ["--set", "train.epochs=100"]
+    words += ["--set", "train.epochs=40"]
     parent = subprocess.Popen(program(*words), cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
     until(lambda: any(file.read_text() for file in bench.work.glob("runs/*/rows.jsonl")))
     parent.send_signal(signal.SIGINT)
@@ -168,13 +168,13 @@ def test_an_experiment_trains_in_the_foreground_and_says_when_interrupted_how_it
     assert "features: 1 set" in printed
     assert "times real time" in printed
     assert re.search(r"epoch \d+, dev: .*loss", printed)
-    again = f'make train EXPERIMENT={experiment} SET="train.epochs=100"'
+    again = f'make train EXPERIMENT={experiment} SET="train.epochs=40"'
     assert f"stopped; the state is saved: {again}" in printed
     assert printed.rstrip().endswith(" continues")
 
     code, printed, errors = run_in_process(*words)
     assert (code, errors) == (0, "")
-    assert re.search(r"epoch 100, dev: .*loss", printed)
+    assert re.search(r"epoch 40, dev: .*loss", printed)
     assert "test CER" in printed
     assert "highest losses per character in train: " in printed
     assert printed.count("    reference   ") == printed.count("    hypothesis  ") == 2  # all of dev
