@@ -45,15 +45,21 @@ it. Edit the comment at the top of a sweep file, not this page.
 Each sweep file asks one question and says what was expected before it was run. An answer is what
 its report says: the arms (the settings that are compared), the mean test error rate of each, and
 which differences are shown. An interval in parentheses is a 95 % interval; the intervals of
-differences hold for all arms at once. "Cannot be told apart" does not mean "equal": arms.csv
-has the interval of each difference.
+differences hold for all arms at once. "Cannot be told apart" does not mean "equal": arms.csv has
+the interval of each difference from the arm that is best on dev. Two other arms are compared only
+where the answer says so. Rates are of greedy decoding if nothing else is said.
 
 Most sweeps train with `configs/corpora/an4-folds.yaml`: five-fold cross-validation over the 74
 training speakers of AN4, one fold per seed, 30 epochs, half of the baseline's. A sweep of three
-seeds has three of the five folds; `SEEDS=5` adds the others. AN4's standard test set stays unseen,
-so it can still judge a setting that was chosen here. For the full size on a GPU add
-`SET="train.epochs=60" SEEDS=10` (not to batch.yaml, epochs.yaml and speeds.yaml, which vary the
-epochs).
+seeds has three of the five folds; `SEEDS=5` adds the others. The folds have no utterance of AN4's
+standard test set, so that set can still judge a setting that was chosen on them. For the full size
+on a GPU add `SET="train.epochs=60" SEEDS=10` (not to batch.yaml, epochs.yaml and speeds.yaml,
+which vary the epochs).
+
+The report of an answer without a figure was not kept; its numbers are those of
+[tests/benchmarks/README.md](../../tests/benchmarks/README.md). "The older scoring" counted spaces
+at the ends of a text. Two commits that answers name, 5d78eb8 and 3765b39, are not in the history
+of this repository.
 
 If your network prints nothing, read [what to expect of CTC](what-to-expect-of-ctc.md) and
 [what is wrong with my run](what-is-wrong.md) first.
