@@ -16,7 +16,7 @@ from jobs.sweep.ledger import LedgerEntry
 from jobs.sweep.record import SweepRecord
 from jobs.sweep.run_status import state_after_job_ended
 from pipeline.files import read_json
-from pipeline.runs.folder import Failure
+from pipeline.runs.records import Failure, record_from_json
 
 
 class FeatureStatus(NamedTuple):
@@ -84,7 +84,7 @@ def _shard_failure(entry: LedgerEntry, folder: SweepFolder, queue: Queue) -> Sha
     nodes = frozenset(attempt.failed_node for attempt in attempts if attempt.failed_node)
     # A task file is named by its content, and any sweep of the work folder may have submitted it.
     for file in sorted(folder.path.parent.glob(f"*/tasks/{Path(entry.task).stem}.failure")):
-        failure = Failure(**read_json(file))
+        failure = record_from_json(Failure, read_json(file))
         return ShardFailure(
             failure.cause, failure.message, nodes, has_traceback=bool(failure.traceback)
         )

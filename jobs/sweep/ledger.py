@@ -11,6 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from pipeline.files import parse_json
+
 
 class LedgerEntry(NamedTuple):
     time: float  # unix time of the submission
@@ -75,7 +77,7 @@ def _read_entries(path: Path, *version: int) -> tuple[LedgerEntry, ...]:
     found = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            record = json.loads(line)
+            record = parse_json(line)
             lists = {k: tuple(v) for k, v in record.items() if isinstance(v, list)}
             found.append(LedgerEntry(**{**record, **lists}))
         except (ValueError, TypeError, KeyError):

@@ -19,6 +19,7 @@ from pipeline.files import (
     InputError,
     atomic_write,
     json_digest,
+    parse_json,
     read_json,
     write_bytes,
     write_json,
@@ -157,7 +158,7 @@ class DecodingFolder(NamedTuple):
         InputError where it is damaged.
         """
         try:
-            content = dict(json.loads(self._read_whole(self.language_file)))
+            content = dict(parse_json(self._read_whole(self.language_file)))
         except (ValueError, TypeError):
             raise self._damage(self.language_file) from None
         try:

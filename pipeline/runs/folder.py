@@ -10,25 +10,31 @@ A state contains the rows. A process that resumes from a state calls `restore_ro
 
 import hashlib
 import io
-import json
 import time
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from pipeline.config.experiment import Experiment, load_experiment
 from pipeline.config.loader import dump_yaml
-from pipeline.files import InputError, json_digest, read_json, write_bytes, write_json, write_text
+from pipeline.files import (
+    InputError,
+    json_digest,
+    parse_json,
+    read_json,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from pipeline.runs import records
 from pipeline.runs.hypotheses import Hypothesis, hypotheses_from_csv, hypotheses_to_csv
-from pipeline.runs.records import EpochReport, Failure, Heartbeat, Usage
+from pipeline.runs.records import EpochReport, Failure, Heartbeat, Usage, record_from_json
 from pipeline.runs.rows import (
     Row,
-    decode_float,
     encode_nonfinite,
     has_row_columns,
     row_from_json,
@@ -40,7 +46,7 @@ __all__ = ["EpochReport", "Failure", "Heartbeat", "Hypothesis", "RunFolder", "St
 # The exceptions of zipfile for an archive with missing or changed bytes.
 _ARCHIVE_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError)
 
-JsonRecord = TypeVar("JsonRecord", bound="Heartbeat | Failure")
+JsonRecord = TypeVar("JsonRecord", Heartbeat, Failure)
 
 
 class Stopped(Exception):  # noqa: N818  (not an error: the state is saved)
@@ -157,7 +163,7 @@ class RunFolder(NamedTuple):
             return []
         lines = self.rows_file.read_text(encoding="utf-8").splitlines()
         try:
-            found = [json.loads(line) for line in lines]
+            found = [parse_json(line) for line in lines]
         except ValueError as error:
             raise InputError(
                 f"{self.rows_file}: {error}; run make sweep again to repair it"
@@ -198,8 +204,8 @@ class RunFolder(NamedTuple):
     def usages(self) -> list[Usage]:
         """Return one usage per process that trained the run; none if the file is unreadable."""
         try:
-            return [Usage(**_decode_floats(Usage, one)) for one in read_json(self.usage_file)]
-        except (FileNotFoundError, ValueError, AttributeError, TypeError):
+            return [record_from_json(Usage, one) for one in read_json(self.usage_file)]
+        except (FileNotFoundError, ValueError, TypeError):
             return []
 
     def write_failure(self, failure: Failure) -> None:
@@ -272,21 +278,13 @@ def _sha256(file: Path, mtime_ns: int, size: int) -> str:
 
 def _read_record(kind: type[JsonRecord], path: Path) -> JsonRecord | None:
     try:
-        return kind(**_decode_floats(kind, read_json(path)))
+        return record_from_json(kind, read_json(path))
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError) as error:
         raise InputError(
             f"{path}: not a valid {kind.__name__.lower()} file: {error}; delete it"
         ) from None
-
-
-def _decode_floats(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of a record, with the fields that are declared as float decoded."""
-    floats = {column.name for column in fields(kind) if column.type is float}
-    return {
-        name: decode_float(value) if name in floats else value for name, value in values.items()
-    }
 
 
 def _is_intact(state: bytes) -> bool:

@@ -120,9 +120,11 @@ def read_train_hypotheses(folder: Path) -> list[Hypothesis]:
 def hypotheses_from_csv(text: str) -> list[Hypothesis]:
     """Return the hypotheses; ValueError where a line has other columns than these."""
     try:
-        _, *lines = csv.reader(io.StringIO(text, newline=""))
+        header, *lines = [*csv.reader(io.StringIO(text, newline=""))] or [[]]
     except csv.Error as error:  # which is no ValueError
         raise ValueError(str(error)) from None
+    if not header:
+        raise ValueError("it is empty")
     if not lines:
         return []
     if len(set(map(len, lines))) > 1:

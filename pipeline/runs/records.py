@@ -10,14 +10,16 @@ import os
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, get_origin
 
-from pipeline.files import read_json, write_text
-from pipeline.runs.rows import Row
+from pipeline.files import parse_json, read_json, write_text
+from pipeline.runs.rows import Row, decode_float
 
 HEARTBEAT_TIMEOUT_S = 600  # a heartbeat comes every second, but a first batch may take minutes
+
+Record = TypeVar("Record", "Heartbeat", "Failure", "EarlyStop", "Usage")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +122,20 @@ class EpochReport:
     samples: tuple[tuple[str, str, str], ...]  # utterance id, reference, hypothesis
 
 
+def record_from_json(kind: type[Record], values: Mapping[str, Any]) -> Record:
+    """Return a record; TypeError or ValueError where a value is missing or of another type."""
+    known = dict(values)
+    for column in fields(kind):
+        if column.name not in known:
+            continue
+        value, of_type = known[column.name], get_origin(column.type) or column.type
+        if of_type is float:
+            known[column.name] = decode_float(value)
+        elif of_type in (str, int, dict) and not isinstance(value, of_type):
+            raise TypeError(f"{column.name} is {value!r}")
+    return kind(**known)
+
+
 def append_environment(folder: Path, environment: Mapping[str, Any]) -> None:
     """Add the environment of an attempt that starts now, with its time in seconds since 1970."""
     line = json.dumps({"time": time.time(), **environment}, ensure_ascii=False)
@@ -132,7 +148,7 @@ def append_environment(folder: Path, environment: Mapping[str, Any]) -> None:
 def read_environment(file: Path) -> dict[str, Any]:
     """Return {} for a damaged file, because nothing writes it again once the run is finished."""
     try:
-        return dict(read_json(file))
+        return _as_facts(read_json(file))
     except (FileNotFoundError, ValueError, TypeError):
         return {}
 
@@ -148,10 +164,21 @@ def read_environments(folder: Path) -> list[dict[str, Any]]:
     found = []
     for text in texts:
         try:
-            found.append(dict(json.loads(text)))
+            found.append(_as_facts(parse_json(text)))
         except (ValueError, TypeError):
             continue  # a line that was cut off, or a damaged file
     return found
+
+
+def _as_facts(values: Any) -> dict[str, Any]:
+    """Return the values of an environment; one that is no number and no text becomes a text.
+
+    ValueError or TypeError where they are no mapping.
+    """
+    return {
+        name: json.dumps(value) if isinstance(value, list | dict) else value
+        for name, value in dict(values).items()
+    }
 
 
 def copy_environments(source: Path, folder: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from pipeline.files import InputError, read_json, write_json
 from pipeline.runs.folder import RunFolder
-from pipeline.runs.records import EarlyStop, Failure, Heartbeat
+from pipeline.runs.records import EarlyStop, Failure, Heartbeat, record_from_json
 
 RunFolderState = Literal["waiting", "running", "stopped", "stopped early", "finished", "failed"]
 
@@ -83,7 +83,7 @@ def write_early_stop(run: RunFolder, stop: EarlyStop) -> None:
 def read_early_stop(run: RunFolder) -> EarlyStop | None:
     """Return None also where the record is unreadable: the run then continues."""
     try:
-        return EarlyStop(**read_json(_record_path(run)))
+        return record_from_json(EarlyStop, read_json(_record_path(run)))
     except (OSError, ValueError, TypeError):
         return None
 

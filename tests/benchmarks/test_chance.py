@@ -25,6 +25,7 @@ from tests.benchmarks.same_runs import _splits
         SweepShape(2, 3, 0.1, 10),
         SweepShape(9, 3, 0.1, 4),
         SweepShape(3, 10, 0.0, 30),
+        SweepShape(30, 3, 0.1, 10),
         SweepShape(2, 1, 0.1, 74, folds=5),
         SweepShape(9, 1, 0.15, 74, folds=5),
     ],

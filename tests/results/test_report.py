@@ -76,6 +76,7 @@ def test_a_report_is_a_page_its_tables_and_the_figures(folder: Path):
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     figures = {f"figures/{spec.name}.svg" for spec in FIGURE_SPECS}
     shown = ("summary", "arms", "errors_operations", "errors_speakers", "errors_lengths")
+    shown += ("escape", "phases")
     texts = {f"{table}.{kind}" for table in shown for kind in ("md", "tex")}
     texts |= {f"figures/captions.{kind}" for kind in ("md", "tex")}
     figures |= {"figures/escape.svg", "figures/forest.svg"}

@@ -85,13 +85,41 @@ def test_the_experiment_and_the_environment_read_back(run: RunFolder):
     assert run.environment() == {"torch": "2.11.0", "threads": 2}
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"null", b"5", b"\xff{}"])
+DEEP = b"[" * 100_000
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"null", b"5", b"\xff{}", DEEP])
 def test_a_damaged_environment_is_an_unknown_one(run: RunFolder, content: bytes):
     run.write_environment({"torch": "2.11.0"})
     run.environment_file.write_bytes(content)
     assert run.environment() == {}
     (run.path / "environments.jsonl").write_bytes(content)
     assert read_environments(run.path) == []
+
+
+def test_a_fact_of_an_environment_is_a_number_or_a_text(run: RunFolder):
+    """Tables have no other cells, and a person may edit the file."""
+    run.write_environment({"torch": ["2.11", {"cuda": 13}], "cuda": None})
+    facts = {"torch": '["2.11", {"cuda": 13}]', "cuda": None}
+    assert run.environment() == facts
+    (only,) = read_environments(run.path)
+    assert facts.items() <= only.items()
+
+
+@pytest.mark.parametrize("values", ['{"time": "late"}', '{"epoch": "3"}', '{"host": 7}', "[1]"])
+def test_a_heartbeat_with_a_value_of_another_type_is_a_damaged_one(run: RunFolder, values: str):
+    run.path.mkdir()
+    run.heartbeat_file.write_text(values)
+    heartbeat = run.heartbeat()
+    assert heartbeat is not None
+    assert heartbeat.status == "stopped"
+
+
+def test_rows_that_are_nested_too_deeply_are_damaged_ones(run: RunFolder):
+    run.path.mkdir()
+    run.rows_file.write_bytes(DEEP)
+    with pytest.raises(InputError, match="nested too deeply"):
+        run.rows()
 
 
 def test_rows_read_back_and_nan_and_infinity_are_json(run: RunFolder):

@@ -7,6 +7,8 @@ import pytest
 from pipeline.runs.hypotheses import (
     TRAIN_FILE,
     Hypothesis,
+    hypotheses_from_csv,
+    hypotheses_to_csv,
     read_train_hypotheses,
     write_train_hypotheses,
 )
@@ -23,3 +25,9 @@ def test_a_missing_or_damaged_file_has_no_utterances(content: bytes | None, tmp_
     if content is not None:
         (tmp_path / TRAIN_FILE).write_bytes(content)
     assert read_train_hypotheses(tmp_path) == []
+
+
+def test_an_empty_file_is_said_to_be_empty():
+    with pytest.raises(ValueError, match=r"^it is empty$"):
+        hypotheses_from_csv("")
+    assert hypotheses_from_csv(hypotheses_to_csv([])) == []

@@ -1,9 +1,14 @@
 """The state of a run as its heartbeat and its failure report it."""
 
+from dataclasses import asdict
+from pathlib import Path
+
 import pytest
 
+from pipeline.files import write_json
+from pipeline.runs.folder import RunFolder
 from pipeline.runs.records import EarlyStop, Failure, Heartbeat
-from pipeline.runs.state import state_from_files
+from pipeline.runs.state import read_early_stop, state_from_files, write_early_stop
 
 FAILURE = Failure(cause="out of memory", message="needs 90 GiB,\n  has 80")
 RUNNING = Heartbeat(status="running", host="node-7")
@@ -51,3 +56,15 @@ def test_a_finished_run_that_was_stopped_early_is_finished_and_says_why():
         "finished",
         "stopped early",
     )
+
+
+@pytest.mark.parametrize(
+    "changed", [{"rule": 5}, {"message": 7}, {"updates": None}, {"epoch": "3"}]
+)
+def test_an_early_stop_with_a_value_of_another_type_is_none(tmp_path: Path, changed: dict):
+    run = RunFolder(tmp_path)
+    stop = EarlyStop(rule={"patience": 3}, message="stopped", sweep="", epoch=5, updates=50)
+    write_early_stop(run, stop)
+    assert read_early_stop(run) == stop
+    write_json(tmp_path / "early_stop.json", asdict(stop) | changed)
+    assert read_early_stop(run) is None

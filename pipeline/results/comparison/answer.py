@@ -66,6 +66,7 @@ def sentences(
     if comparison.is_provisional:
         found.append(f"Provisional: {progress}.")
     found += [*_judge_expectations(comparison, expect), *stopped]
+    found += _describe_without_result(comparison)
     if is_usable and len(comparison.arms) > 1:
         found += _describe_evidence(comparison, best, command)
         inference = comparison.inference
@@ -128,10 +129,18 @@ def _describe_stopped_early(comparison: SweepComparison) -> list[str]:
     return [f"Stopped early by the sweep's rules, so not compared: {join_names(names)}."]
 
 
+def _describe_without_result(comparison: SweepComparison) -> list[str]:
+    names = [quote_name(run.run.label) for run in comparison.without_result]
+    if not names:
+        return []
+    counted = f"{count_text(len(names), 'finished run')} without a test {comparison.rate_name}"
+    return [f"Not compared: {counted}: {join_names(names)}."]
+
+
 def _describe_rate(comparison: SweepComparison, arm: Arm) -> str:
     rate = f"test {comparison.rate_name} {percent(arm.mean_test_cer)}"
     if len(arm.runs) == 1:
-        return f"{rate} with one seed"
+        return f"{rate} {'on one fold' if arm.folds else 'with one seed'}"
     low, high = comparison.rate_interval(arm)
     interval = f" (95 % interval {range_text(low, high)})" if low < high else ""
     if arm.folds:
@@ -201,13 +210,21 @@ def _describe_evidence(comparison: SweepComparison, best: Arm, command: str) -> 
     if inference.can_decide and comparison.word_inference:
         yield _describe_words(comparison, best)
     yield from describe_few_speakers(inference, comparison.folds)
-    runs = [run for arm in comparison.arms for run in arm.runs]
-    most = max(len(run.hypotheses_for("test")) for run in runs)
-    if comparison.common_utterances < most:
+    tested = _count_tested(comparison)
+    if comparison.common_utterances < tested:
+        decoded = "arms" if comparison.folds else "runs"
         yield (
-            f"The arms are compared on the {comparison.common_utterances} of {most} test "
-            "utterances that all runs decoded with the same reference."
+            f"The arms are compared on the {comparison.common_utterances} of {tested} test "
+            f"utterances that all {decoded} decoded with the same reference."
         )
+
+
+def _count_tested(comparison: SweepComparison) -> int:
+    """Return the utterances of the largest test set; with folds, those of all folds together."""
+    sets = [run.hypotheses_for("test") for arm in comparison.arms for run in arm.runs]
+    if not any(arm.folds for arm in comparison.arms):
+        return max(map(len, sets))
+    return len({name for each in sets for name in each.column("utterance_id").tolist()})
 
 
 def _describe_references(comparison: SweepComparison) -> Iterator[str]:

@@ -136,6 +136,7 @@ class SweepComparison:
     folds: int = 0  # of the common utterances; 0: the runs share one test set
     failed_count: int = 0
     stopped_early: tuple[Arm, ...] = ()  # arms with a run that a rule of the sweep stopped
+    without_result: tuple[RunSummary, ...] = ()  # finished, but without a test CER
 
     @property
     def ended_count(self) -> int:
@@ -205,11 +206,7 @@ def compare_runs(run_summaries: Sequence[RunSummary]) -> SweepComparison:
     stopped_keys = {arm_key(run) for run in run_summaries if run.state == "stopped early"}
     in_stopped = [run for run in run_summaries if arm_key(run) in stopped_keys]
     # A rule keeps the better seeds of an arm, so a mean over those alone would be too good.
-    tested = [
-        run
-        for run in finished
-        if run.test_row and run.selected_dev_row and arm_key(run) not in stopped_keys
-    ]
+    tested = [run for run in finished if _has_result(run) and arm_key(run) not in stopped_keys]
     escaped = [run for run in run_summaries if run.escape_updates is not None]
     arms = group_arms(tested)
     best_arm = min(arms, key=lambda arm: arm.dev_selection_key, default=None)
@@ -233,7 +230,14 @@ def compare_runs(run_summaries: Sequence[RunSummary]) -> SweepComparison:
         escaped=tuple(sorted(escaped, key=lambda run: run.escape_updates or 0)),
         not_escaped=tuple(run for run in tested if run.escape_updates is None),
         stopped_early=tuple(group_arms(in_stopped)),
+        without_result=tuple(run for run in finished if not _has_result(run)),
     )
+
+
+def _has_result(run: RunSummary) -> bool:
+    """Whether the run has a test CER; it is nan where no reference has a letter."""
+    test = run.test_row
+    return test is not None and math.isfinite(test["cer"]) and run.selected_dev_row is not None
 
 
 def _compare_others(best: RunSummary, finished: Sequence[RunSummary]) -> list[RunComparison]:

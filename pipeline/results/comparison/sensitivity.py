@@ -11,7 +11,7 @@ from typing import NamedTuple
 from pipeline.results.comparison.arms import SweepComparison
 from pipeline.results.comparison.wording import count_text, points
 from pipeline.results.statistics.inference import ArmInference
-from pipeline.results.statistics.variance import MIN_SPEAKERS
+from pipeline.results.statistics.variance import MIN_SPEAKERS, PLATEAU_RATE
 
 MORE_SPEAKERS = "folds: in the corpus file tests all speakers of train and dev"
 
@@ -32,9 +32,12 @@ def explain_no_decision(
         advice = f" Run it with three: {with_seeds(command, 3)}" if all_finished else ""
         yield f"One seed per arm cannot tell whether a difference is chance.{advice}"
     elif not variance.freedom:
+        several = variance.rates[variance.seeds > 1]
+        learnt = "has left the blank plateau"
+        if (several < PLATEAU_RATE).any():
+            learnt = "that has left the blank plateau makes an error on test"
         yield (
-            "No arm with several seeds has left the blank plateau, so nothing is known about "
-            "chance between seeds."
+            f"No arm with several seeds {learnt}, so nothing is known about chance between seeds."
         )
     if not comparison.speakers_known:
         yield (

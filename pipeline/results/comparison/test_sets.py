@@ -9,10 +9,10 @@ decodes all utterances once, and counts as one run. Networks and speakers both c
 fold, so the folds are the units of chance.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 
@@ -25,6 +25,7 @@ FEW_SPEAKERS = 6  # with fewer, intervals cover less than 95 % (tests/benchmarks
 
 UtteranceKey = tuple[str, str]  # id, reference: another reference is another utterance
 Hypotheses = dict[UtteranceKey, Hypothesis]
+AnyRun = TypeVar("AnyRun")
 
 
 @dataclass(frozen=True)
@@ -82,21 +83,26 @@ def by_utterance(run: RunSummary) -> Hypotheses:
 
 
 def combine_folds(runs: Sequence[RunSummary]) -> list[Hypotheses]:
-    """Return the test hypotheses of each run of an arm; with folds, of one run per fold together.
+    """Return the test hypotheses of each run; with folds, of one run of each fold together."""
+    return [join_hypotheses(map(by_utterance, group)) for group in group_folds(runs, fold_of)]
 
-    A second run of a fold counts when each fold has a second run.
+
+def join_hypotheses(parts: Iterable[Hypotheses]) -> Hypotheses:
+    return {key: each for part in parts for key, each in part.items()}
+
+
+def group_folds(runs: Sequence[AnyRun], fold: Callable[[AnyRun], int | None]) -> list[list[AnyRun]]:
+    """Return groups of runs that together test each fold once; without folds each run alone.
+
+    A second run of a fold counts when each fold has a second run. `fold`: that tests a run.
     """
-    by_fold: dict[int | None, list[Hypotheses]] = {}
+    by_fold: dict[int | None, list[AnyRun]] = {}
     for run in runs:
-        by_fold.setdefault(fold_of(run), []).append(by_utterance(run))
+        by_fold.setdefault(fold(run), []).append(run)
     if None in by_fold:
-        return [each for group in by_fold.values() for each in group]
-    complete = min(map(len, by_fold.values()), default=0)
-    groups = [by_fold[fold] for fold in sorted(by_fold, key=lambda fold: fold or 0)]
-    return [
-        {key: each for group in groups for key, each in group[number].items()}
-        for number in range(complete)
-    ]
+        return [[run] for group in by_fold.values() for run in group]
+    ordered = [by_fold[number] for number in sorted(by_fold, key=lambda fold: fold or 0)]
+    return [list(group) for group in zip(*ordered, strict=False)]
 
 
 def fold_of(run: RunSummary) -> int | None:

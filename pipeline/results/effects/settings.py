@@ -8,9 +8,9 @@ Not here: the arithmetic (statistics/factorial.py, statistics/contrasts.py), the
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -23,13 +23,14 @@ from pipeline.results.statistics.factorial import (
     mean_weights,
     residual_weights,
 )
-from pipeline.results.statistics.variance import Variance
-from pipeline.shapes import Int
+from pipeline.results.statistics.variance import MIN_SPEAKERS, Variance
+from pipeline.shapes import Float64, Int
 
 MAX_LEVEL_SHARE = 0.5  # of the arms; a setting with more levels was searched, not crossed
 LISTED = "This sweep lists its experiments one by one, so no setting has an effect of its own."
 SEARCHED = "This sweep searches: hardly a value repeats, so no setting has an effect of its own."
 ALONE = "One setting is swept, so its effects are the differences of the arms."
+ALL_SETTINGS = "all settings together"
 NO_TEST_SET = "No test utterance was decoded by all runs, so there are no effects of settings."
 
 
@@ -99,22 +100,25 @@ def find_effects(comparison: SweepComparison) -> SweepEffects | None:
     factors = _find_factors(arms)
     if comparison.inference is None:
         return SweepEffects(factors, reason=NO_TEST_SET)
+    variance = comparison.inference.variance
+    parts = partial(_variance_parts, variance=variance, folds=comparison.folds > 0)
+    of_arms = np.eye(len(arms)) - 1 / len(arms)
     if not factors or any(set(arm.settings) != set(arms[0].settings) for arm in arms):
-        return SweepEffects(factors, reason=LISTED)
+        return SweepEffects(factors, parts=parts({ALL_SETTINGS: of_arms}), reason=LISTED)
     places = np.array([[_place(each, arm) for each in factors] for arm in arms])
     if len(factors) > 1 and any(
         len(each.levels) > max(2, MAX_LEVEL_SHARE * len(arms)) for each in factors
     ):
-        return SweepEffects(factors, reason=SEARCHED)
-    variance = comparison.inference.variance
+        return SweepEffects(factors, parts=parts({ALL_SETTINGS: of_arms}), reason=SEARCHED)
     levels = tuple(_level_effects(factors, places, variance))
     if len(factors) == 1:
-        return SweepEffects(factors, levels, reason=ALONE)
+        alone = {factors[0].key: of_arms}
+        return SweepEffects(factors, levels, parts=parts(alone), reason=ALONE)
     return SweepEffects(
         factors,
         levels,
         tuple(_interactions(factors, places, variance)),
-        tuple(_variance_parts(factors, places, variance)),
+        parts(_setting_weights(factors, places)),
     )
 
 
@@ -180,30 +184,44 @@ def _interactions(
                 yield Interaction(pair, levels, found)
 
 
-def _variance_parts(
-    factors: Sequence[Factor], places: Int[np.ndarray, "K F"], variance: Variance
-) -> Iterator[VariancePart]:
-    """Yield the variances of settings, less what chance alone would show, then those of chance."""
-    found: dict[str, float] = {}
+def _setting_weights(
+    factors: Sequence[Factor], places: Int[np.ndarray, "K F"]
+) -> dict[str, Float64[np.ndarray, "_ K"]]:
+    """Return setting -> weights of what each of its levels changes; last what they leave."""
+    found: dict[str, np.ndarray] = {}
     for number, factor in enumerate(factors):
         weights = [mean_weights(places, number, place) for place in range(len(factor.levels))]
         known = np.array([each for each in weights if each is not None])
         if len(known) > 1:
-            found[factor.key] = _variance_of(known - known.mean(0), variance)
-    found["interactions of settings"] = _variance_of(residual_weights(places), variance)
+            found[factor.key] = known - known.mean(0)
+    return {**found, "interactions of settings": residual_weights(places)}
+
+
+def _variance_parts(
+    of_settings: Mapping[str, Float64[np.ndarray, "_ K"]], variance: Variance, *, folds: bool
+) -> tuple[VariancePart, ...]:
+    """Return the variances of settings, less what chance alone would show, then those of chance.
+
+    Nothing where chance is not known. With folds that over folds holds that over seeds.
+    """
+    if not variance.freedom or len(variance.totals) < MIN_SPEAKERS:
+        return ()
+    found = {source: _variance_of(weights, variance) for source, weights in of_settings.items()}
     squares = float((variance.rates[variance.learnt] ** 2).sum()) / len(variance.rates)
-    found["seed"] = variance.deviation**2 * squares if variance.freedom else 0.0
-    found["speakers who favour an arm"] = variance.interaction * squares
+    if not folds:
+        found["seed"] = variance.deviation**2 * squares
+    units, who = ("folds", "that") if folds else ("speakers", "who")
+    found[f"{units} {who} favour an arm"] = variance.interaction * squares
     mean = np.full(len(variance.rates), 1 / len(variance.rates))
-    found["speakers, for all arms"] = variance.of_contrast(mean)[0]
+    found[f"{units}, for all arms"] = variance.of_contrast(mean)[0]
     total = sum(found.values())
-    for source, each in found.items():
-        yield VariancePart(source, math.sqrt(each), each / total if total else math.nan)
+    return tuple(
+        VariancePart(source, math.sqrt(each), each / total if total else math.nan)
+        for source, each in found.items()
+    )
 
 
-def _variance_of(weights: np.ndarray, variance: Variance) -> float:
-    """Return the mean square of weighted sums, (N, K), less the part of chance; at least 0."""
+def _variance_of(weights: Float64[np.ndarray, "_ K"], variance: Variance) -> float:
+    """Return the mean square of weighted sums, less the part of chance; at least 0."""
     chance = [sum(variance.of_contrast(each)) for each in weights]
-    squares = float(((weights @ variance.rates) ** 2).mean())
-    part = float(np.mean(chance)) if variance.freedom else 0.0
-    return max(squares - part, 0.0)
+    return max(float(((weights @ variance.rates) ** 2).mean()) - float(np.mean(chance)), 0.0)

@@ -74,7 +74,7 @@ def find_apart_speakers(
     sums, totals = np.add.reduceat(values, starts), np.add.reduceat(chars, starts)
     for number, name in enumerate(names):
         p = (1 + np.count_nonzero(largest >= scores[number])) / (1 + len(largest))
-        value = sums[number] / totals[number]
+        value = sums[number] / totals[number] if totals[number] else 0.0
         rest = (values.sum() - sums[number]) / max(chars.sum() - totals[number], 1)
         if scores[number] > 0 and p <= LEVEL and value >= _least_apart(rest, measure):
             found.append(ApartSpeaker(str(name), value, rest, p))

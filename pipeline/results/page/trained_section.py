@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.results.comparison.arms import SweepComparison
+from pipeline.results.comparison.wording import count_text
 from pipeline.results.figures.sweep.tuning import describe_tuning, draw_tuning
 from pipeline.results.page.figure_files import FigureFiles
 from pipeline.results.summary.formatting import format_percent, format_points
@@ -88,7 +89,7 @@ def _describe(decoded: DecodedArm) -> str:
         if decoded.wer.mean == decoded.wer.mean
         else (decoded.cer, decoded.arm.runs[0].rate_name)
     )
-    seeds = f"{decoded.seeds} seed{'s' if decoded.seeds > 1 else ''}"
+    seeds = count_text(decoded.seeds, "fold" if decoded.arm.folds else "seed")
     text = f"{decoded.arm.name}, {decoded.name}: mean test {name} "
     text += f"{format_percent(rate.mean)} over {seeds}"
     if rate.low == rate.low:

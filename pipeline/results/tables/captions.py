@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 
 from pipeline.results.comparison.arms import SweepComparison
 from pipeline.results.comparison.progress import PLACE_PATTERN
+from pipeline.results.comparison.test_sets import fold_of
+from pipeline.results.comparison.wording import count_text
 from pipeline.results.summary.run_summary import RunSummary
 
 LATEX_ESCAPES = {
@@ -54,23 +56,26 @@ def describe_origin(
     comparison: SweepComparison, name: str, commands: Sequence[str], split: str = "test"
 ) -> str:
     """Return the sweep, the seeds per arm or the folds, the utterances and the command."""
-    sweep = f"Sweep {name}, {_count_seeds(comparison) or 'no run is finished'}."
+    sweep = f"Sweep {name}, {count_seeds(comparison) or 'no run is finished'}."
     return f"{sweep} {describe_split(comparison, split)}{describe_commands(commands)}"
 
 
 def describe_seeds(comparison: SweepComparison) -> str:
-    counted = _count_seeds(comparison)
-    if comparison.folds:
-        return f"by cross-validation, in brackets the 95 % interval over {counted}"
+    counted = count_seeds(comparison)
+    if _folds(comparison):
+        return (
+            f"by cross-validation on {counted}, the rate of all errors ± the standard deviation of "
+            "the runs’ rates, in brackets its 95 % interval over folds"
+        )
     if any(len(arm.runs) > 1 for arm in comparison.arms):
         return f"mean ± standard deviation over {counted}, in brackets the mean's 95 % interval"
     return "one seed per arm, which cannot tell whether a difference is chance"
 
 
-def _count_seeds(comparison: SweepComparison) -> str:
+def count_seeds(comparison: SweepComparison) -> str:
     """Return the seeds per arm, with cross-validation the folds; empty without a finished arm."""
-    if comparison.folds:
-        return f"{comparison.folds} folds"
+    if folds := _folds(comparison):
+        return count_text(folds, "fold")
     numbers = sorted({len(arm.runs) for arm in comparison.arms})
     if not numbers:
         return ""
@@ -78,11 +83,17 @@ def _count_seeds(comparison: SweepComparison) -> str:
     return f"{low if low == high else f'{low} to {high}'} seed{'s' if high > 1 else ''} per arm"
 
 
+def _folds(comparison: SweepComparison) -> int:
+    """Return the number of folds that any run tests; 0 without cross-validation."""
+    found = {fold_of(run) for arm in comparison.arms for run in arm.runs}
+    return len(found - {None})
+
+
 def describe_split(comparison: SweepComparison, split: str = "test") -> str:
     """Return the test or dev sets of the runs: their utterances, speakers and characters."""
     runs = [run for arm in comparison.arms for run in arm.runs]
-    if comparison.folds:
-        return _describe_folds(comparison.folds, runs, split)
+    if folds := _folds(comparison):
+        return _describe_folds(folds, runs, split)
     found: dict[str, None] = {}
     for run in runs:
         row, hypotheses = run.test_row, run.hypotheses_for(split)
@@ -107,7 +118,8 @@ def _describe_folds(folds: int, runs: Sequence[RunSummary], split: str) -> str:
     of = f" of {len(speakers)} speakers" if speakers else ""
     characters = sum(each.chars for each in found.values())
     return (
-        f"{split.capitalize()} sets of {folds} folds: {name}, {len(found)} utterances{of}, "
+        f"{split.capitalize()} sets of {count_text(folds, 'fold')}: {name}, "
+        f"{len(found)} utterances{of}, "
         f"{characters} {runs[0].units}. "
     )
 

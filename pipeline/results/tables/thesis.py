@@ -20,6 +20,7 @@ from pipeline.results.comparison.arms import SweepComparison
 from pipeline.results.tables.captions import (
     LATEX_ESCAPES,
     MARKDOWN_ESCAPES,
+    count_seeds,
     describe_commands,
     describe_origin,
     describe_seeds,
@@ -35,6 +36,11 @@ ARM_SHOWN = (
     *("test_wer_mean", "wer_difference", "escaped", "escape_updates_median"),
 )
 RUN_SHOWN = ("label", "state", "dev_cer", "test_cer", "test_wer", "epoch", "escape_updates")
+# Column -> what a caption says of its interval, besides what it is over.
+ADJUSTED = {
+    "effect": "Those of effects are adjusted for all effects and interactions together.",
+    "cer_change": "Those of changes are adjusted for all changes together.",
+}
 MAX_NORMAL_COLUMNS = 6  # a LaTeX table with more is scaled to the width of the text
 MAX_ONE_PAGE_ROWS = 40  # a longer LaTeX table is a longtable
 
@@ -109,10 +115,11 @@ def arms_for_thesis(
 def runs_for_thesis(
     summary: pd.DataFrame, comparison: SweepComparison, name: str, commands: Sequence[str]
 ) -> ThesisTable:
-    """Return the runs; the caption says intervals, test set and the command."""
+    """Return the runs; the caption says seeds, intervals, test set and the command."""
     caption = (
-        f"Runs of the sweep {name}, rates in %, in brackets 95 % bootstrap intervals over "
-        "utterances, which speak of these trained networks only. The epoch is selected on dev. "
+        f"Runs of the sweep {name}, {count_seeds(comparison) or 'none finished'}, rates in %, in "
+        "brackets 95 % bootstrap intervals over utterances, which speak of these trained networks "
+        "only. The epoch is selected on dev. "
         f"{describe_split(comparison)}{describe_commands(commands)}"
     )
     return _format_table(summary, RUN_SHOWN, caption, comparison.rate_name)
@@ -122,8 +129,12 @@ def table_for_thesis(
     table: pd.DataFrame, what: str, comparison: SweepComparison, name: str, commands: Sequence[str]
 ) -> ThesisTable:
     """Return a table with all its columns; `what`: what a line is."""
-    caption = f"A line per {what}; rates in %. {describe_origin(comparison, name, commands)}"
-    unshown = {"sweep", "corpus", "units", "run_id"}
+    intervals = f", in brackets 95 % intervals over {comparison.chance}"
+    known = f"rates in %{intervals if any(map(_is_bound, table.columns)) else ''}"
+    adjusted = [text for column, text in ADJUSTED.items() if f"{column}_low" in table.columns]
+    origin = describe_origin(comparison, name, commands)
+    caption = " ".join([f"A line per {what}; {known}.", *adjusted, origin])
+    unshown = {"sweep", "corpus", "units", "run_id", "decoding_id"}
     shown = [str(name) for name in table.columns if name not in unshown and not _is_bound(name)]
     return _format_table(table, shown, caption, comparison.rate_name)
 

@@ -6,7 +6,7 @@ Out:  all tables as CSV and Parquet, those for a text as Markdown and LaTeX too;
 Not here: the columns of a table (summary/table.py, comparison/arms_table.py).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +21,12 @@ from pipeline.results.summary.run_summary import RunSummary
 from pipeline.results.summary.table import rows_table, summary_table
 from pipeline.results.tables.columns import TableColumns, columns_page
 from pipeline.results.tables.export import Excel, write_table
-from pipeline.results.tables.thesis import arms_for_thesis, runs_for_thesis, table_for_thesis
+from pipeline.results.tables.thesis import (
+    ThesisTable,
+    arms_for_thesis,
+    runs_for_thesis,
+    table_for_thesis,
+)
 
 TABLE_LINES = {
     "results": "epoch and split of a run",
@@ -43,11 +48,16 @@ TABLE_LINES = {
     "phases": "run and landmark of its training",
     "escape": "arm and number of updates at which a run escapes or ends",
 }
-# Besides arms and summary; the others have too many lines for a text.
-THESIS_TABLES = (
-    *("effects", "variance", "errors_operations", "errors_speakers", "errors_lengths"),
-    "errors_words",
+# A line per epoch, utterance or pair of words is too much for a text.
+TOO_LONG_FOR_A_TEXT = {
+    *("results", "refused", "errors_confusions", "errors_utterances", "errors_training"),
+    "suspicious_transcripts",
+}
+# Besides arms and summary, which have captions of their own.
+THESIS_TABLES = tuple(
+    name for name in TABLE_LINES if name not in {*TOO_LONG_FOR_A_TEXT, "arms", "summary"}
 )
+MAX_TEXT_LINES = 500  # a longer table is for programs only
 FORMER_FILES = ("seeds",)  # that earlier versions wrote
 
 
@@ -82,16 +92,8 @@ def write_tables(
         tables[file.removesuffix(".csv")] = identity.join(frame)
     for file, table in tables.items():
         write_table(table, folder / f"{file}.csv", origin.excel)
-    made_by = (comparison, name, origin.commands)
-    for file, thesis in (
-        ("arms", arms_for_thesis(arms, *made_by)),
-        ("summary", runs_for_thesis(summary, *made_by)),
-        *(
-            (file, table_for_thesis(tables[file], TABLE_LINES[file], *made_by))
-            for file in THESIS_TABLES
-            if file in tables
-        ),
-    ):
+    texts = _tables_for_thesis(tables, comparison, name, origin.commands)
+    for file, thesis in texts.items():
         write_text(folder / f"{file}.md", thesis.markdown())
         write_text(folder / f"{file}.tex", thesis.latex(f"{name}-{file}"))
     columns = {"results": results.column_names}
@@ -100,10 +102,35 @@ def write_tables(
         TableColumns(file, TABLE_LINES.get(file, "line"), names) for file, names in columns.items()
     ]
     write_text(folder / "columns.md", columns_page(described))
-    for file in {*TABLE_LINES, *FORMER_FILES} - columns.keys():  # of an earlier report
-        for suffix in ("csv", "parquet", "md", "tex"):
-            (folder / f"{file}.{suffix}").unlink(missing_ok=True)
+    _remove_others(folder, columns, ("csv", "parquet"))
+    _remove_others(folder, texts, ("md", "tex"))
     return summary
+
+
+def _tables_for_thesis(
+    tables: Mapping[str, pd.DataFrame],
+    comparison: SweepComparison,
+    name: str,
+    commands: Sequence[str],
+) -> dict[str, ThesisTable]:
+    made_by = (comparison, name, commands)
+    return {
+        "arms": arms_for_thesis(tables["arms"], *made_by),
+        "summary": runs_for_thesis(tables["summary"], *made_by),
+        **{
+            file: table_for_thesis(tables[file], TABLE_LINES[file], *made_by)
+            for file in THESIS_TABLES
+            if file in tables and len(tables[file]) <= MAX_TEXT_LINES
+        },
+    }
+
+
+def _remove_others(folder: Path, files: Container[str], suffixes: Sequence[str]) -> None:
+    """Remove what an earlier report has left and this one does not have."""
+    for file in (*TABLE_LINES, *FORMER_FILES):
+        if file not in files:
+            for suffix in suffixes:
+                (folder / f"{file}.{suffix}").unlink(missing_ok=True)
 
 
 def _refusals_table(refused: Sequence[CorpusRefusals]) -> pd.DataFrame:

@@ -15,6 +15,14 @@ import pandas as pd
 
 from pipeline.files import InputError
 from pipeline.results.comparison.arms import Arm, SweepComparison
+from pipeline.results.comparison.test_sets import (
+    Hypotheses,
+    UtteranceKey,
+    by_utterance,
+    fold_of,
+    group_folds,
+    join_hypotheses,
+)
 from pipeline.results.statistics.inference import compare_arms
 from pipeline.results.statistics.paired import PairedDifference, compare_paired
 from pipeline.results.summary.run_summary import RunSummary
@@ -30,7 +38,7 @@ class DecodedRun:
     run: RunSummary
     folder: DecodingFolder
     name: str
-    hypotheses: dict[tuple[str, str], Hypothesis]  # of test, by id and reference
+    hypotheses: Hypotheses  # of test
     result: dict[str, Any]
 
 
@@ -49,7 +57,7 @@ class DecodedArm:
     arm: Arm
     name: str
     runs: tuple[DecodedRun, ...]  # none: greedy search
-    seeds: int
+    seeds: int  # runs; with cross-validation one of each fold
     wer: Rate
     cer: Rate
 
@@ -97,29 +105,42 @@ def _by_settings(arm: Arm) -> list[list[DecodedRun]]:
             decoded = DecodedRun(run, folder, name, by_key, result)
             groups.setdefault(folder.path.name, []).append(decoded)
     ordered = sorted(groups.values(), key=lambda runs: (-len(runs), runs[0].name))
-    return [runs for runs in ordered if _common(runs)]
+    return [runs for runs in ordered if _common(_pair(runs))]
 
 
-def _common(runs: Sequence[DecodedRun]) -> list[tuple[str, str]]:
+def _pair(runs: Sequence[DecodedRun]) -> list[tuple[Hypotheses, Hypotheses]]:
+    """Return the test hypotheses of each run as trained and as decoded; those of folds together."""
+    return [
+        (
+            join_hypotheses(by_utterance(each.run) for each in group),
+            join_hypotheses(each.hypotheses for each in group),
+        )
+        for group in group_folds(runs, lambda each: fold_of(each.run))
+    ]
+
+
+def _common(pairs: Sequence[tuple[Hypotheses, Hypotheses]]) -> list[UtteranceKey]:
     """Return the utterances that all runs decoded both ways."""
-    greedy = [_test(each.run) for each in runs]
-    both = [*greedy, *(each.hypotheses for each in runs)]
+    both = [hypotheses for pair in pairs for hypotheses in pair]
     return [key for key in both[0] if all(key in each for each in both) and both[0][key].chars]
 
 
-def _test(run: RunSummary) -> dict[tuple[str, str], Hypothesis]:
-    return {(each.utterance_id, each.reference): each for each in run.hypotheses_for("test")}
+def _name_clusters(arm: Arm, runs: Sequence[DecodedRun], keys: Sequence[UtteranceKey]) -> list[str]:
+    """Return the speaker of each utterance, with folds its fold; one name if they are unknown."""
+    if arm.folds:
+        folds = {key: f"fold {fold_of(each.run)}" for each in runs for key in each.hypotheses}
+        return [folds[key] for key in keys]
+    names = [runs[0].hypotheses[key].speaker for key in keys]
+    return names if all(names) else [""] * len(names)
 
 
 def _compare(arm: Arm, runs: Sequence[DecodedRun], comparisons: int) -> Iterator[DecodedArm]:
     """Yield the arm as trained and as decoded, on the same runs and utterances."""
-    keys = _common(runs)
-    pairs = [(_test(each.run), each.hypotheses) for each in runs]
+    pairs = _pair(runs)
+    keys = _common(pairs)
     greedy = [[one[key] for key in keys] for one, _ in pairs]
     decoded = [[other[key] for key in keys] for _, other in pairs]
-    names = [each.speaker for each in greedy[0]]
-    speakers = names if all(names) else [""] * len(names)
-    seeds = len(runs)
+    clusters = _name_clusters(arm, runs, keys)
 
     def rate(kind: str, chosen: list[list[Hypothesis]]) -> Rate:
         errors = np.stack([error_counts(each, kind)[0] for each in chosen])
@@ -127,15 +148,15 @@ def _compare(arm: Arm, runs: Sequence[DecodedRun], comparisons: int) -> Iterator
         totals = error_counts(greedy[0], kind)[1]
         if not totals.sum():
             return Rate(math.nan, math.nan, math.nan, None)
-        inference = compare_arms([errors], totals, speakers)
-        change = compare_paired(before, errors, totals, speakers, comparisons)
+        inference = compare_arms([errors], totals, clusters, folds=arm.folds > 0)
+        change = compare_paired(before, errors, totals, clusters, comparisons)
         low, high = inference.rate_interval(0)
-        mean = float(errors.sum() / totals.sum() / seeds)
+        mean = float(errors.sum() / totals.sum() / len(pairs))
         return Rate(mean, low, high, None if chosen is greedy else change)
 
-    yield DecodedArm(arm, GREEDY, (), seeds, rate("wer", greedy), rate("cer", greedy))
+    yield DecodedArm(arm, GREEDY, (), len(runs), rate("wer", greedy), rate("cer", greedy))
     wer, cer = rate("wer", decoded), rate("cer", decoded)
-    yield DecodedArm(arm, runs[0].name, tuple(runs), seeds, wer, cer)
+    yield DecodedArm(arm, runs[0].name, tuple(runs), len(runs), wer, cer)
 
 
 def decodings_table(decoded: Sequence[DecodedArm]) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from pipeline.decoding.suspicion import Suspicion
 from pipeline.decoding.time_formats import TimedText
-from pipeline.files import InputError, write_text
+from pipeline.files import InputError, parse_json, write_text
 from pipeline.runs.folder import RunFolder
 
 ALIGNMENTS = "alignments"  # folder of a run
@@ -56,7 +56,7 @@ class AlignedUtterance:
 
     @classmethod
     def from_json(cls, line: str) -> "AlignedUtterance":
-        values: dict[str, Any] = json.loads(line)
+        values: dict[str, Any] = parse_json(line)
         if values["score"] is None:
             values |= {"score": -math.inf, "excess": math.inf}
         for unit in ("words", "letters"):

@@ -297,6 +297,18 @@ def test_arms_that_print_blanks_are_not_usable_and_show_no_chance_of_seeds():
     )
 
 
+def test_arms_without_an_error_show_no_chance_of_seeds():
+    reason = (
+        "No arm with several seeds that has left the blank plateau makes an error on test, so "
+        "nothing is known about chance between seeds."
+    )
+    right = make_arm("power", [0.0] * 3)
+    for other in (make_arm("mel", [0.0] * 3), make_arm("blank", [1.0] * 3)):
+        sentence, *others = answer(right, other)
+        assert sentence == "Best on dev: power, mean test CER 0.0 % over 3 seeds."
+        assert reason in others
+
+
 def test_before_a_run_has_finished_there_is_no_answer():
     waiting = [make_run("mel", seed, [], state="waiting") for seed in range(3)]
     assert answer(waiting) == ["No answer yet: 0 of 3 runs are finished."]

@@ -1,5 +1,6 @@
 """Cross-validation: one run of each fold counts as one run; folds are the units of chance."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from pipeline.results.comparison.arms import compare_runs
 from pipeline.results.comparison.arms_table import arms_table
 from pipeline.results.comparison.progress import next_step
 from pipeline.results.comparison.test_sets import find_common_test
+from pipeline.results.effects.settings import find_effects
 from pipeline.results.errors.arms import gather_arms
 from pipeline.results.summary.run_summary import RunSummary, read_run
 from pipeline.results.tables.captions import describe_origin
@@ -98,6 +100,7 @@ def test_captions_name_the_folds_and_no_seeds(finished: RunSummary):
     for text in (arms.caption, describe_origin(found, "search", [])):
         assert f"{FOLDS} folds" in text
         assert "seed" not in text
+    assert "the rate of all errors ± the standard deviation of the runs’ rates" in arms.caption
     assert "simultaneous 95 % interval over folds." in arms.caption
     together = "Test sets of 5 folds: an4, 60 utterances of 20 speakers, 1800 characters. "
     assert together in arms.caption
@@ -124,6 +127,12 @@ def test_a_fold_that_an_arm_lacks_is_compared_for_no_arm(finished: RunSummary):
     found = compare_runs(runs)
     assert found.folds == FOLDS - 1
     assert found.common_utterances == (FOLDS - 1) * UTTERANCES
+    assert (
+        "The arms are compared on the 48 of 60 test utterances that all arms decoded with the same "
+        "reference."
+    ) in sentences(found)
+    together = "Test sets of 5 folds: an4, 60 utterances of 20 speakers, 1800 characters. "
+    assert together in arms_for_thesis(arms_table(found), found, "search", []).caption
 
 
 def test_a_second_seed_of_a_fold_counts_when_each_fold_has_one(finished: RunSummary):
@@ -136,6 +145,17 @@ def test_a_second_seed_of_a_fold_counts_when_each_fold_has_one(finished: RunSumm
 def test_too_few_folds_decide_nothing(finished: RunSummary):
     found = compare_runs(sweep(finished, range(2), {"gru": 0.1, "lstm": 0.4}))
     assert "All arms have tested 2 folds; at least 3 are needed" in " ".join(sentences(found))
+    one = compare_runs(sweep(finished, range(1), {"gru": 0.1, "lstm": 0.4}))
+    assert re.search(r"^Best on dev: \w+, test CER [\d.]+ % on one fold\.", sentences(one)[0])
+    assert "cross-validation on 1 fold, " in arms_for_thesis(arms_table(one), one, "s", []).caption
+
+
+def test_the_variance_over_folds_holds_that_over_seeds(finished: RunSummary):
+    effects = find_effects(compare_runs(sweep(finished, range(FOLDS), {"gru": 0.1, "lstm": 0.4})))
+    assert effects is not None
+    assert [each.source for each in effects.parts] == [
+        *("model.cell", "folds that favour an arm", "folds, for all arms")
+    ]
 
 
 def test_errors_are_those_of_all_folds(finished: RunSummary):

@@ -98,7 +98,8 @@ def test_intervals_are_adjusted_for_all_effects_and_interactions_of_the_sweep():
     assert len(found.interactions) == 2
 
 
-def test_with_one_seed_no_part_of_the_variance_is_called_chance_of_seeds():
+def test_with_one_seed_the_variance_has_no_parts():
+    """What seeds move is not known, and cannot be taken off what settings move."""
     runs = [
         run
         for n, (levels, rate) in enumerate(RATES.items())
@@ -106,7 +107,21 @@ def test_with_one_seed_no_part_of_the_variance_is_called_chance_of_seeds():
     ]
     found = find_effects(compare_runs(runs))
     assert found is not None
-    assert {each.source: each.deviation for each in found.parts}["seed"] == 0
+    assert found.parts == ()
+
+
+def test_the_variance_of_one_setting_has_the_parts_of_setting_seed_and_speakers():
+    found = find_effects(compare_grid({("mel",): 0.10, ("power",): 0.06}, "features.spectrum"))
+    assert found is not None
+    assert found.reason == ALONE
+    assert [each.source for each in found.parts] == [
+        *("features.spectrum", "seed", "speakers who favour an arm", "speakers, for all arms")
+    ]
+    parts = {each.source: each for each in found.parts}
+    assert parts["features.spectrum"].deviation == pytest.approx(0.02, rel=0.05)
+    assert parts["seed"].deviation == pytest.approx(
+        0.02 * math.sqrt((0.10**2 + 0.06**2) / 2), rel=0.1
+    )
 
 
 @pytest.mark.parametrize(
@@ -163,6 +178,8 @@ def test_a_list_has_no_effects_and_says_so():
     found = find_effects(compare_runs(runs))
     assert found is not None
     assert (found.reason, found.levels) == (LISTED, ())
+    assert found.parts[0].source == "all settings together"
+    assert found.parts[0].deviation == pytest.approx(0.05, rel=0.05)  # around 15 %
 
 
 def test_a_search_has_no_effects_and_says_so():
@@ -171,6 +188,7 @@ def test_a_search_has_no_effects_and_says_so():
     assert found is not None
     assert found.is_search
     assert found.reason == SEARCHED
+    assert found.parts[0].source == "all settings together"
 
 
 def test_one_arm_has_nothing_and_no_common_test_set_has_a_reason():

@@ -20,3 +20,11 @@ from pipeline.results.summary.machine_paths import hide_folders
 )
 def test_only_absolute_paths_lose_their_folders(text: str, expected: str):
     assert hide_folders(text) == expected
+
+
+def test_a_home_folder_with_spaces_is_left_out_too(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", "/Users/Jane Doe")
+    assert hide_folders("/Users/Jane Doe/an4/x.wav: cut short") == "…/x.wav: cut short"
+    assert hide_folders("'/Users/Jane Doe/x.wav' is empty") == "'…/x.wav' is empty"
+    monkeypatch.setenv("HOME", "/")
+    assert hide_folders("rate and/or hop: /x/y.wav") == "rate and/or hop: …/y.wav"

@@ -8,16 +8,18 @@ import pytest
 
 from pipeline.results.comparison.arms import compare_runs
 from pipeline.results.comparison.arms_table import arms_table
+from pipeline.results.tables import write
 from pipeline.results.tables.thesis import (
     MAX_ONE_PAGE_ROWS,
     ThesisTable,
     arms_for_thesis,
+    runs_for_thesis,
     table_for_thesis,
 )
 from pipeline.results.tables.write import THESIS_TABLES
 from tests.results.comparison.test_answer import make_arm
 from tests.results.example_report import write_report
-from tests.results.examples import RunScenario, make_run
+from tests.results.examples import RunScenario, make_run, make_seeds
 
 HOSTILE = r"50 % & a_b #1 {x} \cmd ~^ <|> $m$ * [l](u) `c`"
 
@@ -156,3 +158,28 @@ def test_a_long_table_goes_over_pages():
     long = make_table(["a"] * (MAX_ONE_PAGE_ROWS + 1)).latex("t")
     assert r"\begin{longtable}{lr}" in long
     assert r"\endhead" in long
+
+
+def test_a_caption_says_what_the_brackets_of_its_table_are():
+    comparison = compare_runs(make_arm("a", [0.1, 0.2]))
+    frame = {"arm": ["a"], "effect": [0.1], "effect_low": [0.0], "effect_high": [0.2]}
+    found = table_for_thesis(pd.DataFrame(frame), "value", comparison, "s", [])
+    assert found.lines == (("a", "10.0 [0.0, 20.0]"),)
+    assert found.caption.startswith(
+        "A line per value; rates in %, in brackets 95 % intervals over seeds, test utterances and "
+        "speakers. Those of effects are adjusted for all effects and interactions together. "
+        "Sweep s, 2 seeds per arm. "
+    )
+    plain = table_for_thesis(pd.DataFrame({"arm": ["a"]}), "value", comparison, "s", [])
+    assert "interval" not in plain.caption
+    assert "2 seeds per arm" in runs_for_thesis(pd.DataFrame(frame), comparison, "s", []).caption
+
+
+def test_a_table_that_is_too_long_is_no_text(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    assert (folder / "phases.tex").exists()
+    monkeypatch.setattr(write, "MAX_TEXT_LINES", 3)
+    runs = make_seeds(folder / "again", {"mel": 0.05})
+    write_report(runs, folder / "again" / "report")
+    names = {path.name for path in (folder / "again" / "report").iterdir()}
+    assert {"phases.csv", "arms.tex", "summary.md"} <= names
+    assert "phases.tex" not in names

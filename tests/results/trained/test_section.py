@@ -170,3 +170,35 @@ def test_a_damaged_decoding_costs_no_report(runs: list[SweepRun], tmp_path: Path
         assert table.seeds[table.decoding == "lexicon and word 2-gram"].tolist() == [2]
     finally:
         folder.result_file.write_bytes(kept)
+
+
+def test_the_decodings_of_all_folds_are_one_test_set(tmp_path: Path):
+    """Each run tests the speakers of its fold; folds are the units of chance."""
+    made = []
+    for fold in range(4):
+        scenario = RunScenario(escape_updates=60, epochs=3, seed=fold, final_dev_cer=0.2)
+        run = make_run(tmp_path / str(fold), f"seed {fold}", {"train.seed": fold}, scenario)
+        own = [
+            each._replace(utterance_id=f"{fold}-{each.utterance_id}")
+            for each in run.folder.hypotheses()
+        ]
+        run.folder.finish(own)
+        experiment = run.folder.experiment()
+        corpus = experiment.corpus.model_copy(update={"folds": 4, "fold": fold})
+        run.folder.write_experiment(experiment.model_copy(update={"corpus": corpus}))
+        decode(run.folder, SETTINGS)
+        made.append(run)
+    written = write_report(made, tmp_path / "report")
+    table = pd.read_csv(tmp_path / "report" / "decodings.csv").set_index("decoding")
+    words = table.loc["lexicon and word 2-gram"]
+    assert table.seeds.tolist() == [4, 4]
+    hypotheses = [each for run in made for each in run.folder.hypotheses() if each.split == "test"]
+    wrong = sum(each.word_errors for each in hypotheses)
+    assert table.loc["as trained"].test_wer_mean == pytest.approx(
+        wrong / sum(each.words for each in hypotheses)
+    )
+    assert words.wer_change_low < words.wer_change < words.wer_change_high < 0
+    assert words.test_wer_mean_low < words.test_wer_mean < words.test_wer_mean_high
+    assert any("over 4 folds" in each for each in written.notes)
+    for name in ("decodings", "decoded_runs"):
+        assert (tmp_path / "report" / f"{name}.tex").exists()
