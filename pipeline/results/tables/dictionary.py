@@ -253,9 +253,7 @@ EFFECT_COLUMNS = {
     "effect_low": Column("lower end of its adjusted 95 % interval", "fraction", ARMS),
     "effect_high": Column("upper end of the same interval", "fraction", ARMS),
     "effect_p": Column("p-value of the effect, adjusted for all lines of the table", "", ARMS),
-    "source": Column(
-        "setting, seed, speakers or folds, which move the test CER of a run", "", ARMS
-    ),
+    "source": Column("what moves the test CER of a run: setting, seed, speakers", "", ARMS),
     "source_deviation": Column("standard deviation that it causes", "fraction", ARMS),
     "source_share": Column("share of the sum of all variances", "fraction", ARMS),
     "at_risk": Column("runs on the blank plateau until just before", "runs", ROWS),
