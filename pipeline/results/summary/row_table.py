@@ -10,6 +10,7 @@ A thousand runs have 300,000 rows of fifty values: as dictionaries they need two
 import json
 import math
 import sys
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast, overload
 
@@ -31,6 +32,8 @@ _MAY_LACK = {name for name in YOUNGER_COLUMNS if Row.__annotations__[name] is fl
 # One thread per file: the files of a sweep are read by several (run_summary.py).
 _READ_OPTIONS = pa.json.ReadOptions(use_threads=False, block_size=1 << 20)
 _PARSE_OPTIONS = pa.json.ParseOptions(explicit_schema=SCHEMA, unexpected_field_behavior="error")
+
+MOST_DIFFERENT = 64  # of the columns of runs, before they are no longer compared
 
 # Without parameters at run time, as ColumnRows.
 if TYPE_CHECKING:
@@ -131,29 +134,30 @@ class _RowView(_Values):
 class SharedColumns:
     """Columns of several runs: those with the same values are in memory once.
 
-    Runs of a sweep have the same epochs, reference lengths and unused columns.
+    Runs of a sweep have the same epochs, reference lengths and unused columns. A column that was
+    different in MOST_DIFFERENT runs one after another is a measurement, and no longer compared.
     """
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, int, int], pa.ChunkedArray] = {}
+        self._known: dict[tuple[int, int, int], pa.Array] = {}
+        self._different: defaultdict[int, int] = defaultdict(int)  # column -> runs in a row
 
     def share(self, table: pa.Table) -> pa.Table:
         """Return the table with each column that is known already replaced by the known one."""
-        columns = list(map(self._share, range(table.num_columns), table.columns))
-        return pa.table(columns, schema=table.schema)
+        if not table.num_rows:
+            return table
+        (batch,) = table.combine_chunks().to_batches()
+        columns = list(map(self._share, range(batch.num_columns), batch.columns))
+        return pa.Table.from_arrays(columns, schema=table.schema)
 
-    def _share(self, index: int, column: pa.ChunkedArray) -> pa.ChunkedArray:
-        content = _bytes_of(column)
+    def _share(self, index: int, column: pa.Array) -> pa.Array:
+        if self._different[index] >= MOST_DIFFERENT:
+            return column
         # Python's hash, because hashlib would give up Python's lock for each column.
-        key = (index, len(column), hash(content))
-        known = self._known.setdefault(key, column)
-        return known if known is column or _bytes_of(known) == content else column
-
-
-def _bytes_of(column: pa.ChunkedArray) -> bytes:
-    """Return the buffers of the column, one after another."""
-    buffers = [buffer for chunk in column.chunks for buffer in chunk.buffers() if buffer]
-    return b"".join(map(memoryview, buffers))
+        content = hash(b"".join(map(memoryview, filter(None, column.buffers()))))
+        known = self._known.setdefault((index, len(column), content), column)
+        self._different[index] = self._different[index] + 1 if known is column else 0
+        return known if known is column or known.equals(column) else column
 
 
 def read_row_table(folder: RunFolder, shared: SharedColumns | None = None) -> RowTable:
@@ -169,7 +173,7 @@ def read_row_table(folder: RunFolder, shared: SharedColumns | None = None) -> Ro
         table = pa.json.read_json(
             pa.BufferReader(content), read_options=_READ_OPTIONS, parse_options=_PARSE_OPTIONS
         )
-        columns = json.loads(content.partition(b"\n")[0]).keys()
+        columns = json.loads(content[: content.find(b"\n")]).keys()
     except (pa.ArrowInvalid, ValueError, AttributeError):
         return RowTable.of(folder.rows())
     # pyarrow fills a column that the file lacks with nulls; in numbers of events there are none.

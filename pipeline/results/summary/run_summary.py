@@ -162,7 +162,8 @@ def changed_keys(runs: Sequence[SweepRun]) -> list[str]:
 def read_runs(runs: Sequence[SweepRun], now: float | None = None) -> list[RunSummary]:
     """Read run folders on all CPUs: parsing tables and checksums do not hold Python's lock."""
     shared = Shared()
-    with ThreadPoolExecutor(available_cpus()) as pool:
+    # One thread more than CPUs: often one waits for the lock.
+    with ThreadPoolExecutor(available_cpus() + 1) as pool:
         return list(pool.map(lambda run: read_run(run, now, shared), runs))
 
 

@@ -66,16 +66,20 @@ def rows_table(run_summaries: Sequence[RunSummary]) -> pa.Table:
     names = ["current_learning_rate" if name == "learning_rate" else name for name in names]
     types = [*(array.type for array in values.values()), *SCHEMA.types]
     schema = pa.schema(list(zip(names, types, strict=True)))
-    tables = []  # none is empty: pyarrow writes a CSV file wrongly if the first chunk is
+    tables = [
+        (index, run.row_table.table) for index, run in enumerate(run_summaries) if len(run.rows)
+    ]
+    if not tables:
+        return schema.empty_table()
     repeated: dict[tuple[pa.Scalar, int], pa.Array] = {}  # a value of many runs is in memory once
-    for index, run in enumerate(run_summaries):
-        rows = run.row_table.table
-        if not len(run.rows):
-            continue
-        cells = [(array[index], rows.num_rows) for array in values.values()]
-        described = [repeated.setdefault(cell, pa.repeat(*cell)) for cell in cells]
-        tables.append(pa.table([*described, *rows.columns], schema=schema))
-    return pa.concat_tables(tables) if tables else schema.empty_table()
+    columns = []
+    for array in values.values():
+        cells = [(array[index], rows.num_rows) for index, rows in tables]
+        columns.append(
+            pa.chunked_array([repeated.setdefault(cell, pa.repeat(*cell)) for cell in cells])
+        )
+    measured = pa.concat_tables(rows for _, rows in tables)
+    return pa.table([*columns, *measured.columns], schema=schema)
 
 
 def _typed_array(values: Sequence[Any]) -> pa.Array:
