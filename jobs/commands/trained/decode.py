@@ -20,8 +20,14 @@ from pipeline.config.loader import parse_changes, validate_settings
 from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError
 from pipeline.host import default_threads
+from pipeline.runs.decodings import DecodingFolder
 from pipeline.runs.folder import RunFolder
-from pipeline.training.trained.decoded_run import DecodedRun, find_decoded, make_sources
+from pipeline.training.trained.decoded_run import (
+    DecodedRun,
+    find_decoded,
+    find_folder,
+    make_sources,
+)
 
 
 def decode(options: argparse.Namespace) -> int:
@@ -86,10 +92,11 @@ def _decode_once(
     run: RunFolder, features: FeatureSet, settings: DecodingSettings, profile: Profile
 ) -> None:
     """Decode a run and print its scores."""
-    if found := find_decoded(run, settings):
+    folder = find_folder(run, settings)
+    if found := find_decoded(run, settings, folder):
         print_line(f"decoded before; to decode it again, delete {found.folder.path}")
     else:
-        found = _decode_anew(run, features, settings, profile)
+        found = _decode_anew(run, features, settings, folder, profile)
     for words, reason in (
         (found.left_out, "that the alphabet cannot spell"),
         (found.not_in_model, f"of the lexicon that {settings.text} lacks"),
@@ -120,11 +127,14 @@ def _decode_once(
 
 
 def _decode_anew(
-    run: RunFolder, features: FeatureSet, settings: DecodingSettings, profile: Profile
+    run: RunFolder,
+    features: FeatureSet,
+    settings: DecodingSettings,
+    folder: DecodingFolder,
+    profile: Profile,
 ) -> DecodedRun:
-    sources = make_sources(
-        run.experiment(), features, settings
-    )  # reports a mistake before torch starts
+    # Before torch starts, because it reports a mistake in the settings.
+    sources = make_sources(run.experiment(), features, settings)
     if "torch" not in sys.modules:
         print_line("starting torch")  # takes seconds
     from pipeline.training.trained.decode_run import decode_run  # noqa: PLC0415
@@ -138,5 +148,6 @@ def _decode_anew(
             threads=profile.threads or default_threads(),
             report=print_line,
             progress=show,
+            folder=folder,
             sources=sources,
         )

@@ -52,23 +52,27 @@ def decode_run(
     threads: int = 1,
     report: Report = lambda line: None,
     progress: Report = lambda line: None,
+    folder: DecodingFolder | None = None,
     sources: TextSources | None = None,
 ) -> DecodedRun:
     """Choose on dev what the settings leave open, decode dev and test, write the folder.
 
     A decoding that is finished, with lattices if they are asked for, is read again, and is the
     run's newest then. One that was interrupted keeps its trials on dev. `report` gets a line for
-    each step, `progress` how far a step is. `sources`: of `make_sources`, if they are made already.
+    each step, `progress` how far a step is. `folder`: of `find_folder`, if the caller found no
+    finished decoding in it. `sources`: of `make_sources`, if they are made already.
 
     InputError where the run is not finished, or a file of the settings is missing or damaged.
     """
-    if found := find_decoded(run, settings):
-        return found
+    if folder is None:
+        folder = find_folder(run, settings)
+        if found := find_decoded(run, settings, folder):
+            return found
     torch.set_num_threads(threads)
     trained = TrainedRun.load(run, features, select_device(device))
     heartbeat = run.heartbeat()
     task = _Task(
-        find_folder(run, settings),
+        folder,
         heartbeat.digest if heartbeat else "",
         settings,
         sources or make_sources(trained.experiment, features, settings),
@@ -91,6 +95,13 @@ class _Task:
         self.folder.keep_trials(self.run_digest, [trial.to_record() for trial in trials])
         self.progress(f"{len(trials)} of {count} trials on dev")
 
+    def kept_trials(self) -> list[Trial]:
+        """Return the trials of a decoding that was interrupted; none where the file is damaged."""
+        try:
+            return [Trial.from_record(each) for each in self.folder.kept_trials(self.run_digest)]
+        except (KeyError, TypeError, ValueError):
+            return []
+
 
 def _decode(task: _Task, trained: TrainedRun, features: FeatureSet) -> DecodedRun:
     settings, sources = task.settings, task.sources
@@ -103,7 +114,7 @@ def _decode(task: _Task, trained: TrainedRun, features: FeatureSet) -> DecodedRu
     trials = tune(
         settings,
         lambda each: _count_errors(make_decoder(each), dev, scoring),
-        [Trial.from_record(each) for each in task.folder.kept_trials(task.run_digest)],
+        task.kept_trials(),
         partial(task.keep_trials, count),
     )
     weights = best_trial(trials).weights

@@ -53,12 +53,13 @@ def find_folder(run: RunFolder, settings: DecodingSettings) -> DecodingFolder:
     return DecodingFolder.of(run, settings, _digest_files(settings))
 
 
-def find_decoded(run: RunFolder, settings: DecodingSettings) -> DecodedRun | None:
+def find_decoded(
+    run: RunFolder, settings: DecodingSettings, folder: DecodingFolder
+) -> DecodedRun | None:
     """Return the finished decoding, with lattices if they are asked for; None if there is none.
 
-    It is the run's newest then. InputError where its files are damaged.
+    It is the run's newest then. `folder`: of `find_folder`. InputError where its files are damaged.
     """
-    folder = find_folder(run, settings)
     if not folder.result_file.exists() or not folder.is_of(run):
         return None
     found = _read(folder, Scoring.from_experiment(run.experiment()))

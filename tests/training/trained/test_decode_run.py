@@ -19,13 +19,13 @@ from pipeline.decoding.words.lattices import best_sequences
 from pipeline.decoding.words.ngram import estimate, format_arpa
 from pipeline.decoding.words.text_decoder import TextDecoder
 from pipeline.features.feature_set import FeatureSet
-from pipeline.files import InputError
+from pipeline.files import InputError, write_json
 from pipeline.runs import decodings
 from pipeline.runs.decodings import DecodingFolder
 from pipeline.runs.folder import RunFolder
 from pipeline.training.trained import decode_run as decode_run_module
 from pipeline.training.trained.decode_run import decode_run
-from pipeline.training.trained.decoded_run import DecodedRun
+from pipeline.training.trained.decoded_run import DecodedRun, find_folder
 from pipeline.training.trained.trained_run import TrainedRun
 from tests.decoding.words.small_lattices import read_archive
 from tests.training.letters import make_experiment
@@ -234,6 +234,22 @@ def test_an_interrupted_decoding_keeps_its_trials_and_ends_as_an_uninterrupted_o
     assert again.keys() == whole.keys()
     assert {name for name in whole if whole[name] != again[name]} <= {"result.json"}  # its seconds
     assert any(re.fullmatch(r"0 of \d+ test utterances", line) for line in said)
+
+
+WEIGHTS = {"model": 1, "word": 0, "unknown": 5}
+
+
+@pytest.mark.parametrize("record", [{"other": 1}, 5, {**WEIGHTS, "errors": "x", "reference": 1}])
+def test_a_damaged_trial_of_an_interrupted_decoding_is_made_again(
+    finished: RunFolder, letter_features: FeatureSet, record: object
+):
+    settings = DecodingSettings(ngram_weight=1, word_reward=0, unknown_penalty=5, beam=7)
+    folder, heartbeat = find_folder(finished, settings), finished.heartbeat()
+    assert heartbeat
+    write_json(folder.trials_file, {"run": heartbeat.digest, "trials": [record]})
+    found = decode_run(finished, letter_features, settings, device="cpu")
+    assert found.trials == 1
+    shutil.rmtree(folder.path)
 
 
 def test_another_list_of_words_is_another_folder(

@@ -38,7 +38,7 @@ from pipeline.runs.decodings import MODEL_FILE, DecodingFolder
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.hypotheses import Hypothesis
 from pipeline.runs.trained.alignments import AlignedUtterance
-from pipeline.training.trained import align_run, onnx_export, transcription
+from pipeline.training.trained import align_run, decoded_run, onnx_export, transcription
 from pipeline.training.trained.recogniser import Recogniser
 from pipeline.training.trained.trained_run import TrainedRun
 from tests.jobs.conftest import TinyProject, create_project
@@ -670,7 +670,10 @@ def test_mistakes_in_files_are_told_and_finished_decodings_are_read_without_torc
 ):
     weights = ("ngram=1", "ngram_weight=1", "word_reward=0", "unknown_penalty=50", "beam=1")
     done = [word for each in weights for word in ("--set", each)]
+    read, digest = [], decoded_run._digest_files
+    monkeypatch.setattr(decoded_run, "_digest_files", lambda of: read.append(of) or digest(of))
     assert blankslate(project, "decode", run.run_id, *done) == 0
+    assert len(read) == 1  # the files of the settings, to look for a finished decoding
     assert "as stated: ngram_weight=1 word_reward=0 unknown_penalty=50" in capsys.readouterr().out
     # The module that imports torch cannot be imported.
     monkeypatch.setitem(sys.modules, "pipeline.training.trained.decode_run", None)
