@@ -19,6 +19,7 @@ from pipeline.features.rejected import FeatureSource
 from pipeline.results import report as reports
 from pipeline.results.comparison.merge import merge_sweeps
 from pipeline.results.page.figure_files import DEFAULT_FORMATS, Formats
+from pipeline.results.page.views import parse_header
 from pipeline.results.report import WrittenReport
 from pipeline.results.summary import efficiency
 from pipeline.results.summary.run_summary import SweepRun
@@ -35,12 +36,10 @@ def write_sweep_report(
     """
     found = [(load_record(folder), folder) for folder in folders]
     sweeps = [_read_runs(record, folder) for record, folder in found]
-    questions = [(record.name, record.question) for record, _ in found if record.question]
-    joint = [f"{name}: {' '.join(question.split())}" for name, question in questions]
     name = "+".join(record.name for record, _ in found)
     written = reports.write_report_folder(
         name,
-        "\n".join(joint) if len(found) > 1 else found[0][0].question,
+        join_questions([record for record, _ in found]),
         merge_sweeps(sweeps) if len(found) > 1 else sweeps[0],
         folders[0].work / "reports" / name,
         remedies=REMEDIES,
@@ -52,6 +51,19 @@ def write_sweep_report(
         ),
     )
     _print_report(written)
+
+
+def join_questions(records: Sequence[SweepRecord]) -> str:
+    """Return the opening comment of the sweeps; of several, each part names its sweep behind it."""
+    if len(records) == 1:
+        return records[0].question
+    headers = [(record.name, parse_header(record.question)) for record in records]
+    lines = []
+    for part in ("question", "cost", "expect"):
+        texts = [f"{header[part]} ({name})" for name, header in headers if header[part]]
+        if texts:
+            lines.append(f"{part.capitalize()}: {' '.join(texts)}")
+    return "\n".join(lines)
 
 
 def write_run_report(

@@ -176,7 +176,7 @@ def _answer(
     command = next(iter(commands), "make sweep")
     found = answer.sentences(comparison, command, spread, expect)
     place = 2 if comparison.is_provisional else len(found)  # of the progress
-    progress = describe_progress(run_summaries, command, remedies)
+    progress = describe_progress(run_summaries, command, remedies, commands[1:-1])
     return [*found[:place], *progress, *found[place:], *next_step(comparison, command)]
 
 

@@ -33,9 +33,15 @@ PLACE_PATTERN = re.compile(r" (?:CLUSTER|WORK)=(?:'[^']*'|[^'\s])+")
 
 
 def describe_progress(
-    run_summaries: Sequence[RunSummary], command: str, remedies: Mapping[str, str]
+    run_summaries: Sequence[RunSummary],
+    command: str,
+    remedies: Mapping[str, str],
+    others: Sequence[str] = (),
 ) -> list[str]:
-    """Return how many runs are in which state, why runs failed, and the command that continues."""
+    """Return how many runs are in which state, why runs failed, and the command that continues.
+
+    `others`: the commands of the other sweeps in the report.
+    """
     states: Counter[str] = Counter(run.state for run in run_summaries if run.state in WORDS)
     if not states:
         return []
@@ -49,7 +55,8 @@ def describe_progress(
         needed = [remedies.get(runs[0].cause, "make sweep") for runs in failed]
         to_change = any("make sweep" not in remedy for remedy in needed)
         begin = "Next, after that" if to_change else "Next"
-        sentences.append(f"{begin}: {command} runs what is missing.")
+        run = "run" if others else "runs"
+        sentences.append(f"{begin}: {' and '.join([command, *others])} {run} what is missing.")
     return sentences
 
 

@@ -125,8 +125,12 @@ def _describe_folds(folds: int, runs: Sequence[RunSummary], split: str) -> str:
 
 
 def describe_commands(commands: Sequence[str]) -> str:
-    """Return the first command without the folders of this machine, which change no result."""
-    return f"Made with: {without_folders(commands[0])}" if commands else ""
+    """Return the commands without the folders of this machine, which change no result.
+
+    The first one makes all runs, unless the report has several sweeps.
+    """
+    shown = commands if len(commands) > 2 else commands[:1]
+    return f"Made with: {'; '.join(map(without_folders, shown))}" if shown else ""
 
 
 def without_folders(text: str) -> str:

@@ -88,3 +88,11 @@ def test_a_failure_is_named_with_its_message_and_the_run_of_its_log():
     sentence = describe_progress([cut], command, remedies)[0]
     assert f"Message: ValueError: {188 * '3'}…. Remedy: " in sentence
     assert find_remedy(replace(bad, message="lower it"), {"code error": "lower it"}) == ""
+
+
+def test_a_report_of_several_sweeps_names_the_command_of_each():
+    stopped = make_runs(stopped=1)
+    *_, sentence = describe_progress(stopped, COMMAND, REMEDIES, ["make sweep SWEEP=b.yaml"])
+    assert sentence == (
+        "Next: make sweep SWEEP=a.yaml and make sweep SWEEP=b.yaml run what is missing."
+    )

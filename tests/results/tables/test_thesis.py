@@ -9,6 +9,7 @@ import pytest
 from pipeline.results.comparison.arms import compare_runs
 from pipeline.results.comparison.arms_table import arms_table
 from pipeline.results.tables import write
+from pipeline.results.tables.captions import describe_commands
 from pipeline.results.tables.thesis import (
     MAX_ONE_PAGE_ROWS,
     ThesisTable,
@@ -183,3 +184,12 @@ def test_a_table_that_is_too_long_is_no_text(folder: Path, monkeypatch: pytest.M
     names = {path.name for path in (folder / "again" / "report").iterdir()}
     assert {"phases.csv", "arms.tex", "summary.md"} <= names
     assert "phases.tex" not in names
+
+
+def test_the_caption_of_several_sweeps_has_all_their_commands():
+    sweeps = [f"make sweep SWEEP={name}.yaml WORK=/x/y" for name in "ab"]
+    assert describe_commands([*sweeps, "make report SWEEP='a b' WORK=/x/y"]) == (
+        "Made with: make sweep SWEEP=a.yaml; make sweep SWEEP=b.yaml; make report SWEEP='a b'"
+    )
+    assert describe_commands([sweeps[0], "make report"]) == "Made with: make sweep SWEEP=a.yaml"
+    assert describe_commands([]) == ""
