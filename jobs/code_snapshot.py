@@ -24,6 +24,9 @@ from pipeline.files import read_json, write_bytes, write_json
 
 SNAPSHOT_PACKAGES = ("pipeline", "jobs")
 CODE_PATHS = (*SNAPSHOT_PACKAGES, "pyproject.toml", "requirements.lock")  # a change makes it dirty
+# Whatever a user's settings of git are, `git apply` takes the patch.
+GIT_DIFF = ("diff", "--binary", "--no-color", "--no-ext-diff", "--no-textconv",
+            "--src-prefix=a/", "--dst-prefix=b/")  # fmt: skip
 GIT_TIMEOUT_S = 30  # a working copy may lie on a slow file system
 # Python files, and the package data of pyproject.toml.
 SNAPSHOT_SUFFIXES = {".py", ".c", ".h", ".html", ".css", ".js"}
@@ -85,7 +88,9 @@ def _patch_file(snapshot: Path) -> Path:
     return snapshot.with_name(f"{snapshot.name}.patch")
 
 
-def _describe(content: Mapping[Path, bytes], commit: str | None, patch: bytes) -> dict[str, Any]:
+def _describe(
+    content: Mapping[Path, bytes], commit: str | None, patch: bytes | None
+) -> dict[str, Any]:
     """Return what environment.json says of the code; None: not known, because git does not say.
 
     `code` is the digest of all that computes a run's numbers, `snapshot` that of all code.
@@ -97,7 +102,7 @@ def _describe(content: Mapping[Path, bytes], commit: str | None, patch: bytes) -
     }
     return {
         "commit": commit,
-        "dirty": bool(patch) if commit else None,
+        "dirty": None if patch is None else bool(patch),
         "code": _sources_digest(computing),
         "snapshot": _sources_digest(content),
     }
@@ -132,21 +137,24 @@ def _find_snapshots(folder: Path) -> Iterator[Path]:
     return (path for path in folder.glob("*") if path.is_dir())
 
 
-def _uncommitted_patch(source: Path, commit: str | None) -> bytes:
-    """Return the commit and the changes for `git apply`; empty without changes or a commit."""
+def _uncommitted_patch(source: Path, commit: str | None) -> bytes | None:
+    """Return the commit and the changes for `git apply`; empty without changes.
+
+    None without a commit, or where git does not say what has changed.
+    """
     if commit is None:
-        return b""
+        return None
     try:
-        changed = _git(source, "diff", "--binary", "HEAD", "--", *CODE_PATHS)
+        changed = _git(source, *GIT_DIFF, "HEAD", "--", *CODE_PATHS)
         listed = _git(
             source, "ls-files", "-z", "--others", "--exclude-standard", "--", *SNAPSHOT_PACKAGES
         )
         files = [os.fsdecode(name) for name in listed.split(b"\0") if name]
         for file in files:
             if Path(file).suffix in SNAPSHOT_SUFFIXES:  # as in the snapshot
-                changed += _git(source, "diff", "--binary", "--no-index", "/dev/null", file)
+                changed += _git(source, *GIT_DIFF, "--no-index", "/dev/null", file)
     except (OSError, subprocess.SubprocessError):
-        return b""
+        return None
     return f"commit: {commit}\n".encode() + changed if changed else b""
 
 

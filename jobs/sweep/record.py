@@ -63,6 +63,7 @@ class SweepRecord:
     changes: dict[str, Any] = field(default_factory=dict)  # made by SET=…
     seeds: int | None = None  # of SEEDS=…, the least number of seeds per arm
     expect: tuple[Expectation, ...] = ()
+    fixed: dict[str, Any] = field(default_factory=dict)  # by the sweep file, for every run
 
     def to_json(self) -> dict[str, Any]:
         runs, features = ([each._asdict() for each in x] for x in (self.runs, self.features))
@@ -134,6 +135,7 @@ def make_record(sweep: Sweep, corpus_manifests: CorpusManifests, work: Path) -> 
         changes=sweep.changes,
         seeds=sweep.seeds,
         expect=sweep.expect,
+        fixed=sweep.fixed,
     )
 
 

@@ -88,14 +88,12 @@ def _read_runs(record: SweepRecord, folder: SweepFolder) -> list[SweepRun]:
     """Return the runs of a sweep; what SLURM says of a job that ended is recorded first."""
     queue = job_queue.try_query_slurm(folder, job_queue.unfinished_items(record, folder))
     run_status.record_scheduler_failures(run_status.run_statuses(record, folder, queue), folder)
-    return [_swept_run(record, run, folder) for run in record.runs]
+    return [swept_run(record, run, folder) for run in record.runs]
 
 
-def _swept_run(record: SweepRecord, run: PlannedRun, folder: SweepFolder) -> SweepRun:
-    features = folder.features(run.feature_id)
-    return SweepRun(
-        run.label, run.settings, folder.run(run.run_id), features, record.name, record.changes
-    )
+def swept_run(record: SweepRecord, run: PlannedRun, folder: SweepFolder) -> SweepRun:
+    features, changes = folder.features(run.feature_id), {**record.fixed, **record.changes}
+    return SweepRun(run.label, run.settings, folder.run(run.run_id), features, record.name, changes)
 
 
 def _find_swept(run: RunFolder, work: Path) -> SweepRun | None:
@@ -105,7 +103,7 @@ def _find_swept(run: RunFolder, work: Path) -> SweepRun | None:
     if not found:
         return None
     record, one = found[0]
-    swept = _swept_run(record, one, SweepFolder(work, record.name))
+    swept = swept_run(record, one, SweepFolder(work, record.name))
     return replace(swept, folder=run, sweep=" ".join(each.name for each, _ in found))
 
 

@@ -33,8 +33,8 @@ class SweepFile(Settings):
     base: str = Field(description="path of an experiment file, relative to the sweep file")
     fixed: dict[str, Any] = Field(
         default_factory=dict,
-        description="dotted key -> value for every experiment; swept settings override it, and "
-        "tables have no column for it",
+        description="dotted key -> value for every experiment; swept settings override it; the "
+        "tables of a report have a column for it, its page has none",
     )
     axes: dict[str, list[Any]] = Field(
         default_factory=dict,
@@ -90,6 +90,7 @@ class Sweep:
     seeds: int | None = None  # from SEEDS on the command line
     stop: StopRules | None = None
     expect: tuple[Expectation, ...] = ()
+    fixed: Changes = field(default_factory=dict)  # of every experiment, in the sweep file
 
     @property
     def arms(self) -> tuple[tuple[SweptExperiment, ...], ...]:
@@ -182,6 +183,7 @@ def load_sweep(
         seeds=seeds,
         stop=file.stop,
         expect=read_expectations(file.expect, arms, path),
+        fixed=file.fixed,
     )
 
 

@@ -117,6 +117,7 @@ def test_fixed_settings_apply_to_all_and_are_not_swept(folder: Path):
     )
     assert [s.experiment.train.epochs for s in loaded.experiments] == [2, 2]
     assert loaded.experiments[0].settings == {"train.seed": 0}
+    assert loaded.fixed == {"train.epochs": 2}
 
 
 def test_random_draws_repeat_with_their_seed_and_stay_in_range(folder: Path):

@@ -56,6 +56,8 @@ def test_uncommitted_changes_are_kept_beside_the_snapshot_and_outlive_it(tmp_pat
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
     git("init", "--quiet")
+    for setting in ("color.ui=always", "diff.noprefix=true", "diff.external=false"):
+        git("config", *setting.split("="))  # a user's, which must not change the patch
     git("add", ".")
     git("commit", "--quiet", "--message", "one")
     clean = code_snapshot.take_snapshot(tmp_path / "code", source)
@@ -88,6 +90,20 @@ def test_uncommitted_changes_are_kept_beside_the_snapshot_and_outlive_it(tmp_pat
     assert (source / "jobs" / "a.py").read_text() == "two = 2\n"
     assert (source / "jobs" / "new.py").read_text() == "three = 3\n"
     assert (source / "jobs" / "née 1.py").read_text() == ""
+
+
+def test_where_git_does_not_say_what_has_changed_it_is_unknown(tmp_path, monkeypatch):
+    def time_out(source: Path, *words: str) -> bytes:
+        if words[0] == "rev-parse":
+            return b"1a2b3c\n"
+        raise subprocess.TimeoutExpired(["git"], 30)
+
+    code = source(tmp_path / "source")
+    (code / ".git").mkdir()
+    monkeypatch.setattr(code_snapshot, "_git", time_out)
+    assert provenance(code) == {"commit": "1a2b3c", "dirty": None}
+    code_snapshot.take_snapshot(tmp_path / "code", code)
+    assert list((tmp_path / "code").glob("*.patch")) == []
 
 
 def test_code_outside_git_has_no_patch(tmp_path):

@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.results.summary.run_summary import RunSummary
 
 PROVENANCE_COLUMNS = (
-    *("attempts", "commit", "dirty", "code", "python", "torch", "numpy", "cuda"),
+    *("attempts", "commit", "dirty", "code", "snapshot", "python", "torch", "numpy", "cuda"),
     *("device", "processor", "threads"),
 )
 MAX_NAMED_RUNS = 3  # of each kind, in a sentence
@@ -48,7 +48,7 @@ def environment_facts(run_summaries: Sequence[RunSummary]) -> dict[str, list[str
     facts: dict[str, dict[str, None]] = {}
     for run in run_summaries:
         for fact, value in run.environment.items():
-            if fact not in {"job", "commit", "dirty", "code", "snapshot"}:
+            if fact not in {"job", "commit", "dirty", "code"}:
                 facts.setdefault(fact, {})["unknown" if value is None else str(value)] = None
     return {fact: list(values) for fact, values in facts.items()}
 

@@ -16,6 +16,7 @@ from tests.results.examples import NOW, RunScenario, make_run
 SHORT = RunScenario(escape_updates=60, epochs=3, utterances=6)
 ENVIRONMENT = {
     "code": "c0de1",
+    "snapshot": "5naps",
     "commit": "1a2b3c4d5e6f7a8b",
     "dirty": False,
     "torch": "2.11",
@@ -102,6 +103,8 @@ def test_the_table_has_the_code_versions_and_attempts_of_each_run(tmp_path: Path
     line = summary_table(summaries(run)).iloc[0]
     assert (line["attempts"], line["commit"], line["dirty"]) == (3, ENVIRONMENT["commit"], True)
     assert (line["code"], line["processor"]) == ("c0de1", "x86_64, AVX2")
+    assert line["snapshot"] == "5naps"
+    assert environment_facts(summaries(run))["snapshot"] == ["5naps"]
 
 
 @pytest.mark.parametrize("end", ["", '{"torch": "2.'])
