@@ -162,15 +162,14 @@ def load_sweep(
     _refuse_change_of_swept(path, keys, changes or {})
     experiments = []
     for settings in swept:
+        label = _label(settings, keys)
         try:
             base = path.parent / str(settings.get("base", file.base))
             own = {**file.fixed, **(changes or {}), **_swept_settings(settings)}
             experiment = load_experiment(base, _seed_last(own), read, set_changes=changes or {})
         except InputError as error:
-            raise InputError(f"{path}: {_label(settings, keys)}: {error}") from None
-        experiments.append(
-            SweptExperiment(_label(settings, keys), _swept_settings(settings), experiment)
-        )
+            raise InputError(f"{path}: {label}: {error}") from None
+        experiments.append(SweptExperiment(label, _swept_settings(settings), experiment))
     _refuse_duplicate_labels(path, experiments)
     arms = dict.fromkeys(arm_name(one.label, one.settings) for one in experiments)
     return Sweep(
