@@ -15,7 +15,8 @@ ABSOLUTE_FOLDER = re.compile(rf"(?<![\w.:/\\])(?:/(?:{_PART}/)+|[A-Za-z]:\\(?:{_
 def hide_folders(text: str) -> str:
     """Return the text with `…/name` for each absolute path.
 
-    The home folder is known, so its name, which is that of a person, may hold spaces.
+    The home folder is known, so its name, which is that of a person, may hold spaces. A home folder
+    of `/`, as in some containers, names nobody.
     """
     home = f"{Path.home()}{os.sep}"
     return ABSOLUTE_FOLDER.sub("…/", text.replace(home, "/~/") if len(home) > 2 else text)

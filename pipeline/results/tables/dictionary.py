@@ -139,7 +139,7 @@ RESULT_COLUMNS = {
     "queue_seconds": Column("time in the queue, all jobs of the run", "s", USAGE),
     "attempts": Column("processes that trained the run", "", "environments.jsonl"),
     "commit": Column("commit of the code that made the run", "", ENVIRONMENT),
-    "dirty": Column("whether it differed; code-*.patch in the folder has how", "", ENVIRONMENT),
+    "dirty": Column("whether the code differed from the commit; see code-*.patch", "", ENVIRONMENT),
     "code": Column("digest of all code that computes a run's numbers", "", ENVIRONMENT),
     "snapshot": Column("digest of all code that the job imported", "", ENVIRONMENT),
     "python": Column("version of Python", "", ENVIRONMENT),
