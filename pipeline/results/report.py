@@ -170,7 +170,10 @@ def _answer(
     *,
     expect: Sequence[Expectation],
 ) -> list[str]:
-    """Return the answer and the next step; other sweeps tell how far seeds move the CER."""
+    """Return the answer and the next step; other sweeps say how far seeds move the CER.
+
+    `commands`: that of each sweep, then that of the report.
+    """
     corpora = {run.corpus for run in run_summaries if run.corpus}
     spread = read_seed_spread(folder.parent, folder.name, corpora)
     command = next(iter(commands), "make sweep")

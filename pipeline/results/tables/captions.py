@@ -127,7 +127,7 @@ def _describe_folds(folds: int, runs: Sequence[RunSummary], split: str) -> str:
 def describe_commands(commands: Sequence[str]) -> str:
     """Return the commands without the folders of this machine, which change no result.
 
-    The first one makes all runs, unless the report has several sweeps.
+    `commands`: that of each sweep, then that of the report. One sweep: only its own is returned.
     """
     shown = commands if len(commands) > 2 else commands[:1]
     return f"Made with: {'; '.join(map(without_folders, shown))}" if shown else ""
