@@ -29,6 +29,8 @@ LATEX_ESCAPES = {
     "–": "--",
     "…": r"\dots{}",
 }
+# Control characters, which LaTeX refuses, and those that turn the order of a whole line around.
+UNSEEN_PATTERN = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 MARKDOWN_ESCAPES = {character: f"\\{character}" for character in "\\`*_[]<>|#"}
 
 
@@ -139,4 +141,6 @@ def without_folders(text: str) -> str:
 
 
 def escape(text: str, escapes: Mapping[str, str]) -> str:
-    return "".join(escapes.get(character, character) for character in " ".join(text.split()))
+    """Return one line without control characters; those of Persian or Arabic letters stay."""
+    visible = UNSEEN_PATTERN.sub(" ", text)
+    return "".join(escapes.get(character, character) for character in " ".join(visible.split()))

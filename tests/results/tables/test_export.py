@@ -59,11 +59,11 @@ def test_formulas_in_labels_and_transcripts_are_texts_in_a_spreadsheet(tmp_path:
     assert texts[6:] == TEXTS[6:]
 
 
-@given(st.text(alphabet=st.sampled_from("=+-@\t\r'1.e x,")))
+@given(st.text(alphabet=st.sampled_from("=+-@\t\r\n＝＋－＠'1.e x,")))
 def test_no_text_begins_as_a_formula_and_none_is_lost(text: str):
     safe = neutralise_formula(text)
     assert safe in {text, f"'{text}"}
-    if safe[:1] in set("=+-@\t\r"):
+    if safe[:1] in set("=+-@\t\r\n＝＋－＠"):
         float(safe)  # a number, which a spreadsheet reads as one
 
 

@@ -123,6 +123,14 @@ def test_a_cell_of_markdown_stays_one_cell():
     assert "| two lines |" in make_table(["two\nlines"]).markdown()
 
 
+def test_no_control_character_reaches_a_text_and_persian_joiners_stay():
+    table = make_table(["a\x1b[31mred\x07\u202edesrever\u2066", "می\u200cخواهم"])
+    for text in (table.markdown(), table.latex("t")):
+        assert not set(text) & set("\x1b\x07\u202e\u2066")
+        assert "desrever" in text
+        assert "می\u200cخواهم" in text
+
+
 def test_each_table_for_a_text_has_its_caption_and_one_width_of_numbers_per_column(folder: Path):
     for name in (*THESIS_TABLES, "arms", "summary"):
         if not (folder / f"{name}.csv").exists():
