@@ -23,7 +23,8 @@ for variable in ("BLANKSLATE_CLUSTER", "BLANKSLATE_WORK"):  # of whoever runs th
 # The longest first, so that none is left for the end.
 RUN_FIRST = (
     *("tests/slurm/test_", "tests/slurm/alone/test_ordeal", "tests/slurm/alone/"),
-    *("tests/jobs/launch/test_reconcile.py", "tests/test_demo.py", "tests/jobs/"),
+    *("tests/jobs/launch/test_reconcile.py", "tests/test_demo.py", "tests/test_languages.py"),
+    "tests/jobs/",
     *("tests/benchmarks/test_benchmarks.py", "tests/training/loop/test_trainer.py"),
     "tests/training/loop/test_killed.py",
 )
