@@ -17,7 +17,7 @@ from jobs.sweep.record import PlannedRun, SweepRecord, load_record, read_records
 from pipeline.features import rejected
 from pipeline.features.rejected import FeatureSource
 from pipeline.results import report as reports
-from pipeline.results.comparison.merge import merge_sweeps
+from pipeline.results.comparison.merge import merge_expectations, merge_sweeps
 from pipeline.results.page.figure_files import DEFAULT_FORMATS, Formats
 from pipeline.results.page.views import parse_header
 from pipeline.results.report import WrittenReport
@@ -37,14 +37,16 @@ def write_sweep_report(
     found = [(load_record(folder), folder) for folder in folders]
     sweeps = [_read_runs(record, folder) for record, folder in found]
     name = "+".join(record.name for record, _ in found)
+    runs = merge_sweeps(sweeps) if len(found) > 1 else sweeps[0]
+    expected = [record.expect for record, _ in found]
     written = reports.write_report_folder(
         name,
         join_questions([record for record, _ in found]),
-        merge_sweeps(sweeps) if len(found) > 1 else sweeps[0],
+        runs,
         folders[0].work / "reports" / name,
         remedies=REMEDIES,
         commands=commands,
-        expect=found[0][0].expect if len(found) == 1 else (),
+        expect=merge_expectations(list(zip(sweeps, expected, strict=True)), runs),
         formats=formats,
         refused=rejected.collect_refusals(
             source for record, folder in found for source in _rejection_sources(record, folder)

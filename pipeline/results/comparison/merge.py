@@ -1,6 +1,7 @@
 """Merge: the runs of several sweeps as those of one, each run once.
 
-In:   the runs of each sweep.   Out: runs whose labels and settings fit together.
+In:   the runs of each sweep, and what it expects of its arms.
+Out:  runs whose labels and settings fit together; what is expected of these.
 Not here: grouping runs into arms (arms.py), the tables.
 
 Runs that differ in their seed only are one arm, whichever sweep each comes from. A setting in which
@@ -17,11 +18,13 @@ from typing import Any
 from pipeline.config.arm_names import (
     SEED,
     UNNAMED_ARM,
+    arm_name,
     label_without_seed,
     settings_without_seed,
 )
 from pipeline.config.experiment import Experiment
 from pipeline.config.loader import flatten
+from pipeline.config.sweep_sections.expectation import Expectation
 from pipeline.results.summary.run_summary import SweepRun
 
 Settings = dict[str, Any]
@@ -47,6 +50,24 @@ def merge_sweeps(sweeps: Sequence[Sequence[SweepRun]]) -> list[SweepRun]:
             label = f"{runs[0].sweep.split(' ')[0]}: {label or UNNAMED_ARM}"
         found += _rename_arm(runs, label, more)
     return found
+
+
+def merge_expectations(
+    sweeps: Sequence[tuple[Sequence[SweepRun], Sequence[Expectation]]], merged: Sequence[SweepRun]
+) -> list[Expectation]:
+    """Return what each sweep expects, once, with the names of the merged arms.
+
+    What a sweep expects of two arms that are one after the merge says nothing.
+    """
+    new_names = {run.folder.path: arm_name(run.label, run.settings) for run in merged}
+    found: dict[Expectation, None] = {}
+    for runs, expectations in sweeps:
+        names = {arm_name(run.label, run.settings): new_names[run.folder.path] for run in runs}
+        for each in expectations:
+            first, second = (names.get(name, name) for name in (each.first, each.second))
+            if first != second:
+                found[Expectation(first, each.relation, second)] = None
+    return list(found)
 
 
 def _rename_arm(runs: Sequence[SweepRun], label: str, more: Settings) -> list[SweepRun]:

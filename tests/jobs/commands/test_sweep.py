@@ -120,14 +120,17 @@ def test_several_sweeps_are_one_report_and_a_run_of_both_is_counted_once(
 ):
     bench = trainable(make_project("csv", epochs=1))
     more = bench.sweep_file.with_name("more.yaml")
-    more.write_text(bench.sweep_file.read_text("utf-8").replace("power, mel", "mel, amplitude"))
+    text = bench.sweep_file.read_text("utf-8").replace("power, mel", "mel, amplitude")
+    more.write_text(f"{text}\nexpect: [mel < amplitude]\n")
     work = ["--work", str(bench.work)]
     assert main(["sweep", str(bench.sweep_file), *work]) == 0
     assert main(["sweep", str(more), *work]) == 0
     capsys.readouterr()
     assert main(["report", f"{bench.sweep_file} {more}", *work]) == 0
     folder = bench.work / "reports" / "tiny+more"
-    assert f"report: {folder / 'report.html'}" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"report: {folder / 'report.html'}" in printed
+    assert "Expected, not known yet: mel better than amplitude." in printed
     with (folder / "summary.csv").open(encoding="utf-8", newline="") as file:
         lines = [(line["label"], line["sweep"]) for line in csv.DictReader(file)]
     assert lines == [("power", "tiny"), ("mel", "tiny more"), ("amplitude", "more")]

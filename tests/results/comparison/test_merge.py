@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from pipeline.results.comparison.merge import merge_sweeps
+from pipeline.config.sweep_sections.expectation import Expectation
+from pipeline.results.comparison.merge import merge_expectations, merge_sweeps
 from pipeline.results.summary.run_summary import SweepRun
 from pipeline.runs.folder import RunFolder
 from tests.results.example_report import write_report
@@ -39,6 +40,31 @@ def test_a_run_of_both_sweeps_is_counted_once_and_has_both_names(make_swept_run)
         [[shared[0], make_swept_run("a", "stack 3", input__stack=3)], [shared[1]]]
     )
     assert [(run.label, run.sweep) for run in merged] == [("stack 2", "a b"), ("stack 3", "a")]
+
+
+def test_what_sweeps_expect_names_the_arms_of_their_common_report(make_swept_run):
+    """Two arms that became one are not compared, and what both expect is said once."""
+    first = [make_swept_run("a", f"stack {n}", input__stack=n) for n in (2, 3)]
+    second = [make_swept_run("b", label, input__stack=n) for label, n in (("two", 2), ("4", 4))]
+    third = [make_swept_run("c", "stack 2", input__stack=2, model__hidden=64)]
+    expected = [
+        [Expectation("stack 2", "<", "stack 3")],
+        [Expectation("4", "=", "two"), Expectation("two", "<", "4")],
+        [Expectation("stack 2", "<", "removed")],
+    ]
+    sweeps = [first, second, third]
+    merged = merge_sweeps([*sweeps, first])
+    assert len(merged) == 4
+    pairs = list(zip([*sweeps, first], [*expected, expected[0]], strict=True))
+    assert merge_expectations(pairs, merged) == [
+        ("a: stack 2", "<", "stack 3"),
+        ("4", "=", "a: stack 2"),
+        ("a: stack 2", "<", "4"),
+        ("c: stack 2", "<", "removed"),
+    ]
+    assert (
+        merge_expectations([([first[0]], [Expectation("stack 2", "<", "stack 2")])], merged) == []
+    )
 
 
 def test_seeds_of_one_arm_from_two_sweeps_are_one_arm(make_swept_run, tmp_path: Path):
