@@ -38,7 +38,6 @@ def write_sweep_report(
     sweeps = [_read_runs(record, folder) for record, folder in found]
     name = "+".join(record.name for record, _ in found)
     runs = merge_sweeps(sweeps) if len(found) > 1 else sweeps[0]
-    expected = [record.expect for record, _ in found]
     written = reports.write_report_folder(
         name,
         join_questions([record for record, _ in found]),
@@ -46,7 +45,7 @@ def write_sweep_report(
         folders[0].work / "reports" / name,
         remedies=REMEDIES,
         commands=commands,
-        expect=merge_expectations(list(zip(sweeps, expected, strict=True)), runs),
+        expect=merge_expectations(sweeps, [record.expect for record, _ in found], runs),
         formats=formats,
         refused=rejected.collect_refusals(
             source for record, folder in found for source in _rejection_sources(record, folder)

@@ -53,21 +53,23 @@ def merge_sweeps(sweeps: Sequence[Sequence[SweepRun]]) -> list[SweepRun]:
 
 
 def merge_expectations(
-    sweeps: Sequence[tuple[Sequence[SweepRun], Sequence[Expectation]]], merged: Sequence[SweepRun]
+    sweeps: Sequence[Sequence[SweepRun]],
+    expectations: Sequence[Sequence[Expectation]],
+    merged: Sequence[SweepRun],
 ) -> list[Expectation]:
-    """Return what each sweep expects, once, with the names of the merged arms.
+    """Return what the sweeps expect, with the names of the merged arms, and each of it once.
 
-    What a sweep expects of two arms that are one after the merge says nothing.
+    `expectations`: of each sweep. An expectation of two arms that became one is left out.
     """
     new_names = {run.folder.path: arm_name(run.label, run.settings) for run in merged}
-    found: dict[Expectation, None] = {}
-    for runs, expectations in sweeps:
+    found: list[Expectation] = []
+    for runs, expected in zip(sweeps, expectations, strict=True):
         names = {arm_name(run.label, run.settings): new_names[run.folder.path] for run in runs}
-        for each in expectations:
-            first, second = (names.get(name, name) for name in (each.first, each.second))
-            if first != second:
-                found[Expectation(first, each.relation, second)] = None
-    return list(found)
+        found += [
+            Expectation(names.get(first, first), relation, names.get(second, second))
+            for first, relation, second in expected
+        ]
+    return list(dict.fromkeys(each for each in found if each.first != each.second))
 
 
 def _rename_arm(runs: Sequence[SweepRun], label: str, more: Settings) -> list[SweepRun]:

@@ -8,6 +8,7 @@ Not here: the tables (thesis.py), the figures (results/figures/).
 import re
 from collections.abc import Mapping, Sequence
 
+from pipeline.files import make_printable
 from pipeline.results.comparison.arms import SweepComparison
 from pipeline.results.comparison.progress import PLACE_PATTERN
 from pipeline.results.comparison.test_sets import fold_of
@@ -29,8 +30,6 @@ LATEX_ESCAPES = {
     "–": "--",
     "…": r"\dots{}",
 }
-# Control characters, which LaTeX refuses, and those that turn the order of a whole line around.
-UNSEEN_PATTERN = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 MARKDOWN_ESCAPES = {character: f"\\{character}" for character in "\\`*_[]<>|#"}
 
 
@@ -141,6 +140,6 @@ def without_folders(text: str) -> str:
 
 
 def escape(text: str, escapes: Mapping[str, str]) -> str:
-    """Return one line without control characters; those of Persian or Arabic letters stay."""
-    visible = UNSEEN_PATTERN.sub(" ", text)
-    return "".join(escapes.get(character, character) for character in " ".join(visible.split()))
+    r"""Return one line, in which a control character is shown as an escape such as \x1b."""
+    printable = make_printable(" ".join(text.split()))
+    return "".join(escapes.get(character, character) for character in printable)

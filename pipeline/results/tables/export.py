@@ -29,7 +29,7 @@ Excel = Literal["comma", "semicolon"]
 
 ROWS_AT_ONCE, GROUP_ROWS = 1_024, 65_536  # of CSV, by one thread; of Parquet
 
-# A spreadsheet runs a text that begins so as a formula; a Japanese one also with wide letters.
+# A spreadsheet runs a text that begins so as a formula; in Japanese also with full-width signs.
 FORMULA_PATTERN = re.compile(r"[=+\-@\t\r\n＝＋－＠]")
 NUMBER_PATTERN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 

@@ -416,7 +416,7 @@ def test_damaged_rows_do_not_hide_the_minutes_of_the_other_runs(tmp_path):
 
 
 def test_the_status_of_many_runs_costs_as_much_per_run_as_that_of_few(folder):
-    """Counted in calls, of which the type checks of the tests are four in five."""
+    """Counted in calls: about 290, and 1,590 with the type checks of the tests."""
     names = [f"{index:012x}" for index in range(1000)]
     for name in names:
         folder.run(name).write_heartbeat(make_heartbeat(host="node7"))

@@ -52,19 +52,17 @@ def test_what_sweeps_expect_names_the_arms_of_their_common_report(make_swept_run
         [Expectation("4", "=", "two"), Expectation("two", "<", "4")],
         [Expectation("stack 2", "<", "removed")],
     ]
-    sweeps = [first, second, third]
-    merged = merge_sweeps([*sweeps, first])
+    sweeps = [first, second, third, first]
+    merged = merge_sweeps(sweeps)
     assert len(merged) == 4
-    pairs = list(zip([*sweeps, first], [*expected, expected[0]], strict=True))
-    assert merge_expectations(pairs, merged) == [
+    assert merge_expectations(sweeps, [*expected, expected[0]], merged) == [
         ("a: stack 2", "<", "stack 3"),
         ("4", "=", "a: stack 2"),
         ("a: stack 2", "<", "4"),
         ("c: stack 2", "<", "removed"),
     ]
-    assert (
-        merge_expectations([([first[0]], [Expectation("stack 2", "<", "stack 2")])], merged) == []
-    )
+    one = [Expectation("stack 2", "<", "stack 2")]
+    assert merge_expectations([first[:1]], [one], merged) == []
 
 
 def test_seeds_of_one_arm_from_two_sweeps_are_one_arm(make_swept_run, tmp_path: Path):
