@@ -232,8 +232,8 @@ def _describe_references(comparison: SweepComparison) -> Iterator[str]:
     references: dict[str, set[str]] = {}
     for arm in comparison.arms:
         for run in arm.runs:
-            for each in run.hypotheses_for("test"):
-                references.setdefault(each.utterance_id, set()).add(each.reference)
+            for utterance_id, reference in run.hypotheses_for("test").places():
+                references.setdefault(utterance_id, set()).add(reference)
     if differing := sum(len(texts) > 1 for texts in references.values()):
         yield (
             f"{count_text(differing, 'test utterance')} with other references in other runs, as "

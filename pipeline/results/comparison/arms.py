@@ -16,8 +16,6 @@ import numpy as np
 
 from pipeline.config.arm_names import SEED, arm_label, arm_name, settings_without_seed
 from pipeline.results.comparison.test_sets import (
-    UtteranceKey,
-    by_utterance,
     find_common_test,
     fold_of,
 )
@@ -28,9 +26,9 @@ from pipeline.results.statistics.significance import (
     mapsswe,
     paired_bootstraps,
 )
+from pipeline.results.summary.hypothesis_table import HypothesisTable, UtteranceKey
 from pipeline.results.summary.run_summary import RunSummary, dev_selection_key, join_rate_names
 from pipeline.results.summary.table import COUNT_COLUMNS, error_counts
-from pipeline.runs.folder import Hypothesis
 
 
 @dataclass(frozen=True)
@@ -245,21 +243,24 @@ def _compare_others(best: RunSummary, finished: Sequence[RunSummary]) -> list[Ru
 
     Runs with the same utterances are compared together, which is a hundred times faster.
     """
-    ours = by_utterance(best)
-    batches: dict[tuple[UtteranceKey, ...], list[tuple[RunSummary, list[Hypothesis]]]] = {}
+    ours = best.hypotheses_for("test")
+    our_places = ours.places()
+    batches: dict[tuple[UtteranceKey, ...], list[tuple[RunSummary, HypothesisTable]]] = {}
     for run in finished:
-        theirs = by_utterance(run)
-        common = tuple(name for name in ours if name in theirs)
+        theirs = run.hypotheses_for("test")
+        places = theirs.places()
+        common = tuple(key for key in our_places if key in places)
         if run is not best and common:
-            batches.setdefault(common, []).append((run, [theirs[name] for name in common]))
+            same = theirs.take([places[key] for key in common])
+            batches.setdefault(common, []).append((run, same))
     found = []
     for common, batch in batches.items():
-        mine = [ours[name] for name in common]
+        mine = ours.take([our_places[key] for key in common])
         (errors_a, totals), (words_a, _) = error_counts(mine, "cer"), error_counts(mine, "wer")
         errors_b_UR = np.stack([error_counts(each, "cer")[0] for _, each in batch], axis=1)
         improvements = paired_bootstraps(errors_a, errors_b_UR, totals)
-        for (run, hypotheses), improvement in zip(batch, improvements, strict=True):
-            words = mapsswe(words_a, error_counts(hypotheses, "wer")[0])
+        for (run, same), improvement in zip(batch, improvements, strict=True):
+            words = mapsswe(words_a, error_counts(same, "wer")[0])
             found.append(RunComparison(run, improvement, words, len(common)))
     return sorted(found, key=lambda each: each.cer.difference)
 

@@ -149,7 +149,7 @@ def _next_with_network(best: RunSummary, command: str) -> str:
     place = find_place(command)
     steps = []
     if not DecodingFolder.list_finished(run):
-        words = any(each.words for each in best.hypotheses_for("test"))
+        words = best.hypotheses_for("test").column("words").any()
         adds = "a lexicon and an n-gram model" if words else "an n-gram model"
         only_any = "" if words else " SET=words=any"
         steps.append(f"make decode RUN={run.run_id}{place}{only_any} adds {adds}")

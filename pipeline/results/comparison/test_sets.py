@@ -12,18 +12,19 @@ fold, so the folds are the units of chance.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Literal, TypeVar
 
 import numpy as np
 
 from pipeline.results.statistics.inference import ArmInference, compare_arms
+from pipeline.results.summary.hypothesis_table import HypothesisTable, UtteranceKey
 from pipeline.results.summary.run_summary import RunSummary
 from pipeline.results.summary.table import error_counts
 from pipeline.runs.folder import Hypothesis
 
 FEW_SPEAKERS = 6  # with fewer, intervals cover less than 95 % (tests/benchmarks/README.md)
 
-UtteranceKey = tuple[str, str]  # id, reference: another reference is another utterance
 Hypotheses = dict[UtteranceKey, Hypothesis]
 AnyRun = TypeVar("AnyRun")
 
@@ -32,14 +33,14 @@ AnyRun = TypeVar("AnyRun")
 class CommonTest:
     """Test utterances that all runs of all arms decoded."""
 
-    arms: tuple[tuple[tuple[Hypothesis, ...], ...], ...]  # of each arm, of each run
+    arms: tuple[tuple[HypothesisTable, ...], ...]  # of each arm, of each run
     folds: tuple[str, ...] | None  # of each utterance; None: the runs share one test set
 
     def __len__(self) -> int:
         return len(self.arms[0][0]) if self.arms else 0
 
     def count(self, column: Literal["chars", "words"]) -> int:
-        return sum(getattr(each, column) for each in self.arms[0][0]) if self.arms else 0
+        return int(self.arms[0][0].column(column).sum()) if self.arms else 0
 
     @property
     def has_words(self) -> bool:
@@ -48,11 +49,8 @@ class CommonTest:
     @cached_property
     def speakers(self) -> list[str]:
         """The speaker of each utterance, from any run that names it; else empty."""
-        runs = [run for arm in self.arms for run in arm]
-        return [
-            next((each.speaker for each in same if each.speaker), "")
-            for same in zip(*runs, strict=True)
-        ]
+        named = [run.texts("speaker") for arm in self.arms for run in arm]
+        return [next(filter(None, same), "") for same in zip(*named, strict=True)]
 
     def infer(self, rate: str) -> ArmInference:
         """Compare the arms by `rate`, cer or wer; unknown speakers count as one speaker."""
@@ -113,20 +111,39 @@ def fold_of(run: RunSummary) -> int | None:
 
 def find_common_test(arms: Sequence[Sequence[RunSummary]]) -> CommonTest:
     """Return the common test utterances; one whose reference differs between runs is another."""
-    by_arm = [combine_folds(runs) for runs in arms]
-    all_runs = [run for arm in by_arm for run in arm]
-    keys = [key for key, each in all_runs[0].items() if each.chars] if all_runs else []
-    keys = [key for key in keys if all(key in run for run in all_runs[1:])]
+    by_arm = [_join_folds(runs) for runs in arms]
+    keys, on_keys = _take_common([run for runs in by_arm for run in runs])
+    if not keys:
+        return CommonTest((), None)
+    remaining = iter(on_keys)
+    by_arm = [list(islice(remaining, len(runs))) for runs in by_arm]
     folds = [_folds_by_utterance(runs) for runs in arms]
     by_arm_names = [[each.get(key, "") for key in keys] for each in folds]
-    names = by_arm_names[0] if by_arm_names else []
+    names = by_arm_names[0]
     shared = all(names) and all(each == names for each in by_arm_names)
-    return CommonTest(
-        tuple(tuple(tuple(run[key] for key in keys) for run in arm) for arm in by_arm)
-        if keys
-        else (),
-        tuple(names) if shared and names else None,
-    )
+    return CommonTest(tuple(map(tuple, by_arm)), tuple(names) if shared else None)
+
+
+def _join_folds(runs: Sequence[RunSummary]) -> list[HypothesisTable]:
+    """Return the test hypotheses of each run; with folds, of one run of each fold together."""
+    groups = group_folds(runs, fold_of)
+    return [HypothesisTable.join([run.hypotheses_for("test") for run in each]) for each in groups]
+
+
+def _take_common(
+    tables: Sequence[HypothesisTable],
+) -> tuple[list[UtteranceKey], list[HypothesisTable]]:
+    """Return the utterances with characters that all decoded, and each table on these alone."""
+    if not tables:
+        return [], []
+    places = [table.places() for table in tables]
+    chars = tables[0].column("chars")
+    keys = [key for key, place in places[0].items() if chars[place]]
+    keys = [key for key in keys if all(key in each for each in places)]
+    chosen = [
+        table.take([each[key] for key in keys]) for table, each in zip(tables, places, strict=True)
+    ]
+    return keys, chosen
 
 
 def _folds_by_utterance(runs: Sequence[RunSummary]) -> dict[UtteranceKey, str]:
@@ -134,5 +151,5 @@ def _folds_by_utterance(runs: Sequence[RunSummary]) -> dict[UtteranceKey, str]:
         key: f"fold {fold}"
         for run in runs
         if (fold := fold_of(run)) is not None
-        for key in by_utterance(run)
+        for key in run.hypotheses_for("test").places()
     }

@@ -13,10 +13,10 @@ import numpy as np
 from pipeline.results.comparison.arms import Arm, SweepComparison
 from pipeline.results.comparison.test_sets import (
     Hypotheses,
-    UtteranceKey,
     combine_folds,
     fold_of,
 )
+from pipeline.results.summary.hypothesis_table import UtteranceKey
 from pipeline.results.summary.run_summary import RunSummary, dev_selection_key
 from pipeline.runs.folder import Hypothesis
 from pipeline.shapes import Float64, Int64

@@ -7,14 +7,16 @@ Not here: the script (compare.js), the tables that need no script (table.html).
 import json
 import math
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from markupsafe import Markup
 
 from pipeline.config.loader import flatten
-from pipeline.results.comparison.test_sets import by_utterance, fold_of
+from pipeline.results.comparison.test_sets import fold_of
 from pipeline.results.page.arm_lines import ArmLine
 from pipeline.results.page.views import RunView
+from pipeline.results.summary.hypothesis_table import UtteranceKey
 from pipeline.results.summary.run_summary import RunSummary
 
 MAX_POINTS = 5_000  # of the curves of all runs
@@ -84,26 +86,25 @@ def _short(value: float) -> float | None:
     return float(f"{value:.3g}") if math.isfinite(value) else None
 
 
-def _references(views: Sequence[RunView]) -> list[list[str]]:
+def _references(views: Sequence[RunView]) -> list[UtteranceKey]:
     """Return id and reference of the test utterances of the first run that has any."""
     for view in views:
         if hypotheses := view.run_summary.hypotheses_for("test"):
-            return [[each.utterance_id, each.reference] for each in hypotheses[:MAX_UTTERANCES]]
+            return list(islice(hypotheses.places(), MAX_UTTERANCES))
     return []
 
 
 def _hypotheses(
-    run: RunSummary, references: Sequence[Sequence[str]]
+    run: RunSummary, references: Sequence[UtteranceKey]
 ) -> list[tuple[str, int] | int] | None:
     """Return text and errors of each utterance, 0 where it is right; None: other utterances."""
-    found = by_utterance(run)
-    texts: list[tuple[str, int] | int] = []
-    for name, reference in references:
-        each = found.get((name, reference))
-        if each is None:
-            return None
-        texts.append((each.hypothesis, each.char_errors) if each.char_errors else 0)
-    return texts or None
+    table = run.hypotheses_for("test")
+    places = table.places()
+    if not all(key in places for key in references):
+        return None
+    found = [places[key] for key in references]
+    texts, errors = table.texts("hypothesis"), table.column("char_errors").tolist()
+    return [(texts[each], errors[each]) if errors[each] else 0 for each in found] or None
 
 
 def _varied_settings(runs: Sequence[RunSummary]) -> dict[str, list[Any]]:

@@ -43,6 +43,9 @@ _CONVERT_OPTIONS = pa.csv.ConvertOptions(
 )
 
 
+UtteranceKey = tuple[str, str]  # id, reference: another reference is another utterance
+
+
 class HypothesisTable(Sequence[Hypothesis]):
     """Hypotheses of a run; `table` has a null where the file has no speakers or no loss."""
 
@@ -64,12 +67,39 @@ class HypothesisTable(Sequence[Hypothesis]):
         whole: np.ndarray = self.table.column(name).to_numpy()
         return whole if self._indices is None else whole[self._indices]
 
+    def texts(self, name: str) -> list[str]:
+        """Return a column of texts; an empty text is a null in `table`."""
+        return [text or "" for text in self.column(name).tolist()]
+
     def split(self, name: str) -> "HypothesisTable":
         """Return the hypotheses of one split."""
         if name not in self._splits:
             of_split = find_split(self.table, name, self._indices)
             self._splits[name] = HypothesisTable(self.table, of_split)
         return self._splits[name]
+
+    def places(self) -> dict[UtteranceKey, int]:
+        """Return where each utterance is; of equal ones the last."""
+        keys = zip(self.texts("utterance_id"), self.texts("reference"), strict=True)
+        return {key: place for place, key in enumerate(keys)}
+
+    def take(self, places: Sequence[int]) -> "HypothesisTable":
+        """Return the hypotheses at these places, in this order."""
+        indices = np.array(places, np.int64)
+        return HypothesisTable(
+            self.table, indices if self._indices is None else self._indices[indices]
+        )
+
+    @classmethod
+    def join(cls, parts: Sequence["HypothesisTable"]) -> "HypothesisTable":
+        """Return the hypotheses of all parts, one part after another."""
+        if len(parts) == 1:
+            return parts[0]
+        tables = [
+            each.table if each._indices is None else each.table.take(each._indices)
+            for each in parts
+        ]
+        return cls(pa.concat_tables(tables))
 
     @cached_property
     def _hypotheses(self) -> list[Hypothesis]:

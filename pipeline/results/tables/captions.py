@@ -102,7 +102,7 @@ def describe_split(comparison: SweepComparison, split: str = "test") -> str:
             row = run.selected_dev_row
         if row is None:
             continue
-        speakers = {each.speaker for each in hypotheses} - {""}
+        speakers = set(hypotheses.texts("speaker")) - {""}
         of = f" of {len(speakers)} speakers" if speakers else ""
         name = run.experiment.corpus.name if run.experiment else "unknown corpus"
         found[f"{name}, {row['utterances']} utterances{of}, {row['chars']} {run.units}"] = None

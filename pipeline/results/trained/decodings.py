@@ -17,7 +17,6 @@ from pipeline.files import InputError
 from pipeline.results.comparison.arms import Arm, SweepComparison
 from pipeline.results.comparison.test_sets import (
     Hypotheses,
-    UtteranceKey,
     by_utterance,
     fold_of,
     group_folds,
@@ -25,6 +24,7 @@ from pipeline.results.comparison.test_sets import (
 )
 from pipeline.results.statistics.inference import compare_arms
 from pipeline.results.statistics.paired import PairedDifference, compare_paired
+from pipeline.results.summary.hypothesis_table import UtteranceKey
 from pipeline.results.summary.run_summary import RunSummary
 from pipeline.results.summary.table import error_counts
 from pipeline.runs.decodings import DecodingFolder
