@@ -1,15 +1,37 @@
 """Fixtures that more than one room uses; and in CI a skipped test is a failed one."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from beartype import BeartypeConf
+from beartype.claw import beartype_package
 from hypothesis import HealthCheck, settings
+from jaxtyping import install_import_hook
 from xdist.scheduler import LoadScopeScheduling
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def check_annotations() -> None:
+    """Check types and, where a module states any, shapes of arrays, at each call.
+
+    jaxtyping takes many times as long for a call as beartype. It has the modules with shapes, and
+    those with names that only a type checker imports, which beartype alone would look for.
+    """
+    names = [
+        ".".join(path.relative_to(REPOSITORY).with_suffix("").parts)
+        for path in (REPOSITORY / "pipeline").rglob("*.py")
+        if re.search(r"from pipeline\.shapes |TYPE_CHECKING", path.read_text(encoding="utf-8"))
+    ]
+    beartype_package("pipeline", conf=BeartypeConf(claw_is_pep526=False))
+    install_import_hook(names, "beartype.beartype")
+
+
+check_annotations()
 
 # Before torch is imported: the processes of a test run share the CPUs, and idle threads spin.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

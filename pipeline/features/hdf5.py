@@ -147,7 +147,10 @@ def check_datasets(path: Path) -> list[DatasetInfo]:
         file.visit(names.append)
         return [
             DatasetInfo(
-                name, each.shape, str(each.dtype), _compute_crc32(each) == each.attrs["crc32"]
+                name,
+                each.shape,
+                str(each.dtype),
+                _compute_crc32(each) == int(each.attrs["crc32"]),
             )
             for name in names
             if isinstance(each := file[name], h5py.Dataset)

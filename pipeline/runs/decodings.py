@@ -122,8 +122,8 @@ class DecodingFolder(NamedTuple):
         with atomic_write(self.trials_file, durable=False) as partial:
             partial.write_text(content, encoding="utf-8")
 
-    def kept_trials(self, run: str) -> list[dict[str, float]]:
-        """Return the trials of a decoding that was interrupted; none of another network."""
+    def kept_trials(self, run: str) -> list[Any]:
+        """Return the trials of an interrupted decoding, unchecked; none of another network."""
         try:
             content = read_json(self.trials_file)
             return list(content["trials"]) if content["run"] == run else []

@@ -122,9 +122,11 @@ class EpochReport:
     samples: tuple[tuple[str, str, str], ...]  # utterance id, reference, hypothesis
 
 
-def record_from_json(kind: type[Record], values: Mapping[str, Any]) -> Record:
+def record_from_json(kind: type[Record], values: Any) -> Record:
     """Return a record; TypeError or ValueError where a value is missing or of another type."""
-    known = dict(values)
+    if not isinstance(values, dict):
+        raise TypeError(f"a {type(values).__name__} instead of names with values")
+    known = values.copy()
     for column in fields(kind):
         if column.name not in known:
             continue

@@ -11,6 +11,7 @@ of the chosen weights is a little too low, because they were chosen there.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
+from typing import Any
 
 from pipeline.config.decoding import ANY_WORD, DecodingSettings
 from pipeline.decoding.words.decoding_graph import GraphWeights
@@ -31,9 +32,12 @@ class Trial:
         return {**asdict(self.weights), "errors": self.errors, "reference": self.reference}
 
     @classmethod
-    def from_record(cls, record: Mapping[str, float]) -> "Trial":
-        weights = GraphWeights(record["model"], record["word"], record["unknown"])
-        return cls(weights, int(record["errors"]), int(record["reference"]))
+    def from_record(cls, record: Any) -> "Trial":
+        """Return a trial that was kept; KeyError, TypeError or ValueError where it is damaged."""
+        model, word, unknown = (float(record[name]) for name in ("model", "word", "unknown"))
+        return cls(
+            GraphWeights(model, word, unknown), int(record["errors"]), int(record["reference"])
+        )
 
 
 def tune(

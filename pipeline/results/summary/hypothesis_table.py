@@ -68,7 +68,7 @@ class HypothesisTable(Sequence[Hypothesis]):
         return whole if self._indices is None else whole[self._indices]
 
     def texts(self, name: str) -> list[str]:
-        """Return a column of texts; an empty text is a null in `table`."""
+        """Return a column of texts, empty ones if the file has no such column."""
         return [text or "" for text in self.column(name).tolist()]
 
     def split(self, name: str) -> "HypothesisTable":

@@ -6,6 +6,7 @@ Not here: reading one split (data/batches.py), the formula of the reference loss
 (loss/reference_loss.py).
 """
 
+import hashlib
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +38,8 @@ Lengths = Int64[np.ndarray, " U"]  # U utterances
 OutputLength = Callable[[Lengths], Lengths]  # input frames -> output steps
 
 log = logging.getLogger(__name__)
+
+_references: dict[bytes, ConstantReference] = {}  # by what they depend on
 
 
 class InfeasibleError(InputError):
@@ -155,9 +158,17 @@ def _without_copies(train: SplitData, speeds: Sequence[float]) -> SplitData:
 def _fit_reference(
     split: SplitData, output_length: OutputLength, classes: int
 ) -> ConstantReference | None:
+    """Return the reference; runs of this process with the same utterances share it."""
     if not len(split):
         return None
-    return fit_constant_reference(output_length(split.lengths).tolist(), split.labels, classes)
+    frames = output_length(split.lengths)
+    content = hashlib.sha256(repr((classes, len(frames))).encode() + frames.tobytes())
+    for labels in split.labels:
+        content.update(np.array([len(labels), *labels], np.int64).tobytes())
+    key = content.digest()
+    if key not in _references:
+        _references[key] = fit_constant_reference(frames.tolist(), split.labels, classes)
+    return _references[key]
 
 
 def _correlate_lengths(split: SplitData) -> float:

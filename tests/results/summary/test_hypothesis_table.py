@@ -145,6 +145,30 @@ def test_columns_and_splits_are_those_of_the_hypotheses(run: RunFolder, as_objec
         assert list(found.split("test")) == [each for each in of_split if each.split == "test"]
 
 
+@given(st.lists(HYPOTHESES, min_size=1, max_size=3), st.data())
+def test_joined_and_taken_hypotheses_are_those_of_lists(
+    parts: list[list[Hypothesis]], data: st.DataObject
+):
+    split = data.draw(st.sampled_from([each.split for part in parts for each in part] or ["test"]))
+    joined = HypothesisTable.join([HypothesisTable.of(each).split(split) for each in parts])
+    listed = [each for part in parts for each in part if each.split == split]
+    places = data.draw(st.lists(st.integers(0, len(listed) - 1))) if listed else []
+    assert str(list(joined)) == str(listed)  # as texts, in which NaN is NaN
+    assert str(list(joined.take(places))) == str([listed[place] for place in places])
+    assert joined.places() == {
+        (each.utterance_id, each.reference): place for place, each in enumerate(listed)
+    }
+
+
+def test_without_the_column_of_speakers_their_names_are_empty(run: RunFolder):
+    """Runs of earlier versions."""
+    lines = hypotheses_to_csv([DEV, TEST]).splitlines()
+    older = [",".join(next(csv.reader([line]))[:FIRST_COLUMNS]) for line in lines[:2]]
+    run.hypotheses_file.write_text("\n".join(older) + "\n", "utf-8")
+    assert read_hypothesis_table(run).texts("speaker") == [""]
+    assert read_hypothesis_table(run).places() == {("a-1", "GO ON"): 0}
+
+
 def test_equal_texts_and_columns_of_runs_are_in_memory_once(run: RunFolder):
     shared = SharedColumns()
     run.hypotheses_file.write_text(hypotheses_to_csv([DEV, TEST]), "utf-8")

@@ -159,6 +159,16 @@ def test_the_reference_loss_uses_the_output_steps_of_the_network(
     assert splits.reference_loss("dev") == expected.loss_per_character
 
 
+def test_runs_of_a_process_share_a_reference_where_all_that_it_depends_on_is_equal(
+    make_feature_set: FeatureSetFactory,
+):
+    features = make_feature_set(REST)
+    one, same, other = (make_splits(features, stride=stride) for stride in (1, 1, 2))
+    assert one.constant_references["dev"] is same.constant_references["dev"]
+    losses = {one.reference_loss("dev"), one.reference_loss("test"), other.reference_loss("dev")}
+    assert len(losses) == 3
+
+
 def test_feasibility_after_a_change_of_tempo(
     make_feature_set: FeatureSetFactory,
 ):
