@@ -1,5 +1,6 @@
 """Fixtures that more than one room uses; and in CI a skipped test is a failed one."""
 
+import gc
 import os
 import re
 from collections.abc import Iterator
@@ -73,6 +74,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped in CI: {report.longrepr}"
     return report
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector leave alone what stays: modules, and thousands of tests."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
