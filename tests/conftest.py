@@ -1,4 +1,4 @@
-"""Fixtures that more than one room uses; and in CI a skipped test is a failed one."""
+"""Fixtures of several rooms; the check of annotations; in CI a skipped test is a failed one."""
 
 import gc
 import os
@@ -77,7 +77,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 
 def pytest_collection_finish() -> None:
-    """Let the garbage collector leave alone what stays: modules, and thousands of tests."""
+    """Modules and collected tests stay until the end: the garbage collector need not visit them."""
     gc.collect()
     gc.freeze()
 
