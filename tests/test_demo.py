@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 FIRST, REPAIRED, SLOW = ARMS = ["first training", "repaired", "repaired but slow"]
 RUNS = [f"{arm}, seed {seed}" for seed in range(3) for arm in ARMS]
 
-# Nine trainings beside four other test processes: 15 minutes were too few on a slow machine.
+# Nine trainings beside other test processes: 15 minutes were too few on a slow machine.
 pytestmark = pytest.mark.timeout(2400)
 
 

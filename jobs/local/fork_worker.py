@@ -16,6 +16,11 @@ from pathlib import Path
 from pipeline.host import thread_count
 
 
+def is_supported() -> bool:
+    """Return whether this system tells how many threads a process has: Linux does."""
+    return thread_count() is not None
+
+
 def can_fork() -> bool:
     """Return whether this process has one thread, as far as the system reports it.
 
