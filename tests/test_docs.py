@@ -3,6 +3,7 @@
 import ast
 import re
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,11 @@ CONTRIBUTING = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
 MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
 TARGETS = set(re.findall(r"^([a-z-]+):.*  ## ", MAKEFILE, flags=re.MULTILINE))
 ROOMS = ("pipeline", "jobs", "tests", "configs", "cluster")
-NOT_OURS = {".venv", ".venv-bench", "work", "build", "node_modules"}
 PAGES = sorted(
-    path
-    for path in REPOSITORY.glob("**/*.md")
-    if not NOT_OURS & set(path.relative_to(REPOSITORY).parts)
+    [
+        *REPOSITORY.glob("*.md"),
+        *(page for room in ROOMS for page in REPOSITORY.glob(f"{room}/**/*.md")),
+    ]
 )
 CURRENT = [page for page in PAGES if page.name != "CHANGELOG.md"]  # which tells of what was
 MAX_README_WORDS = 1500
@@ -29,6 +30,7 @@ def name(page: Path) -> str:
     return page.relative_to(REPOSITORY).as_posix()
 
 
+@cache
 def files(suffix: str) -> set[str]:
     return {path.name for room in ROOMS for path in (REPOSITORY / room).rglob(f"*{suffix}")}
 

@@ -9,11 +9,12 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
-from functools import partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import jinja2.runtime
 import markupsafe
 from markupsafe import Markup
 
@@ -28,6 +29,25 @@ def render_page(context: Mapping[str, Any]) -> str:
 
     The browser runs only the script whose digest the page's security policy names.
     """
+    script = _join_files("js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            **context,
+            reordering_names=_right_to_left(each.label for each in context["views"])
+            | _right_to_left(each.name for each in context["lines"]),
+            style=Markup(_join_files("css")),  # noqa: S704
+            script=Markup(script),  # noqa: S704
+            script_digest=digest,
+        )
+    )
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    """Return the templates, which a process compiles once, and their filters."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATE_DIR),
         autoescape=True,
@@ -35,32 +55,23 @@ def render_page(context: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    names = _right_to_left(each.label for each in context["views"]) | _right_to_left(
-        each.name for each in context["lines"]
-    )
-    environment.filters["sentence"] = partial(_format_sentence, names=names)
+    environment.filters["sentence"] = _format_sentence
     environment.filters |= {
         name: function for name, function in vars(formatting).items() if name.startswith("format_")
     }
-    script = _join_files("js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return environment.get_template("page.html").render(
-        **context,
-        style=Markup(_join_files("css")),  # noqa: S704
-        script=Markup(script),  # noqa: S704
-        script_digest=digest,
-    )
+    return environment
 
 
-def _format_sentence(text: str, names: Iterable[str]) -> Markup:
+@jinja2.pass_context
+def _format_sentence(context: jinja2.runtime.Context, text: str) -> Markup:
     """Return a sentence of the answer, its commands as code.
 
-    `names`: those that would change the order of the numbers and brackets beside them.
+    The names in `reordering_names` would change the order of the numbers and brackets beside them.
     """
     escaped = str(markupsafe.escape(text)).replace(" %", f"{formatting.NARROW_SPACE}%")
     formatted = COMMAND_PATTERN.sub(r"<code>\g<0></code>", escaped)
-    longest_first = sorted((str(markupsafe.escape(name)) for name in names), key=len, reverse=True)
-    if longest_first:
+    names = (str(markupsafe.escape(name)) for name in context["reordering_names"])
+    if longest_first := sorted(names, key=len, reverse=True):
         pattern = "|".join(map(re.escape, longest_first))
         formatted = re.sub(rf"(?<!\w)(?:{pattern})(?!\w)", r"<bdi>\g<0></bdi>", formatted)
     return Markup(formatted)  # noqa: S704
