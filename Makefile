@@ -185,7 +185,7 @@ slurm-down:  ## stop it
 ##@ Development
 
 test: setup  ## run every test that this machine can run
-	@$(bin)/python -m pytest --numprocesses=4 --no-loadscope-reorder
+	@$(bin)/python -m pytest --numprocesses=5 --no-loadscope-reorder
 
 lint: setup  ## run formatter, linter and type checker
 	@$(bin)/ruff format --check .
