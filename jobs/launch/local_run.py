@@ -8,7 +8,6 @@ Not here: making the plan (decision.py), starting processes (local/executor.py),
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +17,7 @@ from jobs.display.corpora import print_refusals
 from jobs.display.feature_progress import FeatureProgress
 from jobs.display.live import Watcher
 from jobs.environment import REPOSITORY_ROOT
-from jobs.exit_codes import DISK_FULL, DONE, FAILED, STOPPED
+from jobs.exit_codes import DONE
 from jobs.launch import missing_features
 from jobs.launch.sweep_state import SweepState, print_sound
 from jobs.launch.tasks import (
@@ -28,16 +27,16 @@ from jobs.launch.tasks import (
     make_run_tasks,
     write_tasks,
 )
-from jobs.local import executor, fork_worker
+from jobs.local import executor
 from jobs.local.executor import ExitStatus, RunningTask, Slots
 from jobs.messages import count_text, duration_text, print_line
 from jobs.node import failures, feature_task, task_file, training_task
 from jobs.node.feature_task import TaskProgress
-from jobs.node.task_file import Run, Task
+from jobs.node.task_file import Task
 from jobs.profile import LocalProfile
 from jobs.sweep import job_queue, plan, run_status
 from jobs.sweep.folder import SweepFolder
-from jobs.sweep.plan import JobArray, Plan
+from jobs.sweep.plan import Plan
 from jobs.sweep.record import SweepRecord, manifests_by_path
 from jobs.sweep.run_status import RunStatus
 from pipeline.corpus.manifest import Refusal
@@ -133,40 +132,16 @@ def _train_runs(
         return  # without a snapshot, which nothing would use
 
     def on_exit(process: ExitStatus) -> None:
-        if len(written[process.task].items) == 1:
-            training_task.record_silent_failure(process, folder.work)
-        elif process.code not in {DONE, FAILED, STOPPED, DISK_FULL}:  # its runs recorded nothing
-            cause, message = failures.classify_exit_code(process.code)
-            print_line(
-                f"runs: {cause}: {message}; their states are saved: make sweep again continues "
-                f"them; {executor.output_path(process.task)} shows more"
-            )
+        training_task.record_silent_failure(process, folder.work)
 
     slots, code = executor.slots_for_runs(profile), code_snapshot.take_snapshot(folder.code)
     for array in new_plan.runs:
-        tasks, task_slots = _make_tasks(array, folder, profile, slots)
+        tasks = make_run_tasks(array, folder, profile, slots.threads)
         run_ids = [run.run_id for task in array.tasks for run in task]
         with failures_cleared(run_ids, folder) as causes:
             written = write_tasks(tasks, folder)
             _record_tasks(folder, written, code, causes)
-        _run_tasks(
-            written, task_slots, folder, code=code, on_poll=lambda _: on_poll(), on_exit=on_exit
-        )
-
-
-def _make_tasks(
-    array: JobArray[Run], folder: SweepFolder, profile: LocalProfile, slots: Slots
-) -> tuple[list[Task], Slots]:
-    """Return one task of all runs, and a slot for it; one task per run where that cannot be.
-
-    The process of the task imports torch once and forks for each run. Each GPU needs tasks of its
-    own, and only Linux can fork.
-    """
-    if slots.gpus or not fork_worker.is_supported():
-        return make_run_tasks(array, folder, profile, slots.threads), slots
-    together = replace(array, tasks=(tuple(run for task in array.tasks for run in task),))
-    tasks = make_run_tasks(together, folder, profile, slots.threads, at_once=slots.number)
-    return tasks, slots._replace(number=1)
+        _run_tasks(written, slots, folder, code=code, on_poll=lambda _: on_poll(), on_exit=on_exit)
 
 
 def _record_tasks(

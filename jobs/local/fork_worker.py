@@ -9,16 +9,12 @@ Starting Python and importing takes as long as the features of half an hour of s
 import gc
 import multiprocessing
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pipeline.host import thread_count
-
-
-def is_supported() -> bool:
-    """Return whether this system tells how many threads a process has: Linux does."""
-    return thread_count() is not None
 
 
 def can_fork() -> bool:
@@ -65,6 +61,8 @@ class ForkedProcess:
 def _run_in_fork(
     run: Callable[[Path], int], task: Path, output: Path, environment: Mapping[str, str]
 ) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):  # else a stop sets the parent's flag, in a copy
+        signal.signal(number, signal.SIG_DFL)
     gc.freeze()  # else garbage collection writes to every page shared with the parent
     with output.open("wb") as file:
         for stream in (1, 2):

@@ -14,7 +14,6 @@ from jobs.launch import entrypoint
 from jobs.local import executor
 from jobs.local.executor import ExitStatus
 from jobs.node.signals import StopRequest
-from jobs.node.usage import QUEUE_WAIT_VARIABLE
 from jobs.sweep.folder import SweepFolder
 
 FakeCommand = Callable[..., Path]
@@ -69,13 +68,12 @@ def run_tasks_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     Tests of child processes are in test_executor.py and test_reconcile.py.
     """
 
-    def run_in_process(files: Sequence[Path], *words: object, **_: object) -> None:
+    def run_in_process(files: Sequence[Path], *words: object) -> None:
         *_, ended = words
         for file in files:
             ended(ExitStatus(file, entrypoint.execute_task(file, StopRequest())))
 
     monkeypatch.setattr(executor, "run_tasks", run_in_process)
-    monkeypatch.setenv(QUEUE_WAIT_VARIABLE, "")  # a task of several runs sets it; and restored
 
 
 AN4_SPEAKERS = ("faaa", "fbbb", "maaa", "mbbb")

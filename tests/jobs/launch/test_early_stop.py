@@ -62,7 +62,7 @@ def test_runs_on_the_plateau_are_stopped_and_continue_to_the_same_rows_when_rela
 
     code, printed = command("sweep", project)
     assert "nothing to do: 0 of 2 runs are finished, 2 stopped early by the rules" in printed
-    assert len(project.sweep_folder.ledger.entries()) == 2  # of features, and of both runs
+    assert len(project.sweep_folder.ledger.entries()) == 3  # one of features, two of runs
     _, printed = command("status", project, "--once")
     assert "2 runs: 2 stopped early" in printed
 

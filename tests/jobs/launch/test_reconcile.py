@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 import soundfile
 
@@ -94,7 +93,7 @@ def start(bench) -> "subprocess.Popen[bytes]":
     )
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each run has a new process")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 def test_a_sweep_interrupted_and_killed_continues_until_there_is_nothing_to_do(make_project):
     bench = make_project(epochs=40)
     parent = start(bench)
@@ -108,20 +107,6 @@ def test_a_sweep_interrupted_and_killed_continues_until_there_is_nothing_to_do(m
 
     parent = start(bench)
     most = max(row["epoch"] for rows in before.values() for row in rows)
-    until(lambda: has_epochs(bench, most + 1))
-    pids = {run.heartbeat.pid for run in states(bench)}
-    (together,) = {psutil.Process(pid).ppid() for pid in pids}  # the process that started both
-    os.kill(together, signal.SIGKILL)
-    printed, errors = parent.communicate(timeout=SECONDS)
-    assert (parent.returncode, errors) == (1, b"")
-    assert b"runs: killed: the process was killed by signal 9" in printed
-    until(lambda: not any(psutil.pid_exists(pid) for pid in pids))
-    assert {run.state for run in states(bench)} == {"stopped"}
-
-    parent = start(bench)
-    most = max(
-        row["epoch"] for run in states(bench) for row in bench.sweep_folder.run(run.run_id).rows()
-    )
     until(lambda: has_epochs(bench, most + 1))
     victim = states(bench)[0]
     os.kill(victim.heartbeat.pid, signal.SIGKILL)

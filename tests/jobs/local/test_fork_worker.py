@@ -94,3 +94,18 @@ print(json.dumps(child.wait(30)))
 """
     assert script(body, tmp_path / "task.json") == 0
     assert (tmp_path / "task.out").read_text() == "given error"
+
+
+def test_a_fork_that_has_not_begun_its_task_does_not_inherit_how_its_parent_stops(tmp_path):
+    body = """
+signal.signal(signal.SIGTERM, lambda number, frame: None)  # as a parent that stops later
+def run(task):
+    task.touch()
+    time.sleep(60)
+child = fork_worker.ForkedProcess(run, task, task.with_suffix(".out"), {})
+while not task.exists():
+    time.sleep(0.01)
+child.terminate()
+print(json.dumps(child.wait(30)))
+"""
+    assert script(body, tmp_path / "task.json") == -signal.SIGTERM
