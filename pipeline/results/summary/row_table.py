@@ -22,9 +22,6 @@ import pyarrow.json
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.rows import ROW_COLUMNS, YOUNGER_COLUMNS, ColumnRows, Row
 
-# Pyarrow's own allocator keeps more memory than it gives out: 30 MB for a thousand runs.
-pa.set_memory_pool(pa.system_memory_pool())
-
 _TYPES = {float: pa.float64(), int: pa.int64(), str: pa.string()}
 SCHEMA = pa.schema([(name, _TYPES[kind]) for name, kind in Row.__annotations__.items()])
 _NEVER_NULL = [index for index, kind in enumerate(SCHEMA.types) if kind != pa.float64()]
