@@ -84,9 +84,12 @@ setup: $(stamp) $(kernel)  ## create .venv with the exact locked versions, once;
 # The lock without torch and its CUDA libraries, then torch of the same version from PyTorch's own index.
 define other_torch
 sed -E '/^(torch|torchaudio|triton|nvidia-[a-z0-9-]*|cuda-[a-z]*)==/,/[^\\]$$/d' requirements.lock > .venv/without-torch.txt
-	$(bin)/uv pip install --quiet --compile-bytecode --python .venv --no-deps --require-hashes --requirement .venv/without-torch.txt
-	$(if $(filter system,$(torch)),@$(bin)/python -c 'import torch',$(bin)/uv pip install --quiet --compile-bytecode --python .venv --torch-backend "$(torch)" $(locked_torch))
+	$(bin)/uv pip install --quiet --python .venv --no-deps --require-hashes --requirement .venv/without-torch.txt
+	$(if $(filter system,$(torch)),@$(bin)/python -c 'import torch',$(bin)/uv pip install --quiet --python .venv --torch-backend "$(torch)" $(locked_torch))
 endef
+
+# An eighth of the installed modules: those that commands import, before many jobs start at once.
+precompile = PYTHONDONTWRITEBYTECODE= $(bin)/python -c 'import pipeline.results.report, pipeline.training.loop.fit' 2>/dev/null || true
 
 $(stamp): requirements.lock pyproject.toml $(rebuild)
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("blankslate needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + "; name another: make setup PYTHON=python3.12")'
@@ -94,9 +97,10 @@ $(stamp): requirements.lock pyproject.toml $(rebuild)
 	@$(PYTHON) -m venv --clear $(if $(filter system,$(torch)),--system-site-packages) .venv || { echo "venv is missing: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }
 	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > .venv/uv.txt
 	@$(pip) install --require-hashes --requirement .venv/uv.txt
-	@$(if $(filter-out lock,$(torch)),$(other_torch),$(bin)/uv pip install --quiet --compile-bytecode --python .venv --require-hashes --requirement requirements.lock)
+	@$(if $(filter-out lock,$(torch)),$(other_torch),$(bin)/uv pip install --quiet --python .venv --require-hashes --requirement requirements.lock)
 	@echo "$(torch)" > $(build)
 	@$(bin)/uv pip install --quiet --python .venv --no-deps --no-build-isolation --editable .
+	@$(precompile)
 	@touch $@
 
 $(kernel): $(stamp) $(wildcard pipeline/features/native/*.[ch])
