@@ -88,9 +88,7 @@ sed -E '/^(torch|torchaudio|triton|nvidia-[a-z0-9-]*|cuda-[a-z]*)==/,/[^\\]$$/d'
 	$(if $(filter system,$(torch)),@$(bin)/python -c 'import torch',$(bin)/uv pip install --quiet --python .venv --torch-backend "$(torch)" $(locked_torch))
 endef
 
-# An eighth of the installed modules: those that commands import, before many jobs start at once.
-precompile = PYTHONDONTWRITEBYTECODE= $(bin)/python -c 'import pipeline.results.report, pipeline.training.loop.fit' 2>/dev/null || true
-
+# The last line compiles the modules that commands import, an eighth of all, before many jobs start at once.
 $(stamp): requirements.lock pyproject.toml $(rebuild)
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("blankslate needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + "; name another: make setup PYTHON=python3.12")'
 	@[ ! -L .venv ] || { echo "blankslate: .venv is a link, and make setup would empty the folder that it points to; remove the link: rm .venv" >&2; exit 1; }
@@ -100,7 +98,7 @@ $(stamp): requirements.lock pyproject.toml $(rebuild)
 	@$(if $(filter-out lock,$(torch)),$(other_torch),$(bin)/uv pip install --quiet --python .venv --require-hashes --requirement requirements.lock)
 	@echo "$(torch)" > $(build)
 	@$(bin)/uv pip install --quiet --python .venv --no-deps --no-build-isolation --editable .
-	@$(precompile)
+	@PYTHONDONTWRITEBYTECODE= $(bin)/python -c 'import jobs.display.live, pipeline.results.report, pipeline.training.loop.fit, submitit' 2>/dev/null || true
 	@touch $@
 
 $(kernel): $(stamp) $(wildcard pipeline/features/native/*.[ch])

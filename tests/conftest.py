@@ -28,10 +28,10 @@ def check_in_context(*, typechecker: Any) -> Any:
     """
 
     def decorate(function: Any) -> Any:
-        if not inspect.isfunction(function) or inspect.isgeneratorfunction(function):
+        plain = inspect.isfunction(function) and not inspect.isgeneratorfunction(function)
+        # An annotation that is a string may name what only a type checker imports.
+        if not plain or any(isinstance(each, str) for each in function.__annotations__.values()):
             return jaxtyped(typechecker=typechecker)(function)
-        if any(isinstance(each, str) for each in function.__annotations__.values()):
-            return jaxtyped(typechecker=typechecker)(function)  # some only a type checker imports
         checked = beartype(function)
 
         @functools.wraps(function)
@@ -59,7 +59,7 @@ def check_annotations() -> None:
     ]
     beartype_package("pipeline", conf=BeartypeConf(claw_is_pep526=False))
     install_import_hook(names, "beartype.beartype")
-    jaxtyping.jaxtyped = check_in_context
+    jaxtyping.jaxtyped = check_in_context  # the hook puts this name before each function
 
 
 check_annotations()

@@ -16,11 +16,13 @@ CONTRIBUTING = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
 MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
 TARGETS = set(re.findall(r"^([a-z-]+):.*  ## ", MAKEFILE, flags=re.MULTILINE))
 ROOMS = ("pipeline", "jobs", "tests", "configs", "cluster")
+NOT_OURS = {".venv", ".venv-bench", "work", "build", "node_modules"}
 PAGES = sorted(
-    [
-        *REPOSITORY.glob("*.md"),
-        *(page for room in ROOMS for page in REPOSITORY.glob(f"{room}/**/*.md")),
-    ]
+    page
+    for top in REPOSITORY.iterdir()
+    if top.name not in NOT_OURS  # .venv has 40,000 files
+    for page in (top, *top.rglob("*.md"))
+    if page.suffix == ".md" and not NOT_OURS & set(page.relative_to(REPOSITORY).parts)
 )
 CURRENT = [page for page in PAGES if page.name != "CHANGELOG.md"]  # which tells of what was
 MAX_README_WORDS = 1500

@@ -61,7 +61,8 @@ class ForkedProcess:
 def _run_in_fork(
     run: Callable[[Path], int], task: Path, output: Path, environment: Mapping[str, str]
 ) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):  # else a stop sets the parent's flag, in a copy
+    # The parent's handlers would set a flag that nothing in this process reads.
+    for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
     gc.freeze()  # else garbage collection writes to every page shared with the parent
     with output.open("wb") as file:

@@ -96,7 +96,7 @@ print(json.dumps(child.wait(30)))
     assert (tmp_path / "task.out").read_text() == "given error"
 
 
-def test_a_fork_that_has_not_begun_its_task_does_not_inherit_how_its_parent_stops(tmp_path):
+def test_a_fork_does_not_inherit_the_signal_handlers_of_its_parent(tmp_path):
     body = """
 signal.signal(signal.SIGTERM, lambda number, frame: None)  # as a parent that stops later
 def run(task):
