@@ -37,6 +37,7 @@ from jobs.commands.arguments import (
 from jobs.commands.trained.arguments import TRAINED_VERBS, add_trained_verbs
 from jobs.environment import REPOSITORY_ROOT, use_locked_packages_alone
 from jobs.exit_codes import DONE
+from jobs.imports import quick_imports
 from jobs.messages import exit_code
 from pipeline.files import InputError, expand_home
 
@@ -130,13 +131,12 @@ def _run(options: argparse.Namespace, *, process_ends: bool) -> int:
     """Import the module of the verb and call its function."""
     _expand_home(options)
     _refuse_bare_names(options)
-    gc.disable()  # imports leave no garbage, and collecting takes a part of their time
-    module = import_module(VERB_MODULES[options.verb])
-    if process_ends:
-        gc.freeze()
-        if options.verb in PLANNING_VERBS:
-            gc.set_threshold(PLANNED_OBJECTS)
-    gc.enable()
+    with quick_imports():
+        module = import_module(VERB_MODULES[options.verb])
+        if process_ends:
+            gc.freeze()
+            if options.verb in PLANNING_VERBS:
+                gc.set_threshold(PLANNED_OBJECTS)
     act: Callable[[argparse.Namespace], int] = getattr(module, options.verb.replace("-", "_"))
     return act(options)
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from jobs.environment import REPOSITORY_ROOT
 from jobs.exit_codes import DONE, STOPPED
+from jobs.imports import quick_imports
 from jobs.messages import count_text, duration_text, join_first
 from jobs.node.signals import StopRequest
 from jobs.node.task_file import CheckTask
@@ -39,8 +40,9 @@ def run_check_task(task: CheckTask, stop: StopRequest) -> int:
     A requeued job writes its restart count instead. Return DONE, or STOPPED after a signal.
     """
     # What a run imports. Only here: a login node must not load torch.
-    from pipeline.features import precompute  # noqa: PLC0415
-    from pipeline.training.loop import devices, trainer  # noqa: PLC0415
+    with quick_imports():
+        from pipeline.features import precompute  # noqa: PLC0415
+        from pipeline.training.loop import devices, trainer  # noqa: PLC0415
 
     path = Path(task.answer)
     if path.exists():  # by the first attempt: this one follows the requeue

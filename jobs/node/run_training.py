@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from jobs import code_snapshot
 from jobs.exit_codes import DISK_FULL, DONE, FAILED, STOPPED
+from jobs.imports import quick_imports
 from jobs.node import folder_lock
 from jobs.node.failures import MissingFeaturesError, make_failure
 from jobs.node.folder_lock import FolderLock, LockHeld
@@ -153,11 +154,12 @@ def _fit(
     rules: SweepStopRules | None = None,
 ) -> None:
     # Only here: a login node imports this module, and must not load torch.
-    from pipeline.features.feature_set import FeatureSet  # noqa: PLC0415
-    from pipeline.training.loop.devices import gpu_names  # noqa: PLC0415
-    from pipeline.training.loop.fit import fit  # noqa: PLC0415
-    from pipeline.training.trained.decode_run import decode_run  # noqa: PLC0415
-    from pipeline.training.trained.recogniser import Recogniser  # noqa: PLC0415
+    with quick_imports():
+        from pipeline.features.feature_set import FeatureSet  # noqa: PLC0415
+        from pipeline.training.loop.devices import gpu_names  # noqa: PLC0415
+        from pipeline.training.loop.fit import fit  # noqa: PLC0415
+        from pipeline.training.trained.decode_run import decode_run  # noqa: PLC0415
+        from pipeline.training.trained.recogniser import Recogniser  # noqa: PLC0415
 
     try:
         feature_set = FeatureSet.open(features)

@@ -13,6 +13,7 @@ from typing import cast
 
 from jobs.environment import REPOSITORY_ROOT
 from jobs.exit_codes import DISK_FULL, DONE, FAILED, STOPPED
+from jobs.imports import quick_imports
 from jobs.local import executor
 from jobs.messages import exit_code
 from jobs.node import failures, folder_lock
@@ -93,7 +94,7 @@ def _import_before_fork() -> None:
     """Import torch once for all runs of a job: the import takes seconds, a fork does not."""
     if "numpy" not in sys.modules:
         os.environ["OPENBLAS_NUM_THREADS"] = "1"  # a process with threads cannot be forked
-    with suppress(Exception):  # each run raises it again, and records it
+    with suppress(Exception), quick_imports():  # each run raises it again, and records it
         import_module("pipeline.features.feature_set")
         import_module("pipeline.training.loop.fit")
 

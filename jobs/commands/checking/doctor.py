@@ -7,6 +7,7 @@ Not here: the checks (pipeline/training/diagnosis/preflight.py).
 import argparse
 from importlib import import_module
 
+from jobs.imports import quick_imports
 from jobs.launch.reconcile import PreparedFeatures, ensure_features
 from jobs.messages import print_line
 from jobs.work_folder import load_profile_and_workdir
@@ -28,7 +29,8 @@ def doctor(options: argparse.Namespace) -> int:
         prepared = ensure_features(single, profile, work)
         failures += _print_corpus_failures(prepared)
         print_line("starting torch")  # takes seconds
-        run_preflight = import_module("pipeline.training.diagnosis.preflight").run_preflight
+        with quick_imports():
+            run_preflight = import_module("pipeline.training.diagnosis.preflight").run_preflight
         for check in run_preflight(
             experiment, prepared.features, profile.device, profile.threads or default_threads()
         ):

@@ -8,6 +8,7 @@ Not here: the test (pipeline/training/diagnosis/lr_range_test.py), the figure
 import argparse
 import math
 
+from jobs.imports import quick_imports
 from jobs.launch.reconcile import ensure_features
 from jobs.messages import print_line, show_status_line
 from jobs.profile import LocalProfile
@@ -34,8 +35,9 @@ def lr_range(options: argparse.Namespace) -> int:
     prepared = ensure_features(single, profile, work)
     folder = SweepFolder(work, single.name)
     # torch and matplotlib take seconds to import.
-    from pipeline.results.figures import lr_curve  # noqa: PLC0415
-    from pipeline.training.diagnosis.lr_range_test import run_lr_range_test  # noqa: PLC0415
+    with quick_imports():
+        from pipeline.results.figures import lr_curve  # noqa: PLC0415
+        from pipeline.training.diagnosis.lr_range_test import run_lr_range_test  # noqa: PLC0415
 
     trainings = []
     with show_status_line("starting torch") as show:

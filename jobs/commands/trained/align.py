@@ -18,6 +18,7 @@ from pathlib import Path
 from jobs.commands.trained.network import find_features, find_finished_run, load_network
 from jobs.commands.trained.output_paths import require_folder
 from jobs.commands.trained.transcribe import SUFFIXES
+from jobs.imports import quick_imports
 from jobs.messages import count_text, print_line
 from jobs.work_folder import load_profile_and_workdir, make_command
 from pipeline.decoding import suspicion
@@ -53,7 +54,8 @@ def align(options: argparse.Namespace) -> int:
     if options.utterance:
         return _draw_utterance(options, run, features, kind)
     print_line("starting torch")  # takes seconds
-    align_run = import_module("pipeline.training.trained.align_run").align_run
+    with quick_imports():
+        align_run = import_module("pipeline.training.trained.align_run").align_run
     splits = options.split or (SPLITS if kind == "transcripts" else SPLITS[1:])
     found = align_run(
         run,

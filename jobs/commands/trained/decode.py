@@ -10,6 +10,7 @@ from pathlib import Path
 
 from jobs.commands.trained.network import find_features, find_finished_run
 from jobs.commands.trained.scores import describe_scores
+from jobs.imports import quick_imports
 from jobs.messages import count_text, join_first, print_line, show_status_line
 from jobs.profile import Profile
 from jobs.sweep.folder import SweepFolder, sweep_name
@@ -137,7 +138,8 @@ def _decode_anew(
     sources = make_sources(run.experiment(), features, settings)
     if "torch" not in sys.modules:
         print_line("starting torch")  # takes seconds
-    from pipeline.training.trained.decode_run import decode_run  # noqa: PLC0415
+    with quick_imports():
+        from pipeline.training.trained.decode_run import decode_run  # noqa: PLC0415
 
     with show_status_line("decoding") as show:
         return decode_run(

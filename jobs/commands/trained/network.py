@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.commands.trained.scores import describe_search
+from jobs.imports import quick_imports
 from jobs.messages import print_note
 from jobs.work_folder import find_run
 from pipeline.config.identity import run_id
@@ -50,7 +51,8 @@ def _load_file_or_run(name: str, work: Path) -> tuple["Recogniser", RunFolder | 
     run = None if Path(name).is_file() else find_run(name, work)
     if "torch" not in sys.modules:
         print_note("starting torch")
-    from pipeline.training.trained.recogniser import Recogniser  # noqa: PLC0415 (takes seconds)
+    with quick_imports():
+        from pipeline.training.trained.recogniser import Recogniser  # noqa: PLC0415 (takes seconds)
 
     if run is None:
         return Recogniser.load(Path(name)), None

@@ -1,0 +1,42 @@
+"""Imports of torch: without garbage collection, which is on again afterwards."""
+
+import gc
+import subprocess
+import sys
+
+import pytest
+
+from jobs.imports import quick_imports
+
+IMPORT_TORCH = """
+import gc
+from jobs.imports import quick_imports
+
+collections = []
+gc.callbacks.append(lambda phase, _: collections.append(phase))
+with quick_imports():
+    import torch
+print(len(collections), gc.isenabled(), gc.get_freeze_count())
+collected = gc.get_freeze_count()
+with quick_imports():
+    import torch.onnx
+print(gc.get_freeze_count() - collected)
+"""
+
+
+def test_torch_is_imported_without_collections_and_is_not_looked_at_later() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT_TORCH], capture_output=True, text=True, check=True
+    )
+    first, second = done.stdout.splitlines()
+    collections, enabled, frozen = first.split()
+    assert (collections, enabled) == ("0", "True")
+    assert int(frozen) > 100_000
+    assert int(second) <= 0  # frozen objects that were deleted are not counted
+
+
+def test_collection_is_on_again_after_an_import_that_fails() -> None:
+    with pytest.raises(ModuleNotFoundError), quick_imports():
+        assert not gc.isenabled()
+        import blankslate_has_no_such_module  # noqa: F401
+    assert gc.isenabled()
