@@ -8,6 +8,7 @@ Not here: the look of the page (page/), the words of the answer (comparison/answ
 import re
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -38,11 +39,11 @@ from pipeline.results.page.arm_lines import (
     list_arm_lines,
     setting_columns,
 )
-from pipeline.results.page.effects_section import measure_effects
+from pipeline.results.page.effects_section import EffectsSection, measure_effects
 from pipeline.results.page.figure_files import DEFAULT_FORMATS, FigureFiles, Formats
 from pipeline.results.page.page_data import page_data
 from pipeline.results.page.render import render_page
-from pipeline.results.page.trained_section import analyse_trained
+from pipeline.results.page.trained_section import TrainedSection, analyse_trained
 from pipeline.results.page.views import RunView, count_states, list_views, parse_header
 from pipeline.results.summary import provenance, run_summary
 from pipeline.results.summary.machine_paths import hide_folders
@@ -55,7 +56,7 @@ from pipeline.results.summary.run_summary import (
 )
 from pipeline.results.summary.scoring_notes import has_words, scoring_notes
 from pipeline.results.tables.answer_text import answer_markdown
-from pipeline.results.tables.write import Origin, write_tables
+from pipeline.results.tables.write import Origin, write_results, write_tables
 from pipeline.runs import plateau
 
 
@@ -89,11 +90,11 @@ def write_report_folder(
     now = time.time() if now is None else now
     refused = [_without_folders(one) for one in refused]
     run_summaries = run_summary.read_runs(runs, now)
-    comparison = compare_runs(run_summaries)
-    errors, trained = analyse_errors(comparison), analyse_trained(comparison)
-    effects = measure_effects(comparison, run_summaries)
-    tables = {**(errors.tables if errors else {}), **effects.tables, **trained.tables}
-    origin = Origin(name, commands, refused, tables, formats.excel)
+    with ThreadPoolExecutor(1) as pool:  # Arrow writes the rows while Python compares the runs
+        columns = pool.submit(write_results, folder, run_summaries, formats.excel)
+        comparison, errors, trained, effects = _analyse(run_summaries)
+    more = {**(errors.tables if errors else {}), **effects.tables, **trained.tables}
+    origin = Origin(name, commands, refused, columns.result(), more, formats.excel)
     summary = write_tables(folder, run_summaries, comparison, origin)
     sentences = _answer(comparison, run_summaries, folder, commands, remedies, expect=expect)
     views, header = list_views(run_summaries, summary), parse_header(question)
@@ -119,6 +120,18 @@ def write_report_folder(
     report = WrittenReport(page, _asked(header), tuple(sentences), comparison, rows, notes)
     _write_answer(report, commands, context["code_versions"], now)
     return report
+
+
+def _analyse(
+    run_summaries: Sequence[RunSummary],
+) -> tuple[SweepComparison, ErrorSection | None, TrainedSection, EffectsSection]:
+    comparison = compare_runs(run_summaries)
+    return (
+        comparison,
+        analyse_errors(comparison),
+        analyse_trained(comparison),
+        measure_effects(comparison, run_summaries),
+    )
 
 
 def _write_answer(

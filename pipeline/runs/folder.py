@@ -252,6 +252,11 @@ class RunFolder(NamedTuple):
         problem = "is missing" if missing else "has changed since the run wrote it"
         return f"{self.path}: {what} {problem}; run make sweep again to repair it"
 
+    @property
+    def rows_checksum(self) -> str:
+        """The SHA-256 of the file of rows; empty if it is missing."""
+        return _file_checksum(self.rows_file)
+
     def _digest(self) -> str:
         return json_digest(
             [_file_checksum(file) for file in (self.rows_file, self.hypotheses_file)]

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import cast
 
 from pipeline.results.summary import table
+from pipeline.results.summary.row_table import write_columns
 from pipeline.results.summary.run_summary import SweepRun, read_runs
 from pipeline.results.tables.export import write_table
 from pipeline.runs.folder import Heartbeat, Hypothesis, RunFolder
@@ -135,6 +136,7 @@ def _make_run(
     run.folder.write_environment({"python": "3.11.2", "torch": "2.11.0+cpu", "device": "cpu"})
     run.folder.write_heartbeat(Heartbeat(epoch=rows[-1]["epoch"], host="node-7", pid=7, time=NOW))
     run.folder.finish(hypotheses)
+    write_columns(run.folder)  # as a job does
     return run
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from pipeline.corpus.manifest import Refusal
 from pipeline.features.rejected import MAX_SHOWN_REFUSALS, CorpusRefusals
+from pipeline.results import report
 from pipeline.results.figures.figure_specs import FIGURE_SPECS
 from pipeline.results.figures.style import PALETTE
 from pipeline.results.page.render import TEMPLATE_DIR
@@ -90,6 +91,19 @@ def test_a_report_is_a_page_its_tables_and_the_figures(folder: Path):
     )
     data = {f"{table}.{kind}" for table in tables for kind in DATA_FILES}
     assert names == {"report.html", "answer.md", "columns.md", *texts, *data, *figures}
+
+
+def test_the_rows_are_written_also_if_the_comparison_fails(
+    sweep_runs: list[SweepRun], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def compare_runs(runs: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(report, "compare_runs", compare_runs)
+    with pytest.raises(MemoryError):
+        write_report(sweep_runs, tmp_path)
+    rows = pd.read_csv(tmp_path / "results.csv")
+    assert list(rows.label.unique()) == [run.label for run in sweep_runs if run.folder.rows()]
 
 
 def test_the_page_opens_with_the_question_and_the_expectation(page: Page):

@@ -9,9 +9,10 @@ Python's csv holds Python's lock, so that threads that read several runs wait fo
 
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 import pyarrow as pa
@@ -46,13 +47,31 @@ _CONVERT_OPTIONS = pa.csv.ConvertOptions(
 UtteranceKey = tuple[str, str]  # id, reference: another reference is another utterance
 
 
-class HypothesisTable(Sequence[Hypothesis]):
-    """Hypotheses of a run; `table` has a null where the file has no speakers or no loss."""
+# Without a parameter at run time: beartype, in the tests, would look at the first hypothesis.
+if TYPE_CHECKING:
+    _Hypotheses = Sequence[Hypothesis]
+else:
+    _Hypotheses = Sequence
 
-    def __init__(self, table: pa.Table, indices: np.ndarray | None = None) -> None:
-        self.table = table
+
+class HypothesisTable(_Hypotheses):
+    """Hypotheses of a run; `table` has a null where the file has no speakers or no loss.
+
+    Given a function instead of a table, it is called when the first hypothesis is needed.
+    """
+
+    def __init__(
+        self, table: pa.Table | Callable[[], pa.Table], indices: np.ndarray | None = None
+    ) -> None:
+        self._table = table
         self._indices = indices  # of the lines of `table`; None: all
         self._splits: dict[str, HypothesisTable] = {}
+
+    @property
+    def table(self) -> pa.Table:
+        if callable(self._table):
+            self._table = self._table()
+        return self._table
 
     @classmethod
     def of(cls, hypotheses: Sequence[Hypothesis]) -> "HypothesisTable":
@@ -140,6 +159,30 @@ def read_hypothesis_table(
     if table is None:
         return HypothesisTable.of(folder.hypotheses())
     return HypothesisTable(shared.share(table) if shared else table)
+
+
+def defer_hypothesis_table(
+    folder: RunFolder, shared: SharedColumns | None = None
+) -> HypothesisTable | None:
+    """Return the hypotheses of a finished run, whose file is read only if they are needed.
+
+    Its checksum must be right, so that it can be read. If it is deleted or changed before it is
+    read, the run has no hypotheses. None if it does not begin with the columns of this version.
+    """
+    try:
+        with folder.hypotheses_file.open("rb") as file:
+            header = file.readline().rstrip(b"\n")
+    except OSError:
+        return None
+    if header not in _HEADERS:
+        return None
+
+    def read() -> pa.Table:
+        with suppress(OSError, ValueError, OverflowError):
+            return read_hypothesis_table(folder, shared).table
+        return SCHEMA.empty_table()
+
+    return HypothesisTable(read)
 
 
 def _parse(content: bytes) -> pa.Table | None:

@@ -7,6 +7,7 @@ Not here: what a row holds (runs/rows.py), the frame of results.csv (table.py).
 A thousand runs have 300,000 rows of fifty values: as dictionaries they need two gigabytes.
 """
 
+import hashlib
 import json
 import math
 import sys
@@ -19,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json
 
+from pipeline.files import write_bytes
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.rows import ROW_COLUMNS, YOUNGER_COLUMNS, ColumnRows, Row
 
@@ -28,7 +30,11 @@ _NEVER_NULL = [index for index, kind in enumerate(SCHEMA.types) if kind != pa.fl
 _MAY_LACK = {name for name in YOUNGER_COLUMNS if Row.__annotations__[name] is float}  # early rows
 # One thread per file: the files of a sweep are read by several (run_summary.py).
 _READ_OPTIONS = pa.json.ReadOptions(use_threads=False, block_size=1 << 20)
+_STREAM_OPTIONS = pa.ipc.IpcReadOptions(use_threads=False)
 _PARSE_OPTIONS = pa.json.ParseOptions(explicit_schema=SCHEMA, unexpected_field_behavior="error")
+
+COLUMNS_FILE = "rows.arrow"
+DIGEST_BYTES = hashlib.sha256().digest_size
 
 MOST_DIFFERENT = 64  # of the columns of runs, before they are no longer compared
 
@@ -157,6 +163,36 @@ class SharedColumns:
         return known if known is column or known.equals(column) else column
 
 
+def write_columns(folder: RunFolder) -> None:
+    """Write the rows of a finished run once more, as an Arrow stream and a checksum.
+
+    `read_row_table` uses this copy only with exactly the lines that it was made from.
+    """
+    table, sink = read_row_table(folder).table, pa.BufferOutputStream()
+    options = pa.ipc.IpcWriteOptions(compression="lz4")
+    with pa.ipc.new_stream(sink, SCHEMA, options=options) as stream:
+        stream.write_table(table.combine_chunks())
+    columns = sink.getvalue().to_pybytes()
+    write_bytes(folder.path / COLUMNS_FILE, columns + _columns_digest(folder, columns))
+
+
+def _read_columns(folder: RunFolder) -> pa.Table | None:
+    """Return what `write_columns` wrote; None if it is missing, damaged or of other lines."""
+    try:
+        content = (folder.path / COLUMNS_FILE).read_bytes()
+    except OSError:
+        return None
+    columns, digest = content[:-DIGEST_BYTES], content[-DIGEST_BYTES:]
+    if digest != _columns_digest(folder, columns):
+        return None
+    table = pa.ipc.open_stream(columns, options=_STREAM_OPTIONS).read_all()
+    return table if table.schema.equals(SCHEMA) else None  # else of another version
+
+
+def _columns_digest(folder: RunFolder, columns: bytes) -> bytes:
+    return hashlib.sha256(folder.rows_checksum.encode() + columns).digest()
+
+
 def read_row_table(folder: RunFolder, shared: SharedColumns | None = None) -> RowTable:
     """Return the rows; InputError where the file is damaged or has other columns.
 
@@ -165,6 +201,8 @@ def read_row_table(folder: RunFolder, shared: SharedColumns | None = None) -> Ro
     """
     if not folder.rows_file.exists():
         return RowTable.of([])
+    if (copied := _read_columns(folder)) is not None:
+        return RowTable(shared.share(copied) if shared else copied)
     content = folder.rows_file.read_bytes()
     try:
         table = pa.json.read_json(

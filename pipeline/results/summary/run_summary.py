@@ -18,7 +18,11 @@ import numpy as np
 
 from pipeline.config.experiment import Experiment
 from pipeline.host import available_cpus
-from pipeline.results.summary.hypothesis_table import HypothesisTable, read_hypothesis_table
+from pipeline.results.summary.hypothesis_table import (
+    HypothesisTable,
+    defer_hypothesis_table,
+    read_hypothesis_table,
+)
 from pipeline.results.summary.machine_paths import hide_folders
 from pipeline.results.summary.row_table import RowTable, SharedColumns, read_row_table
 from pipeline.results.summary.shared_experiments import SharedExperiments
@@ -189,20 +193,20 @@ def read_run(run: SweepRun, now: float | None = None, shared: Shared | None = No
     heartbeat = read("heartbeat.json", folder.heartbeat, None)
     failure = read("failure.json", folder.failure, None)
     rows: Sequence[Row] = read("rows.jsonl", lambda: read_row_table(folder, shared.columns), ())
+    changed = folder.integrity_error(heartbeat)
     hypotheses: Sequence[Hypothesis] = read(
-        "hypotheses.csv", lambda: read_hypothesis_table(folder, shared.hypotheses), ()
+        "hypotheses.csv", lambda: _read_hypotheses(folder, shared, heartbeat, changed), ()
     )
     experiment = read("experiment.yaml", lambda: shared.experiments.read(folder), None)
     environment: dict[str, Any] = read("environment.json", folder.environment, {})
     silence = (time.time() if now is None else now) - (heartbeat.time if heartbeat else 0)
-    damage.append(folder.integrity_error(heartbeat))
     state: RunSummaryState
     state, cause, message = state_from_files(
         heartbeat,
         failure,
         read_early_stop(folder),
         process_alive=silence <= HEARTBEAT_TIMEOUT_S,
-        damage=damage[0],
+        damage=[*damage, changed][0],
     )
     return RunSummary(
         run=run,
@@ -217,3 +221,14 @@ def read_run(run: SweepRun, now: float | None = None, shared: Shared | None = No
         environments=read_environments(folder.path),
         usages=folder.usages(),
     )
+
+
+def _read_hypotheses(
+    folder: RunFolder, shared: Shared, heartbeat: Heartbeat | None, changed: str
+) -> HypothesisTable:
+    """Return the hypotheses; those of a finished run with the right checksum are read later."""
+    if heartbeat and heartbeat.status == "finished" and not changed:
+        deferred = defer_hypothesis_table(folder, shared.hypotheses)
+        if deferred is not None:
+            return deferred
+    return read_hypothesis_table(folder, shared.hypotheses)

@@ -7,7 +7,6 @@ Not here: the columns of a table (summary/table.py, comparison/arms_table.py).
 """
 
 from collections.abc import Container, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -68,20 +67,26 @@ class Origin:
     name: str  # of the report
     commands: Sequence[str]  # that made it
     refused: Sequence[CorpusRefusals]
+    result_columns: Sequence[str]  # of results.csv, which is written already
     more: Mapping[str, pd.DataFrame]  # file name, as errors_words.csv -> frame
     excel: Excel | None = None  # the CSV files are for Excel
+
+
+def write_results(
+    folder: Path, run_summaries: Sequence[RunSummary], excel: Excel | None
+) -> list[str]:
+    """Write results.csv, which needs no comparison; return the names of its columns."""
+    results = rows_table(run_summaries)
+    write_table(results, folder / "results.csv", excel)
+    return list(results.column_names)
 
 
 def write_tables(
     folder: Path, run_summaries: Sequence[RunSummary], comparison: SweepComparison, origin: Origin
 ) -> pd.DataFrame:
-    """Write the tables of a report; return that of the runs."""
+    """Write all tables of a report but results.csv; return that of the runs."""
     name = origin.name
-    results = rows_table(run_summaries)
-    with ThreadPoolExecutor(1) as pool:  # Arrow writes the rows while Python makes other tables
-        written = pool.submit(write_table, results, folder / "results.csv", origin.excel)
-        summary, arms = summary_table(run_summaries), arms_table(comparison)
-        written.result()
+    summary, arms = summary_table(run_summaries), arms_table(comparison)
     refusals = _refusals_table(origin.refused)
     tables: dict[str, pd.DataFrame] = {"summary": summary, "arms": arms}
     if len(refusals):
@@ -96,7 +101,7 @@ def write_tables(
     for file, thesis in texts.items():
         write_text(folder / f"{file}.md", thesis.markdown())
         write_text(folder / f"{file}.tex", thesis.latex(f"{name}-{file}"))
-    columns = {"results": results.column_names}
+    columns = {"results": list(origin.result_columns)}
     columns |= {file: list(table.columns) for file, table in tables.items()}
     described = [
         TableColumns(file, TABLE_LINES.get(file, "line"), names) for file, names in columns.items()

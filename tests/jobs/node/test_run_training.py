@@ -1,5 +1,6 @@
 """Training of one run: strict corpora, the last heartbeat, and the record of a failure."""
 
+import errno
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.json
 import pytest
 import soundfile
 
@@ -21,6 +24,8 @@ from pipeline.corpus import readers
 from pipeline.features import precompute
 from pipeline.features.feature_set import FeatureSet
 from pipeline.files import InputError
+from pipeline.results.summary import row_table
+from pipeline.results.summary.row_table import COLUMNS_FILE, read_row_table
 from pipeline.runs.folder import RunFolder, Stopped
 from tests.jobs.conftest import TinyProject
 
@@ -73,9 +78,8 @@ def test_a_run_does_not_train_on_a_shard_with_a_changed_byte(
     assert not shard.path.exists()  # so that make sweep computes it again
 
 
-def test_a_finished_run_shows_its_last_dev_cer_however_short_an_epoch_is(
-    make_project: Callable[..., TinyProject],
-):
+def fit_demo(make_project: Callable[..., TinyProject]) -> RunFolder:
+    """Train a run for one epoch."""
     project = make_project("demo", epochs=1)
     experiment = load_experiment(project.configs / "experiments" / "tiny.yaml")
     manifest = readers.build_manifest(experiment.corpus, project.work)
@@ -84,10 +88,43 @@ def test_a_finished_run_shows_its_last_dev_cer_however_short_an_epoch_is(
     folder = RunFolder(project.work / "runs" / "0123456789ab")
     folder.write_experiment(experiment)
     run_training._fit(folder, Path(features), RunResources("cpu", 1), lambda: False)
+    return folder
+
+
+def test_a_finished_run_shows_its_last_dev_cer_however_short_an_epoch_is(
+    make_project: Callable[..., TinyProject],
+):
+    folder = fit_demo(make_project)
+    assert not (folder.path / COLUMNS_FILE).exists()  # so few rows are read as fast without
     (dev,) = [row for row in folder.rows() if row["split"] == "dev"]
     heartbeat = folder.heartbeat()
     assert heartbeat is not None
     assert (heartbeat.epoch, heartbeat.update, heartbeat.dev_cer) == (1, dev["updates"], dev["cer"])
+
+
+def test_a_run_with_many_rows_copies_them_as_columns(
+    make_project: Callable[..., TinyProject], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(run_training, "MAX_BYTES_WITHOUT_COLUMNS", 0)
+    folder = fit_demo(make_project)
+    assert folder.finished
+    with monkeypatch.context() as without_lines:
+        without_lines.setattr(pa.json, "read_json", None)
+        found = [dict(row) for row in read_row_table(folder)]
+    assert repr(found) == repr([dict(row) for row in folder.rows()])
+
+
+def test_a_run_is_finished_also_if_the_copy_of_its_rows_cannot_be_written(
+    make_project: Callable[..., TinyProject], monkeypatch: pytest.MonkeyPatch
+):
+    def write_bytes(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(run_training, "MAX_BYTES_WITHOUT_COLUMNS", 0)
+    monkeypatch.setattr(row_table, "write_bytes", write_bytes)
+    folder = fit_demo(make_project)
+    assert folder.finished
+    assert not (folder.path / COLUMNS_FILE).exists()
 
 
 def test_a_failing_run_records_its_cause_with_the_traceback(tmp_path: Path):

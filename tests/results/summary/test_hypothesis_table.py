@@ -11,7 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.results.summary.hypothesis_table import HypothesisTable, read_hypothesis_table
+from pipeline.results.summary.hypothesis_table import (
+    HypothesisTable,
+    defer_hypothesis_table,
+    read_hypothesis_table,
+)
 from pipeline.results.summary.row_table import SharedColumns
 from pipeline.runs.folder import Hypothesis, RunFolder
 from pipeline.runs.hypotheses import FIRST_COLUMNS, hypotheses_to_csv
@@ -183,3 +187,39 @@ def test_equal_texts_and_columns_of_runs_are_in_memory_once(run: RunFolder):
         for first, second in zip(one.table.columns, other.table.columns, strict=True)
     ]
     assert same == [name != "hypothesis" for name in Hypothesis._fields]
+
+
+def test_deferred_hypotheses_are_read_when_the_first_is_needed(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+):
+    run.hypotheses_file.write_text(hypotheses_to_csv([DEV, TEST]), "utf-8")
+    read: list[Path] = []
+    read_bytes = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: (read.append(path), read_bytes(path))[1])
+    deferred = defer_hypothesis_table(run)
+    assert deferred is not None
+    assert not read
+    assert list(deferred.split("test")) == [TEST]
+    assert list(deferred) == [DEV, TEST]
+    assert read == [run.hypotheses_file]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"utterance_id\n", b"x" * 50, b"\xff\n"])
+def test_a_file_that_is_lost_before_it_is_read_holds_no_hypotheses(
+    run: RunFolder, content: bytes | None
+):
+    run.hypotheses_file.write_text(hypotheses_to_csv([DEV, TEST]), "utf-8")
+    deferred = defer_hypothesis_table(run)
+    assert deferred is not None
+    run.hypotheses_file.unlink()
+    if content is not None:
+        run.hypotheses_file.write_bytes(content)
+    assert list(deferred) == []
+
+
+@pytest.mark.parametrize("content", [None, b"", b"utterance_id\n", b"\xff\n"])
+def test_a_file_of_another_version_is_not_deferred(run: RunFolder, content: bytes | None):
+    run.hypotheses_file.unlink(missing_ok=True)
+    if content is not None:
+        run.hypotheses_file.write_bytes(content)
+    assert defer_hypothesis_table(run) is None
