@@ -55,6 +55,7 @@ from pipeline.results.summary.run_summary import (
     join_units,
 )
 from pipeline.results.summary.scoring_notes import has_words, scoring_notes
+from pipeline.results.summary.table import summary_table
 from pipeline.results.tables.answer_text import answer_markdown
 from pipeline.results.tables.write import Origin, write_results, write_tables
 from pipeline.runs import plateau
@@ -90,14 +91,15 @@ def write_report_folder(
     now = time.time() if now is None else now
     refused = [_without_folders(one) for one in refused]
     run_summaries = run_summary.read_runs(runs, now)
-    with ThreadPoolExecutor(1) as pool:  # Arrow writes the rows while Python compares the runs
+    with ThreadPoolExecutor(1) as pool:  # Arrow and NumPy work while Python compares the runs
         columns = pool.submit(write_results, folder, run_summaries, formats.excel)
+        summary = pool.submit(summary_table, run_summaries)
         comparison, errors, trained, effects = _analyse(run_summaries)
     more = {**(errors.tables if errors else {}), **effects.tables, **trained.tables}
     origin = Origin(name, commands, refused, columns.result(), more, formats.excel)
-    summary = write_tables(folder, run_summaries, comparison, origin)
+    write_tables(folder, run_summaries, summary.result(), comparison, origin)
     sentences = _answer(comparison, run_summaries, folder, commands, remedies, expect=expect)
-    views, header = list_views(run_summaries, summary), parse_header(question)
+    views, header = list_views(run_summaries, summary.result()), parse_header(question)
     lines, figures = list_arm_lines(views, comparison), FigureFiles(folder / "figures", formats)
     context = {
         "name": name,
@@ -115,8 +117,7 @@ def write_report_folder(
     figures.write_captions(comparison, name, commands)
     write_text(page := folder / "report.html", render_page(context))
     rows = tuple(dict(view.summary_row) for view in views)
-    apart = errors.apart_sentences if errors else ()
-    notes = (*trained.sentences, *context["provenance_notes"], *apart)
+    notes = _notes(trained, context["provenance_notes"], errors)
     report = WrittenReport(page, _asked(header), tuple(sentences), comparison, rows, notes)
     _write_answer(report, commands, context["code_versions"], now)
     return report
@@ -125,6 +126,7 @@ def write_report_folder(
 def _analyse(
     run_summaries: Sequence[RunSummary],
 ) -> tuple[SweepComparison, ErrorSection | None, TrainedSection, EffectsSection]:
+    run_summary.read_deferred_hypotheses(run_summaries)
     comparison = compare_runs(run_summaries)
     return (
         comparison,
@@ -132,6 +134,13 @@ def _analyse(
         analyse_trained(comparison),
         measure_effects(comparison, run_summaries),
     )
+
+
+def _notes(
+    trained: TrainedSection, provenance_notes: Sequence[str], errors: ErrorSection | None
+) -> tuple[str, ...]:
+    apart = errors.apart_sentences if errors else ()
+    return (*trained.sentences, *provenance_notes, *apart)
 
 
 def _write_answer(

@@ -1,7 +1,8 @@
 """Row table: the rows of a run as columns, read fast and held small.
 
 In:   a run folder, or rows.
-Out:  a sequence of rows whose values are looked up in columns; the columns themselves.
+Out:  a sequence of rows whose values are looked up in columns; the columns themselves; a copy of
+      them in the folder of a finished run, because lines of JSON take long to read.
 Not here: what a row holds (runs/rows.py), the frame of results.csv (table.py).
 
 A thousand runs have 300,000 rows of fifty values: as dictionaries they need two gigabytes.
@@ -30,6 +31,7 @@ _NEVER_NULL = [index for index, kind in enumerate(SCHEMA.types) if kind != pa.fl
 _MAY_LACK = {name for name in YOUNGER_COLUMNS if Row.__annotations__[name] is float}  # early rows
 # One thread per file: the files of a sweep are read by several (run_summary.py).
 _READ_OPTIONS = pa.json.ReadOptions(use_threads=False, block_size=1 << 20)
+# Threads for the columns of one file take three times as long as none.
 _STREAM_OPTIONS = pa.ipc.IpcReadOptions(use_threads=False)
 _PARSE_OPTIONS = pa.json.ParseOptions(explicit_schema=SCHEMA, unexpected_field_behavior="error")
 
@@ -169,6 +171,7 @@ def write_columns(folder: RunFolder) -> None:
     `read_row_table` uses this copy only with exactly the lines that it was made from.
     """
     table, sink = read_row_table(folder).table, pa.BufferOutputStream()
+    # Compressed, each column has memory of its own, and can be released or shared.
     options = pa.ipc.IpcWriteOptions(compression="lz4")
     with pa.ipc.new_stream(sink, SCHEMA, options=options) as stream:
         stream.write_table(table.combine_chunks())

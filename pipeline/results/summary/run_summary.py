@@ -171,6 +171,12 @@ def read_runs(runs: Sequence[SweepRun], now: float | None = None) -> list[RunSum
         return list(pool.map(lambda run: read_run(run, now, shared), runs))
 
 
+def read_deferred_hypotheses(runs: Sequence[RunSummary]) -> None:
+    """Read the hypotheses that no function has needed so far, several files at a time."""
+    with ThreadPoolExecutor(available_cpus()) as pool:
+        list(pool.map(lambda run: run.hypothesis_table.table, runs))
+
+
 def read_run(run: SweepRun, now: float | None = None, shared: Shared | None = None) -> RunSummary:
     """Read the run folder as it is at `now` (seconds since 1970).
 

@@ -1,8 +1,7 @@
 """The tables of a report: every file of its folder but the page and the figures.
 
 In:   run summaries, their comparison, the refused utterances of their corpora.
-Out:  all tables as CSV and Parquet, those for a text as Markdown and LaTeX too; columns.md; the
-      frame of summary.csv.
+Out:  all tables as CSV and Parquet, those for a text as Markdown and LaTeX too; columns.md.
 Not here: the columns of a table (summary/table.py, comparison/arms_table.py).
 """
 
@@ -17,7 +16,7 @@ from pipeline.files import write_text
 from pipeline.results.comparison.arms import SweepComparison
 from pipeline.results.comparison.arms_table import arms_table
 from pipeline.results.summary.run_summary import RunSummary
-from pipeline.results.summary.table import rows_table, summary_table
+from pipeline.results.summary.table import rows_table
 from pipeline.results.tables.columns import TableColumns, columns_page
 from pipeline.results.tables.export import Excel, write_table
 from pipeline.results.tables.thesis import (
@@ -82,13 +81,16 @@ def write_results(
 
 
 def write_tables(
-    folder: Path, run_summaries: Sequence[RunSummary], comparison: SweepComparison, origin: Origin
-) -> pd.DataFrame:
-    """Write all tables of a report but results.csv; return that of the runs."""
+    folder: Path,
+    run_summaries: Sequence[RunSummary],
+    summary: pd.DataFrame,
+    comparison: SweepComparison,
+    origin: Origin,
+) -> None:
+    """Write all tables of a report but results.csv; `summary`: what `summary_table` returns."""
     name = origin.name
-    summary, arms = summary_table(run_summaries), arms_table(comparison)
     refusals = _refusals_table(origin.refused)
-    tables: dict[str, pd.DataFrame] = {"summary": summary, "arms": arms}
+    tables: dict[str, pd.DataFrame] = {"summary": summary, "arms": arms_table(comparison)}
     if len(refusals):
         tables["refused"] = refusals
     corpora = " ".join(dict.fromkeys(run.corpus for run in run_summaries if run.corpus))
@@ -109,7 +111,6 @@ def write_tables(
     write_text(folder / "columns.md", columns_page(described))
     _remove_others(folder, columns, ("csv", "parquet"))
     _remove_others(folder, texts, ("md", "tex"))
-    return summary
 
 
 def _tables_for_thesis(
