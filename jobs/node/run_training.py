@@ -6,7 +6,7 @@ Not here: the runs of a job (training_task.py), the loop (pipeline/training/loop
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -186,11 +186,7 @@ def _fit(
         before_epoch=partial(_stop_early, folder, rules),
     )
     Recogniser.from_run(folder, feature_set).save(folder.path / MODEL_FILE)
-    if folder.rows_file.stat().st_size > MAX_BYTES_WITHOUT_COLUMNS:
-        from pipeline.results.summary.row_table import write_columns  # noqa: PLC0415 (pyarrow)
-
-        with suppress(OSError):  # a report can do without it
-            write_columns(folder)
+    _copy_rows(folder)
     for settings in experiment.decode.also:
         try:
             decode_run(
@@ -198,6 +194,17 @@ def _fit(
             )
         except InputError as error:  # the run itself is finished
             logging.getLogger(__name__).warning("not decoded: %s", error)
+
+
+def _copy_rows(folder: RunFolder) -> None:
+    """Write many rows as columns too. A report can do without, so that nothing fails for it."""
+    try:
+        if folder.rows_file.stat().st_size > MAX_BYTES_WITHOUT_COLUMNS:
+            from pipeline.results.summary.row_table import write_columns  # noqa: PLC0415 (pyarrow)
+
+            write_columns(folder)
+    except Exception as error:
+        logging.getLogger(__name__).warning("rows.arrow is not written: %s", error)
 
 
 def _stop_early(folder: RunFolder, rules: SweepStopRules | None, rows: Sequence[Row]) -> None:

@@ -27,6 +27,11 @@ def write_digests(folder: Path, index: int, count: int, digests: Sequence[int]) 
         partial.write_bytes(np.array(digests, "<u4").tobytes())
 
 
+def remove_digests(folder: Path, index: int, count: int) -> None:
+    """Remove the digests of slice `index` of `count`, if there are any."""
+    _digest_file(folder, index, count).unlink(missing_ok=True)
+
+
 def read_equal_sound(manifest: Manifest, folder: Path) -> list[UtterancePair]:
     """Return the pairs with the same sound, each with the first of its group.
 

@@ -22,8 +22,8 @@ from pipeline.config.identity import feature_id
 from pipeline.config.loader import dump_yaml
 from pipeline.corpus.audio import audio_file
 from pipeline.corpus.audio.resample import AudioReader, Resampler
-from pipeline.corpus.equal_sound import NO_DIGEST, write_digests
-from pipeline.corpus.levels import LevelMeter, SuspiciousSound, write_suspicious
+from pipeline.corpus.equal_sound import NO_DIGEST
+from pipeline.corpus.levels import LevelMeter, SuspiciousSound
 from pipeline.corpus.manifest import Manifest, ManifestFile, Refusal, Utterance
 from pipeline.features.feature_set import (
     DESCRIPTION_FILE,
@@ -150,13 +150,11 @@ def precompute_slice(
     if computable:
         plan = SlicePlan(manifest.root, index, count, utterances)
         try:
-            digests = _write_shards(plan, computable, progress)
+            _write_shards(plan, utterances, computable, progress)
         except _UndecodableError:
             plan = _drop_undecodable(plan)
-            digests = _write_shards(plan, computable, progress)
+            _write_shards(plan, utterances, computable, progress)
         refusals += plan.refusals
-        for (_, folder, _), _ in computable:
-            write_digests(folder, index, count, [digests.get(u.id, NO_DIGEST) for u in utterances])
     if blocked := [each for each in missing if not engines[each[2]]]:
         raise EngineError(
             f"{blocked[0][1]}: was begun with the native kernel, and "
@@ -194,10 +192,11 @@ def _drop_undecodable(plan: SlicePlan) -> SlicePlan:
 
 def _write_shards(
     plan: SlicePlan,
+    listed: Sequence[Utterance],
     targets: Sequence[tuple[FeatureSetTarget, Engine]],
     progress: Callable[[int, float], None],
-) -> dict[str, int]:
-    """Return the digest of the samples of each utterance that is not silent."""
+) -> None:
+    """Write the shards of a plan; `listed`: the utterances of its slice, also those left out."""
     done, seconds = len(plan.refusals), 0.0
     suspicious: list[SuspiciousSound] = []
     digests: dict[str, int] = {}
@@ -217,18 +216,14 @@ def _write_shards(
                 break
         for stream in chain.from_iterable(streams[1.0].values()):
             stream.flush()
+        samples = [digests.get(utterance.id, NO_DIGEST) for utterance in listed]
         for output in outputs:
-            output.close()
+            output.close(suspicious, samples)
     failed = [output for output in outputs if output.storage_error]
-    without_shard = {output.feature_id for output in failed}
-    for (_, folder, name), _ in targets:
-        if name not in without_shard:
-            write_suspicious(folder, plan.index, plan.count, suspicious)
     if failed:
         raise StorageRangeError(
             str(failed[0].storage_error), tuple(output.feature_id for output in failed)
         )
-    return digests
 
 
 def _decode_utterance(

@@ -19,6 +19,8 @@ import numpy as np
 
 from pipeline.config.features import FeatureSettings
 from pipeline.corpus.audio.resample import resampled_length
+from pipeline.corpus.equal_sound import remove_digests, write_digests
+from pipeline.corpus.levels import SuspiciousSound, write_suspicious
 from pipeline.corpus.manifest import Refusal, Utterance
 from pipeline.features.framing import FeatureStream, frame_count
 from pipeline.features.native.kernels import Engine
@@ -55,12 +57,13 @@ class ShardOutput:
         accumulator: RunningCovariance | ScaledCovariance,
     ) -> None:
         self.accumulator, self.engine = accumulator, engine
-        self.settings, folder, self.feature_id = target
+        self.settings, self._folder, self.feature_id = target
+        self._slice = plan.index, plan.count
         self.storage_error: InputError | None = None
         self._open_shard = stack.enter_context(ExitStack())
         self._append_rows = self._open_shard.enter_context(
             open_shard_writer(
-                folder / shard_name(plan.index, plan.count),
+                self._folder / shard_name(plan.index, plan.count),
                 feature_id=self.feature_id,
                 settings=self.settings,
                 engine=engine,
@@ -81,12 +84,20 @@ class ShardOutput:
             self.storage_error = error
             self._open_shard.__exit__(type(error), error, error.__traceback__)
 
-    def close(self) -> None:
-        """Finish the shard after its last row."""
+    def close(self, suspicious: Sequence[SuspiciousSound], digests: Sequence[int]) -> None:
+        """Finish the shard after its last row; before it, write the files that stand beside it.
+
+        With its shard a slice is done. After a kill between these files all are made again.
+        """
+        if not self.storage_error:
+            write_suspicious(self._folder, *self._slice, suspicious)
+            write_digests(self._folder, *self._slice, digests)
         try:
             self._open_shard.close()
         except InputError as error:
             self.storage_error = error
+            write_suspicious(self._folder, *self._slice, [])
+            remove_digests(self._folder, *self._slice)
 
 
 def open_outputs(

@@ -8,11 +8,13 @@ Not here: the look of the page (page/), the words of the answer (comparison/answ
 import re
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import astuple, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from pipeline.config.sweep_sections.expectation import Expectation
 from pipeline.corpus.manifest import Refusal
@@ -57,6 +59,7 @@ from pipeline.results.summary.run_summary import (
 from pipeline.results.summary.scoring_notes import has_words, scoring_notes
 from pipeline.results.summary.table import summary_table
 from pipeline.results.tables.answer_text import answer_markdown
+from pipeline.results.tables.export import Excel
 from pipeline.results.tables.write import Origin, write_results, write_tables
 from pipeline.runs import plateau
 
@@ -90,10 +93,8 @@ def write_report_folder(
     """
     now = time.time() if now is None else now
     refused = [_without_folders(one) for one in refused]
-    run_summaries = run_summary.read_runs(runs, now)
     with ThreadPoolExecutor(1) as pool:  # Arrow and NumPy work while Python compares the runs
-        columns = pool.submit(write_results, folder, run_summaries, formats.excel)
-        summary = pool.submit(summary_table, run_summaries)
+        run_summaries, columns, summary = _begin_tables(pool, folder, runs, now, formats.excel)
         comparison, errors, trained, effects = _analyse(run_summaries)
     more = {**(errors.tables if errors else {}), **effects.tables, **trained.tables}
     origin = Origin(name, commands, refused, columns.result(), more, formats.excel)
@@ -123,10 +124,28 @@ def write_report_folder(
     return report
 
 
+def _begin_tables(
+    pool: ThreadPoolExecutor,
+    folder: Path,
+    runs: Sequence[SweepRun],
+    now: float,
+    excel: Excel | None,
+) -> tuple[list[RunSummary], "Future[list[str]]", "Future[pd.DataFrame]"]:
+    """Read the runs; begin results.csv and the lines of summary.csv.
+
+    Return the runs, the columns of results.csv, the lines of summary.csv. The first needs no
+    hypotheses and no comparison: it is written before they are read, and also if that fails.
+    """
+    read = run_summary.read_runs(runs, now, defer_hypotheses=True)
+    columns = pool.submit(write_results, folder, read, excel)
+    run_summaries = run_summary.read_deferred_hypotheses(read)
+    return run_summaries, columns, pool.submit(summary_table, run_summaries)
+
+
 def _analyse(
     run_summaries: Sequence[RunSummary],
 ) -> tuple[SweepComparison, ErrorSection | None, TrainedSection, EffectsSection]:
-    run_summary.read_deferred_hypotheses(run_summaries)
+    """Compare the arms; analyse their errors, their trained networks and the settings."""
     comparison = compare_runs(run_summaries)
     return (
         comparison,

@@ -157,7 +157,9 @@ def write_report_of(runs: Path, folder: Path, what: str) -> float:
         for settings in json.loads((runs / SWEEP_FILE).read_text(encoding="utf-8"))
     ]
     if what == "table":
-        write_table(table.rows_table(read_runs(sweep, NOW)), folder / "results.csv")
+        write_table(
+            table.rows_table(read_runs(sweep, NOW, defer_hypotheses=True)), folder / "results.csv"
+        )
     else:
         # The page needs matplotlib, which takes half a second; results.csv does not.
         from pipeline.results.report import write_report_folder

@@ -15,7 +15,7 @@ from pipeline.config.features import FeatureSettings
 from pipeline.corpus import manifest as manifests
 from pipeline.corpus.audio import audio_file, decode, resample
 from pipeline.corpus.manifest import Manifest, Utterance
-from pipeline.features import framing, precompute
+from pipeline.features import framing, precompute, shard_output
 from pipeline.features.feature_set import FeatureSet, missing_shards, read_description
 from pipeline.features.hdf5 import verify_file
 from pipeline.features.native import kernels
@@ -581,6 +581,30 @@ def test_a_kill_leaves_nothing_half_and_the_next_run_gives_the_same_bytes(
     (shard,) = killed[1].glob("shard-*.h5")
     verify_file(shard)
     assert shard_bytes(killed[1]) == shard_bytes(undisturbed[1])
+
+
+@pytest.mark.parametrize("between", ["write_suspicious", "write_digests"])
+def test_a_kill_between_the_files_of_a_slice_loses_none_of_them(
+    make_manifest: MakeManifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, between: str
+):
+    """The shard is the last file: with it the slice would count as done."""
+    manifest = make_manifest()
+    undisturbed = target(manifest, MEL, tmp_path / "undisturbed")
+    precompute_slice(manifest, 0, [undisturbed])
+
+    def kill(*words: object) -> None:
+        raise KeyboardInterrupt
+
+    killed = target(manifest, MEL, tmp_path / "killed")
+    with monkeypatch.context() as killing:
+        killing.setattr(shard_output, between, kill)
+        with pytest.raises(KeyboardInterrupt):
+            precompute_slice(manifest, 0, [killed])
+    precompute_slice(manifest, 0, [killed])
+    files = [
+        sorted(path.name for path in folder.iterdir()) for _, folder, _ in (killed, undisturbed)
+    ]
+    assert files[0] == files[1]
 
 
 def test_two_copies_started_at_once_do_no_harm(

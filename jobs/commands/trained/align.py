@@ -211,11 +211,11 @@ def _draw_utterance(
     if options.output:
         import_module("pipeline.results.figures.spectrograms").require_image_suffix(options.output)
     print_line("starting torch")
-    # torch and matplotlib take seconds to import.
-    drawing = import_module("pipeline.results.figures.posteriors")
-    outputs = import_module("pipeline.results.errors.posteriors")
-    posteriors = import_module("pipeline.runs.posteriors")
-    align_one = import_module("pipeline.training.trained.align_run").align_one
+    with quick_imports():  # torch and matplotlib take seconds to import
+        drawing = import_module("pipeline.results.figures.posteriors")
+        outputs = import_module("pipeline.results.errors.posteriors")
+        posteriors = import_module("pipeline.runs.posteriors")
+        align_one = import_module("pipeline.training.trained.align_run").align_one
     found, logs_SC, alphabet = align_one(run, features, utterance, kind)
     folder = AlignmentFolder.of(run, kind).path
     file = options.output or folder / f"{_file_name(utterance.id)}.png"

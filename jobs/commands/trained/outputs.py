@@ -8,6 +8,7 @@ import argparse
 
 from jobs.commands.trained.network import find_features, find_finished_run
 from jobs.commands.trained.output_paths import require_file
+from jobs.imports import quick_imports
 from jobs.launch.reconcile import ensure_features
 from jobs.messages import print_line
 from jobs.work_folder import load_profile_and_workdir
@@ -37,7 +38,8 @@ def outputs(options: argparse.Namespace) -> int:
     name = f"{run.run_id}-{experiment.corpus.name}.h5"
     file = options.output or work / "exports" / name
     print_line("starting torch")  # takes seconds
-    from pipeline.training.trained.outputs import write_outputs  # noqa: PLC0415
+    with quick_imports():
+        from pipeline.training.trained.outputs import write_outputs  # noqa: PLC0415
 
     write_outputs(
         file,

@@ -10,7 +10,6 @@ Python's csv holds Python's lock, so that threads that read several runs wait fo
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, overload
 
@@ -47,17 +46,18 @@ _CONVERT_OPTIONS = pa.csv.ConvertOptions(
 UtteranceKey = tuple[str, str]  # id, reference: another reference is another utterance
 
 
-# Without a parameter at run time: beartype, in the tests, would look at the first hypothesis.
+# Without a parameter at run time: beartype, in the tests, would look at one of them.
 if TYPE_CHECKING:
-    _Hypotheses = Sequence[Hypothesis]
+    Hypotheses = Sequence[Hypothesis]
 else:
-    _Hypotheses = Sequence
+    Hypotheses = Sequence
 
 
-class HypothesisTable(_Hypotheses):
+class HypothesisTable(Hypotheses):
     """Hypotheses of a run; `table` has a null where the file has no speakers or no loss.
 
-    Given a function instead of a table, it is called when the first hypothesis is needed.
+    Given a function instead of a table, it is called when the number of hypotheses or their content
+    is first needed.
     """
 
     def __init__(
@@ -69,9 +69,10 @@ class HypothesisTable(_Hypotheses):
 
     @property
     def table(self) -> pa.Table:
-        if callable(self._table):
-            self._table = self._table()
-        return self._table
+        table = self._table  # once: another thread may replace the function by its result
+        if callable(table):
+            table = self._table = table()
+        return table
 
     @classmethod
     def of(cls, hypotheses: Sequence[Hypothesis]) -> "HypothesisTable":
@@ -163,26 +164,12 @@ def read_hypothesis_table(
 
 def defer_hypothesis_table(
     folder: RunFolder, shared: SharedColumns | None = None
-) -> HypothesisTable | None:
-    """Return the hypotheses of a finished run, whose file is read only if they are needed.
+) -> HypothesisTable:
+    """Return the hypotheses, whose file is read when they are first needed.
 
-    Its checksum must be right, so that it can be read. If it is deleted or changed before it is
-    read, the run has no hypotheses. None if it does not begin with the columns of this version.
+    Then an error of `read_hypothesis_table` is raised.
     """
-    try:
-        with folder.hypotheses_file.open("rb") as file:
-            header = file.readline().rstrip(b"\n")
-    except OSError:
-        return None
-    if header not in _HEADERS:
-        return None
-
-    def read() -> pa.Table:
-        with suppress(OSError, ValueError, OverflowError):
-            return read_hypothesis_table(folder, shared).table
-        return SCHEMA.empty_table()
-
-    return HypothesisTable(read)
+    return HypothesisTable(lambda: read_hypothesis_table(folder, shared).table)
 
 
 def _parse(content: bytes) -> pa.Table | None:

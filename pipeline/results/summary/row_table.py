@@ -36,6 +36,7 @@ _STREAM_OPTIONS = pa.ipc.IpcReadOptions(use_threads=False)
 _PARSE_OPTIONS = pa.json.ParseOptions(explicit_schema=SCHEMA, unexpected_field_behavior="error")
 
 COLUMNS_FILE = "rows.arrow"
+COPY_VERSION = b"1"  # another one where the same lines give other columns
 DIGEST_BYTES = hashlib.sha256().digest_size
 
 MOST_DIFFERENT = 64  # of the columns of runs, before they are no longer compared
@@ -170,30 +171,31 @@ def write_columns(folder: RunFolder) -> None:
 
     `read_row_table` uses this copy only with exactly the lines that it was made from.
     """
+    lines_checksum = folder.rows_checksum  # before the lines are read: they may change meanwhile
     table, sink = read_row_table(folder).table, pa.BufferOutputStream()
     # Compressed, each column has memory of its own, and can be released or shared.
     options = pa.ipc.IpcWriteOptions(compression="lz4")
     with pa.ipc.new_stream(sink, SCHEMA, options=options) as stream:
         stream.write_table(table.combine_chunks())
     columns = sink.getvalue().to_pybytes()
-    write_bytes(folder.path / COLUMNS_FILE, columns + _columns_digest(folder, columns))
+    write_bytes(folder.path / COLUMNS_FILE, columns + _columns_digest(lines_checksum, columns))
 
 
 def _read_columns(folder: RunFolder) -> pa.Table | None:
     """Return what `write_columns` wrote; None if it is missing, damaged or of other lines."""
     try:
         content = (folder.path / COLUMNS_FILE).read_bytes()
-    except OSError:
+        columns, digest = content[:-DIGEST_BYTES], content[-DIGEST_BYTES:]
+        if digest != _columns_digest(folder.rows_checksum, columns):
+            return None
+        table = pa.ipc.open_stream(columns, options=_STREAM_OPTIONS).read_all()
+    except (OSError, pa.ArrowException):  # the lines are read instead
         return None
-    columns, digest = content[:-DIGEST_BYTES], content[-DIGEST_BYTES:]
-    if digest != _columns_digest(folder, columns):
-        return None
-    table = pa.ipc.open_stream(columns, options=_STREAM_OPTIONS).read_all()
     return table if table.schema.equals(SCHEMA) else None  # else of another version
 
 
-def _columns_digest(folder: RunFolder, columns: bytes) -> bytes:
-    return hashlib.sha256(folder.rows_checksum.encode() + columns).digest()
+def _columns_digest(lines_checksum: str, columns: bytes) -> bytes:
+    return hashlib.sha256(COPY_VERSION + lines_checksum.encode() + columns).digest()
 
 
 def read_row_table(folder: RunFolder, shared: SharedColumns | None = None) -> RowTable:

@@ -9,8 +9,8 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -19,6 +19,7 @@ import numpy as np
 from pipeline.config.experiment import Experiment
 from pipeline.host import available_cpus
 from pipeline.results.summary.hypothesis_table import (
+    Hypotheses,
     HypothesisTable,
     defer_hypothesis_table,
     read_hypothesis_table,
@@ -27,14 +28,16 @@ from pipeline.results.summary.machine_paths import hide_folders
 from pipeline.results.summary.row_table import RowTable, SharedColumns, read_row_table
 from pipeline.results.summary.shared_experiments import SharedExperiments
 from pipeline.runs import plateau
-from pipeline.runs.folder import Heartbeat, Hypothesis, RunFolder, Usage
+from pipeline.runs.folder import Failure, Heartbeat, RunFolder, Usage
 from pipeline.runs.records import HEARTBEAT_TIMEOUT_S, read_environments
 from pipeline.runs.rows import Row
-from pipeline.runs.state import RunFolderState, read_early_stop, state_from_files
+from pipeline.runs.state import DAMAGED_FILE, RunFolderState, read_early_stop, state_from_files
 
 RunSummaryState = Literal["missing"] | RunFolderState
 
 FileContent = TypeVar("FileContent")
+
+READ_ERRORS = (ValueError, KeyError, TypeError, OverflowError, OSError)  # of a damaged file
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class RunSummary:
     cause: str = ""  # a short phrase, if the run failed or was killed
     message: str = ""  # one line
     rows: Sequence[Row] = ()
-    hypotheses: Sequence[Hypothesis] = ()
+    hypotheses: Hypotheses = ()
     heartbeat: Heartbeat | None = None
     experiment: Experiment | None = None
     environment: dict[str, Any] = field(default_factory=dict)
@@ -163,24 +166,57 @@ def changed_keys(runs: Sequence[SweepRun]) -> list[str]:
     return [key for key in keys if key != "corpus"]
 
 
-def read_runs(runs: Sequence[SweepRun], now: float | None = None) -> list[RunSummary]:
-    """Read run folders on all CPUs: parsing tables and checksums do not hold Python's lock."""
+def read_runs(
+    runs: Sequence[SweepRun], now: float | None = None, *, defer_hypotheses: bool = False
+) -> list[RunSummary]:
+    """Read run folders on all CPUs: parsing tables and checksums do not hold Python's lock.
+
+    With `defer_hypotheses`, `read_deferred_hypotheses` must be called before anything needs them.
+    """
     shared = Shared()
     # One thread more than CPUs: often one waits for the lock.
     with ThreadPoolExecutor(available_cpus() + 1) as pool:
-        return list(pool.map(lambda run: read_run(run, now, shared), runs))
+        read = partial(read_run, now=now, shared=shared, defer=defer_hypotheses)
+        return list(pool.map(read, runs))
 
 
-def read_deferred_hypotheses(runs: Sequence[RunSummary]) -> None:
-    """Read the hypotheses that no function has needed so far, several files at a time."""
+def read_deferred_hypotheses(runs: Sequence[RunSummary]) -> list[RunSummary]:
+    """Read the hypotheses that `read_runs` left out, on all CPUs; return the runs with them.
+
+    A run whose file cannot be read, or has changed since its checksum was verified, is a failed
+    one.
+    """
     with ThreadPoolExecutor(available_cpus()) as pool:
-        list(pool.map(lambda run: run.hypothesis_table.table, runs))
+        return list(pool.map(_read_deferred, runs))
 
 
-def read_run(run: SweepRun, now: float | None = None, shared: Shared | None = None) -> RunSummary:
+def _read_deferred(run: RunSummary) -> RunSummary:
+    folder = run.run.folder
+    try:
+        len(run.hypotheses)
+        # After the file was read: what was read has the right checksum.
+        problem = folder.integrity_error(run.heartbeat) if run.state == "finished" else ""
+    except READ_ERRORS as error:
+        problem = _read_error(folder.hypotheses_file, error)
+    if not problem:
+        return run
+    if run.state == "failed":  # for another reason, which is known already
+        return replace(run, hypotheses=())
+    message = hide_folders(problem)
+    return replace(run, state="failed", cause=DAMAGED_FILE, message=message, hypotheses=())
+
+
+def _read_error(file: Path, error: Exception) -> str:
+    return f"{file} cannot be read: {error}"
+
+
+def read_run(
+    run: SweepRun, now: float | None = None, shared: Shared | None = None, *, defer: bool = False
+) -> RunSummary:
     """Read the run folder as it is at `now` (seconds since 1970).
 
-    A damaged file makes the run a failed one; everything else is still read. `shared`: of others.
+    A damaged file makes the run a failed one; everything else is still read. `shared`: of others;
+    `defer`: the hypotheses of a finished run with the right checksum are not read yet.
     """
     folder = run.folder
     if not folder.path.is_dir():
@@ -192,28 +228,23 @@ def read_run(run: SweepRun, now: float | None = None, shared: Shared | None = No
             return reader()
         except FileNotFoundError:
             return default
-        except (ValueError, KeyError, TypeError, OverflowError, OSError) as error:
-            damage.append(f"{folder.path / name} cannot be read: {error}")
+        except READ_ERRORS as error:
+            damage.append(_read_error(folder.path / name, error))
             return default
 
     heartbeat = read("heartbeat.json", folder.heartbeat, None)
     failure = read("failure.json", folder.failure, None)
     rows: Sequence[Row] = read("rows.jsonl", lambda: read_row_table(folder, shared.columns), ())
     changed = folder.integrity_error(heartbeat)
-    hypotheses: Sequence[Hypothesis] = read(
-        "hypotheses.csv", lambda: _read_hypotheses(folder, shared, heartbeat, changed), ()
+    deferred = defer and heartbeat and heartbeat.status == "finished" and not changed
+    read_table = defer_hypothesis_table if deferred else read_hypothesis_table
+    hypotheses: Hypotheses = read(
+        "hypotheses.csv", lambda: read_table(folder, shared.hypotheses), ()
     )
     experiment = read("experiment.yaml", lambda: shared.experiments.read(folder), None)
     environment: dict[str, Any] = read("environment.json", folder.environment, {})
-    silence = (time.time() if now is None else now) - (heartbeat.time if heartbeat else 0)
-    state: RunSummaryState
-    state, cause, message = state_from_files(
-        heartbeat,
-        failure,
-        read_early_stop(folder),
-        process_alive=silence <= HEARTBEAT_TIMEOUT_S,
-        damage=[*damage, changed][0],
-    )
+    problem = damage[0] if damage else changed
+    state, cause, message = _find_state(folder, heartbeat, failure, now, problem)
     return RunSummary(
         run=run,
         state=state,
@@ -229,12 +260,18 @@ def read_run(run: SweepRun, now: float | None = None, shared: Shared | None = No
     )
 
 
-def _read_hypotheses(
-    folder: RunFolder, shared: Shared, heartbeat: Heartbeat | None, changed: str
-) -> HypothesisTable:
-    """Return the hypotheses; those of a finished run with the right checksum are read later."""
-    if heartbeat and heartbeat.status == "finished" and not changed:
-        deferred = defer_hypothesis_table(folder, shared.hypotheses)
-        if deferred is not None:
-            return deferred
-    return read_hypothesis_table(folder, shared.hypotheses)
+def _find_state(
+    folder: RunFolder,
+    heartbeat: Heartbeat | None,
+    failure: Failure | None,
+    now: float | None,
+    damage: str,
+) -> tuple[RunSummaryState, str, str]:
+    silence = (time.time() if now is None else now) - (heartbeat.time if heartbeat else 0)
+    return state_from_files(
+        heartbeat,
+        failure,
+        read_early_stop(folder),
+        process_alive=silence <= HEARTBEAT_TIMEOUT_S,
+        damage=damage,
+    )

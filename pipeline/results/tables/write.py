@@ -103,7 +103,7 @@ def write_tables(
     for file, thesis in texts.items():
         write_text(folder / f"{file}.md", thesis.markdown())
         write_text(folder / f"{file}.tex", thesis.latex(f"{name}-{file}"))
-    columns = {"results": list(origin.result_columns)}
+    columns: dict[str, Sequence[str]] = {"results": origin.result_columns}
     columns |= {file: list(table.columns) for file, table in tables.items()}
     described = [
         TableColumns(file, TABLE_LINES.get(file, "line"), names) for file, names in columns.items()

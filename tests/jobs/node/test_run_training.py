@@ -114,17 +114,22 @@ def test_a_run_with_many_rows_copies_them_as_columns(
     assert repr(found) == repr([dict(row) for row in folder.rows()])
 
 
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), ImportError("no pyarrow")])
 def test_a_run_is_finished_also_if_the_copy_of_its_rows_cannot_be_written(
-    make_project: Callable[..., TinyProject], monkeypatch: pytest.MonkeyPatch
+    make_project: Callable[..., TinyProject],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
 ):
     def write_bytes(path: Path, content: bytes) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise error
 
     monkeypatch.setattr(run_training, "MAX_BYTES_WITHOUT_COLUMNS", 0)
     monkeypatch.setattr(row_table, "write_bytes", write_bytes)
     folder = fit_demo(make_project)
     assert folder.finished
     assert not (folder.path / COLUMNS_FILE).exists()
+    assert f"rows.arrow is not written: {error}" in caplog.text
 
 
 def test_a_failing_run_records_its_cause_with_the_traceback(tmp_path: Path):

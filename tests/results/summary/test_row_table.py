@@ -154,3 +154,36 @@ def test_a_copy_with_the_columns_of_another_version_is_not_used(
         write_columns(run)
     assert as_text(list(read_row_table(run))) == as_text(run.rows())
     assert parsed
+
+
+def test_a_copy_of_an_earlier_decoding_of_lines_is_not_used(
+    run: RunFolder, parsed: list[object], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(row_table, "COPY_VERSION", b"2")
+    assert as_text(list(read_row_table(run))) == as_text(run.rows())
+    assert parsed
+
+
+def test_lines_that_change_while_they_are_copied_do_not_get_the_copy_of_others(
+    run: RunFolder, parsed: list[object], monkeypatch: pytest.MonkeyPatch
+):
+    read = row_table.read_row_table
+
+    def read_then_change(folder: RunFolder) -> RowTable:
+        table = read(folder)
+        folder.restore_rows(folder.rows()[:-1])
+        return table
+
+    with monkeypatch.context() as changing:
+        changing.setattr(row_table, "read_row_table", read_then_change)
+        write_columns(run)
+    assert as_text(list(read_row_table(run))) == as_text(run.rows())
+    assert parsed
+
+
+def test_a_stream_that_pyarrow_refuses_is_not_used(run: RunFolder, monkeypatch: pytest.MonkeyPatch):
+    def open_stream(*words: object, **options: object) -> None:
+        raise pa.ArrowNotImplementedError("lz4")
+
+    monkeypatch.setattr(pa.ipc, "open_stream", open_stream)
+    assert as_text(list(read_row_table(run))) == as_text(run.rows())

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.results.summary.run_summary import SweepRun, changed_keys, read_run, read_runs
+from pipeline.results.summary.run_summary import (
+    RunSummary,
+    SweepRun,
+    changed_keys,
+    read_deferred_hypotheses,
+    read_run,
+    read_runs,
+)
 from pipeline.runs.records import HEARTBEAT_TIMEOUT_S
 from pipeline.runs.rows import column_of, rows_of_split
 from tests.results.examples import NEVER_ESCAPES, NOW, RunScenario, make_run
@@ -171,3 +178,63 @@ def test_the_rows_of_a_run_are_those_of_its_file_split_by_split(tmp_path: Path):
 def test_run_folders_are_read_in_the_order_of_the_sweep(tmp_path: Path):
     runs = [make_run(tmp_path / f"r{each}", str(each), scenario=SHORT) for each in range(5)]
     assert [each.run for each in read_runs(runs, NOW)] == runs
+
+
+def read_deferred(run: SweepRun, change: Callable[[Path], object]) -> tuple[RunSummary, RunSummary]:
+    """Return the run when its hypotheses are not read yet, and when they are, after `change`."""
+    (deferred,) = read_runs([run], NOW, defer_hypotheses=True)
+    change(run.folder.hypotheses_file)
+    (whole,) = read_deferred_hypotheses([deferred])
+    return deferred, whole
+
+
+def test_a_run_with_deferred_hypotheses_is_the_same_run(tmp_path: Path):
+    run = make_run(tmp_path / "r", "mel", scenario=SHORT)
+    deferred, whole = read_deferred(run, lambda _: None)
+    assert whole is deferred
+    assert list(whole.hypotheses) == run.folder.hypotheses()
+    assert replace(whole, rows=(), hypotheses=()) == replace(
+        read_run(run, NOW), rows=(), hypotheses=()
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda file: file.unlink(), "hypotheses.csv is missing"),
+        (lambda file: file.write_bytes(b"\xff"), "hypotheses.csv cannot be read: "),
+        (
+            lambda file: file.write_bytes(file.read_bytes().splitlines(True)[0]),
+            "rows.jsonl or hypotheses.csv has changed since the run wrote it",
+        ),
+    ],
+    ids=["deleted", "damaged", "shorter"],
+)
+def test_a_file_that_changes_before_it_is_read_damages_the_run(
+    tmp_path: Path, change: Callable[[Path], object], reason: str
+):
+    run = make_run(tmp_path / "r", "mel", scenario=SHORT)
+    deferred, whole = read_deferred(run, change)
+    assert deferred.state == "finished"
+    assert (whole.state, whole.cause) == ("failed", "damaged file")
+    assert reason in whole.message
+    assert len(whole.hypotheses) == 0
+    assert whole.rows == deferred.rows
+
+
+def test_the_first_reason_stays_where_a_deferred_file_is_damaged_too(tmp_path: Path):
+    run = make_run(tmp_path / "r", "mel", scenario=SHORT)
+    run.folder.experiment_file.write_text("[", encoding="utf-8")
+    deferred, whole = read_deferred(run, lambda file: file.write_bytes(b"\xff"))
+    assert "experiment.yaml" in whole.message
+    assert whole.message == deferred.message
+    assert len(whole.hypotheses) == 0
+
+
+def test_the_hypotheses_of_a_run_with_changed_rows_are_kept(tmp_path: Path):
+    run = make_run(tmp_path / "r", "mel", scenario=SHORT)
+    run.folder.restore_rows(run.folder.rows()[:-1])
+    deferred, whole = read_deferred(run, lambda _: None)
+    assert "has changed" in whole.message
+    assert whole is deferred
+    assert list(whole.hypotheses) == run.folder.hypotheses()
