@@ -32,7 +32,7 @@ from pipeline.runs.folder import Heartbeat, RunFolder, Stopped
 from pipeline.runs.rows import Row
 from pipeline.runs.state import clear_early_stop, write_early_stop
 
-# Of rows.jsonl, 35 epochs: pyarrow parses 100 MB per second, so a copy would save a millisecond.
+# Size of rows.jsonl, after about 35 epochs. A copy of fewer rows would save a report a millisecond.
 MAX_BYTES_WITHOUT_COLUMNS = 100_000
 MAX_AUTO_WORKERS = 2  # reader processes per run
 
@@ -197,7 +197,7 @@ def _fit(
 
 
 def _copy_rows(folder: RunFolder) -> None:
-    """Write many rows as columns too. A report can do without, so that nothing fails for it."""
+    """Write rows.arrow if there are many rows. It only makes reports faster: an error is logged."""
     try:
         if folder.rows_file.stat().st_size > MAX_BYTES_WITHOUT_COLUMNS:
             from pipeline.results.summary.row_table import write_columns  # noqa: PLC0415 (pyarrow)

@@ -133,8 +133,9 @@ def _begin_tables(
 ) -> tuple[list[RunSummary], "Future[list[str]]", "Future[pd.DataFrame]"]:
     """Read the runs; begin results.csv and the lines of summary.csv.
 
-    Return the runs, the columns of results.csv, the lines of summary.csv. The first needs no
-    hypotheses and no comparison: it is written before they are read, and also if that fails.
+    Return the runs, the columns of results.csv, the lines of summary.csv. results.csv needs no
+    hypotheses and no comparison: it is begun before they are read, and written also if the
+    comparison fails.
     """
     read = run_summary.read_runs(runs, now, defer_hypotheses=True)
     columns = pool.submit(write_results, folder, read, excel)
