@@ -16,10 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from pipeline.results.summary import table
 from pipeline.results.summary.row_table import write_columns
 from pipeline.results.summary.run_summary import SweepRun, read_runs
-from pipeline.results.tables.export import write_table
+from pipeline.results.tables.write import write_results
 from pipeline.runs.folder import Heartbeat, Hypothesis, RunFolder
 from pipeline.runs.rows import Row
 from tests.benchmarks.child import BenchmarkJob
@@ -157,9 +156,7 @@ def write_report_of(runs: Path, folder: Path, what: str) -> float:
         for settings in json.loads((runs / SWEEP_FILE).read_text(encoding="utf-8"))
     ]
     if what == "table":
-        write_table(
-            table.rows_table(read_runs(sweep, NOW, defer_hypotheses=True)), folder / "results.csv"
-        )
+        write_results(folder, read_runs(sweep, NOW, defer_hypotheses=True), None)
     else:
         # The page needs matplotlib, which takes half a second; results.csv does not.
         from pipeline.results.report import write_report_folder

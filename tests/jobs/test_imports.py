@@ -8,6 +8,15 @@ import pytest
 
 from jobs.imports import quick_imports
 
+IMPORT_TORCH_IN_NOTEBOOK = """
+import gc
+from jobs.imports import quick_imports
+
+frozen = gc.get_freeze_count()
+with quick_imports(freeze=False):
+    import torch
+print(gc.get_freeze_count() - frozen, gc.isenabled())
+"""
 IMPORT_TORCH = """
 import gc
 from jobs.imports import quick_imports
@@ -25,11 +34,19 @@ print(gc.get_freeze_count() - frozen)
 """
 
 
-def test_torch_is_imported_without_collections_and_is_not_looked_at_later() -> None:
+def run_python(program: str) -> list[str]:
     done = subprocess.run(
-        [sys.executable, "-c", IMPORT_TORCH], capture_output=True, text=True, check=True
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    first, second = done.stdout.splitlines()
+    return done.stdout.splitlines()
+
+
+def test_in_a_notebook_the_objects_of_the_user_are_still_collected() -> None:
+    assert run_python(IMPORT_TORCH_IN_NOTEBOOK) == ["0 True"]
+
+
+def test_torch_is_imported_without_collections_and_is_not_looked_at_later() -> None:
+    first, second = run_python(IMPORT_TORCH)
     collections, enabled, frozen = first.split()
     assert (collections, enabled) == ("0", "True")
     assert int(frozen) > 100_000

@@ -51,7 +51,7 @@ def _load_file_or_run(name: str, work: Path) -> tuple["Recogniser", RunFolder | 
     run = None if Path(name).is_file() else find_run(name, work)
     if "torch" not in sys.modules:
         print_note("starting torch")
-    with quick_imports():
+    with quick_imports(freeze=False):  # blankslate.load_network is called in notebooks
         from pipeline.training.trained.recogniser import Recogniser  # noqa: PLC0415 (takes seconds)
 
     if run is None:
